@@ -1,0 +1,130 @@
+//! The two traits everything hangs on: [`Source`], a guest that can be checkpointed, and [`Sink`], a guest
+//! being rebuilt. Xen, the lab and recorded streams implement them; the engine knows nothing else of a guest.
+//!
+//! ```text
+//!   describe ─► begin_log_dirty ─┬─► [ drain_dirty ─► copy_pages ]*       while the guest runs (first copy)
+//!                                │
+//!                                └─► suspend ─► drain_dirty ─► copy_pages ─► capture_state ─► resume   each epoch
+//! ```
+
+use crate::epoch::Staging;
+use crate::pages::DirtyBitmap;
+use crate::{Page, PageEntry, Pfn};
+
+/// What kind of guest this is, as libxl tells them apart.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum GuestKind {
+    /// Paravirtualised; libxc type 1.
+    Pv,
+    /// Hardware-virtualised with a device model; libxc type 2.
+    Hvm,
+    /// Hardware-virtualised without a device model; libxc type 2.
+    Pvh,
+}
+
+/// What never changes while a guest is protected, enough to write the head of an `xl restore` file.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Description {
+    /// Kind of guest.
+    pub kind: GuestKind,
+    /// Pfns are below this (Xen: p2m_size = maximum gpfn + 1). Holes count.
+    pub page_count: u64,
+    /// Version of the libxc stream the records below were taken from: 2 or 3.
+    pub libxc_version: u32,
+    /// `xen_major`, `xen_minor` of the libxc domain header.
+    pub xen_version: (u32, u32),
+    /// libxl's JSON configuration with its terminating NUL, as xl's header carries it; empty if there is none.
+    pub config: Vec<u8>,
+    /// libxc records that come once, verbatim: X86_PV_INFO, X86_CPUID_POLICY, X86_MSR_POLICY,
+    /// STATIC_DATA_END, X86_PV_P2M_FRAMES.
+    pub static_records: Vec<u8>,
+}
+
+/// What besides pages makes up a checkpoint: records, verbatim and padded, ready for a v2 stream.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct DomainState {
+    /// libxc records: TSC, HVM context and params, or shared info and vCPUs.
+    pub libxc: Vec<u8>,
+    /// libxl records: device model state. Empty without a device model.
+    pub libxl: Vec<u8>,
+}
+
+impl DomainState {
+    /// Empties both parts and keeps their memory.
+    pub fn clear(&mut self) {
+        self.libxc.clear();
+        self.libxl.clear();
+    }
+}
+
+/// Why a source or a sink could not do what was asked.
+#[derive(thiserror::Error, Debug)]
+pub enum DomainError {
+    /// The guest ended by itself: shut down, crashed, destroyed. Protection ends with it.
+    #[error("The guest is gone: {0}")]
+    Gone(String),
+    /// The source has no further epoch (a recording ends).
+    #[error("The recording has no further epoch")]
+    EndOfRecording,
+    /// The guest did not suspend in time. It runs on.
+    #[error("The guest did not suspend within {0} ms; it runs on unprotected until the next try")]
+    SuspendTimeout(u64),
+    /// The dirty log was lost: everything must be sent again.
+    #[error("The dirty log was lost; a full copy is needed: {0}")]
+    LogLost(String),
+    /// Anything else, with the cause in its own words.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// A guest that can be checkpointed. Calls come from one thread in the order of the drawing above.
+pub trait Source: Send {
+    /// What the guest is. Called once, before anything else.
+    fn describe(&mut self) -> Result<Description, DomainError>;
+
+    /// Starts tracking writes. From here on [`drain_dirty`](Self::drain_dirty) reports each page written since
+    /// the call before. Nothing is dirty by itself: the caller sends everything once.
+    fn begin_log_dirty(&mut self) -> Result<(), DomainError>;
+
+    /// Stops tracking writes. Idempotent.
+    fn end_log_dirty(&mut self) -> Result<(), DomainError>;
+
+    /// Suspends the guest; when this returns no vCPU runs and no further frame is transmitted.
+    fn suspend(&mut self) -> Result<(), DomainError>;
+
+    /// Lets the guest run on. Idempotent.
+    fn resume(&mut self) -> Result<(), DomainError>;
+
+    /// Reads and clears the dirty log, adding to `into`. Never allocates.
+    fn drain_dirty(&mut self, into: &mut DirtyBitmap) -> Result<(), DomainError>;
+
+    /// Copies the frames set in `wanted` from `from` on, in ascending order, into `staging` until either is
+    /// exhausted. Returns the pfn to go on from, or `None` when no wanted frame is left.
+    ///
+    /// Frames without a page are staged as [`PageType::Absent`](crate::PageType::Absent) entries. May run
+    /// while the guest runs; a frame written meanwhile is reported dirty by the next drain.
+    fn copy_pages(
+        &mut self,
+        wanted: &DirtyBitmap,
+        from: Pfn,
+        staging: &mut Staging,
+        copiers: usize,
+    ) -> Result<Option<Pfn>, DomainError>;
+
+    /// Captures everything but pages. Only while suspended.
+    fn capture_state(&mut self, into: &mut DomainState) -> Result<(), DomainError>;
+}
+
+/// A guest being rebuilt: the holder of the committed image.
+///
+/// The engine hands over only whole, verified epochs, so neither `apply` may fail for reasons of content.
+pub trait Sink: Send {
+    /// The committed content of a frame; `None` if the frame holds no page. The base of delta encoding.
+    fn page(&self, pfn: Pfn) -> Option<&Page>;
+
+    /// Puts one page of a complete epoch in place. `page` is `None` exactly if the type carries no data.
+    fn apply_page(&mut self, entry: PageEntry, page: Option<&Page>);
+
+    /// Puts the state of a complete epoch in place.
+    fn apply_state(&mut self, state: &DomainState);
+}

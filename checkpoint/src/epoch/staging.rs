@@ -1,0 +1,83 @@
+//! Where the pause puts pages: host memory that belongs to the engine, allocated once and reused.
+//! Encoding reads from here after the guest has resumed.
+
+use crate::{PAGE_SIZE, Page, PageEntry};
+
+/// Entries of one drain with their page data, up to a fixed capacity.
+#[derive(Debug)]
+pub struct Staging {
+    entries: Vec<PageEntry>,
+    pages: Vec<Page>,
+    data_pages: usize,
+}
+
+impl Staging {
+    /// Room for `capacity` entries. All memory is allocated and touched here, so that no page fault falls
+    /// into a pause.
+    pub fn new(capacity: usize) -> Self {
+        assert!(capacity > 0, "staging without room would never drain");
+        let mut pages = vec![[0u8; PAGE_SIZE]; capacity];
+        pages.iter_mut().for_each(|page| page[0] = 1);
+        Self { entries: Vec::with_capacity(capacity), pages, data_pages: 0 }
+    }
+
+    /// Entries it can hold.
+    pub fn capacity(&self) -> usize {
+        self.pages.len()
+    }
+
+    /// Entries it can still take.
+    pub fn room(&self) -> usize {
+        self.capacity() - self.entries.len()
+    }
+
+    /// Forgets what is staged; the memory stays.
+    pub fn clear(&mut self) {
+        self.entries.clear();
+        self.data_pages = 0;
+    }
+
+    /// What is staged, in the order it was staged.
+    pub fn entries(&self) -> &[PageEntry] {
+        &self.entries
+    }
+
+    /// The data of the entries that carry data, in the order of the entries.
+    pub fn pages(&self) -> &[Page] {
+        &self.pages[..self.data_pages]
+    }
+
+    /// Appends entries and returns room for the data of those that carry any, one page each, in order.
+    /// The caller fills every page. Panics if there is not enough room: callers ask [`room`](Self::room) first.
+    pub fn extend(&mut self, entries: impl IntoIterator<Item = PageEntry>) -> &mut [Page] {
+        let first_entry = self.entries.len();
+        let first_page = self.data_pages;
+        self.entries.extend(entries);
+        assert!(self.entries.len() <= self.capacity(), "more entries than the staging has room for");
+        self.data_pages +=
+            self.entries[first_entry..].iter().filter(|entry| entry.page_type().has_data()).count();
+        &mut self.pages[first_page..self.data_pages]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{PageType, Pfn};
+
+    #[test]
+    fn only_entries_with_data_take_a_page() {
+        let mut staging = Staging::new(4);
+        let pages = staging.extend([
+            PageEntry::new(Pfn(1), PageType::Normal),
+            PageEntry::new(Pfn(2), PageType::Absent),
+            PageEntry::new(Pfn(3), PageType::Normal),
+        ]);
+        assert_eq!(pages.len(), 2);
+        pages[1][0] = 7;
+        assert_eq!((staging.entries().len(), staging.room()), (3, 1));
+        assert_eq!(staging.pages()[1][0], 7);
+        staging.clear();
+        assert_eq!((staging.room(), staging.pages().len()), (4, 0));
+    }
+}

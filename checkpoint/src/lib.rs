@@ -1,0 +1,16 @@
+//! The migration v2 record stream and the checkpoint itself.
+//!
+//! Pure: nothing here knows of sockets, hypervisors or clocks. Bytes come in as slices and leave in
+//! buffers that the caller owns.
+//!
+//! * [`domain`] the two traits everything hangs on: a guest that can be checkpointed, a guest being rebuilt
+//! * `stream` Xen's record stream: xl header, libxl stream v2, libxc stream v2 and v3
+//! * [`pages`] dirty bitmap, page encodings, shadow
+//! * [`epoch`] staging on the primary; buffer and committed image on the secondary
+
+pub mod domain;
+pub mod epoch;
+pub mod pages;
+mod words;
+
+pub use words::{Epoch, EpochKind, Generation, PAGE_SIZE, Page, PageEntry, PageType, Pfn};

@@ -1,0 +1,153 @@
+//! Which frames are dirty: one bit each, scanned a word at a time into runs.
+
+use crate::Pfn;
+use std::ops::Range;
+
+/// One bit for each pfn of a guest. Its size is fixed at creation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DirtyBitmap {
+    words: Vec<u64>,
+    page_count: u64,
+}
+
+impl DirtyBitmap {
+    /// A clean bitmap for pfns below `page_count`.
+    pub fn new(page_count: u64) -> Self {
+        Self { words: vec![0; page_count.div_ceil(64) as usize], page_count }
+    }
+
+    /// Pfns are below this.
+    pub fn page_count(&self) -> u64 {
+        self.page_count
+    }
+
+    /// Marks one frame.
+    pub fn set(&mut self, pfn: Pfn) {
+        assert!(pfn.0 < self.page_count, "pfn {pfn} beyond the guest's {} frames", self.page_count);
+        self.words[(pfn.0 / 64) as usize] |= 1 << (pfn.0 % 64);
+    }
+
+    /// Marks every frame.
+    pub fn set_all(&mut self) {
+        self.words.fill(u64::MAX);
+        if !self.page_count.is_multiple_of(64) {
+            let last = self.words.last_mut().expect("a partial word exists");
+            *last = (1 << (self.page_count % 64)) - 1;
+        }
+    }
+
+    /// Whether a frame is marked; frames beyond the guest are not.
+    pub fn get(&self, pfn: Pfn) -> bool {
+        self.words.get((pfn.0 / 64) as usize).is_some_and(|word| word >> (pfn.0 % 64) & 1 == 1)
+    }
+
+    /// Unmarks everything.
+    pub fn clear(&mut self) {
+        self.words.fill(0);
+    }
+
+    /// How many frames are marked.
+    pub fn count(&self) -> u64 {
+        self.words.iter().map(|word| u64::from(word.count_ones())).sum()
+    }
+
+    /// Adds all frames of `other`, which is for the same guest.
+    pub fn merge(&mut self, other: &Self) {
+        assert_eq!(self.page_count, other.page_count, "bitmaps of one guest have one size");
+        for (into, from) in self.words.iter_mut().zip(&other.words) {
+            *into |= from;
+        }
+    }
+
+    /// Moves all marks of this bitmap into `into`, leaving this one clean: what reading and clearing the log means.
+    pub fn drain_into(&mut self, into: &mut Self) {
+        assert_eq!(self.page_count, into.page_count, "bitmaps of one guest have one size");
+        for (from, into) in self.words.iter_mut().zip(&mut into.words) {
+            *into |= std::mem::take(from);
+        }
+    }
+
+    /// The words of the bitmap: bit i of word w is pfn 64·w + i, as Xen lays it out in memory.
+    pub fn words(&self) -> &[u64] {
+        &self.words
+    }
+
+    /// The marked frames from `from` on as ascending, maximal runs of pfns.
+    pub fn runs(&self, from: Pfn) -> Runs<'_> {
+        Runs { bitmap: self, next: from.0 }
+    }
+}
+
+/// Iterator over the runs of marked frames of a [`DirtyBitmap`].
+#[derive(Debug)]
+pub struct Runs<'a> {
+    bitmap: &'a DirtyBitmap,
+    next: u64,
+}
+
+impl Runs<'_> {
+    /// First pfn at or after `from` whose bit equals `marked`, or `page_count`.
+    fn seek(&self, from: u64, marked: bool) -> u64 {
+        let flip = if marked { 0 } else { u64::MAX };
+        let mut index = (from / 64) as usize;
+        let mut mask = u64::MAX << (from % 64);
+        while let Some(word) = self.bitmap.words.get(index) {
+            let found = (word ^ flip) & mask;
+            if found != 0 {
+                return (index as u64 * 64 + u64::from(found.trailing_zeros())).min(self.bitmap.page_count);
+            }
+            mask = u64::MAX;
+            index += 1;
+        }
+        self.bitmap.page_count
+    }
+}
+
+impl Iterator for Runs<'_> {
+    type Item = Range<u64>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let start = self.seek(self.next, true);
+        if start >= self.bitmap.page_count {
+            return None;
+        }
+        let end = self.seek(start, false);
+        self.next = end;
+        Some(start..end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    proptest! {
+        #[test]
+        fn runs_are_the_marked_frames(page_count in 1u64..500, marks in proptest::collection::btree_set(0u64..500, 0..200), from in 0u64..600) {
+            let marks: BTreeSet<u64> = marks.into_iter().filter(|pfn| *pfn < page_count).collect();
+            let mut bitmap = DirtyBitmap::new(page_count);
+            marks.iter().for_each(|pfn| bitmap.set(Pfn(*pfn)));
+            prop_assert_eq!(bitmap.count(), marks.len() as u64);
+            let runs: Vec<_> = bitmap.runs(Pfn(from)).collect();
+            let seen: Vec<u64> = runs.iter().cloned().flatten().collect();
+            let expected: Vec<u64> = marks.iter().copied().filter(|pfn| *pfn >= from).collect();
+            prop_assert_eq!(seen, expected);
+            prop_assert!(runs.windows(2).all(|pair| pair[0].end < pair[1].start), "runs are maximal");
+        }
+    }
+
+    #[test]
+    fn all_frames_are_one_run_and_none_beyond() {
+        for page_count in [1, 63, 64, 65, 128] {
+            let mut bitmap = DirtyBitmap::new(page_count);
+            bitmap.set_all();
+            assert_eq!(bitmap.runs(Pfn(0)).collect::<Vec<_>>(), vec![0..page_count]);
+            assert_eq!(bitmap.count(), page_count);
+            let mut into = DirtyBitmap::new(page_count);
+            bitmap.drain_into(&mut into);
+            assert_eq!((bitmap.count(), into.count()), (0, page_count));
+        }
+    }
+}

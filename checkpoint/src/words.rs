@@ -1,0 +1,176 @@
+//! The words of the project as types: one newtype for each number that must not be mistaken for another.
+
+use std::fmt;
+
+/// Bytes in a page frame (`page_shift` 12 is the only one Xen's x86 streams carry).
+pub const PAGE_SIZE: usize = 4096;
+
+/// The content of one page frame.
+pub type Page = [u8; PAGE_SIZE];
+
+/// A guest's page frame number (PV: pseudo-physical; HVM and PVH: guest physical, Xen calls it gfn).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Pfn(pub u64);
+
+/// The stretch of guest execution between two checkpoints, numbered from 0 and never reused for a guest,
+/// also across takeovers. Checkpoint `n` is the state at the end of epoch `n`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Epoch(pub u64);
+
+impl Epoch {
+    /// The epoch that follows.
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+/// Grows at every change of authority over a guest: the fencing token.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Generation(pub u64);
+
+impl Generation {
+    /// The generation that a change of authority creates.
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+/// What an epoch on the link contains and how it may be applied.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum EpochKind {
+    /// Every page of the guest: a copy made from nothing. It is applied as it arrives, since there is no image
+    /// to keep; legal only while the witness holds the copy *stale*.
+    Seed,
+    /// What changed since the epoch before (or since `base` after a link flap). Buffered, then committed whole.
+    Delta,
+}
+
+macro_rules! display_as_number {
+    ($($word:ty),*) => {$(
+        impl fmt::Display for $word {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    )*};
+}
+display_as_number!(Pfn, Epoch, Generation);
+
+/// What a page frame is, as the four type bits of a PAGE_DATA entry say it
+/// (Xen: `XEN_DOMCTL_PFINFO_*`, libxc stream specification, PAGE_DATA).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum PageType {
+    /// Plain memory.
+    #[default]
+    Normal,
+    /// A PV page table of level 1..=4; its frame numbers are pfns on the wire.
+    Table {
+        /// 1..=4
+        level: u8,
+        /// Pinned by the guest.
+        pinned: bool,
+    },
+    /// Marked broken by the hypervisor; no data.
+    Broken,
+    /// Allocate only; no data (written by converters of legacy streams).
+    AllocateOnly,
+    /// No page here; no data.
+    Absent,
+}
+
+impl PageType {
+    /// The type that the nibble (bits 63..60 of an entry) stands for; `None` for the reserved 5..=8.
+    pub fn from_nibble(nibble: u8) -> Option<Self> {
+        Some(match nibble {
+            0 => Self::Normal,
+            1..=4 => Self::Table { level: nibble, pinned: false },
+            9..=0xC => Self::Table { level: nibble - 8, pinned: true },
+            0xD => Self::Broken,
+            0xE => Self::AllocateOnly,
+            0xF => Self::Absent,
+            _ => return None,
+        })
+    }
+
+    /// The nibble that stands for this type.
+    pub fn nibble(self) -> u8 {
+        match self {
+            Self::Normal => 0,
+            Self::Table { level, pinned } => level + if pinned { 8 } else { 0 },
+            Self::Broken => 0xD,
+            Self::AllocateOnly => 0xE,
+            Self::Absent => 0xF,
+        }
+    }
+
+    /// Whether an entry of this type is followed by a page of data.
+    pub fn has_data(self) -> bool {
+        matches!(self, Self::Normal | Self::Table { .. })
+    }
+}
+
+/// A pfn with its type, as a PAGE_DATA entry carries them: bits 63..60 type, 59..52 zero, 51..0 pfn.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PageEntry(u64);
+
+impl PageEntry {
+    const PFN_MASK: u64 = 0x000F_FFFF_FFFF_FFFF;
+
+    /// Builds an entry. Bits of `pfn` above 51 cannot be carried; callers bound pfns long before that.
+    pub fn new(pfn: Pfn, page_type: PageType) -> Self {
+        debug_assert_eq!(pfn.0 & !Self::PFN_MASK, 0, "a pfn has 52 bits");
+        Self((pfn.0 & Self::PFN_MASK) | (u64::from(page_type.nibble()) << 60))
+    }
+
+    /// Reads an entry from the wire; `None` if the type is reserved or a reserved bit is set.
+    pub fn from_wire(word: u64) -> Option<Self> {
+        let reserved = word & !Self::PFN_MASK & !(0xF << 60);
+        PageType::from_nibble((word >> 60) as u8)?;
+        (reserved == 0).then_some(Self(word))
+    }
+
+    /// The word as it stands on the wire.
+    pub fn to_wire(self) -> u64 {
+        self.0
+    }
+
+    /// Which frame.
+    pub fn pfn(self) -> Pfn {
+        Pfn(self.0 & Self::PFN_MASK)
+    }
+
+    /// Its type.
+    pub fn page_type(self) -> PageType {
+        PageType::from_nibble((self.0 >> 60) as u8).expect("both constructors admit only known types")
+    }
+}
+
+impl fmt::Debug for PageEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#x}:{:?}", self.pfn().0, self.page_type())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_nibble_either_round_trips_or_is_refused() {
+        for nibble in 0..=15u8 {
+            match PageType::from_nibble(nibble) {
+                Some(page_type) => assert_eq!(page_type.nibble(), nibble),
+                None => assert!((5..=8).contains(&nibble)),
+            }
+        }
+    }
+
+    #[test]
+    fn an_entry_with_reserved_bits_is_refused() {
+        assert!(PageEntry::from_wire(1 << 52).is_none());
+        assert!(PageEntry::from_wire(5 << 60).is_none());
+        let entry = PageEntry::from_wire(0x9000_0000_0000_0007).unwrap();
+        assert_eq!((entry.pfn(), entry.page_type()), (Pfn(7), PageType::Table { level: 1, pinned: true }));
+        assert_eq!(PageEntry::new(entry.pfn(), entry.page_type()), entry);
+    }
+}

@@ -1,0 +1,251 @@
+//! The primary's session: when to capture, what may leave, who is in charge.
+//!
+//! It owns no data. It tells the driver what to do ([`Output`]) and learns what happened ([`Input`]).
+//!
+//! ```text
+//!            link up, Offer/Stand             seed acked, witness says fresh
+//!  Unprotected ───────────────► Seeding ──────────────────────────► Protected ──┐
+//!      ▲  ▲                        │ link or seed lost                 │        │ link down < grace,
+//!      │  └────────────────────────┘                                   ▼        │ back: incremental resync
+//!      │       witness says stale                              MarkingStale ◄───┤
+//!      └───────────────────────────────────────────────────────────┘   │       └─► SwitchingOver ─► Fenced
+//!                                                    witness says g+1 ─┴─────────────────────────► Fenced
+//! ```
+
+use super::{EpochKind, Span, ToPrimary, ToSecondary, WitnessReply, WitnessRequest};
+use understudy_checkpoint::{Epoch, Generation};
+
+/// Times and bounds of a primary session.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// This host.
+    pub node: super::NodeName,
+    /// The host that holds the copy.
+    pub peer: super::NodeName,
+    /// From the end of one pause to the beginning of the next, when nothing slows the loop.
+    pub interval: Span,
+    /// Epochs captured and not yet acked, at most. At the limit the next checkpoint waits for an ack: epochs
+    /// get longer, output waits longer, nothing is dropped (policy *stretch*).
+    pub in_flight_max: u32,
+    /// A heartbeat is sent when nothing else was for this long.
+    pub heartbeat: Span,
+    /// The peer is lost when nothing was heard from it for this long.
+    pub silence_max: Span,
+    /// After the link ended, how long to wait for it to come back before marking the copy stale. Shorter than
+    /// the secondary's, so that a cut between two healthy hosts is won by the one that runs the guest.
+    pub link_grace: Span,
+    /// With neither secondary nor witness, output is held this long before the guest is paused (DESIGN, A5).
+    pub hold_max: Span,
+    /// An unanswered witness request is repeated after this long.
+    pub witness_retry: Span,
+    /// When the oldest unacked epoch is older than this, `slow_policy` acts.
+    pub slow_max: Span,
+    /// What to do when the secondary or the link is too slow.
+    pub slow_policy: SlowPolicy,
+    /// Whether there is a witness. Without one nothing is decided automatically (DESIGN, A7).
+    pub has_witness: bool,
+}
+
+/// What acts when epochs wait too long for their acks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SlowPolicy {
+    /// Keep the guest protected; epochs stretch and output waits.
+    Stretch,
+    /// Mark the copy stale and go on unprotected; protect again afterwards from a full copy.
+    Unprotect,
+}
+
+/// How a session comes into being.
+#[derive(Clone, Debug)]
+pub enum Origin {
+    /// A guest started here. The session claims it at the witness (no record, or a stale one of this host's own)
+    /// before any output may leave.
+    Started,
+    /// A takeover made this host the owner: the witness's record as the takeover's swap left it, and the first
+    /// epoch that has not been used.
+    TookOver {
+        /// The record, its copy stale.
+        record: super::Record,
+        /// The first unused epoch.
+        next_epoch: Epoch,
+    },
+}
+
+/// What the driver tells a primary.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// The link to the peer is up: both hellos were exchanged.
+    LinkUp,
+    /// The link to the peer ended, or the driver closed it.
+    LinkDown,
+    /// A message from the secondary. Any message counts as a sign of life.
+    Message(ToPrimary),
+    /// The connection to the witness is up: open requests are to be asked anew.
+    WitnessUp,
+    /// The connection to the witness ended.
+    WitnessDown,
+    /// The witness's answer.
+    Witness(WitnessReply),
+    /// A capture's pause is over: everything is staged, output is cut at `epoch`, and the guest runs (or stays
+    /// paused if that was asked).
+    Captured {
+        /// The epoch captured.
+        epoch: Epoch,
+    },
+    /// A capture failed. The guest runs unless it is gone; its pages stay dirty in the driver's account.
+    CaptureFailed {
+        /// The epoch not captured. It is not used again.
+        epoch: Epoch,
+        /// Whether the guest itself is gone (shut down, crashed): protection ends.
+        guest_gone: bool,
+    },
+    /// Held output nears its limit: a checkpoint now would let it out.
+    OutputPressure,
+    /// The operator's wish.
+    Operator(Wish),
+}
+
+/// What an operator may wish.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Wish {
+    /// Protect the guest (the state a session begins with).
+    Protect,
+    /// Go on unprotected, after marking the copy stale.
+    Unprotect,
+    /// Move the guest to the peer, with nothing lost.
+    Switchover,
+}
+
+/// What a capture copies.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Capture {
+    /// All pages, most of them while the guest runs; begins the dirty log.
+    Seed,
+    /// Pages dirtied since the capture before.
+    Delta,
+    /// Pages dirtied since `base` was captured: those of the unacked epochs after it and those since.
+    /// Everything sent after `base` may be lost, so the encoder forgets what it assumed the peer to have.
+    Resync {
+        /// The newest epoch that the peer stands at.
+        base: Epoch,
+    },
+}
+
+/// What a primary tells the driver to do.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Output {
+    /// Send this to the secondary, in order with everything else.
+    Send(ToSecondary),
+    /// Ask the witness.
+    AskWitness(WitnessRequest),
+    /// Suspend, drain, copy, capture state, cut output, resume; then send: `EpochBegin` first (the driver builds
+    /// it from these), pages and records, and the end. Answered by `Captured` or `CaptureFailed`, once.
+    /// At most one capture is outstanding.
+    Capture {
+        /// The generation to send it in.
+        generation: Generation,
+        /// Number of the epoch that this capture ends.
+        epoch: Epoch,
+        /// What to copy.
+        capture: Capture,
+        /// Leave the guest suspended (switchover).
+        stay_paused: bool,
+    },
+    /// Give up the outstanding capture as soon as possible (a seed may take long); it is still answered.
+    AbortCapture,
+    /// `through` is acked: let its output out, forget what a resync from before it would need.
+    Release {
+        /// Newest acked epoch.
+        through: Epoch,
+    },
+    /// Let all output out from here on: unprotected.
+    PassOutput,
+    /// Pause the guest's vCPUs where they stand (DESIGN, A5), until `ResumeGuest`.
+    PauseGuest,
+    /// Let the guest run again after `PauseGuest` or a `Capture` with `stay_paused`.
+    ResumeGuest,
+    /// This generation is over: never let anything out again, destroy the guest, drop the session, and offer
+    /// this host as secondary. `generation` is the one that took over.
+    Fence {
+        /// The generation that is in charge now.
+        generation: Generation,
+    },
+    /// Close the link to the peer: it does not answer any more. (`LinkDown` follows from the driver.)
+    CloseLink,
+    /// Something worth logging and counting.
+    Report(Event),
+}
+
+/// What an operator should know.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Event {
+    /// The state has changed to this one.
+    State(State),
+    /// The link was lost for this reason.
+    PeerLost {
+        /// What was seen.
+        why: Loss,
+    },
+    /// An ack came, this long after the epoch's capture ended.
+    Committed {
+        /// The epoch.
+        epoch: Epoch,
+        /// Capture to ack.
+        after: Span,
+    },
+    /// The in-flight limit delays the next checkpoint.
+    Stretched,
+    /// The slow policy has acted.
+    TooSlow,
+    /// The secondary declined something.
+    Declined {
+        /// Why.
+        why: super::Decline,
+    },
+    /// A resync after a link flap, or a seed, begins.
+    Sending {
+        /// Seed or delta.
+        kind: EpochKind,
+    },
+    /// The guest may not be started here: the witness's record names another owner, or a fresh copy.
+    ClaimRefused {
+        /// The record.
+        record: super::Record,
+    },
+}
+
+/// How a peer was lost.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Loss {
+    /// The connection ended.
+    LinkEnded,
+    /// Nothing was heard for `silence_max`.
+    Silent,
+}
+
+/// A session's state as `status` and metrics show it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum State {
+    /// Asking the witness for this guest; nothing leaves.
+    Claiming,
+    /// Running, output passes, no usable copy.
+    Unprotected,
+    /// The first full copy (or the one after the copy went stale) is on its way.
+    Seeding,
+    /// A seed is acked, the witness has not yet confirmed the copy as fresh. Output follows acks.
+    Arming,
+    /// Every output waits for its ack; the copy can take over.
+    Protected,
+    /// Protected, the link is down and may come back.
+    LinkLost,
+    /// Asking the witness to mark the copy stale; output is held.
+    MarkingStale,
+    /// As `MarkingStale`, for so long that the guest was paused.
+    PausedUndecided,
+    /// The guest is suspended for good, the peer is asked to take over.
+    SwitchingOver,
+    /// Another generation is in charge.
+    Fenced,
+    /// The guest ended by itself, or the claim was refused.
+    Ended,
+}

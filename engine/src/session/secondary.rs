@@ -1,0 +1,149 @@
+//! The secondary's session: what to ack, when to take over.
+//!
+//! ```text
+//!   Empty ─seed complete─► Seeded ─first delta / fresh known─► Standing ──► TakingOver ─► Activating ─► (primary)
+//!     ▲                                                            │            │
+//!     └──────────── image lost, farewell, stale for sure ◄─────────┴────────────┘ swap lost
+//! ```
+
+use super::{EpochKind, NodeName, Record, Span, ToPrimary, ToSecondary, WitnessReply, WitnessRequest};
+use understudy_checkpoint::{Epoch, Generation};
+
+/// Times of a secondary session.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// This host.
+    pub node: NodeName,
+    /// A heartbeat is sent when nothing else was for this long.
+    pub heartbeat: Span,
+    /// The primary is lost when nothing was heard from it for this long.
+    pub silence_max: Span,
+    /// After the link ended, how long to wait for it to come back before taking over.
+    pub link_grace: Span,
+    /// An unanswered witness request is repeated after this long.
+    pub witness_retry: Span,
+    /// Whether there is a witness. Without one only an operator starts a takeover (DESIGN, A7).
+    pub has_witness: bool,
+}
+
+/// What the driver tells a secondary.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// The link to the primary is up.
+    LinkUp,
+    /// The link to the primary ended, or the driver closed it.
+    LinkDown,
+    /// A message from the primary. Any message counts as a sign of life; so do page frames
+    /// ([`SignOfLife`](Self::SignOfLife)).
+    Message(ToSecondary),
+    /// Page frames arrived (the driver says so at least every few milliseconds while they do).
+    SignOfLife,
+    /// The epoch begun last is whole: decoded, verified, held in the buffer (or, for a seed, in the image).
+    Complete {
+        /// As in `EpochBegin`.
+        generation: Generation,
+        /// As in `EpochBegin`.
+        epoch: Epoch,
+    },
+    /// The epoch begun last cannot be used. Nothing of it remains; for a seed, the image is gone.
+    Broken {
+        /// As in `EpochBegin`.
+        generation: Generation,
+        /// As in `EpochBegin`.
+        epoch: Epoch,
+        /// Damaged or too large.
+        why: super::Decline,
+    },
+    /// `Commit` is done: the image is exactly this epoch.
+    Committed {
+        /// The epoch.
+        epoch: Epoch,
+    },
+    /// `Commit` failed: the image is lost.
+    CommitFailed {
+        /// The epoch.
+        epoch: Epoch,
+    },
+    /// The connection to the witness is up.
+    WitnessUp,
+    /// The connection to the witness ended.
+    WitnessDown,
+    /// The witness's answer.
+    Witness(WitnessReply),
+    /// The operator decides, without a witness, that the primary is dead (the risks were printed).
+    ForceTakeover,
+}
+
+/// What a secondary tells the driver to do.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Output {
+    /// Send this to the primary.
+    Send(ToPrimary),
+    /// Ask the witness.
+    AskWitness(WitnessRequest),
+    /// Take in the epoch whose `EpochBegin` was just handled; answered by `Complete` or `Broken`. Frames of an
+    /// epoch for which this was not said are skipped by the driver.
+    Receive {
+        /// Of the `EpochBegin`.
+        generation: Generation,
+        /// Of the `EpochBegin`.
+        epoch: Epoch,
+        /// Seed: apply as it arrives. Delta: buffer.
+        kind: EpochKind,
+    },
+    /// Make this complete (acked) epoch the image. Answered by `Committed` or `CommitFailed`. Commits are in order.
+    Commit {
+        /// The epoch.
+        epoch: Epoch,
+    },
+    /// Drop epochs begun but not complete. Complete ones are committed, never dropped.
+    DropIncomplete,
+    /// Drop the image and everything buffered: it may never be activated.
+    DropImage,
+    /// The takeover is decided and the image stands at `epoch`: start the guest from it, announce it, make this
+    /// host its primary in `record.generation` (a new primary session with `Origin::TookOver`).
+    Activate {
+        /// The record that this host's swap wrote; its copy is stale.
+        record: Record,
+        /// The committed epoch that the guest continues from.
+        epoch: Epoch,
+    },
+    /// Close the link to the primary: it does not answer any more.
+    CloseLink,
+    /// Something worth logging and counting.
+    Report(Event),
+}
+
+/// What an operator should know.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Event {
+    /// The state has changed to this one.
+    State(State),
+    /// The primary was lost for this reason: the moment of detection.
+    PrimaryLost {
+        /// What was seen.
+        why: super::primary::Loss,
+    },
+    /// The takeover was lost at the witness: this is its record.
+    TakeoverRefused {
+        /// The record as it is.
+        record: Option<Record>,
+    },
+}
+
+/// A session's state as `status` and metrics show it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum State {
+    /// No image.
+    Empty,
+    /// A seed is arriving.
+    Seeding,
+    /// A complete image; a primary is there.
+    Standing,
+    /// A complete image; the primary is not heard, the grace runs or the witness is away.
+    Alone,
+    /// Asking the witness; no more acks in this generation.
+    TakingOver,
+    /// The takeover is decided, the last acked epoch is being committed.
+    Activating,
+}

@@ -1,0 +1,2 @@
+//! A software hypervisor for machines without Xen.
+#![forbid(unsafe_code)]

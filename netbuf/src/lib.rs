@@ -1,0 +1,10 @@
+//! Output commit: what a guest sends is held until the checkpoint of its epoch is acknowledged.
+//!
+//! [`EpochQueue`] is our own queue of Ethernet frames. It knows of no socket: frames go in, and those that
+//! may leave come out. Unlike a plug qdisc it holds any number of closed epochs.
+
+#![forbid(unsafe_code)]
+
+mod queue;
+
+pub use queue::{EpochQueue, Limits, Push, QueueStats};

@@ -1,0 +1,281 @@
+//! The epoch queue.
+//!
+//! ```text
+//!   push ─► │ open epoch │ cut ─► │ closed N │ closed N-1 │ … │ release(N-1) ─► take
+//!           └── held, while Holding; straight to "may leave" while Passing ──┘
+//! ```
+//!
+//! Three states: *Passing* (the guest is unprotected, everything may leave), *Holding* (only released
+//! epochs may leave) and *Fenced* (nothing ever leaves again; a fenced generation has no way back).
+
+use std::collections::VecDeque;
+use understudy_checkpoint::Epoch;
+
+/// Bounds of a queue. A frame beyond them is dropped and counted, never silently.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes held at most, over all epochs.
+    pub bytes_max: usize,
+    /// Frames held at most, over all epochs.
+    pub frames_max: usize,
+    /// Above this share of either limit (percent) [`EpochQueue::push`] says [`Push::HeldNearLimit`].
+    pub pressure_percent: u8,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { bytes_max: 32 << 20, frames_max: 65_536, pressure_percent: 50 }
+    }
+}
+
+/// What became of a pushed frame.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Push {
+    /// It may leave now: call [`EpochQueue::take`].
+    Passing,
+    /// It is held until its epoch is released.
+    Held,
+    /// Held, and the queue nears a limit: a checkpoint now would empty it.
+    HeldNearLimit,
+    /// Dropped and counted: a limit is reached, or the queue is fenced.
+    Dropped,
+}
+
+/// Counters for metrics; all since creation but `held_*`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct QueueStats {
+    /// Bytes held now.
+    pub held_bytes: usize,
+    /// Frames held now.
+    pub held_frames: usize,
+    /// Frames that may leave or have left.
+    pub released_frames: u64,
+    /// Frames dropped because a limit was reached.
+    pub dropped_at_limit: u64,
+    /// Frames dropped because the queue was fenced.
+    pub dropped_fenced: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Mode {
+    Passing,
+    Holding,
+    Fenced,
+}
+
+/// Frames of a guest's output, by epoch.
+#[derive(Debug)]
+pub struct EpochQueue {
+    limits: Limits,
+    mode: Mode,
+    open: Epoch,
+    held: VecDeque<(Epoch, Vec<u8>)>,
+    leaving: VecDeque<Vec<u8>>,
+    stats: QueueStats,
+}
+
+impl EpochQueue {
+    /// A passing queue whose open epoch is `open`.
+    pub fn new(open: Epoch, limits: Limits) -> Self {
+        assert!(limits.frames_max > 0 && limits.bytes_max > 0, "a queue without room would drop everything");
+        Self {
+            limits,
+            mode: Mode::Passing,
+            open,
+            held: VecDeque::new(),
+            leaving: VecDeque::new(),
+            stats: QueueStats::default(),
+        }
+    }
+
+    /// Takes one frame that the guest sent in the open epoch.
+    pub fn push(&mut self, frame: &[u8]) -> Push {
+        if self.mode == Mode::Fenced {
+            self.stats.dropped_fenced += 1;
+            return Push::Dropped;
+        }
+        let frames = self.held.len() + self.leaving.len() + 1;
+        let bytes = self.stats.held_bytes + frame.len();
+        if frames > self.limits.frames_max || bytes > self.limits.bytes_max {
+            self.stats.dropped_at_limit += 1;
+            return Push::Dropped;
+        }
+        if self.mode == Mode::Passing {
+            self.stats.released_frames += 1;
+            self.leaving.push_back(frame.to_vec());
+            return Push::Passing;
+        }
+        self.held.push_back((self.open, frame.to_vec()));
+        self.stats.held_bytes = bytes;
+        self.stats.held_frames = self.held.len();
+        if self.near_limit() { Push::HeldNearLimit } else { Push::Held }
+    }
+
+    /// Closes `epoch`, which must be the open one or later, opens the next, and holds from here on.
+    /// Called inside the pause: it moves no frame.
+    pub fn cut(&mut self, epoch: Epoch) {
+        assert!(epoch >= self.open, "epoch {epoch} was closed before (open: {})", self.open);
+        self.open = epoch.next();
+        if self.mode == Mode::Passing {
+            self.mode = Mode::Holding;
+        }
+    }
+
+    /// Lets out every frame of epochs up to and including `through`, each acknowledged by the caller's word.
+    pub fn release(&mut self, through: Epoch) {
+        if self.mode == Mode::Fenced {
+            return;
+        }
+        assert!(through < self.open, "epoch {through} is still open: it cannot have been acknowledged");
+        while self.held.front().is_some_and(|(epoch, _)| *epoch <= through) {
+            let (_, frame) = self.held.pop_front().expect("front exists");
+            self.let_out(frame);
+        }
+    }
+
+    /// Lets everything out, now and from here on: the guest is unprotected and the witness has recorded it.
+    pub fn pass(&mut self) {
+        if self.mode == Mode::Fenced {
+            return;
+        }
+        self.mode = Mode::Passing;
+        while let Some((_, frame)) = self.held.pop_front() {
+            self.let_out(frame);
+        }
+    }
+
+    /// Throws away what is held and lets nothing out ever again: this generation has lost its authority.
+    /// Frames already released but not yet taken are thrown away as well.
+    pub fn fence(&mut self) {
+        self.mode = Mode::Fenced;
+        self.held.clear();
+        self.leaving.clear();
+        self.stats.held_bytes = 0;
+        self.stats.held_frames = 0;
+    }
+
+    /// The next frame that may leave.
+    pub fn take(&mut self) -> Option<Vec<u8>> {
+        self.leaving.pop_front()
+    }
+
+    /// Whether released frames wait to be taken.
+    pub fn has_leaving(&self) -> bool {
+        !self.leaving.is_empty()
+    }
+
+    /// The epoch that frames pushed now belong to.
+    pub fn open_epoch(&self) -> Epoch {
+        self.open
+    }
+
+    /// Counters.
+    pub fn stats(&self) -> QueueStats {
+        self.stats
+    }
+
+    fn let_out(&mut self, frame: Vec<u8>) {
+        self.stats.held_bytes -= frame.len();
+        self.stats.held_frames = self.held.len();
+        self.stats.released_frames += 1;
+        self.leaving.push_back(frame);
+    }
+
+    fn near_limit(&self) -> bool {
+        let percent = usize::from(self.limits.pressure_percent);
+        self.stats.held_bytes * 100 > self.limits.bytes_max * percent
+            || self.held.len() * 100 > self.limits.frames_max * percent
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn drain(queue: &mut EpochQueue) -> Vec<u8> {
+        std::iter::from_fn(|| queue.take()).map(|frame| frame[0]).collect()
+    }
+
+    #[test]
+    fn frames_leave_with_their_epoch_and_in_order() {
+        let mut queue = EpochQueue::new(Epoch(4), Limits::default());
+        assert_eq!(queue.push(&[1]), Push::Passing);
+        queue.cut(Epoch(4));
+        assert_eq!(queue.push(&[2]), Push::Held);
+        queue.cut(Epoch(5));
+        queue.push(&[3]);
+        queue.cut(Epoch(6));
+        queue.push(&[4]);
+        assert_eq!(drain(&mut queue), [1]);
+        queue.release(Epoch(4));
+        assert_eq!(drain(&mut queue), []);
+        queue.release(Epoch(6));
+        assert_eq!(drain(&mut queue), [2, 3]);
+        queue.pass();
+        assert_eq!(drain(&mut queue), [4]);
+    }
+
+    #[test]
+    fn a_fenced_queue_lets_nothing_out_not_even_what_was_released() {
+        let mut queue = EpochQueue::new(Epoch(0), Limits::default());
+        queue.cut(Epoch(0));
+        queue.push(&[1]);
+        queue.cut(Epoch(1));
+        queue.release(Epoch(1));
+        queue.fence();
+        queue.release(Epoch(1));
+        queue.pass();
+        assert_eq!(queue.push(&[2]), Push::Dropped);
+        assert_eq!(drain(&mut queue), []);
+        assert_eq!(queue.stats().dropped_fenced, 1);
+    }
+
+    #[test]
+    fn limits_drop_and_count_and_warn_before() {
+        let limits = Limits { bytes_max: 10, frames_max: 3, pressure_percent: 50 };
+        let mut queue = EpochQueue::new(Epoch(0), limits);
+        queue.cut(Epoch(0));
+        assert_eq!(queue.push(&[0; 4]), Push::Held);
+        assert_eq!(queue.push(&[0; 4]), Push::HeldNearLimit);
+        assert_eq!(queue.push(&[0; 4]), Push::Dropped);
+        assert_eq!(queue.stats().dropped_at_limit, 1);
+        queue.cut(Epoch(1));
+        queue.release(Epoch(1));
+        drain(&mut queue);
+        assert_eq!(queue.push(&[0; 10]), Push::HeldNearLimit);
+    }
+
+    proptest! {
+        /// Whatever the order of calls, nothing leaves before its release and nothing that was taken in is
+        /// lost or reordered.
+        #[test]
+        fn nothing_leaves_early_nothing_is_lost(steps in proptest::collection::vec(0u8..4, 1..200)) {
+            let mut queue = EpochQueue::new(Epoch(0), Limits::default());
+            queue.cut(Epoch(0));
+            let (mut released, mut pushed, mut seen) = (0u64, Vec::new(), Vec::new());
+            for step in steps {
+                match step {
+                    0 | 1 => {
+                        let frame = (pushed.len() as u64).to_le_bytes();
+                        pushed.push(queue.open_epoch());
+                        queue.push(&frame);
+                    }
+                    2 => queue.cut(queue.open_epoch()),
+                    _ => {
+                        released = queue.open_epoch().0 - 1;
+                        queue.release(Epoch(released));
+                    }
+                }
+                while let Some(frame) = queue.take() {
+                    let index = u64::from_le_bytes(frame.try_into().unwrap());
+                    prop_assert!(pushed[index as usize] <= Epoch(released));
+                    seen.push(index);
+                }
+            }
+            queue.pass();
+            seen.extend(std::iter::from_fn(|| queue.take()).map(|frame| u64::from_le_bytes(frame.try_into().unwrap())));
+            prop_assert_eq!(seen, (0..pushed.len() as u64).collect::<Vec<_>>());
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! End to end: the simulator with its checkers, kill drills, scraped metrics.
+
+#![forbid(unsafe_code)]
