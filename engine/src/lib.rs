@@ -1,7 +1,17 @@
 //! The engine: sessions that decide, a driver that does, a link between hosts, and the command line.
 //!
 //! * [`session`] sans-IO state machines of primary, secondary and witness: no socket, thread, clock or chance
+//! * [`cli`] the `understudy` command
+//! * [`config`] what a node is told: its file, its flags, its defaults
+//! * [`control`] the local control socket
+//! * [`link`] the bytes between engines
+//! * [`signals`] a clean shutdown on SIGINT and SIGTERM
 
 #![forbid(unsafe_code)]
 
+pub mod cli;
+pub mod config;
+pub mod control;
+pub mod link;
 pub mod session;
+pub mod signals;

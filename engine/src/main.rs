@@ -1,3 +1,7 @@
-//! The `understudy` command.
+//! The `understudy` command: everything is in [`understudy::cli`].
 
-fn main() {}
+#![forbid(unsafe_code)]
+
+fn main() -> std::process::ExitCode {
+    understudy::cli::main()
+}

@@ -1,0 +1,120 @@
+//! How a run ends: the exit codes, and the errors that lead to them.
+
+use crate::config::ConfigError;
+use std::error::Error;
+use std::process::ExitCode;
+
+/// Shown at the end of `--help`.
+pub(super) const HELP: &str = "\
+Exit codes:
+  0  done, and every check held
+  1  internal error: something that should not happen
+  2  wrong usage: arguments, configuration, an address that is not allowed
+  3  a check failed: what was examined is not as it must be
+  4  bad input: a file or stream that cannot be read or is damaged
+  5  no answer: the engine, peer or witness cannot be reached
+  6  refused: the engine answered, and will not do it";
+
+/// Exit codes, the same for every subcommand. `HELP` lists them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Exit {
+    /// Done, and every check held.
+    Ok = 0,
+    /// Something that should not happen.
+    Internal = 1,
+    /// Wrong arguments or configuration. clap ends with the same code.
+    Usage = 2,
+    /// What was examined is not as it must be.
+    CheckFailed = 3,
+    /// A file or stream cannot be read or is damaged.
+    BadInput = 4,
+    /// The engine, peer or witness cannot be reached.
+    Unreachable = 5,
+    /// The engine answered, and will not do it.
+    Refused = 6,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Why a subcommand did not do what was asked. The text is the whole first line an operator sees; causes
+/// follow indented.
+#[derive(thiserror::Error, Debug)]
+pub enum CliError {
+    /// Arguments that contradict each other or cannot work.
+    #[error("{0}")]
+    Usage(String),
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// An input cannot be read or is damaged.
+    #[error("{0}")]
+    BadInput(String),
+    /// Nobody answers.
+    #[error("{0}")]
+    Unreachable(String),
+    /// The engine will not do it, with its reason.
+    #[error("{0}")]
+    Refused(String),
+    /// The system refused something, with what was attempted.
+    #[error("{attempt}")]
+    System {
+        /// What was attempted, in the words of the message.
+        attempt: String,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Anything else.
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl CliError {
+    /// The exit code this error leads to.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Usage(_) | Self::Config(_) => Exit::Usage,
+            Self::BadInput(_) => Exit::BadInput,
+            Self::Unreachable(_) => Exit::Unreachable,
+            Self::Refused(_) => Exit::Refused,
+            Self::System { .. } | Self::Internal(_) => Exit::Internal,
+        }
+    }
+}
+
+/// Prints an error and its causes to standard error.
+pub(super) fn complain(error: &CliError) {
+    eprintln!("understudy: {error}");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        eprintln!("  because: {error}");
+        cause = error.source();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn help_lists_every_exit_code() {
+        let codes = [
+            Exit::Ok,
+            Exit::Internal,
+            Exit::Usage,
+            Exit::CheckFailed,
+            Exit::BadInput,
+            Exit::Unreachable,
+            Exit::Refused,
+        ];
+        for code in codes {
+            assert!(HELP.contains(&format!("\n  {}  ", code as u8)), "{code:?}");
+        }
+        assert_eq!(HELP.lines().count(), codes.len() + 1);
+    }
+}

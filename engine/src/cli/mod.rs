@@ -1,0 +1,130 @@
+//! The `understudy` command: what may be asked, and how the answer ends.
+//!
+//! ```text
+//!   drill                                    everything at once, on this machine, with a report
+//!   witness   secondary   primary            the processes that stay
+//!   status    protect   unprotect            asked of a running node over its control socket
+//!   switchover   takeover
+//!   replay    stream                         recorded guests and their streams
+//! ```
+//!
+//! Each subcommand has its file with its `Args` and a `run`. Results go to standard output, everything else to
+//! standard error; how a run ended is its exit code ([`Exit`]).
+
+mod drill;
+mod exit;
+mod log;
+mod node;
+mod primary;
+mod replay;
+mod secondary;
+mod status;
+mod stream;
+mod wish;
+mod witness;
+
+pub use exit::{CliError, Exit};
+
+use clap::{Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Keeps a running Xen guest alive through the death of its host.
+#[derive(Parser, Debug)]
+#[command(name = "understudy", version, after_help = exit::HELP)]
+struct Cli {
+    #[command(flatten)]
+    log: log::Args,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Rehearse failures in the lab and report what was lost (nothing) and how long it took
+    Drill(drill::Args),
+    /// Run a node that starts guests and protects them
+    Primary(primary::Args),
+    /// Protect a guest of a running node (again)
+    Protect(wish::Args),
+    /// Run a node that holds copies of its peers' guests
+    Secondary(secondary::Args),
+    /// Run the third party that decides who may run a guest
+    Witness(witness::Args),
+    /// Show how the guests of a running node stand
+    Status(status::Args),
+    /// Move a guest to the host that holds its copy, with nothing lost
+    Switchover(wish::Args),
+    /// Take over a guest whose host is dead, where no witness can decide it
+    Takeover(wish::TakeoverArgs),
+    /// Let a guest of a running node go on without protection
+    Unprotect(wish::Args),
+    /// Run a guest recorded on real Xen through the whole engine
+    Replay(replay::Args),
+    /// Read, check and cut Xen migration streams
+    #[command(subcommand)]
+    Stream(stream::Command),
+}
+
+/// How a result is written to standard output.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum OutputFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON document, for programs.
+    Json,
+}
+
+/// Where a running node is reached.
+#[derive(clap::Args, Clone, Debug)]
+pub struct ControlArgs {
+    /// Control socket of the node
+    #[arg(long, value_name = "PATH", env = "UNDERSTUDY_CONTROL")]
+    pub control: PathBuf,
+    /// Form of the answer
+    #[arg(long, value_name = "FORM", value_enum, default_value_t)]
+    pub output: OutputFormat,
+}
+
+/// Parses the command line, runs what it asks for, and says how it ended.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let daemon = matches!(cli.command, Command::Primary(_) | Command::Secondary(_) | Command::Witness(_));
+    let result = cli.log.init(daemon).and_then(|()| run(cli.command));
+    match result {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            exit::complain(&error);
+            error.exit().into()
+        }
+    }
+}
+
+fn run(command: Command) -> Result<Exit, CliError> {
+    use crate::control::Wish;
+    match command {
+        Command::Drill(args) => drill::run(args),
+        Command::Primary(args) => primary::run(args),
+        Command::Protect(args) => wish::run(Wish::Protect, args),
+        Command::Secondary(args) => secondary::run(args),
+        Command::Witness(args) => witness::run(args),
+        Command::Status(args) => status::run(args),
+        Command::Switchover(args) => wish::run(Wish::Switchover, args),
+        Command::Takeover(args) => wish::run_takeover(args),
+        Command::Unprotect(args) => wish::run(Wish::Unprotect, args),
+        Command::Replay(args) => replay::run(args),
+        Command::Stream(command) => stream::run(command),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,30 @@
+//! What `primary` and `secondary` share: they run the same node.
+
+use super::{CliError, Exit};
+use crate::config::{GuestSettings, NodeConfig, Settings};
+use std::path::PathBuf;
+
+/// Flags of a node.
+#[derive(clap::Args, Debug)]
+#[group(skip)]
+pub(super) struct Args {
+    /// TOML file with the same keys as the flags; flags win
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+impl Args {
+    /// Decides the node's configuration from flags, `guests` and the file.
+    pub(super) fn decide(self, guests: Vec<GuestSettings>) -> Result<NodeConfig, CliError> {
+        let file = self.config.as_deref().map(Settings::read).transpose()?.unwrap_or_default();
+        let flags = Settings { guests, ..self.settings };
+        Ok(flags.over(file).decide()?)
+    }
+}
+
+/// Runs the node until it is told to end.
+pub(super) fn run(config: NodeConfig) -> Result<Exit, CliError> {
+    Err(CliError::Internal(format!("Node {} cannot run: this part is not built yet", config.node)))
+}

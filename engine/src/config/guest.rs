@@ -1,0 +1,182 @@
+//! A lab guest as it may be asked for: `--guest name=g1,memory=256M,mac=52:54:00:00:00:01,ip=10.77.0.11,load=mixed`.
+
+use super::human::parse_size;
+use super::{ConfigError, check_name};
+use crate::session::NodeName;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::str::FromStr;
+
+/// Memory of a guest that says nothing.
+const MEMORY_BYTES_DEFAULT: u64 = 256 << 20;
+/// A guest needs room for its tables and its key-value store.
+const MEMORY_BYTES_MIN: u64 = 1 << 20;
+/// Pfns are bounded long before this; more is a slip of the pen.
+const MEMORY_BYTES_MAX: u64 = 1 << 40;
+
+/// A guest as a flag or a `[[guest]]` table gives it.
+#[derive(Deserialize, Clone, Default, PartialEq, Eq, Debug)]
+#[serde(deny_unknown_fields, default)]
+pub struct GuestSettings {
+    /// Its name, unique among all guests that share a witness.
+    pub name: Option<String>,
+    /// Its memory, such as `256M`.
+    pub memory: Option<String>,
+    /// Its Ethernet address.
+    pub mac: Option<String>,
+    /// Its IPv4 address.
+    pub ip: Option<Ipv4Addr>,
+    /// How it uses its memory; the lab knows the names.
+    pub load: Option<String>,
+    /// Which peer holds its copy; needed only if there are several.
+    pub peer: Option<String>,
+}
+
+/// A guest, decided.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct GuestConfig {
+    /// Its name.
+    pub name: String,
+    /// Its memory in bytes, whole pages.
+    pub memory_bytes: u64,
+    /// Its Ethernet address.
+    pub mac: [u8; 6],
+    /// Its IPv4 address.
+    pub ip: Ipv4Addr,
+    /// How it uses its memory.
+    pub load: String,
+    /// Which peer holds its copy.
+    pub peer: NodeName,
+}
+
+impl FromStr for GuestSettings {
+    type Err = String;
+
+    /// Reads `key=value,key=value`; each key once.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut guest = Self::default();
+        for pair in text.split(',') {
+            let (key, value) = pair.split_once('=').ok_or_else(|| format!("{pair:?} is not KEY=VALUE"))?;
+            let slot = match key {
+                "name" => &mut guest.name,
+                "memory" => &mut guest.memory,
+                "mac" => &mut guest.mac,
+                "load" => &mut guest.load,
+                "peer" => &mut guest.peer,
+                "ip" => {
+                    let ip = value.parse().map_err(|_| format!("{value:?} is not an IPv4 address"))?;
+                    if guest.ip.replace(ip).is_some() {
+                        return Err("ip is given twice".into());
+                    }
+                    continue;
+                }
+                _ => return Err(format!("{key:?} is not one of name, memory, mac, ip, load, peer")),
+            };
+            if slot.replace(value.to_owned()).is_some() {
+                return Err(format!("{key} is given twice"));
+            }
+        }
+        Ok(guest)
+    }
+}
+
+/// Decides all guests of a node that has these peers.
+pub(super) fn decide_all(
+    settings: Vec<GuestSettings>,
+    peers: &BTreeMap<NodeName, SocketAddr>,
+) -> Result<Vec<GuestConfig>, ConfigError> {
+    let mut guests = Vec::<GuestConfig>::with_capacity(settings.len());
+    for guest in settings {
+        let guest = guest.decide(peers)?;
+        if let Some(other) = guests
+            .iter()
+            .find(|other| other.name == guest.name || other.mac == guest.mac || other.ip == guest.ip)
+        {
+            return Err(ConfigError::Conflict(format!(
+                "Guests {} and {} share a name, a mac or an ip",
+                other.name, guest.name
+            )));
+        }
+        guests.push(guest);
+    }
+    Ok(guests)
+}
+
+impl GuestSettings {
+    fn decide(self, peers: &BTreeMap<NodeName, SocketAddr>) -> Result<GuestConfig, ConfigError> {
+        let name = self.name.ok_or_else(|| ConfigError::Conflict("A guest needs a name".into()))?;
+        check_name(&name)?;
+        let missing = |what| ConfigError::Conflict(format!("Guest {name} needs {what}"));
+        let mac = self.mac.ok_or_else(|| missing("a mac, such as mac=52:54:00:00:00:01"))?;
+        let mac = parse_mac(&mac)
+            .ok_or_else(|| missing("a unicast mac of six hex pairs, such as mac=52:54:00:00:00:01"))?;
+        let ip = self.ip.ok_or_else(|| missing("an ip, such as ip=10.77.0.11"))?;
+        let memory_bytes = match self.memory {
+            None => MEMORY_BYTES_DEFAULT,
+            Some(text) => parse_size(&text).map_err(|error| ConfigError::Conflict(error.to_string()))?,
+        };
+        if !(MEMORY_BYTES_MIN..=MEMORY_BYTES_MAX).contains(&memory_bytes)
+            || !memory_bytes.is_multiple_of(4096)
+        {
+            return Err(missing("a memory of whole pages, at least 1M"));
+        }
+        let peer = match self.peer {
+            Some(peer) if peers.contains_key(&NodeName(peer.clone())) => NodeName(peer),
+            Some(peer) => return Err(missing(&format!("a peer that is configured; {peer} is not"))),
+            None if peers.len() == 1 => peers.keys().next().expect("one peer").clone(),
+            None if peers.is_empty() => return Err(missing("a peer to be protected by; give --peer")),
+            None => return Err(missing("peer=NAME, since there are several peers")),
+        };
+        let load = self.load.unwrap_or_else(|| "mixed".into());
+        Ok(GuestConfig { name, memory_bytes, mac, ip, load, peer })
+    }
+}
+
+/// Six hex pairs with colons, not a group address.
+fn parse_mac(text: &str) -> Option<[u8; 6]> {
+    let mut mac = [0; 6];
+    let mut pairs = text.split(':');
+    for byte in &mut mac {
+        let pair = pairs.next().filter(|pair| pair.len() == 2 && !pair.starts_with('+'))?;
+        *byte = u8::from_str_radix(pair, 16).ok()?;
+    }
+    (pairs.next().is_none() && mac[0] & 1 == 0).then_some(mac)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peers(names: &[&str]) -> BTreeMap<NodeName, SocketAddr> {
+        names.iter().map(|name| (NodeName((*name).into()), "127.0.0.1:1".parse().unwrap())).collect()
+    }
+
+    #[test]
+    fn a_guest_is_read_from_one_flag() {
+        let text = "name=g1,memory=64M,mac=52:54:00:00:00:0a,ip=10.77.0.11,load=idle";
+        let guest = text.parse::<GuestSettings>().unwrap().decide(&peers(&["b"])).unwrap();
+        assert_eq!((guest.memory_bytes, guest.mac[5], guest.load.as_str()), (64 << 20, 10, "idle"));
+        assert_eq!(guest.peer.0, "b");
+    }
+
+    #[test]
+    fn a_guest_that_cannot_be_is_refused_with_its_reason() {
+        for (text, names, reason) in [
+            ("name=g,mac=52:54:00:00:00:01,ip=10.0.0.1", &[][..], "give --peer"),
+            ("name=g,mac=52:54:00:00:00:01,ip=10.0.0.1", &["b", "c"], "several peers"),
+            ("name=g,mac=52:54:00:00:00:01,ip=10.0.0.1,peer=d", &["b"], "d is not"),
+            ("name=g,mac=53:54:00:00:00:01,ip=10.0.0.1", &["b"], "unicast mac"),
+            ("name=g,mac=52:54:00:00:00,ip=10.0.0.1", &["b"], "unicast mac"),
+            ("name=g,ip=10.0.0.1", &["b"], "needs a mac"),
+            ("name=g,mac=52:54:00:00:00:01,ip=10.0.0.1,memory=5000", &["b"], "whole pages"),
+            ("mac=52:54:00:00:00:01,ip=10.0.0.1", &["b"], "needs a name"),
+        ] {
+            let error = text.parse::<GuestSettings>().unwrap().decide(&peers(names)).unwrap_err().to_string();
+            assert!(error.contains(reason), "{error}");
+        }
+        for text in ["", "name", "name=a,name=b", "ip=10.0.0.1,ip=10.0.0.1", "ip=x", "nam=a"] {
+            assert!(text.parse::<GuestSettings>().is_err(), "{text}");
+        }
+    }
+}

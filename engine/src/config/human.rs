@@ -1,0 +1,100 @@
+//! Lengths of time and sizes as people write them: `25ms`, `256M`.
+//!
+//! Deliberately small: a whole number and one unit. Anything else is refused with what would be right.
+
+use crate::session::Span;
+
+/// Why a text is not a length of time or a size.
+#[derive(thiserror::Error, Clone, PartialEq, Eq, Debug)]
+pub enum HumanError {
+    /// Not a length of time.
+    #[error("{0:?} is not a length of time; write a whole number and ns, us, ms or s, such as 25ms")]
+    Span(String),
+    /// Not a size.
+    #[error("{0:?} is not a size; write a whole number and K, M or G (powers of 1024), such as 256M")]
+    Size(String),
+}
+
+/// Reads a length of time: `500us`, `25ms`, `2s`.
+pub fn parse_span(text: &str) -> Result<Span, HumanError> {
+    let (number, unit) = split_unit(text);
+    let ns_per_unit = match unit {
+        "ns" => 1,
+        "us" => 1_000,
+        "ms" => 1_000_000,
+        "s" => 1_000_000_000,
+        _ => 0,
+    };
+    scale(number, ns_per_unit).map(Span).ok_or_else(|| HumanError::Span(text.to_owned()))
+}
+
+/// Reads a size in bytes: `4096`, `64K`, `256M`, `1G`.
+pub fn parse_size(text: &str) -> Result<u64, HumanError> {
+    let (number, unit) = split_unit(text);
+    let bytes_per_unit = match unit {
+        "" => 1,
+        "K" | "KiB" => 1 << 10,
+        "M" | "MiB" => 1 << 20,
+        "G" | "GiB" => 1 << 30,
+        _ => 0,
+    };
+    scale(number, bytes_per_unit).ok_or_else(|| HumanError::Size(text.to_owned()))
+}
+
+fn split_unit(text: &str) -> (&str, &str) {
+    text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()))
+}
+
+/// `None` for an unknown unit (`per_unit` 0), a missing number, or one that does not fit.
+fn scale(number: &str, per_unit: u64) -> Option<u64> {
+    if per_unit == 0 {
+        return None;
+    }
+    number.parse::<u64>().ok()?.checked_mul(per_unit)
+}
+
+/// A length of time for people: three digits and the unit that fits.
+pub fn show_us(us: u64) -> String {
+    match us {
+        0..1_000 => format!("{us} µs"),
+        1_000..1_000_000 => format!("{:.1} ms", us as f64 / 1e3),
+        _ => format!("{:.1} s", us as f64 / 1e6),
+    }
+}
+
+/// A size for people, in powers of 1024.
+pub fn show_bytes(bytes: u64) -> String {
+    match bytes {
+        0..1_024 => format!("{bytes} B"),
+        1_024..1_048_576 => format!("{:.1} KiB", bytes as f64 / 1024.0),
+        1_048_576..1_073_741_824 => format!("{:.1} MiB", bytes as f64 / 1_048_576.0),
+        _ => format!("{:.1} GiB", bytes as f64 / 1_073_741_824.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_with_its_unit_is_read() {
+        for (text, ns) in [("7ns", 7), ("500us", 500_000), ("25ms", 25_000_000), ("2s", 2_000_000_000)] {
+            assert_eq!(parse_span(text), Ok(Span(ns)), "{text}");
+        }
+        for (text, bytes) in [("4096", 4096), ("64K", 65_536), ("256M", 256 << 20), ("1GiB", 1 << 30)] {
+            assert_eq!(parse_size(text), Ok(bytes), "{text}");
+        }
+    }
+
+    #[test]
+    fn anything_else_is_refused_not_guessed() {
+        for text in
+            ["", "25", "ms", "2.5s", "-1ms", "1 s", "25MS", "99999999999999999999s", "18446744073709551615s"]
+        {
+            assert!(parse_span(text).is_err(), "{text}");
+        }
+        for text in ["", "M", "1T", "256m", "0x10", "99999999999999999999"] {
+            assert!(parse_size(text).is_err(), "{text}");
+        }
+    }
+}
