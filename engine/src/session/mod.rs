@@ -3,7 +3,8 @@
 //! One [`Primary`](primary) or [`Secondary`](secondary) session per guest and host, one [`Witness`](witness)
 //! for all. Each is a pure state machine: `handle(now, input, &mut outputs)`, `next_timeout()`,
 //! `handle_timeout(now, &mut outputs)`. The driver performs the outputs in order; the simulator in `tests/`
-//! does so in virtual time. Nothing in here reads a clock, opens a socket, starts a thread or draws a number.
+//! does so in virtual time. A new session's first timeout is due at once; the driver then tells it `LinkUp` and
+//! `WitnessUp` if those connections already stand. Nothing in here reads a clock, opens a socket, starts a thread or draws a number.
 //!
 //! ```text
 //!             ToSecondary ─────────────────────────────►
@@ -11,6 +12,9 @@
 //!      │      ◄───────────────────────────── ToPrimary       │
 //!      └── WitnessRequest ──► Witness ◄── WitnessRequest ────┘
 //! ```
+//!
+//! A `LinkDown` is followed by nothing of the old connection: neither messages nor page data, and what was
+//! captured before it is not sent over a later link.
 //!
 //! Page data does not pass through the sessions: the driver's workers carry it over the link between
 //! `EpochBegin` and the epoch's end, and tell the sessions when an epoch is whole.

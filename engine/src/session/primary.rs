@@ -42,6 +42,8 @@ pub struct Config {
     pub slow_max: Span,
     /// What to do when the secondary or the link is too slow.
     pub slow_policy: SlowPolicy,
+    /// After a seed failed or the slow policy acted, the next seed waits this long.
+    pub reseed_after: Span,
     /// Whether there is a witness. Without one nothing is decided automatically (DESIGN, A7).
     pub has_witness: bool,
 }
@@ -101,6 +103,12 @@ pub enum Input {
     },
     /// Held output nears its limit: a checkpoint now would let it out.
     OutputPressure,
+    /// The peer itself spoke as this guest's primary (a `ToSecondary` came in where this session runs): after
+    /// a takeover both ends are primaries until the older generation learns of the newer.
+    Rival {
+        /// The generation it claims.
+        generation: Generation,
+    },
     /// The operator's wish.
     Operator(Wish),
 }
@@ -201,6 +209,11 @@ pub enum Event {
     Declined {
         /// Why.
         why: super::Decline,
+    },
+    /// The wish cannot be granted in this state (a switchover needs `Protected`).
+    WishRefused {
+        /// The wish.
+        wish: Wish,
     },
     /// A resync after a link flap, or a seed, begins.
     Sending {

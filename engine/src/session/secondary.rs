@@ -91,12 +91,14 @@ pub enum Output {
         /// Seed: apply as it arrives. Delta: buffer.
         kind: EpochKind,
     },
-    /// Make this complete (acked) epoch the image. Answered by `Committed` or `CommitFailed`. Commits are in order.
+    /// Make this complete (acked) epoch the image. Said once for each delta, right after its ack; never for a
+    /// seed, which is in the image when it is complete. Answered by `Committed` or `CommitFailed`. Commits are in order.
     Commit {
         /// The epoch.
         epoch: Epoch,
     },
-    /// Drop epochs begun but not complete. Complete ones are committed, never dropped.
+    /// Drop the epoch that is being received, even if it just became whole. Epochs for which `Commit` was said
+    /// stay.
     DropIncomplete,
     /// Drop the image and everything buffered: it may never be activated.
     DropImage,
