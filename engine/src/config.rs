@@ -408,6 +408,7 @@ impl NodeConfig {
             witness_retry: self.timing.witness_retry,
             slow_max: self.timing.slow,
             slow_policy: self.timing.slow_policy,
+            reseed_after: self.timing.slow,
             has_witness: self.witness.is_some(),
         }
     }
