@@ -4,6 +4,7 @@
 //! * [`cli`] the `understudy` command
 //! * [`config`] what a node is told: its file, its flags, its defaults
 //! * [`control`] the local control socket
+//! * [`drill`] rehearsed failures of real processes, judged by what clients saw
 //! * [`link`] the bytes between engines
 //! * [`signals`] a clean shutdown on SIGINT and SIGTERM
 
@@ -12,6 +13,7 @@
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod drill;
 pub mod link;
 pub mod session;
 pub mod signals;

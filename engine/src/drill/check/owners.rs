@@ -1,0 +1,57 @@
+//! No reply from two owners: what the switch saw against who may own the guest in this round.
+//!
+//! After the new owner's first frame, an old owner's frame is a violation, but for one case that the rules of
+//! authority allow (an ack that arrived before the takeover and was read after it may still release its epoch,
+//! for that epoch is in the taken-over state). Such a frame answers a request that was made before the old
+//! owner could have lost its authority. Its content is judged like any answer's, by the counter and register
+//! rules, so output of a lost epoch does not slip through here.
+
+use super::{Expectation, Violation};
+use crate::drill::history::{ClientId, History, Moment, Operation};
+use crate::drill::sightings::{Late, Sightings};
+use std::collections::HashMap;
+
+/// Requests by client and number, each with the moments it was made.
+type Requests<'a> = HashMap<(ClientId, u16), Vec<&'a Operation>>;
+
+/// Judges who sent the guest's frames.
+pub(super) fn check(
+    history: &History,
+    sightings: &Sightings,
+    expectation: &Expectation,
+    found: &mut Vec<Violation>,
+) {
+    let mut allowed = expectation.owners.iter();
+    for run in sightings.runs.iter().filter(|run| run.frames > 0) {
+        if !allowed.any(|owner| *owner == run.host) {
+            found.push(Violation::StrayOwner { host: run.host, at: run.first, frames: run.frames });
+        }
+    }
+    if sightings.late.is_empty() {
+        return;
+    }
+    let mut requests = Requests::new();
+    for operation in &history.operations {
+        requests.entry((operation.client, operation.request)).or_default().push(operation);
+    }
+    for late in &sightings.late {
+        if !is_owed(late, &requests, expectation.owed_before) {
+            found.push(Violation::TwoOwners { host: late.host, at: late.at });
+        }
+    }
+    if sightings.late_uncounted > 0
+        && let Some(last) = sightings.late.last()
+    {
+        found.push(Violation::TwoOwners { host: last.host, at: last.at });
+    }
+}
+
+/// Whether a late frame answers a request made before `owed_before`.
+fn is_owed(late: &Late, requests: &Requests<'_>, owed_before: Moment) -> bool {
+    let Some(operations) = late.answers.and_then(|answered| requests.get(&answered)) else { return false };
+    operations
+        .iter()
+        .filter(|operation| operation.invoked <= late.at)
+        .max_by_key(|operation| operation.invoked)
+        .is_some_and(|operation| operation.invoked < owed_before)
+}

@@ -1,0 +1,10 @@
+//! Drills: rehearsed failures of real processes, judged by what clients saw.
+
+pub mod chance;
+pub mod check;
+pub mod history;
+pub mod plan;
+pub mod process;
+pub mod progress;
+pub mod relay;
+pub mod sightings;

@@ -1,0 +1,88 @@
+//! What a drill is asked to do.
+
+use std::fmt;
+use std::time::Duration;
+
+/// A failure to rehearse.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Failure {
+    /// SIGKILL of the primary with its guests.
+    Kill,
+    /// SIGSTOP of the primary; SIGCONT after the takeover.
+    Hang,
+    /// The network parts some of the three.
+    Partition(Cut),
+    /// SIGKILL of the secondary.
+    Secondary,
+    /// SIGKILL of the witness.
+    Witness,
+    /// No failure: a planned move.
+    Switchover,
+}
+
+/// What the network parts. The clients' network stays whole, which is the hard case: an old owner could be
+/// heard.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Cut {
+    /// The hosts from each other; both reach the witness.
+    Hosts,
+    /// The primary from the secondary and the witness.
+    Primary,
+    /// The secondary from the primary and the witness.
+    Secondary,
+    /// What the primary sends to the secondary.
+    ToSecondary,
+    /// What the secondary sends to the primary.
+    ToPrimary,
+}
+
+impl Cut {
+    /// All cuts, in the order in which rounds go through them.
+    pub const ALL: [Self; 5] =
+        [Self::Hosts, Self::Primary, Self::Secondary, Self::ToSecondary, Self::ToPrimary];
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Kill => "kill",
+            Self::Hang => "hang",
+            Self::Partition(Cut::Hosts) => "partition: hosts",
+            Self::Partition(Cut::Primary) => "partition: primary",
+            Self::Partition(Cut::Secondary) => "partition: secondary",
+            Self::Partition(Cut::ToSecondary) => "partition: A→B",
+            Self::Partition(Cut::ToPrimary) => "partition: B→A",
+            Self::Secondary => "secondary",
+            Self::Witness => "witness",
+            Self::Switchover => "switchover",
+        })
+    }
+}
+
+/// A drill, decided.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// What fails, round by round.
+    pub rounds: Vec<Failure>,
+    /// Decides when in a round the failure strikes.
+    pub seed: u64,
+    /// From the end of one pause to the next.
+    pub interval: Duration,
+    /// Memory of each guest.
+    pub memory_bytes: u64,
+    /// How the guests use it, in the lab's words.
+    pub load: String,
+    /// Guests, all on host A at first.
+    pub guests: u16,
+    /// Clients of each guest.
+    pub clients: u16,
+    /// Whether the processes' logs are kept even if all went well.
+    pub keep_logs: bool,
+}
+
+impl Plan {
+    /// Whether any round parts the network, so that links must pass through relays.
+    pub fn needs_relays(&self) -> bool {
+        self.rounds.iter().any(|failure| matches!(failure, Failure::Partition(_)))
+    }
+}

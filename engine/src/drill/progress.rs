@@ -1,0 +1,48 @@
+//! What the drill is doing, on one line of a terminal that is overwritten. Nothing if there is no terminal.
+
+use std::io::{IsTerminal, Write, stderr};
+use std::time::Instant;
+
+/// The line.
+#[derive(Debug)]
+pub struct Progress {
+    is_terminal: bool,
+    began: Instant,
+    shown: bool,
+}
+
+impl Progress {
+    /// A line on standard error, which stays empty if that is no terminal.
+    pub fn new() -> Self {
+        Self { is_terminal: stderr().is_terminal(), began: Instant::now(), shown: false }
+    }
+
+    /// Shows what is being done now.
+    pub fn show(&mut self, text: std::fmt::Arguments<'_>) {
+        if self.is_terminal {
+            self.shown = true;
+            // A terminal that cannot be written to is no reason to end a drill.
+            let _ = write!(stderr(), "\r\x1b[2K{:6.1} s  {text}", self.began.elapsed().as_secs_f64());
+            let _ = stderr().flush();
+        }
+    }
+
+    /// Empties the line.
+    pub fn clear(&mut self) {
+        if std::mem::take(&mut self.shown) {
+            let _ = write!(stderr(), "\r\x1b[2K");
+        }
+    }
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
