@@ -9,7 +9,9 @@
 //!   types:   one byte for each frame
 //! ```
 
+use super::Staging;
 use crate::domain::{DomainState, Sink};
+use crate::pages::{DirtyBitmap, copy_into};
 use crate::{PAGE_SIZE, Page, PageEntry, PageType, Pfn};
 
 const CHUNK_PAGES: usize = 512;
@@ -43,6 +45,12 @@ impl Image {
         PageType::from_nibble(nibble).expect("only nibbles of page types are stored")
     }
 
+    /// As [`page_type`](Self::page_type), absent if the frame should hold a page and nothing put one there.
+    fn held_type(&self, pfn: Pfn) -> PageType {
+        let page_type = self.page_type(pfn);
+        if page_type.has_data() && self.page(pfn).is_none() { PageType::Absent } else { page_type }
+    }
+
     /// The content of a frame that holds a page.
     pub fn page(&self, pfn: Pfn) -> Option<&Page> {
         if !self.page_type(pfn).has_data() {
@@ -70,6 +78,24 @@ impl Image {
         (0..self.page_count())
             .map(|pfn| PageEntry::new(Pfn(pfn), self.page_type(Pfn(pfn))))
             .filter(|entry| entry.page_type() != PageType::Absent)
+    }
+
+    /// Copies the frames set in `wanted` from `from` on into `staging`, as
+    /// [`Source::copy_pages`](crate::domain::Source::copy_pages) asks for: returns the pfn to go on from when
+    /// the staging is full.
+    pub fn copy_pages(
+        &self,
+        wanted: &DirtyBitmap,
+        from: Pfn,
+        staging: &mut Staging,
+        copiers: usize,
+    ) -> Option<Pfn> {
+        let mut pfns = wanted.runs(from).flatten().map(Pfn);
+        let room = staging.room();
+        let wanted = pfns.by_ref().take(room).map(|pfn| PageEntry::new(pfn, self.held_type(pfn)));
+        let (entries, pages) = staging.extend_split(wanted);
+        copy_into(entries, pages, copiers, |pfn| self.page(pfn).expect("held_type looked for it"));
+        pfns.next()
     }
 
     /// The state of the epoch the image stands at.

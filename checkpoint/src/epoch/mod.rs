@@ -1,7 +1,12 @@
 //! A checkpoint's pages at rest: staged on the primary, buffered and committed on the secondary.
 
+mod buffer;
+#[cfg(test)]
+mod histories;
 mod image;
+mod receiver;
 mod staging;
 
 pub use image::Image;
+pub use receiver::{Limits, ReceiveError, Receiver};
 pub use staging::Staging;

@@ -50,13 +50,21 @@ impl Staging {
     /// Appends entries and returns room for the data of those that carry any, one page each, in order.
     /// The caller fills every page. Panics if there is not enough room: callers ask [`room`](Self::room) first.
     pub fn extend(&mut self, entries: impl IntoIterator<Item = PageEntry>) -> &mut [Page] {
+        self.extend_split(entries).1
+    }
+
+    /// As [`extend`](Self::extend), and gives the new entries along with the room for their data.
+    pub fn extend_split(
+        &mut self,
+        entries: impl IntoIterator<Item = PageEntry>,
+    ) -> (&[PageEntry], &mut [Page]) {
         let first_entry = self.entries.len();
         let first_page = self.data_pages;
         self.entries.extend(entries);
         assert!(self.entries.len() <= self.capacity(), "more entries than the staging has room for");
         self.data_pages +=
             self.entries[first_entry..].iter().filter(|entry| entry.page_type().has_data()).count();
-        &mut self.pages[first_page..self.data_pages]
+        (&self.entries[first_entry..], &mut self.pages[first_page..self.data_pages])
     }
 }
 

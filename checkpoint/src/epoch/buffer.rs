@@ -1,0 +1,138 @@
+//! The pages of one epoch on the secondary, until its commit: entries by pfn, contents in slots of a pool that
+//! all epochs share and that is reused.
+//!
+//! ```text
+//!   epoch 7   index: pfn → position     entries: (pfn 3, slot 0) (pfn 9, zero) (pfn 12, no page)
+//!   epoch 8   …                         entries: (pfn 3, slot 1)
+//!   pool      [ slot 0 | slot 1 | free … ]
+//! ```
+
+use crate::domain::DomainState;
+use crate::{Epoch, PAGE_SIZE, Page, PageEntry, Pfn};
+use std::collections::HashMap;
+
+const CHUNK_PAGES: usize = 256;
+
+/// What an entry costs besides its page: itself and its place in the index, which is at most 7/16 empty.
+const ENTRY_BYTES: usize = 64;
+
+pub(super) static ZERO_PAGE: Page = [0; PAGE_SIZE];
+
+/// Page slots, taken in chunks as they are needed and never given back.
+#[derive(Debug, Default)]
+pub(super) struct PagePool {
+    chunks: Vec<Box<[Page]>>,
+    free: Vec<Slot>,
+}
+
+/// A page of the pool. Whoever holds it gives it back.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Slot(u32);
+
+impl PagePool {
+    pub(super) fn take(&mut self) -> Slot {
+        if self.free.is_empty() {
+            let first = (self.chunks.len() * CHUNK_PAGES) as u32;
+            self.chunks.push(vec![[0; PAGE_SIZE]; CHUNK_PAGES].into_boxed_slice());
+            self.free.extend((first..first + CHUNK_PAGES as u32).rev().map(Slot));
+        }
+        self.free.pop().expect("just filled")
+    }
+
+    pub(super) fn give_back(&mut self, slot: Slot) {
+        self.free.push(slot);
+    }
+
+    pub(super) fn page(&self, slot: &Slot) -> &Page {
+        &self.chunks[slot.0 as usize / CHUNK_PAGES][slot.0 as usize % CHUNK_PAGES]
+    }
+
+    pub(super) fn page_mut(&mut self, slot: &Slot) -> &mut Page {
+        &mut self.chunks[slot.0 as usize / CHUNK_PAGES][slot.0 as usize % CHUNK_PAGES]
+    }
+
+    fn used_bytes(&self) -> usize {
+        (self.chunks.len() * CHUNK_PAGES - self.free.len()) * PAGE_SIZE
+    }
+}
+
+/// The content an epoch gives a frame.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Held {
+    /// The type carries no data.
+    Nothing,
+    Zero,
+    Page(Slot),
+}
+
+impl Held {
+    /// The content, if there is any.
+    pub(super) fn page<'a>(&self, pool: &'a PagePool) -> Option<&'a Page> {
+        match self {
+            Self::Nothing => None,
+            Self::Zero => Some(&ZERO_PAGE),
+            Self::Page(slot) => Some(pool.page(slot)),
+        }
+    }
+}
+
+/// Everything one epoch changes.
+#[derive(Debug)]
+pub(super) struct EpochBuffer {
+    pub(super) epoch: Epoch,
+    pub(super) state: DomainState,
+    entries: Vec<(PageEntry, Held)>,
+    index: HashMap<Pfn, u32>,
+}
+
+impl EpochBuffer {
+    pub(super) fn new(epoch: Epoch) -> Self {
+        Self { epoch, state: DomainState::default(), entries: Vec::new(), index: HashMap::new() }
+    }
+
+    /// What this epoch made of a frame, if it touches it.
+    pub(super) fn get(&self, pfn: Pfn) -> Option<&Held> {
+        let position = *self.index.get(&pfn)?;
+        Some(&self.entries[position as usize].1)
+    }
+
+    /// Sets what a frame becomes and gives the slot of a page that this replaces back to the pool.
+    pub(super) fn set(&mut self, entry: PageEntry, held: Held, pool: &mut PagePool) {
+        let next = self.entries.len() as u32;
+        let position = *self.index.entry(entry.pfn()).or_insert(next);
+        if position == next {
+            self.entries.push((entry, held));
+            return;
+        }
+        let (_, before) = std::mem::replace(&mut self.entries[position as usize], (entry, held));
+        if let Held::Page(slot) = before {
+            pool.give_back(slot);
+        }
+    }
+
+    /// Entries with their contents, each frame once.
+    pub(super) fn entries(&self) -> impl Iterator<Item = &(PageEntry, Held)> {
+        self.entries.iter()
+    }
+
+    /// Empties the buffer for another epoch and gives its slots back.
+    pub(super) fn reuse(&mut self, pool: &mut PagePool) {
+        for (_, held) in self.entries.drain(..) {
+            if let Held::Page(slot) = held {
+                pool.give_back(slot);
+            }
+        }
+        self.index.clear();
+        self.state.clear();
+    }
+
+    /// What it takes besides page slots.
+    fn overhead_bytes(&self) -> usize {
+        self.entries.len() * ENTRY_BYTES + self.state.libxc.len() + self.state.libxl.len()
+    }
+}
+
+/// Bytes that epochs hold of the buffer's bound.
+pub(super) fn buffered_bytes<'a>(pool: &PagePool, epochs: impl Iterator<Item = &'a EpochBuffer>) -> usize {
+    pool.used_bytes() + epochs.map(EpochBuffer::overhead_bytes).sum::<usize>()
+}

@@ -1,0 +1,411 @@
+//! The secondary's side of an epoch: batches in, a committed image out, all of an epoch or nothing of it.
+//!
+//! ```text
+//!                begin(Delta, base)          finish: digest agrees           commit
+//!   Standing(n) ───────────────────► open ───────────────────────► complete ─────────► Standing(n+1)
+//!       ▲   ▲                         │        (may be acked)      (several may wait)
+//!       │   └───── error, drop_incomplete: image untouched
+//!       │
+//!   Nothing ── begin(Seed) ─► open, applied as it comes ─ finish ─► Standing(seed)
+//!       ▲                         │
+//!       └──── error, drop_incomplete, drop_image: the image is lost
+//! ```
+//!
+//! Pages of a delta epoch are decoded when they arrive, against the newest complete state, so that a commit only
+//! copies and cannot fail for what an epoch contains.
+//!
+//! Not here: acks, links, time.
+
+use super::buffer::{EpochBuffer, Held, PagePool, ZERO_PAGE, buffered_bytes};
+use crate::domain::{DomainState, Sink};
+use crate::pages::{BatchError, Content, Decoder, Digest, DirtyBitmap, Entries, EpochSummary};
+use crate::{Epoch, EpochKind, Page, PageEntry, Pfn};
+use std::collections::VecDeque;
+
+/// Bounds of a receiver.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Memory for all epochs that are not committed yet, with their state.
+    pub buffer_bytes_max: usize,
+    /// Pfns are below this.
+    pub page_count: u64,
+}
+
+/// Why an epoch is not taken. The epoch is dropped; the image of a delta stands where it stood, a seed's is lost.
+#[derive(thiserror::Error, Clone, PartialEq, Eq, Debug)]
+pub enum ReceiveError {
+    /// A batch does not decode.
+    #[error(transparent)]
+    Batch(#[from] BatchError),
+    /// Pages, state or an end came while no epoch was open; what follows a refused epoch is to be skipped.
+    #[error("Data of an epoch came without its begin; skip it up to the next epoch")]
+    NoEpoch,
+    /// An epoch began before the one before it ended.
+    #[error("Epoch {0} began before epoch {1} ended; the sender has to end or abort epochs in order")]
+    StillOpen(Epoch, Epoch),
+    /// The epoch does not build on what is held here.
+    #[error(
+        "Epoch {epoch} builds on {base:?}, but {standing:?} is held here; the sender has to resynchronise"
+    )]
+    WrongBase {
+        /// The epoch refused.
+        epoch: Epoch,
+        /// What it builds on.
+        base: Option<Epoch>,
+        /// Newest complete epoch.
+        standing: Option<Epoch>,
+    },
+    /// A page is a change to a page that is not here.
+    #[error("Frame {0} was sent as a change, but no page is held for it; the sender has to send whole pages")]
+    NoBasePage(Pfn),
+    /// The epochs not yet committed pass the buffer's bound.
+    #[error("The epoch does not fit the buffer of {0} bytes; shorten the interval or allow a larger buffer")]
+    TooLarge(usize),
+    /// A seed left frames out.
+    #[error("The full copy says nothing of frame {0}; it has to be sent again")]
+    SeedIncomplete(Pfn),
+    /// What arrived is not what was sent.
+    #[error(
+        "Pages differ from what was sent ({received:?} instead of {sent:?}); the epoch has to be sent again"
+    )]
+    Mismatch {
+        /// What the sender's end says.
+        sent: EpochSummary,
+        /// What arrived.
+        received: EpochSummary,
+    },
+}
+
+/// Rebuilds a guest from epochs.
+#[derive(Debug)]
+pub struct Receiver<S> {
+    sink: S,
+    limits: Limits,
+    decoder: Decoder,
+    pool: PagePool,
+    committed: Option<Epoch>,
+    /// Complete epochs after `committed`, oldest first.
+    complete: VecDeque<EpochBuffer>,
+    open: Option<Open>,
+    /// Emptied buffers, kept for their memory.
+    spare: Vec<EpochBuffer>,
+}
+
+/// The epoch that is arriving.
+#[derive(Debug)]
+struct Open {
+    epoch: Epoch,
+    digest: Digest,
+    pages: OpenPages,
+}
+
+#[derive(Debug)]
+enum OpenPages {
+    /// Applied as they come; `covered` marks the frames that came.
+    Seed {
+        covered: DirtyBitmap,
+        state: DomainState,
+    },
+    Delta {
+        buffer: EpochBuffer,
+    },
+}
+
+impl OpenPages {
+    fn buffer(&self) -> Option<&EpochBuffer> {
+        match self {
+            Self::Seed { .. } => None,
+            Self::Delta { buffer } => Some(buffer),
+        }
+    }
+
+    fn state_mut(&mut self) -> &mut DomainState {
+        match self {
+            Self::Seed { state, .. } => state,
+            Self::Delta { buffer } => &mut buffer.state,
+        }
+    }
+}
+
+impl<S: Sink> Receiver<S> {
+    /// A receiver that holds nothing yet.
+    pub fn new(sink: S, limits: Limits) -> Self {
+        Self {
+            sink,
+            limits,
+            decoder: Decoder::new(),
+            pool: PagePool::default(),
+            committed: None,
+            complete: VecDeque::new(),
+            open: None,
+            spare: Vec::new(),
+        }
+    }
+
+    /// Begins an epoch. A delta must build on the newest complete epoch; a seed gives up whatever is held.
+    pub fn begin(&mut self, epoch: Epoch, kind: EpochKind, base: Option<Epoch>) -> Result<(), ReceiveError> {
+        if let Some(open) = &self.open {
+            return Err(ReceiveError::StillOpen(epoch, open.epoch));
+        }
+        let pages = match kind {
+            EpochKind::Seed => {
+                self.drop_image();
+                let covered = DirtyBitmap::new(self.limits.page_count);
+                OpenPages::Seed { covered, state: DomainState::default() }
+            }
+            EpochKind::Delta => {
+                let standing = self.newest_complete();
+                if standing.is_none() || base != standing || Some(epoch) <= standing {
+                    return Err(ReceiveError::WrongBase { epoch, base, standing });
+                }
+                let mut buffer = self.spare.pop().unwrap_or_else(|| EpochBuffer::new(epoch));
+                buffer.epoch = epoch;
+                OpenPages::Delta { buffer }
+            }
+        };
+        self.open = Some(Open { epoch, digest: Digest::new(), pages });
+        Ok(())
+    }
+
+    /// Takes in a batch of pages. After an error the epoch is dropped.
+    pub fn pages(&mut self, batch: &[u8]) -> Result<(), ReceiveError> {
+        let result = self.take_batch(batch).and_then(|()| self.check_room());
+        if result.is_err() {
+            self.drop_incomplete();
+        }
+        result
+    }
+
+    /// Takes in a piece of the epoch's libxc records; pieces are joined.
+    pub fn libxc_state(&mut self, bytes: &[u8]) -> Result<(), ReceiveError> {
+        self.take_state(bytes, |state| &mut state.libxc)
+    }
+
+    /// Takes in a piece of the epoch's libxl records; pieces are joined.
+    pub fn libxl_state(&mut self, bytes: &[u8]) -> Result<(), ReceiveError> {
+        self.take_state(bytes, |state| &mut state.libxl)
+    }
+
+    /// Ends the epoch: if all of it is here and right, it is complete and may be acked. A seed then is also
+    /// committed. After an error the epoch is dropped.
+    pub fn finish(&mut self, sent: EpochSummary) -> Result<(), ReceiveError> {
+        let open = self.open.as_ref().ok_or(ReceiveError::NoEpoch)?;
+        if let Err(error) = open.verify(sent) {
+            self.drop_incomplete();
+            return Err(error);
+        }
+        let Open { epoch, pages, .. } = self.open.take().expect("looked at above");
+        match pages {
+            OpenPages::Seed { state, .. } => {
+                self.sink.apply_state(&state);
+                self.committed = Some(epoch);
+            }
+            OpenPages::Delta { buffer } => self.complete.push_back(buffer),
+        }
+        Ok(())
+    }
+
+    /// Puts every complete epoch up to `epoch` into the image.
+    pub fn commit(&mut self, epoch: Epoch) {
+        while self.complete.front().is_some_and(|front| front.epoch <= epoch) {
+            let buffer = self.complete.pop_front().expect("just seen");
+            for (entry, held) in buffer.entries() {
+                self.sink.apply_page(*entry, held.page(&self.pool));
+            }
+            self.sink.apply_state(&buffer.state);
+            self.committed = Some(buffer.epoch);
+            self.recycle(buffer);
+        }
+    }
+
+    /// Drops the epoch that is arriving, if any. If it was a seed there is no image left.
+    pub fn drop_incomplete(&mut self) {
+        if let Some(Open { pages: OpenPages::Delta { buffer }, .. }) = self.open.take() {
+            self.recycle(buffer);
+        }
+    }
+
+    /// Drops everything held: only a seed can follow.
+    pub fn drop_image(&mut self) {
+        self.drop_incomplete();
+        while let Some(buffer) = self.complete.pop_front() {
+            self.recycle(buffer);
+        }
+        self.committed = None;
+    }
+
+    /// The newest complete epoch, committed or not; `None` if there is no image.
+    pub fn newest_complete(&self) -> Option<Epoch> {
+        self.complete.back().map(|buffer| buffer.epoch).or(self.committed)
+    }
+
+    /// The epoch that the sink stands at; `None` if there is no image.
+    pub fn committed(&self) -> Option<Epoch> {
+        self.committed
+    }
+
+    /// Memory held by epochs that are not committed, as bounded by [`Limits::buffer_bytes_max`].
+    pub fn buffered_bytes(&self) -> usize {
+        let open = self.open.as_ref().and_then(|open| open.pages.buffer());
+        buffered_bytes(&self.pool, self.complete.iter().chain(open))
+    }
+
+    /// The image's holder.
+    pub fn sink(&self) -> &S {
+        &self.sink
+    }
+
+    /// The image's holder, for what does not change the guest's pages or state.
+    pub fn sink_mut(&mut self) -> &mut S {
+        &mut self.sink
+    }
+
+    /// Gives the sink away, standing at [`committed`](Self::committed): a takeover commits first.
+    pub fn into_sink(self) -> S {
+        self.sink
+    }
+
+    fn recycle(&mut self, mut buffer: EpochBuffer) {
+        buffer.reuse(&mut self.pool);
+        self.spare.push(buffer);
+    }
+
+    fn check_room(&self) -> Result<(), ReceiveError> {
+        let limit = self.limits.buffer_bytes_max;
+        if self.buffered_bytes() > limit { Err(ReceiveError::TooLarge(limit)) } else { Ok(()) }
+    }
+
+    fn take_state(
+        &mut self,
+        bytes: &[u8],
+        part: fn(&mut DomainState) -> &mut Vec<u8>,
+    ) -> Result<(), ReceiveError> {
+        let limit = self.limits.buffer_bytes_max;
+        let buffered = self.buffered_bytes();
+        let open = self.open.as_mut().ok_or(ReceiveError::NoEpoch)?;
+        let state = open.pages.state_mut();
+        let held = buffered.max(state.libxc.len() + state.libxl.len());
+        if held + bytes.len() > limit {
+            self.drop_incomplete();
+            return Err(ReceiveError::TooLarge(limit));
+        }
+        part(state).extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn take_batch(&mut self, batch: &[u8]) -> Result<(), ReceiveError> {
+        let Some(Open { digest, pages, .. }) = &mut self.open else {
+            return Err(ReceiveError::NoEpoch);
+        };
+        let mut entries = self.decoder.open(batch, self.limits.page_count)?;
+        match pages {
+            OpenPages::Seed { covered, .. } => apply_seed(&mut entries, &mut self.sink, covered, digest),
+            OpenPages::Delta { buffer } => {
+                let base = Base { complete: &self.complete, sink: &self.sink };
+                buffer_delta(&mut entries, buffer, &base, &mut self.pool, digest)
+            }
+        }
+    }
+}
+
+impl Open {
+    /// Whether what arrived is all that was sent.
+    fn verify(&self, sent: EpochSummary) -> Result<(), ReceiveError> {
+        let received = self.digest.summary();
+        if received != sent {
+            return Err(ReceiveError::Mismatch { sent, received });
+        }
+        if let OpenPages::Seed { covered, .. } = &self.pages
+            && let Some(missing) = (0..covered.page_count()).map(Pfn).find(|pfn| !covered.get(*pfn))
+        {
+            return Err(ReceiveError::SeedIncomplete(missing));
+        }
+        Ok(())
+    }
+}
+
+/// Applies a seed's entries straight to the sink.
+fn apply_seed<S: Sink>(
+    entries: &mut Entries<'_>,
+    sink: &mut S,
+    covered: &mut DirtyBitmap,
+    digest: &mut Digest,
+) -> Result<(), ReceiveError> {
+    let mut changed;
+    while let Some((entry, content)) = entries.next()? {
+        let page = match content {
+            Content::None => None,
+            Content::Zero => Some(&ZERO_PAGE),
+            Content::Whole(page) => Some(page),
+            Content::Delta => {
+                let came = covered.get(entry.pfn());
+                let base = sink.page(entry.pfn()).filter(|_| came);
+                changed = *base.ok_or(ReceiveError::NoBasePage(entry.pfn()))?;
+                entries.apply(entry.pfn(), &mut changed)?;
+                Some(&changed)
+            }
+        };
+        take_in(digest, entry, content, page);
+        sink.apply_page(entry, page);
+        covered.set(entry.pfn());
+    }
+    Ok(())
+}
+
+/// What a delta epoch is built on.
+struct Base<'a, S> {
+    complete: &'a VecDeque<EpochBuffer>,
+    sink: &'a S,
+}
+
+impl<'a, S: Sink> Base<'a, S> {
+    fn page(&self, pfn: Pfn, pool: &'a PagePool) -> Option<&'a Page> {
+        match self.complete.iter().rev().find_map(|buffer| buffer.get(pfn)) {
+            Some(held) => held.page(pool),
+            None => self.sink.page(pfn),
+        }
+    }
+}
+
+/// Decodes a delta epoch's entries into its buffer.
+fn buffer_delta<S: Sink>(
+    entries: &mut Entries<'_>,
+    buffer: &mut EpochBuffer,
+    base: &Base<'_, S>,
+    pool: &mut PagePool,
+    digest: &mut Digest,
+) -> Result<(), ReceiveError> {
+    while let Some((entry, content)) = entries.next()? {
+        let held = match content {
+            Content::None => Held::Nothing,
+            Content::Zero => Held::Zero,
+            Content::Whole(page) => {
+                let slot = pool.take();
+                *pool.page_mut(&slot) = *page;
+                Held::Page(slot)
+            }
+            Content::Delta => {
+                let before = match buffer.get(entry.pfn()) {
+                    Some(held) => held.page(pool),
+                    None => base.page(entry.pfn(), pool),
+                };
+                let mut page = *before.ok_or(ReceiveError::NoBasePage(entry.pfn()))?;
+                entries.apply(entry.pfn(), &mut page)?;
+                let slot = pool.take();
+                *pool.page_mut(&slot) = page;
+                Held::Page(slot)
+            }
+        };
+        take_in(digest, entry, content, held.page(pool));
+        buffer.set(entry, held, pool);
+    }
+    Ok(())
+}
+
+fn take_in(digest: &mut Digest, entry: PageEntry, content: Content<'_>, page: Option<&Page>) {
+    match (content, page) {
+        (Content::Zero, _) => digest.zero(entry),
+        (_, Some(page)) => digest.page(entry, page),
+        (_, None) => digest.no_data(entry),
+    }
+}

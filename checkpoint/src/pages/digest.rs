@@ -1,0 +1,73 @@
+//! The digest of an epoch's pages: both sides compute it over what they hold, not over what travelled.
+//!
+//! A base page that the two sides do not share, a page altered on the way and an op lost or added all show as
+//! a digest that differs. It guards against faults, not against a forger: the link authenticates.
+
+use crate::{PAGE_SIZE, Page, PageEntry};
+use std::sync::LazyLock;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
+
+/// Hash of a page of zeros.
+static ZERO_HASH: LazyLock<u64> = LazyLock::new(|| xxh3_64(&[0; PAGE_SIZE]));
+
+/// Takes in entries with their content, in the order they are sent.
+#[derive(Clone)]
+pub(crate) struct Digest {
+    hasher: Xxh3,
+    entries: u64,
+    data_pages: u64,
+}
+
+impl std::fmt::Debug for Digest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Digest({} entries, {:#018x})", self.entries, self.hasher.digest())
+    }
+}
+
+impl Digest {
+    pub(crate) fn new() -> Self {
+        Self { hasher: Xxh3::new(), entries: 0, data_pages: 0 }
+    }
+
+    /// An entry with its page.
+    pub(crate) fn page(&mut self, entry: PageEntry, page: &Page) {
+        self.data_pages += 1;
+        self.push(entry, xxh3_64(page));
+    }
+
+    /// An entry whose page is all zeros.
+    pub(crate) fn zero(&mut self, entry: PageEntry) {
+        self.data_pages += 1;
+        self.push(entry, *ZERO_HASH);
+    }
+
+    /// An entry without data.
+    pub(crate) fn no_data(&mut self, entry: PageEntry) {
+        self.push(entry, 0);
+    }
+
+    fn push(&mut self, entry: PageEntry, content: u64) {
+        self.entries += 1;
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&entry.to_wire().to_le_bytes());
+        bytes[8..].copy_from_slice(&content.to_le_bytes());
+        self.hasher.update(&bytes);
+    }
+
+    /// What the epoch's end says.
+    pub(crate) fn summary(&self) -> EpochSummary {
+        EpochSummary { entries: self.entries, data_pages: self.data_pages, digest: self.hasher.digest() }
+    }
+}
+
+/// What the end of an epoch says about its pages; the receiver compares it with its own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct EpochSummary {
+    /// Entries sent, repeated ones counted each time. Unchanged pages are not sent.
+    pub entries: u64,
+    /// Those of them that carry a page.
+    pub data_pages: u64,
+    /// XXH3 (64 bits) over the entries in the order sent, each a little-endian PAGE_DATA entry followed by the
+    /// XXH3 of its page's content, 0 if its type carries none.
+    pub digest: u64,
+}
