@@ -1,2 +1,41 @@
-//! A software hypervisor for machines without Xen.
+//! A software hypervisor for machines without Xen, with Xen's semantics where they matter.
+//!
+//! A lab guest has memory in page frames with log-dirty, one vCPU, and a network card that speaks Ethernet. It
+//! answers ARP and ping, serves a key-value store over UDP, and dirties its memory as its [`Load`] says. All of
+//! it is in memory and registers, so a restored copy continues exactly. It is no emulator: the program is Rust,
+//! not machine code.
+//!
+//! ```text
+//!   station ─┐                                   ┌──────────────── LabGuest ───────────────┐
+//!   station ─┼─ switch ── uplink ── (engine) ──► │ ring ─► Guest { Ram, Registers } ─► Port │ ──► (engine)
+//!   engine  ─┘                                   └────── LabSource ─► checkpoints ─────────┘
+//! ```
+//!
+//! * [`LabGuest`] start, restore, pause, stop; [`LabSource`] the guest as the engine checkpoints it
+//! * [`Guest`] the guest itself, without thread or clock
+//! * [`memcached`] and [`wire`] what is spoken with it
+
 #![forbid(unsafe_code)]
+
+mod config;
+mod guest;
+mod hypervisor;
+mod load;
+pub mod memcached;
+mod nic;
+mod ram;
+mod random;
+mod registers;
+mod source;
+pub mod wire;
+
+pub use config::{ConfigError, GuestConfig, MEMORY_BYTES_DEFAULT, MEMORY_BYTES_MAX};
+pub use guest::{Guest, RestoreError};
+pub use hypervisor::LabGuest;
+pub use load::{Content, Load, LoadError, RATE_MAX, Rate};
+pub use nic::{Port, RING_FRAMES};
+pub use ram::{Ram, RamError};
+pub use random::Random;
+pub use registers::{Counters, NAME_BYTES_MAX, Registers, StateError};
+pub use source::LabSource;
+pub use wire::Mac;

@@ -1,0 +1,112 @@
+//! What a new lab guest is made of, and how it describes itself to the engine: as a PVH guest.
+
+use crate::guest::FRAMES_MIN;
+use crate::load::Load;
+use crate::ram::pages_for;
+use crate::registers::{NAME_BYTES_MAX, Registers, record};
+use crate::wire::Mac;
+use std::net::Ipv4Addr;
+use understudy_checkpoint::PAGE_SIZE;
+use understudy_checkpoint::domain::{Description, GuestKind};
+
+const RECORD_STATIC_DATA_END: u32 = 0x10;
+const RECORD_CPUID_POLICY: u32 = 0x11;
+const RECORD_MSR_POLICY: u32 = 0x12;
+/// "No subleaf" in a CPUID policy.
+const NO_SUBLEAF: u32 = u32::MAX;
+/// MSR_ARCH_CAPABILITIES; a policy must not be empty.
+const MSR_ARCH_CAPABILITIES: u32 = 0x10A;
+/// The Xen release whose streams a lab guest's look like.
+const XEN_VERSION: (u32, u32) = (4, 17);
+
+/// Memory of a guest unless told otherwise.
+pub const MEMORY_BYTES_DEFAULT: u64 = 256 << 20;
+/// Most memory of a guest: what the load's scattering can address, with a wide margin.
+pub const MEMORY_BYTES_MAX: u64 = 1 << 40;
+
+/// What a new guest is made of.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct GuestConfig {
+    /// Its name: letters, digits, `.`, `_` and `-`, at most 64.
+    pub name: String,
+    /// Memory, a multiple of 4096.
+    pub memory_bytes: u64,
+    /// Address of its network card.
+    pub mac: Mac,
+    /// Address of its stack.
+    pub ip: Ipv4Addr,
+    /// How it dirties memory.
+    pub load: Load,
+    /// What its random numbers start from.
+    pub seed: u64,
+}
+
+/// A configuration no guest can be made from.
+#[derive(thiserror::Error, Clone, PartialEq, Eq, Debug)]
+pub enum ConfigError {
+    /// The name cannot stand in a configuration or a file name.
+    #[error("\"{0}\" cannot name a guest; use 1 to 64 of letters, digits, \".\", \"_\" and \"-\"")]
+    Name(String),
+    /// Too little, too much, or not whole frames.
+    #[error("A guest cannot have {0} bytes of memory; use a multiple of 4096 from 1 MiB to 1 TiB")]
+    Memory(u64),
+    /// Not the address of one station.
+    #[error("{0} is a group address; a guest's network card needs an address of its own")]
+    GroupAddress(Mac),
+    /// The vCPU's thread could not be started.
+    #[error("The host starts no thread for the guest's vCPU: {0}")]
+    Thread(String),
+}
+
+impl GuestConfig {
+    /// A guest of 256 MiB with the mixed load.
+    pub fn new(name: impl Into<String>, mac: Mac, ip: Ipv4Addr) -> Self {
+        Self { name: name.into(), memory_bytes: MEMORY_BYTES_DEFAULT, mac, ip, load: Load::MIXED, seed: 0 }
+    }
+
+    /// Says what is wrong with it, if anything.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        if !(1..=NAME_BYTES_MAX).contains(&self.name.len()) || !self.name.bytes().all(is_plain) {
+            return Err(ConfigError::Name(self.name.clone()));
+        }
+        let fits = self.memory_bytes <= MEMORY_BYTES_MAX && pages_for(self.memory_bytes) >= FRAMES_MIN;
+        if !fits || !self.memory_bytes.is_multiple_of(PAGE_SIZE as u64) {
+            return Err(ConfigError::Memory(self.memory_bytes));
+        }
+        if self.mac.is_group() {
+            return Err(ConfigError::GroupAddress(self.mac));
+        }
+        Ok(())
+    }
+}
+
+/// How a guest describes itself: all of it follows from the registers, so that a restored guest says the same.
+pub(crate) fn describe(registers: &Registers) -> Description {
+    let kib = registers.page_count * (PAGE_SIZE as u64 / 1024);
+    let config = format!(
+        "{{\"c_info\": {{\"type\": \"pvh\", \"name\": \"{}\"}}, \"b_info\": {{\"type.pvh\": {{}}, \"max_memkb\": {kib}, \"target_memkb\": {kib}}}}}\0",
+        registers.name
+    );
+    let mut static_records = Vec::new();
+    record(&mut static_records, RECORD_CPUID_POLICY, |out| {
+        // Leaf 0: the highest leaf is 0, no vendor.
+        for word in [0, NO_SUBLEAF, 0, 0, 0, 0] {
+            out.extend_from_slice(&word.to_le_bytes());
+        }
+    });
+    record(&mut static_records, RECORD_MSR_POLICY, |out| {
+        for word in [MSR_ARCH_CAPABILITIES, 0, 0, 0] {
+            out.extend_from_slice(&word.to_le_bytes());
+        }
+    });
+    record(&mut static_records, RECORD_STATIC_DATA_END, |_| ());
+    Description {
+        kind: GuestKind::Pvh,
+        page_count: registers.page_count,
+        libxc_version: 3,
+        xen_version: XEN_VERSION,
+        config: config.into_bytes(),
+        static_records,
+    }
+}

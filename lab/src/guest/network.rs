@@ -1,0 +1,106 @@
+//! The guest's stack and service: what each frame is answered with.
+
+use super::table::{Entry, Full};
+use super::{Guest, table};
+use crate::memcached::{self, PORT, Reply, Request};
+use crate::nic::Port;
+use crate::wire::{Arp, ArpOp, Body, Echo, Flow, Frame, Mac, Udp};
+
+/// Longest echo the guest answers: a frame of usual size. Longer ones are ignored.
+const ECHO_BYTES_MAX: usize = 1472;
+
+impl Guest {
+    pub(super) fn answer(&mut self, frame: &Frame<'_>, port: &dyn Port) {
+        let (mac, ip) = (self.registers.mac, self.registers.ip);
+        let is_mine = frame.dst == mac;
+        match frame.body {
+            Body::Arp(arp) if (is_mine || frame.dst == Mac::BROADCAST) && arp.target_ip == ip => {
+                self.answer_arp(&arp, port);
+            }
+            Body::Echo(flow, echo)
+                if is_mine && flow.dst == ip && !echo.is_reply && echo.data.len() <= ECHO_BYTES_MAX =>
+            {
+                let body = Body::Echo(flow.reversed(), Echo { is_reply: true, ..echo });
+                self.send(&Frame { dst: frame.src, src: mac, body }, port);
+            }
+            Body::Udp(flow, udp) if is_mine && flow.dst == ip && udp.dst_port == PORT => {
+                self.serve(frame.src, flow, &udp, port);
+            }
+            _ => self.registers.counters.frames_ignored += 1,
+        }
+    }
+
+    fn answer_arp(&mut self, arp: &Arp, port: &dyn Port) {
+        if arp.op != ArpOp::Request {
+            return;
+        }
+        let (mac, ip) = (self.registers.mac, self.registers.ip);
+        let reply = Arp {
+            op: ArpOp::Reply,
+            sender_mac: mac,
+            sender_ip: ip,
+            target_mac: arp.sender_mac,
+            target_ip: arp.sender_ip,
+        };
+        self.send(&Frame { dst: arp.sender_mac, src: mac, body: Body::Arp(reply) }, port);
+    }
+
+    fn serve(&mut self, client: Mac, flow: Flow, udp: &Udp<'_>, port: &dyn Port) {
+        let mut datagram = Vec::with_capacity(memcached::DATAGRAM_BYTES_MAX);
+        let wants_reply = match memcached::split(udp.payload) {
+            None => false,
+            Some(Err(id)) => {
+                memcached::write_header(id, &mut datagram);
+                Reply::ServerError("multi-packet request not supported").write(&mut datagram);
+                true
+            }
+            Some(Ok((id, text))) => {
+                memcached::write_header(id, &mut datagram);
+                self.execute(text, &mut datagram)
+            }
+        };
+        self.registers.counters.requests += 1;
+        if wants_reply {
+            let reply = Udp { src_port: PORT, dst_port: udp.src_port, payload: &datagram };
+            let body = Body::Udp(flow.reversed(), reply);
+            self.send(&Frame { dst: client, src: self.registers.mac, body }, port);
+        }
+    }
+
+    /// Does a request and appends the reply to `out`; `false` if the client wants none.
+    fn execute(&mut self, text: &[u8], out: &mut Vec<u8>) -> bool {
+        let table = table(&self.registers);
+        match Request::parse(text) {
+            Err(reply) => reply.write(out),
+            Ok(Request::Get { key }) => match table.get(&self.ram, key) {
+                Some(Entry { flags, value }) => Reply::Value { key, flags, value }.write(out),
+                None => Reply::Miss.write(out),
+            },
+            Ok(Request::Set { key, flags, value, noreply }) => {
+                match table.set(&mut self.ram, key, Entry { flags, value }) {
+                    Ok(()) => Reply::Stored.write(out),
+                    Err(Full) => Reply::ServerError("out of memory storing object").write(out),
+                }
+                return !noreply;
+            }
+            Ok(Request::Incr { key, by, noreply }) => {
+                self.increment(key, by).write(out);
+                return !noreply;
+            }
+        }
+        true
+    }
+
+    fn increment(&mut self, key: &[u8], by: u64) -> Reply<'static> {
+        let table = table(&self.registers);
+        let Some(Entry { flags, value }) = table.get(&self.ram, key) else { return Reply::NotFound };
+        let Some(number) = memcached::number(value) else {
+            return Reply::ClientError("cannot increment or decrement non-numeric value");
+        };
+        let sum = number.wrapping_add(by);
+        match table.set(&mut self.ram, key, Entry { flags, value: sum.to_string().as_bytes() }) {
+            Ok(()) => Reply::Number(sum),
+            Err(Full) => Reply::ServerError("out of memory incrementing value"),
+        }
+    }
+}

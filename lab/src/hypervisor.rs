@@ -1,0 +1,304 @@
+//! The hypervisor: a guest on a thread of its own, run in short slices under one lock.
+//!
+//! ```text
+//!             suspend / pause            resume / unpause
+//!   running ──────────────────► halted ──────────────────► running       stop, last handle gone: off
+//!
+//!   vCPU thread:  lock ─ slice ─ unlock ─ lock ─ slice ─ …     sleeps when nothing is due
+//!   visitor:      raise hand ── lock ── (halt it, copy, …) ── unlock
+//! ```
+//!
+//! Who holds the lock knows that the guest does not run and transmits nothing; so a suspend is: take the lock,
+//! say *halted*. The vCPU looks at the raised hands after each frame and each page it writes and gives the lock
+//! up at once, so a suspend waits for microseconds. A live copy raises no hand and takes turns with whole slices.
+
+use crate::config::{ConfigError, GuestConfig};
+use crate::guest::{Guest, RestoreError};
+use crate::nic::{Port, Ring};
+use crate::registers::Counters;
+use crate::source::LabSource;
+use parking_lot::{Mutex, MutexGuard};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+use understudy_checkpoint::epoch::Image;
+
+/// Frames taken in before the load gets its turn.
+const FRAMES_PER_SLICE: usize = 64;
+/// Pages written before a live copy gets its turn: some tens of microseconds.
+const PAGES_PER_SLICE: usize = 128;
+
+/// A handle to a running guest. Clones are handles to the same guest; with the last of them the guest ends.
+#[derive(Clone)]
+pub struct LabGuest {
+    handle: Arc<Handle>,
+}
+
+/// Ends the guest when the last [`LabGuest`] or [`LabSource`] is dropped.
+struct Handle {
+    shared: Arc<Shared>,
+    vcpu: Thread,
+}
+
+/// What the vCPU's thread and the handles share.
+struct Shared {
+    inside: Mutex<Inside>,
+    /// Visitors that want the lock now.
+    hands: AtomicU32,
+    ring: Ring,
+}
+
+/// The guest and whether it runs.
+pub(crate) struct Inside {
+    pub(crate) guest: Guest,
+    power: Power,
+    /// Guest time was counted up to here.
+    counted_to: Instant,
+}
+
+/// Whether a guest runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Power {
+    /// There is a vCPU. It runs unless something holds it.
+    On(Holds),
+    /// It never runs again.
+    Off,
+}
+
+/// What keeps a vCPU from running. Either is enough.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Holds {
+    /// For a checkpoint.
+    suspended: bool,
+    /// By the engine's or the operator's decision, over many checkpoints.
+    paused: bool,
+}
+
+impl Holds {
+    const NONE: Self = Self { suspended: false, paused: false };
+}
+
+/// What the vCPU does after a slice.
+enum Rest {
+    Nothing,
+    Until(Duration),
+    UntilWoken,
+}
+
+impl LabGuest {
+    /// Starts a new guest whose frames go to `port`.
+    pub fn start(config: &GuestConfig, port: Arc<dyn Port>) -> Result<Self, ConfigError> {
+        config.check()?;
+        Self::run(Guest::boot(config), port).map_err(|error| ConfigError::Thread(error.to_string()))
+    }
+
+    /// Continues the guest that `image` with its state stands for. The image becomes its memory, without a
+    /// copy. The guest announces itself on `port`.
+    pub fn restore(image: Image, port: Arc<dyn Port>) -> Result<Self, RestoreError> {
+        let mut guest = Guest::from_image(image)?;
+        guest.announce_soon();
+        Self::run(guest, port).map_err(|error| RestoreError::Thread(error.to_string()))
+    }
+
+    fn run(guest: Guest, port: Arc<dyn Port>) -> std::io::Result<Self> {
+        let name = format!("vcpu {}", guest.registers().name);
+        let inside = Inside { guest, power: Power::On(Holds::NONE), counted_to: Instant::now() };
+        let shared =
+            Arc::new(Shared { inside: Mutex::new(inside), hands: AtomicU32::new(0), ring: Ring::new() });
+        let of_vcpu = shared.clone();
+        let vcpu = thread::Builder::new().name(name).spawn(move || {
+            let _off_when_done = OffWhenDone(&of_vcpu);
+            of_vcpu.run_vcpu(&*port);
+        })?;
+        Ok(Self { handle: Arc::new(Handle { shared, vcpu: vcpu.thread().clone() }) })
+    }
+
+    /// The guest as the engine checkpoints it. One source at a time makes sense.
+    pub fn source(&self) -> LabSource {
+        LabSource::new(self.clone())
+    }
+
+    /// Hands the guest's network card a frame; `false` if it was dropped. Never blocks.
+    pub fn inject(&self, frame: &[u8]) -> bool {
+        let taken = self.handle.shared.ring.push(frame);
+        self.handle.vcpu.unpark();
+        taken
+    }
+
+    /// Holds the guest until [`unpause`](Self::unpause), whatever checkpoints do meanwhile. When this returns
+    /// it transmits no more. Idempotent.
+    pub fn pause(&self) {
+        self.visit().hold(|hold| hold.paused = true);
+    }
+
+    /// Lets a paused guest run on. Idempotent.
+    pub fn unpause(&self) {
+        self.visit().hold(|hold| hold.paused = false);
+        self.handle.vcpu.unpark();
+    }
+
+    /// Ends the guest. When this returns it transmits no more, ever. Idempotent.
+    pub fn stop(&self) {
+        self.handle.stop();
+    }
+
+    /// Whether the guest has ended.
+    pub fn is_stopped(&self) -> bool {
+        self.visit().power == Power::Off
+    }
+
+    /// What the guest has done. Costs the guest a slice's end.
+    pub fn counters(&self) -> Counters {
+        self.visit().guest.registers().counters
+    }
+
+    /// Frames that the network card dropped.
+    pub fn frames_dropped(&self) -> u64 {
+        self.handle.shared.ring.dropped()
+    }
+
+    /// Holds the guest for a checkpoint; `false` if it has ended.
+    pub(crate) fn suspend(&self) -> bool {
+        self.visit().hold(|hold| hold.suspended = true)
+    }
+
+    /// Lets a suspended guest run on; `false` if it has ended.
+    pub(crate) fn resume(&self) -> bool {
+        let is_alive = self.visit().hold(|hold| hold.suspended = false);
+        self.handle.vcpu.unpark();
+        is_alive
+    }
+
+    /// Takes the lock as soon as the vCPU can be interrupted.
+    pub(crate) fn visit(&self) -> MutexGuard<'_, Inside> {
+        self.handle.shared.visit()
+    }
+
+    /// Takes the lock in turn with the vCPU's slices. Give it back with [`MutexGuard::unlock_fair`].
+    pub(crate) fn take_turn(&self) -> MutexGuard<'_, Inside> {
+        self.handle.shared.inside.lock()
+    }
+}
+
+impl std::fmt::Debug for LabGuest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let inside = self.visit();
+        f.debug_struct("LabGuest")
+            .field("power", &inside.power)
+            .field("registers", inside.guest.registers())
+            .finish()
+    }
+}
+
+impl Handle {
+    fn stop(&self) {
+        self.shared.visit().power = Power::Off;
+        self.vcpu.unpark();
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// A vCPU that ended for whatever reason, a panic too, leaves its guest off, not silently hanging.
+struct OffWhenDone<'a>(&'a Shared);
+
+impl Drop for OffWhenDone<'_> {
+    fn drop(&mut self) {
+        self.0.visit().power = Power::Off;
+    }
+}
+
+impl Shared {
+    fn visit(&self) -> MutexGuard<'_, Inside> {
+        self.hands.fetch_add(1, Ordering::AcqRel);
+        let inside = self.inside.lock();
+        self.hands.fetch_sub(1, Ordering::AcqRel);
+        inside
+    }
+
+    fn hand_is_raised(&self) -> bool {
+        self.hands.load(Ordering::Acquire) > 0
+    }
+
+    fn run_vcpu(&self, port: &dyn Port) {
+        loop {
+            while self.hand_is_raised() {
+                thread::yield_now();
+            }
+            let mut inside = self.inside.lock();
+            let rest = match inside.power {
+                Power::Off => return,
+                Power::On(Holds::NONE) => self.run_slice(&mut inside, port),
+                Power::On(_) => Rest::UntilWoken,
+            };
+            MutexGuard::unlock_fair(inside);
+            match rest {
+                Rest::Nothing => (),
+                Rest::Until(time) => thread::park_timeout(time),
+                Rest::UntilWoken => thread::park(),
+            }
+        }
+    }
+
+    fn run_slice(&self, inside: &mut Inside, port: &dyn Port) -> Rest {
+        inside.count_time();
+        let guest = &mut inside.guest;
+        guest.run_timers(port);
+        for _ in 0..FRAMES_PER_SLICE {
+            if self.hand_is_raised() {
+                return Rest::Nothing;
+            }
+            let Some(frame) = self.ring.pop() else { break };
+            guest.deliver(&frame, port);
+        }
+        for _ in 0..PAGES_PER_SLICE {
+            if self.hand_is_raised() || !self.ring.is_empty() || !guest.load_is_due() {
+                break;
+            }
+            guest.write_load_page();
+        }
+        if !self.ring.is_empty() {
+            return Rest::Nothing;
+        }
+        match guest.next_due_ns() {
+            Some(0) => Rest::Nothing,
+            Some(ns) => Rest::Until(Duration::from_nanos(ns)),
+            None => Rest::UntilWoken,
+        }
+    }
+}
+
+impl Inside {
+    pub(crate) fn is_off(&self) -> bool {
+        self.power == Power::Off
+    }
+
+    pub(crate) fn is_suspended(&self) -> bool {
+        matches!(self.power, Power::On(Holds { suspended: true, .. }))
+    }
+
+    /// Changes what holds the guest, and counts its time up to now if it ran; `false` if it has ended.
+    fn hold(&mut self, change: impl FnOnce(&mut Holds)) -> bool {
+        let Power::On(holds) = &mut self.power else { return false };
+        let ran = *holds == Holds::NONE;
+        change(holds);
+        if ran {
+            self.count_time();
+        } else {
+            self.counted_to = Instant::now();
+        }
+        true
+    }
+
+    fn count_time(&mut self) {
+        let now = Instant::now();
+        let elapsed = now.duration_since(self.counted_to);
+        self.guest.advance(elapsed.as_nanos() as u64);
+        self.counted_to = now;
+    }
+}

@@ -1,0 +1,295 @@
+//! The memcached text protocol over UDP, as much of it as the lab's guest speaks: requests and replies, each
+//! with a writer and a reader, for the guest and for its clients.
+//!
+//! ```text
+//!   0          2          4          6          8
+//!   | request  | datagram | datagrams| reserved | text …            all big-endian
+//!   | id       | 0        | 1        | 0        |
+//!
+//!   get K\r\n                                   VALUE K FLAGS BYTES\r\nDATA\r\nEND\r\n │ END\r\n
+//!   set K FLAGS 0 BYTES [noreply]\r\nDATA\r\n   STORED\r\n │ SERVER_ERROR out of memory …\r\n
+//!   incr K N [noreply]\r\n                      NUMBER\r\n │ NOT_FOUND\r\n │ CLIENT_ERROR …\r\n
+//! ```
+//!
+//! Not memcached: values are at most 1 KiB so that all fits one datagram, and nothing expires.
+
+/// Longest key, memcached's own limit.
+pub const KEY_BYTES_MAX: usize = 250;
+/// Longest value: with key and texts it fits one unfragmented datagram.
+pub const VALUE_BYTES_MAX: usize = 1024;
+/// Longest datagram, header included.
+pub const DATAGRAM_BYTES_MAX: usize = 1400;
+/// Where the service listens.
+pub const PORT: u16 = 11211;
+/// Bytes before the text.
+pub const HEADER_BYTES: usize = 8;
+
+/// What a client asks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Request<'a> {
+    /// The value of a key.
+    Get {
+        /// Which.
+        key: &'a [u8],
+    },
+    /// Give a key a value.
+    Set {
+        /// Which.
+        key: &'a [u8],
+        /// Kept with the value, for the client's use.
+        flags: u32,
+        /// The value.
+        value: &'a [u8],
+        /// No answer is wanted.
+        noreply: bool,
+    },
+    /// Add to a value that is a decimal number.
+    Incr {
+        /// Which.
+        key: &'a [u8],
+        /// How much; the sum wraps at 2⁶⁴.
+        by: u64,
+        /// No answer is wanted.
+        noreply: bool,
+    },
+}
+
+/// What the service answers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reply<'a> {
+    /// The value asked for.
+    Value {
+        /// Whose.
+        key: &'a [u8],
+        /// As set.
+        flags: u32,
+        /// The value.
+        value: &'a [u8],
+    },
+    /// There is no value for the key asked for.
+    Miss,
+    /// The value is set.
+    Stored,
+    /// The sum.
+    Number(u64),
+    /// There is nothing to add to.
+    NotFound,
+    /// Not a request of this service.
+    Error,
+    /// A request that breaks the protocol.
+    ClientError(&'a str),
+    /// The service cannot do it.
+    ServerError(&'a str),
+}
+
+/// Splits a datagram of one part into request id and text. `Err` with the id for a message of several parts.
+pub fn split(datagram: &[u8]) -> Option<Result<(u16, &[u8]), u16>> {
+    let (header, text) = datagram.split_at_checked(HEADER_BYTES)?;
+    let id = u16::from_be_bytes([header[0], header[1]]);
+    Some(if header[2..6] == [0, 0, 0, 1] { Ok((id, text)) } else { Err(id) })
+}
+
+/// Replaces `out` with the header of a datagram of one part.
+pub fn write_header(id: u16, out: &mut Vec<u8>) {
+    out.clear();
+    out.extend_from_slice(&id.to_be_bytes());
+    out.extend_from_slice(&[0, 0, 0, 1, 0, 0]);
+}
+
+impl<'a> Request<'a> {
+    /// Reads a request; `Err` is the answer to one that is none.
+    pub fn parse(text: &'a [u8]) -> Result<Self, Reply<'static>> {
+        let (line, data) = split_line(text).ok_or(Reply::Error)?;
+        let mut words = line.split(|byte| *byte == b' ').filter(|word| !word.is_empty());
+        match words.next() {
+            Some(b"get") => {
+                let key = parse_key(words.next())?;
+                if words.next().is_some() { Err(Reply::Error) } else { Ok(Self::Get { key }) }
+            }
+            Some(b"set") => Self::parse_set(words, data),
+            Some(b"incr") => {
+                let key = parse_key(words.next())?;
+                let by = words.next().and_then(number);
+                let by = by.ok_or(Reply::ClientError("invalid numeric delta argument"))?;
+                Ok(Self::Incr { key, by, noreply: parse_noreply(words)? })
+            }
+            _ => Err(Reply::Error),
+        }
+    }
+
+    fn parse_set(mut words: impl Iterator<Item = &'a [u8]>, data: &'a [u8]) -> Result<Self, Reply<'static>> {
+        const FORMAT: Reply<'static> = Reply::ClientError("bad command line format");
+        let key = parse_key(words.next())?;
+        let flags =
+            words.next().and_then(number).and_then(|flags| u32::try_from(flags).ok()).ok_or(FORMAT)?;
+        if words.next().and_then(number).ok_or(FORMAT)? != 0 {
+            return Err(Reply::ClientError("expiry is not supported"));
+        }
+        let bytes = words.next().and_then(number).ok_or(FORMAT)?;
+        let noreply = parse_noreply(words)?;
+        if bytes > VALUE_BYTES_MAX as u64 {
+            return Err(Reply::ServerError("object too large for cache"));
+        }
+        match data.split_at_checked(bytes as usize) {
+            Some((value, b"\r\n")) => Ok(Self::Set { key, flags, value, noreply }),
+            _ => Err(Reply::ClientError("bad data chunk")),
+        }
+    }
+
+    /// Appends the request's text.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        let tail = |noreply| if noreply { &b" noreply\r\n"[..] } else { b"\r\n" };
+        match *self {
+            Self::Get { key } => push(out, &[b"get ", key, b"\r\n"]),
+            Self::Set { key, flags, value, noreply } => {
+                let numbers = format!(" {flags} 0 {}", value.len());
+                push(out, &[b"set ", key, numbers.as_bytes(), tail(noreply), value, b"\r\n"]);
+            }
+            Self::Incr { key, by, noreply } => {
+                push(out, &[b"incr ", key, format!(" {by}").as_bytes(), tail(noreply)]);
+            }
+        }
+    }
+}
+
+impl<'a> Reply<'a> {
+    /// Appends the reply's text.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        match *self {
+            Self::Value { key, flags, value } => {
+                let numbers = format!(" {flags} {}\r\n", value.len());
+                push(out, &[b"VALUE ", key, numbers.as_bytes(), value, b"\r\nEND\r\n"]);
+            }
+            Self::Miss => push(out, &[b"END\r\n"]),
+            Self::Stored => push(out, &[b"STORED\r\n"]),
+            Self::Number(number) => push(out, &[number.to_string().as_bytes(), b"\r\n"]),
+            Self::NotFound => push(out, &[b"NOT_FOUND\r\n"]),
+            Self::Error => push(out, &[b"ERROR\r\n"]),
+            Self::ClientError(why) => push(out, &[b"CLIENT_ERROR ", why.as_bytes(), b"\r\n"]),
+            Self::ServerError(why) => push(out, &[b"SERVER_ERROR ", why.as_bytes(), b"\r\n"]),
+        }
+    }
+
+    /// Reads a reply; `None` if it is none.
+    pub fn parse(text: &'a [u8]) -> Option<Self> {
+        let (line, data) = split_line(text)?;
+        if let Some(rest) = line.strip_prefix(b"VALUE ") {
+            let mut words = rest.split(|byte| *byte == b' ');
+            let (key, flags) = (words.next()?, u32::try_from(number(words.next()?)?).ok()?);
+            let bytes = usize::try_from(number(words.next()?)?).ok()?;
+            let (value, end) = data.split_at_checked(bytes)?;
+            return (words.next().is_none() && end == b"\r\nEND\r\n").then_some(Self::Value {
+                key,
+                flags,
+                value,
+            });
+        }
+        if !data.is_empty() {
+            return None;
+        }
+        let why = |prefix: &[u8]| std::str::from_utf8(line.strip_prefix(prefix)?).ok();
+        match line {
+            b"END" => Some(Self::Miss),
+            b"STORED" => Some(Self::Stored),
+            b"NOT_FOUND" => Some(Self::NotFound),
+            b"ERROR" => Some(Self::Error),
+            _ => number(line)
+                .map(Self::Number)
+                .or_else(|| why(b"CLIENT_ERROR ").map(Self::ClientError))
+                .or_else(|| why(b"SERVER_ERROR ").map(Self::ServerError)),
+        }
+    }
+}
+
+/// A decimal number of 64 bits: digits only, as memcached writes them.
+pub fn number(text: &[u8]) -> Option<u64> {
+    if !text.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+fn parse_key(word: Option<&[u8]>) -> Result<&[u8], Reply<'static>> {
+    let key = word.ok_or(Reply::Error)?;
+    let is_plain = key.iter().all(|byte| *byte > b' ' && *byte != 0x7F);
+    if is_plain && key.len() <= KEY_BYTES_MAX {
+        Ok(key)
+    } else {
+        Err(Reply::ClientError("bad command line format"))
+    }
+}
+
+fn parse_noreply<'a>(mut words: impl Iterator<Item = &'a [u8]>) -> Result<bool, Reply<'static>> {
+    match (words.next(), words.next()) {
+        (None, None) => Ok(false),
+        (Some(b"noreply"), None) => Ok(true),
+        _ => Err(Reply::Error),
+    }
+}
+
+fn split_line(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = text.windows(2).position(|pair| pair == b"\r\n")?;
+    Some((&text[..end], &text[end + 2..]))
+}
+
+fn push(out: &mut Vec<u8>, parts: &[&[u8]]) {
+    parts.iter().for_each(|part| out.extend_from_slice(part));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn bytes(max: usize) -> impl Strategy<Value = Vec<u8>> {
+        proptest::collection::vec(any::<u8>(), 0..=max)
+    }
+
+    proptest! {
+        #[test]
+        fn requests_read_back_as_written(key in "[!-~]{1,250}", flags: u32, value in bytes(1024), by: u64, noreply: bool) {
+            let (key, value) = (key.as_bytes(), &value[..]);
+            for request in [Request::Get { key }, Request::Set { key, flags, value, noreply }, Request::Incr { key, by, noreply }] {
+                let mut text = Vec::new();
+                request.write(&mut text);
+                prop_assert_eq!(Request::parse(&text), Ok(request));
+            }
+        }
+
+        #[test]
+        fn replies_read_back_as_written_and_fit_a_datagram(key in "[!-~]{1,250}", flags: u32, value in bytes(1024), number: u64) {
+            let value = Reply::Value { key: key.as_bytes(), flags, value: &value };
+            for reply in [value, Reply::Miss, Reply::Stored, Reply::Number(number), Reply::NotFound, Reply::Error, Reply::ClientError("a b"), Reply::ServerError("c")] {
+                let mut text = Vec::new();
+                reply.write(&mut text);
+                prop_assert!(HEADER_BYTES + text.len() <= DATAGRAM_BYTES_MAX);
+                prop_assert_eq!(Reply::parse(&text), Some(reply));
+            }
+        }
+
+        #[test]
+        fn no_text_panics_either_reader(text in "(get|set|incr|VALUE)? ?[a-z0-9 \r\n]{0,40}(\r\n)?.{0,20}", tail in bytes(20)) {
+            let text = [text.as_bytes(), &tail].concat();
+            let _ = (Request::parse(&text), Reply::parse(&text), split(&text));
+        }
+    }
+
+    #[test]
+    fn what_breaks_the_protocol_is_told_why() {
+        let long_key = [b"get ".as_slice(), &[b'k'; 251], b"\r\n"].concat();
+        let cases: [(&[u8], Reply<'_>); 9] = [
+            (b"get k", Reply::Error),
+            (b"get\r\n", Reply::Error),
+            (b"flush_all\r\n", Reply::Error),
+            (&long_key, Reply::ClientError("bad command line format")),
+            (b"set k 0 0 5\r\nabc\r\n", Reply::ClientError("bad data chunk")),
+            (b"set k 0 0 2\r\nabc\r\n", Reply::ClientError("bad data chunk")),
+            (b"set k 0 60 1\r\na\r\n", Reply::ClientError("expiry is not supported")),
+            (b"set k 0 0 1025\r\n", Reply::ServerError("object too large for cache")),
+            (b"incr k -1\r\n", Reply::ClientError("invalid numeric delta argument")),
+        ];
+        for (text, answer) in cases {
+            assert_eq!(Request::parse(text), Err(answer), "{}", String::from_utf8_lossy(text));
+        }
+    }
+}

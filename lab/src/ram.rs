@@ -1,0 +1,134 @@
+//! Guest memory: flat page frames with a log of which were written.
+//!
+//! ```text
+//!   write(pfn) ──► log[pfn] = 1 (while logging) ──► frame
+//!   drain      ──► into |= log; log = 0
+//! ```
+//!
+//! Every frame is plain memory from the start; the lab has no holes and no page tables.
+
+use understudy_checkpoint::epoch::Image;
+use understudy_checkpoint::pages::DirtyBitmap;
+use understudy_checkpoint::{PAGE_SIZE, Page, PageType, Pfn};
+
+/// An image that cannot be a lab guest's memory.
+#[derive(thiserror::Error, Clone, PartialEq, Eq, Debug)]
+pub enum RamError {
+    /// A frame without a page, or a page table.
+    #[error(
+        "Frame {pfn} of the image is {found:?}, but every frame of a lab guest is plain memory; the image is incomplete or not of a lab guest"
+    )]
+    NotPlain {
+        /// Which frame.
+        pfn: Pfn,
+        /// What it is.
+        found: PageType,
+    },
+}
+
+/// Page frames and the dirty log.
+#[derive(Debug)]
+pub struct Ram {
+    image: Image,
+    log: DirtyBitmap,
+    logging: bool,
+}
+
+impl Ram {
+    /// Zeroed memory.
+    pub fn new(page_count: u64) -> Self {
+        let mut image = Image::new(page_count);
+        (0..page_count).for_each(|pfn| {
+            image.page_mut(Pfn(pfn));
+        });
+        Self { image, log: DirtyBitmap::new(page_count), logging: false }
+    }
+
+    /// Takes a committed image over as memory, without a copy.
+    pub fn from_image(image: Image) -> Result<Self, RamError> {
+        let page_count = image.page_count();
+        for pfn in (0..page_count).map(Pfn) {
+            let found = image.page_type(pfn);
+            if found != PageType::Normal {
+                return Err(RamError::NotPlain { pfn, found });
+            }
+        }
+        Ok(Self { image, log: DirtyBitmap::new(page_count), logging: false })
+    }
+
+    /// Frames of memory.
+    pub fn page_count(&self) -> u64 {
+        self.image.page_count()
+    }
+
+    /// The frames as an image, for copying.
+    pub fn image(&self) -> &Image {
+        &self.image
+    }
+
+    /// A frame for reading.
+    pub fn page(&self, pfn: Pfn) -> &Page {
+        self.image.page(pfn).expect("every frame of a lab guest is plain memory")
+    }
+
+    /// A frame for writing; it counts as written.
+    pub fn page_mut(&mut self, pfn: Pfn) -> &mut Page {
+        if self.logging {
+            self.log.set(pfn);
+        }
+        self.image.page_mut(pfn)
+    }
+
+    /// Starts the log, clean.
+    pub fn begin_log_dirty(&mut self) {
+        self.log.clear();
+        self.logging = true;
+    }
+
+    /// Stops the log.
+    pub fn end_log_dirty(&mut self) {
+        self.logging = false;
+        self.log.clear();
+    }
+
+    /// Moves the log into `into`.
+    pub fn drain_dirty(&mut self, into: &mut DirtyBitmap) {
+        self.log.drain_into(into);
+    }
+}
+
+/// Frames that hold `bytes`, rounded up.
+pub(crate) fn pages_for(bytes: u64) -> u64 {
+    bytes.div_ceil(PAGE_SIZE as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_is_logged_once_and_only_while_logging() {
+        let mut ram = Ram::new(100);
+        ram.page_mut(Pfn(3))[0] = 1;
+        ram.begin_log_dirty();
+        ram.page_mut(Pfn(70))[0] = 1;
+        let mut seen = DirtyBitmap::new(100);
+        ram.drain_dirty(&mut seen);
+        assert_eq!(seen.runs(Pfn(0)).collect::<Vec<_>>(), vec![70..71]);
+        seen.clear();
+        ram.drain_dirty(&mut seen);
+        ram.end_log_dirty();
+        ram.page_mut(Pfn(4))[0] = 1;
+        ram.drain_dirty(&mut seen);
+        assert_eq!(seen.count(), 0);
+    }
+
+    #[test]
+    fn an_image_with_a_missing_frame_is_no_memory() {
+        let mut image = Image::new(3);
+        image.page_mut(Pfn(0));
+        image.page_mut(Pfn(2));
+        let error = Ram::from_image(image).unwrap_err();
+        assert_eq!(error, RamError::NotPlain { pfn: Pfn(1), found: PageType::Absent });
+    }
+}
