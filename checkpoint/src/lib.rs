@@ -4,13 +4,14 @@
 //! buffers that the caller owns.
 //!
 //! * [`domain`] the two traits everything hangs on: a guest that can be checkpointed, a guest being rebuilt
-//! * `stream` Xen's record stream: xl header, libxl stream v2, libxc stream v2 and v3
+//! * [`stream`] Xen's record stream: xl header, libxl stream v2, libxc stream v2 and v3
 //! * [`pages`] dirty bitmap, page encodings, shadow
 //! * [`epoch`] staging on the primary; buffer and committed image on the secondary
 
 pub mod domain;
 pub mod epoch;
 pub mod pages;
+pub mod stream;
 mod words;
 
 pub use words::{Epoch, EpochKind, Generation, PAGE_SIZE, Page, PageEntry, PageType, Pfn};

@@ -1,0 +1,102 @@
+//! Items from anything that can be read: keeps just enough bytes for the next item.
+
+use super::fault::Fault;
+use super::reader::{Ending, Item, Reader, Step};
+use std::io::Read;
+
+/// Read at once when the next item is small. Larger items are read to their end and not beyond, so that
+/// little is ever moved within the buffer.
+const READ_AHEAD_BYTES: usize = 64 << 10;
+
+/// The buffer grows in steps of at least this, and only for bytes that arrive: a hostile length costs nothing.
+const GROW_BYTES: usize = 1 << 20;
+
+/// Why no further item came.
+#[derive(thiserror::Error, Debug)]
+pub enum StreamError {
+    /// The input could not be read.
+    #[error("The input cannot be read: {0}")]
+    Io(#[from] std::io::Error),
+    /// The stream is broken.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
+/// A [`Reader`] with its input and a buffer.
+#[derive(Debug)]
+pub struct Items<R> {
+    input: R,
+    reader: Reader,
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+    eof: bool,
+}
+
+impl<R: Read> Items<R> {
+    /// Reads `input` with `reader`.
+    pub fn new(input: R, reader: Reader) -> Self {
+        Self { input, reader, buffer: Vec::new(), start: 0, end: 0, eof: false }
+    }
+
+    /// The reader: how far it is.
+    pub fn reader(&self) -> &Reader {
+        &self.reader
+    }
+
+    /// The next item; `None` when the stream has ended where one may end.
+    pub fn next_item(&mut self) -> Result<Option<Item<'_>>, StreamError> {
+        loop {
+            let have = &self.buffer[self.start..self.end];
+            let needed = self.reader.needed(have)?;
+            if needed != 0 && needed <= have.len() {
+                break;
+            }
+            if self.eof {
+                self.reader.finish(have)?;
+                return Ok(None);
+            }
+            // Even when nothing is needed, what follows the end must be seen.
+            self.fill(needed.max(have.len() + 1))?;
+        }
+        let item = match self.reader.next(&self.buffer[self.start..self.end])? {
+            Step::Item(item) => item,
+            Step::Need(_) | Step::End => unreachable!("a whole item is in the buffer"),
+        };
+        self.start += item.bytes.len();
+        Ok(Some(item))
+    }
+
+    /// How the stream ended, or would have ended if nothing more came.
+    pub fn ending(&self) -> Result<Ending, Fault> {
+        self.reader.finish(&self.buffer[self.start..self.end])
+    }
+
+    /// Reads on towards `needed` bytes.
+    fn fill(&mut self, needed: usize) -> Result<(), StreamError> {
+        let target = needed.max(READ_AHEAD_BYTES);
+        let have = self.end - self.start;
+        if self.start + target > self.buffer.len() && self.start > 0 {
+            self.buffer.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, have);
+        }
+        let room = target.min((self.end * 2).max(self.end + GROW_BYTES));
+        if self.buffer.len() < room {
+            self.buffer.resize(room, 0);
+        }
+        let until = self.buffer.len().min(self.start + target);
+        let read = retry(|| self.input.read(&mut self.buffer[self.end..until]))?;
+        self.eof = read == 0;
+        self.end += read;
+        Ok(())
+    }
+}
+
+fn retry(mut read: impl FnMut() -> std::io::Result<usize>) -> std::io::Result<usize> {
+    loop {
+        match read() {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! Xen's migration v2 record stream: read, written, verified. No sockets, no hypervisor; bytes come in as
+//! slices (or from anything that can be read) and leave in buffers that the caller owns.
+//!
+//! ```text
+//!   xl header + config                                     [xl]
+//!   └ libxl header                                         [libxl]
+//!     └ LIBXC_CONTEXT
+//!       └ libxc headers, static records, memory, state     [libxc]
+//!         ├ plain:         END ─► device model ─► libxl END
+//!         └ checkpointed:  CHECKPOINT ─► device model ─► CHECKPOINT_END ─► memory, state, CHECKPOINT …
+//! ```
+//!
+//! * [`Reader`] bytes in, [`Item`]s out; [`Items`] does so from anything that can be read
+//! * [`xl`], [`libxl`], [`libxc`] the layers: headers and typed records, read and written
+//! * [`back`] what comes back from the receiver
+//! * [`limits`] what a stream may claim; [`Rule`] what can be wrong with one
+
+#![forbid(unsafe_code)]
+
+pub mod back;
+mod fault;
+mod frame;
+mod input;
+pub mod libxc;
+pub mod libxl;
+pub mod limits;
+mod reader;
+pub mod xl;
+
+pub use fault::{Defect, Fault, Layer, Place, Rule};
+pub use frame::{FRAME_HEADER_BYTES, Frame, OPTIONAL};
+pub use input::{Items, StreamError};
+pub use reader::{Content, Ending, Item, Reader, Step};

@@ -1,0 +1,395 @@
+//! The forward stream: bytes in, items out. Incremental (any split of the input gives the same items),
+//! borrowing (an item points into the input) and bounded (see [`limits`](super::limits)).
+//!
+//! ```text
+//!  Xl ─► Libxl ─► LibxlRecords(Outer) ──LIBXC_CONTEXT──► Libxc ─► LibxcRecords ◄───────────────┐
+//!                     │    ▲                                        │   │                       │
+//!                     │    └──────────────── END ───────────────────┘   └──CHECKPOINT           │ any other
+//!                     │                                                      ▼                  │ record
+//!                     │                                LibxlRecords(Checkpoint)                 │
+//!                     │                                                      │ CHECKPOINT_END   │
+//!                    END                                                     ▼                  │
+//!                     ▼                                               BetweenCheckpoints ───────┤
+//!                  Handshake ──"domain is yours…"──► Ended                   └─CHECKPOINT_STATE─┘
+//! ```
+//!
+//! Nothing on the wire says which layer a record belongs to: type 4 is a vCPU in libxc and CHECKPOINT_END in
+//! libxl. The state above is the only key. A stream that begins with libxc stays there, also at CHECKPOINT.
+//!
+//! The reader checks headers and framing; bodies are checked when they are parsed.
+
+use super::fault::{Defect, Fault, Layer, Place, Rule};
+use super::frame::{self, FRAME_HEADER_BYTES, Frame};
+use super::libxc::{DomainType, LibxcHeader};
+use super::libxl::LibxlHeader;
+use super::xl::{self, XlHeader};
+use super::{libxc, libxl};
+
+/// What an item is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Content<'a> {
+    /// xl's header with the configuration.
+    XlHeader(XlHeader<'a>),
+    /// libxl's header.
+    LibxlHeader(LibxlHeader),
+    /// libxc's image and domain headers.
+    LibxcHeader(LibxcHeader),
+    /// A record of the libxl layer; [`libxl::Record::parse`] interprets it.
+    Libxl(Frame<'a>),
+    /// A record of the libxc layer; [`libxc::Record::parse`] interprets it.
+    Libxc(Frame<'a>),
+    /// After a plain migration: the sender clears the receiver to run the guest.
+    Go,
+}
+
+/// A header, a record or a handshake.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Item<'a> {
+    /// Where it stands.
+    pub place: Place,
+    /// All its bytes, verbatim.
+    pub bytes: &'a [u8],
+    /// What it is.
+    pub content: Content<'a>,
+}
+
+impl<'a> Item<'a> {
+    /// Interprets a libxl record; `None` for anything else.
+    pub fn libxl(&self) -> Option<Result<libxl::Record<'a>, Fault>> {
+        match self.content {
+            Content::Libxl(frame) => {
+                Some(libxl::Record::parse(frame).map_err(|defect| defect.at(self.place)))
+            }
+            _ => None,
+        }
+    }
+
+    /// Interprets a libxc record; `None` for anything else.
+    pub fn libxc(&self) -> Option<Result<libxc::Record<'a>, Fault>> {
+        match self.content {
+            Content::Libxc(frame) => {
+                Some(libxc::Record::parse(frame).map_err(|defect| defect.at(self.place)))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// What [`Reader::next`] made of the input.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Step<'a> {
+    /// An item from the front of the input. It is `item.bytes.len()` bytes long; go on after them.
+    Item(Item<'a>),
+    /// The input holds no whole item. Come again with at least this many bytes, from the same start.
+    Need(usize),
+    /// Nothing can follow; there is no more input either.
+    End,
+}
+
+/// How a stream ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ending {
+    /// With END records, as a plain stream does.
+    Plain,
+    /// After a complete checkpoint, as a checkpointed stream does.
+    Checkpoint,
+}
+
+/// Where libxl records stand.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Around {
+    /// Before or after the libxc stream.
+    Outer,
+    /// Between libxc's CHECKPOINT and libxl's CHECKPOINT_END.
+    Checkpoint,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    /// The first bytes tell the outermost layer.
+    Detect,
+    Xl,
+    Libxl,
+    LibxlRecords(Around),
+    Libxc {
+        inside_libxl: bool,
+    },
+    LibxcRecords {
+        inside_libxl: bool,
+        domain_type: DomainType,
+    },
+    BetweenCheckpoints {
+        domain_type: DomainType,
+    },
+    /// After libxl's END.
+    Handshake,
+    Ended,
+}
+
+/// Bytes that tell the outermost layer apart.
+const DETECT_BYTES: usize = 8;
+
+const ZSTD_MAGIC: [u8; 4] = [0x28, 0xB5, 0x2F, 0xFD];
+
+/// Reads the forward direction of a saved or migrating guest: plain or checkpointed, from any layer.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    state: State,
+    offset: u64,
+    records: u64,
+    checkpoints: u64,
+    domain_type: Option<DomainType>,
+}
+
+impl Default for Reader {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Reader {
+    /// A reader that finds the outermost layer from the first bytes.
+    pub fn new() -> Self {
+        Self { state: State::Detect, offset: 0, records: 0, checkpoints: 0, domain_type: None }
+    }
+
+    /// A reader for a stream whose outermost layer is known.
+    pub fn at(layer: Layer) -> Self {
+        let state = match layer {
+            Layer::Xl => State::Xl,
+            Layer::Libxl => State::Libxl,
+            Layer::Libxc => State::Libxc { inside_libxl: false },
+        };
+        Self { state, ..Self::new() }
+    }
+
+    /// Bytes consumed so far.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Checkpoints read to their end so far.
+    pub fn checkpoints(&self) -> u64 {
+        self.checkpoints
+    }
+
+    /// How many bytes the next item has, as far as `input`, its beginning, tells. If that is no more than
+    /// there are, [`next`](Self::next) gives it. 0 when nothing can follow.
+    pub fn needed(&self, input: &[u8]) -> Result<usize, Fault> {
+        match self.state {
+            State::Detect => self.detect(input),
+            State::Xl => XlHeader::needed(input),
+            State::Libxl => Ok(libxl::HEADER_BYTES),
+            State::Libxc { .. } => Ok(libxc::HEADER_BYTES),
+            State::LibxlRecords(_) => record_bytes(input, Layer::Libxl),
+            State::LibxcRecords { .. } => record_bytes(input, Layer::Libxc),
+            State::BetweenCheckpoints { domain_type } => record_bytes(input, next_layer(input, domain_type)),
+            State::Handshake if input.is_empty() => Ok(0),
+            State::Handshake => handshake_bytes(input),
+            State::Ended if input.is_empty() => Ok(0),
+            State::Ended => Err(Defect::new(Rule::Trailing, "Bytes follow the end of the stream")),
+        }
+        .map_err(|defect| defect.at(self.place(input)))
+    }
+
+    /// Takes the next item from the front of `input`.
+    pub fn next<'a>(&mut self, input: &'a [u8]) -> Result<Step<'a>, Fault> {
+        if self.state == State::Detect && input.len() >= DETECT_BYTES {
+            self.needed(input)?;
+            self.state = Self::at(outermost(input)).state;
+        }
+        let needed = self.needed(input)?;
+        if needed == 0 {
+            return Ok(Step::End);
+        }
+        let Some(bytes) = input.get(..needed) else {
+            return Ok(Step::Need(needed));
+        };
+        let place = self.place(bytes);
+        let (content, state) = self.read(bytes).map_err(|defect| defect.at(place))?;
+        self.state = state;
+        self.offset += needed as u64;
+        self.records += u64::from(place.record.is_some());
+        Ok(Step::Item(Item { place, bytes, content }))
+    }
+
+    /// To be asked when the input has ended with `rest`, bytes that make no whole item.
+    pub fn finish(&self, rest: &[u8]) -> Result<Ending, Fault> {
+        let fault = |detail: String| Err(Defect::new(Rule::Truncated, detail).at(self.place(rest)));
+        if !rest.is_empty() {
+            return fault(format!("The input ends within an item, after {} of its bytes", rest.len()));
+        }
+        match self.state {
+            State::Ended | State::Handshake => Ok(Ending::Plain),
+            State::BetweenCheckpoints { .. } => Ok(Ending::Checkpoint),
+            State::LibxcRecords { inside_libxl: false, .. } if self.checkpoints > 0 => Ok(Ending::Checkpoint),
+            _ => fault(format!("The input ends here, after {} complete checkpoints", self.checkpoints)),
+        }
+    }
+
+    fn detect(&self, input: &[u8]) -> Result<usize, Defect> {
+        if input.starts_with(&ZSTD_MAGIC) {
+            let hint = "The input is compressed; run it through `zstd -dc --long=27` first";
+            return Err(Defect::new(Rule::Compressed, hint));
+        }
+        if input.len() < DETECT_BYTES {
+            return Ok(DETECT_BYTES);
+        }
+        if input.starts_with(&xl::BANNER[..DETECT_BYTES]) {
+            let hint = "This is the back direction of a migration; the stream is the forward one";
+            return Err(Defect::new(Rule::Magic, hint));
+        }
+        let known = [&xl::MAGIC[..DETECT_BYTES], libxl::IDENT, &libxc::MARKER];
+        if !known.iter().any(|magic| input.starts_with(magic)) {
+            let detail = "The first bytes are none of an xl, libxl or libxc stream";
+            return Err(Defect::new(Rule::Magic, detail));
+        }
+        Self::at(outermost(input)).needed(input).map_err(|fault| Defect::new(fault.rule, fault.detail))
+    }
+
+    /// The place of the item that `input` begins with.
+    fn place(&self, input: &[u8]) -> Place {
+        let layer = match self.state {
+            State::Detect | State::Xl | State::Handshake => Layer::Xl,
+            State::Libxl | State::LibxlRecords(_) => Layer::Libxl,
+            State::Libxc { .. } | State::LibxcRecords { .. } => Layer::Libxc,
+            State::BetweenCheckpoints { domain_type } => next_layer(input, domain_type),
+            State::Ended => self.domain_type.map_or(Layer::Xl, |_| Layer::Libxc),
+        };
+        let is_record = matches!(
+            self.state,
+            State::LibxlRecords(_) | State::LibxcRecords { .. } | State::BetweenCheckpoints { .. }
+        );
+        let record = is_record.then_some(self.records);
+        let kind = frame::peek(input).filter(|_| is_record).map(|(kind, _)| kind);
+        Place { offset: self.offset, record, layer, kind }
+    }
+
+    /// Reads the whole item `bytes`; returns it and the state after it.
+    fn read<'a>(&mut self, bytes: &'a [u8]) -> Result<(Content<'a>, State), Defect> {
+        match self.state {
+            State::Detect => unreachable!("the layer is detected before anything is read"),
+            State::Xl => Ok((Content::XlHeader(XlHeader::read(bytes)?), State::Libxl)),
+            State::Libxl => {
+                let header = LibxlHeader::read(bytes)?;
+                Ok((Content::LibxlHeader(header), State::LibxlRecords(Around::Outer)))
+            }
+            State::Libxc { inside_libxl } => {
+                let header = LibxcHeader::read(bytes)?;
+                let domain_type = header.domain_type;
+                self.domain_type = Some(domain_type);
+                Ok((Content::LibxcHeader(header), State::LibxcRecords { inside_libxl, domain_type }))
+            }
+            State::LibxlRecords(around) => {
+                let frame = whole_frame(bytes);
+                Ok((Content::Libxl(frame), self.after_libxl(around, frame.kind)?))
+            }
+            State::LibxcRecords { inside_libxl, domain_type } => {
+                let frame = whole_frame(bytes);
+                Ok((Content::Libxc(frame), self.after_libxc(frame.kind, inside_libxl, domain_type)))
+            }
+            State::BetweenCheckpoints { domain_type } => {
+                let frame = whole_frame(bytes);
+                match next_layer(bytes, domain_type) {
+                    Layer::Libxc => {
+                        Ok((Content::Libxc(frame), self.after_libxc(frame.kind, true, domain_type)))
+                    }
+                    Layer::Libxl | Layer::Xl => {
+                        Ok((Content::Libxl(frame), State::LibxcRecords { inside_libxl: true, domain_type }))
+                    }
+                }
+            }
+            State::Handshake => Ok((Content::Go, State::Ended)),
+            State::Ended => unreachable!("nothing is needed after the end"),
+        }
+    }
+
+    fn after_libxl(&mut self, around: Around, kind: u32) -> Result<State, Defect> {
+        let misplaced = |detail: &str| Err(Defect::new(Rule::RecordPlace, detail));
+        match (around, kind) {
+            (Around::Outer, libxl::kind::LIBXC_CONTEXT) if self.domain_type.is_some() => {
+                misplaced("A second LIBXC_CONTEXT")
+            }
+            (Around::Outer, libxl::kind::LIBXC_CONTEXT) => Ok(State::Libxc { inside_libxl: true }),
+            (Around::Outer, libxl::kind::END) => Ok(State::Handshake),
+            (Around::Outer, libxl::kind::CHECKPOINT_END | libxl::kind::CHECKPOINT_STATE) => {
+                misplaced("A checkpoint's record outside of a checkpoint")
+            }
+            (Around::Checkpoint, libxl::kind::CHECKPOINT_END) => {
+                self.checkpoints += 1;
+                let domain_type = self.domain_type.expect("a checkpoint lies after the libxc header");
+                Ok(State::BetweenCheckpoints { domain_type })
+            }
+            (
+                Around::Checkpoint,
+                libxl::kind::END | libxl::kind::LIBXC_CONTEXT | libxl::kind::CHECKPOINT_STATE,
+            ) => misplaced("Between CHECKPOINT and CHECKPOINT_END only device model records may stand"),
+            (around, _) => Ok(State::LibxlRecords(around)),
+        }
+    }
+
+    fn after_libxc(&mut self, kind: u32, inside_libxl: bool, domain_type: DomainType) -> State {
+        match (kind, inside_libxl) {
+            (libxc::kind::END, true) => State::LibxlRecords(Around::Outer),
+            (libxc::kind::END, false) => State::Ended,
+            (libxc::kind::CHECKPOINT, true) => State::LibxlRecords(Around::Checkpoint),
+            (libxc::kind::CHECKPOINT, false) => {
+                self.checkpoints += 1;
+                State::LibxcRecords { inside_libxl, domain_type }
+            }
+            _ => State::LibxcRecords { inside_libxl, domain_type },
+        }
+    }
+}
+
+fn outermost(input: &[u8]) -> Layer {
+    match input {
+        input if input.starts_with(libxl::IDENT) => Layer::Libxl,
+        input if input.starts_with(&libxc::MARKER) => Layer::Libxc,
+        _ => Layer::Xl,
+    }
+}
+
+/// The layer of the record after CHECKPOINT_END. COLO (HVM only) puts one libxl CHECKPOINT_STATE there; the
+/// same number in libxc is part of a vCPU, which only PV guests have. So the guest's type decides.
+fn next_layer(input: &[u8], domain_type: DomainType) -> Layer {
+    match (frame::peek(input), domain_type) {
+        (Some((libxl::kind::CHECKPOINT_STATE, _)), DomainType::Hvm) => Layer::Libxl,
+        _ => Layer::Libxc,
+    }
+}
+
+/// Bytes of the record that `input` begins with, refused as soon as its header is there if type or length
+/// are beyond bounds.
+fn record_bytes(input: &[u8], layer: Layer) -> Result<usize, Defect> {
+    let Some((kind, length)) = frame::peek(input) else {
+        return Ok(FRAME_HEADER_BYTES);
+    };
+    let (name, limit) = match layer {
+        Layer::Libxc => {
+            libxc::check_kind(kind)?;
+            (libxc::kind_name(kind), libxc::body_bytes_max(kind))
+        }
+        Layer::Libxl | Layer::Xl => {
+            libxl::check_kind(kind)?;
+            (libxl::kind_name(kind), libxl::body_bytes_max(kind))
+        }
+    };
+    if length > limit {
+        let detail = format!("{name} announces {length} bytes; the limit is {limit}");
+        return Err(Defect::new(Rule::RecordLimit, detail));
+    }
+    Ok(FRAME_HEADER_BYTES + frame::padded(length))
+}
+
+fn handshake_bytes(input: &[u8]) -> Result<usize, Defect> {
+    let seen = input.len().min(xl::GO.len());
+    if input[..seen] == xl::GO[..seen] {
+        return Ok(xl::GO.len());
+    }
+    Err(Defect::new(Rule::Trailing, "Bytes follow the end of the stream that are no handshake of xl"))
+}
+
+fn whole_frame(bytes: &[u8]) -> Frame<'_> {
+    Frame::read(bytes).expect("as many bytes as the record needs")
+}
