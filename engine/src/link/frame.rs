@@ -1,0 +1,256 @@
+//! What a frame can be. `docs/LINK.md` draws each body byte by byte.
+//!
+//! ```text
+//!   the link      Hello ─► ◄─ HelloAnswer | Refuse          Bye
+//!   a guest       GuestOffer ─►  then, in this order for each epoch:
+//!                 ToSecondary(EpochBegin) ─► PageBatch* ─► LibxcState* ─► LibxlState* ─► EpochEnd ─►
+//!                 ToSecondary(other) ─►                                       ◄─ ToPrimary
+//!   the witness   WitnessRequest ─► ◄─ WitnessReply
+//! ```
+//!
+//! A guest's number is given by the end that offers it, and is valid for that end's frames and the answers to
+//! them: each direction of offering has its own numbers.
+
+use crate::session::{NodeName, ToPrimary, ToSecondary, WitnessReply, WitnessRequest};
+use std::fmt;
+use std::ops::RangeInclusive;
+use understudy_checkpoint::domain::Description;
+use understudy_checkpoint::pages::EpochSummary;
+use understudy_checkpoint::{Epoch, Generation};
+
+/// Versions of the protocol that this engine speaks: the current one and, once there is one, the one before.
+pub const VERSIONS: RangeInclusive<u16> = 1..=1;
+
+/// A body is no longer than this. Page batches stay far below it; a description may carry a configuration and
+/// the frame list of a large PV guest.
+pub const BODY_BYTES_MAX: usize = 4 << 20;
+
+/// A body is no longer than this before the hello is done, and always on a link to the witness: a stranger
+/// gets no more memory of ours.
+pub const SMALL_BODY_BYTES_MAX: usize = 2 << 10;
+
+/// A state frame carries at most this much; longer state is cut and joined again.
+pub const STATE_BYTES_MAX: usize = 1 << 20;
+
+/// A guest's number on one connection, from 1 on.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct GuestId(std::num::NonZeroU32);
+
+impl GuestId {
+    /// The number, unless it is 0, which stands for the link itself.
+    pub fn new(number: u32) -> Option<Self> {
+        std::num::NonZeroU32::new(number).map(Self)
+    }
+
+    /// The number.
+    pub fn get(self) -> u32 {
+        self.0.get()
+    }
+}
+
+impl fmt::Display for GuestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What the end that connects wants to talk to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Service {
+    /// A node that holds guests.
+    Node,
+    /// The witness.
+    Witness,
+}
+
+/// Who an end of a link is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Identity {
+    /// Its name.
+    pub node: NodeName,
+    /// Drawn anew whenever its process starts: tells a restarted node from one that lost a connection.
+    pub instance: u64,
+}
+
+/// The first frame of the end that connected.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Hello {
+    /// Versions it speaks.
+    pub versions: (u16, u16),
+    /// What it wants to talk to.
+    pub service: Service,
+    /// Who it is.
+    pub from: Identity,
+}
+
+/// The first frame of the end that was connected to, if it agrees.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HelloAnswer {
+    /// The version that both speak from here on.
+    pub version: u16,
+    /// Who it is.
+    pub from: Identity,
+}
+
+/// Why an end does not agree.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RefuseReason {
+    /// No version that both speak.
+    NoCommonVersion,
+    /// It is not what the other end wants to talk to.
+    WrongService,
+    /// There is, or is about to be, another link between these two nodes.
+    Duplicate,
+    /// It does not expect this node.
+    UnknownNode,
+    /// It has no room for another connection.
+    Full,
+    /// The other end did not keep to the protocol.
+    Protocol,
+}
+
+impl fmt::Display for RefuseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoCommonVersion => "no common version",
+            Self::WrongService => "wrong service",
+            Self::Duplicate => "duplicate link",
+            Self::UnknownNode => "unknown node",
+            Self::Full => "no room",
+            Self::Protocol => "protocol violated",
+        })
+    }
+}
+
+/// A frame. Page batches and state borrow from where they stand; everything else is small and owned.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Frame<'a> {
+    /// First frame of the end that connected.
+    Hello(Hello),
+    /// Agreement of the other end.
+    HelloAnswer(HelloAnswer),
+    /// Disagreement, at the hello or at any later time; the sender closes.
+    Refuse {
+        /// Why.
+        reason: RefuseReason,
+        /// Why, for a person.
+        detail: String,
+    },
+    /// The sender ends in order and closes.
+    Bye,
+    /// Gives a guest its number on this connection. Precedes everything else about it.
+    GuestOffer {
+        /// Its number.
+        guest: GuestId,
+        /// Its name.
+        name: &'a str,
+        /// What it is.
+        description: Box<Description>,
+    },
+    /// From the session of the guest's primary.
+    ToSecondary {
+        /// Which guest.
+        guest: GuestId,
+        /// The message.
+        message: ToSecondary,
+    },
+    /// Encoded pages of the epoch begun last, for `checkpoint::epoch::Receiver`.
+    PageBatch {
+        /// Which guest.
+        guest: GuestId,
+        /// The batch.
+        batch: &'a [u8],
+    },
+    /// libxc records of the epoch begun last, verbatim. Several such frames are joined.
+    LibxcState {
+        /// Which guest.
+        guest: GuestId,
+        /// The records.
+        records: &'a [u8],
+    },
+    /// libxl records of the epoch begun last, verbatim. Several such frames are joined.
+    LibxlState {
+        /// Which guest.
+        guest: GuestId,
+        /// The records.
+        records: &'a [u8],
+    },
+    /// The epoch begun last is whole.
+    EpochEnd {
+        /// Which guest.
+        guest: GuestId,
+        /// As in `EpochBegin`.
+        generation: Generation,
+        /// As in `EpochBegin`.
+        epoch: Epoch,
+        /// What must have arrived.
+        summary: EpochSummary,
+    },
+    /// From the session of the guest's secondary.
+    ToPrimary {
+        /// Which guest.
+        guest: GuestId,
+        /// The message.
+        message: ToPrimary,
+    },
+    /// To the witness.
+    WitnessRequest {
+        /// Name of the guest.
+        guest: &'a str,
+        /// The request.
+        request: WitnessRequest,
+    },
+    /// From the witness.
+    WitnessReply {
+        /// Name of the guest.
+        guest: &'a str,
+        /// The reply.
+        reply: WitnessReply,
+    },
+}
+
+impl Frame<'_> {
+    /// The name of its kind, for messages.
+    pub fn kind_name(&self) -> &'static str {
+        match self {
+            Self::Hello(_) => "a hello",
+            Self::HelloAnswer(_) => "a hello's answer",
+            Self::Refuse { .. } => "a refusal",
+            Self::Bye => "a goodbye",
+            Self::GuestOffer { .. } => "a guest's offer",
+            Self::ToSecondary { .. } => "a message to a secondary",
+            Self::PageBatch { .. } => "a page batch",
+            Self::LibxcState { .. } => "libxc state",
+            Self::LibxlState { .. } => "libxl state",
+            Self::EpochEnd { .. } => "an epoch's end",
+            Self::ToPrimary { .. } => "a message to a primary",
+            Self::WitnessRequest { .. } => "a witness request",
+            Self::WitnessReply { .. } => "a witness reply",
+        }
+    }
+
+    /// Which guest it is about; `None` for the link itself and for the witness, which knows guests by name.
+    pub fn guest(&self) -> Option<GuestId> {
+        match self {
+            Self::GuestOffer { guest, .. }
+            | Self::ToSecondary { guest, .. }
+            | Self::PageBatch { guest, .. }
+            | Self::LibxcState { guest, .. }
+            | Self::LibxlState { guest, .. }
+            | Self::EpochEnd { guest, .. }
+            | Self::ToPrimary { guest, .. } => Some(*guest),
+            Self::Hello(_)
+            | Self::HelloAnswer(_)
+            | Self::Refuse { .. }
+            | Self::Bye
+            | Self::WitnessRequest { .. }
+            | Self::WitnessReply { .. } => None,
+        }
+    }
+}
+
+/// The newest version that both ends speak.
+pub fn common_version(theirs: (u16, u16)) -> Option<u16> {
+    let newest = theirs.1.min(*VERSIONS.end());
+    (newest >= theirs.0.max(*VERSIONS.start())).then_some(newest)
+}
