@@ -21,9 +21,14 @@
 
 pub mod message;
 pub mod primary;
+mod register;
 pub mod secondary;
 pub mod time;
 pub mod witness;
+
+pub use primary::Primary;
+pub use secondary::Secondary;
+pub use witness::Witness;
 
 pub use message::{
     Copy, Decline, NodeName, Record, RequestId, Standing, ToPrimary, ToSecondary, WitnessOutcome,

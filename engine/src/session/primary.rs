@@ -12,6 +12,14 @@
 //!                                                    witness says g+1 ─┴─────────────────────────► Fenced
 //! ```
 
+mod flow;
+mod inputs;
+mod link;
+mod machine;
+mod phase;
+
+pub use machine::Primary;
+
 use super::{EpochKind, Span, ToPrimary, ToSecondary, WitnessReply, WitnessRequest};
 use understudy_checkpoint::{Epoch, Generation};
 

@@ -1,10 +1,22 @@
 //! The secondary's session: what to ack, when to take over.
 //!
 //! ```text
-//!   Empty ─seed complete─► Seeded ─first delta / fresh known─► Standing ──► TakingOver ─► Activating ─► (primary)
-//!     ▲                                                            │            │
-//!     └──────────── image lost, farewell, stale for sure ◄─────────┴────────────┘ swap lost
+//!           EpochBegin(seed)          complete              link down, silence
+//!   Empty ─────────────────► Seeding ──────────► Standing ◄───────────────────► Alone
+//!     ▲                         │                   │           link up           │ grace over,
+//!     │◄── broken, link down ───┘                   │ switchover, operator        │ witness says fresh
+//!     │                                             ▼                             ▼
+//!     │◄────────── swap lost, commit failed ──── TakingOver ◄─────────────────────┘
+//!     │                                             │ all commits done, swap won
+//!     │◄── image lost, farewell,                    ▼
+//!          newer generation                     Activating ─► (a primary session goes on)
 //! ```
+
+mod machine;
+mod phase;
+mod takeover;
+
+pub use machine::Secondary;
 
 use super::{EpochKind, NodeName, Record, Span, ToPrimary, ToSecondary, WitnessReply, WitnessRequest};
 use understudy_checkpoint::{Epoch, Generation};
@@ -38,7 +50,7 @@ pub enum Input {
     Message(ToSecondary),
     /// Page frames arrived (the driver says so at least every few milliseconds while they do).
     SignOfLife,
-    /// The epoch begun last is whole: decoded, verified, held in the buffer (or, for a seed, in the image).
+    /// The epoch begun last is whole (said before the next `EpochBegin` is handed over): decoded, verified, held in the buffer (or, for a seed, in the image).
     Complete {
         /// As in `EpochBegin`.
         generation: Generation,
@@ -144,8 +156,8 @@ pub enum State {
     Standing,
     /// A complete image; the primary is not heard, the grace runs or the witness is away.
     Alone,
-    /// Asking the witness; no more acks in this generation.
+    /// Finishing commits, then asking the witness; no more acks in this generation.
     TakingOver,
-    /// The takeover is decided, the last acked epoch is being committed.
+    /// The takeover is decided and the driver was told to activate; this session is over.
     Activating,
 }

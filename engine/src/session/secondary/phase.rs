@@ -1,0 +1,85 @@
+//! Where a secondary session stands. Each variant holds only what is valid there.
+
+use super::super::{Record, Time};
+use super::State;
+use understudy_checkpoint::{Epoch, Generation};
+
+/// A copy of the guest that could be activated, if the witness lets it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Image {
+    /// Generation its epochs belong to.
+    pub(super) generation: Generation,
+    /// Newest complete epoch: acked, its commit said.
+    pub(super) complete: Epoch,
+    /// Newest committed epoch: the image is exactly this.
+    pub(super) committed: Epoch,
+}
+
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// No image.
+    Empty,
+    /// A seed is arriving.
+    Seeding {
+        /// Of the seed.
+        generation: Generation,
+        /// Of the seed.
+        epoch: Epoch,
+    },
+    /// An image, and a link to the primary.
+    Standing {
+        /// What is held.
+        image: Image,
+        /// The epoch that is arriving.
+        receiving: Option<Epoch>,
+    },
+    /// An image, and no link.
+    Alone {
+        /// What is held.
+        image: Image,
+        /// When to look at the witness's record (again).
+        look_at: Time,
+    },
+    /// No more acks in the image's generation; commits are finished, then the witness decides.
+    TakingOver {
+        /// What is held.
+        image: Image,
+        /// The witness has answered since this began.
+        told: bool,
+        /// The record that the last swap asked for would make; seeing it means that the takeover is won.
+        asked: Option<Record>,
+    },
+    /// The guest runs here from now on; this session is over.
+    Activated,
+}
+
+impl Phase {
+    pub(super) fn state(&self) -> State {
+        match self {
+            Self::Empty => State::Empty,
+            Self::Seeding { .. } => State::Seeding,
+            Self::Standing { .. } => State::Standing,
+            Self::Alone { .. } => State::Alone,
+            Self::TakingOver { .. } => State::TakingOver,
+            Self::Activated => State::Activating,
+        }
+    }
+
+    pub(super) fn image(&self) -> Option<&Image> {
+        match self {
+            Self::Standing { image, .. } | Self::Alone { image, .. } | Self::TakingOver { image, .. } => {
+                Some(image)
+            }
+            Self::Empty | Self::Seeding { .. } | Self::Activated => None,
+        }
+    }
+
+    pub(super) fn image_mut(&mut self) -> Option<&mut Image> {
+        match self {
+            Self::Standing { image, .. } | Self::Alone { image, .. } | Self::TakingOver { image, .. } => {
+                Some(image)
+            }
+            Self::Empty | Self::Seeding { .. } | Self::Activated => None,
+        }
+    }
+}
