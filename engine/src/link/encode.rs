@@ -2,6 +2,7 @@
 
 use super::body::{put_blob, put_optional_u64, put_text, put_u16, put_u32, put_u64};
 use super::frame::{Frame, GuestId, Hello, HelloAnswer, Identity, RefuseReason, Service};
+use super::outbox::Lane;
 use super::{BODY_BYTES_MAX, header, kind};
 use crate::session::{
     Copy, Decline, EpochKind, Record, Standing, ToPrimary, ToSecondary, WitnessOutcome, WitnessReply,
@@ -12,14 +13,14 @@ use understudy_checkpoint::domain::{Description, GuestKind};
 /// One frame in bytes, closed and not yet sealed: [`Outbox`](super::Outbox) numbers and seals it as it leaves.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Encoded {
-    guest: Option<GuestId>,
+    lane: Lane,
     bytes: Vec<u8>,
 }
 
 impl Encoded {
-    /// Which guest's order it keeps; `None` for the link itself.
-    pub fn guest(&self) -> Option<GuestId> {
-        self.guest
+    /// Whose order it keeps.
+    pub fn lane(&self) -> Lane {
+        self.lane
     }
 
     /// Bytes on the link, header included.
@@ -36,18 +37,22 @@ impl Encoded {
 
 /// Encodes a frame. Panics if a body would pass [`BODY_BYTES_MAX`]: callers bound what they put in.
 pub fn encode(frame: &Frame<'_>) -> Encoded {
-    encode_into(frame, Vec::with_capacity(128))
-}
-
-/// As [`encode`], into the memory of a buffer that is not needed any more.
-pub fn encode_into(frame: &Frame<'_>, mut bytes: Vec<u8>) -> Encoded {
-    bytes.clear();
-    let guest = frame.guest();
-    header::open(&mut bytes, kind_of(frame), guest.map_or(0, GuestId::get));
+    let mut bytes = Vec::with_capacity(header::HEADER_BYTES + body_bytes_hint(frame));
+    header::open(&mut bytes, kind_of(frame), frame.guest().map_or(0, GuestId::get));
     put_body(&mut bytes, frame);
     assert!(bytes.len() - header::HEADER_BYTES <= BODY_BYTES_MAX, "{} is too long", frame.kind_name());
     header::close(&mut bytes);
-    Encoded { guest, bytes }
+    Encoded { lane: Lane::of(frame), bytes }
+}
+
+/// Memory for the body in one piece: exact where it may be long.
+fn body_bytes_hint(frame: &Frame<'_>) -> usize {
+    match frame {
+        Frame::PageBatch { batch: bytes, .. }
+        | Frame::LibxcState { records: bytes, .. }
+        | Frame::LibxlState { records: bytes, .. } => bytes.len(),
+        _ => 64,
+    }
 }
 
 fn kind_of(frame: &Frame<'_>) -> u16 {

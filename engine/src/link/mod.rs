@@ -3,26 +3,34 @@
 //!
 //! * [`transport`] which connections are allowed at all
 //! * [`frame`] what may be said; [`encode()`] and [`Decoder`] turn it into bytes and back
+//! * [`Outbox`] what leaves next: bounded, small frames first, fair between guests
+//! * [`Handshake`](handshake) who is at the other end, and which of two links between two nodes stays
+//! * [`Connection`] all of these on a socket of an event loop
 
 mod body;
+mod connection;
 mod decode;
 mod decoder;
 mod encode;
 mod error;
 pub mod frame;
+pub mod handshake;
 mod header;
 mod kind;
+mod outbox;
 #[cfg(test)]
 mod tests;
 pub mod transport;
 
 pub use body::TEXT_BYTES_MAX;
+pub use connection::{Connection, ConnectionError, Event, Fill};
 pub use decoder::Decoder;
-pub use encode::{Encoded, encode, encode_into};
+pub use encode::{Encoded, encode};
 pub use error::LinkError;
 pub use frame::{
     BODY_BYTES_MAX, Frame, GuestId, Hello, HelloAnswer, Identity, RefuseReason, SMALL_BODY_BYTES_MAX,
     STATE_BYTES_MAX, Service, VERSIONS, common_version,
 };
 pub use header::HEADER_BYTES;
+pub use outbox::{Backlog, LANE_BYTES_MAX, Lane, Outbox};
 pub use transport::{Transport, TransportError};
