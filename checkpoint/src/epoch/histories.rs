@@ -184,7 +184,8 @@ impl Pair {
             self.receiver.pages(&batch)?;
         }
         if batches_max < batches.len() {
-            return Ok(self.receiver.drop_incomplete());
+            self.receiver.drop_incomplete();
+            return Ok(());
         }
         self.receiver.libxc_state(&self.next.0.to_le_bytes())?;
         self.receiver.finish(summary)

@@ -14,8 +14,17 @@ use super::varint::{put_varint, take_varint};
 use crate::{PAGE_SIZE, Page};
 use std::ops::Range;
 
-/// Runs with no more unchanged bytes than this between them become one: a new run costs two bytes.
-const GAP_MERGED_MAX: usize = 3;
+/// Runs with no more unchanged bytes than this between them become one. A new run costs two bytes and parts what
+/// LZ4 could see as one piece; measured on recorded guests, 5 to 7 are best. 6 is also the most that can lie
+/// between two changed bytes of an aligned word, so a word is never part of two runs.
+const GAP_MERGED_MAX: usize = 6;
+
+/// What a run costs besides its bytes, as far as choosing between a delta and the whole page goes: its two
+/// numbers, and what LZ4 loses at a seam.
+const RUN_COST_BYTES: usize = 4;
+
+const LINE_BYTES: usize = 64;
+const WORD_BYTES: usize = 8;
 
 /// The stretches of a page that changed, ascending; reused from page to page.
 #[derive(Debug, Default)]
@@ -25,9 +34,9 @@ pub(super) struct Runs {
 }
 
 impl Runs {
-    /// Bytes in all runs.
-    pub(super) fn byte_count(&self) -> usize {
-        self.bytes
+    /// About how many bytes the delta adds to a batch before LZ4.
+    pub(super) fn cost_bytes(&self) -> usize {
+        self.bytes + RUN_COST_BYTES * self.runs.len()
     }
 
     /// Whether nothing changed.
@@ -38,25 +47,26 @@ impl Runs {
     /// Finds what turns `old` into `new`.
     pub(super) fn compare(&mut self, old: &Page, new: &Page) {
         self.runs.clear();
-        self.bytes = 0;
-        let (old_words, _) = old.as_chunks::<8>();
-        let (new_words, _) = new.as_chunks::<8>();
-        for (index, (old, new)) in old_words.iter().zip(new_words).enumerate() {
-            let mut changed = u64::from_le_bytes(*old) ^ u64::from_le_bytes(*new);
-            while changed != 0 {
-                let byte = changed.trailing_zeros() as usize / 8;
-                self.push(index * 8 + byte);
-                changed &= !(0xFF << (byte * 8));
+        let (old_lines, _) = old.as_chunks::<LINE_BYTES>();
+        let (new_lines, _) = new.as_chunks::<LINE_BYTES>();
+        let mut open: Option<Range<usize>> = None;
+        for (line, (old, new)) in old_lines.iter().zip(new_lines).enumerate() {
+            let changed = difference(old, new);
+            if changed.iter().fold(0, |any, word| any | word) == 0 {
+                continue;
+            }
+            for (word, changed) in changed.iter().enumerate().filter(|(_, changed)| **changed != 0) {
+                let at = line * LINE_BYTES + word * WORD_BYTES;
+                let start = at + changed.trailing_zeros() as usize / 8;
+                let end = at + WORD_BYTES - changed.leading_zeros() as usize / 8;
+                match &mut open {
+                    Some(run) if start <= run.end + GAP_MERGED_MAX => run.end = end,
+                    _ => self.runs.extend(open.replace(start..end)),
+                }
             }
         }
+        self.runs.extend(open);
         self.bytes = self.runs.iter().map(ExactSizeIterator::len).sum();
-    }
-
-    fn push(&mut self, byte: usize) {
-        match self.runs.last_mut() {
-            Some(last) if byte <= last.end + GAP_MERGED_MAX => last.end = byte + 1,
-            _ => self.runs.push(byte..byte + 1),
-        }
     }
 
     /// Appends the runs and the bytes of `new` in them.
@@ -77,6 +87,15 @@ impl Runs {
             page[run.clone()].copy_from_slice(&new[run.clone()]);
         }
     }
+}
+
+/// The words of two lines, exclusive-or: non-zero where they differ, low bytes first.
+fn difference(old: &[u8; LINE_BYTES], new: &[u8; LINE_BYTES]) -> [u64; LINE_BYTES / WORD_BYTES] {
+    let word = |line: &[u8; LINE_BYTES], index: usize| {
+        let (words, _) = line.as_chunks::<WORD_BYTES>();
+        u64::from_le_bytes(words[index])
+    };
+    std::array::from_fn(|index| word(old, index) ^ word(new, index))
 }
 
 /// Applies the next page's runs to `page`, taking them and their bytes off the fronts. `None` if they are cut
@@ -122,7 +141,8 @@ mod tests {
             prop_assert_eq!(found.is_empty(), old == new);
             let (mut runs, mut data) = (Vec::new(), Vec::new());
             found.write(&new, &mut runs, &mut data);
-            prop_assert_eq!(data.len(), found.byte_count());
+            prop_assert_eq!(data.len(), found.bytes);
+            prop_assert!(runs.len() + data.len() <= 2 + found.cost_bytes());
             let (mut page, mut runs_left, mut data_left) = (old, runs.as_slice(), data.as_slice());
             apply(&mut runs_left, &mut data_left, &mut page).unwrap();
             prop_assert!(page == new && runs_left.is_empty() && data_left.is_empty());
