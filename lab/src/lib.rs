@@ -12,6 +12,7 @@
 //! ```
 //!
 //! * [`LabGuest`] start, restore, pause, stop; [`LabSource`] the guest as the engine checkpoints it
+//! * [`Recorded`] a stream recorded on real Xen, played as a guest
 //! * [`Guest`] the guest itself, without thread or clock
 //! * [`memcached`] and [`wire`] what is spoken with it
 
@@ -25,6 +26,7 @@ pub mod memcached;
 mod nic;
 mod ram;
 mod random;
+mod recorded;
 mod registers;
 mod source;
 pub mod wire;
@@ -36,6 +38,7 @@ pub use load::{Content, Load, LoadError, RATE_MAX, Rate};
 pub use nic::{Port, RING_FRAMES};
 pub use ram::{Ram, RamError};
 pub use random::Random;
+pub use recorded::Recorded;
 pub use registers::{Counters, NAME_BYTES_MAX, Registers, StateError};
 pub use source::LabSource;
 pub use wire::Mac;

@@ -1,3 +1,5 @@
 //! End to end: the simulator with its checkers, kill drills, scraped metrics.
 
 #![forbid(unsafe_code)]
+
+pub mod golden;

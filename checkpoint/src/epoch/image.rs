@@ -34,6 +34,13 @@ impl Image {
         Self { chunks, types: vec![PageType::Absent.nibble(); frames], state: DomainState::default() }
     }
 
+    /// Makes room for pfns below `page_count`; never takes any away.
+    pub fn grow(&mut self, page_count: u64) {
+        let frames = (page_count as usize).max(self.types.len());
+        self.chunks.resize_with(frames.div_ceil(CHUNK_PAGES), || None);
+        self.types.resize(frames, PageType::Absent.nibble());
+    }
+
     /// Pfns are below this.
     pub fn page_count(&self) -> u64 {
         self.types.len() as u64

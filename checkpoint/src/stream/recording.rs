@@ -1,0 +1,315 @@
+//! A recorded stream as epochs: the first copy, then each complete checkpoint.
+//!
+//! ```text
+//!   headers, static records │ memory, state, CHECKPOINT … CHECKPOINT_END │ memory, state … CHECKPOINT_END │ mem
+//!   └────────────── first copy: Description and Image ────────────────┘ └────────── an epoch ──────────┘ └ tail,
+//!                                                                                                 never played
+//! ```
+//!
+//! A plain stream is a first copy and no epochs. An entry without page (XTAB) ends the page that was there:
+//! the guest gave the frame back. (Stock receivers keep such a page until the guest is gone.)
+
+use super::config::GuestConfig;
+use super::fault::{Defect, Fault, Layer, Place, Rule};
+use super::input::{Items, StreamError};
+use super::libxc::{self, DomainType, GuestWidth, LibxcHeader, PageData, Record};
+use super::libxl;
+use super::limits::PFNS_MAX;
+use super::reader::{Content, Item, Reader};
+use crate::domain::{Description, DomainState, GuestKind, Sink};
+use crate::epoch::Image;
+use crate::{PAGE_SIZE, Page, PageEntry};
+use std::io::Read;
+
+/// Memory that an image may take beyond what the guest's configuration says: special pages, firmware, and
+/// the image's own granularity of 2 MiB.
+const MEMORY_BYTES_SLACK: u64 = 256 << 20;
+
+/// Memory that an image may take if the stream has no configuration that says so.
+const MEMORY_BYTES_UNCONFIGURED: u64 = 64 << 30;
+
+/// What a checkpoint changed.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct RecordedEpoch {
+    entries: Vec<PageEntry>,
+    pages: Vec<Page>,
+    state: DomainState,
+}
+
+impl RecordedEpoch {
+    /// The pages that changed, in the order of the recording; a pfn that comes again replaces what came before.
+    pub fn entries(&self) -> &[PageEntry] {
+        &self.entries
+    }
+
+    /// The data of the entries that carry data, in their order.
+    pub fn pages(&self) -> &[Page] {
+        &self.pages
+    }
+
+    /// Everything but pages.
+    pub fn state(&self) -> &DomainState {
+        &self.state
+    }
+
+    /// Makes an image that stands at the epoch before stand at this one.
+    pub fn apply_to(&self, image: &mut Image) {
+        self.apply_pages(image);
+        image.apply_state(&self.state);
+    }
+
+    fn apply_pages(&self, image: &mut Image) {
+        let mut pages = self.pages.iter();
+        for entry in &self.entries {
+            let page = if entry.page_type().has_data() { pages.next() } else { None };
+            image.apply_page(*entry, page);
+        }
+    }
+
+    fn clear_pages(&mut self) {
+        self.entries.clear();
+        self.pages.clear();
+    }
+
+    fn add_pages(&mut self, data: PageData<'_>) {
+        self.entries.extend(data.entries());
+        self.pages.extend_from_slice(data.pages());
+    }
+}
+
+/// What one item brought.
+enum Progress {
+    More,
+    /// A checkpoint is complete.
+    Committed,
+    /// The stream has ended.
+    Ended,
+}
+
+/// Reads a recording, epoch by epoch, in memory bounded by the guest's size.
+#[derive(Debug)]
+pub struct Recording<R> {
+    items: Items<R>,
+    intake: Intake,
+}
+
+impl<R: Read> Recording<R> {
+    /// A recording whose outermost layer is found from its first bytes.
+    pub fn new(input: R) -> Self {
+        Self { items: Items::new(input, Reader::new()), intake: Intake::default() }
+    }
+
+    /// Checkpoints read to their end so far.
+    pub fn checkpoints(&self) -> u64 {
+        self.items.reader().checkpoints()
+    }
+
+    /// What the configuration says of the guest; known after the first copy.
+    pub fn guest(&self) -> &GuestConfig {
+        &self.intake.guest
+    }
+
+    /// Reads up to the end of the first copy: what the guest is, and its image at the first checkpoint (of a
+    /// plain stream: at its end).
+    pub fn first_copy(&mut self) -> Result<(Description, Image), StreamError> {
+        let mut image = Image::new(0);
+        let mut epoch = RecordedEpoch::default();
+        loop {
+            let progress = self.step(&mut epoch)?;
+            if let Some(pfn) = epoch.entries.iter().map(|entry| entry.pfn().0).max() {
+                image.grow(pfn + 1);
+            }
+            epoch.apply_pages(&mut image);
+            epoch.clear_pages();
+            self.check_memory(image.resident_bytes() as u64)?;
+            if !matches!(progress, Progress::More) {
+                break;
+            }
+        }
+        if let Some(pfn_max) = self.intake.pv_pfn_max {
+            image.grow(pfn_max + 1);
+        }
+        self.intake.pfns_below = Some(image.page_count());
+        image.apply_state(&epoch.state);
+        let has_emulator = !epoch.state.libxl.is_empty();
+        Ok((self.intake.describe(image.page_count(), has_emulator), image))
+    }
+
+    /// Reads the next complete epoch. `false` if there is none: the recording has ended, perhaps within an
+    /// epoch, and then `into` is not to be used.
+    pub fn next_epoch(&mut self, into: &mut RecordedEpoch) -> Result<bool, StreamError> {
+        into.clear_pages();
+        into.state.clear();
+        loop {
+            match self.step(into) {
+                Ok(Progress::More) => self.check_memory((into.pages.len() * PAGE_SIZE) as u64)?,
+                Ok(Progress::Committed) => return Ok(true),
+                Ok(Progress::Ended) => return Ok(false),
+                Err(StreamError::Fault(fault)) if fault.rule == Rule::Truncated => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Takes one item into `epoch`.
+    fn step(&mut self, epoch: &mut RecordedEpoch) -> Result<Progress, StreamError> {
+        let before = self.items.reader().checkpoints();
+        let Some(item) = self.items.next_item()? else {
+            return Ok(Progress::Ended);
+        };
+        self.intake.take(&item, epoch)?;
+        let committed = self.items.reader().checkpoints() > before;
+        Ok(if committed { Progress::Committed } else { Progress::More })
+    }
+
+    fn check_memory(&self, bytes: u64) -> Result<(), Fault> {
+        let bytes_max = match self.intake.guest.memory_kib_max {
+            Some(kib) => kib.saturating_mul(1024).saturating_add(MEMORY_BYTES_SLACK),
+            None => MEMORY_BYTES_UNCONFIGURED,
+        };
+        if bytes <= bytes_max {
+            return Ok(());
+        }
+        let offset = self.items.reader().offset();
+        let place = Place { offset, record: None, layer: Layer::Libxc, kind: None };
+        let detail = format!("The pages need {bytes} bytes; the guest's configuration allows {bytes_max}");
+        Err(Defect::new(Rule::ImageSize, detail).at(place))
+    }
+}
+
+/// What was learnt from the head of the stream, and what later items are checked against.
+#[derive(Debug, Default)]
+struct Intake {
+    config: Vec<u8>,
+    guest: GuestConfig,
+    libxc: Option<LibxcHeader>,
+    static_records: Vec<u8>,
+    static_complete: bool,
+    pv_width: Option<GuestWidth>,
+    pv_pfn_max: Option<u64>,
+    /// After VERIFY all pages come again, only to be compared.
+    comparing: bool,
+    /// Set by the first copy.
+    pfns_below: Option<u64>,
+}
+
+impl Intake {
+    fn take(&mut self, item: &Item<'_>, epoch: &mut RecordedEpoch) -> Result<(), Fault> {
+        match item.content {
+            Content::XlHeader(header) => {
+                self.config = header.config.unwrap_or_default().to_vec();
+                self.guest = GuestConfig::read(&self.config);
+            }
+            Content::LibxlHeader(_) | Content::Go => {}
+            Content::LibxcHeader(header) => self.libxc = Some(header),
+            Content::Libxl(frame) => match libxl::Record::parse(frame).map_err(|it| it.at(item.place))? {
+                libxl::Record::EmulatorXenstoreData(_) | libxl::Record::EmulatorContext { .. } => {
+                    epoch.state.libxl.extend_from_slice(item.bytes);
+                }
+                _ => {}
+            },
+            Content::Libxc(frame) => libxc::Record::parse(frame)
+                .and_then(|record| self.take_libxc(record, item.bytes, epoch))
+                .map_err(|defect| defect.at(item.place))?,
+        }
+        Ok(())
+    }
+
+    fn take_libxc(
+        &mut self,
+        record: Record<'_>,
+        bytes: &[u8],
+        epoch: &mut RecordedEpoch,
+    ) -> Result<(), Defect> {
+        match record {
+            Record::PageData(_) if self.comparing => {}
+            Record::PageData(data) => {
+                self.check_pages(&data)?;
+                epoch.add_pages(data);
+            }
+            Record::PvInfo(width) => {
+                self.pv_width = Some(width);
+                self.take_static(bytes)?;
+            }
+            Record::P2mFrames(frames) => {
+                self.check_p2m(&frames)?;
+                self.pv_pfn_max = self.pv_pfn_max.max(Some(frames.end.into()));
+                self.take_static(bytes)?;
+            }
+            Record::StaticDataEnd => {
+                self.static_complete = true;
+                self.take_static(bytes)?;
+            }
+            Record::CpuidPolicy(_) | Record::MsrPolicy(_) => self.take_static(bytes)?,
+            Record::Vcpu(_)
+            | Record::SharedInfo(_)
+            | Record::TscInfo(_)
+            | Record::HvmContext(_)
+            | Record::HvmParams(_) => epoch.state.libxc.extend_from_slice(bytes),
+            Record::Verify => self.comparing = true,
+            Record::End | Record::Checkpoint | Record::Optional { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn take_static(&mut self, bytes: &[u8]) -> Result<(), Defect> {
+        if self.pfns_below.is_some() {
+            return Err(Defect::new(Rule::Order, "A static record comes again after the first copy"));
+        }
+        self.static_records.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn check_p2m(&self, frames: &libxc::P2mFrames<'_>) -> Result<(), Defect> {
+        let Some(width) = self.pv_width else {
+            return Err(Defect::new(Rule::Order, "X86_PV_P2M_FRAMES comes before X86_PV_INFO"));
+        };
+        let (have, expected) = (frames.frames.len() as u64, frames.frames_expected(width));
+        if have != expected {
+            let detail = format!("{have} P2M frames for a range that takes {expected}");
+            return Err(Defect::new(Rule::P2mFrames, detail));
+        }
+        Ok(())
+    }
+
+    fn check_pages(&self, data: &PageData<'_>) -> Result<(), Defect> {
+        let Some(header) = self.libxc else {
+            return Err(Defect::new(Rule::Order, "Pages come before the libxc header"));
+        };
+        if header.version >= 3 && !self.static_complete {
+            return Err(Defect::new(Rule::StaticData, "Pages come before STATIC_DATA_END"));
+        }
+        let below = match (header.domain_type, self.pv_pfn_max) {
+            (DomainType::Pv, None) => {
+                return Err(Defect::new(Rule::Order, "Pages come before X86_PV_P2M_FRAMES"));
+            }
+            (DomainType::Pv, Some(pfn_max)) => pfn_max + 1,
+            (DomainType::Hvm, _) => self.pfns_below.unwrap_or(PFNS_MAX),
+        };
+        match data.entries().find(|entry| entry.pfn().0 >= below) {
+            None => Ok(()),
+            Some(entry) => {
+                let detail = format!("Pfn {:#x} is not below the guest's {below:#x}", entry.pfn().0);
+                Err(Defect::new(Rule::PageRange, detail))
+            }
+        }
+    }
+
+    fn describe(&self, page_count: u64, has_emulator: bool) -> Description {
+        let header = self.libxc.expect("a copy that ended well had its headers");
+        let kind = match (header.domain_type, self.guest.kind) {
+            (DomainType::Pv, _) => GuestKind::Pv,
+            (DomainType::Hvm, Some(kind @ (GuestKind::Hvm | GuestKind::Pvh))) => kind,
+            (DomainType::Hvm, _) if has_emulator => GuestKind::Hvm,
+            (DomainType::Hvm, _) => GuestKind::Pvh,
+        };
+        Description {
+            kind,
+            page_count,
+            libxc_version: header.version,
+            xen_version: header.xen_version,
+            config: self.config.clone(),
+            static_records: self.static_records.clone(),
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! A recorded stream played as a guest: each epoch of the recording is an epoch of the source.
+//!
+//! ```text
+//!   describe           reads the first copy: the guest stands at the recording's first checkpoint
+//!   first suspend      changes nothing: that checkpoint is what the first copy ends with
+//!   each later one     plays the next complete epoch: its pages are dirty, its state is captured
+//! ```
+//!
+//! Between two suspends nothing happens, so the pace is the caller's. What the recording holds beyond its
+//! last complete epoch is never played.
+
+use std::io::Read;
+use understudy_checkpoint::Pfn;
+use understudy_checkpoint::domain::{Description, DomainError, DomainState, Source};
+use understudy_checkpoint::epoch::{Image, Staging};
+use understudy_checkpoint::pages::DirtyBitmap;
+use understudy_checkpoint::stream::{RecordedEpoch, Recording, StreamError};
+
+/// A recording as a [`Source`].
+#[derive(Debug)]
+pub struct Recorded<R> {
+    recording: Recording<R>,
+    epoch: RecordedEpoch,
+    guest: Guest,
+}
+
+/// What is known of the guest.
+#[derive(Debug)]
+enum Guest {
+    /// The first copy is still to be read.
+    Unread,
+    /// Its memory and its dirty log; it stands at a checkpoint of the recording.
+    Standing { image: Image, dirty: DirtyBitmap, life: Life },
+}
+
+/// Where the guest is between two checkpoints.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Life {
+    /// Running, and never suspended so far.
+    Fresh,
+    Running,
+    Suspended,
+}
+
+impl<R: Read + Send> Recorded<R> {
+    /// A source that plays `input`, a stream of any layer, plain or checkpointed.
+    pub fn new(input: R) -> Self {
+        let epoch = RecordedEpoch::default();
+        Self { recording: Recording::new(input), epoch, guest: Guest::Unread }
+    }
+
+    /// The guest's name, if the recording has its configuration. Known after `describe`.
+    pub fn name(&self) -> Option<&str> {
+        self.recording.guest().name.as_deref()
+    }
+}
+
+fn unread() -> DomainError {
+    DomainError::Failed("A recording must be described before anything else is asked of it".into())
+}
+
+fn broken(error: StreamError) -> DomainError {
+    DomainError::Failed(format!("The recording cannot be played: {error}"))
+}
+
+impl<R: Read + Send> Source for Recorded<R> {
+    fn describe(&mut self) -> Result<Description, DomainError> {
+        if !matches!(self.guest, Guest::Unread) {
+            return Err(DomainError::Failed("A recording is described once".into()));
+        }
+        let (description, image) = self.recording.first_copy().map_err(broken)?;
+        let dirty = DirtyBitmap::new(description.page_count);
+        self.guest = Guest::Standing { image, dirty, life: Life::Fresh };
+        Ok(description)
+    }
+
+    fn begin_log_dirty(&mut self) -> Result<(), DomainError> {
+        match &mut self.guest {
+            Guest::Unread => Err(unread()),
+            Guest::Standing { dirty, .. } => {
+                dirty.clear();
+                Ok(())
+            }
+        }
+    }
+
+    fn end_log_dirty(&mut self) -> Result<(), DomainError> {
+        Ok(())
+    }
+
+    fn suspend(&mut self) -> Result<(), DomainError> {
+        let Guest::Standing { image, dirty, life } = &mut self.guest else {
+            return Err(unread());
+        };
+        if *life == Life::Running {
+            if !self.recording.next_epoch(&mut self.epoch).map_err(broken)? {
+                return Err(DomainError::EndOfRecording);
+            }
+            self.epoch.apply_to(image);
+            self.epoch.entries().iter().for_each(|entry| dirty.set(entry.pfn()));
+        }
+        *life = Life::Suspended;
+        Ok(())
+    }
+
+    fn resume(&mut self) -> Result<(), DomainError> {
+        match &mut self.guest {
+            Guest::Standing { life: life @ Life::Suspended, .. } => *life = Life::Running,
+            Guest::Standing { .. } | Guest::Unread => {}
+        }
+        Ok(())
+    }
+
+    fn drain_dirty(&mut self, into: &mut DirtyBitmap) -> Result<(), DomainError> {
+        match &mut self.guest {
+            Guest::Unread => Err(unread()),
+            Guest::Standing { dirty, .. } => {
+                dirty.drain_into(into);
+                Ok(())
+            }
+        }
+    }
+
+    fn copy_pages(
+        &mut self,
+        wanted: &DirtyBitmap,
+        from: Pfn,
+        staging: &mut Staging,
+        copiers: usize,
+    ) -> Result<Option<Pfn>, DomainError> {
+        match &self.guest {
+            Guest::Unread => Err(unread()),
+            Guest::Standing { image, .. } => Ok(image.copy_pages(wanted, from, staging, copiers)),
+        }
+    }
+
+    fn capture_state(&mut self, into: &mut DomainState) -> Result<(), DomainError> {
+        match &self.guest {
+            Guest::Standing { image, life: Life::Suspended, .. } => {
+                into.clone_from(image.state());
+                Ok(())
+            }
+            Guest::Standing { .. } => {
+                Err(DomainError::Failed("State is captured only while the guest is suspended".into()))
+            }
+            Guest::Unread => Err(unread()),
+        }
+    }
+}
