@@ -9,7 +9,7 @@
 //! ```
 //!
 //! Who holds the lock knows that the guest does not run and transmits nothing; so a suspend is: take the lock,
-//! say *halted*. The vCPU looks at the raised hands after each frame and each page it writes and gives the lock
+//! say *halted*. The vCPU looks at the raised hands after each frame and each page and gives the lock
 //! up at once, so a suspend waits for microseconds. A live copy raises no hand and takes turns with whole slices.
 
 use crate::config::{ConfigError, GuestConfig};
@@ -26,8 +26,10 @@ use understudy_checkpoint::epoch::Image;
 
 /// Frames taken in before the load gets its turn.
 const FRAMES_PER_SLICE: usize = 64;
-/// Pages written before a live copy gets its turn: some tens of microseconds.
-const PAGES_PER_SLICE: usize = 128;
+/// How long the load runs before a live copy gets its turn: some times longer than the copy's own turn.
+const SLICE: Duration = Duration::from_micros(100);
+/// Pages written between two looks at the clock and the ring: a frame waits some microseconds for them.
+const PAGES_PER_BURST: usize = 16;
 
 /// A handle to a running guest. Clones are handles to the same guest; with the last of them the guest ends.
 #[derive(Clone)]
@@ -256,19 +258,35 @@ impl Shared {
             let Some(frame) = self.ring.pop() else { break };
             guest.deliver(&frame, port);
         }
-        for _ in 0..PAGES_PER_SLICE {
-            if self.hand_is_raised() || !self.ring.is_empty() || !guest.load_is_due() {
-                break;
+        let slice_end = Instant::now() + SLICE;
+        loop {
+            // At least one burst, also under a flood of frames.
+            for _ in 0..PAGES_PER_BURST {
+                if self.hand_is_raised() {
+                    return Rest::Nothing;
+                }
+                if !guest.load_is_due() {
+                    return if self.ring.is_empty() {
+                        Rest::after(guest.next_due_ns())
+                    } else {
+                        Rest::Nothing
+                    };
+                }
+                guest.write_load_page();
             }
-            guest.write_load_page();
+            if !self.ring.is_empty() || Instant::now() >= slice_end {
+                return Rest::Nothing;
+            }
         }
-        if !self.ring.is_empty() {
-            return Rest::Nothing;
-        }
-        match guest.next_due_ns() {
-            Some(0) => Rest::Nothing,
-            Some(ns) => Rest::Until(Duration::from_nanos(ns)),
-            None => Rest::UntilWoken,
+    }
+}
+
+impl Rest {
+    fn after(due_ns: Option<u64>) -> Self {
+        match due_ns {
+            Some(0) => Self::Nothing,
+            Some(ns) => Self::Until(Duration::from_nanos(ns)),
+            None => Self::UntilWoken,
         }
     }
 }

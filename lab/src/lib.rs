@@ -14,11 +14,13 @@
 //! * [`LabGuest`] start, restore, pause, stop; [`LabSource`] the guest as the engine checkpoints it
 //! * [`Recorded`] a stream recorded on real Xen, played as a guest
 //! * [`Guest`] the guest itself, without thread or clock
+//! * [`Switch`], [`Uplink`], [`Station`] the network around it
 //! * [`memcached`] and [`wire`] what is spoken with it
 
 #![forbid(unsafe_code)]
 
 mod config;
+mod framing;
 mod guest;
 mod hypervisor;
 mod load;
@@ -29,9 +31,13 @@ mod random;
 mod recorded;
 mod registers;
 mod source;
+mod station;
+mod switch;
+mod uplink;
 pub mod wire;
 
 pub use config::{ConfigError, GuestConfig, MEMORY_BYTES_DEFAULT, MEMORY_BYTES_MAX};
+pub use framing::FramingError;
 pub use guest::{Guest, RestoreError};
 pub use hypervisor::LabGuest;
 pub use load::{Content, Load, LoadError, RATE_MAX, Rate};
@@ -41,4 +47,7 @@ pub use random::Random;
 pub use recorded::Recorded;
 pub use registers::{Counters, NAME_BYTES_MAX, Registers, StateError};
 pub use source::LabSource;
+pub use station::{Answer, Outcome, Patience, Pong, Station};
+pub use switch::{Observer, PortCounters, PortId, Sighting, Switch};
+pub use uplink::{Uplink, UplinkError};
 pub use wire::Mac;

@@ -68,15 +68,18 @@ impl Source for LabSource {
         wanted: &DirtyBitmap,
         from: Pfn,
         staging: &mut Staging,
-        _copiers: usize,
+        copiers: usize,
     ) -> Result<Option<Pfn>, DomainError> {
         let mut next = Some(from);
         while let Some(from) = next
             && staging.room() > 0
         {
             let inside = alive(self.guest.take_turn())?;
-            let pages_max = if inside.is_suspended() { usize::MAX } else { LIVE_COPY_PAGES };
-            next = copy(inside.guest.ram().image(), wanted, from, staging, pages_max);
+            let image = inside.guest.ram().image();
+            if inside.is_suspended() {
+                return Ok(image.copy_pages(wanted, from, staging, copiers));
+            }
+            next = copy_some(image, wanted, from, staging);
             MutexGuard::unlock_fair(inside);
         }
         Ok(next)
@@ -95,26 +98,13 @@ impl Source for LabSource {
     }
 }
 
-/// Stages up to `pages_max` wanted frames from `from` on; returns where to go on, as `copy_pages` does.
-fn copy(
-    image: &Image,
-    wanted: &DirtyBitmap,
-    from: Pfn,
-    staging: &mut Staging,
-    pages_max: usize,
-) -> Option<Pfn> {
-    let mut left = pages_max.min(staging.room()) as u64;
-    for run in wanted.runs(from) {
-        let end = run.end.min(run.start + left);
-        let pages =
-            staging.extend((run.start..end).map(|pfn| PageEntry::new(Pfn(pfn), image.page_type(Pfn(pfn)))));
-        for (page, pfn) in pages.iter_mut().zip(run.start..end) {
-            page.copy_from_slice(image.page(Pfn(pfn)).expect("every frame of a lab guest is plain memory"));
-        }
-        left -= end - run.start;
-        if end < run.end {
-            return Some(Pfn(end));
-        }
+/// Stages the next few wanted frames from `from` on; returns where to go on, as `copy_pages` does.
+fn copy_some(image: &Image, wanted: &DirtyBitmap, from: Pfn, staging: &mut Staging) -> Option<Pfn> {
+    let mut pfns = wanted.runs(from).flatten().map(Pfn);
+    let pages_max = LIVE_COPY_PAGES.min(staging.room());
+    for pfn in pfns.by_ref().take(pages_max) {
+        let page = staging.extend([PageEntry::new(pfn, image.page_type(pfn))]);
+        page[0] = *image.page(pfn).expect("every frame of a lab guest is plain memory");
     }
-    None
+    pfns.next()
 }
