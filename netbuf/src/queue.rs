@@ -88,6 +88,11 @@ impl EpochQueue {
         }
     }
 
+    /// As [`new`](Self::new), but holding from the start: for a guest whose host may not let anything out yet.
+    pub fn holding(open: Epoch, limits: Limits) -> Self {
+        Self { mode: Mode::Holding, ..Self::new(open, limits) }
+    }
+
     /// Takes one frame that the guest sent in the open epoch.
     pub fn push(&mut self, frame: &[u8]) -> Push {
         if self.mode == Mode::Fenced {
@@ -214,6 +219,15 @@ mod tests {
         assert_eq!(drain(&mut queue), [2, 3]);
         queue.pass();
         assert_eq!(drain(&mut queue), [4]);
+    }
+
+    #[test]
+    fn a_queue_that_begins_holding_lets_nothing_out_before_it_may() {
+        let mut queue = EpochQueue::holding(Epoch(0), Limits::default());
+        assert_eq!(queue.push(&[1]), Push::Held);
+        assert_eq!(drain(&mut queue), []);
+        queue.pass();
+        assert_eq!(drain(&mut queue), [1]);
     }
 
     #[test]
