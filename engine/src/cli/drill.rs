@@ -1,12 +1,167 @@
-//! `understudy drill`.
+//! `understudy drill`: failures rehearsed with real processes on this machine, with a report.
 
-use super::{CliError, Exit};
+use super::{CliError, Exit, OutputFormat};
+use crate::config::human::{parse_size, parse_span};
+use crate::drill::DrillError;
+use crate::drill::plan::{Cut, Failure, Plan};
+use crate::drill::run::{Finished, run as run_drill};
+use crate::drill::table;
+use crate::session::Span;
+use std::io::Write;
+
+/// More guests than this have no place on one machine.
+const GUESTS_MAX: u16 = 64;
+/// More clients than this of one guest only wait for each other.
+const CLIENTS_MAX: u16 = 64;
 
 /// Arguments of `drill`.
 #[derive(clap::Args, Debug)]
-pub(super) struct Args {}
+pub(super) struct Args {
+    /// What fails; several take turns
+    #[arg(long, value_name = "FAILURE", value_enum, value_delimiter = ',', default_value = "kill")]
+    fail: Vec<Choice>,
+    /// How many failures [default: one of each kind that was asked for]
+    #[arg(long, value_name = "COUNT")]
+    rounds: Option<usize>,
+    /// Repeats the same drill: when each failure strikes, what the clients ask
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    seed: u64,
+    /// From the end of one pause to the next
+    #[arg(long, value_name = "TIME", value_parser = parse_span, default_value = "25ms")]
+    interval: Span,
+    /// Memory of each guest
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, default_value = "256M")]
+    memory: u64,
+    /// How the guests use their memory: a name or a description that the lab knows
+    #[arg(long, default_value = "mixed")]
+    load: String,
+    /// Guests, each with its own protection, all on host A at first
+    #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=i64::from(GUESTS_MAX)))]
+    guests: u16,
+    /// Clients of each guest
+    #[arg(long, value_name = "COUNT", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=i64::from(CLIENTS_MAX)))]
+    clients: u16,
+    /// Form of the report
+    #[arg(long, value_name = "FORM", value_enum, default_value_t)]
+    output: OutputFormat,
+    /// Keep the processes' logs even if every check held
+    #[arg(long)]
+    keep_logs: bool,
+}
 
-/// Not built yet.
-pub(super) fn run(_args: Args) -> Result<Exit, CliError> {
-    Err(CliError::Internal("`drill` is not built yet".into()))
+/// A failure as it may be asked for.
+#[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+enum Choice {
+    /// SIGKILL of the primary with its guests
+    Kill,
+    /// SIGSTOP of the primary, SIGCONT after the takeover
+    Hang,
+    /// The network parts the hosts, or one of them from all, in one or both directions; all ways take turns
+    Partition,
+    /// SIGKILL of the secondary
+    Secondary,
+    /// SIGKILL of the witness, then a switchover with the restarted one
+    Witness,
+    /// A planned move
+    Switchover,
+    /// All of these
+    All,
+}
+
+impl Choice {
+    fn failures(self) -> Vec<Failure> {
+        match self {
+            Self::Kill => vec![Failure::Kill],
+            Self::Hang => vec![Failure::Hang],
+            Self::Partition => Cut::ALL.map(Failure::Partition).into(),
+            Self::Secondary => vec![Failure::Secondary],
+            Self::Witness => vec![Failure::Witness],
+            Self::Switchover => vec![Failure::Switchover],
+            Self::All => {
+                let each = [
+                    Self::Kill,
+                    Self::Hang,
+                    Self::Partition,
+                    Self::Secondary,
+                    Self::Witness,
+                    Self::Switchover,
+                ];
+                each.into_iter().flat_map(Self::failures).collect()
+            }
+        }
+    }
+}
+
+impl Args {
+    fn plan(self) -> Result<Plan, CliError> {
+        let failures: Vec<Failure> = self.fail.into_iter().flat_map(Choice::failures).collect();
+        let rounds = self.rounds.unwrap_or(failures.len());
+        if rounds == 0 {
+            return Err(CliError::Usage(
+                "A drill of no rounds shows nothing; give --rounds 1 or more".into(),
+            ));
+        }
+        Ok(Plan {
+            rounds: failures.into_iter().cycle().take(rounds).collect(),
+            seed: self.seed,
+            interval: self.interval.into(),
+            memory_bytes: self.memory,
+            load: self.load,
+            guests: self.guests,
+            clients: self.clients,
+            keep_logs: self.keep_logs,
+        })
+    }
+}
+
+/// Runs the drill and prints its report; the exit code says whether every check held.
+pub(super) fn run(args: Args) -> Result<Exit, CliError> {
+    let output = args.output;
+    let plan = args.plan()?;
+    let program = std::env::current_exe().map_err(|source| CliError::System {
+        attempt: "Cannot find this program's own file".into(),
+        source,
+    })?;
+    let is_text = output == OutputFormat::Text;
+    if is_text {
+        print(table::HEAD)?;
+    }
+    let mut printed = Ok(());
+    let finished = run_drill(&plan, &program, |round| {
+        if is_text && printed.is_ok() {
+            printed = print(&table::line(round));
+        }
+    })
+    .map_err(cannot_go_on)?;
+    printed?;
+    print_end(&finished, output)?;
+    Ok(if finished.report.held { Exit::Ok } else { Exit::CheckFailed })
+}
+
+fn print_end(finished: &Finished, output: OutputFormat) -> Result<(), CliError> {
+    match output {
+        OutputFormat::Text => print(&table::summary(&finished.report))?,
+        OutputFormat::Json => {
+            let json = serde_json::to_string_pretty(&finished.report);
+            print(&json.map_err(|error| CliError::Internal(error.to_string()))?)?;
+        }
+    }
+    if let Some(logs) = &finished.logs {
+        eprintln!("Logs of the processes: {}", logs.display());
+    }
+    Ok(())
+}
+
+fn print(text: &str) -> Result<(), CliError> {
+    let attempt = || "Cannot write the report to standard output".to_owned();
+    writeln!(std::io::stdout(), "{text}").map_err(|source| CliError::System { attempt: attempt(), source })
+}
+
+fn cannot_go_on(error: DrillError) -> CliError {
+    match error {
+        DrillError::System { attempt, source } => {
+            CliError::System { attempt: format!("The drill cannot {attempt}"), source }
+        }
+        error => CliError::Internal(error.to_string()),
+    }
 }

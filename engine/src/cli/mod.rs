@@ -91,7 +91,8 @@ pub struct ControlArgs {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let daemon = matches!(cli.command, Command::Primary(_) | Command::Secondary(_) | Command::Witness(_));
-    let result = cli.log.init(daemon).and_then(|()| run(cli.command));
+    let result =
+        live_no_longer_than_parent().and_then(|()| cli.log.init(daemon)).and_then(|()| run(cli.command));
     match result {
         Ok(exit) => exit.into(),
         Err(error) => {
@@ -99,6 +100,12 @@ pub fn main() -> ExitCode {
             error.exit().into()
         }
     }
+}
+
+/// Processes of a drill end with it.
+fn live_no_longer_than_parent() -> Result<(), CliError> {
+    let attempt = "Cannot tie this process to the one that started it".into();
+    crate::drill::process::die_with_parent().map_err(|source| CliError::System { attempt, source })
 }
 
 fn run(command: Command) -> Result<Exit, CliError> {

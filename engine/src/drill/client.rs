@@ -137,9 +137,13 @@ impl Client {
     }
 
     fn write_request(&mut self, request: u16, key: Key, action: Action, frame: &mut Vec<u8>) {
+        let value = match (key, action) {
+            (Key::Register(_), Action::Set(number)) => value_of(number),
+            (Key::Counter(_), Action::Set(number)) => number.to_string().into_bytes(),
+            (_, Action::Incr | Action::Get) => Vec::new(),
+        };
         let name = key.to_string();
         let key = name.as_bytes();
-        let value = if let Action::Set(number) = action { value_of(number) } else { Vec::new() };
         memcached::write_header(request, &mut self.scratch);
         let request = match action {
             Action::Incr => Request::Incr { key, by: 1, noreply: false },

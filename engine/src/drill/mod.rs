@@ -1,8 +1,20 @@
 //! Drills: rehearsed failures of real processes, judged by what clients saw.
+//!
+//! ```text
+//!   plan ─► run ─► world (processes, switch, wires) ─► round: traffic │ script ─► check ─► report
+//!                                                             │          │          ▲
+//!                                                             └─ history ┴ sightings┘
+//! ```
+//!
+//! * [`plan`] what is asked; [`run`] all rounds; [`round`] one of them; [`script`] what each failure does
+//! * [`world`] the three processes ([`process`]), the switch, the [`wires`] that [`relay`]s can cut
+//! * [`traffic`] clients at work ([`client`]), their record ([`history`]), the switch's record ([`sightings`])
+//! * [`mod@check`] the judgement, which knows nothing of the engine; [`report`] and [`table`] what came of it
 
 pub mod chance;
 pub mod check;
 pub mod client;
+pub mod error;
 pub mod history;
 pub mod network;
 pub mod plan;
@@ -10,5 +22,16 @@ pub mod process;
 pub mod progress;
 pub mod relay;
 pub mod report;
+pub mod round;
+pub mod run;
+pub mod script;
 pub mod sightings;
 pub mod table;
+pub mod traffic;
+pub mod view;
+pub mod watch;
+pub mod wires;
+pub mod workdir;
+pub mod world;
+
+pub use error::DrillError;

@@ -3,7 +3,7 @@
 use super::report::{FailureSummary, Millis, Report, Round};
 use std::fmt::Write;
 
-/// Text above the columns of [`line`].
+/// Text above the columns of [`line()`].
 pub const HEAD: &str = "\
                                milliseconds after the failure                          │                 MB of pages     │  pause µs   │ commit ms
 round failure              detected authority activated  reply │    gap protected │ epochs replies     raw    sent ratio │  p50    p99 │  p50   p99 │ ending";

@@ -1,0 +1,80 @@
+//! Waiting, with a limit, a line that says for what, and an ear for Ctrl-C.
+
+use super::error::DrillError;
+use super::history::Moment;
+use super::progress::Progress;
+use crate::signals::ShutdownSignal;
+use std::thread;
+use std::time::Duration;
+
+/// How often what is waited for is looked at. Times in the report do not depend on it: they come from the
+/// engines and from the clients.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// Waits for things to happen.
+#[derive(Debug)]
+pub struct Watch {
+    signal: ShutdownSignal,
+    progress: Progress,
+    /// Said before what is being waited for.
+    scene: String,
+}
+
+impl Watch {
+    /// Must be created before any thread of the drill, since it blocks the signals it listens for.
+    pub fn new() -> Result<Self, DrillError> {
+        let signal = ShutdownSignal::install().map_err(DrillError::system("listen for Ctrl-C"))?;
+        Ok(Self { signal, progress: Progress::new(), scene: String::new() })
+    }
+
+    /// Says what part of the drill is being played.
+    pub fn set_scene(&mut self, scene: String) {
+        self.scene = scene;
+    }
+
+    /// Clears the line for something that stays on the terminal.
+    pub fn clear(&mut self) {
+        self.progress.clear();
+    }
+
+    /// Waits until `look` finds what it looks for.
+    pub fn until<T>(
+        &mut self,
+        what: &str,
+        limit: Duration,
+        mut look: impl FnMut() -> Result<Option<T>, DrillError>,
+    ) -> Result<T, DrillError> {
+        let began = Moment::now();
+        self.progress.show(format_args!("{}{what}", self.scene));
+        loop {
+            if let Some(found) = look()? {
+                return Ok(found);
+            }
+            if Moment::now().since(began) > limit {
+                return Err(DrillError::TookTooLong { what: what.to_owned(), limit });
+            }
+            self.pause(LOOK_EVERY)?;
+        }
+    }
+
+    /// Waits for this long, in which `what` goes on.
+    pub fn rest(&mut self, what: &str, span: Duration) -> Result<(), DrillError> {
+        self.progress.show(format_args!("{}{what}", self.scene));
+        let end = Moment::now() + span;
+        loop {
+            let left = end.since(Moment::now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            self.pause(left.min(LOOK_EVERY))?;
+        }
+    }
+
+    fn pause(&mut self, span: Duration) -> Result<(), DrillError> {
+        thread::sleep(span);
+        match self.signal.arrived().map_err(DrillError::system("listen for Ctrl-C"))? {
+            Some(signal) => Err(DrillError::Interrupted(signal)),
+            None => Ok(()),
+        }
+    }
+}

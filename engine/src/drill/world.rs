@@ -1,0 +1,287 @@
+//! The drill's small world: a switch and wires inside the drill, and three processes around it.
+//!
+//! ```text
+//!        clients (threads)
+//!            │
+//!     ┌── switch ──┐            every guest frame is seen here: Sightings
+//!   host A       host B         processes, each `understudy primary` or `understudy secondary`
+//!     └──────┬─────┘
+//!         witness               a process
+//! ```
+//!
+//! Dropping it ends all of them.
+
+use super::error::DrillError;
+use super::history::Moment;
+use super::network::{answered_request, guest_address, guest_name, sending_guest};
+use super::plan::Plan;
+use super::process::Process;
+use super::sightings::{HostId, Sightings};
+use super::view::{self, GuestView};
+use super::watch::Watch;
+use super::wires::Wires;
+use parking_lot::Mutex;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use understudy_lab::{Observer, Sighting, Switch};
+
+/// How long anything may take that must happen: a first copy of a large guest on a busy machine is the longest.
+pub const WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// A host: its process, if it lives.
+#[derive(Debug, Default)]
+struct Host {
+    process: Option<Process>,
+}
+
+/// The world.
+#[derive(Debug)]
+pub struct World {
+    plan: Plan,
+    program: PathBuf,
+    directory: PathBuf,
+    /// Where everything of the drill is plugged in.
+    pub wires: Wires,
+    switch: Switch,
+    sightings: Arc<Mutex<Vec<Sightings>>>,
+    witness: Option<Process>,
+    host_a: Host,
+    host_b: Host,
+    /// By guest, the host that owns it now.
+    pub owners: Vec<HostId>,
+}
+
+/// What both engines say of the guests at one time.
+#[derive(Debug)]
+pub struct Look {
+    a: Vec<GuestView>,
+    b: Vec<GuestView>,
+}
+
+impl Look {
+    /// What `host` says of a guest that it runs; `None` if it does not run it, or does not answer.
+    pub fn running(&self, host: HostId, guest: usize) -> Option<&GuestView> {
+        let views = match host {
+            HostId::A => &self.a,
+            HostId::B => &self.b,
+        };
+        let name = guest_name(guest as u16);
+        views.iter().find(|view| view.is_primary && view.name == name)
+    }
+}
+
+/// Notes which host sent a guest's frame.
+struct Recorder(Arc<Mutex<Vec<Sightings>>>);
+
+impl Observer for Recorder {
+    fn seen(&mut self, sighting: &Sighting<'_>) {
+        let host = match sighting.name.as_bytes().first() {
+            Some(b'A') => HostId::A,
+            Some(b'B') => HostId::B,
+            _ => return,
+        };
+        if let Some(guest) = sending_guest(sighting.frame)
+            && let Some(sightings) = self.0.lock().get_mut(usize::from(guest))
+        {
+            sightings.note(host, Moment::now(), answered_request(sighting.frame));
+        }
+    }
+}
+
+impl World {
+    /// Starts the switch and the three processes, with all guests on host A. `directory` is empty.
+    pub fn start(plan: &Plan, program: PathBuf, directory: PathBuf) -> Result<Self, DrillError> {
+        let sightings = Arc::new(Mutex::new(vec![Sightings::default(); usize::from(plan.guests)]));
+        let recorder = Box::new(Recorder(sightings.clone()));
+        let switch = Switch::start(&directory.join("switch.sock"), Some(recorder))
+            .map_err(DrillError::system("start the drill's switch"))?;
+        let mut world = Self {
+            plan: plan.clone(),
+            program,
+            directory,
+            wires: Wires::lay(plan.needs_relays())?,
+            switch,
+            sightings,
+            witness: None,
+            host_a: Host::default(),
+            host_b: Host::default(),
+            owners: vec![HostId::A; usize::from(plan.guests)],
+        };
+        world.start_witness()?;
+        world.start_secondary(HostId::B)?;
+        world.start_primary(HostId::A)?;
+        Ok(world)
+    }
+
+    /// Path of the switch's socket.
+    pub fn switch_path(&self) -> &std::path::Path {
+        self.switch.path()
+    }
+
+    /// Starts the witness on its state directory, new or used.
+    pub fn start_witness(&mut self) -> Result<(), DrillError> {
+        let state = self.directory.join("witness");
+        let arguments = ["witness", "--listen", &self.wires.witness().to_string(), "--state"]
+            .map(str::to_owned)
+            .into_iter()
+            .chain([state.display().to_string()])
+            .collect::<Vec<_>>();
+        self.witness = Some(self.spawn("witness", &arguments)?);
+        Ok(())
+    }
+
+    fn start_primary(&mut self, host: HostId) -> Result<(), DrillError> {
+        let mut arguments = self.node_arguments("primary", host);
+        for number in 0..self.plan.guests {
+            let address = guest_address(number);
+            arguments.push("--guest".into());
+            arguments.push(format!(
+                "name={},memory={},mac={},ip={},load={}",
+                guest_name(number),
+                self.plan.memory_bytes,
+                address.mac,
+                address.ip,
+                self.plan.load,
+            ));
+        }
+        let process = self.spawn(&host.to_string(), &arguments)?;
+        self.host_mut(host).process = Some(process);
+        Ok(())
+    }
+
+    /// Starts a host without guests: a new one, or one that comes back in place of a dead one.
+    pub fn start_secondary(&mut self, host: HostId) -> Result<(), DrillError> {
+        let arguments = self.node_arguments("secondary", host);
+        let process = self.spawn(&host.to_string(), &arguments)?;
+        self.host_mut(host).process = Some(process);
+        Ok(())
+    }
+
+    fn node_arguments(&self, role: &str, host: HostId) -> Vec<String> {
+        let interval = format!("{}us", self.plan.interval.as_micros());
+        [
+            role,
+            "--node",
+            &host.to_string(),
+            "--listen",
+            &self.wires.host(host).to_string(),
+            "--peer",
+            &format!("{}={}", host.other(), self.wires.peer_of(host)),
+            "--witness",
+            &self.wires.witness_of(host).to_string(),
+            "--control",
+            &self.control_path(host).display().to_string(),
+            "--uplink",
+            &self.switch.path().display().to_string(),
+            "--interval",
+            &interval,
+        ]
+        .map(str::to_owned)
+        .into()
+    }
+
+    fn spawn(&self, name: &str, arguments: &[String]) -> Result<Process, DrillError> {
+        let log = self.directory.join(format!("{name}.log"));
+        Process::start(&self.program, arguments, &log)
+            .map_err(DrillError::system(format!("start process {name}")))
+    }
+
+    /// Where the control socket of a host is.
+    pub fn control_path(&self, host: HostId) -> PathBuf {
+        self.directory.join(format!("{host}.sock"))
+    }
+
+    /// The process of a host.
+    pub fn process(&mut self, host: HostId) -> Result<&mut Process, DrillError> {
+        let process = self.host_mut(host).process.as_mut();
+        process.ok_or_else(|| DrillError::WrongEnding(format!("Host {host} is not running")))
+    }
+
+    /// Whether a host's process lives and does not hang.
+    pub fn is_running(&self, host: HostId) -> bool {
+        let process = match host {
+            HostId::A => &self.host_a.process,
+            HostId::B => &self.host_b.process,
+        };
+        process.as_ref().is_some_and(|process| !process.is_stopped())
+    }
+
+    fn host_mut(&mut self, host: HostId) -> &mut Host {
+        match host {
+            HostId::A => &mut self.host_a,
+            HostId::B => &mut self.host_b,
+        }
+    }
+
+    /// SIGKILL of a host's process. Returns the moment before the signal.
+    pub fn kill_host(&mut self, host: HostId) -> Result<Moment, DrillError> {
+        let at = Moment::now();
+        let process = self.host_mut(host).process.take();
+        process.map_or(Ok(()), |mut process| process.kill()).map_err(DrillError::system("kill a host"))?;
+        // A host that died leaves its socket behind, as files do.
+        let _ = std::fs::remove_file(self.control_path(host));
+        Ok(at)
+    }
+
+    /// SIGKILL of the witness.
+    pub fn kill_witness(&mut self) -> Result<Moment, DrillError> {
+        let at = Moment::now();
+        let process = self.witness.take();
+        process
+            .map_or(Ok(()), |mut process| process.kill())
+            .map_err(DrillError::system("kill the witness"))?;
+        Ok(at)
+    }
+
+    /// Fails if a process ended that was not killed.
+    pub fn check_alive(&mut self) -> Result<(), DrillError> {
+        let processes = [
+            ("The witness", &mut self.witness),
+            ("Host A", &mut self.host_a.process),
+            ("Host B", &mut self.host_b.process),
+        ];
+        for (who, process) in processes {
+            let Some(process) = process else { continue };
+            if let Some(status) = process.ended().map_err(DrillError::system("look after a process"))? {
+                return Err(DrillError::ProcessEnded { who: who.into(), status, log: process.log().into() });
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at both engines. Who does not answer, for whatever reason, says nothing.
+    pub fn look(&self) -> Look {
+        let views = |host: HostId| match self.is_running(host) {
+            true => view::of_node(&self.control_path(host)),
+            false => Vec::new(),
+        };
+        Look { a: views(HostId::A), b: views(HostId::B) }
+    }
+
+    /// Waits until `find` finds something about every guest.
+    pub fn wait_for_each<T>(
+        &mut self,
+        watch: &mut Watch,
+        what: &str,
+        find: impl Fn(usize, HostId, &Look) -> Option<T>,
+    ) -> Result<Vec<T>, DrillError> {
+        watch.until(what, WAIT_MAX, || {
+            self.check_alive()?;
+            let look = self.look();
+            Ok(self.owners.iter().enumerate().map(|(guest, owner)| find(guest, *owner, &look)).collect())
+        })
+    }
+
+    /// Waits until every guest is protected where it runs.
+    pub fn wait_protected(&mut self, watch: &mut Watch) -> Result<Vec<GuestView>, DrillError> {
+        self.wait_for_each(watch, "waiting until every guest is protected", |guest, owner, look| {
+            look.running(owner, guest).filter(|view| view.is_protected).cloned()
+        })
+    }
+
+    /// Ends a round at the switch: what was seen of each guest.
+    pub fn end_sightings(&mut self) -> Vec<Sightings> {
+        self.sightings.lock().iter_mut().map(Sightings::end_round).collect()
+    }
+}
