@@ -3,15 +3,15 @@
 use crate::guest::FRAMES_MIN;
 use crate::load::Load;
 use crate::ram::pages_for;
-use crate::registers::{NAME_BYTES_MAX, Registers, record};
+use crate::registers::Registers;
+use crate::state::NAME_BYTES_MAX;
 use crate::wire::Mac;
 use std::net::Ipv4Addr;
 use understudy_checkpoint::PAGE_SIZE;
 use understudy_checkpoint::domain::{Description, GuestKind};
+use understudy_checkpoint::stream::libxc::{CpuidLeaf, MsrEntry, Record};
+use zerocopy::little_endian::{U32, U64};
 
-const RECORD_STATIC_DATA_END: u32 = 0x10;
-const RECORD_CPUID_POLICY: u32 = 0x11;
-const RECORD_MSR_POLICY: u32 = 0x12;
 /// "No subleaf" in a CPUID policy.
 const NO_SUBLEAF: u32 = u32::MAX;
 /// MSR_ARCH_CAPABILITIES; a policy must not be empty.
@@ -89,18 +89,12 @@ pub(crate) fn describe(registers: &Registers) -> Description {
         registers.name
     );
     let mut static_records = Vec::new();
-    record(&mut static_records, RECORD_CPUID_POLICY, |out| {
-        // Leaf 0: the highest leaf is 0, no vendor.
-        for word in [0, NO_SUBLEAF, 0, 0, 0, 0] {
-            out.extend_from_slice(&word.to_le_bytes());
-        }
-    });
-    record(&mut static_records, RECORD_MSR_POLICY, |out| {
-        for word in [MSR_ARCH_CAPABILITIES, 0, 0, 0] {
-            out.extend_from_slice(&word.to_le_bytes());
-        }
-    });
-    record(&mut static_records, RECORD_STATIC_DATA_END, |_| ());
+    // Leaf 0: the highest leaf is 0, no vendor.
+    let leaf = CpuidLeaf { leaf: U32::new(0), subleaf: U32::new(NO_SUBLEAF), registers: [U32::new(0); 4] };
+    let msr = MsrEntry { index: U32::new(MSR_ARCH_CAPABILITIES), flags: U32::new(0), value: U64::new(0) };
+    for record in [Record::CpuidPolicy(&[leaf]), Record::MsrPolicy(&[msr]), Record::StaticDataEnd] {
+        record.write(&mut static_records);
+    }
     Description {
         kind: GuestKind::Pvh,
         page_count: registers.page_count,

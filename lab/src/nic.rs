@@ -17,8 +17,9 @@ pub const RING_FRAMES: usize = 1024;
 
 /// Where a guest's frames go.
 ///
-/// Called on the vCPU's thread while the guest's memory is locked: it must not block for long, and must not
-/// call the guest's [`LabGuest`](crate::LabGuest) except [`inject`](crate::LabGuest::inject).
+/// Called on the vCPU's thread while the guest is locked: it must not block for long, must call nothing of the
+/// guest's [`LabGuest`](crate::LabGuest) but [`inject`](crate::LabGuest::inject), and a lock that it takes must
+/// not be held by anyone who suspends, pauses or stops the guest.
 pub trait Port: Send + Sync {
     /// Takes a frame.
     fn transmit(&self, frame: &[u8]);
