@@ -5,7 +5,9 @@
 //! * [`config`] what a node is told: its file, its flags, its defaults
 //! * [`control`] the local control socket
 //! * [`drill`] rehearsed failures of real processes, judged by what clients saw
+//! * [`desk`] short exchanges with local strangers: under the control socket and the metrics page
 //! * [`link`] the bytes between engines
+//! * [`metrics`] what is measured, for Prometheus and for `status`
 //! * [`signals`] a clean shutdown on SIGINT and SIGTERM
 
 #![forbid(unsafe_code)]
@@ -13,7 +15,9 @@
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod desk;
 pub mod drill;
 pub mod link;
+pub mod metrics;
 pub mod session;
 pub mod signals;

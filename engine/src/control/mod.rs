@@ -1,7 +1,33 @@
 //! The local control socket: how `status` and the operator's commands reach a running node.
+//!
+//! One JSON line asks, one JSON line answers, and the connection ends. The socket belongs to the user who runs
+//! the node; whoever may open it may do all of this.
+//!
+//! ```text
+//!   {"ask":"status"}                                      {"answer":"status","status":{…}}
+//!   {"ask":"wish","guest":"g1","wish":"switchover"}       {"answer":"accepted"} | {"answer":"refused","reason":"…"}
+//! ```
+//!
+//! * [`status`] what a node says about itself
+//! * [`Client`] asks; it blocks
+//! * [`open_desk`] answers, in the node's event loop
+
+mod client;
+pub mod status;
+
+pub use client::{Client, ClientError};
+pub use status::{GuestRole, GuestStatus, Status};
+
+use crate::desk::Desk;
+use mio::Registry;
+use mio::net::UnixListener;
+use serde::{Deserialize, Serialize};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 /// What an operator may wish for one guest.
-#[derive(serde::Serialize, serde::Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
 #[serde(rename_all = "snake_case")]
 pub enum Wish {
     /// Protect it (again).
@@ -12,4 +38,93 @@ pub enum Wish {
     Switchover,
     /// Take it over without a witness: the operator vouches that the other host is dead.
     ForceTakeover,
+}
+
+/// A question to a node.
+#[derive(Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
+#[serde(tag = "ask", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Request {
+    /// How does everything stand?
+    Status,
+    /// Do this for a guest.
+    Wish {
+        /// Name of the guest.
+        guest: String,
+        /// What to do.
+        wish: Wish,
+    },
+}
+
+/// A node's answer.
+#[derive(Serialize, Deserialize, Clone, PartialEq, Debug)]
+#[serde(tag = "answer", rename_all = "snake_case")]
+pub enum Response {
+    /// To [`Request::Status`].
+    Status {
+        /// All of it.
+        status: Box<Status>,
+    },
+    /// The wish is begun; `status` shows how it goes on.
+    Accepted,
+    /// The node will not do it.
+    Refused {
+        /// Why, and what to do.
+        reason: String,
+    },
+}
+
+/// Whether a question is a whole line.
+fn is_line(bytes: &[u8]) -> bool {
+    bytes.ends_with(b"\n")
+}
+
+/// Reads a question; the error is the answer to it.
+pub fn parse_request(line: &[u8]) -> Result<Request, Response> {
+    serde_json::from_slice(line)
+        .map_err(|error| Response::Refused { reason: format!("Not a request of this version: {error}") })
+}
+
+/// Writes an answer.
+pub fn line_of<T: Serialize>(message: &T) -> Vec<u8> {
+    let mut line = serde_json::to_vec(message).expect("requests and answers are plain data");
+    line.push(b'\n');
+    line
+}
+
+/// Listens at `path`, readable and writable for this user only, using [`DESK_TOKENS`](crate::desk::DESK_TOKENS)
+/// tokens from `first_token` on. A socket left by a dead process is replaced, that of a living one is not.
+pub fn open_desk(path: &Path, registry: &Registry, first_token: usize) -> io::Result<Desk<UnixListener>> {
+    match std::os::unix::net::UnixStream::connect(path) {
+        Ok(_) => return Err(io::Error::new(io::ErrorKind::AddrInUse, "a running node answers there")),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path)?,
+        Err(_) => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    Desk::open(listener, registry, first_token, is_line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_these_lines() {
+        let wish = Request::Wish { guest: "g1".into(), wish: Wish::ForceTakeover };
+        assert_eq!(line_of(&Request::Status), b"{\"ask\":\"status\"}\n");
+        assert_eq!(line_of(&wish), b"{\"ask\":\"wish\",\"guest\":\"g1\",\"wish\":\"force_takeover\"}\n");
+        assert_eq!(parse_request(&line_of(&wish)), Ok(wish));
+    }
+
+    #[test]
+    fn what_is_not_a_request_is_refused_with_a_reason() {
+        for line in
+            ["", "{}", "status", "{\"ask\":\"reboot\"}", "{\"ask\":\"wish\",\"guest\":\"g\",\"wish\":\"x\"}"]
+        {
+            let Err(Response::Refused { reason }) = parse_request(line.as_bytes()) else {
+                panic!("{line:?} was taken");
+            };
+            assert!(reason.starts_with("Not a request"), "{reason}");
+        }
+    }
 }

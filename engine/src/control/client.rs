@@ -1,0 +1,88 @@
+//! Asks a node over its control socket, and waits for the answer.
+
+use super::{Request, Response, Status, Wish, line_of};
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// A node that does not answer within this long hangs; its loop answers in microseconds.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
+
+/// An answer is no longer than this: some kilobytes for each of a thousand guests.
+const ANSWER_BYTES_MAX: u64 = 8 << 20;
+
+/// Why there is no answer, or not the one hoped for.
+#[derive(thiserror::Error, Debug)]
+pub enum ClientError {
+    /// There is no socket, or nobody behind it.
+    #[error("No node answers at {path}: {source}; is it running, and is this its --control?")]
+    Unreachable {
+        /// Path of the socket.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A node is there and does not answer as it should.
+    #[error("The node at {path} does not answer as it should: {reason}")]
+    BadAnswer {
+        /// Path of the socket.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The node will not do it.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// Asks the node behind one control socket; a connection for each question.
+#[derive(Clone, Debug)]
+pub struct Client {
+    path: PathBuf,
+}
+
+impl Client {
+    /// A client of the node whose control socket is at `path`. Connects when asked.
+    pub fn new(path: impl AsRef<Path>) -> Self {
+        Self { path: path.as_ref().to_owned() }
+    }
+
+    /// How everything stands.
+    pub fn status(&self) -> Result<Status, ClientError> {
+        match self.ask(&Request::Status)? {
+            Response::Status { status } => Ok(*status),
+            Response::Refused { reason } => Err(ClientError::Refused(reason)),
+            Response::Accepted => Err(self.bad("it accepts a question")),
+        }
+    }
+
+    /// Begins what the operator wishes for `guest`; [`status`](Self::status) shows how it goes on.
+    pub fn wish(&self, guest: &str, wish: Wish) -> Result<(), ClientError> {
+        match self.ask(&Request::Wish { guest: guest.to_owned(), wish })? {
+            Response::Accepted => Ok(()),
+            Response::Refused { reason } => Err(ClientError::Refused(reason)),
+            Response::Status { .. } => Err(self.bad("it answers a question that was not asked")),
+        }
+    }
+
+    fn ask(&self, request: &Request) -> Result<Response, ClientError> {
+        let unreachable = |source| ClientError::Unreachable { path: self.path.clone(), source };
+        let mut stream = UnixStream::connect(&self.path).map_err(unreachable)?;
+        let answer = exchange(&mut stream, &line_of(request)).map_err(unreachable)?;
+        serde_json::from_slice(&answer).map_err(|error| self.bad(&error.to_string()))
+    }
+
+    fn bad(&self, reason: &str) -> ClientError {
+        ClientError::BadAnswer { path: self.path.clone(), reason: reason.to_owned() }
+    }
+}
+
+fn exchange(stream: &mut UnixStream, question: &[u8]) -> io::Result<Vec<u8>> {
+    stream.set_read_timeout(Some(ANSWER_MAX))?;
+    stream.set_write_timeout(Some(ANSWER_MAX))?;
+    stream.write_all(question)?;
+    let mut answer = Vec::new();
+    stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
+    Ok(answer)
+}

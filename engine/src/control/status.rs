@@ -1,0 +1,149 @@
+//! What a node says about itself: the JSON of `status --output json`. Keys are added, never changed or removed.
+
+use serde::{Deserialize, Serialize};
+
+/// A node.
+#[derive(Serialize, Deserialize, Clone, PartialEq, Debug)]
+pub struct Status {
+    /// Its name.
+    pub node: String,
+    /// Its process.
+    pub pid: u32,
+    /// Its witness.
+    pub witness: WitnessStatus,
+    /// Its peers, by name.
+    pub peers: Vec<PeerStatus>,
+    /// Its guests, by name.
+    pub guests: Vec<GuestStatus>,
+}
+
+/// The witness as a node sees it.
+#[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
+pub struct WitnessStatus {
+    /// Whether there is one.
+    pub configured: bool,
+    /// Whether it answers.
+    pub connected: bool,
+}
+
+/// A peer as a node sees it.
+#[derive(Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
+pub struct PeerStatus {
+    /// Its name.
+    pub node: String,
+    /// Whether the link to it is up.
+    pub connected: bool,
+}
+
+/// What a node is to a guest.
+#[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
+#[serde(rename_all = "snake_case")]
+pub enum GuestRole {
+    /// It runs the guest.
+    Primary,
+    /// It holds the copy.
+    Secondary,
+}
+
+/// A guest on this node. Counts and times are since this node took its role.
+#[derive(Serialize, Deserialize, Clone, PartialEq, Debug)]
+pub struct GuestStatus {
+    /// Its name.
+    pub name: String,
+    /// What this node is to it.
+    pub role: GuestRole,
+    /// The session's state, in snake_case.
+    pub state: String,
+    /// Whether the guest would survive the death of its host now.
+    pub protected: bool,
+    /// Why it is not protected, or what is noteworthy; empty if nothing is.
+    pub reason: String,
+    /// The fencing token.
+    pub generation: u64,
+    /// Newest epoch: captured on a primary, begun on a secondary.
+    pub epoch: Option<u64>,
+    /// Newest epoch acked.
+    pub acked: Option<u64>,
+    /// Newest epoch committed; on a primary, as acks tell.
+    pub committed: Option<u64>,
+    /// Milliseconds since the newest commit.
+    pub commit_age_ms: Option<u64>,
+    /// The interval in use, in milliseconds.
+    pub interval_ms: f64,
+    /// How long the guest stood still for each checkpoint, in microseconds.
+    pub pause_us: Quantiles,
+    /// The parts of the pause.
+    pub pause_parts_us: PauseParts,
+    /// From the end of the pause to the ack, in microseconds.
+    pub commit_us: Quantiles,
+    /// Pages by how they were sent.
+    pub pages: PageCounts,
+    /// Bytes of all dirty pages.
+    pub raw_bytes: u64,
+    /// Bytes on the link for this guest, everything included.
+    pub link_bytes: u64,
+    /// Bytes of output that wait for their acks.
+    pub held_bytes: u64,
+    /// Frames of output dropped because a limit was reached.
+    pub dropped_frames: u64,
+    /// The takeover that made this node the guest's primary, if one did.
+    pub takeover: Option<Takeover>,
+}
+
+/// Count and quantiles of a time.
+#[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Quantiles {
+    /// How many were measured.
+    pub count: u64,
+    /// The median.
+    pub p50: u64,
+    /// 99 of 100 are not longer.
+    pub p99: u64,
+    /// The longest.
+    pub max: u64,
+}
+
+/// Medians of a pause's parts, in microseconds.
+#[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct PauseParts {
+    /// Asking the guest to suspend, until it has.
+    pub suspend: u64,
+    /// Reading and clearing the dirty log.
+    pub drain: u64,
+    /// Copying pages to staging.
+    pub copy: u64,
+    /// Capturing vCPU and device state.
+    pub state: u64,
+    /// Closing the output's epoch.
+    pub cut: u64,
+    /// Letting the guest run again.
+    pub resume: u64,
+}
+
+/// Pages by how they were sent.
+#[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct PageCounts {
+    /// All zero: a few bits.
+    pub zero: u64,
+    /// As the secondary has them: nothing is sent.
+    pub unchanged: u64,
+    /// As changes to what the secondary has.
+    pub delta: u64,
+    /// Compressed.
+    pub lz4: u64,
+    /// As they are.
+    pub raw: u64,
+}
+
+/// When a takeover's steps happened, on the system's monotonic clock (`CLOCK_MONOTONIC`), in nanoseconds.
+#[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Takeover {
+    /// The primary was found lost, or the switchover was asked for.
+    pub detected_at_ns: u64,
+    /// The witness's word arrived.
+    pub authority_at_ns: u64,
+    /// The guest runs here.
+    pub activated_at_ns: u64,
+    /// The epoch it continues from.
+    pub from_epoch: u64,
+}

@@ -1,0 +1,127 @@
+//! The page `/metrics`: as much of HTTP/1.1 as a scrape needs. Pure, but for [`open_desk`].
+
+use super::Metrics;
+use crate::desk::Desk;
+use mio::Registry;
+use mio::net::TcpListener;
+use std::io;
+use std::net::SocketAddr;
+
+/// Content type of Prometheus's text format.
+const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Whether a request's head is whole. A GET has no body.
+fn is_head(bytes: &[u8]) -> bool {
+    bytes.windows(4).any(|end| end == b"\r\n\r\n")
+}
+
+/// Listens at `address`, using [`DESK_TOKENS`](crate::desk::DESK_TOKENS) tokens from `first_token` on. Metrics
+/// are read only and no secret, so the address need not be on loopback.
+pub fn open_desk(
+    address: SocketAddr,
+    registry: &Registry,
+    first_token: usize,
+) -> io::Result<Desk<TcpListener>> {
+    Desk::open(TcpListener::bind(address)?, registry, first_token, is_head)
+}
+
+/// The response to a request's head.
+pub fn respond(request: &[u8], metrics: &Metrics) -> Vec<u8> {
+    let (status, content_type, allow, body) = match route(request) {
+        Ok(()) => ("200 OK", TEXT_FORMAT, "", metrics.text()),
+        Err(Problem::NotFound) => ("404 Not Found", "text/plain", "", "There is only /metrics\n".into()),
+        Err(Problem::NotAllowed) => {
+            ("405 Method Not Allowed", "text/plain", "Allow: GET\r\n", "There is only GET\n".into())
+        }
+        Err(Problem::BadRequest) => ("400 Bad Request", "text/plain", "", "This is not HTTP\n".into()),
+    };
+    let length = body.len();
+    let head =
+        format!("Content-Type: {content_type}\r\n{allow}Content-Length: {length}\r\nConnection: close");
+    format!("HTTP/1.1 {status}\r\n{head}\r\n\r\n{body}").into_bytes()
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Problem {
+    BadRequest,
+    NotAllowed,
+    NotFound,
+}
+
+fn route(request: &[u8]) -> Result<(), Problem> {
+    if !is_head(request) {
+        return Err(Problem::BadRequest);
+    }
+    let line = request.split(|byte| *byte == b'\r').next().unwrap_or_default();
+    let mut words = std::str::from_utf8(line).map_err(|_| Problem::BadRequest)?.split(' ');
+    let (method, target, version) = (words.next(), words.next(), words.next());
+    let (Some(method), Some(target), Some(version)) = (method, target, version) else {
+        return Err(Problem::BadRequest);
+    };
+    let path = target.split('?').next().unwrap_or_default();
+    match (version.starts_with("HTTP/1."), method, path) {
+        (false, ..) => Err(Problem::BadRequest),
+        (true, "GET", "/metrics") => Ok(()),
+        (true, "GET", _) => Err(Problem::NotFound),
+        (true, ..) => Err(Problem::NotAllowed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::GuestRole;
+    use std::time::Duration;
+    use understudy_checkpoint::pages::EncodeStats;
+
+    fn status_line(request: &str) -> String {
+        let response = String::from_utf8(respond(request.as_bytes(), &Metrics::new())).unwrap();
+        response.lines().next().unwrap().to_owned()
+    }
+
+    #[test]
+    fn only_a_get_of_metrics_is_served() {
+        assert_eq!(status_line("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"), "HTTP/1.1 200 OK");
+        assert_eq!(status_line("GET /metrics?x=1 HTTP/1.0\r\n\r\n"), "HTTP/1.1 200 OK");
+        assert_eq!(status_line("GET / HTTP/1.1\r\n\r\n"), "HTTP/1.1 404 Not Found");
+        assert_eq!(status_line("POST /metrics HTTP/1.1\r\n\r\n"), "HTTP/1.1 405 Method Not Allowed");
+        for request in ["GET /metrics", "GET\r\n\r\n", "\r\n\r\n", "GET /metrics SMTP\r\n\r\n"] {
+            assert_eq!(status_line(request), "HTTP/1.1 400 Bad Request", "{request:?}");
+        }
+    }
+
+    #[test]
+    fn a_guest_shows_what_happened_and_stops_showing_what_is_no_longer_true() {
+        let metrics = Metrics::new();
+        let mut meter = metrics.guest("g1");
+        meter.set_role(GuestRole::Primary, 1);
+        meter.set_role(GuestRole::Primary, 2);
+        meter.set_protected(true);
+        meter.paused(Duration::from_micros(900), [Duration::from_micros(150); 6], 1000);
+        meter.committed(Duration::from_millis(3));
+        meter.encoded(&EncodeStats { delta: 600, unchanged: 400, ..EncodeStats::default() });
+        meter.sent(12_345);
+        meter.output(100, 3);
+        meter.output(0, 5);
+        let text = metrics.text();
+        for line in [
+            "understudy_checkpoint_pause_seconds_bucket{domain=\"g1\",le=\"0.001\"} 1",
+            "understudy_checkpoint_pause_part_seconds_count{domain=\"g1\",part=\"copy\"} 1",
+            "understudy_checkpoint_dirty_pages_sum{domain=\"g1\"} 1000",
+            "understudy_checkpoints_total{domain=\"g1\",result=\"acked\"} 1",
+            "understudy_page_encoded_total{domain=\"g1\",kind=\"same\"} 400",
+            "understudy_stream_raw_bytes_total{domain=\"g1\"} 4096000",
+            "understudy_stream_sent_bytes_total{domain=\"g1\"} 12345",
+            "understudy_role_info{domain=\"g1\",generation=\"2\",role=\"primary\"} 1",
+            "understudy_netbuf_dropped_packets_total{domain=\"g1\"} 5",
+            "understudy_protected{domain=\"g1\"} 1",
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+        assert!(!text.contains("generation=\"1\""), "the old generation is gone");
+        drop(meter);
+        let text = metrics.text();
+        assert!(!text.contains("understudy_protected{"), "a guest that left is neither protected nor not");
+        assert!(text.contains("understudy_checkpoints_total{domain=\"g1\""), "what was counted stays");
+    }
+}

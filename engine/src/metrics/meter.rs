@@ -1,0 +1,241 @@
+//! One guest's measurements: into its Prometheus series, and into the quantiles that `status` shows.
+
+use super::GuestFamilies;
+use crate::control::status::{GuestStatus, PauseParts, Quantiles};
+use crate::control::{GuestRole, status::PageCounts};
+use hdrhistogram::Histogram;
+use prometheus::{IntCounter, IntGauge};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use understudy_checkpoint::pages::EncodeStats;
+
+/// The parts of a pause, as labels and in the order they happen.
+pub(super) const PAUSE_PARTS: [&str; 6] = ["suspend", "drain", "copy", "state", "cut", "resume"];
+
+/// Longest time that is told apart, in microseconds: a minute.
+const TIME_US_MAX: u64 = 60_000_000;
+
+/// A time's distribution to two digits: 1 % off at most, some ten kilobytes.
+fn times() -> Histogram<u64> {
+    Histogram::new_with_max(TIME_US_MAX, 2).expect("constant bounds are valid")
+}
+
+/// Measures one guest on this node, in one role. Its series vanish from the metrics when it is dropped.
+#[derive(Debug)]
+pub struct GuestMeter {
+    families: GuestFamilies,
+    domain: String,
+    role: Option<(GuestRole, u64)>,
+    pause: prometheus::Histogram,
+    pause_parts: [prometheus::Histogram; 6],
+    commit: prometheus::Histogram,
+    dirty_pages: prometheus::Histogram,
+    last_commit: prometheus::Gauge,
+    sent: IntCounter,
+    raw: IntCounter,
+    protected: IntGauge,
+    queued_bytes: IntGauge,
+    dropped_packets: IntCounter,
+    pause_us: Histogram<u64>,
+    part_us: [Histogram<u64>; 6],
+    commit_us: Histogram<u64>,
+    pages: PageCounts,
+    link_bytes: u64,
+    raw_bytes: u64,
+    held_bytes: u64,
+    dropped_frames: u64,
+}
+
+impl GuestMeter {
+    pub(super) fn new(families: GuestFamilies, domain: &str) -> Self {
+        let labels = &[domain];
+        Self {
+            role: None,
+            pause: families.pause.with_label_values(labels),
+            pause_parts: PAUSE_PARTS.map(|part| families.pause_part.with_label_values(&[domain, part])),
+            commit: families.commit.with_label_values(labels),
+            dirty_pages: families.dirty_pages.with_label_values(labels),
+            last_commit: families.last_commit.with_label_values(labels),
+            sent: families.sent_bytes.with_label_values(labels),
+            raw: families.raw_bytes.with_label_values(labels),
+            protected: families.protected.with_label_values(labels),
+            queued_bytes: families.queued_bytes.with_label_values(labels),
+            dropped_packets: families.dropped_packets.with_label_values(labels),
+            pause_us: times(),
+            part_us: std::array::from_fn(|_| times()),
+            commit_us: times(),
+            pages: PageCounts::default(),
+            link_bytes: 0,
+            raw_bytes: 0,
+            held_bytes: 0,
+            dropped_frames: 0,
+            domain: domain.to_owned(),
+            families,
+        }
+    }
+
+    /// What this node is to the guest, and in which generation.
+    pub fn set_role(&mut self, role: GuestRole, generation: u64) {
+        if self.role == Some((role, generation)) {
+            return;
+        }
+        self.forget_role();
+        self.role = Some((role, generation));
+        let (role, generation) = role_labels(role, generation);
+        self.families.role.with_label_values(&[&self.domain, role, &generation]).set(1);
+    }
+
+    /// Whether the guest would survive the death of its host now.
+    pub fn set_protected(&mut self, protected: bool) {
+        self.protected.set(i64::from(protected));
+    }
+
+    /// A pause is over: its length, its parts in the order suspend, drain, copy, state, cut, resume, and how many pages it copied.
+    pub fn paused(&mut self, total: Duration, parts: [Duration; 6], dirty_pages: u64) {
+        self.pause.observe(total.as_secs_f64());
+        record(&mut self.pause_us, total);
+        for ((part, series), times) in parts.into_iter().zip(&self.pause_parts).zip(&mut self.part_us) {
+            series.observe(part.as_secs_f64());
+            record(times, part);
+        }
+        self.dirty_pages.observe(dirty_pages as f64);
+    }
+
+    /// A checkpoint is acked (primary) or committed (secondary), this long after its pause or its begin.
+    pub fn committed(&mut self, took: Duration) {
+        self.commit.observe(took.as_secs_f64());
+        record(&mut self.commit_us, took);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.last_commit.set(now.as_secs_f64());
+        self.checkpoint("acked");
+    }
+
+    /// A checkpoint was declined by the secondary.
+    pub fn declined(&mut self) {
+        self.checkpoint("declined");
+    }
+
+    /// A capture came to nothing.
+    pub fn capture_failed(&mut self) {
+        self.checkpoint("failed");
+    }
+
+    fn checkpoint(&self, result: &str) {
+        self.families.checkpoints.with_label_values(&[self.domain.as_str(), result]).inc();
+    }
+
+    /// Pages were encoded.
+    pub fn encoded(&mut self, stats: &EncodeStats) {
+        let kinds = [
+            ("zero", stats.zero, &mut self.pages.zero),
+            ("same", stats.unchanged, &mut self.pages.unchanged),
+            ("delta", stats.delta, &mut self.pages.delta),
+            ("lz4", stats.lz4, &mut self.pages.lz4),
+            ("raw", stats.raw, &mut self.pages.raw),
+        ];
+        for (kind, count, sum) in kinds {
+            *sum += count;
+            if count > 0 {
+                self.families.encoded.with_label_values(&[self.domain.as_str(), kind]).inc_by(count);
+            }
+        }
+        self.raw_bytes += stats.raw_bytes();
+        self.raw.inc_by(stats.raw_bytes());
+    }
+
+    /// Bytes were put on the link for this guest, headers included.
+    pub fn sent(&mut self, bytes: u64) {
+        self.link_bytes += bytes;
+        self.sent.inc_by(bytes);
+    }
+
+    /// What the output queue holds now, and has dropped at its limits since it began.
+    pub fn output(&mut self, held_bytes: u64, dropped_frames: u64) {
+        self.held_bytes = held_bytes;
+        self.queued_bytes.set(held_bytes.cast_signed());
+        self.dropped_packets.inc_by(dropped_frames.saturating_sub(self.dropped_frames));
+        self.dropped_frames = dropped_frames;
+    }
+
+    /// An epoch was stretched: the limit of epochs in flight was reached.
+    pub fn stretched(&mut self) {
+        self.policy("stretch");
+    }
+
+    /// A checkpoint was brought forward because output neared its limit.
+    pub fn output_pressure(&mut self) {
+        self.policy("output_pressure");
+    }
+
+    /// The pause was longer because more pages were dirty than staging holds.
+    pub fn staging_overflow(&mut self) {
+        self.policy("staging_overflow");
+    }
+
+    /// Protection was given up because epochs were too slow.
+    pub fn unprotected_for_slowness(&mut self) {
+        self.policy("unprotect");
+    }
+
+    fn policy(&self, policy: &str) {
+        self.families.policy.with_label_values(&[self.domain.as_str(), policy]).inc();
+    }
+
+    /// This node took the guest over: `reason` is one of few words, such as `link_ended`, `silent`, `switchover`.
+    pub fn took_over(&mut self, reason: &'static str) {
+        self.families.failovers.with_label_values(&[self.domain.as_str(), reason]).inc();
+    }
+
+    /// Enters the measured part of a guest's status.
+    pub fn fill(&self, status: &mut GuestStatus) {
+        let medians = self.part_us.each_ref().map(|times| times.value_at_quantile(0.5));
+        let [suspend, drain, copy, state, cut, resume] = medians;
+        status.pause_us = quantiles(&self.pause_us);
+        status.pause_parts_us = PauseParts { suspend, drain, copy, state, cut, resume };
+        status.commit_us = quantiles(&self.commit_us);
+        status.pages = self.pages;
+        status.raw_bytes = self.raw_bytes;
+        status.link_bytes = self.link_bytes;
+        status.held_bytes = self.held_bytes;
+        status.dropped_frames = self.dropped_frames;
+    }
+
+    fn forget_role(&mut self) {
+        if let Some((role, generation)) = self.role.take() {
+            let (role, generation) = role_labels(role, generation);
+            // It was set before, so it is there.
+            let _ = self.families.role.remove_label_values(&[&self.domain, role, &generation]);
+        }
+    }
+}
+
+impl Drop for GuestMeter {
+    /// What is no longer true is no longer shown. What was counted stays: it happened.
+    fn drop(&mut self) {
+        self.forget_role();
+        let domain = &[self.domain.as_str()];
+        let _ = self.families.protected.remove_label_values(domain);
+        let _ = self.families.queued_bytes.remove_label_values(domain);
+        let _ = self.families.last_commit.remove_label_values(domain);
+    }
+}
+
+fn role_labels(role: GuestRole, generation: u64) -> (&'static str, String) {
+    let role = match role {
+        GuestRole::Primary => "primary",
+        GuestRole::Secondary => "secondary",
+    };
+    (role, generation.to_string())
+}
+
+fn record(times: &mut Histogram<u64>, time: Duration) {
+    times.saturating_record(time.as_micros().min(u128::from(TIME_US_MAX)) as u64);
+}
+
+fn quantiles(times: &Histogram<u64>) -> Quantiles {
+    Quantiles {
+        count: times.len(),
+        p50: times.value_at_quantile(0.5),
+        p99: times.value_at_quantile(0.99),
+        max: times.max(),
+    }
+}

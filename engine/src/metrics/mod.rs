@@ -1,0 +1,225 @@
+//! What the engine measures, for Prometheus and for `status`: one registry, one [`GuestMeter`] for each guest.
+//!
+//! Names begin with `understudy_`, carry base units, and label guests as `domain`.
+//!
+//! * [`GuestMeter`] where the event loop says what happened; it also keeps the quantiles that `status` shows
+//! * [`http`] the page `/metrics`
+
+pub mod http;
+mod meter;
+
+pub use meter::GuestMeter;
+
+use prometheus::{
+    Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+/// Pauses and commits, in seconds: from far below what a checkpoint takes to where it is an outage.
+const SECONDS_BUCKETS: &[f64] = &[
+    50e-6, 100e-6, 200e-6, 350e-6, 500e-6, 750e-6, 1e-3, 2e-3, 3.5e-3, 5e-3, 7.5e-3, 10e-3, 20e-3, 35e-3,
+    50e-3, 100e-3, 200e-3, 350e-3, 500e-3, 1.0,
+];
+
+/// Dirty pages of a checkpoint: from one page to 4 GiB.
+const PAGES_BUCKETS: &[f64] = &[
+    1.0, 4.0, 16.0, 64.0, 256.0, 512.0, 1024.0, 2048.0, 4096.0, 8192.0, 16384.0, 32768.0, 131072.0, 1048576.0,
+];
+
+/// All metrics of one process.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    registry: Registry,
+    guests: GuestFamilies,
+    link_up: IntGaugeVec,
+    witness_up: IntGaugeVec,
+    witness_requests: IntCounterVec,
+}
+
+/// The metrics that are kept for each guest.
+#[derive(Clone, Debug)]
+struct GuestFamilies {
+    pause: HistogramVec,
+    pause_part: HistogramVec,
+    commit: HistogramVec,
+    dirty_pages: HistogramVec,
+    checkpoints: IntCounterVec,
+    encoded: IntCounterVec,
+    sent_bytes: IntCounterVec,
+    raw_bytes: IntCounterVec,
+    last_commit: prometheus::GaugeVec,
+    protected: IntGaugeVec,
+    role: IntGaugeVec,
+    queued_bytes: IntGaugeVec,
+    dropped_packets: IntCounterVec,
+    failovers: IntCounterVec,
+    policy: IntCounterVec,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// Metrics in a registry of their own, all zero.
+    pub fn new() -> Self {
+        let make = Maker(Registry::new());
+        let guests = GuestFamilies::new(&make);
+        let link_up = make.gauges("link_up", "Whether the link to a peer is up.", &["peer"]);
+        let witness_up = make.gauges("witness_up", "Whether this node is connected to its witness.", &[]);
+        let witness_requests = make.counters(
+            "witness_requests_total",
+            "Requests that this witness answered, by what became of them.",
+            &["outcome"],
+        );
+        let build = make.gauges("build_info", "Version of this engine; always 1.", &["version"]);
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        Self { registry: make.0, guests, link_up, witness_up, witness_requests }
+    }
+
+    /// Begins to measure a guest. Its metrics vanish with the meter.
+    pub fn guest(&self, domain: &str) -> GuestMeter {
+        GuestMeter::new(self.guests.clone(), domain)
+    }
+
+    /// Says whether the link to `peer` is up.
+    pub fn set_link(&self, peer: &str, up: bool) {
+        self.link_up.with_label_values(&[peer]).set(i64::from(up));
+    }
+
+    /// Says whether the witness is connected. Not called by a node without a witness.
+    pub fn set_witness(&self, up: bool) {
+        self.witness_up.with_label_values::<&str>(&[]).set(i64::from(up));
+    }
+
+    /// Counts an answer of this witness.
+    pub fn witness_answered(&self, outcome: &'static str) {
+        self.witness_requests.with_label_values(&[outcome]).inc();
+    }
+
+    /// Everything in Prometheus's text format.
+    pub fn text(&self) -> String {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text).expect("memory can be written");
+        String::from_utf8(text).expect("the text format is UTF-8")
+    }
+}
+
+/// Creates families and registers them; names and labels are constants of this file, so neither can fail.
+struct Maker(Registry);
+
+impl Maker {
+    fn opts(name: &str, help: &str) -> Opts {
+        Opts::new(name, help).namespace("understudy")
+    }
+
+    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+        let family = IntCounterVec::new(Self::opts(name, help), labels).expect("a valid name");
+        self.0.register(Box::new(family.clone())).expect("a name used once");
+        family
+    }
+
+    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+        let family = IntGaugeVec::new(Self::opts(name, help), labels).expect("a valid name");
+        self.0.register(Box::new(family.clone())).expect("a name used once");
+        family
+    }
+
+    fn time_gauges(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::GaugeVec {
+        let family = prometheus::GaugeVec::new(Self::opts(name, help), labels).expect("a valid name");
+        self.0.register(Box::new(family.clone())).expect("a name used once");
+        family
+    }
+
+    fn histograms(&self, name: &str, help: &str, labels: &[&str], buckets: &[f64]) -> HistogramVec {
+        let opts = HistogramOpts { common_opts: Self::opts(name, help), buckets: buckets.to_vec() };
+        let family = HistogramVec::new(opts, labels).expect("a valid name");
+        self.0.register(Box::new(family.clone())).expect("a name used once");
+        family
+    }
+}
+
+impl GuestFamilies {
+    fn new(make: &Maker) -> Self {
+        let domain = &["domain"][..];
+        Self {
+            pause: make.histograms(
+                "checkpoint_pause_seconds",
+                "How long the guest stood still for a checkpoint.",
+                domain,
+                SECONDS_BUCKETS,
+            ),
+            pause_part: make.histograms(
+                "checkpoint_pause_part_seconds",
+                "The parts of the pause.",
+                &["domain", "part"],
+                SECONDS_BUCKETS,
+            ),
+            commit: make.histograms(
+                "checkpoint_commit_seconds",
+                "From the end of the pause to the ack of the secondary.",
+                domain,
+                SECONDS_BUCKETS,
+            ),
+            dirty_pages: make.histograms(
+                "checkpoint_dirty_pages",
+                "Pages that a checkpoint copied.",
+                domain,
+                PAGES_BUCKETS,
+            ),
+            checkpoints: make.counters(
+                "checkpoints_total",
+                "Checkpoints by what became of them: acked, declined or failed.",
+                &["domain", "result"],
+            ),
+            encoded: make.counters(
+                "page_encoded_total",
+                "Dirty pages by how they were sent.",
+                &["domain", "kind"],
+            ),
+            sent_bytes: make.counters(
+                "stream_sent_bytes_total",
+                "Bytes put on the link for a guest.",
+                domain,
+            ),
+            raw_bytes: make.counters(
+                "stream_raw_bytes_total",
+                "Bytes of all dirty pages of a guest.",
+                domain,
+            ),
+            last_commit: make.time_gauges(
+                "last_commit_timestamp_seconds",
+                "When the newest checkpoint was acked (primary) or committed (secondary).",
+                domain,
+            ),
+            protected: make.gauges(
+                "protected",
+                "Whether the guest would survive the death of its host.",
+                domain,
+            ),
+            role: make.gauges(
+                "role_info",
+                "What this node is to the guest, and in which generation; always 1.",
+                &["domain", "role", "generation"],
+            ),
+            queued_bytes: make.gauges("netbuf_queued_bytes", "Bytes of output that wait for an ack.", domain),
+            dropped_packets: make.counters(
+                "netbuf_dropped_packets_total",
+                "Packets of output dropped because a limit was reached.",
+                domain,
+            ),
+            failovers: make.counters(
+                "failovers_total",
+                "Takeovers by this node, by what led to them.",
+                &["domain", "reason"],
+            ),
+            policy: make.counters(
+                "policy_actions_total",
+                "What bounds made happen: stretched epochs, checkpoints brought forward by output pressure, \
+                 pauses lengthened by full staging, protection given up for slowness.",
+                &["domain", "policy"],
+            ),
+        }
+    }
+}
