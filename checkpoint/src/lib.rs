@@ -8,6 +8,8 @@
 //! * [`pages`] dirty bitmap, page encodings, shadow
 //! * [`epoch`] staging on the primary; buffer and committed image on the secondary
 
+#![deny(unsafe_code)]
+
 pub mod domain;
 pub mod epoch;
 pub mod pages;

@@ -14,7 +14,7 @@ use std::collections::HashMap;
 const CHUNK_PAGES: usize = 256;
 
 /// What an entry costs besides its page: itself and its place in the index, which is at most 7/16 empty.
-const ENTRY_BYTES: usize = 64;
+pub(super) const ENTRY_BYTES: usize = 64;
 
 pub(super) static ZERO_PAGE: Page = [0; PAGE_SIZE];
 
@@ -51,7 +51,8 @@ impl PagePool {
         &mut self.chunks[slot.0 as usize / CHUNK_PAGES][slot.0 as usize % CHUNK_PAGES]
     }
 
-    fn used_bytes(&self) -> usize {
+    /// Bytes of the slots that are taken.
+    pub(super) fn used_bytes(&self) -> usize {
         (self.chunks.len() * CHUNK_PAGES - self.free.len()) * PAGE_SIZE
     }
 }
@@ -127,12 +128,7 @@ impl EpochBuffer {
     }
 
     /// What it takes besides page slots.
-    fn overhead_bytes(&self) -> usize {
+    pub(super) fn overhead_bytes(&self) -> usize {
         self.entries.len() * ENTRY_BYTES + self.state.libxc.len() + self.state.libxl.len()
     }
-}
-
-/// Bytes that epochs hold of the buffer's bound.
-pub(super) fn buffered_bytes<'a>(pool: &PagePool, epochs: impl Iterator<Item = &'a EpochBuffer>) -> usize {
-    pool.used_bytes() + epochs.map(EpochBuffer::overhead_bytes).sum::<usize>()
 }

@@ -5,6 +5,8 @@ mod buffer;
 mod histories;
 mod image;
 mod receiver;
+#[cfg(test)]
+mod refusals;
 mod staging;
 
 pub use image::Image;

@@ -16,11 +16,14 @@
 //!
 //! Not here: acks, links, time.
 
-use super::buffer::{EpochBuffer, Held, PagePool, ZERO_PAGE, buffered_bytes};
+use super::buffer::{ENTRY_BYTES, EpochBuffer, Held, PagePool, ZERO_PAGE};
 use crate::domain::{DomainState, Sink};
 use crate::pages::{BatchError, Content, Decoder, Digest, DirtyBitmap, Entries, EpochSummary};
-use crate::{Epoch, EpochKind, Page, PageEntry, Pfn};
+use crate::{Epoch, EpochKind, PAGE_SIZE, Page, PageEntry, Pfn};
 use std::collections::VecDeque;
+
+/// Emptied buffers kept for their memory: one epoch arrives while the one before is committed.
+const SPARE_BUFFERS_MAX: usize = 2;
 
 /// Bounds of a receiver.
 #[derive(Clone, Copy, Debug)]
@@ -169,7 +172,7 @@ impl<S: Sink> Receiver<S> {
 
     /// Takes in a batch of pages. After an error the epoch is dropped.
     pub fn pages(&mut self, batch: &[u8]) -> Result<(), ReceiveError> {
-        let result = self.take_batch(batch).and_then(|()| self.check_room());
+        let result = self.take_batch(batch);
         if result.is_err() {
             self.drop_incomplete();
         }
@@ -247,7 +250,8 @@ impl<S: Sink> Receiver<S> {
     /// Memory held by epochs that are not committed, as bounded by [`Limits::buffer_bytes_max`].
     pub fn buffered_bytes(&self) -> usize {
         let open = self.open.as_ref().and_then(|open| open.pages.buffer());
-        buffered_bytes(&self.pool, self.complete.iter().chain(open))
+        let epochs = self.complete.iter().chain(open);
+        self.pool.used_bytes() + epochs.map(EpochBuffer::overhead_bytes).sum::<usize>()
     }
 
     /// The image's holder.
@@ -267,12 +271,9 @@ impl<S: Sink> Receiver<S> {
 
     fn recycle(&mut self, mut buffer: EpochBuffer) {
         buffer.reuse(&mut self.pool);
-        self.spare.push(buffer);
-    }
-
-    fn check_room(&self) -> Result<(), ReceiveError> {
-        let limit = self.limits.buffer_bytes_max;
-        if self.buffered_bytes() > limit { Err(ReceiveError::TooLarge(limit)) } else { Ok(()) }
+        if self.spare.len() < SPARE_BUFFERS_MAX {
+            self.spare.push(buffer);
+        }
     }
 
     fn take_state(
@@ -302,7 +303,9 @@ impl<S: Sink> Receiver<S> {
             OpenPages::Seed { covered, .. } => apply_seed(&mut entries, &mut self.sink, covered, digest),
             OpenPages::Delta { buffer } => {
                 let base = Base { complete: &self.complete, sink: &self.sink };
-                buffer_delta(&mut entries, buffer, &base, &mut self.pool, digest)
+                let others = self.complete.iter().map(EpochBuffer::overhead_bytes).sum();
+                let room = Room { limit: self.limits.buffer_bytes_max, others };
+                buffer_delta(&mut entries, buffer, &base, &mut self.pool, room, digest)
             }
         }
     }
@@ -367,15 +370,34 @@ impl<'a, S: Sink> Base<'a, S> {
     }
 }
 
+/// What the buffer's bound leaves for the epoch that is arriving.
+#[derive(Clone, Copy)]
+struct Room {
+    limit: usize,
+    /// What other epochs hold besides page slots.
+    others: usize,
+}
+
+impl Room {
+    /// Whether one more entry with a page fits. Asked before anything is allocated for it.
+    fn check(self, buffer: &EpochBuffer, pool: &PagePool) -> Result<(), ReceiveError> {
+        let held = self.others + buffer.overhead_bytes() + pool.used_bytes();
+        let fits = held + ENTRY_BYTES + PAGE_SIZE <= self.limit;
+        if fits { Ok(()) } else { Err(ReceiveError::TooLarge(self.limit)) }
+    }
+}
+
 /// Decodes a delta epoch's entries into its buffer.
 fn buffer_delta<S: Sink>(
     entries: &mut Entries<'_>,
     buffer: &mut EpochBuffer,
     base: &Base<'_, S>,
     pool: &mut PagePool,
+    room: Room,
     digest: &mut Digest,
 ) -> Result<(), ReceiveError> {
     while let Some((entry, content)) = entries.next()? {
+        room.check(buffer, pool)?;
         let held = match content {
             Content::None => Held::Nothing,
             Content::Zero => Held::Zero,

@@ -2,12 +2,23 @@
 //! Encoding reads from here after the guest has resumed.
 
 use crate::{PAGE_SIZE, Page, PageEntry};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+/// A page where the processor's vectors and the cache lines begin with it.
+#[derive(FromBytes, IntoBytes, Immutable, Debug)]
+#[repr(C, align(4096))]
+struct AlignedPage(Page);
+
+/// Aligned pages as plain ones.
+fn plain(pages: &[AlignedPage]) -> &[Page] {
+    pages.as_bytes().as_chunks().0
+}
 
 /// Entries of one drain with their page data, up to a fixed capacity.
 #[derive(Debug)]
 pub struct Staging {
     entries: Vec<PageEntry>,
-    pages: Vec<Page>,
+    pages: Vec<AlignedPage>,
     data_pages: usize,
 }
 
@@ -16,8 +27,7 @@ impl Staging {
     /// into a pause.
     pub fn new(capacity: usize) -> Self {
         assert!(capacity > 0, "staging without room would never drain");
-        let mut pages = vec![[0u8; PAGE_SIZE]; capacity];
-        pages.iter_mut().for_each(|page| page[0] = 1);
+        let pages = (0..capacity).map(|_| AlignedPage([1; PAGE_SIZE])).collect();
         Self { entries: Vec::with_capacity(capacity), pages, data_pages: 0 }
     }
 
@@ -44,7 +54,7 @@ impl Staging {
 
     /// The data of the entries that carry data, in the order of the entries.
     pub fn pages(&self) -> &[Page] {
-        &self.pages[..self.data_pages]
+        plain(&self.pages[..self.data_pages])
     }
 
     /// Appends entries and returns room for the data of those that carry any, one page each, in order.
@@ -64,7 +74,8 @@ impl Staging {
         assert!(self.entries.len() <= self.capacity(), "more entries than the staging has room for");
         self.data_pages +=
             self.entries[first_entry..].iter().filter(|entry| entry.page_type().has_data()).count();
-        (&self.entries[first_entry..], &mut self.pages[first_page..self.data_pages])
+        let pages = self.pages[first_page..self.data_pages].as_mut_bytes().as_chunks_mut().0;
+        (&self.entries[first_entry..], pages)
     }
 }
 

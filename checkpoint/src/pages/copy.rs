@@ -2,10 +2,14 @@
 //!
 //! Not here: which pages are wanted, and how a guest's memory is reached.
 
+use super::streaming::Stores;
 use crate::{Page, PageEntry, Pfn};
 
 /// Below this many pages for each copier, starting a thread costs more than it saves.
-const PAGES_PER_COPIER_MIN: usize = 512;
+const PAGES_PER_COPIER_MIN: usize = 1024;
+
+/// From this many pages on they are written past the caches: about what fits a core's L2 cache.
+const STREAMED_PAGES_MIN: usize = 128;
 
 /// Fills `pages`, one for each of `entries` that carries data, in their order, with what `page_of` gives for
 /// its frame. Uses up to `copiers` threads, this one included, when there is enough to copy.
@@ -15,9 +19,10 @@ pub fn copy_into<'source, F>(entries: &[PageEntry], pages: &mut [Page], copiers:
 where
     F: Fn(Pfn) -> &'source Page + Sync,
 {
+    let stores = if pages.len() >= STREAMED_PAGES_MIN { Stores::streaming() } else { Stores::Plain };
     let shares = copiers.min(pages.len() / PAGES_PER_COPIER_MIN).max(1);
     if shares == 1 {
-        return copy_share(entries, pages, &page_of);
+        return copy_share(entries, pages, stores, &page_of);
     }
     crossbeam::thread::scope(|scope| {
         let (mut entries, mut pages) = (entries, pages);
@@ -26,9 +31,9 @@ where
             let (with_data, others) = entries.split_at(entries_of(entries, here.len()));
             (entries, pages) = (others, rest);
             let page_of = &page_of;
-            scope.spawn(move |_| copy_share(with_data, here, page_of));
+            scope.spawn(move |_| copy_share(with_data, here, stores, page_of));
         }
-        copy_share(entries, pages, &page_of);
+        copy_share(entries, pages, stores, &page_of);
     })
     .expect("a copier panicked");
 }
@@ -39,13 +44,20 @@ fn entries_of(entries: &[PageEntry], pages: usize) -> usize {
     with_data.nth(pages).map_or(entries.len(), |(index, _)| index)
 }
 
-fn copy_share<'source>(entries: &[PageEntry], pages: &mut [Page], page_of: &impl Fn(Pfn) -> &'source Page) {
+fn copy_share<'source>(
+    entries: &[PageEntry],
+    pages: &mut [Page],
+    stores: Stores,
+    page_of: &impl Fn(Pfn) -> &'source Page,
+) {
     let with_data = entries.iter().filter(|entry| entry.page_type().has_data());
-    let mut pages = pages.iter_mut();
-    for entry in with_data {
-        *pages.next().expect("a page for each entry with data") = *page_of(entry.pfn());
+    let mut sources = with_data.map(|entry| page_of(entry.pfn())).peekable();
+    for page in &mut *pages {
+        let source = sources.next().expect("an entry with data for each page");
+        stores.copy(source, sources.peek().unwrap_or(&source), page);
     }
-    assert!(pages.next().is_none(), "an entry with data for each page");
+    assert!(sources.next().is_none(), "a page for each entry with data");
+    stores.fence();
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ mod digest;
 mod encoder;
 mod shadow;
 mod stats;
+mod streaming;
 mod varint;
 mod zero;
 

@@ -1,0 +1,194 @@
+//! What a receiver refuses, and that a refusal leaves the image where it stood.
+
+use super::{Image, Limits, ReceiveError, Receiver, Staging};
+use crate::pages::{BatchError, Batches, Encoder, EncoderConfig, EpochSummary};
+use crate::{Epoch, EpochKind, PAGE_SIZE, Page, PageEntry, PageType, Pfn};
+use proptest::prelude::*;
+
+const FRAMES: u64 = 16;
+
+/// The same text in every page, apart from its first bytes: whole pages compress, small changes are deltas.
+fn page(salt: u64) -> Page {
+    let mut page = [0; PAGE_SIZE];
+    page.iter_mut().enumerate().for_each(|(at, byte)| *byte = b"a page of some guest "[at % 21]);
+    page[..8].copy_from_slice(&salt.to_le_bytes());
+    page
+}
+
+fn encode(encoder: &mut Encoder, pages: impl IntoIterator<Item = (u64, Page)>) -> Vec<Vec<u8>> {
+    let mut staging = Staging::new(4 * FRAMES as usize);
+    for (pfn, page) in pages {
+        staging.extend([PageEntry::new(Pfn(pfn), PageType::Normal)])[0] = page;
+    }
+    let mut batches = Batches::new();
+    encoder.encode(&staging, &mut batches);
+    batches.iter().map(<[u8]>::to_vec).collect()
+}
+
+fn epoch(encoder: &mut Encoder, number: u64, kind: EpochKind, pfns: &[u64]) -> (Vec<Vec<u8>>, EpochSummary) {
+    encoder.begin_epoch(Epoch(number), kind);
+    let batches = encode(encoder, pfns.iter().map(|pfn| (*pfn, page(number << 8 | pfn))));
+    (batches, encoder.end_epoch())
+}
+
+/// An encoder and a receiver that stand at epoch 0.
+fn seeded(buffer_bytes_max: usize) -> (Encoder, Receiver<Image>) {
+    let mut encoder = Encoder::new(EncoderConfig { shadow_bytes_max: 1 << 20 });
+    let mut receiver = Receiver::new(Image::new(FRAMES), Limits { buffer_bytes_max, page_count: FRAMES });
+    let all: Vec<u64> = (0..FRAMES).collect();
+    let (batches, summary) = epoch(&mut encoder, 0, EpochKind::Seed, &all);
+    receiver.begin(Epoch(0), EpochKind::Seed, None).unwrap();
+    batches.iter().for_each(|batch| receiver.pages(batch).unwrap());
+    receiver.finish(summary).unwrap();
+    assert_eq!((receiver.committed(), receiver.newest_complete()), (Some(Epoch(0)), Some(Epoch(0))));
+    (encoder, receiver)
+}
+
+fn assert_untouched(receiver: &Receiver<Image>) {
+    assert_eq!(receiver.newest_complete(), Some(Epoch(0)));
+    assert_eq!(receiver.buffered_bytes(), 0);
+    for pfn in 0..FRAMES {
+        assert!(receiver.sink().page(Pfn(pfn)) == Some(&page(pfn)), "frame {pfn}");
+    }
+}
+
+#[test]
+fn an_epoch_that_builds_on_something_else_is_refused() {
+    let (_, mut receiver) = seeded(1 << 20);
+    for (number, base) in [(1, None), (2, Some(1)), (0, Some(0))] {
+        let refused = receiver.begin(Epoch(number), EpochKind::Delta, base.map(Epoch));
+        assert!(matches!(refused, Err(ReceiveError::WrongBase { .. })), "{refused:?}");
+    }
+    assert_eq!(receiver.pages(&[]), Err(ReceiveError::NoEpoch));
+    receiver.begin(Epoch(5), EpochKind::Delta, Some(Epoch(0))).unwrap();
+    let refused = receiver.begin(Epoch(6), EpochKind::Delta, Some(Epoch(0)));
+    assert_eq!(refused, Err(ReceiveError::StillOpen(Epoch(6), Epoch(5))));
+    receiver.drop_incomplete();
+    assert_untouched(&receiver);
+}
+
+#[test]
+fn an_epoch_beyond_the_buffer_is_refused_and_the_next_small_one_taken() {
+    let (mut encoder, mut receiver) = seeded(4 * PAGE_SIZE);
+    receiver.begin(Epoch(1), EpochKind::Delta, Some(Epoch(0))).unwrap();
+    let (batches, _) = epoch(&mut encoder, 1, EpochKind::Delta, &[0, 1, 2, 3, 4, 5]);
+    assert_eq!(receiver.pages(&batches[0]), Err(ReceiveError::TooLarge(4 * PAGE_SIZE)));
+    assert_untouched(&receiver);
+    encoder.forget_after(Epoch(0));
+
+    receiver.begin(Epoch(2), EpochKind::Delta, Some(Epoch(0))).unwrap();
+    assert_eq!(receiver.libxl_state(&[0; 5 * PAGE_SIZE]), Err(ReceiveError::TooLarge(4 * PAGE_SIZE)));
+    assert_untouched(&receiver);
+
+    receiver.begin(Epoch(3), EpochKind::Delta, Some(Epoch(0))).unwrap();
+    let (batches, summary) = epoch(&mut encoder, 3, EpochKind::Delta, &[4, 5]);
+    batches.iter().for_each(|batch| receiver.pages(batch).unwrap());
+    receiver.finish(summary).unwrap();
+    receiver.commit(Epoch(3));
+    assert!(receiver.sink().page(Pfn(4)) == Some(&page(3 << 8 | 4)));
+    assert_eq!(receiver.committed(), Some(Epoch(3)));
+}
+
+#[test]
+fn a_seed_that_leaves_a_frame_out_is_no_image() {
+    let (mut encoder, mut receiver) = seeded(1 << 20);
+    let but_one: Vec<u64> = (0..FRAMES).filter(|pfn| *pfn != 9).collect();
+    let (batches, summary) = epoch(&mut encoder, 1, EpochKind::Seed, &but_one);
+    receiver.begin(Epoch(1), EpochKind::Seed, None).unwrap();
+    batches.iter().for_each(|batch| receiver.pages(batch).unwrap());
+    assert_eq!(receiver.finish(summary), Err(ReceiveError::SeedIncomplete(Pfn(9))));
+    assert_eq!(receiver.newest_complete(), None);
+}
+
+#[test]
+fn a_seed_that_breaks_off_leaves_no_image() {
+    let (_, mut receiver) = seeded(1 << 20);
+    receiver.begin(Epoch(1), EpochKind::Seed, None).unwrap();
+    receiver.drop_incomplete();
+    assert_eq!((receiver.committed(), receiver.newest_complete()), (None, None));
+    let refused = receiver.begin(Epoch(2), EpochKind::Delta, Some(Epoch(0)));
+    assert!(matches!(refused, Err(ReceiveError::WrongBase { .. })));
+}
+
+#[test]
+fn a_frame_beyond_the_guest_is_refused() {
+    let (mut encoder, mut receiver) = seeded(1 << 20);
+    receiver.begin(Epoch(1), EpochKind::Delta, Some(Epoch(0))).unwrap();
+    let (batches, _) = epoch(&mut encoder, 1, EpochKind::Delta, &[FRAMES - 1, FRAMES]);
+    assert_eq!(receiver.pages(&batches[0]), Err(ReceiveError::Batch(BatchError::Entry)));
+    assert_untouched(&receiver);
+}
+
+#[test]
+fn a_change_to_a_page_that_is_not_held_is_refused() {
+    let (mut encoder, mut receiver) = seeded(1 << 20);
+    let (_, mut other) = seeded(1 << 20);
+    for (number, holds) in [(1, true), (2, false)] {
+        let (batches, summary) = epoch(&mut encoder, number, EpochKind::Delta, &[3]);
+        other.begin(Epoch(number), EpochKind::Delta, Some(Epoch(number - 1))).unwrap();
+        batches.iter().for_each(|batch| other.pages(batch).unwrap());
+        other.finish(summary).unwrap();
+        if holds {
+            continue;
+        }
+        // This receiver missed epoch 1, and has no page at frame 3 any more.
+        *receiver.sink_mut() = Image::new(FRAMES);
+        receiver.begin(Epoch(2), EpochKind::Delta, Some(Epoch(0))).unwrap();
+        assert_eq!(receiver.pages(&batches[0]), Err(ReceiveError::NoBasePage(Pfn(3))));
+    }
+}
+
+#[test]
+fn a_change_to_another_page_than_the_senders_is_noticed() {
+    let (mut encoder, mut receiver) = seeded(1 << 20);
+    let mut wrong = page(3);
+    wrong[2000] ^= 1;
+    *receiver.sink_mut().page_mut(Pfn(3)) = wrong;
+    receiver.begin(Epoch(1), EpochKind::Delta, Some(Epoch(0))).unwrap();
+    let (batches, summary) = epoch(&mut encoder, 1, EpochKind::Delta, &[3]);
+    batches.iter().for_each(|batch| receiver.pages(batch).unwrap());
+    assert!(matches!(receiver.finish(summary), Err(ReceiveError::Mismatch { .. })));
+    assert_eq!(receiver.newest_complete(), Some(Epoch(0)));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn a_mutated_batch_is_refused_or_means_the_same(
+        pfns in proptest::collection::btree_set(0..FRAMES, 1..10),
+        mutations in proptest::collection::vec((any::<usize>(), any::<u8>()), 1..4),
+        cut in proptest::option::of(any::<usize>()),
+    ) {
+        let (mut encoder, mut receiver) = seeded(1 << 20);
+        let pfns: Vec<u64> = pfns.into_iter().collect();
+        let (batches, summary) = epoch(&mut encoder, 1, EpochKind::Delta, &pfns);
+        let mut batch = batches[0].clone();
+        for (at, byte) in mutations {
+            let at = at % batch.len();
+            batch[at] = byte;
+        }
+        batch.truncate(cut.map_or(batch.len(), |cut| cut % batch.len()));
+        receiver.begin(Epoch(1), EpochKind::Delta, Some(Epoch(0))).unwrap();
+        match receiver.pages(&batch).and_then(|()| receiver.finish(summary)) {
+            Err(_) => assert_untouched(&receiver),
+            Ok(()) => {
+                receiver.commit(Epoch(1));
+                for pfn in 0..FRAMES {
+                    let salt = if pfns.contains(&pfn) { 1 << 8 | pfn } else { pfn };
+                    prop_assert!(receiver.sink().page(Pfn(pfn)) == Some(&page(salt)));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn arbitrary_bytes_are_refused_or_are_pages(batch in proptest::collection::vec(any::<u8>(), 0..300)) {
+        let (_, mut receiver) = seeded(1 << 20);
+        receiver.begin(Epoch(1), EpochKind::Delta, Some(Epoch(0))).unwrap();
+        let _ = receiver.pages(&batch);
+        prop_assert!(receiver.buffered_bytes() <= 1 << 20);
+        receiver.drop_incomplete();
+        assert_untouched(&receiver);
+    }
+}
