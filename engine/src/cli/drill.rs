@@ -3,11 +3,13 @@
 use super::{CliError, Exit, OutputFormat};
 use crate::config::human::{parse_size, parse_span};
 use crate::drill::DrillError;
+use crate::drill::network::{guest_address, guest_name};
 use crate::drill::plan::{Cut, Failure, Plan};
 use crate::drill::run::{Finished, run as run_drill};
 use crate::drill::table;
 use crate::session::Span;
 use std::io::Write;
+use understudy_lab::{GuestConfig, LoadError};
 
 /// More guests than this have no place on one machine.
 const GUESTS_MAX: u16 = 64;
@@ -94,13 +96,14 @@ impl Choice {
 
 impl Args {
     fn plan(self) -> Result<Plan, CliError> {
-        let failures: Vec<Failure> = self.fail.into_iter().flat_map(Choice::failures).collect();
+        let failures: Vec<Failure> = self.fail.iter().flat_map(|choice| choice.failures()).collect();
         let rounds = self.rounds.unwrap_or(failures.len());
         if rounds == 0 {
             return Err(CliError::Usage(
                 "A drill of no rounds shows nothing; give --rounds 1 or more".into(),
             ));
         }
+        self.check_guest()?;
         Ok(Plan {
             rounds: failures.into_iter().cycle().take(rounds).collect(),
             seed: self.seed,
@@ -111,6 +114,18 @@ impl Args {
             clients: self.clients,
             keep_logs: self.keep_logs,
         })
+    }
+}
+
+impl Args {
+    /// Says at once what no guest can be, instead of letting a host find out.
+    fn check_guest(&self) -> Result<(), CliError> {
+        let usage = |error: &dyn std::fmt::Display| CliError::Usage(error.to_string());
+        let address = guest_address(0);
+        let mut guest = GuestConfig::new(guest_name(0), address.mac, address.ip);
+        guest.load = self.load.parse().map_err(|error: LoadError| usage(&error))?;
+        guest.memory_bytes = self.memory;
+        guest.check().map_err(|error| usage(&error))
     }
 }
 

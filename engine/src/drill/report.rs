@@ -28,13 +28,13 @@ pub struct Figures {
     /// Bytes on the link for them, everything counted.
     pub link_bytes: u64,
     /// Median pause, microseconds.
-    pub pause_us_p50: f64,
+    pub pause_us_p50: u64,
     /// 99th percentile.
-    pub pause_us_p99: f64,
+    pub pause_us_p99: u64,
     /// Median time from a capture's end to its ack, microseconds.
-    pub commit_us_p50: f64,
+    pub commit_us_p50: u64,
     /// 99th percentile.
-    pub commit_us_p99: f64,
+    pub commit_us_p99: u64,
 }
 
 impl Figures {

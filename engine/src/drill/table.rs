@@ -12,7 +12,7 @@ round failure              detected authority activated  reply │    gap protec
 pub fn line(round: &Round) -> String {
     let (times, figures) = (&round.times, &round.figures);
     let mut text = format!(
-        "{:5} {:<20} {:>8} {:>9} {:>9} {:>6} │ {:>6} {:>9} │ {:>6} {:>7} {:>7.1} {:>7.1} {:>5.1} │ {:>4.0} {:>6.0} │ {:>4.1} {:>5.1} │ {}{}",
+        "{:5} {:<20} {:>8} {:>9} {:>9} {:>6} │ {:>6} {:>9} │ {:>6} {:>7} {:>7.1} {:>7.1} {:>5.1} │ {:>4} {:>6} │ {:>4.1} {:>5.1} │ {}{}",
         round.round,
         round.failure,
         cell(times.detected_ms),
@@ -28,8 +28,8 @@ pub fn line(round: &Round) -> String {
         round.ratio,
         figures.pause_us_p50,
         figures.pause_us_p99,
-        figures.commit_us_p50 / 1e3,
-        figures.commit_us_p99 / 1e3,
+        figures.commit_us_p50 as f64 / 1e3,
+        figures.commit_us_p99 as f64 / 1e3,
         if round.held { "" } else { "FAILED: " },
         round.ending,
     );

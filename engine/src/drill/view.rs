@@ -2,6 +2,7 @@
 //! on, and for the report's figures. Nothing is judged by it.
 
 use super::history::Moment;
+use crate::control::{Client, GuestRole, GuestStatus, Wish};
 use std::path::Path;
 
 /// How a guest came to be taken over.
@@ -37,22 +38,47 @@ pub struct GuestView {
     /// Bytes on the link for them.
     pub link_bytes: u64,
     /// Median pause, microseconds.
-    pub pause_us_p50: f64,
+    pub pause_us_p50: u64,
     /// 99th percentile.
-    pub pause_us_p99: f64,
+    pub pause_us_p99: u64,
     /// Median time from a capture's end to its ack, microseconds.
-    pub commit_us_p50: f64,
+    pub commit_us_p50: u64,
     /// 99th percentile.
-    pub commit_us_p99: f64,
+    pub commit_us_p99: u64,
 }
 
 /// All guests of the node whose control socket is at `control`; none if it does not answer.
 pub fn of_node(control: &Path) -> Vec<GuestView> {
-    let _ = control;
-    Vec::new()
+    let status = Client::new(control).status();
+    status.map_or_else(|_| Vec::new(), |status| status.guests.into_iter().map(view).collect())
 }
 
 /// Asks the node to move a guest to its peer.
 pub fn switch_over(control: &Path, guest: &str) -> Result<(), String> {
-    Err(format!("{} {guest}", control.display()))
+    Client::new(control).wish(guest, Wish::Switchover).map_err(|error| error.to_string())
+}
+
+fn view(guest: GuestStatus) -> GuestView {
+    let is_primary = guest.role == GuestRole::Primary;
+    let takeover = guest.takeover.map(|takeover| Takeover {
+        detected: Moment(takeover.detected_at_ns),
+        authority: Moment(takeover.authority_at_ns),
+        activated: Moment(takeover.activated_at_ns),
+    });
+    GuestView {
+        is_primary,
+        is_protected: is_primary && guest.protected,
+        // Until the witness holds the copy fresh, whatever is sent to the secondary cannot take over.
+        is_alone: is_primary && matches!(guest.state.as_str(), "unprotected" | "seeding" | "arming"),
+        generation: guest.generation,
+        takeover,
+        epochs: guest.commit_us.count,
+        raw_bytes: guest.raw_bytes,
+        link_bytes: guest.link_bytes,
+        pause_us_p50: guest.pause_us.p50,
+        pause_us_p99: guest.pause_us.p99,
+        commit_us_p50: guest.commit_us.p50,
+        commit_us_p99: guest.commit_us.p99,
+        name: guest.name,
+    }
 }

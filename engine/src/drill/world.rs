@@ -71,6 +71,23 @@ impl Look {
     }
 }
 
+/// The guests as a configuration file gives them. (A load has commas, so it cannot stand in a `--guest` flag.)
+fn guest_tables(plan: &Plan) -> String {
+    let table = |number: u16| {
+        let address = guest_address(number);
+        // A string in TOML is written as in JSON, as long as it is printable.
+        format!(
+            "[[guest]]\nname = {:?}\nmemory = \"{}\"\nmac = \"{}\"\nip = \"{}\"\nload = {:?}\n",
+            guest_name(number),
+            plan.memory_bytes,
+            address.mac,
+            address.ip,
+            plan.load,
+        )
+    };
+    (0..plan.guests).map(table).collect()
+}
+
 /// Notes which host sent a guest's frame.
 struct Recorder(Arc<Mutex<Vec<Sightings>>>);
 
@@ -132,19 +149,11 @@ impl World {
     }
 
     fn start_primary(&mut self, host: HostId) -> Result<(), DrillError> {
+        let config = self.directory.join(format!("{host}.toml"));
+        let attempt = || DrillError::system("write a node's configuration");
+        std::fs::write(&config, guest_tables(&self.plan)).map_err(attempt())?;
         let mut arguments = self.node_arguments("primary", host);
-        for number in 0..self.plan.guests {
-            let address = guest_address(number);
-            arguments.push("--guest".into());
-            arguments.push(format!(
-                "name={},memory={},mac={},ip={},load={}",
-                guest_name(number),
-                self.plan.memory_bytes,
-                address.mac,
-                address.ip,
-                self.plan.load,
-            ));
-        }
+        arguments.extend(["--config".into(), config.display().to_string()]);
         let process = self.spawn(&host.to_string(), &arguments)?;
         self.host_mut(host).process = Some(process);
         Ok(())
