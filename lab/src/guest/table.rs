@@ -101,6 +101,22 @@ fn hash(key: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn memory_of_any_content_is_a_table_that_answers(seed: u64, key in "[!-~]{1,250}", value in proptest::collection::vec(any::<u8>(), 0..=1024)) {
+            let (mut ram, mut random) = (Ram::new(3), crate::Random(seed));
+            for pfn in (0..3).map(Pfn) {
+                ram.page_mut(pfn).as_chunks_mut::<8>().0.iter_mut().for_each(|word| *word = random.word().to_le_bytes());
+            }
+            let (table, entry) = (Table { frames: 3 }, Entry { flags: 1, value: &value });
+            prop_assert_eq!(table.get(&ram, key.as_bytes()), None);
+            if table.set(&mut ram, key.as_bytes(), entry).is_ok() {
+                prop_assert_eq!(table.get(&ram, key.as_bytes()), Some(entry));
+            }
+        }
+    }
 
     #[test]
     fn a_full_table_says_so_and_keeps_what_it_has() {

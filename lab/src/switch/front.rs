@@ -149,10 +149,8 @@ impl Front {
                 match event.token() {
                     LISTENER => self.accept(),
                     WAKER => (),
-                    Token(port) if event.is_readable() || event.is_read_closed() => {
-                        self.readable.push_back(PortId(port));
-                    }
-                    Token(_) => (),
+                    // A port that can be written to is flushed below, like all others.
+                    Token(port) => self.read_soon(PortId(port)),
                 }
             }
             for _ in 0..self.readable.len() {
@@ -177,13 +175,20 @@ impl Front {
         }
     }
 
+    /// Queues a port for one read, if it is not queued already.
+    fn read_soon(&mut self, port: PortId) {
+        if !self.readable.contains(&port) {
+            self.readable.push_back(port);
+        }
+    }
+
     /// One read from a connection, and what it brought.
     fn serve(&mut self, port: PortId) {
         let Some(connection) = self.connections.get_mut(&port) else { return };
         let filled = connection.reader.fill(&mut connection.stream);
         let taken = take_frames(port, connection, &self.fabric, self.observer.as_deref_mut());
         match (filled, taken) {
-            (Ok(Filled::Some), Ok(())) => self.readable.push_back(port),
+            (Ok(Filled::Some), Ok(())) => self.read_soon(port),
             (Ok(Filled::WouldBlock), Ok(())) => (),
             (Ok(Filled::End) | Err(_), _) | (_, Err(Ended)) => self.close(port),
         }
