@@ -6,6 +6,7 @@
 //! * [`control`] the local control socket
 //! * [`drill`] rehearsed failures of real processes, judged by what clients saw
 //! * [`desk`] short exchanges with local strangers: under the control socket and the metrics page
+//! * [`guest`] the threads of a guest: capture, encode, receive
 //! * [`link`] the bytes between engines
 //! * [`metrics`] what is measured, for Prometheus and for `status`
 //! * [`signals`] a clean shutdown on SIGINT and SIGTERM
@@ -17,6 +18,7 @@ pub mod config;
 pub mod control;
 pub mod desk;
 pub mod drill;
+pub mod guest;
 pub mod link;
 pub mod metrics;
 pub mod session;

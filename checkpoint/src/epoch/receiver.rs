@@ -228,12 +228,18 @@ impl<S: Sink> Receiver<S> {
         }
     }
 
-    /// Drops everything held: only a seed can follow.
-    pub fn drop_image(&mut self) {
+    /// Drops the epoch that is arriving and every complete one that was not committed: what a holder does that
+    /// will not acknowledge them.
+    pub fn drop_uncommitted(&mut self) {
         self.drop_incomplete();
         while let Some(buffer) = self.complete.pop_front() {
             self.recycle(buffer);
         }
+    }
+
+    /// Drops everything held: only a seed can follow.
+    pub fn drop_image(&mut self) {
+        self.drop_uncommitted();
         self.committed = None;
     }
 

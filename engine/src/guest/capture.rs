@@ -1,0 +1,245 @@
+//! The capture thread of a protected guest: takes checkpoints when the session orders them.
+//!
+//! ```text
+//!   event loop ──order──► capture thread ──jobs──► encode thread ──frames──► link
+//!        ▲                    │ seed: live passes while the guest runs, then a pause for the rest
+//!        └──── Captured ──────┘ delta, resync: one pause
+//! ```
+//!
+//! It owns the guest as a [`Source`] and the [`Ledger`] of frames the peer lacks. What it does while the guest
+//! stands still is in [`pause`](super::pause).
+
+use super::encode::{Job, Outlet};
+use super::ledger::Ledger;
+use super::output::HeldOutput;
+use super::pause::{Pause, PauseTimes};
+use super::pool::{Abort, Pieces};
+use super::report::{Report, Reporter};
+use crate::session::EpochKind;
+use crate::session::primary::Capture;
+use crossbeam::channel::{Receiver, Sender};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use understudy_checkpoint::domain::{DomainError, DomainState, Source};
+use understudy_checkpoint::{Epoch, Generation, Pfn};
+
+/// Live passes of a seed over what was dirtied during the pass before. A guest that dirties memory faster than
+/// the link carries it would otherwise never get to its first checkpoint.
+const LIVE_PASSES_MAX: u32 = 8;
+
+/// The loop's orders, carried out in their order.
+pub(super) enum Order {
+    /// Take a checkpoint; answered by `Captured` or `CaptureFailed`.
+    Capture(CaptureOrder),
+    /// Stop the guest where it stands.
+    Pause,
+    /// Let the guest run.
+    Resume,
+}
+
+/// One checkpoint to take.
+pub struct CaptureOrder {
+    /// Sent in this generation.
+    pub generation: Generation,
+    /// The epoch that it ends.
+    pub epoch: Epoch,
+    /// What to copy.
+    pub capture: Capture,
+    /// Leave the guest suspended.
+    pub stay_paused: bool,
+    /// The connection it is sent on. When that ends, the rest of the epoch goes nowhere.
+    pub outlet: Box<dyn Outlet>,
+}
+
+/// Why a capture failed. The guest runs on unless it is gone.
+#[derive(thiserror::Error, Debug)]
+pub(super) enum Failure {
+    #[error("The capture was given up")]
+    Aborted,
+    #[error("The encode thread has ended; protection of this guest must be started anew")]
+    EncoderGone,
+    #[error("There is no checkpoint to build upon; a full copy is needed first")]
+    NoBase,
+    #[error(transparent)]
+    Domain(#[from] DomainError),
+}
+
+impl Failure {
+    /// Whether there is no guest any more.
+    pub(super) fn guest_gone(&self) -> bool {
+        matches!(self, Self::Domain(DomainError::Gone(_) | DomainError::EndOfRecording))
+    }
+}
+
+/// Newest acked epoch, told to the capture thread without an order: it may skip any number of values.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Acked(Arc<AtomicU64>);
+
+impl Acked {
+    /// `through` is acked.
+    pub(super) fn set(&self, through: Epoch) {
+        self.0.store(through.0 + 1, Ordering::Release);
+    }
+
+    fn get(&self) -> Option<Epoch> {
+        self.0.load(Ordering::Acquire).checked_sub(1).map(Epoch)
+    }
+}
+
+/// The thread's own state.
+pub(super) struct Capturer {
+    pub(super) source: Box<dyn Source>,
+    pub(super) ledger: Ledger,
+    pub(super) output: HeldOutput,
+    pub(super) pieces: Pieces,
+    pub(super) states: Receiver<DomainState>,
+    pub(super) jobs: Sender<Job>,
+    pub(super) abort: Abort,
+    pub(super) acked: Acked,
+    pub(super) reporter: Reporter,
+    pub(super) copiers: usize,
+    /// A live pass that leaves no more than this many dirty pages is the last.
+    pub(super) live_stop_pages: u64,
+    /// The newest captured epoch: what the next delta changes.
+    pub(super) last: Option<Epoch>,
+}
+
+impl Capturer {
+    /// Carries out orders until the loop drops its end.
+    pub(super) fn run(mut self, orders: &Receiver<Order>) {
+        for order in orders {
+            match order {
+                Order::Capture(order) => self.answer(order),
+                Order::Pause => log_failure("pause", self.source.suspend()),
+                Order::Resume => log_failure("resume", self.source.resume()),
+            }
+        }
+        // A guest that is gone by now tracks nothing either.
+        let _ = self.source.end_log_dirty();
+    }
+
+    fn answer(&mut self, order: CaptureOrder) {
+        let epoch = order.epoch;
+        let report = match self.capture(order) {
+            Ok((pause, dirty_pages)) => Report::Captured { epoch, pause, dirty_pages },
+            Err(failure) => {
+                self.after_failure();
+                Report::CaptureFailed {
+                    epoch,
+                    guest_gone: failure.guest_gone(),
+                    end_of_recording: matches!(failure, Failure::Domain(DomainError::EndOfRecording)),
+                    why: failure.to_string(),
+                }
+            }
+        };
+        self.reporter.tell(report);
+    }
+
+    /// Pages of the failed epoch may be with the encoder or the peer already: neither counts on them.
+    fn after_failure(&mut self) {
+        let cleaned =
+            self.pieces.put_back().is_ok() && self.jobs.send(Job::Abandon { stand: self.last }).is_ok();
+        if !cleaned {
+            tracing::error!("The encode thread has ended");
+        }
+    }
+
+    fn capture(&mut self, order: CaptureOrder) -> Result<(PauseTimes, u64), Failure> {
+        if let Some(acked) = self.acked.get() {
+            self.ledger.forget_through(acked);
+        }
+        let (epoch, stay_paused) = (order.epoch, order.stay_paused);
+        match order.capture {
+            Capture::Seed => {
+                self.begin_seed(order)?;
+                self.live_passes(epoch)?;
+            }
+            Capture::Delta => {
+                let base = self.last.ok_or(Failure::NoBase)?;
+                self.pieces.begin(Job::begin(order, EpochKind::Delta, Some(base)));
+            }
+            Capture::Resync { base } => {
+                self.ledger.rewind_to(base);
+                self.last = Some(base);
+                self.job(Job::Forget { after: base })?;
+                self.pieces.begin(Job::begin(order, EpochKind::Delta, Some(base)));
+            }
+        }
+        self.pause(epoch, stay_paused)
+    }
+
+    fn job(&self, job: Job) -> Result<(), Failure> {
+        self.jobs.send(job).map_err(|_| Failure::EncoderGone)
+    }
+
+    fn begin_seed(&mut self, order: CaptureOrder) -> Result<(), Failure> {
+        self.last = None;
+        self.source.end_log_dirty()?;
+        self.source.begin_log_dirty()?;
+        self.ledger.everything();
+        self.pieces.begin(Job::begin(order, EpochKind::Seed, None));
+        Ok(())
+    }
+
+    /// Copies everything while the guest runs, then what it dirtied meanwhile, until little is left or a pass
+    /// gains nothing.
+    fn live_passes(&mut self, epoch: Epoch) -> Result<(), Failure> {
+        let mut copied = u64::MAX;
+        for _ in 0..LIVE_PASSES_MAX {
+            let wanted = self.ledger.pending().count();
+            if wanted <= self.live_stop_pages || wanted > copied / 4 * 3 {
+                break;
+            }
+            copied = wanted;
+            self.copy_live(epoch)?;
+            self.ledger.pending_mut().clear();
+            self.source.drain_dirty(self.ledger.pending_mut())?;
+        }
+        Ok(())
+    }
+
+    fn copy_live(&mut self, epoch: Epoch) -> Result<(), Failure> {
+        let mut next = Some(Pfn(0));
+        while let Some(from) = next {
+            self.abort.check(epoch)?;
+            let staging = self.pieces.with_room(epoch)?;
+            next = self.source.copy_pages(self.ledger.pending(), from, staging, self.copiers)?;
+            self.pieces.hand_over()?;
+        }
+        Ok(())
+    }
+
+    fn pause(&mut self, epoch: Epoch, stay_paused: bool) -> Result<(PauseTimes, u64), Failure> {
+        self.pieces.wait_for_room(epoch)?;
+        let mut state = self.states.recv().map_err(|_| Failure::EncoderGone)?;
+        state.clear();
+        let times = Pause {
+            source: &mut *self.source,
+            pending: self.ledger.pending_mut(),
+            pieces: &mut self.pieces,
+            state: &mut state,
+            output: &self.output,
+            copiers: self.copiers,
+        }
+        .run(epoch, stay_paused);
+        let times = match times {
+            Ok(times) => times,
+            Err(failure) => {
+                self.job(Job::PutBackState(state))?;
+                return Err(failure);
+            }
+        };
+        self.pieces.hand_over()?;
+        self.job(Job::End { state })?;
+        let dirty_pages = self.ledger.pending().count();
+        self.ledger.staged(epoch);
+        self.last = Some(epoch);
+        Ok((times, dirty_pages))
+    }
+}
+
+fn log_failure(what: &str, result: Result<(), DomainError>) {
+    if let Err(error) = result {
+        tracing::error!(%error, "Could not {what} the guest");
+    }
+}

@@ -1,0 +1,207 @@
+//! The encode thread of a protected guest: staged pages in, frames for the link out. The guest runs meanwhile.
+//!
+//! ```text
+//!   Begin  Pages* End │ Begin  Pages* Abandon │ Forget │ …        jobs, from the capture thread
+//!                     ▼
+//!   EpochBegin  PageBatch*  LibxcState  LibxlState  EpochEnd      parts, into the link's bounded queue
+//! ```
+//!
+//! A full queue blocks here, which keeps staging full, which delays the next capture: so a slow link makes
+//! epochs longer and nothing larger. When the connection has ended, the rest of the epoch is dropped; the
+//! session resynchronises on the next one.
+
+use super::capture::CaptureOrder;
+use super::report::{Report, Reporter};
+use crate::session::EpochKind;
+use crossbeam::channel::{Receiver, Sender};
+use std::time::{Duration, Instant};
+use understudy_checkpoint::domain::DomainState;
+use understudy_checkpoint::epoch::Staging;
+use understudy_checkpoint::pages::{Batches, EncodeStats, Encoder, EpochSummary};
+use understudy_checkpoint::{Epoch, Generation};
+
+/// What the link needs to know before the pages of an epoch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct EpochHead {
+    /// Sent in this generation.
+    pub generation: Generation,
+    /// The epoch.
+    pub epoch: Epoch,
+    /// Seed or delta.
+    pub kind: EpochKind,
+    /// For a delta: what it changes.
+    pub base: Option<Epoch>,
+}
+
+/// A part of an epoch on its way to the link, in this order.
+#[derive(Debug)]
+pub enum Part<'a> {
+    /// The epoch begins.
+    Begin(EpochHead),
+    /// One batch of encoded pages.
+    Pages(&'a [u8]),
+    /// libxc records.
+    LibxcState(&'a [u8]),
+    /// libxl records.
+    LibxlState(&'a [u8]),
+    /// The epoch is whole.
+    End(&'a EpochSummary),
+}
+
+/// The connection an outlet belongs to has ended.
+#[derive(thiserror::Error, Clone, Copy, PartialEq, Eq, Debug)]
+#[error("The connection has ended")]
+pub struct OutletClosed;
+
+/// Where an epoch goes: one guest's share of one connection.
+pub trait Outlet: Send {
+    /// Sends a part; blocks while the connection's queue is full.
+    fn send(&mut self, part: Part<'_>) -> Result<(), OutletClosed>;
+}
+
+/// What the capture thread hands over.
+pub(super) enum Job {
+    Begin {
+        head: EpochHead,
+        outlet: Box<dyn Outlet>,
+    },
+    Pages(Staging),
+    End {
+        state: DomainState,
+    },
+    /// The epoch begun last comes to nothing; the peer will stand at this one.
+    Abandon {
+        stand: Option<Epoch>,
+    },
+    /// The peer stands at `after`: nothing newer may be counted on.
+    Forget {
+        after: Epoch,
+    },
+    PutBack(Staging),
+    PutBackState(DomainState),
+}
+
+impl Job {
+    pub(super) fn begin(order: CaptureOrder, kind: EpochKind, base: Option<Epoch>) -> Self {
+        let CaptureOrder { generation, epoch, outlet, .. } = order;
+        Self::Begin { head: EpochHead { generation, epoch, kind, base }, outlet }
+    }
+}
+
+/// What one epoch became on the link.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Encoded {
+    /// Pages by encoding, and bytes.
+    pub stats: EncodeStats,
+    /// Bytes of state records.
+    pub state_bytes: u64,
+    /// Time spent encoding, without waiting for the link.
+    pub busy: Duration,
+}
+
+/// An epoch being encoded.
+struct Open {
+    head: EpochHead,
+    /// `None` once the connection has ended.
+    outlet: Option<Box<dyn Outlet>>,
+    encoded: Encoded,
+}
+
+impl Open {
+    fn send(&mut self, part: Part<'_>) {
+        if self.outlet.as_mut().is_some_and(|outlet| outlet.send(part).is_err()) {
+            self.outlet = None;
+        }
+    }
+}
+
+/// The thread's own state.
+pub(super) struct EncodeThread {
+    pub(super) encoder: Encoder,
+    pub(super) batches: Batches,
+    pub(super) empty: Sender<Staging>,
+    pub(super) states: Sender<DomainState>,
+    pub(super) reporter: Reporter,
+}
+
+impl EncodeThread {
+    /// Works until the capture thread drops its end.
+    pub(super) fn run(mut self, jobs: &Receiver<Job>) {
+        let mut open = None;
+        for job in jobs {
+            open = self.step(job, open);
+        }
+    }
+
+    fn step(&mut self, job: Job, mut open: Option<Open>) -> Option<Open> {
+        match job {
+            Job::Begin { head, outlet } => return Some(self.begin(head, outlet)),
+            Job::Pages(staging) => self.pages(staging, open.as_mut()),
+            Job::End { state } => {
+                self.end(&state, open.take());
+                self.put_back_state(state);
+            }
+            Job::Abandon { stand } => {
+                if open.take().is_some() {
+                    self.stand_at(stand);
+                }
+            }
+            Job::Forget { after } => self.encoder.forget_after(after),
+            Job::PutBack(staging) => self.put_back(staging),
+            Job::PutBackState(state) => self.put_back_state(state),
+        }
+        open
+    }
+
+    fn stand_at(&mut self, epoch: Option<Epoch>) {
+        match epoch {
+            Some(epoch) => self.encoder.forget_after(epoch),
+            None => self.encoder.reset(),
+        }
+    }
+
+    fn begin(&mut self, head: EpochHead, outlet: Box<dyn Outlet>) -> Open {
+        self.encoder.begin_epoch(head.epoch, head.kind);
+        let mut open = Open { head, outlet: Some(outlet), encoded: Encoded::default() };
+        open.send(Part::Begin(head));
+        open
+    }
+
+    fn pages(&mut self, staging: Staging, open: Option<&mut Open>) {
+        if let Some(open) = open {
+            let started = Instant::now();
+            self.batches.clear();
+            open.encoded.stats += self.encoder.encode(&staging, &mut self.batches);
+            open.encoded.busy += started.elapsed();
+            self.put_back(staging);
+            self.batches.iter().for_each(|batch| open.send(Part::Pages(batch)));
+        } else {
+            self.put_back(staging);
+        }
+    }
+
+    fn end(&mut self, state: &DomainState, open: Option<Open>) {
+        let Some(mut open) = open else { return };
+        let summary = self.encoder.end_epoch();
+        open.send(Part::LibxcState(&state.libxc));
+        open.send(Part::LibxlState(&state.libxl));
+        open.send(Part::End(&summary));
+        open.encoded.state_bytes = (state.libxc.len() + state.libxl.len()) as u64;
+        self.reporter.tell(Report::Encoded {
+            epoch: open.head.epoch,
+            kind: open.head.kind,
+            encoded: open.encoded,
+        });
+    }
+
+    /// The circle has room for every piece there is, so this never waits; without a capture thread the piece
+    /// is not needed any more.
+    fn put_back(&self, mut staging: Staging) {
+        staging.clear();
+        let _ = self.empty.send(staging);
+    }
+
+    fn put_back_state(&self, state: DomainState) {
+        let _ = self.states.send(state);
+    }
+}

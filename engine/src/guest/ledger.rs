@@ -1,0 +1,134 @@
+//! Which frames the peer does not have yet: the account behind incremental resync.
+//!
+//! ```text
+//!   dirty log ──drain──► pending ──staged──► unacked: [ epoch 7 | epoch 8 | epoch 9 ] ──acked──► forgotten
+//!                           ▲                                   │
+//!                           └──────────── rewind to 7 ──────────┘
+//! ```
+//!
+//! A bit that left the guest's dirty log stands in exactly one place here until the epoch that carried its page
+//! is acked. So a failed capture, an aborted one or a lost link never loses a page.
+
+use std::collections::VecDeque;
+use understudy_checkpoint::Epoch;
+use understudy_checkpoint::pages::DirtyBitmap;
+
+/// Dirty frames of one guest, by what became of them.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    pending: DirtyBitmap,
+    unacked: VecDeque<(Epoch, DirtyBitmap)>,
+    spare: Vec<DirtyBitmap>,
+}
+
+impl Ledger {
+    /// A ledger without dirty frames, for pfns below `page_count`, that holds `in_flight` unacked epochs
+    /// without allocating.
+    pub(super) fn new(page_count: u64, in_flight: usize) -> Self {
+        let clean = DirtyBitmap::new(page_count);
+        Self {
+            pending: clean.clone(),
+            unacked: VecDeque::with_capacity(in_flight + 1),
+            spare: vec![clean; in_flight + 1],
+        }
+    }
+
+    /// Frames drained and not yet staged.
+    pub(super) fn pending(&self) -> &DirtyBitmap {
+        &self.pending
+    }
+
+    /// Where a drain adds to.
+    pub(super) fn pending_mut(&mut self) -> &mut DirtyBitmap {
+        &mut self.pending
+    }
+
+    /// All pending frames are staged as `epoch`: they are the peer's once that is acked.
+    pub(super) fn staged(&mut self, epoch: Epoch) {
+        let clean = self.spare.pop().unwrap_or_else(|| DirtyBitmap::new(self.pending.page_count()));
+        let staged = std::mem::replace(&mut self.pending, clean);
+        self.unacked.push_back((epoch, staged));
+    }
+
+    /// Forgets what epochs up to and including `acked` carried: the peer has it.
+    pub(super) fn forget_through(&mut self, acked: Epoch) {
+        while self.unacked.front().is_some_and(|(epoch, _)| *epoch <= acked) {
+            let (_, mut bitmap) = self.unacked.pop_front().expect("front exists");
+            bitmap.clear();
+            self.spare.push(bitmap);
+        }
+    }
+
+    /// What was staged after `base` is pending again: the peer stands at `base`.
+    pub(super) fn rewind_to(&mut self, base: Epoch) {
+        self.forget_through(base);
+        while let Some((_, mut bitmap)) = self.unacked.pop_front() {
+            bitmap.drain_into(&mut self.pending);
+            self.spare.push(bitmap);
+        }
+    }
+
+    /// Every frame is pending: a full copy begins.
+    pub(super) fn everything(&mut self) {
+        self.forget_through(Epoch(u64::MAX));
+        self.pending.set_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::{BTreeMap, BTreeSet};
+    use understudy_checkpoint::Pfn;
+
+    fn marked(bitmap: &DirtyBitmap) -> BTreeSet<u64> {
+        bitmap.runs(Pfn(0)).flatten().collect()
+    }
+
+    proptest! {
+        /// A model with plain sets: after any history, a rewind makes pending exactly what the peer may lack.
+        #[test]
+        fn no_page_is_ever_lost(steps in proptest::collection::vec((0u8..4, 0u64..64), 1..120)) {
+            let mut ledger = Ledger::new(64, 2);
+            let (mut pending, mut unacked, mut next) = (BTreeSet::new(), BTreeMap::<u64, BTreeSet<u64>>::new(), 0);
+            for (step, number) in steps {
+                match step {
+                    0 | 1 => {
+                        ledger.pending_mut().set(Pfn(number));
+                        pending.insert(number);
+                    }
+                    2 => {
+                        ledger.staged(Epoch(next));
+                        unacked.insert(next, std::mem::take(&mut pending));
+                        next += 1;
+                    }
+                    _ if next > 0 => {
+                        let base = number % next;
+                        unacked.retain(|epoch, _| *epoch > base);
+                        if number % 2 == 0 {
+                            ledger.forget_through(Epoch(base));
+                        } else {
+                            ledger.rewind_to(Epoch(base));
+                            pending.extend(std::mem::take(&mut unacked).into_values().flatten());
+                        }
+                    }
+                    _ => {}
+                }
+                prop_assert_eq!(marked(ledger.pending()), pending.clone());
+            }
+        }
+    }
+
+    #[test]
+    fn a_full_copy_needs_every_frame_whatever_was_before() {
+        let mut ledger = Ledger::new(70, 1);
+        ledger.pending_mut().set(Pfn(3));
+        ledger.staged(Epoch(0));
+        ledger.everything();
+        assert_eq!(ledger.pending().count(), 70);
+        ledger.staged(Epoch(1));
+        ledger.rewind_to(Epoch(1));
+        assert_eq!(ledger.pending().count(), 0);
+    }
+}

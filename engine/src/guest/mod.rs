@@ -1,0 +1,28 @@
+//! The threads of one guest: those that take its checkpoints where it runs, and the one that keeps its image
+//! where it does not. They are told what to do by the event loop and know nothing of sessions' decisions,
+//! sockets or the witness.
+//!
+//! ```text
+//!   runs here   [`Protector`]   capture thread ─jobs─► encode thread ─parts─► Outlet (a connection)
+//!   held here   [`Keeper`]      receive thread ─► Receiver<Image>
+//!   both        [`Report`]s and the [`Bell`] towards the loop
+//! ```
+
+mod capture;
+mod encode;
+mod ledger;
+mod output;
+mod pause;
+mod pool;
+mod protector;
+mod receive;
+mod report;
+mod thread;
+
+pub use capture::CaptureOrder;
+pub use encode::{Encoded, EpochHead, Outlet, OutletClosed, Part};
+pub use output::HeldOutput;
+pub use pause::PauseTimes;
+pub use protector::{Protector, ProtectorConfig};
+pub use receive::{Committed, Keeper, Work};
+pub use report::{Bell, Report, Reporter, RuntimeId};

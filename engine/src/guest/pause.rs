@@ -1,0 +1,120 @@
+//! The pause: the only stretch in which the guest stands still, with the time each part of it took.
+//!
+//! ```text
+//!   guest runs │ suspend │ drain │ copy to staging │ state │ cut output │ resume │ guest runs
+//! ```
+//!
+//! Nothing else belongs in here: no allocation, no log, no encoding, no sending. The one exception is named:
+//! when more pages are dirty than staging holds, staging is emptied through the pipeline while the guest waits
+//! (`overflows` counts it), because a page may be late but never lost.
+
+use super::capture::Failure;
+use super::output::HeldOutput;
+use super::pool::Pieces;
+use std::time::{Duration, Instant};
+use understudy_checkpoint::domain::{DomainState, Source};
+use understudy_checkpoint::pages::DirtyBitmap;
+use understudy_checkpoint::{Epoch, Pfn};
+
+/// How long each part of one pause took.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct PauseTimes {
+    /// Until no vCPU ran.
+    pub suspend: Duration,
+    /// Reading and clearing the dirty log.
+    pub drain: Duration,
+    /// Copying dirty pages to staging, and waiting for staging if it overflowed.
+    pub copy: Duration,
+    /// Capturing vCPU and device state.
+    pub state: Duration,
+    /// Cutting the output epoch.
+    pub cut: Duration,
+    /// Until the guest ran again.
+    pub resume: Duration,
+    /// How often staging was full and the guest waited for the encoder.
+    pub overflows: u32,
+}
+
+impl PauseTimes {
+    /// The whole pause.
+    pub fn total(&self) -> Duration {
+        self.suspend + self.drain + self.copy + self.state + self.cut + self.resume
+    }
+
+    /// The parts by name, in their order, as metrics show them.
+    pub fn parts(&self) -> [(&'static str, Duration); 6] {
+        [
+            ("suspend", self.suspend),
+            ("drain", self.drain),
+            ("copy", self.copy),
+            ("state", self.state),
+            ("cut", self.cut),
+            ("resume", self.resume),
+        ]
+    }
+}
+
+/// What one pause works with.
+pub(super) struct Pause<'a> {
+    pub(super) source: &'a mut dyn Source,
+    /// Drained to, and copied from: frames already in here are copied as well.
+    pub(super) pending: &'a mut DirtyBitmap,
+    /// Takes the pages.
+    pub(super) pieces: &'a mut Pieces,
+    /// Takes the state.
+    pub(super) state: &'a mut DomainState,
+    /// Cut at the end of the pause.
+    pub(super) output: &'a HeldOutput,
+    pub(super) copiers: usize,
+}
+
+impl Pause<'_> {
+    /// Runs the pause. On an error the guest runs on (unless it is gone), its output is not cut, and every
+    /// drained frame is still pending.
+    pub(super) fn run(&mut self, epoch: Epoch, stay_paused: bool) -> Result<PauseTimes, Failure> {
+        self.run_parts(epoch, stay_paused).map_err(|failure| match self.source.resume() {
+            Err(stuck) if !failure.guest_gone() => Failure::Domain(stuck),
+            _ => failure,
+        })
+    }
+
+    fn run_parts(&mut self, epoch: Epoch, stay_paused: bool) -> Result<PauseTimes, Failure> {
+        let mut watch = Watch(Instant::now());
+        let mut times = PauseTimes::default();
+        self.source.suspend()?;
+        times.suspend = watch.lap();
+        self.source.drain_dirty(self.pending)?;
+        times.drain = watch.lap();
+        times.overflows = self.copy(epoch)?;
+        times.copy = watch.lap();
+        self.source.capture_state(self.state)?;
+        times.state = watch.lap();
+        self.output.cut(epoch);
+        times.cut = watch.lap();
+        if !stay_paused {
+            self.source.resume()?;
+        }
+        times.resume = watch.lap();
+        Ok(times)
+    }
+
+    fn copy(&mut self, epoch: Epoch) -> Result<u32, Failure> {
+        let overflows_before = self.pieces.overflows();
+        let mut next = self.pending.runs(Pfn(0)).next().map(|run| Pfn(run.start));
+        while let Some(from) = next {
+            let staging = self.pieces.with_room(epoch)?;
+            next = self.source.copy_pages(self.pending, from, staging, self.copiers)?;
+        }
+        Ok(self.pieces.overflows() - overflows_before)
+    }
+}
+
+/// Splits time into laps.
+struct Watch(Instant);
+
+impl Watch {
+    fn lap(&mut self) -> Duration {
+        let now = Instant::now();
+        now.duration_since(std::mem::replace(&mut self.0, now))
+    }
+}

@@ -1,0 +1,123 @@
+//! Staging that goes round: from the capture thread, filled, to the encode thread, and back.
+//!
+//! ```text
+//!          ┌──────────────── empty ◄───────────────┐
+//!          ▼                                       │
+//!   capture thread ── filled pieces ──► encode thread
+//! ```
+//!
+//! The number of pieces is fixed, so their memory is the bound on dirty pages between pause and link.
+
+use super::capture::Failure;
+use super::encode::Job;
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use understudy_checkpoint::Epoch;
+use understudy_checkpoint::epoch::Staging;
+
+/// How long to wait for an empty piece before looking whether the capture is given up.
+const ABORT_CHECK: Duration = Duration::from_millis(5);
+
+/// The loop's way to give up a capture that is under way.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Abort(Arc<AtomicU64>);
+
+impl Abort {
+    /// Gives up the capture of `epoch`. Epoch numbers are not reused, so this cannot hit another capture.
+    pub(super) fn give_up(&self, epoch: Epoch) {
+        self.0.store(epoch.0.wrapping_add(1), Ordering::Release);
+    }
+
+    /// Fails if the capture of `epoch` is given up.
+    pub(super) fn check(&self, epoch: Epoch) -> Result<(), Failure> {
+        if self.0.load(Ordering::Acquire) == epoch.0.wrapping_add(1) { Err(Failure::Aborted) } else { Ok(()) }
+    }
+}
+
+/// The capture thread's end of the circle.
+pub(super) struct Pieces {
+    empty: Receiver<Staging>,
+    jobs: Sender<Job>,
+    /// Pieces of the epoch being captured, the last one perhaps with room.
+    filled: Vec<Staging>,
+    /// The begin of the epoch, until its first pages go.
+    begin: Option<Job>,
+    overflows: u32,
+    abort: Abort,
+}
+
+impl Pieces {
+    pub(super) fn new(empty: Receiver<Staging>, jobs: Sender<Job>, abort: Abort) -> Self {
+        let filled = Vec::with_capacity(empty.capacity().unwrap_or_default());
+        Self { empty, jobs, filled, begin: None, overflows: 0, abort }
+    }
+
+    /// How often a capture had to wait for the encoder to empty staging.
+    pub(super) fn overflows(&self) -> u32 {
+        self.overflows
+    }
+
+    /// A piece with room. When all are full, hands them to the encoder and waits for one.
+    pub(super) fn with_room(&mut self, epoch: Epoch) -> Result<&mut Staging, Failure> {
+        if self.filled.last().is_none_or(|piece| piece.room() == 0) {
+            let piece = match self.empty.try_recv() {
+                Ok(piece) => piece,
+                Err(_) => {
+                    self.overflows += 1;
+                    self.hand_over()?;
+                    self.wait(epoch)?
+                }
+            };
+            self.filled.push(piece);
+        }
+        Ok(self.filled.last_mut().expect("a piece was just put there"))
+    }
+
+    /// Waits until there is an empty piece, so that a pause that begins now begins with room.
+    pub(super) fn wait_for_room(&mut self, epoch: Epoch) -> Result<(), Failure> {
+        if self.filled.is_empty() {
+            let piece = self.wait(epoch)?;
+            self.filled.push(piece);
+        }
+        Ok(())
+    }
+
+    /// The job that goes to the encoder before this epoch's pages. It waits for them, so that the encoder does
+    /// not wake in the middle of a pause.
+    pub(super) fn begin(&mut self, begin: Job) {
+        self.begin = Some(begin);
+    }
+
+    /// Hands the begin of the epoch and all filled pieces to the encoder.
+    pub(super) fn hand_over(&mut self) -> Result<(), Failure> {
+        if let Some(begin) = self.begin.take() {
+            self.jobs.send(begin).map_err(|_| Failure::EncoderGone)?;
+        }
+        for piece in self.filled.drain(..) {
+            self.jobs.send(Job::Pages(piece)).map_err(|_| Failure::EncoderGone)?;
+        }
+        Ok(())
+    }
+
+    /// Forgets what the pieces hold and puts them back, by way of the encoder.
+    pub(super) fn put_back(&mut self) -> Result<(), Failure> {
+        self.begin = None;
+        for piece in self.filled.drain(..) {
+            self.jobs.send(Job::PutBack(piece)).map_err(|_| Failure::EncoderGone)?;
+        }
+        Ok(())
+    }
+
+    fn wait(&self, epoch: Epoch) -> Result<Staging, Failure> {
+        loop {
+            self.abort.check(epoch)?;
+            match self.empty.recv_timeout(ABORT_CHECK) {
+                Ok(piece) => return Ok(piece),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Err(Failure::EncoderGone),
+            }
+        }
+    }
+}

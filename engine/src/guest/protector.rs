@@ -1,0 +1,135 @@
+//! The loop's hand on a guest that runs here: starts its threads, orders captures, tells of acks.
+
+use super::capture::{Acked, CaptureOrder, Capturer, Order};
+use super::encode::EncodeThread;
+use super::ledger::Ledger;
+use super::output::HeldOutput;
+use super::pool::{Abort, Pieces};
+use super::report::Reporter;
+use super::thread;
+use crossbeam::channel::{Sender, bounded};
+use std::io;
+use understudy_checkpoint::domain::{DomainState, Source};
+use understudy_checkpoint::epoch::Staging;
+use understudy_checkpoint::pages::{Batches, Encoder, EncoderConfig};
+use understudy_checkpoint::{Epoch, PAGE_SIZE};
+
+/// Orders that wait. The session has one capture outstanding and pauses or resumes a guest now and then.
+const ORDERS_MAX: usize = 64;
+
+/// Staging is cut into this many pieces, so that encoding one and filling another overlap.
+const PIECES: u64 = 4;
+
+/// State buffers that go round between the two threads: one being filled, one being sent.
+const STATES: usize = 2;
+
+/// Bounds of a guest's threads.
+#[derive(Clone, Copy, Debug)]
+pub struct ProtectorConfig {
+    /// Staging memory: what one pause can copy without waiting for the encoder.
+    pub staging_bytes: u64,
+    /// Shadow memory of the encoder.
+    pub shadow_bytes: u64,
+    /// Threads that copy pages in a pause.
+    pub copiers: usize,
+    /// Unacked epochs the session allows.
+    pub in_flight_max: u32,
+}
+
+/// A guest that runs here, as the loop has it. Dropping it ends the threads and with them the last hold on the
+/// source.
+#[derive(Debug)]
+pub struct Protector {
+    orders: Sender<Order>,
+    abort: Abort,
+    acked: Acked,
+}
+
+/// The capture thread does not take orders any more.
+#[derive(thiserror::Error, Clone, Copy, PartialEq, Eq, Debug)]
+#[error("The guest's capture thread does not answer")]
+pub struct Stuck;
+
+impl Protector {
+    /// Starts the threads of a guest of `page_count` frames.
+    pub fn start(
+        source: Box<dyn Source>,
+        page_count: u64,
+        config: ProtectorConfig,
+        output: HeldOutput,
+        reporter: &Reporter,
+    ) -> io::Result<Self> {
+        let (orders, inbox) = bounded(ORDERS_MAX);
+        let (to_encoder, jobs) = bounded(2 * PIECES as usize + 4);
+        let (to_pool, empty) = bounded(PIECES as usize);
+        let (to_states, states) = bounded(STATES);
+        let (abort, acked) = (Abort::default(), Acked::default());
+        for _ in 0..STATES {
+            let _ = to_states.send(DomainState::default());
+        }
+        let fill_pool = to_pool.clone();
+        let piece_pages =
+            config.staging_bytes.div_ceil(PAGE_SIZE as u64).min(page_count).div_ceil(PIECES).max(1);
+        let capturer = Capturer {
+            source,
+            ledger: Ledger::new(page_count, config.in_flight_max as usize),
+            output,
+            pieces: Pieces::new(empty, to_encoder.clone(), abort.clone()),
+            states,
+            jobs: to_encoder,
+            abort: abort.clone(),
+            acked: acked.clone(),
+            reporter: reporter.clone(),
+            copiers: config.copiers,
+            live_stop_pages: piece_pages,
+            last: None,
+        };
+        let encoder = EncodeThread {
+            encoder: Encoder::new(EncoderConfig { shadow_bytes_max: config.shadow_bytes as usize }),
+            batches: Batches::new(),
+            empty: to_pool,
+            states: to_states,
+            reporter: reporter.clone(),
+        };
+        thread::spawn("encode", reporter.clone(), move || encoder.run(&jobs))?;
+        // Staging is touched page by page when it is made: on the guest's own thread, so that the loop, and a
+        // guest that was just taken over, need not wait for it.
+        thread::spawn("capture", reporter.clone(), move || {
+            for _ in 0..PIECES {
+                let _ = fill_pool.send(Staging::new(piece_pages as usize));
+            }
+            drop(fill_pool);
+            capturer.run(&inbox);
+        })?;
+        Ok(Self { orders, abort, acked })
+    }
+
+    /// Orders a checkpoint.
+    pub fn capture(&self, order: CaptureOrder) -> Result<(), Stuck> {
+        self.order(Order::Capture(order))
+    }
+
+    /// Gives up the capture of `epoch` if it is under way. It is answered all the same.
+    pub fn abort(&self, epoch: Epoch) {
+        self.abort.give_up(epoch);
+    }
+
+    /// Epochs up to `through` are acked.
+    pub fn acked(&self, through: Epoch) {
+        self.acked.set(through);
+    }
+
+    /// Stops the guest where it stands.
+    pub fn pause(&self) -> Result<(), Stuck> {
+        self.order(Order::Pause)
+    }
+
+    /// Lets the guest run.
+    pub fn resume(&self) -> Result<(), Stuck> {
+        self.order(Order::Resume)
+    }
+
+    fn order(&self, order: Order) -> Result<(), Stuck> {
+        self.orders.try_send(order).map_err(|_| Stuck)
+    }
+}

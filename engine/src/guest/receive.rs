@@ -1,0 +1,199 @@
+//! The receive thread of a guest held as secondary: parts of epochs in, a committed image kept, and the guest
+//! started from it when the session says so.
+//!
+//! ```text
+//!   link ─► event loop ──work, bounded──► receive thread ──► Receiver<Image>
+//!               ▲                              │
+//!               └── Complete, Broken, Committed, Activated ──┘
+//! ```
+//!
+//! What is damaged or does not fit ends its epoch, never the image before it.
+
+use super::output::HeldOutput;
+use super::report::{Report, Reporter};
+use super::thread;
+use crate::session::{Decline, EpochKind};
+use crossbeam::channel::{Receiver as Inbox, Sender, TrySendError, bounded};
+use std::io;
+use std::sync::Arc;
+use understudy_checkpoint::domain::DomainState;
+use understudy_checkpoint::epoch::{Image, Limits, ReceiveError, Receiver};
+use understudy_checkpoint::pages::EpochSummary;
+use understudy_checkpoint::{Epoch, Generation};
+use understudy_lab::LabGuest;
+
+/// Parts that wait for the thread. A part is at most a page batch or a piece of state, so this is a few
+/// megabytes for each guest, and more than one epoch of a quiet one.
+const WORK_MAX: usize = 32;
+
+/// What the loop hands over, in the order it came.
+#[derive(Debug)]
+pub enum Work {
+    /// An epoch that the session takes in begins.
+    Begin {
+        /// As in `EpochBegin`.
+        generation: Generation,
+        /// As in `EpochBegin`.
+        epoch: Epoch,
+        /// As in `EpochBegin`.
+        kind: EpochKind,
+        /// As in `EpochBegin`.
+        base: Option<Epoch>,
+    },
+    /// A page batch.
+    Pages(Vec<u8>),
+    /// libxc records.
+    LibxcState(Vec<u8>),
+    /// libxl records.
+    LibxlState(Vec<u8>),
+    /// All of the epoch was handed over; answered by `Complete` or `Broken`.
+    End(EpochSummary),
+    /// Make the epoch the image; answered by `Committed` or `CommitFailed`.
+    Commit(Epoch),
+    /// Drop what no commit was said for.
+    DropIncomplete,
+    /// Drop everything.
+    DropImage,
+    /// Start the guest from the image, its network card on this queue; answered by `Activated` or
+    /// `ActivationFailed`. The thread ends with it.
+    Activate(HeldOutput),
+    /// Hand out a copy of what is committed; `None` if nothing is. The thread goes on.
+    Copy(Sender<Option<Committed>>),
+}
+
+/// A committed epoch, copied.
+#[derive(Debug)]
+pub struct Committed {
+    /// The epoch.
+    pub epoch: Epoch,
+    /// Its pages, types and state.
+    pub image: Image,
+}
+
+/// The loop's hand on the thread. The thread ends when this is dropped.
+#[derive(Debug)]
+pub struct Keeper {
+    work: Sender<Work>,
+}
+
+impl Keeper {
+    /// Starts the thread.
+    pub fn start(limits: Limits, reporter: Reporter) -> io::Result<Self> {
+        let (work, inbox) = bounded(WORK_MAX);
+        let told = reporter.clone();
+        thread::spawn("receive", reporter, move || {
+            let receiver = Receiver::new(Image::new(limits.page_count), limits);
+            ReceiveThread { receiver, open: None, reporter: told }.run(&inbox);
+        })?;
+        Ok(Self { work })
+    }
+
+    /// Hands work over; gives it back if the thread has enough to do. It says when a part is done by its bell.
+    pub fn offer(&self, work: Work) -> Result<(), Work> {
+        match self.work.try_send(work) {
+            Ok(()) | Err(TrySendError::Disconnected(_)) => Ok(()),
+            Err(TrySendError::Full(work)) => Err(work),
+        }
+    }
+}
+
+struct ReceiveThread {
+    receiver: Receiver<Image>,
+    /// The epoch that parts belong to; `None` while parts are to be skipped.
+    open: Option<(Generation, Epoch)>,
+    reporter: Reporter,
+}
+
+impl ReceiveThread {
+    fn run(mut self, inbox: &Inbox<Work>) {
+        for work in inbox {
+            if let Work::Activate(output) = work {
+                return self.activate(output);
+            }
+            self.step(work);
+            if inbox.is_empty() {
+                self.reporter.ring();
+            }
+        }
+    }
+
+    fn step(&mut self, work: Work) {
+        match work {
+            Work::Begin { generation, epoch, kind, base } => {
+                self.open = Some((generation, epoch));
+                self.part(|receiver| receiver.begin(epoch, kind, base));
+            }
+            Work::Pages(batch) => self.part(|receiver| receiver.pages(&batch)),
+            Work::LibxcState(records) => self.part(|receiver| receiver.libxc_state(&records)),
+            Work::LibxlState(records) => self.part(|receiver| receiver.libxl_state(&records)),
+            Work::End(summary) => {
+                self.part(|receiver| receiver.finish(summary));
+                if let Some((generation, epoch)) = self.open.take() {
+                    self.reporter.tell(Report::Complete { generation, epoch });
+                }
+            }
+            Work::Commit(epoch) => self.commit(epoch),
+            Work::DropIncomplete => {
+                self.open = None;
+                self.receiver.drop_uncommitted();
+            }
+            Work::DropImage => {
+                self.open = None;
+                self.receiver.drop_image();
+            }
+            Work::Copy(to) => {
+                let _ = to.send(self.copy());
+            }
+            Work::Activate(_) => unreachable!("it ends the thread, see run"),
+        }
+    }
+
+    /// Takes in a part; an error ends the epoch, and what still comes of it is skipped.
+    fn part(&mut self, take: impl FnOnce(&mut Receiver<Image>) -> Result<(), ReceiveError>) {
+        let Some((generation, epoch)) = self.open else { return };
+        if let Err(error) = take(&mut self.receiver) {
+            self.open = None;
+            let why = match error {
+                ReceiveError::TooLarge(_) => Decline::TooLarge,
+                ReceiveError::WrongBase { .. } => Decline::WrongBase,
+                _ => Decline::Damaged,
+            };
+            self.reporter.tell(Report::Broken { generation, epoch, why, error: error.to_string() });
+        }
+    }
+
+    fn commit(&mut self, epoch: Epoch) {
+        self.receiver.commit(epoch);
+        let committed = self.receiver.committed();
+        self.reporter.tell(if committed == Some(epoch) {
+            Report::Committed { epoch }
+        } else {
+            let error = format!("The image stands at {committed:?} after the commit of epoch {epoch}");
+            Report::CommitFailed { epoch, error }
+        });
+    }
+
+    fn copy(&self) -> Option<Committed> {
+        let epoch = self.receiver.committed()?;
+        Some(Committed { epoch, image: copy_of(self.receiver.sink()) })
+    }
+
+    fn activate(self, output: HeldOutput) {
+        let report = match LabGuest::restore(self.receiver.into_sink(), Arc::new(output)) {
+            Ok(guest) => Report::Activated { guest },
+            Err(error) => Report::ActivationFailed { error: error.to_string() },
+        };
+        self.reporter.tell(report);
+    }
+}
+
+fn copy_of(image: &Image) -> Image {
+    use understudy_checkpoint::domain::Sink;
+    let mut copy = Image::new(image.page_count());
+    for entry in image.entries() {
+        copy.apply_page(entry, image.page(entry.pfn()));
+    }
+    let state: &DomainState = image.state();
+    copy.apply_state(state);
+    copy
+}

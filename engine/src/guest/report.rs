@@ -1,0 +1,151 @@
+//! What workers tell the event loop, and the bell that wakes it.
+//!
+//! Workers may block here when the loop is behind; the loop never blocks on a worker, so this cannot lock up.
+
+use super::encode::Encoded;
+use super::pause::PauseTimes;
+use crate::session::{Decline, EpochKind};
+use crossbeam::channel::Sender;
+use mio::Waker;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use understudy_checkpoint::{Epoch, Generation};
+use understudy_lab::LabGuest;
+
+/// What a worker of one guest has to say.
+#[derive(Debug)]
+pub enum Report {
+    /// The pause of a capture is over.
+    Captured {
+        /// The epoch captured.
+        epoch: Epoch,
+        /// How long the guest stood still.
+        pause: PauseTimes,
+        /// Pages copied in the pause.
+        dirty_pages: u64,
+    },
+    /// A capture came to nothing; its pages stay in the account.
+    CaptureFailed {
+        /// The epoch not captured.
+        epoch: Epoch,
+        /// There is no guest any more.
+        guest_gone: bool,
+        /// The guest is a recording, and it is over.
+        end_of_recording: bool,
+        /// For the log.
+        why: String,
+    },
+    /// An epoch is encoded and in the link's queue (or the connection has ended).
+    Encoded {
+        /// The epoch.
+        epoch: Epoch,
+        /// Seed or delta.
+        kind: EpochKind,
+        /// What it became.
+        encoded: Encoded,
+    },
+    /// An epoch arrived whole.
+    Complete {
+        /// As its begin said.
+        generation: Generation,
+        /// The epoch.
+        epoch: Epoch,
+    },
+    /// An epoch that arrived cannot be used.
+    Broken {
+        /// As its begin said.
+        generation: Generation,
+        /// The epoch.
+        epoch: Epoch,
+        /// What to tell the primary.
+        why: Decline,
+        /// For the log.
+        error: String,
+    },
+    /// The image stands at this epoch.
+    Committed {
+        /// The epoch.
+        epoch: Epoch,
+    },
+    /// The image is lost.
+    CommitFailed {
+        /// The epoch.
+        epoch: Epoch,
+        /// For the log.
+        error: String,
+    },
+    /// The guest runs, from the image.
+    Activated {
+        /// It.
+        guest: LabGuest,
+    },
+    /// The guest could not be started from the image.
+    ActivationFailed {
+        /// For the log.
+        error: String,
+    },
+    /// A thread of this guest panicked. Its other threads end as well.
+    Panicked {
+        /// Which thread.
+        worker: &'static str,
+        /// What it said.
+        message: String,
+    },
+}
+
+/// Wakes the event loop, once for any number of rings until it answers.
+#[derive(Clone, Debug)]
+pub struct Bell(Arc<(AtomicBool, Waker)>);
+
+impl Bell {
+    /// A bell that wakes the poll that `waker` belongs to.
+    pub fn new(waker: Waker) -> Self {
+        Self(Arc::new((AtomicBool::new(false), waker)))
+    }
+
+    /// Wakes the loop unless it was already woken and has not answered yet.
+    pub fn ring(&self) {
+        if !self.0.0.swap(true, Ordering::AcqRel)
+            && let Err(error) = self.0.1.wake()
+        {
+            tracing::error!(%error, "The event loop cannot be woken");
+        }
+    }
+
+    /// The loop says: I am awake. What is rung for after this wakes it again, so it looks at everything after.
+    pub fn answer(&self) {
+        self.0.0.swap(false, Ordering::AcqRel);
+    }
+}
+
+/// Tells one runtime of a guest from another of the same guest before or after it: reports of a runtime that
+/// was dropped are ignored.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct RuntimeId(pub u64);
+
+/// One worker's way to the loop.
+#[derive(Clone, Debug)]
+pub struct Reporter {
+    runtime: RuntimeId,
+    reports: Sender<(RuntimeId, Report)>,
+    bell: Bell,
+}
+
+impl Reporter {
+    /// Reports go to `reports` as coming from `runtime`, and ring `bell`.
+    pub fn new(runtime: RuntimeId, reports: Sender<(RuntimeId, Report)>, bell: Bell) -> Self {
+        Self { runtime, reports, bell }
+    }
+
+    /// Hands a report over. Without a loop (shutdown) nobody wants it and it is dropped.
+    pub fn tell(&self, report: Report) {
+        if self.reports.send((self.runtime, report)).is_ok() {
+            self.ring();
+        }
+    }
+
+    /// Wakes the loop without a report: there is room for more work.
+    pub fn ring(&self) {
+        self.bell.ring();
+    }
+}

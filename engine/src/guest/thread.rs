@@ -1,0 +1,26 @@
+//! Threads of a guest: named, and never silently gone.
+
+use super::report::{Report, Reporter};
+use std::any::Any;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::thread::{Builder, JoinHandle};
+
+/// Starts `work` on a thread of its own. A panic in it is reported, with its words; the thread's ends of all
+/// channels are dropped by it, which ends the guest's other threads.
+pub(super) fn spawn(
+    worker: &'static str,
+    reporter: Reporter,
+    work: impl FnOnce() + Send + 'static,
+) -> io::Result<JoinHandle<()>> {
+    Builder::new().name(worker.to_owned()).spawn(move || {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(work)) {
+            reporter.tell(Report::Panicked { worker, message: words(&*panic) });
+        }
+    })
+}
+
+fn words(panic: &(dyn Any + Send)) -> String {
+    let literal = panic.downcast_ref::<&str>().map(|words| (*words).to_owned());
+    literal.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
+}
