@@ -10,6 +10,7 @@
 //! * [`link`] the bytes between engines
 //! * [`metrics`] what is measured, for Prometheus and for `status`
 //! * [`signals`] a clean shutdown on SIGINT and SIGTERM
+//! * [`witness`] the third party as a process
 
 #![forbid(unsafe_code)]
 
@@ -23,3 +24,4 @@ pub mod link;
 pub mod metrics;
 pub mod session;
 pub mod signals;
+pub mod witness;

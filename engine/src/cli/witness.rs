@@ -2,6 +2,8 @@
 
 use super::{CliError, Exit};
 use crate::link::Transport;
+use crate::witness::StoreError;
+use crate::witness::daemon::{Config, Daemon, DaemonError};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -19,9 +21,24 @@ pub(super) struct Args {
     metrics: Option<SocketAddr>,
 }
 
-/// Runs the witness until it is told to end.
+/// Runs the witness until it is told to end. The first line of output says where it listens.
 pub(super) fn run(args: Args) -> Result<Exit, CliError> {
-    let listen =
-        Transport::PlainLoopback.admit(args.listen).map_err(|error| CliError::Usage(error.to_string()))?;
-    Err(CliError::Internal(format!("{listen} {:?} {:?}: not built yet", args.state, args.metrics)))
+    let transport = Transport::PlainLoopback;
+    let listen = transport.admit(args.listen).map_err(|error| CliError::Usage(error.to_string()))?;
+    let config = Config { listen, state: args.state, metrics: args.metrics, transport };
+    let mut daemon = Daemon::open(config).map_err(why)?;
+    println!("witness listening on {}", daemon.address().map_err(|error| why(error.into()))?);
+    daemon.run().map_err(why)?;
+    Ok(Exit::Ok)
+}
+
+fn why(error: DaemonError) -> CliError {
+    match &error {
+        DaemonError::Store(StoreError::InUse(_)) => CliError::Refused(error.to_string()),
+        DaemonError::Store(StoreError::Damaged(_)) => CliError::BadInput(error.to_string()),
+        DaemonError::Listen { .. } => CliError::Usage(error.to_string()),
+        DaemonError::Store(StoreError::Io { .. }) | DaemonError::Loop(_) => {
+            CliError::Internal(error.to_string())
+        }
+    }
 }

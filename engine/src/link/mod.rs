@@ -5,8 +5,9 @@
 //! * [`frame`] what may be said; [`encode()`] and [`Decoder`] turn it into bytes and back
 //! * [`Outbox`] what leaves next: bounded, small frames first, fair between guests
 //! * [`Handshake`](handshake) who is at the other end, and which of two links between two nodes stays
-//! * [`Connection`] all of these on a socket of an event loop
+//! * [`Connection`] all of these on a socket of an event loop; [`Backoff`] when to try another one
 
+mod backoff;
 mod body;
 mod connection;
 mod decode;
@@ -22,6 +23,7 @@ mod outbox;
 mod tests;
 pub mod transport;
 
+pub use backoff::Backoff;
 pub use body::TEXT_BYTES_MAX;
 pub use connection::{Connection, ConnectionError, Event, Fill};
 pub use decoder::Decoder;

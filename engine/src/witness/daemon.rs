@@ -1,0 +1,370 @@
+//! The witness's event loop: one thread, one poll, no allocation that a client decides.
+//!
+//! ```text
+//!   tokens   0 signal │ 1 listener │ 2.. metrics desk │ CLIENTS_FIRST.. one for each connection
+//! ```
+//!
+//! A client that sends without reading is not read from until it does; one that says no hello is closed after
+//! a while; one that connects again replaces its former connection.
+
+use super::{Store, StoreError};
+use crate::config::check_name;
+use crate::desk::{DESK_TOKENS, Desk};
+use crate::link::handshake::HELLO_MAX;
+use crate::link::{
+    Connection, ConnectionError, Event, Fill, Frame, Identity, Lane, LinkError, RefuseReason, Service,
+    Transport, encode,
+};
+use crate::metrics::{Metrics, http};
+use crate::session::witness::{Input, Output, Witness};
+use crate::session::{NodeName, Time, WitnessOutcome, WitnessRequest};
+use crate::signals::ShutdownSignal;
+use mio::net::TcpListener;
+use mio::{Events, Interest, Poll, Token};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// Connections at a time, at most: one for each node, and a few that have not said hello.
+const CLIENTS_MAX: usize = 256;
+
+/// A client with more than this to read is not read from.
+const UNREAD_BYTES_MAX: usize = 64 << 10;
+
+/// Steps that one client gets before the others have their turn.
+const STEPS_MAX: usize = 64;
+
+const SIGNAL: Token = Token(0);
+const LISTENER: Token = Token(1);
+const METRICS_FIRST: usize = 2;
+const CLIENTS_FIRST: usize = METRICS_FIRST + DESK_TOKENS;
+
+/// What a witness is told.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where nodes connect to.
+    pub listen: SocketAddr,
+    /// Directory of the records.
+    pub state: PathBuf,
+    /// Where to serve metrics.
+    pub metrics: Option<SocketAddr>,
+    /// What connections are allowed; `listen` passed it.
+    pub transport: Transport,
+}
+
+/// Why a witness does not run.
+#[derive(thiserror::Error, Debug)]
+pub enum DaemonError {
+    /// The directory cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// An address cannot be listened on.
+    #[error("Cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The event loop failed.
+    #[error("The event loop failed: {0}")]
+    Loop(#[from] io::Error),
+}
+
+struct Client {
+    connection: Connection,
+    /// After its hello.
+    node: Option<NodeName>,
+}
+
+/// A witness that is listening.
+pub struct Daemon {
+    poll: Poll,
+    signal: ShutdownSignal,
+    listener: TcpListener,
+    metrics_desk: Option<Desk<TcpListener>>,
+    transport: Transport,
+    this: Identity,
+    began: Instant,
+    store: Store,
+    session: Witness,
+    clients: BTreeMap<usize, Client>,
+    /// Clients that had more to say when their turn ended.
+    unfinished: BTreeSet<usize>,
+    next_client: usize,
+    metrics: Metrics,
+}
+
+impl Daemon {
+    /// Reads the records and listens. To be called before any thread is started: signals are blocked here.
+    pub fn open(config: Config) -> Result<Self, DaemonError> {
+        let signal = ShutdownSignal::install()?;
+        let (store, records) = Store::open(&config.state)?;
+        tracing::info!(guests = records.len(), state = %config.state.display(), "Records read");
+        let listen = |address| move |source| DaemonError::Listen { address, source };
+        let listener = TcpListener::bind(config.listen).map_err(listen(config.listen))?;
+        let poll = Poll::new()?;
+        let metrics_desk = match config.metrics {
+            Some(address) => {
+                Some(http::open_desk(address, poll.registry(), METRICS_FIRST).map_err(listen(address))?)
+            }
+            None => None,
+        };
+        let mut daemon = Self {
+            poll,
+            signal,
+            listener,
+            metrics_desk,
+            transport: config.transport,
+            this: Identity { node: NodeName("witness".into()), instance: u64::from(std::process::id()) },
+            began: Instant::now(),
+            store,
+            session: Witness::new(records),
+            clients: BTreeMap::new(),
+            unfinished: BTreeSet::new(),
+            next_client: CLIENTS_FIRST,
+            metrics: Metrics::new(),
+        };
+        let registry = daemon.poll.registry();
+        registry.register(&mut daemon.signal, SIGNAL, Interest::READABLE)?;
+        registry.register(&mut daemon.listener, LISTENER, Interest::READABLE)?;
+        Ok(daemon)
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves until SIGINT or SIGTERM.
+    pub fn run(&mut self) -> Result<(), DaemonError> {
+        let mut events = Events::with_capacity(CLIENTS_MAX);
+        loop {
+            match self.poll.poll(&mut events, self.wait_max()) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error.into()),
+                _ => {}
+            }
+            let mut due = std::mem::take(&mut self.unfinished);
+            for event in &events {
+                match event.token() {
+                    SIGNAL => {
+                        if let Some(signal) = self.signal.arrived()? {
+                            tracing::info!(signal, "Ending");
+                            return Ok(());
+                        }
+                    }
+                    LISTENER => self.let_in(),
+                    Token(client) if client >= CLIENTS_FIRST => _ = due.insert(client),
+                    token => self.show_metrics(token),
+                }
+            }
+            due.into_iter().for_each(|client| self.serve(client));
+            self.expire();
+        }
+    }
+
+    fn now(&self) -> Time {
+        Time(self.began.elapsed().as_nanos() as u64)
+    }
+
+    fn wait_max(&self) -> Option<Duration> {
+        if !self.unfinished.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let hellos = self.clients.values().filter_map(|client| client.connection.deadline());
+        let visits = self.metrics_desk.iter().filter_map(Desk::next_timeout);
+        let next = hellos.chain(visits).min()?;
+        Some((next - self.now()).into())
+    }
+
+    fn let_in(&mut self) {
+        // An error ends this round: the next connection is an event of its own.
+        while let Ok((stream, remote)) = self.listener.accept() {
+            if let Err(error) = self.transport.admit(remote) {
+                tracing::warn!(%error, "Connection not taken");
+                continue;
+            }
+            if self.clients.len() >= CLIENTS_MAX {
+                tracing::warn!(%remote, "Connection not taken: there are {CLIENTS_MAX} already");
+                continue;
+            }
+            let mut connection = Connection::accepted(stream, remote, Service::Witness, self.now());
+            let token = self.next_client;
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            if let Err(error) = self.poll.registry().register(&mut connection, Token(token), interest) {
+                tracing::warn!(%error, "Connection not taken");
+                continue;
+            }
+            self.next_client += 1;
+            self.clients.insert(token, Client { connection, node: None });
+        }
+    }
+
+    /// Gives a client its turn.
+    fn serve(&mut self, id: usize) {
+        for _ in 0..STEPS_MAX {
+            match self.step(id) {
+                Ok(Step::Again) => {}
+                Ok(Step::Wait) => return,
+                Ok(Step::Done) => return self.close(id, None),
+                Err(error) => return self.close(id, Some(&error)),
+            }
+        }
+        self.unfinished.insert(id);
+    }
+
+    fn step(&mut self, id: usize) -> Result<Step, ConnectionError> {
+        let Some(client) = self.clients.get_mut(&id) else {
+            return Ok(Step::Wait);
+        };
+        client.connection.flush()?;
+        if client.connection.is_finished() {
+            return Ok(Step::Done);
+        }
+        if client.connection.outbox().queued_bytes(Lane::Link) > UNREAD_BYTES_MAX {
+            return Ok(Step::Wait);
+        }
+        match client.connection.next_event()? {
+            Some(Event::Hello(hello)) => self.greet(id, hello.from)?,
+            Some(Event::Frame(Frame::WitnessRequest { guest, request })) => {
+                let guest = guest.to_owned();
+                self.decide(id, guest, request)?;
+            }
+            Some(Event::Bye) => return Ok(Step::Done),
+            Some(Event::Frame(frame)) => {
+                let found = frame.kind_name();
+                return Err(LinkError::Unexpected { expected: "a witness request", found }.into());
+            }
+            Some(Event::Up(_)) | None => match client.connection.fill()? {
+                Fill::Some => {}
+                Fill::Drained => return Ok(Step::Wait),
+                Fill::Ended => return Ok(Step::Done),
+            },
+        }
+        Ok(Step::Again)
+    }
+
+    fn greet(&mut self, id: usize, from: Identity) -> Result<(), ConnectionError> {
+        if let Err(error) = check_name(&from.node.0) {
+            return self.connection(id).refuse(RefuseReason::UnknownNode, &error.to_string());
+        }
+        let former = self.clients.iter().find(|(_, client)| client.node.as_ref() == Some(&from.node));
+        if let Some(former) = former.map(|(id, _)| *id) {
+            tracing::info!(node = %from.node, "Node connects again");
+            self.close(former, None);
+        }
+        let this = self.this.clone();
+        self.connection(id).agree(this)?;
+        tracing::info!(node = %from.node, "Node connected");
+        self.clients.get_mut(&id).expect("a client being served").node = Some(from.node);
+        Ok(())
+    }
+
+    fn connection(&mut self, id: usize) -> &mut Connection {
+        &mut self.clients.get_mut(&id).expect("a client being served").connection
+    }
+
+    fn decide(&mut self, id: usize, guest: String, request: WitnessRequest) -> Result<(), ConnectionError> {
+        if let Err(error) = check_name(&guest) {
+            return self.connection(id).refuse(RefuseReason::Protocol, &error.to_string());
+        }
+        let from = self.clients[&id].node.clone().expect("requests come after the hello");
+        let mut outputs = Vec::new();
+        self.session.handle(Input::Request { client: id as u64, from, guest, request }, &mut outputs);
+        while !outputs.is_empty() {
+            for output in std::mem::take(&mut outputs) {
+                self.perform(output, &mut outputs);
+            }
+        }
+        Ok(())
+    }
+
+    fn perform(&mut self, output: Output, more: &mut Vec<Output>) {
+        match output {
+            Output::Persist { ticket, guest, record } => {
+                let input = match self.store.put(&guest, &record) {
+                    Ok(()) => {
+                        tracing::info!(
+                            %guest,
+                            revision = record.revision,
+                            generation = record.generation.0,
+                            owner = %record.owner,
+                            copy = ?record.copy,
+                            "Record changed"
+                        );
+                        Input::Persisted { ticket }
+                    }
+                    Err(error) => {
+                        tracing::error!(%guest, %error, "Record not changed");
+                        Input::PersistFailed { ticket }
+                    }
+                };
+                self.session.handle(input, more);
+            }
+            Output::Reply { client, guest, reply } => {
+                self.metrics.witness_answered(outcome_label(reply.outcome));
+                let Some(to) = self.clients.get_mut(&(client as usize)) else { return };
+                let frame = encode(&Frame::WitnessReply { guest: &guest, reply });
+                // The reply leaves, and an error shows, at the client's next step.
+                if to.connection.push(frame).is_err() {
+                    self.close(client as usize, None);
+                } else {
+                    self.unfinished.insert(client as usize);
+                }
+            }
+        }
+    }
+
+    fn close(&mut self, id: usize, why: Option<&ConnectionError>) {
+        let Some(mut client) = self.clients.remove(&id) else { return };
+        // Closing deregisters as well; an error here changes nothing.
+        let _ = self.poll.registry().deregister(&mut client.connection);
+        let node = client.node.map_or_else(|| "(no hello)".to_owned(), |node| node.0);
+        match why {
+            Some(error) => {
+                tracing::warn!(%node, remote = %client.connection.remote(), %error, "Connection closed");
+            }
+            None => tracing::info!(%node, "Connection ended"),
+        }
+    }
+
+    fn expire(&mut self) {
+        let now = self.now();
+        if let Some(desk) = &mut self.metrics_desk {
+            desk.expire(now);
+        }
+        let late = self.clients.iter().filter(|(_, client)| client.connection.check_timeout(now).is_err());
+        for id in late.map(|(id, _)| *id).collect::<Vec<_>>() {
+            tracing::warn!("No hello for {} ms", HELLO_MAX.0 / 1_000_000);
+            self.close(id, None);
+        }
+    }
+
+    fn show_metrics(&mut self, token: Token) {
+        let now = self.now();
+        let Some(desk) = &mut self.metrics_desk else { return };
+        if let Some(question) = desk.ready(token, now) {
+            desk.answer(question.visitor, http::respond(&question.bytes, &self.metrics));
+        }
+    }
+}
+
+enum Step {
+    /// There may be more.
+    Again,
+    /// An event will say when there is more.
+    Wait,
+    /// It is over.
+    Done,
+}
+
+fn outcome_label(outcome: WitnessOutcome) -> &'static str {
+    match outcome {
+        WitnessOutcome::Told => "told",
+        WitnessOutcome::Swapped => "swapped",
+        WitnessOutcome::Conflict => "conflict",
+        WitnessOutcome::Illegal => "illegal",
+    }
+}

@@ -1,0 +1,21 @@
+//! The witness as a process: a small server around [`session::witness`](crate::session::witness), which has all
+//! the rules, and a directory that has all the records.
+//!
+//! ```text
+//!   node ──┐                                        ┌─► store: write, fsync, rename, fsync
+//!   node ──┼─► Connection ─► session::Witness ──────┤
+//!   node ──┘        ◄──────── replies ◄─────────────┘   a reply leaves only after its record is stable
+//! ```
+//!
+//! * [`record_file`] one record as a file
+//! * [`Store`] the directory: stable, locked, checked
+//! * [`daemon`] the event loop
+//! * [`WitnessLink`] a node's end of the connection
+
+mod client;
+pub mod daemon;
+pub mod record_file;
+mod store;
+
+pub use client::{News, WitnessLink};
+pub use store::{Store, StoreError};
