@@ -1,5 +1,6 @@
 //! The little of libxl's JSON configuration that a stream's reader needs.
 
+use super::limits::{MEMORY_BYTES_SLACK, MEMORY_BYTES_UNCONFIGURED};
 use crate::domain::GuestKind;
 use serde::Deserialize;
 
@@ -48,6 +49,14 @@ impl GuestConfig {
         let video_kib = json.b_info.video_memkb.unwrap_or(0);
         let memory_kib_max = json.b_info.max_memkb.map(|kib| kib.saturating_add(video_kib));
         Self { name: json.c_info.name, kind, memory_kib_max }
+    }
+
+    /// Bytes that the pages of the guest may take.
+    pub fn image_bytes_max(&self) -> u64 {
+        match self.memory_kib_max {
+            Some(kib) => kib.saturating_mul(1024).saturating_add(MEMORY_BYTES_SLACK),
+            None => MEMORY_BYTES_UNCONFIGURED,
+        }
     }
 }
 

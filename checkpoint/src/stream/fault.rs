@@ -1,9 +1,12 @@
 //! What can be wrong with a stream, where, and by which rule. Reading and verifying share these.
 
+use serde::ser::SerializeStruct;
+use serde::{Serialize, Serializer};
 use std::fmt;
 
 /// The protocol layer that a piece of a stream belongs to.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Layer {
     /// xl's header and handshake.
     Xl,
@@ -36,14 +39,31 @@ pub struct Place {
     pub kind: Option<u32>,
 }
 
+impl Place {
+    /// The name of its record type, if it is a record.
+    pub fn kind_name(&self) -> Option<&'static str> {
+        self.kind.map(|kind| match self.layer {
+            Layer::Libxc => super::libxc::kind_name(kind),
+            Layer::Libxl | Layer::Xl => super::libxl::kind_name(kind),
+        })
+    }
+}
+
+impl Serialize for Place {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut place = serializer.serialize_struct("Place", 4)?;
+        place.serialize_field("offset", &self.offset)?;
+        place.serialize_field("record", &self.record)?;
+        place.serialize_field("layer", &self.layer)?;
+        place.serialize_field("type", &self.kind_name())?;
+        place.end()
+    }
+}
+
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.record, self.kind) {
-            (Some(record), Some(kind)) => {
-                let name = match self.layer {
-                    Layer::Libxc => super::libxc::kind_name(kind),
-                    Layer::Libxl | Layer::Xl => super::libxl::kind_name(kind),
-                };
+        match (self.record, self.kind_name()) {
+            (Some(record), Some(name)) => {
                 write!(f, "{} record {record} ({name}) at byte {}", self.layer, self.offset)
             }
             (Some(record), None) => write!(f, "{} record {record} at byte {}", self.layer, self.offset),
@@ -145,6 +165,12 @@ rules! {
     ImageSize = "image-size",
 }
 
+impl Serialize for Rule {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.id())
+    }
+}
+
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.id())
@@ -172,10 +198,11 @@ impl Defect {
 }
 
 /// A broken rule and where it was broken.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error, Serialize)]
 #[error("{place}: {detail} [{rule}]")]
 pub struct Fault {
     /// Where.
+    #[serde(flatten)]
     pub place: Place,
     /// The rule.
     pub rule: Rule,

@@ -41,3 +41,16 @@ pub const DIRTY_PFNS_MAX: usize = RECORD_BYTES_MAX / 8;
 
 /// Entries of a PAGE_DATA record as we write them (Xen: MAX_BATCH_SIZE).
 pub const BATCH_ENTRIES_MAX: usize = 1024;
+
+/// Memory that an image may take beyond what the guest's configuration says: special pages, firmware, and
+/// the granularity of 2 MiB in which images are held.
+pub const MEMORY_BYTES_SLACK: u64 = 256 << 20;
+
+/// Memory that an image may take if the stream has no configuration that says so.
+pub const MEMORY_BYTES_UNCONFIGURED: u64 = 64 << 30;
+
+/// Faults that a verdict keeps. More are counted.
+pub const FAULTS_KEPT: usize = 100;
+
+/// Epochs that an inspection lists. More are counted.
+pub const EPOCHS_LISTED: usize = 100_000;

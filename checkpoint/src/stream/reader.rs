@@ -24,6 +24,7 @@ use super::libxc::{DomainType, LibxcHeader};
 use super::libxl::LibxlHeader;
 use super::xl::{self, XlHeader};
 use super::{libxc, libxl};
+use serde::Serialize;
 
 /// What an item is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -87,7 +88,8 @@ pub enum Step<'a> {
 }
 
 /// How a stream ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Ending {
     /// With END records, as a plain stream does.
     Plain,

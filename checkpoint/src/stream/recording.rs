@@ -21,13 +21,6 @@ use crate::epoch::Image;
 use crate::{PAGE_SIZE, Page, PageEntry};
 use std::io::Read;
 
-/// Memory that an image may take beyond what the guest's configuration says: special pages, firmware, and
-/// the image's own granularity of 2 MiB.
-const MEMORY_BYTES_SLACK: u64 = 256 << 20;
-
-/// Memory that an image may take if the stream has no configuration that says so.
-const MEMORY_BYTES_UNCONFIGURED: u64 = 64 << 30;
-
 /// What a checkpoint changed.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct RecordedEpoch {
@@ -163,10 +156,7 @@ impl<R: Read> Recording<R> {
     }
 
     fn check_memory(&self, bytes: u64) -> Result<(), Fault> {
-        let bytes_max = match self.intake.guest.memory_kib_max {
-            Some(kib) => kib.saturating_mul(1024).saturating_add(MEMORY_BYTES_SLACK),
-            None => MEMORY_BYTES_UNCONFIGURED,
-        };
+        let bytes_max = self.intake.guest.image_bytes_max();
         if bytes <= bytes_max {
             return Ok(());
         }

@@ -1,19 +1,216 @@
 //! `understudy stream`: read, check and cut Xen migration streams.
+//!
+//! All three take a path or `-`. What is wrong with a stream is told by [`stream`](understudy_checkpoint::stream);
+//! here it gets its form and its exit code:
+//!
+//! ```text
+//!                  sound    a rule is broken    no stream of xl, libxl or libxc
+//!   inspect          0              4                        4
+//!   verify           0              3                        4
+//!   materialize      0              4                        4
+//! ```
 
-use super::{CliError, Exit};
+use super::{CliError, Exit, OutputFormat};
+use std::fs::File;
+use std::io::{self, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+use understudy_checkpoint::stream::{
+    Ending, Inspection, PageCounts, RecordedEpoch, Recording, Rule, StreamError, Verdict, inspect, verify,
+    write_restore_file,
+};
 
 /// What to do with a stream.
 #[derive(clap::Subcommand, Debug)]
 pub(super) enum Command {
     /// Show records, epochs and sizes
-    Inspect,
+    Inspect(ReadArgs),
     /// Check everything that can be checked without restoring
-    Verify,
-    /// Turn one committed epoch of a checkpointed stream into a plain stream
-    Materialize,
+    Verify(ReadArgs),
+    /// Turn one committed epoch of a checkpointed stream into a plain stream that `xl restore` takes
+    Materialize(MaterializeArgs),
 }
 
-/// Not built yet.
+/// A stream to read.
+#[derive(clap::Args, Debug)]
+pub(super) struct ReadArgs {
+    /// The stream, saved or recorded; `-` is standard input
+    file: PathBuf,
+    /// Form of the answer
+    #[arg(long, value_name = "FORM", value_enum, default_value_t)]
+    output: OutputFormat,
+}
+
+/// A stream to cut.
+#[derive(clap::Args, Debug)]
+pub(super) struct MaterializeArgs {
+    /// The recorded stream; `-` is standard input
+    file: PathBuf,
+    /// Which checkpoint, from 0
+    #[arg(long, value_name = "N")]
+    epoch: u64,
+    /// Where to write; `-` is standard output
+    #[arg(short, long, value_name = "OUT")]
+    out: PathBuf,
+}
+
+/// Runs one of them.
 pub(super) fn run(command: Command) -> Result<Exit, CliError> {
-    Err(CliError::Internal(format!("`stream` {command:?} is not built yet")))
+    match command {
+        Command::Inspect(args) => run_inspect(&args),
+        Command::Verify(args) => run_verify(&args),
+        Command::Materialize(args) => run_materialize(&args),
+    }
+}
+
+/// Opens a file, or standard input for `-`.
+pub(super) fn open(path: &Path) -> Result<Box<dyn Read + Send>, CliError> {
+    if path == Path::new("-") {
+        return Ok(Box::new(io::stdin()));
+    }
+    let file = File::open(path).map_err(|error| unreadable(path, &error))?;
+    Ok(Box::new(file))
+}
+
+/// The error for an input that the system does not give.
+pub(super) fn unreadable(path: &Path, error: &io::Error) -> CliError {
+    CliError::BadInput(format!("{} cannot be read: {error}", path.display()))
+}
+
+/// The error for an input that is no sound stream.
+pub(super) fn unsound(path: &Path, error: &StreamError) -> CliError {
+    CliError::BadInput(format!("{}: {error}", path.display()))
+}
+
+fn print(text: &str) -> Result<(), CliError> {
+    writeln!(io::stdout(), "{text}").map_err(|source| CliError::System {
+        attempt: "The result cannot be written to standard output".into(),
+        source,
+    })
+}
+
+fn print_json(value: &impl serde::Serialize) -> Result<(), CliError> {
+    let json = serde_json::to_string_pretty(value)
+        .map_err(|error| CliError::Internal(format!("The result has no JSON form: {error}")))?;
+    print(&json)
+}
+
+fn run_inspect(args: &ReadArgs) -> Result<Exit, CliError> {
+    let found = inspect(open(&args.file)?).map_err(|error| unreadable(&args.file, &error))?;
+    match args.output {
+        OutputFormat::Json => print_json(&found)?,
+        OutputFormat::Text => print(&describe(&found))?,
+    }
+    match found.fault {
+        None => Ok(Exit::Ok),
+        Some(fault) => Err(CliError::BadInput(format!("{}: {fault}", args.file.display()))),
+    }
+}
+
+fn describe(found: &Inspection) -> String {
+    let or_unknown = |text: Option<String>| text.unwrap_or_else(|| "?".into());
+    let mut lines = vec![
+        format!(
+            "guest    {} ({}), {} KiB",
+            found.name.as_deref().unwrap_or("?"),
+            found.guest.unwrap_or("?"),
+            or_unknown(found.memory_kib_max.map(|kib| kib.to_string())),
+        ),
+        format!(
+            "stream   {} layer outermost, libxc v{}, written by Xen {}, {} bytes, highest pfn {}",
+            or_unknown(found.layer.map(|layer| layer.to_string())),
+            or_unknown(found.libxc_version.map(|version| version.to_string())),
+            found.xen_version.as_deref().unwrap_or("?"),
+            found.bytes,
+            or_unknown(found.pfn_max.map(|pfn| format!("{pfn:#x}"))),
+        ),
+        format!(
+            "ending   {}",
+            match found.ending {
+                Some(Ending::Plain) => "plain, with END",
+                Some(Ending::Checkpoint) => "after a complete checkpoint",
+                None => "broken or cut short",
+            }
+        ),
+        String::new(),
+        format!("{:<7} {:<26} {:>9} {:>14}", "layer", "record", "count", "bytes"),
+    ];
+    lines.extend(found.records.iter().map(|record| {
+        format!(
+            "{:<7} {:<26} {:>9} {:>14}",
+            record.layer.to_string(),
+            record.name,
+            record.count,
+            record.bytes
+        )
+    }));
+    lines.push(String::new());
+    lines.push(format!(
+        "{:<7} {:>14} {:>14} {:>10} {:>9} {:>9} {:>7}",
+        "epoch", "at byte", "bytes", "normal", "tables", "absent", "other"
+    ));
+    let row = |name: &str, offset: u64, bytes: u64, pages: &PageCounts| {
+        let tables: u64 = pages.tables.iter().sum();
+        let other = pages.allocate_only + pages.broken;
+        format!(
+            "{name:<7} {offset:>14} {bytes:>14} {:>10} {tables:>9} {:>9} {other:>7}",
+            pages.normal, pages.absent
+        )
+    };
+    let epochs = found.epochs.iter();
+    lines.extend(epochs.map(|it| row(&it.epoch.to_string(), it.offset, it.bytes, &it.pages)));
+    lines.push(row("all", 0, found.bytes, &found.pages));
+    lines.join("\n")
+}
+
+fn run_verify(args: &ReadArgs) -> Result<Exit, CliError> {
+    let verdict = verify(open(&args.file)?).map_err(|error| unreadable(&args.file, &error))?;
+    match args.output {
+        OutputFormat::Json => print_json(&verdict)?,
+        OutputFormat::Text => print(&judge(&verdict))?,
+    }
+    let no_stream = [Rule::Magic, Rule::Compressed, Rule::Legacy];
+    match verdict.faults.last() {
+        None => Ok(Exit::Ok),
+        Some(fault) if no_stream.contains(&fault.rule) => Ok(Exit::BadInput),
+        Some(_) => Ok(Exit::CheckFailed),
+    }
+}
+
+fn judge(verdict: &Verdict) -> String {
+    let mut lines: Vec<String> = verdict.faults.iter().map(|fault| fault.to_string()).collect();
+    let unlisted = verdict.fault_count - verdict.faults.len() as u64;
+    if unlisted > 0 {
+        lines.push(format!("… and {unlisted} more"));
+    }
+    let Verdict { bytes, records, checkpoints, .. } = verdict;
+    let word = if verdict.ok { "sound".to_string() } else { format!("{} faults", verdict.fault_count) };
+    lines.push(format!("{word}: {records} records, {checkpoints} complete checkpoints, {bytes} bytes"));
+    lines.join("\n")
+}
+
+fn run_materialize(args: &MaterializeArgs) -> Result<Exit, CliError> {
+    let mut recording = Recording::new(open(&args.file)?);
+    let fail = |error: StreamError| unsound(&args.file, &error);
+    let (description, mut image) = recording.first_copy().map_err(fail)?;
+    let mut epoch = RecordedEpoch::default();
+    for number in 1..=args.epoch {
+        if !recording.next_epoch(&mut epoch).map_err(fail)? {
+            let file = args.file.display();
+            return Err(CliError::BadInput(format!("{file} holds the complete epochs 0 to {}", number - 1)));
+        }
+        epoch.apply_to(&mut image);
+    }
+    // Only now: an input that is no good leaves the output alone.
+    let written = if args.out == Path::new("-") {
+        write_restore_file(&mut io::stdout().lock(), &description, &image)
+    } else {
+        File::create(&args.out).and_then(|file| {
+            let mut file = BufWriter::new(file);
+            write_restore_file(&mut file, &description, &image)?;
+            file.into_inner()?.sync_all()
+        })
+    };
+    let attempt = format!("The epoch cannot be written to {}", args.out.display());
+    written.map_err(|source| CliError::System { attempt, source })?;
+    Ok(Exit::Ok)
 }

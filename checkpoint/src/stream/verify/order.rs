@@ -1,0 +1,195 @@
+//! What libxc's records may follow, and what each checkpoint, and the end, must hold.
+//!
+//! ```text
+//!   PV:   PV_INFO, [CPUID], [MSR], STATIC_DATA_END, P2M_FRAMES, PAGE_DATA…, { TSC, SHARED_INFO, vCPUs }, end
+//!   HVM:           [CPUID], [MSR], STATIC_DATA_END,             PAGE_DATA…, { TSC, CONTEXT, PARAMS },    end
+//! ```
+//!
+//! v2 has neither policies nor STATIC_DATA_END. The braces are free in their order.
+
+use super::hvm::HvmState;
+use super::pages::Pages;
+use super::pv::PvState;
+use super::{Faults, GuestConfig};
+use crate::domain::GuestKind;
+use crate::stream::fault::Rule;
+use crate::stream::libxc::{DomainType, GuestWidth, LibxcHeader, P2mFrames, PageData, Record, kind};
+
+#[derive(Debug)]
+pub(super) struct LibxcOrder {
+    header: LibxcHeader,
+    has_emulator: bool,
+    image_bytes_max: u64,
+    statics: Statics,
+    checkpoints: u64,
+    /// Nothing came since the last CHECKPOINT.
+    epoch_empty: bool,
+    /// A body of this epoch was broken: what it held may be missing without a fault of its own.
+    epoch_broken: bool,
+    comparing: bool,
+    tsc_seen: bool,
+    pages: Pages,
+    pv: PvState,
+    hvm: HvmState,
+}
+
+/// What comes once, before memory.
+#[derive(Debug, Default)]
+struct Statics {
+    width: Option<GuestWidth>,
+    cpuid_seen: bool,
+    msr_seen: bool,
+    end_seen: bool,
+    broken: bool,
+}
+
+impl LibxcOrder {
+    pub(super) fn new(header: LibxcHeader, guest: &GuestConfig) -> Self {
+        Self {
+            header,
+            has_emulator: guest.kind == Some(GuestKind::Hvm),
+            image_bytes_max: guest.image_bytes_max(),
+            statics: Statics::default(),
+            checkpoints: 0,
+            epoch_empty: true,
+            epoch_broken: false,
+            comparing: false,
+            tsc_seen: false,
+            pages: Pages::default(),
+            pv: PvState::default(),
+            hvm: HvmState::default(),
+        }
+    }
+
+    /// A record whose body was refused: what it would have brought is not reported as missing too.
+    pub(super) fn broken(&mut self, record_kind: u32) {
+        self.epoch_empty = false;
+        self.epoch_broken = true;
+        match record_kind {
+            kind::X86_PV_INFO | kind::X86_CPUID_POLICY | kind::X86_MSR_POLICY => self.statics.broken = true,
+            kind::STATIC_DATA_END => self.statics.end_seen = true,
+            kind::X86_PV_P2M_FRAMES => self.pages.any_pfn(),
+            _ => {}
+        }
+    }
+
+    pub(super) fn record(&mut self, record: Record<'_>, faults: &mut Faults) {
+        self.check_guest_type(&record, faults);
+        let epoch_was_empty = std::mem::replace(&mut self.epoch_empty, false);
+        match record {
+            Record::PvInfo(width) => self.pv_info(width, faults),
+            Record::CpuidPolicy(_) => {
+                let again = std::mem::replace(&mut self.statics.cpuid_seen, true);
+                self.policy(again, faults);
+            }
+            Record::MsrPolicy(_) => {
+                let again = std::mem::replace(&mut self.statics.msr_seen, true);
+                self.policy(again, faults);
+            }
+            Record::StaticDataEnd => self.static_data_end(faults),
+            Record::P2mFrames(frames) => self.p2m_frames(&frames, faults),
+            Record::PageData(data) => self.page_data(&data, faults),
+            Record::TscInfo(_) => self.tsc_seen = true,
+            Record::SharedInfo(_) => self.pv.shared_info(self.statics.width, faults),
+            Record::Vcpu(vcpu) => self.pv.vcpu(vcpu, self.statics.width, faults),
+            Record::HvmContext(context) => self.hvm.context(context, faults),
+            Record::HvmParams(params) => self.hvm.params(params, self.has_emulator, faults),
+            Record::Verify => {
+                faults.note_if(self.checkpoints > 0, Rule::Order, "VERIFY has no place between checkpoints");
+                self.comparing = true;
+            }
+            Record::Checkpoint => {
+                faults.note_if(self.comparing, Rule::Order, "CHECKPOINT has no place after VERIFY");
+                self.end_epoch(faults);
+                self.checkpoints += 1;
+            }
+            Record::End => {
+                // After a checkpoint a receiver takes END at once and stands at that checkpoint.
+                if self.checkpoints == 0 || !epoch_was_empty {
+                    self.end_epoch(faults);
+                }
+            }
+            Record::Optional { .. } => {
+                let detail = "An optional record of unknown type: Xen's verifier refuses it everywhere, \
+                              its receivers after the first checkpoint";
+                faults.note(Rule::RecordType, detail);
+            }
+        }
+    }
+
+    fn check_guest_type(&self, record: &Record<'_>, faults: &mut Faults) {
+        let expected = match record {
+            Record::PvInfo(_) | Record::P2mFrames(_) | Record::SharedInfo(_) | Record::Vcpu(_) => {
+                DomainType::Pv
+            }
+            Record::HvmContext(_) | Record::HvmParams(_) => DomainType::Hvm,
+            _ => return,
+        };
+        let detail = "A record of PV guests in an HVM stream, or of HVM guests in a PV stream";
+        faults.note_if(self.header.domain_type != expected, Rule::GuestType, detail);
+    }
+
+    fn pv_info(&mut self, width: GuestWidth, faults: &mut Faults) {
+        faults.note_if(self.statics.width.is_some(), Rule::PvInfo, "X86_PV_INFO comes twice");
+        faults.note_if(self.statics.end_seen, Rule::Order, "X86_PV_INFO comes after STATIC_DATA_END");
+        self.statics.width = Some(width);
+        self.pages.set_width(width);
+    }
+
+    fn policy(&self, again: bool, faults: &mut Faults) {
+        faults.note_if(self.header.version < 3, Rule::Policy, "Policies exist from libxc version 3 on");
+        faults.note_if(again, Rule::Policy, "The policy comes twice");
+        faults.note_if(self.statics.end_seen, Rule::Order, "A policy comes after STATIC_DATA_END");
+    }
+
+    fn static_data_end(&mut self, faults: &mut Faults) {
+        faults.note_if(self.header.version < 3, Rule::StaticData, "STATIC_DATA_END exists from version 3 on");
+        let again = std::mem::replace(&mut self.statics.end_seen, true);
+        faults.note_if(again, Rule::StaticData, "STATIC_DATA_END comes twice");
+        let statics = &self.statics;
+        let policies_missing = !(statics.broken || statics.cpuid_seen && statics.msr_seen);
+        faults.note_if(policies_missing, Rule::Policy, "The CPUID or the MSR policy is missing");
+        let is_pv = self.header.domain_type == DomainType::Pv;
+        let info_missing = is_pv && statics.width.is_none() && !statics.broken;
+        faults.note_if(info_missing, Rule::Order, "X86_PV_INFO is missing before STATIC_DATA_END");
+    }
+
+    fn before_memory(&mut self, faults: &mut Faults) {
+        if self.header.version >= 3 && !self.statics.end_seen {
+            faults.note(Rule::StaticData, "STATIC_DATA_END is missing before memory");
+            self.statics.end_seen = true; // said once
+        }
+    }
+
+    fn p2m_frames(&mut self, frames: &P2mFrames<'_>, faults: &mut Faults) {
+        self.before_memory(faults);
+        faults.note_if(self.checkpoints > 0, Rule::Order, "X86_PV_P2M_FRAMES comes again after a checkpoint");
+        match self.statics.width {
+            Some(width) => self.pv.p2m_frames(frames, width, faults),
+            None => faults.note(Rule::Order, "X86_PV_P2M_FRAMES comes before X86_PV_INFO"),
+        }
+        self.pages.raise_pfn_max(frames.end.into());
+    }
+
+    fn page_data(&mut self, data: &PageData<'_>, faults: &mut Faults) {
+        self.before_memory(faults);
+        self.pages.data(data, self.header.domain_type, !self.comparing, faults);
+    }
+
+    /// Everything that a receiver needs at a checkpoint or at the end is there.
+    fn end_epoch(&mut self, faults: &mut Faults) {
+        if !self.epoch_broken {
+            faults.note_if(!self.tsc_seen, Rule::StateMissing, "X86_TSC_INFO is missing");
+            match self.header.domain_type {
+                DomainType::Pv => self.pv.end_epoch(self.pages.frames(), self.pages.pfn_max(), faults),
+                DomainType::Hvm => self.hvm.end_epoch(self.pages.frames(), faults),
+            }
+        }
+        self.pages.check_size(self.image_bytes_max, faults);
+        self.epoch_empty = true;
+        self.epoch_broken = false;
+        self.tsc_seen = false;
+        self.pv.next_epoch();
+        self.hvm = HvmState::default();
+    }
+}

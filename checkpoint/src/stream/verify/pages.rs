@@ -1,0 +1,132 @@
+//! PAGE_DATA as a whole: ranges, duplicates, PV page tables, and what each frame is in the final view.
+
+use super::Faults;
+use super::frames::Frames;
+use crate::stream::fault::Rule;
+use crate::stream::libxc::{DomainType, GuestWidth, PageData};
+use crate::stream::limits::PFNS_MAX;
+use crate::{PAGE_SIZE, Page, PageType};
+use zerocopy::FromBytes;
+use zerocopy::little_endian::U64;
+
+const PTE_PRESENT: u64 = 1 << 0;
+const PTE_SUPERPAGE: u64 = 1 << 7;
+const PTE_FRAME: u64 = 0x000F_FFFF_FFFF_F000;
+
+#[derive(Debug, Default)]
+pub(super) struct Pages {
+    frames: Frames,
+    /// PV only: the guest's last pfn, once X86_PV_P2M_FRAMES has told it.
+    pfn_max: Option<u64>,
+    width: Option<GuestWidth>,
+    /// Reused for records whose pfns do not ascend.
+    sorted: Vec<u64>,
+}
+
+impl Pages {
+    pub(super) fn frames(&self) -> &Frames {
+        &self.frames
+    }
+
+    /// The guest's last pfn: all that the limit allows as long as nothing said less.
+    pub(super) fn pfn_max(&self) -> u64 {
+        self.pfn_max.unwrap_or(PFNS_MAX - 1)
+    }
+
+    pub(super) fn set_width(&mut self, width: GuestWidth) {
+        self.width = Some(width);
+    }
+
+    pub(super) fn raise_pfn_max(&mut self, pfn_max: u64) {
+        self.pfn_max = self.pfn_max.max(Some(pfn_max));
+    }
+
+    /// The range could not be read: any pfn below the limit may come.
+    pub(super) fn any_pfn(&mut self) {
+        self.pfn_max = Some(PFNS_MAX - 1);
+    }
+
+    pub(super) fn data(
+        &mut self,
+        data: &PageData<'_>,
+        domain_type: DomainType,
+        applies: bool,
+        faults: &mut Faults,
+    ) {
+        if domain_type == DomainType::Pv && self.pfn_max.is_none() {
+            faults.note(Rule::Order, "Pages come before X86_PV_P2M_FRAMES");
+            self.any_pfn(); // said once
+        }
+        self.check_pfns(data, faults);
+        if applies {
+            data.entries().for_each(|entry| self.frames.set(entry.pfn().0, entry.page_type()));
+        }
+        if domain_type == DomainType::Pv {
+            self.check_tables(data, faults);
+        }
+    }
+
+    fn check_pfns(&mut self, data: &PageData<'_>, faults: &mut Faults) {
+        let pfn_max = self.pfn_max();
+        let mut ascending = true;
+        let mut highest = None;
+        for entry in data.entries() {
+            let pfn = entry.pfn().0;
+            ascending &= highest < Some(pfn);
+            highest = highest.max(Some(pfn));
+        }
+        if let Some(pfn) = highest.filter(|pfn| *pfn > pfn_max) {
+            faults.note(Rule::PageRange, format!("Pfn {pfn:#x} is above the guest's last, {pfn_max:#x}"));
+        }
+        if !ascending {
+            self.sorted.clear();
+            self.sorted.extend(data.entries().map(|entry| entry.pfn().0));
+            self.sorted.sort_unstable();
+            if let Some(pair) = self.sorted.windows(2).find(|pair| pair[0] == pair[1]) {
+                faults.note(Rule::PageDuplicate, format!("Pfn {:#x} comes twice in one record", pair[0]));
+            }
+        }
+    }
+
+    fn check_tables(&self, data: &PageData<'_>, faults: &mut Faults) {
+        for (entry, page) in data.iter() {
+            if let (PageType::Table { level, .. }, Some(page)) = (entry.page_type(), page) {
+                let levels = self.width.map_or(4, GuestWidth::levels);
+                if level > levels {
+                    let detail =
+                        format!("Frame {:#x} is a table of level {level} of {levels}", entry.pfn().0);
+                    faults.note(Rule::PageTable, detail);
+                }
+                if let Some(broken) = check_table(page, level, self.pfn_max()) {
+                    let detail = format!("Table {:#x} of level {level}: {broken}", entry.pfn().0);
+                    faults.note(Rule::PageTable, detail);
+                }
+            }
+        }
+    }
+
+    pub(super) fn check_size(&self, bytes_max: u64, faults: &mut Faults) {
+        let bytes = self.frames.data_pages() * PAGE_SIZE as u64;
+        if bytes > bytes_max {
+            let detail =
+                format!("The pages take {bytes} bytes; the guest's configuration allows {bytes_max}");
+            faults.note(Rule::ImageSize, detail);
+        }
+    }
+}
+
+/// What is wrong with the first wrong entry. Entries that are not present mean nothing to Xen.
+fn check_table(page: &Page, level: u8, pfn_max: u64) -> Option<String> {
+    let entries = <[U64; PAGE_SIZE / 8]>::ref_from_bytes(page).expect("a page holds 512 entries");
+    let wrong = |pte: u64| {
+        pte & PTE_PRESENT != 0
+            && ((level > 1 && pte & PTE_SUPERPAGE != 0) || (pte & PTE_FRAME) >> 12 > pfn_max)
+    };
+    let index = entries.iter().position(|pte| wrong(pte.get()))?;
+    let pte = entries[index].get();
+    if level > 1 && pte & PTE_SUPERPAGE != 0 {
+        return Some(format!("entry {index} maps a superpage"));
+    }
+    let pfn = (pte & PTE_FRAME) >> 12;
+    Some(format!("entry {index} refers to pfn {pfn:#x} above the guest's last, {pfn_max:#x}"))
+}
