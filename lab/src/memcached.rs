@@ -9,6 +9,7 @@
 //!   get K\r\n                                   VALUE K FLAGS BYTES\r\nDATA\r\nEND\r\n │ END\r\n
 //!   set K FLAGS 0 BYTES [noreply]\r\nDATA\r\n   STORED\r\n │ SERVER_ERROR out of memory …\r\n
 //!   incr K N [noreply]\r\n                      NUMBER\r\n │ NOT_FOUND\r\n │ CLIENT_ERROR …\r\n
+//!   stats\r\n                                   STAT requests N\r\nSTAT load_pages N\r\nEND\r\n
 //! ```
 //!
 //! Not memcached: values are at most 1 KiB so that all fits one datagram, and nothing expires.
@@ -52,6 +53,8 @@ pub enum Request<'a> {
         /// No answer is wanted.
         noreply: bool,
     },
+    /// What the guest has done so far.
+    Stats,
 }
 
 /// What the service answers.
@@ -72,6 +75,13 @@ pub enum Reply<'a> {
     Stored,
     /// The sum.
     Number(u64),
+    /// What the guest has done so far.
+    Stats {
+        /// Requests it answered.
+        requests: u64,
+        /// Frames that its load wrote.
+        load_pages: u64,
+    },
     /// There is nothing to add to.
     NotFound,
     /// Not a request of this service.
@@ -113,6 +123,7 @@ impl<'a> Request<'a> {
                 let by = by.ok_or(Reply::ClientError("invalid numeric delta argument"))?;
                 Ok(Self::Incr { key, by, noreply: parse_noreply(words)? })
             }
+            Some(b"stats") if words.next().is_none() => Ok(Self::Stats),
             _ => Err(Reply::Error),
         }
     }
@@ -148,6 +159,7 @@ impl<'a> Request<'a> {
             Self::Incr { key, by, noreply } => {
                 push(out, &[b"incr ", key, format!(" {by}").as_bytes(), tail(noreply)]);
             }
+            Self::Stats => push(out, &[b"stats\r\n"]),
         }
     }
 }
@@ -163,6 +175,10 @@ impl<'a> Reply<'a> {
             Self::Miss => push(out, &[b"END\r\n"]),
             Self::Stored => push(out, &[b"STORED\r\n"]),
             Self::Number(number) => push(out, &[number.to_string().as_bytes(), b"\r\n"]),
+            Self::Stats { requests, load_pages } => {
+                let lines = format!("STAT requests {requests}\r\nSTAT load_pages {load_pages}\r\nEND\r\n");
+                push(out, &[lines.as_bytes()]);
+            }
             Self::NotFound => push(out, &[b"NOT_FOUND\r\n"]),
             Self::Error => push(out, &[b"ERROR\r\n"]),
             Self::ClientError(why) => push(out, &[b"CLIENT_ERROR ", why.as_bytes(), b"\r\n"]),
@@ -183,6 +199,11 @@ impl<'a> Reply<'a> {
                 flags,
                 value,
             });
+        }
+        if let Some(requests) = line.strip_prefix(b"STAT requests ") {
+            let (line, end) = split_line(data)?;
+            let load_pages = number(line.strip_prefix(b"STAT load_pages ")?)?;
+            return (end == b"END\r\n").then_some(Self::Stats { requests: number(requests)?, load_pages });
         }
         if !data.is_empty() {
             return None;
@@ -249,7 +270,7 @@ mod tests {
         #[test]
         fn requests_read_back_as_written(key in "[!-~]{1,250}", flags: u32, value in bytes(1024), by: u64, noreply: bool) {
             let (key, value) = (key.as_bytes(), &value[..]);
-            for request in [Request::Get { key }, Request::Set { key, flags, value, noreply }, Request::Incr { key, by, noreply }] {
+            for request in [Request::Get { key }, Request::Set { key, flags, value, noreply }, Request::Incr { key, by, noreply }, Request::Stats] {
                 let mut text = Vec::new();
                 request.write(&mut text);
                 prop_assert_eq!(Request::parse(&text), Ok(request));
@@ -259,7 +280,7 @@ mod tests {
         #[test]
         fn replies_read_back_as_written_and_fit_a_datagram(key in "[!-~]{1,250}", flags: u32, value in bytes(1024), number: u64) {
             let value = Reply::Value { key: key.as_bytes(), flags, value: &value };
-            for reply in [value, Reply::Miss, Reply::Stored, Reply::Number(number), Reply::NotFound, Reply::Error, Reply::ClientError("a b"), Reply::ServerError("c")] {
+            for reply in [value, Reply::Miss, Reply::Stored, Reply::Number(number), Reply::Stats { requests: number, load_pages: !number }, Reply::NotFound, Reply::Error, Reply::ClientError("a b"), Reply::ServerError("c")] {
                 let mut text = Vec::new();
                 reply.write(&mut text);
                 prop_assert!(HEADER_BYTES + text.len() <= DATAGRAM_BYTES_MAX);

@@ -50,6 +50,13 @@ pub enum Answer {
     Stored,
     /// The sum.
     Number(u64),
+    /// What the guest has done so far.
+    Stats {
+        /// Requests it answered.
+        requests: u64,
+        /// Frames that its load wrote.
+        load_pages: u64,
+    },
     /// There is nothing to add to.
     NotFound,
     /// The service refused, in its words.
@@ -264,6 +271,7 @@ fn answer_to(id: u16, datagram: &[u8]) -> Option<Answer> {
         Reply::Miss => Answer::Miss,
         Reply::Stored => Answer::Stored,
         Reply::Number(number) => Answer::Number(number),
+        Reply::Stats { requests, load_pages } => Answer::Stats { requests, load_pages },
         Reply::NotFound => Answer::NotFound,
         Reply::Error => Answer::Refused("unknown command".into()),
         Reply::ClientError(why) | Reply::ServerError(why) => Answer::Refused(why.into()),

@@ -72,6 +72,10 @@ impl Guest {
         let table = table(&self.registers);
         match Request::parse(text) {
             Err(reply) => reply.write(out),
+            Ok(Request::Stats) => {
+                let counters = self.registers.counters;
+                Reply::Stats { requests: counters.requests, load_pages: counters.load_pages }.write(out);
+            }
             Ok(Request::Get { key }) => match table.get(&self.ram, key) {
                 Some(Entry { flags, value }) => Reply::Value { key, flags, value }.write(out),
                 None => Reply::Miss.write(out),
