@@ -139,7 +139,7 @@ pub(super) fn run(args: Args) -> Result<Exit, CliError> {
     })?;
     let is_text = output == OutputFormat::Text;
     if is_text {
-        print(table::HEAD)?;
+        print(&table::head())?;
     }
     let mut printed = Ok(());
     let finished = run_drill(&plan, &program, |round| {

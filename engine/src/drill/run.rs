@@ -12,8 +12,12 @@ use super::round::{Stage, play};
 use super::traffic::Crew;
 use super::watch::Watch;
 use super::workdir::Workdir;
-use super::world::{WAIT_MAX, World};
+use super::world::World;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long a guest that runs may take to answer its first requests.
+const FIRST_ANSWERS_MAX: Duration = Duration::from_secs(10);
 
 /// A finished drill.
 #[derive(Debug)]
@@ -83,7 +87,9 @@ impl Drill<'_> {
     fn play(&mut self, number: usize, failure: Failure, chance: u64) -> Result<Round, DrillError> {
         let scene = match &mut self.scene {
             Some(scene) => scene,
-            none => none.insert(Scene::build(self.plan, self.program, &self.workdir, number)?),
+            none => {
+                none.insert(Scene::build(self.plan, self.program, &self.workdir, &mut self.watch, number)?)
+            }
         };
         let Scene { world, crews } = scene;
         play(&mut Stage { world, crews, watch: &mut self.watch }, number, failure, chance)
@@ -92,14 +98,21 @@ impl Drill<'_> {
 
 impl Scene {
     /// Starts everything, in a directory named after the first round that is played in it.
-    fn build(plan: &Plan, program: &Path, workdir: &Workdir, round: usize) -> Result<Self, DrillError> {
+    fn build(
+        plan: &Plan,
+        program: &Path,
+        workdir: &Workdir,
+        watch: &mut Watch,
+        round: usize,
+    ) -> Result<Self, DrillError> {
         let directory = workdir.path().join(format!("from-round-{round}"));
         std::fs::create_dir(&directory).map_err(DrillError::system("create a directory in /tmp"))?;
-        let world = World::start(plan, program.to_owned(), directory)?;
+        let mut world = World::start(plan, program.to_owned(), directory)?;
+        world.wait_started(watch)?;
         let mut crews = (0..plan.guests)
             .map(|guest| Crew::connect(world.switch_path(), guest, plan.clients, plan.seed))
             .collect::<Result<Vec<_>, _>>()?;
-        crews.iter_mut().try_for_each(|crew| crew.prepare(WAIT_MAX))?;
+        crews.iter_mut().try_for_each(|crew| crew.prepare(FIRST_ANSWERS_MAX))?;
         Ok(Self { world, crews })
     }
 }
@@ -127,6 +140,6 @@ fn failed(number: usize, failure: Failure, error: &DrillError) -> Round {
         traffic: Traffic::default(),
         figures: Figures::default(),
         ratio: 0.0,
-        duration_ms: std::time::Duration::ZERO.into(),
+        duration_ms: Duration::ZERO.into(),
     }
 }

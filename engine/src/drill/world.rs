@@ -282,6 +282,15 @@ impl World {
         })
     }
 
+    /// Waits until every guest runs somewhere and may be heard.
+    pub fn wait_started(&mut self, watch: &mut Watch) -> Result<(), DrillError> {
+        let what = "waiting until every guest runs";
+        self.wait_for_each(watch, what, |guest, owner, look| {
+            look.running(owner, guest).filter(|view| view.is_alone || view.is_protected).map(drop)
+        })?;
+        Ok(())
+    }
+
     /// Waits until every guest is protected where it runs.
     pub fn wait_protected(&mut self, watch: &mut Watch) -> Result<Vec<GuestView>, DrillError> {
         self.wait_for_each(watch, "waiting until every guest is protected", |guest, owner, look| {
