@@ -1,6 +1,19 @@
 //! `understudy status`: how the guests of a running node stand.
+//!
+//! ```text
+//!   node a, process 4711; witness connected; peer b connected
+//!
+//!   GUEST  ROLE     PROTECTED        EPOCH  COMMIT AGE  PAUSE p50 / p99    COMMIT p50 / p99   LINK           GENERATION
+//!   g1     primary  yes              1204   14 ms       310 µs / 900 µs    2.1 ms / 4.0 ms    31 MiB (42:1)  2
+//!   g2     primary  no: unprotected  …
+//!          └ Peer b does not answer
+//! ```
 
-use super::{CliError, ControlArgs, Exit};
+use super::{CliError, ControlArgs, Exit, OutputFormat};
+use crate::config::human::{show_bytes, show_us};
+use crate::control::status::Quantiles;
+use crate::control::{Client, ClientError, GuestRole, GuestStatus, Status};
+use std::fmt::Write;
 
 /// Arguments of `status`.
 #[derive(clap::Args, Debug)]
@@ -11,5 +24,188 @@ pub(super) struct Args {
 
 /// Asks the node and prints its answer.
 pub(super) fn run(args: Args) -> Result<Exit, CliError> {
-    Err(CliError::Internal(format!("{:?}: this part is not built yet", args.control)))
+    let status = Client::new(&args.control.control).status()?;
+    match args.control.output {
+        OutputFormat::Text => print!("{}", render(&status)),
+        OutputFormat::Json => {
+            let text = serde_json::to_string_pretty(&status).expect("a status is plain data");
+            println!("{text}");
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+impl From<ClientError> for CliError {
+    fn from(error: ClientError) -> Self {
+        match error {
+            ClientError::Unreachable { .. } => Self::Unreachable(error.to_string()),
+            ClientError::Refused(_) => Self::Refused(error.to_string()),
+            ClientError::BadAnswer { .. } => Self::Internal(error.to_string()),
+        }
+    }
+}
+
+const COLUMNS: [&str; 9] = [
+    "GUEST",
+    "ROLE",
+    "PROTECTED",
+    "EPOCH",
+    "COMMIT AGE",
+    "PAUSE p50 / p99",
+    "COMMIT p50 / p99",
+    "LINK",
+    "GENERATION",
+];
+
+/// The status as a table for a person.
+fn render(status: &Status) -> String {
+    let mut text = head(status);
+    if status.guests.is_empty() {
+        text.push_str("\nno guests\n");
+        return text;
+    }
+    let rows: Vec<_> = status.guests.iter().map(row).collect();
+    let widths: [usize; 9] = std::array::from_fn(|column| {
+        let cells = rows.iter().map(|row| row[column].chars().count());
+        cells.chain([COLUMNS[column].len()]).max().unwrap_or(0)
+    });
+    text.push('\n');
+    put_line(&mut text, &COLUMNS.map(String::from), &widths);
+    for (guest, row) in status.guests.iter().zip(&rows) {
+        put_line(&mut text, row, &widths);
+        if !guest.reason.is_empty() {
+            let _ = writeln!(text, "{:width$}  └ {}", "", guest.reason, width = widths[0]);
+        }
+    }
+    text
+}
+
+fn head(status: &Status) -> String {
+    let link = |connected| if connected { "connected" } else { "NOT connected" };
+    let mut text = format!("node {}, process {}; ", status.node, status.pid);
+    if status.witness.configured {
+        let _ = write!(text, "witness {}", link(status.witness.connected));
+    } else {
+        text.push_str("no witness: only an operator can order a takeover");
+    }
+    for peer in &status.peers {
+        let _ = write!(text, "; peer {} {}", peer.node, link(peer.connected));
+    }
+    text.push('\n');
+    text
+}
+
+fn row(guest: &GuestStatus) -> [String; 9] {
+    let role = match guest.role {
+        GuestRole::Primary => "primary",
+        GuestRole::Secondary => "secondary",
+    };
+    let state = guest.state.replace('_', " ");
+    let protected = match (guest.role, guest.protected) {
+        (GuestRole::Secondary, _) => format!("copy: {state}"),
+        (GuestRole::Primary, true) if state == "protected" => "yes".to_owned(),
+        (GuestRole::Primary, true) => format!("yes: {state}"),
+        (GuestRole::Primary, false) => format!("no: {state}"),
+    };
+    [
+        guest.name.clone(),
+        role.to_owned(),
+        protected,
+        or_dash(guest.epoch.map(|epoch| epoch.to_string())),
+        or_dash(guest.commit_age_ms.map(|ms| show_us(ms.saturating_mul(1_000)))),
+        times(guest.pause_us),
+        times(guest.commit_us),
+        saved(guest),
+        guest.generation.to_string(),
+    ]
+}
+
+fn or_dash(text: Option<String>) -> String {
+    text.unwrap_or_else(|| "-".to_owned())
+}
+
+fn times(times: Quantiles) -> String {
+    if times.count == 0 {
+        return "-".to_owned();
+    }
+    format!("{} / {}", show_us(times.p50), show_us(times.p99))
+}
+
+/// Bytes on the link, and how many times more the pages had.
+fn saved(guest: &GuestStatus) -> String {
+    if guest.link_bytes == 0 {
+        return "-".to_owned();
+    }
+    let ratio = guest.raw_bytes as f64 / guest.link_bytes as f64;
+    format!("{} ({ratio:.1}:1)", show_bytes(guest.link_bytes))
+}
+
+fn put_line(text: &mut String, cells: &[String; 9], widths: &[usize; 9]) {
+    let mut line = String::new();
+    for (cell, width) in cells.iter().zip(widths) {
+        let _ = write!(line, "{cell:width$}  ");
+    }
+    text.push_str(line.trim_end());
+    text.push('\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::status::{PageCounts, PauseParts, PeerStatus, WitnessStatus};
+
+    fn guest(name: &str) -> GuestStatus {
+        GuestStatus {
+            name: name.into(),
+            role: GuestRole::Primary,
+            state: "protected".into(),
+            protected: true,
+            reason: String::new(),
+            generation: 2,
+            epoch: Some(1204),
+            acked: Some(1203),
+            committed: Some(1203),
+            commit_age_ms: Some(14),
+            interval_ms: 25.0,
+            pause_us: Quantiles { count: 1204, p50: 310, p99: 900, max: 1500 },
+            pause_parts_us: PauseParts::default(),
+            commit_us: Quantiles { count: 1203, p50: 2_100, p99: 4_000, max: 9_000 },
+            pages: PageCounts::default(),
+            raw_bytes: 1_302 << 20,
+            link_bytes: 31 << 20,
+            held_bytes: 0,
+            dropped_frames: 0,
+            takeover: None,
+        }
+    }
+
+    #[test]
+    fn the_table_says_who_is_protected_and_why_not() {
+        let unprotected = GuestStatus {
+            protected: false,
+            state: "unprotected".into(),
+            reason: "Peer b does not answer".into(),
+            pause_us: Quantiles::default(),
+            commit_us: Quantiles::default(),
+            link_bytes: 0,
+            commit_age_ms: None,
+            ..guest("g2")
+        };
+        let status = Status {
+            node: "a".into(),
+            pid: 4711,
+            witness: WitnessStatus { configured: true, connected: true },
+            peers: vec![PeerStatus { node: "b".into(), connected: false }],
+            guests: vec![guest("g1"), unprotected],
+        };
+        let expected = "\
+node a, process 4711; witness connected; peer b NOT connected
+
+GUEST  ROLE     PROTECTED        EPOCH  COMMIT AGE  PAUSE p50 / p99  COMMIT p50 / p99  LINK               GENERATION
+g1     primary  yes              1204   14.0 ms     310 µs / 900 µs  2.1 ms / 4.0 ms   31.0 MiB (42.0:1)  2
+g2     primary  no: unprotected  1204   -           -                -                 -                  2
+       └ Peer b does not answer
+";
+        assert_eq!(render(&status), expected);
+    }
 }
