@@ -3,3 +3,5 @@
 #![forbid(unsafe_code)]
 
 pub mod golden;
+
+pub mod sim;

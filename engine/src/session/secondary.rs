@@ -3,7 +3,7 @@
 //! ```text
 //!           EpochBegin(seed)          complete              link down, silence
 //!   Empty ─────────────────► Seeding ──────────► Standing ◄───────────────────► Alone
-//!     ▲                         │                   │           link up           │ grace over,
+//!     ▲                         │                   │           primary speaks    │ grace over,
 //!     │◄── broken, link down ───┘                   │ switchover, operator        │ witness says fresh
 //!     │                                             ▼                             ▼
 //!     │◄────────── swap lost, commit failed ──── TakingOver ◄─────────────────────┘
@@ -154,7 +154,7 @@ pub enum State {
     Seeding,
     /// A complete image; a primary is there.
     Standing,
-    /// A complete image; the primary is not heard, the grace runs or the witness is away.
+    /// A complete image; no primary has spoken since the link was lost, the grace runs or the witness is away.
     Alone,
     /// Finishing commits, then asking the witness; no more acks in this generation.
     TakingOver,

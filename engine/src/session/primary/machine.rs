@@ -69,6 +69,11 @@ impl Primary {
         self.flow.acked()
     }
 
+    /// Whether the operator wants the guest protected.
+    pub fn is_protection_wished(&self) -> bool {
+        self.protection_wished
+    }
+
     /// The newest captured epoch of the present copy.
     pub fn newest_captured(&self) -> Option<Epoch> {
         self.flow.newest_captured()
@@ -113,7 +118,7 @@ impl Primary {
             self.link_lost(Loss::Silent, now, out);
         }
         if self.is_claimed() && self.link.heartbeat_at(self.config.heartbeat).is_some_and(|at| at <= now) {
-            self.send(ToSecondary::Heartbeat { generation: self.generation }, now, out);
+            self.beat(now, out);
         }
         ask(self.register.on_timeout(now), out);
         if self.slow_at().is_some_and(|at| at <= now) {
@@ -248,9 +253,19 @@ impl Primary {
     pub(super) fn offer(&mut self, now: Time, out: &mut Vec<Output>) {
         if self.is_claimed() && self.link.peer() == Some(Peer::Unasked) {
             self.link.set_peer(Peer::Offered);
-            let offer = ToSecondary::Offer { generation: self.generation, acked: self.flow.acked() };
-            self.send(offer, now, out);
+            self.beat(now, out);
         }
+    }
+
+    /// A sign of life. An offer is repeated until it is answered: it may have met an older generation's primary,
+    /// which gave way to a secondary that knows nothing of it.
+    fn beat(&mut self, now: Time, out: &mut Vec<Output>) {
+        let generation = self.generation;
+        let message = match self.link.peer() {
+            Some(Peer::Offered) => ToSecondary::Offer { generation, acked: self.flow.acked() },
+            _ => ToSecondary::Heartbeat { generation },
+        };
+        self.send(message, now, out);
     }
 
     /// Begins the capture that is due, if any.

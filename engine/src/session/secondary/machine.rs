@@ -150,6 +150,10 @@ impl Secondary {
             return;
         }
         self.heard_of(generation, out);
+        // Only now: a link alone may lead to a host that has restarted and is no primary any more.
+        if let Phase::Alone { image, .. } = self.phase {
+            self.phase = Phase::Standing { image, receiving: None };
+        }
         match message {
             ToSecondary::Offer { generation, .. } => self.offered(generation, now, out),
             ToSecondary::EpochBegin { generation, epoch, kind: EpochKind::Seed, .. } => {
@@ -298,9 +302,6 @@ impl Secondary {
     fn link_up(&mut self, now: Time, out: &mut Vec<Output>) {
         self.link_lost(Loss::LinkEnded, now, out);
         self.link = Link::Up { spoke: false, heard_at: now, sent_at: now };
-        if let Phase::Alone { image, .. } = self.phase {
-            self.phase = Phase::Standing { image, receiving: None };
-        }
     }
 
     fn link_lost(&mut self, why: Loss, now: Time, out: &mut Vec<Output>) {
@@ -336,9 +337,7 @@ impl Secondary {
 
     fn silent_at(&self) -> Option<Time> {
         match &self.link {
-            Link::Up { spoke, heard_at, .. } if *spoke || self.phase.image().is_some() => {
-                Some(*heard_at + self.config.silence_max)
-            }
+            Link::Up { spoke: true, heard_at, .. } => Some(*heard_at + self.config.silence_max),
             _ => None,
         }
     }

@@ -1,0 +1,66 @@
+//! Deliberately wrong drivers and witnesses. Each is what a bug in a session or its driver would look like from
+//! outside; a test holds that a named invariant catches each of them.
+
+use super::judge::Invariant;
+
+/// One way to be wrong.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mutant {
+    /// Output of an epoch leaves when it is captured.
+    ReleaseBeforeAck,
+    /// Output passes as soon as the witness has been asked to mark the copy stale.
+    PassBeforeStale,
+    /// A read that shows a stale record is taken for the confirmation of a swap.
+    TrustRead,
+    /// The queue is not cut at a seed: output goes on passing.
+    NoCutAtSeed,
+    /// A takeover does not wait for the witness.
+    TakeoverWithoutWitness,
+    /// A secondary that has begun a takeover goes on acking.
+    AckAfterTakeover,
+    /// Delta pages are applied as they arrive.
+    CommitPartial,
+    /// A commit is said to be done before it is.
+    CommitSaidEarly,
+    /// A resync carries only what is dirty now, not what the lost epochs carried.
+    ResyncForgets,
+    /// A fenced guest goes on running.
+    FencedRuns,
+    /// A fenced host lets out what it still holds.
+    FencedReleases,
+    /// The witness answers before its disk holds the record.
+    ReplyBeforeFsync,
+    /// The witness compares what records say, not their revisions.
+    NoRevision,
+    /// A guest that was started here need not be claimed: its output passes at once.
+    NoClaim,
+    /// A host whose guest is to be paused, undecided, lets its output go instead.
+    PassInsteadOfPause,
+    /// Captures are asked for without any limit.
+    NoLimit,
+    /// The primary does not hear the witness at all after a partition, and nothing makes it try again.
+    DeafToWitness,
+}
+
+impl Mutant {
+    /// All of them, each with the invariants of which one has to catch it.
+    pub const ALL: [(Self, &'static [Invariant]); 17] = [
+        (Self::ReleaseBeforeAck, &[Invariant::OutputCommit]),
+        (Self::PassBeforeStale, &[Invariant::OutputCommit]),
+        (Self::TrustRead, &[Invariant::OutputCommit, Invariant::Monotonicity, Invariant::Authority]),
+        (Self::NoCutAtSeed, &[Invariant::OutputCommit]),
+        (Self::TakeoverWithoutWitness, &[Invariant::Authority, Invariant::Monotonicity]),
+        (Self::AckAfterTakeover, &[Invariant::Authority, Invariant::Monotonicity]),
+        (Self::CommitPartial, &[Invariant::Atomicity]),
+        (Self::CommitSaidEarly, &[Invariant::Monotonicity]),
+        (Self::ResyncForgets, &[Invariant::Atomicity]),
+        (Self::FencedRuns, &[Invariant::Authority]),
+        (Self::FencedReleases, &[Invariant::NoResurrection]),
+        (Self::ReplyBeforeFsync, &[Invariant::OutputCommit, Invariant::Authority, Invariant::Monotonicity]),
+        (Self::NoRevision, &[Invariant::OutputCommit, Invariant::Authority, Invariant::Monotonicity]),
+        (Self::NoClaim, &[Invariant::OutputCommit, Invariant::Authority]),
+        (Self::PassInsteadOfPause, &[Invariant::OutputCommit]),
+        (Self::NoLimit, &[Invariant::Bounds]),
+        (Self::DeafToWitness, &[Invariant::Liveness]),
+    ];
+}
