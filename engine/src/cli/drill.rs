@@ -113,6 +113,7 @@ impl Args {
             guests: self.guests,
             clients: self.clients,
             keep_logs: self.keep_logs,
+            node_flags: Vec::new(),
         })
     }
 }

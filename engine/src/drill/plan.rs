@@ -78,6 +78,8 @@ pub struct Plan {
     pub clients: u16,
     /// Whether the processes' logs are kept even if all went well.
     pub keep_logs: bool,
+    /// Further flags for both hosts.
+    pub node_flags: Vec<String>,
 }
 
 impl Plan {

@@ -186,8 +186,10 @@ impl World {
             "--interval",
             &interval,
         ]
+        .into_iter()
         .map(str::to_owned)
-        .into()
+        .chain(self.plan.node_flags.iter().cloned())
+        .collect()
     }
 
     fn spawn(&self, name: &str, arguments: &[String]) -> Result<Process, DrillError> {

@@ -1,0 +1,193 @@
+//! What every part of the bench needs: worlds with the load and interval it wants, one after the other, and
+//! the engine's own figures over a stretch of time.
+
+use std::path::PathBuf;
+use std::time::Duration;
+use understudy::control::{Client, GuestStatus, Wish};
+use understudy::drill::DrillError;
+use understudy::drill::history::Moment;
+use understudy::drill::network::{client_address, guest_address, guest_name};
+use understudy::drill::plan::Plan;
+use understudy::drill::sightings::HostId;
+use understudy::drill::traffic::Crew;
+use understudy::drill::watch::Watch;
+use understudy::drill::workdir::Workdir;
+use understudy::drill::world::{WAIT_MAX, World};
+use understudy_lab::memcached::Request;
+use understudy_lab::{Answer, Outcome, Patience, Station};
+
+/// Time for a world to come to rest after it is protected: the encoder's shadow fills, buffers find their size.
+const SETTLE: Duration = Duration::from_millis(1500);
+/// A station's number that no client has.
+const STATION: u16 = 60_000;
+
+/// What a part asks of its world.
+pub(crate) struct Wanted {
+    /// The guest's load, in the lab's words.
+    pub(crate) load: String,
+    /// Checkpoint interval.
+    pub(crate) interval: Duration,
+    /// The guest's memory.
+    pub(crate) memory_bytes: u64,
+    /// Clients, if any.
+    pub(crate) clients: u16,
+    /// Further flags for both hosts.
+    pub(crate) node_flags: Vec<String>,
+}
+
+/// Builds worlds.
+pub(crate) struct House {
+    watch: Watch,
+    workdir: Workdir,
+    program: PathBuf,
+    worlds: usize,
+}
+
+/// A world with one guest, protected and at rest.
+pub(crate) struct Home<'a> {
+    /// The processes.
+    pub(crate) world: World,
+    watch: &'a mut Watch,
+}
+
+/// Two looks at a guest and the time between them.
+pub(crate) struct Stretch {
+    before: GuestStatus,
+    /// The guest at the end.
+    pub(crate) after: GuestStatus,
+    span: Duration,
+}
+
+impl House {
+    /// Must be called before any thread is started.
+    pub(crate) fn build() -> Result<Self, DrillError> {
+        let program = std::env::current_exe().map_err(DrillError::system("find this program's own file"))?;
+        Ok(Self { watch: Watch::new()?, workdir: Workdir::create()?, program, worlds: 0 })
+    }
+
+    /// A world as wanted. The one before must be gone.
+    pub(crate) fn home(&mut self, wanted: &Wanted) -> Result<Home<'_>, DrillError> {
+        self.worlds += 1;
+        let directory = self.workdir.path().join(self.worlds.to_string());
+        std::fs::create_dir(&directory).map_err(DrillError::system("create a directory in /tmp"))?;
+        let plan = Plan {
+            rounds: Vec::new(),
+            seed: 1,
+            interval: wanted.interval,
+            memory_bytes: wanted.memory_bytes,
+            load: wanted.load.clone(),
+            guests: 1,
+            clients: wanted.clients,
+            keep_logs: false,
+            node_flags: wanted.node_flags.clone(),
+        };
+        let mut world = World::start(&plan, self.program.clone(), directory)?;
+        world.wait_started(&mut self.watch)?;
+        world.wait_protected(&mut self.watch)?;
+        self.watch.rest("coming to rest", SETTLE)?;
+        self.watch.clear();
+        Ok(Home { world, watch: &mut self.watch })
+    }
+}
+
+impl Home<'_> {
+    /// Lets time pass.
+    pub(crate) fn rest(&mut self, what: &str, span: Duration) -> Result<(), DrillError> {
+        self.watch.rest(what, span)?;
+        self.watch.clear();
+        Ok(())
+    }
+
+    /// The guest as its primary sees it.
+    pub(crate) fn guest(&self) -> Result<GuestStatus, DrillError> {
+        let status = Client::new(self.world.control_path(HostId::A)).status();
+        let status = status.map_err(|error| DrillError::WrongEnding(error.to_string()))?;
+        let first = status.guests.into_iter().next();
+        first.ok_or_else(|| DrillError::WrongEnding("Host A has no guest".into()))
+    }
+
+    /// Lets time pass and looks at the guest before and after.
+    pub(crate) fn measure(&mut self, what: &str, span: Duration) -> Result<Stretch, DrillError> {
+        let (before, began) = (self.guest()?, Moment::now());
+        self.rest(what, span)?;
+        let after = self.guest()?;
+        Ok(Stretch { before, after, span: Moment::now().since(began) })
+    }
+
+    /// Lets the guest go on without protection.
+    pub(crate) fn unprotect(&mut self) -> Result<(), DrillError> {
+        self.wish(Wish::Unprotect)?;
+        self.world.wait_for_each(self.watch, "waiting until it is unprotected", |guest, owner, look| {
+            look.running(owner, guest).filter(|view| view.is_alone).map(drop)
+        })?;
+        Ok(())
+    }
+
+    fn wish(&self, wish: Wish) -> Result<(), DrillError> {
+        let asked = Client::new(self.world.control_path(HostId::A)).wish(&guest_name(0), wish);
+        asked.map_err(|error| DrillError::WrongEnding(error.to_string()))
+    }
+
+    /// Clients of the guest, ready to work.
+    pub(crate) fn crew(&self, clients: u16) -> Result<Crew, DrillError> {
+        let mut crew = Crew::connect(self.world.switch_path(), 0, clients, 1)?;
+        crew.prepare(WAIT_MAX)?;
+        Ok(crew)
+    }
+
+    /// A host on the switch that can ask the guest what it has done.
+    pub(crate) fn station(&self) -> Result<Station, DrillError> {
+        let own = client_address(understudy::drill::history::ClientId(STATION));
+        let station = Station::connect(self.world.switch_path(), "station", own.mac, own.ip);
+        station.map_err(|error| DrillError::WrongEnding(error.to_string()))
+    }
+}
+
+impl Stretch {
+    /// Checkpoints committed.
+    pub(crate) fn epochs(&self) -> u64 {
+        self.after.commit_us.count - self.before.commit_us.count
+    }
+
+    /// Checkpoints committed in a second.
+    pub(crate) fn epochs_per_second(&self) -> f64 {
+        self.epochs() as f64 / self.span.as_secs_f64()
+    }
+
+    /// Dirty pages in a checkpoint, on average.
+    pub(crate) fn pages_per_epoch(&self) -> f64 {
+        let raw_bytes = self.after.raw_bytes - self.before.raw_bytes;
+        raw_bytes as f64 / 4096.0 / self.epochs().max(1) as f64
+    }
+
+    /// Raw bytes per byte on the link.
+    pub(crate) fn ratio(&self) -> f64 {
+        let link_bytes = self.after.link_bytes - self.before.link_bytes;
+        (self.after.raw_bytes - self.before.raw_bytes) as f64 / link_bytes.max(1) as f64
+    }
+}
+
+/// Frames that the guest's load has written so far.
+pub(crate) fn load_pages(station: &mut Station) -> Result<u64, DrillError> {
+    let patience = Patience { timeout: Duration::from_secs(1), attempts: 10 };
+    match station.ask(guest_address(0).ip, &Request::Stats, patience) {
+        Ok(Outcome::Answered { answer: Answer::Stats { load_pages, .. }, .. }) => Ok(load_pages),
+        other => Err(DrillError::WrongEnding(format!("The guest does not tell its counters: {other:?}"))),
+    }
+}
+
+/// Says what the figures were measured on.
+pub(crate) fn print_machine() {
+    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+    let cpu = read("/proc/cpuinfo");
+    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("");
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let kernel = read("/proc/sys/kernel/osrelease");
+    let load = read("/proc/loadavg");
+    let load = load.split(' ').next().unwrap_or("?");
+    println!(
+        "machine: {cores} cores, {}; Linux {}; load {load}",
+        model.trim_start_matches(['\t', ' ', ':']),
+        kernel.trim()
+    );
+}

@@ -1,0 +1,58 @@
+//! The whole-process bench: what protection costs and sustains between two real processes on this machine.
+//!
+//! Every figure is printed beside its aim or its peer, measured in the same run. It never fails on a time: a
+//! busy machine makes poor figures, not an error.
+//!
+//! ```text
+//!   bench            all parts
+//!   bench PART…      rates, slowdown, pause, memory
+//! ```
+//!
+//! The bench hosts a drill's world (switch, witness, two hosts); the processes are this same program, which
+//! then is `understudy`.
+
+#![forbid(unsafe_code)]
+
+mod house;
+mod memory;
+mod pause;
+mod rates;
+mod slowdown;
+
+use house::House;
+use std::process::ExitCode;
+use understudy::drill::DrillError;
+
+type Part = fn(&mut House) -> Result<(), DrillError>;
+
+const PARTS: [(&str, Part); 4] =
+    [("rates", rates::run), ("slowdown", slowdown::run), ("pause", pause::run), ("memory", memory::run)];
+
+fn main() -> ExitCode {
+    let asked: Vec<String> = std::env::args().skip(1).collect();
+    if matches!(asked.first().map(String::as_str), Some("witness" | "primary" | "secondary")) {
+        return understudy::cli::main();
+    }
+    if let Some(unknown) = asked.iter().find(|asked| !PARTS.iter().any(|(name, _)| name == asked)) {
+        let names = PARTS.map(|(name, _)| name).join(", ");
+        eprintln!("bench: {unknown:?} is no part of the bench; there are {names}");
+        return ExitCode::from(2);
+    }
+    let parts = PARTS.iter().filter(|(name, _)| asked.is_empty() || asked.iter().any(|asked| asked == name));
+    match run(parts.map(|(_, part)| *part)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(parts: impl Iterator<Item = Part>) -> Result<(), DrillError> {
+    let mut house = House::build()?;
+    house::print_machine();
+    for part in parts {
+        part(&mut house)?;
+    }
+    Ok(())
+}

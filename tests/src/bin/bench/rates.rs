@@ -1,0 +1,67 @@
+//! Sustained checkpoints per second at a given number of dirty pages per epoch.
+
+use super::house::{House, Wanted};
+use std::time::Duration;
+use understudy::drill::DrillError;
+
+const SPAN: Duration = Duration::from_secs(6);
+
+/// A point to measure: pages per epoch, the interval that should give them, and the aims.
+struct Point {
+    pages: u64,
+    interval: Duration,
+    epochs_per_second_min: f64,
+    commit_ms_p99_max: f64,
+}
+
+const POINTS: [Point; 2] = [
+    Point {
+        pages: 100,
+        interval: Duration::from_micros(600),
+        epochs_per_second_min: 1000.0,
+        commit_ms_p99_max: 5.0,
+    },
+    Point {
+        pages: 1000,
+        interval: Duration::from_millis(6),
+        epochs_per_second_min: 100.0,
+        commit_ms_p99_max: 20.0,
+    },
+];
+
+/// Measures and prints.
+pub(crate) fn run(house: &mut House) -> Result<(), DrillError> {
+    println!(
+        "\nSustained checkpoints, 256 MiB guest, one page in order after the other, few words changed in each"
+    );
+    println!(
+        "  pages/epoch  checkpoints/s   aim │ commit ms p50    p99   aim │ pause µs p50    p99 │ raw:sent"
+    );
+    for point in POINTS {
+        // Pages come by guest time, which stands still in the pause; a write per page, no page twice in an epoch.
+        let rate = (point.pages as f64 / point.interval.as_secs_f64()) as u64;
+        let wanted = Wanted {
+            load: format!("rate={rate},set=128M,skew=0,content=words"),
+            interval: point.interval,
+            memory_bytes: 256 << 20,
+            clients: 1,
+            node_flags: Vec::new(),
+        };
+        let mut home = house.home(&wanted)?;
+        let stretch = home.measure("measuring checkpoints per second", SPAN)?;
+        let after = &stretch.after;
+        println!(
+            "  {:11.0}  {:13.0} {:5.0} │ {:13.2} {:6.2} {:5.0} │ {:12} {:6} │ {:8.1}",
+            stretch.pages_per_epoch(),
+            stretch.epochs_per_second(),
+            point.epochs_per_second_min,
+            after.commit_us.p50 as f64 / 1e3,
+            after.commit_us.p99 as f64 / 1e3,
+            point.commit_ms_p99_max,
+            after.pause_us.p50,
+            after.pause_us.p99,
+            stretch.ratio(),
+        );
+    }
+    Ok(())
+}
