@@ -1,0 +1,166 @@
+//! Metrics as Prometheus sees them: Debian's real `prometheus` scrapes running processes, and `promtool` judges
+//! the page and the alert rules. Needs the Debian package `prometheus`, which `tests/run` installs.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+use understudy::control::GuestRole;
+use understudy::metrics::Metrics;
+use understudy_checkpoint::pages::EncodeStats;
+
+/// Prometheus takes a second or two to start; a test that hangs ends.
+const HANG_GUARD: Duration = Duration::from_secs(90);
+
+/// A process that ends with the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// An address that was free a moment ago.
+fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+fn understudy(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_understudy"));
+    command.args(["--log", "error"]).args(args);
+    command
+}
+
+/// A witness and its metrics address, when it is ready.
+fn witness(directory: &Path) -> (Running, SocketAddr) {
+    let metrics = free_address();
+    let state = directory.join("witness");
+    let args = [
+        "witness",
+        "--listen",
+        "127.0.0.1:0",
+        "--state",
+        state.to_str().unwrap(),
+        "--metrics",
+        &metrics.to_string(),
+    ];
+    let mut process = understudy(&args).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.starts_with("witness listening on "), "{line:?}");
+    (Running(process), metrics)
+}
+
+/// GET over HTTP/1.1; the status line and the body.
+fn get(address: SocketAddr, target: &str) -> std::io::Result<(String, String)> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(HANG_GUARD))?;
+    write!(stream, "GET {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    let mut response = String::new();
+    stream.read_to_string(&mut response)?;
+    let (head, body) = response.split_once("\r\n\r\n").unwrap_or((&response, ""));
+    Ok((head.lines().next().unwrap_or_default().to_owned(), body.to_owned()))
+}
+
+fn rules() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../deploy/prometheus/understudy.rules.yml")
+        .canonicalize()
+        .unwrap()
+}
+
+fn promtool(args: &[&str], input: &str) -> String {
+    let mut process = Command::new("promtool")
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("this test needs the Debian package `prometheus`");
+    process.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let output = process.wait_with_output().unwrap();
+    let words = [output.stdout, output.stderr].concat();
+    let words = String::from_utf8_lossy(&words).into_owned();
+    assert!(output.status.success(), "promtool {args:?}: {words}");
+    words
+}
+
+/// Prometheus, scraping these addresses five times a second.
+fn prometheus(directory: &Path, targets: &[SocketAddr]) -> (Running, SocketAddr) {
+    let address = free_address();
+    let targets = targets.iter().map(|target| format!("\"{target}\"")).collect::<Vec<_>>().join(", ");
+    let config = format!(
+        "global: {{ scrape_interval: 200ms, evaluation_interval: 200ms }}\n\
+         rule_files: [ \"{}\" ]\n\
+         scrape_configs: [ {{ job_name: understudy, static_configs: [ {{ targets: [ {targets} ] }} ] }} ]\n",
+        rules().display()
+    );
+    let file = directory.join("prometheus.yml");
+    std::fs::write(&file, config).unwrap();
+    let process = Command::new("prometheus")
+        .arg(format!("--config.file={}", file.display()))
+        .arg(format!("--storage.tsdb.path={}", directory.join("tsdb").display()))
+        .arg(format!("--web.listen-address={address}"))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("this test needs the Debian package `prometheus`");
+    (Running(process), address)
+}
+
+/// Asks until the query has a result that `is_right` accepts.
+fn wait_for(prometheus: SocketAddr, query: &str, is_right: impl Fn(&str) -> bool) {
+    let began = Instant::now();
+    let mut last = String::new();
+    while began.elapsed() < HANG_GUARD {
+        if let Ok((_, body)) = get(prometheus, &format!("/api/v1/query?query={query}")) {
+            if body.contains("\"value\"") && is_right(&body) {
+                return;
+            }
+            last = body;
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+    panic!("{query} never became right: {last}");
+}
+
+#[test]
+fn prometheus_scrapes_a_witness_and_promtool_has_nothing_to_say() {
+    let directory = tempfile::tempdir().unwrap();
+    let (_witness, metrics) = witness(directory.path());
+    let (status, page) = get(metrics, "/metrics").unwrap();
+    assert_eq!(status, "HTTP/1.1 200 OK");
+    let words = promtool(&["check", "metrics"], &page);
+    assert!(words.trim().is_empty(), "promtool: {words}");
+    assert_eq!(get(metrics, "/").unwrap().0, "HTTP/1.1 404 Not Found");
+
+    let (_prometheus, address) = prometheus(directory.path(), &[metrics]);
+    wait_for(address, "up", |body| body.contains("\"1\""));
+    wait_for(address, "understudy_build_info", |body| body.contains(env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn promtool_has_nothing_to_say_about_a_guest() {
+    let metrics = Metrics::new();
+    let mut meter = metrics.guest("g1");
+    meter.set_role(GuestRole::Primary, 1);
+    meter.set_protected(true);
+    meter.paused(Duration::from_micros(900), [Duration::from_micros(150); 6], 1000);
+    meter.committed(Duration::from_millis(3));
+    meter.encoded(&EncodeStats { zero: 1, unchanged: 2, delta: 3, lz4: 4, raw: 5, ..EncodeStats::default() });
+    meter.stretched();
+    meter.took_over("silent");
+    metrics.set_link("b", true);
+    metrics.set_witness(true);
+    let words = promtool(&["check", "metrics"], &metrics.text());
+    assert!(words.trim().is_empty(), "promtool: {words}");
+}
+
+#[test]
+fn the_alert_rules_are_rules() {
+    promtool(&["check", "rules", rules().to_str().unwrap()], "");
+}
