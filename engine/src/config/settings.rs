@@ -342,6 +342,15 @@ mod tests {
     }
 
     #[test]
+    fn the_file_that_is_shipped_says_what_the_defaults_are() {
+        let shipped = settings(include_str!("../../../deploy/node.toml")).decide().unwrap();
+        let bare = "node = \"b\"\nlisten = \"127.0.0.1:1\"\ncontrol = \"/x\"";
+        let bare = settings(bare).decide().unwrap();
+        assert_eq!(shipped.timing, bare.timing);
+        assert_eq!(shipped.limits, bare.limits);
+    }
+
+    #[test]
     fn unknown_keys_are_refused_at_every_level() {
         for text in [
             "nodes = \"a\"",
