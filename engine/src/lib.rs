@@ -9,6 +9,7 @@
 //! * [`guest`] the threads of a guest: capture, encode, receive
 //! * [`link`] the bytes between engines
 //! * [`metrics`] what is measured, for Prometheus and for `status`
+//! * [`node`] the event loop that performs what sessions decide
 //! * [`signals`] a clean shutdown on SIGINT and SIGTERM
 //! * [`witness`] the third party as a process
 
@@ -22,6 +23,7 @@ pub mod drill;
 pub mod guest;
 pub mod link;
 pub mod metrics;
+pub mod node;
 pub mod session;
 pub mod signals;
 pub mod witness;

@@ -2,6 +2,8 @@
 
 use super::{CliError, Exit};
 use crate::config::{GuestSettings, NodeConfig, Settings};
+use crate::node::Node;
+use crate::signals::ShutdownSignal;
 use std::path::PathBuf;
 
 /// Flags of a node.
@@ -26,5 +28,10 @@ impl Args {
 
 /// Runs the node until it is told to end.
 pub(super) fn run(config: NodeConfig) -> Result<Exit, CliError> {
-    Err(CliError::Internal(format!("Node {} cannot run: this part is not built yet", config.node)))
+    let attempt = |source| CliError::System { attempt: "Signals cannot be watched".into(), source };
+    // Before any thread: threads inherit that signals go to the loop.
+    let shutdown = ShutdownSignal::install().map_err(attempt)?;
+    let (node, _handle) = Node::open(config).map_err(|error| CliError::Internal(error.to_string()))?;
+    node.run(Some(shutdown)).map_err(|error| CliError::Internal(error.to_string()))?;
+    Ok(Exit::Ok)
 }

@@ -31,9 +31,7 @@ const LIVE_PASSES_MAX: u32 = 8;
 pub(super) enum Order {
     /// Take a checkpoint; answered by `Captured` or `CaptureFailed`.
     Capture(CaptureOrder),
-    /// Stop the guest where it stands.
-    Pause,
-    /// Let the guest run.
+    /// Let a guest run that a capture left suspended.
     Resume,
 }
 
@@ -110,8 +108,11 @@ impl Capturer {
         for order in orders {
             match order {
                 Order::Capture(order) => self.answer(order),
-                Order::Pause => log_failure("pause", self.source.suspend()),
-                Order::Resume => log_failure("resume", self.source.resume()),
+                Order::Resume => {
+                    if let Err(error) = self.source.resume() {
+                        tracing::error!(%error, "The guest cannot be resumed");
+                    }
+                }
             }
         }
         // A guest that is gone by now tracks nothing either.
@@ -235,11 +236,5 @@ impl Capturer {
         self.ledger.staged(epoch);
         self.last = Some(epoch);
         Ok((times, dirty_pages))
-    }
-}
-
-fn log_failure(what: &str, result: Result<(), DomainError>) {
-    if let Err(error) = result {
-        tracing::error!(%error, "Could not {what} the guest");
     }
 }

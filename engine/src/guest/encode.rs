@@ -55,8 +55,8 @@ pub struct OutletClosed;
 
 /// Where an epoch goes: one guest's share of one connection.
 pub trait Outlet: Send {
-    /// Sends a part; blocks while the connection's queue is full.
-    fn send(&mut self, part: Part<'_>) -> Result<(), OutletClosed>;
+    /// Sends a part; blocks while the connection's queue is full. Returns the bytes it takes on the link.
+    fn send(&mut self, part: Part<'_>) -> Result<u64, OutletClosed>;
 }
 
 /// What the capture thread hands over.
@@ -93,8 +93,8 @@ impl Job {
 pub struct Encoded {
     /// Pages by encoding, and bytes.
     pub stats: EncodeStats,
-    /// Bytes of state records.
-    pub state_bytes: u64,
+    /// Bytes on the link, everything included.
+    pub link_bytes: u64,
     /// Time spent encoding, without waiting for the link.
     pub busy: Duration,
 }
@@ -109,8 +109,10 @@ struct Open {
 
 impl Open {
     fn send(&mut self, part: Part<'_>) {
-        if self.outlet.as_mut().is_some_and(|outlet| outlet.send(part).is_err()) {
-            self.outlet = None;
+        match self.outlet.as_mut().map(|outlet| outlet.send(part)) {
+            Some(Ok(bytes)) => self.encoded.link_bytes += bytes,
+            Some(Err(OutletClosed)) => self.outlet = None,
+            None => {}
         }
     }
 }
@@ -186,7 +188,6 @@ impl EncodeThread {
         open.send(Part::LibxcState(&state.libxc));
         open.send(Part::LibxlState(&state.libxl));
         open.send(Part::End(&summary));
-        open.encoded.state_bytes = (state.libxc.len() + state.libxl.len()) as u64;
         self.reporter.tell(Report::Encoded {
             epoch: open.head.epoch,
             kind: open.head.kind,

@@ -23,6 +23,6 @@ pub use capture::CaptureOrder;
 pub use encode::{Encoded, EpochHead, Outlet, OutletClosed, Part};
 pub use output::HeldOutput;
 pub use pause::PauseTimes;
-pub use protector::{Protector, ProtectorConfig};
+pub use protector::{Protector, ProtectorConfig, Stuck};
 pub use receive::{Committed, Keeper, Work};
 pub use report::{Bell, Report, Reporter, RuntimeId};

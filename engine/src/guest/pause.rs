@@ -41,16 +41,9 @@ impl PauseTimes {
         self.suspend + self.drain + self.copy + self.state + self.cut + self.resume
     }
 
-    /// The parts by name, in their order, as metrics show them.
-    pub fn parts(&self) -> [(&'static str, Duration); 6] {
-        [
-            ("suspend", self.suspend),
-            ("drain", self.drain),
-            ("copy", self.copy),
-            ("state", self.state),
-            ("cut", self.cut),
-            ("resume", self.resume),
-        ]
+    /// The parts, in their order.
+    pub fn parts(&self) -> [Duration; 6] {
+        [self.suspend, self.drain, self.copy, self.state, self.cut, self.resume]
     }
 }
 

@@ -119,12 +119,7 @@ impl Protector {
         self.acked.set(through);
     }
 
-    /// Stops the guest where it stands.
-    pub fn pause(&self) -> Result<(), Stuck> {
-        self.order(Order::Pause)
-    }
-
-    /// Lets the guest run.
+    /// Lets a guest run that a capture left suspended.
     pub fn resume(&self) -> Result<(), Stuck> {
         self.order(Order::Resume)
     }

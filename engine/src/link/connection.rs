@@ -61,8 +61,7 @@ pub struct Connection {
     stream: TcpStream,
     remote: SocketAddr,
     service: Service,
-    /// Connected, and told not to wait for fuller packets: an ack is small and urgent.
-    ready: bool,
+    established: bool,
     handshake: Handshake,
     begun: Time,
     decoder: Decoder,
@@ -91,7 +90,8 @@ impl Connection {
         begun: Time,
     ) -> Self {
         let (decoder, outbox) = (Decoder::new(), Outbox::default());
-        Self { stream, remote, service, ready: false, handshake, begun, decoder, outbox }
+        let established = handshake == Handshake::Greeting;
+        Self { stream, remote, service, established, handshake, begun, decoder, outbox }
     }
 
     /// Address of the other end.
@@ -166,7 +166,7 @@ impl Connection {
 
     /// Writes until the socket takes no more.
     pub fn flush(&mut self) -> Result<(), ConnectionError> {
-        if !self.is_ready()? {
+        if !self.is_established()? {
             return Ok(());
         }
         loop {
@@ -185,7 +185,7 @@ impl Connection {
 
     /// Reads once.
     pub fn fill(&mut self) -> Result<Fill, ConnectionError> {
-        if !self.is_ready()? {
+        if !self.is_established()? {
             return Ok(Fill::Drained);
         }
         // After our last word, what still comes is read only to learn of the end.
@@ -279,8 +279,8 @@ impl Connection {
     }
 
     /// Whether the socket is connected; an error if connecting failed.
-    fn is_ready(&mut self) -> Result<bool, ConnectionError> {
-        if self.ready {
+    fn is_established(&mut self) -> Result<bool, ConnectionError> {
+        if self.established {
             return Ok(true);
         }
         if let Some(error) = self.stream.take_error()? {
@@ -289,7 +289,7 @@ impl Connection {
         match self.stream.peer_addr() {
             Ok(_) => {
                 self.stream.set_nodelay(true)?;
-                self.ready = true;
+                self.established = true;
                 Ok(true)
             }
             Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),

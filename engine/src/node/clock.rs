@@ -1,0 +1,63 @@
+//! The loop's time, and the timer that wakes it to the nanosecond.
+//!
+//! Polling itself waits in whole milliseconds, which is coarser than a short checkpoint interval; so the timer
+//! is a file descriptor among the others.
+
+use crate::session::Time;
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
+use nix::sys::time::TimeSpec;
+use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
+use nix::time::{ClockId as Clocks, clock_gettime};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::time::{Duration, Instant};
+
+/// Nanoseconds since the node's start.
+#[derive(Debug)]
+pub(super) struct Clock {
+    start: Instant,
+    start_ns: u64,
+    timer: TimerFd,
+    armed: Option<Time>,
+}
+
+impl Clock {
+    pub(super) fn new(registry: &Registry, token: Token) -> io::Result<Self> {
+        let timer =
+            TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC)?;
+        registry.register(&mut SourceFd(&timer.as_fd().as_raw_fd()), token, Interest::READABLE)?;
+        let monotonic = clock_gettime(Clocks::CLOCK_MONOTONIC)?;
+        let start_ns = Duration::from(monotonic).as_nanos() as u64;
+        Ok(Self { start: Instant::now(), start_ns, timer, armed: None })
+    }
+
+    pub(super) fn now(&self) -> Time {
+        Time(self.start.elapsed().as_nanos() as u64)
+    }
+
+    /// What `CLOCK_MONOTONIC` said at the start, in nanoseconds.
+    pub(super) fn start_ns(&self) -> u64 {
+        self.start_ns
+    }
+
+    /// Wakes the loop at `at`. One that is due wakes it at once.
+    pub(super) fn wake_at(&mut self, at: Option<Time>) -> io::Result<()> {
+        let Some(at) = at.filter(|at| self.armed.is_none_or(|armed| *at < armed)) else {
+            return Ok(());
+        };
+        let absolute = TimeSpec::from_duration(Duration::from_nanos((self.start_ns + at.0).max(1)));
+        self.timer.set(Expiration::OneShot(absolute), TimerSetTimeFlags::TFD_TIMER_ABSTIME)?;
+        self.armed = Some(at);
+        Ok(())
+    }
+
+    /// The timer has woken the loop.
+    pub(super) fn rang(&mut self) -> io::Result<()> {
+        self.armed = None;
+        match self.timer.wait() {
+            Ok(()) | Err(nix::Error::EAGAIN | nix::Error::EINTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}

@@ -1,0 +1,522 @@
+//! All guests of the node, each in its role, and the changes from one role to the other.
+//!
+//! ```text
+//!   started here ─► Primary ── Fence ──► (gone) ── the peer offers it ──► Secondary
+//!                      ▲                                                      │
+//!                      └───────────────── Activated ──────────────────────────┘
+//! ```
+
+use super::arrived::{Arrived, GuestName};
+use super::primary::{Over, PrimaryGuest};
+use super::secondary::{Activation, Parts, SecondaryGuest};
+use super::status;
+use super::tally::Tally;
+use super::wires::{OutputMaker, Wires};
+use crate::config::NodeConfig;
+use crate::control::status::Takeover;
+use crate::control::{GuestRole, GuestStatus, Wish};
+use crate::guest::{Bell, HeldOutput, Keeper, Protector, ProtectorConfig, Report, Reporter, RuntimeId, Work};
+use crate::metrics::Metrics;
+use crate::session::primary::{self, Origin, Primary};
+use crate::session::secondary::{self, Secondary};
+use crate::session::{NodeName, Time, ToSecondary, WitnessReply};
+use crossbeam::channel::Sender;
+use std::collections::BTreeMap;
+use understudy_checkpoint::Epoch;
+use understudy_checkpoint::domain::{Description, DomainError, Source};
+use understudy_checkpoint::epoch;
+use understudy_lab::LabGuest;
+
+/// Frames of the largest guest that is held here: 256 GiB. Its page types alone take 64 MiB.
+const PAGE_COUNT_MAX: u64 = 1 << 26;
+
+/// Why a guest cannot be taken in.
+#[derive(thiserror::Error, Debug)]
+pub enum AddError {
+    /// There is one of this name.
+    #[error("There is already a guest {0} on this node")]
+    Exists(String),
+    /// Its source does not work.
+    #[error(transparent)]
+    Source(#[from] DomainError),
+    /// Its threads cannot be started.
+    #[error("The threads of a guest cannot be started: {0}")]
+    Threads(#[from] std::io::Error),
+}
+
+enum Guest {
+    Primary(Box<PrimaryGuest>),
+    Secondary(Box<SecondaryGuest>),
+}
+
+/// What a new primary is made from.
+struct Beginning {
+    name: GuestName,
+    peer: NodeName,
+    source: Box<dyn Source>,
+    machine: Option<LabGuest>,
+    output: HeldOutput,
+    origin: Origin,
+    takeover: Option<Takeover>,
+}
+
+/// The guests.
+pub(super) struct Guests {
+    config: NodeConfig,
+    metrics: Metrics,
+    reports: Sender<(RuntimeId, Report)>,
+    pub(super) outputs: OutputMaker,
+    guests: BTreeMap<GuestName, Guest>,
+    runtimes: u64,
+    /// What peers said they run, on their present links.
+    offers: BTreeMap<GuestName, (NodeName, Description)>,
+}
+
+impl Guests {
+    pub(super) fn new(
+        config: NodeConfig,
+        metrics: Metrics,
+        reports: Sender<(RuntimeId, Report)>,
+        bell: Bell,
+    ) -> Self {
+        let limits = understudy_netbuf::Limits {
+            bytes_max: config.limits.held_output_bytes as usize,
+            ..understudy_netbuf::Limits::default()
+        };
+        let outputs = OutputMaker { limits, bell };
+        Self {
+            config,
+            metrics,
+            reports,
+            outputs,
+            guests: BTreeMap::new(),
+            runtimes: 0,
+            offers: BTreeMap::new(),
+        }
+    }
+
+    /// Takes in a guest that runs here, to be protected towards `peer`.
+    pub(super) fn add(
+        &mut self,
+        name: &str,
+        peer: NodeName,
+        source: Box<dyn Source>,
+        machine: Option<LabGuest>,
+        output: HeldOutput,
+        wires: &mut Wires,
+    ) -> Result<(), AddError> {
+        let name = GuestName::from(name);
+        if self.guests.contains_key(&name) {
+            return Err(AddError::Exists(name.to_string()));
+        }
+        let origin = Origin::Started;
+        self.begin(Beginning { name, peer, source, machine, output, origin, takeover: None }, wires)
+    }
+
+    fn begin(&mut self, beginning: Beginning, wires: &mut Wires) -> Result<(), AddError> {
+        let Beginning { name, peer, mut source, machine, output, origin, takeover } = beginning;
+        let description = source.describe()?;
+        let (runtime, reporter) = self.runtime();
+        let config = ProtectorConfig {
+            staging_bytes: self.config.limits.staging_bytes,
+            shadow_bytes: self.config.limits.shadow_bytes,
+            copiers: std::thread::available_parallelism().map_or(1, usize::from),
+            in_flight_max: self.config.limits.in_flight_max,
+        };
+        let protector = Protector::start(source, description.page_count, config, output.clone(), &reporter)?;
+        let session = Primary::new(self.config.primary_session(peer.clone()), origin, wires.now);
+        let mut guest = Box::new(PrimaryGuest {
+            meter: self.metrics.guest(&name),
+            name: name.clone(),
+            peer,
+            runtime,
+            session,
+            output,
+            machine,
+            protector,
+            description,
+            place: None,
+            capturing: None,
+            tally: Tally::default(),
+            takeover,
+            last_commit: None,
+            recording_ended: None,
+            over: None,
+        });
+        guest.run_timers(wires);
+        if wires.links.is_up(&guest.peer) {
+            guest.attach(wires);
+        }
+        if wires.witness.is_up() {
+            guest.handle(primary::Input::WitnessUp, wires);
+        }
+        self.guests.insert(name, Guest::Primary(guest));
+        Ok(())
+    }
+
+    fn runtime(&mut self) -> (RuntimeId, Reporter) {
+        self.runtimes += 1;
+        let runtime = RuntimeId(self.runtimes);
+        (runtime, Reporter::new(runtime, self.reports.clone(), self.outputs.bell.clone()))
+    }
+
+    /// Holds a guest that `peer` says it runs.
+    fn hold(&mut self, name: &GuestName, peer: NodeName, description: Description, wires: &mut Wires) {
+        if description.page_count > PAGE_COUNT_MAX {
+            tracing::error!(guest = %name, pages = description.page_count, "Too large a guest to be held here");
+            return;
+        }
+        let (runtime, reporter) = self.runtime();
+        let limits = epoch::Limits {
+            buffer_bytes_max: self.config.limits.epoch_buffer_bytes as usize,
+            page_count: description.page_count,
+        };
+        let keeper = match Keeper::start(limits, reporter) {
+            Ok(keeper) => keeper,
+            Err(error) => return tracing::error!(guest = %name, %error, "A guest cannot be held here"),
+        };
+        let mut guest = Box::new(SecondaryGuest::new(Parts {
+            name: name.clone(),
+            peer,
+            runtime,
+            session: Secondary::new(self.config.secondary_session(), wires.now),
+            keeper,
+            description,
+            outputs: self.outputs.clone(),
+            meter: self.metrics.guest(name),
+        }));
+        guest.run_timers(wires);
+        guest.handle(secondary::Input::LinkUp, wires);
+        if wires.witness.is_up() {
+            guest.handle(secondary::Input::WitnessUp, wires);
+        }
+        self.guests.insert(name.clone(), Guest::Secondary(guest));
+    }
+
+    pub(super) fn link_up(&mut self, peer: &NodeName, wires: &mut Wires) {
+        self.metrics.set_link(&peer.0, true);
+        for guest in self.guests.values_mut() {
+            match guest {
+                Guest::Primary(guest) if guest.peer == *peer => guest.attach(wires),
+                Guest::Secondary(guest) if guest.peer == *peer => {
+                    guest.handle(secondary::Input::LinkUp, wires)
+                }
+                _ => {}
+            }
+        }
+    }
+
+    pub(super) fn link_down(&mut self, peer: &NodeName, wires: &mut Wires) {
+        self.metrics.set_link(&peer.0, false);
+        self.offers.retain(|_, (from, _)| from != peer);
+        for guest in self.guests.values_mut() {
+            match guest {
+                Guest::Primary(guest) if guest.peer == *peer => guest.detach(wires),
+                Guest::Secondary(guest) if guest.peer == *peer => guest.detach(wires),
+                _ => {}
+            }
+        }
+    }
+
+    /// A frame about a guest.
+    pub(super) fn arrived(&mut self, peer: NodeName, name: GuestName, what: Arrived, wires: &mut Wires) {
+        if let Arrived::Offer(description) = what {
+            return self.offered(&name, peer, *description, wires);
+        }
+        match (self.guests.get_mut(&name), what) {
+            (Some(Guest::Primary(guest)), Arrived::ToPrimary(message)) if guest.peer == peer => {
+                guest.handle(primary::Input::Message(message), wires);
+            }
+            (Some(Guest::Primary(guest)), Arrived::ToSecondary(message)) => {
+                guest.handle(primary::Input::Rival { generation: generation_of(&message) }, wires);
+            }
+            (Some(Guest::Secondary(guest)), what) if guest.peer == peer => guest.arrived(what, wires),
+            _ => {}
+        }
+    }
+
+    fn offered(&mut self, name: &GuestName, peer: NodeName, description: Description, wires: &mut Wires) {
+        self.offers.insert(name.clone(), (peer.clone(), description.clone()));
+        match self.guests.get(name) {
+            None => self.hold(name, peer, description, wires),
+            // A copy of another guest of that name, or for another host, is of no use any more.
+            Some(Guest::Secondary(held))
+                if held.activation.is_none() && (held.peer != peer || held.description != description) =>
+            {
+                self.guests.remove(name);
+                self.hold(name, peer, description, wires);
+            }
+            Some(_) => {}
+        }
+    }
+
+    pub(super) fn witness_up(&mut self, wires: &mut Wires) {
+        self.metrics.set_witness(true);
+        for guest in self.guests.values_mut() {
+            match guest {
+                Guest::Primary(guest) => guest.handle(primary::Input::WitnessUp, wires),
+                Guest::Secondary(guest) => guest.handle(secondary::Input::WitnessUp, wires),
+            }
+        }
+    }
+
+    pub(super) fn witness_down(&mut self, wires: &mut Wires) {
+        self.metrics.set_witness(false);
+        for guest in self.guests.values_mut() {
+            match guest {
+                Guest::Primary(guest) => guest.handle(primary::Input::WitnessDown, wires),
+                Guest::Secondary(guest) => guest.handle(secondary::Input::WitnessDown, wires),
+            }
+        }
+    }
+
+    pub(super) fn witness_reply(&mut self, name: &str, reply: WitnessReply, wires: &mut Wires) {
+        match self.guests.get_mut(name) {
+            Some(Guest::Primary(guest)) => guest.handle(primary::Input::Witness(reply), wires),
+            Some(Guest::Secondary(guest)) => guest.handle(secondary::Input::Witness(reply), wires),
+            None => {}
+        }
+    }
+
+    /// A worker's report. One of a runtime that is gone means nothing.
+    pub(super) fn report(&mut self, runtime: RuntimeId, report: Report, wires: &mut Wires) {
+        let found = self.guests.iter_mut().find(|(_, guest)| match guest {
+            Guest::Primary(guest) => guest.runtime == runtime,
+            Guest::Secondary(guest) => guest.runtime == runtime,
+        });
+        match (found, report) {
+            (Some((name, Guest::Secondary(_))), Report::Activated { guest }) => {
+                let name = name.clone();
+                self.activated(&name, guest, wires);
+            }
+            (Some((_, Guest::Primary(guest))), report) => guest.report(report, wires),
+            (Some((_, Guest::Secondary(guest))), report) => guest.report(report, wires),
+            (None, Report::Activated { guest }) => guest.stop(),
+            (None, _) => {}
+        }
+    }
+
+    /// The guest runs here: its secondary session is over, a primary session goes on.
+    fn activated(&mut self, name: &GuestName, machine: LabGuest, wires: &mut Wires) {
+        let Some(Guest::Secondary(held)) = self.guests.remove(name) else { return };
+        let SecondaryGuest { peer, activation, lost, mut meter, .. } = *held;
+        let Some(Activation { record, epoch, output, authority_at }) = activation else {
+            return machine.stop();
+        };
+        let (detected_at, reason) = lost.unwrap_or((authority_at, "operator"));
+        meter.took_over(reason);
+        drop(meter);
+        let takeover = Takeover {
+            detected_at_ns: wires.monotonic_ns(detected_at),
+            authority_at_ns: wires.monotonic_ns(authority_at),
+            activated_at_ns: wires.monotonic_ns(wires.now),
+            from_epoch: epoch.0,
+        };
+        tracing::warn!(guest = %name, %epoch, generation = %record.generation, reason, "Took over");
+        let begun = self.begin(
+            Beginning {
+                name: name.clone(),
+                peer,
+                source: Box::new(machine.source()),
+                machine: Some(machine.clone()),
+                output,
+                origin: Origin::TookOver { record, next_epoch: epoch.next() },
+                takeover: Some(takeover),
+            },
+            wires,
+        );
+        if let Err(error) = begun {
+            tracing::error!(guest = %name, %error, "A guest that was taken over cannot go on");
+            machine.stop();
+        }
+    }
+
+    /// Runs timers that are due, goes through inboxes, and ends what is over.
+    pub(super) fn run(&mut self, wires: &mut Wires) {
+        for guest in self.guests.values_mut() {
+            match guest {
+                Guest::Primary(guest) => guest.run_timers(wires),
+                Guest::Secondary(guest) => {
+                    guest.run_timers(wires);
+                    guest.pump(wires);
+                }
+            }
+        }
+        self.end_what_is_over(wires);
+        self.hold_back_links(wires);
+    }
+
+    fn end_what_is_over(&mut self, wires: &mut Wires) {
+        let over = |guest: &Guest| match guest {
+            Guest::Primary(guest) => guest.over.is_some(),
+            Guest::Secondary(guest) => guest.broken.is_some(),
+        };
+        while let Some(name) = self.guests.iter().find(|(_, guest)| over(guest)).map(|(name, _)| name.clone())
+        {
+            match self.guests.remove(&name) {
+                Some(Guest::Primary(guest)) => {
+                    guest.stop();
+                    let why = guest.over.as_ref();
+                    match why {
+                        Some(Over::Broken(why)) => tracing::error!(guest = %name, why, "Ended here"),
+                        why => tracing::warn!(guest = %name, ?why, "Ended here"),
+                    }
+                }
+                Some(Guest::Secondary(guest)) => {
+                    tracing::error!(guest = %name, why = guest.broken, "Not held here any more");
+                }
+                None => {}
+            }
+            if let Some((peer, description)) = self.offers.get(&name).cloned() {
+                self.hold(&name, peer, description, wires);
+            }
+        }
+    }
+
+    /// Links whose guests have enough to do are not read on.
+    fn hold_back_links(&self, wires: &mut Wires) {
+        let peers: Vec<NodeName> = wires.links.peers().map(|(peer, _)| peer.clone()).collect();
+        for peer in peers {
+            let full = |guest: &Guest| matches!(guest, Guest::Secondary(g) if g.peer == peer && g.is_full());
+            let blocked = self.guests.values().any(full);
+            wires.links.set_blocked(&peer, blocked);
+        }
+    }
+
+    pub(super) fn next_timeout(&self) -> Option<Time> {
+        let of = |guest: &Guest| match guest {
+            Guest::Primary(guest) => guest.session.next_timeout(),
+            Guest::Secondary(guest) => guest.session.next_timeout(),
+        };
+        self.guests.values().filter_map(of).min()
+    }
+
+    /// Frames that may leave now, of all guests.
+    pub(super) fn take_output(&mut self, into: &mut Vec<Vec<u8>>) {
+        for guest in self.guests.values() {
+            if let Guest::Primary(guest) = guest {
+                guest.output.take_into(into);
+            }
+        }
+    }
+
+    /// A frame from the network: to every guest here; each knows what is meant for it.
+    pub(super) fn deliver(&self, frame: &[u8]) {
+        for guest in self.guests.values() {
+            if let Guest::Primary(guest) = guest
+                && let Some(machine) = &guest.machine
+            {
+                machine.inject(frame);
+            }
+        }
+    }
+
+    /// Begins what an operator wishes; the error says why not.
+    pub(super) fn wish(&mut self, name: &str, wish: Wish, wires: &mut Wires) -> Result<(), String> {
+        let wished = match wish {
+            Wish::Protect => primary::Wish::Protect,
+            Wish::Unprotect => primary::Wish::Unprotect,
+            Wish::Switchover => primary::Wish::Switchover,
+            Wish::ForceTakeover => return self.force_takeover(name, wires),
+        };
+        match self.guests.get_mut(name) {
+            Some(Guest::Primary(guest)) => {
+                let state = guest.session.state();
+                if wish == Wish::Switchover && state != primary::State::Protected {
+                    let reason = status::primary_reason(state, &guest.peer);
+                    return Err(format!("{name} is not protected: {reason}"));
+                }
+                guest.handle(primary::Input::Operator(wished), wires);
+                Ok(())
+            }
+            Some(Guest::Secondary(guest)) => {
+                Err(format!("{name} runs on {}; ask there (here only its copy is held)", guest.peer))
+            }
+            None => Err(format!("There is no guest {name} on this node; `status` lists them")),
+        }
+    }
+
+    fn force_takeover(&mut self, name: &str, wires: &mut Wires) -> Result<(), String> {
+        match self.guests.get_mut(name) {
+            Some(Guest::Secondary(guest)) if guest.session.committed().is_some() => {
+                guest.lost = Some((wires.now, "operator"));
+                guest.handle(secondary::Input::ForceTakeover, wires);
+                Ok(())
+            }
+            Some(Guest::Secondary(_)) => Err(format!("There is no complete copy of {name} here")),
+            Some(Guest::Primary(_)) => Err(format!("{name} runs here already")),
+            None => Err(format!("There is no guest {name} on this node; `status` lists them")),
+        }
+    }
+
+    /// How each guest stands.
+    pub(super) fn status(&mut self, now: Time) -> Vec<GuestStatus> {
+        let interval_ms = self.config.timing.interval.0 as f64 / 1e6;
+        let of = |(name, guest): (&GuestName, &mut Guest)| match guest {
+            Guest::Primary(guest) => {
+                let mut status = status::blank(name, GuestRole::Primary, interval_ms);
+                guest.measure();
+                guest.meter.fill(&mut status);
+                guest.fill(&mut status, now);
+                status
+            }
+            Guest::Secondary(guest) => {
+                let mut status = status::blank(name, GuestRole::Secondary, interval_ms);
+                guest.meter.fill(&mut status);
+                guest.fill(&mut status, now);
+                status
+            }
+        };
+        self.guests.iter_mut().map(of).collect()
+    }
+
+    /// Brings counters that are read, not counted, into the metrics.
+    pub(super) fn measure(&mut self) {
+        for guest in self.guests.values_mut() {
+            if let Guest::Primary(guest) = guest {
+                guest.measure();
+            }
+        }
+    }
+
+    /// What protecting a guest has cost so far.
+    pub(super) fn tally(&self, name: &str) -> Option<Tally> {
+        match self.guests.get(name)? {
+            Guest::Primary(guest) => Some(guest.tally.clone()),
+            Guest::Secondary(_) => None,
+        }
+    }
+
+    /// Asks for a copy of what is committed here of a guest; `false` if it is not held here.
+    pub(super) fn copy(&self, name: &str, to: Sender<Option<crate::guest::Committed>>) -> bool {
+        match self.guests.get(name) {
+            Some(Guest::Secondary(guest)) => guest.keeper.offer(Work::Copy(to)).is_ok(),
+            _ => false,
+        }
+    }
+
+    /// The node ends: nothing of any guest is let out from here on.
+    pub(super) fn stop(&mut self) {
+        for guest in self.guests.values() {
+            if let Guest::Primary(guest) = guest {
+                guest.stop();
+            }
+        }
+        self.guests.clear();
+    }
+
+    /// The first epoch of a guest that is started here.
+    pub(super) fn first_output(&self) -> HeldOutput {
+        self.outputs.make(Epoch(0))
+    }
+}
+
+fn generation_of(message: &ToSecondary) -> understudy_checkpoint::Generation {
+    match message {
+        ToSecondary::Offer { generation, .. }
+        | ToSecondary::EpochBegin { generation, .. }
+        | ToSecondary::Heartbeat { generation }
+        | ToSecondary::Switchover { generation, .. }
+        | ToSecondary::Farewell { generation } => *generation,
+    }
+}

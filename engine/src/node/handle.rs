@@ -1,0 +1,124 @@
+//! A node in this process, from outside its loop.
+
+use super::{AddError, Node, NodeError, Tally};
+use crate::control::{Status, Wish};
+use crate::guest::{Bell, Committed};
+use crate::session::NodeName;
+use crossbeam::channel::{Sender, bounded};
+use std::net::SocketAddr;
+use std::thread::{Builder, JoinHandle};
+use understudy_checkpoint::domain::Source;
+
+/// What a handle asks of the loop.
+pub(super) enum Command {
+    Status(Sender<Status>),
+    Wish { guest: String, wish: Wish, to: Sender<Result<(), String>> },
+    Add { guest: String, peer: NodeName, source: Box<dyn Source>, to: Sender<Result<(), AddError>> },
+    Tally { guest: String, to: Sender<Option<Tally>> },
+    Copy { guest: String, to: Sender<Option<Committed>> },
+    CutLink { peer: NodeName },
+    Stop,
+}
+
+/// Asks a running node; each question waits for its answer, and is `None` or an error once the node has ended.
+#[derive(Debug)]
+pub struct NodeHandle {
+    commands: Sender<Command>,
+    bell: Bell,
+    address: SocketAddr,
+    thread: Option<JoinHandle<Result<(), NodeError>>>,
+}
+
+impl NodeHandle {
+    pub(super) fn new(commands: Sender<Command>, bell: Bell, address: SocketAddr) -> Self {
+        Self { commands, bell, address, thread: None }
+    }
+
+    /// Where peers connect to.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// How everything stands.
+    pub fn status(&self) -> Option<Status> {
+        self.ask(Command::Status)
+    }
+
+    /// Begins what an operator wishes; the error says why not.
+    pub fn wish(&self, guest: &str, wish: Wish) -> Result<(), String> {
+        let guest = guest.to_owned();
+        self.ask(|to| Command::Wish { guest, wish, to }).unwrap_or(Err("The node has ended".into()))
+    }
+
+    /// Protects a guest that has no network card here, such as a recording, towards `peer`.
+    pub fn add_source_guest(
+        &self,
+        guest: &str,
+        peer: NodeName,
+        source: Box<dyn Source>,
+    ) -> Option<Result<(), AddError>> {
+        let guest = guest.to_owned();
+        self.ask(|to| Command::Add { guest, peer, source, to })
+    }
+
+    /// What protecting a guest that runs here has cost so far.
+    pub fn tally(&self, guest: &str) -> Option<Tally> {
+        let guest = guest.to_owned();
+        self.ask(|to| Command::Tally { guest, to }).flatten()
+    }
+
+    /// A copy of the committed image of a guest that is held here.
+    pub fn copy_committed(&self, guest: &str) -> Option<Committed> {
+        let guest = guest.to_owned();
+        self.ask(|to| Command::Copy { guest, to }).flatten()
+    }
+
+    /// Ends the link to a peer, as a network does. It is connected again.
+    pub fn cut_link(&self, peer: NodeName) {
+        self.tell(Command::CutLink { peer });
+    }
+
+    /// Ends the node and waits for that.
+    pub fn stop(mut self) -> Result<(), NodeError> {
+        self.end()
+    }
+
+    fn end(&mut self) -> Result<(), NodeError> {
+        self.tell(Command::Stop);
+        match self.thread.take().map(JoinHandle::join) {
+            Some(Ok(result)) => result,
+            Some(Err(_)) => Err(NodeError::Panicked),
+            None => Ok(()),
+        }
+    }
+
+    fn tell(&self, command: Command) {
+        if self.commands.send(command).is_ok() {
+            self.bell.ring();
+        }
+    }
+
+    fn ask<T>(&self, command: impl FnOnce(Sender<T>) -> Command) -> Option<T> {
+        let (to, answer) = bounded(1);
+        self.tell(command(to));
+        answer.recv().ok()
+    }
+}
+
+impl Drop for NodeHandle {
+    fn drop(&mut self) {
+        if self.thread.is_some()
+            && let Err(error) = self.end()
+        {
+            tracing::error!(%error, "A node ended badly");
+        }
+    }
+}
+
+impl Node {
+    /// Runs on a thread of its own until the handle ends it or is dropped.
+    pub fn spawn(self, mut handle: NodeHandle) -> std::io::Result<NodeHandle> {
+        handle.thread = Some(Builder::new().name("node".into()).spawn(move || self.run(None))?);
+        Ok(handle)
+    }
+}

@@ -1,0 +1,236 @@
+//! A node: one event loop that owns everything between hosts, and the threads of its guests.
+//!
+//! ```text
+//!   listener ─┐                                      ┌─► capture ─► encode ─┐   guests that run here
+//!   links ────┤                                      │                      │
+//!   witness ──┼──► loop: events ─► sessions ─► outputs ─► receive           │   guests held here
+//!   control ──┤     ▲      (decide)     (performed)                         │
+//!   metrics ──┤     └────── reports, bell ◄──────────────────────────────────┘
+//!   switch ───┘
+//! ```
+//!
+//! One turn of the loop is on one screen: [`turn`](Node::turn). The loop never blocks: what could wait runs on
+//! a guest's thread behind a bounded channel. When the loop ends, for whatever reason, nothing leaves any more:
+//! frames of guests go out by its hand alone.
+
+mod arrived;
+mod clock;
+mod guests;
+mod handle;
+mod line;
+mod links;
+mod outlet;
+mod primary;
+mod secondary;
+mod status;
+mod tally;
+mod turn;
+mod uplink;
+mod wires;
+mod witness;
+
+pub use guests::AddError;
+pub use handle::NodeHandle;
+pub use tally::{Tally, Totals};
+
+use crate::config::NodeConfig;
+use crate::control;
+use crate::desk::Desk;
+use crate::guest::{Bell, Report, RuntimeId};
+use crate::link::Identity;
+use crate::metrics::{Metrics, http};
+use crate::signals::ShutdownSignal;
+use clock::Clock;
+use crossbeam::channel::{Receiver, bounded};
+use guests::Guests;
+use handle::Command;
+use links::Links;
+use mio::net::{TcpListener, UnixListener};
+use mio::{Events, Interest, Poll, Token, Waker};
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use understudy_lab::{GuestConfig as LabConfig, LabGuest, Mac};
+use uplink::SwitchPort;
+use wires::Wires;
+use witness::Witness;
+
+const TIMER: Token = Token(0);
+const WAKER: Token = Token(1);
+const SIGNAL: Token = Token(2);
+const WITNESS: Token = Token(3);
+const SWITCH: Token = Token(4);
+const CONTROL_FIRST: usize = 16;
+const METRICS_FIRST: usize = CONTROL_FIRST + crate::desk::DESK_TOKENS;
+const LINKS_FIRST: usize = METRICS_FIRST + crate::desk::DESK_TOKENS;
+
+/// Reports that wait for the loop. Workers that find it full wait; the loop never waits for them.
+const REPORTS_MAX: usize = 1024;
+
+/// Commands of a [`NodeHandle`] that wait for the loop.
+const COMMANDS_MAX: usize = 16;
+
+/// Why a node cannot start, or ended.
+#[derive(thiserror::Error, Debug)]
+pub enum NodeError {
+    /// The system refuses something the node needs.
+    #[error("{what}: {source}")]
+    System {
+        /// What was attempted, as the beginning of the message.
+        what: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A guest of the configuration cannot be started.
+    #[error("Guest {name} cannot be started: {reason}")]
+    Guest {
+        /// Its name.
+        name: String,
+        /// Why.
+        reason: String,
+    },
+    /// The node's thread panicked; nothing of its guests leaves any more.
+    #[error("The node's loop has ended by a panic; its log says why")]
+    Panicked,
+}
+
+fn system(what: impl Into<String>) -> impl FnOnce(io::Error) -> NodeError {
+    let what = what.into();
+    move |source| NodeError::System { what, source }
+}
+
+/// A node that is ready to run.
+pub struct Node {
+    config: NodeConfig,
+    poll: Poll,
+    events: Events,
+    clock: Clock,
+    bell: Bell,
+    reports: Receiver<(RuntimeId, Report)>,
+    commands: Receiver<Command>,
+    wires: Wires,
+    guests: Guests,
+    switch: SwitchPort,
+    metrics: Metrics,
+    control_desk: Desk<UnixListener>,
+    metrics_desk: Option<Desk<TcpListener>>,
+    shutdown: Option<ShutdownSignal>,
+    /// Frames on their way from guests to the switch; kept for its memory.
+    leaving: Vec<Vec<u8>>,
+    stopping: bool,
+}
+
+impl Node {
+    /// Opens everything that `config` asks for and starts its guests. Nothing moves before
+    /// [`run`](Self::run) or [`spawn`](Self::spawn).
+    pub fn open(config: NodeConfig) -> Result<(Self, NodeHandle), NodeError> {
+        let poll = Poll::new().map_err(system("No event loop can be had"))?;
+        let registry = || poll.registry().try_clone().map_err(system("No event loop can be had"));
+        let bell = Bell::new(Waker::new(poll.registry(), WAKER).map_err(system("No event loop can be had"))?);
+        let clock = Clock::new(poll.registry(), TIMER).map_err(system("No timer can be had"))?;
+        let this =
+            Identity { node: config.node.clone(), instance: RandomState::new().build_hasher().finish() };
+        let links = Links::open(
+            this.clone(),
+            config.transport,
+            config.listen,
+            &config.peers,
+            registry()?,
+            LINKS_FIRST,
+            bell.clone(),
+        )
+        .map_err(system(format!("Cannot listen on {}", config.listen)))?;
+        let address = links.address().map_err(system("The listener has no address"))?;
+        let control_desk = control::open_desk(&config.control, poll.registry(), CONTROL_FIRST)
+            .map_err(system(format!("Cannot listen on {}", config.control.display())))?;
+        let metrics_desk = config
+            .metrics
+            .map(|at| {
+                http::open_desk(at, poll.registry(), METRICS_FIRST)
+                    .map_err(system(format!("Cannot serve metrics on {at}")))
+            })
+            .transpose()?;
+        let (to_reports, reports) = bounded(REPORTS_MAX);
+        let (to_commands, commands) = bounded(COMMANDS_MAX);
+        let metrics = Metrics::new();
+        let witness = Witness::new(config.witness, this, registry()?, WITNESS);
+        let wires = Wires { links, witness, now: clock.now(), start_ns: clock.start_ns() };
+        let switch = SwitchPort::new(config.uplink.clone(), config.node.0.clone(), registry()?, SWITCH);
+        let guests = Guests::new(config.clone(), metrics.clone(), to_reports, bell.clone());
+        let handle = NodeHandle::new(to_commands, bell.clone(), address);
+        let mut node = Self {
+            events: Events::with_capacity(256),
+            leaving: Vec::new(),
+            stopping: false,
+            shutdown: None,
+            config,
+            poll,
+            clock,
+            bell,
+            reports,
+            commands,
+            wires,
+            guests,
+            switch,
+            metrics,
+            control_desk,
+            metrics_desk,
+        };
+        node.start_guests()?;
+        Ok((node, handle))
+    }
+
+    fn start_guests(&mut self) -> Result<(), NodeError> {
+        for guest in self.config.guests.clone() {
+            let error = |reason: String| NodeError::Guest { name: guest.name.clone(), reason };
+            let config = LabConfig {
+                memory_bytes: guest.memory_bytes,
+                load: guest
+                    .load
+                    .parse()
+                    .map_err(|reason: understudy_lab::LoadError| error(reason.to_string()))?,
+                ..LabConfig::new(guest.name.clone(), Mac(guest.mac), guest.ip)
+            };
+            let output = self.guests.first_output();
+            let machine = LabGuest::start(&config, Arc::new(output.clone()))
+                .map_err(|reason| error(reason.to_string()))?;
+            let source = Box::new(machine.source());
+            self.guests
+                .add(&guest.name, guest.peer.clone(), source, Some(machine), output, &mut self.wires)
+                .map_err(|reason| error(reason.to_string()))?;
+        }
+        Ok(())
+    }
+
+    /// Runs on this thread until it is told to end, by its handle or by `shutdown`.
+    pub fn run(mut self, shutdown: Option<ShutdownSignal>) -> Result<(), NodeError> {
+        self.shutdown = shutdown;
+        if let Some(signal) = &mut self.shutdown {
+            self.poll
+                .registry()
+                .register(signal, SIGNAL, Interest::READABLE)
+                .map_err(system("Signals cannot be watched"))?;
+        }
+        tracing::info!(node = %self.config.node, listen = ?self.wires.links.address().ok(), "Node runs");
+        while !self.stopping {
+            self.turn().map_err(system("The event loop failed"))?;
+        }
+        Ok(())
+    }
+
+    /// Where peers connect to.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.wires.links.address()
+    }
+}
+
+/// However a node ends, nothing of its guests is let out after that, and peers are told if they can be.
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.guests.stop();
+        self.wires.links.say_goodbye();
+        // A node that could not start because another one answers there has not come this far.
+        let _ = std::fs::remove_file(&self.config.control);
+    }
+}

@@ -1,0 +1,152 @@
+//! An encode thread's way into a connection that belongs to the loop.
+//!
+//! ```text
+//!   encode thread ─► LinkOutlet ─ whole epochs or 64 KiB ─► Feed (bounded) ─► loop ─► lane of the connection
+//!                                                            full: waits here
+//! ```
+
+use crate::guest::{Bell, EpochHead, Outlet, OutletClosed, Part};
+use crate::link::{Encoded, Frame, GuestId, STATE_BYTES_MAX, encode};
+use crate::session::ToSecondary;
+use parking_lot::{Condvar, Mutex};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Above this a feed is full. The connection's lane behind it holds as much as a link needs to stay busy.
+const FEED_BYTES_MAX: usize = 1 << 20;
+
+/// Frames are handed over in lots of this many bytes, or at the end of an epoch: a small epoch wakes the loop
+/// once.
+const LOT_BYTES: usize = 64 << 10;
+
+/// Frames of one guest that wait for the loop.
+#[derive(Clone, Debug)]
+pub(super) struct Feed(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    queue: Mutex<Queue>,
+    room: Condvar,
+    bell: Bell,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    frames: VecDeque<Encoded>,
+    bytes: usize,
+    closed: bool,
+}
+
+impl Feed {
+    pub(super) fn new(bell: Bell) -> Self {
+        Self(Arc::new(Shared { queue: Mutex::default(), room: Condvar::new(), bell }))
+    }
+
+    /// The next frame.
+    pub(super) fn pop(&self) -> Option<Encoded> {
+        let mut queue = self.0.queue.lock();
+        let frame = queue.frames.pop_front()?;
+        queue.bytes -= frame.len_bytes();
+        if queue.bytes < FEED_BYTES_MAX {
+            self.0.room.notify_one();
+        }
+        Some(frame)
+    }
+
+    /// The connection has ended: nothing is taken any more, and whoever waits goes on.
+    pub(super) fn close(&self) {
+        let mut queue = self.0.queue.lock();
+        queue.closed = true;
+        queue.frames.clear();
+        queue.bytes = 0;
+        self.0.room.notify_all();
+    }
+
+    /// Hands over a lot; waits while the feed is full.
+    fn push(&self, lot: &mut Vec<Encoded>) -> Result<(), OutletClosed> {
+        let mut queue = self.0.queue.lock();
+        while !queue.closed && queue.bytes >= FEED_BYTES_MAX {
+            self.0.room.wait(&mut queue);
+        }
+        if queue.closed {
+            lot.clear();
+            return Err(OutletClosed);
+        }
+        queue.bytes += lot.iter().map(Encoded::len_bytes).sum::<usize>();
+        queue.frames.extend(lot.drain(..));
+        drop(queue);
+        self.0.bell.ring();
+        Ok(())
+    }
+}
+
+/// Makes frames of an epoch's parts.
+#[derive(Debug)]
+pub(super) struct LinkOutlet {
+    guest: GuestId,
+    feed: Feed,
+    head: Option<EpochHead>,
+    lot: Vec<Encoded>,
+    lot_bytes: usize,
+}
+
+impl LinkOutlet {
+    pub(super) fn new(guest: GuestId, feed: Feed) -> Self {
+        Self { guest, feed, head: None, lot: Vec::new(), lot_bytes: 0 }
+    }
+
+    fn put(&mut self, frame: &Frame<'_>) -> u64 {
+        let frame = encode(frame);
+        let bytes = frame.len_bytes();
+        self.lot_bytes += bytes;
+        self.lot.push(frame);
+        bytes as u64
+    }
+
+    fn put_part(&mut self, part: Part<'_>) -> u64 {
+        let guest = self.guest;
+        match part {
+            Part::Begin(head) => {
+                self.head = Some(head);
+                let EpochHead { generation, epoch, kind, base } = head;
+                let message = ToSecondary::EpochBegin { generation, epoch, kind, base };
+                self.put(&Frame::ToSecondary { guest, message })
+            }
+            Part::Pages(batch) => self.put(&Frame::PageBatch { guest, batch }),
+            Part::LibxcState(records) => records
+                .chunks(STATE_BYTES_MAX)
+                .map(|records| self.put(&Frame::LibxcState { guest, records }))
+                .sum(),
+            Part::LibxlState(records) => records
+                .chunks(STATE_BYTES_MAX)
+                .map(|records| self.put(&Frame::LibxlState { guest, records }))
+                .sum(),
+            Part::End(summary) => {
+                let EpochHead { generation, epoch, .. } = self.head.expect("an epoch begins before it ends");
+                self.put(&Frame::EpochEnd { guest, generation, epoch, summary: *summary })
+            }
+        }
+    }
+}
+
+impl Outlet for LinkOutlet {
+    fn send(&mut self, part: Part<'_>) -> Result<u64, OutletClosed> {
+        let ends = matches!(part, Part::End(_));
+        let bytes = self.put_part(part);
+        if ends || self.lot_bytes >= LOT_BYTES {
+            self.lot_bytes = 0;
+            self.feed.push(&mut self.lot)?;
+        }
+        Ok(bytes)
+    }
+}
+
+/// The outlet of a guest whose link is down: takes nothing.
+#[derive(Debug)]
+pub(super) struct NoOutlet;
+
+impl Outlet for NoOutlet {
+    fn send(&mut self, _part: Part<'_>) -> Result<u64, OutletClosed> {
+        Err(OutletClosed)
+    }
+}

@@ -1,0 +1,264 @@
+//! A guest that runs here: its session's outputs performed, its workers' reports told to the session.
+
+use super::arrived::GuestName;
+use super::outlet::{Feed, LinkOutlet, NoOutlet};
+use super::tally::Tally;
+use super::wires::Wires;
+use crate::control::GuestRole;
+use crate::control::status::{GuestStatus, Takeover};
+use crate::guest::{CaptureOrder, HeldOutput, Outlet, Protector, Report, RuntimeId};
+use crate::link::{Frame, GuestId};
+use crate::metrics::GuestMeter;
+use crate::session::primary::{Capture, Event, Input, Output, Primary, State};
+use crate::session::{NodeName, Time, ToSecondary};
+use std::collections::VecDeque;
+use understudy_checkpoint::domain::Description;
+use understudy_checkpoint::{Epoch, Generation};
+use understudy_lab::LabGuest;
+
+/// Why a guest does not run here any more.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Over {
+    /// A newer generation is in charge.
+    Fenced(Generation),
+    /// The witness's record does not let it be started here.
+    ClaimRefused,
+    /// A thread of it panicked, or does not answer.
+    Broken(String),
+}
+
+#[derive(Debug)]
+pub(super) struct PrimaryGuest {
+    pub(super) name: GuestName,
+    pub(super) peer: NodeName,
+    pub(super) runtime: RuntimeId,
+    pub(super) session: Primary,
+    pub(super) output: HeldOutput,
+    /// `None` for a recording.
+    pub(super) machine: Option<LabGuest>,
+    pub(super) protector: Protector,
+    pub(super) description: Description,
+    /// Its number on the present link, and the way there.
+    pub(super) place: Option<(GuestId, Feed)>,
+    pub(super) capturing: Option<Epoch>,
+    pub(super) meter: GuestMeter,
+    pub(super) tally: Tally,
+    pub(super) takeover: Option<Takeover>,
+    pub(super) last_commit: Option<Time>,
+    /// The capture that found the recording at its end; told to the session once everything is acked.
+    pub(super) recording_ended: Option<Epoch>,
+    pub(super) over: Option<Over>,
+}
+
+impl PrimaryGuest {
+    /// Tells the session, and performs what it wants.
+    pub(super) fn handle(&mut self, input: Input, wires: &mut Wires) {
+        let mut inputs = VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            let mut outputs = Vec::new();
+            self.session.handle(wires.now, input, &mut outputs);
+            self.perform(outputs, &mut inputs, wires);
+        }
+        self.end_recording(wires);
+    }
+
+    /// Runs the session's timer if it is due.
+    pub(super) fn run_timers(&mut self, wires: &mut Wires) {
+        if self.session.next_timeout().is_some_and(|at| at <= wires.now) {
+            let (mut outputs, mut inputs) = (Vec::new(), VecDeque::new());
+            self.session.handle_timeout(wires.now, &mut outputs);
+            self.perform(outputs, &mut inputs, wires);
+            inputs.into_iter().for_each(|input| self.handle(input, wires));
+        }
+        if self.output.take_pressure() {
+            self.meter.output_pressure();
+            self.handle(Input::OutputPressure, wires);
+        }
+    }
+
+    /// The link to the peer is up: gives the guest its number there.
+    pub(super) fn attach(&mut self, wires: &mut Wires) {
+        self.place = wires.links.offer(&self.peer, &self.name, &self.description);
+        self.handle(Input::LinkUp, wires);
+    }
+
+    /// The link to the peer is gone.
+    pub(super) fn detach(&mut self, wires: &mut Wires) {
+        self.place = None;
+        self.handle(Input::LinkDown, wires);
+    }
+
+    /// What a worker of this guest says.
+    pub(super) fn report(&mut self, report: Report, wires: &mut Wires) {
+        match report {
+            Report::Captured { epoch, pause, dirty_pages } => {
+                self.capturing = None;
+                self.meter.paused(pause.total(), pause.parts(), dirty_pages);
+                (0..pause.overflows).for_each(|_| self.meter.staging_overflow());
+                self.handle(Input::Captured { epoch }, wires);
+            }
+            Report::CaptureFailed { epoch, end_of_recording: true, .. } => {
+                self.recording_ended = Some(epoch);
+                self.end_recording(wires);
+            }
+            Report::CaptureFailed { epoch, guest_gone, why, .. } => {
+                tracing::warn!(guest = %self.name, %epoch, why, "Capture failed");
+                self.capturing = None;
+                self.meter.capture_failed();
+                self.handle(Input::CaptureFailed { epoch, guest_gone }, wires);
+            }
+            Report::Encoded { kind, encoded, .. } => {
+                self.meter.encoded(&encoded.stats);
+                self.meter.sent(encoded.link_bytes);
+                self.tally.encoded(kind, &encoded);
+            }
+            Report::Panicked { worker, message } => {
+                self.over = Some(Over::Broken(format!("its {worker} thread panicked: {message}")));
+            }
+            other => tracing::error!(guest = %self.name, ?other, "A report of a secondary for a primary"),
+        }
+    }
+
+    /// A recording that is over, and all of it acked, is a guest that ended.
+    fn end_recording(&mut self, wires: &mut Wires) {
+        let Some(epoch) = self.recording_ended.filter(|_| self.session.in_flight() == 0) else { return };
+        self.recording_ended = None;
+        self.capturing = None;
+        self.tally.finished = true;
+        self.handle(Input::CaptureFailed { epoch, guest_gone: true }, wires);
+    }
+
+    fn perform(&mut self, outputs: Vec<Output>, inputs: &mut VecDeque<Input>, wires: &mut Wires) {
+        for output in outputs {
+            match output {
+                Output::Send(message) => self.send(message, wires),
+                Output::AskWitness(request) => wires.witness.ask(&self.name, request, wires.now),
+                Output::Capture { generation, epoch, capture, stay_paused } => {
+                    self.capture(generation, epoch, capture, stay_paused, inputs);
+                }
+                Output::AbortCapture => {
+                    self.capturing.into_iter().for_each(|epoch| self.protector.abort(epoch));
+                }
+                Output::Release { through } => {
+                    self.protector.acked(through);
+                    self.output.release(through);
+                }
+                Output::PassOutput => self.output.pass(),
+                Output::PauseGuest => {
+                    if let Some(machine) = &self.machine {
+                        machine.pause();
+                    }
+                }
+                Output::ResumeGuest => self.resume(),
+                Output::Fence { generation } => {
+                    self.stop();
+                    self.over = Some(Over::Fenced(generation));
+                }
+                Output::CloseLink => {
+                    wires.links.close_peer(&self.peer, "The peer does not answer", wires.now)
+                }
+                Output::Report(event) => self.event(event, wires.now),
+            }
+        }
+    }
+
+    fn send(&self, message: ToSecondary, wires: &mut Wires) {
+        if let Some((guest, _)) = self.place {
+            wires.links.send(&self.peer, &Frame::ToSecondary { guest, message });
+        }
+    }
+
+    fn capture(
+        &mut self,
+        generation: Generation,
+        epoch: Epoch,
+        capture: Capture,
+        stay_paused: bool,
+        inputs: &mut VecDeque<Input>,
+    ) {
+        let outlet: Box<dyn Outlet> = match &self.place {
+            Some((guest, feed)) => Box::new(LinkOutlet::new(*guest, feed.clone())),
+            None => Box::new(NoOutlet),
+        };
+        self.capturing = Some(epoch);
+        if let Err(stuck) =
+            self.protector.capture(CaptureOrder { generation, epoch, capture, stay_paused, outlet })
+        {
+            self.over.get_or_insert(Over::Broken(stuck.to_string()));
+            inputs.push_back(Input::CaptureFailed { epoch, guest_gone: false });
+        }
+    }
+
+    fn resume(&mut self) {
+        if let Some(machine) = &self.machine {
+            machine.unpause();
+        }
+        if let Err(stuck) = self.protector.resume() {
+            self.over.get_or_insert(Over::Broken(stuck.to_string()));
+        }
+    }
+
+    /// Nothing of the guest is let out any more, and it runs no more.
+    pub(super) fn stop(&self) {
+        self.output.fence();
+        if let Some(machine) = &self.machine {
+            machine.stop();
+        }
+    }
+
+    fn event(&mut self, event: Event, now: Time) {
+        let guest = &*self.name;
+        match event {
+            Event::State(state) => {
+                tracing::info!(guest, ?state, "Primary");
+                self.meter.set_role(GuestRole::Primary, self.session.generation().0);
+                self.meter.set_protected(state == State::Protected);
+            }
+            Event::Committed { epoch, after } => {
+                self.last_commit = Some(now);
+                self.meter.committed(after.into());
+                self.tally.committed(epoch, after);
+            }
+            Event::Stretched => self.meter.stretched(),
+            Event::TooSlow => {
+                tracing::warn!(guest, "Checkpoints are too slow; the guest goes on unprotected for now");
+                self.meter.unprotected_for_slowness();
+            }
+            Event::Declined { why } => {
+                tracing::warn!(guest, ?why, "Declined by the secondary");
+                self.meter.declined();
+            }
+            Event::PeerLost { why } => tracing::warn!(guest, peer = %self.peer, ?why, "Secondary lost"),
+            Event::Sending { kind } => {
+                tracing::info!(guest, ?kind, "Synchronising");
+                self.tally.sending(kind);
+            }
+            Event::ClaimRefused { record } => {
+                tracing::error!(guest, ?record, "Not started here: the witness's record does not allow it");
+                self.stop();
+                self.over = Some(Over::ClaimRefused);
+            }
+            Event::WishRefused { wish } => tracing::warn!(guest, ?wish, "The wish cannot be granted now"),
+        }
+    }
+
+    /// Enters what only this role knows.
+    pub(super) fn fill(&self, status: &mut GuestStatus, now: Time) {
+        let state = self.session.state();
+        status.state = super::status::snake_case(&state);
+        status.protected = state == State::Protected;
+        status.reason = super::status::primary_reason(state, &self.peer);
+        status.generation = self.session.generation().0;
+        status.epoch = self.session.newest_captured().map(|epoch| epoch.0);
+        status.acked = self.session.acked().map(|epoch| epoch.0);
+        status.committed = status.acked;
+        status.commit_age_ms = self.last_commit.map(|at| (now - at).0 / 1_000_000);
+        status.takeover = self.takeover;
+    }
+
+    /// Brings the output's counters into the meter.
+    pub(super) fn measure(&mut self) {
+        let stats = self.output.stats();
+        self.meter.output(stats.held_bytes as u64, stats.dropped_at_limit);
+    }
+}

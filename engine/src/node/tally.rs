@@ -1,0 +1,72 @@
+//! What a protected guest has cost, apart for the first full copies and for the checkpoints after them.
+
+use crate::guest::Encoded;
+use crate::session::{EpochKind, Span};
+use std::time::Duration;
+use understudy_checkpoint::Epoch;
+use understudy_checkpoint::pages::EncodeStats;
+
+/// Sums over epochs of one kind.
+#[derive(Clone, Default, Debug)]
+pub struct Totals {
+    /// Epochs encoded.
+    pub epochs: u64,
+    /// Pages by encoding, and bytes of batches.
+    pub stats: EncodeStats,
+    /// Bytes on the link, everything included.
+    pub link_bytes: u64,
+    /// Time spent encoding.
+    pub busy: Duration,
+}
+
+impl Totals {
+    fn add(&mut self, encoded: &Encoded) {
+        self.epochs += 1;
+        self.stats += encoded.stats;
+        self.link_bytes += encoded.link_bytes;
+        self.busy += encoded.busy;
+    }
+}
+
+/// What protecting one guest has cost so far.
+#[derive(Clone, Default, Debug)]
+pub struct Tally {
+    /// Full copies.
+    pub first_copy: Totals,
+    /// All other checkpoints.
+    pub checkpoints: Totals,
+    /// Full copies begun.
+    pub seeds: u64,
+    /// Incremental resynchronisations begun, after a link came back.
+    pub resyncs: u64,
+    /// Newest acked epoch.
+    pub acked: Option<Epoch>,
+    /// Checkpoints acked.
+    pub acks: u64,
+    /// The longest time from a pause's end to its ack.
+    pub commit_max: Span,
+    /// The guest is a recording; it is over and all of it is acked.
+    pub finished: bool,
+}
+
+impl Tally {
+    pub(super) fn encoded(&mut self, kind: EpochKind, encoded: &Encoded) {
+        match kind {
+            EpochKind::Seed => self.first_copy.add(encoded),
+            EpochKind::Delta => self.checkpoints.add(encoded),
+        }
+    }
+
+    pub(super) fn sending(&mut self, kind: EpochKind) {
+        match kind {
+            EpochKind::Seed => self.seeds += 1,
+            EpochKind::Delta => self.resyncs += 1,
+        }
+    }
+
+    pub(super) fn committed(&mut self, epoch: Epoch, after: Span) {
+        self.acked = Some(epoch);
+        self.acks += 1;
+        self.commit_max = self.commit_max.max(after);
+    }
+}

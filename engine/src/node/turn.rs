@@ -1,0 +1,222 @@
+//! One turn of the loop: wait, take in what happened, let sessions decide, send what they want sent.
+
+use super::handle::Command;
+use super::links::LinkEvent;
+use super::witness::WitnessEvent;
+use super::{Node, SIGNAL, TIMER, WAKER};
+use crate::control::status::{PeerStatus, WitnessStatus};
+use crate::control::{self, Request, Response, Status};
+use crate::metrics::http;
+use mio::Token;
+use std::io;
+use std::time::Duration;
+
+impl Node {
+    /// One turn.
+    pub(super) fn turn(&mut self) -> io::Result<()> {
+        self.wait()?;
+        self.wires.now = self.clock.now();
+        self.sort_events()?;
+        self.take_reports();
+        self.take_commands();
+        self.read_witness();
+        self.read_links();
+        self.read_switch();
+        self.run_timers();
+        self.let_out();
+        self.flush();
+        Ok(())
+    }
+
+    /// Sleeps until a socket, a worker, or a timer has something.
+    fn wait(&mut self) -> io::Result<()> {
+        let timeout = if self.wires.links.has_unread() || self.switch.has_unread() {
+            Some(Duration::ZERO)
+        } else {
+            self.clock.wake_at(self.next_timeout())?;
+            None
+        };
+        match self.poll.poll(&mut self.events, timeout) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            result => result,
+        }
+    }
+
+    fn next_timeout(&self) -> Option<crate::session::Time> {
+        let times = [
+            self.guests.next_timeout(),
+            self.wires.links.next_timeout(),
+            self.wires.witness.next_timeout(),
+            self.switch.next_timeout(),
+            self.control_desk.next_timeout(),
+            self.metrics_desk.as_ref().and_then(|desk| desk.next_timeout()),
+        ];
+        times.into_iter().flatten().min()
+    }
+
+    fn sort_events(&mut self) -> io::Result<()> {
+        let tokens: Vec<Token> = self.events.iter().map(|event| event.token()).collect();
+        for token in tokens {
+            match token {
+                TIMER => self.clock.rang()?,
+                WAKER => {}
+                SIGNAL => self.shut_down()?,
+                _ if self.control_desk.owns(token) => self.answer_operator(token),
+                _ if self.metrics_desk.as_ref().is_some_and(|desk| desk.owns(token)) => {
+                    self.answer_scrape(token)
+                }
+                _ => {
+                    self.wires.witness.ready(token);
+                    self.switch.ready(token);
+                    self.wires.links.ready(token, self.wires.now);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn shut_down(&mut self) -> io::Result<()> {
+        if let Some(signal) = &mut self.shutdown
+            && let Some(name) = signal.arrived()?
+        {
+            tracing::info!(signal = name, "Ending; guests that run here end too, their copies take over");
+            self.stopping = true;
+        }
+        Ok(())
+    }
+
+    fn take_reports(&mut self) {
+        self.bell.answer();
+        while let Ok((runtime, report)) = self.reports.try_recv() {
+            self.guests.report(runtime, report, &mut self.wires);
+        }
+    }
+
+    fn take_commands(&mut self) {
+        while let Ok(command) = self.commands.try_recv() {
+            self.perform(command);
+        }
+    }
+
+    /// Who asked may have left meanwhile: an answer that nobody takes is dropped.
+    fn perform(&mut self, command: Command) {
+        match command {
+            Command::Status(to) => {
+                let _ = to.send(self.status());
+            }
+            Command::Wish { guest, wish, to } => {
+                let _ = to.send(self.guests.wish(&guest, wish, &mut self.wires));
+            }
+            Command::Add { guest, peer, source, to } => {
+                let output = self.guests.first_output();
+                let _ = to.send(self.guests.add(&guest, peer, source, None, output, &mut self.wires));
+            }
+            Command::Tally { guest, to } => {
+                let _ = to.send(self.guests.tally(&guest));
+            }
+            Command::Copy { guest, to } => {
+                if !self.guests.copy(&guest, to.clone()) {
+                    let _ = to.send(None);
+                }
+            }
+            Command::CutLink { peer } => {
+                self.wires.links.close_peer(&peer, "Cut by hand", self.wires.now);
+            }
+            Command::Stop => self.stopping = true,
+        }
+    }
+
+    fn read_witness(&mut self) {
+        self.wires.witness.read(self.wires.now);
+        for event in self.wires.witness.take_events() {
+            match event {
+                WitnessEvent::Up => self.guests.witness_up(&mut self.wires),
+                WitnessEvent::Down => self.guests.witness_down(&mut self.wires),
+                WitnessEvent::Reply { guest, reply } => {
+                    self.guests.witness_reply(&guest, reply, &mut self.wires);
+                }
+            }
+        }
+    }
+
+    fn read_links(&mut self) {
+        self.wires.links.read(self.wires.now);
+        self.take_link_events();
+    }
+
+    fn take_link_events(&mut self) {
+        while let Some(event) = self.wires.links.next_event() {
+            match event {
+                LinkEvent::Up { peer } => self.guests.link_up(&peer, &mut self.wires),
+                LinkEvent::Down { peer } => self.guests.link_down(&peer, &mut self.wires),
+                LinkEvent::Arrived { peer, guest, what } => {
+                    self.guests.arrived(peer, guest, what, &mut self.wires);
+                }
+            }
+        }
+    }
+
+    fn read_switch(&mut self) {
+        let guests = &self.guests;
+        self.switch.read(self.wires.now, |frame| guests.deliver(frame));
+    }
+
+    fn run_timers(&mut self) {
+        let now = self.wires.now;
+        self.guests.run(&mut self.wires);
+        self.wires.links.run_timers(now);
+        self.wires.witness.run_timers(now);
+        self.switch.run_timers(now);
+        self.control_desk.expire(now);
+        self.metrics_desk.iter_mut().for_each(|desk| desk.expire(now));
+    }
+
+    /// Released frames leave here and nowhere else.
+    fn let_out(&mut self) {
+        self.guests.take_output(&mut self.leaving);
+        self.leaving.drain(..).for_each(|frame| self.switch.write(&frame));
+        self.switch.flush(self.wires.now);
+    }
+
+    /// Links may end while they are flushed or by a session's wish: guests hear of it in this turn.
+    fn flush(&mut self) {
+        self.wires.links.flush(self.wires.now);
+        self.take_link_events();
+    }
+
+    fn answer_operator(&mut self, token: Token) {
+        let Some(question) = self.control_desk.ready(token, self.wires.now) else { return };
+        let response = match control::parse_request(&question.bytes) {
+            Ok(Request::Status) => Response::Status { status: Box::new(self.status()) },
+            Ok(Request::Wish { guest, wish }) => match self.guests.wish(&guest, wish, &mut self.wires) {
+                Ok(()) => Response::Accepted,
+                Err(reason) => Response::Refused { reason },
+            },
+            Err(refusal) => refusal,
+        };
+        self.control_desk.answer(question.visitor, control::line_of(&response));
+    }
+
+    fn answer_scrape(&mut self, token: Token) {
+        let now = self.wires.now;
+        let Some(desk) = &mut self.metrics_desk else { return };
+        let Some(question) = desk.ready(token, now) else { return };
+        self.guests.measure();
+        desk.answer(question.visitor, http::respond(&question.bytes, &self.metrics));
+    }
+
+    fn status(&mut self) -> Status {
+        let (configured, connected) = (self.wires.witness.is_configured(), self.wires.witness.is_up());
+        let peer = |(node, connected): (&crate::session::NodeName, bool)| PeerStatus {
+            node: node.0.clone(),
+            connected,
+        };
+        Status {
+            node: self.config.node.0.clone(),
+            pid: std::process::id(),
+            witness: WitnessStatus { configured, connected },
+            peers: self.wires.links.peers().map(peer).collect(),
+            guests: self.guests.status(self.wires.now),
+        }
+    }
+}

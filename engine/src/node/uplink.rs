@@ -1,0 +1,114 @@
+//! The node's port of the lab's switch: frames to and from all guests that run here. Kept up; without it frames
+//! are lost, as on a network without a cable.
+
+use crate::session::{Span, Time};
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
+use std::os::fd::{AsFd, AsRawFd};
+use std::path::PathBuf;
+use understudy_lab::{Uplink, UplinkError};
+
+/// Waits between two attempts to plug in.
+const RETRY: Span = Span::from_ms(100);
+
+/// Frames taken from the switch before others have their turn.
+const FRAMES_PER_TURN: usize = 512;
+
+#[derive(Debug)]
+enum State {
+    Out { retry_at: Time },
+    In(Uplink),
+}
+
+/// The port.
+#[derive(Debug)]
+pub(super) struct SwitchPort {
+    path: Option<PathBuf>,
+    name: String,
+    registry: Registry,
+    token: Token,
+    state: State,
+    unread: bool,
+}
+
+impl SwitchPort {
+    pub(super) fn new(path: Option<PathBuf>, name: String, registry: Registry, token: Token) -> Self {
+        Self { path, name, registry, token, state: State::Out { retry_at: Time(0) }, unread: false }
+    }
+
+    pub(super) fn ready(&mut self, token: Token) {
+        self.unread |= token == self.token;
+    }
+
+    /// Whether frames may wait in the socket.
+    pub(super) fn has_unread(&self) -> bool {
+        self.unread
+    }
+
+    pub(super) fn next_timeout(&self) -> Option<Time> {
+        match &self.state {
+            State::Out { retry_at } => self.path.as_ref().map(|_| *retry_at),
+            State::In(_) => None,
+        }
+    }
+
+    pub(super) fn run_timers(&mut self, now: Time) {
+        let State::Out { retry_at } = &self.state else { return };
+        let Some(path) = self.path.as_ref().filter(|_| *retry_at <= now) else { return };
+        let plugged = Uplink::connect(path, &self.name).and_then(|uplink| {
+            let fd = uplink.as_fd().as_raw_fd();
+            self.registry.register(
+                &mut SourceFd(&fd),
+                self.token,
+                Interest::READABLE | Interest::WRITABLE,
+            )?;
+            Ok(uplink)
+        });
+        self.unread = plugged.is_ok();
+        self.state = match plugged {
+            Ok(uplink) => State::In(uplink),
+            Err(_) => State::Out { retry_at: now + RETRY },
+        };
+    }
+
+    /// Hands each frame that has arrived to `deliver`, a bounded number of them.
+    pub(super) fn read(&mut self, now: Time, mut deliver: impl FnMut(&[u8])) {
+        let State::In(uplink) = &mut self.state else { return };
+        if !self.unread {
+            return;
+        }
+        for _ in 0..FRAMES_PER_TURN {
+            match uplink.next_frame() {
+                Ok(Some(frame)) => deliver(frame),
+                Ok(None) => {
+                    self.unread = false;
+                    return;
+                }
+                Err(error) => return self.unplug(&error, now),
+            }
+        }
+    }
+
+    /// Queues a frame for the switch. A full queue drops it and counts that, as a switch does.
+    pub(super) fn write(&mut self, frame: &[u8]) {
+        if let State::In(uplink) = &mut self.state {
+            uplink.write_frame(frame);
+        }
+    }
+
+    /// Sends what the socket takes.
+    pub(super) fn flush(&mut self, now: Time) {
+        if let State::In(uplink) = &mut self.state
+            && let Err(error) = uplink.flush()
+        {
+            self.unplug(&error, now);
+        }
+    }
+
+    fn unplug(&mut self, error: &UplinkError, now: Time) {
+        tracing::warn!(%error, "The guests' network is gone");
+        self.unread = false;
+        // Dropping the uplink closes its socket, which deregisters it.
+        self.state = State::Out { retry_at: now + RETRY };
+    }
+}

@@ -1,0 +1,147 @@
+//! The node's connection to the witness: kept up, and shared by all sessions.
+
+use crate::link::{Backoff, ConnectionError, Identity};
+use crate::session::{Time, WitnessReply, WitnessRequest};
+use crate::witness::{News, WitnessLink};
+use mio::{Interest, Registry, Token};
+use std::io;
+use std::net::SocketAddr;
+
+/// What the witness's connection has to say.
+#[derive(Debug)]
+pub(super) enum WitnessEvent {
+    Up,
+    Down,
+    Reply { guest: String, reply: WitnessReply },
+}
+
+#[derive(Debug)]
+enum State {
+    Down {
+        retry_at: Time,
+    },
+    /// Dialled, and perhaps up.
+    There(Box<WitnessLink>),
+}
+
+/// The connection. Of a node without a witness it does nothing.
+#[derive(Debug)]
+pub(super) struct Witness {
+    address: Option<SocketAddr>,
+    this: Identity,
+    registry: Registry,
+    token: Token,
+    state: State,
+    backoff: Backoff,
+    /// The socket may hold more.
+    unread: bool,
+    events: Vec<WitnessEvent>,
+}
+
+impl Witness {
+    pub(super) fn new(address: Option<SocketAddr>, this: Identity, registry: Registry, token: Token) -> Self {
+        let (state, backoff) = (State::Down { retry_at: Time(0) }, Backoff::default());
+        Self { address, this, registry, token, state, backoff, unread: false, events: Vec::new() }
+    }
+
+    pub(super) fn is_configured(&self) -> bool {
+        self.address.is_some()
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        matches!(&self.state, State::There(link) if link.is_up())
+    }
+
+    pub(super) fn ready(&mut self, token: Token) {
+        self.unread |= token == self.token;
+    }
+
+    pub(super) fn next_timeout(&self) -> Option<Time> {
+        match &self.state {
+            State::Down { retry_at } => self.address.map(|_| *retry_at),
+            State::There(link) => link.deadline(),
+        }
+    }
+
+    pub(super) fn run_timers(&mut self, now: Time) {
+        match &self.state {
+            State::Down { retry_at } if *retry_at <= now => self.dial(now),
+            State::Down { .. } => {}
+            State::There(link) => {
+                if let Err(error) = link.check_timeout(now) {
+                    self.end(&error.to_string(), now);
+                }
+            }
+        }
+    }
+
+    pub(super) fn read(&mut self, now: Time) {
+        if std::mem::take(&mut self.unread)
+            && let Err(error) = self.try_read(now)
+        {
+            self.end(&error.to_string(), now);
+        }
+    }
+
+    pub(super) fn take_events(&mut self) -> Vec<WitnessEvent> {
+        std::mem::take(&mut self.events)
+    }
+
+    /// Asks; without a connection the question goes nowhere, and the session repeats it when there is one.
+    pub(super) fn ask(&mut self, guest: &str, request: WitnessRequest, now: Time) {
+        if let State::There(link) = &mut self.state
+            && link.is_up()
+            && let Err(error) = link.ask(guest, request)
+        {
+            self.end(&error.to_string(), now);
+        }
+    }
+
+    fn dial(&mut self, now: Time) {
+        let Some(address) = self.address else { return };
+        match self.try_dial(address, now) {
+            Ok(link) => {
+                self.state = State::There(Box::new(link));
+                self.unread = true;
+            }
+            Err(_) => self.state = State::Down { retry_at: self.backoff.failed(now) },
+        }
+    }
+
+    fn try_dial(&self, address: SocketAddr, now: Time) -> io::Result<WitnessLink> {
+        let mut link = WitnessLink::dial(address, self.this.clone(), now)?;
+        self.registry.register(&mut link, self.token, Interest::READABLE | Interest::WRITABLE)?;
+        Ok(link)
+    }
+
+    fn try_read(&mut self, now: Time) -> Result<(), ConnectionError> {
+        let State::There(link) = &mut self.state else { return Ok(()) };
+        while let Some(news) = link.next_news()? {
+            match news {
+                News::Up => {
+                    tracing::info!("Witness connected");
+                    self.backoff.succeeded();
+                    self.events.push(WitnessEvent::Up);
+                }
+                News::Reply { guest, reply } => self.events.push(WitnessEvent::Reply { guest, reply }),
+                News::Ended => {
+                    self.end("it closed the connection", now);
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, why: &str, now: Time) {
+        let retry_at = self.backoff.failed(now);
+        if let State::There(mut link) = std::mem::replace(&mut self.state, State::Down { retry_at }) {
+            // Dropping the socket deregisters as well.
+            let _ = self.registry.deregister(&mut *link);
+            if link.is_up() {
+                tracing::warn!(why, "The witness is gone; nothing changes hands until it is back");
+                self.events.push(WitnessEvent::Down);
+            }
+        }
+    }
+}
