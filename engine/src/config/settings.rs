@@ -120,7 +120,7 @@ pub struct LimitSettings {
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     #[serde(deserialize_with = "size_from_text")]
     pub staging: Option<u64>,
-    /// Shadow of each protected guest [default: 64M].
+    /// Shadow of each protected guest, taken as pages come; beyond it they travel whole [default: 256M].
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     #[serde(deserialize_with = "size_from_text")]
     pub shadow: Option<u64>,
@@ -255,7 +255,7 @@ impl LimitSettings {
         let limits = Limits {
             in_flight_max: self.in_flight.unwrap_or(8),
             staging_bytes: self.staging.unwrap_or(64 << 20),
-            shadow_bytes: self.shadow.unwrap_or(64 << 20),
+            shadow_bytes: self.shadow.unwrap_or(256 << 20),
             epoch_buffer_bytes: self.epoch_buffer.unwrap_or(128 << 20),
             held_output_bytes: self.held_output.unwrap_or(32 << 20),
         };
