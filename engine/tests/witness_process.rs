@@ -1,13 +1,18 @@
 //! The witness as a real process: killed at any moment, attacked by strangers, started twice.
 
+use mio::event::Source;
+use mio::{Events, Interest, Poll, Token};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
-use std::time::Duration;
-use understudy::link::{Decoder, Frame, Hello, Identity, Service, encode};
-use understudy::session::{Copy, NodeName, Record, RequestId, WitnessOutcome, WitnessReply, WitnessRequest};
+use std::time::{Duration, Instant};
+use understudy::link::{ConnectionError, Decoder, Frame, Hello, Identity, Service, encode};
+use understudy::session::{
+    Copy, NodeName, Record, RequestId, Time, WitnessOutcome, WitnessReply, WitnessRequest,
+};
+use understudy::witness::{News, WitnessLink};
 use understudy_checkpoint::Generation;
 
 /// Nothing here takes long; a test that hangs ends.
@@ -200,6 +205,41 @@ fn a_second_witness_and_a_damaged_record_are_refused_with_words() {
     let refused = Witness::command(state.path()).output().unwrap();
     assert_eq!(refused.status.code(), Some(4));
     assert!(String::from_utf8_lossy(&refused.stderr).contains("g1.record is damaged"));
+}
+
+/// Keeps a node's link to the witness for this long, as a node's event loop does.
+fn keep(
+    link: &mut WitnessLink,
+    poll: &mut Poll,
+    began: Instant,
+    until: Duration,
+) -> Result<(), ConnectionError> {
+    let mut events = Events::with_capacity(4);
+    while began.elapsed() < until {
+        poll.poll(&mut events, Some(Duration::from_millis(20))).unwrap();
+        let now = Time(began.elapsed().as_nanos() as u64);
+        while let Some(news) = link.next_news(now)? {
+            assert_eq!(news, News::Up);
+        }
+        link.tick(now)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_witness_that_hangs_is_noticed_and_an_idle_one_is_kept() {
+    let state = tempfile::tempdir().unwrap();
+    let witness = Witness::start(state.path());
+    let (began, mut poll) = (Instant::now(), Poll::new().unwrap());
+    let from = Identity { node: NodeName("a".into()), instance: 1 };
+    let mut link = WitnessLink::dial(witness.address, from, Time(0)).unwrap();
+    link.register(poll.registry(), Token(0), Interest::READABLE | Interest::WRITABLE).unwrap();
+    keep(&mut link, &mut poll, began, Duration::from_secs(5)).unwrap();
+    assert!(link.is_up());
+    let pid = nix::unistd::Pid::from_raw(witness.process.id() as i32);
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGSTOP).unwrap();
+    let error = keep(&mut link, &mut poll, began, HANG_GUARD).unwrap_err();
+    assert!(error.to_string().contains("does not answer"), "{error}");
 }
 
 #[test]

@@ -256,6 +256,7 @@ impl Connection {
             (Frame::Refuse { reason, detail }, _) => {
                 return Err(LinkError::Refused { reason: *reason, detail: detail.clone() }.into());
             }
+            (Frame::Ping | Frame::Pong, service) => service == Service::Witness,
             (Frame::WitnessRequest { .. } | Frame::WitnessReply { .. }, service) => {
                 service == Service::Witness
             }

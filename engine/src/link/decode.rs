@@ -37,6 +37,8 @@ fn link_frame<'a>(kind: u16, body: &mut Body<'a>) -> Result<Frame<'a>, LinkError
         kind::HELLO_ANSWER => Frame::HelloAnswer(HelloAnswer { version: body.u16()?, from: identity(body)? }),
         kind::REFUSE => Frame::Refuse { reason: reason(body)?, detail: body.text()?.to_owned() },
         kind::BYE => Frame::Bye,
+        kind::PING => Frame::Ping,
+        kind::PONG => Frame::Pong,
         kind::WITNESS_READ => {
             let id = RequestId(body.u64()?);
             Frame::WitnessRequest { guest: body.name()?, request: WitnessRequest::Read { id } }

@@ -61,6 +61,8 @@ fn kind_of(frame: &Frame<'_>) -> u16 {
         Frame::HelloAnswer(_) => kind::HELLO_ANSWER,
         Frame::Refuse { .. } => kind::REFUSE,
         Frame::Bye => kind::BYE,
+        Frame::Ping => kind::PING,
+        Frame::Pong => kind::PONG,
         Frame::GuestOffer { .. } => kind::GUEST_OFFER,
         Frame::ToSecondary { message, .. } => match message {
             ToSecondary::Offer { .. } => kind::OFFER,
@@ -104,7 +106,7 @@ fn put_body(out: &mut Vec<u8>, frame: &Frame<'_>) {
             out.push(reason_number(*reason));
             put_text(out, detail);
         }
-        Frame::Bye => {}
+        Frame::Bye | Frame::Ping | Frame::Pong => {}
         Frame::GuestOffer { name, description, .. } => {
             put_text(out, name);
             put_description(out, description);

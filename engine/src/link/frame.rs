@@ -138,6 +138,10 @@ pub enum Frame<'a> {
     },
     /// The sender ends in order and closes.
     Bye,
+    /// Are you there? Only on a link to the witness; between nodes, sessions send heartbeats.
+    Ping,
+    /// Yes.
+    Pong,
     /// Gives a guest its number on this connection. Precedes everything else about it.
     GuestOffer {
         /// Its number.
@@ -217,6 +221,8 @@ impl Frame<'_> {
             Self::HelloAnswer(_) => "a hello's answer",
             Self::Refuse { .. } => "a refusal",
             Self::Bye => "a goodbye",
+            Self::Ping => "a ping",
+            Self::Pong => "a pong",
             Self::GuestOffer { .. } => "a guest's offer",
             Self::ToSecondary { .. } => "a message to a secondary",
             Self::PageBatch { .. } => "a page batch",
@@ -243,6 +249,8 @@ impl Frame<'_> {
             | Self::HelloAnswer(_)
             | Self::Refuse { .. }
             | Self::Bye
+            | Self::Ping
+            | Self::Pong
             | Self::WitnessRequest { .. }
             | Self::WitnessReply { .. } => None,
         }

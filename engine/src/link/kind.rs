@@ -5,6 +5,8 @@ pub(super) const HELLO: u16 = 0x01;
 pub(super) const HELLO_ANSWER: u16 = 0x02;
 pub(super) const REFUSE: u16 = 0x03;
 pub(super) const BYE: u16 = 0x04;
+pub(super) const PING: u16 = 0x05;
+pub(super) const PONG: u16 = 0x06;
 
 pub(super) const GUEST_OFFER: u16 = 0x10;
 pub(super) const OFFER: u16 = 0x11;

@@ -10,7 +10,7 @@ use understudy_checkpoint::domain::{Description, GuestKind};
 use understudy_checkpoint::pages::EpochSummary;
 use understudy_checkpoint::{Epoch, Generation};
 
-const KINDS: usize = 31;
+const KINDS: usize = 33;
 
 /// What frames are made of, so that each kind can be made with any content.
 #[derive(Clone, Debug)]
@@ -82,6 +82,8 @@ impl Parts {
             27 => self.request(WitnessRequest::Swap { id: RequestId(d), expect: e, new: self.record() }),
             28 => self.reply(WitnessOutcome::Told),
             29 => self.reply(WitnessOutcome::Swapped),
+            30 => Frame::Ping,
+            31 => Frame::Pong,
             _ => self.reply([WitnessOutcome::Conflict, WitnessOutcome::Illegal][a as usize % 2]),
         }
     }
@@ -216,6 +218,8 @@ fn each_kind_has_the_bytes_that_the_document_draws() {
         (0x31, "0400000000000000".to_owned() + "05616c706861" + "0500000000000000" + RECORD),
         (0x32, "0400000000000000".to_owned() + "05616c706861" + "01" + "01" + RECORD),
         (0x32, "0400000000000000".to_owned() + "05616c706861" + "02" + "01" + RECORD),
+        (0x05, String::new()),
+        (0x06, String::new()),
         (0x32, "0400000000000000".to_owned() + "05616c706861" + "04" + "01" + RECORD),
     ];
     const RECORD: &str = concat!("0200000000000000", "0100000000000000", "0462657461", "01", "0567616d6d61");
@@ -274,7 +278,7 @@ fn kinds_and_addresses_that_do_not_exist_are_refused() {
         header::seal(&mut bytes, 0);
         feed(&mut Decoder::new(), &bytes, &mut |_| {})
     };
-    for kind in [0, 0x05, 0x33, 0xFFFF] {
+    for kind in [0, 0x07, 0x33, 0xFFFF] {
         assert_eq!(craft(kind, 0), Err(LinkError::UnknownKind(kind)));
     }
     assert_eq!(craft(0x1A, 1), Err(LinkError::UnknownKind(0x1A)));

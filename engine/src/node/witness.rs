@@ -59,16 +59,16 @@ impl Witness {
     pub(super) fn next_timeout(&self) -> Option<Time> {
         match &self.state {
             State::Down { retry_at } => self.address.map(|_| *retry_at),
-            State::There(link) => link.deadline(),
+            State::There(link) => Some(link.next_timeout()),
         }
     }
 
     pub(super) fn run_timers(&mut self, now: Time) {
-        match &self.state {
+        match &mut self.state {
             State::Down { retry_at } if *retry_at <= now => self.dial(now),
             State::Down { .. } => {}
             State::There(link) => {
-                if let Err(error) = link.check_timeout(now) {
+                if let Err(error) = link.tick(now) {
                     self.end(&error.to_string(), now);
                 }
             }
@@ -116,7 +116,7 @@ impl Witness {
 
     fn try_read(&mut self, now: Time) -> Result<(), ConnectionError> {
         let State::There(link) = &mut self.state else { return Ok(()) };
-        while let Some(news) = link.next_news()? {
+        while let Some(news) = link.next_news(now)? {
             match news {
                 News::Up => {
                     tracing::info!("Witness connected");

@@ -2,7 +2,7 @@
 //! ([`Backoff`](crate::link::Backoff)).
 
 use crate::link::{Connection, ConnectionError, Event, Fill, Frame, Identity, Service, encode};
-use crate::session::{Time, WitnessReply, WitnessRequest};
+use crate::session::{Span, Time, WitnessReply, WitnessRequest};
 use mio::event::Source;
 use mio::{Interest, Registry, Token};
 use std::io;
@@ -24,41 +24,63 @@ pub enum News {
     Ended,
 }
 
+/// A witness that was not heard for this long is asked whether it is there.
+const PING_AFTER: Span = Span::from_ms(500);
+
+/// A witness that was not heard for this long is taken for unreachable: hung, or cut off without a word.
+const SILENCE_MAX: Span = Span::from_ms(2_000);
+
 /// A connection to the witness.
+///
+/// ```text
+///   heard ── 500 ms ─► pinged ── 1.5 s ─► error: connect anew
+///     ▲ anything arrives  │
+///     └───────────────────┘
+/// ```
 #[derive(Debug)]
-pub struct WitnessLink(Connection);
+pub struct WitnessLink {
+    connection: Connection,
+    heard_at: Time,
+    pinged: bool,
+}
 
 impl WitnessLink {
     /// Begins to connect.
     pub fn dial(witness: SocketAddr, this: Identity, now: Time) -> io::Result<Self> {
-        Connection::dial(witness, Service::Witness, this, now).map(Self)
+        let connection = Connection::dial(witness, Service::Witness, this, now)?;
+        Ok(Self { connection, heard_at: now, pinged: false })
     }
 
     /// Whether requests may be asked.
     pub fn is_up(&self) -> bool {
-        self.0.is_open()
+        self.connection.is_open()
     }
 
     /// Asks about a guest. Only when [`is_up`](Self::is_up).
     pub fn ask(&mut self, guest: &str, request: WitnessRequest) -> Result<(), ConnectionError> {
-        self.0.push(encode(&Frame::WitnessRequest { guest, request }))?;
-        self.0.flush()
+        self.connection.push(encode(&Frame::WitnessRequest { guest, request }))?;
+        self.connection.flush()
     }
 
     /// After an event: what the witness has to say, until there is nothing (`None`). An error ends the connection.
-    pub fn next_news(&mut self) -> Result<Option<News>, ConnectionError> {
-        self.0.flush()?;
+    pub fn next_news(&mut self, now: Time) -> Result<Option<News>, ConnectionError> {
+        self.connection.flush()?;
         loop {
-            match self.0.next_event()? {
+            let event = self.connection.next_event()?;
+            if event.is_some() {
+                (self.heard_at, self.pinged) = (now, false);
+            }
+            match event {
                 Some(Event::Up(_)) => return Ok(Some(News::Up)),
                 Some(Event::Frame(Frame::WitnessReply { guest, reply })) => {
                     return Ok(Some(News::Reply { guest: guest.to_owned(), reply }));
                 }
                 Some(Event::Bye) => return Ok(Some(News::Ended)),
+                Some(Event::Frame(Frame::Pong)) => continue,
                 Some(Event::Hello(_) | Event::Frame(_)) => return Ok(Some(News::Ended)),
                 None => {}
             }
-            match self.0.fill()? {
+            match self.connection.fill()? {
                 Fill::Some => {}
                 Fill::Drained => return Ok(None),
                 Fill::Ended => return Ok(Some(News::Ended)),
@@ -66,27 +88,40 @@ impl WitnessLink {
         }
     }
 
-    /// When [`check_timeout`](Self::check_timeout) is due.
-    pub fn deadline(&self) -> Option<Time> {
-        self.0.deadline()
+    /// When [`tick`](Self::tick) is due.
+    pub fn next_timeout(&self) -> Time {
+        match self.connection.deadline() {
+            Some(deadline) => deadline,
+            None if self.pinged => self.heard_at + SILENCE_MAX,
+            None => self.heard_at + PING_AFTER,
+        }
     }
 
-    /// An error if the witness did not answer the hello in time.
-    pub fn check_timeout(&self, now: Time) -> Result<(), ConnectionError> {
-        self.0.check_timeout(now)
+    /// Asks a silent witness whether it is there. An error: it does not answer, neither hello nor ping.
+    pub fn tick(&mut self, now: Time) -> Result<(), ConnectionError> {
+        self.connection.check_timeout(now)?;
+        if !self.is_up() || now < self.next_timeout() {
+            return Ok(());
+        }
+        if self.pinged {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "the witness does not answer").into());
+        }
+        self.pinged = true;
+        self.connection.push(encode(&Frame::Ping))?;
+        self.connection.flush()
     }
 }
 
 impl Source for WitnessLink {
     fn register(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
-        self.0.register(registry, token, interests)
+        self.connection.register(registry, token, interests)
     }
 
     fn reregister(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
-        self.0.reregister(registry, token, interests)
+        self.connection.reregister(registry, token, interests)
     }
 
     fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
-        self.0.deregister(registry)
+        self.connection.deregister(registry)
     }
 }

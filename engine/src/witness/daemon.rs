@@ -232,6 +232,7 @@ impl Daemon {
                 let guest = guest.to_owned();
                 self.decide(id, guest, request)?;
             }
+            Some(Event::Frame(Frame::Ping)) => client.connection.push(encode(&Frame::Pong))?,
             Some(Event::Bye) => return Ok(Step::Done),
             Some(Event::Frame(frame)) => {
                 let found = frame.kind_name();
