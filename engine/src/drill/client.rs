@@ -1,7 +1,7 @@
 //! A client of a guest: what it asks, and the record of what it saw. No thread, no socket: frames go in and out.
 //!
 //! ```text
-//!   ask ──► open: [ request, request, … ] ──answer──► Answered          up to `WINDOW` open requests
+//!   ask ──► open: [ request, request, … ] ──answer──► Answered          about `WINDOW` open requests
 //!                        └── GIVE_UP_AFTER ──► Unknown ──late answer──► Answered
 //! ```
 //!
@@ -18,8 +18,7 @@ use understudy_lab::wire::{Body, Flow, Frame, Udp};
 /// Requests that a client keeps open. Output commit makes every answer wait for a checkpoint, so one at a time
 /// would leave the guest idle.
 pub const WINDOW: usize = 32;
-/// When a client stops waiting and asks for something else. Short, so that the first answers after a failure
-/// are to requests made after it.
+/// When a client stops waiting and asks for something else.
 const GIVE_UP_AFTER: Duration = Duration::from_millis(100);
 /// Values of registers are up to this long, so that a value torn between two epochs would show.
 const VALUE_BYTES_MAX: u64 = 200;

@@ -21,6 +21,9 @@ const STRIKE_WITHIN: Duration = Duration::from_millis(60);
 /// How long the clients work on when all is well again.
 const AFTER: Duration = Duration::from_millis(100);
 
+/// Violations told one by one; a broken engine makes thousands, which say the same.
+const VIOLATIONS_TOLD_MAX: usize = 10;
+
 /// What a round is played with.
 pub struct Stage<'a> {
     /// The processes.
@@ -59,12 +62,18 @@ pub fn play(
         let found = check(history, seen, &expectation);
         violations.extend(found.into_iter().map(|violation| violation.to_string()));
     }
+    let held = violations.is_empty();
+    let more = violations.len().saturating_sub(VIOLATIONS_TOLD_MAX);
+    if more > 0 {
+        violations.truncate(VIOLATIONS_TOLD_MAX);
+        violations.push(format!("… and {more} more"));
+    }
     let figures = figures(&before, &protected);
     Ok(Round {
         round: number,
         failure: failure.to_string(),
         ending: outcome.ending.clone(),
-        held: violations.is_empty(),
+        held,
         violations,
         times: times(&outcome, &old_owners, &histories, &sightings),
         traffic: count(&histories, &sightings),

@@ -19,6 +19,9 @@ use understudy_lab::{Uplink, UplinkError};
 
 /// A client looks this often whether it must give up or stop, when nothing arrives.
 const WAIT: Duration = Duration::from_millis(10);
+/// A client whose window is full of unanswered requests asks once more this often: the first answer after a
+/// failure is to one of these, so this is how finely service's return is seen.
+const PROBE_EVERY: Duration = Duration::from_millis(10);
 /// How long a finishing client waits for its last answers.
 const LAST_ANSWERS_MAX: Duration = Duration::from_millis(500);
 /// How long a final read may take, with all its attempts; then the guest does not serve.
@@ -148,10 +151,12 @@ impl Member {
 
     /// Asks as much as the window allows until told to stop; then waits for the last answers.
     fn work(&mut self, stop: &AtomicBool) -> Result<(), UplinkError> {
+        let mut asked = Moment::now();
         while !stop.load(Ordering::Acquire) {
             let now = Moment::now();
             self.client.give_up(now);
-            while self.client.open() < WINDOW {
+            while self.client.open() < WINDOW || now.since(asked) >= PROBE_EVERY {
+                asked = now;
                 self.client.ask_anything(now, &mut self.frame);
                 self.uplink.write_frame(&self.frame);
             }

@@ -29,12 +29,6 @@ use understudy_lab::{Observer, Sighting, Switch};
 /// How long anything may take that must happen: a first copy of a large guest on a busy machine is the longest.
 pub const WAIT_MAX: Duration = Duration::from_secs(60);
 
-/// A host: its process, if it lives.
-#[derive(Debug, Default)]
-struct Host {
-    process: Option<Process>,
-}
-
 /// The world.
 #[derive(Debug)]
 pub struct World {
@@ -46,8 +40,8 @@ pub struct World {
     switch: Switch,
     sightings: Arc<Mutex<Vec<Sightings>>>,
     witness: Option<Process>,
-    host_a: Host,
-    host_b: Host,
+    host_a: Option<Process>,
+    host_b: Option<Process>,
     /// By guest, the host that owns it now.
     pub owners: Vec<HostId>,
 }
@@ -121,8 +115,8 @@ impl World {
             switch,
             sightings,
             witness: None,
-            host_a: Host::default(),
-            host_b: Host::default(),
+            host_a: None,
+            host_b: None,
             owners: vec![HostId::A; usize::from(plan.guests)],
         };
         world.start_witness()?;
@@ -155,7 +149,7 @@ impl World {
         let mut arguments = self.node_arguments("primary", host);
         arguments.extend(["--config".into(), config.display().to_string()]);
         let process = self.spawn(&host.to_string(), &arguments)?;
-        self.host_mut(host).process = Some(process);
+        *self.host_mut(host) = Some(process);
         Ok(())
     }
 
@@ -163,7 +157,7 @@ impl World {
     pub fn start_secondary(&mut self, host: HostId) -> Result<(), DrillError> {
         let arguments = self.node_arguments("secondary", host);
         let process = self.spawn(&host.to_string(), &arguments)?;
-        self.host_mut(host).process = Some(process);
+        *self.host_mut(host) = Some(process);
         Ok(())
     }
 
@@ -205,20 +199,21 @@ impl World {
 
     /// The process of a host.
     pub fn process(&mut self, host: HostId) -> Result<&mut Process, DrillError> {
-        let process = self.host_mut(host).process.as_mut();
+        let process = self.host_mut(host).as_mut();
         process.ok_or_else(|| DrillError::WrongEnding(format!("Host {host} is not running")))
     }
 
     /// Whether a host's process lives and does not hang.
     pub fn is_running(&self, host: HostId) -> bool {
         let process = match host {
-            HostId::A => &self.host_a.process,
-            HostId::B => &self.host_b.process,
+            HostId::A => &self.host_a,
+            HostId::B => &self.host_b,
         };
         process.as_ref().is_some_and(|process| !process.is_stopped())
     }
 
-    fn host_mut(&mut self, host: HostId) -> &mut Host {
+    /// The place of a host's process, empty if it was killed.
+    fn host_mut(&mut self, host: HostId) -> &mut Option<Process> {
         match host {
             HostId::A => &mut self.host_a,
             HostId::B => &mut self.host_b,
@@ -228,7 +223,7 @@ impl World {
     /// SIGKILL of a host's process. Returns the moment before the signal.
     pub fn kill_host(&mut self, host: HostId) -> Result<Moment, DrillError> {
         let at = Moment::now();
-        let process = self.host_mut(host).process.take();
+        let process = self.host_mut(host).take();
         process.map_or(Ok(()), |mut process| process.kill()).map_err(DrillError::system("kill a host"))?;
         // A host that died leaves its socket behind, as files do.
         let _ = std::fs::remove_file(self.control_path(host));
@@ -247,11 +242,8 @@ impl World {
 
     /// Fails if a process ended that was not killed.
     pub fn check_alive(&mut self) -> Result<(), DrillError> {
-        let processes = [
-            ("The witness", &mut self.witness),
-            ("Host A", &mut self.host_a.process),
-            ("Host B", &mut self.host_b.process),
-        ];
+        let processes =
+            [("The witness", &mut self.witness), ("Host A", &mut self.host_a), ("Host B", &mut self.host_b)];
         for (who, process) in processes {
             let Some(process) = process else { continue };
             if let Some(status) = process.ended().map_err(DrillError::system("look after a process"))? {
