@@ -4,6 +4,7 @@ mod buffer;
 #[cfg(test)]
 mod histories;
 mod image;
+mod intake;
 mod receiver;
 #[cfg(test)]
 mod refusals;

@@ -16,10 +16,11 @@
 //!
 //! Not here: acks, links, time.
 
-use super::buffer::{ENTRY_BYTES, EpochBuffer, Held, PagePool, ZERO_PAGE};
+use super::buffer::{EpochBuffer, PagePool};
+use super::intake::{Base, Room, apply_seed, buffer_delta};
 use crate::domain::{DomainState, Sink};
-use crate::pages::{BatchError, Content, Decoder, Digest, DirtyBitmap, Entries, EpochSummary};
-use crate::{Epoch, EpochKind, PAGE_SIZE, Page, PageEntry, Pfn};
+use crate::pages::{BatchError, Decoder, Digest, DirtyBitmap, EpochSummary};
+use crate::{Epoch, EpochKind, Pfn};
 use std::collections::VecDeque;
 
 /// Emptied buffers kept for their memory: one epoch arrives while the one before is committed.
@@ -330,110 +331,5 @@ impl Open {
             return Err(ReceiveError::SeedIncomplete(missing));
         }
         Ok(())
-    }
-}
-
-/// Applies a seed's entries straight to the sink.
-fn apply_seed<S: Sink>(
-    entries: &mut Entries<'_>,
-    sink: &mut S,
-    covered: &mut DirtyBitmap,
-    digest: &mut Digest,
-) -> Result<(), ReceiveError> {
-    let mut changed;
-    while let Some((entry, content)) = entries.next()? {
-        let page = match content {
-            Content::None => None,
-            Content::Zero => Some(&ZERO_PAGE),
-            Content::Whole(page) => Some(page),
-            Content::Delta => {
-                let came = covered.get(entry.pfn());
-                let base = sink.page(entry.pfn()).filter(|_| came);
-                changed = *base.ok_or(ReceiveError::NoBasePage(entry.pfn()))?;
-                entries.apply(entry.pfn(), &mut changed)?;
-                Some(&changed)
-            }
-        };
-        take_in(digest, entry, content, page);
-        sink.apply_page(entry, page);
-        covered.set(entry.pfn());
-    }
-    Ok(())
-}
-
-/// What a delta epoch is built on.
-struct Base<'a, S> {
-    complete: &'a VecDeque<EpochBuffer>,
-    sink: &'a S,
-}
-
-impl<'a, S: Sink> Base<'a, S> {
-    fn page(&self, pfn: Pfn, pool: &'a PagePool) -> Option<&'a Page> {
-        match self.complete.iter().rev().find_map(|buffer| buffer.get(pfn)) {
-            Some(held) => held.page(pool),
-            None => self.sink.page(pfn),
-        }
-    }
-}
-
-/// What the buffer's bound leaves for the epoch that is arriving.
-#[derive(Clone, Copy)]
-struct Room {
-    limit: usize,
-    /// What other epochs hold besides page slots.
-    others: usize,
-}
-
-impl Room {
-    /// Whether one more entry with a page fits. Asked before anything is allocated for it.
-    fn check(self, buffer: &EpochBuffer, pool: &PagePool) -> Result<(), ReceiveError> {
-        let held = self.others + buffer.overhead_bytes() + pool.used_bytes();
-        let fits = held + ENTRY_BYTES + PAGE_SIZE <= self.limit;
-        if fits { Ok(()) } else { Err(ReceiveError::TooLarge(self.limit)) }
-    }
-}
-
-/// Decodes a delta epoch's entries into its buffer.
-fn buffer_delta<S: Sink>(
-    entries: &mut Entries<'_>,
-    buffer: &mut EpochBuffer,
-    base: &Base<'_, S>,
-    pool: &mut PagePool,
-    room: Room,
-    digest: &mut Digest,
-) -> Result<(), ReceiveError> {
-    while let Some((entry, content)) = entries.next()? {
-        room.check(buffer, pool)?;
-        let held = match content {
-            Content::None => Held::Nothing,
-            Content::Zero => Held::Zero,
-            Content::Whole(page) => {
-                let slot = pool.take();
-                *pool.page_mut(&slot) = *page;
-                Held::Page(slot)
-            }
-            Content::Delta => {
-                let before = match buffer.get(entry.pfn()) {
-                    Some(held) => held.page(pool),
-                    None => base.page(entry.pfn(), pool),
-                };
-                let mut page = *before.ok_or(ReceiveError::NoBasePage(entry.pfn()))?;
-                entries.apply(entry.pfn(), &mut page)?;
-                let slot = pool.take();
-                *pool.page_mut(&slot) = page;
-                Held::Page(slot)
-            }
-        };
-        take_in(digest, entry, content, held.page(pool));
-        buffer.set(entry, held, pool);
-    }
-    Ok(())
-}
-
-fn take_in(digest: &mut Digest, entry: PageEntry, content: Content<'_>, page: Option<&Page>) {
-    match (content, page) {
-        (Content::Zero, _) => digest.zero(entry),
-        (_, Some(page)) => digest.page(entry, page),
-        (_, None) => digest.no_data(entry),
     }
 }

@@ -23,9 +23,9 @@
 use super::varint::{self, take_varint};
 use crate::{PageType, Pfn};
 
-/// Raw bytes of a body, at most. Bounds what a decoder has to hold: one page more than [`BODY_BYTES_FULL`]
-/// with its runs, which are at most three bytes for each four of the page.
-pub(super) const BODY_BYTES_MAX: usize = BODY_BYTES_FULL + 4 * crate::PAGE_SIZE;
+/// Raw bytes of a body, at most: what a decoder has to hold. A body that is not yet full takes one page more,
+/// with an op of at most 23 bytes and runs of less than half a page.
+pub(super) const BODY_BYTES_MAX: usize = BODY_BYTES_FULL + 2 * crate::PAGE_SIZE;
 
 /// A body of this many raw bytes is closed. Twice the window of LZ4, beyond which a longer body gains nothing.
 pub(super) const BODY_BYTES_FULL: usize = 128 * 1024;

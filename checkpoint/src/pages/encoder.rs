@@ -12,16 +12,15 @@
 //!
 //! Not here: when an epoch is cut, and how batches travel.
 
-use super::batch::{self, BODY_BYTES_FULL, BODY_BYTES_MAX, Batches, Kind, Op};
+use super::batch::{Batches, Kind};
+use super::body::Body;
 use super::delta::Runs;
 use super::digest::{Digest, EpochSummary};
 use super::shadow::{Put, Shadow};
 use super::stats::EncodeStats;
-use super::varint::put_varint;
 use super::zero::is_zero;
 use crate::epoch::Staging;
 use crate::{Epoch, EpochKind, Page, PageEntry};
-use lz4_flex::block::{CompressTable, compress_into_with_table, get_maximum_output_size};
 
 /// A delta that costs more than this is sent as a whole page, on which LZ4 then does better than on scattered
 /// pieces of it. Measured on recorded guests: between 2,000 and 3,000 hardly matters.
@@ -140,120 +139,13 @@ impl Encoder {
             return;
         }
         self.digest.page(entry, page);
-        self.body.push(Kind::Delta, entry);
-        self.runs.write(page, &mut self.body.runs, &mut self.body.data);
+        self.body.push_delta(entry, &self.runs, page);
         stats.delta += 1;
     }
 
     /// Counted as LZ4 or raw when its batch is closed.
     fn encode_whole(&mut self, entry: PageEntry, page: &Page) {
         self.digest.page(entry, page);
-        self.body.push(Kind::Whole, entry);
-        self.body.data.extend_from_slice(page);
-        self.body.whole_pages += 1;
-    }
-}
-
-/// The batch being filled.
-struct Body {
-    ops: Vec<u8>,
-    runs: Vec<u8>,
-    data: Vec<u8>,
-    /// The stretch that may still grow; not yet in `ops`.
-    open: Option<Op>,
-    /// End of the last op in `ops`.
-    cursor: u64,
-    whole_pages: u64,
-    /// The three parts in one piece, for LZ4.
-    joined: Vec<u8>,
-    packed: Vec<u8>,
-    table: CompressTable,
-}
-
-impl std::fmt::Debug for Body {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Body({} ops, {} runs, {} data bytes)", self.ops.len(), self.runs.len(), self.data.len())
-    }
-}
-
-impl Body {
-    fn new() -> Self {
-        Self {
-            ops: Vec::new(),
-            runs: Vec::new(),
-            data: Vec::new(),
-            open: None,
-            cursor: 0,
-            whole_pages: 0,
-            joined: Vec::with_capacity(BODY_BYTES_MAX),
-            packed: vec![0; get_maximum_output_size(BODY_BYTES_MAX)],
-            table: CompressTable::large(),
-        }
-    }
-
-    fn is_full(&self) -> bool {
-        self.ops.len() + self.runs.len() + self.data.len() >= BODY_BYTES_FULL
-    }
-
-    /// Whether the entry comes after all that are in: pfns ascend within a batch.
-    fn can_take(&self, entry: PageEntry) -> bool {
-        entry.pfn().0 >= self.open.map_or(self.cursor, |op| op.end())
-    }
-
-    fn push(&mut self, kind: Kind, entry: PageEntry) {
-        let (page_type, pfn) = (entry.page_type(), entry.pfn());
-        match &mut self.open {
-            Some(op) if op.continues_with(kind, page_type, pfn) => op.pages += 1,
-            _ => {
-                self.close_op();
-                self.open = Some(Op { kind, page_type, first: pfn, pages: 1 });
-            }
-        }
-    }
-
-    fn close_op(&mut self) {
-        if let Some(op) = self.open.take() {
-            op.write(self.cursor, &mut self.ops);
-            self.cursor = op.end();
-        }
-    }
-
-    /// Writes the batch, if anything is in it.
-    fn flush(&mut self, out: &mut Batches, stats: &mut EncodeStats) {
-        self.close_op();
-        if self.ops.is_empty() {
-            return;
-        }
-        self.joined.clear();
-        put_varint(self.ops.len() as u64, &mut self.joined);
-        put_varint(self.runs.len() as u64, &mut self.joined);
-        for part in [&mut self.ops, &mut self.runs, &mut self.data] {
-            self.joined.append(part);
-        }
-        self.cursor = 0;
-        let whole_pages = std::mem::take(&mut self.whole_pages);
-        if self.write_compressed(out) {
-            stats.lz4 += whole_pages
-        } else {
-            stats.raw += whole_pages
-        }
-        out.close();
-    }
-
-    /// Writes the joined parts as LZ4, or as they are if that is not smaller.
-    fn write_compressed(&mut self, out: &mut Batches) -> bool {
-        debug_assert!(self.joined.len() <= BODY_BYTES_MAX);
-        let packed = compress_into_with_table(&self.joined, &mut self.packed, &mut self.table)
-            .expect("there is room for the worst case");
-        let compressed = packed < self.joined.len();
-        let (form, body) = match compressed {
-            true => (batch::FORM_LZ4, &self.packed[..packed]),
-            false => (batch::FORM_STORED, self.joined.as_slice()),
-        };
-        let out = out.tail();
-        out.push(form);
-        put_varint(self.joined.len() as u64, out);
-        out.extend_from_slice(body);
-        compressed
+        self.body.push_whole(entry, page);
     }
 }

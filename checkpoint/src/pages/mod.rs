@@ -6,6 +6,7 @@
 
 mod batch;
 mod bitmap;
+mod body;
 mod copy;
 mod decoder;
 mod delta;
