@@ -19,9 +19,15 @@ struct Guest {
 /// One change of one frame.
 #[derive(Clone, Debug)]
 enum Write {
-    Bytes { at: usize, bytes: Vec<u8> },
-    Noise { seed: u64 },
-    Zero,
+    Bytes {
+        at: usize,
+        bytes: Vec<u8>,
+    },
+    Noise {
+        seed: u64,
+    },
+    /// One of few, so that a page may become what it was before.
+    Fill(u8),
     Nothing,
     Become(PageType),
 }
@@ -30,7 +36,7 @@ fn write() -> impl Strategy<Value = Write> {
     prop_oneof![
         4 => (0..PAGE_SIZE, proptest::collection::vec(any::<u8>(), 1..64)).prop_map(|(at, bytes)| Write::Bytes { at, bytes }),
         1 => any::<u64>().prop_map(|seed| Write::Noise { seed }),
-        1 => Just(Write::Zero),
+        2 => (0u8..3).prop_map(Write::Fill),
         1 => Just(Write::Nothing),
         1 => (0u8..16).prop_map(|nibble| Write::Become(PageType::from_nibble(nibble).unwrap_or_default())),
     ]
@@ -49,7 +55,7 @@ impl Guest {
                 page[*at..end].copy_from_slice(&bytes[..end - at]);
             }
             Write::Noise { seed } => fill_noise(page, *seed),
-            Write::Zero => page.fill(0),
+            Write::Fill(byte) => page.fill(*byte),
             Write::Nothing => {}
             Write::Become(other) => *page_type = *other,
         }
@@ -154,7 +160,7 @@ impl Pair {
         self.next = self.next.next();
     }
 
-    /// Sends the frames in stagings that are too small for them, some frames twice.
+    /// Sends the frames in stagings that are too small for them, some frames twice, changed in between.
     fn send(
         &mut self,
         kind: EpochKind,
@@ -166,7 +172,13 @@ impl Pair {
         self.encoder.begin_epoch(self.next, kind);
         let (mut staging, mut batches) = (Staging::new(STAGED), Batches::new());
         let mut staged = 0;
-        for pfns in pfns.chunks(STAGED).chain(pfns.chunks(STAGED * 3).map(|twice| &twice[..1])) {
+        let again = pfns.iter().step_by(3).map(std::slice::from_ref);
+        for (round, pfns) in pfns.chunks(STAGED).chain(again).enumerate() {
+            // The live part of a first copy, or a staging too small: what was staged changes and comes again.
+            if let [pfn] = pfns {
+                let bytes = (self.next.0 << 8 | round as u64).to_le_bytes().to_vec();
+                self.guest.apply(*pfn, &Write::Bytes { at: round * 16, bytes });
+            }
             self.guest.stage(pfns, &mut staging);
             let stats = self.encoder.encode(&staging, &mut batches);
             staged += pfns.len() as u64;
@@ -207,7 +219,8 @@ impl Pair {
         if self.receiver.newest_complete() == Some(self.next) {
             self.arrived();
         } else {
-            assert!(sent.is_err() || matches!(step.fate, Fate::Cut { .. }), "{sent:?}");
+            let harmed = !matches!(step.fate, Fate::Arrives { .. });
+            assert!(harmed, "nothing happened to epoch {} on its way: {sent:?}", self.next);
             self.encoder.forget_after(base.unwrap());
             self.next = self.next.next();
         }
