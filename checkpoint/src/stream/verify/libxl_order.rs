@@ -5,7 +5,7 @@ use super::{Faults, GuestConfig};
 use crate::domain::GuestKind;
 use crate::stream::fault::Rule;
 use crate::stream::libxc::{DomainType, LibxcHeader};
-use crate::stream::libxl::{CheckpointState, Record};
+use crate::stream::libxl::{CheckpointState, Record, kind};
 
 #[derive(Debug, Default)]
 pub(super) struct LibxlOrder {
@@ -36,6 +36,12 @@ impl LibxlOrder {
     /// A new checkpoint needs the device model's state anew.
     pub(super) fn checkpoint_begins(&mut self) {
         self.emulator_context_seen = false;
+    }
+
+    /// A record whose body was refused: what it would have brought is not reported as missing too.
+    pub(super) fn broken(&mut self, record_kind: u32) {
+        self.context_seen |= record_kind == kind::LIBXC_CONTEXT;
+        self.emulator_context_seen |= record_kind == kind::EMULATOR_CONTEXT;
     }
 
     pub(super) fn record(&mut self, record: Record<'_>, faults: &mut Faults) {

@@ -128,7 +128,10 @@ impl Verifier {
             }
             Content::Libxl(frame) => match libxl::Record::parse(frame) {
                 Ok(record) => self.libxl.record(record, &mut self.faults),
-                Err(defect) => self.faults.check(Err(defect)),
+                Err(defect) => {
+                    self.libxl.broken(frame.kind);
+                    self.faults.check(Err(defect));
+                }
             },
             Content::Libxc(frame) => match (libxc::Record::parse(frame), &mut self.libxc) {
                 (Ok(record), Some(order)) => {

@@ -33,14 +33,26 @@ pub(super) struct LibxcOrder {
     hvm: HvmState,
 }
 
+/// The word size of a PV guest, as X86_PV_INFO told it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) enum Width {
+    /// It did not come yet.
+    #[default]
+    Untold,
+    /// It came broken: what depends on it is not checked.
+    Broken,
+    /// It came.
+    Told(GuestWidth),
+}
+
 /// What comes once, before memory.
 #[derive(Debug, Default)]
 struct Statics {
-    width: Option<GuestWidth>,
+    width: Width,
     cpuid_seen: bool,
     msr_seen: bool,
     end_seen: bool,
-    broken: bool,
+    policy_broken: bool,
 }
 
 impl LibxcOrder {
@@ -66,7 +78,8 @@ impl LibxcOrder {
         self.epoch_empty = false;
         self.epoch_broken = true;
         match record_kind {
-            kind::X86_PV_INFO | kind::X86_CPUID_POLICY | kind::X86_MSR_POLICY => self.statics.broken = true,
+            kind::X86_PV_INFO => self.statics.width = Width::Broken,
+            kind::X86_CPUID_POLICY | kind::X86_MSR_POLICY => self.statics.policy_broken = true,
             kind::STATIC_DATA_END => self.statics.end_seen = true,
             kind::X86_PV_P2M_FRAMES => self.pages.any_pfn(),
             _ => {}
@@ -91,7 +104,11 @@ impl LibxcOrder {
             Record::PageData(data) => self.page_data(&data, faults),
             Record::TscInfo(_) => self.tsc_seen = true,
             Record::SharedInfo(_) => self.pv.shared_info(self.statics.width, faults),
-            Record::Vcpu(vcpu) => self.pv.vcpu(vcpu, self.statics.width, faults),
+            Record::Vcpu(vcpu) => {
+                let taken = self.pv.vcpu(vcpu, self.statics.width);
+                self.epoch_broken |= taken.is_err();
+                faults.check(taken);
+            }
             Record::HvmContext(context) => self.hvm.context(context, faults),
             Record::HvmParams(params) => self.hvm.params(params, self.has_emulator, faults),
             Record::Verify => {
@@ -130,9 +147,10 @@ impl LibxcOrder {
     }
 
     fn pv_info(&mut self, width: GuestWidth, faults: &mut Faults) {
-        faults.note_if(self.statics.width.is_some(), Rule::PvInfo, "X86_PV_INFO comes twice");
+        let again = self.statics.width != Width::Untold;
+        faults.note_if(again, Rule::PvInfo, "X86_PV_INFO comes twice");
         faults.note_if(self.statics.end_seen, Rule::Order, "X86_PV_INFO comes after STATIC_DATA_END");
-        self.statics.width = Some(width);
+        self.statics.width = Width::Told(width);
         self.pages.set_width(width);
     }
 
@@ -147,10 +165,10 @@ impl LibxcOrder {
         let again = std::mem::replace(&mut self.statics.end_seen, true);
         faults.note_if(again, Rule::StaticData, "STATIC_DATA_END comes twice");
         let statics = &self.statics;
-        let policies_missing = !(statics.broken || statics.cpuid_seen && statics.msr_seen);
+        let policies_missing = !(statics.policy_broken || statics.cpuid_seen && statics.msr_seen);
         faults.note_if(policies_missing, Rule::Policy, "The CPUID or the MSR policy is missing");
         let is_pv = self.header.domain_type == DomainType::Pv;
-        let info_missing = is_pv && statics.width.is_none() && !statics.broken;
+        let info_missing = is_pv && statics.width == Width::Untold;
         faults.note_if(info_missing, Rule::Order, "X86_PV_INFO is missing before STATIC_DATA_END");
     }
 
@@ -165,8 +183,9 @@ impl LibxcOrder {
         self.before_memory(faults);
         faults.note_if(self.checkpoints > 0, Rule::Order, "X86_PV_P2M_FRAMES comes again after a checkpoint");
         match self.statics.width {
-            Some(width) => self.pv.p2m_frames(frames, width, faults),
-            None => faults.note(Rule::Order, "X86_PV_P2M_FRAMES comes before X86_PV_INFO"),
+            Width::Told(width) => self.pv.p2m_frames(frames, width, faults),
+            Width::Broken => {}
+            Width::Untold => faults.note(Rule::Order, "X86_PV_P2M_FRAMES comes before X86_PV_INFO"),
         }
         self.pages.raise_pfn_max(frames.end.into());
     }
@@ -181,6 +200,7 @@ impl LibxcOrder {
         if !self.epoch_broken {
             faults.note_if(!self.tsc_seen, Rule::StateMissing, "X86_TSC_INFO is missing");
             match self.header.domain_type {
+                DomainType::Pv if self.statics.width == Width::Broken => {}
                 DomainType::Pv => self.pv.end_epoch(self.pages.frames(), self.pages.pfn_max(), faults),
                 DomainType::Hvm => self.hvm.end_epoch(self.pages.frames(), faults),
             }

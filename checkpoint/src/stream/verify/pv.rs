@@ -5,8 +5,9 @@
 
 use super::Faults;
 use super::frames::Frames;
+use super::order::Width;
 use crate::PageType;
-use crate::stream::fault::Rule;
+use crate::stream::fault::{Defect, Rule};
 use crate::stream::libxc::{GuestWidth, P2mFrames, Vcpu, VcpuPart};
 use std::collections::BTreeMap;
 
@@ -47,29 +48,29 @@ impl PvState {
         self.p2m_frames = frames.frames.iter().map(|pfn| pfn.get()).filter(|pfn| *pfn <= pfn_max).collect();
     }
 
-    pub(super) fn shared_info(&mut self, width: Option<GuestWidth>, faults: &mut Faults) {
-        faults.note_if(width.is_none(), Rule::Order, "SHARED_INFO comes before X86_PV_INFO");
+    pub(super) fn shared_info(&mut self, width: Width, faults: &mut Faults) {
+        faults.note_if(width == Width::Untold, Rule::Order, "SHARED_INFO comes before X86_PV_INFO");
         self.shared_info_seen = true;
     }
 
-    pub(super) fn vcpu(&mut self, vcpu: Vcpu<'_>, width: Option<GuestWidth>, faults: &mut Faults) {
-        let Some(width) = width else {
-            return faults.note(Rule::Order, "A vCPU comes before X86_PV_INFO");
+    pub(super) fn vcpu(&mut self, vcpu: Vcpu<'_>, width: Width) -> Result<(), Defect> {
+        let width = match width {
+            Width::Told(width) => width,
+            Width::Broken => return Ok(()),
+            Width::Untold => return Err(Defect::new(Rule::Order, "A vCPU comes before X86_PV_INFO")),
         };
         if vcpu.part != VcpuPart::Basic || vcpu.blob.is_empty() {
-            return;
+            return Ok(());
         }
         let expected = width.vcpu_basic_bytes();
         if vcpu.blob.len() != expected {
-            let detail =
-                format!("Registers of vCPU {} have {} bytes, not {expected}", vcpu.vcpu_id, vcpu.blob.len());
-            return faults.note(Rule::Vcpu, detail);
+            let (id, have) = (vcpu.vcpu_id, vcpu.blob.len());
+            let detail = format!("Registers of vCPU {id} have {have} bytes, not {expected}");
+            return Err(Defect::new(Rule::Vcpu, detail));
         }
         self.levels = width.levels();
-        match Registers::read(vcpu, width) {
-            Ok(registers) => drop(self.vcpus.insert(vcpu.vcpu_id, registers)),
-            Err(detail) => faults.note(Rule::Vcpu, detail),
-        }
+        self.vcpus.insert(vcpu.vcpu_id, Registers::read(vcpu, width)?);
+        Ok(())
     }
 
     pub(super) fn end_epoch(&self, frames: &Frames, pfn_max: u64, faults: &mut Faults) {
@@ -109,12 +110,13 @@ impl PvState {
 
 impl Registers {
     /// Reads the frames from a blob of the right size.
-    fn read(vcpu: Vcpu<'_>, width: GuestWidth) -> Result<Self, String> {
+    fn read(vcpu: Vcpu<'_>, width: GuestWidth) -> Result<Self, Defect> {
         let offsets = Offsets::of(width);
         let word = |offset: usize| read_word(vcpu.blob, offset, width);
         let gdt_entries = word(offsets.gdt_entries);
         if gdt_entries > GDT_ENTRIES_MAX {
-            return Err(format!("vCPU {} has {gdt_entries} GDT entries", vcpu.vcpu_id));
+            let detail = format!("vCPU {} has {gdt_entries} GDT entries", vcpu.vcpu_id);
+            return Err(Defect::new(Rule::Vcpu, detail));
         }
         let gdt_frames = gdt_entries.div_ceil(512) as usize;
         let (cr1, cr3) = (word(offsets.control + width.bytes()), word(offsets.control + 3 * width.bytes()));
