@@ -59,7 +59,7 @@ impl Pages {
         }
         self.check_pfns(data, faults);
         if applies {
-            data.entries().for_each(|entry| self.frames.set(entry.pfn().0, entry.page_type()));
+            self.frames.set(data.entries());
         }
         if domain_type == DomainType::Pv {
             self.check_tables(data, faults);
