@@ -35,8 +35,8 @@ fn understudy(args: &[&str]) -> Command {
     command
 }
 
-/// A witness and its metrics address, when it is ready.
-fn witness(directory: &Path) -> (Running, SocketAddr) {
+/// A witness when it is ready: where it listens, and where its metrics are.
+fn witness(directory: &Path) -> (Running, SocketAddr, SocketAddr) {
     let metrics = free_address();
     let state = directory.join("witness");
     let args = [
@@ -51,7 +51,26 @@ fn witness(directory: &Path) -> (Running, SocketAddr) {
     let mut process = understudy(&args).stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    assert!(line.starts_with("witness listening on "), "{line:?}");
+    let listen = line.trim().strip_prefix("witness listening on ").expect("the first line says where");
+    (Running(process), listen.parse().unwrap(), metrics)
+}
+
+/// A node under this witness; it ends with the test.
+fn node(
+    command: &str,
+    name: &str,
+    directory: &Path,
+    listen: SocketAddr,
+    more: &[&str],
+) -> (Running, SocketAddr) {
+    let metrics = free_address();
+    let control = directory.join(format!("{name}.sock"));
+    let process = understudy(&[command, "--node", name, "--listen", &listen.to_string()])
+        .args(["--control", control.to_str().unwrap(), "--metrics", &metrics.to_string()])
+        .args(more)
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
     (Running(process), metrics)
 }
 
@@ -114,6 +133,9 @@ fn prometheus(directory: &Path, targets: &[SocketAddr]) -> (Running, SocketAddr)
 
 /// Asks until the query has a result that `is_right` accepts.
 fn wait_for(prometheus: SocketAddr, query: &str, is_right: impl Fn(&str) -> bool) {
+    let escape =
+        |c: char| if c.is_ascii_alphanumeric() { c.to_string() } else { format!("%{:02X}", c as u8) };
+    let query: String = query.chars().map(escape).collect();
     let began = Instant::now();
     let mut last = String::new();
     while began.elapsed() < HANG_GUARD {
@@ -131,7 +153,7 @@ fn wait_for(prometheus: SocketAddr, query: &str, is_right: impl Fn(&str) -> bool
 #[test]
 fn prometheus_scrapes_a_witness_and_promtool_has_nothing_to_say() {
     let directory = tempfile::tempdir().unwrap();
-    let (_witness, metrics) = witness(directory.path());
+    let (_witness, _, metrics) = witness(directory.path());
     let (status, page) = get(metrics, "/metrics").unwrap();
     assert_eq!(status, "HTTP/1.1 200 OK");
     let words = promtool(&["check", "metrics"], &page);
@@ -141,6 +163,30 @@ fn prometheus_scrapes_a_witness_and_promtool_has_nothing_to_say() {
     let (_prometheus, address) = prometheus(directory.path(), &[metrics]);
     wait_for(address, "up", |body| body.contains("\"1\""));
     wait_for(address, "understudy_build_info", |body| body.contains(env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn prometheus_sees_a_guest_become_protected_and_its_checkpoints_go_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let (_witness, listen, witness_metrics) = witness(directory.path());
+    let (a, b, witness) = (free_address(), free_address(), listen.to_string());
+    let (_b, b_metrics) = node("secondary", "b", directory.path(), b, &["--witness", &witness]);
+    let guest = "name=g1,memory=16M,mac=52:54:00:00:00:01,ip=10.77.0.11,load=mixed";
+    let more = ["--witness", &witness, "--peer", &format!("b={b}"), "--guest", guest];
+    let (_a, a_metrics) = node("primary", "a", directory.path(), a, &more);
+    let targets = [witness_metrics, a_metrics, b_metrics];
+    let (_prometheus, address) = prometheus(directory.path(), &targets);
+
+    let one = |body: &str| body.contains(",\"1\"]");
+    wait_for(address, "max(understudy_protected{domain=\"g1\"})", one);
+    wait_for(address, "max(understudy_role_info{domain=\"g1\",role=\"secondary\"})", one);
+    wait_for(address, "min(understudy_witness_up)", one);
+    wait_for(address, "rate(understudy_checkpoints_total{result=\"acked\"}[5s])>bool(1)", one);
+    wait_for(address, "sum(understudy_witness_requests_total{outcome=\"swapped\"})>bool(1)", one);
+    for metrics in targets {
+        let words = promtool(&["check", "metrics"], &get(metrics, "/metrics").unwrap().1);
+        assert!(words.trim().is_empty(), "promtool: {words}");
+    }
 }
 
 #[test]

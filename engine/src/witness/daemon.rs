@@ -17,7 +17,7 @@ use crate::link::{
 };
 use crate::metrics::{Metrics, http};
 use crate::session::witness::{Input, Output, Witness};
-use crate::session::{NodeName, Time, WitnessOutcome, WitnessRequest};
+use crate::session::{Copy, NodeName, Time, WitnessOutcome, WitnessRequest};
 use crate::signals::ShutdownSignal;
 use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token};
@@ -292,7 +292,7 @@ impl Daemon {
                             revision = record.revision,
                             generation = record.generation.0,
                             owner = %record.owner,
-                            copy = ?record.copy,
+                            copy = %copy_words(&record.copy),
                             "Record changed"
                         );
                         Input::Persisted { ticket }
@@ -359,6 +359,13 @@ enum Step {
     Wait,
     /// It is over.
     Done,
+}
+
+fn copy_words(copy: &Copy) -> String {
+    match copy {
+        Copy::Stale => "stale".into(),
+        Copy::Fresh { holder } => format!("fresh at {holder}"),
+    }
 }
 
 fn outcome_label(outcome: WitnessOutcome) -> &'static str {
