@@ -207,6 +207,8 @@ fn promtool_has_nothing_to_say_about_a_guest() {
 }
 
 #[test]
-fn the_alert_rules_are_rules() {
+fn alerts_notice_what_they_should_and_nothing_else() {
+    let tests = rules().with_file_name("understudy.test.yml");
     promtool(&["check", "rules", rules().to_str().unwrap()], "");
+    promtool(&["test", "rules", tests.to_str().unwrap()], "");
 }

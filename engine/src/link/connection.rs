@@ -61,7 +61,8 @@ pub struct Connection {
     stream: TcpStream,
     remote: SocketAddr,
     service: Service,
-    established: bool,
+    /// Connected, and told not to wait for fuller packets: an ack is small and urgent.
+    ready: bool,
     handshake: Handshake,
     begun: Time,
     decoder: Decoder,
@@ -90,8 +91,7 @@ impl Connection {
         begun: Time,
     ) -> Self {
         let (decoder, outbox) = (Decoder::new(), Outbox::default());
-        let established = handshake == Handshake::Greeting;
-        Self { stream, remote, service, established, handshake, begun, decoder, outbox }
+        Self { stream, remote, service, ready: false, handshake, begun, decoder, outbox }
     }
 
     /// Address of the other end.
@@ -166,7 +166,7 @@ impl Connection {
 
     /// Writes until the socket takes no more.
     pub fn flush(&mut self) -> Result<(), ConnectionError> {
-        if !self.is_established()? {
+        if !self.is_ready()? {
             return Ok(());
         }
         loop {
@@ -185,7 +185,7 @@ impl Connection {
 
     /// Reads once.
     pub fn fill(&mut self) -> Result<Fill, ConnectionError> {
-        if !self.is_established()? {
+        if !self.is_ready()? {
             return Ok(Fill::Drained);
         }
         // After our last word, what still comes is read only to learn of the end.
@@ -280,8 +280,8 @@ impl Connection {
     }
 
     /// Whether the socket is connected; an error if connecting failed.
-    fn is_established(&mut self) -> Result<bool, ConnectionError> {
-        if self.established {
+    fn is_ready(&mut self) -> Result<bool, ConnectionError> {
+        if self.ready {
             return Ok(true);
         }
         if let Some(error) = self.stream.take_error()? {
@@ -290,7 +290,7 @@ impl Connection {
         match self.stream.peer_addr() {
             Ok(_) => {
                 self.stream.set_nodelay(true)?;
-                self.established = true;
+                self.ready = true;
                 Ok(true)
             }
             Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),

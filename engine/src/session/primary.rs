@@ -109,6 +109,8 @@ pub enum Input {
         /// Whether the guest itself is gone (shut down, crashed): protection ends.
         guest_gone: bool,
     },
+    /// The guest ended by itself, which showed outside of a capture: protection ends with it.
+    GuestGone,
     /// Held output nears its limit: a checkpoint now would let it out.
     OutputPressure,
     /// The peer itself spoke as this guest's primary (a `ToSecondary` came in where this session runs): after

@@ -104,7 +104,8 @@ pub enum Output {
         kind: EpochKind,
     },
     /// Make this complete (acked) epoch the image. Said once for each delta, right after its ack; never for a
-    /// seed, which is in the image when it is complete. Answered by `Committed` or `CommitFailed`. Commits are in order.
+    /// seed, which is in the image when it is complete. Acks do not wait for commits, so it is the driver that
+    /// bounds its buffer: while that is full it does not read the link. Answered by `Committed` or `CommitFailed`. Commits are in order.
     Commit {
         /// The epoch.
         epoch: Epoch,

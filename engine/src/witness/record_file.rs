@@ -34,7 +34,7 @@ pub fn write(guest: &str, record: &Record) -> String {
     format!("{text}xxh3 {checksum:016x}\n")
 }
 
-/// Reads a file's content. `None`: it is not exactly what [`write`] wrote.
+/// Reads a file's content. `None`: it is not exactly what [`write()`] wrote.
 pub fn read(content: &str) -> Option<(String, Record)> {
     let mut lines = content.lines();
     let mut value = |key: &str| lines.next()?.strip_prefix(key)?.strip_prefix(' ');

@@ -218,14 +218,23 @@ impl Cluster {
         }
         let node = ENDS[channel][end];
         match wire {
-            Wire::Fin => self.goes_down(channel, end),
-            Wire::ToSecondary(message) => self.to_secondary(node, message),
-            Wire::ToPrimary(message) => self.to_primary(node, message),
-            Wire::Half(payload) => self.half_arrives(node, &payload),
-            Wire::Rest(payload) => self.rest_arrives(node, payload),
             Wire::Request(request) => {
                 self.witness_hears(Some((channel, conn)), ENDS[channel][0], request);
             }
+            Wire::Fin if channel != LINK => self.goes_down(channel, end),
+            wire if channel == LINK && self.is_kept_waiting(node, &wire) => {}
+            wire => self.hear(node, wire),
+        }
+    }
+
+    /// A host takes in what has arrived.
+    pub(super) fn hear(&mut self, node: HostId, wire: Wire) {
+        match wire {
+            Wire::Fin => self.goes_down(LINK, Self::end_of(LINK, node)),
+            Wire::ToSecondary(message) => self.deliver_to_secondary(node, message),
+            Wire::ToPrimary(message) => self.deliver_to_primary(node, message),
+            Wire::Half(payload) => self.half_arrives(node, &payload),
+            Wire::Rest(payload) => self.rest_arrives(node, payload),
             Wire::Reply(reply) => {
                 let told = reply.record.as_ref().map(|record| record.generation);
                 match &self.hosts[node].role {
@@ -237,10 +246,11 @@ impl Cluster {
                     self.learn(node, generation);
                 }
             }
+            Wire::Request(_) => unreachable!("only the witness gets requests"),
         }
     }
 
-    fn to_secondary(&mut self, node: HostId, message: ToSecondary) {
+    fn deliver_to_secondary(&mut self, node: HostId, message: ToSecondary) {
         let generation = match &message {
             ToSecondary::Offer { generation, .. }
             | ToSecondary::EpochBegin { generation, .. }
@@ -256,7 +266,7 @@ impl Cluster {
         self.learn(node, generation);
     }
 
-    fn to_primary(&mut self, node: HostId, message: ToPrimary) {
+    fn deliver_to_primary(&mut self, node: HostId, message: ToPrimary) {
         let told = match &message {
             ToPrimary::Heartbeat { generation }
             | ToPrimary::Declined { why: Decline::Fenced { generation }, .. } => *generation,
@@ -287,7 +297,7 @@ impl Cluster {
         if channel == LINK {
             match &self.hosts[node].role {
                 Role::Primary(_) => self.primary_input(node, primary::Input::LinkDown),
-                Role::Secondary(_) => self.secondary_input(node, secondary::Input::LinkDown),
+                Role::Secondary(_) => self.secondary_loses_link(node),
                 Role::Down => {}
             }
         } else if node != WITNESS {
@@ -371,7 +381,8 @@ impl Cluster {
     fn operator_looks(&mut self) {
         let next = self.now + Span::from_ms(40);
         self.agenda.add(next, Event::OperatorLooks);
-        if let Some(host) = self.witness.deserted_by(&self.hosts) {
+        let witness_answers = self.settings.has_witness && !self.nodes[WITNESS].down;
+        if witness_answers && let Some(host) = self.witness.deserted_by(&self.hosts) {
             self.start_here(host);
         }
     }

@@ -1,5 +1,6 @@
 //! Faults, as they strike, and their end.
 
+use super::HostId;
 use super::cluster::Cluster;
 use super::events::Event;
 use super::facts::Fact;
@@ -33,11 +34,7 @@ impl Cluster {
             Fault::Damage => self.at_the_primary(|host| host.damage = true),
             Fault::TooLarge => self.at_the_primary(|host| host.too_large = true),
             Fault::CaptureFails => self.at_the_primary(|host| host.capture_fails = true),
-            Fault::GuestEnds => self.at_the_primary(|host| {
-                if let Role::Primary(primary) = &mut host.role {
-                    primary.guest = None;
-                }
-            }),
+            Fault::GuestEnds => (0..2).for_each(|host| self.guest_ends(host)),
             Fault::PersistFails => self.witness.persist_fails = true,
             Fault::Wish(wish) => {
                 for host in 0..2 {
@@ -45,6 +42,16 @@ impl Cluster {
                 }
             }
             Fault::ForceTakeover { host } => self.secondary_input(host, secondary::Input::ForceTakeover),
+        }
+    }
+
+    /// Seen at once, unless a capture is under way, which then fails.
+    fn guest_ends(&mut self, at: HostId) {
+        if let Role::Primary(host) = &mut self.hosts[at].role
+            && host.guest.take().is_some()
+            && host.capture.is_none()
+        {
+            self.primary_input(at, primary::Input::GuestGone);
         }
     }
 
@@ -92,22 +99,20 @@ impl Cluster {
 
     pub(super) fn stall_ends(&mut self, channel: usize) {
         self.net[channel].stalled = [false, false];
-        for end in 0..2 {
-            for wire in std::mem::take(&mut self.net[channel].parked[end]) {
-                self.send(channel, ENDS[channel][end], wire, Span(0));
+        let parked = std::mem::take(&mut self.net[channel].parked);
+        for (node, wires) in ENDS[channel].iter().zip(parked) {
+            for wire in wires {
+                self.send(channel, *node, wire, Span(0));
             }
         }
     }
 
-    /// Nothing is wrong any more but what is dead for good.
+    /// Nothing new goes wrong any more. What is dead for good stays dead; hangs under way run out.
     pub fn heal(&mut self) {
         self.healed = true;
-        for channel in 0..ENDS.len() {
+        for channel in 0..self.net.len() {
             self.stall_ends(channel);
             self.net[channel].slowness = Span(0);
-        }
-        for node in &mut self.nodes {
-            node.hangs_until = node.hangs_until.min(self.now);
         }
         if self.nodes[WITNESS].down {
             self.restarts(WITNESS);
@@ -117,6 +122,11 @@ impl Cluster {
                 (false, false, false, false);
         }
         self.witness.persist_fails = false;
+    }
+
+    /// When the last hang ends.
+    pub fn hangs_end(&self) -> Time {
+        self.nodes.iter().map(|node| node.hangs_until).max().unwrap_or_default()
     }
 
     /// Whether a host is down.

@@ -4,6 +4,7 @@
 use super::facts::HostView;
 use super::model::{Guest, Payload, State};
 use super::mutant::Mutant;
+use super::network::Wire;
 use std::collections::VecDeque;
 use understudy::session::{self, EpochKind, NodeName, Span, Time};
 use understudy_checkpoint::{Epoch, Generation};
@@ -11,6 +12,9 @@ use understudy_netbuf::{EpochQueue, Limits};
 
 /// Frames that a host's queue holds at most.
 pub const FRAMES_MAX: usize = 512;
+
+/// Complete epochs that a secondary's buffer holds at most. While it is full, the link is not read.
+pub const BUFFER_MAX: usize = 2;
 
 /// What a host does for the guest.
 #[derive(Debug)]
@@ -70,6 +74,8 @@ pub struct SecondaryHost {
     pub receiving: Option<(Generation, Epoch, EpochKind)>,
     /// Complete epochs that wait for their commit.
     pub buffer: VecDeque<Payload>,
+    /// What the link has brought while the buffer was full.
+    pub inbox: VecDeque<Wire>,
     /// When the commit before is done.
     pub busy_until: Time,
 }
@@ -148,7 +154,7 @@ impl Host {
                 view.held_frames = (stats.held_frames, FRAMES_MAX);
                 view.dropped_frames = stats.dropped_at_limit;
             }
-            Role::Secondary(host) => view.uncommitted = (host.buffer.len(), in_flight_max + 2),
+            Role::Secondary(host) => view.uncommitted = (host.buffer.len(), BUFFER_MAX),
         }
         view
     }

@@ -17,7 +17,7 @@ const RECENT: Span = Span::from_ms(250);
 /// Whether someone who may run the guest is there to do so.
 pub fn can_resume(cluster: &Cluster) -> bool {
     let lives = |at: &usize| !cluster.is_down(*at);
-    let Some(record) = cluster.witness.disk() else { return lives(&0) };
+    let Some(record) = cluster.witness.record() else { return lives(&0) };
     let owner = (0..2).filter(lives).find(|at| host::name(*at) == record.owner);
     let owner_runs = owner.is_some_and(|at| cluster.hosts[at].runs() == Some(record.generation));
     let owner_restarts = owner.is_some() && record.copy == Copy::Stale;

@@ -101,6 +101,8 @@ impl Cluster {
     fn record_without_witness(&mut self, at: HostId) {
         if let Role::Primary(host) = &self.hosts[at].role
             && !self.settings.has_witness
+            && host.session.state() != primary::State::Fenced
+            && self.hosts[1 - at].runs() <= Some(host.session.generation())
             && let Some(record) = host.session.record().cloned()
         {
             self.state_fact(&Fact::Recorded(record));
@@ -195,8 +197,7 @@ impl Cluster {
         let Role::Primary(host) = &mut self.hosts[at].role else { return };
         let Some(capture) = host.capture.take() else { return };
         let gone = host.guest.is_none();
-        let Some(guest) = host.guest.as_mut().filter(|_| !fails && !(capture.aborted && aborted_early))
-        else {
+        let Some(guest) = host.guest.as_mut().filter(|_| !(fails || capture.aborted && aborted_early)) else {
             return self.primary_input(at, Input::CaptureFailed { epoch, guest_gone: gone });
         };
         let (kind, base, lost) = match capture.what {
@@ -261,7 +262,7 @@ impl Cluster {
         let mut pressed = false;
         if let Some(guest) = host.guest.as_mut().filter(|_| !host.halted) {
             guest.step(chance >> 8);
-            if chance % 4 != 0 {
+            if !chance.is_multiple_of(4) {
                 let frame = Frame {
                     host: at,
                     generation: host.session.generation(),

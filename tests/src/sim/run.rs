@@ -83,7 +83,7 @@ pub fn finish(cluster: &mut Cluster, has_witness: bool) {
         return;
     }
     cluster.heal();
-    cluster.run(cluster.now + liveness::SETTLE, u64::MAX);
+    cluster.run(cluster.now.max(cluster.hangs_end()) + liveness::SETTLE, u64::MAX);
     let expected = has_witness && liveness::can_resume(cluster);
     let end = cluster.now + liveness::BOUND;
     cluster.run(end, u64::MAX);

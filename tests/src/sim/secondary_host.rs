@@ -4,7 +4,7 @@ use super::HostId;
 use super::cluster::Cluster;
 use super::events::Event;
 use super::facts::Fact;
-use super::host::{Role, SecondaryHost};
+use super::host::{BUFFER_MAX, Role, SecondaryHost};
 use super::model::{Payload, State, WORDS};
 use super::mutant::Mutant;
 use super::network::{LINK, Wire, witness_channel};
@@ -25,6 +25,7 @@ impl Cluster {
             image: None,
             receiving: None,
             buffer: VecDeque::new(),
+            inbox: VecDeque::new(),
             busy_until: self.now,
         };
         self.begin_role(at, Role::Secondary(Box::new(host)));
@@ -118,6 +119,35 @@ impl Cluster {
         self.send(witness_channel(at), at, Wire::Request(request), Span(0));
     }
 
+    /// What was not read of the connection is lost with it.
+    pub(super) fn secondary_loses_link(&mut self, at: HostId) {
+        if let Role::Secondary(host) = &mut self.hosts[at].role {
+            host.inbox.clear();
+        }
+        self.secondary_input(at, Input::LinkDown);
+    }
+
+    /// Keeps what the link brings from the session while the buffer is full; true if it was kept.
+    pub(super) fn is_kept_waiting(&mut self, at: HostId, wire: &Wire) -> bool {
+        match &mut self.hosts[at].role {
+            Role::Secondary(host) if host.buffer.len() >= BUFFER_MAX => {
+                host.inbox.push_back(wire.clone());
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// A commit has made room: the link is read again.
+    fn read_inbox(&mut self, at: HostId) {
+        while let Role::Secondary(host) = &mut self.hosts[at].role
+            && host.buffer.len() < BUFFER_MAX
+            && let Some(wire) = host.inbox.pop_front()
+        {
+            self.hear(at, wire);
+        }
+    }
+
     /// Pages of an epoch arrive.
     pub(super) fn half_arrives(&mut self, at: HostId, payload: &Payload) {
         let early = self.mutant == Some(Mutant::CommitPartial);
@@ -172,17 +202,21 @@ impl Cluster {
     pub(super) fn commit_ends(&mut self, at: HostId, epoch: Epoch) {
         let fails = std::mem::take(&mut self.hosts[at].commit_fails);
         let Role::Secondary(host) = &mut self.hosts[at].role else { return };
-        // Dropped meanwhile: with the image, or for another.
-        let Some(payload) = host.buffer.pop_front_if(|payload| payload.epoch == epoch) else { return };
+        let Some(payload) = host.buffer.pop_front_if(|payload| payload.epoch == epoch) else {
+            // Dropped meanwhile, with the image. That made room as well.
+            return self.read_inbox(at);
+        };
         if fails {
             host.image = None;
-            return self.secondary_input(at, Input::CommitFailed { epoch });
+            self.secondary_input(at, Input::CommitFailed { epoch });
+        } else {
+            if let Some((_, stands_at, state)) = &mut host.image {
+                payload.apply(state);
+                *stands_at = epoch;
+            }
+            self.secondary_input(at, Input::Committed { epoch });
         }
-        if let Some((_, stands_at, state)) = &mut host.image {
-            payload.apply(state);
-            *stands_at = epoch;
-        }
-        self.secondary_input(at, Input::Committed { epoch });
+        self.read_inbox(at);
     }
 
     fn activate(&mut self, at: HostId, record: Record, epoch: Epoch) {

@@ -38,15 +38,20 @@ impl WitnessNode {
         }
     }
 
-    /// What the disk holds.
-    pub fn disk(&self) -> Option<&Record> {
-        self.disk.as_ref()
+    /// What it tells: after a failed write that may be older than what the disk holds.
+    pub fn record(&self) -> Option<&Record> {
+        self.session.record(GUEST)
     }
 
     /// The host that owns the guest but has lost it, with no copy left that could take over.
     pub(super) fn deserted_by(&self, hosts: &[Host; 2]) -> Option<HostId> {
-        let record = self.disk.as_ref().filter(|record| record.copy == Copy::Stale)?;
-        (0..2).find(|at| host::name(*at) == record.owner && matches!(&hosts[*at].role, Role::Secondary(_)))
+        let owner = match self.record() {
+            Some(record) if record.copy == Copy::Stale => record.owner.clone(),
+            Some(_) => return None,
+            None => host::name(0),
+        };
+        let has_nothing = |host: &Host| matches!(&host.role, Role::Secondary(_)) && host.image().is_none();
+        (0..2).find(|at| host::name(*at) == owner && has_nothing(&hosts[*at]))
     }
 }
 

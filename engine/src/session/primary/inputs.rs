@@ -42,6 +42,7 @@ impl Primary {
                     self.capture_failed(&capturing, guest_gone, now, out);
                 }
             }
+            Input::GuestGone => self.guest_gone(now),
             Input::OutputPressure => self.flow.press(),
             Input::Rival { generation } => self.heard_of(generation, out),
             Input::Operator(wish) => self.wish(wish, now, out),
@@ -232,10 +233,18 @@ impl Primary {
         }
     }
 
+    /// Nobody may take over a guest that ended by itself. What it said before its end may leave when that is sure.
+    fn guest_gone(&mut self, now: Time) {
+        if self.is_claimed() {
+            self.give_up(GiveUp::GuestGone, now);
+        } else {
+            self.phase = Phase::Ended;
+        }
+    }
+
     fn capture_failed(&mut self, failed: &Capturing, guest_gone: bool, now: Time, out: &mut Vec<Output>) {
         if guest_gone {
-            self.give_up(GiveUp::GuestGone, now);
-            return;
+            return self.guest_gone(now);
         }
         match &self.phase {
             Phase::Seeding { epoch } if *epoch == failed.epoch => self.give_up(GiveUp::SeedFailed, now),

@@ -21,10 +21,8 @@ impl Authority {
                 self.learnt[*host] = Generation(0);
             }
             Fact::Fenced { host, generation } => self.fenced[*host] = Some(*generation),
-            Fact::Left(frame) => {
-                if self.fenced[frame.host].is_some_and(|fenced| frame.generation <= fenced) {
-                    return Err((Invariant::NoResurrection, format!("{frame:?} left a fenced host")));
-                }
+            Fact::Left(frame) if self.fenced[frame.host] >= Some(frame.generation) => {
+                return Err((Invariant::NoResurrection, format!("{frame:?} left a fenced host")));
             }
             _ => {}
         }
