@@ -35,7 +35,7 @@ fn parse_range(text: &str) -> Result<std::ops::Range<u64>, String> {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let options = Options { mutant: None, traced: arguments.trace };
+    let options = Options { traced: arguments.trace, ..Options::default() };
     match (arguments.seed, arguments.seeds) {
         (Some(seed), _) => tell(&run_seed(seed, options)),
         (None, Some(seeds)) => {

@@ -3,14 +3,14 @@
 
 use super::events::{Agenda, Event};
 use super::facts::Fact;
-use super::faults::Fault;
+use super::faults::{Aimed, Fault, Moment};
 use super::host::{Host, Role, Settings};
 use super::judge::{Invariant, Judges, Violation};
 use super::mutant::Mutant;
 use super::network::{Channel, ENDS, LINK, NODES, WITNESS, Wire, witness_channel};
 use super::rng::Rng;
 use super::witness_node::WitnessNode;
-use super::{HostId, trace};
+use super::{HostId, Options, trace};
 use understudy::session::{Decline, Span, Time, ToPrimary, ToSecondary, primary, secondary};
 use understudy_checkpoint::Generation;
 
@@ -47,12 +47,16 @@ pub struct Cluster {
     pub(super) left_at: Time,
     /// Faults are over: crashed nodes that are to come back do so, and nothing new goes wrong.
     pub(super) healed: bool,
+    /// Faults that wait for their moment.
+    pub(super) aimed: Vec<Aimed>,
+    /// Moments there have been.
+    pub(super) moments: Vec<Moment>,
     trace: Option<trace::Trace>,
 }
 
 impl Cluster {
     /// Two hosts and a witness at time 0; the guest is started on the first.
-    pub fn new(rng: Rng, settings: Settings, mutant: Option<Mutant>, traced: bool) -> Self {
+    pub fn new(rng: Rng, settings: Settings, options: Options) -> Self {
         let mut cluster = Self {
             now: Time(0),
             rng,
@@ -62,13 +66,15 @@ impl Cluster {
             hosts: [Host::down(), Host::down()],
             witness: WitnessNode::new(),
             settings,
-            mutant,
-            judges: Judges::default(),
+            mutant: options.mutant,
+            judges: Judges::only(options.alone),
             violation: None,
             events_handled: 0,
             left_at: Time(0),
             healed: false,
-            trace: traced.then(trace::Trace::default),
+            aimed: Vec::new(),
+            moments: Vec::new(),
+            trace: options.traced.then(trace::Trace::default),
         };
         cluster.start_here(0);
         cluster.become_secondary(1);
@@ -169,6 +175,17 @@ impl Cluster {
         self.agenda.add(self.now, Event::Strikes(fault));
     }
 
+    /// A session has entered a state: what was aimed at that strikes, once.
+    pub(super) fn moment(&mut self, moment: Moment) {
+        if !self.moments.contains(&moment) {
+            self.moments.push(moment);
+        }
+        if let Some(index) = self.aimed.iter().position(|aimed| aimed.moment == moment) {
+            let aimed = self.aimed.swap_remove(index);
+            self.agenda.add(self.now + aimed.after, Event::Strikes(aimed.fault));
+        }
+    }
+
     // ---- connections ----
 
     /// The end of a channel at which `node` is.
@@ -238,7 +255,7 @@ impl Cluster {
             Wire::Reply(reply) => {
                 let told = reply.record.as_ref().map(|record| record.generation);
                 match &self.hosts[node].role {
-                    Role::Primary(_) => self.primary_input(node, primary::Input::Witness(reply)),
+                    Role::Primary(_) => self.primary_is_told(node, reply),
                     Role::Secondary(_) => self.secondary_input(node, secondary::Input::Witness(reply)),
                     Role::Down => {}
                 }
@@ -399,7 +416,9 @@ impl Cluster {
     }
 
     pub(super) fn fail(&mut self, invariant: Invariant, what: String) {
-        self.violation.get_or_insert(Violation { invariant, at: self.now, what });
+        if self.judges.hears(invariant) {
+            self.violation.get_or_insert(Violation { invariant, at: self.now, what });
+        }
     }
 
     /// One line of the trace about a node.

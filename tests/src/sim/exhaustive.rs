@@ -5,7 +5,7 @@ use super::faults::Fault;
 use super::judge::Violation;
 use super::network::{LINK, NODES, witness_channel};
 use super::rng::Rng;
-use super::run::{finish, plain_settings};
+use super::run::{Options, finish, plain_settings};
 use understudy::session::{Span, Time};
 use understudy_checkpoint::Epoch;
 
@@ -30,7 +30,7 @@ pub fn faults() -> Vec<Fault> {
 
 /// How many events a run without faults takes until the secondary has committed `epoch`.
 pub fn events_until(epoch: Epoch, seed: u64) -> u64 {
-    let mut cluster = Cluster::new(Rng::new(seed), plain_settings(), None, false);
+    let mut cluster = Cluster::new(Rng::new(seed), plain_settings(), Options::default());
     let reached = |cluster: &Cluster| {
         cluster.hosts.iter().any(|host| host.image().is_some_and(|(_, committed, _)| committed >= epoch))
     };
@@ -50,7 +50,7 @@ pub fn strike_after(
     first: Fault,
     second: Option<(Span, Fault)>,
 ) -> Option<Violation> {
-    let mut cluster = Cluster::new(Rng::new(seed), plain_settings(), None, false);
+    let mut cluster = Cluster::new(Rng::new(seed), plain_settings(), Options::default());
     cluster.run(Time(u64::MAX), events);
     cluster.inject(first);
     if let Some((after, fault)) = second {

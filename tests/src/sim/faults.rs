@@ -3,8 +3,8 @@
 use super::HostId;
 use super::network::{LINK, NODES, WITNESS};
 use super::rng::Rng;
-use understudy::session::primary::Wish;
-use understudy::session::{Span, Time};
+use understudy::session::primary::{self, Wish};
+use understudy::session::{Span, Time, secondary};
 
 /// One thing that goes wrong, or that an operator does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -70,6 +70,26 @@ pub enum Fault {
     },
 }
 
+/// A moment that a fault may be aimed at: a session enters a state.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Moment {
+    /// Of a primary.
+    Primary(primary::State),
+    /// Of a secondary.
+    Secondary(secondary::State),
+}
+
+/// A fault that waits for its moment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Aimed {
+    /// When.
+    pub moment: Moment,
+    /// How long after it.
+    pub after: Span,
+    /// What.
+    pub fault: Fault,
+}
+
 /// Faults strike before this.
 pub const FAULTS_END: Time = Time(700_000_000);
 
@@ -90,6 +110,32 @@ pub fn plan(rng: &mut Rng) -> Vec<(Time, Fault)> {
     }
     plan.retain(|(at, _)| *at < FAULTS_END);
     plan
+}
+
+/// Faults of a seed that strike at moments of decision, which chance alone would seldom hit.
+pub fn aimed(rng: &mut Rng) -> Vec<Aimed> {
+    let count = if rng.chance(50) { 1 + rng.below(4) } else { 0 };
+    (0..count)
+        .map(|_| Aimed { moment: any_moment(rng), after: rng.span_us(0, 4_000), fault: any_fault(rng) })
+        .collect()
+}
+
+fn any_moment(rng: &mut Rng) -> Moment {
+    use primary::State as P;
+    use secondary::State as S;
+    match rng.below(12) {
+        0 => Moment::Primary(P::Claiming),
+        1 => Moment::Primary(P::Unprotected),
+        2 => Moment::Primary(P::Seeding),
+        3 | 4 => Moment::Primary(P::Arming),
+        5 => Moment::Primary(P::Protected),
+        6 => Moment::Primary(P::LinkLost),
+        7 => Moment::Primary(P::MarkingStale),
+        8 => Moment::Primary(P::SwitchingOver),
+        9 => Moment::Secondary(S::Alone),
+        10 => Moment::Secondary(S::TakingOver),
+        _ => Moment::Primary(P::PausedUndecided),
+    }
 }
 
 fn any_fault(rng: &mut Rng) -> Fault {

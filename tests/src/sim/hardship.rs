@@ -27,7 +27,8 @@ impl Cluster {
             }
             Fault::Crash { node, silent, back_after } => self.crash(node, silent, back_after),
             Fault::Hang { node, lasts } => {
-                self.nodes[node].hangs_until = self.now + lasts;
+                let until = self.now + lasts;
+                self.nodes[node].hangs_until = self.nodes[node].hangs_until.max(until);
                 self.nodes[node].timers_first = self.rng.chance(50);
             }
             Fault::CommitFails { host } => self.hosts[host].commit_fails = true,

@@ -36,6 +36,8 @@ pub struct PrimaryHost {
     pub guest: Option<Guest>,
     /// The guest is started when output may pass for the first time.
     pub to_be_started: bool,
+    /// Swaps that a mutant has pretended.
+    pub pretended: u64,
     /// Suspended by `PauseGuest` or a last capture.
     pub halted: bool,
     /// Output commit.

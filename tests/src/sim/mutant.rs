@@ -12,8 +12,8 @@ pub enum Mutant {
     PassBeforeStale,
     /// A read that shows a stale record is taken for the confirmation of a swap.
     TrustRead,
-    /// The queue is not cut at a seed: output goes on passing.
-    NoCutAtSeed,
+    /// Output goes on passing after a seed.
+    PassAtSeed,
     /// A takeover does not wait for the witness.
     TakeoverWithoutWitness,
     /// A secondary that has begun a takeover goes on acking.
@@ -36,31 +36,31 @@ pub enum Mutant {
     NoClaim,
     /// A host whose guest is to be paused, undecided, lets its output go instead.
     PassInsteadOfPause,
-    /// Captures are asked for without any limit.
-    NoLimit,
-    /// The primary does not hear the witness at all after a partition, and nothing makes it try again.
+    /// The link is read although the secondary's buffer is full.
+    NoBackpressure,
+    /// After a while the witness's answers get nowhere.
     DeafToWitness,
 }
 
 impl Mutant {
-    /// All of them, each with the invariants of which one has to catch it.
+    /// All of them, each with the invariants that catch it, every one of these by itself.
     pub const ALL: [(Self, &'static [Invariant]); 17] = [
-        (Self::ReleaseBeforeAck, &[Invariant::OutputCommit]),
+        (Self::ReleaseBeforeAck, &[Invariant::OutputCommit, Invariant::Monotonicity]),
         (Self::PassBeforeStale, &[Invariant::OutputCommit]),
-        (Self::TrustRead, &[Invariant::OutputCommit, Invariant::Monotonicity, Invariant::Authority]),
-        (Self::NoCutAtSeed, &[Invariant::OutputCommit]),
-        (Self::TakeoverWithoutWitness, &[Invariant::Authority, Invariant::Monotonicity]),
-        (Self::AckAfterTakeover, &[Invariant::Authority, Invariant::Monotonicity]),
+        (Self::TrustRead, &[Invariant::OutputCommit]),
+        (Self::PassAtSeed, &[Invariant::OutputCommit, Invariant::Monotonicity]),
+        (Self::TakeoverWithoutWitness, &[Invariant::OutputCommit, Invariant::Authority]),
+        (Self::AckAfterTakeover, &[Invariant::Authority]),
         (Self::CommitPartial, &[Invariant::Atomicity]),
         (Self::CommitSaidEarly, &[Invariant::Monotonicity]),
         (Self::ResyncForgets, &[Invariant::Atomicity]),
         (Self::FencedRuns, &[Invariant::Authority]),
-        (Self::FencedReleases, &[Invariant::NoResurrection]),
-        (Self::ReplyBeforeFsync, &[Invariant::OutputCommit, Invariant::Authority, Invariant::Monotonicity]),
-        (Self::NoRevision, &[Invariant::OutputCommit, Invariant::Authority, Invariant::Monotonicity]),
-        (Self::NoClaim, &[Invariant::OutputCommit, Invariant::Authority]),
+        (Self::FencedReleases, &[Invariant::NoResurrection, Invariant::Authority]),
+        (Self::ReplyBeforeFsync, &[Invariant::OutputCommit]),
+        (Self::NoRevision, &[Invariant::OutputCommit]),
+        (Self::NoClaim, &[Invariant::OutputCommit]),
         (Self::PassInsteadOfPause, &[Invariant::OutputCommit]),
-        (Self::NoLimit, &[Invariant::Bounds]),
+        (Self::NoBackpressure, &[Invariant::Bounds]),
         (Self::DeafToWitness, &[Invariant::Liveness]),
     ];
 }

@@ -56,6 +56,8 @@ pub struct Channel {
     pub stalled: [bool; 2],
     /// What waits behind a stall, by sender.
     pub parked: [VecDeque<Wire>; 2],
+    /// Until when the line of each sender is taken by bytes sent before.
+    pub busy_until: [Time; 2],
     /// When the last thing sent by each end arrives: nothing overtakes it.
     pub last_at: [Time; 2],
     /// What arrives at each end after this is lost: the connection was reset.
@@ -70,8 +72,9 @@ impl Channel {
     /// When something sent by `end` now arrives.
     pub fn arrival(&mut self, end: usize, now: Time, transfer: Span, rng: &mut Rng) -> Time {
         let delay = if rng.chance(4) { rng.span_us(500, 8_000) } else { rng.span_us(50, 600) };
-        let free = self.last_at[end].max(now + delay);
-        let at = Time(free.0 + 1) + transfer + self.slowness;
+        let sent = self.busy_until[end].max(now + delay) + transfer;
+        self.busy_until[end] = sent;
+        let at = Time(self.last_at[end].0 + 1).max(sent + self.slowness);
         self.last_at[end] = at;
         at
     }
@@ -80,6 +83,7 @@ impl Channel {
     pub fn renew(&mut self, now: Time) {
         self.conn += 1;
         self.parked = Default::default();
+        self.busy_until = [now; 2];
         self.last_at = [now; 2];
         self.lost_after = [None; 2];
     }

@@ -4,6 +4,7 @@
 use super::cluster::Cluster;
 use super::events::Event;
 use super::facts::Fact;
+use super::faults::Moment;
 use super::host::{Capture, PrimaryHost, Role};
 use super::model::{Frame, Guest, Payload, State};
 use super::mutant::Mutant;
@@ -11,7 +12,7 @@ use super::network::{LINK, Wire, witness_channel};
 use super::{HostId, host};
 use std::collections::VecDeque;
 use understudy::session::primary::{self, Capture as What, Input, Origin, Output};
-use understudy::session::{Copy, EpochKind, Span, ToSecondary, WitnessRequest};
+use understudy::session::{Copy, EpochKind, Span, ToSecondary, WitnessOutcome, WitnessReply, WitnessRequest};
 use understudy_checkpoint::Epoch;
 use understudy_netbuf::Push;
 
@@ -27,6 +28,7 @@ impl Cluster {
             session,
             guest: image.map(Guest::continuing),
             to_be_started: image.is_none(),
+            pretended: 0,
             halted: false,
             queue: PrimaryHost::queue(open, self.mutant),
             unacked: VecDeque::new(),
@@ -150,6 +152,7 @@ impl Cluster {
             Output::ResumeGuest => host.halted = false,
             Output::Fence { .. } => self.fence(at),
             Output::CloseLink => self.close(LINK, at),
+            Output::Report(primary::Event::State(state)) => self.moment(Moment::Primary(state)),
             Output::Report(_) => {}
         }
     }
@@ -163,13 +166,50 @@ impl Cluster {
             host.queue.pass();
             self.let_frames_leave(at);
         }
+        let request =
+            if self.mutant == Some(Mutant::TrustRead) { self.trusting(at, request) } else { request };
         self.send(witness_channel(at), at, Wire::Request(request), Span(0));
+    }
+
+    /// The mutant: a record that is seen to be stale need not be swapped to be stale for sure. It counts the
+    /// swaps that it only pretends, so that the session does not notice.
+    fn trusting(&self, at: HostId, request: WitnessRequest) -> WitnessRequest {
+        let Role::Primary(host) = &self.hosts[at].role else { return request };
+        let seen_stale = host.session.record().is_some_and(|record| record.copy == Copy::Stale);
+        match request {
+            WitnessRequest::Swap { id, new, .. }
+                if new.copy == Copy::Stale && seen_stale && host.guest.is_some() =>
+            {
+                WitnessRequest::Read { id }
+            }
+            WitnessRequest::Swap { id, expect, mut new } => {
+                new.revision -= host.pretended;
+                WitnessRequest::Swap { id, expect: expect - host.pretended, new }
+            }
+            read => read,
+        }
+    }
+
+    /// The witness's answer reaches a primary.
+    pub(super) fn primary_is_told(&mut self, at: HostId, mut reply: WitnessReply) {
+        if let Role::Primary(host) = &mut self.hosts[at].role
+            && let Some(record) = &mut reply.record
+            && self.mutant == Some(Mutant::TrustRead)
+        {
+            let read = reply.outcome == WitnessOutcome::Told && host.guest.is_some();
+            if read && record.copy == Copy::Stale {
+                host.pretended += 1;
+            }
+            record.revision += host.pretended;
+        }
+        self.primary_input(at, Input::Witness(reply));
     }
 
     /// The generation is over: nothing more leaves, the guest is destroyed, the host offers itself.
     fn fence(&mut self, at: HostId) {
         let Role::Primary(host) = &mut self.hosts[at].role else { return };
         let generation = host.session.generation();
+        self.moment(Moment::Primary(primary::State::Fenced));
         match self.mutant {
             Some(Mutant::FencedRuns) => {
                 self.state_fact(&Fact::Fenced { host: at, generation });
@@ -183,7 +223,9 @@ impl Cluster {
                 self.let_frames_leave(at);
             }
             _ => {
-                host.queue.fence();
+                if let Role::Primary(host) = &mut self.hosts[at].role {
+                    host.queue.fence();
+                }
                 self.state_fact(&Fact::Fenced { host: at, generation });
             }
         }
@@ -217,8 +259,9 @@ impl Cluster {
         host.unacked.push_back((epoch, dirty));
         host.last_captured = Some(epoch);
         host.halted |= capture.stay_paused;
-        if !(self.mutant == Some(Mutant::NoCutAtSeed) && kind == EpochKind::Seed) {
-            host.queue.cut(epoch);
+        host.queue.cut(epoch);
+        if self.mutant == Some(Mutant::PassAtSeed) && kind == EpochKind::Seed {
+            host.queue.pass();
         }
         let generation = capture.generation;
         let payload = Payload {

@@ -4,6 +4,7 @@ use super::HostId;
 use super::cluster::Cluster;
 use super::events::Event;
 use super::facts::Fact;
+use super::faults::Moment;
 use super::host::{BUFFER_MAX, Role, SecondaryHost};
 use super::model::{Payload, State, WORDS};
 use super::mutant::Mutant;
@@ -89,6 +90,7 @@ impl Cluster {
             }
             Output::Activate { record, epoch } => self.activate(at, record, epoch),
             Output::CloseLink => self.close(LINK, at),
+            Output::Report(secondary::Event::State(state)) => self.moment(Moment::Secondary(state)),
             Output::Report(_) => {}
         }
     }
@@ -130,6 +132,7 @@ impl Cluster {
     /// Keeps what the link brings from the session while the buffer is full; true if it was kept.
     pub(super) fn is_kept_waiting(&mut self, at: HostId, wire: &Wire) -> bool {
         match &mut self.hosts[at].role {
+            Role::Secondary(_) if self.mutant == Some(Mutant::NoBackpressure) => false,
             Role::Secondary(host) if host.buffer.len() >= BUFFER_MAX => {
                 host.inbox.push_back(wire.clone());
                 true
@@ -226,6 +229,7 @@ impl Cluster {
         let generation = record.generation;
         self.state_fact(&Fact::Activated { host: at, generation, state });
         self.learn(at, generation);
+        self.moment(Moment::Secondary(secondary::State::Activating));
         let origin = Origin::TookOver { record, next_epoch: epoch.next() };
         self.become_primary(at, origin, Some(state));
     }

@@ -57,26 +57,36 @@ pub struct Judges {
     authority: authority::Authority,
     atomicity: atomicity::Atomicity,
     world: world::World,
+    alone: Option<Invariant>,
 }
 
 impl Judges {
+    /// Judges of which only one is heard, to show what it catches by itself.
+    pub fn only(alone: Option<Invariant>) -> Self {
+        Self { alone, ..Self::default() }
+    }
+
     /// Looks at one fact.
     pub fn see(&mut self, at: Time, fact: &Fact) -> Result<(), Violation> {
         self.atomicity.see(fact);
-        self.output_commit
-            .see(fact)
-            .and_then(|()| self.authority.see(fact))
-            .and_then(|()| self.world.see(fact))
-            .map_err(|(invariant, what)| Violation { invariant, at, what })
+        let verdicts = [self.output_commit.see(fact), self.authority.see(fact), self.world.see(fact)];
+        self.first_heard(at, verdicts)
     }
 
     /// Looks at how the hosts stand after an event.
     pub fn after_event(&mut self, at: Time, views: &[HostView; 2]) -> Result<(), Violation> {
-        self.atomicity
-            .look(views)
-            .and_then(|()| self.authority.look(views))
-            .and_then(|()| bounds::look(views))
-            .map_err(|(invariant, what)| Violation { invariant, at, what })
+        let verdicts = [self.atomicity.look(views), self.authority.look(views), bounds::look(views)];
+        self.first_heard(at, verdicts)
+    }
+
+    /// Whether a violation of this invariant is to be heard.
+    pub fn hears(&self, invariant: Invariant) -> bool {
+        self.alone.is_none_or(|alone| alone == invariant)
+    }
+
+    fn first_heard(&self, at: Time, verdicts: [Verdict; 3]) -> Result<(), Violation> {
+        let mut heard = verdicts.into_iter().filter_map(Result::err).filter(|(found, _)| self.hears(*found));
+        heard.next().map_or(Ok(()), |(invariant, what)| Err(Violation { invariant, at, what }))
     }
 
     /// Frames that have left so far.
