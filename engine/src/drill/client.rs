@@ -15,8 +15,8 @@ use std::time::Duration;
 use understudy_lab::memcached::{self, Reply, Request};
 use understudy_lab::wire::{Body, Flow, Frame, Udp};
 
-/// Requests that a client keeps open. Output commit makes every answer wait for a checkpoint, so one at a time
-/// would leave the guest idle.
+/// Requests that a drill's client keeps open. Output commit makes every answer wait for a checkpoint, so one at
+/// a time would leave the guest idle.
 pub const WINDOW: usize = 32;
 /// When a client stops waiting and asks for something else.
 const GIVE_UP_AFTER: Duration = Duration::from_millis(100);

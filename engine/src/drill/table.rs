@@ -6,11 +6,11 @@ use std::fmt::Write;
 /// Text above the columns of [`line()`].
 pub fn head() -> String {
     let groups = format!(
-        "{:26} {:^35} │ {:^16} │ {:^36} │ {:^11} │ {:^10} │",
+        "{:29} {:^35} │ {:^16} │ {:^36} │ {:^11} │ {:^10} │",
         "", "ms after the failure", "ms", "dirty pages, MB", "pause µs", "commit ms",
     );
     let columns = format!(
-        "{:>5} {:<20} {:>8} {:>9} {:>9} {:>6} │ {:>6} {:>9} │ {:>6} {:>7} {:>7} {:>7} {:>5} │ {:>4} {:>6} │ {:>4} {:>5} │ {}",
+        "{:>5} {:<23} {:>8} {:>9} {:>9} {:>6} │ {:>6} {:>9} │ {:>6} {:>7} {:>7} {:>7} {:>5} │ {:>4} {:>6} │ {:>4} {:>5} │ {}",
         "round",
         "failure",
         "detected",
@@ -37,7 +37,7 @@ pub fn head() -> String {
 pub fn line(round: &Round) -> String {
     let (times, figures) = (&round.times, &round.figures);
     let mut text = format!(
-        "{:5} {:<20} {:>8} {:>9} {:>9} {:>6} │ {:>6} {:>9} │ {:>6} {:>7} {:>7.1} {:>7.1} {:>5.1} │ {:>4} {:>6} │ {:>4.1} {:>5.1} │ {}{}",
+        "{:5} {:<23} {:>8} {:>9} {:>9} {:>6} │ {:>6} {:>9} │ {:>6} {:>7} {:>7.1} {:>7.1} {:>5.1} │ {:>4} {:>6} │ {:>4.1} {:>5.1} │ {}{}",
         round.round,
         round.failure,
         cell(times.detected_ms),
@@ -67,7 +67,7 @@ pub fn line(round: &Round) -> String {
 /// What all rounds come to.
 pub fn summary(report: &Report) -> String {
     let mut text = String::from(
-        "\nfailure                rounds   held │ first reply ms: median    max │ gap ms: median    max\n",
+        "\nfailure                 rounds   held │ first reply ms: median    max │ gap ms: median    max\n",
     );
     for (failure, rounds) in &report.by_failure {
         let _ = writeln!(text, "{}", summary_line(failure, rounds));
@@ -99,7 +99,7 @@ pub fn summary(report: &Report) -> String {
 
 fn summary_line(failure: &str, rounds: &FailureSummary) -> String {
     format!(
-        "{failure:<22} {:>6} {:>6} │ {:>22} {:>6} │ {:>14} {:>6}",
+        "{failure:<23} {:>6} {:>6} │ {:>22} {:>6} │ {:>14} {:>6}",
         rounds.rounds,
         rounds.held,
         cell(rounds.first_reply_ms_p50),

@@ -39,6 +39,7 @@ struct Member {
 #[derive(Debug)]
 pub struct Crew {
     members: Vec<Member>,
+    window: usize,
     keys: Keys,
     baseline: Baseline,
 }
@@ -46,6 +47,7 @@ pub struct Crew {
 /// The clients of one guest during a round.
 #[derive(Debug)]
 pub struct Traffic {
+    window: usize,
     threads: Vec<JoinHandle<Result<Member, UplinkError>>>,
     stop: Arc<AtomicBool>,
     keys: Keys,
@@ -64,7 +66,12 @@ impl Crew {
             Ok(member)
         };
         let members = (0..clients).map(|n| connect(ClientId(keys.first.0 + n))).collect::<Result<_, _>>()?;
-        Ok(Self { members, keys, baseline: Baseline::new() })
+        Ok(Self { members, window: WINDOW, keys, baseline: Baseline::new() })
+    }
+
+    /// The same crew, each of whose clients keeps `window` requests open.
+    pub fn with_window(self, window: usize) -> Self {
+        Self { window, ..self }
     }
 
     /// Sets every key to 0, as often as it takes; not part of any history. A guest that is just being started
@@ -95,11 +102,11 @@ impl Crew {
         let mut threads = Vec::with_capacity(self.members.len());
         for mut member in self.members {
             let stop = stop.clone();
-            let body = move || member.work(&stop).map(|()| member);
+            let body = move || member.work(self.window, &stop).map(|()| member);
             let thread = thread::Builder::new().name("client".into()).spawn(body);
             threads.push(thread.map_err(DrillError::system("start a client's thread"))?);
         }
-        Ok(Traffic { threads, stop, keys: self.keys, baseline: self.baseline })
+        Ok(Traffic { window: self.window, threads, stop, keys: self.keys, baseline: self.baseline })
     }
 }
 
@@ -129,7 +136,7 @@ impl Traffic {
             history.absorb(operations, surplus);
         }
         let baseline = history.final_values();
-        Ok((Crew { members, keys: self.keys, baseline }, history))
+        Ok((Crew { members, window: self.window, keys: self.keys, baseline }, history))
     }
 }
 
@@ -150,12 +157,12 @@ impl Member {
     }
 
     /// Asks as much as the window allows until told to stop; then waits for the last answers.
-    fn work(&mut self, stop: &AtomicBool) -> Result<(), UplinkError> {
+    fn work(&mut self, window: usize, stop: &AtomicBool) -> Result<(), UplinkError> {
         let mut asked = Moment::now();
         while !stop.load(Ordering::Acquire) {
             let now = Moment::now();
             self.client.give_up(now);
-            while self.client.open() < WINDOW || now.since(asked) >= PROBE_EVERY {
+            while self.client.open() < window || now.since(asked) >= PROBE_EVERY {
                 asked = now;
                 self.client.ask_anything(now, &mut self.frame);
                 self.uplink.write_frame(&self.frame);
