@@ -423,8 +423,7 @@ impl Guests {
             Some(Guest::Primary(guest)) => {
                 let state = guest.session.state();
                 if wish == Wish::Switchover && state != primary::State::Protected {
-                    let reason = status::primary_reason(state, &guest.peer);
-                    return Err(format!("{name} is not protected: {reason}"));
+                    return Err(format!("{name} is not protected: {}", guest.reason()));
                 }
                 guest.handle(primary::Input::Operator(wished), wires);
                 Ok(())

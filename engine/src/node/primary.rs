@@ -242,12 +242,17 @@ impl PrimaryGuest {
         }
     }
 
+    /// Why the guest is not protected, or what is noteworthy.
+    pub(super) fn reason(&self) -> String {
+        super::status::primary_reason(self.session.state(), &self.peer, self.session.is_protection_wished())
+    }
+
     /// Enters what only this role knows.
     pub(super) fn fill(&self, status: &mut GuestStatus, now: Time) {
         let state = self.session.state();
         status.state = super::status::snake_case(&state);
         status.protected = state == State::Protected;
-        status.reason = super::status::primary_reason(state, &self.peer);
+        status.reason = self.reason();
         status.generation = self.session.generation().0;
         status.epoch = self.session.newest_captured().map(|epoch| epoch.0);
         status.acked = self.session.acked().map(|epoch| epoch.0);

@@ -44,10 +44,13 @@ pub(super) fn snake_case(state: &impl Debug) -> String {
 }
 
 /// Why a guest that runs here is not protected, or what is noteworthy.
-pub(super) fn primary_reason(state: primary::State, peer: &NodeName) -> String {
+pub(super) fn primary_reason(state: primary::State, peer: &NodeName, wished: bool) -> String {
     use primary::State;
     match state {
         State::Claiming => "the witness has not yet said that this host may run the guest".into(),
+        State::Unprotected if !wished => {
+            "an operator wished it; `understudy protect` makes a new copy".into()
+        }
         State::Unprotected => format!("{peer} holds no copy; it is made when {peer} is there"),
         State::Seeding => format!("the full copy is on its way to {peer}"),
         State::Arming => "the copy is complete; the witness has not yet recorded it".into(),
