@@ -10,6 +10,7 @@
 //! * [`link`] the bytes between engines
 //! * [`metrics`] what is measured, for Prometheus and for `status`
 //! * [`node`] the event loop that performs what sessions decide
+//! * [`replay`] a recorded guest through the whole engine
 //! * [`signals`] a clean shutdown on SIGINT and SIGTERM
 //! * [`witness`] the third party as a process
 
@@ -24,6 +25,7 @@ pub mod guest;
 pub mod link;
 pub mod metrics;
 pub mod node;
+pub mod replay;
 pub mod session;
 pub mod signals;
 pub mod witness;

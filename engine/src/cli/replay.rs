@@ -1,12 +1,75 @@
-//! `understudy replay`.
+//! `understudy replay`: a guest recorded on real Xen, through the whole engine.
+//!
+//! Exit code 0 if the committed image is the recording's last complete epoch, 3 if it is not, 4 if the
+//! recording cannot be played, 5 if the secondary does not answer.
 
-use super::{CliError, Exit};
+use super::{CliError, Exit, OutputFormat};
+use crate::config::human::parse_span;
+use crate::config::{LimitSettings, Peer};
+use crate::replay::{self, ReplayError, Request, Towards};
+use crate::session::{NodeName, Span};
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 
 /// Arguments of `replay`.
 #[derive(clap::Args, Debug)]
-pub(super) struct Args {}
+pub(super) struct Args {
+    /// The recorded stream, not compressed; it is read twice
+    file: PathBuf,
+    /// A running secondary [default: one that is started for this]
+    #[arg(long, value_name = "ADDR")]
+    to: Option<SocketAddr>,
+    /// Name of the running secondary
+    #[arg(long, value_name = "NAME", default_value = "secondary", requires = "to")]
+    to_node: String,
+    /// Control socket of the running secondary, to compare its image
+    #[arg(long, value_name = "PATH", requires = "to")]
+    to_control: Option<PathBuf>,
+    /// From the end of one pause to the next; the recording itself does not know when it was made
+    #[arg(long, value_name = "TIME", value_parser = parse_span, default_value = "1ms")]
+    interval: Span,
+    #[command(flatten)]
+    limits: LimitSettings,
+    /// Form of the report
+    #[arg(long, value_name = "FORM", value_enum, default_value_t)]
+    output: OutputFormat,
+}
 
-/// Not built yet.
-pub(super) fn run(_args: Args) -> Result<Exit, CliError> {
-    Err(CliError::Internal("`replay` is not built yet".into()))
+/// Replays, and prints the report.
+pub(super) fn run(args: Args) -> Result<Exit, CliError> {
+    let towards = match args.to {
+        None => Towards::Own,
+        Some(address) => {
+            let peer = Peer { name: NodeName(args.to_node), address };
+            Towards::Running { peer, control: args.to_control }
+        }
+    };
+    let request = Request { file: args.file, towards, interval: args.interval, limits: args.limits };
+    let report = replay::run(&request)?;
+    let text = match args.output {
+        OutputFormat::Text => report.table(),
+        OutputFormat::Json => serde_json::to_string_pretty(&report)
+            .map_err(|error| CliError::Internal(format!("The report has no JSON form: {error}")))?,
+    };
+    writeln!(std::io::stdout(), "{text}").map_err(|source| CliError::System {
+        attempt: "The report cannot be written to standard output".into(),
+        source,
+    })?;
+    Ok(if report.identical == Some(false) { Exit::CheckFailed } else { Exit::Ok })
+}
+
+impl From<ReplayError> for CliError {
+    fn from(error: ReplayError) -> Self {
+        let text = error.to_string();
+        match error {
+            ReplayError::Open { .. } | ReplayError::Recording(_) => Self::BadInput(text),
+            ReplayError::Config(error) => Self::Config(error),
+            ReplayError::Control(_) | ReplayError::Stuck { .. } => Self::Unreachable(text),
+            ReplayError::System { attempt, source } => {
+                Self::System { attempt: format!("Cannot {attempt}"), source }
+            }
+            ReplayError::Node(_) | ReplayError::Compare(_) => Self::Internal(text),
+        }
+    }
 }

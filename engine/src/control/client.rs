@@ -59,7 +59,17 @@ impl Client {
 
     /// Begins what the operator wishes for `guest`; [`status`](Self::status) shows how it goes on.
     pub fn wish(&self, guest: &str, wish: Wish) -> Result<(), ClientError> {
-        match self.ask(&Request::Wish { guest: guest.to_owned(), wish })? {
+        self.begin(&Request::Wish { guest: guest.to_owned(), wish })
+    }
+
+    /// Begins to write the committed image of a guest held there to `path`, an absolute one. The file appears
+    /// when it is whole.
+    pub fn export(&self, guest: &str, path: &Path) -> Result<(), ClientError> {
+        self.begin(&Request::Export { guest: guest.to_owned(), path: path.to_owned() })
+    }
+
+    fn begin(&self, request: &Request) -> Result<(), ClientError> {
+        match self.ask(request)? {
             Response::Accepted => Ok(()),
             Response::Refused { reason } => Err(ClientError::Refused(reason)),
             Response::Status { .. } => Err(self.bad("it answers a question that was not asked")),

@@ -6,6 +6,7 @@
 //! ```text
 //!   {"ask":"status"}                                      {"answer":"status","status":{…}}
 //!   {"ask":"wish","guest":"g1","wish":"switchover"}       {"answer":"accepted"} | {"answer":"refused","reason":"…"}
+//!   {"ask":"export","guest":"g1","path":"/tmp/g1.save"}   {"answer":"accepted"} | {"answer":"refused","reason":"…"}
 //! ```
 //!
 //! * [`status`] what a node says about itself
@@ -24,7 +25,7 @@ use mio::net::UnixListener;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What an operator may wish for one guest.
 #[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
@@ -53,6 +54,13 @@ pub enum Request {
         /// What to do.
         wish: Wish,
     },
+    /// Write the committed image of a guest held here as a file that `xl restore` takes.
+    Export {
+        /// Name of the guest.
+        guest: String,
+        /// Where; an absolute path. The file appears there when it is whole.
+        path: PathBuf,
+    },
 }
 
 /// A node's answer.
@@ -64,7 +72,7 @@ pub enum Response {
         /// All of it.
         status: Box<Status>,
     },
-    /// The wish is begun; `status` shows how it goes on.
+    /// The wish is begun; `status` shows how it goes on. The export is begun; its file appears when it is whole.
     Accepted,
     /// The node will not do it.
     Refused {

@@ -494,6 +494,14 @@ impl Guests {
         }
     }
 
+    /// What a guest is whose image is held here.
+    pub(super) fn held_description(&self, name: &str) -> Option<&Description> {
+        match self.guests.get(name)? {
+            Guest::Secondary(guest) => Some(&guest.description),
+            Guest::Primary(_) => None,
+        }
+    }
+
     /// The node ends: nothing of any guest is let out from here on.
     pub(super) fn stop(&mut self) {
         for guest in self.guests.values() {

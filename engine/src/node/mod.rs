@@ -15,6 +15,7 @@
 
 mod arrived;
 mod clock;
+mod export;
 mod guests;
 mod handle;
 mod line;

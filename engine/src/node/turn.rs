@@ -1,5 +1,6 @@
 //! One turn of the loop: wait, take in what happened, let sessions decide, send what they want sent.
 
+use super::export;
 use super::handle::Command;
 use super::links::LinkEvent;
 use super::witness::WitnessEvent;
@@ -189,6 +190,10 @@ impl Node {
         let response = match control::parse_request(&question.bytes) {
             Ok(Request::Status) => Response::Status { status: Box::new(self.status()) },
             Ok(Request::Wish { guest, wish }) => match self.guests.wish(&guest, wish, &mut self.wires) {
+                Ok(()) => Response::Accepted,
+                Err(reason) => Response::Refused { reason },
+            },
+            Ok(Request::Export { guest, path }) => match export::begin(&self.guests, &guest, path) {
                 Ok(()) => Response::Accepted,
                 Err(reason) => Response::Refused { reason },
             },

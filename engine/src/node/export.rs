@@ -1,0 +1,49 @@
+//! Writes the committed image of a guest held here to a file that `xl restore` takes, beside the loop.
+
+use super::guests::Guests;
+use crate::guest::Committed;
+use crossbeam::channel::{Receiver, bounded};
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{self, BufWriter};
+use std::path::{Path, PathBuf};
+use std::thread::Builder;
+use understudy_checkpoint::domain::Description;
+use understudy_checkpoint::stream::write_restore_file;
+
+/// Asks the guest's thread for a copy and starts a thread that writes it. The error says why there is nothing
+/// to write. What goes wrong later is in the log, and the file does not appear.
+pub(super) fn begin(guests: &Guests, guest: &str, path: PathBuf) -> Result<(), String> {
+    if !path.is_absolute() {
+        return Err(format!("{} is not an absolute path", path.display()));
+    }
+    let held = || format!("No image of {guest} is held here");
+    let description = guests.held_description(guest).ok_or_else(held)?.clone();
+    let (to, copy) = bounded(1);
+    if !guests.copy(guest, to) {
+        return Err(format!("The image of {guest} cannot be copied now; ask again"));
+    }
+    let guest = guest.to_owned();
+    let work = move || match write(&path, &description, &copy) {
+        Ok(()) => tracing::info!(guest, path = %path.display(), "Exported"),
+        Err(error) => tracing::error!(guest, path = %path.display(), %error, "Not exported"),
+    };
+    Builder::new().name("export".into()).spawn(work).map(drop).map_err(|error| error.to_string())
+}
+
+fn write(path: &Path, description: &Description, copy: &Receiver<Option<Committed>>) -> io::Result<()> {
+    let nothing = || io::Error::other("nothing is committed");
+    let committed = copy.recv().ok().flatten().ok_or_else(nothing)?;
+    let partial = partial(path);
+    let mut file = BufWriter::new(File::create(&partial)?);
+    write_restore_file(&mut file, description, &committed.image)?;
+    file.into_inner()?.sync_all()?;
+    fs::rename(&partial, path)
+}
+
+/// Beside the file, so that renaming it is one step.
+fn partial(path: &Path) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(".partial");
+    name.into()
+}

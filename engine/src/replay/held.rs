@@ -1,0 +1,113 @@
+//! A source that does not end when its recording does. A guest that is gone ends its protection, and the
+//! secondary then forgets its image; so the end is held back until the image was looked at.
+
+use crossbeam::channel::{Receiver, Sender, bounded};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use understudy_checkpoint::Pfn;
+use understudy_checkpoint::domain::{Description, DomainError, DomainState, Source};
+use understudy_checkpoint::epoch::Staging;
+use understudy_checkpoint::pages::DirtyBitmap;
+
+/// The source, described.
+#[derive(Debug)]
+pub struct Held<S> {
+    source: S,
+    description: Description,
+    played: Arc<AtomicU64>,
+    at_end: Sender<()>,
+    let_go: Receiver<()>,
+}
+
+/// The hand on it. Dropping it lets the end happen.
+#[derive(Debug)]
+pub struct Hold {
+    played: Arc<AtomicU64>,
+    at_end: Receiver<()>,
+    _let_go: Sender<()>,
+}
+
+impl Hold {
+    /// Epochs played so far.
+    pub fn played(&self) -> u64 {
+        self.played.load(Ordering::Acquire)
+    }
+
+    /// Whether the recording is over. Says so once.
+    pub fn is_at_end(&self) -> bool {
+        self.at_end.try_recv().is_ok()
+    }
+}
+
+/// Takes hold of `source`, and has it describe itself here: that reads a recording's whole first copy, which
+/// would keep a node's loop from its links.
+pub fn hold<S: Source>(mut source: S) -> Result<(Held<S>, Hold), DomainError> {
+    let description = source.describe()?;
+    let played = Arc::new(AtomicU64::new(0));
+    let (at_end, ended) = bounded(1);
+    let (go, let_go) = bounded(0);
+    let held = Held { source, description, played: played.clone(), at_end, let_go };
+    Ok((held, Hold { played, at_end: ended, _let_go: go }))
+}
+
+impl<S: Source> Source for Held<S> {
+    fn describe(&mut self) -> Result<Description, DomainError> {
+        Ok(self.description.clone())
+    }
+
+    fn begin_log_dirty(&mut self) -> Result<(), DomainError> {
+        self.source.begin_log_dirty()
+    }
+
+    fn end_log_dirty(&mut self) -> Result<(), DomainError> {
+        self.source.end_log_dirty()
+    }
+
+    // Blocks at the recording's end, on the capture thread, which has nothing else to do then.
+    fn suspend(&mut self) -> Result<(), DomainError> {
+        let result = self.source.suspend();
+        match result {
+            Ok(()) => drop(self.played.fetch_add(1, Ordering::AcqRel)),
+            Err(DomainError::EndOfRecording) => {
+                // Whoever held it may be gone already.
+                let _ = self.at_end.try_send(());
+                let _ = self.let_go.recv();
+            }
+            Err(_) => {}
+        }
+        result
+    }
+
+    fn resume(&mut self) -> Result<(), DomainError> {
+        self.source.resume()
+    }
+
+    fn drain_dirty(&mut self, into: &mut DirtyBitmap) -> Result<(), DomainError> {
+        self.source.drain_dirty(into)
+    }
+
+    fn copy_pages(
+        &mut self,
+        wanted: &DirtyBitmap,
+        from: Pfn,
+        staging: &mut Staging,
+        copiers: usize,
+    ) -> Result<Option<Pfn>, DomainError> {
+        self.source.copy_pages(wanted, from, staging, copiers)
+    }
+
+    fn capture_state(&mut self, into: &mut DomainState) -> Result<(), DomainError> {
+        self.source.capture_state(into)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use understudy_lab::Recorded;
+
+    #[test]
+    fn a_recording_that_cannot_be_described_is_not_held() {
+        assert!(hold(Recorded::new(&b"garbage!"[..])).is_err());
+    }
+}

@@ -1,0 +1,254 @@
+//! One replay from its processes' start to its report.
+
+use super::compare::{CompareError, compare};
+use super::held::{Hold, hold};
+use super::report::{Ingredients, Report};
+use crate::config::{LimitSettings, Peer, Settings, TimingSettings};
+use crate::control::{Client, ClientError, GuestRole, GuestStatus};
+use crate::drill::process::Process;
+use crate::drill::progress::Progress;
+use crate::node::{AddError, Node, NodeError, NodeHandle, Tally};
+use crate::session::{NodeName, Span};
+use std::fs::File;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use understudy_lab::Recorded;
+
+/// The guest's name on the link.
+const GUEST: &str = "recorded";
+
+/// How often the node is asked how far it is.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// Without any progress for this long, something is stuck.
+const STUCK_AFTER: Duration = Duration::from_secs(60);
+
+/// Which secondary a recording is protected towards.
+#[derive(Clone, Debug)]
+pub enum Towards {
+    /// A process that the replay starts and ends.
+    Own,
+    /// A running one.
+    Running {
+        /// Its name and where it listens.
+        peer: Peer,
+        /// Its control socket, if it is on this machine: how its image is asked for.
+        control: Option<PathBuf>,
+    },
+}
+
+/// What to replay and how.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The recording, not compressed. It is read twice.
+    pub file: PathBuf,
+    /// Where to.
+    pub towards: Towards,
+    /// From the end of one pause to the next.
+    pub interval: Span,
+    /// The engine's bounds.
+    pub limits: LimitSettings,
+}
+
+/// Why a replay did not come to its end.
+#[derive(thiserror::Error, Debug)]
+pub enum ReplayError {
+    /// The recording cannot be opened.
+    #[error("{path} cannot be read: {source}")]
+    Open {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The recording cannot be played.
+    #[error(transparent)]
+    Recording(#[from] AddError),
+    /// The settings cannot be used.
+    #[error(transparent)]
+    Config(#[from] crate::config::ConfigError),
+    /// The primary node cannot run.
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    /// The system refused something.
+    #[error("Cannot {attempt}: {source}")]
+    System {
+        /// What was attempted.
+        attempt: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The secondary cannot be asked.
+    #[error(transparent)]
+    Control(#[from] ClientError),
+    /// The images cannot be compared.
+    #[error(transparent)]
+    Compare(#[from] CompareError),
+    /// Nothing goes on.
+    #[error("Nothing went on for {} s after {acked} acked epochs: {state}; is the secondary there?", STUCK_AFTER.as_secs())]
+    Stuck {
+        /// Epochs acked so far.
+        acked: u64,
+        /// What the guest's state is.
+        state: String,
+    },
+}
+
+fn system(attempt: &'static str) -> impl FnOnce(io::Error) -> ReplayError {
+    move |source| ReplayError::System { attempt, source }
+}
+
+/// Replays a recording. Called from the main thread, which the secondary's process is tied to.
+pub fn run(request: &Request) -> Result<Report, ReplayError> {
+    let open = || {
+        File::open(&request.file).map_err(|source| ReplayError::Open { path: request.file.clone(), source })
+    };
+    let (source, hold) = hold(Recorded::new(open()?)).map_err(AddError::from)?;
+    let workdir = Scratch::create()?;
+    let (peer, control, _secondary) = secondary(request, workdir.path())?;
+    let name = peer.name.clone();
+    let (node, handle) = Node::open(settings(request, peer, workdir.path()).decide()?)?;
+    let handle = node.spawn(handle).map_err(system("start a thread"))?;
+
+    let began = Instant::now();
+    handle.add_source_guest(GUEST, name, Box::new(source)).ok_or(NodeError::Panicked)??;
+    let mut progress = Progress::new();
+    let (tally, status) = play(&handle, &hold, &mut progress)?;
+    let took = began.elapsed();
+
+    progress.show(format_args!("comparing the committed image"));
+    let finding = match &control {
+        None => None,
+        Some(control) => {
+            let exported = export(&Client::new(control), &status, workdir.path())?;
+            Some(compare(open()?, exported)?)
+        }
+    };
+    progress.clear();
+    let played = hold.played();
+    drop(hold);
+    handle.stop()?;
+    let (commit, pause) = (status.commit_us, status.pause_us);
+    Ok(Report::new(Ingredients { played, tally, commit, pause, took, finding }))
+}
+
+fn settings(request: &Request, peer: Peer, workdir: &Path) -> Settings {
+    Settings {
+        node: Some("replay".into()),
+        listen: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
+        peers: vec![peer],
+        control: Some(workdir.join("primary.sock")),
+        timing: TimingSettings { interval: Some(request.interval), ..TimingSettings::default() },
+        limits: request.limits,
+        ..Settings::default()
+    }
+}
+
+/// The secondary: its name and address, its control socket, and its process if it is ours.
+fn secondary(
+    request: &Request,
+    workdir: &Path,
+) -> Result<(Peer, Option<PathBuf>, Option<Process>), ReplayError> {
+    if let Towards::Running { peer, control } = &request.towards {
+        return Ok((peer.clone(), control.clone(), None));
+    }
+    // A port that was free a moment ago; nobody else on this machine is told of it.
+    let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .and_then(|listener| listener.local_addr())
+        .map_err(system("find a free port"))?;
+    let control = workdir.join("secondary.sock");
+    let mut arguments = vec![
+        "secondary".to_string(),
+        "--node=secondary".into(),
+        format!("--listen={address}"),
+        format!("--control={}", control.display()),
+    ];
+    arguments.extend(request.limits.epoch_buffer.map(|bytes| format!("--epoch-buffer={bytes}")));
+    let program = std::env::current_exe().map_err(system("find this program"))?;
+    let process = Process::start(&program, &arguments, &workdir.join("secondary.log"))
+        .map_err(system("start the secondary"))?;
+    let peer = Peer { name: NodeName("secondary".into()), address };
+    Ok((peer, Some(control), Some(process)))
+}
+
+/// Waits until the recording is over and all of it is acked.
+fn play(
+    handle: &NodeHandle,
+    hold: &Hold,
+    progress: &mut Progress,
+) -> Result<(Tally, GuestStatus), ReplayError> {
+    let (mut at_end, mut seen, mut since) = (false, (0, 0), Instant::now());
+    loop {
+        at_end |= hold.is_at_end();
+        let gone = || ReplayError::Node(NodeError::Panicked);
+        let tally = handle.tally(GUEST).ok_or_else(gone)?;
+        let status = status_of(handle).ok_or_else(gone)?;
+        if at_end && status.epoch.is_some() && status.acked == status.epoch {
+            return Ok((tally, status));
+        }
+        let now = (tally.acks, status.link_bytes);
+        if now != seen {
+            (seen, since) = (now, Instant::now());
+        } else if since.elapsed() > STUCK_AFTER {
+            let state = format!("{} {}", status.state, status.reason);
+            return Err(ReplayError::Stuck { acked: tally.acks, state });
+        }
+        let sent = status.link_bytes as f64 / 1e6;
+        progress.show(format_args!(
+            "{} epochs played, {} acked, {sent:.1} MB sent",
+            hold.played(),
+            tally.acks
+        ));
+        std::thread::sleep(LOOK_EVERY);
+    }
+}
+
+fn status_of(handle: &NodeHandle) -> Option<GuestStatus> {
+    handle.status()?.guests.into_iter().find(|guest| guest.name == GUEST)
+}
+
+/// Has the secondary write its image once it stands at the primary's last epoch; opens the file.
+fn export(secondary: &Client, primary: &GuestStatus, workdir: &Path) -> Result<File, ReplayError> {
+    let path = workdir.join("committed.save");
+    let until = Instant::now() + STUCK_AFTER;
+    let mut asked = false;
+    while Instant::now() < until {
+        if !asked {
+            let status = secondary.status()?;
+            let held = |it: &&GuestStatus| it.name == GUEST && it.role == GuestRole::Secondary;
+            let stands_there =
+                status.guests.iter().find(held).is_some_and(|it| it.committed == primary.acked);
+            asked = stands_there && secondary.export(GUEST, &path).is_ok();
+        } else if path.exists() {
+            return File::open(&path).map_err(system("open the exported image"));
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+    let state = "the secondary does not export its image".into();
+    Err(ReplayError::Stuck { acked: primary.acked.map_or(0, |epoch| epoch + 1), state })
+}
+
+/// A directory for sockets, a log and the exported image; gone at the end.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    /// In `/tmp` and not `$TMPDIR`: paths of sockets are short.
+    fn create() -> Result<Self, ReplayError> {
+        let path = PathBuf::from(format!("/tmp/understudy-replay-{}", std::process::id()));
+        std::fs::create_dir(&path).map_err(system("create a directory in /tmp"))?;
+        Ok(Self(path))
+    }
+
+    fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // Nothing depends on it; what cannot be removed is in /tmp.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
