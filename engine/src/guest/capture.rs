@@ -27,6 +27,10 @@ use understudy_checkpoint::{Epoch, Generation, Pfn};
 /// the link carries it would otherwise never get to its first checkpoint.
 const LIVE_PASSES_MAX: u32 = 8;
 
+/// A live pass that leaves no more dirty pages than this is the last: a pause copies them in a fraction of a
+/// millisecond.
+const LIVE_STOP_PAGES: u64 = 256;
+
 /// The loop's orders, carried out in their order.
 pub(super) enum Order {
     /// Take a checkpoint; answered by `Captured` or `CaptureFailed`.
@@ -96,8 +100,6 @@ pub(super) struct Capturer {
     pub(super) acked: Acked,
     pub(super) reporter: Reporter,
     pub(super) copiers: usize,
-    /// A live pass that leaves no more than this many dirty pages is the last.
-    pub(super) live_stop_pages: u64,
     /// The newest captured epoch: what the next delta changes.
     pub(super) last: Option<Epoch>,
 }
@@ -183,16 +185,18 @@ impl Capturer {
     }
 
     /// Copies everything while the guest runs, then what it dirtied meanwhile, until little is left or a pass
-    /// gains nothing.
+    /// gains nothing. Each pass waits for the encoder, so that the pause at the end finds the link nearly
+    /// caught up: from that pause on output waits for the ack.
     fn live_passes(&mut self, epoch: Epoch) -> Result<(), Failure> {
         let mut copied = u64::MAX;
         for _ in 0..LIVE_PASSES_MAX {
             let wanted = self.ledger.pending().count();
-            if wanted <= self.live_stop_pages || wanted > copied / 4 * 3 {
+            if wanted <= LIVE_STOP_PAGES || wanted > copied / 4 * 3 {
                 break;
             }
             copied = wanted;
             self.copy_live(epoch)?;
+            self.pieces.wait_until_encoded(epoch)?;
             self.ledger.pending_mut().clear();
             self.source.drain_dirty(self.ledger.pending_mut())?;
         }

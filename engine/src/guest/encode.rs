@@ -77,6 +77,8 @@ pub(super) enum Job {
     Forget {
         after: Epoch,
     },
+    /// Everything before this is encoded and handed to the link once this is answered.
+    Answer(Sender<()>),
     PutBack(Staging),
     PutBackState(DomainState),
 }
@@ -149,6 +151,10 @@ impl EncodeThread {
                 }
             }
             Job::Forget { after } => self.encoder.forget_after(after),
+            Job::Answer(to) => {
+                // Whoever asked may have given up.
+                let _ = to.send(());
+            }
             Job::PutBack(staging) => self.put_back(staging),
             Job::PutBackState(state) => self.put_back_state(state),
         }

@@ -10,7 +10,7 @@
 
 use super::capture::Failure;
 use super::encode::Job;
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -110,11 +110,22 @@ impl Pieces {
         Ok(())
     }
 
+    /// Waits until everything handed over is encoded and in the link's queue.
+    pub(super) fn wait_until_encoded(&self, epoch: Epoch) -> Result<(), Failure> {
+        let (to, answer) = bounded(1);
+        self.jobs.send(Job::Answer(to)).map_err(|_| Failure::EncoderGone)?;
+        self.wait_for(&answer, epoch)
+    }
+
     fn wait(&self, epoch: Epoch) -> Result<Staging, Failure> {
+        self.wait_for(&self.empty, epoch)
+    }
+
+    fn wait_for<T>(&self, what: &Receiver<T>, epoch: Epoch) -> Result<T, Failure> {
         loop {
             self.abort.check(epoch)?;
-            match self.empty.recv_timeout(ABORT_CHECK) {
-                Ok(piece) => return Ok(piece),
+            match what.recv_timeout(ABORT_CHECK) {
+                Ok(it) => return Ok(it),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Err(Failure::EncoderGone),
             }

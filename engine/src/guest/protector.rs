@@ -81,7 +81,6 @@ impl Protector {
             acked: acked.clone(),
             reporter: reporter.clone(),
             copiers: config.copiers,
-            live_stop_pages: piece_pages,
             last: None,
         };
         let encoder = EncodeThread {
