@@ -2,9 +2,10 @@
 //! put to the test.
 
 use understudy::session::Span;
+use understudy::session::primary::Wish;
 use understudy_checkpoint::Epoch;
 use understudy_tests::sim::exhaustive::{events_until, faults, strike_after};
-use understudy_tests::sim::faults::Moment;
+use understudy_tests::sim::faults::{Fault, Moment};
 use understudy_tests::sim::mutant::Mutant;
 use understudy_tests::sim::{Options, run_seed, run_seeds};
 
@@ -62,6 +63,38 @@ fn a_second_fault_may_follow_the_first_at_any_distance() {
         }
     }
     assert!(tried > 400);
+}
+
+/// Each of these once broke a session that the other tests had passed.
+#[test]
+fn faults_that_found_something_find_nothing_any_more() {
+    let seed = 3;
+    let events = events_until(Epoch(3), seed);
+    let ms = Span::from_ms;
+    let stories = [
+        // The host that restarted kept its link up, and with it the secondary's patience: nobody took over.
+        (Fault::Crash { node: 0, silent: true, back_after: Some(ms(6)) }, None),
+        // The offer of the new primary met the old one, which gave way, and was lost: never protected again.
+        (Fault::Wish(Wish::Switchover), None),
+        (Fault::Hang { node: 0, lasts: ms(300) }, None),
+        // A guest that ended between two captures, or unprotected, was never seen to have ended.
+        (Fault::GuestEnds, None),
+        (Fault::Wish(Wish::Unprotect), Some((ms(30), Fault::GuestEnds))),
+        // Acks ahead of commits, and no one to stop them.
+        (Fault::Hang { node: 1, lasts: ms(60) }, Some((ms(1), Fault::CommitFails { host: 1 }))),
+        // Both lost what they had: the copy that the record still names must be renounced.
+        (
+            Fault::CommitFails { host: 1 },
+            Some((ms(9), Fault::Crash { node: 0, silent: false, back_after: Some(ms(50)) })),
+        ),
+    ];
+    for (first, second) in stories {
+        for event in events.saturating_sub(40)..events {
+            if let Some(violation) = strike_after(seed, event, first, second) {
+                panic!("{first:?} after event {event}, then {second:?}: {violation}");
+            }
+        }
+    }
 }
 
 #[test]

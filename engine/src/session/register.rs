@@ -194,3 +194,46 @@ fn id_of(request: &WitnessRequest) -> RequestId {
         WitnessRequest::Read { id } | WitnessRequest::Swap { id, .. } => *id,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(request: &WitnessRequest, outcome: WitnessOutcome, revision: u64, copy: Copy) -> WitnessReply {
+        let owner = NodeName("a".to_owned());
+        let record = Some(Record { revision, generation: Generation(1), owner, copy });
+        WitnessReply { id: id_of(request), outcome, record }
+    }
+
+    #[test]
+    fn a_stale_record_is_not_final_while_a_swap_to_fresh_may_still_arrive() {
+        let node = NodeName("a".to_owned());
+        let mut register = Register::new(Span::from_ms(10), Known::Unknown);
+        let read = register.connect(Time(0));
+        register.learn(&told(&read, WitnessOutcome::Told, 5, Copy::Stale));
+        assert!(register.is_final(&Copy::Stale));
+
+        let fresh = Copy::Fresh { holder: NodeName("b".to_owned()) };
+        register.propose(Time(0), Generation(1), &node, fresh).expect("a swap to fresh");
+        register.disconnect();
+        register.stop_asking();
+        let read = register.connect(Time(1));
+        register.learn(&told(&read, WitnessOutcome::Told, 5, Copy::Stale));
+        assert!(!register.is_final(&Copy::Stale), "the swap may arrive yet");
+
+        let stale = register.propose(Time(2), Generation(1), &node, Copy::Stale).expect("a swap to stale");
+        register.learn(&told(&stale, WitnessOutcome::Swapped, 6, Copy::Stale));
+        assert!(register.is_final(&Copy::Stale), "whatever expects revision 5 conflicts now");
+    }
+
+    #[test]
+    fn a_witness_that_went_back_in_time_teaches_nothing_and_is_asked_again() {
+        let mut register = Register::new(Span::from_ms(10), Known::Unknown);
+        let read = register.connect(Time(0));
+        register.learn(&told(&read, WitnessOutcome::Told, 5, Copy::Stale));
+        let read = register.read(Time(0));
+        register.learn(&WitnessReply { id: id_of(&read), outcome: WitnessOutcome::Told, record: None });
+        assert_eq!(register.record().map(|record| record.revision), Some(5));
+        assert_eq!(register.on_timeout(Time(0) + Span::from_ms(10)), Some(read));
+    }
+}

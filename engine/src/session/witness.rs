@@ -231,3 +231,6 @@ fn is_new_generation(held: &Record, new: &Record, from: &NodeName) -> bool {
 fn is_held_by(copy: &Copy, node: &NodeName) -> bool {
     matches!(copy, Copy::Fresh { holder } if holder == node)
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,6 +13,7 @@
 //! Simulating and judging are separate: the cluster states what happened, the judges know nothing of sessions.
 
 pub mod cluster;
+mod connections;
 pub mod events;
 pub mod exhaustive;
 pub mod facts;
