@@ -9,7 +9,7 @@
 //!   switch ───┘
 //! ```
 //!
-//! One turn of the loop is on one screen: [`turn`](Node::turn). The loop never blocks: what could wait runs on
+//! One turn of the loop is on one screen: `Node::turn`. The loop never blocks: what could wait runs on
 //! a guest's thread behind a bounded channel. When the loop ends, for whatever reason, nothing leaves any more:
 //! frames of guests go out by its hand alone.
 
