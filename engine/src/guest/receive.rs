@@ -22,9 +22,9 @@ use understudy_checkpoint::pages::EpochSummary;
 use understudy_checkpoint::{Epoch, Generation};
 use understudy_lab::LabGuest;
 
-/// Parts that wait for the thread. A part is at most a page batch or a piece of state, so this is a few
+/// Parts that wait for the thread. A part is at most a page batch or a piece of state, so this is about two
 /// megabytes for each guest, and more than one epoch of a quiet one.
-const WORK_MAX: usize = 32;
+const WORK_MAX: usize = 16;
 
 /// What the loop hands over, in the order it came.
 #[derive(Debug)]

@@ -239,9 +239,15 @@ impl Guests {
         self.offers.insert(name.clone(), (peer.clone(), description.clone()));
         match self.guests.get(name) {
             None => self.hold(name, peer, description, wires),
-            // A copy of another guest of that name, or for another host, is of no use any more.
+            // The same host runs another guest of that name, or another host runs a guest of which nothing is
+            // held here. An image is never given up for the word of a host that it is not from.
             Some(Guest::Secondary(held))
-                if held.activation.is_none() && (held.peer != peer || held.description != description) =>
+                if held.activation.is_none()
+                    && if held.peer == peer {
+                        held.description != description
+                    } else {
+                        held.session.acked().is_none()
+                    } =>
             {
                 self.guests.remove(name);
                 self.hold(name, peer, description, wires);
@@ -333,6 +339,7 @@ impl Guests {
 
     /// Runs timers that are due, goes through inboxes, and ends what is over.
     pub(super) fn run(&mut self, wires: &mut Wires) {
+        self.hear_full_links(wires);
         for guest in self.guests.values_mut() {
             match guest {
                 Guest::Primary(guest) => guest.run_timers(wires),
@@ -375,11 +382,21 @@ impl Guests {
 
     /// Links whose guests have enough to do are not read on.
     fn hold_back_links(&self, wires: &mut Wires) {
-        let peers: Vec<NodeName> = wires.links.peers().map(|(peer, _)| peer.clone()).collect();
-        for peer in peers {
-            let full = |guest: &Guest| matches!(guest, Guest::Secondary(g) if g.peer == peer && g.is_full());
-            let blocked = self.guests.values().any(full);
-            wires.links.set_blocked(&peer, blocked);
+        wires.links.hold_back(|peer| {
+            let full = |guest: &Guest| matches!(guest, Guest::Secondary(g) if g.peer == *peer && g.is_full());
+            self.guests.values().any(full)
+        });
+    }
+
+    /// While a link has more than its guests can take in, heartbeats wait among the pages of all of them: that
+    /// bytes wait is then the sign of life.
+    fn hear_full_links(&mut self, wires: &mut Wires) {
+        for guest in self.guests.values_mut() {
+            if let Guest::Secondary(guest) = guest
+                && wires.links.has_waiting(&guest.peer)
+            {
+                guest.handle(secondary::Input::SignOfLife, wires);
+            }
         }
     }
 

@@ -12,6 +12,10 @@ use std::collections::{BTreeMap, VecDeque};
 /// Bytes read from one link before others, timers and guests have their turn.
 const READ_BYTES: usize = 1 << 20;
 
+/// A lane is filled from its feed up to this: enough to keep the socket busy from one turn to the next, little
+/// enough that the last pages of a full copy, for whose ack output waits, are not long under way.
+const LANE_FILL_BYTES: usize = 512 << 10;
+
 /// Guests that one end may offer on a link: far more than a host runs.
 const GUESTS_MAX: usize = 1024;
 
@@ -83,10 +87,6 @@ impl Line {
         }
     }
 
-    pub(super) fn close_feeds(&self) {
-        self.ours.values().for_each(|(_, feed)| feed.close());
-    }
-
     /// Reads frames about guests into `events` until nothing more came, enough came, or something else has to
     /// be decided first.
     pub(super) fn read(&mut self, events: &mut VecDeque<LinkEvent>) -> Result<Read, ConnectionError> {
@@ -125,7 +125,7 @@ impl Line {
         loop {
             let mut fed = false;
             for (number, (_, feed)) in &self.ours {
-                while self.connection.has_room(Lane::Offered(*number))
+                while self.connection.outbox().queued_bytes(Lane::Offered(*number)) < LANE_FILL_BYTES
                     && let Some(frame) = feed.pop()
                 {
                     self.connection.push(frame)?;
@@ -137,6 +137,13 @@ impl Line {
                 return Ok(());
             }
         }
+    }
+}
+
+/// Encode threads that wait for this connection go on.
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.ours.values().for_each(|(_, feed)| feed.close());
     }
 }
 

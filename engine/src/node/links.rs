@@ -178,11 +178,19 @@ impl Links {
         self.events.pop_front()
     }
 
-    /// Takes in nothing more from `peer` while `blocked`: one of its guests has enough to do.
-    pub(super) fn set_blocked(&mut self, peer: &NodeName, blocked: bool) {
-        if let Some(line) = self.line_mut(peer) {
-            line.blocked = blocked;
+    /// Takes in nothing more from peers of which `is_full` says that a guest of theirs has enough to do.
+    pub(super) fn hold_back(&mut self, is_full: impl Fn(&NodeName) -> bool) {
+        for line in self.lines.values_mut() {
+            if let Whose::Open(peer) = &line.whose {
+                line.blocked = is_full(peer);
+            }
         }
+    }
+
+    /// Whether bytes from `peer` wait to be taken in.
+    pub(super) fn has_waiting(&self, peer: &NodeName) -> bool {
+        let open = self.peers.get(peer).and_then(|peer| peer.open.as_ref());
+        open.is_some_and(|(token, ..)| self.unread.contains(token))
     }
 
     /// Gives a guest its number on the link to `peer`, and a feed for its epochs.
@@ -352,8 +360,7 @@ impl Links {
         self.unread.remove(&token);
         // Dropping the socket deregisters as well.
         let _ = self.registry.deregister(&mut line.connection);
-        line.close_feeds();
-        match line.whose {
+        match line.whose.clone() {
             Whose::Open(name) => {
                 tracing::info!(peer = %name, why, "Link down");
                 let peer = self.peers.get_mut(&name).expect("open links belong to peers");

@@ -1,0 +1,300 @@
+//! The threads of a guest that runs and of its copy, joined by a plain channel instead of a link: whatever goes
+//! wrong on the way, the copy ends as the guest was.
+
+use crossbeam::channel::{Receiver, Sender, bounded};
+use mio::{Poll, Token, Waker};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+use understudy::guest::{
+    Bell, CaptureOrder, HeldOutput, Keeper, Outlet, OutletClosed, Part, Protector, ProtectorConfig, Report,
+    Reporter, RuntimeId, Work,
+};
+use understudy::session::primary::Capture;
+use understudy_checkpoint::domain::{Description, DomainError, DomainState, GuestKind, Source};
+use understudy_checkpoint::epoch::{Limits, Staging};
+use understudy_checkpoint::pages::DirtyBitmap;
+use understudy_checkpoint::{Epoch, Generation, PAGE_SIZE, PageEntry, PageType, Pfn};
+
+const PAGES: u64 = 600;
+const GENERATION: Generation = Generation(1);
+/// Guards against hanging.
+const HANG: Duration = Duration::from_secs(30);
+
+/// Memory that the test writes between checkpoints.
+#[derive(Clone, Default)]
+struct Memory(Arc<parking_lot::Mutex<(BTreeMap<u64, u8>, Vec<u64>)>>);
+
+impl Memory {
+    fn write(&self, pfn: u64, value: u8) {
+        let (pages, dirty) = &mut *self.0.lock();
+        pages.insert(pfn, value);
+        dirty.push(pfn);
+    }
+
+    fn content(&self, pfn: u64) -> u8 {
+        self.0.lock().0.get(&pfn).copied().unwrap_or(0)
+    }
+}
+
+/// A guest that fails when it is told to.
+struct Scripted {
+    memory: Memory,
+    /// Captures of state that fail from now on.
+    failures: Arc<AtomicU32>,
+}
+
+impl Source for Scripted {
+    fn describe(&mut self) -> Result<Description, DomainError> {
+        Ok(Description {
+            kind: GuestKind::Pvh,
+            page_count: PAGES,
+            libxc_version: 3,
+            xen_version: (4, 17),
+            config: Vec::new(),
+            static_records: Vec::new(),
+        })
+    }
+    fn begin_log_dirty(&mut self) -> Result<(), DomainError> {
+        self.memory.0.lock().1.clear();
+        Ok(())
+    }
+    fn end_log_dirty(&mut self) -> Result<(), DomainError> {
+        Ok(())
+    }
+    fn suspend(&mut self) -> Result<(), DomainError> {
+        Ok(())
+    }
+    fn resume(&mut self) -> Result<(), DomainError> {
+        Ok(())
+    }
+    fn drain_dirty(&mut self, into: &mut DirtyBitmap) -> Result<(), DomainError> {
+        self.memory.0.lock().1.drain(..).for_each(|pfn| into.set(Pfn(pfn)));
+        Ok(())
+    }
+    fn copy_pages(
+        &mut self,
+        wanted: &DirtyBitmap,
+        from: Pfn,
+        staging: &mut Staging,
+        _copiers: usize,
+    ) -> Result<Option<Pfn>, DomainError> {
+        for pfn in wanted.runs(from).flatten() {
+            if staging.room() == 0 {
+                return Ok(Some(Pfn(pfn)));
+            }
+            let pages = staging.extend([PageEntry::new(Pfn(pfn), PageType::Normal)]);
+            pages[0] = [self.memory.content(pfn); PAGE_SIZE];
+        }
+        Ok(None)
+    }
+    fn capture_state(&mut self, into: &mut DomainState) -> Result<(), DomainError> {
+        let failing =
+            self.failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        match failing {
+            Ok(_) => Err(DomainError::Failed("as the script says".into())),
+            Err(_) => {
+                into.libxc.extend_from_slice(&[7; 64]);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Parts go straight to the copy, or nowhere once the line is cut.
+struct Wire {
+    to: Sender<Work>,
+    cut: bool,
+}
+
+impl Outlet for Wire {
+    fn send(&mut self, part: Part<'_>) -> Result<u64, OutletClosed> {
+        if self.cut {
+            return Err(OutletClosed);
+        }
+        let work = match part {
+            Part::Begin(head) => Work::Begin {
+                generation: head.generation,
+                epoch: head.epoch,
+                kind: head.kind,
+                base: head.base,
+            },
+            Part::Pages(batch) => Work::Pages(batch.to_vec()),
+            Part::LibxcState(records) => Work::LibxcState(records.to_vec()),
+            Part::LibxlState(records) => Work::LibxlState(records.to_vec()),
+            Part::End(summary) => Work::End(*summary),
+        };
+        self.to.send(work).map_err(|_| OutletClosed)?;
+        Ok(0)
+    }
+}
+
+struct Rig {
+    memory: Memory,
+    failures: Arc<AtomicU32>,
+    protector: Protector,
+    keeper: Keeper,
+    reports: Receiver<(RuntimeId, Report)>,
+    to_copy: Sender<Work>,
+    at_copy: Receiver<Work>,
+    next: Epoch,
+    _poll: Poll,
+}
+
+impl Rig {
+    /// A guest whose staging holds a fraction of its pages, and its copy.
+    fn new() -> Self {
+        let poll = Poll::new().unwrap();
+        let bell = Bell::new(Waker::new(poll.registry(), Token(0)).unwrap());
+        let (to_reports, reports) = bounded(1024);
+        let reporter = Reporter::new(RuntimeId(1), to_reports, bell.clone());
+        let (memory, failures) = (Memory::default(), Arc::new(AtomicU32::new(0)));
+        let source = Box::new(Scripted { memory: memory.clone(), failures: failures.clone() });
+        let output = HeldOutput::holding(Epoch(0), understudy_netbuf::Limits::default(), bell);
+        let config = ProtectorConfig {
+            staging_bytes: 40 * PAGE_SIZE as u64,
+            shadow_bytes: 100 * PAGE_SIZE as u64,
+            copiers: 1,
+            in_flight_max: 4,
+        };
+        let protector = Protector::start(source, PAGES, config, output, &reporter).unwrap();
+        let limits = Limits { buffer_bytes_max: 64 << 20, page_count: PAGES };
+        let keeper = Keeper::start(limits, reporter).unwrap();
+        let (to_copy, at_copy) = bounded(4096);
+        Self { memory, failures, protector, keeper, reports, to_copy, at_copy, next: Epoch(0), _poll: poll }
+    }
+
+    fn order(&mut self, capture: Capture, cut: bool) -> Epoch {
+        let epoch = self.next;
+        self.next = epoch.next();
+        let outlet = Box::new(Wire { to: self.to_copy.clone(), cut });
+        let order = CaptureOrder { generation: GENERATION, epoch, capture, stay_paused: false, outlet };
+        self.protector.capture(order).unwrap();
+        epoch
+    }
+
+    /// Takes the next report that `wanted` makes something of, carrying parts to the copy meanwhile.
+    fn await_report<T>(&self, wanted: impl Fn(&Report) -> Option<T>) -> T {
+        loop {
+            while let Ok(work) = self.at_copy.try_recv() {
+                self.hand_over(work);
+            }
+            match self.reports.recv_timeout(Duration::from_millis(1)) {
+                Ok((_, report)) => {
+                    if let Some(found) = wanted(&report) {
+                        return found;
+                    }
+                    assert!(!matches!(report, Report::Panicked { .. }), "{report:?}");
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn hand_over(&self, mut work: Work) {
+        let begun = std::time::Instant::now();
+        while let Err(back) = self.keeper.offer(work) {
+            assert!(begun.elapsed() < HANG, "the copy takes nothing in");
+            std::thread::yield_now();
+            work = back;
+        }
+    }
+
+    fn acked(&self, epoch: Epoch) {
+        self.await_report(|report| match report {
+            Report::Complete { epoch: complete, .. } => (*complete == epoch).then_some(()),
+            Report::Broken { error, .. } => panic!("epoch {epoch}: {error}"),
+            _ => None,
+        });
+        self.hand_over(Work::Commit(epoch));
+        self.protector.acked(epoch);
+    }
+
+    /// The copy is, page by page, what the guest is.
+    fn assert_same(&self) {
+        let (to, copy) = bounded(1);
+        self.hand_over(Work::Copy(to));
+        let committed = copy.recv_timeout(HANG).unwrap().unwrap();
+        for pfn in 0..PAGES {
+            let page = committed.image.page(Pfn(pfn)).expect("a seed covers every frame");
+            assert_eq!(page[9], self.memory.content(pfn), "frame {pfn} at epoch {}", committed.epoch);
+        }
+        assert_eq!(committed.image.state().libxc, [7; 64]);
+    }
+}
+
+fn seeded() -> Rig {
+    let mut rig = Rig::new();
+    (0..PAGES).step_by(3).for_each(|pfn| rig.memory.write(pfn, 1 + (pfn % 200) as u8));
+    let seed = rig.order(Capture::Seed, false);
+    rig.acked(seed);
+    rig.assert_same();
+    rig
+}
+
+#[test]
+fn more_dirty_pages_than_staging_holds_lengthen_the_pause_and_none_is_lost() {
+    let mut rig = seeded();
+    (0..PAGES).for_each(|pfn| rig.memory.write(pfn, 250));
+    let epoch = rig.order(Capture::Delta, false);
+    let pause = rig.await_report(|report| match report {
+        Report::Captured { epoch: captured, pause, dirty_pages } if *captured == epoch => {
+            Some((*pause, *dirty_pages))
+        }
+        _ => None,
+    });
+    assert!(pause.0.overflows > 0, "{pause:?}");
+    assert_eq!(pause.1, PAGES);
+    rig.acked(epoch);
+    rig.assert_same();
+}
+
+#[test]
+fn a_capture_that_fails_after_its_drain_leaves_its_pages_to_the_next() {
+    let mut rig = seeded();
+    (100..400).for_each(|pfn| rig.memory.write(pfn, 77));
+    rig.failures.store(2, Ordering::SeqCst);
+    for _ in 0..2 {
+        let epoch = rig.order(Capture::Delta, false);
+        rig.await_report(|report| match report {
+            Report::CaptureFailed { epoch: failed, guest_gone: false, .. } => {
+                (*failed == epoch).then_some(())
+            }
+            _ => None,
+        });
+    }
+    // The copy was sent parts of the failed epochs: as a session does, it drops them.
+    rig.hand_over(Work::DropIncomplete);
+    rig.memory.write(5, 78);
+    let epoch = rig.order(Capture::Delta, false);
+    let begun_anew = rig.await_report(|report| match report {
+        Report::Captured { epoch: captured, dirty_pages, .. } => (*captured == epoch).then_some(*dirty_pages),
+        _ => None,
+    });
+    assert_eq!(begun_anew, 301);
+    rig.acked(epoch);
+    rig.assert_same();
+}
+
+#[test]
+fn epochs_that_a_lost_link_swallowed_come_again_with_the_resync() {
+    let mut rig = seeded();
+    let base = rig.order(Capture::Delta, false);
+    rig.acked(base);
+    for round in 0..4u8 {
+        (0..50).for_each(|pfn| rig.memory.write(pfn * 7 + u64::from(round), 100 + round));
+        let lost = rig.order(Capture::Delta, true);
+        rig.await_report(|report| match report {
+            Report::Captured { epoch, .. } => (*epoch == lost).then_some(()),
+            _ => None,
+        });
+    }
+    let resync = rig.order(Capture::Resync { base }, false);
+    rig.acked(resync);
+    rig.assert_same();
+    rig.memory.write(1, 9);
+    let after = rig.order(Capture::Delta, false);
+    rig.acked(after);
+    rig.assert_same();
+}
