@@ -3,6 +3,7 @@
 
 use crossbeam::channel::{Receiver, Sender, bounded};
 use mio::{Poll, Token, Waker};
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -24,17 +25,23 @@ const HANG: Duration = Duration::from_secs(30);
 
 /// Memory that the test writes between checkpoints.
 #[derive(Clone, Default)]
-struct Memory(Arc<parking_lot::Mutex<(BTreeMap<u64, u8>, Vec<u64>)>>);
+struct Memory(Arc<Mutex<Frames>>);
+
+#[derive(Default)]
+struct Frames {
+    content: BTreeMap<u64, u8>,
+    dirty: Vec<u64>,
+}
 
 impl Memory {
     fn write(&self, pfn: u64, value: u8) {
-        let (pages, dirty) = &mut *self.0.lock();
-        pages.insert(pfn, value);
-        dirty.push(pfn);
+        let mut frames = self.0.lock();
+        frames.content.insert(pfn, value);
+        frames.dirty.push(pfn);
     }
 
     fn content(&self, pfn: u64) -> u8 {
-        self.0.lock().0.get(&pfn).copied().unwrap_or(0)
+        self.0.lock().content.get(&pfn).copied().unwrap_or(0)
     }
 }
 
@@ -57,7 +64,7 @@ impl Source for Scripted {
         })
     }
     fn begin_log_dirty(&mut self) -> Result<(), DomainError> {
-        self.memory.0.lock().1.clear();
+        self.memory.0.lock().dirty.clear();
         Ok(())
     }
     fn end_log_dirty(&mut self) -> Result<(), DomainError> {
@@ -70,7 +77,7 @@ impl Source for Scripted {
         Ok(())
     }
     fn drain_dirty(&mut self, into: &mut DirtyBitmap) -> Result<(), DomainError> {
-        self.memory.0.lock().1.drain(..).for_each(|pfn| into.set(Pfn(pfn)));
+        self.memory.0.lock().dirty.drain(..).for_each(|pfn| into.set(Pfn(pfn)));
         Ok(())
     }
     fn copy_pages(
@@ -180,14 +187,11 @@ impl Rig {
             while let Ok(work) = self.at_copy.try_recv() {
                 self.hand_over(work);
             }
-            match self.reports.recv_timeout(Duration::from_millis(1)) {
-                Ok((_, report)) => {
-                    if let Some(found) = wanted(&report) {
-                        return found;
-                    }
-                    assert!(!matches!(report, Report::Panicked { .. }), "{report:?}");
+            if let Ok((_, report)) = self.reports.recv_timeout(Duration::from_millis(1)) {
+                if let Some(found) = wanted(&report) {
+                    return found;
                 }
-                Err(_) => {}
+                assert!(!matches!(report, Report::Panicked { .. }), "{report:?}");
             }
         }
     }
