@@ -162,3 +162,6 @@ pub enum State {
     /// The takeover is decided and the driver was told to activate; this session is over.
     Activating,
 }
+
+#[cfg(test)]
+mod tests;

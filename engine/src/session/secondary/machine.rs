@@ -321,7 +321,7 @@ impl Secondary {
         }
     }
 
-    fn send(&mut self, message: ToPrimary, now: Time, out: &mut Vec<Output>) {
+    pub(super) fn send(&mut self, message: ToPrimary, now: Time, out: &mut Vec<Output>) {
         if let Link::Up { sent_at, .. } = &mut self.link {
             *sent_at = now;
             out.push(Output::Send(message));

@@ -7,10 +7,11 @@
 //!                                              lost: DropImage ◄─────────────────────────────┘
 //! ```
 
-use super::super::{Copy, Record, Time, WitnessReply};
+use super::super::{Copy, Decline, Record, Time, ToPrimary, WitnessReply};
 use super::machine::{Link, Secondary, ask};
 use super::phase::{Image, Phase};
 use super::{Config, Event, Output};
+use understudy_checkpoint::Epoch;
 
 impl Secondary {
     pub(super) fn witness(&mut self, reply: &WitnessReply, now: Time, out: &mut Vec<Output>) {
@@ -43,20 +44,33 @@ impl Secondary {
 
     /// From here on nothing is acked in this generation, whatever the witness will say.
     pub(super) fn begin_takeover(&mut self, now: Time, out: &mut Vec<Output>) {
-        match &self.phase {
+        let image = match self.phase {
             Phase::Standing { image, receiving } => {
-                if receiving.is_some() {
-                    out.push(Output::DropIncomplete);
-                }
-                self.phase = Phase::TakingOver { image: *image, told: false, asked: None };
+                self.decline_incomplete(&image, receiving, now, out);
+                image
             }
-            Phase::Alone { image, .. } => {
-                self.phase = Phase::TakingOver { image: *image, told: false, asked: None };
-            }
+            Phase::Alone { image, .. } => image,
             _ => return,
-        }
+        };
+        self.phase = Phase::TakingOver { image, told: false, asked: None };
         if self.register.is_connected() {
             ask(Some(self.register.read(now)), out);
+        }
+    }
+
+    /// The epoch that is arriving will never be acked, and the primary has to know: if the takeover comes to
+    /// nothing it would wait for that ack for ever.
+    fn decline_incomplete(
+        &mut self,
+        image: &Image,
+        receiving: Option<Epoch>,
+        now: Time,
+        out: &mut Vec<Output>,
+    ) {
+        if receiving.is_some() {
+            out.push(Output::DropIncomplete);
+            let (generation, why) = (image.generation, Decline::TakingOver);
+            self.send(ToPrimary::Declined { generation, epoch: receiving, why }, now, out);
         }
     }
 

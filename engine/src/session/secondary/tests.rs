@@ -1,0 +1,157 @@
+//! Stories of a secondary, told input by input.
+
+use super::*;
+use crate::session::{Copy, Decline, RequestId, Standing, Time, WitnessOutcome};
+
+const G: Generation = Generation(1);
+
+fn node(name: &str) -> NodeName {
+    NodeName(name.to_owned())
+}
+
+fn told(revision: u64, copy: Copy) -> Input {
+    let record = Some(Record { revision, generation: G, owner: node("a"), copy });
+    Input::Witness(WitnessReply { id: RequestId(u64::MAX), outcome: WitnessOutcome::Told, record })
+}
+
+fn fresh_here() -> Copy {
+    Copy::Fresh { holder: node("b") }
+}
+
+fn delta(epoch: u64) -> Input {
+    let base = Some(Epoch(epoch - 1));
+    Input::Message(ToSecondary::EpochBegin {
+        generation: G,
+        epoch: Epoch(epoch),
+        kind: EpochKind::Delta,
+        base,
+    })
+}
+
+struct Story {
+    session: Secondary,
+    now: Time,
+}
+
+impl Story {
+    /// A secondary that holds epoch 0, its link and its witness there.
+    fn standing() -> Self {
+        let config = Config {
+            node: node("b"),
+            heartbeat: Span::from_ms(20),
+            silence_max: Span::from_ms(70),
+            link_grace: Span::from_ms(60),
+            witness_retry: Span::from_ms(25),
+            has_witness: true,
+        };
+        let mut story = Self { session: Secondary::new(config, Time(0)), now: Time(0) };
+        let seed =
+            ToSecondary::EpochBegin { generation: G, epoch: Epoch(0), kind: EpochKind::Seed, base: None };
+        story.hear(Input::WitnessUp);
+        story.hear(Input::LinkUp);
+        story.hear(Input::Message(seed));
+        let out = story.hear(Input::Complete { generation: G, epoch: Epoch(0) });
+        assert!(out.contains(&Output::Send(ToPrimary::Ack { generation: G, epoch: Epoch(0) })));
+        assert_eq!(story.session.state(), State::Standing);
+        story
+    }
+
+    fn hear(&mut self, input: Input) -> Vec<Output> {
+        let mut out = Vec::new();
+        self.session.handle(self.now, input, &mut out);
+        out
+    }
+
+    /// Lets time pass, timer by timer.
+    fn wait(&mut self, span: Span) -> Vec<Output> {
+        let end = self.now + span;
+        let mut out = Vec::new();
+        while let Some(at) = self.session.next_timeout().filter(|at| *at <= end) {
+            self.now = self.now.max(at);
+            self.session.handle_timeout(self.now, &mut out);
+        }
+        self.now = end;
+        out
+    }
+}
+
+fn asks_for_takeover(out: &[Output]) -> bool {
+    out.iter().any(|output| {
+        matches!(output, Output::AskWitness(WitnessRequest::Swap { new, .. }) if new.generation == G.next())
+    })
+}
+
+#[test]
+fn it_takes_over_when_the_grace_is_over_and_the_record_says_fresh() {
+    let mut story = Story::standing();
+    story.hear(Input::LinkDown);
+    story.wait(Span::from_ms(59));
+    assert!(!asks_for_takeover(&story.hear(told(2, fresh_here()))), "the grace is not over");
+    story.wait(Span::from_ms(2));
+    assert!(asks_for_takeover(&story.hear(told(3, fresh_here()))));
+    let won = Record { revision: 4, generation: G.next(), owner: node("b"), copy: Copy::Stale };
+    let reply =
+        WitnessReply { id: RequestId(3), outcome: WitnessOutcome::Swapped, record: Some(won.clone()) };
+    let out = story.hear(Input::Witness(reply));
+    assert!(out.contains(&Output::Activate { record: won, epoch: Epoch(0) }));
+    assert_eq!(story.session.next_timeout(), None);
+}
+
+#[test]
+fn a_link_that_comes_back_without_a_primary_does_not_end_the_grace() {
+    let mut story = Story::standing();
+    story.hear(Input::LinkDown);
+    story.wait(Span::from_ms(20));
+    story.hear(Input::LinkUp);
+    story.wait(Span::from_ms(50));
+    assert!(asks_for_takeover(&story.hear(told(2, fresh_here()))));
+}
+
+#[test]
+fn a_stale_record_is_looked_at_again_and_again_and_the_image_kept() {
+    let mut story = Story::standing();
+    story.hear(Input::LinkDown);
+    story.wait(Span::from_ms(61));
+    for revision in 2..5 {
+        assert!(!asks_for_takeover(&story.hear(told(revision, Copy::Stale))));
+        story.wait(Span::from_ms(26));
+    }
+    story.hear(Input::LinkUp);
+    let out = story.hear(Input::Message(ToSecondary::Offer { generation: G, acked: None }));
+    let standing = Standing::Complete { generation: G, epoch: Epoch(0) };
+    assert!(out.contains(&Output::Send(ToPrimary::Stand { generation: G, standing })));
+}
+
+#[test]
+fn commits_are_finished_before_the_witness_is_asked_and_one_that_fails_costs_no_authority() {
+    let mut story = Story::standing();
+    story.hear(delta(1));
+    story.hear(Input::Complete { generation: G, epoch: Epoch(1) });
+    story.hear(Input::LinkDown);
+    story.wait(Span::from_ms(61));
+    assert!(!asks_for_takeover(&story.hear(told(2, fresh_here()))), "epoch 1 is not committed");
+    assert_eq!(story.session.state(), State::TakingOver);
+    let out = story.hear(Input::CommitFailed { epoch: Epoch(1) });
+    assert!(out.contains(&Output::DropImage) && !asks_for_takeover(&out));
+}
+
+#[test]
+fn an_epoch_dropped_for_a_takeover_is_declined_because_the_takeover_may_come_to_nothing() {
+    let mut story = Story::standing();
+    story.hear(delta(1));
+    let out = story.hear(Input::ForceTakeover);
+    let declined = ToPrimary::Declined { generation: G, epoch: Some(Epoch(1)), why: Decline::TakingOver };
+    assert!(out.contains(&Output::DropIncomplete) && out.contains(&Output::Send(declined)));
+    story.hear(told(2, Copy::Stale));
+    assert_eq!(story.session.state(), State::Standing, "refused without having asked: the image stays");
+}
+
+#[test]
+fn nothing_of_an_older_generation_is_acked() {
+    let mut story = Story::standing();
+    story.hear(Input::Message(ToSecondary::Offer { generation: G.next(), acked: None }));
+    assert_eq!(story.session.acked(), None, "the image of the older generation is gone");
+    let out = story.hear(delta(1));
+    let why = Decline::Fenced { generation: G.next() };
+    assert!(out.contains(&Output::Send(ToPrimary::Declined { generation: G, epoch: Some(Epoch(1)), why })));
+}
