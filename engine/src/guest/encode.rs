@@ -194,11 +194,8 @@ impl EncodeThread {
         open.send(Part::LibxcState(&state.libxc));
         open.send(Part::LibxlState(&state.libxl));
         open.send(Part::End(&summary));
-        self.reporter.tell(Report::Encoded {
-            epoch: open.head.epoch,
-            kind: open.head.kind,
-            encoded: open.encoded,
-        });
+        let (epoch, kind) = (open.head.epoch, open.head.kind);
+        self.reporter.note(Report::Encoded { epoch, kind, encoded: open.encoded });
     }
 
     /// The circle has room for every piece there is, so this never waits; without a capture thread the piece

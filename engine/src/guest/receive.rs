@@ -16,6 +16,7 @@ use crate::session::{Decline, EpochKind};
 use crossbeam::channel::{Receiver as Inbox, Sender, TrySendError, bounded};
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use understudy_checkpoint::domain::DomainState;
 use understudy_checkpoint::epoch::{Image, Limits, ReceiveError, Receiver};
 use understudy_checkpoint::pages::EpochSummary;
@@ -74,22 +75,46 @@ pub struct Committed {
 #[derive(Debug)]
 pub struct Keeper {
     work: Sender<Work>,
+    refused: Refused,
+}
+
+/// Whether the loop had to keep work back, and so waits to be woken.
+#[derive(Clone, Debug, Default)]
+struct Refused(Arc<AtomicBool>);
+
+impl Refused {
+    fn remember(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
+    fn take(&self) -> bool {
+        self.0.load(Ordering::SeqCst) && self.0.swap(false, Ordering::SeqCst)
+    }
 }
 
 impl Keeper {
     /// Starts the thread.
     pub fn start(limits: Limits, reporter: Reporter) -> io::Result<Self> {
         let (work, inbox) = bounded(WORK_MAX);
-        let told = reporter.clone();
+        let (told, refused) = (reporter.clone(), Refused::default());
+        let waited_for = refused.clone();
         thread::spawn("receive", reporter, move || {
             let receiver = Receiver::new(Image::new(limits.page_count), limits);
-            ReceiveThread { receiver, open: None, reporter: told }.run(&inbox);
+            ReceiveThread { receiver, open: None, reporter: told, refused: waited_for }.run(&inbox);
         })?;
-        Ok(Self { work })
+        Ok(Self { work, refused })
     }
 
-    /// Hands work over; gives it back if the thread has enough to do. It says when a part is done by its bell.
+    /// Hands work over; gives it back if the thread has enough to do. The bell rings when it has room again.
     pub fn offer(&self, work: Work) -> Result<(), Work> {
+        self.try_offer(work).or_else(|work| {
+            // Once more, lest the thread became idle just before it could see that somebody waits.
+            self.refused.remember();
+            self.try_offer(work)
+        })
+    }
+
+    fn try_offer(&self, work: Work) -> Result<(), Work> {
         match self.work.try_send(work) {
             Ok(()) | Err(TrySendError::Disconnected(_)) => Ok(()),
             Err(TrySendError::Full(work)) => Err(work),
@@ -102,6 +127,7 @@ struct ReceiveThread {
     /// The epoch that parts belong to; `None` while parts are to be skipped.
     open: Option<(Generation, Epoch)>,
     reporter: Reporter,
+    refused: Refused,
 }
 
 impl ReceiveThread {
@@ -111,7 +137,7 @@ impl ReceiveThread {
                 return self.activate(output);
             }
             self.step(work);
-            if inbox.is_empty() {
+            if self.refused.take() {
                 self.reporter.ring();
             }
         }

@@ -144,6 +144,13 @@ impl Reporter {
         }
     }
 
+    /// Leaves a report for the loop's next turn, whatever wakes it: a turn only to count things costs more than
+    /// it is worth.
+    pub fn note(&self, report: Report) {
+        // Without a loop nobody wants it.
+        let _ = self.reports.send((self.runtime, report));
+    }
+
     /// Wakes the loop without a report: there is room for more work.
     pub fn ring(&self) {
         self.bell.ring();
