@@ -2,16 +2,25 @@
 //!
 //! Whatever it is, it ends in a verdict; its items are the same however it is split; a record that parses is
 //! written back as the same bytes; a stream found sound can be materialized and is sound again.
+//!
+//! The input is taken twice: as a stream, and as edits of a sound checkpointed one, three bytes each.
 
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use understudy_checkpoint::domain::{Description, GuestKind};
 use understudy_checkpoint::stream::back::{BackKind, BackReader, BackStep};
 use understudy_checkpoint::stream::{
-    Content, Item, Reader, Recording, Step, libxc, libxl, verify, write_restore_file,
+    Content, Item, Reader, Recording, Step, libxc, libxl, verify, write_head, write_restore_file,
 };
+use understudy_checkpoint::{PAGE_SIZE, PageEntry, PageType, Pfn};
 
 fuzz_target!(|data: &[u8]| {
+    judge(data);
+    judge(&edited(data));
+});
+
+fn judge(data: &[u8]) {
     let seen = items(data, data.len().max(1));
     assert_eq!(seen, items(data, 7), "any split gives the same items");
     let verdict = verify(data).expect("a slice can be read");
@@ -27,7 +36,56 @@ fuzz_target!(|data: &[u8]| {
     for kind in [BackKind::Migrate, BackKind::Remus, BackKind::Colo] {
         back(kind, data);
     }
-});
+}
+
+/// A sound stream of a PVH guest with one page and two checkpoints. Returns where its first page begins, too.
+fn sound() -> (Vec<u8>, usize) {
+    let entry = |typecode: u8, data: &[u8]| [&[typecode, 0, 0, 0, data.len() as u8, 0, 0, 0], data].concat();
+    let mut header = [0; 24];
+    header[..8].copy_from_slice(&[0x86, 0x12, 0x38, 0x54, 1, 0, 0, 0]);
+    let context = [entry(1, &header), entry(2, &[9; 5]), entry(0, &[])].concat();
+    let mut state = Vec::new();
+    libxc::Record::TscInfo(libxc::TscInfo {
+        mode: 0.into(),
+        khz: 1.into(),
+        nsec: 2.into(),
+        incarnation: 3.into(),
+        reserved: 0.into(),
+    })
+    .write(&mut state);
+    libxc::Record::HvmContext(libxc::HvmContext { blob: &context }).write(&mut state);
+    libxc::Record::HvmParams(&[libxc::HvmParam::new(19, 0)]).write(&mut state);
+    libxc::Record::Checkpoint.write(&mut state);
+    libxl::Record::CheckpointEnd.write(&mut state);
+
+    let mut stream = Vec::new();
+    let what = Description {
+        kind: GuestKind::Pvh,
+        page_count: 1,
+        libxc_version: 2,
+        xen_version: (4, 17),
+        config: b"{\"c_info\": {\"type\": \"pvh\"}}\0".to_vec(),
+        static_records: Vec::new(),
+    };
+    write_head(&mut stream, &what);
+    let page_at = stream.len() + 24;
+    libxc::write_page_data(&mut stream, &[PageEntry::new(Pfn(0), PageType::Normal)], |_| &[7; PAGE_SIZE]);
+    stream.extend_from_slice(&state);
+    libxc::write_page_data(&mut stream, &[PageEntry::new(Pfn(0), PageType::Absent)], |_| &[7; PAGE_SIZE]);
+    libxc::write_page_data(&mut stream, &[PageEntry::new(Pfn(0), PageType::Broken)], |_| &[7; PAGE_SIZE]);
+    stream.extend_from_slice(&state);
+    (stream, page_at)
+}
+
+/// The sound stream with bytes set, everywhere but in its page.
+fn edited(data: &[u8]) -> Vec<u8> {
+    let (mut stream, page_at) = sound();
+    for edit in data.chunks_exact(3) {
+        let offset = usize::from(u16::from_le_bytes([edit[0], edit[1]])) % (stream.len() - PAGE_SIZE);
+        stream[if offset < page_at { offset } else { offset + PAGE_SIZE }] = edit[2];
+    }
+    stream
+}
 
 /// Offsets and lengths of the items, with the input arriving `step` bytes at a time.
 fn items(data: &[u8], step: usize) -> Vec<(u64, usize)> {
