@@ -122,6 +122,10 @@ mod tests {
         assert_eq!(line_of(&Request::Status), b"{\"ask\":\"status\"}\n");
         assert_eq!(line_of(&wish), b"{\"ask\":\"wish\",\"guest\":\"g1\",\"wish\":\"force_takeover\"}\n");
         assert_eq!(parse_request(&line_of(&wish)), Ok(wish));
+        let export = Request::Export { guest: "g1".into(), path: "/tmp/g1.save".into() };
+        let line = b"{\"ask\":\"export\",\"guest\":\"g1\",\"path\":\"/tmp/g1.save\"}\n";
+        assert_eq!(line_of(&export), line);
+        assert_eq!(parse_request(line), Ok(export));
     }
 
     #[test]
