@@ -4,14 +4,18 @@
 use super::super::facts::Fact;
 use super::super::model::Frame;
 use super::{Invariant, Verdict};
+use std::collections::BTreeMap;
 use understudy_checkpoint::Generation;
 
 #[derive(Debug, Default)]
 pub(super) struct World {
-    /// The newest generation that runs a guest, and the counter it began with.
-    continued: (Generation, u64),
-    /// Older generations may still show what was part of the state taken over, but nothing of a lost life.
+    newest: Generation,
+    /// How far each generation that is over was continued by the next: to the counter taken over, or not at all
+    /// if the guest was started anew. What it said up to there may still be on its way, and leave late.
+    continued_to: BTreeMap<Generation, u64>,
+    /// The generation in which the guest was last started anew.
     life_began: Generation,
+    /// The furthest the world has seen this life of the guest come.
     newest_seen: Option<Frame>,
     frames_seen: u64,
 }
@@ -44,24 +48,23 @@ impl World {
     }
 
     fn begins(&mut self, generation: Generation, counter: u64) -> Verdict {
-        let (newest, _) = self.continued;
-        if generation <= newest {
-            let what = format!("generation {generation} begins, but {newest} was begun before");
+        if generation <= self.newest {
+            let what = format!("generation {generation} begins, but {} was begun before", self.newest);
             return Err((Invariant::Authority, what));
         }
-        self.continued = (generation, counter);
+        self.continued_to.insert(self.newest, counter);
+        self.newest = generation;
         Ok(())
     }
 
     fn frame(&mut self, frame: &Frame) -> Verdict {
         self.frames_seen += 1;
-        let (newest, began_with) = self.continued;
-        let unknown = frame.generation < newest && frame.counter > began_with;
-        if unknown || frame.generation < self.life_began {
-            let what = format!("{frame:?} left, but generation {newest} went on from {began_with}");
+        if let Some(counter) = self.continued_to.get(&frame.generation).filter(|to| frame.counter > **to) {
+            let what = format!("{frame:?} left, but its generation was continued from {counter}");
             return Err((Invariant::Authority, what));
         }
-        if self.newest_seen.is_none_or(|seen| seen.counter < frame.counter) {
+        let further = self.newest_seen.is_none_or(|seen| seen.counter < frame.counter);
+        if frame.generation >= self.life_began && further {
             self.newest_seen = Some(*frame);
         }
         Ok(())
