@@ -9,13 +9,11 @@
 use super::arrived::{Arrived, GuestName};
 use super::primary::{Over, PrimaryGuest};
 use super::secondary::{Activation, Parts, SecondaryGuest};
-use super::status;
 use super::tally::Tally;
 use super::wires::{OutputMaker, Wires};
 use crate::config::NodeConfig;
 use crate::control::status::Takeover;
-use crate::control::{GuestRole, GuestStatus, Wish};
-use crate::guest::{Bell, HeldOutput, Keeper, Protector, ProtectorConfig, Report, Reporter, RuntimeId, Work};
+use crate::guest::{Bell, HeldOutput, Keeper, Protector, ProtectorConfig, Report, Reporter, RuntimeId};
 use crate::metrics::Metrics;
 use crate::session::primary::{self, Origin, Primary};
 use crate::session::secondary::{self, Secondary};
@@ -44,7 +42,7 @@ pub enum AddError {
     Threads(#[from] std::io::Error),
 }
 
-enum Guest {
+pub(super) enum Guest {
     Primary(Box<PrimaryGuest>),
     Secondary(Box<SecondaryGuest>),
 }
@@ -62,11 +60,11 @@ struct Beginning {
 
 /// The guests.
 pub(super) struct Guests {
-    config: NodeConfig,
+    pub(super) config: NodeConfig,
     metrics: Metrics,
     reports: Sender<(RuntimeId, Report)>,
     pub(super) outputs: OutputMaker,
-    guests: BTreeMap<GuestName, Guest>,
+    pub(super) guests: BTreeMap<GuestName, Guest>,
     runtimes: u64,
     /// What peers said they run, on their present links.
     offers: BTreeMap<GuestName, (NodeName, Description)>,
@@ -425,97 +423,6 @@ impl Guests {
             {
                 machine.inject(frame);
             }
-        }
-    }
-
-    /// Begins what an operator wishes; the error says why not.
-    pub(super) fn wish(&mut self, name: &str, wish: Wish, wires: &mut Wires) -> Result<(), String> {
-        let wished = match wish {
-            Wish::Protect => primary::Wish::Protect,
-            Wish::Unprotect => primary::Wish::Unprotect,
-            Wish::Switchover => primary::Wish::Switchover,
-            Wish::ForceTakeover => return self.force_takeover(name, wires),
-        };
-        match self.guests.get_mut(name) {
-            Some(Guest::Primary(guest)) => {
-                let state = guest.session.state();
-                if wish == Wish::Switchover && state != primary::State::Protected {
-                    return Err(format!("{name} is not protected: {}", guest.reason()));
-                }
-                guest.handle(primary::Input::Operator(wished), wires);
-                Ok(())
-            }
-            Some(Guest::Secondary(guest)) => {
-                Err(format!("{name} runs on {}; ask there (here only its copy is held)", guest.peer))
-            }
-            None => Err(format!("There is no guest {name} on this node; `status` lists them")),
-        }
-    }
-
-    fn force_takeover(&mut self, name: &str, wires: &mut Wires) -> Result<(), String> {
-        match self.guests.get_mut(name) {
-            Some(Guest::Secondary(guest)) if guest.session.committed().is_some() => {
-                guest.lost = Some((wires.now, "operator"));
-                guest.handle(secondary::Input::ForceTakeover, wires);
-                Ok(())
-            }
-            Some(Guest::Secondary(_)) => Err(format!("There is no complete copy of {name} here")),
-            Some(Guest::Primary(_)) => Err(format!("{name} runs here already")),
-            None => Err(format!("There is no guest {name} on this node; `status` lists them")),
-        }
-    }
-
-    /// How each guest stands.
-    pub(super) fn status(&mut self, now: Time) -> Vec<GuestStatus> {
-        let interval_ms = self.config.timing.interval.0 as f64 / 1e6;
-        let of = |(name, guest): (&GuestName, &mut Guest)| match guest {
-            Guest::Primary(guest) => {
-                let mut status = status::blank(name, GuestRole::Primary, interval_ms);
-                guest.measure();
-                guest.meter.fill(&mut status);
-                guest.fill(&mut status, now);
-                status
-            }
-            Guest::Secondary(guest) => {
-                let mut status = status::blank(name, GuestRole::Secondary, interval_ms);
-                guest.meter.fill(&mut status);
-                guest.fill(&mut status, now);
-                status
-            }
-        };
-        self.guests.iter_mut().map(of).collect()
-    }
-
-    /// Brings counters that are read, not counted, into the metrics.
-    pub(super) fn measure(&mut self) {
-        for guest in self.guests.values_mut() {
-            if let Guest::Primary(guest) = guest {
-                guest.measure();
-            }
-        }
-    }
-
-    /// What protecting a guest has cost so far.
-    pub(super) fn tally(&self, name: &str) -> Option<Tally> {
-        match self.guests.get(name)? {
-            Guest::Primary(guest) => Some(guest.tally.clone()),
-            Guest::Secondary(_) => None,
-        }
-    }
-
-    /// Asks for a copy of what is committed here of a guest; `false` if it is not held here.
-    pub(super) fn copy(&self, name: &str, to: Sender<Option<crate::guest::Committed>>) -> bool {
-        match self.guests.get(name) {
-            Some(Guest::Secondary(guest)) => guest.keeper.offer(Work::Copy(to)).is_ok(),
-            _ => false,
-        }
-    }
-
-    /// What a guest is whose image is held here.
-    pub(super) fn held_description(&self, name: &str) -> Option<&Description> {
-        match self.guests.get(name)? {
-            Guest::Secondary(guest) => Some(&guest.description),
-            Guest::Primary(_) => None,
         }
     }
 

@@ -14,6 +14,7 @@
 //! frames of guests go out by its hand alone.
 
 mod arrived;
+mod ask;
 mod clock;
 mod export;
 mod guests;

@@ -1,0 +1,105 @@
+//! What is asked of the guests from outside: an operator's wishes, how they stand, what they cost.
+
+use super::arrived::GuestName;
+use super::guests::{Guest, Guests};
+use super::status;
+use super::tally::Tally;
+use super::wires::Wires;
+use crate::control::{GuestRole, GuestStatus, Wish};
+use crate::guest::{Committed, Work};
+use crate::session::{Time, primary, secondary};
+use crossbeam::channel::Sender;
+use understudy_checkpoint::domain::Description;
+
+impl Guests {
+    /// Begins what an operator wishes; the error says why not.
+    pub(super) fn wish(&mut self, name: &str, wish: Wish, wires: &mut Wires) -> Result<(), String> {
+        let wished = match wish {
+            Wish::Protect => primary::Wish::Protect,
+            Wish::Unprotect => primary::Wish::Unprotect,
+            Wish::Switchover => primary::Wish::Switchover,
+            Wish::ForceTakeover => return self.force_takeover(name, wires),
+        };
+        match self.guests.get_mut(name) {
+            Some(Guest::Primary(guest)) => {
+                let state = guest.session.state();
+                if wish == Wish::Switchover && state != primary::State::Protected {
+                    return Err(format!("{name} is not protected: {}", guest.reason()));
+                }
+                guest.handle(primary::Input::Operator(wished), wires);
+                Ok(())
+            }
+            Some(Guest::Secondary(guest)) => {
+                Err(format!("{name} runs on {}; ask there (here only its copy is held)", guest.peer))
+            }
+            None => Err(format!("There is no guest {name} on this node; `status` lists them")),
+        }
+    }
+
+    fn force_takeover(&mut self, name: &str, wires: &mut Wires) -> Result<(), String> {
+        match self.guests.get_mut(name) {
+            Some(Guest::Secondary(guest)) if guest.session.committed().is_some() => {
+                guest.lost = Some((wires.now, "operator"));
+                guest.handle(secondary::Input::ForceTakeover, wires);
+                Ok(())
+            }
+            Some(Guest::Secondary(_)) => Err(format!("There is no complete copy of {name} here")),
+            Some(Guest::Primary(_)) => Err(format!("{name} runs here already")),
+            None => Err(format!("There is no guest {name} on this node; `status` lists them")),
+        }
+    }
+
+    /// How each guest stands.
+    pub(super) fn status(&mut self, now: Time) -> Vec<GuestStatus> {
+        let interval_ms = self.config.timing.interval.0 as f64 / 1e6;
+        let of = |(name, guest): (&GuestName, &mut Guest)| match guest {
+            Guest::Primary(guest) => {
+                let mut status = status::blank(name, GuestRole::Primary, interval_ms);
+                guest.measure();
+                guest.meter.fill(&mut status);
+                guest.fill(&mut status, now);
+                status
+            }
+            Guest::Secondary(guest) => {
+                let mut status = status::blank(name, GuestRole::Secondary, interval_ms);
+                guest.meter.fill(&mut status);
+                guest.fill(&mut status, now);
+                status
+            }
+        };
+        self.guests.iter_mut().map(of).collect()
+    }
+
+    /// Brings counters that are read, not counted, into the metrics.
+    pub(super) fn measure(&mut self) {
+        for guest in self.guests.values_mut() {
+            if let Guest::Primary(guest) = guest {
+                guest.measure();
+            }
+        }
+    }
+
+    /// What protecting a guest has cost so far.
+    pub(super) fn tally(&self, name: &str) -> Option<Tally> {
+        match self.guests.get(name)? {
+            Guest::Primary(guest) => Some(guest.tally.clone()),
+            Guest::Secondary(_) => None,
+        }
+    }
+
+    /// Asks for a copy of what is committed here of a guest; `false` if it is not held here.
+    pub(super) fn copy(&self, name: &str, to: Sender<Option<Committed>>) -> bool {
+        match self.guests.get(name) {
+            Some(Guest::Secondary(guest)) => guest.keeper.offer(Work::Copy(to)).is_ok(),
+            _ => false,
+        }
+    }
+
+    /// What a guest is whose image is held here.
+    pub(super) fn held_description(&self, name: &str) -> Option<&Description> {
+        match self.guests.get(name)? {
+            Guest::Secondary(guest) => Some(&guest.description),
+            Guest::Primary(_) => None,
+        }
+    }
+}
