@@ -109,10 +109,11 @@ impl Secondary {
         out.push(Output::Report(Event::TakeoverRefused { record: record.clone() }));
         match (never_asked, &self.link) {
             (false, _) => self.drop_image(out),
-            (true, Link::Up { .. }) => {
+            (true, Link::Up { spoke: true, .. }) => {
                 self.phase = Phase::Standing { image: *image, receiving: None };
             }
-            (true, Link::Down) => {
+            // Also on a link on which no primary has spoken: it may lead to a host that is none any more.
+            (true, Link::Up { spoke: false, .. } | Link::Down) => {
                 self.phase = Phase::Alone { image: *image, look_at: now + self.config.witness_retry };
             }
         }
