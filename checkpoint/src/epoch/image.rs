@@ -1,12 +1,12 @@
 //! A guest's memory at rest: the secondary's committed image, and what a lab guest runs on.
 //!
-//! Sparse, in chunks of 2 MiB: a PVH guest's pfns reach to 4 GiB however small it is.
+//! Sparse, in chunks of 512 frames: a PVH guest's pfns reach to 4 GiB however small it is, and a hostile stream
+//! may name pfns as far as its limit goes.
 //!
 //! ```text
-//!   chunks:  [ ● | – | ● | – | – | … ]      – no page of these 512 frames was ever written
-//!              │       └─► 512 pages
-//!              └─► 512 pages
-//!   types:   one byte for each frame
+//!   chunks:  [ ● | – | ● | – | – | … ]      – nothing but absent frames
+//!              │       └─► 512 types │ no page among them
+//!              └─► 512 types │ 512 pages
 //! ```
 
 use super::Staging;
@@ -16,40 +16,62 @@ use crate::{PAGE_SIZE, Page, PageEntry, PageType, Pfn};
 
 const CHUNK_PAGES: usize = 512;
 
+/// Nibbles of the types of a chunk's frames, and their pages once there is one.
+#[derive(Debug)]
+struct Chunk {
+    types: [u8; CHUNK_PAGES],
+    pages: Option<Box<[Page]>>,
+}
+
+impl Chunk {
+    fn new() -> Box<Self> {
+        Box::new(Self { types: [PageType::Absent.nibble(); CHUNK_PAGES], pages: None })
+    }
+
+    fn page_type(&self, index: usize) -> PageType {
+        PageType::from_nibble(self.types[index]).expect("only nibbles of page types are stored")
+    }
+}
+
 /// Page frames by pfn, with their types, and the state that belongs to them.
 #[derive(Debug)]
 pub struct Image {
-    chunks: Vec<Option<Box<[Page]>>>,
-    /// Nibbles of the page types; `ABSENT` where nothing was applied.
-    types: Vec<u8>,
+    page_count: u64,
+    chunks: Vec<Option<Box<Chunk>>>,
     state: DomainState,
 }
 
 impl Image {
     /// An image without any page, for pfns below `page_count`.
     pub fn new(page_count: u64) -> Self {
-        let frames = page_count as usize;
-        let mut chunks = Vec::new();
-        chunks.resize_with(frames.div_ceil(CHUNK_PAGES), || None);
-        Self { chunks, types: vec![PageType::Absent.nibble(); frames], state: DomainState::default() }
+        let mut image = Self { page_count: 0, chunks: Vec::new(), state: DomainState::default() };
+        image.grow(page_count);
+        image
     }
 
     /// Makes room for pfns below `page_count`; never takes any away.
     pub fn grow(&mut self, page_count: u64) {
-        let frames = (page_count as usize).max(self.types.len());
-        self.chunks.resize_with(frames.div_ceil(CHUNK_PAGES), || None);
-        self.types.resize(frames, PageType::Absent.nibble());
+        self.page_count = self.page_count.max(page_count);
+        self.chunks.resize_with((self.page_count as usize).div_ceil(CHUNK_PAGES), || None);
     }
 
     /// Pfns are below this.
     pub fn page_count(&self) -> u64 {
-        self.types.len() as u64
+        self.page_count
     }
 
     /// What a frame is.
     pub fn page_type(&self, pfn: Pfn) -> PageType {
-        let nibble = self.types.get(pfn.0 as usize).copied().unwrap_or(PageType::Absent.nibble());
-        PageType::from_nibble(nibble).expect("only nibbles of page types are stored")
+        self.chunk(pfn).map_or(PageType::Absent, |chunk| chunk.page_type(pfn.0 as usize % CHUNK_PAGES))
+    }
+
+    fn chunk(&self, pfn: Pfn) -> Option<&Chunk> {
+        self.chunks.get(pfn.0 as usize / CHUNK_PAGES)?.as_deref()
+    }
+
+    fn chunk_mut(&mut self, pfn: Pfn) -> &mut Chunk {
+        assert!(pfn.0 < self.page_count, "pfn {pfn} beyond the image's {} frames", self.page_count);
+        self.chunks[pfn.0 as usize / CHUNK_PAGES].get_or_insert_with(Chunk::new)
     }
 
     /// As [`page_type`](Self::page_type), absent if the frame should hold a page and nothing put one there.
@@ -60,30 +82,37 @@ impl Image {
 
     /// The content of a frame that holds a page.
     pub fn page(&self, pfn: Pfn) -> Option<&Page> {
-        if !self.page_type(pfn).has_data() {
+        let chunk = self.chunk(pfn)?;
+        let index = pfn.0 as usize % CHUNK_PAGES;
+        if !chunk.page_type(index).has_data() {
             return None;
         }
-        let chunk = self.chunks[pfn.0 as usize / CHUNK_PAGES].as_ref()?;
-        Some(&chunk[pfn.0 as usize % CHUNK_PAGES])
+        Some(&chunk.pages.as_ref()?[index])
     }
 
     /// The content of a frame for writing; a frame without a page becomes a zeroed plain page.
     pub fn page_mut(&mut self, pfn: Pfn) -> &mut Page {
-        let index = pfn.0 as usize;
-        let chunk = self.chunks[index / CHUNK_PAGES]
-            .get_or_insert_with(|| vec![[0; PAGE_SIZE]; CHUNK_PAGES].into_boxed_slice());
-        let page = &mut chunk[index % CHUNK_PAGES];
-        if !PageType::from_nibble(self.types[index]).is_some_and(PageType::has_data) {
-            self.types[index] = PageType::Normal.nibble();
-            page.fill(0);
+        let index = pfn.0 as usize % CHUNK_PAGES;
+        let chunk = self.chunk_mut(pfn);
+        let is_new = !chunk.page_type(index).has_data();
+        let pages = chunk.pages.get_or_insert_with(|| vec![[0; PAGE_SIZE]; CHUNK_PAGES].into_boxed_slice());
+        if is_new {
+            chunk.types[index] = PageType::Normal.nibble();
+            pages[index].fill(0);
         }
-        page
+        &mut pages[index]
     }
 
     /// Every frame that something was applied to, ascending.
     pub fn entries(&self) -> impl Iterator<Item = PageEntry> {
-        (0..self.page_count())
-            .map(|pfn| PageEntry::new(Pfn(pfn), self.page_type(Pfn(pfn))))
+        self.chunks
+            .iter()
+            .enumerate()
+            .filter(|(_, chunk)| chunk.is_some())
+            .flat_map(|(number, _)| {
+                (0..CHUNK_PAGES).map(move |index| Pfn((number * CHUNK_PAGES + index) as u64))
+            })
+            .map(|pfn| PageEntry::new(pfn, self.page_type(pfn)))
             .filter(|entry| entry.page_type() != PageType::Absent)
     }
 
@@ -112,7 +141,7 @@ impl Image {
 
     /// Bytes of page memory in use.
     pub fn resident_bytes(&self) -> usize {
-        self.chunks.iter().flatten().count() * CHUNK_PAGES * PAGE_SIZE
+        self.chunks.iter().flatten().filter(|chunk| chunk.pages.is_some()).count() * CHUNK_PAGES * PAGE_SIZE
     }
 }
 
@@ -126,7 +155,10 @@ impl Sink for Image {
         if let Some(page) = page {
             *self.page_mut(entry.pfn()) = *page;
         }
-        self.types[entry.pfn().0 as usize] = entry.page_type().nibble();
+        if entry.page_type() != self.page_type(entry.pfn()) {
+            self.chunk_mut(entry.pfn()).types[entry.pfn().0 as usize % CHUNK_PAGES] =
+                entry.page_type().nibble();
+        }
     }
 
     fn apply_state(&mut self, state: &DomainState) {
@@ -149,5 +181,21 @@ mod tests {
         assert!(image.page(Pfn(1999)).is_none());
         assert_eq!(image.page_mut(Pfn(1999))[9], 0, "a page that comes back is a new page");
         assert!(image.page(Pfn(5000)).is_none());
+    }
+
+    #[test]
+    fn frames_far_apart_cost_memory_only_where_they_hold_pages() {
+        let mut image = Image::new(1 << 28);
+        let types = [PageType::Absent, PageType::AllocateOnly, PageType::Broken, PageType::Normal];
+        let entries: Vec<_> = types
+            .iter()
+            .zip(1..)
+            .map(|(kind, place)| PageEntry::new(Pfn((place << 26) - 1), *kind))
+            .collect();
+        for entry in &entries {
+            image.apply_page(*entry, entry.page_type().has_data().then_some(&[3; PAGE_SIZE]));
+        }
+        assert_eq!(image.resident_bytes(), CHUNK_PAGES * PAGE_SIZE);
+        assert_eq!(image.entries().collect::<Vec<_>>(), entries[1..]);
     }
 }
