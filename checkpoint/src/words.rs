@@ -12,8 +12,9 @@ pub type Page = [u8; PAGE_SIZE];
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Pfn(pub u64);
 
-/// The stretch of guest execution between two checkpoints, numbered from 0 and never reused for a guest,
-/// also across takeovers. Checkpoint `n` is the state at the end of epoch `n`.
+/// The stretch of guest execution between two checkpoints, numbered from 0. Checkpoint `n` is the state at the
+/// end of epoch `n`. A number is used once in a generation; the numbers of the next generation follow the epoch
+/// that was taken over.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Epoch(pub u64);
 
