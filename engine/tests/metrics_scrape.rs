@@ -1,78 +1,18 @@
 //! Metrics as Prometheus sees them: Debian's real `prometheus` scrapes running processes, and `promtool` judges
 //! the page and the alert rules. Needs the Debian package `prometheus`, which `tests/run` installs.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+mod support;
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
+use support::{HANG_GUARD, Running, free_address, node, witness};
 use understudy::control::GuestRole;
 use understudy::metrics::Metrics;
 use understudy_checkpoint::pages::EncodeStats;
-
-/// Prometheus takes a second or two to start; a test that hangs ends.
-const HANG_GUARD: Duration = Duration::from_secs(90);
-
-/// A process that ends with the test.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// An address that was free a moment ago.
-fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
-
-fn understudy(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_understudy"));
-    command.args(["--log", "error"]).args(args);
-    command
-}
-
-/// A witness when it is ready: where it listens, and where its metrics are.
-fn witness(directory: &Path) -> (Running, SocketAddr, SocketAddr) {
-    let metrics = free_address();
-    let state = directory.join("witness");
-    let args = [
-        "witness",
-        "--listen",
-        "127.0.0.1:0",
-        "--state",
-        state.to_str().unwrap(),
-        "--metrics",
-        &metrics.to_string(),
-    ];
-    let mut process = understudy(&args).stdout(Stdio::piped()).spawn().unwrap();
-    let mut line = String::new();
-    BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let listen = line.trim().strip_prefix("witness listening on ").expect("the first line says where");
-    (Running(process), listen.parse().unwrap(), metrics)
-}
-
-/// A node under this witness; it ends with the test.
-fn node(
-    command: &str,
-    name: &str,
-    directory: &Path,
-    listen: SocketAddr,
-    more: &[&str],
-) -> (Running, SocketAddr) {
-    let metrics = free_address();
-    let control = directory.join(format!("{name}.sock"));
-    let process = understudy(&[command, "--node", name, "--listen", &listen.to_string()])
-        .args(["--control", control.to_str().unwrap(), "--metrics", &metrics.to_string()])
-        .args(more)
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
-    (Running(process), metrics)
-}
 
 /// GET over HTTP/1.1; the status line and the body.
 fn get(address: SocketAddr, target: &str) -> std::io::Result<(String, String)> {
@@ -153,7 +93,7 @@ fn wait_for(prometheus: SocketAddr, query: &str, is_right: impl Fn(&str) -> bool
 #[test]
 fn prometheus_scrapes_a_witness_and_promtool_has_nothing_to_say() {
     let directory = tempfile::tempdir().unwrap();
-    let (_witness, _, metrics) = witness(directory.path());
+    let (_witness, _, metrics) = witness(directory.path(), "127.0.0.1:0");
     let (status, page) = get(metrics, "/metrics").unwrap();
     assert_eq!(status, "HTTP/1.1 200 OK");
     let words = promtool(&["check", "metrics"], &page);
@@ -168,7 +108,7 @@ fn prometheus_scrapes_a_witness_and_promtool_has_nothing_to_say() {
 #[test]
 fn prometheus_sees_a_guest_become_protected_and_its_checkpoints_go_on() {
     let directory = tempfile::tempdir().unwrap();
-    let (_witness, listen, witness_metrics) = witness(directory.path());
+    let (_witness, listen, witness_metrics) = witness(directory.path(), "127.0.0.1:0");
     let (a, b, witness) = (free_address(), free_address(), listen.to_string());
     let (_b, b_metrics) = node("secondary", "b", directory.path(), b, &["--witness", &witness]);
     let guest = "name=g1,memory=16M,mac=52:54:00:00:00:01,ip=10.77.0.11,load=mixed";

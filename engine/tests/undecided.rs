@@ -1,0 +1,57 @@
+//! A primary that has lost both its secondary and its witness: it cannot know who is in charge, so it holds its
+//! output, then pauses the guest, and goes on when the witness is back (DESIGN, A5). Real processes, SIGKILL.
+
+mod support;
+
+use std::thread;
+use std::time::{Duration, Instant};
+use support::{HANG_GUARD, Running, free_address, node, witness};
+use understudy::control::{Client, GuestStatus};
+
+/// Asks the primary until its guest stands as wanted.
+fn wait_for(client: &Client, wanted: impl Fn(&GuestStatus) -> bool) -> GuestStatus {
+    let began = Instant::now();
+    let mut last = None;
+    while began.elapsed() < HANG_GUARD {
+        if let Ok(status) = client.status() {
+            last = status.guests.into_iter().find(|guest| guest.name == "g1");
+            if let Some(guest) = last.take_if(|guest| wanted(guest)) {
+                return guest;
+            }
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    panic!("the guest never came to stand as wanted: {last:?}");
+}
+
+fn kill(mut running: Running) {
+    running.0.kill().unwrap();
+    running.0.wait().unwrap();
+}
+
+#[test]
+fn without_secondary_and_witness_the_guest_is_paused_and_goes_on_when_the_witness_is_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let (watching, listen, _) = witness(directory.path(), "127.0.0.1:0");
+    let (a, b, listen) = (free_address(), free_address(), listen.to_string());
+    let (holding, _) = node("secondary", "b", directory.path(), b, &["--witness", &listen]);
+    let guest = "name=g1,memory=16M,mac=52:54:00:00:00:01,ip=10.77.0.11,load=mixed";
+    let peer = format!("b={b}");
+    let more = ["--witness", &listen, "--peer", &peer, "--guest", guest, "--hold", "500ms"];
+    let (_running, _) = node("primary", "a", directory.path(), a, &more);
+    let client = Client::new(directory.path().join("a.sock"));
+    wait_for(&client, |guest| guest.protected);
+
+    kill(watching);
+    kill(holding);
+    let paused = wait_for(&client, |guest| guest.state == "paused_undecided");
+    assert!(!paused.protected && !paused.reason.is_empty(), "it says why: {paused:?}");
+
+    let (_watching, _, _) = witness(directory.path(), &listen);
+    let alone = wait_for(&client, |guest| guest.state == "unprotected");
+    assert_eq!(alone.generation, paused.generation, "nobody else was in charge meanwhile");
+
+    let (_holding, _) = node("secondary", "b", directory.path(), b, &["--witness", &listen]);
+    let again = wait_for(&client, |guest| guest.protected);
+    assert!(again.acked > paused.acked, "the guest runs: {again:?}");
+}
