@@ -50,6 +50,12 @@ struct Scripted {
     memory: Memory,
     /// Captures of state that fail from now on.
     failures: Arc<AtomicU32>,
+    /// Drains that lose the dirty log from now on.
+    log_losses: Arc<AtomicU32>,
+}
+
+fn happens(times_left: &AtomicU32) -> bool {
+    times_left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
 }
 
 impl Source for Scripted {
@@ -77,7 +83,12 @@ impl Source for Scripted {
         Ok(())
     }
     fn drain_dirty(&mut self, into: &mut DirtyBitmap) -> Result<(), DomainError> {
-        self.memory.0.lock().dirty.drain(..).for_each(|pfn| into.set(Pfn(pfn)));
+        let mut frames = self.memory.0.lock();
+        if happens(&self.log_losses) {
+            frames.dirty.clear();
+            return Err(DomainError::LogLost("as the script says".into()));
+        }
+        frames.dirty.drain(..).for_each(|pfn| into.set(Pfn(pfn)));
         Ok(())
     }
     fn copy_pages(
@@ -97,15 +108,11 @@ impl Source for Scripted {
         Ok(None)
     }
     fn capture_state(&mut self, into: &mut DomainState) -> Result<(), DomainError> {
-        let failing =
-            self.failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
-        match failing {
-            Ok(_) => Err(DomainError::Failed("as the script says".into())),
-            Err(_) => {
-                into.libxc.extend_from_slice(&[7; 64]);
-                Ok(())
-            }
+        if happens(&self.failures) {
+            return Err(DomainError::Failed("as the script says".into()));
         }
+        into.libxc.extend_from_slice(&[7; 64]);
+        Ok(())
     }
 }
 
@@ -140,6 +147,7 @@ impl Outlet for Wire {
 struct Rig {
     memory: Memory,
     failures: Arc<AtomicU32>,
+    log_losses: Arc<AtomicU32>,
     protector: Protector,
     keeper: Keeper,
     reports: Receiver<(RuntimeId, Report)>,
@@ -156,8 +164,12 @@ impl Rig {
         let bell = Bell::new(Waker::new(poll.registry(), Token(0)).unwrap());
         let (to_reports, reports) = bounded(1024);
         let reporter = Reporter::new(RuntimeId(1), to_reports, bell.clone());
-        let (memory, failures) = (Memory::default(), Arc::new(AtomicU32::new(0)));
-        let source = Box::new(Scripted { memory: memory.clone(), failures: failures.clone() });
+        let (memory, failures, log_losses) = <(Memory, Arc<AtomicU32>, Arc<AtomicU32>)>::default();
+        let source = Box::new(Scripted {
+            memory: memory.clone(),
+            failures: failures.clone(),
+            log_losses: log_losses.clone(),
+        });
         let output = HeldOutput::holding(Epoch(0), understudy_netbuf::Limits::default(), bell);
         let config = ProtectorConfig {
             staging_bytes: 40 * PAGE_SIZE as u64,
@@ -169,7 +181,18 @@ impl Rig {
         let limits = Limits { buffer_bytes_max: 64 << 20, page_count: PAGES };
         let keeper = Keeper::start(limits, reporter).unwrap();
         let (to_copy, at_copy) = bounded(4096);
-        Self { memory, failures, protector, keeper, reports, to_copy, at_copy, next: Epoch(0), _poll: poll }
+        Self {
+            memory,
+            failures,
+            log_losses,
+            protector,
+            keeper,
+            reports,
+            to_copy,
+            at_copy,
+            next: Epoch(0),
+            _poll: poll,
+        }
     }
 
     fn order(&mut self, capture: Capture, cut: bool) -> Epoch {
@@ -277,6 +300,26 @@ fn a_capture_that_fails_after_its_drain_leaves_its_pages_to_the_next() {
         _ => None,
     });
     assert_eq!(begun_anew, 301);
+    rig.acked(epoch);
+    rig.assert_same();
+}
+
+#[test]
+fn a_lost_dirty_log_makes_the_next_checkpoint_a_copy_of_everything() {
+    let mut rig = seeded();
+    (100..400).for_each(|pfn| rig.memory.write(pfn, 77));
+    rig.log_losses.store(1, Ordering::SeqCst);
+    let failed = rig.order(Capture::Delta, false);
+    rig.await_report(|report| match report {
+        Report::CaptureFailed { epoch, guest_gone: false, .. } => (*epoch == failed).then_some(()),
+        _ => None,
+    });
+    let epoch = rig.order(Capture::Delta, false);
+    let dirty_pages = rig.await_report(|report| match report {
+        Report::Captured { epoch: captured, dirty_pages, .. } => (*captured == epoch).then_some(*dirty_pages),
+        _ => None,
+    });
+    assert_eq!(dirty_pages, PAGES);
     rig.acked(epoch);
     rig.assert_same();
 }

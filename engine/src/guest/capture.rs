@@ -126,7 +126,7 @@ impl Capturer {
         let report = match self.capture(order) {
             Ok((pause, dirty_pages)) => Report::Captured { epoch, pause, dirty_pages },
             Err(failure) => {
-                self.after_failure();
+                self.after_failure(&failure);
                 Report::CaptureFailed {
                     epoch,
                     guest_gone: failure.guest_gone(),
@@ -138,8 +138,12 @@ impl Capturer {
         self.reporter.tell(report);
     }
 
-    /// Pages of the failed epoch may be with the encoder or the peer already: neither counts on them.
-    fn after_failure(&mut self) {
+    /// Pages of the failed epoch may be with the encoder or the peer already: neither counts on them. Without
+    /// its dirty log the guest may have written anything.
+    fn after_failure(&mut self, failure: &Failure) {
+        if matches!(failure, Failure::Domain(DomainError::LogLost(_))) {
+            self.ledger.pending_mut().set_all();
+        }
         let cleaned =
             self.pieces.put_back().is_ok() && self.jobs.send(Job::Abandon { stand: self.last }).is_ok();
         if !cleaned {
