@@ -1,0 +1,188 @@
+//! What can go wrong between this crate and Xen, in words that tell an operator what to do.
+//!
+//! The variants apart from [`XenError::Hypercall`] are those a caller decides by: a guest that is gone ends its
+//! protection, a lost dirty log asks for a full copy, an unsupported log is a refusal in preflight.
+
+use crate::DomId;
+use crate::xenstore::StoreError;
+use nix::errno::Errno;
+use std::io;
+use std::path::PathBuf;
+
+/// Why Xen did not do what was asked.
+#[derive(thiserror::Error, Debug)]
+#[non_exhaustive]
+pub enum XenError {
+    /// A hypercall failed. The text adds advice where the errno has one known meaning.
+    #[error("{what}{} failed: {errno}{}", of_domain(.domain), advice(*.errno))]
+    Hypercall {
+        /// What was asked, in words.
+        what: &'static str,
+        /// Of which domain, if of one.
+        domain: Option<DomId>,
+        /// Xen's answer.
+        errno: Errno,
+    },
+    /// The domain does not exist (any more): ESRCH.
+    #[error("Domain {domain} does not exist (any more): {what} found none. See `xl list`")]
+    Gone {
+        /// Which domain.
+        domain: DomId,
+        /// What was asked, in words.
+        what: &'static str,
+    },
+    /// Xen has no log-dirty mode for this kind of guest: EOPNOTSUPP (95).
+    #[error(
+        "Xen cannot track the writes of domain {domain}: this hypervisor was built without shadow paging, which \
+         PV guests need. Run the guest as PVH or HVM, or boot a Xen built with CONFIG_SHADOW_PAGING=y"
+    )]
+    LogDirtyUnsupported {
+        /// Which domain.
+        domain: DomId,
+    },
+    /// Log-dirty mode was refused, and again after it had been switched off: EINVAL.
+    #[error(
+        "Xen refuses to track the writes of domain {domain}: a domain with a passed-through device cannot be \
+         checkpointed. Detach it (`xl pci-list {domain}`) and try again"
+    )]
+    LogDirtyRefused {
+        /// Which domain.
+        domain: DomId,
+    },
+    /// What was written since the last clean is not known any more: everything must be sent again.
+    #[error("The dirty log of domain {domain} was lost ({why}); a full copy is needed")]
+    LogLost {
+        /// Which domain.
+        domain: DomId,
+        /// What Xen said.
+        why: &'static str,
+    },
+    /// Xen did not accept a CPU policy and says which part of it.
+    #[error(
+        "Xen refused the CPU policy for domain {domain} at {position}: {errno}. The guest was started on a processor \
+         (or with a configuration) that this host cannot offer; level the hosts' features with `cpuid=` or \
+         Xen's command line"
+    )]
+    Policy {
+        /// Which domain.
+        domain: DomId,
+        /// Where.
+        position: PolicyPosition,
+        /// Xen's answer.
+        errno: Errno,
+    },
+    /// A device file could not be opened or used.
+    #[error("{}: {source}. Is this dom0, running as root, with Xen's device nodes present?", path.display())]
+    Device {
+        /// Which.
+        path: PathBuf,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// Memory that hypercalls can use could not be had.
+    #[error(
+        "No memory for hypercalls: {0}. Raise the limit of locked memory (`ulimit -l`) or free memory in dom0"
+    )]
+    Buffer(#[source] io::Error),
+    /// Xen speaks a version of the domctl interface that this program was not checked against.
+    #[error(
+        "Xen {major}.{minor} speaks none of the domctl versions that this program knows ({known}){}. Use a newer \
+         understudy; or, if you know that the structures are unchanged, set {OVERRIDE_VARIABLE} to Xen's \
+         XEN_DOMCTL_INTERFACE_VERSION",
+        match .overridden { Some(version) => format!(", nor {version:#x} as overridden"), None => String::new() }
+    )]
+    UnknownDomctlVersion {
+        /// `XENVER_version`, upper half.
+        major: u32,
+        /// `XENVER_version`, lower half.
+        minor: u32,
+        /// The versions that were tried, for people.
+        known: String,
+        /// The version given by the override, if there was one.
+        overridden: Option<u32>,
+    },
+    /// The override of the domctl version is not a number.
+    #[error("{OVERRIDE_VARIABLE} is {0:?}, which is not a number like 0x19 or 25; correct or unset it")]
+    Override(String),
+    /// Frames of a domain could not be mapped.
+    #[error("Mapping frame {frame:#x} of domain {domain} failed: {errno}{}", advice(*.errno))]
+    Map {
+        /// Which domain.
+        domain: DomId,
+        /// The first frame that failed.
+        frame: u64,
+        /// The kernel's or Xen's answer.
+        errno: Errno,
+    },
+    /// Xen answered something that cannot be.
+    #[error("{what}{} answered {answer}, which cannot be; please report this with `xl info`", of_domain(.domain))]
+    Nonsense {
+        /// What was asked, in words.
+        what: &'static str,
+        /// Of which domain, if of one.
+        domain: Option<DomId>,
+        /// What came.
+        answer: String,
+    },
+    /// Xenstore failed.
+    #[error(transparent)]
+    Xenstore(#[from] StoreError),
+}
+
+/// Which part of a CPU policy Xen did not accept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PolicyPosition {
+    /// A CPUID leaf.
+    Leaf {
+        /// Leaf.
+        leaf: u32,
+        /// Subleaf, where the leaf has such.
+        subleaf: Option<u32>,
+    },
+    /// A model-specific register.
+    Msr(u32),
+    /// Xen did not say.
+    Unknown,
+}
+
+impl std::fmt::Display for PolicyPosition {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Leaf { leaf, subleaf: Some(subleaf) } => {
+                write!(f, "CPUID leaf {leaf:#x} subleaf {subleaf:#x}")
+            }
+            Self::Leaf { leaf, subleaf: None } => write!(f, "CPUID leaf {leaf:#x}"),
+            Self::Msr(msr) => write!(f, "MSR {msr:#x}"),
+            Self::Unknown => f.write_str("a place that it does not name"),
+        }
+    }
+}
+
+/// Names the version to use where none of the known ones is accepted.
+pub(crate) const OVERRIDE_VARIABLE: &str = "UNDERSTUDY_XEN_DOMCTL_VERSION";
+
+fn of_domain(domain: &Option<DomId>) -> String {
+    domain.map_or_else(String::new, |domain| format!(" of domain {domain}"))
+}
+
+/// What an operator can do about `errno`; empty where it says enough.
+fn advice(errno: Errno) -> &'static str {
+    match errno {
+        Errno::EPERM => ". Run this as root in dom0; with XSM, its policy must allow it",
+        Errno::EACCES => {
+            ". Xen speaks another domctl version than at the start of this program (or XSM forbids it); restart it"
+        }
+        Errno::EBUSY => {
+            ". Another tool works on this domain (xl save, migrate, remus), or its device model holds pages in a \
+             way that cannot be tracked; end that and try again"
+        }
+        Errno::ENOMEM => {
+            ". Xen is out of memory; free some (`xl info`) or give the domain a larger shadow_memory"
+        }
+        Errno::ENOSYS | Errno::EOPNOTSUPP => ". This Xen, or this kind of guest, does not offer it",
+        Errno::EFAULT => {
+            ". Memory given to Xen was not resident; load the xen-privcmd module for /dev/xen/hypercall"
+        }
+        _ => "",
+    }
+}
