@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use understudy::guest::{
-    Bell, CaptureOrder, HeldOutput, Keeper, Outlet, OutletClosed, Part, Protector, ProtectorConfig, Report,
-    Reporter, RuntimeId, Work,
+    Bell, CaptureOrder, Held, HeldOutput, Keeper, LabHost, Outlet, OutletClosed, Part, Protector,
+    ProtectorConfig, Report, Reporter, RuntimeId, Work,
 };
 use understudy::session::primary::Capture;
 use understudy_checkpoint::domain::{Description, DomainError, DomainState, GuestKind, Source};
@@ -61,14 +61,7 @@ fn happens(times_left: &AtomicU32) -> bool {
 
 impl Source for Scripted {
     fn describe(&mut self) -> Result<Description, DomainError> {
-        Ok(Description {
-            kind: GuestKind::Pvh,
-            page_count: PAGES,
-            libxc_version: 3,
-            xen_version: (4, 17),
-            config: Vec::new(),
-            static_records: Vec::new(),
-        })
+        Ok(held().description)
     }
     fn begin_log_dirty(&mut self) -> Result<(), DomainError> {
         self.memory.0.lock().dirty.clear();
@@ -160,6 +153,18 @@ struct Rig {
     _poll: Poll,
 }
 
+fn held() -> Held {
+    let description = Description {
+        kind: GuestKind::Pvh,
+        page_count: PAGES,
+        libxc_version: 3,
+        xen_version: (4, 17),
+        config: Vec::new(),
+        static_records: Vec::new(),
+    };
+    Held { name: "g".into(), description, host: Arc::new(LabHost) }
+}
+
 impl Rig {
     /// A guest whose staging holds a fraction of its pages, and its copy.
     fn new() -> Self {
@@ -182,7 +187,7 @@ impl Rig {
         };
         let protector = Protector::start(source, PAGES, config, output, &reporter).unwrap();
         let limits = Limits { buffer_bytes_max: 64 << 20, page_count: PAGES };
-        let keeper = Keeper::start(limits, reporter).unwrap();
+        let keeper = Keeper::start(held(), limits, reporter).unwrap();
         let (to_copy, at_copy) = bounded(4096);
         Self {
             memory,

@@ -11,6 +11,7 @@
 mod capture;
 mod encode;
 mod ledger;
+mod machine;
 mod output;
 mod pause;
 mod pool;
@@ -21,8 +22,9 @@ mod thread;
 
 pub use capture::CaptureOrder;
 pub use encode::{Encoded, EpochHead, Outlet, OutletClosed, Part};
+pub use machine::{Activated, BoxedSource, Host, LabHost, Machine, activated};
 pub use output::HeldOutput;
 pub use pause::PauseTimes;
 pub use protector::{Protector, ProtectorConfig, Stuck};
-pub use receive::{Committed, Keeper, Work};
+pub use receive::{Committed, Held, Keeper, Work};
 pub use report::{Bell, Report, Reporter, RuntimeId};

@@ -9,6 +9,7 @@
 //!
 //! What is damaged or does not fit ends its epoch, never the image before it.
 
+use super::machine::Host;
 use super::output::HeldOutput;
 use super::report::{Report, Reporter};
 use super::thread;
@@ -17,11 +18,10 @@ use crossbeam::channel::{Receiver as Inbox, Sender, TrySendError, bounded};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use understudy_checkpoint::domain::DomainState;
+use understudy_checkpoint::domain::{Description, DomainState};
 use understudy_checkpoint::epoch::{Image, Limits, ReceiveError, Receiver};
 use understudy_checkpoint::pages::EpochSummary;
 use understudy_checkpoint::{Epoch, Generation};
-use understudy_lab::LabGuest;
 
 /// Parts that wait for the thread. A part is at most a page batch or a piece of state, so this is about two
 /// megabytes for each guest, and more than one epoch of a quiet one.
@@ -71,6 +71,17 @@ pub struct Committed {
     pub image: Image,
 }
 
+/// Whose image is kept, and what starts it.
+#[derive(Clone, Debug)]
+pub struct Held {
+    /// The guest's name.
+    pub name: String,
+    /// What it is.
+    pub description: Description,
+    /// What runs guests on this host.
+    pub host: Arc<dyn Host>,
+}
+
 /// The loop's hand on the thread. The thread ends when this is dropped.
 #[derive(Debug)]
 pub struct Keeper {
@@ -94,13 +105,13 @@ impl Refused {
 
 impl Keeper {
     /// Starts the thread.
-    pub fn start(limits: Limits, reporter: Reporter) -> io::Result<Self> {
+    pub fn start(held: Held, limits: Limits, reporter: Reporter) -> io::Result<Self> {
         let (work, inbox) = bounded(WORK_MAX);
         let (told, refused) = (reporter.clone(), Refused::default());
         let waited_for = refused.clone();
         thread::spawn("receive", reporter, move || {
             let receiver = Receiver::new(Image::new(limits.page_count), limits);
-            ReceiveThread { receiver, open: None, reporter: told, refused: waited_for }.run(&inbox);
+            ReceiveThread { held, receiver, open: None, reporter: told, refused: waited_for }.run(&inbox);
         })?;
         Ok(Self { work, refused })
     }
@@ -123,6 +134,7 @@ impl Keeper {
 }
 
 struct ReceiveThread {
+    held: Held,
     receiver: Receiver<Image>,
     /// The epoch that parts belong to; `None` while parts are to be skipped.
     open: Option<(Generation, Epoch)>,
@@ -205,9 +217,10 @@ impl ReceiveThread {
     }
 
     fn activate(self, output: HeldOutput) {
-        let report = match LabGuest::restore(self.receiver.into_sink(), Arc::new(output)) {
+        let Held { name, description, host } = self.held;
+        let report = match host.activate(&name, &description, self.receiver.into_sink(), output) {
             Ok(guest) => Report::Activated { guest },
-            Err(error) => Report::ActivationFailed { error: error.to_string() },
+            Err(error) => Report::ActivationFailed { error },
         };
         self.reporter.tell(report);
     }

@@ -3,6 +3,7 @@
 //! Workers may block here when the loop is behind; the loop never blocks on a worker, so this cannot lock up.
 
 use super::encode::Encoded;
+use super::machine::Activated;
 use super::pause::PauseTimes;
 use crate::session::{Decline, EpochKind};
 use crossbeam::channel::Sender;
@@ -10,7 +11,6 @@ use mio::Waker;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use understudy_checkpoint::{Epoch, Generation};
-use understudy_lab::LabGuest;
 
 /// What a worker of one guest has to say.
 #[derive(Debug)]
@@ -77,7 +77,7 @@ pub enum Report {
     /// The guest runs, from the image.
     Activated {
         /// It.
-        guest: LabGuest,
+        guest: Activated,
     },
     /// The guest could not be started from the image.
     ActivationFailed {

@@ -13,17 +13,20 @@ use super::tally::Tally;
 use super::wires::{OutputMaker, Wires};
 use crate::config::NodeConfig;
 use crate::control::status::Takeover;
-use crate::guest::{Bell, HeldOutput, Keeper, Protector, ProtectorConfig, Report, Reporter, RuntimeId};
+use crate::guest::{
+    Activated, Bell, Held, HeldOutput, Host, Keeper, Machine, Protector, ProtectorConfig, Report, Reporter,
+    RuntimeId,
+};
 use crate::metrics::Metrics;
 use crate::session::primary::{self, Origin, Primary};
 use crate::session::secondary::{self, Secondary};
 use crate::session::{NodeName, Time, ToSecondary, WitnessReply};
 use crossbeam::channel::Sender;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use understudy_checkpoint::Epoch;
 use understudy_checkpoint::domain::{Description, DomainError, Source};
 use understudy_checkpoint::epoch;
-use understudy_lab::LabGuest;
 
 /// Frames of the largest guest that is held here: 256 GiB. Its page types alone take 64 MiB.
 const PAGE_COUNT_MAX: u64 = 1 << 26;
@@ -52,7 +55,7 @@ struct Beginning {
     name: GuestName,
     peer: NodeName,
     source: Box<dyn Source>,
-    machine: Option<LabGuest>,
+    machine: Option<Arc<dyn Machine>>,
     output: HeldOutput,
     origin: Origin,
     takeover: Option<Takeover>,
@@ -62,6 +65,7 @@ struct Beginning {
 pub(super) struct Guests {
     pub(super) config: NodeConfig,
     metrics: Metrics,
+    host: Arc<dyn Host>,
     reports: Sender<(RuntimeId, Report)>,
     pub(super) outputs: OutputMaker,
     pub(super) guests: BTreeMap<GuestName, Guest>,
@@ -74,6 +78,7 @@ impl Guests {
     pub(super) fn new(
         config: NodeConfig,
         metrics: Metrics,
+        host: Arc<dyn Host>,
         reports: Sender<(RuntimeId, Report)>,
         bell: Bell,
     ) -> Self {
@@ -85,6 +90,7 @@ impl Guests {
         Self {
             config,
             metrics,
+            host,
             reports,
             outputs,
             guests: BTreeMap::new(),
@@ -99,7 +105,7 @@ impl Guests {
         name: &str,
         peer: NodeName,
         source: Box<dyn Source>,
-        machine: Option<LabGuest>,
+        machine: Option<Arc<dyn Machine>>,
         output: HeldOutput,
         wires: &mut Wires,
     ) -> Result<(), AddError> {
@@ -169,7 +175,8 @@ impl Guests {
             buffer_bytes_max: self.config.limits.epoch_buffer_bytes as usize,
             page_count: description.page_count,
         };
-        let keeper = match Keeper::start(limits, reporter) {
+        let held = Held { name: name.to_string(), description: description.clone(), host: self.host.clone() };
+        let keeper = match Keeper::start(held, limits, reporter) {
             Ok(keeper) => keeper,
             Err(error) => return tracing::error!(guest = %name, %error, "A guest cannot be held here"),
         };
@@ -295,13 +302,14 @@ impl Guests {
             }
             (Some((_, Guest::Primary(guest))), report) => guest.report(report, wires),
             (Some((_, Guest::Secondary(guest))), report) => guest.report(report, wires),
-            (None, Report::Activated { guest }) => guest.stop(),
+            (None, Report::Activated { guest }) => guest.machine.stop(),
             (None, _) => {}
         }
     }
 
     /// The guest runs here: its secondary session is over, a primary session goes on.
-    fn activated(&mut self, name: &GuestName, machine: LabGuest, wires: &mut Wires) {
+    fn activated(&mut self, name: &GuestName, guest: Activated, wires: &mut Wires) {
+        let Activated { machine, source } = guest;
         let Some(Guest::Secondary(held)) = self.guests.remove(name) else { return };
         let SecondaryGuest { peer, activation, lost, mut meter, .. } = *held;
         let Some(Activation { record, epoch, output, authority_at }) = activation else {
@@ -321,7 +329,7 @@ impl Guests {
             Beginning {
                 name: name.clone(),
                 peer,
-                source: Box::new(machine.source()),
+                source: source.0,
                 machine: Some(machine.clone()),
                 output,
                 origin: Origin::TookOver { record, next_epoch: epoch.next() },
@@ -331,7 +339,7 @@ impl Guests {
         );
         if let Err(error) = begun {
             tracing::error!(guest = %name, %error, "A guest that was taken over cannot go on");
-            machine.stop();
+            machine.leave();
         }
     }
 
@@ -421,16 +429,16 @@ impl Guests {
             if let Guest::Primary(guest) = guest
                 && let Some(machine) = &guest.machine
             {
-                machine.inject(frame);
+                machine.deliver(frame);
             }
         }
     }
 
     /// The node ends: nothing of any guest is let out from here on.
-    pub(super) fn stop(&mut self) {
+    pub(super) fn leave(&mut self) {
         for guest in self.guests.values() {
             if let Guest::Primary(guest) = guest {
-                guest.stop();
+                guest.leave();
             }
         }
         self.guests.clear();

@@ -38,7 +38,7 @@ pub use tally::{Tally, Totals};
 use crate::config::NodeConfig;
 use crate::control;
 use crate::desk::Desk;
-use crate::guest::{Bell, Report, RuntimeId};
+use crate::guest::{Bell, LabHost, Report, RuntimeId};
 use crate::link::Identity;
 use crate::metrics::{Metrics, http};
 use crate::signals::ShutdownSignal;
@@ -159,7 +159,8 @@ impl Node {
         let witness = Witness::new(config.witness, this, registry()?, WITNESS);
         let wires = Wires { links, witness, now: clock.now(), start_ns: clock.start_ns() };
         let switch = SwitchPort::new(config.uplink.clone(), config.node.0.clone(), registry()?, SWITCH);
-        let guests = Guests::new(config.clone(), metrics.clone(), to_reports, bell.clone());
+        let guests =
+            Guests::new(config.clone(), metrics.clone(), Arc::new(LabHost), to_reports, bell.clone());
         let handle = NodeHandle::new(to_commands, bell.clone(), address);
         let mut node = Self {
             events: Events::with_capacity(256),
@@ -199,7 +200,14 @@ impl Node {
                 .map_err(|reason| error(reason.to_string()))?;
             let source = Box::new(machine.source());
             self.guests
-                .add(&guest.name, guest.peer.clone(), source, Some(machine), output, &mut self.wires)
+                .add(
+                    &guest.name,
+                    guest.peer.clone(),
+                    source,
+                    Some(Arc::new(machine)),
+                    output,
+                    &mut self.wires,
+                )
                 .map_err(|reason| error(reason.to_string()))?;
         }
         Ok(())
@@ -230,7 +238,7 @@ impl Node {
 /// However a node ends, nothing of its guests is let out after that, and peers are told if they can be.
 impl Drop for Node {
     fn drop(&mut self) {
-        self.guests.stop();
+        self.guests.leave();
         self.wires.links.say_goodbye();
         // A node that could not start because another one answers there has not come this far.
         let _ = std::fs::remove_file(&self.config.control);

@@ -6,15 +6,15 @@ use super::tally::Tally;
 use super::wires::Wires;
 use crate::control::GuestRole;
 use crate::control::status::{GuestStatus, Takeover};
-use crate::guest::{CaptureOrder, HeldOutput, Outlet, Protector, Report, RuntimeId};
+use crate::guest::{CaptureOrder, HeldOutput, Machine, Outlet, Protector, Report, RuntimeId};
 use crate::link::{Frame, GuestId};
 use crate::metrics::GuestMeter;
 use crate::session::primary::{Capture, Event, Input, Output, Primary, State};
 use crate::session::{NodeName, Time, ToSecondary};
 use std::collections::VecDeque;
+use std::sync::Arc;
 use understudy_checkpoint::domain::Description;
 use understudy_checkpoint::{Epoch, Generation};
-use understudy_lab::LabGuest;
 
 /// Why a guest does not run here any more.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -35,7 +35,7 @@ pub(super) struct PrimaryGuest {
     pub(super) session: Primary,
     pub(super) output: HeldOutput,
     /// `None` for a recording.
-    pub(super) machine: Option<LabGuest>,
+    pub(super) machine: Option<Arc<dyn Machine>>,
     pub(super) protector: Protector,
     pub(super) description: Description,
     /// Its number on the present link, and the way there.
@@ -203,6 +203,14 @@ impl PrimaryGuest {
         self.output.fence();
         if let Some(machine) = &self.machine {
             machine.stop();
+        }
+    }
+
+    /// This process ends: nothing of the guest is let out any more.
+    pub(super) fn leave(&self) {
+        self.output.fence();
+        if let Some(machine) = &self.machine {
+            machine.leave();
         }
     }
 
