@@ -31,6 +31,14 @@ pub enum XenError {
         /// What was asked, in words.
         what: &'static str,
     },
+    /// The domain exists, the vCPU does not: ESRCH.
+    #[error("{what}: domain {domain} has no such vCPU. Was its number of vCPUs changed meanwhile?")]
+    NoVcpu {
+        /// Which domain.
+        domain: DomId,
+        /// What was asked, in words.
+        what: &'static str,
+    },
     /// Xen has no log-dirty mode for this kind of guest: EOPNOTSUPP (95).
     #[error(
         "Xen cannot track the writes of domain {domain}: this hypervisor was built without shadow paging, which \
@@ -141,8 +149,6 @@ pub enum PolicyPosition {
     },
     /// A model-specific register.
     Msr(u32),
-    /// Xen did not say.
-    Unknown,
 }
 
 impl std::fmt::Display for PolicyPosition {
@@ -153,7 +159,6 @@ impl std::fmt::Display for PolicyPosition {
             }
             Self::Leaf { leaf, subleaf: None } => write!(f, "CPUID leaf {leaf:#x}"),
             Self::Msr(msr) => write!(f, "MSR {msr:#x}"),
-            Self::Unknown => f.write_str("a place that it does not name"),
         }
     }
 }

@@ -1,54 +1,118 @@
-//! skeleton
+//! Event channels through `/dev/xen/evtchn`: one bit that another domain, or Xen, can set, and that wakes us.
+//!
+//! ```text
+//!   bind ─► port ─┬─ signalled ─► readable ─► pending() = port, which stays masked ─► unmask(port) ─┐
+//!                 └──────────────────────────────◄──────────────────────────────────────────────────┘
+//! ```
+//!
+//! Ports are given back when the device is closed.
+
 #![allow(unsafe_code)]
+
+use crate::abi::evtchn;
 use crate::{DomId, XenError};
-use std::os::fd::{AsFd, BorrowedFd};
-/// Event channels of this process.
+use nix::errno::Errno;
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+mod ioctl {
+    use super::evtchn;
+    nix::ioctl_write_ptr_bad!(bind_virq, evtchn::BIND_VIRQ, u32);
+    nix::ioctl_write_ptr_bad!(bind_interdomain, evtchn::BIND_INTERDOMAIN, evtchn::BindInterdomain);
+    nix::ioctl_write_ptr_bad!(bind_unbound, evtchn::BIND_UNBOUND_PORT, u32);
+    nix::ioctl_write_ptr_bad!(unbind, evtchn::UNBIND, u32);
+    nix::ioctl_write_ptr_bad!(notify, evtchn::NOTIFY, u32);
+}
+
+const PATH: &str = "/dev/xen/evtchn";
+
+/// Event channels of this process. Reading never blocks; poll it to wait.
 #[derive(Debug)]
 pub struct Evtchn {
-    file: std::fs::File,
+    device: File,
 }
+
 impl Evtchn {
-    /// Opens /dev/xen/evtchn.
+    /// Opens the device.
     pub fn open() -> Result<Self, XenError> {
-        unimplemented!()
+        let mut options = OpenOptions::new();
+        let options = options.read(true).write(true).custom_flags(nix::libc::O_NONBLOCK);
+        let device =
+            options.open(PATH).map_err(|source| XenError::Device { path: Path::new(PATH).into(), source })?;
+        Ok(Self { device })
     }
-    /// Binds a domain's port; returns the local one.
+
+    /// Binds a new local port to port `remote` of `domain`, which must have offered it.
     pub fn bind_interdomain(&self, domain: DomId, remote: u32) -> Result<u32, XenError> {
-        let _ = (domain, remote);
-        unimplemented!()
+        let request = evtchn::BindInterdomain { remote_domain: domain.0.into(), remote_port: remote };
+        // SAFETY: the kernel reads one such structure.
+        let answer = unsafe { ioctl::bind_interdomain(self.device.as_raw_fd(), &request) };
+        port("Binding an event channel", Some(domain), answer)
     }
-    /// A new local port that a domain may bind.
+
+    /// A new local port that `domain` may bind.
     pub fn bind_unbound(&self, domain: DomId) -> Result<u32, XenError> {
-        let _ = domain;
-        unimplemented!()
+        // SAFETY: the kernel reads one u32.
+        let answer = unsafe { ioctl::bind_unbound(self.device.as_raw_fd(), &u32::from(domain.0)) };
+        port("Offering an event channel", Some(domain), answer)
     }
-    /// Binds a virtual interrupt.
+
+    /// A new local port on which Xen signals `virq` (`VIRQ_*`).
     pub fn bind_virq(&self, virq: u32) -> Result<u32, XenError> {
-        let _ = virq;
-        unimplemented!()
+        // SAFETY: the kernel reads one u32.
+        port("Binding a virtual interrupt", None, unsafe { ioctl::bind_virq(self.device.as_raw_fd(), &virq) })
     }
-    /// Gives a local port up.
-    pub fn unbind(&self, port: u32) -> Result<(), XenError> {
-        let _ = port;
-        unimplemented!()
+
+    /// Gives a local port back.
+    pub fn unbind(&self, local: u32) -> Result<(), XenError> {
+        // SAFETY: the kernel reads one u32.
+        let answer = unsafe { ioctl::unbind(self.device.as_raw_fd(), &local) };
+        port("Unbinding an event channel", None, answer).map(drop)
     }
-    /// Signals the other end.
-    pub fn notify(&self, port: u32) -> Result<(), XenError> {
-        let _ = port;
-        unimplemented!()
+
+    /// Signals the other end of a local port.
+    pub fn notify(&self, local: u32) -> Result<(), XenError> {
+        // SAFETY: the kernel reads one u32.
+        let answer = unsafe { ioctl::notify(self.device.as_raw_fd(), &local) };
+        port("Signalling an event channel", None, answer).map(drop)
     }
-    /// A local port that was signalled; it stays masked until unmasked.
+
+    /// A local port that was signalled; `None` if there is none now. It signals again once it is
+    /// [`unmask`](Self::unmask)ed.
     pub fn pending(&self) -> Result<Option<u32>, XenError> {
-        unimplemented!()
+        let mut port = [0; size_of::<u32>()];
+        match (&self.device).read(&mut port) {
+            Ok(count) if count == port.len() => Ok(Some(u32::from_ne_bytes(port))),
+            Ok(count) => Err(XenError::Nonsense {
+                what: "Reading event channels",
+                domain: None,
+                answer: format!("{count} bytes"),
+            }),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
+            Err(source) => Err(XenError::Device { path: Path::new(PATH).into(), source }),
+        }
     }
-    /// Lets a port signal again.
-    pub fn unmask(&self, port: u32) -> Result<(), XenError> {
-        let _ = port;
-        unimplemented!()
+
+    /// Lets a port that was [`pending`](Self::pending) signal again.
+    pub fn unmask(&self, local: u32) -> Result<(), XenError> {
+        let written = (&self.device).write_all(&local.to_ne_bytes());
+        written.map_err(|source| XenError::Device { path: Path::new(PATH).into(), source })
     }
 }
+
 impl AsFd for Evtchn {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.file.as_fd()
+        self.device.as_fd()
+    }
+}
+
+fn port(what: &'static str, domain: Option<DomId>, answer: nix::Result<i32>) -> Result<u32, XenError> {
+    match answer {
+        Ok(port) => Ok(port.cast_unsigned()),
+        Err(Errno::ESRCH) if let Some(domain) = domain => Err(XenError::Gone { domain, what }),
+        Err(errno) => Err(XenError::Hypercall { what, domain, errno }),
     }
 }

@@ -1,11 +1,33 @@
-//! The real hypervisor.
+//! The real hypervisor: its binary interface, hypercalls, event channels and xenstore, and on them domains that
+//! are saved and restored.
+//!
+//! ```text
+//!        domain/ restore/ helper/                    sequences: what to ask in which order
+//!      ─────────┬───────────────────────────────
+//!        control/ Xen    mapping    evtchn    xenstore/
+//!      ─────────┴──────────┴──────────┼───────────┴──────
+//!         port: trait Port, Foreign   │     unix socket, or /dev/xen/xenbus
+//!      ─────────┬──────────┬──────────┤
+//!         privcmd      simulated      │
+//!      /dev/xen/privcmd   (tests)   /dev/xen/evtchn
+//! ```
+//!
+//! Works on Xen 4.17 to 4.22 without any of Xen's libraries: their interface changes with each release, that of
+//! the hypervisor hardly ever. See `abi/` for how that is checked.
+//!
+//! `unsafe` is allowed in `port`, `privcmd`, `mapping`, `evtchn` and `simulated`, nowhere else.
+
 #![deny(unsafe_code)]
 
+pub mod abi;
 mod control;
 mod error;
 mod evtchn;
 mod mapping;
 mod port;
+mod privcmd;
+#[cfg(test)]
+mod simulated;
 mod words;
 pub mod xenstore;
 
@@ -13,5 +35,6 @@ pub use control::{CpuPolicy, DirtyStats, DomainInfo, PinLevel, TscInfo, VcpuInfo
 pub use error::{PolicyPosition, XenError};
 pub use evtchn::Evtchn;
 pub use mapping::{Access, Mapping};
-pub use port::{HypercallBuffer, Port};
+pub use port::{Call, Foreign, HypercallBuffer, Port};
 pub use words::DomId;
+pub mod xl;

@@ -1,7 +1,49 @@
-//! skeleton
+//! Frames of a domain, mapped into this process.
+//!
+//! ```text
+//!   Mapping  │ piece 0 (≥ 1024 frames) │ piece 1 │ … │     one range of addresses, reserved whole
+//!            └─ one mapping of the kernel each, with a lock, its frames and their errors
+//! ```
+//!
+//! A mapping lives as long as protection does, while the guest may give pages back and get others: then the old
+//! frame stays mapped, and the place must be [`remap`](Mapping::remap)ped. The kernel's driver maps into holes
+//! that an earlier attempt left, but never over what is mapped; that needs a fresh mapping (`mmap` with
+//! `MAP_FIXED`), and not of a part of one: the driver keeps one record for each mapping (on a PVH dom0 the pages
+//! it took for it) and lets go of it when the mapping closes, so splitting a mapping would release the record
+//! twice. Hence pieces: a piece is replaced whole, with the frames it has and those that are new.
+//! While that is done its pages are nowhere, so whoever copies them waits: each piece has a lock, which copiers
+//! of different pieces do not share.
+//!
+//! Guest memory changes while it is read. Copies are therefore made outside of what the compiler reasons
+//! about, and no reference to guest memory is ever made.
+//!
+//! Not here: which frames a domain has, and when they change.
+
 #![allow(unsafe_code)]
-use crate::XenError;
-use understudy_checkpoint::Page;
+
+use crate::port::Foreign;
+use crate::{DomId, XenError};
+use nix::errno::Errno;
+use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+use std::num::NonZeroUsize;
+use std::ptr::NonNull;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::time::Duration;
+use understudy_checkpoint::{PAGE_SIZE, Page};
+
+#[cfg(not(target_arch = "x86_64"))]
+compile_error!("understudy-xen knows Xen's x86-64 interface only");
+
+/// Frames in a piece, at least: replacing so many costs a few tenths of a millisecond.
+const PIECE_FRAMES_MIN: usize = 1024;
+/// Pieces of a mapping, at most: the kernel allows a process 65 530 mappings of all kinds.
+const PIECES_MAX: usize = 4096;
+
+/// A frame that is paged out comes back when its pager has read it: asked so often, after so long each time
+/// (stock Xen's library waits as long, and for ever).
+const PAGED_TRIES_MAX: usize = 10_000;
+const PAGED_WAIT: Duration = Duration::from_micros(100);
+
 /// What a mapping is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Access {
@@ -10,43 +52,412 @@ pub enum Access {
     /// Reading and writing.
     ReadWrite,
 }
-/// Frames of a domain, mapped into this process.
-#[derive(Debug)]
-pub struct Mapping {}
-#[allow(clippy::len_without_is_empty)]
+
+/// Frames of a domain, mapped into this process. Dropping it unmaps them.
+///
+/// Several threads may copy from it at the same time. Mapped frames are kept from being freed, so a destroyed
+/// domain lingers (`xl list`: `d`) until its mappings are gone.
+pub struct Mapping {
+    domain: DomId,
+    access: Access,
+    foreign: Arc<dyn Foreign>,
+    start: NonNull<Page>,
+    len: usize,
+    piece_frames: usize,
+    pieces: Box<[RwLock<Piece>]>,
+}
+
+struct Piece {
+    frames: Box<[u64]>,
+    /// Errno of each frame; 0: mapped.
+    errors: Box<[u8]>,
+}
+
+// SAFETY: the range belongs to the mapping and to no thread.
+unsafe impl Send for Mapping {}
+// SAFETY: what `&self` changes is under the pieces' locks; guest memory itself is only copied, by means that
+// allow for others writing it.
+unsafe impl Sync for Mapping {}
+
+impl std::fmt::Debug for Mapping {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Mapping({} frames of domain {}, {:?})", self.len, self.domain, self.access)
+    }
+}
+
+#[expect(clippy::len_without_is_empty, reason = "an empty mapping is of no use to ask for")]
 impl Mapping {
-    /// Number of frames.
+    /// Maps `frames` of `domain`. Frames that do not map are told by [`error`](Self::error).
+    pub(crate) fn new(
+        foreign: Arc<dyn Foreign>,
+        domain: DomId,
+        frames: &[u64],
+        access: Access,
+    ) -> Result<Self, XenError> {
+        let mapping = Self::reserve(foreign, domain, frames, access)?;
+        for (index, piece) in mapping.pieces.iter().enumerate() {
+            let mut piece = piece.write().unwrap_or_else(PoisonError::into_inner);
+            mapping.replace_piece(index, &mut piece)?;
+        }
+        Ok(mapping)
+    }
+
+    /// Maps the first frame of the domain's grant table, for writing.
+    pub(crate) fn grant_table(foreign: Arc<dyn Foreign>, domain: DomId) -> Result<Self, XenError> {
+        let mapping = Self::reserve(foreign, domain, &[0], Access::ReadWrite)?;
+        // SAFETY: one page, reserved just now and known to nobody else.
+        let mapped = unsafe { mapping.foreign.grant_table(mapping.start) };
+        mapped.map_err(|errno| XenError::Hypercall {
+            what: "Mapping the grant table",
+            domain: Some(domain),
+            errno,
+        })?;
+        Ok(mapping)
+    }
+
+    /// The range and its pieces, with nothing mapped yet.
+    fn reserve(
+        foreign: Arc<dyn Foreign>,
+        domain: DomId,
+        frames: &[u64],
+        access: Access,
+    ) -> Result<Self, XenError> {
+        let start = match NonZeroUsize::new(frames.len() * PAGE_SIZE) {
+            None => NonNull::dangling(),
+            Some(length) => {
+                let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE;
+                // SAFETY: a new mapping, at an address that the kernel chooses.
+                unsafe { mmap_anonymous(None, length, ProtFlags::PROT_NONE, flags) }
+                    .map_err(|errno| XenError::Map { domain, frame: frames[0], errno })?
+                    .cast()
+            }
+        };
+        let piece_frames = frames.len().div_ceil(PIECES_MAX).max(PIECE_FRAMES_MIN);
+        let piece = |frames: &[u64]| {
+            RwLock::new(Piece { frames: frames.into(), errors: vec![0; frames.len()].into_boxed_slice() })
+        };
+        let pieces = frames.chunks(piece_frames).map(piece).collect();
+        Ok(Self { domain, access, foreign, start, len: frames.len(), piece_frames, pieces })
+    }
+
+    /// Number of frames, those that did not map included.
     pub fn len(&self) -> usize {
-        unimplemented!()
+        self.len
     }
-    /// Why a frame did not map (errno).
+
+    /// Why a frame did not map (errno, positive); `None` if it did.
     pub fn error(&self, index: usize) -> Option<i32> {
-        let _ = index;
-        unimplemented!()
+        let (piece, within) = self.piece(index);
+        Some(i32::from(piece.errors[within])).filter(|errno| *errno != 0)
     }
-    /// Address of a frame.
+
+    /// Where a frame lies; `None` where it did not map.
+    ///
+    /// The address is good until the mapping is dropped or the place remapped. The guest may write there at any
+    /// time: read it as such (volatile), never through a reference.
     pub fn page(&self, index: usize) -> Option<*const Page> {
-        let _ = index;
-        unimplemented!()
+        self.error(index).is_none().then(|| self.place(index).as_ptr().cast_const())
     }
-    /// Copies a frame out.
+
+    /// Copies a frame out; false where it did not map. What the guest writes meanwhile may be seen in part.
     pub fn copy_page(&self, index: usize, into: &mut Page) -> bool {
-        let _ = (index, into);
-        unimplemented!()
+        let (piece, within) = self.piece(index);
+        if piece.errors[within] != 0 {
+            return false;
+        }
+        // SAFETY: the frame is mapped, readable, and stays while the piece is locked; `into` is ours.
+        unsafe { copy(self.place(index).as_ptr().cast(), into.as_mut_ptr(), PAGE_SIZE) };
+        true
     }
-    /// Overwrites a frame.
+
+    /// Overwrites a frame; false where it did not map, or if the mapping is for reading only.
     pub fn write_page(&self, index: usize, from: &Page) -> bool {
-        let _ = (index, from);
-        unimplemented!()
+        self.write(index, 0, from)
     }
-    /// Overwrites a part of a frame.
-    pub fn write(&self, index: usize, offset: usize, bytes: &[u8]) -> bool {
-        let _ = (index, offset, bytes);
-        unimplemented!()
+
+    /// Overwrites a part of a frame; false as for [`write_page`](Self::write_page).
+    ///
+    /// Panics if the part does not lie in a page.
+    pub fn write(&self, index: usize, offset: usize, from: &[u8]) -> bool {
+        assert!(offset <= PAGE_SIZE && from.len() <= PAGE_SIZE - offset, "a part of one page");
+        let (piece, within) = self.piece(index);
+        if piece.errors[within] != 0 || self.access != Access::ReadWrite {
+            return false;
+        }
+        // SAFETY: the frame is mapped, writable, and stays while the piece is locked; the part lies in it. No
+        // reference to it exists anywhere, so others that write at the same time only mix their bytes with ours.
+        unsafe { copy(from.as_ptr(), self.place(index).as_ptr().cast::<u8>().add(offset), from.len()) };
+        true
     }
-    /// Maps other frames at a place.
+
+    /// Maps `frames` over the places from `index` on. Addresses stay the same; frames that do not map are told
+    /// by [`error`](Self::error).
+    ///
+    /// Holes are filled where they are; over mapped frames their whole piece is mapped anew, which copiers of
+    /// that piece wait for. On an error the pieces not reached yet keep what they had, and the one that failed
+    /// has nothing mapped.
     pub fn remap(&self, index: usize, frames: &[u64]) -> Result<(), XenError> {
-        let _ = (index, frames);
-        unimplemented!()
+        assert!(index <= self.len && frames.len() <= self.len - index, "the places of this mapping");
+        let (mut index, mut frames) = (index, frames);
+        while !frames.is_empty() {
+            let (number, within) = (index / self.piece_frames, index % self.piece_frames);
+            let mut piece = self.pieces[number].write().unwrap_or_else(PoisonError::into_inner);
+            let here = frames.len().min(piece.frames.len() - within);
+            let (now, later) = frames.split_at(here);
+            piece.frames[within..within + here].copy_from_slice(now);
+            if !self.fill_holes(index, within, &mut piece, here) {
+                self.replace_piece(number, &mut piece)?;
+            }
+            (index, frames) = (index + here, later);
+        }
+        Ok(())
+    }
+
+    /// Maps `count` frames of a locked piece into holes; false if they are none, or the kernel cannot.
+    fn fill_holes(&self, index: usize, within: usize, piece: &mut Piece, count: usize) -> bool {
+        let frames = &piece.frames[within..within + count];
+        let errors = &mut piece.errors[within..within + count];
+        if errors.contains(&0) {
+            return false;
+        }
+        // SAFETY: the places are of one piece, which is locked, and nothing was mapped there.
+        let filled = unsafe { self.foreign.fill(self.place(index), frames, errors) };
+        // A frame that is paged out is waited for by `replace_piece`.
+        filled.is_ok() && !errors.contains(&(Errno::ENOENT as u8))
+    }
+
+    /// Maps all frames of a locked piece anew, and waits for those that are paged out.
+    fn replace_piece(&self, number: usize, piece: &mut Piece) -> Result<(), XenError> {
+        let place = self.place(number * self.piece_frames);
+        for attempt in 0.. {
+            // SAFETY: the range is that of one piece, which is locked; it is only ever replaced whole.
+            let mapped =
+                unsafe { self.foreign.replace(place, &piece.frames, self.access, &mut piece.errors) };
+            if let Err(errno) = mapped {
+                piece.errors.fill(errno as u8);
+                return Err(XenError::Map { domain: self.domain, frame: piece.frames[0], errno });
+            }
+            if attempt == PAGED_TRIES_MAX || !piece.errors.contains(&(Errno::ENOENT as u8)) {
+                break;
+            }
+            std::thread::sleep(PAGED_WAIT);
+        }
+        Ok(())
+    }
+
+    /// The first frame that did not map, with its errno.
+    pub(crate) fn first_error(&self) -> Option<(u64, Errno)> {
+        self.pieces.iter().find_map(|piece| {
+            let piece = piece.read().unwrap_or_else(PoisonError::into_inner);
+            let at = piece.errors.iter().position(|error| *error != 0)?;
+            Some((piece.frames[at], Errno::from_raw(i32::from(piece.errors[at]))))
+        })
+    }
+
+    fn piece(&self, index: usize) -> (RwLockReadGuard<'_, Piece>, usize) {
+        assert!(index < self.len, "a place of this mapping");
+        let piece = self.pieces[index / self.piece_frames].read().unwrap_or_else(PoisonError::into_inner);
+        (piece, index % self.piece_frames)
+    }
+
+    fn place(&self, index: usize) -> NonNull<Page> {
+        debug_assert!(index < self.len);
+        // SAFETY: the range has `len` pages.
+        unsafe { self.start.add(index) }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        if self.len > 0 {
+            // SAFETY: the range was reserved by `reserve`, and no address of it is used after the mapping.
+            let unmapped = unsafe { munmap(self.start.cast(), self.len * PAGE_SIZE) };
+            debug_assert!(unmapped.is_ok(), "a whole range can be unmapped");
+        }
+    }
+}
+
+/// Copies bytes of which one side may be written by a guest at the same time.
+///
+/// In assembly, since for the compiler such a race would be undefined; and this is as fast as its own copy.
+///
+/// # Safety
+/// `from` is readable and `to` writable for `bytes` bytes, and they do not overlap.
+#[inline]
+unsafe fn copy(from: *const u8, to: *mut u8, bytes: usize) {
+    // Eight bytes at a time: as fast as one at a time where the processor copies lines, and much faster where
+    // it is emulated.
+    let (words, rest) = (bytes / 8, bytes % 8);
+    // SAFETY: reads and writes just the caller's ranges; the direction flag is clear in Rust code.
+    unsafe {
+        std::arch::asm!(
+            "rep movsq",
+            "mov rcx, {rest}",
+            "rep movsb",
+            rest = in(reg) rest,
+            inout("rcx") words => _,
+            inout("rsi") from => _,
+            inout("rdi") to => _,
+            options(nostack, preserves_flags),
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Port;
+    use crate::simulated::Simulated;
+
+    fn page(value: u8) -> Page {
+        [value; PAGE_SIZE]
+    }
+
+    fn mapped(port: &Simulated, frames: &[u64], access: Access) -> Mapping {
+        Mapping::new(port.foreign(DomId(1)).unwrap(), DomId(1), frames, access).unwrap()
+    }
+
+    fn first_byte(mapping: &Mapping, index: usize) -> Option<u8> {
+        let mut into = page(0xEE);
+        mapping.copy_page(index, &mut into).then(|| {
+            assert!(into.iter().all(|byte| *byte == into[0]));
+            into[0]
+        })
+    }
+
+    #[test]
+    fn pages_are_seen_as_the_guest_has_them_now() {
+        let port = Simulated::new();
+        port.write_frame(7, &page(1));
+        let mapping = mapped(&port, &[9, 7], Access::Read);
+        assert_eq!((first_byte(&mapping, 0), first_byte(&mapping, 1)), (Some(0), Some(1)));
+        port.write_frame(7, &page(2));
+        assert_eq!(first_byte(&mapping, 1), Some(2));
+        assert!(!mapping.write_page(1, &page(3)), "for reading only");
+        assert_eq!((mapping.len(), mapping.error(0)), (2, None));
+    }
+
+    #[test]
+    fn what_is_written_is_the_guests() {
+        let port = Simulated::new();
+        let mapping = mapped(&port, &[3, 4], Access::ReadWrite);
+        assert!(mapping.write_page(1, &page(5)));
+        assert!(mapping.write(1, 4091, &[1, 2, 3, 4, 5]));
+        let seen = port.read_frame(4);
+        assert!(seen[..4091].iter().all(|byte| *byte == 5));
+        assert_eq!(seen[4091..], [1, 2, 3, 4, 5]);
+        assert_eq!(port.read_frame(3), page(0));
+    }
+
+    #[test]
+    fn every_length_and_offset_is_copied_exactly() {
+        let port = Simulated::new();
+        let mapping = mapped(&port, &[0], Access::ReadWrite);
+        let source: Page = std::array::from_fn(|at| (at * 31) as u8);
+        for (offset, bytes) in (0..40).flat_map(|offset| (0..40).map(move |bytes| (offset, bytes))) {
+            mapping.write_page(0, &page(0xAA));
+            mapping.write(0, offset, &source[..bytes]);
+            let seen = port.read_frame(0);
+            assert_eq!(seen[offset..offset + bytes], source[..bytes]);
+            assert!(seen[..offset].iter().chain(&seen[offset + bytes..]).all(|byte| *byte == 0xAA));
+        }
+    }
+
+    #[test]
+    fn frames_that_do_not_map_say_why_and_the_others_do() {
+        let port = Simulated::new();
+        port.break_frame(6, Errno::EINVAL);
+        let mapping = mapped(&port, &[5, 6, 7], Access::Read);
+        assert_eq!(mapping.error(1), Some(Errno::EINVAL as i32));
+        assert_eq!((first_byte(&mapping, 1), mapping.page(1)), (None, None));
+        assert_eq!((first_byte(&mapping, 2), mapping.page(2).is_some()), (Some(0), true));
+        assert_eq!(mapping.first_error(), Some((6, Errno::EINVAL)));
+    }
+
+    #[test]
+    fn a_paged_out_frame_is_waited_for() {
+        let port = Simulated::new();
+        port.page_out(8, 3);
+        port.write_frame(8, &page(8));
+        assert_eq!(first_byte(&mapped(&port, &[8], Access::Read), 0), Some(8));
+    }
+
+    #[test]
+    fn a_place_gets_another_frame_and_keeps_its_address() {
+        let port = Simulated::new();
+        for gfn in 0..3000 {
+            port.write_frame(gfn, &page(gfn as u8));
+        }
+        let frames: Vec<u64> = (0..2500).collect();
+        let mapping = mapped(&port, &frames, Access::Read);
+        let before = mapping.page(1023);
+        // Over the end of a piece.
+        mapping.remap(1023, &[2999, 2998]).unwrap();
+        assert_eq!(mapping.page(1023), before);
+        assert_eq!(first_byte(&mapping, 1022), Some(1022u32 as u8));
+        assert_eq!(first_byte(&mapping, 1023), Some(2999u32 as u8));
+        assert_eq!(first_byte(&mapping, 1024), Some(2998u32 as u8));
+        assert_eq!(first_byte(&mapping, 1025), Some(1025u32 as u8));
+        assert_eq!(first_byte(&mapping, 2499), Some(2499u32 as u8));
+    }
+
+    #[test]
+    fn a_hole_is_filled_without_disturbing_its_piece() {
+        for kernel_fills in [true, false] {
+            let port = Simulated::new();
+            port.kernel_fills(kernel_fills);
+            port.break_frame(6, Errno::EINVAL);
+            port.write_frame(6, &page(6));
+            let mapping = mapped(&port, &[5, 6, 7], Access::Read);
+            let replaced = port.replaced();
+            port.mend_frame(6);
+            mapping.remap(1, &[6]).unwrap();
+            assert_eq!(first_byte(&mapping, 1), Some(6));
+            assert_eq!(port.replaced() - replaced, usize::from(!kernel_fills));
+            // And the other way round: what is there no more becomes a hole.
+            port.break_frame(7, Errno::EINVAL);
+            mapping.remap(2, &[7]).unwrap();
+            assert_eq!((first_byte(&mapping, 2), first_byte(&mapping, 1)), (None, Some(6)));
+        }
+    }
+
+    #[test]
+    fn a_piece_that_cannot_be_mapped_anew_is_told_and_not_readable() {
+        let port = Simulated::new();
+        let mapping = mapped(&port, &[1, 2], Access::Read);
+        port.fail_maps(Errno::ENOMEM);
+        let error = mapping.remap(0, &[3]).unwrap_err();
+        assert!(matches!(error, XenError::Map { errno: Errno::ENOMEM, .. }), "{error}");
+        assert_eq!((first_byte(&mapping, 0), first_byte(&mapping, 1)), (None, None));
+    }
+
+    #[test]
+    fn copiers_and_a_remapper_do_not_meet() {
+        let port = Simulated::new();
+        for gfn in 0..64 {
+            port.write_frame(gfn, &page(gfn as u8));
+        }
+        let frames: Vec<u64> = (0..32).collect();
+        let mapping = mapped(&port, &frames, Access::Read);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    for round in 0..2000 {
+                        let index = round % 32;
+                        let seen = usize::from(first_byte(&mapping, index).unwrap());
+                        assert!(seen == index || seen == index + 32);
+                    }
+                });
+            }
+            for round in 0..200u64 {
+                let index = round % 32;
+                mapping.remap(index as usize, &[index + 32 * (round / 32 % 2)]).unwrap();
+            }
+        });
+    }
+
+    #[test]
+    fn an_empty_mapping_is_legal() {
+        assert_eq!(mapped(&Simulated::new(), &[], Access::Read).len(), 0);
     }
 }

@@ -1,28 +1,289 @@
-//! skeleton
+//! The hypervisor as a trait: hypercalls with their memory, and doors to other domains' memory.
+//!
+//! ```text
+//!   control/ ── Call { registers, argument, data, where their addresses belong } ──► Port
+//!                                                                                    ├─ Privcmd    /dev/xen/privcmd
+//!                                                                                    └─ Simulated  scripted answers
+//! ```
+//!
+//! A [`Call`] borrows all memory that Xen may touch, so no address outlives its buffer and an implementation
+//! without a hypervisor needs no address at all. What a call cannot check is whether Xen stays inside: that the
+//! *counts* in the argument fit the buffers is the duty of `control/`, which names the bytes of each.
+//!
+//! Not here: what a hypercall means.
+
 #![allow(unsafe_code)]
+
+use crate::{Access, DomId};
+use nix::errno::Errno;
+use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap, mmap_anonymous, munmap};
+use std::fs::{File, OpenOptions};
 use std::io;
-/// Memory that Xen reads and writes in hypercalls: always resident.
+use std::num::NonZeroUsize;
+use std::ptr::NonNull;
+use std::sync::{Arc, OnceLock};
+use understudy_checkpoint::{PAGE_SIZE, Page};
+
+/// The hypervisor, as far as this crate reaches it.
+pub trait Port: Send + Sync {
+    /// Does a hypercall. The answer is Xen's, errors included.
+    fn hypercall(&self, call: &mut Call<'_>) -> Result<u64, Errno>;
+
+    /// A door to the memory of `domain`.
+    fn foreign(&self, domain: DomId) -> io::Result<Arc<dyn Foreign>>;
+}
+
+/// A door to the memory of one domain. [`Mapping`](crate::Mapping) decides what goes where.
+pub trait Foreign: Send + Sync {
+    /// Maps `frames` at `place`, in place of whatever was there, and says for each in `errors` why it did not map
+    /// (errno; 0: it did). Where the whole call fails, nothing readable may be left at `place`.
+    ///
+    /// # Safety
+    /// `place` begins a range of `frames.len()` pages that belongs to the caller and that nobody reads or writes
+    /// meanwhile. The range is one that no earlier `replace` overlapped in part: the kernel cannot split what
+    /// it mapped (see `mapping.rs`). `errors` is as long as `frames`.
+    unsafe fn replace(
+        &self,
+        place: NonNull<Page>,
+        frames: &[u64],
+        access: Access,
+        errors: &mut [u8],
+    ) -> Result<(), Errno>;
+
+    /// Maps `frames` at `place`, where a `replace` left only frames that did not map. `EINVAL` where the kernel
+    /// cannot do that; nothing is changed then.
+    ///
+    /// # Safety
+    /// As for [`replace`](Self::replace), but `place` lies anywhere in one range that was given to it.
+    unsafe fn fill(&self, place: NonNull<Page>, frames: &[u64], errors: &mut [u8]) -> Result<(), Errno>;
+
+    /// Maps the first frame of the domain's grant table at `place`, writable.
+    ///
+    /// # Safety
+    /// As for [`replace`](Self::replace), of one page.
+    unsafe fn grant_table(&self, place: NonNull<Page>) -> Result<(), Errno>;
+}
+
+/// One argument register of a hypercall.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Register {
+    /// A number.
+    Word(u64),
+    /// The address of the argument.
+    Argument,
+    /// The address of the data.
+    Data,
+}
+
+/// A place in the argument where the address of (a part of) the data belongs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Pointer {
+    /// Offset in the argument of the handle, eight bytes.
+    pub(crate) at: usize,
+    /// Offset in the data that it points to.
+    pub(crate) to: usize,
+    /// Bytes from there on that Xen may touch, by the counts in the argument.
+    pub(crate) bytes: usize,
+}
+
+/// A hypercall: what is asked, and all memory that Xen reads and writes for it.
+#[derive(Debug)]
+pub struct Call<'c> {
+    op: u64,
+    registers: [Register; 5],
+    argument: &'c mut HypercallBuffer,
+    data: Option<&'c mut HypercallBuffer>,
+    pointers: &'c [Pointer],
+}
+
+impl<'c> Call<'c> {
+    /// A call whose `argument` is filled in but for addresses.
+    ///
+    /// Panics if a pointer leads out of its buffer: the caller's counts are wrong, and Xen would write there.
+    pub(crate) fn new(
+        op: u64,
+        registers: [Register; 5],
+        argument: &'c mut HypercallBuffer,
+        data: Option<&'c mut HypercallBuffer>,
+        pointers: &'c [Pointer],
+    ) -> Self {
+        let room = data.as_ref().map_or(0, |data| data.as_bytes().len());
+        for pointer in pointers {
+            assert!(
+                pointer.at + size_of::<u64>() <= argument.as_bytes().len(),
+                "a handle lies in the argument"
+            );
+            assert!(pointer.to + pointer.bytes <= room, "Xen stays within the data");
+        }
+        Self { op, registers, argument, data, pointers }
+    }
+
+    /// Number of the hypercall, `__HYPERVISOR_*`.
+    pub fn op(&self) -> u64 {
+        self.op
+    }
+
+    /// The number in a register; `None` if it is an address.
+    pub fn word(&self, register: usize) -> Option<u64> {
+        match self.registers[register] {
+            Register::Word(word) => Some(word),
+            Register::Argument | Register::Data => None,
+        }
+    }
+
+    /// The structure that a register points to. Handles in it are null until the call is made.
+    pub fn argument(&mut self) -> &mut [u8] {
+        self.argument.as_bytes_mut()
+    }
+
+    /// What the structure points to, or a register; `None` for null handles.
+    pub fn data(&mut self) -> Option<&mut [u8]> {
+        self.data.as_mut().map(|data| data.as_bytes_mut())
+    }
+
+    /// Writes the addresses to where they belong and answers the registers.
+    pub(crate) fn registers(&mut self) -> [u64; 5] {
+        let data = self.data.as_ref().map_or(0, |data| data.address());
+        for pointer in self.pointers {
+            let address = data + pointer.to as u64;
+            self.argument.as_bytes_mut()[pointer.at..][..size_of::<u64>()]
+                .copy_from_slice(&address.to_ne_bytes());
+        }
+        self.registers.map(|register| match register {
+            Register::Word(word) => word,
+            Register::Argument => self.argument.address(),
+            Register::Data => data,
+        })
+    }
+}
+
+/// Memory that Xen reads and writes in hypercalls.
+///
+/// Xen follows the addresses it is given and faults nothing in, so the pages must be there: they come from
+/// `/dev/xen/hypercall` (Linux 4.18 and later), or are locked, touched and kept out of forks, since copying on
+/// write would take them away.
 #[derive(Debug)]
 pub struct HypercallBuffer {
-    bytes: Vec<u8>,
+    start: NonNull<u8>,
+    bytes: usize,
 }
+
+// SAFETY: the buffer owns its pages, which no thread is tied to.
+unsafe impl Send for HypercallBuffer {}
+// SAFETY: a shared reference only reads.
+unsafe impl Sync for HypercallBuffer {}
+
 impl HypercallBuffer {
-    /// At least `bytes` bytes, zeroed.
+    /// `bytes` bytes, zeroed. At least one page is taken, and whole ones.
     pub fn new(bytes: usize) -> io::Result<Self> {
-        Ok(Self { bytes: vec![0; bytes] })
+        let length = whole_pages(bytes)?;
+        let start = match Self::device() {
+            Some(device) => Self::of_device(device, length).or_else(|_| Self::locked(length)),
+            None => Self::locked(length),
+        }?;
+        Ok(Self { start, bytes })
     }
+
     /// What is in it.
     pub fn as_bytes(&self) -> &[u8] {
-        &self.bytes
+        // SAFETY: the pages are mapped for as long as `self` lives and were zeroed; Xen writes them only in a
+        // `Call`, which borrows `self` mutably.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.bytes) }
     }
+
     /// What is in it, to be changed.
     pub fn as_bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.bytes
+        // SAFETY: as in `as_bytes`, and the borrow is exclusive.
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.bytes) }
     }
-    /// Where it lies in this process.
+
+    /// Where it lies in this process: the beginning of a page.
     pub fn address(&self) -> u64 {
-        self.bytes.as_ptr().addr() as u64
+        self.start.as_ptr().addr() as u64
+    }
+
+    fn device() -> Option<&'static File> {
+        static DEVICE: OnceLock<Option<File>> = OnceLock::new();
+        DEVICE
+            .get_or_init(|| OpenOptions::new().read(true).write(true).open("/dev/xen/hypercall").ok())
+            .as_ref()
+    }
+
+    fn of_device(device: &File, length: NonZeroUsize) -> nix::Result<NonNull<u8>> {
+        let rights = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        // SAFETY: a new mapping, at an address that the kernel chooses.
+        unsafe { mmap(None, length, rights, MapFlags::MAP_SHARED, device, 0) }.map(NonNull::cast)
+    }
+
+    fn locked(length: NonZeroUsize) -> nix::Result<NonNull<u8>> {
+        let rights = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        // MAP_LOCKED also touches the pages, MAP_POPULATE says so where it could not.
+        let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_LOCKED | MapFlags::MAP_POPULATE;
+        // SAFETY: a new mapping, at an address that the kernel chooses.
+        let start = unsafe { mmap_anonymous(None, length, rights, flags) }?;
+        // SAFETY: the range is the mapping just made; the advice only keeps it out of child processes.
+        let advised = unsafe { madvise(start, length.get(), MmapAdvise::MADV_DONTFORK) };
+        if let Err(errno) = advised {
+            // SAFETY: made above, and nothing refers to it.
+            unsafe { munmap(start, length.get()) }?;
+            return Err(errno);
+        }
+        Ok(start.cast())
     }
 }
-/// The hypervisor, as far as this crate reaches it.
-pub trait Port: Send + Sync {}
+
+impl Drop for HypercallBuffer {
+    fn drop(&mut self) {
+        let length = whole_pages(self.bytes).expect("it was mapped");
+        // SAFETY: `new` mapped this range, and no reference to it is left.
+        let unmapped = unsafe { munmap(self.start.cast(), length.get()) };
+        debug_assert!(unmapped.is_ok(), "a whole mapping can be unmapped");
+    }
+}
+
+fn whole_pages(bytes: usize) -> io::Result<NonZeroUsize> {
+    let length = bytes.max(1).checked_next_multiple_of(PAGE_SIZE).and_then(NonZeroUsize::new);
+    length.ok_or_else(|| io::Error::from(io::ErrorKind::OutOfMemory))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_is_zeroed_whole_and_begins_a_page() {
+        let mut buffer = HypercallBuffer::new(PAGE_SIZE + 1).unwrap();
+        assert_eq!(buffer.as_bytes().len(), PAGE_SIZE + 1);
+        assert!(buffer.as_bytes().iter().all(|byte| *byte == 0));
+        assert!(buffer.address().is_multiple_of(PAGE_SIZE as u64));
+        buffer.as_bytes_mut()[PAGE_SIZE] = 7;
+        assert_eq!(buffer.as_bytes()[PAGE_SIZE], 7);
+        assert!(HypercallBuffer::new(usize::MAX).is_err());
+        assert!(HypercallBuffer::new(0).unwrap().as_bytes().is_empty());
+    }
+
+    #[test]
+    fn addresses_are_written_where_they_belong() {
+        let mut argument = HypercallBuffer::new(32).unwrap();
+        let mut data = HypercallBuffer::new(64).unwrap();
+        let (at_argument, at_data) = (argument.address(), data.address());
+        let pointers = [Pointer { at: 8, to: 0, bytes: 24 }, Pointer { at: 16, to: 24, bytes: 40 }];
+        let registers =
+            [Register::Word(5), Register::Argument, Register::Data, Register::Word(0), Register::Word(0)];
+        let mut call = Call::new(36, registers, &mut argument, Some(&mut data), &pointers);
+        assert_eq!((call.op(), call.word(0), call.word(1)), (36, Some(5), None));
+        assert_eq!(call.registers(), [5, at_argument, at_data, 0, 0]);
+        let expected: Vec<u8> =
+            [0, at_data, at_data + 24, 0].iter().flat_map(|word| word.to_ne_bytes()).collect();
+        assert_eq!(call.argument(), expected);
+    }
+
+    #[test]
+    #[should_panic(expected = "Xen stays within the data")]
+    fn counts_beyond_a_buffer_are_a_bug() {
+        let mut argument = HypercallBuffer::new(32).unwrap();
+        let mut data = HypercallBuffer::new(64).unwrap();
+        let pointers = [Pointer { at: 8, to: 24, bytes: 41 }];
+        Call::new(36, [Register::Word(0); 5], &mut argument, Some(&mut data), &pointers);
+    }
+}

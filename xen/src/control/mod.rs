@@ -1,219 +1,298 @@
-//! skeleton
-#![allow(unused_variables, missing_docs, clippy::ptr_arg)]
-use crate::{Access, DomId, HypercallBuffer, Mapping, Port, XenError};
+//! What this crate asks of Xen: typed calls over any [`Port`].
+//!
+//! ```text
+//!   Xen ─┬─ domain.rs     what a domain is; pause, resume, shutdown, TSC, width
+//!        ├─ log_dirty.rs  which frames were written
+//!        ├─ memory.rs     frames: types, populating, page tables, machine-to-physical table
+//!        ├─ vcpu.rs       vCPUs of PV guests
+//!        ├─ hvm.rs        context and parameters of HVM and PVH guests
+//!        ├─ policy.rs     CPUID and MSR policy
+//!        └─ map.rs        foreign memory, grant table
+//! ```
+//!
+//! Each call takes its hypercall-safe memory from a pool, so none is allocated in the steady state. A call that
+//! only asks is repeated when Xen could not reach the memory it was given (EFAULT: the kernel moved a page);
+//! one that changes something is not.
+//!
+//! Not here: sequences of calls; see `domain/` for those.
+
+mod domain;
+mod hvm;
+mod log_dirty;
+mod map;
+mod memory;
+mod policy;
+mod pool;
+mod vcpu;
+mod version;
+
+pub use domain::{DomainInfo, TscInfo};
+pub use log_dirty::DirtyStats;
+pub use memory::PinLevel;
+pub use policy::CpuPolicy;
+pub use vcpu::VcpuInfo;
+
+use crate::abi::{domctl, hypercall};
+use crate::port::{Call, Pointer, Register};
+use crate::privcmd::Privcmd;
+use crate::{DomId, HypercallBuffer, Port, XenError};
+use nix::errno::Errno;
+use pool::{Lease, Pool};
 use std::sync::Arc;
-type E = XenError;
-/// What Xen says of a domain.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct DomainInfo {
-    pub domain: DomId,
-    pub flags: u32,
-    pub tot_pages: u64,
-    pub max_pages: u64,
-    pub outstanding_pages: u64,
-    pub shr_pages: u64,
-    pub paged_pages: u64,
-    pub shared_info_frame: u64,
-    pub cpu_time_ns: u64,
-    pub nr_online_vcpus: u32,
-    pub max_vcpu_id: u32,
-    pub uuid: [u8; 16],
-}
-impl DomainInfo {
-    pub fn is_dying(&self) -> bool {
-        self.flags & 1 != 0
-    }
-    pub fn is_hvm(&self) -> bool {
-        self.flags & 2 != 0
-    }
-    pub fn is_shutdown(&self) -> bool {
-        self.flags & 4 != 0
-    }
-    pub fn is_paused(&self) -> bool {
-        self.flags & 8 != 0
-    }
-    pub fn shutdown_reason(&self) -> Option<u32> {
-        self.is_shutdown().then_some((self.flags >> 16) & 0xFF)
-    }
-}
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct TscInfo {
-    pub mode: u32,
-    pub khz: u32,
-    pub incarnation: u32,
-    pub elapsed_ns: u64,
-}
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct DirtyStats {
-    pub fault_count: u32,
-    pub dirty_count: u32,
-}
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct VcpuInfo {
-    pub online: bool,
-    pub blocked: bool,
-    pub running: bool,
-}
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum PinLevel {
-    L1,
-    L2,
-    L3,
-    L4,
-}
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct CpuPolicy {
-    pub leaves: Vec<u8>,
-    pub msrs: Vec<u8>,
-}
+use understudy_checkpoint::PAGE_SIZE;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// How often a call that only asks is made when Xen answers EFAULT.
+const FAULT_TRIES: usize = 3;
+
+/// Bytes of data that the pool's buffers hold: 1024 page table operations, the largest batch there is. Larger
+/// data (the CPU policy of a big machine, say) get a buffer of their own.
+const DATA_BYTES: usize = 24 << 10;
+
+/// The hypervisor. Clones are the same connection; any thread may use any of them.
 #[derive(Clone)]
 pub struct Xen {
-    port: Arc<dyn Port>,
+    shared: Arc<Shared>,
 }
+
+struct Shared {
+    port: Arc<dyn Port>,
+    /// Major and minor.
+    release: (u32, u32),
+    domctl_version: u32,
+    /// Argument structures: a page each.
+    arguments: Pool,
+    /// What arguments point to: [`DATA_BYTES`] each.
+    data: Pool,
+    /// HVM contexts, as large as they were last.
+    contexts: Pool,
+}
+
+impl std::fmt::Debug for Xen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Shared { release: (major, minor), domctl_version, .. } = &*self.shared;
+        write!(f, "Xen({major}.{minor}, domctl {domctl_version:#x})")
+    }
+}
+
+/// What a call points to besides its argument.
+struct Data<'d> {
+    buffer: &'d mut HypercallBuffer,
+    pointers: &'d [Pointer],
+}
+
+/// What of `T`, the payload of a domctl, points to `bytes` bytes from the start of the data on.
+macro_rules! payload_pointer {
+    ($payload:ty, $field:ident, $bytes:expr) => {
+        crate::port::Pointer {
+            at: crate::abi::domctl::HEAD_BYTES + std::mem::offset_of!($payload, $field),
+            to: 0,
+            bytes: $bytes,
+        }
+    };
+}
+use payload_pointer;
+
+/// What can be the argument of a hypercall.
+trait Argument: FromBytes + IntoBytes + Immutable + KnownLayout + Copy {}
+impl<T: FromBytes + IntoBytes + Immutable + KnownLayout + Copy> Argument for T {}
+
 impl Xen {
-    pub fn open() -> Result<Self, E> {
-        unimplemented!()
+    /// Opens the hypervisor of this host.
+    ///
+    /// `UNDERSTUDY_XEN_DOMCTL_VERSION` names the version of the domctl interface to use where none of the known
+    /// ones is accepted.
+    pub fn open() -> Result<Self, XenError> {
+        Self::over(Arc::new(Privcmd::open()?))
     }
-    pub fn over(port: Arc<dyn Port>) -> Result<Self, E> {
-        Ok(Self { port })
+
+    /// As [`open`](Self::open), over any port.
+    pub fn over(port: Arc<dyn Port>) -> Result<Self, XenError> {
+        Self::probed(port, std::env::var(crate::error::OVERRIDE_VARIABLE).ok().as_deref())
     }
+
+    /// Xen's release, major and minor (`XENVER_version`).
     pub fn version(&self) -> (u32, u32) {
-        unimplemented!()
+        self.shared.release
     }
-    pub fn domain_info(&self, domain: DomId) -> Result<Option<DomainInfo>, E> {
-        unimplemented!()
-    }
-    pub fn pause(&self, domain: DomId) -> Result<(), E> {
-        unimplemented!()
-    }
-    pub fn unpause(&self, domain: DomId) -> Result<(), E> {
-        unimplemented!()
-    }
-    pub fn resume(&self, domain: DomId) -> Result<(), E> {
-        unimplemented!()
-    }
-    pub fn shutdown(&self, domain: DomId, reason: u32) -> Result<(), E> {
-        unimplemented!()
-    }
-    pub fn subscribe_suspend(&self, domain: DomId, port: u32) -> Result<(), E> {
-        unimplemented!()
-    }
-    pub fn tsc_info(&self, domain: DomId) -> Result<TscInfo, E> {
-        unimplemented!()
-    }
-    pub fn set_tsc_info(&self, domain: DomId, info: TscInfo) -> Result<(), E> {
-        unimplemented!()
-    }
-    pub fn address_size(&self, domain: DomId) -> Result<u32, E> {
-        unimplemented!()
-    }
-    pub fn set_address_size(&self, domain: DomId, bits: u32) -> Result<(), E> {
-        unimplemented!()
-    }
-    pub fn enable_log_dirty(&self, domain: DomId) -> Result<(), E> {
-        unimplemented!()
-    }
-    pub fn disable_log_dirty(&self, domain: DomId) -> Result<(), E> {
-        unimplemented!()
-    }
-    pub fn clean_log_dirty(
+
+    /// Does a domctl. `payload` is what Xen left of it, also where it failed.
+    fn domctl<T: Argument>(
         &self,
+        what: &'static str,
+        command: u32,
         domain: DomId,
-        bitmap: &mut HypercallBuffer,
-        pages: u64,
-        is_final: bool,
-    ) -> Result<DirtyStats, E> {
-        unimplemented!()
+        payload: &mut T,
+        data: Option<Data<'_>>,
+    ) -> Result<u64, XenError> {
+        let mut argument = self.argument()?;
+        let head = domctl::Head {
+            command,
+            interface_version: self.shared.domctl_version,
+            domain: domain.0,
+            pad: [0; 3],
+        };
+        let bytes = &mut argument.as_bytes_mut()[..domctl::DOMCTL_BYTES];
+        bytes.fill(0);
+        head.write_to_prefix(bytes).expect("a page holds a head");
+        payload.write_to_prefix(&mut bytes[domctl::HEAD_BYTES..]).expect("payloads fit in a domctl");
+        const ZERO: Register = Register::Word(0);
+        let registers = [Register::Argument, ZERO, ZERO, ZERO, ZERO];
+        let answer = self.hypercall(hypercall::DOMCTL, registers, &mut argument, data);
+        let bytes = &argument.as_bytes()[domctl::HEAD_BYTES..];
+        (*payload, _) = T::read_from_prefix(bytes).expect("payloads fit in a domctl");
+        answer.map_err(|errno| failure(what, domain, errno))
     }
-    pub fn peek_log_dirty(
+
+    /// As [`domctl`](Self::domctl), for what only asks: made again where Xen could not reach its memory.
+    fn domctl_get<T: Argument>(
         &self,
+        what: &'static str,
+        command: u32,
         domain: DomId,
-        bitmap: &mut HypercallBuffer,
-        pages: u64,
-        is_final: bool,
-    ) -> Result<DirtyStats, E> {
-        unimplemented!()
+        payload: &mut T,
+        mut data: Option<Data<'_>>,
+    ) -> Result<u64, XenError> {
+        let question = *payload;
+        let mut tries = 1;
+        loop {
+            *payload = question;
+            let data = data.as_mut().map(|data| Data { buffer: &mut *data.buffer, pointers: data.pointers });
+            match self.domctl(what, command, domain, payload, data) {
+                Err(XenError::Hypercall { errno: Errno::EFAULT, .. }) if tries < FAULT_TRIES => tries += 1,
+                answer => return answer,
+            }
+        }
     }
-    pub fn maximum_gpfn(&self, domain: DomId) -> Result<u64, E> {
-        unimplemented!()
+
+    /// Does a hypercall of two registers: subcommand and argument. `argument` is what Xen left of it.
+    fn subcommand<T: Argument>(
+        &self,
+        what: &'static str,
+        domain: Option<DomId>,
+        (op, sub): (u64, u64),
+        argument: &mut T,
+        data: Option<Data<'_>>,
+    ) -> Result<u64, XenError> {
+        let mut memory = self.argument()?;
+        argument.write_to_prefix(memory.as_bytes_mut()).expect("a page holds any argument");
+        const ZERO: Register = Register::Word(0);
+        let registers = [Register::Word(sub), Register::Argument, ZERO, ZERO, ZERO];
+        let answer = self.hypercall(op, registers, &mut memory, data);
+        (*argument, _) = T::read_from_prefix(memory.as_bytes()).expect("a page holds any argument");
+        answer.map_err(|errno| match domain {
+            Some(domain) => failure(what, domain, errno),
+            None => XenError::Hypercall { what, domain, errno },
+        })
     }
-    pub fn maximum_ram_page(&self) -> Result<u64, E> {
-        unimplemented!()
+
+    fn hypercall(
+        &self,
+        op: u64,
+        registers: [Register; 5],
+        argument: &mut HypercallBuffer,
+        data: Option<Data<'_>>,
+    ) -> Result<u64, Errno> {
+        let (buffer, pointers): (_, &[Pointer]) = match data {
+            Some(Data { buffer, pointers }) => (Some(buffer), pointers),
+            None => (None, &[]),
+        };
+        self.shared.port.hypercall(&mut Call::new(op, registers, argument, buffer, pointers))
     }
-    pub fn page_types(&self, domain: DomId, frames: &mut [u64]) -> Result<(), E> {
-        unimplemented!()
+
+    fn argument(&self) -> Result<Lease<'_>, XenError> {
+        self.shared.arguments.lease(PAGE_SIZE).map_err(XenError::Buffer)
     }
-    pub fn populate_physmap(&self, domain: DomId, order: u32, frames: &mut [u64]) -> Result<usize, E> {
-        unimplemented!()
+
+    /// Memory for what an argument points to.
+    fn data(&self, bytes: usize) -> Result<Lease<'_>, XenError> {
+        self.shared.data.lease(bytes.max(DATA_BYTES)).map_err(XenError::Buffer)
     }
-    pub fn decrease_reservation(&self, domain: DomId, frames: &[u64]) -> Result<usize, E> {
-        unimplemented!()
+
+    /// As [`data`](Self::data), filled.
+    fn data_of(&self, bytes: &[u8]) -> Result<Lease<'_>, XenError> {
+        let mut data = self.data(bytes.len())?;
+        data.as_bytes_mut()[..bytes.len()].copy_from_slice(bytes);
+        Ok(data)
     }
-    pub fn machphys_frames(&self, count: usize) -> Result<Vec<u64>, E> {
-        unimplemented!()
+}
+
+/// What an errno means for a call on a domain. ESRCH is how Xen says that there is no such domain.
+fn failure(what: &'static str, domain: DomId, errno: Errno) -> XenError {
+    match errno {
+        Errno::ESRCH => XenError::Gone { domain, what },
+        errno => XenError::Hypercall { what, domain: Some(domain), errno },
     }
-    pub fn compat_m2p_first_frame(&self) -> Result<u64, E> {
-        unimplemented!()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simulated::{Asked, Simulated};
+
+    const INFO: Asked = Asked::Domctl(domctl::GET_TSC_INFO);
+
+    fn xen() -> (Arc<Simulated>, Xen) {
+        let port = Simulated::new();
+        let xen = Xen::over(port.clone()).unwrap();
+        port.asked();
+        (port, xen)
     }
-    pub fn pin_tables(&self, domain: DomId, pins: &[(PinLevel, u64)]) -> Result<(), E> {
-        unimplemented!()
+
+    #[test]
+    fn what_only_asks_is_repeated_when_memory_was_away() {
+        let (port, xen) = xen();
+        port.answer(INFO, |_| Ok(0));
+        port.fail(INFO, &[Errno::EFAULT, Errno::EFAULT]);
+        xen.tsc_info(DomId(1)).unwrap();
+        assert_eq!(port.asked(), [INFO; 3]);
+        port.fail(INFO, &[Errno::EFAULT; 3]);
+        let error = xen.tsc_info(DomId(1)).unwrap_err();
+        assert!(error.to_string().contains("not resident"), "{error}");
     }
-    pub fn clear_page(&self, domain: DomId, mfn_or_gfn: u64) -> Result<(), E> {
-        unimplemented!()
+
+    #[test]
+    fn what_changes_something_is_not_repeated() {
+        let (port, xen) = xen();
+        let pause = Asked::Domctl(domctl::PAUSE_DOMAIN);
+        port.fail(pause, &[Errno::EFAULT]);
+        xen.pause(DomId(1)).unwrap_err();
+        assert_eq!(port.asked(), [pause]);
     }
-    pub fn vcpu_info(&self, domain: DomId, vcpu: u32) -> Result<VcpuInfo, E> {
-        unimplemented!()
+
+    #[test]
+    fn errors_tell_an_operator_what_to_do() {
+        let (port, xen) = xen();
+        for (errno, advice) in [
+            (Errno::EPERM, "as root in dom0"),
+            (Errno::EACCES, "another domctl version"),
+            (Errno::EBUSY, "Another tool works on this domain"),
+            (Errno::ENOMEM, "out of memory"),
+            (Errno::ENOSYS, "does not offer it"),
+        ] {
+            port.fail(INFO, &[errno]);
+            let error = xen.tsc_info(DomId(5)).unwrap_err();
+            assert!(matches!(error, XenError::Hypercall { errno: of, .. } if of == errno));
+            assert!(error.to_string().contains("of domain 5 failed"), "{error}");
+            assert!(error.to_string().contains(advice), "{error}");
+        }
+        port.fail(INFO, &[Errno::ESRCH]);
+        assert!(matches!(xen.tsc_info(DomId(5)), Err(XenError::Gone { domain: DomId(5), .. })));
     }
-    pub fn vcpu_context(&self, domain: DomId, vcpu: u32, bytes: usize) -> Result<Vec<u8>, E> {
-        unimplemented!()
-    }
-    pub fn set_vcpu_context(&self, domain: DomId, vcpu: u32, context: &[u8]) -> Result<(), E> {
-        unimplemented!()
-    }
-    pub fn ext_vcpu_context(&self, domain: DomId, vcpu: u32) -> Result<Vec<u8>, E> {
-        unimplemented!()
-    }
-    pub fn set_ext_vcpu_context(&self, domain: DomId, vcpu: u32, context: &[u8]) -> Result<(), E> {
-        unimplemented!()
-    }
-    pub fn vcpu_xsave(&self, domain: DomId, vcpu: u32) -> Result<Vec<u8>, E> {
-        unimplemented!()
-    }
-    pub fn set_vcpu_xsave(&self, domain: DomId, vcpu: u32, state: &[u8]) -> Result<(), E> {
-        unimplemented!()
-    }
-    pub fn vcpu_msrs(&self, domain: DomId, vcpu: u32) -> Result<Vec<u8>, E> {
-        unimplemented!()
-    }
-    pub fn set_vcpu_msrs(&self, domain: DomId, vcpu: u32, msrs: &[u8]) -> Result<(), E> {
-        unimplemented!()
-    }
-    pub fn hvm_context(&self, domain: DomId, into: &mut Vec<u8>) -> Result<(), E> {
-        unimplemented!()
-    }
-    pub fn set_hvm_context(&self, domain: DomId, context: &[u8]) -> Result<(), E> {
-        unimplemented!()
-    }
-    pub fn hvm_param(&self, domain: DomId, index: u32) -> Result<u64, E> {
-        unimplemented!()
-    }
-    pub fn set_hvm_param(&self, domain: DomId, index: u32, value: u64) -> Result<(), E> {
-        unimplemented!()
-    }
-    pub fn cpu_policy(&self, domain: DomId) -> Result<CpuPolicy, E> {
-        unimplemented!()
-    }
-    pub fn set_cpu_policy(&self, domain: DomId, policy: &CpuPolicy) -> Result<(), E> {
-        unimplemented!()
-    }
-    pub fn map(&self, domain: DomId, frames: &[u64], access: Access) -> Result<Mapping, E> {
-        unimplemented!()
-    }
-    pub fn map_whole(&self, domain: DomId, frames: &[u64], access: Access) -> Result<Mapping, E> {
-        unimplemented!()
-    }
-    pub fn seed_grant(&self, domain: DomId, index: u32, gfn: u64, backend: DomId) -> Result<(), E> {
-        let _ = &self.port;
-        unimplemented!()
+
+    #[test]
+    fn nothing_is_allocated_for_a_call_after_the_first() {
+        let (port, xen) = xen();
+        let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let addresses = seen.clone();
+        port.answer(Asked::Domctl(domctl::PAUSE_DOMAIN), move |call| {
+            addresses.lock().unwrap().push(call.argument().as_ptr().addr());
+            Ok(0)
+        });
+        for _ in 0..3 {
+            xen.pause(DomId(1)).unwrap();
+        }
+        let seen = seen.lock().unwrap();
+        assert!(seen.iter().all(|address| *address == seen[0]));
     }
 }

@@ -1,0 +1,24 @@
+//! `xen/sys/evtchn.h`: the kernel's door to event channels.
+
+/// `IOCTL_EVTCHN_BIND_VIRQ`: a virtual interrupt's number; the answer is the local port.
+pub const BIND_VIRQ: u64 = 0x0004_4500;
+/// `IOCTL_EVTCHN_BIND_INTERDOMAIN`: [`BindInterdomain`]; the answer is the local port.
+pub const BIND_INTERDOMAIN: u64 = 0x0008_4501;
+/// `IOCTL_EVTCHN_BIND_UNBOUND_PORT`: a domain's number; the answer is the local port.
+pub const BIND_UNBOUND_PORT: u64 = 0x0004_4502;
+/// `IOCTL_EVTCHN_UNBIND`: a local port.
+pub const UNBIND: u64 = 0x0004_4503;
+/// `IOCTL_EVTCHN_NOTIFY`: a local port.
+pub const NOTIFY: u64 = 0x0004_4504;
+
+/// `struct ioctl_evtchn_bind_interdomain`
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct BindInterdomain {
+    /// Whose port.
+    pub remote_domain: u32,
+    /// Which.
+    pub remote_port: u32,
+}
+
+const _: () = assert!(size_of::<BindInterdomain>() == 8);

@@ -1,0 +1,22 @@
+//! `xen/grant_table.h`: memory that a domain lets others map.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// `GTF_permit_access`
+pub const PERMIT_ACCESS: u16 = 1;
+/// `GNTTAB_NR_RESERVED_ENTRIES`: entries that the toolstack may fill before the guest runs.
+pub const RESERVED_ENTRIES: u32 = 8;
+
+/// `struct grant_entry_v1`
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct EntryV1 {
+    /// What is granted.
+    pub flags: u16,
+    /// To which domain.
+    pub domain: u16,
+    /// Which frame (gfn).
+    pub frame: u32,
+}
+
+const _: () = assert!(size_of::<EntryV1>() == 8);

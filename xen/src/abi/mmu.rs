@@ -1,0 +1,26 @@
+//! `xen/xen.h`: page tables of PV guests.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// `MMUEXT_PIN_L1_TABLE`; levels 2 to 4 follow.
+pub const PIN_L1_TABLE: u32 = 0;
+/// `MMUEXT_PIN_L4_TABLE`
+pub const PIN_L4_TABLE: u32 = 3;
+/// `MMUEXT_CLEAR_PAGE`
+pub const CLEAR_PAGE: u32 = 16;
+
+/// `struct mmuext_op`
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct ExtOp {
+    /// `MMUEXT_*`
+    pub command: u32,
+    /// Zero.
+    pub pad: u32,
+    /// The frame.
+    pub mfn: u64,
+    /// Unused here.
+    pub arg2: u64,
+}
+
+const _: () = assert!(size_of::<ExtOp>() == 24);

@@ -1,0 +1,47 @@
+//! Xen's and the kernel's binary interface: structures and numbers, one file for each header. No logic.
+//!
+//! All of it is the same from Xen 4.17 to 4.22 on x86-64. Sizes are asserted where the structures stand; every
+//! offset and number is compared with the public headers by `tests/abi_layout.rs`.
+
+pub mod domctl;
+pub mod evtchn;
+pub mod grant;
+pub mod hvm;
+pub mod memory;
+pub mod mmu;
+pub mod privcmd;
+pub mod sched;
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Numbers of the hypercalls, `__HYPERVISOR_*` (`xen/xen.h`).
+pub mod hypercall {
+    /// `__HYPERVISOR_memory_op`
+    pub const MEMORY_OP: u64 = 12;
+    /// `__HYPERVISOR_xen_version`
+    pub const XEN_VERSION: u64 = 17;
+    /// `__HYPERVISOR_mmuext_op`
+    pub const MMUEXT_OP: u64 = 26;
+    /// `__HYPERVISOR_sched_op`
+    pub const SCHED_OP: u64 = 29;
+    /// `__HYPERVISOR_hvm_op`
+    pub const HVM_OP: u64 = 34;
+    /// `__HYPERVISOR_domctl`
+    pub const DOMCTL: u64 = 36;
+}
+
+/// `XENVER_version` (`xen/version.h`): answers `major << 16 | minor`.
+pub const XENVER_VERSION: u64 = 0;
+
+/// `XEN_GUEST_HANDLE_64`: the address of a buffer inside a structure.
+///
+/// Only null can be made here: addresses are written by the [`Call`](crate::Call) that holds the buffer, so no
+/// structure can carry one that outlives its memory.
+#[repr(transparent)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Handle(u64);
+
+impl Handle {
+    /// No buffer: many calls then answer how large it should be.
+    pub const NULL: Self = Self(0);
+}

@@ -1,0 +1,62 @@
+//! `xen/sys/privcmd.h`: the kernel's door to hypercalls and to other domains' memory.
+//!
+//! Addresses are plain numbers here; only `privcmd.rs` makes them.
+
+/// `IOCTL_PRIVCMD_HYPERCALL`: [`Hypercall`].
+pub const HYPERCALL: u64 = 0x0030_5000;
+/// `IOCTL_PRIVCMD_MMAPBATCH_V2`: [`MmapBatch`].
+pub const MMAP_BATCH_V2: u64 = 0x0020_5004;
+/// `IOCTL_PRIVCMD_RESTRICT`: a `domid_t`.
+pub const RESTRICT: u64 = 0x0002_5006;
+/// `IOCTL_PRIVCMD_MMAP_RESOURCE`: [`MmapResource`].
+pub const MMAP_RESOURCE: u64 = 0x0020_5007;
+
+/// `struct privcmd_hypercall`
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Hypercall {
+    /// `__HYPERVISOR_*`
+    pub op: u64,
+    /// Its arguments.
+    pub arg: [u64; 5],
+}
+
+/// `struct privcmd_mmapbatch_v2`
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct MmapBatch {
+    /// Frames.
+    pub num: u32,
+    /// Of which domain.
+    pub domain: u16,
+    /// Where to.
+    pub address: u64,
+    /// Frames, 64 bits each.
+    pub frames: u64,
+    /// Answers, `int` each: 0 or a negative errno.
+    pub errors: u64,
+}
+
+/// `struct privcmd_mmap_resource`
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct MmapResource {
+    /// Of which domain.
+    pub domain: u16,
+    /// `XENMEM_resource_*`
+    pub kind: u32,
+    /// Which of that kind.
+    pub id: u32,
+    /// First frame.
+    pub index: u32,
+    /// Frames.
+    pub num: u64,
+    /// Where to.
+    pub address: u64,
+}
+
+const _: () = {
+    assert!(size_of::<Hypercall>() == 48);
+    assert!(size_of::<MmapBatch>() == 32);
+    assert!(size_of::<MmapResource>() == 32);
+};

@@ -1,0 +1,20 @@
+//! `xen/sched.h`: what stops a domain.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// `SCHEDOP_remote_shutdown`
+pub const REMOTE_SHUTDOWN: u64 = 4;
+
+/// `struct sched_remote_shutdown`
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct RemoteShutdown {
+    /// Which domain.
+    pub domain: u16,
+    /// Zero.
+    pub pad: u16,
+    /// `SHUTDOWN_*`: 0 poweroff, 1 reboot, 2 suspend, 3 crash.
+    pub reason: u32,
+}
+
+const _: () = assert!(size_of::<RemoteShutdown>() == 8);

@@ -1,0 +1,291 @@
+//! What a domain is and whether it runs.
+
+use super::Xen;
+use crate::abi::{domctl, hypercall, sched};
+use crate::{DomId, XenError};
+use zerocopy::FromZeros;
+
+/// What Xen says of a domain (`XEN_DOMCTL_getdomaininfo`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DomainInfo {
+    /// Which.
+    pub domain: DomId,
+    /// `XEN_DOMINF_*`, and the shutdown reason in bits 23..16.
+    pub flags: u32,
+    /// Pages it has.
+    pub tot_pages: u64,
+    /// Pages it may have.
+    pub max_pages: u64,
+    /// Pages claimed for it and not given yet.
+    pub outstanding_pages: u64,
+    /// Pages shared with other domains.
+    pub shr_pages: u64,
+    /// Pages paged out.
+    pub paged_pages: u64,
+    /// Frame of its shared info page: what [`map`](Xen::map) takes.
+    pub shared_info_frame: u64,
+    /// Processor time of all its vCPUs, in nanoseconds.
+    pub cpu_time_ns: u64,
+    /// vCPUs that are online.
+    pub nr_online_vcpus: u32,
+    /// The highest vCPU number; `u32::MAX` if there is none.
+    pub max_vcpu_id: u32,
+    /// The toolstack's UUID.
+    pub uuid: [u8; 16],
+}
+
+impl DomainInfo {
+    /// Hardware-virtualised: HVM or PVH, not PV.
+    pub fn is_hvm(&self) -> bool {
+        self.flags & domctl::FLAG_HVM != 0
+    }
+
+    /// Being destroyed.
+    pub fn is_dying(&self) -> bool {
+        self.flags & domctl::FLAG_DYING != 0
+    }
+
+    /// Shut down, suspended included.
+    pub fn is_shutdown(&self) -> bool {
+        self.flags & domctl::FLAG_SHUTDOWN != 0
+    }
+
+    /// Paused by a toolstack.
+    pub fn is_paused(&self) -> bool {
+        self.flags & domctl::FLAG_PAUSED != 0
+    }
+
+    /// Why it shut down (`SHUTDOWN_*`: 0 poweroff, 1 reboot, 2 suspend, 3 crash, 4 watchdog, 5 soft reset);
+    /// `None` if it did not.
+    pub fn shutdown_reason(&self) -> Option<u32> {
+        self.is_shutdown().then_some((self.flags >> domctl::SHUTDOWN_SHIFT) & domctl::SHUTDOWN_MASK)
+    }
+
+    fn of(info: &domctl::DomainInfo) -> Self {
+        Self {
+            domain: DomId(info.domain),
+            flags: info.flags,
+            tot_pages: info.tot_pages,
+            max_pages: info.max_pages,
+            outstanding_pages: info.outstanding_pages,
+            shr_pages: info.shr_pages,
+            paged_pages: info.paged_pages,
+            shared_info_frame: info.shared_info_frame,
+            cpu_time_ns: info.cpu_time,
+            nr_online_vcpus: info.nr_online_vcpus,
+            max_vcpu_id: info.max_vcpu_id,
+            uuid: info.handle,
+        }
+    }
+}
+
+/// How a guest's time stamp counter runs (`XEN_DOMCTL_gettscinfo`, record X86_TSC_INFO).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TscInfo {
+    /// `TSC_MODE_*`
+    pub mode: u32,
+    /// Frequency that the guest sees, in kHz.
+    pub khz: u32,
+    /// How often the guest was moved.
+    pub incarnation: u32,
+    /// Nanoseconds since the guest's boot.
+    pub elapsed_ns: u64,
+}
+
+impl Xen {
+    /// What Xen says of a domain; `None` if there is none of this number.
+    pub fn domain_info(&self, domain: DomId) -> Result<Option<DomainInfo>, XenError> {
+        let mut info = domctl::DomainInfo::new_zeroed();
+        match self.domctl_get("Asking about a domain", domctl::GET_DOMAIN_INFO, domain, &mut info, None) {
+            // Xen up to 4.17 answers with the next higher domain.
+            Ok(_) => Ok((info.domain == domain.0).then(|| DomainInfo::of(&info))),
+            Err(XenError::Gone { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Stops all vCPUs. Pauses are counted: each needs its [`unpause`](Self::unpause).
+    pub fn pause(&self, domain: DomId) -> Result<(), XenError> {
+        self.order("Pausing", domctl::PAUSE_DOMAIN, domain)
+    }
+
+    /// Takes one [`pause`](Self::pause) back.
+    pub fn unpause(&self, domain: DomId) -> Result<(), XenError> {
+        self.order("Unpausing", domctl::UNPAUSE_DOMAIN, domain)
+    }
+
+    /// Lets a domain that shut down with the reason *suspend* run on.
+    pub fn resume(&self, domain: DomId) -> Result<(), XenError> {
+        self.order("Resuming", domctl::RESUME_DOMAIN, domain)
+    }
+
+    /// Shuts a domain down for it (`SCHEDOP_remote_shutdown`), with one of the reasons of
+    /// [`DomainInfo::shutdown_reason`].
+    pub fn shutdown(&self, domain: DomId, reason: u32) -> Result<(), XenError> {
+        let mut argument = sched::RemoteShutdown { domain: domain.0, pad: 0, reason };
+        let call = (hypercall::SCHED_OP, sched::REMOTE_SHUTDOWN);
+        self.subcommand("Shutting down", Some(domain), call, &mut argument, None).map(drop)
+    }
+
+    /// Has `port`, a local event channel port, signalled when the domain suspends. The last subscriber wins.
+    pub fn subscribe_suspend(&self, domain: DomId, port: u32) -> Result<(), XenError> {
+        let mut payload = domctl::Subscribe { port };
+        self.domctl("Subscribing to the suspend", domctl::SUBSCRIBE, domain, &mut payload, None).map(drop)
+    }
+
+    /// How the guest's time stamp counter runs.
+    pub fn tsc_info(&self, domain: DomId) -> Result<TscInfo, XenError> {
+        let mut info = domctl::TscInfo::default();
+        self.domctl_get("Reading the TSC", domctl::GET_TSC_INFO, domain, &mut info, None)?;
+        let domctl::TscInfo { mode, khz, incarnation, elapsed_ns, .. } = info;
+        Ok(TscInfo { mode, khz, incarnation, elapsed_ns })
+    }
+
+    /// Says how the guest's time stamp counter is to run.
+    pub fn set_tsc_info(&self, domain: DomId, info: TscInfo) -> Result<(), XenError> {
+        let TscInfo { mode, khz, incarnation, elapsed_ns } = info;
+        let mut payload = domctl::TscInfo { mode, khz, incarnation, pad: 0, elapsed_ns };
+        self.domctl("Setting the TSC", domctl::SET_TSC_INFO, domain, &mut payload, None).map(drop)
+    }
+
+    /// Width of a PV guest in bits: 32 or 64.
+    pub fn address_size(&self, domain: DomId) -> Result<u32, XenError> {
+        let mut payload = domctl::AddressSize::default();
+        self.domctl_get("Asking the width", domctl::GET_ADDRESS_SIZE, domain, &mut payload, None)?;
+        match payload.size {
+            32 | 64 => Ok(payload.size),
+            size => Err(XenError::Nonsense {
+                what: "Asking the width",
+                domain: Some(domain),
+                answer: format!("{size} bits"),
+            }),
+        }
+    }
+
+    /// Makes an empty PV domain 32 or 64 bits wide; before anything else is done with it.
+    pub fn set_address_size(&self, domain: DomId, bits: u32) -> Result<(), XenError> {
+        let mut payload = domctl::AddressSize { size: bits };
+        self.domctl("Setting the width", domctl::SET_ADDRESS_SIZE, domain, &mut payload, None).map(drop)
+    }
+
+    /// A domctl without payload.
+    fn order(&self, what: &'static str, command: u32, domain: DomId) -> Result<(), XenError> {
+        self.domctl(what, command, domain, &mut domctl::Nothing {}, None).map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simulated::{Asked, Simulated, head, payload, set_payload};
+    use nix::errno::Errno;
+
+    const INFO: Asked = Asked::Domctl(domctl::GET_DOMAIN_INFO);
+
+    #[test]
+    fn a_domain_is_described() {
+        let port = Simulated::new();
+        let xen = Xen::over(port.clone()).unwrap();
+        port.answer(INFO, |call| {
+            let mut info = domctl::DomainInfo::new_zeroed();
+            info.domain = head(call).domain;
+            info.flags = domctl::FLAG_HVM | domctl::FLAG_SHUTDOWN | 2 << 16;
+            (info.tot_pages, info.max_pages, info.shared_info_frame) = (100, 200, 0x1234);
+            (info.cpu_time, info.max_vcpu_id, info.handle) = (77, 1, [9; 16]);
+            set_payload(call, &info);
+            Ok(0)
+        });
+        let info = xen.domain_info(DomId(3)).unwrap().unwrap();
+        assert!(info.is_hvm() && info.is_shutdown() && !info.is_dying() && !info.is_paused());
+        assert_eq!((info.domain, info.shutdown_reason(), info.uuid), (DomId(3), Some(2), [9; 16]));
+        assert_eq!((info.tot_pages, info.max_pages, info.cpu_time_ns), (100, 200, 77));
+        assert_eq!(DomainInfo { flags: 2 << 16, ..info }.shutdown_reason(), None);
+    }
+
+    #[test]
+    fn no_domain_is_none_in_both_of_xens_forms() {
+        let port = Simulated::new();
+        let xen = Xen::over(port.clone()).unwrap();
+        port.fail(INFO, &[Errno::ESRCH]);
+        assert_eq!(xen.domain_info(DomId(3)).unwrap(), None);
+        port.answer(INFO, |call| {
+            let mut info = domctl::DomainInfo::new_zeroed();
+            info.domain = 4;
+            set_payload(call, &info);
+            Ok(0)
+        });
+        assert_eq!(xen.domain_info(DomId(3)).unwrap(), None);
+        assert_eq!(xen.domain_info(DomId(4)).unwrap().map(|info| info.domain), Some(DomId(4)));
+    }
+
+    #[test]
+    fn orders_name_their_domain_and_carry_nothing_else() {
+        let port = Simulated::new();
+        let xen = Xen::over(port.clone()).unwrap();
+        let commands = [domctl::PAUSE_DOMAIN, domctl::UNPAUSE_DOMAIN, domctl::RESUME_DOMAIN];
+        // Whatever a call before left in the pool.
+        port.answer(Asked::Domctl(domctl::SET_TSC_INFO), |call| {
+            call.argument().fill(0xFF);
+            Ok(0)
+        });
+        for command in commands {
+            let info = TscInfo { mode: 1, khz: 2, incarnation: 3, elapsed_ns: 4 };
+            port.answer(Asked::Domctl(command), |call| {
+                assert_eq!((head(call).domain, head(call).pad), (6, [0; 3]));
+                assert_eq!(payload::<[u8; 128]>(call), [0; 128]);
+                assert!(call.data().is_none());
+                Ok(0)
+            });
+            xen.set_tsc_info(DomId(6), info).unwrap();
+            match command {
+                domctl::PAUSE_DOMAIN => xen.pause(DomId(6)),
+                domctl::UNPAUSE_DOMAIN => xen.unpause(DomId(6)),
+                _ => xen.resume(DomId(6)),
+            }
+            .unwrap();
+        }
+    }
+
+    #[test]
+    fn small_payloads_go_both_ways() {
+        let port = Simulated::new();
+        let xen = Xen::over(port.clone()).unwrap();
+        let info = TscInfo { mode: 1, khz: 2_000_000, incarnation: 3, elapsed_ns: 1 << 40 };
+        port.answer(Asked::Domctl(domctl::SET_TSC_INFO), move |call| {
+            let sent: domctl::TscInfo = payload(call);
+            assert_eq!((sent.mode, sent.khz, sent.incarnation), (info.mode, info.khz, info.incarnation));
+            assert_eq!((sent.pad, sent.elapsed_ns), (0, info.elapsed_ns));
+            Ok(0)
+        });
+        xen.set_tsc_info(DomId(1), info).unwrap();
+        port.answer(Asked::Domctl(domctl::GET_TSC_INFO), |call| {
+            let TscInfo { mode, khz, incarnation, elapsed_ns } =
+                TscInfo { mode: 1, khz: 2_000_000, incarnation: 3, elapsed_ns: 1 << 40 };
+            set_payload(call, &domctl::TscInfo { mode, khz, incarnation, pad: 0, elapsed_ns });
+            Ok(0)
+        });
+        assert_eq!(xen.tsc_info(DomId(1)).unwrap(), info);
+        port.answer(Asked::Sched(sched::REMOTE_SHUTDOWN), |call| {
+            assert_eq!(call.argument()[..8], [1, 0, 0, 0, 2, 0, 0, 0]);
+            Ok(0)
+        });
+        xen.shutdown(DomId(1), 2).unwrap();
+        port.answer(Asked::Domctl(domctl::SUBSCRIBE), |call| {
+            assert_eq!(payload::<domctl::Subscribe>(call).port, 33);
+            Ok(0)
+        });
+        xen.subscribe_suspend(DomId(1), 33).unwrap();
+        port.answer(Asked::Domctl(domctl::SET_ADDRESS_SIZE), |call| {
+            assert_eq!(payload::<domctl::AddressSize>(call).size, 32);
+            Ok(0)
+        });
+        xen.set_address_size(DomId(1), 32).unwrap();
+        for (size, sound) in [(32, true), (64, true), (0, false)] {
+            port.answer(Asked::Domctl(domctl::GET_ADDRESS_SIZE), move |call| {
+                set_payload(call, &domctl::AddressSize { size });
+                Ok(0)
+            });
+            assert_eq!(xen.address_size(DomId(1)).ok(), sound.then_some(size));
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! Context and parameters of HVM and PVH guests.
+
+use super::{Data, Xen, payload_pointer};
+use crate::abi::domctl::{self, HvmContext};
+use crate::abi::{hvm, hypercall};
+use crate::{DomId, XenError};
+use nix::errno::Errno;
+
+/// How often a context may outgrow the size that Xen just named. It grows when a vCPU comes online, so not often.
+const GROWTHS_MAX: usize = 8;
+
+/// Room beyond the size that Xen names: the size of a context varies with the state of its vCPUs.
+const SPARE_BYTES: usize = 4096;
+
+impl Xen {
+    /// Appends the HVM context (all that hardware and hypervisor know of the guest, memory excepted).
+    ///
+    /// Pauses the domain meanwhile. Asks for the size only when the context has outgrown the buffer of the call
+    /// before, so not in the steady state.
+    pub fn hvm_context(&self, domain: DomId, into: &mut Vec<u8>) -> Result<(), XenError> {
+        let what = "Reading the HVM context";
+        let mut wanted = 1;
+        for _ in 0..GROWTHS_MAX {
+            let mut buffer = self.shared.contexts.lease(wanted).map_err(XenError::Buffer)?;
+            let bytes = buffer.as_bytes().len();
+            let size = u32::try_from(bytes).unwrap_or(u32::MAX);
+            let mut payload = HvmContext { size, ..HvmContext::default() };
+            let pointers = [payload_pointer!(HvmContext, buffer, bytes)];
+            let data = Data { buffer: &mut buffer, pointers: &pointers };
+            match self.domctl_get(what, domctl::GET_HVM_CONTEXT, domain, &mut payload, Some(data)) {
+                Ok(_) if payload.size as usize <= bytes => {
+                    into.extend_from_slice(&buffer.as_bytes()[..payload.size as usize]);
+                    return Ok(());
+                }
+                Ok(_) => {
+                    let answer = format!("{} bytes in a buffer of {bytes}", payload.size);
+                    return Err(XenError::Nonsense { what, domain: Some(domain), answer });
+                }
+                Err(XenError::Hypercall { errno: Errno::ENOSPC, .. }) => {
+                    wanted = self.hvm_context_bytes(domain)? + SPARE_BYTES;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(XenError::Hypercall { what, domain: Some(domain), errno: Errno::ENOSPC })
+    }
+
+    /// Bytes that the context may have now.
+    fn hvm_context_bytes(&self, domain: DomId) -> Result<usize, XenError> {
+        let mut payload = HvmContext::default();
+        let what = "Asking the size of the HVM context";
+        self.domctl_get(what, domctl::GET_HVM_CONTEXT, domain, &mut payload, None)?;
+        Ok(payload.size as usize)
+    }
+
+    /// Gives a domain that does not run its HVM context. EINVAL or ENODATA mean that it is of a newer Xen, or
+    /// damaged.
+    pub fn set_hvm_context(&self, domain: DomId, context: &[u8]) -> Result<(), XenError> {
+        let what = "Setting the HVM context";
+        let size = u32::try_from(context.len()).map_err(|_| XenError::Hypercall {
+            what,
+            domain: Some(domain),
+            errno: Errno::E2BIG,
+        })?;
+        let mut buffer = self.data_of(context)?;
+        let mut payload = HvmContext { size, ..HvmContext::default() };
+        let pointers = [payload_pointer!(HvmContext, buffer, context.len())];
+        let data = Data { buffer: &mut buffer, pointers: &pointers };
+        self.domctl(what, domctl::SET_HVM_CONTEXT, domain, &mut payload, Some(data)).map(drop)
+    }
+
+    /// A parameter of an HVM or PVH guest, `HVM_PARAM_*` (`xen/hvm/params.h`).
+    pub fn hvm_param(&self, domain: DomId, index: u32) -> Result<u64, XenError> {
+        let mut argument = hvm::Param { domain: domain.0, index, ..hvm::Param::default() };
+        let call = (hypercall::HVM_OP, hvm::GET_PARAM);
+        self.subcommand("Reading an HVM parameter", Some(domain), call, &mut argument, None)?;
+        Ok(argument.value)
+    }
+
+    /// Sets a parameter of an HVM or PVH guest.
+    pub fn set_hvm_param(&self, domain: DomId, index: u32, value: u64) -> Result<(), XenError> {
+        let mut argument = hvm::Param { domain: domain.0, index, value, ..hvm::Param::default() };
+        let call = (hypercall::HVM_OP, hvm::SET_PARAM);
+        self.subcommand("Setting an HVM parameter", Some(domain), call, &mut argument, None).map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simulated::{Asked, Simulated, payload, set_payload};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use zerocopy::{FromBytes, IntoBytes};
+
+    const CONTEXT: Asked = Asked::Domctl(domctl::GET_HVM_CONTEXT);
+    const DOMAIN: DomId = DomId(2);
+
+    /// A guest whose context grows by `growth` bytes with each question after its size.
+    fn guest(bytes: u32, growth: u32) -> (Arc<Simulated>, Arc<AtomicU32>, Xen) {
+        let port = Simulated::new();
+        let xen = Xen::over(port.clone()).unwrap();
+        port.asked();
+        let size = Arc::new(AtomicU32::new(bytes));
+        let now = size.clone();
+        port.answer(CONTEXT, move |call| {
+            let mut asked: HvmContext = payload(call);
+            let size = now.load(Ordering::Relaxed);
+            match call.data() {
+                None => {
+                    now.fetch_add(growth, Ordering::Relaxed);
+                }
+                Some(_) if asked.size < size => return Err(Errno::ENOSPC),
+                Some(data) => data[..size as usize].fill(size as u8),
+            }
+            asked.size = size;
+            set_payload(call, &asked);
+            Ok(0)
+        });
+        (port, size, xen)
+    }
+
+    #[test]
+    fn a_context_is_appended_and_its_size_is_asked_for_only_when_it_grew() {
+        let (port, size, xen) = guest(5000, 0);
+        let mut into = vec![1];
+        xen.hvm_context(DOMAIN, &mut into).unwrap();
+        assert_eq!((into.len(), into[0], into[1], into[5000]), (5001, 1, 5000u32 as u8, 5000u32 as u8));
+        assert_eq!(port.asked().len(), 3, "too small, the size, the context");
+        into.clear();
+        xen.hvm_context(DOMAIN, &mut into).unwrap();
+        assert_eq!((into.len(), port.asked().len()), (5000, 1));
+        size.store(20_000, Ordering::Relaxed);
+        into.clear();
+        xen.hvm_context(DOMAIN, &mut into).unwrap();
+        assert_eq!((into.len(), port.asked().len()), (20_000, 3));
+        size.store(4000, Ordering::Relaxed);
+        into.clear();
+        xen.hvm_context(DOMAIN, &mut into).unwrap();
+        assert_eq!((into.len(), port.asked().len()), (4000, 1));
+    }
+
+    #[test]
+    fn a_context_that_grows_between_size_and_answer_is_asked_for_again() {
+        let (port, size, xen) = guest(10_000, SPARE_BYTES as u32 + 1);
+        let growing = size.clone();
+        let mut into = Vec::new();
+        assert!(xen.hvm_context(DOMAIN, &mut into).is_err(), "not for ever");
+        assert!(into.is_empty());
+        assert_eq!(port.asked().len(), 2 * GROWTHS_MAX);
+        assert!(growing.load(Ordering::Relaxed) > 10_000);
+
+        let (_port, _, xen) = guest(10_000, SPARE_BYTES as u32);
+        xen.hvm_context(DOMAIN, &mut into).unwrap();
+        assert_eq!(into.len(), 10_000 + SPARE_BYTES);
+    }
+
+    #[test]
+    fn a_context_of_any_size_is_set_whole() {
+        let port = Simulated::new();
+        let xen = Xen::over(port.clone()).unwrap();
+        for bytes in [1, 5000, 100_000] {
+            port.answer(Asked::Domctl(domctl::SET_HVM_CONTEXT), move |call| {
+                assert_eq!(payload::<HvmContext>(call).size, bytes);
+                assert!(call.data().unwrap()[..bytes as usize].iter().all(|byte| *byte == 7));
+                Ok(0)
+            });
+            xen.set_hvm_context(DOMAIN, &vec![7; bytes as usize]).unwrap();
+        }
+    }
+
+    #[test]
+    fn parameters_go_both_ways() {
+        let port = Simulated::new();
+        let xen = Xen::over(port.clone()).unwrap();
+        port.answer(Asked::Hvm(hvm::GET_PARAM), |call| {
+            let (mut param, _) = hvm::Param::read_from_prefix(call.argument()).unwrap();
+            assert_eq!((param.domain, param.index, param.value), (2, 14, 0));
+            param.value = 1 << 40;
+            param.write_to_prefix(call.argument()).unwrap();
+            Ok(0)
+        });
+        assert_eq!(xen.hvm_param(DOMAIN, 14).unwrap(), 1 << 40);
+        port.answer(Asked::Hvm(hvm::SET_PARAM), |call| {
+            let (param, _) = hvm::Param::read_from_prefix(call.argument()).unwrap();
+            assert_eq!((param.domain, param.pad, param.index, param.value), (2, 0, 2, 9));
+            Ok(0)
+        });
+        xen.set_hvm_param(DOMAIN, 2, 9).unwrap();
+        port.fail(Asked::Hvm(hvm::GET_PARAM), &[Errno::ESRCH]);
+        assert!(matches!(xen.hvm_param(DOMAIN, 14), Err(XenError::Gone { .. })));
+    }
+}

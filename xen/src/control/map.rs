@@ -1,0 +1,81 @@
+//! Memory of domains mapped into this process: guest frames, and the grant table.
+
+use super::Xen;
+use crate::abi::grant::{self, EntryV1};
+use crate::port::Foreign;
+use crate::{Access, DomId, Mapping, XenError};
+use nix::errno::Errno;
+use std::sync::Arc;
+use zerocopy::IntoBytes;
+
+impl Xen {
+    /// Maps frames (HVM, PVH: gfn; PV and [`DomId::XEN`]: mfn). Those that do not map, and why, are told by
+    /// [`Mapping::error`]. Frames that are paged out are waited for, a few seconds at most.
+    pub fn map(&self, domain: DomId, frames: &[u64], access: Access) -> Result<Mapping, XenError> {
+        Mapping::new(self.door(domain, frames)?, domain, frames, access)
+    }
+
+    /// As [`map`](Self::map), but it is an error if any frame does not map.
+    pub fn map_whole(&self, domain: DomId, frames: &[u64], access: Access) -> Result<Mapping, XenError> {
+        let mapping = self.map(domain, frames, access)?;
+        match mapping.first_error() {
+            Some((frame, errno)) => Err(XenError::Map { domain, frame, errno }),
+            None => Ok(mapping),
+        }
+    }
+
+    /// Fills one of the entries of a domain's grant table that are the toolstack's to fill before the domain
+    /// runs (0: console, 1: xenstore), so that `backend` may map `gfn`.
+    ///
+    /// Panics if `index` is not one of them.
+    pub fn seed_grant(&self, domain: DomId, index: u32, gfn: u64, backend: DomId) -> Result<(), XenError> {
+        assert!(index < grant::RESERVED_ENTRIES, "an entry of the toolstack");
+        let unnameable = XenError::Map { domain, frame: gfn, errno: Errno::E2BIG };
+        let frame = u32::try_from(gfn).map_err(|_| unnameable)?;
+        let table = Mapping::grant_table(self.door(domain, &[gfn])?, domain)?;
+        let entry = EntryV1 { flags: grant::PERMIT_ACCESS, domain: backend.0, frame };
+        // Only this entry: others may be in use by backends that were told of them already.
+        let written = table.write(0, index as usize * size_of::<EntryV1>(), entry.as_bytes());
+        assert!(written, "the table is mapped for writing");
+        Ok(())
+    }
+
+    fn door(&self, domain: DomId, frames: &[u64]) -> Result<Arc<dyn Foreign>, XenError> {
+        self.shared.port.foreign(domain).map_err(|error| XenError::Map {
+            domain,
+            frame: frames.first().copied().unwrap_or(0),
+            errno: error.raw_os_error().map_or(Errno::EIO, Errno::from_raw),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simulated::Simulated;
+
+    #[test]
+    fn a_whole_mapping_has_every_frame_or_says_which_is_missing() {
+        let port = Simulated::new();
+        let xen = Xen::over(port.clone()).unwrap();
+        assert_eq!(xen.map_whole(DomId(1), &[1, 2, 3], Access::Read).unwrap().len(), 3);
+        port.break_frame(2, Errno::EINVAL);
+        assert!(xen.map(DomId(1), &[1, 2, 3], Access::Read).is_ok());
+        let error = xen.map_whole(DomId(1), &[1, 2, 3], Access::Read).unwrap_err();
+        assert!(matches!(error, XenError::Map { domain: DomId(1), frame: 2, errno: Errno::EINVAL }));
+        assert!(error.to_string().starts_with("Mapping frame 0x2 of domain 1 failed"), "{error}");
+    }
+
+    #[test]
+    fn a_grant_is_seeded_and_the_others_are_left_alone() {
+        let port = Simulated::new();
+        let xen = Xen::over(port.clone()).unwrap();
+        xen.seed_grant(DomId(9), 0, 0xFEFFF, DomId(0)).unwrap();
+        xen.seed_grant(DomId(9), 1, 0xFEFFE, DomId(3)).unwrap();
+        let table = port.read_grant_table();
+        assert_eq!(table[..8], [1, 0, 0, 0, 0xFF, 0xEF, 0x0F, 0]);
+        assert_eq!(table[8..16], [1, 0, 3, 0, 0xFE, 0xEF, 0x0F, 0]);
+        assert!(table[16..].iter().all(|byte| *byte == 0));
+        assert!(xen.seed_grant(DomId(9), 1, 1 << 32, DomId(0)).is_err());
+    }
+}

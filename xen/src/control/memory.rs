@@ -1,0 +1,383 @@
+//! Frames of a domain and of the host: types, populating, page tables, the machine-to-physical table.
+
+use super::{Data, FAULT_TRIES, Xen, failure, payload_pointer};
+use crate::abi::domctl::{self, PAGE_FRAMES_MAX, PageFrameInfo};
+use crate::abi::memory::{self, MachphysList, Reservation};
+use crate::abi::{hypercall, mmu};
+use crate::port::{Pointer, Register};
+use crate::{DomId, XenError};
+use nix::errno::Errno;
+use std::mem::offset_of;
+use zerocopy::{FromBytes, IntoBytes};
+
+/// Frames or operations in one hypercall, as many as the stock tools give.
+const BATCH_MAX: usize = 1024;
+
+/// The level at which a PV guest's page table is pinned.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PinLevel {
+    /// Lowest: points to pages.
+    L1,
+    /// Second.
+    L2,
+    /// Third.
+    L3,
+    /// Highest of 64-bit guests.
+    L4,
+}
+
+impl PinLevel {
+    fn command(self) -> u32 {
+        mmu::PIN_L1_TABLE + self as u32
+    }
+}
+
+const _: () = assert!(mmu::PIN_L1_TABLE + PinLevel::L4 as u32 == mmu::PIN_L4_TABLE);
+
+impl Xen {
+    /// The highest frame of a domain; it has one frame more than this, holes counted.
+    pub fn maximum_gpfn(&self, domain: DomId) -> Result<u64, XenError> {
+        let mut argument = memory::Domain { domain: domain.0 };
+        let call = (hypercall::MEMORY_OP, memory::MAXIMUM_GPFN);
+        self.subcommand("Asking the highest frame", Some(domain), call, &mut argument, None)
+    }
+
+    /// The highest machine frame of this host's memory.
+    pub fn maximum_ram_page(&self) -> Result<u64, XenError> {
+        let call = (hypercall::MEMORY_OP, memory::MAXIMUM_RAM_PAGE);
+        self.subcommand("Asking the highest machine frame", None, call, &mut domctl::Nothing {}, None)
+    }
+
+    /// Replaces each frame (HVM, PVH: gfn; PV: mfn) by what Xen says of it: `XEN_DOMCTL_PFINFO_*` in bits 31..28,
+    /// the rest zero. Any number of frames.
+    pub fn page_types(&self, domain: DomId, frames: &mut [u64]) -> Result<(), XenError> {
+        frames.chunks_mut(PAGE_FRAMES_MAX).try_for_each(|chunk| self.page_types_of(domain, chunk))
+    }
+
+    fn page_types_of(&self, domain: DomId, frames: &mut [u64]) -> Result<(), XenError> {
+        let bytes = size_of_val(frames);
+        let mut data = self.data(bytes)?;
+        let mut tries = 1;
+        loop {
+            // Both are filled anew for each try: Xen overwrites frames by types, and counts in the payload.
+            data.as_bytes_mut()[..bytes].copy_from_slice(frames.as_bytes());
+            let mut payload = PageFrameInfo { num: frames.len() as u64, ..PageFrameInfo::default() };
+            let pointers = [payload_pointer!(PageFrameInfo, array, bytes)];
+            let given = Data { buffer: &mut data, pointers: &pointers };
+            let what = "Asking the types of frames";
+            match self.domctl(what, domctl::GET_PAGE_FRAME_INFO, domain, &mut payload, Some(given)) {
+                Err(XenError::Hypercall { errno: Errno::EFAULT, .. }) if tries < FAULT_TRIES => tries += 1,
+                Err(error) => return Err(error),
+                Ok(_) => {
+                    frames.as_mut_bytes().copy_from_slice(&data.as_bytes()[..bytes]);
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Gives a domain memory: `1 << order` frames from each of `frames` on. PV: the frames are replaced by the
+    /// machine frames given. Answers how many extents were done; fewer than asked for means that the host, or
+    /// the domain's limit, has no more (of this order).
+    pub fn populate_physmap(&self, domain: DomId, order: u32, frames: &mut [u64]) -> Result<usize, XenError> {
+        let mut done = 0;
+        for chunk in frames.chunks_mut(BATCH_MAX) {
+            let count = self.reservation("Giving memory", memory::POPULATE_PHYSMAP, domain, order, chunk)?;
+            done += count;
+            if count < chunk.len() {
+                break;
+            }
+        }
+        Ok(done)
+    }
+
+    /// Takes single frames from a domain; answers how many were taken.
+    pub fn decrease_reservation(&self, domain: DomId, frames: &[u64]) -> Result<usize, XenError> {
+        let mut done = 0;
+        let mut copy = [0; BATCH_MAX];
+        for chunk in frames.chunks(BATCH_MAX) {
+            let copy = &mut copy[..chunk.len()];
+            copy.copy_from_slice(chunk);
+            let count = self.reservation("Taking memory", memory::DECREASE_RESERVATION, domain, 0, copy)?;
+            done += count;
+            if count < chunk.len() {
+                break;
+            }
+        }
+        Ok(done)
+    }
+
+    fn reservation(
+        &self,
+        what: &'static str,
+        sub: u64,
+        domain: DomId,
+        extent_order: u32,
+        frames: &mut [u64],
+    ) -> Result<usize, XenError> {
+        let bytes = size_of_val(frames);
+        let mut data = self.data_of(frames.as_bytes())?;
+        let nr_extents = frames.len() as u64;
+        let mut argument =
+            Reservation { nr_extents, extent_order, domain: domain.0, ..Reservation::default() };
+        let pointers = [Pointer { at: offset_of!(Reservation, extent_start), to: 0, bytes }];
+        let given = Data { buffer: &mut data, pointers: &pointers };
+        let call = (hypercall::MEMORY_OP, sub);
+        let done = self.subcommand(what, Some(domain), call, &mut argument, Some(given))?;
+        if done > nr_extents {
+            return Err(XenError::Nonsense { what, domain: Some(domain), answer: format!("{done} extents") });
+        }
+        frames.as_mut_bytes().copy_from_slice(&data.as_bytes()[..bytes]);
+        Ok(done as usize)
+    }
+
+    /// The first machine frame of each 2 MiB of the machine-to-physical table, at most `count` of them; 0 where
+    /// the host has no memory that far up. To be mapped as [`DomId::XEN`]'s, 512 frames each.
+    pub fn machphys_frames(&self, count: usize) -> Result<Vec<u64>, XenError> {
+        self.machphys("Asking for the M2P", memory::MACHPHYS_MFN_LIST, count)
+    }
+
+    /// The first machine frame of the table that 32-bit guests see.
+    pub fn compat_m2p_first_frame(&self) -> Result<u64, XenError> {
+        let what = "Asking for the 32-bit M2P";
+        let frames = self.machphys(what, memory::MACHPHYS_COMPAT_MFN_LIST, 1)?;
+        let none = || XenError::Nonsense { what, domain: None, answer: "no frame".into() };
+        frames.first().copied().ok_or_else(none)
+    }
+
+    fn machphys(&self, what: &'static str, sub: u64, count: usize) -> Result<Vec<u64>, XenError> {
+        let bytes = count * size_of::<u64>();
+        let mut data = self.data(bytes)?;
+        let max_extents = u32::try_from(count).map_err(|_| XenError::Hypercall {
+            what,
+            domain: None,
+            errno: Errno::E2BIG,
+        })?;
+        let mut argument = MachphysList { max_extents, ..MachphysList::default() };
+        let pointers = [Pointer { at: offset_of!(MachphysList, extent_start), to: 0, bytes }];
+        let given = Data { buffer: &mut data, pointers: &pointers };
+        self.subcommand(what, None, (hypercall::MEMORY_OP, sub), &mut argument, Some(given))?;
+        if argument.nr_extents > max_extents {
+            let answer = format!("{} extents", argument.nr_extents);
+            return Err(XenError::Nonsense { what, domain: None, answer });
+        }
+        let written = &data.as_bytes()[..argument.nr_extents as usize * size_of::<u64>()];
+        Ok(<[u64]>::ref_from_bytes(written).expect("buffers begin pages").to_vec())
+    }
+
+    /// Pins page tables (machine frames) of a PV domain. EINVAL means that one of them is no sound table: Xen
+    /// says which in its own log (`xl dmesg`).
+    pub fn pin_tables(&self, domain: DomId, pins: &[(PinLevel, u64)]) -> Result<(), XenError> {
+        for batch in pins.chunks(BATCH_MAX) {
+            let ops = batch.iter().map(|(level, mfn)| mmu::ExtOp {
+                command: level.command(),
+                mfn: *mfn,
+                ..mmu::ExtOp::default()
+            });
+            self.mmu("Pinning page tables", domain, ops)?;
+        }
+        Ok(())
+    }
+
+    /// Fills a frame with zeros.
+    pub fn clear_page(&self, domain: DomId, mfn_or_gfn: u64) -> Result<(), XenError> {
+        let op = mmu::ExtOp { command: mmu::CLEAR_PAGE, mfn: mfn_or_gfn, ..mmu::ExtOp::default() };
+        self.mmu("Clearing a page", domain, std::iter::once(op))
+    }
+
+    /// Does page table operations, [`BATCH_MAX`] at most.
+    fn mmu(
+        &self,
+        what: &'static str,
+        domain: DomId,
+        ops: impl ExactSizeIterator<Item = mmu::ExtOp>,
+    ) -> Result<(), XenError> {
+        let count = ops.len();
+        let mut data = self.data(count * size_of::<mmu::ExtOp>())?;
+        for (op, place) in ops.zip(data.as_bytes_mut().chunks_exact_mut(size_of::<mmu::ExtOp>())) {
+            place.copy_from_slice(op.as_bytes());
+        }
+        let mut unused = self.argument()?;
+        let word = |word| Register::Word(word);
+        // Operations, their number, where to write how many were done (nowhere), whose frames.
+        let registers = [Register::Data, word(count as u64), word(0), word(u64::from(domain.0)), word(0)];
+        let given = Data { buffer: &mut data, pointers: &[] };
+        let answer = self.hypercall(hypercall::MMUEXT_OP, registers, &mut unused, Some(given));
+        answer.map(drop).map_err(|errno| failure(what, domain, errno))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::port::Call;
+    use crate::simulated::{Asked, Simulated, payload};
+    use std::sync::{Arc, Mutex};
+
+    const TYPES: Asked = Asked::Domctl(domctl::GET_PAGE_FRAME_INFO);
+    const DOMAIN: DomId = DomId(2);
+
+    fn xen() -> (Arc<Simulated>, Xen) {
+        let port = Simulated::new();
+        let xen = Xen::over(port.clone()).unwrap();
+        port.asked();
+        (port, xen)
+    }
+
+    fn words(bytes: &mut [u8]) -> &mut [u64] {
+        <[u64]>::mut_from_bytes(bytes).unwrap()
+    }
+
+    fn reservation(call: &mut Call<'_>) -> Reservation {
+        Reservation::read_from_prefix(call.argument()).unwrap().0
+    }
+
+    /// Types that tell which frame they are of.
+    fn answer_types(call: &mut Call<'_>) -> Result<u64, Errno> {
+        let num = payload::<PageFrameInfo>(call).num as usize;
+        assert!(num <= PAGE_FRAMES_MAX);
+        for frame in &mut words(call.data().unwrap())[..num] {
+            *frame = (*frame % 16) << 28;
+        }
+        Ok(0)
+    }
+
+    #[test]
+    fn types_are_asked_for_1024_frames_at_a_time() {
+        for (frames, calls) in [(0, 0), (1, 1), (1024, 1), (1025, 2), (3000, 3)] {
+            let (port, xen) = xen();
+            port.answer(TYPES, answer_types);
+            let mut asked: Vec<u64> = (0..frames).collect();
+            xen.page_types(DOMAIN, &mut asked).unwrap();
+            assert_eq!(asked, (0..frames).map(|frame| (frame % 16) << 28).collect::<Vec<_>>());
+            assert_eq!(port.asked().len(), calls);
+        }
+    }
+
+    #[test]
+    fn types_are_asked_again_from_the_frames_when_memory_was_away() {
+        let (port, xen) = xen();
+        let mut tries = 0;
+        port.answer(TYPES, move |call| {
+            tries += 1;
+            answer_types(call)?;
+            if tries < FAULT_TRIES {
+                call.argument()[domctl::HEAD_BYTES..].fill(0xFF);
+                return Err(Errno::EFAULT);
+            }
+            Ok(0)
+        });
+        let mut asked = [5, 6, 7];
+        xen.page_types(DOMAIN, &mut asked).unwrap();
+        assert_eq!(asked, [5 << 28, 6 << 28, 7 << 28]);
+        port.fail(TYPES, &[Errno::EFAULT; FAULT_TRIES]);
+        let mut asked = [5];
+        xen.page_types(DOMAIN, &mut asked).unwrap_err();
+        assert_eq!(asked, [5], "frames stay frames where it failed");
+    }
+
+    #[test]
+    fn populating_answers_how_far_it_came() {
+        let (port, xen) = xen();
+        let room = Arc::new(Mutex::new(1500u64));
+        let left = room.clone();
+        port.answer(Asked::Memory(memory::POPULATE_PHYSMAP), move |call| {
+            let asked = reservation(call);
+            assert_eq!((asked.domain, asked.extent_order, asked.mem_flags), (2, 9, 0));
+            let mut left = left.lock().unwrap();
+            let done = asked.nr_extents.min(*left);
+            *left -= done;
+            for frame in &mut words(call.data().unwrap())[..done as usize] {
+                *frame += 1_000_000;
+            }
+            Ok(done)
+        });
+        let mut frames: Vec<u64> = (0..3000).collect();
+        assert_eq!(xen.populate_physmap(DOMAIN, 9, &mut frames).unwrap(), 1500);
+        assert_eq!((frames[0], frames[1499], frames[1500]), (1_000_000, 1_001_499, 1500));
+        assert_eq!(port.asked().len(), 2, "no further batch after a short one");
+        *room.lock().unwrap() = 5000;
+        assert_eq!(xen.populate_physmap(DOMAIN, 9, &mut frames).unwrap(), 3000);
+        assert_eq!(xen.populate_physmap(DOMAIN, 9, &mut []).unwrap(), 0);
+        port.answer(Asked::Memory(memory::POPULATE_PHYSMAP), |_| Ok(2));
+        assert!(xen.populate_physmap(DOMAIN, 0, &mut [1]).is_err(), "more than asked for");
+    }
+
+    #[test]
+    fn taking_memory_names_the_frames() {
+        let (port, xen) = xen();
+        port.answer(Asked::Memory(memory::DECREASE_RESERVATION), |call| {
+            assert_eq!((reservation(call).extent_order, reservation(call).domain), (0, 2));
+            assert_eq!(words(call.data().unwrap())[..2], [8, 9]);
+            Ok(reservation(call).nr_extents)
+        });
+        assert_eq!(xen.decrease_reservation(DOMAIN, &[8, 9]).unwrap(), 2);
+    }
+
+    #[test]
+    fn numbers_above_31_bits_are_answered_whole() {
+        let (port, xen) = xen();
+        port.answer(Asked::Memory(memory::MAXIMUM_GPFN), |call| {
+            assert_eq!(call.argument()[..2], [2, 0]);
+            Ok(0xF_FFFF)
+        });
+        port.answer(Asked::Memory(memory::MAXIMUM_RAM_PAGE), |_| Ok(0x8000_0000));
+        assert_eq!(xen.maximum_gpfn(DOMAIN).unwrap(), 0xF_FFFF);
+        assert_eq!(xen.maximum_ram_page().unwrap(), 0x8000_0000);
+        port.fail(Asked::Memory(memory::MAXIMUM_GPFN), &[Errno::ESRCH]);
+        assert!(matches!(xen.maximum_gpfn(DOMAIN), Err(XenError::Gone { .. })));
+    }
+
+    #[test]
+    fn the_m2p_is_listed_as_far_as_it_goes() {
+        let (port, xen) = xen();
+        port.answer(Asked::Memory(memory::MACHPHYS_MFN_LIST), |call| {
+            let (mut list, _) = MachphysList::read_from_prefix(call.argument()).unwrap();
+            list.nr_extents = list.max_extents.min(3000);
+            for (index, frame) in
+                words(call.data().unwrap()).iter_mut().take(list.nr_extents as usize).enumerate()
+            {
+                *frame = index as u64 * 512;
+            }
+            list.write_to_prefix(call.argument()).unwrap();
+            Ok(0)
+        });
+        assert_eq!(xen.machphys_frames(2).unwrap(), [0, 512]);
+        let many = xen.machphys_frames(5000).unwrap();
+        assert_eq!((many.len(), many[2999]), (3000, 2999 * 512));
+        port.answer(Asked::Memory(memory::MACHPHYS_COMPAT_MFN_LIST), |call| {
+            let (mut list, _) = MachphysList::read_from_prefix(call.argument()).unwrap();
+            assert_eq!(list.max_extents, 1);
+            list.nr_extents = 1;
+            words(call.data().unwrap())[0] = 77;
+            list.write_to_prefix(call.argument()).unwrap();
+            Ok(0)
+        });
+        assert_eq!(xen.compat_m2p_first_frame().unwrap(), 77);
+        port.answer(Asked::Memory(memory::MACHPHYS_COMPAT_MFN_LIST), |_| Ok(0));
+        assert!(xen.compat_m2p_first_frame().is_err());
+    }
+
+    #[test]
+    fn tables_are_pinned_in_batches_at_their_level() {
+        let (port, xen) = xen();
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let log = seen.clone();
+        port.answer(Asked::Mmu, move |call| {
+            assert_eq!((call.word(0), call.word(2), call.word(3)), (None, Some(0), Some(2)));
+            let count = call.word(1).unwrap() as usize;
+            let ops = <[mmu::ExtOp]>::ref_from_prefix_with_elems(call.data().unwrap(), count).unwrap().0;
+            log.lock().unwrap().push((count, ops[0]));
+            Ok(0)
+        });
+        let mut pins = vec![(PinLevel::L4, 100); BATCH_MAX];
+        pins.push((PinLevel::L1, 200));
+        xen.pin_tables(DOMAIN, &pins).unwrap();
+        xen.clear_page(DOMAIN, 300).unwrap();
+        let op = |command, mfn| mmu::ExtOp { command, mfn, ..mmu::ExtOp::default() };
+        assert_eq!(*seen.lock().unwrap(), [(1024, op(3, 100)), (1, op(0, 200)), (1, op(16, 300))]);
+        port.fail(Asked::Mmu, &[Errno::EINVAL]);
+        let error = xen.pin_tables(DOMAIN, &[(PinLevel::L2, 1)]).unwrap_err();
+        assert!(matches!(error, XenError::Hypercall { errno: Errno::EINVAL, .. }));
+    }
+}

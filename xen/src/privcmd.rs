@@ -1,0 +1,212 @@
+//! The hypervisor through `/dev/xen/privcmd`.
+//!
+//! Hypercalls go through one descriptor. Memory is mapped through another, restricted to its domain: whoever
+//! gets hold of it reaches no other guest. (A restricted descriptor does no hypercalls: EPERM.)
+//!
+//! ```text
+//!   Privcmd ── fd ─────────────► HYPERCALL
+//!      └────── fd, RESTRICT d ─► mmap + MMAPBATCH_V2, MMAP_RESOURCE       one for the domain mapped last
+//! ```
+
+#![allow(unsafe_code)]
+
+use crate::abi::{memory, privcmd};
+use crate::port::{Call, Foreign, Port};
+use crate::{Access, DomId, XenError};
+use nix::errno::Errno;
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, mmap_anonymous};
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::num::NonZeroUsize;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+use std::ptr::NonNull;
+use std::sync::{Arc, Mutex, PoisonError};
+use understudy_checkpoint::{PAGE_SIZE, Page};
+
+mod ioctl {
+    use super::privcmd;
+    nix::ioctl_write_ptr_bad!(hypercall, privcmd::HYPERCALL, privcmd::Hypercall);
+    nix::ioctl_write_ptr_bad!(mmap_batch, privcmd::MMAP_BATCH_V2, privcmd::MmapBatch);
+    nix::ioctl_write_ptr_bad!(restrict, privcmd::RESTRICT, u16);
+    nix::ioctl_write_ptr_bad!(mmap_resource, privcmd::MMAP_RESOURCE, privcmd::MmapResource);
+}
+
+/// Where the device is: the second place is that of old kernels, through xenfs.
+const PATHS: [&str; 2] = ["/dev/xen/privcmd", "/proc/xen/privcmd"];
+
+/// The hypervisor that this host runs on.
+#[derive(Debug)]
+pub(crate) struct Privcmd {
+    path: PathBuf,
+    calls: File,
+    /// The door used last: a guest's pages are mapped batch by batch, one guest for most of the time.
+    door: Mutex<Option<(DomId, Arc<Door>)>>,
+}
+
+impl Privcmd {
+    /// Opens the device.
+    pub(crate) fn open() -> Result<Self, XenError> {
+        let mut failed = None;
+        for path in PATHS {
+            match open(Path::new(path)) {
+                Ok(calls) => return Ok(Self { path: path.into(), calls, door: Mutex::new(None) }),
+                Err(source) => failed = failed.or(Some(XenError::Device { path: path.into(), source })),
+            }
+        }
+        Err(failed.expect("there are paths"))
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).open(path)
+}
+
+impl Port for Privcmd {
+    fn hypercall(&self, call: &mut Call<'_>) -> Result<u64, Errno> {
+        let request = privcmd::Hypercall { op: call.op(), arg: call.registers() };
+        // SAFETY: the addresses in the request are those of buffers that `call` borrows exclusively, and Xen stays
+        // within them by the counts that `Call::new` was given.
+        let answer = unsafe { ioctl::hypercall(self.calls.as_raw_fd(), &request) }?;
+        // ioctl() cuts the kernel's answer to 32 bits. Frame numbers above 2^31 are meant, not negative numbers,
+        // which have become errors already.
+        Ok(u64::from(answer.cast_unsigned()))
+    }
+
+    fn foreign(&self, domain: DomId) -> io::Result<Arc<dyn Foreign>> {
+        let mut last = self.door.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((of, door)) = &*last
+            && *of == domain
+        {
+            return Ok(door.clone());
+        }
+        let device = open(&self.path)?;
+        // SAFETY: the kernel reads one u16.
+        match unsafe { ioctl::restrict(device.as_raw_fd(), &domain.0) } {
+            Ok(_) => {}
+            // Kernels before 4.11 know no restriction: mapping works, only less is forbidden.
+            Err(Errno::ENOTTY | Errno::ENOSYS) => {
+                tracing::debug!("this kernel cannot restrict privcmd to domain {domain}");
+            }
+            Err(errno) => return Err(errno.into()),
+        }
+        let door = Arc::new(Door { domain, device });
+        *last = Some((domain, door.clone()));
+        Ok(door)
+    }
+}
+
+/// A descriptor that maps the memory of one domain.
+#[derive(Debug)]
+struct Door {
+    domain: DomId,
+    device: File,
+}
+
+impl Door {
+    /// Puts a fresh part of the device at `place`, with nothing mapped behind it yet.
+    ///
+    /// # Safety
+    /// As for [`Foreign::replace`].
+    unsafe fn lay(&self, place: NonNull<Page>, pages: usize, access: Access) -> Result<(), Errno> {
+        let rights = match access {
+            Access::Read => ProtFlags::PROT_READ,
+            Access::ReadWrite => ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
+        };
+        let (at, length) = range(place, pages);
+        let flags = MapFlags::MAP_SHARED | MapFlags::MAP_FIXED;
+        // SAFETY: the range is the caller's and unused.
+        unsafe { mmap(Some(at), length, rights, flags, &self.device, 0) }.map(drop)
+    }
+
+    /// Has the kernel map `frames` into what lies at `place`.
+    ///
+    /// # Safety
+    /// As for [`Foreign::fill`].
+    unsafe fn batch(&self, place: NonNull<Page>, frames: &[u64], errors: &mut [u8]) -> Result<(), Errno> {
+        let mut answers = vec![0i32; frames.len()];
+        let request = privcmd::MmapBatch {
+            num: u32::try_from(frames.len()).map_err(|_| Errno::E2BIG)?,
+            domain: self.domain.0,
+            address: place.addr().get() as u64,
+            frames: frames.as_ptr().addr() as u64,
+            errors: answers.as_mut_ptr().addr() as u64,
+        };
+        // Provenance: the kernel is handed the addresses as numbers.
+        frames.as_ptr().expose_provenance();
+        answers.as_mut_ptr().expose_provenance();
+        // SAFETY: the kernel reads `num` frames, writes `num` answers, both of that length, and changes only
+        // the page tables of `place`, which is the caller's.
+        match unsafe { ioctl::mmap_batch(self.device.as_raw_fd(), &request) } {
+            // ENOENT says that some are paged out; which, the answers tell.
+            Ok(_) | Err(Errno::ENOENT) => {}
+            Err(errno) => return Err(errno),
+        }
+        for (error, answer) in errors.iter_mut().zip(&answers) {
+            *error = u8::try_from(answer.unsigned_abs()).unwrap_or(Errno::EIO as u8);
+        }
+        Ok(())
+    }
+
+    /// Takes everything away from `place` after a failure, and keeps the range reserved.
+    ///
+    /// # Safety
+    /// As for [`Foreign::replace`].
+    unsafe fn clear(place: NonNull<Page>, pages: usize) {
+        let (at, length) = range(place, pages);
+        let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_FIXED | MapFlags::MAP_NORESERVE;
+        // SAFETY: the range is the caller's and unused.
+        let cleared = unsafe { mmap_anonymous(Some(at), length, ProtFlags::PROT_NONE, flags) };
+        debug_assert!(cleared.is_ok(), "an empty mapping costs nothing");
+    }
+}
+
+fn range(place: NonNull<Page>, pages: usize) -> (NonZeroUsize, NonZeroUsize) {
+    let length = NonZeroUsize::new(pages * PAGE_SIZE).expect("a mapping has pages");
+    (place.addr(), length)
+}
+
+impl Foreign for Door {
+    unsafe fn replace(
+        &self,
+        place: NonNull<Page>,
+        frames: &[u64],
+        access: Access,
+        errors: &mut [u8],
+    ) -> Result<(), Errno> {
+        // SAFETY: the caller's promises are those asked for.
+        let mapped =
+            unsafe { self.lay(place, frames.len(), access).and_then(|()| self.batch(place, frames, errors)) };
+        if mapped.is_err() {
+            // SAFETY: the caller's promises are those asked for.
+            unsafe { Self::clear(place, frames.len()) };
+        }
+        mapped
+    }
+
+    unsafe fn fill(&self, place: NonNull<Page>, frames: &[u64], errors: &mut [u8]) -> Result<(), Errno> {
+        // SAFETY: the caller's promises are those asked for.
+        unsafe { self.batch(place, frames, errors) }
+    }
+
+    unsafe fn grant_table(&self, place: NonNull<Page>) -> Result<(), Errno> {
+        let request = privcmd::MmapResource {
+            domain: self.domain.0,
+            kind: memory::RESOURCE_GRANT_TABLE,
+            id: memory::RESOURCE_GRANT_TABLE_SHARED,
+            index: 0,
+            num: 1,
+            address: place.addr().get() as u64,
+        };
+        // SAFETY: the caller's promises are those asked for; the kernel changes only the page tables of `place`.
+        let mapped = unsafe {
+            self.lay(place, 1, Access::ReadWrite)
+                .and_then(|()| ioctl::mmap_resource(self.device.as_raw_fd(), &request).map(drop))
+        };
+        if mapped.is_err() {
+            // SAFETY: the caller's promises are those asked for.
+            unsafe { Self::clear(place, 1) };
+        }
+        mapped
+    }
+}

@@ -1,0 +1,308 @@
+//! A hypervisor for tests: answers as scripted, remembers what it was asked, and has memory to map.
+//!
+//! Domctls with a wrong interface version are answered with EACCES, as Xen does before it looks at anything
+//! else; what no script answers is a panic that names it.
+//!
+//! Not here: a model of Xen. The tests say what Xen would answer.
+
+#![allow(unsafe_code)]
+
+use crate::abi::{XENVER_VERSION, domctl, hypercall};
+use crate::port::{Call, Foreign, Port};
+use crate::{Access, DomId};
+use nix::errno::Errno;
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, mmap_anonymous};
+use std::collections::{HashMap, VecDeque};
+use std::fs::File;
+use std::io;
+use std::num::NonZeroUsize;
+use std::os::unix::fs::FileExt;
+use std::ptr::NonNull;
+use std::sync::{Arc, Mutex, MutexGuard};
+use understudy_checkpoint::{PAGE_SIZE, Page};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// A hypercall, as scripts name it: number and subcommand.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) enum Asked {
+    /// By command.
+    Domctl(u32),
+    /// By subcommand.
+    Memory(u64),
+    /// By subcommand.
+    Hvm(u64),
+    /// By subcommand.
+    Sched(u64),
+    /// Page table operations.
+    Mmu,
+    /// By subcommand.
+    Version(u64),
+}
+
+type Answer = Box<dyn FnMut(&mut Call<'_>) -> Result<u64, Errno> + Send>;
+
+/// The hypervisor of a test.
+pub(crate) struct Simulated {
+    script: Mutex<Script>,
+    guest: Arc<Guest>,
+}
+
+struct Script {
+    domctl_version: u32,
+    answers: HashMap<Asked, Answer>,
+    failures: HashMap<Asked, VecDeque<Errno>>,
+    log: Vec<Asked>,
+}
+
+impl Simulated {
+    /// Xen 4.17 with domctls of version 0x15 and nothing else to say.
+    pub(crate) fn new() -> Arc<Self> {
+        let simulated = Self {
+            script: Mutex::new(Script {
+                domctl_version: 0x15,
+                answers: HashMap::new(),
+                failures: HashMap::new(),
+                log: Vec::new(),
+            }),
+            guest: Arc::new(Guest::new()),
+        };
+        simulated.answer(Asked::Version(XENVER_VERSION), |_| Ok(4 << 16 | 17));
+        simulated.answer(Asked::Domctl(domctl::GET_DOMAIN_INFO), |_| Ok(0));
+        Arc::new(simulated)
+    }
+
+    /// The version of the domctl interface that is accepted.
+    pub(crate) fn speak(&self, domctl_version: u32) {
+        self.script().domctl_version = domctl_version;
+    }
+
+    /// Answers a hypercall from here on with what `answer` says and writes.
+    pub(crate) fn answer(
+        &self,
+        asked: Asked,
+        answer: impl FnMut(&mut Call<'_>) -> Result<u64, Errno> + Send + 'static,
+    ) {
+        self.script().answers.insert(asked, Box::new(answer));
+    }
+
+    /// Fails a hypercall the next times with these, then answers as before.
+    pub(crate) fn fail(&self, asked: Asked, errnos: &[Errno]) {
+        self.script().failures.entry(asked).or_default().extend(errnos);
+    }
+
+    /// What was asked since the last time, in order.
+    pub(crate) fn asked(&self) -> Vec<Asked> {
+        std::mem::take(&mut self.script().log)
+    }
+
+    fn script(&self) -> MutexGuard<'_, Script> {
+        self.script.lock().expect("no test panics in a script and goes on")
+    }
+}
+
+/// The payload of a domctl, to be read.
+pub(crate) fn payload<T: FromBytes + KnownLayout + Immutable>(call: &mut Call<'_>) -> T {
+    T::read_from_prefix(&call.argument()[domctl::HEAD_BYTES..]).expect("payloads fit").0
+}
+
+/// Overwrites the payload of a domctl.
+pub(crate) fn set_payload<T: IntoBytes + Immutable>(call: &mut Call<'_>, payload: &T) {
+    payload.write_to_prefix(&mut call.argument()[domctl::HEAD_BYTES..]).expect("payloads fit");
+}
+
+fn asked(call: &mut Call<'_>) -> Asked {
+    let sub = call.word(0).unwrap_or(0);
+    match call.op() {
+        hypercall::DOMCTL => Asked::Domctl(head(call).command),
+        hypercall::MEMORY_OP => Asked::Memory(sub),
+        hypercall::HVM_OP => Asked::Hvm(sub),
+        hypercall::SCHED_OP => Asked::Sched(sub),
+        hypercall::MMUEXT_OP => Asked::Mmu,
+        hypercall::XEN_VERSION => Asked::Version(sub),
+        op => panic!("hypercall {op} has no name here"),
+    }
+}
+
+/// The head of a domctl.
+pub(crate) fn head(call: &mut Call<'_>) -> domctl::Head {
+    domctl::Head::read_from_prefix(call.argument()).expect("domctls have heads").0
+}
+
+impl Port for Simulated {
+    fn hypercall(&self, call: &mut Call<'_>) -> Result<u64, Errno> {
+        let asked = asked(call);
+        let mut script = self.script();
+        script.log.push(asked);
+        if matches!(asked, Asked::Domctl(_)) && head(call).interface_version != script.domctl_version {
+            return Err(Errno::EACCES);
+        }
+        if let Some(errno) = script.failures.get_mut(&asked).and_then(VecDeque::pop_front) {
+            return Err(errno);
+        }
+        let answer = script.answers.get_mut(&asked);
+        answer.unwrap_or_else(|| panic!("no script answers {asked:?}"))(call)
+    }
+
+    fn foreign(&self, _domain: DomId) -> io::Result<Arc<dyn Foreign>> {
+        Ok(self.guest.clone())
+    }
+}
+
+/// The memory that is mapped: a sparse file, a page for each frame, the same whatever the domain.
+struct Guest {
+    memory: File,
+    state: Mutex<GuestState>,
+}
+
+#[derive(Default)]
+struct GuestState {
+    /// Errno of frames that do not map, and how often.
+    broken: HashMap<u64, (Errno, usize)>,
+    fails: Option<Errno>,
+    cannot_fill: bool,
+    replaced: usize,
+}
+
+/// Where the grant table lies in the file: beyond any test's frames.
+const GRANT_FRAME: u64 = FRAMES - 1;
+const FRAMES: u64 = 1 << 20;
+
+impl Guest {
+    fn new() -> Self {
+        let memory = File::from(memfd_create(c"guest", MFdFlags::MFD_CLOEXEC).expect("a file in memory"));
+        memory.set_len(FRAMES * PAGE_SIZE as u64).expect("a sparse file");
+        Self { memory, state: Mutex::default() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, GuestState> {
+        self.state.lock().expect("no test panics here and goes on")
+    }
+
+    /// Why a frame does not map this time.
+    fn error(&self, frame: u64) -> Option<Errno> {
+        let mut state = self.state();
+        let (errno, times) = state.broken.get_mut(&frame)?;
+        let errno = *errno;
+        *times -= 1;
+        if *times == 0 {
+            state.broken.remove(&frame);
+        }
+        Some(errno)
+    }
+
+    /// # Safety
+    /// As for [`Foreign::replace`].
+    unsafe fn map(&self, place: NonNull<Page>, frames: &[u64], access: Access, errors: &mut [u8]) {
+        let page = NonZeroUsize::new(PAGE_SIZE).expect("not zero");
+        let rights = match access {
+            Access::Read => ProtFlags::PROT_READ,
+            Access::ReadWrite => ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
+        };
+        let fixed = MapFlags::MAP_FIXED;
+        for (index, (frame, error)) in frames.iter().zip(errors).enumerate() {
+            // SAFETY: the range has as many pages as there are frames.
+            let at = Some(unsafe { place.add(index) }.addr());
+            let errno = self.error(*frame);
+            *error = errno.map_or(0, |errno| errno as u8);
+            let offset = (*frame * PAGE_SIZE as u64).cast_signed();
+            // SAFETY: one page of the caller's range, which nobody uses meanwhile.
+            let mapped = unsafe {
+                match errno {
+                    None => mmap(at, page, rights, MapFlags::MAP_SHARED | fixed, &self.memory, offset),
+                    Some(_) => mmap_anonymous(at, page, ProtFlags::PROT_NONE, MapFlags::MAP_PRIVATE | fixed),
+                }
+            };
+            mapped.expect("pages of a file can be mapped");
+        }
+    }
+}
+
+impl Foreign for Guest {
+    unsafe fn replace(
+        &self,
+        place: NonNull<Page>,
+        frames: &[u64],
+        access: Access,
+        errors: &mut [u8],
+    ) -> Result<(), Errno> {
+        let fails = {
+            let mut state = self.state();
+            state.replaced += 1;
+            state.fails
+        };
+        // SAFETY: the caller's promises are those asked for.
+        fails.map_or_else(
+            || unsafe {
+                self.map(place, frames, access, errors);
+                Ok(())
+            },
+            Err,
+        )
+    }
+
+    unsafe fn fill(&self, place: NonNull<Page>, frames: &[u64], errors: &mut [u8]) -> Result<(), Errno> {
+        if self.state().cannot_fill {
+            return Err(Errno::EINVAL);
+        }
+        // SAFETY: the caller's promises are those asked for.
+        unsafe { self.map(place, frames, Access::ReadWrite, errors) };
+        Ok(())
+    }
+
+    unsafe fn grant_table(&self, place: NonNull<Page>) -> Result<(), Errno> {
+        // SAFETY: the caller's promises are those asked for.
+        unsafe { self.map(place, &[GRANT_FRAME], Access::ReadWrite, &mut [0]) };
+        Ok(())
+    }
+}
+
+/// The guest's side of its memory.
+impl Simulated {
+    /// What a frame holds.
+    pub(crate) fn read_frame(&self, frame: u64) -> Page {
+        let mut page = [0; PAGE_SIZE];
+        self.guest.memory.read_exact_at(&mut page, frame * PAGE_SIZE as u64).expect("frames are in the file");
+        page
+    }
+
+    /// Writes a frame as the guest would.
+    pub(crate) fn write_frame(&self, frame: u64, page: &Page) {
+        self.guest.memory.write_all_at(page, frame * PAGE_SIZE as u64).expect("frames are in the file");
+    }
+
+    /// What the first frame of the grant table holds.
+    pub(crate) fn read_grant_table(&self) -> Page {
+        self.read_frame(GRANT_FRAME)
+    }
+
+    /// From here on a frame does not map.
+    pub(crate) fn break_frame(&self, frame: u64, errno: Errno) {
+        self.guest.state().broken.insert(frame, (errno, usize::MAX));
+    }
+
+    /// It maps again.
+    pub(crate) fn mend_frame(&self, frame: u64) {
+        self.guest.state().broken.remove(&frame);
+    }
+
+    /// A frame is paged out for so many attempts to map it.
+    pub(crate) fn page_out(&self, frame: u64, attempts: usize) {
+        self.guest.state().broken.insert(frame, (Errno::ENOENT, attempts));
+    }
+
+    /// From here on mapping fails as a whole.
+    pub(crate) fn fail_maps(&self, errno: Errno) {
+        self.guest.state().fails = Some(errno);
+    }
+
+    /// Whether holes can be filled (a PV dom0) or not (a PVH dom0).
+    pub(crate) fn kernel_fills(&self, fills: bool) {
+        self.guest.state().cannot_fill = !fills;
+    }
+
+    /// How often a piece was mapped anew.
+    pub(crate) fn replaced(&self) -> usize {
+        self.guest.state().replaced
+    }
+}

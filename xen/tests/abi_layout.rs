@@ -1,0 +1,269 @@
+//! The structures and numbers of `abi/` against the public headers of the Xen installed here (Debian:
+//! `libxen-dev`): a small C program prints what the headers say, and this test compares.
+//!
+//! Without the headers, or without a C compiler, nothing is compared and the test says so.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::Command;
+use understudy_xen::abi::{self, domctl, evtchn, grant, hvm, memory, mmu, privcmd, sched};
+
+/// One thing to compare: a C expression and what `abi/` says.
+struct Check {
+    expression: String,
+    ours: u64,
+}
+
+fn check(expression: impl Into<String>, ours: impl TryInto<u64>) -> Check {
+    let expression = expression.into();
+    let Ok(ours) = ours.try_into() else { panic!("{expression} is negative") };
+    Check { expression, ours }
+}
+
+/// Size of a structure, and offset and size of each field.
+macro_rules! structure {
+    ($checks:ident, $ours:ty, $theirs:literal, whole { $($field:ident = $their_field:literal),* $(,)? }) => {
+        $checks.push(check(concat!("sizeof(", $theirs, ")"), size_of::<$ours>()));
+        structure!($checks, $ours, $theirs, head { $($field = $their_field),* });
+    };
+    ($checks:ident, $ours:ty, $theirs:literal, head { $($field:ident = $their_field:literal),* $(,)? }) => {$(
+        let offset = std::mem::offset_of!($ours, $field);
+        $checks.push(check(concat!("offsetof(", $theirs, ", ", $their_field, ")"), offset));
+        let size = size_of_field(|ours: &$ours| &ours.$field);
+        $checks.push(check(concat!("sizeof(((", $theirs, " *)0)->", $their_field, ")"), size));
+    )*};
+}
+
+fn size_of_field<S, F>(_: impl Fn(&S) -> &F) -> usize {
+    size_of::<F>()
+}
+
+macro_rules! numbers {
+    ($checks:ident, $($ours:expr => $theirs:literal),* $(,)?) => {$(
+        $checks.push(check($theirs, $ours));
+    )*};
+}
+
+fn domctl_structures(checks: &mut Vec<Check>) {
+    checks.push(check("sizeof(struct xen_domctl)", domctl::DOMCTL_BYTES));
+    checks.push(check("offsetof(struct xen_domctl, u)", domctl::HEAD_BYTES));
+    structure!(checks, domctl::Head, "struct xen_domctl", head {
+        command = "cmd", interface_version = "interface_version", domain = "domain", pad = "_pad",
+    });
+    structure!(checks, domctl::DomainInfo, "struct xen_domctl_getdomaininfo", head {
+        domain = "domain", flags = "flags", tot_pages = "tot_pages", max_pages = "max_pages",
+        outstanding_pages = "outstanding_pages", shr_pages = "shr_pages", paged_pages = "paged_pages",
+        shared_info_frame = "shared_info_frame", cpu_time = "cpu_time", nr_online_vcpus = "nr_online_vcpus",
+        max_vcpu_id = "max_vcpu_id", ssidref = "ssidref", handle = "handle", cpupool = "cpupool",
+        gpaddr_bits = "gpaddr_bits",
+    });
+    // What follows in the header's structure is the architecture's.
+    checks.push(check(
+        "offsetof(struct xen_domctl_getdomaininfo, arch_config)",
+        size_of::<domctl::DomainInfo>(),
+    ));
+    structure!(checks, domctl::ShadowOp, "struct xen_domctl_shadow_op", whole {
+        op = "op", mode = "mode", mb = "mb", bitmap = "dirty_bitmap", pages = "pages",
+        fault_count = "stats.fault_count", dirty_count = "stats.dirty_count",
+    });
+    structure!(checks, domctl::VcpuContext, "struct xen_domctl_vcpucontext", whole {
+        vcpu = "vcpu", context = "ctxt",
+    });
+    structure!(checks, domctl::VcpuInfo, "struct xen_domctl_getvcpuinfo", whole {
+        vcpu = "vcpu", online = "online", blocked = "blocked", running = "running", cpu_time = "cpu_time", cpu = "cpu",
+    });
+    structure!(checks, domctl::Subscribe, "struct xen_domctl_subscribe", whole { port = "port" });
+    structure!(checks, domctl::HvmContext, "struct xen_domctl_hvmcontext", whole { size = "size", buffer = "buffer" });
+    structure!(checks, domctl::AddressSize, "struct xen_domctl_address_size", whole { size = "size" });
+    structure!(checks, domctl::ExtVcpuContext, "struct xen_domctl_ext_vcpucontext", head {
+        vcpu = "vcpu", size = "size",
+    });
+    structure!(checks, domctl::TscInfo, "struct xen_domctl_tsc_info", whole {
+        mode = "tsc_mode", khz = "gtsc_khz", incarnation = "incarnation", elapsed_ns = "elapsed_nsec",
+    });
+    structure!(checks, domctl::PageFrameInfo, "struct xen_domctl_getpageframeinfo3", whole {
+        num = "num", array = "array",
+    });
+    structure!(checks, domctl::VcpuExtState, "struct xen_domctl_vcpuextstate", whole {
+        vcpu = "vcpu", xfeature_mask = "xfeature_mask", size = "size", buffer = "buffer",
+    });
+    structure!(checks, domctl::VcpuMsrs, "struct xen_domctl_vcpu_msrs", whole {
+        vcpu = "vcpu", msr_count = "msr_count", msrs = "msrs",
+    });
+    structure!(checks, domctl::CpuPolicy, "struct xen_domctl_cpu_policy", whole {
+        nr_leaves = "nr_leaves", nr_msrs = "nr_msrs", leaves = "leaves", msrs = "msrs",
+        err_leaf = "err_leaf", err_subleaf = "err_subleaf", err_msr = "err_msr",
+    });
+    numbers!(checks,
+        domctl::VCPU_MSR_BYTES => "sizeof(struct xen_domctl_vcpu_msr)",
+        domctl::CPUID_LEAF_BYTES => "sizeof(struct xen_cpuid_leaf)",
+        domctl::MSR_ENTRY_BYTES => "sizeof(struct xen_msr_entry)",
+        5168u64 => "sizeof(vcpu_guest_context_t)",
+    );
+}
+
+fn domctl_numbers(checks: &mut Vec<Check>) {
+    numbers!(checks,
+        domctl::PAUSE_DOMAIN => "XEN_DOMCTL_pausedomain",
+        domctl::UNPAUSE_DOMAIN => "XEN_DOMCTL_unpausedomain",
+        domctl::GET_DOMAIN_INFO => "XEN_DOMCTL_getdomaininfo",
+        domctl::SHADOW_OP => "XEN_DOMCTL_shadow_op",
+        domctl::SET_VCPU_CONTEXT => "XEN_DOMCTL_setvcpucontext",
+        domctl::GET_VCPU_CONTEXT => "XEN_DOMCTL_getvcpucontext",
+        domctl::GET_VCPU_INFO => "XEN_DOMCTL_getvcpuinfo",
+        domctl::RESUME_DOMAIN => "XEN_DOMCTL_resumedomain",
+        domctl::SUBSCRIBE => "XEN_DOMCTL_subscribe",
+        domctl::GET_HVM_CONTEXT => "XEN_DOMCTL_gethvmcontext",
+        domctl::SET_HVM_CONTEXT => "XEN_DOMCTL_sethvmcontext",
+        domctl::SET_ADDRESS_SIZE => "XEN_DOMCTL_set_address_size",
+        domctl::GET_ADDRESS_SIZE => "XEN_DOMCTL_get_address_size",
+        domctl::SET_EXT_VCPU_CONTEXT => "XEN_DOMCTL_set_ext_vcpucontext",
+        domctl::GET_EXT_VCPU_CONTEXT => "XEN_DOMCTL_get_ext_vcpucontext",
+        domctl::GET_TSC_INFO => "XEN_DOMCTL_gettscinfo",
+        domctl::SET_TSC_INFO => "XEN_DOMCTL_settscinfo",
+        domctl::GET_PAGE_FRAME_INFO => "XEN_DOMCTL_getpageframeinfo3",
+        domctl::SET_VCPU_EXT_STATE => "XEN_DOMCTL_setvcpuextstate",
+        domctl::GET_VCPU_EXT_STATE => "XEN_DOMCTL_getvcpuextstate",
+        domctl::GET_VCPU_MSRS => "XEN_DOMCTL_get_vcpu_msrs",
+        domctl::SET_VCPU_MSRS => "XEN_DOMCTL_set_vcpu_msrs",
+        domctl::GET_CPU_POLICY => "XEN_DOMCTL_get_cpu_policy",
+        domctl::SET_CPU_POLICY => "XEN_DOMCTL_set_cpu_policy",
+        domctl::FLAG_DYING => "XEN_DOMINF_dying",
+        domctl::FLAG_HVM => "XEN_DOMINF_hvm_guest",
+        domctl::FLAG_SHUTDOWN => "XEN_DOMINF_shutdown",
+        domctl::FLAG_PAUSED => "XEN_DOMINF_paused",
+        domctl::SHUTDOWN_MASK => "XEN_DOMINF_shutdownmask",
+        domctl::SHUTDOWN_SHIFT => "XEN_DOMINF_shutdownshift",
+        domctl::SHADOW_OFF => "XEN_DOMCTL_SHADOW_OP_OFF",
+        domctl::SHADOW_ENABLE_LOG_DIRTY => "XEN_DOMCTL_SHADOW_OP_ENABLE_LOGDIRTY",
+        domctl::SHADOW_CLEAN => "XEN_DOMCTL_SHADOW_OP_CLEAN",
+        domctl::SHADOW_PEEK => "XEN_DOMCTL_SHADOW_OP_PEEK",
+        domctl::SHADOW_MODE_FINAL => "XEN_DOMCTL_SHADOW_LOGDIRTY_FINAL",
+        domctl::CPUID_INPUT_UNUSED => "XEN_CPUID_INPUT_UNUSED",
+    );
+}
+
+fn other_headers(checks: &mut Vec<Check>) {
+    structure!(checks, memory::Reservation, "struct xen_memory_reservation", whole {
+        extent_start = "extent_start", nr_extents = "nr_extents", extent_order = "extent_order",
+        mem_flags = "mem_flags", domain = "domid",
+    });
+    structure!(checks, memory::MachphysList, "struct xen_machphys_mfn_list", whole {
+        max_extents = "max_extents", extent_start = "extent_start", nr_extents = "nr_extents",
+    });
+    structure!(checks, hvm::Param, "struct xen_hvm_param", whole {
+        domain = "domid", index = "index", value = "value",
+    });
+    structure!(checks, sched::RemoteShutdown, "struct sched_remote_shutdown", whole {
+        domain = "domain_id", reason = "reason",
+    });
+    structure!(checks, mmu::ExtOp, "struct mmuext_op", whole { command = "cmd", mfn = "arg1.mfn", arg2 = "arg2" });
+    structure!(checks, grant::EntryV1, "struct grant_entry_v1", whole {
+        flags = "flags", domain = "domid", frame = "frame",
+    });
+    structure!(checks, privcmd::Hypercall, "struct privcmd_hypercall", whole { op = "op", arg = "arg" });
+    structure!(checks, privcmd::MmapBatch, "struct privcmd_mmapbatch_v2", whole {
+        num = "num", domain = "dom", address = "addr", frames = "arr", errors = "err",
+    });
+    structure!(checks, privcmd::MmapResource, "struct privcmd_mmap_resource", whole {
+        domain = "dom", kind = "type", id = "id", index = "idx", num = "num", address = "addr",
+    });
+    structure!(checks, evtchn::BindInterdomain, "struct ioctl_evtchn_bind_interdomain", whole {
+        remote_domain = "remote_domain", remote_port = "remote_port",
+    });
+    numbers!(checks,
+        size_of::<abi::Handle>() => "sizeof(XEN_GUEST_HANDLE_64(uint8))",
+        size_of::<memory::Domain>() => "sizeof(domid_t)",
+        understudy_xen::DomId::XEN.0 => "DOMID_XEN",
+        abi::hypercall::MEMORY_OP => "__HYPERVISOR_memory_op",
+        abi::hypercall::XEN_VERSION => "__HYPERVISOR_xen_version",
+        abi::hypercall::MMUEXT_OP => "__HYPERVISOR_mmuext_op",
+        abi::hypercall::SCHED_OP => "__HYPERVISOR_sched_op",
+        abi::hypercall::HVM_OP => "__HYPERVISOR_hvm_op",
+        abi::hypercall::DOMCTL => "__HYPERVISOR_domctl",
+        abi::XENVER_VERSION => "XENVER_version",
+        memory::DECREASE_RESERVATION => "XENMEM_decrease_reservation",
+        memory::MAXIMUM_RAM_PAGE => "XENMEM_maximum_ram_page",
+        memory::MACHPHYS_MFN_LIST => "XENMEM_machphys_mfn_list",
+        memory::POPULATE_PHYSMAP => "XENMEM_populate_physmap",
+        memory::MAXIMUM_GPFN => "XENMEM_maximum_gpfn",
+        memory::MACHPHYS_COMPAT_MFN_LIST => "XENMEM_machphys_compat_mfn_list",
+        memory::RESOURCE_GRANT_TABLE => "XENMEM_resource_grant_table",
+        memory::RESOURCE_GRANT_TABLE_SHARED => "XENMEM_resource_grant_table_id_shared",
+        hvm::SET_PARAM => "HVMOP_set_param",
+        hvm::GET_PARAM => "HVMOP_get_param",
+        sched::REMOTE_SHUTDOWN => "SCHEDOP_remote_shutdown",
+        mmu::PIN_L1_TABLE => "MMUEXT_PIN_L1_TABLE",
+        mmu::PIN_L4_TABLE => "MMUEXT_PIN_L4_TABLE",
+        mmu::CLEAR_PAGE => "MMUEXT_CLEAR_PAGE",
+        grant::PERMIT_ACCESS => "GTF_permit_access",
+        grant::RESERVED_ENTRIES => "GNTTAB_NR_RESERVED_ENTRIES",
+        privcmd::HYPERCALL => "IOCTL_PRIVCMD_HYPERCALL",
+        privcmd::MMAP_BATCH_V2 => "IOCTL_PRIVCMD_MMAPBATCH_V2",
+        privcmd::RESTRICT => "IOCTL_PRIVCMD_RESTRICT",
+        privcmd::MMAP_RESOURCE => "IOCTL_PRIVCMD_MMAP_RESOURCE",
+        evtchn::BIND_VIRQ => "IOCTL_EVTCHN_BIND_VIRQ",
+        evtchn::BIND_INTERDOMAIN => "IOCTL_EVTCHN_BIND_INTERDOMAIN",
+        evtchn::BIND_UNBOUND_PORT => "IOCTL_EVTCHN_BIND_UNBOUND_PORT",
+        evtchn::UNBIND => "IOCTL_EVTCHN_UNBIND",
+        evtchn::NOTIFY => "IOCTL_EVTCHN_NOTIFY",
+    );
+}
+
+/// A C program that prints the values of the expressions, one a line.
+fn program(checks: &[Check]) -> String {
+    let mut program = String::from(
+        "#define __XEN_TOOLS__ 1\n#include <stddef.h>\n#include <stdint.h>\n#include <stdio.h>\n#include <sys/ioctl.h>\n\
+         #include <xenctrl.h>\n#include <xen/xen.h>\n#include <xen/domctl.h>\n#include <xen/memory.h>\n\
+         #include <xen/sched.h>\n#include <xen/version.h>\n#include <xen/grant_table.h>\n#include <xen/hvm/hvm_op.h>\n\
+         #include <xen/sys/privcmd.h>\n#include <xen/sys/evtchn.h>\nint main(void) {\n",
+    );
+    // The version comes first: what is compared is of that version.
+    let first = check("XEN_DOMCTL_INTERFACE_VERSION", 0u64);
+    for Check { expression, .. } in std::iter::once(&first).chain(checks) {
+        writeln!(program, "printf(\"%llu\\n\", (unsigned long long)(uint64_t)({expression}));")
+            .expect("strings grow");
+    }
+    program.push_str("return 0; }\n");
+    program
+}
+
+/// What the headers say, or why that cannot be known here.
+fn headers_say(program: &str) -> Result<Vec<u64>, String> {
+    if !Path::new("/usr/include/xenctrl.h").exists() {
+        return Err("no Xen headers here (Debian: libxen-dev)".into());
+    }
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (source, binary) = (folder.path().join("layout.c"), folder.path().join("layout"));
+    std::fs::write(&source, program).expect("a temporary file");
+    let compiler = Command::new("cc").arg("-o").arg(&binary).arg(&source).output();
+    let compiled = compiler.map_err(|error| format!("no C compiler here ({error})"))?;
+    assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
+    let run = Command::new(&binary).output().expect("what was compiled runs");
+    let lines = String::from_utf8(run.stdout).expect("numbers are text");
+    Ok(lines.lines().map(|line| line.parse().expect("a number on each line")).collect())
+}
+
+#[test]
+fn structures_and_numbers_are_those_of_the_public_headers() {
+    let mut checks = Vec::new();
+    domctl_structures(&mut checks);
+    domctl_numbers(&mut checks);
+    other_headers(&mut checks);
+    let theirs = match headers_say(&program(&checks)) {
+        Ok(theirs) => theirs,
+        Err(why) => {
+            println!("skipped: {why}");
+            return;
+        }
+    };
+    assert_eq!(theirs.len(), checks.len() + 1);
+    let version = u32::try_from(theirs[0]).expect("a version is small");
+    println!("{} things of domctl version {version:#x} compared", checks.len());
+    let differ = |(check, theirs): (&Check, &u64)| {
+        (check.ours != *theirs).then(|| format!("{} is {theirs}, not {}", check.expression, check.ours))
+    };
+    let differences: Vec<String> = checks.iter().zip(&theirs[1..]).filter_map(differ).collect();
+    assert!(differences.is_empty(), "Xen {version:#x}:\n{}", differences.join("\n"));
+    assert!(domctl::KNOWN_VERSIONS.contains(&version), "headers of an unknown version {version:#x}");
+}
