@@ -2,9 +2,12 @@
 //!
 //! [`EpochQueue`] is our own queue of Ethernet frames. It knows of no socket: frames go in, and those that
 //! may leave come out. Unlike a plug qdisc it holds any number of closed epochs.
+//!
+//! [`kernel`] puts it, or a plug qdisc, behind the network interfaces of a real guest.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
+pub mod kernel;
 mod queue;
 
 pub use queue::{EpochQueue, Limits, Push, QueueStats};

@@ -1,0 +1,63 @@
+//! Why output cannot be held, or not any more.
+
+use super::NetlinkError;
+use nix::errno::Errno;
+
+/// An error of the kernel backends. None of them lets output leave that was held.
+#[derive(thiserror::Error, Debug)]
+pub enum KernelError {
+    /// An interface that should be there is not.
+    #[error("The interface {name} is gone; was the device unplugged, or the guest destroyed?")]
+    Gone {
+        /// The interface as it was called.
+        name: String,
+    },
+    /// The intermediate device belongs to a process that still runs.
+    #[error("{name} is held by another engine (pid {pid}); stop that one first")]
+    InUse {
+        /// The intermediate device or the redirected interface.
+        name: String,
+        /// The process, 0 if it is not known.
+        pid: u32,
+    },
+    /// The name is taken by something we did not make.
+    #[error("{name} exists and is not understudy's; rename or remove it")]
+    Foreign {
+        /// The interface in the way.
+        name: String,
+    },
+    /// Something of the kernel is missing.
+    #[error("The kernel cannot do this: {0}; load the module (modprobe) or use the other netbuf backend")]
+    Unsupported(#[source] NetlinkError),
+    /// Detaching would lose or leak output. A fenced guest is destroyed; its interfaces go with it.
+    #[error("Output is held or fenced; let it pass, or destroy the guest, before detaching")]
+    StillHolding,
+    /// The TUN driver failed.
+    #[error("The tap {name} cannot be used; it needs /dev/net/tun and CAP_NET_ADMIN: {}", errno.desc())]
+    Tap {
+        /// The tap.
+        name: String,
+        /// The driver's word.
+        errno: Errno,
+    },
+    /// The classifier that marks released frames was not accepted.
+    #[error("The kernel did not load the classifier of released frames; it needs CAP_BPF: {}", .0.desc())]
+    Classifier(Errno),
+    /// A thread, a descriptor or /proc failed.
+    #[error("The host lacks resources for output commit: {0}")]
+    Host(#[from] std::io::Error),
+    /// Netlink failed.
+    #[error(transparent)]
+    Netlink(NetlinkError),
+}
+
+impl From<NetlinkError> for KernelError {
+    fn from(error: NetlinkError) -> Self {
+        // "No such kind" is ENOENT of qdiscs, classifiers and actions, and EOPNOTSUPP of interfaces.
+        if error.is(Errno::ENOENT) || error.is(Errno::EOPNOTSUPP) {
+            Self::Unsupported(error)
+        } else {
+            Self::Netlink(error)
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! Output commit in the kernel: what a real guest's interfaces (vif, tap) deliver to the host is held there.
+//!
+//! ```text
+//!            guest
+//!              │ transmits
+//!   ┌──────────▼──────────┐  every frame   ┌──────────────────────────────┐
+//!   │ vif1.0   (ingress) ─┼───redirect────►│ us-vif1.0                    │
+//!   │                     │                │  OwnQueue: a tap, read here  │
+//!   │   receives again   ◄┼──after its ack─┤  PlugOutput: an ifb's qdisc  │
+//!   └──────────┬──────────┘                └──────────────────────────────┘
+//!              ▼ as if nothing had happened
+//!     bridge, Open vSwitch, routing of the host
+//! ```
+//!
+//! Frames come back to the very interface they were taken from, so bridges learn the guest's address where
+//! they always did, and nothing of the host's network has to be rearranged. What goes *to* the guest is not
+//! touched.
+//!
+//! Two ways to hold behind one trait, [`OutputCommit`]: [`OwnQueue`] holds any number of epochs apart;
+//! [`PlugOutput`] moves no frame through user space, but the kernel remembers one closed epoch only.
+//! What is left behind by a process that died holds on: see [`leftovers`].
+
+mod commit;
+mod error;
+pub mod leftovers;
+mod netlink;
+mod own;
+mod owner;
+mod plug;
+mod redirect;
+mod sys;
+
+pub use commit::{KernelStats, OutputCommit, Start};
+pub use error::KernelError;
+pub use netlink::{Connection, NetlinkError, WireError};
+pub use own::OwnQueue;
+pub use plug::PlugOutput;

@@ -1,0 +1,307 @@
+//! Filters that redirect: a classifier with one `mirred` action.
+//!
+//! ```text
+//!   tcmsg         info = priority << 16 | ETH_P_ALL, big-endian;  parent = the hook
+//!   TCA_OPTIONS   { classifier's own, ACT { [1] { KIND "mirred", OPTIONS { PARMS }, COOKIE } } }
+//!   tc_mirred     | index u32 | capab u32 | action i32 | refs i32 | binds i32 | eaction i32 | ifindex u32 |
+//! ```
+//!
+//! The cookie (16 bytes that the kernel keeps and shows) says whose the redirect is.
+//! Numbers: `linux/pkt_cls.h`, `linux/tc_act/tc_mirred.h`, `linux/filter.h`.
+
+use super::qdisc::{TCA_KIND, TCA_OPTIONS, TCMSG_BYTES, fixed};
+use super::wire::{self, CREATE, DUMP, EXCLUSIVE, Request, WireError};
+use std::os::fd::RawFd;
+
+const NEW_FILTER: u16 = 44;
+const DELETE_FILTER: u16 = 45;
+const GET_FILTER: u16 = 46;
+const ETH_P_ALL: u16 = 0x0003;
+
+const TCA_ACT_KIND: u16 = 1;
+const TCA_ACT_OPTIONS: u16 = 2;
+const TCA_ACT_COOKIE: u16 = 6;
+const TCA_MIRRED_PARMS: u16 = 2;
+const TCA_BPF_FD: u16 = 6;
+const TCA_BPF_NAME: u16 = 7;
+const MIRRED_EACTION_AT: usize = 20;
+const MIRRED_IFINDEX_AT: usize = 24;
+const TC_ACT_STOLEN: u32 = 4;
+
+/// Bytes of a cookie.
+pub(crate) const COOKIE_BYTES: usize = 16;
+
+/// Which way frames go at the interface that the filter hangs on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Hook {
+    /// What the interface delivers to the host.
+    Ingress,
+    /// What the host transmits on it.
+    Egress,
+}
+
+impl Hook {
+    /// The parent of its filters: `TC_H_CLSACT` with `TC_H_MIN_INGRESS` or `TC_H_MIN_EGRESS`.
+    fn parent(self) -> u32 {
+        match self {
+            Self::Ingress => 0xffff_fff2,
+            Self::Egress => 0xffff_fff3,
+        }
+    }
+}
+
+/// Which frames.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Matcher {
+    /// Every frame, by `matchall`.
+    Everything,
+    /// Every frame, by `u32` without a key: for kernels without `matchall`. With the usual key `0/0 at 0` it
+    /// would miss frames with fewer than four bytes behind the Ethernet header.
+    EverythingByU32,
+    /// Frames without this mark, by a classic BPF program.
+    Unmarked(u32),
+    /// Every frame, after the loaded program of this descriptor has had its way with it.
+    Program(RawFd),
+}
+
+impl Matcher {
+    fn kind(self) -> &'static str {
+        match self {
+            Self::Everything => "matchall",
+            Self::EverythingByU32 => "u32",
+            Self::Unmarked(_) | Self::Program(_) => "bpf",
+        }
+    }
+
+    /// Type of the classifier's attribute that holds actions.
+    fn actions(self) -> u16 {
+        match self {
+            Self::Everything => 2,
+            Self::EverythingByU32 => 7,
+            Self::Unmarked(_) | Self::Program(_) => 1,
+        }
+    }
+}
+
+/// Where to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Target {
+    /// As if the host transmitted it on the interface of this index.
+    TransmitOn(u32),
+    /// As if the interface of this index had received it.
+    ReceiveOn(u32),
+}
+
+/// A filter as the kernel describes it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Filter {
+    pub(crate) priority: u16,
+    /// Of its first action.
+    pub(crate) cookie: Option<[u8; COOKIE_BYTES]>,
+    /// `mirred`'s interface; 0 once that is gone.
+    pub(crate) target: Option<u32>,
+}
+
+fn info(priority: u16) -> u32 {
+    u32::from(priority) << 16 | u32::from(ETH_P_ALL.to_be())
+}
+
+/// Adds a redirect of what arrives. Refused with `EEXIST` where the priority is taken.
+pub(crate) fn add(
+    (index, name): (u32, &str),
+    priority: u16,
+    matcher: Matcher,
+    target: Target,
+    cookie: [u8; COOKIE_BYTES],
+) -> Request {
+    let kind = matcher.kind();
+    let mut request = Request::new(
+        NEW_FILTER,
+        super::CHANGE | CREATE | EXCLUSIVE,
+        &fixed(index, 0, Hook::Ingress.parent(), info(priority)),
+        format!("a redirect on {name} (modules cls_{kind}, act_mirred)"),
+    );
+    request.string(TCA_KIND, kind).nested(TCA_OPTIONS, |options| {
+        match matcher {
+            Matcher::Everything => (),
+            Matcher::EverythingByU32 => add_u32(options),
+            Matcher::Unmarked(mark) => add_classic_program(options, mark),
+            Matcher::Program(descriptor) => {
+                options
+                    .attribute(TCA_BPF_FD, &descriptor.to_ne_bytes())
+                    .string(TCA_BPF_NAME, "understudy marker");
+            }
+        }
+        options.nested(matcher.actions(), |actions| {
+            actions.nested(1, |action| add_mirred(action, target, cookie));
+        });
+    });
+    request
+}
+
+fn add_u32(options: &mut Request) {
+    const TCA_U32_SEL: u16 = 5;
+    const TC_U32_TERMINAL: u8 = 1;
+    let mut selector = [0; 16];
+    selector[0] = TC_U32_TERMINAL;
+    options.attribute(TCA_U32_SEL, &selector);
+}
+
+/// `ld mark; jeq #mark, ret 0, ret -1`: zero does not match, all ones do.
+fn add_classic_program(options: &mut Request, mark: u32) {
+    const TCA_BPF_OPS_LEN: u16 = 4;
+    const TCA_BPF_OPS: u16 = 5;
+    const LD_W_ABS: u16 = 0x20;
+    const JEQ_K: u16 = 0x15;
+    const RET_K: u16 = 0x06;
+    /// `SKF_AD_OFF + SKF_AD_MARK`.
+    const MARK_AT: u32 = 0xffff_f014;
+    let program: [(u16, u8, u8, u32); 4] =
+        [(LD_W_ABS, 0, 0, MARK_AT), (JEQ_K, 0, 1, mark), (RET_K, 0, 0, 0), (RET_K, 0, 0, u32::MAX)];
+    let mut bytes = Vec::new();
+    for (code, if_true, if_false, value) in program {
+        bytes.extend_from_slice(&code.to_ne_bytes());
+        bytes.extend_from_slice(&[if_true, if_false]);
+        bytes.extend_from_slice(&value.to_ne_bytes());
+    }
+    let length = u16::try_from(program.len()).expect("four");
+    options.attribute(TCA_BPF_OPS_LEN, &length.to_ne_bytes()).attribute(TCA_BPF_OPS, &bytes);
+    options.string(TCA_BPF_NAME, "understudy unmarked");
+}
+
+fn add_mirred(action: &mut Request, target: Target, cookie: [u8; COOKIE_BYTES]) {
+    const TCA_EGRESS_REDIR: u32 = 1;
+    const TCA_INGRESS_REDIR: u32 = 3;
+    let (eaction, ifindex) = match target {
+        Target::TransmitOn(index) => (TCA_EGRESS_REDIR, index),
+        Target::ReceiveOn(index) => (TCA_INGRESS_REDIR, index),
+    };
+    let mut parms = [0; 28];
+    for (at, value) in [(8, TC_ACT_STOLEN), (MIRRED_EACTION_AT, eaction), (MIRRED_IFINDEX_AT, ifindex)] {
+        parms[at..at + 4].copy_from_slice(&value.to_ne_bytes());
+    }
+    action
+        .string(TCA_ACT_KIND, "mirred")
+        .nested(TCA_ACT_OPTIONS, |options| {
+            options.attribute(TCA_MIRRED_PARMS, &parms);
+        })
+        .attribute(TCA_ACT_COOKIE, &cookie);
+}
+
+/// Deletes every filter of a priority on what arrives.
+pub(crate) fn delete((index, name): (u32, &str), priority: u16) -> Request {
+    let fixed = fixed(index, 0, Hook::Ingress.parent(), info(priority));
+    Request::new(DELETE_FILTER, super::CHANGE, &fixed, format!("to remove the redirect of {name}"))
+}
+
+/// Asks for the filters of a hook.
+pub(crate) fn dump((index, name): (u32, &str), hook: Hook) -> Request {
+    let fixed = fixed(index, 0, hook.parent(), 0);
+    Request::new(GET_FILTER, DUMP, &fixed, format!("to list the filters of {name}"))
+}
+
+/// Reads the body of an `RTM_NEWTFILTER`. A filter of a kind we do not make has neither cookie nor target.
+pub(crate) fn decode(body: &[u8]) -> Result<Filter, WireError> {
+    let short = WireError("a filter's description is cut short");
+    let rest = body.get(TCMSG_BYTES..).ok_or(short)?;
+    let info = wire::u32_at(body, 16).ok_or(short)?;
+    let mut filter = Filter { priority: (info >> 16) as u16, ..Filter::default() };
+    let kind = wire::attribute(rest, TCA_KIND)?.map(wire::text).unwrap_or_default();
+    let Some(actions) = [Matcher::Everything, Matcher::EverythingByU32, Matcher::Unmarked(0)]
+        .into_iter()
+        .find(|matcher| matcher.kind() == kind)
+        .map(Matcher::actions)
+    else {
+        return Ok(filter);
+    };
+    let Some(options) = wire::attribute(rest, TCA_OPTIONS)? else { return Ok(filter) };
+    let Some(actions) = wire::attribute(options, actions)? else { return Ok(filter) };
+    let Some(action) = wire::attribute(actions, 1)? else { return Ok(filter) };
+    filter.cookie = wire::attribute(action, TCA_ACT_COOKIE)?.and_then(|value| value.try_into().ok());
+    if wire::attribute(action, TCA_ACT_KIND)?.map(wire::text).as_deref() == Some("mirred")
+        && let Some(options) = wire::attribute(action, TCA_ACT_OPTIONS)?
+        && let Some(parms) = wire::attribute(options, TCA_MIRRED_PARMS)?
+    {
+        filter.target = Some(wire::u32_at(parms, MIRRED_IFINDEX_AT).ok_or(short)?);
+    }
+    Ok(filter)
+}
+
+#[cfg(test)]
+#[cfg(target_endian = "little")]
+mod tests {
+    use super::super::wire::tests_support::bytes;
+    use super::*;
+    use proptest::prelude::*;
+
+    /// tcmsg of a filter on interface 5, ingress, priority 0x5553.
+    const FIXED: &str = "00 000000 05000000 00000000 f2ffffff 00035355";
+    /// ACT { [1] { "mirred", { PARMS }, COOKIE } } to interface 6, without ACT's own header.
+    const ACTION: &str = "4800 0100 0b00 0100 6d697272656400 00 \
+                          2400 0200 2000 0200 00000000 00000000 04000000 00000000 00000000 01000000 06000000 \
+                          1400 0600 75736479 75736479 75736479 75736479";
+    const COOKIE: [u8; 16] = *b"usdyusdyusdyusdy";
+
+    fn golden(matcher: Matcher) -> Vec<u8> {
+        let target = Target::TransmitOn(6);
+        add((5, "vif1"), 0x5553, matcher, target, COOKIE).encode(1).to_vec()
+    }
+
+    fn expected(kind: &str, options: &str) -> Vec<u8> {
+        let body = bytes(&format!("{FIXED} {kind} {options} {ACTION}"));
+        let mut message = bytes("00000000 2c00 0506 01000000 00000000");
+        message.extend_from_slice(&body);
+        let length = u32::try_from(message.len()).unwrap();
+        message[..4].copy_from_slice(&length.to_le_bytes());
+        message
+    }
+
+    #[test]
+    fn golden_matchall() {
+        let wanted = expected("0d00 0100 6d61746368616c6c00 000000", "5000 0200 4c00 0200");
+        assert_eq!(golden(Matcher::Everything), wanted);
+    }
+
+    #[test]
+    fn golden_u32_has_no_key() {
+        let selector = "1400 0500 01 00 00 00 0000 0000 0000 0000 00000000";
+        let wanted = expected("0800 0100 75333200", &format!("6400 0200 {selector} 4c00 0700"));
+        assert_eq!(golden(Matcher::EverythingByU32), wanted);
+    }
+
+    #[test]
+    fn golden_unmarked_by_bpf() {
+        let program = "0600 0400 0400 0000 2400 0500 \
+                       2000 00 00 14f0ffff 1500 00 01 42420000 0600 00 00 00000000 0600 00 00 ffffffff \
+                       1800 0700 756e6465727374756479 20756e6d61726b656400";
+        let wanted = expected("0800 0100 62706600", &format!("9400 0200 {program} 4c00 0100"));
+        assert_eq!(golden(Matcher::Unmarked(0x4242)), wanted);
+    }
+
+    #[test]
+    fn what_was_added_is_read_back() {
+        for matcher in [Matcher::Everything, Matcher::EverythingByU32, Matcher::Program(3)] {
+            let message = golden(matcher);
+            let filter = Filter { priority: 0x5553, cookie: Some(COOKIE), target: Some(6) };
+            assert_eq!(decode(&message[wire::HEADER_BYTES..]), Ok(filter));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn hostile_descriptions_never_panic(body in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = decode(&body);
+        }
+
+        /// Real descriptions with one byte changed reach the inner levels.
+        #[test]
+        fn broken_descriptions_never_panic(at in 0usize..200, byte in any::<u8>(), length in 0usize..200) {
+            let mut message = golden(Matcher::EverythingByU32)[wire::HEADER_BYTES..].to_vec();
+            message.truncate(length);
+            if let Some(place) = message.get_mut(at) {
+                *place = byte;
+            }
+            let _ = decode(&message);
+        }
+    }
+}

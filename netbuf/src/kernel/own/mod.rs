@@ -1,0 +1,281 @@
+//! The own queue: output goes through a tap into this process, is held in an [`EpochQueue`](crate::EpochQueue)
+//! for each interface, and is given back to the interface it came from.
+//!
+//! ```text
+//!   cut, release, pass, fence ──lock──► Nic ◄──lock── pump (one thread for all interfaces of a guest)
+//!                                        │               ▲ poll: taps, bell
+//!                                        └── the first frames of a release are sent by the caller itself
+//! ```
+//!
+//! Any number of epochs may be in flight. Order is kept: one lock for each interface, and whoever holds it
+//! reads and sends in turn.
+//!
+//! ```text
+//!   vif receives ─ marked? ─ no ──► tap, to be read      tap is written to ─ marked, redirected ─┐
+//!        ▲            └───── yes ─► bridge                                                       │
+//!        └───────────────────────────────────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! Memory is bounded by [`Limits`] for each interface. If this process dies, its taps
+//! vanish and the redirects to them drop what the guest sends, until another process attaches.
+
+mod nic;
+mod tap;
+
+use super::commit::{KernelStats, OutputCommit, Start};
+use super::netlink::filter::{Matcher, Target};
+use super::netlink::{Connection, link, qdisc};
+use super::owner::Owner;
+use super::redirect::{self, Device, Redirect};
+use super::{KernelError, sys};
+use crate::Limits;
+use nic::{Nic, Turn};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use parking_lot::Mutex;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use tap::Tap;
+use understudy_checkpoint::Epoch;
+
+/// Frames handled under one hold of an interface's lock: what a cut may have to wait for, some 100 µs.
+const TURN_FRAMES: usize = 64;
+/// Frames that a cut reads at most before it closes the epoch.
+const CUT_FRAMES_MAX: usize = 1024;
+/// Frames that a tap keeps for a reader that is late: at 10 Gbit/s and full frames, 10 ms.
+const RING_FRAMES: u32 = 8192;
+/// The largest MTU the kernel gives a tap: whatever the vif's MTU is or becomes, its frames fit.
+const TAP_MTU_BYTES: u32 = 65_521;
+/// The mark of released frames (`fwmark`), by which the vif knows not to send them round again. A guest cannot
+/// set one: a mark belongs to the host's buffers and is no part of a frame. The host's firewall sees it.
+const RELEASED_MARK: u32 = 0x5553_0001;
+
+/// Output of a guest's interfaces, held in this process.
+#[derive(Debug)]
+pub struct OwnQueue {
+    shared: Arc<Shared>,
+    pump: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    nics: Vec<Mutex<Nic>>,
+    bell: EventFd,
+    stop: AtomicBool,
+    connection: Mutex<Connection>,
+}
+
+impl OwnQueue {
+    /// Takes hold of the output of `vifs`, whose open epoch is `open`, in the network namespace of the calling
+    /// thread. `limits` are for each interface.
+    ///
+    /// Replaces the redirects that a dead process left on them, without letting a frame by. Needs CAP_NET_ADMIN
+    /// and CAP_BPF, and the modules tun, sch_ingress, cls_bpf and act_mirred.
+    pub fn attach(vifs: &[&str], open: Epoch, limits: Limits, start: Start) -> Result<Self, KernelError> {
+        let mut connection = Connection::open()?;
+        let owner = Owner::this_process()?;
+        // The redirects keep the program once they are there.
+        let marker = sys::load_marker(RELEASED_MARK).map_err(KernelError::Classifier)?;
+        let mut nics = Vec::new();
+        let mut redirects = Vec::new();
+        for vif in vifs {
+            let vif = Device::find(&mut connection, vif)?;
+            let tap = Tap::create(&vif.intermediate_name())?;
+            let tap_device = Device::find(&mut connection, tap.name())?;
+            prepare(&mut connection, &tap_device, &vif)?;
+            redirects.extend(both_ways(&vif, &tap_device, marker.as_raw_fd()));
+            nics.push(Mutex::new(Nic::new(vif, tap_device, tap, open, limits, start)));
+        }
+        let bell =
+            EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK).map_err(io::Error::from)?;
+        let stop = AtomicBool::new(false);
+        let shared = Arc::new(Shared { nics, bell, stop, connection: Mutex::new(connection) });
+        let pumped = Arc::clone(&shared);
+        let pump = std::thread::Builder::new().name("netbuf".into()).spawn(move || pumped.pump())?;
+        let queue = Self { shared, pump: Some(pump) };
+        // Last, for from here on frames arrive. The way back comes first in each pair.
+        let installed = redirect::install(&mut queue.shared.connection.lock(), &redirects, &owner);
+        if installed.is_err() {
+            queue.remove_redirects()?;
+        }
+        installed.map(|()| queue)
+    }
+
+    /// Gives the interfaces' output its direct way again. Every interface must pass, or be gone.
+    ///
+    /// No frame is lost; those of the last instant may overtake each other.
+    pub fn detach(mut self) -> Result<(), KernelError> {
+        for nic in &self.shared.nics {
+            let nic = nic.lock();
+            if !nic.is_passing() && nic.vif().check(&mut self.shared.connection.lock()).is_ok() {
+                return Err(KernelError::StillHolding);
+            }
+        }
+        self.shared.drain();
+        self.remove_redirects()?;
+        self.stop_pump();
+        self.shared.drain();
+        Ok(())
+    }
+
+    fn remove_redirects(&self) -> Result<(), KernelError> {
+        let vifs: Vec<_> = self.shared.nics.iter().map(|nic| nic.lock().vif().clone()).collect();
+        redirect::remove(&mut self.shared.connection.lock(), &vifs)
+    }
+
+    fn stop_pump(&mut self) {
+        self.shared.stop.store(true, Ordering::Release);
+        self.shared.ring();
+        if let Some(pump) = self.pump.take() {
+            // The pump does not panic; if it did, its message has been printed.
+            let _ = pump.join();
+        }
+    }
+}
+
+impl Drop for OwnQueue {
+    /// Stops without detaching: the taps vanish and output is held, as it is when the process dies.
+    fn drop(&mut self) {
+        self.stop_pump();
+    }
+}
+
+/// Sets a new tap up: the vif's address, so that "for this host" means the same at both; room for late reading;
+/// no queue of the host's, and none of the host's own talk.
+fn prepare(connection: &mut Connection, tap: &Device, vif: &Device) -> Result<(), KernelError> {
+    let described = connection.ask(link::get_by_index(vif.index, &vif.name), link::decode)?;
+    let address = described.first().map(|link| link.address.as_slice());
+    let room = link::Change {
+        mtu_bytes: Some(TAP_MTU_BYTES),
+        queue_frames: Some(RING_FRAMES),
+        address,
+        ..Default::default()
+    };
+    let silent = link::Change { silent: true, ..Default::default() };
+    let up = link::Change { up: Some(true), ..Default::default() };
+    let mut requests = [room, up].map(|change| link::change(tap.index, &tap.name, change));
+    // Without IPv6 on this host there is no talk to silence, and the kernel refuses to.
+    connection.all(&mut [link::change(tap.index, &tap.name, silent)], |_| true)?;
+    connection.all(&mut [qdisc::add_noqueue(tap.index, &tap.name)], |_| false)?;
+    Ok(connection.all(&mut requests, |_| false)?)
+}
+
+/// The way back and the way in, in the order to set them up.
+fn both_ways(vif: &Device, tap: &Device, marker: RawFd) -> [Redirect; 2] {
+    [
+        Redirect {
+            from: tap.clone(),
+            matcher: Matcher::Program(marker),
+            target: Target::ReceiveOn(vif.index),
+        },
+        Redirect {
+            from: vif.clone(),
+            matcher: Matcher::Unmarked(RELEASED_MARK),
+            target: Target::TransmitOn(tap.index),
+        },
+    ]
+}
+
+impl Shared {
+    /// Moves frames until told to stop.
+    fn pump(&self) {
+        let taps: Vec<_> = self.nics.iter().map(|nic| nic.lock().tap()).collect();
+        while !self.stop.load(Ordering::Acquire) {
+            let turns: Vec<_> = self.nics.iter().map(|nic| nic.lock().turn(TURN_FRAMES)).collect();
+            if turns.iter().any(|turn| matches!(turn, Ok(Turn::Busy))) {
+                continue;
+            }
+            let mut wait = vec![PollFd::new(self.bell.as_fd(), PollFlags::POLLIN)];
+            // The tap of a failed interface would be ready for ever.
+            let sound = taps.iter().zip(&turns).filter(|(_, turn)| turn.is_ok());
+            wait.extend(sound.map(|(tap, _)| PollFd::new(tap.as_fd(), PollFlags::POLLIN)));
+            let _ = poll(&mut wait, PollTimeout::NONE);
+            let _ = self.bell.read();
+        }
+    }
+
+    fn ring(&self) {
+        // Refused only if it has rung 2^64 times unheard.
+        let _ = self.bell.write(1);
+    }
+
+    /// Moves frames by the caller's hand until nothing is left to move.
+    fn drain(&self) {
+        for nic in &self.nics {
+            while matches!(nic.lock().turn(TURN_FRAMES), Ok(Turn::Busy)) {}
+        }
+    }
+
+    /// Does `call` on every interface and sends what may leave: at once as much as a turn allows, the rest by
+    /// the pump.
+    fn let_out(&self, call: impl Fn(&mut Nic)) -> Result<(), KernelError> {
+        let mut result = Ok(());
+        let mut left = false;
+        for nic in &self.nics {
+            let mut nic = nic.lock();
+            call(&mut nic);
+            match nic.turn(TURN_FRAMES) {
+                Ok(turn) => left |= turn != Turn::Idle,
+                Err(error) => result = result.and(Err(self.explain(error, &nic))),
+            }
+        }
+        if left {
+            self.ring();
+        }
+        result
+    }
+
+    /// If the interface itself is gone, that is the cause to tell, not the tap's failure.
+    fn explain(&self, error: KernelError, nic: &Nic) -> KernelError {
+        nic.vif().check(&mut self.connection.lock()).err().unwrap_or(error)
+    }
+}
+
+impl OutputCommit for OwnQueue {
+    fn cut(&self, epoch: Epoch) -> Result<(), KernelError> {
+        let mut result = Ok(());
+        for nic in &self.shared.nics {
+            let mut nic = nic.lock();
+            if let Err(error) = nic.cut(epoch, CUT_FRAMES_MAX) {
+                result = result.and(Err(self.shared.explain(error, &nic)));
+            }
+        }
+        result
+    }
+
+    fn release(&self, through: Epoch) -> Result<(), KernelError> {
+        self.shared.let_out(|nic| nic.release(through))
+    }
+
+    fn pass(&self) -> Result<(), KernelError> {
+        self.shared.let_out(Nic::pass)
+    }
+
+    fn fence(&self) -> Result<(), KernelError> {
+        for nic in &self.shared.nics {
+            nic.lock().fence();
+        }
+        Ok(())
+    }
+
+    fn take_pressure(&self) -> bool {
+        // Asked of each, for asking resets it.
+        self.shared.nics.iter().filter(|nic| nic.lock().take_pressure()).count() > 0
+    }
+
+    fn stats(&self) -> Result<KernelStats, KernelError> {
+        let mut sum = KernelStats::default();
+        let mut connection = self.shared.connection.lock();
+        for nic in &self.shared.nics {
+            let nic = nic.lock();
+            nic.add_stats(&mut connection, &mut sum);
+            if nic.has_failed() {
+                nic.vif().check(&mut connection)?;
+            }
+        }
+        Ok(sum)
+    }
+}

@@ -1,0 +1,95 @@
+//! A tap whose reader gets frames as the guest handed them over: super-packets and unfinished checksums too.
+//!
+//! ```text
+//!   what is read   | virtio_net_hdr, 10 bytes | destination | source | [VLAN tag] | type | payload … |
+//! ```
+//!
+//! The header says what is unfinished (checksum from where, segments of which size). We neither read nor change
+//! it: it goes back into the kernel with its frame. A VLAN tag that the kernel keeps beside the frame is put
+//! back into it by the driver.
+//!
+//! What is written appears as received by the tap.
+
+use crate::kernel::KernelError;
+use crate::kernel::sys;
+use nix::errno::Errno;
+use std::fs::{File, OpenOptions};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::OpenOptionsExt;
+
+/// Bytes that a read may give: a super-packet of 64 KiB, Ethernet, two VLAN tags, and the header.
+pub(super) const READ_BYTES_MAX: usize = (64 << 10) + 64;
+
+/// An open tap. The interface exists as long as this does.
+#[derive(Debug)]
+pub(super) struct Tap {
+    file: File,
+    name: String,
+}
+
+impl Tap {
+    /// Creates the tap `name`. It is an error if someone else holds it.
+    pub(super) fn create(name: &str) -> Result<Self, KernelError> {
+        let failed = |errno| match errno {
+            Errno::EBUSY => KernelError::InUse { name: name.into(), pid: 0 },
+            Errno::EINVAL => KernelError::Foreign { name: name.into() },
+            errno => KernelError::Tap { name: name.into(), errno },
+        };
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(nix::libc::O_NONBLOCK)
+            .open("/dev/net/tun")
+            .map_err(|error| failed(Errno::from_raw(error.raw_os_error().unwrap_or(0))))?;
+        sys::tun_set_iff(&file, name, sys::IFF_TAP | sys::IFF_NO_PI | sys::IFF_VNET_HDR).map_err(failed)?;
+        // Kernels before 6.2 cut UDP super-packets into frames themselves.
+        sys::tun_set_offload(&file, sys::OFFLOAD_TCP | sys::OFFLOAD_UDP)
+            .or_else(|_| sys::tun_set_offload(&file, sys::OFFLOAD_TCP))
+            .map_err(failed)?;
+        Ok(Self { file, name: name.into() })
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Reads one frame with its header; `None` if there is none now.
+    pub(super) fn read(&self, into: &mut [u8]) -> Result<Option<usize>, KernelError> {
+        loop {
+            match nix::unistd::read(&self.file, into) {
+                Ok(bytes) => return Ok(Some(bytes)),
+                Err(Errno::EAGAIN) => return Ok(None),
+                Err(Errno::EINTR) => (),
+                Err(errno) => return Err(self.failed(errno)),
+            }
+        }
+    }
+
+    /// Writes one frame with its header; `false` if the kernel refuses this frame.
+    pub(super) fn write(&self, frame: &[u8]) -> Result<bool, KernelError> {
+        loop {
+            match nix::unistd::write(&self.file, frame) {
+                Ok(_) => return Ok(true),
+                // There is no limit on what is under way: EAGAIN and ENOMEM mean that memory is short.
+                Err(Errno::EINVAL | Errno::EAGAIN | Errno::ENOMEM | Errno::ENOBUFS) => return Ok(false),
+                Err(Errno::EINTR) => (),
+                Err(errno) => return Err(self.failed(errno)),
+            }
+        }
+    }
+
+    fn failed(&self, errno: Errno) -> KernelError {
+        let name = self.name.clone();
+        match errno {
+            // The interface was deleted, or is down.
+            Errno::EBADFD | Errno::EIO => KernelError::Gone { name },
+            errno => KernelError::Tap { name, errno },
+        }
+    }
+}
+
+impl AsFd for Tap {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}

@@ -1,0 +1,129 @@
+//! The four system calls that no safe wrapper exists for: two ioctls of the TUN driver, a socket option of
+//! netlink, and the load of a four-instruction classifier.
+//!
+//! The only place of this crate with `unsafe`. Nothing here decides anything.
+//! Numbers: `linux/if_tun.h`, `linux/netlink.h`, `linux/bpf.h`.
+
+#![allow(unsafe_code)]
+
+use nix::errno::Errno;
+use nix::libc;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+
+/// `IFF_TAP`: frames with Ethernet header.
+pub(super) const IFF_TAP: u16 = 0x0002;
+/// `IFF_NO_PI`: no four bytes of packet information in front.
+pub(super) const IFF_NO_PI: u16 = 0x1000;
+/// `IFF_VNET_HDR`: `struct virtio_net_hdr` in front, so that unfinished checksums and super-packets pass.
+pub(super) const IFF_VNET_HDR: u16 = 0x4000;
+
+/// `TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN`: what the reader takes unfinished.
+pub(super) const OFFLOAD_TCP: u32 = 0x01 | 0x02 | 0x04 | 0x08;
+/// `TUN_F_USO4 | TUN_F_USO6`, known since Linux 6.2.
+pub(super) const OFFLOAD_UDP: u32 = 0x20 | 0x40;
+
+/// `struct ifreq` as TUNSETIFF uses it: name and flags, the rest unused.
+#[repr(C)]
+struct InterfaceRequest {
+    name: [u8; 16],
+    flags: u16,
+    unused: [u8; 22],
+}
+
+mod raw {
+    // The driver takes the request number with the size of an int, whatever it reads (linux/if_tun.h).
+    nix::ioctl_readwrite_bad!(tun_set_iff, nix::request_code_write!(b'T', 202, 4), super::InterfaceRequest);
+    nix::ioctl_write_int_bad!(tun_set_offload, nix::request_code_write!(b'T', 208, 4));
+}
+
+/// `TUNSETIFF`: makes `tun` the holder of the interface `name`, which is created unless it exists.
+/// `name` has at most 15 bytes; a longer one is refused with `ENAMETOOLONG`.
+pub(super) fn tun_set_iff(tun: impl AsFd, name: &str, flags: u16) -> Result<(), Errno> {
+    let mut request = InterfaceRequest { name: [0; 16], flags, unused: [0; 22] };
+    if name.len() >= request.name.len() {
+        return Err(Errno::ENAMETOOLONG);
+    }
+    request.name[..name.len()].copy_from_slice(name.as_bytes());
+    // SAFETY: the descriptor is open for the length of the call, and `request` has the size of struct ifreq
+    // (40 bytes), which is all that the driver reads and writes back.
+    unsafe { raw::tun_set_iff(tun.as_fd().as_raw_fd(), &mut request) }.map(drop)
+}
+
+/// `TUNSETOFFLOAD`: which unfinished work the reader of the interface takes.
+pub(super) fn tun_set_offload(tun: impl AsFd, offload: u32) -> Result<(), Errno> {
+    let offload = i32::try_from(offload).map_err(|_| Errno::EINVAL)?;
+    // SAFETY: the descriptor is open for the length of the call; the argument is a number, no pointer.
+    unsafe { raw::tun_set_offload(tun.as_fd().as_raw_fd(), offload) }.map(drop)
+}
+
+/// The instructions of a classifier that marks every frame and matches it, as `struct bpf_insn`s.
+///
+/// ```text
+///   r2 = mark;  *(u32 *)(r1 + offsetof(struct __sk_buff, mark)) = r2;  r0 = -1;  exit
+/// ```
+fn marker(mark: u32) -> [[u8; 8]; 4] {
+    const MARK_OFFSET: u8 = 8;
+    let constant = |opcode: u8, register: u8, value: u32| {
+        let [a, b, c, d] = value.to_ne_bytes();
+        [opcode, register, 0, 0, a, b, c, d]
+    };
+    let mut store = [0x63, 0x21, 0, 0, 0, 0, 0, 0];
+    store[2..4].copy_from_slice(&u16::from(MARK_OFFSET).to_ne_bytes());
+    [constant(0xb4, 2, mark), store, constant(0xb7, 0, u32::MAX), constant(0x95, 0, 0)]
+}
+
+/// The beginning of `union bpf_attr` for `BPF_PROG_LOAD`.
+#[repr(C)]
+struct ProgramLoad {
+    program_type: u32,
+    instruction_count: u32,
+    instructions: u64,
+    license: u64,
+    log_level: u32,
+    log_size: u32,
+    log: u64,
+    kernel_version: u32,
+    flags: u32,
+}
+
+/// `bpf(BPF_PROG_LOAD)`: a classifier that gives every frame `mark`. Needs CAP_BPF or CAP_SYS_ADMIN.
+pub(super) fn load_marker(mark: u32) -> Result<OwnedFd, Errno> {
+    const BPF_PROG_LOAD: i32 = 5;
+    const BPF_PROG_TYPE_SCHED_CLS: u32 = 3;
+    let instructions = marker(mark);
+    let license = c"MIT or Apache-2.0";
+    let load = ProgramLoad {
+        program_type: BPF_PROG_TYPE_SCHED_CLS,
+        instruction_count: instructions.len() as u32,
+        instructions: instructions.as_ptr() as u64,
+        license: license.as_ptr() as u64,
+        log_level: 0,
+        log_size: 0,
+        log: 0,
+        kernel_version: 0,
+        flags: 0,
+    };
+    // SAFETY: the kernel reads `load` by the size given, and through it the instructions and the license, which
+    // all live through the call; it writes nothing, for there is no log.
+    let result =
+        unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_LOAD, &raw const load, size_of::<ProgramLoad>()) };
+    let descriptor = i32::try_from(Errno::result(result)?).map_err(|_| Errno::EBADF)?;
+    // SAFETY: the kernel has just made this descriptor for us, and nobody else knows of it.
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+}
+
+/// `NETLINK_EXT_ACK`: a refusal comes with the kernel's reason in words.
+pub(super) fn netlink_ext_ack(socket: impl AsFd) -> Result<(), Errno> {
+    let on: i32 = 1;
+    // SAFETY: `on` lives through the call, and its size is the one that is given.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_NETLINK,
+            libc::NETLINK_EXT_ACK,
+            (&raw const on).cast(),
+            size_of::<i32>() as libc::socklen_t,
+        )
+    };
+    Errno::result(result).map(drop)
+}

@@ -1,0 +1,179 @@
+//! The own queue against this machine's kernel: real frames through real taps, filters and bridges.
+
+mod rig;
+
+use rig::capture::{Capture, let_pass};
+use rig::judge::{AckLog, Verdict};
+use rig::scenario::{self, Guest, ReleasesEarly};
+use rig::{Rig, inventory, ip};
+use std::sync::Arc;
+use understudy_checkpoint::Epoch;
+use understudy_netbuf::Limits;
+use understudy_netbuf::kernel::{KernelError, OutputCommit, OwnQueue, Start};
+
+fn attach(start: Start) -> OwnQueue {
+    OwnQueue::attach(&["vif1.0"], Epoch(0), Limits::default(), start).unwrap()
+}
+
+#[test]
+fn every_protocol_waits_for_its_ack() {
+    let Some(rig) = Rig::new() else { return };
+    let before = inventory();
+    let output = attach(Start::Holding);
+    scenario::every_protocol_waits_for_its_ack(&rig, &output);
+    output.pass().unwrap();
+    output.detach().unwrap();
+    scenario::nothing_is_left(&before);
+}
+
+#[test]
+fn a_hundred_thousand_frames_with_epochs_in_flight() {
+    let Some(rig) = Rig::new() else { return };
+    let output = Arc::new(attach(Start::Holding));
+    let shared: Arc<dyn OutputCommit> = output.clone();
+    let verdict = scenario::many_frames(&rig, shared, 100_000);
+    let stats = output.stats().unwrap();
+    assert!(verdict.is_clean(), "{verdict:?} {stats:?}");
+    assert_eq!((verdict.seen, stats.dropped()), (100_000, 0));
+}
+
+#[test]
+fn a_mutant_that_releases_early_is_caught() {
+    let Some(rig) = Rig::new() else { return };
+    let mutant = ReleasesEarly { real: attach(Start::Holding), cut: Default::default() };
+    let verdict = scenario::many_frames(&rig, Arc::new(mutant), 5_000);
+    assert!(verdict.early > 100, "{verdict:?}");
+    assert_eq!((verdict.lost, verdict.reordered), (0, 0), "{verdict:?}");
+}
+
+#[test]
+fn output_passes_until_the_first_cut_and_none_slips_through_at_the_switch() {
+    let Some(rig) = Rig::new() else { return };
+    let capture = Capture::start(&rig.outside);
+    let guest = Guest::new(&rig, Epoch(0));
+    let mut acks = AckLog::default();
+    // Output of the time before protection needs none.
+    acks.ack(Epoch(0));
+    (0..50).for_each(|sequence| guest.send(sequence));
+    let output = attach(Start::Passing);
+    (50..100).for_each(|sequence| guest.send(sequence));
+    guest.checkpoint(&output);
+    (100..150).for_each(|sequence| guest.send(sequence));
+    let_pass();
+    let ended = guest.checkpoint(&output);
+    // The guest's kernel may say a word of its own.
+    assert!(output.stats().unwrap().queue.held_frames >= 50);
+    acks.ack(ended);
+    output.release(ended).unwrap();
+    let verdict = Verdict::of(&capture.finish(), &acks, 150);
+    assert!(verdict.is_clean(), "{verdict:?}");
+}
+
+#[test]
+fn a_full_queue_warns_drops_and_counts() {
+    let Some(rig) = Rig::new() else { return };
+    let limits = Limits { bytes_max: 100 * 170, frames_max: 1000, pressure_percent: 50 };
+    let output = OwnQueue::attach(&["vif1.0"], Epoch(0), limits, Start::Holding).unwrap();
+    let guest = Guest::new(&rig, Epoch(0));
+    (0..40).for_each(|sequence| guest.send(sequence));
+    let_pass();
+    assert!(!output.take_pressure());
+    (40..60).for_each(|sequence| guest.send(sequence));
+    let_pass();
+    assert!(output.take_pressure());
+    assert!(!output.take_pressure());
+    (60..200).for_each(|sequence| guest.send(sequence));
+    let_pass();
+    let stats = output.stats().unwrap();
+    // The guest's kernel may say a word of its own.
+    assert!(stats.queue.held_bytes <= limits.bytes_max && stats.queue.held_frames >= 90, "{stats:?}");
+    assert!(stats.dropped() >= 100, "{stats:?}");
+    assert!(stats.queue.held_frames as u64 + stats.dropped() >= 200, "{stats:?}");
+}
+
+#[test]
+fn a_fenced_queue_lets_nothing_out() {
+    let Some(rig) = Rig::new() else { return };
+    let capture = Capture::start(&rig.outside);
+    let output = attach(Start::Holding);
+    let guest = Guest::new(&rig, Epoch(0));
+    (0..20).for_each(|sequence| guest.send(sequence));
+    let ended = guest.checkpoint(&output);
+    output.fence().unwrap();
+    output.release(ended).unwrap();
+    output.pass().unwrap();
+    (20..40).for_each(|sequence| guest.send(sequence));
+    let_pass();
+    assert!(matches!(output.detach(), Err(KernelError::StillHolding)));
+    (40..60).for_each(|sequence| guest.send(sequence));
+    assert!(capture.finish().iter().all(|seen| !seen.from_guest));
+}
+
+#[test]
+fn detaching_while_held_is_refused() {
+    let Some(_rig) = Rig::new() else { return };
+    assert!(matches!(attach(Start::Holding).detach(), Err(KernelError::StillHolding)));
+}
+
+#[test]
+fn a_removed_interface_is_a_typed_error_and_others_go_on() {
+    let Some(rig) = Rig::new() else { return };
+    rig.add_second_interface();
+    let capture = Capture::start(&rig.outside);
+    let vifs = ["vif1.1", "vif1.0"];
+    let output = OwnQueue::attach(&vifs, Epoch(0), Limits::default(), Start::Holding).unwrap();
+    let guest = Guest::new(&rig, Epoch(0));
+    guest.checkpoint(&output);
+    ip("link del us-vif1.1");
+    (0..50).for_each(|sequence| guest.send(sequence));
+    let_pass();
+    let named = |name: &str, result: Result<(), KernelError>| {
+        assert!(matches!(&result, Err(KernelError::Gone { name: gone }) if gone == name), "{result:?}");
+    };
+    named("us-vif1.1", output.cut(Epoch(1)));
+    named("us-vif1.1", output.release(Epoch(1)));
+    ip("link del vif1.1");
+    named("vif1.1", output.cut(Epoch(2)));
+    named("vif1.1", output.stats().map(drop));
+    let mut acks = AckLog::default();
+    acks.ack(Epoch(0));
+    assert_eq!(Verdict::of(&capture.finish(), &acks, 50).lost, 0);
+}
+
+#[test]
+fn a_missing_interface_is_said_and_leaves_nothing() {
+    let Some(_rig) = Rig::new() else { return };
+    let before = inventory();
+    let vifs = ["vif1.0", "vif9.9"];
+    let refused = OwnQueue::attach(&vifs, Epoch(0), Limits::default(), Start::Holding);
+    assert!(matches!(refused, Err(KernelError::Gone { name }) if name == "vif9.9"));
+    scenario::nothing_is_left(&before);
+}
+
+#[test]
+fn a_renamed_interface_stays_held() {
+    let Some(rig) = Rig::new() else { return };
+    let capture = Capture::start(&rig.outside);
+    let output = attach(Start::Holding);
+    let (guest, mut acks) = (Guest::new(&rig, Epoch(0)), AckLog::default());
+    ip("link set vif1.0 down");
+    ip("link set vif1.0 name vif7.0");
+    ip("link set vif7.0 up");
+    (0..50).for_each(|sequence| guest.send(sequence));
+    let_pass();
+    let ended = guest.checkpoint(&output);
+    acks.ack(ended);
+    output.release(ended).unwrap();
+    let verdict = Verdict::of(&capture.finish(), &acks, 50);
+    assert!(verdict.is_clean(), "{verdict:?}");
+}
+
+#[test]
+fn the_host_itself_says_nothing_through_a_tap() {
+    let Some(_rig) = Rig::new() else { return };
+    ip("link add quiet0 type veth peer name quiet1");
+    ip("link set quiet0 up");
+    let output = OwnQueue::attach(&["quiet0"], Epoch(0), Limits::default(), Start::Holding).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    assert_eq!(output.stats().unwrap().queue.held_frames, 0);
+}

@@ -1,0 +1,141 @@
+//! A guest, its host and the outside world in three network namespaces of this machine.
+//!
+//! ```text
+//!   guest            │ dom0 (the test's thread)      │ outside
+//!   eth0 10.9.0.2 ───┼─ vif1.0 ─┐                    │
+//!   fd00:9::2        │          br0 ── out0 ─────────┼─ eth0 10.9.0.1, fd00:9::1
+//!                                                         ▲ capture
+//! ```
+//!
+//! Needs root and iproute2's `ip`; a test without them says that it was skipped.
+
+#![allow(dead_code, reason = "each test binary uses its part")]
+
+pub(crate) mod capture;
+pub(crate) mod judge;
+pub(crate) mod scenario;
+
+use nix::sched::{CloneFlags, unshare};
+use std::process::Command;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+
+/// The guest's MAC address.
+pub(crate) const GUEST_MAC: [u8; 6] = [0x02, 0, 0, 0, 1, 2];
+/// The outside's MAC address.
+pub(crate) const OUTSIDE_MAC: [u8; 6] = [0x02, 0, 0, 0, 1, 1];
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// A network namespace with a thread in it.
+pub(crate) struct Place {
+    tid: i32,
+    jobs: mpsc::Sender<Job>,
+}
+
+impl Place {
+    fn new() -> Self {
+        let (jobs, inbox) = mpsc::channel::<Job>();
+        let (tell, told) = mpsc::channel();
+        std::thread::spawn(move || {
+            unshare(CloneFlags::CLONE_NEWNET).unwrap();
+            tell.send(nix::unistd::gettid().as_raw()).unwrap();
+            inbox.into_iter().for_each(|job| job());
+        });
+        Self { tid: told.recv().unwrap(), jobs }
+    }
+
+    /// Does `work` inside.
+    pub(crate) fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        let (tell, told) = mpsc::channel();
+        self.jobs.send(Box::new(move || drop(tell.send(work())))).unwrap();
+        told.recv().expect("the work inside did not panic")
+    }
+
+    /// Starts a thread inside.
+    pub(crate) fn spawn<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> JoinHandle<T> {
+        self.run(move || std::thread::spawn(work))
+    }
+
+    pub(crate) fn ip(&self, words: &str) {
+        let words = words.to_owned();
+        self.run(move || ip(&words));
+    }
+}
+
+/// `ip` in the calling thread's namespace.
+pub(crate) fn ip(words: &str) {
+    let done = Command::new("ip").args(words.split_whitespace()).output().unwrap();
+    assert!(done.status.success(), "ip {words}: {}", String::from_utf8_lossy(&done.stderr));
+}
+
+/// What a command prints, in the calling thread's namespace.
+pub(crate) fn output(command: &str) -> String {
+    let mut words = command.split_whitespace();
+    let done = Command::new(words.next().unwrap()).args(words).output().unwrap();
+    String::from_utf8_lossy(&done.stdout).into_owned()
+}
+
+/// The three places, wired. The calling thread is in dom0 from here on.
+pub(crate) struct Rig {
+    pub(crate) guest: Place,
+    pub(crate) outside: Place,
+}
+
+impl Rig {
+    /// `None`, and a message, if this process may not or cannot.
+    pub(crate) fn new() -> Option<Self> {
+        Self::with_mtu(1500)
+    }
+
+    pub(crate) fn with_mtu(mtu_bytes: u32) -> Option<Self> {
+        if !nix::unistd::geteuid().is_root() || Command::new("ip").arg("-V").output().is_err() {
+            eprintln!("skipped: needs root and the program ip");
+            return None;
+        }
+        if let Err(error) = unshare(CloneFlags::CLONE_NEWNET) {
+            eprintln!("skipped: no network namespaces here: {error}");
+            return None;
+        }
+        let rig = Self { guest: Place::new(), outside: Place::new() };
+        ip("link set lo up");
+        ip("link add br0 type bridge mcast_snooping 0");
+        ip(&format!("link set br0 mtu {mtu_bytes} up"));
+        for (port, place, mac, host) in
+            [("vif1.0", &rig.guest, GUEST_MAC, 2), ("out0", &rig.outside, OUTSIDE_MAC, 1)]
+        {
+            let tid = place.tid;
+            ip(&format!("link add {port} mtu {mtu_bytes} type veth peer name eth0 netns {tid}"));
+            ip(&format!("link set {port} master br0 up"));
+            let mac = mac.map(|byte| format!("{byte:02x}")).join(":");
+            place.ip("link set lo up");
+            place.ip(&format!("link set eth0 mtu {mtu_bytes} address {mac} up"));
+            place.ip(&format!("addr add 10.9.0.{host}/24 dev eth0"));
+            place.ip(&format!("addr add fd00:9::{host}/64 dev eth0 nodad"));
+        }
+        Some(rig)
+    }
+
+    /// A second interface of the guest, `vif1.1`, which the guest calls `eth1`.
+    pub(crate) fn add_second_interface(&self) {
+        let tid = self.guest.tid;
+        ip(&format!("link add vif1.1 type veth peer name eth1 netns {tid}"));
+        ip("link set vif1.1 master br0 up");
+        self.guest.ip("link set eth1 address 02:00:00:00:01:03 up");
+    }
+}
+
+/// What the host's network consists of, to see that nothing was left behind.
+pub(crate) fn inventory() -> String {
+    let links = output("ip -o link");
+    let names = links.lines().filter_map(|line| line.split_whitespace().nth(1));
+    let names: Vec<_> = names.map(str::to_owned).collect();
+    let filters = names.iter().map(|name| {
+        let device = name.trim_end_matches(':').split('@').next().unwrap();
+        output(&format!("tc filter show dev {device} ingress"))
+    });
+    names.join(" ") + &output("tc qdisc show") + &filters.collect::<String>()
+}
