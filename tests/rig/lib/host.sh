@@ -29,7 +29,7 @@ load_settings() {
 host_pid() { # host_pid HOST
     local pid
     pid=$(cat "$RUN/$1/pid" 2>/dev/null) || return 1
-    tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -qF -- "$RUN/$1/disk.qcow2" || return 1
+    { tr '\0' ' ' <"/proc/$pid/cmdline" | grep -qF -- "$RUN/$1/disk.qcow2"; } 2>/dev/null || return 1
     echo "$pid"
 }
 
@@ -54,13 +54,12 @@ host_start() { # host_start HOST [SNAPSHOT]: boots, or loads the snapshot in its
         -netdev "$(wire n1 "$host" "$other" repl)" -device "$(card n1 "$number" 1)"
         -netdev "$(wire n2 "$host" "$other" lan)" -device "$(card n2 "$number" 2)"
         -chardev "socket,id=s0,path=$dir/serial.sock,server=on,wait=off,logfile=$dir/serial.log" -serial chardev:s0
-        -monitor "unix:$dir/mon.sock,server=on,wait=off" -qmp "unix:$dir/qmp.sock,server=on,wait=off"
-        -pidfile "$dir/pid")
+        -monitor "unix:$dir/mon.sock,server=on,wait=off" -qmp "unix:$dir/qmp.sock,server=on,wait=off")
     [ -z "$snapshot" ] || args+=(-loadvm "$snapshot")
     printf '%q ' qemu-system-x86_64 "${args[@]}" >"$dir/cmdline"
     : >"$dir/serial.log"
-    rm -f "$dir/pid"
-    setsid qemu-system-x86_64 "${args[@]}" >"$dir/qemu.log" 2>&1 </dev/null 9>&- &
+    setsid qemu-system-x86_64 "${args[@]}" >"$dir/qemu.log" 2>&1 </dev/null 8>&- 9>&- &
+    echo $! >"$dir/pid"
 }
 
 control_net() { # control_net HOST: ssh in, and out only to the one address of the third party
@@ -76,12 +75,11 @@ card() { echo "virtio-net-pci,netdev=$1,mac=52:54:00:00:0$2:0$3,romfile="; } # c
 host_wait() { # host_wait HOST SECONDS: until ssh answers
     local host=$1 until=$((SECONDS + $2))
     while [ "$SECONDS" -lt "$until" ]; do
-        [ ! -S "$RUN/$host/mon.sock" ] || host_pid "$host" >/dev/null ||
-            { cat "$RUN/$host/qemu.log" >&2; die "host $host ended"; }
+        sleep 0.3
+        host_pid "$host" >/dev/null || { cat "$RUN/$host/qemu.log" >&2; die "the QEMU of host $host ended"; }
         if [ "${3:-}" = resumed ] || grep -q "RIG host$host UP" "$RUN/$host/serial.log"; then
             T=25 host_sh "$host" true 2>/dev/null && return
         fi
-        sleep 0.3
     done
     tail -n 20 "$RUN/$host/serial.log" >&2
     die "host $host: ssh does not answer after $2 s (see $RUN/$host/serial.log)"
@@ -100,7 +98,7 @@ host_sh() { # host_sh HOST COMMAND…
     shift
     ssh_options "$host"
     timeout -k 5 "${T:-120}" ssh "${SSH[@]}" -o ControlMaster=auto -o "ControlPath=$RUN/$host/ssh.sock" \
-        -o ControlPersist=600 root@127.0.0.1 "$@" 9>&-
+        -o ControlPersist=600 root@127.0.0.1 "$@" 8>&- 9>&-
 }
 
 host_shell() { # host_shell HOST: a developer's login

@@ -53,9 +53,11 @@ SUITE_a=$1 SUITE_b=$2
 IMAGE_a=$(image_dir "$1") IMAGE_b=$(image_dir "$2")
 SHARE_a=$(share_dir "$1") SHARE_b=$(share_dir "$2")
 XEN_BINARY_a=$binary XEN_BINARY_b=$(xen_binary "$2" "$3")
-HOST_MIB=${UNDERSTUDY_RIG_MIB:-1536} DOM0_MIB=640
+HOST_MIB=$(host_mib) DOM0_MIB=640
 END
 }
+
+host_mib() { echo "${UNDERSTUDY_RIG_MIB:-1536}"; }
 
 # The hypervisor with shadow paging when it is built and fits the suite, unless one is asked for.
 xen_binary() { # xen_binary SUITE [debian|shadow]
@@ -90,32 +92,42 @@ rig_down() {
 
 rig_kill() { host_stop "$1" KILL; }
 
+# QEMU's TCG cannot load a snapshot that was taken while the processor was inside a PVH or HVM guest, so guests are
+# paused in it.
 rig_snap() { # rig_snap TAG: keeps both hosts as they are, and stops them
-    local tag=$1 host answer
+    local tag=$1 snap=$RUN/snap/$1 host answer
     load_settings
+    rm -rf "$snap"
+    mkdir -p "$snap"
     for host in a b; do
+        T=30 host_sh $host "$PAUSE_GUESTS" >"$snap/paused-$host" </dev/null
+        [ -z "${RESUMED:-}" ] || host_monitor $host "delvm $RESUMED" >/dev/null # it would only take room
         answer=$(host_monitor $host "savevm $tag")
         ! grep -qi error <<<"$answer" || die "host $host: $answer"
     done
     rig_down
-    rm -rf "$RUN/snap/$tag"
-    mkdir -p "$RUN/snap/$tag"
-    for host in a b; do mv "$RUN/$host/disk.qcow2" "$RUN/snap/$tag/$host.qcow2"; done
-    cp "$RUN/settings" "$RUN/snap/$tag/settings"
+    for host in a b; do mv "$RUN/$host/disk.qcow2" "$snap/$host.qcow2"; done
+    { grep -v '^RESUMED=' "$RUN/settings"; echo "RESUMED=$tag"; } >"$snap/settings"
 }
 
+# On a host: pauses the guests that are not paused, and prints their names.
+PAUSE_GUESTS='xl list | sed "1d; /^Domain-0 /d" | while read -r name _ _ _ state _; do
+    case $state in *p*) ;; *) xl pause "$name" && echo "$name" ;; esac; done'
+
 rig_resume() { # rig_resume TAG: both hosts as rig_snap kept them; a running rig is cut off
-    local tag=$1 snap=$RUN/snap/$1 host
-    [ -f "$snap/settings" ] || die "no snapshot '$tag' in $RUN/snap: make it with 'rig snap'"
+    local snap=$RUN/snap/$1 host
+    [ -f "$snap/settings" ] || die "no snapshot '$1' in $RUN/snap: make it with 'rig snap'"
     need_tools
     for host in a b; do host_stop $host KILL; done
     cp "$snap/settings" "$RUN/settings"
     . "$RUN/settings"
     for host in a b; do cp --sparse=always "$snap/$host.qcow2" "$RUN/$host/disk.qcow2"; done
-    for host in a b; do host_start $host "$tag"; done
+    for host in a b; do host_start $host "$1"; done
     for host in a b; do host_wait $host 60 resumed; done
     # Their clocks stand at the time of the snapshot, which certificates made since would not survive.
-    for host in a b; do host_sh $host "date -s @$(date +%s) >/dev/null"; done
+    for host in a b; do
+        host_sh $host "date -s @$(date +%s) >/dev/null; while read -r name; do xl unpause \$name; done" <"$snap/paused-$host"
+    done
 }
 
 rig_status() {

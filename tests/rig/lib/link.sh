@@ -13,9 +13,9 @@ rig_link() { # rig_link cut|heal [both|a-b|b-a]
     esac
 }
 
-link_cut() { # link_cut RECEIVER
-    T=20 host_sh "$1" 'tc qdisc replace dev repl0 handle ffff: ingress &&
-        tc filter replace dev repl0 parent ffff: prio 1 handle 1 matchall action drop'
+link_cut() { # link_cut RECEIVER: may be cut already
+    T=20 host_sh "$1" 'tc filter show dev repl0 parent ffff: 2>/dev/null | grep -q drop || {
+        tc qdisc add dev repl0 handle ffff: ingress && tc filter add dev repl0 parent ffff: matchall action drop; }'
 }
 
 link_heal() { T=20 host_sh "$1" 'tc qdisc del dev repl0 ingress 2>/dev/null || true'; } # link_heal RECEIVER

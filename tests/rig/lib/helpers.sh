@@ -1,0 +1,117 @@
+# What scenarios are written with. In a scenario $guest is the guest's name and $address its address; a command that
+# fails ends the scenario as failed.
+
+on() { host_sh "$@"; } # on HOST COMMAND…
+
+fail() { # fail WHY: the scenario has failed
+    printf 'FAILED: %s\n' "$*" >&2
+    exit 1
+}
+
+expect() { [ "$2" = "$3" ] || fail "$1 is '$2', not '$3'"; } # expect WHAT ACTUAL WANTED
+
+address_of() { # address_of GUEST
+    sed -n 's/.*gip=\([0-9.]*\).*/\1/p' "$RIG/guest/$1.cfg"
+}
+
+guest_up() { guest_start "${2:-a}" "$1"; } # guest_up NAME [HOST]: creates it and waits until it answers
+
+# ask ADDRESS PATH [SECONDS]: what the guest answers, asked from host $CLIENT (b unless set: it outlives a)
+ask() {
+    T=$((${3:-10} + 20)) on "${CLIENT:-b}" "timeout ${3:-10} busybox wget -qO- 'http://$1/$2'" </dev/null
+}
+
+# guest_answers ADDRESS [SECONDS]: waits until the guest answers; prints the seconds that took
+guest_answers() {
+    local limit=${2:-60}
+    T=$((limit + 20)) on "${CLIENT:-b}" "began=\${EPOCHREALTIME/./}; until timeout 0.7 busybox wget -qO- http://$1/id >/dev/null 2>&1; do
+            [ \$((\${EPOCHREALTIME/./} - began)) -lt ${limit}000000 ] || exit 1; sleep 0.05
+        done; took=\$((\${EPOCHREALTIME/./} - began)); printf '%d.%02d\n' \$((took / 1000000)) \$((took / 10000 % 100))" </dev/null ||
+        fail "the guest at $1 does not answer within $limit s"
+}
+
+answer_field() { sed -n "s/.*\b$1 \([^ ]*\).*/\1/p"; } # answer_field NAME <ANSWER
+
+boot_of() { ask "$1" id | cut -d' ' -f1; } # boot_of ADDRESS: changes when the guest boots again
+
+count_of() { ask "$1" count; } # count_of ADDRESS: the next number; each is given once
+
+memory_checksum() { ask "$1" memory 30 | answer_field checksum; } # memory_checksum ADDRESS
+
+# checker_errors ADDRESS: of the memory checker, which verifies its whole region for this answer, and of the writer
+checker_errors() {
+    local memory writer
+    memory=$(ask "$1" memory 30 | answer_field errors)
+    writer=$(ask "$1" writer | answer_field errors)
+    echo $((memory + writer))
+}
+
+writer_set() { ask "$1" "writer?pages=$2&bytes=${3:-4096}" >/dev/null; } # writer_set ADDRESS PAGES_PER_S [BYTES_OF_EACH]
+
+watch_start() { # watch_start ADDRESS EVERY_MS: host $CLIENT reads numbers on one connection, through all that comes
+    on "${CLIENT:-b}" "setsid /rig/bin/rigguest watch $1 $2 >/var/tmp/watch.log 2>&1 </dev/null & echo \$! >/run/watch.pid"
+}
+
+watch_end() { # watch_end: what the watch saw; fails if a number was missing or came twice, or the connection broke
+    local seen
+    seen=$(on "${CLIENT:-b}" 'kill $(cat /run/watch.pid) 2>/dev/null
+        while [ -d /proc/$(cat /run/watch.pid) ]; do sleep 0.05; done; cat /var/tmp/watch.log' </dev/null)
+    ! grep -q '^error\|^the connection ended' <<<"$seen" || fail "the guest's stream broke: $(tail -n 3 <<<"$seen")"
+    tail -n 1 <<<"$seen"
+}
+
+domains_of() { # domains_of HOST: the names of its guests, in one line
+    on "$1" "xl list | sed '1d; /^Domain-0 /d' | cut -d' ' -f1 | sort | paste -sd' '" </dev/null
+}
+
+nothing_left() { # nothing_left HOST [GUEST…]: the host runs these guests and no other; xenstore knows of no other
+    local host=$1 known
+    shift
+    expect "what runs on host $host" "$(domains_of "$host")" "$*"
+    known=$(on "$host" 'for d in $(xenstore-list /local/domain); do [ $d = 0 ] || xenstore-read /local/domain/$d/name; done |
+        sort | paste -sd" "' </dev/null)
+    expect "what xenstore of host $host knows" "$known" "$*"
+}
+
+put_understudy() { # the built binaries, on both hosts
+    local release name host found=0
+    release=${CARGO_TARGET_DIR:-$RIG/../../target}/release
+    for name in understudy understudy-save-helper; do
+        [ -x "$release/$name" ] || continue
+        found=1
+        for host in a b; do host_put $host "$release/$name" "/usr/local/bin/$name"; done
+    done
+    [ "$found" = 1 ] || skip "no release binaries in $release: cargo build --release"
+}
+
+# machine_start NAME COMMAND…: a process on this machine, such as a witness, that ends with the scenario. Hosts reach
+# what listens on 127.0.0.1:$(rig_port third) as 10.0.2.100:7400. Its output is $RUN/machine/NAME.log.
+machine_start() {
+    local name=$1
+    shift
+    mkdir -p "$RUN/machine"
+    setsid "$@" >"$RUN/machine/$name.log" 2>&1 </dev/null 9>&- &
+    echo "$! $(process_began $!)" >"$RUN/machine/$name.pid"
+}
+
+process_began() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20; } # process_began PID: in clock ticks since boot
+
+machine_stop() { # machine_stop NAME [SIGNAL]
+    local pid began
+    read -r pid began <"$RUN/machine/$1.pid" || return 0
+    rm "$RUN/machine/$1.pid"
+    [ "$(process_began "$pid")" = "$began" ] || return 0 # it ended, and another has its number
+    kill -s "${2:-KILL}" "$pid"
+}
+
+machine_stop_all() {
+    local file
+    for file in "$RUN"/machine/*.pid; do
+        [ ! -f "$file" ] || machine_stop "$(basename "$file" .pid)" || true
+    done
+}
+
+needs_shadow_paging() {
+    [ "$XEN_BINARY_a" = "$(shadow_dir)/xen" ] ||
+        skip "PV guests have no log-dirty: the hypervisor with shadow paging is not built (rig build-shadow)"
+}
