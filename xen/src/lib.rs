@@ -37,4 +37,3 @@ pub use evtchn::Evtchn;
 pub use mapping::{Access, Mapping};
 pub use port::{Call, Foreign, HypercallBuffer, Port};
 pub use words::DomId;
-pub mod xl;
