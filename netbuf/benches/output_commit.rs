@@ -1,2 +1,187 @@
 //! Cost of output commit for each epoch and interface, beside a bare netlink round trip.
-fn main() {}
+//!
+//! Prints a table. Needs root, network namespaces and `ip`; says so and ends without. The plug's lines need
+//! `sch_plug`.
+
+use nix::ifaddrs::getifaddrs;
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send, sendto,
+    setsockopt, socket, sockopt,
+};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use understudy_checkpoint::Epoch;
+use understudy_netbuf::Limits;
+use understudy_netbuf::kernel::{OutputCommit, OwnQueue, PlugOutput, Start};
+
+const ROUNDS: u64 = 2_000;
+
+fn main() {
+    // `cargo test` runs benches too, without this word; a table is not a test.
+    if !std::env::args().any(|word| word == "--bench") {
+        return;
+    }
+    if !nix::unistd::geteuid().is_root() || unshare(CloneFlags::CLONE_NEWNET).is_err() {
+        println!("skipped: needs root and network namespaces");
+        return;
+    }
+    let vifs = ["vif1.0", "vif1.1", "vif1.2", "vif1.3"];
+    ip("link add br0 type bridge");
+    ip("link set br0 up");
+    for (number, vif) in vifs.iter().enumerate() {
+        ip(&format!("link add {vif} type veth peer name guest{number}"));
+        ip(&format!("link set {vif} master br0 up"));
+        ip(&format!("link set guest{number} addrgenmode none up"));
+    }
+    println!("{:<44} {:>9} {:>9} {:>9}", "microseconds", "median", "p99", "max");
+    round_trip();
+    for count in [1, 4] {
+        let attach = |start| OwnQueue::attach(&vifs[..count], Epoch(0), Limits::default(), start);
+        match attach(Start::Holding) {
+            Ok(output) => epochs(&format!("own queue, {count} interfaces"), &output),
+            Err(error) => println!("own queue: {error}"),
+        }
+    }
+    for count in [1, 4] {
+        match PlugOutput::attach(&vifs[..count], Epoch(0), Limits::default(), Start::Holding) {
+            Ok(output) => {
+                epochs(&format!("plug, {count} interfaces"), &output);
+                output.pass().and_then(|()| output.detach()).expect("the plug passes");
+            }
+            Err(error) => println!("plug: {error}"),
+        }
+    }
+    through();
+    cuts_under_load();
+}
+
+/// Requests without this crate: one that describes an interface, and one that changes nothing under the lock
+/// that every change of the network takes, as a plug's commands do.
+fn round_trip() {
+    const GET_LINK: u16 = 18;
+    const NEW_LINK: u16 = 16;
+    const REQUEST_AND_ACK: u16 = 5;
+    let kernel = NetlinkAddr::new(0, 0);
+    let protocol = SockProtocol::NetlinkRoute;
+    let netlink = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol).unwrap();
+    for (name, kind) in [("netlink: describe", GET_LINK), ("netlink: change nothing", NEW_LINK)] {
+        let mut message = [0u8; 32];
+        message[0] = 32;
+        message[4..6].copy_from_slice(&kind.to_ne_bytes());
+        message[6..8].copy_from_slice(&REQUEST_AND_ACK.to_ne_bytes());
+        message[20..24].copy_from_slice(&1i32.to_ne_bytes());
+        let mut answer = [0; 8192];
+        let mut times = Vec::new();
+        for _ in 0..ROUNDS {
+            let start = Instant::now();
+            sendto(netlink.as_raw_fd(), &message, &kernel, MsgFlags::empty()).expect("netlink");
+            // A description comes before its ack.
+            for _ in 0..if kind == GET_LINK { 2 } else { 1 } {
+                recv(netlink.as_raw_fd(), &mut answer, MsgFlags::empty()).expect("netlink");
+            }
+            times.push(start.elapsed());
+        }
+        line(name, times);
+    }
+}
+
+fn epochs(name: &str, output: &dyn OutputCommit) {
+    let (mut cuts, mut releases) = (Vec::new(), Vec::new());
+    for epoch in (0..ROUNDS).map(Epoch) {
+        let start = Instant::now();
+        output.cut(epoch).expect("cut");
+        cuts.push(start.elapsed());
+        let start = Instant::now();
+        output.release(epoch).expect("release");
+        releases.push(start.elapsed());
+    }
+    line(&format!("{name}: cut"), cuts);
+    line(&format!("{name}: release, nothing held"), releases);
+}
+
+/// A release of held frames: how long the call takes, and how long until the last frame is at a neighbour.
+fn through() {
+    const FRAMES: usize = 1_000;
+    let output = OwnQueue::attach(&["vif1.0"], Epoch(0), Limits::default(), Start::Holding);
+    let Ok(output) = output else { return };
+    let (guest, neighbour) = (packet_socket("guest0"), packet_socket("guest1"));
+    setsockopt(&neighbour, sockopt::RcvBufForce, &(64 << 20)).expect("root");
+    // The neighbour speaks once, so that the bridge knows where it is.
+    send(neighbour.as_raw_fd(), &frame(9, 8), MsgFlags::empty()).expect("the neighbour sends");
+    let frame = frame(8, 9);
+    let mut into = [0; 2048];
+    let (mut calls, mut last_frames) = (Vec::new(), Vec::new());
+    for epoch in (0..100).map(Epoch) {
+        for _ in 0..FRAMES {
+            send(guest.as_raw_fd(), &frame, MsgFlags::empty()).expect("the guest sends");
+        }
+        while output.stats().expect("stats").queue.held_frames < FRAMES {
+            std::thread::yield_now();
+        }
+        output.cut(epoch).expect("cut");
+        let start = Instant::now();
+        output.release(epoch).expect("release");
+        calls.push(start.elapsed());
+        for _ in 0..FRAMES {
+            recv(neighbour.as_raw_fd(), &mut into, MsgFlags::empty()).expect("the neighbour receives");
+        }
+        last_frames.push(start.elapsed());
+    }
+    line("own queue: release of 1000 frames, the call", calls);
+    line("own queue: release of 1000 frames, the last", last_frames);
+}
+
+/// How long a cut takes while the queue is busy: it may find a turn of 64 frames under way.
+fn cuts_under_load() {
+    let output = OwnQueue::attach(&["vif1.0"], Epoch(0), Limits::default(), Start::Holding);
+    let Ok(output) = output else { return };
+    let guest = packet_socket("guest0");
+    let done = AtomicBool::new(false);
+    let mut cuts = Vec::new();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                send(guest.as_raw_fd(), &frame(8, 9), MsgFlags::empty()).expect("the guest sends");
+            }
+        });
+        for epoch in (0..500).map(Epoch) {
+            std::thread::sleep(Duration::from_millis(2));
+            let start = Instant::now();
+            output.cut(epoch).expect("cut");
+            cuts.push(start.elapsed());
+            output.release(epoch).expect("release");
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    line("own queue: cut under full load", cuts);
+}
+
+/// A full frame between two addresses of this bench.
+fn frame(from: u8, to: u8) -> Vec<u8> {
+    let address = |last| [2, 0, 0, 0, 0, last];
+    [&address(to)[..], &address(from), &[0x88, 0xb6], &[0; 1486]].concat()
+}
+
+fn packet_socket(interface: &str) -> OwnedFd {
+    let protocol = SockProtocol::EthAll;
+    let socket =
+        socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol).expect("root");
+    let mut addresses = getifaddrs().expect("interfaces").filter(|it| it.interface_name == interface);
+    let address = addresses.find_map(|it| it.address?.as_link_addr().copied()).expect("just made");
+    bind(socket.as_raw_fd(), &address).expect("it is up");
+    socket
+}
+
+fn line(name: &str, mut times: Vec<Duration>) {
+    times.sort_unstable();
+    let at = |share: usize| times[(times.len() - 1) * share / 1000].as_secs_f64() * 1e6;
+    println!("{name:<44} {:>9.2} {:>9.2} {:>9.2}", at(500), at(990), at(1000));
+}
+
+fn ip(words: &str) {
+    let done = Command::new("ip").args(words.split_whitespace()).status().expect("the program ip");
+    assert!(done.success(), "ip {words}");
+}

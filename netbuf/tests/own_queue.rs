@@ -5,11 +5,11 @@ mod rig;
 use rig::capture::{Capture, let_pass};
 use rig::judge::{AckLog, Verdict};
 use rig::scenario::{self, Guest, ReleasesEarly};
-use rig::{Rig, inventory, ip};
+use rig::{Rig, engine, inventory, ip};
 use std::sync::Arc;
 use understudy_checkpoint::Epoch;
 use understudy_netbuf::Limits;
-use understudy_netbuf::kernel::{KernelError, OutputCommit, OwnQueue, Start};
+use understudy_netbuf::kernel::{Connection, KernelError, OutputCommit, OwnQueue, Start, leftovers};
 
 fn attach(start: Start) -> OwnQueue {
     OwnQueue::attach(&["vif1.0"], Epoch(0), Limits::default(), start).unwrap()
@@ -35,6 +35,90 @@ fn a_hundred_thousand_frames_with_epochs_in_flight() {
     let stats = output.stats().unwrap();
     assert!(verdict.is_clean(), "{verdict:?} {stats:?}");
     assert_eq!((verdict.seen, stats.dropped()), (100_000, 0));
+}
+
+#[test]
+fn tcp_and_udp_work_with_super_packets() {
+    let Some(rig) = Rig::new() else { return };
+    let output = Arc::new(attach(Start::Passing));
+    let longest = scenario::real_traffic(&rig, output.clone());
+    assert!(longest > 9014, "{longest} bytes: no super-packet came through whole");
+    assert_eq!(output.stats().unwrap().dropped(), 0);
+}
+
+#[test]
+fn tcp_and_udp_work_with_an_mtu_of_9000() {
+    let Some(rig) = Rig::with_mtu(9000) else { return };
+    let output = Arc::new(attach(Start::Passing));
+    scenario::real_traffic(&rig, output.clone());
+    assert_eq!(output.stats().unwrap().dropped(), 0);
+}
+
+#[test]
+fn a_killed_engine_leaves_output_held_and_a_new_one_takes_over() {
+    let Some(rig) = Rig::new() else { return };
+    let before = inventory();
+    let capture = Capture::start(&rig.outside);
+    let (guest, mut acks) = (Guest::new(&rig, Epoch(0)), AckLog::default());
+    let mut engine = engine::start("own");
+    (0..20).for_each(|sequence| guest.send(sequence));
+    engine.kill().unwrap();
+    engine.wait().unwrap();
+    (20..40).for_each(|sequence| guest.send(sequence));
+    let_pass();
+    let found = leftovers::find(&mut Connection::open().unwrap()).unwrap();
+    assert_eq!(found.len(), 1);
+    assert!(!found[0].in_use() && found[0].pid() == engine.id());
+    assert_eq!((found[0].interface(), found[0].kind()), ("vif1.0", &leftovers::Kind::Redirect(None)));
+    let output = attach(Start::Holding);
+    (40..60).for_each(|sequence| guest.send(sequence));
+    let_pass();
+    let ended = guest.checkpoint(&output);
+    acks.ack(ended);
+    output.release(ended).unwrap();
+    let seen = capture.finish();
+    let verdict = Verdict::of(&seen, &acks, 60);
+    // What the dead engine held is lost with it, as frames on a wire are; nothing of it came out.
+    assert_eq!((verdict.seen, verdict.early, verdict.lost), (20, 0, 40), "{verdict:?}");
+    output.pass().unwrap();
+    output.detach().unwrap();
+    scenario::nothing_is_left(&before);
+}
+
+#[test]
+fn leftovers_of_a_killed_engine_are_repaired() {
+    let Some(rig) = Rig::new() else { return };
+    let before = inventory();
+    let mut engine = engine::start("own");
+    let mut connection = Connection::open().unwrap();
+    let in_use = leftovers::find(&mut connection).unwrap();
+    let refused = leftovers::repair(&mut connection, &in_use[0]);
+    assert!(matches!(refused, Err(KernelError::InUse { pid, .. }) if pid == engine.id()), "{refused:?}");
+    engine.kill().unwrap();
+    engine.wait().unwrap();
+    let found = leftovers::find(&mut connection).unwrap();
+    let said = leftovers::repair(&mut connection, &found[0]).unwrap();
+    assert_eq!(said, "vif1.0: removed the redirect; its output passes unheld");
+    scenario::nothing_is_left(&before);
+    let capture = Capture::start(&rig.outside);
+    let guest = Guest::new(&rig, Epoch(0));
+    (0..20).for_each(|sequence| guest.send(sequence));
+    assert_eq!(capture.finish().iter().filter(|seen| seen.told.is_some()).count(), 20);
+}
+
+#[test]
+fn a_second_engine_is_refused_and_the_first_goes_on() {
+    let Some(rig) = Rig::new() else { return };
+    let output = attach(Start::Holding);
+    let second = OwnQueue::attach(&["vif1.0"], Epoch(0), Limits::default(), Start::Holding);
+    assert!(matches!(second, Err(KernelError::InUse { name, .. }) if name == "us-vif1.0"));
+    scenario::every_protocol_waits_for_its_ack(&rig, &output);
+}
+
+/// Not a test of its own: the engine process that other tests start and kill.
+#[test]
+fn engine_process() {
+    engine::run("own", || attach(Start::Holding));
 }
 
 #[test]
@@ -138,6 +222,27 @@ fn a_removed_interface_is_a_typed_error_and_others_go_on() {
     let mut acks = AckLog::default();
     acks.ack(Epoch(0));
     assert_eq!(Verdict::of(&capture.finish(), &acks, 50).lost, 0);
+    // The one that is left is still held; once it is gone too there is nothing to hold.
+    ip("link del vif1.0");
+    output.detach().unwrap();
+    assert!(!inventory().contains("us-"));
+}
+
+#[test]
+fn an_interface_is_plugged_in_while_another_is_held() {
+    let Some(rig) = Rig::new() else { return };
+    let output = attach(Start::Holding);
+    output.cut(Epoch(0)).unwrap();
+    rig.add_second_interface();
+    let plugged = OwnQueue::attach(&["vif1.1"], Epoch(1), Limits::default(), Start::Holding).unwrap();
+    for handle in [&output, &plugged] {
+        handle.cut(Epoch(1)).unwrap();
+        handle.release(Epoch(1)).unwrap();
+        handle.pass().unwrap();
+    }
+    plugged.detach().unwrap();
+    output.detach().unwrap();
+    assert!(!inventory().contains("us-"));
 }
 
 #[test]

@@ -8,11 +8,11 @@ mod rig;
 use rig::capture::{Capture, let_pass};
 use rig::judge::{AckLog, Verdict};
 use rig::scenario::{self, Guest, ReleasesEarly};
-use rig::{Rig, inventory};
+use rig::{Rig, engine, inventory};
 use std::sync::Arc;
 use understudy_checkpoint::Epoch;
 use understudy_netbuf::Limits;
-use understudy_netbuf::kernel::{KernelError, OutputCommit, PlugOutput, Start};
+use understudy_netbuf::kernel::{Connection, KernelError, OutputCommit, PlugOutput, Start, leftovers};
 
 /// `None`, and a message, without `sch_plug`; then nothing may be left behind either.
 fn attach(limits: Limits, start: Start) -> Option<PlugOutput> {
@@ -48,6 +48,51 @@ fn a_hundred_thousand_frames_with_epochs_in_flight() {
     let stats = output.stats().unwrap();
     assert!(verdict.is_clean(), "{verdict:?} {stats:?}");
     assert_eq!((verdict.seen, stats.dropped()), (100_000, 0));
+}
+
+#[test]
+fn tcp_and_udp_work_with_super_packets() {
+    let Some(rig) = Rig::new() else { return };
+    let Some(output) = attach(Limits::default(), Start::Passing) else { return };
+    let output = Arc::new(output);
+    let longest = scenario::real_traffic(&rig, output.clone());
+    assert!(longest > 9014, "{longest} bytes: no super-packet came through whole");
+    assert_eq!(output.stats().unwrap().dropped(), 0);
+}
+
+#[test]
+fn a_killed_engine_leaves_output_held_and_a_new_one_takes_over() {
+    let Some(rig) = Rig::new() else { return };
+    let before = inventory();
+    let Some(probe) = attach(Limits::default(), Start::Passing) else { return };
+    probe.detach().unwrap();
+    let capture = Capture::start(&rig.outside);
+    let (guest, mut acks) = (Guest::new(&rig, Epoch(0)), AckLog::default());
+    let mut engine = engine::start("plug");
+    (0..20).for_each(|sequence| guest.send(sequence));
+    engine.kill().unwrap();
+    engine.wait().unwrap();
+    let_pass();
+    let found = leftovers::find(&mut Connection::open().unwrap()).unwrap();
+    assert_eq!(found.len(), 2);
+    assert!(found.iter().all(|leftover| !leftover.in_use() && leftover.pid() == engine.id()));
+    let output = attach(Limits::default(), Start::Holding).unwrap();
+    (20..40).for_each(|sequence| guest.send(sequence));
+    let_pass();
+    let ended = guest.checkpoint(&output);
+    acks.ack(ended);
+    output.release(ended).unwrap();
+    let verdict = Verdict::of(&capture.finish(), &acks, 40);
+    assert_eq!((verdict.seen, verdict.early, verdict.lost), (20, 0, 20), "{verdict:?}");
+    output.pass().unwrap();
+    output.detach().unwrap();
+    scenario::nothing_is_left(&before);
+}
+
+/// Not a test of its own: the engine process that other tests start and kill.
+#[test]
+fn engine_process() {
+    engine::run("plug", || attach(Limits::default(), Start::Holding));
 }
 
 #[test]

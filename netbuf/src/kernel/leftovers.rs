@@ -105,7 +105,7 @@ pub fn repair(connection: &mut Connection, leftover: &Leftover) -> Result<String
     }
     match kind {
         Kind::Redirect(_) => {
-            redirect::remove(connection, std::slice::from_ref(device))?;
+            redirect::remove(connection, std::slice::from_ref(device), owner)?;
             Ok(format!("{}: removed the redirect; its output passes unheld", device.name))
         }
         Kind::Intermediate { held_frames } => {

@@ -78,7 +78,8 @@ pub(super) struct Redirect {
 }
 
 /// Sets all redirects up in two batches: hooks, then filters. Redirects of ours that were there before, from
-/// whichever process, are replaced.
+/// whichever process, are replaced. If one is refused, the new ones are removed and the old ones stay: what they
+/// held or dropped does not leak because a new process failed.
 pub(super) fn install(
     connection: &mut Connection,
     redirects: &[Redirect],
@@ -101,20 +102,28 @@ pub(super) fn install(
         let old = ours.iter().filter(|filter| filter.priority != priority);
         stale.extend(old.map(|filter| filter::delete(from.as_pair(), filter.priority)));
     }
-    connection.all(&mut adds, |_| false)?;
+    if let Err(error) = connection.all(&mut adds, |_| false) {
+        let devices: Vec<_> = redirects.iter().map(|redirect| redirect.from.clone()).collect();
+        remove(connection, &devices, owner)?;
+        return Err(error.into());
+    }
     Ok(connection.all(&mut stale, |error| error.is(Errno::ENOENT))?)
 }
 
-/// Removes our redirects of `devices`, and the hooks if nobody else's filter hangs on them. An interface that
-/// is gone has none.
-pub(super) fn remove(connection: &mut Connection, devices: &[Device]) -> Result<(), KernelError> {
+/// Removes `owner`'s redirects of `devices`, and the hooks if nothing hangs on them then. An interface that is
+/// gone has none.
+pub(super) fn remove(
+    connection: &mut Connection,
+    devices: &[Device],
+    owner: &Owner,
+) -> Result<(), KernelError> {
     for device in devices {
         let arriving = filters(connection, device, Hook::Ingress)?;
         let leaving = filters(connection, device, Hook::Egress)?;
-        let (ours, others): (Vec<_>, Vec<_>) = arriving.iter().partition(|it| owner_of(it).is_some());
+        let (ours, others): (Vec<_>, Vec<_>) = arriving.iter().partition(|it| owner_of(it) == Some(*owner));
         let mut deletes: Vec<_> =
             ours.iter().map(|filter| filter::delete(device.as_pair(), filter.priority)).collect();
-        if !ours.is_empty() && others.is_empty() && leaving.is_empty() {
+        if others.is_empty() && leaving.is_empty() {
             deletes.push(qdisc::delete_hooks(device.index, &device.name));
         }
         connection.all(&mut deletes, is_gone)?;

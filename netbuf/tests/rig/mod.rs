@@ -12,6 +12,7 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 pub(crate) mod capture;
+pub(crate) mod engine;
 pub(crate) mod judge;
 pub(crate) mod scenario;
 

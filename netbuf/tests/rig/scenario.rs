@@ -5,6 +5,8 @@ use super::judge::{AckLog, Verdict};
 use super::{Rig, inventory};
 use parking_lot::{Mutex, RwLock};
 use std::collections::VecDeque;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -138,6 +140,79 @@ impl Drop for Background {
         self.done.store(true, Ordering::Release);
         let ended = self.thread.take().map(std::thread::JoinHandle::join);
         assert!(ended.is_some_and(|result| result.is_ok()) || std::thread::panicking());
+    }
+}
+
+/// TCP both ways, by IPv4 and IPv6, with neighbours found and super-packets cut on the way: all that a guest
+/// needs to work behind a session. Returns the longest frame that came out.
+pub(crate) fn real_traffic(rig: &Rig, output: Arc<dyn OutputCommit>) -> usize {
+    let capture = Capture::start(&rig.outside);
+    let session = Background::start(rig, output);
+    for host in ["10.9.0.1", "fd00:9::1"] {
+        udp_echo(rig, host);
+        let server = rig.outside.run(move || TcpListener::bind((host, 7000)).unwrap());
+        let outside = rig.outside.spawn(move || both_ways(server.accept().unwrap().0, 1));
+        let guest = rig.guest.spawn(move || both_ways(TcpStream::connect((host, 7000)).unwrap(), 2));
+        assert_eq!((outside.join().unwrap(), guest.join().unwrap()), (digest(2), digest(1)));
+    }
+    drop(session);
+    let from_guest = capture.finish().into_iter().filter(|seen| seen.from_guest);
+    from_guest.map(|seen| seen.bytes).max().unwrap()
+}
+
+const STREAM_BYTES: usize = 8 << 20;
+
+/// Byte `index` of the stream that `seed` sends.
+fn content(seed: u64, index: usize) -> u8 {
+    ((index as u64 ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u8
+}
+
+fn digest(seed: u64) -> u64 {
+    (0..STREAM_BYTES).fold(seed, |hash, index| mix(hash, content(seed, index)))
+}
+
+fn mix(hash: u64, byte: u8) -> u64 {
+    (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+}
+
+/// Sends `seed`'s stream, takes the peer's in meanwhile, and gives what its digest should be.
+fn both_ways(stream: TcpStream, seed: u64) -> u64 {
+    let mut out = stream.try_clone().unwrap();
+    let sending = std::thread::spawn(move || {
+        let bytes: Vec<u8> = (0..STREAM_BYTES).map(|index| content(seed, index)).collect();
+        out.write_all(&bytes).unwrap();
+        out.shutdown(Shutdown::Write).unwrap();
+    });
+    let mut bytes = Vec::new();
+    (&stream).read_to_end(&mut bytes).unwrap();
+    sending.join().unwrap();
+    bytes.into_iter().fold(3 - seed, mix)
+}
+
+fn udp_echo(rig: &Rig, host: &'static str) {
+    let far = rig.outside.run(move || UdpSocket::bind((host, 7001)).unwrap());
+    let near = rig
+        .guest
+        .run(move || UdpSocket::bind((if host.contains(':') { "::" } else { "0.0.0.0" }, 0)).unwrap());
+    let patience = Some(Duration::from_secs(5));
+    far.set_read_timeout(patience).unwrap();
+    near.set_read_timeout(patience).unwrap();
+    let mut buffer = [0; 1400];
+    for round in 0..20u8 {
+        near.send_to(&[round; 1400], (host, 7001)).unwrap();
+        let (bytes, from) = retried(|| far.recv_from(&mut buffer));
+        far.send_to(&buffer[..bytes], from).unwrap();
+        assert_eq!((retried(|| near.recv(&mut buffer)), buffer), (1400, [round; 1400]));
+    }
+}
+
+/// A read with a time limit is interrupted when the machine is frozen for a moment.
+fn retried<T>(mut call: impl FnMut() -> std::io::Result<T>) -> T {
+    loop {
+        match call() {
+            Err(error) if error.kind() == ErrorKind::Interrupted => (),
+            result => return result.unwrap(),
+        }
     }
 }
 

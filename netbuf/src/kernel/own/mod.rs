@@ -2,13 +2,12 @@
 //! for each interface, and is given back to the interface it came from.
 //!
 //! ```text
-//!   cut, release, pass, fence ──lock──► Nic ◄──lock── pump (one thread for all interfaces of a guest)
-//!                                        │               ▲ poll: taps, bell
-//!                                        └── the first frames of a release are sent by the caller itself
+//!   cut, release, pass, fence ──► Nic ◄── pump (one thread for all interfaces of a guest)
+//!                                  │        ▲ poll: taps, bell
+//!                                  └── the first frames of a release are sent by the caller itself
 //! ```
 //!
-//! Any number of epochs may be in flight. Order is kept: one lock for each interface, and whoever holds it
-//! reads and sends in turn.
+//! Any number of epochs may be in flight.
 //!
 //! ```text
 //!   vif receives ─ marked? ─ no ──► tap, to be read      tap is written to ─ marked, redirected ─┐
@@ -41,10 +40,6 @@ use std::thread::JoinHandle;
 use tap::Tap;
 use understudy_checkpoint::Epoch;
 
-/// Frames handled under one hold of an interface's lock: what a cut may have to wait for, some 100 µs.
-const TURN_FRAMES: usize = 64;
-/// Frames that a cut reads at most before it closes the epoch.
-const CUT_FRAMES_MAX: usize = 1024;
 /// Frames that a tap keeps for a reader that is late: at 10 Gbit/s and full frames, 10 ms.
 const RING_FRAMES: u32 = 8192;
 /// The largest MTU the kernel gives a tap: whatever the vif's MTU is or becomes, its frames fit.
@@ -62,10 +57,11 @@ pub struct OwnQueue {
 
 #[derive(Debug)]
 struct Shared {
-    nics: Vec<Mutex<Nic>>,
+    nics: Vec<Nic>,
     bell: EventFd,
     stop: AtomicBool,
     connection: Mutex<Connection>,
+    owner: Owner,
 }
 
 impl OwnQueue {
@@ -87,21 +83,18 @@ impl OwnQueue {
             let tap_device = Device::find(&mut connection, tap.name())?;
             prepare(&mut connection, &tap_device, &vif)?;
             redirects.extend(both_ways(&vif, &tap_device, marker.as_raw_fd()));
-            nics.push(Mutex::new(Nic::new(vif, tap_device, tap, open, limits, start)));
+            nics.push(Nic::new(vif, tap_device, tap, open, limits, start));
         }
         let bell =
             EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK).map_err(io::Error::from)?;
         let stop = AtomicBool::new(false);
-        let shared = Arc::new(Shared { nics, bell, stop, connection: Mutex::new(connection) });
+        let shared = Arc::new(Shared { nics, bell, stop, connection: Mutex::new(connection), owner });
         let pumped = Arc::clone(&shared);
         let pump = std::thread::Builder::new().name("netbuf".into()).spawn(move || pumped.pump())?;
         let queue = Self { shared, pump: Some(pump) };
         // Last, for from here on frames arrive. The way back comes first in each pair.
-        let installed = redirect::install(&mut queue.shared.connection.lock(), &redirects, &owner);
-        if installed.is_err() {
-            queue.remove_redirects()?;
-        }
-        installed.map(|()| queue)
+        redirect::install(&mut queue.shared.connection.lock(), &redirects, &owner)?;
+        Ok(queue)
     }
 
     /// Gives the interfaces' output its direct way again. Every interface must pass, or be gone.
@@ -109,7 +102,6 @@ impl OwnQueue {
     /// No frame is lost; those of the last instant may overtake each other.
     pub fn detach(mut self) -> Result<(), KernelError> {
         for nic in &self.shared.nics {
-            let nic = nic.lock();
             if !nic.is_passing() && nic.vif().check(&mut self.shared.connection.lock()).is_ok() {
                 return Err(KernelError::StillHolding);
             }
@@ -122,8 +114,8 @@ impl OwnQueue {
     }
 
     fn remove_redirects(&self) -> Result<(), KernelError> {
-        let vifs: Vec<_> = self.shared.nics.iter().map(|nic| nic.lock().vif().clone()).collect();
-        redirect::remove(&mut self.shared.connection.lock(), &vifs)
+        let vifs: Vec<_> = self.shared.nics.iter().map(|nic| nic.vif().clone()).collect();
+        redirect::remove(&mut self.shared.connection.lock(), &vifs, &self.shared.owner)
     }
 
     fn stop_pump(&mut self) {
@@ -182,16 +174,15 @@ fn both_ways(vif: &Device, tap: &Device, marker: RawFd) -> [Redirect; 2] {
 impl Shared {
     /// Moves frames until told to stop.
     fn pump(&self) {
-        let taps: Vec<_> = self.nics.iter().map(|nic| nic.lock().tap()).collect();
         while !self.stop.load(Ordering::Acquire) {
-            let turns: Vec<_> = self.nics.iter().map(|nic| nic.lock().turn(TURN_FRAMES)).collect();
+            let turns: Vec<_> = self.nics.iter().map(Nic::turn).collect();
             if turns.iter().any(|turn| matches!(turn, Ok(Turn::Busy))) {
                 continue;
             }
             let mut wait = vec![PollFd::new(self.bell.as_fd(), PollFlags::POLLIN)];
             // The tap of a failed interface would be ready for ever.
-            let sound = taps.iter().zip(&turns).filter(|(_, turn)| turn.is_ok());
-            wait.extend(sound.map(|(tap, _)| PollFd::new(tap.as_fd(), PollFlags::POLLIN)));
+            let sound = self.nics.iter().filter(|nic| !nic.has_failed());
+            wait.extend(sound.map(|nic| PollFd::new(nic.tap().as_fd(), PollFlags::POLLIN)));
             let _ = poll(&mut wait, PollTimeout::NONE);
             let _ = self.bell.read();
         }
@@ -205,21 +196,20 @@ impl Shared {
     /// Moves frames by the caller's hand until nothing is left to move.
     fn drain(&self) {
         for nic in &self.nics {
-            while matches!(nic.lock().turn(TURN_FRAMES), Ok(Turn::Busy)) {}
+            while matches!(nic.turn(), Ok(Turn::Busy)) {}
         }
     }
 
     /// Does `call` on every interface and sends what may leave: at once as much as a turn allows, the rest by
     /// the pump.
-    fn let_out(&self, call: impl Fn(&mut Nic)) -> Result<(), KernelError> {
+    fn let_out(&self, call: impl Fn(&Nic)) -> Result<(), KernelError> {
         let mut result = Ok(());
         let mut left = false;
         for nic in &self.nics {
-            let mut nic = nic.lock();
-            call(&mut nic);
-            match nic.turn(TURN_FRAMES) {
-                Ok(turn) => left |= turn != Turn::Idle,
-                Err(error) => result = result.and(Err(self.explain(error, &nic))),
+            call(nic);
+            match nic.send() {
+                Ok(turn) => left |= turn == Turn::Busy,
+                Err(error) => result = result.and(Err(self.explain(error, nic))),
             }
         }
         if left {
@@ -238,9 +228,8 @@ impl OutputCommit for OwnQueue {
     fn cut(&self, epoch: Epoch) -> Result<(), KernelError> {
         let mut result = Ok(());
         for nic in &self.shared.nics {
-            let mut nic = nic.lock();
-            if let Err(error) = nic.cut(epoch, CUT_FRAMES_MAX) {
-                result = result.and(Err(self.shared.explain(error, &nic)));
+            if let Err(error) = nic.cut(epoch) {
+                result = result.and(Err(self.shared.explain(error, nic)));
             }
         }
         result
@@ -255,26 +244,28 @@ impl OutputCommit for OwnQueue {
     }
 
     fn fence(&self) -> Result<(), KernelError> {
-        for nic in &self.shared.nics {
-            nic.lock().fence();
-        }
+        self.shared.nics.iter().for_each(Nic::fence);
         Ok(())
     }
 
     fn take_pressure(&self) -> bool {
         // Asked of each, for asking resets it.
-        self.shared.nics.iter().filter(|nic| nic.lock().take_pressure()).count() > 0
+        self.shared.nics.iter().filter(|nic| nic.take_pressure()).count() > 0
     }
 
     fn stats(&self) -> Result<KernelStats, KernelError> {
         let mut sum = KernelStats::default();
-        let mut connection = self.shared.connection.lock();
         for nic in &self.shared.nics {
-            let nic = nic.lock();
-            nic.add_stats(&mut connection, &mut sum);
+            nic.add_stats(&mut sum);
+            let mut connection = self.shared.connection.lock();
             if nic.has_failed() {
                 nic.vif().check(&mut connection)?;
             }
+            let tap = nic.tap_device();
+            // A tap that is gone counts nothing any more.
+            let described = connection.ask(link::get_by_index(tap.index, &tap.name), link::decode);
+            sum.dropped_unread +=
+                described.ok().and_then(|it| it.first().map(|it| it.tx_dropped)).unwrap_or(0);
         }
         Ok(sum)
     }

@@ -2,20 +2,27 @@
 //!
 //! ```text
 //!   tap ─read─► │ limit: bytes held + bytes leaving │ EpochQueue │ ─take─► tap ─write─► as received by the vif
+//!    │ └───── reader's lock ─────┘       state's lock          └──────── writer's lock ───────┘
 //!    └ ring: frames nobody has read yet; the kernel counts what it drops
 //! ```
 //!
-//! Never blocks, and frames leave in the order they came. A write takes its frame all the way through the
-//! host's network, so nothing waits behind it.
+//! A write takes its frame all the way through the host's network, some ten times as long as a read. So reading
+//! and writing have a lock each: a cut, in the guest's pause, waits for some reads and for no write. Frames
+//! leave in the order they came, for each side has one hand at a time.
 
 use super::tap::{READ_BYTES_MAX, Tap};
 use crate::kernel::KernelError;
 use crate::kernel::commit::{KernelStats, Start};
-use crate::kernel::netlink::{Connection, link};
 use crate::kernel::redirect::Device;
 use crate::{EpochQueue, Limits, Push};
-use std::sync::Arc;
+use parking_lot::{Mutex, MutexGuard};
+use std::sync::atomic::{AtomicBool, Ordering};
 use understudy_checkpoint::Epoch;
+
+/// Frames moved under one hold of the reader's or writer's lock.
+const TURN_FRAMES: usize = 64;
+/// Frames that a cut reads at most before it closes the epoch.
+const CUT_FRAMES_MAX: usize = 256;
 
 /// What a turn of work left.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,21 +33,29 @@ pub(super) enum Turn {
     Busy,
 }
 
-/// An interface under output commit.
+/// An interface under output commit. Locks are taken in the order reader, writer, state.
 #[derive(Debug)]
 pub(super) struct Nic {
     vif: Device,
     tap_device: Device,
-    tap: Arc<Tap>,
+    tap: Tap,
+    /// Room for one frame.
+    reader: Mutex<Box<[u8]>>,
+    writer: Mutex<()>,
+    state: Mutex<State>,
+    /// The tap failed; that is final.
+    failed: AtomicBool,
+}
+
+#[derive(Debug)]
+struct State {
     queue: EpochQueue,
     bytes_max: usize,
     /// Bytes released and not sent yet: the queue's own limit leaves them out.
     leaving_bytes: usize,
-    buffer: Box<[u8]>,
-    pressure: bool,
     passing: bool,
     fenced: bool,
-    failed: bool,
+    pressure: bool,
     dropped_here: u64,
     dropped_refused: u64,
 }
@@ -58,20 +73,24 @@ impl Nic {
             Start::Passing => EpochQueue::new(open, limits),
             Start::Holding => EpochQueue::holding(open, limits),
         };
-        Self {
-            vif,
-            tap_device,
-            tap: Arc::new(tap),
+        let state = State {
             queue,
             bytes_max: limits.bytes_max,
             leaving_bytes: 0,
-            buffer: vec![0; READ_BYTES_MAX].into(),
-            pressure: false,
             passing: start == Start::Passing,
             fenced: false,
-            failed: false,
+            pressure: false,
             dropped_here: 0,
             dropped_refused: 0,
+        };
+        Self {
+            vif,
+            tap_device,
+            tap,
+            reader: Mutex::new(vec![0; READ_BYTES_MAX].into()),
+            writer: Mutex::new(()),
+            state: Mutex::new(state),
+            failed: AtomicBool::new(false),
         }
     }
 
@@ -79,75 +98,135 @@ impl Nic {
         &self.vif
     }
 
-    pub(super) fn tap(&self) -> Arc<Tap> {
-        Arc::clone(&self.tap)
+    pub(super) fn tap_device(&self) -> &Device {
+        &self.tap_device
     }
 
-    /// Reads up to `frames_max` frames and sends up to as many. An error is final.
-    pub(super) fn turn(&mut self, frames_max: usize) -> Result<Turn, KernelError> {
-        if self.failed {
-            return Err(self.gone());
-        }
-        let work = self.read_some(frames_max).and_then(|more| Ok((more, self.send_some(frames_max)?)));
-        if work.is_err() {
-            self.failed = true;
-        }
-        let (more_to_read, more_to_send) = work?;
-        Ok(if more_to_read || more_to_send { Turn::Busy } else { Turn::Idle })
+    pub(super) fn tap(&self) -> &Tap {
+        &self.tap
+    }
+
+    /// Reads some frames and sends some. An error is final.
+    pub(super) fn turn(&self) -> Result<Turn, KernelError> {
+        let mut reader = self.reader.lock();
+        let more_to_read = self.read(&mut reader, TURN_FRAMES)?;
+        // Fair, or this thread would have the lock again before a cut that waits for it wakes up.
+        MutexGuard::unlock_fair(reader);
+        let sent = self.send()?;
+        Ok(if more_to_read { Turn::Busy } else { sent })
     }
 
     /// Reads up to `frames_max` frames; whether there may be more.
-    fn read_some(&mut self, frames_max: usize) -> Result<bool, KernelError> {
+    fn read(&self, buffer: &mut [u8], frames_max: usize) -> Result<bool, KernelError> {
         for _ in 0..frames_max {
-            let Some(bytes) = self.tap.read(&mut self.buffer)? else { return Ok(false) };
-            self.push(bytes);
+            let Some(bytes) = self.noting_failure(|tap| tap.read(buffer))? else { return Ok(false) };
+            self.state.lock().push(&buffer[..bytes]);
         }
         Ok(true)
     }
 
-    fn push(&mut self, bytes: usize) {
-        let held = self.queue.stats().held_bytes;
-        if held + self.leaving_bytes + bytes > self.bytes_max && !self.fenced {
+    /// Sends some of the frames that may leave.
+    pub(super) fn send(&self) -> Result<Turn, KernelError> {
+        let writer = self.writer.lock();
+        self.check()?;
+        for _ in 0..TURN_FRAMES {
+            let Some(frame) = self.state.lock().take() else { return Ok(Turn::Idle) };
+            if !self.noting_failure(|tap| tap.write(&frame))? {
+                self.state.lock().dropped_refused += 1;
+            }
+        }
+        MutexGuard::unlock_fair(writer);
+        Ok(if self.state.lock().queue.has_leaving() { Turn::Busy } else { Turn::Idle })
+    }
+
+    fn noting_failure<T>(&self, call: impl FnOnce(&Tap) -> Result<T, KernelError>) -> Result<T, KernelError> {
+        self.check()?;
+        let result = call(&self.tap);
+        if result.is_err() {
+            self.failed.store(true, Ordering::Release);
+        }
+        result
+    }
+
+    fn check(&self) -> Result<(), KernelError> {
+        let gone = || KernelError::Gone { name: self.tap.name().into() };
+        if self.has_failed() { Err(gone()) } else { Ok(()) }
+    }
+
+    /// Takes in what the guest sent before it was suspended, as far as it is there, and closes `epoch`. What
+    /// the kernel hands over later counts as the next epoch's: held longer, never shorter.
+    pub(super) fn cut(&self, epoch: Epoch) -> Result<(), KernelError> {
+        let mut reader = self.reader.lock();
+        let read = self.read(&mut reader, CUT_FRAMES_MAX);
+        let mut state = self.state.lock();
+        state.queue.cut(epoch);
+        state.passing = false;
+        read.map(drop)
+    }
+
+    /// As [`EpochQueue::release`].
+    pub(super) fn release(&self, through: Epoch) {
+        self.state.lock().let_out(|queue| queue.release(through));
+    }
+
+    /// As [`EpochQueue::pass`].
+    pub(super) fn pass(&self) {
+        let mut state = self.state.lock();
+        state.let_out(EpochQueue::pass);
+        state.passing = !state.fenced;
+    }
+
+    /// As [`EpochQueue::fence`]. When this returns the last frame has left.
+    pub(super) fn fence(&self) {
+        let _nobody_writes = self.writer.lock();
+        self.state.lock().fence();
+    }
+
+    /// Whether everything may leave.
+    pub(super) fn is_passing(&self) -> bool {
+        self.state.lock().passing
+    }
+
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
+    }
+
+    pub(super) fn take_pressure(&self) -> bool {
+        std::mem::take(&mut self.state.lock().pressure)
+    }
+
+    /// Adds this interface's counters, without what its tap dropped.
+    pub(super) fn add_stats(&self, sum: &mut KernelStats) {
+        let state = self.state.lock();
+        let stats = state.queue.stats();
+        sum.queue.held_bytes += stats.held_bytes;
+        sum.queue.held_frames += stats.held_frames;
+        sum.queue.released_frames += stats.released_frames;
+        sum.queue.dropped_at_limit += stats.dropped_at_limit + state.dropped_here;
+        sum.queue.dropped_fenced += stats.dropped_fenced;
+        sum.dropped_refused += state.dropped_refused;
+    }
+}
+
+impl State {
+    fn push(&mut self, frame: &[u8]) {
+        let bytes = self.queue.stats().held_bytes + self.leaving_bytes + frame.len();
+        if bytes > self.bytes_max && !self.fenced {
             self.dropped_here += 1;
             self.pressure = true;
             return;
         }
-        match self.queue.push(&self.buffer[..bytes]) {
-            Push::Passing => self.leaving_bytes += bytes,
+        match self.queue.push(frame) {
+            Push::Passing => self.leaving_bytes += frame.len(),
             Push::Held => (),
             Push::HeldNearLimit | Push::Dropped => self.pressure = true,
         }
     }
 
-    /// Sends up to `frames_max` frames that may leave; whether there are more.
-    fn send_some(&mut self, frames_max: usize) -> Result<bool, KernelError> {
-        for _ in 0..frames_max {
-            let Some(frame) = self.queue.take() else { return Ok(false) };
-            self.leaving_bytes -= frame.len();
-            self.dropped_refused += u64::from(!self.tap.write(&frame)?);
-        }
-        Ok(self.queue.has_leaving())
-    }
-
-    /// Takes in what the guest sent before it was suspended, as far as it is there, and closes `epoch`. What
-    /// the kernel hands over later counts as the next epoch's: held longer, never shorter.
-    pub(super) fn cut(&mut self, epoch: Epoch, frames_max: usize) -> Result<(), KernelError> {
-        let read = if self.failed { Err(self.gone()) } else { self.read_some(frames_max) };
-        self.failed |= read.is_err();
-        self.queue.cut(epoch);
-        self.passing = false;
-        read.map(drop)
-    }
-
-    /// As [`EpochQueue::release`].
-    pub(super) fn release(&mut self, through: Epoch) {
-        self.let_out(|queue| queue.release(through));
-    }
-
-    /// As [`EpochQueue::pass`].
-    pub(super) fn pass(&mut self) {
-        self.let_out(EpochQueue::pass);
-        self.passing = !self.fenced;
+    fn take(&mut self) -> Option<Vec<u8>> {
+        let frame = self.queue.take()?;
+        self.leaving_bytes -= frame.len();
+        Some(frame)
     }
 
     fn let_out(&mut self, call: impl FnOnce(&mut EpochQueue)) {
@@ -156,42 +235,10 @@ impl Nic {
         self.leaving_bytes += held_before - self.queue.stats().held_bytes;
     }
 
-    /// As [`EpochQueue::fence`].
-    pub(super) fn fence(&mut self) {
-        self.fenced = true;
-        self.passing = false;
+    fn fence(&mut self) {
         self.queue.fence();
         self.leaving_bytes = 0;
-    }
-
-    /// Whether everything may leave: then nothing is lost or leaked without this.
-    pub(super) fn is_passing(&self) -> bool {
-        self.passing
-    }
-
-    pub(super) fn has_failed(&self) -> bool {
-        self.failed
-    }
-
-    pub(super) fn take_pressure(&mut self) -> bool {
-        std::mem::take(&mut self.pressure)
-    }
-
-    /// Adds this interface's counters.
-    pub(super) fn add_stats(&self, connection: &mut Connection, sum: &mut KernelStats) {
-        let stats = self.queue.stats();
-        sum.queue.held_bytes += stats.held_bytes;
-        sum.queue.held_frames += stats.held_frames;
-        sum.queue.released_frames += stats.released_frames;
-        sum.queue.dropped_at_limit += stats.dropped_at_limit + self.dropped_here;
-        sum.queue.dropped_fenced += stats.dropped_fenced;
-        sum.dropped_refused += self.dropped_refused;
-        // A tap that is gone counts nothing any more.
-        let asked = connection.ask(link::get_by_index(self.tap_device.index, self.tap.name()), link::decode);
-        sum.dropped_unread += asked.ok().and_then(|links| links.first().map(|it| it.tx_dropped)).unwrap_or(0);
-    }
-
-    fn gone(&self) -> KernelError {
-        KernelError::Gone { name: self.tap.name().into() }
+        self.passing = false;
+        self.fenced = true;
     }
 }
