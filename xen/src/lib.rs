@@ -15,7 +15,9 @@
 //! Works on Xen 4.17 to 4.22 without any of Xen's libraries: their interface changes with each release, that of
 //! the hypervisor hardly ever. See `abi/` for how that is checked.
 //!
-//! `unsafe` is allowed in `port`, `privcmd`, `mapping`, `evtchn` and `simulated`, nowhere else.
+//! `unsafe` is allowed in `port`, `privcmd`, `mapping`, `evtchn` and `simulated`; above them in three places that each
+//! say why: guest memory is read in `domain/peek.rs` and lent to the copy in `domain/source.rs`, and `helper/signal.rs`
+//! takes over a descriptor.
 
 #![deny(unsafe_code)]
 
@@ -37,3 +39,7 @@ pub use evtchn::Evtchn;
 pub use mapping::{Access, Mapping};
 pub use port::{Call, Foreign, HypercallBuffer, Port};
 pub use words::DomId;
+pub mod domain;
+pub mod helper;
+pub mod restore;
+pub mod xl;

@@ -59,6 +59,19 @@ impl DirtyBitmap {
         }
     }
 
+    /// Adds the marks of a bitmap as Xen lays it out: bit i of byte b is pfn 8·b + i. Bits beyond the guest are
+    /// ignored, and so is what `bytes` lacks.
+    pub fn merge_bytes(&mut self, bytes: &[u8]) {
+        let mut left = self.page_count;
+        for (word, bytes) in self.words.iter_mut().zip(bytes.chunks(8)) {
+            let mut whole = [0; 8];
+            whole[..bytes.len()].copy_from_slice(bytes);
+            let within = if left < 64 { (1 << left) - 1 } else { u64::MAX };
+            *word |= u64::from_le_bytes(whole) & within;
+            left = left.saturating_sub(64);
+        }
+    }
+
     /// Moves all marks of this bitmap into `into`, leaving this one clean: what reading and clearing the log means.
     pub fn drain_into(&mut self, into: &mut Self) {
         assert_eq!(self.page_count, into.page_count, "bitmaps of one guest have one size");
@@ -136,6 +149,20 @@ mod tests {
             prop_assert_eq!(seen, expected);
             prop_assert!(runs.windows(2).all(|pair| pair[0].end < pair[1].start), "runs are maximal");
         }
+    }
+
+    #[test]
+    fn bytes_of_xens_log_add_marks_and_none_beyond_the_guest() {
+        let mut bitmap = DirtyBitmap::new(70);
+        bitmap.set(Pfn(3));
+        let mut bytes = [0; 16];
+        (bytes[0], bytes[7], bytes[8]) = (0b10, 0x80, 0xFF);
+        bitmap.merge_bytes(&bytes);
+        let seen: Vec<u64> = bitmap.runs(Pfn(0)).flatten().collect();
+        assert_eq!(seen, [1, 3, 63, 64, 65, 66, 67, 68, 69]);
+        bitmap.clear();
+        bitmap.merge_bytes(&[0, 0b100]);
+        assert_eq!(bitmap.runs(Pfn(0)).flatten().collect::<Vec<_>>(), [10], "a shorter log");
     }
 
     #[test]

@@ -56,6 +56,11 @@ impl<'a> Frame<'a> {
         Some(Self { kind, body, padding })
     }
 
+    /// Bytes of the whole record: header, body, padding.
+    pub fn bytes_len(&self) -> usize {
+        FRAME_HEADER_BYTES + self.body.len() + self.padding.len()
+    }
+
     /// Checks that the padding is zero.
     pub(super) fn check_padding(&self) -> Result<(), Defect> {
         if self.padding.iter().all(|byte| *byte == 0) {

@@ -10,7 +10,7 @@ mod pv;
 
 pub use header::{DomainType, HEADER_BYTES, LibxcHeader, MARKER};
 pub use hvm::{HvmContext, HvmEntry, HvmParam};
-pub use pages::{PageData, write_page_data};
+pub use pages::{PageData, write_page_data, write_page_data_head};
 pub use pv::{GuestWidth, P2mFrames, TscInfo, Vcpu, VcpuMsr, VcpuPart};
 
 use super::fault::{Defect, Rule};

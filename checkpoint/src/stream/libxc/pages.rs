@@ -104,15 +104,22 @@ fn check_entries(entries: &[U64]) -> Result<usize, Defect> {
 /// Appends a PAGE_DATA record for entries whose pages lie apart in memory. `page` is asked for the data of
 /// each entry that carries any, in order.
 pub fn write_page_data<'p>(out: &mut Vec<u8>, entries: &[PageEntry], page: impl Fn(PageEntry) -> &'p Page) {
+    let data_pages = write_page_data_head(out, entries);
+    out.reserve(data_pages * PAGE_SIZE);
+    for entry in entries.iter().filter(|entry| entry.page_type().has_data()) {
+        out.extend_from_slice(page(*entry));
+    }
+}
+
+/// Appends a PAGE_DATA record up to its data and returns how many pages have to follow: for who has them one
+/// behind the other, and need not copy them.
+pub fn write_page_data_head(out: &mut Vec<u8>, entries: &[PageEntry]) -> usize {
     assert!((1..=PAGE_ENTRIES_MAX).contains(&entries.len()), "callers send batches of bounded size");
     let data_pages = entries.iter().filter(|entry| entry.page_type().has_data()).count();
     let length = size_of::<PageDataHeader>() + entries.len() * 8 + data_pages * PAGE_SIZE;
-    out.reserve(frame::FRAME_HEADER_BYTES + length);
     frame::write_header(out, super::kind::PAGE_DATA, length);
     let header = PageDataHeader { count: U32::new(entries.len() as u32), reserved: U32::new(0) };
     out.extend_from_slice(header.as_bytes());
     entries.iter().for_each(|entry| out.extend_from_slice(&entry.to_wire().to_le_bytes()));
-    for entry in entries.iter().filter(|entry| entry.page_type().has_data()) {
-        out.extend_from_slice(page(*entry));
-    }
+    data_pages
 }

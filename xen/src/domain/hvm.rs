@@ -1,0 +1,34 @@
+//! State of an HVM or PVH guest besides memory: TSC, HVM context, HVM parameters, in the order in which stock Xen
+//! writes them (spec STREAM-LIBXC §4: the context before the parameters).
+
+use crate::{DomId, Xen, XenError};
+use understudy_checkpoint::stream::libxc::{HvmContext, HvmParam, Record};
+
+/// The parameters that stock Xen saves, in its order (`xg_sr_save_x86_hvm.c`). Those that are 0 are left out.
+const SAVED_PARAMS: [u32; 16] = [1, 5, 6, 27, 28, 29, 37, 17, 19, 9, 12, 34, 32, 33, 36, 38];
+
+/// What is needed to capture the state again and again without allocating.
+#[derive(Debug, Default)]
+pub(super) struct HvmState {
+    context: Vec<u8>,
+    params: Vec<HvmParam>,
+}
+
+impl HvmState {
+    /// Appends the records of the suspended domain's state.
+    pub(super) fn capture(&mut self, xen: &Xen, domain: DomId, out: &mut Vec<u8>) -> Result<(), XenError> {
+        super::tsc::write(xen, domain, out)?;
+        self.context.clear();
+        xen.hvm_context(domain, &mut self.context)?;
+        Record::HvmContext(HvmContext { blob: &self.context }).write(out);
+        self.params.clear();
+        for index in SAVED_PARAMS {
+            let value = xen.hvm_param(domain, index)?;
+            if value != 0 {
+                self.params.push(HvmParam::new(index.into(), value));
+            }
+        }
+        Record::HvmParams(&self.params).write(out);
+        Ok(())
+    }
+}

@@ -1,0 +1,46 @@
+//! A running domain: its memory mapped, its dirty log read, its state captured.
+//!
+//! * [`XenSource`] implements the engine's [`Source`](understudy_checkpoint::domain::Source)
+//! * [`Toolstack`] who suspends and resumes the guest
+//!
+//! Not here: rebuilding a domain, which is [`restore`](crate::restore).
+
+mod frames;
+mod hvm;
+mod peek;
+pub(crate) mod pv;
+mod source;
+mod suspender;
+mod toolstack;
+mod tsc;
+
+pub use source::XenSource;
+pub use suspender::Suspender;
+pub use toolstack::Toolstack;
+
+use crate::{DomainInfo, XenError};
+use understudy_checkpoint::domain::DomainError;
+
+/// A hypervisor's error as the engine sees it.
+pub(crate) fn error(error: XenError) -> DomainError {
+    match error {
+        XenError::Gone { .. } => DomainError::Gone(error.to_string()),
+        XenError::LogLost { .. } => DomainError::LogLost(error.to_string()),
+        other => DomainError::Failed(other.to_string()),
+    }
+}
+
+/// Why a domain that should have been suspended is not.
+fn gone(info: &DomainInfo) -> DomainError {
+    let how = match info.shutdown_reason() {
+        Some(0) => "it powered off",
+        Some(1) => "it is rebooting",
+        Some(3) => "it crashed",
+        Some(4) => "its watchdog expired",
+        Some(5) => "it asked for a soft reset",
+        Some(_) => "it ended for a reason that is not known",
+        None if info.is_dying() => "it is being destroyed",
+        None => return DomainError::Failed(format!("Domain {} did not suspend; it runs on", info.domain)),
+    };
+    DomainError::Gone(format!("Domain {} did not suspend: {how}", info.domain))
+}

@@ -1,0 +1,57 @@
+//! What a 64-bit PV guest's shared info page says (`xen/include/public/xen.h`, `arch-x86/xen.h`; spec
+//! STREAM-LIBXC §6). The page is the guest's to write: nothing here is believed without bounds.
+
+use super::super::peek;
+use crate::{Access, DomId, DomainInfo, Mapping, Xen, XenError};
+use understudy_checkpoint::Page;
+
+const MAX_PFN: usize = 3088;
+const FRAME_LIST_LIST: usize = 3096;
+const P2M_CR3: usize = 3112;
+const P2M_VADDR: usize = 3120;
+const P2M_GENERATION: usize = 3128;
+
+/// The mapped page.
+pub(in crate::domain) struct SharedInfo {
+    page: Mapping,
+}
+
+impl SharedInfo {
+    pub(in crate::domain) fn map(xen: &Xen, domain: DomId, info: &DomainInfo) -> Result<Self, XenError> {
+        Ok(Self { page: xen.map_whole(domain, &[info.shared_info_frame], Access::Read)? })
+    }
+
+    fn word(&self, offset: usize) -> u64 {
+        peek::word(&self.page, 0, offset).expect("the page was mapped as a whole")
+    }
+
+    /// How many pfns the guest has.
+    pub(super) fn pfn_count(&self) -> u64 {
+        self.word(MAX_PFN)
+    }
+
+    /// The root of the three-level P2M tree, a machine frame.
+    pub(super) fn frame_list_list(&self) -> u64 {
+        self.word(FRAME_LIST_LIST)
+    }
+
+    /// The root of the page tables that map the linear P2M list; 0 if the guest has none.
+    pub(super) fn p2m_cr3(&self) -> u64 {
+        self.word(P2M_CR3)
+    }
+
+    /// Where the linear P2M list lies in the guest's address space.
+    pub(super) fn p2m_address(&self) -> u64 {
+        self.word(P2M_VADDR)
+    }
+
+    /// Changes whenever the guest changes the structure of its linear P2M list.
+    pub(super) fn p2m_generation(&self) -> u64 {
+        self.word(P2M_GENERATION)
+    }
+
+    /// Copies the page.
+    pub(super) fn copy(&self, into: &mut Page) {
+        assert!(self.page.copy_page(0, into), "the page was mapped as a whole");
+    }
+}

@@ -1,0 +1,278 @@
+//! A running domain as a [`Source`].
+//!
+//! ```text
+//!   suspend ──► drain_dirty ──────────────► copy_pages ─────────────► capture_state ──► resume
+//!   toolstack   CLEAN|FINAL into a buffer   from kept mappings, by    few hypercalls    toolstack
+//!               that is never allocated     several threads                             then: sweep
+//! ```
+//!
+//! Not here: how a guest is suspended ([`Toolstack`]), what becomes of the pages.
+
+use super::frames::Frames;
+use super::hvm::HvmState;
+use super::pv::PvGuest;
+use super::toolstack::Toolstack;
+use super::{error, gone};
+use crate::{CpuPolicy, DomId, DomainInfo, HypercallBuffer, Xen};
+use understudy_checkpoint::domain::{Description, DomainError, DomainState, GuestKind, Source};
+use understudy_checkpoint::epoch::Staging;
+use understudy_checkpoint::pages::{DirtyBitmap, copy_into};
+use understudy_checkpoint::stream::libxc::{CpuidLeaf, MsrEntry, Record};
+use understudy_checkpoint::{Page, PageEntry, Pfn};
+use zerocopy::FromBytes;
+
+/// What shutdown reason a suspended domain has (`SHUTDOWN_suspend`, `xen/include/public/sched.h`).
+const SHUTDOWN_SUSPEND: u32 = 2;
+
+/// What is particular about a kind of guest.
+enum Kind {
+    /// HVM and PVH: a pfn is a gfn.
+    Hvm(HvmState),
+    Pv(Box<PvGuest>),
+}
+
+impl Kind {
+    fn frame(&self, pfn: Pfn) -> u64 {
+        match self {
+            Self::Hvm(_) => pfn.0,
+            Self::Pv(guest) => guest.frame(pfn),
+        }
+    }
+}
+
+/// A domain that is saved or protected. Its mappings and its dirty log end with it.
+pub struct XenSource<T> {
+    xen: Xen,
+    domain: DomId,
+    toolstack: T,
+    kind: Kind,
+    frames: Frames,
+    /// What CLEAN writes into: a bit for each pfn.
+    log: HypercallBuffer,
+    page_count: u64,
+    is_tracking: bool,
+    is_suspended: bool,
+    /// Page tables that named frames not the guest's own while it ran: they are dirty still.
+    deferred: DirtyBitmap,
+    /// Pfns to look up before the next copy.
+    unsure: Vec<Pfn>,
+    /// What the hypervisor does not know: the kind as libxl tells kinds apart, and libxl's configuration.
+    named: Option<(GuestKind, Vec<u8>)>,
+}
+
+impl<T: Toolstack> XenSource<T> {
+    /// The domain as a source. Maps nothing of its memory yet.
+    pub fn open(xen: Xen, domain: DomId, toolstack: T) -> Result<Self, DomainError> {
+        let info = info(&xen, domain)?;
+        let (kind, page_count) = if info.is_hvm() {
+            let page_count = xen.maximum_gpfn(domain).map_err(error)? + 1;
+            (Kind::Hvm(HvmState::default()), page_count)
+        } else {
+            let guest = PvGuest::open(&xen, domain, &info)?;
+            let page_count = guest.pfn_count();
+            (Kind::Pv(Box::new(guest)), page_count)
+        };
+        let log = HypercallBuffer::new(page_count.div_ceil(64) as usize * 8).map_err(|why| {
+            DomainError::Failed(format!("No memory for the dirty log of {page_count} pages: {why}"))
+        })?;
+        let frames = Frames::new(xen.clone(), domain, page_count, info.tot_pages);
+        Ok(Self {
+            xen,
+            domain,
+            toolstack,
+            kind,
+            frames,
+            log,
+            page_count,
+            is_tracking: false,
+            is_suspended: false,
+            deferred: DirtyBitmap::new(page_count),
+            unsure: Vec::new(),
+            named: None,
+        })
+    }
+
+    /// Told what libxl knows of it, for a stream that `xl` is to read.
+    pub fn named(self, kind: GuestKind, config: Vec<u8>) -> Self {
+        Self { named: Some((kind, config)), ..self }
+    }
+
+    /// Pfns are below this.
+    pub fn page_count(&self) -> u64 {
+        self.page_count
+    }
+
+    /// The toolstack that suspends and resumes it.
+    pub fn toolstack(&mut self) -> &mut T {
+        &mut self.toolstack
+    }
+
+    /// Static records of the stream's head.
+    fn static_records(&self) -> Result<Vec<u8>, DomainError> {
+        let mut out = Vec::new();
+        if let Kind::Pv(_) = self.kind {
+            PvGuest::write_info(&mut out);
+        }
+        write_policy(&self.xen.cpu_policy(self.domain).map_err(error)?, &mut out);
+        Record::StaticDataEnd.write(&mut out);
+        if let Kind::Pv(guest) = &self.kind {
+            guest.write_p2m_frames(&mut out)?;
+        }
+        Ok(out)
+    }
+
+    /// Looks up what is not sure of `wanted` from `from` on, as far as `room` entries reach. Types of a PV guest's
+    /// frames change as it makes and drops page tables, so they are asked for each time.
+    fn make_sure(&mut self, wanted: &DirtyBitmap, from: Pfn, room: usize) -> Result<(), DomainError> {
+        let Self { kind, frames, unsure, .. } = self;
+        unsure.clear();
+        let pfns = wanted.runs(from).flatten().take(room).map(Pfn);
+        match kind {
+            Kind::Hvm(_) => unsure.extend(pfns.filter(|pfn| frames.sure_type(*pfn).is_none())),
+            Kind::Pv(_) => unsure.extend(pfns),
+        }
+        frames.look_up(unsure, &|pfn| kind.frame(pfn)).map_err(error)
+    }
+
+    /// Translates the page tables among freshly staged pages.
+    fn normalise(&mut self, entries: &[PageEntry], pages: &mut [Page]) -> Result<(), DomainError> {
+        let Kind::Pv(guest) = &self.kind else { return Ok(()) };
+        let with_data = entries.iter().filter(|entry| entry.page_type().has_data());
+        for (entry, page) in with_data.zip(pages) {
+            if guest.normalise(*entry, page)? {
+                continue;
+            }
+            if self.is_suspended {
+                return Err(DomainError::Failed(format!(
+                    "The page table at pfn {} maps memory that is not the guest's own; such a guest cannot be saved",
+                    entry.pfn()
+                )));
+            }
+            self.deferred.set(entry.pfn());
+        }
+        Ok(())
+    }
+}
+
+impl<T: Toolstack> Source for XenSource<T> {
+    fn describe(&mut self) -> Result<Description, DomainError> {
+        let (kind, config) = match (&self.named, &self.kind) {
+            (Some(named), _) => named.clone(),
+            // A libxc stream does not tell HVM and PVH apart.
+            (None, Kind::Hvm(_)) => (GuestKind::Pvh, Vec::new()),
+            (None, Kind::Pv(_)) => (GuestKind::Pv, Vec::new()),
+        };
+        Ok(Description {
+            kind,
+            page_count: self.page_count,
+            libxc_version: 3,
+            xen_version: self.xen.version(),
+            config,
+            static_records: self.static_records()?,
+        })
+    }
+
+    fn begin_log_dirty(&mut self) -> Result<(), DomainError> {
+        self.toolstack.log_device_model(true)?;
+        self.xen.enable_log_dirty(self.domain).map_err(error)?;
+        self.is_tracking = true;
+        Ok(())
+    }
+
+    fn end_log_dirty(&mut self) -> Result<(), DomainError> {
+        if std::mem::take(&mut self.is_tracking) {
+            self.xen.disable_log_dirty(self.domain).map_err(error)?;
+            self.toolstack.log_device_model(false)?;
+        }
+        Ok(())
+    }
+
+    fn suspend(&mut self) -> Result<(), DomainError> {
+        self.toolstack.suspend()?;
+        let info = info(&self.xen, self.domain)?;
+        if info.shutdown_reason() != Some(SHUTDOWN_SUSPEND) {
+            return Err(gone(&info));
+        }
+        self.is_suspended = true;
+        self.frames.doubt(info.tot_pages);
+        match &mut self.kind {
+            Kind::Hvm(_) => Ok(()),
+            Kind::Pv(guest) => guest.check_p2m(),
+        }
+    }
+
+    fn resume(&mut self) -> Result<(), DomainError> {
+        if std::mem::take(&mut self.is_suspended) {
+            self.toolstack.resume()?;
+            let kind = &self.kind;
+            self.frames.sweep(&|pfn| kind.frame(pfn)).map_err(error)?;
+        }
+        Ok(())
+    }
+
+    fn drain_dirty(&mut self, into: &mut DirtyBitmap) -> Result<(), DomainError> {
+        let clean = self.xen.clean_log_dirty(self.domain, &mut self.log, self.page_count, self.is_suspended);
+        clean.map_err(error)?;
+        into.merge_bytes(self.log.as_bytes());
+        self.deferred.drain_into(into);
+        if !self.is_suspended {
+            self.frames.doubt(info(&self.xen, self.domain)?.tot_pages);
+        }
+        Ok(())
+    }
+
+    fn copy_pages(
+        &mut self,
+        wanted: &DirtyBitmap,
+        from: Pfn,
+        staging: &mut Staging,
+        copiers: usize,
+    ) -> Result<Option<Pfn>, DomainError> {
+        let room = staging.room();
+        self.make_sure(wanted, from, room)?;
+        let mut pfns = wanted.runs(from).flatten().map(Pfn);
+        let frames = &self.frames;
+        let wanted = pfns.by_ref().take(room).map(|pfn| PageEntry::new(pfn, frames.found_type(pfn)));
+        let (entries, pages) = staging.extend_split(wanted);
+        copy_into(entries, pages, copiers, |pfn| frames.borrow(pfn));
+        let next = pfns.next();
+        self.normalise(entries, pages)?;
+        Ok(next)
+    }
+
+    fn capture_state(&mut self, into: &mut DomainState) -> Result<(), DomainError> {
+        match &mut self.kind {
+            Kind::Hvm(state) => state.capture(&self.xen, self.domain, &mut into.libxc).map_err(error),
+            Kind::Pv(guest) => guest.capture(&mut into.libxc),
+        }
+    }
+}
+
+fn info(xen: &Xen, domain: DomId) -> Result<DomainInfo, DomainError> {
+    let info = xen.domain_info(domain).map_err(error)?;
+    info.ok_or_else(|| DomainError::Gone(format!("There is no domain {domain} any more")))
+}
+
+/// The policy's records; an empty part is left out.
+fn write_policy(policy: &CpuPolicy, out: &mut Vec<u8>) {
+    let leaves = <[CpuidLeaf]>::ref_from_bytes(&policy.leaves).expect("Xen gives whole leaves");
+    let msrs = <[MsrEntry]>::ref_from_bytes(&policy.msrs).expect("Xen gives whole entries");
+    if !leaves.is_empty() {
+        Record::CpuidPolicy(leaves).write(out);
+    }
+    if !msrs.is_empty() {
+        Record::MsrPolicy(msrs).write(out);
+    }
+}
+
+impl Frames {
+    /// The page of a frame whose type has data.
+    #[allow(unsafe_code)]
+    fn borrow(&self, pfn: Pfn) -> &Page {
+        let page = self.page(pfn).expect("entries with data are of frames that are mapped");
+        // SAFETY: the mapping lives as long as `self` is borrowed, every byte is a valid value, and the reference is
+        // only copied from. A running guest may write the page meanwhile and tear the copy; its log then has the page
+        // as dirty, and it is copied again while the guest stands still, before anyone may rely on it.
+        unsafe { &*page }
+    }
+}

@@ -1,0 +1,144 @@
+//! Suspends and resumes a guest ourselves, the way its kind asks for (spec REMUS-COLO §4, NATIVE-XEN §5).
+//!
+//! ```text
+//!   PV, and HVM or PVH with PV drivers                       HVM without PV drivers, or in S3
+//!   control/shutdown := suspend                              SCHEDOP_remote_shutdown(suspend)
+//!     guest empties it, freezes its devices,
+//!     SCHEDOP_shutdown(suspend) ──► seen by polling
+//!   resume: rax of vCPU 0 := 1 ("cancelled"), resumedomain, xenstore RESUME
+//! ```
+//!
+//! The guest runs until its last vCPU has stopped; only from then on it stands still. Polling costs a hypercall of a
+//! microsecond; xenstored's own word, `@releaseDomain`, comes by way of an interrupt and a daemon.
+
+use super::toolstack::Toolstack;
+use crate::xenstore::{StoreError, Xenstore};
+use crate::{DomId, Xen};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+use understudy_checkpoint::domain::DomainError;
+use understudy_checkpoint::stream::libxc::GuestWidth;
+
+/// Stock Xen waits for 60 s; while we wait the guest's output waits, too, so its users would have given up.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
+/// Once it has said that it will, freezing takes milliseconds, or much longer on a busy guest.
+const FREEZE_MAX: Duration = Duration::from_secs(60);
+/// Between two looks.
+const POLL: Duration = Duration::from_micros(100);
+
+/// HVM parameters (`xen/include/public/hvm/params.h`): set by a guest with PV drivers; not 0 while it sleeps.
+const CALLBACK_IRQ: u32 = 0;
+const ACPI_S_STATE: u32 = 14;
+
+/// `SHUTDOWN_suspend` (`xen/include/public/sched.h`).
+const SHUTDOWN_SUSPEND: u32 = 2;
+
+/// Offset of rax in a 64-bit vCPU context, and what SCHEDOP_shutdown returns there when the suspend was cancelled.
+const RAX: usize = 600;
+const CANCELLED: u64 = 1;
+
+/// A guest's life in our own hands.
+pub struct Suspender {
+    xen: Xen,
+    store: Xenstore,
+    domain: DomId,
+    is_hvm: bool,
+    control: String,
+}
+
+fn failed(error: StoreError) -> DomainError {
+    DomainError::Failed(error.to_string())
+}
+
+impl Suspender {
+    /// For `domain`. Fails if there is none.
+    pub fn open(xen: Xen, domain: DomId) -> Result<Self, DomainError> {
+        let info = xen.domain_info(domain).map_err(super::error)?;
+        let info = info.ok_or_else(|| DomainError::Gone(format!("There is no domain {domain}")))?;
+        let store = Xenstore::open().map_err(failed)?;
+        let control = format!("/local/domain/{domain}/control/shutdown");
+        Ok(Self { xen, store, domain, is_hvm: info.is_hvm(), control })
+    }
+
+    /// Whether the guest takes part in suspending: it has PV drivers that will reconnect.
+    fn takes_part(&self) -> Result<bool, DomainError> {
+        if !self.is_hvm {
+            return Ok(true);
+        }
+        let param = |index| self.xen.hvm_param(self.domain, index).map_err(super::error);
+        Ok(param(CALLBACK_IRQ)? != 0 && param(ACPI_S_STATE)? == 0)
+    }
+
+    fn ask(&mut self) -> Result<(), DomainError> {
+        self.store.write(&self.control, "suspend").map_err(failed)?;
+        let begun = Instant::now();
+        while self.store.read(&self.control).map_err(failed)?.as_deref() == Some("suspend") {
+            if begun.elapsed() > ANSWER_MAX {
+                return self.take_back();
+            }
+            if self.is_gone()? {
+                return Ok(());
+            }
+            sleep(POLL);
+        }
+        Ok(())
+    }
+
+    /// The guest has not looked: it must not find the request later. It may look just now.
+    fn take_back(&mut self) -> Result<(), DomainError> {
+        let control = self.control.clone();
+        let taken_back = self.store.transaction(|transaction| {
+            let is_there = transaction.read(&control)?.as_deref() == Some("suspend");
+            if is_there {
+                transaction.write(&control, "")?;
+            }
+            Ok(is_there)
+        });
+        match taken_back.map_err(failed)? {
+            true => Err(DomainError::SuspendTimeout(ANSWER_MAX.as_millis() as u64)),
+            false => Ok(()),
+        }
+    }
+
+    fn is_gone(&self) -> Result<bool, DomainError> {
+        let info = self.xen.domain_info(self.domain).map_err(super::error)?;
+        Ok(info.is_none_or(|info| info.is_dying() || info.is_shutdown()))
+    }
+
+    fn await_shutdown(&self) -> Result<(), DomainError> {
+        let begun = Instant::now();
+        while !self.is_gone()? {
+            if begun.elapsed() > FREEZE_MAX {
+                return Err(DomainError::SuspendTimeout(FREEZE_MAX.as_millis() as u64));
+            }
+            sleep(POLL);
+        }
+        Ok(())
+    }
+}
+
+impl Toolstack for Suspender {
+    fn suspend(&mut self) -> Result<(), DomainError> {
+        if self.takes_part()? {
+            self.ask()?;
+        } else {
+            self.xen.shutdown(self.domain, SHUTDOWN_SUSPEND).map_err(super::error)?;
+        }
+        self.await_shutdown()
+    }
+
+    fn resume(&mut self) -> Result<(), DomainError> {
+        if self.takes_part()? {
+            let bytes = GuestWidth::Bits64.vcpu_basic_bytes();
+            let mut context = self.xen.vcpu_context(self.domain, 0, bytes).map_err(super::error)?;
+            context[RAX..RAX + 8].copy_from_slice(&CANCELLED.to_le_bytes());
+            self.xen.set_vcpu_context(self.domain, 0, &context).map_err(super::error)?;
+        }
+        self.xen.resume(self.domain).map_err(super::error)?;
+        self.store.resume(self.domain).map_err(failed)
+    }
+
+    fn log_device_model(&mut self, _on: bool) -> Result<(), DomainError> {
+        Ok(())
+    }
+}

@@ -1,0 +1,19 @@
+//! What a source or a restore needs from whoever holds the guest's life in hand.
+//!
+//! Under stock `xl` that is libxl, reached through the save helper's messages ([`helper`](crate::helper)); for a
+//! guest that understudy protects by itself it is xenstore and a few hypercalls ([`Suspender`](super::Suspender)).
+
+use understudy_checkpoint::domain::DomainError;
+
+/// Suspends, resumes and tells the device model. Calls come from one thread.
+pub trait Toolstack: Send {
+    /// Suspends the guest: when this returns, it has shut itself down with reason *suspend* and no vCPU runs.
+    fn suspend(&mut self) -> Result<(), DomainError>;
+
+    /// Lets a suspended guest run on where it stopped.
+    fn resume(&mut self) -> Result<(), DomainError>;
+
+    /// Makes the device model report the frames that it writes itself, or stop doing so. Xen sees only what the
+    /// guest's own vCPUs write.
+    fn log_device_model(&mut self, on: bool) -> Result<(), DomainError>;
+}

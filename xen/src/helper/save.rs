@@ -1,0 +1,224 @@
+//! Saves a domain for libxl: plain (`xl save`, `xl migrate`) or as an endless sequence of checkpoints (`xl remus`).
+//!
+//! ```text
+//!   head │ live passes │ suspend, what is left │ state │ END                                 plain
+//!   head │ live passes │ suspend, what is left │ state │ CHECKPOINT │ libxl's part │          Remus
+//!                      ▲ each epoch: suspend, copy to staging, state, RESUME, and only then the writing
+//! ```
+//!
+//! Stock Xen writes an epoch's pages while the guest is suspended. Here the guest is resumed as soon as they are in
+//! staging; if they do not fit, what does not is written from within the pause, which is slow and never wrong.
+//!
+//! Not here: the guest's memory and state ([`XenSource`](crate::domain::XenSource)), the messages ([`Channel`]).
+
+use super::channel::{Channel, ChannelError};
+use super::toolstack::Libxl;
+use crate::domain::XenSource;
+use std::io::{self, Write};
+use understudy_checkpoint::Pfn;
+use understudy_checkpoint::domain::{DomainError, DomainState, GuestKind, Source};
+use understudy_checkpoint::epoch::Staging;
+use understudy_checkpoint::pages::DirtyBitmap;
+use understudy_checkpoint::stream::libxc::{DomainType, LibxcHeader, Record, write_page_data_head};
+use understudy_checkpoint::stream::limits::BATCH_ENTRIES_MAX;
+use zerocopy::IntoBytes;
+
+/// As stock Xen does: passes while the guest runs …
+const LIVE_PASSES_MAX: u32 = 5;
+/// … until fewer pages than this are dirty.
+const LIVE_STOP_PAGES: u64 = 50;
+
+/// Staging: what one pause can copy without writing. 64 MiB, whole batches.
+const STAGING_PAGES: usize = 16 * BATCH_ENTRIES_MAX;
+
+/// What to save.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StreamKind {
+    /// Once; the guest stays suspended.
+    Plain,
+    /// Again and again, until someone ends it.
+    Remus,
+}
+
+/// Why a save ended early.
+#[derive(thiserror::Error, Debug)]
+pub enum SaveError {
+    /// The guest or the hypervisor.
+    #[error(transparent)]
+    Domain(#[from] DomainError),
+    /// libxl.
+    #[error(transparent)]
+    Channel(#[from] ChannelError),
+    /// The stream.
+    #[error("The stream cannot be written: {0}")]
+    Stream(#[from] io::Error),
+}
+
+/// A save under way.
+pub struct Save<'a, W> {
+    source: &'a mut XenSource<Libxl>,
+    out: W,
+    kind: StreamKind,
+    staging: Staging,
+    state: DomainState,
+    /// Frames that the stream lacks.
+    pending: DirtyBitmap,
+    /// Bytes put together before they are written.
+    buffer: Vec<u8>,
+    copiers: usize,
+}
+
+impl<'a, W: Write> Save<'a, W> {
+    /// Saves `source` into `out`.
+    pub fn new(source: &'a mut XenSource<Libxl>, out: W, kind: StreamKind, copiers: usize) -> Self {
+        let page_count = source.page_count();
+        let staging =
+            Staging::new(STAGING_PAGES.min(page_count as usize).next_multiple_of(BATCH_ENTRIES_MAX));
+        let mut pending = DirtyBitmap::new(page_count);
+        pending.set_all();
+        Self {
+            source,
+            out,
+            kind,
+            staging,
+            state: DomainState::default(),
+            pending,
+            buffer: Vec::new(),
+            copiers,
+        }
+    }
+
+    /// Saves all of it. For [`StreamKind::Remus`] this ends only with an error.
+    pub fn run(mut self, live: bool) -> Result<(), SaveError> {
+        let tracks = live || self.kind == StreamKind::Remus;
+        let saved = self.save(tracks);
+        if tracks {
+            // Whatever happened: the guest may run on, and should do so at full speed.
+            let ended = self.source.end_log_dirty();
+            saved.and(ended.map_err(SaveError::from))
+        } else {
+            saved
+        }
+    }
+
+    fn save(&mut self, tracks: bool) -> Result<(), SaveError> {
+        self.head()?;
+        if tracks {
+            self.source.begin_log_dirty()?;
+            self.live_passes()?;
+        }
+        match self.kind {
+            StreamKind::Plain => {
+                self.source.suspend()?;
+                self.last_pass(tracks)?;
+                self.write_state()?;
+                self.write_record(&Record::End)
+            }
+            StreamKind::Remus => loop {
+                self.checkpoint()?;
+            },
+        }
+    }
+
+    fn channel(&mut self) -> &mut Channel {
+        &mut self.source.toolstack().channel
+    }
+
+    fn head(&mut self) -> Result<(), SaveError> {
+        let what = self.source.describe()?;
+        let domain_type = if what.kind == GuestKind::Pv { DomainType::Pv } else { DomainType::Hvm };
+        let header = LibxcHeader { version: what.libxc_version, domain_type, xen_version: what.xen_version };
+        self.buffer.clear();
+        header.write(&mut self.buffer);
+        self.buffer.extend_from_slice(&what.static_records);
+        self.out.write_all(&self.buffer)?;
+        Ok(())
+    }
+
+    /// Everything once, then what was dirtied meanwhile, while the guest runs.
+    fn live_passes(&mut self) -> Result<(), SaveError> {
+        for pass in 0..LIVE_PASSES_MAX {
+            let dirty = self.pending.count();
+            if dirty < LIVE_STOP_PAGES {
+                break;
+            }
+            self.channel().progress(&format!("Frames, pass {pass}"), 0, dirty);
+            self.write_pending()?;
+            self.source.drain_dirty(&mut self.pending)?;
+        }
+        Ok(())
+    }
+
+    /// Copies and writes all pending frames.
+    fn write_pending(&mut self) -> Result<(), SaveError> {
+        let mut next = Some(Pfn(0));
+        while let Some(from) = next {
+            next = self.source.copy_pages(&self.pending, from, &mut self.staging, self.copiers)?;
+            self.write_staged()?;
+        }
+        self.pending.clear();
+        Ok(())
+    }
+
+    /// What is left once the guest stands still, and its state.
+    fn last_pass(&mut self, tracks: bool) -> Result<(), SaveError> {
+        if tracks {
+            self.source.drain_dirty(&mut self.pending)?;
+        }
+        self.write_pending()?;
+        self.capture_state()
+    }
+
+    /// One epoch.
+    fn checkpoint(&mut self) -> Result<(), SaveError> {
+        self.source.suspend()?;
+        self.source.drain_dirty(&mut self.pending)?;
+        let mut next = self.source.copy_pages(&self.pending, Pfn(0), &mut self.staging, self.copiers)?;
+        while let Some(from) = next {
+            self.write_staged()?;
+            next = self.source.copy_pages(&self.pending, from, &mut self.staging, self.copiers)?;
+        }
+        self.capture_state()?;
+        self.source.resume()?;
+        self.pending.clear();
+        self.write_staged()?;
+        self.write_state()?;
+        self.write_record(&Record::Checkpoint)?;
+        self.out.flush()?;
+        match self.channel().checkpoint()? {
+            1 => Ok(()),
+            reply => Err(ChannelError::Refused { what: "checkpoint", reply }.into()),
+        }
+    }
+
+    fn capture_state(&mut self) -> Result<(), SaveError> {
+        self.state.clear();
+        Ok(self.source.capture_state(&mut self.state)?)
+    }
+
+    fn write_state(&mut self) -> Result<(), SaveError> {
+        Ok(self.out.write_all(&self.state.libxc)?)
+    }
+
+    fn write_record(&mut self, record: &Record<'_>) -> Result<(), SaveError> {
+        self.buffer.clear();
+        record.write(&mut self.buffer);
+        Ok(self.out.write_all(&self.buffer)?)
+    }
+
+    /// Writes what is staged in batches. In a pass over everything they are aligned blocks of 1,024 pfns, so that no
+    /// 2 MiB block is split over records: receivers since Xen 4.21 make a superpage only of a block that is whole.
+    fn write_staged(&mut self) -> Result<(), SaveError> {
+        let mut pages = self.staging.pages();
+        for entries in self.staging.entries().chunks(BATCH_ENTRIES_MAX) {
+            self.buffer.clear();
+            let data_pages = write_page_data_head(&mut self.buffer, entries);
+            let (here, rest) = pages.split_at(data_pages);
+            self.out.write_all(&self.buffer)?;
+            self.out.write_all(here.as_bytes())?;
+            pages = rest;
+        }
+        self.staging.clear();
+        Ok(())
+    }
+}

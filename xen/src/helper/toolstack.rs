@@ -1,0 +1,38 @@
+//! libxl as the toolstack of a source: it suspends and resumes when the helper asks for it.
+
+use super::channel::{Channel, ChannelError};
+use crate::DomId;
+use crate::domain::Toolstack;
+use understudy_checkpoint::domain::DomainError;
+
+/// libxl behind its channel.
+pub struct Libxl {
+    /// The channel, for what is not about the guest's life.
+    pub channel: Channel,
+    domain: DomId,
+}
+
+impl Libxl {
+    /// libxl, asked about `domain`.
+    pub fn new(channel: Channel, domain: DomId) -> Self {
+        Self { channel, domain }
+    }
+}
+
+pub(super) fn failed(error: ChannelError) -> DomainError {
+    DomainError::Failed(error.to_string())
+}
+
+impl Toolstack for Libxl {
+    fn suspend(&mut self) -> Result<(), DomainError> {
+        self.channel.suspend().map_err(failed)
+    }
+
+    fn resume(&mut self) -> Result<(), DomainError> {
+        self.channel.postcopy().map_err(failed)
+    }
+
+    fn log_device_model(&mut self, on: bool) -> Result<(), DomainError> {
+        self.channel.switch_qemu_logdirty(self.domain.0.into(), on).map_err(failed)
+    }
+}

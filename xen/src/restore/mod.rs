@@ -1,0 +1,232 @@
+//! A domain rebuilt from a libxc stream: libxl has made it empty, records fill it, completion makes it fit to run.
+//!
+//! ```text
+//!   static data ──► policy set │ PAGE_DATA ──► populated, written │ TSC, parameters, shared info ──► set
+//!                              │ vCPUs, HVM context ──► kept until completion
+//!   complete: vCPUs, page tables pinned, P2M, event channels, grants ──► the guest may be unpaused
+//! ```
+//!
+//! Not here: who reads the stream and decides when an epoch counts ([`helper`](crate::helper)).
+
+mod error;
+mod exact;
+mod hvm;
+mod memory;
+mod pv;
+
+pub use error::RestoreError;
+pub(crate) use exact::ExactItems;
+
+use crate::{CpuPolicy, DomId, TscInfo, Xen};
+use hvm::HvmRebuild;
+use memory::GuestMemory;
+use pv::PvRebuild;
+use understudy_checkpoint::stream::libxc::{DomainType, LibxcHeader, PageData, Record, TscInfo as TscRecord};
+use understudy_checkpoint::{PAGE_SIZE, PageEntry};
+use zerocopy::IntoBytes;
+
+/// A ring's event channel and who is at its other end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RingEnd {
+    /// The guest's port, which libxl has allocated.
+    pub port: u32,
+    /// The domain that serves it.
+    pub backend: DomId,
+}
+
+/// The two rings that every guest has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rings {
+    /// Xenstore's.
+    pub store: RingEnd,
+    /// The console's.
+    pub console: RingEnd,
+}
+
+/// Where the rebuilt guest has its rings: gfns, for a PV guest machine frames.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RingFrames {
+    /// Xenstore's.
+    pub store: u64,
+    /// The console's.
+    pub console: u64,
+}
+
+/// Missing static data, as the toolstack is told (`XGR_SDD_MISSING_*`, `xenguest.h`).
+const MISSING_CPUID: u32 = 1 << 0;
+const MISSING_MSR: u32 = 1 << 1;
+
+enum Guest {
+    Hvm(HvmRebuild),
+    Pv(Box<PvRebuild>),
+}
+
+/// A domain being rebuilt.
+pub struct Rebuild {
+    xen: Xen,
+    domain: DomId,
+    memory: GuestMemory,
+    guest: Guest,
+    policy: CpuPolicy,
+    /// Static data are complete.
+    is_static_done: bool,
+    /// Pages that follow are to be compared with what is there.
+    is_verifying: bool,
+    /// Pages that differed when they were compared.
+    mismatches: u64,
+}
+
+impl Rebuild {
+    /// The domain that libxl has made, for a stream with this header.
+    pub fn begin(xen: Xen, domain: DomId, header: &LibxcHeader) -> Result<Self, RestoreError> {
+        let info = xen.domain_info(domain)?.ok_or(RestoreError::Order("there is no such domain"))?;
+        let name = |is_hvm| if is_hvm { "HVM or PVH" } else { "PV" };
+        let is_hvm = header.domain_type == DomainType::Hvm;
+        if is_hvm != info.is_hvm() {
+            let (stream, built) = (name(is_hvm), name(info.is_hvm()));
+            return Err(RestoreError::WrongKind { domain, stream, built });
+        }
+        let guest = if is_hvm {
+            Guest::Hvm(HvmRebuild::default())
+        } else {
+            Guest::Pv(Box::new(PvRebuild::new(info.max_vcpu_id, info.shared_info_frame)))
+        };
+        Ok(Self {
+            memory: GuestMemory::new(xen.clone(), domain, is_hvm),
+            xen,
+            domain,
+            guest,
+            policy: CpuPolicy { leaves: Vec::new(), msrs: Vec::new() },
+            is_static_done: false,
+            is_verifying: false,
+            mismatches: 0,
+        })
+    }
+
+    /// Whether the static data are complete.
+    pub fn is_static_done(&self) -> bool {
+        self.is_static_done
+    }
+
+    /// Pages that differed from what a VERIFY pass brought.
+    pub fn mismatches(&self) -> u64 {
+        self.mismatches
+    }
+
+    /// Whether `record` needs the static data complete: in a v2 stream, which does not say so, the first of these is
+    /// where they are.
+    pub fn needs_static_data(record: &Record<'_>) -> bool {
+        matches!(record, Record::P2mFrames(_) | Record::PageData(_))
+    }
+
+    /// The static data are complete: the policy is set. Returns the mask of what is missing.
+    pub fn finish_static_data(&mut self) -> Result<u32, RestoreError> {
+        if std::mem::replace(&mut self.is_static_done, true) {
+            return Err(RestoreError::Order("its static data end twice"));
+        }
+        if !self.policy.leaves.is_empty() || !self.policy.msrs.is_empty() {
+            self.xen.set_cpu_policy(self.domain, &self.policy)?;
+        }
+        let cpuid = if self.policy.leaves.is_empty() { MISSING_CPUID } else { 0 };
+        let msr = if self.policy.msrs.is_empty() { MISSING_MSR } else { 0 };
+        Ok(cpuid | msr)
+    }
+
+    /// Puts a record in place. END, CHECKPOINT and STATIC_DATA_END are the caller's business.
+    pub fn apply(&mut self, record: &Record<'_>) -> Result<(), RestoreError> {
+        if Self::needs_static_data(record) && !self.is_static_done {
+            return Err(RestoreError::Order("memory comes before the static data are complete"));
+        }
+        match record {
+            Record::CpuidPolicy(leaves) => self.policy.leaves = leaves.as_bytes().to_vec(),
+            Record::MsrPolicy(msrs) => self.policy.msrs = msrs.as_bytes().to_vec(),
+            Record::TscInfo(tsc) => self.set_tsc(tsc)?,
+            Record::Verify => self.is_verifying = true,
+            Record::PageData(pages) if self.is_verifying => self.compare(pages)?,
+            Record::PageData(pages) => self.pages(pages)?,
+            // Of a type that is not known, and may be left out.
+            Record::Optional { .. } => {}
+            Record::End | Record::Checkpoint | Record::StaticDataEnd => {
+                return Err(RestoreError::Order("a record ends what has not begun"));
+            }
+            Record::HvmContext(_) | Record::HvmParams(_) => match &mut self.guest {
+                Guest::Hvm(guest) => guest.apply(&self.xen, self.domain, record)?,
+                Guest::Pv(_) => return Err(RestoreError::Order("a PV guest has records of an HVM guest")),
+            },
+            Record::PvInfo(_) | Record::P2mFrames(_) | Record::Vcpu(_) | Record::SharedInfo(_) => {
+                match &mut self.guest {
+                    Guest::Pv(guest) => guest.apply(&self.xen, self.domain, record)?,
+                    Guest::Hvm(_) => {
+                        return Err(RestoreError::Order("an HVM guest has records of a PV guest"));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the guest fit to run. Afterwards nothing is mapped any more.
+    pub fn complete(mut self, rings: Rings) -> Result<RingFrames, RestoreError> {
+        match self.guest {
+            Guest::Hvm(guest) => guest.complete(&self.xen, self.domain, rings),
+            Guest::Pv(guest) => guest.complete(&self.xen, self.domain, &mut self.memory, rings),
+        }
+    }
+
+    fn set_tsc(&self, tsc: &TscRecord) -> Result<(), RestoreError> {
+        let info = TscInfo {
+            mode: tsc.mode.get(),
+            khz: tsc.khz.get(),
+            incarnation: tsc.incarnation.get(),
+            elapsed_ns: tsc.nsec.get(),
+        };
+        Ok(self.xen.set_tsc_info(self.domain, info)?)
+    }
+
+    fn pages(&mut self, pages: &PageData<'_>) -> Result<(), RestoreError> {
+        let takes_frame = |entry: &PageEntry| {
+            let kind = entry.page_type();
+            kind.has_data() || kind == understudy_checkpoint::PageType::AllocateOnly
+        };
+        if let Guest::Pv(guest) = &mut self.guest {
+            pages.entries().try_for_each(|entry| guest.note_type(entry))?;
+        }
+        self.memory.populate(pages.entries().filter(takes_frame).map(|entry| entry.pfn()))?;
+        for (entry, page) in pages.iter() {
+            match (&mut self.guest, page) {
+                (_, None) => {}
+                (Guest::Hvm(_), Some(page)) => self.memory.write(entry.pfn(), page)?,
+                (Guest::Pv(guest), Some(page)) => guest.write(&mut self.memory, entry, page)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts pages that are not what the stream says. A PV guest's page tables are not comparable any more.
+    fn compare(&mut self, pages: &PageData<'_>) -> Result<(), RestoreError> {
+        let mut here = [0; PAGE_SIZE];
+        for (entry, page) in pages.iter() {
+            let Some(page) = page else { continue };
+            if entry.page_type() == understudy_checkpoint::PageType::Normal {
+                self.memory.read(entry.pfn(), &mut here)?;
+                self.mismatches += u64::from(here != *page);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Grant table entries that every guest begins with (`xen/include/public/grant_table.h`).
+const GRANT_CONSOLE: u32 = 0;
+const GRANT_STORE: u32 = 1;
+
+/// Lets the backends map the rings.
+fn seed_rings(xen: &Xen, domain: DomId, frames: RingFrames, rings: Rings) -> Result<(), RestoreError> {
+    if frames.console != 0 {
+        xen.seed_grant(domain, GRANT_CONSOLE, frames.console, rings.console.backend)?;
+    }
+    if frames.store != 0 {
+        xen.seed_grant(domain, GRANT_STORE, frames.store, rings.store.backend)?;
+    }
+    Ok(())
+}

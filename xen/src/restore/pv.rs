@@ -1,0 +1,383 @@
+//! What is particular about rebuilding a 64-bit PV guest: page tables name machine frames again, the P2M table is
+//! written, vCPUs and page tables are set and pinned at the end (spec STREAM-LIBXC §6).
+//!
+//! ```text
+//!   PAGE_DATA  table entries: pfn ──► mfn, populating what is not there yet
+//!   complete   start info, P2M ──► written │ unmap all │ vCPUs set │ tables pinned │ grants seeded
+//!                                            └ a frame that is mapped writable cannot become a page table
+//! ```
+
+use super::memory::{GuestMemory, NO_FRAME};
+use super::{RestoreError, RingFrames, Rings};
+use crate::domain::pv::vcpu::{
+    CR1, CR3, GDT_ENTRIES, GDT_ENTRIES_MAX, GDT_ENTRIES_PER_FRAME, GDT_FRAMES, RDX, set_word, word,
+};
+use crate::{Access, DomId, PinLevel, Xen};
+use std::collections::BTreeMap;
+use understudy_checkpoint::stream::libxc::{GuestWidth, P2mFrames, Record, Vcpu, VcpuPart};
+use understudy_checkpoint::{PAGE_SIZE, Page, PageEntry, PageType, Pfn};
+
+const PRESENT: u64 = 1;
+const FRAME_MASK: u64 = 0x000F_FFFF_FFFF_F000;
+
+/// Offset of `flags` in a vCPU's context, and its bit *online* (`arch-x86/xen.h`).
+const CONTEXT_FLAGS: usize = 512;
+const VGCF_ONLINE: u64 = 1 << 5;
+
+/// Offsets in start info (`xen/include/public/xen.h`).
+mod start_info {
+    pub(super) const NR_PAGES: usize = 32;
+    pub(super) const SHARED_INFO: usize = 40;
+    pub(super) const FLAGS: usize = 48;
+    pub(super) const STORE_MFN: usize = 56;
+    pub(super) const STORE_EVTCHN: usize = 64;
+    pub(super) const CONSOLE_MFN: usize = 72;
+    pub(super) const CONSOLE_EVTCHN: usize = 80;
+}
+
+/// Areas of shared info (`xen/include/public/xen.h`).
+mod shared_info {
+    use std::ops::Range;
+    pub(super) const VCPU_INFO: Range<usize> = 0..2048;
+    pub(super) const VCPU_INFO_BYTES: usize = 64;
+    pub(super) const PENDING_SEL: Range<usize> = 8..16;
+    pub(super) const EVTCHN_MASK: Range<usize> = 2560..3072;
+    pub(super) const ARCH: Range<usize> = 3088..3136;
+    pub(super) const FRAME_LIST_LIST: Range<usize> = 3096..3104;
+}
+
+/// A vCPU's state until the guest is complete.
+#[derive(Debug, Default)]
+struct VcpuState {
+    basic: Vec<u8>,
+    extended: Vec<u8>,
+    xsave: Vec<u8>,
+    msrs: Vec<u8>,
+}
+
+/// A PV guest being rebuilt.
+#[derive(Debug)]
+pub(super) struct PvRebuild {
+    max_vcpu_id: u32,
+    shared_info_frame: u64,
+    width: Option<GuestWidth>,
+    /// Highest pfn, once the P2M table's frames are known.
+    max_pfn: Option<u64>,
+    p2m_frames: Vec<Pfn>,
+    /// Types as the stream said last, one for each pfn.
+    types: Vec<PageType>,
+    vcpus: BTreeMap<u32, VcpuState>,
+}
+
+impl PvRebuild {
+    pub(super) fn new(max_vcpu_id: u32, shared_info_frame: u64) -> Self {
+        Self {
+            max_vcpu_id,
+            shared_info_frame,
+            width: None,
+            max_pfn: None,
+            p2m_frames: Vec::new(),
+            types: Vec::new(),
+            vcpus: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn apply(
+        &mut self,
+        xen: &Xen,
+        domain: DomId,
+        record: &Record<'_>,
+    ) -> Result<(), RestoreError> {
+        match record {
+            Record::PvInfo(_) if self.width.is_some() => {
+                return Err(RestoreError::Order("X86_PV_INFO comes twice"));
+            }
+            Record::PvInfo(GuestWidth::Bits64) => self.width = Some(GuestWidth::Bits64),
+            Record::PvInfo(GuestWidth::Bits32) => {
+                return Err(RestoreError::Order(
+                    "it is a 32-bit PV guest; only 64-bit PV guests can be restored",
+                ));
+            }
+            Record::P2mFrames(_) | Record::SharedInfo(_) if self.width.is_none() => {
+                return Err(RestoreError::Order(
+                    "X86_PV_INFO has to come before the P2M table and shared info",
+                ));
+            }
+            Record::P2mFrames(frames) => self.set_p2m_frames(frames)?,
+            Record::SharedInfo(page) => self.set_shared_info(xen, domain, page)?,
+            Record::Vcpu(vcpu) => self.set_vcpu(vcpu)?,
+            _ => return Err(RestoreError::Order("a record of another kind of guest")),
+        }
+        Ok(())
+    }
+
+    fn set_p2m_frames(&mut self, frames: &P2mFrames<'_>) -> Result<(), RestoreError> {
+        if frames.frames.len() as u64 != frames.frames_expected(GuestWidth::Bits64) || frames.start != 0 {
+            return Err(RestoreError::Order("X86_PV_P2M_FRAMES has not a frame for each part of the table"));
+        }
+        let end = u64::from(frames.end);
+        self.max_pfn = Some(self.max_pfn.map_or(end, |max| max.max(end)));
+        self.types.resize(end as usize + 1, PageType::Absent);
+        self.p2m_frames = frames.frames.iter().map(|pfn| Pfn(pfn.get())).collect();
+        Ok(())
+    }
+
+    fn set_vcpu(&mut self, vcpu: &Vcpu<'_>) -> Result<(), RestoreError> {
+        if vcpu.vcpu_id > self.max_vcpu_id {
+            return Err(RestoreError::Order("it has more vCPUs than the domain"));
+        }
+        let state = self.vcpus.entry(vcpu.vcpu_id).or_default();
+        let blob = match vcpu.part {
+            VcpuPart::Basic => &mut state.basic,
+            VcpuPart::Extended => &mut state.extended,
+            VcpuPart::Xsave => &mut state.xsave,
+            VcpuPart::Msrs => &mut state.msrs,
+        };
+        blob.clear();
+        blob.extend_from_slice(vcpu.blob);
+        Ok(())
+    }
+
+    /// Takes over what outlives a move: vCPU info and the arch part. Event channels begin anew.
+    fn set_shared_info(&self, xen: &Xen, domain: DomId, old: &Page) -> Result<(), RestoreError> {
+        let mapping = xen.map_whole(domain, &[self.shared_info_frame], Access::ReadWrite)?;
+        let mut new = [0; PAGE_SIZE];
+        mapping.copy_page(0, &mut new);
+        write_shared_info(&mut new, old);
+        mapping.write_page(0, &new);
+        Ok(())
+    }
+
+    /// Remembers what an entry says of its frame.
+    pub(super) fn note_type(&mut self, entry: PageEntry) -> Result<(), RestoreError> {
+        let Some(known) = self.types.get_mut(entry.pfn().0 as usize) else {
+            return Err(RestoreError::BadFrame {
+                what: "a page",
+                pfn: entry.pfn(),
+                why: "is beyond the guest",
+            });
+        };
+        *known = entry.page_type();
+        Ok(())
+    }
+
+    /// Writes a page; one that is a page table is made to name machine frames.
+    pub(super) fn write(
+        &self,
+        memory: &mut GuestMemory,
+        entry: PageEntry,
+        page: &Page,
+    ) -> Result<(), RestoreError> {
+        let PageType::Table { .. } = entry.page_type() else {
+            return Ok(memory.write(entry.pfn(), page)?);
+        };
+        let named = |entry: u64| (entry & PRESENT != 0).then_some(Pfn((entry & FRAME_MASK) >> 12));
+        let words = || page.as_chunks::<8>().0.iter().map(|bytes| u64::from_le_bytes(*bytes));
+        if let Some(pfn) = words().filter_map(named).find(|pfn| pfn.0 >= self.types.len() as u64) {
+            return Err(RestoreError::BadFrame {
+                what: "what a page table maps",
+                pfn,
+                why: "is beyond the guest",
+            });
+        }
+        memory.populate(words().filter_map(named))?;
+        let mut local = *page;
+        for (bytes, entry) in local.as_chunks_mut::<8>().0.iter_mut().zip(words()) {
+            if let Some(pfn) = named(entry) {
+                *bytes = (entry & !FRAME_MASK | memory.frame(pfn) << 12).to_le_bytes();
+            }
+        }
+        Ok(memory.write(entry.pfn(), &local)?)
+    }
+
+    pub(super) fn complete(
+        mut self,
+        xen: &Xen,
+        domain: DomId,
+        memory: &mut GuestMemory,
+        rings: Rings,
+    ) -> Result<RingFrames, RestoreError> {
+        let mut vcpus = std::mem::take(&mut self.vcpus);
+        if vcpus.get(&0).is_none_or(|first| first.basic.is_empty()) {
+            return Err(RestoreError::Early);
+        }
+        for (vcpu_id, state) in &mut vcpus {
+            self.localise(memory, *vcpu_id, &mut state.basic)?;
+        }
+        let start_info = word(&vcpus[&0].basic, RDX);
+        let frames = self.fix_start_info(memory, rings, start_info)?;
+        self.write_p2m(memory)?;
+        let pins = self.pins(memory);
+        memory.unmap_all();
+        for (vcpu_id, state) in &vcpus {
+            set_vcpu(xen, domain, *vcpu_id, state)?;
+        }
+        xen.pin_tables(domain, &pins)?;
+        super::seed_rings(xen, domain, frames, rings)?;
+        Ok(frames)
+    }
+
+    /// The frame of a pfn that has to be populated and plain memory.
+    fn plain_frame(&self, memory: &GuestMemory, what: &'static str, pfn: Pfn) -> Result<u64, RestoreError> {
+        self.typed_frame(memory, what, pfn, |kind| kind == PageType::Normal)
+    }
+
+    fn typed_frame(
+        &self,
+        memory: &GuestMemory,
+        what: &'static str,
+        pfn: Pfn,
+        admits: impl Fn(PageType) -> bool,
+    ) -> Result<u64, RestoreError> {
+        let bad = |why| RestoreError::BadFrame { what, pfn, why };
+        let kind = self.types.get(pfn.0 as usize).ok_or_else(|| bad("is beyond the guest"))?;
+        if !admits(*kind) {
+            return Err(bad("is not of the type it should be"));
+        }
+        match memory.frame(pfn) {
+            NO_FRAME => Err(bad("is not there")),
+            frame => Ok(frame),
+        }
+    }
+
+    /// Makes a vCPU's context name machine frames.
+    fn localise(&self, memory: &GuestMemory, vcpu_id: u32, context: &mut [u8]) -> Result<(), RestoreError> {
+        if context.is_empty() {
+            return Ok(());
+        }
+        if context.len() != GuestWidth::Bits64.vcpu_basic_bytes() {
+            return Err(RestoreError::Order("a vCPU's context has not the size of a 64-bit guest's"));
+        }
+        if vcpu_id == 0 {
+            let frame = self.plain_frame(memory, "start info", Pfn(word(context, RDX)))?;
+            set_word(context, RDX, frame);
+        }
+        let flags = word(context, CONTEXT_FLAGS);
+        set_word(context, CONTEXT_FLAGS, flags | VGCF_ONLINE);
+        let entries = word(context, GDT_ENTRIES);
+        if entries > GDT_ENTRIES_MAX {
+            return Err(RestoreError::Order("a vCPU's GDT has more entries than there can be"));
+        }
+        for index in 0..entries.div_ceil(GDT_ENTRIES_PER_FRAME) as usize {
+            let offset = GDT_FRAMES + index * 8;
+            let frame = self.plain_frame(memory, "a GDT", Pfn(word(context, offset)))?;
+            set_word(context, offset, frame);
+        }
+        let is_top = |kind| matches!(kind, PageType::Table { level: 4, .. });
+        let cr3 = Pfn(word(context, CR3) >> 12);
+        set_word(context, CR3, self.typed_frame(memory, "a vCPU's page table", cr3, is_top)? << 12);
+        let user = word(context, CR1);
+        if user & PRESENT != 0 {
+            let frame = self.typed_frame(memory, "a vCPU's user page table", Pfn(user >> 12), is_top)?;
+            set_word(context, CR1, frame << 12);
+        }
+        Ok(())
+    }
+
+    /// Tells the guest where it is now. `frame` is the machine frame of its start info.
+    fn fix_start_info(
+        &self,
+        memory: &GuestMemory,
+        rings: Rings,
+        frame: u64,
+    ) -> Result<RingFrames, RestoreError> {
+        let at = memory.frames().iter().position(|known| *known == frame).expect("it was found by its pfn");
+        let mut page = [0; PAGE_SIZE];
+        memory.read(Pfn(at as u64), &mut page)?;
+        let store = self.plain_frame(memory, "the xenstore ring", Pfn(word(&page, start_info::STORE_MFN)))?;
+        let console =
+            self.plain_frame(memory, "the console ring", Pfn(word(&page, start_info::CONSOLE_MFN)))?;
+        set_word(&mut page, start_info::NR_PAGES, self.types.len() as u64);
+        set_word(&mut page, start_info::SHARED_INFO, self.shared_info_frame << 12);
+        let mut set_u32 =
+            |offset: usize, value: u32| page[offset..offset + 4].copy_from_slice(&value.to_le_bytes());
+        set_u32(start_info::FLAGS, 0);
+        set_u32(start_info::STORE_EVTCHN, rings.store.port);
+        set_u32(start_info::CONSOLE_EVTCHN, rings.console.port);
+        set_word(&mut page, start_info::STORE_MFN, store);
+        set_word(&mut page, start_info::CONSOLE_MFN, console);
+        memory.write(Pfn(at as u64), &page)?;
+        Ok(RingFrames { store, console })
+    }
+
+    fn write_p2m(&self, memory: &GuestMemory) -> Result<(), RestoreError> {
+        let per_leaf = GuestWidth::Bits64.frames_per_page();
+        for (leaf, pfn) in self.p2m_frames.iter().enumerate() {
+            self.plain_frame(memory, "the P2M table", *pfn)?;
+            let mut page = [0xFF; PAGE_SIZE];
+            for (bytes, entry) in page.as_chunks_mut::<8>().0.iter_mut().zip(leaf as u64 * per_leaf..) {
+                *bytes = memory.frame(Pfn(entry)).to_le_bytes();
+            }
+            memory.write(*pfn, &page)?;
+        }
+        Ok(())
+    }
+
+    fn pins(&self, memory: &GuestMemory) -> Vec<(PinLevel, u64)> {
+        let pinned = |(kind, pfn): (&PageType, u64)| match kind {
+            PageType::Table { level, pinned: true } => Some((pin_level(*level), memory.frame(Pfn(pfn)))),
+            _ => None,
+        };
+        self.types.iter().zip(0..).filter_map(pinned).collect()
+    }
+}
+
+fn pin_level(level: u8) -> PinLevel {
+    match level {
+        1 => PinLevel::L1,
+        2 => PinLevel::L2,
+        3 => PinLevel::L3,
+        _ => PinLevel::L4,
+    }
+}
+
+fn set_vcpu(xen: &Xen, domain: DomId, vcpu_id: u32, state: &VcpuState) -> Result<(), RestoreError> {
+    if state.basic.is_empty() {
+        return Ok(());
+    }
+    xen.set_vcpu_context(domain, vcpu_id, &state.basic)?;
+    if !state.extended.is_empty() {
+        xen.set_ext_vcpu_context(domain, vcpu_id, &state.extended)?;
+    }
+    if !state.xsave.is_empty() {
+        xen.set_vcpu_xsave(domain, vcpu_id, &state.xsave)?;
+    }
+    if !state.msrs.is_empty() {
+        xen.set_vcpu_msrs(domain, vcpu_id, &state.msrs)?;
+    }
+    Ok(())
+}
+
+fn write_shared_info(new: &mut Page, old: &Page) {
+    new[shared_info::VCPU_INFO].copy_from_slice(&old[shared_info::VCPU_INFO]);
+    new[shared_info::ARCH].copy_from_slice(&old[shared_info::ARCH]);
+    new[shared_info::FRAME_LIST_LIST].fill(0);
+    new[shared_info::VCPU_INFO.end..shared_info::EVTCHN_MASK.start].fill(0);
+    new[shared_info::EVTCHN_MASK].fill(0xFF);
+    for info in new[shared_info::VCPU_INFO].chunks_mut(shared_info::VCPU_INFO_BYTES) {
+        info[shared_info::PENDING_SEL].fill(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn event_channels_begin_anew_and_the_rest_of_shared_info_goes_on() {
+        let old: Page = std::array::from_fn(|at| (at % 251) as u8 | 1);
+        let mut new = [0x77; PAGE_SIZE];
+        write_shared_info(&mut new, &old);
+        assert_eq!(new[0..8], old[0..8]);
+        assert_eq!(new[8..16], [0; 8], "pending_sel of vCPU 0");
+        assert_eq!(new[31 * 64 + 8..31 * 64 + 16], [0; 8], "pending_sel of vCPU 31");
+        assert_eq!(new[16..64], old[16..64]);
+        assert!(new[2048..2560].iter().all(|byte| *byte == 0), "pending");
+        assert!(new[2560..3072].iter().all(|byte| *byte == 0xFF), "mask");
+        assert_eq!(new[3072..3088], [0x77; 16], "wall clock is the new host's");
+        assert_eq!(new[3088..3096], old[3088..3096]);
+        assert_eq!(new[3096..3104], [0; 8], "frame_list_list");
+        assert_eq!(new[3104..3136], old[3104..3136]);
+        assert_eq!(new[3136..], [0x77; PAGE_SIZE - 3136]);
+    }
+}

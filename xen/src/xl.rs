@@ -1,0 +1,173 @@
+//! What is left to stock `xl`: a guest's configuration, building a domain from a stream, destroying one with its
+//! devices. Each is one process, waited for; its own words are in the error.
+
+use crate::DomId;
+use crate::xenstore::{StoreError, Xenstore};
+use serde_json::Value;
+use std::io::{self, Write};
+use std::process::{Command, Output, Stdio};
+use understudy_checkpoint::domain::GuestKind;
+
+/// The child's standard input, whatever /dev looks like.
+const STDIN_PATH: &str = "/proc/self/fd/0";
+
+/// What xl could not do.
+#[derive(thiserror::Error, Debug)]
+pub enum XlError {
+    /// xl cannot be started.
+    #[error("xl cannot be run ({0}); install Xen's utilities on this host")]
+    Run(#[source] io::Error),
+    /// xl failed.
+    #[error("xl {what} failed: {said}")]
+    Failed {
+        /// Its arguments.
+        what: String,
+        /// The last of what it said.
+        said: String,
+    },
+    /// The stream could not be handed to xl.
+    #[error("xl took no more of the guest's stream ({source}); it said: {said}")]
+    Stream {
+        /// What writing said.
+        source: io::Error,
+        /// The last of what xl said.
+        said: String,
+    },
+    /// xl's answer is not what it should be.
+    #[error("xl list -l said nothing usable of {name}: {why}")]
+    Answer {
+        /// The guest.
+        name: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// There is no such guest.
+    #[error("There is no domain named {0} on this host; xl list shows those that there are")]
+    NoSuchGuest(String),
+    /// Xenstore does not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A guest as xl configured it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct XlGuest {
+    /// Its domain.
+    pub domain: DomId,
+    /// What kind it is.
+    pub kind: GuestKind,
+    /// libxl's JSON with its NUL, as xl's header carries it.
+    pub config: Vec<u8>,
+    /// How many network cards it has.
+    pub nics: usize,
+    /// How many disks it has.
+    pub disks: usize,
+    /// How many devices of the host are passed through to it.
+    pub passed_through: usize,
+}
+
+impl XlGuest {
+    /// The running guest of this name.
+    pub fn find(name: &str) -> Result<Self, XlError> {
+        let domain = domain_named(name)?.ok_or_else(|| XlError::NoSuchGuest(name.into()))?;
+        let output = run(&["list", "-l", name])?;
+        let wrong = |why: &str| XlError::Answer { name: name.into(), why: why.into() };
+        let answer: Value = serde_json::from_slice(&output.stdout).map_err(|why| wrong(&why.to_string()))?;
+        let ours = answer.as_array().and_then(|all| all.iter().find(|entry| entry["domid"] == domain.0));
+        let config = &ours.ok_or_else(|| wrong("it lists other domains"))?["config"];
+        Self::from_config(domain, config).ok_or_else(|| wrong("the configuration names no type of guest"))
+    }
+
+    fn from_config(domain: DomId, config: &Value) -> Option<Self> {
+        let kind = match config["c_info"]["type"].as_str()? {
+            "pv" => GuestKind::Pv,
+            "pvh" => GuestKind::Pvh,
+            "hvm" => GuestKind::Hvm,
+            _ => return None,
+        };
+        let count = |key: &str| config[key].as_array().map_or(0, Vec::len);
+        let mut json = config.to_string().into_bytes();
+        json.push(0);
+        Some(Self {
+            domain,
+            kind,
+            config: json,
+            nics: count("nics"),
+            disks: count("disks"),
+            passed_through: count("pcidevs") + count("usbdevs") + count("dtdevs"),
+        })
+    }
+}
+
+/// The domain of this name, if there is one.
+pub fn domain_named(name: &str) -> Result<Option<DomId>, XlError> {
+    let mut store = Xenstore::open()?;
+    for entry in store.directory("/local/domain")? {
+        let Ok(domain) = entry.parse() else { continue };
+        if store.read(&format!("/local/domain/{entry}/name"))?.as_deref() == Some(name) {
+            return Ok(Some(DomId(domain)));
+        }
+    }
+    Ok(None)
+}
+
+/// Builds a domain from the stream that `write` writes, and leaves it paused.
+pub fn restore(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), XlError> {
+    let what = ["restore", "-p", STDIN_PATH];
+    let mut child = Command::new("xl")
+        .args(what)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(XlError::Run)?;
+    let mut input = child.stdin.take().expect("it was asked to be piped");
+    let written = write(&mut input);
+    drop(input);
+    let output = child.wait_with_output().map_err(XlError::Run)?;
+    match written {
+        _ if output.status.success() => Ok(()),
+        Ok(()) => Err(XlError::Failed { what: what.join(" "), said: last_words(&output) }),
+        Err(source) => Err(XlError::Stream { source, said: last_words(&output) }),
+    }
+}
+
+/// Destroys a domain with its devices.
+pub fn destroy(domain: DomId) -> Result<(), XlError> {
+    run(&["destroy", &domain.to_string()]).map(|_| ())
+}
+
+fn run(what: &[&str]) -> Result<Output, XlError> {
+    let output = Command::new("xl").args(what).stdin(Stdio::null()).output().map_err(XlError::Run)?;
+    if output.status.success() {
+        return Ok(output);
+    }
+    Err(XlError::Failed { what: what.join(" "), said: last_words(&output) })
+}
+
+/// The last lines of what it said: the first are of what went well.
+fn last_words(output: &Output) -> String {
+    let said = String::from_utf8_lossy(&output.stderr);
+    let lines: Vec<&str> = said.lines().collect();
+    lines[lines.len().saturating_sub(4)..].join(" / ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configuration_tells_kind_and_devices() {
+        let config = serde_json::json!({
+            "c_info": { "type": "pvh", "name": "g" },
+            "nics": [{ "devid": 0 }],
+            "pcidevs": [{}, {}],
+        });
+        let guest = XlGuest::from_config(DomId(3), &config).unwrap();
+        assert_eq!((guest.kind, guest.nics, guest.disks, guest.passed_through), (GuestKind::Pvh, 1, 0, 2));
+        assert_eq!(guest.config.last(), Some(&0));
+        let json: Value = serde_json::from_slice(&guest.config[..guest.config.len() - 1]).unwrap();
+        assert_eq!(json, config);
+        assert_eq!(XlGuest::from_config(DomId(3), &serde_json::json!({})), None);
+    }
+}
