@@ -16,10 +16,11 @@ pub(crate) mod engine;
 pub(crate) mod judge;
 pub(crate) mod scenario;
 
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::{CloneFlags, CpuSet, sched_getaffinity, sched_setaffinity, unshare};
 use std::process::Command;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// The guest's MAC address.
 pub(crate) const GUEST_MAC: [u8; 6] = [0x02, 0, 0, 0, 1, 2];
@@ -117,6 +118,7 @@ impl Rig {
             place.ip(&format!("addr add 10.9.0.{host}/24 dev eth0"));
             place.ip(&format!("addr add fd00:9::{host}/64 dev eth0 nodad"));
         }
+        ["vif1.0", "out0"].into_iter().for_each(wait_until_forwarding);
         Some(rig)
     }
 
@@ -127,6 +129,36 @@ impl Rig {
         ip("link set vif1.1 master br0 up");
         self.guest.ip("link set eth1 address 02:00:00:00:01:03 up");
     }
+}
+
+/// Keeps the calling thread, and all that it will start, on one processor: a veth queues frames on the processor
+/// at hand, and with several of them it changes their order. That is not what these tests are about.
+pub(crate) fn stay_on_one_processor() {
+    let this_thread = nix::unistd::Pid::from_raw(0);
+    let may = sched_getaffinity(this_thread).unwrap();
+    let first = (0..CpuSet::count()).find(|processor| may.is_set(*processor).unwrap()).unwrap();
+    let mut one = CpuSet::new();
+    one.set(first).unwrap();
+    sched_setaffinity(this_thread, &one).unwrap();
+}
+
+/// Waits until the bridge takes frames from a port; a port that was just brought up is not ready at once.
+pub(crate) fn wait_until_forwarding(port: &str) {
+    let is_forwarding = || output(&format!("ip -d link show {port}")).contains("state forwarding");
+    for _ in 0..500 {
+        if is_forwarding() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("{port} does not forward");
+}
+
+/// Frames that this machine's processors have dropped because too many waited for them (`netdev_max_backlog`).
+pub(crate) fn backlog_drops() -> u64 {
+    let lines = std::fs::read_to_string("/proc/thread-self/net/softnet_stat").unwrap();
+    let second = |line: &str| u64::from_str_radix(line.split_whitespace().nth(1)?, 16).ok();
+    lines.lines().filter_map(second).sum()
 }
 
 /// What the host's network consists of, to see that nothing was left behind.

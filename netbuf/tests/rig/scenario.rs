@@ -86,7 +86,7 @@ pub(crate) fn many_frames(rig: &Rig, output: Arc<dyn OutputCommit>, frames: u64)
         guest.send(sequence);
         // A veth drops what comes faster than its host's processors can take it; this is not its test.
         if sequence % 64 == 0 {
-            std::thread::sleep(Duration::from_micros(200));
+            std::thread::sleep(Duration::from_micros(500));
         }
     }
     let_pass();

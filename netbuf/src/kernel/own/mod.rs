@@ -2,8 +2,8 @@
 //! for each interface, and is given back to the interface it came from.
 //!
 //! ```text
-//!   cut, release, pass, fence ──► Nic ◄── pump (one thread for all interfaces of a guest)
-//!                                  │        ▲ poll: taps, bell
+//!   cut, release, pass, fence ──► Nic ◄── reader: one thread for all interfaces of a guest
+//!                                  │   ◄── sender: another
 //!                                  └── the first frames of a release are sent by the caller itself
 //! ```
 //!
@@ -52,13 +52,16 @@ const RELEASED_MARK: u32 = 0x5553_0001;
 #[derive(Debug)]
 pub struct OwnQueue {
     shared: Arc<Shared>,
-    pump: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 #[derive(Debug)]
 struct Shared {
     nics: Vec<Nic>,
-    bell: EventFd,
+    /// Wakes the reader: only to stop.
+    reader_bell: EventFd,
+    /// Wakes the sender: frames may leave, or stop.
+    sender_bell: EventFd,
     stop: AtomicBool,
     connection: Mutex<Connection>,
     owner: Owner,
@@ -85,13 +88,17 @@ impl OwnQueue {
             redirects.extend(both_ways(&vif, &tap_device, marker.as_raw_fd()));
             nics.push(Nic::new(vif, tap_device, tap, open, limits, start));
         }
-        let bell =
-            EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK).map_err(io::Error::from)?;
-        let stop = AtomicBool::new(false);
-        let shared = Arc::new(Shared { nics, bell, stop, connection: Mutex::new(connection), owner });
-        let pumped = Arc::clone(&shared);
-        let pump = std::thread::Builder::new().name("netbuf".into()).spawn(move || pumped.pump())?;
-        let queue = Self { shared, pump: Some(pump) };
+        let shared = Arc::new(Shared {
+            nics,
+            reader_bell: bell(EfdFlags::EFD_NONBLOCK)?,
+            sender_bell: bell(EfdFlags::empty())?,
+            stop: AtomicBool::new(false),
+            connection: Mutex::new(connection),
+            owner,
+        });
+        let mut queue = Self { shared, threads: Vec::new() };
+        queue.start("netbuf-read", Shared::read)?;
+        queue.start("netbuf-send", Shared::send)?;
         // Last, for from here on frames arrive. The way back comes first in each pair.
         redirect::install(&mut queue.shared.connection.lock(), &redirects, &owner)?;
         Ok(queue)
@@ -108,7 +115,7 @@ impl OwnQueue {
         }
         self.shared.drain();
         self.remove_redirects()?;
-        self.stop_pump();
+        self.stop();
         self.shared.drain();
         Ok(())
     }
@@ -118,20 +125,37 @@ impl OwnQueue {
         redirect::remove(&mut self.shared.connection.lock(), &vifs, &self.shared.owner)
     }
 
-    fn stop_pump(&mut self) {
+    fn start(&mut self, name: &str, work: fn(&Shared)) -> io::Result<()> {
+        let shared = Arc::clone(&self.shared);
+        let thread = std::thread::Builder::new().name(name.into()).spawn(move || work(&shared))?;
+        self.threads.push(thread);
+        Ok(())
+    }
+
+    fn stop(&mut self) {
         self.shared.stop.store(true, Ordering::Release);
-        self.shared.ring();
-        if let Some(pump) = self.pump.take() {
-            // The pump does not panic; if it did, its message has been printed.
-            let _ = pump.join();
+        ring(&self.shared.reader_bell);
+        ring(&self.shared.sender_bell);
+        for thread in self.threads.drain(..) {
+            // Neither panics; if one did, its message has been printed.
+            let _ = thread.join();
         }
     }
+}
+
+fn bell(flags: EfdFlags) -> Result<EventFd, io::Error> {
+    Ok(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | flags)?)
+}
+
+fn ring(bell: &EventFd) {
+    // Refused only if it has rung 2^64 times unheard.
+    let _ = bell.write(1);
 }
 
 impl Drop for OwnQueue {
     /// Stops without detaching: the taps vanish and output is held, as it is when the process dies.
     fn drop(&mut self) {
-        self.stop_pump();
+        self.stop();
     }
 }
 
@@ -172,36 +196,45 @@ fn both_ways(vif: &Device, tap: &Device, marker: RawFd) -> [Redirect; 2] {
 }
 
 impl Shared {
-    /// Moves frames until told to stop.
-    fn pump(&self) {
+    /// Reads frames until told to stop.
+    fn read(&self) {
         while !self.stop.load(Ordering::Acquire) {
-            let turns: Vec<_> = self.nics.iter().map(Nic::turn).collect();
+            let turns: Vec<_> = self.nics.iter().map(Nic::receive).collect();
+            if self.nics.iter().any(Nic::has_leaving) {
+                ring(&self.sender_bell);
+            }
             if turns.iter().any(|turn| matches!(turn, Ok(Turn::Busy))) {
                 continue;
             }
-            let mut wait = vec![PollFd::new(self.bell.as_fd(), PollFlags::POLLIN)];
+            let mut wait = vec![PollFd::new(self.reader_bell.as_fd(), PollFlags::POLLIN)];
             // The tap of a failed interface would be ready for ever.
             let sound = self.nics.iter().filter(|nic| !nic.has_failed());
             wait.extend(sound.map(|nic| PollFd::new(nic.tap().as_fd(), PollFlags::POLLIN)));
             let _ = poll(&mut wait, PollTimeout::NONE);
-            let _ = self.bell.read();
         }
     }
 
-    fn ring(&self) {
-        // Refused only if it has rung 2^64 times unheard.
-        let _ = self.bell.write(1);
+    /// Sends what may leave until told to stop. Apart from reading, for a frame's way through the host's network
+    /// takes longer than the next may wait in the tap's ring.
+    fn send(&self) {
+        while !self.stop.load(Ordering::Acquire) {
+            let turns = self.nics.iter().map(Nic::send);
+            if turns.filter(|turn| matches!(turn, Ok(Turn::Busy))).count() == 0 {
+                let _ = self.sender_bell.read();
+            }
+        }
     }
 
     /// Moves frames by the caller's hand until nothing is left to move.
     fn drain(&self) {
         for nic in &self.nics {
-            while matches!(nic.turn(), Ok(Turn::Busy)) {}
+            while matches!(nic.receive(), Ok(Turn::Busy)) {}
+            while matches!(nic.send(), Ok(Turn::Busy)) {}
         }
     }
 
     /// Does `call` on every interface and sends what may leave: at once as much as a turn allows, the rest by
-    /// the pump.
+    /// the sender.
     fn let_out(&self, call: impl Fn(&Nic)) -> Result<(), KernelError> {
         let mut result = Ok(());
         let mut left = false;
@@ -213,7 +246,7 @@ impl Shared {
             }
         }
         if left {
-            self.ring();
+            ring(&self.sender_bell);
         }
         result
     }

@@ -106,14 +106,13 @@ impl Nic {
         &self.tap
     }
 
-    /// Reads some frames and sends some. An error is final.
-    pub(super) fn turn(&self) -> Result<Turn, KernelError> {
+    /// Reads some frames. An error is final.
+    pub(super) fn receive(&self) -> Result<Turn, KernelError> {
         let mut reader = self.reader.lock();
-        let more_to_read = self.read(&mut reader, TURN_FRAMES)?;
+        let more = self.read(&mut reader, TURN_FRAMES)?;
         // Fair, or this thread would have the lock again before a cut that waits for it wakes up.
         MutexGuard::unlock_fair(reader);
-        let sent = self.send()?;
-        Ok(if more_to_read { Turn::Busy } else { sent })
+        Ok(if more { Turn::Busy } else { Turn::Idle })
     }
 
     /// Reads up to `frames_max` frames; whether there may be more.
@@ -125,7 +124,12 @@ impl Nic {
         Ok(true)
     }
 
-    /// Sends some of the frames that may leave.
+    /// Whether frames wait to be sent.
+    pub(super) fn has_leaving(&self) -> bool {
+        self.state.lock().queue.has_leaving()
+    }
+
+    /// Sends some of the frames that may leave. An error is final.
     pub(super) fn send(&self) -> Result<Turn, KernelError> {
         let writer = self.writer.lock();
         self.check()?;
@@ -136,7 +140,7 @@ impl Nic {
             }
         }
         MutexGuard::unlock_fair(writer);
-        Ok(if self.state.lock().queue.has_leaving() { Turn::Busy } else { Turn::Idle })
+        Ok(if self.has_leaving() { Turn::Busy } else { Turn::Idle })
     }
 
     fn noting_failure<T>(&self, call: impl FnOnce(&Tap) -> Result<T, KernelError>) -> Result<T, KernelError> {
