@@ -6,6 +6,7 @@
 
 use super::{GUEST_MAC, OUTSIDE_MAC, Place};
 use nix::cmsg_space;
+use nix::errno::Errno;
 use nix::ifaddrs::getifaddrs;
 use nix::sys::socket::{
     AddressFamily, ControlMessageOwned, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, bind, recvmsg,
@@ -108,9 +109,15 @@ pub(crate) fn sender(interface: &str) -> OwnedFd {
     socket
 }
 
-/// Sends one frame, waiting for room.
+/// Sends one frame. A veth says when the processor at hand has too many waiting, and drops it: then it is sent
+/// again.
 pub(crate) fn transmit(socket: &OwnedFd, frame: &[u8]) {
-    assert_eq!(send(socket.as_raw_fd(), frame, MsgFlags::empty()), Ok(frame.len()));
+    loop {
+        match send(socket.as_raw_fd(), frame, MsgFlags::empty()) {
+            Err(Errno::ENOBUFS) => std::thread::sleep(Duration::from_millis(1)),
+            sent => return assert_eq!(sent, Ok(frame.len())),
+        }
+    }
 }
 
 /// CLOCK_REALTIME, the clock of the kernel's time stamps.

@@ -3,7 +3,7 @@
 use super::capture::{Capture, PROTOCOLS, frame, let_pass, sender, transmit};
 use super::judge::{AckLog, Verdict};
 use super::{Rig, inventory};
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use understudy_checkpoint::Epoch;
-use understudy_netbuf::kernel::OutputCommit;
+use understudy_netbuf::kernel::{KernelError, KernelStats, OutputCommit};
 
 /// A guest that sends frames labelled with the epoch it is in, and can be suspended.
 pub(crate) struct Guest {
@@ -216,39 +216,33 @@ fn retried<T>(mut call: impl FnMut() -> std::io::Result<T>) -> T {
     }
 }
 
-/// A backend that releases one epoch more than was acked: what the judge must see.
-pub(crate) struct ReleasesEarly<T> {
-    pub(crate) real: T,
-    pub(crate) cut: Mutex<Option<Epoch>>,
-}
+/// A backend that releases each epoch as soon as it is cut, as stock Remus does after its local write.
+pub(crate) struct ReleasesEarly<T>(pub(crate) T);
 
 impl<T: OutputCommit> OutputCommit for ReleasesEarly<T> {
-    fn cut(&self, epoch: Epoch) -> Result<(), understudy_netbuf::kernel::KernelError> {
-        *self.cut.lock() = Some(epoch);
-        self.real.cut(epoch)
+    fn cut(&self, epoch: Epoch) -> Result<(), KernelError> {
+        self.0.cut(epoch)?;
+        self.0.release(epoch)
     }
 
-    fn release(&self, through: Epoch) -> Result<(), understudy_netbuf::kernel::KernelError> {
-        let newest = self.cut.lock().unwrap_or(through);
-        self.real.release(through.next().min(newest))
+    fn release(&self, through: Epoch) -> Result<(), KernelError> {
+        self.0.release(through)
     }
 
-    fn pass(&self) -> Result<(), understudy_netbuf::kernel::KernelError> {
-        self.real.pass()
+    fn pass(&self) -> Result<(), KernelError> {
+        self.0.pass()
     }
 
-    fn fence(&self) -> Result<(), understudy_netbuf::kernel::KernelError> {
-        self.real.fence()
+    fn fence(&self) -> Result<(), KernelError> {
+        self.0.fence()
     }
 
     fn take_pressure(&self) -> bool {
-        self.real.take_pressure()
+        self.0.take_pressure()
     }
 
-    fn stats(
-        &self,
-    ) -> Result<understudy_netbuf::kernel::KernelStats, understudy_netbuf::kernel::KernelError> {
-        self.real.stats()
+    fn stats(&self) -> Result<KernelStats, KernelError> {
+        self.0.stats()
     }
 }
 

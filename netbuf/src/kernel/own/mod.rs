@@ -7,7 +7,7 @@
 //!                                  └── the first frames of a release are sent by the caller itself
 //! ```
 //!
-//! Any number of epochs may be in flight.
+//! Any number of epochs may be in flight. What was released goes this way:
 //!
 //! ```text
 //!   vif receives ─ marked? ─ no ──► tap, to be read      tap is written to ─ marked, redirected ─┐
@@ -15,8 +15,8 @@
 //!        └───────────────────────────────────────────────────────────────────────────────────────┘
 //! ```
 //!
-//! Memory is bounded by [`Limits`] for each interface. If this process dies, its taps
-//! vanish and the redirects to them drop what the guest sends, until another process attaches.
+//! Memory is bounded by [`Limits`] for each interface. If this process dies, its taps vanish and the redirects
+//! to them drop what the guest sends, until another process attaches.
 
 mod nic;
 mod tap;
