@@ -8,12 +8,14 @@
 //!
 //! The same struct is read by clap and by serde, so a flag and its key cannot drift apart.
 
+mod domain;
 mod guest;
 pub mod human;
 mod settings;
 
+pub use domain::{DomainConfig, DomainSettings};
 pub use guest::{GuestConfig, GuestSettings};
-pub use settings::{LimitSettings, Peer, Settings, SlowChoice, TimingSettings};
+pub use settings::{Hypervisor, LimitSettings, Peer, Settings, SlowChoice, TimingSettings};
 
 use crate::link::{Transport, TransportError};
 use crate::session::primary::SlowPolicy;
@@ -128,8 +130,12 @@ pub struct NodeConfig {
     pub limits: Limits,
     /// What connections are allowed; every address above passed it.
     pub transport: Transport,
-    /// Guests to start here and to protect.
+    /// What runs guests on this host.
+    pub hypervisor: Hypervisor,
+    /// Lab guests to start here and to protect.
     pub guests: Vec<GuestConfig>,
+    /// Xen guests that run here, to protect.
+    pub domains: Vec<DomainConfig>,
 }
 
 impl NodeConfig {

@@ -1,7 +1,7 @@
 //! What `primary` and `secondary` share: they run the same node.
 
 use super::{CliError, Exit};
-use crate::config::{GuestSettings, NodeConfig, Settings};
+use crate::config::{DomainSettings, GuestSettings, NodeConfig, Settings};
 use crate::node::Node;
 use crate::signals::ShutdownSignal;
 use std::path::PathBuf;
@@ -18,10 +18,14 @@ pub(super) struct Args {
 }
 
 impl Args {
-    /// Decides the node's configuration from flags, `guests` and the file.
-    pub(super) fn decide(self, guests: Vec<GuestSettings>) -> Result<NodeConfig, CliError> {
+    /// Decides the node's configuration from flags, `guests`, `domains` and the file.
+    pub(super) fn decide(
+        self,
+        guests: Vec<GuestSettings>,
+        domains: Vec<DomainSettings>,
+    ) -> Result<NodeConfig, CliError> {
         let file = self.config.as_deref().map(Settings::read).transpose()?.unwrap_or_default();
-        let flags = Settings { guests, ..self.settings };
+        let flags = Settings { guests, domains, ..self.settings };
         Ok(flags.over(file).decide()?)
     }
 }

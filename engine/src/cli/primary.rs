@@ -1,7 +1,7 @@
-//! `understudy primary`: a node that starts lab guests and protects them towards a peer.
+//! `understudy primary`: a node that protects guests towards a peer: lab guests, which it starts, or Xen's, which run.
 
 use super::{CliError, Exit, node};
-use crate::config::GuestSettings;
+use crate::config::{DomainSettings, GuestSettings};
 
 /// Arguments of `primary`.
 #[derive(clap::Args, Debug)]
@@ -11,13 +11,18 @@ pub(super) struct Args {
     /// A lab guest to start and protect; repeatable. Keys: name, memory, mac, ip, load, peer
     #[arg(long = "guest", value_name = "KEY=VALUE,…")]
     guests: Vec<GuestSettings>,
+    /// A Xen guest to protect; repeatable, with --hypervisor xen. Keys: name, peer, unheld-output
+    #[arg(long = "domain", value_name = "KEY=VALUE,…")]
+    domains: Vec<DomainSettings>,
 }
 
 /// Runs the node.
 pub(super) fn run(args: Args) -> Result<Exit, CliError> {
-    let config = args.node.decide(args.guests)?;
-    if config.guests.is_empty() {
-        return Err(CliError::Usage("A primary needs a guest: give --guest, or run `secondary`".into()));
+    let config = args.node.decide(args.guests, args.domains)?;
+    if config.guests.is_empty() && config.domains.is_empty() {
+        return Err(CliError::Usage(
+            "A primary needs a guest: give --guest or --domain, or run `secondary`".into(),
+        ));
     }
     node::run(config)
 }

@@ -11,11 +11,11 @@ pub(super) struct Args {
 
 /// Runs the node.
 pub(super) fn run(args: Args) -> Result<Exit, CliError> {
-    let config = args.node.decide(Vec::new())?;
-    if let Some(guest) = config.guests.first() {
+    let config = args.node.decide(Vec::new(), Vec::new())?;
+    let names = config.guests.iter().map(|guest| &guest.name);
+    if let Some(name) = names.chain(config.domains.iter().map(|domain| &domain.name)).next() {
         return Err(CliError::Usage(format!(
-            "A secondary starts no guests, and the configuration names {}; run `primary`",
-            guest.name
+            "A secondary protects no guests of its own, and the configuration names {name}; run `primary`"
         )));
     }
     node::run(config)

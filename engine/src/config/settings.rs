@@ -2,7 +2,7 @@
 //! over layer, then decided.
 
 use super::human::{parse_size, parse_span};
-use super::{ConfigError, GuestSettings, Limits, NodeConfig, Timing, check_name, guest};
+use super::{ConfigError, DomainSettings, GuestSettings, Limits, NodeConfig, Timing, check_name, guest};
 use crate::link::Transport;
 use crate::session::primary::SlowPolicy;
 use crate::session::{NodeName, Span};
@@ -52,10 +52,28 @@ pub struct Settings {
     /// Bounds. In the file: table `limits`.
     #[command(flatten)]
     pub limits: LimitSettings,
-    /// Guests to start and protect. In the file: tables `guest`.
+    /// What runs guests on this host [default: lab].
+    #[arg(long, value_name = "WHAT")]
+    pub hypervisor: Option<Hypervisor>,
+    /// Lab guests to start and protect. In the file: tables `guest`.
     #[arg(skip)]
     #[serde(rename = "guest")]
     pub guests: Vec<GuestSettings>,
+    /// Xen guests to protect. In the file: tables `domain`.
+    #[arg(skip)]
+    #[serde(rename = "domain")]
+    pub domains: Vec<DomainSettings>,
+}
+
+/// What runs guests on a host.
+#[derive(clap::ValueEnum, Deserialize, Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[serde(rename_all = "lowercase")]
+pub enum Hypervisor {
+    /// The lab: guests live in this process.
+    #[default]
+    Lab,
+    /// Xen.
+    Xen,
 }
 
 /// Times as they may be given.
@@ -145,7 +163,9 @@ impl Settings {
 
     /// These settings, and `below` where nothing is said here. Lists are not mixed: one given here replaces.
     pub fn over(self, below: Self) -> Self {
-        let list = |here: Vec<_>, below| if here.is_empty() { below } else { here };
+        fn list<T>(here: Vec<T>, below: Vec<T>) -> Vec<T> {
+            if here.is_empty() { below } else { here }
+        }
         Self {
             node: self.node.or(below.node),
             listen: self.listen.or(below.listen),
@@ -156,7 +176,9 @@ impl Settings {
             uplink: self.uplink.or(below.uplink),
             timing: self.timing.over(below.timing),
             limits: self.limits.over(below.limits),
-            guests: if self.guests.is_empty() { below.guests } else { self.guests },
+            hypervisor: self.hypervisor.or(below.hypervisor),
+            guests: list(self.guests, below.guests),
+            domains: list(self.domains, below.domains),
         }
     }
 
@@ -175,7 +197,23 @@ impl Settings {
                 return Err(ConfigError::Conflict(format!("Peer {name} is given twice")));
             }
         }
+        let hypervisor = self.hypervisor.unwrap_or_default();
+        if hypervisor == Hypervisor::Lab && !self.domains.is_empty() {
+            return Err(ConfigError::Conflict("Domains are Xen's guests; give --hypervisor xen".into()));
+        }
+        if hypervisor == Hypervisor::Xen && !self.guests.is_empty() {
+            return Err(ConfigError::Conflict(
+                "Lab guests cannot be started with --hypervisor xen; protect Xen's guests with --domain"
+                    .into(),
+            ));
+        }
         Ok(NodeConfig {
+            hypervisor,
+            domains: self
+                .domains
+                .into_iter()
+                .map(|domain| domain.decide(&peers))
+                .collect::<Result<_, _>>()?,
             listen: transport.admit(self.listen.ok_or(ConfigError::Missing("listen"))?)?,
             witness: self.witness.map(|address| transport.admit(address)).transpose()?,
             control: self.control.ok_or(ConfigError::Missing("control"))?,

@@ -19,6 +19,7 @@ mod protector;
 mod receive;
 mod report;
 mod thread;
+mod xen;
 
 pub use capture::CaptureOrder;
 pub use encode::{Encoded, EpochHead, Outlet, OutletClosed, Part};
@@ -28,3 +29,4 @@ pub use pause::PauseTimes;
 pub use protector::{Protector, ProtectorConfig, Stuck};
 pub use receive::{Committed, Held, Keeper, Work};
 pub use report::{Bell, Report, Reporter, RuntimeId};
+pub use xen::{XenHost, XenMachine};

@@ -35,10 +35,10 @@ pub use guests::AddError;
 pub use handle::NodeHandle;
 pub use tally::{Tally, Totals};
 
-use crate::config::NodeConfig;
+use crate::config::{DomainConfig, Hypervisor, NodeConfig};
 use crate::control;
 use crate::desk::Desk;
-use crate::guest::{Bell, LabHost, Report, RuntimeId};
+use crate::guest::{Activated, Bell, Host, LabHost, Report, RuntimeId, XenHost};
 use crate::link::Identity;
 use crate::metrics::{Metrics, http};
 use crate::signals::ShutdownSignal;
@@ -85,13 +85,16 @@ pub enum NodeError {
         source: io::Error,
     },
     /// A guest of the configuration cannot be started.
-    #[error("Guest {name} cannot be started: {reason}")]
+    #[error("Guest {name} cannot be protected: {reason}")]
     Guest {
         /// Its name.
         name: String,
         /// Why.
         reason: String,
     },
+    /// The hypervisor cannot be used.
+    #[error("Xen cannot be used on this host: {0}")]
+    Hypervisor(String),
     /// The node's thread panicked; nothing of its guests leaves any more.
     #[error("The node's loop has ended by a panic; its log says why")]
     Panicked,
@@ -100,6 +103,20 @@ pub enum NodeError {
 fn system(what: impl Into<String>) -> impl FnOnce(io::Error) -> NodeError {
     let what = what.into();
     move |source| NodeError::System { what, source }
+}
+
+/// What runs guests here, and those of the configuration that it runs already.
+fn host(config: &NodeConfig) -> Result<(Arc<dyn Host>, Vec<(DomainConfig, Activated)>), NodeError> {
+    if config.hypervisor == Hypervisor::Lab {
+        return Ok((Arc::new(LabHost), Vec::new()));
+    }
+    let host = XenHost::open().map_err(NodeError::Hypervisor)?;
+    let find = |domain: &DomainConfig| match host.find(&domain.name) {
+        Ok(found) => Ok((domain.clone(), found)),
+        Err(reason) => Err(NodeError::Guest { name: domain.name.clone(), reason }),
+    };
+    let domains = config.domains.iter().map(find).collect::<Result<_, _>>()?;
+    Ok((Arc::new(host), domains))
 }
 
 /// A node that is ready to run.
@@ -159,8 +176,8 @@ impl Node {
         let witness = Witness::new(config.witness, this, registry()?, WITNESS);
         let wires = Wires { links, witness, now: clock.now(), start_ns: clock.start_ns() };
         let switch = SwitchPort::new(config.uplink.clone(), config.node.0.clone(), registry()?, SWITCH);
-        let guests =
-            Guests::new(config.clone(), metrics.clone(), Arc::new(LabHost), to_reports, bell.clone());
+        let (host, domains) = host(&config)?;
+        let guests = Guests::new(config.clone(), metrics.clone(), host, to_reports, bell.clone());
         let handle = NodeHandle::new(to_commands, bell.clone(), address);
         let mut node = Self {
             events: Events::with_capacity(256),
@@ -181,7 +198,19 @@ impl Node {
             metrics_desk,
         };
         node.start_guests()?;
+        node.take_domains(domains)?;
         Ok((node, handle))
+    }
+
+    /// Protects domains that run here already.
+    fn take_domains(&mut self, domains: Vec<(DomainConfig, Activated)>) -> Result<(), NodeError> {
+        for (DomainConfig { name, peer }, Activated { machine, source }) in domains {
+            let output = self.guests.first_output();
+            self.guests
+                .add(&name, peer, source.0, Some(machine), output, &mut self.wires)
+                .map_err(|reason| NodeError::Guest { name, reason: reason.to_string() })?;
+        }
+        Ok(())
     }
 
     fn start_guests(&mut self) -> Result<(), NodeError> {

@@ -11,10 +11,11 @@
 //!
 //! Not here: the guest's memory and state ([`XenSource`](crate::domain::XenSource)), the messages ([`Channel`]).
 
-use super::channel::{Channel, ChannelError};
+use super::channel::{Channel, ChannelError, Level};
 use super::toolstack::Libxl;
 use crate::domain::XenSource;
 use std::io::{self, Write};
+use std::time::Instant;
 use understudy_checkpoint::Pfn;
 use understudy_checkpoint::domain::{DomainError, DomainState, GuestKind, Source};
 use understudy_checkpoint::epoch::Staging;
@@ -172,6 +173,7 @@ impl<'a, W: Write> Save<'a, W> {
     /// One epoch.
     fn checkpoint(&mut self) -> Result<(), SaveError> {
         self.source.suspend()?;
+        let suspended = Instant::now();
         self.source.drain_dirty(&mut self.pending)?;
         let mut next = self.source.copy_pages(&self.pending, Pfn(0), &mut self.staging, self.copiers)?;
         while let Some(from) = next {
@@ -180,11 +182,14 @@ impl<'a, W: Write> Save<'a, W> {
         }
         self.capture_state()?;
         self.source.resume()?;
+        let (pages, stood_still) = (self.pending.count(), suspended.elapsed());
         self.pending.clear();
         self.write_staged()?;
         self.write_state()?;
         self.write_record(&Record::Checkpoint)?;
         self.out.flush()?;
+        let text = format!("checkpoint: {pages} pages, stood still for {} us", stood_still.as_micros());
+        self.channel().log(Level::Detail, &text);
         match self.channel().checkpoint()? {
             1 => Ok(()),
             reply => Err(ChannelError::Refused { what: "checkpoint", reply }.into()),

@@ -1,0 +1,112 @@
+//! A Xen guest that runs here and is to be protected: `--domain name=web,peer=b,unheld-output=yes`.
+
+use super::{ConfigError, check_name};
+use crate::session::NodeName;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::str::FromStr;
+
+/// A guest as a flag or a `[[domain]]` table gives it.
+#[derive(Deserialize, Clone, Default, PartialEq, Eq, Debug)]
+#[serde(deny_unknown_fields, default)]
+pub struct DomainSettings {
+    /// Its name, as `xl list` shows it.
+    pub name: Option<String>,
+    /// Which peer holds its copy; needed only if there are several.
+    pub peer: Option<String>,
+    /// Protect it although what it sends is not held until it is acknowledged.
+    pub unheld_output: Option<bool>,
+}
+
+/// A guest, decided.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DomainConfig {
+    /// Its name.
+    pub name: String,
+    /// Which peer holds its copy.
+    pub peer: NodeName,
+}
+
+impl FromStr for DomainSettings {
+    type Err = String;
+
+    /// Reads `key=value,key=value`; each key once.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut domain = Self::default();
+        for pair in text.split(',') {
+            let (key, value) = pair.split_once('=').ok_or_else(|| format!("{pair:?} is not KEY=VALUE"))?;
+            let is_given_twice = match key {
+                "name" => domain.name.replace(value.to_owned()).is_some(),
+                "peer" => domain.peer.replace(value.to_owned()).is_some(),
+                "unheld-output" => {
+                    let allowed = match value {
+                        "yes" => true,
+                        "no" => false,
+                        _ => return Err(format!("unheld-output is yes or no, not {value:?}")),
+                    };
+                    domain.unheld_output.replace(allowed).is_some()
+                }
+                _ => return Err(format!("{key:?} is not one of name, peer, unheld-output")),
+            };
+            if is_given_twice {
+                return Err(format!("{key} is given twice"));
+            }
+        }
+        Ok(domain)
+    }
+}
+
+impl DomainSettings {
+    /// Decides a guest of a node that has these peers.
+    pub(super) fn decide(self, peers: &BTreeMap<NodeName, SocketAddr>) -> Result<DomainConfig, ConfigError> {
+        let name = self.name.ok_or_else(|| ConfigError::Conflict("A domain needs a name".into()))?;
+        check_name(&name)?;
+        let refuse = |why: String| Err(ConfigError::Conflict(format!("Domain {name} {why}")));
+        if self.unheld_output != Some(true) {
+            return refuse(
+                "would be protected without its network output being held, which this version cannot do for Xen \
+                 guests: after a takeover its peers may have seen what it no longer knows; allow that with \
+                 unheld-output=yes"
+                    .into(),
+            );
+        }
+        let peer = match self.peer {
+            Some(peer) if peers.contains_key(&NodeName(peer.clone())) => NodeName(peer),
+            Some(peer) => return refuse(format!("names the peer {peer}, which is not configured")),
+            None if peers.len() == 1 => peers.keys().next().expect("one peer").clone(),
+            None => return refuse("needs peer=NAME, a peer that is configured".into()),
+        };
+        Ok(DomainConfig { name, peer })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decide(text: &str, peers: &[&str]) -> Result<DomainConfig, String> {
+        let address: SocketAddr = "127.0.0.1:1".parse().unwrap();
+        let peers = peers.iter().map(|name| (NodeName((*name).into()), address)).collect();
+        text.parse::<DomainSettings>()?.decide(&peers).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_domain_is_read_from_one_flag_and_what_it_costs_is_said() {
+        let domain = decide("name=web,unheld-output=yes", &["b"]).unwrap();
+        assert_eq!((domain.name.as_str(), domain.peer.0.as_str()), ("web", "b"));
+        for (text, peers, reason) in [
+            ("name=web", &["b"][..], "unheld-output=yes"),
+            ("name=web,unheld-output=no", &["b"], "unheld-output=yes"),
+            ("name=web,unheld-output=maybe", &["b"], "yes or no"),
+            ("unheld-output=yes", &["b"], "needs a name"),
+            ("name=web,unheld-output=yes", &["b", "c"], "needs peer=NAME"),
+            ("name=web,unheld-output=yes,peer=d", &["b"], "not configured"),
+            ("name=web,name=web", &["b"], "twice"),
+            ("size=3", &["b"], "not one of"),
+        ] {
+            let error = decide(text, peers).unwrap_err();
+            assert!(error.contains(reason), "{text}: {error}");
+        }
+    }
+}

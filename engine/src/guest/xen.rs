@@ -1,0 +1,129 @@
+//! Xen's guests as the engine runs them: found by name, activated from an image, paused, destroyed.
+//!
+//! ```text
+//!   primary:    xl list -l ──► XenSource (hypercalls, kept mappings) │ XenMachine
+//!   secondary:  image ──restore file──► xl restore -p ──► unpause ──► the same two
+//! ```
+//!
+//! The image is held here and not in a standing domain: a takeover pays for building the domain.
+//!
+//! Not here: the guest's network. What it sends is not held yet, so the operator has to allow that.
+
+use super::machine::{Activated, BoxedSource, Host, Machine};
+use super::output::HeldOutput;
+use std::sync::Arc;
+use understudy_checkpoint::domain::{Description, GuestKind};
+use understudy_checkpoint::epoch::Image;
+use understudy_checkpoint::stream::write_restore_file;
+use understudy_xen::domain::{Suspender, XenSource};
+use understudy_xen::xl::{self, XlGuest};
+use understudy_xen::{DomId, Xen};
+
+/// A domain that runs here.
+#[derive(Debug)]
+pub struct XenMachine {
+    xen: Xen,
+    domain: DomId,
+    name: String,
+}
+
+/// This host's Xen.
+#[derive(Clone, Debug)]
+pub struct XenHost {
+    xen: Xen,
+}
+
+impl XenHost {
+    /// Opens the hypervisor.
+    pub fn open() -> Result<Self, String> {
+        Ok(Self { xen: Xen::open().map_err(|error| error.to_string())? })
+    }
+
+    /// The running guest `name`, ready to be protected. The error says why it cannot be.
+    pub fn find(&self, name: &str) -> Result<Activated, String> {
+        let guest = XlGuest::find(name).map_err(|error| error.to_string())?;
+        check(&guest)?;
+        self.take(guest, name)
+    }
+
+    fn take(&self, guest: XlGuest, name: &str) -> Result<Activated, String> {
+        let domain = guest.domain;
+        let suspender = Suspender::open(self.xen.clone(), domain).map_err(|error| error.to_string())?;
+        let source =
+            XenSource::open(self.xen.clone(), domain, suspender).map_err(|error| error.to_string())?;
+        let machine = XenMachine { xen: self.xen.clone(), domain, name: name.to_owned() };
+        Ok(Activated {
+            machine: Arc::new(machine),
+            source: BoxedSource(Box::new(source.named(guest.kind, guest.config))),
+        })
+    }
+}
+
+/// Whether a guest can be protected at all.
+fn check(guest: &XlGuest) -> Result<(), String> {
+    if guest.kind == GuestKind::Hvm {
+        return Err("it is HVM with a device model, whose state is not captured yet; run it as PVH".into());
+    }
+    if guest.passed_through > 0 {
+        return Err("it has devices of this host passed through, which no other host has; detach them".into());
+    }
+    if guest.disks > 0 {
+        return Err(
+            "it has disks, which are not replicated and not fenced yet (nothing would keep both hosts from \
+                    writing to them)"
+                .into(),
+        );
+    }
+    Ok(())
+}
+
+impl Host for XenHost {
+    fn activate(
+        &self,
+        name: &str,
+        what: &Description,
+        image: Image,
+        _output: HeldOutput,
+    ) -> Result<Activated, String> {
+        xl::restore(|mut stream| write_restore_file(&mut stream, what, &image))
+            .map_err(|error| error.to_string())?;
+        drop(image);
+        let guest = XlGuest::find(name).map_err(|error| error.to_string())?;
+        self.xen.unpause(guest.domain).map_err(|error| error.to_string())?;
+        self.take(guest, name)
+    }
+}
+
+impl Machine for XenMachine {
+    fn pause(&self) {
+        if let Err(error) = self.xen.pause(self.domain) {
+            tracing::error!(guest = self.name, %error, "The guest cannot be paused");
+        }
+    }
+
+    fn unpause(&self) {
+        if let Err(error) = self.xen.unpause(self.domain) {
+            tracing::error!(guest = self.name, %error, "The guest cannot be unpaused");
+        }
+    }
+
+    fn stop(&self) {
+        // At once, for xl takes a while.
+        self.pause();
+        if let Err(error) = xl::destroy(self.domain) {
+            tracing::error!(guest = self.name, %error, "The guest is paused, but cannot be destroyed; use xl destroy");
+        }
+    }
+
+    fn leave(&self) {
+        self.pause();
+        tracing::warn!(
+            guest = self.name,
+            "The guest is paused, since nobody guards it any more; before `xl unpause`, see that it was not taken over"
+        );
+    }
+
+    fn deliver(&self, _frame: &[u8]) {
+        // Its network is the host's.
+    }
+}
