@@ -31,11 +31,13 @@ fn a_hundred_thousand_frames_with_epochs_in_flight() {
     stay_on_one_processor();
     let Some(rig) = Rig::new() else { return };
     let output = Arc::new(attach(Start::Holding));
-    let shared: Arc<dyn OutputCommit> = output.clone();
-    let verdict = scenario::many_frames(&rig, shared, 100_000);
-    let stats = output.stats().unwrap();
-    assert!(verdict.is_clean(), "{verdict:?} {stats:?}");
-    assert_eq!((verdict.seen, stats.dropped()), (100_000, 0));
+    let backlog_drops = rig::backlog_drops();
+    let verdict = scenario::many_frames(&rig, output.clone(), 100_000);
+    let (stats, backlog_drops) = (output.stats().unwrap(), rig::backlog_drops() - backlog_drops);
+    let wrong = (verdict.early, verdict.twice, verdict.reordered, stats.dropped());
+    assert_eq!(wrong, (0, 0, 0, 0), "{verdict:?} {stats:?}");
+    // On a slow machine the veth to the outside, behind the buffer, drops what its processor has no room for.
+    assert!(verdict.lost as u64 <= backlog_drops, "{verdict:?} {backlog_drops}");
 }
 
 #[test]
