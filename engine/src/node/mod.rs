@@ -105,8 +105,11 @@ fn system(what: impl Into<String>) -> impl FnOnce(io::Error) -> NodeError {
     move |source| NodeError::System { what, source }
 }
 
+/// Domains of the configuration, as they were found running.
+type Found = Vec<(DomainConfig, Activated)>;
+
 /// What runs guests here, and those of the configuration that it runs already.
-fn host(config: &NodeConfig) -> Result<(Arc<dyn Host>, Vec<(DomainConfig, Activated)>), NodeError> {
+fn host(config: &NodeConfig) -> Result<(Arc<dyn Host>, Found), NodeError> {
     if config.hypervisor == Hypervisor::Lab {
         return Ok((Arc::new(LabHost), Vec::new()));
     }
@@ -203,7 +206,7 @@ impl Node {
     }
 
     /// Protects domains that run here already.
-    fn take_domains(&mut self, domains: Vec<(DomainConfig, Activated)>) -> Result<(), NodeError> {
+    fn take_domains(&mut self, domains: Found) -> Result<(), NodeError> {
         for (DomainConfig { name, peer }, Activated { machine, source }) in domains {
             let output = self.guests.first_output();
             self.guests
