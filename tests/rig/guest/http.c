@@ -43,30 +43,37 @@ static void answer_stream(FILE *out, const char *query) {
     for (uint64_t number = 1; fprintf(out, "%lu\n", number) > 0 && fflush(out) == 0; number++) sleep_ns(ms * 1000000u);
 }
 
-static void answer_crash(FILE *out, const char *query) {
-    (void)query;
-    fprintf(out, "crashing\n");
-    fflush(out);
-    sleep_ns(100000000);
-    int trigger = open("/proc/sysrq-trigger", O_WRONLY);
-    if (trigger < 0 || write(trigger, "c", 1) != 1) fprintf(out, "the kernel has no sysrq\n");
+/* The connection is closed first, or the asker would wait for a guest that is gone. */
+static void go_down(FILE *out, void (*how)(void)) {
+    fprintf(out, "going down\n");
+    fclose(out);
+    sleep_ns(300000000);
+    how();
+    _exit(1);
 }
 
-static void answer_power(FILE *out, int how) {
-    fprintf(out, "going down\n");
-    fflush(out);
-    sleep_ns(100000000);
-    reboot(how);
+static void crash(void) {
+    int trigger = open("/proc/sysrq-trigger", O_WRONLY);
+    if (trigger < 0 || write(trigger, "c", 1) != 1) perror("rigguest: sysrq");
+}
+
+static void restart(void) { reboot(RB_AUTOBOOT); }
+
+static void power_off(void) { reboot(RB_POWER_OFF); }
+
+static void answer_crash(FILE *out, const char *query) {
+    (void)query;
+    go_down(out, crash);
 }
 
 static void answer_reboot(FILE *out, const char *query) {
     (void)query;
-    answer_power(out, RB_AUTOBOOT);
+    go_down(out, restart);
 }
 
 static void answer_poweroff(FILE *out, const char *query) {
     (void)query;
-    answer_power(out, RB_POWER_OFF);
+    go_down(out, power_off);
 }
 
 static const struct {

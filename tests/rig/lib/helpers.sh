@@ -18,12 +18,12 @@ guest_up() { guest_start "${2:-a}" "$1"; } # guest_up NAME [HOST]: creates it an
 
 # ask ADDRESS PATH [SECONDS]: what the guest answers, asked from host $CLIENT (b unless set: it outlives a)
 ask() {
-    T=$((${3:-10} + 20)) on "${CLIENT:-b}" "timeout ${3:-10} busybox wget -qO- 'http://$1/$2'" </dev/null
+    T=$((${3:-30} + 20)) on "${CLIENT:-b}" "timeout ${3:-30} busybox wget -qO- 'http://$1/$2'" </dev/null
 }
 
 # guest_answers ADDRESS [SECONDS]: waits until the guest answers; prints the seconds that took
 guest_answers() {
-    local limit=${2:-60}
+    local limit=${2:-120}
     T=$((limit + 20)) on "${CLIENT:-b}" "began=\${EPOCHREALTIME/./}; until timeout 0.7 busybox wget -qO- http://$1/id >/dev/null 2>&1; do
             [ \$((\${EPOCHREALTIME/./} - began)) -lt ${limit}000000 ] || exit 1; sleep 0.05
         done; took=\$((\${EPOCHREALTIME/./} - began)); printf '%d.%02d\n' \$((took / 1000000)) \$((took / 10000 % 100))" </dev/null ||
@@ -36,12 +36,12 @@ boot_of() { ask "$1" id | cut -d' ' -f1; } # boot_of ADDRESS: changes when the g
 
 count_of() { ask "$1" count; } # count_of ADDRESS: the next number; each is given once
 
-memory_checksum() { ask "$1" memory 30 | answer_field checksum; } # memory_checksum ADDRESS
+memory_checksum() { ask "$1" memory 60 | answer_field checksum; } # memory_checksum ADDRESS
 
 # checker_errors ADDRESS: of the memory checker, which verifies its whole region for this answer, and of the writer
 checker_errors() {
     local memory writer
-    memory=$(ask "$1" memory 30 | answer_field errors)
+    memory=$(ask "$1" memory 60 | answer_field errors)
     writer=$(ask "$1" writer | answer_field errors)
     echo $((memory + writer))
 }
@@ -90,8 +90,10 @@ machine_start() {
     local name=$1
     shift
     mkdir -p "$RUN/machine"
-    setsid "$@" >"$RUN/machine/$name.log" 2>&1 </dev/null 9>&- &
-    echo "$! $(process_began $!)" >"$RUN/machine/$name.pid"
+    (
+        setsid "$@" >"$RUN/machine/$name.log" 2>&1 </dev/null 9>&- &
+        echo "$! $(process_began $!)" >"$RUN/machine/$name.pid"
+    )
 }
 
 process_began() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20; } # process_began PID: in clock ticks since boot

@@ -58,8 +58,11 @@ host_start() { # host_start HOST [SNAPSHOT]: boots, or loads the snapshot in its
     [ -z "$snapshot" ] || args+=(-loadvm "$snapshot")
     printf '%q ' qemu-system-x86_64 "${args[@]}" >"$dir/cmdline"
     : >"$dir/serial.log"
-    setsid qemu-system-x86_64 "${args[@]}" >"$dir/qemu.log" 2>&1 </dev/null 8>&- 9>&- &
-    echo $! >"$dir/pid"
+    # Not a child of this shell, which may wait for its children.
+    (
+        setsid qemu-system-x86_64 "${args[@]}" >"$dir/qemu.log" 2>&1 </dev/null 8>&- 9>&- &
+        echo $! >"$dir/pid"
+    )
 }
 
 control_net() { # control_net HOST: ssh in, and out only to the one address of the third party

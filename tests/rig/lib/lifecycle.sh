@@ -147,9 +147,9 @@ rig_status() {
 }
 
 guest_start() { # guest_start HOST NAME: creates the guest and waits until it serves
-    T=90 host_sh "$1" "xl create /rig/guests/$2.cfg >/tmp/create.log 2>&1 || { cat /tmp/create.log; exit 1; }
+    T=150 host_sh "$1" "xl create /rig/guests/$2.cfg >/tmp/create.log 2>&1 || { cat /tmp/create.log; exit 1; }
         address=\$(sed -n 's/.*gip=\([0-9.]*\).*/\1/p' /rig/guests/$2.cfg); tries=0
         until timeout 2 busybox wget -qO- http://\$address/id >/dev/null 2>&1; do
-            tries=\$((tries + 1)); [ \$tries -lt 200 ] || { echo 'the guest does not answer'; exit 1; }; sleep 0.2
+            tries=\$((tries + 1)); [ \$tries -lt 400 ] || { echo 'the guest does not answer'; exit 1; }; sleep 0.2
         done" || die "guest $2 does not come up on host $1"
 }

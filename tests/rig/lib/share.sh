@@ -23,7 +23,10 @@ make_share() { # make_share OUT IMAGE
     share_kernel "$image" "$tree/guests"
     share_initrd "$image" "$tree" "$out/../guest"
     share_configs "$tree/guests"
-    if [ -d "$(netbuf_dir)" ]; then cp -r "$(netbuf_dir)" "$tree/netbuf"; fi
+    if [ -d "$(netbuf_dir)" ]; then
+        cp -r "$(netbuf_dir)" "$tree/netbuf"
+        chmod 755 "$tree/netbuf/remus-netbuf-setup"
+    fi
     truncate -s 160M "$out/share.img"
     mkfs.ext4 -q -F -O ^has_journal,^metadata_csum -m 0 -L rigshare -d "$tree" "$out/share.img"
 }
@@ -46,7 +49,7 @@ share_initrd() { # share_initrd IMAGE SHARE TREE
 }
 
 share_configs() { # share_configs DIR: Debian's kernel needs more memory than ours
-    local pv=48 hvm=64 file
+    local pv=64 hvm=80 file
     [ -d "$(kernel_dir)" ] || { pv=128 hvm=192; }
     for file in "$RIG"/guest/*.cfg; do
         sed "s/@PV_MIB@/$pv/; s/@HVM_MIB@/$hvm/" "$file" >"$1/$(basename "$file")"
