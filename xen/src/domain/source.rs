@@ -202,10 +202,15 @@ impl<T: Toolstack> Source for XenSource<T> {
     }
 
     fn resume(&mut self) -> Result<(), DomainError> {
-        if std::mem::take(&mut self.is_suspended) {
-            self.toolstack.resume()?;
-            let kind = &self.kind;
-            self.frames.sweep(&|pfn| kind.frame(pfn)).map_err(error)?;
+        if !self.is_suspended {
+            return Ok(());
+        }
+        self.toolstack.resume()?;
+        self.is_suspended = false;
+        let kind = &self.kind;
+        // The guest runs. What could not be looked up now is looked up when it is dirty.
+        if let Err(error) = self.frames.sweep(&|pfn| kind.frame(pfn)) {
+            tracing::warn!(domain = %self.domain, %error, "Frames that the guest gave back stay mapped");
         }
         Ok(())
     }
