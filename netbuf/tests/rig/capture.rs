@@ -162,7 +162,7 @@ impl Capture {
 }
 
 /// How long nothing must arrive for a capture to be over.
-const QUIET_MS: i64 = 150;
+const QUIET_MS: i64 = 400;
 
 fn listener() -> OwnedFd {
     let protocol = SockProtocol::EthAll;

@@ -2,7 +2,7 @@
 
 use super::capture::{Capture, PROTOCOLS, frame, let_pass, sender, transmit};
 use super::judge::{AckLog, Verdict};
-use super::{Rig, inventory};
+use super::{GUEST_MAC, OUTSIDE_MAC, Rig, inventory};
 use parking_lot::RwLock;
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
@@ -31,6 +31,18 @@ impl Guest {
         let epoch = self.running.read();
         let protocol = PROTOCOLS[sequence as usize % PROTOCOLS.len()];
         transmit(&self.socket, &frame(protocol, *epoch, sequence));
+    }
+
+    /// Sends frames that no judge counts until one is held: a link that just came up drops the first ones.
+    pub(crate) fn send_until_held(&self, output: &dyn OutputCommit) {
+        let begun = Instant::now();
+        let before = output.stats().unwrap().queue.held_frames;
+        let probe = [&OUTSIDE_MAC[..], &GUEST_MAC, &[0x88, 0xB5], &[0; 46]].concat();
+        while output.stats().unwrap().queue.held_frames == before {
+            assert!(begun.elapsed() < Duration::from_secs(10), "nothing of the guest arrives");
+            transmit(&self.socket, &probe);
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// Ends the epoch as a checkpoint does: suspend, cut, resume.
@@ -246,7 +258,21 @@ impl<T: OutputCommit> OutputCommit for ReleasesEarly<T> {
     }
 }
 
-/// The host's network is as it was.
+/// The host's network is as it was, soon: a tap goes with the last descriptor of it, and a process that another test
+/// forks has one until it executes its program.
 pub(crate) fn nothing_is_left(before: &str) {
+    let begun = Instant::now();
+    while inventory() != before && begun.elapsed() < Duration::from_secs(10) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
     assert_eq!(inventory(), before);
+}
+
+/// No tap is left, soon.
+pub(crate) fn no_tap_is_left() {
+    let begun = Instant::now();
+    while inventory().contains("us-") && begun.elapsed() < Duration::from_secs(10) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(!inventory().contains("us-"));
 }
