@@ -115,8 +115,9 @@ host_put() { # host_put HOST FILE PATH: replaced whole, even while it runs
 
 host_get() { host_sh "$1" "cat '$2'" </dev/null >"$3"; } # host_get HOST PATH FILE
 
-host_monitor() { # host_monitor HOST COMMAND: QEMU's answer
-    printf '%s\n' "$2" | timeout 60 socat -t 30 - "UNIX-CONNECT:$RUN/$1/mon.sock"
+host_monitor() { # host_monitor HOST COMMAND…: QEMU's answer, without its greeting and its echo of each key
+    printf '%s\n' "${*:2}" | timeout 60 socat -t 30 - "UNIX-CONNECT:$RUN/$1/mon.sock" |
+        sed -e 's/\r$//' -e '/^QEMU /d' -e '/\x1b\[/d' -e '/^(qemu) $/d'
 }
 
 host_stop() { # host_stop HOST SIGNAL: KILL is a power cut, TERM ends QEMU in order; neither shuts dom0 down

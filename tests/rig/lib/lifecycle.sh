@@ -46,15 +46,16 @@ rig_build() { # rig_build SUITE…
 }
 
 write_settings() { # write_settings SUITE_A SUITE_B XEN
-    local binary
-    binary=$(xen_binary "$1" "$3")
-    cat >"$RUN/settings" <<END
-SUITE_a=$1 SUITE_b=$2
-IMAGE_a=$(image_dir "$1") IMAGE_b=$(image_dir "$2")
-SHARE_a=$(share_dir "$1") SHARE_b=$(share_dir "$2")
-XEN_BINARY_a=$binary XEN_BINARY_b=$(xen_binary "$2" "$3")
-HOST_MIB=$(host_mib) DOM0_MIB=640
-END
+    local host suite binary
+    {
+        for host in a b; do
+            if [ $host = a ]; then suite=$1; else suite=$2; fi
+            binary=$(xen_binary "$suite" "$3")
+            printf '%s=%q\n' "SUITE_$host" "$suite" "IMAGE_$host" "$(image_dir "$suite")" \
+                "SHARE_$host" "$(share_dir "$suite")" "XEN_BINARY_$host" "$binary"
+        done
+        printf '%s=%s\n' HOST_MIB "$(host_mib)" DOM0_MIB 640
+    } >"$RUN/settings"
 }
 
 host_mib() { echo "${UNDERSTUDY_RIG_MIB:-1536}"; }
