@@ -39,6 +39,7 @@ scenario() {
     local boot checksum count
     [ "$guest" != tpv ] || needs_shadow_paging
     put_understudy
+    rm -rf "$RUN/machine/witness-$guest" # what an earlier run decided is not of this one
     machine_start witness "${CARGO_TARGET_DIR:-$RIG/../../target}/release/understudy" witness \
         --listen "127.0.0.1:$(rig_port third)" --state "$RUN/machine/witness-$guest"
     wires a
