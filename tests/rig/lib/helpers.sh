@@ -21,13 +21,14 @@ ask() {
     T=$((${3:-30} + 20)) on "${CLIENT:-b}" "timeout ${3:-30} busybox wget -qO- 'http://$1/$2'" </dev/null
 }
 
-# guest_answers ADDRESS [SECONDS]: waits until the guest answers; prints the seconds that took
+# guest_answers ADDRESS [SECONDS]: waits until the guest answers; prints the seconds since it was called
 guest_answers() {
-    local limit=${2:-120}
-    T=$((limit + 20)) on "${CLIENT:-b}" "began=\${EPOCHREALTIME/./}; until timeout 0.7 busybox wget -qO- http://$1/id >/dev/null 2>&1; do
-            [ \$((\${EPOCHREALTIME/./} - began)) -lt ${limit}000000 ] || exit 1; sleep 0.05
-        done; took=\$((\${EPOCHREALTIME/./} - began)); printf '%d.%02d\n' \$((took / 1000000)) \$((took / 10000 % 100))" </dev/null ||
-        fail "the guest at $1 does not answer within $limit s"
+    local limit=${2:-120} began=$EPOCHREALTIME
+    T=$((limit + 20)) on "${CLIENT:-b}" "until=\$((SECONDS + $limit))
+        until timeout 0.7 busybox wget -qO- http://$1/id >/dev/null 2>&1; do
+            [ \$SECONDS -lt \$until ] || exit 1; sleep 0.05
+        done" </dev/null || fail "the guest at $1 does not answer within $limit s"
+    awk "BEGIN { printf \"%.2f\n\", $EPOCHREALTIME - $began }"
 }
 
 answer_field() { sed -n "s/.*\b$1 \([^ ]*\).*/\1/p"; } # answer_field NAME <ANSWER

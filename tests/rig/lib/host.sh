@@ -125,6 +125,6 @@ host_stop() { # host_stop HOST SIGNAL: KILL is a power cut, TERM ends QEMU in or
     ssh -q -O exit -o "ControlPath=$RUN/$1/ssh.sock" rig 2>/dev/null || true
     pid=$(host_pid "$1") || { rm -f "$RUN/$1/pid"; return 0; }
     kill -s "$2" "$pid"
-    while kill -0 "$pid" 2>/dev/null; do sleep 0.05; done
+    while host_pid "$1" >/dev/null; do sleep 0.02; done # dead, though perhaps nobody has collected it yet
     rm -f "$RUN/$1/pid"
 }

@@ -86,9 +86,9 @@ rig_boot() { # rig_boot HOST: the host comes back after a power cut, with an emp
     host_wait "$1" 180
 }
 
-rig_down() {
+rig_down() { # their disks are of no more use, so nothing is shut down
     local host
-    for host in a b; do host_stop $host TERM; done
+    for host in a b; do host_stop $host KILL; done
 }
 
 rig_kill() { host_stop "$1" KILL; }
@@ -106,7 +106,7 @@ rig_snap() { # rig_snap TAG: keeps both hosts as they are, and stops them
         answer=$(host_monitor $host "savevm $tag")
         ! grep -qi error <<<"$answer" || die "host $host: $answer"
     done
-    rig_down
+    for host in a b; do host_stop $host TERM; done # their disks are written out
     for host in a b; do mv "$RUN/$host/disk.qcow2" "$snap/$host.qcow2"; done
     { grep -v '^RESUMED=' "$RUN/settings"; echo "RESUMED=$tag"; } >"$snap/settings"
 }
