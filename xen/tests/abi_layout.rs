@@ -195,7 +195,6 @@ fn other_headers(checks: &mut Vec<Check>) {
         sched::REMOTE_SHUTDOWN => "SCHEDOP_remote_shutdown",
         mmu::PIN_L1_TABLE => "MMUEXT_PIN_L1_TABLE",
         mmu::PIN_L4_TABLE => "MMUEXT_PIN_L4_TABLE",
-        mmu::CLEAR_PAGE => "MMUEXT_CLEAR_PAGE",
         grant::PERMIT_ACCESS => "GTF_permit_access",
         grant::RESERVED_ENTRIES => "GNTTAB_NR_RESERVED_ENTRIES",
         privcmd::HYPERCALL => "IOCTL_PRIVCMD_HYPERCALL",

@@ -6,8 +6,6 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub const PIN_L1_TABLE: u32 = 0;
 /// `MMUEXT_PIN_L4_TABLE`
 pub const PIN_L4_TABLE: u32 = 3;
-/// `MMUEXT_CLEAR_PAGE`
-pub const CLEAR_PAGE: u32 = 16;
 
 /// `struct mmuext_op`
 #[repr(C)]

@@ -179,12 +179,6 @@ impl Xen {
         Ok(())
     }
 
-    /// Fills a frame with zeros.
-    pub fn clear_page(&self, domain: DomId, mfn_or_gfn: u64) -> Result<(), XenError> {
-        let op = mmu::ExtOp { command: mmu::CLEAR_PAGE, mfn: mfn_or_gfn, ..mmu::ExtOp::default() };
-        self.mmu("Clearing a page", domain, std::iter::once(op))
-    }
-
     /// Does page table operations, [`BATCH_MAX`] at most.
     fn mmu(
         &self,
@@ -373,9 +367,8 @@ mod tests {
         let mut pins = vec![(PinLevel::L4, 100); BATCH_MAX];
         pins.push((PinLevel::L1, 200));
         xen.pin_tables(DOMAIN, &pins).unwrap();
-        xen.clear_page(DOMAIN, 300).unwrap();
         let op = |command, mfn| mmu::ExtOp { command, mfn, ..mmu::ExtOp::default() };
-        assert_eq!(*seen.lock().unwrap(), [(1024, op(3, 100)), (1, op(0, 200)), (1, op(16, 300))]);
+        assert_eq!(*seen.lock().unwrap(), [(1024, op(3, 100)), (1, op(0, 200))]);
         port.fail(Asked::Mmu, &[Errno::EINVAL]);
         let error = xen.pin_tables(DOMAIN, &[(PinLevel::L2, 1)]).unwrap_err();
         assert!(matches!(error, XenError::Hypercall { errno: Errno::EINVAL, .. }));
