@@ -11,7 +11,7 @@ use super::primary::{Over, PrimaryGuest};
 use super::secondary::{Activation, Parts, SecondaryGuest};
 use super::tally::Tally;
 use super::wires::{OutputMaker, Wires};
-use crate::config::NodeConfig;
+use crate::config::{NodeConfig, check_name};
 use crate::control::status::Takeover;
 use crate::guest::{
     Activated, Bell, Held, HeldOutput, Host, Keeper, Machine, Protector, ProtectorConfig, Report, Reporter,
@@ -166,6 +166,10 @@ impl Guests {
 
     /// Holds a guest that `peer` says it runs.
     fn hold(&mut self, name: &GuestName, peer: NodeName, description: Description, wires: &mut Wires) {
+        // A name from the link becomes a metric's label, an argument of xl, part of a file's name.
+        if let Err(error) = check_name(name) {
+            return tracing::error!(%peer, %error, "A peer's guest cannot be held here");
+        }
         if description.page_count > PAGE_COUNT_MAX {
             tracing::error!(guest = %name, pages = description.page_count, "Too large a guest to be held here");
             return;
