@@ -15,9 +15,8 @@
 //! Works on Xen 4.17 to 4.22 without any of Xen's libraries: their interface changes with each release, that of
 //! the hypervisor hardly ever. See `abi/` for how that is checked.
 //!
-//! `unsafe` is allowed in `port`, `privcmd`, `mapping`, `evtchn` and `simulated`; above them in three places that each
-//! say why: guest memory is read in `domain/peek.rs` and lent to the copy in `domain/source.rs`, and `helper/signal.rs`
-//! takes over a descriptor.
+//! `unsafe` is allowed in `port`, `privcmd`, `mapping`, `evtchn` and `simulated`; above them in two places that each say
+//! why: single words of guest memory are read in `domain/peek.rs`, and `helper/signal.rs` takes over a descriptor.
 
 #![deny(unsafe_code)]
 

@@ -22,9 +22,34 @@ where
     F: Fn(Pfn) -> &'source Page + Sync,
 {
     let stores = if pages.len() >= STREAMED_PAGES_MIN { Stores::streaming() } else { Stores::Plain };
+    in_shares(entries, pages, copiers, |entries, pages| copy_share(entries, pages, stores, &page_of));
+}
+
+/// As [`copy_into`], for memory that others write meanwhile, of which there can be no reference: `copy` fills the page
+/// of a frame.
+pub fn copy_into_by<F>(entries: &[PageEntry], pages: &mut [Page], copiers: usize, copy: F)
+where
+    F: Fn(Pfn, &mut Page) + Sync,
+{
+    in_shares(entries, pages, copiers, |entries, pages| {
+        let mut with_data = entries.iter().filter(|entry| entry.page_type().has_data());
+        for page in pages {
+            copy(with_data.next().expect("an entry with data for each page").pfn(), page);
+        }
+        assert!(with_data.next().is_none(), "a page for each entry with data");
+    });
+}
+
+/// Lets up to `copiers` threads, this one included, do their share.
+fn in_shares(
+    entries: &[PageEntry],
+    pages: &mut [Page],
+    copiers: usize,
+    share: impl Fn(&[PageEntry], &mut [Page]) + Sync,
+) {
     let shares = copiers.min(pages.len() / PAGES_PER_COPIER_MIN).max(1);
     if shares == 1 {
-        return copy_share(entries, pages, stores, &page_of);
+        return share(entries, pages);
     }
     crossbeam::thread::scope(|scope| {
         let (mut entries, mut pages) = (entries, pages);
@@ -32,10 +57,10 @@ where
             let (here, rest) = pages.split_at_mut(pages.len() / left);
             let (with_data, others) = entries.split_at(entries_of(entries, here.len()));
             (entries, pages) = (others, rest);
-            let page_of = &page_of;
-            scope.spawn(move |_| copy_share(with_data, here, stores, page_of));
+            let share = &share;
+            scope.spawn(move |_| share(with_data, here));
         }
-        copy_share(entries, pages, stores, &page_of);
+        share(entries, pages);
     })
     .expect("a copier panicked");
 }
@@ -78,8 +103,11 @@ mod tests {
         for copiers in [0, 1, 2, 3, 5] {
             let mut pages = vec![[0xFF; PAGE_SIZE]; wanted.len()];
             copy_into(&entries, &mut pages, copiers, |pfn| &sources[pfn.0 as usize]);
-            let seen: Vec<u8> = pages.iter().map(|page| page[PAGE_SIZE - 1]).collect();
-            assert!(seen == wanted, "{copiers} copiers");
+            let last = |pages: &[Page]| pages.iter().map(|page| page[PAGE_SIZE - 1]).collect::<Vec<u8>>();
+            assert!(last(&pages) == wanted, "{copiers} copiers");
+            pages.fill([0xFF; PAGE_SIZE]);
+            copy_into_by(&entries, &mut pages, copiers, |pfn, page| *page = sources[pfn.0 as usize]);
+            assert!(last(&pages) == wanted, "{copiers} copiers that copy by themselves");
         }
     }
 }

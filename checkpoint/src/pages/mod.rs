@@ -20,7 +20,7 @@ mod zero;
 
 pub use batch::{BATCH_BYTES_MAX, Batches};
 pub use bitmap::DirtyBitmap;
-pub use copy::copy_into;
+pub use copy::{copy_into, copy_into_by};
 pub use decoder::BatchError;
 pub(crate) use decoder::{Content, Decoder, Entries};
 pub(crate) use digest::Digest;

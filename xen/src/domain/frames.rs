@@ -85,10 +85,12 @@ impl Frames {
         window.map_or(PageType::Absent, |window| window.places[index].kind)
     }
 
-    /// The mapped page.
-    pub(super) fn page(&self, pfn: Pfn) -> Option<*const Page> {
+    /// Copies the page of a place whose type has data. A running guest may write it meanwhile and tear the copy; its
+    /// log then has the page as dirty, and it is copied again while the guest stands still.
+    pub(super) fn copy(&self, pfn: Pfn, into: &mut Page) {
         let (window, index) = split(pfn);
-        self.windows.get(window)?.as_ref()?.mapping.page(index)
+        let window = self.windows[window].as_ref().expect("what has data was looked up");
+        assert!(window.mapping.copy_page(index, into), "what has data is mapped");
     }
 
     /// Looks up `pfns`, ascending: their types are asked for, and those that hold a page are mapped. `frame_of`

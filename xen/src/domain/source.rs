@@ -16,7 +16,7 @@ use super::{error, gone};
 use crate::{CpuPolicy, DomId, DomainInfo, HypercallBuffer, Xen};
 use understudy_checkpoint::domain::{Description, DomainError, DomainState, GuestKind, Source};
 use understudy_checkpoint::epoch::Staging;
-use understudy_checkpoint::pages::{DirtyBitmap, copy_into};
+use understudy_checkpoint::pages::{DirtyBitmap, copy_into_by};
 use understudy_checkpoint::stream::libxc::{CpuidLeaf, MsrEntry, Record};
 use understudy_checkpoint::{Page, PageEntry, Pfn};
 use zerocopy::FromBytes;
@@ -40,7 +40,8 @@ impl Kind {
     }
 }
 
-/// A domain that is saved or protected. Its mappings and its dirty log end with it.
+/// A domain that is saved or protected. Its mappings end with it; its dirty log ends with
+/// [`end_log_dirty`](Source::end_log_dirty), or when the next source begins one.
 pub struct XenSource<T> {
     xen: Xen,
     domain: DomId,
@@ -174,9 +175,9 @@ impl<T: Toolstack> Source for XenSource<T> {
 
     fn begin_log_dirty(&mut self) -> Result<(), DomainError> {
         self.toolstack.log_device_model(true)?;
-        self.xen.enable_log_dirty(self.domain).map_err(error)?;
+        // From here on there is something to end, also if only half of it began.
         self.is_tracking = true;
-        Ok(())
+        self.xen.enable_log_dirty(self.domain).map_err(error)
     }
 
     fn end_log_dirty(&mut self) -> Result<(), DomainError> {
@@ -239,7 +240,7 @@ impl<T: Toolstack> Source for XenSource<T> {
         let frames = &self.frames;
         let wanted = pfns.by_ref().take(room).map(|pfn| PageEntry::new(pfn, frames.found_type(pfn)));
         let (entries, pages) = staging.extend_split(wanted);
-        copy_into(entries, pages, copiers, |pfn| frames.borrow(pfn));
+        copy_into_by(entries, pages, copiers, |pfn, page| frames.copy(pfn, page));
         let next = pfns.next();
         self.normalise(entries, pages)?;
         Ok(next)
@@ -267,17 +268,5 @@ fn write_policy(policy: &CpuPolicy, out: &mut Vec<u8>) {
     }
     if !msrs.is_empty() {
         Record::MsrPolicy(msrs).write(out);
-    }
-}
-
-impl Frames {
-    /// The page of a frame whose type has data.
-    #[allow(unsafe_code)]
-    fn borrow(&self, pfn: Pfn) -> &Page {
-        let page = self.page(pfn).expect("entries with data are of frames that are mapped");
-        // SAFETY: the mapping lives as long as `self` is borrowed, every byte is a valid value, and the reference is
-        // only copied from. A running guest may write the page meanwhile and tear the copy; its log then has the page
-        // as dirty, and it is copied again while the guest stands still, before anyone may rely on it.
-        unsafe { &*page }
     }
 }
