@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use understudy::guest::{
-    Bell, CaptureOrder, Held, HeldOutput, Keeper, LabHost, Outlet, OutletClosed, Part, Protector,
+    Bell, CaptureOrder, Held, Keeper, LabHost, Outlet, OutletClosed, OutputMaker, Part, Protector,
     ProtectorConfig, Report, Reporter, RuntimeId, Work,
 };
 use understudy::session::primary::Capture;
@@ -61,7 +61,7 @@ fn happens(times_left: &AtomicU32) -> bool {
 
 impl Source for Scripted {
     fn describe(&mut self) -> Result<Description, DomainError> {
-        Ok(held().description)
+        Ok(description())
     }
     fn begin_log_dirty(&mut self) -> Result<(), DomainError> {
         self.memory.0.lock().dirty.clear();
@@ -153,16 +153,19 @@ struct Rig {
     _poll: Poll,
 }
 
-fn held() -> Held {
-    let description = Description {
+fn description() -> Description {
+    Description {
         kind: GuestKind::Pvh,
         page_count: PAGES,
         libxc_version: 3,
         xen_version: (4, 17),
         config: Vec::new(),
         static_records: Vec::new(),
-    };
-    Held { name: "g".into(), description, host: Arc::new(LabHost) }
+    }
+}
+
+fn held(outputs: OutputMaker) -> Held {
+    Held { name: "g".into(), description: description(), host: Arc::new(LabHost::new(outputs)) }
 }
 
 impl Rig {
@@ -178,7 +181,8 @@ impl Rig {
             failures: failures.clone(),
             log_losses: log_losses.clone(),
         });
-        let output = HeldOutput::holding(Epoch(0), understudy_netbuf::Limits::default(), bell);
+        let outputs = OutputMaker { limits: understudy_netbuf::Limits::default(), bell };
+        let output = outputs.frames(Epoch(0));
         let config = ProtectorConfig {
             staging_bytes: 40 * PAGE_SIZE as u64,
             shadow_bytes: 100 * PAGE_SIZE as u64,
@@ -187,7 +191,7 @@ impl Rig {
         };
         let protector = Protector::start(source, PAGES, config, output, &reporter).unwrap();
         let limits = Limits { buffer_bytes_max: 64 << 20, page_count: PAGES };
-        let keeper = Keeper::start(held(), limits, reporter).unwrap();
+        let keeper = Keeper::start(held(outputs), limits, reporter).unwrap();
         let (to_copy, at_copy) = bounded(4096);
         Self {
             memory,

@@ -2,7 +2,7 @@
 
 mod rig;
 
-use rig::capture::{Capture, let_pass};
+use rig::capture::{Capture, Protocol, frame, let_pass};
 use rig::judge::{AckLog, Verdict};
 use rig::scenario::{self, Guest, ReleasesEarly};
 use rig::{Rig, engine, inventory, ip, stay_on_one_processor, wait_until_forwarding};
@@ -175,6 +175,42 @@ fn a_full_queue_warns_drops_and_counts() {
     assert!(stats.queue.held_bytes <= limits.bytes_max && stats.queue.held_frames >= 90, "{stats:?}");
     assert!(stats.dropped() >= 100, "{stats:?}");
     assert!(stats.queue.held_frames as u64 + stats.dropped() >= 200, "{stats:?}");
+}
+
+#[test]
+fn pressure_is_told_without_being_asked_for() {
+    let Some(rig) = Rig::new() else { return };
+    let limits = Limits { bytes_max: 100 * 170, frames_max: 1000, pressure_percent: 50 };
+    let output = OwnQueue::attach(&["vif1.0"], Epoch(0), limits, Start::Holding).unwrap();
+    let (tell, told) = std::sync::mpsc::channel();
+    output.on_pressure(move || {
+        let _ = tell.send(());
+    });
+    let guest = Guest::new(&rig, Epoch(0));
+    (0..20).for_each(|sequence| guest.send(sequence));
+    let_pass();
+    assert!(told.try_recv().is_err());
+    (20..70).for_each(|sequence| guest.send(sequence));
+    told.recv_timeout(std::time::Duration::from_secs(20)).unwrap();
+    assert!(output.take_pressure());
+}
+
+#[test]
+fn the_host_speaks_for_its_guest_past_what_is_held() {
+    let Some(rig) = Rig::new() else { return };
+    let output = attach(Start::Holding);
+    let capture = Capture::start(&rig.outside);
+    let guest = Guest::new(&rig, Epoch(0));
+    (0..10).for_each(|sequence| guest.send(sequence));
+    let_pass();
+    let word = frame(Protocol::Arp, Epoch(99), 0);
+    output.announce(&word).unwrap();
+    let_pass();
+    output.fence().unwrap();
+    output.announce(&word).unwrap();
+    let_pass();
+    let told: Vec<_> = capture.finish().into_iter().filter_map(|seen| seen.told).collect();
+    assert_eq!(told, [(Protocol::Arp, Epoch(99), 0)], "once, alone: a fenced guest is not spoken for");
 }
 
 #[test]

@@ -40,5 +40,7 @@ pub use port::{Call, Foreign, HypercallBuffer, Port};
 pub use words::DomId;
 pub mod domain;
 pub mod helper;
+pub mod mark;
 pub mod restore;
+pub mod vifs;
 pub mod xl;

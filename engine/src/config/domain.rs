@@ -1,4 +1,4 @@
-//! A Xen guest that runs here and is to be protected: `--domain name=web,peer=b,unheld-output=yes`.
+//! A Xen guest that runs here and is to be protected: `--domain name=web,peer=b`.
 
 use super::{ConfigError, check_name};
 use crate::session::NodeName;
@@ -15,8 +15,6 @@ pub struct DomainSettings {
     pub name: Option<String>,
     /// Which peer holds its copy; needed only if there are several.
     pub peer: Option<String>,
-    /// Protect it although what it sends is not held until it is acknowledged.
-    pub unheld_output: Option<bool>,
 }
 
 /// A guest, decided.
@@ -39,15 +37,7 @@ impl FromStr for DomainSettings {
             let is_given_twice = match key {
                 "name" => domain.name.replace(value.to_owned()).is_some(),
                 "peer" => domain.peer.replace(value.to_owned()).is_some(),
-                "unheld-output" => {
-                    let allowed = match value {
-                        "yes" => true,
-                        "no" => false,
-                        _ => return Err(format!("unheld-output is yes or no, not {value:?}")),
-                    };
-                    domain.unheld_output.replace(allowed).is_some()
-                }
-                _ => return Err(format!("{key:?} is not one of name, peer, unheld-output")),
+                _ => return Err(format!("{key:?} is not one of name, peer")),
             };
             if is_given_twice {
                 return Err(format!("{key} is given twice"));
@@ -63,14 +53,6 @@ impl DomainSettings {
         let name = self.name.ok_or_else(|| ConfigError::Conflict("A domain needs a name".into()))?;
         check_name(&name)?;
         let refuse = |why: String| Err(ConfigError::Conflict(format!("Domain {name} {why}")));
-        if self.unheld_output != Some(true) {
-            return refuse(
-                "would be protected without its network output being held, which this version cannot do for Xen \
-                 guests: after a takeover its peers may have seen what it no longer knows; allow that with \
-                 unheld-output=yes"
-                    .into(),
-            );
-        }
         let peer = match self.peer {
             Some(peer) if peers.contains_key(&NodeName(peer.clone())) => NodeName(peer),
             Some(peer) => return refuse(format!("names the peer {peer}, which is not configured")),
@@ -92,16 +74,13 @@ mod tests {
     }
 
     #[test]
-    fn a_domain_is_read_from_one_flag_and_what_it_costs_is_said() {
-        let domain = decide("name=web,unheld-output=yes", &["b"]).unwrap();
+    fn a_domain_is_read_from_one_flag() {
+        let domain = decide("name=web", &["b"]).unwrap();
         assert_eq!((domain.name.as_str(), domain.peer.0.as_str()), ("web", "b"));
         for (text, peers, reason) in [
-            ("name=web", &["b"][..], "unheld-output=yes"),
-            ("name=web,unheld-output=no", &["b"], "unheld-output=yes"),
-            ("name=web,unheld-output=maybe", &["b"], "yes or no"),
-            ("unheld-output=yes", &["b"], "needs a name"),
-            ("name=web,unheld-output=yes", &["b", "c"], "needs peer=NAME"),
-            ("name=web,unheld-output=yes,peer=d", &["b"], "not configured"),
+            ("peer=b", &["b"][..], "needs a name"),
+            ("name=web", &["b", "c"], "needs peer=NAME"),
+            ("name=web,peer=d", &["b"], "not configured"),
             ("name=web,name=web", &["b"], "twice"),
             ("size=3", &["b"], "not one of"),
         ] {

@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use understudy_checkpoint::domain::{DomainError, DomainState, Source};
 use understudy_checkpoint::{Epoch, Generation, Pfn};
+use understudy_netbuf::kernel::KernelError;
 
 /// Live passes of a seed over what was dirtied during the pass before. A guest that dirties memory faster than
 /// the link carries it would otherwise never get to its first checkpoint.
@@ -64,6 +65,8 @@ pub(super) enum Failure {
     NoBase,
     #[error(transparent)]
     Domain(#[from] DomainError),
+    #[error("What the guest sends cannot be held: {0}")]
+    Output(#[from] KernelError),
 }
 
 impl Failure {

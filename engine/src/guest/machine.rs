@@ -5,11 +5,12 @@
 //!   secondary:  Host      makes a Machine and its Source from a committed image when the session says so
 //! ```
 
-use super::output::HeldOutput;
+use super::output::{HeldOutput, OutputMaker};
 use std::fmt::Debug;
 use std::sync::Arc;
 use understudy_checkpoint::domain::{Description, Source};
 use understudy_checkpoint::epoch::Image;
+use understudy_checkpoint::{Epoch, Generation};
 use understudy_lab::LabGuest;
 
 /// A guest that runs here. What is asked of it twice is done once.
@@ -18,21 +19,38 @@ pub trait Machine: Send + Sync + Debug {
     fn pause(&self);
     /// Lets them go on.
     fn unpause(&self);
+    /// Whether it can run on without this process.
+    fn outlives_us(&self) -> bool;
     /// Ends it for good. When this returns it runs no more.
     fn stop(&self);
-    /// This process ends, and with it everything that holds the guest's output: it must not run on as it does.
+    /// This process ends while the guest is protected, or may be: it must not run on as it does.
     fn leave(&self);
+    /// It is run under this generation now, as the witness has recorded.
+    fn mark(&self, generation: Generation);
     /// Hands its network card a frame, if its network is the loop's.
     fn deliver(&self, frame: &[u8]);
 }
 
-/// A guest that was started from an image.
+/// A guest that runs here.
 #[derive(Debug)]
 pub struct Activated {
     /// It.
     pub machine: Arc<dyn Machine>,
     /// How it is checkpointed from here on.
     pub source: BoxedSource,
+    /// What it sends, held.
+    pub output: HeldOutput,
+    /// What it was before, if an engine that is gone ran it.
+    pub past: Option<Past>,
+}
+
+/// What is known of a guest whose engine is gone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Past {
+    /// The generation it was run under last.
+    pub generation: Generation,
+    /// It stands still, by that engine's hand.
+    pub is_halted: bool,
 }
 
 /// A source, which has nothing to show of itself.
@@ -46,20 +64,33 @@ impl Debug for BoxedSource {
 
 /// Starts guests from images.
 pub trait Host: Send + Sync + Debug {
-    /// Starts the guest `name` that `what` and `image` are of; its network card, if the loop has its network, sends
-    /// to `output`. The error is for the operator.
+    /// Starts the guest `name` that `what` and `image` are of, its output held from the first frame on as of epoch
+    /// `open`. The error is for the operator.
     fn activate(
         &self,
         name: &str,
         what: &Description,
         image: Image,
-        output: HeldOutput,
+        open: Epoch,
     ) -> Result<Activated, String>;
+
+    /// Ends a guest `name` here that was run under a generation before `newest`, if there is one: a dead engine left
+    /// it. The error is for the operator.
+    fn end_older(&self, name: &str, newest: Generation) -> Result<(), String>;
 }
 
 /// The lab: guests in this process.
-#[derive(Clone, Copy, Debug)]
-pub struct LabHost;
+#[derive(Clone, Debug)]
+pub struct LabHost {
+    outputs: OutputMaker,
+}
+
+impl LabHost {
+    /// With queues from `outputs`.
+    pub fn new(outputs: OutputMaker) -> Self {
+        Self { outputs }
+    }
+}
 
 impl Host for LabHost {
     fn activate(
@@ -67,16 +98,23 @@ impl Host for LabHost {
         _name: &str,
         _what: &Description,
         image: Image,
-        output: HeldOutput,
+        open: Epoch,
     ) -> Result<Activated, String> {
-        let guest = LabGuest::restore(image, Arc::new(output)).map_err(|error| error.to_string())?;
-        Ok(activated(guest))
+        let output = self.outputs.frames(open);
+        let port = Arc::new(output.clone());
+        let guest = LabGuest::restore(image, port).map_err(|error| error.to_string())?;
+        Ok(activated(guest, output))
+    }
+
+    fn end_older(&self, _name: &str, _newest: Generation) -> Result<(), String> {
+        // Lab guests end with their engine.
+        Ok(())
     }
 }
 
-/// A lab guest as a machine with its source.
-pub fn activated(guest: LabGuest) -> Activated {
-    Activated { source: BoxedSource(Box::new(guest.source())), machine: Arc::new(guest) }
+/// A lab guest with what sends to `output`.
+pub fn activated(guest: LabGuest, output: HeldOutput) -> Activated {
+    Activated { source: BoxedSource(Box::new(guest.source())), machine: Arc::new(guest), output, past: None }
 }
 
 impl Machine for LabGuest {
@@ -89,9 +127,15 @@ impl Machine for LabGuest {
     fn stop(&self) {
         Self::stop(self);
     }
+    fn outlives_us(&self) -> bool {
+        false
+    }
     fn leave(&self) {
         // It lives in this process.
         Self::stop(self);
+    }
+    fn mark(&self, _generation: Generation) {
+        // It ends with this process: nobody will find it.
     }
     fn deliver(&self, frame: &[u8]) {
         // A full ring drops it, as a network card does.

@@ -9,7 +9,9 @@
 //! ```
 
 mod capture;
+mod cards;
 mod encode;
+mod interfaces;
 mod ledger;
 mod machine;
 mod output;
@@ -23,8 +25,9 @@ mod xen;
 
 pub use capture::CaptureOrder;
 pub use encode::{Encoded, EpochHead, Outlet, OutletClosed, Part};
-pub use machine::{Activated, BoxedSource, Host, LabHost, Machine, activated};
-pub use output::HeldOutput;
+pub use interfaces::Card;
+pub use machine::{Activated, BoxedSource, Host, LabHost, Machine, Past, activated};
+pub use output::{HeldOutput, OutputMaker, OutputStats};
 pub use pause::PauseTimes;
 pub use protector::{Protector, ProtectorConfig, Stuck};
 pub use receive::{Committed, Held, Keeper, Work};

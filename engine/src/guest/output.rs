@@ -1,87 +1,187 @@
-//! A guest's outgoing frames, between its NIC, its checkpoints and the event loop.
+//! A guest's outgoing frames, between its network cards, its checkpoints and the event loop.
 //!
 //! ```text
-//!   guest's NIC ──push──► HeldOutput ──take──► event loop ──► the host's network
-//!   capture      ──cut──►      ▲
-//!   event loop   ──release / pass / fence
+//!   lab:  NIC ──push──► queue here ──take──► event loop ──► the lab's switch
+//!   Xen:  vif ──► the kernel ──► a queue for each interface ──► vif             (see `interfaces`)
+//!
+//!   capture     ──cut──► both
+//!   event loop  ──release / pass / fence──► both
 //! ```
 //!
 //! The rules of who may leave when are [`EpochQueue`]'s; this only shares it between threads and rings the
-//! loop's bell. Frames leave by the loop's hand alone, so nothing leaves once the loop has ended.
+//! loop's bell. Frames of the lab leave by the loop's hand alone, so nothing leaves once the loop has ended.
 
+use super::interfaces::{Card, Interfaces};
 use super::report::Bell;
 use parking_lot::Mutex;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use understudy_checkpoint::Epoch;
 use understudy_lab::Port;
-use understudy_netbuf::{EpochQueue, Limits, Push, QueueStats};
+use understudy_netbuf::kernel::KernelError;
+use understudy_netbuf::{EpochQueue, Limits, Push};
 
-/// A queue of held output, shared.
+/// Held output, shared.
 #[derive(Clone, Debug)]
-pub struct HeldOutput(Arc<Shared>);
+pub struct HeldOutput(Arc<Hold>);
 
 #[derive(Debug)]
-struct Shared {
+enum Hold {
+    Frames(Frames),
+    Interfaces(Interfaces),
+}
+
+/// Frames that go through this process from a lab guest to the lab's switch.
+#[derive(Debug)]
+struct Frames {
     queue: Mutex<EpochQueue>,
     pressure: AtomicBool,
     bell: Bell,
 }
 
+/// What is held and what was lost.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct OutputStats {
+    /// Bytes that wait for their acks.
+    pub held_bytes: u64,
+    /// Frames lost because a limit was reached or the kernel refused them.
+    pub dropped_frames: u64,
+}
+
+/// Makes queues of held output, all with the node's limits.
+#[derive(Clone, Debug)]
+pub struct OutputMaker {
+    /// For each guest of the lab, for each interface of Xen's.
+    pub limits: Limits,
+    /// Rung when frames may leave, and when a limit is near.
+    pub bell: Bell,
+}
+
+impl OutputMaker {
+    /// A lab guest's, holding from the first frame on: whether output may pass without acks is for the session
+    /// to say, never the state a guest starts in.
+    pub fn frames(&self, open: Epoch) -> HeldOutput {
+        let queue = Mutex::new(EpochQueue::holding(open, self.limits));
+        let bell = self.bell.clone();
+        HeldOutput(Arc::new(Hold::Frames(Frames { queue, pressure: AtomicBool::new(false), bell })))
+    }
+
+    /// That of these interfaces of the kernel's, holding from now on.
+    pub fn interfaces(&self, open: Epoch, cards: &[Card]) -> Result<HeldOutput, KernelError> {
+        let interfaces = Interfaces::hold(cards, open, self.limits, self.bell.clone())?;
+        Ok(HeldOutput(Arc::new(Hold::Interfaces(interfaces))))
+    }
+}
+
 impl HeldOutput {
-    /// A queue whose open epoch is `open`, holding from the first frame on: whether output may pass without
-    /// acks is for the session to say, never the state a guest starts in.
-    pub fn holding(open: Epoch, limits: Limits, bell: Bell) -> Self {
-        let queue = Mutex::new(EpochQueue::holding(open, limits));
-        Self(Arc::new(Shared { queue, pressure: AtomicBool::new(false), bell }))
+    /// Closes `epoch`: what is sent from here on belongs to the next. After an error it may pass unheld.
+    pub fn cut(&self, epoch: Epoch) -> Result<(), KernelError> {
+        match &*self.0 {
+            Hold::Frames(frames) => frames.queue.lock().cut(epoch),
+            Hold::Interfaces(interfaces) => interfaces.cut(epoch)?,
+        }
+        Ok(())
     }
 
-    /// Closes `epoch`: frames pushed from here on belong to the next.
-    pub fn cut(&self, epoch: Epoch) {
-        self.0.queue.lock().cut(epoch);
-    }
-
-    /// `through` is acked: its frames may be taken.
+    /// `through` is acked: its output may leave.
     pub fn release(&self, through: Epoch) {
-        self.0.queue.lock().release(through);
+        match &*self.0 {
+            Hold::Frames(frames) => frames.queue.lock().release(through),
+            Hold::Interfaces(interfaces) => interfaces.release(through),
+        }
     }
 
-    /// Everything may be taken, now and from here on.
+    /// Everything may leave, now and from here on.
     pub fn pass(&self) {
-        self.0.queue.lock().pass();
+        match &*self.0 {
+            Hold::Frames(frames) => frames.queue.lock().pass(),
+            Hold::Interfaces(interfaces) => interfaces.pass(),
+        }
     }
 
-    /// Nothing may be taken ever again.
+    /// Nothing may leave ever again.
     pub fn fence(&self) {
-        self.0.queue.lock().fence();
+        match &*self.0 {
+            Hold::Frames(frames) => frames.queue.lock().fence(),
+            Hold::Interfaces(interfaces) => interfaces.fence(),
+        }
     }
 
-    /// Moves all frames that may leave to the end of `into`.
+    /// Output that passes goes its direct way again, without this process.
+    pub fn detach(&self) {
+        if let Hold::Interfaces(interfaces) = &*self.0 {
+            interfaces.detach();
+        }
+    }
+
+    /// The guest has these network cards now.
+    pub fn follow(&self, cards: &[Card]) {
+        if let Hold::Interfaces(interfaces) = &*self.0 {
+            interfaces.follow(cards);
+        }
+    }
+
+    /// Tells the network where the guest is now. Only for a host that has the authority to run it.
+    pub fn announce(&self) {
+        if let Hold::Interfaces(interfaces) = &*self.0 {
+            interfaces.announce();
+        }
+    }
+
+    /// Moves all frames that may leave by the loop's hand to the end of `into`.
     pub fn take_into(&self, into: &mut Vec<Vec<u8>>) {
-        let mut queue = self.0.queue.lock();
-        into.extend(std::iter::from_fn(|| queue.take()));
+        if let Hold::Frames(frames) = &*self.0 {
+            let mut queue = frames.queue.lock();
+            into.extend(std::iter::from_fn(|| queue.take()));
+        }
     }
 
-    /// Whether the queue came near a limit since this was asked last.
+    /// Whether a queue came near a limit since this was asked last.
     pub fn take_pressure(&self) -> bool {
-        self.0.pressure.swap(false, Ordering::AcqRel)
+        match &*self.0 {
+            Hold::Frames(frames) => frames.pressure.swap(false, Ordering::AcqRel),
+            Hold::Interfaces(interfaces) => interfaces.take_pressure(),
+        }
     }
 
     /// Counters.
-    pub fn stats(&self) -> QueueStats {
-        self.0.queue.lock().stats()
+    pub fn stats(&self) -> OutputStats {
+        match &*self.0 {
+            Hold::Frames(frames) => {
+                let stats = frames.queue.lock().stats();
+                OutputStats { held_bytes: stats.held_bytes as u64, dropped_frames: stats.dropped_at_limit }
+            }
+            Hold::Interfaces(interfaces) => interfaces.stats(),
+        }
+    }
+
+    /// A hold on it that does not keep it.
+    pub(super) fn downgrade(&self) -> OutputWatch {
+        OutputWatch(Arc::downgrade(&self.0))
+    }
+}
+
+/// Held output as long as somebody else has it.
+#[derive(Debug)]
+pub(super) struct OutputWatch(Weak<Hold>);
+
+impl OutputWatch {
+    /// It, if it is still there.
+    pub(super) fn get(&self) -> Option<HeldOutput> {
+        self.0.upgrade().map(HeldOutput)
     }
 }
 
 impl Port for HeldOutput {
     fn transmit(&self, frame: &[u8]) {
-        let ring = match self.0.queue.lock().push(frame) {
+        let Hold::Frames(frames) = &*self.0 else { return };
+        let ring = match frames.queue.lock().push(frame) {
             Push::Passing => true,
             Push::Held | Push::Dropped => false,
-            Push::HeldNearLimit => !self.0.pressure.swap(true, Ordering::AcqRel),
+            Push::HeldNearLimit => !frames.pressure.swap(true, Ordering::AcqRel),
         };
         if ring {
-            self.0.bell.ring();
+            frames.bell.ring();
         }
     }
 }

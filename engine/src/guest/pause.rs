@@ -82,7 +82,7 @@ impl Pause<'_> {
         times.copy = watch.lap();
         self.source.capture_state(self.state)?;
         times.state = watch.lap();
-        self.output.cut(epoch);
+        self.output.cut(epoch)?;
         times.cut = watch.lap();
         if !stay_paused {
             self.source.resume()?;

@@ -10,7 +10,6 @@
 //! What is damaged or does not fit ends its epoch, never the image before it.
 
 use super::machine::Host;
-use super::output::HeldOutput;
 use super::report::{Report, Reporter};
 use super::thread;
 use crate::session::{Decline, EpochKind};
@@ -55,9 +54,16 @@ pub enum Work {
     DropIncomplete,
     /// Drop everything.
     DropImage,
-    /// Start the guest from the image, its network card on this queue; answered by `Activated` or
-    /// `ActivationFailed`. The thread ends with it.
-    Activate(HeldOutput),
+    /// End what a dead engine left here of an earlier generation than this.
+    EndOlder(Generation),
+    /// Start the guest from the image, as the owner of `generation`; answered by `Activated` or `ActivationFailed`.
+    /// The thread ends with it.
+    Activate {
+        /// That of the takeover.
+        generation: Generation,
+        /// The first epoch it runs in.
+        open: Epoch,
+    },
     /// Hand out a copy of what is committed; `None` if nothing is. The thread goes on.
     Copy(Sender<Option<Committed>>),
 }
@@ -145,8 +151,8 @@ struct ReceiveThread {
 impl ReceiveThread {
     fn run(mut self, inbox: &Inbox<Work>) {
         for work in inbox {
-            if let Work::Activate(output) = work {
-                return self.activate(output);
+            if let Work::Activate { generation, open } = work {
+                return self.activate(generation, open);
             }
             self.step(work);
             if self.refused.take() {
@@ -182,7 +188,8 @@ impl ReceiveThread {
             Work::Copy(to) => {
                 let _ = to.send(self.copy());
             }
-            Work::Activate(_) => unreachable!("it ends the thread, see run"),
+            Work::EndOlder(newest) => self.end_older(newest),
+            Work::Activate { .. } => unreachable!("it ends the thread, see run"),
         }
     }
 
@@ -216,9 +223,17 @@ impl ReceiveThread {
         Some(Committed { epoch, image: copy_of(self.receiver.sink()) })
     }
 
-    fn activate(self, output: HeldOutput) {
+    fn end_older(&self, newest: Generation) {
+        let Held { name, host, .. } = &self.held;
+        if let Err(error) = host.end_older(name, newest) {
+            tracing::error!(guest = name, error, "What an earlier engine left of the guest cannot be ended");
+        }
+    }
+
+    fn activate(self, generation: Generation, open: Epoch) {
+        self.end_older(generation);
         let Held { name, description, host } = self.held;
-        let report = match host.activate(&name, &description, self.receiver.into_sink(), output) {
+        let report = match host.activate(&name, &description, self.receiver.into_sink(), open) {
             Ok(guest) => Report::Activated { guest },
             Err(error) => Report::ActivationFailed { error },
         };

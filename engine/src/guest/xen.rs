@@ -5,12 +5,12 @@
 //!   secondary:  image ──restore file──► xl restore -p ──► unpause ──► the same two
 //! ```
 //!
-//! The image is held here and not in a standing domain: a takeover pays for building the domain.
-//!
-//! Not here: the guest's network. What it sends is not held yet, so the operator has to allow that.
+//! The image is held here and not in a standing domain: a takeover pays for building the domain. What the guest sends
+//! is held from before it runs; each domain is marked with its generation, by which a later engine knows it again.
 
-use super::machine::{Activated, BoxedSource, Host, Machine};
-use super::output::HeldOutput;
+use super::cards;
+use super::machine::{Activated, BoxedSource, Host, Machine, Past};
+use super::output::{HeldOutput, OutputMaker};
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,13 +20,20 @@ use std::time::Duration;
 use understudy_checkpoint::domain::{Description, GuestKind};
 use understudy_checkpoint::epoch::Image;
 use understudy_checkpoint::stream::write_restore_file;
+use understudy_checkpoint::{Epoch, Generation};
 use understudy_xen::domain::{Suspender, XenSource};
 use understudy_xen::xl::{self, XlGuest};
-use understudy_xen::{DomId, Xen};
+use understudy_xen::{DomId, Xen, mark};
+
+/// `SHUTDOWN_suspend` (`xen/include/public/sched.h`).
+const SHUTDOWN_SUSPEND: u32 = 2;
 
 /// How often a domain is tried to be built, and after how long again.
 const RESTORE_ATTEMPTS: u32 = 5;
 const RESTORE_RETRY: Duration = Duration::from_secs(2);
+
+/// Waits before each announcement of a guest's new place.
+const ANNOUNCE_AFTER_MS: [u64; 5] = [0, 50, 150, 250, 500];
 
 /// Where libxl keeps what it saves (its own directory, there on every host with xl).
 const RESCUE_DIRECTORY: &str = "/var/lib/xen";
@@ -45,23 +52,50 @@ pub struct XenMachine {
 #[derive(Clone, Debug)]
 pub struct XenHost {
     xen: Xen,
+    outputs: OutputMaker,
 }
 
 impl XenHost {
-    /// Opens the hypervisor.
-    pub fn open() -> Result<Self, String> {
-        Ok(Self { xen: Xen::open().map_err(|error| error.to_string())? })
+    /// Opens the hypervisor. Guests' output is held by queues of `outputs`.
+    pub fn open(outputs: OutputMaker) -> Result<Self, String> {
+        Ok(Self { xen: Xen::open().map_err(|error| error.to_string())?, outputs })
     }
 
-    /// The running guest `name`, ready to be protected. The error says why it cannot be.
-    pub fn find(&self, name: &str) -> Result<Activated, String> {
+    /// The guest `name`, ready to be protected; `None` if there is none. The error says why it cannot be.
+    pub fn find(&self, name: &str) -> Result<Option<Activated>, String> {
+        let Some(domain) = xl::domain_named(name).map_err(|error| error.to_string())? else {
+            return Ok(None);
+        };
+        let past = self.past(domain)?;
         let guest = XlGuest::find(name).map_err(|error| error.to_string())?;
         check(&guest)?;
-        self.take(guest, name)
+        Ok(Some(Activated { past, ..self.take(guest, name, Epoch(0))? }))
     }
 
-    fn take(&self, guest: XlGuest, name: &str) -> Result<Activated, String> {
+    /// What a domain was to an engine that is gone. The error says why it cannot be protected as it stands.
+    fn past(&self, domain: DomId) -> Result<Option<Past>, String> {
+        let info = self.xen.domain_info(domain).map_err(|error| error.to_string())?;
+        let info = info.filter(|info| !info.is_dying()).ok_or("it is being destroyed")?;
+        let generation = mark::read(domain).map_err(|error| error.to_string())?.map(Generation);
+        match (info.shutdown_reason(), generation) {
+            (Some(SHUTDOWN_SUSPEND), None) => Err("it is suspended: being saved or migrated".into()),
+            (None | Some(SHUTDOWN_SUSPEND), Some(generation)) => {
+                Ok(Some(Past { generation, is_halted: info.is_shutdown() || info.is_paused() }))
+            }
+            (None, None) if info.is_paused() => Err("it is paused; unpause it if it may run here".into()),
+            (None, None) => Ok(None),
+            (Some(reason), _) => Err(format!("it has ended (shutdown reason {reason}) and was not removed")),
+        }
+    }
+
+    /// The guest with its output held as of epoch `open`.
+    fn take(&self, guest: XlGuest, name: &str, open: Epoch) -> Result<Activated, String> {
         let domain = guest.domain;
+        let output = self.outputs.interfaces(open, &cards::of(domain)?).map_err(|error| error.to_string())?;
+        cards::follow(domain, &output).map_err(|error| error.to_string())?;
+        let info = self.xen.domain_info(domain).map_err(|error| error.to_string())?;
+        // As an engine that left it would have it; one that was restored to be started here is no exception.
+        let is_paused = info.is_some_and(|info| info.is_paused());
         let suspender = Suspender::open(self.xen.clone(), domain).map_err(|error| error.to_string())?;
         let source =
             XenSource::open(self.xen.clone(), domain, suspender).map_err(|error| error.to_string())?;
@@ -69,11 +103,13 @@ impl XenHost {
             xen: self.xen.clone(),
             domain,
             name: name.to_owned(),
-            is_paused: AtomicBool::new(false),
+            is_paused: AtomicBool::new(is_paused),
         };
         Ok(Activated {
             machine: Arc::new(machine),
             source: BoxedSource(Box::new(source.named(guest.kind, guest.config))),
+            output,
+            past: None,
         })
     }
 }
@@ -102,13 +138,44 @@ impl Host for XenHost {
         name: &str,
         what: &Description,
         image: Image,
-        _output: HeldOutput,
+        open: Epoch,
     ) -> Result<Activated, String> {
         restore(name, what, &image)?;
         drop(image);
         let guest = XlGuest::find(name).map_err(|error| error.to_string())?;
-        self.xen.unpause(guest.domain).map_err(|error| error.to_string())?;
-        self.take(guest, name)
+        let activated = self.take(guest, name, open)?;
+        activated.machine.unpause();
+        announce(&activated.output);
+        Ok(activated)
+    }
+
+    fn end_older(&self, name: &str, newest: Generation) -> Result<(), String> {
+        let Some(domain) = xl::domain_named(name).map_err(|error| error.to_string())? else { return Ok(()) };
+        match mark::read(domain).map_err(|error| error.to_string())? {
+            Some(generation) if generation < newest.0 => {
+                tracing::warn!(guest = name, %domain, generation, "A dead engine left this guest here; destroying it");
+                xl::destroy(domain).map_err(|error| error.to_string())
+            }
+            Some(_) => Ok(()),
+            None => Err(format!(
+                "domain {domain} is called {name} too and was never protected; rename or destroy it, or a takeover will \
+                 fail"
+            )),
+        }
+    }
+}
+
+/// Tells the network where the guest is: again and again, for switches may lose a frame just after a link has changed.
+fn announce(output: &HeldOutput) {
+    let output = output.clone();
+    let repeat = move || {
+        for pause_ms in ANNOUNCE_AFTER_MS {
+            sleep(Duration::from_millis(pause_ms));
+            output.announce();
+        }
+    };
+    if let Err(error) = std::thread::Builder::new().name("announce".into()).spawn(repeat) {
+        tracing::warn!(%error, "The guest's new place is not announced; switches learn it from its first frames");
     }
 }
 
@@ -173,6 +240,23 @@ impl Machine for XenMachine {
         };
         if let Err(error) = std::thread::Builder::new().name("destroy".into()).spawn(destroy) {
             tracing::error!(guest = self.name, %error, "The guest is paused, but cannot be destroyed; use xl destroy");
+        }
+    }
+
+    fn outlives_us(&self) -> bool {
+        true
+    }
+
+    fn mark(&self, generation: Generation) {
+        let (domain, name) = (self.domain, self.name.clone());
+        let write = move || {
+            if let Err(error) = mark::write(domain, generation.0) {
+                tracing::warn!(guest = name, %error, "The guest is not marked: a restarted engine will not go on with it");
+            }
+        };
+        // Xenstored answers in microseconds, or not at all.
+        if let Err(error) = std::thread::Builder::new().name("mark".into()).spawn(write) {
+            tracing::warn!(guest = self.name, %error, "The guest is not marked");
         }
     }
 

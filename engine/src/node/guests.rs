@@ -10,12 +10,12 @@ use super::arrived::{Arrived, GuestName};
 use super::primary::{Over, PrimaryGuest};
 use super::secondary::{Activation, Parts, SecondaryGuest};
 use super::tally::Tally;
-use super::wires::{OutputMaker, Wires};
-use crate::config::{NodeConfig, check_name};
+use super::wires::Wires;
+use crate::config::{DomainConfig, NodeConfig, check_name};
 use crate::control::status::Takeover;
 use crate::guest::{
-    Activated, Bell, Held, HeldOutput, Host, Keeper, Machine, Protector, ProtectorConfig, Report, Reporter,
-    RuntimeId,
+    Activated, BoxedSource, Held, HeldOutput, Host, Keeper, Machine, OutputMaker, Past, Protector,
+    ProtectorConfig, Report, Reporter, RuntimeId,
 };
 use crate::metrics::Metrics;
 use crate::session::primary::{self, Origin, Primary};
@@ -24,9 +24,8 @@ use crate::session::{NodeName, Time, ToSecondary, WitnessReply};
 use crossbeam::channel::Sender;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use understudy_checkpoint::Epoch;
-use understudy_checkpoint::domain::{Description, DomainError, Source};
-use understudy_checkpoint::epoch;
+use understudy_checkpoint::domain::{Description, DomainError};
+use understudy_checkpoint::{Generation, epoch};
 
 /// Frames of the largest guest that is held here: 256 GiB. Its page types alone take 64 MiB.
 const PAGE_COUNT_MAX: u64 = 1 << 26;
@@ -51,14 +50,26 @@ pub(super) enum Guest {
 }
 
 /// What a new primary is made from.
-struct Beginning {
-    name: GuestName,
-    peer: NodeName,
-    source: Box<dyn Source>,
-    machine: Option<Arc<dyn Machine>>,
-    output: HeldOutput,
-    origin: Origin,
-    takeover: Option<Takeover>,
+pub(super) struct Beginning {
+    pub(super) name: GuestName,
+    pub(super) peer: NodeName,
+    pub(super) source: BoxedSource,
+    pub(super) machine: Option<Arc<dyn Machine>>,
+    pub(super) output: HeldOutput,
+    pub(super) origin: Origin,
+    pub(super) takeover: Option<Takeover>,
+}
+
+impl Beginning {
+    /// Of a guest that runs here and that nobody took over.
+    pub(super) fn of(name: &str, guest: Activated, peer: NodeName) -> Self {
+        let Activated { machine, source, output, past } = guest;
+        let origin = match past {
+            Some(Past { generation, is_halted }) => Origin::Adopted { generation, is_halted },
+            None => Origin::Started,
+        };
+        Self { name: name.into(), peer, source, machine: Some(machine), output, origin, takeover: None }
+    }
 }
 
 /// The guests.
@@ -80,13 +91,8 @@ impl Guests {
         metrics: Metrics,
         host: Arc<dyn Host>,
         reports: Sender<(RuntimeId, Report)>,
-        bell: Bell,
+        outputs: OutputMaker,
     ) -> Self {
-        let limits = understudy_netbuf::Limits {
-            bytes_max: config.limits.held_output_bytes as usize,
-            ..understudy_netbuf::Limits::default()
-        };
-        let outputs = OutputMaker { limits, bell };
         Self {
             config,
             metrics,
@@ -99,27 +105,45 @@ impl Guests {
         }
     }
 
-    /// Takes in a guest that runs here, to be protected towards `peer`.
-    pub(super) fn add(
-        &mut self,
-        name: &str,
-        peer: NodeName,
-        source: Box<dyn Source>,
-        machine: Option<Arc<dyn Machine>>,
-        output: HeldOutput,
-        wires: &mut Wires,
-    ) -> Result<(), AddError> {
-        let name = GuestName::from(name);
-        if self.guests.contains_key(&name) {
-            return Err(AddError::Exists(name.to_string()));
+    /// Takes in a guest that runs here, to be protected.
+    pub(super) fn add(&mut self, beginning: Beginning, wires: &mut Wires) -> Result<(), AddError> {
+        if self.guests.contains_key(&beginning.name) {
+            return Err(AddError::Exists(beginning.name.to_string()));
         }
-        let origin = Origin::Started;
-        self.begin(Beginning { name, peer, source, machine, output, origin, takeover: None }, wires)
+        self.begin(beginning, wires)
+    }
+
+    /// Takes in a Xen guest that was found running. One of this name that has ended here makes way.
+    pub(super) fn found(&mut self, domain: DomainConfig, found: Activated, wires: &mut Wires) {
+        let DomainConfig { name, peer } = domain;
+        let wished = match self.guests.get(&*name) {
+            None => true,
+            Some(Guest::Primary(guest)) if guest.has_ended() => guest.session.is_protection_wished(),
+            // It is run or held here meanwhile.
+            Some(_) => return,
+        };
+        self.guests.remove(&*name);
+        let beginning = Beginning::of(&name, found, peer);
+        if let Err(error) = self.begin(beginning, wires) {
+            return tracing::error!(guest = name, %error, "A guest cannot be protected");
+        }
+        if let (false, Some(Guest::Primary(guest))) = (wished, self.guests.get_mut(&*name)) {
+            guest.handle(primary::Input::Operator(primary::Wish::Unprotect), wires);
+        }
+    }
+
+    /// Whether a guest of this name is run or held here.
+    pub(super) fn has(&self, name: &str) -> bool {
+        match self.guests.get(name) {
+            Some(Guest::Primary(guest)) => !guest.has_ended(),
+            Some(Guest::Secondary(_)) => true,
+            None => false,
+        }
     }
 
     fn begin(&mut self, beginning: Beginning, wires: &mut Wires) -> Result<(), AddError> {
         let Beginning { name, peer, mut source, machine, output, origin, takeover } = beginning;
-        let description = source.describe()?;
+        let description = source.0.describe()?;
         let (runtime, reporter) = self.runtime();
         let config = ProtectorConfig {
             staging_bytes: self.config.limits.staging_bytes,
@@ -127,7 +151,12 @@ impl Guests {
             copiers: std::thread::available_parallelism().map_or(1, usize::from),
             in_flight_max: self.config.limits.in_flight_max,
         };
-        let protector = Protector::start(source, description.page_count, config, output.clone(), &reporter)?;
+        let marked = match origin {
+            Origin::Adopted { generation, .. } => generation,
+            Origin::Started | Origin::TookOver { .. } => Generation(0),
+        };
+        let protector =
+            Protector::start(source.0, description.page_count, config, output.clone(), &reporter)?;
         let session = Primary::new(self.config.primary_session(peer.clone()), origin, wires.now);
         let mut guest = Box::new(PrimaryGuest {
             meter: self.metrics.guest(&name),
@@ -141,6 +170,7 @@ impl Guests {
             description,
             place: None,
             capturing: None,
+            marked,
             tally: Tally::default(),
             takeover,
             last_commit: None,
@@ -191,7 +221,6 @@ impl Guests {
             session: Secondary::new(self.config.secondary_session(), wires.now),
             keeper,
             description,
-            outputs: self.outputs.clone(),
             meter: self.metrics.guest(name),
         }));
         guest.run_timers(wires);
@@ -313,10 +342,10 @@ impl Guests {
 
     /// The guest runs here: its secondary session is over, a primary session goes on.
     fn activated(&mut self, name: &GuestName, guest: Activated, wires: &mut Wires) {
-        let Activated { machine, source } = guest;
+        let Activated { machine, source, output, past: _ } = guest;
         let Some(Guest::Secondary(held)) = self.guests.remove(name) else { return };
         let SecondaryGuest { peer, activation, lost, mut meter, .. } = *held;
-        let Some(Activation { record, epoch, output, authority_at }) = activation else {
+        let Some(Activation { record, epoch, authority_at }) = activation else {
             return machine.stop();
         };
         let (detected_at, reason) = lost.unwrap_or((authority_at, "operator"));
@@ -333,7 +362,7 @@ impl Guests {
             Beginning {
                 name: name.clone(),
                 peer,
-                source: source.0,
+                source,
                 machine: Some(machine.clone()),
                 output,
                 origin: Origin::TookOver { record, next_epoch: epoch.next() },
@@ -372,7 +401,7 @@ impl Guests {
         {
             match self.guests.remove(&name) {
                 Some(Guest::Primary(guest)) => {
-                    guest.stop();
+                    guest.end();
                     let why = guest.over.as_ref();
                     match why {
                         Some(Over::Broken(why)) => tracing::error!(guest = %name, why, "Ended here"),
@@ -446,11 +475,6 @@ impl Guests {
             }
         }
         self.guests.clear();
-    }
-
-    /// The first epoch of a guest that is started here.
-    pub(super) fn first_output(&self) -> HeldOutput {
-        self.outputs.make(Epoch(0))
     }
 }
 

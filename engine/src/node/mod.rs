@@ -17,6 +17,7 @@ mod arrived;
 mod ask;
 mod clock;
 mod export;
+mod finder;
 mod guests;
 mod handle;
 mod line;
@@ -35,16 +36,17 @@ pub use guests::AddError;
 pub use handle::NodeHandle;
 pub use tally::{Tally, Totals};
 
-use crate::config::{DomainConfig, Hypervisor, NodeConfig};
+use crate::config::{Hypervisor, NodeConfig};
 use crate::control;
 use crate::desk::Desk;
-use crate::guest::{Activated, Bell, Host, LabHost, Report, RuntimeId, XenHost};
+use crate::guest::{Bell, Host, LabHost, OutputMaker, Report, RuntimeId, XenHost, activated};
 use crate::link::Identity;
 use crate::metrics::{Metrics, http};
 use crate::signals::ShutdownSignal;
 use clock::Clock;
 use crossbeam::channel::{Receiver, bounded};
-use guests::Guests;
+use finder::Finder;
+use guests::{Beginning, Guests};
 use handle::Command;
 use links::Links;
 use mio::net::{TcpListener, UnixListener};
@@ -53,6 +55,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use understudy_checkpoint::Epoch;
 use understudy_lab::{GuestConfig as LabConfig, LabGuest, Mac};
 use uplink::SwitchPort;
 use wires::Wires;
@@ -105,21 +108,18 @@ fn system(what: impl Into<String>) -> impl FnOnce(io::Error) -> NodeError {
     move |source| NodeError::System { what, source }
 }
 
-/// Domains of the configuration, as they were found running.
-type Found = Vec<(DomainConfig, Activated)>;
-
-/// What runs guests here, and those of the configuration that it runs already.
-fn host(config: &NodeConfig) -> Result<(Arc<dyn Host>, Found), NodeError> {
+/// What runs guests here, and what finds those that are to be protected.
+fn host(config: &NodeConfig, outputs: OutputMaker) -> Result<(Arc<dyn Host>, Finder), NodeError> {
     if config.hypervisor == Hypervisor::Lab {
-        return Ok((Arc::new(LabHost), Vec::new()));
+        return Ok((Arc::new(LabHost::new(outputs)), Finder::none()));
     }
-    let host = XenHost::open().map_err(NodeError::Hypervisor)?;
-    let find = |domain: &DomainConfig| match host.find(&domain.name) {
-        Ok(found) => Ok((domain.clone(), found)),
-        Err(reason) => Err(NodeError::Guest { name: domain.name.clone(), reason }),
-    };
-    let domains = config.domains.iter().map(find).collect::<Result<_, _>>()?;
-    Ok((Arc::new(host), domains))
+    let bell = outputs.bell.clone();
+    let host = XenHost::open(outputs).map_err(NodeError::Hypervisor)?;
+    let mut finder = Finder::start(host.clone(), bell).map_err(system("No thread can be had"))?;
+    for domain in config.domains.clone() {
+        finder.want(domain).map_err(NodeError::Hypervisor)?;
+    }
+    Ok((Arc::new(host), finder))
 }
 
 /// A node that is ready to run.
@@ -133,6 +133,7 @@ pub struct Node {
     commands: Receiver<Command>,
     wires: Wires,
     guests: Guests,
+    finder: Finder,
     switch: SwitchPort,
     metrics: Metrics,
     control_desk: Desk<UnixListener>,
@@ -179,8 +180,13 @@ impl Node {
         let witness = Witness::new(config.witness, this, registry()?, WITNESS);
         let wires = Wires { links, witness, now: clock.now(), start_ns: clock.start_ns() };
         let switch = SwitchPort::new(config.uplink.clone(), config.node.0.clone(), registry()?, SWITCH);
-        let (host, domains) = host(&config)?;
-        let guests = Guests::new(config.clone(), metrics.clone(), host, to_reports, bell.clone());
+        let limits = understudy_netbuf::Limits {
+            bytes_max: config.limits.held_output_bytes as usize,
+            ..understudy_netbuf::Limits::default()
+        };
+        let outputs = OutputMaker { limits, bell: bell.clone() };
+        let (host, finder) = host(&config, outputs.clone())?;
+        let guests = Guests::new(config.clone(), metrics.clone(), host, to_reports, outputs);
         let handle = NodeHandle::new(to_commands, bell.clone(), address);
         let mut node = Self {
             events: Events::with_capacity(256),
@@ -195,25 +201,14 @@ impl Node {
             commands,
             wires,
             guests,
+            finder,
             switch,
             metrics,
             control_desk,
             metrics_desk,
         };
         node.start_guests()?;
-        node.take_domains(domains)?;
         Ok((node, handle))
-    }
-
-    /// Protects domains that run here already.
-    fn take_domains(&mut self, domains: Found) -> Result<(), NodeError> {
-        for (DomainConfig { name, peer }, Activated { machine, source }) in domains {
-            let output = self.guests.first_output();
-            self.guests
-                .add(&name, peer, source.0, Some(machine), output, &mut self.wires)
-                .map_err(|reason| NodeError::Guest { name, reason: reason.to_string() })?;
-        }
-        Ok(())
     }
 
     fn start_guests(&mut self) -> Result<(), NodeError> {
@@ -227,20 +222,11 @@ impl Node {
                     .map_err(|reason: understudy_lab::LoadError| error(reason.to_string()))?,
                 ..LabConfig::new(guest.name.clone(), Mac(guest.mac), guest.ip)
             };
-            let output = self.guests.first_output();
-            let machine = LabGuest::start(&config, Arc::new(output.clone()))
-                .map_err(|reason| error(reason.to_string()))?;
-            let source = Box::new(machine.source());
-            self.guests
-                .add(
-                    &guest.name,
-                    guest.peer.clone(),
-                    source,
-                    Some(Arc::new(machine)),
-                    output,
-                    &mut self.wires,
-                )
-                .map_err(|reason| error(reason.to_string()))?;
+            let output = self.guests.outputs.frames(Epoch(0));
+            let port = Arc::new(output.clone());
+            let machine = LabGuest::start(&config, port).map_err(|reason| error(reason.to_string()))?;
+            let beginning = Beginning::of(&guest.name, activated(machine, output), guest.peer.clone());
+            self.guests.add(beginning, &mut self.wires).map_err(|reason| error(reason.to_string()))?;
         }
         Ok(())
     }

@@ -41,6 +41,8 @@ pub(super) struct PrimaryGuest {
     /// Its number on the present link, and the way there.
     pub(super) place: Option<(GuestId, Feed)>,
     pub(super) capturing: Option<Epoch>,
+    /// The generation that the machine was told.
+    pub(super) marked: Generation,
     pub(super) meter: GuestMeter,
     pub(super) tally: Tally,
     pub(super) takeover: Option<Takeover>,
@@ -151,7 +153,8 @@ impl PrimaryGuest {
                 }
                 Output::ResumeGuest => self.resume(),
                 Output::Fence { generation } => {
-                    self.stop();
+                    // At once; the rest of this turn may take a while.
+                    self.output.fence();
                     self.over = Some(Over::Fenced(generation));
                 }
                 Output::CloseLink => {
@@ -198,16 +201,40 @@ impl PrimaryGuest {
         }
     }
 
+    /// Whether the guest is gone: another one of its name may begin here.
+    pub(super) fn has_ended(&self) -> bool {
+        self.session.state() == State::Ended
+    }
+
+    /// What is over goes. A guest that was never run under understudy is no copy of one that runs elsewhere, whatever
+    /// its name says: it is paused, and a person decides.
+    pub(super) fn end(&self) {
+        match self.over {
+            Some(Over::ClaimRefused) if self.marked == Generation(0) => self.hold_still(),
+            _ => self.stop(),
+        }
+    }
+
     /// Nothing of the guest is let out any more, and it runs no more.
-    pub(super) fn stop(&self) {
+    fn stop(&self) {
         self.output.fence();
         if let Some(machine) = &self.machine {
             machine.stop();
         }
     }
 
-    /// This process ends: nothing of the guest is let out any more.
+    /// This process ends. A guest that nobody may take over goes on as before; nothing of any other is let out any
+    /// more.
     pub(super) fn leave(&self) {
+        if self.session.state() == State::Unprotected
+            && self.machine.as_ref().is_some_and(|it| it.outlives_us())
+        {
+            return self.output.detach();
+        }
+        self.hold_still();
+    }
+
+    fn hold_still(&self) {
         self.output.fence();
         if let Some(machine) = &self.machine {
             machine.leave();
@@ -219,6 +246,7 @@ impl PrimaryGuest {
         match event {
             Event::State(state) => {
                 tracing::info!(guest, ?state, "Primary");
+                self.mark();
                 self.meter.set_role(GuestRole::Primary, self.session.generation().0);
                 self.meter.set_protected(state == State::Protected);
             }
@@ -243,10 +271,20 @@ impl PrimaryGuest {
             }
             Event::ClaimRefused { record } => {
                 tracing::error!(guest, ?record, "Not started here: the witness's record does not allow it");
-                self.stop();
                 self.over = Some(Over::ClaimRefused);
             }
             Event::WishRefused { wish } => tracing::warn!(guest, ?wish, "The wish cannot be granted now"),
+        }
+    }
+
+    /// Notes with the guest itself which generation it is.
+    fn mark(&mut self) {
+        let generation = self.session.generation();
+        if generation > self.marked
+            && let Some(machine) = &self.machine
+        {
+            machine.mark(generation);
+            self.marked = generation;
         }
     }
 
@@ -272,6 +310,6 @@ impl PrimaryGuest {
     /// Brings the output's counters into the meter.
     pub(super) fn measure(&mut self) {
         let stats = self.output.stats();
-        self.meter.output(stats.held_bytes as u64, stats.dropped_at_limit);
+        self.meter.output(stats.held_bytes, stats.dropped_frames);
     }
 }

@@ -9,10 +9,10 @@
 //! and while the thread has enough to do; then the link is not read on, and the primary's epochs get longer.
 
 use super::arrived::{Arrived, GuestName};
-use super::wires::{OutputMaker, Wires};
+use super::wires::Wires;
 use crate::control::GuestRole;
 use crate::control::status::GuestStatus;
-use crate::guest::{HeldOutput, Keeper, Report, RuntimeId, Work};
+use crate::guest::{Keeper, Report, RuntimeId, Work};
 use crate::link::Frame;
 use crate::metrics::GuestMeter;
 use crate::session::primary::Loss;
@@ -30,8 +30,6 @@ const INBOX_BYTES_MAX: usize = 1 << 20;
 pub(super) struct Activation {
     pub(super) record: Record,
     pub(super) epoch: Epoch,
-    /// Its network card's queue: nothing leaves before the primary session says so.
-    pub(super) output: HeldOutput,
     pub(super) authority_at: Time,
 }
 
@@ -44,7 +42,6 @@ pub(super) struct SecondaryGuest {
     pub(super) session: Secondary,
     pub(super) keeper: Keeper,
     pub(super) description: Description,
-    outputs: OutputMaker,
     pub(super) meter: GuestMeter,
     inbox: VecDeque<Arrived>,
     inbox_bytes: usize,
@@ -73,13 +70,12 @@ pub(super) struct Parts {
     pub(super) session: Secondary,
     pub(super) keeper: Keeper,
     pub(super) description: Description,
-    pub(super) outputs: OutputMaker,
     pub(super) meter: GuestMeter,
 }
 
 impl SecondaryGuest {
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { name, peer, runtime, session, keeper, description, outputs, mut meter } = parts;
+        let Parts { name, peer, runtime, session, keeper, description, mut meter } = parts;
         meter.set_role(GuestRole::Secondary, 0);
         Self {
             name,
@@ -88,7 +84,6 @@ impl SecondaryGuest {
             session,
             keeper,
             description,
-            outputs,
             meter,
             inbox: VecDeque::new(),
             inbox_bytes: 0,
@@ -268,9 +263,9 @@ impl SecondaryGuest {
                     self.give(Work::DropImage);
                 }
                 Output::Activate { record, epoch } => {
-                    let output = self.outputs.make(epoch.next());
-                    self.give(Work::Activate(output.clone()));
-                    self.activation = Some(Activation { record, epoch, output, authority_at: wires.now });
+                    let generation = record.generation;
+                    self.give(Work::Activate { generation, open: epoch.next() });
+                    self.activation = Some(Activation { record, epoch, authority_at: wires.now });
                 }
                 Output::CloseLink => {
                     wires.links.close_peer(&self.peer, "The primary does not answer", wires.now);
@@ -287,6 +282,9 @@ impl SecondaryGuest {
                 tracing::info!(guest, ?state, "Secondary");
                 self.meter.set_role(GuestRole::Secondary, self.session.generation().0);
                 self.meter.set_protected(matches!(state, State::Standing));
+                if state == State::Seeding {
+                    self.give(Work::EndOlder(self.session.generation()));
+                }
             }
             Event::PrimaryLost { why } => {
                 tracing::warn!(guest, peer = %self.peer, ?why, "Primary lost");

@@ -1,16 +1,20 @@
 //! One turn of the loop: wait, take in what happened, let sessions decide, send what they want sent.
 
 use super::export;
+use super::guests::Beginning;
 use super::handle::Command;
 use super::links::LinkEvent;
 use super::witness::WitnessEvent;
 use super::{Node, SIGNAL, TIMER, WAKER};
 use crate::control::status::{PeerStatus, WitnessStatus};
 use crate::control::{self, Request, Response, Status};
+use crate::guest::BoxedSource;
 use crate::metrics::http;
+use crate::session::primary::Origin;
 use mio::Token;
 use std::io;
 use std::time::Duration;
+use understudy_checkpoint::Epoch;
 
 impl Node {
     /// One turn.
@@ -20,6 +24,7 @@ impl Node {
         self.sort_events()?;
         self.take_reports();
         self.take_commands();
+        self.take_found();
         self.read_witness();
         self.read_links();
         self.read_switch();
@@ -46,6 +51,7 @@ impl Node {
     fn next_timeout(&self) -> Option<crate::session::Time> {
         let times = [
             self.guests.next_timeout(),
+            self.finder.next_timeout(),
             self.wires.links.next_timeout(),
             self.wires.witness.next_timeout(),
             self.switch.next_timeout(),
@@ -99,6 +105,12 @@ impl Node {
         }
     }
 
+    fn take_found(&mut self) {
+        while let Some((domain, found)) = self.finder.next_found() {
+            self.guests.found(domain, found, &mut self.wires);
+        }
+    }
+
     /// Who asked may have left meanwhile: an answer that nobody takes is dropped.
     fn perform(&mut self, command: Command) {
         match command {
@@ -109,8 +121,11 @@ impl Node {
                 let _ = to.send(self.guests.wish(&guest, wish, &mut self.wires));
             }
             Command::Add { guest, peer, source, to } => {
-                let output = self.guests.first_output();
-                let _ = to.send(self.guests.add(&guest, peer, source, None, output, &mut self.wires));
+                let output = self.guests.outputs.frames(Epoch(0));
+                let (name, source) = (guest.as_str().into(), BoxedSource(source));
+                let (machine, origin, takeover) = (None, Origin::Started, None);
+                let beginning = Beginning { name, peer, source, machine, output, origin, takeover };
+                let _ = to.send(self.guests.add(beginning, &mut self.wires));
             }
             Command::Tally { guest, to } => {
                 let _ = to.send(self.guests.tally(&guest));
@@ -164,6 +179,8 @@ impl Node {
 
     fn run_timers(&mut self) {
         let now = self.wires.now;
+        let guests = &self.guests;
+        self.finder.run(now, |name| guests.has(name));
         self.guests.run(&mut self.wires);
         self.wires.links.run_timers(now);
         self.wires.witness.run_timers(now);

@@ -2,10 +2,7 @@
 
 use super::links::Links;
 use super::witness::Witness;
-use crate::guest::{Bell, HeldOutput};
 use crate::session::Time;
-use understudy_checkpoint::Epoch;
-use understudy_netbuf::Limits;
 
 #[derive(Debug)]
 pub(super) struct Wires {
@@ -21,19 +18,5 @@ impl Wires {
     /// A point in time on `CLOCK_MONOTONIC`, in nanoseconds: comparable between processes of a host.
     pub(super) fn monotonic_ns(&self, time: Time) -> u64 {
         self.start_ns + time.0
-    }
-}
-
-/// Makes queues of held output, all with the node's limits.
-#[derive(Clone, Debug)]
-pub(super) struct OutputMaker {
-    pub(super) limits: Limits,
-    pub(super) bell: Bell,
-}
-
-impl OutputMaker {
-    /// A holding queue whose open epoch is `open`.
-    pub(super) fn make(&self, open: Epoch) -> HeldOutput {
-        HeldOutput::holding(open, self.limits, self.bell.clone())
     }
 }

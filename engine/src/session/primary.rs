@@ -71,6 +71,15 @@ pub enum Origin {
     /// A guest started here. The session claims it at the witness (no record, or a stale one of this host's own)
     /// before any output may leave.
     Started,
+    /// The guest ran here before this session, under `generation`, and its engine is gone. Nothing has left since then
+    /// that this host did not run, so where the record still is that generation's, even with a fresh copy, the session
+    /// goes on with the guest: it marks the copy stale, if the holder has not taken over first.
+    Adopted {
+        /// That under which it was run last.
+        generation: Generation,
+        /// It stands still: paused, or suspended in the midst of a capture.
+        is_halted: bool,
+    },
     /// A takeover made this host the owner: the witness's record as the takeover's swap left it, and the first
     /// epoch that has not been used.
     TookOver {

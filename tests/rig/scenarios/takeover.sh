@@ -49,7 +49,7 @@ scenario() {
     writer_set "$address" 200
     boot=$(boot_of "$address")
     checksum=$(memory_checksum "$address")
-    node a primary --domain "name=$guest,unheld-output=yes"
+    node a primary --domain "name=$guest"
     await_protected a 240
     count=$(count_of "$address")
     sleep 5

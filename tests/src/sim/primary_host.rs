@@ -20,7 +20,7 @@ impl Cluster {
     /// `host` becomes primary: of a guest that was started here, or of one that it took over.
     pub(super) fn become_primary(&mut self, at: HostId, origin: Origin, image: Option<State>) {
         let open = match &origin {
-            Origin::Started => Epoch(0),
+            Origin::Started | Origin::Adopted { .. } => Epoch(0),
             Origin::TookOver { next_epoch, .. } => *next_epoch,
         };
         let session = primary::Primary::new(self.settings.primary(at), origin, self.now);

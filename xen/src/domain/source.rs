@@ -62,7 +62,7 @@ pub struct XenSource<T> {
 }
 
 impl<T: Toolstack> XenSource<T> {
-    /// The domain as a source. Maps nothing of its memory yet.
+    /// The domain as a source, suspended if it was found so. Maps nothing of its memory yet.
     pub fn open(xen: Xen, domain: DomId, toolstack: T) -> Result<Self, DomainError> {
         let info = info(&xen, domain)?;
         let (kind, page_count) = if info.is_hvm() {
@@ -86,7 +86,7 @@ impl<T: Toolstack> XenSource<T> {
             log,
             page_count,
             is_tracking: false,
-            is_suspended: false,
+            is_suspended: info.shutdown_reason() == Some(SHUTDOWN_SUSPEND),
             deferred: DirtyBitmap::new(page_count),
             unsure: Vec::new(),
             named: None,

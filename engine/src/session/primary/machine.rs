@@ -31,12 +31,18 @@ impl Primary {
     /// A session that begins at `now`. Its first timeout is due at once.
     pub fn new(config: Config, origin: Origin, now: Time) -> Self {
         let beginning = Phase::MarkingStale { why: GiveUp::Beginning, since: now };
+        let (adopted, guest_halted) = match origin {
+            Origin::Adopted { generation, is_halted } => (Some(generation), is_halted),
+            Origin::Started | Origin::TookOver { .. } => (None, false),
+        };
         let (known, phase, next_epoch) = match origin {
             Origin::TookOver { record, next_epoch } => (Known::Is(record), beginning, next_epoch),
-            Origin::Started if config.has_witness => {
-                (Known::Unknown, Phase::Claiming { claim: None }, Epoch(0))
+            Origin::Started | Origin::Adopted { .. } if config.has_witness => {
+                (Known::Unknown, Phase::Claiming { claim: None, adopted }, Epoch(0))
             }
-            Origin::Started => (Known::Is(unwitnessed_record(&config)), beginning, Epoch(0)),
+            Origin::Started | Origin::Adopted { .. } => {
+                (Known::Is(unwitnessed_record(&config)), beginning, Epoch(0))
+            }
         };
         let register = Register::new(config.witness_retry, known);
         Self {
@@ -46,7 +52,7 @@ impl Primary {
             register,
             phase,
             link: Link::Down,
-            guest_halted: false,
+            guest_halted,
             protection_wished: true,
             stretch_reported: false,
             state_reported: None,
@@ -165,7 +171,8 @@ impl Primary {
 
     /// Asks the witness for a guest that was started here.
     fn claim(&mut self, now: Time, out: &mut Vec<Output>) {
-        let Phase::Claiming { claim } = &self.phase else { return };
+        let Phase::Claiming { claim, adopted } = &self.phase else { return };
+        let adopted = *adopted;
         let generation = match self.register.known() {
             Known::Unknown => return,
             Known::Absent => Generation(1),
@@ -176,6 +183,12 @@ impl Primary {
             Known::Is(record) if record.owner == self.config.node && record.copy == Copy::Stale => {
                 record.generation.next()
             }
+            // The holder of the copy may take over at any moment; which swap wins decides.
+            Known::Is(record) if record.owner == self.config.node && adopted == Some(record.generation) => {
+                let generation = record.generation;
+                let request = self.register.propose(now, generation, &self.config.node, Copy::Stale);
+                return ask(request, out);
+            }
             Known::Is(record) => {
                 out.push(Output::Report(Event::ClaimRefused { record: record.clone() }));
                 self.phase = Phase::Ended;
@@ -184,7 +197,7 @@ impl Primary {
         };
         let request = self.register.propose(now, generation, &self.config.node, Copy::Stale);
         if let Some(proposal) = self.register.proposal() {
-            self.phase = Phase::Claiming { claim: Some(proposal.clone()) };
+            self.phase = Phase::Claiming { claim: Some(proposal.clone()), adopted };
         }
         ask(request, out);
     }

@@ -2,7 +2,7 @@
 
 use super::super::{Record, Time};
 use super::State;
-use understudy_checkpoint::Epoch;
+use understudy_checkpoint::{Epoch, Generation};
 
 #[derive(Debug)]
 pub(super) enum Phase {
@@ -10,6 +10,8 @@ pub(super) enum Phase {
     Claiming {
         /// The record that the last claim would make; seeing it means that the claim was won.
         claim: Option<Record>,
+        /// The generation that the guest was run under here before.
+        adopted: Option<Generation>,
     },
     /// The record is stale for sure, output passes.
     Unprotected {

@@ -32,10 +32,11 @@ use nic::{Nic, Turn};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use parking_lot::Mutex;
+use std::fmt::{self, Debug, Formatter};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use tap::Tap;
 use understudy_checkpoint::Epoch;
@@ -55,9 +56,10 @@ pub struct OwnQueue {
     threads: Vec<JoinHandle<()>>,
 }
 
-#[derive(Debug)]
 struct Shared {
     nics: Vec<Nic>,
+    /// Called by the reader after a turn that left an interface near a limit.
+    alarm: OnceLock<Box<dyn Fn() + Send + Sync>>,
     /// Wakes the reader: only to stop.
     reader_bell: EventFd,
     /// Wakes the sender: frames may leave, or stop.
@@ -90,6 +92,7 @@ impl OwnQueue {
         }
         let shared = Arc::new(Shared {
             nics,
+            alarm: OnceLock::new(),
             reader_bell: bell(EfdFlags::EFD_NONBLOCK)?,
             sender_bell: bell(EfdFlags::empty())?,
             stop: AtomicBool::new(false),
@@ -102,6 +105,29 @@ impl OwnQueue {
         // Last, for from here on frames arrive. The way back comes first in each pair.
         redirect::install(&mut queue.shared.connection.lock(), &redirects, &owner)?;
         Ok(queue)
+    }
+
+    /// Has `alarm` called whenever an interface came near a limit, by the thread that reads: it must be quick. Only
+    /// the first one given counts.
+    pub fn on_pressure(&self, alarm: impl Fn() + Send + Sync + 'static) {
+        let _ = self.shared.alarm.set(Box::new(alarm));
+    }
+
+    /// Sends `frame` as if the guest had sent it, past what is held: for what the host has to say in its guest's
+    /// name, such as where it is now. Only for a host that has the authority to speak for the guest.
+    pub fn announce(&self, frame: &[u8]) -> Result<(), KernelError> {
+        let mut result = Ok(());
+        for nic in &self.shared.nics {
+            if let Err(error) = nic.announce(frame) {
+                result = result.and(Err(self.shared.explain(error, nic)));
+            }
+        }
+        result
+    }
+
+    /// The interfaces, by the names they had when they were attached.
+    pub fn interfaces(&self) -> impl Iterator<Item = &str> {
+        self.shared.nics.iter().map(|nic| nic.vif().name.as_str())
     }
 
     /// Gives the interfaces' output its direct way again. Every interface must pass, or be gone.
@@ -195,6 +221,12 @@ fn both_ways(vif: &Device, tap: &Device, marker: RawFd) -> [Redirect; 2] {
     ]
 }
 
+impl Debug for Shared {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("nics", &self.nics).finish_non_exhaustive()
+    }
+}
+
 impl Shared {
     /// Reads frames until told to stop.
     fn read(&self) {
@@ -202,6 +234,11 @@ impl Shared {
             let turns: Vec<_> = self.nics.iter().map(Nic::receive).collect();
             if self.nics.iter().any(Nic::has_leaving) {
                 ring(&self.sender_bell);
+            }
+            if self.nics.iter().any(Nic::is_pressed)
+                && let Some(alarm) = self.alarm.get()
+            {
+                alarm();
             }
             if turns.iter().any(|turn| matches!(turn, Ok(Turn::Busy))) {
                 continue;

@@ -10,7 +10,7 @@
 //! and writing have a lock each: a cut, in the guest's pause, waits for some reads and for no write. Frames
 //! leave in the order they came, for each side has one hand at a time.
 
-use super::tap::{READ_BYTES_MAX, Tap};
+use super::tap::{READ_BYTES_MAX, Tap, VNET_HEADER_BYTES};
 use crate::kernel::KernelError;
 use crate::kernel::commit::{KernelStats, Start};
 use crate::kernel::redirect::Device;
@@ -193,6 +193,23 @@ impl Nic {
 
     pub(super) fn has_failed(&self) -> bool {
         self.failed.load(Ordering::Acquire)
+    }
+
+    /// Writes a frame of the host's own, before whatever waits to be sent.
+    pub(super) fn announce(&self, frame: &[u8]) -> Result<(), KernelError> {
+        let _writer = self.writer.lock();
+        if self.state.lock().fenced {
+            return Ok(());
+        }
+        // No part of it is left to the hardware.
+        let mut with_header = vec![0; VNET_HEADER_BYTES];
+        with_header.extend_from_slice(frame);
+        self.noting_failure(|tap| tap.write(&with_header)).map(drop)
+    }
+
+    /// Whether [`take_pressure`](Self::take_pressure) would say so.
+    pub(super) fn is_pressed(&self) -> bool {
+        self.state.lock().pressure
     }
 
     pub(super) fn take_pressure(&self) -> bool {

@@ -20,6 +20,9 @@ use std::os::unix::fs::OpenOptionsExt;
 /// Bytes that a read may give: a super-packet of 64 KiB, Ethernet, two VLAN tags, and the header.
 pub(super) const READ_BYTES_MAX: usize = (64 << 10) + 64;
 
+/// `struct virtio_net_hdr` (`linux/virtio_net.h`); all zero: nothing is unfinished.
+pub(super) const VNET_HEADER_BYTES: usize = 10;
+
 /// An open tap. The interface exists as long as this does.
 #[derive(Debug)]
 pub(super) struct Tap {

@@ -1,0 +1,124 @@
+//! Looks for Xen guests that are to be protected here: at the start, and again when one of them is created, rebooted,
+//! or asked for. Looking takes xl a while, so a thread does it.
+//!
+//! ```text
+//!   loop ──name──► finder thread ──► Host: a domain of that name? ──Found──► loop (by the bell)
+//! ```
+
+use crate::config::DomainConfig;
+use crate::guest::{Activated, Bell, XenHost};
+use crate::session::{Span, Time};
+use crossbeam::channel::{Receiver, Sender, bounded};
+use std::collections::BTreeMap;
+use std::io;
+use std::thread::Builder;
+
+/// Between two looks for guests that are not there.
+const LOOK_EVERY: Span = Span::from_ms(2_000);
+
+/// Guests that are looked for at once.
+const ASKED_MAX: usize = 64;
+
+/// What came of a look.
+type Answer = (DomainConfig, Result<Option<Activated>, String>);
+
+/// Guests that should be protected here once they run.
+pub(super) struct Finder {
+    /// Nothing on a node of the lab, whose guests live and end with it.
+    thread: Option<(Sender<DomainConfig>, Receiver<Answer>)>,
+    wanted: BTreeMap<String, Wanted>,
+    look_at: Time,
+}
+
+struct Wanted {
+    domain: DomainConfig,
+    /// The thread has not answered yet.
+    asked: bool,
+    /// Why it could not be protected the last time.
+    said: Option<String>,
+}
+
+impl Finder {
+    /// Of a node whose guests live and end with it.
+    pub(super) fn none() -> Self {
+        Self { thread: None, wanted: BTreeMap::new(), look_at: Time(0) }
+    }
+
+    /// Starts the thread. It ends when this is dropped.
+    pub(super) fn start(host: XenHost, bell: Bell) -> io::Result<Self> {
+        let (ask, asked) = bounded::<DomainConfig>(ASKED_MAX);
+        let (tell, told) = bounded(ASKED_MAX);
+        Builder::new().name("finder".into()).spawn(move || {
+            for domain in asked {
+                let found = host.find(&domain.name);
+                if tell.send((domain, found)).is_err() {
+                    return;
+                }
+                bell.ring();
+            }
+        })?;
+        Ok(Self { thread: Some((ask, told)), ..Self::none() })
+    }
+
+    /// A guest to look for from now on; an error where there are none.
+    pub(super) fn want(&mut self, domain: DomainConfig) -> Result<(), String> {
+        if self.thread.is_none() {
+            return Err("Only Xen's guests can be protected while they run; give --hypervisor xen".into());
+        }
+        self.look_at = Time(0);
+        self.wanted.insert(domain.name.clone(), Wanted { domain, asked: false, said: None });
+        Ok(())
+    }
+
+    pub(super) fn next_timeout(&self) -> Option<Time> {
+        (!self.wanted.is_empty()).then_some(self.look_at)
+    }
+
+    /// Asks for those that are not here, when it is time.
+    pub(super) fn run(&mut self, now: Time, is_here: impl Fn(&str) -> bool) {
+        let Some((ask, _)) = &self.thread else { return };
+        if self.look_at > now {
+            return;
+        }
+        self.look_at = now + LOOK_EVERY;
+        for wanted in self.wanted.values_mut().filter(|wanted| !wanted.asked && !is_here(&wanted.domain.name))
+        {
+            wanted.asked = ask.try_send(wanted.domain.clone()).is_ok();
+        }
+    }
+
+    /// The next guest that was found.
+    pub(super) fn next_found(&mut self) -> Option<(DomainConfig, Activated)> {
+        let (_, told) = self.thread.as_ref()?;
+        while let Ok((domain, answer)) = told.try_recv() {
+            let Some(wanted) = self.wanted.get_mut(&domain.name) else { continue };
+            wanted.asked = false;
+            match answer {
+                Ok(Some(found)) => {
+                    wanted.said = None;
+                    return Some((domain, found));
+                }
+                Ok(None) => wanted.say(None),
+                Err(why) => wanted.say(Some(why)),
+            }
+        }
+        None
+    }
+}
+
+impl Wanted {
+    /// Once for each reason: the look is repeated for ever.
+    fn say(&mut self, why: Option<String>) {
+        let text = why.clone().unwrap_or_else(|| "it does not run here".into());
+        if self.said.as_ref() == Some(&text) {
+            return;
+        }
+        match why {
+            Some(why) => tracing::error!(guest = self.domain.name, why, "A guest cannot be protected"),
+            None => {
+                tracing::info!(guest = self.domain.name, "A guest that is to be protected does not run here")
+            }
+        }
+        self.said = Some(text);
+    }
+}

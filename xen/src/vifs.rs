@@ -1,0 +1,93 @@
+//! A domain's network interfaces as this host has them: what netback made of each virtual card.
+//!
+//! ```text
+//!   /libxl/5/device/vif/0/backend = /local/domain/0/backend/vif/5/0       libxl's own word: guests cannot write it
+//!   /local/domain/0/backend/vif/5/0/{vifname, mac, state, script}         vifname only if its configuration has one
+//! ```
+
+use crate::DomId;
+use crate::xenstore::{StoreError, Xenstore};
+
+/// `XenbusStateConnected` (`xen/include/public/io/xenbus.h`): from here on the guest can send.
+const CONNECTED: &str = "4";
+
+/// A virtual network card of a guest.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Vif {
+    /// Its number among the guest's.
+    pub device: u32,
+    /// Its interface in the backend.
+    pub name: String,
+    /// Its Ethernet address, if the backend tells one.
+    pub mac: Option<[u8; 6]>,
+    /// The domain that serves it; 0 unless there is a driver domain.
+    pub backend: DomId,
+    /// Whether both ends are connected.
+    pub is_connected: bool,
+}
+
+/// What to watch for cards that come and go.
+pub fn watched_path(domain: DomId) -> String {
+    format!("/libxl/{domain}/device/vif")
+}
+
+/// The cards of `domain`, by number. One that is just being added or removed may be missing.
+pub fn vifs(store: &mut Xenstore, domain: DomId) -> Result<Vec<Vif>, StoreError> {
+    let base = watched_path(domain);
+    let mut vifs = Vec::new();
+    for entry in store.directory(&base)? {
+        let Ok(device) = entry.parse() else { continue };
+        let Some(path) = store.read(&format!("{base}/{entry}/backend"))? else { continue };
+        let Some(backend) = backend_of(&path) else { continue };
+        let Some(state) = store.read(&format!("{path}/state"))? else { continue };
+        let name = store.read(&format!("{path}/vifname"))?;
+        let mac = store.read(&format!("{path}/mac"))?;
+        vifs.push(Vif {
+            device,
+            name: name.unwrap_or_else(|| format!("vif{domain}.{device}")),
+            mac: mac.as_deref().and_then(parse_mac),
+            backend,
+            is_connected: state == CONNECTED,
+        });
+    }
+    vifs.sort_by_key(|vif| vif.device);
+    Ok(vifs)
+}
+
+/// The domain of a path `/local/domain/N/backend/…`.
+fn backend_of(path: &str) -> Option<DomId> {
+    let (domain, _) = path.strip_prefix("/local/domain/")?.split_once("/backend/")?;
+    domain.parse().ok().map(DomId)
+}
+
+fn parse_mac(text: &str) -> Option<[u8; 6]> {
+    let mut mac = [0; 6];
+    let mut parts = text.split(':');
+    for byte in &mut mac {
+        *byte = u8::from_str_radix(parts.next()?, 16).ok()?;
+    }
+    parts.next().is_none().then_some(mac)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_and_addresses_are_read_and_nonsense_is_not() {
+        assert_eq!(backend_of("/local/domain/0/backend/vif/5/0"), Some(DomId(0)));
+        assert_eq!(backend_of("/local/domain/12/backend/vif/5/0"), Some(DomId(12)));
+        for path in [
+            "",
+            "/local/domain/0/device/vif/0",
+            "/local/domain/x/backend/vif",
+            "/local/domain/99999/backend/v",
+        ] {
+            assert_eq!(backend_of(path), None, "{path}");
+        }
+        assert_eq!(parse_mac("00:16:3e:00:00:2A"), Some([0, 0x16, 0x3e, 0, 0, 0x2a]));
+        for mac in ["", "00:16:3e:00:00", "00:16:3e:00:00:2a:01", "00:16:3e:00:00:zz"] {
+            assert_eq!(parse_mac(mac), None, "{mac}");
+        }
+    }
+}
