@@ -18,6 +18,9 @@ mod link;
 mod machine;
 mod phase;
 
+#[cfg(test)]
+mod tests;
+
 pub use machine::Primary;
 
 use super::{EpochKind, Span, ToPrimary, ToSecondary, WitnessReply, WitnessRequest};

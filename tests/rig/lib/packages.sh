@@ -1,6 +1,6 @@
 # The Debian packages of the machine the rig runs on, and packages taken apart for the images.
 
-RIG_PACKAGES=(mmdebstrap e2fsprogs xz-utils zstd busybox-static kmod cpio openssh-client socat python3 gcc libc6-dev
+RIG_PACKAGES=(jq mmdebstrap e2fsprogs xz-utils zstd busybox-static kmod cpio openssh-client socat python3 gcc libc6-dev
     seabios ipxe-qemu)
 KERNEL_PACKAGES=(bc libelf-dev libssl-dev gcc libc6-dev make flex bison xz-utils)
 XEN_PACKAGES=(gcc libc6-dev make flex bison python3-dev libyajl-dev libnl-route-3-dev libnl-3-dev uuid-dev

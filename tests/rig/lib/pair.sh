@@ -1,0 +1,107 @@
+# A pair of understudy nodes on the two hosts, with a witness on a third machine, for scenarios.
+#
+#   host a: understudy primary  ══ loopback ══ tunnel ══ loopback ══ understudy secondary :host b
+#                     └── loopback ── 10.0.2.100:7400, the witness ── loopback ──┘
+
+# Emulated hosts are slow: times that suit real ones would take a pause of the emulator for a death.
+: "${PAIR_TIMES:=--interval 200ms --heartbeat 500ms --silence 5s --grace 1s --takeover-grace 3s --staging 32M --shadow 64M}"
+
+pair_up() { # pair_up: the guest $guest runs on a; in the end it is protected towards b
+    put_understudy
+    pair_witness
+    pair_wires a
+    pair_wires b
+    pair_node b secondary
+    pair_tunnel
+    pair_node a primary --domain "name=$guest"
+    await_protected a 240
+}
+
+pair_witness() { # a witness that knows nothing: what an earlier run decided is not of this one
+    rm -rf "$RUN/machine/witness"
+    pair_witness_again
+}
+
+pair_witness_again() { # one that knows what the one before knew
+    machine_start witness "${CARGO_TARGET_DIR:-$RIG/../../target}/release/understudy" witness \
+        --listen "127.0.0.1:$(rig_port third)" --state "$RUN/machine/witness"
+}
+
+pair_wires() { # pair_wires HOST: the witness is found on loopback, until links have mutual TLS
+    on "$1" "setsid socat TCP-LISTEN:7400,bind=127.0.0.1,reuseaddr,fork TCP:10.0.2.100:7400 >/dev/null 2>&1 </dev/null &"
+}
+
+pair_tunnel() { # each node finds the other's port on its own loopback; made again when it breaks
+    on a "setsid sh -c 'while :; do ssh -N -o ServerAliveInterval=1 -o ServerAliveCountMax=2 -o ExitOnForwardFailure=yes \
+        -L 127.0.0.1:7102:127.0.0.1:7102 -R 127.0.0.1:7101:127.0.0.1:7101 10.9.0.2; sleep 1; done' \
+        >/var/tmp/tunnel.log 2>&1 </dev/null & sleep 2"
+}
+
+pair_node() { # pair_node HOST SUBCOMMAND OPTIONS…: starts a node
+    local host=$1 port=7101 other=7102 peer=b
+    shift
+    [ "$host" = a ] || { port=7102 other=7101 peer=a; }
+    on "$host" "RUST_BACKTRACE=1 setsid understudy $1 --node $host --listen 127.0.0.1:$port \
+        --peer $peer=127.0.0.1:$other --witness 127.0.0.1:7400 --control /run/understudy.sock --hypervisor xen $PAIR_TIMES \
+        ${*:2} >>/var/tmp/understudy.log 2>&1 </dev/null &"
+}
+
+pair_signal() { on "$1" "pkill -$2 -x understudy"; } # pair_signal HOST SIGNAL
+
+pair_status() { on "$1" 'understudy status --control /run/understudy.sock --output json' </dev/null; } # pair_status HOST
+
+pair_line() { # pair_line HOST: how its guest stands, in one line
+    pair_status "$1" | jq -r --arg guest "$guest" '.guests[] | select(.name == $guest) |
+        "\(.role) \(.state), generation \(.generation), epoch \(.epoch), pause \(.pause_us.p50) us, held \(.held_bytes) bytes, lost \(.dropped_frames) frames"'
+}
+
+pair_field() { # pair_field HOST FIELD: of the guest's status, "none" if the host does not know the guest
+    pair_status "$1" 2>/dev/null | jq -r --arg guest "$guest" --arg field "$2" \
+        '[.guests[] | select(.name == $guest)] | if length == 0 then "none" else .[0][$field] end'
+}
+
+await_field() { # await_field HOST FIELD VALUE SECONDS
+    local until=$((SECONDS + $4))
+    until [ "$(pair_field "$1" "$2")" = "$3" ]; do
+        [ $SECONDS -lt $until ] || fail "$2 of $guest on host $1 is '$(pair_field "$1" "$2")' after $4 s, not '$3'"
+        sleep 1
+    done
+}
+
+await_protected() { await_field "$1" protected true "$2"; } # await_protected HOST SECONDS
+
+await_gone() { # await_gone HOST SECONDS: it runs no guest any more
+    local until=$((SECONDS + $2))
+    until [ -z "$(domains_of "$1")" ]; do
+        [ $SECONDS -lt $until ] || fail "host $1 still runs $(domains_of "$1") after $2 s"
+        sleep 1
+    done
+}
+
+await_runs() { # await_runs HOST SECONDS: understudy has taken the guest over there
+    await_field "$1" role primary "$2"
+    guest_answers "$address" "$2" >/dev/null
+}
+
+no_redirects() { # no_redirects HOST: nothing of understudy holds output there any more
+    expect "what holds output on host $1" "$(on "$1" 'ip -br link | grep -o "^us-[^ ]*" | paste -sd" "' </dev/null)" ""
+}
+
+# The judges of a guest that must have lost nothing and repeated nothing. pair_remember takes down what it is; the
+# guest is busy from then on, and a client reads numbers on one connection.
+pair_remember() {
+    boot=$(boot_of "$address")
+    checksum=$(memory_checksum "$address")
+    count=$(count_of "$address")
+    writer_set "$address" 200
+    watch_start "$address" 20
+}
+
+pair_judge() { # the very same guest, the very same connection
+    say "$(watch_end)"
+    expect "the boot number" "$(boot_of "$address")" "$boot"
+    expect "the next count" "$(count_of "$address")" $((count + 1))
+    expect "the memory's checksum" "$(memory_checksum "$address")" "$checksum"
+    expect "the number of errors" "$(checker_errors "$address")" 0
+    count=$((count + 1))
+}

@@ -1,0 +1,26 @@
+# The primary's engine is killed, its host and the guest run on: nothing of that guest gets out any more, b takes over,
+# and clients see one guest with no number lost. The engine that is started again ends what it had left behind.
+guests=(tpvh tpv)
+limit_s=600
+
+scenario() {
+    local boot checksum count
+    [ "$guest" != tpv ] || needs_shadow_paging
+    pair_up
+    pair_remember
+    sleep 5
+    pair_signal a KILL
+    expect "what runs on host a" "$(domains_of a)" "$guest"
+    await_runs b 90
+    sleep 5
+    expect "what runs on host a, cut off" "$(domains_of a)" "$guest"
+    pair_judge
+
+    pair_node a primary --domain "name=$guest"
+    await_gone a 60
+    await_protected b 240
+    nothing_left a
+    nothing_left b "$guest"
+    no_redirects a
+    say "protected again: $(pair_line b)"
+}

@@ -1,0 +1,23 @@
+# A protected guest gives memory back and takes it again under load; then its host is cut off from power. What b starts
+# is whole.
+guests=(tpvh tpv)
+full=yes
+limit_s=600
+
+scenario() {
+    local boot checksum count mib
+    [ "$guest" != tpv ] || needs_shadow_paging
+    pair_up
+    pair_remember
+    mib=$(on a "xl list $guest" </dev/null | awk 'END { print $3 }')
+    for less in 4 0 5 1 4; do
+        on a "xl mem-set $guest $((mib - less))"
+        sleep 3
+    done
+    expect "whether the guest is protected" "$(pair_field a protected)" true
+    say "$(pair_line a)"
+    rig_kill a
+    await_runs b 90
+    pair_judge
+    nothing_left b "$guest"
+}

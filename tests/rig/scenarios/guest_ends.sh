@@ -1,0 +1,42 @@
+# A protected guest ends by itself: its protection ends with it, b holds no copy of it and starts nothing. A guest that
+# comes back, by reboot or by hand, is protected anew.
+guests=(tpvh tpv)
+full=yes
+limit_s=1200
+
+ended() { # ended HOW: b has nothing that it could start, and what was held for the guest is gone
+    await_field a state ended 60
+    await_field b protected false 30
+    say "$1: a: $(pair_line a); b: $(pair_line b)"
+}
+
+again() { # it is created by hand, and protected without a word to understudy
+    on a "xl destroy $guest" 2>/dev/null || true
+    guest_up "$guest"
+    await_protected a 240
+    nothing_left a "$guest"
+}
+
+scenario() {
+    local boot
+    [ "$guest" != tpv ] || needs_shadow_paging
+    pair_up
+    boot=$(boot_of "$address")
+    ask "$address" reboot >/dev/null
+    sleep 3
+    guest_answers "$address" 90 >/dev/null
+    [ "$(boot_of "$address")" != "$boot" ] || fail "the guest has not rebooted"
+    await_protected a 240
+    say "rebooted: $(pair_line a)"
+
+    on a "xl destroy $guest"
+    ended destroyed
+    again
+    ask "$address" poweroff >/dev/null || true
+    ended "powered off"
+    again
+    ask "$address" crash >/dev/null || true
+    ended crashed
+    nothing_left b
+    again
+}

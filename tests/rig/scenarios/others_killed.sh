@@ -1,0 +1,29 @@
+# The secondary's engine and then the witness are killed, and come back: the guest runs on at a all the time, and is
+# protected again.
+guests=(tpvh tpv)
+full=yes
+limit_s=600
+
+scenario() {
+    local boot checksum count
+    [ "$guest" != tpv ] || needs_shadow_paging
+    pair_up
+    pair_remember
+    sleep 3
+    pair_signal b KILL
+    await_field a state unprotected 30
+    pair_judge
+    watch_start "$address" 20
+    pair_node b secondary
+    await_protected a 240
+
+    machine_stop witness
+    sleep 5
+    expect "whether the guest is protected without a witness" "$(pair_field a protected)" true
+    pair_witness_again
+    sleep 3
+    expect "whether the guest is protected" "$(pair_field a protected)" true
+    pair_judge
+    nothing_left a "$guest"
+    nothing_left b
+}
