@@ -11,7 +11,7 @@
 use super::capture::Failure;
 use super::output::HeldOutput;
 use super::pool::Pieces;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use understudy_checkpoint::domain::{DomainState, Source};
 use understudy_checkpoint::pages::DirtyBitmap;
 use understudy_checkpoint::{Epoch, Pfn};
@@ -33,6 +33,8 @@ pub struct PauseTimes {
     pub resume: Duration,
     /// How often staging was full and the guest waited for the encoder.
     pub overflows: u32,
+    /// When output had been cut; `None` without a pause.
+    pub cut_at: Option<SystemTime>,
 }
 
 impl PauseTimes {
@@ -84,6 +86,7 @@ impl Pause<'_> {
         times.state = watch.lap();
         self.output.cut(epoch)?;
         times.cut = watch.lap();
+        times.cut_at = Some(SystemTime::now());
         if !stay_paused {
             self.source.resume()?;
         }

@@ -23,6 +23,7 @@ mod handle;
 mod line;
 mod links;
 mod outlet;
+mod output_log;
 mod primary;
 mod secondary;
 mod status;

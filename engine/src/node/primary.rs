@@ -2,6 +2,7 @@
 
 use super::arrived::GuestName;
 use super::outlet::{Feed, LinkOutlet, NoOutlet};
+use super::output_log;
 use super::tally::Tally;
 use super::wires::Wires;
 use crate::control::GuestRole;
@@ -95,6 +96,7 @@ impl PrimaryGuest {
         match report {
             Report::Captured { epoch, pause, dirty_pages } => {
                 self.capturing = None;
+                output_log::cut(&self.name, epoch, pause.cut_at);
                 self.meter.paused(pause.total(), pause.parts(), dirty_pages);
                 (0..pause.overflows).for_each(|_| self.meter.staging_overflow());
                 self.handle(Input::Captured { epoch }, wires);
@@ -142,10 +144,14 @@ impl PrimaryGuest {
                     self.capturing.into_iter().for_each(|epoch| self.protector.abort(epoch));
                 }
                 Output::Release { through } => {
+                    output_log::acked(&self.name, through);
                     self.protector.acked(through);
                     self.output.release(through);
                 }
-                Output::PassOutput => self.output.pass(),
+                Output::PassOutput => {
+                    output_log::passing(&self.name);
+                    self.output.pass();
+                }
                 Output::PauseGuest => {
                     if let Some(machine) = &self.machine {
                         machine.pause();
