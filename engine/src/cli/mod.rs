@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   drill                                    everything at once, on this machine, with a report
+//!   doctor                                   what a dead engine left on this host
 //!   witness   secondary   primary            the processes that stay
 //!   status    protect   unprotect            asked of a running node over its control socket
 //!   switchover   takeover
@@ -11,6 +12,7 @@
 //! Each subcommand has its file with its `Args` and a `run`. Results go to standard output, everything else to
 //! standard error; how a run ended is its exit code ([`Exit`]).
 
+mod doctor;
 mod drill;
 mod exit;
 mod log;
@@ -41,12 +43,14 @@ struct Cli {
 
 #[derive(Subcommand, Debug)]
 enum Command {
+    /// Find and remove what a dead engine left on this host
+    Doctor(doctor::Args),
     /// Rehearse failures in the lab and report what was lost (nothing) and how long it took
     Drill(drill::Args),
     /// Run a node that starts guests and protects them
     Primary(primary::Args),
-    /// Protect a guest of a running node (again)
-    Protect(wish::Args),
+    /// Protect a guest of a running node again, or a Xen guest of its host from now on
+    Protect(wish::ProtectArgs),
     /// Run a node that holds copies of its peers' guests
     Secondary(secondary::Args),
     /// Run the third party that decides who may run a guest
@@ -111,9 +115,10 @@ fn live_no_longer_than_parent() -> Result<(), CliError> {
 fn run(command: Command) -> Result<Exit, CliError> {
     use crate::control::Wish;
     match command {
+        Command::Doctor(args) => doctor::run(args),
         Command::Drill(args) => drill::run(args),
         Command::Primary(args) => primary::run(args),
-        Command::Protect(args) => wish::run(Wish::Protect, args),
+        Command::Protect(args) => wish::run_protect(args),
         Command::Secondary(args) => secondary::run(args),
         Command::Witness(args) => witness::run(args),
         Command::Status(args) => status::run(args),

@@ -1,7 +1,7 @@
 //! `understudy primary`: a node that protects guests towards a peer: lab guests, which it starts, or Xen's, which run.
 
 use super::{CliError, Exit, node};
-use crate::config::{DomainSettings, GuestSettings};
+use crate::config::{DomainSettings, GuestSettings, Hypervisor};
 
 /// Arguments of `primary`.
 #[derive(clap::Args, Debug)]
@@ -11,7 +11,7 @@ pub(super) struct Args {
     /// A lab guest to start and protect; repeatable. Keys: name, memory, mac, ip, load, peer
     #[arg(long = "guest", value_name = "KEY=VALUE,…")]
     guests: Vec<GuestSettings>,
-    /// A Xen guest to protect; repeatable, with --hypervisor xen. Keys: name, peer
+    /// A Xen guest to protect whenever it runs here; repeatable, with --hypervisor xen. Keys: name, peer
     #[arg(long = "domain", value_name = "KEY=VALUE,…")]
     domains: Vec<DomainSettings>,
 }
@@ -19,9 +19,10 @@ pub(super) struct Args {
 /// Runs the node.
 pub(super) fn run(args: Args) -> Result<Exit, CliError> {
     let config = args.node.decide(args.guests, args.domains)?;
-    if config.guests.is_empty() && config.domains.is_empty() {
+    // Xen's guests may be named later, by `protect`.
+    if config.hypervisor == Hypervisor::Lab && config.guests.is_empty() {
         return Err(CliError::Usage(
-            "A primary needs a guest: give --guest or --domain, or run `secondary`".into(),
+            "A primary of the lab needs a guest: give --guest, or run `secondary`".into(),
         ));
     }
     node::run(config)

@@ -62,22 +62,30 @@ fn render(status: &Status) -> String {
     let mut text = head(status);
     if status.guests.is_empty() {
         text.push_str("\nno guests\n");
-        return text;
+    } else {
+        put_guests(&mut text, status);
     }
+    for waiting in &status.waiting {
+        let reason = if waiting.reason.is_empty() { "it is being looked for" } else { &waiting.reason };
+        let _ = writeln!(text, "{}: to be protected: {reason}", waiting.name);
+    }
+    text
+}
+
+fn put_guests(text: &mut String, status: &Status) {
     let rows: Vec<_> = status.guests.iter().map(row).collect();
     let widths: [usize; 9] = std::array::from_fn(|column| {
         let cells = rows.iter().map(|row| row[column].chars().count());
         cells.chain([COLUMNS[column].len()]).max().unwrap_or(0)
     });
     text.push('\n');
-    put_line(&mut text, &COLUMNS.map(String::from), &widths);
+    put_line(text, &COLUMNS.map(String::from), &widths);
     for (guest, row) in status.guests.iter().zip(&rows) {
-        put_line(&mut text, row, &widths);
+        put_line(text, row, &widths);
         if !guest.reason.is_empty() {
             let _ = writeln!(text, "{:width$}  └ {}", "", guest.reason, width = widths[0]);
         }
     }
-    text
 }
 
 fn head(status: &Status) -> String {
@@ -152,7 +160,7 @@ fn put_line(text: &mut String, cells: &[String; 9], widths: &[usize; 9]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::status::{PageCounts, PauseParts, PeerStatus, WitnessStatus};
+    use crate::control::status::{PageCounts, PauseParts, PeerStatus, WaitingStatus, WitnessStatus};
 
     fn guest(name: &str) -> GuestStatus {
         GuestStatus {
@@ -197,6 +205,7 @@ mod tests {
             witness: WitnessStatus { configured: true, connected: true },
             peers: vec![PeerStatus { node: "b".into(), connected: false }],
             guests: vec![guest("g1"), unprotected],
+            waiting: vec![WaitingStatus { name: "g3".into(), reason: "it does not run here".into() }],
         };
         let expected = "\
 node a, process 4711; witness connected; peer b NOT connected
@@ -205,6 +214,7 @@ GUEST  ROLE     PROTECTED        EPOCH  COMMIT AGE  PAUSE p50 / p99  COMMIT p50 
 g1     primary  yes              1204   14.0 ms     310 µs / 900 µs  2.1 ms / 4.0 ms   31.0 MiB (42.0:1)  2
 g2     primary  no: unprotected  1204   -           -                -                 -                  2
        └ Peer b does not answer
+g3: to be protected: it does not run here
 ";
         assert_eq!(render(&status), expected);
     }

@@ -5,13 +5,23 @@ use crate::control::{Client, GuestRole, Wish};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Arguments of `protect`, `unprotect` and `switchover`.
+/// Arguments of `unprotect` and `switchover`.
 #[derive(clap::Args, Debug)]
 pub(super) struct Args {
     /// Name of the guest
     guest: String,
     #[command(flatten)]
     control: ControlArgs,
+}
+
+/// Arguments of `protect`.
+#[derive(clap::Args, Debug)]
+pub(super) struct ProtectArgs {
+    #[command(flatten)]
+    wish: Args,
+    /// The peer that is to hold its copy; needed only if the node has several
+    #[arg(long, value_name = "PEER")]
+    to: Option<String>,
 }
 
 /// Arguments of `takeover`.
@@ -32,6 +42,11 @@ Switch the other host off first, then repeat with --primary-is-dead";
 /// How long a switchover is waited for. It takes a few epochs; a node that cannot says so before.
 const SWITCHOVER_MAX: Duration = Duration::from_secs(30);
 
+/// How long it takes at most to find out whether a guest can be protected.
+const FIND_MAX: Duration = Duration::from_secs(20);
+
+const PROTECT_ACCEPTED: &str = "accepted: `understudy status` shows when the guest is protected";
+
 /// How often the node is asked how far a wish is.
 const ASK_EVERY: Duration = Duration::from_millis(20);
 
@@ -41,15 +56,46 @@ pub(super) fn run(wish: Wish, args: Args) -> Result<Exit, CliError> {
     client.wish(&args.guest, wish)?;
     let outcome = match wish {
         Wish::Switchover => wait_until_moved(&client, &args.guest)?,
-        Wish::Protect => "accepted: `understudy status` shows when the guest is protected",
+        Wish::Protect => PROTECT_ACCEPTED,
         Wish::Unprotect => "accepted: the guest goes on without a copy",
         Wish::ForceTakeover => "accepted: the guest is started here from its last commit",
     };
+    report(&args, outcome);
+    Ok(Exit::Ok)
+}
+
+fn report(args: &Args, outcome: &str) {
     match args.control.output {
         OutputFormat::Text => println!("{}: {outcome}", args.guest),
         OutputFormat::Json => println!("{}", serde_json::json!({ "guest": args.guest, "outcome": outcome })),
     }
-    Ok(Exit::Ok)
+}
+
+/// Has a guest protected, and waits until the node has it, or says why it cannot.
+pub(super) fn run_protect(args: ProtectArgs) -> Result<Exit, CliError> {
+    let client = Client::new(&args.wish.control.control);
+    let guest = &args.wish.guest;
+    client.protect(guest, args.to.clone())?;
+    let began = Instant::now();
+    loop {
+        let status = client.status()?;
+        if status.guests.iter().any(|here| here.name == *guest && here.state != "ended") {
+            report(&args.wish, PROTECT_ACCEPTED);
+            return Ok(Exit::Ok);
+        }
+        let waiting = status.waiting.into_iter().find(|waiting| waiting.name == *guest);
+        if let Some(reason) = waiting.map(|it| it.reason).filter(|reason| !reason.is_empty()) {
+            return Err(CliError::Refused(format!(
+                "{guest} cannot be protected: {reason}. The node goes on looking; it is protected once this is put right"
+            )));
+        }
+        if began.elapsed() > FIND_MAX {
+            return Err(CliError::Refused(format!(
+                "The node has not found {guest} yet; its log says what it waits for"
+            )));
+        }
+        thread::sleep(ASK_EVERY);
+    }
 }
 
 /// Waits until this node is not the guest's primary any more.

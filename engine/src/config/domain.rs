@@ -49,7 +49,7 @@ impl FromStr for DomainSettings {
 
 impl DomainSettings {
     /// Decides a guest of a node that has these peers.
-    pub(super) fn decide(self, peers: &BTreeMap<NodeName, SocketAddr>) -> Result<DomainConfig, ConfigError> {
+    pub(crate) fn decide(self, peers: &BTreeMap<NodeName, SocketAddr>) -> Result<DomainConfig, ConfigError> {
         let name = self.name.ok_or_else(|| ConfigError::Conflict("A domain needs a name".into()))?;
         check_name(&name)?;
         let refuse = |why: String| Err(ConfigError::Conflict(format!("Domain {name} {why}")));

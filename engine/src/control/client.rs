@@ -62,6 +62,11 @@ impl Client {
         self.begin(&Request::Wish { guest: guest.to_owned(), wish })
     }
 
+    /// Has `guest` protected: one of the node's again, or a Xen guest of its host from now on.
+    pub fn protect(&self, guest: &str, to: Option<String>) -> Result<(), ClientError> {
+        self.begin(&Request::Protect { guest: guest.to_owned(), to })
+    }
+
     /// Begins to write the committed image of a guest held there to `path`, an absolute one. The file appears
     /// when it is whole.
     pub fn export(&self, guest: &str, path: &Path) -> Result<(), ClientError> {

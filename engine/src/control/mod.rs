@@ -6,6 +6,7 @@
 //! ```text
 //!   {"ask":"status"}                                      {"answer":"status","status":{…}}
 //!   {"ask":"wish","guest":"g1","wish":"switchover"}       {"answer":"accepted"} | {"answer":"refused","reason":"…"}
+//!   {"ask":"protect","guest":"g1","to":"b"}             the same
 //!   {"ask":"export","guest":"g1","path":"/tmp/g1.save"}   {"answer":"accepted"} | {"answer":"refused","reason":"…"}
 //! ```
 //!
@@ -53,6 +54,13 @@ pub enum Request {
         guest: String,
         /// What to do.
         wish: Wish,
+    },
+    /// Protect a guest: one of the node's again, or a Xen guest of this host from now on.
+    Protect {
+        /// Name of the guest.
+        guest: String,
+        /// The peer that is to hold its copy; needed only if there are several.
+        to: Option<String>,
     },
     /// Write the committed image of a guest held here as a file that `xl restore` takes.
     Export {
@@ -122,6 +130,10 @@ mod tests {
         assert_eq!(line_of(&Request::Status), b"{\"ask\":\"status\"}\n");
         assert_eq!(line_of(&wish), b"{\"ask\":\"wish\",\"guest\":\"g1\",\"wish\":\"force_takeover\"}\n");
         assert_eq!(parse_request(&line_of(&wish)), Ok(wish));
+        let protect = Request::Protect { guest: "g1".into(), to: Some("b".into()) };
+        let line = b"{\"ask\":\"protect\",\"guest\":\"g1\",\"to\":\"b\"}\n";
+        assert_eq!(line_of(&protect), line);
+        assert_eq!(parse_request(line), Ok(protect));
         let export = Request::Export { guest: "g1".into(), path: "/tmp/g1.save".into() };
         let line = b"{\"ask\":\"export\",\"guest\":\"g1\",\"path\":\"/tmp/g1.save\"}\n";
         assert_eq!(line_of(&export), line);

@@ -15,6 +15,18 @@ pub struct Status {
     pub peers: Vec<PeerStatus>,
     /// Its guests, by name.
     pub guests: Vec<GuestStatus>,
+    /// Xen guests that it is to protect and cannot at present.
+    #[serde(default)]
+    pub waiting: Vec<WaitingStatus>,
+}
+
+/// A guest that is to be protected and is not.
+#[derive(Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
+pub struct WaitingStatus {
+    /// Its name.
+    pub name: String,
+    /// Why not; empty until it was looked for.
+    pub reason: String,
 }
 
 /// The witness as a node sees it.

@@ -36,7 +36,7 @@ const RESTORE_RETRY: Duration = Duration::from_secs(2);
 const ANNOUNCE_AFTER_MS: [u64; 5] = [0, 50, 150, 250, 500];
 
 /// Where libxl keeps what it saves (its own directory, there on every host with xl).
-const RESCUE_DIRECTORY: &str = "/var/lib/xen";
+pub const RESCUE_DIRECTORY: &str = "/var/lib/xen";
 
 /// A domain that runs here.
 #[derive(Debug)]

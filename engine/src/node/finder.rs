@@ -6,6 +6,7 @@
 //! ```
 
 use crate::config::DomainConfig;
+use crate::control::status::WaitingStatus;
 use crate::guest::{Activated, Bell, XenHost};
 use crate::session::{Span, Time};
 use crossbeam::channel::{Receiver, Sender, bounded};
@@ -68,6 +69,16 @@ impl Finder {
         self.look_at = Time(0);
         self.wanted.insert(domain.name.clone(), Wanted { domain, asked: false, said: None });
         Ok(())
+    }
+
+    /// Those that are not here, and why.
+    pub(super) fn waiting(&self, is_here: impl Fn(&str) -> bool) -> Vec<WaitingStatus> {
+        let absent = self.wanted.values().filter(|wanted| !is_here(&wanted.domain.name));
+        let status = |wanted: &Wanted| WaitingStatus {
+            name: wanted.domain.name.clone(),
+            reason: wanted.said.clone().unwrap_or_default(),
+        };
+        absent.map(status).collect()
     }
 
     pub(super) fn next_timeout(&self) -> Option<Time> {

@@ -132,13 +132,18 @@ impl Guests {
         }
     }
 
+    /// The peer of a guest that is run or held here.
+    pub(super) fn peer_of(&self, name: &str) -> Option<&NodeName> {
+        match self.guests.get(name)? {
+            Guest::Primary(guest) if guest.has_ended() => None,
+            Guest::Primary(guest) => Some(&guest.peer),
+            Guest::Secondary(guest) => Some(&guest.peer),
+        }
+    }
+
     /// Whether a guest of this name is run or held here.
     pub(super) fn has(&self, name: &str) -> bool {
-        match self.guests.get(name) {
-            Some(Guest::Primary(guest)) => !guest.has_ended(),
-            Some(Guest::Secondary(_)) => true,
-            None => false,
-        }
+        self.peer_of(name).is_some()
     }
 
     fn begin(&mut self, beginning: Beginning, wires: &mut Wires) -> Result<(), AddError> {

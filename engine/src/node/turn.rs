@@ -6,6 +6,7 @@ use super::handle::Command;
 use super::links::LinkEvent;
 use super::witness::WitnessEvent;
 use super::{Node, SIGNAL, TIMER, WAKER};
+use crate::config::DomainSettings;
 use crate::control::status::{PeerStatus, WitnessStatus};
 use crate::control::{self, Request, Response, Status};
 use crate::guest::BoxedSource;
@@ -206,17 +207,27 @@ impl Node {
         let Some(question) = self.control_desk.ready(token, self.wires.now) else { return };
         let response = match control::parse_request(&question.bytes) {
             Ok(Request::Status) => Response::Status { status: Box::new(self.status()) },
-            Ok(Request::Wish { guest, wish }) => match self.guests.wish(&guest, wish, &mut self.wires) {
-                Ok(()) => Response::Accepted,
-                Err(reason) => Response::Refused { reason },
-            },
-            Ok(Request::Export { guest, path }) => match export::begin(&self.guests, &guest, path) {
-                Ok(()) => Response::Accepted,
-                Err(reason) => Response::Refused { reason },
-            },
+            Ok(Request::Wish { guest, wish }) => answer_to(self.guests.wish(&guest, wish, &mut self.wires)),
+            Ok(Request::Protect { guest, to }) => answer_to(self.protect(&guest, to)),
+            Ok(Request::Export { guest, path }) => answer_to(export::begin(&self.guests, &guest, path)),
             Err(refusal) => refusal,
         };
         self.control_desk.answer(question.visitor, control::line_of(&response));
+    }
+
+    /// Protects a guest: again, or from now on.
+    fn protect(&mut self, name: &str, to: Option<String>) -> Result<(), String> {
+        let held_by = self.guests.peer_of(name);
+        if let (Some(peer), Some(to)) = (held_by, &to)
+            && peer.0 != *to
+        {
+            return Err(format!("The copy of {name} is held by {peer}, not by {to}"));
+        }
+        if held_by.is_some() {
+            return self.guests.wish(name, control::Wish::Protect, &mut self.wires);
+        }
+        let domain = DomainSettings { name: Some(name.to_owned()), peer: to };
+        self.finder.want(domain.decide(&self.config.peers).map_err(|error| error.to_string())?)
     }
 
     fn answer_scrape(&mut self, token: Token) {
@@ -239,6 +250,14 @@ impl Node {
             witness: WitnessStatus { configured, connected },
             peers: self.wires.links.peers().map(peer).collect(),
             guests: self.guests.status(self.wires.now),
+            waiting: self.finder.waiting(|name| self.guests.has(name)),
         }
+    }
+}
+
+fn answer_to(result: Result<(), String>) -> Response {
+    match result {
+        Ok(()) => Response::Accepted,
+        Err(reason) => Response::Refused { reason },
     }
 }

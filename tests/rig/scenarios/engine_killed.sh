@@ -19,6 +19,9 @@ scenario() {
     on a 'pkill -INT -x tcpdump; sleep 1'
     expect "frames of the cut-off guest on the wire" "$(on a 'tcpdump -r /var/tmp/leak.pcap 2>/dev/null | wc -l' </dev/null)" 0
     pair_judge
+    on a 'understudy doctor --repair' >"$RUN/machine/doctor" && fail "doctor is content with a guest that is cut off"
+    say "doctor: $(cat "$RUN/machine/doctor")"
+    grep -q "start the engine" "$RUN/machine/doctor" || fail "doctor does not say what to do"
 
     pair_node a primary --domain "name=$guest"
     await_gone a 60
@@ -26,5 +29,7 @@ scenario() {
     nothing_left a
     nothing_left b "$guest"
     no_redirects a
+    on a 'understudy doctor'
+    on b 'understudy doctor'
     say "protected again: $(pair_line b)"
 }

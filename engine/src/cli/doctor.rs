@@ -1,0 +1,163 @@
+//! `understudy doctor`: what a dead engine left on this host, and what to do about it.
+//!
+//! ```text
+//!   kernel:  redirects and devices of ours, with the process that made them ─┐
+//!   Xen:     domains with a generation's mark, paused or cut off ────────────┼─► findings ─► advice, or repair
+//!   files:   images that no domain could be built from ──────────────────────┘
+//! ```
+//!
+//! What is left holds, so nothing is urgent. Letting the output of a guest pass is right only where no other host runs
+//! that guest, which nobody here knows: a started engine asks the witness; a person may vouch for it with `--let-out`.
+
+use super::{CliError, Exit, OutputFormat};
+use crate::guest::RESCUE_DIRECTORY;
+use std::collections::BTreeMap;
+use std::path::Path;
+use understudy_netbuf::kernel::leftovers::{self, Kind, Leftover};
+use understudy_netbuf::kernel::{Connection, KernelError};
+use understudy_xen::xenstore::Xenstore;
+use understudy_xen::{DomId, mark, vifs};
+
+/// Arguments of `doctor`.
+#[derive(clap::Args, Debug)]
+pub(super) struct Args {
+    /// Remove what can be removed without letting anything of a guest out
+    #[arg(long)]
+    repair: bool,
+    /// With --repair: let what the guest behind this interface sends pass again; you vouch that no other host runs it
+    #[arg(long, value_name = "INTERFACE", requires = "repair")]
+    let_out: Vec<String>,
+    /// Form of the answer
+    #[arg(long, value_name = "FORM", value_enum, default_value_t)]
+    output: OutputFormat,
+}
+
+/// Something that was found, and what became of it.
+#[derive(serde::Serialize, Debug)]
+struct Finding {
+    what: String,
+    advice: String,
+    repaired: bool,
+}
+
+/// A domain that an engine ran.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Marked {
+    name: String,
+    domain: DomId,
+    generation: u64,
+}
+
+/// Looks, repairs if that is asked, and prints. Exit code 3 if something is left.
+pub(super) fn run(args: Args) -> Result<Exit, CliError> {
+    let marked = marked_domains();
+    let mut findings = in_kernel(&args, &marked)?;
+    findings.extend(rescued(Path::new(RESCUE_DIRECTORY)));
+    match args.output {
+        OutputFormat::Json => println!("{}", serde_json::json!({ "findings": findings })),
+        OutputFormat::Text if findings.is_empty() => {
+            println!("nothing is left of a dead engine on this host")
+        }
+        OutputFormat::Text => findings.iter().for_each(|it| println!("{}\n  └ {}", it.what, it.advice)),
+    }
+    Ok(if findings.iter().all(|finding| finding.repaired) { Exit::Ok } else { Exit::CheckFailed })
+}
+
+/// Interfaces of domains that an engine ran. On a host without Xen there are none.
+fn marked_domains() -> BTreeMap<String, Marked> {
+    let Ok(mut store) = Xenstore::open() else { return BTreeMap::new() };
+    let domains = store.directory("/local/domain").unwrap_or_default();
+    let mut interfaces = BTreeMap::new();
+    for domain in domains.iter().filter_map(|entry| entry.parse().ok().map(DomId)) {
+        let Ok(Some(generation)) = mark::read(domain) else { continue };
+        let name = store.read(&format!("/local/domain/{domain}/name")).ok().flatten().unwrap_or_default();
+        let marked = Marked { name, domain, generation };
+        let cards = vifs::vifs(&mut store, domain).unwrap_or_default();
+        interfaces.extend(cards.into_iter().map(|card| (card.name, marked.clone())));
+    }
+    interfaces
+}
+
+fn in_kernel(args: &Args, marked: &BTreeMap<String, Marked>) -> Result<Vec<Finding>, CliError> {
+    let failed = |error: KernelError| CliError::Internal(format!("The kernel cannot be asked: {error}"));
+    let mut connection = Connection::open().map_err(|error| failed(error.into()))?;
+    let left = leftovers::find(&mut connection).map_err(failed)?;
+    let judged = left.iter().filter(|leftover| !leftover.in_use()).map(|leftover| {
+        let guest = marked.get(leftover.interface());
+        let vouched = args.let_out.iter().any(|interface| interface == leftover.interface());
+        let what = leftover.to_string();
+        match judge(leftover.kind(), guest, vouched) {
+            Err(advice) => Finding { what, advice, repaired: false },
+            Ok(advice) if !args.repair => Finding { what, advice, repaired: false },
+            Ok(_) => repair(&mut connection, leftover),
+        }
+    });
+    Ok(judged.collect())
+}
+
+fn repair(connection: &mut Connection, leftover: &Leftover) -> Finding {
+    let what = leftover.to_string();
+    match leftovers::repair(connection, leftover) {
+        Ok(done) => Finding { what, advice: done, repaired: true },
+        Err(error) => Finding { what, advice: error.to_string(), repaired: false },
+    }
+}
+
+/// Whether something may be removed, with what that does; the error is what to do instead.
+fn judge(kind: &Kind, guest: Option<&Marked>, vouched: bool) -> Result<String, String> {
+    match (kind, guest) {
+        (Kind::Intermediate { .. }, _) => Ok("--repair removes it, with what it holds".into()),
+        (Kind::Redirect(_), None) => Ok("--repair removes it; no guest of an engine is behind it".into()),
+        (Kind::Redirect(_), Some(_)) if vouched => {
+            Ok("--repair removes it; the guest's output passes".into())
+        }
+        (Kind::Redirect(_), Some(Marked { name, domain, generation })) => Err(format!(
+            "{name} (domain {domain}) was run under generation {generation} and is cut off: start the engine, which asks \
+             the witness and goes on with it or ends it; or, if no other host runs it, --repair --let-out INTERFACE"
+        )),
+    }
+}
+
+/// Images that no domain could be built from.
+fn rescued(directory: &Path) -> Vec<Finding> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let images = entries
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|it| it == "understudy"));
+    let finding = |path: std::path::PathBuf| {
+        let path = path.display();
+        Finding {
+            what: format!("{path}: the last commit of a guest that could not be started"),
+            advice: format!(
+                "make room and run `xl restore {path}`, unless it runs elsewhere; then delete it"
+            ),
+            repaired: false,
+        }
+    };
+    images.map(finding).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn output_of_a_guest_that_an_engine_ran_is_let_out_by_a_persons_word_alone() {
+        let guest = Marked { name: "web".into(), domain: DomId(5), generation: 3 };
+        let advice = judge(&Kind::Redirect(None), Some(&guest), false).unwrap_err();
+        assert!(advice.contains("web (domain 5)") && advice.contains("generation 3"), "{advice}");
+        assert!(judge(&Kind::Redirect(None), Some(&guest), true).is_ok());
+        assert!(judge(&Kind::Redirect(None), None, false).is_ok());
+        assert!(judge(&Kind::Intermediate { held_frames: 3 }, Some(&guest), false).is_ok());
+    }
+
+    #[test]
+    fn images_that_wait_for_a_person_are_found() {
+        let directory = tempfile::tempdir().unwrap();
+        assert!(rescued(directory.path()).is_empty() && rescued(Path::new("/nowhere")).is_empty());
+        std::fs::write(directory.path().join("web.understudy"), b"").unwrap();
+        std::fs::write(directory.path().join("web.cfg"), b"").unwrap();
+        let found = rescued(directory.path());
+        assert!(found.len() == 1 && found[0].advice.contains("xl restore"), "{found:?}");
+    }
+}
