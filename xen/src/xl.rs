@@ -101,14 +101,20 @@ impl XlGuest {
 
 /// The domain of this name, if there is one.
 pub fn domain_named(name: &str) -> Result<Option<DomId>, XlError> {
+    Ok(domains()?.into_iter().find(|(_, its)| its == name).map(|(domain, _)| domain))
+}
+
+/// The domains of this host with their names, as far as they have one.
+pub fn domains() -> Result<Vec<(DomId, String)>, XlError> {
     let mut store = Xenstore::open()?;
+    let mut domains = Vec::new();
     for entry in store.directory("/local/domain")? {
         let Ok(domain) = entry.parse() else { continue };
-        if store.read(&format!("/local/domain/{entry}/name"))?.as_deref() == Some(name) {
-            return Ok(Some(DomId(domain)));
+        if let Some(name) = store.read(&format!("/local/domain/{entry}/name"))? {
+            domains.push((DomId(domain), name));
         }
     }
-    Ok(None)
+    Ok(domains)
 }
 
 /// Builds a domain from the stream that `write` writes, and leaves it paused.
