@@ -12,6 +12,7 @@ mod capture;
 mod encode;
 mod ledger;
 mod machine;
+pub mod obstacle;
 mod output;
 mod pause;
 mod pool;
