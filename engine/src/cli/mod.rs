@@ -3,6 +3,7 @@
 //! ```text
 //!   drill                                    everything at once, on this machine, with a report
 //!   witness   secondary   primary            the processes that stay
+//!   preflight                                why a guest cannot be protected, before anybody tries
 //!   status    protect   unprotect            asked of a running node over its control socket
 //!   switchover   takeover
 //!   replay    stream                         recorded guests and their streams
@@ -15,6 +16,7 @@ mod drill;
 mod exit;
 mod log;
 mod node;
+mod preflight;
 mod primary;
 mod replay;
 mod secondary;
@@ -43,6 +45,8 @@ struct Cli {
 enum Command {
     /// Rehearse failures in the lab and report what was lost (nothing) and how long it took
     Drill(drill::Args),
+    /// Say why a guest of real Xen cannot be protected towards another host, and what to do
+    Preflight(preflight::Args),
     /// Run a node that starts guests and protects them
     Primary(primary::Args),
     /// Protect a guest of a running node (again)
@@ -112,6 +116,7 @@ fn run(command: Command) -> Result<Exit, CliError> {
     use crate::control::Wish;
     match command {
         Command::Drill(args) => drill::run(args),
+        Command::Preflight(args) => preflight::run(args),
         Command::Primary(args) => primary::run(args),
         Command::Protect(args) => wish::run(Wish::Protect, args),
         Command::Secondary(args) => secondary::run(args),
