@@ -14,7 +14,7 @@ XEN_VERSION_bookworm=4.17 XEN_VERSION_trixie=4.20
 ROOT_MODULES=(virtio_pci virtio_blk ext4 crc32c_generic)
 DOM0_MODULES=(virtio_net virtio_console virtio_rng xen-netback xen-blkback xen-gntdev xen-gntalloc xen-evtchn
     xen-privcmd xenfs xen-pciback bridge stp llc ifb sch_plug sch_ingress sch_prio sch_fq_codel sch_netem cls_u32
-    cls_matchall act_mirred act_gact em_meta nbd drbd loop dm-mod dm-snapshot br_netfilter nf_tables nft_compat
+    cls_matchall cls_bpf act_mirred act_gact em_meta nbd drbd loop dm-mod dm-snapshot br_netfilter nf_tables nft_compat
     xt_physdev iptable_filter ip_tables tun veth tap dummy msr)
 GUEST_MODULES=(xen-netfront)
 
