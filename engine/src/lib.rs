@@ -10,6 +10,7 @@
 //! * [`link`] the bytes between engines
 //! * [`metrics`] what is measured, for Prometheus and for `status`
 //! * [`node`] the event loop that performs what sessions decide
+//! * [`preflight`] what stands against protecting a guest of real Xen
 //! * [`replay`] a recorded guest through the whole engine
 //! * [`signals`] a clean shutdown on SIGINT and SIGTERM
 //! * [`witness`] the third party as a process
@@ -25,6 +26,7 @@ pub mod guest;
 pub mod link;
 pub mod metrics;
 pub mod node;
+pub mod preflight;
 pub mod replay;
 pub mod session;
 pub mod signals;

@@ -67,6 +67,28 @@ fn a_takeover_without_a_witness_first_tells_its_risks() {
 }
 
 #[test]
+fn preflight_ends_as_documented_where_there_is_no_xen_and_no_other_host() {
+    ends(&["preflight"], 2, "DOMAIN");
+    ends(&["preflight", "--facts", "web"], 2, "cannot be used with");
+    ends(&["preflight", "web", "--to", "-oProxyCommand=true"], 2, "");
+    ends(&["preflight", "web", "--to=-oProxyCommand=true"], 2, "is not a host");
+    ends(&["preflight", "web", "--to", "b", "--ssh", "/nowhere/ssh"], 1, "give another with --ssh");
+    ends(&["preflight", "web", "--to", "b", "--ssh", "false"], 5, "cannot be asked for its facts");
+    ends(&["preflight", "web", "--to", "b", "--ssh", "echo"], 4, "not a host's facts");
+    ends(&["preflight", "web", "--to", "b", "--timeout", "20"], 2, "such as 25ms");
+
+    let facts = understudy(&["preflight", "--facts"]);
+    assert!(facts.status.success(), "facts are told of any host");
+    assert!(String::from_utf8_lossy(&facts.stdout).contains("\"format\": 1"));
+    if !Path::new("/dev/xen/privcmd").exists() {
+        let verdict = understudy(&["preflight", "web", "--output", "json"]);
+        assert_eq!(verdict.status.code(), Some(3));
+        let said = String::from_utf8_lossy(&verdict.stdout).into_owned();
+        assert!(said.contains("\"can_be_protected\": false") && said.contains("\"no_xen\""), "{said}");
+    }
+}
+
+#[test]
 fn help_tells_every_exit_code() {
     let help = understudy(&["--help"]);
     assert!(help.status.success());

@@ -109,6 +109,17 @@ pub enum XenError {
         /// The version given by the override, if there was one.
         overridden: Option<u32>,
     },
+    /// Xen speaks a version of the sysctl interface that this program was not checked against.
+    #[error(
+        "{what} failed: Xen speaks none of the sysctl versions that this program knows ({known}). Use a newer \
+         understudy"
+    )]
+    UnknownSysctlVersion {
+        /// What was asked, in words.
+        what: &'static str,
+        /// The versions that were tried, for people.
+        known: String,
+    },
     /// The override of the domctl version is not a number.
     #[error("{OVERRIDE_VARIABLE} is {0:?}, which is not a number like 0x19 or 25; correct or unset it")]
     Override(String),

@@ -32,7 +32,9 @@ mod simulated;
 mod words;
 pub mod xenstore;
 
-pub use control::{CpuPolicy, DirtyStats, DomainInfo, PinLevel, TscInfo, VcpuInfo, Xen};
+pub use control::{
+    CpuPolicy, CpuidLeaf, DirtyStats, DomainInfo, HostInfo, PinLevel, PolicyLimit, TscInfo, VcpuInfo, Xen,
+};
 pub use error::{PolicyPosition, XenError};
 pub use evtchn::Evtchn;
 pub use mapping::{Access, Mapping};

@@ -1,13 +1,13 @@
 //! A hypervisor for tests: answers as scripted, remembers what it was asked, and has memory to map.
 //!
-//! Domctls with a wrong interface version are answered with EACCES, as Xen does before it looks at anything
+//! Domctls and sysctls with a wrong interface version are answered with EACCES, as Xen does before it looks at anything
 //! else; what no script answers is a panic that names it.
 //!
 //! Not here: a model of Xen. The tests say what Xen would answer.
 
 #![allow(unsafe_code)]
 
-use crate::abi::{XENVER_VERSION, domctl, hypercall};
+use crate::abi::{XENVER_VERSION, domctl, hypercall, sysctl};
 use crate::port::{Call, Foreign, Port};
 use crate::{Access, DomId};
 use nix::errno::Errno;
@@ -28,6 +28,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub(crate) enum Asked {
     /// By command.
     Domctl(u32),
+    /// By command.
+    Sysctl(u32),
     /// By subcommand.
     Memory(u64),
     /// By subcommand.
@@ -50,17 +52,19 @@ pub(crate) struct Simulated {
 
 struct Script {
     domctl_version: u32,
+    sysctl_version: u32,
     answers: HashMap<Asked, Answer>,
     failures: HashMap<Asked, VecDeque<Errno>>,
     log: Vec<Asked>,
 }
 
 impl Simulated {
-    /// Xen 4.17 with domctls of version 0x15 and nothing else to say.
+    /// Xen 4.17 with domctls and sysctls of version 0x15 and nothing else to say.
     pub(crate) fn new() -> Arc<Self> {
         let simulated = Self {
             script: Mutex::new(Script {
                 domctl_version: 0x15,
+                sysctl_version: 0x15,
                 answers: HashMap::new(),
                 failures: HashMap::new(),
                 log: Vec::new(),
@@ -75,6 +79,11 @@ impl Simulated {
     /// The version of the domctl interface that is accepted.
     pub(crate) fn speak(&self, domctl_version: u32) {
         self.script().domctl_version = domctl_version;
+    }
+
+    /// The version of the sysctl interface that is accepted.
+    pub(crate) fn speak_sysctl(&self, sysctl_version: u32) {
+        self.script().sysctl_version = sysctl_version;
     }
 
     /// Answers a hypercall from here on with what `answer` says and writes.
@@ -106,6 +115,16 @@ pub(crate) fn payload<T: FromBytes + KnownLayout + Immutable>(call: &mut Call<'_
     T::read_from_prefix(&call.argument()[domctl::HEAD_BYTES..]).expect("payloads fit").0
 }
 
+/// The payload of a sysctl, to be read.
+pub(crate) fn sysctl_payload<T: FromBytes + KnownLayout + Immutable>(call: &mut Call<'_>) -> T {
+    T::read_from_prefix(&call.argument()[sysctl::HEAD_BYTES..]).expect("payloads fit").0
+}
+
+/// Overwrites the payload of a sysctl.
+pub(crate) fn set_sysctl_payload<T: IntoBytes + Immutable>(call: &mut Call<'_>, payload: &T) {
+    payload.write_to_prefix(&mut call.argument()[sysctl::HEAD_BYTES..]).expect("payloads fit");
+}
+
 /// Overwrites the payload of a domctl.
 pub(crate) fn set_payload<T: IntoBytes + Immutable>(call: &mut Call<'_>, payload: &T) {
     payload.write_to_prefix(&mut call.argument()[domctl::HEAD_BYTES..]).expect("payloads fit");
@@ -115,6 +134,7 @@ fn asked(call: &mut Call<'_>) -> Asked {
     let sub = call.word(0).unwrap_or(0);
     match call.op() {
         hypercall::DOMCTL => Asked::Domctl(head(call).command),
+        hypercall::SYSCTL => Asked::Sysctl(sysctl_head(call).command),
         hypercall::MEMORY_OP => Asked::Memory(sub),
         hypercall::HVM_OP => Asked::Hvm(sub),
         hypercall::SCHED_OP => Asked::Sched(sub),
@@ -129,12 +149,21 @@ pub(crate) fn head(call: &mut Call<'_>) -> domctl::Head {
     domctl::Head::read_from_prefix(call.argument()).expect("domctls have heads").0
 }
 
+fn sysctl_head(call: &mut Call<'_>) -> sysctl::Head {
+    sysctl::Head::read_from_prefix(call.argument()).expect("sysctls have heads").0
+}
+
 impl Port for Simulated {
     fn hypercall(&self, call: &mut Call<'_>) -> Result<u64, Errno> {
         let asked = asked(call);
         let mut script = self.script();
         script.log.push(asked);
-        if matches!(asked, Asked::Domctl(_)) && head(call).interface_version != script.domctl_version {
+        let is_understood = match asked {
+            Asked::Domctl(_) => head(call).interface_version == script.domctl_version,
+            Asked::Sysctl(_) => sysctl_head(call).interface_version == script.sysctl_version,
+            _ => true,
+        };
+        if !is_understood {
             return Err(Errno::EACCES);
         }
         if let Some(errno) = script.failures.get_mut(&asked).and_then(VecDeque::pop_front) {

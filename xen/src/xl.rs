@@ -60,10 +60,16 @@ pub struct XlGuest {
     pub config: Vec<u8>,
     /// How many network cards it has.
     pub nics: usize,
+    /// The bridges that they are plugged into, as far as the configuration names them.
+    pub bridges: Vec<String>,
     /// How many disks it has.
     pub disks: usize,
     /// How many devices of the host are passed through to it.
     pub passed_through: usize,
+    /// vCPUs that it may have.
+    pub max_vcpus: u64,
+    /// Whether it has NUMA nodes of its own.
+    pub has_vnuma: bool,
 }
 
 impl XlGuest {
@@ -85,30 +91,42 @@ impl XlGuest {
             "hvm" => GuestKind::Hvm,
             _ => return None,
         };
-        let count = |key: &str| config[key].as_array().map_or(0, Vec::len);
+        let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+        let count = |key: &str| list(&config[key]).len();
+        let nics = list(&config["nics"]);
+        let build = &config["b_info"];
         let mut json = config.to_string().into_bytes();
         json.push(0);
         Some(Self {
             domain,
             kind,
             config: json,
-            nics: count("nics"),
+            nics: nics.len(),
+            bridges: nics.iter().filter_map(|nic| Some(nic["bridge"].as_str()?.to_owned())).collect(),
             disks: count("disks"),
             passed_through: count("pcidevs") + count("usbdevs") + count("dtdevs"),
+            max_vcpus: build["max_vcpus"].as_u64().unwrap_or(1),
+            has_vnuma: !list(&build["vnuma_nodes"]).is_empty(),
         })
     }
 }
 
 /// The domain of this name, if there is one.
 pub fn domain_named(name: &str) -> Result<Option<DomId>, XlError> {
+    Ok(domains()?.into_iter().find(|(_, its)| its == name).map(|(domain, _)| domain))
+}
+
+/// The domains of this host with their names, as far as they have one.
+pub fn domains() -> Result<Vec<(DomId, String)>, XlError> {
     let mut store = Xenstore::open()?;
+    let mut domains = Vec::new();
     for entry in store.directory("/local/domain")? {
         let Ok(domain) = entry.parse() else { continue };
-        if store.read(&format!("/local/domain/{entry}/name"))?.as_deref() == Some(name) {
-            return Ok(Some(DomId(domain)));
+        if let Some(name) = store.read(&format!("/local/domain/{entry}/name"))? {
+            domains.push((DomId(domain), name));
         }
     }
-    Ok(None)
+    Ok(domains)
 }
 
 /// Builds a domain from the stream that `write` writes, and leaves it paused.
@@ -160,11 +178,13 @@ mod tests {
     fn a_configuration_tells_kind_and_devices() {
         let config = serde_json::json!({
             "c_info": { "type": "pvh", "name": "g" },
-            "nics": [{ "devid": 0 }],
+            "b_info": { "max_vcpus": 2, "vnuma_nodes": [{}] },
+            "nics": [{ "devid": 0 }, { "devid": 1, "bridge": "xenbr0" }],
             "pcidevs": [{}, {}],
         });
         let guest = XlGuest::from_config(DomId(3), &config).unwrap();
-        assert_eq!((guest.kind, guest.nics, guest.disks, guest.passed_through), (GuestKind::Pvh, 1, 0, 2));
+        assert_eq!((guest.kind, guest.nics, guest.disks, guest.passed_through), (GuestKind::Pvh, 2, 0, 2));
+        assert_eq!((guest.bridges, guest.max_vcpus, guest.has_vnuma), (vec!["xenbr0".to_owned()], 2, true));
         assert_eq!(guest.config.last(), Some(&0));
         let json: Value = serde_json::from_slice(&guest.config[..guest.config.len() - 1]).unwrap();
         assert_eq!(json, config);

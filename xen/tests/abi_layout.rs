@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
-use understudy_xen::abi::{self, domctl, evtchn, grant, hvm, memory, mmu, privcmd, sched};
+use understudy_xen::abi::{self, domctl, evtchn, grant, hvm, memory, mmu, privcmd, sched, sysctl};
 
 /// One thing to compare: a C expression and what `abi/` says.
 struct Check {
@@ -143,6 +143,35 @@ fn domctl_numbers(checks: &mut Vec<Check>) {
     );
 }
 
+fn sysctl_header(checks: &mut Vec<Check>) {
+    checks.push(check("sizeof(struct xen_sysctl)", sysctl::SYSCTL_BYTES));
+    checks.push(check("offsetof(struct xen_sysctl, u)", sysctl::HEAD_BYTES));
+    structure!(checks, sysctl::Head, "struct xen_sysctl", head {
+        command = "cmd", interface_version = "interface_version",
+    });
+    structure!(checks, sysctl::PhysInfo, "struct xen_sysctl_physinfo", whole {
+        threads_per_core = "threads_per_core", cores_per_socket = "cores_per_socket", nr_cpus = "nr_cpus",
+        max_cpu_id = "max_cpu_id", nr_nodes = "nr_nodes", max_node_id = "max_node_id", cpu_khz = "cpu_khz",
+        capabilities = "capabilities", arch_capabilities = "arch_capabilities", pad = "pad",
+        total_pages = "total_pages", free_pages = "free_pages", scrub_pages = "scrub_pages",
+        outstanding_pages = "outstanding_pages", max_mfn = "max_mfn", hw_cap = "hw_cap",
+    });
+    structure!(checks, sysctl::CpuPolicy, "struct xen_sysctl_cpu_policy", whole {
+        index = "index", nr_leaves = "nr_leaves", nr_msrs = "nr_msrs", reserved = "_rsvd", leaves = "leaves",
+        msrs = "msrs",
+    });
+    numbers!(checks,
+        abi::hypercall::SYSCTL => "__HYPERVISOR_sysctl",
+        sysctl::PHYS_INFO => "XEN_SYSCTL_physinfo",
+        sysctl::GET_CPU_POLICY => "XEN_SYSCTL_get_cpu_policy",
+        sysctl::CAPABILITY_HVM => "XEN_SYSCTL_PHYSCAP_hvm",
+        sysctl::CAPABILITY_PV => "XEN_SYSCTL_PHYSCAP_pv",
+        sysctl::CAPABILITY_SHADOW => "XEN_SYSCTL_PHYSCAP_shadow",
+        sysctl::POLICY_PV_MAX => "XEN_SYSCTL_cpu_policy_pv_max",
+        sysctl::POLICY_HVM_MAX => "XEN_SYSCTL_cpu_policy_hvm_max",
+    );
+}
+
 fn other_headers(checks: &mut Vec<Check>) {
     structure!(checks, memory::Reservation, "struct xen_memory_reservation", whole {
         extent_start = "extent_start", nr_extents = "nr_extents", extent_order = "extent_order",
@@ -213,13 +242,14 @@ fn other_headers(checks: &mut Vec<Check>) {
 fn program(checks: &[Check]) -> String {
     let mut program = String::from(
         "#define __XEN_TOOLS__ 1\n#include <stddef.h>\n#include <stdint.h>\n#include <stdio.h>\n#include <sys/ioctl.h>\n\
-         #include <xenctrl.h>\n#include <xen/xen.h>\n#include <xen/domctl.h>\n#include <xen/memory.h>\n\
-         #include <xen/sched.h>\n#include <xen/version.h>\n#include <xen/grant_table.h>\n#include <xen/hvm/hvm_op.h>\n\
+         #include <xenctrl.h>\n#include <xen/xen.h>\n#include <xen/domctl.h>\n#include <xen/sysctl.h>\n\
+         #include <xen/memory.h>\n#include <xen/sched.h>\n#include <xen/version.h>\n#include <xen/grant_table.h>\n#include <xen/hvm/hvm_op.h>\n\
          #include <xen/sys/privcmd.h>\n#include <xen/sys/evtchn.h>\nint main(void) {\n",
     );
-    // The version comes first: what is compared is of that version.
-    let first = check("XEN_DOMCTL_INTERFACE_VERSION", 0u64);
-    for Check { expression, .. } in std::iter::once(&first).chain(checks) {
+    // The versions come first: what is compared is of those versions.
+    let first =
+        ["XEN_DOMCTL_INTERFACE_VERSION", "XEN_SYSCTL_INTERFACE_VERSION"].map(|name| check(name, 0u64));
+    for Check { expression, .. } in first.iter().chain(checks) {
         writeln!(program, "printf(\"%llu\\n\", (unsigned long long)(uint64_t)({expression}));")
             .expect("strings grow");
     }
@@ -248,6 +278,7 @@ fn structures_and_numbers_are_those_of_the_public_headers() {
     let mut checks = Vec::new();
     domctl_structures(&mut checks);
     domctl_numbers(&mut checks);
+    sysctl_header(&mut checks);
     other_headers(&mut checks);
     let theirs = match headers_say(&program(&checks)) {
         Ok(theirs) => theirs,
@@ -256,13 +287,14 @@ fn structures_and_numbers_are_those_of_the_public_headers() {
             return;
         }
     };
-    assert_eq!(theirs.len(), checks.len() + 1);
-    let version = u32::try_from(theirs[0]).expect("a version is small");
-    println!("{} things of domctl version {version:#x} compared", checks.len());
+    assert_eq!(theirs.len(), checks.len() + 2);
+    let [version, sysctl] = [0, 1].map(|at| u32::try_from(theirs[at]).expect("a version is small"));
+    println!("{} things of domctl version {version:#x}, sysctl {sysctl:#x} compared", checks.len());
     let differ = |(check, theirs): (&Check, &u64)| {
         (check.ours != *theirs).then(|| format!("{} is {theirs}, not {}", check.expression, check.ours))
     };
-    let differences: Vec<String> = checks.iter().zip(&theirs[1..]).filter_map(differ).collect();
+    let differences: Vec<String> = checks.iter().zip(&theirs[2..]).filter_map(differ).collect();
     assert!(differences.is_empty(), "Xen {version:#x}:\n{}", differences.join("\n"));
     assert!(domctl::KNOWN_VERSIONS.contains(&version), "headers of an unknown version {version:#x}");
+    assert!(sysctl::KNOWN_VERSIONS.contains(&sysctl), "headers of an unknown sysctl version {sysctl:#x}");
 }

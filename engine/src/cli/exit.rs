@@ -12,7 +12,7 @@ Exit codes:
   2  wrong usage: arguments, configuration, an address that is not allowed
   3  a check failed: what was examined is not as it must be
   4  bad input: a file or stream that cannot be read or is damaged
-  5  no answer: the engine, peer or witness cannot be reached
+  5  no answer: the engine, peer, witness or other host cannot be reached
   6  refused: the engine answered, and will not do it";
 
 /// Exit codes, the same for every subcommand. `HELP` lists them.
@@ -29,7 +29,7 @@ pub enum Exit {
     CheckFailed = 3,
     /// A file or stream cannot be read or is damaged.
     BadInput = 4,
-    /// The engine, peer or witness cannot be reached.
+    /// The engine, peer, witness or other host cannot be reached.
     Unreachable = 5,
     /// The engine answered, and will not do it.
     Refused = 6,

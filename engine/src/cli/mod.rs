@@ -4,6 +4,7 @@
 //!   drill                                    everything at once, on this machine, with a report
 //!   doctor                                   what a dead engine left on this host
 //!   witness   secondary   primary            the processes that stay
+//!   preflight                                why a guest cannot be protected, before anybody tries
 //!   status    protect   unprotect            asked of a running node over its control socket
 //!   switchover   takeover
 //!   replay    stream                         recorded guests and their streams
@@ -17,6 +18,7 @@ mod drill;
 mod exit;
 mod log;
 mod node;
+mod preflight;
 mod primary;
 mod replay;
 mod secondary;
@@ -47,6 +49,8 @@ enum Command {
     Doctor(doctor::Args),
     /// Rehearse failures in the lab and report what was lost (nothing) and how long it took
     Drill(drill::Args),
+    /// Say why a guest of real Xen cannot be protected towards another host, and what to do
+    Preflight(preflight::Args),
     /// Run a node that starts guests and protects them
     Primary(primary::Args),
     /// Protect a guest of a running node again, or a Xen guest of its host from now on
@@ -117,6 +121,7 @@ fn run(command: Command) -> Result<Exit, CliError> {
     match command {
         Command::Doctor(args) => doctor::run(args),
         Command::Drill(args) => drill::run(args),
+        Command::Preflight(args) => preflight::run(args),
         Command::Primary(args) => primary::run(args),
         Command::Protect(args) => wish::run_protect(args),
         Command::Secondary(args) => secondary::run(args),

@@ -14,6 +14,7 @@ mod encode;
 mod interfaces;
 mod ledger;
 mod machine;
+pub mod obstacle;
 mod output;
 mod pause;
 mod pool;

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::Duration;
-use understudy_checkpoint::domain::{Description, GuestKind};
+use understudy_checkpoint::domain::Description;
 use understudy_checkpoint::epoch::Image;
 use understudy_checkpoint::stream::write_restore_file;
 use understudy_checkpoint::{Epoch, Generation};
@@ -116,20 +116,7 @@ impl XenHost {
 
 /// Whether a guest can be protected at all.
 fn check(guest: &XlGuest) -> Result<(), String> {
-    if guest.kind == GuestKind::Hvm {
-        return Err("it is HVM with a device model, whose state is not captured yet; run it as PVH".into());
-    }
-    if guest.passed_through > 0 {
-        return Err("it has devices of this host passed through, which no other host has; detach them".into());
-    }
-    if guest.disks > 0 {
-        return Err(
-            "it has disks, which are not replicated and not fenced yet (nothing would keep both hosts from \
-                    writing to them)"
-                .into(),
-        );
-    }
-    Ok(())
+    super::obstacle::Obstacle::of(guest).next().map_or(Ok(()), |obstacle| Err(obstacle.to_string()))
 }
 
 impl Host for XenHost {

@@ -11,6 +11,7 @@ pub mod memory;
 pub mod mmu;
 pub mod privcmd;
 pub mod sched;
+pub mod sysctl;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -26,6 +27,8 @@ pub mod hypercall {
     pub const SCHED_OP: u64 = 29;
     /// `__HYPERVISOR_hvm_op`
     pub const HVM_OP: u64 = 34;
+    /// `__HYPERVISOR_sysctl`
+    pub const SYSCTL: u64 = 35;
     /// `__HYPERVISOR_domctl`
     pub const DOMCTL: u64 = 36;
 }

@@ -7,6 +7,7 @@
 //!        ├─ vcpu.rs       vCPUs of PV guests
 //!        ├─ hvm.rs        context and parameters of HVM and PVH guests
 //!        ├─ policy.rs     CPUID and MSR policy
+//!        ├─ host.rs       what the host has and can do
 //!        └─ map.rs        foreign memory, grant table
 //! ```
 //!
@@ -17,6 +18,7 @@
 //! Not here: sequences of calls; see `domain/` for those.
 
 mod domain;
+mod host;
 mod hvm;
 mod log_dirty;
 mod map;
@@ -27,9 +29,10 @@ mod vcpu;
 mod version;
 
 pub use domain::{DomainInfo, TscInfo};
+pub use host::HostInfo;
 pub use log_dirty::DirtyStats;
 pub use memory::PinLevel;
-pub use policy::CpuPolicy;
+pub use policy::{CpuPolicy, CpuidLeaf, PolicyLimit};
 pub use vcpu::VcpuInfo;
 
 use crate::abi::{domctl, hypercall};

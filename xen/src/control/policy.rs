@@ -1,7 +1,8 @@
 //! The CPU policy: which CPUID leaves and MSRs a guest sees. A guest must go on with the one it was started with.
 
 use super::{Data, Xen};
-use crate::abi::domctl::{self, CPUID_INPUT_UNUSED, CPUID_LEAF_BYTES, HEAD_BYTES, MSR_ENTRY_BYTES};
+use crate::abi::domctl::{self, CPUID_INPUT_UNUSED, CPUID_LEAF_BYTES, MSR_ENTRY_BYTES};
+use crate::abi::{Handle, sysctl};
 use crate::port::Pointer;
 use crate::{DomId, PolicyPosition, XenError};
 use std::mem::offset_of;
@@ -15,11 +16,43 @@ pub struct CpuPolicy {
     pub msrs: Vec<u8>,
 }
 
+/// One CPUID leaf.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CpuidLeaf {
+    /// What eax asks for.
+    pub leaf: u32,
+    /// What ecx asks for; `u32::MAX` where the leaf has no subleaves.
+    pub subleaf: u32,
+    /// The answer: eax, ebx, ecx, edx.
+    pub registers: [u32; 4],
+}
+
+impl CpuPolicy {
+    /// The leaves, one by one.
+    pub fn cpuid(&self) -> impl Iterator<Item = CpuidLeaf> {
+        let (entries, _) = self.leaves.as_chunks::<CPUID_LEAF_BYTES>();
+        entries.iter().map(|entry| {
+            let (words, _) = entry.as_chunks();
+            let [leaf, subleaf, a, b, c, d] = std::array::from_fn(|at| u32::from_le_bytes(words[at]));
+            CpuidLeaf { leaf, subleaf, registers: [a, b, c, d] }
+        })
+    }
+}
+
+/// Which guests a host's limit is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PolicyLimit {
+    /// PV guests.
+    Pv,
+    /// HVM and PVH guests.
+    Hvm,
+}
+
 const NO_POLICY: domctl::CpuPolicy = domctl::CpuPolicy {
     nr_leaves: 0,
     nr_msrs: 0,
-    leaves: crate::abi::Handle::NULL,
-    msrs: crate::abi::Handle::NULL,
+    leaves: Handle::NULL,
+    msrs: Handle::NULL,
     err_leaf: CPUID_INPUT_UNUSED,
     err_subleaf: CPUID_INPUT_UNUSED,
     err_msr: CPUID_INPUT_UNUSED,
@@ -29,12 +62,23 @@ const NO_POLICY: domctl::CpuPolicy = domctl::CpuPolicy {
 /// More leaves or MSRs than any policy has: some two hundred in Xen 4.22.
 const ENTRIES_MAX: u32 = 1 << 16;
 
-/// Where both lists lie, one after the other.
-fn pointers(leaf_bytes: usize, msr_bytes: usize) -> [Pointer; 2] {
-    let at = |field: usize| HEAD_BYTES + field;
+/// Where the handles of both lists lie in a domctl.
+const DOMCTL_HANDLES: [usize; 2] = [
+    domctl::HEAD_BYTES + offset_of!(domctl::CpuPolicy, leaves),
+    domctl::HEAD_BYTES + offset_of!(domctl::CpuPolicy, msrs),
+];
+
+/// The same in a sysctl.
+const SYSCTL_HANDLES: [usize; 2] = [
+    sysctl::HEAD_BYTES + offset_of!(sysctl::CpuPolicy, leaves),
+    sysctl::HEAD_BYTES + offset_of!(sysctl::CpuPolicy, msrs),
+];
+
+/// Both lists lie one after the other.
+fn pointers(handles: [usize; 2], leaf_bytes: usize, msr_bytes: usize) -> [Pointer; 2] {
     [
-        Pointer { at: at(offset_of!(domctl::CpuPolicy, leaves)), to: 0, bytes: leaf_bytes },
-        Pointer { at: at(offset_of!(domctl::CpuPolicy, msrs)), to: leaf_bytes, bytes: msr_bytes },
+        Pointer { at: handles[0], to: 0, bytes: leaf_bytes },
+        Pointer { at: handles[1], to: leaf_bytes, bytes: msr_bytes },
     ]
 }
 
@@ -42,28 +86,56 @@ impl Xen {
     /// The policy of a domain.
     pub fn cpu_policy(&self, domain: DomId) -> Result<CpuPolicy, XenError> {
         let what = "Reading the CPU policy";
-        let mut payload = NO_POLICY;
-        self.domctl_get(what, domctl::GET_CPU_POLICY, domain, &mut payload, None)?;
-        let (leaves_max, msrs_max) = (payload.nr_leaves, payload.nr_msrs);
-        let nonsense = |payload: domctl::CpuPolicy| {
-            let answer = format!("{} leaves, {} MSRs", payload.nr_leaves, payload.nr_msrs);
-            XenError::Nonsense { what, domain: Some(domain), answer }
+        self.read_policy(what, Some(domain), DOMCTL_HANDLES, |counts, data| {
+            let mut payload = domctl::CpuPolicy { nr_leaves: counts.0, nr_msrs: counts.1, ..NO_POLICY };
+            self.domctl_get(what, domctl::GET_CPU_POLICY, domain, &mut payload, data)?;
+            Ok((payload.nr_leaves, payload.nr_msrs))
+        })
+    }
+
+    /// The most that this host can give to a guest: everything outside of it, a guest from elsewhere would lose.
+    pub fn policy_limit(&self, limit: PolicyLimit) -> Result<CpuPolicy, XenError> {
+        let what = "Reading the host's CPU policy";
+        let index = match limit {
+            PolicyLimit::Pv => sysctl::POLICY_PV_MAX,
+            PolicyLimit::Hvm => sysctl::POLICY_HVM_MAX,
         };
-        if leaves_max.max(msrs_max) > ENTRIES_MAX {
-            return Err(nonsense(payload));
+        self.read_policy(what, None, SYSCTL_HANDLES, |(nr_leaves, nr_msrs), data| {
+            let (leaves, msrs) = (Handle::NULL, Handle::NULL);
+            let mut payload = sysctl::CpuPolicy { index, nr_leaves, nr_msrs, reserved: 0, leaves, msrs };
+            self.sysctl_get(what, sysctl::GET_CPU_POLICY, &mut payload, data)?;
+            Ok((payload.nr_leaves, payload.nr_msrs))
+        })
+    }
+
+    /// Asks twice: how much there is, then for it. `ask` takes and gives the numbers of leaves and MSRs.
+    fn read_policy(
+        &self,
+        what: &'static str,
+        domain: Option<DomId>,
+        handles: [usize; 2],
+        ask: impl Fn((u32, u32), Option<Data<'_>>) -> Result<(u32, u32), XenError>,
+    ) -> Result<CpuPolicy, XenError> {
+        let nonsense = |(leaves, msrs)| {
+            let answer = format!("{leaves} leaves, {msrs} MSRs");
+            XenError::Nonsense { what, domain, answer }
+        };
+        let most = ask((0, 0), None)?;
+        if most.0.max(most.1) > ENTRIES_MAX {
+            return Err(nonsense(most));
         }
-        let leaf_room = leaves_max as usize * CPUID_LEAF_BYTES;
-        let msr_room = msrs_max as usize * MSR_ENTRY_BYTES;
+        let leaf_room = most.0 as usize * CPUID_LEAF_BYTES;
+        let msr_room = most.1 as usize * MSR_ENTRY_BYTES;
         let mut lists = self.data(leaf_room + msr_room)?;
-        let data = Data { buffer: &mut lists, pointers: &pointers(leaf_room, msr_room) };
-        self.domctl_get(what, domctl::GET_CPU_POLICY, domain, &mut payload, Some(data))?;
-        if payload.nr_leaves > leaves_max || payload.nr_msrs > msrs_max {
-            return Err(nonsense(payload));
+        let data = Data { buffer: &mut lists, pointers: &pointers(handles, leaf_room, msr_room) };
+        let counts = ask(most, Some(data))?;
+        if counts.0 > most.0 || counts.1 > most.1 {
+            return Err(nonsense(counts));
         }
         let (leaves, msrs) = lists.as_bytes().split_at(leaf_room);
         Ok(CpuPolicy {
-            leaves: leaves[..payload.nr_leaves as usize * CPUID_LEAF_BYTES].to_vec(),
-            msrs: msrs[..payload.nr_msrs as usize * MSR_ENTRY_BYTES].to_vec(),
+            leaves: leaves[..counts.0 as usize * CPUID_LEAF_BYTES].to_vec(),
+            msrs: msrs[..counts.1 as usize * MSR_ENTRY_BYTES].to_vec(),
         })
     }
 
@@ -83,7 +155,7 @@ impl Xen {
         let mut lists = self.data(leaves.len() + msrs.len())?;
         lists.as_bytes_mut()[..leaves.len()].copy_from_slice(leaves);
         lists.as_bytes_mut()[leaves.len()..][..msrs.len()].copy_from_slice(msrs);
-        let data = Data { buffer: &mut lists, pointers: &pointers(leaves.len(), msrs.len()) };
+        let data = Data { buffer: &mut lists, pointers: &pointers(DOMCTL_HANDLES, leaves.len(), msrs.len()) };
         let what = "Setting the CPU policy";
         let answer = self.domctl(what, domctl::SET_CPU_POLICY, domain, &mut payload, Some(data));
         match (answer, position(&payload)) {
@@ -109,7 +181,7 @@ fn position(answer: &domctl::CpuPolicy) -> Option<PolicyPosition> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::simulated::{Asked, Simulated, payload, set_payload};
+    use crate::simulated::{Asked, Simulated, payload, set_payload, set_sysctl_payload, sysctl_payload};
     use nix::errno::Errno;
 
     const DOMAIN: DomId = DomId(2);
@@ -144,6 +216,36 @@ mod tests {
             Ok(0)
         });
         assert!(matches!(xen.cpu_policy(DOMAIN), Err(XenError::Nonsense { .. })));
+    }
+
+    #[test]
+    fn the_hosts_limit_is_read_leaf_by_leaf() {
+        let port = Simulated::new();
+        let xen = Xen::over(port.clone()).unwrap();
+        for (limit, index) in [(PolicyLimit::Pv, 2), (PolicyLimit::Hvm, 3)] {
+            port.answer(Asked::Sysctl(sysctl::GET_CPU_POLICY), move |call| {
+                let mut asked: sysctl::CpuPolicy = sysctl_payload(call);
+                assert_eq!((asked.index, asked.reserved), (index, 0));
+                match call.data() {
+                    None => (asked.nr_leaves, asked.nr_msrs) = (3, 1),
+                    Some(data) => {
+                        for (at, word) in [7u32, 0, 0xA, 0xB, 0xC, index].into_iter().enumerate() {
+                            data[4 * at..][..4].copy_from_slice(&word.to_le_bytes());
+                        }
+                        asked.nr_leaves = 1;
+                    }
+                }
+                set_sysctl_payload(call, &asked);
+                Ok(0)
+            });
+            let policy = xen.policy_limit(limit).unwrap();
+            let expected = CpuidLeaf { leaf: 7, subleaf: 0, registers: [0xA, 0xB, 0xC, index] };
+            assert_eq!(policy.cpuid().collect::<Vec<_>>(), [expected]);
+            assert_eq!(policy.msrs.len(), MSR_ENTRY_BYTES);
+        }
+        // Xen was built without PV guests.
+        port.fail(Asked::Sysctl(sysctl::GET_CPU_POLICY), &[Errno::EOPNOTSUPP]);
+        assert!(xen.policy_limit(PolicyLimit::Pv).is_err());
     }
 
     #[test]

@@ -61,7 +61,7 @@ impl Suspender {
     }
 
     /// Whether the guest takes part in suspending: it has PV drivers that will reconnect.
-    fn takes_part(&self) -> Result<bool, DomainError> {
+    pub fn takes_part(&self) -> Result<bool, DomainError> {
         if !self.is_hvm {
             return Ok(true);
         }

@@ -1,0 +1,219 @@
+//! The judgement: from facts to findings. Nothing is asked or read here.
+
+use super::cpu;
+use super::facts::{Capacity, GuestFacts, HostFacts, Leaf, Presence, State, Suspends};
+use super::finding::{Finding, HostName};
+use crate::link::common_version;
+use understudy_checkpoint::domain::GuestKind;
+
+/// What was learnt of the guest.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Sought {
+    /// All that is asked for.
+    Found(Box<GuestFacts>),
+    /// There is none of this name.
+    Missing,
+    /// Not enough, and why.
+    Unreadable(String),
+}
+
+/// Another host, and how it was named.
+#[derive(Clone, Copy, Debug)]
+pub struct Other<'f> {
+    /// As it was given.
+    pub name: &'f str,
+    /// What it says of itself.
+    pub facts: &'f HostFacts,
+}
+
+/// What stands against protecting a guest of this host, as far as this host and the guest go, and the other one if it
+/// is told. The order is that of the questions: this host, the guest, the other host, both.
+pub fn judge(name: &str, guest: &Sought, here: &HostFacts, there: Option<Other<'_>>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    host(&HostName::This, here, &mut findings);
+    let found = match guest {
+        Sought::Found(guest) => {
+            itself(guest, here, &mut findings);
+            Some(&**guest)
+        }
+        // Without Xen there is no guest, and saying so would not help.
+        _ if here.xen.is_none() => None,
+        Sought::Missing => {
+            findings.push(Finding::GuestNotFound { guest: name.into() });
+            None
+        }
+        Sought::Unreadable(why) => {
+            findings.push(Finding::GuestUnreadable { guest: name.into(), why: why.clone() });
+            None
+        }
+    };
+    if let Some(Other { name, facts }) = there {
+        let at = HostName::Other(name.into());
+        host(&at, facts, &mut findings);
+        releases(&at, facts, &mut findings);
+        if let Some(guest) = found {
+            room(guest, &at, facts, &mut findings);
+            surroundings(guest, &at, facts, &mut findings);
+            processor(guest, &at, facts, &mut findings);
+            hypervisor(guest, &at, here, facts, &mut findings);
+        }
+    }
+    findings
+}
+
+/// What a host lacks whatever the guest.
+fn host(at: &HostName, facts: &HostFacts, findings: &mut Vec<Finding>) {
+    let host = || at.clone();
+    if facts.xen.is_none() {
+        findings.push(Finding::NoXen { host: host() });
+    }
+    if !facts.has_xl {
+        findings.push(Finding::NoXl { host: host() });
+    } else if !facts.has_save_helper {
+        findings.push(Finding::NoSaveHelper { host: host() });
+    }
+    findings.extend(facts.unlearnt.iter().map(|why| Finding::Unlearnt { host: host(), why: why.clone() }));
+}
+
+/// What the guest is, on the host where it is.
+fn itself(guest: &GuestFacts, here: &HostFacts, findings: &mut Vec<Finding>) {
+    let name = || guest.name.clone();
+    findings.extend(guest.obstacles.iter().map(|&obstacle| Finding::Configured { guest: name(), obstacle }));
+    if guest.is_32_bit {
+        findings.push(Finding::Narrow { guest: name() });
+    }
+    let ended = |how| Some(Finding::Ended { guest: name(), how });
+    findings.extend(match guest.state {
+        State::Running => suspending(guest),
+        State::Paused => Some(Finding::Paused { guest: name() }),
+        State::Suspended => ended("it is suspended"),
+        State::Crashed => ended("it crashed"),
+        State::ShutDown => ended("it shut down"),
+        State::Dying => ended("it is being destroyed"),
+    });
+    if guest.kind == GuestKind::Pv && capacity(here).is_some_and(|host| !host.has_shadow_paging) {
+        findings.push(Finding::NoLogDirty { guest: name() });
+    }
+    output(guest, &HostName::This, here, findings);
+}
+
+/// Whether a running guest will suspend when it has to.
+fn suspending(guest: &GuestFacts) -> Option<Finding> {
+    let name = || guest.name.clone();
+    match guest.suspends {
+        Suspends::OnRequest | Suspends::Unasked => None,
+        Suspends::Never => Some(Finding::NoSuspend { guest: name() }),
+        Suspends::Unannounced => Some(Finding::SuspendUnannounced { guest: name() }),
+    }
+}
+
+/// Whether a host can hold what the guest sends.
+fn output(guest: &GuestFacts, at: &HostName, facts: &HostFacts, findings: &mut Vec<Finding>) {
+    let missing = facts.modules.iter().filter(|(_, presence)| **presence == Presence::Missing);
+    let modules: Vec<String> = missing.map(|(name, _)| name.clone()).collect();
+    if guest.nics > 0 && !modules.is_empty() {
+        findings.push(Finding::KernelLacks { host: at.clone(), guest: guest.name.clone(), modules });
+    }
+}
+
+/// Whether the two engines understand each other.
+fn releases(at: &HostName, there: &HostFacts, findings: &mut Vec<Finding>) {
+    let (host, theirs, ours) = (at.clone(), there.understudy.clone(), super::VERSION);
+    if common_version(there.link).is_none() {
+        findings.push(Finding::LinkSkew { host, theirs, ours });
+    } else if theirs != ours {
+        findings.push(Finding::UnderstudySkew { host, theirs, ours });
+    }
+}
+
+/// Whether the guest fits into the other host's memory: its image in dom0, and at a takeover the domain beside it.
+fn room(guest: &GuestFacts, at: &HostName, there: &HostFacts, findings: &mut Vec<Finding>) {
+    let needed_bytes = guest.memory_bytes.saturating_add(guest.overhead_bytes);
+    if let Some(Capacity { free_bytes, .. }) = capacity(there)
+        && free_bytes < needed_bytes
+    {
+        let (host, guest) = (at.clone(), guest.name.clone());
+        findings.push(Finding::NoMemory { host, guest, free_bytes, needed_bytes });
+    }
+    if let Some(available_bytes) = there.available_bytes
+        && available_bytes < guest.memory_bytes
+    {
+        let (host, needed_bytes) = (at.clone(), guest.memory_bytes);
+        let guest = guest.name.clone();
+        findings.push(Finding::NoImageMemory { host, guest, available_bytes, needed_bytes });
+    }
+}
+
+/// Whether the other host has what is around the guest here: its name free, its bridges, its output held.
+fn surroundings(guest: &GuestFacts, at: &HostName, there: &HostFacts, findings: &mut Vec<Finding>) {
+    let name = || guest.name.clone();
+    if there.domains.contains(&guest.name) {
+        findings.push(Finding::NameTaken { host: at.clone(), guest: name() });
+    }
+    let mut bridges: Vec<&String> = guest.bridges.iter().collect();
+    bridges.sort_unstable();
+    bridges.dedup();
+    bridges.retain(|bridge| !there.interfaces.contains(bridge));
+    findings.extend(bridges.into_iter().map(|bridge| Finding::BridgeMissing {
+        host: at.clone(),
+        bridge: bridge.clone(),
+        guest: name(),
+    }));
+    output(guest, at, there, findings);
+}
+
+/// Whether the other processor can go on with what the guest sees of this one.
+fn processor(guest: &GuestFacts, at: &HostName, there: &HostFacts, findings: &mut Vec<Finding>) {
+    let Some(xen) = &there.xen else { return };
+    let limit: &[Leaf] = if guest.kind == GuestKind::Pv { &xen.pv_limit } else { &xen.hvm_limit };
+    if limit.is_empty() {
+        // Not told, or such guests do not run there: both have findings of their own.
+        return;
+    }
+    let (host, guest_name) = (at.clone(), guest.name.clone());
+    if let Some((ours, theirs)) = cpu::other_vendor(&guest.cpuid, limit) {
+        // Features of different makers are no longer worth a list.
+        findings.push(Finding::OtherVendor { host, guest: guest_name, ours, theirs });
+        return;
+    }
+    let features = cpu::missing(&guest.cpuid, limit);
+    if !features.is_empty() {
+        findings.push(Finding::FeaturesMissing { host, guest: guest_name, features });
+    }
+}
+
+/// Whether the other hypervisor takes the guest, and could protect it in turn.
+fn hypervisor(
+    guest: &GuestFacts,
+    at: &HostName,
+    here: &HostFacts,
+    there: &HostFacts,
+    findings: &mut Vec<Finding>,
+) {
+    let name = || guest.name.clone();
+    let host = || at.clone();
+    if let Some(Capacity { runs_hvm, runs_pv, has_shadow_paging, .. }) = capacity(there) {
+        let is_pv = guest.kind == GuestKind::Pv;
+        if is_pv && !runs_pv {
+            let remedy = "its Xen is built without them; boot one built with CONFIG_PV=y";
+            findings.push(Finding::KindNotRun { host: host(), kind: "PV", remedy });
+        } else if is_pv && !has_shadow_paging {
+            findings.push(Finding::NoLogDirtyThere { guest: name(), host: host() });
+        } else if !is_pv && !runs_hvm {
+            let remedy = "switch hardware virtualization (VT-x, AMD-V) on in its firmware";
+            findings.push(Finding::KindNotRun { host: host(), kind: "PVH", remedy });
+        }
+    }
+    if let (Some(here), Some(there)) = (&here.xen, &there.xen) {
+        let (here, there) = (here.version, there.version);
+        if there < here {
+            findings.push(Finding::OlderXen { host: host(), there, here });
+        } else if there > here {
+            findings.push(Finding::NewerXen { host: host(), guest: name(), there, here });
+        }
+    }
+}
+
+fn capacity(facts: &HostFacts) -> Option<Capacity> {
+    facts.xen.as_ref().and_then(|xen| xen.host)
+}

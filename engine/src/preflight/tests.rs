@@ -1,0 +1,331 @@
+//! What follows from which facts: a test for each finding, and one for a guest that has none.
+
+use super::VERSION;
+use super::facts::{Capacity, FORMAT, GuestFacts, HostFacts, Leaf, Presence, State, Suspends, XenFacts};
+use super::finding::{Finding, HostName, Severity};
+use super::judge::{Other, Sought, judge};
+use crate::guest::obstacle::Obstacle;
+use crate::link::VERSIONS;
+use std::collections::BTreeSet;
+use understudy_checkpoint::domain::GuestKind;
+
+const MIB: u64 = 1 << 20;
+const NO_SUBLEAF: u32 = u32::MAX;
+
+const OBSTACLES: [Obstacle; 5] = [
+    Obstacle::ControlDomain,
+    Obstacle::DeviceModel,
+    Obstacle::PassedThrough,
+    Obstacle::Disks,
+    Obstacle::Vnuma,
+];
+
+/// Leaf 0, of a processor that Intel made, and leaf 7 with these features in ebx.
+fn processor(features: u32) -> Vec<Leaf> {
+    vec![
+        Leaf { leaf: 0, subleaf: NO_SUBLEAF, registers: [0xD, 0x756E_6547, 0x6C65_746E, 0x4965_6E69] },
+        Leaf { leaf: 7, subleaf: 0, registers: [0, features, 0, 0] },
+    ]
+}
+
+fn host() -> HostFacts {
+    let capacity = Capacity { free_bytes: 512 * MIB, runs_hvm: true, runs_pv: true, has_shadow_paging: true };
+    HostFacts {
+        format: FORMAT,
+        understudy: VERSION.into(),
+        link: (*VERSIONS.start(), *VERSIONS.end()),
+        xen: Some(XenFacts {
+            version: (4, 17),
+            host: Some(capacity),
+            pv_limit: processor(0xF),
+            hvm_limit: processor(0xFF),
+        }),
+        domains: vec!["Domain-0".into()],
+        interfaces: vec!["lo".into(), "xenbr0".into()],
+        available_bytes: Some(256 * MIB),
+        modules: [("tun".into(), Presence::Present), ("cls_bpf".into(), Presence::Loadable)].into(),
+        has_xl: true,
+        has_save_helper: true,
+        unlearnt: Vec::new(),
+    }
+}
+
+fn guest() -> GuestFacts {
+    GuestFacts {
+        name: "web".into(),
+        kind: GuestKind::Pvh,
+        is_32_bit: false,
+        memory_bytes: 64 * MIB,
+        overhead_bytes: 8 * MIB,
+        state: State::Running,
+        suspends: Suspends::OnRequest,
+        obstacles: Vec::new(),
+        nics: 1,
+        bridges: vec!["xenbr0".into()],
+        cpuid: processor(0xFF),
+    }
+}
+
+fn pv() -> GuestFacts {
+    GuestFacts { kind: GuestKind::Pv, cpuid: processor(0xF), ..guest() }
+}
+
+fn judged(guest: GuestFacts, here: &HostFacts, there: &HostFacts) -> Vec<Finding> {
+    judge("web", &Sought::Found(Box::new(guest)), here, Some(Other { name: "b", facts: there }))
+}
+
+fn codes(findings: &[Finding]) -> Vec<&'static str> {
+    findings.iter().map(Finding::code).collect()
+}
+
+/// What is found when the guest is changed so.
+fn of_guest(change: impl FnOnce(&mut GuestFacts)) -> Vec<&'static str> {
+    let mut guest = guest();
+    change(&mut guest);
+    codes(&judged(guest, &host(), &host()))
+}
+
+/// What is found of a guest when the other host is changed so.
+fn of_other(guest: GuestFacts, change: impl FnOnce(&mut HostFacts)) -> Vec<&'static str> {
+    let mut there = host();
+    change(&mut there);
+    codes(&judged(guest, &host(), &there))
+}
+
+fn capacity(host: &mut HostFacts) -> &mut Capacity {
+    host.xen.as_mut().unwrap().host.as_mut().unwrap()
+}
+
+#[test]
+fn a_guest_against_which_nothing_stands_has_no_findings() {
+    assert_eq!(judged(guest(), &host(), &host()), []);
+    assert_eq!(judged(pv(), &host(), &host()), []);
+    assert_eq!(judge("web", &Sought::Found(Box::new(guest())), &host(), None), []);
+}
+
+#[test]
+fn without_xen_nothing_else_is_said_of_the_guest() {
+    let without = HostFacts { xen: None, ..host() };
+    let nowhere = Sought::Unreadable("no xenstore".into());
+    assert_eq!(codes(&judge("web", &nowhere, &without, None)), ["no_xen"]);
+    assert_eq!(of_other(guest(), |there| there.xen = None), ["no_xen"]);
+}
+
+#[test]
+fn a_guest_that_is_not_there_or_cannot_be_looked_at_is_told() {
+    assert_eq!(codes(&judge("web", &Sought::Missing, &host(), None)), ["guest_not_found"]);
+    let unreadable = judge("web", &Sought::Unreadable("xl fails".into()), &host(), None);
+    assert_eq!(codes(&unreadable), ["guest_unreadable"]);
+    assert_eq!(unreadable[0].to_string(), "web cannot be looked at: xl fails");
+}
+
+#[test]
+fn what_the_engine_refuses_is_found() {
+    let expected = ["control_domain", "device_model", "passed_through", "disks", "vnuma"];
+    assert_eq!(of_guest(|guest| guest.obstacles = OBSTACLES.into()), expected);
+}
+
+#[test]
+fn a_narrow_pv_guest_is_found() {
+    assert_eq!(of_guest(|guest| guest.is_32_bit = true), ["narrow"]);
+}
+
+#[test]
+fn a_guest_that_does_not_run_is_found_and_not_asked_whether_it_suspends() {
+    let stands = |state| {
+        of_guest(|guest| {
+            guest.state = state;
+            guest.suspends = Suspends::Never;
+        })
+    };
+    assert_eq!(stands(State::Paused), ["paused"]);
+    for state in [State::Suspended, State::Crashed, State::ShutDown, State::Dying] {
+        assert_eq!(stands(state), ["ended"], "{state:?}");
+    }
+}
+
+#[test]
+fn a_guest_that_cannot_suspend_is_found() {
+    assert_eq!(of_guest(|guest| guest.suspends = Suspends::Never), ["no_suspend"]);
+    assert_eq!(of_guest(|guest| guest.suspends = Suspends::Unannounced), ["suspend_unannounced"]);
+    assert_eq!(of_guest(|guest| guest.suspends = Suspends::Unasked), [""; 0]);
+}
+
+#[test]
+fn pv_guests_need_shadow_paging_here_and_should_have_it_there() {
+    let mut without = host();
+    capacity(&mut without).has_shadow_paging = false;
+    assert_eq!(codes(&judged(pv(), &without, &host())), ["no_log_dirty"]);
+    assert_eq!(codes(&judged(pv(), &host(), &without)), ["no_log_dirty_there"]);
+    assert_eq!(judged(guest(), &without, &without), [], "nested paging has its own log");
+}
+
+#[test]
+fn a_host_that_does_not_run_such_guests_is_found() {
+    assert_eq!(of_other(guest(), |there| capacity(there).runs_hvm = false), ["kind_not_run"]);
+    assert_eq!(of_other(guest(), |there| capacity(there).runs_pv = false), [""; 0]);
+    // Such a host tells no limit for them either.
+    let without_pv = |there: &mut HostFacts| {
+        capacity(there).runs_pv = false;
+        there.xen.as_mut().unwrap().pv_limit = Vec::new();
+    };
+    assert_eq!(of_other(pv(), without_pv), ["kind_not_run"]);
+}
+
+#[test]
+fn a_name_that_is_taken_there_is_found() {
+    assert_eq!(of_other(guest(), |there| there.domains.push("web".into())), ["name_taken"]);
+}
+
+#[test]
+fn each_bridge_that_is_missing_there_is_found_once() {
+    let mut two = guest();
+    two.bridges = ["lan", "xenbr0", "lan"].map(String::from).into();
+    let findings = judged(two, &host(), &host());
+    assert_eq!(codes(&findings), ["bridge_missing"]);
+    assert!(findings[0].to_string().contains("no bridge lan, which"));
+}
+
+#[test]
+fn a_guest_that_does_not_fit_there_is_found() {
+    assert_eq!(of_other(guest(), |there| capacity(there).free_bytes = 72 * MIB), [""; 0]);
+    assert_eq!(of_other(guest(), |there| capacity(there).free_bytes = 72 * MIB - 1), ["no_memory"]);
+    assert_eq!(of_other(guest(), |there| there.available_bytes = Some(64 * MIB - 1)), ["no_image_memory"]);
+    assert_eq!(of_other(guest(), |there| there.available_bytes = None), [""; 0]);
+}
+
+#[test]
+fn guests_move_to_newer_hypervisors_only() {
+    let releases = |there, here| {
+        let (mut at_home, mut away) = (host(), host());
+        at_home.xen.as_mut().unwrap().version = here;
+        away.xen.as_mut().unwrap().version = there;
+        codes(&judged(guest(), &at_home, &away))
+    };
+    assert_eq!(releases((4, 17), (4, 17)), [""; 0]);
+    assert_eq!(releases((4, 17), (4, 20)), ["older_xen"]);
+    assert_eq!(releases((4, 20), (4, 17)), ["newer_xen"]);
+    assert_eq!(releases((5, 0), (4, 20)), ["newer_xen"]);
+}
+
+#[test]
+fn engines_of_other_versions_are_found() {
+    assert_eq!(of_other(guest(), |there| there.understudy = "9.9.9".into()), ["understudy_skew"]);
+    let next = VERSIONS.end() + 1;
+    assert_eq!(of_other(guest(), |there| there.link = (next, next)), ["link_skew"]);
+    assert_eq!(of_other(guest(), |there| there.link = (*VERSIONS.start(), next)), [""; 0]);
+}
+
+#[test]
+fn hosts_without_a_toolstack_are_found() {
+    assert_eq!(of_other(guest(), |there| there.has_xl = false), ["no_xl"]);
+    assert_eq!(of_other(guest(), |there| there.has_save_helper = false), ["no_save_helper"]);
+    let without = HostFacts { has_xl: false, has_save_helper: false, ..host() };
+    assert_eq!(codes(&judged(guest(), &without, &host())), ["no_xl"]);
+}
+
+#[test]
+fn a_processor_that_lacks_what_the_guest_sees_is_found() {
+    let limit =
+        |features| move |there: &mut HostFacts| there.xen.as_mut().unwrap().hvm_limit = processor(features);
+    assert_eq!(of_other(guest(), limit(0x1FF)), [""; 0]);
+    assert_eq!(of_other(guest(), limit(0x7F)), ["features_missing"]);
+    let mut there = host();
+    limit(0)(&mut there);
+    let findings = judged(guest(), &host(), &there);
+    let text = findings[0].to_string();
+    assert!(
+        text.contains("fsgsbase (leaf 0x7.0 ebx bit 0)") && text.contains(" and 2 more; start"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_processor_of_another_make_is_one_finding() {
+    let amd = |there: &mut HostFacts| {
+        there.xen.as_mut().unwrap().hvm_limit[0].registers = [0, 0x6874_7541, 0x444D_4163, 0x6974_6E65];
+    };
+    assert_eq!(of_other(guest(), amd), ["other_vendor"]);
+}
+
+#[test]
+fn a_kernel_that_cannot_hold_output_is_found_on_either_host() {
+    let lacking = HostFacts { modules: [("cls_bpf".into(), Presence::Missing)].into(), ..host() };
+    assert_eq!(codes(&judged(guest(), &lacking, &lacking)), ["kernel_lacks"; 2]);
+    assert_eq!(judged(GuestFacts { nics: 0, ..guest() }, &lacking, &lacking), []);
+    let silent = HostFacts { modules: [("cls_bpf".into(), Presence::Unknown)].into(), ..host() };
+    assert_eq!(judged(guest(), &silent, &silent), []);
+}
+
+#[test]
+fn what_could_not_be_learnt_is_told_of_both_hosts() {
+    let unlearnt = HostFacts { unlearnt: vec!["why".into()], ..host() };
+    assert_eq!(codes(&judged(guest(), &unlearnt, &unlearnt)), ["unlearnt"; 2]);
+}
+
+#[test]
+fn facts_that_cannot_be_do_no_harm() {
+    let mut absurd = host();
+    absurd.link = (9, 0);
+    absurd.available_bytes = Some(0);
+    capacity(&mut absurd).free_bytes = 0;
+    absurd.xen.as_mut().unwrap().version = (u32::MAX, u32::MAX);
+    absurd.domains = vec![String::new(); 1000];
+    let mut huge = guest();
+    (huge.memory_bytes, huge.overhead_bytes) = (u64::MAX, u64::MAX);
+    let expected = ["link_skew", "no_memory", "no_image_memory", "newer_xen"];
+    assert_eq!(codes(&judged(huge, &host(), &absurd)), expected);
+}
+
+/// One of each.
+fn every_finding() -> Vec<Finding> {
+    let host = || HostName::Other("b".into());
+    let guest = || "web".to_owned();
+    let text = String::new;
+    let mut all = vec![
+        Finding::NoXen { host: host() },
+        Finding::GuestNotFound { guest: guest() },
+        Finding::GuestUnreadable { guest: guest(), why: text() },
+        Finding::Narrow { guest: guest() },
+        Finding::Paused { guest: guest() },
+        Finding::Ended { guest: guest(), how: "it crashed" },
+        Finding::NoSuspend { guest: guest() },
+        Finding::SuspendUnannounced { guest: guest() },
+        Finding::NoLogDirty { guest: guest() },
+        Finding::NoLogDirtyThere { guest: guest(), host: host() },
+        Finding::KindNotRun { host: host(), kind: "PV", remedy: "" },
+        Finding::NameTaken { host: host(), guest: guest() },
+        Finding::BridgeMissing { host: host(), bridge: text(), guest: guest() },
+        Finding::NoMemory { host: host(), guest: guest(), free_bytes: 1, needed_bytes: 2 },
+        Finding::NoImageMemory { host: host(), guest: guest(), available_bytes: 1, needed_bytes: 2 },
+        Finding::OlderXen { host: host(), there: (4, 17), here: (4, 20) },
+        Finding::NewerXen { host: host(), guest: guest(), there: (4, 20), here: (4, 17) },
+        Finding::LinkSkew { host: host(), theirs: text(), ours: VERSION },
+        Finding::UnderstudySkew { host: host(), theirs: text(), ours: VERSION },
+        Finding::NoXl { host: host() },
+        Finding::NoSaveHelper { host: host() },
+        Finding::OtherVendor { host: host(), guest: guest(), ours: text(), theirs: text() },
+        Finding::FeaturesMissing { host: host(), guest: guest(), features: Vec::new() },
+        Finding::KernelLacks { host: host(), guest: guest(), modules: Vec::new() },
+        Finding::Unlearnt { host: host(), why: text() },
+    ];
+    all.extend(OBSTACLES.map(|obstacle| Finding::Configured { guest: guest(), obstacle }));
+    all
+}
+
+#[test]
+fn the_operators_table_lists_every_finding_with_its_weight_and_no_other() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/OPERATIONS.md");
+    let page = std::fs::read_to_string(path).unwrap();
+    let section = page.split("\n## ").find(|section| section.starts_with("Before protecting")).unwrap();
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));
+    let listed: BTreeSet<(String, bool)> = rows
+        .map(|row| {
+            let (code, rest) = row.split_once('`').unwrap();
+            (code.to_owned(), rest.starts_with(" (warns)"))
+        })
+        .collect();
+    let all = every_finding();
+    let ours = all.iter().map(|finding| (finding.code().to_owned(), finding.severity() == Severity::Warn));
+    assert_eq!(listed, ours.collect());
+}

@@ -1,0 +1,107 @@
+//! `xen/sysctl.h`: calls that concern the whole host.
+//!
+//! ```text
+//!   0        4                   8                           136
+//!   │command │ interface version │ payload, by command        │
+//! ```
+
+use super::Handle;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Bytes of `struct xen_sysctl`.
+pub const SYSCTL_BYTES: usize = 136;
+/// Bytes before its union.
+pub const HEAD_BYTES: usize = 8;
+
+/// The versions of the interface whose structures are those below, newest first:
+/// Xen 4.21 and 4.22, 4.17 to 4.20 (`XEN_SYSCTL_INTERFACE_VERSION`). The step between them changed live patches only.
+pub const KNOWN_VERSIONS: [u32; 2] = [0x16, 0x15];
+
+/// `XEN_SYSCTL_physinfo`: [`PhysInfo`].
+pub const PHYS_INFO: u32 = 3;
+/// `XEN_SYSCTL_get_cpu_policy`: [`CpuPolicy`].
+pub const GET_CPU_POLICY: u32 = 29;
+
+/// `struct xen_sysctl` up to its union.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Head {
+    /// What is asked.
+    pub command: u32,
+    /// Of which version of this interface the structures are.
+    pub interface_version: u32,
+}
+
+/// `XEN_SYSCTL_PHYSCAP_hvm`: HVM and PVH guests can run.
+pub const CAPABILITY_HVM: u32 = 1 << 0;
+/// `XEN_SYSCTL_PHYSCAP_pv`: PV guests can run.
+pub const CAPABILITY_PV: u32 = 1 << 1;
+/// `XEN_SYSCTL_PHYSCAP_shadow`: built with shadow paging.
+pub const CAPABILITY_SHADOW: u32 = 1 << 4;
+
+/// `struct xen_sysctl_physinfo`
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct PhysInfo {
+    /// Threads of a core.
+    pub threads_per_core: u32,
+    /// Cores of a socket.
+    pub cores_per_socket: u32,
+    /// Processors that are online.
+    pub nr_cpus: u32,
+    /// The highest number that a processor may have.
+    pub max_cpu_id: u32,
+    /// NUMA nodes that are online.
+    pub nr_nodes: u32,
+    /// The highest number that a node may have.
+    pub max_node_id: u32,
+    /// Frequency.
+    pub cpu_khz: u32,
+    /// `CAPABILITY_*`
+    pub capabilities: u32,
+    /// Those of the architecture.
+    pub arch_capabilities: u32,
+    /// Zero.
+    pub pad: u32,
+    /// Pages that Xen knows of.
+    pub total_pages: u64,
+    /// Pages that belong to nobody.
+    pub free_pages: u64,
+    /// Pages that belong to nobody once they are scrubbed.
+    pub scrub_pages: u64,
+    /// Pages claimed for domains that are being built: among the free ones, and not to be had.
+    pub outstanding_pages: u64,
+    /// The highest frame number that there may be.
+    pub max_mfn: u64,
+    /// Raw CPUID words.
+    pub hw_cap: [u32; 8],
+}
+
+/// `XEN_SYSCTL_cpu_policy_pv_max`
+pub const POLICY_PV_MAX: u32 = 2;
+/// `XEN_SYSCTL_cpu_policy_hvm_max`
+pub const POLICY_HVM_MAX: u32 = 3;
+
+/// `struct xen_sysctl_cpu_policy`
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct CpuPolicy {
+    /// `POLICY_*`
+    pub index: u32,
+    /// CPUID leaves: room for, then written.
+    pub nr_leaves: u32,
+    /// MSRs: room for, then written.
+    pub nr_msrs: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// Leaves; both null ask for the largest counts.
+    pub leaves: Handle,
+    /// MSRs.
+    pub msrs: Handle,
+}
+
+const _: () = {
+    assert!(size_of::<Head>() == HEAD_BYTES);
+    assert!(size_of::<PhysInfo>() == 112);
+    assert!(size_of::<CpuPolicy>() == 32);
+};
