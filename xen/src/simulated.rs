@@ -36,6 +36,8 @@ pub(crate) enum Asked {
     Hvm(u64),
     /// By subcommand.
     Sched(u64),
+    /// `EVTCHNOP_*`
+    Evtchn(u64),
     /// Page table operations.
     Mmu,
     /// By subcommand.
@@ -138,6 +140,7 @@ fn asked(call: &mut Call<'_>) -> Asked {
         hypercall::MEMORY_OP => Asked::Memory(sub),
         hypercall::HVM_OP => Asked::Hvm(sub),
         hypercall::SCHED_OP => Asked::Sched(sub),
+        hypercall::EVENT_CHANNEL_OP => Asked::Evtchn(sub),
         hypercall::MMUEXT_OP => Asked::Mmu,
         hypercall::XEN_VERSION => Asked::Version(sub),
         op => panic!("hypercall {op} has no name here"),

@@ -186,6 +186,9 @@ fn other_headers(checks: &mut Vec<Check>) {
     structure!(checks, sched::RemoteShutdown, "struct sched_remote_shutdown", whole {
         domain = "domain_id", reason = "reason",
     });
+    structure!(checks, evtchn::AllocUnbound, "struct evtchn_alloc_unbound", whole {
+        domain = "dom", remote_domain = "remote_dom", port = "port",
+    });
     structure!(checks, mmu::ExtOp, "struct mmuext_op", whole { command = "cmd", mfn = "arg1.mfn", arg2 = "arg2" });
     structure!(checks, grant::EntryV1, "struct grant_entry_v1", whole {
         flags = "flags", domain = "domid", frame = "frame",
@@ -208,6 +211,7 @@ fn other_headers(checks: &mut Vec<Check>) {
         abi::hypercall::XEN_VERSION => "__HYPERVISOR_xen_version",
         abi::hypercall::MMUEXT_OP => "__HYPERVISOR_mmuext_op",
         abi::hypercall::SCHED_OP => "__HYPERVISOR_sched_op",
+        abi::hypercall::EVENT_CHANNEL_OP => "__HYPERVISOR_event_channel_op",
         abi::hypercall::HVM_OP => "__HYPERVISOR_hvm_op",
         abi::hypercall::DOMCTL => "__HYPERVISOR_domctl",
         abi::XENVER_VERSION => "XENVER_version",
@@ -221,6 +225,8 @@ fn other_headers(checks: &mut Vec<Check>) {
         memory::RESOURCE_GRANT_TABLE_SHARED => "XENMEM_resource_grant_table_id_shared",
         hvm::SET_PARAM => "HVMOP_set_param",
         hvm::GET_PARAM => "HVMOP_get_param",
+        u64::from(evtchn::DOMID_SELF) => "DOMID_SELF",
+        evtchn::ALLOC_UNBOUND => "EVTCHNOP_alloc_unbound",
         sched::REMOTE_SHUTDOWN => "SCHEDOP_remote_shutdown",
         mmu::PIN_L1_TABLE => "MMUEXT_PIN_L1_TABLE",
         mmu::PIN_L4_TABLE => "MMUEXT_PIN_L4_TABLE",

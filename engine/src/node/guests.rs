@@ -171,7 +171,7 @@ impl Guests {
             session,
             output,
             machine,
-            protector,
+            protector: Some(protector),
             description,
             place: None,
             capturing: None,

@@ -7,7 +7,7 @@ use super::tally::Tally;
 use super::wires::Wires;
 use crate::control::GuestRole;
 use crate::control::status::{GuestStatus, Takeover};
-use crate::guest::{CaptureOrder, HeldOutput, Machine, Outlet, Protector, Report, RuntimeId};
+use crate::guest::{CaptureOrder, HeldOutput, Machine, Outlet, Protector, Report, RuntimeId, Stuck};
 use crate::link::{Frame, GuestId};
 use crate::metrics::GuestMeter;
 use crate::session::primary::{Capture, Event, Input, Output, Primary, State};
@@ -37,7 +37,8 @@ pub(super) struct PrimaryGuest {
     pub(super) output: HeldOutput,
     /// `None` for a recording.
     pub(super) machine: Option<Arc<dyn Machine>>,
-    pub(super) protector: Protector,
+    /// `None` once the guest has ended: its memory is not held on to.
+    pub(super) protector: Option<Protector>,
     pub(super) description: Description,
     /// Its number on the present link, and the way there.
     pub(super) place: Option<(GuestId, Feed)>,
@@ -81,6 +82,9 @@ impl PrimaryGuest {
 
     /// The link to the peer is up: gives the guest its number there.
     pub(super) fn attach(&mut self, wires: &mut Wires) {
+        if self.has_ended() {
+            return;
+        }
         self.place = wires.links.offer(&self.peer, &self.name, &self.description);
         self.handle(Input::LinkUp, wires);
     }
@@ -141,11 +145,15 @@ impl PrimaryGuest {
                     self.capture(generation, epoch, capture, stay_paused, inputs);
                 }
                 Output::AbortCapture => {
-                    self.capturing.into_iter().for_each(|epoch| self.protector.abort(epoch));
+                    if let (Some(epoch), Some(protector)) = (self.capturing, &self.protector) {
+                        protector.abort(epoch);
+                    }
                 }
                 Output::Release { through } => {
                     output_log::acked(&self.name, through);
-                    self.protector.acked(through);
+                    if let Some(protector) = &self.protector {
+                        protector.acked(through);
+                    }
                     self.output.release(through);
                 }
                 Output::PassOutput => {
@@ -190,9 +198,9 @@ impl PrimaryGuest {
             None => Box::new(NoOutlet),
         };
         self.capturing = Some(epoch);
-        if let Err(stuck) =
-            self.protector.capture(CaptureOrder { generation, epoch, capture, stay_paused, outlet })
-        {
+        let order = CaptureOrder { generation, epoch, capture, stay_paused, outlet };
+        let ordered = self.protector.as_ref().map_or(Err(Stuck), |protector| protector.capture(order));
+        if let Err(stuck) = ordered {
             self.over.get_or_insert(Over::Broken(stuck.to_string()));
             inputs.push_back(Input::CaptureFailed { epoch, guest_gone: false });
         }
@@ -202,7 +210,7 @@ impl PrimaryGuest {
         if let Some(machine) = &self.machine {
             machine.unpause();
         }
-        if let Err(stuck) = self.protector.resume() {
+        if let Some(Err(stuck)) = self.protector.as_ref().map(Protector::resume) {
             self.over.get_or_insert(Over::Broken(stuck.to_string()));
         }
     }
@@ -252,6 +260,9 @@ impl PrimaryGuest {
         match event {
             Event::State(state) => {
                 tracing::info!(guest, ?state, "Primary");
+                if state == State::Ended {
+                    self.protector = None;
+                }
                 self.mark();
                 self.meter.set_role(GuestRole::Primary, self.session.generation().0);
                 self.meter.set_protected(state == State::Protected);

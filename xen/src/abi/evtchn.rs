@@ -1,4 +1,7 @@
-//! `xen/sys/evtchn.h`: the kernel's door to event channels.
+//! `xen/sys/evtchn.h`: the kernel's door to event channels; and of `xen/event_channel.h` what is asked of Xen itself, on
+//! another domain's behalf.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// `IOCTL_EVTCHN_BIND_VIRQ`: a virtual interrupt's number; the answer is the local port.
 pub const BIND_VIRQ: u64 = 0x0004_4500;
@@ -22,3 +25,22 @@ pub struct BindInterdomain {
 }
 
 const _: () = assert!(size_of::<BindInterdomain>() == 8);
+
+/// `DOMID_SELF` (`xen/xen.h`)
+pub const DOMID_SELF: u16 = 0x7FF0;
+/// `EVTCHNOP_alloc_unbound`
+pub const ALLOC_UNBOUND: u64 = 6;
+
+/// `struct evtchn_alloc_unbound`
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct AllocUnbound {
+    /// Whose port it is.
+    pub domain: u16,
+    /// Who may bind it.
+    pub remote_domain: u16,
+    /// Out: which it is.
+    pub port: u32,
+}
+
+const _: () = assert!(size_of::<AllocUnbound>() == 8);

@@ -25,6 +25,8 @@ pub mod hypercall {
     pub const MMUEXT_OP: u64 = 26;
     /// `__HYPERVISOR_sched_op`
     pub const SCHED_OP: u64 = 29;
+    /// `__HYPERVISOR_event_channel_op`
+    pub const EVENT_CHANNEL_OP: u64 = 32;
     /// `__HYPERVISOR_hvm_op`
     pub const HVM_OP: u64 = 34;
     /// `__HYPERVISOR_sysctl`

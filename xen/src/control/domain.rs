@@ -1,7 +1,7 @@
 //! What a domain is and whether it runs.
 
 use super::Xen;
-use crate::abi::{domctl, hypercall, sched};
+use crate::abi::{domctl, evtchn, hypercall, sched};
 use crate::{DomId, XenError};
 use zerocopy::FromZeros;
 
@@ -127,7 +127,17 @@ impl Xen {
         self.subcommand("Shutting down", Some(domain), call, &mut argument, None).map(drop)
     }
 
-    /// Has `port`, a local event channel port, signalled when the domain suspends. The last subscriber wins.
+    /// A new event channel port of `domain` that this domain may bind.
+    pub fn offer_port_of(&self, domain: DomId) -> Result<u32, XenError> {
+        let mut argument =
+            evtchn::AllocUnbound { domain: domain.0, remote_domain: evtchn::DOMID_SELF, port: 0 };
+        let call = (hypercall::EVENT_CHANNEL_OP, evtchn::ALLOC_UNBOUND);
+        self.subcommand("Making an event channel port", Some(domain), call, &mut argument, None)?;
+        Ok(argument.port)
+    }
+
+    /// Has `port`, an event channel port of the domain itself, signalled when it suspends, *instead of* the virtual
+    /// interrupt by which toolstacks hear of every other shutdown; 0 for none. The last subscriber wins.
     pub fn subscribe_suspend(&self, domain: DomId, port: u32) -> Result<(), XenError> {
         let mut payload = domctl::Subscribe { port };
         self.domctl("Subscribing to the suspend", domctl::SUBSCRIBE, domain, &mut payload, None).map(drop)
@@ -200,6 +210,23 @@ mod tests {
         assert_eq!((info.domain, info.shutdown_reason(), info.uuid), (DomId(3), Some(2), [9; 16]));
         assert_eq!((info.tot_pages, info.max_pages, info.cpu_time_ns), (100, 200, 77));
         assert_eq!(DomainInfo { flags: 2 << 16, ..info }.shutdown_reason(), None);
+    }
+
+    #[test]
+    fn a_port_is_made_on_a_domains_behalf_and_told_of_its_suspend() {
+        let port = Simulated::new();
+        let xen = Xen::over(port.clone()).unwrap();
+        port.answer(Asked::Evtchn(evtchn::ALLOC_UNBOUND), |call| {
+            assert_eq!(call.argument()[..4], [7, 0, 0xF0, 0x7F]);
+            call.argument()[4..8].copy_from_slice(&19u32.to_ne_bytes());
+            Ok(0)
+        });
+        assert_eq!(xen.offer_port_of(DomId(7)).unwrap(), 19);
+        port.answer(Asked::Domctl(domctl::SUBSCRIBE), |call| {
+            assert_eq!(payload::<domctl::Subscribe>(call).port, 19);
+            Ok(0)
+        });
+        xen.subscribe_suspend(DomId(7), 19).unwrap();
     }
 
     #[test]

@@ -5,21 +5,30 @@
 //!           mapped when first wanted   mapped anew when the frame behind the pfn may have changed
 //! ```
 //!
-//! A mapping names a frame, not a pfn. When a guest balloons a page out and in again, the pfn gets another frame and
-//! the old one stays with the domain for as long as it is mapped here. So the domain's page count has then grown:
-//! a changed count makes every place *unsure*, and an unsure place is looked up again before it is copied from.
-//! What nobody wants is looked up in the background ([`Frames::sweep`]), which also gives ballooned frames back.
+//! A mapping names a frame, not a pfn. What a guest gives back by its balloon stays with the domain for as long as it is
+//! mapped here; when it takes a page again, the pfn gets another frame, and the domain's page count has grown. What the
+//! guest writes to such a page until the next clean is not in its dirty log: the page is mapped writable at once (seen with
+//! Xen 4.17, HAP: a guest that ballooned before its host died crashed after the takeover). Which pfns those are cannot be
+//! asked. So:
+//!
+//! ```text
+//!   page count at the end of a pause ≠ at the beginning of the next ──► all is mapped anew and all counts as dirty
+//!   a page that has gone (found by the survey, some pfns at a time) ──► sent as absent, its window mapped anew
+//! ```
+//!
+//! Windows are unmapped only while the guest stands still: it lowers the page count and would hide what the guest takes.
 //!
 //! Not here: what a pfn's frame is (the caller knows: for HVM the pfn itself, for PV the P2M table's entry).
 
 use crate::{Access, DomId, Mapping, Xen, XenError};
+use understudy_checkpoint::pages::DirtyBitmap;
 use understudy_checkpoint::{Page, PageType, Pfn};
 
 /// Pfns in one mapping: 16 MiB.
 const WINDOW_PFNS: usize = 4096;
 
-/// Windows that one sweep looks up: 128 MiB, some hundred microseconds beside the running guest.
-const SWEEP_WINDOWS: usize = 8;
+/// Pfns that one survey looks at: one hypercall beside the running guest.
+const SURVEY_PFNS: usize = 1024;
 
 /// What is behind a pfn.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,13 +37,15 @@ pub(super) struct Place {
     frame: u64,
     /// Its type when it was looked up.
     kind: PageType,
-    /// When it was looked up, see [`Frames::doubt`].
+    /// When it was looked up, see [`Frames::look_live`].
     sure_since: u32,
 }
 
 struct Window {
     mapping: Mapping,
     places: Vec<Place>,
+    /// The survey found a page of it gone.
+    is_stale: bool,
 }
 
 /// The mapped frames of one domain.
@@ -45,30 +56,75 @@ pub(super) struct Frames {
     page_count: u64,
     /// Grows when places become unsure.
     round: u32,
-    /// The domain's page count when places were last sure.
+    /// The domain's page count when it was last looked at.
     tot_pages: u64,
-    /// The window that the next sweep begins with; `None` when all are sure.
-    sweep_next: Option<usize>,
+    /// It changed since the last pause.
+    is_unsettled: bool,
+    /// Pfns that held a page in windows that were unmapped.
+    before: DirtyBitmap,
+    /// Where the next survey begins.
+    survey_next: usize,
 }
 
 impl Frames {
     pub(super) fn new(xen: Xen, domain: DomId, page_count: u64, tot_pages: u64) -> Self {
         let windows = (0..(page_count as usize).div_ceil(WINDOW_PFNS)).map(|_| None).collect();
-        Self { xen, domain, windows, page_count, round: 1, tot_pages, sweep_next: None }
+        let before = DirtyBitmap::new(page_count);
+        Self {
+            xen,
+            domain,
+            windows,
+            page_count,
+            round: 1,
+            tot_pages,
+            is_unsettled: false,
+            before,
+            survey_next: 0,
+        }
     }
 
-    /// Told the domain's page count: a change makes every place unsure.
-    pub(super) fn doubt(&mut self, tot_pages: u64) {
+    /// Told the domain's page count while the guest runs: a change makes every place unsure.
+    pub(super) fn look_live(&mut self, tot_pages: u64) {
         if tot_pages != self.tot_pages {
-            tracing::debug!(
-                from = self.tot_pages,
-                to = tot_pages,
-                "The guest's pages changed: frames are looked up again"
-            );
             self.tot_pages = tot_pages;
             self.round += 1;
-            self.sweep_next = Some(0);
+            self.is_unsettled = true;
         }
+    }
+
+    /// The guest stands still. Gives back what is stale; whether every page has to be taken for dirty
+    /// ([`mark_present`](Self::mark_present)).
+    pub(super) fn begin_pause(&mut self, tot_pages: u64) -> bool {
+        let is_unsettled = std::mem::take(&mut self.is_unsettled) || tot_pages != self.tot_pages;
+        for (number, slot) in self.windows.iter_mut().enumerate() {
+            let Some(window) = slot.take_if(|window| is_unsettled || window.is_stale) else { continue };
+            let had_data = window.places.iter().enumerate().filter(|(_, place)| place.kind.has_data());
+            for (index, _) in had_data {
+                self.before.set(Pfn((number * WINDOW_PFNS + index) as u64));
+            }
+        }
+        is_unsettled
+    }
+
+    /// Marks every pfn that holds a page, or did when it was last looked up.
+    pub(super) fn mark_present(
+        &mut self,
+        into: &mut DirtyBitmap,
+        frame_of: &dyn Fn(Pfn) -> u64,
+    ) -> Result<(), XenError> {
+        for first in (0..self.page_count).step_by(SURVEY_PFNS) {
+            let pfns = || (first..(first + SURVEY_PFNS as u64).min(self.page_count)).map(Pfn);
+            let frames: Vec<u64> = pfns().map(frame_of).collect();
+            let kinds = self.types(&frames)?;
+            pfns().zip(kinds).filter(|(_, kind)| kind.has_data()).for_each(|(pfn, _)| into.set(pfn));
+        }
+        self.before.drain_into(into);
+        Ok(())
+    }
+
+    /// The guest will run again, with this page count.
+    pub(super) fn end_pause(&mut self, tot_pages: u64) {
+        self.tot_pages = tot_pages;
     }
 
     /// The type of a place that is sure and holds a page: nothing about it needs to be asked.
@@ -108,18 +164,27 @@ impl Frames {
         Ok(())
     }
 
-    /// Looks up some windows that are unsure, while the guest runs.
-    pub(super) fn sweep(&mut self, frame_of: &dyn Fn(Pfn) -> u64) -> Result<(), XenError> {
-        let Some(first) = self.sweep_next else { return Ok(()) };
-        let last = (first + SWEEP_WINDOWS).min(self.windows.len());
-        for window in first..last {
-            if self.windows[window].is_some() {
-                // Unmapped first: what the guest has given back becomes free only now.
-                self.windows[window] = None;
-                self.map_window(window, frame_of)?;
+    /// Looks for pages that have gone, some pfns at a time, and says which.
+    pub(super) fn survey(
+        &mut self,
+        frame_of: &dyn Fn(Pfn) -> u64,
+        mut gone: impl FnMut(Pfn),
+    ) -> Result<(), XenError> {
+        let first = self.survey_next;
+        let last = (first + SURVEY_PFNS).min(self.page_count as usize);
+        self.survey_next = if last < self.page_count as usize { last } else { 0 };
+        let pfns = || (first..last).map(|pfn| Pfn(pfn as u64));
+        let frames: Vec<u64> = pfns().map(frame_of).collect();
+        for (pfn, kind) in pfns().zip(self.types(&frames)?) {
+            let (window, index) = split(pfn);
+            if let Some(window) = &mut self.windows[window]
+                && window.places[index].kind.has_data()
+                && !kind.has_data()
+            {
+                window.is_stale = true;
+                gone(pfn);
             }
         }
-        self.sweep_next = (last < self.windows.len()).then_some(last);
         Ok(())
     }
 
@@ -142,7 +207,7 @@ impl Frames {
             sure_since: self.round,
         });
         let places = places.collect();
-        self.windows[window] = Some(Window { mapping, places });
+        self.windows[window] = Some(Window { mapping, places, is_stale: false });
         Ok(())
     }
 
@@ -197,4 +262,37 @@ fn settle(kind: PageType, mapping: &Mapping, index: usize) -> PageType {
 
 fn split(pfn: Pfn) -> (usize, usize) {
     (pfn.0 as usize / WINDOW_PFNS, pfn.0 as usize % WINDOW_PFNS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simulated::Simulated;
+
+    fn frames() -> Frames {
+        Frames::new(Xen::over(Simulated::new()).unwrap(), DomId(1), 4096, 1000)
+    }
+
+    #[test]
+    fn a_guest_whose_pages_changed_between_two_pauses_is_all_dirty_once() {
+        let mut frames = frames();
+        assert!(!frames.begin_pause(1000));
+        frames.end_pause(1000);
+        assert!(frames.begin_pause(1004), "it took four");
+        // What was mapped no longer is, and given back: that is our doing.
+        frames.end_pause(1002);
+        assert!(!frames.begin_pause(1002));
+        frames.end_pause(1002);
+        assert!(frames.begin_pause(1001));
+    }
+
+    #[test]
+    fn what_changed_while_the_guest_ran_counts_at_the_next_pause_even_if_it_changed_back() {
+        let mut frames = frames();
+        frames.look_live(1001);
+        frames.look_live(1000);
+        assert!(frames.begin_pause(1000));
+        frames.end_pause(1000);
+        assert!(!frames.begin_pause(1000));
+    }
 }

@@ -7,6 +7,7 @@
 
 mod frames;
 mod hvm;
+mod notice;
 mod peek;
 pub(crate) mod pv;
 mod source;

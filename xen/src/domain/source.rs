@@ -3,7 +3,7 @@
 //! ```text
 //!   suspend ──► drain_dirty ──────────────► copy_pages ─────────────► capture_state ──► resume
 //!   toolstack   CLEAN|FINAL into a buffer   from kept mappings, by    few hypercalls    toolstack
-//!               that is never allocated     several threads                             then: sweep
+//!               that is never allocated     several threads                             then: survey
 //! ```
 //!
 //! Not here: how a guest is suspended ([`Toolstack`]), what becomes of the pages.
@@ -55,6 +55,8 @@ pub struct XenSource<T> {
     is_suspended: bool,
     /// Page tables that named frames not the guest's own while it ran: they are dirty still.
     deferred: DirtyBitmap,
+    /// The next drain that finds the guest suspended takes every page for dirty.
+    all_dirty: bool,
     /// Pfns to look up before the next copy.
     unsure: Vec<Pfn>,
     /// What the hypervisor does not know: the kind as libxl tells kinds apart, and libxl's configuration.
@@ -88,6 +90,7 @@ impl<T: Toolstack> XenSource<T> {
             is_tracking: false,
             is_suspended: info.shutdown_reason() == Some(SHUTDOWN_SUSPEND),
             deferred: DirtyBitmap::new(page_count),
+            all_dirty: false,
             unsure: Vec::new(),
             named: None,
         })
@@ -195,7 +198,7 @@ impl<T: Toolstack> Source for XenSource<T> {
             return Err(gone(&info));
         }
         self.is_suspended = true;
-        self.frames.doubt(info.tot_pages);
+        self.all_dirty |= self.frames.begin_pause(info.tot_pages);
         match &mut self.kind {
             Kind::Hvm(_) => Ok(()),
             Kind::Pv(guest) => guest.check_p2m(),
@@ -206,12 +209,13 @@ impl<T: Toolstack> Source for XenSource<T> {
         if !self.is_suspended {
             return Ok(());
         }
+        self.frames.end_pause(info(&self.xen, self.domain)?.tot_pages);
         self.toolstack.resume()?;
         self.is_suspended = false;
-        let kind = &self.kind;
-        // The guest runs. What could not be looked up now is looked up when it is dirty.
-        if let Err(error) = self.frames.sweep(&|pfn| kind.frame(pfn)) {
-            tracing::warn!(domain = %self.domain, %error, "Frames that the guest gave back stay mapped");
+        let Self { kind, frames, deferred, .. } = self;
+        // The guest runs. What is not found now is found in the next round.
+        if let Err(error) = frames.survey(&|pfn| kind.frame(pfn), |pfn| deferred.set(pfn)) {
+            tracing::warn!(domain = %self.domain, %error, "Pages that the guest gave back are not looked for");
         }
         Ok(())
     }
@@ -222,7 +226,12 @@ impl<T: Toolstack> Source for XenSource<T> {
         into.merge_bytes(self.log.as_bytes());
         self.deferred.drain_into(into);
         if !self.is_suspended {
-            self.frames.doubt(info(&self.xen, self.domain)?.tot_pages);
+            self.frames.look_live(info(&self.xen, self.domain)?.tot_pages);
+        } else if self.all_dirty {
+            tracing::info!(domain = %self.domain, "The guest took memory: all of it is copied once");
+            let Self { kind, frames, .. } = self;
+            frames.mark_present(into, &|pfn| kind.frame(pfn)).map_err(error)?;
+            self.all_dirty = false;
         }
         Ok(())
     }

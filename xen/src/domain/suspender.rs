@@ -4,13 +4,13 @@
 //!   PV, and HVM or PVH with PV drivers                       HVM without PV drivers, or in S3
 //!   control/shutdown := suspend                              SCHEDOP_remote_shutdown(suspend)
 //!     guest empties it, freezes its devices,
-//!     SCHEDOP_shutdown(suspend) ──► seen by polling
+//!     SCHEDOP_shutdown(suspend) ──► an event channel of our own (`notice`), else seen by polling
 //!   resume: rax of vCPU 0 := 1 ("cancelled"), resumedomain, xenstore RESUME
 //! ```
 //!
-//! The guest runs until its last vCPU has stopped; only from then on it stands still. Polling costs a hypercall of a
-//! microsecond; xenstored's own word, `@releaseDomain`, comes by way of an interrupt and a daemon.
+//! The guest runs until its last vCPU has stopped; only from then on it stands still.
 
+use super::notice::Notice;
 use super::toolstack::Toolstack;
 use crate::xenstore::{StoreError, Xenstore};
 use crate::{DomId, Xen};
@@ -23,8 +23,9 @@ use understudy_checkpoint::stream::libxc::GuestWidth;
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// Once it has said that it will, freezing takes milliseconds, or much longer on a busy guest.
 const FREEZE_MAX: Duration = Duration::from_secs(60);
-/// Between two looks.
+/// Between two looks without word: at once where there will be none, and for a guest that crashes meanwhile.
 const POLL: Duration = Duration::from_micros(100);
+const LOOK: Duration = Duration::from_millis(20);
 
 /// HVM parameters (`xen/include/public/hvm/params.h`): set by a guest with PV drivers; not 0 while it sleeps.
 const CALLBACK_IRQ: u32 = 0;
@@ -44,6 +45,7 @@ pub struct Suspender {
     domain: DomId,
     is_hvm: bool,
     control: String,
+    notice: Option<Notice>,
 }
 
 fn failed(error: StoreError) -> DomainError {
@@ -55,9 +57,13 @@ impl Suspender {
     pub fn open(xen: Xen, domain: DomId) -> Result<Self, DomainError> {
         let info = xen.domain_info(domain).map_err(super::error)?;
         let info = info.ok_or_else(|| DomainError::Gone(format!("There is no domain {domain}")))?;
-        let store = Xenstore::open().map_err(failed)?;
+        let mut store = Xenstore::open().map_err(failed)?;
+        let notice = Notice::subscribe(xen.clone(), &mut store, domain);
+        let notice = notice.inspect_err(|error| {
+            tracing::warn!(%domain, %error, "Every checkpoint will look like the domain's end to xl; it will not restart it");
+        });
         let control = format!("/local/domain/{domain}/control/shutdown");
-        Ok(Self { xen, store, domain, is_hvm: info.is_hvm(), control })
+        Ok(Self { xen, store, domain, is_hvm: info.is_hvm(), control, notice: notice.ok() })
     }
 
     /// Whether the guest takes part in suspending: it has PV drivers that will reconnect.
@@ -72,16 +78,24 @@ impl Suspender {
     fn ask(&mut self) -> Result<(), DomainError> {
         self.store.write(&self.control, "suspend").map_err(failed)?;
         let begun = Instant::now();
-        while self.store.read(&self.control).map_err(failed)?.as_deref() == Some("suspend") {
+        while !self.is_gone()? {
             if begun.elapsed() > ANSWER_MAX {
                 return self.take_back();
             }
-            if self.is_gone()? {
-                return Ok(());
-            }
-            sleep(POLL);
+            self.wait()?;
         }
         Ok(())
+    }
+
+    /// Waits until something may have happened.
+    fn wait(&self) -> Result<(), DomainError> {
+        match &self.notice {
+            Some(notice) => notice.wait(LOOK).map_err(super::error),
+            None => {
+                sleep(POLL);
+                Ok(())
+            }
+        }
     }
 
     /// The guest has not looked: it must not find the request later. It may look just now.
@@ -111,7 +125,7 @@ impl Suspender {
             if begun.elapsed() > FREEZE_MAX {
                 return Err(DomainError::SuspendTimeout(FREEZE_MAX.as_millis() as u64));
             }
-            sleep(POLL);
+            self.wait()?;
         }
         Ok(())
     }

@@ -27,6 +27,8 @@ pub struct Secondary {
     pub(super) link: Link,
     /// Newest generation heard of, from a primary or from the witness.
     pub(super) newest: Generation,
+    /// The primary has said that the guest is over: nothing more is expected of it.
+    farewell: bool,
     state_reported: Option<State>,
 }
 
@@ -39,6 +41,7 @@ impl Secondary {
             phase: Phase::Empty,
             link: Link::Down,
             newest: Generation(0),
+            farewell: false,
             state_reported: None,
         }
     }
@@ -150,6 +153,7 @@ impl Secondary {
             return;
         }
         self.heard_of(generation, out);
+        self.farewell = matches!(message, ToSecondary::Farewell { .. });
         // Only now: a link alone may lead to a host that has restarted and is no primary any more.
         if let Phase::Alone { image, .. } = self.phase {
             self.phase = Phase::Standing { image, receiving: None };
@@ -337,7 +341,9 @@ impl Secondary {
 
     fn silent_at(&self) -> Option<Time> {
         match &self.link {
-            Link::Up { spoke: true, heard_at, .. } => Some(*heard_at + self.config.silence_max),
+            Link::Up { spoke: true, heard_at, .. } if !self.farewell => {
+                Some(*heard_at + self.config.silence_max)
+            }
             _ => None,
         }
     }

@@ -155,3 +155,16 @@ fn nothing_of_an_older_generation_is_acked() {
     let why = Decline::Fenced { generation: G.next() };
     assert!(out.contains(&Output::Send(ToPrimary::Declined { generation: G, epoch: Some(Epoch(1)), why })));
 }
+
+#[test]
+fn a_primary_whose_guest_is_over_may_be_silent() {
+    let mut story = Story::standing();
+    story.hear(Input::Message(ToSecondary::Farewell { generation: G }));
+    let out = story.wait(Span::from_ms(500));
+    assert!(!out.contains(&Output::CloseLink), "other guests share the link: {out:?}");
+    story.hear(Input::Message(ToSecondary::Heartbeat { generation: G }));
+    assert!(
+        story.wait(Span::from_ms(500)).contains(&Output::CloseLink),
+        "one that speaks is expected to go on"
+    );
+}
