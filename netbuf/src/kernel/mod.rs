@@ -32,6 +32,8 @@ mod sys;
 
 pub use commit::{KernelStats, OutputCommit, Start};
 pub use error::KernelError;
+#[cfg(fuzzing)]
+pub use netlink::read_all;
 pub use netlink::{Connection, NetlinkError, WireError};
 pub use own::OwnQueue;
 pub use plug::PlugOutput;

@@ -4,7 +4,7 @@
 # judge has to find the leak. (That nothing leaves once the engine is killed is shown by engine_killed.)
 guests=(tpvh tpv)
 limit_s=900
-: "${RIG_OUTPUT_SECONDS:=40}"
+: "${RIG_OUTPUT_SECONDS:=20}" # of traffic; longer for more frames
 
 captures_begin() { # captures_begin NAME: of frames with the guest's address
     local mac vif

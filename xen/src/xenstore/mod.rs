@@ -14,6 +14,8 @@ mod wire;
 
 pub use client::Xenstore;
 pub use transaction::Transaction;
+#[cfg(fuzzing)]
+pub use wire::take_all;
 
 use crate::DomId;
 use std::io;

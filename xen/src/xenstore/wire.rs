@@ -119,6 +119,17 @@ pub(super) fn strings(payload: &[u8]) -> impl Iterator<Item = Result<&str, Store
     payload[..end].split_inclusive(|byte| *byte == 0).map(string)
 }
 
+/// For the fuzzer: takes whatever is whole out of `bytes`, as a connection does.
+#[cfg(fuzzing)]
+pub fn take_all(mut bytes: &[u8]) {
+    while let Ok(Some((message, length))) = decode(bytes) {
+        assert!(message.payload.len() <= PAYLOAD_MAX && (HEADER_BYTES..=bytes.len()).contains(&length));
+        let _ = string(&message.payload);
+        assert!(strings(&message.payload).count() <= message.payload.len());
+        bytes = &bytes[length..];
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -24,6 +24,16 @@ use std::os::fd::{AsRawFd, OwnedFd};
 pub use wire::WireError;
 use wire::{ACK, DONE, ERROR, Message, Request};
 
+/// For the fuzzer: reads a datagram of the kernel's as every kind of answer there is.
+#[cfg(fuzzing)]
+pub fn read_all(datagram: &[u8]) {
+    for message in wire::messages(datagram) {
+        let Ok(message) = message else { return };
+        let _ = wire::verdict(&message);
+        let _ = (link::decode(message.body), qdisc::decode(message.body), filter::decode(message.body));
+    }
+}
+
 /// Longest wait for an answer, milliseconds. The kernel answers in microseconds unless someone holds the lock
 /// of the network configuration, as the removal of many devices does.
 const ANSWER_MS_MAX: i64 = 5_000;
