@@ -9,6 +9,8 @@ use super::report::Reporter;
 use super::thread;
 use crossbeam::channel::{Sender, bounded};
 use std::io;
+use std::thread::{JoinHandle, sleep};
+use std::time::{Duration, Instant};
 use understudy_checkpoint::domain::{DomainState, Source};
 use understudy_checkpoint::epoch::Staging;
 use understudy_checkpoint::pages::{Batches, Encoder, EncoderConfig};
@@ -43,6 +45,7 @@ pub struct Protector {
     orders: Sender<Order>,
     abort: Abort,
     acked: Acked,
+    capturer: JoinHandle<()>,
 }
 
 /// The capture thread does not take orders any more.
@@ -93,14 +96,14 @@ impl Protector {
         thread::spawn("encode", reporter.clone(), move || encoder.run(&jobs))?;
         // Staging is touched page by page when it is made: on the guest's own thread, so that the loop, and a
         // guest that was just taken over, need not wait for it.
-        thread::spawn("capture", reporter.clone(), move || {
+        let capturer = thread::spawn("capture", reporter.clone(), move || {
             for _ in 0..PIECES {
                 let _ = fill_pool.send(Staging::new(piece_pages as usize));
             }
             drop(fill_pool);
             capturer.run(&inbox);
         })?;
-        Ok(Self { orders, abort, acked })
+        Ok(Self { orders, abort, acked, capturer })
     }
 
     /// Orders a checkpoint.
@@ -121,6 +124,17 @@ impl Protector {
     /// Lets a guest run that a capture left suspended.
     pub fn resume(&self) -> Result<(), Stuck> {
         self.order(Order::Resume)
+    }
+
+    /// Ends the threads and waits until the source is given back, `within_max` at most: what it has told the
+    /// hypervisor must not outlive the process.
+    pub fn finish(self, within_max: Duration) {
+        let Self { orders, capturer, .. } = self;
+        drop(orders);
+        let begun = Instant::now();
+        while !capturer.is_finished() && begun.elapsed() < within_max {
+            sleep(Duration::from_millis(1));
+        }
     }
 
     fn order(&self, order: Order) -> Result<(), Stuck> {

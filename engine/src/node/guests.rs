@@ -474,7 +474,7 @@ impl Guests {
 
     /// The node ends: nothing of any guest is let out from here on.
     pub(super) fn leave(&mut self) {
-        for guest in self.guests.values() {
+        for guest in self.guests.values_mut() {
             if let Guest::Primary(guest) = guest {
                 guest.leave();
             }

@@ -14,8 +14,12 @@ use crate::session::primary::{Capture, Event, Input, Output, Primary, State};
 use crate::session::{NodeName, Time, ToSecondary};
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 use understudy_checkpoint::domain::Description;
 use understudy_checkpoint::{Epoch, Generation};
+
+/// How long the end of a node waits for a guest's capture thread.
+const FINISH_MAX: Duration = Duration::from_secs(2);
 
 /// Why a guest does not run here any more.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -239,13 +243,16 @@ impl PrimaryGuest {
 
     /// This process ends. A guest that nobody may take over goes on as before; nothing of any other is let out any
     /// more.
-    pub(super) fn leave(&self) {
-        if self.session.state() == State::Unprotected
-            && self.machine.as_ref().is_some_and(|it| it.outlives_us())
-        {
-            return self.output.detach();
+    pub(super) fn leave(&mut self) {
+        let outlives_us = self.machine.as_ref().is_some_and(|machine| machine.outlives_us());
+        if outlives_us && self.session.state() == State::Unprotected {
+            self.output.detach();
+        } else {
+            self.hold_still();
         }
-        self.hold_still();
+        if let Some(protector) = self.protector.take().filter(|_| outlives_us) {
+            protector.finish(FINISH_MAX);
+        }
     }
 
     fn hold_still(&self) {
