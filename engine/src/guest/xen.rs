@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use understudy_checkpoint::domain::Description;
 use understudy_checkpoint::epoch::Image;
 use understudy_checkpoint::stream::write_restore_file;
@@ -31,6 +31,10 @@ const SHUTDOWN_SUSPEND: u32 = 2;
 /// How often a domain is tried to be built, and after how long again.
 const RESTORE_ATTEMPTS: u32 = 5;
 const RESTORE_RETRY: Duration = Duration::from_secs(2);
+
+/// How long a guest that was started here is given until its memory can be found, and how often that is looked for.
+const SOURCE_MAX: Duration = Duration::from_secs(30);
+const SOURCE_RETRY: Duration = Duration::from_millis(20);
 
 /// Waits before each announcement of a guest's new place.
 const ANNOUNCE_AFTER_MS: [u64; 5] = [0, 50, 150, 250, 500];
@@ -69,7 +73,9 @@ impl XenHost {
         let past = self.past(domain)?;
         let guest = XlGuest::find(name).map_err(|error| error.to_string())?;
         check(&guest)?;
-        Ok(Some(Activated { past, ..self.take(guest, name, Epoch(0))? }))
+        let output = self.hold(domain, Epoch(0))?;
+        let machine = Arc::new(self.machine(domain, name)?);
+        Ok(Some(Activated { machine, source: self.source(&guest)?, output, past }))
     }
 
     /// What a domain was to an engine that is gone. The error says why it cannot be protected as it stands.
@@ -88,29 +94,37 @@ impl XenHost {
         }
     }
 
-    /// The guest with its output held as of epoch `open`.
-    fn take(&self, guest: XlGuest, name: &str, open: Epoch) -> Result<Activated, String> {
-        let domain = guest.domain;
+    /// A domain's output, held as of epoch `open`.
+    fn hold(&self, domain: DomId, open: Epoch) -> Result<HeldOutput, String> {
         let output = self.outputs.interfaces(open, &cards::of(domain)?).map_err(|error| error.to_string())?;
         cards::follow(domain, &output).map_err(|error| error.to_string())?;
+        Ok(output)
+    }
+
+    fn machine(&self, domain: DomId, name: &str) -> Result<XenMachine, String> {
         let info = self.xen.domain_info(domain).map_err(|error| error.to_string())?;
-        // As an engine that left it would have it; one that was restored to be started here is no exception.
-        let is_paused = info.is_some_and(|info| info.is_paused());
-        let suspender = Suspender::open(self.xen.clone(), domain).map_err(|error| error.to_string())?;
-        let source =
-            XenSource::open(self.xen.clone(), domain, suspender).map_err(|error| error.to_string())?;
-        let machine = XenMachine {
-            xen: self.xen.clone(),
-            domain,
-            name: name.to_owned(),
-            is_paused: AtomicBool::new(is_paused),
-        };
-        Ok(Activated {
-            machine: Arc::new(machine),
-            source: BoxedSource(Box::new(source.named(guest.kind, guest.config))),
-            output,
-            past: None,
-        })
+        // As an engine that is gone left it, or as it was restored.
+        let is_paused = AtomicBool::new(info.is_some_and(|info| info.is_paused()));
+        Ok(XenMachine { xen: self.xen.clone(), domain, name: name.to_owned(), is_paused })
+    }
+
+    fn source(&self, guest: &XlGuest) -> Result<BoxedSource, String> {
+        let opened = Suspender::open(self.xen.clone(), guest.domain)
+            .and_then(|suspender| XenSource::open(self.xen.clone(), guest.domain, suspender));
+        let source = opened.map_err(|error| error.to_string())?;
+        Ok(BoxedSource(Box::new(source.named(guest.kind, guest.config.clone()))))
+    }
+
+    /// The source of a guest that has just begun to run: a PV guest's memory can be found only once it has told Xen
+    /// where its tables are on this host.
+    fn awaited_source(&self, guest: &XlGuest) -> Result<BoxedSource, String> {
+        let begun = Instant::now();
+        loop {
+            match self.source(guest) {
+                Err(_) if begun.elapsed() < SOURCE_MAX => sleep(SOURCE_RETRY),
+                result => return result,
+            }
+        }
     }
 }
 
@@ -130,10 +144,19 @@ impl Host for XenHost {
         restore(name, what, &image)?;
         drop(image);
         let guest = XlGuest::find(name).map_err(|error| error.to_string())?;
-        let activated = self.take(guest, name, open)?;
-        activated.machine.unpause();
-        announce(&activated.output);
-        Ok(activated)
+        let output = self.hold(guest.domain, open);
+        let machine = Arc::new(self.machine(guest.domain, name)?);
+        machine.unpause();
+        // Whatever cannot be done from here on, the guest runs here and nowhere else.
+        let alone = |why: String| format!("it runs here, but nothing protects it: {why}");
+        let output = output.map_err(alone)?;
+        announce(&output);
+        let source = self.awaited_source(&guest).map_err(|why| {
+            output.pass();
+            output.detach();
+            alone(why)
+        })?;
+        Ok(Activated { machine, source, output, past: None })
     }
 
     fn end_older(&self, name: &str, newest: Generation) -> Result<(), String> {

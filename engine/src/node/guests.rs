@@ -177,6 +177,7 @@ impl Guests {
             capturing: None,
             marked,
             tally: Tally::default(),
+            encoded: None,
             takeover,
             last_commit: None,
             recording_ended: None,

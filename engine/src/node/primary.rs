@@ -51,6 +51,8 @@ pub(super) struct PrimaryGuest {
     pub(super) marked: Generation,
     pub(super) meter: GuestMeter,
     pub(super) tally: Tally,
+    /// The newest epoch that is encoded and counted: an ack may be faster than the report.
+    pub(super) encoded: Option<Epoch>,
     pub(super) takeover: Option<Takeover>,
     pub(super) last_commit: Option<Time>,
     /// The capture that found the recording at its end; told to the session once everything is acked.
@@ -119,10 +121,12 @@ impl PrimaryGuest {
                 self.meter.capture_failed();
                 self.handle(Input::CaptureFailed { epoch, guest_gone }, wires);
             }
-            Report::Encoded { kind, encoded, .. } => {
+            Report::Encoded { epoch, kind, encoded } => {
                 self.meter.encoded(&encoded.stats);
                 self.meter.sent(encoded.link_bytes);
                 self.tally.encoded(kind, &encoded);
+                self.encoded = self.encoded.max(Some(epoch));
+                self.end_recording(wires);
             }
             Report::Panicked { worker, message } => {
                 self.over = Some(Over::Broken(format!("its {worker} thread panicked: {message}")));
@@ -131,9 +135,10 @@ impl PrimaryGuest {
         }
     }
 
-    /// A recording that is over, and all of it acked, is a guest that ended.
+    /// A recording that is over, and all of it acked and counted, is a guest that ended.
     fn end_recording(&mut self, wires: &mut Wires) {
-        let Some(epoch) = self.recording_ended.filter(|_| self.session.in_flight() == 0) else { return };
+        let is_through = self.session.in_flight() == 0 && self.encoded >= self.session.newest_captured();
+        let Some(epoch) = self.recording_ended.filter(|_| is_through) else { return };
         self.recording_ended = None;
         self.capturing = None;
         self.tally.finished = true;
