@@ -227,6 +227,7 @@ fn other_headers(checks: &mut Vec<Check>) {
         hvm::GET_PARAM => "HVMOP_get_param",
         u64::from(evtchn::DOMID_SELF) => "DOMID_SELF",
         evtchn::ALLOC_UNBOUND => "EVTCHNOP_alloc_unbound",
+        u64::from(sched::SHUTDOWN_SUSPEND) => "SHUTDOWN_suspend",
         sched::REMOTE_SHUTDOWN => "SCHEDOP_remote_shutdown",
         mmu::PIN_L1_TABLE => "MMUEXT_PIN_L1_TABLE",
         mmu::PIN_L4_TABLE => "MMUEXT_PIN_L4_TABLE",

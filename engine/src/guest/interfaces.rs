@@ -54,12 +54,20 @@ pub(super) struct Interfaces {
 }
 
 impl Interfaces {
-    /// Takes hold of the output of `cards`, whose open epoch is `open`. Nothing leaves from now on.
-    pub(super) fn hold(cards: &[Card], open: Epoch, limits: Limits, bell: Bell) -> Result<Self, KernelError> {
-        let attach = |card: &Card| Ok((card.clone(), attach(card, open, limits, Start::Holding, &bell)?));
-        let held = cards.iter().map(attach).collect::<Result<_, KernelError>>()?;
-        let state = State { mode: Mode::Holding, open, held, dropped_before: 0 };
-        Ok(Self { state: Mutex::new(state), limits, bell })
+    /// Output of a guest without cards so far, whose open epoch is `open`.
+    pub(super) fn new(open: Epoch, limits: Limits, bell: Bell) -> Self {
+        let state = State { mode: Mode::Holding, open, held: Vec::new(), dropped_before: 0 };
+        Self { state: Mutex::new(state), limits, bell }
+    }
+
+    /// Takes hold of the output of `cards`: nothing leaves from now on. After an error those before it are held.
+    pub(super) fn hold(&self, cards: &[Card]) -> Result<(), KernelError> {
+        let mut state = self.state.lock();
+        for card in cards {
+            let queue = attach(card, state.open, self.limits, Start::Holding, &self.bell)?;
+            state.held.push((card.clone(), queue));
+        }
+        Ok(())
     }
 
     pub(super) fn cut(&self, epoch: Epoch) -> Result<(), KernelError> {

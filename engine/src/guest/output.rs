@@ -66,10 +66,10 @@ impl OutputMaker {
         HeldOutput(Arc::new(Hold::Frames(Frames { queue, pressure: AtomicBool::new(false), bell })))
     }
 
-    /// That of these interfaces of the kernel's, holding from now on.
-    pub fn interfaces(&self, open: Epoch, cards: &[Card]) -> Result<HeldOutput, KernelError> {
-        let interfaces = Interfaces::hold(cards, open, self.limits, self.bell.clone())?;
-        Ok(HeldOutput(Arc::new(Hold::Interfaces(interfaces))))
+    /// That of interfaces of the kernel's, which [`hold`](HeldOutput::hold) names.
+    pub fn interfaces(&self, open: Epoch) -> HeldOutput {
+        let interfaces = Interfaces::new(open, self.limits, self.bell.clone());
+        HeldOutput(Arc::new(Hold::Interfaces(interfaces)))
     }
 }
 
@@ -105,6 +105,21 @@ impl HeldOutput {
             Hold::Frames(frames) => frames.queue.lock().fence(),
             Hold::Interfaces(interfaces) => interfaces.fence(),
         }
+    }
+
+    /// Takes hold of these cards' output. After an error some of it may be held: it is for the caller to
+    /// [`let_go`](Self::let_go) or not.
+    pub fn hold(&self, cards: &[Card]) -> Result<(), KernelError> {
+        match &*self.0 {
+            Hold::Frames(_) => Ok(()),
+            Hold::Interfaces(interfaces) => interfaces.hold(cards),
+        }
+    }
+
+    /// Everything passes and goes its direct way again, without this process: of a guest that nobody else may run.
+    pub fn let_go(&self) {
+        self.pass();
+        self.detach();
     }
 
     /// Output that passes goes its direct way again, without this process.

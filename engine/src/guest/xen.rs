@@ -25,9 +25,6 @@ use understudy_xen::domain::{Suspender, XenSource};
 use understudy_xen::xl::{self, XlGuest};
 use understudy_xen::{DomId, Xen, mark};
 
-/// `SHUTDOWN_suspend` (`xen/include/public/sched.h`).
-const SHUTDOWN_SUSPEND: u32 = 2;
-
 /// How often a domain is tried to be built, and after how long again.
 const RESTORE_ATTEMPTS: u32 = 5;
 const RESTORE_RETRY: Duration = Duration::from_secs(2);
@@ -73,9 +70,18 @@ impl XenHost {
         let past = self.past(domain)?;
         let guest = XlGuest::find(name).map_err(|error| error.to_string())?;
         check(&guest)?;
-        let output = self.hold(domain, Epoch(0))?;
         let machine = Arc::new(self.machine(domain, name)?);
-        Ok(Some(Activated { machine, source: self.source(&guest)?, output, past }))
+        let source = self.source(&guest)?;
+        // Last: a guest that cannot be protected keeps its network.
+        let output = self.outputs.interfaces(Epoch(0));
+        if let Err(why) = hold(domain, &output) {
+            // What an engine before this one ran stays cut off: another host may run it.
+            if past.is_none() {
+                output.let_go();
+            }
+            return Err(why);
+        }
+        Ok(Some(Activated { machine, source, output, past }))
     }
 
     /// What a domain was to an engine that is gone. The error says why it cannot be protected as it stands.
@@ -83,22 +89,16 @@ impl XenHost {
         let info = self.xen.domain_info(domain).map_err(|error| error.to_string())?;
         let info = info.filter(|info| !info.is_dying()).ok_or("it is being destroyed")?;
         let generation = mark::read(domain).map_err(|error| error.to_string())?.map(Generation);
+        let is_halted = info.is_shutdown() || info.is_paused();
         match (info.shutdown_reason(), generation) {
-            (Some(SHUTDOWN_SUSPEND), None) => Err("it is suspended: being saved or migrated".into()),
-            (None | Some(SHUTDOWN_SUSPEND), Some(generation)) => {
-                Ok(Some(Past { generation, is_halted: info.is_shutdown() || info.is_paused() }))
+            (Some(reason), _) if !info.is_suspended() => {
+                Err(format!("it has ended (shutdown reason {reason}) and was not removed"))
             }
+            (_, Some(generation)) => Ok(Some(Past { generation, is_halted })),
+            (Some(_), None) => Err("it is suspended: being saved or migrated".into()),
             (None, None) if info.is_paused() => Err("it is paused; unpause it if it may run here".into()),
             (None, None) => Ok(None),
-            (Some(reason), _) => Err(format!("it has ended (shutdown reason {reason}) and was not removed")),
         }
-    }
-
-    /// A domain's output, held as of epoch `open`.
-    fn hold(&self, domain: DomId, open: Epoch) -> Result<HeldOutput, String> {
-        let output = self.outputs.interfaces(open, &cards::of(domain)?).map_err(|error| error.to_string())?;
-        cards::follow(domain, &output).map_err(|error| error.to_string())?;
-        Ok(output)
     }
 
     fn machine(&self, domain: DomId, name: &str) -> Result<XenMachine, String> {
@@ -144,19 +144,19 @@ impl Host for XenHost {
         restore(name, what, &image)?;
         drop(image);
         let guest = XlGuest::find(name).map_err(|error| error.to_string())?;
-        let output = self.hold(guest.domain, open);
+        let output = self.outputs.interfaces(open);
+        let held = hold(guest.domain, &output);
         let machine = Arc::new(self.machine(guest.domain, name)?);
         machine.unpause();
-        // Whatever cannot be done from here on, the guest runs here and nowhere else.
-        let alone = |why: String| format!("it runs here, but nothing protects it: {why}");
-        let output = output.map_err(alone)?;
         announce(&output);
-        let source = self.awaited_source(&guest).map_err(|why| {
-            output.pass();
-            output.detach();
-            alone(why)
-        })?;
-        Ok(Activated { machine, source, output, past: None })
+        match held.and_then(|()| self.awaited_source(&guest)) {
+            Ok(source) => Ok(Activated { machine, source, output, past: None }),
+            // It runs here and nowhere else.
+            Err(why) => {
+                output.let_go();
+                Err(format!("it runs here, but nothing protects it: {why}"))
+            }
+        }
     }
 
     fn end_older(&self, name: &str, newest: Generation) -> Result<(), String> {
@@ -173,6 +173,12 @@ impl Host for XenHost {
             )),
         }
     }
+}
+
+/// Holds a domain's output from now on, whatever cards come and go.
+fn hold(domain: DomId, output: &HeldOutput) -> Result<(), String> {
+    output.hold(&cards::of(domain)?).map_err(|error| error.to_string())?;
+    cards::follow(domain, output).map_err(|error| error.to_string())
 }
 
 /// Tells the network where the guest is: again and again, for switches may lose a frame just after a link has changed.

@@ -17,6 +17,8 @@ use std::thread::Builder;
 /// Between two looks for guests that are not there.
 const LOOK_EVERY: Span = Span::from_ms(2_000);
 
+const NO_WITNESS: &str = "the witness does not answer, so nobody can say whether it may run here";
+
 /// Guests that are looked for at once.
 const ASKED_MAX: usize = 64;
 
@@ -29,6 +31,8 @@ pub(super) struct Finder {
     thread: Option<(Sender<DomainConfig>, Receiver<Answer>)>,
     wanted: BTreeMap<String, Wanted>,
     look_at: Time,
+    /// The last look could not be: nobody could claim what it finds.
+    had_to_wait: bool,
 }
 
 struct Wanted {
@@ -42,7 +46,7 @@ struct Wanted {
 impl Finder {
     /// Of a node whose guests live and end with it.
     pub(super) fn none() -> Self {
-        Self { thread: None, wanted: BTreeMap::new(), look_at: Time(0) }
+        Self { thread: None, wanted: BTreeMap::new(), look_at: Time(0), had_to_wait: false }
     }
 
     /// Starts the thread. It ends when this is dropped.
@@ -66,9 +70,14 @@ impl Finder {
         if self.thread.is_none() {
             return Err("Only Xen's guests can be protected while they run; give --hypervisor xen".into());
         }
-        self.look_at = Time(0);
+        self.look_now();
         self.wanted.insert(domain.name.clone(), Wanted { domain, asked: false, said: None });
         Ok(())
+    }
+
+    /// The next look is due.
+    pub(super) fn look_now(&mut self) {
+        self.look_at = Time(0);
     }
 
     /// Those that are not here, and why.
@@ -85,13 +94,23 @@ impl Finder {
         (!self.wanted.is_empty()).then_some(self.look_at)
     }
 
-    /// Asks for those that are not here, when it is time.
-    pub(super) fn run(&mut self, now: Time, is_here: impl Fn(&str) -> bool) {
+    /// Asks for those that are not here, when it is time and they can be claimed: from being found on, what a guest
+    /// sends waits for the witness's word.
+    pub(super) fn run(&mut self, now: Time, may_claim: bool, is_here: impl Fn(&str) -> bool) {
         let Some((ask, _)) = &self.thread else { return };
         if self.look_at > now {
             return;
         }
         self.look_at = now + LOOK_EVERY;
+        if !may_claim && !std::mem::replace(&mut self.had_to_wait, true) {
+            // A node that has just begun has not reached its witness yet.
+            return;
+        }
+        self.had_to_wait = !may_claim;
+        if !may_claim {
+            let absent = self.wanted.values_mut().filter(|wanted| !is_here(&wanted.domain.name));
+            return absent.for_each(|wanted| wanted.say(Some(NO_WITNESS.into())));
+        }
         for wanted in self.wanted.values_mut().filter(|wanted| !wanted.asked && !is_here(&wanted.domain.name))
         {
             wanted.asked = ask.try_send(wanted.domain.clone()).is_ok();

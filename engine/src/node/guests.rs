@@ -116,15 +116,18 @@ impl Guests {
     /// Takes in a Xen guest that was found running. One of this name that has ended here makes way.
     pub(super) fn found(&mut self, domain: DomainConfig, found: Activated, wires: &mut Wires) {
         let DomainConfig { name, peer } = domain;
+        // A guest that no engine ran before is nobody else's: if it is not taken in, it keeps its network.
+        let loose = found.past.is_none().then(|| found.output.clone());
+        let let_go = |output: Option<HeldOutput>| output.iter().for_each(HeldOutput::let_go);
         let wished = match self.guests.get(&*name) {
             None => true,
             Some(Guest::Primary(guest)) if guest.has_ended() => guest.session.is_protection_wished(),
             // It is run or held here meanwhile.
-            Some(_) => return,
+            Some(_) => return let_go(loose),
         };
         self.guests.remove(&*name);
-        let beginning = Beginning::of(&name, found, peer);
-        if let Err(error) = self.begin(beginning, wires) {
+        if let Err(error) = self.begin(Beginning::of(&name, found, peer), wires) {
+            let_go(loose);
             return tracing::error!(guest = name, %error, "A guest cannot be protected");
         }
         if let (false, Some(Guest::Primary(guest))) = (wished, self.guests.get_mut(&*name)) {

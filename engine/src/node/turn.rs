@@ -147,7 +147,10 @@ impl Node {
         self.wires.witness.read(self.wires.now);
         for event in self.wires.witness.take_events() {
             match event {
-                WitnessEvent::Up => self.guests.witness_up(&mut self.wires),
+                WitnessEvent::Up => {
+                    self.guests.witness_up(&mut self.wires);
+                    self.finder.look_now();
+                }
                 WitnessEvent::Down => self.guests.witness_down(&mut self.wires),
                 WitnessEvent::Reply { guest, reply } => {
                     self.guests.witness_reply(&guest, reply, &mut self.wires);
@@ -181,7 +184,8 @@ impl Node {
     fn run_timers(&mut self) {
         let now = self.wires.now;
         let guests = &self.guests;
-        self.finder.run(now, |name| guests.has(name));
+        let may_claim = !self.wires.witness.is_configured() || self.wires.witness.is_up();
+        self.finder.run(now, may_claim, |name| guests.has(name));
         self.guests.run(&mut self.wires);
         self.wires.links.run_timers(now);
         self.wires.witness.run_timers(now);

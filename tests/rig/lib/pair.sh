@@ -7,6 +7,7 @@
 : "${PAIR_TIMES:=--interval 200ms --heartbeat 500ms --silence 5s --grace 1s --takeover-grace 3s --staging 32M --shadow 64M}"
 
 pair_up() { # pair_up: the guest $guest runs on a; in the end it is protected towards b
+    [ "$guest" != tpv ] || needs_shadow_paging
     put_understudy
     pair_witness
     pair_wires a

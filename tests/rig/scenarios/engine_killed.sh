@@ -5,7 +5,6 @@ limit_s=600
 
 scenario() {
     local boot checksum count mac
-    [ "$guest" != tpv ] || needs_shadow_paging
     pair_up
     pair_remember
     sleep 5

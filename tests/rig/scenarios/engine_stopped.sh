@@ -8,7 +8,6 @@ await_engine_gone() { on "$1" 'n=0; while pgrep -x understudy >/dev/null; do n=$
 
 scenario() {
     local boot checksum count
-    [ "$guest" != tpv ] || needs_shadow_paging
     pair_up
     pair_remember
     on a "understudy unprotect $guest --control /run/understudy.sock"

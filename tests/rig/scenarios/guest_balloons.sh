@@ -6,7 +6,6 @@ limit_s=600
 
 scenario() {
     local boot checksum count mib
-    [ "$guest" != tpv ] || needs_shadow_paging
     pair_up
     pair_remember
     mib=$(on a "xl list $guest" </dev/null | awk 'END { print $3 }')

@@ -19,7 +19,6 @@ again() { # it is created by hand, and protected without a word to understudy
 
 scenario() {
     local boot
-    [ "$guest" != tpv ] || needs_shadow_paging
     pair_up
     boot=$(boot_of "$address")
     ask "$address" reboot >/dev/null

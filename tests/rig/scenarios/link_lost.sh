@@ -6,7 +6,6 @@ limit_s=900
 
 scenario() {
     local boot checksum count cut
-    [ "$guest" != tpv ] || needs_shadow_paging
     pair_up
     pair_remember
     for cut in both a-b b-a; do

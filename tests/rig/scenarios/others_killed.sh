@@ -6,7 +6,6 @@ limit_s=600
 
 scenario() {
     local boot checksum count
-    [ "$guest" != tpv ] || needs_shadow_paging
     pair_up
     pair_remember
     sleep 3

@@ -33,7 +33,6 @@ traffic() { # traffic SECONDS: from host b; small and large frames, several prot
 
 scenario() {
     local said seen
-    [ "$guest" != tpv ] || needs_shadow_paging
     PAIR_TIMES+=" --log info,understudy::output=debug"
     pair_up
     captures_begin held

@@ -2,6 +2,8 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+/// `SHUTDOWN_suspend`
+pub const SHUTDOWN_SUSPEND: u32 = 2;
 /// `SCHEDOP_remote_shutdown`
 pub const REMOTE_SHUTDOWN: u64 = 4;
 

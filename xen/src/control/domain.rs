@@ -50,6 +50,11 @@ impl DomainInfo {
         self.flags & domctl::FLAG_SHUTDOWN != 0
     }
 
+    /// Shut down to be suspended (`SHUTDOWN_suspend`, `xen/include/public/sched.h`).
+    pub fn is_suspended(&self) -> bool {
+        self.shutdown_reason() == Some(sched::SHUTDOWN_SUSPEND)
+    }
+
     /// Paused by a toolstack.
     pub fn is_paused(&self) -> bool {
         self.flags & domctl::FLAG_PAUSED != 0

@@ -21,9 +21,6 @@ use understudy_checkpoint::stream::libxc::{CpuidLeaf, MsrEntry, Record};
 use understudy_checkpoint::{Page, PageEntry, Pfn};
 use zerocopy::FromBytes;
 
-/// What shutdown reason a suspended domain has (`SHUTDOWN_suspend`, `xen/include/public/sched.h`).
-const SHUTDOWN_SUSPEND: u32 = 2;
-
 /// What is particular about a kind of guest.
 enum Kind {
     /// HVM and PVH: a pfn is a gfn.
@@ -88,7 +85,7 @@ impl<T: Toolstack> XenSource<T> {
             log,
             page_count,
             is_tracking: false,
-            is_suspended: info.shutdown_reason() == Some(SHUTDOWN_SUSPEND),
+            is_suspended: info.is_suspended(),
             deferred: DirtyBitmap::new(page_count),
             all_dirty: false,
             unsure: Vec::new(),
@@ -194,7 +191,7 @@ impl<T: Toolstack> Source for XenSource<T> {
     fn suspend(&mut self) -> Result<(), DomainError> {
         self.toolstack.suspend()?;
         let info = info(&self.xen, self.domain)?;
-        if info.shutdown_reason() != Some(SHUTDOWN_SUSPEND) {
+        if !info.is_suspended() {
             return Err(gone(&info));
         }
         self.is_suspended = true;

@@ -12,6 +12,7 @@
 
 use super::notice::Notice;
 use super::toolstack::Toolstack;
+use crate::abi::sched;
 use crate::xenstore::{StoreError, Xenstore};
 use crate::{DomId, Xen};
 use std::thread::sleep;
@@ -30,9 +31,6 @@ const LOOK: Duration = Duration::from_millis(20);
 /// HVM parameters (`xen/include/public/hvm/params.h`): set by a guest with PV drivers; not 0 while it sleeps.
 const CALLBACK_IRQ: u32 = 0;
 const ACPI_S_STATE: u32 = 14;
-
-/// `SHUTDOWN_suspend` (`xen/include/public/sched.h`).
-const SHUTDOWN_SUSPEND: u32 = 2;
 
 /// Offset of rax in a 64-bit vCPU context, and what SCHEDOP_shutdown returns there when the suspend was cancelled.
 const RAX: usize = 600;
@@ -136,7 +134,7 @@ impl Toolstack for Suspender {
         if self.takes_part()? {
             self.ask()?;
         } else {
-            self.xen.shutdown(self.domain, SHUTDOWN_SUSPEND).map_err(super::error)?;
+            self.xen.shutdown(self.domain, sched::SHUTDOWN_SUSPEND).map_err(super::error)?;
         }
         self.await_shutdown()
     }
