@@ -117,7 +117,8 @@ pub trait Source: Send {
 
 /// A guest being rebuilt: the holder of the committed image.
 ///
-/// The engine hands over only whole, verified epochs, so neither `apply` may fail for reasons of content.
+/// The engine hands over only whole, verified epochs, so neither `apply` may fail for reasons of content. Where a host
+/// cannot do it (its memory is used up), [`fault`](Self::fault) says so, and what was applied since is not used.
 pub trait Sink: Send {
     /// The committed content of a frame; `None` if the frame holds no page. The base of delta encoding.
     fn page(&self, pfn: Pfn) -> Option<&Page>;
@@ -127,4 +128,13 @@ pub trait Sink: Send {
 
     /// Puts the state of a complete epoch in place.
     fn apply_state(&mut self, state: &DomainState);
+
+    /// Pages for `count` frames from `first` on come next, of a full copy: whoever needs memory for them can get it in
+    /// one piece.
+    fn expect_pages(&mut self, _first: Pfn, _count: u64) {}
+
+    /// Why what was applied is not there, in words for the operator; `None` as long as all is well.
+    fn fault(&self) -> Option<String> {
+        None
+    }
 }

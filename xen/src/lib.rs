@@ -15,8 +15,9 @@
 //! Works on Xen 4.17 to 4.22 without any of Xen's libraries: their interface changes with each release, that of
 //! the hypervisor hardly ever. See `abi/` for how that is checked.
 //!
-//! `unsafe` is allowed in `port`, `privcmd`, `mapping`, `evtchn` and `simulated`; above them in two places that each say
-//! why: single words of guest memory are read in `domain/peek.rs`, and `helper/signal.rs` takes over a descriptor.
+//! `unsafe` is allowed in `port`, `privcmd`, `mapping`, `evtchn` and `simulated`; above them in places that each say why:
+//! single words of guest memory are read in `domain/peek.rs`, pages of a domain that stands still in `standing/pages.rs`
+//! by way of `restore/memory.rs`, and `helper/signal.rs` takes over a descriptor.
 
 #![deny(unsafe_code)]
 
@@ -44,5 +45,6 @@ pub mod domain;
 pub mod helper;
 pub mod mark;
 pub mod restore;
+pub mod standing;
 pub mod vifs;
 pub mod xl;

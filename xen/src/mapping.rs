@@ -159,6 +159,16 @@ impl Mapping {
         self.error(index).is_none().then(|| self.place(index).as_ptr().cast_const())
     }
 
+    /// A frame of a domain that stands still; `None` where it did not map.
+    ///
+    /// # Safety
+    /// As long as the reference lives nobody writes to the frame: the domain has never run, no backend has it, and
+    /// neither [`write`](Self::write) nor [`remap`](Self::remap) is called for it.
+    pub(crate) unsafe fn still_page(&self, index: usize) -> Option<&Page> {
+        // SAFETY: the frame is mapped and stays so as long as `self` does; the caller keeps writers away.
+        self.error(index).is_none().then(|| unsafe { self.place(index).as_ref() })
+    }
+
     /// Copies a frame out; false where it did not map. What the guest writes meanwhile may be seen in part.
     pub fn copy_page(&self, index: usize, into: &mut Page) -> bool {
         let (piece, within) = self.piece(index);

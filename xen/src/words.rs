@@ -1,10 +1,11 @@
 //! The words of this crate as types.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// Number of a domain on this host (Xen: `domid_t`). Numbers are given anew to each domain and never name a
 /// guest for long: a guest that is saved and restored gets another.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct DomId(pub u16);
 
 impl DomId {

@@ -164,7 +164,7 @@ fn run(what: &[&str]) -> Result<Output, XlError> {
 }
 
 /// The last lines of what it said: the first are of what went well.
-fn last_words(output: &Output) -> String {
+pub(crate) fn last_words(output: &Output) -> String {
     let said = String::from_utf8_lossy(&output.stderr);
     let lines: Vec<&str> = said.lines().collect();
     lines[lines.len().saturating_sub(4)..].join(" / ")

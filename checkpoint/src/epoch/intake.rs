@@ -20,6 +20,9 @@ pub(super) fn apply_seed<S: Sink>(
 ) -> Result<(), ReceiveError> {
     let mut changed;
     while let Some((entry, content)) = entries.next()? {
+        if let Some(count) = entries.begun_stretch().filter(|_| content != Content::None) {
+            sink.expect_pages(entry.pfn(), count);
+        }
         let page = match content {
             Content::None => None,
             Content::Zero => Some(&ZERO_PAGE),

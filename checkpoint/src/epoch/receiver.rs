@@ -68,6 +68,9 @@ pub enum ReceiveError {
     /// A seed left frames out.
     #[error("The full copy says nothing of frame {0}; it has to be sent again")]
     SeedIncomplete(Pfn),
+    /// The image's holder could not take it in.
+    #[error("The image cannot be kept here: {0}")]
+    Sink(String),
     /// What arrived is not what was sent.
     #[error(
         "Pages differ from what was sent ({received:?} instead of {sent:?}); the epoch has to be sent again"
@@ -202,6 +205,9 @@ impl<S: Sink> Receiver<S> {
         match pages {
             OpenPages::Seed { state, .. } => {
                 self.sink.apply_state(&state);
+                if let Some(fault) = self.sink.fault() {
+                    return Err(ReceiveError::Sink(fault));
+                }
                 self.committed = Some(epoch);
             }
             OpenPages::Delta { buffer } => self.complete.push_back(buffer),
@@ -209,7 +215,8 @@ impl<S: Sink> Receiver<S> {
         Ok(())
     }
 
-    /// Puts every complete epoch up to `epoch` into the image.
+    /// Puts every complete epoch up to `epoch` into the image. If its holder cannot take one in, there is no image
+    /// any more.
     pub fn commit(&mut self, epoch: Epoch) {
         while self.complete.front().is_some_and(|front| front.epoch <= epoch) {
             let buffer = self.complete.pop_front().expect("just seen");
@@ -219,6 +226,9 @@ impl<S: Sink> Receiver<S> {
             self.sink.apply_state(&buffer.state);
             self.committed = Some(buffer.epoch);
             self.recycle(buffer);
+            if self.sink.fault().is_some() {
+                return self.drop_image();
+            }
         }
     }
 

@@ -122,6 +122,11 @@ impl<'a> Entries<'a> {
         Ok(Some((PageEntry::new(pfn, self.op.page_type), content)))
     }
 
+    /// The frames that the entry that [`next`](Self::next) just gave out begins a stretch of, of one kind and type.
+    pub(crate) fn begun_stretch(&self) -> Option<u64> {
+        (self.left + 1 == self.op.pages).then_some(self.op.pages)
+    }
+
     /// Applies the changes of the delta that [`next`](Self::next) just gave out. After an error `page` is of
     /// no use.
     pub(crate) fn apply(&mut self, pfn: Pfn, page: &mut Page) -> Result<(), BatchError> {

@@ -32,6 +32,8 @@ pub use exit::{CliError, Exit};
 use clap::{Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use understudy_xen::helper::Order;
+use understudy_xen::standing::STANDING_VARIABLE;
 
 /// Keeps a running Xen guest alive through the death of its host.
 #[derive(Parser, Debug)]
@@ -97,6 +99,9 @@ pub struct ControlArgs {
 
 /// Parses the command line, runs what it asks for, and says how it ended.
 pub fn main() -> ExitCode {
+    if std::env::var_os(STANDING_VARIABLE).is_some() {
+        return stand_by();
+    }
     let cli = Cli::parse();
     let daemon = matches!(cli.command, Command::Primary(_) | Command::Secondary(_) | Command::Witness(_));
     let result =
@@ -106,6 +111,21 @@ pub fn main() -> ExitCode {
         Err(error) => {
             exit::complain(&error);
             error.exit().into()
+        }
+    }
+}
+
+/// Started by libxl for a domain that is to stand by, as its save helper.
+fn stand_by() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let carried_out = Order::parse(&words)
+        .map_err(|error| error.to_string())
+        .and_then(|order| order.carry_out().map_err(|error| error.to_string()));
+    match carried_out {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("understudy: {error}");
+            ExitCode::FAILURE
         }
     }
 }

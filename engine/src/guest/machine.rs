@@ -5,6 +5,7 @@
 //!   secondary:  Host      makes a Machine and its Source from a committed image when the session says so
 //! ```
 
+use super::keep::Keep;
 use super::output::{HeldOutput, OutputMaker};
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -64,15 +65,12 @@ impl Debug for BoxedSource {
 
 /// Starts guests from images.
 pub trait Host: Send + Sync + Debug {
-    /// Starts the guest `name` that `what` and `image` are of, its output held from the first frame on as of epoch
+    /// What is to hold the image of the guest `name` that `what` describes. May take a while.
+    fn keep(&self, name: &str, what: &Description) -> Keep;
+
+    /// Starts the guest `name` that `what` and `keep` are of, its output held from the first frame on as of epoch
     /// `open`. The error is for the operator.
-    fn activate(
-        &self,
-        name: &str,
-        what: &Description,
-        image: Image,
-        open: Epoch,
-    ) -> Result<Activated, String>;
+    fn activate(&self, name: &str, what: &Description, keep: Keep, open: Epoch) -> Result<Activated, String>;
 
     /// Ends a guest `name` here that was run under a generation before `newest`, if there is one: a dead engine left
     /// it. The error is for the operator.
@@ -93,13 +91,21 @@ impl LabHost {
 }
 
 impl Host for LabHost {
+    fn keep(&self, _name: &str, what: &Description) -> Keep {
+        Keep::Memory(Image::new(what.page_count))
+    }
+
     fn activate(
         &self,
         _name: &str,
         _what: &Description,
-        image: Image,
+        keep: Keep,
         open: Epoch,
     ) -> Result<Activated, String> {
+        let image = match keep {
+            Keep::Memory(image) => image,
+            Keep::Standing(_) => return Err("a domain of Xen is no guest of the lab".into()),
+        };
         let output = self.outputs.frames(open);
         let port = Arc::new(output.clone());
         let guest = LabGuest::restore(image, port).map_err(|error| error.to_string())?;

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //!   runs here   [`Protector`]   capture thread ─jobs─► encode thread ─parts─► Outlet (a connection)
-//!   held here   [`Keeper`]      receive thread ─► Receiver<Image>
+//!   held here   [`Keeper`]      receive thread ─► Receiver<Keep>
 //!   both        [`Report`]s and the [`Bell`] towards the loop
 //! ```
 
@@ -12,6 +12,7 @@ mod capture;
 mod cards;
 mod encode;
 mod interfaces;
+mod keep;
 mod ledger;
 mod machine;
 pub mod obstacle;
@@ -27,6 +28,7 @@ mod xen;
 pub use capture::CaptureOrder;
 pub use encode::{Encoded, EpochHead, Outlet, OutletClosed, Part};
 pub use interfaces::Card;
+pub use keep::Keep;
 pub use machine::{Activated, BoxedSource, Host, LabHost, Machine, Past, activated};
 pub use output::{HeldOutput, OutputMaker, OutputStats};
 pub use pause::PauseTimes;

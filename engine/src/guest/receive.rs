@@ -2,13 +2,14 @@
 //! started from it when the session says so.
 //!
 //! ```text
-//!   link ─► event loop ──work, bounded──► receive thread ──► Receiver<Image>
+//!   link ─► event loop ──work, bounded──► receive thread ──► Receiver<Keep>
 //!               ▲                              │
 //!               └── Complete, Broken, Committed, Activated ──┘
 //! ```
 //!
 //! What is damaged or does not fit ends its epoch, never the image before it.
 
+use super::keep::Keep;
 use super::machine::Host;
 use super::report::{Report, Reporter};
 use super::thread;
@@ -17,7 +18,7 @@ use crossbeam::channel::{Receiver as Inbox, Sender, TrySendError, bounded};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use understudy_checkpoint::domain::{Description, DomainState};
+use understudy_checkpoint::domain::{Description, Sink};
 use understudy_checkpoint::epoch::{Image, Limits, ReceiveError, Receiver};
 use understudy_checkpoint::pages::EpochSummary;
 use understudy_checkpoint::{Epoch, Generation};
@@ -116,8 +117,10 @@ impl Keeper {
         let (told, refused) = (reporter.clone(), Refused::default());
         let waited_for = refused.clone();
         thread::spawn("receive", reporter, move || {
-            let receiver = Receiver::new(Image::new(limits.page_count), limits);
-            ReceiveThread { held, receiver, open: None, reporter: told, refused: waited_for }.run(&inbox);
+            let receiver = Receiver::new(Keep::Memory(Image::new(limits.page_count)), limits);
+            let is_prepared = false;
+            ReceiveThread { held, receiver, is_prepared, open: None, reporter: told, refused: waited_for }
+                .run(&inbox);
         })?;
         Ok(Self { work, refused })
     }
@@ -141,7 +144,9 @@ impl Keeper {
 
 struct ReceiveThread {
     held: Held,
-    receiver: Receiver<Image>,
+    receiver: Receiver<Keep>,
+    /// The host was asked what is to hold the image.
+    is_prepared: bool,
     /// The epoch that parts belong to; `None` while parts are to be skipped.
     open: Option<(Generation, Epoch)>,
     reporter: Reporter,
@@ -165,6 +170,9 @@ impl ReceiveThread {
         match work {
             Work::Begin { generation, epoch, kind, base } => {
                 self.open = Some((generation, epoch));
+                if kind == EpochKind::Seed {
+                    self.prepare();
+                }
                 self.part(|receiver| receiver.begin(epoch, kind, base));
             }
             Work::Pages(batch) => self.part(|receiver| receiver.pages(&batch)),
@@ -193,8 +201,24 @@ impl ReceiveThread {
         }
     }
 
+    /// A seed needs something to hold it: what the host offers, or, where that failed, this process's memory.
+    fn prepare(&mut self) {
+        let Held { name, description, host } = &self.held;
+        if let Some(fault) = self.receiver.sink().fault() {
+            tracing::warn!(
+                guest = name,
+                fault,
+                "No domain stands by; the image is held in memory from now on"
+            );
+            self.receiver.drop_image();
+            *self.receiver.sink_mut() = Keep::Memory(Image::new(description.page_count));
+        } else if !std::mem::replace(&mut self.is_prepared, true) {
+            *self.receiver.sink_mut() = host.keep(name, description);
+        }
+    }
+
     /// Takes in a part; an error ends the epoch, and what still comes of it is skipped.
-    fn part(&mut self, take: impl FnOnce(&mut Receiver<Image>) -> Result<(), ReceiveError>) {
+    fn part(&mut self, take: impl FnOnce(&mut Receiver<Keep>) -> Result<(), ReceiveError>) {
         let Some((generation, epoch)) = self.open else { return };
         if let Err(error) = take(&mut self.receiver) {
             self.open = None;
@@ -220,7 +244,7 @@ impl ReceiveThread {
 
     fn copy(&self) -> Option<Committed> {
         let epoch = self.receiver.committed()?;
-        Some(Committed { epoch, image: copy_of(self.receiver.sink()) })
+        Some(Committed { epoch, image: self.receiver.sink().to_image()? })
     }
 
     fn end_older(&self, newest: Generation) {
@@ -239,15 +263,4 @@ impl ReceiveThread {
         };
         self.reporter.tell(report);
     }
-}
-
-fn copy_of(image: &Image) -> Image {
-    use understudy_checkpoint::domain::Sink;
-    let mut copy = Image::new(image.page_count());
-    for entry in image.entries() {
-        copy.apply_page(entry, image.page(entry.pfn()));
-    }
-    let state: &DomainState = image.state();
-    copy.apply_state(state);
-    copy
 }

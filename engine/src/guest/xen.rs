@@ -2,13 +2,14 @@
 //!
 //! ```text
 //!   primary:    xl list -l ──► XenSource (hypercalls, kept mappings) │ XenMachine
-//!   secondary:  image ──restore file──► xl restore -p ──► unpause ──► the same two
+//!   secondary:  a domain that stands by, its memory the image ──► unpause ──► the same two
+//!               where there is none: image ──restore file──► xl restore -p ──► unpause ──► …
 //! ```
 //!
-//! The image is held here and not in a standing domain: a takeover pays for building the domain. What the guest sends
-//! is held from before it runs; each domain is marked with its generation, by which a later engine knows it again.
+//! What the guest sends is held from before it runs; each domain is marked with its generation, by which a later engine knows it again.
 
 use super::cards;
+use super::keep::Keep;
 use super::machine::{Activated, BoxedSource, Host, Machine, Past};
 use super::output::{HeldOutput, OutputMaker};
 use std::fs::File;
@@ -22,6 +23,7 @@ use understudy_checkpoint::epoch::Image;
 use understudy_checkpoint::stream::write_restore_file;
 use understudy_checkpoint::{Epoch, Generation};
 use understudy_xen::domain::{Suspender, XenSource};
+use understudy_xen::standing::{self, Standing};
 use understudy_xen::xl::{self, XlGuest};
 use understudy_xen::{DomId, Xen, mark};
 
@@ -57,9 +59,16 @@ pub struct XenHost {
 }
 
 impl XenHost {
-    /// Opens the hypervisor. Guests' output is held by queues of `outputs`.
+    /// Opens the hypervisor. Guests' output is held by queues of `outputs`. What an engine that is gone had stand by
+    /// goes: its memory is needed.
     pub fn open(outputs: OutputMaker) -> Result<Self, String> {
-        Ok(Self { xen: Xen::open().map_err(|error| error.to_string())?, outputs })
+        let xen = Xen::open().map_err(|error| error.to_string())?;
+        match standing::destroy_left(None) {
+            Ok(0) => {}
+            Ok(domains) => tracing::warn!(domains, "Domains that stood by for a dead engine were destroyed"),
+            Err(error) => tracing::warn!(%error, "What a dead engine had stand by may be left"),
+        }
+        Ok(Self { xen, outputs })
     }
 
     /// The guest `name`, ready to be protected; `None` if there is none. The error says why it cannot be.
@@ -134,22 +143,31 @@ fn check(guest: &XlGuest) -> Result<(), String> {
 }
 
 impl Host for XenHost {
-    fn activate(
-        &self,
-        name: &str,
-        what: &Description,
-        image: Image,
-        open: Epoch,
-    ) -> Result<Activated, String> {
-        restore(name, what, &image)?;
-        drop(image);
-        let guest = XlGuest::find(name).map_err(|error| error.to_string())?;
+    fn keep(&self, name: &str, what: &Description) -> Keep {
+        match Standing::begin(&self.xen, name, what) {
+            Ok(standing) => {
+                tracing::info!(guest = name, domain = %standing.domain(), "A domain stands by");
+                Keep::Standing(Box::new(standing))
+            }
+            Err(error) => {
+                tracing::warn!(guest = name, %error, "The image is held in memory; a takeover has to build the domain");
+                Keep::Memory(Image::new(what.page_count))
+            }
+        }
+    }
+
+    fn activate(&self, name: &str, what: &Description, keep: Keep, open: Epoch) -> Result<Activated, String> {
+        let domain = match keep {
+            Keep::Standing(standing) => activate_standing(name, what, standing)?,
+            Keep::Memory(image) => restore(name, what, &image)?,
+        };
         let output = self.outputs.interfaces(open);
-        let held = hold(guest.domain, &output);
-        let machine = Arc::new(self.machine(guest.domain, name)?);
+        let held = hold(domain, &output);
+        let machine = Arc::new(self.machine(domain, name)?);
         machine.unpause();
         announce(&output);
-        match held.and_then(|()| self.awaited_source(&guest)) {
+        let find = || XlGuest::find(name).map_err(|error| error.to_string());
+        match held.and_then(|()| find()).and_then(|guest| self.awaited_source(&guest)) {
             Ok(source) => Ok(Activated { machine, source, output, past: None }),
             // It runs here and nowhere else.
             Err(why) => {
@@ -195,13 +213,26 @@ fn announce(output: &HeldOutput) {
     }
 }
 
+/// Lets a domain that stands by be the guest; where it cannot, one is built from its memory.
+fn activate_standing(name: &str, what: &Description, mut standing: Box<Standing>) -> Result<DomId, String> {
+    let Err(error) = standing.activate() else { return Ok(standing.domain()) };
+    let Some(image) = standing.to_image() else {
+        return Err(format!("the domain that stood by cannot go on: {error}"));
+    };
+    tracing::error!(guest = name, %error, "The domain that stood by cannot go on; building another");
+    // Its memory is needed.
+    drop(standing);
+    restore(name, what, &image)
+}
+
 /// Builds the domain. The guest runs nowhere else any more, so a host that lacks something for a moment is asked again;
 /// in the end the image is kept where a person can restore it.
-fn restore(name: &str, what: &Description, image: &Image) -> Result<(), String> {
+fn restore(name: &str, what: &Description, image: &Image) -> Result<DomId, String> {
     let mut attempt = 1;
     loop {
         let Err(error) = xl::restore(|mut stream| write_restore_file(&mut stream, what, image)) else {
-            return Ok(());
+            let domain = xl::domain_named(name).map_err(|error| error.to_string())?;
+            return domain.ok_or_else(|| "xl built a domain, but there is none of its name".into());
         };
         if attempt == RESTORE_ATTEMPTS {
             return Err(format!("{error}; {}", rescue(name, what, image)));

@@ -14,10 +14,12 @@ use super::signal;
 use super::toolstack::Libxl;
 use crate::domain::XenSource;
 use crate::restore::{RingEnd, Rings};
+use crate::standing::{STANDING_VARIABLE, stand_by};
 use crate::{DomId, Xen};
 use nix::errno::Errno;
 use std::fs::File;
 use std::os::fd::RawFd;
+use std::path::Path;
 use understudy_checkpoint::domain::DomainError;
 
 /// Save: the guest runs while most of its memory is copied (`XCFLAGS_LIVE`, `xenguest.h`).
@@ -122,7 +124,10 @@ impl Order {
             }
             Self::Restore { stream, domain, rings, kind, .. } => {
                 let input = signal::stream(stream);
-                restore(&mut channel, xen, domain, input, rings, kind)
+                match std::env::var_os(STANDING_VARIABLE) {
+                    Some(engine) => stand(&mut channel, xen, domain, input, rings, Path::new(&engine)),
+                    None => restore(&mut channel, xen, domain, input, rings, kind),
+                }
             }
         }
     }
@@ -172,6 +177,28 @@ fn restore(
         }
         Err(RestoreFailure::Channel(ChannelError::Io(gone))) => Err(ChannelError::Io(gone)),
         Err(error) => fail(channel, &error.to_string()),
+    }
+}
+
+/// The domain is filled by an engine: libxl waits until that says so.
+fn stand(
+    channel: &mut Channel,
+    xen: Xen,
+    domain: DomId,
+    input: File,
+    rings: Rings,
+    engine: &Path,
+) -> Result<(), ChannelError> {
+    let made = Restore::new(xen, domain, input, channel, StreamKind::Plain).run_empty();
+    let result = made.map_err(|error| error.to_string()).and_then(|()| {
+        stand_by(engine, domain, rings).map_err(|error| format!("No engine fills it: {error}"))
+    });
+    match result {
+        Ok(frames) => {
+            channel.restore_results(frames.store, frames.console)?;
+            channel.complete(0, 0)
+        }
+        Err(error) => fail(channel, &error),
     }
 }
 

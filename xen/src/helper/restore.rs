@@ -89,6 +89,12 @@ impl<'a, R: Read> Restore<'a, R> {
         Self { xen, domain, items, channel, kind, rebuild: None, buffered: None, version: 3 }
     }
 
+    /// Makes it ready to be filled by someone else: all but memory and state.
+    pub fn run_empty(mut self) -> Result<(), RestoreFailure> {
+        while let Next::Go = self.step()? {}
+        Ok(())
+    }
+
     /// Restores it, to the end or to the last checkpoint before the input broke off.
     pub fn run(mut self, rings: Rings) -> Result<RingFrames, RestoreFailure> {
         loop {

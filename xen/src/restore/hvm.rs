@@ -7,8 +7,8 @@ use understudy_checkpoint::stream::libxc::{HvmParam, Record};
 
 /// Parameters that are event channels: never in a stream, set when the guest is complete
 /// (`xen/include/public/hvm/params.h`).
-const STORE_EVTCHN: u32 = 2;
-const CONSOLE_EVTCHN: u32 = 18;
+pub(crate) const STORE_EVTCHN: u32 = 2;
+pub(crate) const CONSOLE_EVTCHN: u32 = 18;
 /// A parameter of long ago, which Xen takes no more.
 const PAE_ENABLED: u64 = 4;
 
@@ -18,9 +18,16 @@ pub(super) struct HvmRebuild {
     context: Vec<u8>,
     store_gfn: u64,
     console_gfn: u64,
+    /// The rings are new and in use: nothing of an old guest is in them.
+    has_rings: bool,
 }
 
 impl HvmRebuild {
+    /// Backends have mapped the rings.
+    pub(super) fn keep_rings(&mut self) {
+        self.has_rings = true;
+    }
+
     pub(super) fn apply(
         &mut self,
         xen: &Xen,
@@ -48,10 +55,11 @@ impl HvmRebuild {
             HvmParam::CONSOLE_PFN => self.console_gfn = value,
             _ => {}
         }
-        if matches!(
+        let is_ring = matches!(
             index,
             HvmParam::STORE_PFN | HvmParam::CONSOLE_PFN | HvmParam::IOREQ_PFN | HvmParam::BUFIOREQ_PFN
-        ) {
+        );
+        if is_ring && !self.has_rings {
             // What is in the old rings is of connections that are no more. (Xen clears no page of an HVM guest by
             // hypercall.)
             xen.map_whole(domain, &[value], Access::ReadWrite)?.write_page(0, &[0; PAGE_SIZE]);
@@ -68,8 +76,6 @@ impl HvmRebuild {
         xen.set_hvm_param(domain, STORE_EVTCHN, rings.store.port.into())?;
         xen.set_hvm_param(domain, CONSOLE_EVTCHN, rings.console.port.into())?;
         xen.set_hvm_context(domain, &self.context)?;
-        let frames = RingFrames { store: self.store_gfn, console: self.console_gfn };
-        super::seed_rings(xen, domain, frames, rings)?;
-        Ok(frames)
+        Ok(RingFrames { store: self.store_gfn, console: self.console_gfn })
     }
 }

@@ -13,11 +13,11 @@ use understudy_checkpoint::{Page, Pfn};
 const WINDOW_PFNS: u64 = 4096;
 
 /// Pfns of a superpage of 2 MiB.
-const SUPERPAGE_PFNS: u64 = 512;
+pub(crate) const SUPERPAGE_PFNS: u64 = 512;
 const SUPERPAGE_ORDER: u32 = 9;
 
 /// Stands for no frame.
-pub(super) const NO_FRAME: u64 = u64::MAX;
+pub(crate) const NO_FRAME: u64 = u64::MAX;
 
 /// Why a page cannot be put in place.
 #[derive(thiserror::Error, Debug)]
@@ -37,6 +37,16 @@ pub enum MemoryError {
         /// Pages wanted.
         wanted: usize,
     },
+    /// Frames cannot be given back.
+    #[error("Xen took back only {done} of {wanted} pages of domain {domain}; destroy the domain")]
+    Kept {
+        /// The domain.
+        domain: DomId,
+        /// Pages taken back.
+        done: usize,
+        /// Pages that should have been.
+        wanted: usize,
+    },
     /// A frame cannot be mapped.
     #[error(
         "Frame {pfn} of domain {domain} cannot be mapped (errno {errno}); the domain is not as libxl should have built it"
@@ -52,7 +62,7 @@ pub enum MemoryError {
 }
 
 /// The memory of one domain.
-pub(super) struct GuestMemory {
+pub(crate) struct GuestMemory {
     xen: Xen,
     domain: DomId,
     /// Frames behind pfns, [`NO_FRAME`] where nothing is populated.
@@ -63,22 +73,22 @@ pub(super) struct GuestMemory {
 }
 
 impl GuestMemory {
-    pub(super) fn new(xen: Xen, domain: DomId, is_hvm: bool) -> Self {
+    pub(crate) fn new(xen: Xen, domain: DomId, is_hvm: bool) -> Self {
         Self { xen, domain, frames: Vec::new(), is_hvm, windows: Vec::new(), scratch: Vec::new() }
     }
 
     /// The frame behind a pfn.
-    pub(super) fn frame(&self, pfn: Pfn) -> u64 {
+    pub(crate) fn frame(&self, pfn: Pfn) -> u64 {
         self.frames.get(pfn.0 as usize).copied().unwrap_or(NO_FRAME)
     }
 
     /// Frames behind pfns from 0 on.
-    pub(super) fn frames(&self) -> &[u64] {
+    pub(crate) fn frames(&self) -> &[u64] {
         &self.frames
     }
 
     /// Populates those of `pfns`, ascending or not, that are not yet.
-    pub(super) fn populate(&mut self, pfns: impl Iterator<Item = Pfn>) -> Result<(), MemoryError> {
+    pub(crate) fn populate(&mut self, pfns: impl Iterator<Item = Pfn>) -> Result<(), MemoryError> {
         let mut missing: Vec<u64> =
             pfns.filter(|pfn| self.frame(*pfn) == NO_FRAME).map(|pfn| pfn.0).collect();
         missing.sort_unstable();
@@ -161,7 +171,7 @@ impl GuestMemory {
     }
 
     /// Writes a populated page.
-    pub(super) fn write(&self, pfn: Pfn, page: &Page) -> Result<(), MemoryError> {
+    pub(crate) fn write(&self, pfn: Pfn, page: &Page) -> Result<(), MemoryError> {
         let (mapping, index) = self.place(pfn);
         if mapping.write_page(index, page) {
             return Ok(());
@@ -170,7 +180,7 @@ impl GuestMemory {
     }
 
     /// Reads a populated page.
-    pub(super) fn read(&self, pfn: Pfn, page: &mut Page) -> Result<(), MemoryError> {
+    pub(crate) fn read(&self, pfn: Pfn, page: &mut Page) -> Result<(), MemoryError> {
         let (mapping, index) = self.place(pfn);
         if mapping.copy_page(index, page) {
             return Ok(());
@@ -178,8 +188,40 @@ impl GuestMemory {
         Err(MemoryError::Unmapped { domain: self.domain, pfn, errno: mapping.error(index).unwrap_or(0) })
     }
 
+    /// A populated page of a domain that stands still; `None` if nothing is populated there.
+    ///
+    /// # Safety
+    /// As for [`Mapping::still_page`]: nobody writes to it meanwhile.
+    #[allow(unsafe_code)]
+    pub(crate) unsafe fn still_page(&self, pfn: Pfn) -> Option<&Page> {
+        if self.frame(pfn) == NO_FRAME {
+            return None;
+        }
+        let (mapping, index) = self.place(pfn);
+        // SAFETY: the caller's promise.
+        unsafe { mapping.still_page(index) }
+    }
+
+    /// Gives frames back to the host: `pfns` ascend and are populated.
+    pub(crate) fn release(&mut self, pfns: &[u64]) -> Result<(), MemoryError> {
+        let window_of = |pfn: &u64| (pfn / WINDOW_PFNS) as usize;
+        for run in pfns.chunk_by(|one, next| window_of(one) == window_of(next)) {
+            // A frame that is mapped here is not free before it is unmapped.
+            let places: Vec<(usize, u64)> =
+                run.iter().map(|pfn| ((pfn % WINDOW_PFNS) as usize, NO_FRAME)).collect();
+            self.place(Pfn(run[0])).0.remap_each(&places)?;
+        }
+        let frames: Vec<u64> = pfns.iter().map(|pfn| self.frames[*pfn as usize]).collect();
+        let done = self.xen.decrease_reservation(self.domain, &frames)?;
+        pfns.iter().take(done).for_each(|pfn| self.frames[*pfn as usize] = NO_FRAME);
+        if done < pfns.len() {
+            return Err(MemoryError::Kept { domain: self.domain, done, wanted: pfns.len() });
+        }
+        Ok(())
+    }
+
     /// Unmaps everything. A frame that is mapped writable cannot become a PV guest's page table.
-    pub(super) fn unmap_all(&mut self) {
+    pub(crate) fn unmap_all(&mut self) {
         self.windows.clear();
     }
 

@@ -10,9 +10,9 @@
 
 mod error;
 mod exact;
-mod hvm;
-mod memory;
-mod pv;
+pub(crate) mod hvm;
+pub(crate) mod memory;
+pub(crate) mod pv;
 
 pub use error::RestoreError;
 pub(crate) use exact::ExactItems;
@@ -21,12 +21,15 @@ use crate::{CpuPolicy, DomId, TscInfo, Xen};
 use hvm::HvmRebuild;
 use memory::GuestMemory;
 use pv::PvRebuild;
+use serde::{Deserialize, Serialize};
+use understudy_checkpoint::domain::{Description, GuestKind};
+use understudy_checkpoint::stream::Frame;
 use understudy_checkpoint::stream::libxc::{DomainType, LibxcHeader, PageData, Record, TscInfo as TscRecord};
-use understudy_checkpoint::{PAGE_SIZE, PageEntry};
+use understudy_checkpoint::{PAGE_SIZE, PageEntry, PageType, Pfn};
 use zerocopy::IntoBytes;
 
 /// A ring's event channel and who is at its other end.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RingEnd {
     /// The guest's port, which libxl has allocated.
     pub port: u32,
@@ -35,7 +38,7 @@ pub struct RingEnd {
 }
 
 /// The two rings that every guest has.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Rings {
     /// Xenstore's.
     pub store: RingEnd,
@@ -44,7 +47,7 @@ pub struct Rings {
 }
 
 /// Where the rebuilt guest has its rings: gfns, for a PV guest machine frames.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RingFrames {
     /// Xenstore's.
     pub store: u64,
@@ -74,6 +77,8 @@ pub struct Rebuild {
     is_verifying: bool,
     /// Pages that differed when they were compared.
     mismatches: u64,
+    /// The rings are in use already: libxl completed the domain before its memory was what it is now.
+    has_rings: bool,
 }
 
 impl Rebuild {
@@ -100,7 +105,43 @@ impl Rebuild {
             is_static_done: false,
             is_verifying: false,
             mismatches: 0,
+            has_rings: false,
         })
+    }
+
+    /// A domain whose memory is in place as a stream has it, and that libxl has completed: state follows.
+    /// `page_type` tells what each pfn is.
+    pub(crate) fn of_standing(
+        xen: Xen,
+        domain: DomId,
+        what: &Description,
+        memory: GuestMemory,
+        page_type: impl Fn(Pfn) -> PageType,
+    ) -> Result<Self, RestoreError> {
+        let domain_type = if what.kind == GuestKind::Pv { DomainType::Pv } else { DomainType::Hvm };
+        let header = LibxcHeader { version: what.libxc_version, domain_type, xen_version: what.xen_version };
+        let mut rebuild = Self::begin(xen, domain, &header)?;
+        rebuild.memory = memory;
+        rebuild.has_rings = true;
+        // libxl has set the policy; it cannot be set again.
+        rebuild.is_static_done = true;
+        match &mut rebuild.guest {
+            Guest::Hvm(guest) => guest.keep_rings(),
+            Guest::Pv(guest) => {
+                let domain = (&rebuild.xen, rebuild.domain);
+                records(&what.static_records, |record| match record {
+                    Record::PvInfo(_) | Record::P2mFrames(_) => guest.apply(domain.0, domain.1, record),
+                    _ => Ok(()),
+                })?;
+                guest.localise_tables(&mut rebuild.memory, page_type)?;
+            }
+        }
+        Ok(rebuild)
+    }
+
+    /// Applies libxc records that stand one behind the other.
+    pub(crate) fn apply_all(&mut self, bytes: &[u8]) -> Result<(), RestoreError> {
+        records(bytes, |record| self.apply(record))
     }
 
     /// Whether the static data are complete.
@@ -167,10 +208,14 @@ impl Rebuild {
 
     /// Makes the guest fit to run. Afterwards nothing is mapped any more.
     pub fn complete(mut self, rings: Rings) -> Result<RingFrames, RestoreError> {
-        match self.guest {
-            Guest::Hvm(guest) => guest.complete(&self.xen, self.domain, rings),
-            Guest::Pv(guest) => guest.complete(&self.xen, self.domain, &mut self.memory, rings),
+        let frames = match self.guest {
+            Guest::Hvm(guest) => guest.complete(&self.xen, self.domain, rings)?,
+            Guest::Pv(guest) => guest.complete(&self.xen, self.domain, &mut self.memory, rings)?,
+        };
+        if !self.has_rings {
+            seed_rings(&self.xen, self.domain, frames, rings)?;
         }
+        Ok(frames)
     }
 
     fn set_tsc(&self, tsc: &TscRecord) -> Result<(), RestoreError> {
@@ -186,7 +231,7 @@ impl Rebuild {
     fn pages(&mut self, pages: &PageData<'_>) -> Result<(), RestoreError> {
         let takes_frame = |entry: &PageEntry| {
             let kind = entry.page_type();
-            kind.has_data() || kind == understudy_checkpoint::PageType::AllocateOnly
+            kind.has_data() || kind == PageType::AllocateOnly
         };
         if let Guest::Pv(guest) = &mut self.guest {
             pages.entries().try_for_each(|entry| guest.note_type(entry))?;
@@ -207,7 +252,7 @@ impl Rebuild {
         let mut here = [0; PAGE_SIZE];
         for (entry, page) in pages.iter() {
             let Some(page) = page else { continue };
-            if entry.page_type() == understudy_checkpoint::PageType::Normal {
+            if entry.page_type() == PageType::Normal {
                 self.memory.read(entry.pfn(), &mut here)?;
                 self.mismatches += u64::from(here != *page);
             }
@@ -220,8 +265,25 @@ impl Rebuild {
 const GRANT_CONSOLE: u32 = 0;
 const GRANT_STORE: u32 = 1;
 
+/// Reads libxc records that stand one behind the other.
+pub(crate) fn records(
+    mut bytes: &[u8],
+    mut take: impl FnMut(&Record<'_>) -> Result<(), RestoreError>,
+) -> Result<(), RestoreError> {
+    while let Some(frame) = Frame::read(bytes) {
+        take(&Record::parse(frame)?)?;
+        bytes = &bytes[frame.bytes_len()..];
+    }
+    Ok(())
+}
+
 /// Lets the backends map the rings.
-fn seed_rings(xen: &Xen, domain: DomId, frames: RingFrames, rings: Rings) -> Result<(), RestoreError> {
+pub(crate) fn seed_rings(
+    xen: &Xen,
+    domain: DomId,
+    frames: RingFrames,
+    rings: Rings,
+) -> Result<(), RestoreError> {
     if frames.console != 0 {
         xen.seed_grant(domain, GRANT_CONSOLE, frames.console, rings.console.backend)?;
     }

@@ -25,13 +25,13 @@ const CONTEXT_FLAGS: usize = 512;
 const VGCF_ONLINE: u64 = 1 << 5;
 
 /// Offsets in start info (`xen/include/public/xen.h`).
-mod start_info {
+pub(crate) mod start_info {
     pub(super) const NR_PAGES: usize = 32;
     pub(super) const SHARED_INFO: usize = 40;
     pub(super) const FLAGS: usize = 48;
-    pub(super) const STORE_MFN: usize = 56;
+    pub(crate) const STORE_MFN: usize = 56;
     pub(super) const STORE_EVTCHN: usize = 64;
-    pub(super) const CONSOLE_MFN: usize = 72;
+    pub(crate) const CONSOLE_MFN: usize = 72;
     pub(super) const CONSOLE_EVTCHN: usize = 80;
 }
 
@@ -190,6 +190,26 @@ impl PvRebuild {
         Ok(memory.write(entry.pfn(), &local)?)
     }
 
+    /// Makes the page tables of memory that is in place name machine frames.
+    pub(super) fn localise_tables(
+        &mut self,
+        memory: &mut GuestMemory,
+        page_type: impl Fn(Pfn) -> PageType,
+    ) -> Result<(), RestoreError> {
+        for (known, pfn) in self.types.iter_mut().zip(0..) {
+            *known = page_type(Pfn(pfn));
+        }
+        let mut page = [0; PAGE_SIZE];
+        for pfn in (0..self.types.len() as u64).map(Pfn) {
+            let kind = self.types[pfn.0 as usize];
+            if let PageType::Table { .. } = kind {
+                memory.read(pfn, &mut page)?;
+                self.write(memory, PageEntry::new(pfn, kind), &page)?;
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn complete(
         mut self,
         xen: &Xen,
@@ -213,7 +233,6 @@ impl PvRebuild {
             set_vcpu(xen, domain, *vcpu_id, state)?;
         }
         xen.pin_tables(domain, &pins)?;
-        super::seed_rings(xen, domain, frames, rings)?;
         Ok(frames)
     }
 

@@ -1,0 +1,76 @@
+//! What holds the image of a guest that is protected here: memory of this process, or a domain that stands by.
+//!
+//! ```text
+//!   Memory     any guest; a takeover builds the domain from it
+//!   Standing   a guest of Xen; its image is the domain's memory, so a takeover only lets it go
+//! ```
+
+use understudy_checkpoint::domain::{DomainState, Sink};
+use understudy_checkpoint::epoch::Image;
+use understudy_checkpoint::{Page, PageEntry, Pfn};
+use understudy_xen::standing::Standing;
+
+/// A holder of an image.
+#[derive(Debug)]
+pub enum Keep {
+    /// Memory of this process.
+    Memory(Image),
+    /// A domain.
+    Standing(Box<Standing>),
+}
+
+impl Keep {
+    /// A copy of the image; `None` if there is none any more.
+    pub fn to_image(&self) -> Option<Image> {
+        match self {
+            Self::Memory(image) => Some(copy_of(image)),
+            Self::Standing(standing) => standing.to_image(),
+        }
+    }
+}
+
+fn copy_of(image: &Image) -> Image {
+    let mut copy = Image::new(image.page_count());
+    for entry in image.entries() {
+        copy.apply_page(entry, image.page(entry.pfn()));
+    }
+    copy.apply_state(image.state());
+    copy
+}
+
+impl Sink for Keep {
+    fn page(&self, pfn: Pfn) -> Option<&Page> {
+        match self {
+            Self::Memory(image) => image.page(pfn),
+            Self::Standing(standing) => standing.page(pfn),
+        }
+    }
+
+    fn apply_page(&mut self, entry: PageEntry, page: Option<&Page>) {
+        match self {
+            Self::Memory(image) => image.apply_page(entry, page),
+            Self::Standing(standing) => standing.apply_page(entry, page),
+        }
+    }
+
+    fn apply_state(&mut self, state: &DomainState) {
+        match self {
+            Self::Memory(image) => image.apply_state(state),
+            Self::Standing(standing) => standing.apply_state(state),
+        }
+    }
+
+    fn expect_pages(&mut self, first: Pfn, count: u64) {
+        match self {
+            Self::Memory(image) => image.expect_pages(first, count),
+            Self::Standing(standing) => standing.expect_pages(first, count),
+        }
+    }
+
+    fn fault(&self) -> Option<String> {
+        match self {
+            Self::Memory(image) => image.fault(),
+            Self::Standing(standing) => standing.fault(),
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! libxl builds the domain: one `xl restore -p`, which our save helper holds up until the guest's memory is there.
+//!
+//! ```text
+//!   engine ──spawns──► xl restore -p ──LIBXL_SAVE_HELPER──► this program, --restore-domain … ([`stand_by`])
+//!     │ stdin: heads, static data, END                        │
+//!     │ ◄── socket: domain, rings ────────────────────────────┤  static data are set, the domain is empty
+//!     │     … a seed fills it …                               │
+//!     ├──── socket: frames of the rings ─────────────────────►┤  libxl: store and console introduced
+//!     │ stdin: libxl's records, END                           ┘         devices plugged in, xl ends
+//! ```
+
+use super::StandingError;
+use crate::DomId;
+use crate::restore::{RingFrames, Rings};
+use serde::{Deserialize, Serialize};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use understudy_checkpoint::domain::Description;
+use understudy_checkpoint::stream::{libxc, libxl, write_head};
+
+/// By this variable the helper knows that it is to wait for an engine, and where that listens.
+pub const STANDING_VARIABLE: &str = "UNDERSTUDY_STANDING";
+
+/// How long xl is given to make an empty domain: it waits for other xl processes.
+const MAKE_MAX: Duration = Duration::from_secs(120);
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// The longest line on the socket.
+const LINE_BYTES_MAX: u64 = 1024;
+
+/// What the helper tells the engine.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug)]
+pub(super) struct Made {
+    pub(super) domain: DomId,
+    #[serde(flatten)]
+    pub(super) rings: Rings,
+}
+
+/// How far libxl is.
+pub(super) enum Build {
+    /// The helper waits.
+    Waiting(Box<Waiting>),
+    /// The rest is libxl's.
+    Completing(JoinHandle<Result<(), String>>),
+    /// The domain is complete.
+    Complete,
+    /// There will be none.
+    Failed(String),
+}
+
+pub(super) struct Waiting {
+    xl: Child,
+    input: ChildStdin,
+    helper: UnixStream,
+}
+
+impl Build {
+    /// Starts it; when this returns the domain is there and empty.
+    pub(super) fn start(name: &str, what: &Description) -> Result<(Self, Made), StandingError> {
+        let failed = |what: &str, error: std::io::Error| StandingError::Build(format!("{what}: {error}"));
+        let helper =
+            std::env::current_exe().map_err(|error| failed("its own program is not found", error))?;
+        let meeting = Meeting::open().map_err(|error| failed("no socket in /run", error))?;
+        let mut xl = Command::new("xl")
+            .args(["restore", "-p", "/proc/self/fd/0"])
+            .env("LIBXL_SAVE_HELPER", helper)
+            .env(STANDING_VARIABLE, &meeting.path)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| failed("xl cannot be run", error))?;
+        let mut input = xl.stdin.take().expect("it was asked to be piped");
+        // xl may have ended: its own words say more than a broken pipe.
+        let _ = input.write_all(&head(name, what)?);
+        let met = meeting.wait(&mut xl).and_then(|helper| Ok((read_line(&helper)?, helper)));
+        match met {
+            Ok((made, helper)) => Ok((Self::Waiting(Box::new(Waiting { xl, input, helper })), made)),
+            Err(error) => {
+                drop(input);
+                let _ = xl.kill();
+                let said = xl.wait_with_output().map(|output| words(&output)).unwrap_or_default();
+                Err(StandingError::Build(format!("{error}; xl said: {said}")))
+            }
+        }
+    }
+
+    pub(super) fn is_waiting(&self) -> bool {
+        matches!(self, Self::Waiting(_))
+    }
+
+    /// Lets libxl complete the domain, on a thread.
+    pub(super) fn complete(&mut self, frames: RingFrames, libxl_records: &[u8]) -> Result<(), StandingError> {
+        let Self::Waiting(waiting) = std::mem::replace(self, Self::Failed("it was not waiting".into()))
+        else {
+            return Ok(());
+        };
+        let Waiting { xl, mut input, helper } = *waiting;
+        let mut rest = libxl_records.to_vec();
+        libxl::Record::End.write(&mut rest);
+        let complete = move || {
+            let written = write_line(&helper, &frames).and_then(|()| input.write_all(&rest));
+            drop(input);
+            let output = xl.wait_with_output().map_err(|error| error.to_string())?;
+            match (output.status.success(), written) {
+                (true, _) => Ok(()),
+                (false, Ok(())) => Err(words(&output)),
+                (false, Err(error)) => Err(format!("{error}; xl said: {}", words(&output))),
+            }
+        };
+        let thread = std::thread::Builder::new().name("standing".into()).spawn(complete);
+        *self = Self::Completing(thread.map_err(|error| StandingError::Build(error.to_string()))?);
+        Ok(())
+    }
+
+    /// Waits until the domain is complete.
+    pub(super) fn wait(&mut self) -> Result<(), StandingError> {
+        *self = match std::mem::replace(self, Self::Failed("no image has been complete".into())) {
+            Self::Completing(thread) => match thread.join() {
+                Ok(Ok(())) => Self::Complete,
+                Ok(Err(said)) => Self::Failed(said),
+                Err(_) => Self::Failed("its thread panicked".into()),
+            },
+            waiting @ Self::Waiting(_) => {
+                *self = waiting;
+                return Err(StandingError::Build("no image has been complete".into()));
+            }
+            ended => ended,
+        };
+        match self {
+            Self::Failed(why) => Err(StandingError::Build(why.clone())),
+            _ => Ok(()),
+        }
+    }
+
+    /// No domain is wanted any more: afterwards no process is at it.
+    pub(super) fn end(&mut self) {
+        if let Self::Waiting(waiting) = std::mem::replace(self, Self::Failed("it was ended".into())) {
+            let Waiting { xl, input, helper } = *waiting;
+            // The helper ends without its engine, and xl then destroys what it has made.
+            drop((input, helper));
+            let _ = xl.wait_with_output();
+        }
+    }
+}
+
+/// All that libxl needs to make an empty domain.
+fn head(name: &str, what: &Description) -> Result<Vec<u8>, StandingError> {
+    let bad = |why: &str| StandingError::Build(format!("the guest's configuration {why}"));
+    let text = what.config.strip_suffix(&[0]).unwrap_or(&what.config);
+    let mut config: serde_json::Value = serde_json::from_slice(text).map_err(|_| bad("is no JSON"))?;
+    let its_name = config.pointer_mut("/c_info/name").ok_or_else(|| bad("has no name"))?;
+    *its_name = name.into();
+    let mut config = config.to_string().into_bytes();
+    config.push(0);
+    let mut head = Vec::new();
+    write_head(&mut head, &Description { config, ..what.clone() });
+    libxc::Record::End.write(&mut head);
+    Ok(head)
+}
+
+/// Where a helper finds its engine.
+struct Meeting {
+    path: PathBuf,
+    listener: UnixListener,
+}
+
+impl Meeting {
+    fn open() -> std::io::Result<Self> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = Path::new("/run").join(format!("understudy-standing.{}.{number}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        let listener = UnixListener::bind(&path)?;
+        listener.set_nonblocking(true)?;
+        Ok(Self { path, listener })
+    }
+
+    /// Waits until the helper is there, or xl gave up.
+    fn wait(&self, xl: &mut Child) -> std::io::Result<UnixStream> {
+        let begun = Instant::now();
+        loop {
+            match self.listener.accept() {
+                Ok((helper, _)) => {
+                    helper.set_nonblocking(false)?;
+                    return Ok(helper);
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+            if xl.try_wait()?.is_some() {
+                return Err(std::io::Error::other("xl ended before a domain was there"));
+            }
+            if begun.elapsed() > MAKE_MAX {
+                return Err(std::io::Error::other("xl takes too long"));
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+    }
+}
+
+impl Drop for Meeting {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// The helper's part: tells the engine of the domain, and waits for where its rings are.
+pub fn stand_by(engine: &Path, domain: DomId, rings: Rings) -> std::io::Result<RingFrames> {
+    let engine = UnixStream::connect(engine)?;
+    write_line(&engine, &Made { domain, rings })?;
+    read_line(&engine)
+}
+
+fn write_line(mut to: &UnixStream, what: &impl Serialize) -> std::io::Result<()> {
+    let mut line = serde_json::to_vec(what)?;
+    line.push(b'\n');
+    to.write_all(&line)
+}
+
+fn read_line<T: for<'de> Deserialize<'de>>(from: &UnixStream) -> std::io::Result<T> {
+    let mut line = String::new();
+    BufReader::new(from.take(LINE_BYTES_MAX)).read_line(&mut line)?;
+    Ok(serde_json::from_str(&line)?)
+}
+
+/// The last lines of what xl said.
+fn words(output: &Output) -> String {
+    crate::xl::last_words(output)
+}

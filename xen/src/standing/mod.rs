@@ -1,0 +1,262 @@
+//! A domain that stands by: made by libxl before it is needed, with devices, its memory the committed image itself.
+//! It has never run; a takeover gives it its state and lets it go.
+//!
+//! ```text
+//!   begin      xl restore -p ──► empty domain NAME--incoming ──► our save helper waits for its rings ([`build`])
+//!   a seed     pages ──► the domain's memory; state ──► where the rings are ──► libxl plugs in devices, xl ends
+//!   an epoch   pages ──► memory, those of the rings ──► kept here; state ──► kept here
+//!   activate   state ──► domain, PV: page tables name machine frames; named NAME; the caller unpauses it
+//!   drop       destroyed
+//! ```
+//!
+//! Memory holds pages as the stream has them, so they are what deltas are made against, until `activate`. The rings are
+//! xenstored's and xenconsoled's as soon as libxl has completed the domain: what the guest had there is kept aside.
+//!
+//! Not for HVM guests: their device model would have to be given a new state at each takeover.
+
+mod build;
+mod pages;
+mod rings;
+
+pub use build::{STANDING_VARIABLE, stand_by};
+
+use crate::restore::hvm::{CONSOLE_EVTCHN, STORE_EVTCHN};
+use crate::restore::memory::MemoryError;
+use crate::restore::{Rebuild, RestoreError, RingEnd, Rings, seed_rings};
+use crate::xenstore::{StoreError, Xenstore};
+use crate::{DomId, Xen, xl};
+use build::Build;
+use pages::StandingPages;
+use std::fmt;
+use understudy_checkpoint::domain::{Description, DomainState, GuestKind, Sink};
+use understudy_checkpoint::epoch::Image;
+use understudy_checkpoint::{Page, PageEntry, Pfn};
+
+/// What follows the name of a guest whose domain stands by, as stock Xen names a domain that is migrated in.
+const INCOMING: &str = "--incoming";
+
+/// Why a domain does not stand by, or cannot go on.
+#[derive(thiserror::Error, Debug)]
+pub enum StandingError {
+    /// A kind of guest that is held otherwise.
+    #[error("a guest with a device model is not held in a domain of its own")]
+    DeviceModel,
+    /// libxl, or the way to it.
+    #[error("libxl built no domain to stand by: {0}")]
+    Build(String),
+    /// A record, or the hypervisor.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
+    /// Its memory.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    /// Xenstore does not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A domain that stands by. Dropping it destroys it, which takes xl a while.
+pub struct Standing {
+    xen: Xen,
+    domain: DomId,
+    name: String,
+    what: Description,
+    rings: Rings,
+    build: Build,
+    pages: StandingPages,
+    state: DomainState,
+    fault: Option<String>,
+    /// It is a guest now, and no longer ours to destroy.
+    is_activated: bool,
+    /// Its memory is no longer as the stream has it.
+    is_changed: bool,
+}
+
+impl fmt::Debug for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Standing(domain {} for {})", self.domain, self.name)
+    }
+}
+
+impl Standing {
+    /// Has libxl make an empty domain for the guest `name`. Takes as long as xl does.
+    pub fn begin(xen: &Xen, name: &str, what: &Description) -> Result<Self, StandingError> {
+        if what.kind == GuestKind::Hvm {
+            return Err(StandingError::DeviceModel);
+        }
+        let (build, made) = Build::start(&format!("{name}{INCOMING}"), what)?;
+        let standing = Self {
+            xen: xen.clone(),
+            domain: made.domain,
+            name: name.into(),
+            rings: made.rings,
+            build,
+            pages: StandingPages::new(xen, made.domain, what),
+            what: what.clone(),
+            state: DomainState::default(),
+            fault: None,
+            is_activated: false,
+            is_changed: false,
+        };
+        mark(made.domain)?;
+        Ok(standing)
+    }
+
+    /// The domain.
+    pub fn domain(&self) -> DomId {
+        self.domain
+    }
+
+    /// Gives the domain its state and its guest's name. It is paused as it was. After an error
+    /// [`to_image`](Self::to_image) may still have the guest.
+    pub fn activate(&mut self) -> Result<DomId, StandingError> {
+        if let Some(fault) = &self.fault {
+            return Err(StandingError::Build(fault.clone()));
+        }
+        self.build.wait()?;
+        self.is_changed = true;
+        let (memory, page_type) = self.pages.take(&self.xen, self.domain);
+        let mut rebuild = Rebuild::of_standing(self.xen.clone(), self.domain, &self.what, memory, page_type)?;
+        rebuild.apply_all(&self.state.libxc)?;
+        rebuild.complete(self.rings)?;
+        rename(self.domain, &self.name)?;
+        self.is_activated = true;
+        Ok(self.domain)
+    }
+
+    /// A copy of the image; `None` if there is none any more.
+    pub fn to_image(&self) -> Option<Image> {
+        if self.is_changed || self.fault.is_some() {
+            return None;
+        }
+        let mut image = Image::new(self.what.page_count);
+        for entry in self.pages.entries() {
+            image.apply_page(entry, self.pages.page(entry.pfn()));
+        }
+        image.apply_state(&self.state);
+        Some(image)
+    }
+
+    /// The first state of a guest says where its rings are; then libxl can complete the domain.
+    fn complete(&mut self) -> Result<(), StandingError> {
+        let pfns = rings::find(self.what.kind, &self.state, &self.pages)?;
+        let frames = self.pages.set_rings(pfns)?;
+        if self.what.kind != GuestKind::Pv {
+            let port = |ring: RingEnd| u64::from(ring.port);
+            self.xen
+                .set_hvm_param(self.domain, STORE_EVTCHN, port(self.rings.store))
+                .and_then(|()| self.xen.set_hvm_param(self.domain, CONSOLE_EVTCHN, port(self.rings.console)))
+                .map_err(RestoreError::from)?;
+        }
+        seed_rings(&self.xen, self.domain, frames, self.rings)?;
+        self.build.complete(frames, &self.state.libxl)
+    }
+
+    fn try_apply_state(&mut self) -> Result<(), StandingError> {
+        self.pages.release_unused()?;
+        if self.build.is_waiting() { self.complete() } else { Ok(()) }
+    }
+
+    /// Keeps the first fault: what follows comes of it.
+    fn note(&mut self, result: Result<(), StandingError>) {
+        if let (Err(error), None) = (result, &self.fault) {
+            self.fault = Some(error.to_string());
+        }
+    }
+}
+
+impl Sink for Standing {
+    fn page(&self, pfn: Pfn) -> Option<&Page> {
+        self.pages.page(pfn)
+    }
+
+    fn apply_page(&mut self, entry: PageEntry, page: Option<&Page>) {
+        if self.fault.is_none() {
+            let applied = self.pages.apply(entry, page).map_err(StandingError::from);
+            self.note(applied);
+        }
+    }
+
+    fn apply_state(&mut self, state: &DomainState) {
+        self.state.clone_from(state);
+        if self.fault.is_none() {
+            let applied = self.try_apply_state();
+            self.note(applied);
+        }
+    }
+
+    fn expect_pages(&mut self, first: Pfn, count: u64) {
+        if self.fault.is_none() {
+            let expected = self.pages.expect(first, count).map_err(StandingError::from);
+            self.note(expected);
+        }
+    }
+
+    fn fault(&self) -> Option<String> {
+        self.fault.clone()
+    }
+}
+
+impl Drop for Standing {
+    fn drop(&mut self) {
+        if self.is_activated {
+            return;
+        }
+        self.build.end();
+        self.pages.unmap();
+        match xl::destroy(self.domain) {
+            Ok(()) => {}
+            // xl destroys a domain that it could not complete by itself.
+            Err(_) if self.xen.domain_info(self.domain).is_ok_and(|info| info.is_none()) => {}
+            Err(error) => {
+                tracing::warn!(guest = self.name, %error, "A domain that stood by is left; use xl destroy")
+            }
+        }
+    }
+}
+
+/// Destroys what engines that are gone had stand by, for this guest or, if none is named, for all. Answers how many.
+pub fn destroy_left(guest: Option<&str>) -> Result<usize, xl::XlError> {
+    let mut store = Xenstore::open()?;
+    let mut destroyed = 0;
+    for (domain, name) in xl::domains()? {
+        let is_wanted = name.strip_suffix(INCOMING).is_some_and(|of| guest.is_none_or(|guest| guest == of));
+        if is_wanted && store.read(&mark_path(domain))?.is_some() {
+            xl::destroy(domain)?;
+            destroyed += 1;
+        }
+    }
+    Ok(destroyed)
+}
+
+/// The domains that stand by on this host, with their names.
+pub fn standing_domains() -> Result<Vec<(DomId, String)>, xl::XlError> {
+    let mut store = Xenstore::open()?;
+    let mut standing = Vec::new();
+    for (domain, name) in xl::domains()? {
+        if store.read(&mark_path(domain))?.is_some() {
+            standing.push((domain, name));
+        }
+    }
+    Ok(standing)
+}
+
+fn mark_path(domain: DomId) -> String {
+    format!("/local/domain/{domain}/understudy/standing")
+}
+
+fn mark(domain: DomId) -> Result<(), StoreError> {
+    Xenstore::open()?.write(&mark_path(domain), &std::process::id().to_string())
+}
+
+/// The domain is the guest: as libxl renames one, all at once, and no longer marked.
+fn rename(domain: DomId, name: &str) -> Result<(), StoreError> {
+    Xenstore::open()?.transaction(|transaction| {
+        let path = format!("/local/domain/{domain}");
+        transaction.write(&format!("{path}/name"), name)?;
+        if let Some(vm) = transaction.read(&format!("{path}/vm"))? {
+            transaction.write(&format!("{vm}/name"), name)?;
+        }
+        transaction.rm(&mark_path(domain))
+    })
+}

@@ -1,0 +1,192 @@
+//! The memory of a domain that stands by, as the image of a guest: pages as the stream has them, by pfn.
+//!
+//! ```text
+//!   types     what each pfn is; a page is in the domain's memory, or, of a ring, in `rings`
+//!   unused    frames that were had in one piece (2 MiB) and that the stream then said nothing of: given back
+//! ```
+//!
+//! Whole superpages are had where the guest has memory at their beginning: a guest that ran on small pages only would be
+//! slower after each takeover.
+
+#![allow(unsafe_code)]
+
+use super::rings::RingPfns;
+use crate::restore::memory::{GuestMemory, MemoryError, NO_FRAME, SUPERPAGE_PFNS};
+use crate::restore::{RestoreError, RingFrames};
+use crate::{DomId, Xen};
+use understudy_checkpoint::domain::{Description, GuestKind};
+use understudy_checkpoint::{PAGE_SIZE, Page, PageEntry, PageType, Pfn};
+
+/// Frames asked for at once.
+const PIECE_PFNS: u64 = 4096;
+
+/// A page of a ring as the guest had it.
+struct RingPage {
+    pfn: Pfn,
+    content: Box<Page>,
+}
+
+pub(super) struct StandingPages {
+    memory: GuestMemory,
+    is_hvm: bool,
+    /// Nibbles.
+    types: Vec<u8>,
+    rings: Vec<RingPage>,
+    /// Frames that are populated though nothing in the stream is there.
+    unused: u64,
+}
+
+impl StandingPages {
+    pub(super) fn new(xen: &Xen, domain: DomId, what: &Description) -> Self {
+        let is_hvm = what.kind != GuestKind::Pv;
+        Self {
+            memory: GuestMemory::new(xen.clone(), domain, is_hvm),
+            is_hvm,
+            types: vec![PageType::Absent.nibble(); what.page_count as usize],
+            rings: Vec::new(),
+            unused: 0,
+        }
+    }
+
+    fn page_type(&self, pfn: Pfn) -> PageType {
+        self.types.get(pfn.0 as usize).map_or(PageType::Absent, |nibble| of_nibble(*nibble))
+    }
+
+    /// The content of a frame that holds a page.
+    pub(super) fn page(&self, pfn: Pfn) -> Option<&Page> {
+        if !self.page_type(pfn).has_data() {
+            return None;
+        }
+        match self.rings.iter().find(|ring| ring.pfn == pfn) {
+            Some(ring) => Some(&ring.content),
+            // SAFETY: the domain has never run, so nobody but backends of its rings writes to its memory, and those
+            // frames were just ruled out; what writes here does so by `&mut self`.
+            None => unsafe { self.memory.still_page(pfn) },
+        }
+    }
+
+    /// All frames that are something, ascending.
+    pub(super) fn entries(&self) -> impl Iterator<Item = PageEntry> {
+        let entry = |(nibble, pfn): (&u8, u64)| PageEntry::new(Pfn(pfn), of_nibble(*nibble));
+        self.types.iter().zip(0..).map(entry).filter(|entry| entry.page_type() != PageType::Absent)
+    }
+
+    /// Gets memory for pages that come next.
+    pub(super) fn expect(&mut self, first: Pfn, count: u64) -> Result<(), MemoryError> {
+        let end = (first.0 + count).min(self.types.len() as u64);
+        let mut from = first.0;
+        while from < end {
+            let until = end.min((from / PIECE_PFNS + 1) * PIECE_PFNS);
+            self.populate_piece(from, until)?;
+            from = until;
+        }
+        Ok(())
+    }
+
+    /// Populates pfns of one piece, and the rest of each superpage that begins in it.
+    fn populate_piece(&mut self, from: u64, until: u64) -> Result<(), MemoryError> {
+        let begun = |pfn: u64| pfn - pfn % SUPERPAGE_PFNS;
+        let end = match begun(until - 1) {
+            last if last >= from => last + SUPERPAGE_PFNS,
+            _ => until,
+        };
+        let whole = self.is_hvm && end <= self.types.len() as u64;
+        let end = if whole { end } else { until };
+        match self.populate(from, end) {
+            // What came in one piece and is not needed is in the way of what is.
+            Err(MemoryError::NoMemory { .. }) => {
+                self.release_unused()?;
+                self.populate(from, until)
+            }
+            done => done,
+        }
+    }
+
+    fn populate(&mut self, from: u64, until: u64) -> Result<(), MemoryError> {
+        let missing: Vec<u64> =
+            (from..until).filter(|pfn| self.memory.frame(Pfn(*pfn)) == NO_FRAME).collect();
+        let done = self.memory.populate(missing.iter().map(|pfn| Pfn(*pfn)));
+        // Where it failed some are there.
+        let there = missing.iter().filter(|pfn| self.memory.frame(Pfn(**pfn)) != NO_FRAME);
+        self.unused += there.filter(|pfn| !is_used(self.page_type(Pfn(**pfn)))).count() as u64;
+        done
+    }
+
+    /// Puts a page in place.
+    pub(super) fn apply(&mut self, entry: PageEntry, page: Option<&Page>) -> Result<(), RestoreError> {
+        let (pfn, new) = (entry.pfn(), entry.page_type());
+        if is_used(new) && self.memory.frame(pfn) == NO_FRAME {
+            self.populate(pfn.0, pfn.0 + 1)?;
+        }
+        if self.memory.frame(pfn) != NO_FRAME {
+            match (is_used(self.page_type(pfn)), is_used(new)) {
+                (false, true) => self.unused -= 1,
+                (true, false) => self.unused += 1,
+                _ => {}
+            }
+        }
+        self.types[pfn.0 as usize] = new.nibble();
+        let Some(page) = page else { return Ok(()) };
+        match self.rings.iter_mut().find(|ring| ring.pfn == pfn) {
+            Some(ring) => *ring.content = *page,
+            None => self.memory.write(pfn, page)?,
+        }
+        Ok(())
+    }
+
+    /// Gives back frames that the stream does not have.
+    pub(super) fn release_unused(&mut self) -> Result<(), MemoryError> {
+        if self.unused == 0 {
+            return Ok(());
+        }
+        let is_unused = |(frame, pfn): (&u64, u64)| {
+            let pfn = Pfn(pfn);
+            let is_ring = self.rings.iter().any(|ring| ring.pfn == pfn);
+            (*frame != NO_FRAME && !is_used(self.page_type(pfn)) && !is_ring).then_some(pfn.0)
+        };
+        let pfns: Vec<u64> = self.memory.frames().iter().zip(0..).filter_map(is_unused).collect();
+        self.memory.release(&pfns)?;
+        self.unused = 0;
+        Ok(())
+    }
+
+    /// From now on the domain's frames of these are the backends', and begin empty. Answers which frames they are.
+    pub(super) fn set_rings(&mut self, pfns: RingPfns) -> Result<RingFrames, RestoreError> {
+        let frame = |what, pfn| match (self.page(pfn), self.memory.frame(pfn)) {
+            (Some(content), frame) if frame != NO_FRAME => Ok((Box::new(*content), frame)),
+            _ => Err(RestoreError::BadFrame { what, pfn, why: "is not there" }),
+        };
+        let (store, store_frame) = frame("the xenstore ring", pfns.store)?;
+        let (console, console_frame) = frame("the console ring", pfns.console)?;
+        for pfn in [pfns.store, pfns.console] {
+            self.memory.write(pfn, &[0; PAGE_SIZE])?;
+        }
+        self.rings = vec![
+            RingPage { pfn: pfns.store, content: store },
+            RingPage { pfn: pfns.console, content: console },
+        ];
+        Ok(RingFrames { store: store_frame, console: console_frame })
+    }
+
+    /// Hands out the memory, with what each pfn is.
+    pub(super) fn take(&mut self, xen: &Xen, domain: DomId) -> (GuestMemory, impl Fn(Pfn) -> PageType) {
+        let memory = std::mem::replace(&mut self.memory, GuestMemory::new(xen.clone(), domain, self.is_hvm));
+        let types = std::mem::take(&mut self.types);
+        let page_type =
+            move |pfn: Pfn| types.get(pfn.0 as usize).map_or(PageType::Absent, |nibble| of_nibble(*nibble));
+        (memory, page_type)
+    }
+
+    /// Unmaps everything: frames that are mapped somewhere outlive their domain.
+    pub(super) fn unmap(&mut self) {
+        self.memory.unmap_all();
+    }
+}
+
+fn is_used(kind: PageType) -> bool {
+    kind.has_data() || kind == PageType::AllocateOnly
+}
+
+fn of_nibble(nibble: u8) -> PageType {
+    PageType::from_nibble(nibble).expect("only nibbles of page types are stored")
+}
