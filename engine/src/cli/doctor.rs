@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   kernel:  redirects and devices of ours, with the process that made them ─┐
-//!   Xen:     domains with a generation's mark, paused or cut off ────────────┼─► findings ─► advice, or repair
+//!   Xen:     domains with a generation's mark, paused or cut off ────────────┤
+//!            domains that stand by for an engine that is gone ───────────────┼─► findings ─► advice, or repair
 //!   files:   images that no domain could be built from ──────────────────────┘
 //! ```
 //!
@@ -15,8 +16,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use understudy_netbuf::kernel::leftovers::{self, Kind, Leftover};
 use understudy_netbuf::kernel::{Connection, KernelError};
+use understudy_xen::standing::{StandingDomain, standing_domains};
 use understudy_xen::xenstore::Xenstore;
-use understudy_xen::{DomId, mark, vifs};
+use understudy_xen::{DomId, mark, vifs, xl};
 
 /// Arguments of `doctor`.
 #[derive(clap::Args, Debug)]
@@ -52,6 +54,7 @@ struct Marked {
 pub(super) fn run(args: Args) -> Result<Exit, CliError> {
     let marked = marked_domains();
     let mut findings = in_kernel(&args, &marked)?;
+    findings.extend(standing_by(args.repair));
     findings.extend(rescued(Path::new(RESCUE_DIRECTORY)));
     match args.output {
         OutputFormat::Json => println!("{}", serde_json::json!({ "findings": findings })),
@@ -116,6 +119,22 @@ fn judge(kind: &Kind, guest: Option<&Marked>, vouched: bool) -> Result<String, S
              the witness and goes on with it or ends it; or, if no other host runs it, --repair --let-out INTERFACE"
         )),
     }
+}
+
+/// Domains that stand by for an engine that is gone. On a host without Xen there are none.
+fn standing_by(repair: bool) -> Vec<Finding> {
+    let gone = |standing: &StandingDomain| !Path::new("/proc").join(standing.engine.to_string()).exists();
+    let domains = standing_domains().unwrap_or_default().into_iter().filter(gone);
+    let finding = |StandingDomain { domain, name, .. }: StandingDomain| {
+        let what = format!("{name} (domain {domain}) stands by for an engine that is gone; it never ran");
+        let (advice, repaired) = match repair.then(|| xl::destroy(domain)) {
+            None => ("--repair destroys it; so does the engine when it starts".into(), false),
+            Some(Ok(())) => ("destroyed".into(), true),
+            Some(Err(error)) => (error.to_string(), false),
+        };
+        Finding { what, advice, repaired }
+    };
+    domains.map(finding).collect()
 }
 
 /// Images that no domain could be built from.

@@ -18,6 +18,7 @@ use crossbeam::channel::{Receiver as Inbox, Sender, TrySendError, bounded};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use understudy_checkpoint::domain::{Description, Sink};
 use understudy_checkpoint::epoch::{Image, Limits, ReceiveError, Receiver};
 use understudy_checkpoint::pages::EpochSummary;
@@ -89,11 +90,12 @@ pub struct Held {
     pub host: Arc<dyn Host>,
 }
 
-/// The loop's hand on the thread. The thread ends when this is dropped.
+/// The loop's hand on the thread. The thread ends when this is dropped, some time after.
 #[derive(Debug)]
 pub struct Keeper {
     work: Sender<Work>,
     refused: Refused,
+    thread: JoinHandle<()>,
 }
 
 /// Whether the loop had to keep work back, and so waits to be woken.
@@ -116,13 +118,20 @@ impl Keeper {
         let (work, inbox) = bounded(WORK_MAX);
         let (told, refused) = (reporter.clone(), Refused::default());
         let waited_for = refused.clone();
-        thread::spawn("receive", reporter, move || {
+        let thread = thread::spawn("receive", reporter, move || {
             let receiver = Receiver::new(Keep::Memory(Image::new(limits.page_count)), limits);
             let is_prepared = false;
             ReceiveThread { held, receiver, is_prepared, open: None, reporter: told, refused: waited_for }
                 .run(&inbox);
         })?;
-        Ok(Self { work, refused })
+        Ok(Self { work, refused, thread })
+    }
+
+    /// Ends the thread, and waits until nothing of the guest is left on this host.
+    pub fn end(self) {
+        drop(self.work);
+        // A panic in it was reported.
+        let _ = self.thread.join();
     }
 
     /// Hands work over; gives it back if the thread has enough to do. The bell rings when it has room again.

@@ -63,7 +63,7 @@ impl XenHost {
     /// goes: its memory is needed.
     pub fn open(outputs: OutputMaker) -> Result<Self, String> {
         let xen = Xen::open().map_err(|error| error.to_string())?;
-        match standing::destroy_left(None) {
+        match standing::destroy_left() {
             Ok(0) => {}
             Ok(domains) => tracing::warn!(domains, "Domains that stood by for a dead engine were destroyed"),
             Err(error) => tracing::warn!(%error, "What a dead engine had stand by may be left"),

@@ -483,7 +483,11 @@ impl Guests {
                 guest.leave();
             }
         }
-        self.guests.clear();
+        for (_, guest) in std::mem::take(&mut self.guests) {
+            if let Guest::Secondary(guest) = guest {
+                guest.keeper.end();
+            }
+        }
     }
 }
 

@@ -99,7 +99,16 @@ impl GuestMemory {
             self.frames.resize(*last as usize + 1, NO_FRAME);
             self.windows.resize_with(self.frames.len().div_ceil(WINDOW_PFNS as usize), || None);
         }
-        let mut rest = &missing[..];
+        let populated = self.populate_all(&missing);
+        // Where that failed, some are there all the same.
+        missing.retain(|pfn| self.frames[*pfn as usize] != NO_FRAME);
+        self.map_new(&missing)?;
+        populated
+    }
+
+    /// Populates pfns, ascending, none of which is yet.
+    fn populate_all(&mut self, pfns: &[u64]) -> Result<(), MemoryError> {
+        let mut rest = pfns;
         while !rest.is_empty() {
             let taken = if self.is_hvm && self.populate_superpage(rest)? {
                 SUPERPAGE_PFNS as usize
@@ -110,7 +119,7 @@ impl GuestMemory {
             };
             rest = &rest[taken..];
         }
-        self.map_new(&missing)
+        Ok(())
     }
 
     /// Populates the aligned 2 MiB that `rest` begins with, if it does and Xen has such a piece.
@@ -130,11 +139,11 @@ impl GuestMemory {
         self.scratch.clear();
         self.scratch.extend_from_slice(pfns);
         let done = self.xen.populate_physmap(self.domain, 0, &mut self.scratch)?;
+        for (pfn, frame) in pfns.iter().zip(&self.scratch).take(done) {
+            self.frames[*pfn as usize] = if self.is_hvm { *pfn } else { *frame };
+        }
         if done != pfns.len() {
             return Err(MemoryError::NoMemory { domain: self.domain, done, wanted: pfns.len() });
-        }
-        for (pfn, frame) in pfns.iter().zip(&self.scratch) {
-            self.frames[*pfn as usize] = if self.is_hvm { *pfn } else { *frame };
         }
         Ok(())
     }

@@ -215,30 +215,34 @@ impl Drop for Standing {
     }
 }
 
-/// Destroys what engines that are gone had stand by, for this guest or, if none is named, for all. Answers how many.
-pub fn destroy_left(guest: Option<&str>) -> Result<usize, xl::XlError> {
-    let mut store = Xenstore::open()?;
-    let mut destroyed = 0;
-    for (domain, name) in xl::domains()? {
-        let is_wanted = name.strip_suffix(INCOMING).is_some_and(|of| guest.is_none_or(|guest| guest == of));
-        if is_wanted && store.read(&mark_path(domain))?.is_some() {
-            xl::destroy(domain)?;
-            destroyed += 1;
-        }
-    }
-    Ok(destroyed)
+/// A domain that stands by on this host.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StandingDomain {
+    /// It.
+    pub domain: DomId,
+    /// Its name: that of the guest, and `--incoming`.
+    pub name: String,
+    /// The process that has it stand by.
+    pub engine: u32,
 }
 
-/// The domains that stand by on this host, with their names.
-pub fn standing_domains() -> Result<Vec<(DomId, String)>, xl::XlError> {
+/// The domains that stand by on this host.
+pub fn standing_domains() -> Result<Vec<StandingDomain>, xl::XlError> {
     let mut store = Xenstore::open()?;
     let mut standing = Vec::new();
-    for (domain, name) in xl::domains()? {
-        if store.read(&mark_path(domain))?.is_some() {
-            standing.push((domain, name));
+    for (domain, name) in xl::domains()?.into_iter().filter(|(_, name)| name.ends_with(INCOMING)) {
+        if let Some(engine) = store.read(&mark_path(domain))? {
+            standing.push(StandingDomain { domain, name, engine: engine.parse().unwrap_or(0) });
         }
     }
     Ok(standing)
+}
+
+/// Destroys what stands by on this host: an engine that starts has nothing yet. Answers how many.
+pub fn destroy_left() -> Result<usize, xl::XlError> {
+    let left = standing_domains()?;
+    left.iter().try_for_each(|standing| xl::destroy(standing.domain))?;
+    Ok(left.len())
 }
 
 fn mark_path(domain: DomId) -> String {

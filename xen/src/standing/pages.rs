@@ -190,3 +190,108 @@ fn is_used(kind: PageType) -> bool {
 fn of_nibble(nibble: u8) -> PageType {
     PageType::from_nibble(nibble).expect("only nibbles of page types are stored")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::abi::memory::{self, Reservation};
+    use crate::simulated::{Asked, Simulated};
+    use std::collections::BTreeSet;
+    use std::sync::{Arc, Mutex};
+    use zerocopy::FromBytes;
+
+    const DOMAIN: DomId = DomId(4);
+
+    /// A host that gives and takes back frames of a PVH guest, as long as it has some.
+    fn host(
+        frames_max: usize,
+        page_count: u64,
+    ) -> (Arc<Simulated>, Arc<Mutex<BTreeSet<u64>>>, StandingPages) {
+        let port = Simulated::new();
+        let xen = Xen::over(port.clone()).unwrap();
+        let given = Arc::new(Mutex::new(BTreeSet::new()));
+        for (what, gives) in [(memory::POPULATE_PHYSMAP, true), (memory::DECREASE_RESERVATION, false)] {
+            let given = given.clone();
+            port.answer(Asked::Memory(what), move |call| {
+                let asked = Reservation::read_from_prefix(call.argument()).unwrap().0;
+                let (count, extent) = (asked.nr_extents as usize, 1u64 << asked.extent_order);
+                let frames: &[u64] = <[u64]>::ref_from_bytes(call.data().unwrap()).unwrap();
+                let mut given = given.lock().unwrap();
+                for (done, first) in frames[..count].iter().enumerate() {
+                    if gives && given.len() + extent as usize > frames_max {
+                        return Ok(done as u64);
+                    }
+                    for frame in *first..*first + extent {
+                        assert_ne!(given.contains(&frame), gives, "frame {frame} once");
+                        if gives {
+                            given.insert(frame)
+                        } else {
+                            given.remove(&frame)
+                        };
+                    }
+                }
+                Ok(asked.nr_extents)
+            });
+        }
+        let what = Description {
+            kind: GuestKind::Pvh,
+            page_count,
+            libxc_version: 3,
+            xen_version: (4, 17),
+            config: Vec::new(),
+            static_records: Vec::new(),
+        };
+        (port, given, StandingPages::new(&xen, DOMAIN, &what))
+    }
+
+    fn put(pages: &mut StandingPages, pfn: u64, value: u8) {
+        pages.apply(PageEntry::new(Pfn(pfn), PageType::Normal), Some(&[value; PAGE_SIZE])).unwrap();
+    }
+
+    #[test]
+    fn a_superpage_is_had_whole_and_what_is_not_used_of_it_goes_back() {
+        let (port, given, mut pages) = host(10_000, 2048);
+        pages.expect(Pfn(512), 3).unwrap();
+        assert_eq!(given.lock().unwrap().len(), 512);
+        (512..515).for_each(|pfn| put(&mut pages, pfn, pfn as u8));
+        assert_eq!(port.read_frame(513), [1; PAGE_SIZE]);
+        assert_eq!(pages.page(Pfn(514)), Some(&[2; PAGE_SIZE]));
+        assert_eq!(pages.page(Pfn(515)), None, "had, but nothing of the guest is there");
+        pages.release_unused().unwrap();
+        assert_eq!(*given.lock().unwrap(), BTreeSet::from([512, 513, 514]));
+        assert_eq!(pages.entries().count(), 3);
+        // A page that goes, and one that comes back.
+        pages.apply(PageEntry::new(Pfn(513), PageType::Absent), None).unwrap();
+        pages.release_unused().unwrap();
+        put(&mut pages, 513, 9);
+        assert_eq!(pages.page(Pfn(513)), Some(&[9; PAGE_SIZE]));
+        assert_eq!(given.lock().unwrap().len(), 3);
+    }
+
+    #[test]
+    fn what_is_not_used_makes_room_and_too_little_memory_is_told() {
+        let (_port, given, mut pages) = host(520, 2048);
+        pages.expect(Pfn(0), 2).unwrap();
+        (0..2).for_each(|pfn| put(&mut pages, pfn, 1));
+        pages.expect(Pfn(600), 100).unwrap();
+        (600..700).for_each(|pfn| put(&mut pages, pfn, 2));
+        assert_eq!(given.lock().unwrap().len(), 102, "510 unused frames went back");
+        let refused = pages.expect(Pfn(1100), 600);
+        assert!(matches!(refused, Err(MemoryError::NoMemory { .. })), "{refused:?}");
+    }
+
+    #[test]
+    fn what_the_guest_had_in_its_rings_is_kept_beside_them() {
+        let (port, _given, mut pages) = host(10_000, 2048);
+        (10..12).for_each(|pfn| put(&mut pages, pfn, 7));
+        let frames = pages.set_rings(RingPfns { store: Pfn(10), console: Pfn(11) }).unwrap();
+        assert_eq!((frames.store, frames.console), (10, 11));
+        port.write_frame(10, &[0x55; PAGE_SIZE]);
+        put(&mut pages, 10, 8);
+        assert_eq!(pages.page(Pfn(10)), Some(&[8; PAGE_SIZE]), "what deltas are made against");
+        assert_eq!(port.read_frame(10), [0x55; PAGE_SIZE], "xenstored's");
+        assert_eq!(port.read_frame(11), [0; PAGE_SIZE]);
+        let nowhere = pages.set_rings(RingPfns { store: Pfn(100), console: Pfn(11) });
+        assert!(matches!(nowhere, Err(RestoreError::BadFrame { .. })));
+    }
+}
