@@ -168,6 +168,7 @@ mod tests {
             role: GuestRole::Primary,
             state: "protected".into(),
             protected: true,
+            wished: true,
             reason: String::new(),
             generation: 2,
             epoch: Some(1204),
@@ -203,7 +204,7 @@ mod tests {
             node: "a".into(),
             pid: 4711,
             witness: WitnessStatus { configured: true, connected: true },
-            peers: vec![PeerStatus { node: "b".into(), connected: false }],
+            peers: vec![PeerStatus { node: "b".into(), address: None, connected: false }],
             guests: vec![guest("g1"), unprotected],
             waiting: vec![WaitingStatus { name: "g3".into(), reason: "it does not run here".into() }],
         };

@@ -1,7 +1,7 @@
 //! `understudy protect | unprotect | switchover | takeover`: an operator's wish for one guest of a running node.
 
 use super::{CliError, ControlArgs, Exit, OutputFormat};
-use crate::control::{Client, GuestRole, Wish};
+use crate::control::{Client, GuestRole, Protection, Wish};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -75,7 +75,7 @@ fn report(args: &Args, outcome: &str) {
 pub(super) fn run_protect(args: ProtectArgs) -> Result<Exit, CliError> {
     let client = Client::new(&args.wish.control.control);
     let guest = &args.wish.guest;
-    client.protect(guest, args.to.clone())?;
+    client.protect(Protection { guest: guest.clone(), to: args.to.clone(), interval_ms: None })?;
     let began = Instant::now();
     loop {
         let status = client.status()?;

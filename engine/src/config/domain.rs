@@ -1,7 +1,9 @@
 //! A Xen guest that runs here and is to be protected: `--domain name=web,peer=b`.
 
+use super::human::parse_span;
+use super::settings::span_from_text;
 use super::{ConfigError, check_name};
-use crate::session::NodeName;
+use crate::session::{NodeName, Span};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -15,6 +17,9 @@ pub struct DomainSettings {
     pub name: Option<String>,
     /// Which peer holds its copy; needed only if there are several.
     pub peer: Option<String>,
+    /// From the end of one pause to the beginning of the next; else the node's.
+    #[serde(deserialize_with = "span_from_text")]
+    pub interval: Option<Span>,
 }
 
 /// A guest, decided.
@@ -24,6 +29,8 @@ pub struct DomainConfig {
     pub name: String,
     /// Which peer holds its copy.
     pub peer: NodeName,
+    /// From the end of one pause to the beginning of the next; `None`: as the node does.
+    pub interval: Option<Span>,
 }
 
 impl FromStr for DomainSettings {
@@ -37,7 +44,11 @@ impl FromStr for DomainSettings {
             let is_given_twice = match key {
                 "name" => domain.name.replace(value.to_owned()).is_some(),
                 "peer" => domain.peer.replace(value.to_owned()).is_some(),
-                _ => return Err(format!("{key:?} is not one of name, peer")),
+                "interval" => {
+                    let interval = parse_span(value).map_err(|error| error.to_string())?;
+                    domain.interval.replace(interval).is_some()
+                }
+                _ => return Err(format!("{key:?} is not one of name, peer, interval")),
             };
             if is_given_twice {
                 return Err(format!("{key} is given twice"));
@@ -59,7 +70,7 @@ impl DomainSettings {
             None if peers.len() == 1 => peers.keys().next().expect("one peer").clone(),
             None => return refuse("needs peer=NAME, a peer that is configured".into()),
         };
-        Ok(DomainConfig { name, peer })
+        Ok(DomainConfig { name, peer, interval: self.interval })
     }
 }
 
@@ -77,8 +88,13 @@ mod tests {
     fn a_domain_is_read_from_one_flag() {
         let domain = decide("name=web", &["b"]).unwrap();
         assert_eq!((domain.name.as_str(), domain.peer.0.as_str()), ("web", "b"));
+        assert_eq!(domain.interval, None);
+        let slower = decide("name=web,interval=200ms", &["b"]).unwrap();
+        assert_eq!(slower.interval, Some(Span::from_ms(200)));
         for (text, peers, reason) in [
-            ("peer=b", &["b"][..], "needs a name"),
+            ("name=web,interval=200", &["b"][..], "such as 25ms"),
+            ("name=web,interval=1s,interval=1s", &["b"], "twice"),
+            ("peer=b", &["b"], "needs a name"),
             ("name=web", &["b", "c"], "needs peer=NAME"),
             ("name=web,peer=d", &["b"], "not configured"),
             ("name=web,name=web", &["b"], "twice"),

@@ -326,7 +326,7 @@ fn peers_from_table<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<Pee
     Ok(table.into_iter().map(|(name, address)| Peer { name: NodeName(name), address }).collect())
 }
 
-fn span_from_text<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Span>, D::Error> {
+pub(super) fn span_from_text<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Span>, D::Error> {
     let text = String::deserialize(from)?;
     parse_span(&text).map(Some).map_err(serde::de::Error::custom)
 }

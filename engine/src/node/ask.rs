@@ -7,7 +7,7 @@ use super::tally::Tally;
 use super::wires::Wires;
 use crate::control::{GuestRole, GuestStatus, Wish};
 use crate::guest::{Committed, Work};
-use crate::session::{Time, primary, secondary};
+use crate::session::{Span, Time, primary, secondary};
 use crossbeam::channel::Sender;
 use understudy_checkpoint::domain::Description;
 
@@ -33,6 +33,13 @@ impl Guests {
                 Err(format!("{name} runs on {}; ask there (here only its copy is held)", guest.peer))
             }
             None => Err(format!("There is no guest {name} on this node; `status` lists them")),
+        }
+    }
+
+    /// Changes how far apart the checkpoints of a guest that runs here are.
+    pub(super) fn set_interval(&mut self, name: &str, interval: Option<Span>, wires: &mut Wires) {
+        if let (Some(Guest::Primary(guest)), Some(interval)) = (self.guests.get_mut(name), interval) {
+            guest.handle(primary::Input::Interval(interval), wires);
         }
     }
 

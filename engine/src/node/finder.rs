@@ -75,6 +75,11 @@ impl Finder {
         Ok(())
     }
 
+    /// A guest that need not be looked for any more; `false` if it was not.
+    pub(super) fn forget(&mut self, name: &str) -> bool {
+        self.wanted.remove(name).is_some()
+    }
+
     /// The next look is due.
     pub(super) fn look_now(&mut self) {
         self.look_at = Time(0);
@@ -121,7 +126,10 @@ impl Finder {
     pub(super) fn next_found(&mut self) -> Option<(DomainConfig, Activated)> {
         let (_, told) = self.thread.as_ref()?;
         while let Ok((domain, answer)) = told.try_recv() {
-            let Some(wanted) = self.wanted.get_mut(&domain.name) else { continue };
+            let Some(wanted) = self.wanted.get_mut(&domain.name) else {
+                let_go(answer);
+                continue;
+            };
             wanted.asked = false;
             match answer {
                 Ok(Some(found)) => {
@@ -133,6 +141,13 @@ impl Finder {
             }
         }
         None
+    }
+}
+
+/// Nobody wants it any more. What no engine ran before keeps its network.
+fn let_go(answer: Result<Option<Activated>, String>) {
+    if let Ok(Some(Activated { output, past: None, .. })) = answer {
+        output.let_go();
     }
 }
 

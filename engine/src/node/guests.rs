@@ -20,7 +20,7 @@ use crate::guest::{
 use crate::metrics::Metrics;
 use crate::session::primary::{self, Origin, Primary};
 use crate::session::secondary::{self, Secondary};
-use crate::session::{NodeName, Time, ToSecondary, WitnessReply};
+use crate::session::{NodeName, Span, Time, ToSecondary, WitnessReply};
 use crossbeam::channel::Sender;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -58,6 +58,8 @@ pub(super) struct Beginning {
     pub(super) output: HeldOutput,
     pub(super) origin: Origin,
     pub(super) takeover: Option<Takeover>,
+    /// `None`: the node's.
+    pub(super) interval: Option<Span>,
 }
 
 impl Beginning {
@@ -68,7 +70,16 @@ impl Beginning {
             Some(Past { generation, is_halted }) => Origin::Adopted { generation, is_halted },
             None => Origin::Started,
         };
-        Self { name: name.into(), peer, source, machine: Some(machine), output, origin, takeover: None }
+        Self {
+            name: name.into(),
+            peer,
+            source,
+            machine: Some(machine),
+            output,
+            origin,
+            takeover: None,
+            interval: None,
+        }
     }
 }
 
@@ -115,7 +126,7 @@ impl Guests {
 
     /// Takes in a Xen guest that was found running. One of this name that has ended here makes way.
     pub(super) fn found(&mut self, domain: DomainConfig, found: Activated, wires: &mut Wires) {
-        let DomainConfig { name, peer } = domain;
+        let DomainConfig { name, peer, interval } = domain;
         // A guest that no engine ran before is nobody else's: if it is not taken in, it keeps its network.
         let loose = found.past.is_none().then(|| found.output.clone());
         let let_go = |output: Option<HeldOutput>| output.iter().for_each(HeldOutput::let_go);
@@ -126,7 +137,7 @@ impl Guests {
             Some(_) => return let_go(loose),
         };
         self.guests.remove(&*name);
-        if let Err(error) = self.begin(Beginning::of(&name, found, peer), wires) {
+        if let Err(error) = self.begin(Beginning { interval, ..Beginning::of(&name, found, peer) }, wires) {
             let_go(loose);
             return tracing::error!(guest = name, %error, "A guest cannot be protected");
         }
@@ -150,7 +161,7 @@ impl Guests {
     }
 
     fn begin(&mut self, beginning: Beginning, wires: &mut Wires) -> Result<(), AddError> {
-        let Beginning { name, peer, mut source, machine, output, origin, takeover } = beginning;
+        let Beginning { name, peer, mut source, machine, output, origin, takeover, interval } = beginning;
         let description = source.0.describe()?;
         let (runtime, reporter) = self.runtime();
         let config = ProtectorConfig {
@@ -165,7 +176,9 @@ impl Guests {
         };
         let protector =
             Protector::start(source.0, description.page_count, config, output.clone(), &reporter)?;
-        let session = Primary::new(self.config.primary_session(peer.clone()), origin, wires.now);
+        let mut timing = self.config.primary_session(peer.clone());
+        timing.interval = interval.unwrap_or(timing.interval);
+        let session = Primary::new(timing, origin, wires.now);
         let mut guest = Box::new(PrimaryGuest {
             meter: self.metrics.guest(&name),
             name: name.clone(),
@@ -376,6 +389,7 @@ impl Guests {
                 output,
                 origin: Origin::TookOver { record, next_epoch: epoch.next() },
                 takeover: Some(takeover),
+                interval: None,
             },
             wires,
         );

@@ -327,6 +327,8 @@ impl PrimaryGuest {
         let state = self.session.state();
         status.state = super::status::snake_case(&state);
         status.protected = state == State::Protected;
+        status.wished = self.session.is_protection_wished();
+        status.interval_ms = self.session.interval().0 as f64 / 1e6;
         status.reason = self.reason();
         status.generation = self.session.generation().0;
         status.epoch = self.session.newest_captured().map(|epoch| epoch.0);

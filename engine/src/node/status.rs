@@ -12,6 +12,7 @@ pub(super) fn blank(name: &str, role: GuestRole, interval_ms: f64) -> GuestStatu
         role,
         state: String::new(),
         protected: false,
+        wished: true,
         reason: String::new(),
         generation: 0,
         epoch: None,
