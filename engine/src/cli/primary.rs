@@ -12,7 +12,7 @@ pub(super) struct Args {
     #[arg(long = "guest", value_name = "KEY=VALUE,…")]
     guests: Vec<GuestSettings>,
     /// A Xen guest to protect whenever it runs here; repeatable, with --hypervisor xen. Keys: name, peer,
-    /// interval
+    /// interval, find-changes
     #[arg(long = "domain", value_name = "KEY=VALUE,…")]
     domains: Vec<DomainSettings>,
 }

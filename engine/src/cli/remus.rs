@@ -11,6 +11,7 @@
 mod follow;
 
 use super::{CliError, Exit};
+use crate::config::FindChanges;
 use std::path::PathBuf;
 
 /// Where a node is asked that nobody has named.
@@ -52,6 +53,9 @@ pub(super) struct Args {
     /// Not yet: COLO with its proxy in userspace; needs -c
     #[arg(short = 'p')]
     userspace_proxy: bool,
+    /// How changed pages are found (not an option of xl's); `compare` is for PV guests where Xen has no log
+    #[arg(long, value_name = "HOW")]
+    find_changes: Option<FindChanges>,
     /// Control socket of the node of this host
     #[arg(long, value_name = "PATH", env = "UNDERSTUDY_CONTROL", default_value = CONTROL_DEFAULT)]
     control: PathBuf,
@@ -114,6 +118,8 @@ struct Order {
     host: String,
     /// `None`: the node's.
     interval_ms: Option<u32>,
+    /// `None`: in Xen's log.
+    find_changes: Option<FindChanges>,
     /// What options were taken without effect, each a line.
     notices: Vec<&'static str>,
 }
@@ -148,6 +154,7 @@ impl Args {
             host: self.host,
             // xl takes 0 for its default as well.
             interval_ms: self.interval_ms.filter(|ms| *ms > 0),
+            find_changes: self.find_changes,
             notices: notices.into_iter().filter_map(|(given, notice)| given.then_some(notice)).collect(),
         })
     }
@@ -191,11 +198,18 @@ mod tests {
     #[test]
     fn what_stock_takes_is_taken_and_what_has_no_effect_is_said() {
         let plain = decide("web host-b").unwrap();
-        let expected =
-            Order { domain: "web".into(), host: "host-b".into(), interval_ms: None, notices: Vec::new() };
+        let expected = Order {
+            domain: "web".into(),
+            host: "host-b".into(),
+            interval_ms: None,
+            find_changes: None,
+            notices: Vec::new(),
+        };
         assert_eq!(plain, expected);
         assert_eq!(decide("-i 40 web b").unwrap().interval_ms, Some(40));
         assert_eq!(decide("-i0 web b").unwrap().interval_ms, None, "stock's default, and so the node's");
+        let compared = decide("web b --find-changes compare").unwrap();
+        assert_eq!(compared.find_changes, Some(FindChanges::Compare));
         assert_eq!(decide("web b -F").unwrap().notices, Vec::<&str>::new());
         for (line, options) in [
             ("-u web b", "u"),

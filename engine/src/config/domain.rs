@@ -4,10 +4,22 @@ use super::human::parse_span;
 use super::settings::span_from_text;
 use super::{ConfigError, check_name};
 use crate::session::{NodeName, Span};
-use serde::Deserialize;
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::str::FromStr;
+
+/// How the pages that a guest changed are found.
+#[derive(clap::ValueEnum, Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[serde(rename_all = "lowercase")]
+pub enum FindChanges {
+    /// In Xen's log of them.
+    #[default]
+    Log,
+    /// By comparing all pages in each pause: for PV guests where Xen has no log. Takes as much memory as the guest has.
+    Compare,
+}
 
 /// A guest as a flag or a `[[domain]]` table gives it.
 #[derive(Deserialize, Clone, Default, PartialEq, Eq, Debug)]
@@ -20,6 +32,8 @@ pub struct DomainSettings {
     /// From the end of one pause to the beginning of the next; else the node's.
     #[serde(deserialize_with = "span_from_text")]
     pub interval: Option<Span>,
+    /// How changed pages are found; else in Xen's log.
+    pub find_changes: Option<FindChanges>,
 }
 
 /// A guest, decided.
@@ -31,6 +45,8 @@ pub struct DomainConfig {
     pub peer: NodeName,
     /// From the end of one pause to the beginning of the next; `None`: as the node does.
     pub interval: Option<Span>,
+    /// How changed pages are found.
+    pub find_changes: FindChanges,
 }
 
 impl FromStr for DomainSettings {
@@ -48,7 +64,12 @@ impl FromStr for DomainSettings {
                     let interval = parse_span(value).map_err(|error| error.to_string())?;
                     domain.interval.replace(interval).is_some()
                 }
-                _ => return Err(format!("{key:?} is not one of name, peer, interval")),
+                "find-changes" => {
+                    let how = FindChanges::from_str(value, false)
+                        .map_err(|_| format!("{value:?} is not one of log, compare"))?;
+                    domain.find_changes.replace(how).is_some()
+                }
+                _ => return Err(format!("{key:?} is not one of name, peer, interval, find-changes")),
             };
             if is_given_twice {
                 return Err(format!("{key} is given twice"));
@@ -70,7 +91,8 @@ impl DomainSettings {
             None if peers.len() == 1 => peers.keys().next().expect("one peer").clone(),
             None => return refuse("needs peer=NAME, a peer that is configured".into()),
         };
-        Ok(DomainConfig { name, peer, interval: self.interval })
+        let find_changes = self.find_changes.unwrap_or_default();
+        Ok(DomainConfig { name, peer, interval: self.interval, find_changes })
     }
 }
 
@@ -91,8 +113,12 @@ mod tests {
         assert_eq!(domain.interval, None);
         let slower = decide("name=web,interval=200ms", &["b"]).unwrap();
         assert_eq!(slower.interval, Some(Span::from_ms(200)));
+        assert_eq!(slower.find_changes, FindChanges::Log);
+        let compared = decide("name=web,find-changes=compare", &["b"]).unwrap();
+        assert_eq!(compared.find_changes, FindChanges::Compare);
         for (text, peers, reason) in [
-            ("name=web,interval=200", &["b"][..], "such as 25ms"),
+            ("name=web,find-changes=guess", &["b"][..], "not one of log, compare"),
+            ("name=web,interval=200", &["b"], "such as 25ms"),
             ("name=web,interval=1s,interval=1s", &["b"], "twice"),
             ("peer=b", &["b"], "needs a name"),
             ("name=web", &["b", "c"], "needs peer=NAME"),

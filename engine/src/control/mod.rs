@@ -20,6 +20,7 @@ pub mod status;
 pub use client::{Client, ClientError};
 pub use status::{GuestRole, GuestStatus, Status};
 
+use crate::config::FindChanges;
 use crate::desk::Desk;
 use mio::Registry;
 use mio::net::UnixListener;
@@ -77,6 +78,9 @@ pub struct Protection {
     /// From the end of one pause to the beginning of the next, in milliseconds; else as it is, or the node's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interval_ms: Option<u32>,
+    /// How changed pages are found; else in Xen's log. Not of a guest that is here already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub find_changes: Option<FindChanges>,
 }
 
 /// A node's answer.
@@ -138,12 +142,18 @@ mod tests {
         assert_eq!(line_of(&Request::Status), b"{\"ask\":\"status\"}\n");
         assert_eq!(line_of(&wish), b"{\"ask\":\"wish\",\"guest\":\"g1\",\"wish\":\"force_takeover\"}\n");
         assert_eq!(parse_request(&line_of(&wish)), Ok(wish));
-        let plain = Protection { guest: "g1".into(), to: Some("b".into()), interval_ms: None };
+        let plain =
+            Protection { guest: "g1".into(), to: Some("b".into()), interval_ms: None, find_changes: None };
         let protect = Request::Protect(plain.clone());
         let line = b"{\"ask\":\"protect\",\"guest\":\"g1\",\"to\":\"b\"}\n";
         assert_eq!(line_of(&protect), line);
         assert_eq!(parse_request(line), Ok(protect));
-        let slower = Request::Protect(Protection { interval_ms: Some(200), ..plain });
+        let slower = Request::Protect(Protection {
+            interval_ms: Some(200),
+            find_changes: Some(FindChanges::Compare),
+            ..plain
+        });
+        assert!(line_of(&slower).ends_with(b"\"interval_ms\":200,\"find_changes\":\"compare\"}\n"));
         assert_eq!(parse_request(&line_of(&slower)), Ok(slower));
         let export = Request::Export { guest: "g1".into(), path: "/tmp/g1.save".into() };
         let line = b"{\"ask\":\"export\",\"guest\":\"g1\",\"path\":\"/tmp/g1.save\"}\n";

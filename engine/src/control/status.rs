@@ -101,6 +101,9 @@ pub struct GuestStatus {
     pub raw_bytes: u64,
     /// Bytes on the link for this guest, everything included.
     pub link_bytes: u64,
+    /// Bytes of this host's memory that comparing takes; 0 where changes are found in Xen's log.
+    #[serde(default)]
+    pub compared_bytes: u64,
     /// Bytes of output that wait for their acks.
     pub held_bytes: u64,
     /// Frames of output dropped because a limit was reached.

@@ -5,6 +5,7 @@ use super::guests::{Guest, Guests};
 use super::status;
 use super::tally::Tally;
 use super::wires::Wires;
+use crate::config::FindChanges;
 use crate::control::{GuestRole, GuestStatus, Wish};
 use crate::guest::{Committed, Work};
 use crate::session::{Span, Time, primary, secondary};
@@ -40,6 +41,14 @@ impl Guests {
     pub(super) fn set_interval(&mut self, name: &str, interval: Option<Span>, wires: &mut Wires) {
         if let (Some(Guest::Primary(guest)), Some(interval)) = (self.guests.get_mut(name), interval) {
             guest.handle(primary::Input::Interval(interval), wires);
+        }
+    }
+
+    /// Whether the changes of a guest are found in this way.
+    pub(super) fn finds_changes(&self, name: &str, how: FindChanges) -> bool {
+        match self.guests.get(name) {
+            Some(Guest::Primary(guest)) => (guest.compared_bytes > 0) == (how == FindChanges::Compare),
+            _ => false,
         }
     }
 

@@ -55,7 +55,7 @@ impl Finder {
         let (tell, told) = bounded(ASKED_MAX);
         Builder::new().name("finder".into()).spawn(move || {
             for domain in asked {
-                let found = host.find(&domain.name);
+                let found = host.find(&domain.name, domain.find_changes);
                 if tell.send((domain, found)).is_err() {
                     return;
                 }

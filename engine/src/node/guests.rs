@@ -60,12 +60,14 @@ pub(super) struct Beginning {
     pub(super) takeover: Option<Takeover>,
     /// `None`: the node's.
     pub(super) interval: Option<Span>,
+    /// Memory that comparing it takes; 0 where Xen logs.
+    pub(super) compared_bytes: u64,
 }
 
 impl Beginning {
     /// Of a guest that runs here and that nobody took over.
     pub(super) fn of(name: &str, guest: Activated, peer: NodeName) -> Self {
-        let Activated { machine, source, output, past } = guest;
+        let Activated { machine, source, output, past, compared_bytes } = guest;
         let origin = match past {
             Some(Past { generation, is_halted }) => Origin::Adopted { generation, is_halted },
             None => Origin::Started,
@@ -79,6 +81,7 @@ impl Beginning {
             origin,
             takeover: None,
             interval: None,
+            compared_bytes,
         }
     }
 }
@@ -126,7 +129,7 @@ impl Guests {
 
     /// Takes in a Xen guest that was found running. One of this name that has ended here makes way.
     pub(super) fn found(&mut self, domain: DomainConfig, found: Activated, wires: &mut Wires) {
-        let DomainConfig { name, peer, interval } = domain;
+        let DomainConfig { name, peer, interval, find_changes: _ } = domain;
         // A guest that no engine ran before is nobody else's: if it is not taken in, it keeps its network.
         let loose = found.past.is_none().then(|| found.output.clone());
         let let_go = |output: Option<HeldOutput>| output.iter().for_each(HeldOutput::let_go);
@@ -161,7 +164,8 @@ impl Guests {
     }
 
     fn begin(&mut self, beginning: Beginning, wires: &mut Wires) -> Result<(), AddError> {
-        let Beginning { name, peer, mut source, machine, output, origin, takeover, interval } = beginning;
+        let Beginning { name, peer, mut source, machine, output, origin, takeover, interval, compared_bytes } =
+            beginning;
         let description = source.0.describe()?;
         let (runtime, reporter) = self.runtime();
         let config = ProtectorConfig {
@@ -179,14 +183,17 @@ impl Guests {
         let mut timing = self.config.primary_session(peer.clone());
         timing.interval = interval.unwrap_or(timing.interval);
         let session = Primary::new(timing, origin, wires.now);
+        let mut meter = self.metrics.guest(&name);
+        meter.compares_with(compared_bytes);
         let mut guest = Box::new(PrimaryGuest {
-            meter: self.metrics.guest(&name),
+            meter,
             name: name.clone(),
             peer,
             runtime,
             session,
             output,
             machine,
+            compared_bytes,
             protector: Some(protector),
             description,
             place: None,
@@ -364,7 +371,7 @@ impl Guests {
 
     /// The guest runs here: its secondary session is over, a primary session goes on.
     fn activated(&mut self, name: &GuestName, guest: Activated, wires: &mut Wires) {
-        let Activated { machine, source, output, past: _ } = guest;
+        let Activated { machine, source, output, past: _, compared_bytes } = guest;
         let Some(Guest::Secondary(held)) = self.guests.remove(name) else { return };
         let SecondaryGuest { peer, activation, lost, mut meter, .. } = *held;
         let Some(Activation { record, epoch, authority_at }) = activation else {
@@ -390,6 +397,7 @@ impl Guests {
                 origin: Origin::TookOver { record, next_epoch: epoch.next() },
                 takeover: Some(takeover),
                 interval: None,
+                compared_bytes,
             },
             wires,
         );

@@ -26,6 +26,7 @@ pub(super) fn blank(name: &str, role: GuestRole, interval_ms: f64) -> GuestStatu
         pages: PageCounts::default(),
         raw_bytes: 0,
         link_bytes: 0,
+        compared_bytes: 0,
         held_bytes: 0,
         dropped_frames: 0,
         takeover: None,

@@ -126,7 +126,18 @@ impl Node {
                 let output = self.guests.outputs.frames(Epoch(0));
                 let (name, source) = (guest.as_str().into(), BoxedSource(source));
                 let (machine, origin, takeover, interval) = (None, Origin::Started, None, None);
-                let beginning = Beginning { name, peer, source, machine, output, origin, takeover, interval };
+                let compared_bytes = 0;
+                let beginning = Beginning {
+                    name,
+                    peer,
+                    source,
+                    machine,
+                    output,
+                    origin,
+                    takeover,
+                    interval,
+                    compared_bytes,
+                };
                 let _ = to.send(self.guests.add(beginning, &mut self.wires));
             }
             Command::Tally { guest, to } => {
@@ -230,7 +241,7 @@ impl Node {
 
     /// Protects a guest: again, or from now on.
     fn protect(&mut self, protection: Protection) -> Result<(), String> {
-        let Protection { guest, to, interval_ms } = protection;
+        let Protection { guest, to, interval_ms, find_changes } = protection;
         let (name, interval) = (&*guest, interval_ms.map(|ms| Span::from_ms(u64::from(ms))));
         let held_by = self.guests.peer_of(name);
         if let (Some(peer), Some(to)) = (held_by, &to)
@@ -239,11 +250,17 @@ impl Node {
             return Err(format!("The copy of {name} is held by {peer}, not by {to}"));
         }
         if held_by.is_some() {
+            if find_changes.is_some_and(|how| !self.guests.finds_changes(name, how)) {
+                return Err(format!(
+                    "How the changes of {name} are found is decided when the node takes it in; give find-changes with \
+                     --domain, or restart the node and protect it then"
+                ));
+            }
             self.guests.wish(name, control::Wish::Protect, &mut self.wires)?;
             self.guests.set_interval(name, interval, &mut self.wires);
             return Ok(());
         }
-        let domain = DomainSettings { name: Some(name.to_owned()), peer: to, interval };
+        let domain = DomainSettings { name: Some(name.to_owned()), peer: to, interval, find_changes };
         self.finder.want(domain.decide(&self.config.peers).map_err(|error| error.to_string())?)
     }
 

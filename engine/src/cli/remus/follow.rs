@@ -38,6 +38,7 @@ pub(super) fn run(control: &Path, order: &Order) -> Result<Exit, CliError> {
         guest: guest.clone(),
         to: Some(to.clone()),
         interval_ms: order.interval_ms,
+        find_changes: order.find_changes,
     })?;
     let mut watch = Watch::new(guest, to);
     loop {
