@@ -16,7 +16,7 @@
 //! the hypervisor hardly ever. See `abi/` for how that is checked.
 //!
 //! `unsafe` is allowed in `port`, `privcmd`, `mapping`, `evtchn` and `simulated`; above them in two places that each say
-//! why: single words of guest memory are read in `domain/peek.rs`, and `helper/signal.rs` takes over a descriptor.
+//! why: guest memory is read by words in `domain/peek.rs`, and `helper/signal.rs` takes over a descriptor.
 
 #![deny(unsafe_code)]
 

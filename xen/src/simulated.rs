@@ -213,6 +213,9 @@ impl Guest {
 
     /// Why a frame does not map this time.
     fn error(&self, frame: u64) -> Option<Errno> {
+        if frame >= FRAMES {
+            return Some(Errno::EINVAL);
+        }
         let mut state = self.state();
         let (errno, times) = state.broken.get_mut(&frame)?;
         let errno = *errno;
@@ -237,7 +240,7 @@ impl Guest {
             let at = Some(unsafe { place.add(index) }.addr());
             let errno = self.error(*frame);
             *error = errno.map_or(0, |errno| errno as u8);
-            let offset = (*frame * PAGE_SIZE as u64).cast_signed();
+            let offset = (frame.min(&FRAMES) * PAGE_SIZE as u64).cast_signed();
             // SAFETY: one page of the caller's range, which nobody uses meanwhile.
             let mapped = unsafe {
                 match errno {

@@ -341,3 +341,6 @@ fn write_policy(policy: &CpuPolicy, out: &mut Vec<u8>) {
         Record::MsrPolicy(msrs).write(out);
     }
 }
+
+#[cfg(test)]
+mod tests;
