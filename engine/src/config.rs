@@ -13,7 +13,7 @@ mod guest;
 pub mod human;
 mod settings;
 
-pub use domain::{DomainConfig, DomainSettings};
+pub use domain::{DomainConfig, DomainSettings, FindChanges};
 pub use guest::{GuestConfig, GuestSettings};
 pub use settings::{Hypervisor, LimitSettings, Peer, Settings, SlowChoice, TimingSettings};
 
@@ -105,6 +105,8 @@ pub struct Limits {
     pub epoch_buffer_bytes: u64,
     /// Output that may wait for acks.
     pub held_output_bytes: u64,
+    /// What comparing may take where Xen has no log.
+    pub compare_bytes_max: u64,
 }
 
 /// A node, decided and checked.

@@ -42,7 +42,8 @@ pub enum XenError {
     /// Xen has no log-dirty mode for this kind of guest: EOPNOTSUPP (95).
     #[error(
         "Xen cannot track the writes of domain {domain}: this hypervisor was built without shadow paging, which \
-         PV guests need. Run the guest as PVH or HVM, or boot a Xen built with CONFIG_SHADOW_PAGING=y"
+         PV guests need. Run the guest as PVH or HVM; or boot a Xen built with CONFIG_SHADOW_PAGING=y; or, if it is \
+         small and understudy's own engine protects it, have its changes found by comparing (find-changes=compare)"
     )]
     LogDirtyUnsupported {
         /// Which domain.

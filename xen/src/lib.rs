@@ -16,8 +16,8 @@
 //! the hypervisor hardly ever. See `abi/` for how that is checked.
 //!
 //! `unsafe` is allowed in `port`, `privcmd`, `mapping`, `evtchn` and `simulated`; above them in places that each say why:
-//! single words of guest memory are read in `domain/peek.rs`, pages of a domain that stands still in `standing/pages.rs`
-//! by way of `restore/memory.rs`, and `helper/signal.rs` takes over a descriptor.
+//! guest memory is read by words in `domain/peek.rs`, pages of a domain that stands still in `standing/pages.rs` by way
+//! of `restore/memory.rs`, and `helper/signal.rs` takes over a descriptor.
 
 #![deny(unsafe_code)]
 

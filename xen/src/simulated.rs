@@ -240,7 +240,7 @@ impl Guest {
             let at = Some(unsafe { place.add(index) }.addr());
             let errno = self.error(*frame);
             *error = errno.map_or(0, |errno| errno as u8);
-            let offset = frame.wrapping_mul(PAGE_SIZE as u64).cast_signed();
+            let offset = (frame.min(&FRAMES) * PAGE_SIZE as u64).cast_signed();
             // SAFETY: one page of the caller's range, which nobody uses meanwhile.
             let mapped = unsafe {
                 match errno {

@@ -13,7 +13,7 @@ Exit codes:
   3  a check failed: what was examined is not as it must be
   4  bad input: a file or stream that cannot be read or is damaged
   5  no answer: the engine, peer, witness or other host cannot be reached
-  6  refused: the engine answered, and will not do it";
+  6  refused: it will not be done, or cannot be done yet; the reason is printed";
 
 /// Exit codes, the same for every subcommand. `HELP` lists them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,7 +31,7 @@ pub enum Exit {
     BadInput = 4,
     /// The engine, peer, witness or other host cannot be reached.
     Unreachable = 5,
-    /// The engine answered, and will not do it.
+    /// The engine, or the command itself, will not do it, or cannot yet.
     Refused = 6,
 }
 
@@ -51,9 +51,15 @@ pub enum CliError {
     /// The configuration cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// What `xl remus` takes and understudy does not.
+    #[error(transparent)]
+    Remus(#[from] super::remus::RemusError),
     /// An input cannot be read or is damaged.
     #[error("{0}")]
     BadInput(String),
+    /// What was watched did not end as it must.
+    #[error("{0}")]
+    CheckFailed(String),
     /// Nobody answers.
     #[error("{0}")]
     Unreachable(String),
@@ -79,7 +85,9 @@ impl CliError {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Usage(_) | Self::Config(_) => Exit::Usage,
+            Self::Remus(error) => error.exit(),
             Self::BadInput(_) => Exit::BadInput,
+            Self::CheckFailed(_) => Exit::CheckFailed,
             Self::Unreachable(_) => Exit::Unreachable,
             Self::Refused(_) => Exit::Refused,
             Self::System { .. } | Self::Internal(_) => Exit::Internal,

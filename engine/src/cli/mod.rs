@@ -6,7 +6,7 @@
 //!   witness   secondary   primary            the processes that stay
 //!   preflight                                why a guest cannot be protected, before anybody tries
 //!   status    protect   unprotect            asked of a running node over its control socket
-//!   switchover   takeover
+//!   switchover   takeover   remus
 //!   replay    stream                         recorded guests and their streams
 //! ```
 //!
@@ -20,6 +20,7 @@ mod log;
 mod node;
 mod preflight;
 mod primary;
+mod remus;
 mod replay;
 mod secondary;
 mod status;
@@ -57,6 +58,8 @@ enum Command {
     Primary(primary::Args),
     /// Protect a guest of a running node again, or a Xen guest of its host from now on
     Protect(wish::ProtectArgs),
+    /// Protect a guest of this host's node as long as this runs, with the options of `xl remus`
+    Remus(remus::Args),
     /// Run a node that holds copies of its peers' guests
     Secondary(secondary::Args),
     /// Run the third party that decides who may run a guest
@@ -144,6 +147,7 @@ fn run(command: Command) -> Result<Exit, CliError> {
         Command::Preflight(args) => preflight::run(args),
         Command::Primary(args) => primary::run(args),
         Command::Protect(args) => wish::run_protect(args),
+        Command::Remus(args) => remus::run(args),
         Command::Secondary(args) => secondary::run(args),
         Command::Witness(args) => witness::run(args),
         Command::Status(args) => status::run(args),

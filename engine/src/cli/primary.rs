@@ -11,7 +11,8 @@ pub(super) struct Args {
     /// A lab guest to start and protect; repeatable. Keys: name, memory, mac, ip, load, peer
     #[arg(long = "guest", value_name = "KEY=VALUE,…")]
     guests: Vec<GuestSettings>,
-    /// A Xen guest to protect whenever it runs here; repeatable, with --hypervisor xen. Keys: name, peer
+    /// A Xen guest to protect whenever it runs here; repeatable, with --hypervisor xen. Keys: name, peer,
+    /// interval, find-changes
     #[arg(long = "domain", value_name = "KEY=VALUE,…")]
     domains: Vec<DomainSettings>,
 }

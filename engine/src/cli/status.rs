@@ -82,6 +82,15 @@ fn put_guests(text: &mut String, status: &Status) {
     put_line(text, &COLUMNS.map(String::from), &widths);
     for (guest, row) in status.guests.iter().zip(&rows) {
         put_line(text, row, &widths);
+        if guest.compared_bytes > 0 {
+            let (took, memory) = (show_us(guest.pause_parts_us.drain), show_bytes(guest.compared_bytes));
+            let _ = writeln!(
+                text,
+                "{:width$}  └ changes are found by comparing: {took} of each pause (median), {memory} of memory",
+                "",
+                width = widths[0]
+            );
+        }
         if !guest.reason.is_empty() {
             let _ = writeln!(text, "{:width$}  └ {}", "", guest.reason, width = widths[0]);
         }
@@ -168,6 +177,7 @@ mod tests {
             role: GuestRole::Primary,
             state: "protected".into(),
             protected: true,
+            wished: true,
             reason: String::new(),
             generation: 2,
             epoch: Some(1204),
@@ -181,6 +191,7 @@ mod tests {
             pages: PageCounts::default(),
             raw_bytes: 1_302 << 20,
             link_bytes: 31 << 20,
+            compared_bytes: 0,
             held_bytes: 0,
             dropped_frames: 0,
             takeover: None,
@@ -199,12 +210,17 @@ mod tests {
             commit_age_ms: None,
             ..guest("g2")
         };
+        let compared = GuestStatus {
+            compared_bytes: 64 << 20,
+            pause_parts_us: PauseParts { drain: 21_000, ..PauseParts::default() },
+            ..guest("g4")
+        };
         let status = Status {
             node: "a".into(),
             pid: 4711,
             witness: WitnessStatus { configured: true, connected: true },
-            peers: vec![PeerStatus { node: "b".into(), connected: false }],
-            guests: vec![guest("g1"), unprotected],
+            peers: vec![PeerStatus { node: "b".into(), address: None, connected: false }],
+            guests: vec![guest("g1"), unprotected, compared],
             waiting: vec![WaitingStatus { name: "g3".into(), reason: "it does not run here".into() }],
         };
         let expected = "\
@@ -214,6 +230,8 @@ GUEST  ROLE     PROTECTED        EPOCH  COMMIT AGE  PAUSE p50 / p99  COMMIT p50 
 g1     primary  yes              1204   14.0 ms     310 µs / 900 µs  2.1 ms / 4.0 ms   31.0 MiB (42.0:1)  2
 g2     primary  no: unprotected  1204   -           -                -                 -                  2
        └ Peer b does not answer
+g4     primary  yes              1204   14.0 ms     310 µs / 900 µs  2.1 ms / 4.0 ms   31.0 MiB (42.0:1)  2
+       └ changes are found by comparing: 21.0 ms of each pause (median), 64.0 MiB of memory
 g3: to be protected: it does not run here
 ";
         assert_eq!(render(&status), expected);

@@ -1,7 +1,8 @@
 //! `understudy protect | unprotect | switchover | takeover`: an operator's wish for one guest of a running node.
 
 use super::{CliError, ControlArgs, Exit, OutputFormat};
-use crate::control::{Client, GuestRole, Wish};
+use crate::config::FindChanges;
+use crate::control::{Client, GuestRole, Protection, Wish};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,9 @@ pub(super) struct ProtectArgs {
     /// The peer that is to hold its copy; needed only if the node has several
     #[arg(long, value_name = "PEER")]
     to: Option<String>,
+    /// How changed pages are found; `compare` is for PV guests where Xen has no log [default: log]
+    #[arg(long, value_name = "HOW")]
+    find_changes: Option<FindChanges>,
 }
 
 /// Arguments of `takeover`.
@@ -75,7 +79,12 @@ fn report(args: &Args, outcome: &str) {
 pub(super) fn run_protect(args: ProtectArgs) -> Result<Exit, CliError> {
     let client = Client::new(&args.wish.control.control);
     let guest = &args.wish.guest;
-    client.protect(guest, args.to.clone())?;
+    client.protect(Protection {
+        guest: guest.clone(),
+        to: args.to.clone(),
+        interval_ms: None,
+        find_changes: args.find_changes,
+    })?;
     let began = Instant::now();
     loop {
         let status = client.status()?;

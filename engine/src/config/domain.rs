@@ -1,11 +1,25 @@
 //! A Xen guest that runs here and is to be protected: `--domain name=web,peer=b`.
 
+use super::human::parse_span;
+use super::settings::span_from_text;
 use super::{ConfigError, check_name};
-use crate::session::NodeName;
-use serde::Deserialize;
+use crate::session::{NodeName, Span};
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::str::FromStr;
+
+/// How the pages that a guest changed are found.
+#[derive(clap::ValueEnum, Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[serde(rename_all = "lowercase")]
+pub enum FindChanges {
+    /// In Xen's log of them.
+    #[default]
+    Log,
+    /// By comparing all pages in each pause: for PV guests where Xen has no log. Takes as much memory as the guest has.
+    Compare,
+}
 
 /// A guest as a flag or a `[[domain]]` table gives it.
 #[derive(Deserialize, Clone, Default, PartialEq, Eq, Debug)]
@@ -15,6 +29,11 @@ pub struct DomainSettings {
     pub name: Option<String>,
     /// Which peer holds its copy; needed only if there are several.
     pub peer: Option<String>,
+    /// From the end of one pause to the beginning of the next; else the node's.
+    #[serde(deserialize_with = "span_from_text")]
+    pub interval: Option<Span>,
+    /// How changed pages are found; else in Xen's log.
+    pub find_changes: Option<FindChanges>,
 }
 
 /// A guest, decided.
@@ -24,6 +43,10 @@ pub struct DomainConfig {
     pub name: String,
     /// Which peer holds its copy.
     pub peer: NodeName,
+    /// From the end of one pause to the beginning of the next; `None`: as the node does.
+    pub interval: Option<Span>,
+    /// How changed pages are found.
+    pub find_changes: FindChanges,
 }
 
 impl FromStr for DomainSettings {
@@ -37,7 +60,16 @@ impl FromStr for DomainSettings {
             let is_given_twice = match key {
                 "name" => domain.name.replace(value.to_owned()).is_some(),
                 "peer" => domain.peer.replace(value.to_owned()).is_some(),
-                _ => return Err(format!("{key:?} is not one of name, peer")),
+                "interval" => {
+                    let interval = parse_span(value).map_err(|error| error.to_string())?;
+                    domain.interval.replace(interval).is_some()
+                }
+                "find-changes" => {
+                    let how = FindChanges::from_str(value, false)
+                        .map_err(|_| format!("{value:?} is not one of log, compare"))?;
+                    domain.find_changes.replace(how).is_some()
+                }
+                _ => return Err(format!("{key:?} is not one of name, peer, interval, find-changes")),
             };
             if is_given_twice {
                 return Err(format!("{key} is given twice"));
@@ -59,7 +91,8 @@ impl DomainSettings {
             None if peers.len() == 1 => peers.keys().next().expect("one peer").clone(),
             None => return refuse("needs peer=NAME, a peer that is configured".into()),
         };
-        Ok(DomainConfig { name, peer })
+        let find_changes = self.find_changes.unwrap_or_default();
+        Ok(DomainConfig { name, peer, interval: self.interval, find_changes })
     }
 }
 
@@ -77,8 +110,17 @@ mod tests {
     fn a_domain_is_read_from_one_flag() {
         let domain = decide("name=web", &["b"]).unwrap();
         assert_eq!((domain.name.as_str(), domain.peer.0.as_str()), ("web", "b"));
+        assert_eq!(domain.interval, None);
+        let slower = decide("name=web,interval=200ms", &["b"]).unwrap();
+        assert_eq!(slower.interval, Some(Span::from_ms(200)));
+        assert_eq!(slower.find_changes, FindChanges::Log);
+        let compared = decide("name=web,find-changes=compare", &["b"]).unwrap();
+        assert_eq!(compared.find_changes, FindChanges::Compare);
         for (text, peers, reason) in [
-            ("peer=b", &["b"][..], "needs a name"),
+            ("name=web,find-changes=guess", &["b"][..], "not one of log, compare"),
+            ("name=web,interval=200", &["b"], "such as 25ms"),
+            ("name=web,interval=1s,interval=1s", &["b"], "twice"),
+            ("peer=b", &["b"], "needs a name"),
             ("name=web", &["b", "c"], "needs peer=NAME"),
             ("name=web,peer=d", &["b"], "not configured"),
             ("name=web,name=web", &["b"], "twice"),

@@ -150,6 +150,10 @@ pub struct LimitSettings {
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     #[serde(deserialize_with = "size_from_text")]
     pub held_output: Option<u64>,
+    /// Memory to compare a guest with (find-changes=compare), as much as it has, at most [default: 1G].
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    #[serde(deserialize_with = "size_from_text")]
+    pub compare_max: Option<u64>,
 }
 
 impl Settings {
@@ -286,6 +290,7 @@ impl LimitSettings {
             shadow: self.shadow.or(below.shadow),
             epoch_buffer: self.epoch_buffer.or(below.epoch_buffer),
             held_output: self.held_output.or(below.held_output),
+            compare_max: self.compare_max.or(below.compare_max),
         }
     }
 
@@ -296,6 +301,7 @@ impl LimitSettings {
             shadow_bytes: self.shadow.unwrap_or(256 << 20),
             epoch_buffer_bytes: self.epoch_buffer.unwrap_or(128 << 20),
             held_output_bytes: self.held_output.unwrap_or(32 << 20),
+            compare_bytes_max: self.compare_max.unwrap_or(1 << 30),
         };
         if limits.in_flight_max == 0 {
             return Err(ConfigError::Conflict("in-flight must be at least 1".into()));
@@ -326,7 +332,7 @@ fn peers_from_table<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<Pee
     Ok(table.into_iter().map(|(name, address)| Peer { name: NodeName(name), address }).collect())
 }
 
-fn span_from_text<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Span>, D::Error> {
+pub(super) fn span_from_text<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Span>, D::Error> {
     let text = String::deserialize(from)?;
     parse_span(&text).map(Some).map_err(serde::de::Error::custom)
 }

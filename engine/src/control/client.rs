@@ -1,6 +1,6 @@
 //! Asks a node over its control socket, and waits for the answer.
 
-use super::{Request, Response, Status, Wish, line_of};
+use super::{Protection, Request, Response, Status, Wish, line_of};
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -62,9 +62,9 @@ impl Client {
         self.begin(&Request::Wish { guest: guest.to_owned(), wish })
     }
 
-    /// Has `guest` protected: one of the node's again, or a Xen guest of its host from now on.
-    pub fn protect(&self, guest: &str, to: Option<String>) -> Result<(), ClientError> {
-        self.begin(&Request::Protect { guest: guest.to_owned(), to })
+    /// Has a guest protected: one of the node's again, or a Xen guest of its host from now on.
+    pub fn protect(&self, protection: Protection) -> Result<(), ClientError> {
+        self.begin(&Request::Protect(protection))
     }
 
     /// Begins to write the committed image of a guest held there to `path`, an absolute one. The file appears

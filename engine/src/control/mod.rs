@@ -6,7 +6,7 @@
 //! ```text
 //!   {"ask":"status"}                                      {"answer":"status","status":{…}}
 //!   {"ask":"wish","guest":"g1","wish":"switchover"}       {"answer":"accepted"} | {"answer":"refused","reason":"…"}
-//!   {"ask":"protect","guest":"g1","to":"b"}             the same
+//!   {"ask":"protect","guest":"g1","to":"b"}               the same; with "interval_ms":200 if wished
 //!   {"ask":"export","guest":"g1","path":"/tmp/g1.save"}   {"answer":"accepted"} | {"answer":"refused","reason":"…"}
 //! ```
 //!
@@ -20,6 +20,7 @@ pub mod status;
 pub use client::{Client, ClientError};
 pub use status::{GuestRole, GuestStatus, Status};
 
+use crate::config::FindChanges;
 use crate::desk::Desk;
 use mio::Registry;
 use mio::net::UnixListener;
@@ -56,12 +57,7 @@ pub enum Request {
         wish: Wish,
     },
     /// Protect a guest: one of the node's again, or a Xen guest of this host from now on.
-    Protect {
-        /// Name of the guest.
-        guest: String,
-        /// The peer that is to hold its copy; needed only if there are several.
-        to: Option<String>,
-    },
+    Protect(Protection),
     /// Write the committed image of a guest held here as a file that `xl restore` takes.
     Export {
         /// Name of the guest.
@@ -69,6 +65,22 @@ pub enum Request {
         /// Where; an absolute path. The file appears there when it is whole.
         path: PathBuf,
     },
+}
+
+/// Which guest to protect, and how.
+#[derive(Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Protection {
+    /// Name of the guest.
+    pub guest: String,
+    /// The peer that is to hold its copy; needed only if there are several.
+    pub to: Option<String>,
+    /// From the end of one pause to the beginning of the next, in milliseconds; else as it is, or the node's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval_ms: Option<u32>,
+    /// How changed pages are found; else in Xen's log. Not of a guest that is here already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub find_changes: Option<FindChanges>,
 }
 
 /// A node's answer.
@@ -130,10 +142,19 @@ mod tests {
         assert_eq!(line_of(&Request::Status), b"{\"ask\":\"status\"}\n");
         assert_eq!(line_of(&wish), b"{\"ask\":\"wish\",\"guest\":\"g1\",\"wish\":\"force_takeover\"}\n");
         assert_eq!(parse_request(&line_of(&wish)), Ok(wish));
-        let protect = Request::Protect { guest: "g1".into(), to: Some("b".into()) };
+        let plain =
+            Protection { guest: "g1".into(), to: Some("b".into()), interval_ms: None, find_changes: None };
+        let protect = Request::Protect(plain.clone());
         let line = b"{\"ask\":\"protect\",\"guest\":\"g1\",\"to\":\"b\"}\n";
         assert_eq!(line_of(&protect), line);
         assert_eq!(parse_request(line), Ok(protect));
+        let slower = Request::Protect(Protection {
+            interval_ms: Some(200),
+            find_changes: Some(FindChanges::Compare),
+            ..plain
+        });
+        assert!(line_of(&slower).ends_with(b"\"interval_ms\":200,\"find_changes\":\"compare\"}\n"));
+        assert_eq!(parse_request(&line_of(&slower)), Ok(slower));
         let export = Request::Export { guest: "g1".into(), path: "/tmp/g1.save".into() };
         let line = b"{\"ask\":\"export\",\"guest\":\"g1\",\"path\":\"/tmp/g1.save\"}\n";
         assert_eq!(line_of(&export), line);
@@ -142,9 +163,14 @@ mod tests {
 
     #[test]
     fn what_is_not_a_request_is_refused_with_a_reason() {
-        for line in
-            ["", "{}", "status", "{\"ask\":\"reboot\"}", "{\"ask\":\"wish\",\"guest\":\"g\",\"wish\":\"x\"}"]
-        {
+        for line in [
+            "",
+            "{}",
+            "status",
+            "{\"ask\":\"reboot\"}",
+            "{\"ask\":\"wish\",\"guest\":\"g\",\"wish\":\"x\"}",
+            "{\"ask\":\"protect\",\"guest\":\"g\",\"to\":null,\"at\":1}",
+        ] {
             let Err(Response::Refused { reason }) = parse_request(line.as_bytes()) else {
                 panic!("{line:?} was taken");
             };

@@ -1,6 +1,7 @@
 //! What a node says about itself: the JSON of `status --output json`. Keys are added, never changed or removed.
 
 use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
 
 /// A node.
 #[derive(Serialize, Deserialize, Clone, PartialEq, Debug)]
@@ -43,6 +44,9 @@ pub struct WitnessStatus {
 pub struct PeerStatus {
     /// Its name.
     pub node: String,
+    /// Where it listens.
+    #[serde(default)]
+    pub address: Option<SocketAddr>,
     /// Whether the link to it is up.
     pub connected: bool,
 }
@@ -68,6 +72,9 @@ pub struct GuestStatus {
     pub state: String,
     /// Whether the guest would survive the death of its host now.
     pub protected: bool,
+    /// Whether it is to be protected: nobody has asked for the contrary.
+    #[serde(default = "yes")]
+    pub wished: bool,
     /// Why it is not protected, or what is noteworthy; empty if nothing is.
     pub reason: String,
     /// The fencing token.
@@ -94,12 +101,20 @@ pub struct GuestStatus {
     pub raw_bytes: u64,
     /// Bytes on the link for this guest, everything included.
     pub link_bytes: u64,
+    /// Bytes of this host's memory that comparing takes; 0 where changes are found in Xen's log.
+    #[serde(default)]
+    pub compared_bytes: u64,
     /// Bytes of output that wait for their acks.
     pub held_bytes: u64,
     /// Frames of output dropped because a limit was reached.
     pub dropped_frames: u64,
     /// The takeover that made this node the guest's primary, if one did.
     pub takeover: Option<Takeover>,
+}
+
+/// What a node of an earlier version does not say.
+fn yes() -> bool {
+    true
 }
 
 /// Count and quantiles of a time.

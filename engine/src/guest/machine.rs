@@ -43,6 +43,8 @@ pub struct Activated {
     pub output: HeldOutput,
     /// What it was before, if an engine that is gone ran it.
     pub past: Option<Past>,
+    /// Memory that comparing it takes; 0 where its changes are logged.
+    pub compared_bytes: u64,
 }
 
 /// What is known of a guest whose engine is gone.
@@ -120,7 +122,8 @@ impl Host for LabHost {
 
 /// A lab guest with what sends to `output`.
 pub fn activated(guest: LabGuest, output: HeldOutput) -> Activated {
-    Activated { source: BoxedSource(Box::new(guest.source())), machine: Arc::new(guest), output, past: None }
+    let source = BoxedSource(Box::new(guest.source()));
+    Activated { source, machine: Arc::new(guest), output, past: None, compared_bytes: 0 }
 }
 
 impl Machine for LabGuest {

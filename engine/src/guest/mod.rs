@@ -35,4 +35,4 @@ pub use pause::PauseTimes;
 pub use protector::{Protector, ProtectorConfig, Stuck};
 pub use receive::{Committed, Held, Keeper, Work};
 pub use report::{Bell, Report, Reporter, RuntimeId};
-pub use xen::{RESCUE_DIRECTORY, XenHost, XenMachine};
+pub use xen::{Compare, RESCUE_DIRECTORY, XenHost, XenMachine};

@@ -12,6 +12,9 @@ use super::cards;
 use super::keep::Keep;
 use super::machine::{Activated, BoxedSource, Host, Machine, Past};
 use super::output::{HeldOutput, OutputMaker};
+use crate::config::FindChanges;
+use crate::preflight::gather;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -51,28 +54,38 @@ pub struct XenMachine {
     is_paused: AtomicBool,
 }
 
+/// Guests whose changes are found by comparing.
+#[derive(Clone, Default, Debug)]
+pub struct Compare {
+    /// Of those that are taken over here.
+    pub names: BTreeSet<String>,
+    /// Memory that each may take, at most; never more than the host has available.
+    pub bytes_max: u64,
+}
+
 /// This host's Xen.
 #[derive(Clone, Debug)]
 pub struct XenHost {
     xen: Xen,
     outputs: OutputMaker,
+    compare: Compare,
 }
 
 impl XenHost {
     /// Opens the hypervisor. Guests' output is held by queues of `outputs`. What an engine that is gone had stand by
     /// goes: its memory is needed.
-    pub fn open(outputs: OutputMaker) -> Result<Self, String> {
+    pub fn open(outputs: OutputMaker, compare: Compare) -> Result<Self, String> {
         let xen = Xen::open().map_err(|error| error.to_string())?;
         match standing::destroy_left() {
             Ok(0) => {}
             Ok(domains) => tracing::warn!(domains, "Domains that stood by for a dead engine were destroyed"),
             Err(error) => tracing::warn!(%error, "What a dead engine had stand by may be left"),
         }
-        Ok(Self { xen, outputs })
+        Ok(Self { xen, outputs, compare })
     }
 
-    /// The guest `name`, ready to be protected; `None` if there is none. The error says why it cannot be.
-    pub fn find(&self, name: &str) -> Result<Option<Activated>, String> {
+    /// The guest `name`, ready to be protected, its changes found as told; `None` if there is none. The error says why it cannot be.
+    pub fn find(&self, name: &str, how: FindChanges) -> Result<Option<Activated>, String> {
         let Some(domain) = xl::domain_named(name).map_err(|error| error.to_string())? else {
             return Ok(None);
         };
@@ -80,7 +93,7 @@ impl XenHost {
         let guest = XlGuest::find(name).map_err(|error| error.to_string())?;
         check(&guest)?;
         let machine = Arc::new(self.machine(domain, name)?);
-        let source = self.source(&guest)?;
+        let (source, compared_bytes) = self.source(&guest, how)?;
         // Last: a guest that cannot be protected keeps its network.
         let output = self.outputs.interfaces(Epoch(0));
         if let Err(why) = hold(domain, &output) {
@@ -90,7 +103,7 @@ impl XenHost {
             }
             return Err(why);
         }
-        Ok(Some(Activated { machine, source, output, past }))
+        Ok(Some(Activated { machine, source, output, past, compared_bytes }))
     }
 
     /// What a domain was to an engine that is gone. The error says why it cannot be protected as it stands.
@@ -117,19 +130,28 @@ impl XenHost {
         Ok(XenMachine { xen: self.xen.clone(), domain, name: name.to_owned(), is_paused })
     }
 
-    fn source(&self, guest: &XlGuest) -> Result<BoxedSource, String> {
+    /// Its source, and how much memory comparing it takes.
+    fn source(&self, guest: &XlGuest, how: FindChanges) -> Result<(BoxedSource, u64), String> {
         let opened = Suspender::open(self.xen.clone(), guest.domain)
             .and_then(|suspender| XenSource::open(self.xen.clone(), guest.domain, suspender));
-        let source = opened.map_err(|error| error.to_string())?;
-        Ok(BoxedSource(Box::new(source.named(guest.kind, guest.config.clone()))))
+        let mut source = opened.map_err(|error| error.to_string())?;
+        if how == FindChanges::Compare {
+            let bytes_max = gather::available_bytes().unwrap_or(0).min(self.compare.bytes_max);
+            let threads = std::thread::available_parallelism().map_or(1, usize::from);
+            source = source.comparing(bytes_max, threads).map_err(|error| error.to_string())?;
+            let bytes = source.compared_bytes();
+            tracing::info!(domain = %guest.domain, bytes, "Changes are found by comparing all memory in each pause");
+        }
+        let compared_bytes = source.compared_bytes();
+        Ok((BoxedSource(Box::new(source.named(guest.kind, guest.config.clone()))), compared_bytes))
     }
 
     /// The source of a guest that has just begun to run: a PV guest's memory can be found only once it has told Xen
     /// where its tables are on this host.
-    fn awaited_source(&self, guest: &XlGuest) -> Result<BoxedSource, String> {
+    fn awaited_source(&self, guest: &XlGuest, how: FindChanges) -> Result<(BoxedSource, u64), String> {
         let begun = Instant::now();
         loop {
-            match self.source(guest) {
+            match self.source(guest, how) {
                 Err(_) if begun.elapsed() < SOURCE_MAX => sleep(SOURCE_RETRY),
                 result => return result,
             }
@@ -166,9 +188,12 @@ impl Host for XenHost {
         let machine = Arc::new(self.machine(domain, name)?);
         machine.unpause();
         announce(&output);
+        let how = if self.compare.names.contains(name) { FindChanges::Compare } else { FindChanges::Log };
         let find = || XlGuest::find(name).map_err(|error| error.to_string());
-        match held.and_then(|()| find()).and_then(|guest| self.awaited_source(&guest)) {
-            Ok(source) => Ok(Activated { machine, source, output, past: None }),
+        match held.and_then(|()| find()).and_then(|guest| self.awaited_source(&guest, how)) {
+            Ok((source, compared_bytes)) => {
+                Ok(Activated { machine, source, output, past: None, compared_bytes })
+            }
             // It runs here and nowhere else.
             Err(why) => {
                 output.let_go();

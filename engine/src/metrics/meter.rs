@@ -34,6 +34,7 @@ pub struct GuestMeter {
     raw: IntCounter,
     protected: IntGauge,
     queued_bytes: IntGauge,
+    compared_bytes: IntGauge,
     dropped_packets: IntCounter,
     pause_us: Histogram<u64>,
     part_us: [Histogram<u64>; 6],
@@ -59,6 +60,7 @@ impl GuestMeter {
             raw: families.raw_bytes.with_label_values(labels),
             protected: families.protected.with_label_values(labels),
             queued_bytes: families.queued_bytes.with_label_values(labels),
+            compared_bytes: families.compared_bytes.with_label_values(labels),
             dropped_packets: families.dropped_packets.with_label_values(labels),
             pause_us: times(),
             part_us: std::array::from_fn(|_| times()),
@@ -87,6 +89,11 @@ impl GuestMeter {
     /// Whether the guest would survive the death of its host now.
     pub fn set_protected(&mut self, protected: bool) {
         self.protected.set(i64::from(protected));
+    }
+
+    /// How much memory comparing the guest takes; 0 where its changes are logged.
+    pub fn compares_with(&mut self, bytes: u64) {
+        self.compared_bytes.set(bytes.cast_signed());
     }
 
     /// A pause is over: its length, its parts in the order suspend, drain, copy, state, cut, resume, and how many pages it copied.
@@ -214,6 +221,7 @@ impl Drop for GuestMeter {
         self.forget_role();
         let domain = &[self.domain.as_str()];
         let _ = self.families.protected.remove_label_values(domain);
+        let _ = self.families.compared_bytes.remove_label_values(domain);
         let _ = self.families.queued_bytes.remove_label_values(domain);
         let _ = self.families.last_commit.remove_label_values(domain);
     }

@@ -50,6 +50,7 @@ struct GuestFamilies {
     protected: IntGaugeVec,
     role: IntGaugeVec,
     queued_bytes: IntGaugeVec,
+    compared_bytes: IntGaugeVec,
     dropped_packets: IntCounterVec,
     failovers: IntCounterVec,
     policy: IntCounterVec,
@@ -204,6 +205,11 @@ impl GuestFamilies {
                 &["domain", "role", "generation"],
             ),
             queued_bytes: make.gauges("netbuf_queued_bytes", "Bytes of output that wait for an ack.", domain),
+            compared_bytes: make.gauges(
+                "compare_memory_bytes",
+                "Memory that finding a guest's changes by comparing takes; 0 where Xen logs them.",
+                domain,
+            ),
             dropped_packets: make.counters(
                 "netbuf_dropped_packets_total",
                 "Packets of output dropped because a limit was reached.",

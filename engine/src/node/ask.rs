@@ -5,9 +5,10 @@ use super::guests::{Guest, Guests};
 use super::status;
 use super::tally::Tally;
 use super::wires::Wires;
+use crate::config::FindChanges;
 use crate::control::{GuestRole, GuestStatus, Wish};
 use crate::guest::{Committed, Work};
-use crate::session::{Time, primary, secondary};
+use crate::session::{Span, Time, primary, secondary};
 use crossbeam::channel::Sender;
 use understudy_checkpoint::domain::Description;
 
@@ -33,6 +34,21 @@ impl Guests {
                 Err(format!("{name} runs on {}; ask there (here only its copy is held)", guest.peer))
             }
             None => Err(format!("There is no guest {name} on this node; `status` lists them")),
+        }
+    }
+
+    /// Changes how far apart the checkpoints of a guest that runs here are.
+    pub(super) fn set_interval(&mut self, name: &str, interval: Option<Span>, wires: &mut Wires) {
+        if let (Some(Guest::Primary(guest)), Some(interval)) = (self.guests.get_mut(name), interval) {
+            guest.handle(primary::Input::Interval(interval), wires);
+        }
+    }
+
+    /// Whether the changes of a guest are found in this way.
+    pub(super) fn finds_changes(&self, name: &str, how: FindChanges) -> bool {
+        match self.guests.get(name) {
+            Some(Guest::Primary(guest)) => (guest.compared_bytes > 0) == (how == FindChanges::Compare),
+            _ => false,
         }
     }
 

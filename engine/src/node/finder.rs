@@ -55,7 +55,7 @@ impl Finder {
         let (tell, told) = bounded(ASKED_MAX);
         Builder::new().name("finder".into()).spawn(move || {
             for domain in asked {
-                let found = host.find(&domain.name);
+                let found = host.find(&domain.name, domain.find_changes);
                 if tell.send((domain, found)).is_err() {
                     return;
                 }
@@ -73,6 +73,11 @@ impl Finder {
         self.look_now();
         self.wanted.insert(domain.name.clone(), Wanted { domain, asked: false, said: None });
         Ok(())
+    }
+
+    /// A guest that need not be looked for any more; `false` if it was not.
+    pub(super) fn forget(&mut self, name: &str) -> bool {
+        self.wanted.remove(name).is_some()
     }
 
     /// The next look is due.
@@ -121,7 +126,10 @@ impl Finder {
     pub(super) fn next_found(&mut self) -> Option<(DomainConfig, Activated)> {
         let (_, told) = self.thread.as_ref()?;
         while let Ok((domain, answer)) = told.try_recv() {
-            let Some(wanted) = self.wanted.get_mut(&domain.name) else { continue };
+            let Some(wanted) = self.wanted.get_mut(&domain.name) else {
+                let_go(answer);
+                continue;
+            };
             wanted.asked = false;
             match answer {
                 Ok(Some(found)) => {
@@ -133,6 +141,13 @@ impl Finder {
             }
         }
         None
+    }
+}
+
+/// Nobody wants it any more. What no engine ran before keeps its network.
+fn let_go(answer: Result<Option<Activated>, String>) {
+    if let Ok(Some(Activated { output, past: None, .. })) = answer {
+        output.let_go();
     }
 }
 

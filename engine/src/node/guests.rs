@@ -20,7 +20,7 @@ use crate::guest::{
 use crate::metrics::Metrics;
 use crate::session::primary::{self, Origin, Primary};
 use crate::session::secondary::{self, Secondary};
-use crate::session::{NodeName, Time, ToSecondary, WitnessReply};
+use crate::session::{NodeName, Span, Time, ToSecondary, WitnessReply};
 use crossbeam::channel::Sender;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -58,17 +58,31 @@ pub(super) struct Beginning {
     pub(super) output: HeldOutput,
     pub(super) origin: Origin,
     pub(super) takeover: Option<Takeover>,
+    /// `None`: the node's.
+    pub(super) interval: Option<Span>,
+    /// Memory that comparing it takes; 0 where Xen logs.
+    pub(super) compared_bytes: u64,
 }
 
 impl Beginning {
     /// Of a guest that runs here and that nobody took over.
     pub(super) fn of(name: &str, guest: Activated, peer: NodeName) -> Self {
-        let Activated { machine, source, output, past } = guest;
+        let Activated { machine, source, output, past, compared_bytes } = guest;
         let origin = match past {
             Some(Past { generation, is_halted }) => Origin::Adopted { generation, is_halted },
             None => Origin::Started,
         };
-        Self { name: name.into(), peer, source, machine: Some(machine), output, origin, takeover: None }
+        Self {
+            name: name.into(),
+            peer,
+            source,
+            machine: Some(machine),
+            output,
+            origin,
+            takeover: None,
+            interval: None,
+            compared_bytes,
+        }
     }
 }
 
@@ -115,7 +129,7 @@ impl Guests {
 
     /// Takes in a Xen guest that was found running. One of this name that has ended here makes way.
     pub(super) fn found(&mut self, domain: DomainConfig, found: Activated, wires: &mut Wires) {
-        let DomainConfig { name, peer } = domain;
+        let DomainConfig { name, peer, interval, find_changes: _ } = domain;
         // A guest that no engine ran before is nobody else's: if it is not taken in, it keeps its network.
         let loose = found.past.is_none().then(|| found.output.clone());
         let let_go = |output: Option<HeldOutput>| output.iter().for_each(HeldOutput::let_go);
@@ -126,7 +140,7 @@ impl Guests {
             Some(_) => return let_go(loose),
         };
         self.guests.remove(&*name);
-        if let Err(error) = self.begin(Beginning::of(&name, found, peer), wires) {
+        if let Err(error) = self.begin(Beginning { interval, ..Beginning::of(&name, found, peer) }, wires) {
             let_go(loose);
             return tracing::error!(guest = name, %error, "A guest cannot be protected");
         }
@@ -150,7 +164,8 @@ impl Guests {
     }
 
     fn begin(&mut self, beginning: Beginning, wires: &mut Wires) -> Result<(), AddError> {
-        let Beginning { name, peer, mut source, machine, output, origin, takeover } = beginning;
+        let Beginning { name, peer, mut source, machine, output, origin, takeover, interval, compared_bytes } =
+            beginning;
         let description = source.0.describe()?;
         let (runtime, reporter) = self.runtime();
         let config = ProtectorConfig {
@@ -165,15 +180,20 @@ impl Guests {
         };
         let protector =
             Protector::start(source.0, description.page_count, config, output.clone(), &reporter)?;
-        let session = Primary::new(self.config.primary_session(peer.clone()), origin, wires.now);
+        let mut timing = self.config.primary_session(peer.clone());
+        timing.interval = interval.unwrap_or(timing.interval);
+        let session = Primary::new(timing, origin, wires.now);
+        let mut meter = self.metrics.guest(&name);
+        meter.compares_with(compared_bytes);
         let mut guest = Box::new(PrimaryGuest {
-            meter: self.metrics.guest(&name),
+            meter,
             name: name.clone(),
             peer,
             runtime,
             session,
             output,
             machine,
+            compared_bytes,
             protector: Some(protector),
             description,
             place: None,
@@ -351,7 +371,7 @@ impl Guests {
 
     /// The guest runs here: its secondary session is over, a primary session goes on.
     fn activated(&mut self, name: &GuestName, guest: Activated, wires: &mut Wires) {
-        let Activated { machine, source, output, past: _ } = guest;
+        let Activated { machine, source, output, past: _, compared_bytes } = guest;
         let Some(Guest::Secondary(held)) = self.guests.remove(name) else { return };
         let SecondaryGuest { peer, activation, lost, mut meter, .. } = *held;
         let Some(Activation { record, epoch, authority_at }) = activation else {
@@ -376,6 +396,8 @@ impl Guests {
                 output,
                 origin: Origin::TookOver { record, next_epoch: epoch.next() },
                 takeover: Some(takeover),
+                interval: None,
+                compared_bytes,
             },
             wires,
         );

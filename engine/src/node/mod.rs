@@ -37,10 +37,10 @@ pub use guests::AddError;
 pub use handle::NodeHandle;
 pub use tally::{Tally, Totals};
 
-use crate::config::{Hypervisor, NodeConfig};
+use crate::config::{FindChanges, Hypervisor, NodeConfig};
 use crate::control;
 use crate::desk::Desk;
-use crate::guest::{Bell, Host, LabHost, OutputMaker, Report, RuntimeId, XenHost, activated};
+use crate::guest::{Bell, Compare, Host, LabHost, OutputMaker, Report, RuntimeId, XenHost, activated};
 use crate::link::Identity;
 use crate::metrics::{Metrics, http};
 use crate::signals::ShutdownSignal;
@@ -115,7 +115,12 @@ fn host(config: &NodeConfig, outputs: OutputMaker) -> Result<(Arc<dyn Host>, Fin
         return Ok((Arc::new(LabHost::new(outputs)), Finder::none()));
     }
     let bell = outputs.bell.clone();
-    let host = XenHost::open(outputs).map_err(NodeError::Hypervisor)?;
+    let compared = config.domains.iter().filter(|domain| domain.find_changes == FindChanges::Compare);
+    let compare = Compare {
+        names: compared.map(|domain| domain.name.clone()).collect(),
+        bytes_max: config.limits.compare_bytes_max,
+    };
+    let host = XenHost::open(outputs, compare).map_err(NodeError::Hypervisor)?;
     let mut finder = Finder::start(host.clone(), bell).map_err(system("No thread can be had"))?;
     for domain in config.domains.clone() {
         finder.want(domain).map_err(NodeError::Hypervisor)?;

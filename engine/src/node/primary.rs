@@ -49,6 +49,8 @@ pub(super) struct PrimaryGuest {
     pub(super) capturing: Option<Epoch>,
     /// The generation that the machine was told.
     pub(super) marked: Generation,
+    /// Memory that comparing it takes; 0 where Xen logs.
+    pub(super) compared_bytes: u64,
     pub(super) meter: GuestMeter,
     pub(super) tally: Tally,
     /// The newest epoch that is encoded and counted: an ack may be faster than the report.
@@ -327,6 +329,9 @@ impl PrimaryGuest {
         let state = self.session.state();
         status.state = super::status::snake_case(&state);
         status.protected = state == State::Protected;
+        status.wished = self.session.is_protection_wished();
+        status.interval_ms = self.session.interval().0 as f64 / 1e6;
+        status.compared_bytes = self.compared_bytes;
         status.reason = self.reason();
         status.generation = self.session.generation().0;
         status.epoch = self.session.newest_captured().map(|epoch| epoch.0);

@@ -8,9 +8,10 @@ use super::witness::WitnessEvent;
 use super::{Node, SIGNAL, TIMER, WAKER};
 use crate::config::DomainSettings;
 use crate::control::status::{PeerStatus, WitnessStatus};
-use crate::control::{self, Request, Response, Status};
+use crate::control::{self, Protection, Request, Response, Status};
 use crate::guest::BoxedSource;
 use crate::metrics::http;
+use crate::session::Span;
 use crate::session::primary::Origin;
 use mio::Token;
 use std::io;
@@ -119,13 +120,24 @@ impl Node {
                 let _ = to.send(self.status());
             }
             Command::Wish { guest, wish, to } => {
-                let _ = to.send(self.guests.wish(&guest, wish, &mut self.wires));
+                let _ = to.send(self.wish(&guest, wish));
             }
             Command::Add { guest, peer, source, to } => {
                 let output = self.guests.outputs.frames(Epoch(0));
                 let (name, source) = (guest.as_str().into(), BoxedSource(source));
-                let (machine, origin, takeover) = (None, Origin::Started, None);
-                let beginning = Beginning { name, peer, source, machine, output, origin, takeover };
+                let (machine, origin, takeover, interval) = (None, Origin::Started, None, None);
+                let compared_bytes = 0;
+                let beginning = Beginning {
+                    name,
+                    peer,
+                    source,
+                    machine,
+                    output,
+                    origin,
+                    takeover,
+                    interval,
+                    compared_bytes,
+                };
                 let _ = to.send(self.guests.add(beginning, &mut self.wires));
             }
             Command::Tally { guest, to } => {
@@ -211,16 +223,26 @@ impl Node {
         let Some(question) = self.control_desk.ready(token, self.wires.now) else { return };
         let response = match control::parse_request(&question.bytes) {
             Ok(Request::Status) => Response::Status { status: Box::new(self.status()) },
-            Ok(Request::Wish { guest, wish }) => answer_to(self.guests.wish(&guest, wish, &mut self.wires)),
-            Ok(Request::Protect { guest, to }) => answer_to(self.protect(&guest, to)),
+            Ok(Request::Wish { guest, wish }) => answer_to(self.wish(&guest, wish)),
+            Ok(Request::Protect(protection)) => answer_to(self.protect(protection)),
             Ok(Request::Export { guest, path }) => answer_to(export::begin(&self.guests, &guest, path)),
             Err(refusal) => refusal,
         };
         self.control_desk.answer(question.visitor, control::line_of(&response));
     }
 
+    /// Begins what an operator wishes. A guest that is not here yet need not be looked for.
+    fn wish(&mut self, name: &str, wish: control::Wish) -> Result<(), String> {
+        if wish == control::Wish::Unprotect && !self.guests.has(name) && self.finder.forget(name) {
+            return Ok(());
+        }
+        self.guests.wish(name, wish, &mut self.wires)
+    }
+
     /// Protects a guest: again, or from now on.
-    fn protect(&mut self, name: &str, to: Option<String>) -> Result<(), String> {
+    fn protect(&mut self, protection: Protection) -> Result<(), String> {
+        let Protection { guest, to, interval_ms, find_changes } = protection;
+        let (name, interval) = (&*guest, interval_ms.map(|ms| Span::from_ms(u64::from(ms))));
         let held_by = self.guests.peer_of(name);
         if let (Some(peer), Some(to)) = (held_by, &to)
             && peer.0 != *to
@@ -228,9 +250,17 @@ impl Node {
             return Err(format!("The copy of {name} is held by {peer}, not by {to}"));
         }
         if held_by.is_some() {
-            return self.guests.wish(name, control::Wish::Protect, &mut self.wires);
+            if find_changes.is_some_and(|how| !self.guests.finds_changes(name, how)) {
+                return Err(format!(
+                    "How the changes of {name} are found is decided when the node takes it in; give find-changes with \
+                     --domain, or restart the node and protect it then"
+                ));
+            }
+            self.guests.wish(name, control::Wish::Protect, &mut self.wires)?;
+            self.guests.set_interval(name, interval, &mut self.wires);
+            return Ok(());
         }
-        let domain = DomainSettings { name: Some(name.to_owned()), peer: to };
+        let domain = DomainSettings { name: Some(name.to_owned()), peer: to, interval, find_changes };
         self.finder.want(domain.decide(&self.config.peers).map_err(|error| error.to_string())?)
     }
 
@@ -246,6 +276,7 @@ impl Node {
         let (configured, connected) = (self.wires.witness.is_configured(), self.wires.witness.is_up());
         let peer = |(node, connected): (&crate::session::NodeName, bool)| PeerStatus {
             node: node.0.clone(),
+            address: self.config.peers.get(node).copied(),
             connected,
         };
         Status {

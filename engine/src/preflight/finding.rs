@@ -107,7 +107,8 @@ pub enum Finding {
     /// The hypervisor here cannot track the writes of PV guests.
     #[error(
         "The Xen of this host cannot track the writes of {guest}: it is built without shadow paging, which PV guests \
-         need; run the guest as PVH, or boot a Xen built with CONFIG_SHADOW_PAGING=y"
+         need. Run the guest as PVH; or boot a Xen built with CONFIG_SHADOW_PAGING=y; or, if it is small, have the node \
+         find its changes by comparing (--domain name={guest},find-changes=compare), which costs memory and longer pauses"
     )]
     NoLogDirty {
         /// Its name.
@@ -116,7 +117,8 @@ pub enum Finding {
     /// The hypervisor there cannot.
     #[error(
         "The Xen of {host} is built without shadow paging: after a takeover {guest} would run there, and could not be \
-         protected again; run it as PVH, or boot a Xen built with CONFIG_SHADOW_PAGING=y"
+         protected again. Run it as PVH; or boot a Xen built with CONFIG_SHADOW_PAGING=y; or, if it is small, have the node \
+         there find its changes by comparing (--domain name={guest},find-changes=compare)"
     )]
     NoLogDirtyThere {
         /// Its name.

@@ -70,7 +70,7 @@ pub fn host() -> HostFacts {
         xen,
         domains: domains.into_iter().map(|(_, name)| name).collect(),
         interfaces: names_in(Path::new("/sys/class/net")),
-        available_bytes: fs::read_to_string("/proc/meminfo").ok().as_deref().and_then(available_bytes),
+        available_bytes: available_bytes(),
         modules: modules(Path::new("/")),
         has_xl: is_in_path("xl"),
         has_save_helper: has_save_helper(),
@@ -116,8 +116,13 @@ fn names_in(directory: &Path) -> Vec<String> {
     names
 }
 
-/// What programs can still have, by `/proc/meminfo`.
-fn available_bytes(meminfo: &str) -> Option<u64> {
+/// What programs of this host can still have.
+pub fn available_bytes() -> Option<u64> {
+    fs::read_to_string("/proc/meminfo").ok().as_deref().and_then(available_bytes_in)
+}
+
+/// The same, by the text of `/proc/meminfo`.
+fn available_bytes_in(meminfo: &str) -> Option<u64> {
     let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     kib.checked_mul(1024)
@@ -280,11 +285,11 @@ mod tests {
     #[test]
     fn available_memory_is_read_or_not_known() {
         let meminfo = "MemTotal:  526820 kB\nMemAvailable:  479444 kB\nBuffers: 1 kB\n";
-        assert_eq!(available_bytes(meminfo), Some(479_444 << 10));
+        assert_eq!(available_bytes_in(meminfo), Some(479_444 << 10));
         for garbage in
             ["", "MemAvailable: many kB", "MemAvailable: 18446744073709551615 kB", "MemAvailable: 7"]
         {
-            assert_eq!(available_bytes(garbage), None, "{garbage}");
+            assert_eq!(available_bytes_in(garbage), None, "{garbage}");
         }
     }
 

@@ -133,6 +133,8 @@ pub enum Input {
     },
     /// The operator's wish.
     Operator(Wish),
+    /// The operator's interval, in place of the one the session began with.
+    Interval(Span),
 }
 
 /// What an operator may wish.

@@ -20,6 +20,7 @@
 //!
 //! Not here: what a pfn's frame is (the caller knows: for HVM the pfn itself, for PV the P2M table's entry).
 
+use super::peek;
 use crate::{Access, DomId, Mapping, Xen, XenError};
 use understudy_checkpoint::pages::DirtyBitmap;
 use understudy_checkpoint::{Page, PageType, Pfn};
@@ -44,7 +45,7 @@ pub(super) struct Place {
 struct Window {
     mapping: Mapping,
     places: Vec<Place>,
-    /// The survey found a page of it gone.
+    /// A page of it has gone.
     is_stale: bool,
 }
 
@@ -149,6 +150,13 @@ impl Frames {
         assert!(window.mapping.copy_page(index, into), "what has data is mapped");
     }
 
+    /// Whether the page of a place holds just this; not if there is none.
+    pub(super) fn is_same(&self, pfn: Pfn, page: &Page) -> bool {
+        let (window, index) = split(pfn);
+        let window = self.windows.get(window).and_then(Option::as_ref);
+        window.and_then(|window| peek::is_same(&window.mapping, index, page)).unwrap_or(false)
+    }
+
     /// Looks up `pfns`, ascending: their types are asked for, and those that hold a page are mapped. `frame_of`
     /// says which frame a pfn is, `u64::MAX` for none.
     pub(super) fn look_up(&mut self, pfns: &[Pfn], frame_of: &dyn Fn(Pfn) -> u64) -> Result<(), XenError> {
@@ -234,6 +242,8 @@ impl Frames {
         window.mapping.remap_each(&moved)?;
         for ((index, frame), kind) in found() {
             let kind = settle(kind, &window.mapping, index);
+            // Its frame is the domain's until it is unmapped.
+            window.is_stale |= window.places[index].kind.has_data() && !kind.has_data();
             window.places[index] = Place { frame, kind, sure_since: round };
         }
         Ok(())

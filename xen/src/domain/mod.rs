@@ -1,10 +1,12 @@
 //! A running domain: its memory mapped, its dirty log read, its state captured.
 //!
 //! * [`XenSource`] implements the engine's [`Source`](understudy_checkpoint::domain::Source)
+//! * [`CompareError`] why its changes cannot be found without a log
 //! * [`Toolstack`] who suspends and resumes the guest
 //!
 //! Not here: rebuilding a domain, which is [`restore`](crate::restore).
 
+mod compare;
 mod frames;
 mod hvm;
 mod notice;
@@ -15,6 +17,7 @@ mod suspender;
 mod toolstack;
 mod tsc;
 
+pub use compare::CompareError;
 pub use source::XenSource;
 pub use suspender::Suspender;
 pub use toolstack::Toolstack;

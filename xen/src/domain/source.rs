@@ -3,11 +3,13 @@
 //! ```text
 //!   suspend ──► drain_dirty ──────────────► copy_pages ─────────────► capture_state ──► resume
 //!   toolstack   CLEAN|FINAL into a buffer   from kept mappings, by    few hypercalls    toolstack
-//!               that is never allocated     several threads                             then: survey
+//!               that is never allocated,    several threads                             then: survey
+//!               or all is compared
 //! ```
 //!
 //! Not here: how a guest is suspended ([`Toolstack`]), what becomes of the pages.
 
+use super::compare::{CompareError, Shadow};
 use super::frames::Frames;
 use super::hvm::HvmState;
 use super::pv::PvGuest;
@@ -18,8 +20,8 @@ use understudy_checkpoint::domain::{Description, DomainError, DomainState, Guest
 use understudy_checkpoint::epoch::Staging;
 use understudy_checkpoint::pages::{DirtyBitmap, copy_into_by};
 use understudy_checkpoint::stream::libxc::{CpuidLeaf, MsrEntry, Record};
-use understudy_checkpoint::{Page, PageEntry, Pfn};
-use zerocopy::FromBytes;
+use understudy_checkpoint::{PAGE_SIZE, Page, PageEntry, PageType, Pfn};
+use zerocopy::{FromBytes, IntoBytes};
 
 /// What is particular about a kind of guest.
 enum Kind {
@@ -37,6 +39,14 @@ impl Kind {
     }
 }
 
+/// How changed pages are found.
+enum Changes {
+    /// In Xen's log: what CLEAN writes into, a bit for each pfn.
+    Logged(HypercallBuffer),
+    /// By comparing, where Xen has no log.
+    Compared(Box<Shadow>),
+}
+
 /// A domain that is saved or protected. Its mappings end with it; its dirty log ends with
 /// [`end_log_dirty`](Source::end_log_dirty), or when the next source begins one.
 pub struct XenSource<T> {
@@ -45,8 +55,7 @@ pub struct XenSource<T> {
     toolstack: T,
     kind: Kind,
     frames: Frames,
-    /// What CLEAN writes into: a bit for each pfn.
-    log: HypercallBuffer,
+    changes: Changes,
     page_count: u64,
     is_tracking: bool,
     is_suspended: bool,
@@ -82,7 +91,7 @@ impl<T: Toolstack> XenSource<T> {
             toolstack,
             kind,
             frames,
-            log,
+            changes: Changes::Logged(log),
             page_count,
             is_tracking: false,
             is_suspended: info.is_suspended(),
@@ -96,6 +105,22 @@ impl<T: Toolstack> XenSource<T> {
     /// Told what libxl knows of it, for a stream that `xl` is to read.
     pub fn named(self, kind: GuestKind, config: Vec<u8>) -> Self {
         Self { named: Some((kind, config)), ..self }
+    }
+
+    /// Has the changes of a PV guest found by comparing all of it in each pause, for a Xen that cannot log them: takes as
+    /// much memory as the guest has, which `bytes_max` bounds, and up to `threads` threads.
+    pub fn comparing(self, bytes_max: u64, threads: usize) -> Result<Self, CompareError> {
+        let Kind::Pv(_) = self.kind else { return Err(CompareError::NotPv { domain: self.domain }) };
+        let shadow = Shadow::new(self.domain, self.page_count, bytes_max, threads)?;
+        Ok(Self { changes: Changes::Compared(Box::new(shadow)), ..self })
+    }
+
+    /// How much of this host's memory comparing takes; 0 where Xen logs.
+    pub fn compared_bytes(&self) -> u64 {
+        match &self.changes {
+            Changes::Logged(_) => 0,
+            Changes::Compared(shadow) => shadow.bytes(),
+        }
     }
 
     /// Pfns are below this.
@@ -133,6 +158,32 @@ impl<T: Toolstack> XenSource<T> {
             Kind::Pv(_) => unsure.extend(pfns),
         }
         frames.look_up(unsure, &|pfn| kind.frame(pfn)).map_err(error)
+    }
+
+    /// Marks what differs from what was staged of it last.
+    fn compare(&mut self, into: &mut DirtyBitmap) -> Result<(), DomainError> {
+        let Self { kind: Kind::Pv(guest), frames, changes: Changes::Compared(shadow), unsure, .. } = self
+        else {
+            return Ok(());
+        };
+        unsure.clear();
+        unsure.extend((0..self.page_count).map(Pfn));
+        frames.look_up(unsure, &|pfn| guest.frame(pfn)).map_err(error)?;
+        let frames = &*frames;
+        let is_same = |entry: PageEntry, expected: &Page| {
+            let PageType::Table { .. } = entry.page_type() else {
+                return frames.is_same(entry.pfn(), expected);
+            };
+            let mut table = [0; PAGE_SIZE];
+            frames.copy(entry.pfn(), &mut table);
+            // What cannot be sent is no change; copying it says why.
+            matches!(guest.normalise(entry, &mut table), Ok(true)) && table == *expected
+        };
+        let changed = shadow.compare(|pfn| frames.found_type(pfn), is_same);
+        into.merge_bytes(changed.as_bytes());
+        // Nothing was missed, whatever the guest took.
+        self.all_dirty = false;
+        Ok(())
     }
 
     /// Translates the page tables among freshly staged pages.
@@ -174,6 +225,10 @@ impl<T: Toolstack> Source for XenSource<T> {
     }
 
     fn begin_log_dirty(&mut self) -> Result<(), DomainError> {
+        if let Changes::Compared(shadow) = &mut self.changes {
+            shadow.forget();
+            return Ok(());
+        }
         self.toolstack.log_device_model(true)?;
         // From here on there is something to end, also if only half of it began.
         self.is_tracking = true;
@@ -218,9 +273,16 @@ impl<T: Toolstack> Source for XenSource<T> {
     }
 
     fn drain_dirty(&mut self, into: &mut DirtyBitmap) -> Result<(), DomainError> {
-        let clean = self.xen.clean_log_dirty(self.domain, &mut self.log, self.page_count, self.is_suspended);
-        clean.map_err(error)?;
-        into.merge_bytes(self.log.as_bytes());
+        match &mut self.changes {
+            Changes::Logged(log) => {
+                let clean = self.xen.clean_log_dirty(self.domain, log, self.page_count, self.is_suspended);
+                clean.map_err(error)?;
+                into.merge_bytes(log.as_bytes());
+            }
+            Changes::Compared(_) if self.is_suspended => self.compare(into)?,
+            // The pause finds everything anyway: there is nothing to be won by asking a running guest.
+            Changes::Compared(_) => {}
+        }
         self.deferred.drain_into(into);
         if !self.is_suspended {
             self.frames.look_live(info(&self.xen, self.domain)?.tot_pages);
@@ -249,6 +311,9 @@ impl<T: Toolstack> Source for XenSource<T> {
         copy_into_by(entries, pages, copiers, |pfn, page| frames.copy(pfn, page));
         let next = pfns.next();
         self.normalise(entries, pages)?;
+        if let Changes::Compared(shadow) = &mut self.changes {
+            shadow.keep(entries, pages);
+        }
         Ok(next)
     }
 
@@ -276,3 +341,6 @@ fn write_policy(policy: &CpuPolicy, out: &mut Vec<u8>) {
         Record::MsrPolicy(msrs).write(out);
     }
 }
+
+#[cfg(test)]
+mod tests;

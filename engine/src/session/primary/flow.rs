@@ -64,6 +64,15 @@ impl Flow {
         }
     }
 
+    pub(super) fn interval(&self) -> Span {
+        self.interval
+    }
+
+    /// From the end of the next pause on.
+    pub(super) fn set_interval(&mut self, interval: Span) {
+        self.interval = interval;
+    }
+
     pub(super) fn acked(&self) -> Option<Epoch> {
         self.acked
     }

@@ -46,6 +46,7 @@ impl Primary {
             Input::OutputPressure => self.flow.press(),
             Input::Rival { generation } => self.heard_of(generation, out),
             Input::Operator(wish) => self.wish(wish, now, out),
+            Input::Interval(interval) => self.flow.set_interval(interval),
         }
         if !self.phase.is_over() {
             self.offer(now, out);

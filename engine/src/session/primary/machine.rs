@@ -2,7 +2,7 @@
 //! change what is known (see `inputs`), so that the order in which they come does not matter.
 
 use super::super::register::{Known, Register};
-use super::super::{Copy, EpochKind, Record, Time, ToSecondary, WitnessRequest};
+use super::super::{Copy, EpochKind, Record, Span, Time, ToSecondary, WitnessRequest};
 use super::flow::Flow;
 use super::link::{Link, Peer};
 use super::phase::{GiveUp, Handover, Phase};
@@ -78,6 +78,11 @@ impl Primary {
     /// Whether the operator wants the guest protected.
     pub fn is_protection_wished(&self) -> bool {
         self.protection_wished
+    }
+
+    /// From the end of one pause to the beginning of the next, when nothing slows the loop.
+    pub fn interval(&self) -> Span {
+        self.flow.interval()
     }
 
     /// The newest captured epoch of the present copy.

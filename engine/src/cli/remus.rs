@@ -1,0 +1,270 @@
+//! `understudy remus`: what `xl remus` takes, asked of this host's node, in the foreground until protection ends.
+//!
+//! ```text
+//!   xl remus [options] DOM HOST ──► Args ──decide──► Order: guest, host, interval, notices ──► follow
+//!                                         └────────► RemusError: what must not be, or is not there yet
+//! ```
+//!
+//! The node does the work, and what it does is `protect`'s. What each option means here is decided in this file, and
+//! told in docs/OPERATIONS.md. Not here: what is watched until the end ([`follow`]).
+
+mod follow;
+
+use super::{CliError, Exit};
+use crate::config::FindChanges;
+use std::path::PathBuf;
+
+/// Where a node is asked that nobody has named.
+const CONTROL_DEFAULT: &str = "/run/understudy/control.sock";
+
+/// Arguments of `remus`.
+#[derive(clap::Args, Clone, Debug)]
+pub(super) struct Args {
+    /// Checkpoint every MS milliseconds, counted from the end of a pause [default: the node's interval]
+    #[arg(short = 'i', value_name = "MS")]
+    interval_ms: Option<u32>,
+    /// Accepted: pages are encoded as they always are
+    #[arg(short = 'u')]
+    uncompressed: bool,
+    /// Accepted: the link between the nodes is what checkpoints take
+    #[arg(short = 's', value_name = "COMMAND")]
+    ssh_command: Option<String>,
+    /// Accepted: the node of the other host watches over what it took over
+    #[arg(short = 'e')]
+    no_wait: bool,
+    /// Accepted: the node holds output itself
+    #[arg(short = 'N', value_name = "SCRIPT")]
+    netbuf_script: Option<String>,
+    /// Allow what -b, -n and -d ask for, as far as it can be had
+    #[arg(short = 'F')]
+    allow_unsafe: bool,
+    /// Refused: checkpoints to /dev/null
+    #[arg(short = 'b')]
+    blackhole: bool,
+    /// Refused: output that is not held
+    #[arg(short = 'n')]
+    no_netbuf: bool,
+    /// No disk replication; needs -F. A guest with disks is refused all the same
+    #[arg(short = 'd')]
+    no_diskbuf: bool,
+    /// Not yet: COLO
+    #[arg(short = 'c')]
+    colo: bool,
+    /// Not yet: COLO with its proxy in userspace; needs -c
+    #[arg(short = 'p')]
+    userspace_proxy: bool,
+    /// How changed pages are found (not an option of xl's); `compare` is for PV guests where Xen has no log
+    #[arg(long, value_name = "HOW")]
+    find_changes: Option<FindChanges>,
+    /// Control socket of the node of this host
+    #[arg(long, value_name = "PATH", env = "UNDERSTUDY_CONTROL", default_value = CONTROL_DEFAULT)]
+    control: PathBuf,
+    /// Name or domain number of the guest
+    #[arg(value_name = "DOM")]
+    domain: String,
+    /// The peer of the node that is to hold its copy, or the address of one
+    #[arg(value_name = "HOST")]
+    host: String,
+}
+
+/// Why `remus` does not do what `xl remus` would. The text says what to do instead.
+#[derive(thiserror::Error, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RemusError {
+    /// Stock asks for the same.
+    #[error("-{0} makes the guest less safe; xl remus and understudy do it only with -F")]
+    NeedsUnsafe(char),
+    /// Stock asks for the same.
+    #[error("-p is about COLO's proxy; give -c with it")]
+    ProxyWithoutColo,
+    /// Stock asks for the same.
+    #[error("COLO makes a checkpoint when outputs differ, so -c goes with none of -i, -b, -n and -d")]
+    ColoConflict,
+    /// It is not built.
+    #[error(
+        "COLO (-c) is not there yet: understudy reads and writes its streams, and runs no guest by it. Leave -c and -p \
+         out to have the guest protected by checkpoints"
+    )]
+    Colo,
+    /// It is not built.
+    #[error(
+        "Checkpoints to nowhere (-b) are not there yet: a node makes them only for a peer that holds them. To see what \
+         they cost, run `understudy secondary` on any host, protect the guest towards that, and ask `understudy status`"
+    )]
+    Blackhole,
+    /// It is against what understudy promises.
+    #[error(
+        "-n would let out what a takeover does not know of, and understudy always holds output: connections break and \
+         answers are taken back that way. Leave -n out; if output waits too long, make -i smaller"
+    )]
+    Unheld,
+}
+
+impl RemusError {
+    /// The exit code this error leads to.
+    pub fn exit(self) -> Exit {
+        match self {
+            Self::NeedsUnsafe(_) | Self::ProxyWithoutColo | Self::ColoConflict => Exit::Usage,
+            Self::Colo | Self::Blackhole | Self::Unheld => Exit::Refused,
+        }
+    }
+}
+
+/// What is to be done.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Order {
+    /// As given: a name or a number.
+    domain: String,
+    /// As given: a peer, or an address.
+    host: String,
+    /// `None`: the node's.
+    interval_ms: Option<u32>,
+    /// `None`: in Xen's log.
+    find_changes: Option<FindChanges>,
+    /// What options were taken without effect, each a line.
+    notices: Vec<&'static str>,
+}
+
+/// Decides, asks the node, and stays.
+pub(super) fn run(args: Args) -> Result<Exit, CliError> {
+    let control = args.control.clone();
+    let order = args.decide()?;
+    order.notices.iter().for_each(|notice| eprintln!("understudy: {notice}"));
+    follow::run(&control, &order)
+}
+
+impl Args {
+    /// What to do, or why not.
+    fn decide(self) -> Result<Order, RemusError> {
+        self.check()?;
+        let notices = [
+            (
+                self.uncompressed,
+                "-u has no effect: pages go as the cheapest of their encodings, as without it",
+            ),
+            (self.ssh_command.is_some(), "-s has no effect: checkpoints take the link between the nodes"),
+            (self.no_wait, "-e has no effect: the node of the other host watches over what it took over"),
+            (self.netbuf_script.is_some(), "-N has no effect: the node holds output without a script"),
+            (
+                self.no_diskbuf,
+                "-d has no effect: disks are not replicated, and a guest that has any is refused",
+            ),
+        ];
+        Ok(Order {
+            domain: self.domain,
+            host: self.host,
+            // xl takes 0 for its default as well.
+            interval_ms: self.interval_ms.filter(|ms| *ms > 0),
+            find_changes: self.find_changes,
+            notices: notices.into_iter().filter_map(|(given, notice)| given.then_some(notice)).collect(),
+        })
+    }
+
+    fn check(&self) -> Result<(), RemusError> {
+        let unsafe_options = [('b', self.blackhole), ('n', self.no_netbuf), ('d', self.no_diskbuf)];
+        let given = unsafe_options.into_iter().find_map(|(option, given)| given.then_some(option));
+        match given {
+            _ if self.colo && (given.is_some() || self.interval_ms.is_some()) => {
+                Err(RemusError::ColoConflict)
+            }
+            _ if self.colo => Err(RemusError::Colo),
+            _ if self.userspace_proxy => Err(RemusError::ProxyWithoutColo),
+            Some(option) if !self.allow_unsafe => Err(RemusError::NeedsUnsafe(option)),
+            _ if self.blackhole => Err(RemusError::Blackhole),
+            _ if self.no_netbuf => Err(RemusError::Unheld),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn parse(line: &str) -> Result<Args, clap::Error> {
+        Line::try_parse_from(["remus"].into_iter().chain(line.split(' '))).map(|line| line.args)
+    }
+
+    fn decide(line: &str) -> Result<Order, RemusError> {
+        parse(line).unwrap().decide()
+    }
+
+    #[test]
+    fn what_stock_takes_is_taken_and_what_has_no_effect_is_said() {
+        let plain = decide("web host-b").unwrap();
+        let expected = Order {
+            domain: "web".into(),
+            host: "host-b".into(),
+            interval_ms: None,
+            find_changes: None,
+            notices: Vec::new(),
+        };
+        assert_eq!(plain, expected);
+        assert_eq!(decide("-i 40 web b").unwrap().interval_ms, Some(40));
+        assert_eq!(decide("-i0 web b").unwrap().interval_ms, None, "stock's default, and so the node's");
+        let compared = decide("web b --find-changes compare").unwrap();
+        assert_eq!(compared.find_changes, Some(FindChanges::Compare));
+        assert_eq!(decide("web b -F").unwrap().notices, Vec::<&str>::new());
+        for (line, options) in [
+            ("-u web b", "u"),
+            ("-e web b", "e"),
+            ("-s ssh web b", "s"),
+            ("-s  web b", "s"),
+            ("-N /x web b", "N"),
+            ("-Fd web b", "d"),
+            ("-Fdue -i 100 -s ssh web b", "used"),
+        ] {
+            let order = decide(line).unwrap();
+            assert_eq!((order.domain.as_str(), order.host.as_str()), ("web", "b"), "{line}");
+            let mut said: Vec<char> =
+                order.notices.iter().map(|notice| notice.chars().nth(1).unwrap()).collect();
+            let mut expected: Vec<char> = options.chars().collect();
+            said.sort_unstable();
+            expected.sort_unstable();
+            assert_eq!(said, expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_less_safe_needs_the_option_that_says_so() {
+        for option in ['b', 'n', 'd'] {
+            assert_eq!(decide(&format!("-{option} web b")), Err(RemusError::NeedsUnsafe(option)));
+        }
+        assert_eq!(decide("-Fnd web b"), Err(RemusError::Unheld));
+        assert_eq!(decide("-F -b web b"), Err(RemusError::Blackhole));
+    }
+
+    #[test]
+    fn colo_is_told_from_wrong_usage_of_it() {
+        assert_eq!(decide("-c web b"), Err(RemusError::Colo));
+        assert_eq!(decide("-c -p web b"), Err(RemusError::Colo));
+        assert_eq!(decide("-p web b"), Err(RemusError::ProxyWithoutColo));
+        for line in ["-c -i 5 web b", "-c -Fb web b", "-c -n web b", "-c -Fd web b"] {
+            assert_eq!(decide(line), Err(RemusError::ColoConflict), "{line}");
+        }
+    }
+
+    #[test]
+    fn errors_end_as_they_are_documented() {
+        use RemusError::*;
+        for error in [NeedsUnsafe('b'), ProxyWithoutColo, ColoConflict] {
+            assert_eq!(error.exit(), Exit::Usage);
+        }
+        for error in [Colo, Blackhole, Unheld] {
+            assert_eq!(error.exit(), Exit::Refused);
+        }
+    }
+
+    #[test]
+    fn what_stock_does_not_take_is_refused() {
+        for line in ["web", "-i web b", "-i 1s web b", "-i -5 web b", "-x web b", "web b c"] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! Finds what a guest changed without Xen's help: every page is compared with what was sent of it last.
+//!
+//! ```text
+//!              ┌───────────── keep ◄──────────────┐ what was staged, as it was staged
+//!              ▼                                  │
+//!   Shadow: [ page | page | … ]   [ kind | … ]    │        as much of this host's memory as the guest has
+//!              │ compare, in the pause            │
+//!   guest:  [ page | page | … ]  ──► changed ──► copied ──► staging
+//! ```
+//!
+//! For hypervisors that cannot log the writes of a PV guest. A page counts as changed if what would be sent of it now is
+//! not what was staged of it last, be it the content, the kind, or whether there is a page at all. The comparison is
+//! with page tables as they are sent, free of machine frames: those say nothing of what changed, since a frame may
+//! change under a table that stays, and come to hold another pfn under an entry that stays. What was torn while the
+//! guest ran was staged torn, kept torn, and so differs in the pause; what comes to a page after it was compared
+//! (network buffers that dom0 fills) differs in the next one. Nothing depends on who wrote.
+//!
+//! Not here: how the guest is seen, which is the caller's closure.
+
+use crate::DomId;
+use crossbeam::thread::scope;
+use understudy_checkpoint::{PAGE_SIZE, Page, PageEntry, PageType, Pfn};
+
+/// Pfns whose marks are one word.
+const PFNS_PER_WORD: usize = 64;
+
+/// Pfns of a share, at least: below this starting a thread costs more than it saves.
+const SHARE_PFNS_MIN: usize = 4096;
+
+/// Why a guest's changes cannot be found by comparing.
+#[derive(thiserror::Error, Clone, PartialEq, Eq, Debug)]
+pub enum CompareError {
+    /// The limit is there so that no guest takes the control domain's memory.
+    #[error(
+        "comparing domain {domain} takes {needed_mib} MiB of this host's memory, and {limit_mib} MiB may be had for it; \
+         raise --compare-max, give dom0 more memory, or run the guest as PVH"
+    )]
+    TooLarge {
+        /// Which guest.
+        domain: DomId,
+        /// What it would take.
+        needed_mib: u64,
+        /// What it may.
+        limit_mib: u64,
+    },
+    /// The system has no memory.
+    #[error("{needed_mib} MiB to compare domain {domain} with cannot be had; give dom0 more memory")]
+    NoMemory {
+        /// Which guest.
+        domain: DomId,
+        /// What it would take.
+        needed_mib: u64,
+    },
+    /// Xen has a log of it, which costs less.
+    #[error(
+        "domain {domain} is not PV: Xen logs what it changes with any hypervisor, so leave find-changes out for it"
+    )]
+    NotPv {
+        /// Which guest.
+        domain: DomId,
+    },
+}
+
+/// What was staged last, of every pfn.
+pub(super) struct Shadow {
+    pages: Vec<Page>,
+    /// `None`: nothing was staged.
+    kinds: Vec<Option<PageType>>,
+    changed: Vec<u64>,
+    threads: usize,
+}
+
+impl Shadow {
+    /// A shadow of nothing, its memory taken and touched: no page fault falls into a pause.
+    pub(super) fn new(
+        domain: DomId,
+        page_count: u64,
+        bytes_max: u64,
+        threads: usize,
+    ) -> Result<Self, CompareError> {
+        let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+        let needed = page_count.saturating_mul(PAGE_SIZE as u64);
+        if needed > bytes_max {
+            return Err(CompareError::TooLarge {
+                domain,
+                needed_mib: mib(needed),
+                limit_mib: bytes_max >> 20,
+            });
+        }
+        let count = page_count as usize;
+        let mut pages = Vec::new();
+        pages
+            .try_reserve_exact(count)
+            .map_err(|_| CompareError::NoMemory { domain, needed_mib: mib(needed) })?;
+        pages.resize(count, [1; PAGE_SIZE]);
+        Ok(Self {
+            pages,
+            kinds: vec![None; count],
+            changed: vec![0; count.div_ceil(PFNS_PER_WORD)],
+            threads: threads.max(1),
+        })
+    }
+
+    /// How much of this host's memory it takes.
+    pub(super) fn bytes(&self) -> u64 {
+        (self.pages.len() * PAGE_SIZE) as u64
+    }
+
+    /// Nothing counts as staged any more.
+    pub(super) fn forget(&mut self) {
+        self.kinds.fill(None);
+    }
+
+    /// Keeps what was staged: `pages` are those of the entries that have data.
+    pub(super) fn keep(&mut self, entries: &[PageEntry], pages: &[Page]) {
+        let mut pages = pages.iter();
+        for entry in entries {
+            let (at, kind) = (entry.pfn().0 as usize, entry.page_type());
+            self.kinds[at] = Some(kind);
+            if kind.has_data() {
+                self.pages[at] = *pages.next().expect("a page for each entry with data");
+            }
+        }
+    }
+
+    /// Compares all of a guest that stands still. `kind` is what a pfn is now; `is_same` whether what would be sent of
+    /// it now is this page. The marks are as in Xen's log, and good until the next time.
+    pub(super) fn compare(
+        &mut self,
+        kind: impl Fn(Pfn) -> PageType + Sync,
+        is_same: impl Fn(PageEntry, &Page) -> bool + Sync,
+    ) -> &[u64] {
+        let Self { pages, kinds, changed, threads } = self;
+        let (pages, kinds, kind, is_same) = (&pages[..], &kinds[..], &kind, &is_same);
+        let differs = |at: usize| {
+            let now = kind(Pfn(at as u64));
+            let entry = PageEntry::new(Pfn(at as u64), now);
+            kinds[at] != Some(now) || now.has_data() && !is_same(entry, &pages[at])
+        };
+        let words_of = |first_word: usize, words: &mut [u64]| {
+            for (word, marks) in (first_word..).zip(words) {
+                let pfns = word * PFNS_PER_WORD..((word + 1) * PFNS_PER_WORD).min(kinds.len());
+                *marks = pfns.rev().fold(0, |marks, at| marks << 1 | u64::from(differs(at)));
+            }
+        };
+        let shares = (*threads).min(kinds.len() / SHARE_PFNS_MIN).max(1);
+        let share_words = changed.len().div_ceil(shares).max(1);
+        if shares == 1 {
+            words_of(0, changed);
+        } else {
+            scope(|scope| {
+                for (number, words) in changed.chunks_mut(share_words).enumerate() {
+                    scope.spawn(move |_| words_of(number * share_words, words));
+                }
+            })
+            .expect("a comparer panicked");
+        }
+        changed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    const TABLE: PageType = PageType::Table { level: 1, pinned: false };
+
+    /// A guest of a test: what each pfn is and holds.
+    #[derive(Clone)]
+    struct Guest(Vec<(PageType, Page)>);
+
+    impl Guest {
+        fn compare(&self, shadow: &mut Shadow) -> BTreeSet<u64> {
+            let words = shadow.compare(
+                |pfn| self.0[pfn.0 as usize].0,
+                |entry, page| self.0[entry.pfn().0 as usize].1 == *page,
+            );
+            let bit = |at: usize| words[at / 64] >> (at % 64) & 1 == 1;
+            assert!((self.0.len()..words.len() * 64).all(|at| !bit(at)), "no marks beyond the guest");
+            (0..self.0.len()).filter(|at| bit(*at)).map(|at| at as u64).collect()
+        }
+
+        /// Stages these pfns, as a copy does.
+        fn stage(&self, shadow: &mut Shadow, pfns: impl IntoIterator<Item = u64>) {
+            let entries: Vec<PageEntry> =
+                pfns.into_iter().map(|pfn| PageEntry::new(Pfn(pfn), self.0[pfn as usize].0)).collect();
+            let with_data = entries.iter().filter(|entry| entry.page_type().has_data());
+            let pages: Vec<Page> = with_data.map(|entry| self.0[entry.pfn().0 as usize].1).collect();
+            shadow.keep(&entries, &pages);
+        }
+    }
+
+    fn shadow(pages: usize) -> Shadow {
+        Shadow::new(DomId(1), pages as u64, u64::MAX, 3).unwrap()
+    }
+
+    fn set<const N: usize>(pfns: [u64; N]) -> BTreeSet<u64> {
+        pfns.into_iter().collect()
+    }
+
+    #[test]
+    fn nothing_is_known_until_it_was_staged_and_nothing_after_it_was_forgotten() {
+        let guest = Guest(vec![(PageType::Normal, [1; PAGE_SIZE]), (PageType::Absent, [0; PAGE_SIZE])]);
+        let mut shadow = shadow(2);
+        assert_eq!(guest.compare(&mut shadow), set([0, 1]), "also where it holds the same by chance");
+        guest.stage(&mut shadow, [0, 1]);
+        assert_eq!(guest.compare(&mut shadow), set([]));
+        shadow.forget();
+        assert_eq!(guest.compare(&mut shadow), set([0, 1]));
+    }
+
+    #[test]
+    fn content_kind_and_presence_each_make_a_page_changed() {
+        let mut guest = Guest(vec![(PageType::Normal, [7; PAGE_SIZE]); 5]);
+        guest.0[4].0 = PageType::Absent;
+        let mut shadow = shadow(5);
+        guest.stage(&mut shadow, 0..5);
+        guest.0[0].1[4095] = 8;
+        guest.0[1].0 = TABLE;
+        guest.0[3].0 = PageType::Absent;
+        guest.0[4].0 = PageType::Normal;
+        assert_eq!(guest.compare(&mut shadow), set([0, 1, 3, 4]));
+        guest.0[1].0 = PageType::Table { level: 1, pinned: true };
+        guest.stage(&mut shadow, [0, 1, 3, 4]);
+        assert_eq!(guest.compare(&mut shadow), set([]));
+        guest.0[1].0 = TABLE;
+        assert_eq!(guest.compare(&mut shadow), set([1]), "unpinned");
+    }
+
+    #[test]
+    fn a_page_that_was_staged_torn_is_changed() {
+        let mut guest = Guest(vec![(PageType::Normal, [1; PAGE_SIZE]); 2]);
+        let mut shadow = shadow(2);
+        let mut torn = guest.clone();
+        torn.0[1].1[..2048].fill(9);
+        torn.stage(&mut shadow, [0, 1]);
+        assert_eq!(guest.compare(&mut shadow), set([1]));
+        guest.0[1].1[..2048].fill(9);
+        assert_eq!(guest.compare(&mut shadow), set([]), "unless it came to be just that");
+    }
+
+    #[test]
+    fn threads_share_the_work_and_miss_nothing() {
+        let count = 3 * SHARE_PFNS_MIN + 70;
+        let guest = Guest(vec![(PageType::Normal, [0; PAGE_SIZE]); count]);
+        let mut shadow = shadow(count);
+        guest.stage(&mut shadow, 0..count as u64);
+        let changed = set([0, 63, 64, 4095, 4096, 8191, 12_300, count as u64 - 1]);
+        let mut guest = guest;
+        changed.iter().for_each(|pfn| guest.0[*pfn as usize].1[17] = 1);
+        assert_eq!(guest.compare(&mut shadow), changed);
+    }
+
+    #[test]
+    fn a_guest_beyond_the_limit_is_refused_with_both_sizes() {
+        let refused = Shadow::new(DomId(3), 1000, 999 * PAGE_SIZE as u64, 1).err();
+        assert_eq!(refused, Some(CompareError::TooLarge { domain: DomId(3), needed_mib: 4, limit_mib: 3 }));
+        assert!(Shadow::new(DomId(3), 1000, 1000 * PAGE_SIZE as u64, 1).is_ok());
+    }
+
+    proptest! {
+        /// After any history of writes, stagings and comparisons: changed is exactly what differs from what was staged.
+        #[test]
+        fn changed_is_what_differs_from_what_was_staged(
+            steps in proptest::collection::vec((0u8..4, 0u64..80, 0u8..3), 1..60),
+        ) {
+            let mut guest = Guest(vec![(PageType::Normal, [0; PAGE_SIZE]); 80]);
+            let mut staged: Vec<Option<(PageType, Page)>> = vec![None; 80];
+            let mut shadow = shadow(80);
+            for (step, pfn, value) in steps {
+                let at = pfn as usize;
+                match step {
+                    0 => guest.0[at].1[at * 50] = value,
+                    1 => guest.0[at].0 = [PageType::Normal, TABLE, PageType::Absent][value as usize],
+                    _ => {
+                        guest.stage(&mut shadow, pfn..80);
+                        (at..80).for_each(|at| staged[at] = Some(guest.0[at]));
+                    }
+                }
+                let differs = |at: &usize| staged[*at].is_none_or(|(kind, page)| {
+                    let (now, holds) = guest.0[*at];
+                    kind != now || now.has_data() && page != holds
+                });
+                let expected: BTreeSet<u64> = (0..80).filter(differs).map(|at| at as u64).collect();
+                prop_assert_eq!(guest.compare(&mut shadow), expected);
+            }
+        }
+    }
+}
