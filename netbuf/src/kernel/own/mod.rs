@@ -25,7 +25,7 @@ use super::commit::{KernelStats, OutputCommit, Start};
 use super::netlink::filter::{Matcher, Target};
 use super::netlink::{Connection, link, qdisc};
 use super::owner::Owner;
-use super::redirect::{self, Device, Redirect};
+use super::redirect::{self, Device, Redirect, Way};
 use super::{KernelError, sys};
 use crate::Limits;
 use nic::{Nic, Turn};
@@ -208,15 +208,10 @@ fn prepare(connection: &mut Connection, tap: &Device, vif: &Device) -> Result<()
 /// The way back and the way in, in the order to set them up.
 fn both_ways(vif: &Device, tap: &Device, marker: RawFd) -> [Redirect; 2] {
     [
-        Redirect {
-            from: tap.clone(),
-            matcher: Matcher::Program(marker),
-            target: Target::ReceiveOn(vif.index),
-        },
+        Redirect { from: tap.clone(), way: Way::To(Matcher::Program(marker), Target::ReceiveOn(vif.index)) },
         Redirect {
             from: vif.clone(),
-            matcher: Matcher::Unmarked(RELEASED_MARK),
-            target: Target::TransmitOn(tap.index),
+            way: Way::To(Matcher::Unmarked(RELEASED_MARK), Target::TransmitOn(tap.index)),
         },
     ]
 }
