@@ -5,8 +5,8 @@
 //! ```
 //!
 //! The toolstack writes a card's nodes before the guest can send by it, so a card that joins is normally held before
-//! its first frame. Once a second everything is looked at anyway: an interface appears some time after its nodes, and a
-//! queue may have failed.
+//! its first frame. An interface appears some time after its nodes: it is looked for until it does. Once a second
+//! everything is looked at anyway, for a queue may have failed.
 
 use super::interfaces::Card;
 use super::output::{HeldOutput, OutputWatch};
@@ -19,6 +19,8 @@ use understudy_xen::xenstore::{StoreError, Xenstore};
 
 /// Between two looks when nothing is told.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Between two looks for an interface that is announced, or may leak: shorter than a guest takes to use a new card.
+const LOOK_SOON: Duration = Duration::from_millis(10);
 
 /// The cards of `domain`. The error is for the operator.
 pub(super) fn of(domain: DomId) -> Result<Vec<Card>, String> {
@@ -59,9 +61,9 @@ fn watch(domain: DomId, output: &OutputWatch) -> Result<(), StoreError> {
     loop {
         let vifs = vifs::vifs(&mut store, domain)?;
         let Some(output) = output.get() else { return Ok(()) };
-        output.follow(&vifs.into_iter().map(card).collect::<Vec<_>>());
+        let soon = output.follow(&vifs.into_iter().map(card).collect::<Vec<_>>());
         drop(output);
-        match store.next_event(Some(LOOK_EVERY)) {
+        match store.next_event(Some(if soon { LOOK_SOON } else { LOOK_EVERY })) {
             Ok(_) | Err(StoreError::EventsLost(_)) => {}
             Err(error) => return Err(error),
         }

@@ -28,7 +28,7 @@ pub use capture::CaptureOrder;
 pub use encode::{Encoded, EpochHead, Outlet, OutletClosed, Part};
 pub use interfaces::Card;
 pub use machine::{Activated, BoxedSource, Host, LabHost, Machine, Past, activated};
-pub use output::{HeldOutput, OutputMaker, OutputStats};
+pub use output::{HeldOutput, OutputError, OutputMaker, OutputStats, UnheldCard};
 pub use pause::PauseTimes;
 pub use protector::{Protector, ProtectorConfig, Stuck};
 pub use receive::{Committed, Held, Keeper, Work};

@@ -35,6 +35,7 @@ pub struct GuestMeter {
     protected: IntGauge,
     queued_bytes: IntGauge,
     dropped_packets: IntCounter,
+    unheld_cards: IntGauge,
     pause_us: Histogram<u64>,
     part_us: [Histogram<u64>; 6],
     commit_us: Histogram<u64>,
@@ -60,6 +61,7 @@ impl GuestMeter {
             protected: families.protected.with_label_values(labels),
             queued_bytes: families.queued_bytes.with_label_values(labels),
             dropped_packets: families.dropped_packets.with_label_values(labels),
+            unheld_cards: families.unheld_cards.with_label_values(labels),
             pause_us: times(),
             part_us: std::array::from_fn(|_| times()),
             commit_us: times(),
@@ -156,6 +158,11 @@ impl GuestMeter {
         self.dropped_frames = dropped_frames;
     }
 
+    /// Cards whose output cannot be held.
+    pub fn unheld_cards(&mut self, count: usize) {
+        self.unheld_cards.set(count as i64);
+    }
+
     /// An epoch was stretched: the limit of epochs in flight was reached.
     pub fn stretched(&mut self) {
         self.policy("stretch");
@@ -215,6 +222,7 @@ impl Drop for GuestMeter {
         let domain = &[self.domain.as_str()];
         let _ = self.families.protected.remove_label_values(domain);
         let _ = self.families.queued_bytes.remove_label_values(domain);
+        let _ = self.families.unheld_cards.remove_label_values(domain);
         let _ = self.families.last_commit.remove_label_values(domain);
     }
 }

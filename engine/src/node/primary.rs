@@ -84,6 +84,9 @@ impl PrimaryGuest {
             self.meter.output_pressure();
             self.handle(Input::OutputPressure, wires);
         }
+        if self.output.leaks() {
+            self.handle(Input::OutputLeaks, wires);
+        }
     }
 
     /// The link to the peer is up: gives the guest its number there.
@@ -319,7 +322,15 @@ impl PrimaryGuest {
 
     /// Why the guest is not protected, or what is noteworthy.
     pub(super) fn reason(&self) -> String {
-        super::status::primary_reason(self.session.state(), &self.peer, self.session.is_protection_wished())
+        let said = super::status::primary_reason(
+            self.session.state(),
+            &self.peer,
+            self.session.is_protection_wished(),
+        );
+        let cards = self.output.unheld();
+        let mut words: Vec<String> = cards.iter().map(super::status::unheld_reason).collect();
+        words.extend(Some(said).filter(|said| !said.is_empty()));
+        words.join("; ")
     }
 
     /// Enters what only this role knows.
@@ -340,5 +351,6 @@ impl PrimaryGuest {
     pub(super) fn measure(&mut self) {
         let stats = self.output.stats();
         self.meter.output(stats.held_bytes, stats.dropped_frames);
+        self.meter.unheld_cards(self.output.unheld().len());
     }
 }
