@@ -8,7 +8,7 @@
 //! The image is held here and not in a standing domain: a takeover pays for building the domain. What the guest sends
 //! is held from before it runs; each domain is marked with its generation, by which a later engine knows it again.
 
-use super::cards;
+use super::cards::{self, Renewed};
 use super::machine::{Activated, BoxedSource, Host, Machine, Past};
 use super::output::{HeldOutput, OutputMaker};
 use std::fs::File;
@@ -47,6 +47,7 @@ pub struct XenMachine {
     name: String,
     /// Xen counts pauses; what is asked of a machine twice is done once.
     is_paused: AtomicBool,
+    renewed: Renewed,
 }
 
 /// This host's Xen.
@@ -74,7 +75,7 @@ impl XenHost {
         let source = self.source(&guest)?;
         // Last: a guest that cannot be protected keeps its network.
         let output = self.outputs.interfaces(Epoch(0));
-        if let Err(why) = hold(domain, &output) {
+        if let Err(why) = self.hold(&guest, &machine, &output) {
             // What an engine before this one ran stays cut off: another host may run it.
             if past.is_none() {
                 output.let_go();
@@ -105,7 +106,16 @@ impl XenHost {
         let info = self.xen.domain_info(domain).map_err(|error| error.to_string())?;
         // As an engine that is gone left it, or as it was restored.
         let is_paused = AtomicBool::new(info.is_some_and(|info| info.is_paused()));
-        Ok(XenMachine { xen: self.xen.clone(), domain, name: name.to_owned(), is_paused })
+        let renewed = Renewed::new(self.outputs.bell.clone());
+        Ok(XenMachine { xen: self.xen.clone(), domain, name: name.to_owned(), is_paused, renewed })
+    }
+
+    /// Holds a domain's output from now on, whatever cards come and go.
+    fn hold(&self, guest: &XlGuest, machine: &XenMachine, output: &HeldOutput) -> Result<(), String> {
+        output.hold(&cards::of(guest.domain)?).map_err(|error| error.to_string())?;
+        let (name, config) = (machine.name.clone(), &guest.config);
+        let follower = cards::Follower::new(guest.domain, name, config, machine.renewed.clone());
+        follower.follow(output).map_err(|error| error.to_string())
     }
 
     fn source(&self, guest: &XlGuest) -> Result<BoxedSource, String> {
@@ -145,8 +155,8 @@ impl Host for XenHost {
         drop(image);
         let guest = XlGuest::find(name).map_err(|error| error.to_string())?;
         let output = self.outputs.interfaces(open);
-        let held = hold(guest.domain, &output);
         let machine = Arc::new(self.machine(guest.domain, name)?);
+        let held = self.hold(&guest, &machine, &output);
         machine.unpause();
         announce(&output);
         match held.and_then(|()| self.awaited_source(&guest)) {
@@ -173,12 +183,6 @@ impl Host for XenHost {
             )),
         }
     }
-}
-
-/// Holds a domain's output from now on, whatever cards come and go.
-fn hold(domain: DomId, output: &HeldOutput) -> Result<(), String> {
-    output.hold(&cards::of(domain)?).map_err(|error| error.to_string())?;
-    cards::follow(domain, output).map_err(|error| error.to_string())
 }
 
 /// Tells the network where the guest is: again and again, for switches may lose a frame just after a link has changed.
@@ -282,6 +286,10 @@ impl Machine for XenMachine {
             guest = self.name,
             "The guest is paused, since nobody guards it any more; before `xl unpause`, see that it was not taken over"
         );
+    }
+
+    fn take_renewed(&self) -> Option<Vec<u8>> {
+        self.renewed.take()
     }
 
     fn deliver(&self, _frame: &[u8]) {

@@ -84,6 +84,9 @@ impl PrimaryGuest {
             self.meter.output_pressure();
             self.handle(Input::OutputPressure, wires);
         }
+        if let Some(config) = self.machine.as_ref().and_then(|machine| machine.take_renewed()) {
+            self.reconfigured(config, wires);
+        }
         if self.output.leaks() {
             self.handle(Input::OutputLeaks, wires);
         }
@@ -96,6 +99,16 @@ impl PrimaryGuest {
         }
         self.place = wires.links.offer(&self.peer, &self.name, &self.description);
         self.handle(Input::LinkUp, wires);
+    }
+
+    /// The guest has other devices. A copy is of a guest with the devices it was offered with, so a new one is made.
+    fn reconfigured(&mut self, config: Vec<u8>, wires: &mut Wires) {
+        tracing::info!(guest = %self.name, "The guest's network cards have changed; a new copy is made");
+        self.description.config = config;
+        if self.place.is_some() {
+            self.detach(wires);
+            self.attach(wires);
+        }
     }
 
     /// The link to the peer is gone.
