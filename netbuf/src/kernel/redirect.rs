@@ -106,10 +106,33 @@ pub(super) fn install(
     redirects: &[Redirect],
     owner: &Owner,
 ) -> Result<(), KernelError> {
+    let mut added = Vec::new();
+    let stale = match add_all(connection, redirects, owner, &mut added) {
+        Ok(stale) => stale,
+        Err(error) => {
+            for Redirect { from, .. } in redirects {
+                let is_new = |it: &Filter| added.contains(&(from.index, it.priority));
+                remove_if(connection, from, |it| is_new(it) && owner_of(it) == Some(*owner))?;
+            }
+            return Err(error);
+        }
+    };
+    let mut stale: Vec<_> =
+        stale.iter().map(|(from, priority)| filter::delete(from.as_pair(), *priority)).collect();
+    Ok(connection.all(&mut stale, |error| error.is(Errno::ENOENT))?)
+}
+
+/// Adds all redirects, which `added` names by interface and priority whatever becomes of them. Those that they replace.
+fn add_all(
+    connection: &mut Connection,
+    redirects: &[Redirect],
+    owner: &Owner,
+    added: &mut Vec<(u32, u16)>,
+) -> Result<Vec<(Device, u16)>, KernelError> {
     let mut hooks: Vec<_> =
         redirects.iter().map(|it| qdisc::add_clsact(it.from.index, &it.from.name)).collect();
     connection.all(&mut hooks, |error| error.is(Errno::EEXIST))?;
-    let (mut adds, mut added, mut stale) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut adds, mut stale) = (Vec::new(), Vec::new());
     for redirect in redirects {
         let from = &redirect.from;
         let ours = ours(connection, from)?;
@@ -121,17 +144,12 @@ pub(super) fn install(
             connection.all(&mut [filter::delete(from.as_pair(), priority)], |_| false)?;
         }
         adds.push(redirect.add(priority, owner));
-        added.push((from, priority));
+        added.push((from.index, priority));
         let old = ours.iter().filter(|filter| filter.priority != priority);
-        stale.extend(old.map(|filter| filter::delete(from.as_pair(), filter.priority)));
+        stale.extend(old.map(|filter| (from.clone(), filter.priority)));
     }
-    if let Err(error) = connection.all(&mut adds, |_| false) {
-        for (from, priority) in added {
-            remove_if(connection, from, |it| it.priority == priority && owner_of(it) == Some(*owner))?;
-        }
-        return Err(error.into());
-    }
-    Ok(connection.all(&mut stale, |error| error.is(Errno::ENOENT))?)
+    connection.all(&mut adds, |_| false)?;
+    Ok(stale)
 }
 
 /// Removes `owner`'s redirects of `devices`, and the hooks if nothing hangs on them then. An interface that is
