@@ -9,7 +9,7 @@ use rig::{Rig, engine, inventory, ip, stay_on_one_processor, wait_until_forwardi
 use std::sync::Arc;
 use understudy_checkpoint::Epoch;
 use understudy_netbuf::Limits;
-use understudy_netbuf::kernel::{Connection, KernelError, OutputCommit, OwnQueue, Start, leftovers};
+use understudy_netbuf::kernel::{Connection, CutOff, KernelError, OutputCommit, OwnQueue, Start, leftovers};
 
 fn attach(start: Start) -> OwnQueue {
     OwnQueue::attach(&["vif1.0"], Epoch(0), Limits::default(), start).unwrap()
@@ -122,6 +122,7 @@ fn a_second_engine_is_refused_and_the_first_goes_on() {
 #[test]
 fn engine_process() {
     engine::run("own", || attach(Start::Holding));
+    engine::run("cut off", || CutOff::new("vif1.0").unwrap());
 }
 
 #[test]
@@ -314,6 +315,68 @@ fn a_renamed_interface_stays_held() {
     output.release(ended).unwrap();
     let verdict = Verdict::of(&capture.finish(), &acks, 50);
     assert!(verdict.is_clean(), "{verdict:?}");
+}
+
+/// Something of the host's own has the name that the tap would get.
+fn take_the_name_of_the_tap() {
+    ip("link add us-vif1.0 type bridge");
+}
+
+#[test]
+fn what_cannot_be_held_is_cut_off_until_it_can_be() {
+    let Some(rig) = Rig::new() else { return };
+    let before = inventory();
+    take_the_name_of_the_tap();
+    let refused = OwnQueue::attach(&["vif1.0"], Epoch(0), Limits::default(), Start::Holding);
+    assert!(matches!(refused, Err(KernelError::Foreign { name }) if name == "us-vif1.0"));
+    let cut_off = CutOff::new("vif1.0").unwrap();
+    let_pass();
+    let capture = Capture::start(&rig.outside);
+    let guest = Guest::new(&rig, Epoch(0));
+    (0..20).for_each(|sequence| guest.send(sequence));
+    // As a hotplug script does.
+    ip("link set vif1.0 up");
+    cut_off.renew().unwrap();
+    (20..40).for_each(|sequence| guest.send(sequence));
+    let_pass();
+    ip("link del us-vif1.0");
+    let output = attach(Start::Holding);
+    cut_off.replaced().unwrap();
+    (40..60).for_each(|sequence| guest.send(sequence));
+    let_pass();
+    let mut acks = AckLog::default();
+    let ended = guest.checkpoint(&output);
+    acks.ack(ended);
+    output.release(ended).unwrap();
+    let verdict = Verdict::of(&capture.finish(), &acks, 60);
+    assert_eq!((verdict.seen, verdict.early, verdict.lost), (20, 0, 40), "{verdict:?}");
+    output.pass().unwrap();
+    output.detach().unwrap();
+    scenario::nothing_is_left(&before);
+}
+
+#[test]
+fn what_was_cut_off_passes_again_and_a_dead_engines_cut_is_found() {
+    let Some(rig) = Rig::new() else { return };
+    let before = inventory();
+    CutOff::new("vif1.0").unwrap().lift().unwrap();
+    scenario::nothing_is_left(&before);
+    let capture = Capture::start(&rig.outside);
+    let guest = Guest::new(&rig, Epoch(0));
+    (0..20).for_each(|sequence| guest.send(sequence));
+    let_pass();
+    let mut engine = engine::start("cut off");
+    (20..40).for_each(|sequence| guest.send(sequence));
+    engine.kill().unwrap();
+    engine.wait().unwrap();
+    (40..60).for_each(|sequence| guest.send(sequence));
+    let told = capture.finish().into_iter().filter_map(|seen| seen.told).count();
+    assert_eq!(told, 20, "only what was sent before it was cut off");
+    let mut connection = Connection::open().unwrap();
+    let found = leftovers::find(&mut connection).unwrap();
+    assert_eq!((found.len(), found[0].interface(), found[0].in_use()), (1, "vif1.0", false));
+    leftovers::repair(&mut connection, &found[0]).unwrap();
+    scenario::nothing_is_left(&before);
 }
 
 #[test]

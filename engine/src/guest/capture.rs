@@ -11,7 +11,7 @@
 
 use super::encode::{Job, Outlet};
 use super::ledger::Ledger;
-use super::output::HeldOutput;
+use super::output::{HeldOutput, OutputError};
 use super::pause::{Pause, PauseTimes};
 use super::pool::{Abort, Pieces};
 use super::report::{Report, Reporter};
@@ -22,7 +22,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use understudy_checkpoint::domain::{DomainError, DomainState, Source};
 use understudy_checkpoint::{Epoch, Generation, Pfn};
-use understudy_netbuf::kernel::KernelError;
 
 /// Live passes of a seed over what was dirtied during the pass before. A guest that dirties memory faster than
 /// the link carries it would otherwise never get to its first checkpoint.
@@ -66,7 +65,7 @@ pub(super) enum Failure {
     #[error(transparent)]
     Domain(#[from] DomainError),
     #[error("What the guest sends cannot be held: {0}")]
-    Output(#[from] KernelError),
+    Output(#[from] OutputError),
 }
 
 impl Failure {
@@ -183,6 +182,8 @@ impl Capturer {
     }
 
     fn begin_seed(&mut self, order: CaptureOrder) -> Result<(), Failure> {
+        // Its cut would fail: a copy for nothing.
+        self.output.check()?;
         self.last = None;
         self.source.end_log_dirty()?;
         self.source.begin_log_dirty()?;

@@ -2,23 +2,32 @@
 //!
 //! ```text
 //!   xenstore ──watch on /libxl/N/device/vif──► this thread ──follow──► HeldOutput
+//!                                                │ xl list -l
+//!                                                └──Renewed──► loop: offers the guest anew, with these cards
 //! ```
 //!
 //! The toolstack writes a card's nodes before the guest can send by it, so a card that joins is normally held before
-//! its first frame. Once a second everything is looked at anyway: an interface appears some time after its nodes, and a
-//! queue may have failed.
+//! its first frame. An interface appears some time after its nodes: it is looked for until it does. Once a second
+//! everything is looked at anyway, for a queue may have failed.
 
 use super::interfaces::Card;
 use super::output::{HeldOutput, OutputWatch};
+use super::report::Bell;
+use parking_lot::Mutex;
+use serde_json::Value;
 use std::io;
+use std::sync::Arc;
 use std::thread::{Builder, sleep};
 use std::time::Duration;
 use understudy_xen::DomId;
 use understudy_xen::vifs::{self, Vif};
 use understudy_xen::xenstore::{StoreError, Xenstore};
+use understudy_xen::xl::XlGuest;
 
 /// Between two looks when nothing is told.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Between two looks for an interface that is announced, or may leak: shorter than a guest takes to use a new card.
+const LOOK_SOON: Duration = Duration::from_millis(10);
 
 /// The cards of `domain`. The error is for the operator.
 pub(super) fn of(domain: DomId) -> Result<Vec<Card>, String> {
@@ -37,33 +46,104 @@ fn card(vif: Vif) -> Card {
     Card { interface: vif.name, mac: vif.mac, is_connected: vif.is_connected }
 }
 
-/// Has `output` follow the cards of `domain` as long as somebody else holds it.
-pub(super) fn follow(domain: DomId, output: &HeldOutput) -> io::Result<()> {
-    let output = output.downgrade();
-    Builder::new().name("cards".into()).spawn(move || run(domain, &output))?;
-    Ok(())
+/// The configuration of a guest whose cards have changed, on its way to the loop.
+#[derive(Clone, Debug)]
+pub(super) struct Renewed {
+    config: Arc<Mutex<Option<Vec<u8>>>>,
+    bell: Bell,
 }
 
-fn run(domain: DomId, output: &OutputWatch) {
-    while output.get().is_some() {
-        if let Err(error) = watch(domain, output) {
-            tracing::error!(%domain, %error, "The guest's network cards cannot be watched; trying again");
-            sleep(LOOK_EVERY);
+impl Renewed {
+    /// Nothing yet; `bell` is rung for what comes.
+    pub(super) fn new(bell: Bell) -> Self {
+        Self { config: Arc::default(), bell }
+    }
+
+    /// What came since this was asked last.
+    pub(super) fn take(&self) -> Option<Vec<u8>> {
+        self.config.lock().take()
+    }
+
+    fn put(&self, config: Vec<u8>) {
+        *self.config.lock() = Some(config);
+        self.bell.ring();
+    }
+}
+
+/// Follows the cards of a guest.
+pub(super) struct Follower {
+    domain: DomId,
+    name: String,
+    renewed: Renewed,
+    /// The cards in libxl's configuration of the guest, as the loop has it.
+    known: Value,
+    /// The interfaces for which that was looked at.
+    looked_at: Option<Vec<String>>,
+}
+
+impl Follower {
+    /// Of the guest `name`, as `config` describes it; another configuration goes to `renewed`.
+    pub(super) fn new(domain: DomId, name: String, config: &[u8], renewed: Renewed) -> Self {
+        Self { domain, name, renewed, known: cards_in(config), looked_at: None }
+    }
+
+    /// Has `output` follow the cards as long as somebody else holds it.
+    pub(super) fn follow(self, output: &HeldOutput) -> io::Result<()> {
+        let output = output.downgrade();
+        Builder::new().name("cards".into()).spawn(move || self.run(&output))?;
+        Ok(())
+    }
+
+    fn run(mut self, output: &OutputWatch) {
+        while output.get().is_some() {
+            if let Err(error) = self.watch(output) {
+                let domain = self.domain;
+                tracing::error!(%domain, %error, "The guest's network cards cannot be watched; trying again");
+                sleep(LOOK_EVERY);
+            }
+        }
+    }
+
+    fn watch(&mut self, output: &OutputWatch) -> Result<(), StoreError> {
+        let mut store = Xenstore::open()?;
+        store.watch(&vifs::watched_path(self.domain), "cards")?;
+        loop {
+            let vifs = vifs::vifs(&mut store, self.domain)?;
+            let cards: Vec<_> = vifs.into_iter().map(card).collect();
+            let Some(output) = output.get() else { return Ok(()) };
+            let soon = output.follow(&cards);
+            drop(output);
+            self.compare(cards);
+            match store.next_event(Some(if soon { LOOK_SOON } else { LOOK_EVERY })) {
+                Ok(_) | Err(StoreError::EventsLost(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Tells the loop of another configuration: a takeover would build the guest with the cards it had before. Asking
+    /// xl takes a while, so it is done only when a card has come or gone.
+    fn compare(&mut self, cards: Vec<Card>) {
+        let interfaces: Vec<_> = cards.into_iter().map(|card| card.interface).collect();
+        if self.looked_at.as_ref() == Some(&interfaces) {
+            return;
+        }
+        let guest = match XlGuest::find(&self.name) {
+            Ok(guest) if guest.domain == self.domain => guest,
+            // It is asked again, or the guest has ended.
+            Ok(_) | Err(_) => return,
+        };
+        self.looked_at = Some(interfaces);
+        let found = cards_in(&guest.config);
+        if found != self.known {
+            self.known = found;
+            self.renewed.put(guest.config);
         }
     }
 }
 
-fn watch(domain: DomId, output: &OutputWatch) -> Result<(), StoreError> {
-    let mut store = Xenstore::open()?;
-    store.watch(&vifs::watched_path(domain), "cards")?;
-    loop {
-        let vifs = vifs::vifs(&mut store, domain)?;
-        let Some(output) = output.get() else { return Ok(()) };
-        output.follow(&vifs.into_iter().map(card).collect::<Vec<_>>());
-        drop(output);
-        match store.next_event(Some(LOOK_EVERY)) {
-            Ok(_) | Err(StoreError::EventsLost(_)) => {}
-            Err(error) => return Err(error),
-        }
-    }
+/// The cards in a configuration of libxl's.
+fn cards_in(config: &[u8]) -> Value {
+    let json = config.strip_suffix(&[0]).unwrap_or(config);
+    serde_json::from_slice::<Value>(json).map_or(Value::Null, |mut config| config["nics"].take())
 }

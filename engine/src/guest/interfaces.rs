@@ -7,15 +7,24 @@
 //!   watch ──follow(cards)─────┘                                └ taps, redirects in the kernel
 //! ```
 //!
+//! A card that joins and cannot be held must not leak:
+//!
+//! ```text
+//!   holding, fenced   cut off: a filter drops what the guest sends by it, or its interface is down (netbuf's CutOff)
+//!                     not even that: it leaks; cuts fail, and the session pauses the guest and gives protection up
+//!   passing           left alone; cuts, and so protection, fail until it can be held or is gone
+//!   every second      tried again
+//! ```
+//!
 //! Not here: which cards a guest has (`cards`). A queue that failed while its interface is still there drops what the
 //! guest sends, so nothing leaks; `follow` makes it anew.
 
-use super::OutputStats;
+use super::output::{OutputError, OutputStats, UnheldCard};
 use super::report::Bell;
 use parking_lot::Mutex;
 use understudy_checkpoint::Epoch;
 use understudy_netbuf::Limits;
-use understudy_netbuf::kernel::{KernelError, OutputCommit, OwnQueue, Start};
+use understudy_netbuf::kernel::{CutOff, KernelError, OutputCommit, OwnQueue, Start};
 
 /// A guest's network card.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -41,8 +50,25 @@ struct State {
     mode: Mode,
     open: Epoch,
     held: Vec<(Card, OwnQueue)>,
+    unheld: Vec<Unheld>,
     /// Frames lost by queues that are no more.
     dropped_before: u64,
+}
+
+/// A card that joined and cannot be held.
+#[derive(Debug)]
+struct Unheld {
+    interface: String,
+    why: String,
+    /// `None`: what the guest sends by it leaves.
+    cut_off: Option<CutOff>,
+}
+
+impl Unheld {
+    /// What the guest sends by it leaves, or does once somebody sets its interface up.
+    fn may_leak(&self) -> bool {
+        self.cut_off.as_ref().is_none_or(CutOff::is_down)
+    }
 }
 
 /// Output of a guest's interfaces.
@@ -56,7 +82,8 @@ pub(super) struct Interfaces {
 impl Interfaces {
     /// Output of a guest without cards so far, whose open epoch is `open`.
     pub(super) fn new(open: Epoch, limits: Limits, bell: Bell) -> Self {
-        let state = State { mode: Mode::Holding, open, held: Vec::new(), dropped_before: 0 };
+        let state =
+            State { mode: Mode::Holding, open, held: Vec::new(), unheld: Vec::new(), dropped_before: 0 };
         Self { state: Mutex::new(state), limits, bell }
     }
 
@@ -70,8 +97,9 @@ impl Interfaces {
         Ok(())
     }
 
-    pub(super) fn cut(&self, epoch: Epoch) -> Result<(), KernelError> {
+    pub(super) fn cut(&self, epoch: Epoch) -> Result<(), OutputError> {
         let mut state = self.state.lock();
+        state.check()?;
         state.open = epoch.next();
         if state.mode == Mode::Passing {
             state.mode = Mode::Holding;
@@ -84,12 +112,32 @@ impl Interfaces {
                 cut => result = result.and(cut),
             }
         }
-        result
+        Ok(result?)
+    }
+
+    /// The error is of a card that is neither held nor cut off.
+    pub(super) fn check(&self) -> Result<(), OutputError> {
+        self.state.lock().check()
+    }
+
+    /// Whether something leaves that should be held.
+    pub(super) fn leaks(&self) -> bool {
+        let state = self.state.lock();
+        state.is_holding() && state.check().is_err()
+    }
+
+    pub(super) fn unheld(&self) -> Vec<UnheldCard> {
+        let told = |card: &Unheld| UnheldCard {
+            interface: card.interface.clone(),
+            why: card.why.clone(),
+            is_cut_off: card.cut_off.is_some(),
+        };
+        self.state.lock().unheld.iter().map(told).collect()
     }
 
     pub(super) fn release(&self, through: Epoch) {
         for (card, queue) in &self.state.lock().held {
-            note(card, "released", queue.release(through));
+            note(&card.interface, "released", queue.release(through));
         }
     }
 
@@ -98,7 +146,11 @@ impl Interfaces {
         if matches!(state.mode, Mode::Holding | Mode::Passing) {
             state.mode = Mode::Passing;
             for (card, queue) in &state.held {
-                note(card, "let out", queue.pass());
+                note(&card.interface, "let out", queue.pass());
+            }
+            for card in &mut state.unheld {
+                let lifted = card.cut_off.take().map_or(Ok(()), CutOff::lift);
+                note(&card.interface, "let out", lifted);
             }
         }
     }
@@ -107,7 +159,7 @@ impl Interfaces {
         let mut state = self.state.lock();
         state.mode = Mode::Fenced;
         for (card, queue) in &state.held {
-            note(card, "fenced", queue.fence());
+            note(&card.interface, "fenced", queue.fence());
         }
     }
 
@@ -119,49 +171,49 @@ impl Interfaces {
         }
         state.mode = Mode::Detached;
         for (card, queue) in state.held.drain(..) {
-            note(&card, "given its direct way again", queue.detach());
+            note(&card.interface, "given its direct way again", queue.detach());
         }
     }
 
     /// Takes hold of cards that joined, lets go of those that left, and makes queues that failed anew. What joined
-    /// is held before anything else is done with it; a pause that comes meanwhile waits.
-    pub(super) fn follow(&self, cards: &[Card]) {
+    /// is held before anything else is done with it; a pause that comes meanwhile waits. Whether to look again soon.
+    pub(super) fn follow(&self, cards: &[Card]) -> bool {
         let mut state = self.state.lock();
-        let start = match state.mode {
-            Mode::Holding | Mode::Fenced => Start::Holding,
-            Mode::Passing => Start::Passing,
-            Mode::Detached => return,
-        };
-        let (open, fenced) = (state.open, state.mode == Mode::Fenced);
-        let mut lost = 0;
-        state.held.retain(|(held, queue)| {
-            let stays = cards.iter().any(|card| card.interface == held.interface) && queue.stats().is_ok();
-            if !stays {
-                tracing::info!(interface = held.interface, "The guest's card is gone, or its queue");
-                lost += queue.stats().map_or(0, |stats| stats.dropped());
-            }
-            stays
-        });
-        state.dropped_before += lost;
+        if state.mode == Mode::Detached {
+            return false;
+        }
+        state.drop_gone(cards);
+        let mut look_again = false;
         for card in cards {
             if state.held.iter().any(|(held, _)| held.interface == card.interface) {
                 continue;
             }
-            match attach(card, open, self.limits, start, &self.bell) {
-                Ok(queue) => {
-                    if fenced {
-                        note(card, "fenced", queue.fence());
-                    }
-                    welcome(card, start);
-                    state.held.push((card.clone(), queue));
-                }
+            match self.join(&mut state, card) {
+                Ok(()) => {}
                 // Announced in xenstore, and not made yet.
-                Err(KernelError::Gone { .. }) => {}
-                Err(error) => {
-                    tracing::error!(interface = card.interface, %error, "What the guest sends is not held");
-                }
+                Err(KernelError::Gone { .. }) => look_again = true,
+                Err(error) => state.cannot_hold(card, &error),
             }
         }
+        if state.is_holding() && state.check().is_err() {
+            self.bell.ring();
+        }
+        look_again || (state.is_holding() && state.unheld.iter().any(Unheld::may_leak))
+    }
+
+    fn join(&self, state: &mut State, card: &Card) -> Result<(), KernelError> {
+        let start = if state.is_holding() { Start::Holding } else { Start::Passing };
+        let queue = attach(card, state.open, self.limits, start, &self.bell)?;
+        if state.mode == Mode::Fenced {
+            note(&card.interface, "fenced", queue.fence());
+        }
+        let known = state.unheld.iter().position(|it| it.interface == card.interface);
+        if let Some(cut_off) = known.and_then(|at| state.unheld.remove(at).cut_off) {
+            note(&card.interface, "let out", cut_off.replaced());
+        }
+        welcome(card, start);
+        state.held.push((card.clone(), queue));
+        Ok(())
     }
 
     /// Has every switch learn where the guest's addresses are. A guest with Linux's drivers does so itself; this
@@ -169,7 +221,7 @@ impl Interfaces {
     pub(super) fn announce(&self) {
         for (card, queue) in &self.state.lock().held {
             if let Some(mac) = card.mac {
-                note(card, "announced", queue.announce(&reverse_arp(mac)));
+                note(&card.interface, "announced", queue.announce(&reverse_arp(mac)));
             }
         }
     }
@@ -190,6 +242,63 @@ impl Interfaces {
             }
         }
         sum
+    }
+}
+
+impl State {
+    fn is_holding(&self) -> bool {
+        matches!(self.mode, Mode::Holding | Mode::Fenced)
+    }
+
+    fn check(&self) -> Result<(), OutputError> {
+        match self.unheld.iter().find(|card| card.cut_off.is_none()) {
+            Some(Unheld { interface, why, .. }) => {
+                Err(OutputError::Unheld { interface: interface.clone(), why: why.clone() })
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Lets go of what is not among `cards` any more, and of queues that failed.
+    fn drop_gone(&mut self, cards: &[Card]) {
+        let is_there = |name: &str| cards.iter().any(|card| card.interface == name);
+        let mut lost = 0;
+        self.held.retain(|(held, queue)| {
+            let stays = is_there(&held.interface) && queue.stats().is_ok();
+            if !stays {
+                tracing::info!(interface = held.interface, "The guest's card is gone, or its queue");
+                lost += queue.stats().map_or(0, |stats| stats.dropped());
+            }
+            stays
+        });
+        self.dropped_before += lost;
+        self.unheld.retain(|card| is_there(&card.interface));
+    }
+
+    /// `card` is there and cannot be held: while anything is, nothing may leave by it.
+    fn cannot_hold(&mut self, card: &Card, error: &KernelError) {
+        let (interface, why) = (card.interface.clone(), error.to_string());
+        let before =
+            self.unheld.iter().position(|it| it.interface == interface).map(|at| self.unheld.remove(at));
+        let is_new = before.as_ref().is_none_or(|before| before.why != why);
+        let mut unheld = Unheld { interface, why, cut_off: before.and_then(|before| before.cut_off) };
+        if self.is_holding() {
+            let cut_off = unheld.cut_off.take().filter(|cut_off| cut_off.renew().is_ok());
+            match cut_off.map_or_else(|| CutOff::new(&unheld.interface), Ok) {
+                Ok(cut_off) => unheld.cut_off = Some(cut_off),
+                // It has gone meanwhile.
+                Err(KernelError::Gone { .. }) => return,
+                Err(error) if is_new => {
+                    tracing::error!(interface = unheld.interface, %error, "Nor can the card be cut off: it leaks");
+                }
+                Err(_) => {}
+            }
+        }
+        if is_new {
+            let (interface, why, cut_off) = (&unheld.interface, &unheld.why, unheld.cut_off.is_some());
+            tracing::error!(interface, why, cut_off, "A card cannot be held; it is tried again");
+        }
+        self.unheld.push(unheld);
     }
 }
 
@@ -219,9 +328,9 @@ fn welcome(card: &Card, start: Start) {
 }
 
 /// An error of these never lets anything out: it is for the log.
-fn note(card: &Card, what: &str, result: Result<(), KernelError>) {
+fn note(interface: &str, what: &str, result: Result<(), KernelError>) {
     if let Err(error) = result {
-        tracing::error!(interface = card.interface, %error, "What the guest sends cannot be {what}");
+        tracing::error!(interface, %error, "What the guest sends cannot be {what}");
     }
 }
 

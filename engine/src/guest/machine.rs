@@ -28,6 +28,8 @@ pub trait Machine: Send + Sync + Debug {
     fn leave(&self);
     /// It is run under this generation now, as the witness has recorded.
     fn mark(&self, generation: Generation);
+    /// Its configuration, if its devices have changed since this was asked last: what a takeover builds it from.
+    fn take_renewed(&self) -> Option<Vec<u8>>;
     /// Hands its network card a frame, if its network is the loop's.
     fn deliver(&self, frame: &[u8]);
 }
@@ -145,6 +147,10 @@ impl Machine for LabGuest {
     }
     fn mark(&self, _generation: Generation) {
         // It ends with this process: nobody will find it.
+    }
+    fn take_renewed(&self) -> Option<Vec<u8>> {
+        // Its devices never change.
+        None
     }
     fn deliver(&self, frame: &[u8]) {
         // A full ring drops it, as a network card does.

@@ -30,7 +30,7 @@ pub use encode::{Encoded, EpochHead, Outlet, OutletClosed, Part};
 pub use interfaces::Card;
 pub use keep::Keep;
 pub use machine::{Activated, BoxedSource, Host, LabHost, Machine, Past, activated};
-pub use output::{HeldOutput, OutputMaker, OutputStats};
+pub use output::{HeldOutput, OutputError, OutputMaker, OutputStats, UnheldCard};
 pub use pause::PauseTimes;
 pub use protector::{Protector, ProtectorConfig, Stuck};
 pub use receive::{Committed, Held, Keeper, Work};

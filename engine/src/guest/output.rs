@@ -48,6 +48,35 @@ pub struct OutputStats {
     pub dropped_frames: u64,
 }
 
+/// A card of the guest whose output cannot be held.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct UnheldCard {
+    /// Its interface on this host.
+    pub interface: String,
+    /// Why it cannot be held.
+    pub why: String,
+    /// What the guest sends by it goes nowhere. Otherwise it leaves, unheld.
+    pub is_cut_off: bool,
+}
+
+/// Why an epoch's output cannot be closed.
+#[derive(thiserror::Error, Debug)]
+pub enum OutputError {
+    /// The kernel's doing.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// What the guest sends by a card is neither held nor dropped.
+    #[error(
+        "The card {interface} cannot be held ({why}); remove the cause, or detach the card (xl network-detach)"
+    )]
+    Unheld {
+        /// Its interface on this host.
+        interface: String,
+        /// Why it cannot be held.
+        why: String,
+    },
+}
+
 /// Makes queues of held output, all with the node's limits.
 #[derive(Clone, Debug)]
 pub struct OutputMaker {
@@ -75,7 +104,7 @@ impl OutputMaker {
 
 impl HeldOutput {
     /// Closes `epoch`: what is sent from here on belongs to the next. After an error it may pass unheld.
-    pub fn cut(&self, epoch: Epoch) -> Result<(), KernelError> {
+    pub fn cut(&self, epoch: Epoch) -> Result<(), OutputError> {
         match &*self.0 {
             Hold::Frames(frames) => frames.queue.lock().cut(epoch),
             Hold::Interfaces(interfaces) => interfaces.cut(epoch)?,
@@ -129,10 +158,36 @@ impl HeldOutput {
         }
     }
 
-    /// The guest has these network cards now.
-    pub fn follow(&self, cards: &[Card]) {
-        if let Hold::Interfaces(interfaces) = &*self.0 {
-            interfaces.follow(cards);
+    /// The guest has these network cards now. Whether it should be asked again soon: some are announced and not made
+    /// yet, or have to be watched.
+    pub fn follow(&self, cards: &[Card]) -> bool {
+        match &*self.0 {
+            Hold::Frames(_) => false,
+            Hold::Interfaces(interfaces) => interfaces.follow(cards),
+        }
+    }
+
+    /// Whether everything that the guest sends can be held: the error is of a card by which it cannot.
+    pub fn check(&self) -> Result<(), OutputError> {
+        match &*self.0 {
+            Hold::Frames(_) => Ok(()),
+            Hold::Interfaces(interfaces) => interfaces.check(),
+        }
+    }
+
+    /// Whether something leaves now that should be held.
+    pub fn leaks(&self) -> bool {
+        match &*self.0 {
+            Hold::Frames(_) => false,
+            Hold::Interfaces(interfaces) => interfaces.leaks(),
+        }
+    }
+
+    /// Cards whose output cannot be held.
+    pub fn unheld(&self) -> Vec<UnheldCard> {
+        match &*self.0 {
+            Hold::Frames(_) => Vec::new(),
+            Hold::Interfaces(interfaces) => interfaces.unheld(),
         }
     }
 

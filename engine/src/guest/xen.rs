@@ -8,7 +8,7 @@
 //!
 //! What the guest sends is held from before it runs; each domain is marked with its generation, by which a later engine knows it again.
 
-use super::cards;
+use super::cards::{self, Renewed};
 use super::keep::Keep;
 use super::machine::{Activated, BoxedSource, Host, Machine, Past};
 use super::output::{HeldOutput, OutputMaker};
@@ -52,6 +52,7 @@ pub struct XenMachine {
     name: String,
     /// Xen counts pauses; what is asked of a machine twice is done once.
     is_paused: AtomicBool,
+    renewed: Renewed,
 }
 
 /// Guests whose changes are found by comparing.
@@ -96,7 +97,7 @@ impl XenHost {
         let (source, compared_bytes) = self.source(&guest, how)?;
         // Last: a guest that cannot be protected keeps its network.
         let output = self.outputs.interfaces(Epoch(0));
-        if let Err(why) = hold(domain, &output) {
+        if let Err(why) = self.hold(domain, &guest.config, &machine, &output) {
             // What an engine before this one ran stays cut off: another host may run it.
             if past.is_none() {
                 output.let_go();
@@ -127,7 +128,22 @@ impl XenHost {
         let info = self.xen.domain_info(domain).map_err(|error| error.to_string())?;
         // As an engine that is gone left it, or as it was restored.
         let is_paused = AtomicBool::new(info.is_some_and(|info| info.is_paused()));
-        Ok(XenMachine { xen: self.xen.clone(), domain, name: name.to_owned(), is_paused })
+        let renewed = Renewed::new(self.outputs.bell.clone());
+        Ok(XenMachine { xen: self.xen.clone(), domain, name: name.to_owned(), is_paused, renewed })
+    }
+
+    /// Holds a domain's output from now on, whatever cards come and go.
+    fn hold(
+        &self,
+        domain: DomId,
+        config: &[u8],
+        machine: &XenMachine,
+        output: &HeldOutput,
+    ) -> Result<(), String> {
+        output.hold(&cards::of(domain)?).map_err(|error| error.to_string())?;
+        let name = machine.name.clone();
+        let follower = cards::Follower::new(domain, name, config, machine.renewed.clone());
+        follower.follow(output).map_err(|error| error.to_string())
     }
 
     /// Its source, and how much memory comparing it takes.
@@ -184,8 +200,8 @@ impl Host for XenHost {
             Keep::Memory(image) => restore(name, what, &image)?,
         };
         let output = self.outputs.interfaces(open);
-        let held = hold(domain, &output);
         let machine = Arc::new(self.machine(domain, name)?);
+        let held = self.hold(domain, &what.config, &machine, &output);
         machine.unpause();
         announce(&output);
         let how = if self.compare.names.contains(name) { FindChanges::Compare } else { FindChanges::Log };
@@ -216,12 +232,6 @@ impl Host for XenHost {
             )),
         }
     }
-}
-
-/// Holds a domain's output from now on, whatever cards come and go.
-fn hold(domain: DomId, output: &HeldOutput) -> Result<(), String> {
-    output.hold(&cards::of(domain)?).map_err(|error| error.to_string())?;
-    cards::follow(domain, output).map_err(|error| error.to_string())
 }
 
 /// Tells the network where the guest is: again and again, for switches may lose a frame just after a link has changed.
@@ -338,6 +348,10 @@ impl Machine for XenMachine {
             guest = self.name,
             "The guest is paused, since nobody guards it any more; before `xl unpause`, see that it was not taken over"
         );
+    }
+
+    fn take_renewed(&self) -> Option<Vec<u8>> {
+        self.renewed.take()
     }
 
     fn deliver(&self, _frame: &[u8]) {

@@ -36,6 +36,7 @@ pub struct GuestMeter {
     queued_bytes: IntGauge,
     compared_bytes: IntGauge,
     dropped_packets: IntCounter,
+    unheld_cards: IntGauge,
     pause_us: Histogram<u64>,
     part_us: [Histogram<u64>; 6],
     commit_us: Histogram<u64>,
@@ -62,6 +63,7 @@ impl GuestMeter {
             queued_bytes: families.queued_bytes.with_label_values(labels),
             compared_bytes: families.compared_bytes.with_label_values(labels),
             dropped_packets: families.dropped_packets.with_label_values(labels),
+            unheld_cards: families.unheld_cards.with_label_values(labels),
             pause_us: times(),
             part_us: std::array::from_fn(|_| times()),
             commit_us: times(),
@@ -163,6 +165,11 @@ impl GuestMeter {
         self.dropped_frames = dropped_frames;
     }
 
+    /// Cards whose output cannot be held.
+    pub fn unheld_cards(&mut self, count: usize) {
+        self.unheld_cards.set(count as i64);
+    }
+
     /// An epoch was stretched: the limit of epochs in flight was reached.
     pub fn stretched(&mut self) {
         self.policy("stretch");
@@ -223,6 +230,7 @@ impl Drop for GuestMeter {
         let _ = self.families.protected.remove_label_values(domain);
         let _ = self.families.compared_bytes.remove_label_values(domain);
         let _ = self.families.queued_bytes.remove_label_values(domain);
+        let _ = self.families.unheld_cards.remove_label_values(domain);
         let _ = self.families.last_commit.remove_label_values(domain);
     }
 }

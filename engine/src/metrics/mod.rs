@@ -51,6 +51,7 @@ struct GuestFamilies {
     role: IntGaugeVec,
     queued_bytes: IntGaugeVec,
     compared_bytes: IntGaugeVec,
+    unheld_cards: IntGaugeVec,
     dropped_packets: IntCounterVec,
     failovers: IntCounterVec,
     policy: IntCounterVec,
@@ -213,6 +214,11 @@ impl GuestFamilies {
             dropped_packets: make.counters(
                 "netbuf_dropped_packets_total",
                 "Packets of output dropped because a limit was reached.",
+                domain,
+            ),
+            unheld_cards: make.gauges(
+                "netbuf_unheld_cards",
+                "Cards of the guest whose output cannot be held; it is cut off while the guest is protected.",
                 domain,
             ),
             failovers: make.counters(

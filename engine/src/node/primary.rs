@@ -86,6 +86,12 @@ impl PrimaryGuest {
             self.meter.output_pressure();
             self.handle(Input::OutputPressure, wires);
         }
+        if let Some(config) = self.machine.as_ref().and_then(|machine| machine.take_renewed()) {
+            self.reconfigured(config, wires);
+        }
+        if self.output.leaks() {
+            self.handle(Input::OutputLeaks, wires);
+        }
     }
 
     /// The link to the peer is up: gives the guest its number there.
@@ -95,6 +101,16 @@ impl PrimaryGuest {
         }
         self.place = wires.links.offer(&self.peer, &self.name, &self.description);
         self.handle(Input::LinkUp, wires);
+    }
+
+    /// The guest has other devices. A copy is of a guest with the devices it was offered with, so a new one is made.
+    fn reconfigured(&mut self, config: Vec<u8>, wires: &mut Wires) {
+        tracing::info!(guest = %self.name, "The guest's network cards have changed; a new copy is made");
+        self.description.config = config;
+        if self.place.is_some() {
+            self.detach(wires);
+            self.attach(wires);
+        }
     }
 
     /// The link to the peer is gone.
@@ -321,7 +337,15 @@ impl PrimaryGuest {
 
     /// Why the guest is not protected, or what is noteworthy.
     pub(super) fn reason(&self) -> String {
-        super::status::primary_reason(self.session.state(), &self.peer, self.session.is_protection_wished())
+        let said = super::status::primary_reason(
+            self.session.state(),
+            &self.peer,
+            self.session.is_protection_wished(),
+        );
+        let cards = self.output.unheld();
+        let mut words: Vec<String> = cards.iter().map(super::status::unheld_reason).collect();
+        words.extend(Some(said).filter(|said| !said.is_empty()));
+        words.join("; ")
     }
 
     /// Enters what only this role knows.
@@ -345,5 +369,6 @@ impl PrimaryGuest {
     pub(super) fn measure(&mut self) {
         let stats = self.output.stats();
         self.meter.output(stats.held_bytes, stats.dropped_frames);
+        self.meter.unheld_cards(self.output.unheld().len());
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::control::GuestRole;
 use crate::control::status::{GuestStatus, PageCounts, PauseParts, Quantiles};
+use crate::guest::UnheldCard;
 use crate::session::{NodeName, primary, secondary};
 use std::fmt::Debug;
 
@@ -64,6 +65,13 @@ pub(super) fn primary_reason(state: primary::State, peer: &NodeName, wished: boo
         State::Fenced => "another host runs the guest".into(),
         State::Ended => "the guest has ended".into(),
     }
+}
+
+/// What is wrong with a card.
+pub(super) fn unheld_reason(card: &UnheldCard) -> String {
+    let UnheldCard { interface, why, is_cut_off } = card;
+    let so = if *is_cut_off { "it is cut off" } else { "what is sent by it leaves" };
+    format!("the card {interface} cannot be held, {so}: {why}")
 }
 
 /// Why a guest held here could not be taken over, or what is noteworthy.

@@ -125,6 +125,8 @@ pub enum Input {
     GuestGone,
     /// Held output nears its limit: a checkpoint now would let it out.
     OutputPressure,
+    /// Something that the guest sends can be neither held nor dropped. Told again while it is so.
+    OutputLeaks,
     /// The peer itself spoke as this guest's primary (a `ToSecondary` came in where this session runs): after
     /// a takeover both ends are primaries until the older generation learns of the newer.
     Rival {

@@ -16,7 +16,8 @@ use std::fmt;
 /// What kind of thing was left.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Kind {
-    /// A redirect of a guest's interface, to the device of this name; `None` if that is gone.
+    /// A redirect of a guest's interface, to the device of this name; `None` if that is gone, or if everything is
+    /// dropped because it could not be held.
     Redirect(Option<String>),
     /// A device that holds output, with the frames in it now.
     Intermediate {
@@ -61,7 +62,7 @@ impl fmt::Display for Leftover {
         match &self.kind {
             Kind::Redirect(Some(to)) => write!(f, "{name}: output is redirected to {to}")?,
             Kind::Redirect(None) => {
-                write!(f, "{name}: output is redirected to a device that is gone: dropped")?
+                write!(f, "{name}: output is dropped: what held it is gone, or nothing could hold it")?
             }
             Kind::Intermediate { held_frames } => write!(f, "{name}: holds {held_frames} frames")?,
         }

@@ -18,9 +18,11 @@
 //!
 //! Two ways to hold behind one trait, [`OutputCommit`]: [`OwnQueue`] holds any number of epochs apart;
 //! [`PlugOutput`] moves no frame through user space, but the kernel remembers one closed epoch only.
-//! What is left behind by a process that died holds on: see [`leftovers`].
+//! What is left behind by a process that died holds on: see [`leftovers`]. Where neither works, [`CutOff`] sees to
+//! it that nothing leaks.
 
 mod commit;
+mod cut_off;
 mod error;
 pub mod leftovers;
 mod netlink;
@@ -31,6 +33,7 @@ mod redirect;
 mod sys;
 
 pub use commit::{KernelStats, OutputCommit, Start};
+pub use cut_off::CutOff;
 pub use error::KernelError;
 #[cfg(fuzzing)]
 pub use netlink::read_all;

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   priority 0x5553 or 0x5554:  matcher ─► mirred ─► target        first match wins, and it takes the frame
+//!                               or everything dropped
 //! ```
 //!
 //! A redirect is replaced by adding the new one at the free priority and removing the old one then: no frame
@@ -10,6 +11,7 @@
 
 use super::KernelError;
 use super::netlink::filter::{self, Filter, Hook, Matcher, Target};
+use super::netlink::wire::Request;
 use super::netlink::{Connection, link, qdisc};
 use super::owner::Owner;
 use nix::errno::Errno;
@@ -73,8 +75,27 @@ pub(super) fn find_link(connection: &mut Connection, name: &str) -> Result<Optio
 #[derive(Clone, Debug)]
 pub(super) struct Redirect {
     pub(super) from: Device,
-    pub(super) matcher: Matcher,
-    pub(super) target: Target,
+    pub(super) way: Way,
+}
+
+/// What becomes of what arrives.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Way {
+    /// What matches goes there.
+    To(Matcher, Target),
+    /// Everything is dropped.
+    Nowhere,
+}
+
+impl Redirect {
+    fn add(&self, priority: u16, owner: &Owner) -> Request {
+        match self.way {
+            Way::To(matcher, target) => {
+                filter::add(self.from.as_pair(), priority, matcher, target, owner.cookie())
+            }
+            Way::Nowhere => filter::add_drop(self.from.as_pair(), priority, owner.cookie()),
+        }
+    }
 }
 
 /// Sets all redirects up in two batches: hooks, then filters. Redirects of ours that were there before, from
@@ -85,11 +106,35 @@ pub(super) fn install(
     redirects: &[Redirect],
     owner: &Owner,
 ) -> Result<(), KernelError> {
+    let mut added = Vec::new();
+    let stale = match add_all(connection, redirects, owner, &mut added) {
+        Ok(stale) => stale,
+        Err(error) => {
+            for Redirect { from, .. } in redirects {
+                let is_new = |it: &Filter| added.contains(&(from.index, it.priority));
+                remove_if(connection, from, |it| is_new(it) && owner_of(it) == Some(*owner))?;
+            }
+            return Err(error);
+        }
+    };
+    let mut stale: Vec<_> =
+        stale.iter().map(|(from, priority)| filter::delete(from.as_pair(), *priority)).collect();
+    Ok(connection.all(&mut stale, |error| error.is(Errno::ENOENT))?)
+}
+
+/// Adds all redirects, which `added` names by interface and priority whatever becomes of them. Those that they replace.
+fn add_all(
+    connection: &mut Connection,
+    redirects: &[Redirect],
+    owner: &Owner,
+    added: &mut Vec<(u32, u16)>,
+) -> Result<Vec<(Device, u16)>, KernelError> {
     let mut hooks: Vec<_> =
         redirects.iter().map(|it| qdisc::add_clsact(it.from.index, &it.from.name)).collect();
     connection.all(&mut hooks, |error| error.is(Errno::EEXIST))?;
     let (mut adds, mut stale) = (Vec::new(), Vec::new());
-    for Redirect { from, matcher, target } in redirects {
+    for redirect in redirects {
+        let from = &redirect.from;
         let ours = ours(connection, from)?;
         let is_taken = |priority: &u16| ours.iter().any(|filter| filter.priority == *priority);
         let free = PRIORITIES.iter().find(|priority| !is_taken(priority));
@@ -98,16 +143,13 @@ pub(super) fn install(
         if free.is_none() {
             connection.all(&mut [filter::delete(from.as_pair(), priority)], |_| false)?;
         }
-        adds.push(filter::add(from.as_pair(), priority, *matcher, *target, owner.cookie()));
+        adds.push(redirect.add(priority, owner));
+        added.push((from.index, priority));
         let old = ours.iter().filter(|filter| filter.priority != priority);
-        stale.extend(old.map(|filter| filter::delete(from.as_pair(), filter.priority)));
+        stale.extend(old.map(|filter| (from.clone(), filter.priority)));
     }
-    if let Err(error) = connection.all(&mut adds, |_| false) {
-        let devices: Vec<_> = redirects.iter().map(|redirect| redirect.from.clone()).collect();
-        remove(connection, &devices, owner)?;
-        return Err(error.into());
-    }
-    Ok(connection.all(&mut stale, |error| error.is(Errno::ENOENT))?)
+    connection.all(&mut adds, |_| false)?;
+    Ok(stale)
 }
 
 /// Removes `owner`'s redirects of `devices`, and the hooks if nothing hangs on them then. An interface that is
@@ -117,18 +159,23 @@ pub(super) fn remove(
     devices: &[Device],
     owner: &Owner,
 ) -> Result<(), KernelError> {
-    for device in devices {
-        let arriving = filters(connection, device, Hook::Ingress)?;
-        let leaving = filters(connection, device, Hook::Egress)?;
-        let (ours, others): (Vec<_>, Vec<_>) = arriving.iter().partition(|it| owner_of(it) == Some(*owner));
-        let mut deletes: Vec<_> =
-            ours.iter().map(|filter| filter::delete(device.as_pair(), filter.priority)).collect();
-        if others.is_empty() && leaving.is_empty() {
-            deletes.push(qdisc::delete_hooks(device.index, &device.name));
-        }
-        connection.all(&mut deletes, is_gone)?;
+    devices.iter().try_for_each(|device| remove_if(connection, device, |it| owner_of(it) == Some(*owner)))
+}
+
+fn remove_if(
+    connection: &mut Connection,
+    device: &Device,
+    goes: impl Fn(&Filter) -> bool,
+) -> Result<(), KernelError> {
+    let arriving = filters(connection, device, Hook::Ingress)?;
+    let leaving = filters(connection, device, Hook::Egress)?;
+    let (going, staying): (Vec<_>, Vec<_>) = arriving.iter().partition(|filter| goes(filter));
+    let mut deletes: Vec<_> =
+        going.iter().map(|filter| filter::delete(device.as_pair(), filter.priority)).collect();
+    if staying.is_empty() && leaving.is_empty() {
+        deletes.push(qdisc::delete_hooks(device.index, &device.name));
     }
-    Ok(())
+    Ok(connection.all(&mut deletes, is_gone)?)
 }
 
 /// Our redirects of what arrives at an interface, one for each priority.
@@ -150,7 +197,7 @@ fn filters(connection: &mut Connection, device: &Device, hook: Hook) -> Result<V
         Err(error) => return Err(error.into()),
     };
     // A classifier is listed once for itself and once for each filter in it; u32 adds its tables.
-    filters.sort_by_key(|filter| (filter.priority, filter.cookie.is_none()));
+    filters.sort_by_key(|filter| (filter.priority, owner_of(filter).is_none()));
     filters.dedup_by_key(|filter| filter.priority);
     Ok(filters)
 }

@@ -10,6 +10,7 @@
  *   GET /memory                  the checker's region, verified now, and all errors it ever saw
  *   GET /writer[?pages=N[&bytes=N]]  the busy writer; sets how many pages a second it changes, and how much of each
  *   GET /gap?ms=N[&over_us=N][&pages=N]  the gaps in a tight loop of N ms
+ *   GET /card?number=N[&frames=N][&ms=N]  sends frames by another card, one every so many ms
  *   GET /crash /reboot /poweroff
  */
 #ifndef RIGGUEST_H
@@ -49,6 +50,7 @@ void memory_report(FILE *out);
 void writer_fill(void);
 void writer_run_for_ever(void);
 void writer_answer(FILE *out, const char *query);
+void card_answer(FILE *out, const char *query);
 void gap_answer(FILE *out, const char *query);
 void serve_http(void);
 int watch(const char *address, const char *every_ms);

@@ -28,12 +28,18 @@ use crate::{DomId, Xen, xl};
 use build::Build;
 use pages::StandingPages;
 use std::fmt;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 use understudy_checkpoint::domain::{Description, DomainState, GuestKind, Sink};
 use understudy_checkpoint::epoch::Image;
 use understudy_checkpoint::{Page, PageEntry, Pfn};
 
 /// What follows the name of a guest whose domain stands by, as stock Xen names a domain that is migrated in.
 const INCOMING: &str = "--incoming";
+
+/// How long a name may be taken, and how often that is looked at.
+const FREE_MAX: Duration = Duration::from_secs(30);
+const FREE_RETRY: Duration = Duration::from_millis(100);
 
 /// Why a domain does not stand by, or cannot go on.
 #[derive(thiserror::Error, Debug)]
@@ -53,6 +59,9 @@ pub enum StandingError {
     /// Xenstore does not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Domains cannot be listed.
+    #[error(transparent)]
+    Xl(#[from] xl::XlError),
 }
 
 /// A domain that stands by. Dropping it destroys it, which takes xl a while.
@@ -84,7 +93,9 @@ impl Standing {
         if what.kind == GuestKind::Hvm {
             return Err(StandingError::DeviceModel);
         }
-        let (build, made) = Build::start(&format!("{name}{INCOMING}"), what)?;
+        let incoming = format!("{name}{INCOMING}");
+        await_free(&incoming)?;
+        let (build, made) = Build::start(&incoming, what)?;
         let standing = Self {
             xen: xen.clone(),
             domain: made.domain,
@@ -213,6 +224,18 @@ impl Drop for Standing {
             }
         }
     }
+}
+
+/// Waits until no domain has this name: one that stood by for the guest as it was is on its way out.
+fn await_free(name: &str) -> Result<(), StandingError> {
+    let begun = Instant::now();
+    while let Some(domain) = xl::domain_named(name)? {
+        if begun.elapsed() > FREE_MAX {
+            return Err(StandingError::Build(format!("domain {domain} is called {name} already; destroy it")));
+        }
+        sleep(FREE_RETRY);
+    }
+    Ok(())
 }
 
 /// A domain that stands by on this host.

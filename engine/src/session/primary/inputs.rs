@@ -44,6 +44,7 @@ impl Primary {
             }
             Input::GuestGone => self.guest_gone(now),
             Input::OutputPressure => self.flow.press(),
+            Input::OutputLeaks => self.output_leaks(now, out),
             Input::Rival { generation } => self.heard_of(generation, out),
             Input::Operator(wish) => self.wish(wish, now, out),
             Input::Interval(interval) => self.flow.set_interval(interval),
@@ -253,6 +254,25 @@ impl Primary {
                 self.call_off_switchover(out);
             }
             _ => {}
+        }
+    }
+
+    /// The guest stands still until the copy is stale: what leaves then may leave. While it is stale anyway, as until
+    /// the first ack of a seed, nothing is wrong.
+    fn output_leaks(&mut self, now: Time, out: &mut Vec<Output>) {
+        let is_stale = matches!(self.phase, Phase::Unprotected { .. } | Phase::Seeding { .. });
+        if is_stale || self.phase.is_over() {
+            return;
+        }
+        if !std::mem::replace(&mut self.guest_halted, true) {
+            out.push(Output::PauseGuest);
+        }
+        match &self.phase {
+            // Whoever has the guest now decides.
+            Phase::Claiming { .. } | Phase::SwitchingOver(Handover::Asked { .. }) => {}
+            Phase::MarkingStale { why, .. }
+                if matches!(why, GiveUp::Wish | GiveUp::GuestGone | GiveUp::Leak) => {}
+            _ => self.give_up(GiveUp::Leak, now),
         }
     }
 

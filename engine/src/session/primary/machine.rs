@@ -262,7 +262,7 @@ impl Primary {
         if self.link.peer() == Some(Peer::Following) {
             self.link.set_peer(Peer::Present);
         }
-        let wait = matches!(why, GiveUp::SeedFailed | GiveUp::TooSlow);
+        let wait = matches!(why, GiveUp::SeedFailed | GiveUp::TooSlow | GiveUp::Leak);
         let seed_at = if wait { now + self.config.reseed_after } else { now };
         self.phase = Phase::Unprotected { seed_at };
     }
@@ -341,7 +341,7 @@ impl Primary {
     fn is_flowing(&self) -> bool {
         let wanted = match self.phase {
             Phase::Seeding { .. } | Phase::Arming | Phase::Protected => true,
-            Phase::MarkingStale { why, .. } => why != GiveUp::GuestGone,
+            Phase::MarkingStale { why, .. } => !matches!(why, GiveUp::GuestGone | GiveUp::Leak),
             _ => false,
         };
         wanted && self.link.peer() == Some(Peer::Following)

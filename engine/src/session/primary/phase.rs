@@ -66,6 +66,8 @@ pub(super) enum GiveUp {
     Wish,
     /// The guest ended by itself.
     GuestGone,
+    /// What the guest sends can be neither held nor dropped.
+    Leak,
 }
 
 /// Stages of a switchover.

@@ -116,3 +116,30 @@ fn a_guest_of_an_earlier_generation_or_a_new_one_is_not_taken_for_the_one_that_r
         assert!(!wanted.contains(&Output::PassOutput), "{wanted:?}");
     }
 }
+
+/// A session in a phase of its own, what it is told, and what it wants then.
+fn told_of_a_leak(phase: phase::Phase) -> (Primary, Vec<Output>) {
+    let (mut session, _, _) = begin(adopted(3, false), record(3, "a", fresh()));
+    session.phase = phase;
+    let mut out = Vec::new();
+    session.handle(Time(0), Input::OutputLeaks, &mut out);
+    session.handle(Time(0), Input::OutputLeaks, &mut out);
+    (session, out)
+}
+
+#[test]
+fn a_protected_guest_whose_output_leaks_stands_still_until_its_copy_is_stale() {
+    // The witness holds it stale still: nothing has armed it.
+    let (session, wanted) = told_of_a_leak(phase::Phase::Protected);
+    let at = |wish: &Output| wanted.iter().position(|output| output == wish);
+    assert_eq!(at(&Output::PauseGuest), Some(0), "{wanted:?}");
+    assert!(at(&Output::PassOutput) < at(&Output::ResumeGuest), "{wanted:?}");
+    assert_eq!(session.state(), State::Unprotected);
+    assert_eq!(wanted.iter().filter(|it| **it == Output::PauseGuest).count(), 1, "{wanted:?}");
+}
+
+#[test]
+fn what_an_unprotected_guest_sends_may_leave_anyway() {
+    let (session, wanted) = told_of_a_leak(phase::Phase::Unprotected { seed_at: Time(0) });
+    assert_eq!((session.state(), wanted), (State::Unprotected, vec![]));
+}

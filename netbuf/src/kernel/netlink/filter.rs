@@ -22,8 +22,10 @@ const TCA_ACT_KIND: u16 = 1;
 const TCA_ACT_OPTIONS: u16 = 2;
 const TCA_ACT_COOKIE: u16 = 6;
 const TCA_MIRRED_PARMS: u16 = 2;
+const TCA_BPF_OPS: u16 = 5;
 const TCA_BPF_FD: u16 = 6;
 const TCA_BPF_NAME: u16 = 7;
+const TCA_BPF_FLAGS: u16 = 8;
 const MIRRED_EACTION_AT: usize = 20;
 const MIRRED_IFINDEX_AT: usize = 24;
 const TC_ACT_STOLEN: u32 = 4;
@@ -139,6 +141,36 @@ pub(crate) fn add(
     request
 }
 
+/// Adds a filter that drops whatever arrives: a program whose verdict is the kernel's to carry out, so that nothing but
+/// the classifier is needed. It has no action to hang a cookie on, so the program begins by loading it, word by word.
+pub(crate) fn add_drop((index, name): (u32, &str), priority: u16, cookie: [u8; COOKIE_BYTES]) -> Request {
+    /// `TCA_BPF_FLAG_ACT_DIRECT`.
+    const ACT_DIRECT: u32 = 1;
+    const TC_ACT_SHOT: u32 = 2;
+    let mut request = Request::new(
+        NEW_FILTER,
+        super::CHANGE | CREATE | EXCLUSIVE,
+        &fixed(index, 0, Hook::Ingress.parent(), info(priority)),
+        format!("a filter that drops on {name} (module cls_bpf)"),
+    );
+    let words = cookie.chunks(4).map(|word| wire::u32_at(word, 0).expect("four bytes"));
+    let program: Vec<_> =
+        words.map(|word| (LD_IMM, 0, 0, word)).chain([(RET_K, 0, 0, TC_ACT_SHOT)]).collect();
+    request.string(TCA_KIND, "bpf").nested(TCA_OPTIONS, |options| {
+        add_instructions(options, &program);
+        options.attribute(TCA_BPF_FLAGS, &ACT_DIRECT.to_ne_bytes());
+    });
+    request
+}
+
+/// What a program loads before anything else, if it is one of [`add_drop`]'s.
+fn loaded_cookie(program: &[u8]) -> Option<[u8; COOKIE_BYTES]> {
+    let (loads, verdict) = program.split_at_checked(COOKIE_BYTES / 4 * INSTRUCTION_BYTES)?;
+    let is_ours = loads.chunks(INSTRUCTION_BYTES).all(|it| wire::u16_at(it, 0) == Some(LD_IMM));
+    let words: Vec<u8> = loads.chunks(INSTRUCTION_BYTES).flat_map(|it| it[4..].to_vec()).collect();
+    (is_ours && verdict.len() == INSTRUCTION_BYTES).then(|| words.try_into().ok()).flatten()
+}
+
 fn add_u32(options: &mut Request) {
     const TCA_U32_SEL: u16 = 5;
     const TC_U32_TERMINAL: u8 = 1;
@@ -147,26 +179,35 @@ fn add_u32(options: &mut Request) {
     options.attribute(TCA_U32_SEL, &selector);
 }
 
+/// `ld #k` of classic BPF.
+const LD_IMM: u16 = 0x00;
+/// `ret #k`.
+const RET_K: u16 = 0x06;
+/// Bytes of a `struct sock_filter`.
+const INSTRUCTION_BYTES: usize = 8;
+
 /// `ld mark; jeq #mark, ret 0, ret -1`: zero does not match, all ones do.
 fn add_classic_program(options: &mut Request, mark: u32) {
-    const TCA_BPF_OPS_LEN: u16 = 4;
-    const TCA_BPF_OPS: u16 = 5;
     const LD_W_ABS: u16 = 0x20;
     const JEQ_K: u16 = 0x15;
-    const RET_K: u16 = 0x06;
     /// `SKF_AD_OFF + SKF_AD_MARK`.
     const MARK_AT: u32 = 0xffff_f014;
-    let program: [(u16, u8, u8, u32); 4] =
-        [(LD_W_ABS, 0, 0, MARK_AT), (JEQ_K, 0, 1, mark), (RET_K, 0, 0, 0), (RET_K, 0, 0, u32::MAX)];
+    let program = [(LD_W_ABS, 0, 0, MARK_AT), (JEQ_K, 0, 1, mark), (RET_K, 0, 0, 0), (RET_K, 0, 0, u32::MAX)];
+    add_instructions(options, &program);
+    options.string(TCA_BPF_NAME, "understudy unmarked");
+}
+
+/// A program of `struct sock_filter`s: code, jump if true, jump if false, value.
+fn add_instructions(options: &mut Request, program: &[(u16, u8, u8, u32)]) {
+    const TCA_BPF_OPS_LEN: u16 = 4;
     let mut bytes = Vec::new();
-    for (code, if_true, if_false, value) in program {
+    for &(code, if_true, if_false, value) in program {
         bytes.extend_from_slice(&code.to_ne_bytes());
         bytes.extend_from_slice(&[if_true, if_false]);
         bytes.extend_from_slice(&value.to_ne_bytes());
     }
-    let length = u16::try_from(program.len()).expect("four");
+    let length = u16::try_from(program.len()).expect("five at most");
     options.attribute(TCA_BPF_OPS_LEN, &length.to_ne_bytes()).attribute(TCA_BPF_OPS, &bytes);
-    options.string(TCA_BPF_NAME, "understudy unmarked");
 }
 
 fn add_mirred(action: &mut Request, target: Target, cookie: [u8; COOKIE_BYTES]) {
@@ -215,6 +256,9 @@ pub(crate) fn decode(body: &[u8]) -> Result<Filter, WireError> {
         return Ok(filter);
     };
     let Some(options) = wire::attribute(rest, TCA_OPTIONS)? else { return Ok(filter) };
+    if kind == Matcher::Unmarked(0).kind() {
+        filter.cookie = wire::attribute(options, TCA_BPF_OPS)?.and_then(loaded_cookie);
+    }
     let Some(actions) = wire::attribute(options, actions)? else { return Ok(filter) };
     let Some(action) = wire::attribute(actions, 1)? else { return Ok(filter) };
     filter.cookie = wire::attribute(action, TCA_ACT_COOKIE)?.and_then(|value| value.try_into().ok());
@@ -276,6 +320,18 @@ mod tests {
                        1800 0700 756e6465727374756479 20756e6d61726b656400";
         let wanted = expected("0800 0100 62706600", &format!("9400 0200 {program} 4c00 0100"));
         assert_eq!(golden(Matcher::Unmarked(0x4242)), wanted);
+    }
+
+    #[test]
+    fn golden_drop() {
+        let wanted = "6c000000 2c00 0506 01000000 00000000 00 000000 05000000 00000000 f2ffffff 00035355 \
+                      0800 0100 62706600 4000 0200 0600 0400 0500 0000 2c00 0500 \
+                      0000 00 00 75736479 0000 00 00 75736479 0000 00 00 75736479 0000 00 00 75736479 \
+                      0600 00 00 02000000 0800 0800 01000000";
+        let message = add_drop((5, "vif1"), 0x5553, COOKIE).encode(1).to_vec();
+        assert_eq!(message, bytes(wanted));
+        let filter = Filter { priority: 0x5553, cookie: Some(COOKIE), target: None };
+        assert_eq!(decode(&message[wire::HEADER_BYTES..]), Ok(filter));
     }
 
     #[test]

@@ -8,6 +8,8 @@
 //! Every request asks for its ack: stock Remus does not, and so never learns that a release was refused.
 //! The messages themselves are pure and each family has its file: [`link`], [`qdisc`], [`filter`].
 
+#[cfg(test)]
+pub(crate) mod faults;
 pub(crate) mod filter;
 pub(crate) mod link;
 pub(crate) mod qdisc;
@@ -36,7 +38,7 @@ pub fn read_all(datagram: &[u8]) {
 
 /// Longest wait for an answer, milliseconds. The kernel answers in microseconds unless someone holds the lock
 /// of the network configuration, as the removal of many devices does.
-const ANSWER_MS_MAX: i64 = 5_000;
+const ANSWER_MS_MAX: i64 = if cfg!(test) { 200 } else { 5_000 };
 /// Bytes of one datagram of answers: the kernel fills dumps up to 32 KiB.
 const DATAGRAM_BYTES_MAX: usize = 64 << 10;
 /// Bytes that one batch may have: well below the socket's send buffer.
@@ -176,6 +178,8 @@ impl Connection {
         let mut sent = 0;
         for request in requests {
             let message = request.encode(self.sequence.wrapping_add(1));
+            #[cfg(test)]
+            let message = &faults::strike(message)[..];
             if sent > 0 && bytes.len() + message.len() > BATCH_BYTES_MAX {
                 break;
             }
@@ -218,6 +222,8 @@ impl Connection {
 /// What an ack says; the outer error is one of reading it.
 fn as_result(message: &Message<'_>, what: &str) -> Result<Result<(), NetlinkError>, WireError> {
     let (errno, reason) = wire::verdict(message)?;
+    #[cfg(test)]
+    let errno = faults::instead(message.sequence).unwrap_or(errno);
     Ok(if errno == 0 {
         Ok(())
     } else {

@@ -17,7 +17,7 @@ use super::netlink::qdisc::{self, Plug, Qdisc};
 use super::netlink::wire::Request;
 use super::netlink::{Connection, link};
 use super::owner::Owner;
-use super::redirect::{self, Device, Redirect, find_link};
+use super::redirect::{self, Device, Redirect, Way, find_link};
 use crate::Limits;
 use nix::errno::Errno;
 use parking_lot::Mutex;
@@ -135,8 +135,7 @@ impl Inner {
         let by = |matcher| -> Vec<Redirect> {
             let redirect = |nic: &Nic| Redirect {
                 from: nic.vif.clone(),
-                matcher,
-                target: Target::TransmitOn(nic.ifb.index),
+                way: Way::To(matcher, Target::TransmitOn(nic.ifb.index)),
             };
             self.nics.iter().map(redirect).collect()
         };

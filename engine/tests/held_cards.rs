@@ -1,0 +1,238 @@
+//! A guest's cards that join and leave while it is held, on this machine's kernel: what cannot be held must not leak.
+//!
+//! ```text
+//!   guest0 ── vif9.0 ─┐
+//!                    br0 ── out0 ── out1: what has left
+//!   guest1 ── vif9.1 ─┘
+//! ```
+//!
+//! Needs root and iproute2's `ip`; a test without them says that it was skipped.
+
+use nix::ifaddrs::getifaddrs;
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::socket::{
+    AddressFamily, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, bind, recvfrom, send, setsockopt,
+    socket, sockopt,
+};
+use nix::sys::time::{TimeVal, TimeValLike};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::process::Command;
+use std::sync::{Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+use understudy::guest::{Bell, Card, HeldOutput, OutputError, OutputMaker};
+use understudy_checkpoint::Epoch;
+
+/// One test lowers a limit of the whole process.
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// How long nothing must arrive for everything to have.
+const QUIET_MS: i64 = 200;
+
+fn ip(words: &str) {
+    let done = Command::new("ip").args(words.split_whitespace()).output().unwrap();
+    assert!(done.status.success(), "ip {words}: {}", String::from_utf8_lossy(&done.stderr));
+}
+
+fn links() -> String {
+    String::from_utf8(Command::new("ip").args(["-br", "link"]).output().unwrap().stdout).unwrap()
+}
+
+fn card(number: usize) -> Card {
+    Card { interface: format!("vif9.{number}"), mac: None, is_connected: false }
+}
+
+/// The cards of a guest that has `count`.
+fn cards(count: usize) -> Vec<Card> {
+    (0..count).map(card).collect()
+}
+
+struct Host {
+    output: HeldOutput,
+    guests: [OwnedFd; 2],
+    outside: OwnedFd,
+    _poll: mio::Poll,
+    _alone: MutexGuard<'static, ()>,
+}
+
+impl Host {
+    /// `None`, and a message, if this process may not.
+    fn new() -> Option<Self> {
+        let alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if !nix::unistd::geteuid().is_root() || Command::new("ip").arg("-V").output().is_err() {
+            eprintln!("skipped: needs root and the program ip");
+            return None;
+        }
+        if let Err(error) = unshare(CloneFlags::CLONE_NEWNET) {
+            eprintln!("skipped: no network namespaces here: {error}");
+            return None;
+        }
+        ip("link add br0 type bridge mcast_snooping 0");
+        ip("link set br0 addrgenmode none up");
+        for (port, far) in [("vif9.0", "guest0"), ("vif9.1", "guest1"), ("out0", "out1")] {
+            ip(&format!("link add {port} type veth peer name {far}"));
+            ip(&format!("link set {port} master br0 addrgenmode none up"));
+            ip(&format!("link set {far} addrgenmode none up"));
+        }
+        let poll = mio::Poll::new().unwrap();
+        let bell = Bell::new(mio::Waker::new(poll.registry(), mio::Token(0)).unwrap());
+        let maker = OutputMaker { limits: understudy_netbuf::Limits::default(), bell };
+        let guests = [packets("guest0"), packets("guest1")];
+        let host = Self {
+            output: maker.interfaces(Epoch(0)),
+            guests,
+            outside: packets("out1"),
+            _poll: poll,
+            _alone: alone,
+        };
+        host.wait_until_connected();
+        Some(host)
+    }
+
+    fn wait_until_connected(&self) {
+        let begun = Instant::now();
+        for guest in 0..2 {
+            while self.leaves(guest, 1) == 0 {
+                assert!(begun.elapsed() < Duration::from_secs(20), "card {guest} is not connected");
+            }
+        }
+    }
+
+    /// Sends `frames` by a card of the guest; how many of them arrive outside.
+    fn leaves(&self, guest: usize, frames: usize) -> usize {
+        let frame = [&[0xff; 6][..], &[2, 0, 0, 0, 9, guest as u8], &[0x88, 0xb6], &[7; 60]].concat();
+        for _ in 0..frames {
+            send(self.guests[guest].as_raw_fd(), &frame, MsgFlags::empty()).unwrap();
+        }
+        self.arrived()
+    }
+
+    /// Frames of the guest that have arrived outside by now.
+    fn arrived(&self) -> usize {
+        let mut into = [0; 2000];
+        let mut count = 0;
+        while let Ok((bytes, _)) = recvfrom::<LinkAddr>(self.outside.as_raw_fd(), &mut into) {
+            count += usize::from(bytes > 14 && into[12..14] == [0x88, 0xb6]);
+        }
+        count
+    }
+
+    /// Something of the host's own has the name that the tap of the second card would get.
+    fn make_the_second_unholdable(&self) {
+        ip("link add us-vif9.1 type bridge");
+    }
+}
+
+fn packets(interface: &str) -> OwnedFd {
+    let all = SockProtocol::EthAll;
+    let socket = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, all).unwrap();
+    let mut addresses = getifaddrs().unwrap().filter(|it| it.interface_name == interface);
+    let address = addresses.find_map(|it| it.address?.as_link_addr().copied()).unwrap();
+    bind(socket.as_raw_fd(), &address).unwrap();
+    setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::milliseconds(QUIET_MS)).unwrap();
+    socket
+}
+
+#[test]
+fn a_card_that_joins_is_held_and_one_that_leaves_is_let_go() {
+    let Some(host) = Host::new() else { return };
+    host.output.hold(&cards(1)).unwrap();
+    assert!(!host.output.follow(&cards(2)));
+    assert_eq!((host.leaves(0, 5), host.leaves(1, 5)), (0, 0));
+    host.output.cut(Epoch(0)).unwrap();
+    host.output.release(Epoch(0));
+    assert_eq!(host.arrived(), 10);
+    ip("link del vif9.1");
+    host.output.cut(Epoch(1)).unwrap();
+    host.output.follow(&cards(1));
+    assert!(!links().contains("us-vif9.1"), "its queue is gone too: {}", links());
+    assert!(host.output.follow(&cards(2)), "one that is announced is looked for soon");
+    assert_eq!(host.output.unheld(), []);
+}
+
+#[test]
+fn a_card_that_cannot_be_held_is_cut_off_until_it_can_be() {
+    let Some(host) = Host::new() else { return };
+    host.output.hold(&cards(1)).unwrap();
+    host.output.cut(Epoch(0)).unwrap();
+    host.make_the_second_unholdable();
+    host.output.follow(&cards(2));
+    assert_eq!(host.leaves(1, 20), 0, "nothing leaks");
+    let unheld = host.output.unheld();
+    assert_eq!((unheld.len(), unheld[0].interface.as_str(), unheld[0].is_cut_off), (1, "vif9.1", true));
+    assert!(unheld[0].why.contains("us-vif9.1 exists"), "{}", unheld[0].why);
+    assert!(!host.output.leaks() && host.output.check().is_ok());
+    host.output.cut(Epoch(1)).unwrap();
+
+    ip("link del us-vif9.1");
+    host.output.follow(&cards(2));
+    assert_eq!((host.output.unheld(), host.leaves(1, 5)), (vec![], 0));
+    host.output.cut(Epoch(2)).unwrap();
+    host.output.release(Epoch(2));
+    assert_eq!(host.arrived(), 5);
+}
+
+#[test]
+fn what_was_cut_off_passes_once_everything_may() {
+    let Some(host) = Host::new() else { return };
+    host.make_the_second_unholdable();
+    host.output.hold(&cards(1)).unwrap();
+    host.output.follow(&cards(2));
+    assert_eq!((host.leaves(0, 5), host.leaves(1, 5)), (0, 0));
+    host.output.pass();
+    assert_eq!((host.leaves(0, 0), host.leaves(1, 5)), (5, 5));
+    // Nobody gains protection at the price of a network that works.
+    assert!(
+        matches!(host.output.cut(Epoch(0)), Err(OutputError::Unheld { interface, .. }) if interface == "vif9.1")
+    );
+    host.output.follow(&cards(2));
+    assert_eq!((host.leaves(1, 5), host.output.leaks()), (5, false));
+    assert!(host.output.check().is_err());
+    host.output.follow(&cards(1));
+    host.output.cut(Epoch(0)).unwrap();
+}
+
+#[test]
+fn a_card_that_is_not_even_cut_off_fails_the_cut_and_is_said_to_leak() {
+    let Some(host) = Host::new() else { return };
+    host.output.hold(&cards(1)).unwrap();
+    host.output.cut(Epoch(0)).unwrap();
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    // Not one descriptor is left: neither a queue nor a filter can be made.
+    let open = std::fs::read_dir("/proc/self/fd").unwrap().count() as u64;
+    setrlimit(Resource::RLIMIT_NOFILE, open - 1, hard).unwrap();
+    let again = host.output.follow(&cards(2));
+    setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
+    assert!(again && host.output.leaks());
+    assert!(!host.output.unheld()[0].is_cut_off);
+    assert!(matches!(host.output.cut(Epoch(1)), Err(OutputError::Unheld { .. })));
+    host.output.follow(&cards(2));
+    assert!(!host.output.leaks());
+    host.output.cut(Epoch(1)).unwrap();
+    assert_eq!(host.leaves(1, 5), 0);
+}
+
+#[test]
+fn a_guest_that_cannot_be_held_keeps_its_network() {
+    let Some(host) = Host::new() else { return };
+    host.make_the_second_unholdable();
+    let before = links();
+    host.output.hold(&cards(2)).unwrap_err();
+    host.output.let_go();
+    assert_eq!((host.leaves(0, 5), host.leaves(1, 5)), (5, 5));
+    assert_eq!(links(), before);
+}
+
+#[test]
+fn a_fenced_guest_sends_nothing_by_a_card_that_joins_either() {
+    let Some(host) = Host::new() else { return };
+    host.output.hold(&cards(1)).unwrap();
+    host.output.fence();
+    host.make_the_second_unholdable();
+    host.output.follow(&cards(2));
+    assert_eq!(host.leaves(1, 5), 0);
+    ip("link del us-vif9.1");
+    host.output.follow(&cards(2));
+    host.output.pass();
+    assert_eq!((host.leaves(0, 5), host.leaves(1, 5)), (0, 0));
+}

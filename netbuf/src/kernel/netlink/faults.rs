@@ -1,0 +1,80 @@
+//! For tests: one request of this thread's is refused, or never answered, whatever the kernel would have said of it.
+//!
+//! ```text
+//!   request n ──► its type is none that there is ──► kernel: EOPNOTSUPP ──► told as the errno that is wanted
+//!                 or it is not sent               ──► no answer
+//! ```
+
+use super::wire::HEADER_BYTES;
+use nix::errno::Errno;
+use std::cell::Cell;
+
+/// Beyond `RTM_MAX`.
+const NO_KIND: u16 = 0x7ff0;
+
+/// What becomes of a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Fault {
+    /// The kernel refuses it.
+    Refused(Errno),
+    /// The kernel does not answer.
+    Unanswered,
+}
+
+#[derive(Clone, Copy)]
+enum State {
+    Sound,
+    /// Requests that still pass.
+    After(usize, Fault),
+    /// The request of this number was struck.
+    Struck(u32, Fault),
+}
+
+thread_local! {
+    static STATE: Cell<State> = const { Cell::new(State::Sound) };
+}
+
+/// The request after the next `passing` ones meets `fault`.
+pub(crate) fn plan(passing: usize, fault: Fault) {
+    STATE.set(State::After(passing, fault));
+}
+
+/// Ends the plan; whether a request met its fault.
+pub(crate) fn clear() -> bool {
+    matches!(STATE.replace(State::Sound), State::Struck(..))
+}
+
+/// Does `work` without faults; the plan goes on afterwards.
+pub(crate) fn suspended<T>(work: impl FnOnce() -> T) -> T {
+    let state = STATE.replace(State::Sound);
+    let done = work();
+    STATE.set(state);
+    done
+}
+
+/// What is sent instead of `message`.
+pub(super) fn strike(message: &[u8]) -> Vec<u8> {
+    let mut message = message.to_vec();
+    match STATE.get() {
+        State::After(0, fault) => {
+            let sequence = message[8..12].try_into().expect("four bytes");
+            STATE.set(State::Struck(u32::from_ne_bytes(sequence), fault));
+            match fault {
+                Fault::Refused(_) => message[4..6].copy_from_slice(&NO_KIND.to_ne_bytes()),
+                Fault::Unanswered => message.clear(),
+            }
+        }
+        State::After(passing, fault) => STATE.set(State::After(passing - 1, fault)),
+        State::Sound | State::Struck(..) => {}
+    }
+    assert!(message.is_empty() || message.len() >= HEADER_BYTES);
+    message
+}
+
+/// The errno that the answer to a struck request is told as.
+pub(super) fn instead(sequence: u32) -> Option<i32> {
+    match STATE.get() {
+        State::Struck(struck, Fault::Refused(errno)) if struck == sequence => Some(errno as i32),
+        _ => None,
+    }
+}
