@@ -5,6 +5,7 @@
 //!
 //! Not here: rebuilding a domain, which is [`restore`](crate::restore).
 
+mod device_model;
 mod frames;
 mod hvm;
 mod notice;
@@ -15,6 +16,7 @@ mod suspender;
 mod toolstack;
 mod tsc;
 
+pub use device_model::continue_device_model;
 pub use source::XenSource;
 pub use suspender::Suspender;
 pub use toolstack::Toolstack;
