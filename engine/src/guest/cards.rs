@@ -11,6 +11,7 @@
 use super::interfaces::Card;
 use super::output::{HeldOutput, OutputWatch};
 use std::io;
+use std::path::Path;
 use std::thread::{Builder, sleep};
 use std::time::Duration;
 use understudy_xen::DomId;
@@ -29,12 +30,17 @@ pub(super) fn of(domain: DomId) -> Result<Vec<Card>, String> {
             "its network card {} is served by domain {}, where its output cannot be held; use a bridge of dom0",
             vif.device, vif.backend
         )),
-        None => Ok(vifs.into_iter().map(card).collect()),
+        None => Ok(vifs.into_iter().flat_map(interfaces).collect()),
     }
 }
 
-fn card(vif: Vif) -> Card {
-    Card { interface: vif.name, mac: vif.mac, is_connected: vif.is_connected }
+/// What a card sends by: netback's interface, and QEMU's while it emulates one, which ends when a driver in the guest
+/// unplugs the emulated card. QEMU's can send at any time. It is not announced: QEMU does so itself, and switches would
+/// look for the guest where it may not be.
+fn interfaces(vif: Vif) -> impl Iterator<Item = Card> {
+    let tap = vif.tap.filter(|tap| Path::new("/sys/class/net").join(tap).exists());
+    let tap = tap.map(|interface| Card { interface, mac: None, is_connected: true });
+    [Card { interface: vif.name, mac: vif.mac, is_connected: vif.is_connected }].into_iter().chain(tap)
 }
 
 /// Has `output` follow the cards of `domain` as long as somebody else holds it.
@@ -59,7 +65,7 @@ fn watch(domain: DomId, output: &OutputWatch) -> Result<(), StoreError> {
     loop {
         let vifs = vifs::vifs(&mut store, domain)?;
         let Some(output) = output.get() else { return Ok(()) };
-        output.follow(&vifs.into_iter().map(card).collect::<Vec<_>>());
+        output.follow(&vifs.into_iter().flat_map(interfaces).collect::<Vec<_>>());
         drop(output);
         match store.next_event(Some(LOOK_EVERY)) {
             Ok(_) | Err(StoreError::EventsLost(_)) => {}
