@@ -17,11 +17,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
-use understudy_checkpoint::domain::Description;
+use understudy_checkpoint::domain::{Description, GuestKind};
 use understudy_checkpoint::epoch::Image;
 use understudy_checkpoint::stream::write_restore_file;
 use understudy_checkpoint::{Epoch, Generation};
-use understudy_xen::domain::{Suspender, XenSource};
+use understudy_xen::domain::{Suspender, XenSource, continue_device_model};
 use understudy_xen::xl::{self, XlGuest};
 use understudy_xen::{DomId, Xen, mark};
 
@@ -110,6 +110,10 @@ impl XenHost {
 
     fn source(&self, guest: &XlGuest) -> Result<BoxedSource, String> {
         let opened = Suspender::open(self.xen.clone(), guest.domain)
+            .and_then(|suspender| match guest.kind {
+                GuestKind::Hvm => suspender.with_device_model(),
+                GuestKind::Pv | GuestKind::Pvh => Ok(suspender),
+            })
             .and_then(|suspender| XenSource::open(self.xen.clone(), guest.domain, suspender));
         let source = opened.map_err(|error| error.to_string())?;
         Ok(BoxedSource(Box::new(source.named(guest.kind, guest.config.clone()))))
@@ -147,6 +151,11 @@ impl Host for XenHost {
         let output = self.outputs.interfaces(open);
         let held = hold(guest.domain, &output);
         let machine = Arc::new(self.machine(guest.domain, name)?);
+        if guest.kind == GuestKind::Hvm
+            && let Err(error) = continue_device_model(guest.domain)
+        {
+            tracing::error!(guest = name, %error, "Whether the guest's QEMU runs is not known");
+        }
         machine.unpause();
         announce(&output);
         match held.and_then(|()| self.awaited_source(&guest)) {
