@@ -111,8 +111,13 @@ pub trait Source: Send {
         copiers: usize,
     ) -> Result<Option<Pfn>, DomainError>;
 
-    /// Captures everything but pages. Only while suspended.
+    /// Captures everything but pages and the device model. Only while suspended.
     fn capture_state(&mut self, into: &mut DomainState) -> Result<(), DomainError>;
+
+    /// Captures the device model's state, where the guest has one that is captured apart. Only while suspended.
+    fn capture_device_model(&mut self, _into: &mut DomainState) -> Result<(), DomainError> {
+        Ok(())
+    }
 }
 
 /// A guest being rebuilt: the holder of the committed image.

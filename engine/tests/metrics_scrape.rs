@@ -135,7 +135,7 @@ fn promtool_has_nothing_to_say_about_a_guest() {
     let mut meter = metrics.guest("g1");
     meter.set_role(GuestRole::Primary, 1);
     meter.set_protected(true);
-    meter.paused(Duration::from_micros(900), [Duration::from_micros(150); 6], 1000);
+    meter.paused(Duration::from_micros(900), [Duration::from_micros(150); 7], 1000);
     meter.committed(Duration::from_millis(3));
     meter.encoded(&EncodeStats { zero: 1, unchanged: 2, delta: 3, lz4: 4, raw: 5, ..EncodeStats::default() });
     meter.stretched();

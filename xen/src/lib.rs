@@ -4,8 +4,8 @@
 //! ```text
 //!        domain/ restore/ helper/                    sequences: what to ask in which order
 //!      ─────────┬───────────────────────────────
-//!        control/ Xen    mapping    evtchn    xenstore/
-//!      ─────────┴──────────┴──────────┼───────────┴──────
+//!        control/ Xen    mapping    evtchn    xenstore/    qmp/
+//!      ─────────┴──────────┴──────────┼───────────┴──────────┴───
 //!         port: trait Port, Foreign   │     unix socket, or /dev/xen/xenbus
 //!      ─────────┬──────────┬──────────┤
 //!         privcmd      simulated      │
@@ -44,6 +44,7 @@ pub use words::DomId;
 pub mod domain;
 pub mod helper;
 pub mod mark;
+pub mod qmp;
 pub mod restore;
 pub mod standing;
 pub mod vifs;

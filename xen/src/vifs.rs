@@ -1,8 +1,13 @@
-//! A domain's network interfaces as this host has them: what netback made of each virtual card.
+//! A domain's network interfaces as this host has them: what netback made of each virtual card, and beside it what
+//! QEMU made, of a guest that begins with an emulated card. Both are plugged into the same bridge, and the guest sends by
+//! the emulated one until its own driver takes over, or always.
 //!
 //! ```text
 //!   /libxl/5/device/vif/0/backend = /local/domain/0/backend/vif/5/0       libxl's own word: guests cannot write it
-//!   /local/domain/0/backend/vif/5/0/{vifname, mac, state, script}         vifname only if its configuration has one
+//!   /local/domain/0/backend/vif/5/0/{vifname, mac, state, type}           vifname only if its configuration has one
+//!
+//!   vif5.0       netback's                                                or vifname
+//!   vif5.0-emu   QEMU's tap, if type is vif_ioemu                         or vifname-emu
 //! ```
 
 use crate::DomId;
@@ -11,6 +16,10 @@ use crate::xenstore::{StoreError, Xenstore};
 /// `XenbusStateConnected` (`xen/include/public/io/xenbus.h`): from here on the guest can send.
 const CONNECTED: &str = "4";
 
+/// What libxl appends to the name of a card for its tap (`TAP_DEVICE_SUFFIX`), and the type of a card that has one.
+const TAP_SUFFIX: &str = "-emu";
+const EMULATED: &str = "vif_ioemu";
+
 /// A virtual network card of a guest.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Vif {
@@ -18,6 +27,8 @@ pub struct Vif {
     pub device: u32,
     /// Its interface in the backend.
     pub name: String,
+    /// QEMU's interface of the same card, if it emulates one.
+    pub tap: Option<String>,
     /// Its Ethernet address, if the backend tells one.
     pub mac: Option<[u8; 6]>,
     /// The domain that serves it; 0 unless there is a driver domain.
@@ -41,10 +52,13 @@ pub fn vifs(store: &mut Xenstore, domain: DomId) -> Result<Vec<Vif>, StoreError>
         let Some(backend) = backend_of(&path) else { continue };
         let Some(state) = store.read(&format!("{path}/state"))? else { continue };
         let name = store.read(&format!("{path}/vifname"))?;
+        let name = name.unwrap_or_else(|| format!("vif{domain}.{device}"));
+        let kind = store.read(&format!("{path}/type"))?;
         let mac = store.read(&format!("{path}/mac"))?;
         vifs.push(Vif {
             device,
-            name: name.unwrap_or_else(|| format!("vif{domain}.{device}")),
+            tap: (kind.as_deref() == Some(EMULATED)).then(|| format!("{name}{TAP_SUFFIX}")),
+            name,
             mac: mac.as_deref().and_then(parse_mac),
             backend,
             is_connected: state == CONNECTED,

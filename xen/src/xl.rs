@@ -64,12 +64,23 @@ pub struct XlGuest {
     pub bridges: Vec<String>,
     /// How many disks it has.
     pub disks: usize,
+    /// How its device model runs, if it has one that is not QEMU in dom0.
+    pub odd_device_model: Option<OddDeviceModel>,
     /// How many devices of the host are passed through to it.
     pub passed_through: usize,
     /// vCPUs that it may have.
     pub max_vcpus: u64,
     /// Whether it has NUMA nodes of its own.
     pub has_vnuma: bool,
+}
+
+/// A device model other than QEMU in dom0.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OddDeviceModel {
+    /// The QEMU that came with Xen before 4.21.
+    Traditional,
+    /// In a domain of its own.
+    Stubdomain,
 }
 
 impl XlGuest {
@@ -105,10 +116,20 @@ impl XlGuest {
             bridges: nics.iter().filter_map(|nic| Some(nic["bridge"].as_str()?.to_owned())).collect(),
             disks: count("disks"),
             passed_through: count("pcidevs") + count("usbdevs") + count("dtdevs"),
+            odd_device_model: odd_device_model(build),
             max_vcpus: build["max_vcpus"].as_u64().unwrap_or(1),
             has_vnuma: !list(&build["vnuma_nodes"]).is_empty(),
         })
     }
+}
+
+fn odd_device_model(build: &Value) -> Option<OddDeviceModel> {
+    // A defbool, which libxl writes as a word if it is set.
+    let stubdomain = &build["device_model_stubdomain"];
+    if stubdomain == "True" || stubdomain == true {
+        return Some(OddDeviceModel::Stubdomain);
+    }
+    (build["device_model_version"] == "qemu_xen_traditional").then_some(OddDeviceModel::Traditional)
 }
 
 /// The domain of this name, if there is one.
@@ -173,6 +194,21 @@ pub(crate) fn last_words(output: &Output) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_device_model_that_is_not_qemu_in_dom0_is_told() {
+        let of = |build: Value| {
+            let config = serde_json::json!({ "c_info": { "type": "hvm" }, "b_info": build });
+            XlGuest::from_config(DomId(3), &config).unwrap().odd_device_model
+        };
+        let plain =
+            serde_json::json!({ "device_model_version": "qemu_xen", "device_model_stubdomain": "False" });
+        assert_eq!((of(plain), of(Value::Null)), (None, None));
+        let old = serde_json::json!({ "device_model_version": "qemu_xen_traditional" });
+        assert_eq!(of(old), Some(OddDeviceModel::Traditional));
+        let apart = serde_json::json!({ "device_model_stubdomain": "True" });
+        assert_eq!(of(apart), Some(OddDeviceModel::Stubdomain));
+    }
 
     #[test]
     fn a_configuration_tells_kind_and_devices() {

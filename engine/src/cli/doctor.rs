@@ -76,7 +76,8 @@ fn marked_domains() -> BTreeMap<String, Marked> {
         let name = store.read(&format!("/local/domain/{domain}/name")).ok().flatten().unwrap_or_default();
         let marked = Marked { name, domain, generation };
         let cards = vifs::vifs(&mut store, domain).unwrap_or_default();
-        interfaces.extend(cards.into_iter().map(|card| (card.name, marked.clone())));
+        let names = cards.into_iter().flat_map(|card| [Some(card.name), card.tap]).flatten();
+        interfaces.extend(names.map(|name| (name, marked.clone())));
     }
     interfaces
 }

@@ -139,8 +139,10 @@ pub struct PauseParts {
     pub drain: u64,
     /// Copying pages to staging.
     pub copy: u64,
-    /// Capturing vCPU and device state.
+    /// Capturing what the hypervisor has of the guest.
     pub state: u64,
+    /// Capturing its device model.
+    pub device_model: u64,
     /// Closing the output's epoch.
     pub cut: u64,
     /// Letting the guest run again.

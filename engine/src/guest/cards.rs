@@ -16,6 +16,7 @@ use super::report::Bell;
 use parking_lot::Mutex;
 use serde_json::Value;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::{Builder, sleep};
 use std::time::Duration;
@@ -38,12 +39,17 @@ pub(super) fn of(domain: DomId) -> Result<Vec<Card>, String> {
             "its network card {} is served by domain {}, where its output cannot be held; use a bridge of dom0",
             vif.device, vif.backend
         )),
-        None => Ok(vifs.into_iter().map(card).collect()),
+        None => Ok(vifs.into_iter().flat_map(interfaces).collect()),
     }
 }
 
-fn card(vif: Vif) -> Card {
-    Card { interface: vif.name, mac: vif.mac, is_connected: vif.is_connected }
+/// What a card sends by: netback's interface, and QEMU's while it emulates one, which ends when a driver in the guest
+/// unplugs the emulated card. QEMU's can send at any time. It is not announced: QEMU does so itself, and switches would
+/// look for the guest where it may not be.
+fn interfaces(vif: Vif) -> impl Iterator<Item = Card> {
+    let tap = vif.tap.filter(|tap| Path::new("/sys/class/net").join(tap).exists());
+    let tap = tap.map(|interface| Card { interface, mac: None, is_connected: true });
+    [Card { interface: vif.name, mac: vif.mac, is_connected: vif.is_connected }].into_iter().chain(tap)
 }
 
 /// The configuration of a guest whose cards have changed, on its way to the loop.
@@ -109,7 +115,7 @@ impl Follower {
         store.watch(&vifs::watched_path(self.domain), "cards")?;
         loop {
             let vifs = vifs::vifs(&mut store, self.domain)?;
-            let cards: Vec<_> = vifs.into_iter().map(card).collect();
+            let cards: Vec<_> = vifs.into_iter().flat_map(interfaces).collect();
             let Some(output) = output.get() else { return Ok(()) };
             let soon = output.follow(&cards);
             drop(output);

@@ -1,8 +1,7 @@
 //! What a guest of real Xen must not have to be protected, today. The engine refuses it, and preflight says so before.
 
-use understudy_checkpoint::domain::GuestKind;
 use understudy_xen::DomId;
-use understudy_xen::xl::XlGuest;
+use understudy_xen::xl::{OddDeviceModel, XlGuest};
 
 /// A reason that lies in how the guest is configured. The text follows the guest's name and says what to do.
 #[derive(thiserror::Error, Clone, Copy, PartialEq, Eq, Debug)]
@@ -10,9 +9,14 @@ pub enum Obstacle {
     /// It is no guest.
     #[error("it is the control domain of this host, which runs understudy itself; name a guest")]
     ControlDomain,
-    /// QEMU has state of the guest.
-    #[error("it is HVM with a device model, whose state is not captured yet; run it as PVH")]
-    DeviceModel,
+    /// Its state could be told to no other host.
+    #[error("its device model is qemu-traditional, which cannot be saved; remove device_model_version")]
+    TraditionalDeviceModel,
+    /// Nobody here reaches it.
+    #[error(
+        "its device model runs in a stub domain, where it cannot be saved; remove device_model_stubdomain_override"
+    )]
+    StubDomain,
     /// Hardware cannot follow.
     #[error("it has devices of this host passed through, which no other host has; detach them")]
     PassedThrough,
@@ -33,7 +37,8 @@ impl Obstacle {
     pub fn of(guest: &XlGuest) -> impl Iterator<Item = Self> {
         let all = [
             (Self::ControlDomain, guest.domain == DomId::DOM0),
-            (Self::DeviceModel, guest.kind == GuestKind::Hvm),
+            (Self::TraditionalDeviceModel, guest.odd_device_model == Some(OddDeviceModel::Traditional)),
+            (Self::StubDomain, guest.odd_device_model == Some(OddDeviceModel::Stubdomain)),
             (Self::PassedThrough, guest.passed_through > 0),
             (Self::Disks, guest.disks > 0),
             (Self::Vnuma, guest.has_vnuma),
@@ -45,6 +50,7 @@ impl Obstacle {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use understudy_checkpoint::domain::GuestKind;
 
     #[test]
     fn each_obstacle_is_seen_by_itself_and_all_together() {
@@ -55,6 +61,7 @@ mod tests {
             nics: 1,
             bridges: vec!["xenbr0".into()],
             disks: 0,
+            odd_device_model: None,
             passed_through: 0,
             max_vcpus: 1,
             has_vnuma: false,
@@ -62,12 +69,15 @@ mod tests {
         let of = |guest: XlGuest| Obstacle::of(&guest).collect::<Vec<_>>();
         assert_eq!(of(clean.clone()), []);
         assert_eq!(of(XlGuest { kind: GuestKind::Pv, ..clean.clone() }), []);
-        assert_eq!(of(XlGuest { kind: GuestKind::Hvm, ..clean.clone() }), [Obstacle::DeviceModel]);
+        assert_eq!(of(XlGuest { kind: GuestKind::Hvm, ..clean.clone() }), []);
+        let odd = |model| XlGuest { kind: GuestKind::Hvm, odd_device_model: Some(model), ..clean.clone() };
+        assert_eq!(of(odd(OddDeviceModel::Traditional)), [Obstacle::TraditionalDeviceModel]);
+        assert_eq!(of(odd(OddDeviceModel::Stubdomain)), [Obstacle::StubDomain]);
         assert_eq!(of(XlGuest { domain: DomId::DOM0, ..clean.clone() }), [Obstacle::ControlDomain]);
         assert_eq!(of(XlGuest { passed_through: 1, ..clean.clone() }), [Obstacle::PassedThrough]);
         assert_eq!(of(XlGuest { disks: 1, ..clean.clone() }), [Obstacle::Disks]);
         assert_eq!(of(XlGuest { has_vnuma: true, ..clean.clone() }), [Obstacle::Vnuma]);
-        let all = XlGuest { kind: GuestKind::Hvm, passed_through: 2, disks: 3, has_vnuma: true, ..clean };
+        let all = XlGuest { passed_through: 2, disks: 3, has_vnuma: true, ..odd(OddDeviceModel::Stubdomain) };
         assert_eq!(of(all).len(), 4);
     }
 }

@@ -1,7 +1,7 @@
 //! The pause: the only stretch in which the guest stands still, with the time each part of it took.
 //!
 //! ```text
-//!   guest runs │ suspend │ drain │ copy to staging │ state │ cut output │ resume │ guest runs
+//!   guest runs │ suspend │ drain │ copy to staging │ state │ device model │ cut output │ resume │ guest runs
 //! ```
 //!
 //! Nothing else belongs in here: no allocation, no log, no encoding, no sending. The one exception is named:
@@ -25,8 +25,10 @@ pub struct PauseTimes {
     pub drain: Duration,
     /// Copying dirty pages to staging, and waiting for staging if it overflowed.
     pub copy: Duration,
-    /// Capturing vCPU and device state.
+    /// Capturing what the hypervisor has of it.
     pub state: Duration,
+    /// Capturing what its device model has of it; next to nothing without one.
+    pub device_model: Duration,
     /// Cutting the output epoch.
     pub cut: Duration,
     /// Until the guest ran again.
@@ -40,12 +42,12 @@ pub struct PauseTimes {
 impl PauseTimes {
     /// The whole pause.
     pub fn total(&self) -> Duration {
-        self.suspend + self.drain + self.copy + self.state + self.cut + self.resume
+        self.parts().iter().sum()
     }
 
     /// The parts, in their order.
-    pub fn parts(&self) -> [Duration; 6] {
-        [self.suspend, self.drain, self.copy, self.state, self.cut, self.resume]
+    pub fn parts(&self) -> [Duration; 7] {
+        [self.suspend, self.drain, self.copy, self.state, self.device_model, self.cut, self.resume]
     }
 }
 
@@ -84,6 +86,8 @@ impl Pause<'_> {
         times.copy = watch.lap();
         self.source.capture_state(self.state)?;
         times.state = watch.lap();
+        self.source.capture_device_model(self.state)?;
+        times.device_model = watch.lap();
         self.output.cut(epoch)?;
         times.cut = watch.lap();
         times.cut_at = Some(SystemTime::now());

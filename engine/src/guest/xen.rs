@@ -21,11 +21,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
-use understudy_checkpoint::domain::Description;
+use understudy_checkpoint::domain::{Description, GuestKind};
 use understudy_checkpoint::epoch::Image;
 use understudy_checkpoint::stream::write_restore_file;
 use understudy_checkpoint::{Epoch, Generation};
-use understudy_xen::domain::{Suspender, XenSource};
+use understudy_xen::domain::{Suspender, XenSource, continue_device_model};
 use understudy_xen::standing::{self, Standing};
 use understudy_xen::xl::{self, XlGuest};
 use understudy_xen::{DomId, Xen, mark};
@@ -149,6 +149,10 @@ impl XenHost {
     /// Its source, and how much memory comparing it takes.
     fn source(&self, guest: &XlGuest, how: FindChanges) -> Result<(BoxedSource, u64), String> {
         let opened = Suspender::open(self.xen.clone(), guest.domain)
+            .and_then(|suspender| match guest.kind {
+                GuestKind::Hvm => suspender.with_device_model(),
+                GuestKind::Pv | GuestKind::Pvh => Ok(suspender),
+            })
             .and_then(|suspender| XenSource::open(self.xen.clone(), guest.domain, suspender));
         let mut source = opened.map_err(|error| error.to_string())?;
         if how == FindChanges::Compare {
@@ -202,6 +206,11 @@ impl Host for XenHost {
         let output = self.outputs.interfaces(open);
         let machine = Arc::new(self.machine(domain, name)?);
         let held = self.hold(domain, &what.config, &machine, &output);
+        if what.kind == GuestKind::Hvm
+            && let Err(error) = continue_device_model(domain)
+        {
+            tracing::error!(guest = name, %error, "Whether the guest's QEMU runs is not known");
+        }
         machine.unpause();
         announce(&output);
         let how = if self.compare.names.contains(name) { FindChanges::Compare } else { FindChanges::Log };

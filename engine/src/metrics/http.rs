@@ -97,7 +97,7 @@ mod tests {
         meter.set_role(GuestRole::Primary, 1);
         meter.set_role(GuestRole::Primary, 2);
         meter.set_protected(true);
-        meter.paused(Duration::from_micros(900), [Duration::from_micros(150); 6], 1000);
+        meter.paused(Duration::from_micros(900), [Duration::from_micros(150); 7], 1000);
         meter.committed(Duration::from_millis(3));
         meter.encoded(&EncodeStats { delta: 600, unchanged: 400, ..EncodeStats::default() });
         meter.sent(12_345);

@@ -9,7 +9,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use understudy_checkpoint::pages::EncodeStats;
 
 /// The parts of a pause, as labels and in the order they happen.
-pub(super) const PAUSE_PARTS: [&str; 6] = ["suspend", "drain", "copy", "state", "cut", "resume"];
+pub(super) const PAUSE_PARTS: [&str; 7] =
+    ["suspend", "drain", "copy", "state", "device_model", "cut", "resume"];
 
 /// Longest time that is told apart, in microseconds: a minute.
 const TIME_US_MAX: u64 = 60_000_000;
@@ -26,7 +27,7 @@ pub struct GuestMeter {
     domain: String,
     role: Option<(GuestRole, u64)>,
     pause: prometheus::Histogram,
-    pause_parts: [prometheus::Histogram; 6],
+    pause_parts: [prometheus::Histogram; 7],
     commit: prometheus::Histogram,
     dirty_pages: prometheus::Histogram,
     last_commit: prometheus::Gauge,
@@ -38,7 +39,7 @@ pub struct GuestMeter {
     dropped_packets: IntCounter,
     unheld_cards: IntGauge,
     pause_us: Histogram<u64>,
-    part_us: [Histogram<u64>; 6],
+    part_us: [Histogram<u64>; 7],
     commit_us: Histogram<u64>,
     pages: PageCounts,
     link_bytes: u64,
@@ -98,8 +99,8 @@ impl GuestMeter {
         self.compared_bytes.set(bytes.cast_signed());
     }
 
-    /// A pause is over: its length, its parts in the order suspend, drain, copy, state, cut, resume, and how many pages it copied.
-    pub fn paused(&mut self, total: Duration, parts: [Duration; 6], dirty_pages: u64) {
+    /// A pause is over: its length, its parts in the order of [`PAUSE_PARTS`], and how many pages it copied.
+    pub fn paused(&mut self, total: Duration, parts: [Duration; 7], dirty_pages: u64) {
         self.pause.observe(total.as_secs_f64());
         record(&mut self.pause_us, total);
         for ((part, series), times) in parts.into_iter().zip(&self.pause_parts).zip(&mut self.part_us) {
@@ -202,9 +203,9 @@ impl GuestMeter {
     /// Enters the measured part of a guest's status.
     pub fn fill(&self, status: &mut GuestStatus) {
         let medians = self.part_us.each_ref().map(|times| times.value_at_quantile(0.5));
-        let [suspend, drain, copy, state, cut, resume] = medians;
+        let [suspend, drain, copy, state, device_model, cut, resume] = medians;
         status.pause_us = quantiles(&self.pause_us);
-        status.pause_parts_us = PauseParts { suspend, drain, copy, state, cut, resume };
+        status.pause_parts_us = PauseParts { suspend, drain, copy, state, device_model, cut, resume };
         status.commit_us = quantiles(&self.commit_us);
         status.pages = self.pages;
         status.raw_bytes = self.raw_bytes;

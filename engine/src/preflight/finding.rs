@@ -326,7 +326,8 @@ impl Finding {
             Self::GuestUnreadable { .. } => (Refuse, "guest_unreadable"),
             Self::Configured { obstacle, .. } => match obstacle {
                 Obstacle::ControlDomain => (Refuse, "control_domain"),
-                Obstacle::DeviceModel => (Refuse, "device_model"),
+                Obstacle::TraditionalDeviceModel => (Refuse, "traditional_device_model"),
+                Obstacle::StubDomain => (Refuse, "stub_domain"),
                 Obstacle::PassedThrough => (Refuse, "passed_through"),
                 Obstacle::Disks => (Refuse, "disks"),
                 Obstacle::Vnuma => (Refuse, "vnuma"),

@@ -12,9 +12,10 @@ use understudy_checkpoint::domain::GuestKind;
 const MIB: u64 = 1 << 20;
 const NO_SUBLEAF: u32 = u32::MAX;
 
-const OBSTACLES: [Obstacle; 5] = [
+const OBSTACLES: [Obstacle; 6] = [
     Obstacle::ControlDomain,
-    Obstacle::DeviceModel,
+    Obstacle::TraditionalDeviceModel,
+    Obstacle::StubDomain,
     Obstacle::PassedThrough,
     Obstacle::Disks,
     Obstacle::Vnuma,
@@ -121,7 +122,8 @@ fn a_guest_that_is_not_there_or_cannot_be_looked_at_is_told() {
 
 #[test]
 fn what_the_engine_refuses_is_found() {
-    let expected = ["control_domain", "device_model", "passed_through", "disks", "vnuma"];
+    let expected =
+        ["control_domain", "traditional_device_model", "stub_domain", "passed_through", "disks", "vnuma"];
     assert_eq!(of_guest(|guest| guest.obstacles = OBSTACLES.into()), expected);
 }
 

@@ -99,6 +99,10 @@ impl<S: Source> Source for Held<S> {
     fn capture_state(&mut self, into: &mut DomainState) -> Result<(), DomainError> {
         self.source.capture_state(into)
     }
+
+    fn capture_device_model(&mut self, into: &mut DomainState) -> Result<(), DomainError> {
+        self.source.capture_device_model(into)
+    }
 }
 
 #[cfg(test)]

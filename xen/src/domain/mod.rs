@@ -7,6 +7,7 @@
 //! Not here: rebuilding a domain, which is [`restore`](crate::restore).
 
 mod compare;
+mod device_model;
 mod frames;
 mod hvm;
 mod notice;
@@ -18,6 +19,7 @@ mod toolstack;
 mod tsc;
 
 pub use compare::CompareError;
+pub use device_model::continue_device_model;
 pub use source::XenSource;
 pub use suspender::Suspender;
 pub use toolstack::Toolstack;

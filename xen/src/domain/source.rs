@@ -323,6 +323,10 @@ impl<T: Toolstack> Source for XenSource<T> {
             Kind::Pv(guest) => guest.capture(&mut into.libxc),
         }
     }
+
+    fn capture_device_model(&mut self, into: &mut DomainState) -> Result<(), DomainError> {
+        self.toolstack.save_device_model(&mut into.libxl)
+    }
 }
 
 fn info(xen: &Xen, domain: DomId) -> Result<DomainInfo, DomainError> {

@@ -8,8 +8,10 @@
 //!   resume: rax of vCPU 0 := 1 ("cancelled"), resumedomain, xenstore RESUME
 //! ```
 //!
-//! The guest runs until its last vCPU has stopped; only from then on it stands still.
+//! The guest runs until its last vCPU has stopped; only from then on it stands still. QEMU of an HVM guest is stopped
+//! after it and continued before it (`device_model`).
 
+use super::device_model::DeviceModel;
 use super::notice::Notice;
 use super::toolstack::Toolstack;
 use crate::abi::sched;
@@ -44,6 +46,7 @@ pub struct Suspender {
     is_hvm: bool,
     control: String,
     notice: Option<Notice>,
+    device_model: Option<DeviceModel>,
 }
 
 fn failed(error: StoreError) -> DomainError {
@@ -61,7 +64,14 @@ impl Suspender {
             tracing::warn!(%domain, %error, "Every checkpoint will look like the domain's end to xl; it will not restart it");
         });
         let control = format!("/local/domain/{domain}/control/shutdown");
-        Ok(Self { xen, store, domain, is_hvm: info.is_hvm(), control, notice: notice.ok() })
+        let (is_hvm, notice) = (info.is_hvm(), notice.ok());
+        Ok(Self { xen, store, domain, is_hvm, control, notice, device_model: None })
+    }
+
+    /// Told that the guest has a QEMU, which Xen does not know.
+    pub fn with_device_model(self) -> Result<Self, DomainError> {
+        let device_model = Some(DeviceModel::of(self.domain)?);
+        Ok(Self { device_model, ..self })
     }
 
     /// Whether the guest takes part in suspending: it has PV drivers that will reconnect.
@@ -117,6 +127,12 @@ impl Suspender {
         Ok(info.is_none_or(|info| info.is_dying() || info.is_shutdown()))
     }
 
+    /// Whether it has ended, or is about to: its device model goes with it.
+    fn is_ended(&self) -> Result<bool, DomainError> {
+        let info = self.xen.domain_info(self.domain).map_err(super::error)?;
+        Ok(info.is_none_or(|info| info.is_dying() || info.is_shutdown() && !info.is_suspended()))
+    }
+
     fn await_shutdown(&self) -> Result<(), DomainError> {
         let begun = Instant::now();
         while !self.is_gone()? {
@@ -127,10 +143,12 @@ impl Suspender {
         }
         Ok(())
     }
-}
 
-impl Toolstack for Suspender {
-    fn suspend(&mut self) -> Result<(), DomainError> {
+    /// Until no vCPU runs. A guest that stands still already is not asked: it would find that when it runs again.
+    fn suspend_guest(&mut self) -> Result<(), DomainError> {
+        if self.is_gone()? {
+            return Ok(());
+        }
         if self.takes_part()? {
             self.ask()?;
         } else {
@@ -139,7 +157,20 @@ impl Toolstack for Suspender {
         self.await_shutdown()
     }
 
-    fn resume(&mut self) -> Result<(), DomainError> {
+    /// Stops the device model of a guest that is suspended. After an error the guest runs on.
+    fn stop_device_model(&mut self) -> Result<(), DomainError> {
+        // One that has ended takes its device model with it; the source will say so.
+        let is_ended = self.device_model.is_some() && self.is_ended()?;
+        let Some(model) = self.device_model.as_mut().filter(|_| !is_ended) else { return Ok(()) };
+        let Err(error) = model.stop() else { return Ok(()) };
+        if let Err(error) = model.go_on() {
+            tracing::warn!(domain = %self.domain, %error, "Whether the guest's QEMU runs is not known");
+        }
+        self.resume_guest()?;
+        Err(error)
+    }
+
+    fn resume_guest(&mut self) -> Result<(), DomainError> {
         if self.takes_part()? {
             let bytes = GuestWidth::Bits64.vcpu_basic_bytes();
             let mut context = self.xen.vcpu_context(self.domain, 0, bytes).map_err(super::error)?;
@@ -149,8 +180,37 @@ impl Toolstack for Suspender {
         self.xen.resume(self.domain).map_err(super::error)?;
         self.store.resume(self.domain).map_err(failed)
     }
+}
 
-    fn log_device_model(&mut self, _on: bool) -> Result<(), DomainError> {
-        Ok(())
+impl Toolstack for Suspender {
+    fn suspend(&mut self) -> Result<(), DomainError> {
+        if let Some(model) = &mut self.device_model
+            && let Err(error) = model.take_hold()
+        {
+            return if self.is_ended()? { Ok(()) } else { Err(error) };
+        }
+        let suspended = self.suspend_guest().and_then(|()| self.stop_device_model());
+        if let (Err(_), Some(model)) = (&suspended, &mut self.device_model) {
+            model.let_go();
+        }
+        suspended
+    }
+
+    fn resume(&mut self) -> Result<(), DomainError> {
+        if let Some(model) = &mut self.device_model {
+            model.go_on()?;
+        }
+        self.resume_guest()
+    }
+
+    fn save_device_model(&mut self, out: &mut Vec<u8>) -> Result<(), DomainError> {
+        self.device_model.as_mut().map_or(Ok(()), |model| model.save(out))
+    }
+
+    fn log_device_model(&mut self, on: bool) -> Result<(), DomainError> {
+        match &self.device_model {
+            Some(model) if on => model.report_writes(),
+            _ => Ok(()),
+        }
     }
 }

@@ -13,7 +13,10 @@ pub trait Toolstack: Send {
     /// Lets a suspended guest run on where it stopped.
     fn resume(&mut self) -> Result<(), DomainError>;
 
-    /// Makes the device model report the frames that it writes itself, or stop doing so. Xen sees only what the
-    /// guest's own vCPUs write.
+    /// Appends records of the device model's state, if there is one and nobody else saves it. Only while suspended.
+    fn save_device_model(&mut self, out: &mut Vec<u8>) -> Result<(), DomainError>;
+
+    /// Makes the device model report the frames that it writes itself, or allows it to stop doing so. Xen sees
+    /// only what the guest's own vCPUs write.
     fn log_device_model(&mut self, on: bool) -> Result<(), DomainError>;
 }

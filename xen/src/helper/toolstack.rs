@@ -32,6 +32,11 @@ impl Toolstack for Libxl {
         self.channel.postcopy().map_err(failed)
     }
 
+    fn save_device_model(&mut self, _out: &mut Vec<u8>) -> Result<(), DomainError> {
+        // It writes the device model's records itself, after ours.
+        Ok(())
+    }
+
     fn log_device_model(&mut self, on: bool) -> Result<(), DomainError> {
         self.channel.switch_qemu_logdirty(self.domain.0.into(), on).map_err(failed)
     }
