@@ -21,9 +21,9 @@ xl_with() { # xl_with ours|stock HOST ARGUMENTS…
 
 link_address() { if [ "$1" = a ]; then echo 10.9.0.1; else echo 10.9.0.2; fi; } # link_address HOST
 
-receiver_start() { # receiver_start ours|stock HOST [-r]
+receiver_start() { # receiver_start ours|stock HOST [-r]: libxl tells each of its records in /var/tmp/receive.log
     on "$2" "rm -f /var/tmp/stream
-        printf '%s\n' '#!/bin/sh' 'tee /var/tmp/stream | $(xl_of "$1") migrate-receive ${3:-}' >/var/tmp/receiver
+        printf '%s\n' '#!/bin/sh' 'tee /var/tmp/stream | $(xl_of "$1")v migrate-receive ${3:-}' >/var/tmp/receiver
         chmod 755 /var/tmp/receiver
         setsid socat TCP-LISTEN:9900,reuseaddr,keepalive,keepidle=1,keepintvl=1,keepcnt=5 \
             EXEC:/var/tmp/receiver,nofork >/var/tmp/receive.log 2>&1 </dev/null &
