@@ -49,6 +49,21 @@ checker_errors() {
 
 writer_set() { ask "$1" "writer?pages=$2&bytes=${3:-4096}" >/dev/null; } # writer_set ADDRESS PAGES_PER_S [BYTES_OF_EACH]
 
+# The judges of a guest that was moved. guest_remember takes down what it is, guest_judge sees that it is the very same.
+guest_remember() {
+    boot=$(boot_of "$address")
+    checksum=$(memory_checksum "$address")
+    count=$(count_of "$address")
+}
+
+guest_judge() {
+    expect "the boot number" "$(boot_of "$address")" "$boot"
+    expect "the next count" "$(count_of "$address")" $((count + 1))
+    expect "the memory's checksum" "$(memory_checksum "$address")" "$checksum"
+    expect "the number of errors" "$(checker_errors "$address")" 0
+    count=$((count + 1))
+}
+
 watch_start() { # watch_start ADDRESS EVERY_MS: host $CLIENT reads numbers on one connection, through all that comes
     on "${CLIENT:-b}" "setsid /rig/bin/rigguest watch $1 $2 >/var/tmp/watch.log 2>&1 </dev/null & echo \$! >/run/watch.pid"
 }
@@ -74,10 +89,13 @@ nothing_left() { # nothing_left HOST [GUEST…]: the host runs these guests and 
     expect "what xenstore of host $host knows" "$known" "$*"
 }
 
-put_understudy() { # the built binaries, on both hosts
+stand_again() { rig_resume "$RESUMED"; } # both hosts as they were when the scenario began
+
+put_understudy() { # put_understudy [NAME…]: the built binaries, or these of them, on both hosts
     local release name host found=0
     release=${CARGO_TARGET_DIR:-$RIG/../../target}/release
-    for name in understudy understudy-save-helper; do
+    [ $# -gt 0 ] || set -- understudy understudy-save-helper
+    for name in "$@"; do
         [ -x "$release/$name" ] || continue
         found=1
         for host in a b; do host_put $host "$release/$name" "/usr/local/bin/$name"; done

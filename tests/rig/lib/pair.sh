@@ -91,18 +91,12 @@ no_redirects() { # no_redirects HOST: nothing of understudy holds output there a
 # The judges of a guest that must have lost nothing and repeated nothing. pair_remember takes down what it is; the
 # guest is busy from then on, and a client reads numbers on one connection.
 pair_remember() {
-    boot=$(boot_of "$address")
-    checksum=$(memory_checksum "$address")
-    count=$(count_of "$address")
+    guest_remember
     writer_set "$address" 200
     watch_start "$address" 20
 }
 
 pair_judge() { # the very same guest, the very same connection
     say "$(watch_end)"
-    expect "the boot number" "$(boot_of "$address")" "$boot"
-    expect "the next count" "$(count_of "$address")" $((count + 1))
-    expect "the memory's checksum" "$(memory_checksum "$address")" "$checksum"
-    expect "the number of errors" "$(checker_errors "$address")" 0
-    count=$((count + 1))
+    guest_judge
 }

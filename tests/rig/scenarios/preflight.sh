@@ -3,10 +3,12 @@
 guests=(tpvh tpv)
 limit_s=300
 
-# verdict CODE [WORD]: preflight of the guest towards b ends with this exit code, and says this
+# verdict CODE [WORD] [FROM]: preflight of the guest on a towards b ends with this exit code, and says this; or of one
+# on b towards a
 verdict() {
-    local said code
-    said=$(on a "understudy preflight $guest --to 10.9.0.2 2>&1; echo \"exit \$?\"" </dev/null)
+    local said code from=${3:-a} to=b
+    [ "$from" = a ] || to=a
+    said=$(on "$from" "understudy preflight $guest --to $(link_address "$to") 2>&1; echo \"exit \$?\"" </dev/null)
     say "$said"
     code=$(sed -n 's/^exit //p' <<<"$said")
     expect "preflight's exit code" "$code" "$1"

@@ -1,6 +1,6 @@
 # understudy protects a guest towards host b, with a witness on a third machine. Host a is cut off from power under
 # load; b takes over, a client's connection goes on with every number once, and so does the guest's memory. Then host a
-# comes back and holds the copy.
+# comes back and holds the copy; unless its Xen is older, since guests do not go back to one.
 guests=(tpvh tpv)
 limit_s=900
 
@@ -15,6 +15,7 @@ scenario() {
     await_runs b 30
     pair_judge
     nothing_left b "$guest"
+    [ "$SUITE_a" = "$SUITE_b" ] || return 0
 
     rig_boot a
     put_understudy

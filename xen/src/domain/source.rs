@@ -133,6 +133,14 @@ impl<T: Toolstack> XenSource<T> {
         &mut self.toolstack
     }
 
+    /// A PV guest's memory is written by no device model, and libxl fails when asked about one.
+    fn log_device_model(&mut self, on: bool) -> Result<(), DomainError> {
+        match self.kind {
+            Kind::Hvm(_) => self.toolstack.log_device_model(on),
+            Kind::Pv(_) => Ok(()),
+        }
+    }
+
     /// Static records of the stream's head.
     fn static_records(&self) -> Result<Vec<u8>, DomainError> {
         let mut out = Vec::new();
@@ -229,7 +237,7 @@ impl<T: Toolstack> Source for XenSource<T> {
             shadow.forget();
             return Ok(());
         }
-        self.toolstack.log_device_model(true)?;
+        self.log_device_model(true)?;
         // From here on there is something to end, also if only half of it began.
         self.is_tracking = true;
         self.xen.enable_log_dirty(self.domain).map_err(error)
@@ -238,7 +246,7 @@ impl<T: Toolstack> Source for XenSource<T> {
     fn end_log_dirty(&mut self) -> Result<(), DomainError> {
         if std::mem::take(&mut self.is_tracking) {
             self.xen.disable_log_dirty(self.domain).map_err(error)?;
-            self.toolstack.log_device_model(false)?;
+            self.log_device_model(false)?;
         }
         Ok(())
     }
