@@ -1,6 +1,7 @@
 //! Cost of output commit for each epoch and interface, beside a bare netlink round trip.
 //!
-//! Prints a table. Needs root, network namespaces and `ip`; says so and ends without. The plug's lines need
+//! Prints a table; its last column is the median as a multiple of the round trip that takes the lock of every change of
+//! the network, as a plug's commands do. Needs root, network namespaces and `ip`; says so and ends without. The plug's lines need
 //! `sch_plug`.
 
 use nix::ifaddrs::getifaddrs;
@@ -18,6 +19,7 @@ use understudy_netbuf::Limits;
 use understudy_netbuf::kernel::{OutputCommit, OwnQueue, PlugOutput, Start};
 
 const ROUNDS: u64 = 2_000;
+const VIFS: [&str; 8] = ["vif1.0", "vif1.1", "vif1.2", "vif1.3", "vif1.4", "vif1.5", "vif1.6", "vif1.7"];
 
 fn main() {
     // `cargo test` runs benches too, without this word; a table is not a test.
@@ -28,67 +30,75 @@ fn main() {
         println!("skipped: needs root and network namespaces");
         return;
     }
-    let vifs = ["vif1.0", "vif1.1", "vif1.2", "vif1.3"];
     ip("link add br0 type bridge");
     ip("link set br0 up");
-    for (number, vif) in vifs.iter().enumerate() {
+    for (number, vif) in VIFS.iter().enumerate() {
         ip(&format!("link add {vif} type veth peer name guest{number}"));
         ip(&format!("link set {vif} master br0 up"));
         ip(&format!("link set guest{number} addrgenmode none up"));
     }
-    println!("{:<44} {:>9} {:>9} {:>9}", "microseconds", "median", "p99", "max");
-    round_trip();
-    for count in [1, 4] {
-        let attach = |start| OwnQueue::attach(&vifs[..count], Epoch(0), Limits::default(), start);
-        match attach(Start::Holding) {
-            Ok(output) => epochs(&format!("own queue, {count} interfaces"), &output),
+    println!("{:<48} {:>9} {:>9} {:>9} {:>12}", "microseconds", "median", "p99", "max", "round trips");
+    let bare = round_trip();
+    for count in [1, 2, 4, 8] {
+        match OwnQueue::attach(&VIFS[..count], Epoch(0), Limits::default(), Start::Holding) {
+            Ok(output) => epochs(bare, &format!("own queue, interfaces: {count}"), &output),
             Err(error) => println!("own queue: {error}"),
         }
     }
-    for count in [1, 4] {
-        match PlugOutput::attach(&vifs[..count], Epoch(0), Limits::default(), Start::Holding) {
+    for count in [1, 2, 4, 8] {
+        match PlugOutput::attach(&VIFS[..count], Epoch(0), Limits::default(), Start::Holding) {
             Ok(output) => {
-                epochs(&format!("plug, {count} interfaces"), &output);
+                epochs(bare, &format!("plug, interfaces: {count}"), &output);
                 output.pass().and_then(|()| output.detach()).expect("the plug passes");
             }
             Err(error) => println!("plug: {error}"),
         }
     }
-    through();
-    cuts_under_load();
+    for frames in [10, 1_000] {
+        through(bare, frames);
+    }
+    cuts_under_load(bare);
 }
 
 /// Requests without this crate: one that describes an interface, and one that changes nothing under the lock
-/// that every change of the network takes, as a plug's commands do.
-fn round_trip() {
+/// that every change of the network takes, as a plug's commands do. The median of the latter is what all else is
+/// compared with.
+fn round_trip() -> Duration {
     const GET_LINK: u16 = 18;
     const NEW_LINK: u16 = 16;
     const REQUEST_AND_ACK: u16 = 5;
     let kernel = NetlinkAddr::new(0, 0);
     let protocol = SockProtocol::NetlinkRoute;
     let netlink = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol).unwrap();
-    for (name, kind) in [("netlink: describe", GET_LINK), ("netlink: change nothing", NEW_LINK)] {
-        let mut message = [0u8; 32];
-        message[0] = 32;
-        message[4..6].copy_from_slice(&kind.to_ne_bytes());
-        message[6..8].copy_from_slice(&REQUEST_AND_ACK.to_ne_bytes());
-        message[20..24].copy_from_slice(&1i32.to_ne_bytes());
-        let mut answer = [0; 8192];
-        let mut times = Vec::new();
-        for _ in 0..ROUNDS {
-            let start = Instant::now();
-            sendto(netlink.as_raw_fd(), &message, &kernel, MsgFlags::empty()).expect("netlink");
-            // A description comes before its ack.
-            for _ in 0..if kind == GET_LINK { 2 } else { 1 } {
-                recv(netlink.as_raw_fd(), &mut answer, MsgFlags::empty()).expect("netlink");
+    let measured =
+        [("netlink: describe", GET_LINK), ("netlink: change nothing", NEW_LINK)].map(|(name, kind)| {
+            let mut message = [0u8; 32];
+            message[0] = 32;
+            message[4..6].copy_from_slice(&kind.to_ne_bytes());
+            message[6..8].copy_from_slice(&REQUEST_AND_ACK.to_ne_bytes());
+            message[20..24].copy_from_slice(&1i32.to_ne_bytes());
+            let mut answer = [0; 8192];
+            let mut times = Vec::new();
+            for _ in 0..ROUNDS {
+                let start = Instant::now();
+                sendto(netlink.as_raw_fd(), &message, &kernel, MsgFlags::empty()).expect("netlink");
+                // A description comes before its ack.
+                for _ in 0..if kind == GET_LINK { 2 } else { 1 } {
+                    recv(netlink.as_raw_fd(), &mut answer, MsgFlags::empty()).expect("netlink");
+                }
+                times.push(start.elapsed());
             }
-            times.push(start.elapsed());
-        }
-        line(name, times);
+            times.sort_unstable();
+            (name, times)
+        });
+    let bare = measured[1].1[ROUNDS as usize / 2];
+    for (name, times) in measured {
+        line(bare, name, times);
     }
+    bare
 }
 
-fn epochs(name: &str, output: &dyn OutputCommit) {
+fn epochs(bare: Duration, name: &str, output: &dyn OutputCommit) {
     let (mut cuts, mut releases) = (Vec::new(), Vec::new());
     for epoch in (0..ROUNDS).map(Epoch) {
         let start = Instant::now();
@@ -98,13 +108,12 @@ fn epochs(name: &str, output: &dyn OutputCommit) {
         output.release(epoch).expect("release");
         releases.push(start.elapsed());
     }
-    line(&format!("{name}: cut"), cuts);
-    line(&format!("{name}: release, nothing held"), releases);
+    line(bare, &format!("{name}: cut"), cuts);
+    line(bare, &format!("{name}: release, nothing held"), releases);
 }
 
 /// A release of held frames: how long the call takes, and how long until the last frame is at a neighbour.
-fn through() {
-    const FRAMES: usize = 1_000;
+fn through(bare: Duration, frames: usize) {
     let output = OwnQueue::attach(&["vif1.0"], Epoch(0), Limits::default(), Start::Holding);
     let Ok(output) = output else { return };
     let (guest, neighbour) = (packet_socket("guest0"), packet_socket("guest1"));
@@ -115,27 +124,27 @@ fn through() {
     let mut into = [0; 2048];
     let (mut calls, mut last_frames) = (Vec::new(), Vec::new());
     for epoch in (0..100).map(Epoch) {
-        for _ in 0..FRAMES {
+        for _ in 0..frames {
             send(guest.as_raw_fd(), &frame, MsgFlags::empty()).expect("the guest sends");
         }
-        while output.stats().expect("stats").queue.held_frames < FRAMES {
+        while output.stats().expect("stats").queue.held_frames < frames {
             std::thread::yield_now();
         }
         output.cut(epoch).expect("cut");
         let start = Instant::now();
         output.release(epoch).expect("release");
         calls.push(start.elapsed());
-        for _ in 0..FRAMES {
+        for _ in 0..frames {
             recv(neighbour.as_raw_fd(), &mut into, MsgFlags::empty()).expect("the neighbour receives");
         }
         last_frames.push(start.elapsed());
     }
-    line("own queue: release of 1000 frames, the call", calls);
-    line("own queue: release of 1000 frames, the last", last_frames);
+    line(bare, &format!("own queue: release of {frames} frames, the call"), calls);
+    line(bare, &format!("own queue: release of {frames} frames, the last"), last_frames);
 }
 
 /// How long a cut takes while the queue is busy: it may find a turn of 64 frames under way.
-fn cuts_under_load() {
+fn cuts_under_load(bare: Duration) {
     let output = OwnQueue::attach(&["vif1.0"], Epoch(0), Limits::default(), Start::Holding);
     let Ok(output) = output else { return };
     let guest = packet_socket("guest0");
@@ -156,7 +165,7 @@ fn cuts_under_load() {
         }
         done.store(true, Ordering::Relaxed);
     });
-    line("own queue: cut under full load", cuts);
+    line(bare, "own queue: cut under full load", cuts);
 }
 
 /// A full frame between two addresses of this bench.
@@ -175,10 +184,11 @@ fn packet_socket(interface: &str) -> OwnedFd {
     socket
 }
 
-fn line(name: &str, mut times: Vec<Duration>) {
+fn line(bare: Duration, name: &str, mut times: Vec<Duration>) {
     times.sort_unstable();
     let at = |share: usize| times[(times.len() - 1) * share / 1000].as_secs_f64() * 1e6;
-    println!("{name:<44} {:>9.2} {:>9.2} {:>9.2}", at(500), at(990), at(1000));
+    let ratio = at(500) / (bare.as_secs_f64() * 1e6);
+    println!("{name:<48} {:>9.2} {:>9.2} {:>9.2} {ratio:>12.2}", at(500), at(990), at(1000));
 }
 
 fn ip(words: &str) {

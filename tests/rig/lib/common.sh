@@ -3,6 +3,7 @@
 #   $CACHE/debs/SUITE/         apt's own state and downloaded packages
 #   $CACHE/roots/              bare dom0 trees as tar files, by suite and package list
 #   $CACHE/images/SUITE-KEY/   what a host boots (lib/image.sh)
+#   $CACHE/services/KEY/       the userland of the guest tsvc (lib/services.sh)
 #   $CACHE/shares/SUITE-KEY/   the read-only disk with the guests (lib/share.sh)
 #   $CACHE/built/NAME-KEY/     what is built from Debian source packages (lib/source.sh)
 #   $CACHE/keys/               the rig's ssh keys

@@ -31,6 +31,10 @@ guest_answers() {
     awk "BEGIN { printf \"%.2f\n\", $EPOCHREALTIME - $began }"
 }
 
+services_wait() { # until each service of the guest tsvc listens
+    on b "for port in 22 5201 5202 6379 8080; do until nc -z -w 2 $address \$port; do sleep 0.2; done; done" </dev/null
+}
+
 answer_field() { sed -n "s/.*\b$1 \([^ ]*\).*/\1/p"; } # answer_field NAME <ANSWER
 
 boot_of() { ask "$1" id | cut -d' ' -f1; } # boot_of ADDRESS: changes when the guest boots again

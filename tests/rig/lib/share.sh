@@ -2,16 +2,18 @@
 # guests run and that judges them, and what of lib/source.sh is built. Small and quick to build, so that the big
 # image does not change with it.
 #
-#   /rig/guests/{tpvh,tpv,thvm}.cfg   /rig/guests/{kernel,bzImage,initrd}   /rig/bin/rigguest   /rig/netbuf/
+#   /rig/guests/{tpvh,tpv,thvm,tsvc}.cfg   /rig/guests/{kernel,bzImage,initrd,initrd-services}   /rig/netbuf/
+#   /rig/bin/rigguest   /rig/bin/services-client
 
 share_dir() { # share_dir SUITE
     local extras=debian-kernel
     [ ! -d "$(kernel_dir)" ] || extras=$(kernel_dir)
     [ ! -d "$(netbuf_dir)" ] || extras+=" $(netbuf_dir)"
-    echo "$CACHE/shares/$1-$(key_of "$(image_dir "$1")" "$extras" "$RIG/lib/share.sh" "$RIG"/guest/*)"
+    echo "$CACHE/shares/$1-$(key_of "$(image_dir "$1")" "$extras" "$(services_dir)" "$RIG/lib/share.sh" "$RIG"/guest/* "$RIG"/services/*)"
 }
 
 build_share() { # build_share SUITE: build_image has run
+    [ -d "$(share_dir "$1")" ] || build_services
     artefact "$(share_dir "$1")" make_share "$(image_dir "$1")"
 }
 
@@ -22,6 +24,8 @@ make_share() { # make_share OUT IMAGE
     strip "$tree/bin/rigguest"
     share_kernel "$image" "$tree/guests"
     share_initrd "$image" "$tree" "$out/../guest"
+    share_services "$tree" "$out/../guest"
+    install -m 755 "$RIG/services/client" "$tree/bin/services-client"
     share_configs "$tree/guests"
     if [ -d "$(netbuf_dir)" ]; then
         cp -r "$(netbuf_dir)" "$tree/netbuf"
@@ -48,10 +52,18 @@ share_initrd() { # share_initrd IMAGE SHARE TREE
     pack_initrd "$3" "$2/guests/initrd"
 }
 
+share_services() { # share_services SHARE TREE: the tree of the plain guests, and the services
+    cp -a "$(services_dir)/tree/." "$2/"
+    install -m 755 "$RIG/services/start" "$2/bin/services"
+    install -d -m 700 "$2/root" "$2/root/.ssh"
+    install -m 600 "$CACHE/keys/id.pub" "$2/root/.ssh/authorized_keys"
+    pack_initrd "$2" "$1/guests/initrd-services"
+}
+
 share_configs() { # share_configs DIR: Debian's kernel needs more memory than ours
-    local pv=64 hvm=80 file
-    [ -d "$(kernel_dir)" ] || { pv=128 hvm=192; }
+    local pv=64 hvm=80 services=128 file
+    [ -d "$(kernel_dir)" ] || { pv=128 hvm=192 services=224; }
     for file in "$RIG"/guest/*.cfg; do
-        sed "s/@PV_MIB@/$pv/; s/@HVM_MIB@/$hvm/" "$file" >"$1/$(basename "$file")"
+        sed "s/@PV_MIB@/$pv/; s/@HVM_MIB@/$hvm/; s/@SERVICES_MIB@/$services/" "$file" >"$1/$(basename "$file")"
     done
 }
