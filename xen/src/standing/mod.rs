@@ -231,7 +231,9 @@ fn await_free(name: &str) -> Result<(), StandingError> {
     let begun = Instant::now();
     while let Some(domain) = xl::domain_named(name)? {
         if begun.elapsed() > FREE_MAX {
-            return Err(StandingError::Build(format!("domain {domain} is called {name} already; destroy it")));
+            return Err(StandingError::Build(format!(
+                "domain {domain} is called {name} already; destroy it"
+            )));
         }
         sleep(FREE_RETRY);
     }
