@@ -80,17 +80,26 @@ watch_end() { # watch_end: what the watch saw; fails if a number was missing or 
     tail -n 1 <<<"$seen"
 }
 
+# What is said on a host of its guests leaves out what stands by for an engine that lives: a secondary's copies.
+STANDING='stands() { engine=$(xenstore-read /local/domain/$1/understudy/standing 2>/dev/null) && [ -d /proc/$engine ]; }'
+
 domains_of() { # domains_of HOST: the names of its guests, in one line
-    on "$1" "xl list | sed '1d; /^Domain-0 /d' | cut -d' ' -f1 | sort | paste -sd' '" </dev/null
+    on "$1" "$STANDING; xl list | sed '1d; /^Domain-0 /d' | while read -r name domain _; do
+        stands \$domain || echo \$name; done | sort | paste -sd' '" </dev/null
 }
 
 nothing_left() { # nothing_left HOST [GUEST…]: the host runs these guests and no other; xenstore knows of no other
     local host=$1 known
     shift
     expect "what runs on host $host" "$(domains_of "$host")" "$*"
-    known=$(on "$host" 'for d in $(xenstore-list /local/domain); do [ $d = 0 ] || xenstore-read /local/domain/$d/name; done |
-        sort | paste -sd" "' </dev/null)
+    known=$(on "$host" "$STANDING"'; for d in $(xenstore-list /local/domain); do
+            [ $d = 0 ] || stands $d || xenstore-read /local/domain/$d/name; done | sort | paste -sd" "' </dev/null)
     expect "what xenstore of host $host knows" "$known" "$*"
+}
+
+standing_on() { # standing_on HOST: the names of what stands by there, in one line
+    on "$1" "$STANDING; xl list | sed '1d; /^Domain-0 /d' | while read -r name domain _; do
+        if stands \$domain; then echo \$name; fi; done | sort | paste -sd' '" </dev/null
 }
 
 stand_again() { rig_resume "$RESUMED"; } # both hosts as they were when the scenario began

@@ -10,6 +10,7 @@ scenario() {
     pair_remember
     sleep 5
     say "$(pair_line a)"
+    expect "what stands by on host b" "$(standing_on b)" "$guest--incoming"
     rig_kill a
     say "answers after $(guest_answers "$address" 90) s"
     await_runs b 30

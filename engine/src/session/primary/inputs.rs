@@ -270,8 +270,7 @@ impl Primary {
         match &self.phase {
             // Whoever has the guest now decides.
             Phase::Claiming { .. } | Phase::SwitchingOver(Handover::Asked { .. }) => {}
-            Phase::MarkingStale { why, .. }
-                if matches!(why, GiveUp::Wish | GiveUp::GuestGone | GiveUp::Leak) => {}
+            Phase::MarkingStale { why: GiveUp::Wish | GiveUp::GuestGone | GiveUp::Leak, .. } => {}
             _ => self.give_up(GiveUp::Leak, now),
         }
     }
