@@ -161,7 +161,7 @@ impl Primary {
                 self.phase = Phase::Arming;
                 self.resume(out);
             }
-            Phase::MarkingStale { .. } => self.resume(out),
+            Phase::MarkingStale { why, .. } if *why != GiveUp::Leak => self.resume(out),
             _ => {}
         }
     }
@@ -229,7 +229,7 @@ impl Primary {
             return;
         }
         self.guest_halted = true;
-        if !matches!(self.phase, Phase::SwitchingOver(_)) {
+        if !matches!(self.phase, Phase::SwitchingOver(_) | Phase::MarkingStale { why: GiveUp::Leak, .. }) {
             self.resume(out);
         }
     }
@@ -269,8 +269,7 @@ impl Primary {
         match &self.phase {
             // Whoever has the guest now decides.
             Phase::Claiming { .. } | Phase::SwitchingOver(Handover::Asked { .. }) => {}
-            Phase::MarkingStale { why, .. }
-                if matches!(why, GiveUp::Wish | GiveUp::GuestGone | GiveUp::Leak) => {}
+            Phase::MarkingStale { why: GiveUp::Wish | GiveUp::GuestGone | GiveUp::Leak, .. } => {}
             _ => self.give_up(GiveUp::Leak, now),
         }
     }
