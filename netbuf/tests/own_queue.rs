@@ -51,10 +51,28 @@ fn tcp_and_udp_work_with_super_packets() {
 
 #[test]
 fn tcp_and_udp_work_with_an_mtu_of_9000() {
-    let Some(rig) = Rig::with_mtu(9000) else { return };
+    let Some(rig) = Rig::with(9000, 1) else { return };
     let output = Arc::new(attach(Start::Passing));
-    scenario::real_traffic(&rig, output.clone());
+    let longest = scenario::real_traffic(&rig, output.clone());
+    assert!(longest > 9014, "{longest} bytes: no super-packet came through whole");
     assert_eq!(output.stats().unwrap().dropped(), 0);
+}
+
+#[test]
+fn tcp_and_udp_work_with_several_queues() {
+    let Some(rig) = Rig::with(9000, 4) else { return };
+    assert!(rig::output("ip -d link show vif1.0").contains("numtxqueues 4 numrxqueues 4"));
+    let output = Arc::new(attach(Start::Passing));
+    let longest = scenario::real_traffic(&rig, output.clone());
+    assert!(longest > 9014, "{longest} bytes: no super-packet came through whole");
+    assert_eq!(output.stats().unwrap().dropped(), 0);
+}
+
+#[test]
+fn every_protocol_waits_for_its_ack_with_several_queues() {
+    let Some(rig) = Rig::with(1500, 4) else { return };
+    let output = attach(Start::Holding);
+    scenario::every_protocol_waits_for_its_ack(&rig, &output);
 }
 
 #[test]

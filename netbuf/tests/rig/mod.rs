@@ -90,10 +90,11 @@ pub(crate) struct Rig {
 impl Rig {
     /// `None`, and a message, if this process may not or cannot.
     pub(crate) fn new() -> Option<Self> {
-        Self::with_mtu(1500)
+        Self::with(1500, 1)
     }
 
-    pub(crate) fn with_mtu(mtu_bytes: u32) -> Option<Self> {
+    /// With this MTU, and this many queues of the guest's card, each with its own processor's frames.
+    pub(crate) fn with(mtu_bytes: u32, queues: u32) -> Option<Self> {
         if !nix::unistd::geteuid().is_root() || Command::new("ip").arg("-V").output().is_err() {
             eprintln!("skipped: needs root and the program ip");
             return None;
@@ -110,7 +111,8 @@ impl Rig {
             [("vif1.0", &rig.guest, GUEST_MAC, 2), ("out0", &rig.outside, OUTSIDE_MAC, 1)]
         {
             let tid = place.tid;
-            ip(&format!("link add {port} mtu {mtu_bytes} type veth peer name eth0 netns {tid}"));
+            let shape = format!("mtu {mtu_bytes} numtxqueues {queues} numrxqueues {queues}");
+            ip(&format!("link add {port} {shape} type veth peer name eth0 netns {tid} {shape}"));
             ip(&format!("link set {port} master br0 up"));
             let mac = mac.map(|byte| format!("{byte:02x}")).join(":");
             place.ip("link set lo up");

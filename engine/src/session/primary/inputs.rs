@@ -162,7 +162,7 @@ impl Primary {
                 self.phase = Phase::Arming;
                 self.resume(out);
             }
-            Phase::MarkingStale { .. } => self.resume(out),
+            Phase::MarkingStale { why, .. } if *why != GiveUp::Leak => self.resume(out),
             _ => {}
         }
     }
@@ -230,7 +230,7 @@ impl Primary {
             return;
         }
         self.guest_halted = true;
-        if !matches!(self.phase, Phase::SwitchingOver(_)) {
+        if !matches!(self.phase, Phase::SwitchingOver(_) | Phase::MarkingStale { why: GiveUp::Leak, .. }) {
             self.resume(out);
         }
     }
