@@ -32,6 +32,10 @@ impl Toolstack for Still {
     fn log_device_model(&mut self, _on: bool) -> Result<(), DomainError> {
         Ok(())
     }
+
+    fn save_device_model(&mut self, _out: &mut Vec<u8>) -> Result<(), DomainError> {
+        Ok(())
+    }
 }
 
 struct Guest {
