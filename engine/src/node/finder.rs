@@ -167,3 +167,30 @@ impl Wanted {
         self.said = Some(text);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::FindChanges;
+    use crate::session::NodeName;
+
+    #[test]
+    fn a_guest_that_is_given_up_is_not_looked_for_and_what_was_found_of_it_is_nobodys() {
+        let ((ask, asked), (tell, told)) = (bounded(ASKED_MAX), bounded(ASKED_MAX));
+        let mut finder = Finder { thread: Some((ask, told)), ..Finder::none() };
+        let find_changes = FindChanges::Log;
+        let web =
+            DomainConfig { name: "web".into(), peer: NodeName("b".into()), interval: None, find_changes };
+        finder.want(web.clone()).unwrap();
+        finder.run(Time(0), true, |_| false);
+        assert_eq!(asked.try_recv().as_ref(), Ok(&web));
+
+        assert!(finder.forget("web"));
+        assert!(!finder.forget("web"), "once");
+        tell.send((web, Err("it has disks".into()))).unwrap();
+        assert!(finder.next_found().is_none());
+        assert_eq!(finder.waiting(|_| false), []);
+        finder.run(Time(0) + LOOK_EVERY, true, |_| false);
+        assert!(asked.try_recv().is_err(), "it is not asked for again");
+    }
+}
