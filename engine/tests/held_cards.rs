@@ -22,6 +22,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 use understudy::guest::{Bell, Card, HeldOutput, OutputError, OutputMaker};
 use understudy_checkpoint::Epoch;
+use understudy_netbuf::Limits;
 
 /// One test lowers a limit of the whole process.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -51,13 +52,17 @@ struct Host {
     output: HeldOutput,
     guests: [OwnedFd; 2],
     outside: OwnedFd,
-    _poll: mio::Poll,
+    poll: mio::Poll,
     _alone: MutexGuard<'static, ()>,
 }
 
 impl Host {
     /// `None`, and a message, if this process may not.
     fn new() -> Option<Self> {
+        Self::with(Limits::default())
+    }
+
+    fn with(limits: Limits) -> Option<Self> {
         let alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if !nix::unistd::geteuid().is_root() || Command::new("ip").arg("-V").output().is_err() {
             eprintln!("skipped: needs root and the program ip");
@@ -76,13 +81,13 @@ impl Host {
         }
         let poll = mio::Poll::new().unwrap();
         let bell = Bell::new(mio::Waker::new(poll.registry(), mio::Token(0)).unwrap());
-        let maker = OutputMaker { limits: understudy_netbuf::Limits::default(), bell };
+        let maker = OutputMaker { limits, bell };
         let guests = [packets("guest0"), packets("guest1")];
         let host = Self {
             output: maker.interfaces(Epoch(0)),
             guests,
             outside: packets("out1"),
-            _poll: poll,
+            poll,
             _alone: alone,
         };
         host.wait_until_connected();
@@ -148,6 +153,27 @@ fn a_card_that_joins_is_held_and_one_that_leaves_is_let_go() {
     assert!(!links().contains("us-vif9.1"), "its queue is gone too: {}", links());
     assert!(host.output.follow(&cards(2)), "one that is announced is looked for soon");
     assert_eq!(host.output.unheld(), []);
+}
+
+#[test]
+fn a_card_near_its_limit_asks_for_a_checkpoint_and_what_is_beyond_is_counted() {
+    let limits = Limits { frames_max: 40, ..Limits::default() };
+    let Some(mut host) = Host::with(limits) else { return };
+    host.output.hold(&cards(1)).unwrap();
+    assert_eq!((host.leaves(0, 10), host.output.take_pressure()), (0, false));
+    host.leaves(0, 20);
+    let mut events = mio::Events::with_capacity(4);
+    host.poll.poll(&mut events, Some(Duration::from_secs(20))).unwrap();
+    assert!(events.iter().next().is_some(), "the loop is woken");
+    assert!(host.output.take_pressure());
+    assert_eq!(host.output.stats().dropped_frames, 0);
+    host.leaves(0, 20);
+    assert_eq!(host.output.stats().dropped_frames, 10);
+    // The checkpoint makes room: the first 40 leave, and the next are held.
+    host.output.cut(Epoch(0)).unwrap();
+    host.output.release(Epoch(0));
+    assert_eq!((host.arrived(), host.leaves(0, 10)), (40, 0));
+    assert_eq!(host.output.stats().dropped_frames, 10);
 }
 
 #[test]
