@@ -90,7 +90,7 @@ impl GuestMeter {
         self.protected.set(i64::from(protected));
     }
 
-    /// A pause is over: its length, its parts in the order of [`PAUSE_PARTS`], and how many pages it copied.
+    /// A pause is over: its length, its parts in the order of `PAUSE_PARTS`, and how many pages it copied.
     pub fn paused(&mut self, total: Duration, parts: [Duration; 7], dirty_pages: u64) {
         self.pause.observe(total.as_secs_f64());
         record(&mut self.pause_us, total);
