@@ -153,3 +153,26 @@ fn cards_in(config: &[u8]) -> Value {
     let json = config.strip_suffix(&[0]).unwrap_or(config);
     serde_json::from_slice::<Value>(json).map_or(Value::Null, |mut config| config["nics"].take())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tap_is_one_more_interface_for_as_long_as_it_is_there() {
+        let vif = |tap: Option<&str>| Vif {
+            device: 0,
+            name: "vif7.0".into(),
+            tap: tap.map(str::to_owned),
+            mac: Some([2; 6]),
+            backend: DomId(0),
+            is_connected: false,
+        };
+        let netback = Card { interface: "vif7.0".into(), mac: Some([2; 6]), is_connected: false };
+        let of = |tap| interfaces(vif(tap)).collect::<Vec<_>>();
+        assert_eq!(of(None), std::slice::from_ref(&netback));
+        assert_eq!(of(Some("nowhere-emu")), std::slice::from_ref(&netback), "the guest unplugged it");
+        let tap = Card { interface: "lo".into(), mac: None, is_connected: true };
+        assert_eq!(of(Some("lo")), [netback, tap]);
+    }
+}

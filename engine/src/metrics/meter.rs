@@ -99,7 +99,7 @@ impl GuestMeter {
         self.compared_bytes.set(bytes.cast_signed());
     }
 
-    /// A pause is over: its length, its parts in the order of [`PAUSE_PARTS`], and how many pages it copied.
+    /// A pause is over: its length, its parts in the order of `PAUSE_PARTS`, and how many pages it copied.
     pub fn paused(&mut self, total: Duration, parts: [Duration; 7], dirty_pages: u64) {
         self.pause.observe(total.as_secs_f64());
         record(&mut self.pause_us, total);
