@@ -142,6 +142,7 @@ pub struct PauseParts {
     /// Capturing what the hypervisor has of the guest.
     pub state: u64,
     /// Capturing its device model.
+    #[serde(default)]
     pub device_model: u64,
     /// Closing the output's epoch.
     pub cut: u64,
