@@ -8,12 +8,14 @@ scenario() {
     local boot checksum count
     pair_up
     pair_remember
+    judge_begin
     sleep 5
     say "$(pair_line a)"
     rig_kill a
     say "answers after $(guest_answers "$address" 90) s"
     await_runs b 30
     pair_judge
+    judge_end
     nothing_left b "$guest"
 
     rig_boot a
