@@ -81,8 +81,8 @@ static const struct {
     void (*answer)(FILE *out, const char *query);
 } services[] = {
     {"/id", answer_id},         {"/count", answer_count}, {"/stream", answer_stream}, {"/memory", answer_memory},
-    {"/writer", writer_answer}, {"/gap", gap_answer},     {"/crash", answer_crash},   {"/reboot", answer_reboot},
-    {"/poweroff", answer_poweroff}, {"/card", card_answer},
+    {"/writer", writer_answer}, {"/gap", gap_answer},     {"/frames", frames_answer}, {"/crash", answer_crash},
+    {"/reboot", answer_reboot}, {"/poweroff", answer_poweroff}, {"/card", card_answer},
 };
 
 /* Reads up to the end of the request's head; what does not fit is cut off. */

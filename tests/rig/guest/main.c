@@ -62,6 +62,7 @@ static int serve(uint64_t check_kib, uint64_t write_kib) {
     writer_fill();
     start(memory_check_for_ever);
     start(writer_run_for_ever);
+    start(frames_run_for_ever);
     serve_http();
     return 1;
 }
@@ -69,6 +70,7 @@ static int serve(uint64_t check_kib, uint64_t write_kib) {
 int main(int count, char **words) {
     if (count == 4 && strcmp(words[1], "serve") == 0) return serve(strtoull(words[2], 0, 10), strtoull(words[3], 0, 10));
     if (count == 4 && strcmp(words[1], "watch") == 0) return watch(words[2], words[3]);
-    fprintf(stderr, "rigguest serve CHECK_KIB WRITE_KIB | watch ADDRESS EVERY_MS\n");
+    if (count == 3 && strcmp(words[1], "capture") == 0) return capture(words[2]);
+    fprintf(stderr, "rigguest serve CHECK_KIB WRITE_KIB | watch ADDRESS EVERY_MS | capture ETHERNET_ADDRESS\n");
     return 2;
 }

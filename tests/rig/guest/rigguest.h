@@ -3,6 +3,7 @@
  *
  *   rigguest serve CHECK_KIB WRITE_KIB    in the guest: HTTP on port 80, one process per connection
  *   rigguest watch ADDRESS EVERY_MS       on a host: reads a stream of numbers and judges it (watch.c)
+ *   rigguest capture ETHERNET_ADDRESS     on a host: what a guest sends, wherever it passes (capture.c)
  *
  *   GET /id                      a number drawn at boot, and the uptime: tells a reboot from a takeover
  *   GET /count                   the next number: each is given once
@@ -11,6 +12,7 @@
  *   GET /writer[?pages=N[&bytes=N]]  the busy writer; sets how many pages a second it changes, and how much of each
  *   GET /gap?ms=N[&over_us=N][&pages=N]  the gaps in a tight loop of N ms
  *   GET /card?number=N[&frames=N][&ms=N]  sends frames by another card, one every so many ms
+ *   GET /frames[?per_s=N]        numbered frames of every kind on the wire; sets how many of each a second (frames.c)
  *   GET /crash /reboot /poweroff
  */
 #ifndef RIGGUEST_H
@@ -20,7 +22,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-enum { PAGE_BYTES = 4096, PAGE_WORDS = PAGE_BYTES / 8 };
+enum { PAGE_BYTES = 4096, PAGE_WORDS = PAGE_BYTES / 8, FRAME_KINDS = 8 };
 
 /* What all processes of the guest share: one anonymous mapping, made before the first fork. */
 struct shared {
@@ -31,6 +33,7 @@ struct shared {
     uint64_t check_page_count, write_page_count;
     _Atomic uint64_t check_rounds, check_errors;
     _Atomic uint64_t write_rate, write_bytes, written, write_errors;
+    _Atomic uint64_t frames_rate, frames_sent[FRAME_KINDS], frames_refused;
 };
 
 extern struct shared *shared;
@@ -52,7 +55,10 @@ void writer_run_for_ever(void);
 void writer_answer(FILE *out, const char *query);
 void card_answer(FILE *out, const char *query);
 void gap_answer(FILE *out, const char *query);
+void frames_run_for_ever(void);
+void frames_answer(FILE *out, const char *query);
 void serve_http(void);
 int watch(const char *address, const char *every_ms);
+int capture(const char *address);
 
 #endif

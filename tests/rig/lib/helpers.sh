@@ -14,6 +14,10 @@ address_of() { # address_of GUEST
     sed -n 's/.*gip=\([0-9.]*\).*/\1/p' "$RIG/guest/$1.cfg"
 }
 
+mac_of() { # mac_of GUEST
+    sed -n 's/.*mac=\([0-9a-f:]*\).*/\1/p' "$RIG/guest/$1.cfg"
+}
+
 guest_up() { guest_start "${2:-a}" "$1"; } # guest_up NAME [HOST]: creates it and waits until it answers
 
 # ask ADDRESS PATH [SECONDS]: what the guest answers, asked from host $CLIENT (b unless set: it outlives a)

@@ -15,7 +15,7 @@ pair_up() { # pair_up: the guest $guest runs on a; in the end it is protected to
     pair_node b secondary
     pair_tunnel
     pair_node a primary --domain "name=$guest"
-    await_protected a 240
+    await_protected a 600
 }
 
 pair_witness() { # a witness that knows nothing: what an earlier run decided is not of this one
@@ -44,7 +44,7 @@ pair_node() { # pair_node HOST SUBCOMMAND OPTIONS…: starts a node
     [ "$host" = a ] || { port=7102 other=7101 peer=a; }
     on "$host" "RUST_BACKTRACE=1 setsid understudy $1 --node $host --listen 127.0.0.1:$port \
         --peer $peer=127.0.0.1:$other --witness 127.0.0.1:7400 --control /run/understudy.sock --hypervisor xen $PAIR_TIMES \
-        ${*:2} >>/var/tmp/understudy.log 2>&1 </dev/null &"
+        --log ${PAIR_LOG:-info,understudy::output=debug} ${*:2} >>/var/tmp/understudy.log 2>&1 </dev/null &"
 }
 
 pair_signal() { on "$1" "pkill -$2 -x understudy"; } # pair_signal HOST SIGNAL

@@ -8,6 +8,7 @@ scenario() {
     local boot checksum count
     pair_up
     pair_remember
+    judge_begin
     sleep 5
     pair_signal a STOP
     await_runs b 90
@@ -15,6 +16,7 @@ scenario() {
     await_gone a 60
     await_protected b 240
     pair_judge
+    judge_end
     expect "what a is to the guest" "$(pair_field a role)" secondary
     nothing_left a
     nothing_left b "$guest"

@@ -4,20 +4,18 @@ guests=(tpvh tpv)
 limit_s=600
 
 scenario() {
-    local boot checksum count mac
+    local boot checksum count
     pair_up
     pair_remember
+    judge_begin
     sleep 5
     pair_signal a KILL
-    mac=$(sed -n 's/.*mac=\([0-9a-f:]*\).*/\1/p' "$RIG/guest/$guest.cfg")
-    on a "setsid tcpdump -q -U -i lan0 -Q out -w /var/tmp/leak.pcap ether src $mac >/dev/null 2>&1 </dev/null &"
     expect "what runs on host a" "$(domains_of a)" "$guest"
     await_runs b 90
     sleep 5
     expect "what runs on host a, cut off" "$(domains_of a)" "$guest"
-    on a 'pkill -INT -x tcpdump; sleep 1'
-    expect "frames of the cut-off guest on the wire" "$(on a 'tcpdump -r /var/tmp/leak.pcap 2>/dev/null | wc -l' </dev/null)" 0
     pair_judge
+    judge_end # nothing of the guest that was cut off is among what left a
     on a 'understudy doctor --repair' >"$RUN/machine/doctor" && fail "doctor is content with a guest that is cut off"
     say "doctor: $(cat "$RUN/machine/doctor")"
     grep -q "start the engine" "$RUN/machine/doctor" || fail "doctor does not say what to do"

@@ -8,6 +8,7 @@ scenario() {
     local boot checksum count
     pair_up
     pair_remember
+    judge_begin
     sleep 3
     pair_signal a KILL
     pair_node a primary --domain "name=$guest"
@@ -15,6 +16,7 @@ scenario() {
     await_protected a 240
     expect "the generation" "$(pair_field a generation)" 2
     pair_judge
+    judge_end
     nothing_left a "$guest"
     nothing_left b
     expect "what b is to the guest" "$(pair_field b role)" secondary

@@ -10,8 +10,11 @@ scenario() {
     local boot checksum count
     pair_up
     pair_remember
+    judge_begin
+    sleep 3
     on a "understudy unprotect $guest --control /run/understudy.sock"
     await_field a state unprotected 30
+    judge_end --lossless
     pair_signal a TERM
     await_engine_gone a
     no_redirects a
@@ -24,12 +27,14 @@ scenario() {
     pair_node a primary --domain "name=$guest"
     await_protected a 240
     pair_remember
+    judge_begin
     sleep 3
     pair_signal a TERM
     await_engine_gone a
     await_runs b 90
     expect "the state of the guest left on a" "$(on a "xl list $guest" </dev/null | awk 'END { print $5 }')" "--p---"
     pair_judge
+    judge_end
     pair_node a primary --domain "name=$guest"
     await_gone a 60
     await_protected b 240

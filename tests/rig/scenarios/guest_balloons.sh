@@ -8,6 +8,7 @@ scenario() {
     local boot checksum count mib
     pair_up
     pair_remember
+    judge_begin
     mib=$(on a "xl list $guest" </dev/null | awk 'END { print $3 }')
     for less in 4 0 5 1 4; do
         on a "xl mem-set $guest $((mib - less))"
@@ -18,5 +19,6 @@ scenario() {
     rig_kill a
     await_runs b 90
     pair_judge
+    judge_end
     nothing_left b "$guest"
 }

@@ -13,19 +13,25 @@ ended() { # ended HOW: b has nothing that it could start, and what was held for 
 again() { # it is created by hand, and protected without a word to understudy
     on a "xl destroy $guest" 2>/dev/null || true
     guest_up "$guest"
+    frames_set 10
     await_protected a 240
+    sleep 5
     nothing_left a "$guest"
 }
 
 scenario() {
     local boot
     pair_up
+    judge_begin
+    sleep 3
     boot=$(boot_of "$address")
     ask "$address" reboot >/dev/null
     sleep 3
     guest_answers "$address" 90 >/dev/null
     [ "$(boot_of "$address")" != "$boot" ] || fail "the guest has not rebooted"
+    frames_set 10
     await_protected a 240
+    sleep 5
     say "rebooted: $(pair_line a)"
 
     on a "xl destroy $guest"
@@ -38,4 +44,5 @@ scenario() {
     ended crashed
     nothing_left b
     again
+    judge_end
 }

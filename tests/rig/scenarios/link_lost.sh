@@ -8,6 +8,7 @@ scenario() {
     local boot checksum count cut
     pair_up
     pair_remember
+    judge_begin
     for cut in both a-b b-a; do
         sleep 5
         rig_link cut $cut
@@ -19,6 +20,7 @@ scenario() {
         watch_start "$address" 20
     done
     watch_end >/dev/null
+    judge_end
 }
 
 await_one_protected() { # await_one_protected SECONDS: the guest runs once, protected, and the other host holds the copy

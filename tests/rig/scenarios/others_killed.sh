@@ -8,6 +8,7 @@ scenario() {
     local boot checksum count
     pair_up
     pair_remember
+    judge_begin
     sleep 3
     pair_signal b KILL
     await_field a state unprotected 30
@@ -23,6 +24,7 @@ scenario() {
     sleep 3
     expect "whether the guest is protected" "$(pair_field a protected)" true
     pair_judge
+    judge_end --lossless
     nothing_left a "$guest"
     nothing_left b
 }

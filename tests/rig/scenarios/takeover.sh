@@ -8,6 +8,7 @@ scenario() {
     local boot checksum count
     pair_up
     pair_remember
+    judge_begin
     sleep 5
     say "$(pair_line a)"
     expect "what stands by on host b" "$(standing_on b)" "$guest--incoming"
@@ -15,6 +16,7 @@ scenario() {
     say "answers after $(guest_answers "$address" 90) s"
     await_runs b 30
     pair_judge
+    judge_end
     nothing_left b "$guest"
     [ "$SUITE_a" = "$SUITE_b" ] || return 0
 

@@ -300,6 +300,8 @@ impl OutputCommit for OwnQueue {
                 result = result.and(Err(self.shared.explain(error, nic)));
             }
         }
+        #[cfg(feature = "mutant-releases-early")]
+        self.release(epoch)?;
         result
     }
 
