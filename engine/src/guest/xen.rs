@@ -38,6 +38,10 @@ const RESTORE_RETRY: Duration = Duration::from_secs(2);
 const SOURCE_MAX: Duration = Duration::from_secs(30);
 const SOURCE_RETRY: Duration = Duration::from_millis(20);
 
+/// How long a guest's driver is given to connect its cards, and how often that is looked at.
+const CONNECT_MAX: Duration = Duration::from_secs(30);
+const CONNECT_RETRY: Duration = Duration::from_millis(20);
+
 /// Waits before each announcement of a guest's new place.
 const ANNOUNCE_AFTER_MS: [u64; 5] = [0, 50, 150, 250, 500];
 
@@ -212,7 +216,7 @@ impl Host for XenHost {
             tracing::error!(guest = name, %error, "Whether the guest's QEMU runs is not known");
         }
         machine.unpause();
-        announce(&output);
+        announce(domain, &output);
         let how = if self.compare.names.contains(name) { FindChanges::Compare } else { FindChanges::Log };
         let find = || XlGuest::find(name).map_err(|error| error.to_string());
         match held.and_then(|()| find()).and_then(|guest| self.awaited_source(&guest, how)) {
@@ -243,10 +247,15 @@ impl Host for XenHost {
     }
 }
 
-/// Tells the network where the guest is: again and again, for switches may lose a frame just after a link has changed.
-fn announce(output: &HeldOutput) {
+/// Tells the network where the guest is, once its driver has connected its cards, for a bridge sends nothing by one that
+/// is not; and again and again, for switches may lose a frame just after a link has changed.
+fn announce(domain: DomId, output: &HeldOutput) {
     let output = output.clone();
     let repeat = move || {
+        let begun = Instant::now();
+        while begun.elapsed() < CONNECT_MAX && !are_connected(domain) {
+            sleep(CONNECT_RETRY);
+        }
         for pause_ms in ANNOUNCE_AFTER_MS {
             sleep(Duration::from_millis(pause_ms));
             output.announce();
@@ -255,6 +264,10 @@ fn announce(output: &HeldOutput) {
     if let Err(error) = std::thread::Builder::new().name("announce".into()).spawn(repeat) {
         tracing::warn!(%error, "The guest's new place is not announced; switches learn it from its first frames");
     }
+}
+
+fn are_connected(domain: DomId) -> bool {
+    cards::of(domain).is_ok_and(|cards| cards.iter().all(|card| card.is_connected))
 }
 
 /// Lets a domain that stands by be the guest; where it cannot, one is built from its memory.
