@@ -69,6 +69,9 @@ impl Debug for BoxedSource {
 
 /// Starts guests from images.
 pub trait Host: Send + Sync + Debug {
+    /// Whether the guest that `what` describes could ever run here. The error is for the operator.
+    fn admits(&self, what: &Description) -> Result<(), String>;
+
     /// What is to hold the image of the guest `name` that `what` describes. May take a while.
     fn keep(&self, name: &str, what: &Description) -> Keep;
 
@@ -95,6 +98,10 @@ impl LabHost {
 }
 
 impl Host for LabHost {
+    fn admits(&self, _what: &Description) -> Result<(), String> {
+        Ok(())
+    }
+
     fn keep(&self, _name: &str, what: &Description) -> Keep {
         Keep::Memory(Image::new(what.page_count))
     }

@@ -189,6 +189,17 @@ fn check(guest: &XlGuest) -> Result<(), String> {
 }
 
 impl Host for XenHost {
+    fn admits(&self, what: &Description) -> Result<(), String> {
+        let ((theirs, their_minor), (ours, our_minor)) = (what.xen_version, self.xen.version());
+        if (theirs, their_minor) > (ours, our_minor) {
+            return Err(format!(
+                "its host runs Xen {theirs}.{their_minor} and this one {ours}.{our_minor}, which does not take what a newer \
+                 Xen saved; update this host first"
+            ));
+        }
+        Ok(())
+    }
+
     fn keep(&self, name: &str, what: &Description) -> Keep {
         match Standing::begin(&self.xen, name, what) {
             Ok(standing) => {

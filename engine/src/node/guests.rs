@@ -233,6 +233,9 @@ impl Guests {
             tracing::error!(guest = %name, pages = description.page_count, "Too large a guest to be held here");
             return;
         }
+        if let Err(why) = self.host.admits(&description) {
+            return tracing::error!(guest = %name, %peer, why, "A peer's guest cannot be held here");
+        }
         let (runtime, reporter) = self.runtime();
         let limits = epoch::Limits {
             buffer_bytes_max: self.config.limits.epoch_buffer_bytes as usize,
