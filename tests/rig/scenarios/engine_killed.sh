@@ -1,7 +1,7 @@
 # The primary's engine is killed, its host and the guest run on: nothing of that guest gets out any more, b takes over,
 # and clients see one guest with no number lost. The engine that is started again ends what it had left behind.
 guests=(tpvh tpv)
-limit_s=600
+limit_s=1800
 
 scenario() {
     local boot checksum count
@@ -22,7 +22,7 @@ scenario() {
 
     pair_node a primary --domain "name=$guest"
     await_gone a 60
-    await_protected b 240
+    await_protected b 600
     nothing_left a
     nothing_left b "$guest"
     no_redirects a

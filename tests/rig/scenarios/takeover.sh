@@ -2,7 +2,7 @@
 # load; b takes over, a client's connection goes on with every number once, and so does the guest's memory. Then host a
 # comes back and holds the copy; unless its Xen is older, since guests do not go back to one.
 guests=(tpvh tpv)
-limit_s=900
+limit_s=1800
 
 scenario() {
     local boot checksum count
@@ -25,7 +25,7 @@ scenario() {
     pair_wires a
     pair_node a secondary
     pair_tunnel
-    await_protected b 240
+    await_protected b 600
     say "protected again: $(pair_line b)"
     expect "the number of errors" "$(checker_errors "$address")" 0
 }
