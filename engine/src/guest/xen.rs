@@ -6,7 +6,8 @@
 //!               where there is none: image ──restore file──► xl restore -p ──► unpause ──► …
 //! ```
 //!
-//! What the guest sends is held from before it runs; each domain is marked with its generation, by which a later engine knows it again.
+//! What the guest sends is held from before it runs; each domain is marked with its generation, by which a later engine
+//! knows it again.
 
 use super::cards::{self, Renewed};
 use super::keep::Keep;
@@ -89,7 +90,8 @@ impl XenHost {
         Ok(Self { xen, outputs, compare })
     }
 
-    /// The guest `name`, ready to be protected, its changes found as told; `None` if there is none. The error says why it cannot be.
+    /// The guest `name`, ready to be protected, its changes found as told; `None` if there is none. The error says why
+    /// it cannot be.
     pub fn find(&self, name: &str, how: FindChanges) -> Result<Option<Activated>, String> {
         let Some(domain) = xl::domain_named(name).map_err(|error| error.to_string())? else {
             return Ok(None);

@@ -7,6 +7,12 @@
 : "${PAIR_TIMES:=--interval 200ms --heartbeat 500ms --silence 5s --grace 1s --takeover-grace 3s --staging 32M --shadow 64M}"
 
 pair_up() { # pair_up: the guest $guest runs on a; in the end it is protected towards b
+    pair_secondary
+    pair_node a primary --domain "name=$guest"
+    await_protected a 600
+}
+
+pair_secondary() { # all but the node that protects the guest
     [ "$guest" != tpv ] || needs_shadow_paging
     put_understudy
     pair_witness
@@ -14,8 +20,6 @@ pair_up() { # pair_up: the guest $guest runs on a; in the end it is protected to
     pair_wires b
     pair_node b secondary
     pair_tunnel
-    pair_node a primary --domain "name=$guest"
-    await_protected a 600
 }
 
 pair_witness() { # a witness that knows nothing: what an earlier run decided is not of this one

@@ -55,13 +55,7 @@ refused_and_left_alone() { # a guest that cannot be held keeps its network, and 
 
 scenario() {
     local before vif
-    [ "$guest" != tpv ] || needs_shadow_paging
-    put_understudy
-    pair_witness
-    pair_wires a
-    pair_wires b
-    pair_node b secondary
-    pair_tunnel
+    pair_secondary
     refused_and_left_alone
     pair_remember
 
