@@ -14,6 +14,10 @@ address_of() { # address_of GUEST
     sed -n 's/.*gip=\([0-9.]*\).*/\1/p' "$RIG/guest/$1.cfg"
 }
 
+type_of() { # type_of GUEST: pv, pvh or hvm
+    sed -n 's/^type = "\(.*\)"/\1/p' "$RIG/guest/$1.cfg"
+}
+
 mac_of() { # mac_of GUEST
     sed -n 's/.*mac=\([0-9a-f:]*\).*/\1/p' "$RIG/guest/$1.cfg"
 }
@@ -149,7 +153,7 @@ machine_stop_all() {
     done
 }
 
-needs_shadow_paging() {
-    [ "$XEN_BINARY_a" = "$(shadow_dir)/xen" ] ||
+needs_log_dirty() { # of the hypervisor: without shadow paging it does not log what a PV guest writes
+    [ "$(type_of "$guest")" != pv ] || [ "$XEN_BINARY_a" = "$(shadow_dir)/xen" ] ||
         skip "PV guests have no log-dirty: the hypervisor with shadow paging is not built (rig build-shadow)"
 }

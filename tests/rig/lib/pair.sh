@@ -13,7 +13,7 @@ pair_up() { # pair_up: the guest $guest runs on a; in the end it is protected to
 }
 
 pair_secondary() { # all but the node that protects the guest
-    [ "$guest" != tpv ] || needs_shadow_paging
+    needs_log_dirty
     put_understudy
     pair_witness
     pair_wires a

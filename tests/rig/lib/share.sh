@@ -2,7 +2,7 @@
 # guests run and that judges them, and what of lib/source.sh is built. Small and quick to build, so that the big
 # image does not change with it.
 #
-#   /rig/guests/{tpvh,tpv,thvm,tsvc}.cfg   /rig/guests/{kernel,bzImage,initrd,initrd-services}   /rig/netbuf/
+#   /rig/guests/{tpvh,tpv,tpvh2,tpv2,thvm,tsvc}.cfg   /rig/guests/{kernel,bzImage,initrd,initrd-services}   /rig/netbuf/
 #   /rig/bin/rigguest   /rig/bin/services-client
 
 share_dir() { # share_dir SUITE

@@ -18,7 +18,7 @@ move() { # move SENDER FROM RECEIVER TO
 
 scenario() {
     local boot checksum count
-    [ "$guest" != tpv ] || needs_shadow_paging
+    needs_log_dirty
     put_understudy understudy-save-helper
     move ours a stock b
     move stock b ours a

@@ -17,7 +17,7 @@ verdict() {
 
 scenario() {
     local boot count
-    [ "$guest" != tpv ] || needs_shadow_paging
+    needs_log_dirty
     put_understudy
     boot=$(boot_of "$address")
     count=$(count_of "$address")

@@ -7,7 +7,7 @@ limit_s=1500
 
 scenario() {
     local boot checksum count pair cuts answered
-    [ "$guest" != tpv ] || needs_shadow_paging
+    needs_log_dirty
     for pair in ours:ours ours:stock stock:ours; do
         answered= cuts=0
         until [ -n "$answered" ]; do

@@ -11,7 +11,7 @@ checkpoints() { # checkpoints COUNT: waits until the primary has made so many
 
 scenario() {
     local boot count
-    [ "$guest" != tpv ] || needs_shadow_paging
+    needs_log_dirty
     [ -d "$(netbuf_dir)" ] || skip "libxenlight with network buffering is not built: rig build-stock-netbuf"
     writer_set "$address" 100
     boot=$(boot_of "$address")

@@ -4,7 +4,9 @@
 guests=(tpvh tpv)
 limit_s=1800
 
-scenario() {
+scenario() { taken_over; }
+
+taken_over() {
     local boot checksum count
     pair_up
     pair_remember
