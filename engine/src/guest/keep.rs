@@ -3,6 +3,7 @@
 //! ```text
 //!   Memory     any guest; a takeover builds the domain from it
 //!   Standing   a guest of Xen; its image is the domain's memory, so a takeover only lets it go
+//!              └─ libxl could not complete it ─► Memory
 //! ```
 
 use understudy_checkpoint::domain::{DomainState, Sink};
@@ -20,6 +21,15 @@ pub enum Keep {
 }
 
 impl Keep {
+    /// Where libxl could not complete the domain the image goes to memory, and why is answered.
+    pub fn fall_back(&mut self) -> Option<String> {
+        let Self::Standing(standing) = self else { return None };
+        let why = standing.failure()?;
+        let image = standing.to_image()?;
+        *self = Self::Memory(image);
+        Some(why)
+    }
+
     /// A copy of the image; `None` if there is none any more.
     pub fn to_image(&self) -> Option<Image> {
         match self {

@@ -242,6 +242,13 @@ impl ReceiveThread {
 
     fn commit(&mut self, epoch: Epoch) {
         self.receiver.commit(epoch);
+        if let Some(why) = self.receiver.sink_mut().fall_back() {
+            tracing::warn!(
+                guest = self.held.name,
+                why,
+                "No domain stands by; the image is held in memory from now on, and a takeover takes longer"
+            );
+        }
         let committed = self.receiver.committed();
         self.reporter.tell(if committed == Some(epoch) {
             Report::Committed { epoch }

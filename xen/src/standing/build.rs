@@ -118,6 +118,15 @@ impl Build {
         Ok(())
     }
 
+    /// Why libxl could not complete the domain, if it is known to have failed; does not wait.
+    pub(super) fn failure(&mut self) -> Option<String> {
+        match self {
+            Self::Completing(thread) if !thread.is_finished() => None,
+            Self::Waiting(_) | Self::Complete => None,
+            Self::Completing(_) | Self::Failed(_) => self.wait().err().map(|error| error.to_string()),
+        }
+    }
+
     /// Waits until the domain is complete.
     pub(super) fn wait(&mut self) -> Result<(), StandingError> {
         *self = match std::mem::replace(self, Self::Failed("no image has been complete".into())) {
@@ -232,4 +241,43 @@ fn read_line<T: for<'de> Deserialize<'de>>(from: &UnixStream) -> std::io::Result
 /// The last lines of what xl said.
 fn words(output: &Output) -> String {
     crate::xl::last_words(output)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn completing(as_it_ends: Result<(), String>) -> Build {
+        let build = Build::Completing(std::thread::spawn(|| as_it_ends));
+        while let Build::Completing(thread) = &build
+            && !thread.is_finished()
+        {
+            std::thread::yield_now();
+        }
+        build
+    }
+
+    #[test]
+    fn a_failure_of_libxl_is_known_without_a_takeover() {
+        let (go, wait) = std::sync::mpsc::channel::<()>();
+        let mut build = Build::Completing(std::thread::spawn(move || {
+            let _ = wait.recv();
+            Err("the bridge is missing".into())
+        }));
+        assert_eq!(build.failure(), None, "libxl is at it");
+        drop(go);
+        while build.failure().is_none() {
+            std::thread::yield_now();
+        }
+        assert!(build.failure().unwrap().contains("the bridge is missing"), "and stays known");
+        assert!(build.wait().is_err());
+    }
+
+    #[test]
+    fn a_completed_domain_has_no_failure() {
+        let mut build = completing(Ok(()));
+        assert_eq!(build.failure(), None);
+        assert!(build.wait().is_ok());
+        assert_eq!(build.failure(), None);
+    }
 }

@@ -135,6 +135,12 @@ impl Standing {
         Ok(self.domain)
     }
 
+    /// Why libxl could not complete the domain, as soon as that is known: it cannot be activated then, but
+    /// [`to_image`](Self::to_image) has the guest.
+    pub fn failure(&mut self) -> Option<String> {
+        self.build.failure()
+    }
+
     /// A copy of the image; `None` if there is none any more.
     pub fn to_image(&self) -> Option<Image> {
         if self.is_changed || self.fault.is_some() {
