@@ -1,7 +1,7 @@
 /* The judge outside: reads the guest's stream of numbers on one TCP connection, through pauses and takeovers. A number
  * that is missing or comes twice means that the guest's TCP connection and its memory are of different moments, which
- * no network excuses. Prints a line at every second and at every silence of more than a second, and when it is ended
- * (SIGTERM) or the connection ends:
+ * no network excuses. Prints a line with the first number, then at most every second, and when it is ended (SIGTERM) or
+ * the connection ends:
  *
  *   numbers N errors N longest_silence_ms N
  */
@@ -57,7 +57,7 @@ static FILE *connect_to(const char *address, const char *every_ms) {
 
 int watch(const char *address, const char *every_ms) {
     struct sigaction action = {.sa_handler = end}; /* without SA_RESTART: a read is interrupted */
-    struct judge judge = {.told_ns = now_ns()};
+    struct judge judge = {0};
     char line[256];
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGINT, &action, NULL);

@@ -77,7 +77,8 @@ guest_judge() {
 }
 
 watch_start() { # watch_start ADDRESS EVERY_MS: host $CLIENT reads numbers on one connection, through all that comes
-    on "${CLIENT:-b}" "setsid /rig/bin/rigguest watch $1 $2 >/var/tmp/watch.log 2>&1 </dev/null & echo \$! >/run/watch.pid"
+    T=90 on "${CLIENT:-b}" "setsid /rig/bin/rigguest watch $1 $2 >/var/tmp/watch.log 2>&1 </dev/null & echo \$! >/run/watch.pid
+        until grep -q numbers /var/tmp/watch.log; do sleep 0.1; done" || fail "the guest's stream does not begin"
 }
 
 watch_end() { # watch_end: what the watch saw; fails if a number was missing or came twice, or the connection broke
