@@ -126,6 +126,8 @@ pub struct NodeConfig {
     pub metrics: Option<SocketAddr>,
     /// Socket of the switch that lab guests are plugged into.
     pub uplink: Option<PathBuf>,
+    /// What begins the name of a lab guest's tap, if its card is one.
+    pub taps: Option<String>,
     /// Times.
     pub timing: Timing,
     /// Bounds.

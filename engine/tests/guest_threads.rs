@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use understudy::guest::{
-    Bell, CaptureOrder, Held, Keeper, LabHost, Outlet, OutletClosed, OutputMaker, Part, Protector,
+    Bell, CaptureOrder, Held, Keeper, LabCards, LabHost, Outlet, OutletClosed, OutputMaker, Part, Protector,
     ProtectorConfig, Report, Reporter, RuntimeId, Work,
 };
 use understudy::session::primary::Capture;
@@ -165,7 +165,11 @@ fn description() -> Description {
 }
 
 fn held(outputs: OutputMaker) -> Held {
-    Held { name: "g".into(), description: description(), host: Arc::new(LabHost::new(outputs)) }
+    Held {
+        name: "g".into(),
+        description: description(),
+        host: Arc::new(LabHost::new(LabCards::new(outputs, None))),
+    }
 }
 
 impl Rig {

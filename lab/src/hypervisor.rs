@@ -18,8 +18,8 @@ use crate::nic::{Port, Ring};
 use crate::registers::Counters;
 use crate::source::LabSource;
 use parking_lot::{Mutex, MutexGuard};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Weak};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 use understudy_checkpoint::epoch::Image;
@@ -128,6 +128,11 @@ impl LabGuest {
         taken
     }
 
+    /// A way to its network card that does not keep it.
+    pub fn inlet(&self) -> Inlet {
+        Inlet { shared: Arc::downgrade(&self.handle.shared), vcpu: self.handle.vcpu.clone() }
+    }
+
     /// Holds the guest until [`unpause`](Self::unpause), whatever checkpoints do meanwhile. When this returns
     /// it transmits no more. Idempotent.
     pub fn pause(&self) {
@@ -180,6 +185,27 @@ impl LabGuest {
     /// Takes the lock in turn with the vCPU's slices. Give it back with [`MutexGuard::unlock_fair`].
     pub(crate) fn take_turn(&self) -> MutexGuard<'_, Inside> {
         self.handle.shared.inside.lock()
+    }
+}
+
+/// A way to a guest's network card, which does not keep the guest.
+#[derive(Clone)]
+pub struct Inlet {
+    shared: Weak<Shared>,
+    vcpu: Thread,
+}
+
+impl Inlet {
+    /// Hands the card a frame; `false` if it was dropped, or the guest has ended. Never blocks.
+    pub fn inject(&self, frame: &[u8]) -> bool {
+        let taken = self.shared.upgrade().is_some_and(|shared| shared.ring.push(frame));
+        self.vcpu.unpark();
+        taken
+    }
+
+    /// Whether the guest has not ended.
+    pub fn is_open(&self) -> bool {
+        self.shared.upgrade().is_some_and(|shared| !shared.visit().is_off())
     }
 }
 

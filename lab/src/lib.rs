@@ -40,7 +40,7 @@ pub mod wire;
 pub use config::{ConfigError, GuestConfig, MEMORY_BYTES_DEFAULT, MEMORY_BYTES_MAX};
 pub use framing::FramingError;
 pub use guest::{Guest, RestoreError};
-pub use hypervisor::LabGuest;
+pub use hypervisor::{Inlet, LabGuest};
 pub use load::{Content, Load, LoadError, RATE_MAX, Rate};
 pub use nic::{Port, RING_FRAMES};
 pub use ram::{Ram, RamError};

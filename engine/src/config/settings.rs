@@ -46,6 +46,9 @@ pub struct Settings {
     /// Socket of the Ethernet switch that lab guests are plugged into.
     #[arg(long, value_name = "PATH")]
     pub uplink: Option<PathBuf>,
+    /// Lab guests' network cards are TAP devices of this host instead, each called PREFIX and its guest's name.
+    #[arg(long, value_name = "PREFIX")]
+    pub taps: Option<String>,
     /// Times. In the file: table `timing`.
     #[command(flatten)]
     pub timing: TimingSettings,
@@ -178,6 +181,7 @@ impl Settings {
             control: self.control.or(below.control),
             metrics: self.metrics.or(below.metrics),
             uplink: self.uplink.or(below.uplink),
+            taps: self.taps.or(below.taps),
             timing: self.timing.over(below.timing),
             limits: self.limits.over(below.limits),
             hypervisor: self.hypervisor.or(below.hypervisor),
@@ -211,6 +215,11 @@ impl Settings {
                     .into(),
             ));
         }
+        if self.taps.is_some() && (self.uplink.is_some() || hypervisor == Hypervisor::Xen) {
+            return Err(ConfigError::Conflict(
+                "Taps are for lab guests that are on no switch: give taps, uplink, or hypervisor xen".into(),
+            ));
+        }
         Ok(NodeConfig {
             hypervisor,
             domains: self
@@ -223,6 +232,7 @@ impl Settings {
             control: self.control.ok_or(ConfigError::Missing("control"))?,
             metrics: self.metrics,
             uplink: self.uplink,
+            taps: self.taps,
             timing: self.timing.decide()?,
             limits: self.limits.decide()?,
             transport,

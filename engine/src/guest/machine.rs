@@ -6,7 +6,8 @@
 //! ```
 
 use super::keep::Keep;
-use super::output::{HeldOutput, OutputMaker};
+use super::output::HeldOutput;
+use super::tap::{LabCard, LabCards};
 use std::fmt::Debug;
 use std::sync::Arc;
 use understudy_checkpoint::domain::{Description, Source};
@@ -87,13 +88,13 @@ pub trait Host: Send + Sync + Debug {
 /// The lab: guests in this process.
 #[derive(Clone, Debug)]
 pub struct LabHost {
-    outputs: OutputMaker,
+    cards: LabCards,
 }
 
 impl LabHost {
-    /// With queues from `outputs`.
-    pub fn new(outputs: OutputMaker) -> Self {
-        Self { outputs }
+    /// Whose guests get their network cards from `cards`.
+    pub fn new(cards: LabCards) -> Self {
+        Self { cards }
     }
 }
 
@@ -108,7 +109,7 @@ impl Host for LabHost {
 
     fn activate(
         &self,
-        _name: &str,
+        name: &str,
         _what: &Description,
         keep: Keep,
         open: Epoch,
@@ -117,10 +118,9 @@ impl Host for LabHost {
             Keep::Memory(image) => image,
             Keep::Standing(_) => return Err("a domain of Xen is no guest of the lab".into()),
         };
-        let output = self.outputs.frames(open);
-        let port = Arc::new(output.clone());
-        let guest = LabGuest::restore(image, port).map_err(|error| error.to_string())?;
-        Ok(activated(guest, output))
+        let card = self.cards.make(name, open).map_err(|error| error.to_string())?;
+        let guest = LabGuest::restore(image, card.port()).map_err(|error| error.to_string())?;
+        activated(guest, card).map_err(|error| error.to_string())
     }
 
     fn end_older(&self, _name: &str, _newest: Generation) -> Result<(), String> {
@@ -129,10 +129,11 @@ impl Host for LabHost {
     }
 }
 
-/// A lab guest with what sends to `output`.
-pub fn activated(guest: LabGuest, output: HeldOutput) -> Activated {
+/// A lab guest that sends by `card`.
+pub fn activated(guest: LabGuest, card: LabCard) -> std::io::Result<Activated> {
+    let output = card.plug(&guest)?;
     let source = BoxedSource(Box::new(guest.source()));
-    Activated { source, machine: Arc::new(guest), output, past: None, compared_bytes: 0 }
+    Ok(Activated { source, machine: Arc::new(guest), output, past: None, compared_bytes: 0 })
 }
 
 impl Machine for LabGuest {

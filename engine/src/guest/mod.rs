@@ -22,6 +22,7 @@ mod pool;
 mod protector;
 mod receive;
 mod report;
+mod tap;
 mod thread;
 mod xen;
 
@@ -35,4 +36,5 @@ pub use pause::PauseTimes;
 pub use protector::{Protector, ProtectorConfig, Stuck};
 pub use receive::{Committed, Held, Keeper, Work};
 pub use report::{Bell, Report, Reporter, RuntimeId};
+pub use tap::{LabCard, LabCards};
 pub use xen::{Compare, RESCUE_DIRECTORY, XenHost, XenMachine};

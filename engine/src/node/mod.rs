@@ -40,7 +40,9 @@ pub use tally::{Tally, Totals};
 use crate::config::{FindChanges, Hypervisor, NodeConfig};
 use crate::control;
 use crate::desk::Desk;
-use crate::guest::{Bell, Compare, Host, LabHost, OutputMaker, Report, RuntimeId, XenHost, activated};
+use crate::guest::{
+    Bell, Compare, Host, LabCards, LabHost, OutputMaker, Report, RuntimeId, XenHost, activated,
+};
 use crate::link::Identity;
 use crate::metrics::{Metrics, http};
 use crate::signals::ShutdownSignal;
@@ -112,7 +114,7 @@ fn system(what: impl Into<String>) -> impl FnOnce(io::Error) -> NodeError {
 /// What runs guests here, and what finds those that are to be protected.
 fn host(config: &NodeConfig, outputs: OutputMaker) -> Result<(Arc<dyn Host>, Finder), NodeError> {
     if config.hypervisor == Hypervisor::Lab {
-        return Ok((Arc::new(LabHost::new(outputs)), Finder::none()));
+        return Ok((Arc::new(LabHost::new(LabCards::new(outputs, config.taps.clone()))), Finder::none()));
     }
     let bell = outputs.bell.clone();
     let compared = config.domains.iter().filter(|domain| domain.find_changes == FindChanges::Compare);
@@ -218,6 +220,7 @@ impl Node {
     }
 
     fn start_guests(&mut self) -> Result<(), NodeError> {
+        let cards = LabCards::new(self.guests.outputs.clone(), self.config.taps.clone());
         for guest in self.config.guests.clone() {
             let error = |reason: String| NodeError::Guest { name: guest.name.clone(), reason };
             let config = LabConfig {
@@ -228,10 +231,11 @@ impl Node {
                     .map_err(|reason: understudy_lab::LoadError| error(reason.to_string()))?,
                 ..LabConfig::new(guest.name.clone(), Mac(guest.mac), guest.ip)
             };
-            let output = self.guests.outputs.frames(Epoch(0));
-            let port = Arc::new(output.clone());
-            let machine = LabGuest::start(&config, port).map_err(|reason| error(reason.to_string()))?;
-            let beginning = Beginning::of(&guest.name, activated(machine, output), guest.peer.clone());
+            let card = cards.make(&guest.name, Epoch(0)).map_err(|reason| error(reason.to_string()))?;
+            let machine =
+                LabGuest::start(&config, card.port()).map_err(|reason| error(reason.to_string()))?;
+            let activated = activated(machine, card).map_err(|reason| error(reason.to_string()))?;
+            let beginning = Beginning::of(&guest.name, activated, guest.peer.clone());
             self.guests.add(beginning, &mut self.wires).map_err(|reason| error(reason.to_string()))?;
         }
         Ok(())

@@ -32,6 +32,12 @@ pub enum KernelError {
     /// Detaching would lose or leak output. A fenced guest is destroyed; its interfaces go with it.
     #[error("Output is held or fenced; let it pass, or destroy the guest, before detaching")]
     StillHolding,
+    /// There is no such tap.
+    #[error("There is no interface {name} for the guest's card; make it: ip tuntap add mode tap name {name}")]
+    NoTap {
+        /// What it should be called.
+        name: String,
+    },
     /// The TUN driver failed.
     #[error("The tap {name} cannot be used; it needs /dev/net/tun and CAP_NET_ADMIN: {}", errno.desc())]
     Tap {

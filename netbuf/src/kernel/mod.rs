@@ -31,6 +31,7 @@ mod owner;
 mod plug;
 mod redirect;
 mod sys;
+mod tap;
 
 pub use commit::{KernelStats, OutputCommit, Start};
 pub use cut_off::CutOff;
@@ -40,3 +41,4 @@ pub use netlink::read_all;
 pub use netlink::{Connection, NetlinkError, WireError};
 pub use own::OwnQueue;
 pub use plug::PlugOutput;
+pub use tap::GuestTap;

@@ -21,13 +21,13 @@
 #[cfg(test)]
 mod faults;
 mod nic;
-mod tap;
 
 use super::commit::{KernelStats, OutputCommit, Start};
 use super::netlink::filter::{Matcher, Target};
 use super::netlink::{Connection, link, qdisc};
 use super::owner::Owner;
 use super::redirect::{self, Device, Redirect, Way};
+use super::tap::Tap;
 use super::{KernelError, sys};
 use crate::Limits;
 use nic::{Nic, Turn};
@@ -40,7 +40,6 @@ use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
-use tap::Tap;
 use understudy_checkpoint::Epoch;
 
 /// Frames that a tap keeps for a reader that is late: at 10 Gbit/s and full frames, 10 ms.

@@ -10,10 +10,10 @@
 //! and writing have a lock each: a cut, in the guest's pause, waits for some reads and for no write. Frames
 //! leave in the order they came, for each side has one hand at a time.
 
-use super::tap::{READ_BYTES_MAX, Tap, VNET_HEADER_BYTES};
 use crate::kernel::KernelError;
 use crate::kernel::commit::{KernelStats, Start};
 use crate::kernel::redirect::Device;
+use crate::kernel::tap::{READ_BYTES_MAX, Tap, VNET_HEADER_BYTES};
 use crate::{EpochQueue, Limits, Push};
 use parking_lot::{Mutex, MutexGuard};
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,4 +1,7 @@
-//! A tap whose reader gets frames as the guest handed them over: super-packets and unfinished checksums too.
+//! Taps: one of our own that holds a guest's output ([`Tap`]), and one of the host's that is a guest's network card
+//! ([`GuestTap`]), for guests that are not Xen's. What is written to either appears as received by its interface.
+//!
+//! The reader of our own gets frames as the guest handed them over: super-packets and unfinished checksums too.
 //!
 //! ```text
 //!   what is read   | virtio_net_hdr, 10 bytes | destination | source | [VLAN tag] | type | payload … |
@@ -7,11 +10,10 @@
 //! The header says what is unfinished (checksum from where, segments of which size). We neither read nor change
 //! it: it goes back into the kernel with its frame. A VLAN tag that the kernel keeps beside the frame is put
 //! back into it by the driver.
-//!
-//! What is written appears as received by the tap.
 
-use crate::kernel::KernelError;
-use crate::kernel::sys;
+use super::netlink::Connection;
+use super::redirect::Device;
+use super::{KernelError, sys};
 use nix::errno::Errno;
 use std::fs::{File, OpenOptions};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -33,6 +35,16 @@ pub(super) struct Tap {
 impl Tap {
     /// Creates the tap `name`. It is an error if someone else holds it.
     pub(super) fn create(name: &str) -> Result<Self, KernelError> {
+        let tap = Self::open(name, sys::IFF_VNET_HDR)?;
+        // Kernels before 6.2 cut UDP super-packets into frames themselves.
+        sys::tun_set_offload(&tap.file, sys::OFFLOAD_TCP | sys::OFFLOAD_UDP)
+            .or_else(|_| sys::tun_set_offload(&tap.file, sys::OFFLOAD_TCP))
+            .map_err(|errno| KernelError::Tap { name: name.into(), errno })?;
+        Ok(tap)
+    }
+
+    /// The tap `name`, which is created unless it exists.
+    fn open(name: &str, flags: u16) -> Result<Self, KernelError> {
         let failed = |errno| match errno {
             Errno::EBUSY => KernelError::InUse { name: name.into(), pid: 0 },
             Errno::EINVAL => KernelError::Foreign { name: name.into() },
@@ -44,11 +56,7 @@ impl Tap {
             .custom_flags(nix::libc::O_NONBLOCK)
             .open("/dev/net/tun")
             .map_err(|error| failed(Errno::from_raw(error.raw_os_error().unwrap_or(0))))?;
-        sys::tun_set_iff(&file, name, sys::IFF_TAP | sys::IFF_NO_PI | sys::IFF_VNET_HDR).map_err(failed)?;
-        // Kernels before 6.2 cut UDP super-packets into frames themselves.
-        sys::tun_set_offload(&file, sys::OFFLOAD_TCP | sys::OFFLOAD_UDP)
-            .or_else(|_| sys::tun_set_offload(&file, sys::OFFLOAD_TCP))
-            .map_err(failed)?;
+        sys::tun_set_iff(&file, name, sys::IFF_TAP | sys::IFF_NO_PI | flags).map_err(failed)?;
         Ok(Self { file, name: name.into() })
     }
 
@@ -94,5 +102,45 @@ impl Tap {
 impl AsFd for Tap {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
+    }
+}
+
+/// A guest's network card: a tap of the host's, which the host made, and which stays when this ends.
+#[derive(Debug)]
+pub struct GuestTap(Tap);
+
+impl GuestTap {
+    /// Plugs into the tap `name` in the network namespace of the calling thread. Needs CAP_NET_ADMIN, or a tap that
+    /// was made for this user.
+    pub fn open(name: &str) -> Result<Self, KernelError> {
+        match Device::find(&mut Connection::open()?, name) {
+            Ok(_) => Tap::open(name, 0).map(Self),
+            Err(KernelError::Gone { name }) => Err(KernelError::NoTap { name }),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    /// Sends a frame; `false` if it is lost, as when the interface is down.
+    pub fn send(&self, frame: &[u8]) -> Result<bool, KernelError> {
+        match self.0.write(frame) {
+            Err(KernelError::Gone { .. }) => Ok(false),
+            sent => sent,
+        }
+    }
+
+    /// The length of a frame for the guest, now in `into`, cut off at its end; `None` if there is none now.
+    pub fn receive(&self, into: &mut [u8]) -> Result<Option<usize>, KernelError> {
+        self.0.read(into)
+    }
+}
+
+impl AsFd for GuestTap {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }

@@ -1,0 +1,132 @@
+//! A lab guest's network card: plugged into the lab's switch by the event loop, or a tap of this host, whose output is
+//! held in the kernel as that of a real guest's interface is.
+//!
+//! ```text
+//!   switch   guest ──► queue in this process ──► event loop ──► switch
+//!
+//!   tap      guest ──► tap ──redirect──► queue (`interfaces`) ──► tap ──► bridge
+//!                 ◄── thread ◄── tap
+//! ```
+
+use super::interfaces::Card;
+use super::output::{HeldOutput, OutputMaker};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::thread::{Builder, sleep};
+use std::time::{Duration, Instant};
+use understudy_checkpoint::Epoch;
+use understudy_lab::{Inlet, LabGuest, Port};
+use understudy_netbuf::kernel::{GuestTap, KernelError};
+
+/// How often a thread that waits for frames looks whether its guest has ended.
+const LOOK_EVERY_MS: u16 = 100;
+
+/// How long a card may still be that of a guest that has just ended.
+const LET_GO_MAX: Duration = Duration::from_secs(2);
+
+/// Room for any frame of a tap without super-packets, whose MTU is at most 64 KiB.
+const FRAME_BYTES_MAX: usize = (64 << 10) + 64;
+
+/// What makes network cards of lab guests.
+#[derive(Clone, Debug)]
+pub struct LabCards {
+    outputs: OutputMaker,
+    /// A guest's tap is called this and the guest's name; `None`: guests are on the switch.
+    taps: Option<String>,
+}
+
+impl LabCards {
+    /// Cards on the lab's switch, or, where `taps` is given, taps with names that begin with it.
+    pub fn new(outputs: OutputMaker, taps: Option<String>) -> Self {
+        Self { outputs, taps }
+    }
+
+    /// A card for the guest `name`, which sends nothing that is not held as of epoch `open`.
+    pub fn make(&self, name: &str, open: Epoch) -> Result<LabCard, KernelError> {
+        let Some(prefix) = &self.taps else { return Ok(LabCard::Switch(self.outputs.frames(open))) };
+        let tap = Arc::new(open_tap(&format!("{prefix}{name}"))?);
+        let output = self.outputs.interfaces(open);
+        output.hold(&[Card { interface: tap.name().into(), mac: None, is_connected: false }])?;
+        Ok(LabCard::Tap { tap, output })
+    }
+}
+
+/// The guest that had the tap before may be on its way out.
+fn open_tap(name: &str) -> Result<GuestTap, KernelError> {
+    let begun = Instant::now();
+    loop {
+        match GuestTap::open(name) {
+            Err(KernelError::InUse { .. }) if begun.elapsed() < LET_GO_MAX => {
+                sleep(Duration::from_millis(20))
+            }
+            opened => return opened,
+        }
+    }
+}
+
+/// A lab guest's network card.
+#[derive(Debug)]
+pub enum LabCard {
+    /// On the switch.
+    Switch(HeldOutput),
+    /// A tap.
+    Tap {
+        /// It.
+        tap: Arc<GuestTap>,
+        /// What the guest sends by it.
+        output: HeldOutput,
+    },
+}
+
+impl LabCard {
+    /// Where the guest is to send.
+    pub fn port(&self) -> Arc<dyn Port> {
+        match self {
+            Self::Switch(output) => Arc::new(output.clone()),
+            Self::Tap { tap, .. } => Arc::new(TapPort(tap.clone())),
+        }
+    }
+
+    /// The guest has started: from here on it receives, and this is its output.
+    pub fn plug(self, guest: &LabGuest) -> std::io::Result<HeldOutput> {
+        match self {
+            Self::Switch(output) => Ok(output),
+            Self::Tap { tap, output } => {
+                let inlet = guest.inlet();
+                Builder::new().name("tap".into()).spawn(move || receive(&tap, &inlet))?;
+                Ok(output)
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+struct TapPort(Arc<GuestTap>);
+
+impl Port for TapPort {
+    fn transmit(&self, frame: &[u8]) {
+        // A network without a cable: what is lost is for the guest's protocols.
+        let _ = self.0.send(frame);
+    }
+}
+
+/// Until the guest has ended, or its tap is gone.
+fn receive(tap: &GuestTap, inlet: &Inlet) {
+    let mut frame = vec![0; FRAME_BYTES_MAX];
+    while inlet.is_open() {
+        let mut ready = [PollFd::new(tap.as_fd(), PollFlags::POLLIN)];
+        // Whatever it says, the read finds out.
+        let _ = poll(&mut ready, PollTimeout::from(LOOK_EVERY_MS));
+        loop {
+            match tap.receive(&mut frame) {
+                Ok(Some(bytes)) => drop(inlet.inject(&frame[..bytes])),
+                Ok(None) => break,
+                Err(error) => {
+                    tracing::warn!(tap = tap.name(), %error, "The guest's network card is gone");
+                    return;
+                }
+            }
+        }
+    }
+}

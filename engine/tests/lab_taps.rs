@@ -1,0 +1,213 @@
+//! Lab guests whose cards are taps: real engines, the kernel's redirects, a bridge, and this machine's own UDP as client.
+//!
+//! ```text
+//!   a network namespace:   client 10.77.0.1 ─ br0 ─┬─ a-g0 ─ engine a ─┐
+//!                                                  └─ b-g0 ─ engine b ─┴─ witness      on loopback
+//! ```
+//!
+//! Needs root and iproute2's `ip`; a test without them says that it was skipped.
+
+#[allow(dead_code, reason = "each test binary uses its part")]
+mod support;
+
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, geteuid};
+use std::net::{SocketAddr, UdpSocket};
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+use support::{HANG_GUARD, Running, free_address, node, witness};
+use tempfile::TempDir;
+use understudy::control::{Client, GuestRole, GuestStatus};
+use understudy_lab::memcached::{self, Reply, Request};
+
+const GUEST: &str = "name=g0,memory=8M,mac=52:54:00:00:00:10,ip=10.77.0.10";
+const GUEST_ADDRESS: &str = "10.77.0.10:11211";
+
+/// As long as nothing that was captured before and not acked may come.
+const QUIET: Duration = Duration::from_millis(500);
+
+fn run(command: &str) -> String {
+    let mut words = command.split_whitespace();
+    let done = Command::new(words.next().unwrap()).args(words).output().unwrap();
+    assert!(done.status.success(), "{command}: {}", String::from_utf8_lossy(&done.stderr));
+    String::from_utf8_lossy(&done.stdout).into_owned()
+}
+
+/// This thread, and all that it starts, is in a network of its own from here on.
+fn network(taps: &[&str]) -> bool {
+    if !geteuid().is_root() || Command::new("ip").arg("-V").output().is_err() {
+        eprintln!("skipped: needs root and the program ip");
+        return false;
+    }
+    if let Err(error) = unshare(CloneFlags::CLONE_NEWNET) {
+        eprintln!("skipped: no network namespaces here: {error}");
+        return false;
+    }
+    run("ip link set lo up");
+    run("ip link add br0 type bridge forward_delay 0 mcast_snooping 0");
+    run("ip addr add 10.77.0.1/24 dev br0");
+    run("ip link set br0 up");
+    for tap in taps {
+        run(&format!("ip tuntap add mode tap name {tap}"));
+        run(&format!("ip link set {tap} master br0 up"));
+    }
+    true
+}
+
+struct Pair {
+    a: Running,
+    b: Running,
+    client: UdpSocket,
+    /// Of the last request.
+    id: u16,
+    _witness: Running,
+    dir: TempDir,
+}
+
+impl Pair {
+    /// A guest that is protected.
+    fn protected() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (witness, address, _) = witness(dir.path(), "127.0.0.1:0");
+        let (at_a, at_b) = (free_address(), free_address());
+        let start = |command, name, listen, peer: (&str, SocketAddr), more: &[&str]| {
+            let (peer, witness) = (format!("{}={}", peer.0, peer.1), address.to_string());
+            let taps = format!("{name}-");
+            let mut args = vec!["--peer", &peer, "--witness", &witness, "--taps", &taps];
+            args.extend(["--interval", "10ms", "--silence", "20s", "--takeover-grace", "200ms"]);
+            args.extend(more);
+            node(command, name, dir.path(), listen, &args).0
+        };
+        let b = start("secondary", "b", at_b, ("a", at_a), &[]);
+        let a = start("primary", "a", at_a, ("b", at_b), &["--guest", GUEST]);
+        let client = UdpSocket::bind("10.77.0.1:0").unwrap();
+        client.connect(GUEST_ADDRESS).unwrap();
+        let pair = Self { a, b, client, id: 0, _witness: witness, dir };
+        pair.wait_for("a", |guest| guest.protected);
+        pair
+    }
+
+    fn wait_for(&self, node: &str, wished: impl Fn(&GuestStatus) -> bool) -> GuestStatus {
+        let begun = Instant::now();
+        let control = Client::new(self.dir.path().join(format!("{node}.sock")));
+        loop {
+            let status = control.status();
+            if let Ok(status) = &status
+                && let Some(guest) = status.guests.iter().find(|guest| wished(guest))
+            {
+                return guest.clone();
+            }
+            assert!(begun.elapsed() < HANG_GUARD, "node {node}: {status:?}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn send(&mut self, request: &Request<'_>) {
+        self.id += 1;
+        let mut datagram = Vec::new();
+        memcached::write_header(self.id, &mut datagram);
+        request.write(&mut datagram);
+        self.client.send(&datagram).unwrap();
+    }
+
+    fn add_one(&mut self) {
+        self.send(&Request::Incr { key: b"n", by: 1, noreply: false });
+    }
+
+    /// The number of any answer that comes within this time, and which request it is of.
+    fn hear(&self, patience: Duration) -> Option<(u16, u64)> {
+        let mut datagram = [0; memcached::DATAGRAM_BYTES_MAX];
+        self.client.set_read_timeout(Some(patience)).unwrap();
+        let bytes = self.client.recv(&mut datagram).ok()?;
+        let (id, text) = memcached::split(&datagram[..bytes])?.ok()?;
+        match Reply::parse(text)? {
+            Reply::Number(number) => Some((id, number)),
+            Reply::Stored => Some((id, 0)),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Asks until it is answered; requests that are not may be done, too.
+    fn add_until_answered(&mut self) -> u64 {
+        let begun = Instant::now();
+        loop {
+            self.add_one();
+            while let Some((id, number)) = self.hear(Duration::from_millis(200)) {
+                if id == self.id {
+                    return number;
+                }
+            }
+            assert!(begun.elapsed() < HANG_GUARD, "no answer");
+        }
+    }
+}
+
+fn signal(process: &Running, signal: Signal) {
+    kill(Pid::from_raw(process.0.id() as i32), signal).unwrap();
+}
+
+fn doctor(more: &[&str]) -> String {
+    let done = Command::new(env!("CARGO_BIN_EXE_understudy")).arg("doctor").args(more).output().unwrap();
+    String::from_utf8_lossy(&done.stdout).into_owned()
+}
+
+#[test]
+fn an_engine_killed_between_cut_and_ack_has_let_nothing_out() {
+    if !network(&["a-g0", "b-g0"]) {
+        return;
+    }
+    let mut pair = Pair::protected();
+    pair.send(&Request::Set { key: b"n", flags: 0, value: b"0", noreply: false });
+    while pair.hear(HANG_GUARD).is_none() {}
+    let mut last = 0;
+    for _ in 0..50 {
+        let number = pair.add_until_answered();
+        assert!(number > last, "{number} after {last}");
+        last = number;
+    }
+    assert!(Path::new("/sys/class/net").exists() && run("ip link show us-a-g0").contains("us-a-g0"));
+
+    // Acks do not come any more: what is cut waits.
+    signal(&pair.b, Signal::SIGSTOP);
+    while let Some((_, number)) = pair.hear(QUIET) {
+        last = last.max(number);
+    }
+    let acked = pair.wait_for("a", |_| true).acked;
+    for _ in 0..20 {
+        pair.add_one();
+    }
+    assert_eq!(pair.hear(QUIET), None, "an answer left before the ack of its epoch");
+    let cut = pair.wait_for("a", |guest| guest.epoch > acked && guest.held_bytes > 0);
+    assert_eq!(cut.acked, acked, "{cut:?}");
+    signal(&pair.a, Signal::SIGKILL);
+    pair.a.0.wait().unwrap();
+    assert_eq!(pair.hear(QUIET), None, "an answer left an engine that is dead");
+
+    let found = doctor(&[]);
+    assert!(found.contains("a-g0"), "{found}");
+    doctor(&["--repair"]);
+    assert_eq!(pair.hear(QUIET), None, "an answer left by the doctor's hand");
+
+    signal(&pair.b, Signal::SIGCONT);
+    pair.wait_for("b", |guest| guest.role == GuestRole::Primary);
+    let number = pair.add_until_answered();
+    assert!(number > last, "{number} at b, after {last} was seen");
+}
+
+#[test]
+fn a_tap_that_nobody_made_is_asked_for() {
+    if !network(&[]) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let control = dir.path().join("a.sock");
+    let done = Command::new(env!("CARGO_BIN_EXE_understudy"))
+        .args(["primary", "--node", "a", "--listen", "127.0.0.1:0", "--peer", "b=127.0.0.1:1"])
+        .args(["--taps", "x-", "--guest", GUEST, "--control", control.to_str().unwrap()])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(!done.status.success() && said.contains("ip tuntap add mode tap name x-g0"), "{said}");
+}
