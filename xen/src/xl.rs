@@ -33,8 +33,8 @@ pub enum XlError {
         /// The last of what xl said.
         said: String,
     },
-    /// xl's answer is not what it should be.
-    #[error("xl list -l said nothing usable of {name}: {why}")]
+    /// A configuration is not what it should be, or xl answered with another.
+    #[error("The configuration of {name} is nothing usable: {why}")]
     Answer {
         /// The guest.
         name: String,
@@ -93,6 +93,15 @@ impl XlGuest {
         let ours = answer.as_array().and_then(|all| all.iter().find(|entry| entry["domid"] == domain.0));
         let config = &ours.ok_or_else(|| wrong("it lists other domains"))?["config"];
         Self::from_config(domain, config).ok_or_else(|| wrong("the configuration names no type of guest"))
+    }
+
+    /// The guest in `domain` that libxl has just built from `config`, its JSON. Asks nobody.
+    pub fn built(name: &str, domain: DomId, config: &[u8]) -> Result<Self, XlError> {
+        let wrong = |why: String| XlError::Answer { name: name.into(), why };
+        let text = config.strip_suffix(&[0]).unwrap_or(config);
+        let config = serde_json::from_slice(text).map_err(|why| wrong(why.to_string()))?;
+        Self::from_config(domain, &config)
+            .ok_or_else(|| wrong("the configuration names no type of guest".into()))
     }
 
     fn from_config(domain: DomId, config: &Value) -> Option<Self> {
@@ -220,10 +229,17 @@ mod tests {
         });
         let guest = XlGuest::from_config(DomId(3), &config).unwrap();
         assert_eq!((guest.kind, guest.nics, guest.disks, guest.passed_through), (GuestKind::Pvh, 2, 0, 2));
-        assert_eq!((guest.bridges, guest.max_vcpus, guest.has_vnuma), (vec!["xenbr0".to_owned()], 2, true));
+        assert_eq!(
+            (guest.bridges.clone(), guest.max_vcpus, guest.has_vnuma),
+            (vec!["xenbr0".to_owned()], 2, true)
+        );
         assert_eq!(guest.config.last(), Some(&0));
         let json: Value = serde_json::from_slice(&guest.config[..guest.config.len() - 1]).unwrap();
         assert_eq!(json, config);
         assert_eq!(XlGuest::from_config(DomId(3), &serde_json::json!({})), None);
+        assert_eq!(XlGuest::built("g", DomId(3), &guest.config).unwrap(), guest);
+        for broken in [&b""[..], b"\0", b"{}\0", b"{\"c_info\":7}", &guest.config[..20]] {
+            assert!(matches!(XlGuest::built("g", DomId(3), broken), Err(XlError::Answer { .. })));
+        }
     }
 }

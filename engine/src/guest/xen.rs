@@ -229,10 +229,12 @@ impl Host for XenHost {
             tracing::error!(guest = name, %error, "Whether the guest's QEMU runs is not known");
         }
         machine.unpause();
+        tracing::info!(guest = name, %domain, "The guest runs");
         announce(domain, &output);
         let how = if self.compare.names.contains(name) { FindChanges::Compare } else { FindChanges::Log };
-        let find = || XlGuest::find(name).map_err(|error| error.to_string());
-        match held.and_then(|()| find()).and_then(|guest| self.awaited_source(&guest, how)) {
+        // Nothing leaves before this returns: no xl is waited for.
+        let built = || XlGuest::built(name, domain, &what.config).map_err(|error| error.to_string());
+        match held.and_then(|()| built()).and_then(|guest| self.awaited_source(&guest, how)) {
             Ok((source, compared_bytes)) => {
                 Ok(Activated { machine, source, output, past: None, compared_bytes })
             }
