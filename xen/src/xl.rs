@@ -6,6 +6,7 @@ use crate::xenstore::{StoreError, Xenstore};
 use serde_json::Value;
 use std::io::{self, Write};
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use understudy_checkpoint::domain::GuestKind;
 
 /// The child's standard input, whatever /dev looks like.
@@ -159,6 +160,20 @@ pub fn domains() -> Result<Vec<(DomId, String)>, XlError> {
     Ok(domains)
 }
 
+/// How long ago libxl made the domain; `None` if it did not say when, or that is in the future.
+pub fn age(domain: DomId) -> Result<Option<Duration>, StoreError> {
+    let mut store = Xenstore::open()?;
+    let Some(vm) = store.read(&format!("/local/domain/{domain}/vm"))? else { return Ok(None) };
+    let start = store.read(&format!("{vm}/start_time"))?;
+    Ok(start.and_then(|start| since(&start, SystemTime::now())))
+}
+
+/// `start` is in seconds since 1970, with a fraction (libxl's `start_time`).
+fn since(start: &str, now: SystemTime) -> Option<Duration> {
+    let start = Duration::try_from_secs_f64(start.parse().ok()?).ok()?;
+    now.duration_since(UNIX_EPOCH.checked_add(start)?).ok()
+}
+
 /// Builds a domain from the stream that `write` writes, and leaves it paused.
 pub fn restore(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), XlError> {
     let what = ["restore", "-p", STDIN_PATH];
@@ -217,6 +232,15 @@ mod tests {
         assert_eq!(of(old), Some(OddDeviceModel::Traditional));
         let apart = serde_json::json!({ "device_model_stubdomain": "True" });
         assert_eq!(of(apart), Some(OddDeviceModel::Stubdomain));
+    }
+
+    #[test]
+    fn a_domain_is_as_old_as_libxl_says() {
+        let now = UNIX_EPOCH + Duration::from_millis(1_795_795_605_500);
+        assert_eq!(since("1795795557.50", now), Some(Duration::from_secs(48)));
+        for odd in ["1795795606.0", "", "yesterday", "-1", "NaN", "inf", "1e300"] {
+            assert_eq!(since(odd, now), None, "{odd}");
+        }
     }
 
     #[test]

@@ -37,4 +37,4 @@ pub use protector::{Protector, ProtectorConfig, Stuck};
 pub use receive::{Committed, Held, Keeper, Work};
 pub use report::{Bell, Report, Reporter, RuntimeId};
 pub use tap::{LabCard, LabCards};
-pub use xen::{Compare, RESCUE_DIRECTORY, XenHost, XenMachine};
+pub use xen::{Compare, NotFound, RESCUE_DIRECTORY, XenHost, XenMachine};

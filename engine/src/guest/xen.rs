@@ -43,6 +43,10 @@ const SOURCE_RETRY: Duration = Duration::from_millis(20);
 const CONNECT_MAX: Duration = Duration::from_secs(30);
 const CONNECT_RETRY: Duration = Duration::from_millis(20);
 
+/// How long a guest that was created is given to connect its cards before it is protected all the same. Linux does so
+/// from the thread by which it suspends: one that is asked to suspend before stands still for its 20 s of freezing tasks.
+const STARTING_MAX: Duration = Duration::from_secs(60);
+
 /// Waits before each announcement of a guest's new place.
 const ANNOUNCE_AFTER_MS: [u64; 5] = [0, 50, 150, 250, 500];
 
@@ -69,6 +73,28 @@ pub struct Compare {
     pub bytes_max: u64,
 }
 
+/// Why a guest is not ready to be protected.
+#[derive(thiserror::Error, Clone, PartialEq, Eq, Debug)]
+pub enum NotFound {
+    /// There is none.
+    #[error("it does not run here")]
+    Absent,
+    /// It was created a moment ago.
+    #[error(
+        "it has just been started and has not connected its network card yet; it is protected as soon as it has"
+    )]
+    Starting,
+    /// It cannot be protected.
+    #[error("{0}")]
+    Unfit(String),
+}
+
+impl From<String> for NotFound {
+    fn from(why: String) -> Self {
+        Self::Unfit(why)
+    }
+}
+
 /// This host's Xen.
 #[derive(Clone, Debug)]
 pub struct XenHost {
@@ -90,13 +116,15 @@ impl XenHost {
         Ok(Self { xen, outputs, compare })
     }
 
-    /// The guest `name`, ready to be protected, its changes found as told; `None` if there is none. The error says why
-    /// it cannot be.
-    pub fn find(&self, name: &str, how: FindChanges) -> Result<Option<Activated>, String> {
+    /// The guest `name`, ready to be protected, its changes found as told. The error says why it is not.
+    pub fn find(&self, name: &str, how: FindChanges) -> Result<Activated, NotFound> {
         let Some(domain) = xl::domain_named(name).map_err(|error| error.to_string())? else {
-            return Ok(None);
+            return Err(NotFound::Absent);
         };
         let past = self.past(domain)?;
+        if past.is_none() && is_starting(domain) {
+            return Err(NotFound::Starting);
+        }
         let guest = XlGuest::find(name).map_err(|error| error.to_string())?;
         check(&guest)?;
         let machine = Arc::new(self.machine(domain, name)?);
@@ -108,9 +136,9 @@ impl XenHost {
             if past.is_none() {
                 output.let_go();
             }
-            return Err(why);
+            return Err(why.into());
         }
-        Ok(Some(Activated { machine, source, output, past, compared_bytes }))
+        Ok(Activated { machine, source, output, past, compared_bytes })
     }
 
     /// What a domain was to an engine that is gone. The error says why it cannot be protected as it stands.
@@ -279,6 +307,11 @@ fn announce(domain: DomId, output: &HeldOutput) {
     if let Err(error) = std::thread::Builder::new().name("announce".into()).spawn(repeat) {
         tracing::warn!(%error, "The guest's new place is not announced; switches learn it from its first frames");
     }
+}
+
+fn is_starting(domain: DomId) -> bool {
+    let is_young = matches!(xl::age(domain), Ok(Some(age)) if age < STARTING_MAX);
+    is_young && !are_connected(domain)
 }
 
 fn are_connected(domain: DomId) -> bool {

@@ -7,7 +7,7 @@
 
 use crate::config::DomainConfig;
 use crate::control::status::WaitingStatus;
-use crate::guest::{Activated, Bell, XenHost};
+use crate::guest::{Activated, Bell, NotFound, XenHost};
 use crate::session::{Span, Time};
 use crossbeam::channel::{Receiver, Sender, bounded};
 use std::collections::BTreeMap;
@@ -23,7 +23,7 @@ const NO_WITNESS: &str = "the witness does not answer, so nobody can say whether
 const ASKED_MAX: usize = 64;
 
 /// What came of a look.
-type Answer = (DomainConfig, Result<Option<Activated>, String>);
+type Answer = (DomainConfig, Result<Activated, NotFound>);
 
 /// Guests that should be protected here once they run.
 pub(super) struct Finder {
@@ -114,7 +114,7 @@ impl Finder {
         self.had_to_wait = !may_claim;
         if !may_claim {
             let absent = self.wanted.values_mut().filter(|wanted| !is_here(&wanted.domain.name));
-            return absent.for_each(|wanted| wanted.say(Some(NO_WITNESS.into())));
+            return absent.for_each(|wanted| wanted.say(&NotFound::Unfit(NO_WITNESS.into())));
         }
         for wanted in self.wanted.values_mut().filter(|wanted| !wanted.asked && !is_here(&wanted.domain.name))
         {
@@ -132,12 +132,11 @@ impl Finder {
             };
             wanted.asked = false;
             match answer {
-                Ok(Some(found)) => {
+                Ok(found) => {
                     wanted.said = None;
                     return Some((domain, found));
                 }
-                Ok(None) => wanted.say(None),
-                Err(why) => wanted.say(Some(why)),
+                Err(why) => wanted.say(&why),
             }
         }
         None
@@ -145,24 +144,24 @@ impl Finder {
 }
 
 /// Nobody wants it any more. What no engine ran before keeps its network.
-fn let_go(answer: Result<Option<Activated>, String>) {
-    if let Ok(Some(Activated { output, past: None, .. })) = answer {
+fn let_go(answer: Result<Activated, NotFound>) {
+    if let Ok(Activated { output, past: None, .. }) = answer {
         output.let_go();
     }
 }
 
 impl Wanted {
     /// Once for each reason: the look is repeated for ever.
-    fn say(&mut self, why: Option<String>) {
-        let text = why.clone().unwrap_or_else(|| "it does not run here".into());
+    fn say(&mut self, why: &NotFound) {
+        let text = why.to_string();
         if self.said.as_ref() == Some(&text) {
             return;
         }
+        let guest = &self.domain.name;
         match why {
-            Some(why) => tracing::error!(guest = self.domain.name, why, "A guest cannot be protected"),
-            None => {
-                tracing::info!(guest = self.domain.name, "A guest that is to be protected does not run here")
-            }
+            NotFound::Absent => tracing::info!(guest, "A guest that is to be protected does not run here"),
+            NotFound::Starting => tracing::info!(guest, "A guest that is to be protected is starting"),
+            NotFound::Unfit(why) => tracing::error!(guest, why, "A guest cannot be protected"),
         }
         self.said = Some(text);
     }
@@ -187,7 +186,7 @@ mod tests {
 
         assert!(finder.forget("web"));
         assert!(!finder.forget("web"), "once");
-        tell.send((web, Err("it has disks".into()))).unwrap();
+        tell.send((web, Err(NotFound::Unfit("it has disks".into())))).unwrap();
         assert!(finder.next_found().is_none());
         assert_eq!(finder.waiting(|_| false), []);
         finder.run(Time(0) + LOOK_EVERY, true, |_| false);
