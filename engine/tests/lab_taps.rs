@@ -18,7 +18,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 use support::{HANG_GUARD, Running, free_address, node, witness};
 use tempfile::TempDir;
-use understudy::control::{Client, GuestRole, GuestStatus};
+use understudy::control::{Client, GuestRole, GuestStatus, Wish};
 use understudy_lab::memcached::{self, Reply, Request};
 
 const GUEST: &str = "name=g0,memory=8M,mac=52:54:00:00:00:10,ip=10.77.0.10";
@@ -202,6 +202,24 @@ fn an_engine_killed_between_cut_and_ack_has_let_nothing_out() {
     pair.wait_for("b", |guest| guest.role == GuestRole::Primary);
     let number = pair.add_until_answered();
     assert!(number > last, "{number} at b, after {last} was seen");
+}
+
+#[test]
+fn a_guest_that_is_moved_there_and_back_answers_every_time() {
+    if !network(&["a-g0", "b-g0"]) {
+        return;
+    }
+    let mut pair = Pair::protected();
+    pair.send(&Request::Set { key: b"n", flags: 0, value: b"0", noreply: false });
+    while pair.hear(HANG_GUARD).is_none() {}
+    let mut last = 0;
+    for (from, to) in [("a", "b"), ("b", "a"), ("a", "b")] {
+        Client::new(pair.dir.path().join(format!("{from}.sock"))).wish("g0", Wish::Switchover).unwrap();
+        pair.wait_for(to, |guest| guest.role == GuestRole::Primary && guest.protected);
+        let number = pair.add_until_answered();
+        assert!(number > last, "{number} at {to}, after {last}");
+        last = number;
+    }
 }
 
 #[test]
