@@ -13,7 +13,7 @@
 #include <sys/resource.h>
 #include <x86intrin.h>
 
-enum { GAPS_MAX = 65536, LOAD_PAGES_MAX = 6144 };
+enum { GAPS_MAX = 65536, LOAD_PAGES_MAX = 4608 };
 
 struct gaps {
     uint64_t tsc[GAPS_MAX], count, loops, tsc_max, clock_max_ns;
