@@ -1,13 +1,16 @@
 # understudy protects a guest towards host b, with a witness on a third machine. Host a is cut off from power under
 # load; b takes over, a client's connection goes on with every number once, and so does the guest's memory. Then host a
-# comes back and holds the copy; unless its Xen is older, since guests do not go back to one.
+# comes back and holds the copy, and the guest is moved back to it; unless its Xen is older, where guests do not go back.
 guests=(tpvh tpv)
 limit_s=1800
 
-scenario() { taken_over; }
+scenario() {
+    local boot checksum count
+    taken_over
+    come_back
+}
 
 taken_over() {
-    local boot checksum count
     pair_up
     pair_remember
     judge_begin
@@ -20,8 +23,10 @@ taken_over() {
     pair_judge
     judge_end
     nothing_left b "$guest"
-    [ "$SUITE_a" = "$SUITE_b" ] || return 0
+}
 
+come_back() { # host a does, and the guest to it
+    [ "$SUITE_a" = "$SUITE_b" ] || return 0
     rig_boot a
     put_understudy
     pair_wires a
@@ -29,5 +34,16 @@ taken_over() {
     pair_tunnel
     await_protected b 600
     say "protected again: $(pair_line b)"
-    expect "the number of errors" "$(checker_errors "$address")" 0
+    fail_back
+}
+
+fail_back() { # to host a, by an operator's word
+    watch_start "$address" 20
+    on b "understudy switchover $guest --control /run/understudy.sock"
+    await_field a role primary 120
+    await_protected a 600
+    say "failed back: $(pair_line a)"
+    pair_judge
+    nothing_left a "$guest"
+    nothing_left b
 }
