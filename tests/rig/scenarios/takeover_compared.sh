@@ -1,7 +1,8 @@
-# A PV guest on Debian's hypervisor, which cannot log what it writes: its changes are found by comparing. A script has it
-# protected by `understudy remus`; host a is cut off from power under load, b takes over, and the same connection goes on.
-# Then a comes back, and b, whose hypervisor has no log either, protects the guest towards it.
+# A PV guest on Debian's hypervisor (Xen 4.17, 4.20), which cannot log what it writes: its changes are found by comparing.
+# A script has it protected by `understudy remus`; host a is cut off from power under load, b takes over, and the same
+# connection goes on. Then a comes back, and b, whose hypervisor has no log either, protects the guest towards it.
 guests=(tpv)
+suites=(bookworm trixie)
 xen=debian
 full=yes
 limit_s=1500
