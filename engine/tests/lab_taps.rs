@@ -66,8 +66,19 @@ struct Pair {
 }
 
 impl Pair {
-    /// A guest that is protected.
-    fn protected() -> Self {
+    /// A protected guest that has begun to count; `None`, and a message, if there can be none here.
+    fn counting() -> Option<Self> {
+        if !network(&["a-g0", "b-g0"]) {
+            return None;
+        }
+        let mut pair = Self::start();
+        pair.wait_for("a", |guest| guest.protected);
+        pair.send(&Request::Set { key: b"n", flags: 0, value: b"0", noreply: false });
+        while pair.hear(HANG_GUARD).is_none() {}
+        Some(pair)
+    }
+
+    fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (witness, address, _) = witness(dir.path(), "127.0.0.1:0");
         let (at_a, at_b) = (free_address(), free_address());
@@ -83,9 +94,7 @@ impl Pair {
         let a = start("primary", "a", at_a, ("b", at_b), &["--guest", GUEST]);
         let client = UdpSocket::bind("10.77.0.1:0").unwrap();
         client.connect(GUEST_ADDRESS).unwrap();
-        let pair = Self { a, b, client, id: 0, _witness: witness, dir };
-        pair.wait_for("a", |guest| guest.protected);
-        pair
+        Self { a, b, client, id: 0, _witness: witness, dir }
     }
 
     fn wait_for(&self, node: &str, wished: impl Fn(&GuestStatus) -> bool) -> GuestStatus {
@@ -159,12 +168,7 @@ fn doctor(more: &[&str]) -> String {
 
 #[test]
 fn an_engine_killed_between_cut_and_ack_has_let_nothing_out() {
-    if !network(&["a-g0", "b-g0"]) {
-        return;
-    }
-    let mut pair = Pair::protected();
-    pair.send(&Request::Set { key: b"n", flags: 0, value: b"0", noreply: false });
-    while pair.hear(HANG_GUARD).is_none() {}
+    let Some(mut pair) = Pair::counting() else { return };
     let mut last = 0;
     for _ in 0..50 {
         let number = pair.add_until_answered();
@@ -206,12 +210,7 @@ fn an_engine_killed_between_cut_and_ack_has_let_nothing_out() {
 
 #[test]
 fn a_guest_that_is_moved_there_and_back_answers_every_time() {
-    if !network(&["a-g0", "b-g0"]) {
-        return;
-    }
-    let mut pair = Pair::protected();
-    pair.send(&Request::Set { key: b"n", flags: 0, value: b"0", noreply: false });
-    while pair.hear(HANG_GUARD).is_none() {}
+    let Some(mut pair) = Pair::counting() else { return };
     let mut last = 0;
     for (from, to) in [("a", "b"), ("b", "a"), ("a", "b")] {
         Client::new(pair.dir.path().join(format!("{from}.sock"))).wish("g0", Wish::Switchover).unwrap();
@@ -223,17 +222,37 @@ fn a_guest_that_is_moved_there_and_back_answers_every_time() {
 }
 
 #[test]
-fn a_tap_that_nobody_made_is_asked_for() {
+fn a_host_without_a_tap_for_a_guest_holds_no_copy_of_it() {
+    if !network(&["a-g0"]) {
+        return;
+    }
+    let pair = Pair::start();
+    pair.wait_for("a", |guest| guest.state == "unprotected");
+    let quiet_until = Instant::now() + QUIET;
+    while Instant::now() < quiet_until {
+        assert!(!pair.wait_for("a", |_| true).protected, "b could not start it");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_tap_that_cannot_be_had_is_told() {
     if !network(&[]) {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
     let control = dir.path().join("a.sock");
-    let done = Command::new(env!("CARGO_BIN_EXE_understudy"))
-        .args(["primary", "--node", "a", "--listen", "127.0.0.1:0", "--peer", "b=127.0.0.1:1"])
-        .args(["--taps", "x-", "--guest", GUEST, "--control", control.to_str().unwrap()])
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&done.stderr);
-    assert!(!done.status.success() && said.contains("ip tuntap add mode tap name x-g0"), "{said}");
+    let said_of = |prefix: &str| {
+        let done = Command::new(env!("CARGO_BIN_EXE_understudy"))
+            .args(["primary", "--node", "a", "--listen", "127.0.0.1:0", "--peer", "b=127.0.0.1:1"])
+            .args(["--taps", prefix, "--guest", GUEST, "--control", control.to_str().unwrap()])
+            .output()
+            .unwrap();
+        assert!(!done.status.success());
+        String::from_utf8_lossy(&done.stderr).into_owned()
+    };
+    let said = said_of("x-");
+    assert!(said.contains("ip tuntap add mode tap name x-g0"), "{said}");
+    let said = said_of("fifteen-bytes-");
+    assert!(said.contains("fifteen-bytes-g0 is too long"), "{said}");
 }

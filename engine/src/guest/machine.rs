@@ -70,8 +70,8 @@ impl Debug for BoxedSource {
 
 /// Starts guests from images.
 pub trait Host: Send + Sync + Debug {
-    /// Whether the guest that `what` describes could ever run here. The error is for the operator.
-    fn admits(&self, what: &Description) -> Result<(), String>;
+    /// Whether the guest `name` that `what` describes could ever run here. The error is for the operator.
+    fn admits(&self, name: &str, what: &Description) -> Result<(), String>;
 
     /// What is to hold the image of the guest `name` that `what` describes. May take a while.
     fn keep(&self, name: &str, what: &Description) -> Keep;
@@ -99,8 +99,8 @@ impl LabHost {
 }
 
 impl Host for LabHost {
-    fn admits(&self, _what: &Description) -> Result<(), String> {
-        Ok(())
+    fn admits(&self, name: &str, _what: &Description) -> Result<(), String> {
+        self.cards.check(name).map_err(|error| error.to_string())
     }
 
     fn keep(&self, _name: &str, what: &Description) -> Keep {

@@ -42,6 +42,11 @@ impl LabCards {
         Self { outputs, taps }
     }
 
+    /// An error if there is no card for a guest `name`.
+    pub fn check(&self, name: &str) -> Result<(), KernelError> {
+        self.taps.as_ref().map_or(Ok(()), |prefix| GuestTap::check(&format!("{prefix}{name}")))
+    }
+
     /// A card for the guest `name`, which sends nothing that is not held as of epoch `open`.
     pub fn make(&self, name: &str, open: Epoch) -> Result<LabCard, KernelError> {
         let Some(prefix) = &self.taps else { return Ok(LabCard::Switch(self.outputs.frames(open))) };

@@ -219,7 +219,7 @@ fn check(guest: &XlGuest) -> Result<(), String> {
 }
 
 impl Host for XenHost {
-    fn admits(&self, what: &Description) -> Result<(), String> {
+    fn admits(&self, _name: &str, what: &Description) -> Result<(), String> {
         let ((theirs, their_minor), (ours, our_minor)) = (what.xen_version, self.xen.version());
         if (theirs, their_minor) > (ours, our_minor) {
             return Err(format!(

@@ -233,7 +233,7 @@ impl Guests {
             tracing::error!(guest = %name, pages = description.page_count, "Too large a guest to be held here");
             return;
         }
-        if let Err(why) = self.host.admits(&description) {
+        if let Err(why) = self.host.admits(name, &description) {
             return tracing::error!(guest = %name, %peer, why, "A peer's guest cannot be held here");
         }
         let (runtime, reporter) = self.runtime();

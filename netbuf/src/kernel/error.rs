@@ -38,6 +38,16 @@ pub enum KernelError {
         /// What it should be called.
         name: String,
     },
+    /// No interface can be called so.
+    #[error(
+        "{name} is too long for the name of an interface, which has at most {max} bytes; choose a shorter one"
+    )]
+    LongName {
+        /// What it should be called.
+        name: String,
+        /// Bytes that a name may have.
+        max: usize,
+    },
     /// The TUN driver failed.
     #[error("The tap {name} cannot be used; it needs /dev/net/tun and CAP_NET_ADMIN: {}", errno.desc())]
     Tap {

@@ -22,7 +22,7 @@ const PRIORITIES: [u16; 2] = [0x5553, 0x5554];
 /// Prefix of intermediate devices.
 const PREFIX: &str = "us-";
 /// Longest name of an interface: `IFNAMSIZ` with its NUL is 16.
-const NAME_BYTES_MAX: usize = 15;
+pub(super) const NAME_BYTES_MAX: usize = 15;
 
 /// An interface by number, which a rename does not change, and by the name it had.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -12,7 +12,7 @@
 //! back into it by the driver.
 
 use super::netlink::Connection;
-use super::redirect::Device;
+use super::redirect::{Device, NAME_BYTES_MAX};
 use super::{KernelError, sys};
 use nix::errno::Errno;
 use std::fs::{File, OpenOptions};
@@ -113,8 +113,17 @@ impl GuestTap {
     /// Plugs into the tap `name` in the network namespace of the calling thread. Needs CAP_NET_ADMIN, or a tap that
     /// was made for this user.
     pub fn open(name: &str) -> Result<Self, KernelError> {
+        Self::check(name)?;
+        Tap::open(name, 0).map(Self)
+    }
+
+    /// An error if no interface is called `name`.
+    pub fn check(name: &str) -> Result<(), KernelError> {
+        if name.len() > NAME_BYTES_MAX {
+            return Err(KernelError::LongName { name: name.into(), max: NAME_BYTES_MAX });
+        }
         match Device::find(&mut Connection::open()?, name) {
-            Ok(_) => Tap::open(name, 0).map(Self),
+            Ok(_) => Ok(()),
             Err(KernelError::Gone { name }) => Err(KernelError::NoTap { name }),
             Err(error) => Err(error),
         }

@@ -8,6 +8,7 @@ scenario() {
     for host in a b; do on $host 'echo 2 >/sys/module/xen_netback/parameters/max_queues'; done
     on a "xl destroy $guest" # it was given one queue
     guest_up "$guest"
+    expect "queues of its card at a" "$(queues a)" 2
     taken_over
     expect "processors of the guest at b" "$(on b "xl vcpu-list $guest | sed 1d | grep -cv -- --p" </dev/null)" 2
     expect "queues of its card at b" "$(queues b)" 2
