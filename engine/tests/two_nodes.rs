@@ -1,6 +1,10 @@
 //! Two nodes in one process, a real link between them, a lab guest and a client on a real switch.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+#[path = "support/address.rs"]
+mod address;
+
+use address::free_address;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -13,10 +17,6 @@ use understudy_lab::{Answer, Mac, Outcome, Patience, Station, Switch};
 /// Guards against hanging; nothing is judged by it.
 const HANG: Duration = Duration::from_secs(60);
 const PATIENCE: Patience = Patience { attempts: 50, timeout: Duration::from_millis(100) };
-
-fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
 
 fn name(text: &str) -> NodeName {
     NodeName(text.to_owned())

@@ -32,8 +32,8 @@ fn kill(mut running: Running) {
 #[test]
 fn without_secondary_and_witness_the_guest_is_paused_and_goes_on_when_the_witness_is_back() {
     let directory = tempfile::tempdir().unwrap();
-    let (watching, listen, _) = witness(directory.path(), "127.0.0.1:0");
-    let (a, b, listen) = (free_address(), free_address(), listen.to_string());
+    let (a, b, listen) = (free_address(), free_address(), free_address().to_string());
+    let (watching, _, _) = witness(directory.path(), &listen);
     let (holding, _) = node("secondary", "b", directory.path(), b, &["--witness", &listen]);
     let guest = "name=g1,memory=16M,mac=52:54:00:00:00:01,ip=10.77.0.11,load=mixed";
     let peer = format!("b={b}");

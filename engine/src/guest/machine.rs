@@ -29,6 +29,8 @@ pub trait Machine: Send + Sync + Debug {
     fn leave(&self);
     /// It is run under this generation now, as the witness has recorded.
     fn mark(&self, generation: Generation);
+    /// Whether it uses its devices again after it was taken over here, or had its time for it.
+    fn has_settled(&self) -> bool;
     /// Its configuration, if its devices have changed since this was asked last: what a takeover builds it from.
     fn take_renewed(&self) -> Option<Vec<u8>>;
     /// Hands its network card a frame, if its network is the loop's.
@@ -156,6 +158,10 @@ impl Machine for LabGuest {
     fn mark(&self, _generation: Generation) {
         // It ends with this process: nobody will find it.
     }
+    fn has_settled(&self) -> bool {
+        true
+    }
+
     fn take_renewed(&self) -> Option<Vec<u8>> {
         // Its devices never change.
         None

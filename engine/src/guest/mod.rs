@@ -22,6 +22,7 @@ mod pool;
 mod protector;
 mod receive;
 mod report;
+mod settle;
 mod tap;
 mod thread;
 mod xen;

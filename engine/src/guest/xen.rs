@@ -13,6 +13,7 @@ use super::cards::{self, Renewed};
 use super::keep::Keep;
 use super::machine::{Activated, BoxedSource, Host, Machine, Past};
 use super::output::{HeldOutput, OutputMaker};
+use super::settle::{self, Settled};
 use crate::config::FindChanges;
 use crate::preflight::gather;
 use std::collections::BTreeSet;
@@ -39,16 +40,9 @@ const RESTORE_RETRY: Duration = Duration::from_secs(2);
 const SOURCE_MAX: Duration = Duration::from_secs(30);
 const SOURCE_RETRY: Duration = Duration::from_millis(20);
 
-/// How long a guest's driver is given to connect its cards, and how often that is looked at.
-const CONNECT_MAX: Duration = Duration::from_secs(30);
-const CONNECT_RETRY: Duration = Duration::from_millis(20);
-
 /// How long a guest that was created is given to connect its cards before it is protected all the same. Linux does so
 /// from the thread by which it suspends: one that is asked to suspend before stands still for its 20 s of freezing tasks.
 const STARTING_MAX: Duration = Duration::from_secs(60);
-
-/// Waits before each announcement of a guest's new place.
-const ANNOUNCE_AFTER_MS: [u64; 5] = [0, 50, 150, 250, 500];
 
 /// Where libxl keeps what it saves (its own directory, there on every host with xl).
 pub const RESCUE_DIRECTORY: &str = "/var/lib/xen";
@@ -62,6 +56,7 @@ pub struct XenMachine {
     /// Xen counts pauses; what is asked of a machine twice is done once.
     is_paused: AtomicBool,
     renewed: Renewed,
+    settled: Settled,
 }
 
 /// Guests whose changes are found by comparing.
@@ -163,7 +158,8 @@ impl XenHost {
         // As an engine that is gone left it, or as it was restored.
         let is_paused = AtomicBool::new(info.is_some_and(|info| info.is_paused()));
         let renewed = Renewed::new(self.outputs.bell.clone());
-        Ok(XenMachine { xen: self.xen.clone(), domain, name: name.to_owned(), is_paused, renewed })
+        let settled = Settled::not_yet(self.outputs.bell.clone());
+        Ok(XenMachine { xen: self.xen.clone(), domain, name: name.to_owned(), is_paused, renewed, settled })
     }
 
     /// Holds a domain's output from now on, whatever cards come and go.
@@ -258,7 +254,7 @@ impl Host for XenHost {
         }
         machine.unpause();
         tracing::info!(guest = name, %domain, "The guest runs");
-        announce(domain, &output);
+        settle::watch(domain, &output, &machine.settled);
         let how = if self.compare.names.contains(name) { FindChanges::Compare } else { FindChanges::Log };
         // Nothing leaves before this returns: no xl is waited for.
         let built = || XlGuest::built(name, domain, &what.config).map_err(|error| error.to_string());
@@ -290,32 +286,9 @@ impl Host for XenHost {
     }
 }
 
-/// Tells the network where the guest is, once its driver has connected its cards, for a bridge sends nothing by one that
-/// is not; and again and again, for switches may lose a frame just after a link has changed.
-fn announce(domain: DomId, output: &HeldOutput) {
-    let output = output.clone();
-    let repeat = move || {
-        let begun = Instant::now();
-        while begun.elapsed() < CONNECT_MAX && !are_connected(domain) {
-            sleep(CONNECT_RETRY);
-        }
-        for pause_ms in ANNOUNCE_AFTER_MS {
-            sleep(Duration::from_millis(pause_ms));
-            output.announce();
-        }
-    };
-    if let Err(error) = std::thread::Builder::new().name("announce".into()).spawn(repeat) {
-        tracing::warn!(%error, "The guest's new place is not announced; switches learn it from its first frames");
-    }
-}
-
 fn is_starting(domain: DomId) -> bool {
     let is_young = matches!(xl::age(domain), Ok(Some(age)) if age < STARTING_MAX);
-    is_young && !are_connected(domain)
-}
-
-fn are_connected(domain: DomId) -> bool {
-    cards::of(domain).is_ok_and(|cards| cards.iter().all(|card| card.is_connected))
+    is_young && !settle::are_connected(domain)
 }
 
 /// Lets a domain that stands by be the guest; where it cannot, one is built from its memory.
@@ -418,6 +391,10 @@ impl Machine for XenMachine {
             guest = self.name,
             "The guest is paused, since nobody guards it any more; before `xl unpause`, see that it was not taken over"
         );
+    }
+
+    fn has_settled(&self) -> bool {
+        self.settled.is_so()
     }
 
     fn take_renewed(&self) -> Option<Vec<u8>> {

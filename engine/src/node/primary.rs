@@ -82,6 +82,9 @@ impl PrimaryGuest {
             self.perform(outputs, &mut inputs, wires);
             inputs.into_iter().for_each(|input| self.handle(input, wires));
         }
+        if self.session.guest_settles() && self.machine.as_ref().is_none_or(|machine| machine.has_settled()) {
+            self.handle(Input::GuestSettled, wires);
+        }
         if self.output.take_pressure() {
             self.meter.output_pressure();
             self.handle(Input::OutputPressure, wires);

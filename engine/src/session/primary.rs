@@ -84,7 +84,7 @@ pub enum Origin {
         is_halted: bool,
     },
     /// A takeover made this host the owner: the witness's record as the takeover's swap left it, and the first
-    /// epoch that has not been used.
+    /// epoch that has not been used. No copy is made before [`Input::GuestSettled`].
     TookOver {
         /// The record, its copy stale.
         record: super::Record,
@@ -123,6 +123,9 @@ pub enum Input {
     },
     /// The guest ended by itself, which showed outside of a capture: protection ends with it.
     GuestGone,
+    /// A guest that was taken over here uses its devices again. It does so with what processor and memory the host
+    /// has to spare, which a full copy would take from it while its clients wait.
+    GuestSettled,
     /// Held output nears its limit: a checkpoint now would let it out.
     OutputPressure,
     /// Something that the guest sends can be neither held nor dropped. Told again while it is so.

@@ -11,6 +11,7 @@ use super::network::{Channel, ENDS, LINK, NODES, WITNESS};
 use super::rng::Rng;
 use super::witness_node::WitnessNode;
 use super::{HostId, Options, trace};
+use understudy::session::primary::Input;
 use understudy::session::{Span, Time};
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -154,7 +155,13 @@ impl Cluster {
             Event::CommitEnds { host, life, epoch } if life == self.hosts[host].life => {
                 self.commit_ends(host, epoch);
             }
-            Event::Step { .. } | Event::CaptureEnds { .. } | Event::CommitEnds { .. } => {}
+            Event::Settles { host, life } if life == self.hosts[host].life => {
+                self.primary_input(host, Input::GuestSettled);
+            }
+            Event::Step { .. }
+            | Event::Settles { .. }
+            | Event::CaptureEnds { .. }
+            | Event::CommitEnds { .. } => {}
             Event::PersistEnds { life, ticket } => self.persist_ends(life, ticket),
             Event::Strikes(fault) => self.strikes(fault),
             Event::StallEnds { channel } => self.stall_ends(channel),
@@ -231,9 +238,10 @@ fn node_of(event: &Event) -> Option<usize> {
         Event::Arrives { channel, end, .. }
         | Event::Up { channel, end, .. }
         | Event::Down { channel, end, .. } => Some(ENDS[*channel][*end]),
-        Event::Step { host, .. } | Event::CaptureEnds { host, .. } | Event::CommitEnds { host, .. } => {
-            Some(*host)
-        }
+        Event::Step { host, .. }
+        | Event::Settles { host, .. }
+        | Event::CaptureEnds { host, .. }
+        | Event::CommitEnds { host, .. } => Some(*host),
         Event::Straggler { .. } | Event::PersistEnds { .. } => Some(WITNESS),
         Event::Dial { .. }
         | Event::Strikes(_)

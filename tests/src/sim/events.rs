@@ -58,6 +58,13 @@ pub enum Event {
         /// Role.
         life: u64,
     },
+    /// A guest that was taken over uses its devices again.
+    Settles {
+        /// Where.
+        host: HostId,
+        /// Role.
+        life: u64,
+    },
     /// A capture's pause ends.
     CaptureEnds {
         /// Where.

@@ -24,6 +24,7 @@ impl Cluster {
             Origin::TookOver { next_epoch, .. } => *next_epoch,
         };
         let session = primary::Primary::new(self.settings.primary(at), origin, self.now);
+        let settles = session.guest_settles();
         let host = PrimaryHost {
             session,
             guest: image.map(Guest::continuing),
@@ -41,6 +42,10 @@ impl Cluster {
         }
         self.tell_primary_of_connections(at);
         self.step_later(at);
+        if settles {
+            let (life, pause) = (self.hosts[at].life, self.rng.span_us(0, 50_000));
+            self.agenda.add(self.now + pause, Event::Settles { host: at, life });
+        }
     }
 
     fn tell_primary_of_connections(&mut self, at: HostId) {

@@ -43,6 +43,7 @@ impl Primary {
                 }
             }
             Input::GuestGone => self.guest_gone(now),
+            Input::GuestSettled => self.guest_settles = false,
             Input::OutputPressure => self.flow.press(),
             Input::OutputLeaks => self.output_leaks(now, out),
             Input::Rival { generation } => self.heard_of(generation, out),

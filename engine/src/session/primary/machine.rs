@@ -20,6 +20,8 @@ pub struct Primary {
     pub(super) flow: Flow,
     /// The guest is suspended by `PauseGuest` or by a capture that left it so.
     pub(super) guest_halted: bool,
+    /// It was taken over a moment ago; no copy is made yet.
+    pub(super) guest_settles: bool,
     pub(super) protection_wished: bool,
     stretch_reported: bool,
     state_reported: Option<State>,
@@ -35,6 +37,7 @@ impl Primary {
             Origin::Adopted { generation, is_halted } => (Some(generation), is_halted),
             Origin::Started | Origin::TookOver { .. } => (None, false),
         };
+        let guest_settles = matches!(origin, Origin::TookOver { .. });
         let (known, phase, next_epoch) = match origin {
             Origin::TookOver { record, next_epoch } => (Known::Is(record), beginning, next_epoch),
             Origin::Started | Origin::Adopted { .. } if config.has_witness => {
@@ -53,6 +56,7 @@ impl Primary {
             phase,
             link: Link::Down,
             guest_halted,
+            guest_settles,
             protection_wished: true,
             stretch_reported: false,
             state_reported: None,
@@ -78,6 +82,11 @@ impl Primary {
     /// Whether the operator wants the guest protected.
     pub fn is_protection_wished(&self) -> bool {
         self.protection_wished
+    }
+
+    /// Whether the session waits for [`GuestSettled`](super::Input::GuestSettled).
+    pub fn guest_settles(&self) -> bool {
+        self.guest_settles
     }
 
     /// From the end of one pause to the beginning of the next, when nothing slows the loop.
@@ -325,7 +334,7 @@ impl Primary {
         match self.phase {
             Phase::Unprotected { seed_at } => {
                 let wanted = self.protection_wished && self.link.peer() == Some(Peer::Present);
-                (wanted && self.flow.capturing().is_none()).then_some(seed_at)
+                (wanted && !self.guest_settles && self.flow.capturing().is_none()).then_some(seed_at)
             }
             Phase::SwitchingOver(Handover::Waiting) => self.flow.capturing().is_none().then_some(Time(0)),
             // The decision is a round trip away. If it does not come, output must not wait for it.

@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::session::witness::{self, Witness};
-use crate::session::{Copy, NodeName, Record, Time};
+use crate::session::{Copy, NodeName, Record, Standing, Time};
 use std::collections::VecDeque;
 
 fn node(name: &str) -> NodeName {
@@ -115,6 +115,22 @@ fn a_guest_of_an_earlier_generation_or_a_new_one_is_not_taken_for_the_one_that_r
         assert_eq!((session.state(), after), (State::Ended, record(3, "a", fresh())));
         assert!(!wanted.contains(&Output::PassOutput), "{wanted:?}");
     }
+}
+
+#[test]
+fn a_guest_that_was_taken_over_is_copied_once_it_uses_its_devices_again() {
+    let stale = record(3, "a", Copy::Stale);
+    let took_over = Origin::TookOver { record: stale.clone(), next_epoch: Epoch(8) };
+    let (mut session, wanted, _) = begin(took_over, stale);
+    assert!(wanted.contains(&Output::PassOutput), "its clients do not wait: {wanted:?}");
+    let mut tell = |input| {
+        let mut out = Vec::new();
+        session.handle(Time(1), input, &mut out);
+        out.iter().any(|output| matches!(output, Output::Capture { capture: Capture::Seed, .. }))
+    };
+    let stand = ToPrimary::Stand { generation: Generation(3), standing: Standing::Nothing };
+    assert!(!tell(Input::LinkUp) && !tell(Input::Message(stand)), "its clients wait while it is copied");
+    assert!(tell(Input::GuestSettled));
 }
 
 /// A session in a phase of its own, what it is told, and what it wants then.
