@@ -11,6 +11,7 @@
 use super::capture::Failure;
 use super::output::HeldOutput;
 use super::pool::Pieces;
+use std::fmt;
 use std::time::{Duration, Instant, SystemTime};
 use understudy_checkpoint::domain::{DomainState, Source};
 use understudy_checkpoint::pages::DirtyBitmap;
@@ -48,6 +49,20 @@ impl PauseTimes {
     /// The parts, in their order.
     pub fn parts(&self) -> [Duration; 7] {
         [self.suspend, self.drain, self.copy, self.state, self.device_model, self.cut, self.resume]
+    }
+}
+
+impl fmt::Display for PauseTimes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [suspend, drain, copy, state, device_model, cut, resume] =
+            self.parts().map(|part| part.as_millis());
+        write!(
+            f,
+            "{} ms: suspend {suspend}, drain {drain}, copy {copy} (staging overflowed {} times), state {state}, device \
+             model {device_model}, cut {cut}, resume {resume}",
+            self.total().as_millis(),
+            self.overflows
+        )
     }
 }
 

@@ -21,6 +21,9 @@ use understudy_checkpoint::{Epoch, Generation};
 /// How long the end of a node waits for a guest's capture thread.
 const FINISH_MAX: Duration = Duration::from_secs(2);
 
+/// A pause that is logged with its parts: nobody plans for one this long.
+const LONG_PAUSE: Duration = Duration::from_secs(1);
+
 /// Why a guest does not run here any more.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Over {
@@ -129,6 +132,9 @@ impl PrimaryGuest {
                 self.capturing = None;
                 output_log::cut(&self.name, epoch, pause.cut_at);
                 self.meter.paused(pause.total(), pause.parts(), dirty_pages);
+                if pause.total() > LONG_PAUSE {
+                    tracing::warn!(guest = %self.name, %epoch, dirty_pages, %pause, "The guest stood still for long");
+                }
                 (0..pause.overflows).for_each(|_| self.meter.staging_overflow());
                 self.handle(Input::Captured { epoch }, wires);
             }

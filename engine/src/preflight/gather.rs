@@ -16,7 +16,7 @@ use std::thread::sleep;
 use std::time::Duration;
 use understudy_checkpoint::PAGE_SIZE;
 use understudy_checkpoint::domain::GuestKind;
-use understudy_xen::domain::Suspender;
+use understudy_xen::domain::takes_part;
 use understudy_xen::xenstore::Xenstore;
 use understudy_xen::xl::{self, XlError, XlGuest};
 use understudy_xen::{CpuPolicy, DomId, DomainInfo, PolicyLimit, Xen};
@@ -204,7 +204,7 @@ fn look_at(name: &str, guest: &XlGuest) -> Result<Option<GuestFacts>, String> {
         memory_bytes,
         overhead_bytes: overhead(kind, guest.max_vcpus, memory_bytes),
         state,
-        suspends: suspends(&xen, domain)?,
+        suspends: suspends(&xen, domain, info.is_hvm())?,
         obstacles: Obstacle::of(guest).collect(),
         nics: guest.nics,
         bridges: guest.bridges.clone(),
@@ -248,10 +248,9 @@ fn overhead(kind: GuestKind, vcpus: u64, memory_bytes: u64) -> u64 {
     tables.saturating_add(OVERHEAD_BYTES)
 }
 
-/// How the guest is suspended: as [`Suspender`] will do it, and by what the guest announced.
-fn suspends(xen: &Xen, domain: DomId) -> Result<Suspends, String> {
-    let suspender = Suspender::open(xen.clone(), domain).map_err(|error| error.to_string())?;
-    if !suspender.takes_part().map_err(|error| error.to_string())? {
+/// How the guest will be suspended, also by what it announced.
+fn suspends(xen: &Xen, domain: DomId, is_hvm: bool) -> Result<Suspends, String> {
+    if !takes_part(xen, domain, is_hvm).map_err(|error| error.to_string())? {
         return Ok(Suspends::Unasked);
     }
     let mut store = Xenstore::open().map_err(|error| error.to_string())?;

@@ -24,6 +24,8 @@ scenario() {
     pair_up
     judge_begin
     sleep 3
+    # Neither checkpoints nor a look at the guest may end the watch of the xl that is to start it again.
+    on a "understudy preflight $guest --to $(link_address b)" </dev/null || fail "preflight of a protected guest"
     boot=$(boot_of "$address")
     ask "$address" reboot >/dev/null
     sleep 3

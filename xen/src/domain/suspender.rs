@@ -53,6 +53,16 @@ fn failed(error: StoreError) -> DomainError {
     DomainError::Failed(error.to_string())
 }
 
+/// Whether a guest takes part in suspending: it has PV drivers that will reconnect. Asking changes nothing, also for a
+/// guest that an engine protects.
+pub fn takes_part(xen: &Xen, domain: DomId, is_hvm: bool) -> Result<bool, DomainError> {
+    if !is_hvm {
+        return Ok(true);
+    }
+    let param = |index| xen.hvm_param(domain, index).map_err(super::error);
+    Ok(param(CALLBACK_IRQ)? != 0 && param(ACPI_S_STATE)? == 0)
+}
+
 impl Suspender {
     /// For `domain`. Fails if there is none.
     pub fn open(xen: Xen, domain: DomId) -> Result<Self, DomainError> {
@@ -74,13 +84,8 @@ impl Suspender {
         Ok(Self { device_model, ..self })
     }
 
-    /// Whether the guest takes part in suspending: it has PV drivers that will reconnect.
-    pub fn takes_part(&self) -> Result<bool, DomainError> {
-        if !self.is_hvm {
-            return Ok(true);
-        }
-        let param = |index| self.xen.hvm_param(self.domain, index).map_err(super::error);
-        Ok(param(CALLBACK_IRQ)? != 0 && param(ACPI_S_STATE)? == 0)
+    fn takes_part(&self) -> Result<bool, DomainError> {
+        takes_part(&self.xen, self.domain, self.is_hvm)
     }
 
     fn ask(&mut self) -> Result<(), DomainError> {
