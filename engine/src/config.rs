@@ -109,6 +109,19 @@ pub struct Limits {
     pub compare_bytes_max: u64,
 }
 
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            in_flight_max: 8,
+            staging_bytes: 64 << 20,
+            shadow_bytes: 256 << 20,
+            epoch_buffer_bytes: 128 << 20,
+            held_output_bytes: 32 << 20,
+            compare_bytes_max: 1 << 30,
+        }
+    }
+}
+
 /// A node, decided and checked.
 #[derive(Clone, Debug)]
 pub struct NodeConfig {

@@ -1,6 +1,7 @@
 //! The engine: sessions that decide, a driver that does, a link between hosts, and the command line.
 //!
 //! * [`session`] sans-IO state machines of primary, secondary and witness: no socket, thread, clock or chance
+//! * [`blackhole`] checkpoints that go nowhere: what protecting a guest would cost it
 //! * [`cli`] the `understudy` command
 //! * [`config`] what a node is told: its file, its flags, its defaults
 //! * [`control`] the local control socket
@@ -17,6 +18,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod blackhole;
 pub mod cli;
 pub mod config;
 pub mod control;

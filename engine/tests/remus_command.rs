@@ -97,7 +97,7 @@ fn said(output: &Output) -> String {
 #[test]
 fn it_sets_the_interval_stays_and_ctrl_c_ends_protection() {
     let pair = Pair::start();
-    let mut remus = pair.remus(&["-Fd", "-i", "40", "g1", "b"]);
+    let mut remus = pair.remus(&["-Fdn", "-i", "40", "g1", "b"]);
     remus.says("protected; its copy is on b, a checkpoint every 40 ms");
     assert_eq!(pair.wait_for(|_| true).interval_ms, 40.0);
     remus.signal(Signal::SIGINT);
@@ -154,8 +154,9 @@ fn what_cannot_be_ends_with_its_reason() {
     refused(&["-c", "g1", "b"], 6, "COLO (-c) is not there yet");
     refused(&["-p", "g1", "b"], 2, "give -c");
     refused(&["-d", "g1", "b"], 2, "only with -F");
-    refused(&["-Fn", "g1", "b"], 6, "Leave -n out");
-    refused(&["-Fb", "g1", "b"], 6, "not there yet");
+    refused(&["-n", "g1", "b"], 2, "only with -F");
+    refused(&["-b", "g1", "b"], 2, "only with -F");
+    refused(&["-Fb", "g1", "b"], 6, "There are no checkpoints of g1: ");
     refused(&["g1"], 2, "HOST");
 
     let pair = Pair::start();

@@ -3,6 +3,7 @@
 //! ```text
 //!   kernel:  redirects and devices of ours, with the process that made them ─┐
 //!   Xen:     domains with a generation's mark, paused or cut off ────────────┤
+//!            domains suspended by `remus -b`, which is gone ─────────────────┤
 //!            domains that stand by for an engine that is gone ───────────────┼─► findings ─► advice, or repair
 //!   files:   images that no domain could be built from ──────────────────────┘
 //! ```
@@ -16,9 +17,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use understudy_netbuf::kernel::leftovers::{self, Kind, Leftover};
 use understudy_netbuf::kernel::{Connection, KernelError};
+use understudy_xen::domain::settle;
 use understudy_xen::standing::{StandingDomain, standing_domains};
 use understudy_xen::xenstore::Xenstore;
-use understudy_xen::{DomId, mark, vifs, xl};
+use understudy_xen::{DomId, Xen, mark, vifs, xl};
 
 /// Arguments of `doctor`.
 #[derive(clap::Args, Debug)]
@@ -54,6 +56,7 @@ struct Marked {
 pub(super) fn run(args: Args) -> Result<Exit, CliError> {
     let marked = marked_domains();
     let mut findings = in_kernel(&args, &marked)?;
+    findings.extend(suspended(args.repair));
     findings.extend(standing_by(args.repair));
     findings.extend(rescued(Path::new(RESCUE_DIRECTORY)));
     match args.output {
@@ -93,7 +96,7 @@ fn in_kernel(args: &Args, marked: &BTreeMap<String, Marked>) -> Result<Vec<Findi
         match judge(leftover.kind(), guest, vouched) {
             Err(advice) => Finding { what, advice, repaired: false },
             Ok(advice) if !args.repair => Finding { what, advice, repaired: false },
-            Ok(_) => repair(&mut connection, leftover),
+            Ok(_) => let_run(repair(&mut connection, leftover), guest.filter(|_| vouched)),
         }
     });
     Ok(judged.collect())
@@ -105,6 +108,51 @@ fn repair(connection: &mut Connection, leftover: &Leftover) -> Finding {
         Ok(done) => Finding { what, advice: done, repaired: true },
         Err(error) => Finding { what, advice: error.to_string(), repaired: false },
     }
+}
+
+/// A guest that is let out runs, too: its engine may have died in a pause.
+fn let_run(finding: Finding, guest: Option<&Marked>) -> Finding {
+    let Some(guest) = guest.filter(|_| finding.repaired) else { return finding };
+    match resume(guest.domain) {
+        Ok(false) => finding,
+        Ok(true) => {
+            Finding { advice: format!("{}; it was suspended and runs again", finding.advice), ..finding }
+        }
+        Err(error) => {
+            let advice = format!("{}; it is suspended and cannot be resumed: {error}", finding.advice);
+            Finding { advice, repaired: false, ..finding }
+        }
+    }
+}
+
+/// Lets a guest run that is suspended, or about to be; whether it was.
+fn resume(domain: DomId) -> Result<bool, String> {
+    let xen = Xen::open().map_err(|error| error.to_string())?;
+    settle(&xen, domain).map_err(|error| error.to_string())
+}
+
+/// Domains of which a process made checkpoints to nowhere that is gone. On a host without Xen there are none.
+fn suspended(repair: bool) -> Vec<Finding> {
+    let left = |(domain, name): (DomId, String)| {
+        let pid = mark::read_nowhere(domain).ok().flatten()?;
+        (!Path::new("/proc").join(pid.to_string()).exists()).then_some((domain, name))
+    };
+    let finding = |(domain, name): (DomId, String)| {
+        let what =
+            format!("{name} (domain {domain}) may be suspended by `understudy remus -b`, which is gone");
+        let resumed = repair.then(|| {
+            let was_suspended = resume(domain)?;
+            mark::remove_nowhere(domain).map(|()| was_suspended).map_err(|error| error.to_string())
+        });
+        let (advice, repaired) = match resumed {
+            None => ("--repair lets it run".into(), false),
+            Some(Ok(true)) => ("it was, and runs again".into(), true),
+            Some(Ok(false)) => ("it was not".into(), true),
+            Some(Err(error)) => (error, false),
+        };
+        Finding { what, advice, repaired }
+    };
+    xl::domains().unwrap_or_default().into_iter().filter_map(left).map(finding).collect()
 }
 
 /// Whether something may be removed, with what that does; the error is what to do instead.

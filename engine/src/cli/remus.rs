@@ -9,6 +9,7 @@
 //! told in docs/OPERATIONS.md. Not here: what is watched until the end ([`follow`]).
 
 mod follow;
+mod nowhere;
 
 use super::{CliError, Exit};
 use crate::config::FindChanges;
@@ -38,10 +39,10 @@ pub(super) struct Args {
     /// Allow what -b, -n and -d ask for, as far as it can be had
     #[arg(short = 'F')]
     allow_unsafe: bool,
-    /// Refused: checkpoints to /dev/null
+    /// Checkpoints to nowhere, to see what they cost; needs -F. HOST is passed over, and no node is asked
     #[arg(short = 'b')]
     blackhole: bool,
-    /// Refused: output that is not held
+    /// Accepted with -F: output is held all the same
     #[arg(short = 'n')]
     no_netbuf: bool,
     /// No disk replication; needs -F. A guest with disks is refused all the same
@@ -85,18 +86,6 @@ pub enum RemusError {
          out to have the guest protected by checkpoints"
     )]
     Colo,
-    /// It is not built.
-    #[error(
-        "Checkpoints to nowhere (-b) are not there yet: a node makes them only for a peer that holds them. To see what \
-         they cost, run `understudy secondary` on any host, protect the guest towards that, and ask `understudy status`"
-    )]
-    Blackhole,
-    /// It is against what understudy promises.
-    #[error(
-        "-n would let out what a takeover does not know of, and understudy always holds output: connections break and \
-         answers are taken back that way. Leave -n out; if output waits too long, make -i smaller"
-    )]
-    Unheld,
 }
 
 impl RemusError {
@@ -104,7 +93,7 @@ impl RemusError {
     pub fn exit(self) -> Exit {
         match self {
             Self::NeedsUnsafe(_) | Self::ProxyWithoutColo | Self::ColoConflict => Exit::Usage,
-            Self::Colo | Self::Blackhole | Self::Unheld => Exit::Refused,
+            Self::Colo => Exit::Refused,
         }
     }
 }
@@ -120,6 +109,8 @@ struct Order {
     interval_ms: Option<u32>,
     /// `None`: in Xen's log.
     find_changes: Option<FindChanges>,
+    /// To nowhere.
+    is_blackhole: bool,
     /// What options were taken without effect, each a line.
     notices: Vec<&'static str>,
 }
@@ -129,7 +120,7 @@ pub(super) fn run(args: Args) -> Result<Exit, CliError> {
     let control = args.control.clone();
     let order = args.decide()?;
     order.notices.iter().for_each(|notice| eprintln!("understudy: {notice}"));
-    follow::run(&control, &order)
+    if order.is_blackhole { nowhere::run(&order) } else { follow::run(&control, &order) }
 }
 
 impl Args {
@@ -145,6 +136,11 @@ impl Args {
             (self.no_wait, "-e has no effect: the node of the other host watches over what it took over"),
             (self.netbuf_script.is_some(), "-N has no effect: the node holds output without a script"),
             (
+                self.no_netbuf,
+                "-n has no effect: output waits for its checkpoint all the same, or a takeover would take back what \
+                 clients have seen; if it waits too long, make -i smaller",
+            ),
+            (
                 self.no_diskbuf,
                 "-d has no effect: disks are not replicated, and a guest that has any is refused",
             ),
@@ -155,6 +151,7 @@ impl Args {
             // xl takes 0 for its default as well.
             interval_ms: self.interval_ms.filter(|ms| *ms > 0),
             find_changes: self.find_changes,
+            is_blackhole: self.blackhole,
             notices: notices.into_iter().filter_map(|(given, notice)| given.then_some(notice)).collect(),
         })
     }
@@ -169,8 +166,6 @@ impl Args {
             _ if self.colo => Err(RemusError::Colo),
             _ if self.userspace_proxy => Err(RemusError::ProxyWithoutColo),
             Some(option) if !self.allow_unsafe => Err(RemusError::NeedsUnsafe(option)),
-            _ if self.blackhole => Err(RemusError::Blackhole),
-            _ if self.no_netbuf => Err(RemusError::Unheld),
             _ => Ok(()),
         }
     }
@@ -203,6 +198,7 @@ mod tests {
             host: "host-b".into(),
             interval_ms: None,
             find_changes: None,
+            is_blackhole: false,
             notices: Vec::new(),
         };
         assert_eq!(plain, expected);
@@ -218,6 +214,8 @@ mod tests {
             ("-s  web b", "s"),
             ("-N /x web b", "N"),
             ("-Fd web b", "d"),
+            ("-Fn web b", "n"),
+            ("-Fnd web b", "nd"),
             ("-Fdue -i 100 -s ssh web b", "used"),
         ] {
             let order = decide(line).unwrap();
@@ -236,8 +234,8 @@ mod tests {
         for option in ['b', 'n', 'd'] {
             assert_eq!(decide(&format!("-{option} web b")), Err(RemusError::NeedsUnsafe(option)));
         }
-        assert_eq!(decide("-Fnd web b"), Err(RemusError::Unheld));
-        assert_eq!(decide("-F -b web b"), Err(RemusError::Blackhole));
+        assert!(decide("-F -b web b").unwrap().is_blackhole);
+        assert_eq!(decide("-Fbn web b").unwrap().notices.len(), 1, "-b has its effect");
     }
 
     #[test]
@@ -256,9 +254,7 @@ mod tests {
         for error in [NeedsUnsafe('b'), ProxyWithoutColo, ColoConflict] {
             assert_eq!(error.exit(), Exit::Usage);
         }
-        for error in [Colo, Blackhole, Unheld] {
-            assert_eq!(error.exit(), Exit::Refused);
-        }
+        assert_eq!(Colo.exit(), Exit::Refused);
     }
 
     #[test]

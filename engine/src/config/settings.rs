@@ -305,13 +305,14 @@ impl LimitSettings {
     }
 
     fn decide(self) -> Result<Limits, ConfigError> {
+        let default = Limits::default();
         let limits = Limits {
-            in_flight_max: self.in_flight.unwrap_or(8),
-            staging_bytes: self.staging.unwrap_or(64 << 20),
-            shadow_bytes: self.shadow.unwrap_or(256 << 20),
-            epoch_buffer_bytes: self.epoch_buffer.unwrap_or(128 << 20),
-            held_output_bytes: self.held_output.unwrap_or(32 << 20),
-            compare_bytes_max: self.compare_max.unwrap_or(1 << 30),
+            in_flight_max: self.in_flight.unwrap_or(default.in_flight_max),
+            staging_bytes: self.staging.unwrap_or(default.staging_bytes),
+            shadow_bytes: self.shadow.unwrap_or(default.shadow_bytes),
+            epoch_buffer_bytes: self.epoch_buffer.unwrap_or(default.epoch_buffer_bytes),
+            held_output_bytes: self.held_output.unwrap_or(default.held_output_bytes),
+            compare_bytes_max: self.compare_max.unwrap_or(default.compare_bytes_max),
         };
         if limits.in_flight_max == 0 {
             return Err(ConfigError::Conflict("in-flight must be at least 1".into()));

@@ -27,7 +27,7 @@ use understudy_checkpoint::domain::{Description, GuestKind};
 use understudy_checkpoint::epoch::Image;
 use understudy_checkpoint::stream::write_restore_file;
 use understudy_checkpoint::{Epoch, Generation};
-use understudy_xen::domain::{Suspender, XenSource, continue_device_model};
+use understudy_xen::domain::{Suspender, XenSource, continue_device_model, settle};
 use understudy_xen::standing::{self, Standing};
 use understudy_xen::xl::{self, XlGuest};
 use understudy_xen::{DomId, Xen, mark};
@@ -102,12 +102,18 @@ impl XenHost {
     /// Opens the hypervisor. Guests' output is held by queues of `outputs`. What an engine that is gone had stand by
     /// goes: its memory is needed.
     pub fn open(outputs: OutputMaker, compare: Compare) -> Result<Self, String> {
-        let xen = Xen::open().map_err(|error| error.to_string())?;
+        let host = Self::beside(outputs, compare)?;
         match standing::destroy_left() {
             Ok(0) => {}
             Ok(domains) => tracing::warn!(domains, "Domains that stood by for a dead engine were destroyed"),
             Err(error) => tracing::warn!(%error, "What a dead engine had stand by may be left"),
         }
+        Ok(host)
+    }
+
+    /// The same, beside an engine that may run on this host.
+    pub fn beside(outputs: OutputMaker, compare: Compare) -> Result<Self, String> {
+        let xen = Xen::open().map_err(|error| error.to_string())?;
         Ok(Self { xen, outputs, compare })
     }
 
@@ -117,6 +123,11 @@ impl XenHost {
             return Err(NotFound::Absent);
         };
         let past = self.past(domain)?;
+        if let Some(Past { is_halted: false, .. }) = past
+            && let Err(error) = settle(&self.xen, domain)
+        {
+            tracing::warn!(guest = name, %error, "Whether its dead engine had asked the guest to suspend is not known");
+        }
         if past.is_none() && is_starting(domain) {
             return Err(NotFound::Starting);
         }

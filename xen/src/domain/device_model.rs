@@ -32,6 +32,11 @@ use understudy_checkpoint::domain::DomainError;
 use understudy_checkpoint::stream::libxl::{EmulatorHeader, Record};
 use understudy_checkpoint::stream::limits::EMULATOR_CONTEXT_BYTES_MAX;
 
+/// Whether `domain` has a QEMU.
+pub(super) fn is_there(domain: DomId) -> bool {
+    socket_of(domain).exists()
+}
+
 /// Has QEMU of `domain` run, if it does not: as `xl unpause` does for a guest that was restored.
 pub fn continue_device_model(domain: DomId) -> Result<(), QmpError> {
     Qmp::connect(&socket_of(domain))?.execute("cont", Value::Null).map(|_| ())

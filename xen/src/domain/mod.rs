@@ -21,7 +21,7 @@ mod tsc;
 pub use compare::CompareError;
 pub use device_model::continue_device_model;
 pub use source::XenSource;
-pub use suspender::{Suspender, takes_part};
+pub use suspender::{Suspender, settle, takes_part};
 pub use toolstack::Toolstack;
 
 use crate::{DomainInfo, XenError};

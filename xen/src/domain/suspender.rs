@@ -63,6 +63,27 @@ pub fn takes_part(xen: &Xen, domain: DomId, is_hvm: bool) -> Result<bool, Domain
     Ok(param(CALLBACK_IRQ)? != 0 && param(ACPI_S_STATE)? == 0)
 }
 
+/// Ends what a process that is gone had begun: afterwards the guest runs, and no request to suspend is on its way to it.
+/// Whether it was suspended already.
+///
+/// A guest takes a request from xenstore some time before it is suspended, and nothing shows that it has. So it is asked
+/// once more: whichever request it follows, it is suspended then, and the other one is withdrawn.
+pub fn settle(xen: &Xen, domain: DomId) -> Result<bool, DomainError> {
+    let mut suspender = Suspender::open(xen.clone(), domain)?;
+    let was_suspended = suspender.is_suspended()?;
+    if !was_suspended && suspender.takes_part()? {
+        suspender.suspend_guest()?;
+    }
+    suspender.withdraw()?;
+    if suspender.is_suspended()? {
+        if super::device_model::is_there(domain) {
+            super::continue_device_model(domain).map_err(|error| DomainError::Failed(error.to_string()))?;
+        }
+        suspender.resume_guest()?;
+    }
+    Ok(was_suspended)
+}
+
 impl Suspender {
     /// For `domain`. Fails if there is none.
     pub fn open(xen: Xen, domain: DomId) -> Result<Self, DomainError> {
@@ -113,18 +134,28 @@ impl Suspender {
 
     /// The guest has not looked: it must not find the request later. It may look just now.
     fn take_back(&mut self) -> Result<(), DomainError> {
+        match self.withdraw()? {
+            true => Err(DomainError::SuspendTimeout(ANSWER_MAX.as_millis() as u64)),
+            false => Ok(()),
+        }
+    }
+
+    /// Withdraws a request that the guest has not taken; whether there was one.
+    fn withdraw(&mut self) -> Result<bool, DomainError> {
         let control = self.control.clone();
-        let taken_back = self.store.transaction(|transaction| {
+        let withdrawn = self.store.transaction(|transaction| {
             let is_there = transaction.read(&control)?.as_deref() == Some("suspend");
             if is_there {
                 transaction.write(&control, "")?;
             }
             Ok(is_there)
         });
-        match taken_back.map_err(failed)? {
-            true => Err(DomainError::SuspendTimeout(ANSWER_MAX.as_millis() as u64)),
-            false => Ok(()),
-        }
+        withdrawn.map_err(failed)
+    }
+
+    fn is_suspended(&self) -> Result<bool, DomainError> {
+        let info = self.xen.domain_info(self.domain).map_err(super::error)?;
+        Ok(info.is_some_and(|info| info.is_suspended()))
     }
 
     fn is_gone(&self) -> Result<bool, DomainError> {

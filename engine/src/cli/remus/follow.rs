@@ -31,7 +31,7 @@ pub(super) fn run(control: &Path, order: &Order) -> Result<Exit, CliError> {
     let mut signal = ShutdownSignal::install().map_err(attempt)?;
     let client = Client::new(control);
     let before = client.status().map_err(|error| no_node(error, control))?;
-    let guest = name_of(&order.domain, &before)?;
+    let guest = name_of(&order.domain, knows(&before, &order.domain))?;
     let to = peer_for(&order.host, &before.peers)?;
     let is_known = knows(&before, &guest);
     client.protect(Protection {
@@ -79,8 +79,8 @@ fn no_node(error: ClientError, control: &Path) -> CliError {
 }
 
 /// The guest's name: a number that is not one is a domain's, as for xl.
-fn name_of(domain: &str, status: &Status) -> Result<String, CliError> {
-    let number = domain.parse::<u16>().ok().filter(|_| !knows(status, domain));
+pub(super) fn name_of(domain: &str, is_known: bool) -> Result<String, CliError> {
+    let number = domain.parse::<u16>().ok().filter(|_| !is_known);
     let Some(number) = number else { return Ok(domain.to_owned()) };
     let domains = xl::domains().map_err(|error| CliError::Refused(error.to_string()))?;
     let found = domains.into_iter().find(|(its, _)| its.0 == number);

@@ -145,6 +145,6 @@ fn a_host_is_a_peer_by_name_or_by_address() {
 fn a_number_that_is_a_guests_name_is_that_guest() {
     let mut named = status(Some(("protected", true)), None);
     named.guests[0].name = "12".into();
-    assert_eq!(name_of("12", &named).unwrap(), "12");
-    assert_eq!(name_of("web", &named).unwrap(), "web");
+    assert_eq!(name_of("12", knows(&named, "12")).unwrap(), "12");
+    assert_eq!(name_of("web", knows(&named, "web")).unwrap(), "web");
 }

@@ -1,0 +1,350 @@
+//! Checkpoints that go nowhere: what protecting a guest would cost it, without another host (`xl remus -b`).
+//!
+//! ```text
+//!   guest ──► Protector: capture thread ─► encode thread ─► Nowhere: counts
+//!     ▲                                                       │ whole
+//!     └── output held, cut, released ◄── this loop ◄──────────┘ and after the interval: the next capture
+//! ```
+//!
+//! Everything of a checkpoint is done but sending and holding it: pauses, encoding, output that waits. The guest is not
+//! protected: there is no session, no witness, no generation. Not here: a guest that a node protects ([`node`](crate::node)).
+
+use crate::config::Limits;
+use crate::guest::{
+    Activated, Bell, CaptureOrder, HeldOutput, Outlet, OutletClosed, OutputMaker, Part, PauseTimes,
+    Protector, ProtectorConfig, Report, Reporter, RuntimeId, Stuck,
+};
+use crate::session::primary::Capture;
+use crate::signals::ShutdownSignal;
+use crossbeam::channel::{Receiver, Sender, bounded};
+use mio::{Events, Interest, Poll, Token, Waker};
+use std::io;
+use std::time::{Duration, Instant};
+use understudy_checkpoint::{Epoch, Generation};
+
+const BELL: Token = Token(0);
+const SIGNAL: Token = Token(1);
+
+/// Reports that wait: one checkpoint is under way at a time.
+const REPORTS_MAX: usize = 64;
+
+/// How long the end waits for the capture thread, as a node's does.
+const FINISH_MAX: Duration = Duration::from_secs(2);
+
+/// How the checkpoints are made.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// From the end of one pause to the beginning of the next.
+    pub interval: Duration,
+    /// As of a node.
+    pub limits: Limits,
+    /// A [`Summary`] is told this often.
+    pub tell_every: Duration,
+}
+
+/// Why there are no checkpoints, or no more.
+#[derive(thiserror::Error, Debug)]
+pub enum BlackholeError {
+    /// The guest cannot be protected as it is.
+    #[error("{0}")]
+    Unfit(String),
+    /// A node had it, or has it.
+    #[error(
+        "an engine runs it, or ran it and is gone; `understudy status` shows it, `understudy unprotect` ends that, and \
+         `understudy doctor` finds what a dead one left"
+    )]
+    Protected,
+    /// A checkpoint failed. The guest runs on, and its output passes.
+    #[error("checkpoint {epoch} came to nothing: {why}")]
+    CaptureFailed {
+        /// The checkpoint.
+        epoch: Epoch,
+        /// The capture thread's reason.
+        why: String,
+    },
+    /// A thread is gone.
+    #[error("its {worker} thread panicked: {message}")]
+    Panicked {
+        /// Which.
+        worker: &'static str,
+        /// With what.
+        message: String,
+    },
+    /// A thread does not answer.
+    #[error(transparent)]
+    Stuck(#[from] Stuck),
+    /// This host.
+    #[error(transparent)]
+    System(#[from] io::Error),
+}
+
+/// How it ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum End {
+    /// A signal came. The guest runs on, and its output passes.
+    Stopped,
+    /// The guest is gone.
+    GuestEnded,
+}
+
+/// One checkpoint.
+#[derive(Clone, Copy, Default, Debug)]
+struct Checkpoint {
+    pause: Duration,
+    dirty_pages: u64,
+    bytes: u64,
+}
+
+/// What the checkpoints since the last summary cost.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Summary {
+    /// How many.
+    pub checkpoints: usize,
+    /// Since the last summary.
+    pub within: Duration,
+    /// Median of how long the guest stood still.
+    pub pause: Duration,
+    /// The longest.
+    pub pause_max: Duration,
+    /// Median of pages copied in a pause.
+    pub dirty_pages: u64,
+    /// Median of bytes that would have gone to another host, without the link's headers. A full copy's include all that
+    /// was copied while the guest ran.
+    pub bytes: u64,
+}
+
+impl Summary {
+    fn of(checkpoints: &[Checkpoint], within: Duration) -> Option<Self> {
+        let median = |of: fn(&Checkpoint) -> u64| {
+            let mut all: Vec<u64> = checkpoints.iter().map(of).collect();
+            all.sort_unstable();
+            all.get(all.len() / 2).copied()
+        };
+        Some(Self {
+            checkpoints: checkpoints.len(),
+            within,
+            pause: Duration::from_nanos(median(|it| it.pause.as_nanos() as u64)?),
+            pause_max: checkpoints.iter().map(|it| it.pause).max()?,
+            dirty_pages: median(|it| it.dirty_pages)?,
+            bytes: median(|it| it.bytes)?,
+        })
+    }
+}
+
+/// Finds the guest with the queues it is given, and makes checkpoints of it until it ends or `signal` does.
+pub fn run(
+    find: impl FnOnce(OutputMaker) -> Result<Activated, BlackholeError>,
+    plan: &Plan,
+    signal: &mut ShutdownSignal,
+    mut tell: impl FnMut(Summary),
+) -> Result<End, BlackholeError> {
+    let mut poll = Poll::new()?;
+    let bell = Bell::new(Waker::new(poll.registry(), BELL)?);
+    poll.registry().register(signal, SIGNAL, Interest::READABLE)?;
+    let limits = understudy_netbuf::Limits {
+        bytes_max: plan.limits.held_output_bytes as usize,
+        ..understudy_netbuf::Limits::default()
+    };
+    let found = find(OutputMaker { limits, bell: bell.clone() })?;
+    if found.past.is_some() {
+        return Err(BlackholeError::Protected);
+    }
+    let mut run = Run::start(found, plan, &bell)?;
+    let result = run.until_over(&mut poll, &bell, signal, &mut tell);
+    run.end();
+    result
+}
+
+/// What is done next.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// A capture is under way, or its encoding.
+    Making { captured: Option<(Instant, PauseTimes, u64)>, whole_bytes: Option<u64> },
+    /// The next capture begins then.
+    Resting { until: Instant },
+}
+
+impl Step {
+    const BEGUN: Self = Self::Making { captured: None, whole_bytes: None };
+}
+
+struct Run {
+    protector: Protector,
+    output: HeldOutput,
+    reports: Receiver<(RuntimeId, Report)>,
+    whole: (Sender<u64>, Receiver<u64>),
+    bell: Bell,
+    plan: Plan,
+    epoch: Epoch,
+    step: Step,
+    made: Vec<Checkpoint>,
+    told_at: Instant,
+}
+
+impl Run {
+    fn start(found: Activated, plan: &Plan, bell: &Bell) -> Result<Self, BlackholeError> {
+        let Activated { mut source, output, .. } = found;
+        let unfit = |error: &dyn ToString| BlackholeError::Unfit(error.to_string());
+        let description = source.0.describe().map_err(|error| {
+            output.let_go();
+            unfit(&error)
+        })?;
+        let config = ProtectorConfig {
+            staging_bytes: plan.limits.staging_bytes,
+            shadow_bytes: plan.limits.shadow_bytes,
+            copiers: std::thread::available_parallelism().map_or(1, usize::from),
+            in_flight_max: plan.limits.in_flight_max,
+        };
+        let (to_reports, reports) = bounded(REPORTS_MAX);
+        let reporter = Reporter::new(RuntimeId(0), to_reports, bell.clone());
+        let protector = Protector::start(source.0, description.page_count, config, output.clone(), &reporter)
+            .inspect_err(|_| output.let_go())?;
+        // As of a guest that has no copy yet: its output waits from the first cut on.
+        output.pass();
+        let run = Self {
+            protector,
+            output,
+            reports,
+            whole: bounded(1),
+            bell: bell.clone(),
+            plan: *plan,
+            epoch: Epoch(0),
+            step: Step::BEGUN,
+            made: Vec::new(),
+            told_at: Instant::now(),
+        };
+        Ok(run)
+    }
+
+    fn until_over(
+        &mut self,
+        poll: &mut Poll,
+        bell: &Bell,
+        signal: &mut ShutdownSignal,
+        tell: &mut impl FnMut(Summary),
+    ) -> Result<End, BlackholeError> {
+        self.capture(Capture::Seed)?;
+        let mut events = Events::with_capacity(8);
+        loop {
+            match poll.poll(&mut events, Some(self.wait())) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error.into()),
+                _ => bell.answer(),
+            }
+            if signal.arrived()?.is_some() {
+                self.summarise(tell);
+                return Ok(End::Stopped);
+            }
+            if self.hear()? {
+                self.summarise(tell);
+                return Ok(End::GuestEnded);
+            }
+            self.go_on()?;
+            if self.told_at.elapsed() >= self.plan.tell_every {
+                self.summarise(tell);
+            }
+        }
+    }
+
+    fn wait(&self) -> Duration {
+        let telling = self.plan.tell_every.saturating_sub(self.told_at.elapsed());
+        match self.step {
+            Step::Resting { until } => until.saturating_duration_since(Instant::now()).min(telling),
+            Step::Making { .. } => telling,
+        }
+    }
+
+    fn capture(&mut self, capture: Capture) -> Result<(), Stuck> {
+        self.step = Step::BEGUN;
+        let outlet = Box::new(Nowhere { bytes: 0, whole: self.whole.0.clone(), bell: self.bell.clone() });
+        let order = CaptureOrder {
+            generation: Generation(0),
+            epoch: self.epoch,
+            capture,
+            stay_paused: false,
+            outlet,
+        };
+        self.protector.capture(order)
+    }
+
+    /// What the threads have said; whether the guest is gone.
+    fn hear(&mut self) -> Result<bool, BlackholeError> {
+        while let Ok((_, report)) = self.reports.try_recv() {
+            match report {
+                Report::Captured { pause, dirty_pages, .. } => {
+                    if let Step::Making { captured, .. } = &mut self.step {
+                        *captured = Some((Instant::now(), pause, dirty_pages));
+                    }
+                }
+                Report::CaptureFailed { guest_gone: true, .. } => return Ok(true),
+                Report::CaptureFailed { epoch, why, .. } => {
+                    return Err(BlackholeError::CaptureFailed { epoch, why });
+                }
+                Report::Panicked { worker, message } => {
+                    return Err(BlackholeError::Panicked { worker, message });
+                }
+                _ => {}
+            }
+        }
+        if let (Ok(bytes), Step::Making { whole_bytes, .. }) = (self.whole.1.try_recv(), &mut self.step) {
+            *whole_bytes = Some(bytes);
+        }
+        Ok(false)
+    }
+
+    /// Takes the steps that are due: a checkpoint that is whole is as good as acked.
+    fn go_on(&mut self) -> Result<(), Stuck> {
+        if let Step::Making { captured: Some((at, pause, dirty_pages)), whole_bytes: Some(bytes) } = self.step
+        {
+            self.protector.acked(self.epoch);
+            self.output.release(self.epoch);
+            self.made.push(Checkpoint { pause: pause.total(), dirty_pages, bytes });
+            self.epoch = self.epoch.next();
+            self.step = Step::Resting { until: at + self.plan.interval };
+        }
+        match self.step {
+            Step::Resting { until } if until <= Instant::now() || self.output.take_pressure() => {
+                self.capture(Capture::Delta)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn summarise(&mut self, tell: &mut impl FnMut(Summary)) {
+        let within = self.told_at.elapsed();
+        self.told_at = Instant::now();
+        if let Some(summary) = Summary::of(&self.made, within) {
+            tell(summary);
+        }
+        self.made.clear();
+    }
+
+    /// The guest runs on as if nothing had been. A capture that is under way is given up.
+    fn end(self) {
+        self.protector.abort(self.epoch);
+        self.protector.finish(FINISH_MAX);
+        self.output.let_go();
+    }
+}
+
+/// Takes what would go to another host, and counts.
+struct Nowhere {
+    bytes: u64,
+    whole: Sender<u64>,
+    bell: Bell,
+}
+
+impl Outlet for Nowhere {
+    fn send(&mut self, part: Part<'_>) -> Result<u64, OutletClosed> {
+        let bytes = match part {
+            Part::Pages(bytes) | Part::LibxcState(bytes) | Part::LibxlState(bytes) => bytes.len() as u64,
+            Part::Begin(_) | Part::End(_) => 0,
+        };
+        self.bytes += bytes;
+        if let Part::End(_) = part {
+            // Nobody waits for it any more where this fails.
+            let _ = self.whole.send(self.bytes);
+            self.bell.ring();
+        }
+        Ok(bytes)
+    }
+}

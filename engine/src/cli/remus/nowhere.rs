@@ -1,0 +1,81 @@
+//! `understudy remus -b`: checkpoints of a guest that go nowhere, and what they cost.
+
+use super::super::{CliError, Exit};
+use super::Order;
+use crate::blackhole::{self, BlackholeError, End, Plan, Summary};
+use crate::config::Limits;
+use crate::guest::{Compare, NotFound, XenHost};
+use crate::signals::ShutdownSignal;
+use std::time::Duration;
+use understudy_xen::{mark, xl};
+
+/// Stock's.
+const INTERVAL_MS: u32 = 200;
+const TELL_EVERY: Duration = Duration::from_secs(5);
+
+/// Makes checkpoints until the guest ends or a signal comes.
+pub(super) fn run(order: &Order) -> Result<Exit, CliError> {
+    let attempt = |source| CliError::System { attempt: "Signals cannot be watched".into(), source };
+    let mut signal = ShutdownSignal::install().map_err(attempt)?;
+    let guest = super::follow::name_of(&order.domain, false)?;
+    let interval_ms = u64::from(order.interval_ms.unwrap_or(INTERVAL_MS));
+    let plan = Plan {
+        interval: Duration::from_millis(interval_ms),
+        limits: Limits::default(),
+        tell_every: TELL_EVERY,
+    };
+    let mut marked = None;
+    let find = |outputs| {
+        let unfit = |error: &dyn ToString| BlackholeError::Unfit(error.to_string());
+        let domain = xl::domain_named(&guest).map_err(|error| unfit(&error))?;
+        let domain = domain.ok_or_else(|| unfit(&NotFound::Absent))?;
+        if mark::read(domain).map_err(|error| unfit(&error))?.is_some() {
+            return Err(BlackholeError::Protected);
+        }
+        let compare = Compare { bytes_max: plan.limits.compare_bytes_max, ..Compare::default() };
+        let host = XenHost::beside(outputs, compare).map_err(BlackholeError::Unfit)?;
+        let found = host.find(&guest, order.find_changes.unwrap_or_default()).map_err(|why| unfit(&why))?;
+        // Killed in a pause, this leaves the guest suspended, for which xl has no command.
+        if let Err(error) = mark::write_nowhere(domain, std::process::id()) {
+            found.output.let_go();
+            return Err(unfit(&error));
+        }
+        marked = Some(domain);
+        println!("{guest}: checkpoints to nowhere, one every {interval_ms} ms; it is not protected");
+        Ok(found)
+    };
+    let end = blackhole::run(find, &plan, &mut signal, |summary| println!("{guest}: {}", line(&summary)));
+    if let Some(domain) = marked {
+        // One that has ended took the mark with it.
+        let _ = mark::remove_nowhere(domain);
+    }
+    match end {
+        Ok(End::Stopped) => println!("{guest}: goes on as before"),
+        Ok(End::GuestEnded) => println!("{guest}: has ended"),
+        Err(error) => return Err(failed(&guest, &error)),
+    }
+    Ok(Exit::Ok)
+}
+
+fn failed(guest: &str, error: &BlackholeError) -> CliError {
+    let text = format!("There are no checkpoints of {guest}: {error}");
+    match error {
+        BlackholeError::Unfit(_) | BlackholeError::Protected => CliError::Refused(text),
+        BlackholeError::CaptureFailed { .. } => CliError::CheckFailed(text),
+        BlackholeError::Panicked { .. } | BlackholeError::Stuck(_) | BlackholeError::System(_) => {
+            CliError::Internal(text)
+        }
+    }
+}
+
+fn line(summary: &Summary) -> String {
+    let Summary { checkpoints, within, pause, pause_max, dirty_pages, bytes } = summary;
+    let ms = |time: &Duration| time.as_secs_f64() * 1e3;
+    format!(
+        "{checkpoints} checkpoints in {:.1} s; pause {:.1} ms (longest {:.1}), {dirty_pages} dirty pages, {:.1} KB each",
+        within.as_secs_f64(),
+        ms(pause),
+        ms(pause_max),
+        *bytes as f64 / 1e3
+    )
+}
