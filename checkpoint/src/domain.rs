@@ -95,6 +95,11 @@ pub trait Source: Send {
     /// Lets the guest run on. Idempotent.
     fn resume(&mut self) -> Result<(), DomainError>;
 
+    /// Ends what a process that is gone may have begun: afterwards no request to suspend is on its way to the guest.
+    fn settle(&mut self) -> Result<(), DomainError> {
+        Ok(())
+    }
+
     /// Reads and clears the dirty log, adding to `into`. Never allocates.
     fn drain_dirty(&mut self, into: &mut DirtyBitmap) -> Result<(), DomainError>;
 

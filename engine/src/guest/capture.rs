@@ -37,6 +37,8 @@ pub(super) enum Order {
     Capture(CaptureOrder),
     /// Let a guest run that a capture left suspended.
     Resume,
+    /// End what an engine before this one may have begun.
+    Settle,
 }
 
 /// One checkpoint to take.
@@ -115,6 +117,11 @@ impl Capturer {
                 Order::Resume => {
                     if let Err(error) = self.source.resume() {
                         tracing::error!(%error, "The guest cannot be resumed");
+                    }
+                }
+                Order::Settle => {
+                    if let Err(error) = self.source.settle() {
+                        tracing::warn!(%error, "Whether a dead engine had asked the guest to suspend is not known");
                     }
                 }
             }

@@ -126,6 +126,11 @@ impl Protector {
         self.order(Order::Resume)
     }
 
+    /// Ends what an engine before this one may have begun: a guest that it had asked to suspend would stand still.
+    pub fn settle(&self) -> Result<(), Stuck> {
+        self.order(Order::Settle)
+    }
+
     /// Ends the threads and waits until the source is given back, `within_max` at most: what it has told the
     /// hypervisor must not outlive the process.
     pub fn finish(self, within_max: Duration) {

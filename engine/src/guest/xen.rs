@@ -27,7 +27,7 @@ use understudy_checkpoint::domain::{Description, GuestKind};
 use understudy_checkpoint::epoch::Image;
 use understudy_checkpoint::stream::write_restore_file;
 use understudy_checkpoint::{Epoch, Generation};
-use understudy_xen::domain::{Suspender, XenSource, continue_device_model, settle};
+use understudy_xen::domain::{Suspender, XenSource, continue_device_model};
 use understudy_xen::standing::{self, Standing};
 use understudy_xen::xl::{self, XlGuest};
 use understudy_xen::{DomId, Xen, mark};
@@ -123,11 +123,6 @@ impl XenHost {
             return Err(NotFound::Absent);
         };
         let past = self.past(domain)?;
-        if let Some(Past { is_halted: false, .. }) = past
-            && let Err(error) = settle(&self.xen, domain)
-        {
-            tracing::warn!(guest = name, %error, "Whether its dead engine had asked the guest to suspend is not known");
-        }
         if past.is_none() && is_starting(domain) {
             return Err(NotFound::Starting);
         }

@@ -15,7 +15,7 @@ use crate::config::{DomainConfig, NodeConfig, check_name};
 use crate::control::status::Takeover;
 use crate::guest::{
     Activated, BoxedSource, Held, HeldOutput, Host, Keeper, Machine, OutputMaker, Past, Protector,
-    ProtectorConfig, Report, Reporter, RuntimeId,
+    ProtectorConfig, Report, Reporter, RuntimeId, Stuck,
 };
 use crate::metrics::Metrics;
 use crate::session::primary::{self, Origin, Primary};
@@ -42,6 +42,9 @@ pub enum AddError {
     /// Its threads cannot be started.
     #[error("The threads of a guest cannot be started: {0}")]
     Threads(#[from] std::io::Error),
+    /// One of them has ended already.
+    #[error(transparent)]
+    Stuck(#[from] Stuck),
 }
 
 pub(super) enum Guest {
@@ -180,6 +183,9 @@ impl Guests {
         };
         let protector =
             Protector::start(source.0, description.page_count, config, output.clone(), &reporter)?;
+        if let Origin::Adopted { is_halted: false, .. } = origin {
+            protector.settle()?;
+        }
         let mut timing = self.config.primary_session(peer.clone());
         timing.interval = interval.unwrap_or(timing.interval);
         let session = Primary::new(timing, origin, wires.now);

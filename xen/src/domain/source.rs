@@ -280,6 +280,10 @@ impl<T: Toolstack> Source for XenSource<T> {
         Ok(())
     }
 
+    fn settle(&mut self) -> Result<(), DomainError> {
+        if self.is_suspended { Ok(()) } else { self.toolstack.settle().map(|_| ()) }
+    }
+
     fn drain_dirty(&mut self, into: &mut DirtyBitmap) -> Result<(), DomainError> {
         match &mut self.changes {
             Changes::Logged(log) => {

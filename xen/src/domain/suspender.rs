@@ -63,25 +63,10 @@ pub fn takes_part(xen: &Xen, domain: DomId, is_hvm: bool) -> Result<bool, Domain
     Ok(param(CALLBACK_IRQ)? != 0 && param(ACPI_S_STATE)? == 0)
 }
 
-/// Ends what a process that is gone had begun: afterwards the guest runs, and no request to suspend is on its way to it.
-/// Whether it was suspended already.
-///
-/// A guest takes a request from xenstore some time before it is suspended, and nothing shows that it has. So it is asked
-/// once more: whichever request it follows, it is suspended then, and the other one is withdrawn.
+/// Lets a guest run that a process had asked to suspend which is gone; whether it was suspended. Not for a guest that an
+/// engine protects.
 pub fn settle(xen: &Xen, domain: DomId) -> Result<bool, DomainError> {
-    let mut suspender = Suspender::open(xen.clone(), domain)?;
-    let was_suspended = suspender.is_suspended()?;
-    if !was_suspended && suspender.takes_part()? {
-        suspender.suspend_guest()?;
-    }
-    suspender.withdraw()?;
-    if suspender.is_suspended()? {
-        if super::device_model::is_there(domain) {
-            super::continue_device_model(domain).map_err(|error| DomainError::Failed(error.to_string()))?;
-        }
-        suspender.resume_guest()?;
-    }
-    Ok(was_suspended)
+    Suspender::open(xen.clone(), domain)?.settle()
 }
 
 impl Suspender {
@@ -237,6 +222,24 @@ impl Toolstack for Suspender {
             model.go_on()?;
         }
         self.resume_guest()
+    }
+
+    /// A guest takes a request from xenstore some time before it is suspended, and nothing shows that it has. So it is
+    /// asked once more: whichever request it follows, it is suspended then, and the other one is withdrawn.
+    fn settle(&mut self) -> Result<bool, DomainError> {
+        let was_suspended = self.is_suspended()?;
+        if !was_suspended && self.takes_part()? {
+            self.suspend_guest()?;
+        }
+        self.withdraw()?;
+        if self.is_suspended()? {
+            if super::device_model::is_there(self.domain) {
+                super::continue_device_model(self.domain)
+                    .map_err(|error| DomainError::Failed(error.to_string()))?;
+            }
+            self.resume_guest()?;
+        }
+        Ok(was_suspended)
     }
 
     fn save_device_model(&mut self, out: &mut Vec<u8>) -> Result<(), DomainError> {

@@ -13,6 +13,12 @@ pub trait Toolstack: Send {
     /// Lets a suspended guest run on where it stopped.
     fn resume(&mut self) -> Result<(), DomainError>;
 
+    /// Ends what a process that is gone may have begun: afterwards the guest runs, and no request to suspend is on its
+    /// way to it. Whether it was suspended.
+    fn settle(&mut self) -> Result<bool, DomainError> {
+        Ok(false)
+    }
+
     /// Appends records of the device model's state, if there is one and nobody else saves it. Only while suspended.
     fn save_device_model(&mut self, out: &mut Vec<u8>) -> Result<(), DomainError>;
 
