@@ -12,7 +12,7 @@ nowhere() { # nowhere: begins, and waits for the third summary: the first is of 
 }
 
 scenario() {
-    local said vif
+    local said
     needs_log_dirty
     put_understudy
     guest_remember
