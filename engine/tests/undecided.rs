@@ -1,5 +1,5 @@
 //! A primary that has lost both its secondary and its witness: it cannot know who is in charge, so it holds its
-//! output, then pauses the guest, and goes on when the witness is back (DESIGN, A5). Real processes, SIGKILL.
+//! output, then pauses the guest, and goes on when the witness is back (`docs/DESIGN.md#a5`). Real processes, SIGKILL.
 
 mod support;
 

@@ -132,7 +132,7 @@ pub enum Copy {
     },
 }
 
-/// The witness's record of one guest (DESIGN, A1).
+/// The witness's record of one guest (`docs/DESIGN.md#a1`).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Record {
     /// Grows by one at every change, so that a delayed request never matches a later, equal-looking record.

@@ -45,7 +45,7 @@ pub struct Config {
     /// After the link ended, how long to wait for it to come back before marking the copy stale. Shorter than
     /// the secondary's, so that a cut between two healthy hosts is won by the one that runs the guest.
     pub link_grace: Span,
-    /// With neither secondary nor witness, output is held this long before the guest is paused (DESIGN, A5).
+    /// With neither secondary nor witness, output is held this long before the guest is paused (`docs/DESIGN.md#a5`).
     pub hold_max: Span,
     /// An unanswered witness request is repeated after this long.
     pub witness_retry: Span,
@@ -55,7 +55,7 @@ pub struct Config {
     pub slow_policy: SlowPolicy,
     /// After a seed failed or the slow policy acted, the next seed waits this long.
     pub reseed_after: Span,
-    /// Whether there is a witness. Without one nothing is decided automatically (DESIGN, A7).
+    /// Whether there is a witness. Without one nothing is decided automatically (`docs/DESIGN.md#a7`).
     pub has_witness: bool,
 }
 
@@ -197,7 +197,7 @@ pub enum Output {
     },
     /// Let all output out from here on: unprotected.
     PassOutput,
-    /// Pause the guest's vCPUs where they stand (DESIGN, A5), until `ResumeGuest`.
+    /// Pause the guest's vCPUs where they stand (`docs/DESIGN.md#a5`), until `ResumeGuest`.
     PauseGuest,
     /// Let the guest run again after `PauseGuest` or a `Capture` with `stay_paused`.
     ResumeGuest,

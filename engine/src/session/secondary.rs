@@ -34,7 +34,7 @@ pub struct Config {
     pub link_grace: Span,
     /// An unanswered witness request is repeated after this long.
     pub witness_retry: Span,
-    /// Whether there is a witness. Without one only an operator starts a takeover (DESIGN, A7).
+    /// Whether there is a witness. Without one only an operator starts a takeover (`docs/DESIGN.md#a7`).
     pub has_witness: bool,
 }
 

@@ -1,5 +1,5 @@
 //! State of an HVM or PVH guest besides memory: TSC, HVM context, HVM parameters, in the order in which stock Xen
-//! writes them (spec STREAM-LIBXC §4: the context before the parameters).
+//! writes them: the context before the parameters (`tools/libs/guest/xg_sr_save_x86_hvm.c`).
 
 use crate::{DomId, Xen, XenError};
 use understudy_checkpoint::stream::libxc::{HvmContext, HvmParam, Record};

@@ -1,4 +1,5 @@
-//! Suspends and resumes a guest ourselves, the way its kind asks for (spec REMUS-COLO §4, NATIVE-XEN §5).
+//! Suspends and resumes a guest ourselves, the way its kind asks for (`tools/libs/light/libxl_dom_suspend.c`,
+//! `tools/libs/ctrl/xc_resume.c`).
 //!
 //! ```text
 //!   PV, and HVM or PVH with PV drivers                       HVM without PV drivers, or in S3

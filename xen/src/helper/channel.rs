@@ -1,4 +1,4 @@
-//! What a save helper says to libxl, and what libxl answers (spec REMUS-COLO §7).
+//! What a save helper says to libxl, and what libxl answers (`tools/libs/light/libxl_save_msgs_gen.pl`).
 //!
 //! ```text
 //!   helper ── stdout ──►  u16 length │ u16 number │ arguments, packed, in the machine's byte order

@@ -5,7 +5,7 @@
 //!   --restore-domain IO_FD BACK_FD DOMID STORE_PORT STORE_DOMID CONSOLE_PORT CONSOLE_DOMID CALLBACKS STREAM_TYPE
 //! ```
 //!
-//! The exit code is 0 once libxl has taken the final message, whatever that says (spec REMUS-COLO §7).
+//! The exit code is 0 once libxl has taken the final message, whatever that says (`tools/libs/light/libxl_save_helper.c`).
 
 use super::channel::{Channel, ChannelError, Level};
 use super::restore::{Restore, RestoreFailure};

@@ -1,7 +1,8 @@
 //! The stream's descriptor: taken over from libxl, and made to fail when libxl wants the helper to end.
 //!
 //! On SIGTERM the descriptor becomes one that cannot be written. The next write fails, and the helper ends the way
-//! it ends after any failed write: with the guest's dirty log off (spec REMUS-COLO §7).
+//! it ends after any failed write: with the guest's dirty log off (`save_signal_handler` in
+//! `tools/libs/light/libxl_save_helper.c`).
 
 #![allow(unsafe_code)]
 

@@ -1,5 +1,5 @@
 //! What is particular about rebuilding a 64-bit PV guest: page tables name machine frames again, the P2M table is
-//! written, vCPUs and page tables are set and pinned at the end (spec STREAM-LIBXC §6).
+//! written, vCPUs and page tables are set and pinned at the end (`tools/libs/guest/xg_sr_restore_x86_pv.c`).
 //!
 //! ```text
 //!   PAGE_DATA  table entries: pfn ──► mfn, populating what is not there yet

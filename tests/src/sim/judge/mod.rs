@@ -10,7 +10,7 @@ use super::facts::{Fact, HostView};
 use std::fmt;
 use understudy::session::Time;
 
-/// The invariants that this simulator judges (DESIGN). Liveness, I6, is judged at the end of a run.
+/// The invariants that this simulator judges (`docs/DESIGN.md#invariants`). Liveness, I6, is judged at the end of a run.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Invariant {
     /// I1: no packet of epoch e leaves before ack e, unless the copy is stale.

@@ -1,5 +1,5 @@
-//! What a 64-bit PV guest's shared info page says (`xen/include/public/xen.h`, `arch-x86/xen.h`; spec
-//! STREAM-LIBXC §6). The page is the guest's to write: nothing here is believed without bounds.
+//! What a 64-bit PV guest's shared info page says (`xen/include/public/xen.h`, `arch-x86/xen.h`).
+//! The page is the guest's to write: nothing here is believed without bounds.
 
 use super::super::peek;
 use crate::{Access, DomId, DomainInfo, Mapping, Xen, XenError};

@@ -1,5 +1,5 @@
 //! Page tables of a 64-bit PV guest, made free of machine frames: each present entry names a pfn afterwards
-//! (spec STREAM-LIBXC §6).
+//! (`normalise_pagetable` in `tools/libs/guest/xg_sr_save_x86_pv.c`).
 
 use super::m2p::M2p;
 use super::p2m::P2m;

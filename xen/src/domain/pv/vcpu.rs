@@ -1,4 +1,4 @@
-//! vCPUs of a suspended 64-bit PV guest: their records, with machine frames as pfns (spec STREAM-LIBXC §6; offsets
+//! vCPUs of a suspended 64-bit PV guest: their records, with machine frames as pfns (`xg_sr_save_x86_pv.c`; offsets
 //! in `vcpu_guest_context` from `xen/include/public/arch-x86/xen.h`).
 
 use super::m2p::M2p;
