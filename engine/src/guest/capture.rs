@@ -130,7 +130,7 @@ impl Capturer {
         let _ = self.source.end_log_dirty();
     }
 
-    fn answer(&mut self, order: CaptureOrder) {
+    pub(super) fn answer(&mut self, order: CaptureOrder) {
         let epoch = order.epoch;
         let report = match self.capture(order) {
             Ok((pause, dirty_pages)) => Report::Captured { epoch, pause, dirty_pages },

@@ -102,7 +102,7 @@ pub struct Encoded {
 }
 
 /// An epoch being encoded.
-struct Open {
+pub(super) struct Open {
     head: EpochHead,
     /// `None` once the connection has ended.
     outlet: Option<Box<dyn Outlet>>,
@@ -137,7 +137,7 @@ impl EncodeThread {
         }
     }
 
-    fn step(&mut self, job: Job, mut open: Option<Open>) -> Option<Open> {
+    pub(super) fn step(&mut self, job: Job, mut open: Option<Open>) -> Option<Open> {
         match job {
             Job::Begin { head, outlet } => return Some(self.begin(head, outlet)),
             Job::Pages(staging) => self.pages(staging, open.as_mut()),

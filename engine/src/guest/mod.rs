@@ -23,8 +23,10 @@ mod protector;
 mod receive;
 mod report;
 mod settle;
+mod stepped;
 mod tap;
 mod thread;
+mod workers;
 mod xen;
 
 pub use capture::CaptureOrder;
@@ -37,5 +39,7 @@ pub use pause::PauseTimes;
 pub use protector::{Protector, ProtectorConfig, Stuck};
 pub use receive::{Committed, Held, Keeper, Work};
 pub use report::{Bell, Report, Reporter, RuntimeId};
+pub use stepped::{SteppedCapture, SteppedReplica};
 pub use tap::{LabCard, LabCards};
+pub use workers::{Checkpointer, ReplicaThread, Threads, Workers};
 pub use xen::{Compare, NotFound, RESCUE_DIRECTORY, XenHost, XenMachine};

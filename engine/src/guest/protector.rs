@@ -1,13 +1,13 @@
 //! The loop's hand on a guest that runs here: starts its threads, orders captures, tells of acks.
 
 use super::capture::{Acked, CaptureOrder, Capturer, Order};
-use super::encode::EncodeThread;
+use super::encode::{EncodeThread, Job};
 use super::ledger::Ledger;
 use super::output::HeldOutput;
 use super::pool::{Abort, Pieces};
 use super::report::Reporter;
 use super::thread;
-use crossbeam::channel::{Sender, bounded};
+use crossbeam::channel::{Receiver, Sender, bounded};
 use std::io;
 use std::thread::{JoinHandle, sleep};
 use std::time::{Duration, Instant};
@@ -38,6 +38,73 @@ pub struct ProtectorConfig {
     pub in_flight_max: u32,
 }
 
+/// What the two threads work with, before there are any.
+pub(super) struct Parts {
+    pub(super) capturer: Capturer,
+    pub(super) encoder: EncodeThread,
+    pub(super) jobs: Receiver<Job>,
+    pub(super) pieces: EmptyPieces,
+    pub(super) abort: Abort,
+    pub(super) acked: Acked,
+}
+
+/// Staging that is still to be made.
+pub(super) struct EmptyPieces {
+    pool: Sender<Staging>,
+    piece_pages: usize,
+}
+
+impl EmptyPieces {
+    /// Makes it.
+    pub(super) fn fill(self) {
+        for _ in 0..PIECES {
+            let _ = self.pool.send(Staging::new(self.piece_pages));
+        }
+    }
+}
+
+impl Parts {
+    pub(super) fn make(
+        source: Box<dyn Source>,
+        page_count: u64,
+        config: ProtectorConfig,
+        output: HeldOutput,
+        reporter: &Reporter,
+    ) -> Self {
+        let (to_encoder, jobs) = bounded(2 * PIECES as usize + 4);
+        let (to_pool, empty) = bounded(PIECES as usize);
+        let (to_states, states) = bounded(STATES);
+        let (abort, acked) = (Abort::default(), Acked::default());
+        for _ in 0..STATES {
+            let _ = to_states.send(DomainState::default());
+        }
+        let piece_pages =
+            config.staging_bytes.div_ceil(PAGE_SIZE as u64).min(page_count).div_ceil(PIECES).max(1);
+        let pieces = EmptyPieces { pool: to_pool.clone(), piece_pages: piece_pages as usize };
+        let capturer = Capturer {
+            source,
+            ledger: Ledger::new(page_count, config.in_flight_max as usize),
+            output,
+            pieces: Pieces::new(empty, to_encoder.clone(), abort.clone()),
+            states,
+            jobs: to_encoder,
+            abort: abort.clone(),
+            acked: acked.clone(),
+            reporter: reporter.clone(),
+            copiers: config.copiers,
+            last: None,
+        };
+        let encoder = EncodeThread {
+            encoder: Encoder::new(EncoderConfig { shadow_bytes_max: config.shadow_bytes as usize }),
+            batches: Batches::new(),
+            empty: to_pool,
+            states: to_states,
+            reporter: reporter.clone(),
+        };
+        Self { capturer, encoder, jobs, pieces, abort, acked }
+    }
+}
+
 /// A guest that runs here, as the loop has it. Dropping it ends the threads and with them the last hold on the
 /// source.
 #[derive(Debug)]
@@ -62,45 +129,14 @@ impl Protector {
         output: HeldOutput,
         reporter: &Reporter,
     ) -> io::Result<Self> {
+        let parts = Parts::make(source, page_count, config, output, reporter);
+        let Parts { capturer, encoder, jobs, pieces, abort, acked } = parts;
         let (orders, inbox) = bounded(ORDERS_MAX);
-        let (to_encoder, jobs) = bounded(2 * PIECES as usize + 4);
-        let (to_pool, empty) = bounded(PIECES as usize);
-        let (to_states, states) = bounded(STATES);
-        let (abort, acked) = (Abort::default(), Acked::default());
-        for _ in 0..STATES {
-            let _ = to_states.send(DomainState::default());
-        }
-        let fill_pool = to_pool.clone();
-        let piece_pages =
-            config.staging_bytes.div_ceil(PAGE_SIZE as u64).min(page_count).div_ceil(PIECES).max(1);
-        let capturer = Capturer {
-            source,
-            ledger: Ledger::new(page_count, config.in_flight_max as usize),
-            output,
-            pieces: Pieces::new(empty, to_encoder.clone(), abort.clone()),
-            states,
-            jobs: to_encoder,
-            abort: abort.clone(),
-            acked: acked.clone(),
-            reporter: reporter.clone(),
-            copiers: config.copiers,
-            last: None,
-        };
-        let encoder = EncodeThread {
-            encoder: Encoder::new(EncoderConfig { shadow_bytes_max: config.shadow_bytes as usize }),
-            batches: Batches::new(),
-            empty: to_pool,
-            states: to_states,
-            reporter: reporter.clone(),
-        };
         thread::spawn("encode", reporter.clone(), move || encoder.run(&jobs))?;
         // Staging is touched page by page when it is made: on the guest's own thread, so that the loop, and a
         // guest that was just taken over, need not wait for it.
         let capturer = thread::spawn("capture", reporter.clone(), move || {
-            for _ in 0..PIECES {
-                let _ = fill_pool.send(Staging::new(piece_pages as usize));
-            }
-            drop(fill_pool);
+            pieces.fill();
             capturer.run(&inbox);
         })?;
         Ok(Self { orders, abort, acked, capturer })

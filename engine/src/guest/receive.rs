@@ -119,10 +119,7 @@ impl Keeper {
         let (told, refused) = (reporter.clone(), Refused::default());
         let waited_for = refused.clone();
         let thread = thread::spawn("receive", reporter, move || {
-            let receiver = Receiver::new(Keep::Memory(Image::new(limits.page_count)), limits);
-            let is_prepared = false;
-            ReceiveThread { held, receiver, is_prepared, open: None, reporter: told, refused: waited_for }
-                .run(&inbox);
+            ReceiveThread::new(held, limits, told).run(&inbox, &waited_for);
         })?;
         Ok(Self { work, refused, thread })
     }
@@ -151,28 +148,40 @@ impl Keeper {
     }
 }
 
-struct ReceiveThread {
+pub(super) struct ReceiveThread {
     held: Held,
-    receiver: Receiver<Keep>,
+    pub(super) receiver: Receiver<Keep>,
     /// The host was asked what is to hold the image.
     is_prepared: bool,
     /// The epoch that parts belong to; `None` while parts are to be skipped.
     open: Option<(Generation, Epoch)>,
     reporter: Reporter,
-    refused: Refused,
 }
 
 impl ReceiveThread {
-    fn run(mut self, inbox: &Inbox<Work>) {
+    pub(super) fn new(held: Held, limits: Limits, reporter: Reporter) -> Self {
+        let receiver = Receiver::new(Keep::Memory(Image::new(limits.page_count)), limits);
+        Self { held, receiver, is_prepared: false, open: None, reporter }
+    }
+
+    fn run(mut self, inbox: &Inbox<Work>, refused: &Refused) {
         for work in inbox {
-            if let Work::Activate { generation, open } = work {
-                return self.activate(generation, open);
-            }
-            self.step(work);
-            if self.refused.take() {
+            let Some(goes_on) = self.take(work) else { return };
+            self = goes_on;
+            if refused.take() {
                 self.reporter.ring();
             }
         }
+    }
+
+    /// Does one thing; `None` once the guest was to be started.
+    pub(super) fn take(mut self, work: Work) -> Option<Self> {
+        if let Work::Activate { generation, open } = work {
+            self.activate(generation, open);
+            return None;
+        }
+        self.step(work);
+        Some(self)
     }
 
     fn step(&mut self, work: Work) {
@@ -206,7 +215,7 @@ impl ReceiveThread {
                 let _ = to.send(self.copy());
             }
             Work::EndOlder(newest) => self.end_older(newest),
-            Work::Activate { .. } => unreachable!("it ends the thread, see run"),
+            Work::Activate { .. } => unreachable!("it ends the thread, see take"),
         }
     }
 

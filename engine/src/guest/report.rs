@@ -95,18 +95,24 @@ pub enum Report {
 
 /// Wakes the event loop, once for any number of rings until it answers.
 #[derive(Clone, Debug)]
-pub struct Bell(Arc<(AtomicBool, Waker)>);
+pub struct Bell(Arc<(AtomicBool, Option<Waker>)>);
 
 impl Bell {
     /// A bell that wakes the poll that `waker` belongs to.
     pub fn new(waker: Waker) -> Self {
-        Self(Arc::new((AtomicBool::new(false), waker)))
+        Self(Arc::new((AtomicBool::new(false), Some(waker))))
+    }
+
+    /// A bell that wakes nobody, for a loop that looks by itself.
+    pub fn silent() -> Self {
+        Self(Arc::new((AtomicBool::new(false), None)))
     }
 
     /// Wakes the loop unless it was already woken and has not answered yet.
     pub fn ring(&self) {
         if !self.0.0.swap(true, Ordering::AcqRel)
-            && let Err(error) = self.0.1.wake()
+            && let Some(waker) = &self.0.1
+            && let Err(error) = waker.wake()
         {
             tracing::error!(%error, "The event loop cannot be woken");
         }

@@ -6,11 +6,11 @@ use understudy_checkpoint::domain::Description;
 use understudy_checkpoint::pages::EpochSummary;
 
 /// A guest's name.
-pub(super) type GuestName = Arc<str>;
+pub type GuestName = Arc<str>;
 
 /// One frame about a guest.
 #[derive(Debug)]
-pub(super) enum Arrived {
+pub enum Arrived {
     /// The peer runs this guest.
     Offer(Box<Description>),
     /// From the guest's primary session.
@@ -29,7 +29,7 @@ pub(super) enum Arrived {
 
 impl Arrived {
     /// Memory it takes, for bounds.
-    pub(super) fn len_bytes(&self) -> usize {
+    pub fn len_bytes(&self) -> usize {
         let data = match self {
             Self::Pages(bytes) | Self::LibxcState(bytes) | Self::LibxlState(bytes) => bytes.len(),
             Self::Offer(description) => description.config.len() + description.static_records.len(),

@@ -14,7 +14,7 @@ use understudy_checkpoint::domain::Description;
 
 impl Guests {
     /// Begins what an operator wishes; the error says why not.
-    pub(super) fn wish(&mut self, name: &str, wish: Wish, wires: &mut Wires) -> Result<(), String> {
+    pub fn wish(&mut self, name: &str, wish: Wish, wires: &mut dyn Wires) -> Result<(), String> {
         let wished = match wish {
             Wish::Protect => primary::Wish::Protect,
             Wish::Unprotect => primary::Wish::Unprotect,
@@ -38,7 +38,7 @@ impl Guests {
     }
 
     /// Changes how far apart the checkpoints of a guest that runs here are.
-    pub(super) fn set_interval(&mut self, name: &str, interval: Option<Span>, wires: &mut Wires) {
+    pub(super) fn set_interval(&mut self, name: &str, interval: Option<Span>, wires: &mut dyn Wires) {
         if let (Some(Guest::Primary(guest)), Some(interval)) = (self.guests.get_mut(name), interval) {
             guest.handle(primary::Input::Interval(interval), wires);
         }
@@ -52,10 +52,10 @@ impl Guests {
         }
     }
 
-    fn force_takeover(&mut self, name: &str, wires: &mut Wires) -> Result<(), String> {
+    fn force_takeover(&mut self, name: &str, wires: &mut dyn Wires) -> Result<(), String> {
         match self.guests.get_mut(name) {
             Some(Guest::Secondary(guest)) if guest.session.committed().is_some() => {
-                guest.lost = Some((wires.now, "operator"));
+                guest.lost = Some((wires.now(), "operator"));
                 guest.handle(secondary::Input::ForceTakeover, wires);
                 Ok(())
             }

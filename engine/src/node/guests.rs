@@ -14,8 +14,8 @@ use super::wires::Wires;
 use crate::config::{DomainConfig, NodeConfig, check_name};
 use crate::control::status::Takeover;
 use crate::guest::{
-    Activated, BoxedSource, Held, HeldOutput, Host, Keeper, Machine, OutputMaker, Past, Protector,
-    ProtectorConfig, Report, Reporter, RuntimeId, Stuck,
+    Activated, BoxedSource, Held, HeldOutput, Host, Machine, OutputMaker, Past, ProtectorConfig, Report,
+    Reporter, RuntimeId, Stuck, Workers,
 };
 use crate::metrics::Metrics;
 use crate::session::primary::{self, Origin, Primary};
@@ -53,23 +53,31 @@ pub(super) enum Guest {
 }
 
 /// What a new primary is made from.
-pub(super) struct Beginning {
-    pub(super) name: GuestName,
-    pub(super) peer: NodeName,
-    pub(super) source: BoxedSource,
-    pub(super) machine: Option<Arc<dyn Machine>>,
-    pub(super) output: HeldOutput,
-    pub(super) origin: Origin,
-    pub(super) takeover: Option<Takeover>,
+#[derive(Debug)]
+pub struct Beginning {
+    /// The guest's name.
+    pub name: GuestName,
+    /// Who is to hold its copy.
+    pub peer: NodeName,
+    /// How it is checkpointed.
+    pub source: BoxedSource,
+    /// It, unless it is a recording.
+    pub machine: Option<Arc<dyn Machine>>,
+    /// What it sends, held.
+    pub output: HeldOutput,
+    /// How it comes to run here.
+    pub origin: Origin,
+    /// The takeover that brought it here.
+    pub takeover: Option<Takeover>,
     /// `None`: the node's.
-    pub(super) interval: Option<Span>,
+    pub interval: Option<Span>,
     /// Memory that comparing it takes; 0 where Xen logs.
-    pub(super) compared_bytes: u64,
+    pub compared_bytes: u64,
 }
 
 impl Beginning {
     /// Of a guest that runs here and that nobody took over.
-    pub(super) fn of(name: &str, guest: Activated, peer: NodeName) -> Self {
+    pub fn of(name: &str, guest: Activated, peer: NodeName) -> Self {
         let Activated { machine, source, output, past, compared_bytes } = guest;
         let origin = match past {
             Some(Past { generation, is_halted }) => Origin::Adopted { generation, is_halted },
@@ -90,10 +98,11 @@ impl Beginning {
 }
 
 /// The guests.
-pub(super) struct Guests {
+pub struct Guests {
     pub(super) config: NodeConfig,
     metrics: Metrics,
     host: Arc<dyn Host>,
+    workers: Arc<dyn Workers>,
     reports: Sender<(RuntimeId, Report)>,
     pub(super) outputs: OutputMaker,
     pub(super) guests: BTreeMap<GuestName, Guest>,
@@ -103,10 +112,12 @@ pub(super) struct Guests {
 }
 
 impl Guests {
-    pub(super) fn new(
+    /// No guest yet; `workers` do what takes time for those to come, and say so to `reports`.
+    pub fn new(
         config: NodeConfig,
         metrics: Metrics,
         host: Arc<dyn Host>,
+        workers: Arc<dyn Workers>,
         reports: Sender<(RuntimeId, Report)>,
         outputs: OutputMaker,
     ) -> Self {
@@ -114,6 +125,7 @@ impl Guests {
             config,
             metrics,
             host,
+            workers,
             reports,
             outputs,
             guests: BTreeMap::new(),
@@ -123,7 +135,7 @@ impl Guests {
     }
 
     /// Takes in a guest that runs here, to be protected.
-    pub(super) fn add(&mut self, beginning: Beginning, wires: &mut Wires) -> Result<(), AddError> {
+    pub fn add(&mut self, beginning: Beginning, wires: &mut dyn Wires) -> Result<(), AddError> {
         if self.guests.contains_key(&beginning.name) {
             return Err(AddError::Exists(beginning.name.to_string()));
         }
@@ -131,7 +143,7 @@ impl Guests {
     }
 
     /// Takes in a Xen guest that was found running. One of this name that has ended here makes way.
-    pub(super) fn found(&mut self, domain: DomainConfig, found: Activated, wires: &mut Wires) {
+    pub fn found(&mut self, domain: DomainConfig, found: Activated, wires: &mut dyn Wires) {
         let DomainConfig { name, peer, interval, find_changes: _ } = domain;
         // A guest that no engine ran before is nobody else's: if it is not taken in, it keeps its network.
         let loose = found.past.is_none().then(|| found.output.clone());
@@ -166,7 +178,7 @@ impl Guests {
         self.peer_of(name).is_some()
     }
 
-    fn begin(&mut self, beginning: Beginning, wires: &mut Wires) -> Result<(), AddError> {
+    fn begin(&mut self, beginning: Beginning, wires: &mut dyn Wires) -> Result<(), AddError> {
         let Beginning { name, peer, mut source, machine, output, origin, takeover, interval, compared_bytes } =
             beginning;
         let description = source.0.describe()?;
@@ -182,13 +194,13 @@ impl Guests {
             Origin::Started | Origin::TookOver { .. } => Generation(0),
         };
         let protector =
-            Protector::start(source.0, description.page_count, config, output.clone(), &reporter)?;
+            self.workers.protect(source.0, description.page_count, config, output.clone(), &reporter)?;
         if let Origin::Adopted { is_halted: false, .. } = origin {
             protector.settle()?;
         }
         let mut timing = self.config.primary_session(peer.clone());
         timing.interval = interval.unwrap_or(timing.interval);
-        let session = Primary::new(timing, origin, wires.now);
+        let session = Primary::new(timing, origin, wires.now());
         let mut meter = self.metrics.guest(&name);
         meter.compares_with(compared_bytes);
         let mut guest = Box::new(PrimaryGuest {
@@ -213,10 +225,10 @@ impl Guests {
             over: None,
         });
         guest.run_timers(wires);
-        if wires.links.is_up(&guest.peer) {
+        if wires.is_link_up(&guest.peer) {
             guest.attach(wires);
         }
-        if wires.witness.is_up() {
+        if wires.is_witness_up() {
             guest.handle(primary::Input::WitnessUp, wires);
         }
         self.guests.insert(name, Guest::Primary(guest));
@@ -230,7 +242,7 @@ impl Guests {
     }
 
     /// Holds a guest that `peer` says it runs.
-    fn hold(&mut self, name: &GuestName, peer: NodeName, description: Description, wires: &mut Wires) {
+    fn hold(&mut self, name: &GuestName, peer: NodeName, description: Description, wires: &mut dyn Wires) {
         // A name from the link becomes a metric's label, an argument of xl, part of a file's name.
         if let Err(error) = check_name(name) {
             return tracing::error!(%peer, %error, "A peer's guest cannot be held here");
@@ -248,7 +260,7 @@ impl Guests {
             page_count: description.page_count,
         };
         let held = Held { name: name.to_string(), description: description.clone(), host: self.host.clone() };
-        let keeper = match Keeper::start(held, limits, reporter) {
+        let keeper = match self.workers.keep(held, limits, reporter) {
             Ok(keeper) => keeper,
             Err(error) => return tracing::error!(guest = %name, %error, "A guest cannot be held here"),
         };
@@ -256,20 +268,21 @@ impl Guests {
             name: name.clone(),
             peer,
             runtime,
-            session: Secondary::new(self.config.secondary_session(), wires.now),
+            session: Secondary::new(self.config.secondary_session(), wires.now()),
             keeper,
             description,
             meter: self.metrics.guest(name),
         }));
         guest.run_timers(wires);
         guest.handle(secondary::Input::LinkUp, wires);
-        if wires.witness.is_up() {
+        if wires.is_witness_up() {
             guest.handle(secondary::Input::WitnessUp, wires);
         }
         self.guests.insert(name.clone(), Guest::Secondary(guest));
     }
 
-    pub(super) fn link_up(&mut self, peer: &NodeName, wires: &mut Wires) {
+    /// The link to a peer is up.
+    pub fn link_up(&mut self, peer: &NodeName, wires: &mut dyn Wires) {
         self.metrics.set_link(&peer.0, true);
         for guest in self.guests.values_mut() {
             match guest {
@@ -282,7 +295,8 @@ impl Guests {
         }
     }
 
-    pub(super) fn link_down(&mut self, peer: &NodeName, wires: &mut Wires) {
+    /// The link to a peer has ended.
+    pub fn link_down(&mut self, peer: &NodeName, wires: &mut dyn Wires) {
         self.metrics.set_link(&peer.0, false);
         self.offers.retain(|_, (from, _)| from != peer);
         for guest in self.guests.values_mut() {
@@ -295,7 +309,7 @@ impl Guests {
     }
 
     /// A frame about a guest.
-    pub(super) fn arrived(&mut self, peer: NodeName, name: GuestName, what: Arrived, wires: &mut Wires) {
+    pub fn arrived(&mut self, peer: NodeName, name: GuestName, what: Arrived, wires: &mut dyn Wires) {
         if let Arrived::Offer(description) = what {
             return self.offered(&name, peer, *description, wires);
         }
@@ -311,7 +325,7 @@ impl Guests {
         }
     }
 
-    fn offered(&mut self, name: &GuestName, peer: NodeName, description: Description, wires: &mut Wires) {
+    fn offered(&mut self, name: &GuestName, peer: NodeName, description: Description, wires: &mut dyn Wires) {
         self.offers.insert(name.clone(), (peer.clone(), description.clone()));
         match self.guests.get(name) {
             None => self.hold(name, peer, description, wires),
@@ -332,7 +346,8 @@ impl Guests {
         }
     }
 
-    pub(super) fn witness_up(&mut self, wires: &mut Wires) {
+    /// The witness can be asked.
+    pub fn witness_up(&mut self, wires: &mut dyn Wires) {
         self.metrics.set_witness(true);
         for guest in self.guests.values_mut() {
             match guest {
@@ -342,7 +357,8 @@ impl Guests {
         }
     }
 
-    pub(super) fn witness_down(&mut self, wires: &mut Wires) {
+    /// The witness cannot be asked any more.
+    pub fn witness_down(&mut self, wires: &mut dyn Wires) {
         self.metrics.set_witness(false);
         for guest in self.guests.values_mut() {
             match guest {
@@ -352,7 +368,8 @@ impl Guests {
         }
     }
 
-    pub(super) fn witness_reply(&mut self, name: &str, reply: WitnessReply, wires: &mut Wires) {
+    /// The witness's answer about a guest.
+    pub fn witness_reply(&mut self, name: &str, reply: WitnessReply, wires: &mut dyn Wires) {
         match self.guests.get_mut(name) {
             Some(Guest::Primary(guest)) => guest.handle(primary::Input::Witness(reply), wires),
             Some(Guest::Secondary(guest)) => guest.handle(secondary::Input::Witness(reply), wires),
@@ -361,7 +378,7 @@ impl Guests {
     }
 
     /// A worker's report. One of a runtime that is gone means nothing.
-    pub(super) fn report(&mut self, runtime: RuntimeId, report: Report, wires: &mut Wires) {
+    pub fn report(&mut self, runtime: RuntimeId, report: Report, wires: &mut dyn Wires) {
         let found = self.guests.iter_mut().find(|(_, guest)| match guest {
             Guest::Primary(guest) => guest.runtime == runtime,
             Guest::Secondary(guest) => guest.runtime == runtime,
@@ -379,7 +396,7 @@ impl Guests {
     }
 
     /// The guest runs here: its secondary session is over, a primary session goes on.
-    fn activated(&mut self, name: &GuestName, guest: Activated, wires: &mut Wires) {
+    fn activated(&mut self, name: &GuestName, guest: Activated, wires: &mut dyn Wires) {
         let Activated { machine, source, output, past: _, compared_bytes } = guest;
         let Some(Guest::Secondary(held)) = self.guests.remove(name) else { return };
         let SecondaryGuest { peer, activation, lost, mut meter, .. } = *held;
@@ -392,7 +409,7 @@ impl Guests {
         let takeover = Takeover {
             detected_at_ns: wires.monotonic_ns(detected_at),
             authority_at_ns: wires.monotonic_ns(authority_at),
-            activated_at_ns: wires.monotonic_ns(wires.now),
+            activated_at_ns: wires.monotonic_ns(wires.now()),
             from_epoch: epoch.0,
         };
         tracing::warn!(guest = %name, %epoch, generation = %record.generation, reason, "Took over");
@@ -417,7 +434,7 @@ impl Guests {
     }
 
     /// Runs timers that are due, goes through inboxes, and ends what is over.
-    pub(super) fn run(&mut self, wires: &mut Wires) {
+    pub fn run(&mut self, wires: &mut dyn Wires) {
         self.hear_full_links(wires);
         for guest in self.guests.values_mut() {
             match guest {
@@ -432,7 +449,7 @@ impl Guests {
         self.hold_back_links(wires);
     }
 
-    fn end_what_is_over(&mut self, wires: &mut Wires) {
+    fn end_what_is_over(&mut self, wires: &mut dyn Wires) {
         let over = |guest: &Guest| match guest {
             Guest::Primary(guest) => guest.over.is_some(),
             Guest::Secondary(guest) => guest.broken.is_some(),
@@ -460,8 +477,8 @@ impl Guests {
     }
 
     /// Links whose guests have enough to do are not read on.
-    fn hold_back_links(&self, wires: &mut Wires) {
-        wires.links.hold_back(|peer| {
+    fn hold_back_links(&self, wires: &mut dyn Wires) {
+        wires.hold_back(&|peer| {
             let full = |guest: &Guest| matches!(guest, Guest::Secondary(g) if g.peer == *peer && g.is_full());
             self.guests.values().any(full)
         });
@@ -469,17 +486,18 @@ impl Guests {
 
     /// While a link has more than its guests can take in, heartbeats wait among the pages of all of them: that
     /// bytes wait is then the sign of life.
-    fn hear_full_links(&mut self, wires: &mut Wires) {
+    fn hear_full_links(&mut self, wires: &mut dyn Wires) {
         for guest in self.guests.values_mut() {
             if let Guest::Secondary(guest) = guest
-                && wires.links.has_waiting(&guest.peer)
+                && wires.has_waiting(&guest.peer)
             {
                 guest.handle(secondary::Input::SignOfLife, wires);
             }
         }
     }
 
-    pub(super) fn next_timeout(&self) -> Option<Time> {
+    /// When a session has something to do.
+    pub fn next_timeout(&self) -> Option<Time> {
         let of = |guest: &Guest| match guest {
             Guest::Primary(guest) => guest.session.next_timeout(),
             Guest::Secondary(guest) => guest.session.next_timeout(),
@@ -488,7 +506,7 @@ impl Guests {
     }
 
     /// Frames that may leave now, of all guests.
-    pub(super) fn take_output(&mut self, into: &mut Vec<Vec<u8>>) {
+    pub fn take_output(&mut self, into: &mut Vec<Vec<u8>>) {
         for guest in self.guests.values() {
             if let Guest::Primary(guest) = guest {
                 guest.output.take_into(into);
@@ -508,7 +526,7 @@ impl Guests {
     }
 
     /// The node ends: nothing of any guest is let out from here on.
-    pub(super) fn leave(&mut self) {
+    pub fn leave(&mut self) {
         for guest in self.guests.values_mut() {
             if let Guest::Primary(guest) = guest {
                 guest.leave();

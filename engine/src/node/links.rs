@@ -202,7 +202,7 @@ impl Links {
     ) -> Option<(GuestId, Feed)> {
         let feed = Feed::new(self.bell.clone());
         let line = self.line_mut(peer)?;
-        let number = line.offer(guest.clone(), feed.clone());
+        let number = line.numbers.offer(guest.clone(), feed.clone());
         let description = Box::new(description.clone());
         self.send(peer, &Frame::GuestOffer { guest: number, name: guest, description });
         Some((number, feed))
@@ -210,7 +210,7 @@ impl Links {
 
     /// The number that `peer` gave a guest it runs, on the present link.
     pub(super) fn number_of(&self, peer: &NodeName, guest: &GuestName) -> Option<GuestId> {
-        self.line(peer)?.number_of(guest)
+        self.line(peer)?.numbers.number_of(guest)
     }
 
     /// Puts a frame in its lane; flushed at the end of the turn. Without a link it goes nowhere.

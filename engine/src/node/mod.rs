@@ -18,10 +18,12 @@ mod ask;
 mod clock;
 mod export;
 mod finder;
+mod glance;
 mod guests;
 mod handle;
 mod line;
 mod links;
+mod numbers;
 mod outlet;
 mod output_log;
 mod primary;
@@ -33,15 +35,20 @@ mod uplink;
 mod wires;
 mod witness;
 
-pub use guests::AddError;
+pub use arrived::{Arrived, GuestName};
+pub use glance::Glance;
+pub use guests::{AddError, Beginning, Guests};
 pub use handle::NodeHandle;
+pub use numbers::Numbers;
+pub use outlet::Feed;
 pub use tally::{Tally, Totals};
+pub use wires::Wires;
 
 use crate::config::{FindChanges, Hypervisor, NodeConfig};
 use crate::control;
 use crate::desk::Desk;
 use crate::guest::{
-    Bell, Compare, Host, LabCards, LabHost, OutputMaker, Report, RuntimeId, XenHost, activated,
+    Bell, Compare, Host, LabCards, LabHost, OutputMaker, Report, RuntimeId, Threads, XenHost, activated,
 };
 use crate::link::Identity;
 use crate::metrics::{Metrics, http};
@@ -49,7 +56,6 @@ use crate::signals::ShutdownSignal;
 use clock::Clock;
 use crossbeam::channel::{Receiver, bounded};
 use finder::Finder;
-use guests::{Beginning, Guests};
 use handle::Command;
 use links::Links;
 use mio::net::{TcpListener, UnixListener};
@@ -61,7 +67,7 @@ use std::sync::Arc;
 use understudy_checkpoint::Epoch;
 use understudy_lab::{GuestConfig as LabConfig, LabGuest, Mac};
 use uplink::SwitchPort;
-use wires::Wires;
+use wires::NodeWires;
 use witness::Witness;
 
 const TIMER: Token = Token(0);
@@ -139,7 +145,7 @@ pub struct Node {
     bell: Bell,
     reports: Receiver<(RuntimeId, Report)>,
     commands: Receiver<Command>,
-    wires: Wires,
+    wires: NodeWires,
     guests: Guests,
     finder: Finder,
     switch: SwitchPort,
@@ -186,7 +192,7 @@ impl Node {
         let (to_commands, commands) = bounded(COMMANDS_MAX);
         let metrics = Metrics::new();
         let witness = Witness::new(config.witness, this, registry()?, WITNESS);
-        let wires = Wires { links, witness, now: clock.now(), start_ns: clock.start_ns() };
+        let wires = NodeWires { links, witness, now: clock.now(), start_ns: clock.start_ns() };
         let switch = SwitchPort::new(config.uplink.clone(), config.node.0.clone(), registry()?, SWITCH);
         let limits = understudy_netbuf::Limits {
             bytes_max: config.limits.held_output_bytes as usize,
@@ -194,7 +200,8 @@ impl Node {
         };
         let outputs = OutputMaker { limits, bell: bell.clone() };
         let (host, finder) = host(&config, outputs.clone())?;
-        let guests = Guests::new(config.clone(), metrics.clone(), host, to_reports, outputs);
+        let guests =
+            Guests::new(config.clone(), metrics.clone(), host, Arc::new(Threads), to_reports, outputs);
         let handle = NodeHandle::new(to_commands, bell.clone(), address);
         let mut node = Self {
             events: Events::with_capacity(256),

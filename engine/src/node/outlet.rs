@@ -21,7 +21,7 @@ const LOT_BYTES: usize = 64 << 10;
 
 /// Frames of one guest that wait for the loop.
 #[derive(Clone, Debug)]
-pub(super) struct Feed(Arc<Shared>);
+pub struct Feed(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
@@ -38,12 +38,13 @@ struct Queue {
 }
 
 impl Feed {
-    pub(super) fn new(bell: Bell) -> Self {
+    /// An empty one; `bell` is rung when it has something.
+    pub fn new(bell: Bell) -> Self {
         Self(Arc::new(Shared { queue: Mutex::default(), room: Condvar::new(), bell }))
     }
 
     /// The next frame.
-    pub(super) fn pop(&self) -> Option<Encoded> {
+    pub fn pop(&self) -> Option<Encoded> {
         let mut queue = self.0.queue.lock();
         let frame = queue.frames.pop_front()?;
         queue.bytes -= frame.len_bytes();
@@ -54,7 +55,7 @@ impl Feed {
     }
 
     /// The connection has ended: nothing is taken any more, and whoever waits goes on.
-    pub(super) fn close(&self) {
+    pub fn close(&self) {
         let mut queue = self.0.queue.lock();
         queue.closed = true;
         queue.frames.clear();

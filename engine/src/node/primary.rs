@@ -7,7 +7,7 @@ use super::tally::Tally;
 use super::wires::Wires;
 use crate::control::GuestRole;
 use crate::control::status::{GuestStatus, Takeover};
-use crate::guest::{CaptureOrder, HeldOutput, Machine, Outlet, Protector, Report, RuntimeId, Stuck};
+use crate::guest::{CaptureOrder, Checkpointer, HeldOutput, Machine, Outlet, Report, RuntimeId, Stuck};
 use crate::link::{Frame, GuestId};
 use crate::metrics::GuestMeter;
 use crate::session::primary::{Capture, Event, Input, Output, Primary, State};
@@ -45,7 +45,7 @@ pub(super) struct PrimaryGuest {
     /// `None` for a recording.
     pub(super) machine: Option<Arc<dyn Machine>>,
     /// `None` once the guest has ended: its memory is not held on to.
-    pub(super) protector: Option<Protector>,
+    pub(super) protector: Option<Box<dyn Checkpointer>>,
     pub(super) description: Description,
     /// Its number on the present link, and the way there.
     pub(super) place: Option<(GuestId, Feed)>,
@@ -67,21 +67,21 @@ pub(super) struct PrimaryGuest {
 
 impl PrimaryGuest {
     /// Tells the session, and performs what it wants.
-    pub(super) fn handle(&mut self, input: Input, wires: &mut Wires) {
+    pub(super) fn handle(&mut self, input: Input, wires: &mut dyn Wires) {
         let mut inputs = VecDeque::from([input]);
         while let Some(input) = inputs.pop_front() {
             let mut outputs = Vec::new();
-            self.session.handle(wires.now, input, &mut outputs);
+            self.session.handle(wires.now(), input, &mut outputs);
             self.perform(outputs, &mut inputs, wires);
         }
         self.end_recording(wires);
     }
 
     /// Runs the session's timer if it is due.
-    pub(super) fn run_timers(&mut self, wires: &mut Wires) {
-        if self.session.next_timeout().is_some_and(|at| at <= wires.now) {
+    pub(super) fn run_timers(&mut self, wires: &mut dyn Wires) {
+        if self.session.next_timeout().is_some_and(|at| at <= wires.now()) {
             let (mut outputs, mut inputs) = (Vec::new(), VecDeque::new());
-            self.session.handle_timeout(wires.now, &mut outputs);
+            self.session.handle_timeout(wires.now(), &mut outputs);
             self.perform(outputs, &mut inputs, wires);
             inputs.into_iter().for_each(|input| self.handle(input, wires));
         }
@@ -101,16 +101,16 @@ impl PrimaryGuest {
     }
 
     /// The link to the peer is up: gives the guest its number there.
-    pub(super) fn attach(&mut self, wires: &mut Wires) {
+    pub(super) fn attach(&mut self, wires: &mut dyn Wires) {
         if self.has_ended() {
             return;
         }
-        self.place = wires.links.offer(&self.peer, &self.name, &self.description);
+        self.place = wires.offer(&self.peer, &self.name, &self.description);
         self.handle(Input::LinkUp, wires);
     }
 
     /// The guest has other devices. A copy is of a guest with the devices it was offered with, so a new one is made.
-    fn reconfigured(&mut self, config: Vec<u8>, wires: &mut Wires) {
+    fn reconfigured(&mut self, config: Vec<u8>, wires: &mut dyn Wires) {
         tracing::info!(guest = %self.name, "The guest's network cards have changed; a new copy is made");
         self.description.config = config;
         if self.place.is_some() {
@@ -120,13 +120,13 @@ impl PrimaryGuest {
     }
 
     /// The link to the peer is gone.
-    pub(super) fn detach(&mut self, wires: &mut Wires) {
+    pub(super) fn detach(&mut self, wires: &mut dyn Wires) {
         self.place = None;
         self.handle(Input::LinkDown, wires);
     }
 
     /// What a worker of this guest says.
-    pub(super) fn report(&mut self, report: Report, wires: &mut Wires) {
+    pub(super) fn report(&mut self, report: Report, wires: &mut dyn Wires) {
         match report {
             Report::Captured { epoch, pause, dirty_pages } => {
                 self.capturing = None;
@@ -163,7 +163,7 @@ impl PrimaryGuest {
     }
 
     /// A recording that is over, and all of it acked and counted, is a guest that ended.
-    fn end_recording(&mut self, wires: &mut Wires) {
+    fn end_recording(&mut self, wires: &mut dyn Wires) {
         let is_through = self.session.in_flight() == 0 && self.encoded >= self.session.newest_captured();
         let Some(epoch) = self.recording_ended.filter(|_| is_through) else { return };
         self.recording_ended = None;
@@ -172,11 +172,11 @@ impl PrimaryGuest {
         self.handle(Input::CaptureFailed { epoch, guest_gone: true }, wires);
     }
 
-    fn perform(&mut self, outputs: Vec<Output>, inputs: &mut VecDeque<Input>, wires: &mut Wires) {
+    fn perform(&mut self, outputs: Vec<Output>, inputs: &mut VecDeque<Input>, wires: &mut dyn Wires) {
         for output in outputs {
             match output {
                 Output::Send(message) => self.send(message, wires),
-                Output::AskWitness(request) => wires.witness.ask(&self.name, request, wires.now),
+                Output::AskWitness(request) => wires.ask_witness(&self.name, request),
                 Output::Capture { generation, epoch, capture, stay_paused } => {
                     self.capture(generation, epoch, capture, stay_paused, inputs);
                 }
@@ -207,17 +207,15 @@ impl PrimaryGuest {
                     self.output.fence();
                     self.over = Some(Over::Fenced(generation));
                 }
-                Output::CloseLink => {
-                    wires.links.close_peer(&self.peer, "The peer does not answer", wires.now)
-                }
-                Output::Report(event) => self.event(event, wires.now),
+                Output::CloseLink => wires.close_link(&self.peer, "The peer does not answer"),
+                Output::Report(event) => self.event(event, wires.now()),
             }
         }
     }
 
-    fn send(&self, message: ToSecondary, wires: &mut Wires) {
+    fn send(&self, message: ToSecondary, wires: &mut dyn Wires) {
         if let Some((guest, _)) = self.place {
-            wires.links.send(&self.peer, &Frame::ToSecondary { guest, message });
+            wires.send(&self.peer, &Frame::ToSecondary { guest, message });
         }
     }
 
@@ -246,7 +244,7 @@ impl PrimaryGuest {
         if let Some(machine) = &self.machine {
             machine.unpause();
         }
-        if let Some(Err(stuck)) = self.protector.as_ref().map(Protector::resume) {
+        if let Some(Err(stuck)) = self.protector.as_ref().map(|protector| protector.resume()) {
             self.over.get_or_insert(Over::Broken(stuck.to_string()));
         }
     }

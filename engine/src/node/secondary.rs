@@ -12,7 +12,7 @@ use super::arrived::{Arrived, GuestName};
 use super::wires::Wires;
 use crate::control::GuestRole;
 use crate::control::status::GuestStatus;
-use crate::guest::{Keeper, Report, RuntimeId, Work};
+use crate::guest::{ReplicaThread, Report, RuntimeId, Work};
 use crate::link::Frame;
 use crate::metrics::GuestMeter;
 use crate::session::primary::Loss;
@@ -40,7 +40,7 @@ pub(super) struct SecondaryGuest {
     pub(super) peer: NodeName,
     pub(super) runtime: RuntimeId,
     pub(super) session: Secondary,
-    pub(super) keeper: Keeper,
+    pub(super) keeper: Box<dyn ReplicaThread>,
     pub(super) description: Description,
     pub(super) meter: GuestMeter,
     inbox: VecDeque<Arrived>,
@@ -68,7 +68,7 @@ pub(super) struct Parts {
     pub(super) peer: NodeName,
     pub(super) runtime: RuntimeId,
     pub(super) session: Secondary,
-    pub(super) keeper: Keeper,
+    pub(super) keeper: Box<dyn ReplicaThread>,
     pub(super) description: Description,
     pub(super) meter: GuestMeter,
 }
@@ -105,23 +105,23 @@ impl SecondaryGuest {
     }
 
     /// Tells the session, and performs what it wants.
-    pub(super) fn handle(&mut self, input: Input, wires: &mut Wires) {
+    pub(super) fn handle(&mut self, input: Input, wires: &mut dyn Wires) {
         let mut outputs = Vec::new();
-        self.session.handle(wires.now, input, &mut outputs);
+        self.session.handle(wires.now(), input, &mut outputs);
         self.perform(outputs, wires);
     }
 
     /// Runs the session's timer if it is due.
-    pub(super) fn run_timers(&mut self, wires: &mut Wires) {
-        if self.session.next_timeout().is_some_and(|at| at <= wires.now) {
+    pub(super) fn run_timers(&mut self, wires: &mut dyn Wires) {
+        if self.session.next_timeout().is_some_and(|at| at <= wires.now()) {
             let mut outputs = Vec::new();
-            self.session.handle_timeout(wires.now, &mut outputs);
+            self.session.handle_timeout(wires.now(), &mut outputs);
             self.perform(outputs, wires);
         }
     }
 
     /// The link to the primary is gone: nothing of it is looked at any more.
-    pub(super) fn detach(&mut self, wires: &mut Wires) {
+    pub(super) fn detach(&mut self, wires: &mut dyn Wires) {
         self.inbox.clear();
         self.inbox_bytes = 0;
         self.handle(Input::LinkDown, wires);
@@ -129,14 +129,14 @@ impl SecondaryGuest {
     }
 
     /// A frame from the primary.
-    pub(super) fn arrived(&mut self, what: Arrived, wires: &mut Wires) {
+    pub(super) fn arrived(&mut self, what: Arrived, wires: &mut dyn Wires) {
         self.inbox_bytes += what.len_bytes();
         self.inbox.push_back(what);
         self.pump(wires);
     }
 
     /// Goes through the inbox as far as it may.
-    pub(super) fn pump(&mut self, wires: &mut Wires) {
+    pub(super) fn pump(&mut self, wires: &mut dyn Wires) {
         self.give_waiting();
         let mut heard = false;
         while self.waiting.is_empty()
@@ -152,12 +152,12 @@ impl SecondaryGuest {
         }
     }
 
-    fn take(&mut self, what: Arrived, wires: &mut Wires) {
+    fn take(&mut self, what: Arrived, wires: &mut dyn Wires) {
         let work = match what {
             Arrived::ToSecondary(message) => {
                 match &message {
                     ToSecondary::EpochBegin { base, .. } => self.base = *base,
-                    ToSecondary::Switchover { .. } => self.lost = Some((wires.now, "switchover")),
+                    ToSecondary::Switchover { .. } => self.lost = Some((wires.now(), "switchover")),
                     _ => {}
                 }
                 return self.handle(Input::Message(message), wires);
@@ -197,7 +197,7 @@ impl SecondaryGuest {
     }
 
     /// What the receive thread says.
-    pub(super) fn report(&mut self, report: Report, wires: &mut Wires) {
+    pub(super) fn report(&mut self, report: Report, wires: &mut dyn Wires) {
         match report {
             Report::Complete { generation, epoch } => {
                 if self.receiving == Some((generation, epoch)) {
@@ -219,9 +219,9 @@ impl SecondaryGuest {
             }
             Report::Committed { epoch } => {
                 while let Some((_, since)) = self.begun.pop_front_if(|(begun, _)| *begun <= epoch) {
-                    self.meter.committed((wires.now - since).into());
+                    self.meter.committed((wires.now() - since).into());
                 }
-                self.last_commit = Some(wires.now);
+                self.last_commit = Some(wires.now());
                 self.handle(Input::Committed { epoch }, wires);
             }
             Report::CommitFailed { epoch, error } => {
@@ -237,18 +237,18 @@ impl SecondaryGuest {
         self.pump(wires);
     }
 
-    fn perform(&mut self, outputs: Vec<Output>, wires: &mut Wires) {
+    fn perform(&mut self, outputs: Vec<Output>, wires: &mut dyn Wires) {
         for output in outputs {
             match output {
                 Output::Send(message) => {
-                    if let Some(guest) = wires.links.number_of(&self.peer, &self.name) {
-                        wires.links.send(&self.peer, &Frame::ToPrimary { guest, message });
+                    if let Some(guest) = wires.number_of(&self.peer, &self.name) {
+                        wires.send(&self.peer, &Frame::ToPrimary { guest, message });
                     }
                 }
-                Output::AskWitness(request) => wires.witness.ask(&self.name, request, wires.now),
+                Output::AskWitness(request) => wires.ask_witness(&self.name, request),
                 Output::Receive { generation, epoch, kind } => {
                     self.receiving = Some((generation, epoch));
-                    self.begun.push_back((epoch, wires.now));
+                    self.begun.push_back((epoch, wires.now()));
                     self.give(Work::Begin { generation, epoch, kind, base: self.base });
                 }
                 Output::Commit { epoch } => self.give(Work::Commit(epoch)),
@@ -265,12 +265,12 @@ impl SecondaryGuest {
                 Output::Activate { record, epoch } => {
                     let generation = record.generation;
                     self.give(Work::Activate { generation, open: epoch.next() });
-                    self.activation = Some(Activation { record, epoch, authority_at: wires.now });
+                    self.activation = Some(Activation { record, epoch, authority_at: wires.now() });
                 }
                 Output::CloseLink => {
-                    wires.links.close_peer(&self.peer, "The primary does not answer", wires.now);
+                    wires.close_link(&self.peer, "The primary does not answer");
                 }
-                Output::Report(event) => self.event(event, wires.now),
+                Output::Report(event) => self.event(event, wires.now()),
             }
         }
     }

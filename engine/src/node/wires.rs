@@ -1,11 +1,48 @@
-//! What a guest reaches in one turn of the loop: the links, the witness, the time.
+//! What a guest reaches in one turn of the loop: the links, the witness, the time. The node has sockets and a clock for
+//! that, the simulator has models of them.
 
+use super::arrived::GuestName;
 use super::links::Links;
+use super::outlet::Feed;
 use super::witness::Witness;
-use crate::session::Time;
+use crate::link::{Frame, GuestId};
+use crate::session::{NodeName, Time, WitnessRequest};
+use understudy_checkpoint::domain::Description;
 
+/// What guests reach beyond their own threads.
+pub trait Wires {
+    /// The time of this turn.
+    fn now(&self) -> Time;
+    /// A point in time on `CLOCK_MONOTONIC`, in nanoseconds: comparable between processes of a host.
+    fn monotonic_ns(&self, time: Time) -> u64;
+    /// Whether the link to `peer` is up.
+    fn is_link_up(&self, peer: &NodeName) -> bool;
+    /// Gives a guest its number on the link to `peer`, and a feed for its epochs; `None` without a link.
+    fn offer(
+        &mut self,
+        peer: &NodeName,
+        guest: &GuestName,
+        description: &Description,
+    ) -> Option<(GuestId, Feed)>;
+    /// The number that `peer` gave a guest it runs, on the present link.
+    fn number_of(&self, peer: &NodeName, guest: &GuestName) -> Option<GuestId>;
+    /// Sends a frame to `peer`. Without a link it goes nowhere.
+    fn send(&mut self, peer: &NodeName, frame: &Frame<'_>);
+    /// Ends the link to `peer`; the guests hear of it later in this turn.
+    fn close_link(&mut self, peer: &NodeName, why: &str);
+    /// Takes in nothing more from peers of which `is_full` says that a guest of theirs has enough to do.
+    fn hold_back(&mut self, is_full: &dyn Fn(&NodeName) -> bool);
+    /// Whether bytes from `peer` wait to be taken in.
+    fn has_waiting(&self, peer: &NodeName) -> bool;
+    /// Whether the witness can be asked.
+    fn is_witness_up(&self) -> bool;
+    /// Asks the witness; without a connection the question goes nowhere, and the session repeats it.
+    fn ask_witness(&mut self, guest: &str, request: WitnessRequest);
+}
+
+/// A node's.
 #[derive(Debug)]
-pub(super) struct Wires {
+pub(super) struct NodeWires {
     pub(super) links: Links,
     pub(super) witness: Witness,
     /// The time of this turn.
@@ -14,9 +51,53 @@ pub(super) struct Wires {
     pub(super) start_ns: u64,
 }
 
-impl Wires {
-    /// A point in time on `CLOCK_MONOTONIC`, in nanoseconds: comparable between processes of a host.
-    pub(super) fn monotonic_ns(&self, time: Time) -> u64 {
+impl Wires for NodeWires {
+    fn now(&self) -> Time {
+        self.now
+    }
+
+    fn monotonic_ns(&self, time: Time) -> u64 {
         self.start_ns + time.0
+    }
+
+    fn is_link_up(&self, peer: &NodeName) -> bool {
+        self.links.is_up(peer)
+    }
+
+    fn offer(
+        &mut self,
+        peer: &NodeName,
+        guest: &GuestName,
+        description: &Description,
+    ) -> Option<(GuestId, Feed)> {
+        self.links.offer(peer, guest, description)
+    }
+
+    fn number_of(&self, peer: &NodeName, guest: &GuestName) -> Option<GuestId> {
+        self.links.number_of(peer, guest)
+    }
+
+    fn send(&mut self, peer: &NodeName, frame: &Frame<'_>) {
+        self.links.send(peer, frame);
+    }
+
+    fn close_link(&mut self, peer: &NodeName, why: &str) {
+        self.links.close_peer(peer, why, self.now);
+    }
+
+    fn hold_back(&mut self, is_full: &dyn Fn(&NodeName) -> bool) {
+        self.links.hold_back(is_full);
+    }
+
+    fn has_waiting(&self, peer: &NodeName) -> bool {
+        self.links.has_waiting(peer)
+    }
+
+    fn is_witness_up(&self) -> bool {
+        self.witness.is_up()
+    }
+
+    fn ask_witness(&mut self, guest: &str, request: WitnessRequest) {
+        self.witness.ask(guest, request, self.now);
     }
 }

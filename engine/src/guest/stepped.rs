@@ -1,0 +1,121 @@
+//! The work of a guest's threads without the threads: each part is done when the caller says so, on the caller's own
+//! thread. The simulator decides with it what comes first; what is done is the same code.
+//!
+//! ```text
+//!   SteppedCapture   capture() ─jobs─► encode() ─parts─► Outlet
+//!   SteppedReplica   take(work) ─► Receiver<Keep>
+//! ```
+//!
+//! Nothing in here waits. A guest has to be so small that one piece of staging holds a quarter of it and that its first
+//! copy needs no live pass; the threads' own tests are for larger ones.
+
+use super::capture::{Acked, CaptureOrder, Capturer};
+use super::encode::{EncodeThread, Job, Open};
+use super::keep::Keep;
+use super::output::HeldOutput;
+use super::pool::Abort;
+use super::protector::{Parts, ProtectorConfig};
+use super::receive::{Held, ReceiveThread, Work};
+use super::report::Reporter;
+use crossbeam::channel::Receiver as Inbox;
+use std::fmt;
+use understudy_checkpoint::Epoch;
+use understudy_checkpoint::domain::{DomainError, Source};
+use understudy_checkpoint::epoch::{Limits, Receiver};
+
+/// What a capture thread and an encode thread do.
+pub struct SteppedCapture {
+    capturer: Capturer,
+    /// `None` once it has died.
+    encoder: Option<(EncodeThread, Inbox<Job>, Option<Open>)>,
+    abort: Abort,
+    acked: Acked,
+}
+
+impl fmt::Debug for SteppedCapture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SteppedCapture")
+    }
+}
+
+impl SteppedCapture {
+    /// As [`Protector::start`](super::Protector::start).
+    pub fn new(
+        source: Box<dyn Source>,
+        page_count: u64,
+        config: ProtectorConfig,
+        output: HeldOutput,
+        reporter: &Reporter,
+    ) -> Self {
+        let parts = Parts::make(source, page_count, config, output, reporter);
+        let Parts { capturer, encoder, jobs, pieces, abort, acked } = parts;
+        pieces.fill();
+        Self { capturer, encoder: Some((encoder, jobs, None)), abort, acked }
+    }
+
+    /// Takes a checkpoint and reports it. What the one before left to be encoded is encoded first.
+    pub fn capture(&mut self, order: CaptureOrder) {
+        self.encode();
+        self.capturer.answer(order);
+    }
+
+    /// Encodes what was captured.
+    pub fn encode(&mut self) {
+        let Some((encoder, jobs, open)) = &mut self.encoder else { return };
+        while let Ok(job) = jobs.try_recv() {
+            *open = encoder.step(job, open.take());
+        }
+    }
+
+    /// The encode thread dies here.
+    pub fn lose_encoder(&mut self) {
+        self.encoder = None;
+    }
+
+    /// The capture of `epoch` is to be given up.
+    pub fn abort(&self, epoch: Epoch) {
+        self.abort.give_up(epoch);
+    }
+
+    /// Epochs up to `through` are acked.
+    pub fn acked(&self, through: Epoch) {
+        self.acked.set(through);
+    }
+
+    /// The guest.
+    pub fn source(&mut self) -> &mut dyn Source {
+        &mut *self.capturer.source
+    }
+
+    /// The thread ends: the source is given back.
+    pub fn finish(mut self) -> Result<(), DomainError> {
+        self.capturer.source.end_log_dirty()
+    }
+}
+
+/// What a receive thread does.
+pub struct SteppedReplica(ReceiveThread);
+
+impl fmt::Debug for SteppedReplica {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SteppedReplica")
+    }
+}
+
+impl SteppedReplica {
+    /// As [`Keeper::start`](super::Keeper::start).
+    pub fn new(held: Held, limits: Limits, reporter: Reporter) -> Self {
+        Self(ReceiveThread::new(held, limits, reporter))
+    }
+
+    /// Does one thing and reports what came of it; `None` once the guest was to be started, which ends the thread.
+    #[must_use]
+    pub fn take(self, work: Work) -> Option<Self> {
+        self.0.take(work).map(Self)
+    }
+
+    /// What is held.
+    pub fn receiver(&self) -> &Receiver<Keep> {
+        &self.0.receiver
+    }
+}

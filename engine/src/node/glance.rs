@@ -1,0 +1,56 @@
+//! How a guest stands, for whoever judges a node from outside: the simulator. Operators get more and in words, from
+//! [`status`](super::status).
+
+use super::guests::{Guest, Guests};
+use crate::session::{Time, primary, secondary};
+use std::fmt;
+use understudy_checkpoint::Generation;
+
+/// How one guest stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Glance {
+    /// It runs here.
+    Primary {
+        /// Of its session.
+        state: primary::State,
+        /// It is run in this one.
+        generation: Generation,
+        /// Epochs captured and not acked.
+        in_flight: usize,
+        /// Whether an operator wishes it protected.
+        wished: bool,
+        /// When the newest checkpoint was acked.
+        committed_at: Option<Time>,
+    },
+    /// It is held here.
+    Secondary {
+        /// Of its session.
+        state: secondary::State,
+        /// The newest that its session knows of.
+        generation: Generation,
+    },
+}
+
+impl fmt::Debug for Guests {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.guests.keys().map(|name| (name, self.glance(name)))).finish()
+    }
+}
+
+impl Guests {
+    /// How a guest stands; `None` if it is neither run nor held here.
+    pub fn glance(&self, name: &str) -> Option<Glance> {
+        Some(match self.guests.get(name)? {
+            Guest::Primary(guest) => Glance::Primary {
+                state: guest.session.state(),
+                generation: guest.session.generation(),
+                in_flight: guest.session.in_flight(),
+                wished: guest.session.is_protection_wished(),
+                committed_at: guest.last_commit,
+            },
+            Guest::Secondary(guest) => {
+                Glance::Secondary { state: guest.session.state(), generation: guest.session.generation() }
+            }
+        })
+    }
+}
