@@ -113,16 +113,35 @@ standing_on() { # standing_on HOST: the names of what stands by there, in one li
 
 stand_again() { rig_resume "$RESUMED"; } # both hosts as they were when the scenario began
 
-put_understudy() { # put_understudy [NAME…]: the built binaries, or these of them, on both hosts
-    local release name host found=0
+# put_understudy [NAME…]: the built binaries, or these of them, on both hosts. Without their debug information and packed,
+# since an emulated host deciphers a few MB a second only.
+put_understudy() {
+    local release name host puts found=0
     release=${CARGO_TARGET_DIR:-$RIG/../../target}/release
     [ $# -gt 0 ] || set -- understudy understudy-save-helper
     for name in "$@"; do
         [ -x "$release/$name" ] || continue
-        found=1
-        for host in a b; do host_put $host "$release/$name" "/usr/local/bin/$name"; done
+        found=1 puts=()
+        pack_binary "$release/$name" "$RUN/packed/$name.zst"
+        for host in a b; do
+            on $host "zstd -dqc >/usr/local/bin/$name.new && chmod 755 /usr/local/bin/$name.new &&
+                mv /usr/local/bin/$name.new /usr/local/bin/$name" <"$RUN/packed/$name.zst" &
+            puts+=($!)
+        done
+        for host in "${puts[@]}"; do wait "$host"; done
     done
     [ "$found" = 1 ] || skip "no release binaries in $release: cargo build --release"
+}
+
+pack_binary() { # pack_binary BINARY FILE: unless the file is of this very binary
+    local of
+    of=$(stat -c '%n %Y %s %i' "$1")
+    [ "$(cat "$2.of" 2>/dev/null)" != "$of" ] || return 0
+    mkdir -p "$(dirname "$2")"
+    strip --strip-debug -o "$2.stripped" "$1"
+    zstd -qf "$2.stripped" -o "$2"
+    rm "$2.stripped"
+    echo "$of" >"$2.of"
 }
 
 # machine_start NAME COMMAND…: a process on this machine, such as a witness, that ends with the scenario. Hosts reach

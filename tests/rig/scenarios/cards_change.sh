@@ -2,7 +2,6 @@
 # network. Then: a card that is plugged in is held, every frame of it waits for its ack; one that is unplugged is let go;
 # with one that cannot be held the guest is unprotected, until it can be. Power fails on a: it goes on at b with both cards.
 guests=(tpvh tpv)
-full=yes
 limit_s=1500
 
 second_mac=00:16:3e:00:00:99

@@ -1,7 +1,6 @@
 # The primary's engine hangs: b takes over. When the engine wakes it learns that its generation is over: nothing of what
 # it held leaves, its guest ends, and it holds the copy.
 guests=(tpvh tpv)
-full=yes
 limit_s=600
 
 scenario() {

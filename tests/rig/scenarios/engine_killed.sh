@@ -1,6 +1,7 @@
 # The primary's engine is killed, its host and the guest run on: nothing of that guest gets out any more, b takes over,
 # and clients see one guest with no number lost. The engine that is started again ends what it had left behind.
 guests=(tpvh tpv)
+ci=(tpvh)
 limit_s=1800
 
 scenario() {

@@ -1,7 +1,6 @@
 # The primary's engine is killed and at once started again, as an update does: it goes on with the guest that it finds,
 # in a new generation, and nobody takes over.
 guests=(tpvh tpv)
-full=yes
 limit_s=600
 
 scenario() {

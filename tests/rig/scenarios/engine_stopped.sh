@@ -1,7 +1,6 @@
 # The primary's engine is told to end. A guest that is not protected then runs on as if understudy had never been there,
 # and stock xl can save and restore it. One that is protected is paused, and b takes over.
 guests=(tpvh tpv)
-full=yes
 limit_s=900
 
 await_engine_gone() { on "$1" 'n=0; while pgrep -x understudy >/dev/null; do n=$((n + 1)); [ $n -lt 100 ]; sleep 0.2; done'; }

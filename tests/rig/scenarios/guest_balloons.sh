@@ -1,7 +1,6 @@
 # A protected guest gives memory back and takes it again under load; then its host is cut off from power. What b starts
 # is whole.
 guests=(tpvh tpv)
-full=yes
 limit_s=600
 
 scenario() {

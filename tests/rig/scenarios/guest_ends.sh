@@ -1,7 +1,6 @@
 # A protected guest ends by itself: its protection ends with it, b holds no copy of it and starts nothing. A guest that
 # comes back, by reboot or by hand, is protected anew.
 guests=(tpvh tpv)
-full=yes
 limit_s=1200
 
 ended() { # ended HOW: b has nothing that it could start, and what was held for the guest is gone

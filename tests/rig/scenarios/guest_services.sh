@@ -1,7 +1,6 @@
 # What the rig's guests offer works on each kind of guest: the judges answer, and a guest that crashes, reboots,
 # balloons or powers off is seen to.
 guests=(tpvh tpv thvm)
-full=yes
 
 state_of() { on a "xl list | awk '\$1 == \"$1\" { print \$5 }'" </dev/null; } # state_of GUEST: r-----, --p---, ---sc-
 

@@ -1,5 +1,6 @@
 # Both hosts answer, each on its own hypervisor, and reach each other over both networks.
 suites=(bookworm)
+ci=(none)
 
 scenario() {
     local host other version

@@ -1,4 +1,5 @@
 # The link between the hosts can be cut, each direction alone, and healed.
+ci=(none)
 
 reaches() { # reaches HOST: one datagram from it arrives on the other host
     local from=$1 to=b address=10.9.0.2

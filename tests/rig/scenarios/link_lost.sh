@@ -1,7 +1,6 @@
 # The link between the hosts is cut, both ways and then one way, while both reach the witness: one of them has the guest
 # then, whichever asked first, and after the cut it is protected again.
 guests=(tpvh tpv)
-full=yes
 limit_s=900
 
 scenario() {

@@ -2,7 +2,6 @@
 # stock, stock to ours, ours to ours. A client's connection goes on with every number once, so does the guest's memory,
 # and Xen's own verifier accepts every stream.
 guests=(tpvh tpv)
-full=yes
 limit_s=900
 
 move() { # move SENDER FROM RECEIVER TO

@@ -1,7 +1,6 @@
 # The secondary's engine and then the witness are killed, and come back: the guest runs on at a all the time, and is
 # protected again.
 guests=(tpvh tpv)
-full=yes
 limit_s=600
 
 scenario() {

@@ -3,6 +3,7 @@
 # on host b. No frame may leave before the ack of its epoch, none out of order, none past the engine, none be lost. Then
 # the redirect is removed behind the engine's back: the same judge has to find the leak.
 guests=(tpvh tpv)
+ci=(tpv)
 limit_s=900
 : "${output_frames:=5000}" "${output_frames_per_s:=40}" # numbered ones; a second, of each of the eight kinds
 : "${output_packets:=$output_frames}"                     # with all else that the guest sends

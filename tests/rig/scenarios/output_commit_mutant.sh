@@ -2,7 +2,6 @@
 # understudy-netbuf). The judge finds it by the captures and the log of host a; and when host a then stops reaching b
 # and loses its power, by the numbers alone, since the guest that goes on at b sends again what its clients have seen.
 guests=(tpvh)
-full=yes
 limit_s=3000
 
 scenario() {

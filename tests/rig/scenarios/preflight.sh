@@ -1,6 +1,7 @@
 # understudy says beforehand why a guest cannot be protected: nothing stands against it, then host b has a domain of the
 # same name, then b lacks the bridge. Each with its exit code; the guest never notices.
 guests=(tpvh tpv)
+ci=(tpvh)
 limit_s=300
 
 # verdict CODE [WORD] [FROM]: preflight of the guest on a towards b ends with this exit code, and says this; or of one

@@ -2,7 +2,7 @@
 . "$RIG/scenarios/preflight.sh"
 guests=(tpvh)
 suites=(bookworm:trixie)
-full=yes
+ci=()
 
 scenario() {
     put_understudy

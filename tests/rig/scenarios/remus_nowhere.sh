@@ -1,7 +1,6 @@
 # What protecting a guest would cost it, without another host: checkpoints to nowhere. The guest's clients see nothing but
 # the waiting; Ctrl-C leaves the guest as it was, and what a kill leaves, doctor ends. A guest of a node is left alone.
 guests=(tpvh tpv)
-full=yes
 limit_s=600
 
 nowhere() { # nowhere: begins, and waits for the third summary: the first is of the full copy

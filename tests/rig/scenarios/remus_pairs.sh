@@ -2,7 +2,6 @@
 # a is cut off from power under load, and the guest goes on at b from the last complete checkpoint. Xen's own verifiers
 # accept every record of the stream. (Its output is not held: stock xl's own option -n. So no client is connected.)
 guests=(tpvh tpv)
-full=yes
 limit_s=1500
 
 scenario() {

@@ -1,4 +1,4 @@
 # The same on Xen 4.20, and from 4.17 to 4.20.
 . "$RIG/scenarios/save_restore.sh"
 suites=(trixie bookworm:trixie)
-full=yes
+ci=()

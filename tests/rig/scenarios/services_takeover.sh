@@ -3,7 +3,6 @@
 # directions, downloads of a large file with its checksum, INCR in redis. Host a is cut off from power. No connection
 # may break or be reset, no client may be told something that is not true afterwards.
 guests=(tsvc)
-full=yes
 limit_s=1200
 : "${RIG_IPERF_SECONDS:=120}" # long enough to outlive the takeover
 

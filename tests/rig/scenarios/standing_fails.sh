@@ -1,7 +1,6 @@
 # libxl cannot complete the domain that stands by at b: the hotplug script of its card fails. The image goes to memory and
 # the guest stays protected, without a new copy. The script is mended, power fails on a: b builds the guest from memory.
 guests=(tpvh tpv)
-full=yes
 limit_s=900
 
 script=/etc/xen/scripts/vif-bridge

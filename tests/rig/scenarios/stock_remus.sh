@@ -3,7 +3,6 @@
 # before the other host has the checkpoint they belong to, so the stream of numbers may break; the guest's memory may
 # not.
 guests=(tpvh tpv)
-full=yes
 
 checkpoints() { # checkpoints COUNT: waits until the primary has made so many
     on a "until [ \$(grep -c 'All records processed' /var/tmp/remus.log) -ge $1 ]; do sleep 0.3; done" </dev/null

@@ -1,7 +1,6 @@
 # Stock xl saves a guest under load on host a and restores it on host b: the rig's own judges agree that nothing is
 # lost when nothing should be.
 guests=(tpvh tpv thvm)
-full=yes
 
 scenario() {
     local boot checksum count

@@ -2,4 +2,4 @@
 . "$RIG/scenarios/stock_save_restore.sh"
 guests=(tpvh thvm)
 suites=(trixie bookworm:trixie)
-full=yes
+ci=()

@@ -4,7 +4,6 @@
 guests=(tpv)
 suites=(bookworm trixie)
 xen=debian
-full=yes
 limit_s=1500
 
 scenario() {

@@ -2,7 +2,6 @@
 # The primary's engine is killed in the midst of checkpoints and started again; then host a is cut off from power and b
 # takes over: the same guest, every number once. QEMU runs at b, nothing else is left there; host a, back, holds the copy.
 guests=(thvm)
-full=yes
 limit_s=1200
 
 qemus_of() { on "$1" 'pgrep -fc "[q]emu-system-i386 -xen-domid" || true' </dev/null; } # qemus_of HOST

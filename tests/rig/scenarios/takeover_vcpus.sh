@@ -1,7 +1,7 @@
 # The same for guests with two processors, whose network card has two queues.
 . "$RIG/scenarios/takeover.sh"
 guests=(tpvh2 tpv2)
-full=yes
+ci=()
 
 scenario() {
     local boot checksum count host
