@@ -72,6 +72,9 @@ pub enum DomainError {
     /// The dirty log was lost: everything must be sent again.
     #[error("The dirty log was lost; a full copy is needed: {0}")]
     LogLost(String),
+    /// The guest is not what [`Source::describe`] said any more: it has to be described again, and all of it sent again.
+    #[error("The guest has changed, so that it has to be described anew and copied in full: {0}")]
+    Outgrown(String),
     /// Anything else, with the cause in its own words.
     #[error("{0}")]
     Failed(String),
@@ -79,7 +82,7 @@ pub enum DomainError {
 
 /// A guest that can be checkpointed. Calls come from one thread in the order of the drawing above.
 pub trait Source: Send {
-    /// What the guest is. Called once, before anything else.
+    /// What the guest is. Called before anything else, and again after [`DomainError::Outgrown`].
     fn describe(&mut self) -> Result<Description, DomainError>;
 
     /// Starts tracking writes. From here on [`drain_dirty`](Self::drain_dirty) reports each page written since
@@ -95,8 +98,15 @@ pub trait Source: Send {
     /// Lets the guest run on. Idempotent.
     fn resume(&mut self) -> Result<(), DomainError>;
 
-    /// Ends what a process that is gone may have begun: afterwards no request to suspend is on its way to the guest.
-    fn settle(&mut self) -> Result<(), DomainError> {
+    /// Ends what was begun and not seen through, by this process or one that is gone: afterwards the guest runs, and no
+    /// request to suspend is on its way to it. False if it stands still, and so cannot be settled yet.
+    fn settle(&mut self) -> Result<bool, DomainError> {
+        Ok(true)
+    }
+
+    /// Lets the guest run where it has followed a request to suspend that nobody waits for any more. Cheap: asked from
+    /// time to time while there is nothing else to do.
+    fn look_after(&mut self) -> Result<(), DomainError> {
         Ok(())
     }
 

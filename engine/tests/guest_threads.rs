@@ -314,7 +314,7 @@ fn a_capture_that_fails_after_its_drain_leaves_its_pages_to_the_next() {
     for _ in 0..2 {
         let epoch = rig.order(Capture::Delta, false);
         rig.await_report(|report| match report {
-            Report::CaptureFailed { epoch: failed, guest_gone: false, .. } => {
+            Report::CaptureFailed { epoch: failed, guest_gone: false, needs_seed: false, .. } => {
                 (*failed == epoch).then_some(())
             }
             _ => None,
@@ -338,7 +338,9 @@ fn a_lost_dirty_log_makes_the_next_checkpoint_a_copy_of_everything() {
     rig.log_losses.store(1, Ordering::SeqCst);
     let failed = rig.order(Capture::Delta, false);
     rig.await_report(|report| match report {
-        Report::CaptureFailed { epoch, guest_gone: false, .. } => (*epoch == failed).then_some(()),
+        Report::CaptureFailed { epoch, guest_gone: false, needs_seed: true, .. } => {
+            (*epoch == failed).then_some(())
+        }
         _ => None,
     });
     let epoch = rig.order(Capture::Delta, false);

@@ -331,6 +331,11 @@ impl Simulated {
         self.guest.state().fails = Some(errno);
     }
 
+    /// Mapping works again.
+    pub(crate) fn mend_maps(&self) {
+        self.guest.state().fails = None;
+    }
+
     /// Whether holes can be filled (a PV dom0) or not (a PVH dom0).
     pub(crate) fn kernel_fills(&self, fills: bool) {
         self.guest.state().cannot_fill = !fills;

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use understudy_netbuf::kernel::leftovers::{self, Kind, Leftover};
 use understudy_netbuf::kernel::{Connection, KernelError};
-use understudy_xen::domain::settle;
+use understudy_xen::domain::{Settled, settle};
 use understudy_xen::standing::{StandingDomain, standing_domains};
 use understudy_xen::xenstore::Xenstore;
 use understudy_xen::{DomId, Xen, mark, vifs, xl};
@@ -128,7 +128,13 @@ fn let_run(finding: Finding, guest: Option<&Marked>) -> Finding {
 /// Lets a guest run that is suspended, or about to be; whether it was.
 fn resume(domain: DomId) -> Result<bool, String> {
     let xen = Xen::open().map_err(|error| error.to_string())?;
-    settle(&xen, domain).map_err(|error| error.to_string())
+    match settle(&xen, domain).map_err(|error| error.to_string())? {
+        Settled::Ran => Ok(false),
+        Settled::WasSuspended => Ok(true),
+        Settled::Later => {
+            Err("it is paused: `xl unpause` it, unless it runs elsewhere, and look again".into())
+        }
+    }
 }
 
 /// Domains of which a process made checkpoints to nowhere that is gone. On a host without Xen there are none.

@@ -17,10 +17,11 @@ use super::pool::{Abort, Pieces};
 use super::report::{Report, Reporter};
 use crate::session::EpochKind;
 use crate::session::primary::Capture;
-use crossbeam::channel::{Receiver, Sender};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use understudy_checkpoint::domain::{DomainError, DomainState, Source};
+use std::time::Duration;
+use understudy_checkpoint::domain::{Description, DomainError, DomainState, Source};
 use understudy_checkpoint::{Epoch, Generation, Pfn};
 
 /// Live passes of a seed over what was dirtied during the pass before. A guest that dirties memory faster than
@@ -37,7 +38,7 @@ pub(super) enum Order {
     Capture(CaptureOrder),
     /// Let a guest run that a capture left suspended.
     Resume,
-    /// End what an engine before this one may have begun.
+    /// End what an engine before this one may have begun, once the guest runs.
     Settle,
 }
 
@@ -71,6 +72,11 @@ pub(super) enum Failure {
 }
 
 impl Failure {
+    /// Whether what the peer holds can be no base of a later capture.
+    pub(super) fn needs_seed(&self) -> bool {
+        matches!(self, Self::NoBase | Self::Domain(DomainError::LogLost(_) | DomainError::Outgrown(_)))
+    }
+
     /// Whether there is no guest any more.
     pub(super) fn guest_gone(&self) -> bool {
         matches!(self, Self::Domain(DomainError::Gone(_) | DomainError::EndOfRecording))
@@ -106,57 +112,108 @@ pub(super) struct Capturer {
     pub(super) copiers: usize,
     /// The newest captured epoch: what the next delta changes.
     pub(super) last: Option<Epoch>,
+    /// A guest that is found suspended is to stay so.
+    pub(super) stays_paused: bool,
+    /// What an engine before this one may have begun is not ended yet.
+    pub(super) is_unsettled: bool,
 }
+
+/// How often a guest is looked after that no checkpoint is made of: whether it stands still though it should run.
+const LOOK_AFTER: Duration = Duration::from_secs(1);
 
 impl Capturer {
     /// Carries out orders until the loop drops its end.
     pub(super) fn run(mut self, orders: &Receiver<Order>) {
-        for order in orders {
-            match order {
-                Order::Capture(order) => self.answer(order),
-                Order::Resume => {
-                    if let Err(error) = self.source.resume() {
-                        tracing::error!(%error, "The guest cannot be resumed");
-                    }
+        loop {
+            match orders.recv_timeout(LOOK_AFTER) {
+                Ok(Order::Capture(order)) => self.answer(order),
+                Ok(Order::Resume) => self.let_run(),
+                Ok(Order::Settle) => {
+                    self.is_unsettled = true;
+                    self.settle();
                 }
-                Order::Settle => {
-                    if let Err(error) = self.source.settle() {
-                        tracing::warn!(%error, "Whether a dead engine had asked the guest to suspend is not known");
-                    }
-                }
+                Err(RecvTimeoutError::Timeout) => self.look_after(),
+                Err(RecvTimeoutError::Disconnected) => break,
             }
         }
         // A guest that is gone by now tracks nothing either.
         let _ = self.source.end_log_dirty();
     }
 
+    fn let_run(&mut self) {
+        self.stays_paused = false;
+        match self.source.resume() {
+            Ok(()) => self.settle(),
+            Err(error) => {
+                tracing::error!(%error, "The guest cannot be resumed; it is tried again each second")
+            }
+        }
+    }
+
+    /// A guest that stands still cannot follow what it has been asked for: it would do so when it runs.
+    fn settle(&mut self) {
+        if !self.is_unsettled {
+            return;
+        }
+        match self.source.settle() {
+            Ok(is_settled) => self.is_unsettled = !is_settled,
+            Err(error) => {
+                tracing::warn!(%error, "Whether a dead engine had asked the guest to suspend is not known yet");
+            }
+        }
+    }
+
+    /// Nobody has asked for anything for a while: a guest that should run runs.
+    fn look_after(&mut self) {
+        if !self.stays_paused
+            && let Err(error) = self.source.resume().and_then(|()| self.source.look_after())
+        {
+            tracing::error!(%error, "Whether the guest runs is not known; it is looked after again");
+        }
+        self.settle();
+    }
+
     pub(super) fn answer(&mut self, order: CaptureOrder) {
         let epoch = order.epoch;
-        let report = match self.capture(order) {
+        let stay_paused = order.stay_paused;
+        let captured = self.capture(order);
+        // After a failure the guest is to run on.
+        self.stays_paused = stay_paused && captured.is_ok();
+        let report = match captured {
             Ok((pause, dirty_pages)) => Report::Captured { epoch, pause, dirty_pages },
-            Err(failure) => {
-                self.after_failure(&failure);
-                Report::CaptureFailed {
-                    epoch,
-                    guest_gone: failure.guest_gone(),
-                    end_of_recording: matches!(failure, Failure::Domain(DomainError::EndOfRecording)),
-                    why: failure.to_string(),
-                }
-            }
+            Err(failure) => Report::CaptureFailed {
+                epoch,
+                guest_gone: failure.guest_gone(),
+                needs_seed: failure.needs_seed(),
+                described: self.after_failure(&failure),
+                end_of_recording: matches!(failure, Failure::Domain(DomainError::EndOfRecording)),
+                why: failure.to_string(),
+            },
         };
         self.reporter.tell(report);
     }
 
     /// Pages of the failed epoch may be with the encoder or the peer already: neither counts on them. Without
-    /// its dirty log the guest may have written anything.
-    fn after_failure(&mut self, failure: &Failure) {
-        if matches!(failure, Failure::Domain(DomainError::LogLost(_))) {
+    /// its dirty log the guest may have written anything. What the guest is now, if that is the reason.
+    fn after_failure(&mut self, failure: &Failure) -> Option<Box<Description>> {
+        if failure.needs_seed() {
             self.ledger.pending_mut().set_all();
         }
         let cleaned =
             self.pieces.put_back().is_ok() && self.jobs.send(Job::Abandon { stand: self.last }).is_ok();
         if !cleaned {
             tracing::error!("The encode thread has ended");
+        }
+        let Failure::Domain(DomainError::Outgrown(_)) = failure else { return None };
+        match self.source.describe() {
+            Ok(description) => {
+                self.ledger = self.ledger.resized(description.page_count);
+                Some(Box::new(description))
+            }
+            Err(error) => {
+                tracing::error!(%error, "The guest cannot be described anew; it is tried at the next capture");
+                None
+            }
         }
     }
 

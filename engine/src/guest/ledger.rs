@@ -33,6 +33,13 @@ impl Ledger {
         }
     }
 
+    /// The ledger of the same guest, which has another number of pfns now: all of them are pending.
+    pub(super) fn resized(&self, page_count: u64) -> Self {
+        let mut ledger = Self::new(page_count, self.unacked.capacity().saturating_sub(1));
+        ledger.everything();
+        ledger
+    }
+
     /// Frames drained and not yet staged.
     pub(super) fn pending(&self) -> &DirtyBitmap {
         &self.pending

@@ -84,9 +84,11 @@ impl Pause<'_> {
     /// Runs the pause. On an error the guest runs on (unless it is gone), its output is not cut, and every
     /// drained frame is still pending.
     pub(super) fn run(&mut self, epoch: Epoch, stay_paused: bool) -> Result<PauseTimes, Failure> {
-        self.run_parts(epoch, stay_paused).map_err(|failure| match self.source.resume() {
-            Err(stuck) if !failure.guest_gone() => Failure::Domain(stuck),
-            _ => failure,
+        self.run_parts(epoch, stay_paused).inspect_err(|failure| {
+            // What comes of the failure depends on it, so it is what is told; the capture thread tries again.
+            if let (Err(error), false) = (self.source.resume(), failure.guest_gone()) {
+                tracing::error!(%error, "The guest stands still: it cannot be resumed after a checkpoint that failed");
+            }
         })
     }
 

@@ -93,6 +93,8 @@ impl Parts {
             reporter: reporter.clone(),
             copiers: config.copiers,
             last: None,
+            stays_paused: true,
+            is_unsettled: false,
         };
         let encoder = EncodeThread {
             encoder: Encoder::new(EncoderConfig { shadow_bytes_max: config.shadow_bytes as usize }),

@@ -10,6 +10,7 @@ use crossbeam::channel::Sender;
 use mio::Waker;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use understudy_checkpoint::domain::Description;
 use understudy_checkpoint::{Epoch, Generation};
 
 /// What a worker of one guest has to say.
@@ -30,6 +31,10 @@ pub enum Report {
         epoch: Epoch,
         /// There is no guest any more.
         guest_gone: bool,
+        /// What the peer holds can be no base of a later capture: only a seed can help.
+        needs_seed: bool,
+        /// What the guest is now, where it is not what it was described as.
+        described: Option<Box<Description>>,
         /// The guest is a recording, and it is over.
         end_of_recording: bool,
         /// For the log.

@@ -195,7 +195,7 @@ impl Guests {
         };
         let protector =
             self.workers.protect(source.0, description.page_count, config, output.clone(), &reporter)?;
-        if let Origin::Adopted { is_halted: false, .. } = origin {
+        if let Origin::Adopted { .. } = origin {
             protector.settle()?;
         }
         let mut timing = self.config.primary_session(peer.clone());

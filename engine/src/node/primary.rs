@@ -112,7 +112,11 @@ impl PrimaryGuest {
     /// The guest has other devices. A copy is of a guest with the devices it was offered with, so a new one is made.
     fn reconfigured(&mut self, config: Vec<u8>, wires: &mut dyn Wires) {
         tracing::info!(guest = %self.name, "The guest's network cards have changed; a new copy is made");
-        self.description.config = config;
+        self.redescribed(Description { config, ..self.description.clone() }, wires);
+    }
+
+    fn redescribed(&mut self, description: Description, wires: &mut dyn Wires) {
+        self.description = description;
         if self.place.is_some() {
             self.detach(wires);
             self.attach(wires);
@@ -142,11 +146,16 @@ impl PrimaryGuest {
                 self.recording_ended = Some(epoch);
                 self.end_recording(wires);
             }
-            Report::CaptureFailed { epoch, guest_gone, why, .. } => {
+            Report::CaptureFailed { epoch, guest_gone, described, why, .. } => {
                 tracing::warn!(guest = %self.name, %epoch, why, "Capture failed");
                 self.capturing = None;
                 self.meter.capture_failed();
                 self.handle(Input::CaptureFailed { epoch, guest_gone }, wires);
+                if let Some(now) = described {
+                    // Its cards are as this node has heard last.
+                    let config = self.description.config.clone();
+                    self.redescribed(Description { config, ..*now }, wires);
+                }
             }
             Report::Encoded { epoch, kind, encoded } => {
                 self.meter.encoded(&encoded.stats);

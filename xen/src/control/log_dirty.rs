@@ -41,6 +41,16 @@ impl Xen {
         }
     }
 
+    /// An error unless the log is on. Reading one that is off succeeds, and says that nothing was written; so it is asked
+    /// after each read that counts. What was off is on afterwards: what was written before is not in it.
+    pub fn check_log_dirty(&self, domain: DomId) -> Result<(), XenError> {
+        match self.switch_on(domain) {
+            Err(XenError::LogDirtyRefused { .. }) => Ok(()),
+            Ok(()) => Err(XenError::LogLost { domain, why: "somebody switched it off" }),
+            Err(error) => Err(error),
+        }
+    }
+
     fn switch_on(&self, domain: DomId) -> Result<(), XenError> {
         let mut payload = ShadowOp { op: domctl::SHADOW_ENABLE_LOG_DIRTY, ..ShadowOp::default() };
         let answer = self.domctl("Enabling log-dirty mode", domctl::SHADOW_OP, domain, &mut payload, None);
@@ -172,6 +182,16 @@ mod tests {
         assert!(xen.enable_log_dirty(DOMAIN).unwrap_err().to_string().contains("Another tool"));
         let (_, xen) = domain(&[Err(Errno::ESRCH)]);
         assert!(matches!(xen.enable_log_dirty(DOMAIN), Err(XenError::Gone { .. })));
+    }
+
+    #[test]
+    fn a_log_that_was_switched_off_by_others_is_lost() {
+        let (ops, xen) = domain(&[Err(Errno::EINVAL), Ok(0), Err(Errno::EBUSY)]);
+        xen.check_log_dirty(DOMAIN).unwrap();
+        let error = xen.check_log_dirty(DOMAIN).unwrap_err();
+        assert!(matches!(error, XenError::LogLost { domain: DOMAIN, .. }), "{error}");
+        assert!(matches!(xen.check_log_dirty(DOMAIN), Err(XenError::Hypercall { errno: Errno::EBUSY, .. })));
+        assert_eq!(*ops.lock().unwrap(), [domctl::SHADOW_ENABLE_LOG_DIRTY; 3], "nothing is switched off");
     }
 
     /// A log of 20 frames, of which 3 and 17 are dirty.

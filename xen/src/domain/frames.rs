@@ -17,11 +17,18 @@
 //! ```
 //!
 //! Windows are unmapped only while the guest stands still: it lowers the page count and would hide what the guest takes.
+//! For the same reason a window that held pages has to be mapped again before the guest runs on; where it is not, all
+//! counts as dirty at the next pause.
+//!
+//! A page that Xen has and that cannot be mapped is never told as absent: the receiver would drop it. While the guest
+//! stands still it is an error; while it runs the page may be on its way out, so it is looked up again in the pause.
 //!
 //! Not here: what a pfn's frame is (the caller knows: for HVM the pfn itself, for PV the P2M table's entry).
 
 use super::peek;
 use crate::{Access, DomId, Mapping, Xen, XenError};
+use nix::errno::Errno;
+use std::collections::BTreeSet;
 use understudy_checkpoint::pages::DirtyBitmap;
 use understudy_checkpoint::{Page, PageType, Pfn};
 
@@ -38,8 +45,19 @@ pub(super) struct Place {
     frame: u64,
     /// Its type when it was looked up.
     kind: PageType,
-    /// When it was looked up, see [`Frames::look_live`].
+    /// When it was looked up, see [`Frames::look_live`]; [`NEVER`] if it has to be looked up again.
     sure_since: u32,
+}
+
+/// No round.
+const NEVER: u32 = 0;
+
+/// What becomes of a page that Xen has and that cannot be mapped.
+pub(super) enum Unmapped<'a> {
+    /// The guest stands still: that is an error.
+    Fails,
+    /// The guest runs, and may be giving the page back: it is marked here, to be looked up again in the pause.
+    Waits(&'a mut DirtyBitmap),
 }
 
 struct Window {
@@ -47,6 +65,23 @@ struct Window {
     places: Vec<Place>,
     /// A page of it has gone.
     is_stale: bool,
+}
+
+impl Window {
+    /// Whether no place that counts as mapped is a hole. Mapping a piece anew leaves holes where frames have gone
+    /// since: those places have to be looked up again, or their pages could not be copied.
+    fn find_holes(&mut self) -> bool {
+        let Self { mapping, places, is_stale } = self;
+        let holes = places.iter_mut().enumerate().filter(|(index, place)| {
+            place.sure_since != NEVER && place.kind.has_data() && mapping.error(*index).is_some()
+        });
+        let mut is_whole = true;
+        for (_, place) in holes {
+            place.sure_since = NEVER;
+            (*is_stale, is_whole) = (true, false);
+        }
+        is_whole
+    }
 }
 
 /// The mapped frames of one domain.
@@ -59,10 +94,13 @@ pub(super) struct Frames {
     round: u32,
     /// The domain's page count when it was last looked at.
     tot_pages: u64,
-    /// It changed since the last pause.
+    /// It changed since the last pause, or may have.
     is_unsettled: bool,
+    is_in_pause: bool,
     /// Pfns that held a page in windows that were unmapped.
     before: DirtyBitmap,
+    /// Windows that held pages and are not mapped.
+    dropped: BTreeSet<usize>,
     /// Where the next survey begins.
     survey_next: usize,
 }
@@ -79,7 +117,9 @@ impl Frames {
             round: 1,
             tot_pages,
             is_unsettled: false,
+            is_in_pause: false,
             before,
+            dropped: BTreeSet::new(),
             survey_next: 0,
         }
     }
@@ -96,15 +136,31 @@ impl Frames {
     /// The guest stands still. Gives back what is stale; whether every page has to be taken for dirty
     /// ([`mark_present`](Self::mark_present)).
     pub(super) fn begin_pause(&mut self, tot_pages: u64) -> bool {
+        self.is_in_pause = true;
         let is_unsettled = std::mem::take(&mut self.is_unsettled) || tot_pages != self.tot_pages;
-        for (number, slot) in self.windows.iter_mut().enumerate() {
-            let Some(window) = slot.take_if(|window| is_unsettled || window.is_stale) else { continue };
-            let had_data = window.places.iter().enumerate().filter(|(_, place)| place.kind.has_data());
-            for (index, _) in had_data {
-                self.before.set(Pfn((number * WINDOW_PFNS + index) as u64));
+        for number in 0..self.windows.len() {
+            let goes = |window: &Window| is_unsettled || window.is_stale;
+            if self.windows[number].as_ref().is_some_and(goes) {
+                self.drop_window(number);
             }
         }
         is_unsettled
+    }
+
+    /// Unmaps a window, and remembers what it held.
+    fn drop_window(&mut self, number: usize) {
+        let Some(window) = self.windows[number].take() else { return };
+        let had_data = window.places.iter().enumerate().filter(|(_, place)| place.kind.has_data());
+        for (index, _) in had_data {
+            self.before.set(Pfn((number * WINDOW_PFNS + index) as u64));
+            self.dropped.insert(number);
+        }
+    }
+
+    /// Maps the windows that were unmapped in this pause: what the guest gives back from now on is kept with it.
+    pub(super) fn map_dropped(&mut self, frame_of: &dyn Fn(Pfn) -> u64) -> Result<(), XenError> {
+        let numbers: Vec<usize> = self.dropped.iter().copied().collect();
+        numbers.into_iter().try_for_each(|number| self.map_window(number, frame_of))
     }
 
     /// Marks every pfn that holds a page, or did when it was last looked up.
@@ -126,6 +182,15 @@ impl Frames {
     /// The guest will run again, with this page count.
     pub(super) fn end_pause(&mut self, tot_pages: u64) {
         self.tot_pages = tot_pages;
+        // Nobody looked how many it had before.
+        self.is_unsettled |= !std::mem::take(&mut self.is_in_pause);
+        // What is given back in an unmapped window lowers the page count, and so hides what is taken elsewhere.
+        self.is_unsettled |= !self.dropped.is_empty();
+    }
+
+    /// The guest will run again, and its page count could not be asked.
+    pub(super) fn end_pause_unseen(&mut self) {
+        (self.is_in_pause, self.is_unsettled) = (false, true);
     }
 
     /// The type of a place that is sure and holds a page: nothing about it needs to be asked.
@@ -142,12 +207,23 @@ impl Frames {
         window.map_or(PageType::Absent, |window| window.places[index].kind)
     }
 
-    /// Copies the page of a place whose type has data. A running guest may write it meanwhile and tear the copy; its
-    /// log then has the page as dirty, and it is copied again while the guest stands still.
-    pub(super) fn copy(&self, pfn: Pfn, into: &mut Page) {
+    /// Copies the page of a place whose type has data; false if it is not mapped. A running guest may write it meanwhile
+    /// and tear the copy; its log then has the page as dirty, and it is copied again while the guest stands still.
+    #[must_use]
+    pub(super) fn copy(&self, pfn: Pfn, into: &mut Page) -> bool {
         let (window, index) = split(pfn);
-        let window = self.windows[window].as_ref().expect("what has data was looked up");
-        assert!(window.mapping.copy_page(index, into), "what has data is mapped");
+        let window = self.windows.get(window).and_then(Option::as_ref);
+        window.is_some_and(|window| window.mapping.copy_page(index, into))
+    }
+
+    /// Why the page of a place cannot be copied.
+    pub(super) fn copy_error(&self, pfn: Pfn) -> XenError {
+        let (window, index) = split(pfn);
+        let window = self.windows.get(window).and_then(Option::as_ref);
+        let errno =
+            window.and_then(|window| window.mapping.error(index)).map_or(Errno::EFAULT, Errno::from_raw);
+        let frame = window.map_or(pfn.0, |window| window.places[index].frame);
+        XenError::Map { domain: self.domain, frame, errno }
     }
 
     /// Whether the page of a place holds just this; not if there is none.
@@ -158,18 +234,25 @@ impl Frames {
     }
 
     /// Looks up `pfns`, ascending: their types are asked for, and those that hold a page are mapped. `frame_of`
-    /// says which frame a pfn is, `u64::MAX` for none.
-    pub(super) fn look_up(&mut self, pfns: &[Pfn], frame_of: &dyn Fn(Pfn) -> u64) -> Result<(), XenError> {
+    /// says which frame a pfn is, `u64::MAX` for none. Whether all that was sure before still is: else it has to be
+    /// looked up again.
+    pub(super) fn look_up(
+        &mut self,
+        pfns: &[Pfn],
+        frame_of: &dyn Fn(Pfn) -> u64,
+        mut unmapped: Unmapped<'_>,
+    ) -> Result<bool, XenError> {
+        let mut is_whole = true;
         let mut rest = pfns;
         while let Some(first) = rest.first() {
             let window = split(*first).0;
             let here = rest.iter().take_while(|pfn| split(**pfn).0 == window).count();
             let (these, others) = rest.split_at(here);
             self.map_window(window, frame_of)?;
-            self.look_up_in(window, these, frame_of)?;
+            is_whole &= self.look_up_in(window, these, frame_of, &mut unmapped)?;
             rest = others;
         }
-        Ok(())
+        Ok(is_whole)
     }
 
     /// Looks for pages that have gone, some pfns at a time, and says which.
@@ -190,6 +273,7 @@ impl Frames {
                 && !kind.has_data()
             {
                 window.is_stale = true;
+                window.places[index].sure_since = NEVER;
                 gone(pfn);
             }
         }
@@ -209,26 +293,28 @@ impl Frames {
         let kinds = self.types(&frames)?;
         let mapping = self.xen.map(self.domain, &frames, Access::Read)?;
         let places = frames.iter().zip(kinds).enumerate();
-        let places = places.map(|(index, (frame, kind))| Place {
-            frame: *frame,
-            kind: settle(kind, &mapping, index),
-            sure_since: self.round,
+        let places = places.map(|(index, (frame, kind))| {
+            let is_hole = kind.has_data() && mapping.error(index).is_some();
+            Place { frame: *frame, kind, sure_since: if is_hole { NEVER } else { self.round } }
         });
         let places = places.collect();
         self.windows[window] = Some(Window { mapping, places, is_stale: false });
+        self.dropped.remove(&window);
         Ok(())
     }
 
+    /// Looks up pfns of one mapped window; whether its other places are as sure as they were.
     fn look_up_in(
         &mut self,
-        window: usize,
+        number: usize,
         pfns: &[Pfn],
         frame_of: &dyn Fn(Pfn) -> u64,
-    ) -> Result<(), XenError> {
+        unmapped: &mut Unmapped<'_>,
+    ) -> Result<bool, XenError> {
         let frames: Vec<u64> = pfns.iter().map(|pfn| frame_of(*pfn)).collect();
         let kinds = self.types(&frames)?;
         let round = self.round;
-        let window = self.windows[window].as_mut().expect("it was just mapped");
+        let window = self.windows[number].as_mut().expect("it was just mapped");
         let found =
             || pfns.iter().map(|pfn| split(*pfn).1).zip(frames.iter().copied()).zip(kinds.iter().copied());
         let moved: Vec<(usize, u64)> = found()
@@ -239,14 +325,30 @@ impl Frames {
             })
             .map(|(place, _)| place)
             .collect();
-        window.mapping.remap_each(&moved)?;
+        if let Err(error) = window.mapping.remap_each(&moved) {
+            // All of a piece is unmapped now, and its places would go on telling of pages.
+            self.drop_window(number);
+            self.is_unsettled = true;
+            return Err(error);
+        }
+        let mut hole = None;
         for ((index, frame), kind) in found() {
-            let kind = settle(kind, &window.mapping, index);
+            let is_hole = kind.has_data() && window.mapping.error(index).is_some();
             // Its frame is the domain's until it is unmapped.
             window.is_stale |= window.places[index].kind.has_data() && !kind.has_data();
-            window.places[index] = Place { frame, kind, sure_since: round };
+            let (kind, sure_since) = if is_hole { (PageType::Absent, NEVER) } else { (kind, round) };
+            window.places[index] = Place { frame, kind, sure_since };
+            match unmapped {
+                Unmapped::Waits(pfns) if is_hole => pfns.set(Pfn((number * WINDOW_PFNS + index) as u64)),
+                Unmapped::Fails if is_hole => hole = hole.or(Some(index)),
+                _ => {}
+            }
         }
-        Ok(())
+        let is_whole = moved.is_empty() || window.find_holes();
+        match hole {
+            Some(index) => Err(self.copy_error(Pfn((number * WINDOW_PFNS + index) as u64))),
+            None => Ok(is_whole),
+        }
     }
 
     /// What Xen says the frames are. `u64::MAX` is no frame.
@@ -256,18 +358,17 @@ impl Frames {
         let mut answers = asked.into_iter();
         let kind = |frame: &u64| {
             if *frame == u64::MAX {
-                return PageType::Absent;
+                return Ok(PageType::Absent);
             }
             let answer = answers.next().expect("an answer for each frame asked for");
-            PageType::from_nibble((answer >> 28 & 0xF) as u8).unwrap_or(PageType::Absent)
+            PageType::from_nibble((answer >> 28 & 0xF) as u8).ok_or_else(|| XenError::Nonsense {
+                what: "Asking the type of a frame",
+                domain: Some(self.domain),
+                answer: format!("type {:#x} of frame {frame:#x}", answer >> 28 & 0xF),
+            })
         };
-        Ok(frames.iter().map(kind).collect())
+        frames.iter().map(kind).collect()
     }
-}
-
-/// A frame that cannot be mapped holds nothing that could be copied.
-fn settle(kind: PageType, mapping: &Mapping, index: usize) -> PageType {
-    if kind.has_data() && mapping.page(index).is_none() { PageType::Absent } else { kind }
 }
 
 fn split(pfn: Pfn) -> (usize, usize) {
@@ -275,34 +376,4 @@ fn split(pfn: Pfn) -> (usize, usize) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::simulated::Simulated;
-
-    fn frames() -> Frames {
-        Frames::new(Xen::over(Simulated::new()).unwrap(), DomId(1), 4096, 1000)
-    }
-
-    #[test]
-    fn a_guest_whose_pages_changed_between_two_pauses_is_all_dirty_once() {
-        let mut frames = frames();
-        assert!(!frames.begin_pause(1000));
-        frames.end_pause(1000);
-        assert!(frames.begin_pause(1004), "it took four");
-        // What was mapped no longer is, and given back: that is our doing.
-        frames.end_pause(1002);
-        assert!(!frames.begin_pause(1002));
-        frames.end_pause(1002);
-        assert!(frames.begin_pause(1001));
-    }
-
-    #[test]
-    fn what_changed_while_the_guest_ran_counts_at_the_next_pause_even_if_it_changed_back() {
-        let mut frames = frames();
-        frames.look_live(1001);
-        frames.look_live(1000);
-        assert!(frames.begin_pause(1000));
-        frames.end_pause(1000);
-        assert!(!frames.begin_pause(1000));
-    }
-}
+mod tests;

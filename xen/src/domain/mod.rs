@@ -22,7 +22,7 @@ pub use compare::CompareError;
 pub use device_model::continue_device_model;
 pub use source::XenSource;
 pub use suspender::{Suspender, settle, takes_part};
-pub use toolstack::Toolstack;
+pub use toolstack::{Settled, Toolstack};
 
 use crate::{DomainInfo, XenError};
 use understudy_checkpoint::domain::DomainError;

@@ -5,23 +5,31 @@
 //!   toolstack   CLEAN|FINAL into a buffer   from kept mappings, by    few hypercalls    toolstack
 //!               that is never allocated,    several threads                             then: survey
 //!               or all is compared
+//!               is the log still on?
 //! ```
 //!
-//! Not here: how a guest is suspended ([`Toolstack`]), what becomes of the pages.
+//! Whether the guest stands still is Xen's word, asked anew whenever suspending or resuming failed: what is wrongly taken
+//! for suspended would have its vCPU rewritten while it runs, what is wrongly taken for running would stand still for
+//! ever.
+//!
+//! Not here: how a guest is suspended ([`Toolstack`]), how pages are found and copied (`pages`), what becomes of them.
+
+mod checks;
+mod pages;
 
 use super::compare::{CompareError, Shadow};
 use super::frames::Frames;
 use super::hvm::HvmState;
 use super::pv::PvGuest;
-use super::toolstack::Toolstack;
+use super::toolstack::{Settled, Toolstack};
 use super::{error, gone};
 use crate::{CpuPolicy, DomId, DomainInfo, HypercallBuffer, Xen};
+use understudy_checkpoint::Pfn;
 use understudy_checkpoint::domain::{Description, DomainError, DomainState, GuestKind, Source};
 use understudy_checkpoint::epoch::Staging;
-use understudy_checkpoint::pages::{DirtyBitmap, copy_into_by};
+use understudy_checkpoint::pages::DirtyBitmap;
 use understudy_checkpoint::stream::libxc::{CpuidLeaf, MsrEntry, Record};
-use understudy_checkpoint::{PAGE_SIZE, Page, PageEntry, PageType, Pfn};
-use zerocopy::{FromBytes, IntoBytes};
+use zerocopy::FromBytes;
 
 /// What is particular about a kind of guest.
 enum Kind {
@@ -47,6 +55,13 @@ enum Changes {
     Compared(Box<Shadow>),
 }
 
+/// What comparing may take.
+#[derive(Clone, Copy)]
+struct CompareBounds {
+    bytes_max: u64,
+    threads: usize,
+}
+
 /// A domain that is saved or protected. Its mappings end with it; its dirty log ends with
 /// [`end_log_dirty`](Source::end_log_dirty), or when the next source begins one.
 pub struct XenSource<T> {
@@ -65,6 +80,11 @@ pub struct XenSource<T> {
     all_dirty: bool,
     /// Pfns to look up before the next copy.
     unsure: Vec<Pfn>,
+    /// It ran since the log was read last.
+    has_run: bool,
+    /// It has more pfns, or other tables, than [`describe`](Source::describe) said.
+    is_outgrown: bool,
+    compare: Option<CompareBounds>,
     /// What the hypervisor does not know: the kind as libxl tells kinds apart, and libxl's configuration.
     named: Option<(GuestKind, Vec<u8>)>,
 }
@@ -73,33 +93,48 @@ impl<T: Toolstack> XenSource<T> {
     /// The domain as a source, suspended if it was found so. Maps nothing of its memory yet.
     pub fn open(xen: Xen, domain: DomId, toolstack: T) -> Result<Self, DomainError> {
         let info = info(&xen, domain)?;
-        let (kind, page_count) = if info.is_hvm() {
-            let page_count = xen.maximum_gpfn(domain).map_err(error)? + 1;
-            (Kind::Hvm(HvmState::default()), page_count)
-        } else {
-            let guest = PvGuest::open(&xen, domain, &info)?;
-            let page_count = guest.pfn_count();
-            (Kind::Pv(Box::new(guest)), page_count)
-        };
-        let log = HypercallBuffer::new(page_count.div_ceil(64) as usize * 8).map_err(|why| {
-            DomainError::Failed(format!("No memory for the dirty log of {page_count} pages: {why}"))
-        })?;
-        let frames = Frames::new(xen.clone(), domain, page_count, info.tot_pages);
+        let (kind, page_count) = kind_of(&xen, domain, &info)?;
         Ok(Self {
+            frames: Frames::new(xen.clone(), domain, page_count, info.tot_pages),
             xen,
             domain,
             toolstack,
             kind,
-            frames,
-            changes: Changes::Logged(log),
+            changes: Changes::Logged(log_of(page_count)?),
             page_count,
             is_tracking: false,
             is_suspended: info.is_suspended(),
             deferred: DirtyBitmap::new(page_count),
             all_dirty: false,
             unsure: Vec::new(),
+            has_run: true,
+            is_outgrown: false,
+            compare: None,
             named: None,
         })
+    }
+
+    /// Finds the guest's tables and its number of pfns anew. Nothing of it counts as copied afterwards.
+    fn find_anew(&mut self) -> Result<(), DomainError> {
+        let info = info(&self.xen, self.domain)?;
+        let (kind, page_count) = kind_of(&self.xen, self.domain, &info)?;
+        let changes = match self.compare {
+            None => Changes::Logged(log_of(page_count)?),
+            Some(bounds) => {
+                // Both together may be more memory than may be had.
+                self.changes = Changes::Logged(log_of(1)?);
+                Changes::Compared(Box::new(self.shadow(page_count, bounds).map_err(compare_error)?))
+            }
+        };
+        self.frames = Frames::new(self.xen.clone(), self.domain, page_count, info.tot_pages);
+        self.deferred = DirtyBitmap::new(page_count);
+        (self.kind, self.page_count, self.changes) = (kind, page_count, changes);
+        (self.all_dirty, self.is_outgrown) = (false, false);
+        Ok(())
+    }
+
+    fn shadow(&self, page_count: u64, bounds: CompareBounds) -> Result<Shadow, CompareError> {
+        Shadow::new(self.domain, page_count, bounds.bytes_max, bounds.threads)
     }
 
     /// Told what libxl knows of it, for a stream that `xl` is to read.
@@ -111,8 +146,9 @@ impl<T: Toolstack> XenSource<T> {
     /// much memory as the guest has, which `bytes_max` bounds, and up to `threads` threads.
     pub fn comparing(self, bytes_max: u64, threads: usize) -> Result<Self, CompareError> {
         let Kind::Pv(_) = self.kind else { return Err(CompareError::NotPv { domain: self.domain }) };
-        let shadow = Shadow::new(self.domain, self.page_count, bytes_max, threads)?;
-        Ok(Self { changes: Changes::Compared(Box::new(shadow)), ..self })
+        let bounds = CompareBounds { bytes_max, threads };
+        let shadow = self.shadow(self.page_count, bounds)?;
+        Ok(Self { changes: Changes::Compared(Box::new(shadow)), compare: Some(bounds), ..self })
     }
 
     /// How much of this host's memory comparing takes; 0 where Xen logs.
@@ -154,68 +190,13 @@ impl<T: Toolstack> XenSource<T> {
         }
         Ok(out)
     }
-
-    /// Looks up what is not sure of `wanted` from `from` on, as far as `room` entries reach. Types of a PV guest's
-    /// frames change as it makes and drops page tables, so they are asked for each time.
-    fn make_sure(&mut self, wanted: &DirtyBitmap, from: Pfn, room: usize) -> Result<(), DomainError> {
-        let Self { kind, frames, unsure, .. } = self;
-        unsure.clear();
-        let pfns = wanted.runs(from).flatten().take(room).map(Pfn);
-        match kind {
-            Kind::Hvm(_) => unsure.extend(pfns.filter(|pfn| frames.sure_type(*pfn).is_none())),
-            Kind::Pv(_) => unsure.extend(pfns),
-        }
-        frames.look_up(unsure, &|pfn| kind.frame(pfn)).map_err(error)
-    }
-
-    /// Marks what differs from what was staged of it last.
-    fn compare(&mut self, into: &mut DirtyBitmap) -> Result<(), DomainError> {
-        let Self { kind: Kind::Pv(guest), frames, changes: Changes::Compared(shadow), unsure, .. } = self
-        else {
-            return Ok(());
-        };
-        unsure.clear();
-        unsure.extend((0..self.page_count).map(Pfn));
-        frames.look_up(unsure, &|pfn| guest.frame(pfn)).map_err(error)?;
-        let frames = &*frames;
-        let is_same = |entry: PageEntry, expected: &Page| {
-            let PageType::Table { .. } = entry.page_type() else {
-                return frames.is_same(entry.pfn(), expected);
-            };
-            let mut table = [0; PAGE_SIZE];
-            frames.copy(entry.pfn(), &mut table);
-            // What cannot be sent is no change; copying it says why.
-            matches!(guest.normalise(entry, &mut table), Ok(true)) && table == *expected
-        };
-        let changed = shadow.compare(|pfn| frames.found_type(pfn), is_same);
-        into.merge_bytes(changed.as_bytes());
-        // Nothing was missed, whatever the guest took.
-        self.all_dirty = false;
-        Ok(())
-    }
-
-    /// Translates the page tables among freshly staged pages.
-    fn normalise(&mut self, entries: &[PageEntry], pages: &mut [Page]) -> Result<(), DomainError> {
-        let Kind::Pv(guest) = &self.kind else { return Ok(()) };
-        let with_data = entries.iter().filter(|entry| entry.page_type().has_data());
-        for (entry, page) in with_data.zip(pages) {
-            if guest.normalise(*entry, page)? {
-                continue;
-            }
-            if self.is_suspended {
-                return Err(DomainError::Failed(format!(
-                    "The page table at pfn {} maps memory that is not the guest's own; such a guest cannot be saved",
-                    entry.pfn()
-                )));
-            }
-            self.deferred.set(entry.pfn());
-        }
-        Ok(())
-    }
 }
 
 impl<T: Toolstack> Source for XenSource<T> {
     fn describe(&mut self) -> Result<Description, DomainError> {
+        if self.is_outgrown {
+            self.find_anew()?;
+        }
         let (kind, config) = match (&self.named, &self.kind) {
             (Some(named), _) => named.clone(),
             // A libxc stream does not tell HVM and PVH apart.
@@ -252,25 +233,36 @@ impl<T: Toolstack> Source for XenSource<T> {
     }
 
     fn suspend(&mut self) -> Result<(), DomainError> {
-        self.toolstack.suspend()?;
-        let info = info(&self.xen, self.domain)?;
+        if let Err(error) = self.toolstack.suspend() {
+            // It may have suspended itself all the same, and is to be resumed then.
+            self.look_whether_suspended();
+            return Err(error);
+        }
+        // Where Xen does not say it is to be resumed; resuming asks again.
+        let info = info(&self.xen, self.domain).inspect_err(|_| self.is_suspended = true)?;
         if !info.is_suspended() {
             return Err(gone(&info));
         }
         self.is_suspended = true;
         self.all_dirty |= self.frames.begin_pause(info.tot_pages);
-        match &mut self.kind {
-            Kind::Hvm(_) => Ok(()),
-            Kind::Pv(guest) => guest.check_p2m(),
-        }
+        self.check_size()
     }
 
     fn resume(&mut self) -> Result<(), DomainError> {
         if !self.is_suspended {
             return Ok(());
         }
-        self.frames.end_pause(info(&self.xen, self.domain)?.tot_pages);
-        self.toolstack.resume()?;
+        match info(&self.xen, self.domain) {
+            Ok(info) => self.frames.end_pause(info.tot_pages),
+            // Whatever it is: a guest that stands still must go on.
+            Err(_) => self.frames.end_pause_unseen(),
+        }
+        self.has_run = true;
+        if let Err(error) = self.toolstack.resume() {
+            // It may run all the same, and nothing of it may be touched then.
+            self.look_whether_suspended();
+            return Err(error);
+        }
         self.is_suspended = false;
         let Self { kind, frames, deferred, .. } = self;
         // The guest runs. What is not found now is found in the next round.
@@ -280,17 +272,29 @@ impl<T: Toolstack> Source for XenSource<T> {
         Ok(())
     }
 
-    fn settle(&mut self) -> Result<(), DomainError> {
-        if self.is_suspended { Ok(()) } else { self.toolstack.settle().map(|_| ()) }
+    fn settle(&mut self) -> Result<bool, DomainError> {
+        if self.is_suspended {
+            return Ok(false);
+        }
+        self.has_run = true;
+        Ok(self.toolstack.settle()? != Settled::Later)
+    }
+
+    fn look_after(&mut self) -> Result<(), DomainError> {
+        if self.is_suspended || !self.toolstack.is_asked_to_suspend() {
+            return Ok(());
+        }
+        self.look_whether_suspended();
+        if !self.is_suspended {
+            return Ok(());
+        }
+        tracing::warn!(domain = %self.domain, "The guest followed a request to suspend that nobody waited for; it goes on");
+        self.resume()
     }
 
     fn drain_dirty(&mut self, into: &mut DirtyBitmap) -> Result<(), DomainError> {
         match &mut self.changes {
-            Changes::Logged(log) => {
-                let clean = self.xen.clean_log_dirty(self.domain, log, self.page_count, self.is_suspended);
-                clean.map_err(error)?;
-                into.merge_bytes(log.as_bytes());
-            }
+            Changes::Logged(_) => self.drain_log(into)?,
             Changes::Compared(_) if self.is_suspended => self.compare(into)?,
             // The pause finds everything anyway: there is nothing to be won by asking a running guest.
             Changes::Compared(_) => {}
@@ -298,11 +302,15 @@ impl<T: Toolstack> Source for XenSource<T> {
         self.deferred.drain_into(into);
         if !self.is_suspended {
             self.frames.look_live(info(&self.xen, self.domain)?.tot_pages);
-        } else if self.all_dirty {
+            return Ok(());
+        }
+        let Self { kind, frames, .. } = self;
+        if self.all_dirty {
             tracing::info!(domain = %self.domain, "The guest took memory: all of it is copied once");
-            let Self { kind, frames, .. } = self;
             frames.mark_present(into, &|pfn| kind.frame(pfn)).map_err(error)?;
             self.all_dirty = false;
+        } else if let Err(error) = frames.map_dropped(&|pfn| kind.frame(pfn)) {
+            tracing::warn!(domain = %self.domain, %error, "Memory cannot be mapped again; all of it is copied once");
         }
         Ok(())
     }
@@ -314,22 +322,16 @@ impl<T: Toolstack> Source for XenSource<T> {
         staging: &mut Staging,
         copiers: usize,
     ) -> Result<Option<Pfn>, DomainError> {
-        let room = staging.room();
-        self.make_sure(wanted, from, room)?;
-        let mut pfns = wanted.runs(from).flatten().map(Pfn);
-        let frames = &self.frames;
-        let wanted = pfns.by_ref().take(room).map(|pfn| PageEntry::new(pfn, frames.found_type(pfn)));
-        let (entries, pages) = staging.extend_split(wanted);
-        copy_into_by(entries, pages, copiers, |pfn, page| frames.copy(pfn, page));
-        let next = pfns.next();
-        self.normalise(entries, pages)?;
-        if let Changes::Compared(shadow) = &mut self.changes {
-            shadow.keep(entries, pages);
-        }
-        Ok(next)
+        self.stage(wanted, from, staging, copiers)
     }
 
     fn capture_state(&mut self, into: &mut DomainState) -> Result<(), DomainError> {
+        if !self.is_suspended {
+            return Err(DomainError::Failed(format!(
+                "Domain {} runs: its state is captured only while it is suspended",
+                self.domain
+            )));
+        }
         match &mut self.kind {
             Kind::Hvm(state) => state.capture(&self.xen, self.domain, &mut into.libxc).map_err(error),
             Kind::Pv(guest) => guest.capture(&mut into.libxc),
@@ -346,6 +348,28 @@ fn info(xen: &Xen, domain: DomId) -> Result<DomainInfo, DomainError> {
     info.ok_or_else(|| DomainError::Gone(format!("There is no domain {domain} any more")))
 }
 
+/// What is particular about a domain, and how many pfns it has.
+fn kind_of(xen: &Xen, domain: DomId, info: &DomainInfo) -> Result<(Kind, u64), DomainError> {
+    if info.is_hvm() {
+        let page_count = xen.maximum_gpfn(domain).map_err(error)? + 1;
+        return Ok((Kind::Hvm(HvmState::default()), page_count));
+    }
+    let guest = PvGuest::open(xen, domain, info)?;
+    let page_count = guest.pfn_count();
+    Ok((Kind::Pv(Box::new(guest)), page_count))
+}
+
+/// Memory for Xen's log of so many pfns.
+fn log_of(page_count: u64) -> Result<HypercallBuffer, DomainError> {
+    HypercallBuffer::new(page_count.div_ceil(64) as usize * 8).map_err(|why| {
+        DomainError::Failed(format!("No memory for the dirty log of {page_count} pages: {why}"))
+    })
+}
+
+fn compare_error(error: CompareError) -> DomainError {
+    DomainError::Failed(error.to_string())
+}
+
 /// The policy's records; an empty part is left out.
 fn write_policy(policy: &CpuPolicy, out: &mut Vec<u8>) {
     let leaves = <[CpuidLeaf]>::ref_from_bytes(&policy.leaves).expect("Xen gives whole leaves");
@@ -358,5 +382,7 @@ fn write_policy(policy: &CpuPolicy, out: &mut Vec<u8>) {
     }
 }
 
+#[cfg(test)]
+mod logged;
 #[cfg(test)]
 mod tests;

@@ -11,13 +11,16 @@
 //!
 //! The guest runs until its last vCPU has stopped; only from then on it stands still. QEMU of an HVM guest is stopped
 //! after it and continued before it (`device_model`).
+//!
+//! A vCPU is written only while Xen says that the guest is suspended. Once Xen has resumed it, it runs, whatever becomes
+//! of the rest: what xenstored was not told is told before the next suspend.
 
 use super::device_model::DeviceModel;
 use super::notice::Notice;
-use super::toolstack::Toolstack;
+use super::toolstack::{Settled, Toolstack};
 use crate::abi::sched;
-use crate::xenstore::{StoreError, Xenstore};
-use crate::{DomId, Xen};
+use crate::xenstore::{Reopening, StoreError};
+use crate::{DomId, DomainInfo, Xen};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 use understudy_checkpoint::domain::DomainError;
@@ -27,6 +30,16 @@ use understudy_checkpoint::stream::libxc::GuestWidth;
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// Once it has said that it will, freezing takes milliseconds, or much longer on a busy guest.
 const FREEZE_MAX: Duration = Duration::from_secs(60);
+
+/// How long a guest is waited for.
+#[derive(Clone, Copy)]
+struct Patience {
+    /// Until it takes a request.
+    answer: Duration,
+    /// Until it has followed one.
+    freeze: Duration,
+}
+
 /// Between two looks without word: at once where there will be none, and for a guest that crashes meanwhile.
 const POLL: Duration = Duration::from_micros(100);
 const LOOK: Duration = Duration::from_millis(20);
@@ -42,12 +55,19 @@ const CANCELLED: u64 = 1;
 /// A guest's life in our own hands.
 pub struct Suspender {
     xen: Xen,
-    store: Xenstore,
+    store: Reopening,
     domain: DomId,
     is_hvm: bool,
     control: String,
     notice: Option<Notice>,
     device_model: Option<DeviceModel>,
+    patience: Patience,
+    /// It was asked to suspend, and was not seen to.
+    is_asked: bool,
+    /// The last suspend was the guest's own doing.
+    took_part: bool,
+    /// Xenstored has not been told of the last resume.
+    is_untold: bool,
 }
 
 fn failed(error: StoreError) -> DomainError {
@@ -64,9 +84,8 @@ pub fn takes_part(xen: &Xen, domain: DomId, is_hvm: bool) -> Result<bool, Domain
     Ok(param(CALLBACK_IRQ)? != 0 && param(ACPI_S_STATE)? == 0)
 }
 
-/// Lets a guest run that a process had asked to suspend which is gone; whether it was suspended. Not for a guest that an
-/// engine protects.
-pub fn settle(xen: &Xen, domain: DomId) -> Result<bool, DomainError> {
+/// Lets a guest run that a process had asked to suspend which is gone. Not for a guest that an engine protects.
+pub fn settle(xen: &Xen, domain: DomId) -> Result<Settled, DomainError> {
     Suspender::open(xen.clone(), domain)?.settle()
 }
 
@@ -75,14 +94,29 @@ impl Suspender {
     pub fn open(xen: Xen, domain: DomId) -> Result<Self, DomainError> {
         let info = xen.domain_info(domain).map_err(super::error)?;
         let info = info.ok_or_else(|| DomainError::Gone(format!("There is no domain {domain}")))?;
-        let mut store = Xenstore::open().map_err(failed)?;
-        let notice = Notice::subscribe(xen.clone(), &mut store, domain);
+        let mut store = Reopening::open().map_err(failed)?;
+        let notice = store.connection().map_err(Into::into);
+        let notice = notice.and_then(|store| Notice::subscribe(xen.clone(), store, domain));
         let notice = notice.inspect_err(|error| {
             tracing::warn!(%domain, %error, "Every checkpoint will look like the domain's end to xl; it will not restart it");
         });
-        let control = format!("/local/domain/{domain}/control/shutdown");
-        let (is_hvm, notice) = (info.is_hvm(), notice.ok());
-        Ok(Self { xen, store, domain, is_hvm, control, notice, device_model: None })
+        Ok(Self::over(xen, store, domain, info.is_hvm(), notice.ok()))
+    }
+
+    fn over(xen: Xen, store: Reopening, domain: DomId, is_hvm: bool, notice: Option<Notice>) -> Self {
+        Self {
+            xen,
+            store,
+            domain,
+            is_hvm,
+            control: format!("/local/domain/{domain}/control/shutdown"),
+            notice,
+            device_model: None,
+            patience: Patience { answer: ANSWER_MAX, freeze: FREEZE_MAX },
+            is_asked: false,
+            took_part: false,
+            is_untold: false,
+        }
     }
 
     /// Told that the guest has a QEMU, which Xen does not know.
@@ -96,10 +130,13 @@ impl Suspender {
     }
 
     fn ask(&mut self) -> Result<(), DomainError> {
-        self.store.write(&self.control, "suspend").map_err(failed)?;
+        let control = self.control.clone();
+        // Also where the answer does not arrive.
+        self.is_asked = true;
+        self.store.retry(|store| store.write(&control, "suspend")).map_err(failed)?;
         let begun = Instant::now();
         while !self.is_gone()? {
-            if begun.elapsed() > ANSWER_MAX {
+            if begun.elapsed() > self.patience.answer {
                 return self.take_back();
             }
             self.wait()?;
@@ -121,7 +158,10 @@ impl Suspender {
     /// The guest has not looked: it must not find the request later. It may look just now.
     fn take_back(&mut self) -> Result<(), DomainError> {
         match self.withdraw()? {
-            true => Err(DomainError::SuspendTimeout(ANSWER_MAX.as_millis() as u64)),
+            true => {
+                self.is_asked = false;
+                Err(DomainError::SuspendTimeout(self.patience.answer.as_millis() as u64))
+            }
             false => Ok(()),
         }
     }
@@ -129,37 +169,40 @@ impl Suspender {
     /// Withdraws a request that the guest has not taken; whether there was one.
     fn withdraw(&mut self) -> Result<bool, DomainError> {
         let control = self.control.clone();
-        let withdrawn = self.store.transaction(|transaction| {
-            let is_there = transaction.read(&control)?.as_deref() == Some("suspend");
-            if is_there {
-                transaction.write(&control, "")?;
-            }
-            Ok(is_there)
+        let withdrawn = self.store.retry(|store| {
+            store.transaction(|transaction| {
+                let is_there = transaction.read(&control)?.as_deref() == Some("suspend");
+                if is_there {
+                    transaction.write(&control, "")?;
+                }
+                Ok(is_there)
+            })
         });
         withdrawn.map_err(failed)
     }
 
+    fn info(&self) -> Result<Option<DomainInfo>, DomainError> {
+        self.xen.domain_info(self.domain).map_err(super::error)
+    }
+
     fn is_suspended(&self) -> Result<bool, DomainError> {
-        let info = self.xen.domain_info(self.domain).map_err(super::error)?;
-        Ok(info.is_some_and(|info| info.is_suspended()))
+        Ok(self.info()?.is_some_and(|info| info.is_suspended()))
     }
 
     fn is_gone(&self) -> Result<bool, DomainError> {
-        let info = self.xen.domain_info(self.domain).map_err(super::error)?;
-        Ok(info.is_none_or(|info| info.is_dying() || info.is_shutdown()))
+        Ok(self.info()?.is_none_or(|info| info.is_dying() || info.is_shutdown()))
     }
 
     /// Whether it has ended, or is about to: its device model goes with it.
     fn is_ended(&self) -> Result<bool, DomainError> {
-        let info = self.xen.domain_info(self.domain).map_err(super::error)?;
-        Ok(info.is_none_or(|info| info.is_dying() || info.is_shutdown() && !info.is_suspended()))
+        Ok(self.info()?.is_none_or(|info| info.is_dying() || info.is_shutdown() && !info.is_suspended()))
     }
 
     fn await_shutdown(&self) -> Result<(), DomainError> {
         let begun = Instant::now();
         while !self.is_gone()? {
-            if begun.elapsed() > FREEZE_MAX {
-                return Err(DomainError::SuspendTimeout(FREEZE_MAX.as_millis() as u64));
+            if begun.elapsed() > self.patience.freeze {
+                return Err(DomainError::SuspendTimeout(self.patience.freeze.as_millis() as u64));
             }
             self.wait()?;
         }
@@ -168,15 +211,21 @@ impl Suspender {
 
     /// Until no vCPU runs. A guest that stands still already is not asked: it would find that when it runs again.
     fn suspend_guest(&mut self) -> Result<(), DomainError> {
+        self.took_part = false;
         if self.is_gone()? {
             return Ok(());
         }
-        if self.takes_part()? {
+        // Or the end of this suspend would be no news to anybody.
+        self.tell_resumed();
+        let takes_part = self.takes_part()?;
+        if takes_part {
             self.ask()?;
         } else {
             self.xen.shutdown(self.domain, sched::SHUTDOWN_SUSPEND).map_err(super::error)?;
         }
-        self.await_shutdown()
+        self.await_shutdown()?;
+        self.took_part = takes_part;
+        Ok(())
     }
 
     /// Stops the device model of a guest that is suspended. After an error the guest runs on.
@@ -192,7 +241,11 @@ impl Suspender {
         Err(error)
     }
 
+    /// Lets a guest run that is suspended; one that is not is left alone. After an error it is still suspended.
     fn resume_guest(&mut self) -> Result<(), DomainError> {
+        if !self.is_suspended()? {
+            return Ok(());
+        }
         if self.takes_part()? {
             let bytes = GuestWidth::Bits64.vcpu_basic_bytes();
             let mut context = self.xen.vcpu_context(self.domain, 0, bytes).map_err(super::error)?;
@@ -200,7 +253,25 @@ impl Suspender {
             self.xen.set_vcpu_context(self.domain, 0, &context).map_err(super::error)?;
         }
         self.xen.resume(self.domain).map_err(super::error)?;
-        self.store.resume(self.domain).map_err(failed)
+        // The request that it followed is used up.
+        self.is_asked = false;
+        self.is_untold = true;
+        self.tell_resumed();
+        Ok(())
+    }
+
+    /// Tells xenstored that the guest runs again. It is not needed to run: where that fails it is done later.
+    fn tell_resumed(&mut self) {
+        if !self.is_untold {
+            return;
+        }
+        let domain = self.domain;
+        match self.store.retry(|store| store.resume(domain)) {
+            Ok(()) => self.is_untold = false,
+            Err(error) => {
+                tracing::warn!(%domain, %error, "Xenstored does not know that the guest runs again; it is told later");
+            }
+        }
     }
 }
 
@@ -225,14 +296,26 @@ impl Toolstack for Suspender {
         self.resume_guest()
     }
 
+    fn guest_took_part(&self) -> bool {
+        self.took_part
+    }
+
+    fn is_asked_to_suspend(&self) -> bool {
+        self.is_asked
+    }
+
     /// A guest takes a request from xenstore some time before it is suspended, and nothing shows that it has. So it is
     /// asked once more: whichever request it follows, it is suspended then, and the other one is withdrawn.
-    fn settle(&mut self) -> Result<bool, DomainError> {
+    fn settle(&mut self) -> Result<Settled, DomainError> {
         let was_suspended = self.is_suspended()?;
+        if !was_suspended && self.info()?.is_some_and(|info| info.is_paused()) {
+            return Ok(Settled::Later);
+        }
         if !was_suspended && self.takes_part()? {
             self.suspend_guest()?;
         }
         self.withdraw()?;
+        self.is_asked = false;
         if self.is_suspended()? {
             if super::device_model::is_there(self.domain) {
                 super::continue_device_model(self.domain)
@@ -240,7 +323,7 @@ impl Toolstack for Suspender {
             }
             self.resume_guest()?;
         }
-        Ok(was_suspended)
+        Ok(if was_suspended { Settled::WasSuspended } else { Settled::Ran })
     }
 
     fn save_device_model(&mut self, out: &mut Vec<u8>) -> Result<(), DomainError> {
@@ -254,3 +337,6 @@ impl Toolstack for Suspender {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

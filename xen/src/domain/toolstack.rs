@@ -5,6 +5,17 @@
 
 use understudy_checkpoint::domain::DomainError;
 
+/// What became of a guest that was to be settled.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Settled {
+    /// It ran.
+    Ran,
+    /// It was suspended, and runs now.
+    WasSuspended,
+    /// It is paused: it would follow a request only when it runs.
+    Later,
+}
+
 /// Suspends, resumes and tells the device model. Calls come from one thread.
 pub trait Toolstack: Send {
     /// Suspends the guest: when this returns, it has shut itself down with reason *suspend* and no vCPU runs.
@@ -13,10 +24,21 @@ pub trait Toolstack: Send {
     /// Lets a suspended guest run on where it stopped.
     fn resume(&mut self) -> Result<(), DomainError>;
 
-    /// Ends what a process that is gone may have begun: afterwards the guest runs, and no request to suspend is on its
-    /// way to it. Whether it was suspended.
-    fn settle(&mut self) -> Result<bool, DomainError> {
-        Ok(false)
+    /// Ends what was begun and not seen through, by whatever process: afterwards the guest runs, and no request to suspend
+    /// is on its way to it.
+    fn settle(&mut self) -> Result<Settled, DomainError> {
+        Ok(Settled::Ran)
+    }
+
+    /// Whether the guest shut itself down for the last [`suspend`](Self::suspend), which it cannot do without writing
+    /// memory; false where that is not known.
+    fn guest_took_part(&self) -> bool {
+        false
+    }
+
+    /// Whether a request to suspend may be on its way to the guest, though nobody waits for it.
+    fn is_asked_to_suspend(&self) -> bool {
+        false
     }
 
     /// Appends records of the device model's state, if there is one and nobody else saves it. Only while suspended.

@@ -75,6 +75,11 @@ impl Xenstore {
         })
     }
 
+    /// Whether it is of no further use: it ended, or answered late or out of turn.
+    pub fn is_broken(&self) -> bool {
+        self.broken
+    }
+
     /// The value of a node; `None` if there is no such node.
     pub fn read(&mut self, path: &str) -> Result<Option<String>, StoreError> {
         self.read_in(NO_TRANSACTION, path)

@@ -4,15 +4,20 @@
 //! * `connection` one socket or device: whole messages in and out, in bounded time
 //! * `client` [`Xenstore`]: requests, watches
 //! * `transaction` [`Transaction`]
+//! * `reopening` [`Reopening`]: a connection that outlives a restart of xenstored
 //!
 //! Not here: what the paths mean.
 
 mod client;
 mod connection;
+#[cfg(test)]
+pub(crate) mod fake;
+mod reopening;
 mod transaction;
 mod wire;
 
 pub use client::Xenstore;
+pub use reopening::Reopening;
 pub use transaction::Transaction;
 #[cfg(fuzzing)]
 pub use wire::take_all;

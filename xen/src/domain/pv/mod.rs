@@ -28,6 +28,7 @@ pub(super) struct PvGuest {
     p2m: P2m,
     m2p: M2p,
     p2m_generation: u64,
+    claimed_pfns: u64,
     max_vcpu_id: u32,
     shared_copy: Box<Page>,
 }
@@ -45,7 +46,8 @@ impl PvGuest {
             )));
         }
         let shared = SharedInfo::map(xen, domain, info).map_err(failed)?;
-        let p2m_generation = shared.p2m_generation();
+        // Before it is walked: what changes meanwhile is found by the next look.
+        let (p2m_generation, claimed_pfns) = (shared.p2m_generation(), shared.pfn_count());
         let p2m = P2m::map(xen, domain, &shared)?;
         let m2p = M2p::map(xen).map_err(failed)?;
         Ok(Self {
@@ -55,6 +57,7 @@ impl PvGuest {
             p2m,
             m2p,
             p2m_generation,
+            claimed_pfns,
             max_vcpu_id: info.max_vcpu_id,
             shared_copy: Box::new([0; PAGE_SIZE]),
         })
@@ -91,20 +94,23 @@ impl PvGuest {
         Ok(())
     }
 
-    /// The stream names the frames of the P2M table once, at its beginning: they must not move afterwards.
-    pub(super) fn check_p2m(&mut self) -> Result<(), DomainError> {
-        let generation = self.shared.p2m_generation();
-        if generation == self.p2m_generation {
-            return Ok(());
+    /// Why the guest has to be found anew; `None` if it is as it was. The stream names the frames of the P2M table once,
+    /// at its beginning: they must not move afterwards, and no pfn may come to it.
+    pub(super) fn changed(&mut self) -> Result<Option<String>, DomainError> {
+        let (generation, claimed) = (self.shared.p2m_generation(), self.shared.pfn_count());
+        if (generation, claimed) == (self.p2m_generation, self.claimed_pfns) {
+            return Ok(None);
         }
         let now = P2m::map(&self.xen, self.domain, &self.shared)?;
         if now.leaf_frames() != self.p2m.leaf_frames() {
-            return Err(DomainError::Failed(
-                "The guest moved its P2M table; protection has to be started anew".into(),
-            ));
+            return Ok(Some("it moved its P2M table".into()));
         }
-        self.p2m_generation = generation;
-        Ok(())
+        if now.pfn_count() > self.p2m.pfn_count() {
+            let (now, before) = (now.pfn_count(), self.p2m.pfn_count());
+            return Ok(Some(format!("it has {now} page frames now, and had {before}")));
+        }
+        (self.p2m_generation, self.claimed_pfns) = (generation, claimed);
+        Ok(None)
     }
 
     /// Makes the copy of a page table free of machine frames. `false`: entries that could not be translated were

@@ -9,7 +9,8 @@ use crate::abi::{domctl, memory};
 use crate::simulated::{Asked, Simulated, payload, set_payload};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
-use zerocopy::FromZeros;
+use understudy_checkpoint::{PAGE_SIZE, PageEntry, PageType};
+use zerocopy::{FromZeros, IntoBytes};
 
 const PFNS: u64 = 8;
 const FIRST_FRAME: u64 = 100;

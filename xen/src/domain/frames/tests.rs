@@ -1,0 +1,182 @@
+//! Frames on a simulated hypervisor: what is looked up, what a failed mapping leaves behind.
+
+use super::*;
+use crate::abi::domctl;
+use crate::simulated::{Asked, Simulated, payload};
+use std::sync::Arc;
+use zerocopy::FromBytes;
+
+const PFNS: u64 = 4096;
+/// Frame of pfn 0.
+const FIRST: u64 = 5000;
+
+fn frames() -> Frames {
+    Frames::new(Xen::over(Simulated::new()).unwrap(), DomId(1), PFNS, 1000)
+}
+
+/// Frames of a guest all of whose pfns hold a page, on a kernel that fills no holes.
+fn on(port: &Arc<Simulated>) -> Frames {
+    port.answer(Asked::Domctl(domctl::GET_PAGE_FRAME_INFO), |call| {
+        let count = payload::<domctl::PageFrameInfo>(call).num as usize;
+        <[u64]>::mut_from_bytes(call.data().unwrap()).unwrap()[..count].fill(0);
+        Ok(0)
+    });
+    port.kernel_fills(false);
+    Frames::new(Xen::over(port.clone()).unwrap(), DomId(1), PFNS, 1000)
+}
+
+fn usual(pfn: Pfn) -> u64 {
+    FIRST + pfn.0
+}
+
+/// The guest has moved pfn 700.
+fn moved(pfn: Pfn) -> u64 {
+    if pfn.0 == 700 { 9999 } else { usual(pfn) }
+}
+
+fn copied(frames: &Frames, pfn: u64) -> Option<u8> {
+    let mut page = [0; 4096];
+    frames.copy(Pfn(pfn), &mut page).then_some(page[0])
+}
+
+#[test]
+fn a_guest_whose_pages_changed_between_two_pauses_is_all_dirty_once() {
+    let mut frames = frames();
+    assert!(!frames.begin_pause(1000));
+    frames.end_pause(1000);
+    assert!(frames.begin_pause(1004), "it took four");
+    // What was mapped no longer is, and given back: that is our doing.
+    frames.end_pause(1002);
+    assert!(!frames.begin_pause(1002));
+    frames.end_pause(1002);
+    assert!(frames.begin_pause(1001));
+}
+
+#[test]
+fn what_changed_while_the_guest_ran_counts_at_the_next_pause_even_if_it_changed_back() {
+    let mut frames = frames();
+    frames.look_live(1001);
+    frames.look_live(1000);
+    assert!(frames.begin_pause(1000));
+    frames.end_pause(1000);
+    assert!(!frames.begin_pause(1000));
+}
+
+#[test]
+fn a_page_count_that_nobody_saw_counts_as_changed() {
+    let mut frames = frames();
+    assert!(!frames.begin_pause(1000));
+    frames.end_pause_unseen();
+    assert!(frames.begin_pause(1000), "it could not be asked at the end of the pause");
+    frames.end_pause(1000);
+    // A pause whose beginning nobody looked at.
+    frames.end_pause(1004);
+    assert!(frames.begin_pause(1004));
+}
+
+#[test]
+fn a_failed_remap_loses_no_page_of_its_piece() {
+    let port = Simulated::new();
+    port.write_frame(FIRST + 1, &[7; 4096]);
+    port.write_frame(9999, &[9; 4096]);
+    let mut frames = on(&port);
+    assert!(!frames.begin_pause(1000));
+    frames.look_up(&[Pfn(1), Pfn(700)], &usual, Unmapped::Fails).unwrap();
+    assert_eq!(copied(&frames, 1), Some(7));
+
+    port.fail_maps(Errno::ENOMEM);
+    frames.look_up(&[Pfn(700)], &moved, Unmapped::Fails).unwrap_err();
+    assert_eq!(frames.sure_type(Pfn(1)), None, "nothing of the piece is mapped");
+    frames.look_up(&[Pfn(1)], &moved, Unmapped::Fails).unwrap_err();
+    port.mend_maps();
+    frames.end_pause(1000);
+
+    assert!(frames.begin_pause(1000), "what the guest gave back meanwhile was not kept: all counts as dirty");
+    let mut wanted = DirtyBitmap::new(PFNS);
+    frames.mark_present(&mut wanted, &moved).unwrap();
+    assert_eq!(wanted.count(), PFNS);
+    assert!(frames.look_up(&[Pfn(1), Pfn(700)], &moved, Unmapped::Fails).unwrap());
+    assert_eq!(frames.found_type(Pfn(1)), PageType::Normal);
+    assert_eq!((copied(&frames, 1), copied(&frames, 700)), (Some(7), Some(9)));
+}
+
+#[test]
+fn a_page_that_cannot_be_mapped_is_an_error_or_waits_and_is_never_absent_for_good() {
+    for fills in [false, true] {
+        let port = Simulated::new();
+        let mut frames = on(&port);
+        port.kernel_fills(fills);
+        for errno in [Errno::ENOMEM, Errno::EINVAL, Errno::EFAULT] {
+            port.break_frame(FIRST + 3, errno);
+            let mut waits = DirtyBitmap::new(PFNS);
+            frames.look_up(&[Pfn(2), Pfn(3)], &usual, Unmapped::Waits(&mut waits)).unwrap();
+            assert_eq!(waits.runs(Pfn(0)).flatten().collect::<Vec<_>>(), [3], "the pause looks at it");
+            assert_eq!((frames.sure_type(Pfn(3)), copied(&frames, 3)), (None, None));
+            let error = frames.look_up(&[Pfn(3)], &usual, Unmapped::Fails).unwrap_err();
+            assert!(matches!(error, XenError::Map { errno: of, frame: 5003, .. } if of == errno), "{error}");
+        }
+        port.mend_frame(FIRST + 3);
+        port.write_frame(FIRST + 3, &[3; 4096]);
+        frames.look_up(&[Pfn(3)], &usual, Unmapped::Fails).unwrap();
+        assert_eq!((frames.sure_type(Pfn(3)), copied(&frames, 3)), (Some(PageType::Normal), Some(3)));
+    }
+}
+
+#[test]
+fn a_hole_that_mapping_others_left_is_looked_up_again() {
+    let port = Simulated::new();
+    let mut frames = on(&port);
+    frames.look_up(&[Pfn(1), Pfn(700)], &usual, Unmapped::Fails).unwrap();
+    assert!(frames.sure_type(Pfn(1)).is_some());
+    // The guest gave pfn 1 back: its frame was kept until its piece was mapped anew.
+    port.break_frame(FIRST + 1, Errno::EINVAL);
+    let is_whole = frames.look_up(&[Pfn(700)], &moved, Unmapped::Fails).unwrap();
+    assert!(!is_whole, "others have to be looked up again");
+    assert_eq!((frames.sure_type(Pfn(1)), copied(&frames, 1)), (None, None), "and nothing panics");
+    assert!(frames.look_up(&[Pfn(700)], &moved, Unmapped::Fails).unwrap());
+}
+
+#[test]
+fn a_type_that_cannot_be_is_an_error() {
+    let port = Simulated::new();
+    let mut frames = on(&port);
+    port.answer(Asked::Domctl(domctl::GET_PAGE_FRAME_INFO), |call| {
+        let count = payload::<domctl::PageFrameInfo>(call).num as usize;
+        <[u64]>::mut_from_bytes(call.data().unwrap()).unwrap()[..count].fill(6 << 28);
+        Ok(0)
+    });
+    let error = frames.look_up(&[Pfn(1)], &usual, Unmapped::Fails).unwrap_err();
+    assert!(matches!(error, XenError::Nonsense { .. }), "{error}");
+}
+
+/// The guest gives a page back, which is found; then it gives another back and takes one: its page count is the same.
+#[test]
+fn what_is_given_back_and_taken_in_equal_amounts_is_seen() {
+    let port = Simulated::new();
+    let mut frames = on(&port);
+    let no_pfn_3 = |pfn: Pfn| if pfn.0 == 3 { u64::MAX } else { usual(pfn) };
+    assert!(!frames.begin_pause(1000));
+    frames.look_up(&[Pfn(1)], &usual, Unmapped::Fails).unwrap();
+    frames.end_pause(1000);
+    let mut gone = Vec::new();
+    frames.survey(&no_pfn_3, |pfn| gone.push(pfn.0)).unwrap();
+    assert_eq!((gone, frames.sure_type(Pfn(3))), (vec![3], None));
+
+    assert!(!frames.begin_pause(1000));
+    // Unmapped, the page that was given back is gone at last.
+    frames.map_dropped(&no_pfn_3).unwrap();
+    assert!(frames.sure_type(Pfn(1)).is_some(), "what is given back in its window from now on is kept");
+    frames.end_pause(999);
+    assert!(!frames.begin_pause(999));
+    frames.end_pause(999);
+
+    // The same, but the window cannot be mapped again before the guest runs.
+    frames.survey_next = 0;
+    frames.survey(&|_| u64::MAX, |_| ()).unwrap();
+    assert!(!frames.begin_pause(999));
+    port.fail_maps(Errno::ENOMEM);
+    frames.map_dropped(&no_pfn_3).unwrap_err();
+    frames.end_pause(999);
+    port.mend_maps();
+    assert!(frames.begin_pause(999), "nobody can say what it took");
+}

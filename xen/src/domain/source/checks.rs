@@ -1,0 +1,62 @@
+//! What a source asks instead of assuming it: whether the guest stands still, has outgrown what was said of it, and
+//! whether its dirty log is a log.
+//!
+//! Not here: what follows from the answers, which the caller of the source decides.
+
+use super::{Changes, Kind, XenSource, error, info};
+use crate::domain::toolstack::Toolstack;
+use understudy_checkpoint::domain::DomainError;
+use understudy_checkpoint::pages::DirtyBitmap;
+
+impl<T: Toolstack> XenSource<T> {
+    /// Asks Xen whether the guest stands still, which an error of the toolstack does not tell.
+    pub(super) fn look_whether_suspended(&mut self) {
+        // Where Xen does not say, it is what it was.
+        let Ok(info) = info(&self.xen, self.domain) else { return };
+        if info.is_suspended() && !std::mem::replace(&mut self.is_suspended, true) {
+            self.all_dirty |= self.frames.begin_pause(info.tot_pages);
+        }
+        self.is_suspended = info.is_suspended();
+    }
+
+    /// The guest has not outgrown what was said of it.
+    pub(super) fn check_size(&mut self) -> Result<(), DomainError> {
+        let why = match &mut self.kind {
+            Kind::Hvm(_) => {
+                let page_count = self.xen.maximum_gpfn(self.domain).map_err(error)? + 1;
+                (page_count > self.page_count)
+                    .then(|| format!("it has {page_count} page frames now, and had {}", self.page_count))
+            }
+            Kind::Pv(guest) => guest.changed()?,
+        };
+        match why {
+            None if !self.is_outgrown => Ok(()),
+            why => {
+                self.is_outgrown = true;
+                Err(DomainError::Outgrown(why.unwrap_or_else(|| "it was not described anew".into())))
+            }
+        }
+    }
+
+    /// Reads the log into `into`, and makes sure that it was one. Others may switch it off (`xl migrate` does, at its
+    /// end), and then Xen answers that nothing was written.
+    pub(super) fn drain_log(&mut self, into: &mut DirtyBitmap) -> Result<(), DomainError> {
+        let Changes::Logged(log) = &mut self.changes else { return Ok(()) };
+        let stats = self.xen.clean_log_dirty(self.domain, log, self.page_count, self.is_suspended);
+        let stats = stats.map_err(error)?;
+        into.merge_bytes(log.as_bytes());
+        if !self.is_suspended {
+            return Ok(());
+        }
+        self.xen.check_log_dirty(self.domain).map_err(error)?;
+        let has_run = std::mem::take(&mut self.has_run);
+        if has_run && stats.dirty_count == 0 && self.toolstack.guest_took_part() {
+            return Err(DomainError::LogLost(format!(
+                "domain {} wrote nothing since it ran, which cannot be: another tool (xl migrate, xl save, remus) reads \
+                 its log",
+                self.domain
+            )));
+        }
+        Ok(())
+    }
+}

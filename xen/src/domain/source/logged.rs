@@ -1,0 +1,296 @@
+//! An HVM guest whose changes Xen logs, on a simulated hypervisor: what is asked instead of assumed.
+
+use super::*;
+use crate::abi::{domctl, memory};
+use crate::simulated::{Asked, Simulated, payload, set_payload};
+use nix::errno::Errno;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard};
+use understudy_checkpoint::{PAGE_SIZE, PageType};
+use zerocopy::FromZeros;
+
+const PFNS: u64 = 64;
+
+/// What the hypervisor and the toolstack are to say.
+struct World {
+    is_suspended: bool,
+    is_logging: bool,
+    dirty: BTreeSet<u64>,
+    gpfn_max: u64,
+    /// The toolstack fails, after it has or has not done what it was asked.
+    suspend_fails: Option<bool>,
+    resume_fails: Option<bool>,
+    takes_part: bool,
+    is_asked: bool,
+    resumed: u32,
+}
+
+type Shared = Arc<Mutex<World>>;
+
+struct Scripted(Shared);
+
+impl Scripted {
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.0.lock().unwrap()
+    }
+}
+
+fn fails() -> DomainError {
+    DomainError::Failed("as the script says".into())
+}
+
+impl Toolstack for Scripted {
+    fn suspend(&mut self) -> Result<(), DomainError> {
+        let mut world = self.world();
+        world.is_suspended = world.suspend_fails.unwrap_or(true);
+        world.is_asked = world.suspend_fails == Some(false);
+        world.suspend_fails.map_or(Ok(()), |_| Err(fails()))
+    }
+
+    fn resume(&mut self) -> Result<(), DomainError> {
+        let mut world = self.world();
+        world.is_suspended = !world.resume_fails.unwrap_or(true);
+        world.resumed += 1;
+        world.is_asked = false;
+        world.resume_fails.map_or(Ok(()), |_| Err(fails()))
+    }
+
+    fn guest_took_part(&self) -> bool {
+        self.world().takes_part
+    }
+
+    fn is_asked_to_suspend(&self) -> bool {
+        self.world().is_asked
+    }
+
+    fn log_device_model(&mut self, _on: bool) -> Result<(), DomainError> {
+        Ok(())
+    }
+
+    fn save_device_model(&mut self, _out: &mut Vec<u8>) -> Result<(), DomainError> {
+        Ok(())
+    }
+}
+
+struct Guest {
+    port: Arc<Simulated>,
+    world: Shared,
+    source: XenSource<Scripted>,
+}
+
+impl Guest {
+    fn new() -> Self {
+        let world = Arc::new(Mutex::new(World {
+            is_suspended: false,
+            is_logging: false,
+            dirty: BTreeSet::new(),
+            gpfn_max: PFNS - 1,
+            suspend_fails: None,
+            resume_fails: None,
+            takes_part: true,
+            is_asked: false,
+            resumed: 0,
+        }));
+        let port = Simulated::new();
+        answer(&port, &world);
+        let xen = Xen::over(port.clone()).unwrap();
+        let mut source = XenSource::open(xen, DomId(1), Scripted(world.clone())).unwrap();
+        source.begin_log_dirty().unwrap();
+        Self { port, world, source }
+    }
+
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap()
+    }
+
+    fn writes(&self, pfn: u64, value: u8) {
+        self.port.write_frame(pfn, &[value; PAGE_SIZE]);
+        if self.world().is_logging {
+            self.world().dirty.insert(pfn);
+        }
+    }
+
+    /// A pause that copies what is dirty; what it copied, by pfn.
+    fn pause(&mut self) -> Result<Vec<(u64, u8)>, DomainError> {
+        let copied = self.copy();
+        self.source.resume().unwrap();
+        copied
+    }
+
+    fn copy(&mut self) -> Result<Vec<(u64, u8)>, DomainError> {
+        self.source.suspend()?;
+        let mut wanted = DirtyBitmap::new(self.source.page_count());
+        self.source.drain_dirty(&mut wanted)?;
+        self.copy_all(&wanted)
+    }
+
+    fn copy_all(&mut self, wanted: &DirtyBitmap) -> Result<Vec<(u64, u8)>, DomainError> {
+        let mut staging = Staging::new(2 * PFNS as usize);
+        self.source.copy_pages(wanted, Pfn(0), &mut staging, 1)?;
+        let with_data = staging.entries().iter().filter(|entry| entry.page_type().has_data());
+        Ok(with_data.zip(staging.pages()).map(|(entry, page)| (entry.pfn().0, page[0])).collect())
+    }
+}
+
+fn answer(port: &Arc<Simulated>, world: &Shared) {
+    let seen = world.clone();
+    port.answer(Asked::Domctl(domctl::GET_DOMAIN_INFO), move |call| {
+        let mut info = domctl::DomainInfo::new_zeroed();
+        (info.domain, info.tot_pages, info.flags) = (1, PFNS, domctl::FLAG_HVM);
+        if seen.lock().unwrap().is_suspended {
+            info.flags |= domctl::FLAG_SHUTDOWN | 2 << 16;
+        }
+        set_payload(call, &info);
+        Ok(0)
+    });
+    port.answer(Asked::Domctl(domctl::GET_PAGE_FRAME_INFO), |call| {
+        let count = payload::<domctl::PageFrameInfo>(call).num as usize;
+        <[u64]>::mut_from_bytes(call.data().unwrap()).unwrap()[..count].fill(0);
+        Ok(0)
+    });
+    let seen = world.clone();
+    port.answer(Asked::Memory(memory::MAXIMUM_GPFN), move |_| Ok(seen.lock().unwrap().gpfn_max));
+    port.answer(Asked::Domctl(domctl::GET_CPU_POLICY), |_| Ok(0));
+    let world = world.clone();
+    port.answer(Asked::Domctl(domctl::SHADOW_OP), move |call| {
+        let mut world = world.lock().unwrap();
+        let mut asked: domctl::ShadowOp = payload(call);
+        match asked.op {
+            domctl::SHADOW_ENABLE_LOG_DIRTY if world.is_logging => return Err(Errno::EINVAL),
+            domctl::SHADOW_ENABLE_LOG_DIRTY => world.is_logging = true,
+            domctl::SHADOW_OFF => world.is_logging = false,
+            // As Xen does: also without a log it succeeds.
+            _ => {
+                let dirty = std::mem::take(&mut world.dirty);
+                asked.dirty_count = dirty.len() as u32;
+                let bitmap = call.data().unwrap();
+                bitmap.fill(0);
+                dirty.iter().for_each(|pfn| bitmap[*pfn as usize / 8] |= 1 << (pfn % 8));
+                set_payload(call, &asked);
+            }
+        }
+        Ok(0)
+    });
+}
+
+#[test]
+fn a_log_that_others_switched_off_is_lost_and_not_empty() {
+    let mut guest = Guest::new();
+    guest.writes(3, 3);
+    assert_eq!(guest.pause().unwrap(), [(3, 3)]);
+    guest.world().is_logging = false;
+    guest.writes(4, 4);
+    assert!(matches!(guest.pause(), Err(DomainError::LogLost(_))));
+    // A new beginning logs again.
+    guest.source.end_log_dirty().unwrap();
+    guest.source.begin_log_dirty().unwrap();
+    guest.writes(5, 5);
+    assert_eq!(guest.pause().unwrap(), [(5, 5)]);
+}
+
+#[test]
+fn a_guest_that_ran_and_wrote_nothing_had_its_log_read_by_others() {
+    let mut guest = Guest::new();
+    assert!(matches!(guest.pause(), Err(DomainError::LogLost(_))));
+    // One that does not take part may sleep.
+    guest.world().takes_part = false;
+    assert_eq!(guest.pause().unwrap(), []);
+    // One that did not run wrote nothing.
+    guest.world().takes_part = true;
+    guest.writes(1, 1);
+    assert_eq!(guest.copy().unwrap(), [(1, 1)]);
+    assert_eq!(guest.copy().unwrap(), []);
+}
+
+#[test]
+fn a_guest_that_runs_though_resuming_it_failed_is_not_touched_again() {
+    let mut guest = Guest::new();
+    guest.writes(1, 1);
+    guest.copy().unwrap();
+    guest.world().resume_fails = Some(true);
+    assert!(guest.source.resume().is_err());
+    let mut state = DomainState::default();
+    assert!(guest.source.capture_state(&mut state).is_err(), "it runs");
+    guest.source.resume().unwrap();
+    assert_eq!(guest.world().resumed, 1, "it runs already");
+}
+
+#[test]
+fn a_guest_that_still_stands_is_resumed_again() {
+    let mut guest = Guest::new();
+    guest.writes(1, 1);
+    guest.copy().unwrap();
+    guest.world().resume_fails = Some(false);
+    assert!(guest.source.resume().is_err());
+    guest.world().resume_fails = None;
+    guest.source.resume().unwrap();
+    assert!(!guest.world().is_suspended);
+}
+
+#[test]
+fn a_guest_that_suspended_though_suspending_it_failed_goes_on() {
+    let mut guest = Guest::new();
+    guest.world().suspend_fails = Some(true);
+    assert!(guest.source.suspend().is_err());
+    assert!(guest.world().is_suspended);
+    guest.source.resume().unwrap();
+    assert!(!guest.world().is_suspended);
+}
+
+#[test]
+fn a_guest_that_suspends_late_goes_on_and_what_it_wrote_is_not_lost() {
+    let mut guest = Guest::new();
+    guest.world().suspend_fails = Some(false);
+    assert!(guest.source.suspend().is_err());
+    guest.source.look_after().unwrap();
+    assert_eq!(guest.world().resumed, 0, "it has not followed yet");
+    guest.world().suspend_fails = None;
+    guest.writes(9, 9);
+    guest.world().is_suspended = true;
+    guest.source.look_after().unwrap();
+    assert!(!guest.world().is_suspended);
+    guest.source.look_after().unwrap();
+    assert_eq!(guest.world().resumed, 1);
+    assert_eq!(guest.pause().unwrap(), [(9, 9)]);
+}
+
+#[test]
+fn a_guest_that_others_suspend_is_left_to_them() {
+    let mut guest = Guest::new();
+    guest.world().is_suspended = true;
+    guest.source.look_after().unwrap();
+    assert!(guest.world().is_suspended, "xl save is at it");
+}
+
+#[test]
+fn a_guest_that_gets_more_pfns_is_described_anew() {
+    let mut guest = Guest::new();
+    assert_eq!(guest.source.describe().unwrap().page_count, PFNS);
+    guest.world().gpfn_max = PFNS;
+    for _ in 0..2 {
+        assert!(matches!(guest.pause(), Err(DomainError::Outgrown(_))));
+    }
+    assert_eq!(guest.source.describe().unwrap().page_count, PFNS + 1);
+    guest.source.begin_log_dirty().unwrap();
+    guest.writes(PFNS, 8);
+    assert_eq!(guest.pause().unwrap(), [(PFNS, 8)]);
+}
+
+#[test]
+fn a_page_that_cannot_be_mapped_fails_the_pause_and_waits_for_it_while_the_guest_runs() {
+    let mut guest = Guest::new();
+    guest.writes(5, 5);
+    guest.port.break_frame(5, Errno::ENOMEM);
+    let mut wanted = DirtyBitmap::new(PFNS);
+    guest.source.drain_dirty(&mut wanted).unwrap();
+    assert_eq!(guest.copy_all(&wanted).unwrap(), [], "the guest runs: the page is left to the pause");
+    guest.writes(6, 6);
+    let error = guest.pause().unwrap_err();
+    assert!(matches!(error, DomainError::Failed(_)), "{error}");
+    guest.port.mend_frame(5);
+    let mut wanted = DirtyBitmap::new(PFNS);
+    [5, 6].into_iter().for_each(|pfn| wanted.set(Pfn(pfn)));
+    guest.source.suspend().unwrap();
+    assert_eq!(guest.copy_all(&wanted).unwrap(), [(5, 5), (6, 6)]);
+    assert_eq!(guest.source.frames.found_type(Pfn(5)), PageType::Normal);
+}

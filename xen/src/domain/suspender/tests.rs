@@ -1,0 +1,137 @@
+//! A PV guest that takes part in suspending, on a simulated hypervisor and a xenstored that hangs up.
+
+use super::*;
+use crate::abi::domctl;
+use crate::simulated::{Asked, Simulated, set_payload};
+use crate::xenstore::fake::Fake;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use zerocopy::FromZeros;
+
+const CONTROL: &str = "/local/domain/1/control/shutdown";
+
+struct Guest {
+    store: Fake,
+    is_suspended: Arc<AtomicBool>,
+    is_paused: Arc<AtomicBool>,
+    vcpu_writes: Arc<AtomicU32>,
+    suspender: Suspender,
+}
+
+impl Guest {
+    fn new() -> Self {
+        let (store, port) = (Fake::start(), Simulated::new());
+        let is_suspended = Arc::new(AtomicBool::new(false));
+        let is_paused = Arc::new(AtomicBool::new(false));
+        let vcpu_writes = Arc::new(AtomicU32::new(0));
+        let (suspended, paused) = (is_suspended.clone(), is_paused.clone());
+        port.answer(Asked::Domctl(domctl::GET_DOMAIN_INFO), move |call| {
+            let mut info = domctl::DomainInfo::new_zeroed();
+            info.domain = 1;
+            if suspended.load(Ordering::SeqCst) {
+                info.flags |= domctl::FLAG_SHUTDOWN | 2 << 16;
+            }
+            if paused.load(Ordering::SeqCst) {
+                info.flags |= domctl::FLAG_PAUSED;
+            }
+            set_payload(call, &info);
+            Ok(0)
+        });
+        port.answer(Asked::Domctl(domctl::GET_VCPU_CONTEXT), |_| Ok(0));
+        let (suspended, writes) = (is_suspended.clone(), vcpu_writes.clone());
+        port.answer(Asked::Domctl(domctl::SET_VCPU_CONTEXT), move |_| {
+            assert!(suspended.load(Ordering::SeqCst), "the registers of a running vCPU are written");
+            writes.fetch_add(1, Ordering::SeqCst);
+            Ok(0)
+        });
+        let suspended = is_suspended.clone();
+        port.answer(Asked::Domctl(domctl::RESUME_DOMAIN), move |_| {
+            suspended.store(false, Ordering::SeqCst);
+            Ok(0)
+        });
+        let xen = Xen::over(port).unwrap();
+        let mut suspender = Suspender::over(xen, store.reopening(), DomId(1), false, None);
+        suspender.patience =
+            Patience { answer: Duration::from_millis(50), freeze: Duration::from_millis(50) };
+        Self { store, is_suspended, is_paused, vcpu_writes, suspender }
+    }
+
+    /// From here on it follows each request at once.
+    fn follows(&self) {
+        let suspended = self.is_suspended.clone();
+        self.store.on_write(move |path, value, nodes| {
+            if (path, value) == (CONTROL, "suspend") {
+                suspended.store(true, Ordering::SeqCst);
+                nodes.insert(CONTROL.into(), String::new());
+            }
+        });
+    }
+
+    fn runs(&self) -> bool {
+        !self.is_suspended.load(Ordering::SeqCst)
+    }
+}
+
+#[test]
+fn a_guest_runs_on_whatever_becomes_of_xenstored() {
+    let mut guest = Guest::new();
+    guest.follows();
+    guest.suspender.suspend().unwrap();
+    assert!(guest.suspender.guest_took_part());
+    // Both tries meet a xenstored that is being restarted.
+    guest.store.tree().hang_ups = 2;
+    guest.suspender.resume().unwrap();
+    assert!(guest.runs());
+    // Told once more, it touches nothing: the guest runs.
+    guest.suspender.resume().unwrap();
+    assert_eq!(guest.vcpu_writes.load(Ordering::SeqCst), 1);
+    assert!(guest.store.tree().resumed.is_empty());
+    // Xenstored hears of it before the next suspend.
+    guest.suspender.suspend().unwrap();
+    assert_eq!(guest.store.tree().resumed, ["1"]);
+    guest.suspender.resume().unwrap();
+    assert_eq!(guest.store.tree().resumed, ["1", "1"]);
+}
+
+#[test]
+fn a_restarted_xenstored_costs_nothing() {
+    let mut guest = Guest::new();
+    guest.follows();
+    guest.suspender.suspend().unwrap();
+    guest.store.tree().hang_ups = 1;
+    guest.suspender.resume().unwrap();
+    assert_eq!(guest.store.tree().resumed, ["1"], "it was asked once more, over a new connection");
+}
+
+#[test]
+fn a_request_that_the_guest_never_saw_is_withdrawn() {
+    let mut guest = Guest::new();
+    assert!(matches!(guest.suspender.suspend(), Err(DomainError::SuspendTimeout(_))));
+    assert_eq!(guest.store.tree().nodes[CONTROL], "");
+    assert!(!guest.suspender.is_asked_to_suspend());
+}
+
+#[test]
+fn a_request_that_the_guest_took_and_did_not_follow_is_remembered() {
+    let mut guest = Guest::new();
+    guest.store.on_write(|_, _, nodes| drop(nodes.insert(CONTROL.into(), String::new())));
+    assert!(matches!(guest.suspender.suspend(), Err(DomainError::SuspendTimeout(_))));
+    assert!(guest.suspender.is_asked_to_suspend());
+    // It follows at last.
+    guest.is_suspended.store(true, Ordering::SeqCst);
+    guest.suspender.resume().unwrap();
+    assert!(guest.runs() && !guest.suspender.is_asked_to_suspend());
+}
+
+#[test]
+fn a_paused_guest_is_settled_once_it_runs() {
+    let mut guest = Guest::new();
+    guest.is_paused.store(true, Ordering::SeqCst);
+    guest.store.tree().nodes.insert(CONTROL.into(), "suspend".into());
+    assert_eq!(guest.suspender.settle().unwrap(), Settled::Later);
+    guest.is_paused.store(false, Ordering::SeqCst);
+    guest.follows();
+    assert_eq!(guest.suspender.settle().unwrap(), Settled::Ran);
+    assert!(guest.runs());
+    assert_eq!(guest.store.tree().nodes[CONTROL], "");
+}

@@ -1,0 +1,131 @@
+//! A xenstored for tests: a tree of its own behind a real socket, which hangs up when it is told to.
+//!
+//! Not here: permissions, watches, quotas, transactions that conflict.
+
+use super::Reopening;
+use super::wire::{self, Kind};
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+/// Its tree, and what it was asked.
+#[derive(Default)]
+pub(crate) struct Tree {
+    pub(crate) nodes: BTreeMap<String, String>,
+    /// Domains of which RESUME was asked.
+    pub(crate) resumed: Vec<String>,
+    /// Connections that end at the next RESUME instead of an answer.
+    pub(crate) hang_ups: u32,
+    on_write: Option<OnWrite>,
+}
+
+type OnWrite = Box<dyn FnMut(&str, &str, &mut BTreeMap<String, String>) + Send>;
+
+/// The daemon. Its threads end with their connections.
+pub(crate) struct Fake {
+    tree: Arc<Mutex<Tree>>,
+    folder: tempfile::TempDir,
+}
+
+impl Fake {
+    pub(crate) fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a folder for a socket");
+        let listener = UnixListener::bind(folder.path().join("socket")).expect("a socket");
+        let tree = Arc::new(Mutex::new(Tree::default()));
+        let served = tree.clone();
+        std::thread::spawn(move || {
+            for socket in listener.incoming().map_while(Result::ok) {
+                let tree = served.clone();
+                std::thread::spawn(move || serve(socket, &tree));
+            }
+        });
+        Self { tree, folder }
+    }
+
+    pub(crate) fn tree(&self) -> MutexGuard<'_, Tree> {
+        self.tree.lock().expect("no test panics here and goes on")
+    }
+
+    /// Called after each write, with path and value: what the guest does then.
+    pub(crate) fn on_write(
+        &self,
+        on_write: impl FnMut(&str, &str, &mut BTreeMap<String, String>) + Send + 'static,
+    ) {
+        self.tree().on_write = Some(Box::new(on_write));
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("socket")
+    }
+
+    pub(crate) fn reopening(&self) -> Reopening {
+        Reopening::connect(self.path()).expect("it listens")
+    }
+}
+
+fn serve(mut socket: UnixStream, tree: &Mutex<Tree>) {
+    let (mut incoming, mut bytes) = (Vec::new(), [0; 4096]);
+    loop {
+        while let Ok(Some((message, length))) = wire::decode(&incoming) {
+            incoming.drain(..length);
+            let Some(reply) = answer(&message, &mut tree.lock().expect("no test panics here")) else {
+                return;
+            };
+            if socket.write_all(&reply).is_err() {
+                return;
+            }
+        }
+        match socket.read(&mut bytes) {
+            Ok(0) | Err(_) => return,
+            Ok(count) => incoming.extend_from_slice(&bytes[..count]),
+        }
+    }
+}
+
+fn answer(message: &wire::Message, tree: &mut Tree) -> Option<Vec<u8>> {
+    let text = String::from_utf8_lossy(&message.payload).into_owned();
+    let (path, value) = text.split_once('\0').unwrap_or((&text, ""));
+    let below = format!("{path}/");
+    let (kind, payload) = if message.is(Kind::Read) {
+        match tree.nodes.get(path) {
+            Some(value) => (Kind::Read, value.clone()),
+            None => (Kind::Error, "ENOENT\0".into()),
+        }
+    } else if message.is(Kind::Directory) {
+        let names: Vec<&str> = tree.nodes.keys().filter_map(|node| node.strip_prefix(&below)).collect();
+        let mut names: Vec<&str> = names.iter().filter_map(|name| name.split('/').next()).collect();
+        names.dedup();
+        match names.is_empty() && !tree.nodes.contains_key(path) {
+            true => (Kind::Error, "ENOENT\0".into()),
+            false => (Kind::Directory, names.iter().map(|name| format!("{name}\0")).collect()),
+        }
+    } else if message.is(Kind::Write) {
+        tree.nodes.insert(path.into(), value.into());
+        if let Some(mut on_write) = tree.on_write.take() {
+            on_write(path, value, &mut tree.nodes);
+            tree.on_write = Some(on_write);
+        }
+        (Kind::Write, "OK\0".into())
+    } else if message.is(Kind::Rm) {
+        tree.nodes.retain(|node, _| node != path && !node.starts_with(&below));
+        (Kind::Rm, "OK\0".into())
+    } else if message.is(Kind::TransactionStart) {
+        (Kind::TransactionStart, "1\0".into())
+    } else if message.is(Kind::TransactionEnd) {
+        (Kind::TransactionEnd, "OK\0".into())
+    } else if message.is(Kind::Resume) {
+        if tree.hang_ups > 0 {
+            tree.hang_ups -= 1;
+            return None;
+        }
+        tree.resumed.push(path.into());
+        (Kind::Resume, "OK\0".into())
+    } else {
+        (Kind::Error, "ENOSYS\0".into())
+    };
+    let mut reply = Vec::new();
+    wire::encode(kind, message.request, 0, &[payload.as_bytes()], &mut reply).ok()?;
+    Some(reply)
+}
