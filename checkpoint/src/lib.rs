@@ -8,6 +8,8 @@
 //! * [`pages`] dirty bitmap, page encodings, shadow
 //! * [`epoch`] staging on the primary; buffer and committed image on the secondary
 
+// They panic where nobody reads, and wait for who reads slowly.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 #![deny(unsafe_code)]
 
 pub mod domain;

@@ -4,6 +4,7 @@
 //! * [`blackhole`] checkpoints that go nowhere: what protecting a guest would cost it
 //! * [`cli`] the `understudy` command
 //! * [`config`] what a node is told: its file, its flags, its defaults
+//! * [`console`] standard output and standard error that can neither end nor stop a process
 //! * [`control`] the local control socket
 //! * [`drill`] rehearsed failures of real processes, judged by what clients saw
 //! * [`desk`] short exchanges with local strangers: under the control socket and the metrics page
@@ -11,16 +12,20 @@
 //! * [`link`] the bytes between engines
 //! * [`metrics`] what is measured, for Prometheus and for `status`
 //! * [`node`] the event loop that performs what sessions decide
+//! * [`output_file`] where results are written, so that no file is lost that is not ours
 //! * [`preflight`] what stands against protecting a guest of real Xen
 //! * [`replay`] a recorded guest through the whole engine
-//! * [`signals`] a clean shutdown on SIGINT and SIGTERM
+//! * [`signals`] a clean shutdown on SIGINT and SIGTERM, and what SIGHUP means
 //! * [`witness`] the third party as a process
 
+// They panic where nobody reads, and wait for who reads slowly.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 #![forbid(unsafe_code)]
 
 pub mod blackhole;
 pub mod cli;
 pub mod config;
+pub mod console;
 pub mod control;
 pub mod desk;
 pub mod drill;
@@ -28,6 +33,7 @@ pub mod guest;
 pub mod link;
 pub mod metrics;
 pub mod node;
+pub mod output_file;
 pub mod preflight;
 pub mod replay;
 pub mod session;

@@ -1,4 +1,5 @@
-//! SIGINT and SIGTERM as a readable file descriptor, so that an event loop ends in order instead of mid-step.
+//! SIGINT, SIGTERM and SIGHUP as a readable file descriptor, so that an event loop ends in order instead of mid-step,
+//! or, after SIGHUP, does not end.
 
 use mio::event::Source;
 use mio::unix::SourceFd;
@@ -8,38 +9,70 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use std::io;
 use std::os::fd::AsRawFd;
 
-/// Readable once SIGINT or SIGTERM arrived. Create it before any thread: the signals are blocked in the
-/// calling thread, and threads inherit that.
+/// What SIGHUP is to a process: its terminal was closed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Hangup {
+    /// It has no terminal and stays: guests depend on it.
+    Ignored,
+    /// It works for who sat there, and ends in order.
+    Ends,
+    /// It dies of it at once, as of any signal that nobody waits for.
+    Kills,
+}
+
+/// Readable once a signal arrived. Create it before any thread: the signals are blocked in the calling thread, and
+/// threads inherit that.
 #[derive(Debug)]
-pub struct ShutdownSignal(SignalFd);
+pub struct ShutdownSignal {
+    descriptor: SignalFd,
+    signals: SigSet,
+    hangup: Hangup,
+}
 
 impl ShutdownSignal {
-    /// Blocks both signals and turns them into a file descriptor.
-    pub fn install() -> io::Result<Self> {
+    /// Blocks the signals and turns them into a file descriptor.
+    pub fn install(hangup: Hangup) -> io::Result<Self> {
         let mut signals = SigSet::empty();
         signals.add(Signal::SIGINT);
         signals.add(Signal::SIGTERM);
+        if hangup != Hangup::Kills {
+            signals.add(Signal::SIGHUP);
+        }
         signals.thread_block()?;
-        Ok(Self(SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?))
+        let descriptor = SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
+        Ok(Self { descriptor, signals, hangup })
     }
 
-    /// The name of the signal that arrived, if one did.
+    /// The name of the signal to end by, if one arrived.
     pub fn arrived(&mut self) -> io::Result<Option<&'static str>> {
-        let info = self.0.read_signal()?;
-        Ok(info.map(|info| if info.ssi_signo == Signal::SIGINT as u32 { "SIGINT" } else { "SIGTERM" }))
+        while let Some(info) = self.descriptor.read_signal()? {
+            match i32::try_from(info.ssi_signo).ok().and_then(|number| Signal::try_from(number).ok()) {
+                Some(Signal::SIGHUP) if self.hangup == Hangup::Ignored => {
+                    tracing::info!("SIGHUP is passed over: settings are read at the start only");
+                }
+                Some(signal) => return Ok(Some(signal.as_str())),
+                None => {}
+            }
+        }
+        Ok(None)
+    }
+
+    /// From here on the signals end this process at once.
+    pub fn release(&self) -> io::Result<()> {
+        Ok(self.signals.thread_unblock()?)
     }
 }
 
 impl Source for ShutdownSignal {
     fn register(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
-        SourceFd(&self.0.as_raw_fd()).register(registry, token, interests)
+        SourceFd(&self.descriptor.as_raw_fd()).register(registry, token, interests)
     }
 
     fn reregister(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
-        SourceFd(&self.0.as_raw_fd()).reregister(registry, token, interests)
+        SourceFd(&self.descriptor.as_raw_fd()).reregister(registry, token, interests)
     }
 
     fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
-        SourceFd(&self.0.as_raw_fd()).deregister(registry)
+        SourceFd(&self.descriptor.as_raw_fd()).deregister(registry)
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use understudy::blackhole::{BlackholeError, End, Plan, Summary, run};
 use understudy::config::Limits;
 use understudy::guest::{Activated, HeldOutput, LabCards, Machine, OutputMaker, Past, activated};
-use understudy::signals::ShutdownSignal;
+use understudy::signals::{Hangup, ShutdownSignal};
 use understudy_checkpoint::{Epoch, Generation};
 use understudy_lab::{GuestConfig, LabGuest, Mac, Port};
 
@@ -56,7 +56,7 @@ fn run_with(mut told: impl FnMut(u32, &Hands, Summary)) -> (Result<End, Blackhol
         *hands.borrow_mut() = Some(Hands { output, machine });
         Ok(found)
     };
-    let mut signal = ShutdownSignal::install().unwrap();
+    let mut signal = ShutdownSignal::install(Hangup::Ends).unwrap();
     let mut count = 0;
     let end = run(find, &plan(), &mut signal, |summary| {
         count += 1;
@@ -101,7 +101,7 @@ fn a_guest_that_ends_ends_them() {
 
 #[test]
 fn a_guest_that_an_engine_has_is_left_alone() {
-    let mut signal = ShutdownSignal::install().unwrap();
+    let mut signal = ShutdownSignal::install(Hangup::Ends).unwrap();
     let past = Some(Past { generation: Generation(3), is_halted: false });
     let find = |outputs| Ok(Activated { past, ..guest(outputs)? });
     let end = run(find, &plan(), &mut signal, |_| panic!("a checkpoint was made"));

@@ -17,6 +17,8 @@
 //! * [`Switch`], [`Uplink`], [`Station`] the network around it
 //! * [`memcached`] and [`wire`] what is spoken with it
 
+// They panic where nobody reads, and wait for who reads slowly.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 #![forbid(unsafe_code)]
 
 mod config;

@@ -5,6 +5,8 @@
 //!
 //! [`kernel`] puts it, or a plug qdisc, behind the network interfaces of a real guest.
 
+// They panic where nobody reads, and wait for who reads slowly.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 #![deny(unsafe_code)]
 
 pub mod kernel;

@@ -19,6 +19,8 @@
 //! guest memory is read by words in `domain/peek.rs`, pages of a domain that stands still in `standing/pages.rs` by way
 //! of `restore/memory.rs`, and `helper/signal.rs` takes over a descriptor.
 
+// They panic where nobody reads, and wait for who reads slowly.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 #![deny(unsafe_code)]
 
 pub mod abi;

@@ -11,7 +11,7 @@
 //! What is left holds, so nothing is urgent. Letting the output of a guest pass is right only where no other host runs
 //! that guest, which nobody here knows: a started engine asks the witness; a person may vouch for it with `--let-out`.
 
-use super::{CliError, Exit, OutputFormat};
+use super::{CliError, Exit, OutputFormat, print};
 use crate::guest::RESCUE_DIRECTORY;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -60,11 +60,12 @@ pub(super) fn run(args: Args) -> Result<Exit, CliError> {
     findings.extend(standing_by(args.repair));
     findings.extend(rescued(Path::new(RESCUE_DIRECTORY)));
     match args.output {
-        OutputFormat::Json => println!("{}", serde_json::json!({ "findings": findings })),
-        OutputFormat::Text if findings.is_empty() => {
-            println!("nothing is left of a dead engine on this host")
+        OutputFormat::Json => print(&serde_json::json!({ "findings": findings }).to_string())?,
+        OutputFormat::Text if findings.is_empty() => print("nothing is left of a dead engine on this host")?,
+        OutputFormat::Text => {
+            let lines = findings.iter().map(|it| format!("{}\n  └ {}\n", it.what, it.advice));
+            print(&lines.collect::<String>())?;
         }
-        OutputFormat::Text => findings.iter().for_each(|it| println!("{}\n  └ {}", it.what, it.advice)),
     }
     Ok(if findings.iter().all(|finding| finding.repaired) { Exit::Ok } else { Exit::CheckFailed })
 }

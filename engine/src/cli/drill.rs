@@ -1,14 +1,14 @@
 //! `understudy drill`: failures rehearsed with real processes on this machine, with a report.
 
-use super::{CliError, Exit, OutputFormat};
+use super::{CliError, Exit, OutputFormat, print, print_json};
 use crate::config::human::{parse_size, parse_span};
+use crate::console;
 use crate::drill::DrillError;
 use crate::drill::network::{guest_address, guest_name};
 use crate::drill::plan::{Cut, Failure, Plan};
 use crate::drill::run::{Finished, run as run_drill};
 use crate::drill::table;
 use crate::session::Span;
-use std::io::Write;
 use understudy_lab::{GuestConfig, LoadError};
 
 /// More guests than this have no place on one machine.
@@ -140,16 +140,14 @@ pub(super) fn run(args: Args) -> Result<Exit, CliError> {
     })?;
     let is_text = output == OutputFormat::Text;
     if is_text {
-        print(&table::head())?;
+        console::say(table::head());
     }
-    let mut printed = Ok(());
     let finished = run_drill(&plan, &program, |round| {
-        if is_text && printed.is_ok() {
-            printed = print(&table::line(round));
+        if is_text {
+            console::say(table::line(round));
         }
     })
     .map_err(cannot_go_on)?;
-    printed?;
     print_end(&finished, output)?;
     Ok(if finished.report.held { Exit::Ok } else { Exit::CheckFailed })
 }
@@ -157,20 +155,12 @@ pub(super) fn run(args: Args) -> Result<Exit, CliError> {
 fn print_end(finished: &Finished, output: OutputFormat) -> Result<(), CliError> {
     match output {
         OutputFormat::Text => print(&table::summary(&finished.report))?,
-        OutputFormat::Json => {
-            let json = serde_json::to_string_pretty(&finished.report);
-            print(&json.map_err(|error| CliError::Internal(error.to_string()))?)?;
-        }
+        OutputFormat::Json => print_json(&finished.report)?,
     }
     if let Some(logs) = &finished.logs {
-        eprintln!("Logs of the processes: {}", logs.display());
+        console::complain(format_args!("Logs of the processes: {}", logs.display()));
     }
     Ok(())
-}
-
-fn print(text: &str) -> Result<(), CliError> {
-    let attempt = || "Cannot write the report to standard output".to_owned();
-    writeln!(std::io::stdout(), "{text}").map_err(|source| CliError::System { attempt: attempt(), source })
 }
 
 fn cannot_go_on(error: DrillError) -> CliError {

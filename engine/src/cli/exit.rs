@@ -1,6 +1,8 @@
 //! How a run ends: the exit codes, and the errors that lead to them.
 
 use crate::config::ConfigError;
+use crate::console;
+use crate::output_file::OutputError;
 use std::error::Error;
 use std::process::ExitCode;
 
@@ -60,6 +62,9 @@ pub enum CliError {
     /// What was watched did not end as it must.
     #[error("{0}")]
     CheckFailed(String),
+    /// A result has no place where it was to be written.
+    #[error(transparent)]
+    Output(#[from] OutputError),
     /// Nobody answers.
     #[error("{0}")]
     Unreachable(String),
@@ -86,6 +91,8 @@ impl CliError {
         match self {
             Self::Usage(_) | Self::Config(_) => Exit::Usage,
             Self::Remus(error) => error.exit(),
+            Self::Output(error) if error.is_usage() => Exit::Usage,
+            Self::Output(_) => Exit::Internal,
             Self::BadInput(_) => Exit::BadInput,
             Self::CheckFailed(_) => Exit::CheckFailed,
             Self::Unreachable(_) => Exit::Unreachable,
@@ -97,10 +104,10 @@ impl CliError {
 
 /// Prints an error and its causes to standard error.
 pub(super) fn complain(error: &CliError) {
-    eprintln!("understudy: {error}");
+    console::complain(format_args!("understudy: {error}"));
     let mut cause = error.source();
     while let Some(error) = cause {
-        eprintln!("  because: {error}");
+        console::complain(format_args!("  because: {error}"));
         cause = error.source();
     }
 }

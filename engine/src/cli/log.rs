@@ -1,8 +1,11 @@
-//! Logs: to standard error, filtered by `--log`.
+//! Logs: to standard error, filtered by `--log`, limited for each cause, and never waited for.
 
 use super::CliError;
+use crate::console::{LogWriter, limit::Limit};
 use std::io::IsTerminal;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, fmt};
 
 /// What is logged, and how.
 #[derive(clap::Args, Debug)]
@@ -23,15 +26,19 @@ impl Args {
         let filter = self.log.as_deref().unwrap_or(if daemon { "info" } else { "warn" });
         let filter = EnvFilter::try_new(filter)
             .map_err(|error| CliError::Usage(format!("{filter:?} is not a log filter: {error}")))?;
-        let builder = tracing_subscriber::fmt()
-            .with_env_filter(filter)
-            .with_writer(std::io::stderr)
-            .with_ansi(std::io::stderr().is_terminal());
-        if self.log_json {
-            builder.json().init()
-        } else {
-            builder.init()
-        }
+        let lines = fmt::layer()
+            .with_writer(|| LogWriter)
+            .with_ansi(is_coloured())
+            // An event that cannot be formatted would be told by a print that panics.
+            .log_internal_errors(false);
+        let lines = if self.log_json { lines.json().boxed() } else { lines.boxed() };
+        tracing_subscriber::registry().with(filter).with(lines).with(Limit::default()).init();
         Ok(())
     }
+}
+
+/// Colours are for terminals, and for people who have not asked for none (<https://no-color.org>).
+fn is_coloured() -> bool {
+    let is_unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    std::io::stderr().is_terminal() && !is_unwanted
 }

@@ -30,6 +30,8 @@ mod witness;
 
 pub use exit::{CliError, Exit};
 
+use crate::console;
+use crate::control::DEFAULT_PATH;
 use clap::{Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -89,11 +91,26 @@ pub enum OutputFormat {
     Json,
 }
 
+/// Prints the result of a command.
+fn print(text: &str) -> Result<(), CliError> {
+    console::report(text).map_err(|source| CliError::System {
+        attempt: "The result cannot be written to standard output".into(),
+        source,
+    })
+}
+
+/// Prints the result of a command as a JSON document.
+fn print_json(value: &impl serde::Serialize) -> Result<(), CliError> {
+    let json = serde_json::to_string_pretty(value)
+        .map_err(|error| CliError::Internal(format!("The result has no JSON form: {error}")))?;
+    print(&json)
+}
+
 /// Where a running node is reached.
 #[derive(clap::Args, Clone, Debug)]
 pub struct ControlArgs {
     /// Control socket of the node
-    #[arg(long, value_name = "PATH", env = "UNDERSTUDY_CONTROL")]
+    #[arg(long, value_name = "PATH", env = "UNDERSTUDY_CONTROL", default_value = DEFAULT_PATH)]
     pub control: PathBuf,
     /// Form of the answer
     #[arg(long, value_name = "FORM", value_enum, default_value_t)]
@@ -102,6 +119,13 @@ pub struct ControlArgs {
 
 /// Parses the command line, runs what it asks for, and says how it ended.
 pub fn main() -> ExitCode {
+    console::tell_panics();
+    let exit = run_main();
+    console::finish();
+    exit
+}
+
+fn run_main() -> ExitCode {
     if std::env::var_os(STANDING_VARIABLE).is_some() {
         return stand_by();
     }
@@ -127,7 +151,7 @@ fn stand_by() -> ExitCode {
     match carried_out {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("understudy: {error}");
+            console::complain(format_args!("understudy: {error}"));
             ExitCode::FAILURE
         }
     }

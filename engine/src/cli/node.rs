@@ -2,8 +2,8 @@
 
 use super::{CliError, Exit};
 use crate::config::{DomainSettings, GuestSettings, NodeConfig, Settings};
-use crate::node::Node;
-use crate::signals::ShutdownSignal;
+use crate::node::{Node, NodeError};
+use crate::signals::{Hangup, ShutdownSignal};
 use std::path::PathBuf;
 
 /// Flags of a node.
@@ -34,8 +34,19 @@ impl Args {
 pub(super) fn run(config: NodeConfig) -> Result<Exit, CliError> {
     let attempt = |source| CliError::System { attempt: "Signals cannot be watched".into(), source };
     // Before any thread: threads inherit that signals go to the loop.
-    let shutdown = ShutdownSignal::install().map_err(attempt)?;
-    let (node, _handle) = Node::open(config).map_err(|error| CliError::Internal(error.to_string()))?;
-    node.run(Some(shutdown)).map_err(|error| CliError::Internal(error.to_string()))?;
+    let shutdown = ShutdownSignal::install(Hangup::Ignored).map_err(attempt)?;
+    let (node, _handle) = Node::open(config)?;
+    node.run(Some(shutdown))?;
     Ok(Exit::Ok)
+}
+
+impl From<NodeError> for CliError {
+    fn from(error: NodeError) -> Self {
+        let text = error.to_string();
+        match error {
+            NodeError::Unusable { .. } | NodeError::Control(_) | NodeError::Guest { .. } => Self::Usage(text),
+            NodeError::Hypervisor(_) => Self::Refused(text),
+            NodeError::System { .. } | NodeError::Panicked => Self::Internal(text),
+        }
+    }
 }

@@ -9,7 +9,7 @@
 //!   tpvh cannot be protected: 1 reason against it, 1 warning
 //! ```
 
-use super::{CliError, Exit, OutputFormat};
+use super::{CliError, Exit, OutputFormat, print, print_json};
 use crate::config::human::parse_span;
 use crate::preflight::finding::{Finding, Severity};
 use crate::preflight::gather;
@@ -45,7 +45,7 @@ pub(super) struct Args {
 /// Looks, judges and prints; the exit code says whether anything stands against protecting the guest.
 pub(super) fn run(args: Args) -> Result<Exit, CliError> {
     let Some(guest) = &args.guest else {
-        println!("{}", json(&gather::host()));
+        print_json(&gather::host())?;
         return Ok(Exit::Ok);
     };
     let there = match &args.to {
@@ -56,8 +56,8 @@ pub(super) fn run(args: Args) -> Result<Exit, CliError> {
     let findings = judge(guest, &gather::guest(guest), &gather::host(), other);
     let verdict = Verdict { guest, to: args.to.as_deref(), findings: &findings };
     match args.output {
-        OutputFormat::Text => print!("{}", verdict.text()),
-        OutputFormat::Json => println!("{}", json(&verdict.answer())),
+        OutputFormat::Text => print(&verdict.text())?,
+        OutputFormat::Json => print_json(&verdict.answer())?,
     }
     Ok(if verdict.can_be_protected() { Exit::Ok } else { Exit::CheckFailed })
 }
@@ -80,10 +80,6 @@ impl From<RemoteError> for CliError {
             }
         }
     }
-}
-
-fn json(value: &impl Serialize) -> String {
-    serde_json::to_string_pretty(value).expect("facts and findings are plain data")
 }
 
 /// What came out.

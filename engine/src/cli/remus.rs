@@ -13,6 +13,7 @@ mod nowhere;
 
 use super::{CliError, Exit};
 use crate::config::FindChanges;
+use crate::console;
 use std::path::PathBuf;
 
 /// Where a node is asked that nobody has named.
@@ -119,7 +120,7 @@ struct Order {
 pub(super) fn run(args: Args) -> Result<Exit, CliError> {
     let control = args.control.clone();
     let order = args.decide()?;
-    order.notices.iter().for_each(|notice| eprintln!("understudy: {notice}"));
+    order.notices.iter().for_each(|notice| console::complain(format_args!("understudy: {notice}")));
     if order.is_blackhole { nowhere::run(&order) } else { follow::run(&control, &order) }
 }
 

@@ -3,12 +3,11 @@
 //! Exit code 0 if the committed image is the recording's last complete epoch, 3 if it is not, 4 if the
 //! recording cannot be played, 5 if the secondary does not answer.
 
-use super::{CliError, Exit, OutputFormat};
+use super::{CliError, Exit, OutputFormat, print, print_json};
 use crate::config::human::parse_span;
 use crate::config::{LimitSettings, Peer};
 use crate::replay::{self, ReplayError, Request, Towards};
 use crate::session::{NodeName, Span};
-use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -47,15 +46,10 @@ pub(super) fn run(args: Args) -> Result<Exit, CliError> {
     };
     let request = Request { file: args.file, towards, interval: args.interval, limits: args.limits };
     let report = replay::run(&request)?;
-    let text = match args.output {
-        OutputFormat::Text => report.table(),
-        OutputFormat::Json => serde_json::to_string_pretty(&report)
-            .map_err(|error| CliError::Internal(format!("The report has no JSON form: {error}")))?,
-    };
-    writeln!(std::io::stdout(), "{text}").map_err(|source| CliError::System {
-        attempt: "The report cannot be written to standard output".into(),
-        source,
-    })?;
+    match args.output {
+        OutputFormat::Text => print(&report.table())?,
+        OutputFormat::Json => print_json(&report)?,
+    }
     Ok(if report.identical == Some(false) { Exit::CheckFailed } else { Exit::Ok })
 }
 

@@ -9,7 +9,7 @@
 //!          └ Peer b does not answer
 //! ```
 
-use super::{CliError, ControlArgs, Exit, OutputFormat};
+use super::{CliError, ControlArgs, Exit, OutputFormat, print, print_json};
 use crate::config::human::{show_bytes, show_us};
 use crate::control::status::Quantiles;
 use crate::control::{Client, ClientError, GuestRole, GuestStatus, Status};
@@ -26,11 +26,8 @@ pub(super) struct Args {
 pub(super) fn run(args: Args) -> Result<Exit, CliError> {
     let status = Client::new(&args.control.control).status()?;
     match args.control.output {
-        OutputFormat::Text => print!("{}", render(&status)),
-        OutputFormat::Json => {
-            let text = serde_json::to_string_pretty(&status).expect("a status is plain data");
-            println!("{text}");
-        }
+        OutputFormat::Text => print(&render(&status))?,
+        OutputFormat::Json => print_json(&status)?,
     }
     Ok(Exit::Ok)
 }

@@ -10,9 +10,10 @@
 //!   materialize      0              4                        4
 //! ```
 
-use super::{CliError, Exit, OutputFormat};
+use super::{CliError, Exit, OutputFormat, print, print_json};
+use crate::output_file::{Allow, write_to};
 use std::fs::File;
-use std::io::{self, BufWriter, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use understudy_checkpoint::stream::{
     Ending, Inspection, PageCounts, RecordedEpoch, Recording, Rule, StreamError, Verdict, inspect, verify,
@@ -48,7 +49,7 @@ pub(super) struct MaterializeArgs {
     /// Which checkpoint, from 0
     #[arg(long, value_name = "N")]
     epoch: u64,
-    /// Where to write; `-` is standard output
+    /// Where to write; `-` is standard output. A file of that name is replaced once the new one is whole
     #[arg(short, long, value_name = "OUT")]
     out: PathBuf,
 }
@@ -79,19 +80,6 @@ pub(super) fn unreadable(path: &Path, error: &io::Error) -> CliError {
 /// The error for an input that is no sound stream.
 pub(super) fn unsound(path: &Path, error: &StreamError) -> CliError {
     CliError::BadInput(format!("{}: {error}", path.display()))
-}
-
-fn print(text: &str) -> Result<(), CliError> {
-    writeln!(io::stdout(), "{text}").map_err(|source| CliError::System {
-        attempt: "The result cannot be written to standard output".into(),
-        source,
-    })
-}
-
-fn print_json(value: &impl serde::Serialize) -> Result<(), CliError> {
-    let json = serde_json::to_string_pretty(value)
-        .map_err(|error| CliError::Internal(format!("The result has no JSON form: {error}")))?;
-    print(&json)
 }
 
 fn run_inspect(args: &ReadArgs) -> Result<Exit, CliError> {
@@ -201,16 +189,6 @@ fn run_materialize(args: &MaterializeArgs) -> Result<Exit, CliError> {
         epoch.apply_to(&mut image);
     }
     // Only now: an input that is no good leaves the output alone.
-    let written = if args.out == Path::new("-") {
-        write_restore_file(&mut io::stdout().lock(), &description, &image)
-    } else {
-        File::create(&args.out).and_then(|file| {
-            let mut file = BufWriter::new(file);
-            write_restore_file(&mut file, &description, &image)?;
-            file.into_inner()?.sync_all()
-        })
-    };
-    let attempt = format!("The epoch cannot be written to {}", args.out.display());
-    written.map_err(|source| CliError::System { attempt, source })?;
+    write_to(&args.out, Allow::Anything, |mut out| write_restore_file(&mut out, &description, &image))?;
     Ok(Exit::Ok)
 }

@@ -1,6 +1,6 @@
 //! `understudy protect | unprotect | switchover | takeover`: an operator's wish for one guest of a running node.
 
-use super::{CliError, ControlArgs, Exit, OutputFormat};
+use super::{CliError, ControlArgs, Exit, OutputFormat, print};
 use crate::config::FindChanges;
 use crate::control::{Client, GuestRole, Protection, Wish};
 use std::thread;
@@ -64,14 +64,16 @@ pub(super) fn run(wish: Wish, args: Args) -> Result<Exit, CliError> {
         Wish::Unprotect => "accepted: the guest goes on without a copy",
         Wish::ForceTakeover => "accepted: the guest is started here from its last commit",
     };
-    report(&args, outcome);
+    report(&args, outcome)?;
     Ok(Exit::Ok)
 }
 
-fn report(args: &Args, outcome: &str) {
+fn report(args: &Args, outcome: &str) -> Result<(), CliError> {
     match args.control.output {
-        OutputFormat::Text => println!("{}: {outcome}", args.guest),
-        OutputFormat::Json => println!("{}", serde_json::json!({ "guest": args.guest, "outcome": outcome })),
+        OutputFormat::Text => print(&format!("{}: {outcome}", args.guest)),
+        OutputFormat::Json => {
+            print(&serde_json::json!({ "guest": args.guest, "outcome": outcome }).to_string())
+        }
     }
 }
 
@@ -89,7 +91,7 @@ pub(super) fn run_protect(args: ProtectArgs) -> Result<Exit, CliError> {
     loop {
         let status = client.status()?;
         if status.guests.iter().any(|here| here.name == *guest && here.state != "ended") {
-            report(&args.wish, PROTECT_ACCEPTED);
+            report(&args.wish, PROTECT_ACCEPTED)?;
             return Ok(Exit::Ok);
         }
         let waiting = status.waiting.into_iter().find(|waiting| waiting.name == *guest);

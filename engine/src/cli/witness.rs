@@ -1,6 +1,7 @@
 //! `understudy witness`: the third party that decides who may run a guest.
 
 use super::{CliError, Exit};
+use crate::console;
 use crate::link::Transport;
 use crate::witness::StoreError;
 use crate::witness::daemon::{Config, Daemon, DaemonError};
@@ -27,7 +28,10 @@ pub(super) fn run(args: Args) -> Result<Exit, CliError> {
     let listen = transport.admit(args.listen).map_err(|error| CliError::Usage(error.to_string()))?;
     let config = Config { listen, state: args.state, metrics: args.metrics, transport };
     let mut daemon = Daemon::open(config).map_err(why)?;
-    println!("witness listening on {}", daemon.address().map_err(|error| why(error.into()))?);
+    console::say(format_args!(
+        "witness listening on {}",
+        daemon.address().map_err(|error| why(error.into()))?
+    ));
     daemon.run().map_err(why)?;
     Ok(Exit::Ok)
 }

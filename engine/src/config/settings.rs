@@ -3,6 +3,7 @@
 
 use super::human::{parse_size, parse_span};
 use super::{ConfigError, DomainSettings, GuestSettings, Limits, NodeConfig, Timing, check_name, guest};
+use crate::control::DEFAULT_PATH;
 use crate::link::Transport;
 use crate::session::primary::SlowPolicy;
 use crate::session::{NodeName, Span};
@@ -37,7 +38,8 @@ pub struct Settings {
     /// Where the witness listens. Without a witness no takeover happens by itself.
     #[arg(long, value_name = "ADDR")]
     pub witness: Option<SocketAddr>,
-    /// Path of the local control socket that `status` and the other commands talk to.
+    /// Path of the local control socket that `status` and the other commands talk to; two nodes of one host need two
+    /// [default: /run/understudy/control.sock].
     #[arg(long, value_name = "PATH")]
     pub control: Option<PathBuf>,
     /// Where to serve Prometheus metrics (HTTP, /metrics).
@@ -229,7 +231,7 @@ impl Settings {
                 .collect::<Result<_, _>>()?,
             listen: transport.admit(self.listen.ok_or(ConfigError::Missing("listen"))?)?,
             witness: self.witness.map(|address| transport.admit(address)).transpose()?,
-            control: self.control.ok_or(ConfigError::Missing("control"))?,
+            control: self.control.unwrap_or_else(|| DEFAULT_PATH.into()),
             metrics: self.metrics,
             uplink: self.uplink,
             taps: self.taps,
@@ -427,7 +429,6 @@ mod tests {
             ("[timing]", "[timing]\nsilence = \"60ms\"", "three heartbeats"),
             ("[timing]", "[timing]\ntakeover_grace = \"1ms\"", "longer than grace"),
             ("\"16M\"", "\"4K\"", "at least 1M"),
-            ("control = \"/run/understudy/a.sock\"", "", "control is missing"),
         ] {
             let text = WHOLE.replacen(from, to, 1);
             let error = settings(&text).decide().unwrap_err().to_string();

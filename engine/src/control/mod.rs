@@ -12,12 +12,15 @@
 //!
 //! * [`status`] what a node says about itself
 //! * [`Client`] asks; it blocks
+//! * [`socket`] the socket as a file
 //! * [`open_desk`] answers, in the node's event loop
 
 mod client;
+pub mod socket;
 pub mod status;
 
 pub use client::{Client, ClientError};
+pub use socket::{SocketError, SocketFile};
 pub use status::{GuestRole, GuestStatus, Status};
 
 use crate::config::FindChanges;
@@ -25,9 +28,10 @@ use crate::desk::Desk;
 use mio::Registry;
 use mio::net::UnixListener;
 use serde::{Deserialize, Serialize};
-use std::io;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+
+/// Where a node is reached unless it is told otherwise.
+pub const DEFAULT_PATH: &str = "/run/understudy/control.sock";
 
 /// What an operator may wish for one guest.
 #[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
@@ -120,16 +124,15 @@ pub fn line_of<T: Serialize>(message: &T) -> Vec<u8> {
 }
 
 /// Listens at `path`, readable and writable for this user only, using [`DESK_TOKENS`](crate::desk::DESK_TOKENS)
-/// tokens from `first_token` on. A socket left by a dead process is replaced, that of a living one is not.
-pub fn open_desk(path: &Path, registry: &Registry, first_token: usize) -> io::Result<Desk<UnixListener>> {
-    match std::os::unix::net::UnixStream::connect(path) {
-        Ok(_) => return Err(io::Error::new(io::ErrorKind::AddrInUse, "a running node answers there")),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path)?,
-        Err(_) => {}
-    }
-    let listener = UnixListener::bind(path)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-    Desk::open(listener, registry, first_token, is_line)
+/// tokens from `first_token` on. The socket's file goes with the second part of what is returned.
+pub fn open_desk(
+    path: &Path,
+    registry: &Registry,
+    first_token: usize,
+) -> Result<(Desk<UnixListener>, SocketFile), SocketError> {
+    let (listener, file) = socket::listen(path)?;
+    let desk = Desk::open(listener, registry, first_token, is_line);
+    desk.map(|desk| (desk, file)).map_err(|source| SocketError::Io { path: path.to_owned(), source })
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What the drill is doing, on one line of a terminal that is overwritten. Nothing if there is no terminal.
 
-use std::io::{IsTerminal, Write, stderr};
+use crate::console;
+use std::io::{IsTerminal, stderr};
 use std::time::Instant;
 
 /// The line.
@@ -21,16 +22,14 @@ impl Progress {
     pub fn show(&mut self, text: std::fmt::Arguments<'_>) {
         if self.is_terminal {
             self.shown = true;
-            // A terminal that cannot be written to is no reason to end a drill.
-            let _ = write!(stderr(), "\r\x1b[2K{:6.1} s  {text}", self.began.elapsed().as_secs_f64());
-            let _ = stderr().flush();
+            console::draw(format!("\r\x1b[2K{:6.1} s  {text}", self.began.elapsed().as_secs_f64()));
         }
     }
 
     /// Empties the line.
     pub fn clear(&mut self) {
         if std::mem::take(&mut self.shown) {
-            let _ = write!(stderr(), "\r\x1b[2K");
+            console::clear_line();
         }
     }
 }

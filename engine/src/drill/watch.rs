@@ -3,7 +3,7 @@
 use super::error::DrillError;
 use super::history::Moment;
 use super::progress::Progress;
-use crate::signals::ShutdownSignal;
+use crate::signals::{Hangup, ShutdownSignal};
 use std::thread;
 use std::time::Duration;
 
@@ -20,10 +20,19 @@ pub struct Watch {
     scene: String,
 }
 
+impl Drop for Watch {
+    /// What follows is the report, whose reader may take long; Ctrl-C then ends this process as any other.
+    fn drop(&mut self) {
+        // Without this, Ctrl-C goes on being noted and not acted upon.
+        let _ = self.signal.release();
+    }
+}
+
 impl Watch {
     /// Must be created before any thread of the drill, since it blocks the signals it listens for.
     pub fn new() -> Result<Self, DrillError> {
-        let signal = ShutdownSignal::install().map_err(DrillError::system("listen for Ctrl-C"))?;
+        let signal =
+            ShutdownSignal::install(Hangup::Ends).map_err(DrillError::system("listen for Ctrl-C"))?;
         Ok(Self { signal, progress: Progress::new(), scene: String::new() })
     }
 

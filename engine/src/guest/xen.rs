@@ -15,9 +15,9 @@ use super::machine::{Activated, BoxedSource, Host, Machine, Past};
 use super::output::{HeldOutput, OutputMaker};
 use super::settle::{self, Settled};
 use crate::config::FindChanges;
+use crate::output_file::{Allow, write_to};
 use crate::preflight::gather;
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -330,11 +330,8 @@ fn restore(name: &str, what: &Description, image: &Image) -> Result<DomId, Strin
 /// Writes the image to a file, and says what came of it.
 fn rescue(name: &str, what: &Description, image: &Image) -> String {
     let path = PathBuf::from(RESCUE_DIRECTORY).join(format!("{name}.understudy"));
+    let written = write_to(&path, Allow::Files, |mut file| write_restore_file(&mut file, what, image));
     let path = path.display();
-    let written = File::create(path.to_string()).and_then(|mut file| {
-        write_restore_file(&mut file, what, image)?;
-        file.sync_all()
-    });
     match written {
         Ok(()) => format!("its last commit is in {path}: make room and run `xl restore {path}`"),
         Err(why) => format!("its last commit cannot be written to {path} either ({why}) and is lost"),

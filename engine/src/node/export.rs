@@ -2,10 +2,9 @@
 
 use super::guests::Guests;
 use crate::guest::Committed;
+use crate::output_file::{Allow, OutputError, write_to};
 use crossbeam::channel::{Receiver, bounded};
-use std::ffi::OsString;
-use std::fs::{self, File};
-use std::io::{self, BufWriter};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::thread::Builder;
 use understudy_checkpoint::domain::Description;
@@ -26,24 +25,20 @@ pub(super) fn begin(guests: &Guests, guest: &str, path: PathBuf) -> Result<(), S
     let guest = guest.to_owned();
     let work = move || match write(&path, &description, &copy) {
         Ok(()) => tracing::info!(guest, path = %path.display(), "Exported"),
-        Err(error) => tracing::error!(guest, path = %path.display(), %error, "Not exported"),
+        Err(error) => tracing::error!(guest, %error, "Not exported"),
     };
     Builder::new().name("export".into()).spawn(work).map(drop).map_err(|error| error.to_string())
 }
 
-fn write(path: &Path, description: &Description, copy: &Receiver<Option<Committed>>) -> io::Result<()> {
+fn write(
+    path: &Path,
+    description: &Description,
+    copy: &Receiver<Option<Committed>>,
+) -> Result<(), OutputError> {
     let nothing = || io::Error::other("nothing is committed");
-    let committed = copy.recv().ok().flatten().ok_or_else(nothing)?;
-    let partial = partial(path);
-    let mut file = BufWriter::new(File::create(&partial)?);
-    write_restore_file(&mut file, description, &committed.image)?;
-    file.into_inner()?.sync_all()?;
-    fs::rename(&partial, path)
-}
-
-/// Beside the file, so that renaming it is one step.
-fn partial(path: &Path) -> PathBuf {
-    let mut name = OsString::from(path);
-    name.push(".partial");
-    name.into()
+    // Not a pipe: a reader who stays away would keep the copy in memory.
+    write_to(path, Allow::Files, |mut file| {
+        let committed = copy.recv().ok().flatten().ok_or_else(nothing)?;
+        write_restore_file(&mut file, description, &committed.image)
+    })
 }

@@ -96,6 +96,17 @@ pub enum NodeError {
         /// What the system said.
         source: io::Error,
     },
+    /// Something that the configuration names cannot be had: another may do.
+    #[error("{what}: {source}")]
+    Unusable {
+        /// What was attempted, as the beginning of the message.
+        what: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// There is no control socket.
+    #[error(transparent)]
+    Control(#[from] control::SocketError),
     /// A guest of the configuration cannot be started.
     #[error("Guest {name} cannot be protected: {reason}")]
     Guest {
@@ -115,6 +126,11 @@ pub enum NodeError {
 fn system(what: impl Into<String>) -> impl FnOnce(io::Error) -> NodeError {
     let what = what.into();
     move |source| NodeError::System { what, source }
+}
+
+fn unusable(what: impl Into<String>) -> impl FnOnce(io::Error) -> NodeError {
+    let what = what.into();
+    move |source| NodeError::Unusable { what, source }
 }
 
 /// What runs guests here, and what finds those that are to be protected.
@@ -151,6 +167,8 @@ pub struct Node {
     switch: SwitchPort,
     metrics: Metrics,
     control_desk: Desk<UnixListener>,
+    /// Gone with the node.
+    _socket_file: control::SocketFile,
     metrics_desk: Option<Desk<TcpListener>>,
     shutdown: Option<ShutdownSignal>,
     /// Frames on their way from guests to the switch; kept for its memory.
@@ -177,15 +195,15 @@ impl Node {
             LINKS_FIRST,
             bell.clone(),
         )
-        .map_err(system(format!("Cannot listen on {}", config.listen)))?;
+        .map_err(unusable(format!("Cannot listen on {}", config.listen)))?;
         let address = links.address().map_err(system("The listener has no address"))?;
-        let control_desk = control::open_desk(&config.control, poll.registry(), CONTROL_FIRST)
-            .map_err(system(format!("Cannot listen on {}", config.control.display())))?;
+        let (control_desk, socket_file) =
+            control::open_desk(&config.control, poll.registry(), CONTROL_FIRST)?;
         let metrics_desk = config
             .metrics
             .map(|at| {
                 http::open_desk(at, poll.registry(), METRICS_FIRST)
-                    .map_err(system(format!("Cannot serve metrics on {at}")))
+                    .map_err(unusable(format!("Cannot serve metrics on {at}")))
             })
             .transpose()?;
         let (to_reports, reports) = bounded(REPORTS_MAX);
@@ -220,6 +238,7 @@ impl Node {
             switch,
             metrics,
             control_desk,
+            _socket_file: socket_file,
             metrics_desk,
         };
         node.start_guests()?;
@@ -275,7 +294,5 @@ impl Drop for Node {
     fn drop(&mut self) {
         self.guests.leave();
         self.wires.links.say_goodbye();
-        // A node that could not start because another one answers there has not come this far.
-        let _ = std::fs::remove_file(&self.config.control);
     }
 }

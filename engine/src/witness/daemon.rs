@@ -18,7 +18,7 @@ use crate::link::{
 use crate::metrics::{Metrics, http};
 use crate::session::witness::{Input, Output, Witness};
 use crate::session::{Copy, NodeName, Time, WitnessOutcome, WitnessRequest};
-use crate::signals::ShutdownSignal;
+use crate::signals::{Hangup, ShutdownSignal};
 use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token};
 use std::collections::{BTreeMap, BTreeSet};
@@ -100,7 +100,7 @@ pub struct Daemon {
 impl Daemon {
     /// Reads the records and listens. To be called before any thread is started: signals are blocked here.
     pub fn open(config: Config) -> Result<Self, DaemonError> {
-        let signal = ShutdownSignal::install()?;
+        let signal = ShutdownSignal::install(Hangup::Ignored)?;
         let (store, records) = Store::open(&config.state)?;
         tracing::info!(guests = records.len(), state = %config.state.display(), "Records read");
         let listen = |address| move |source| DaemonError::Listen { address, source };

@@ -11,9 +11,10 @@
 
 use super::super::{CliError, Exit};
 use super::Order;
+use crate::console;
 use crate::control::status::PeerStatus;
 use crate::control::{Client, ClientError, GuestRole, Protection, Status, Wish};
-use crate::signals::ShutdownSignal;
+use crate::signals::{Hangup, ShutdownSignal};
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -28,7 +29,7 @@ const TRACE_MAX: Duration = Duration::from_secs(60);
 /// Asks the node, and stays until protection is over.
 pub(super) fn run(control: &Path, order: &Order) -> Result<Exit, CliError> {
     let attempt = |source| CliError::System { attempt: "Signals cannot be watched".into(), source };
-    let mut signal = ShutdownSignal::install().map_err(attempt)?;
+    let mut signal = ShutdownSignal::install(Hangup::Kills).map_err(attempt)?;
     let client = Client::new(control);
     let before = client.status().map_err(|error| no_node(error, control))?;
     let guest = name_of(&order.domain, knows(&before, &order.domain))?;
@@ -49,9 +50,9 @@ pub(super) fn run(control: &Path, order: &Order) -> Result<Exit, CliError> {
         let status = client.status().map_err(|error| watch.node_gone(error))?;
         match watch.see(&status, Instant::now()) {
             Ok(Seen::Same) => {}
-            Ok(Seen::News) => println!("{}: {}", watch.guest, watch.said),
+            Ok(Seen::News) => console::say(format_args!("{}: {}", watch.guest, watch.said)),
             Ok(Seen::Over(how)) => {
-                println!("{}: {how}", watch.guest);
+                console::say(format_args!("{}: {how}", watch.guest));
                 return Ok(Exit::Ok);
             }
             Err(error) => {

@@ -4,8 +4,9 @@ use super::super::{CliError, Exit};
 use super::Order;
 use crate::blackhole::{self, BlackholeError, End, Plan, Summary};
 use crate::config::Limits;
+use crate::console;
 use crate::guest::{Compare, NotFound, XenHost};
-use crate::signals::ShutdownSignal;
+use crate::signals::{Hangup, ShutdownSignal};
 use std::time::Duration;
 use understudy_xen::{mark, xl};
 
@@ -16,7 +17,7 @@ const TELL_EVERY: Duration = Duration::from_secs(5);
 /// Makes checkpoints until the guest ends or a signal comes.
 pub(super) fn run(order: &Order) -> Result<Exit, CliError> {
     let attempt = |source| CliError::System { attempt: "Signals cannot be watched".into(), source };
-    let mut signal = ShutdownSignal::install().map_err(attempt)?;
+    let mut signal = ShutdownSignal::install(Hangup::Ends).map_err(attempt)?;
     let guest = super::follow::name_of(&order.domain, false)?;
     let interval_ms = u64::from(order.interval_ms.unwrap_or(INTERVAL_MS));
     let plan = Plan {
@@ -41,17 +42,21 @@ pub(super) fn run(order: &Order) -> Result<Exit, CliError> {
             return Err(unfit(&error));
         }
         marked = Some(domain);
-        println!("{guest}: checkpoints to nowhere, one every {interval_ms} ms; it is not protected");
+        console::say(format_args!(
+            "{guest}: checkpoints to nowhere, one every {interval_ms} ms; it is not protected"
+        ));
         Ok(found)
     };
-    let end = blackhole::run(find, &plan, &mut signal, |summary| println!("{guest}: {}", line(&summary)));
+    let end = blackhole::run(find, &plan, &mut signal, |summary| {
+        console::say(format_args!("{guest}: {}", line(&summary)));
+    });
     if let Some(domain) = marked {
         // One that has ended took the mark with it.
         let _ = mark::remove_nowhere(domain);
     }
     match end {
-        Ok(End::Stopped) => println!("{guest}: goes on as before"),
-        Ok(End::GuestEnded) => println!("{guest}: has ended"),
+        Ok(End::Stopped) => console::say(format_args!("{guest}: goes on as before")),
+        Ok(End::GuestEnded) => console::say(format_args!("{guest}: has ended")),
         Err(error) => return Err(failed(&guest, &error)),
     }
     Ok(Exit::Ok)

@@ -1,0 +1,149 @@
+//! The control socket as a file: made for its owner alone, and in place of nothing that is not a dead node's socket.
+//!
+//! ```text
+//!   at PATH      nothing ─► bind          a socket that refuses ─► removed, bind       a socket that answers ─► InUse
+//!                anything else ─► NotASocket, and it is left alone
+//!   at the end   removed, if it is still this one
+//! ```
+
+use mio::net::UnixListener;
+use nix::sys::stat::{Mode, umask};
+use std::fs::{self, DirBuilder, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+/// Why there is no control socket.
+#[derive(thiserror::Error, Debug)]
+pub enum SocketError {
+    /// A file, a directory, a link: somebody else's.
+    #[error("{0} is there and is no socket; it is left alone. Give --control another path")]
+    NotASocket(PathBuf),
+    /// Another node's.
+    #[error("Another node answers at {0}; give each node of a host its own --control")]
+    InUse(PathBuf),
+    /// No place for it.
+    #[error(
+        "Cannot listen on {path}: {source}; give --control a path in a directory that is there and yours"
+    )]
+    Io {
+        /// The path.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// The file of a socket that this process listens on. Dropping it removes the file.
+#[derive(Debug)]
+pub struct SocketFile {
+    path: PathBuf,
+    /// Device and inode.
+    identity: (u64, u64),
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if identity_of(&self.path).is_ok_and(|identity| identity == self.identity) {
+            // A socket that stays is replaced by the next node.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn identity_of(path: &Path) -> io::Result<(u64, u64)> {
+    fs::symlink_metadata(path).map(|found| (found.dev(), found.ino()))
+}
+
+/// Listens at `path`. A directory that is missing is made, if its own is there.
+pub fn listen(path: &Path) -> Result<(UnixListener, SocketFile), SocketError> {
+    let failed = |source| SocketError::Io { path: path.to_owned(), source };
+    make_directory(path).map_err(failed)?;
+    make_room(path)?;
+    // From the first moment on, not only after it was made: who connects before a change of mode stays connected.
+    let before = umask(Mode::from_bits_truncate(0o077));
+    let bound = UnixListener::bind(path);
+    umask(before);
+    let listener = bound.map_err(failed)?;
+    fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(failed)?;
+    let identity = identity_of(path).map_err(failed)?;
+    Ok((listener, SocketFile { path: path.to_owned(), identity }))
+}
+
+fn make_directory(path: &Path) -> io::Result<()> {
+    let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) else { return Ok(()) };
+    match DirBuilder::new().mode(0o755).create(parent) {
+        Err(error) if !parent.is_dir() => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Removes what a dead node left, and nothing else.
+fn make_room(path: &Path) -> Result<(), SocketError> {
+    let failed = |source| SocketError::Io { path: path.to_owned(), source };
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed(error)),
+        Ok(found) if !found.file_type().is_socket() => return Err(SocketError::NotASocket(path.to_owned())),
+        Ok(_) => {}
+    }
+    match UnixStream::connect(path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            fs::remove_file(path).map_err(failed)
+        }
+        // Its queue is full: it is slow, and alive.
+        Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(failed(error)),
+        _ => Err(SocketError::InUse(path.to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn only_a_dead_nodes_socket_is_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        fs::write(at("file"), "theirs").unwrap();
+        fs::create_dir(at("directory")).unwrap();
+        symlink(at("file"), at("link")).unwrap();
+        let _living = std::os::unix::net::UnixListener::bind(at("living")).unwrap();
+        symlink(at("living"), at("link-to-socket")).unwrap();
+        for name in ["file", "directory", "link", "link-to-socket"] {
+            assert!(matches!(listen(&at(name)), Err(SocketError::NotASocket(_))), "{name}");
+        }
+        assert!(matches!(listen(&at("living")), Err(SocketError::InUse(_))));
+        assert_eq!(fs::read_to_string(at("file")).unwrap(), "theirs");
+        drop(std::os::unix::net::UnixListener::bind(at("dead")).unwrap());
+        let (_listener, file) = listen(&at("dead")).unwrap();
+        assert_eq!(fs::metadata(at("dead")).unwrap().permissions().mode() & 0o777, 0o600);
+        drop(file);
+        assert!(!at("dead").exists(), "it is removed at the end");
+    }
+
+    #[test]
+    fn what_took_its_place_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.sock");
+        let (_listener, file) = listen(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "theirs").unwrap();
+        drop(file);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "theirs");
+    }
+
+    #[test]
+    fn its_directory_is_made_and_not_those_above() {
+        let directory = tempfile::tempdir().unwrap();
+        assert!(listen(&directory.path().join("run/a.sock")).is_ok());
+        let error = listen(&directory.path().join("no/such/a.sock")).unwrap_err();
+        assert!(error.to_string().contains("a directory that is there"), "{error}");
+        assert!(
+            listen(&directory.path().join("x".repeat(120))).is_err(),
+            "longer than a socket's path may be"
+        );
+    }
+}
