@@ -42,6 +42,11 @@ pub fn watched_path(domain: DomId) -> String {
     format!("/libxl/{domain}/device/vif")
 }
 
+/// What to watch for the states of a domain's cards, as dom0's backend has them.
+pub fn backend_path(domain: DomId) -> String {
+    format!("/local/domain/0/backend/vif/{domain}")
+}
+
 /// The cards of `domain`, by number. One that is just being added or removed may be missing.
 pub fn vifs(store: &mut Xenstore, domain: DomId) -> Result<Vec<Vif>, StoreError> {
     let base = watched_path(domain);

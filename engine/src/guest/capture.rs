@@ -14,6 +14,7 @@ use super::ledger::Ledger;
 use super::output::{HeldOutput, OutputError};
 use super::pause::{Pause, PauseTimes};
 use super::pool::{Abort, Pieces};
+use super::protector::EmptyPieces;
 use super::report::{Report, Reporter};
 use crate::session::EpochKind;
 use crate::session::primary::Capture;
@@ -122,11 +123,16 @@ pub(super) struct Capturer {
 const LOOK_AFTER: Duration = Duration::from_secs(1);
 
 impl Capturer {
-    /// Carries out orders until the loop drops its end.
-    pub(super) fn run(mut self, orders: &Receiver<Order>) {
+    /// Carries out orders until the loop drops its end. `pieces` are made for the first capture, since each of their
+    /// pages is touched then: a guest that was just taken over needs the processor to connect its cards.
+    pub(super) fn run(mut self, orders: &Receiver<Order>, pieces: EmptyPieces) {
+        let mut pieces = Some(pieces);
         loop {
             match orders.recv_timeout(LOOK_AFTER) {
-                Ok(Order::Capture(order)) => self.answer(order),
+                Ok(Order::Capture(order)) => {
+                    pieces.take().into_iter().for_each(EmptyPieces::fill);
+                    self.answer(order);
+                }
                 Ok(Order::Resume) => self.let_run(),
                 Ok(Order::Settle) => {
                     self.is_unsettled = true;

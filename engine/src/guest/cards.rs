@@ -13,13 +13,14 @@
 use super::interfaces::Card;
 use super::output::{HeldOutput, OutputWatch};
 use super::report::Bell;
+use super::settle::CONNECT_MAX;
 use parking_lot::Mutex;
 use serde_json::Value;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::{Builder, sleep};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use understudy_xen::DomId;
 use understudy_xen::vifs::{self, Vif};
 use understudy_xen::xenstore::{StoreError, Xenstore};
@@ -85,12 +86,13 @@ pub(super) struct Follower {
     known: Value,
     /// The interfaces for which that was looked at.
     looked_at: Option<Vec<String>>,
+    begun: Instant,
 }
 
 impl Follower {
     /// Of the guest `name`, as `config` describes it; another configuration goes to `renewed`.
     pub(super) fn new(domain: DomId, name: String, config: &[u8], renewed: Renewed) -> Self {
-        Self { domain, name, renewed, known: cards_in(config), looked_at: None }
+        Self { domain, name, renewed, known: cards_in(config), looked_at: None, begun: Instant::now() }
     }
 
     /// Has `output` follow the cards as long as somebody else holds it.
@@ -128,8 +130,13 @@ impl Follower {
     }
 
     /// Tells the loop of another configuration: a takeover would build the guest with the cards it had before. Asking
-    /// xl takes a while, so it is done only when a card has come or gone.
+    /// xl takes a while, so it is done only when a card has come or gone; and not while a guest that was just taken over
+    /// connects its cards, which it was built with, and for which it needs the processor.
     fn compare(&mut self, cards: Vec<Card>) {
+        let settles = cards.iter().any(|card| !card.is_connected) && self.begun.elapsed() < CONNECT_MAX;
+        if settles {
+            return;
+        }
         let interfaces: Vec<_> = cards.into_iter().map(|card| card.interface).collect();
         if self.looked_at.as_ref() == Some(&interfaces) {
             return;

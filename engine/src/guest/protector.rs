@@ -135,12 +135,7 @@ impl Protector {
         let Parts { capturer, encoder, jobs, pieces, abort, acked } = parts;
         let (orders, inbox) = bounded(ORDERS_MAX);
         thread::spawn("encode", reporter.clone(), move || encoder.run(&jobs))?;
-        // Staging is touched page by page when it is made: on the guest's own thread, so that the loop, and a
-        // guest that was just taken over, need not wait for it.
-        let capturer = thread::spawn("capture", reporter.clone(), move || {
-            pieces.fill();
-            capturer.run(&inbox);
-        })?;
+        let capturer = thread::spawn("capture", reporter.clone(), move || capturer.run(&inbox, pieces))?;
         Ok(Self { orders, abort, acked, capturer })
     }
 

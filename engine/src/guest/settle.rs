@@ -6,6 +6,9 @@
 //!                (30 s at most)                     └─► Settled ──bell──► loop: Input::GuestSettled
 //! ```
 //!
+//! Xenstore tells when a state changes. Asking for it many times a second would take the processor, and xenstore's turn,
+//! from the guest that is connecting its cards.
+//!
 //! Bridges send nothing by a card that is not connected, and switches may lose a frame just after a link has changed:
 //! hence the order, and the repetition.
 
@@ -17,10 +20,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, sleep};
 use std::time::{Duration, Instant};
 use understudy_xen::DomId;
+use understudy_xen::vifs;
+use understudy_xen::xenstore::{StoreError, Xenstore};
 
-/// How long a guest's driver is given to connect its cards, and how often that is looked at.
-const CONNECT_MAX: Duration = Duration::from_secs(30);
-const CONNECT_RETRY: Duration = Duration::from_millis(20);
+/// How long a guest's driver is given to connect its cards.
+pub(super) const CONNECT_MAX: Duration = Duration::from_secs(30);
+/// How often that is looked at though nothing is told, and how long xenstore is left alone after an error.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Waits before each announcement of a guest's new place.
 const ANNOUNCE_AFTER_MS: [u64; 5] = [0, 50, 150, 250, 500];
@@ -54,15 +60,45 @@ pub(super) fn are_connected(domain: DomId) -> bool {
     cards::of(domain).is_ok_and(|cards| cards.iter().all(|card| card.is_connected))
 }
 
+/// Waits until the driver of `domain` has connected all its cards; whether it has by `deadline`.
+fn await_connected(domain: DomId, deadline: Instant) -> bool {
+    loop {
+        match follow_until_connected(domain, deadline) {
+            Ok(connected) => return connected,
+            Err(error) if Instant::now() < deadline => {
+                tracing::warn!(%domain, %error, "Whether the guest uses its network cards is not known; asking again");
+                sleep(LOOK_EVERY);
+            }
+            Err(_) => return false,
+        }
+    }
+}
+
+fn follow_until_connected(domain: DomId, deadline: Instant) -> Result<bool, StoreError> {
+    let mut store = Xenstore::open()?;
+    store.watch(&vifs::backend_path(domain), "settle")?;
+    loop {
+        if vifs::vifs(&mut store, domain)?.iter().all(|vif| vif.is_connected) {
+            return Ok(true);
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(false);
+        }
+        match store.next_event(Some(left.min(LOOK_EVERY))) {
+            Ok(_) | Err(StoreError::EventsLost(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
 /// Waits, in a thread of its own, for `domain` to settle, says so and announces it.
 pub(super) fn watch(domain: DomId, output: &HeldOutput, settled: &Settled) {
     let (output, told) = (output.clone(), settled.clone());
     let wait = move || {
         let begun = Instant::now();
-        while begun.elapsed() < CONNECT_MAX && !are_connected(domain) {
-            sleep(CONNECT_RETRY);
-        }
-        let (after_ms, connected) = (begun.elapsed().as_millis(), are_connected(domain));
+        let connected = await_connected(domain, begun + CONNECT_MAX);
+        let after_ms = begun.elapsed().as_millis();
         tracing::info!(%domain, after_ms, connected, "The guest uses its network cards again");
         told.say();
         for pause_ms in ANNOUNCE_AFTER_MS {
