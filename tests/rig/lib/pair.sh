@@ -75,6 +75,27 @@ await_field() { # await_field HOST FIELD VALUE SECONDS
 
 await_protected() { await_field "$1" protected true "$2"; } # await_protected HOST SECONDS
 
+# protections HOST: how often its guest has come to be protected since the node was first started
+protections() { on "$1" 'grep -c " Primary .*state=Protected" /var/tmp/understudy.log || :' </dev/null; }
+
+# await_protected_anew HOST BEFORE SECONDS: it has been unprotected since `protections` said BEFORE, and is protected
+await_protected_anew() {
+    local until=$((SECONDS + $3))
+    until [ "$(protections "$1")" -gt "$2" ]; do
+        [ $SECONDS -lt $until ] || fail "nothing is noticed on host $1 in $3 s: $(pair_line "$1")"
+        sleep 1
+    done
+    await_protected "$1" 300
+}
+
+host_ns() { on "$1" 'date +%s%N' </dev/null; } # host_ns HOST: its clock, by which its engine's log of output goes
+
+acks_between() { # acks_between HOST FROM_NS TO_NS: of epochs, as that host's primary has them
+    on "$1" "awk -v from=$2 -v to=$3 '/understudy::output: acked/ && match(\$0, /at_ns=[0-9]+/) {
+        at = substr(\$0, RSTART + 6, RLENGTH - 6) + 0; count += at >= from && at <= to } END { print count + 0 }' \
+        /var/tmp/understudy.log" </dev/null
+}
+
 await_gone() { # await_gone HOST SECONDS: it runs no guest any more
     local until=$((SECONDS + $2))
     until [ -z "$(domains_of "$1")" ]; do
