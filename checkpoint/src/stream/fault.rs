@@ -139,9 +139,11 @@ rules! {
     Tsc = "tsc",
     /// The HVM context is a chain from HEADER to END that fills the record.
     HvmContext = "hvm-context",
-    /// HVM_PARAMS: as many as counted, each index once; those that a device model needs are present.
+    /// HVM_PARAMS: as many as counted; those that Xen takes once have one value; those that a device model needs are
+    /// present in the epoch's records.
     HvmParams = "hvm-params",
-    /// CPUID and MSR policies: v3 only, not empty, whole elements; present in v3.
+    /// CPUID and MSR policies: v3 only, not empty, whole elements; present in v3 of a Xen that has them (4.14 and later;
+    /// a converter has none).
     Policy = "policy",
     /// Device model keys and values are terminated, keys relative and not empty.
     XenstoreData = "xenstore-data",

@@ -11,7 +11,18 @@ use crate::stream::libxl::{CheckpointState, Record, kind};
 pub(super) struct LibxlOrder {
     guest_kind: Option<GuestKind>,
     context_seen: bool,
-    emulator_context_seen: bool,
+    /// The device model's state in this checkpoint.
+    emulator_context: EmulatorContext,
+}
+
+/// What came of a device model's state.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+enum EmulatorContext {
+    #[default]
+    Missing,
+    /// A record without a byte of state: no device model starts from that.
+    Empty,
+    Here,
 }
 
 impl LibxlOrder {
@@ -35,38 +46,48 @@ impl LibxlOrder {
 
     /// A new checkpoint needs the device model's state anew.
     pub(super) fn checkpoint_begins(&mut self) {
-        self.emulator_context_seen = false;
+        self.emulator_context = EmulatorContext::Missing;
     }
 
     /// A record whose body was refused: what it would have brought is not reported as missing too.
     pub(super) fn broken(&mut self, record_kind: u32) {
         self.context_seen |= record_kind == kind::LIBXC_CONTEXT;
-        self.emulator_context_seen |= record_kind == kind::EMULATOR_CONTEXT;
+        if record_kind == kind::EMULATOR_CONTEXT {
+            self.emulator_context = EmulatorContext::Here;
+        }
     }
 
     pub(super) fn record(&mut self, record: Record<'_>, faults: &mut Faults) {
         match record {
             Record::LibxcContext => self.context_seen = true,
             Record::EmulatorXenstoreData(_) => self.emulator(faults),
-            Record::EmulatorContext { .. } => {
+            Record::EmulatorContext { blob, .. } => {
                 self.emulator(faults);
-                let again = std::mem::replace(&mut self.emulator_context_seen, true);
+                let state = if blob.is_empty() { EmulatorContext::Empty } else { EmulatorContext::Here };
+                let before = std::mem::replace(&mut self.emulator_context, state);
+                let again = before != EmulatorContext::Missing;
                 faults.note_if(again, Rule::Order, "The device model's state comes twice");
             }
             Record::End | Record::CheckpointEnd => {
                 faults.note_if(!self.context_seen, Rule::Order, "The stream ends without a libxc stream");
-                let missing = self.guest_kind == Some(GuestKind::Hvm) && !self.emulator_context_seen;
-                faults.note_if(
-                    missing,
-                    Rule::StateMissing,
-                    "The device model's state of an HVM guest is missing",
-                );
+                if self.guest_kind == Some(GuestKind::Hvm) {
+                    self.check_emulator_context(faults);
+                }
             }
             Record::CheckpointState(state) => {
                 let wrong = state != CheckpointState::New;
                 faults.note_if(wrong, Rule::CheckpointState, "A primary says nothing but NEW");
             }
         }
+    }
+
+    fn check_emulator_context(&self, faults: &mut Faults) {
+        let detail = match self.emulator_context {
+            EmulatorContext::Here => return,
+            EmulatorContext::Missing => "The device model's state of an HVM guest is missing",
+            EmulatorContext::Empty => "The device model's state of an HVM guest is empty",
+        };
+        faults.note(Rule::StateMissing, detail);
     }
 
     fn emulator(&self, faults: &mut Faults) {

@@ -5,7 +5,9 @@
 //!   HVM:           [CPUID], [MSR], STATIC_DATA_END,             PAGE_DATA…, { TSC, CONTEXT, PARAMS },    end
 //! ```
 //!
-//! v2 has neither policies nor STATIC_DATA_END. The braces are free in their order.
+//! v2 has neither policies nor STATIC_DATA_END. The braces are free in their order, and a record of them may come
+//! again: a receiver takes the last. What must be there depends on who wrote the stream: a converter has no policies
+//! to give, Xen since 4.14 always has.
 
 use super::hvm::HvmState;
 use super::pages::Pages;
@@ -14,6 +16,9 @@ use super::{Faults, GuestConfig};
 use crate::domain::GuestKind;
 use crate::stream::fault::Rule;
 use crate::stream::libxc::{DomainType, GuestWidth, LibxcHeader, P2mFrames, PageData, Record, kind};
+
+/// The first Xen whose guests have policies of their own in a stream.
+const POLICIES_SINCE: (u32, u32) = (4, 14);
 
 #[derive(Debug)]
 pub(super) struct LibxcOrder {
@@ -110,7 +115,7 @@ impl LibxcOrder {
                 faults.check(taken);
             }
             Record::HvmContext(context) => self.hvm.context(context, faults),
-            Record::HvmParams(params) => self.hvm.params(params, self.has_emulator, faults),
+            Record::HvmParams(params) => self.hvm.params(params, faults),
             Record::Verify => {
                 faults.note_if(self.checkpoints > 0, Rule::Order, "VERIFY has no place between checkpoints");
                 self.comparing = true;
@@ -160,12 +165,23 @@ impl LibxcOrder {
         faults.note_if(self.statics.end_seen, Rule::Order, "A policy comes after STATIC_DATA_END");
     }
 
+    /// Converters of legacy streams write version 0.x for the Xen that saved the guest.
+    fn is_converted(&self) -> bool {
+        self.header.xen_version.0 == 0
+    }
+
+    /// Whether whoever wrote the stream had policies to write. A receiver makes up the policies of older guests.
+    fn writer_has_policies(&self) -> bool {
+        self.header.xen_version >= POLICIES_SINCE
+    }
+
     fn static_data_end(&mut self, faults: &mut Faults) {
         faults.note_if(self.header.version < 3, Rule::StaticData, "STATIC_DATA_END exists from version 3 on");
         let again = std::mem::replace(&mut self.statics.end_seen, true);
         faults.note_if(again, Rule::StaticData, "STATIC_DATA_END comes twice");
         let statics = &self.statics;
-        let policies_missing = !(statics.policy_broken || statics.cpuid_seen && statics.msr_seen);
+        let policies_complete = statics.policy_broken || statics.cpuid_seen && statics.msr_seen;
+        let policies_missing = self.writer_has_policies() && !policies_complete;
         faults.note_if(policies_missing, Rule::Policy, "The CPUID or the MSR policy is missing");
         let is_pv = self.header.domain_type == DomainType::Pv;
         let info_missing = is_pv && statics.width == Width::Untold;
@@ -198,11 +214,15 @@ impl LibxcOrder {
     /// Everything that a receiver needs at a checkpoint or at the end is there.
     fn end_epoch(&mut self, faults: &mut Faults) {
         if !self.epoch_broken {
-            faults.note_if(!self.tsc_seen, Rule::StateMissing, "X86_TSC_INFO is missing");
+            // A guest that was saved before Xen 4.0 has none; a receiver leaves the new domain's.
+            let tsc_missing = !self.tsc_seen && !self.is_converted();
+            faults.note_if(tsc_missing, Rule::StateMissing, "X86_TSC_INFO is missing");
             match self.header.domain_type {
                 DomainType::Pv if self.statics.width == Width::Broken => {}
                 DomainType::Pv => self.pv.end_epoch(self.pages.frames(), self.pages.pfn_max(), faults),
-                DomainType::Hvm => self.hvm.end_epoch(self.pages.frames(), faults),
+                DomainType::Hvm => {
+                    self.hvm.end_epoch(self.pages.frames(), self.has_emulator, faults);
+                }
             }
         }
         self.pages.check_size(self.image_bytes_max, faults);
@@ -210,6 +230,6 @@ impl LibxcOrder {
         self.epoch_broken = false;
         self.tsc_seen = false;
         self.pv.next_epoch();
-        self.hvm = HvmState::default();
+        self.hvm.next_epoch();
     }
 }
