@@ -5,6 +5,7 @@ mod support;
 
 use std::hint::black_box;
 use support::{Cold, fill_noise, measure, print_speeds};
+use understudy_checkpoint::domain::Sink;
 use understudy_checkpoint::epoch::{Image, Limits, Receiver, Staging};
 use understudy_checkpoint::pages::{Batches, Encoder, EncoderConfig, EpochSummary};
 use understudy_checkpoint::{Epoch, EpochKind, PAGE_SIZE, Page, PageEntry, PageType, Pfn};
@@ -52,8 +53,33 @@ fn receive(receiver: &mut Receiver<Image>, batches: &Batches) {
     }
 }
 
+/// A guest's first copy into an image that holds nothing: memory is taken as pages come.
+fn first_copy(cold: &Cold, name: &str, pfns: &[u64]) {
+    let bytes = pfns.len() * PAGE_SIZE;
+    let from = vec![[7; PAGE_SIZE]; pfns.len()];
+    let pair = measure(
+        || cold.chill(),
+        || {
+            let mut image = Image::new(pfns[pfns.len() - 1] + 1);
+            for (pfn, page) in pfns.iter().zip(&from) {
+                image.apply_page(PageEntry::new(Pfn(*pfn), PageType::Normal), Some(page));
+            }
+            black_box(&image);
+        },
+        || {
+            let mut to = Vec::with_capacity(pfns.len());
+            to.extend_from_slice(black_box(&from));
+            black_box(&to);
+        },
+    );
+    print_speeds(name, "memcpy to new memory", bytes, &pair);
+}
+
 fn main() {
     let (cold, mut epochs) = (Cold::new(), Epochs::new());
+    first_copy(&cold, "first copy, all frames", &(0..PAGES as u64).collect::<Vec<_>>());
+    let scattered: Vec<u64> = (0..PAGES as u64).map(|page| page * 64).collect();
+    first_copy(&cold, "first copy, 8 frames of each 2 MiB", &scattered);
     let limits = Limits { buffer_bytes_max: 2 * BYTES, page_count: PAGES as u64 };
     let mut receiver = Receiver::new(Image::new(PAGES as u64), limits);
     let seed = epochs.encode(Epoch(0), EpochKind::Seed);

@@ -1,26 +1,29 @@
 //! A guest's memory at rest: the secondary's committed image, and what a lab guest runs on.
 //!
-//! Sparse, in chunks of 512 frames: a PVH guest's pfns reach to 4 GiB however small it is, and a hostile stream
-//! may name pfns as far as its limit goes.
+//! Sparse, in chunks of 512 frames: a PVH guest's pfns reach to 4 GiB however small it is, a ballooned guest has a few
+//! pages in each 2 MiB, and a hostile stream may name pfns as far as its limit goes. Memory is taken for pages that are
+//! there, and given back when a frame loses its page.
 //!
 //! ```text
 //!   chunks:  [ ● | – | ● | – | – | … ]      – nothing but absent frames
 //!              │       └─► 512 types │ no page among them
-//!              └─► 512 types │ 512 pages
+//!              └─► 512 types │ pages of those that have one (store)
 //! ```
 
 use super::Staging;
+use super::buffer::ZERO_PAGE;
+use super::store::{OutOfMemory, PageStore, STORE_FRAMES};
 use crate::domain::{DomainState, Sink};
 use crate::pages::{DirtyBitmap, copy_into};
-use crate::{PAGE_SIZE, Page, PageEntry, PageType, Pfn};
+use crate::{Page, PageEntry, PageType, Pfn};
 
-const CHUNK_PAGES: usize = 512;
+const CHUNK_PAGES: usize = STORE_FRAMES;
 
 /// Nibbles of the types of a chunk's frames, and their pages once there is one.
 #[derive(Debug)]
 struct Chunk {
     types: [u8; CHUNK_PAGES],
-    pages: Option<Box<[Page]>>,
+    pages: Option<PageStore>,
 }
 
 impl Chunk {
@@ -39,12 +42,21 @@ pub struct Image {
     page_count: u64,
     chunks: Vec<Option<Box<Chunk>>>,
     state: DomainState,
+    resident_bytes: usize,
+    /// Since when it holds less than it was given.
+    fault: Option<OutOfMemory>,
 }
 
 impl Image {
     /// An image without any page, for pfns below `page_count`.
     pub fn new(page_count: u64) -> Self {
-        let mut image = Self { page_count: 0, chunks: Vec::new(), state: DomainState::default() };
+        let mut image = Self {
+            page_count: 0,
+            chunks: Vec::new(),
+            state: DomainState::default(),
+            resident_bytes: 0,
+            fault: None,
+        };
         image.grow(page_count);
         image
     }
@@ -82,25 +94,36 @@ impl Image {
 
     /// The content of a frame that holds a page.
     pub fn page(&self, pfn: Pfn) -> Option<&Page> {
-        let chunk = self.chunk(pfn)?;
-        let index = pfn.0 as usize % CHUNK_PAGES;
-        if !chunk.page_type(index).has_data() {
-            return None;
-        }
-        Some(&chunk.pages.as_ref()?[index])
+        self.chunk(pfn)?.pages.as_ref()?.get(pfn.0 as usize % CHUNK_PAGES)
     }
 
-    /// The content of a frame for writing; a frame without a page becomes a zeroed plain page.
+    /// The content of a frame for writing; a frame without a page becomes a zeroed plain page. Panics without memory
+    /// for it.
     pub fn page_mut(&mut self, pfn: Pfn) -> &mut Page {
         let index = pfn.0 as usize % CHUNK_PAGES;
-        let chunk = self.chunk_mut(pfn);
-        let is_new = !chunk.page_type(index).has_data();
-        let pages = chunk.pages.get_or_insert_with(|| vec![[0; PAGE_SIZE]; CHUNK_PAGES].into_boxed_slice());
-        if is_new {
-            chunk.types[index] = PageType::Normal.nibble();
-            pages[index].fill(0);
+        if self.page(pfn).is_none() {
+            self.put(pfn, &ZERO_PAGE).expect("the host has memory for a page");
+            self.chunk_mut(pfn).types[index] = PageType::Normal.nibble();
         }
-        &mut pages[index]
+        let pages = self.chunk_mut(pfn).pages.as_mut();
+        pages.and_then(|pages| pages.get_mut(index)).expect("the frame has a page by now")
+    }
+
+    fn put(&mut self, pfn: Pfn, page: &Page) -> Result<(), OutOfMemory> {
+        let pages = self.chunk_mut(pfn).pages.get_or_insert_with(PageStore::new);
+        let before = pages.bytes();
+        let result = pages.put(pfn.0 as usize % CHUNK_PAGES, page);
+        let after = pages.bytes();
+        self.resident_bytes = self.resident_bytes - before + after;
+        result
+    }
+
+    fn remove(&mut self, pfn: Pfn) {
+        let Some(pages) = self.chunk_mut(pfn).pages.as_mut() else { return };
+        let before = pages.bytes();
+        pages.remove(pfn.0 as usize % CHUNK_PAGES);
+        let after = pages.bytes();
+        self.resident_bytes = self.resident_bytes - before + after;
     }
 
     /// Every frame that something was applied to, ascending.
@@ -139,9 +162,9 @@ impl Image {
         &self.state
     }
 
-    /// Bytes of page memory in use.
+    /// Bytes of page memory that are taken.
     pub fn resident_bytes(&self) -> usize {
-        self.chunks.iter().flatten().filter(|chunk| chunk.pages.is_some()).count() * CHUNK_PAGES * PAGE_SIZE
+        self.resident_bytes
     }
 }
 
@@ -152,8 +175,15 @@ impl Sink for Image {
 
     fn apply_page(&mut self, entry: PageEntry, page: Option<&Page>) {
         assert_eq!(page.is_some(), entry.page_type().has_data(), "data exactly where the type has data");
-        if let Some(page) = page {
-            *self.page_mut(entry.pfn()) = *page;
+        match page {
+            Some(page) => {
+                if let Err(fault) = self.put(entry.pfn(), page) {
+                    self.fault = Some(fault);
+                    return;
+                }
+            }
+            None if self.page(entry.pfn()).is_some() => self.remove(entry.pfn()),
+            None => {}
         }
         if entry.page_type() != self.page_type(entry.pfn()) {
             self.chunk_mut(entry.pfn()).types[entry.pfn().0 as usize % CHUNK_PAGES] =
@@ -164,11 +194,16 @@ impl Sink for Image {
     fn apply_state(&mut self, state: &DomainState) {
         self.state.clone_from(state);
     }
+
+    fn fault(&self) -> Option<String> {
+        self.fault.map(|fault| fault.to_string())
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::PAGE_SIZE;
 
     #[test]
     fn a_frame_reads_back_until_its_type_loses_its_data() {
@@ -179,6 +214,7 @@ mod tests {
         assert_eq!(image.entries().count(), 1);
         image.apply_page(PageEntry::new(Pfn(1999), PageType::Absent), None);
         assert!(image.page(Pfn(1999)).is_none());
+        assert_eq!(image.resident_bytes(), 0, "memory of a page that is gone is given back");
         assert_eq!(image.page_mut(Pfn(1999))[9], 0, "a page that comes back is a new page");
         assert!(image.page(Pfn(5000)).is_none());
     }
@@ -195,7 +231,20 @@ mod tests {
         for entry in &entries {
             image.apply_page(*entry, entry.page_type().has_data().then_some(&[3; PAGE_SIZE]));
         }
-        assert_eq!(image.resident_bytes(), CHUNK_PAGES * PAGE_SIZE);
+        assert_eq!(image.resident_bytes(), PAGE_SIZE);
         assert_eq!(image.entries().collect::<Vec<_>>(), entries[1..]);
+    }
+
+    #[test]
+    fn a_ballooned_guest_costs_what_it_has() {
+        let mut image = Image::new(1 << 20);
+        for pfn in (0..1 << 20).step_by(64) {
+            image.apply_page(PageEntry::new(Pfn(pfn), PageType::Normal), Some(&[3; PAGE_SIZE]));
+        }
+        assert_eq!(image.resident_bytes(), 64 << 20, "8 pages in each 2 MiB of 4 GiB");
+        for pfn in (0..1 << 20).step_by(64) {
+            image.apply_page(PageEntry::new(Pfn(pfn), PageType::Absent), None);
+        }
+        assert_eq!((image.resident_bytes(), image.entries().count()), (0, 0));
     }
 }

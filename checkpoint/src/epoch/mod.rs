@@ -9,6 +9,7 @@ mod receiver;
 #[cfg(test)]
 mod refusals;
 mod staging;
+mod store;
 
 pub use image::Image;
 pub use receiver::{Limits, ReceiveError, Receiver};
