@@ -156,3 +156,39 @@ fn what_cannot_be_played_is_refused() {
     assert!(ends(&["replay", "/nowhere/at.all"], 4).contains("/nowhere/at.all"));
     ends(&["replay", "/nowhere/at.all", "--to-node", "b"], 2);
 }
+
+/// A plain PVH stream of libxc v3 without anything but one page and this state; `state` is records.
+fn plain(state: &[u8]) -> Vec<u8> {
+    use understudy_checkpoint::domain::{Description, DomainState, GuestKind, Sink};
+    use understudy_checkpoint::epoch::Image;
+    use understudy_checkpoint::stream::write_restore_file;
+    use understudy_checkpoint::{PAGE_SIZE, PageEntry, PageType, Pfn};
+    let mut image = Image::new(2);
+    image.apply_page(PageEntry::new(Pfn(1), PageType::Normal), Some(&[7; PAGE_SIZE]));
+    image.apply_state(&DomainState { libxc: state.to_vec(), libxl: Vec::new() });
+    let what = Description {
+        kind: GuestKind::Pvh,
+        page_count: 2,
+        libxc_version: 2,
+        xen_version: (4, 13),
+        config: Vec::new(),
+        static_records: Vec::new(),
+    };
+    let mut file = Vec::new();
+    write_restore_file(&mut file, &what, &image).unwrap();
+    file
+}
+
+#[test]
+fn an_epoch_that_verify_refuses_is_not_materialized_unless_told_to() {
+    let directory = tempfile::tempdir().unwrap();
+    let thin = directory.path().join("thin.save");
+    fs::write(&thin, plain(&[])).unwrap();
+    let (thin, out) = (thin.to_str().unwrap(), directory.path().join("out.save"));
+    let args = ["stream", "materialize", thin, "--epoch", "0", "-o", out.to_str().unwrap()];
+    assert!(ends(&["stream", "verify", thin], 3).contains("[state-missing]"));
+    assert!(ends(&args, 4).contains("[state-missing]"));
+    assert!(!out.exists(), "nothing is written");
+    ends(&[&args[..], &["--unsound"]].concat(), 3);
+    assert_eq!(fs::read(&out).unwrap(), fs::read(thin).unwrap());
+}

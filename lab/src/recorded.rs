@@ -22,6 +22,8 @@ pub struct Recorded<R> {
     recording: Recording<R>,
     epoch: RecordedEpoch,
     guest: Guest,
+    /// Frames that the guest has at least.
+    page_count_min: u64,
 }
 
 /// What is known of the guest.
@@ -46,7 +48,14 @@ impl<R: Read + Send> Recorded<R> {
     /// A source that plays `input`, a stream of any layer, plain or checkpointed.
     pub fn new(input: R) -> Self {
         let epoch = RecordedEpoch::default();
-        Self { recording: Recording::new(input), epoch, guest: Guest::Unread }
+        Self { recording: Recording::new(input), epoch, guest: Guest::Unread, page_count_min: 0 }
+    }
+
+    /// Makes room for frames up to `pfn_max`, the highest that any epoch names: a guest is described before its later
+    /// epochs are read, and its frames are counted once.
+    pub fn with_room_up_to(mut self, pfn_max: u64) -> Self {
+        self.page_count_min = pfn_max + 1;
+        self
     }
 
     /// The guest's name, if the recording has its configuration. Known after `describe`.
@@ -68,7 +77,9 @@ impl<R: Read + Send> Source for Recorded<R> {
         if !matches!(self.guest, Guest::Unread) {
             return Err(DomainError::Failed("A recording is described once".into()));
         }
-        let (description, image) = self.recording.first_copy().map_err(broken)?;
+        let (mut description, mut image) = self.recording.first_copy().map_err(broken)?;
+        image.grow(self.page_count_min);
+        description.page_count = image.page_count();
         let dirty = DirtyBitmap::new(description.page_count);
         self.guest = Guest::Standing { image, dirty, life: Life::Fresh };
         Ok(description)
@@ -95,6 +106,13 @@ impl<R: Read + Send> Source for Recorded<R> {
         if *life == Life::Running {
             if !self.recording.next_epoch(&mut self.epoch).map_err(broken)? {
                 return Err(DomainError::EndOfRecording);
+            }
+            if let Some(Pfn(pfn)) = self.epoch.pfn_max().filter(|pfn| pfn.0 >= dirty.page_count()) {
+                let (epoch, below) = (self.recording.checkpoints(), dirty.page_count());
+                return Err(DomainError::Failed(format!(
+                    "Checkpoint {epoch} of the recording names frame {pfn:#x}, but the guest was described with frames \
+                     below {below:#x}; read the recording's highest frame first"
+                )));
             }
             self.epoch.apply_to(image);
             self.epoch.entries().iter().for_each(|entry| dirty.set(entry.pfn()));

@@ -13,7 +13,7 @@
 //! * [`Reader`] bytes in, [`Item`]s out; [`Items`] does so from anything that can be read
 //! * [`xl`], [`libxl`], [`libxc`] the layers: headers and typed records, read and written
 //! * [`Recording`] a recorded stream epoch by epoch; [`write_restore_file`] a file that `xl restore` takes
-//! * [`verify()`] judges a stream, [`inspect()`] tells what it holds
+//! * [`verify()`] judges a stream, [`verify_restore_file`] an epoch before it is written, [`inspect()`] tells what it holds
 //! * [`back`] what comes back from the receiver
 //! * [`limits`] what a stream may claim; [`Rule`] what can be wrong with one
 
@@ -42,4 +42,4 @@ pub use inspect::{EpochSummary, Inspection, PageCounts, RecordCount, inspect};
 pub use reader::{Content, Ending, Item, Reader, Step};
 pub use recording::{RecordedEpoch, Recording};
 pub use restore_file::{write_head, write_pages, write_restore_file, write_state};
-pub use verify::{Verdict, Verifier, verify};
+pub use verify::{Verdict, Verifier, verify, verify_restore_file};

@@ -6,7 +6,8 @@
 //!                                                                                                 never played
 //! ```
 //!
-//! A plain stream is a first copy and no epochs. An entry without page (XTAB) ends the page that was there:
+//! A plain stream is a first copy and no epochs. The frames of an HVM guest may reach higher in a later epoch than in
+//! the first copy; those of a PV guest end where X86_PV_P2M_FRAMES says. An entry without page (XTAB) ends the page that was there:
 //! the guest gave the frame back. (Stock receivers keep such a page until the guest is gone.)
 
 use super::config::GuestConfig;
@@ -14,11 +15,10 @@ use super::fault::{Defect, Fault, Layer, Place, Rule};
 use super::input::{Items, StreamError};
 use super::libxc::{self, DomainType, GuestWidth, LibxcHeader, PageData, Record};
 use super::libxl;
-use super::limits::PFNS_MAX;
 use super::reader::{Content, Item, Reader};
 use crate::domain::{Description, DomainState, GuestKind, Sink};
 use crate::epoch::Image;
-use crate::{PAGE_SIZE, Page, PageEntry};
+use crate::{PAGE_SIZE, Page, PageEntry, Pfn};
 use std::io::Read;
 
 /// What a checkpoint changed.
@@ -45,13 +45,21 @@ impl RecordedEpoch {
         &self.state
     }
 
-    /// Makes an image that stands at the epoch before stand at this one.
+    /// Makes an image that stands at the epoch before stand at this one. The image grows to what the epoch names.
     pub fn apply_to(&self, image: &mut Image) {
         self.apply_pages(image);
         image.apply_state(&self.state);
     }
 
+    /// The highest frame that it names.
+    pub fn pfn_max(&self) -> Option<Pfn> {
+        self.entries.iter().map(|entry| entry.pfn()).max()
+    }
+
     fn apply_pages(&self, image: &mut Image) {
+        if let Some(Pfn(pfn_max)) = self.pfn_max() {
+            image.grow(pfn_max + 1);
+        }
         let mut pages = self.pages.iter();
         for entry in &self.entries {
             let page = if entry.page_type().has_data() { pages.next() } else { None };
@@ -109,9 +117,6 @@ impl<R: Read> Recording<R> {
         let mut epoch = RecordedEpoch::default();
         loop {
             let progress = self.step(&mut epoch)?;
-            if let Some(pfn) = epoch.entries.iter().map(|entry| entry.pfn().0).max() {
-                image.grow(pfn + 1);
-            }
             epoch.apply_pages(&mut image);
             epoch.clear_pages();
             self.check_memory(image.resident_bytes() as u64)?;
@@ -122,7 +127,7 @@ impl<R: Read> Recording<R> {
         if let Some(pfn_max) = self.intake.pv_pfn_max {
             image.grow(pfn_max + 1);
         }
-        self.intake.pfns_below = Some(image.page_count());
+        self.intake.first_copy_read = true;
         image.apply_state(&epoch.state);
         let has_emulator = !epoch.state.libxl.is_empty();
         Ok((self.intake.describe(image.page_count(), has_emulator), image))
@@ -142,6 +147,21 @@ impl<R: Read> Recording<R> {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// As [`next_epoch`](Self::next_epoch), and makes an image that stands at the epoch before stand at this one, unless
+    /// the guest would have more memory than its configuration allows.
+    pub fn next_epoch_onto(
+        &mut self,
+        image: &mut Image,
+        epoch: &mut RecordedEpoch,
+    ) -> Result<bool, StreamError> {
+        if !self.next_epoch(epoch)? {
+            return Ok(false);
+        }
+        epoch.apply_to(image);
+        self.check_memory(image.resident_bytes() as u64)?;
+        Ok(true)
     }
 
     /// Takes one item into `epoch`.
@@ -179,8 +199,7 @@ struct Intake {
     pv_pfn_max: Option<u64>,
     /// After VERIFY all pages come again, only to be compared.
     comparing: bool,
-    /// Set by the first copy.
-    pfns_below: Option<u64>,
+    first_copy_read: bool,
 }
 
 impl Intake {
@@ -243,7 +262,7 @@ impl Intake {
     }
 
     fn take_static(&mut self, bytes: &[u8]) -> Result<(), Defect> {
-        if self.pfns_below.is_some() {
+        if self.first_copy_read {
             return Err(Defect::new(Rule::Order, "A static record comes again after the first copy"));
         }
         self.static_records.extend_from_slice(bytes);
@@ -274,7 +293,8 @@ impl Intake {
                 return Err(Defect::new(Rule::Order, "Pages come before X86_PV_P2M_FRAMES"));
             }
             (DomainType::Pv, Some(pfn_max)) => pfn_max + 1,
-            (DomainType::Hvm, _) => self.pfns_below.unwrap_or(PFNS_MAX),
+            // As a receiver, which takes any frame of an HVM guest at any time; below the reader's limit it is.
+            (DomainType::Hvm, _) => return Ok(()),
         };
         match data.entries().find(|entry| entry.pfn().0 >= below) {
             None => Ok(()),

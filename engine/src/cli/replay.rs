@@ -14,7 +14,7 @@ use std::path::PathBuf;
 /// Arguments of `replay`.
 #[derive(clap::Args, Debug)]
 pub(super) struct Args {
-    /// The recorded stream, not compressed; it is read twice
+    /// The recorded stream, not compressed; it is read three times
     file: PathBuf,
     /// A running secondary [default: one that is started for this]
     #[arg(long, value_name = "ADDR")]

@@ -7,8 +7,11 @@
 //!                  sound    a rule is broken    no stream of xl, libxl or libxc
 //!   inspect          0              4                        4
 //!   verify           0              3                        4
-//!   materialize      0              4                        4
+//!   materialize      0         4, or 3 (below)               4
 //! ```
+//!
+//! `materialize` judges the epoch by the rules of `verify` before it writes a byte. With `--unsound` it writes an epoch
+//! that breaks them, and ends with 3.
 
 use super::{CliError, Exit, OutputFormat, print, print_json};
 use crate::output_file::{Allow, write_to};
@@ -16,8 +19,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use understudy_checkpoint::stream::{
-    Ending, Inspection, PageCounts, RecordedEpoch, Recording, Rule, StreamError, Verdict, inspect, verify,
-    write_restore_file,
+    Defect, Ending, Inspection, PageCounts, RecordedEpoch, Recording, Rule, StreamError, Verdict, inspect,
+    verify, verify_restore_file, write_restore_file,
 };
 
 /// What to do with a stream.
@@ -52,6 +55,9 @@ pub(super) struct MaterializeArgs {
     /// Where to write; `-` is standard output. A file of that name is replaced once the new one is whole
     #[arg(short, long, value_name = "OUT")]
     out: PathBuf,
+    /// Write the epoch also if `verify` would find a fault in it; the exit code is then 3
+    #[arg(long)]
+    unsound: bool,
 }
 
 /// Runs one of them.
@@ -182,13 +188,21 @@ fn run_materialize(args: &MaterializeArgs) -> Result<Exit, CliError> {
     let (description, mut image) = recording.first_copy().map_err(fail)?;
     let mut epoch = RecordedEpoch::default();
     for number in 1..=args.epoch {
-        if !recording.next_epoch(&mut epoch).map_err(fail)? {
+        if !recording.next_epoch_onto(&mut image, &mut epoch).map_err(fail)? {
             let file = args.file.display();
             return Err(CliError::BadInput(format!("{file} holds the complete epochs 0 to {}", number - 1)));
         }
-        epoch.apply_to(&mut image);
+    }
+    let verdict = verify_restore_file(&description, &image);
+    if let Some(fault) = verdict.faults.first().filter(|_| !args.unsound) {
+        let (file, epoch, count) = (args.file.display(), args.epoch, verdict.fault_count);
+        let detail = Defect { rule: fault.rule, detail: fault.detail.clone() };
+        return Err(CliError::BadInput(format!(
+            "{file}: Epoch {epoch} is not written, `stream verify` would find {count} faults in it, first: {detail}; \
+             --unsound writes it as it is"
+        )));
     }
     // Only now: an input that is no good leaves the output alone.
     write_to(&args.out, Allow::Anything, |mut out| write_restore_file(&mut out, &description, &image))?;
-    Ok(Exit::Ok)
+    Ok(if verdict.ok { Exit::Ok } else { Exit::CheckFailed })
 }

@@ -31,9 +31,7 @@ pub fn compare(recording: impl Read, exported: impl Read) -> Result<Finding, Com
     let mut recording = Recording::new(recording);
     let (description, mut image) = recording.first_copy()?;
     let mut epoch = RecordedEpoch::default();
-    while recording.next_epoch(&mut epoch)? {
-        epoch.apply_to(&mut image);
-    }
+    while recording.next_epoch_onto(&mut image, &mut epoch)? {}
     let mut expect = Expect { exported, piece: Vec::new(), same: 0, differs: false };
     match write_restore_file(&mut expect, &description, &image) {
         Ok(()) if expect.exported.read(&mut [0])? == 0 => Ok(Finding::Identical { bytes: expect.same }),

@@ -14,6 +14,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+use understudy_checkpoint::stream::inspect;
 use understudy_lab::Recorded;
 
 /// The guest's name on the link.
@@ -42,7 +43,7 @@ pub enum Towards {
 /// What to replay and how.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// The recording, not compressed. It is read twice.
+    /// The recording, not compressed. It is read three times.
     pub file: PathBuf,
     /// Where to.
     pub towards: Towards,
@@ -105,7 +106,7 @@ pub fn run(request: &Request) -> Result<Report, ReplayError> {
     let open = || {
         File::open(&request.file).map_err(|source| ReplayError::Open { path: request.file.clone(), source })
     };
-    let (source, hold) = hold(Recorded::new(open()?)).map_err(AddError::from)?;
+    let (source, hold) = hold(recorded(open()?, open()?)?).map_err(AddError::from)?;
     let workdir = Scratch::create()?;
     let (peer, control, _secondary) = secondary(request, workdir.path())?;
     let name = peer.name.clone();
@@ -132,6 +133,12 @@ pub fn run(request: &Request) -> Result<Report, ReplayError> {
     handle.stop()?;
     let (commit, pause) = (status.commit_us, status.pause_us);
     Ok(Report::new(Ingredients { played, tally, commit, pause, took, finding }))
+}
+
+/// The recording as a guest with room for all frames that any of its epochs names.
+fn recorded(recording: File, again: File) -> Result<Recorded<File>, ReplayError> {
+    let highest = inspect(again).map_err(system("read the recording"))?.pfn_max;
+    Ok(Recorded::new(recording).with_room_up_to(highest.unwrap_or(0)))
 }
 
 fn settings(request: &Request, peer: Peer, workdir: &Path) -> Settings {

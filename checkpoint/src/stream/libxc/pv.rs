@@ -97,8 +97,11 @@ impl<'a> P2mFrames<'a> {
     pub(super) fn parse(body: &'a [u8]) -> Result<Self, Defect> {
         let (header, frames): (&WireP2mHeader, _) = frame::prefix(body, "X86_PV_P2M_FRAMES")?;
         let (start, end) = (header.start.get(), header.end.get());
-        if start > end || u64::from(end) >= PFNS_MAX {
-            let detail = format!("The range {start:#x}..={end:#x} is empty or beyond {PFNS_MAX:#x}");
+        if start > end {
+            return Err(Defect::new(Rule::P2mFrames, format!("The range {start:#x}..={end:#x} is empty")));
+        }
+        if u64::from(end) >= PFNS_MAX {
+            let detail = format!("The guest's last frame {end:#x} is not below the limit of {PFNS_MAX:#x}");
             return Err(Defect::new(Rule::P2mFrames, detail));
         }
         Ok(Self { start, end, frames: frame::elements(frames, "X86_PV_P2M_FRAMES")? })

@@ -17,6 +17,7 @@ mod libxl_order;
 mod order;
 mod pages;
 mod pv;
+mod written;
 
 use super::config::GuestConfig;
 use super::fault::{Defect, Fault, Layer, Place, Rule};
@@ -29,6 +30,8 @@ use libxl_order::LibxlOrder;
 use order::LibxcOrder;
 use serde::Serialize;
 use std::io::{self, Read};
+
+pub use written::verify_restore_file;
 
 /// What a verification found.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
