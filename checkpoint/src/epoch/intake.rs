@@ -49,7 +49,7 @@ pub(super) struct Base<'a, S> {
 }
 
 impl<'a, S: Sink> Base<'a, S> {
-    fn page(&self, pfn: Pfn, pool: &'a PagePool) -> Option<&'a Page> {
+    pub(super) fn page(&self, pfn: Pfn, pool: &'a PagePool) -> Option<&'a Page> {
         match self.complete.iter().rev().find_map(|buffer| buffer.get(pfn)) {
             Some(held) => held.page(pool),
             None => self.sink.page(pfn),

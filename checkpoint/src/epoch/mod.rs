@@ -1,6 +1,7 @@
 //! A checkpoint's pages at rest: staged on the primary, buffered and committed on the secondary.
 
 mod buffer;
+mod checks;
 #[cfg(test)]
 mod histories;
 mod image;

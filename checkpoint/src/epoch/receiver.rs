@@ -17,9 +17,10 @@
 //! Not here: acks, links, time.
 
 use super::buffer::{EpochBuffer, PagePool};
+use super::checks::Checked;
 use super::intake::{Base, Room, apply_seed, buffer_delta};
 use crate::domain::{DomainState, Sink};
-use crate::pages::{BatchError, Decoder, Digest, DirtyBitmap, EpochSummary};
+use crate::pages::{BatchError, Decoder, Digest, DirtyBitmap, EpochSummary, FORM_CHECKS, FORM_STATE};
 use crate::{Epoch, EpochKind, Pfn};
 use std::collections::VecDeque;
 
@@ -71,6 +72,25 @@ pub enum ReceiveError {
     /// The image's holder could not take it in.
     #[error("The image cannot be kept here: {0}")]
     Sink(String),
+    /// A page that the sender says did not change is another one here.
+    #[error(
+        "Frames {first} to {last} did not change in epoch {epoch}, but are others here than where the guest runs \
+         ({stretches} stretches differ): a write was missed, and nothing that was copied can be trusted; everything has \
+         to be sent again"
+    )]
+    Diverged {
+        /// The epoch whose checks showed it.
+        epoch: Epoch,
+        /// Where the first stretch of frames that differs begins.
+        first: Pfn,
+        /// Where it ends.
+        last: Pfn,
+        /// Stretches that differ.
+        stretches: u64,
+    },
+    /// The state records that arrived are not those that were sent.
+    #[error("The state of epoch {0} differs from what was sent; the epoch has to be sent again")]
+    StateMismatch(Epoch),
     /// What arrived is not what was sent.
     #[error(
         "Pages differ from what was sent ({received:?} instead of {sent:?}); the epoch has to be sent again"
@@ -103,6 +123,7 @@ pub struct Receiver<S> {
 struct Open {
     epoch: Epoch,
     digest: Digest,
+    checked: Checked,
     pages: OpenPages,
 }
 
@@ -123,6 +144,13 @@ impl OpenPages {
         match self {
             Self::Seed { .. } => None,
             Self::Delta { buffer } => Some(buffer),
+        }
+    }
+
+    fn state(&self) -> &DomainState {
+        match self {
+            Self::Seed { state, .. } => state,
+            Self::Delta { buffer } => &buffer.state,
         }
     }
 
@@ -170,7 +198,7 @@ impl<S: Sink> Receiver<S> {
                 OpenPages::Delta { buffer }
             }
         };
-        self.open = Some(Open { epoch, digest: Digest::new(), pages });
+        self.open = Some(Open { epoch, digest: Digest::new(), checked: Checked::default(), pages });
         Ok(())
     }
 
@@ -312,9 +340,19 @@ impl<S: Sink> Receiver<S> {
     }
 
     fn take_batch(&mut self, batch: &[u8]) -> Result<(), ReceiveError> {
-        let Some(Open { digest, pages, .. }) = &mut self.open else {
+        let Some(Open { digest, checked, pages, .. }) = &mut self.open else {
             return Err(ReceiveError::NoEpoch);
         };
+        match (batch.first(), &*pages) {
+            (Some(&FORM_STATE), _) => return Ok(checked.state(batch)?),
+            (Some(&FORM_CHECKS), OpenPages::Seed { .. }) => return Err(BatchError::Checks.into()),
+            (Some(&FORM_CHECKS), OpenPages::Delta { .. }) => {
+                let base = Base { complete: &self.complete, sink: &self.sink };
+                let page = |pfn| base.page(pfn, &self.pool);
+                return Ok(checked.pages(batch, self.limits.page_count, page)?);
+            }
+            _ => {}
+        }
         let mut entries = self.decoder.open(batch, self.limits.page_count)?;
         match pages {
             OpenPages::Seed { covered, .. } => apply_seed(&mut entries, &mut self.sink, covered, digest),
@@ -340,6 +378,6 @@ impl Open {
         {
             return Err(ReceiveError::SeedIncomplete(missing));
         }
-        Ok(())
+        self.checked.verify(self.epoch, self.pages.state())
     }
 }

@@ -2,7 +2,7 @@
 //! except for the base pages its deltas change.
 //!
 //! ```text
-//!   batch    form u8 | raw_length varint | body (form 0: verbatim, form 1: one LZ4 block)
+//!   batch    form u8 | raw_length varint | body (form 0: verbatim, form 1: one LZ4 block; 2 and 3: see `check`)
 //!
 //!   body     ops_length varint | runs_length varint | ops … | runs … | data …
 //!

@@ -26,6 +26,9 @@ pub enum BatchError {
     /// A page's data is cut short, or its changes reach beyond it.
     #[error("A batch is damaged: the data of frame {0} is malformed; the epoch has to be sent again")]
     Content(Pfn),
+    /// Checks, or a state digest, that are malformed, beyond the guest's frames, or more than an epoch may have.
+    #[error("A batch is damaged: its checks are malformed or too many; the epoch has to be sent again")]
+    Checks,
     /// Data is left that belongs to no entry.
     #[error("A batch is damaged: it holds data that belongs to no entry; the epoch has to be sent again")]
     Trailing,

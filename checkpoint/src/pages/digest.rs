@@ -10,6 +10,11 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 /// Hash of a page of zeros.
 static ZERO_HASH: LazyLock<u64> = LazyLock::new(|| xxh3_64(&[0; PAGE_SIZE]));
 
+/// Hash of a page's content.
+pub(super) fn page_hash(page: &Page) -> u64 {
+    xxh3_64(page)
+}
+
 /// Takes in entries with their content, in the order they are sent.
 #[derive(Clone)]
 pub(crate) struct Digest {
@@ -32,7 +37,7 @@ impl Digest {
     /// An entry with its page.
     pub(crate) fn page(&mut self, entry: PageEntry, page: &Page) {
         self.data_pages += 1;
-        self.push(entry, xxh3_64(page));
+        self.push(entry, page_hash(page));
     }
 
     /// An entry whose page is all zeros.

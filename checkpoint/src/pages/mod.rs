@@ -2,11 +2,13 @@
 //!
 //! * [`DirtyBitmap`] which frames
 //! * [`Encoder`] the primary's side: staged pages to [`Batches`]; owns the shadow
+//! * [`Check`] what a page holds that did not change, for the other side to compare
 //! * the receiving side is [`epoch::Receiver`](crate::epoch::Receiver)
 
 mod batch;
 mod bitmap;
 mod body;
+mod check;
 mod copy;
 mod decoder;
 mod delta;
@@ -20,6 +22,10 @@ mod zero;
 
 pub use batch::{BATCH_BYTES_MAX, Batches};
 pub use bitmap::DirtyBitmap;
+pub use check::{
+    CHECKED_PAGES_MAX, Check, ContentHash, FORM_CHECKS, FORM_STATE, put_checks, put_state_digest,
+};
+pub(crate) use check::{StateDigest, stretches};
 pub use copy::{copy_into, copy_into_by};
 pub use decoder::BatchError;
 pub(crate) use decoder::{Content, Decoder, Entries};
