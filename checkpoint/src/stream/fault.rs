@@ -119,7 +119,7 @@ rules! {
     BodyLength = "body-length",
     /// The stream ends at the end of a stream or of a checkpoint, not within.
     Truncated = "truncated",
-    /// Nothing but xl's handshake follows the end.
+    /// xl's handshake after the end is whole. (What else stands there is not the stream's.)
     Trailing = "trailing",
     /// PAGE_DATA holds at least one entry and no more than the limit.
     PageCount = "page-count",

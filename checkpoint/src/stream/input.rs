@@ -52,6 +52,9 @@ impl<R: Read> Items<R> {
             if needed != 0 && needed <= have.len() {
                 break;
             }
+            if self.reader.is_followed_by(have) {
+                return Ok(None);
+            }
             if self.eof {
                 self.reader.finish(have)?;
                 return Ok(None);
@@ -70,6 +73,11 @@ impl<R: Read> Items<R> {
     /// How the stream ended, or would have ended if nothing more came.
     pub fn ending(&self) -> Result<Ending, Fault> {
         self.reader.finish(&self.buffer[self.start..self.end])
+    }
+
+    /// Whether bytes stand behind the end of the stream. They are not read further than to see that.
+    pub fn is_followed(&self) -> bool {
+        self.reader.is_followed_by(&self.buffer[self.start..self.end])
     }
 
     /// Reads on towards `needed` bytes.

@@ -109,6 +109,8 @@ pub struct Inspection {
     pub epochs: Vec<EpochSummary>,
     /// How the stream ended; `None` if it is cut or broken.
     pub ending: Option<Ending>,
+    /// Bytes stand behind the end. No receiver reads them.
+    pub followed: bool,
     /// Why it is broken.
     pub fault: Option<Fault>,
 }
@@ -133,7 +135,7 @@ pub fn inspect(input: impl Read) -> io::Result<Inspection> {
             inspector.epoch_ends(items.reader().offset());
         }
     };
-    Ok(inspector.finish(items.reader(), end))
+    Ok(Inspection { followed: items.is_followed(), ..inspector.finish(items.reader(), end) })
 }
 
 #[derive(Default)]

@@ -21,10 +21,12 @@
 
 pub mod back;
 mod config;
+mod container;
 mod fault;
 mod frame;
 mod input;
 mod inspect;
+mod lengths;
 pub mod libxc;
 pub mod libxl;
 pub mod limits;

@@ -18,8 +18,10 @@
 //!
 //! The reader checks headers and framing; bodies are checked when they are parsed.
 
+use super::container::{self, CONTAINER_BYTES};
 use super::fault::{Defect, Fault, Layer, Place, Rule};
-use super::frame::{self, FRAME_HEADER_BYTES, Frame};
+use super::frame::{self, Frame};
+use super::lengths::{handshake_bytes, record_bytes};
 use super::libxc::{DomainType, LibxcHeader};
 use super::libxl::LibxlHeader;
 use super::xl::{self, XlHeader};
@@ -131,8 +133,6 @@ enum State {
 /// Bytes that tell the outermost layer apart.
 const DETECT_BYTES: usize = 8;
 
-const ZSTD_MAGIC: [u8; 4] = [0x28, 0xB5, 0x2F, 0xFD];
-
 /// Reads the forward direction of a saved or migrating guest: plain or checkpointed, from any layer.
 #[derive(Clone, Debug)]
 pub struct Reader {
@@ -176,7 +176,8 @@ impl Reader {
     }
 
     /// How many bytes the next item has, as far as `input`, its beginning, tells. If that is no more than
-    /// there are, [`next`](Self::next) gives it. 0 when nothing can follow.
+    /// there are, [`next`](Self::next) gives it. 0 when nothing can follow: the stream has ended, and what stands behind
+    /// it belongs to something else (a volume, an older file), as receivers see it, who read no further.
     pub fn needed(&self, input: &[u8]) -> Result<usize, Fault> {
         match self.state {
             State::Detect => self.detect(input),
@@ -186,18 +187,19 @@ impl Reader {
             State::LibxlRecords(_) => record_bytes(input, Layer::Libxl),
             State::LibxcRecords { .. } => record_bytes(input, Layer::Libxc),
             State::BetweenCheckpoints { domain_type } => record_bytes(input, next_layer(input, domain_type)),
-            State::Handshake if input.is_empty() => Ok(0),
             State::Handshake => handshake_bytes(input),
-            State::Ended if input.is_empty() => Ok(0),
-            State::Ended => Err(Defect::new(Rule::Trailing, "Bytes follow the end of the stream")),
+            State::Ended => Ok(0),
         }
         .map_err(|defect| defect.at(self.place(input)))
     }
 
     /// Takes the next item from the front of `input`.
     pub fn next<'a>(&mut self, input: &'a [u8]) -> Result<Step<'a>, Fault> {
-        if self.state == State::Detect && input.len() >= DETECT_BYTES {
-            self.needed(input)?;
+        if self.state == State::Detect {
+            let needed = self.needed(input)?;
+            if input.len() < needed {
+                return Ok(Step::Need(needed));
+            }
             self.state = Self::at(outermost(input)).state;
         }
         let needed = self.needed(input)?;
@@ -218,6 +220,9 @@ impl Reader {
     /// To be asked when the input has ended with `rest`, bytes that make no whole item.
     pub fn finish(&self, rest: &[u8]) -> Result<Ending, Fault> {
         let fault = |detail: String| Err(Defect::new(Rule::Truncated, detail).at(self.place(rest)));
+        if self.is_followed_by(rest) {
+            return Ok(Ending::Plain);
+        }
         if !rest.is_empty() {
             return fault(format!("The input ends within an item, after {} of its bytes", rest.len()));
         }
@@ -229,11 +234,17 @@ impl Reader {
         }
     }
 
+    /// Whether `rest` stands behind the end of the stream, and belongs to something else.
+    pub fn is_followed_by(&self, rest: &[u8]) -> bool {
+        let may_end = matches!(self.state, State::Ended | State::Handshake);
+        may_end && !rest.is_empty() && self.needed(rest) == Ok(0)
+    }
+
     fn detect(&self, input: &[u8]) -> Result<usize, Defect> {
-        if input.starts_with(&ZSTD_MAGIC) {
-            let hint = "The input is compressed; run it through `zstd -dc --long=27` first";
-            return Err(Defect::new(Rule::Compressed, hint));
+        if container::may_become(input) {
+            return Ok(if input.len() < DETECT_BYTES { DETECT_BYTES } else { CONTAINER_BYTES });
         }
+        container::refuse(input)?;
         if input.len() < DETECT_BYTES {
             return Ok(DETECT_BYTES);
         }
@@ -359,37 +370,6 @@ fn next_layer(input: &[u8], domain_type: DomainType) -> Layer {
         (Some((libxl::kind::CHECKPOINT_STATE, _)), DomainType::Hvm) => Layer::Libxl,
         _ => Layer::Libxc,
     }
-}
-
-/// Bytes of the record that `input` begins with, refused as soon as its header is there if type or length
-/// are beyond bounds.
-fn record_bytes(input: &[u8], layer: Layer) -> Result<usize, Defect> {
-    let Some((kind, length)) = frame::peek(input) else {
-        return Ok(FRAME_HEADER_BYTES);
-    };
-    let (name, limit) = match layer {
-        Layer::Libxc => {
-            libxc::check_kind(kind)?;
-            (libxc::kind_name(kind), libxc::body_bytes_max(kind))
-        }
-        Layer::Libxl | Layer::Xl => {
-            libxl::check_kind(kind)?;
-            (libxl::kind_name(kind), libxl::body_bytes_max(kind))
-        }
-    };
-    if length > limit {
-        let detail = format!("{name} announces {length} bytes; the limit is {limit}");
-        return Err(Defect::new(Rule::RecordLimit, detail));
-    }
-    Ok(FRAME_HEADER_BYTES + frame::padded(length))
-}
-
-fn handshake_bytes(input: &[u8]) -> Result<usize, Defect> {
-    let seen = input.len().min(xl::GO.len());
-    if input[..seen] == xl::GO[..seen] {
-        return Ok(xl::GO.len());
-    }
-    Err(Defect::new(Rule::Trailing, "Bytes follow the end of the stream that are no handshake of xl"))
 }
 
 fn whole_frame(bytes: &[u8]) -> Frame<'_> {

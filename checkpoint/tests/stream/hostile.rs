@@ -82,13 +82,25 @@ fn counts_and_pfns_beyond_the_limits_are_refused() {
 }
 
 #[test]
-fn an_image_larger_than_its_guest_is_refused() {
-    // The guest may have 4 MiB; its stream names a page in each of 200 blocks of 2 MiB.
+fn an_image_larger_than_its_guest_is_refused_and_a_scattered_one_is_not() {
     use understudy_checkpoint::PageType;
-    let mut pieces = sample::headers(GuestKind::Pvh, 3);
-    pieces.push(sample::pages(&(0..200).map(|block| (block * 512, PageType::Normal)).collect::<Vec<_>>()));
-    let error = Recording::new(&join(&pieces)[..]).first_copy().unwrap_err().to_string();
+    let headers = join(&sample::headers(GuestKind::Pvh, 3));
+    let batch = |pfns: &mut dyn Iterator<Item = u64>| {
+        sample::pages(&pfns.map(|pfn| (pfn, PageType::Normal)).collect::<Vec<_>>()).bytes
+    };
+    // The guest may have 4 MiB and the slack of 256: one batch more than that.
+    let batches = (0..65 + 1).map(|number| batch(&mut (number * 1024..(number + 1) * 1024)));
+    let mut stream = headers.clone();
+    stream.extend(batches.flatten());
+    let error = Recording::new(&stream[..]).first_copy().unwrap_err().to_string();
     assert!(error.contains("[image-size]"), "{error}");
+
+    // A page in each of 1,000 blocks of 2 MiB.
+    let mut stream = [headers, batch(&mut (0..1000).map(|block| block * 512))].concat();
+    stream.extend(sample::state(GuestKind::Pvh).iter().flat_map(|piece| &piece.bytes));
+    stream.extend([[0; 16]].concat());
+    let (_, image) = Recording::new(&stream[..]).first_copy().unwrap();
+    assert_eq!(image.resident_bytes(), 1000 * 4096);
 }
 
 /// Everything that reads a stream reads this one; nothing may panic.

@@ -2,6 +2,7 @@
 
 mod golden_bytes;
 mod hostile;
+mod receivers;
 mod round_trip;
 mod rules;
 mod sample;

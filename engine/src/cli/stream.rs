@@ -120,6 +120,8 @@ fn describe(found: &Inspection) -> String {
         format!(
             "ending   {}",
             match found.ending {
+                Some(Ending::Plain) if found.followed =>
+                    "plain, with END; bytes follow that no receiver reads",
                 Some(Ending::Plain) => "plain, with END",
                 Some(Ending::Checkpoint) => "after a complete checkpoint",
                 None => "broken or cut short",
@@ -177,6 +179,11 @@ fn judge(verdict: &Verdict) -> String {
         lines.push(format!("… and {unlisted} more"));
     }
     let Verdict { bytes, records, checkpoints, .. } = verdict;
+    if verdict.followed {
+        lines.push(format!(
+            "note: bytes follow the end of the stream, at byte {bytes}; no receiver reads them"
+        ));
+    }
     let word = if verdict.ok { "sound".to_string() } else { format!("{} faults", verdict.fault_count) };
     lines.push(format!("{word}: {records} records, {checkpoints} complete checkpoints, {bytes} bytes"));
     lines.join("\n")

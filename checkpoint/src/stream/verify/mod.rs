@@ -46,6 +46,8 @@ pub struct Verdict {
     pub checkpoints: u64,
     /// How the stream ended; `None` if it is cut or broken.
     pub ending: Option<Ending>,
+    /// Bytes stand behind the end. No receiver reads them.
+    pub followed: bool,
     /// How many faults there are.
     pub fault_count: u64,
     /// The first of them.
@@ -170,6 +172,7 @@ impl Verifier {
             records: self.records,
             checkpoints: reader.checkpoints(),
             ending,
+            followed: false,
             fault_count: self.faults.count,
             faults: self.faults.kept,
         }
@@ -188,5 +191,5 @@ pub fn verify(input: impl Read) -> io::Result<Verdict> {
             Err(StreamError::Io(error)) => return Err(error),
         }
     };
-    Ok(verifier.finish(items.reader(), end))
+    Ok(Verdict { followed: items.is_followed(), ..verifier.finish(items.reader(), end) })
 }

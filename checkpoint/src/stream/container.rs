@@ -1,0 +1,68 @@
+//! What is not a stream but holds one: compressed files and libvirt's save files, known by their first bytes, each with
+//! the command that gets the stream out.
+
+use super::fault::{Defect, Rule};
+
+/// First bytes, and what unpacks what begins with them.
+const COMPRESSED: [(&[u8], &str); 8] = [
+    (&[0x28, 0xB5, 0x2F, 0xFD], "zstd -dc --long=27"),
+    (&[0x1F, 0x8B], "gzip -dc"),
+    (&[0xFD, b'7', b'z', b'X', b'Z', 0], "xz -dc"),
+    (b"BZh", "bzip2 -dc"),
+    (&[0x04, 0x22, 0x4D, 0x18], "lz4 -dc"),
+    (&[0x02, 0x21, 0x4C, 0x18], "lz4 -dc"),
+    (&[0x5D, 0, 0], "xz --format=lzma -dc"),
+    (&[0x89, b'L', b'Z', b'O', 0], "lzop -dc"),
+];
+
+/// What `virsh save` writes for a guest of Xen: a header, the guest's XML, then the stream.
+const LIBVIRT_MAGIC: &[u8; 16] = b"libvirt-xml\n \0 \r";
+
+/// Bytes of that header; the length of the XML lies at 20.
+const LIBVIRT_HEADER_BYTES: u64 = 64;
+
+/// Bytes that tell a container, at most.
+pub(super) const CONTAINER_BYTES: usize = 24;
+
+/// Refuses an input that begins as a container does.
+pub(super) fn refuse(input: &[u8]) -> Result<(), Defect> {
+    if let Some((_, command)) = COMPRESSED.iter().find(|(magic, _)| input.starts_with(magic)) {
+        let hint = format!("The input is compressed; run it through `{command}` first");
+        return Err(Defect::new(Rule::Compressed, hint));
+    }
+    let Some(header) = input.strip_prefix(LIBVIRT_MAGIC) else { return Ok(()) };
+    let hint = match header.get(4..8).and_then(|length| length.first_chunk()) {
+        Some(length) => {
+            let stream_at = LIBVIRT_HEADER_BYTES + u64::from(u32::from_le_bytes(*length));
+            format!("run it through `tail -c +{}` first", stream_at + 1)
+        }
+        None => "cut its header and XML off first".into(),
+    };
+    let detail =
+        format!("The input is a save file of libvirt, which holds a stream after its own header; {hint}");
+    Err(Defect::new(Rule::Magic, detail))
+}
+
+/// Whether more bytes may show a container that fewer do not.
+pub(super) fn may_become(input: &[u8]) -> bool {
+    input.len() < CONTAINER_BYTES && LIBVIRT_MAGIC.starts_with(&input[..input.len().min(LIBVIRT_MAGIC.len())])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_container_is_told_with_the_command_that_opens_it() {
+        for (magic, command) in COMPRESSED {
+            let defect = refuse(&[magic, &[0; 8]].concat()).unwrap_err();
+            assert_eq!(defect.rule, Rule::Compressed);
+            assert!(defect.detail.contains(command), "{}", defect.detail);
+        }
+        let libvirt = [&LIBVIRT_MAGIC[..], &[2, 0, 0, 0, 0x2B, 0, 0, 0], &[0; 40]].concat();
+        assert!(refuse(&libvirt).unwrap_err().detail.contains("tail -c +108"));
+        assert!(refuse(&libvirt[..18]).unwrap_err().detail.contains("cut its header"));
+        assert!(may_become(&libvirt[..10]) && may_become(&libvirt[..23]) && !may_become(&libvirt));
+        assert_eq!(refuse(b"Xen saved domain, xl format\n"), Ok(()));
+    }
+}
