@@ -126,6 +126,12 @@ pub trait Source: Send {
         copiers: usize,
     ) -> Result<Option<Pfn>, DomainError>;
 
+    /// Whether the log tells of every write, also of those that the hypervisor and backends make. Only then can frames
+    /// that are not marked be held against the peer's (the scrub).
+    fn logs_all_writes(&self) -> bool {
+        true
+    }
+
     /// Captures everything but pages and the device model. Only while suspended.
     fn capture_state(&mut self, into: &mut DomainState) -> Result<(), DomainError>;
 

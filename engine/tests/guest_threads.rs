@@ -13,6 +13,7 @@ use understudy::guest::{
     Bell, CaptureOrder, Held, Keeper, LabCards, LabHost, Outlet, OutletClosed, OutputMaker, Part, Protector,
     ProtectorConfig, Report, Reporter, RuntimeId, Work,
 };
+use understudy::session::Decline;
 use understudy::session::primary::Capture;
 use understudy_checkpoint::domain::{Description, DomainError, DomainState, GuestKind, Source};
 use understudy_checkpoint::epoch::{Limits, Staging};
@@ -373,4 +374,68 @@ fn epochs_that_a_lost_link_swallowed_come_again_with_the_resync() {
     let after = rig.order(Capture::Delta, false);
     rig.acked(after);
     rig.assert_same();
+}
+
+/// Epochs in which the scrub comes by every frame.
+const ROUND: usize = PAGES.div_ceil(64) as usize + 1;
+
+/// Takes checkpoints, each with writes that the log tells of, until the copy is found to be wrong; how many it took.
+fn epochs_until_found(rig: &mut Rig) -> Option<usize> {
+    for round in 0..ROUND {
+        rig.memory.write(round as u64 * 5, 200);
+        let epoch = rig.order(Capture::Delta, false);
+        let is_whole = rig.await_report(|report| match report {
+            Report::Complete { epoch: complete, .. } if *complete == epoch => Some(true),
+            Report::Broken { why: Decline::Diverged, .. } => Some(false),
+            _ => None,
+        });
+        if !is_whole {
+            return Some(round);
+        }
+        rig.hand_over(Work::Commit(epoch));
+        rig.protector.acked(epoch);
+    }
+    None
+}
+
+#[test]
+fn a_write_that_the_log_does_not_tell_of_is_found_and_a_full_copy_heals_it() {
+    // In each case frame 333 is written, and no drain says so.
+    let ways: [(&str, fn(&Memory)); 3] = [
+        ("missed", |memory| drop(memory.0.lock().content.insert(333, 66))),
+        ("taken by another reader of the log", |memory| {
+            memory.write(333, 66);
+            memory.0.lock().dirty.clear();
+        }),
+        ("written twice, back to nearly what it was", |memory| {
+            memory.0.lock().content.insert(333, 1);
+            memory.0.lock().content.insert(333, 135);
+        }),
+    ];
+    for (way, lose) in ways {
+        let mut rig = seeded();
+        lose(&rig.memory);
+        let found = epochs_until_found(&mut rig);
+        assert!(found.is_some(), "{way}: not found in a round of {ROUND} epochs");
+        let seed = rig.order(Capture::Seed, false);
+        rig.acked(seed);
+        rig.assert_same();
+        assert_eq!(epochs_until_found(&mut rig), None, "{way}: nothing is found in a copy that is right");
+    }
+}
+
+#[test]
+fn a_log_that_was_switched_off_is_found() {
+    let mut rig = seeded();
+    let found = (0..ROUND).any(|round| {
+        (0..PAGES).step_by(7).for_each(|pfn| drop(rig.memory.0.lock().content.insert(pfn, 90 + round as u8)));
+        let epoch = rig.order(Capture::Delta, false);
+        let is_whole = rig.await_report(|report| match report {
+            Report::Complete { epoch: complete, .. } if *complete == epoch => Some(true),
+            Report::Broken { why: Decline::Diverged, .. } => Some(false),
+            _ => None,
+        });
+        !is_whole
+    });
+    assert!(found, "nothing is drained, and everything is written");
 }

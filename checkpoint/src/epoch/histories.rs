@@ -1,8 +1,8 @@
 //! Random histories of a guest through encoder and receiver: whatever happens, the image is one complete epoch.
 
 use super::{Image, Limits, ReceiveError, Receiver, Staging};
-use crate::domain::DomainState;
-use crate::pages::{Batches, Encoder, EncoderConfig};
+use crate::domain::{DomainState, Sink};
+use crate::pages::{Batches, Check, ContentHash, Encoder, EncoderConfig, put_checks, put_state_digest};
 use crate::{Epoch, EpochKind, PAGE_SIZE, Page, PageEntry, PageType, Pfn};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -75,6 +75,17 @@ impl Guest {
         }
     }
 
+    fn checks_of_all_but(&self, dirty: &[u64]) -> Vec<Check> {
+        let clean = (0..FRAMES).filter(|pfn| !dirty.contains(pfn));
+        clean
+            .map(|pfn| {
+                let (page_type, page) = &self.frames[pfn as usize];
+                let content = ContentHash::of(page_type.has_data().then_some(page));
+                Check { pfn: Pfn(pfn), content }
+            })
+            .collect()
+    }
+
     fn assert_same(&self, image: &Image) {
         for (pfn, (page_type, page)) in self.frames.iter().enumerate() {
             let pfn = Pfn(pfn as u64);
@@ -82,6 +93,10 @@ impl Guest {
             assert!(image.page(pfn) == page_type.has_data().then_some(page), "content of frame {pfn}");
         }
     }
+}
+
+fn state_of(epoch: Epoch) -> DomainState {
+    DomainState { libxc: epoch.0.to_le_bytes().to_vec(), libxl: Vec::new() }
 }
 
 fn fill_noise(page: &mut Page, seed: u64) {
@@ -185,6 +200,10 @@ impl Pair {
             assert_eq!(stats.data_pages() + stats.no_data, pfns.len() as u64, "each entry is counted once");
         }
         let summary = self.encoder.end_epoch();
+        if kind == EpochKind::Delta {
+            put_checks(&self.guest.checks_of_all_but(pfns), &mut batches);
+        }
+        put_state_digest(&state_of(self.next), &mut batches);
         assert!(summary.entries <= staged);
         self.receiver.begin(self.next, kind, base)?;
         for (number, batch) in batches.iter().take(batches_max).enumerate() {
@@ -199,7 +218,7 @@ impl Pair {
             self.receiver.drop_incomplete();
             return Ok(());
         }
-        self.receiver.libxc_state(&self.next.0.to_le_bytes())?;
+        self.receiver.libxc_state(&state_of(self.next).libxc)?;
         self.receiver.finish(summary)
     }
 
@@ -235,8 +254,7 @@ impl Pair {
         let committed = self.receiver.committed().expect("a seed came first");
         let (_, guest) = self.history.iter().find(|(epoch, _)| *epoch == committed).unwrap();
         guest.assert_same(self.receiver.sink());
-        let state = DomainState { libxc: committed.0.to_le_bytes().to_vec(), libxl: Vec::new() };
-        assert_eq!(*self.receiver.sink().state(), state);
+        assert_eq!(*self.receiver.sink().state(), state_of(committed));
     }
 }
 
@@ -254,5 +272,37 @@ proptest! {
         pair.receiver.commit(Epoch(u64::MAX));
         pair.check();
         prop_assert_eq!(pair.receiver.buffered_bytes(), 0);
+    }
+    /// A write that no log tells of, or that the image alone has, is found by the next epoch; whatever came before.
+    #[test]
+    fn what_one_side_alone_has_is_found(
+        steps in proptest::collection::vec(step(), 0..6),
+        pfn in 0..FRAMES,
+        write in write(),
+        is_of_the_guest in any::<bool>(),
+    ) {
+        let mut pair = Pair::new(64);
+        pair.seed();
+        steps.iter().for_each(|step| pair.step(step));
+        pair.receiver.commit(Epoch(u64::MAX));
+        pair.check();
+        pair.dirty.clear();
+        let mut other = pair.history.last().unwrap().1.clone();
+        pair.guest = other.clone();
+        other.apply(pfn, &write);
+        let content = |guest: &Guest| guest.checks_of_all_but(&[])[pfn as usize];
+        prop_assume!(content(&other) != content(&pair.guest));
+        if is_of_the_guest {
+            pair.guest = other;
+        } else {
+            let (page_type, page) = &other.frames[pfn as usize];
+            let page = page_type.has_data().then_some(page);
+            pair.receiver.sink_mut().apply_page(PageEntry::new(Pfn(pfn), *page_type), page);
+        }
+        let base = pair.receiver.newest_complete();
+        let sent = pair.send(EpochKind::Delta, base, &[(pfn + 1) % FRAMES], usize::MAX, None);
+        let diverged = matches!(sent, Err(ReceiveError::Diverged { first, last, .. }) if (first..=last).contains(&Pfn(pfn)));
+        prop_assert!(diverged, "{:?}", sent);
+        prop_assert_eq!(pair.receiver.newest_complete(), base, "the image stays at the epoch before");
     }
 }

@@ -1,7 +1,11 @@
 //! What a receiver refuses, and that a refusal leaves the image where it stood.
 
 use super::{Image, Limits, ReceiveError, Receiver, Staging};
-use crate::pages::{BatchError, Batches, Encoder, EncoderConfig, EpochSummary};
+use crate::domain::DomainState;
+use crate::pages::{
+    BatchError, Batches, CHECKED_PAGES_MAX, Check, ContentHash, Encoder, EncoderConfig, EpochSummary,
+    put_checks, put_state_digest,
+};
 use crate::{Epoch, EpochKind, PAGE_SIZE, Page, PageEntry, PageType, Pfn};
 use proptest::prelude::*;
 
@@ -149,6 +153,44 @@ fn a_change_to_another_page_than_the_senders_is_noticed() {
     batches.iter().for_each(|batch| receiver.pages(batch).unwrap());
     assert!(matches!(receiver.finish(summary), Err(ReceiveError::Mismatch { .. })));
     assert_eq!(receiver.newest_complete(), Some(Epoch(0)));
+}
+
+#[test]
+fn state_that_is_not_what_was_sent_is_noticed() {
+    let (mut encoder, mut receiver) = seeded(1 << 20);
+    let (mut batches, summary) = epoch(&mut encoder, 1, EpochKind::Delta, &[3]);
+    let mut digest = Batches::new();
+    put_state_digest(&DomainState { libxc: vec![1, 2], libxl: vec![3] }, &mut digest);
+    batches.extend(digest.iter().map(<[u8]>::to_vec));
+    for (libxl, expected) in [(4, Err(ReceiveError::StateMismatch(Epoch(1)))), (3, Ok(()))] {
+        receiver.begin(Epoch(1), EpochKind::Delta, Some(Epoch(0))).unwrap();
+        batches.iter().for_each(|batch| receiver.pages(batch).unwrap());
+        receiver.libxc_state(&[1]).and_then(|()| receiver.libxc_state(&[2])).unwrap();
+        receiver.libxl_state(&[libxl]).unwrap();
+        assert_eq!(receiver.finish(summary), expected);
+    }
+}
+
+#[test]
+fn checks_are_refused_beyond_the_guest_in_numbers_and_in_a_full_copy() {
+    let checks = |first: u64, count: u64| {
+        let mut batches = Batches::new();
+        let check = |pfn| Check { pfn: Pfn(pfn), content: ContentHash::of(None) };
+        put_checks(&(first..first + count).map(check).collect::<Vec<_>>(), &mut batches);
+        batches.iter().next().unwrap().to_vec()
+    };
+    let refused = Err(ReceiveError::Batch(BatchError::Checks));
+    let (_, mut receiver) = seeded(1 << 20);
+    let delta = |receiver: &mut Receiver<Image>| receiver.begin(Epoch(1), EpochKind::Delta, Some(Epoch(0)));
+    delta(&mut receiver).unwrap();
+    assert_eq!(receiver.pages(&checks(FRAMES, 1)), refused, "beyond the guest");
+    delta(&mut receiver).unwrap();
+    let often = CHECKED_PAGES_MAX as u64 / FRAMES;
+    (0..often).for_each(|_| receiver.pages(&checks(0, FRAMES)).unwrap());
+    assert_eq!(receiver.pages(&checks(0, 1)), refused, "more than an epoch may have");
+    assert_untouched(&receiver);
+    receiver.begin(Epoch(1), EpochKind::Seed, None).unwrap();
+    assert_eq!(receiver.pages(&checks(0, 1)), refused, "a full copy has nothing to be held against");
 }
 
 proptest! {

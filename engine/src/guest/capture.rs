@@ -16,6 +16,7 @@ use super::pause::{Pause, PauseTimes};
 use super::pool::{Abort, Pieces};
 use super::protector::EmptyPieces;
 use super::report::{Report, Reporter};
+use super::scrub::Scrub;
 use crate::session::EpochKind;
 use crate::session::primary::Capture;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
@@ -111,6 +112,7 @@ pub(super) struct Capturer {
     pub(super) acked: Acked,
     pub(super) reporter: Reporter,
     pub(super) copiers: usize,
+    pub(super) scrub: Scrub,
     /// The newest captured epoch: what the next delta changes.
     pub(super) last: Option<Epoch>,
     /// A guest that is found suspended is to stay so.
@@ -185,6 +187,7 @@ impl Capturer {
         let captured = self.capture(order);
         // After a failure the guest is to run on.
         self.stays_paused = stay_paused && captured.is_ok();
+        let is_captured = captured.is_ok();
         let report = match captured {
             Ok((pause, dirty_pages)) => Report::Captured { epoch, pause, dirty_pages },
             Err(failure) => Report::CaptureFailed {
@@ -197,11 +200,15 @@ impl Capturer {
             },
         };
         self.reporter.tell(report);
+        if is_captured {
+            self.scrub.look(&mut *self.source);
+        }
     }
 
     /// Pages of the failed epoch may be with the encoder or the peer already: neither counts on them. Without
     /// its dirty log the guest may have written anything. What the guest is now, if that is the reason.
     fn after_failure(&mut self, failure: &Failure) -> Option<Box<Description>> {
+        self.scrub.forget();
         if failure.needs_seed() {
             self.ledger.pending_mut().set_all();
         }
@@ -214,6 +221,7 @@ impl Capturer {
         match self.source.describe() {
             Ok(description) => {
                 self.ledger = self.ledger.resized(description.page_count);
+                self.scrub = Scrub::new(description.page_count);
                 Some(Box::new(description))
             }
             Err(error) => {
@@ -255,6 +263,7 @@ impl Capturer {
         // Its cut would fail: a copy for nothing.
         self.output.check()?;
         self.last = None;
+        self.scrub.forget();
         self.source.end_log_dirty()?;
         self.source.begin_log_dirty()?;
         self.ledger.everything();
@@ -313,7 +322,8 @@ impl Capturer {
             }
         };
         self.pieces.hand_over()?;
-        self.job(Job::End { state })?;
+        let checks = self.scrub.clean(self.ledger.pending());
+        self.job(Job::End { state, checks })?;
         let dirty_pages = self.ledger.pending().count();
         self.ledger.staged(epoch);
         self.last = Some(epoch);

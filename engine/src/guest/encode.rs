@@ -4,6 +4,7 @@
 //!   Begin  Pages* End │ Begin  Pages* Abandon │ Forget │ …        jobs, from the capture thread
 //!                     ▼
 //!   EpochBegin  PageBatch*  LibxcState  LibxlState  EpochEnd      parts, into the link's bounded queue
+//!                        └─ the last ones: checks of clean pages, digest of the state
 //! ```
 //!
 //! A full queue blocks here, which keeps staging full, which delays the next capture: so a slow link makes
@@ -17,7 +18,9 @@ use crossbeam::channel::{Receiver, Sender};
 use std::time::{Duration, Instant};
 use understudy_checkpoint::domain::DomainState;
 use understudy_checkpoint::epoch::Staging;
-use understudy_checkpoint::pages::{Batches, EncodeStats, Encoder, EpochSummary};
+use understudy_checkpoint::pages::{
+    Batches, Check, EncodeStats, Encoder, EpochSummary, put_checks, put_state_digest,
+};
 use understudy_checkpoint::{Epoch, Generation};
 
 /// What the link needs to know before the pages of an epoch.
@@ -68,6 +71,8 @@ pub(super) enum Job {
     Pages(Staging),
     End {
         state: DomainState,
+        /// Pages that did not change.
+        checks: Vec<Check>,
     },
     /// The epoch begun last comes to nothing; the peer will stand at this one.
     Abandon {
@@ -95,6 +100,8 @@ impl Job {
 pub struct Encoded {
     /// Pages by encoding, and bytes.
     pub stats: EncodeStats,
+    /// Pages that did not change and were sent to be compared.
+    pub checked_pages: u64,
     /// Bytes on the link, everything included.
     pub link_bytes: u64,
     /// Time spent encoding, without waiting for the link.
@@ -141,8 +148,8 @@ impl EncodeThread {
         match job {
             Job::Begin { head, outlet } => return Some(self.begin(head, outlet)),
             Job::Pages(staging) => self.pages(staging, open.as_mut()),
-            Job::End { state } => {
-                self.end(&state, open.take());
+            Job::End { state, checks } => {
+                self.end(&state, &checks, open.take());
                 self.put_back_state(state);
             }
             Job::Abandon { stand } => {
@@ -188,8 +195,15 @@ impl EncodeThread {
         }
     }
 
-    fn end(&mut self, state: &DomainState, open: Option<Open>) {
+    fn end(&mut self, state: &DomainState, checks: &[Check], open: Option<Open>) {
         let Some(mut open) = open else { return };
+        let started = Instant::now();
+        self.batches.clear();
+        put_checks(checks, &mut self.batches);
+        put_state_digest(state, &mut self.batches);
+        open.encoded.busy += started.elapsed();
+        open.encoded.checked_pages = checks.len() as u64;
+        self.batches.iter().for_each(|batch| open.send(Part::Pages(batch)));
         let summary = self.encoder.end_epoch();
         open.send(Part::LibxcState(&state.libxc));
         open.send(Part::LibxlState(&state.libxl));

@@ -22,6 +22,7 @@ mod pool;
 mod protector;
 mod receive;
 mod report;
+mod scrub;
 mod settle;
 mod stepped;
 mod tap;

@@ -6,6 +6,7 @@ use super::ledger::Ledger;
 use super::output::HeldOutput;
 use super::pool::{Abort, Pieces};
 use super::report::Reporter;
+use super::scrub::Scrub;
 use super::thread;
 use crossbeam::channel::{Receiver, Sender, bounded};
 use std::io;
@@ -92,6 +93,7 @@ impl Parts {
             acked: acked.clone(),
             reporter: reporter.clone(),
             copiers: config.copiers,
+            scrub: Scrub::new(page_count),
             last: None,
             stays_paused: true,
             is_unsettled: false,

@@ -243,6 +243,7 @@ impl ReceiveThread {
             let why = match error {
                 ReceiveError::TooLarge(_) => Decline::TooLarge,
                 ReceiveError::WrongBase { .. } => Decline::WrongBase,
+                ReceiveError::Diverged { .. } => Decline::Diverged,
                 _ => Decline::Damaged,
             };
             self.reporter.tell(Report::Broken { generation, epoch, why, error: error.to_string() });

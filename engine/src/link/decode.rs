@@ -151,6 +151,7 @@ fn to_primary(kind: u16, body: &mut Body<'_>) -> Result<ToPrimary, LinkError> {
                 (4, Generation(0)) => Decline::TooLarge,
                 (5, Generation(0)) => Decline::ImageLost,
                 (6, Generation(0)) => Decline::TakingOver,
+                (7, Generation(0)) => Decline::Diverged,
                 (value, _) => return Err(LinkError::UnknownValue { field: "reason to decline", value }),
             },
         },

@@ -206,6 +206,7 @@ fn put_to_primary(out: &mut Vec<u8>, message: &ToPrimary) {
                 Decline::TooLarge => (4, 0),
                 Decline::ImageLost => (5, 0),
                 Decline::TakingOver => (6, 0),
+                Decline::Diverged => (7, 0),
             };
             out.push(tag);
             put_u64(out, newer);

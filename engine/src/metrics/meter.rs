@@ -124,6 +124,11 @@ impl GuestMeter {
         self.checkpoint("declined");
     }
 
+    /// A checkpoint was declined because the copy is not what the guest was.
+    pub fn diverged(&mut self) {
+        self.checkpoint("diverged");
+    }
+
     /// A capture came to nothing.
     pub fn capture_failed(&mut self) {
         self.checkpoint("failed");

@@ -172,7 +172,7 @@ impl GuestFamilies {
             ),
             checkpoints: make.counters(
                 "checkpoints_total",
-                "Checkpoints by what became of them: acked, declined or failed.",
+                "Checkpoints by what became of them: acked, declined, diverged or failed.",
                 &["domain", "result"],
             ),
             encoded: make.counters(

@@ -11,7 +11,7 @@ use crate::guest::{CaptureOrder, Checkpointer, HeldOutput, Machine, Outlet, Repo
 use crate::link::{Frame, GuestId};
 use crate::metrics::GuestMeter;
 use crate::session::primary::{Capture, Event, Input, Output, Primary, State};
-use crate::session::{NodeName, Time, ToSecondary};
+use crate::session::{Decline, NodeName, Time, ToSecondary};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -322,6 +322,15 @@ impl PrimaryGuest {
             Event::TooSlow => {
                 tracing::warn!(guest, "Checkpoints are too slow; the guest goes on unprotected for now");
                 self.meter.unprotected_for_slowness();
+            }
+            Event::Declined { why: Decline::Diverged } => {
+                tracing::error!(
+                    guest,
+                    peer = %self.peer,
+                    "The copy is not what the guest was: a write was missed, so all of it is copied anew; find out what \
+                     else reads or switches off the guest's dirty log"
+                );
+                self.meter.diverged();
             }
             Event::Declined { why } => {
                 tracing::warn!(guest, ?why, "Declined by the secondary");

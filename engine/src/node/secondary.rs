@@ -17,7 +17,7 @@ use crate::link::Frame;
 use crate::metrics::GuestMeter;
 use crate::session::primary::Loss;
 use crate::session::secondary::{Event, Input, Output, Secondary, State};
-use crate::session::{NodeName, Record, Time, ToSecondary};
+use crate::session::{Decline, NodeName, Record, Time, ToSecondary};
 use std::collections::VecDeque;
 use understudy_checkpoint::domain::Description;
 use understudy_checkpoint::{Epoch, Generation};
@@ -210,7 +210,12 @@ impl SecondaryGuest {
                 }
             }
             Report::Broken { generation, epoch, why, error } => {
-                tracing::warn!(guest = %self.name, %epoch, error, "An epoch cannot be used");
+                match why {
+                    Decline::Diverged => {
+                        tracing::error!(guest = %self.name, %epoch, error, "The copy is wrong")
+                    }
+                    _ => tracing::warn!(guest = %self.name, %epoch, error, "An epoch cannot be used"),
+                }
                 if self.receiving == Some((generation, epoch)) {
                     self.stop_receiving();
                     self.begun.pop_back();

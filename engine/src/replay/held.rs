@@ -96,6 +96,10 @@ impl<S: Source> Source for Held<S> {
         self.source.copy_pages(wanted, from, staging, copiers)
     }
 
+    fn logs_all_writes(&self) -> bool {
+        self.source.logs_all_writes()
+    }
+
     fn capture_state(&mut self, into: &mut DomainState) -> Result<(), DomainError> {
         self.source.capture_state(into)
     }

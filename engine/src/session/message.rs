@@ -79,6 +79,8 @@ pub enum Decline {
     WrongBase,
     /// The epoch arrived damaged or does not decode; the image stands where it stood.
     Damaged,
+    /// Pages that did not change are others in the receiver's image: no epoch can be built on it. Since version 2.
+    Diverged,
     /// The epoch is larger than the receiver's buffer; the image stands where it stood.
     TooLarge,
     /// The receiver lost its image (a failed commit): a seed is needed.

@@ -1,7 +1,8 @@
 //! Arbitrary bytes as the batches of an epoch: no panic, no memory beyond the bound, and an image that nothing
 //! but a complete epoch changes.
 //!
-//! The input is a list of pieces, each a length in two bytes and that many bytes: a batch for an open epoch.
+//! The input is a list of pieces, each a length in two bytes and that many bytes: a batch for an open epoch, of pages, of
+//! checks or of a state digest.
 
 #![no_main]
 

@@ -272,6 +272,11 @@ impl<T: Toolstack> Source for XenSource<T> {
         Ok(())
     }
 
+    // Xen writes vCPU info, run states and rings of its own without a mark, and so do backends to rings they have mapped.
+    fn logs_all_writes(&self) -> bool {
+        false
+    }
+
     fn settle(&mut self) -> Result<bool, DomainError> {
         if self.is_suspended {
             return Ok(false);

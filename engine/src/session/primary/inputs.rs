@@ -221,6 +221,7 @@ impl Primary {
             Decline::WrongBase | Decline::Damaged | Decline::TooLarge | Decline::TakingOver => {
                 self.lose_copy(GiveUp::Declined, now);
             }
+            Decline::Diverged => self.lose_copy(GiveUp::Diverged, now),
             Decline::ImageLost => self.lose_copy(GiveUp::NoCopy, now),
             Decline::Fenced { .. } => {}
         }

@@ -58,6 +58,8 @@ pub(super) enum GiveUp {
     NoCopy,
     /// The peer cannot take an epoch, or has begun to take over.
     Declined,
+    /// The copy is not what the guest was.
+    Diverged,
     /// A seed came to nothing.
     SeedFailed,
     /// The slow policy.
