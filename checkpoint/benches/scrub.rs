@@ -61,7 +61,7 @@ fn main() {
     let cold = Cold::new();
     let mut encoder = Encoder::new(EncoderConfig { shadow_bytes_max: 512 << 20 });
     let mut staging = Staging::new(1024);
-    let mut receiver = receiver(&mut encoder, &mut staging);
+    let receiver = receiver(&mut encoder, &mut staging);
     stage(&mut staging, (0..DIRTY_PAGES).map(|page| page * 61), 1);
     let (mut epoch, mut batches, mut checks) = (Batches::new(), Batches::new(), Vec::new());
     encoder.begin_epoch(Epoch(1), EpochKind::Delta);

@@ -11,7 +11,7 @@ use libfuzzer_sys::fuzz_target;
 use understudy_checkpoint::domain::{Description, GuestKind};
 use understudy_checkpoint::stream::back::{BackKind, BackReader, BackStep};
 use understudy_checkpoint::stream::{
-    Content, Item, Reader, Recording, Step, libxc, libxl, verify, write_head, write_restore_file,
+    Content, Item, Reader, Recording, Step, libxc, libxl, verify, verify_restore_file, write_head, write_restore_file,
 };
 use understudy_checkpoint::{PAGE_SIZE, PageEntry, PageType, Pfn};
 
@@ -32,6 +32,7 @@ fn judge(data: &[u8]) {
         write_restore_file(&mut file, &description, &image).expect("a vector takes everything");
         let again = verify(&file[..]).expect("a slice can be read");
         assert!(!verdict.ok || verdict.checkpoints > 0 || again.ok, "{:?}", again.faults);
+        assert_eq!(verify_restore_file(&description, &image), again, "what is judged before is what is written");
     }
     for kind in [BackKind::Migrate, BackKind::Remus, BackKind::Colo] {
         back(kind, data);

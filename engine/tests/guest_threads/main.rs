@@ -1,6 +1,8 @@
 //! The threads of a guest that runs and of its copy, joined by a plain channel instead of a link: whatever goes
 //! wrong on the way, the copy ends as the guest was.
 
+mod scrub;
+
 use crossbeam::channel::{Receiver, Sender, bounded};
 use mio::{Poll, Token, Waker};
 use parking_lot::Mutex;
@@ -13,7 +15,6 @@ use understudy::guest::{
     Bell, CaptureOrder, Held, Keeper, LabCards, LabHost, Outlet, OutletClosed, OutputMaker, Part, Protector,
     ProtectorConfig, Report, Reporter, RuntimeId, Work,
 };
-use understudy::session::Decline;
 use understudy::session::primary::Capture;
 use understudy_checkpoint::domain::{Description, DomainError, DomainState, GuestKind, Source};
 use understudy_checkpoint::epoch::{Limits, Staging};
@@ -40,6 +41,11 @@ impl Memory {
         let mut frames = self.0.lock();
         frames.content.insert(pfn, value);
         frames.dirty.push(pfn);
+    }
+
+    /// A write that no log tells of.
+    fn write_unseen(&self, pfn: u64, value: u8) {
+        self.0.lock().content.insert(pfn, value);
     }
 
     fn content(&self, pfn: u64) -> u8 {
@@ -165,10 +171,10 @@ fn description() -> Description {
     }
 }
 
-fn held(outputs: OutputMaker) -> Held {
+fn held(outputs: OutputMaker, page_count: u64) -> Held {
     Held {
         name: "g".into(),
-        description: description(),
+        description: Description { page_count, ..description() },
         host: Arc::new(LabHost::new(LabCards::new(outputs, None))),
     }
 }
@@ -176,16 +182,21 @@ fn held(outputs: OutputMaker) -> Held {
 impl Rig {
     /// A guest whose staging holds a fraction of its pages, and its copy.
     fn new() -> Self {
-        let poll = Poll::new().unwrap();
-        let bell = Bell::new(Waker::new(poll.registry(), Token(0)).unwrap());
-        let (to_reports, reports) = bounded(1024);
-        let reporter = Reporter::new(RuntimeId(1), to_reports, bell.clone());
         let (memory, failures, log_losses) = <(Memory, Arc<AtomicU32>, Arc<AtomicU32>)>::default();
         let source = Box::new(Scripted {
             memory: memory.clone(),
             failures: failures.clone(),
             log_losses: log_losses.clone(),
         });
+        Self { memory, failures, log_losses, ..Self::of(source, PAGES) }
+    }
+
+    /// A guest of this source, and its copy.
+    fn of(source: Box<dyn Source>, page_count: u64) -> Self {
+        let poll = Poll::new().unwrap();
+        let bell = Bell::new(Waker::new(poll.registry(), Token(0)).unwrap());
+        let (to_reports, reports) = bounded(1024);
+        let reporter = Reporter::new(RuntimeId(1), to_reports, bell.clone());
         let outputs = OutputMaker { limits: understudy_netbuf::Limits::default(), bell };
         let output = outputs.frames(Epoch(0));
         let config = ProtectorConfig {
@@ -194,14 +205,14 @@ impl Rig {
             copiers: 1,
             in_flight_max: 4,
         };
-        let protector = Protector::start(source, PAGES, config, output, &reporter).unwrap();
-        let limits = Limits { buffer_bytes_max: 64 << 20, page_count: PAGES };
-        let keeper = Keeper::start(held(outputs), limits, reporter).unwrap();
+        let protector = Protector::start(source, page_count, config, output, &reporter).unwrap();
+        let limits = Limits { buffer_bytes_max: 64 << 20, page_count };
+        let keeper = Keeper::start(held(outputs, page_count), limits, reporter).unwrap();
         let (to_copy, at_copy) = bounded(4096);
         Self {
-            memory,
-            failures,
-            log_losses,
+            memory: Memory::default(),
+            failures: Arc::default(),
+            log_losses: Arc::default(),
             protector,
             keeper,
             reports,
@@ -374,68 +385,4 @@ fn epochs_that_a_lost_link_swallowed_come_again_with_the_resync() {
     let after = rig.order(Capture::Delta, false);
     rig.acked(after);
     rig.assert_same();
-}
-
-/// Epochs in which the scrub comes by every frame.
-const ROUND: usize = PAGES.div_ceil(64) as usize + 1;
-
-/// Takes checkpoints, each with writes that the log tells of, until the copy is found to be wrong; how many it took.
-fn epochs_until_found(rig: &mut Rig) -> Option<usize> {
-    for round in 0..ROUND {
-        rig.memory.write(round as u64 * 5, 200);
-        let epoch = rig.order(Capture::Delta, false);
-        let is_whole = rig.await_report(|report| match report {
-            Report::Complete { epoch: complete, .. } if *complete == epoch => Some(true),
-            Report::Broken { why: Decline::Diverged, .. } => Some(false),
-            _ => None,
-        });
-        if !is_whole {
-            return Some(round);
-        }
-        rig.hand_over(Work::Commit(epoch));
-        rig.protector.acked(epoch);
-    }
-    None
-}
-
-#[test]
-fn a_write_that_the_log_does_not_tell_of_is_found_and_a_full_copy_heals_it() {
-    // In each case frame 333 is written, and no drain says so.
-    let ways: [(&str, fn(&Memory)); 3] = [
-        ("missed", |memory| drop(memory.0.lock().content.insert(333, 66))),
-        ("taken by another reader of the log", |memory| {
-            memory.write(333, 66);
-            memory.0.lock().dirty.clear();
-        }),
-        ("written twice, back to nearly what it was", |memory| {
-            memory.0.lock().content.insert(333, 1);
-            memory.0.lock().content.insert(333, 135);
-        }),
-    ];
-    for (way, lose) in ways {
-        let mut rig = seeded();
-        lose(&rig.memory);
-        let found = epochs_until_found(&mut rig);
-        assert!(found.is_some(), "{way}: not found in a round of {ROUND} epochs");
-        let seed = rig.order(Capture::Seed, false);
-        rig.acked(seed);
-        rig.assert_same();
-        assert_eq!(epochs_until_found(&mut rig), None, "{way}: nothing is found in a copy that is right");
-    }
-}
-
-#[test]
-fn a_log_that_was_switched_off_is_found() {
-    let mut rig = seeded();
-    let found = (0..ROUND).any(|round| {
-        (0..PAGES).step_by(7).for_each(|pfn| drop(rig.memory.0.lock().content.insert(pfn, 90 + round as u8)));
-        let epoch = rig.order(Capture::Delta, false);
-        let is_whole = rig.await_report(|report| match report {
-            Report::Complete { epoch: complete, .. } if *complete == epoch => Some(true),
-            Report::Broken { why: Decline::Diverged, .. } => Some(false),
-            _ => None,
-        });
-        !is_whole
-    });
-    assert!(found, "nothing is drained, and everything is written");
 }
