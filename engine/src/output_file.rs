@@ -170,7 +170,7 @@ fn write_beside(
     let file = buffered.into_inner().map_err(|error| failed(path, "write")(error.into_error()))?;
     file.sync_all().map_err(failed(path, "make it stable"))?;
     fs::rename(&half.0, path).map_err(failed(path, "give it its name"))?;
-    half.is_whole();
+    half.stays();
     sync_directory(parent).map_err(failed(path, "make its name stable"))
 }
 
@@ -183,7 +183,7 @@ pub fn sync_directory(directory: &Path) -> io::Result<()> {
 struct Half(PathBuf);
 
 impl Half {
-    fn is_whole(self) {
+    fn stays(self) {
         std::mem::forget(self);
     }
 }
