@@ -107,6 +107,8 @@ pub struct Limits {
     pub held_output_bytes: u64,
     /// What comparing may take where Xen has no log.
     pub compare_bytes_max: u64,
+    /// What the images of all guests held here may take together; never more than the host has available.
+    pub image_bytes_max: u64,
 }
 
 impl Default for Limits {
@@ -118,6 +120,7 @@ impl Default for Limits {
             epoch_buffer_bytes: 128 << 20,
             held_output_bytes: 32 << 20,
             compare_bytes_max: 1 << 30,
+            image_bytes_max: u64::MAX,
         }
     }
 }

@@ -10,6 +10,7 @@
 //! * [`desk`] short exchanges with local strangers: under the control socket and the metrics page
 //! * [`guest`] the threads of a guest: capture, encode, receive
 //! * [`link`] the bytes between engines
+//! * [`memory`] what this process can still have
 //! * [`metrics`] what is measured, for Prometheus and for `status`
 //! * [`node`] the event loop that performs what sessions decide
 //! * [`output_file`] where results are written, so that no file is lost that is not ours
@@ -31,6 +32,7 @@ pub mod desk;
 pub mod drill;
 pub mod guest;
 pub mod link;
+pub mod memory;
 pub mod metrics;
 pub mod node;
 pub mod output_file;

@@ -113,12 +113,12 @@ fn an_ack_crosses_while_megabytes_of_pages_wait() {
     let (mut a, mut b) = link();
     let batch = vec![7; 128 << 10];
     while a.connection.has_room(Lane::Offered(guest(1))) {
-        a.connection.push(encode(&Frame::PageBatch { guest: guest(1), batch: &batch })).unwrap();
+        a.connection.push(encode(&Frame::PageBatch { guest: guest(1), batch: &batch }).unwrap()).unwrap();
     }
     let batches = a.connection.outbox().queued_bytes(Lane::Offered(guest(1))) / batch.len();
     a.connection.flush().unwrap();
     let message = ToPrimary::Ack { generation: Generation(1), epoch: Epoch(9) };
-    a.connection.push(encode(&Frame::ToPrimary { guest: guest(5), message })).unwrap();
+    a.connection.push(encode(&Frame::ToPrimary { guest: guest(5), message }).unwrap()).unwrap();
     let (mut seen, mut before_ack) = (0, None);
     while seen < batches || before_ack.is_none() {
         a.connection.flush().unwrap();

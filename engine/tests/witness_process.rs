@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
-use understudy::link::{ConnectionError, Decoder, Frame, Hello, Identity, Service, encode};
+use understudy::link::{ConnectionError, Decoder, Frame, Hello, Identity, RefuseReason, Service, encode};
 use understudy::session::{
     Copy, NodeName, Record, RequestId, Time, WitnessOutcome, WitnessReply, WitnessRequest,
 };
@@ -68,19 +68,25 @@ struct Node {
 
 impl Node {
     fn connect(address: SocketAddr, name: &str) -> std::io::Result<Self> {
+        let mut node = Self::greet(address, name, 1)?;
+        node.wait(|frame| matches!(frame, Frame::HelloAnswer(_)).then_some(()))?;
+        Ok(node)
+    }
+
+    /// Says hello as the process `instance` of a node; the answer is still to come.
+    fn greet(address: SocketAddr, name: &str, instance: u64) -> std::io::Result<Self> {
         let stream = TcpStream::connect(address)?;
         stream.set_read_timeout(Some(HANG_GUARD))?;
         let name = NodeName(name.into());
         let mut node = Self { stream, decoder: Decoder::new(), name, sequence: 0 };
-        let from = Identity { node: node.name.clone(), instance: 1 };
-        node.send(&Frame::Hello(Hello { versions: (1, 1), service: Service::Witness, from }))?;
-        node.wait(|frame| matches!(frame, Frame::HelloAnswer(_)).then_some(()))?;
+        let from = Identity { node: node.name.clone(), instance };
+        node.send(&Frame::Hello(Hello { versions: (1, 2), service: Service::Witness, from }))?;
         Ok(node)
     }
 
     fn send(&mut self, frame: &Frame<'_>) -> std::io::Result<()> {
         self.sequence += 1;
-        self.stream.write_all(&encode(frame).seal(self.sequence - 1))
+        self.stream.write_all(&encode(frame).unwrap().seal(self.sequence - 1))
     }
 
     fn wait<T>(&mut self, pick: impl Fn(&Frame<'_>) -> Option<T>) -> std::io::Result<T> {
@@ -257,4 +263,34 @@ fn a_node_that_connects_again_replaces_its_former_connection() {
     let mut again = Node::connect(witness.address, "a").unwrap();
     assert_eq!(again.advance("g1", 0).unwrap(), WitnessOutcome::Swapped);
     assert!(former.read("g1").is_err(), "the former connection is closed");
+}
+
+#[test]
+fn a_second_process_of_a_node_is_refused_while_the_first_answers_and_taken_once_it_does_not() {
+    let state = tempfile::tempdir().unwrap();
+    let witness = Witness::start(state.path());
+    let mut first = Node::connect(witness.address, "a").unwrap();
+    let mut second = Node::greet(witness.address, "a", 2).unwrap();
+    // As nodes do that have nothing to ask.
+    let refused = std::thread::scope(|scope| {
+        let second = scope.spawn(|| {
+            second.wait(|frame| match frame {
+                Frame::Refuse { reason, detail } => Some((*reason, detail.clone())),
+                _ => None,
+            })
+        });
+        while !second.is_finished() {
+            first.send(&Frame::Ping).unwrap();
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        second.join().unwrap().unwrap()
+    });
+    assert_eq!(refused.0, RefuseReason::NameInUse);
+    assert!(refused.1.contains("a name of its own"), "{}", refused.1);
+    assert!(first.read("g").unwrap().is_none(), "the first is served as before");
+    // It hangs: a process that says nothing makes way.
+    let mut third = Node::greet(witness.address, "a", 3).unwrap();
+    third.wait(|frame| matches!(frame, Frame::HelloAnswer(_)).then_some(())).unwrap();
+    assert!(third.read("g").unwrap().is_none());
+    assert!(first.read("g").is_err(), "its connection has ended");
 }

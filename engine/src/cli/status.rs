@@ -106,6 +106,11 @@ fn head(status: &Status) -> String {
         let _ = write!(text, "; peer {} {}", peer.node, link(peer.connected));
     }
     text.push('\n');
+    let witness = ("witness", &status.witness.reason);
+    let peers = status.peers.iter().map(|peer| (&*peer.node, &peer.reason));
+    for (name, reason) in std::iter::once(witness).chain(peers).filter(|(_, reason)| !reason.is_empty()) {
+        let _ = writeln!(text, "  └ {name}: {reason}");
+    }
     text
 }
 
@@ -215,13 +220,20 @@ mod tests {
         let status = Status {
             node: "a".into(),
             pid: 4711,
-            witness: WitnessStatus { configured: true, connected: true },
-            peers: vec![PeerStatus { node: "b".into(), address: None, connected: false }],
+            witness: WitnessStatus { configured: true, connected: true, reason: String::new() },
+            peers: vec![PeerStatus {
+                node: "b".into(),
+                address: None,
+                connected: false,
+                reason: "nobody listens there".into(),
+                round_trip_us: None,
+            }],
             guests: vec![guest("g1"), unprotected, compared],
             waiting: vec![WaitingStatus { name: "g3".into(), reason: "it does not run here".into() }],
         };
         let expected = "\
 node a, process 4711; witness connected; peer b NOT connected
+  └ b: nobody listens there
 
 GUEST  ROLE     PROTECTED        EPOCH  COMMIT AGE  PAUSE p50 / p99  COMMIT p50 / p99  LINK               GENERATION
 g1     primary  yes              1204   14.0 ms     310 µs / 900 µs  2.1 ms / 4.0 ms   31.0 MiB (42.0:1)  2

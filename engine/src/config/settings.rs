@@ -159,6 +159,10 @@ pub struct LimitSettings {
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     #[serde(deserialize_with = "size_from_text")]
     pub compare_max: Option<u64>,
+    /// Images of all guests held as secondary together, at most [default: what the host has available].
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    #[serde(deserialize_with = "size_from_text")]
+    pub image_max: Option<u64>,
 }
 
 impl Settings {
@@ -303,6 +307,7 @@ impl LimitSettings {
             epoch_buffer: self.epoch_buffer.or(below.epoch_buffer),
             held_output: self.held_output.or(below.held_output),
             compare_max: self.compare_max.or(below.compare_max),
+            image_max: self.image_max.or(below.image_max),
         }
     }
 
@@ -315,6 +320,7 @@ impl LimitSettings {
             epoch_buffer_bytes: self.epoch_buffer.unwrap_or(default.epoch_buffer_bytes),
             held_output_bytes: self.held_output.unwrap_or(default.held_output_bytes),
             compare_bytes_max: self.compare_max.unwrap_or(default.compare_bytes_max),
+            image_bytes_max: self.image_max.unwrap_or(default.image_bytes_max),
         };
         if limits.in_flight_max == 0 {
             return Err(ConfigError::Conflict("in-flight must be at least 1".into()));

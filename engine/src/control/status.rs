@@ -31,12 +31,15 @@ pub struct WaitingStatus {
 }
 
 /// The witness as a node sees it.
-#[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
 pub struct WitnessStatus {
     /// Whether there is one.
     pub configured: bool,
     /// Whether it answers.
     pub connected: bool,
+    /// Why it does not; empty if it does.
+    #[serde(default)]
+    pub reason: String,
 }
 
 /// A peer as a node sees it.
@@ -49,6 +52,12 @@ pub struct PeerStatus {
     pub address: Option<SocketAddr>,
     /// Whether the link to it is up.
     pub connected: bool,
+    /// Why there is no link, or what is wrong with it; empty if nothing is.
+    #[serde(default)]
+    pub reason: String,
+    /// The round trip measured last.
+    #[serde(default)]
+    pub round_trip_us: Option<u64>,
 }
 
 /// What a node is to a guest.

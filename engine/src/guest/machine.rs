@@ -8,11 +8,12 @@
 use super::keep::Keep;
 use super::output::HeldOutput;
 use super::tap::{LabCard, LabCards};
+use crate::link::{HoldReason, HoldRefusal};
 use std::fmt::Debug;
 use std::sync::Arc;
 use understudy_checkpoint::domain::{Description, Source};
 use understudy_checkpoint::epoch::Image;
-use understudy_checkpoint::{Epoch, Generation};
+use understudy_checkpoint::{Epoch, Generation, PAGE_SIZE};
 use understudy_lab::LabGuest;
 
 /// A guest that runs here. What is asked of it twice is done once.
@@ -72,8 +73,13 @@ impl Debug for BoxedSource {
 
 /// Starts guests from images.
 pub trait Host: Send + Sync + Debug {
-    /// Whether the guest `name` that `what` describes could ever run here. The error is for the operator.
-    fn admits(&self, name: &str, what: &Description) -> Result<(), String>;
+    /// Whether the guest `name` that `what` describes could run here.
+    fn admits(&self, name: &str, what: &Description) -> Result<(), HoldRefusal>;
+
+    /// Memory of this host that an image of `what` takes, at most.
+    fn image_bytes(&self, what: &Description) -> u64 {
+        what.page_count.saturating_mul(PAGE_SIZE as u64 + 1)
+    }
 
     /// What is to hold the image of the guest `name` that `what` describes. May take a while.
     fn keep(&self, name: &str, what: &Description) -> Keep;
@@ -101,8 +107,8 @@ impl LabHost {
 }
 
 impl Host for LabHost {
-    fn admits(&self, name: &str, _what: &Description) -> Result<(), String> {
-        self.cards.check(name).map_err(|error| error.to_string())
+    fn admits(&self, name: &str, _what: &Description) -> Result<(), HoldRefusal> {
+        self.cards.check(name).map_err(|error| HoldRefusal::new(HoldReason::Network, error.to_string()))
     }
 
     fn keep(&self, _name: &str, what: &Description) -> Keep {

@@ -13,6 +13,8 @@ use super::keep::Keep;
 use super::machine::Host;
 use super::report::{Report, Reporter};
 use super::thread;
+use crate::link::{HoldReason, HoldRefusal};
+use crate::memory;
 use crate::session::{Decline, EpochKind};
 use crossbeam::channel::{Receiver as Inbox, Sender, TrySendError, bounded};
 use std::io;
@@ -22,11 +24,14 @@ use std::thread::JoinHandle;
 use understudy_checkpoint::domain::{Description, Sink};
 use understudy_checkpoint::epoch::{Image, Limits, ReceiveError, Receiver};
 use understudy_checkpoint::pages::EpochSummary;
-use understudy_checkpoint::{Epoch, Generation};
+use understudy_checkpoint::{Epoch, Generation, PAGE_SIZE};
 
 /// Parts that wait for the thread. A part is at most a page batch or a piece of state, so this is about two
 /// megabytes for each guest, and more than one epoch of a quiet one.
 const WORK_MAX: usize = 16;
+
+/// Batches from one look at the host's memory to the next: some megabytes of pages.
+const WATCHED_BATCHES: u32 = 64;
 
 /// What the loop hands over, in the order it came.
 #[derive(Debug)]
@@ -56,6 +61,8 @@ pub enum Work {
     DropIncomplete,
     /// Drop everything.
     DropImage,
+    /// From the next full copy on the guest is another one, or has other devices. What is held is dropped.
+    Renew(Box<Description>),
     /// End what a dead engine left here of an earlier generation than this.
     EndOlder(Generation),
     /// Start the guest from the image, as the owner of `generation`; answered by `Activated` or `ActivationFailed`.
@@ -155,13 +162,15 @@ pub(super) struct ReceiveThread {
     is_prepared: bool,
     /// The epoch that parts belong to; `None` while parts are to be skipped.
     open: Option<(Generation, Epoch)>,
+    limits: Limits,
+    unwatched_batches: u32,
     reporter: Reporter,
 }
 
 impl ReceiveThread {
     pub(super) fn new(held: Held, limits: Limits, reporter: Reporter) -> Self {
         let receiver = Receiver::new(Keep::Memory(Image::new(limits.page_count)), limits);
-        Self { held, receiver, is_prepared: false, open: None, reporter }
+        Self { held, receiver, is_prepared: false, open: None, limits, unwatched_batches: 0, reporter }
     }
 
     fn run(mut self, inbox: &Inbox<Work>, refused: &Refused) {
@@ -193,7 +202,10 @@ impl ReceiveThread {
                 }
                 self.part(|receiver| receiver.begin(epoch, kind, base));
             }
-            Work::Pages(batch) => self.part(|receiver| receiver.pages(&batch)),
+            Work::Pages(batch) => {
+                self.part(|receiver| receiver.pages(&batch));
+                self.watch_memory();
+            }
             Work::LibxcState(records) => self.part(|receiver| receiver.libxc_state(&records)),
             Work::LibxlState(records) => self.part(|receiver| receiver.libxl_state(&records)),
             Work::End(summary) => {
@@ -209,14 +221,31 @@ impl ReceiveThread {
             }
             Work::DropImage => {
                 self.open = None;
-                self.receiver.drop_image();
+                self.drop_image();
             }
+            Work::Renew(description) => self.renew(*description),
             Work::Copy(to) => {
                 let _ = to.send(self.copy());
             }
             Work::EndOlder(newest) => self.end_older(newest),
             Work::Activate { .. } => unreachable!("it ends the thread, see take"),
         }
+    }
+
+    /// The memory goes as well: another guest may need it before this one's next full copy.
+    fn drop_image(&mut self) {
+        self.receiver.drop_image();
+        if let Keep::Memory(_) = self.receiver.sink() {
+            *self.receiver.sink_mut() = Keep::Memory(Image::new(self.held.description.page_count));
+        }
+    }
+
+    fn renew(&mut self, description: Description) {
+        self.limits.page_count = description.page_count;
+        let image = Keep::Memory(Image::new(description.page_count));
+        // A domain that stood by goes with the former receiver.
+        self.receiver = Receiver::new(image, self.limits);
+        (self.held.description, self.is_prepared, self.open) = (description, false, None);
     }
 
     /// A seed needs something to hold it: what the host offers, or, where that failed, this process's memory.
@@ -231,8 +260,43 @@ impl ReceiveThread {
             self.receiver.drop_image();
             *self.receiver.sink_mut() = Keep::Memory(Image::new(description.page_count));
         } else if !std::mem::replace(&mut self.is_prepared, true) {
-            *self.receiver.sink_mut() = host.keep(name, description);
+            let keep = host.keep(name, description);
+            // Where a domain was to hold the image, no memory of this process was counted.
+            let needed_bytes = match &keep {
+                Keep::Memory(image) if host.image_bytes(description) == 0 => {
+                    image.page_count().saturating_mul(PAGE_SIZE as u64)
+                }
+                _ => 0,
+            };
+            *self.receiver.sink_mut() = keep;
+            self.check_memory(needed_bytes);
         }
+    }
+
+    /// While an image grows, memory is looked at again and again: others take of it as well.
+    fn watch_memory(&mut self) {
+        self.unwatched_batches += 1;
+        if self.unwatched_batches >= WATCHED_BATCHES && matches!(self.receiver.sink(), Keep::Memory(_)) {
+            self.unwatched_batches = 0;
+            self.check_memory(0);
+        }
+    }
+
+    /// Gives the guest up if the host has less than `needed_bytes` and a reserve: the kernel would end the whole process,
+    /// and with it the images of all.
+    fn check_memory(&mut self, needed_bytes: u64) {
+        let Some(available) = memory::available_bytes() else { return };
+        if available >= needed_bytes.saturating_add(memory::RESERVE_BYTES) {
+            return;
+        }
+        self.open = None;
+        self.drop_image();
+        let why = format!(
+            "the image takes memory of the engine, {} MiB more, and {} MiB are available",
+            needed_bytes >> 20,
+            available >> 20
+        );
+        self.reporter.tell(Report::GivenUp { refusal: HoldRefusal::new(HoldReason::Memory, why) });
     }
 
     /// Takes in a part; an error ends the epoch, and what still comes of it is skipped.

@@ -5,6 +5,7 @@
 use super::encode::Encoded;
 use super::machine::Activated;
 use super::pause::PauseTimes;
+use crate::link::HoldRefusal;
 use crate::session::{Decline, EpochKind};
 use crossbeam::channel::Sender;
 use mio::Waker;
@@ -83,6 +84,11 @@ pub enum Report {
     Activated {
         /// It.
         guest: Activated,
+    },
+    /// The guest cannot be held any more; its image is gone.
+    GivenUp {
+        /// Why.
+        refusal: HoldRefusal,
     },
     /// The guest could not be started from the image.
     ActivationFailed {

@@ -15,6 +15,7 @@ use super::machine::{Activated, BoxedSource, Host, Machine, Past};
 use super::output::{HeldOutput, OutputMaker};
 use super::settle::{self, Settled};
 use crate::config::FindChanges;
+use crate::link::{HoldReason, HoldRefusal};
 use crate::output_file::{Allow, write_to};
 use crate::preflight::gather;
 use std::collections::BTreeSet;
@@ -26,7 +27,7 @@ use std::time::{Duration, Instant};
 use understudy_checkpoint::domain::{Description, GuestKind};
 use understudy_checkpoint::epoch::Image;
 use understudy_checkpoint::stream::write_restore_file;
-use understudy_checkpoint::{Epoch, Generation};
+use understudy_checkpoint::{Epoch, Generation, PAGE_SIZE};
 use understudy_xen::domain::{Suspender, XenSource, continue_device_model};
 use understudy_xen::standing::{self, Standing};
 use understudy_xen::xl::{self, XlGuest};
@@ -221,15 +222,24 @@ fn check(guest: &XlGuest) -> Result<(), String> {
 }
 
 impl Host for XenHost {
-    fn admits(&self, _name: &str, what: &Description) -> Result<(), String> {
+    fn admits(&self, _name: &str, what: &Description) -> Result<(), HoldRefusal> {
         let ((theirs, their_minor), (ours, our_minor)) = (what.xen_version, self.xen.version());
         if (theirs, their_minor) > (ours, our_minor) {
-            return Err(format!(
+            let why = format!(
                 "its host runs Xen {theirs}.{their_minor} and this one {ours}.{our_minor}, which does not take what a newer \
                  Xen saved; update this host first"
-            ));
+            );
+            return Err(HoldRefusal::new(HoldReason::Unfit, why));
         }
         Ok(())
+    }
+
+    fn image_bytes(&self, what: &Description) -> u64 {
+        match what.kind {
+            GuestKind::Hvm => what.page_count.saturating_mul(PAGE_SIZE as u64 + 1),
+            // The domain that stands by is the image; its memory is Xen's.
+            GuestKind::Pv | GuestKind::Pvh => 0,
+        }
     }
 
     fn keep(&self, name: &str, what: &Description) -> Keep {

@@ -21,6 +21,9 @@ impl Default for Backoff {
 }
 
 impl Backoff {
+    /// The wait after a refusal that stands until a person changes something.
+    pub const REFUSED: Span = Span::from_ms(5_000);
+
     /// An attempt failed, or a link ended: when to try again.
     pub fn failed(&mut self, now: Time) -> Time {
         let wait = self.next;

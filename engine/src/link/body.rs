@@ -112,8 +112,7 @@ pub(super) fn put_optional_u64(out: &mut Vec<u8>, value: Option<u64>) {
     put_u64(out, value.unwrap_or(0));
 }
 
-/// Appends a text, cut at a character if it is too long: only reasons can be, names are bounded where they
-/// come in.
+/// Appends a text, cut at a character if it is too long: only reasons can be, names are checked before.
 pub(super) fn put_text(out: &mut Vec<u8>, text: &str) {
     let text = &text[..text.floor_char_boundary(TEXT_BYTES_MAX)];
     out.push(text.len() as u8);
@@ -121,6 +120,6 @@ pub(super) fn put_text(out: &mut Vec<u8>, text: &str) {
 }
 
 pub(super) fn put_blob(out: &mut Vec<u8>, bytes: &[u8]) {
-    put_u32(out, u32::try_from(bytes.len()).expect("callers bound blobs below a frame"));
+    put_u32(out, u32::try_from(bytes.len()).expect("the frame was found to fit"));
     out.extend_from_slice(bytes);
 }

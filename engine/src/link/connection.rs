@@ -9,7 +9,9 @@
 
 use super::handshake::{self, HELLO_MAX, Handshake};
 use super::outbox::{Backlog, Lane};
-use super::{Decoder, Encoded, Frame, Hello, Identity, LinkError, Outbox, RefuseReason, Service, encode};
+use super::{
+    Decoder, EncodeError, Encoded, Frame, Hello, Identity, LinkError, Outbox, RefuseReason, Service, encode,
+};
 use crate::session::Time;
 use mio::event::Source;
 use mio::net::TcpStream;
@@ -26,6 +28,9 @@ pub enum ConnectionError {
     /// The peer takes in too little.
     #[error(transparent)]
     Backlog(#[from] Backlog),
+    /// A frame does not fit.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
     /// The system's word.
     #[error("The connection failed: {0}")]
     Io(#[from] io::Error),
@@ -64,6 +69,8 @@ pub struct Connection {
     /// Connected, and told not to wait for fuller packets: an ack is small and urgent.
     ready: bool,
     handshake: Handshake,
+    /// That both ends speak, once the link is open.
+    version: u16,
     begun: Time,
     decoder: Decoder,
     outbox: Outbox,
@@ -72,9 +79,10 @@ pub struct Connection {
 impl Connection {
     /// Begins to connect to `remote`, which the transport admitted, and to say hello there.
     pub fn dial(remote: SocketAddr, service: Service, this: Identity, now: Time) -> io::Result<Self> {
+        let hello = handshake::hello(this, service).map_err(io::Error::other)?;
         let stream = TcpStream::connect(remote)?;
         let mut connection = Self::over(stream, remote, service, Handshake::Answering, now);
-        connection.outbox.push(handshake::hello(this, service)).expect("an empty outbox has room");
+        connection.outbox.push(hello).map_err(io::Error::other)?;
         Ok(connection)
     }
 
@@ -91,7 +99,18 @@ impl Connection {
         begun: Time,
     ) -> Self {
         let (decoder, outbox) = (Decoder::new(), Outbox::default());
-        Self { stream, remote, service, ready: false, handshake, begun, decoder, outbox }
+        let version = *super::VERSIONS.start();
+        Self { stream, remote, service, ready: false, handshake, version, begun, decoder, outbox }
+    }
+
+    /// Whether the socket was found connected.
+    pub fn is_connected(&self) -> bool {
+        self.ready
+    }
+
+    /// The version that both ends of an open link speak.
+    pub fn version(&self) -> u16 {
+        self.version
     }
 
     /// Address of the other end.
@@ -109,9 +128,9 @@ impl Connection {
         let Handshake::Deciding { version } = self.handshake else {
             panic!("there is no hello to agree to");
         };
-        let answer = encode(&Frame::HelloAnswer(super::HelloAnswer { version, from: this }));
+        let answer = encode(&Frame::HelloAnswer(super::HelloAnswer { version, from: this }))?;
         self.outbox.push(answer)?;
-        self.open();
+        self.open(version);
         self.flush()
     }
 
@@ -127,7 +146,7 @@ impl Connection {
 
     fn end_with(&mut self, frame: &Frame<'_>) -> Result<(), ConnectionError> {
         self.handshake = Handshake::Ending;
-        self.outbox.push(encode(frame))?;
+        self.outbox.push(encode(frame)?)?;
         self.flush()
     }
 
@@ -149,8 +168,12 @@ impl Connection {
         }
     }
 
-    /// Puts a frame in its lane; [`flush`](Self::flush) sends it.
+    /// Puts a frame in its lane; [`flush`](Self::flush) sends it. A frame that is newer than the link's version is
+    /// left out: the peer does not know it.
     pub fn push(&mut self, frame: Encoded) -> Result<(), ConnectionError> {
+        if self.is_open() && frame.since() > self.version {
+            return Ok(());
+        }
         Ok(self.outbox.push(frame)?)
     }
 
@@ -212,7 +235,7 @@ impl Connection {
     pub fn next_event(&mut self) -> Result<Option<Event<'_>>, ConnectionError> {
         match self.handshake {
             Handshake::Open => match self.decoder.next_frame()? {
-                Some(frame) => Self::event_of(frame, self.service).map(Some),
+                Some(frame) => Self::event_of(frame, self.service, self.version).map(Some),
                 None => Ok(None),
             },
             Handshake::Answering => self.next_answer(),
@@ -222,14 +245,14 @@ impl Connection {
     }
 
     fn next_answer(&mut self) -> Result<Option<Event<'static>>, ConnectionError> {
-        let peer = match self.decoder.next_frame()? {
+        let (peer, version) = match self.decoder.next_frame()? {
             None => return Ok(None),
             Some(Frame::Refuse { reason, detail }) => {
                 return Err(LinkError::Refused { reason, detail }.into());
             }
             Some(frame) => handshake::read_answer(frame)?,
         };
-        self.open();
+        self.open(version);
         Ok(Some(Event::Up(peer)))
     }
 
@@ -250,13 +273,18 @@ impl Connection {
         }
     }
 
-    fn event_of(frame: Frame<'_>, service: Service) -> Result<Event<'_>, ConnectionError> {
+    fn event_of(frame: Frame<'_>, service: Service, version: u16) -> Result<Event<'_>, ConnectionError> {
+        if frame.since() > version {
+            return Err(handshake::unexpected("a frame of the link's version", &frame).into());
+        }
         let belongs = match (&frame, service) {
             (Frame::Bye, _) => return Ok(Event::Bye),
             (Frame::Refuse { reason, detail }, _) => {
                 return Err(LinkError::Refused { reason: *reason, detail: detail.clone() }.into());
             }
-            (Frame::Ping | Frame::Pong, service) => service == Service::Witness,
+            (Frame::Ping | Frame::Pong, service) => {
+                service == Service::Witness || version >= super::GUEST_REFUSALS_SINCE
+            }
             (Frame::WitnessRequest { .. } | Frame::WitnessReply { .. }, service) => {
                 service == Service::Witness
             }
@@ -272,8 +300,9 @@ impl Connection {
         Err(handshake::unexpected(expected, &frame).into())
     }
 
-    fn open(&mut self) {
+    fn open(&mut self, version: u16) {
         self.handshake = Handshake::Open;
+        self.version = version;
         if self.service == Service::Node {
             self.decoder.allow_long_frames();
         }

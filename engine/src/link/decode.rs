@@ -2,6 +2,7 @@
 
 use super::body::Body;
 use super::frame::{Frame, GuestId, Hello, HelloAnswer, Identity, RefuseReason, Service};
+use super::refusal::{HoldReason, HoldRefusal};
 use super::{LinkError, kind};
 use crate::session::{
     Copy, Decline, EpochKind, Record, RequestId, Standing, ToPrimary, ToSecondary, WitnessOutcome,
@@ -56,9 +57,24 @@ fn link_frame<'a>(kind: u16, body: &mut Body<'a>) -> Result<Frame<'a>, LinkError
 fn guest_frame<'a>(kind: u16, guest: GuestId, body: &mut Body<'a>) -> Result<Frame<'a>, LinkError> {
     let rest = |body: &mut Body<'a>| std::mem::take(&mut body.0);
     Ok(match kind {
-        kind::GUEST_OFFER => {
-            Frame::GuestOffer { guest, name: body.name()?, description: Box::new(description(body)?) }
-        }
+        kind::GUEST_OFFER => Frame::GuestOffer {
+            guest,
+            generation: None,
+            name: body.name()?,
+            description: Box::new(description(body)?),
+        },
+        kind::GUEST_OFFER_GENERATION => Frame::GuestOffer {
+            guest,
+            generation: Some(body.generation()?),
+            name: body.name()?,
+            description: Box::new(description(body)?),
+        },
+        kind::HOLD_DECLINED => Frame::HoldDeclined {
+            guest,
+            refusal: HoldRefusal { reason: hold_reason(body)?, detail: body.text()?.to_owned() },
+        },
+        kind::HOLD_READY => Frame::HoldReady { guest },
+        kind::WINDOW => Frame::Window { guest, through_bytes: body.u64()? },
         kind::PAGE_BATCH => Frame::PageBatch { guest, batch: rest(body) },
         kind::LIBXC_STATE => Frame::LibxcState { guest, records: rest(body) },
         kind::LIBXL_STATE => Frame::LibxlState { guest, records: rest(body) },
@@ -88,7 +104,23 @@ fn reason(body: &mut Body<'_>) -> Result<RefuseReason, LinkError> {
         4 => RefuseReason::UnknownNode,
         5 => RefuseReason::Full,
         6 => RefuseReason::Protocol,
+        7 => RefuseReason::NameInUse,
         value => return Err(LinkError::UnknownValue { field: "reason of a refusal", value }),
+    })
+}
+
+fn hold_reason(body: &mut Body<'_>) -> Result<HoldReason, LinkError> {
+    Ok(match body.u8()? {
+        1 => HoldReason::Name,
+        2 => HoldReason::TooLarge,
+        3 => HoldReason::Memory,
+        4 => HoldReason::Network,
+        5 => HoldReason::Unfit,
+        6 => HoldReason::Toolstack,
+        7 => HoldReason::TooMany,
+        8 => HoldReason::NameTaken,
+        9 => HoldReason::Internal,
+        value => return Err(LinkError::UnknownValue { field: "reason not to hold a guest", value }),
     })
 }
 

@@ -1,8 +1,10 @@
 //! Frames to bytes.
 
+use super::body::TEXT_BYTES_MAX;
 use super::body::{put_blob, put_optional_u64, put_text, put_u16, put_u32, put_u64};
 use super::frame::{Frame, GuestId, Hello, HelloAnswer, Identity, RefuseReason, Service};
 use super::outbox::Lane;
+use super::refusal::HoldReason;
 use super::{BODY_BYTES_MAX, header, kind};
 use crate::session::{
     Copy, Decline, EpochKind, Record, Standing, ToPrimary, ToSecondary, WitnessOutcome, WitnessReply,
@@ -14,13 +16,40 @@ use understudy_checkpoint::domain::{Description, GuestKind};
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Encoded {
     lane: Lane,
+    since: u16,
     bytes: Vec<u8>,
+}
+
+/// Why a frame cannot be sent. Nothing of it was.
+#[derive(thiserror::Error, Clone, PartialEq, Eq, Debug)]
+pub enum EncodeError {
+    /// The body would be longer than frames are.
+    #[error("{what} takes {bytes} bytes on a link, and a frame carries at most {BODY_BYTES_MAX}")]
+    TooLong {
+        /// The kind of frame.
+        what: &'static str,
+        /// Bytes of its body.
+        bytes: usize,
+    },
+    /// A name is empty, or longer than names are.
+    #[error("A name in {what} has {bytes} bytes; use 1 to {TEXT_BYTES_MAX}")]
+    Name {
+        /// The kind of frame.
+        what: &'static str,
+        /// Bytes of the name.
+        bytes: usize,
+    },
 }
 
 impl Encoded {
     /// Whose order it keeps.
     pub fn lane(&self) -> Lane {
         self.lane
+    }
+
+    /// The first version of the protocol that has it.
+    pub(super) fn since(&self) -> u16 {
+        self.since
     }
 
     /// Bytes on the link, header included.
@@ -35,14 +64,71 @@ impl Encoded {
     }
 }
 
-/// Encodes a frame. Panics if a body would pass [`BODY_BYTES_MAX`]: callers bound what they put in.
-pub fn encode(frame: &Frame<'_>) -> Encoded {
+/// Encodes a frame. Reasons that are too long are cut; anything else that does not fit is an error.
+pub fn encode(frame: &Frame<'_>) -> Result<Encoded, EncodeError> {
+    check(frame)?;
     let mut bytes = Vec::with_capacity(header::HEADER_BYTES + body_bytes_hint(frame));
     header::open(&mut bytes, kind_of(frame), frame.guest().map_or(0, GuestId::get));
     put_body(&mut bytes, frame);
-    assert!(bytes.len() - header::HEADER_BYTES <= BODY_BYTES_MAX, "{} is too long", frame.kind_name());
     header::close(&mut bytes);
-    Encoded { lane: Lane::of(frame), bytes }
+    Ok(Encoded { lane: Lane::of(frame), since: frame.since(), bytes })
+}
+
+/// Whether a frame fits, told before any memory is taken for it.
+fn check(frame: &Frame<'_>) -> Result<(), EncodeError> {
+    let what = frame.kind_name();
+    let long_bytes = match frame {
+        Frame::PageBatch { batch: bytes, .. }
+        | Frame::LibxcState { records: bytes, .. }
+        | Frame::LibxlState { records: bytes, .. } => bytes.len(),
+        Frame::GuestOffer { name, description, .. } => offer_bytes(name, description),
+        // A few numbers, names and one reason.
+        _ => 0,
+    };
+    if long_bytes > BODY_BYTES_MAX {
+        return Err(EncodeError::TooLong { what, bytes: long_bytes });
+    }
+    let names = names_in(frame).into_iter().flatten();
+    match names.map(str::len).find(|bytes| !(1..=TEXT_BYTES_MAX).contains(bytes)) {
+        Some(bytes) => Err(EncodeError::Name { what, bytes }),
+        None => Ok(()),
+    }
+}
+
+/// Whether a guest can be offered on a link at all.
+pub fn check_offer(name: &str, description: &Description) -> Result<(), EncodeError> {
+    let (what, bytes) = ("a guest's offer", offer_bytes(name, description));
+    if bytes > BODY_BYTES_MAX { Err(EncodeError::TooLong { what, bytes }) } else { Ok(()) }
+}
+
+fn offer_bytes(name: &str, description: &Description) -> usize {
+    let long = description.config.len().saturating_add(description.static_records.len());
+    long.saturating_add(OFFER_FIXED_BYTES + name.len())
+}
+
+/// Bytes of an offer beside its name, configuration and static records.
+const OFFER_FIXED_BYTES: usize = 8 + 1 + 1 + 8 + 3 * 4 + 2 * 4;
+
+fn names_in<'a>(frame: &'a Frame<'_>) -> [Option<&'a str>; 3] {
+    let of_record = |guest: &'a str, record: Option<&'a Record>| {
+        let holder = record.and_then(|record| match &record.copy {
+            Copy::Stale => None,
+            Copy::Fresh { holder } => Some(&*holder.0),
+        });
+        [Some(guest), record.map(|record| &*record.owner.0), holder]
+    };
+    match frame {
+        Frame::Hello(Hello { from, .. }) | Frame::HelloAnswer(HelloAnswer { from, .. }) => {
+            [Some(&from.node.0), None, None]
+        }
+        Frame::GuestOffer { name, .. } => [Some(name), None, None],
+        Frame::WitnessRequest { guest, request: WitnessRequest::Read { .. } } => [Some(guest), None, None],
+        Frame::WitnessRequest { guest, request: WitnessRequest::Swap { new, .. } } => {
+            of_record(guest, Some(new))
+        }
+        Frame::WitnessReply { guest, reply } => of_record(guest, reply.record.as_ref()),
+        _ => [None; 3],
+    }
 }
 
 /// Memory for the body in one piece: exact where it may be long.
@@ -63,7 +149,8 @@ fn kind_of(frame: &Frame<'_>) -> u16 {
         Frame::Bye => kind::BYE,
         Frame::Ping => kind::PING,
         Frame::Pong => kind::PONG,
-        Frame::GuestOffer { .. } => kind::GUEST_OFFER,
+        Frame::GuestOffer { generation: None, .. } => kind::GUEST_OFFER,
+        Frame::GuestOffer { generation: Some(_), .. } => kind::GUEST_OFFER_GENERATION,
         Frame::ToSecondary { message, .. } => match message {
             ToSecondary::Offer { .. } => kind::OFFER,
             ToSecondary::EpochBegin { .. } => kind::EPOCH_BEGIN,
@@ -81,6 +168,9 @@ fn kind_of(frame: &Frame<'_>) -> u16 {
             ToPrimary::Declined { .. } => kind::DECLINED,
             ToPrimary::Heartbeat { .. } => kind::SECONDARY_HEARTBEAT,
         },
+        Frame::HoldDeclined { .. } => kind::HOLD_DECLINED,
+        Frame::HoldReady { .. } => kind::HOLD_READY,
+        Frame::Window { .. } => kind::WINDOW,
         Frame::WitnessRequest { request: WitnessRequest::Read { .. }, .. } => kind::WITNESS_READ,
         Frame::WitnessRequest { request: WitnessRequest::Swap { .. }, .. } => kind::WITNESS_SWAP,
         Frame::WitnessReply { .. } => kind::WITNESS_REPLY,
@@ -106,8 +196,9 @@ fn put_body(out: &mut Vec<u8>, frame: &Frame<'_>) {
             out.push(reason_number(*reason));
             put_text(out, detail);
         }
-        Frame::Bye | Frame::Ping | Frame::Pong => {}
-        Frame::GuestOffer { name, description, .. } => {
+        Frame::Bye | Frame::Ping | Frame::Pong | Frame::HoldReady { .. } => {}
+        Frame::GuestOffer { generation, name, description, .. } => {
+            generation.iter().for_each(|generation| put_u64(out, generation.0));
             put_text(out, name);
             put_description(out, description);
         }
@@ -120,6 +211,11 @@ fn put_body(out: &mut Vec<u8>, frame: &Frame<'_>) {
             words.into_iter().for_each(|word| put_u64(out, word));
         }
         Frame::ToPrimary { message, .. } => put_to_primary(out, message),
+        Frame::HoldDeclined { refusal, .. } => {
+            out.push(hold_reason_number(refusal.reason));
+            put_text(out, &refusal.detail);
+        }
+        Frame::Window { through_bytes, .. } => put_u64(out, *through_bytes),
         Frame::WitnessRequest { guest, request } => put_witness_request(out, guest, request),
         Frame::WitnessReply { guest, reply } => put_witness_reply(out, guest, reply),
     }
@@ -138,6 +234,21 @@ fn reason_number(reason: RefuseReason) -> u8 {
         RefuseReason::UnknownNode => 4,
         RefuseReason::Full => 5,
         RefuseReason::Protocol => 6,
+        RefuseReason::NameInUse => 7,
+    }
+}
+
+fn hold_reason_number(reason: HoldReason) -> u8 {
+    match reason {
+        HoldReason::Name => 1,
+        HoldReason::TooLarge => 2,
+        HoldReason::Memory => 3,
+        HoldReason::Network => 4,
+        HoldReason::Unfit => 5,
+        HoldReason::Toolstack => 6,
+        HoldReason::TooMany => 7,
+        HoldReason::NameTaken => 8,
+        HoldReason::Internal => 9,
     }
 }
 

@@ -73,6 +73,12 @@ pub enum LinkError {
         /// Why, in the peer's words.
         detail: String,
     },
+    /// A peer that was asked whether it is there has not said anything for long.
+    #[error("The peer does not answer any more; check its host and the network between")]
+    Silent,
+    /// The peer closed the connection, in order or not.
+    #[error("The other end closed the connection")]
+    Ended,
     /// The hello was not answered in time.
     #[error("The other end did not complete the hello in time; check that it is an understudy engine")]
     HelloTimeout,

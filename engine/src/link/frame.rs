@@ -2,15 +2,17 @@
 //!
 //! ```text
 //!   the link      Hello ─► ◄─ HelloAnswer | Refuse          Bye
-//!   a guest       GuestOffer ─►  then, in this order for each epoch:
+//!   a guest       GuestOffer ─►                          ◄─ HoldDeclined, and HoldReady once the cause is gone
+//!                 then, in this order for each epoch, as far as the peer's Window reaches:
 //!                 ToSecondary(EpochBegin) ─► PageBatch* ─► LibxcState* ─► LibxlState* ─► EpochEnd ─►
-//!                 ToSecondary(other) ─►                                       ◄─ ToPrimary
+//!                 ToSecondary(other) ─►                                       ◄─ ToPrimary, Window
 //!   the witness   WitnessRequest ─► ◄─ WitnessReply
 //! ```
 //!
 //! A guest's number is given by the end that offers it, and is valid for that end's frames and the answers to
 //! them: each direction of offering has its own numbers.
 
+use super::refusal::HoldRefusal;
 use crate::session::{NodeName, ToPrimary, ToSecondary, WitnessReply, WitnessRequest};
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -18,8 +20,17 @@ use understudy_checkpoint::domain::Description;
 use understudy_checkpoint::pages::EpochSummary;
 use understudy_checkpoint::{Epoch, Generation};
 
-/// Versions of the protocol that this engine speaks: the current one and, once there is one, the one before.
-pub const VERSIONS: RangeInclusive<u16> = 1..=1;
+/// Versions of the protocol that this engine speaks: the current one and the one before.
+pub const VERSIONS: RangeInclusive<u16> = 1..=2;
+
+/// The first version with refusals for single guests, windows, and pings between nodes.
+pub const GUEST_REFUSALS_SINCE: u16 = 2;
+
+/// Frames of the largest guest that engines protect: 256 GiB. Its page types alone take 64 MiB in an image.
+pub const GUEST_PAGES_MAX: u64 = 1 << 26;
+
+/// Bytes of epoch frames that may be sent for a guest before its holder announces a further window.
+pub const WINDOW_BYTES: u64 = 8 << 20;
 
 /// A body is no longer than this. Page batches stay far below it; a description may carry a configuration and
 /// the frame list of a large PV guest.
@@ -107,6 +118,8 @@ pub enum RefuseReason {
     Full,
     /// The other end did not keep to the protocol.
     Protocol,
+    /// Another process of this name is connected and answers. Only for ends that speak version 2.
+    NameInUse,
 }
 
 impl fmt::Display for RefuseReason {
@@ -118,6 +131,7 @@ impl fmt::Display for RefuseReason {
             Self::UnknownNode => "unknown node",
             Self::Full => "no room",
             Self::Protocol => "protocol violated",
+            Self::NameInUse => "name in use",
         })
     }
 }
@@ -138,7 +152,7 @@ pub enum Frame<'a> {
     },
     /// The sender ends in order and closes.
     Bye,
-    /// Are you there? Only on a link to the witness; between nodes, sessions send heartbeats.
+    /// Are you there? Between nodes from version 2 on.
     Ping,
     /// Yes.
     Pong,
@@ -148,6 +162,8 @@ pub enum Frame<'a> {
         guest: GuestId,
         /// Its name.
         name: &'a str,
+        /// The generation it runs in, 0 before it has one; `None` on a link of version 1.
+        generation: Option<Generation>,
         /// What it is.
         description: Box<Description>,
     },
@@ -197,6 +213,26 @@ pub enum Frame<'a> {
         /// The message.
         message: ToPrimary,
     },
+    /// The guest that was offered is not held here: nothing of it is to be sent. From version 2 on.
+    HoldDeclined {
+        /// Which guest.
+        guest: GuestId,
+        /// Why.
+        refusal: HoldRefusal,
+    },
+    /// The guest that was declined can be held now: its primary may begin. From version 2 on.
+    HoldReady {
+        /// Which guest.
+        guest: GuestId,
+    },
+    /// So many bytes of epoch frames of the guest may be sent, counted from its first offer on this connection. From
+    /// version 2 on.
+    Window {
+        /// Which guest.
+        guest: GuestId,
+        /// A frame may be sent while fewer were sent before it.
+        through_bytes: u64,
+    },
     /// To the witness.
     WitnessRequest {
         /// Name of the guest.
@@ -230,6 +266,9 @@ impl Frame<'_> {
             Self::LibxlState { .. } => "libxl state",
             Self::EpochEnd { .. } => "an epoch's end",
             Self::ToPrimary { .. } => "a message to a primary",
+            Self::HoldDeclined { .. } => "a refusal to hold a guest",
+            Self::HoldReady { .. } => "a readiness to hold a guest",
+            Self::Window { .. } => "a window",
             Self::WitnessRequest { .. } => "a witness request",
             Self::WitnessReply { .. } => "a witness reply",
         }
@@ -244,7 +283,10 @@ impl Frame<'_> {
             | Self::LibxcState { guest, .. }
             | Self::LibxlState { guest, .. }
             | Self::EpochEnd { guest, .. }
-            | Self::ToPrimary { guest, .. } => Some(*guest),
+            | Self::ToPrimary { guest, .. }
+            | Self::HoldDeclined { guest, .. }
+            | Self::HoldReady { guest }
+            | Self::Window { guest, .. } => Some(*guest),
             Self::Hello(_)
             | Self::HelloAnswer(_)
             | Self::Refuse { .. }
@@ -256,6 +298,38 @@ impl Frame<'_> {
         }
     }
 }
+
+impl Frame<'_> {
+    /// The first version of the protocol that has this frame.
+    pub fn since(&self) -> u16 {
+        match self {
+            Self::GuestOffer { generation: Some(_), .. }
+            | Self::HoldDeclined { .. }
+            | Self::HoldReady { .. }
+            | Self::Window { .. } => GUEST_REFUSALS_SINCE,
+            _ => 1,
+        }
+    }
+
+    /// Bytes on the link of a frame that windows count: what an epoch is made of.
+    pub fn window_bytes(&self) -> Option<u64> {
+        let body = match self {
+            Self::ToSecondary { message: ToSecondary::EpochBegin { .. }, .. } => EPOCH_BEGIN_BYTES,
+            Self::EpochEnd { .. } => EPOCH_END_BYTES,
+            Self::PageBatch { batch: bytes, .. }
+            | Self::LibxcState { records: bytes, .. }
+            | Self::LibxlState { records: bytes, .. } => bytes.len(),
+            _ => return None,
+        };
+        Some((super::HEADER_BYTES + body) as u64)
+    }
+}
+
+/// Generation, epoch, kind, base.
+const EPOCH_BEGIN_BYTES: usize = 8 + 8 + 1 + 9;
+
+/// Generation, epoch, entries, pages with data, digest.
+const EPOCH_END_BYTES: usize = 5 * 8;
 
 /// The newest version that both ends speak.
 pub fn common_version(theirs: (u16, u16)) -> Option<u16> {

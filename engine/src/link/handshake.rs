@@ -13,7 +13,7 @@
 //! same link, without another exchange: see [`choose`].
 
 use super::frame::{Frame, Hello, HelloAnswer, Identity, RefuseReason, Service, VERSIONS, common_version};
-use super::{Encoded, LinkError, encode};
+use super::{EncodeError, Encoded, LinkError, encode};
 use crate::session::{NodeName, Span};
 
 /// A hello that is not complete after this long ends the connection.
@@ -38,14 +38,16 @@ pub(super) enum Handshake {
 }
 
 /// The hello of the end that connects.
-pub(super) fn hello(from: Identity, service: Service) -> Encoded {
+pub(super) fn hello(from: Identity, service: Service) -> Result<Encoded, EncodeError> {
     encode(&Frame::Hello(Hello { versions: (*VERSIONS.start(), *VERSIONS.end()), service, from }))
 }
 
-/// Reads the answer to our hello.
-pub(super) fn read_answer(frame: Frame<'_>) -> Result<Identity, LinkError> {
+/// Reads the answer to our hello: who is there, and the version that both speak.
+pub(super) fn read_answer(frame: Frame<'_>) -> Result<(Identity, u16), LinkError> {
     match frame {
-        Frame::HelloAnswer(HelloAnswer { version, from }) if VERSIONS.contains(&version) => Ok(from),
+        Frame::HelloAnswer(HelloAnswer { version, from }) if VERSIONS.contains(&version) => {
+            Ok((from, version))
+        }
         Frame::HelloAnswer(HelloAnswer { version, .. }) => {
             Err(LinkError::UnknownValue { field: "version", value: version.to_le_bytes()[0] })
         }

@@ -18,11 +18,16 @@ pub(super) const EPOCH_END: u16 = 0x16;
 pub(super) const PRIMARY_HEARTBEAT: u16 = 0x17;
 pub(super) const SWITCHOVER: u16 = 0x18;
 pub(super) const FAREWELL: u16 = 0x19;
+/// As `GUEST_OFFER`, from version 2 on.
+pub(super) const GUEST_OFFER_GENERATION: u16 = 0x1A;
 
 pub(super) const STAND: u16 = 0x20;
 pub(super) const ACK: u16 = 0x21;
 pub(super) const DECLINED: u16 = 0x22;
 pub(super) const SECONDARY_HEARTBEAT: u16 = 0x23;
+pub(super) const HOLD_DECLINED: u16 = 0x24;
+pub(super) const HOLD_READY: u16 = 0x25;
+pub(super) const WINDOW: u16 = 0x26;
 
 pub(super) const WITNESS_READ: u16 = 0x30;
 pub(super) const WITNESS_SWAP: u16 = 0x31;

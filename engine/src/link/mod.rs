@@ -19,6 +19,7 @@ pub mod handshake;
 mod header;
 mod kind;
 mod outbox;
+mod refusal;
 #[cfg(test)]
 mod tests;
 pub mod transport;
@@ -27,12 +28,13 @@ pub use backoff::Backoff;
 pub use body::TEXT_BYTES_MAX;
 pub use connection::{Connection, ConnectionError, Event, Fill};
 pub use decoder::Decoder;
-pub use encode::{Encoded, encode};
+pub use encode::{EncodeError, Encoded, check_offer, encode};
 pub use error::LinkError;
 pub use frame::{
-    BODY_BYTES_MAX, Frame, GuestId, Hello, HelloAnswer, Identity, RefuseReason, SMALL_BODY_BYTES_MAX,
-    STATE_BYTES_MAX, Service, VERSIONS, common_version,
+    BODY_BYTES_MAX, Frame, GUEST_PAGES_MAX, GUEST_REFUSALS_SINCE, GuestId, Hello, HelloAnswer, Identity,
+    RefuseReason, SMALL_BODY_BYTES_MAX, STATE_BYTES_MAX, Service, VERSIONS, WINDOW_BYTES, common_version,
 };
 pub use header::HEADER_BYTES;
 pub use outbox::{Backlog, LANE_BYTES_MAX, Lane, Outbox};
+pub use refusal::{HoldReason, HoldRefusal};
 pub use transport::{Transport, TransportError};

@@ -49,7 +49,13 @@ impl Lane {
     pub fn of(frame: &Frame<'_>) -> Self {
         match (frame, frame.guest()) {
             (_, None) => Self::Link,
-            (Frame::ToPrimary { .. }, Some(guest)) => Self::Held(guest),
+            (
+                Frame::ToPrimary { .. }
+                | Frame::HoldDeclined { .. }
+                | Frame::HoldReady { .. }
+                | Frame::Window { .. },
+                Some(guest),
+            ) => Self::Held(guest),
             (_, Some(guest)) => Self::Offered(guest),
         }
     }
@@ -187,17 +193,17 @@ mod tests {
     }
 
     fn batch(number: u32, bytes: usize) -> Encoded {
-        encode(&Frame::PageBatch { guest: guest(number), batch: &vec![number as u8; bytes] })
+        encode(&Frame::PageBatch { guest: guest(number), batch: &vec![number as u8; bytes] }).unwrap()
     }
 
     fn ack(number: u32, epoch: u64) -> Encoded {
         let message = ToPrimary::Ack { generation: Generation(1), epoch: Epoch(epoch) };
-        encode(&Frame::ToPrimary { guest: guest(number), message })
+        encode(&Frame::ToPrimary { guest: guest(number), message }).unwrap()
     }
 
     fn switchover(number: u32, epoch: u64) -> Encoded {
         let message = ToSecondary::Switchover { generation: Generation(1), epoch: Epoch(epoch) };
-        encode(&Frame::ToSecondary { guest: guest(number), message })
+        encode(&Frame::ToSecondary { guest: guest(number), message }).unwrap()
     }
 
     /// Writes everything in steps of at most `step` bytes and returns what was written.
@@ -224,7 +230,7 @@ mod tests {
             decoder.filled(count);
             rest = &rest[count..];
             while let Some(frame) = decoder.next_frame().unwrap() {
-                seen.push((Lane::of(&frame), encode(&frame).len_bytes()));
+                seen.push((Lane::of(&frame), encode(&frame).unwrap().len_bytes()));
             }
         }
         seen
@@ -239,7 +245,7 @@ mod tests {
         outbox.push(switchover(1, 9)).unwrap();
         outbox.push(ack(1, 5)).unwrap();
         outbox.push(ack(2, 5)).unwrap();
-        outbox.push(encode(&Frame::Bye)).unwrap();
+        outbox.push(encode(&Frame::Bye).unwrap()).unwrap();
         let order: Vec<_> =
             frames(&drain(&mut outbox, usize::MAX)).into_iter().map(|(lane, _)| lane).collect();
         assert_eq!(order[..3], [Lane::Link, Lane::Held(guest(1)), Lane::Held(guest(2))]);

@@ -10,7 +10,7 @@ use understudy_checkpoint::domain::{Description, GuestKind};
 use understudy_checkpoint::pages::EpochSummary;
 use understudy_checkpoint::{Epoch, Generation};
 
-const KINDS: usize = 33;
+const KINDS: usize = 38;
 
 /// What frames are made of, so that each kind can be made with any content.
 #[derive(Clone, Debug)]
@@ -41,9 +41,10 @@ impl Parts {
             2 => Frame::HelloAnswer(HelloAnswer { version: b as u16, from }),
             3 => Frame::Refuse { reason: self.reason(), detail: self.names[0].clone() },
             4 => Frame::Bye,
-            5 => Frame::GuestOffer {
+            5 | 33 => Frame::GuestOffer {
                 guest,
                 name: &self.names[0],
+                generation: (self.kind == 33).then_some(Generation(e)),
                 description: Box::new(Description {
                     kind: [GuestKind::Pv, GuestKind::Hvm, GuestKind::Pvh][a as usize % 3],
                     page_count: b,
@@ -84,6 +85,13 @@ impl Parts {
             29 => self.reply(WitnessOutcome::Swapped),
             30 => Frame::Ping,
             31 => Frame::Pong,
+            34 => Frame::HoldDeclined {
+                guest,
+                refusal: HoldRefusal::new(HoldReason::ALL[b as usize % 9], &*self.names[0]),
+            },
+            35 => Frame::HoldReady { guest },
+            36 => Frame::Window { guest, through_bytes: c },
+            37 => declined(Decline::Diverged),
             _ => self.reply([WitnessOutcome::Conflict, WitnessOutcome::Illegal][a as usize % 2]),
         }
     }
@@ -100,7 +108,8 @@ impl Parts {
             RefuseReason::UnknownNode,
             RefuseReason::Full,
             RefuseReason::Protocol,
-        ][self.numbers[0] as usize % 6]
+            RefuseReason::NameInUse,
+        ][self.numbers[0] as usize % 7]
     }
 
     fn request(&self, request: WitnessRequest) -> Frame<'_> {
@@ -138,7 +147,7 @@ fn known(kind: usize) -> Parts {
 }
 
 fn on_the_wire(frames: &[Parts]) -> Vec<u8> {
-    let sealed = (0..).zip(frames).map(|(sequence, parts)| encode(&parts.frame()).seal(sequence));
+    let sealed = (0..).zip(frames).map(|(sequence, parts)| encode(&parts.frame()).unwrap().seal(sequence));
     sealed.flatten().collect()
 }
 
@@ -221,6 +230,22 @@ fn each_kind_has_the_bytes_that_the_document_draws() {
         (0x05, String::new()),
         (0x06, String::new()),
         (0x32, "0400000000000000".to_owned() + "05616c706861" + "04" + "01" + RECORD),
+        (
+            0x1A,
+            "0500000000000000".to_owned()
+                + "05616c706861"
+                + "02"
+                + "0200000000000000"
+                + "03000000"
+                + "04000000"
+                + "05000000"
+                + "03000000ababab"
+                + "0400000062657461",
+        ),
+        (0x24, "03".to_owned() + "05616c706861"),
+        (0x25, String::new()),
+        (0x26, "0300000000000000".to_owned()),
+        (0x22, "0100000000000000".to_owned() + "01" + "0300000000000000" + "07" + "0000000000000000"),
     ];
     const RECORD: &str = concat!("0200000000000000", "0100000000000000", "0462657461", "01", "0567616d6d61");
     assert_eq!(golden.len(), KINDS);
@@ -262,6 +287,59 @@ fn the_longest_frame_fits_and_a_lying_length_costs_no_memory() {
     assert!(liar.memory_bytes() <= 32 << 10);
 }
 
+fn offer_of<'a>(name: &'a str, config: Vec<u8>) -> Frame<'a> {
+    let description = Description {
+        kind: GuestKind::Pv,
+        page_count: 1,
+        libxc_version: 3,
+        xen_version: (4, 17),
+        config,
+        static_records: Vec::new(),
+    };
+    Frame::GuestOffer {
+        guest: GuestId::new(1).unwrap(),
+        name,
+        generation: Some(Generation(1)),
+        description: Box::new(description),
+    }
+}
+
+/// What is known only at run time (a guest's configuration, its list of frames) may be of any length.
+#[test]
+fn a_frame_that_does_not_fit_is_an_error_and_never_a_panic() {
+    let fixed = encode(&offer_of("g", Vec::new())).unwrap().len_bytes() - HEADER_BYTES;
+    assert!(encode(&offer_of("g", vec![0; BODY_BYTES_MAX - fixed])).is_ok());
+    let error = encode(&offer_of("g", vec![0; BODY_BYTES_MAX - fixed + 1])).unwrap_err();
+    assert_eq!(error, EncodeError::TooLong { what: "a guest's offer", bytes: BODY_BYTES_MAX + 1 });
+    let batch = vec![0; BODY_BYTES_MAX + 1];
+    assert!(encode(&Frame::PageBatch { guest: GuestId::new(1).unwrap(), batch: &batch }).is_err());
+    for name in ["", &"n".repeat(TEXT_BYTES_MAX + 1)] {
+        let bytes = name.len();
+        assert_eq!(
+            encode(&offer_of(name, Vec::new())),
+            Err(EncodeError::Name { what: "a guest's offer", bytes })
+        );
+        let from = Identity { node: NodeName(name.into()), instance: 1 };
+        assert!(encode(&Frame::HelloAnswer(HelloAnswer { version: 1, from })).is_err());
+    }
+    let long = Frame::Refuse { reason: RefuseReason::Full, detail: "é".repeat(200) };
+    assert_eq!(encode(&long).unwrap().len_bytes(), HEADER_BYTES + 1 + 1 + 254);
+}
+
+/// Both ends count a window's bytes; they must count the same.
+#[test]
+fn what_windows_count_is_what_is_sent() {
+    let counted: Vec<_> = (0..KINDS)
+        .filter(|kind| {
+            let parts = known(*kind);
+            let frame = parts.frame();
+            let bytes = encode(&frame).unwrap().len_bytes() as u64;
+            frame.window_bytes().inspect(|counted| assert_eq!(*counted, bytes, "{frame:?}")).is_some()
+        })
+        .collect();
+    assert_eq!(counted, [7, 8, 9, 10, 11, 12]);
+}
+
 #[test]
 fn what_is_not_ours_is_told_apart() {
     let mut decoder = Decoder::new();
@@ -281,7 +359,7 @@ fn kinds_and_addresses_that_do_not_exist_are_refused() {
     for kind in [0, 0x07, 0x33, 0xFFFF] {
         assert_eq!(craft(kind, 0), Err(LinkError::UnknownKind(kind)));
     }
-    assert_eq!(craft(0x1A, 1), Err(LinkError::UnknownKind(0x1A)));
+    assert_eq!(craft(0x1B, 1), Err(LinkError::UnknownKind(0x1B)));
     assert_eq!(craft(0x04, 1), Err(LinkError::WrongAddress { kind: 0x04, guest: 1 }));
     assert_eq!(craft(0x13, 0), Err(LinkError::WrongAddress { kind: 0x13, guest: 0 }));
 }
@@ -289,8 +367,9 @@ fn kinds_and_addresses_that_do_not_exist_are_refused() {
 #[test]
 fn a_version_is_common_or_there_is_none() {
     assert_eq!(common_version((1, 1)), Some(1));
-    assert_eq!(common_version((0, 9)), Some(1));
-    assert_eq!(common_version((2, 9)), None);
+    assert_eq!(common_version((1, 2)), Some(2));
+    assert_eq!(common_version((0, 9)), Some(2));
+    assert_eq!(common_version((3, 9)), None);
     assert_eq!(common_version((0, 0)), None);
     assert_eq!(common_version((9, 2)), None);
 }
@@ -349,7 +428,7 @@ proptest! {
 
     #[test]
     fn a_frame_that_is_repeated_or_missing_is_noticed(frames in proptest::collection::vec(parts(), 2..6)) {
-        let sealed: Vec<_> = (0..).zip(&frames).map(|(n, parts)| encode(&parts.frame()).seal(n)).collect();
+        let sealed: Vec<_> = (0..).zip(&frames).map(|(n, parts)| encode(&parts.frame()).unwrap().seal(n)).collect();
         let repeated = [sealed[0].clone(), sealed[0].clone()].concat();
         let skipped = feed(&mut ready_decoder(), &sealed[1], &mut |_| {});
         prop_assert_eq!(skipped, Err(LinkError::OutOfSequence { expected: 0, found: 1 }));
@@ -363,7 +442,7 @@ proptest! {
         kind in 0u16..0x40, guest in 0u32..3, body in proptest::collection::vec(0u8..4, 0..64),
     ) {
         if let Ok(frame) = super::decode::decode(kind, guest, &body) {
-            let again = encode(&frame).seal(0);
+            let again = encode(&frame).unwrap().seal(0);
             prop_assert_eq!(&again[HEADER_BYTES..], &body[..]);
         }
     }

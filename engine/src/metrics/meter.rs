@@ -3,6 +3,7 @@
 use super::GuestFamilies;
 use crate::control::status::{GuestStatus, PauseParts, Quantiles};
 use crate::control::{GuestRole, status::PageCounts};
+use crate::link::HoldReason;
 use hdrhistogram::Histogram;
 use prometheus::{IntCounter, IntGauge};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -26,6 +27,7 @@ pub struct GuestMeter {
     families: GuestFamilies,
     domain: String,
     role: Option<(GuestRole, u64)>,
+    refusal: Option<HoldReason>,
     pause: prometheus::Histogram,
     pause_parts: [prometheus::Histogram; 7],
     commit: prometheus::Histogram,
@@ -53,6 +55,7 @@ impl GuestMeter {
         let labels = &[domain];
         Self {
             role: None,
+            refusal: None,
             pause: families.pause.with_label_values(labels),
             pause_parts: PAUSE_PARTS.map(|part| families.pause_part.with_label_values(&[domain, part])),
             commit: families.commit.with_label_values(labels),
@@ -127,6 +130,20 @@ impl GuestMeter {
     /// A checkpoint was declined because the copy is not what the guest was.
     pub fn diverged(&mut self) {
         self.checkpoint("diverged");
+    }
+
+    /// Why the peer holds no copy of the guest; `None` if it has not said so.
+    pub fn copy_refused(&mut self, reason: Option<HoldReason>) {
+        if self.refusal == reason {
+            return;
+        }
+        if let Some(former) = std::mem::replace(&mut self.refusal, reason) {
+            // It was set before, so it is there.
+            let _ = self.families.copy_refused.remove_label_values(&[&*self.domain, former.label()]);
+        }
+        if let Some(reason) = reason {
+            self.families.copy_refused.with_label_values(&[&*self.domain, reason.label()]).set(1);
+        }
     }
 
     /// A capture came to nothing.
@@ -232,6 +249,7 @@ impl Drop for GuestMeter {
     /// What is no longer true is no longer shown. What was counted stays: it happened.
     fn drop(&mut self) {
         self.forget_role();
+        self.copy_refused(None);
         let domain = &[self.domain.as_str()];
         let _ = self.families.protected.remove_label_values(domain);
         let _ = self.families.compared_bytes.remove_label_values(domain);

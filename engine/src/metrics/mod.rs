@@ -49,6 +49,7 @@ struct GuestFamilies {
     last_commit: prometheus::GaugeVec,
     protected: IntGaugeVec,
     role: IntGaugeVec,
+    copy_refused: IntGaugeVec,
     queued_bytes: IntGaugeVec,
     compared_bytes: IntGaugeVec,
     unheld_cards: IntGaugeVec,
@@ -204,6 +205,11 @@ impl GuestFamilies {
                 "role_info",
                 "What this node is to the guest, and in which generation; always 1.",
                 &["domain", "role", "generation"],
+            ),
+            copy_refused: make.gauges(
+                "copy_refused",
+                "The peer says that it does not hold a copy of the guest, and why; 1 while that is so.",
+                &["domain", "reason"],
             ),
             queued_bytes: make.gauges("netbuf_queued_bytes", "Bytes of output that wait for an ack.", domain),
             compared_bytes: make.gauges(

@@ -1,9 +1,12 @@
 //! What a link brought for one guest, in the loop's own memory.
 
+use crate::link::HoldRefusal;
 use crate::session::{ToPrimary, ToSecondary};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use understudy_checkpoint::domain::Description;
 use understudy_checkpoint::pages::EpochSummary;
+use understudy_checkpoint::{Epoch, Generation};
 
 /// A guest's name.
 pub type GuestName = Arc<str>;
@@ -11,29 +14,79 @@ pub type GuestName = Arc<str>;
 /// One frame about a guest.
 #[derive(Debug)]
 pub enum Arrived {
-    /// The peer runs this guest.
-    Offer(Box<Description>),
+    /// The peer runs this guest, in this generation; `None` from a peer that does not say.
+    Offer(Option<Generation>, Box<Description>),
+    /// The peer does not hold this guest.
+    Declined(HoldRefusal),
+    /// The peer can hold this guest now.
+    Ready,
     /// From the guest's primary session.
     ToSecondary(ToSecondary),
     /// From the guest's secondary session.
     ToPrimary(ToPrimary),
     /// A page batch of the epoch begun last.
-    Pages(Vec<u8>),
+    Pages(Parcel),
     /// libxc records of the epoch begun last.
-    LibxcState(Vec<u8>),
+    LibxcState(Parcel),
     /// libxl records of the epoch begun last.
-    LibxlState(Vec<u8>),
+    LibxlState(Parcel),
     /// The epoch begun last is whole.
-    EpochEnd(EpochSummary),
+    EpochEnd(Generation, Epoch, EpochSummary),
+}
+
+/// Bytes of an epoch, and what they take of their guest's window.
+#[derive(Debug)]
+pub struct Parcel {
+    /// The bytes.
+    pub bytes: Vec<u8>,
+    _credit: Credit,
+}
+
+impl Parcel {
+    /// `bytes`, which give `credit` back once they are dealt with.
+    pub fn new(bytes: Vec<u8>, credit: Credit) -> Self {
+        Self { bytes, _credit: credit }
+    }
+}
+
+/// Bytes of a guest's window. However they go, taken in or thrown away, the sender may send as many again.
+#[derive(Debug)]
+pub struct Credit {
+    taken: Taken,
+    bytes: u64,
+}
+
+/// Bytes of one guest's epochs that were taken in or thrown away, on one connection.
+#[derive(Clone, Default, Debug)]
+pub(super) struct Taken(Arc<AtomicU64>);
+
+impl Taken {
+    pub(super) fn bytes(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn credit(&self, bytes: u64) -> Credit {
+        Credit { taken: self.clone(), bytes }
+    }
+}
+
+impl Drop for Credit {
+    fn drop(&mut self) {
+        self.taken.0.fetch_add(self.bytes, Ordering::Relaxed);
+    }
 }
 
 impl Arrived {
     /// Memory it takes, for bounds.
     pub fn len_bytes(&self) -> usize {
         let data = match self {
-            Self::Pages(bytes) | Self::LibxcState(bytes) | Self::LibxlState(bytes) => bytes.len(),
-            Self::Offer(description) => description.config.len() + description.static_records.len(),
-            Self::ToSecondary(_) | Self::ToPrimary(_) | Self::EpochEnd(_) => 0,
+            Self::Pages(parcel) | Self::LibxcState(parcel) | Self::LibxlState(parcel) => parcel.bytes.len(),
+            Self::Offer(_, description) => description.config.len() + description.static_records.len(),
+            Self::ToSecondary(_)
+            | Self::ToPrimary(_)
+            | Self::EpochEnd(..)
+            | Self::Declined(_)
+            | Self::Ready => 0,
         };
         data + size_of::<Self>()
     }

@@ -7,16 +7,19 @@
 //! ```
 
 use super::arrived::{Arrived, GuestName};
+use super::offers::{OfferKey, OwnOffer, PeerOffer};
 use super::primary::{Over, PrimaryGuest};
 use super::secondary::{Activation, Parts, SecondaryGuest};
 use super::tally::Tally;
 use super::wires::Wires;
-use crate::config::{DomainConfig, NodeConfig, check_name};
+use crate::config::{DomainConfig, NodeConfig};
 use crate::control::status::Takeover;
 use crate::guest::{
     Activated, BoxedSource, Held, HeldOutput, Host, Machine, OutputMaker, Past, ProtectorConfig, Report,
     Reporter, RuntimeId, Stuck, Workers,
 };
+use crate::link::{EncodeError, GUEST_PAGES_MAX, HoldReason, HoldRefusal, check_offer};
+use crate::memory;
 use crate::metrics::Metrics;
 use crate::session::primary::{self, Origin, Primary};
 use crate::session::secondary::{self, Secondary};
@@ -27,9 +30,6 @@ use std::sync::Arc;
 use understudy_checkpoint::domain::{Description, DomainError};
 use understudy_checkpoint::{Generation, epoch};
 
-/// Frames of the largest guest that is held here: 256 GiB. Its page types alone take 64 MiB.
-const PAGE_COUNT_MAX: u64 = 1 << 26;
-
 /// Why a guest cannot be taken in.
 #[derive(thiserror::Error, Debug)]
 pub enum AddError {
@@ -39,6 +39,15 @@ pub enum AddError {
     /// Its source does not work.
     #[error(transparent)]
     Source(#[from] DomainError),
+    /// It has more frames than engines protect.
+    #[error("The guest has {pages} page frames, and at most {GUEST_PAGES_MAX} (256 GiB) can be protected")]
+    TooLarge {
+        /// Its page frames.
+        pages: u64,
+    },
+    /// Its description is longer than a frame of the link.
+    #[error("The guest's configuration and list of frames are too long: {0}")]
+    Description(#[from] EncodeError),
     /// Its threads cannot be started.
     #[error("The threads of a guest cannot be started: {0}")]
     Threads(#[from] std::io::Error),
@@ -101,14 +110,16 @@ impl Beginning {
 pub struct Guests {
     pub(super) config: NodeConfig,
     metrics: Metrics,
-    host: Arc<dyn Host>,
+    pub(super) host: Arc<dyn Host>,
     workers: Arc<dyn Workers>,
     reports: Sender<(RuntimeId, Report)>,
     pub(super) outputs: OutputMaker,
     pub(super) guests: BTreeMap<GuestName, Guest>,
     runtimes: u64,
     /// What peers said they run, on their present links.
-    offers: BTreeMap<GuestName, (NodeName, Description)>,
+    pub(super) offers: BTreeMap<OfferKey, PeerOffer>,
+    /// What says how much memory can still be had; a simulated host's is its own.
+    pub(super) available_bytes: fn() -> Option<u64>,
 }
 
 impl Guests {
@@ -131,6 +142,7 @@ impl Guests {
             guests: BTreeMap::new(),
             runtimes: 0,
             offers: BTreeMap::new(),
+            available_bytes: memory::available_bytes,
         }
     }
 
@@ -182,6 +194,10 @@ impl Guests {
         let Beginning { name, peer, mut source, machine, output, origin, takeover, interval, compared_bytes } =
             beginning;
         let description = source.0.describe()?;
+        // A guest that an engine ran before goes on whatever its size: it says why it is not protected.
+        if matches!(origin, Origin::Started) {
+            check_size(&name, &description)?;
+        }
         let (runtime, reporter) = self.runtime();
         let config = ProtectorConfig {
             staging_bytes: self.config.limits.staging_bytes,
@@ -222,6 +238,7 @@ impl Guests {
             takeover,
             last_commit: None,
             recording_ended: None,
+            offer: OwnOffer::default(),
             over: None,
         });
         guest.run_timers(wires);
@@ -242,31 +259,29 @@ impl Guests {
     }
 
     /// Holds a guest that `peer` says it runs.
-    fn hold(&mut self, name: &GuestName, peer: NodeName, description: Description, wires: &mut dyn Wires) {
-        // A name from the link becomes a metric's label, an argument of xl, part of a file's name.
-        if let Err(error) = check_name(name) {
-            return tracing::error!(%peer, %error, "A peer's guest cannot be held here");
-        }
-        if description.page_count > PAGE_COUNT_MAX {
-            tracing::error!(guest = %name, pages = description.page_count, "Too large a guest to be held here");
-            return;
-        }
-        if let Err(why) = self.host.admits(name, &description) {
-            return tracing::error!(guest = %name, %peer, why, "A peer's guest cannot be held here");
-        }
+    pub(super) fn hold(
+        &mut self,
+        name: &GuestName,
+        peer: &NodeName,
+        description: Description,
+        wires: &mut dyn Wires,
+    ) -> Result<(), HoldRefusal> {
+        self.admit(name, &description)?;
         let (runtime, reporter) = self.runtime();
         let limits = epoch::Limits {
             buffer_bytes_max: self.config.limits.epoch_buffer_bytes as usize,
             page_count: description.page_count,
         };
         let held = Held { name: name.to_string(), description: description.clone(), host: self.host.clone() };
-        let keeper = match self.workers.keep(held, limits, reporter) {
-            Ok(keeper) => keeper,
-            Err(error) => return tracing::error!(guest = %name, %error, "A guest cannot be held here"),
-        };
+        let keeper = self.workers.keep(held, limits, reporter).map_err(|error| {
+            HoldRefusal::new(
+                HoldReason::Internal,
+                format!("a thread for the guest cannot be started: {error}"),
+            )
+        })?;
         let mut guest = Box::new(SecondaryGuest::new(Parts {
             name: name.clone(),
-            peer,
+            peer: peer.clone(),
             runtime,
             session: Secondary::new(self.config.secondary_session(), wires.now()),
             keeper,
@@ -274,11 +289,12 @@ impl Guests {
             meter: self.metrics.guest(name),
         }));
         guest.run_timers(wires);
-        guest.handle(secondary::Input::LinkUp, wires);
+        guest.attach(wires);
         if wires.is_witness_up() {
             guest.handle(secondary::Input::WitnessUp, wires);
         }
         self.guests.insert(name.clone(), Guest::Secondary(guest));
+        Ok(())
     }
 
     /// The link to a peer is up.
@@ -287,9 +303,7 @@ impl Guests {
         for guest in self.guests.values_mut() {
             match guest {
                 Guest::Primary(guest) if guest.peer == *peer => guest.attach(wires),
-                Guest::Secondary(guest) if guest.peer == *peer => {
-                    guest.handle(secondary::Input::LinkUp, wires)
-                }
+                Guest::Secondary(guest) if guest.peer == *peer => guest.attach(wires),
                 _ => {}
             }
         }
@@ -298,7 +312,6 @@ impl Guests {
     /// The link to a peer has ended.
     pub fn link_down(&mut self, peer: &NodeName, wires: &mut dyn Wires) {
         self.metrics.set_link(&peer.0, false);
-        self.offers.retain(|_, (from, _)| from != peer);
         for guest in self.guests.values_mut() {
             match guest {
                 Guest::Primary(guest) if guest.peer == *peer => guest.detach(wires),
@@ -306,43 +319,27 @@ impl Guests {
                 _ => {}
             }
         }
+        self.peer_went(peer);
     }
 
     /// A frame about a guest.
     pub fn arrived(&mut self, peer: NodeName, name: GuestName, what: Arrived, wires: &mut dyn Wires) {
-        if let Arrived::Offer(description) = what {
-            return self.offered(&name, peer, *description, wires);
+        if let Arrived::Offer(generation, description) = what {
+            return self.offered(&name, peer, generation, *description, wires);
         }
         match (self.guests.get_mut(&name), what) {
             (Some(Guest::Primary(guest)), Arrived::ToPrimary(message)) if guest.peer == peer => {
                 guest.handle(primary::Input::Message(message), wires);
             }
+            (Some(Guest::Primary(guest)), Arrived::Declined(refusal)) if guest.peer == peer => {
+                guest.declined(refusal, wires);
+            }
+            (Some(Guest::Primary(guest)), Arrived::Ready) if guest.peer == peer => guest.attach(wires),
             (Some(Guest::Primary(guest)), Arrived::ToSecondary(message)) => {
                 guest.handle(primary::Input::Rival { generation: generation_of(&message) }, wires);
             }
             (Some(Guest::Secondary(guest)), what) if guest.peer == peer => guest.arrived(what, wires),
             _ => {}
-        }
-    }
-
-    fn offered(&mut self, name: &GuestName, peer: NodeName, description: Description, wires: &mut dyn Wires) {
-        self.offers.insert(name.clone(), (peer.clone(), description.clone()));
-        match self.guests.get(name) {
-            None => self.hold(name, peer, description, wires),
-            // The same host runs another guest of that name, or another host runs a guest of which nothing is
-            // held here. An image is never given up for the word of a host that it is not from.
-            Some(Guest::Secondary(held))
-                if held.activation.is_none()
-                    && if held.peer == peer {
-                        held.description != description
-                    } else {
-                        held.session.acked().is_none()
-                    } =>
-            {
-                self.guests.remove(name);
-                self.hold(name, peer, description, wires);
-            }
-            Some(_) => {}
         }
     }
 
@@ -446,16 +443,19 @@ impl Guests {
             }
         }
         self.end_what_is_over(wires);
+        self.look_at_offers(wires);
+        self.forget_empty();
         self.hold_back_links(wires);
     }
 
     fn end_what_is_over(&mut self, wires: &mut dyn Wires) {
         let over = |guest: &Guest| match guest {
             Guest::Primary(guest) => guest.over.is_some(),
-            Guest::Secondary(guest) => guest.broken.is_some(),
+            Guest::Secondary(guest) => guest.broken.is_some() || guest.given_up.is_some(),
         };
         while let Some(name) = self.guests.iter().find(|(_, guest)| over(guest)).map(|(name, _)| name.clone())
         {
+            let mut refusal = None;
             match self.guests.remove(&name) {
                 Some(Guest::Primary(guest)) => {
                     guest.end();
@@ -467,12 +467,12 @@ impl Guests {
                 }
                 Some(Guest::Secondary(guest)) => {
                     tracing::error!(guest = %name, why = guest.broken, "Not held here any more");
+                    let broken = |why: String| HoldRefusal::new(HoldReason::Internal, why);
+                    refusal = guest.given_up.or(guest.broken.map(broken));
                 }
                 None => {}
             }
-            if let Some((peer, description)) = self.offers.get(&name).cloned() {
-                self.hold(&name, peer, description, wires);
-            }
+            self.guest_went(&name, refusal, wires);
         }
     }
 
@@ -484,12 +484,13 @@ impl Guests {
         });
     }
 
-    /// While a link has more than its guests can take in, heartbeats wait among the pages of all of them: that
-    /// bytes wait is then the sign of life.
+    /// While a link without windows has more than its guests can take in, heartbeats wait among the pages of all of them:
+    /// that bytes wait is then the sign of life, of guests of which anything was heard.
     fn hear_full_links(&mut self, wires: &mut dyn Wires) {
         for guest in self.guests.values_mut() {
             if let Guest::Secondary(guest) = guest
-                && wires.has_waiting(&guest.peer)
+                && guest.has_spoken()
+                && wires.is_held_back(&guest.peer)
             {
                 guest.handle(secondary::Input::SignOfLife, wires);
             }
@@ -499,10 +500,12 @@ impl Guests {
     /// When a session has something to do.
     pub fn next_timeout(&self) -> Option<Time> {
         let of = |guest: &Guest| match guest {
-            Guest::Primary(guest) => guest.session.next_timeout(),
+            Guest::Primary(guest) => {
+                guest.session.next_timeout().into_iter().chain(guest.offer.again_at()).min()
+            }
             Guest::Secondary(guest) => guest.session.next_timeout(),
         };
-        self.guests.values().filter_map(of).min()
+        self.guests.values().filter_map(of).chain(self.next_look()).min()
     }
 
     /// Frames that may leave now, of all guests.
@@ -538,6 +541,14 @@ impl Guests {
             }
         }
     }
+}
+
+/// Whether a guest fits the link and the engine that is to hold its copy.
+pub(super) fn check_size(name: &str, description: &Description) -> Result<(), AddError> {
+    if description.page_count > GUEST_PAGES_MAX {
+        return Err(AddError::TooLarge { pages: description.page_count });
+    }
+    Ok(check_offer(name, description)?)
 }
 
 fn generation_of(message: &ToSecondary) -> understudy_checkpoint::Generation {

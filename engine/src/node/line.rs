@@ -1,17 +1,33 @@
-//! One connection with what belongs to it: whose it is, and the numbers of guests on it.
+//! One connection with what belongs to it: whose it is, whether its other end answers, and the guests on it.
+//!
+//! A link of version 2 is always read: a guest whose thread is busy stops its own sender only
+//! ([`numbers`](super::numbers)).
 
 use super::links::LinkEvent;
 use super::numbers::Numbers;
-use crate::link::{Connection, ConnectionError, Encoded, Event, Fill, Hello, Identity, Lane};
-use crate::session::NodeName;
+use crate::link::{
+    Connection, ConnectionError, Encoded, Event, Fill, Frame, GUEST_REFUSALS_SINCE, Hello, Identity, Lane,
+    LinkError, encode,
+};
+use crate::session::{NodeName, Span, Time};
 use std::collections::VecDeque;
 
 /// Bytes read from one link before others, timers and guests have their turn.
 const READ_BYTES: usize = 1 << 20;
 
+/// Frames read from one link before others, timers and guests have their turn: small ones cost time as well.
+const READ_FRAMES: usize = 4096;
+
 /// A lane is filled from its feed up to this: enough to keep the socket busy from one turn to the next, little
 /// enough that the last pages of a full copy, for whose ack output waits, are not long under way.
 const LANE_FILL_BYTES: usize = 512 << 10;
+
+/// A peer is asked this often whether it is there, which measures the round trip.
+const PING_EVERY: Span = Span::from_ms(1_000);
+
+/// A peer that was asked, and of which nothing was heard for this long, is gone. Guests notice much earlier; this is
+/// for links on which no guest speaks.
+const SILENCE_MAX: Span = Span::from_ms(10_000);
 
 /// Whose connection it is.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -20,6 +36,8 @@ pub(super) enum Whose {
     Stranger,
     /// It was told that it is not wanted.
     Refused,
+    /// It has the name of a peer to which there is a link already, and waits until that one was asked.
+    Contending { hello: Hello, since: Time },
     /// This node connected to a peer that has not agreed yet.
     Dialed(NodeName),
     /// The link to this peer.
@@ -45,15 +63,50 @@ pub(super) enum Read {
 pub(super) struct Line {
     pub(super) connection: Connection,
     pub(super) whose: Whose,
+    /// Only on a link of version 1, which has no windows.
     pub(super) blocked: bool,
+    /// When anything was heard last.
+    pub(super) heard_at: Time,
+    /// When the socket was connected, if it is.
+    connected_at: Option<Time>,
+    pinged_at: Option<Time>,
+    /// When the answer to a ping was heard last.
+    pub(super) ponged_at: Option<Time>,
+    next_ping_at: Time,
+    /// Measured, and not yet taken.
+    round_trip: Option<Span>,
     pub(super) numbers: Numbers,
     /// What ended it while no result could be given.
     broken: Option<ConnectionError>,
 }
 
 impl Line {
-    pub(super) fn new(connection: Connection, whose: Whose) -> Self {
-        Self { connection, whose, blocked: false, numbers: Numbers::default(), broken: None }
+    pub(super) fn new(connection: Connection, whose: Whose, now: Time) -> Self {
+        Self {
+            connection,
+            whose,
+            blocked: false,
+            heard_at: now,
+            connected_at: None,
+            pinged_at: None,
+            ponged_at: None,
+            next_ping_at: now,
+            round_trip: None,
+            numbers: Numbers::default(),
+            broken: None,
+        }
+    }
+
+    /// Whether the peer speaks version 2: refusals for single guests, windows, pings.
+    pub(super) fn has_windows(&self) -> bool {
+        self.connection.version() >= GUEST_REFUSALS_SINCE
+    }
+
+    /// Both ends agreed: this is the link to `peer`.
+    pub(super) fn opened(&mut self, peer: NodeName, now: Time) {
+        self.whose = Whose::Open(peer);
+        self.numbers.use_windows(self.has_windows());
+        self.ping(now);
     }
 
     pub(super) fn push(&mut self, frame: Encoded) {
@@ -62,25 +115,87 @@ impl Line {
         }
     }
 
+    pub(super) fn send(&mut self, frame: &Frame<'_>) {
+        match encode(frame) {
+            Ok(encoded) => self.push(encoded),
+            Err(error) => self.broken = Some(error.into()),
+        }
+    }
+
+    /// Asks the peer whether it is there.
+    pub(super) fn ping(&mut self, now: Time) {
+        if self.connection.is_open() && self.has_windows() && self.pinged_at.is_none() {
+            self.pinged_at = Some(now);
+            self.next_ping_at = now + PING_EVERY;
+            self.send(&Frame::Ping);
+        }
+    }
+
+    /// When [`run_timers`](Self::run_timers) has something to do.
+    pub(super) fn next_timeout(&self) -> Option<Time> {
+        if let Some(deadline) = self.connection.deadline() {
+            return Some(deadline);
+        }
+        let asked = self.pinged_at.map(|_| self.heard_at + SILENCE_MAX);
+        self.has_windows().then(|| asked.unwrap_or(self.next_ping_at))
+    }
+
+    /// Asks a peer again, and ends what takes too long: a hello, or any word of a peer that was asked.
+    pub(super) fn run_timers(&mut self, now: Time) -> Result<(), ConnectionError> {
+        self.connection.check_timeout(now)?;
+        if self.pinged_at.is_some() && self.heard_at + SILENCE_MAX <= now {
+            return Err(LinkError::Silent.into());
+        }
+        if self.next_ping_at <= now {
+            self.ping(now);
+        }
+        Ok(())
+    }
+
+    /// The round trip, if it was measured since this was asked last.
+    pub(super) fn take_round_trip(&mut self) -> Option<Span> {
+        self.round_trip.take()
+    }
+
     /// Reads frames about guests into `events` until nothing more came, enough came, or something else has to
     /// be decided first.
-    pub(super) fn read(&mut self, events: &mut VecDeque<LinkEvent>) -> Result<Read, ConnectionError> {
-        let mut bytes = 0;
+    pub(super) fn read(
+        &mut self,
+        events: &mut VecDeque<LinkEvent>,
+        now: Time,
+    ) -> Result<Read, ConnectionError> {
+        let (mut bytes, mut frames) = (0, 0);
         loop {
             while let Some(event) = self.connection.next_event()? {
+                self.heard_at = now;
                 let frame = match event {
                     Event::Hello(hello) => return Ok(Read::Hello(hello)),
-                    Event::Up(identity) => return Ok(Read::Agreed(identity)),
+                    Event::Up(identity) => {
+                        // A peer that is asked answers at once: nothing but the way takes time.
+                        self.round_trip = self.connected_at.map(|at| now - at);
+                        return Ok(Read::Agreed(identity));
+                    }
                     Event::Bye => return Ok(Read::Ended),
+                    Event::Frame(Frame::Ping) => {
+                        self.connection.push(encode(&Frame::Pong)?)?;
+                        continue;
+                    }
+                    Event::Frame(Frame::Pong) => {
+                        self.round_trip = self.pinged_at.take().map(|at| now - at);
+                        self.ponged_at = Some(now);
+                        continue;
+                    }
                     Event::Frame(frame) => frame,
                 };
                 let Whose::Open(peer) = &self.whose else {
                     continue;
                 };
-                let (guest, what) = self.numbers.sort(frame)?;
-                bytes += what.len_bytes();
-                events.push_back(LinkEvent::Arrived { peer: peer.clone(), guest, what });
-                if bytes >= READ_BYTES {
+                if let Some((guest, what)) = self.numbers.sort(frame)? {
+                    bytes += what.len_bytes();
+                    events.push_back(LinkEvent::Arrived { peer: peer.clone(), guest, what });
+                }
+                frames += 1;
+                if bytes >= READ_BYTES || frames >= READ_FRAMES {
                     return Ok(Read::More);
                 }
             }
@@ -93,21 +208,27 @@ impl Line {
     }
 
     /// Fills lanes from feeds and writes, until the socket takes no more or nothing is left.
-    pub(super) fn flush(&mut self) -> Result<(), ConnectionError> {
+    pub(super) fn flush(&mut self, now: Time) -> Result<(), ConnectionError> {
         if let Some(error) = self.broken.take() {
             return Err(error);
         }
+        for (guest, through_bytes) in self.numbers.next_windows() {
+            self.connection.push(encode(&Frame::Window { guest, through_bytes })?)?;
+        }
         loop {
             let mut fed = false;
-            for (number, feed) in self.numbers.feeds() {
+            for (number, ours) in self.numbers.ours_mut() {
                 while self.connection.outbox().queued_bytes(Lane::Offered(number)) < LANE_FILL_BYTES
-                    && let Some(frame) = feed.pop()
+                    && let Some(frame) = ours.next_frame()
                 {
                     self.connection.push(frame)?;
                     fed = true;
                 }
             }
             self.connection.flush()?;
+            if self.connected_at.is_none() && self.connection.is_connected() {
+                self.connected_at = Some(now);
+            }
             if !fed || !self.connection.outbox().is_empty() {
                 return Ok(());
             }

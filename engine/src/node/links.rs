@@ -1,29 +1,34 @@
 //! The links of a node: at most one to each peer, whoever connected it.
 //!
 //! ```text
-//!   peer:   Down ── retry_at ──► dialing ── Up ──────────► open ── end, error, CloseLink ──► Down
+//!   peer:   Down ── retry_at ──► dialing ── Up ──────────► open ── end, error, silence ──► Down
 //!             └───── its hello arrives, choose: Take ─────► open
+//!                    of another process of that name: the open link is asked first, and stays if it answers
 //! ```
 //!
 //! A link that goes up or down, and each frame about a guest, is a [`LinkEvent`] for the loop, in the order in
 //! which it happened. What frames mean to a guest is not decided here.
 
 use super::arrived::{Arrived, GuestName};
+use super::greet::TWIN_WAIT;
 use super::line::{Line, Read, Whose};
 use super::outlet::Feed;
+use super::peer::{Peer, PeerHealth, needs_a_person};
+use super::wires::Silence;
+use crate::config::NodeConfig;
 use crate::guest::Bell;
-use crate::link::handshake::{Choice, Standing, choose};
-use crate::link::{Backoff, Connection, Frame, GuestId, Hello, Identity, RefuseReason, Service, Transport};
-use crate::session::{NodeName, Time};
+use crate::link::{ConnectionError, Frame, GUEST_REFUSALS_SINCE, GuestId, Identity, LinkError, Transport};
+use crate::session::{NodeName, Span, Time};
 use mio::net::TcpListener;
 use mio::{Interest, Registry, Token};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::net::SocketAddr;
+use understudy_checkpoint::Generation;
 use understudy_checkpoint::domain::Description;
 
 /// Connections at a time, peers and those that have not said who they are.
-const LINES_MAX: usize = 256;
+pub(super) const LINES_MAX: usize = 256;
 
 /// What the links have to say.
 #[derive(Debug)]
@@ -33,65 +38,48 @@ pub(super) enum LinkEvent {
     Arrived { peer: NodeName, guest: GuestName, what: Arrived },
 }
 
-#[derive(Debug)]
-struct Peer {
-    /// Where it listens; `None` for one that only ever connects to us.
-    address: Option<SocketAddr>,
-    open: Option<(Token, Identity, bool)>,
-    dialing: Option<Token>,
-    retry_at: Time,
-    backoff: Backoff,
-}
-
-impl Peer {
-    fn new(address: Option<SocketAddr>) -> Self {
-        Self { address, open: None, dialing: None, retry_at: Time(0), backoff: Backoff::default() }
-    }
-
-    fn dial_at(&self) -> Option<Time> {
-        let alone = self.open.is_none() && self.dialing.is_none() && self.address.is_some();
-        alone.then_some(self.retry_at)
-    }
-}
-
 /// All links.
 #[derive(Debug)]
 pub(super) struct Links {
-    this: Identity,
-    transport: Transport,
-    registry: Registry,
-    listener: TcpListener,
-    listener_token: Token,
+    pub(super) this: Identity,
+    pub(super) transport: Transport,
+    pub(super) registry: Registry,
+    pub(super) listener: TcpListener,
+    pub(super) listener_token: Token,
     /// Whether only peers of the configuration are let in.
-    strict: bool,
-    peers: BTreeMap<NodeName, Peer>,
-    lines: BTreeMap<Token, Line>,
-    next_token: usize,
+    pub(super) strict: bool,
+    pub(super) peers: BTreeMap<NodeName, Peer>,
+    pub(super) lines: BTreeMap<Token, Line>,
+    pub(super) next_token: usize,
     /// Lines whose socket may hold more.
-    unread: BTreeSet<Token>,
-    events: VecDeque<LinkEvent>,
-    bell: Bell,
+    pub(super) unread: BTreeSet<Token>,
+    pub(super) events: VecDeque<LinkEvent>,
+    /// As sessions are told: a peer not heard for this long is lost.
+    silence_max: Span,
+    pub(super) stranger_logged_at: Option<Time>,
+    pub(super) bell: Bell,
 }
 
 impl Links {
-    /// Listens at `listen`; tokens from `first_token` on are the links'.
+    /// Listens where `config` says; tokens from `first_token` on are the links'.
     pub(super) fn open(
+        config: &NodeConfig,
         this: Identity,
-        transport: Transport,
-        listen: SocketAddr,
-        peers: &BTreeMap<NodeName, SocketAddr>,
         registry: Registry,
         first_token: usize,
         bell: Bell,
     ) -> io::Result<Self> {
-        let mut listener = TcpListener::bind(listen)?;
+        let mut listener = TcpListener::bind(config.listen)?;
         let listener_token = Token(first_token);
         registry.register(&mut listener, listener_token, Interest::READABLE)?;
-        let peers: BTreeMap<_, _> =
-            peers.iter().map(|(name, address)| (name.clone(), Peer::new(Some(*address)))).collect();
+        let peers: BTreeMap<_, _> = config
+            .peers
+            .iter()
+            .map(|(name, at)| (name.clone(), Peer::new(name.clone(), Some(*at))))
+            .collect();
         Ok(Self {
             this,
-            transport,
+            transport: config.transport,
             registry,
             listener,
             listener_token,
@@ -101,6 +89,8 @@ impl Links {
             next_token: first_token + 1,
             unread: BTreeSet::new(),
             events: VecDeque::new(),
+            silence_max: config.timing.silence,
+            stranger_logged_at: None,
             bell,
         })
     }
@@ -110,9 +100,9 @@ impl Links {
         self.listener.local_addr()
     }
 
-    /// Peers by name, and whether the link to each is up.
-    pub(super) fn peers(&self) -> impl Iterator<Item = (&NodeName, bool)> {
-        self.peers.iter().map(|(name, peer)| (name, peer.open.is_some()))
+    /// Peers by name, and how the link to each stands.
+    pub(super) fn peers(&self, now: Time) -> impl Iterator<Item = (&NodeName, PeerHealth)> {
+        self.peers.iter().map(move |(name, peer)| (name, peer.health(now)))
     }
 
     pub(super) fn is_up(&self, peer: &NodeName) -> bool {
@@ -128,8 +118,9 @@ impl Links {
         }
     }
 
-    /// Dials who is due and closes what takes too long to say hello or goodbye.
+    /// Dials who is due, asks peers whether they are there, and closes what takes too long.
     pub(super) fn run_timers(&mut self, now: Time) {
+        self.peers.values_mut().for_each(|peer| peer.settle(now));
         let due: Vec<NodeName> = self
             .peers
             .iter()
@@ -139,15 +130,20 @@ impl Links {
         due.into_iter().for_each(|peer| self.dial(&peer, now));
         let late: Vec<_> = self
             .lines
-            .iter()
-            .filter_map(|(token, line)| Some((*token, line.connection.check_timeout(now).err()?)))
+            .iter_mut()
+            .filter_map(|(token, line)| Some((*token, line.run_timers(now).err()?)))
             .collect();
-        late.into_iter().for_each(|(token, why)| self.close(token, &why.to_string(), now));
+        late.into_iter().for_each(|(token, why)| self.close(token, why, now));
+        self.decide_contentions(now);
     }
 
     pub(super) fn next_timeout(&self) -> Option<Time> {
-        let dials = self.peers.values().filter_map(Peer::dial_at);
-        dials.chain(self.lines.values().filter_map(|line| line.connection.deadline())).min()
+        let peers = self.peers.values().flat_map(|peer| [peer.dial_at(), peer.settle_at()]).flatten();
+        let lines = self.lines.values().filter_map(|line| match line.whose {
+            Whose::Contending { since, .. } => Some(since + TWIN_WAIT),
+            _ => line.next_timeout(),
+        });
+        peers.chain(lines).min()
     }
 
     /// Whether there is something to read that a guest has room for.
@@ -159,17 +155,29 @@ impl Links {
     pub(super) fn read(&mut self, now: Time) {
         for token in self.unread.iter().copied().collect::<Vec<_>>() {
             let Some(line) = self.lines.get_mut(&token).filter(|line| !line.blocked) else { continue };
-            let result = line.read(&mut self.events);
+            let result = line.read(&mut self.events, now);
+            self.note_round_trip(token);
             match result {
                 Ok(Read::Drained) => {
                     self.unread.remove(&token);
                 }
                 Ok(Read::More) => {}
-                Ok(Read::Hello(hello)) => self.hello(token, &hello, now),
+                Ok(Read::Hello(hello)) => self.hello(token, hello, now),
                 Ok(Read::Agreed(identity)) => self.agreed(token, identity, now),
-                Ok(Read::Ended) => self.close(token, "The peer closed the link", now),
-                Err(error) => self.close(token, &error.to_string(), now),
+                Ok(Read::Ended) => self.close(token, LinkError::Ended.into(), now),
+                Err(error) => self.close(token, error, now),
             }
+        }
+        self.decide_contentions(now);
+    }
+
+    fn note_round_trip(&mut self, token: Token) {
+        let Some(line) = self.lines.get_mut(&token) else { return };
+        if let Whose::Open(name) | Whose::Dialed(name) = &line.whose
+            && let Some(peer) = self.peers.get_mut(name)
+            && let Some(round_trip) = line.take_round_trip()
+        {
+            peer.measured(round_trip);
         }
     }
 
@@ -178,33 +186,39 @@ impl Links {
         self.events.pop_front()
     }
 
-    /// Takes in nothing more from peers of which `is_full` says that a guest of theirs has enough to do.
+    /// Takes in nothing more from peers of version 1 of which `is_full` says that a guest of theirs has enough to do.
+    /// Later versions have windows.
     pub(super) fn hold_back(&mut self, is_full: impl Fn(&NodeName) -> bool) {
         for line in self.lines.values_mut() {
             if let Whose::Open(peer) = &line.whose {
-                line.blocked = is_full(peer);
+                line.blocked = !line.has_windows() && is_full(peer);
             }
         }
     }
 
-    /// Whether bytes from `peer` wait to be taken in.
-    pub(super) fn has_waiting(&self, peer: &NodeName) -> bool {
+    /// Whether bytes from `peer` wait because a guest has enough to do.
+    pub(super) fn is_held_back(&self, peer: &NodeName) -> bool {
         let open = self.peers.get(peer).and_then(|peer| peer.open.as_ref());
-        open.is_some_and(|(token, ..)| self.unread.contains(token))
+        open.is_some_and(|open| {
+            self.unread.contains(&open.token) && self.lines.get(&open.token).is_some_and(|line| line.blocked)
+        })
     }
 
-    /// Gives a guest its number on the link to `peer`, and a feed for its epochs.
+    /// Gives a guest its number on the link to `peer`, and a feed for its epochs. `None` without a link. The guest was
+    /// found to fit.
     pub(super) fn offer(
         &mut self,
         peer: &NodeName,
         guest: &GuestName,
+        generation: Generation,
         description: &Description,
     ) -> Option<(GuestId, Feed)> {
         let feed = Feed::new(self.bell.clone());
         let line = self.line_mut(peer)?;
         let number = line.numbers.offer(guest.clone(), feed.clone());
+        let generation = (line.connection.version() >= GUEST_REFUSALS_SINCE).then_some(generation);
         let description = Box::new(description.clone());
-        self.send(peer, &Frame::GuestOffer { guest: number, name: guest, description });
+        self.send(peer, &Frame::GuestOffer { guest: number, name: guest, generation, description });
         Some((number, feed))
     }
 
@@ -216,15 +230,36 @@ impl Links {
     /// Puts a frame in its lane; flushed at the end of the turn. Without a link it goes nowhere.
     pub(super) fn send(&mut self, peer: &NodeName, frame: &Frame<'_>) {
         if let Some(line) = self.line_mut(peer) {
-            line.push(crate::link::encode(frame));
+            line.send(frame);
         }
     }
 
     /// Ends the link to `peer`; [`LinkEvent::Down`] follows.
     pub(super) fn close_peer(&mut self, peer: &NodeName, why: &str, now: Time) {
-        if let Some((token, ..)) = self.peers.get(peer).and_then(|peer| peer.open.clone()) {
-            self.close(token, why, now);
+        if let Some(open) = self.peers.get(peer).and_then(|peer| peer.open.clone()) {
+            self.end(open.token, why, None, now);
         }
+    }
+
+    /// A guest's session has heard nothing for too long. The link ends, unless the peer spoke on it meanwhile: then
+    /// it is that guest's trouble alone.
+    pub(super) fn silent(&mut self, peer: &NodeName, now: Time) -> Silence {
+        let silence_max = self.silence_max;
+        let Some(line) = self.line(peer) else { return Silence::Closed };
+        if now - line.heard_at < silence_max {
+            return Silence::Kept;
+        }
+        let round_trip = self.peers.get(peer).and_then(Peer::round_trip).filter(|trip| *trip >= silence_max);
+        let why = match round_trip {
+            Some(trip) => format!(
+                "the round trip to {peer} takes {} ms, and a peer that is silent for {} ms counts as lost; set silence on                  both nodes well above the round trip",
+                trip.0 / 1_000_000,
+                silence_max.0 / 1_000_000,
+            ),
+            None => format!("{peer} was silent for {} ms", silence_max.0 / 1_000_000),
+        };
+        self.close_peer(peer, &why, now);
+        Silence::Closed
     }
 
     /// Says goodbye on every link.
@@ -239,142 +274,62 @@ impl Links {
     pub(super) fn flush(&mut self, now: Time) {
         let mut failed = Vec::new();
         for (token, line) in &mut self.lines {
-            match line.flush() {
-                Ok(()) if line.connection.is_finished() => failed.push((*token, "Said goodbye".to_owned())),
+            match line.flush(now) {
+                Ok(()) if line.connection.is_finished() => failed.push((*token, LinkError::Ended.into())),
                 Ok(()) => {}
-                Err(error) => failed.push((*token, error.to_string())),
+                Err(error) => failed.push((*token, error)),
             }
         }
-        failed.into_iter().for_each(|(token, why)| self.close(token, &why, now));
+        failed.into_iter().for_each(|(token, why)| self.close(token, why, now));
     }
 
-    fn line(&self, peer: &NodeName) -> Option<&Line> {
-        let (token, ..) = self.peers.get(peer)?.open.as_ref()?;
-        self.lines.get(token)
+    pub(super) fn line(&self, peer: &NodeName) -> Option<&Line> {
+        let open = self.peers.get(peer)?.open.as_ref()?;
+        self.lines.get(&open.token)
     }
 
-    fn line_mut(&mut self, peer: &NodeName) -> Option<&mut Line> {
-        let (token, ..) = self.peers.get(peer)?.open.as_ref()?;
-        self.lines.get_mut(token)
+    pub(super) fn line_mut(&mut self, peer: &NodeName) -> Option<&mut Line> {
+        let token = self.peers.get(peer)?.open.as_ref()?.token;
+        self.lines.get_mut(&token)
     }
 
-    fn accept(&mut self, now: Time) {
-        // An error ends this round; the next connection is an event of its own.
-        while let Ok((stream, remote)) = self.listener.accept() {
-            if let Err(error) = self.transport.admit(remote) {
-                tracing::warn!(%error, "A connection was refused");
-                continue;
-            }
-            let connection = Connection::accepted(stream, remote, Service::Node, now);
-            if let Err(error) = self.add(connection, Whose::Stranger) {
-                tracing::warn!(%error, "A connection cannot be taken");
-            }
-        }
-    }
-
-    fn add(&mut self, mut connection: Connection, whose: Whose) -> io::Result<Token> {
-        if self.lines.len() >= LINES_MAX {
-            return Err(io::Error::other("there are too many connections"));
-        }
-        let token = Token(self.next_token);
-        self.next_token += 1;
-        self.registry.register(&mut connection, token, Interest::READABLE | Interest::WRITABLE)?;
-        self.lines.insert(token, Line::new(connection, whose));
-        self.unread.insert(token);
-        Ok(token)
-    }
-
-    fn dial(&mut self, name: &NodeName, now: Time) {
-        let Some(address) = self.peers.get(name).and_then(|peer| peer.address) else { return };
-        let dialed = Connection::dial(address, Service::Node, self.this.clone(), now)
-            .and_then(|connection| self.add(connection, Whose::Dialed(name.clone())));
-        let peer = self.peers.get_mut(name).expect("just looked at");
-        match dialed {
-            Ok(token) => peer.dialing = Some(token),
-            Err(_) => peer.retry_at = peer.backoff.failed(now),
-        }
-    }
-
-    /// A stranger says who it is.
-    fn hello(&mut self, token: Token, hello: &Hello, now: Time) {
-        let name = &hello.from.node;
-        if (self.strict && !self.peers.contains_key(name)) || *name == self.this.node {
-            return self.refuse(token, RefuseReason::UnknownNode, "This node has no such peer", now);
-        }
-        let peer = self.peers.entry(name.clone()).or_insert_with(|| Peer::new(None));
-        let standing = match (&peer.open, peer.dialing) {
-            (Some((_, identity, dialed)), _) => {
-                Standing::Open { instance: identity.instance, dialed: *dialed }
-            }
-            (None, Some(_)) => Standing::Dialing,
-            (None, None) => Standing::Alone,
-        };
-        if choose(standing, &self.this.node, &hello.from) == Choice::Keep {
-            return self.refuse(token, RefuseReason::Duplicate, "There is another link", now);
-        }
-        let others = [peer.open.as_ref().map(|(token, ..)| *token), peer.dialing];
-        others.into_iter().flatten().for_each(|other| self.close(other, "The peer connected anew", now));
-        let agreed = self.lines.get_mut(&token).map(|line| line.connection.agree(self.this.clone()));
-        match agreed {
-            Some(Ok(())) => self.up(token, hello.from.clone(), false),
-            Some(Err(error)) => self.close(token, &error.to_string(), now),
-            None => {}
-        }
-    }
-
-    fn refuse(&mut self, token: Token, reason: RefuseReason, detail: &str, now: Time) {
-        let Some(line) = self.lines.get_mut(&token) else { return };
-        match line.connection.refuse(reason, detail) {
-            Ok(()) => line.whose = Whose::Refused,
-            Err(error) => self.close(token, &error.to_string(), now),
-        }
-    }
-
-    /// A peer that was dialled agrees.
-    fn agreed(&mut self, token: Token, identity: Identity, now: Time) {
-        let Some(Whose::Dialed(name)) = self.lines.get(&token).map(|line| line.whose.clone()) else { return };
-        if identity.node != name {
-            let why = format!("{} answers where {name} should be", identity.node);
-            return self.close(token, &why, now);
-        }
-        let peer = self.peers.get_mut(&name).expect("only peers are dialled");
-        peer.dialing = None;
-        let older = peer.open.as_ref().map(|(token, ..)| *token);
-        older.into_iter().for_each(|older| self.close(older, "The peer took another link", now));
-        self.up(token, identity, true);
-    }
-
-    fn up(&mut self, token: Token, identity: Identity, dialed: bool) {
+    pub(super) fn up(&mut self, token: Token, identity: Identity, dialed: bool, now: Time) {
         let name = identity.node.clone();
         let line = self.lines.get_mut(&token).expect("the caller has it");
-        line.whose = Whose::Open(name.clone());
+        line.opened(name.clone(), now);
         let peer = self.peers.get_mut(&name).expect("the caller made sure");
-        peer.backoff.succeeded();
-        peer.open = Some((token, identity, dialed));
-        tracing::info!(peer = %name, dialed, "Link up");
+        peer.opened(token, identity, dialed, now);
         self.events.push_back(LinkEvent::Up { peer: name });
     }
 
-    fn close(&mut self, token: Token, why: &str, now: Time) {
+    pub(super) fn close(&mut self, token: Token, error: ConnectionError, now: Time) {
+        let why = error.to_string();
+        self.end(token, &why, Some(error), now);
+    }
+
+    pub(super) fn end(&mut self, token: Token, why: &str, error: Option<ConnectionError>, now: Time) {
         let Some(mut line) = self.lines.remove(&token) else { return };
         self.unread.remove(&token);
         // Dropping the socket deregisters as well.
         let _ = self.registry.deregister(&mut line.connection);
         match line.whose.clone() {
             Whose::Open(name) => {
-                tracing::info!(peer = %name, why, "Link down");
-                let peer = self.peers.get_mut(&name).expect("open links belong to peers");
-                peer.open = None;
-                peer.retry_at = peer.backoff.failed(now);
+                self.peers.get_mut(&name).expect("open links belong to peers").closed(why, now);
                 self.events.push_back(LinkEvent::Down { peer: name });
             }
             Whose::Dialed(name) => {
-                tracing::debug!(peer = %name, why, "Dialling failed");
                 let peer = self.peers.get_mut(&name).expect("only peers are dialled");
-                peer.dialing = None;
-                peer.retry_at = peer.backoff.failed(now);
+                match error {
+                    Some(error) => peer.dial_failed(&error, now),
+                    None => peer.dialing = None,
+                }
             }
-            Whose::Stranger | Whose::Refused => tracing::debug!(why, "A connection ended before its hello"),
+            Whose::Stranger if error.as_ref().is_some_and(needs_a_person) => {
+                self.sent_away(&line.connection.remote(), &why, now);
+            }
+            Whose::Stranger | Whose::Refused | Whose::Contending { .. } => {
+                tracing::debug!(why, "A connection ended before its hello");
+            }
         }
     }
 }

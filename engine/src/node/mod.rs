@@ -19,13 +19,16 @@ mod clock;
 mod export;
 mod finder;
 mod glance;
+mod greet;
 mod guests;
 mod handle;
 mod line;
 mod links;
 mod numbers;
+mod offers;
 mod outlet;
 mod output_log;
+mod peer;
 mod primary;
 mod secondary;
 mod status;
@@ -35,14 +38,14 @@ mod uplink;
 mod wires;
 mod witness;
 
-pub use arrived::{Arrived, GuestName};
+pub use arrived::{Arrived, Credit, GuestName, Parcel};
 pub use glance::Glance;
 pub use guests::{AddError, Beginning, Guests};
 pub use handle::NodeHandle;
-pub use numbers::Numbers;
+pub use numbers::{Numbers, Ours};
 pub use outlet::Feed;
 pub use tally::{Tally, Totals};
-pub use wires::Wires;
+pub use wires::{Silence, Wires};
 
 use crate::config::{FindChanges, Hypervisor, NodeConfig};
 use crate::control;
@@ -186,16 +189,8 @@ impl Node {
         let clock = Clock::new(poll.registry(), TIMER).map_err(system("No timer can be had"))?;
         let this =
             Identity { node: config.node.clone(), instance: RandomState::new().build_hasher().finish() };
-        let links = Links::open(
-            this.clone(),
-            config.transport,
-            config.listen,
-            &config.peers,
-            registry()?,
-            LINKS_FIRST,
-            bell.clone(),
-        )
-        .map_err(unusable(format!("Cannot listen on {}", config.listen)))?;
+        let links = Links::open(&config, this.clone(), registry()?, LINKS_FIRST, bell.clone())
+            .map_err(unusable(format!("Cannot listen on {}", config.listen)))?;
         let address = links.address().map_err(system("The listener has no address"))?;
         let (control_desk, socket_file) =
             control::open_desk(&config.control, poll.registry(), CONTROL_FIRST)?;

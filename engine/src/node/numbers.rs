@@ -1,79 +1,251 @@
-//! The numbers of guests on one link, as each end gives them to those it runs, and what a frame is about by them. Bytes
-//! and sockets are not in here: see [`line`](super::line).
+//! The numbers of guests on one link, as each end gives them to those it runs; what a frame is about by them; and how
+//! much may be under way for each.
+//!
+//! ```text
+//!   ours     feed ── while sent < window ──► lane ──► socket        window ◄── Window frames
+//!   theirs   socket ──► Parcel ──► the guest's thread ── dropped ──► taken ──► Window frames
+//! ```
+//!
+//! Not here: bytes and sockets ([`line`](super::line)).
 
-use super::arrived::{Arrived, GuestName};
+use super::arrived::{Arrived, GuestName, Parcel, Taken};
 use super::outlet::Feed;
-use crate::link::{Frame, GuestId, LinkError};
+use crate::link::{Encoded, Frame, GuestId, LinkError, WINDOW_BYTES};
 use std::collections::BTreeMap;
 
 /// Guests that one end may offer on a link: far more than a host runs.
 const GUESTS_MAX: usize = 1024;
 
+/// A guest that runs here.
+#[derive(Debug)]
+pub struct Ours {
+    name: GuestName,
+    feed: Feed,
+    sent_bytes: u64,
+    /// Frames are sent while `sent_bytes` is below.
+    through_bytes: u64,
+}
+
+/// A guest that runs there.
+#[derive(Debug)]
+struct Theirs {
+    name: GuestName,
+    received_bytes: u64,
+    /// Announced: frames are taken while `received_bytes` is below.
+    through_bytes: u64,
+    taken: Taken,
+}
+
+impl Ours {
+    /// The next frame of the guest's epochs, as far as its window reaches.
+    pub fn next_frame(&mut self) -> Option<Encoded> {
+        let frame = (self.sent_bytes < self.through_bytes).then(|| self.feed.pop()).flatten()?;
+        self.sent_bytes += frame.len_bytes() as u64;
+        Some(frame)
+    }
+}
+
+impl Theirs {
+    fn new(name: GuestName) -> Self {
+        Self { name, received_bytes: 0, through_bytes: WINDOW_BYTES, taken: Taken::default() }
+    }
+
+    /// The window to announce, once half of the one before is used up.
+    fn next_window(&mut self) -> Option<u64> {
+        let through = self.taken.bytes() + WINDOW_BYTES;
+        if through < self.through_bytes + WINDOW_BYTES / 2 {
+            return None;
+        }
+        self.through_bytes = through;
+        Some(through)
+    }
+}
+
 /// Who is who on one link.
 #[derive(Debug, Default)]
 pub struct Numbers {
-    /// Guests that run here.
-    ours: BTreeMap<GuestId, (GuestName, Feed)>,
-    /// Guests that run there.
-    theirs: BTreeMap<GuestId, GuestName>,
+    has_windows: bool,
+    ours: BTreeMap<GuestId, Ours>,
+    theirs: BTreeMap<GuestId, Theirs>,
 }
 
 impl Numbers {
-    /// Gives a guest that runs here its number, and takes the feed of its epochs.
+    /// Whether the link's version has windows. Said before anything else.
+    pub fn use_windows(&mut self, has_windows: bool) {
+        self.has_windows = has_windows;
+    }
+
+    /// Gives a guest that runs here its number, the same whenever it is offered on this link, and takes the feed of its
+    /// epochs.
     pub fn offer(&mut self, guest: GuestName, feed: Feed) -> GuestId {
+        if let Some((number, ours)) = self.ours.iter_mut().find(|(_, ours)| ours.name == guest) {
+            // What an encode thread still has for an earlier offer of this guest goes nowhere.
+            ours.feed.close();
+            ours.feed = feed;
+            return *number;
+        }
         let number = self.ours.last_key_value().map_or(1, |(number, _)| number.get() + 1);
         let number = GuestId::new(number).expect("counted from 1");
-        // What an encode thread still has for an earlier offer of this guest goes nowhere.
-        let earlier = self.ours.values().filter(|(name, _)| *name == guest);
-        earlier.for_each(|(_, feed)| feed.close());
-        self.ours.insert(number, (guest, feed));
+        let through_bytes = if self.has_windows { WINDOW_BYTES } else { u64::MAX };
+        self.ours.insert(number, Ours { name: guest, feed, sent_bytes: 0, through_bytes });
         number
     }
 
     /// The number that the other end gave a guest.
     pub fn number_of(&self, guest: &GuestName) -> Option<GuestId> {
-        // A guest that was offered again has its newest number.
-        self.theirs.iter().rev().find(|(_, name)| *name == guest).map(|(number, _)| *number)
+        // A guest that was offered under two numbers has its newest.
+        self.theirs.iter().rev().find(|(_, theirs)| theirs.name == *guest).map(|(number, _)| *number)
     }
 
-    /// The feeds of guests that run here.
-    pub fn feeds(&self) -> impl Iterator<Item = (GuestId, &Feed)> {
-        self.ours.iter().map(|(number, (_, feed))| (*number, feed))
+    /// The guests that run here.
+    pub fn ours_mut(&mut self) -> impl Iterator<Item = (GuestId, &mut Ours)> {
+        self.ours.iter_mut().map(|(number, ours)| (*number, ours))
     }
 
-    /// Finds the guest that a frame is about, and makes it the loop's own.
-    pub fn sort(&mut self, frame: Frame<'_>) -> Result<(GuestName, Arrived), LinkError> {
-        let unknown = |found| LinkError::Unexpected { expected: "a guest that was offered", found };
+    /// Windows to announce to the other end.
+    pub fn next_windows(&mut self) -> Vec<(GuestId, u64)> {
+        if !self.has_windows {
+            return Vec::new();
+        }
+        self.theirs.iter_mut().filter_map(|(number, theirs)| Some((*number, theirs.next_window()?))).collect()
+    }
+
+    /// Finds the guest that a frame is about, and makes it the loop's own. `None`: it was about the link itself.
+    pub fn sort(&mut self, frame: Frame<'_>) -> Result<Option<(GuestName, Arrived)>, LinkError> {
         let kind = frame.kind_name();
-        let number = frame.guest().ok_or(unknown(kind))?;
-        if let Frame::ToPrimary { message, .. } = frame {
-            let (name, _) = self.ours.get(&number).ok_or(unknown(kind))?;
-            return Ok((name.clone(), Arrived::ToPrimary(message)));
-        }
-        if let Frame::GuestOffer { name, description, .. } = frame {
-            if self.theirs.len() >= GUESTS_MAX {
-                return Err(LinkError::Unexpected { expected: "no further guest", found: kind });
+        let unknown = || LinkError::Unexpected { expected: "a guest that was offered", found: kind };
+        let number = frame.guest().ok_or_else(unknown)?;
+        let what = match frame {
+            Frame::GuestOffer { name, generation, description, .. } => {
+                return Ok(Some((self.offered(number, name)?, Arrived::Offer(generation, description))));
             }
-            let name = GuestName::from(name);
-            self.theirs.insert(number, name.clone());
-            return Ok((name, Arrived::Offer(description)));
+            Frame::Window { through_bytes, .. } => {
+                let ours = self.ours.get_mut(&number).ok_or_else(unknown)?;
+                ours.through_bytes = ours.through_bytes.max(through_bytes);
+                return Ok(None);
+            }
+            Frame::ToPrimary { message, .. } => Arrived::ToPrimary(message),
+            Frame::HoldDeclined { refusal, .. } => Arrived::Declined(refusal),
+            Frame::HoldReady { .. } => Arrived::Ready,
+            frame => return self.of_theirs(number, frame).map(Some),
+        };
+        let ours = self.ours.get(&number).ok_or_else(unknown)?;
+        Ok(Some((ours.name.clone(), what)))
+    }
+
+    /// A frame from a guest that runs at the other end.
+    fn of_theirs(&mut self, number: GuestId, frame: Frame<'_>) -> Result<(GuestName, Arrived), LinkError> {
+        let kind = frame.kind_name();
+        let unknown = || LinkError::Unexpected { expected: "a guest that was offered", found: kind };
+        let theirs = self.theirs.get_mut(&number).ok_or_else(unknown)?;
+        let counted = frame.window_bytes().unwrap_or(0);
+        if self.has_windows && counted > 0 && theirs.received_bytes >= theirs.through_bytes {
+            return Err(LinkError::Unexpected { expected: "a wait for a window", found: kind });
         }
-        let name = self.theirs.get(&number).ok_or(unknown(kind))?.clone();
+        theirs.received_bytes += counted;
+        let credit = theirs.taken.credit(counted);
+        let parcel = |bytes: &[u8]| Parcel::new(bytes.to_vec(), credit);
         let what = match frame {
             Frame::ToSecondary { message, .. } => Arrived::ToSecondary(message),
-            Frame::PageBatch { batch, .. } => Arrived::Pages(batch.to_vec()),
-            Frame::LibxcState { records, .. } => Arrived::LibxcState(records.to_vec()),
-            Frame::LibxlState { records, .. } => Arrived::LibxlState(records.to_vec()),
-            Frame::EpochEnd { summary, .. } => Arrived::EpochEnd(summary),
-            _ => return Err(unknown(kind)),
+            Frame::PageBatch { batch, .. } => Arrived::Pages(parcel(batch)),
+            Frame::LibxcState { records, .. } => Arrived::LibxcState(parcel(records)),
+            Frame::LibxlState { records, .. } => Arrived::LibxlState(parcel(records)),
+            Frame::EpochEnd { generation, epoch, summary, .. } => {
+                Arrived::EpochEnd(generation, epoch, summary)
+            }
+            _ => return Err(unknown()),
         };
-        Ok((name, what))
+        Ok((theirs.name.clone(), what))
+    }
+
+    /// Takes down the number that the other end gives a guest: a number stays with its name.
+    fn offered(&mut self, number: GuestId, name: &str) -> Result<GuestName, LinkError> {
+        let unexpected = |expected| LinkError::Unexpected { expected, found: "a guest's offer" };
+        match self.theirs.get(&number) {
+            Some(known) if *known.name == *name => return Ok(known.name.clone()),
+            Some(_) => return Err(unexpected("a number of its own")),
+            None if self.theirs.len() >= GUESTS_MAX => return Err(unexpected("no further guest")),
+            None => {}
+        }
+        let name = GuestName::from(name);
+        self.theirs.insert(number, Theirs::new(name.clone()));
+        Ok(name)
     }
 }
 
 /// Encode threads that wait for this link go on.
 impl Drop for Numbers {
     fn drop(&mut self) {
-        self.feeds().for_each(|(_, feed)| feed.close());
+        self.ours.values().for_each(|ours| ours.feed.close());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use understudy_checkpoint::domain::{Description, GuestKind};
+
+    fn number(number: u32) -> GuestId {
+        GuestId::new(number).unwrap()
+    }
+
+    fn offer(name: &str, guest: u32) -> Frame<'_> {
+        let description = Description {
+            kind: GuestKind::Pvh,
+            page_count: 1,
+            libxc_version: 3,
+            xen_version: (4, 17),
+            config: Vec::new(),
+            static_records: Vec::new(),
+        };
+        Frame::GuestOffer { guest: number(guest), name, generation: None, description: Box::new(description) }
+    }
+
+    fn numbers() -> Numbers {
+        let mut numbers = Numbers::default();
+        numbers.use_windows(true);
+        numbers.sort(offer("g1", 1)).unwrap();
+        numbers.sort(offer("g2", 2)).unwrap();
+        numbers
+    }
+
+    fn batch(guest: u32, batch: &[u8]) -> Frame<'_> {
+        Frame::PageBatch { guest: number(guest), batch }
+    }
+
+    #[test]
+    fn a_guest_that_takes_nothing_in_stops_its_own_sender_and_nobody_else() {
+        let (mut numbers, pages) = (numbers(), vec![0; 1 << 20]);
+        let mut kept = Vec::new();
+        let refused = loop {
+            match numbers.sort(batch(1, &pages)) {
+                Ok(arrived) => kept.push(arrived),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(kept.len() as u64, WINDOW_BYTES >> 20);
+        assert!(matches!(refused, LinkError::Unexpected { .. }));
+        assert!(numbers.next_windows().is_empty(), "nothing was taken in");
+        // The other one's window is its own.
+        drop(numbers.sort(batch(2, &pages)).unwrap());
+        // What is taken in, or thrown away, may be sent again, announced in few frames.
+        kept.truncate(kept.len() / 2 + 1);
+        assert!(numbers.next_windows().is_empty(), "less than half");
+        kept.truncate(kept.len() / 2 - 1);
+        let windows = numbers.next_windows();
+        assert_eq!(windows.len(), 1);
+        assert_eq!(windows[0].0, number(1));
+        assert!(numbers.sort(batch(1, &pages)).is_ok());
+        assert!(numbers.next_windows().is_empty(), "said once");
+    }
+
+    #[test]
+    fn a_number_stays_with_its_name_and_offers_are_bounded() {
+        let mut numbers = numbers();
+        assert!(numbers.sort(offer("g1", 1)).is_ok(), "offered again");
+        assert!(numbers.sort(offer("g3", 1)).is_err());
+        let taken = (3..5_000).take_while(|guest| numbers.sort(offer(&format!("n{guest}"), *guest)).is_ok());
+        assert_eq!(taken.count(), GUESTS_MAX - 2);
+        assert!(numbers.sort(batch(4_999, &[])).is_err(), "nobody offered that");
     }
 }

@@ -96,15 +96,18 @@ impl LinkOutlet {
         Self { guest, feed, head: None, lot: Vec::new(), lot_bytes: 0 }
     }
 
-    fn put(&mut self, frame: &Frame<'_>) -> u64 {
-        let frame = encode(frame);
+    fn put(&mut self, frame: &Frame<'_>) -> Result<u64, OutletClosed> {
+        let frame = encode(frame).map_err(|error| {
+            tracing::error!(%error, "A part of an epoch cannot be sent; the epoch ends here");
+            OutletClosed
+        })?;
         let bytes = frame.len_bytes();
         self.lot_bytes += bytes;
         self.lot.push(frame);
-        bytes as u64
+        Ok(bytes as u64)
     }
 
-    fn put_part(&mut self, part: Part<'_>) -> u64 {
+    fn put_part(&mut self, part: Part<'_>) -> Result<u64, OutletClosed> {
         let guest = self.guest;
         match part {
             Part::Begin(head) => {
@@ -133,7 +136,7 @@ impl LinkOutlet {
 impl Outlet for LinkOutlet {
     fn send(&mut self, part: Part<'_>) -> Result<u64, OutletClosed> {
         let ends = matches!(part, Part::End(_));
-        let bytes = self.put_part(part);
+        let bytes = self.put_part(part)?;
         if ends || self.lot_bytes >= LOT_BYTES {
             self.lot_bytes = 0;
             self.feed.push(&mut self.lot)?;

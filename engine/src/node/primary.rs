@@ -1,14 +1,16 @@
 //! A guest that runs here: its session's outputs performed, its workers' reports told to the session.
 
 use super::arrived::GuestName;
+use super::guests::check_size;
+use super::offers::OwnOffer;
 use super::outlet::{Feed, LinkOutlet, NoOutlet};
 use super::output_log;
 use super::tally::Tally;
-use super::wires::Wires;
+use super::wires::{Silence, Wires};
 use crate::control::GuestRole;
 use crate::control::status::{GuestStatus, Takeover};
 use crate::guest::{CaptureOrder, Checkpointer, HeldOutput, Machine, Outlet, Report, RuntimeId, Stuck};
-use crate::link::{Frame, GuestId};
+use crate::link::{Frame, GuestId, HoldReason, HoldRefusal};
 use crate::metrics::GuestMeter;
 use crate::session::primary::{Capture, Event, Input, Output, Primary, State};
 use crate::session::{Decline, NodeName, Time, ToSecondary};
@@ -62,6 +64,8 @@ pub(super) struct PrimaryGuest {
     pub(super) last_commit: Option<Time>,
     /// The capture that found the recording at its end; told to the session once everything is acked.
     pub(super) recording_ended: Option<Epoch>,
+    /// What the peer makes of the guest that is offered to it.
+    pub(super) offer: OwnOffer,
     pub(super) over: Option<Over>,
 }
 
@@ -98,6 +102,7 @@ impl PrimaryGuest {
         if self.output.leaks() {
             self.handle(Input::OutputLeaks, wires);
         }
+        self.offer_again(wires);
     }
 
     /// The link to the peer is up: gives the guest its number there.
@@ -105,7 +110,12 @@ impl PrimaryGuest {
         if self.has_ended() {
             return;
         }
-        self.place = wires.offer(&self.peer, &self.name, &self.description);
+        self.forget_refusal();
+        if let Err(error) = check_size(&self.name, &self.description) {
+            return self.declined(HoldRefusal::new(HoldReason::TooLarge, error.to_string()), wires);
+        }
+        let generation = self.session.generation();
+        self.place = wires.offer(&self.peer, &self.name, generation, &self.description);
         self.handle(Input::LinkUp, wires);
     }
 
@@ -126,6 +136,7 @@ impl PrimaryGuest {
     /// The link to the peer is gone.
     pub(super) fn detach(&mut self, wires: &mut dyn Wires) {
         self.place = None;
+        self.forget_refusal();
         self.handle(Input::LinkDown, wires);
     }
 
@@ -216,7 +227,11 @@ impl PrimaryGuest {
                     self.output.fence();
                     self.over = Some(Over::Fenced(generation));
                 }
-                Output::CloseLink => wires.close_link(&self.peer, "The peer does not answer"),
+                Output::CloseLink => {
+                    if wires.end_silent_link(&self.peer) == Silence::Kept {
+                        self.offer_later(wires.now());
+                    }
+                }
                 Output::Report(event) => self.event(event, wires.now()),
             }
         }
@@ -367,6 +382,8 @@ impl PrimaryGuest {
             &self.peer,
             self.session.is_protection_wished(),
         );
+        let refusal = self.offer.refusal.as_ref();
+        let said = refusal.map_or(said, |why| format!("{} does not hold a copy: {why}", self.peer));
         let cards = self.output.unheld();
         let mut words: Vec<String> = cards.iter().map(super::status::unheld_reason).collect();
         words.extend(Some(said).filter(|said| !said.is_empty()));

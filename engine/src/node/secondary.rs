@@ -6,24 +6,28 @@
 //! ```
 //!
 //! The inbox stands still while an epoch's verdict is awaited (the session learns of it before the next begin)
-//! and while the thread has enough to do; then the link is not read on, and the primary's epochs get longer.
+//! and while the thread has enough to do; then the primary's window stays shut (a link of version 1
+//! is not read on), and its epochs get longer. A heartbeat does not wait in it.
+
+mod words;
 
 use super::arrived::{Arrived, GuestName};
 use super::wires::Wires;
 use crate::control::GuestRole;
-use crate::control::status::GuestStatus;
 use crate::guest::{ReplicaThread, Report, RuntimeId, Work};
-use crate::link::Frame;
+use crate::link::{Frame, HoldRefusal};
 use crate::metrics::GuestMeter;
-use crate::session::primary::Loss;
-use crate::session::secondary::{Event, Input, Output, Secondary, State};
-use crate::session::{Decline, NodeName, Record, Time, ToSecondary};
+use crate::session::secondary::{Input, Output, Secondary};
+use crate::session::{Decline, EpochKind, NodeName, Record, Standing, Time, ToPrimary, ToSecondary};
 use std::collections::VecDeque;
 use understudy_checkpoint::domain::Description;
 use understudy_checkpoint::{Epoch, Generation};
 
-/// Above this the link is not read on until the thread has caught up.
+/// Above this a link without windows is not read on until the thread has caught up.
 const INBOX_BYTES_MAX: usize = 1 << 20;
+
+/// Frames that wait, at most: far more than a window holds of an honest primary's.
+const INBOX_FRAMES_MAX: usize = 1 << 18;
 
 /// A takeover that is decided: the guest is being started.
 #[derive(Debug)]
@@ -60,6 +64,13 @@ pub(super) struct SecondaryGuest {
     pub(super) lost: Option<(Time, &'static str)>,
     pub(super) activation: Option<Activation>,
     pub(super) broken: Option<String>,
+    /// Why the receive thread cannot hold the guest any more.
+    pub(super) given_up: Option<HoldRefusal>,
+    /// What the guest is from its next full copy on, if that is something else than what is held.
+    renewal: Option<Description>,
+    is_attached: bool,
+    /// Whether anything came from the primary since it was attached.
+    has_spoken: bool,
 }
 
 /// What a [`SecondaryGuest`] is made from.
@@ -96,10 +107,22 @@ impl SecondaryGuest {
             lost: None,
             activation: None,
             broken: None,
+            given_up: None,
+            renewal: None,
+            is_attached: false,
+            has_spoken: false,
         }
     }
 
-    /// Whether the link should not be read on for now.
+    pub(super) fn is_attached(&self) -> bool {
+        self.is_attached
+    }
+
+    pub(super) fn has_spoken(&self) -> bool {
+        self.has_spoken
+    }
+
+    /// Whether a link without windows should not be read on for now.
     pub(super) fn is_full(&self) -> bool {
         self.inbox_bytes > INBOX_BYTES_MAX || !self.waiting.is_empty()
     }
@@ -120,18 +143,51 @@ impl SecondaryGuest {
         }
     }
 
-    /// The link to the primary is gone: nothing of it is looked at any more.
+    /// There is a link to the primary.
+    pub(super) fn attach(&mut self, wires: &mut dyn Wires) {
+        if !self.is_attached {
+            self.is_attached = true;
+            self.handle(Input::LinkUp, wires);
+        }
+    }
+
+    /// The link to the primary is gone, or the primary is: nothing of it is looked at any more.
     pub(super) fn detach(&mut self, wires: &mut dyn Wires) {
-        self.inbox.clear();
-        self.inbox_bytes = 0;
+        self.forget_link();
         self.handle(Input::LinkDown, wires);
         self.stop_receiving();
     }
 
+    fn forget_link(&mut self) {
+        self.inbox.clear();
+        (self.inbox_bytes, self.renewal) = (0, None);
+        (self.is_attached, self.has_spoken) = (false, false);
+    }
+
+    /// The primary runs something else than what is held. The image stays what it is, and may be activated, until a full
+    /// copy of the other begins, which the witness has let through; but it is nothing that could be built upon.
+    pub(super) fn renew(&mut self, description: Description) {
+        tracing::info!(guest = %self.name, peer = %self.peer, "The guest is another one than before, or has other devices");
+        self.renewal = Some(description);
+    }
+
     /// A frame from the primary.
     pub(super) fn arrived(&mut self, what: Arrived, wires: &mut dyn Wires) {
+        // One that was silent speaks again.
+        self.attach(wires);
+        self.has_spoken = true;
+        if let Arrived::ToSecondary(ToSecondary::Heartbeat { generation }) = &what
+            && *generation == self.session.generation()
+            && !self.inbox.is_empty()
+        {
+            // It says nothing but that the primary lives, which is not to wait behind pages.
+            return self.handle(Input::SignOfLife, wires);
+        }
         self.inbox_bytes += what.len_bytes();
         self.inbox.push_back(what);
+        if self.inbox.len() > INBOX_FRAMES_MAX {
+            wires.close_link(&self.peer, "It sends more frames of a guest than can be dealt with");
+        }
         self.pump(wires);
     }
 
@@ -162,16 +218,35 @@ impl SecondaryGuest {
                 }
                 return self.handle(Input::Message(message), wires);
             }
-            Arrived::Pages(batch) => Work::Pages(batch),
-            Arrived::LibxcState(records) => Work::LibxcState(records),
-            Arrived::LibxlState(records) => Work::LibxlState(records),
-            Arrived::EpochEnd(summary) => Work::End(summary),
-            Arrived::Offer(_) | Arrived::ToPrimary(_) => return,
+            Arrived::Pages(batch) => Work::Pages(batch.bytes),
+            Arrived::LibxcState(records) => Work::LibxcState(records.bytes),
+            Arrived::LibxlState(records) => Work::LibxlState(records.bytes),
+            Arrived::EpochEnd(generation, epoch, summary) => {
+                if self.receiving.is_some_and(|receiving| receiving != (generation, epoch)) {
+                    return self.wrong_end(generation, epoch, wires);
+                }
+                Work::End(summary)
+            }
+            Arrived::Offer(..) | Arrived::ToPrimary(_) | Arrived::Declined(_) | Arrived::Ready => return,
         };
         if self.receiving.is_some() {
             self.verdict_due = matches!(work, Work::End(_));
             self.give(work);
         }
+    }
+
+    /// An end that is not of the epoch begun last: what came between belongs to neither.
+    fn wrong_end(&mut self, generation: Generation, epoch: Epoch, wires: &mut dyn Wires) {
+        let Some((begun_in, begun)) = self.receiving else { return };
+        tracing::error!(
+            guest = %self.name, peer = %self.peer, %begun, ended = %epoch, begun_in = %begun_in, ended_in = %generation,
+            "An epoch ends that was not begun; report this as a bug of the sender"
+        );
+        self.stop_receiving();
+        self.begun.pop_back();
+        self.give(Work::DropIncomplete);
+        let broken = Input::Broken { generation: begun_in, epoch: begun, why: Decline::Damaged };
+        self.handle(broken, wires);
     }
 
     fn give(&mut self, work: Work) {
@@ -234,6 +309,7 @@ impl SecondaryGuest {
                 self.handle(Input::CommitFailed { epoch }, wires);
             }
             Report::ActivationFailed { error } => self.broken = Some(error),
+            Report::GivenUp { refusal } => self.given_up = Some(refusal),
             Report::Panicked { worker, message } => {
                 self.broken = Some(format!("its {worker} thread panicked: {message}"));
             }
@@ -246,12 +322,19 @@ impl SecondaryGuest {
         for output in outputs {
             match output {
                 Output::Send(message) => {
+                    let message = self.not_built_upon(message);
                     if let Some(guest) = wires.number_of(&self.peer, &self.name) {
                         wires.send(&self.peer, &Frame::ToPrimary { guest, message });
                     }
                 }
                 Output::AskWitness(request) => wires.ask_witness(&self.name, request),
                 Output::Receive { generation, epoch, kind } => {
+                    if kind == EpochKind::Seed
+                        && let Some(description) = self.renewal.take()
+                    {
+                        self.description = description.clone();
+                        self.give(Work::Renew(Box::new(description)));
+                    }
                     self.receiving = Some((generation, epoch));
                     self.begun.push_back((epoch, wires.now()));
                     self.give(Work::Begin { generation, epoch, kind, base: self.base });
@@ -272,47 +355,28 @@ impl SecondaryGuest {
                     self.give(Work::Activate { generation, open: epoch.next() });
                     self.activation = Some(Activation { record, epoch, authority_at: wires.now() });
                 }
+                // If the peer speaks for others, the link is theirs. What still waits is of a link that is over.
                 Output::CloseLink => {
-                    wires.close_link(&self.peer, "The primary does not answer");
+                    wires.end_silent_link(&self.peer);
+                    self.forget_link();
                 }
                 Output::Report(event) => self.event(event, wires.now()),
             }
         }
     }
 
-    fn event(&mut self, event: Event, now: Time) {
-        let guest = &*self.name;
-        match event {
-            Event::State(state) => {
-                tracing::info!(guest, ?state, "Secondary");
-                self.meter.set_role(GuestRole::Secondary, self.session.generation().0);
-                self.meter.set_protected(matches!(state, State::Standing));
-                if state == State::Seeding {
-                    self.give(Work::EndOlder(self.session.generation()));
-                }
+    /// What is held of another guest than the primary's is no base for its changes.
+    fn not_built_upon(&self, message: ToPrimary) -> ToPrimary {
+        match message {
+            ToPrimary::Stand { generation, standing: Standing::Complete { .. } }
+                if self.renewal.is_some() =>
+            {
+                ToPrimary::Stand { generation, standing: Standing::Nothing }
             }
-            Event::PrimaryLost { why } => {
-                tracing::warn!(guest, peer = %self.peer, ?why, "Primary lost");
-                let reason = match why {
-                    Loss::LinkEnded => "link_ended",
-                    Loss::Silent => "silent",
-                };
-                self.lost = Some((now, reason));
-            }
-            Event::TakeoverRefused { record } => tracing::warn!(guest, ?record, "No takeover"),
+            message => message,
         }
     }
-
-    /// Enters what only this role knows.
-    pub(super) fn fill(&self, status: &mut GuestStatus, now: Time) {
-        let state = self.session.state();
-        status.state = super::status::snake_case(&state);
-        status.protected = state == State::Standing;
-        status.reason = super::status::secondary_reason(state, &self.peer);
-        status.generation = self.session.generation().0;
-        status.epoch = self.receiving.map(|(_, epoch)| epoch.0).or(status.acked);
-        status.acked = self.session.acked().map(|epoch| epoch.0);
-        status.committed = self.session.committed().map(|epoch| epoch.0);
-        status.commit_age_ms = self.last_commit.map(|at| (now - at).0 / 1_000_000);
-    }
 }
+
+#[cfg(test)]
+mod tests;

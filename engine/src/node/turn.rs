@@ -274,16 +274,18 @@ impl Node {
 
     fn status(&mut self) -> Status {
         let (configured, connected) = (self.wires.witness.is_configured(), self.wires.witness.is_up());
-        let peer = |(node, connected): (&crate::session::NodeName, bool)| PeerStatus {
+        let peer = |(node, health): (&crate::session::NodeName, super::peer::PeerHealth)| PeerStatus {
             node: node.0.clone(),
             address: self.config.peers.get(node).copied(),
-            connected,
+            connected: health.connected,
+            reason: health.reason,
+            round_trip_us: health.round_trip.map(|span| span.0 / 1_000),
         };
         Status {
             node: self.config.node.0.clone(),
             pid: std::process::id(),
-            witness: WitnessStatus { configured, connected },
-            peers: self.wires.links.peers().map(peer).collect(),
+            witness: WitnessStatus { configured, connected, reason: self.wires.witness.trouble() },
+            peers: self.wires.links.peers(self.wires.now).map(peer).collect(),
             guests: self.guests.status(self.wires.now),
             waiting: self.finder.waiting(|name| self.guests.has(name)),
         }

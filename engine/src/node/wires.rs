@@ -7,7 +7,17 @@ use super::outlet::Feed;
 use super::witness::Witness;
 use crate::link::{Frame, GuestId};
 use crate::session::{NodeName, Time, WitnessRequest};
+use understudy_checkpoint::Generation;
 use understudy_checkpoint::domain::Description;
+
+/// What became of a link on which one guest was silent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Silence {
+    /// Nobody else spoke on it: it is closed.
+    Closed,
+    /// The peer spoke on it, for another guest or for itself: the link stays.
+    Kept,
+}
 
 /// What guests reach beyond their own threads.
 pub trait Wires {
@@ -17,11 +27,13 @@ pub trait Wires {
     fn monotonic_ns(&self, time: Time) -> u64;
     /// Whether the link to `peer` is up.
     fn is_link_up(&self, peer: &NodeName) -> bool;
-    /// Gives a guest its number on the link to `peer`, and a feed for its epochs; `None` without a link.
+    /// Gives a guest its number on the link to `peer`, and a feed for its epochs; `None` without a link. The guest is
+    /// run in `generation` (0: not yet), and was found to fit.
     fn offer(
         &mut self,
         peer: &NodeName,
         guest: &GuestName,
+        generation: Generation,
         description: &Description,
     ) -> Option<(GuestId, Feed)>;
     /// The number that `peer` gave a guest it runs, on the present link.
@@ -30,10 +42,12 @@ pub trait Wires {
     fn send(&mut self, peer: &NodeName, frame: &Frame<'_>);
     /// Ends the link to `peer`; the guests hear of it later in this turn.
     fn close_link(&mut self, peer: &NodeName, why: &str);
-    /// Takes in nothing more from peers of which `is_full` says that a guest of theirs has enough to do.
+    /// One guest's session has heard nothing for too long: the link to `peer` ends unless others speak on it.
+    fn end_silent_link(&mut self, peer: &NodeName) -> Silence;
+    /// Takes in nothing more from peers without windows of which `is_full` says that a guest of theirs has enough to do.
     fn hold_back(&mut self, is_full: &dyn Fn(&NodeName) -> bool);
-    /// Whether bytes from `peer` wait to be taken in.
-    fn has_waiting(&self, peer: &NodeName) -> bool;
+    /// Whether bytes from `peer` wait because one of its guests here has enough to do.
+    fn is_held_back(&self, peer: &NodeName) -> bool;
     /// Whether the witness can be asked.
     fn is_witness_up(&self) -> bool;
     /// Asks the witness; without a connection the question goes nowhere, and the session repeats it.
@@ -68,9 +82,10 @@ impl Wires for NodeWires {
         &mut self,
         peer: &NodeName,
         guest: &GuestName,
+        generation: Generation,
         description: &Description,
     ) -> Option<(GuestId, Feed)> {
-        self.links.offer(peer, guest, description)
+        self.links.offer(peer, guest, generation, description)
     }
 
     fn number_of(&self, peer: &NodeName, guest: &GuestName) -> Option<GuestId> {
@@ -85,12 +100,16 @@ impl Wires for NodeWires {
         self.links.close_peer(peer, why, self.now);
     }
 
+    fn end_silent_link(&mut self, peer: &NodeName) -> Silence {
+        self.links.silent(peer, self.now)
+    }
+
     fn hold_back(&mut self, is_full: &dyn Fn(&NodeName) -> bool) {
         self.links.hold_back(is_full);
     }
 
-    fn has_waiting(&self, peer: &NodeName) -> bool {
-        self.links.has_waiting(peer)
+    fn is_held_back(&self, peer: &NodeName) -> bool {
+        self.links.is_held_back(peer)
     }
 
     fn is_witness_up(&self) -> bool {

@@ -1,6 +1,7 @@
 //! The node's connection to the witness: kept up, and shared by all sessions.
 
-use crate::link::{Backoff, ConnectionError, Identity};
+use super::peer::needs_a_person;
+use crate::link::{Backoff, ConnectionError, Identity, LinkError};
 use crate::session::{Time, WitnessReply, WitnessRequest};
 use crate::witness::{News, WitnessLink};
 use mio::{Interest, Registry, Token};
@@ -33,6 +34,8 @@ pub(super) struct Witness {
     token: Token,
     state: State,
     backoff: Backoff,
+    /// Why there is no connection, if there is none.
+    trouble: Option<String>,
     /// The socket may hold more.
     unread: bool,
     events: Vec<WitnessEvent>,
@@ -41,7 +44,17 @@ pub(super) struct Witness {
 impl Witness {
     pub(super) fn new(address: Option<SocketAddr>, this: Identity, registry: Registry, token: Token) -> Self {
         let (state, backoff) = (State::Down { retry_at: Time(0) }, Backoff::default());
-        Self { address, this, registry, token, state, backoff, unread: false, events: Vec::new() }
+        Self {
+            address,
+            this,
+            registry,
+            token,
+            state,
+            backoff,
+            trouble: None,
+            unread: false,
+            events: Vec::new(),
+        }
     }
 
     pub(super) fn is_configured(&self) -> bool {
@@ -50,6 +63,11 @@ impl Witness {
 
     pub(super) fn is_up(&self) -> bool {
         matches!(&self.state, State::There(link) if link.is_up())
+    }
+
+    /// Why the witness cannot be asked; empty if it can.
+    pub(super) fn trouble(&self) -> String {
+        self.trouble.clone().unwrap_or_default()
     }
 
     pub(super) fn ready(&mut self, token: Token) {
@@ -69,7 +87,7 @@ impl Witness {
             State::Down { .. } => {}
             State::There(link) => {
                 if let Err(error) = link.tick(now) {
-                    self.end(&error.to_string(), now);
+                    self.end(&error, now);
                 }
             }
         }
@@ -79,7 +97,7 @@ impl Witness {
         if std::mem::take(&mut self.unread)
             && let Err(error) = self.try_read(now)
         {
-            self.end(&error.to_string(), now);
+            self.end(&error, now);
         }
     }
 
@@ -93,7 +111,7 @@ impl Witness {
             && link.is_up()
             && let Err(error) = link.ask(guest, request)
         {
-            self.end(&error.to_string(), now);
+            self.end(&error, now);
         }
     }
 
@@ -104,7 +122,7 @@ impl Witness {
                 self.state = State::There(Box::new(link));
                 self.unread = true;
             }
-            Err(_) => self.state = State::Down { retry_at: self.backoff.failed(now) },
+            Err(error) => self.end(&error.into(), now),
         }
     }
 
@@ -121,11 +139,12 @@ impl Witness {
                 News::Up => {
                     tracing::info!("Witness connected");
                     self.backoff.succeeded();
+                    self.trouble = None;
                     self.events.push(WitnessEvent::Up);
                 }
                 News::Reply { guest, reply } => self.events.push(WitnessEvent::Reply { guest, reply }),
                 News::Ended => {
-                    self.end("it closed the connection", now);
+                    self.end(&LinkError::Ended.into(), now);
                     return Ok(());
                 }
             }
@@ -133,15 +152,23 @@ impl Witness {
         Ok(())
     }
 
-    fn end(&mut self, why: &str, now: Time) {
-        let retry_at = self.backoff.failed(now);
-        if let State::There(mut link) = std::mem::replace(&mut self.state, State::Down { retry_at }) {
+    fn end(&mut self, error: &ConnectionError, now: Time) {
+        let wait = if needs_a_person(error) { now + Backoff::REFUSED } else { self.backoff.failed(now) };
+        let was = std::mem::replace(&mut self.state, State::Down { retry_at: wait });
+        let mut was_up = false;
+        if let State::There(mut link) = was {
             // Dropping the socket deregisters as well.
             let _ = self.registry.deregister(&mut *link);
-            if link.is_up() {
-                tracing::warn!(why, "The witness is gone; nothing changes hands until it is back");
-                self.events.push(WitnessEvent::Down);
-            }
+            was_up = link.is_up();
         }
+        let why = error.to_string();
+        if was_up {
+            tracing::warn!(why, "The witness is gone; nothing changes hands until it is back");
+            self.events.push(WitnessEvent::Down);
+        } else if self.trouble.as_ref() != Some(&why) {
+            let address = self.address.map(|address| address.to_string()).unwrap_or_default();
+            tracing::warn!(address, why, "The witness cannot be reached; nothing changes hands until it can");
+        }
+        self.trouble = Some(why);
     }
 }

@@ -58,7 +58,7 @@ impl WitnessLink {
 
     /// Asks about a guest. Only when [`is_up`](Self::is_up).
     pub fn ask(&mut self, guest: &str, request: WitnessRequest) -> Result<(), ConnectionError> {
-        self.connection.push(encode(&Frame::WitnessRequest { guest, request }))?;
+        self.connection.push(encode(&Frame::WitnessRequest { guest, request })?)?;
         self.connection.flush()
     }
 
@@ -107,7 +107,7 @@ impl WitnessLink {
             return Err(io::Error::new(io::ErrorKind::TimedOut, "the witness does not answer").into());
         }
         self.pinged = true;
-        self.connection.push(encode(&Frame::Ping))?;
+        self.connection.push(encode(&Frame::Ping)?)?;
         self.connection.flush()
     }
 }

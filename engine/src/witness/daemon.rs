@@ -7,17 +7,19 @@
 //! A client that sends without reading is not read from until it does; one that says no hello is closed after
 //! a while; one that connects again replaces its former connection.
 
+use super::twins::Twins;
+use super::words::{copy_words, outcome_label};
 use super::{Store, StoreError};
 use crate::config::check_name;
 use crate::desk::{DESK_TOKENS, Desk};
 use crate::link::handshake::HELLO_MAX;
 use crate::link::{
-    Connection, ConnectionError, Event, Fill, Frame, Identity, Lane, LinkError, RefuseReason, Service,
+    Connection, ConnectionError, Event, Fill, Frame, Hello, Identity, Lane, LinkError, RefuseReason, Service,
     Transport, encode,
 };
 use crate::metrics::{Metrics, http};
 use crate::session::witness::{Input, Output, Witness};
-use crate::session::{Copy, NodeName, Time, WitnessOutcome, WitnessRequest};
+use crate::session::{NodeName, Time, WitnessRequest};
 use crate::signals::{Hangup, ShutdownSignal};
 use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token};
@@ -76,7 +78,9 @@ pub enum DaemonError {
 struct Client {
     connection: Connection,
     /// After its hello.
-    node: Option<NodeName>,
+    node: Option<Identity>,
+    /// When anything came from it last.
+    heard_at: Time,
 }
 
 /// A witness that is listening.
@@ -93,6 +97,7 @@ pub struct Daemon {
     clients: BTreeMap<usize, Client>,
     /// Clients that had more to say when their turn ended.
     unfinished: BTreeSet<usize>,
+    pub(super) twins: Twins,
     next_client: usize,
     metrics: Metrics,
 }
@@ -124,6 +129,7 @@ impl Daemon {
             session: Witness::new(records),
             clients: BTreeMap::new(),
             unfinished: BTreeSet::new(),
+            twins: Twins::default(),
             next_client: CLIENTS_FIRST,
             metrics: Metrics::new(),
         };
@@ -161,11 +167,12 @@ impl Daemon {
                 }
             }
             due.into_iter().for_each(|client| self.serve(client));
+            self.decide_twins();
             self.expire();
         }
     }
 
-    fn now(&self) -> Time {
+    pub(super) fn now(&self) -> Time {
         Time(self.began.elapsed().as_nanos() as u64)
     }
 
@@ -175,7 +182,7 @@ impl Daemon {
         }
         let hellos = self.clients.values().filter_map(|client| client.connection.deadline());
         let visits = self.metrics_desk.iter().filter_map(Desk::next_timeout);
-        let next = hellos.chain(visits).min()?;
+        let next = hellos.chain(visits).chain(self.twins.next_timeout()).min()?;
         Some((next - self.now()).into())
     }
 
@@ -198,7 +205,7 @@ impl Daemon {
                 continue;
             }
             self.next_client += 1;
-            self.clients.insert(token, Client { connection, node: None });
+            self.clients.insert(token, Client { connection, node: None, heard_at: self.now() });
         }
     }
 
@@ -216,6 +223,7 @@ impl Daemon {
     }
 
     fn step(&mut self, id: usize) -> Result<Step, ConnectionError> {
+        let now = self.now();
         let Some(client) = self.clients.get_mut(&id) else {
             return Ok(Step::Wait);
         };
@@ -226,13 +234,17 @@ impl Daemon {
         if client.connection.outbox().queued_bytes(Lane::Link) > UNREAD_BYTES_MAX {
             return Ok(Step::Wait);
         }
-        match client.connection.next_event()? {
-            Some(Event::Hello(hello)) => self.greet(id, hello.from)?,
+        let event = client.connection.next_event()?;
+        if event.is_some() {
+            client.heard_at = now;
+        }
+        match event {
+            Some(Event::Hello(hello)) => self.greet(id, hello)?,
             Some(Event::Frame(Frame::WitnessRequest { guest, request })) => {
                 let guest = guest.to_owned();
                 self.decide(id, guest, request)?;
             }
-            Some(Event::Frame(Frame::Ping)) => client.connection.push(encode(&Frame::Pong))?,
+            Some(Event::Frame(Frame::Ping)) => client.connection.push(encode(&Frame::Pong)?)?,
             Some(Event::Bye) => return Ok(Step::Done),
             Some(Event::Frame(frame)) => {
                 let found = frame.kind_name();
@@ -247,23 +259,48 @@ impl Daemon {
         Ok(Step::Again)
     }
 
-    fn greet(&mut self, id: usize, from: Identity) -> Result<(), ConnectionError> {
+    fn greet(&mut self, id: usize, hello: Hello) -> Result<(), ConnectionError> {
+        let from = &hello.from;
         if let Err(error) = check_name(&from.node.0) {
             return self.connection(id).refuse(RefuseReason::UnknownNode, &error.to_string());
         }
-        let former = self.clients.iter().find(|(_, client)| client.node.as_ref() == Some(&from.node));
-        if let Some(former) = former.map(|(id, _)| *id) {
+        let is_twin = |known: &Identity| known.node == from.node && known.instance != from.instance;
+        if self.clients.values().any(|client| client.node.as_ref().is_some_and(is_twin)) {
+            self.twins.wait(id, hello, self.now());
+            return Ok(());
+        }
+        self.agree(id, hello.from)
+    }
+
+    /// Agrees to a node's hello. Its former connection, if there is one, ends.
+    pub(super) fn agree(&mut self, id: usize, from: Identity) -> Result<(), ConnectionError> {
+        if let Some(former) = self.client_of(&from.node) {
             tracing::info!(node = %from.node, "Node connects again");
             self.close(former, None);
         }
         let this = self.this.clone();
         self.connection(id).agree(this)?;
         tracing::info!(node = %from.node, "Node connected");
-        self.clients.get_mut(&id).expect("a client being served").node = Some(from.node);
+        self.clients.get_mut(&id).expect("a client being served").node = Some(from);
         Ok(())
     }
 
-    fn connection(&mut self, id: usize) -> &mut Connection {
+    fn client_of(&self, node: &NodeName) -> Option<usize> {
+        let is_of = |client: &Client| client.node.as_ref().is_some_and(|known| known.node == *node);
+        self.clients.iter().find(|(_, client)| is_of(client)).map(|(id, _)| *id)
+    }
+
+    /// When anything came last from the process that is connected as `node`.
+    pub(super) fn heard_of(&self, node: &NodeName) -> Option<Time> {
+        Some(self.clients[&self.client_of(node)?].heard_at)
+    }
+
+    /// The client has its turn in the next round.
+    pub(super) fn serve_later(&mut self, id: usize) {
+        self.unfinished.insert(id);
+    }
+
+    pub(super) fn connection(&mut self, id: usize) -> &mut Connection {
         &mut self.clients.get_mut(&id).expect("a client being served").connection
     }
 
@@ -271,7 +308,7 @@ impl Daemon {
         if let Err(error) = check_name(&guest) {
             return self.connection(id).refuse(RefuseReason::Protocol, &error.to_string());
         }
-        let from = self.clients[&id].node.clone().expect("requests come after the hello");
+        let from = self.clients[&id].node.clone().expect("requests come after the hello").node;
         let mut outputs = Vec::new();
         self.session.handle(Input::Request { client: id as u64, from, guest, request }, &mut outputs);
         while !outputs.is_empty() {
@@ -307,9 +344,11 @@ impl Daemon {
             Output::Reply { client, guest, reply } => {
                 self.metrics.witness_answered(outcome_label(reply.outcome));
                 let Some(to) = self.clients.get_mut(&(client as usize)) else { return };
-                let frame = encode(&Frame::WitnessReply { guest: &guest, reply });
                 // The reply leaves, and an error shows, at the client's next step.
-                if to.connection.push(frame).is_err() {
+                let pushed = encode(&Frame::WitnessReply { guest: &guest, reply })
+                    .map_err(ConnectionError::from)
+                    .and_then(|frame| to.connection.push(frame));
+                if pushed.is_err() {
                     self.close(client as usize, None);
                 } else {
                     self.unfinished.insert(client as usize);
@@ -318,11 +357,12 @@ impl Daemon {
         }
     }
 
-    fn close(&mut self, id: usize, why: Option<&ConnectionError>) {
+    pub(super) fn close(&mut self, id: usize, why: Option<&ConnectionError>) {
         let Some(mut client) = self.clients.remove(&id) else { return };
+        self.twins.forget(id);
         // Closing deregisters as well; an error here changes nothing.
         let _ = self.poll.registry().deregister(&mut client.connection);
-        let node = client.node.map_or_else(|| "(no hello)".to_owned(), |node| node.0);
+        let node = client.node.map_or_else(|| "(no hello)".to_owned(), |known| known.node.0);
         match why {
             Some(error) => {
                 tracing::warn!(%node, remote = %client.connection.remote(), %error, "Connection closed");
@@ -359,20 +399,4 @@ enum Step {
     Wait,
     /// It is over.
     Done,
-}
-
-fn copy_words(copy: &Copy) -> String {
-    match copy {
-        Copy::Stale => "stale".into(),
-        Copy::Fresh { holder } => format!("fresh at {holder}"),
-    }
-}
-
-fn outcome_label(outcome: WitnessOutcome) -> &'static str {
-    match outcome {
-        WitnessOutcome::Told => "told",
-        WitnessOutcome::Swapped => "swapped",
-        WitnessOutcome::Conflict => "conflict",
-        WitnessOutcome::Illegal => "illegal",
-    }
 }

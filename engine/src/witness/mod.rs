@@ -16,6 +16,8 @@ mod client;
 pub mod daemon;
 pub mod record_file;
 mod store;
+mod twins;
+mod words;
 
 pub use client::{News, WitnessLink};
 pub use store::{Store, StoreError};

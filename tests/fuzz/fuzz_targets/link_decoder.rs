@@ -51,7 +51,7 @@ fn feed(wire: &[u8], piece_bytes: usize) {
             loop {
                 match decoder.next_frame() {
                     Ok(Some(frame)) => {
-                        let again = encode(&frame).seal(sequence);
+                        let again = encode(&frame).expect("what decodes fits").seal(sequence);
                         assert_eq!(again, wire[at..at + again.len()]);
                         at += again.len();
                         sequence += 1;

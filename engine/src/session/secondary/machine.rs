@@ -2,7 +2,9 @@
 
 use super::super::primary::Loss;
 use super::super::register::{Known, Register};
-use super::super::{Decline, EpochKind, Record, Standing, Time, ToPrimary, ToSecondary, WitnessRequest};
+use super::super::{
+    Copy, Decline, EpochKind, Record, Standing, Time, ToPrimary, ToSecondary, WitnessRequest,
+};
 use super::phase::{Image, Phase};
 use super::{Config, Event, Input, Output, State};
 use understudy_checkpoint::{Epoch, Generation};
@@ -64,6 +66,19 @@ impl Secondary {
     /// The epoch that the image stands at.
     pub fn committed(&self) -> Option<Epoch> {
         self.phase.image().map(|image| image.committed)
+    }
+
+    /// Whether nothing is lost if this session ends: there is no image here, and no record that says there is one.
+    pub fn has_nothing_here(&self) -> bool {
+        let is_settled = !self.config.has_witness
+            || match self.register.known() {
+                Known::Unknown => false,
+                Known::Absent => true,
+                Known::Is(record) => {
+                    !matches!(&record.copy, Copy::Fresh { holder } if *holder == self.config.node)
+                }
+            };
+        matches!(self.phase, Phase::Empty) && is_settled
     }
 
     /// The witness's record, as far as it has been told.

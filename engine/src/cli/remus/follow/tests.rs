@@ -4,7 +4,13 @@ use super::*;
 use crate::control::status::{WaitingStatus, WitnessStatus};
 
 fn peer(node: &str, address: &str) -> PeerStatus {
-    PeerStatus { node: node.into(), address: Some(address.parse().unwrap()), connected: true }
+    PeerStatus {
+        node: node.into(),
+        address: Some(address.parse().unwrap()),
+        connected: true,
+        reason: String::new(),
+        round_trip_us: None,
+    }
 }
 
 fn status(guest: Option<(&str, bool)>, waiting: Option<&str>) -> Status {
@@ -24,7 +30,7 @@ fn status(guest: Option<(&str, bool)>, waiting: Option<&str>) -> Status {
     Status {
         node: "a".into(),
         pid: 1,
-        witness: WitnessStatus { configured: true, connected: true },
+        witness: WitnessStatus { configured: true, connected: true, reason: String::new() },
         peers: vec![peer("b", "127.0.0.1:7102")],
         guests: guest.into_iter().collect(),
         waiting: waiting

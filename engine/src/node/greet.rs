@@ -1,0 +1,206 @@
+//! Whom a node has links with: connections let in, peers dialled, hellos agreed to or refused, and two processes of one
+//! name.
+//!
+//! ```text
+//!   accepted ─► Stranger ── hello ─┬─► refused: unknown, our own name, a link there already
+//!                                  ├─► taken
+//!                                  └─► Contending: the link is of another process of that name, which is asked
+//!                                        ├─ it answers ─► refused, said on both sides
+//!                                        └─ 1 s of silence ─► taken: the peer was restarted
+//! ```
+
+use super::line::{Line, Whose};
+use super::links::{LINES_MAX, Links};
+use super::peer::Peer;
+use crate::config::check_name;
+use crate::link::handshake::{Choice, Standing, choose};
+use crate::link::{Connection, GUEST_REFUSALS_SINCE, Hello, Identity, RefuseReason, Service};
+use crate::session::{NodeName, Span, Time};
+use mio::{Interest, Token};
+use std::io;
+use std::net::SocketAddr;
+
+/// How long a peer's process that has a link is given to answer before another one of its name takes its place.
+pub(super) const TWIN_WAIT: Span = Span::from_ms(1_000);
+
+/// A stranger that is sent away is logged this seldom: whoever reaches the port could fill the log.
+const STRANGER_LOG_EVERY: Span = Span::from_ms(60_000);
+
+impl Links {
+    pub(super) fn accept(&mut self, now: Time) {
+        // An error ends this round; the next connection is an event of its own.
+        while let Ok((stream, remote)) = self.listener.accept() {
+            if let Err(error) = self.transport.admit(remote) {
+                self.sent_away(&remote, &error, now);
+                continue;
+            }
+            let connection = Connection::accepted(stream, remote, Service::Node, now);
+            if let Err(error) = self.add(connection, Whose::Stranger, now) {
+                self.sent_away(&remote, &error, now);
+            }
+        }
+    }
+
+    /// A stranger was not let in. Said seldom: it may come again at once.
+    pub(super) fn sent_away(&mut self, remote: &SocketAddr, why: &dyn std::fmt::Display, now: Time) {
+        if self.stranger_logged_at.is_none_or(|at| now - at >= STRANGER_LOG_EVERY) {
+            self.stranger_logged_at = Some(now);
+            tracing::warn!(%remote, %why, "A connection was sent away (further ones are not logged for a minute)");
+        }
+    }
+
+    fn add(&mut self, mut connection: Connection, whose: Whose, now: Time) -> io::Result<Token> {
+        if self.lines.len() >= LINES_MAX {
+            return Err(io::Error::other("there are too many connections"));
+        }
+        let token = Token(self.next_token);
+        self.next_token += 1;
+        self.registry.register(&mut connection, token, Interest::READABLE | Interest::WRITABLE)?;
+        self.lines.insert(token, Line::new(connection, whose, now));
+        self.unread.insert(token);
+        Ok(token)
+    }
+
+    pub(super) fn dial(&mut self, name: &NodeName, now: Time) {
+        let Some(address) = self.peers.get(name).and_then(|peer| peer.address) else { return };
+        let dialed = Connection::dial(address, Service::Node, self.this.clone(), now)
+            .and_then(|connection| self.add(connection, Whose::Dialed(name.clone()), now));
+        let peer = self.peers.get_mut(name).expect("just looked at");
+        match dialed {
+            Ok(token) => peer.dialing = Some(token),
+            Err(error) => peer.dial_failed(&error.into(), now),
+        }
+    }
+
+    /// A stranger says who it is.
+    pub(super) fn hello(&mut self, token: Token, hello: Hello, now: Time) {
+        let name = hello.from.node.clone();
+        if let Some(why) = self.objection(&name) {
+            return self.refuse(token, RefuseReason::UnknownNode, &why, now);
+        }
+        let peer = self.peers.entry(name.clone()).or_insert_with(|| Peer::new(name, None));
+        let standing = match (&peer.open, peer.dialing) {
+            (Some(open), _) if open.identity.instance != hello.from.instance => {
+                let older = open.token;
+                return self.contend(token, older, hello, now);
+            }
+            (Some(open), _) => Standing::Open { instance: open.identity.instance, dialed: open.dialed },
+            (None, Some(_)) => Standing::Dialing,
+            (None, None) => Standing::Alone,
+        };
+        if choose(standing, &self.this.node, &hello.from) == Choice::Keep {
+            return self.refuse(token, RefuseReason::Duplicate, "There is another link", now);
+        }
+        self.take(token, hello.from, now);
+    }
+
+    /// Why a node that says hello has no link here.
+    fn objection(&self, name: &NodeName) -> Option<String> {
+        let this = &self.this.node;
+        if name == this {
+            return Some(format!("This node is called {this} itself; give each node a name of its own"));
+        }
+        if let Err(error) = check_name(&name.0) {
+            return Some(error.to_string());
+        }
+        let is_unknown = self.strict && !self.peers.contains_key(name);
+        is_unknown.then(|| format!("Node {this} has no peer {name}; name it there with --peer"))
+    }
+
+    /// Another process than the one that has the link says that it is the peer: the one that is here is asked first.
+    fn contend(&mut self, token: Token, older: Token, hello: Hello, now: Time) {
+        if let Some(line) = self.lines.get_mut(&older) {
+            line.ping(now);
+        }
+        if let Some(line) = self.lines.get_mut(&token) {
+            line.whose = Whose::Contending { hello, since: now };
+        }
+    }
+
+    /// Decides between two processes of one name once the first has answered, or had its time to.
+    pub(super) fn decide_contentions(&mut self, now: Time) {
+        let contending: Vec<_> = self
+            .lines
+            .iter()
+            .filter_map(|(token, line)| match &line.whose {
+                Whose::Contending { hello, since } => Some((*token, hello.clone(), *since)),
+                _ => None,
+            })
+            .collect();
+        for (token, hello, since) in contending {
+            let name = &hello.from.node;
+            let first = self.line(name);
+            let answered = first.is_some_and(|line| match line.has_windows() {
+                true => line.ponged_at.is_some_and(|at| at > since),
+                false => line.heard_at > since,
+            });
+            if answered {
+                self.refuse_twin(token, &hello, now);
+            } else if first.is_none() || since + TWIN_WAIT <= now {
+                self.take(token, hello.from, now);
+            }
+        }
+    }
+
+    fn refuse_twin(&mut self, token: Token, hello: &Hello, now: Time) {
+        let name = &hello.from.node;
+        let remote = self.lines.get(&token).map(|line| line.connection.remote());
+        if let (Some(peer), Some(remote)) = (self.peers.get_mut(name), remote) {
+            peer.has_twin(remote, now);
+        }
+        let why = format!(
+            "Another process called {name} is connected to {} and answers; give each node a name of its own",
+            self.this.node
+        );
+        let knows_reason = hello.versions.1 >= GUEST_REFUSALS_SINCE;
+        let reason = if knows_reason { RefuseReason::NameInUse } else { RefuseReason::Duplicate };
+        self.refuse(token, reason, &why, now);
+    }
+
+    /// Agrees to a hello; whatever else there is towards this peer ends.
+    fn take(&mut self, token: Token, identity: Identity, now: Time) {
+        let peer = self.peers.get(&identity.node).expect("the caller made sure");
+        let others = [peer.open.as_ref().map(|open| open.token), peer.dialing];
+        let others = others.into_iter().flatten();
+        others.for_each(|other| self.end(other, "The peer connected anew", None, now));
+        let agreed = self.lines.get_mut(&token).map(|line| line.connection.agree(self.this.clone()));
+        match agreed {
+            Some(Ok(())) => self.up(token, identity, false, now),
+            Some(Err(error)) => self.close(token, error, now),
+            None => {}
+        }
+    }
+
+    fn refuse(&mut self, token: Token, reason: RefuseReason, detail: &str, now: Time) {
+        let Some(line) = self.lines.get_mut(&token) else { return };
+        let remote = line.connection.remote();
+        match line.connection.refuse(reason, detail) {
+            Ok(()) => line.whose = Whose::Refused,
+            Err(error) => self.close(token, error, now),
+        }
+        if reason == RefuseReason::UnknownNode {
+            self.sent_away(&remote, &detail, now);
+        }
+    }
+
+    /// A peer that was dialled agrees.
+    pub(super) fn agreed(&mut self, token: Token, identity: Identity, now: Time) {
+        let Some(line) = self.lines.get_mut(&token) else { return };
+        let Whose::Dialed(name) = line.whose.clone() else { return };
+        let peer = self.peers.get_mut(&name).expect("only peers are dialled");
+        let open = peer.open.as_ref();
+        let twin = open.is_some_and(|open| open.identity.instance != identity.instance);
+        if identity.node != name || twin {
+            let why = match twin {
+                true => format!("another process called {name} has the link already"),
+                false => format!("node {} answers where {name} should be; check the address", identity.node),
+            };
+            peer.misdirected(why.clone(), now);
+            return self.refuse(token, RefuseReason::UnknownNode, &why, now);
+        }
+        peer.dialing = None;
+        let older = peer.open.as_ref().map(|open| open.token);
+        older.into_iter().for_each(|older| self.end(older, "The peer took another link", None, now));
+        self.up(token, identity, true, now);
+    }
+}

@@ -1,0 +1,332 @@
+//! Offers of guests between nodes: what a peer said to ours, and what is made of a peer's.
+//!
+//! ```text
+//!   a peer's offer ─► consider ─┬─► held here
+//!                      ▲        └─► refused, said on the link; looked at again after 1, 2, 4 … 30 s,
+//!                      └───────────────────────────────────────── and at once when a guest here goes
+//!   ours ─► declined: nothing of it is sent, `status` says why ── ready ─► offered again
+//!        ─► silence while the peer speaks for others: offered again after 0.5, 1 … 8 s
+//! ```
+//!
+//! A refusal is of one guest: the link and the other guests on it go on.
+
+use super::arrived::GuestName;
+use super::guests::{Guest, Guests, check_size};
+use super::primary::PrimaryGuest;
+use super::wires::Wires;
+use crate::config::check_name;
+use crate::link::{Frame, HoldReason, HoldRefusal};
+use crate::memory;
+use crate::session::primary::Input;
+use crate::session::{NodeName, Span, Time, secondary};
+use understudy_checkpoint::Generation;
+use understudy_checkpoint::domain::Description;
+
+/// Guests that one node holds, at most: each has a thread.
+const HELD_MAX: usize = 256;
+
+/// When a refused offer is looked at again, first and at most.
+const LOOK_FIRST: Span = Span::from_ms(1_000);
+const LOOK_LONGEST: Span = Span::from_ms(30_000);
+
+/// When a guest of ours to which nothing is said is offered again, first and at most.
+const AGAIN_FIRST: Span = Span::from_ms(500);
+const AGAIN_LONGEST: Span = Span::from_ms(8_000);
+
+/// A guest that a peer runs, by its name and the peer's.
+pub(super) type OfferKey = (GuestName, NodeName);
+
+/// What a peer said it runs, on its present link.
+#[derive(Debug)]
+pub(super) struct PeerOffer {
+    generation: Option<Generation>,
+    description: Description,
+    refusal: Option<HoldRefusal>,
+    look_at: Time,
+    wait: Span,
+}
+
+/// What the peer makes of a guest that is offered to it.
+#[derive(Debug)]
+pub(super) struct OwnOffer {
+    /// Why it holds no copy, if it said so.
+    pub(super) refusal: Option<HoldRefusal>,
+    /// What the log said last: the same after another connection is not said again.
+    logged: Option<HoldRefusal>,
+    again_at: Option<Time>,
+    wait: Span,
+}
+
+impl Default for OwnOffer {
+    fn default() -> Self {
+        Self { refusal: None, logged: None, again_at: None, wait: AGAIN_FIRST }
+    }
+}
+
+impl OwnOffer {
+    /// When the guest is offered again.
+    pub(super) fn again_at(&self) -> Option<Time> {
+        self.again_at
+    }
+}
+
+impl PrimaryGuest {
+    /// The peer does not hold this guest: for its session there is no link, as nobody is at its other end.
+    pub(super) fn declined(&mut self, refusal: HoldRefusal, wires: &mut dyn Wires) {
+        if self.offer.logged.as_ref() != Some(&refusal) {
+            let (reason, why) = (refusal.reason.label(), &refusal.detail);
+            tracing::warn!(
+                guest = %self.name, peer = %self.peer, reason, why,
+                "The peer holds no copy of the guest; it looks again by itself"
+            );
+            self.offer.logged = Some(refusal.clone());
+        }
+        self.meter.copy_refused(Some(refusal.reason));
+        self.offer.refusal = Some(refusal);
+        self.place = None;
+        self.handle(Input::LinkDown, wires);
+    }
+
+    /// Forgets what the peer said: it is asked anew.
+    pub(super) fn forget_refusal(&mut self) {
+        self.offer.refusal = None;
+        self.offer.again_at = None;
+        self.meter.copy_refused(None);
+    }
+
+    /// The peer is there and says nothing for this guest: it is offered again, less and less often.
+    pub(super) fn offer_later(&mut self, now: Time) {
+        self.place = None;
+        self.offer.again_at = Some(now + self.offer.wait);
+        self.offer.wait = Span((2 * self.offer.wait.0).min(AGAIN_LONGEST.0));
+    }
+
+    /// Offers the guest again if it is time to.
+    pub(super) fn offer_again(&mut self, wires: &mut dyn Wires) {
+        if self.offer.again_at.is_some_and(|at| at <= wires.now()) {
+            self.offer.again_at = None;
+            if wires.is_link_up(&self.peer) {
+                self.attach(wires);
+            }
+        }
+    }
+}
+
+impl Guests {
+    /// A peer says that it runs a guest.
+    pub(super) fn offered(
+        &mut self,
+        name: &GuestName,
+        peer: NodeName,
+        generation: Option<Generation>,
+        description: Description,
+        wires: &mut dyn Wires,
+    ) {
+        let key = (name.clone(), peer);
+        let (refusal, look_at, wait) = (None, wires.now(), LOOK_FIRST);
+        let offer = PeerOffer { generation, description, refusal, look_at, wait };
+        let earlier = self.offers.insert(key.clone(), offer);
+        if let (Some(earlier), Some(offer)) = (earlier, self.offers.get_mut(&key)) {
+            offer.wait = earlier.wait;
+        }
+        self.consider(&key, wires);
+    }
+
+    /// Holds what a peer offered, or says why not.
+    fn consider(&mut self, key: &OfferKey, wires: &mut dyn Wires) {
+        let (name, peer) = key;
+        let Some(offer) = self.offers.get(key) else { return };
+        let (generation, description) = (offer.generation, offer.description.clone());
+        let was_refused = offer.refusal.is_some();
+        let result = match self.guests.get_mut(name) {
+            None => self.hold(name, peer, description, wires),
+            Some(Guest::Primary(guest)) if guest.has_ended() => {
+                self.guests.remove(name);
+                self.hold(name, peer, description, wires)
+            }
+            Some(Guest::Primary(_)) => Err(taken(format!("{} runs a guest of this name", self.config.node))),
+            Some(Guest::Secondary(held)) if held.peer == *peer => {
+                held.attach(wires);
+                let is_older = generation.is_some_and(|generation| generation < held.session.generation());
+                if is_older || held.description == description {
+                    Ok(())
+                } else {
+                    self.renew(name, description)
+                }
+            }
+            // An image is never given up for the word of a host that it is not from.
+            Some(Guest::Secondary(held))
+                if held.activation.is_none() && held.session.state() == secondary::State::Empty =>
+            {
+                self.guests.remove(name);
+                self.hold(name, peer, description, wires)
+            }
+            Some(Guest::Secondary(held)) => Err(taken(format!(
+                "{} holds the copy of a guest of this name that runs on {}",
+                self.config.node, held.peer
+            ))),
+        };
+        match result {
+            Err(refusal) => self.refuse(key, refusal, wires),
+            Ok(()) => {
+                self.offers.entry(key.clone()).and_modify(|offer| offer.refusal = None);
+                if was_refused && let Some(guest) = wires.number_of(peer, name) {
+                    wires.send(peer, &Frame::HoldReady { guest });
+                }
+            }
+        }
+    }
+
+    /// The same host runs another guest of that name, or the same with other devices. What is held stays until the first
+    /// full copy of the other one begins.
+    fn renew(&mut self, name: &GuestName, description: Description) -> Result<(), HoldRefusal> {
+        self.admit(name, &description)?;
+        if let Some(Guest::Secondary(held)) = self.guests.get_mut(name) {
+            held.renew(description);
+        }
+        Ok(())
+    }
+
+    /// Says to a peer, and once for each reason in the log, why its guest is not held here.
+    fn refuse(&mut self, key: &OfferKey, refusal: HoldRefusal, wires: &mut dyn Wires) {
+        let (name, peer) = key;
+        let Some(offer) = self.offers.get_mut(key) else { return };
+        offer.look_at = wires.now() + offer.wait;
+        offer.wait = Span((2 * offer.wait.0).min(LOOK_LONGEST.0));
+        if offer.refusal.as_ref() != Some(&refusal) {
+            let (reason, why) = (refusal.reason.label(), &refusal.detail);
+            tracing::warn!(guest = %name, %peer, reason, why, "A peer's guest is not held here");
+            offer.refusal = Some(refusal.clone());
+            if let Some(guest) = wires.number_of(peer, name) {
+                wires.send(peer, &Frame::HoldDeclined { guest, refusal });
+            }
+        }
+    }
+
+    /// Looks again at offers that were refused, those that are due.
+    pub(super) fn look_at_offers(&mut self, wires: &mut dyn Wires) {
+        let now = wires.now();
+        let is_due = |offer: &PeerOffer| offer.refusal.is_some() && offer.look_at <= now;
+        let due: Vec<OfferKey> =
+            self.offers.iter().filter(|(_, offer)| is_due(offer)).map(|(key, _)| key.clone()).collect();
+        due.iter().for_each(|key| self.consider(key, wires));
+    }
+
+    /// When [`look_at_offers`](Self::look_at_offers) has something to do.
+    pub(super) fn next_look(&self) -> Option<Time> {
+        self.offers.values().filter(|offer| offer.refusal.is_some()).map(|offer| offer.look_at).min()
+    }
+
+    /// A guest is gone from here: what was refused for it may be held now.
+    pub(super) fn guest_went(
+        &mut self,
+        name: &GuestName,
+        refusal: Option<HoldRefusal>,
+        wires: &mut dyn Wires,
+    ) {
+        let of_name: Vec<OfferKey> = self.offers.keys().filter(|(of, _)| of == name).cloned().collect();
+        for key in &of_name {
+            match &refusal {
+                Some(refusal) => self.refuse(key, refusal.clone(), wires),
+                None => self.consider(key, wires),
+            }
+        }
+        // Memory and places are freed for all.
+        let now = wires.now();
+        self.offers.values_mut().for_each(|offer| offer.look_at = offer.look_at.min(now + LOOK_FIRST));
+    }
+
+    /// The peer's link is down: what it offered is offered again on the next one. Guests of which nothing is held, and
+    /// nothing is to be said at the witness, are forgotten.
+    pub(super) fn peer_went(&mut self, peer: &NodeName) {
+        self.offers.retain(|(_, from), _| from != peer);
+        self.forget_empty();
+    }
+
+    /// Forgets guests of which there is nothing here, and whose host is not there either.
+    pub(super) fn forget_empty(&mut self) {
+        let offers = &self.offers;
+        let is_offered =
+            |name: &GuestName, peer: &NodeName| offers.contains_key(&(name.clone(), peer.clone()));
+        self.guests.retain(|name, guest| match guest {
+            Guest::Secondary(held)
+                if !held.is_attached()
+                    && held.session.has_nothing_here()
+                    && !is_offered(name, &held.peer) =>
+            {
+                tracing::info!(guest = %name, "Forgotten: nothing of it is held here and its host is away");
+                false
+            }
+            _ => true,
+        });
+    }
+
+    /// Whether a guest can be held here, everything counted before any of it is taken.
+    pub(super) fn admit(&self, name: &GuestName, description: &Description) -> Result<(), HoldRefusal> {
+        // A name from the link becomes a metric's label, an argument of xl, part of a file's name.
+        check_name(name).map_err(|error| HoldRefusal::new(HoldReason::Name, error.to_string()))?;
+        check_size(name, description)
+            .map_err(|error| HoldRefusal::new(HoldReason::TooLarge, error.to_string()))?;
+        let held = self.guests.values().filter(|guest| matches!(guest, Guest::Secondary(_))).count();
+        if held >= HELD_MAX && !self.guests.contains_key(name) {
+            let why = format!("{} holds {held} guests, and no more than that can be held", self.config.node);
+            return Err(HoldRefusal::new(HoldReason::TooMany, why));
+        }
+        self.host.admits(name, description)?;
+        self.has_memory(name, description)
+    }
+
+    /// Whether there is memory for the image, beside what is promised to guests whose images are still to come.
+    fn has_memory(&self, name: &GuestName, description: &Description) -> Result<(), HoldRefusal> {
+        let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+        let needed = self.host.image_bytes(description);
+        let promised: u64 = self
+            .guests
+            .iter()
+            .filter_map(|(of, guest)| match guest {
+                Guest::Secondary(held) if of != name && held.session.acked().is_none() => {
+                    Some(self.host.image_bytes(&held.description))
+                }
+                _ => None,
+            })
+            .sum();
+        let held: Vec<u64> = self
+            .guests
+            .iter()
+            .filter_map(|(of, guest)| match guest {
+                Guest::Secondary(held) if of != name => Some(self.host.image_bytes(&held.description)),
+                _ => None,
+            })
+            .collect();
+        let (taken, bound) = (held.iter().sum::<u64>(), self.config.limits.image_bytes_max);
+        if needed > bound.saturating_sub(taken) {
+            let (node, count) = (&self.config.node, held.len());
+            let why = format!(
+                "the image takes {} MiB, and beside the images of {count} guests {node} may use {} MiB more (image-max)",
+                mib(needed),
+                bound.saturating_sub(taken) >> 20
+            );
+            return Err(HoldRefusal::new(HoldReason::Memory, why));
+        }
+        let Some(available) = (self.available_bytes)() else { return Ok(()) };
+        let free = available.saturating_sub(memory::RESERVE_BYTES).saturating_sub(promised);
+        if needed <= free {
+            return Ok(());
+        }
+        Err(HoldRefusal::new(
+            HoldReason::Memory,
+            format!(
+                "the image takes {} MiB and {} has {} MiB for it ({} MiB available, {} MiB promised to other guests)",
+                mib(needed),
+                self.config.node,
+                free >> 20,
+                available >> 20,
+                mib(promised),
+            ),
+        ))
+    }
+}
+
+fn taken(why: String) -> HoldRefusal {
+    HoldRefusal::new(HoldReason::NameTaken, why)
+}

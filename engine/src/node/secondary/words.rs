@@ -1,0 +1,48 @@
+//! What a guest held here says of itself: to the log and the metrics when something changes, to `status` when asked.
+
+use super::SecondaryGuest;
+use crate::control::GuestRole;
+use crate::control::status::GuestStatus;
+use crate::guest::Work;
+use crate::node::status::{secondary_reason, snake_case};
+use crate::session::Time;
+use crate::session::primary::Loss;
+use crate::session::secondary::{Event, State};
+
+impl SecondaryGuest {
+    pub(super) fn event(&mut self, event: Event, now: Time) {
+        let guest = &*self.name;
+        match event {
+            Event::State(state) => {
+                tracing::info!(guest, ?state, "Secondary");
+                self.meter.set_role(GuestRole::Secondary, self.session.generation().0);
+                self.meter.set_protected(matches!(state, State::Standing));
+                if state == State::Seeding {
+                    self.give(Work::EndOlder(self.session.generation()));
+                }
+            }
+            Event::PrimaryLost { why } => {
+                tracing::warn!(guest, peer = %self.peer, ?why, "Primary lost");
+                let reason = match why {
+                    Loss::LinkEnded => "link_ended",
+                    Loss::Silent => "silent",
+                };
+                self.lost = Some((now, reason));
+            }
+            Event::TakeoverRefused { record } => tracing::warn!(guest, ?record, "No takeover"),
+        }
+    }
+
+    /// Enters what only this role knows.
+    pub(in crate::node) fn fill(&self, status: &mut GuestStatus, now: Time) {
+        let state = self.session.state();
+        status.state = snake_case(&state);
+        status.protected = state == State::Standing;
+        status.reason = secondary_reason(state, &self.peer);
+        status.generation = self.session.generation().0;
+        status.epoch = self.receiving.map(|(_, epoch)| epoch.0).or(status.acked);
+        status.acked = self.session.acked().map(|epoch| epoch.0);
+        status.committed = self.session.committed().map(|epoch| epoch.0);
+        status.commit_age_ms = self.last_commit.map(|at| (now - at).0 / 1_000_000);
+    }
+}

@@ -1,0 +1,101 @@
+//! Two processes of one node name at the witness: the second would ask for guests in the name of the first.
+//!
+//! ```text
+//!   hello of another process of that name ─► waits ─┬─ the first says anything ─► refused
+//!                                                   └─ 1 s of silence ──────────► takes its place: it was restarted
+//! ```
+//!
+//! Nodes ask the witness whether it is there after half a second without a word, so one that lives is heard in time.
+
+use super::daemon::Daemon;
+use crate::link::{ConnectionError, GUEST_REFUSALS_SINCE, Hello, RefuseReason};
+use crate::session::{NodeName, Span, Time};
+
+/// How long the first process is given to be heard.
+const TWIN_WAIT: Span = Span::from_ms(1_000);
+
+/// A name's second process is logged this seldom: it comes again and again.
+const LOG_EVERY: Span = Span::from_ms(60_000);
+
+/// A process that waits whether the one before it lives.
+#[derive(Debug)]
+pub(super) struct Contender {
+    /// Its connection.
+    client: usize,
+    hello: Hello,
+    since: Time,
+}
+
+/// All that wait.
+#[derive(Default, Debug)]
+pub(super) struct Twins {
+    waiting: Vec<Contender>,
+    logged: Option<(NodeName, Time)>,
+}
+
+impl Twins {
+    pub(super) fn next_timeout(&self) -> Option<Time> {
+        self.waiting.iter().map(|contender| contender.since + TWIN_WAIT).min()
+    }
+
+    pub(super) fn wait(&mut self, client: usize, hello: Hello, now: Time) {
+        self.waiting.push(Contender { client, hello, since: now });
+    }
+
+    pub(super) fn forget(&mut self, client: usize) {
+        self.waiting.retain(|contender| contender.client != client);
+    }
+
+    fn take_log(&mut self, node: &NodeName, now: Time) -> bool {
+        if self.logged.as_ref().is_some_and(|(logged, at)| logged == node && now - *at < LOG_EVERY) {
+            return false;
+        }
+        self.logged = Some((node.clone(), now));
+        true
+    }
+}
+
+impl Daemon {
+    /// Decides about those that wait, as far as it can be decided.
+    pub(super) fn decide_twins(&mut self) {
+        let now = self.now();
+        for contender in std::mem::take(&mut self.twins.waiting) {
+            let Contender { client, hello, since } = contender;
+            match self.heard_of(&hello.from.node) {
+                Some(heard_at) if heard_at > since => self.refuse_twin(client, &hello, now),
+                Some(_) if now < since + TWIN_WAIT => {
+                    self.twins.waiting.push(Contender { client, hello, since });
+                }
+                Some(_) | None => {
+                    let result = self.agree(client, hello.from);
+                    self.settle(client, result);
+                }
+            }
+        }
+    }
+
+    fn refuse_twin(&mut self, client: usize, hello: &Hello, now: Time) {
+        let node = &hello.from.node;
+        if self.twins.take_log(node, now) {
+            tracing::warn!(
+                %node,
+                "A second process calls itself {node}; it is refused while the first one answers. Give each node a name of \
+                 its own"
+            );
+        }
+        let why = format!(
+            "Another process called {node} is connected and answers; give each node a name of its own"
+        );
+        let knows_reason = hello.versions.1 >= GUEST_REFUSALS_SINCE;
+        let reason = if knows_reason { RefuseReason::NameInUse } else { RefuseReason::Duplicate };
+        let result = self.connection(client).refuse(reason, &why);
+        self.settle(client, result);
+    }
+
+    fn settle(&mut self, client: usize, result: Result<(), ConnectionError>) {
+        match result {
+            Ok(()) => self.serve_later(client),
+            Err(error) => self.close(client, Some(&error)),
+        }
+    }
+}
