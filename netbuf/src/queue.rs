@@ -126,6 +126,14 @@ impl EpochQueue {
         }
     }
 
+    /// What is held, all of it sent in the epoch that was open, counts as of `open` and stays: for a queue that began to
+    /// hold while others were cut. Held longer, never shorter.
+    pub fn reopen(&mut self, open: Epoch) {
+        assert!(open >= self.open, "epoch {open} was closed before (open: {})", self.open);
+        self.open = open;
+        self.held.iter_mut().for_each(|(epoch, _)| *epoch = open);
+    }
+
     /// Lets out every frame of epochs up to and including `through`, each acknowledged by the caller's word.
     pub fn release(&mut self, through: Epoch) {
         if self.mode == Mode::Fenced {

@@ -4,10 +4,12 @@
 //! ```text
 //!   capture ──cut─────────────┐
 //!   loop ──release/pass/fence─┼──► state: mode, open epoch, [ card ─ OwnQueue │ card ─ OwnQueue … ]
-//!   watch ──follow(cards)─────┘                                └ taps, redirects in the kernel
+//!   watch ──follow(cards)─────┘      ▲                           └ taps, redirects in the kernel
+//!              └─ asks the kernel ───┘ without the lock: a new queue holds until it is brought to the mode of the moment
 //! ```
 //!
-//! A card that joins and cannot be held must not leak:
+//! The lock is never held over a question to the kernel, so the loop and a guest's pause wait for none. A card that joins
+//! and cannot be held must not leak:
 //!
 //! ```text
 //!   holding, fenced   cut off: a filter drops what the guest sends by it, or its interface is down (netbuf's CutOff)
@@ -16,15 +18,21 @@
 //!   every second      tried again
 //! ```
 //!
-//! Not here: which cards a guest has (`cards`). A queue that failed while its interface is still there drops what the
-//! guest sends, so nothing leaks; `follow` makes it anew.
+//! Nor may a card that could send before it was held, and one whose hold another program of the host took away for a
+//! moment: what left then is not in the copy.
+//!
+//! Not here: which cards a guest has (`cards`), and putting right what another program changed (netbuf).
+
+mod state;
 
 use super::output::{OutputError, OutputStats, UnheldCard};
 use super::report::Bell;
 use parking_lot::Mutex;
+use state::{Mode, State, Unheld};
+use std::sync::Arc;
 use understudy_checkpoint::Epoch;
 use understudy_netbuf::Limits;
-use understudy_netbuf::kernel::{CutOff, KernelError, OutputCommit, OwnQueue, Start};
+use understudy_netbuf::kernel::{Breach, CutOff, KernelError, OutputCommit, OwnQueue, Start};
 
 /// A guest's network card.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -37,44 +45,12 @@ pub struct Card {
     pub is_connected: bool,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Mode {
-    Holding,
-    Passing,
-    Fenced,
-    Detached,
-}
-
-#[derive(Debug)]
-struct State {
-    mode: Mode,
-    open: Epoch,
-    held: Vec<(Card, OwnQueue)>,
-    unheld: Vec<Unheld>,
-    /// Frames lost by queues that are no more.
-    dropped_before: u64,
-}
-
-/// A card that joined and cannot be held.
-#[derive(Debug)]
-struct Unheld {
-    interface: String,
-    why: String,
-    /// `None`: what the guest sends by it leaves.
-    cut_off: Option<CutOff>,
-}
-
-impl Unheld {
-    /// What the guest sends by it leaves, or does once somebody sets its interface up.
-    fn may_leak(&self) -> bool {
-        self.cut_off.as_ref().is_none_or(CutOff::is_down)
-    }
-}
-
 /// Output of a guest's interfaces.
 #[derive(Debug)]
 pub(super) struct Interfaces {
     state: Mutex<State>,
+    /// Whoever takes hold of cards: one at a time.
+    joining: Mutex<()>,
     limits: Limits,
     bell: Bell,
 }
@@ -82,19 +58,24 @@ pub(super) struct Interfaces {
 impl Interfaces {
     /// Output of a guest without cards so far, whose open epoch is `open`.
     pub(super) fn new(open: Epoch, limits: Limits, bell: Bell) -> Self {
-        let state =
-            State { mode: Mode::Holding, open, held: Vec::new(), unheld: Vec::new(), dropped_before: 0 };
-        Self { state: Mutex::new(state), limits, bell }
+        let state = State {
+            mode: Mode::Holding,
+            open,
+            held: Vec::new(),
+            unheld: Vec::new(),
+            leak: None,
+            dropped_before: 0,
+            faults_before: 0,
+            faults_told: 0,
+        };
+        Self { state: Mutex::new(state), joining: Mutex::new(()), limits, bell }
     }
 
-    /// Takes hold of the output of `cards`: nothing leaves from now on. After an error those before it are held.
+    /// Takes hold of the output of `cards`: nothing leaves from now on. After an error those before it are held. It waits
+    /// for the kernel.
     pub(super) fn hold(&self, cards: &[Card]) -> Result<(), KernelError> {
-        let mut state = self.state.lock();
-        for card in cards {
-            let queue = attach(card, state.open, self.limits, Start::Holding, &self.bell)?;
-            state.held.push((card.clone(), queue));
-        }
-        Ok(())
+        let _alone = self.joining.lock();
+        cards.iter().try_for_each(|card| self.attach(card).map(|queue| self.take_in(card, queue)))
     }
 
     pub(super) fn cut(&self, epoch: Epoch) -> Result<(), OutputError> {
@@ -112,7 +93,8 @@ impl Interfaces {
                 cut => result = result.and(cut),
             }
         }
-        Ok(result?)
+        result?;
+        state.leak().map_or(Ok(()), Err)
     }
 
     /// The error is of a card that is neither held nor cut off.
@@ -120,19 +102,27 @@ impl Interfaces {
         self.state.lock().check()
     }
 
-    /// Whether something leaves that should be held.
+    /// Whether something leaves that should be held, or did since everything could leave last.
     pub(super) fn leaks(&self) -> bool {
         let state = self.state.lock();
-        state.is_holding() && state.check().is_err()
+        state.is_holding() && (state.check().is_err() || state.leak().is_some())
     }
 
     pub(super) fn unheld(&self) -> Vec<UnheldCard> {
+        let state = self.state.lock();
         let told = |card: &Unheld| UnheldCard {
             interface: card.interface.clone(),
             why: card.why.clone(),
             is_cut_off: card.cut_off.is_some(),
         };
-        self.state.lock().unheld.iter().map(told).collect()
+        let faults = state.held.iter().filter_map(|(_, queue)| queue.fault());
+        // What is being looked at is known in a moment.
+        let faults = faults.filter(|fault| fault.breach != Breach::Doubted).map(|fault| UnheldCard {
+            interface: fault.interface,
+            why: fault.breach.to_string(),
+            is_cut_off: !fault.breach.leaks(),
+        });
+        state.unheld.iter().map(told).chain(faults).collect()
     }
 
     pub(super) fn release(&self, through: Epoch) {
@@ -145,12 +135,14 @@ impl Interfaces {
         let mut state = self.state.lock();
         if matches!(state.mode, Mode::Holding | Mode::Passing) {
             state.mode = Mode::Passing;
+            state.leak = None;
             for (card, queue) in &state.held {
                 note(&card.interface, "let out", queue.pass());
             }
             for card in &mut state.unheld {
-                let lifted = card.cut_off.take().map_or(Ok(()), CutOff::lift);
-                note(&card.interface, "let out", lifted);
+                if let Some(cut_off) = card.cut_off.take() {
+                    lift(&card.interface, cut_off);
+                }
             }
         }
     }
@@ -163,66 +155,170 @@ impl Interfaces {
         }
     }
 
-    /// Gives back the direct way to output that passes.
+    /// Gives back the direct way to output that passes. It waits for the kernel.
     pub(super) fn detach(&self) {
-        let mut state = self.state.lock();
-        if state.mode != Mode::Passing {
-            return;
-        }
-        state.mode = Mode::Detached;
-        for (card, queue) in state.held.drain(..) {
+        let held = {
+            let mut state = self.state.lock();
+            if state.mode != Mode::Passing {
+                return;
+            }
+            state.mode = Mode::Detached;
+            std::mem::take(&mut state.held)
+        };
+        for (card, queue) in held {
             note(&card.interface, "given its direct way again", queue.detach());
         }
     }
 
-    /// Takes hold of cards that joined, lets go of those that left, and makes queues that failed anew. What joined
-    /// is held before anything else is done with it; a pause that comes meanwhile waits. Whether to look again soon.
+    /// Takes hold of cards that joined, and lets go of those that left. It waits for the kernel. Whether to look again
+    /// soon.
     pub(super) fn follow(&self, cards: &[Card]) -> bool {
-        let mut state = self.state.lock();
-        if state.mode == Mode::Detached {
-            return false;
-        }
-        state.drop_gone(cards);
-        let mut look_again = false;
-        for card in cards {
-            if state.held.iter().any(|(held, _)| held.interface == card.interface) {
-                continue;
+        let _alone = self.joining.lock();
+        let (known, gone) = {
+            let mut state = self.state.lock();
+            if state.mode == Mode::Detached {
+                return false;
             }
-            match self.join(&mut state, card) {
-                Ok(()) => {}
+            let gone = state.take_gone(cards);
+            let known: Vec<_> = state.held.iter().map(|(card, _)| card.interface.clone()).collect();
+            (known, gone)
+        };
+        drop(gone);
+        let mut look_again = false;
+        for card in cards.iter().filter(|card| !known.contains(&card.interface)) {
+            match self.attach(card) {
+                Ok(queue) => self.join(card, queue),
                 // Announced in xenstore, and not made yet.
                 Err(KernelError::Gone { .. }) => look_again = true,
-                Err(error) => state.cannot_hold(card, &error),
+                Err(error) => self.cannot_hold(card, &error),
             }
         }
-        if state.is_holding() && state.check().is_err() {
+        if self.leaks() {
             self.bell.ring();
         }
+        let state = self.state.lock();
         look_again || (state.is_holding() && state.unheld.iter().any(Unheld::may_leak))
     }
 
-    fn join(&self, state: &mut State, card: &Card) -> Result<(), KernelError> {
-        let start = if state.is_holding() { Start::Holding } else { Start::Passing };
-        let queue = attach(card, state.open, self.limits, start, &self.bell)?;
-        if state.mode == Mode::Fenced {
-            note(&card.interface, "fenced", queue.fence());
-        }
-        let known = state.unheld.iter().position(|it| it.interface == card.interface);
-        if let Some(cut_off) = known.and_then(|at| state.unheld.remove(at).cut_off) {
-            note(&card.interface, "let out", cut_off.replaced());
-        }
-        welcome(card, start);
-        state.held.push((card.clone(), queue));
-        Ok(())
+    /// A queue that holds, and that nobody else knows of yet.
+    fn attach(&self, card: &Card) -> Result<OwnQueue, KernelError> {
+        let open = self.state.lock().open;
+        let queue = OwnQueue::attach(&[&card.interface], open, self.limits, Start::Holding)?;
+        let bell = self.bell.clone();
+        queue.on_alarm(move || bell.ring());
+        Ok(queue)
     }
 
-    /// Has every switch learn where the guest's addresses are. A guest with Linux's drivers does so itself; this
-    /// is for those that do not, and costs a frame.
+    /// A card joins the guest while it runs. What it sent before it was held has left.
+    fn join(&self, card: &Card, queue: OwnQueue) {
+        let interface = &card.interface;
+        // Asked now that all is held: zero means that nothing can have left.
+        let has_sent = queue.ask_received().map_or(card.is_connected, |frames| frames > 0);
+        let (was_cut_off, is_holding) = {
+            let state = self.state.lock();
+            let known = state.unheld.iter().find(|it| it.interface == *interface);
+            (known.is_some_and(|it| it.cut_off.is_some()), state.is_holding())
+        };
+        if has_sent && is_holding && !was_cut_off {
+            tracing::error!(
+                interface,
+                "A card joined that has sent before it could be held; the copy is given up"
+            );
+            let why = "it was plugged in and sent before it could be held".to_owned();
+            self.state.lock().leak.get_or_insert((interface.clone(), why));
+        } else {
+            tracing::info!(interface, "A card joined");
+        }
+        self.take_in(card, queue);
+    }
+
+    /// Brings a queue that holds to the mode and the epoch of the moment.
+    fn take_in(&self, card: &Card, queue: OwnQueue) {
+        let interface = &card.interface;
+        let mut state = self.state.lock();
+        queue.reopen(state.open);
+        match state.mode {
+            Mode::Holding => {}
+            Mode::Passing | Mode::Detached => note(interface, "let out", queue.pass()),
+            Mode::Fenced => note(interface, "fenced", queue.fence()),
+        }
+        if state.mode == Mode::Detached {
+            drop(state);
+            return note(interface, "given its direct way again", queue.detach());
+        }
+        let known = state.unheld.iter().position(|it| it.interface == *interface);
+        let known = known.map(|at| state.unheld.remove(at));
+        if let Some(why) = known.as_ref().and_then(Unheld::leak) {
+            state.leak.get_or_insert((interface.clone(), why.to_string()));
+        }
+        state.held.push((card.clone(), queue));
+        drop(state);
+        if let Some(cut_off) = known.and_then(|it| it.cut_off) {
+            note(interface, "let out", cut_off.replaced());
+        }
+    }
+
+    /// `card` is there and cannot be held: while anything is, nothing may leave by it.
+    fn cannot_hold(&self, card: &Card, error: &KernelError) {
+        let (interface, why) = (&card.interface, error.to_string());
+        let (is_new, is_holding, known) = {
+            let mut state = self.state.lock();
+            let known = state.unheld.iter_mut().find(|it| it.interface == *interface);
+            let is_new = known.as_ref().is_none_or(|known| known.why != why);
+            let cut_off = known.and_then(|known| {
+                known.why.clone_from(&why);
+                known.cut_off.clone()
+            });
+            if state.unheld.iter().all(|it| it.interface != *interface) {
+                // From here on cuts fail, until it is cut off.
+                state.unheld.push(Unheld { interface: interface.clone(), why: why.clone(), cut_off: None });
+            }
+            (is_new, state.is_holding(), cut_off)
+        };
+        let mut is_cut_off = false;
+        if is_holding {
+            let renewed = known.filter(|cut_off| cut_off.renew().is_ok());
+            match renewed.map_or_else(|| CutOff::new(interface).map(Arc::new), Ok) {
+                Ok(cut_off) => is_cut_off = self.is_cut_off_now(interface, cut_off),
+                // It has gone meanwhile.
+                Err(KernelError::Gone { .. }) => {
+                    return self.state.lock().unheld.retain(|it| it.interface != *interface);
+                }
+                Err(error) => {
+                    self.set_cut_off(interface, None);
+                    if is_new {
+                        tracing::error!(interface, %error, "Nor can the card be cut off: it leaks");
+                    }
+                }
+            }
+        }
+        if is_new {
+            tracing::error!(interface, why, cut_off = is_cut_off, "A card cannot be held; it is tried again");
+        }
+    }
+
+    /// Whether it stays so: everything may be allowed to leave by now.
+    fn is_cut_off_now(&self, interface: &str, cut_off: Arc<CutOff>) -> bool {
+        if self.state.lock().is_holding() {
+            self.set_cut_off(interface, Some(cut_off));
+            return true;
+        }
+        lift(interface, cut_off);
+        false
+    }
+
+    fn set_cut_off(&self, interface: &str, cut_off: Option<Arc<CutOff>>) {
+        let mut state = self.state.lock();
+        if let Some(known) = state.unheld.iter_mut().find(|it| it.interface == interface) {
+            known.cut_off = cut_off;
+        }
+    }
+
+    /// Has every switch learn where the guest's addresses are, as soon as the guest may speak. A guest with Linux's drivers
+    /// does so itself; this is for those that do not, and costs a frame.
     pub(super) fn announce(&self) {
         for (card, queue) in &self.state.lock().held {
-            if let Some(mac) = card.mac {
-                note(&card.interface, "announced", queue.announce(&reverse_arp(mac)));
-            }
+            card.mac.into_iter().for_each(|mac| queue.announce(mac));
         }
     }
 
@@ -233,8 +329,13 @@ impl Interfaces {
 
     pub(super) fn stats(&self) -> OutputStats {
         let state = self.state.lock();
-        let mut sum = OutputStats { held_bytes: 0, dropped_frames: state.dropped_before };
+        let mut sum = OutputStats {
+            dropped_frames: state.dropped_before,
+            hold_faults: state.faults_before,
+            ..OutputStats::default()
+        };
         for (_, queue) in &state.held {
+            sum.hold_faults += queue.faults().1;
             // Of one that is gone nothing is held any more.
             if let Ok(stats) = queue.stats() {
                 sum.held_bytes += stats.queue.held_bytes as u64;
@@ -243,87 +344,32 @@ impl Interfaces {
         }
         sum
     }
-}
 
-impl State {
-    fn is_holding(&self) -> bool {
-        matches!(self.mode, Mode::Holding | Mode::Fenced)
+    /// The newest fault of what holds, in words, if there was one since this was asked last.
+    pub(super) fn take_fault(&self) -> Option<String> {
+        let faults = self.stats().hold_faults;
+        let told = std::mem::replace(&mut self.state.lock().faults_told, faults);
+        if faults > told { self.last_fault() } else { None }
     }
 
-    fn check(&self) -> Result<(), OutputError> {
-        match self.unheld.iter().find(|card| card.cut_off.is_none()) {
-            Some(Unheld { interface, why, .. }) => {
-                Err(OutputError::Unheld { interface: interface.clone(), why: why.clone() })
-            }
-            None => Ok(()),
-        }
-    }
-
-    /// Lets go of what is not among `cards` any more, and of queues that failed.
-    fn drop_gone(&mut self, cards: &[Card]) {
-        let is_there = |name: &str| cards.iter().any(|card| card.interface == name);
-        let mut lost = 0;
-        self.held.retain(|(held, queue)| {
-            let stays = is_there(&held.interface) && queue.stats().is_ok();
-            if !stays {
-                tracing::info!(interface = held.interface, "The guest's card is gone, or its queue");
-                lost += queue.stats().map_or(0, |stats| stats.dropped());
-            }
-            stays
-        });
-        self.dropped_before += lost;
-        self.unheld.retain(|card| is_there(&card.interface));
-    }
-
-    /// `card` is there and cannot be held: while anything is, nothing may leave by it.
-    fn cannot_hold(&mut self, card: &Card, error: &KernelError) {
-        let (interface, why) = (card.interface.clone(), error.to_string());
-        let before =
-            self.unheld.iter().position(|it| it.interface == interface).map(|at| self.unheld.remove(at));
-        let is_new = before.as_ref().is_none_or(|before| before.why != why);
-        let mut unheld = Unheld { interface, why, cut_off: before.and_then(|before| before.cut_off) };
-        if self.is_holding() {
-            let cut_off = unheld.cut_off.take().filter(|cut_off| cut_off.renew().is_ok());
-            match cut_off.map_or_else(|| CutOff::new(&unheld.interface), Ok) {
-                Ok(cut_off) => unheld.cut_off = Some(cut_off),
-                // It has gone meanwhile.
-                Err(KernelError::Gone { .. }) => return,
-                Err(error) if is_new => {
-                    tracing::error!(interface = unheld.interface, %error, "Nor can the card be cut off: it leaks");
-                }
-                Err(_) => {}
-            }
-        }
-        if is_new {
-            let (interface, why, cut_off) = (&unheld.interface, &unheld.why, unheld.cut_off.is_some());
-            tracing::error!(interface, why, cut_off, "A card cannot be held; it is tried again");
-        }
-        self.unheld.push(unheld);
+    /// The newest fault of what holds, for the operator.
+    pub(super) fn last_fault(&self) -> Option<String> {
+        let state = self.state.lock();
+        let faults = state.held.iter().filter_map(|(_, queue)| queue.faults().0);
+        let told =
+            |interface: &str, why: &str| format!("what {interface} sent was not held for a moment: {why}");
+        let leak = state.leak.as_ref().map(|(interface, why)| told(interface, why));
+        leak.or(faults.last().map(|fault| told(&fault.interface, &fault.breach.to_string())))
     }
 }
 
-fn attach(
-    card: &Card,
-    open: Epoch,
-    limits: Limits,
-    start: Start,
-    bell: &Bell,
-) -> Result<OwnQueue, KernelError> {
-    let queue = OwnQueue::attach(&[&card.interface], open, limits, start)?;
-    let bell = bell.clone();
-    queue.on_pressure(move || bell.ring());
-    Ok(queue)
-}
-
-fn welcome(card: &Card, start: Start) {
-    let interface = &card.interface;
-    if card.is_connected && start == Start::Holding {
-        tracing::warn!(
-            interface,
-            "A card joined that could send already; its first frames may not have been held"
-        );
-    } else {
-        tracing::info!(interface, "A card joined");
+/// Lets the output of a card pass that was cut off, in a thread of its own: the kernel may take its time.
+fn lift(interface: &str, cut_off: Arc<CutOff>) {
+    let name = interface.to_owned();
+    let lifting = std::thread::Builder::new().name("let-out".into());
+    let work = move || note(&name, "let out", cut_off.lift());
+    if let Err(error) = lifting.spawn(work) {
+        tracing::error!(interface, %error, "A card stays cut off; set it up by hand (understudy doctor finds it)");
     }
 }
 
@@ -332,14 +378,4 @@ fn note(interface: &str, what: &str, result: Result<(), KernelError>) {
     if let Err(error) = result {
         tracing::error!(interface, %error, "What the guest sends cannot be {what}");
     }
-}
-
-/// "Who has this Ethernet address?", asked by itself (RFC 903): no address of IP is needed, and every switch on the
-/// way learns.
-fn reverse_arp(mac: [u8; 6]) -> Vec<u8> {
-    const HEAD: [u8; 10] = [0x80, 0x35, 0, 1, 8, 0, 6, 4, 0, 3];
-    let (broadcast, nobody) = ([0xff; 6], [0; 4]);
-    let mut frame = [&broadcast[..], &mac, &HEAD, &mac, &nobody, &mac, &nobody].concat();
-    frame.resize(60, 0);
-    frame
 }

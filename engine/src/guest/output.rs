@@ -16,6 +16,7 @@ use super::report::Bell;
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
+use std::thread::Builder;
 use understudy_checkpoint::Epoch;
 use understudy_lab::Port;
 use understudy_netbuf::kernel::KernelError;
@@ -46,6 +47,8 @@ pub struct OutputStats {
     pub held_bytes: u64,
     /// Frames lost because a limit was reached or the kernel refused them.
     pub dropped_frames: u64,
+    /// How often something was wrong with what holds.
+    pub hold_faults: u64,
 }
 
 /// A card of the guest whose output cannot be held.
@@ -73,6 +76,14 @@ pub enum OutputError {
         /// Its interface on this host.
         interface: String,
         /// Why it cannot be held.
+        why: String,
+    },
+    /// Something may have left before the ack of its epoch.
+    #[error("What the guest sent by {interface} may have left before it was acknowledged: {why}")]
+    Leaked {
+        /// Its interface on this host.
+        interface: String,
+        /// What let it out.
         why: String,
     },
 }
@@ -151,6 +162,15 @@ impl HeldOutput {
         self.detach();
     }
 
+    /// As [`let_go`](Self::let_go), for whoever must not wait for the kernel.
+    pub fn let_go_soon(self) {
+        let rest = self.clone();
+        if let Err(error) = Builder::new().name("let-go".into()).spawn(move || self.let_go()) {
+            tracing::error!(%error, "What the guest sends goes through this process on");
+            rest.pass();
+        }
+    }
+
     /// Output that passes goes its direct way again, without this process.
     pub fn detach(&self) {
         if let Hold::Interfaces(interfaces) = &*self.0 {
@@ -175,7 +195,7 @@ impl HeldOutput {
         }
     }
 
-    /// Whether something leaves now that should be held.
+    /// Whether something leaves that should be held, or did since everything could leave.
     pub fn leaks(&self) -> bool {
         match &*self.0 {
             Hold::Frames(_) => false,
@@ -191,7 +211,23 @@ impl HeldOutput {
         }
     }
 
-    /// Tells the network where the guest is now. Only for a host that has the authority to run it.
+    /// As [`last_fault`](Self::last_fault), once for each.
+    pub fn take_fault(&self) -> Option<String> {
+        match &*self.0 {
+            Hold::Frames(_) => None,
+            Hold::Interfaces(interfaces) => interfaces.take_fault(),
+        }
+    }
+
+    /// What was wrong last with what holds, in words.
+    pub fn last_fault(&self) -> Option<String> {
+        match &*self.0 {
+            Hold::Frames(_) => None,
+            Hold::Interfaces(interfaces) => interfaces.last_fault(),
+        }
+    }
+
+    /// Tells the network where the guest is now, as soon as the guest may speak.
     pub fn announce(&self) {
         if let Hold::Interfaces(interfaces) = &*self.0 {
             interfaces.announce();
@@ -219,7 +255,8 @@ impl HeldOutput {
         match &*self.0 {
             Hold::Frames(frames) => {
                 let stats = frames.queue.lock().stats();
-                OutputStats { held_bytes: stats.held_bytes as u64, dropped_frames: stats.dropped_at_limit }
+                let held_bytes = stats.held_bytes as u64;
+                OutputStats { held_bytes, dropped_frames: stats.dropped_at_limit, hold_faults: 0 }
             }
             Hold::Interfaces(interfaces) => interfaces.stats(),
         }

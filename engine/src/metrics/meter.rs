@@ -39,6 +39,7 @@ pub struct GuestMeter {
     queued_bytes: IntGauge,
     compared_bytes: IntGauge,
     dropped_packets: IntCounter,
+    hold_faults: IntCounter,
     unheld_cards: IntGauge,
     pause_us: Histogram<u64>,
     part_us: [Histogram<u64>; 7],
@@ -48,6 +49,7 @@ pub struct GuestMeter {
     raw_bytes: u64,
     held_bytes: u64,
     dropped_frames: u64,
+    hold_faults_before: u64,
 }
 
 impl GuestMeter {
@@ -67,6 +69,7 @@ impl GuestMeter {
             queued_bytes: families.queued_bytes.with_label_values(labels),
             compared_bytes: families.compared_bytes.with_label_values(labels),
             dropped_packets: families.dropped_packets.with_label_values(labels),
+            hold_faults: families.hold_faults.with_label_values(labels),
             unheld_cards: families.unheld_cards.with_label_values(labels),
             pause_us: times(),
             part_us: std::array::from_fn(|_| times()),
@@ -76,6 +79,7 @@ impl GuestMeter {
             raw_bytes: 0,
             held_bytes: 0,
             dropped_frames: 0,
+            hold_faults_before: 0,
             domain: domain.to_owned(),
             families,
         }
@@ -186,6 +190,12 @@ impl GuestMeter {
         self.queued_bytes.set(held_bytes.cast_signed());
         self.dropped_packets.inc_by(dropped_frames.saturating_sub(self.dropped_frames));
         self.dropped_frames = dropped_frames;
+    }
+
+    /// How often something was wrong with what holds since this output began.
+    pub fn hold_faults(&mut self, count: u64) {
+        self.hold_faults.inc_by(count.saturating_sub(self.hold_faults_before));
+        self.hold_faults_before = count;
     }
 
     /// Cards whose output cannot be held.

@@ -32,6 +32,7 @@ pub struct Metrics {
     guests: GuestFamilies,
     link_up: IntGaugeVec,
     witness_up: IntGaugeVec,
+    loop_stall: prometheus::GaugeVec,
     witness_requests: IntCounterVec,
 }
 
@@ -54,6 +55,7 @@ struct GuestFamilies {
     compared_bytes: IntGaugeVec,
     unheld_cards: IntGaugeVec,
     dropped_packets: IntCounterVec,
+    hold_faults: IntCounterVec,
     failovers: IntCounterVec,
     policy: IntCounterVec,
 }
@@ -71,6 +73,11 @@ impl Metrics {
         let guests = GuestFamilies::new(&make);
         let link_up = make.gauges("link_up", "Whether the link to a peer is up.", &["peer"]);
         let witness_up = make.gauges("witness_up", "Whether this node is connected to its witness.", &[]);
+        let loop_stall = make.time_gauges(
+            "loop_stall_seconds",
+            "Longest turn of the event loop in the last minute or two: so long nothing was heard, sent or decided.",
+            &[],
+        );
         let witness_requests = make.counters(
             "witness_requests_total",
             "Requests that this witness answered, by what became of them.",
@@ -78,7 +85,7 @@ impl Metrics {
         );
         let build = make.gauges("build_info", "Version of this engine; always 1.", &["version"]);
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        Self { registry: make.0, guests, link_up, witness_up, witness_requests }
+        Self { registry: make.0, guests, link_up, witness_up, loop_stall, witness_requests }
     }
 
     /// Begins to measure a guest. Its metrics vanish with the meter.
@@ -94,6 +101,11 @@ impl Metrics {
     /// Says whether the witness is connected. Not called by a node without a witness.
     pub fn set_witness(&self, up: bool) {
         self.witness_up.with_label_values::<&str>(&[]).set(i64::from(up));
+    }
+
+    /// How long the loop's longest turn took, of late.
+    pub fn set_loop_stall(&self, seconds: f64) {
+        self.loop_stall.with_label_values::<&str>(&[]).set(seconds);
     }
 
     /// Counts an answer of this witness.
@@ -220,6 +232,11 @@ impl GuestFamilies {
             dropped_packets: make.counters(
                 "netbuf_dropped_packets_total",
                 "Packets of output dropped because a limit was reached.",
+                domain,
+            ),
+            hold_faults: make.counters(
+                "netbuf_hold_faults_total",
+                "How often something of the host took away or changed what holds the guest's output.",
                 domain,
             ),
             unheld_cards: make.gauges(

@@ -46,7 +46,8 @@ impl Clock {
         let Some(at) = at.filter(|at| self.armed.is_none_or(|armed| *at < armed)) else {
             return Ok(());
         };
-        let absolute = TimeSpec::from_duration(Duration::from_nanos((self.start_ns + at.0).max(1)));
+        let absolute =
+            TimeSpec::from_duration(Duration::from_nanos(self.start_ns.saturating_add(at.0).max(1)));
         self.timer.set(Expiration::OneShot(absolute), TimerSetTimeFlags::TFD_TIMER_ABSTIME)?;
         self.armed = Some(at);
         Ok(())

@@ -146,7 +146,7 @@ impl Finder {
 /// Nobody wants it any more. What no engine ran before keeps its network.
 fn let_go(answer: Result<Activated, NotFound>) {
     if let Ok(Activated { output, past: None, .. }) = answer {
-        output.let_go();
+        output.let_go_soon();
     }
 }
 

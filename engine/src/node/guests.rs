@@ -159,7 +159,7 @@ impl Guests {
         let DomainConfig { name, peer, interval, find_changes: _ } = domain;
         // A guest that no engine ran before is nobody else's: if it is not taken in, it keeps its network.
         let loose = found.past.is_none().then(|| found.output.clone());
-        let let_go = |output: Option<HeldOutput>| output.iter().for_each(HeldOutput::let_go);
+        let let_go = |output: Option<HeldOutput>| output.into_iter().for_each(HeldOutput::let_go_soon);
         let wished = match self.guests.get(&*name) {
             None => true,
             Some(Guest::Primary(guest)) if guest.has_ended() => guest.session.is_protection_wished(),

@@ -31,6 +31,7 @@ mod output_log;
 mod peer;
 mod primary;
 mod secondary;
+mod stall;
 mod status;
 mod tally;
 mod turn;
@@ -174,6 +175,7 @@ pub struct Node {
     _socket_file: control::SocketFile,
     metrics_desk: Option<Desk<TcpListener>>,
     shutdown: Option<ShutdownSignal>,
+    stalls: stall::Stalls,
     /// Frames on their way from guests to the switch; kept for its memory.
     leaving: Vec<Vec<u8>>,
     stopping: bool,
@@ -219,6 +221,7 @@ impl Node {
         let mut node = Self {
             events: Events::with_capacity(256),
             leaving: Vec::new(),
+            stalls: stall::Stalls::default(),
             stopping: false,
             shutdown: None,
             config,

@@ -99,6 +99,9 @@ impl PrimaryGuest {
         if let Some(config) = self.machine.as_ref().and_then(|machine| machine.take_renewed()) {
             self.reconfigured(config, wires);
         }
+        if let Some(fault) = self.output.take_fault() {
+            tracing::error!(guest = %self.name, fault, "What holds the guest's output was changed by another program");
+        }
         if self.output.leaks() {
             self.handle(Input::OutputLeaks, wires);
         }
@@ -387,6 +390,8 @@ impl PrimaryGuest {
         let cards = self.output.unheld();
         let mut words: Vec<String> = cards.iter().map(super::status::unheld_reason).collect();
         words.extend(Some(said).filter(|said| !said.is_empty()));
+        // Until there is a copy again.
+        words.extend(self.output.last_fault().filter(|_| self.session.state() != State::Protected));
         words.join("; ")
     }
 
@@ -411,6 +416,7 @@ impl PrimaryGuest {
     pub(super) fn measure(&mut self) {
         let stats = self.output.stats();
         self.meter.output(stats.held_bytes, stats.dropped_frames);
+        self.meter.hold_faults(stats.hold_faults);
         self.meter.unheld_cards(self.output.unheld().len());
     }
 }

@@ -33,6 +33,7 @@ impl Node {
         self.run_timers();
         self.let_out();
         self.flush();
+        self.stalls.turned(self.wires.now, self.clock.now());
         Ok(())
     }
 
@@ -269,6 +270,7 @@ impl Node {
         let Some(desk) = &mut self.metrics_desk else { return };
         let Some(question) = desk.ready(token, now) else { return };
         self.guests.measure();
+        self.metrics.set_loop_stall(self.stalls.longest().0 as f64 / 1e9);
         desk.answer(question.visitor, http::respond(&question.bytes, &self.metrics));
     }
 

@@ -6,13 +6,17 @@
 //! ```
 //!
 //! Not for holding: what is dropped here is lost. A queue that is attached later replaces the filter without a gap; if
-//! this process dies, the filter stays and [`leftovers`](super::leftovers) finds it.
+//! this process dies, the filter stays and [`leftovers`](super::leftovers) finds it. Whoever takes the filter away, or
+//! sets the interface up, is heard of by [`leak`](CutOff::leak).
 
+use super::breach::Breach;
 use super::netlink::{Connection, link};
 use super::owner::Owner;
 use super::redirect::{self, Device, Redirect, Way};
+use super::watch::{Notice, Watch, Watched};
 use super::{KernelError, NetlinkError};
 use nix::errno::Errno;
+use parking_lot::Mutex;
 
 /// An interface that receives nothing from its guest. Dropping this changes nothing: it stays cut off.
 #[derive(Debug)]
@@ -21,6 +25,16 @@ pub struct CutOff {
     owner: Owner,
     /// By a filter; otherwise by being down.
     is_filtered: bool,
+    /// Asked and changed by it is what [`heard`](Self::heard) leaves out.
+    connection: Mutex<Connection>,
+    port: u32,
+    heard: Mutex<Heard>,
+}
+
+#[derive(Debug)]
+struct Heard {
+    watch: Watch,
+    leak: Option<Breach>,
 }
 
 impl CutOff {
@@ -29,22 +43,44 @@ impl CutOff {
         let mut connection = Connection::open()?;
         let device = Device::find(&mut connection, name)?;
         let owner = Owner::this_process()?;
-        let drop = Redirect { from: device.clone(), way: Way::Nowhere };
-        let is_filtered = redirect::install(&mut connection, &[drop], &owner).is_ok();
+        let mut watch = Watch::open()?;
+        let is_filtered = redirect::install(&mut connection, &[drop_all(&device)], &owner).is_ok();
         if !is_filtered {
             set_up(&mut connection, &device, false)?;
+            // That it went down is told as well.
+            watch.forget(connection.port());
         }
-        Ok(Self { device, owner, is_filtered })
+        let (port, connection) = (connection.port(), Mutex::new(connection));
+        let heard = Mutex::new(Heard { watch, leak: None });
+        Ok(Self { device, owner, is_filtered, connection, port, heard })
     }
 
-    /// Sees to it that it stays so: others may set an interface up that is down.
+    /// Sees to it that it stays so: others may remove a filter, or set an interface up. It waits for the kernel.
     pub fn renew(&self) -> Result<(), KernelError> {
-        let mut connection = Connection::open()?;
-        if self.is_filtered {
-            self.device.check(&mut connection)
-        } else {
-            set_up(&mut connection, &self.device, false)
+        let mut connection = self.connection.lock();
+        if !self.is_filtered {
+            return set_up(&mut connection, &self.device, false);
         }
+        self.device.check(&mut connection)?;
+        let wanted = drop_all(&self.device);
+        if let Some(breach) = wanted.inspect(&mut connection, &self.owner)? {
+            self.heard.lock().leak.get_or_insert(breach);
+            redirect::install(&mut connection, &[wanted], &self.owner)?;
+        }
+        Ok(())
+    }
+
+    /// What may have let something out since it was cut off, as far as was heard. It does not wait.
+    pub fn leak(&self) -> Option<Breach> {
+        let watched = [Watched { vif: self.device.clone(), holder: None }];
+        let Heard { watch, leak } = &mut *self.heard.lock();
+        watch.look(self.port, &watched, |_, notice| match notice {
+            // It is up, and was to be down.
+            Notice::Breach(Breach::Doubted) if !self.is_filtered => drop(leak.get_or_insert(Breach::Removed)),
+            Notice::Breach(breach) if breach.leaks() => drop(leak.get_or_insert(breach)),
+            Notice::Breach(_) | Notice::Gone => {}
+        });
+        *leak
     }
 
     /// Whether the interface had to be set down for it, which others may undo.
@@ -52,21 +88,25 @@ impl CutOff {
         !self.is_filtered
     }
 
-    /// Lets its output pass.
-    pub fn lift(self) -> Result<(), KernelError> {
-        let mut connection = Connection::open()?;
+    /// Lets its output pass. It waits for the kernel.
+    pub fn lift(&self) -> Result<(), KernelError> {
+        let mut connection = self.connection.lock();
         redirect::remove(&mut connection, std::slice::from_ref(&self.device), &self.owner)?;
         self.set_up_again(&mut connection)
     }
 
-    /// A queue of this process was attached, which has replaced the filter.
-    pub fn replaced(self) -> Result<(), KernelError> {
-        if self.is_filtered { Ok(()) } else { self.set_up_again(&mut Connection::open()?) }
+    /// A queue of this process was attached, which has replaced the filter. It waits for the kernel.
+    pub fn replaced(&self) -> Result<(), KernelError> {
+        self.set_up_again(&mut self.connection.lock())
     }
 
     fn set_up_again(&self, connection: &mut Connection) -> Result<(), KernelError> {
         if self.is_filtered { Ok(()) } else { set_up(connection, &self.device, true) }
     }
+}
+
+fn drop_all(device: &Device) -> Redirect {
+    Redirect { from: device.clone(), way: Way::Nowhere }
 }
 
 fn set_up(connection: &mut Connection, device: &Device, up: bool) -> Result<(), KernelError> {

@@ -1,9 +1,10 @@
 //! Why output cannot be held, or not any more.
 
 use super::NetlinkError;
+use super::breach::Breach;
 use nix::errno::Errno;
 
-/// An error of the kernel backends. None of them lets output leave that was held.
+/// An error of the kernel backends. Only [`NotHeld`](Self::NotHeld) means that output may have left.
 #[derive(thiserror::Error, Debug)]
 pub enum KernelError {
     /// An interface that should be there is not.
@@ -25,6 +26,14 @@ pub enum KernelError {
     Foreign {
         /// The interface in the way.
         name: String,
+    },
+    /// What the guest sends is not held, or was not for a moment.
+    #[error("What the guest sends by {name} is not held for sure: {breach}")]
+    NotHeld {
+        /// The interface as it was called.
+        name: String,
+        /// What is wrong.
+        breach: Breach,
     },
     /// Something of the kernel is missing.
     #[error("The kernel cannot do this: {0}; load the module (modprobe) or use the other netbuf backend")]
@@ -59,6 +68,9 @@ pub enum KernelError {
     /// The classifier that marks released frames was not accepted.
     #[error("The kernel did not load the classifier of released frames; it needs CAP_BPF: {}", .0.desc())]
     Classifier(Errno),
+    /// Which programs meet frames of an interface was not told.
+    #[error("The kernel did not tell which programs are attached to an interface; it needs CAP_NET_ADMIN: {}", .0.desc())]
+    Programs(Errno),
     /// A thread, a descriptor or /proc failed.
     #[error("The host lacks resources for output commit: {0}")]
     Host(#[from] std::io::Error),

@@ -21,6 +21,7 @@
 //! What is left behind by a process that died holds on: see [`leftovers`]. Where neither works, [`CutOff`] sees to
 //! it that nothing leaks.
 
+mod breach;
 mod commit;
 mod cut_off;
 mod error;
@@ -32,13 +33,17 @@ mod plug;
 mod redirect;
 mod sys;
 mod tap;
+mod watch;
 
+pub use breach::{Breach, ProgramKind};
 pub use commit::{KernelStats, OutputCommit, Start};
 pub use cut_off::CutOff;
 pub use error::KernelError;
+#[cfg(feature = "late-answers")]
+pub use netlink::ANSWERS_LATE_MS;
 #[cfg(fuzzing)]
 pub use netlink::read_all;
 pub use netlink::{Connection, NetlinkError, WireError};
-pub use own::OwnQueue;
+pub use own::{Fault, OwnQueue};
 pub use plug::PlugOutput;
 pub use tap::GuestTap;

@@ -1,23 +1,28 @@
-//! Redirects on interfaces: set up, replaced without a gap, removed.
+//! Redirects on interfaces: set up, looked at, replaced without a gap, removed.
 //!
 //! ```text
-//!   priority 0x5553 or 0x5554:  matcher ─► mirred ─► target        first match wins, and it takes the frame
-//!                               or everything dropped
+//!   priority 1 (2 to 8 while one is replaced):  matcher ─► mirred ─► target    the first match takes the frame
+//!                                               or everything dropped
 //! ```
 //!
-//! A redirect is replaced by adding the new one at the free priority and removing the old one then: no frame
-//! meets an interface without one. Ours are known by their cookie ([`Owner`]); others' filters are not touched,
-//! but one with a smaller priority comes first and may take frames away from us.
+//! A redirect is replaced by adding the new one at a free priority and removing the old one then: no frame meets an
+//! interface without one. It ends at priority 1, before every filter that anybody adds later; a filter that is there
+//! already with one of our priorities is refused ([`KernelError::NotHeld`]). Ours are known by their cookie ([`Owner`]);
+//! filters of others are not touched. Nor is the hook ever removed: between a look at it and its removal another process
+//! may have hung a redirect on it.
 
 use super::KernelError;
+use super::breach::Breach;
 use super::netlink::filter::{self, Filter, Hook, Matcher, Target};
 use super::netlink::wire::Request;
 use super::netlink::{Connection, link, qdisc};
 use super::owner::Owner;
 use nix::errno::Errno;
 
-/// Priorities of our redirects; the kernel's automatic ones are 0xc000 and above.
-const PRIORITIES: [u16; 2] = [0x5553, 0x5554];
+/// The priority of a redirect once it stands.
+pub(super) const PRIORITY: u16 = 1;
+/// The last one that a redirect may have for a moment. The kernel's automatic ones begin at 0xc000 and go down.
+pub(super) const PRIORITY_MAX: u16 = 8;
 
 /// Prefix of intermediate devices.
 const PREFIX: &str = "us-";
@@ -88,6 +93,30 @@ pub(super) enum Way {
 }
 
 impl Redirect {
+    /// What is wrong with it: it has to be there as it was set up, alone at its priority, and the first that frames meet.
+    pub(super) fn inspect(
+        &self,
+        connection: &mut Connection,
+        owner: &Owner,
+    ) -> Result<Option<Breach>, KernelError> {
+        let mut there = listed(connection, &self.from, Hook::Ingress)?;
+        // Frames come to other chains only from filters of this one, and u32 lists its tables, too.
+        there.retain(|it| it.chain == 0 && it.handle != 0 && !it.is_table());
+        let Some(priority) = there.iter().map(|it| it.priority).min() else {
+            return Ok(Some(Breach::Removed));
+        };
+        let wanted = Filter::added_by(&mut self.add(priority, owner));
+        let (first, later): (Vec<_>, Vec<_>) = there.iter().partition(|it| it.priority == priority);
+        let is_ours = |it: &&Filter| it.is_as(&wanted);
+        Ok(match &first[..] {
+            [it] if is_ours(it) => None,
+            _ if first.iter().any(is_ours) || later.iter().any(|it| owner_of(it) == Some(*owner)) => {
+                Some(Breach::InFront { priority })
+            }
+            _ => Some(Breach::Removed),
+        })
+    }
+
     fn add(&self, priority: u16, owner: &Owner) -> Request {
         match self.way {
             Way::To(matcher, target) => {
@@ -98,7 +127,7 @@ impl Redirect {
     }
 }
 
-/// Sets all redirects up in two batches: hooks, then filters. Redirects of ours that were there before, from
+/// Sets all redirects up: hooks, then filters, each in one batch. Redirects of ours that were there before, from
 /// whichever process, are replaced. If one is refused, the new ones are removed and the old ones stay: what they
 /// held or dropped does not leak because a new process failed.
 pub(super) fn install(
@@ -106,54 +135,77 @@ pub(super) fn install(
     redirects: &[Redirect],
     owner: &Owner,
 ) -> Result<(), KernelError> {
+    let added = put_before_others(connection, redirects, owner)?;
+    let displaced = redirects.iter().zip(added).filter(|(_, priority)| *priority != PRIORITY);
+    let displaced: Vec<_> = displaced.map(|(redirect, _)| redirect.clone()).collect();
+    // To where later ones cannot come before it. If that fails it holds from where it is.
+    if !displaced.is_empty() {
+        let _ = put_before_others(connection, &displaced, owner);
+    }
+    Ok(())
+}
+
+/// Adds the redirects, removes those that they replace, and tells the priority of each.
+fn put_before_others(
+    connection: &mut Connection,
+    redirects: &[Redirect],
+    owner: &Owner,
+) -> Result<Vec<u16>, KernelError> {
     let mut added = Vec::new();
     let stale = match add_all(connection, redirects, owner, &mut added) {
         Ok(stale) => stale,
         Err(error) => {
-            for Redirect { from, .. } in redirects {
-                let is_new = |it: &Filter| added.contains(&(from.index, it.priority));
-                remove_if(connection, from, |it| is_new(it) && owner_of(it) == Some(*owner))?;
+            for (redirect, priority) in redirects.iter().zip(added) {
+                let is_new = |it: &Filter| it.priority == priority && owner_of(it) == Some(*owner);
+                remove_if(connection, &redirect.from, is_new)?;
             }
             return Err(error);
         }
     };
     let mut stale: Vec<_> =
         stale.iter().map(|(from, priority)| filter::delete(from.as_pair(), *priority)).collect();
-    Ok(connection.all(&mut stale, |error| error.is(Errno::ENOENT))?)
+    connection.all(&mut stale, |error| error.is(Errno::ENOENT))?;
+    Ok(added)
 }
 
-/// Adds all redirects, which `added` names by interface and priority whatever becomes of them. Those that they replace.
+/// Adds all redirects, whose priorities `added` tells whatever becomes of them. Those that they replace.
 fn add_all(
     connection: &mut Connection,
     redirects: &[Redirect],
     owner: &Owner,
-    added: &mut Vec<(u32, u16)>,
+    added: &mut Vec<u16>,
 ) -> Result<Vec<(Device, u16)>, KernelError> {
     let mut hooks: Vec<_> =
         redirects.iter().map(|it| qdisc::add_clsact(it.from.index, &it.from.name)).collect();
     connection.all(&mut hooks, |error| error.is(Errno::EEXIST))?;
-    let (mut adds, mut stale) = (Vec::new(), Vec::new());
+    let (mut adds, mut stale, mut priorities) = (Vec::new(), Vec::new(), Vec::new());
     for redirect in redirects {
         let from = &redirect.from;
-        let ours = ours(connection, from)?;
-        let is_taken = |priority: &u16| ours.iter().any(|filter| filter.priority == *priority);
-        let free = PRIORITIES.iter().find(|priority| !is_taken(priority));
-        // Both are taken only if a process died between adding and removing; either is good to go.
-        let priority = free.copied().unwrap_or(PRIORITIES[1]);
-        if free.is_none() {
-            connection.all(&mut [filter::delete(from.as_pair(), priority)], |_| false)?;
-        }
+        let there = filters(connection, from, Hook::Ingress)?;
+        let priority = free_priority(from, &there)?;
         adds.push(redirect.add(priority, owner));
-        added.push((from.index, priority));
-        let old = ours.iter().filter(|filter| filter.priority != priority);
-        stale.extend(old.map(|filter| (from.clone(), filter.priority)));
+        priorities.push(priority);
+        let ours = there.iter().filter(|filter| owner_of(filter).is_some());
+        stale.extend(ours.map(|filter| (from.clone(), filter.priority)));
     }
+    // From here on they may be there.
+    added.extend(priorities);
     connection.all(&mut adds, |_| false)?;
     Ok(stale)
 }
 
-/// Removes `owner`'s redirects of `devices`, and the hooks if nothing hangs on them then. An interface that is
-/// gone has none.
+/// The first priority that no filter has, before those of all others.
+fn free_priority(from: &Device, there: &[Filter]) -> Result<u16, KernelError> {
+    let not_first =
+        |priority| KernelError::NotHeld { name: from.name.clone(), breach: Breach::InFront { priority } };
+    let is_taken = |priority: &u16| there.iter().any(|filter| filter.priority == *priority);
+    let others = there.iter().filter(|filter| owner_of(filter).is_none()).map(|filter| filter.priority);
+    let first_of_others = others.min().unwrap_or(u16::MAX);
+    let free = (PRIORITY..=PRIORITY_MAX).find(|priority| !is_taken(priority));
+    free.filter(|priority| *priority < first_of_others).ok_or_else(|| not_first(first_of_others))
+}
+
+/// Removes `owner`'s redirects of `devices`; the hooks stay. An interface that is gone has none.
 pub(super) fn remove(
     connection: &mut Connection,
     devices: &[Device],
@@ -167,14 +219,9 @@ fn remove_if(
     device: &Device,
     goes: impl Fn(&Filter) -> bool,
 ) -> Result<(), KernelError> {
-    let arriving = filters(connection, device, Hook::Ingress)?;
-    let leaving = filters(connection, device, Hook::Egress)?;
-    let (going, staying): (Vec<_>, Vec<_>) = arriving.iter().partition(|filter| goes(filter));
-    let mut deletes: Vec<_> =
-        going.iter().map(|filter| filter::delete(device.as_pair(), filter.priority)).collect();
-    if staying.is_empty() && leaving.is_empty() {
-        deletes.push(qdisc::delete_hooks(device.index, &device.name));
-    }
+    let there = filters(connection, device, Hook::Ingress)?;
+    let going = there.iter().filter(|filter| goes(filter));
+    let mut deletes: Vec<_> = going.map(|filter| filter::delete(device.as_pair(), filter.priority)).collect();
     Ok(connection.all(&mut deletes, is_gone)?)
 }
 
@@ -191,15 +238,25 @@ pub(super) fn owner_of(filter: &Filter) -> Option<Owner> {
 }
 
 fn filters(connection: &mut Connection, device: &Device, hook: Hook) -> Result<Vec<Filter>, KernelError> {
-    let mut filters = match connection.ask(filter::dump(device.as_pair(), hook), filter::decode) {
-        Ok(filters) => filters,
-        Err(error) if is_gone(&error) => Vec::new(),
-        Err(error) => return Err(error.into()),
-    };
+    let mut filters = listed(connection, device, hook)?;
+    filters.retain(|filter| filter.chain == 0);
     // A classifier is listed once for itself and once for each filter in it; u32 adds its tables.
     filters.sort_by_key(|filter| (filter.priority, owner_of(filter).is_none()));
     filters.dedup_by_key(|filter| filter.priority);
     Ok(filters)
+}
+
+/// The filters of a hook as the kernel lists them; none if the interface or the hook is gone.
+pub(super) fn listed(
+    connection: &mut Connection,
+    device: &Device,
+    hook: Hook,
+) -> Result<Vec<Filter>, KernelError> {
+    match connection.ask(filter::dump(device.as_pair(), hook), filter::decode) {
+        Ok(filters) => Ok(filters),
+        Err(error) if is_gone(&error) => Ok(Vec::new()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// What the kernel says of filters and hooks whose interface or hook is not there: ENODEV, EINVAL for a parent

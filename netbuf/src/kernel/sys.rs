@@ -1,5 +1,5 @@
-//! The four system calls that no safe wrapper exists for: two ioctls of the TUN driver, a socket option of
-//! netlink, and the load of a four-instruction classifier.
+//! The five system calls that no safe wrapper exists for: two ioctls of the TUN driver, a socket option of netlink, the
+//! load of a four-instruction classifier, and the question which programs are attached to an interface.
 //!
 //! The only place of this crate with `unsafe`. Nothing here decides anything.
 //! Numbers: `linux/if_tun.h`, `linux/netlink.h`, `linux/bpf.h`.
@@ -112,6 +112,42 @@ pub(super) fn load_marker(mark: u32) -> Result<OwnedFd, Errno> {
     Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
 }
 
+/// Where a program of `bpf(2)` sees frames of an interface, before or behind its filters (`enum bpf_attach_type`).
+#[derive(Clone, Copy, Debug)]
+pub(super) enum TcxHook {
+    Ingress = 46,
+    Egress = 47,
+}
+
+/// The beginning of `union bpf_attr` for `BPF_PROG_QUERY`.
+#[repr(C)]
+#[derive(Default)]
+struct ProgramQuery {
+    interface: u32,
+    attach_type: u32,
+    query_flags: u32,
+    attach_flags: u32,
+    program_ids: u64,
+    count: u32,
+    padding: u32,
+    program_attach_flags: u64,
+    link_ids: u64,
+    link_attach_flags: u64,
+    revision: u64,
+}
+
+/// `bpf(BPF_PROG_QUERY)`: how many programs are attached to a hook of the interface `index` by `bpf(2)`. Refused with
+/// `EINVAL` by kernels before 6.6, which cannot attach any.
+pub(super) fn tcx_programs(index: u32, hook: TcxHook) -> Result<u32, Errno> {
+    const BPF_PROG_QUERY: i32 = 16;
+    let mut query = ProgramQuery { interface: index, attach_type: hook as u32, ..Default::default() };
+    // SAFETY: the kernel reads and writes `query` by the size given; the addresses in it are zero, which means that only
+    // the count is wanted.
+    let result =
+        unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_QUERY, &raw mut query, size_of::<ProgramQuery>()) };
+    Errno::result(result).map(|_| query.count)
+}
+
 /// `NETLINK_EXT_ACK`: a refusal comes with the kernel's reason in words.
 pub(super) fn netlink_ext_ack(socket: impl AsFd) -> Result<(), Errno> {
     let on: i32 = 1;
@@ -126,4 +162,53 @@ pub(super) fn netlink_ext_ack(socket: impl AsFd) -> Result<(), Errno> {
         )
     };
     Errno::result(result).map(drop)
+}
+
+/// For tests: programs that let every frame by, attached by a `bpf_link`. They are detached when that is closed.
+#[cfg(test)]
+pub(super) mod programs {
+    use super::*;
+
+    /// An attached program.
+    pub(crate) struct Attached(#[allow(dead_code, reason = "closed when it is dropped")] OwnedFd);
+
+    /// `BPF_XDP`, in the kernel's generic way: any interface takes it.
+    pub(crate) fn attach_xdp(index: u32) -> Attached {
+        const XDP_FLAGS_SKB_MODE: u32 = 2;
+        // BPF_PROG_TYPE_XDP, XDP_PASS.
+        attach(6, 2, index, 37, XDP_FLAGS_SKB_MODE)
+    }
+
+    /// `BPF_TCX_INGRESS`.
+    pub(crate) fn attach_tcx(index: u32) -> Attached {
+        // BPF_PROG_TYPE_SCHED_CLS, TCX_PASS.
+        attach(3, 0, index, TcxHook::Ingress as u32, 0)
+    }
+
+    fn attach(program_type: u32, verdict: u32, index: u32, attach_type: u32, flags: u32) -> Attached {
+        let [a, b, c, d] = verdict.to_ne_bytes();
+        let instructions: [[u8; 8]; 2] = [[0xb7, 0, 0, 0, a, b, c, d], [0x95, 0, 0, 0, 0, 0, 0, 0]];
+        let license = c"MIT or Apache-2.0";
+        let load = ProgramLoad {
+            program_type,
+            instruction_count: instructions.len() as u32,
+            instructions: instructions.as_ptr() as u64,
+            license: license.as_ptr() as u64,
+            log_level: 0,
+            log_size: 0,
+            log: 0,
+            kernel_version: 0,
+            flags: 0,
+        };
+        let size = size_of::<ProgramLoad>();
+        // SAFETY: as in `load_marker`: the kernel reads what lives through the call, by the sizes given.
+        let program = unsafe { libc::syscall(libc::SYS_bpf, 5, &raw const load, size) };
+        // SAFETY: the kernel has just made this descriptor for us.
+        let program = unsafe { OwnedFd::from_raw_fd(Errno::result(program).unwrap() as i32) };
+        let link = [program.as_raw_fd() as u32, index, attach_type, flags, 0, 0, 0, 0, 0, 0];
+        // SAFETY: `BPF_LINK_CREATE` reads these 40 bytes, which live through the call, and writes nothing.
+        let link = unsafe { libc::syscall(libc::SYS_bpf, 28, link.as_ptr(), size_of_val(&link)) };
+        // SAFETY: as above.
+        Attached(unsafe { OwnedFd::from_raw_fd(Errno::result(link).unwrap() as i32) })
+    }
 }

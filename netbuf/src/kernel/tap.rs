@@ -81,8 +81,11 @@ impl Tap {
         loop {
             match nix::unistd::write(&self.file, frame) {
                 Ok(_) => return Ok(true),
-                // There is no limit on what is under way: EAGAIN and ENOMEM mean that memory is short.
-                Err(Errno::EINVAL | Errno::EAGAIN | Errno::ENOMEM | Errno::ENOBUFS) => return Ok(false),
+                // There is no limit on what is under way: EAGAIN and ENOMEM mean that memory is short. EIO: somebody has
+                // set the interface down, and may set it up again.
+                Err(Errno::EINVAL | Errno::EAGAIN | Errno::ENOMEM | Errno::ENOBUFS | Errno::EIO) => {
+                    return Ok(false);
+                }
                 Err(Errno::EINTR) => (),
                 Err(errno) => return Err(self.failed(errno)),
             }
@@ -92,7 +95,7 @@ impl Tap {
     fn failed(&self, errno: Errno) -> KernelError {
         let name = self.name.clone();
         match errno {
-            // The interface was deleted, or is down.
+            // The interface was deleted.
             Errno::EBADFD | Errno::EIO => KernelError::Gone { name },
             errno => KernelError::Tap { name, errno },
         }

@@ -276,3 +276,12 @@ pub(crate) fn no_tap_is_left() {
     }
     assert!(!inventory().contains("us-"));
 }
+
+/// Whatever the guest sends is held.
+pub(crate) fn no_frame_leaves(rig: &Rig, output: &dyn OutputCommit) {
+    let guest = Guest::new(rig, Epoch(0));
+    guest.send_until_held(output);
+    let capture = Capture::start(&rig.outside);
+    (0..20).for_each(|sequence| guest.send(sequence));
+    assert_eq!(capture.finish().iter().filter(|seen| seen.told.is_some()).count(), 0);
+}

@@ -9,7 +9,7 @@
 //! The cookie (16 bytes that the kernel keeps and shows) says whose the redirect is.
 //! Numbers: `linux/pkt_cls.h`, `linux/tc_act/tc_mirred.h`, `linux/filter.h`.
 
-use super::qdisc::{TCA_KIND, TCA_OPTIONS, TCMSG_BYTES, fixed};
+use super::qdisc::{TCA_CHAIN, TCA_KIND, TCA_OPTIONS, TCMSG_BYTES, fixed};
 use super::wire::{self, CREATE, DUMP, EXCLUSIVE, Request, WireError};
 use std::os::fd::RawFd;
 
@@ -26,6 +26,7 @@ const TCA_BPF_OPS: u16 = 5;
 const TCA_BPF_FD: u16 = 6;
 const TCA_BPF_NAME: u16 = 7;
 const TCA_BPF_FLAGS: u16 = 8;
+const MIRRED_VERDICT_AT: usize = 8;
 const MIRRED_EACTION_AT: usize = 20;
 const MIRRED_IFINDEX_AT: usize = 24;
 const TC_ACT_STOLEN: u32 = 4;
@@ -44,7 +45,7 @@ pub(crate) enum Hook {
 
 impl Hook {
     /// The parent of its filters: `TC_H_CLSACT` with `TC_H_MIN_INGRESS` or `TC_H_MIN_EGRESS`.
-    fn parent(self) -> u32 {
+    pub(crate) fn parent(self) -> u32 {
         match self {
             Self::Ingress => 0xffff_fff2,
             Self::Egress => 0xffff_fff3,
@@ -98,10 +99,38 @@ pub(crate) enum Target {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Filter {
     pub(crate) priority: u16,
+    /// `ETH_P_ALL`, or the only protocol that it sees.
+    pub(crate) protocol: u16,
+    /// Where the kernel begins is chain 0.
+    pub(crate) chain: u32,
+    /// 0: this describes the classifier, not a filter in it.
+    pub(crate) handle: u32,
+    pub(crate) kind: String,
+    /// Of a classic BPF program, its instructions.
+    pub(crate) program: Vec<u8>,
     /// Of its first action.
     pub(crate) cookie: Option<[u8; COOKIE_BYTES]>,
     /// `mirred`'s interface; 0 once that is gone.
     pub(crate) target: Option<u32>,
+    /// `mirred`'s way (`TCA_EGRESS_REDIR` and so on) and verdict.
+    pub(crate) way: Option<(u32, u32)>,
+}
+
+impl Filter {
+    /// What the kernel tells of a filter that `request` adds, but for its handle.
+    pub(crate) fn added_by(request: &mut Request) -> Self {
+        decode(&request.encode(0)[wire::HEADER_BYTES..]).expect("we write what can be read")
+    }
+
+    /// Whether it is one of the tables in which `u32` keeps its filters.
+    pub(crate) fn is_table(&self) -> bool {
+        self.kind == "u32" && self.handle & 0xfff == 0
+    }
+
+    /// Whether the kernel tells of the same filter.
+    pub(crate) fn is_as(&self, other: &Self) -> bool {
+        Self { handle: 0, ..self.clone() } == Self { handle: 0, ..other.clone() }
+    }
 }
 
 fn info(priority: u16) -> u32 {
@@ -218,7 +247,9 @@ fn add_mirred(action: &mut Request, target: Target, cookie: [u8; COOKIE_BYTES]) 
         Target::ReceiveOn(index) => (TCA_INGRESS_REDIR, index),
     };
     let mut parms = [0; 28];
-    for (at, value) in [(8, TC_ACT_STOLEN), (MIRRED_EACTION_AT, eaction), (MIRRED_IFINDEX_AT, ifindex)] {
+    for (at, value) in
+        [(MIRRED_VERDICT_AT, TC_ACT_STOLEN), (MIRRED_EACTION_AT, eaction), (MIRRED_IFINDEX_AT, ifindex)]
+    {
         parms[at..at + 4].copy_from_slice(&value.to_ne_bytes());
     }
     action
@@ -246,8 +277,16 @@ pub(crate) fn decode(body: &[u8]) -> Result<Filter, WireError> {
     let short = WireError("a filter's description is cut short");
     let rest = body.get(TCMSG_BYTES..).ok_or(short)?;
     let info = wire::u32_at(body, 16).ok_or(short)?;
-    let mut filter = Filter { priority: (info >> 16) as u16, ..Filter::default() };
     let kind = wire::attribute(rest, TCA_KIND)?.map(wire::text).unwrap_or_default();
+    let chain = wire::attribute(rest, TCA_CHAIN)?.and_then(|value| wire::u32_at(value, 0));
+    let mut filter = Filter {
+        priority: (info >> 16) as u16,
+        protocol: u16::from_be(info as u16),
+        chain: chain.unwrap_or(0),
+        handle: wire::u32_at(body, 8).ok_or(short)?,
+        kind: kind.clone(),
+        ..Filter::default()
+    };
     let Some(actions) = [Matcher::Everything, Matcher::EverythingByU32, Matcher::Unmarked(0)]
         .into_iter()
         .find(|matcher| matcher.kind() == kind)
@@ -257,7 +296,8 @@ pub(crate) fn decode(body: &[u8]) -> Result<Filter, WireError> {
     };
     let Some(options) = wire::attribute(rest, TCA_OPTIONS)? else { return Ok(filter) };
     if kind == Matcher::Unmarked(0).kind() {
-        filter.cookie = wire::attribute(options, TCA_BPF_OPS)?.and_then(loaded_cookie);
+        filter.program = wire::attribute(options, TCA_BPF_OPS)?.unwrap_or_default().to_vec();
+        filter.cookie = loaded_cookie(&filter.program);
     }
     let Some(actions) = wire::attribute(options, actions)? else { return Ok(filter) };
     let Some(action) = wire::attribute(actions, 1)? else { return Ok(filter) };
@@ -266,98 +306,13 @@ pub(crate) fn decode(body: &[u8]) -> Result<Filter, WireError> {
         && let Some(options) = wire::attribute(action, TCA_ACT_OPTIONS)?
         && let Some(parms) = wire::attribute(options, TCA_MIRRED_PARMS)?
     {
-        filter.target = Some(wire::u32_at(parms, MIRRED_IFINDEX_AT).ok_or(short)?);
+        let number = |at| wire::u32_at(parms, at).ok_or(short);
+        filter.target = Some(number(MIRRED_IFINDEX_AT)?);
+        filter.way = Some((number(MIRRED_EACTION_AT)?, number(MIRRED_VERDICT_AT)?));
     }
     Ok(filter)
 }
 
 #[cfg(test)]
 #[cfg(target_endian = "little")]
-mod tests {
-    use super::super::wire::tests_support::bytes;
-    use super::*;
-    use proptest::prelude::*;
-
-    /// tcmsg of a filter on interface 5, ingress, priority 0x5553.
-    const FIXED: &str = "00 000000 05000000 00000000 f2ffffff 00035355";
-    /// ACT { [1] { "mirred", { PARMS }, COOKIE } } to interface 6, without ACT's own header.
-    const ACTION: &str = "4800 0100 0b00 0100 6d697272656400 00 \
-                          2400 0200 2000 0200 00000000 00000000 04000000 00000000 00000000 01000000 06000000 \
-                          1400 0600 75736479 75736479 75736479 75736479";
-    const COOKIE: [u8; 16] = *b"usdyusdyusdyusdy";
-
-    fn golden(matcher: Matcher) -> Vec<u8> {
-        let target = Target::TransmitOn(6);
-        add((5, "vif1"), 0x5553, matcher, target, COOKIE).encode(1).to_vec()
-    }
-
-    fn expected(kind: &str, options: &str) -> Vec<u8> {
-        let body = bytes(&format!("{FIXED} {kind} {options} {ACTION}"));
-        let mut message = bytes("00000000 2c00 0506 01000000 00000000");
-        message.extend_from_slice(&body);
-        let length = u32::try_from(message.len()).unwrap();
-        message[..4].copy_from_slice(&length.to_le_bytes());
-        message
-    }
-
-    #[test]
-    fn golden_matchall() {
-        let wanted = expected("0d00 0100 6d61746368616c6c00 000000", "5000 0200 4c00 0200");
-        assert_eq!(golden(Matcher::Everything), wanted);
-    }
-
-    #[test]
-    fn golden_u32_has_no_key() {
-        let selector = "1400 0500 01 00 00 00 0000 0000 0000 0000 00000000";
-        let wanted = expected("0800 0100 75333200", &format!("6400 0200 {selector} 4c00 0700"));
-        assert_eq!(golden(Matcher::EverythingByU32), wanted);
-    }
-
-    #[test]
-    fn golden_unmarked_by_bpf() {
-        let program = "0600 0400 0400 0000 2400 0500 \
-                       2000 00 00 14f0ffff 1500 00 01 42420000 0600 00 00 00000000 0600 00 00 ffffffff \
-                       1800 0700 756e6465727374756479 20756e6d61726b656400";
-        let wanted = expected("0800 0100 62706600", &format!("9400 0200 {program} 4c00 0100"));
-        assert_eq!(golden(Matcher::Unmarked(0x4242)), wanted);
-    }
-
-    #[test]
-    fn golden_drop() {
-        let wanted = "6c000000 2c00 0506 01000000 00000000 00 000000 05000000 00000000 f2ffffff 00035355 \
-                      0800 0100 62706600 4000 0200 0600 0400 0500 0000 2c00 0500 \
-                      0000 00 00 75736479 0000 00 00 75736479 0000 00 00 75736479 0000 00 00 75736479 \
-                      0600 00 00 02000000 0800 0800 01000000";
-        let message = add_drop((5, "vif1"), 0x5553, COOKIE).encode(1).to_vec();
-        assert_eq!(message, bytes(wanted));
-        let filter = Filter { priority: 0x5553, cookie: Some(COOKIE), target: None };
-        assert_eq!(decode(&message[wire::HEADER_BYTES..]), Ok(filter));
-    }
-
-    #[test]
-    fn what_was_added_is_read_back() {
-        for matcher in [Matcher::Everything, Matcher::EverythingByU32, Matcher::Program(3)] {
-            let message = golden(matcher);
-            let filter = Filter { priority: 0x5553, cookie: Some(COOKIE), target: Some(6) };
-            assert_eq!(decode(&message[wire::HEADER_BYTES..]), Ok(filter));
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn hostile_descriptions_never_panic(body in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = decode(&body);
-        }
-
-        /// Real descriptions with one byte changed reach the inner levels.
-        #[test]
-        fn broken_descriptions_never_panic(at in 0usize..200, byte in any::<u8>(), length in 0usize..200) {
-            let mut message = golden(Matcher::EverythingByU32)[wire::HEADER_BYTES..].to_vec();
-            message.truncate(length);
-            if let Some(place) = message.get_mut(at) {
-                *place = byte;
-            }
-            let _ = decode(&message);
-        }
-    }
-}
+mod tests;

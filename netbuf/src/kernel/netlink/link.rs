@@ -25,6 +25,10 @@ const IFLA_IFALIAS: u16 = 20;
 const IFLA_STATS64: u16 = 23;
 const IFLA_AF_SPEC: u16 = 26;
 const IFLA_NUM_TX_QUEUES: u16 = 31;
+const IFLA_XDP: u16 = 43;
+const IFLA_NEW_NETNSID: u16 = 45;
+const IFLA_NEW_IFINDEX: u16 = 49;
+const IFLA_XDP_ATTACHED: u16 = 2;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
 const ADDR_GEN_MODE_NONE: u8 = 1;
@@ -45,8 +49,15 @@ pub(crate) struct Link {
     pub(crate) kind: String,
     /// The administrator's free text; ours says whose the interface is.
     pub(crate) alias: String,
+    pub(crate) mtu_bytes: u32,
+    /// Frames that arrived.
+    pub(crate) rx_frames: u64,
     /// Frames that could not be transmitted.
     pub(crate) tx_dropped: u64,
+    /// An XDP program meets what arrives before any filter does.
+    pub(crate) has_xdp: bool,
+    /// In a notification that the interface is gone: it is in another network namespace now.
+    pub(crate) has_moved: bool,
 }
 
 /// What to change of an interface; `None` stays.
@@ -153,9 +164,16 @@ pub(crate) fn decode(body: &[u8]) -> Result<Link, WireError> {
             (IFLA_LINKINFO, value) => {
                 link.kind = wire::attribute(value, IFLA_INFO_KIND)?.map(wire::text).unwrap_or_default();
             }
+            (IFLA_MTU, value) => link.mtu_bytes = wire::u32_at(value, 0).ok_or(short)?,
             (IFLA_STATS64, value) => {
+                link.rx_frames = wire::u64_at(value, 0).ok_or(short)?;
                 link.tx_dropped = wire::u64_at(value, STATS64_TX_DROPPED_AT).ok_or(short)?;
             }
+            (IFLA_XDP, value) => {
+                let attached = wire::attribute(value, IFLA_XDP_ATTACHED)?;
+                link.has_xdp = attached.is_some_and(|how| how.first().is_some_and(|how| *how != 0));
+            }
+            (IFLA_NEW_NETNSID | IFLA_NEW_IFINDEX, _) => link.has_moved = true,
             _ => (),
         }
     }

@@ -8,6 +8,7 @@
 //! Every request asks for its ack: stock Remus does not, and so never learns that a release was refused.
 //! The messages themselves are pure and each family has its file: [`link`], [`qdisc`], [`filter`].
 
+pub(crate) mod events;
 #[cfg(test)]
 pub(crate) mod faults;
 pub(crate) mod filter;
@@ -17,8 +18,8 @@ pub(crate) mod wire;
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recvmsg, sendto,
-    setsockopt, socket, sockopt,
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, getsockname, recvmsg,
+    sendto, setsockopt, socket, sockopt,
 };
 use nix::sys::time::{TimeVal, TimeValLike};
 use std::io::IoSliceMut;
@@ -33,8 +34,13 @@ pub fn read_all(datagram: &[u8]) {
         let Ok(message) = message else { return };
         let _ = wire::verdict(&message);
         let _ = (link::decode(message.body), qdisc::decode(message.body), filter::decode(message.body));
+        let _ = events::read(&message);
     }
 }
+
+/// How late the answers of this process are, milliseconds: what somebody who holds the network lock makes of them.
+#[cfg(feature = "late-answers")]
+pub static ANSWERS_LATE_MS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
 
 /// Longest wait for an answer, milliseconds. The kernel answers in microseconds unless someone holds the lock
 /// of the network configuration, as the removal of many devices does.
@@ -86,6 +92,8 @@ fn in_words(reason: Option<&String>) -> String {
 #[derive(Debug)]
 pub struct Connection {
     socket: OwnedFd,
+    /// The kernel's number of this socket: notifications of what we did bear it.
+    port: u32,
     sequence: u32,
     datagram: Vec<u8>,
 }
@@ -103,7 +111,13 @@ impl Connection {
         // Without words the numbers must do: kernels before 4.12 have none.
         let _ = super::sys::netlink_ext_ack(&socket);
         setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::milliseconds(ANSWER_MS_MAX))?;
-        Ok(Self { socket, sequence: 0, datagram: vec![0; DATAGRAM_BYTES_MAX] })
+        let port = getsockname::<NetlinkAddr>(socket.as_raw_fd())?.pid();
+        Ok(Self { socket, port, sequence: 0, datagram: vec![0; DATAGRAM_BYTES_MAX] })
+    }
+
+    /// What notifications of this connection's own changes bear.
+    pub(crate) fn port(&self) -> u32 {
+        self.port
     }
 
     /// Sends all `requests` at once and gives the kernel's verdict on each, in order. A refusal does not keep
@@ -197,6 +211,10 @@ impl Connection {
         what: &str,
         mut each: impl FnMut(Message<'_>) -> Result<(), NetlinkError>,
     ) -> Result<(), NetlinkError> {
+        #[cfg(feature = "late-answers")]
+        std::thread::sleep(std::time::Duration::from_millis(
+            ANSWERS_LATE_MS.load(std::sync::atomic::Ordering::Relaxed),
+        ));
         let mut into = [IoSliceMut::new(&mut self.datagram)];
         let received =
             match recvmsg::<NetlinkAddr>(self.socket.as_raw_fd(), &mut into, None, MsgFlags::empty()) {

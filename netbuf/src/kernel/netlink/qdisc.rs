@@ -10,7 +10,6 @@
 use super::wire::{self, CREATE, DUMP, EXCLUSIVE, Request, WireError};
 
 const NEW_QDISC: u16 = 36;
-const DELETE_QDISC: u16 = 37;
 const GET_QDISC: u16 = 38;
 
 /// Bytes of `struct tcmsg`.
@@ -19,12 +18,15 @@ pub(super) const TCMSG_BYTES: usize = 20;
 pub(super) const TCA_KIND: u16 = 1;
 /// `TCA_OPTIONS`.
 pub(super) const TCA_OPTIONS: u16 = 2;
+/// `TCA_CHAIN`, of filters.
+pub(super) const TCA_CHAIN: u16 = 11;
 const TCA_STATS2: u16 = 7;
 /// `TCA_STATS_QUEUE`: `struct gnet_stats_queue { qlen, backlog, drops, requeues, overlimits }`.
 const TCA_STATS_QUEUE: u16 = 3;
 
 const ROOT: u32 = 0xffff_ffff;
-const CLSACT_PARENT: u32 = 0xffff_fff1;
+/// Parent of `clsact` and `ingress`.
+pub(crate) const CLSACT_PARENT: u32 = 0xffff_fff1;
 const CLSACT_HANDLE: u32 = 0xffff_0000;
 
 /// What a plug is told (`TCQ_PLUG_*`).
@@ -82,12 +84,6 @@ pub(crate) fn add_clsact(index: u32, name: &str) -> Request {
     );
     request.string(TCA_KIND, "clsact");
     request
-}
-
-/// Takes an interface's hooks away, with every filter on them.
-pub(crate) fn delete_hooks(index: u32, name: &str) -> Request {
-    let fixed = fixed(index, CLSACT_HANDLE, CLSACT_PARENT, 0);
-    Request::new(DELETE_QDISC, super::CHANGE, &fixed, format!("to remove the hooks of {name}"))
 }
 
 /// Makes an interface's root take frames straight to the driver: nothing waits, reorders or drops in between.
@@ -197,8 +193,6 @@ mod tests {
         let expected = "30000000 2400 0506 01000000 00000000 00 000000 05000000 0000ffff f1ffffff 00000000 \
                         0b00 0100 636c7361637400 00";
         assert_eq!(add_clsact(5, "vif1").encode(1), bytes(expected));
-        let expected = "24000000 2500 0500 02000000 00000000 00 000000 05000000 0000ffff f1ffffff 00000000";
-        assert_eq!(delete_hooks(5, "vif1").encode(2), bytes(expected));
     }
 
     #[test]

@@ -111,6 +111,8 @@ pub(crate) struct Message<'a> {
     pub(crate) kind: u16,
     pub(crate) flags: u16,
     pub(crate) sequence: u32,
+    /// Port of the socket that the message answers, or whose request a notification is of; 0: the kernel's own.
+    pub(crate) port: u32,
     pub(crate) body: &'a [u8],
 }
 
@@ -141,6 +143,7 @@ fn split_message<'a>(rest: &mut &'a [u8]) -> Result<Message<'a>, WireError> {
         kind: field(4),
         flags: field(6),
         sequence: u32_at(bytes, 8).expect("the header is whole"),
+        port: u32_at(bytes, 12).expect("the header is whole"),
         body: &bytes[HEADER_BYTES..length],
     })
 }
@@ -263,11 +266,11 @@ mod tests {
         let words: Vec<u8> = [&9u16.to_ne_bytes()[..], &REASON.to_ne_bytes(), b"busy\0", &[0; 3]].concat();
         for flags in [ACK_TLVS, ACK_TLVS | CAPPED] {
             let body = refusal(flags, &words);
-            let message = Message { kind: ERROR, flags, sequence: 1, body: &body };
+            let message = Message { kind: ERROR, flags, sequence: 1, port: 0, body: &body };
             assert_eq!(verdict(&message), Ok((17, Some("busy".into()))));
         }
         let body = refusal(CAPPED, &[]);
-        let message = Message { kind: ERROR, flags: CAPPED, sequence: 1, body: &body };
+        let message = Message { kind: ERROR, flags: CAPPED, sequence: 1, port: 0, body: &body };
         assert_eq!(verdict(&message), Ok((17, None)));
     }
 
@@ -282,7 +285,7 @@ mod tests {
         assert!(attributes(&[3, 0, 0, 0]).next().unwrap().is_err());
         assert!(attributes(&[200, 0, 0, 0]).next().unwrap().is_err());
         let body = [0; 7];
-        assert!(verdict(&Message { kind: ERROR, flags: 0, sequence: 1, body: &body }).is_err());
+        assert!(verdict(&Message { kind: ERROR, flags: 0, sequence: 1, port: 0, body: &body }).is_err());
     }
 
     proptest! {

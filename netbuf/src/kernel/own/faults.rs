@@ -2,8 +2,8 @@
 //! may be left behind, and no guest that nobody holds may stay cut off.
 
 use super::*;
-use crate::kernel::CutOff;
 use crate::kernel::netlink::faults::{self, Fault};
+use crate::kernel::{CutOff, redirect};
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
 use std::process::Command;
@@ -25,19 +25,18 @@ fn run(command: &str) -> String {
     String::from_utf8(done.stdout).unwrap()
 }
 
-/// A host with an interface `vif1.0`; `None`, and a message, if this process may not.
-fn host() -> Option<()> {
-    if !nix::unistd::geteuid().is_root() || unshare(CloneFlags::CLONE_NEWNET).is_err() {
-        eprintln!("skipped: needs root and network namespaces");
-        return None;
-    }
+/// A host with an interface `vif1.0`.
+fn host() {
+    unshare(CloneFlags::CLONE_NEWNET).expect("these tests need root and network namespaces");
     run("ip link add vif1.0 type veth peer name guest0");
     run("ip link set vif1.0 up");
-    Some(())
 }
 
 fn inventory() -> String {
-    run("ip -br link") + &run("tc qdisc show") + &run("tc filter show dev vif1.0 ingress")
+    // The hook stays, with nothing on it.
+    let qdiscs = run("tc qdisc show");
+    let qdiscs: Vec<_> = qdiscs.lines().filter(|line| !line.contains("clsact")).collect();
+    run("ip -br link") + &qdiscs.join("\n") + &run("tc filter show dev vif1.0 ingress")
 }
 
 /// Soon: a tap goes with its last descriptor, and a process that another test forks has one for a moment.
@@ -84,8 +83,9 @@ fn with_each_request_struck(by: &[Fault], mut work: impl FnMut(&str)) {
 }
 
 #[test]
+#[ignore = "needs root and network namespaces"]
 fn attaching_that_fails_leaves_the_interface_as_it_was() {
-    let Some(()) = host() else { return };
+    host();
     let before = inventory();
     let mut refusals = 0;
     with_each_request_struck(&FAULTS, |what| {
@@ -103,8 +103,9 @@ fn attaching_that_fails_leaves_the_interface_as_it_was() {
 }
 
 #[test]
+#[ignore = "needs root and network namespaces"]
 fn attaching_that_fails_where_a_dead_engine_held_lets_nothing_out() {
-    let Some(()) = host() else { return };
+    host();
     with_each_request_struck(&FAULTS, |what| {
         // The tap of an engine that is gone goes with it; its redirect stays.
         faults::suspended(|| drop(attach().unwrap()));
@@ -114,8 +115,9 @@ fn attaching_that_fails_where_a_dead_engine_held_lets_nothing_out() {
 }
 
 #[test]
+#[ignore = "needs root and network namespaces"]
 fn cutting_off_that_fails_is_said_and_one_that_does_not_holds() {
-    let Some(()) = host() else { return };
+    host();
     let before = inventory();
     with_each_request_struck(&FAULTS, |what| {
         let cut_off = CutOff::new("vif1.0");
@@ -131,8 +133,9 @@ fn cutting_off_that_fails_is_said_and_one_that_does_not_holds() {
 }
 
 #[test]
+#[ignore = "needs root and network namespaces"]
 fn detaching_gives_the_direct_way_back_though_a_request_fails() {
-    let Some(()) = host() else { return };
+    host();
     let before = inventory();
     // A kernel that says that the interface is gone is believed.
     let by = FAULTS.map(|fault| if fault == GONE { Fault::Refused(Errno::EAGAIN) } else { fault });

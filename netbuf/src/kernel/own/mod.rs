@@ -3,9 +3,11 @@
 //!
 //! ```text
 //!   cut, release, pass, fence ──► Nic ◄── reader: one thread for all interfaces of a guest
-//!                                  │   ◄── sender: another
-//!                                  └── the first frames of a release are sent by the caller itself
+//!                                  ▲  ◄── sender: another
+//!                                  └───── guard: another, which asks the kernel and puts right
 //! ```
+//!
+//! None of these calls waits for the kernel; attaching and detaching do.
 //!
 //! Any number of epochs may be in flight. What was released goes this way:
 //!
@@ -20,26 +22,32 @@
 
 #[cfg(test)]
 mod faults;
+mod guard;
+mod inspect;
 mod nic;
+#[cfg(test)]
+mod programs;
 
 use super::commit::{KernelStats, OutputCommit, Start};
 use super::netlink::filter::{Matcher, Target};
 use super::netlink::{Connection, link, qdisc};
 use super::owner::Owner;
-use super::redirect::{self, Device, Redirect, Way};
+use super::redirect::{Device, Redirect, Way};
 use super::tap::Tap;
 use super::{KernelError, sys};
 use crate::Limits;
-use nic::{Nic, Turn};
+pub use guard::Fault;
+use guard::Guard;
+use nic::{Nic, Parts, Turn};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use parking_lot::Mutex;
 use std::fmt::{self, Debug, Formatter};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::thread::JoinHandle;
+use std::thread::{JoinHandle, sleep};
+use std::time::{Duration, Instant};
 use understudy_checkpoint::Epoch;
 
 /// Frames that a tap keeps for a reader that is late: at 10 Gbit/s and full frames, 10 ms.
@@ -49,6 +57,9 @@ const TAP_MTU_BYTES: u32 = 65_521;
 /// The mark of released frames (`fwmark`), by which the vif knows not to send them round again. A guest cannot
 /// set one: a mark belongs to the host's buffers and is no part of a frame. The host's firewall sees it.
 const RELEASED_MARK: u32 = 0x5553_0001;
+/// How long a tap that is let go may still be there, and how often that is tried.
+const LET_GO_MAX: Duration = Duration::from_secs(1);
+const LET_GO_RETRY: Duration = Duration::from_millis(5);
 
 /// Output of a guest's interfaces, held in this process.
 #[derive(Debug)]
@@ -59,15 +70,14 @@ pub struct OwnQueue {
 
 struct Shared {
     nics: Vec<Nic>,
-    /// Called by the reader after a turn that left an interface near a limit.
+    guard: Guard,
+    /// Called after a turn that left an interface near a limit, or after a fault of what holds.
     alarm: OnceLock<Box<dyn Fn() + Send + Sync>>,
-    /// Wakes the reader: only to stop.
+    /// Wakes the reader: other taps, or stop.
     reader_bell: EventFd,
     /// Wakes the sender: frames may leave, or stop.
     sender_bell: EventFd,
     stop: AtomicBool,
-    connection: Mutex<Connection>,
-    owner: Owner,
 }
 
 impl OwnQueue {
@@ -75,82 +85,107 @@ impl OwnQueue {
     /// thread. `limits` are for each interface.
     ///
     /// Replaces the redirects that a dead process left on them, without letting a frame by. Needs CAP_NET_ADMIN
-    /// and CAP_BPF, and the modules tun, sch_ingress, cls_bpf and act_mirred.
+    /// and CAP_BPF, and the modules tun, sch_ingress, cls_bpf and act_mirred. It waits for the kernel.
     pub fn attach(vifs: &[&str], open: Epoch, limits: Limits, start: Start) -> Result<Self, KernelError> {
         let mut connection = Connection::open()?;
         let owner = Owner::this_process()?;
         // The redirects keep the program once they are there.
         let marker = sys::load_marker(RELEASED_MARK).map_err(KernelError::Classifier)?;
         let mut nics = Vec::new();
-        let mut redirects = Vec::new();
         for vif in vifs {
             let vif = Device::find(&mut connection, vif)?;
-            let tap = Tap::create(&vif.intermediate_name())?;
+            let tap = create_tap(&vif.intermediate_name())?;
             let tap_device = Device::find(&mut connection, tap.name())?;
             prepare(&mut connection, &tap_device, &vif)?;
-            redirects.extend(both_ways(&vif, &tap_device, marker.as_raw_fd()));
-            nics.push(Nic::new(vif, tap_device, tap, open, limits, start));
+            nics.push(Nic::new(Parts::new(vif, tap_device, tap), open, limits, start));
         }
         let shared = Arc::new(Shared {
+            guard: Guard::new(connection, owner, marker, bell(EfdFlags::EFD_NONBLOCK)?)?,
             nics,
             alarm: OnceLock::new(),
             reader_bell: bell(EfdFlags::EFD_NONBLOCK)?,
             sender_bell: bell(EfdFlags::empty())?,
             stop: AtomicBool::new(false),
-            connection: Mutex::new(connection),
-            owner,
         });
         let mut queue = Self { shared, threads: Vec::new() };
         queue.start("netbuf-read", Shared::read)?;
         queue.start("netbuf-send", Shared::send)?;
-        // Last, for from here on frames arrive. The way back comes first in each pair.
-        redirect::install(&mut queue.shared.connection.lock(), &redirects, &owner)?;
+        // From here on frames arrive.
+        queue.shared.guard.install(&queue.shared.nics)?;
+        queue.start("netbuf-guard", |shared| shared.guard.run(shared))?;
         Ok(queue)
     }
 
-    /// Has `alarm` called whenever an interface came near a limit, by the thread that reads: it must be quick. Only
-    /// the first one given counts.
-    pub fn on_pressure(&self, alarm: impl Fn() + Send + Sync + 'static) {
+    /// Has `alarm` called whenever an interface came near a limit, and whenever something is wrong with what holds, by
+    /// threads that have other work: it must be quick. Only the first one given counts.
+    pub fn on_alarm(&self, alarm: impl Fn() + Send + Sync + 'static) {
         let _ = self.shared.alarm.set(Box::new(alarm));
+        // Of what happened before it there was nobody to tell.
+        self.shared.alarm();
     }
 
-    /// Sends `frame` as if the guest had sent it, past what is held: for what the host has to say in its guest's
-    /// name, such as where it is now. Only for a host that has the authority to speak for the guest.
-    pub fn announce(&self, frame: &[u8]) -> Result<(), KernelError> {
-        let mut result = Ok(());
-        for nic in &self.shared.nics {
-            if let Err(error) = nic.announce(frame) {
-                result = result.and(Err(self.shared.explain(error, nic)));
-            }
-        }
-        result
+    /// Has every switch learn where the address `mac` is: a frame that the guest might have sent, and that leaves when the
+    /// guest's frames may.
+    pub fn announce(&self, mac: [u8; 6]) {
+        let frame = reverse_arp(mac);
+        self.shared.nics.iter().for_each(|nic| nic.push(&frame));
+        ring(&self.shared.sender_bell);
+    }
+
+    /// What was held since attaching counts as of `open`: others of the guest's interfaces have been cut meanwhile, and
+    /// this one has not.
+    pub fn reopen(&self, open: Epoch) {
+        self.shared.nics.iter().for_each(|nic| nic.reopen(open));
     }
 
     /// The interfaces, by the names they had when they were attached.
     pub fn interfaces(&self) -> impl Iterator<Item = &str> {
-        self.shared.nics.iter().map(|nic| nic.vif().name.as_str())
+        self.shared.nics.iter().map(Nic::name)
     }
 
-    /// Gives the interfaces' output its direct way again. Every interface must pass, or be gone.
+    /// Frames that the interfaces received since they were made, as the kernel says: more than zero right after
+    /// attaching means that some may not have been held. It waits for the kernel.
+    pub fn ask_received(&self) -> Result<u64, KernelError> {
+        self.shared.guard.ask_received(&self.shared.nics)
+    }
+
+    /// What may have left that should have been held, since everything was allowed to leave last.
+    pub fn leak(&self) -> Option<Fault> {
+        self.shared.guard.leak()
+    }
+
+    /// What is wrong at this moment with what holds.
+    pub fn fault(&self) -> Option<Fault> {
+        self.shared.guard.fault()
+    }
+
+    /// The newest fault of what holds, and how many there were.
+    pub fn faults(&self) -> (Option<Fault>, u64) {
+        self.shared.guard.faults()
+    }
+
+    /// Whether one of the interfaces is gone.
+    pub fn is_gone(&self) -> bool {
+        self.shared.guard.gone().is_some()
+    }
+
+    /// Gives the interfaces' output its direct way again. Every interface must pass, or be gone. It waits for the kernel.
     ///
     /// No frame is lost; those of the last instant may overtake each other.
     pub fn detach(mut self) -> Result<(), KernelError> {
-        for nic in &self.shared.nics {
-            if !nic.is_passing() && nic.vif().check(&mut self.shared.connection.lock()).is_ok() {
-                return Err(KernelError::StillHolding);
-            }
+        let Shared { nics, guard, .. } = &*self.shared;
+        if nics.iter().any(|nic| !nic.is_passing() && !guard.ask_whether_gone(nic)) {
+            return Err(KernelError::StillHolding);
         }
         self.shared.drain();
-        // Once more, for what stays redirected is cut off when the tap goes, and nobody holds it any more.
-        self.remove_redirects().or_else(|_| self.remove_redirects())?;
+        guard.remove(nics)?;
         self.stop();
+        for thread in self.threads.drain(..) {
+            // None panics; if one did, its message has been printed.
+            let _ = thread.join();
+        }
         self.shared.drain();
         Ok(())
-    }
-
-    fn remove_redirects(&self) -> Result<(), KernelError> {
-        let vifs: Vec<_> = self.shared.nics.iter().map(|nic| nic.vif().clone()).collect();
-        redirect::remove(&mut self.shared.connection.lock(), &vifs, &self.shared.owner)
     }
 
     fn start(&mut self, name: &str, work: fn(&Shared)) -> io::Result<()> {
@@ -160,13 +195,31 @@ impl OwnQueue {
         Ok(())
     }
 
-    fn stop(&mut self) {
+    fn stop(&self) {
         self.shared.stop.store(true, Ordering::Release);
         ring(&self.shared.reader_bell);
         ring(&self.shared.sender_bell);
-        for thread in self.threads.drain(..) {
-            // Neither panics; if one did, its message has been printed.
-            let _ = thread.join();
+        self.shared.guard.wake();
+    }
+}
+
+/// "Who has this Ethernet address?", asked by itself (RFC 903): no address of IP is needed, and every switch on the way
+/// learns.
+fn reverse_arp(mac: [u8; 6]) -> Vec<u8> {
+    const HEAD: [u8; 10] = [0x80, 0x35, 0, 1, 8, 0, 6, 4, 0, 3];
+    let (broadcast, nobody) = ([0xff; 6], [0; 4]);
+    let mut frame = [&broadcast[..], &mac, &HEAD, &mac, &nobody, &mac, &nobody].concat();
+    frame.resize(60, 0);
+    frame
+}
+
+/// The tap `name`. One of this process that has just been let go may be there for a moment.
+fn create_tap(name: &str) -> Result<Tap, KernelError> {
+    let begun = Instant::now();
+    loop {
+        match Tap::create(name) {
+            Err(KernelError::InUse { .. }) if begun.elapsed() < LET_GO_MAX => sleep(LET_GO_RETRY),
+            created => return created,
         }
     }
 }
@@ -181,7 +234,8 @@ fn ring(bell: &EventFd) {
 }
 
 impl Drop for OwnQueue {
-    /// Stops without detaching: the taps vanish and output is held, as it is when the process dies.
+    /// Stops without detaching: the taps vanish once the threads have ended, which nobody waits for, and output is held
+    /// as it is when the process dies.
     fn drop(&mut self) {
         self.stop();
     }
@@ -232,19 +286,19 @@ impl Shared {
             if self.nics.iter().any(Nic::has_leaving) {
                 ring(&self.sender_bell);
             }
-            if self.nics.iter().any(Nic::is_pressed)
-                && let Some(alarm) = self.alarm.get()
-            {
-                alarm();
+            if self.nics.iter().any(Nic::is_pressed) {
+                self.alarm();
             }
             if turns.iter().any(|turn| matches!(turn, Ok(Turn::Busy))) {
                 continue;
             }
+            let parts: Vec<_> = self.nics.iter().map(Nic::parts).collect();
             let mut wait = vec![PollFd::new(self.reader_bell.as_fd(), PollFlags::POLLIN)];
             // The tap of a failed interface would be ready for ever.
-            let sound = self.nics.iter().filter(|nic| !nic.has_failed());
-            wait.extend(sound.map(|nic| PollFd::new(nic.tap().as_fd(), PollFlags::POLLIN)));
+            let sound = parts.iter().filter(|parts| !parts.has_failed());
+            wait.extend(sound.map(|parts| PollFd::new(parts.tap.as_fd(), PollFlags::POLLIN)));
             let _ = poll(&mut wait, PollTimeout::NONE);
+            let _ = self.reader_bell.read();
         }
     }
 
@@ -267,41 +321,45 @@ impl Shared {
         }
     }
 
-    /// Does `call` on every interface and sends what may leave: at once as much as a turn allows, the rest by
-    /// the sender.
+    fn alarm(&self) {
+        if let Some(alarm) = self.alarm.get() {
+            alarm();
+        }
+    }
+
+    /// Does `call` on every interface and has the sender send what may leave.
     fn let_out(&self, call: impl Fn(&Nic)) -> Result<(), KernelError> {
-        let mut result = Ok(());
-        let mut left = false;
-        for nic in &self.nics {
-            call(nic);
-            match nic.send() {
-                Ok(turn) => left |= turn == Turn::Busy,
-                Err(error) => result = result.and(Err(self.explain(error, nic))),
-            }
-        }
-        if left {
-            ring(&self.sender_bell);
-        }
-        result
+        self.nics.iter().for_each(call);
+        ring(&self.sender_bell);
+        self.nics.iter().map(|nic| self.explain(nic, nic.check())).fold(Ok(()), Result::and)
     }
 
     /// If the interface itself is gone, that is the cause to tell, not the tap's failure.
-    fn explain(&self, error: KernelError, nic: &Nic) -> KernelError {
-        nic.vif().check(&mut self.connection.lock()).err().unwrap_or(error)
+    fn explain(&self, nic: &Nic, result: Result<(), KernelError>) -> Result<(), KernelError> {
+        match self.guard.gone().map(|place| &self.nics[place]) {
+            Some(gone) if gone.name() == nic.name() => Err(KernelError::Gone { name: gone.name().into() }),
+            _ => result,
+        }
     }
 }
 
 impl OutputCommit for OwnQueue {
     fn cut(&self, epoch: Epoch) -> Result<(), KernelError> {
+        let Shared { nics, guard, .. } = &*self.shared;
+        if nics.iter().any(Nic::is_passing) {
+            // What happened while everything could leave leaked nothing, but has to be put right before.
+            guard.look(nics);
+            guard.verdict()?;
+        }
         let mut result = Ok(());
-        for nic in &self.shared.nics {
-            if let Err(error) = nic.cut(epoch) {
-                result = result.and(Err(self.shared.explain(error, nic)));
-            }
+        for nic in nics {
+            let cut = nic.cut(epoch);
+            result = result.and(self.shared.explain(nic, cut));
         }
         #[cfg(feature = "mutant-releases-early")]
         self.release(epoch)?;
-        result
+        guard.look(nics);
+        result.and(guard.verdict())
     }
 
     fn release(&self, through: Epoch) -> Result<(), KernelError> {
@@ -309,7 +367,9 @@ impl OutputCommit for OwnQueue {
     }
 
     fn pass(&self) -> Result<(), KernelError> {
-        self.shared.let_out(Nic::pass)
+        let passed = self.shared.let_out(Nic::pass);
+        self.shared.guard.forgive();
+        passed
     }
 
     fn fence(&self) -> Result<(), KernelError> {
@@ -323,19 +383,11 @@ impl OutputCommit for OwnQueue {
     }
 
     fn stats(&self) -> Result<KernelStats, KernelError> {
-        let mut sum = KernelStats::default();
-        for nic in &self.shared.nics {
-            nic.add_stats(&mut sum);
-            let mut connection = self.shared.connection.lock();
-            if nic.has_failed() {
-                nic.vif().check(&mut connection)?;
-            }
-            let tap = nic.tap_device();
-            // A tap that is gone counts nothing any more.
-            let described = connection.ask(link::get_by_index(tap.index, &tap.name), link::decode);
-            sum.dropped_unread +=
-                described.ok().and_then(|it| it.first().map(|it| it.tx_dropped)).unwrap_or(0);
+        if let Some(gone) = self.shared.guard.gone() {
+            return Err(KernelError::Gone { name: self.shared.nics[gone].name().into() });
         }
+        let mut sum = KernelStats::default();
+        self.shared.nics.iter().for_each(|nic| nic.add_stats(&mut sum));
         Ok(sum)
     }
 }

@@ -15,8 +15,9 @@ use crate::kernel::commit::{KernelStats, Start};
 use crate::kernel::redirect::Device;
 use crate::kernel::tap::{READ_BYTES_MAX, Tap, VNET_HEADER_BYTES};
 use crate::{EpochQueue, Limits, Push};
-use parking_lot::{Mutex, MutexGuard};
-use std::sync::atomic::{AtomicBool, Ordering};
+use parking_lot::{Mutex, MutexGuard, RwLock};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use understudy_checkpoint::Epoch;
 
 /// Frames moved under one hold of the reader's or writer's lock.
@@ -36,15 +37,50 @@ pub(super) enum Turn {
 /// An interface under output commit. Locks are taken in the order reader, writer, state.
 #[derive(Debug)]
 pub(super) struct Nic {
-    vif: Device,
-    tap_device: Device,
-    tap: Tap,
+    /// The interface as it was called when it was attached.
+    name: String,
+    parts: RwLock<Arc<Parts>>,
     /// Room for one frame.
     reader: Mutex<Box<[u8]>>,
     writer: Mutex<()>,
     state: Mutex<State>,
+    /// What taps that are no more have dropped unread, and what this one has.
+    dropped_before: AtomicU64,
+    dropped_unread: AtomicU64,
+}
+
+/// What of the kernel's an interface is made of. It is replaced when the host has taken the tap away.
+#[derive(Debug)]
+pub(super) struct Parts {
+    pub(super) vif: Device,
+    pub(super) tap_device: Device,
+    pub(super) tap: Tap,
     /// The tap failed; that is final.
     failed: AtomicBool,
+}
+
+impl Parts {
+    pub(super) fn new(vif: Device, tap_device: Device, tap: Tap) -> Self {
+        Self { vif, tap_device, tap, failed: AtomicBool::new(false) }
+    }
+
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
+    }
+
+    fn noting_failure<T>(&self, call: impl FnOnce(&Tap) -> Result<T, KernelError>) -> Result<T, KernelError> {
+        self.check()?;
+        let result = call(&self.tap);
+        if result.is_err() {
+            self.failed.store(true, Ordering::Release);
+        }
+        result
+    }
+
+    fn check(&self) -> Result<(), KernelError> {
+        let gone = || KernelError::Gone { name: self.tap.name().into() };
+        if self.has_failed() { Err(gone()) } else { Ok(()) }
+    }
 }
 
 #[derive(Debug)]
@@ -61,14 +97,7 @@ struct State {
 }
 
 impl Nic {
-    pub(super) fn new(
-        vif: Device,
-        tap_device: Device,
-        tap: Tap,
-        open: Epoch,
-        limits: Limits,
-        start: Start,
-    ) -> Self {
+    pub(super) fn new(parts: Parts, open: Epoch, limits: Limits, start: Start) -> Self {
         let queue = match start {
             Start::Passing => EpochQueue::new(open, limits),
             Start::Holding => EpochQueue::holding(open, limits),
@@ -84,26 +113,34 @@ impl Nic {
             dropped_refused: 0,
         };
         Self {
-            vif,
-            tap_device,
-            tap,
+            name: parts.vif.name.clone(),
+            parts: RwLock::new(Arc::new(parts)),
             reader: Mutex::new(vec![0; READ_BYTES_MAX].into()),
             writer: Mutex::new(()),
             state: Mutex::new(state),
-            failed: AtomicBool::new(false),
+            dropped_before: AtomicU64::new(0),
+            dropped_unread: AtomicU64::new(0),
         }
     }
 
-    pub(super) fn vif(&self) -> &Device {
-        &self.vif
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
-    pub(super) fn tap_device(&self) -> &Device {
-        &self.tap_device
+    pub(super) fn parts(&self) -> Arc<Parts> {
+        Arc::clone(&self.parts.read())
     }
 
-    pub(super) fn tap(&self) -> &Tap {
-        &self.tap
+    /// Goes on with another tap. What is held stays held.
+    pub(super) fn replace(&self, parts: Parts) {
+        *self.parts.write() = Arc::new(parts);
+        let lost = self.dropped_unread.swap(0, Ordering::AcqRel);
+        self.dropped_before.fetch_add(lost, Ordering::AcqRel);
+    }
+
+    /// The kernel says that the tap has dropped so many frames because nobody read them in time.
+    pub(super) fn set_dropped_unread(&self, frames: u64) {
+        self.dropped_unread.store(frames, Ordering::Release);
     }
 
     /// Reads some frames. An error is final.
@@ -117,8 +154,9 @@ impl Nic {
 
     /// Reads up to `frames_max` frames; whether there may be more.
     fn read(&self, buffer: &mut [u8], frames_max: usize) -> Result<bool, KernelError> {
+        let parts = self.parts();
         for _ in 0..frames_max {
-            let Some(bytes) = self.noting_failure(|tap| tap.read(buffer))? else { return Ok(false) };
+            let Some(bytes) = parts.noting_failure(|tap| tap.read(buffer))? else { return Ok(false) };
             self.state.lock().push(&buffer[..bytes]);
         }
         Ok(true)
@@ -129,32 +167,25 @@ impl Nic {
         self.state.lock().queue.has_leaving()
     }
 
-    /// Sends some of the frames that may leave. An error is final.
+    /// Sends some of the frames that may leave. An error is final. Whoever fences waits for one frame at most.
     pub(super) fn send(&self) -> Result<Turn, KernelError> {
-        let writer = self.writer.lock();
-        self.check()?;
+        let parts = self.parts();
+        let mut writer = self.writer.lock();
+        parts.check()?;
         for _ in 0..TURN_FRAMES {
             let Some(frame) = self.state.lock().take() else { return Ok(Turn::Idle) };
-            if !self.noting_failure(|tap| tap.write(&frame))? {
+            if !parts.noting_failure(|tap| tap.write(&frame))? {
                 self.state.lock().dropped_refused += 1;
             }
+            MutexGuard::bump(&mut writer);
         }
         MutexGuard::unlock_fair(writer);
         Ok(if self.has_leaving() { Turn::Busy } else { Turn::Idle })
     }
 
-    fn noting_failure<T>(&self, call: impl FnOnce(&Tap) -> Result<T, KernelError>) -> Result<T, KernelError> {
-        self.check()?;
-        let result = call(&self.tap);
-        if result.is_err() {
-            self.failed.store(true, Ordering::Release);
-        }
-        result
-    }
-
-    fn check(&self) -> Result<(), KernelError> {
-        let gone = || KernelError::Gone { name: self.tap.name().into() };
-        if self.has_failed() { Err(gone()) } else { Ok(()) }
+    /// An error if nothing can be sent or read any more.
+    pub(super) fn check(&self) -> Result<(), KernelError> {
+        self.parts.read().check()
     }
 
     /// Takes in what the guest sent before it was suspended, as far as it is there, and closes `epoch`. What
@@ -191,20 +222,17 @@ impl Nic {
         self.state.lock().passing
     }
 
-    pub(super) fn has_failed(&self) -> bool {
-        self.failed.load(Ordering::Acquire)
-    }
-
-    /// Writes a frame of the host's own, before whatever waits to be sent.
-    pub(super) fn announce(&self, frame: &[u8]) -> Result<(), KernelError> {
-        let _writer = self.writer.lock();
-        if self.state.lock().fenced {
-            return Ok(());
-        }
+    /// Takes a frame of the host's own for one that the guest sends now: it leaves when the guest's may.
+    pub(super) fn push(&self, frame: &[u8]) {
         // No part of it is left to the hardware.
         let mut with_header = vec![0; VNET_HEADER_BYTES];
         with_header.extend_from_slice(frame);
-        self.noting_failure(|tap| tap.write(&with_header)).map(drop)
+        self.state.lock().push(&with_header);
+    }
+
+    /// What is held counts as of `open`: nothing has been cut yet.
+    pub(super) fn reopen(&self, open: Epoch) {
+        self.state.lock().queue.reopen(open);
     }
 
     /// Whether [`take_pressure`](Self::take_pressure) would say so.
@@ -216,7 +244,7 @@ impl Nic {
         std::mem::take(&mut self.state.lock().pressure)
     }
 
-    /// Adds this interface's counters, without what its tap dropped.
+    /// Adds this interface's counters.
     pub(super) fn add_stats(&self, sum: &mut KernelStats) {
         let state = self.state.lock();
         let stats = state.queue.stats();
@@ -226,6 +254,8 @@ impl Nic {
         sum.queue.dropped_at_limit += stats.dropped_at_limit + state.dropped_here;
         sum.queue.dropped_fenced += stats.dropped_fenced;
         sum.dropped_refused += state.dropped_refused;
+        let unread = [&self.dropped_before, &self.dropped_unread];
+        sum.dropped_unread += unread.map(|it| it.load(Ordering::Acquire)).iter().sum::<u64>();
     }
 }
 

@@ -11,6 +11,7 @@
 mod schedule;
 
 use super::KernelError;
+use super::breach::Breach;
 use super::commit::{KernelStats, OutputCommit, Start};
 use super::netlink::filter::{Matcher, Target};
 use super::netlink::qdisc::{self, Plug, Qdisc};
@@ -18,6 +19,7 @@ use super::netlink::wire::Request;
 use super::netlink::{Connection, link};
 use super::owner::Owner;
 use super::redirect::{self, Device, Redirect, Way, find_link};
+use super::watch::{Holder, Notice, Watch, Watched};
 use crate::Limits;
 use nix::errno::Errno;
 use parking_lot::Mutex;
@@ -40,6 +42,9 @@ pub struct PlugOutput {
 struct Inner {
     connection: Connection,
     nics: Vec<Nic>,
+    watch: Watch,
+    /// What may have left since everything could.
+    leak: Option<(String, Breach)>,
     limits: Limits,
     owner: Owner,
 }
@@ -49,6 +54,13 @@ struct Nic {
     vif: Device,
     ifb: Device,
     schedule: Schedule,
+}
+
+impl Nic {
+    fn watched(&self) -> Watched {
+        let holder = Holder { device: self.ifb.clone(), is_plug: true, mtu_bytes: None };
+        Watched { vif: self.vif.clone(), holder: Some(holder) }
+    }
 }
 
 impl PlugOutput {
@@ -71,8 +83,12 @@ impl PlugOutput {
             };
             nics.push(Nic { vif, ifb, schedule });
         }
-        let mut inner = Inner { connection, nics, limits, owner };
-        let attached = inner.plug_in(start).and_then(|()| inner.redirect());
+        let watch = Watch::open()?;
+        let mut inner = Inner { connection, nics, watch, leak: None, limits, owner };
+        let attached = inner.plug_in(start);
+        // That the plugs are in place and up is told as well.
+        inner.watch.forget(inner.connection.port());
+        let attached = attached.and_then(|()| inner.redirect());
         if attached.is_err() {
             // The vifs first: their output must not be sent to a device that is gone.
             inner.take_out()?;
@@ -144,6 +160,38 @@ impl Inner {
             Err(KernelError::Unsupported(_)) => redirect::install(&mut self.connection, &by_u32, &self.owner),
             other => other,
         }
+    }
+
+    /// Takes in what others have changed. After a change that let frames by, or may have, nothing is held for sure until
+    /// everything may leave; and what the change was is for a person: a plug that another program has told something does
+    /// not say what it lets out.
+    fn look(&mut self) -> Result<(), KernelError> {
+        let watched: Vec<_> = self.nics.iter().map(Nic::watched).collect();
+        let Self { watch, leak, connection, .. } = self;
+        watch.look(connection.port(), &watched, |place, notice| {
+            if let Notice::Breach(breach) = notice {
+                leak.get_or_insert((watched[place].vif.name.clone(), breach));
+            }
+        });
+        match &self.leak {
+            Some((name, breach)) => Err(KernelError::NotHeld { name: name.clone(), breach: *breach }),
+            None => Ok(()),
+        }
+    }
+
+    /// Puts the redirects and the plugs back that others have taken away.
+    fn put_back(&mut self) -> Result<(), KernelError> {
+        for nic in &self.nics {
+            let up = link::Change { up: Some(true), ..Default::default() };
+            let (index, name) = (nic.ifb.index, &nic.ifb.name);
+            let limit_bytes = u32::try_from(self.limits.bytes_max).unwrap_or(u32::MAX);
+            let plug = qdisc::add_plug(index, name, limit_bytes);
+            // It is there, as a rule.
+            self.connection.all(&mut [plug], |error| error.is(Errno::EEXIST))?;
+            let pass = qdisc::tell_plug(index, name, Plug::ReleaseIndefinite);
+            self.connection.all(&mut [pass, link::change(index, name, up)], |_| false)?;
+        }
+        self.redirect()
     }
 
     fn take_out(&mut self) -> Result<(), KernelError> {
@@ -225,11 +273,13 @@ impl From<Command> for Plug {
 impl OutputCommit for PlugOutput {
     fn cut(&self, epoch: Epoch) -> Result<(), KernelError> {
         let mut inner = self.inner.lock();
+        inner.look()?;
         // Frames that still wait to pass are not counted: behind a plug they would push as many others back.
         if inner.nics.iter().any(|nic| nic.schedule.is_passing()) {
             inner.run_dry()?;
         }
-        inner.step(|schedule| schedule.cut(epoch), |schedule| schedule.cut_failed(epoch))
+        inner.step(|schedule| schedule.cut(epoch), |schedule| schedule.cut_failed(epoch))?;
+        inner.look()
     }
 
     fn release(&self, through: Epoch) -> Result<(), KernelError> {
@@ -237,7 +287,12 @@ impl OutputCommit for PlugOutput {
     }
 
     fn pass(&self) -> Result<(), KernelError> {
-        self.inner.lock().step(Schedule::pass, |schedule| schedule)
+        let mut inner = self.inner.lock();
+        if inner.look().is_err() {
+            inner.put_back()?;
+            inner.leak = None;
+        }
+        inner.step(Schedule::pass, |schedule| schedule)
     }
 
     /// An ifb that is down has thrown its queue away and drops what is redirected to it.
@@ -271,91 +326,4 @@ impl OutputCommit for PlugOutput {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use nix::sched::{CloneFlags, unshare};
-    use nix::sys::socket::{
-        AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, bind, recv, send, socket, sockopt,
-    };
-    use nix::sys::time::{TimeVal, TimeValLike};
-    use std::os::fd::{AsRawFd, OwnedFd};
-    use std::process::Command;
-
-    fn ip(words: &str) {
-        assert!(Command::new("ip").args(words.split_whitespace()).status().unwrap().success(), "ip {words}");
-    }
-
-    fn packet_socket(interface: &str) -> OwnedFd {
-        let socket =
-            socket(AddressFamily::Packet, SockType::Raw, SockFlag::empty(), SockProtocol::EthAll).unwrap();
-        let mut all = nix::ifaddrs::getifaddrs().unwrap().filter(|it| it.interface_name == interface);
-        let address = all.find_map(|it| it.address?.as_link_addr().copied()).unwrap();
-        bind(socket.as_raw_fd(), &address).unwrap();
-        nix::sys::socket::setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::milliseconds(400)).unwrap();
-        socket
-    }
-
-    /// Whether a frame with `bytes` behind its header comes out. What the bridge itself sends (it joins multicast
-    /// groups when it comes up) is passed over.
-    fn comes_out(from: &OwnedFd, to: &OwnedFd, bytes: usize) -> bool {
-        let sent = [&[0xff; 6][..], &[2, 0, 0, 0, 1, 2], &[0x88, 0xb6], &vec![7; bytes]].concat();
-        send(from.as_raw_fd(), &sent, MsgFlags::empty()).unwrap();
-        let mut into = [0; 2000];
-        loop {
-            match recv(to.as_raw_fd(), &mut into, MsgFlags::empty()) {
-                Ok(length) if into[..length] == sent => return true,
-                Ok(_) => {}
-                Err(Errno::EAGAIN) => return false,
-                Err(error) => panic!("{error}"),
-            }
-        }
-    }
-
-    /// Everything of the plug's way but the plug, for kernels without one: an ifb that passes. Also a frame
-    /// with nothing behind its Ethernet header takes that way, by `matchall` as by `u32`.
-    #[test]
-    fn frames_go_through_the_ifb_and_back_however_short() {
-        if !nix::unistd::geteuid().is_root() || unshare(CloneFlags::CLONE_NEWNET).is_err() {
-            eprintln!("skipped: needs root and network namespaces");
-            return;
-        }
-        for words in [
-            "link add br0 type bridge",
-            "link set br0 up",
-            "link add vif1.0 type veth peer name guest0",
-            "link add out0 type veth peer name out1",
-            "link set vif1.0 master br0 up",
-            "link set out0 master br0 up",
-            "link set guest0 addrgenmode none up",
-            "link set out1 addrgenmode none up",
-        ] {
-            ip(words);
-        }
-        let (guest, outside) = (packet_socket("guest0"), packet_socket("out1"));
-        let arrives = |bytes| comes_out(&guest, &outside, bytes);
-        // The kernel opens a bridge's ports some time after their cables are up.
-        assert!((0..50).any(|_| arrives(100)), "the direct way");
-        let mut connection = Connection::open().unwrap();
-        let owner = Owner::this_process().unwrap();
-        let vif = Device::find(&mut connection, "vif1.0").unwrap();
-        let ifb = match create_ifb(&mut connection, &vif.intermediate_name(), &owner) {
-            Err(KernelError::Unsupported(error)) => return eprintln!("skipped: {error}"),
-            other => other.unwrap(),
-        };
-        assert!(matches!(
-            create_ifb(&mut connection, &ifb.name, &owner),
-            Err(KernelError::InUse { pid, .. }) if pid == std::process::id()
-        ));
-        let index = ifb.index;
-        let nics = vec![Nic { vif, ifb, schedule: Schedule::passing(Epoch(0)) }];
-        let mut inner = Inner { connection, nics, limits: Limits::default(), owner };
-        inner.redirect().unwrap();
-        assert!([0, 1, 3, 4, 1400].into_iter().all(|bytes| !arrives(bytes)), "the ifb is down");
-        let up = link::Change { up: Some(true), ..Default::default() };
-        inner.connection.all(&mut [link::change(index, "us-vif1.0", up)], |_| false).unwrap();
-        assert!([0, 1, 3, 4, 1400].into_iter().all(&arrives), "through the ifb");
-        inner.take_out().unwrap();
-        assert!(arrives(100), "the direct way again");
-        assert!(find_link(&mut inner.connection, "us-vif1.0").unwrap().is_none());
-    }
-}
+mod tests;

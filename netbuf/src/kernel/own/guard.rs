@@ -1,0 +1,367 @@
+//! Sees to it that what holds output stays in place: hears of every change, looks, and puts right.
+//!
+//! ```text
+//!   kernel ──notifications──► look ─┬─ leaks? ──► leak, until everything may leave anyway
+//!                ▲                  └─ doubts ──► examine: filters, tap, programs ──► repair ──► settled
+//!   cut ─────────┘ (never waits)                  (this thread; it waits for the kernel)
+//! ```
+//!
+//! A cut succeeds only if the guard has heard of nothing since output began to be held that may have let a frame by, and
+//! everything that it has heard of has been looked at. So an epoch that leaked is never taken for one that was held,
+//! though what held it is back in place a millisecond later.
+//!
+//! Once a second everything is looked at anyway: of a program that is attached by a `bpf_link` nobody is told.
+
+use super::inspect::{describe, program_in_front};
+use super::nic::{Nic, Parts};
+use super::{Shared, both_ways, ring};
+use crate::kernel::KernelError;
+use crate::kernel::breach::Breach;
+use crate::kernel::netlink::Connection;
+use crate::kernel::owner::Owner;
+use crate::kernel::redirect;
+use crate::kernel::watch::{Holder, Notice, Watch, Watched};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::eventfd::EventFd;
+use parking_lot::Mutex;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Between two looks when nothing is heard, and when something could not be put right.
+const LOOK_EVERY_MS: u16 = 1000;
+const RETRY_EVERY_MS: u16 = 100;
+
+/// A fault of the hold on an interface.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Fault {
+    /// The interface as it was called when it was attached.
+    pub interface: String,
+    /// What is wrong, or was.
+    pub breach: Breach,
+}
+
+impl Fault {
+    fn error(&self) -> KernelError {
+        KernelError::NotHeld { name: self.interface.clone(), breach: self.breach }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Guard {
+    /// Never locked over a question to the kernel.
+    state: Mutex<State>,
+    heard: OwnedFd,
+    bell: EventFd,
+    /// What is asked and changed by it is no news.
+    connection: Mutex<Connection>,
+    port: u32,
+    pub(super) owner: Owner,
+    /// The classifier that marks released frames.
+    marker: OwnedFd,
+    /// The redirects are to go: nothing is put back any more.
+    is_retired: AtomicBool,
+}
+
+#[derive(Debug)]
+struct State {
+    watch: Watch,
+    watched: Vec<Watched>,
+    places: Vec<Place>,
+    /// Changes heard of, and those among them that have been looked at.
+    doubts: u64,
+    settled: u64,
+    /// What may have left since output is held.
+    leak: Option<Fault>,
+    /// The newest fault, and how many there were.
+    last: Option<Fault>,
+    faults: u64,
+}
+
+/// What is known of one interface.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct Place {
+    is_gone: bool,
+    pub(super) has_moved: bool,
+    pub(super) wrong: Option<Breach>,
+}
+
+/// What a look at an interface finds.
+pub(super) enum Sight {
+    Whole,
+    Wrong(Breach),
+    Gone,
+}
+
+impl Guard {
+    /// Hears of changes from now on.
+    pub(super) fn new(
+        connection: Connection,
+        owner: Owner,
+        marker: OwnedFd,
+        bell: EventFd,
+    ) -> Result<Self, KernelError> {
+        let watch = Watch::open()?;
+        let heard = watch.as_fd().try_clone_to_owned()?;
+        let state = State {
+            watch,
+            watched: Vec::new(),
+            places: Vec::new(),
+            doubts: 0,
+            settled: 0,
+            leak: None,
+            last: None,
+            faults: 0,
+        };
+        let port = connection.port();
+        Ok(Self {
+            state: Mutex::new(state),
+            heard,
+            bell,
+            connection: Mutex::new(connection),
+            port,
+            owner,
+            marker,
+            is_retired: AtomicBool::new(false),
+        })
+    }
+
+    /// Puts the redirects in place for the first time. From here on frames arrive.
+    pub(super) fn install(&self, nics: &[Nic]) -> Result<(), KernelError> {
+        let mut state = self.state.lock();
+        state.watched = nics.iter().map(|nic| watched(&nic.parts())).collect();
+        state.places = vec![Place::default(); nics.len()];
+        // What was done to make the taps.
+        state.watch.forget(self.port);
+        drop(state);
+        let mut connection = self.connection.lock();
+        let redirects: Vec<_> = nics.iter().flat_map(|nic| self.both_ways(&nic.parts())).collect();
+        for nic in nics {
+            // A program is in nobody's way but ours: it is not for us to take it off.
+            if let Some(kind) = program_in_front(&mut connection, &nic.parts().vif)? {
+                let breach = Breach::Program(kind);
+                return Err(KernelError::NotHeld { name: nic.name().into(), breach });
+            }
+        }
+        redirect::install(&mut connection, &redirects, &self.owner)
+    }
+
+    /// Removes the redirects. Whoever is about to put one right has done so before.
+    pub(super) fn remove(&self, nics: &[Nic]) -> Result<(), KernelError> {
+        self.is_retired.store(true, Ordering::Release);
+        let mut connection = self.connection.lock();
+        let vifs: Vec<_> = nics.iter().map(|nic| nic.parts().vif.clone()).collect();
+        // Once more, for what stays redirected is cut off when the tap goes, and nobody holds it any more.
+        redirect::remove(&mut connection, &vifs, &self.owner)
+            .or_else(|_| redirect::remove(&mut connection, &vifs, &self.owner))
+    }
+
+    /// Whether the interface is gone, as the kernel says now.
+    pub(super) fn ask_whether_gone(&self, nic: &Nic) -> bool {
+        nic.parts().vif.check(&mut self.connection.lock()).is_err()
+    }
+
+    /// Frames that arrived at the interfaces since they were made, as the kernel says now.
+    pub(super) fn ask_received(&self, nics: &[Nic]) -> Result<u64, KernelError> {
+        let mut connection = self.connection.lock();
+        let mut frames = 0;
+        for nic in nics {
+            frames += describe(&mut connection, &nic.parts().vif)?.map_or(0, |link| link.rx_frames);
+        }
+        Ok(frames)
+    }
+
+    /// Takes in what was heard. It does not wait. Whether there was anything that matters.
+    pub(super) fn look(&self, nics: &[Nic]) -> bool {
+        let mut state = self.state.lock();
+        let (faults, doubts) = (state.faults, state.doubts);
+        let mut notices = Vec::new();
+        let State { watch, watched, .. } = &mut *state;
+        watch.look(self.port, watched, |place, notice| notices.push((place, notice)));
+        for (place, notice) in notices {
+            state.take_in(place, notice, &nics[place]);
+        }
+        let is_news = (faults, doubts) != (state.faults, state.doubts);
+        if is_news {
+            ring(&self.bell);
+        }
+        is_news
+    }
+
+    /// Whether everything was held since [`forgive`](Self::forgive), as far as was heard.
+    pub(super) fn verdict(&self) -> Result<(), KernelError> {
+        let state = self.state.lock();
+        match state.leak.clone().or_else(|| state.fault()) {
+            Some(fault) => Err(fault.error()),
+            None => Ok(()),
+        }
+    }
+
+    /// What has left, if it was that, was allowed to.
+    pub(super) fn forgive(&self) {
+        self.state.lock().leak = None;
+    }
+
+    pub(super) fn leak(&self) -> Option<Fault> {
+        self.state.lock().leak.clone()
+    }
+
+    /// What is wrong at this moment.
+    pub(super) fn fault(&self) -> Option<Fault> {
+        self.state.lock().fault()
+    }
+
+    /// Whether the interface of this name was moved away, as far as was heard.
+    pub(super) fn has_moved(&self, name: &str) -> bool {
+        self.state.lock().has_moved(name)
+    }
+
+    /// The newest fault, and how many there were.
+    pub(super) fn faults(&self) -> (Option<Fault>, u64) {
+        let state = self.state.lock();
+        (state.last.clone(), state.faults)
+    }
+
+    /// The first interface that is gone.
+    pub(super) fn gone(&self) -> Option<usize> {
+        self.state.lock().places.iter().position(|place| place.is_gone)
+    }
+
+    pub(super) fn wake(&self) {
+        ring(&self.bell);
+    }
+
+    /// This thread's work, until it is told to stop.
+    pub(super) fn run(&self, shared: &Shared) {
+        let mut wait_ms = LOOK_EVERY_MS;
+        while !shared.stop.load(Ordering::Acquire) {
+            let mut ready =
+                [&self.heard.as_fd(), &self.bell.as_fd()].map(|it| PollFd::new(*it, PollFlags::POLLIN));
+            let _ = poll(&mut ready, PollTimeout::from(wait_ms));
+            let _ = self.bell.read();
+            if shared.stop.load(Ordering::Acquire) {
+                return;
+            }
+            self.look(&shared.nics);
+            let before = self.faults();
+            let is_whole = self.examine(shared);
+            wait_ms = if is_whole { LOOK_EVERY_MS } else { RETRY_EVERY_MS };
+            if self.leak().is_some() || before != self.faults() {
+                shared.alarm();
+            }
+        }
+    }
+
+    /// Looks at everything and puts right what can be. Whether nothing is wrong any more. Without an answer of the kernel
+    /// nothing is known, and doubts stay.
+    fn examine(&self, shared: &Shared) -> bool {
+        let doubts = self.state.lock().doubts;
+        let mut connection = self.connection.lock();
+        let mut is_whole = true;
+        for (place, nic) in shared.nics.iter().enumerate() {
+            let was = self.state.lock().places[place];
+            if was.is_gone || self.is_retired.load(Ordering::Acquire) {
+                continue;
+            }
+            let seen = self.put_right(&mut connection, place, nic, was, shared);
+            let mut state = self.state.lock();
+            match seen {
+                Ok(Sight::Whole) => {
+                    // Unless something was heard meanwhile.
+                    let has_moved = state.doubts != doubts && state.places[place].has_moved;
+                    state.places[place] = Place { has_moved, ..Place::default() };
+                }
+                Ok(Sight::Wrong(breach)) => state.places[place].wrong = Some(breach),
+                Ok(Sight::Gone) => state.places[place] = Place { is_gone: true, ..Place::default() },
+                Err(_) => return false,
+            }
+            is_whole &= state.places[place].wrong.is_none();
+        }
+        self.state.lock().settled = doubts;
+        is_whole
+    }
+
+    /// Looks at an interface, repairs what is wrong, and looks again.
+    fn put_right(
+        &self,
+        connection: &mut Connection,
+        place: usize,
+        nic: &Nic,
+        was: Place,
+        shared: &Shared,
+    ) -> Result<Sight, KernelError> {
+        let breach = match self.inspect(connection, nic, was, shared)? {
+            Sight::Wrong(breach) => breach,
+            sight => return Ok(sight),
+        };
+        self.state.lock().find(place, breach, nic, was);
+        // What cannot be done shows at the second look.
+        let repaired = self.repair(connection, nic, breach, was);
+        if matches!(repaired, Ok(true)) {
+            self.state.lock().watched[place] = watched(&nic.parts());
+            ring(&shared.reader_bell);
+            ring(&shared.sender_bell);
+        }
+        let has_moved = was.has_moved && repaired.is_err();
+        self.inspect(connection, nic, Place { has_moved, ..was }, shared)
+    }
+
+    pub(super) fn both_ways(&self, parts: &Parts) -> [redirect::Redirect; 2] {
+        both_ways(&parts.vif, &parts.tap_device, self.marker.as_raw_fd())
+    }
+}
+
+impl State {
+    fn take_in(&mut self, place: usize, notice: Notice, nic: &Nic) {
+        match notice {
+            Notice::Gone => self.places[place].is_gone = true,
+            Notice::Breach(breach) => {
+                self.doubts += 1;
+                self.places[place].has_moved |= matches!(breach, Breach::Moved | Breach::Unknown);
+                if breach.leaks() {
+                    self.count(place, breach, nic);
+                }
+            }
+        }
+    }
+
+    /// Whether the interface was moved away. If notifications were lost that is not known, and it may have been.
+    fn has_moved(&self, name: &str) -> bool {
+        let has_moved = |(watched, place): (&Watched, &Place)| watched.vif.name == name && place.has_moved;
+        self.watched.iter().zip(&self.places).any(has_moved)
+    }
+
+    /// A look has found what may have been heard of.
+    fn find(&mut self, place: usize, breach: Breach, nic: &Nic, was: Place) {
+        let was_heard = self.doubts != self.settled && self.last.as_ref().is_some_and(|it| it.breach.leaks());
+        if was.wrong != Some(breach) && !was_heard {
+            self.count(place, breach, nic);
+        }
+        self.places[place].wrong = Some(breach);
+    }
+
+    fn count(&mut self, place: usize, breach: Breach, nic: &Nic) {
+        let fault = Fault { interface: self.watched[place].vif.name.clone(), breach };
+        if breach.leaks() && !nic.is_passing() {
+            self.leak.get_or_insert_with(|| fault.clone());
+        }
+        self.last = Some(fault);
+        self.faults += 1;
+    }
+
+    /// What is wrong, or not known to be right.
+    fn fault(&self) -> Option<Fault> {
+        let fault = |place: usize, breach| Fault { interface: self.watched[place].vif.name.clone(), breach };
+        let wrong = self.places.iter().position(|place| place.wrong.is_some());
+        match wrong {
+            Some(place) => self.places[place].wrong.map(|breach| fault(place, breach)),
+            None if self.doubts != self.settled => Some(fault(0, Breach::Doubted)),
+            None => None,
+        }
+    }
+}
+
+fn watched(parts: &Parts) -> Watched {
+    let (device, mtu_bytes) = (parts.tap_device.clone(), Some(super::TAP_MTU_BYTES));
+    let holder = Holder { device, is_plug: false, mtu_bytes };
+    Watched { vif: parts.vif.clone(), holder: Some(holder) }
+}
