@@ -57,15 +57,18 @@ fn a_suspended_guest_neither_runs_nor_speaks_and_then_goes_on() {
 
 #[test]
 fn a_paused_guest_stays_paused_through_checkpoints() {
-    let (guest, port) = start(Load::IDLE);
+    let (guest, port) = start(Load::LOOP);
     let mut source = guest.source();
+    eventually(|| (guest.counters().load_pages > 1000).then_some(()));
     guest.pause();
     guest.inject(&request_frame(1, &GET));
-    for _ in 0..3 {
+    let before = guest.counters();
+    for _ in 0..200 {
         source.suspend().unwrap();
         source.resume().unwrap();
+        std::thread::yield_now();
+        assert_eq!(guest.counters(), before, "it writes as fast as it can when it runs");
     }
-    std::thread::sleep(Duration::from_millis(5));
     assert!(port.take().iter().all(|frame| answer(frame).is_none()));
     guest.unpause();
     assert_eq!(next_answer(&port), "END\r\n");
@@ -83,10 +86,11 @@ fn guest_time_stands_still_while_it_does_not_run() {
     source.suspend().unwrap();
     let before = captured(&mut source);
     std::thread::sleep(Duration::from_millis(20));
+    let resuming = Instant::now();
     source.resume().unwrap();
-    let resumed = Instant::now();
     source.suspend().unwrap();
-    let ran_at_most = resumed.elapsed() + Duration::from_millis(5);
+    // However long this thread was kept waiting: the guest ran between these two moments.
+    let ran_at_most = resuming.elapsed();
     assert!(captured(&mut source) - before <= ran_at_most.as_nanos() as u64);
 }
 
