@@ -159,6 +159,12 @@ pub trait Sink: Send {
     /// one piece.
     fn expect_pages(&mut self, _first: Pfn, _count: u64) {}
 
+    /// Whether a guest could be started from what is here at this moment, asked of whoever holds it: a domain may have been
+    /// destroyed or let run by others. Asked before each acknowledgement; the answer is as [`fault`](Self::fault)'s.
+    fn check(&mut self) -> Option<String> {
+        self.fault()
+    }
+
     /// Why what was applied is not there, in words for the operator; `None` as long as all is well.
     fn fault(&self) -> Option<String> {
         None

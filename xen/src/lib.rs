@@ -46,6 +46,7 @@ pub use words::DomId;
 pub mod domain;
 pub mod helper;
 pub mod mark;
+pub mod process;
 pub mod qmp;
 pub mod restore;
 pub mod standing;

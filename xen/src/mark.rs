@@ -1,53 +1,134 @@
-//! Marks on a domain: which generation of its guest it is, or which process makes checkpoints of it that go nowhere.
-//! They die with the domain, so whoever finds one knows that this very domain was run under that generation, or may be
-//! suspended by that process, whatever became of it.
+//! Marks on a domain: which generation of its guest it is, which process runs it, or which one makes checkpoints of it
+//! that go nowhere. They die with the domain, so whoever finds one knows that this very domain was run under that
+//! generation, or may be suspended by that process, whatever became of it.
 //!
 //! ```text
-//!   /local/domain/5/understudy/generation = "3"       written by dom0; the guest may not
-//!   /local/domain/5/understudy/nowhere    = "4711"    a process
+//!   /local/domain/5/understudy/generation = "3"               written by dom0; the guest may not
+//!   /local/domain/5/understudy/engine     = "4711 56789"      a process, see [`Process`]
+//!   /local/domain/5/understudy/nowhere    = "4711 56789"
 //! ```
+//!
+//! A mark that cannot be read is an error, never "none": what follows from "none" is that the guest may run here.
 
 use crate::DomId;
+use crate::process::Process;
 use crate::xenstore::{StoreError, Xenstore};
+use std::str::FromStr;
 
-fn path(domain: DomId) -> String {
-    format!("/local/domain/{domain}/understudy/generation")
+/// Why a mark is not known.
+#[derive(thiserror::Error, Debug)]
+pub enum MarkError {
+    /// Xenstore does not answer, or refuses.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Somebody else wrote there.
+    #[error(
+        "{path} is {value:?}, which understudy does not write; look who did, and `xenstore-rm` it if the guest may run here"
+    )]
+    Unreadable {
+        /// The node.
+        path: String,
+        /// What it holds.
+        value: String,
+    },
 }
 
-fn nowhere_path(domain: DomId) -> String {
-    format!("/local/domain/{domain}/understudy/nowhere")
+/// What a domain is marked with.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Marks {
+    /// The generation that it was last run under.
+    pub generation: Option<u64>,
+    /// The engine that has it, or had it.
+    pub engine: Option<Process>,
+    /// The process that makes checkpoints of it that go nowhere, or did.
+    pub nowhere: Option<Process>,
+}
+
+fn path(domain: DomId, what: &str) -> String {
+    format!("/local/domain/{domain}/understudy/{what}")
+}
+
+/// All marks of `domain`.
+pub fn all(store: &mut Xenstore, domain: DomId) -> Result<Marks, MarkError> {
+    Ok(Marks {
+        generation: get(store, domain, "generation")?,
+        engine: get(store, domain, "engine")?,
+        nowhere: get(store, domain, "nowhere")?,
+    })
+}
+
+fn get<T: FromStr>(store: &mut Xenstore, domain: DomId, what: &str) -> Result<Option<T>, MarkError> {
+    let path = path(domain, what);
+    let Some(value) = store.read(&path)? else { return Ok(None) };
+    match value.parse() {
+        Ok(value) => Ok(Some(value)),
+        Err(_) => Err(MarkError::Unreadable { path, value }),
+    }
+}
+
+/// A write makes the domain's node if it is not there: one of a domain that has ended would stay.
+fn put(store: &mut Xenstore, domain: DomId, what: &str, value: &str) -> Result<(), StoreError> {
+    if store.directory(&format!("/local/domain/{domain}"))?.is_empty() {
+        return Ok(());
+    }
+    store.write(&path(domain, what), value)
 }
 
 /// Marks `domain` as running under `generation`.
 pub fn write(domain: DomId, generation: u64) -> Result<(), StoreError> {
-    put(domain, &path(domain), &generation.to_string())
+    put(&mut Xenstore::open()?, domain, "generation", &generation.to_string())
 }
 
-/// A write makes the domain's node if it is not there: one of a domain that has ended would stay.
-fn put(domain: DomId, path: &str, value: &str) -> Result<(), StoreError> {
-    let mut store = Xenstore::open()?;
-    if store.directory(&format!("/local/domain/{domain}"))?.is_empty() {
-        return Ok(());
-    }
-    store.write(path, value)
+/// Marks `domain` as one that `engine` has.
+pub fn write_engine(domain: DomId, engine: Process) -> Result<(), StoreError> {
+    put(&mut Xenstore::open()?, domain, "engine", &engine.to_string())
 }
 
-/// Marks `domain` as one of which process `pid` makes checkpoints that go nowhere.
-pub fn write_nowhere(domain: DomId, pid: u32) -> Result<(), StoreError> {
-    put(domain, &nowhere_path(domain), &pid.to_string())
+/// Marks `domain` as one of which `process` makes checkpoints that go nowhere.
+pub fn write_nowhere(domain: DomId, process: Process) -> Result<(), StoreError> {
+    put(&mut Xenstore::open()?, domain, "nowhere", &process.to_string())
 }
 
-/// The process that makes checkpoints of `domain` that go nowhere, or did.
-pub fn read_nowhere(domain: DomId) -> Result<Option<u32>, StoreError> {
-    Ok(Xenstore::open()?.read(&nowhere_path(domain))?.and_then(|text| text.parse().ok()))
-}
-
-/// Nobody does any more.
+/// Nobody makes such checkpoints any more.
 pub fn remove_nowhere(domain: DomId) -> Result<(), StoreError> {
-    Xenstore::open()?.rm(&nowhere_path(domain))
+    Xenstore::open()?.rm(&path(domain, "nowhere"))
+}
+
+/// All marks of `domain`, asked over a connection of its own.
+pub fn of(domain: DomId) -> Result<Marks, MarkError> {
+    all(&mut Xenstore::open()?, domain)
 }
 
 /// The generation that `domain` was last run under; `None` if it never was.
-pub fn read(domain: DomId) -> Result<Option<u64>, StoreError> {
-    Ok(Xenstore::open()?.read(&path(domain))?.and_then(|text| text.parse().ok()))
+pub fn read(domain: DomId) -> Result<Option<u64>, MarkError> {
+    Ok(of(domain)?.generation)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::xenstore::fake::Fake;
+
+    #[test]
+    fn marks_are_read_as_they_were_written_and_others_words_are_errors() {
+        let fake = Fake::start();
+        let mut store = fake.connect();
+        fake.tree().nodes.insert("/local/domain/5/name".into(), "web".into());
+        assert_eq!(all(&mut store, DomId(5)).unwrap(), Marks::default());
+        let this = Process::this().unwrap();
+        put(&mut store, DomId(5), "generation", "3").unwrap();
+        put(&mut store, DomId(5), "engine", &this.to_string()).unwrap();
+        put(&mut store, DomId(5), "nowhere", "4711").unwrap();
+        let marks = all(&mut store, DomId(5)).unwrap();
+        assert_eq!((marks.generation, marks.engine), (Some(3), Some(this)));
+        assert_eq!(marks.nowhere, Some("4711".parse().unwrap()), "as an older version wrote it");
+        for what in ["generation", "engine", "nowhere"] {
+            put(&mut store, DomId(5), what, "three").unwrap();
+            let error = all(&mut store, DomId(5)).unwrap_err();
+            assert!(error.to_string().contains(&format!("/local/domain/5/understudy/{what} is")), "{error}");
+            put(&mut store, DomId(5), what, "3").unwrap();
+        }
+        put(&mut store, DomId(6), "generation", "3").unwrap();
+        assert_eq!(all(&mut store, DomId(6)).unwrap(), Marks::default(), "there is no such domain");
+    }
 }

@@ -69,6 +69,8 @@ pub struct XlGuest {
     pub odd_device_model: Option<OddDeviceModel>,
     /// How many devices of the host are passed through to it.
     pub passed_through: usize,
+    /// Whether it has devices of other classes, or arguments of its own for QEMU, which may be any device.
+    pub has_other_devices: bool,
     /// vCPUs that it may have.
     pub max_vcpus: u64,
     /// Whether it has NUMA nodes of its own.
@@ -125,12 +127,46 @@ impl XlGuest {
             nics: nics.len(),
             bridges: nics.iter().filter_map(|nic| Some(nic["bridge"].as_str()?.to_owned())).collect(),
             disks: count("disks"),
-            passed_through: count("pcidevs") + count("usbdevs") + count("dtdevs"),
+            passed_through: count("pcidevs") + count("usbdevs") + count("dtdevs") + host_usb(build),
+            has_other_devices: has_other_devices(kind, config),
             odd_device_model: odd_device_model(build),
             max_vcpus: build["max_vcpus"].as_u64().unwrap_or(1),
             has_vnuma: !list(&build["vnuma_nodes"]).is_empty(),
         })
     }
+}
+
+/// Parts of a configuration that are no devices, or devices that are judged by themselves.
+const KNOWN_PARTS: [&str; 7] = ["c_info", "b_info", "nics", "disks", "pcidevs", "usbdevs", "dtdevs"];
+
+/// Lists of arguments that are handed to QEMU as they are.
+const QEMU_ARGUMENTS: [&str; 3] = ["extra", "extra_pv", "extra_hvm"];
+
+/// Whether the configuration has devices of classes that are not known here. What a later libxl adds is not known.
+fn has_other_devices(kind: GuestKind, config: &Value) -> bool {
+    let is_empty = |value: &Value| match value {
+        Value::Null => true,
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+        // Words: what to do when the guest ends.
+        _ => true,
+    };
+    // What QEMU of an HVM guest shows and takes is in its state.
+    let is_qemus = |part: &str| kind == GuestKind::Hvm && matches!(part, "vfbs" | "vkbs");
+    let parts = config.as_object().into_iter().flatten();
+    let is_other = |(part, value): (&String, &Value)| {
+        !KNOWN_PARTS.contains(&part.as_str()) && !is_qemus(part) && !is_empty(value)
+    };
+    parts.map(is_other).any(|is_so| is_so)
+        || QEMU_ARGUMENTS.iter().any(|arguments| !is_empty(&config["b_info"][arguments]))
+}
+
+/// USB devices of the host that QEMU hands to an HVM guest: `usbdevice=["host:1.2"]`. Others are emulated.
+fn host_usb(build: &Value) -> usize {
+    let hvm = &build["type.hvm"];
+    let list = hvm["usbdevice_list"].as_array().into_iter().flatten();
+    let is_host = |device: &Value| device.as_str().is_some_and(|name| name.starts_with("host"));
+    list.chain([&hvm["usbdevice"]]).filter(|device| is_host(device)).count()
 }
 
 fn odd_device_model(build: &Value) -> Option<OddDeviceModel> {
@@ -232,6 +268,45 @@ mod tests {
         assert_eq!(of(old), Some(OddDeviceModel::Traditional));
         let apart = serde_json::json!({ "device_model_stubdomain": "True" });
         assert_eq!(of(apart), Some(OddDeviceModel::Stubdomain));
+    }
+
+    #[test]
+    fn devices_of_classes_that_are_not_known_are_seen() {
+        let of = |kind: &str, part: &str, value: Value| {
+            let mut config = serde_json::json!({
+                "c_info": { "type": kind }, "b_info": {}, "nics": [{}], "disks": [{}], "on_reboot": "restart"
+            });
+            match part.strip_prefix("b_info.") {
+                None => config[part] = value,
+                Some(part) => config["b_info"][part] = value,
+            }
+            XlGuest::from_config(DomId(3), &config).unwrap()
+        };
+        let one = || serde_json::json!([{ "devid": 0 }]);
+        for part in [
+            "p9s",
+            "pvcallsifs",
+            "vtpms",
+            "usbctrls",
+            "channels",
+            "vdispls",
+            "vsnds",
+            "vkbs",
+            "vfbs",
+            "virtios",
+            "rdms",
+            "of_a_later_xen",
+        ] {
+            assert!(of("pvh", part, one()).has_other_devices, "{part}");
+            assert!(!of("pvh", part, serde_json::json!([])).has_other_devices, "{part}");
+        }
+        assert!(!of("hvm", "vkbs", one()).has_other_devices, "QEMU's own");
+        assert!(of("hvm", "b_info.extra_hvm", serde_json::json!(["-netdev", "user"])).has_other_devices);
+        assert!(!of("pvh", "on_crash", Value::from("destroy")).has_other_devices);
+        let usb = |devices: Value| of("hvm", "b_info.type.hvm", devices).passed_through;
+        assert_eq!(usb(serde_json::json!({ "usbdevice": "tablet" })), 0);
+        assert_eq!(usb(serde_json::json!({ "usbdevice": "host:1.2" })), 1);
+        assert_eq!(usb(serde_json::json!({ "usbdevice_list": ["tablet", "host:1.2", "host:1.3"] })), 2);
     }
 
     #[test]

@@ -233,14 +233,22 @@ impl<S: Sink> Receiver<S> {
         match pages {
             OpenPages::Seed { state, .. } => {
                 self.sink.apply_state(&state);
-                if let Some(fault) = self.sink.fault() {
-                    return Err(ReceiveError::Sink(fault));
-                }
+                self.check_sink()?;
                 self.committed = Some(epoch);
             }
-            OpenPages::Delta { buffer } => self.complete.push_back(buffer),
+            OpenPages::Delta { buffer } => {
+                self.complete.push_back(buffer);
+                self.check_sink()?;
+            }
         }
         Ok(())
+    }
+
+    /// What may be acked has to be an image that could be activated now; where it could not there is none any more.
+    fn check_sink(&mut self) -> Result<(), ReceiveError> {
+        let Some(fault) = self.sink.check() else { return Ok(()) };
+        self.drop_image();
+        Err(ReceiveError::Sink(fault))
     }
 
     /// Puts every complete epoch up to `epoch` into the image. If its holder cannot take one in, there is no image

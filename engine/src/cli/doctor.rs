@@ -9,18 +9,25 @@
 //! ```
 //!
 //! What is left holds, so nothing is urgent. Letting the output of a guest pass is right only where no other host runs
-//! that guest, which nobody here knows: a started engine asks the witness; a person may vouch for it with `--let-out`.
+//! that guest: a started engine asks the witness; a person may vouch for it with `--let-out`, and the witness is asked
+//! where this host has one.
+//!
+//! Nothing is repaired without proof: what cannot be learnt is left, and said. Repairing takes the lock of this host, so
+//! that no engine begins meanwhile.
+
+mod guests;
+mod word;
 
 use super::{CliError, Exit, OutputFormat, print};
-use crate::guest::RESCUE_DIRECTORY;
-use std::collections::BTreeMap;
-use std::path::Path;
+use crate::guest::{HostLock, HostLockError, RESCUE_DIRECTORY};
+use guests::{Behind, Host, Marked};
+use std::path::{Path, PathBuf};
 use understudy_netbuf::kernel::leftovers::{self, Kind, Leftover};
 use understudy_netbuf::kernel::{Connection, KernelError};
 use understudy_xen::domain::{Settled, settle};
 use understudy_xen::standing::{StandingDomain, standing_domains};
-use understudy_xen::xenstore::Xenstore;
-use understudy_xen::{DomId, Xen, mark, vifs, xl};
+use understudy_xen::{DomId, Xen, mark, xl};
+use word::Witness;
 
 /// Arguments of `doctor`.
 #[derive(clap::Args, Debug)]
@@ -31,6 +38,13 @@ pub(super) struct Args {
     /// With --repair: let what the guest behind this interface sends pass again; you vouch that no other host runs it
     #[arg(long, value_name = "INTERFACE", requires = "repair")]
     let_out: Vec<String>,
+    /// With --let-out: the configuration of this host's node, which names the witness [default: /etc/understudy/node.toml,
+    /// if it is there]
+    #[arg(long, value_name = "FILE", requires = "let_out")]
+    config: Option<PathBuf>,
+    /// With --let-out: do not ask the witness; your word stands against it
+    #[arg(long, requires = "let_out", conflicts_with = "config")]
+    override_witness: bool,
     /// Form of the answer
     #[arg(long, value_name = "FORM", value_enum, default_value_t)]
     output: OutputFormat,
@@ -44,20 +58,15 @@ struct Finding {
     repaired: bool,
 }
 
-/// A domain that an engine ran.
-#[derive(Clone, PartialEq, Eq, Debug)]
-struct Marked {
-    name: String,
-    domain: DomId,
-    generation: u64,
-}
-
 /// Looks, repairs if that is asked, and prints. Exit code 3 if something is left.
 pub(super) fn run(args: Args) -> Result<Exit, CliError> {
-    let marked = marked_domains();
-    let mut findings = in_kernel(&args, &marked)?;
-    findings.extend(suspended(args.repair));
-    findings.extend(standing_by(args.repair));
+    let _lock = if args.repair { Some(HostLock::take().map_err(locked)?) } else { None };
+    let host = Host::look();
+    let mut findings = in_kernel(&args, &host)?;
+    if host.may_have_guests() {
+        findings.extend(suspended(args.repair));
+        findings.extend(standing_by(args.repair));
+    }
     findings.extend(rescued(Path::new(RESCUE_DIRECTORY)));
     match args.output {
         OutputFormat::Json => print(&serde_json::json!({ "findings": findings }).to_string())?,
@@ -70,37 +79,53 @@ pub(super) fn run(args: Args) -> Result<Exit, CliError> {
     Ok(if findings.iter().all(|finding| finding.repaired) { Exit::Ok } else { Exit::CheckFailed })
 }
 
-/// Interfaces of domains that an engine ran. On a host without Xen there are none.
-fn marked_domains() -> BTreeMap<String, Marked> {
-    let Ok(mut store) = Xenstore::open() else { return BTreeMap::new() };
-    let domains = store.directory("/local/domain").unwrap_or_default();
-    let mut interfaces = BTreeMap::new();
-    for domain in domains.iter().filter_map(|entry| entry.parse().ok().map(DomId)) {
-        let Ok(Some(generation)) = mark::read(domain) else { continue };
-        let name = store.read(&format!("/local/domain/{domain}/name")).ok().flatten().unwrap_or_default();
-        let marked = Marked { name, domain, generation };
-        let cards = vifs::vifs(&mut store, domain).unwrap_or_default();
-        let names = cards.into_iter().flat_map(|card| [Some(card.name), card.tap]).flatten();
-        interfaces.extend(names.map(|name| (name, marked.clone())));
+fn locked(error: HostLockError) -> CliError {
+    match error {
+        HostLockError::Held { .. } => CliError::Refused(format!(
+            "Nothing is repaired: {error}. An engine goes on with its guests by itself; stop it to repair what it leaves"
+        )),
+        HostLockError::Io { .. } => CliError::Internal(format!("Nothing is repaired: {error}")),
     }
-    interfaces
 }
 
-fn in_kernel(args: &Args, marked: &BTreeMap<String, Marked>) -> Result<Vec<Finding>, CliError> {
+fn in_kernel(args: &Args, host: &Host) -> Result<Vec<Finding>, CliError> {
     let failed = |error: KernelError| CliError::Internal(format!("The kernel cannot be asked: {error}"));
     let mut connection = Connection::open().map_err(|error| failed(error.into()))?;
-    let left = leftovers::find(&mut connection).map_err(failed)?;
-    let judged = left.iter().filter(|leftover| !leftover.in_use()).map(|leftover| {
-        let guest = marked.get(leftover.interface());
+    let found = leftovers::find(&mut connection).map_err(failed)?;
+    args.let_out.iter().try_for_each(|interface| check_let_out(interface, &found))?;
+    let witness = match args.let_out.is_empty() {
+        true => Witness::None,
+        false => Witness::of(args.config.clone(), args.override_witness).map_err(CliError::Usage)?,
+    };
+    let judged = found.iter().filter(|leftover| !leftover.in_use()).map(|leftover| {
+        let behind = host.behind(leftover.interface());
         let vouched = args.let_out.iter().any(|interface| interface == leftover.interface());
         let what = leftover.to_string();
-        match judge(leftover.kind(), guest, vouched) {
+        match judge(leftover.kind(), &behind, vouched.then_some(&witness)) {
             Err(advice) => Finding { what, advice, repaired: false },
             Ok(advice) if !args.repair => Finding { what, advice, repaired: false },
-            Ok(_) => let_run(repair(&mut connection, leftover), guest.filter(|_| vouched)),
+            Ok(_) => let_run(repair(&mut connection, leftover), &behind, vouched),
         }
     });
     Ok(judged.collect())
+}
+
+/// An interface that is to be let out has to be one that a dead engine holds.
+fn check_let_out(interface: &str, found: &[Leftover]) -> Result<(), CliError> {
+    let of_it = |leftover: &&Leftover| {
+        leftover.interface() == interface && matches!(leftover.kind(), Kind::Redirect(_))
+    };
+    match found.iter().find(of_it) {
+        None => Err(CliError::Usage(format!(
+            "--let-out {interface}: nothing of an engine is on an interface of this name; `understudy doctor` lists those \
+             that are cut off"
+        ))),
+        Some(leftover) if leftover.in_use() => Err(CliError::Refused(format!(
+            "--let-out {interface}: a running engine (process {}) holds its output; `understudy unprotect` ends that",
+            leftover.pid()
+        ))),
+        Some(_) => Ok(()),
+    }
 }
 
 fn repair(connection: &mut Connection, leftover: &Leftover) -> Finding {
@@ -112,8 +137,11 @@ fn repair(connection: &mut Connection, leftover: &Leftover) -> Finding {
 }
 
 /// A guest that is let out runs, too: its engine may have died in a pause.
-fn let_run(finding: Finding, guest: Option<&Marked>) -> Finding {
-    let Some(guest) = guest.filter(|_| finding.repaired) else { return finding };
+fn let_run(finding: Finding, behind: &Behind, vouched: bool) -> Finding {
+    let Behind::Guest(guest) = behind else { return finding };
+    if !finding.repaired || !vouched {
+        return finding;
+    }
     match resume(guest.domain) {
         Ok(false) => finding,
         Ok(true) => {
@@ -138,64 +166,106 @@ fn resume(domain: DomId) -> Result<bool, String> {
     }
 }
 
-/// Domains of which a process made checkpoints to nowhere that is gone. On a host without Xen there are none.
-fn suspended(repair: bool) -> Vec<Finding> {
-    let left = |(domain, name): (DomId, String)| {
-        let pid = mark::read_nowhere(domain).ok().flatten()?;
-        (!Path::new("/proc").join(pid.to_string()).exists()).then_some((domain, name))
-    };
-    let finding = |(domain, name): (DomId, String)| {
-        let what =
-            format!("{name} (domain {domain}) may be suspended by `understudy remus -b`, which is gone");
-        let resumed = repair.then(|| {
-            let was_suspended = resume(domain)?;
-            mark::remove_nowhere(domain).map(|()| was_suspended).map_err(|error| error.to_string())
-        });
-        let (advice, repaired) = match resumed {
-            None => ("--repair lets it run".into(), false),
-            Some(Ok(true)) => ("it was, and runs again".into(), true),
-            Some(Ok(false)) => ("it was not".into(), true),
-            Some(Err(error)) => (error, false),
-        };
-        Finding { what, advice, repaired }
-    };
-    xl::domains().unwrap_or_default().into_iter().filter_map(left).map(finding).collect()
+/// What could not be looked at is a finding: something may be left there.
+fn unseen(what: &str, error: impl std::fmt::Display) -> Finding {
+    Finding { what: format!("{what} cannot be looked at"), advice: format!("{error}"), repaired: false }
 }
 
-/// Whether something may be removed, with what that does; the error is what to do instead.
-fn judge(kind: &Kind, guest: Option<&Marked>, vouched: bool) -> Result<String, String> {
-    match (kind, guest) {
-        (Kind::Intermediate { .. }, _) => Ok("--repair removes it, with what it holds".into()),
-        (Kind::Redirect(_), None) => Ok("--repair removes it; no guest of an engine is behind it".into()),
-        (Kind::Redirect(_), Some(_)) if vouched => {
-            Ok("--repair removes it; the guest's output passes".into())
+/// Domains of which a process made checkpoints to nowhere that is gone.
+fn suspended(repair: bool) -> Vec<Finding> {
+    let domains = match xl::domains() {
+        Ok(domains) => domains,
+        Err(error) => return vec![unseen("Domains that `remus -b` had", error)],
+    };
+    domains.into_iter().filter_map(|(domain, name)| suspended_one(repair, domain, &name)).collect()
+}
+
+fn suspended_one(repair: bool, domain: DomId, name: &str) -> Option<Finding> {
+    let marks = match mark::of(domain) {
+        Ok(marks) => marks,
+        Err(error) => return Some(unseen(&format!("What {name} (domain {domain}) is marked with"), error)),
+    };
+    match marks.nowhere?.runs() {
+        Ok(true) => return None,
+        Ok(false) => {}
+        Err(error) => return Some(unseen(&format!("The process that has {name} (domain {domain})"), error)),
+    }
+    let what = format!("{name} (domain {domain}) may be suspended by `understudy remus -b`, which is gone");
+    if marks.generation.is_some() || marks.engine.is_some() {
+        let advice = "an engine had it since; start the engine, which goes on with it or ends it".into();
+        return Some(Finding { what, advice, repaired: false });
+    }
+    let resumed = repair.then(|| {
+        let was_suspended = resume(domain)?;
+        mark::remove_nowhere(domain).map(|()| was_suspended).map_err(|error| error.to_string())
+    });
+    let (advice, repaired) = match resumed {
+        None => ("--repair lets it run".into(), false),
+        Some(Ok(true)) => ("it was, and runs again".into(), true),
+        Some(Ok(false)) => ("it was not".into(), true),
+        Some(Err(error)) => (error, false),
+    };
+    Some(Finding { what, advice, repaired })
+}
+
+/// Whether something may be removed, with what that does; the error is what to do instead. `vouched` is who is asked
+/// about an interface that a person wants let out.
+fn judge(kind: &Kind, behind: &Behind, vouched: Option<&Witness>) -> Result<String, String> {
+    let (Kind::Redirect(_), name) = (kind, behind.name()) else {
+        return Ok("--repair removes it, with what it holds".into());
+    };
+    let why = match (behind, vouched) {
+        (Behind::Nobody(why), _) => return Ok(format!("--repair removes it: {why}")),
+        (_, Some(witness)) => match witness.allows(name) {
+            Ok(()) => return Ok("--repair removes it; the guest's output passes".into()),
+            Err(why) => {
+                return Err(format!("{why}; nothing is let out. If you know better: --override-witness"));
+            }
+        },
+        (Behind::Guest(Marked { name, domain, generation }), None) => {
+            let under =
+                generation.map_or("an engine".into(), |generation| format!("generation {generation}"));
+            format!("{name} (domain {domain}) was run under {under} and is cut off")
         }
-        (Kind::Redirect(_), Some(Marked { name, domain, generation })) => Err(format!(
-            "{name} (domain {domain}) was run under generation {generation} and is cut off: start the engine, which asks \
-             the witness and goes on with it or ends it; or, if no other host runs it, --repair --let-out INTERFACE"
-        )),
+        (Behind::Unknown(why), None) => format!("whose it is, is not known ({why}), so it is left as it is"),
+    };
+    Err(format!(
+        "{why}: start the engine, which asks the witness and goes on with the guest or ends it; or, if no other host runs \
+         it, --repair --let-out INTERFACE"
+    ))
+}
+
+/// Domains that stand by for an engine that is gone.
+fn standing_by(repair: bool) -> Vec<Finding> {
+    match standing_domains() {
+        Ok(domains) => domains.into_iter().filter_map(|standing| standing_one(repair, &standing)).collect(),
+        Err(error) => vec![unseen("Domains that stand by", error)],
     }
 }
 
-/// Domains that stand by for an engine that is gone. On a host without Xen there are none.
-fn standing_by(repair: bool) -> Vec<Finding> {
-    let gone = |standing: &StandingDomain| !Path::new("/proc").join(standing.engine.to_string()).exists();
-    let domains = standing_domains().unwrap_or_default().into_iter().filter(gone);
-    let finding = |StandingDomain { domain, name, .. }: StandingDomain| {
-        let what = format!("{name} (domain {domain}) stands by for an engine that is gone; it never ran");
-        let (advice, repaired) = match repair.then(|| xl::destroy(domain)) {
-            None => ("--repair destroys it; so does the engine when it starts".into(), false),
-            Some(Ok(())) => ("destroyed".into(), true),
-            Some(Err(error)) => (error.to_string(), false),
-        };
-        Finding { what, advice, repaired }
+fn standing_one(repair: bool, standing: &StandingDomain) -> Option<Finding> {
+    let StandingDomain { domain, name, .. } = standing;
+    match standing.is_left() {
+        Ok(false) => return None,
+        Ok(true) => {}
+        Err(error) => return Some(unseen(&format!("Whose {name} (domain {domain}) is"), error)),
+    }
+    let what = format!("{name} (domain {domain}) stands by for an engine that is gone; it never ran");
+    let (advice, repaired) = match repair.then(|| xl::destroy(*domain)) {
+        None => ("--repair destroys it; so does the engine when it starts".into(), false),
+        Some(Ok(())) => ("destroyed".into(), true),
+        Some(Err(error)) => (error.to_string(), false),
     };
-    domains.map(finding).collect()
+    Some(Finding { what, advice, repaired })
 }
 
 /// Images that no domain could be built from.
 fn rescued(directory: &Path) -> Vec<Finding> {
-    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let entries = match std::fs::read_dir(directory) {
+        Ok(entries) => entries.flatten(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Vec::new(),
+        Err(error) => return vec![unseen(&directory.display().to_string(), error)],
+    };
     let images = entries
         .map(|entry| entry.path())
         .filter(|path| path.extension().is_some_and(|it| it == "understudy"));
@@ -217,13 +287,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn output_of_a_guest_that_an_engine_ran_is_let_out_by_a_persons_word_alone() {
-        let guest = Marked { name: "web".into(), domain: DomId(5), generation: 3 };
-        let advice = judge(&Kind::Redirect(None), Some(&guest), false).unwrap_err();
+    fn output_is_let_out_by_proof_or_by_a_persons_word_alone() {
+        let guest = Behind::Guest(Marked { name: "web".into(), domain: DomId(5), generation: Some(3) });
+        let advice = judge(&Kind::Redirect(None), &guest, None).unwrap_err();
         assert!(advice.contains("web (domain 5)") && advice.contains("generation 3"), "{advice}");
-        assert!(judge(&Kind::Redirect(None), Some(&guest), true).is_ok());
-        assert!(judge(&Kind::Redirect(None), None, false).is_ok());
-        assert!(judge(&Kind::Intermediate { held_frames: 3 }, Some(&guest), false).is_ok());
+        assert!(advice.contains("start the engine"), "{advice}");
+        let unknown = Behind::Unknown("xenstored does not answer".into());
+        let advice = judge(&Kind::Redirect(None), &unknown, None).unwrap_err();
+        assert!(advice.contains("xenstored does not answer") && advice.contains("left as it is"), "{advice}");
+        for behind in [&guest, &unknown] {
+            assert!(judge(&Kind::Redirect(None), behind, Some(&Witness::None)).is_ok());
+            assert!(
+                judge(&Kind::Intermediate { held_frames: 3 }, behind, None).is_ok(),
+                "it lets nothing out"
+            );
+        }
+        let nobody = Behind::Nobody("its domain 5 is gone".into());
+        assert!(judge(&Kind::Redirect(None), &nobody, None).unwrap().contains("is gone"));
+    }
+
+    #[test]
+    fn an_interface_that_nobody_holds_cannot_be_let_out() {
+        let error = check_let_out("NOSUCH", &[]).unwrap_err();
+        assert_eq!(error.exit(), Exit::Usage);
+        assert!(error.to_string().contains("NOSUCH"), "{error}");
     }
 
     #[test]

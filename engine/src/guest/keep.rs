@@ -30,6 +30,11 @@ impl Keep {
         Some(why)
     }
 
+    /// Whether this host can never run the guest with the state that it has: another holder would not help.
+    pub fn is_refused(&self) -> bool {
+        matches!(self, Self::Standing(standing) if standing.is_refused())
+    }
+
     /// A copy of the image; `None` if there is none any more.
     pub fn to_image(&self) -> Option<Image> {
         match self {
@@ -74,6 +79,13 @@ impl Sink for Keep {
         match self {
             Self::Memory(image) => image.expect_pages(first, count),
             Self::Standing(standing) => standing.expect_pages(first, count),
+        }
+    }
+
+    fn check(&mut self) -> Option<String> {
+        match self {
+            Self::Memory(image) => image.check(),
+            Self::Standing(standing) => standing.check(),
         }
     }
 

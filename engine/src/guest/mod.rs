@@ -11,6 +11,7 @@
 mod capture;
 mod cards;
 mod encode;
+mod host_lock;
 mod interfaces;
 mod keep;
 mod ledger;
@@ -29,9 +30,11 @@ mod tap;
 mod thread;
 mod workers;
 mod xen;
+mod xen_machine;
 
 pub use capture::CaptureOrder;
 pub use encode::{Encoded, EpochHead, Outlet, OutletClosed, Part};
+pub use host_lock::{HostLock, HostLockError};
 pub use interfaces::Card;
 pub use keep::Keep;
 pub use machine::{Activated, BoxedSource, Host, LabHost, Machine, Past, activated};
@@ -43,4 +46,5 @@ pub use report::{Bell, Report, Reporter, RuntimeId};
 pub use stepped::{SteppedCapture, SteppedReplica};
 pub use tap::{LabCard, LabCards};
 pub use workers::{Checkpointer, ReplicaThread, Threads, Workers};
-pub use xen::{Compare, NotFound, RESCUE_DIRECTORY, XenHost, XenMachine};
+pub use xen::{Compare, NotFound, RESCUE_DIRECTORY, XenHost};
+pub use xen_machine::XenMachine;

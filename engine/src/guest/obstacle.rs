@@ -25,6 +25,12 @@ pub enum Obstacle {
         "it has disks, which are not replicated and not fenced yet (nothing would keep both hosts from writing to them)"
     )]
     Disks,
+    /// What such devices hold, or send by ways of their own, is in no checkpoint.
+    #[error(
+        "it has devices of a class that is not replicated (9pfs, pvcalls, vtpm, channels, virtio and the like), or \
+         device_model_args, which may be any device; `xl list -l` shows them; remove them from its configuration"
+    )]
+    OtherDevices,
     /// libxl neither saves nor restores such a guest.
     #[error(
         "it has NUMA nodes of its own, which Xen's toolstack cannot restore; remove vnuma from its configuration"
@@ -41,6 +47,7 @@ impl Obstacle {
             (Self::StubDomain, guest.odd_device_model == Some(OddDeviceModel::Stubdomain)),
             (Self::PassedThrough, guest.passed_through > 0),
             (Self::Disks, guest.disks > 0),
+            (Self::OtherDevices, guest.has_other_devices),
             (Self::Vnuma, guest.has_vnuma),
         ];
         all.into_iter().filter_map(|(obstacle, is_there)| is_there.then_some(obstacle))
@@ -63,6 +70,7 @@ mod tests {
             disks: 0,
             odd_device_model: None,
             passed_through: 0,
+            has_other_devices: false,
             max_vcpus: 1,
             has_vnuma: false,
         };
@@ -76,6 +84,7 @@ mod tests {
         assert_eq!(of(XlGuest { domain: DomId::DOM0, ..clean.clone() }), [Obstacle::ControlDomain]);
         assert_eq!(of(XlGuest { passed_through: 1, ..clean.clone() }), [Obstacle::PassedThrough]);
         assert_eq!(of(XlGuest { disks: 1, ..clean.clone() }), [Obstacle::Disks]);
+        assert_eq!(of(XlGuest { has_other_devices: true, ..clean.clone() }), [Obstacle::OtherDevices]);
         assert_eq!(of(XlGuest { has_vnuma: true, ..clean.clone() }), [Obstacle::Vnuma]);
         let all = XlGuest { passed_through: 2, disks: 3, has_vnuma: true, ..odd(OddDeviceModel::Stubdomain) };
         assert_eq!(of(all).len(), 4);

@@ -251,7 +251,13 @@ impl ReceiveThread {
     /// A seed needs something to hold it: what the host offers, or, where that failed, this process's memory.
     fn prepare(&mut self) {
         let Held { name, description, host } = &self.held;
-        if let Some(fault) = self.receiver.sink().fault() {
+        if self.receiver.sink().is_refused() {
+            // Built in another way it would not start either: it is tried again, and not acknowledged until it is taken.
+            self.receiver.drop_image();
+            // What stood by goes first: its name is needed.
+            *self.receiver.sink_mut() = Keep::Memory(Image::new(description.page_count));
+            *self.receiver.sink_mut() = host.keep(name, description);
+        } else if let Some(fault) = self.receiver.sink().fault() {
             tracing::warn!(
                 guest = name,
                 fault,
@@ -308,6 +314,7 @@ impl ReceiveThread {
                 ReceiveError::TooLarge(_) => Decline::TooLarge,
                 ReceiveError::WrongBase { .. } => Decline::WrongBase,
                 ReceiveError::Diverged { .. } => Decline::Diverged,
+                ReceiveError::Sink(_) => Decline::ImageLost,
                 _ => Decline::Damaged,
             };
             self.reporter.tell(Report::Broken { generation, epoch, why, error: error.to_string() });

@@ -9,11 +9,13 @@
 //! What the guest sends is held from before it runs; each domain is marked with its generation, by which a later engine
 //! knows it again.
 
-use super::cards::{self, Renewed};
+use super::cards;
+use super::host_lock::HostLock;
 use super::keep::Keep;
 use super::machine::{Activated, BoxedSource, Host, Machine, Past};
 use super::output::{HeldOutput, OutputMaker};
-use super::settle::{self, Settled};
+use super::settle;
+use super::xen_machine::XenMachine;
 use crate::config::FindChanges;
 use crate::link::{HoldReason, HoldRefusal};
 use crate::output_file::{Allow, write_to};
@@ -21,7 +23,6 @@ use crate::preflight::gather;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 use understudy_checkpoint::domain::{Description, GuestKind};
@@ -29,7 +30,10 @@ use understudy_checkpoint::epoch::Image;
 use understudy_checkpoint::stream::write_restore_file;
 use understudy_checkpoint::{Epoch, Generation, PAGE_SIZE};
 use understudy_xen::domain::{Suspender, XenSource, continue_device_model};
+use understudy_xen::mark::Marks;
+use understudy_xen::process::Process;
 use understudy_xen::standing::{self, Standing};
+use understudy_xen::xenstore::StoreError;
 use understudy_xen::xl::{self, XlGuest};
 use understudy_xen::{DomId, Xen, mark};
 
@@ -47,18 +51,6 @@ const STARTING_MAX: Duration = Duration::from_secs(60);
 
 /// Where libxl keeps what it saves (its own directory, there on every host with xl).
 pub const RESCUE_DIRECTORY: &str = "/var/lib/xen";
-
-/// A domain that runs here.
-#[derive(Debug)]
-pub struct XenMachine {
-    xen: Xen,
-    domain: DomId,
-    name: String,
-    /// Xen counts pauses; what is asked of a machine twice is done once.
-    is_paused: AtomicBool,
-    renewed: Renewed,
-    settled: Settled,
-}
 
 /// Guests whose changes are found by comparing.
 #[derive(Clone, Default, Debug)]
@@ -97,13 +89,16 @@ pub struct XenHost {
     xen: Xen,
     outputs: OutputMaker,
     compare: Compare,
+    /// `None` beside an engine.
+    lock: Option<Arc<HostLock>>,
 }
 
 impl XenHost {
-    /// Opens the hypervisor. Guests' output is held by queues of `outputs`. What an engine that is gone had stand by
-    /// goes: its memory is needed.
+    /// Opens the hypervisor, as the one engine of this host. Guests' output is held by queues of `outputs`. What an engine
+    /// that is gone had stand by goes: its memory is needed.
     pub fn open(outputs: OutputMaker, compare: Compare) -> Result<Self, String> {
-        let host = Self::beside(outputs, compare)?;
+        let mut host = Self::beside(outputs, compare)?;
+        host.lock = Some(Arc::new(HostLock::take().map_err(|error| error.to_string())?));
         match standing::destroy_left() {
             Ok(0) => {}
             Ok(domains) => tracing::warn!(domains, "Domains that stood by for a dead engine were destroyed"),
@@ -115,7 +110,7 @@ impl XenHost {
     /// The same, beside an engine that may run on this host.
     pub fn beside(outputs: OutputMaker, compare: Compare) -> Result<Self, String> {
         let xen = Xen::open().map_err(|error| error.to_string())?;
-        Ok(Self { xen, outputs, compare })
+        Ok(Self { xen, outputs, compare, lock: None })
     }
 
     /// The guest `name`, ready to be protected, its changes found as told. The error says why it is not.
@@ -123,13 +118,16 @@ impl XenHost {
         let Some(domain) = xl::domain_named(name).map_err(|error| error.to_string())? else {
             return Err(NotFound::Absent);
         };
+        self.claim(domain)?;
         let past = self.past(domain)?;
         if past.is_none() && is_starting(domain) {
             return Err(NotFound::Starting);
         }
         let guest = XlGuest::find(name).map_err(|error| error.to_string())?;
         check(&guest)?;
-        let machine = Arc::new(self.machine(domain, name)?);
+        let info = self.xen.domain_info(domain).map_err(|error| error.to_string())?;
+        // As an engine that is gone left it.
+        let machine = Arc::new(self.machine(domain, name, info.is_some_and(|info| info.is_paused())));
         let (source, compared_bytes) = self.source(&guest, how)?;
         // Last: a guest that cannot be protected keeps its network.
         let output = self.outputs.interfaces(Epoch(0));
@@ -143,11 +141,30 @@ impl XenHost {
         Ok(Activated { machine, source, output, past, compared_bytes })
     }
 
+    /// An error if somebody else makes checkpoints of a domain, or if that cannot be learnt.
+    pub fn is_free(domain: DomId) -> Result<(), String> {
+        taken(&mark::of(domain).map_err(|error| error.to_string())?)?.map_or(Ok(()), Err)
+    }
+
+    /// Marks the domain as this process's, unless somebody else has it: two would read each other's dirty log, and each
+    /// would miss what the other has read.
+    fn claim(&self, domain: DomId) -> Result<(), String> {
+        Self::is_free(domain)?;
+        if self.lock.is_none() {
+            return Ok(());
+        }
+        let this = Process::this().map_err(|error| error.to_string())?;
+        mark::write_engine(domain, this).map_err(|error| error.to_string())?;
+        // Whoever marked it at the same time sees this mark, or is seen here.
+        Self::is_free(domain)
+    }
+
     /// What a domain was to an engine that is gone. The error says why it cannot be protected as it stands.
     fn past(&self, domain: DomId) -> Result<Option<Past>, String> {
         let info = self.xen.domain_info(domain).map_err(|error| error.to_string())?;
         let info = info.filter(|info| !info.is_dying()).ok_or("it is being destroyed")?;
-        let generation = mark::read(domain).map_err(|error| error.to_string())?.map(Generation);
+        let marks = mark::of(domain).map_err(|error| error.to_string())?;
+        let generation = marks.generation.map(Generation);
         let is_halted = info.is_shutdown() || info.is_paused();
         match (info.shutdown_reason(), generation) {
             (Some(reason), _) if !info.is_suspended() => {
@@ -160,13 +177,8 @@ impl XenHost {
         }
     }
 
-    fn machine(&self, domain: DomId, name: &str) -> Result<XenMachine, String> {
-        let info = self.xen.domain_info(domain).map_err(|error| error.to_string())?;
-        // As an engine that is gone left it, or as it was restored.
-        let is_paused = AtomicBool::new(info.is_some_and(|info| info.is_paused()));
-        let renewed = Renewed::new(self.outputs.bell.clone());
-        let settled = Settled::not_yet(self.outputs.bell.clone());
-        Ok(XenMachine { xen: self.xen.clone(), domain, name: name.to_owned(), is_paused, renewed, settled })
+    fn machine(&self, domain: DomId, name: &str, is_paused: bool) -> XenMachine {
+        XenMachine::new(&self.xen, domain, name, is_paused, &self.outputs.bell)
     }
 
     /// Holds a domain's output from now on, whatever cards come and go.
@@ -178,8 +190,8 @@ impl XenHost {
         output: &HeldOutput,
     ) -> Result<(), String> {
         output.hold(&cards::of(domain)?).map_err(|error| error.to_string())?;
-        let name = machine.name.clone();
-        let follower = cards::Follower::new(domain, name, config, machine.renewed.clone());
+        let name = machine.name().to_owned();
+        let follower = cards::Follower::new(domain, name, config, machine.renewed().clone());
         follower.follow(output).map_err(|error| error.to_string())
     }
 
@@ -214,6 +226,27 @@ impl XenHost {
             }
         }
     }
+}
+
+/// Why a domain is somebody else's. What is not known is an error.
+fn taken(marks: &Marks) -> Result<Option<String>, String> {
+    let lives = |process: Option<Process>| match process.filter(|process| !process.is_this()) {
+        None => Ok(None),
+        Some(process) => match process.runs() {
+            Ok(runs) => Ok(runs.then_some(process.pid)),
+            Err(error) => Err(format!("whether process {} still has it is not known: {error}", process.pid)),
+        },
+    };
+    if let Some(pid) = lives(marks.engine)? {
+        return Ok(Some(format!(
+            "an engine runs it (process {pid}); `understudy unprotect` there ends that"
+        )));
+    }
+    Ok(lives(marks.nowhere)?.map(|pid| {
+        format!(
+            "`understudy remus -b` makes checkpoints of it that go nowhere (process {pid}); end that first"
+        )
+    }))
 }
 
 /// Whether a guest can be protected at all.
@@ -261,7 +294,13 @@ impl Host for XenHost {
             Keep::Memory(image) => restore(name, what, &image)?,
         };
         let output = self.outputs.interfaces(open);
-        let machine = Arc::new(self.machine(domain, name)?);
+        // As it stood by, or was restored. Nothing is asked here that may fail: the guest is nowhere else any more.
+        let machine = Arc::new(self.machine(domain, name, true));
+        if let Err(error) =
+            Process::this().map_err(StoreError::Io).and_then(|this| mark::write_engine(domain, this))
+        {
+            tracing::warn!(guest = name, %error, "The guest is not marked as this engine's");
+        }
         let held = self.hold(domain, &what.config, &machine, &output);
         if what.kind == GuestKind::Hvm
             && let Err(error) = continue_device_model(domain)
@@ -270,7 +309,7 @@ impl Host for XenHost {
         }
         machine.unpause();
         tracing::info!(guest = name, %domain, "The guest runs");
-        settle::watch(domain, &output, &machine.settled);
+        settle::watch(domain, &output, machine.settled());
         let how = if self.compare.names.contains(name) { FindChanges::Compare } else { FindChanges::Log };
         // Nothing leaves before this returns: no xl is waited for.
         let built = || XlGuest::built(name, domain, &what.config).map_err(|error| error.to_string());
@@ -345,76 +384,5 @@ fn rescue(name: &str, what: &Description, image: &Image) -> String {
     match written {
         Ok(()) => format!("its last commit is in {path}: make room and run `xl restore {path}`"),
         Err(why) => format!("its last commit cannot be written to {path} either ({why}) and is lost"),
-    }
-}
-
-impl Machine for XenMachine {
-    fn pause(&self) {
-        if self.is_paused.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        if let Err(error) = self.xen.pause(self.domain) {
-            tracing::error!(guest = self.name, %error, "The guest cannot be paused");
-        }
-    }
-
-    fn unpause(&self) {
-        if !self.is_paused.swap(false, Ordering::AcqRel) {
-            return;
-        }
-        if let Err(error) = self.xen.unpause(self.domain) {
-            tracing::error!(guest = self.name, %error, "The guest cannot be unpaused");
-        }
-    }
-
-    fn stop(&self) {
-        // It stands still from here on. The rest takes xl a while, and the loop has other guests.
-        self.pause();
-        let (domain, name) = (self.domain, self.name.clone());
-        let destroy = move || {
-            if let Err(error) = xl::destroy(domain) {
-                tracing::error!(guest = name, %error, "The guest is paused, but cannot be destroyed; use xl destroy");
-            }
-        };
-        if let Err(error) = std::thread::Builder::new().name("destroy".into()).spawn(destroy) {
-            tracing::error!(guest = self.name, %error, "The guest is paused, but cannot be destroyed; use xl destroy");
-        }
-    }
-
-    fn outlives_us(&self) -> bool {
-        true
-    }
-
-    fn mark(&self, generation: Generation) {
-        let (domain, name) = (self.domain, self.name.clone());
-        let write = move || {
-            if let Err(error) = mark::write(domain, generation.0) {
-                tracing::warn!(guest = name, %error, "The guest is not marked: a restarted engine will not go on with it");
-            }
-        };
-        // Xenstored answers in microseconds, or not at all.
-        if let Err(error) = std::thread::Builder::new().name("mark".into()).spawn(write) {
-            tracing::warn!(guest = self.name, %error, "The guest is not marked");
-        }
-    }
-
-    fn leave(&self) {
-        self.pause();
-        tracing::warn!(
-            guest = self.name,
-            "The guest is paused, since nobody guards it any more; before `xl unpause`, see that it was not taken over"
-        );
-    }
-
-    fn has_settled(&self) -> bool {
-        self.settled.is_so()
-    }
-
-    fn take_renewed(&self) -> Option<Vec<u8>> {
-        self.renewed.take()
-    }
-
-    fn deliver(&self, _frame: &[u8]) {
-        // Its network is the host's.
     }
 }

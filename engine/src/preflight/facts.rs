@@ -35,6 +35,9 @@ pub struct HostFacts {
     /// Memory that dom0's programs can still have.
     #[serde(default)]
     pub available_bytes: Option<u64>,
+    /// Mappings that a process of dom0 may have (`vm.max_map_count`).
+    #[serde(default)]
+    pub mappings_max: Option<u64>,
     /// What dom0's kernel offers for holding output.
     #[serde(default)]
     pub modules: BTreeMap<String, Presence>,
@@ -150,6 +153,8 @@ pub struct GuestFacts {
     pub state: State,
     /// How it is suspended.
     pub suspends: Suspends,
+    /// The process of `remus -b` that makes checkpoints of it.
+    pub taken_by: Option<u32>,
     /// What stands against it in its configuration.
     pub obstacles: Vec<Obstacle>,
     /// How many network cards it has.
@@ -213,6 +218,7 @@ mod tests {
             }),
             domains: vec!["Domain-0".into()],
             interfaces: vec!["xenbr0".into()],
+            mappings_max: None,
             available_bytes: Some(u64::MAX),
             modules: [("tun".into(), Presence::Present), ("cls_bpf".into(), Presence::Missing)].into(),
             has_xl: true,

@@ -104,6 +104,29 @@ pub enum Finding {
         /// Its name.
         guest: String,
     },
+    /// Two that read one dirty log miss each other's writes.
+    #[error("`understudy remus -b` (process {pid}) makes checkpoints of {guest}; end that first")]
+    TakenByRemus {
+        /// Its name.
+        guest: String,
+        /// The process.
+        pid: u32,
+    },
+    /// Not all of the guest's memory can be mapped.
+    #[error(
+        "{host} allows a process {max} mappings, and an engine that maps all of {guest} needs {needed}; set \
+         vm.max_map_count there to twice that (sysctl)"
+    )]
+    MappingsTooFew {
+        /// Where.
+        host: HostName,
+        /// Its name.
+        guest: String,
+        /// `vm.max_map_count`
+        max: u64,
+        /// What it takes.
+        needed: u64,
+    },
     /// The hypervisor here cannot track the writes of PV guests.
     #[error(
         "The Xen of this host cannot track the writes of {guest}: it is built without shadow paging, which PV guests \
@@ -330,6 +353,7 @@ impl Finding {
                 Obstacle::StubDomain => (Refuse, "stub_domain"),
                 Obstacle::PassedThrough => (Refuse, "passed_through"),
                 Obstacle::Disks => (Refuse, "disks"),
+                Obstacle::OtherDevices => (Refuse, "other_devices"),
                 Obstacle::Vnuma => (Refuse, "vnuma"),
             },
             Self::Narrow { .. } => (Refuse, "narrow"),
@@ -337,6 +361,8 @@ impl Finding {
             Self::Ended { .. } => (Refuse, "ended"),
             Self::NoSuspend { .. } => (Refuse, "no_suspend"),
             Self::SuspendUnannounced { .. } => (Warn, "suspend_unannounced"),
+            Self::TakenByRemus { .. } => (Refuse, "taken_by_remus"),
+            Self::MappingsTooFew { .. } => (Refuse, "mappings_too_few"),
             Self::NoLogDirty { .. } => (Refuse, "no_log_dirty"),
             Self::NoLogDirtyThere { .. } => (Warn, "no_log_dirty_there"),
             Self::KindNotRun { .. } => (Refuse, "kind_not_run"),

@@ -19,7 +19,7 @@ use understudy_checkpoint::domain::GuestKind;
 use understudy_xen::domain::takes_part;
 use understudy_xen::xenstore::Xenstore;
 use understudy_xen::xl::{self, XlError, XlGuest};
-use understudy_xen::{CpuPolicy, DomId, DomainInfo, PolicyLimit, Xen};
+use understudy_xen::{CpuPolicy, DomId, DomainInfo, PolicyLimit, Xen, mark};
 
 /// What the queue of held output is made of (docs/NETBUF.md).
 const MODULES: [&str; 4] = ["tun", "sch_ingress", "cls_bpf", "act_mirred"];
@@ -71,6 +71,9 @@ pub fn host() -> HostFacts {
         domains: domains.into_iter().map(|(_, name)| name).collect(),
         interfaces: names_in(Path::new("/sys/class/net")),
         available_bytes: available_bytes(),
+        mappings_max: fs::read_to_string("/proc/sys/vm/max_map_count")
+            .ok()
+            .and_then(|text| text.trim().parse().ok()),
         modules: modules(Path::new("/")),
         has_xl: is_in_path("xl"),
         has_save_helper: has_save_helper(),
@@ -192,6 +195,7 @@ pub fn guest(name: &str) -> Sought {
 fn look_at(name: &str, guest: &XlGuest) -> Result<Option<GuestFacts>, String> {
     let said = |error: &dyn Display| error.to_string();
     let (domain, kind) = (guest.domain, guest.kind);
+    let taken_by = taken_by(domain)?;
     let xen = Xen::open().map_err(|error| said(&error))?;
     let Some((info, state)) = settled(&xen, domain)? else { return Ok(None) };
     let is_pv = kind == GuestKind::Pv;
@@ -204,12 +208,21 @@ fn look_at(name: &str, guest: &XlGuest) -> Result<Option<GuestFacts>, String> {
         memory_bytes,
         overhead_bytes: overhead(kind, guest.max_vcpus, memory_bytes),
         state,
+        taken_by,
         suspends: suspends(&xen, domain, info.is_hvm())?,
         obstacles: Obstacle::of(guest).collect(),
         nics: guest.nics,
         bridges: guest.bridges.clone(),
         cpuid: leaves(xen.cpu_policy(domain).map_err(|error| said(&error))?),
     }))
+}
+
+/// The process of `remus -b` that makes checkpoints of it, if one does.
+fn taken_by(domain: DomId) -> Result<Option<u32>, String> {
+    let marks = mark::of(domain).map_err(|error| error.to_string())?;
+    let Some(process) = marks.nowhere else { return Ok(None) };
+    let runs = process.runs().map_err(|error| format!("process {}: {error}", process.pid))?;
+    Ok(runs.then_some(process.pid))
 }
 
 /// How the guest stands when it does not stand still for a checkpoint.
@@ -277,6 +290,7 @@ mod tests {
         assert_eq!(facts.format, FORMAT);
         assert!(facts.interfaces.contains(&"lo".to_owned()));
         assert!(facts.available_bytes.is_some_and(|bytes| bytes > 1 << 20));
+        assert!(facts.mappings_max.is_some_and(|mappings| mappings > 1000));
         assert_eq!(facts.modules.len(), MODULES.len());
         assert_eq!(facts.xen.is_none(), !facts.unlearnt.is_empty(), "{facts:?}");
     }

@@ -91,10 +91,28 @@ fn itself(guest: &GuestFacts, here: &HostFacts, findings: &mut Vec<Finding>) {
         State::ShutDown => ended("it shut down"),
         State::Dying => ended("it is being destroyed"),
     });
+    if let Some(pid) = guest.taken_by {
+        findings.push(Finding::TakenByRemus { guest: name(), pid });
+    }
+    mappings(guest, &HostName::This, here, findings);
     if guest.kind == GuestKind::Pv && capacity(here).is_some_and(|host| !host.has_shadow_paging) {
         findings.push(Finding::NoLogDirty { guest: name() });
     }
     output(guest, &HostName::This, here, findings);
+}
+
+/// Guest memory is mapped in pieces of this size, each a mapping of the kernel's.
+const MAPPED_PIECE_BYTES: u64 = 4 << 20;
+
+/// Mappings that an engine has besides: libraries, threads, buffers.
+const MAPPINGS_BESIDE: u64 = 2_000;
+
+/// Whether a host's engine can map all of the guest's memory.
+fn mappings(guest: &GuestFacts, at: &HostName, facts: &HostFacts, findings: &mut Vec<Finding>) {
+    let needed = (guest.memory_bytes / MAPPED_PIECE_BYTES).saturating_add(MAPPINGS_BESIDE);
+    if let Some(max) = facts.mappings_max.filter(|max| *max < needed) {
+        findings.push(Finding::MappingsTooFew { host: at.clone(), guest: guest.name.clone(), max, needed });
+    }
 }
 
 /// Whether a running guest will suspend when it has to.
@@ -129,6 +147,7 @@ fn releases(at: &HostName, there: &HostFacts, findings: &mut Vec<Finding>) {
 /// Whether the guest fits into the other host's memory: its image in dom0, and at a takeover the domain beside it.
 fn room(guest: &GuestFacts, at: &HostName, there: &HostFacts, findings: &mut Vec<Finding>) {
     let needed_bytes = guest.memory_bytes.saturating_add(guest.overhead_bytes);
+    mappings(guest, at, there, findings);
     if let Some(Capacity { free_bytes, .. }) = capacity(there)
         && free_bytes < needed_bytes
     {

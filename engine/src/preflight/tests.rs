@@ -12,12 +12,13 @@ use understudy_checkpoint::domain::GuestKind;
 const MIB: u64 = 1 << 20;
 const NO_SUBLEAF: u32 = u32::MAX;
 
-const OBSTACLES: [Obstacle; 6] = [
+const OBSTACLES: [Obstacle; 7] = [
     Obstacle::ControlDomain,
     Obstacle::TraditionalDeviceModel,
     Obstacle::StubDomain,
     Obstacle::PassedThrough,
     Obstacle::Disks,
+    Obstacle::OtherDevices,
     Obstacle::Vnuma,
 ];
 
@@ -44,6 +45,7 @@ fn host() -> HostFacts {
         domains: vec!["Domain-0".into()],
         interfaces: vec!["lo".into(), "xenbr0".into()],
         available_bytes: Some(256 * MIB),
+        mappings_max: Some(65_530),
         modules: [("tun".into(), Presence::Present), ("cls_bpf".into(), Presence::Loadable)].into(),
         has_xl: true,
         has_save_helper: true,
@@ -61,6 +63,7 @@ fn guest() -> GuestFacts {
         state: State::Running,
         suspends: Suspends::OnRequest,
         obstacles: Vec::new(),
+        taken_by: None,
         nics: 1,
         bridges: vec!["xenbr0".into()],
         cpuid: processor(0xFF),
@@ -122,8 +125,15 @@ fn a_guest_that_is_not_there_or_cannot_be_looked_at_is_told() {
 
 #[test]
 fn what_the_engine_refuses_is_found() {
-    let expected =
-        ["control_domain", "traditional_device_model", "stub_domain", "passed_through", "disks", "vnuma"];
+    let expected = [
+        "control_domain",
+        "traditional_device_model",
+        "stub_domain",
+        "passed_through",
+        "disks",
+        "other_devices",
+        "vnuma",
+    ];
     assert_eq!(of_guest(|guest| guest.obstacles = OBSTACLES.into()), expected);
 }
 
@@ -275,7 +285,8 @@ fn facts_that_cannot_be_do_no_harm() {
     absurd.domains = vec![String::new(); 1000];
     let mut huge = guest();
     (huge.memory_bytes, huge.overhead_bytes) = (u64::MAX, u64::MAX);
-    let expected = ["link_skew", "no_memory", "no_image_memory", "newer_xen"];
+    let expected =
+        ["mappings_too_few", "link_skew", "mappings_too_few", "no_memory", "no_image_memory", "newer_xen"];
     assert_eq!(codes(&judged(huge, &host(), &absurd)), expected);
 }
 
@@ -293,6 +304,8 @@ fn every_finding() -> Vec<Finding> {
         Finding::Ended { guest: guest(), how: "it crashed" },
         Finding::NoSuspend { guest: guest() },
         Finding::SuspendUnannounced { guest: guest() },
+        Finding::TakenByRemus { guest: guest(), pid: 1 },
+        Finding::MappingsTooFew { host: host(), guest: guest(), max: 1, needed: 2 },
         Finding::NoLogDirty { guest: guest() },
         Finding::NoLogDirtyThere { guest: guest(), host: host() },
         Finding::KindNotRun { host: host(), kind: "PV", remedy: "" },
@@ -313,6 +326,21 @@ fn every_finding() -> Vec<Finding> {
     ];
     all.extend(OBSTACLES.map(|obstacle| Finding::Configured { guest: guest(), obstacle }));
     all
+}
+
+#[test]
+fn a_guest_that_cannot_be_mapped_whole_is_refused_on_either_host() {
+    let large = |guest: &mut GuestFacts| guest.memory_bytes = 256 << 30;
+    assert!(of_guest(large).iter().filter(|code| **code == "mappings_too_few").count() == 2);
+    let few = |host: &mut HostFacts| host.mappings_max = Some(1_000);
+    assert_eq!(of_other(guest(), few), ["mappings_too_few"]);
+    let unknown = |host: &mut HostFacts| host.mappings_max = None;
+    assert!(of_other(guest(), unknown).is_empty(), "another host may not tell it");
+}
+
+#[test]
+fn a_guest_that_remus_makes_checkpoints_of_is_left_alone() {
+    assert_eq!(of_guest(|guest| guest.taken_by = Some(4711)), ["taken_by_remus"]);
 }
 
 #[test]

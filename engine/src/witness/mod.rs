@@ -10,14 +10,17 @@
 //! * [`record_file`] one record as a file
 //! * [`Store`] the directory: stable, locked, checked
 //! * [`daemon`] the event loop
+//! * [`read_record`] one record, for a command
 //! * [`WitnessLink`] a node's end of the connection
 
 mod client;
 pub mod daemon;
+mod look;
 pub mod record_file;
 mod store;
 mod twins;
 mod words;
 
 pub use client::{News, WitnessLink};
+pub use look::{LookError, read_record};
 pub use store::{Store, StoreError};

@@ -106,7 +106,8 @@ pub fn repair(connection: &mut Connection, leftover: &Leftover) -> Result<String
     }
     match kind {
         Kind::Redirect(_) => {
-            redirect::remove(connection, std::slice::from_ref(device), owner)?;
+            // The hooks stay: an engine that has just begun may be about to hang its own filter there.
+            redirect::remove_filters(connection, device, owner)?;
             Ok(format!("{}: removed the redirect; its output passes unheld", device.name))
         }
         Kind::Intermediate { held_frames } => {

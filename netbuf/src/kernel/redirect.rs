@@ -214,6 +214,19 @@ pub(super) fn remove(
     devices.iter().try_for_each(|device| remove_if(connection, device, |it| owner_of(it) == Some(*owner)))
 }
 
+/// Removes `owner`'s redirects of a device, and leaves the hooks.
+pub(super) fn remove_filters(
+    connection: &mut Connection,
+    device: &Device,
+    owner: &Owner,
+) -> Result<(), KernelError> {
+    let mut arriving = filters(connection, device, Hook::Ingress)?;
+    arriving.retain(|filter| owner_of(filter) == Some(*owner));
+    let delete = |filter: &Filter| filter::delete(device.as_pair(), filter.priority);
+    let mut deletes: Vec<_> = arriving.iter().map(delete).collect();
+    Ok(connection.all(&mut deletes, is_gone)?)
+}
+
 fn remove_if(
     connection: &mut Connection,
     device: &Device,

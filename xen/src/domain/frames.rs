@@ -255,11 +255,12 @@ impl Frames {
         Ok(is_whole)
     }
 
-    /// Looks for pages that have gone, some pfns at a time, and says which.
+    /// Looks for pages that have gone or come, some pfns at a time, and says which. What comes is in no dirty log, and
+    /// may leave the page count as it was: a guest can move a page from one pfn to another.
     pub(super) fn survey(
         &mut self,
         frame_of: &dyn Fn(Pfn) -> u64,
-        mut gone: impl FnMut(Pfn),
+        mut changed: impl FnMut(Pfn),
     ) -> Result<(), XenError> {
         let first = self.survey_next;
         let last = (first + SURVEY_PFNS).min(self.page_count as usize);
@@ -268,13 +269,12 @@ impl Frames {
         let frames: Vec<u64> = pfns().map(frame_of).collect();
         for (pfn, kind) in pfns().zip(self.types(&frames)?) {
             let (window, index) = split(pfn);
-            if let Some(window) = &mut self.windows[window]
-                && window.places[index].kind.has_data()
-                && !kind.has_data()
-            {
-                window.is_stale = true;
-                window.places[index].sure_since = NEVER;
-                gone(pfn);
+            let Some(window) = &mut self.windows[window] else { continue };
+            let place = &mut window.places[index];
+            if place.kind.has_data() != kind.has_data() {
+                window.is_stale |= place.kind.has_data();
+                place.sure_since = NEVER;
+                changed(pfn);
             }
         }
         Ok(())

@@ -9,30 +9,37 @@
 //!   drop       destroyed
 //! ```
 //!
+//! Before each acknowledgement Xen is asked whether the domain is still there, paused and the same: pages are written
+//! through mappings that work on when it is not. What the state's records are worth is asked once, with the full copy, as
+//! long as the guest runs elsewhere: they are given to the domain then, and again by `activate`.
+//!
 //! Memory holds pages as the stream has them, so they are what deltas are made against, until `activate`. The rings are
 //! xenstored's and xenconsoled's as soon as libxl has completed the domain: what the guest had there is kept aside.
 //!
 //! Not for HVM guests: their device model would have to be given a new state at each takeover.
 
 mod build;
+mod left;
 mod pages;
 mod rings;
 
 pub use build::{STANDING_VARIABLE, stand_by};
+pub use left::{StandingDomain, destroy_left, standing_domains};
 
 use crate::restore::hvm::{CONSOLE_EVTCHN, STORE_EVTCHN};
-use crate::restore::memory::MemoryError;
-use crate::restore::{Rebuild, RestoreError, RingEnd, Rings, seed_rings};
+use crate::restore::memory::{GuestMemory, MemoryError};
+use crate::restore::{Rebuild, RestoreError, RingEnd, Rings, records, seed_rings};
 use crate::xenstore::{StoreError, Xenstore};
-use crate::{DomId, Xen, xl};
+use crate::{DomId, DomainInfo, Xen, xl};
 use build::Build;
+use left::{mark, mark_path};
 use pages::StandingPages;
 use std::fmt;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 use understudy_checkpoint::domain::{Description, DomainState, GuestKind, Sink};
 use understudy_checkpoint::epoch::Image;
-use understudy_checkpoint::{Page, PageEntry, Pfn};
+use understudy_checkpoint::{Page, PageEntry, PageType, Pfn};
 
 /// What follows the name of a guest whose domain stands by, as stock Xen names a domain that is migrated in.
 const INCOMING: &str = "--incoming";
@@ -40,6 +47,10 @@ const INCOMING: &str = "--incoming";
 /// How long a name may be taken, and how often that is looked at.
 const FREE_MAX: Duration = Duration::from_secs(30);
 const FREE_RETRY: Duration = Duration::from_millis(100);
+
+/// What may fail for a moment is done so often, after so long.
+const ATTEMPTS: u32 = 5;
+const RETRY: Duration = Duration::from_millis(200);
 
 /// Why a domain does not stand by, or cannot go on.
 #[derive(thiserror::Error, Debug)]
@@ -50,6 +61,25 @@ pub enum StandingError {
     /// libxl, or the way to it.
     #[error("libxl built no domain to stand by: {0}")]
     Build(String),
+    /// It is not there as it was left.
+    #[error("domain {domain}, which stood by, {how}; it holds no image any more")]
+    Lost {
+        /// Which.
+        domain: DomId,
+        /// What became of it.
+        how: &'static str,
+    },
+    /// It ran: its memory is no image any more.
+    #[error(
+        "domain {domain}, which stood by, was let run by somebody (xl unpause?); it holds no image any more"
+    )]
+    Ran {
+        /// Which.
+        domain: DomId,
+    },
+    /// Xen would not start the guest with this state.
+    #[error("Xen does not take the guest's state on this host: {0}; a takeover would fail")]
+    State(#[source] RestoreError),
     /// A record, or the hypervisor.
     #[error(transparent)]
     Restore(#[from] RestoreError),
@@ -69,12 +99,16 @@ pub struct Standing {
     xen: Xen,
     domain: DomId,
     name: String,
+    /// Xen's handle of it: a number may be used again.
+    uuid: [u8; 16],
     what: Description,
     rings: Rings,
     build: Build,
     pages: StandingPages,
     state: DomainState,
     fault: Option<String>,
+    /// The fault is the guest's state.
+    is_refused: bool,
     /// It is a guest now, and no longer ours to destroy.
     is_activated: bool,
     /// Its memory is no longer as the stream has it.
@@ -96,19 +130,22 @@ impl Standing {
         let incoming = format!("{name}{INCOMING}");
         await_free(&incoming)?;
         let (build, made) = Build::start(&incoming, what)?;
-        let standing = Self {
+        let mut standing = Self {
             xen: xen.clone(),
             domain: made.domain,
             name: name.into(),
+            uuid: [0; 16],
             rings: made.rings,
             build,
             pages: StandingPages::new(xen, made.domain, what),
             what: what.clone(),
             state: DomainState::default(),
             fault: None,
+            is_refused: false,
             is_activated: false,
             is_changed: false,
         };
+        standing.uuid = standing.look()?.uuid;
         mark(made.domain)?;
         Ok(standing)
     }
@@ -125,14 +162,72 @@ impl Standing {
             return Err(StandingError::Build(fault.clone()));
         }
         self.build.wait()?;
+        // What is mapped of a domain that was destroyed is still the image; what ran is not.
+        let as_it_was = self.is_as_it_was();
+        self.is_changed |= matches!(as_it_was, Err(StandingError::Ran { .. }));
+        as_it_was?;
+        match self.what.kind {
+            GuestKind::Pv => self.give_pv_state()?,
+            // Nothing of it changes the image: it may be done again.
+            GuestKind::Pvh | GuestKind::Hvm => retry(|| self.give_state())?,
+        }
+        self.pages.unmap();
+        // From here on only its name is another.
+        self.is_activated = true;
+        if let Err(error) = retry(|| rename(self.domain, &self.name)) {
+            tracing::error!(
+                guest = self.name, domain = %self.domain, %error,
+                "The guest is taken over under the name of the domain that stood by; use xl rename"
+            );
+        }
+        Ok(self.domain)
+    }
+
+    /// Gives a PVH guest's domain the state. Its memory stays what the stream has.
+    fn give_state(&self) -> Result<(), StandingError> {
+        let none = GuestMemory::new(self.xen.clone(), self.domain, true);
+        let absent = |_| PageType::Absent;
+        let mut rebuild = Rebuild::of_standing(self.xen.clone(), self.domain, &self.what, none, absent)?;
+        rebuild.apply_all(&self.state.libxc)?;
+        rebuild.complete(self.rings)?;
+        Ok(())
+    }
+
+    /// Gives a PV guest's domain the state, and its page tables this host's frames.
+    fn give_pv_state(&mut self) -> Result<(), StandingError> {
         self.is_changed = true;
         let (memory, page_type) = self.pages.take(&self.xen, self.domain);
         let mut rebuild = Rebuild::of_standing(self.xen.clone(), self.domain, &self.what, memory, page_type)?;
         rebuild.apply_all(&self.state.libxc)?;
         rebuild.complete(self.rings)?;
-        rename(self.domain, &self.name)?;
-        self.is_activated = true;
-        Ok(self.domain)
+        Ok(())
+    }
+
+    /// What Xen says of the domain.
+    fn look(&self) -> Result<DomainInfo, StandingError> {
+        let lost = |how| StandingError::Lost { domain: self.domain, how };
+        let info = self.xen.domain_info(self.domain).map_err(RestoreError::from)?;
+        match info {
+            None => Err(lost("was destroyed")),
+            Some(info) if info.is_dying() => Err(lost("is being destroyed")),
+            Some(info) if info.is_shutdown() || !info.is_paused() => {
+                Err(StandingError::Ran { domain: self.domain })
+            }
+            Some(info) => Ok(info),
+        }
+    }
+
+    /// An error unless the domain stands as it was left.
+    fn is_as_it_was(&self) -> Result<(), StandingError> {
+        if self.look()?.uuid == self.uuid {
+            return Ok(());
+        }
+        Err(StandingError::Lost { domain: self.domain, how: "was destroyed, and its number is another's" })
+    }
+
+    /// Whether this host can never run the guest with the state that it has.
+    pub fn is_refused(&self) -> bool {
+        self.is_refused
     }
 
     /// Why libxl could not complete the domain, as soon as that is known: it cannot be activated then, but
@@ -166,7 +261,24 @@ impl Standing {
                 .map_err(RestoreError::from)?;
         }
         seed_rings(&self.xen, self.domain, frames, self.rings)?;
+        self.try_state()?;
         self.build.complete(frames, &self.state.libxl)
+    }
+
+    /// Finds out whether Xen takes the state, where asking leaves no trace that activating would not overwrite. A PV
+    /// guest's names frames of its own, which only activating can translate: there the records are read.
+    fn try_state(&mut self) -> Result<(), StandingError> {
+        let tried = match self.what.kind {
+            GuestKind::Pv => records(&self.state.libxc, |_| Ok(())).map_err(StandingError::from),
+            GuestKind::Pvh | GuestKind::Hvm => self.give_state(),
+        };
+        match tried {
+            Err(StandingError::Restore(error)) => {
+                self.is_refused = true;
+                Err(StandingError::State(error))
+            }
+            tried => tried,
+        }
     }
 
     fn try_apply_state(&mut self) -> Result<(), StandingError> {
@@ -212,6 +324,14 @@ impl Sink for Standing {
     fn fault(&self) -> Option<String> {
         self.fault.clone()
     }
+
+    fn check(&mut self) -> Option<String> {
+        if self.fault.is_none() {
+            let standing = self.is_as_it_was();
+            self.note(standing);
+        }
+        self.fault.clone()
+    }
 }
 
 impl Drop for Standing {
@@ -232,6 +352,18 @@ impl Drop for Standing {
     }
 }
 
+/// Does what may fail for a moment until it is done, or has failed often enough.
+fn retry<T, E: fmt::Display>(mut attempt: impl FnMut() -> Result<T, E>) -> Result<T, E> {
+    for _ in 1..ATTEMPTS {
+        match attempt() {
+            Ok(done) => return Ok(done),
+            Err(error) => tracing::warn!(%error, "A step of a takeover failed; it is tried again"),
+        }
+        sleep(RETRY);
+    }
+    attempt()
+}
+
 /// Waits until no domain has this name: one that stood by for the guest as it was is on its way out.
 fn await_free(name: &str) -> Result<(), StandingError> {
     let begun = Instant::now();
@@ -244,44 +376,6 @@ fn await_free(name: &str) -> Result<(), StandingError> {
         sleep(FREE_RETRY);
     }
     Ok(())
-}
-
-/// A domain that stands by on this host.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct StandingDomain {
-    /// It.
-    pub domain: DomId,
-    /// Its name: that of the guest, and `--incoming`.
-    pub name: String,
-    /// The process that has it stand by.
-    pub engine: u32,
-}
-
-/// The domains that stand by on this host.
-pub fn standing_domains() -> Result<Vec<StandingDomain>, xl::XlError> {
-    let mut store = Xenstore::open()?;
-    let mut standing = Vec::new();
-    for (domain, name) in xl::domains()?.into_iter().filter(|(_, name)| name.ends_with(INCOMING)) {
-        if let Some(engine) = store.read(&mark_path(domain))? {
-            standing.push(StandingDomain { domain, name, engine: engine.parse().unwrap_or(0) });
-        }
-    }
-    Ok(standing)
-}
-
-/// Destroys what stands by on this host: an engine that starts has nothing yet. Answers how many.
-pub fn destroy_left() -> Result<usize, xl::XlError> {
-    let left = standing_domains()?;
-    left.iter().try_for_each(|standing| xl::destroy(standing.domain))?;
-    Ok(left.len())
-}
-
-fn mark_path(domain: DomId) -> String {
-    format!("/local/domain/{domain}/understudy/standing")
-}
-
-fn mark(domain: DomId) -> Result<(), StoreError> {
-    Xenstore::open()?.write(&mark_path(domain), &std::process::id().to_string())
 }
 
 /// The domain is the guest: as libxl renames one, all at once, and no longer marked.

@@ -2,8 +2,8 @@
 //!
 //! Not here: permissions, watches, quotas, transactions that conflict.
 
-use super::Reopening;
 use super::wire::{self, Kind};
+use super::{Reopening, Xenstore};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -58,6 +58,10 @@ impl Fake {
 
     fn path(&self) -> PathBuf {
         self.folder.path().join("socket")
+    }
+
+    pub(crate) fn connect(&self) -> Xenstore {
+        Xenstore::connect(&self.path()).expect("it listens")
     }
 
     pub(crate) fn reopening(&self) -> Reopening {

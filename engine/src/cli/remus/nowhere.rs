@@ -8,6 +8,7 @@ use crate::console;
 use crate::guest::{Compare, NotFound, XenHost};
 use crate::signals::{Hangup, ShutdownSignal};
 use std::time::Duration;
+use understudy_xen::process::Process;
 use understudy_xen::{mark, xl};
 
 /// Stock's.
@@ -37,11 +38,19 @@ pub(super) fn run(order: &Order) -> Result<Exit, CliError> {
         let host = XenHost::beside(outputs, compare).map_err(BlackholeError::Unfit)?;
         let found = host.find(&guest, order.find_changes.unwrap_or_default()).map_err(|why| unfit(&why))?;
         // Killed in a pause, this leaves the guest suspended, for which xl has no command.
-        if let Err(error) = mark::write_nowhere(domain, std::process::id()) {
+        let this = Process::this().map_err(|error| unfit(&error));
+        if let Err(error) =
+            this.and_then(|this| mark::write_nowhere(domain, this).map_err(|error| unfit(&error)))
+        {
             found.output.let_go();
-            return Err(unfit(&error));
+            return Err(error);
         }
         marked = Some(domain);
+        // An engine that found it at the same time sees this mark, or is seen here.
+        if let Err(why) = XenHost::is_free(domain) {
+            found.output.let_go();
+            return Err(BlackholeError::Unfit(why));
+        }
         console::say(format_args!(
             "{guest}: checkpoints to nowhere, one every {interval_ms} ms; it is not protected"
         ));

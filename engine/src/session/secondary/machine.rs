@@ -291,6 +291,13 @@ impl Secondary {
                 if image.generation == generation && *receiving == Some(epoch) =>
             {
                 *receiving = None;
+                if why == Decline::ImageLost {
+                    // What holds it is gone: nothing can be started from here.
+                    self.drop_image(out);
+                    if self.register.is_connected() {
+                        ask(Some(self.register.read(now)), out);
+                    }
+                }
             }
             _ => return,
         }

@@ -149,6 +149,27 @@ fn a_type_that_cannot_be_is_an_error() {
     assert!(matches!(error, XenError::Nonsense { .. }), "{error}");
 }
 
+#[test]
+fn a_page_that_moves_to_an_empty_pfn_is_found_though_the_page_count_stays() {
+    let port = Simulated::new();
+    let mut frames = on(&port);
+    let before = |pfn: Pfn| if pfn.0 == 9 { u64::MAX } else { usual(pfn) };
+    let after = |pfn: Pfn| match pfn.0 {
+        8 => u64::MAX,
+        9 => FIRST + 8,
+        _ => usual(pfn),
+    };
+    assert!(!frames.begin_pause(1000));
+    frames.look_up(&[Pfn(8), Pfn(9)], &before, Unmapped::Fails).unwrap();
+    frames.end_pause(1000);
+    let mut changed = Vec::new();
+    frames.survey(&after, |pfn| changed.push(pfn.0)).unwrap();
+    assert_eq!(changed, [8, 9]);
+    assert!(!frames.begin_pause(1000));
+    frames.look_up(&[Pfn(8), Pfn(9)], &after, Unmapped::Fails).unwrap();
+    assert_eq!((frames.found_type(Pfn(8)), frames.found_type(Pfn(9))), (PageType::Absent, PageType::Normal));
+}
+
 /// The guest gives a page back, which is found; then it gives another back and takes one: its page count is the same.
 #[test]
 fn what_is_given_back_and_taken_in_equal_amounts_is_seen() {

@@ -1,0 +1,123 @@
+//! Whether a guest may be let out on this host: the witness's word, where this host has one.
+//!
+//! ```text
+//!   record: owner is this node, no copy may be activated ──► yes
+//!           anything else, no record, no answer ───────────► no, unless a person overrides it
+//! ```
+
+use crate::config::Settings;
+use crate::session::{Copy, NodeName, Record};
+use crate::witness::read_record;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The configuration of this host's node that nobody has named.
+const CONFIG_DEFAULT: &str = "/etc/understudy/node.toml";
+
+/// A witness answers in milliseconds.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
+
+/// Who can say it.
+#[derive(Debug)]
+pub(super) enum Witness {
+    /// This host has none: a person's word has to do.
+    None,
+    /// This one, asked as this node.
+    At { witness: SocketAddr, node: NodeName },
+    /// It is not asked.
+    Overridden,
+}
+
+impl Witness {
+    /// That of the node whose configuration this is; the usual one, if there is one, where none is named.
+    pub(super) fn of(config: Option<PathBuf>, is_overridden: bool) -> Result<Self, String> {
+        if is_overridden {
+            return Ok(Self::Overridden);
+        }
+        let usual = Path::new(CONFIG_DEFAULT);
+        let path = match config {
+            Some(path) => path,
+            None if usual.try_exists().map_err(|error| format!("{CONFIG_DEFAULT}: {error}"))? => usual.into(),
+            None => return Ok(Self::None),
+        };
+        let settings = Settings::read(&path).map_err(|error| error.to_string())?;
+        match (settings.witness, settings.node) {
+            (None, _) => Ok(Self::None),
+            (Some(witness), Some(node)) => Ok(Self::At { witness, node: NodeName(node) }),
+            (Some(_), None) => Err(format!("{} names a witness and no node", path.display())),
+        }
+    }
+
+    /// An error, with what to do, unless the guest may be let out here.
+    pub(super) fn allows(&self, guest: Option<&str>) -> Result<(), String> {
+        let Self::At { witness, node } = self else { return Ok(()) };
+        let Some(guest) = guest else {
+            return Err("whose it is, is not known, so the witness cannot be asked".into());
+        };
+        let record = read_record(*witness, guest, ANSWER_MAX);
+        judge(record.map_err(|error| format!("the witness at {witness}: {error}"))?.as_ref(), node)
+    }
+}
+
+fn judge(record: Option<&Record>, node: &NodeName) -> Result<(), String> {
+    match record {
+        None => Err("the witness has no record of it".into()),
+        Some(Record { owner, generation, .. }) if owner != node => Err(format!(
+            "the witness says that {owner} runs it, under generation {}: here it is an old copy",
+            generation.0
+        )),
+        Some(Record { copy: Copy::Fresh { holder }, .. }) => Err(format!(
+            "the witness says that {holder} holds a copy of it that it may take over at any moment; start the engine, which \
+             goes on with it"
+        )),
+        Some(Record { copy: Copy::Stale, .. }) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use understudy_checkpoint::Generation;
+
+    #[test]
+    fn only_the_owner_of_a_guest_without_a_copy_lets_it_out() {
+        let name = |name: &str| NodeName(name.into());
+        let record =
+            |owner: &str, copy| Record { revision: 4, generation: Generation(3), owner: name(owner), copy };
+        let a = name("a");
+        assert!(judge(Some(&record("a", Copy::Stale)), &a).is_ok());
+        for (record, said) in [
+            (None, "no record"),
+            (Some(record("b", Copy::Stale)), "b runs it"),
+            (Some(record("a", Copy::Fresh { holder: name("b") })), "take over at any moment"),
+        ] {
+            let why = judge(record.as_ref(), &a).unwrap_err();
+            assert!(why.contains(said), "{why}");
+        }
+    }
+
+    #[test]
+    fn a_witness_is_where_the_nodes_configuration_says() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("node.toml");
+        let of = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            Witness::of(Some(path.clone()), false)
+        };
+        assert!(matches!(of("node = \"a\"\nwitness = \"127.0.0.1:7000\"\n").unwrap(), Witness::At { .. }));
+        assert!(matches!(of("node = \"a\"\n").unwrap(), Witness::None));
+        assert!(of("witness = \"127.0.0.1:7000\"\n").is_err() && of("node = 7").is_err());
+        assert!(Witness::of(Some("/nowhere/node.toml".into()), false).is_err(), "not: none");
+        assert!(matches!(Witness::of(Some("/nowhere/node.toml".into()), true).unwrap(), Witness::Overridden));
+    }
+
+    #[test]
+    fn a_witness_that_does_not_answer_says_no() {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let witness = Witness::At { witness: free, node: NodeName("a".into()) };
+        assert!(witness.allows(Some("web")).unwrap_err().contains("the witness at"));
+        assert!(witness.allows(None).is_err());
+        assert!(Witness::None.allows(None).is_ok());
+    }
+}

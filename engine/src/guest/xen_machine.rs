@@ -1,0 +1,137 @@
+//! A domain of Xen as the engine runs it: paused, unpaused, marked, destroyed.
+//!
+//! Not here: how it is found, built and checkpointed ([`xen`](super::xen)).
+
+use super::cards::Renewed;
+use super::machine::Machine;
+use super::report::Bell;
+use super::settle::Settled;
+use crossbeam::channel::bounded;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::sleep;
+use std::time::Duration;
+use understudy_checkpoint::Generation;
+use understudy_xen::{DomId, Xen, mark, xl};
+
+/// How often the mark of a generation is tried to be written, after how long again, and how long the loop waits for it.
+const MARK_ATTEMPTS: u32 = 10;
+const MARK_RETRY: Duration = Duration::from_secs(3);
+const MARK_WAIT: Duration = Duration::from_millis(50);
+
+/// A domain that runs here.
+#[derive(Debug)]
+pub struct XenMachine {
+    xen: Xen,
+    domain: DomId,
+    name: String,
+    /// Xen counts pauses; what is asked of a machine twice is done once.
+    is_paused: AtomicBool,
+    renewed: Renewed,
+    settled: Settled,
+}
+
+impl XenMachine {
+    /// A domain that is paused, or not.
+    pub(super) fn new(xen: &Xen, domain: DomId, name: &str, is_paused: bool, bell: &Bell) -> Self {
+        Self {
+            xen: xen.clone(),
+            domain,
+            name: name.to_owned(),
+            is_paused: AtomicBool::new(is_paused),
+            renewed: Renewed::new(bell.clone()),
+            settled: Settled::not_yet(bell.clone()),
+        }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn renewed(&self) -> &Renewed {
+        &self.renewed
+    }
+
+    pub(super) fn settled(&self) -> &Settled {
+        &self.settled
+    }
+}
+
+impl Machine for XenMachine {
+    fn pause(&self) {
+        if self.is_paused.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        if let Err(error) = self.xen.pause(self.domain) {
+            tracing::error!(guest = self.name, %error, "The guest cannot be paused");
+        }
+    }
+
+    fn unpause(&self) {
+        if !self.is_paused.swap(false, Ordering::AcqRel) {
+            return;
+        }
+        if let Err(error) = self.xen.unpause(self.domain) {
+            tracing::error!(guest = self.name, %error, "The guest cannot be unpaused");
+        }
+    }
+
+    fn stop(&self) {
+        // It stands still from here on. The rest takes xl a while, and the loop has other guests.
+        self.pause();
+        let (domain, name) = (self.domain, self.name.clone());
+        let destroy = move || {
+            if let Err(error) = xl::destroy(domain) {
+                tracing::error!(guest = name, %error, "The guest is paused, but cannot be destroyed; use xl destroy");
+            }
+        };
+        if let Err(error) = std::thread::Builder::new().name("destroy".into()).spawn(destroy) {
+            tracing::error!(guest = self.name, %error, "The guest is paused, but cannot be destroyed; use xl destroy");
+        }
+    }
+
+    fn outlives_us(&self) -> bool {
+        true
+    }
+
+    fn mark(&self, generation: Generation) {
+        let (domain, name) = (self.domain, self.name.clone());
+        let (done, is_done) = bounded::<()>(0);
+        let write = move || {
+            for attempt in 1..=MARK_ATTEMPTS {
+                let Err(error) = mark::write(domain, generation.0) else { break };
+                tracing::error!(
+                    guest = name, attempt, %error,
+                    "The guest is not marked with its generation: a restarted engine would not know it again"
+                );
+                sleep(MARK_RETRY);
+            }
+            drop(done);
+        };
+        match std::thread::Builder::new().name("mark".into()).spawn(write) {
+            // Xenstored answers in microseconds: then the mark is there before anything that follows. If it hangs, the
+            // loop has other guests.
+            Ok(_) => drop(is_done.recv_timeout(MARK_WAIT)),
+            Err(error) => tracing::error!(guest = self.name, %error, "The guest is not marked"),
+        }
+    }
+
+    fn leave(&self) {
+        self.pause();
+        tracing::warn!(
+            guest = self.name,
+            "The guest is paused, since nobody guards it any more; before `xl unpause`, see that it was not taken over"
+        );
+    }
+
+    fn has_settled(&self) -> bool {
+        self.settled.is_so()
+    }
+
+    fn take_renewed(&self) -> Option<Vec<u8>> {
+        self.renewed.take()
+    }
+
+    fn deliver(&self, _frame: &[u8]) {
+        // Its network is the host's.
+    }
+}
