@@ -13,11 +13,11 @@
 //! them: each direction of offering has its own numbers.
 
 use super::refusal::HoldRefusal;
-use crate::session::{NodeName, ToPrimary, ToSecondary, WitnessReply, WitnessRequest};
+use crate::session::{Decline, NodeName, ToPrimary, ToSecondary, WitnessReply, WitnessRequest};
 use std::fmt;
 use std::ops::RangeInclusive;
 use understudy_checkpoint::domain::Description;
-use understudy_checkpoint::pages::EpochSummary;
+use understudy_checkpoint::pages::{EpochSummary, FORM_CHECKS, FORM_STATE};
 use understudy_checkpoint::{Epoch, Generation};
 
 /// Versions of the protocol that this engine speaks: the current one and the one before.
@@ -25,6 +25,9 @@ pub const VERSIONS: RangeInclusive<u16> = 1..=2;
 
 /// The first version with refusals for single guests, windows, and pings between nodes.
 pub const GUEST_REFUSALS_SINCE: u16 = 2;
+
+/// The first version whose epochs carry checks of unchanged pages and the digest of their state.
+pub const CHECKS_SINCE: u16 = 2;
 
 /// Frames of the largest guest that engines protect: 256 GiB. Its page types alone take 64 MiB in an image.
 pub const GUEST_PAGES_MAX: u64 = 1 << 26;
@@ -307,6 +310,12 @@ impl Frame<'_> {
             | Self::HoldDeclined { .. }
             | Self::HoldReady { .. }
             | Self::Window { .. } => GUEST_REFUSALS_SINCE,
+            Self::PageBatch { batch, .. } if matches!(batch.first(), Some(&(FORM_CHECKS | FORM_STATE))) => {
+                CHECKS_SINCE
+            }
+            Self::ToPrimary { message: ToPrimary::Declined { why: Decline::Diverged, .. }, .. } => {
+                CHECKS_SINCE
+            }
             _ => 1,
         }
     }

@@ -447,3 +447,15 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn checks_and_what_answers_them_are_of_version_2() {
+    let guest = GuestId::new(1).unwrap();
+    let declined = |why| {
+        let message = ToPrimary::Declined { generation: Generation(1), epoch: Some(Epoch(1)), why };
+        Frame::ToPrimary { guest, message }.since()
+    };
+    let batch = |form: u8| Frame::PageBatch { guest, batch: &[form, 0, 0] }.since();
+    assert_eq!([0, 1, 2, 3].map(batch), [1, 1, 2, 2]);
+    assert_eq!((declined(Decline::Damaged), declined(Decline::Diverged)), (1, 2));
+}
