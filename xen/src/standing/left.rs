@@ -63,13 +63,25 @@ pub fn destroy_left() -> Result<usize, xl::XlError> {
     Ok(destroyed)
 }
 
-pub(super) fn mark_path(domain: DomId) -> String {
+fn mark_path(domain: DomId) -> String {
     format!("/local/domain/{domain}/understudy/standing")
 }
 
 pub(super) fn mark(domain: DomId) -> Result<(), StoreError> {
     let this = Process::this().map_err(StoreError::Io)?;
     Xenstore::open()?.write(&mark_path(domain), &this.to_string())
+}
+
+/// The domain is the guest: as libxl renames one, all at once, and no longer marked.
+pub(super) fn rename(domain: DomId, name: &str) -> Result<(), StoreError> {
+    Xenstore::open()?.transaction(|transaction| {
+        let path = format!("/local/domain/{domain}");
+        transaction.write(&format!("{path}/name"), name)?;
+        if let Some(vm) = transaction.read(&format!("{path}/vm"))? {
+            transaction.write(&format!("{vm}/name"), name)?;
+        }
+        transaction.rm(&mark_path(domain))
+    })
 }
 
 #[cfg(test)]

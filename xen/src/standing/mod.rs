@@ -29,10 +29,10 @@ pub use left::{StandingDomain, destroy_left, standing_domains};
 use crate::restore::hvm::{CONSOLE_EVTCHN, STORE_EVTCHN};
 use crate::restore::memory::{GuestMemory, MemoryError};
 use crate::restore::{Rebuild, RestoreError, RingEnd, Rings, records, seed_rings};
-use crate::xenstore::{StoreError, Xenstore};
+use crate::xenstore::StoreError;
 use crate::{DomId, DomainInfo, Xen, xl};
 use build::Build;
-use left::{mark, mark_path};
+use left::{mark, rename};
 use pages::StandingPages;
 use std::fmt;
 use std::thread::sleep;
@@ -99,8 +99,8 @@ pub struct Standing {
     xen: Xen,
     domain: DomId,
     name: String,
-    /// Xen's handle of it: a number may be used again.
-    uuid: [u8; 16],
+    /// Xen's handle of it, once it is known: a number may be used again.
+    uuid: Option<[u8; 16]>,
     what: Description,
     rings: Rings,
     build: Build,
@@ -134,7 +134,7 @@ impl Standing {
             xen: xen.clone(),
             domain: made.domain,
             name: name.into(),
-            uuid: [0; 16],
+            uuid: None,
             rings: made.rings,
             build,
             pages: StandingPages::new(xen, made.domain, what),
@@ -145,7 +145,7 @@ impl Standing {
             is_activated: false,
             is_changed: false,
         };
-        standing.uuid = standing.look()?.uuid;
+        standing.uuid = Some(standing.look()?.uuid);
         mark(made.domain)?;
         Ok(standing)
     }
@@ -219,10 +219,21 @@ impl Standing {
 
     /// An error unless the domain stands as it was left.
     fn is_as_it_was(&self) -> Result<(), StandingError> {
-        if self.look()?.uuid == self.uuid {
+        if Some(self.look()?.uuid) == self.uuid {
             return Ok(());
         }
         Err(StandingError::Lost { domain: self.domain, how: "was destroyed, and its number is another's" })
+    }
+
+    /// Whether the domain of its number is still the one that was made.
+    fn is_ours_to_destroy(&self) -> bool {
+        match self.xen.domain_info(self.domain) {
+            Ok(info) => info.is_some_and(|info| self.uuid.is_none_or(|uuid| uuid == info.uuid)),
+            Err(error) => {
+                tracing::warn!(guest = self.name, domain = %self.domain, %error, "A domain that stood by may be left");
+                false
+            }
+        }
     }
 
     /// Whether this host can never run the guest with the state that it has.
@@ -341,13 +352,11 @@ impl Drop for Standing {
         }
         self.build.end();
         self.pages.unmap();
-        match xl::destroy(self.domain) {
-            Ok(()) => {}
-            // xl destroys a domain that it could not complete by itself.
-            Err(_) if self.xen.domain_info(self.domain).is_ok_and(|info| info.is_none()) => {}
-            Err(error) => {
-                tracing::warn!(guest = self.name, %error, "A domain that stood by is left; use xl destroy")
-            }
+        // xl destroys a domain that it could not complete by itself.
+        if self.is_ours_to_destroy()
+            && let Err(error) = xl::destroy(self.domain)
+        {
+            tracing::warn!(guest = self.name, domain = %self.domain, %error, "A domain that stood by is left; use xl destroy");
         }
     }
 }
@@ -378,14 +387,5 @@ fn await_free(name: &str) -> Result<(), StandingError> {
     Ok(())
 }
 
-/// The domain is the guest: as libxl renames one, all at once, and no longer marked.
-fn rename(domain: DomId, name: &str) -> Result<(), StoreError> {
-    Xenstore::open()?.transaction(|transaction| {
-        let path = format!("/local/domain/{domain}");
-        transaction.write(&format!("{path}/name"), name)?;
-        if let Some(vm) = transaction.read(&format!("{path}/vm"))? {
-            transaction.write(&format!("{vm}/name"), name)?;
-        }
-        transaction.rm(&mark_path(domain))
-    })
-}
+#[cfg(test)]
+mod tests;

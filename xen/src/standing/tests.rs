@@ -1,0 +1,127 @@
+//! A PVH guest's domain that stands by, on a simulated hypervisor: what is asked of it before it counts.
+
+use super::*;
+use crate::abi::{domctl, hvm};
+use crate::simulated::{Asked, Simulated, set_payload};
+use nix::errno::Errno;
+use std::mem::ManuallyDrop;
+use std::sync::{Arc, Mutex};
+use understudy_checkpoint::stream::libxc::{HvmContext, Record};
+use zerocopy::FromZeros;
+
+/// What Xen says of the domain: flags and handle; `None` if there is none.
+type Said = Arc<Mutex<Option<(u32, u8)>>>;
+
+const PAUSED: Option<(u32, u8)> = Some((domctl::FLAG_HVM | domctl::FLAG_PAUSED, 7));
+
+/// Never dropped: that would ask the `xl` of this host to destroy a domain.
+fn standing() -> (Arc<Simulated>, Said, ManuallyDrop<Standing>) {
+    let port = Simulated::new();
+    let said: Said = Arc::new(Mutex::new(PAUSED));
+    let seen = said.clone();
+    port.answer(Asked::Domctl(domctl::GET_DOMAIN_INFO), move |call| {
+        let Some((flags, uuid)) = *seen.lock().unwrap() else { return Err(Errno::ESRCH) };
+        let mut info = domctl::DomainInfo::new_zeroed();
+        (info.domain, info.flags, info.handle) = (4, flags, [uuid; 16]);
+        set_payload(call, &info);
+        Ok(0)
+    });
+    port.answer(Asked::Hvm(hvm::SET_PARAM), |_| Ok(0));
+    port.answer(Asked::Domctl(domctl::SET_HVM_CONTEXT), |_| Ok(0));
+    let xen = Xen::over(port.clone()).unwrap();
+    let what = Description {
+        kind: GuestKind::Pvh,
+        page_count: 64,
+        libxc_version: 3,
+        xen_version: (4, 17),
+        config: Vec::new(),
+        static_records: Vec::new(),
+    };
+    let end = RingEnd { port: 1, backend: DomId(0) };
+    let mut state = DomainState::default();
+    Record::HvmContext(HvmContext { blob: &[1; 64] }).write(&mut state.libxc);
+    let standing = Standing {
+        domain: DomId(4),
+        name: "web".into(),
+        uuid: Some([7; 16]),
+        rings: Rings { store: end, console: end },
+        build: Build::Complete,
+        pages: StandingPages::new(&xen, DomId(4), &what),
+        xen,
+        what,
+        state,
+        fault: None,
+        is_refused: false,
+        is_activated: false,
+        is_changed: false,
+    };
+    (port, said, ManuallyDrop::new(standing))
+}
+
+#[test]
+fn only_a_domain_that_stands_as_it_was_left_may_be_acknowledged() {
+    for (now, what) in [
+        (None, "was destroyed"),
+        (Some((domctl::FLAG_HVM | domctl::FLAG_DYING, 7)), "is being destroyed"),
+        (Some((domctl::FLAG_HVM, 7)), "was let run"),
+        (Some((domctl::FLAG_HVM | domctl::FLAG_SHUTDOWN | 2 << 16, 7)), "was let run"),
+        (Some((domctl::FLAG_HVM | domctl::FLAG_PAUSED, 8)), "its number is another's"),
+    ] {
+        let (_port, said, mut standing) = standing();
+        assert_eq!(standing.check(), None);
+        *said.lock().unwrap() = now;
+        let fault = standing.check().unwrap();
+        assert!(fault.contains(what), "{fault}");
+        *said.lock().unwrap() = PAUSED;
+        assert_eq!(standing.check(), Some(fault), "what was lost once stays lost");
+    }
+}
+
+#[test]
+fn a_domain_of_the_same_number_is_not_destroyed_in_its_place() {
+    let (port, said, standing) = standing();
+    assert!(standing.is_ours_to_destroy());
+    *said.lock().unwrap() = Some((domctl::FLAG_HVM, 8));
+    assert!(!standing.is_ours_to_destroy(), "its number was used again");
+    *said.lock().unwrap() = None;
+    assert!(!standing.is_ours_to_destroy());
+    *said.lock().unwrap() = PAUSED;
+    port.fail(Asked::Domctl(domctl::GET_DOMAIN_INFO), &[Errno::EPERM]);
+    assert!(!standing.is_ours_to_destroy(), "nothing is destroyed that is not known");
+}
+
+#[test]
+fn what_cannot_be_asked_is_not_acknowledged() {
+    let (port, _said, mut standing) = standing();
+    port.fail(Asked::Domctl(domctl::GET_DOMAIN_INFO), &[Errno::EPERM]);
+    assert!(standing.check().is_some());
+}
+
+#[test]
+fn a_domain_that_ran_holds_no_image_and_one_that_was_destroyed_still_does() {
+    let (_port, said, mut standing) = standing();
+    *said.lock().unwrap() = None;
+    assert!(standing.activate().is_err());
+    assert!(standing.to_image().is_some(), "its memory is mapped here, and never ran");
+    *said.lock().unwrap() = Some((domctl::FLAG_HVM, 7));
+    assert!(standing.activate().is_err());
+    assert!(standing.to_image().is_none());
+}
+
+#[test]
+fn state_that_xen_does_not_take_is_known_with_the_full_copy_and_costs_no_image() {
+    let (port, _said, mut standing) = standing();
+    standing.try_state().unwrap();
+    port.fail(Asked::Domctl(domctl::SET_HVM_CONTEXT), &[Errno::EINVAL]);
+    let error = standing.try_state().unwrap_err();
+    assert!(matches!(error, StandingError::State(_)) && standing.is_refused(), "{error}");
+    assert!(standing.to_image().is_some());
+}
+
+#[test]
+fn a_step_that_fails_for_a_moment_is_done_again() {
+    let (port, _said, standing) = standing();
+    port.fail(Asked::Domctl(domctl::SET_HVM_CONTEXT), &[Errno::ENOMEM, Errno::EAGAIN]);
+    retry(|| standing.give_state()).unwrap();
+    assert!(standing.to_image().is_some(), "nothing of it was overwritten");
+}
