@@ -8,6 +8,7 @@
 //!
 //! The same struct is read by clap and by serde, so a flag and its key cannot drift apart.
 
+pub mod bounds;
 mod domain;
 mod guest;
 pub mod human;
@@ -56,6 +57,18 @@ pub enum ConfigError {
     /// An address that may not be used.
     #[error(transparent)]
     Transport(#[from] TransportError),
+    /// A value that cannot work.
+    #[error("{name} is {given}; it may be from {least} to {most}")]
+    OutOfBounds {
+        /// Which.
+        name: &'static str,
+        /// What was given.
+        given: String,
+        /// The smallest.
+        least: String,
+        /// The largest.
+        most: String,
+    },
     /// Values that contradict each other.
     #[error("{0}")]
     Conflict(String),

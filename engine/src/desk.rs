@@ -17,6 +17,9 @@ use std::io::{self, Read, Write};
 /// Visitors at a time, at most; one more sends the longest waiting away.
 const VISITORS_MAX: usize = 16;
 
+/// Connections that are taken in one turn of the loop.
+const ACCEPTS_MAX: usize = 64;
+
 /// Bytes of a question, at most: an HTTP request's head with a browser's headers fits in.
 const QUESTION_BYTES_MAX: usize = 8 << 10;
 
@@ -155,8 +158,10 @@ impl<D: Door> Desk<D> {
     }
 
     fn let_in(&mut self, now: Time) {
-        // An error ends this round: the next connection is an event of its own.
-        while let Ok(mut stream) = self.door.accept() {
+        // An error ends this round: the next connection is an event of its own. Who comes faster than seats are
+        // freed sends others away, and cannot keep the loop here for ever.
+        for _ in 0..ACCEPTS_MAX {
+            let Ok(mut stream) = self.door.accept() else { return };
             let seat = self.free_seat();
             let token = Token(self.first_token + 1 + seat);
             if self.registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE).is_err() {
@@ -166,6 +171,8 @@ impl<D: Door> Desk<D> {
             let talk = Talk::Asking(Vec::new());
             self.seats[seat] = Some(Visitor { stream, serial: self.serial, since: now, talk });
         }
+        // There may be more, and no new event would say so.
+        let _ = self.registry.reregister(&mut self.door, Token(self.first_token), Interest::READABLE);
     }
 
     fn free_seat(&mut self) -> usize {

@@ -94,3 +94,46 @@ fn help_tells_every_exit_code() {
     assert!(help.status.success());
     assert!(String::from_utf8_lossy(&help.stdout).contains("Exit codes:"));
 }
+
+#[test]
+fn settings_that_no_host_can_have_are_refused_with_their_bounds() {
+    let node = ["secondary", "--node", "b", "--listen", "127.0.0.1:1"];
+    let with = |more: &[&'static str]| [&node[..], more].concat();
+    ends(&with(&["--interval", "0ms"]), 2, "from 100us to 60s");
+    ends(&with(&["--interval", "18446744073709551615ns"]), 2, "from 100us to 60s");
+    ends(&with(&["--in-flight", "4000000000"]), 2, "from 1 to 256");
+    ends(&with(&["--hold", "0s"]), 2, "hold is 0ns");
+    ends(&with(&["--staging", "900G"]), 2, "this host has");
+    let guest = "name=g,memory=900G,mac=52:54:00:00:00:01,ip=10.77.0.11";
+    let primary =
+        ["primary", "--node", "a", "--listen", "127.0.0.1:1", "--peer", "b=127.0.0.1:2", "--guest", guest];
+    ends(&primary, 2, "available");
+    ends(&["drill", "--memory", "900G"], 2, "available");
+    ends(&["drill", "--interval", "0ms"], 2, "from 100us to 60s");
+}
+
+#[test]
+fn what_cannot_be_listened_on_is_wrong_usage_and_loses_no_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let theirs = written(directory.path(), "theirs");
+    let node = ["secondary", "--node", "b", "--listen", "127.0.0.1:0", "--control"];
+    let at = |path: &str, words: &str| ends(&[&node[..], &[path]].concat(), 2, words);
+    at(&theirs, "is no socket; it is left alone");
+    assert_eq!(std::fs::read_to_string(&theirs).unwrap(), "theirs");
+    at(directory.path().to_str().unwrap(), "is no socket");
+    at(directory.path().join("no/such/b.sock").to_str().unwrap(), "a directory that is there");
+    at(directory.path().join("b".repeat(200)).to_str().unwrap(), "Cannot listen on");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().to_string();
+    let socket = directory.path().join("b.sock");
+    let socket = socket.to_str().unwrap();
+    ends(&["secondary", "--node", "b", "--listen", &port, "--control", socket], 2, "Address already in use");
+    let more = ["--metrics", &port];
+    ends(&[&node[..], &[socket], &more].concat(), 2, "Cannot serve metrics");
+    assert!(!Path::new(socket).exists(), "what was begun is undone");
+}
+
+#[test]
+fn a_recording_from_standard_input_is_refused_in_words() {
+    ends(&["replay", "-"], 2, "read twice");
+}

@@ -192,3 +192,36 @@ fn an_epoch_that_verify_refuses_is_not_materialized_unless_told_to() {
     ends(&[&args[..], &["--unsound"]].concat(), 3);
     assert_eq!(fs::read(&out).unwrap(), fs::read(thin).unwrap());
 }
+
+#[test]
+fn a_materialized_file_is_its_owners_and_a_good_one_survives() {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = tempfile::tempdir().unwrap();
+    let recording = golden(&directory, "tpv.remus-fwd");
+    let out = directory.path().join("out.save");
+    let path = out.to_str().unwrap();
+    let materialize = ["stream", "materialize", &recording, "--epoch", "1", "--out"];
+    ends(&[&materialize[..], &[path]].concat(), 0);
+    assert_eq!(fs::metadata(&out).unwrap().permissions().mode() & 0o777, 0o600);
+    let whole = fs::read(&out).unwrap();
+    ends(&["stream", "materialize", &cut(&recording, 9_000_000), "--epoch", "7", "--out", path], 4);
+    assert!(fs::read(&out).unwrap() == whole, "a damaged input costs nothing");
+    let link = directory.path().join("link");
+    std::os::unix::fs::symlink(&out, &link).unwrap();
+    assert!(ends(&[&materialize[..], &[link.to_str().unwrap()]].concat(), 2).contains("symbolic link"));
+    ends(&[&materialize[..], &["/dev/null"]].concat(), 0);
+    assert!(ends(&[&materialize[..], &["/dev/full"]].concat(), 1).contains("No space left"));
+    let through = understudy(&[&materialize[..], &["/dev/stdout"]].concat());
+    assert!(through.status.success() && through.stdout == whole, "the same bytes through a pipe");
+}
+
+#[test]
+fn a_replay_of_a_damaged_recording_ends_and_says_where() {
+    let directory = tempfile::tempdir().unwrap();
+    let recording = golden(&directory, "tpv.remus-fwd");
+    let mut bytes = fs::read(&recording).unwrap();
+    // A bit late in the file, in a record of a later epoch.
+    bytes[68_619_681] ^= 0x80;
+    fs::write(&recording, bytes).unwrap();
+    assert!(ends(&["replay", &recording], 4).contains("damaged"));
+}

@@ -1,7 +1,8 @@
 //! `understudy drill`: failures rehearsed with real processes on this machine, with a report.
 
 use super::{CliError, Exit, OutputFormat, print, print_json};
-use crate::config::human::{parse_size, parse_span};
+use crate::config::bounds::{HostMemory, INTERVAL, check_span};
+use crate::config::human::{parse_size, parse_span, show_bytes};
 use crate::console;
 use crate::drill::DrillError;
 use crate::drill::network::{guest_address, guest_name};
@@ -104,6 +105,15 @@ impl Args {
             ));
         }
         self.check_guest()?;
+        check_span("interval", self.interval, INTERVAL)?;
+        let bytes = self.memory.saturating_mul(u64::from(self.guests));
+        if let Some(host) = HostMemory::of_this_host().filter(|host| bytes > host.available) {
+            return Err(CliError::Usage(format!(
+                "The guests take {} of memory, and this machine has {} available; give --memory or --guests less",
+                show_bytes(bytes),
+                show_bytes(host.available)
+            )));
+        }
         Ok(Plan {
             rounds: failures.into_iter().cycle().take(rounds).collect(),
             seed: self.seed,

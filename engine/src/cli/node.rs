@@ -1,6 +1,7 @@
 //! What `primary` and `secondary` share: they run the same node.
 
 use super::{CliError, Exit};
+use crate::config::bounds::HostMemory;
 use crate::config::{DomainSettings, GuestSettings, NodeConfig, Settings};
 use crate::node::{Node, NodeError};
 use crate::signals::{Hangup, ShutdownSignal};
@@ -26,7 +27,11 @@ impl Args {
     ) -> Result<NodeConfig, CliError> {
         let file = self.config.as_deref().map(Settings::read).transpose()?.unwrap_or_default();
         let flags = Settings { guests, domains, ..self.settings };
-        Ok(flags.over(file).decide()?)
+        let config = flags.over(file).decide()?;
+        if let Some(memory) = HostMemory::of_this_host() {
+            config.check_memory(memory)?;
+        }
+        Ok(config)
     }
 }
 

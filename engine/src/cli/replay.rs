@@ -6,10 +6,11 @@
 use super::{CliError, Exit, OutputFormat, print, print_json};
 use crate::config::human::parse_span;
 use crate::config::{LimitSettings, Peer};
+use crate::replay::compare::CompareError;
 use crate::replay::{self, ReplayError, Request, Towards};
 use crate::session::{NodeName, Span};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Arguments of `replay`.
 #[derive(clap::Args, Debug)]
@@ -37,6 +38,11 @@ pub(super) struct Args {
 
 /// Replays, and prints the report.
 pub(super) fn run(args: Args) -> Result<Exit, CliError> {
+    if args.file == Path::new("-") {
+        return Err(CliError::Usage(
+            "A recording is read twice, which standard input cannot be; name a file".into(),
+        ));
+    }
     let towards = match args.to {
         None => Towards::Own,
         Some(address) => {
@@ -57,7 +63,10 @@ impl From<ReplayError> for CliError {
     fn from(error: ReplayError) -> Self {
         let text = error.to_string();
         match error {
-            ReplayError::Open { .. } | ReplayError::Recording(_) => Self::BadInput(text),
+            ReplayError::Open { .. }
+            | ReplayError::Recording(_)
+            | ReplayError::Damaged { .. }
+            | ReplayError::Compare(CompareError::Recording(_)) => Self::BadInput(text),
             ReplayError::Config(error) => Self::Config(error),
             ReplayError::Control(_) | ReplayError::Stuck { .. } => Self::Unreachable(text),
             ReplayError::System { attempt, source } => {

@@ -35,7 +35,9 @@ pub(super) fn run(args: Args) -> Result<Exit, CliError> {
 impl From<ClientError> for CliError {
     fn from(error: ClientError) -> Self {
         match error {
-            ClientError::Unreachable { .. } => Self::Unreachable(error.to_string()),
+            ClientError::Unreachable { .. } | ClientError::Hangs { .. } => {
+                Self::Unreachable(error.to_string())
+            }
             ClientError::Refused(_) => Self::Refused(error.to_string()),
             ClientError::BadAnswer { .. } => Self::Internal(error.to_string()),
         }
@@ -70,14 +72,16 @@ fn render(status: &Status) -> String {
 }
 
 fn put_guests(text: &mut String, status: &Status) {
-    let rows: Vec<_> = status.guests.iter().map(row).collect();
+    let mut guests: Vec<&GuestStatus> = status.guests.iter().collect();
+    guests.sort_by_cached_key(|guest| natural(&guest.name));
+    let rows: Vec<_> = guests.iter().map(|guest| row(guest)).collect();
     let widths: [usize; 9] = std::array::from_fn(|column| {
         let cells = rows.iter().map(|row| row[column].chars().count());
         cells.chain([COLUMNS[column].len()]).max().unwrap_or(0)
     });
     text.push('\n');
     put_line(text, &COLUMNS.map(String::from), &widths);
-    for (guest, row) in status.guests.iter().zip(&rows) {
+    for (guest, row) in guests.into_iter().zip(&rows) {
         put_line(text, row, &widths);
         if guest.compared_bytes > 0 {
             let (took, memory) = (show_us(guest.pause_parts_us.drain), show_bytes(guest.compared_bytes));
@@ -88,10 +92,45 @@ fn put_guests(text: &mut String, status: &Status) {
                 width = widths[0]
             );
         }
+        if let Some(age) = late_commit(guest) {
+            let _ = writeln!(
+                text,
+                "{:width$}  └ the last checkpoint is {age} old, and what the guest sends waits as long: the link or the \
+                 other host is slower than the guest changes",
+                "",
+                width = widths[0]
+            );
+        }
         if !guest.reason.is_empty() {
             let _ = writeln!(text, "{:width$}  └ {}", "", guest.reason, width = widths[0]);
         }
     }
+}
+
+/// A commit older than this is worth a word.
+const LATE_MS: u64 = 1_000;
+
+/// How old the last checkpoint of a protected guest is, if that is much.
+fn late_commit(guest: &GuestStatus) -> Option<String> {
+    let is_here = guest.role == GuestRole::Primary && guest.protected;
+    let late_ms = LATE_MS.max((guest.interval_ms * 4.0) as u64);
+    let age_ms = guest.commit_age_ms.filter(|age_ms| is_here && *age_ms > late_ms)?;
+    Some(show_us(age_ms.saturating_mul(1_000)))
+}
+
+/// Names in the order in which people count: m2 before m10.
+fn natural(name: &str) -> Vec<(String, u64)> {
+    let mut parts = Vec::new();
+    let mut rest = name;
+    while !rest.is_empty() {
+        let digits_at = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
+        let (word, after) = rest.split_at(digits_at);
+        let number_ends = after.find(|c: char| !c.is_ascii_digit()).unwrap_or(after.len());
+        let (number, after) = after.split_at(number_ends);
+        parts.push((word.to_owned(), number.parse().unwrap_or(u64::MAX)));
+        rest = after;
+    }
+    parts
 }
 
 fn head(status: &Status) -> String {
@@ -198,6 +237,24 @@ mod tests {
             dropped_frames: 0,
             takeover: None,
         }
+    }
+
+    #[test]
+    fn guests_are_listed_as_people_count() {
+        let mut names = ["m10", "m2", "a", "m1", "m1-b2", "m"];
+        names.sort_by_cached_key(|name| natural(name));
+        assert_eq!(names, ["a", "m1", "m1-b2", "m2", "m10", "m"]);
+    }
+
+    #[test]
+    fn a_late_commit_is_told() {
+        let late = GuestStatus { commit_age_ms: Some(4_600), ..guest("g1") };
+        assert_eq!(late_commit(&late).as_deref(), Some("4.6 s"));
+        assert_eq!(late_commit(&guest("g1")), None);
+        let slow = GuestStatus { commit_age_ms: Some(4_600), interval_ms: 2_000.0, ..guest("g1") };
+        assert_eq!(late_commit(&slow), None, "its interval is as long");
+        let held = GuestStatus { role: GuestRole::Secondary, ..late };
+        assert_eq!(late_commit(&held), None);
     }
 
     #[test]

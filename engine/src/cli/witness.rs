@@ -1,48 +1,181 @@
-//! `understudy witness`: the third party that decides who may run a guest.
+//! `understudy witness`: the third party that decides who may run a guest; and `witness show` and `witness forget`, by
+//! which a person looks at its records and gives one up.
 
-use super::{CliError, Exit};
+use super::{CliError, Exit, OutputFormat, print, print_json};
 use crate::console;
 use crate::link::Transport;
-use crate::witness::StoreError;
+use crate::session::{Copy, Record};
 use crate::witness::daemon::{Config, Daemon, DaemonError};
+use crate::witness::{Store, StoreError};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// Arguments of `witness`.
 #[derive(clap::Args, Debug)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(super) struct Args {
+    #[command(subcommand)]
+    ask: Option<Ask>,
     /// Where nodes connect to
-    #[arg(long, value_name = "ADDR")]
-    listen: SocketAddr,
+    #[arg(long, value_name = "ADDR", required = true)]
+    listen: Option<SocketAddr>,
     /// Directory of the records; created if missing, used by one witness at a time
-    #[arg(long, value_name = "DIR")]
-    state: PathBuf,
+    #[arg(long, value_name = "DIR", required = true)]
+    state: Option<PathBuf>,
     /// Where to serve Prometheus metrics (HTTP, /metrics)
     #[arg(long, value_name = "ADDR")]
     metrics: Option<SocketAddr>,
 }
 
-/// Runs the witness until it is told to end. The first line of output says where it listens.
+#[derive(clap::Subcommand, Debug)]
+enum Ask {
+    /// Show the records: who may run each guest, and where its copy is
+    Show(ShowArgs),
+    /// Give up the record of a guest that is no more
+    Forget(ForgetArgs),
+}
+
+#[derive(clap::Args, Debug)]
+struct ShowArgs {
+    /// One guest only
+    guest: Option<String>,
+    /// Directory of the records; the witness may be running
+    #[arg(long, value_name = "DIR")]
+    state: PathBuf,
+    /// Form of the answer
+    #[arg(long, value_name = "FORM", value_enum, default_value_t)]
+    output: OutputFormat,
+}
+
+#[derive(clap::Args, Debug)]
+struct ForgetArgs {
+    /// Name of the guest
+    guest: String,
+    /// Directory of the records; the witness may not be running
+    #[arg(long, value_name = "DIR")]
+    state: PathBuf,
+    /// Confirm that no host runs the guest or holds a copy of it; without this only the record and the risks are printed
+    #[arg(long)]
+    runs_nowhere: bool,
+}
+
+/// Runs the witness until it is told to end, or answers about its records. The first line of output says where it
+/// listens.
 pub(super) fn run(args: Args) -> Result<Exit, CliError> {
+    match args.ask {
+        Some(Ask::Show(args)) => return show(&args),
+        Some(Ask::Forget(args)) => return forget(&args),
+        None => {}
+    }
+    let (Some(listen), Some(state)) = (args.listen, args.state) else {
+        return Err(CliError::Usage("A witness needs --listen and --state".into()));
+    };
     let transport = Transport::PlainLoopback;
-    let listen = transport.admit(args.listen).map_err(|error| CliError::Usage(error.to_string()))?;
-    let config = Config { listen, state: args.state, metrics: args.metrics, transport };
-    let mut daemon = Daemon::open(config).map_err(why)?;
-    console::say(format_args!(
-        "witness listening on {}",
-        daemon.address().map_err(|error| why(error.into()))?
-    ));
-    daemon.run().map_err(why)?;
+    let listen = transport.admit(listen).map_err(|error| CliError::Usage(error.to_string()))?;
+    let mut daemon = Daemon::open(Config { listen, state, metrics: args.metrics, transport })?;
+    let address = daemon.address().map_err(|error| CliError::Internal(error.to_string()))?;
+    console::say(format_args!("witness listening on {address}"));
+    daemon.run()?;
     Ok(Exit::Ok)
 }
 
-fn why(error: DaemonError) -> CliError {
-    match &error {
-        DaemonError::Store(StoreError::InUse(_)) => CliError::Refused(error.to_string()),
-        DaemonError::Store(StoreError::Damaged(_)) => CliError::BadInput(error.to_string()),
-        DaemonError::Listen { .. } => CliError::Usage(error.to_string()),
-        DaemonError::Store(StoreError::Io { .. }) | DaemonError::Loop(_) => {
-            CliError::Internal(error.to_string())
+/// A record for programs.
+#[derive(serde::Serialize)]
+struct Shown<'a> {
+    guest: &'a str,
+    revision: u64,
+    generation: u64,
+    owner: &'a str,
+    /// The node whose copy may take over; none if no copy may.
+    fresh_at: Option<&'a str>,
+}
+
+impl<'a> Shown<'a> {
+    fn of(guest: &'a str, record: &'a Record) -> Self {
+        let fresh_at = match &record.copy {
+            Copy::Stale => None,
+            Copy::Fresh { holder } => Some(holder.0.as_str()),
+        };
+        let Record { revision, generation, owner, .. } = record;
+        Self { guest, revision: *revision, generation: generation.0, owner: &owner.0, fresh_at }
+    }
+
+    fn line(&self) -> String {
+        let Self { guest, revision, generation, owner, fresh_at } = self;
+        let copy = match fresh_at {
+            Some(holder) => format!("its copy on {holder} may take over"),
+            None => "no copy may take over".to_owned(),
+        };
+        format!("{guest}: {owner} may run it, in generation {generation}; {copy} (revision {revision})")
+    }
+}
+
+fn show(args: &ShowArgs) -> Result<Exit, CliError> {
+    let mut records = Store::look(&args.state)?;
+    if let Some(guest) = &args.guest {
+        records.retain(|(name, _)| name == guest);
+        if records.is_empty() {
+            return Err(unknown(guest, args.state.clone()).into());
         }
     }
+    let shown: Vec<_> = records.iter().map(|(guest, record)| Shown::of(guest, record)).collect();
+    match args.output {
+        OutputFormat::Json => print_json(&serde_json::json!({ "records": shown }))?,
+        OutputFormat::Text if shown.is_empty() => print("no records")?,
+        OutputFormat::Text => print(&shown.iter().map(Shown::line).collect::<Vec<_>>().join("\n"))?,
+    }
+    Ok(Exit::Ok)
+}
+
+fn unknown(guest: &str, path: PathBuf) -> StoreError {
+    StoreError::Unknown { path, guest: guest.to_owned() }
+}
+
+fn forget(args: &ForgetArgs) -> Result<Exit, CliError> {
+    if !args.runs_nowhere {
+        let records = Store::look(&args.state)?;
+        let record = records.iter().find(|(name, _)| *name == args.guest);
+        let (guest, record) = record.ok_or_else(|| unknown(&args.guest, args.state.clone()))?;
+        return Err(CliError::Refused(format!(
+            "{}\nWithout this record the next host that claims {guest} gets it. If another host runs it, two guests have \
+             one identity; if a host holds its copy, that copy is lost.\nSee that neither is so on any host \
+             (`understudy status`), stop the witness, then repeat with --runs-nowhere",
+            Shown::of(guest, record).line()
+        )));
+    }
+    let record = Store::forget(&args.state, &args.guest)?;
+    print(&format!("forgotten: {}", Shown::of(&args.guest, &record).line()))?;
+    Ok(Exit::Ok)
+}
+
+impl From<StoreError> for CliError {
+    fn from(error: StoreError) -> Self {
+        let text = error.to_string();
+        match error {
+            StoreError::InUse(_) | StoreError::Unknown { .. } => Self::Refused(text),
+            StoreError::Damaged(_) => Self::BadInput(text),
+            StoreError::Io { attempt: "list", .. } => Self::BadInput(text),
+            StoreError::Io { .. } => Self::Internal(text),
+        }
+    }
+}
+
+impl From<DaemonError> for CliError {
+    fn from(error: DaemonError) -> Self {
+        match error {
+            DaemonError::Store(error) => error.into(),
+            DaemonError::Listen { ref source, .. } if is_exhausted(source) => {
+                Self::Internal(error.to_string())
+            }
+            DaemonError::Listen { .. } => Self::Usage(error.to_string()),
+            DaemonError::Loop(_) => Self::Internal(error.to_string()),
+        }
+    }
+}
+
+/// Another address would not do either.
+fn is_exhausted(error: &std::io::Error) -> bool {
+    use nix::errno::Errno;
+    let number = error.raw_os_error().map(Errno::from_raw);
+    matches!(number, Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM))
 }

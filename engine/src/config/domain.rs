@@ -2,7 +2,7 @@
 
 use super::human::parse_span;
 use super::settings::span_from_text;
-use super::{ConfigError, check_name};
+use super::{ConfigError, bounds, check_name};
 use crate::session::{NodeName, Span};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
@@ -91,6 +91,9 @@ impl DomainSettings {
             None if peers.len() == 1 => peers.keys().next().expect("one peer").clone(),
             None => return refuse("needs peer=NAME, a peer that is configured".into()),
         };
+        if let Some(interval) = self.interval {
+            bounds::check_span("interval", interval, bounds::INTERVAL)?;
+        }
         let find_changes = self.find_changes.unwrap_or_default();
         Ok(DomainConfig { name, peer, interval: self.interval, find_changes })
     }
@@ -119,6 +122,8 @@ mod tests {
         for (text, peers, reason) in [
             ("name=web,find-changes=guess", &["b"][..], "not one of log, compare"),
             ("name=web,interval=200", &["b"], "such as 25ms"),
+            ("name=web,interval=0ms", &["b"], "interval is 0ns"),
+            ("name=web,interval=1000s", &["b"], "to 60s"),
             ("name=web,interval=1s,interval=1s", &["b"], "twice"),
             ("peer=b", &["b"], "needs a name"),
             ("name=web", &["b", "c"], "needs peer=NAME"),

@@ -119,7 +119,7 @@ impl GuestSettings {
         if !(MEMORY_BYTES_MIN..=MEMORY_BYTES_MAX).contains(&memory_bytes)
             || !memory_bytes.is_multiple_of(4096)
         {
-            return Err(missing("a memory of whole pages, at least 1M"));
+            return Err(missing("a memory of whole pages, from 1M to 1024G"));
         }
         let peer = match self.peer {
             Some(peer) if peers.contains_key(&NodeName(peer.clone())) => NodeName(peer),

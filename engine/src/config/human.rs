@@ -11,7 +11,9 @@ pub enum HumanError {
     #[error("{0:?} is not a length of time; write a whole number and ns, us, ms or s, such as 25ms")]
     Span(String),
     /// Not a size.
-    #[error("{0:?} is not a size; write a whole number and K, M or G (powers of 1024), such as 256M")]
+    #[error(
+        "{0:?} is not a size; write a whole number of bytes, or one with K, M or G, also written KiB, MiB or GiB (powers of 1024), such as 256M"
+    )]
     Size(String),
 }
 
@@ -53,6 +55,14 @@ fn scale(number: &str, per_unit: u64) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(per_unit)
 }
 
+/// A length of time as it may be given, exactly.
+pub fn show_span(span: Span) -> String {
+    let units = [(1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "us")];
+    let fits = |(ns, _): &&(u64, &str)| span.0 >= *ns && span.0.is_multiple_of(*ns);
+    let (ns, unit) = units.iter().find(fits).copied().unwrap_or((1, "ns"));
+    format!("{}{unit}", span.0 / ns)
+}
+
 /// A length of time for people: three digits and the unit that fits.
 pub fn show_us(us: u64) -> String {
     match us {
@@ -83,6 +93,13 @@ mod tests {
         }
         for (text, bytes) in [("4096", 4096), ("64K", 65_536), ("256M", 256 << 20), ("1GiB", 1 << 30)] {
             assert_eq!(parse_size(text), Ok(bytes), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_shown_can_be_given() {
+        for ns in [0, 7, 500_000, 25_000_000, 2_000_000_000, 1_500_000_000, u64::MAX] {
+            assert_eq!(parse_span(&show_span(Span(ns))), Ok(Span(ns)));
         }
     }
 

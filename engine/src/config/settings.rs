@@ -1,6 +1,7 @@
 //! What may be said about a node, with everything optional: one struct, read by clap and by serde, merged layer
 //! over layer, then decided.
 
+use super::bounds::{self, check_bytes, check_count, check_span};
 use super::human::{parse_size, parse_span};
 use super::{ConfigError, DomainSettings, GuestSettings, Limits, NodeConfig, Timing, check_name, guest};
 use crate::control::DEFAULT_PATH;
@@ -280,7 +281,15 @@ impl TimingSettings {
                 Some(SlowChoice::Stretch) | None => SlowPolicy::Stretch,
             },
         };
-        if timing.heartbeat.0 == 0 || timing.silence.0 < timing.heartbeat.0.saturating_mul(3) {
+        check_span("interval", timing.interval, bounds::INTERVAL)?;
+        check_span("heartbeat", timing.heartbeat, bounds::HEARTBEAT)?;
+        check_span("silence", timing.silence, bounds::SILENCE)?;
+        check_span("grace", timing.grace, bounds::GRACE)?;
+        check_span("takeover-grace", timing.takeover_grace, bounds::TAKEOVER_GRACE)?;
+        check_span("hold", timing.hold, bounds::HOLD)?;
+        check_span("witness-retry", timing.witness_retry, bounds::WITNESS_RETRY)?;
+        check_span("slow", timing.slow, bounds::SLOW)?;
+        if timing.silence.0 < timing.heartbeat.0.saturating_mul(3) {
             return Err(ConfigError::Conflict(
                 "silence must be at least three heartbeats, or one late packet would be a dead host".into(),
             ));
@@ -290,9 +299,6 @@ impl TimingSettings {
                 "takeover-grace must be longer than grace, or a cut would move guests between healthy hosts"
                     .into(),
             ));
-        }
-        if timing.witness_retry.0 == 0 {
-            return Err(ConfigError::Conflict("witness-retry must not be 0".into()));
         }
         Ok(timing)
     }
@@ -322,15 +328,12 @@ impl LimitSettings {
             compare_bytes_max: self.compare_max.unwrap_or(default.compare_bytes_max),
             image_bytes_max: self.image_max.unwrap_or(default.image_bytes_max),
         };
-        if limits.in_flight_max == 0 {
-            return Err(ConfigError::Conflict("in-flight must be at least 1".into()));
-        }
-        let least = [limits.staging_bytes, limits.epoch_buffer_bytes, limits.held_output_bytes];
-        if least.iter().any(|bytes| *bytes < 1 << 20) {
-            return Err(ConfigError::Conflict(
-                "staging, epoch-buffer and held-output must be at least 1M each".into(),
-            ));
-        }
+        check_count("in-flight", limits.in_flight_max, bounds::IN_FLIGHT)?;
+        check_bytes("staging", limits.staging_bytes, bounds::BUFFER_BYTES)?;
+        check_bytes("epoch-buffer", limits.epoch_buffer_bytes, bounds::BUFFER_BYTES)?;
+        check_bytes("held-output", limits.held_output_bytes, bounds::BUFFER_BYTES)?;
+        check_bytes("shadow", limits.shadow_bytes, bounds::CACHE_BYTES)?;
+        check_bytes("compare-max", limits.compare_bytes_max, bounds::CACHE_BYTES)?;
         Ok(limits)
     }
 }
@@ -434,7 +437,14 @@ mod tests {
             ("\"a\"", "\"../a\"", "usable name"),
             ("[timing]", "[timing]\nsilence = \"60ms\"", "three heartbeats"),
             ("[timing]", "[timing]\ntakeover_grace = \"1ms\"", "longer than grace"),
-            ("\"16M\"", "\"4K\"", "at least 1M"),
+            ("\"16M\"", "\"4K\"", "from 1.0 MiB"),
+            ("\"16M\"", "\"2048G\"", "to 1024.0 GiB"),
+            ("\"10ms\"", "\"0ms\"", "interval is 0ns"),
+            ("\"10ms\"", "\"18446744073709551615ns\"", "to 60s"),
+            ("[timing]", "[timing]\nhold = \"0s\"", "hold is 0ns"),
+            ("[timing]", "[timing]\nheartbeat = \"0s\"", "heartbeat is 0ns"),
+            ("[limits]", "[limits]\nin_flight = 4000000000", "in-flight is 4000000000"),
+            ("[limits]", "[limits]\nin_flight = 0", "in-flight is 0"),
         ] {
             let text = WHOLE.replacen(from, to, 1);
             let error = settings(&text).decide().unwrap_err().to_string();

@@ -23,6 +23,15 @@ pub enum ClientError {
         /// What the system said.
         source: io::Error,
     },
+    /// A node is there, and stopped or hung.
+    #[error(
+        "The node at {path} has not answered for {} s: it is stopped, or hangs; its guests may be taken over",
+        ANSWER_MAX.as_secs()
+    )]
+    Hangs {
+        /// Path of the socket.
+        path: PathBuf,
+    },
     /// A node is there and does not answer as it should.
     #[error("The node at {path} does not answer as it should: {reason}")]
     BadAnswer {
@@ -82,7 +91,12 @@ impl Client {
     }
 
     fn ask(&self, request: &Request) -> Result<Response, ClientError> {
-        let unreachable = |source| ClientError::Unreachable { path: self.path.clone(), source };
+        let unreachable = |source: io::Error| match source.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+                ClientError::Hangs { path: self.path.clone() }
+            }
+            _ => ClientError::Unreachable { path: self.path.clone(), source },
+        };
         let mut stream = UnixStream::connect(&self.path).map_err(unreachable)?;
         let answer = exchange(&mut stream, &line_of(request)).map_err(unreachable)?;
         serde_json::from_slice(&answer).map_err(|error| self.bad(&error.to_string()))

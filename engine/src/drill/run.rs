@@ -49,7 +49,8 @@ struct Scene {
 pub fn run(plan: &Plan, program: &Path, mut after_each: impl FnMut(&Round)) -> Result<Finished, DrillError> {
     let began = Moment::now();
     let watch = Watch::new()?;
-    let mut drill = Drill { plan, program, scene: None, workdir: Workdir::create()?, watch };
+    let workdir = Workdir::create("drill").map_err(DrillError::system("create a directory in /tmp"))?;
+    let mut drill = Drill { plan, program, scene: None, workdir, watch };
     if plan.keep_logs {
         drill.workdir.keep();
     }

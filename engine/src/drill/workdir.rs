@@ -1,8 +1,21 @@
-//! The directory of a drill: sockets, the witness's records, logs. Gone with the drill unless it is to be kept.
+//! The directory of a drill or a replay: sockets, the witness's records, logs. Gone with its process unless it is to be
+//! kept; and if that process was killed, gone when the next one starts.
+//!
+//! ```text
+//!   /tmp/understudy-drill-PID/in-use      PID is dead: removed with all of it by the next one of this user
+//!   /tmp/understudy-drill-PID             without that file: to be kept
+//! ```
 
-use super::error::DrillError;
-use std::fs;
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+
+/// `/tmp` and not `$TMPDIR`: paths of sockets are short.
+const PARENT: &str = "/tmp";
+
+/// What tells a directory that nobody wants from one that is kept.
+const IN_USE: &str = "in-use";
 
 /// The directory.
 #[derive(Debug)]
@@ -12,11 +25,15 @@ pub struct Workdir {
 }
 
 impl Workdir {
-    /// Creates it. `/tmp` and not `$TMPDIR`: paths of sockets are short.
-    pub fn create() -> Result<Self, DrillError> {
-        let path = PathBuf::from(format!("/tmp/understudy-drill-{}", std::process::id()));
-        fs::create_dir(&path).map_err(DrillError::system(format!("create {}", path.display())))?;
-        Ok(Self { path, kept: false })
+    /// Creates it, for this user alone, and removes those of dead processes. `what` is `drill` or `replay`.
+    pub fn create(what: &str) -> io::Result<Self> {
+        let prefix = format!("understudy-{what}-");
+        sweep(Path::new(PARENT), &prefix);
+        let path = Path::new(PARENT).join(format!("{prefix}{}", std::process::id()));
+        DirBuilder::new().mode(0o700).create(&path)?;
+        let this = Self { path, kept: false };
+        fs::write(this.path.join(IN_USE), "")?;
+        Ok(this)
     }
 
     /// Where it is.
@@ -27,6 +44,8 @@ impl Workdir {
     /// From here on it stays after the drill.
     pub fn keep(&mut self) {
         self.kept = true;
+        // If it stays, the next drill takes the logs away.
+        let _ = fs::remove_file(self.path.join(IN_USE));
     }
 
     /// Whether it stays.
@@ -41,5 +60,54 @@ impl Drop for Workdir {
             // Nothing depends on it; what cannot be removed is in /tmp.
             let _ = fs::remove_dir_all(&self.path);
         }
+    }
+}
+
+/// Removes what processes left that were killed. Nothing depends on it, so errors are passed over.
+fn sweep(parent: &Path, prefix: &str) {
+    let user = nix::unistd::geteuid().as_raw();
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let number = name.to_str().and_then(|name| name.strip_prefix(prefix)?.parse::<u32>().ok());
+        let Some(number) = number else { continue };
+        let is_ours = fs::symlink_metadata(entry.path()).is_ok_and(|it| it.is_dir() && it.uid() == user);
+        let is_left = !Path::new("/proc").join(number.to_string()).exists();
+        if is_ours && is_left && entry.path().join(IN_USE).exists() {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_killed_process_left_is_swept_and_nothing_else() {
+        let parent = tempfile::tempdir().unwrap();
+        let make = |name: &str, in_use: bool| {
+            let path = parent.path().join(name);
+            fs::create_dir(&path).unwrap();
+            if in_use {
+                fs::write(path.join(IN_USE), "").unwrap();
+            }
+        };
+        // Linux counts processes to 2^22.
+        make("understudy-drill-99999999", true);
+        make("understudy-drill-99999998", false);
+        make(&format!("understudy-drill-{}", std::process::id()), true);
+        make("understudy-drill-notes", true);
+        std::os::unix::fs::symlink(parent.path(), parent.path().join("understudy-drill-99999997")).unwrap();
+        sweep(parent.path(), "understudy-drill-");
+        let mut left: Vec<_> = fs::read_dir(parent.path())
+            .unwrap()
+            .map(|it| it.unwrap().file_name().into_string().unwrap())
+            .collect();
+        left.sort();
+        let mine = format!("understudy-drill-{}", std::process::id());
+        let mut expected =
+            vec!["understudy-drill-99999997", "understudy-drill-99999998", &mine, "understudy-drill-notes"];
+        expected.sort_unstable();
+        assert_eq!(left, expected);
     }
 }

@@ -31,13 +31,15 @@ pub fn respond(request: &[u8], metrics: &Metrics) -> Vec<u8> {
         Ok(()) => ("200 OK", TEXT_FORMAT, "", metrics.text()),
         Err(Problem::NotFound) => ("404 Not Found", "text/plain", "", "There is only /metrics\n".into()),
         Err(Problem::NotAllowed) => {
-            ("405 Method Not Allowed", "text/plain", "Allow: GET\r\n", "There is only GET\n".into())
+            ("405 Method Not Allowed", "text/plain", "Allow: GET, HEAD\r\n", "There is only GET\n".into())
         }
         Err(Problem::BadRequest) => ("400 Bad Request", "text/plain", "", "This is not HTTP\n".into()),
     };
     let length = body.len();
     let head =
         format!("Content-Type: {content_type}\r\n{allow}Content-Length: {length}\r\nConnection: close");
+    // Who asks for the head gets the head, and how long the body would be.
+    let body = if request.starts_with(b"HEAD ") { String::new() } else { body };
     format!("HTTP/1.1 {status}\r\n{head}\r\n\r\n{body}").into_bytes()
 }
 
@@ -61,8 +63,8 @@ fn route(request: &[u8]) -> Result<(), Problem> {
     let path = target.split('?').next().unwrap_or_default();
     match (version.starts_with("HTTP/1."), method, path) {
         (false, ..) => Err(Problem::BadRequest),
-        (true, "GET", "/metrics") => Ok(()),
-        (true, "GET", _) => Err(Problem::NotFound),
+        (true, "GET" | "HEAD", "/metrics") => Ok(()),
+        (true, "GET" | "HEAD", _) => Err(Problem::NotFound),
         (true, ..) => Err(Problem::NotAllowed),
     }
 }
@@ -85,6 +87,9 @@ mod tests {
         assert_eq!(status_line("GET /metrics?x=1 HTTP/1.0\r\n\r\n"), "HTTP/1.1 200 OK");
         assert_eq!(status_line("GET / HTTP/1.1\r\n\r\n"), "HTTP/1.1 404 Not Found");
         assert_eq!(status_line("POST /metrics HTTP/1.1\r\n\r\n"), "HTTP/1.1 405 Method Not Allowed");
+        assert_eq!(status_line("HEAD /metrics HTTP/1.1\r\n\r\n"), "HTTP/1.1 200 OK");
+        let head = respond(b"HEAD /metrics HTTP/1.1\r\n\r\n", &Metrics::new());
+        assert!(head.ends_with(b"\r\n\r\n"), "a head has no body");
         for request in ["GET /metrics", "GET\r\n\r\n", "\r\n\r\n", "GET /metrics SMTP\r\n\r\n"] {
             assert_eq!(status_line(request), "HTTP/1.1 400 Bad Request", "{request:?}");
         }
@@ -119,9 +124,37 @@ mod tests {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }
         assert!(!text.contains("generation=\"1\""), "the old generation is gone");
+        assert!(text.contains("understudy_checkpoints_total{domain=\"g1\",result=\"declined\"} 0"));
+        assert!(text.contains("understudy_policy_actions_total{domain=\"g1\",policy=\"unprotect\"} 0"));
         drop(meter);
         let text = metrics.text();
         assert!(!text.contains("understudy_protected{"), "a guest that left is neither protected nor not");
         assert!(text.contains("understudy_checkpoints_total{domain=\"g1\""), "what was counted stays");
+    }
+
+    #[test]
+    fn a_full_copy_is_no_commit_latency_and_a_secondary_counts_no_checkpoints() {
+        let metrics = Metrics::new();
+        let mut primary = metrics.guest("g1");
+        primary.set_role(GuestRole::Primary, 1);
+        assert!(!metrics.text().contains("understudy_last_commit_timestamp_seconds{"), "there is none yet");
+        primary.full_copy_begun();
+        primary.committed(Duration::from_secs(30));
+        primary.committed(Duration::from_millis(3));
+        let mut secondary = metrics.guest("g2");
+        secondary.set_role(GuestRole::Secondary, 1);
+        secondary.committed(Duration::from_millis(1));
+        let text = metrics.text();
+        for line in [
+            "understudy_checkpoint_commit_seconds_count{domain=\"g1\"} 1",
+            "understudy_checkpoints_total{domain=\"g1\",result=\"acked\"} 2",
+            "understudy_checkpoint_commit_seconds_count{domain=\"g2\"} 0",
+            "understudy_checkpoints_total{domain=\"g2\",result=\"acked\"} 0",
+            "understudy_last_commit_timestamp_seconds{domain=\"g2\"} ",
+            "process_resident_memory_bytes ",
+            "understudy_log_lines_lost_total{cause=\"unread\"} ",
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
     }
 }

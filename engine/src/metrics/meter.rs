@@ -13,6 +13,15 @@ use understudy_checkpoint::pages::EncodeStats;
 pub(super) const PAUSE_PARTS: [&str; 7] =
     ["suspend", "drain", "copy", "state", "device_model", "cut", "resume"];
 
+/// What may become of a checkpoint.
+const RESULTS: [&str; 4] = ["acked", "declined", "diverged", "failed"];
+
+/// Bounds that may have to act.
+const POLICIES: [&str; 4] = ["stretch", "output_pressure", "staging_overflow", "unprotect"];
+
+/// What may lead to a takeover.
+const TAKEOVER_REASONS: [&str; 4] = ["link_ended", "silent", "switchover", "operator"];
+
 /// Longest time that is told apart, in microseconds: a minute.
 const TIME_US_MAX: u64 = 60_000_000;
 
@@ -32,7 +41,10 @@ pub struct GuestMeter {
     pause_parts: [prometheus::Histogram; 7],
     commit: prometheus::Histogram,
     dirty_pages: prometheus::Histogram,
-    last_commit: prometheus::Gauge,
+    /// Made at the first commit: before, there is no time to tell.
+    last_commit: Option<prometheus::Gauge>,
+    /// The full copy that was begun has not been acked yet.
+    is_full_copy: bool,
     sent: IntCounter,
     raw: IntCounter,
     protected: IntGauge,
@@ -55,6 +67,7 @@ pub struct GuestMeter {
 impl GuestMeter {
     pub(super) fn new(families: GuestFamilies, domain: &str) -> Self {
         let labels = &[domain];
+        families.begin_counters(domain);
         Self {
             role: None,
             refusal: None,
@@ -62,7 +75,8 @@ impl GuestMeter {
             pause_parts: PAUSE_PARTS.map(|part| families.pause_part.with_label_values(&[domain, part])),
             commit: families.commit.with_label_values(labels),
             dirty_pages: families.dirty_pages.with_label_values(labels),
-            last_commit: families.last_commit.with_label_values(labels),
+            last_commit: None,
+            is_full_copy: false,
             sent: families.sent_bytes.with_label_values(labels),
             raw: families.raw_bytes.with_label_values(labels),
             protected: families.protected.with_label_values(labels),
@@ -119,11 +133,37 @@ impl GuestMeter {
 
     /// A checkpoint is acked (primary) or committed (secondary), this long after its pause or its begin.
     pub fn committed(&mut self, took: Duration) {
-        self.commit.observe(took.as_secs_f64());
-        record(&mut self.commit_us, took);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.last_commit.set(now.as_secs_f64());
-        self.checkpoint("acked");
+        let (families, domain) = (&self.families, &self.domain);
+        let last_commit =
+            self.last_commit.get_or_insert_with(|| families.last_commit.with_label_values(&[domain]));
+        last_commit.set(now.as_secs_f64());
+        // A full copy takes as long as the link takes for it: no output waits for that.
+        if std::mem::take(&mut self.is_full_copy) {
+            self.checkpoint_unless_secondary();
+            return;
+        }
+        record(&mut self.commit_us, took);
+        if !self.is_secondary() {
+            self.commit.observe(took.as_secs_f64());
+        }
+        self.checkpoint_unless_secondary();
+    }
+
+    /// A full copy is begun: its ack says nothing of how long output waits.
+    pub fn full_copy_begun(&mut self) {
+        self.is_full_copy = true;
+    }
+
+    fn is_secondary(&self) -> bool {
+        matches!(self.role, Some((GuestRole::Secondary, _)))
+    }
+
+    /// Both ends know of each checkpoint; it is counted once, where it was made.
+    fn checkpoint_unless_secondary(&self) {
+        if !self.is_secondary() {
+            self.checkpoint("acked");
+        }
     }
 
     /// A checkpoint was declined by the secondary.
@@ -170,9 +210,7 @@ impl GuestMeter {
         ];
         for (kind, count, sum) in kinds {
             *sum += count;
-            if count > 0 {
-                self.families.encoded.with_label_values(&[self.domain.as_str(), kind]).inc_by(count);
-            }
+            self.families.encoded.with_label_values(&[self.domain.as_str(), kind]).inc_by(count);
         }
         self.raw_bytes += stats.raw_bytes();
         self.raw.inc_by(stats.raw_bytes());
@@ -251,6 +289,24 @@ impl GuestMeter {
             let (role, generation) = role_labels(role, generation);
             // It was set before, so it is there.
             let _ = self.families.role.remove_label_values(&[&self.domain, role, &generation]);
+        }
+    }
+}
+
+impl GuestFamilies {
+    /// What counts is there from the beginning, at 0: a first step from nothing would not be seen as one.
+    fn begin_counters(&self, domain: &str) {
+        for result in RESULTS {
+            self.checkpoints.with_label_values(&[domain, result]);
+        }
+        for policy in POLICIES {
+            self.policy.with_label_values(&[domain, policy]);
+        }
+        for kind in ["zero", "same", "delta", "lz4", "raw"] {
+            self.encoded.with_label_values(&[domain, kind]);
+        }
+        for reason in TAKEOVER_REASONS {
+            self.failovers.with_label_values(&[domain, reason]);
         }
     }
 }

@@ -7,9 +7,11 @@
 
 pub mod http;
 mod meter;
+mod process;
 
 pub use meter::GuestMeter;
 
+use crate::console;
 use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
 };
@@ -34,7 +36,13 @@ pub struct Metrics {
     witness_up: IntGaugeVec,
     loop_stall: prometheus::GaugeVec,
     witness_requests: IntCounterVec,
+    witness_writable: IntGaugeVec,
+    log_lost: IntCounterVec,
+    process: process::Process,
 }
+
+/// What becomes of a request to a witness; `failed`: its disk did not take the record.
+const OUTCOMES: [&str; 5] = ["told", "swapped", "conflict", "illegal", "failed"];
 
 /// The metrics that are kept for each guest.
 #[derive(Clone, Debug)]
@@ -83,9 +91,30 @@ impl Metrics {
             "Requests that this witness answered, by what became of them.",
             &["outcome"],
         );
+        let witness_writable =
+            make.gauges("witness_writable", "Whether this witness can write its records.", &[]);
+        let log_lost = make.counters(
+            "log_lines_lost_total",
+            "Log lines that are missing: too many of one cause (limited), or nobody read them (unread).",
+            &["cause"],
+        );
         let build = make.gauges("build_info", "Version of this engine; always 1.", &["version"]);
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        Self { registry: make.0, guests, link_up, witness_up, loop_stall, witness_requests }
+        for cause in ["limited", "unread"] {
+            log_lost.with_label_values(&[cause]);
+        }
+        let process = process::Process::new(&make.0);
+        Self {
+            registry: make.0,
+            guests,
+            link_up,
+            witness_up,
+            loop_stall,
+            witness_requests,
+            witness_writable,
+            log_lost,
+            process,
+        }
     }
 
     /// Begins to measure a guest. Its metrics vanish with the meter.
@@ -108,13 +137,32 @@ impl Metrics {
         self.loop_stall.with_label_values::<&str>(&[]).set(seconds);
     }
 
-    /// Counts an answer of this witness.
+    /// This process is a witness: its counters are there from the beginning, so that their first step shows.
+    pub fn begin_witness(&self) {
+        for outcome in OUTCOMES {
+            self.witness_requests.with_label_values(&[outcome]);
+        }
+        self.set_witness_writable(true);
+    }
+
+    /// Says whether this witness can write its records.
+    pub fn set_witness_writable(&self, writable: bool) {
+        self.witness_writable.with_label_values::<&str>(&[]).set(i64::from(writable));
+    }
+
+    /// Counts an answer of this witness, or one that it could not give.
     pub fn witness_answered(&self, outcome: &'static str) {
         self.witness_requests.with_label_values(&[outcome]).inc();
     }
 
     /// Everything in Prometheus's text format.
     pub fn text(&self) -> String {
+        self.process.measure();
+        let lost = [("limited", console::limit::left_out()), ("unread", console::lost_lines())];
+        for (cause, count) in lost {
+            let counter = self.log_lost.with_label_values(&[cause]);
+            counter.inc_by(count.saturating_sub(counter.get()));
+        }
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text).expect("memory can be written");
         String::from_utf8(text).expect("the text format is UTF-8")
@@ -173,7 +221,7 @@ impl GuestFamilies {
             ),
             commit: make.histograms(
                 "checkpoint_commit_seconds",
-                "From the end of the pause to the ack of the secondary.",
+                "From the end of the pause to the ack of the secondary, without full copies; on the primary.",
                 domain,
                 SECONDS_BUCKETS,
             ),
@@ -185,7 +233,7 @@ impl GuestFamilies {
             ),
             checkpoints: make.counters(
                 "checkpoints_total",
-                "Checkpoints by what became of them: acked, declined, diverged or failed.",
+                "Checkpoints by what became of them: acked, declined, diverged or failed; on the primary.",
                 &["domain", "result"],
             ),
             encoded: make.counters(

@@ -13,6 +13,9 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
+/// The latest that the kernel's clock counts to, in nanoseconds: 292 years.
+const LATEST_NS: u64 = i64::MAX as u64;
+
 /// Nanoseconds since the node's start.
 #[derive(Debug)]
 pub(super) struct Clock {
@@ -46,8 +49,9 @@ impl Clock {
         let Some(at) = at.filter(|at| self.armed.is_none_or(|armed| *at < armed)) else {
             return Ok(());
         };
-        let absolute =
-            TimeSpec::from_duration(Duration::from_nanos(self.start_ns.saturating_add(at.0).max(1)));
+        let absolute = TimeSpec::from_duration(Duration::from_nanos(
+            self.start_ns.saturating_add(at.0).clamp(1, LATEST_NS),
+        ));
         self.timer.set(Expiration::OneShot(absolute), TimerSetTimeFlags::TFD_TIMER_ABSTIME)?;
         self.armed = Some(at);
         Ok(())

@@ -274,7 +274,8 @@ impl Node {
                 .register(signal, SIGNAL, Interest::READABLE)
                 .map_err(system("Signals cannot be watched"))?;
         }
-        tracing::info!(node = %self.config.node, listen = ?self.wires.links.address().ok(), "Node runs");
+        let listen = self.wires.links.address().unwrap_or(self.config.listen);
+        tracing::info!(node = %self.config.node, %listen, "Node runs");
         while !self.stopping {
             self.turn().map_err(system("The event loop failed"))?;
         }

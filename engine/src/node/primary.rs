@@ -357,6 +357,9 @@ impl PrimaryGuest {
             Event::PeerLost { why } => tracing::warn!(guest, peer = %self.peer, ?why, "Secondary lost"),
             Event::Sending { kind } => {
                 tracing::info!(guest, ?kind, "Synchronising");
+                if kind == crate::session::EpochKind::Seed {
+                    self.meter.full_copy_begun();
+                }
                 self.tally.sending(kind);
             }
             Event::ClaimRefused { record } => {

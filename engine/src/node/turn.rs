@@ -6,7 +6,7 @@ use super::handle::Command;
 use super::links::LinkEvent;
 use super::witness::WitnessEvent;
 use super::{Node, SIGNAL, TIMER, WAKER};
-use crate::config::DomainSettings;
+use crate::config::{DomainSettings, bounds};
 use crate::control::status::{PeerStatus, WitnessStatus};
 use crate::control::{self, Protection, Request, Response, Status};
 use crate::guest::BoxedSource;
@@ -244,6 +244,9 @@ impl Node {
     fn protect(&mut self, protection: Protection) -> Result<(), String> {
         let Protection { guest, to, interval_ms, find_changes } = protection;
         let (name, interval) = (&*guest, interval_ms.map(|ms| Span::from_ms(u64::from(ms))));
+        if let Some(interval) = interval {
+            bounds::check_span("interval", interval, bounds::INTERVAL).map_err(|error| error.to_string())?;
+        }
         let held_by = self.guests.peer_of(name);
         if let (Some(peer), Some(to)) = (held_by, &to)
             && peer.0 != *to
@@ -271,6 +274,10 @@ impl Node {
         let Some(question) = desk.ready(token, now) else { return };
         self.guests.measure();
         self.metrics.set_loop_stall(self.stalls.longest().0 as f64 / 1e9);
+        let witness = &self.wires.witness;
+        if witness.is_configured() {
+            self.metrics.set_witness(witness.is_up() && witness.confirms(now));
+        }
         desk.answer(question.visitor, http::respond(&question.bytes, &self.metrics));
     }
 
@@ -286,7 +293,11 @@ impl Node {
         Status {
             node: self.config.node.0.clone(),
             pid: std::process::id(),
-            witness: WitnessStatus { configured, connected, reason: self.wires.witness.trouble() },
+            witness: WitnessStatus {
+                configured,
+                connected,
+                reason: self.wires.witness.trouble(self.wires.now),
+            },
             peers: self.wires.links.peers(self.wires.now).map(peer).collect(),
             guests: self.guests.status(self.wires.now),
             waiting: self.finder.waiting(|name| self.guests.has(name)),

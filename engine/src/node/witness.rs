@@ -2,11 +2,15 @@
 
 use super::peer::needs_a_person;
 use crate::link::{Backoff, ConnectionError, Identity, LinkError};
-use crate::session::{Time, WitnessReply, WitnessRequest};
+use crate::session::{RequestId, Span, Time, WitnessOutcome, WitnessReply, WitnessRequest};
 use crate::witness::{News, WitnessLink};
 use mio::{Interest, Registry, Token};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
+
+/// A change that the witness has not answered for this long is more than a slow disk.
+const CONFIRM_MAX: Span = Span::from_ms(2_000);
 
 /// What the witness's connection has to say.
 #[derive(Debug)]
@@ -36,6 +40,8 @@ pub(super) struct Witness {
     backoff: Backoff,
     /// Why there is no connection, if there is none.
     trouble: Option<String>,
+    /// Since when each guest's newest change waits for an answer.
+    unconfirmed: BTreeMap<String, (RequestId, Time)>,
     /// The socket may hold more.
     unread: bool,
     events: Vec<WitnessEvent>,
@@ -52,6 +58,7 @@ impl Witness {
             state,
             backoff,
             trouble: None,
+            unconfirmed: BTreeMap::new(),
             unread: false,
             events: Vec::new(),
         }
@@ -65,9 +72,18 @@ impl Witness {
         matches!(&self.state, State::There(link) if link.is_up())
     }
 
-    /// Why the witness cannot be asked; empty if it can.
-    pub(super) fn trouble(&self) -> String {
-        self.trouble.clone().unwrap_or_default()
+    /// Why the witness cannot be relied on; empty if it can.
+    pub(super) fn trouble(&self, now: Time) -> String {
+        match &self.trouble {
+            Some(trouble) => trouble.clone(),
+            None if self.confirms(now) => String::new(),
+            None => "it is there and records no change: its disk may be full; its log says why".into(),
+        }
+    }
+
+    /// Whether it answers what it is asked to record. One whose disk is full is connected, and of no use.
+    pub(super) fn confirms(&self, now: Time) -> bool {
+        self.unconfirmed.values().all(|(_, since)| now - *since < CONFIRM_MAX)
     }
 
     pub(super) fn ready(&mut self, token: Token) {
@@ -107,10 +123,15 @@ impl Witness {
 
     /// Asks; without a connection the question goes nowhere, and the session repeats it when there is one.
     pub(super) fn ask(&mut self, guest: &str, request: WitnessRequest, now: Time) {
-        if let State::There(link) = &mut self.state
-            && link.is_up()
-            && let Err(error) = link.ask(guest, request)
-        {
+        let State::There(link) = &mut self.state else { return };
+        if !link.is_up() {
+            return;
+        }
+        if let WitnessRequest::Swap { id, .. } = &request {
+            // A repeated question goes on waiting since it was asked first.
+            self.unconfirmed.entry(guest.to_owned()).or_insert((*id, now)).0 = *id;
+        }
+        if let Err(error) = link.ask(guest, request) {
             self.end(&error, now);
         }
     }
@@ -142,7 +163,12 @@ impl Witness {
                     self.trouble = None;
                     self.events.push(WitnessEvent::Up);
                 }
-                News::Reply { guest, reply } => self.events.push(WitnessEvent::Reply { guest, reply }),
+                News::Reply { guest, reply } => {
+                    if reply.outcome != WitnessOutcome::Told {
+                        self.unconfirmed.remove(&guest);
+                    }
+                    self.events.push(WitnessEvent::Reply { guest, reply });
+                }
                 News::Ended => {
                     self.end(&LinkError::Ended.into(), now);
                     return Ok(());
@@ -161,6 +187,7 @@ impl Witness {
             let _ = self.registry.deregister(&mut *link);
             was_up = link.is_up();
         }
+        self.unconfirmed.clear();
         let why = error.to_string();
         if was_up {
             tracing::warn!(why, "The witness is gone; nothing changes hands until it is back");

@@ -2,6 +2,7 @@
 //! secondary then forgets its image; so the end is held back until the image was looked at.
 
 use crossbeam::channel::{Receiver, Sender, bounded};
+use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use understudy_checkpoint::Pfn;
@@ -17,6 +18,7 @@ pub struct Held<S> {
     played: Arc<AtomicU64>,
     at_end: Sender<()>,
     let_go: Receiver<()>,
+    fault: Arc<Mutex<Option<String>>>,
 }
 
 /// The hand on it. Dropping it lets the end happen.
@@ -24,6 +26,7 @@ pub struct Held<S> {
 pub struct Hold {
     played: Arc<AtomicU64>,
     at_end: Receiver<()>,
+    fault: Arc<Mutex<Option<String>>>,
     _let_go: Sender<()>,
 }
 
@@ -31,6 +34,12 @@ impl Hold {
     /// Epochs played so far.
     pub fn played(&self) -> u64 {
         self.played.load(Ordering::Acquire)
+    }
+
+    /// What is wrong with the recording where it cannot be played any further. A guest would be tried again; a
+    /// recording stays as it is.
+    pub fn fault(&self) -> Option<String> {
+        self.fault.lock().clone()
     }
 
     /// Whether the recording is over. Says so once.
@@ -46,8 +55,21 @@ pub fn hold<S: Source>(mut source: S) -> Result<(Held<S>, Hold), DomainError> {
     let played = Arc::new(AtomicU64::new(0));
     let (at_end, ended) = bounded(1);
     let (go, let_go) = bounded(0);
-    let held = Held { source, description, played: played.clone(), at_end, let_go };
-    Ok((held, Hold { played, at_end: ended, _let_go: go }))
+    let fault = Arc::new(Mutex::new(None));
+    let held = Held { source, description, played: played.clone(), at_end, let_go, fault: fault.clone() };
+    Ok((held, Hold { played, at_end: ended, fault, _let_go: go }))
+}
+
+impl<S> Held<S> {
+    /// Notes the first error.
+    fn noted<T>(&self, result: Result<T, DomainError>) -> Result<T, DomainError> {
+        if let Err(error) = &result
+            && !matches!(error, DomainError::EndOfRecording)
+        {
+            self.fault.lock().get_or_insert_with(|| error.to_string());
+        }
+        result
+    }
 }
 
 impl<S: Source> Source for Held<S> {
@@ -75,15 +97,17 @@ impl<S: Source> Source for Held<S> {
             }
             Err(_) => {}
         }
-        result
+        self.noted(result)
     }
 
     fn resume(&mut self) -> Result<(), DomainError> {
-        self.source.resume()
+        let result = self.source.resume();
+        self.noted(result)
     }
 
     fn drain_dirty(&mut self, into: &mut DirtyBitmap) -> Result<(), DomainError> {
-        self.source.drain_dirty(into)
+        let result = self.source.drain_dirty(into);
+        self.noted(result)
     }
 
     fn copy_pages(
@@ -93,7 +117,8 @@ impl<S: Source> Source for Held<S> {
         staging: &mut Staging,
         copiers: usize,
     ) -> Result<Option<Pfn>, DomainError> {
-        self.source.copy_pages(wanted, from, staging, copiers)
+        let result = self.source.copy_pages(wanted, from, staging, copiers);
+        self.noted(result)
     }
 
     fn logs_all_writes(&self) -> bool {
@@ -101,11 +126,13 @@ impl<S: Source> Source for Held<S> {
     }
 
     fn capture_state(&mut self, into: &mut DomainState) -> Result<(), DomainError> {
-        self.source.capture_state(into)
+        let result = self.source.capture_state(into);
+        self.noted(result)
     }
 
     fn capture_device_model(&mut self, into: &mut DomainState) -> Result<(), DomainError> {
-        self.source.capture_device_model(into)
+        let result = self.source.capture_device_model(into);
+        self.noted(result)
     }
 }
 

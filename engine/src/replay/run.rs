@@ -7,6 +7,7 @@ use crate::config::{LimitSettings, Peer, Settings, TimingSettings};
 use crate::control::{Client, ClientError, GuestRole, GuestStatus};
 use crate::drill::process::Process;
 use crate::drill::progress::Progress;
+use crate::drill::workdir::Workdir;
 use crate::node::{AddError, Node, NodeError, NodeHandle, Tally};
 use crate::session::{NodeName, Span};
 use std::fs::File;
@@ -67,6 +68,16 @@ pub enum ReplayError {
     /// The recording cannot be played.
     #[error(transparent)]
     Recording(#[from] AddError),
+    /// It can be played up to a point.
+    #[error("{path} is damaged after its epoch {played}: {reason}")]
+    Damaged {
+        /// Which file.
+        path: PathBuf,
+        /// Epochs played before.
+        played: u64,
+        /// What is wrong there.
+        reason: String,
+    },
     /// The settings cannot be used.
     #[error(transparent)]
     Config(#[from] crate::config::ConfigError),
@@ -107,7 +118,7 @@ pub fn run(request: &Request) -> Result<Report, ReplayError> {
         File::open(&request.file).map_err(|source| ReplayError::Open { path: request.file.clone(), source })
     };
     let (source, hold) = hold(recorded(open()?, open()?)?).map_err(AddError::from)?;
-    let workdir = Scratch::create()?;
+    let workdir = Workdir::create("replay").map_err(system("create a directory in /tmp"))?;
     let (peer, control, _secondary) = secondary(request, workdir.path())?;
     let name = peer.name.clone();
     let (node, handle) = Node::open(settings(request, peer, workdir.path()).decide()?)?;
@@ -116,7 +127,7 @@ pub fn run(request: &Request) -> Result<Report, ReplayError> {
     let began = Instant::now();
     handle.add_source_guest(GUEST, name, Box::new(source)).ok_or(NodeError::Panicked)??;
     let mut progress = Progress::new();
-    let (tally, status) = play(&handle, &hold, &mut progress)?;
+    let (tally, status) = play(&handle, &hold, &request.file, &mut progress)?;
     let took = began.elapsed();
 
     progress.show(format_args!("comparing the committed image"));
@@ -184,11 +195,15 @@ fn secondary(
 fn play(
     handle: &NodeHandle,
     hold: &Hold,
+    file: &Path,
     progress: &mut Progress,
 ) -> Result<(Tally, GuestStatus), ReplayError> {
     let (mut at_end, mut seen, mut since) = (false, (0, 0), Instant::now());
     loop {
         at_end |= hold.is_at_end();
+        if let Some(reason) = hold.fault() {
+            return Err(ReplayError::Damaged { path: file.to_owned(), played: hold.played(), reason });
+        }
         let gone = || ReplayError::Node(NodeError::Panicked);
         let tally = handle.tally(GUEST).ok_or_else(gone)?;
         let status = status_of(handle).ok_or_else(gone)?;
@@ -235,27 +250,4 @@ fn export(secondary: &Client, primary: &GuestStatus, workdir: &Path) -> Result<F
     }
     let state = "the secondary does not export its image".into();
     Err(ReplayError::Stuck { acked: primary.acked.map_or(0, |epoch| epoch + 1), state })
-}
-
-/// A directory for sockets, a log and the exported image; gone at the end.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    /// In `/tmp` and not `$TMPDIR`: paths of sockets are short.
-    fn create() -> Result<Self, ReplayError> {
-        let path = PathBuf::from(format!("/tmp/understudy-replay-{}", std::process::id()));
-        std::fs::create_dir(&path).map_err(system("create a directory in /tmp"))?;
-        Ok(Self(path))
-    }
-
-    fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // Nothing depends on it; what cannot be removed is in /tmp.
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
 }

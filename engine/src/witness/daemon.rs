@@ -7,6 +7,7 @@
 //! A client that sends without reading is not read from until it does; one that says no hello is closed after
 //! a while; one that connects again replaces its former connection.
 
+use super::health::Health;
 use super::twins::Twins;
 use super::words::{copy_words, outcome_label};
 use super::{Store, StoreError};
@@ -92,14 +93,17 @@ pub struct Daemon {
     transport: Transport,
     this: Identity,
     began: Instant,
-    store: Store,
+    pub(super) store: Store,
     session: Witness,
     clients: BTreeMap<usize, Client>,
     /// Clients that had more to say when their turn ended.
     unfinished: BTreeSet<usize>,
     pub(super) twins: Twins,
     next_client: usize,
-    metrics: Metrics,
+    pub(super) metrics: Metrics,
+    pub(super) health: Health,
+    /// The disk cannot be trusted any more: nobody is told anything after this.
+    pub(super) broken: Option<StoreError>,
 }
 
 impl Daemon {
@@ -132,7 +136,10 @@ impl Daemon {
             twins: Twins::default(),
             next_client: CLIENTS_FIRST,
             metrics: Metrics::new(),
+            health: Health::new(),
+            broken: None,
         };
+        daemon.metrics.begin_witness();
         let registry = daemon.poll.registry();
         registry.register(&mut daemon.signal, SIGNAL, Interest::READABLE)?;
         registry.register(&mut daemon.listener, LISTENER, Interest::READABLE)?;
@@ -169,6 +176,10 @@ impl Daemon {
             due.into_iter().for_each(|client| self.serve(client));
             self.decide_twins();
             self.expire();
+            self.probe();
+            if let Some(error) = self.broken.take() {
+                return Err(error.into());
+            }
         }
     }
 
@@ -182,7 +193,8 @@ impl Daemon {
         }
         let hellos = self.clients.values().filter_map(|client| client.connection.deadline());
         let visits = self.metrics_desk.iter().filter_map(Desk::next_timeout);
-        let next = hellos.chain(visits).chain(self.twins.next_timeout()).min()?;
+        let next =
+            hellos.chain(visits).chain(self.twins.next_timeout()).chain([self.health.probe_at()]).min()?;
         Some((next - self.now()).into())
     }
 
@@ -332,16 +344,21 @@ impl Daemon {
                             copy = %copy_words(&record.copy),
                             "Record changed"
                         );
+                        self.found_health(Ok(()));
                         Input::Persisted { ticket }
                     }
                     Err(error) => {
-                        tracing::error!(%guest, %error, "Record not changed");
+                        self.metrics.witness_answered("failed");
+                        self.found_health(Err(error));
                         Input::PersistFailed { ticket }
                     }
                 };
                 self.session.handle(input, more);
             }
             Output::Reply { client, guest, reply } => {
+                if self.broken.is_some() {
+                    return;
+                }
                 self.metrics.witness_answered(outcome_label(reply.outcome));
                 let Some(to) = self.clients.get_mut(&(client as usize)) else { return };
                 // The reply leaves, and an error shows, at the client's next step.

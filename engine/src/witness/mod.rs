@@ -15,6 +15,7 @@
 
 mod client;
 pub mod daemon;
+mod health;
 mod look;
 pub mod record_file;
 mod store;

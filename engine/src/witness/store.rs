@@ -4,17 +4,26 @@
 //!   DIR/lock           held by the one witness that uses DIR
 //!   DIR/g1.record      the record of guest g1
 //!   DIR/g1.new         half-written, of a witness that died; thrown away at the next start
+//!   DIR/probe.new      written now and then, to know before it matters that records can be written
 //!
+//!   open: fsync each g1.record ─► fsync DIR ─► fsync of DIR's own directory ─► only then anybody is told
 //!   put:  write g1.new ─► fsync g1.new ─► rename to g1.record ─► fsync DIR
 //! ```
+//!
+//! What a dead witness wrote may be in memory only: a record that is told and then lost in a power cut would let two
+//! hosts run a guest. A flush that fails for any reason but a full disk leaves nobody knowing what the disk holds:
+//! [`StoreError::is_unreliable`], after which this process may tell nobody anything.
 //!
 //! Dying at any point leaves the old record or the new one. What a file system must do for that: rename is
 //! atomic, and fsync of file and directory makes both stable.
 
 use super::record_file::{self, FILE_BYTES_MAX};
+use crate::config::check_name;
 use crate::session::Record;
+use nix::fcntl::OFlag;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Why the directory cannot be used.
@@ -30,6 +39,14 @@ pub enum StoreError {
          guest"
     )]
     Damaged(PathBuf),
+    /// No record of this name.
+    #[error("{path} has no record of {guest}; `understudy witness show` lists them")]
+    Unknown {
+        /// The directory.
+        path: PathBuf,
+        /// The guest.
+        guest: String,
+    },
     /// The system refused something.
     #[error("Cannot {attempt} {path}: {source}")]
     Io {
@@ -40,6 +57,19 @@ pub enum StoreError {
         /// What the system said.
         source: io::Error,
     },
+}
+
+/// What a flush is called in errors.
+const MAKE_STABLE: &str = "make stable";
+
+impl StoreError {
+    /// Whether it is unknown what the disk holds, as against a write that a full disk refused.
+    pub fn is_unreliable(&self) -> bool {
+        let Self::Io { attempt, source, .. } = self else { return false };
+        let is_full = matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        let is_damaged = source.raw_os_error() == Some(nix::errno::Errno::EIO as i32);
+        is_damaged || (*attempt == MAKE_STABLE && !is_full)
+    }
 }
 
 fn failed(attempt: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
@@ -59,18 +89,68 @@ impl Store {
     /// Opens (or creates) the directory, locks it and reads all records. Refuses to go on without any of them.
     pub fn open(path: &Path) -> Result<(Self, Vec<(String, Record)>), StoreError> {
         fs::create_dir_all(path).map_err(failed("create", path))?;
+        let store = Self::lock(path)?;
+        let records = store.read_all()?;
+        store.directory.sync_all().map_err(failed(MAKE_STABLE, path))?;
+        let above = fs::canonicalize(path).map_err(failed("look for", path))?;
+        let above = above.parent().unwrap_or(Path::new("/"));
+        File::open(above).and_then(|above| above.sync_all()).map_err(failed(MAKE_STABLE, above))?;
+        Ok((store, records))
+    }
+
+    /// The directory, which is there, for this process alone.
+    fn lock(path: &Path) -> Result<Self, StoreError> {
         let lock_path = path.join("lock");
-        let lock = File::options().create(true).truncate(false).write(true).open(&lock_path);
-        let lock = lock.map_err(failed("open", &lock_path))?;
+        let mut options = File::options();
+        options.create(true).truncate(false).write(true).mode(0o600).custom_flags(NOT_THROUGH_A_LINK);
+        let lock = options.open(&lock_path).map_err(failed("open", &lock_path))?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(StoreError::InUse(path.to_owned())),
             Err(TryLockError::Error(error)) => return Err(failed("lock", &lock_path)(error)),
         }
         let directory = File::open(path).map_err(failed("open", path))?;
-        let store = Self { path: path.to_owned(), directory, _lock: lock };
-        let records = store.read_all()?;
-        Ok((store, records))
+        Ok(Self { path: path.to_owned(), directory, _lock: lock })
+    }
+
+    /// Reads the records of a directory, beside the witness that may use it: each is replaced whole.
+    pub fn look(path: &Path) -> Result<Vec<(String, Record)>, StoreError> {
+        let mut records = Vec::new();
+        for entry in fs::read_dir(path).map_err(failed("list", path))? {
+            let path = entry.map_err(failed("list", path))?.path();
+            if path.extension().is_some_and(|extension| extension == "record") {
+                records.push(read_one(&path)?);
+            }
+        }
+        records.sort_by(|one, other| one.0.cmp(&other.0));
+        Ok(records)
+    }
+
+    /// Removes a guest's record from a directory that no witness uses. What it said is returned.
+    pub fn forget(path: &Path, guest: &str) -> Result<Record, StoreError> {
+        let unknown = || StoreError::Unknown { path: path.to_owned(), guest: guest.to_owned() };
+        if check_name(guest).is_err() || !path.is_dir() {
+            return Err(unknown());
+        }
+        let store = Self::lock(path)?;
+        let record_path = path.join(format!("{guest}.record"));
+        if !record_path.exists() {
+            return Err(unknown());
+        }
+        let (_, record) = read_one(&record_path)?;
+        fs::remove_file(&record_path).map_err(failed("remove", &record_path))?;
+        store.directory.sync_all().map_err(failed(MAKE_STABLE, path))?;
+        Ok(record)
+    }
+
+    /// Whether a record could be written now, found out by writing as much.
+    pub fn probe(&self) -> Result<(), StoreError> {
+        self.check_place()?;
+        let path = self.path.join("probe.new");
+        let written = write_new(&path, &[b'.'; FILE_BYTES_MAX as usize]);
+        // After an error there may be none.
+        let removed = fs::remove_file(&path).map_err(failed("remove", &path));
+        written.and(removed)
     }
 
     /// Makes a guest's record stable. After an error the old or the new record may be there.
@@ -78,11 +158,22 @@ impl Store {
         let new_path = self.path.join(format!("{guest}.new"));
         let record_path = self.path.join(format!("{guest}.record"));
         let content = record_file::write(guest, record);
-        let mut file = File::create(&new_path).map_err(failed("create", &new_path))?;
-        file.write_all(content.as_bytes()).map_err(failed("write", &new_path))?;
-        file.sync_all().map_err(failed("make stable", &new_path))?;
+        self.check_place()?;
+        write_new(&new_path, content.as_bytes())?;
         fs::rename(&new_path, &record_path).map_err(failed("replace", &record_path))?;
-        self.directory.sync_all().map_err(failed("make stable", &self.path))
+        self.directory.sync_all().map_err(failed(MAKE_STABLE, &self.path))
+    }
+
+    /// Whether the directory that is locked is the one at the path: another may have been put there, or mounted over it.
+    fn check_place(&self) -> Result<(), StoreError> {
+        let ours = self.directory.metadata().map_err(failed("look at", &self.path))?;
+        let there = fs::metadata(&self.path).map_err(failed("look at", &self.path))?;
+        if (ours.dev(), ours.ino()) == (there.dev(), there.ino()) {
+            return Ok(());
+        }
+        let source =
+            io::Error::other("another directory is there now; restart this witness if that is right");
+        Err(failed("write to", &self.path)(source))
     }
 
     fn read_all(&self) -> Result<Vec<(String, Record)>, StoreError> {
@@ -90,13 +181,32 @@ impl Store {
         for entry in fs::read_dir(&self.path).map_err(failed("list", &self.path))? {
             let path = entry.map_err(failed("list", &self.path))?.path();
             match path.extension().and_then(|extension| extension.to_str()) {
-                Some("record") => records.push(read_one(&path)?),
+                Some("record") => {
+                    records.push(read_one(&path)?);
+                    let file = File::open(&path).map_err(failed("open", &path))?;
+                    file.sync_all().map_err(failed(MAKE_STABLE, &path))?;
+                }
                 Some("new") => fs::remove_file(&path).map_err(failed("remove", &path))?,
                 _ => {}
             }
         }
         Ok(records)
     }
+}
+
+/// Through a link, somebody else's file would be written to.
+const NOT_THROUGH_A_LINK: i32 = OFlag::O_NOFOLLOW.bits();
+
+/// Writes a file of ours, in place of what a write that failed may have left.
+fn write_new(path: &Path, content: &[u8]) -> Result<(), StoreError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed("remove", path)(error)),
+        _ => {}
+    }
+    let file = File::options().write(true).create_new(true).mode(0o600).open(path);
+    let mut file = file.map_err(failed("create", path))?;
+    file.write_all(content).map_err(failed("write", path))?;
+    file.sync_all().map_err(failed(MAKE_STABLE, path))
 }
 
 fn read_one(path: &Path) -> Result<(String, Record), StoreError> {
@@ -141,6 +251,53 @@ mod tests {
         records.sort_by(|one, other| one.0.cmp(&other.0));
         assert_eq!(records, [("g1".to_owned(), record(2)), ("g2".to_owned(), record(1))]);
         assert!(!directory.path().join("g2.new").exists());
+    }
+
+    #[test]
+    fn a_link_in_the_directory_leads_to_no_file_of_others() {
+        let directory = tempfile::tempdir().unwrap();
+        let theirs = directory.path().join("theirs");
+        fs::write(&theirs, "theirs").unwrap();
+        let state = directory.path().join("state");
+        let (store, _) = Store::open(&state).unwrap();
+        for name in ["g1.new", "g1.record", "probe.new"] {
+            std::os::unix::fs::symlink(&theirs, state.join(name)).unwrap();
+        }
+        store.put("g1", &record(1)).unwrap();
+        store.probe().unwrap();
+        assert_eq!(fs::read_to_string(&theirs).unwrap(), "theirs");
+        drop(store);
+        fs::remove_file(state.join("lock")).unwrap();
+        std::os::unix::fs::symlink(&theirs, state.join("lock")).unwrap();
+        assert!(matches!(Store::open(&state), Err(StoreError::Io { .. })));
+    }
+
+    #[test]
+    fn records_are_looked_at_beside_a_witness_and_forgotten_without_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let (store, _) = Store::open(directory.path()).unwrap();
+        store.put("g2", &record(1)).unwrap();
+        store.put("g1", &record(3)).unwrap();
+        let names: Vec<_> = Store::look(directory.path()).unwrap().into_iter().map(|it| it.0).collect();
+        assert_eq!(names, ["g1", "g2"]);
+        assert!(matches!(Store::forget(directory.path(), "g1"), Err(StoreError::InUse(_))));
+        drop(store);
+        assert!(matches!(Store::forget(directory.path(), "g3"), Err(StoreError::Unknown { .. })));
+        assert!(matches!(Store::forget(directory.path(), "../g1"), Err(StoreError::Unknown { .. })));
+        assert_eq!(Store::forget(directory.path(), "g1").unwrap(), record(3));
+        assert_eq!(Store::open(directory.path()).unwrap().1.len(), 1);
+    }
+
+    #[test]
+    fn a_full_disk_is_told_from_one_that_cannot_be_trusted() {
+        let error = |attempt, kind: io::Error| StoreError::Io { attempt, path: "x".into(), source: kind };
+        let eio = || io::Error::from_raw_os_error(nix::errno::Errno::EIO as i32);
+        assert!(error(MAKE_STABLE, eio()).is_unreliable() && error("write", eio()).is_unreliable());
+        assert!(error(MAKE_STABLE, io::ErrorKind::Other.into()).is_unreliable());
+        for attempt in [MAKE_STABLE, "write", "create"] {
+            assert!(!error(attempt, io::ErrorKind::StorageFull.into()).is_unreliable());
+        }
+        assert!(!error("create", io::ErrorKind::ReadOnlyFilesystem.into()).is_unreliable());
     }
 
     #[test]

@@ -4,7 +4,7 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 use std::fmt::Display;
-use std::io::{Write, stderr};
+use std::io::{Write, stderr, stdout};
 use std::process::ExitCode;
 use understudy_xen::helper::Order;
 
@@ -18,8 +18,26 @@ fn complain(error: &dyn Display) {
     let _ = writeln!(stderr(), "understudy-save-helper: {error}");
 }
 
+/// What people ask who find this program.
+fn about(word: &str) -> Option<&'static str> {
+    match word {
+        "--version" | "-V" => Some(concat!("understudy-save-helper ", env!("CARGO_PKG_VERSION"))),
+        "--help" | "-h" => Some(
+            "A save helper for libxl: `xl save`, `restore`, `migrate` and `remus` run on understudy's engine with it.\n\
+             It is not for the command line: set LIBXL_SAVE_HELPER to its path and use xl.",
+        ),
+        _ => None,
+    }
+}
+
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
+    if let [word] = &words[..]
+        && let Some(text) = about(word)
+    {
+        let _ = writeln!(stdout(), "{text}");
+        return ExitCode::SUCCESS;
+    }
     let order = match Order::parse(&words) {
         Ok(order) => order,
         Err(error) => {

@@ -62,7 +62,12 @@ impl House {
     /// Must be called before any thread is started.
     pub(crate) fn build() -> Result<Self, DrillError> {
         let program = std::env::current_exe().map_err(DrillError::system("find this program's own file"))?;
-        Ok(Self { watch: Watch::new()?, workdir: Workdir::create()?, program, worlds: 0 })
+        Ok(Self {
+            watch: Watch::new()?,
+            workdir: Workdir::create("bench").map_err(DrillError::system("create a directory in /tmp"))?,
+            program,
+            worlds: 0,
+        })
     }
 
     /// A world as wanted. The one before must be gone.

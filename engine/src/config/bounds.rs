@@ -1,0 +1,164 @@
+//! How small and how large a setting may be, and why: what no host can have, and what no guest can live with, is a slip
+//! of the pen that is told before it costs anything.
+//!
+//! Two kinds: bounds that hold everywhere, checked when a configuration is decided or a request comes in; and what this
+//! host has ([`HostMemory`]), checked when a node starts. Which settings fit each other is `settings`.
+
+use super::human::{show_bytes, show_span};
+use super::{ConfigError, NodeConfig};
+use crate::session::Span;
+use std::ops::RangeInclusive;
+
+const fn ms(ms: u64) -> Span {
+    Span::from_ms(ms)
+}
+
+/// The guest has to run between two pauses; output of an epoch waits this long at least.
+pub const INTERVAL: RangeInclusive<Span> = Span::from_us(100)..=ms(60_000);
+pub(super) const HEARTBEAT: RangeInclusive<Span> = ms(1)..=ms(60_000);
+pub(super) const SILENCE: RangeInclusive<Span> = ms(3)..=ms(600_000);
+pub(super) const GRACE: RangeInclusive<Span> = Span(0)..=ms(600_000);
+pub(super) const TAKEOVER_GRACE: RangeInclusive<Span> = Span(1)..=ms(1_500_000);
+pub(super) const HOLD: RangeInclusive<Span> = ms(100)..=ms(3_600_000);
+pub(super) const WITNESS_RETRY: RangeInclusive<Span> = ms(10)..=ms(60_000);
+pub(super) const SLOW: RangeInclusive<Span> = ms(100)..=ms(600_000);
+
+/// Each may take a staging buffer's pages and a slot at the secondary.
+pub(super) const IN_FLIGHT: RangeInclusive<u32> = 1..=256;
+
+const TIB: u64 = 1 << 40;
+pub(super) const BUFFER_BYTES: RangeInclusive<u64> = 1 << 20..=TIB;
+pub(super) const CACHE_BYTES: RangeInclusive<u64> = 0..=TIB;
+
+/// Checks a length of time.
+pub fn check_span(name: &'static str, span: Span, bounds: RangeInclusive<Span>) -> Result<(), ConfigError> {
+    if bounds.contains(&span) {
+        return Ok(());
+    }
+    let (least, most) = bounds.into_inner();
+    Err(out_of_bounds(name, show_span(span), show_span(least), show_span(most)))
+}
+
+pub(super) fn check_bytes(
+    name: &'static str,
+    bytes: u64,
+    bounds: RangeInclusive<u64>,
+) -> Result<(), ConfigError> {
+    if bounds.contains(&bytes) {
+        return Ok(());
+    }
+    let (least, most) = bounds.into_inner();
+    Err(out_of_bounds(name, show_bytes(bytes), show_bytes(least), show_bytes(most)))
+}
+
+pub(super) fn check_count(
+    name: &'static str,
+    count: u32,
+    bounds: RangeInclusive<u32>,
+) -> Result<(), ConfigError> {
+    if bounds.contains(&count) {
+        return Ok(());
+    }
+    let (least, most) = bounds.into_inner();
+    Err(out_of_bounds(name, count.to_string(), least.to_string(), most.to_string()))
+}
+
+fn out_of_bounds(name: &'static str, given: String, least: String, most: String) -> ConfigError {
+    ConfigError::OutOfBounds { name, given, least, most }
+}
+
+/// Memory of this host, in bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HostMemory {
+    /// All of it.
+    pub total: u64,
+    /// What can be had without taking it from anybody.
+    pub available: u64,
+}
+
+impl HostMemory {
+    /// Asks the kernel. `None` where it does not say, and nothing can be checked.
+    pub fn of_this_host() -> Option<Self> {
+        Self::parse(&std::fs::read_to_string("/proc/meminfo").ok()?)
+    }
+
+    fn parse(meminfo: &str) -> Option<Self> {
+        let bytes = |key: &str| {
+            let line = meminfo.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
+            line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+        };
+        Some(Self { total: bytes("MemTotal")?, available: bytes("MemAvailable")? })
+    }
+}
+
+impl NodeConfig {
+    /// Refuses what this host cannot have. The kernel would grant it, and kill somebody once it is used.
+    pub fn check_memory(&self, memory: HostMemory) -> Result<(), ConfigError> {
+        let limits = &self.limits;
+        let sizes = [
+            ("staging", limits.staging_bytes),
+            ("shadow", limits.shadow_bytes),
+            ("epoch-buffer", limits.epoch_buffer_bytes),
+            ("held-output", limits.held_output_bytes),
+            ("compare-max", limits.compare_bytes_max),
+        ];
+        let defaults = super::Limits::default();
+        let largest_default = defaults.compare_bytes_max;
+        for (name, bytes) in sizes {
+            // A small host may have less than a default, which is a bound and not what is taken.
+            if bytes > memory.total.max(largest_default) {
+                return Err(ConfigError::Conflict(format!(
+                    "{name} is {}, and this host has {} of memory; give less",
+                    show_bytes(bytes),
+                    show_bytes(memory.total)
+                )));
+            }
+        }
+        let guests = self.guests.iter().fold(0_u64, |sum, guest| sum.saturating_add(guest.memory_bytes));
+        if guests > memory.available {
+            return Err(ConfigError::Conflict(format!(
+                "The guests take {} of memory, and this host has {} available; give them less, or end other programs",
+                show_bytes(guests),
+                show_bytes(memory.available)
+            )));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Settings;
+
+    #[test]
+    fn what_is_out_of_bounds_is_told_with_the_bounds() {
+        let error = check_span("interval", Span(0), INTERVAL).unwrap_err().to_string();
+        assert_eq!(error, "interval is 0ns; it may be from 100us to 60s");
+        assert!(check_span("interval", Span(u64::MAX), INTERVAL).is_err());
+        assert!(check_span("interval", Span::from_ms(25), INTERVAL).is_ok());
+        let error = check_count("in-flight", 4_000_000_000, IN_FLIGHT).unwrap_err().to_string();
+        assert!(error.contains("from 1 to 256"), "{error}");
+        assert!(check_bytes("staging", 4096, BUFFER_BYTES).is_err());
+    }
+
+    #[test]
+    fn what_the_host_does_not_have_is_refused() {
+        let meminfo = "MemTotal:       24000000 kB\nMemFree: 1 kB\nMemAvailable:   8000000 kB\n";
+        let memory = HostMemory::parse(meminfo).unwrap();
+        assert_eq!(memory, HostMemory { total: 24_576_000_000, available: 8_192_000_000 });
+        let with = |more: &str| {
+            let text = format!("node = \"a\"\nlisten = \"127.0.0.1:1\"\npeers.b = \"127.0.0.1:2\"\n{more}");
+            toml::from_str::<Settings>(&text).unwrap().decide().unwrap().check_memory(memory)
+        };
+        let guest = |size: &str| {
+            with(&format!(
+                "[[guest]]\nname = \"g\"\nmac = \"52:54:00:00:00:01\"\nip = \"10.0.0.1\"\nmemory = {size:?}"
+            ))
+        };
+        assert!(with("").is_ok() && guest("256M").is_ok());
+        assert!(guest("64G").unwrap_err().to_string().contains("available"));
+        assert!(with("[limits]\nstaging = \"64G\"").unwrap_err().to_string().contains("staging is 64.0 GiB"));
+        assert!(HostMemory::parse("MemTotal: many").is_none());
+    }
+}
