@@ -59,6 +59,6 @@ until_paused() { # until_paused HOST SECONDS
 }
 
 have_back() { # by a person's word on a
-    on a "understudy takeover $guest --primary-is-dead --control /run/understudy.sock"
+    on a "understudy reclaim $guest --nobody-else-runs-it --control /run/understudy.sock"
     await_field a role primary 60
 }

@@ -25,7 +25,10 @@ scenario() {
     pair_remember
     taken_away 'tc qdisc del dev $vif clsact'
     taken_away 'tc filter del dev $vif ingress'
-    taken_away 'ip link set us-$vif down'
+    on a 'vif=$(ip -br link | grep -o "^vif[0-9.]*" | head -n 1); ip link set us-$vif down' # nothing leaves by that
+    sleep 3
+    held || fail "the device that the output is led to stays down"
+    await_protected a 300
     judge_begin
     sleep 10
     judge_end --lossless
