@@ -89,8 +89,10 @@ watch_end() { # watch_end: what the watch saw; fails if a number was missing or 
     tail -n 1 <<<"$seen"
 }
 
-# What is said on a host of its guests leaves out what stands by for an engine that lives: a secondary's copies.
-STANDING='stands() { engine=$(xenstore-read /local/domain/$1/understudy/standing 2>/dev/null) && [ -d /proc/$engine ]; }'
+# What is said on a host of its guests leaves out what stands by for an engine that lives: a secondary's copies. Its mark
+# names the engine's process, and when that began.
+STANDING='stands() { mark=$(xenstore-read /local/domain/$1/understudy/standing 2>/dev/null) || return 1
+    [ "$(sed "s/.*) //" /proc/${mark% *}/stat 2>/dev/null | cut -d" " -f20)" = "${mark#* }" ]; }'
 
 domains_of() { # domains_of HOST: the names of its guests, in one line
     on "$1" "$STANDING; xl list | sed '1d; /^Domain-0 /d' | while read -r name domain _; do

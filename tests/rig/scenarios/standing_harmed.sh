@@ -2,6 +2,7 @@
 # an epoch is acked for what could not be activated: a says that the guest is not protected, and is so again from a new
 # copy. Then power fails on a, and the guest goes on at b.
 guests=(tpvh tpv)
+ci=(tpv)
 limit_s=1200
 
 harmed() { # harmed COMMAND: done to the domain that stands by; no ack may follow, and a new copy does
