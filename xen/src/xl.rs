@@ -157,7 +157,7 @@ fn has_other_devices(kind: GuestKind, config: &Value) -> bool {
     let is_other = |(part, value): (&String, &Value)| {
         !KNOWN_PARTS.contains(&part.as_str()) && !is_qemus(part) && !is_empty(value)
     };
-    parts.map(is_other).any(|is_so| is_so)
+    parts.into_iter().any(is_other)
         || QEMU_ARGUMENTS.iter().any(|arguments| !is_empty(&config["b_info"][arguments]))
 }
 

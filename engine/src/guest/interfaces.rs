@@ -355,11 +355,11 @@ impl Interfaces {
     /// The newest fault of what holds, for the operator.
     pub(super) fn last_fault(&self) -> Option<String> {
         let state = self.state.lock();
-        let faults = state.held.iter().filter_map(|(_, queue)| queue.faults().0);
+        let mut faults = state.held.iter().filter_map(|(_, queue)| queue.faults().0);
         let told =
             |interface: &str, why: &str| format!("what {interface} sent was not held for a moment: {why}");
         let leak = state.leak.as_ref().map(|(interface, why)| told(interface, why));
-        leak.or(faults.last().map(|fault| told(&fault.interface, &fault.breach.to_string())))
+        leak.or(faults.next_back().map(|fault| told(&fault.interface, &fault.breach.to_string())))
     }
 }
 
