@@ -46,7 +46,8 @@ fn epochs_until_found(rig: &mut Rig) -> Option<usize> {
 #[test]
 fn a_write_that_the_log_does_not_tell_of_is_found_and_a_full_copy_heals_it() {
     // In each case frame 333 is written, and no drain says so.
-    let ways: [(&str, fn(&Memory)); 3] = [
+    type Way = (&'static str, fn(&Memory));
+    let ways: [Way; 3] = [
         ("missed", |memory| memory.write_unseen(333, 66)),
         ("taken by another reader of the log", |memory| {
             memory.write(333, 66);
@@ -117,7 +118,7 @@ impl Source for Meddled {
         self.source.drain_dirty(&mut drained)?;
         let keeps = |number: usize| match self.how.load(Ordering::SeqCst) {
             LEFT_ALONE | OFF => true,
-            MISSED => number % 3 != 0,
+            MISSED => !number.is_multiple_of(3),
             _ => false,
         };
         let marked = drained.runs(Pfn(0)).flatten().enumerate();
