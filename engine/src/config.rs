@@ -199,6 +199,8 @@ impl NodeConfig {
             silence_max: self.timing.silence,
             link_grace: self.timing.takeover_grace,
             witness_retry: self.timing.witness_retry,
+            // The primary gives the copy up after `hold` at the latest.
+            flap_max: crate::session::Span(self.timing.hold.0.saturating_mul(2)),
             has_witness: self.witness.is_some(),
         }
     }

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Three states: *Passing* (the guest is unprotected, everything may leave), *Holding* (only released
-//! epochs may leave) and *Fenced* (nothing ever leaves again; a fenced generation has no way back).
+//! epochs may leave) and *Fenced* (everything is thrown away; only a newer generation may hold again).
 
 use std::collections::VecDeque;
 use understudy_checkpoint::Epoch;
@@ -165,6 +165,13 @@ impl EpochQueue {
         self.leaving.clear();
         self.stats.held_bytes = 0;
         self.stats.held_frames = 0;
+    }
+
+    /// A fenced queue holds again: the guest is in a newer generation. What was thrown away stays so.
+    pub fn revive(&mut self) {
+        if self.mode == Mode::Fenced {
+            self.mode = Mode::Holding;
+        }
     }
 
     /// The next frame that may leave.

@@ -72,6 +72,10 @@ enum Command {
     Switchover(wish::Args),
     /// Take over a guest whose host is dead, where no witness can decide it
     Takeover(wish::TakeoverArgs),
+    /// Run a guest that is paused and kept here, where the host in charge does not have it
+    Reclaim(wish::ReclaimArgs),
+    /// End a guest that is paused and kept here
+    Discard(wish::DiscardArgs),
     /// Let a guest of a running node go on without protection
     Unprotect(wish::Args),
     /// Run a guest recorded on real Xen through the whole engine
@@ -177,6 +181,8 @@ fn run(command: Command) -> Result<Exit, CliError> {
         Command::Status(args) => status::run(args),
         Command::Switchover(args) => wish::run(Wish::Switchover, args),
         Command::Takeover(args) => wish::run_takeover(args),
+        Command::Reclaim(args) => wish::run_reclaim(args),
+        Command::Discard(args) => wish::run_discard(args),
         Command::Unprotect(args) => wish::run(Wish::Unprotect, args),
         Command::Replay(args) => replay::run(args),
         Command::Stream(command) => stream::run(command),

@@ -38,6 +38,35 @@ pub(super) struct TakeoverArgs {
     primary_is_dead: bool,
 }
 
+/// Arguments of `reclaim`.
+#[derive(clap::Args, Debug)]
+pub(super) struct ReclaimArgs {
+    #[command(flatten)]
+    wish: Args,
+    /// Confirm that no other host runs the guest; without this only the risks are printed
+    #[arg(long)]
+    nobody_else_runs_it: bool,
+}
+
+/// Arguments of `discard`.
+#[derive(clap::Args, Debug)]
+pub(super) struct DiscardArgs {
+    #[command(flatten)]
+    wish: Args,
+    /// Confirm that this guest is not needed; without this only the risks are printed
+    #[arg(long)]
+    lose_it: bool,
+}
+
+const RECLAIM_RISKS: &str = "\
+Nothing but you can tell whether another host runs the guest. If one does, two guests with one identity answer on
+the network. A copy that another host holds is overwritten by the next full copy of this guest.
+See that the guest runs nowhere else, then repeat with --nobody-else-runs-it";
+
+const DISCARD_RISKS: &str = "\
+The guest that is paused and kept here is ended, and what only its memory holds is lost.
+See that another host runs it, or that nobody needs it, then repeat with --lose-it";
+
 const TAKEOVER_RISKS: &str = "\
 Nothing but you can tell whether the guest still runs on the other host. If it does, a takeover makes two
 guests with one identity: both answer on the network, and both write to every disk they share.
@@ -63,6 +92,8 @@ pub(super) fn run(wish: Wish, args: Args) -> Result<Exit, CliError> {
         Wish::Protect => PROTECT_ACCEPTED,
         Wish::Unprotect => "accepted: the guest goes on without a copy",
         Wish::ForceTakeover => "accepted: the guest is started here from its last commit",
+        Wish::Reclaim => "accepted: `understudy status` shows when the guest runs here",
+        Wish::Discard => "accepted: the guest is ended here",
     };
     report(&args, outcome)?;
     Ok(Exit::Ok)
@@ -126,6 +157,22 @@ fn wait_until_moved(client: &Client, guest: &str) -> Result<&'static str, CliErr
         }
         thread::sleep(ASK_EVERY);
     }
+}
+
+/// Has the node run a guest that it keeps, or prints the risks.
+pub(super) fn run_reclaim(args: ReclaimArgs) -> Result<Exit, CliError> {
+    if !args.nobody_else_runs_it {
+        return Err(CliError::Refused(RECLAIM_RISKS.into()));
+    }
+    run(Wish::Reclaim, args.wish)
+}
+
+/// Has the node end a guest that it keeps, or prints the risks.
+pub(super) fn run_discard(args: DiscardArgs) -> Result<Exit, CliError> {
+    if !args.lose_it {
+        return Err(CliError::Refused(DISCARD_RISKS.into()));
+    }
+    run(Wish::Discard, args.wish)
 }
 
 /// Asks for a takeover that no witness decides, or prints its risks.

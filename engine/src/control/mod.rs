@@ -45,6 +45,10 @@ pub enum Wish {
     Switchover,
     /// Take it over without a witness: the operator vouches that the other host is dead.
     ForceTakeover,
+    /// Run the guest that is held here: the operator vouches that no other host has it.
+    Reclaim,
+    /// End the guest that is held here: the operator vouches that it is not needed.
+    Discard,
 }
 
 /// A question to a node.

@@ -155,6 +155,15 @@ impl Interfaces {
         }
     }
 
+    /// A fenced guest is this host's again, in a newer generation: holds from here on.
+    pub(super) fn revive(&self) {
+        let mut state = self.state.lock();
+        if state.mode == Mode::Fenced {
+            state.mode = Mode::Holding;
+            state.held.iter().for_each(|(_, queue)| queue.revive());
+        }
+    }
+
     /// Gives back the direct way to output that passes. It waits for the kernel.
     pub(super) fn detach(&self) {
         let held = {

@@ -34,6 +34,11 @@ pub trait Machine: Send + Sync + Debug {
     fn has_settled(&self) -> bool;
     /// Its configuration, if its devices have changed since this was asked last: what a takeover builds it from.
     fn take_renewed(&self) -> Option<Vec<u8>>;
+    /// Another way to checkpoint it, after the one it began with has failed; `None` if there is none in this process.
+    /// The error is for the log.
+    fn reopen(&self) -> Option<Result<BoxedSource, String>> {
+        None
+    }
     /// Hands its network card a frame, if its network is the loop's.
     fn deliver(&self, frame: &[u8]);
 }
@@ -145,6 +150,9 @@ pub fn activated(guest: LabGuest, card: LabCard) -> std::io::Result<Activated> {
 }
 
 impl Machine for LabGuest {
+    fn reopen(&self) -> Option<Result<BoxedSource, String>> {
+        Some(Ok(BoxedSource(Box::new(self.source()))))
+    }
     fn pause(&self) {
         Self::pause(self);
     }

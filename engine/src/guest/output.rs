@@ -147,6 +147,14 @@ impl HeldOutput {
         }
     }
 
+    /// After [`fence`](Self::fence), by a person's word: output is held again. Nothing from before leaves.
+    pub fn revive(&self) {
+        match &*self.0 {
+            Hold::Frames(frames) => frames.queue.lock().revive(),
+            Hold::Interfaces(interfaces) => interfaces.revive(),
+        }
+    }
+
     /// Takes hold of these cards' output. After an error some of it may be held: it is for the caller to
     /// [`let_go`](Self::let_go) or not.
     pub fn hold(&self, cards: &[Card]) -> Result<(), KernelError> {

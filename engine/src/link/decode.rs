@@ -49,6 +49,11 @@ fn link_frame<'a>(kind: u16, body: &mut Body<'a>) -> Result<Frame<'a>, LinkError
             let request = WitnessRequest::Swap { id, expect: body.u64()?, new: record(body)? };
             Frame::WitnessRequest { guest, request }
         }
+        kind::WITNESS_RECLAIM => {
+            let (id, guest) = (RequestId(body.u64()?), body.name()?);
+            let request = WitnessRequest::Reclaim { id, expect: body.u64()?, new: record(body)? };
+            Frame::WitnessRequest { guest, request }
+        }
         kind::WITNESS_REPLY => witness_reply(body)?,
         _ => return Err(LinkError::UnknownKind(kind)),
     })

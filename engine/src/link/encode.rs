@@ -173,6 +173,7 @@ fn kind_of(frame: &Frame<'_>) -> u16 {
         Frame::Window { .. } => kind::WINDOW,
         Frame::WitnessRequest { request: WitnessRequest::Read { .. }, .. } => kind::WITNESS_READ,
         Frame::WitnessRequest { request: WitnessRequest::Swap { .. }, .. } => kind::WITNESS_SWAP,
+        Frame::WitnessRequest { request: WitnessRequest::Reclaim { .. }, .. } => kind::WITNESS_RECLAIM,
         Frame::WitnessReply { .. } => kind::WITNESS_REPLY,
     }
 }
@@ -332,7 +333,7 @@ fn put_witness_request(out: &mut Vec<u8>, guest: &str, request: &WitnessRequest)
             put_u64(out, id.0);
             put_text(out, guest);
         }
-        WitnessRequest::Swap { id, expect, new } => {
+        WitnessRequest::Swap { id, expect, new } | WitnessRequest::Reclaim { id, expect, new } => {
             put_u64(out, id.0);
             put_text(out, guest);
             put_u64(out, *expect);

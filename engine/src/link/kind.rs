@@ -32,6 +32,7 @@ pub(super) const WINDOW: u16 = 0x26;
 pub(super) const WITNESS_READ: u16 = 0x30;
 pub(super) const WITNESS_SWAP: u16 = 0x31;
 pub(super) const WITNESS_REPLY: u16 = 0x32;
+pub(super) const WITNESS_RECLAIM: u16 = 0x33;
 
 /// Whether frames of a known kind are addressed to a guest (rather than to the link itself).
 pub(super) fn has_guest(kind: u16) -> bool {

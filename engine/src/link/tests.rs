@@ -10,7 +10,7 @@ use understudy_checkpoint::domain::{Description, GuestKind};
 use understudy_checkpoint::pages::EpochSummary;
 use understudy_checkpoint::{Epoch, Generation};
 
-const KINDS: usize = 38;
+const KINDS: usize = 39;
 
 /// What frames are made of, so that each kind can be made with any content.
 #[derive(Clone, Debug)]
@@ -92,6 +92,7 @@ impl Parts {
             35 => Frame::HoldReady { guest },
             36 => Frame::Window { guest, through_bytes: c },
             37 => declined(Decline::Diverged),
+            38 => self.request(WitnessRequest::Reclaim { id: RequestId(d), expect: e, new: self.record() }),
             _ => self.reply([WitnessOutcome::Conflict, WitnessOutcome::Illegal][a as usize % 2]),
         }
     }
@@ -246,6 +247,7 @@ fn each_kind_has_the_bytes_that_the_document_draws() {
         (0x25, String::new()),
         (0x26, "0300000000000000".to_owned()),
         (0x22, "0100000000000000".to_owned() + "01" + "0300000000000000" + "07" + "0000000000000000"),
+        (0x33, "0400000000000000".to_owned() + "05616c706861" + "0500000000000000" + RECORD),
     ];
     const RECORD: &str = concat!("0200000000000000", "0100000000000000", "0462657461", "01", "0567616d6d61");
     assert_eq!(golden.len(), KINDS);
@@ -356,7 +358,7 @@ fn kinds_and_addresses_that_do_not_exist_are_refused() {
         header::seal(&mut bytes, 0);
         feed(&mut Decoder::new(), &bytes, &mut |_| {})
     };
-    for kind in [0, 0x07, 0x33, 0xFFFF] {
+    for kind in [0, 0x07, 0x34, 0xFFFF] {
         assert_eq!(craft(kind, 0), Err(LinkError::UnknownKind(kind)));
     }
     assert_eq!(craft(0x1B, 1), Err(LinkError::UnknownKind(0x1B)));

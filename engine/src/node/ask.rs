@@ -19,13 +19,25 @@ impl Guests {
             Wish::Protect => primary::Wish::Protect,
             Wish::Unprotect => primary::Wish::Unprotect,
             Wish::Switchover => primary::Wish::Switchover,
+            Wish::Reclaim => primary::Wish::Reclaim,
+            Wish::Discard => primary::Wish::Discard,
             Wish::ForceTakeover => return self.force_takeover(name, wires),
         };
+        let has_witness = self.config.witness.is_some();
         match self.guests.get_mut(name) {
             Some(Guest::Primary(guest)) => {
                 let state = guest.session.state();
                 if wish == Wish::Switchover && state != primary::State::Protected {
                     return Err(format!("{name} is not protected: {}", guest.reason()));
+                }
+                if matches!(wish, Wish::Reclaim | Wish::Discard) && !guest.session.awaits_person() {
+                    return Err(format!(
+                        "{name} is not held here for a person's word; it is {}",
+                        status::snake_case(&state)
+                    ));
+                }
+                if wish == Wish::Reclaim && has_witness && !wires.is_witness_up() {
+                    return Err("The witness does not answer; without it nobody can be given a guest".into());
                 }
                 guest.handle(primary::Input::Operator(wished), wires);
                 Ok(())

@@ -199,12 +199,7 @@ impl Guests {
             check_size(&name, &description)?;
         }
         let (runtime, reporter) = self.runtime();
-        let config = ProtectorConfig {
-            staging_bytes: self.config.limits.staging_bytes,
-            shadow_bytes: self.config.limits.shadow_bytes,
-            copiers: std::thread::available_parallelism().map_or(1, usize::from),
-            in_flight_max: self.config.limits.in_flight_max,
-        };
+        let config = self.protector_config();
         let marked = match origin {
             Origin::Adopted { generation, .. } => generation,
             Origin::Started | Origin::TookOver { .. } => Generation(0),
@@ -239,6 +234,7 @@ impl Guests {
             last_commit: None,
             recording_ended: None,
             offer: OwnOffer::default(),
+            broken: None,
             over: None,
         });
         guest.run_timers(wires);
@@ -442,10 +438,39 @@ impl Guests {
                 }
             }
         }
+        self.mend_what_broke(wires);
         self.end_what_is_over(wires);
         self.look_at_offers(wires);
         self.forget_empty();
         self.hold_back_links(wires);
+    }
+
+    /// Makes the threads of guests anew whose threads have failed.
+    fn mend_what_broke(&mut self, wires: &mut dyn Wires) {
+        let config = self.protector_config();
+        for guest in self.guests.values_mut() {
+            let Guest::Primary(guest) = guest else { continue };
+            let Some(source) = guest.source_to_mend_with(wires.now()) else { continue };
+            self.runtimes += 1;
+            let runtime = RuntimeId(self.runtimes);
+            let reporter = Reporter::new(runtime, self.reports.clone(), self.outputs.bell.clone());
+            let pages = guest.description.page_count;
+            match self.workers.protect(source.0, pages, config, guest.output.clone(), &reporter) {
+                Ok(protector) => guest.mended(runtime, protector, wires),
+                Err(error) => {
+                    tracing::error!(guest = %guest.name, %error, "The threads of a guest cannot be started")
+                }
+            }
+        }
+    }
+
+    fn protector_config(&self) -> ProtectorConfig {
+        ProtectorConfig {
+            staging_bytes: self.config.limits.staging_bytes,
+            shadow_bytes: self.config.limits.shadow_bytes,
+            copiers: std::thread::available_parallelism().map_or(1, usize::from),
+            in_flight_max: self.config.limits.in_flight_max,
+        }
     }
 
     fn end_what_is_over(&mut self, wires: &mut dyn Wires) {
@@ -500,9 +525,7 @@ impl Guests {
     /// When a session has something to do.
     pub fn next_timeout(&self) -> Option<Time> {
         let of = |guest: &Guest| match guest {
-            Guest::Primary(guest) => {
-                guest.session.next_timeout().into_iter().chain(guest.offer.again_at()).min()
-            }
+            Guest::Primary(guest) => guest.next_timeout(),
             Guest::Secondary(guest) => guest.session.next_timeout(),
         };
         self.guests.values().filter_map(of).chain(self.next_look()).min()
@@ -551,7 +574,7 @@ pub(super) fn check_size(name: &str, description: &Description) -> Result<(), Ad
     Ok(check_offer(name, description)?)
 }
 
-fn generation_of(message: &ToSecondary) -> understudy_checkpoint::Generation {
+pub(super) fn generation_of(message: &ToSecondary) -> understudy_checkpoint::Generation {
     match message {
         ToSecondary::Offer { generation, .. }
         | ToSecondary::EpochBegin { generation, .. }

@@ -24,6 +24,7 @@ mod guests;
 mod handle;
 mod line;
 mod links;
+mod mend;
 mod numbers;
 mod offers;
 mod outlet;

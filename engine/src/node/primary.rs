@@ -2,6 +2,7 @@
 
 use super::arrived::GuestName;
 use super::guests::check_size;
+use super::mend::Broken;
 use super::offers::OwnOffer;
 use super::outlet::{Feed, LinkOutlet, NoOutlet};
 use super::output_log;
@@ -12,7 +13,7 @@ use crate::control::status::{GuestStatus, Takeover};
 use crate::guest::{CaptureOrder, Checkpointer, HeldOutput, Machine, Outlet, Report, RuntimeId, Stuck};
 use crate::link::{Frame, GuestId, HoldReason, HoldRefusal};
 use crate::metrics::GuestMeter;
-use crate::session::primary::{Capture, Event, Input, Output, Primary, State};
+use crate::session::primary::{Capture, End, Event, Input, Output, Primary, State};
 use crate::session::{Decline, NodeName, Time, ToSecondary};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -29,11 +30,11 @@ const LONG_PAUSE: Duration = Duration::from_secs(1);
 /// Why a guest does not run here any more.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Over {
-    /// A newer generation is in charge.
-    Fenced(Generation),
-    /// The witness's record does not let it be started here.
-    ClaimRefused,
-    /// A thread of it panicked, or does not answer.
+    /// A newer generation runs on another host.
+    Superseded(Generation),
+    /// A person says so.
+    Discarded,
+    /// A recording, which nothing plays any more.
     Broken(String),
 }
 
@@ -66,6 +67,7 @@ pub(super) struct PrimaryGuest {
     pub(super) recording_ended: Option<Epoch>,
     /// What the peer makes of the guest that is offered to it.
     pub(super) offer: OwnOffer,
+    pub(super) broken: Option<Broken>,
     pub(super) over: Option<Over>,
 }
 
@@ -160,11 +162,11 @@ impl PrimaryGuest {
                 self.recording_ended = Some(epoch);
                 self.end_recording(wires);
             }
-            Report::CaptureFailed { epoch, guest_gone, described, why, .. } => {
+            Report::CaptureFailed { epoch, guest_gone, needs_seed, described, why, .. } => {
                 tracing::warn!(guest = %self.name, %epoch, why, "Capture failed");
                 self.capturing = None;
                 self.meter.capture_failed();
-                self.handle(Input::CaptureFailed { epoch, guest_gone }, wires);
+                self.handle(Input::CaptureFailed { epoch, guest_gone, needs_seed }, wires);
                 if let Some(now) = described {
                     // Its cards are as this node has heard last.
                     let config = self.description.config.clone();
@@ -179,7 +181,9 @@ impl PrimaryGuest {
                 self.end_recording(wires);
             }
             Report::Panicked { worker, message } => {
-                self.over = Some(Over::Broken(format!("its {worker} thread panicked: {message}")));
+                let why = format!("its {worker} thread panicked: {message}");
+                self.broke(why, wires.now());
+                self.handle(Input::CaptureBroke, wires);
             }
             other => tracing::error!(guest = %self.name, ?other, "A report of a secondary for a primary"),
         }
@@ -192,7 +196,7 @@ impl PrimaryGuest {
         self.recording_ended = None;
         self.capturing = None;
         self.tally.finished = true;
-        self.handle(Input::CaptureFailed { epoch, guest_gone: true }, wires);
+        self.handle(Input::CaptureFailed { epoch, guest_gone: true, needs_seed: false }, wires);
     }
 
     fn perform(&mut self, outputs: Vec<Output>, inputs: &mut VecDeque<Input>, wires: &mut dyn Wires) {
@@ -201,7 +205,7 @@ impl PrimaryGuest {
                 Output::Send(message) => self.send(message, wires),
                 Output::AskWitness(request) => wires.ask_witness(&self.name, request),
                 Output::Capture { generation, epoch, capture, stay_paused } => {
-                    self.capture(generation, epoch, capture, stay_paused, inputs);
+                    self.capture(generation, epoch, capture, stay_paused, inputs, wires.now());
                 }
                 Output::AbortCapture => {
                     if let (Some(epoch), Some(protector)) = (self.capturing, &self.protector) {
@@ -216,6 +220,8 @@ impl PrimaryGuest {
                     self.output.release(through);
                 }
                 Output::PassOutput => {
+                    // An engine after this one has to know in which generation the guest was let out.
+                    self.mark();
                     output_log::passing(&self.name);
                     self.output.pass();
                 }
@@ -224,11 +230,21 @@ impl PrimaryGuest {
                         machine.pause();
                     }
                 }
-                Output::ResumeGuest => self.resume(),
+                Output::ResumeGuest => self.resume(inputs, wires.now()),
                 Output::Fence { generation } => {
-                    // At once; the rest of this turn may take a while.
+                    tracing::error!(
+                        guest = %self.name, %generation,
+                        "Another generation is in charge, or claims to be; the guest is paused and kept here"
+                    );
                     self.output.fence();
-                    self.over = Some(Over::Fenced(generation));
+                }
+                Output::Revive => self.output.revive(),
+                Output::Destroy { why } => {
+                    self.output.fence();
+                    self.over = Some(match why {
+                        End::Superseded { generation } => Over::Superseded(generation),
+                        End::Discarded => Over::Discarded,
+                    });
                 }
                 Output::CloseLink => {
                     if wires.end_silent_link(&self.peer) == Silence::Kept {
@@ -253,6 +269,7 @@ impl PrimaryGuest {
         capture: Capture,
         stay_paused: bool,
         inputs: &mut VecDeque<Input>,
+        now: Time,
     ) {
         let outlet: Box<dyn Outlet> = match &self.place {
             Some((guest, feed)) => Box::new(LinkOutlet::new(*guest, feed.clone())),
@@ -262,17 +279,18 @@ impl PrimaryGuest {
         let order = CaptureOrder { generation, epoch, capture, stay_paused, outlet };
         let ordered = self.protector.as_ref().map_or(Err(Stuck), |protector| protector.capture(order));
         if let Err(stuck) = ordered {
-            self.over.get_or_insert(Over::Broken(stuck.to_string()));
-            inputs.push_back(Input::CaptureFailed { epoch, guest_gone: false });
+            self.broke(stuck.to_string(), now);
+            inputs.push_back(Input::CaptureBroke);
         }
     }
 
-    fn resume(&mut self) {
+    fn resume(&mut self, inputs: &mut VecDeque<Input>, now: Time) {
         if let Some(machine) = &self.machine {
             machine.unpause();
         }
         if let Some(Err(stuck)) = self.protector.as_ref().map(|protector| protector.resume()) {
-            self.over.get_or_insert(Over::Broken(stuck.to_string()));
+            self.broke(stuck.to_string(), now);
+            inputs.push_back(Input::CaptureBroke);
         }
     }
 
@@ -285,7 +303,7 @@ impl PrimaryGuest {
     /// its name says: it is paused, and a person decides.
     pub(super) fn end(&self) {
         match self.over {
-            Some(Over::ClaimRefused) if self.marked == Generation(0) => self.hold_still(),
+            Some(Over::Superseded(_)) if self.marked == Generation(0) => self.hold_still(),
             _ => self.stop(),
         }
     }
@@ -337,8 +355,13 @@ impl PrimaryGuest {
                 self.tally.committed(epoch, after);
             }
             Event::Stretched => self.meter.stretched(),
-            Event::TooSlow => {
-                tracing::warn!(guest, "Checkpoints are too slow; the guest goes on unprotected for now");
+            Event::TooSlow { why } => {
+                let why = super::status::given_up_reason(why, &self.peer);
+                tracing::warn!(
+                    guest,
+                    why,
+                    "No checkpoint was acked for too long; the copy is given up for now"
+                );
                 self.meter.unprotected_for_slowness();
             }
             Event::Declined { why: Decline::Diverged } => {
@@ -362,9 +385,17 @@ impl PrimaryGuest {
                 }
                 self.tally.sending(kind);
             }
-            Event::ClaimRefused { record } => {
-                tracing::error!(guest, ?record, "Not started here: the witness's record does not allow it");
-                self.over = Some(Over::ClaimRefused);
+            Event::ClaimRefused { why } => {
+                tracing::warn!(guest, %why, "The guest may not run here now; it is paused and kept, and asked for again");
+            }
+            Event::Rivalled { generation } => {
+                tracing::error!(guest, peer = %self.peer, %generation, "Another host runs this guest as well");
+            }
+            Event::RumourRefuted { generation } => {
+                tracing::warn!(guest, peer = %self.peer, %generation, "A generation was spoken of that the witness does not know");
+            }
+            Event::CopyMet { .. } => {
+                tracing::warn!(guest, peer = %self.peer, "The peer holds a copy of a guest of this name; a person decides");
             }
             Event::WishRefused { wish } => tracing::warn!(guest, ?wish, "The wish cannot be granted now"),
         }
@@ -383,15 +414,13 @@ impl PrimaryGuest {
 
     /// Why the guest is not protected, or what is noteworthy.
     pub(super) fn reason(&self) -> String {
-        let said = super::status::primary_reason(
-            self.session.state(),
-            &self.peer,
-            self.session.is_protection_wished(),
-        );
+        let said = super::status::primary_reason(&self.session, &self.peer);
+        let broken = self.broken.as_ref().map(|broken| format!("nothing can copy it: {}", broken.why));
         let refusal = self.offer.refusal.as_ref();
         let said = refusal.map_or(said, |why| format!("{} does not hold a copy: {why}", self.peer));
         let cards = self.output.unheld();
         let mut words: Vec<String> = cards.iter().map(super::status::unheld_reason).collect();
+        words.extend(broken);
         words.extend(Some(said).filter(|said| !said.is_empty()));
         // Until there is a copy again.
         words.extend(self.output.last_fault().filter(|_| self.session.state() != State::Protected));

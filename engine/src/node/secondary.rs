@@ -173,6 +173,9 @@ impl SecondaryGuest {
 
     /// A frame from the primary.
     pub(super) fn arrived(&mut self, what: Arrived, wires: &mut dyn Wires) {
+        if self.session.state() == crate::session::secondary::State::ActivationFailed {
+            return self.arrived_after_failure(&what);
+        }
         // One that was silent speaks again.
         self.attach(wires);
         self.has_spoken = true;
@@ -189,6 +192,15 @@ impl SecondaryGuest {
             wires.close_link(&self.peer, "It sends more frames of a guest than can be dealt with");
         }
         self.pump(wires);
+    }
+
+    /// A later generation runs: what could not be started here is not needed any more, and its copy is held anew.
+    fn arrived_after_failure(&mut self, what: &Arrived) {
+        if let Arrived::ToSecondary(message) = what
+            && super::guests::generation_of(message) > self.session.generation()
+        {
+            self.broken = Some("a later generation runs on the other host".into());
+        }
     }
 
     /// Goes through the inbox as far as it may.
@@ -308,7 +320,13 @@ impl SecondaryGuest {
                 tracing::error!(guest = %self.name, %epoch, error, "The image is lost");
                 self.handle(Input::CommitFailed { epoch }, wires);
             }
-            Report::ActivationFailed { error } => self.broken = Some(error),
+            Report::ActivationFailed { error } => {
+                tracing::error!(
+                    guest = %self.name, error, peer = %self.peer,
+                    "The guest could not be started here; the other host may still have it: `understudy reclaim` there"
+                );
+                self.handle(Input::ActivationFailed, wires);
+            }
             Report::GivenUp { refusal } => self.given_up = Some(refusal),
             Report::Panicked { worker, message } => {
                 self.broken = Some(format!("its {worker} thread panicked: {message}"));
@@ -369,7 +387,8 @@ impl SecondaryGuest {
     fn not_built_upon(&self, message: ToPrimary) -> ToPrimary {
         match message {
             ToPrimary::Stand { generation, standing: Standing::Complete { .. } }
-                if self.renewal.is_some() =>
+                // A question is answered as it is: a copy of whatever guest of this name is not to be overwritten.
+                if self.renewal.is_some() && generation.0 > 0 =>
             {
                 ToPrimary::Stand { generation, standing: Standing::Nothing }
             }

@@ -47,14 +47,38 @@ pub(super) fn snake_case(state: &impl Debug) -> String {
 }
 
 /// Why a guest that runs here is not protected, or what is noteworthy.
-pub(super) fn primary_reason(state: primary::State, peer: &NodeName, wished: bool) -> String {
+pub(super) fn primary_reason(session: &primary::Primary, peer: &NodeName) -> String {
     use primary::State;
-    match state {
+    let wished = session.is_protection_wished();
+    match session.state() {
+        State::Asking => format!(
+            "there is no witness, and {peer} has not yet said what it knows of the guest; nothing leaves \
+             (`understudy unprotect` lets it out)"
+        ),
+        State::AwaitingOperator => format!(
+            "{peer} holds a copy of a guest of this name; take it over there, or `understudy reclaim` here and lose \
+             that copy"
+        ),
+        State::ClaimRefused => session.refusal().map(ToString::to_string).unwrap_or_default(),
+        State::Late => format!("no checkpoint has reached {peer} lately; output waits for it"),
+        State::Contested => format!(
+            "{peer} runs this guest as well; it is paused and kept here. Decide: `understudy discard` on one host, \
+             `understudy reclaim` on the other"
+        ),
+        State::Fenced => format!(
+            "{peer} took over; the guest is paused and kept here until it runs there. If {peer} cannot start it: \
+             `understudy reclaim` here"
+        ),
         State::Claiming => "the witness has not yet said that this host may run the guest".into(),
         State::Unprotected if !wished => {
             "an operator wished it; `understudy protect` makes a new copy".into()
         }
-        State::Unprotected => format!("{peer} holds no copy; it is made when {peer} is there"),
+        State::Unprotected => match session.given_up() {
+            Some(why) => {
+                format!("{}; a new copy is made when {peer} is there", given_up_reason(why, peer))
+            }
+            None => format!("{peer} holds no copy; it is made when {peer} is there"),
+        },
         State::Seeding => format!("the full copy is on its way to {peer}"),
         State::Arming => "the copy is complete; the witness has not yet recorded it".into(),
         State::Protected => String::new(),
@@ -62,8 +86,25 @@ pub(super) fn primary_reason(state: primary::State, peer: &NodeName, wished: boo
         State::MarkingStale => format!("{peer} is lost; the witness is asked to mark its copy stale"),
         State::PausedUndecided => "neither secondary nor witness answer; the guest is paused".into(),
         State::SwitchingOver => format!("the guest moves to {peer}"),
-        State::Fenced => "another host runs the guest".into(),
         State::Ended => "the guest has ended".into(),
+    }
+}
+
+/// Why there is no copy any more.
+pub(super) fn given_up_reason(why: primary::GiveUp, peer: &NodeName) -> String {
+    use primary::GiveUp;
+    match why {
+        GiveUp::Beginning | GiveUp::NoCopy => format!("{peer} holds no copy"),
+        GiveUp::PeerLost => format!("{peer} was lost"),
+        GiveUp::Declined => format!("{peer} declined a checkpoint"),
+        GiveUp::Diverged => format!("the copy at {peer} was not what the guest was"),
+        GiveUp::SeedFailed => format!("the full copy did not reach {peer}"),
+        GiveUp::TooSlow => format!("checkpoints did not reach {peer} in time"),
+        GiveUp::Wish => "an operator wished it".into(),
+        GiveUp::GuestGone => "the guest ended".into(),
+        GiveUp::Leak => "output could not be held".into(),
+        GiveUp::CaptureFails => "checkpoints of the guest failed".into(),
+        GiveUp::Broken => "what copies the guest had failed".into(),
     }
 }
 
@@ -84,6 +125,10 @@ pub(super) fn secondary_reason(state: secondary::State, peer: &NodeName) -> Stri
         State::Alone => format!("{peer} is not heard"),
         State::TakingOver => "the witness is asked for the guest".into(),
         State::Activating => "the guest is being started here".into(),
+        State::Outdated => format!("{peer} runs a later generation than the copy's; a new copy is awaited"),
+        State::ActivationFailed => format!(
+            "this host was given the guest and could not start it; {peer} may still have it: `understudy reclaim` there"
+        ),
     }
 }
 

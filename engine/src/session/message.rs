@@ -168,6 +168,25 @@ pub enum WitnessRequest {
         /// The new record; its `revision` must be `expect + 1`.
         new: Record,
     },
+    /// As `Swap`, by a person's word: whatever the record says, nobody but the sender has the guest. The sender takes
+    /// it in a newer generation.
+    Reclaim {
+        /// Echoed.
+        id: RequestId,
+        /// Revision of the record that the person saw.
+        expect: u64,
+        /// The new record; its `revision` must be `expect + 1`.
+        new: Record,
+    },
+}
+
+impl WitnessRequest {
+    /// Its id.
+    pub fn id(&self) -> RequestId {
+        match self {
+            Self::Read { id } | Self::Swap { id, .. } | Self::Reclaim { id, .. } => *id,
+        }
+    }
 }
 
 /// What became of a request.

@@ -3,27 +3,38 @@
 //! It owns no data. It tells the driver what to do ([`Output`]) and learns what happened ([`Input`]).
 //!
 //! ```text
-//!            link up, Offer/Stand             seed acked, witness says fresh
-//!  Unprotected ───────────────► Seeding ──────────────────────────► Protected ──┐
-//!      ▲  ▲                        │ link or seed lost                 │        │ link down < grace,
-//!      │  └────────────────────────┘                                   ▼        │ back: incremental resync
-//!      │       witness says stale                              MarkingStale ◄───┤
-//!      └───────────────────────────────────────────────────────────┘   │       └─► SwitchingOver ─► Fenced
-//!                                                    witness says g+1 ─┴─────────────────────────► Fenced
+//!   Claiming, Asking ─► Unprotected ◄─ stale is final ─ MarkingStale ◄─ no use ─┐
+//!                            │ link up, Offer/Stand          ▲                   │
+//!                            ▼                               │ grace over        │
+//!                         Seeding ─ acked ─► Arming ─► Protected ◄─► LinkLost ───┤
+//!                                                       │    ▲                   │
+//!                                                       ▼    └─► Late ───────────┘
+//!                                                 SwitchingOver
+//!
+//!   any of them ── the witness says g+1, or another host speaks as primary ──► Held: paused and kept
+//!   Held ── the newer generation's guest runs, or a person says so ──► Ended
+//!        └─ a person gives it to this host again ──► Reclaiming ──► Unprotected, in a newer generation
 //! ```
 
+mod authority;
+mod checkpoints;
+mod events;
 mod flow;
 mod inputs;
 mod link;
 mod machine;
+mod peer;
 mod phase;
 
 #[cfg(test)]
+mod stories;
+#[cfg(test)]
 mod tests;
 
+pub use events::{End, Event, GiveUp, Loss, Refusal, State};
 pub use machine::Primary;
 
-use super::{EpochKind, Span, ToPrimary, ToSecondary, WitnessReply, WitnessRequest};
+use super::{Span, ToPrimary, ToSecondary, WitnessReply, WitnessRequest};
 use understudy_checkpoint::{Epoch, Generation};
 
 /// Times and bounds of a primary session.
@@ -49,7 +60,8 @@ pub struct Config {
     pub hold_max: Span,
     /// An unanswered witness request is repeated after this long.
     pub witness_retry: Span,
-    /// When the oldest unacked epoch is older than this, `slow_policy` acts.
+    /// A guest whose last ack, or oldest unacked epoch, is older than this is not called protected, and `slow_policy`
+    /// acts. (Twice the interval, if that is longer.)
     pub slow_max: Span,
     /// What to do when the secondary or the link is too slow.
     pub slow_policy: SlowPolicy,
@@ -62,7 +74,7 @@ pub struct Config {
 /// What acts when epochs wait too long for their acks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SlowPolicy {
-    /// Keep the guest protected; epochs stretch and output waits.
+    /// Let epochs stretch and output wait, for `hold_max` at most.
     Stretch,
     /// Mark the copy stale and go on unprotected; protect again afterwards from a full copy.
     Unprotect,
@@ -120,7 +132,13 @@ pub enum Input {
         epoch: Epoch,
         /// Whether the guest itself is gone (shut down, crashed): protection ends.
         guest_gone: bool,
+        /// Whether no later capture can build on those before (the dirty log was lost): a full copy is needed.
+        needs_seed: bool,
     },
+    /// Nothing can be captured any more: what does so has failed. A capture that is outstanding is not answered.
+    CaptureBroke,
+    /// After `CaptureBroke`: captures can be made again, from a full copy on.
+    CaptureMended,
     /// The guest ended by itself, which showed outside of a capture: protection ends with it.
     GuestGone,
     /// A guest that was taken over here uses its devices again. It does so with what processor and memory the host
@@ -151,6 +169,10 @@ pub enum Wish {
     Unprotect,
     /// Move the guest to the peer, with nothing lost.
     Switchover,
+    /// Run the guest that is held here, in a newer generation: a person has seen that no other host has it.
+    Reclaim,
+    /// End the guest that is held here: a person has seen that another host has it, or that nobody needs it.
+    Discard,
 }
 
 /// What a capture copies.
@@ -201,93 +223,20 @@ pub enum Output {
     PauseGuest,
     /// Let the guest run again after `PauseGuest` or a `Capture` with `stay_paused`.
     ResumeGuest,
-    /// This generation is over: never let anything out again, destroy the guest, drop the session, and offer
-    /// this host as secondary. `generation` is the one that took over.
+    /// Drop what is held and let nothing out any more. The guest is kept. `generation` is the other one.
     Fence {
-        /// The generation that is in charge now.
+        /// The generation that is in charge, or claims to be.
         generation: Generation,
+    },
+    /// After `Fence`, by a person's word: hold output again, as of a guest that begins. Nothing from before leaves.
+    Revive,
+    /// End the guest and drop the session. If the peer offers the guest, this host holds its copy.
+    Destroy {
+        /// Why.
+        why: End,
     },
     /// Close the link to the peer: it does not answer any more. (`LinkDown` follows from the driver.)
     CloseLink,
     /// Something worth logging and counting.
     Report(Event),
-}
-
-/// What an operator should know.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Event {
-    /// The state has changed to this one.
-    State(State),
-    /// The link was lost for this reason.
-    PeerLost {
-        /// What was seen.
-        why: Loss,
-    },
-    /// An ack came, this long after the epoch's capture ended.
-    Committed {
-        /// The epoch.
-        epoch: Epoch,
-        /// Capture to ack.
-        after: Span,
-    },
-    /// The in-flight limit delays the next checkpoint.
-    Stretched,
-    /// The slow policy has acted.
-    TooSlow,
-    /// The secondary declined something.
-    Declined {
-        /// Why.
-        why: super::Decline,
-    },
-    /// The wish cannot be granted in this state (a switchover needs `Protected`).
-    WishRefused {
-        /// The wish.
-        wish: Wish,
-    },
-    /// A resync after a link flap, or a seed, begins.
-    Sending {
-        /// Seed or delta.
-        kind: EpochKind,
-    },
-    /// The guest may not be started here: the witness's record names another owner, or a fresh copy.
-    ClaimRefused {
-        /// The record.
-        record: super::Record,
-    },
-}
-
-/// How a peer was lost.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Loss {
-    /// The connection ended.
-    LinkEnded,
-    /// Nothing was heard for `silence_max`.
-    Silent,
-}
-
-/// A session's state as `status` and metrics show it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum State {
-    /// Asking the witness for this guest; nothing leaves.
-    Claiming,
-    /// Running, output passes, no usable copy.
-    Unprotected,
-    /// The first full copy (or the one after the copy went stale) is on its way.
-    Seeding,
-    /// A seed is acked, the witness has not yet confirmed the copy as fresh. Output follows acks.
-    Arming,
-    /// Every output waits for its ack; the copy can take over.
-    Protected,
-    /// Protected, the link is down and may come back.
-    LinkLost,
-    /// Asking the witness to mark the copy stale; output is held.
-    MarkingStale,
-    /// As `MarkingStale`, for so long that the guest was paused.
-    PausedUndecided,
-    /// The guest is suspended for good, the peer is asked to take over.
-    SwitchingOver,
-    /// Another generation is in charge.
-    Fenced,
-    /// The guest ended by itself, or the claim was refused.
-    Ended,
 }

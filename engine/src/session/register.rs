@@ -111,6 +111,23 @@ impl Register {
         Some(self.ask(now, WitnessRequest::Swap { id, expect, new: proposed }))
     }
 
+    /// As [`Self::propose`], by a person's word: `owner` takes the guest over from whoever has it in the known record.
+    pub(super) fn reclaim(
+        &mut self,
+        now: Time,
+        generation: Generation,
+        owner: &NodeName,
+    ) -> Option<WitnessRequest> {
+        let expect = self.record().map_or(0, |record| record.revision);
+        let new = Record { revision: expect + 1, generation, owner: owner.clone(), copy: Copy::Stale };
+        if !self.connected || self.known == Known::Unknown || self.proposal() == Some(&new) {
+            return None;
+        }
+        self.loose = true;
+        let id = self.fresh_id();
+        Some(self.ask(now, WitnessRequest::Reclaim { id, expect, new }))
+    }
+
     /// Without a witness the record is this host's own opinion, and final at once.
     pub(super) fn decide_alone(&mut self, copy: Copy) {
         if let Known::Is(record) = &mut self.known {
@@ -118,10 +135,19 @@ impl Register {
         }
     }
 
+    /// Without a witness: this host runs the guest in `generation`, and there is no copy.
+    pub(super) fn begin_alone(&mut self, generation: Generation, owner: &NodeName) {
+        let record = Record { revision: 0, generation, owner: owner.clone(), copy: Copy::Stale };
+        self.known = Known::Is(record);
+    }
+
     /// The record that the open swap would make.
     pub(super) fn proposal(&self) -> Option<&Record> {
         match &self.asking {
-            Some(Asking { request: WitnessRequest::Swap { new, .. }, .. }) => Some(new),
+            Some(Asking {
+                request: WitnessRequest::Swap { new, .. } | WitnessRequest::Reclaim { new, .. },
+                ..
+            }) => Some(new),
             _ => None,
         }
     }
@@ -135,6 +161,13 @@ impl Register {
         self.connected
     }
 
+    /// Stops repeating a swap that is open. It may still come to pass.
+    pub(super) fn stop_proposing(&mut self) {
+        if self.proposal().is_some() {
+            self.asking = None;
+        }
+    }
+
     /// Stops repeating the open request. If it is a swap, it may still come to pass.
     pub(super) fn stop_asking(&mut self) {
         self.asking = None;
@@ -142,14 +175,17 @@ impl Register {
 
     /// Takes in an answer. Answers to requests that are no longer open teach as well: revisions only grow.
     pub(super) fn learn(&mut self, reply: &WitnessReply) {
+        if reply.record.as_ref().is_some_and(|told| !is_possible(told)) {
+            return;
+        }
         // A witness that has forgotten a record, or went back to an older one, is no authority over it: the
         // request stays open until it knows better.
         let forgetful = match (&reply.record, self.record()) {
-            (told, Some(known)) => told.as_ref().is_none_or(|told| told.revision < known.revision),
+            (told, Some(known)) => told.as_ref().is_none_or(|told| age_of(told) < age_of(known)),
             (_, None) => false,
         };
         match (&reply.record, &self.known) {
-            (Some(told), Known::Is(known)) if told.revision <= known.revision => {}
+            (Some(told), Known::Is(known)) if age_of(told) <= age_of(known) => {}
             (Some(told), _) => {
                 self.known = Known::Is(told.clone());
                 self.loose = false;
@@ -157,7 +193,7 @@ impl Register {
             (None, Known::Unknown) => self.known = Known::Absent,
             (None, Known::Absent | Known::Is(_)) => {}
         }
-        let answered = self.asking.as_ref().is_some_and(|asking| id_of(&asking.request) == reply.id);
+        let answered = self.asking.as_ref().is_some_and(|asking| asking.request.id() == reply.id);
         if answered && !forgetful && reply.outcome != WitnessOutcome::Illegal {
             self.asking = None;
         }
@@ -189,10 +225,16 @@ impl Register {
     }
 }
 
-fn id_of(request: &WitnessRequest) -> RequestId {
-    match request {
-        WitnessRequest::Read { id } | WitnessRequest::Swap { id, .. } => *id,
-    }
+/// Both numbers of a record grow together. Where a witness went back to an older state, revisions begin again and a newer
+/// generation may have a smaller one: it is in charge all the same.
+fn age_of(record: &Record) -> (Generation, u64) {
+    (record.generation, record.revision)
+}
+
+/// Revisions and generations grow one by one from 1: no record has come far. What is told beyond that is damaged or made
+/// up, and must not be counted on from.
+fn is_possible(record: &Record) -> bool {
+    record.revision <= u64::MAX >> 1 && record.generation.0 <= u64::MAX >> 1
 }
 
 #[cfg(test)]
@@ -202,7 +244,7 @@ mod tests {
     fn told(request: &WitnessRequest, outcome: WitnessOutcome, revision: u64, copy: Copy) -> WitnessReply {
         let owner = NodeName("a".to_owned());
         let record = Some(Record { revision, generation: Generation(1), owner, copy });
-        WitnessReply { id: id_of(request), outcome, record }
+        WitnessReply { id: request.id(), outcome, record }
     }
 
     #[test]
@@ -227,12 +269,21 @@ mod tests {
     }
 
     #[test]
+    fn a_record_that_cannot_be_is_not_learnt() {
+        let mut register = Register::new(Span::from_ms(10), Known::Unknown);
+        let read = register.connect(Time(0));
+        register.learn(&told(&read, WitnessOutcome::Told, u64::MAX, Copy::Stale));
+        assert_eq!(register.known(), &Known::Unknown);
+        assert!(register.is_asking(), "it is asked again");
+    }
+
+    #[test]
     fn a_witness_that_went_back_in_time_teaches_nothing_and_is_asked_again() {
         let mut register = Register::new(Span::from_ms(10), Known::Unknown);
         let read = register.connect(Time(0));
         register.learn(&told(&read, WitnessOutcome::Told, 5, Copy::Stale));
         let read = register.read(Time(0));
-        register.learn(&WitnessReply { id: id_of(&read), outcome: WitnessOutcome::Told, record: None });
+        register.learn(&WitnessReply { id: read.id(), outcome: WitnessOutcome::Told, record: None });
         assert_eq!(register.record().map(|record| record.revision), Some(5));
         assert_eq!(register.on_timeout(Time(0) + Span::from_ms(10)), Some(read));
     }

@@ -9,9 +9,11 @@
 //!     │◄────────── swap lost, commit failed ──── TakingOver ◄─────────────────────┘
 //!     │                                             │ all commits done, swap won
 //!     │◄── image lost, farewell,                    ▼
-//!          newer generation                     Activating ─► (a primary session goes on)
+//!          a newer generation's seed            Activating ─► (a primary session goes on)
+//!                                                   └─► ActivationFailed: a person decides
 //! ```
 
+mod epochs;
 mod machine;
 mod phase;
 mod takeover;
@@ -34,6 +36,9 @@ pub struct Config {
     pub link_grace: Span,
     /// An unanswered witness request is repeated after this long.
     pub witness_retry: Span,
+    /// How long the link may come and go without a whole epoch before a lone secondary looks at the record although
+    /// a primary speaks. Longer than the primary takes to give the copy up.
+    pub flap_max: Span,
     /// Whether there is a witness. Without one only an operator starts a takeover (`docs/DESIGN.md#a7`).
     pub has_witness: bool,
 }
@@ -76,6 +81,8 @@ pub enum Input {
         /// The epoch.
         epoch: Epoch,
     },
+    /// `Activate` came to nothing: the guest does not run here.
+    ActivationFailed,
     /// The connection to the witness is up.
     WitnessUp,
     /// The connection to the witness ended.
@@ -139,6 +146,11 @@ pub enum Event {
         /// What was seen.
         why: super::primary::Loss,
     },
+    /// The takeover was decided for this host, which could not start the guest.
+    ActivationFailed {
+        /// The generation that this host owns.
+        generation: Generation,
+    },
     /// The takeover was lost at the witness: this is its record.
     TakeoverRefused {
         /// The record as it is.
@@ -155,12 +167,16 @@ pub enum State {
     Seeding,
     /// A complete image; a primary is there.
     Standing,
+    /// A complete image of an earlier generation than the primary's, which has not sent a full copy yet.
+    Outdated,
     /// A complete image; no primary has spoken since the link was lost, the grace runs or the witness is away.
     Alone,
     /// Finishing commits, then asking the witness; no more acks in this generation.
     TakingOver,
     /// The takeover is decided and the driver was told to activate; this session is over.
     Activating,
+    /// The takeover is decided, and the guest could not be started. The old host may still have it.
+    ActivationFailed,
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 //!             owner: stale ◄─► fresh{holder}                 holder: fresh ─► stale (its copy is lost)
 //!   (none) ──────────► g, owner, stale ───────────────► g+1, owner, stale     the owner starts anew
 //!    claim             g, owner, fresh{holder} ───────► g+1, holder, stale    the holder takes over
+//!                      g, anyone, any copy ───────────► later, sender, stale  by a person's word (`Reclaim`)
 //! ```
 //!
 //! Every change adds one to `revision`, also from stale to stale: that is how an owner voids a swap of its own
@@ -164,8 +165,11 @@ impl Witness {
         {
             let (id, outcome) = match request {
                 WitnessRequest::Read { id } => (id, WitnessOutcome::Told),
-                WitnessRequest::Swap { id, expect, new } => {
-                    match judge(register.stable.as_ref(), expect, &new, &from) {
+                WitnessRequest::Swap { id, expect, ref new }
+                | WitnessRequest::Reclaim { id, expect, ref new } => {
+                    let by_person = matches!(request, WitnessRequest::Reclaim { .. });
+                    let new = new.clone();
+                    match judge(register.stable.as_ref(), expect, &new, &from, by_person) {
                         WitnessOutcome::Swapped => {
                             self.tickets_used += 1;
                             let ticket = self.tickets_used;
@@ -191,12 +195,19 @@ impl Witness {
 }
 
 /// What becomes of a swap: the rules of authority, all of them.
-fn judge(held: Option<&Record>, expect: u64, new: &Record, from: &NodeName) -> WitnessOutcome {
+fn judge(
+    held: Option<&Record>,
+    expect: u64,
+    new: &Record,
+    from: &NodeName,
+    by_person: bool,
+) -> WitnessOutcome {
     if held.map_or(0, |record| record.revision) != expect {
         return WitnessOutcome::Conflict;
     }
     let counted = expect.checked_add(1) == Some(new.revision);
     let legal = match held {
+        held if by_person => is_reclaim(held, new, from),
         None => is_first_claim(new, from),
         Some(held) if new.generation == held.generation => is_marking(held, new, from),
         Some(held) => is_new_generation(held, new, from),
@@ -207,6 +218,13 @@ fn judge(held: Option<&Record>, expect: u64, new: &Record, from: &NodeName) -> W
 /// A guest that nobody has: it begins in generation 1, unprotected, with whoever asks.
 fn is_first_claim(new: &Record, from: &NodeName) -> bool {
     new.generation == Generation(1) && new.owner == *from && new.copy == Copy::Stale
+}
+
+/// A person says that nobody but `from` has the guest. Generations only grow, all the same: also past those of which
+/// this witness has lost the record.
+fn is_reclaim(held: Option<&Record>, new: &Record, from: &NodeName) -> bool {
+    let before = held.map_or(Generation(0), |held| held.generation);
+    new.generation > before && new.owner == *from && new.copy == Copy::Stale
 }
 
 /// Within a generation the owner says whether there is a copy; a holder may say that its own is no more.

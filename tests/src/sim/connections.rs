@@ -5,8 +5,7 @@ use super::cluster::Cluster;
 use super::events::Event;
 use super::host::Role;
 use super::network::{ENDS, LINK, WITNESS, Wire, witness_channel};
-use understudy::session::{Decline, Span, ToPrimary, ToSecondary, primary, secondary};
-use understudy_checkpoint::Generation;
+use understudy::session::{Span, ToPrimary, ToSecondary, primary, secondary};
 
 /// How often a lost connection is dialled.
 const DIAL_EVERY: Span = Span::from_ms(8);
@@ -106,19 +105,16 @@ impl Cluster {
             Role::Primary(_) => self.primary_input(node, primary::Input::Rival { generation }),
             Role::Down => {}
         }
-        self.learn(node, generation);
+        // Where there is a witness, only it says which generation is in charge.
+        if !self.settings.has_witness {
+            self.learn(node, generation);
+        }
     }
 
     fn deliver_to_primary(&mut self, node: HostId, message: ToPrimary) {
-        let told = match &message {
-            ToPrimary::Heartbeat { generation }
-            | ToPrimary::Declined { why: Decline::Fenced { generation }, .. } => *generation,
-            _ => Generation(0),
-        };
         if let Role::Primary(_) = &self.hosts[node].role {
             self.primary_input(node, primary::Input::Message(message));
         }
-        self.learn(node, told);
     }
 
     /// A node closes a connection; the other end learns of it after what was sent before.

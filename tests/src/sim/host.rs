@@ -40,6 +40,8 @@ pub struct PrimaryHost {
     pub pretended: u64,
     /// Suspended by `PauseGuest` or a last capture.
     pub halted: bool,
+    /// Fenced, and kept.
+    pub held: bool,
     /// Output commit.
     pub queue: EpochQueue,
     /// Words written in each capture that is not acked: what a resync must carry again.
@@ -126,7 +128,7 @@ impl Host {
     /// The generation it runs a guest in.
     pub fn runs(&self) -> Option<Generation> {
         match &self.role {
-            Role::Primary(host) if host.guest.is_some() => Some(host.session.generation()),
+            Role::Primary(host) if host.guest.is_some() && !host.held => Some(host.session.generation()),
             _ => None,
         }
     }
@@ -217,6 +219,7 @@ impl Settings {
             silence_max: Span::from_ms(70),
             link_grace: Span::from_ms(60),
             witness_retry: Span::from_ms(25),
+            flap_max: Span::from_ms(300),
             has_witness: self.has_witness,
         }
     }

@@ -31,6 +31,7 @@ impl Cluster {
             to_be_started: image.is_none(),
             pretended: 0,
             halted: false,
+            held: false,
             queue: PrimaryHost::queue(open, self.mutant),
             unacked: VecDeque::new(),
             last_captured: None,
@@ -156,6 +157,11 @@ impl Cluster {
             Output::PauseGuest => host.halted = true,
             Output::ResumeGuest => host.halted = false,
             Output::Fence { .. } => self.fence(at),
+            Output::Revive => {
+                host.held = false;
+                host.queue.revive();
+            }
+            Output::Destroy { .. } => self.become_secondary(at),
             Output::CloseLink => self.close(LINK, at),
             Output::Report(primary::Event::State(state)) => self.moment(Moment::Primary(state)),
             Output::Report(_) => {}
@@ -210,7 +216,7 @@ impl Cluster {
         self.primary_input(at, Input::Witness(reply));
     }
 
-    /// The generation is over: nothing more leaves, the guest is destroyed, the host offers itself.
+    /// The generation is over: nothing more leaves, the guest is paused and kept.
     fn fence(&mut self, at: HostId) {
         let Role::Primary(host) = &mut self.hosts[at].role else { return };
         let generation = host.session.generation();
@@ -224,17 +230,18 @@ impl Cluster {
                 self.state_fact(&Fact::Fenced { host: at, generation });
                 if let Role::Primary(host) = &mut self.hosts[at].role {
                     host.queue.pass();
+                    host.held = true;
                 }
                 self.let_frames_leave(at);
             }
             _ => {
                 if let Role::Primary(host) = &mut self.hosts[at].role {
+                    host.held = true;
                     host.queue.fence();
                 }
                 self.state_fact(&Fact::Fenced { host: at, generation });
             }
         }
-        self.become_secondary(at);
     }
 
     /// The pause of a capture is over: this is where epochs are made.
@@ -245,7 +252,8 @@ impl Cluster {
         let Some(capture) = host.capture.take() else { return };
         let gone = host.guest.is_none();
         let Some(guest) = host.guest.as_mut().filter(|_| !(fails || capture.aborted && aborted_early)) else {
-            return self.primary_input(at, Input::CaptureFailed { epoch, guest_gone: gone });
+            return self
+                .primary_input(at, Input::CaptureFailed { epoch, guest_gone: gone, needs_seed: false });
         };
         let (kind, base, lost) = match capture.what {
             What::Seed => (EpochKind::Seed, None, 0xFF),
@@ -308,7 +316,7 @@ impl Cluster {
         let chance = self.rng.bits();
         let Role::Primary(host) = &mut self.hosts[at].role else { return };
         let mut pressed = false;
-        if let Some(guest) = host.guest.as_mut().filter(|_| !host.halted) {
+        if let Some(guest) = host.guest.as_mut().filter(|_| !host.halted && !host.held) {
             guest.step(chance >> 8);
             if !chance.is_multiple_of(4) {
                 let frame = Frame {

@@ -114,6 +114,7 @@ fn guest(room: usize) -> (SecondaryGuest, Replica, Outside) {
         silence_max: Span::from_ms(300),
         link_grace: Span::from_ms(250),
         witness_retry: Span::from_ms(200),
+        flap_max: Span::from_ms(10_000),
         has_witness: false,
     };
     let parts = Parts {

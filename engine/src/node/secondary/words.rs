@@ -29,6 +29,7 @@ impl SecondaryGuest {
                 };
                 self.lost = Some((now, reason));
             }
+            Event::ActivationFailed { .. } => self.meter.set_protected(false),
             Event::TakeoverRefused { record } => tracing::warn!(guest, ?record, "No takeover"),
         }
     }

@@ -45,6 +45,12 @@ pub(super) struct Flow {
     pressed: bool,
     /// Declines since the last ack.
     declines: u32,
+    /// Since when output waits for an ack: the last one, or the cut of the first copy.
+    held_since: Option<Time>,
+    /// When the copy got its first ack.
+    copied_at: Option<Time>,
+    /// The last capture came to nothing.
+    is_failing: bool,
 }
 
 impl Flow {
@@ -61,6 +67,9 @@ impl Flow {
             not_before: now,
             pressed: false,
             declines: 0,
+            held_since: None,
+            copied_at: None,
+            is_failing: false,
         }
     }
 
@@ -68,9 +77,10 @@ impl Flow {
         self.interval
     }
 
-    /// From the end of the next pause on.
-    pub(super) fn set_interval(&mut self, interval: Span) {
+    /// What waits for the old interval's end waits for the new one's at most.
+    pub(super) fn set_interval(&mut self, interval: Span, now: Time) {
         self.interval = interval;
+        self.not_before = self.not_before.min(now + interval);
     }
 
     pub(super) fn acked(&self) -> Option<Epoch> {
@@ -100,12 +110,27 @@ impl Flow {
         self.capturing.is_none() && !self.has_room() && (self.pressed || self.not_before <= now)
     }
 
-    /// When the oldest unacked epoch of this stream was captured. Nothing that a resync will cover counts.
-    pub(super) fn oldest_unacked_at(&self) -> Option<Time> {
-        if self.resync.is_some() {
-            return None;
+    /// Since when output waits for an ack, whatever link its epoch was sent on.
+    pub(super) fn held_at(&self) -> Option<Time> {
+        let oldest = self.in_flight.front().map(|flight| flight.captured_at);
+        self.held_since.map(|at| oldest.map_or(at, |oldest| oldest.min(at)))
+    }
+
+    /// How long the copy has been getting acks.
+    pub(super) fn acked_for(&self, now: Time) -> Span {
+        self.copied_at.map_or(Span(0), |at| now - at)
+    }
+
+    /// Whether the last capture came to nothing.
+    pub(super) fn is_failing(&self) -> bool {
+        self.is_failing
+    }
+
+    /// The outstanding capture will not be answered.
+    pub(super) fn lose_capture(&mut self) {
+        if let Some(Capturing { capture: Capture::Resync { base }, .. }) = self.capturing.take() {
+            self.resync.get_or_insert(base);
         }
-        self.in_flight.iter().find(|flight| flight.epoch >= self.begins).map(|flight| flight.captured_at)
     }
 
     /// Numbers a capture of the whole guest.
@@ -139,12 +164,15 @@ impl Flow {
     pub(super) fn captured(&mut self, epoch: Epoch, now: Time) -> Option<Capturing> {
         let capturing = self.answered(epoch, now)?;
         self.in_flight.push_back(Flight { epoch, captured_at: now });
+        self.held_since.get_or_insert(now);
+        self.is_failing = false;
         Some(capturing)
     }
 
     /// The capture of `epoch` came to nothing. Its number is used up.
     pub(super) fn capture_failed(&mut self, epoch: Epoch, now: Time) -> Option<Capturing> {
         let capturing = self.answered(epoch, now)?;
+        self.is_failing = true;
         if let Capture::Resync { base } = capturing.capture {
             self.resync.get_or_insert(base);
         }
@@ -158,6 +186,8 @@ impl Flow {
         let flight = self.in_flight.drain(..=index).next_back()?;
         self.acked = Some(epoch);
         self.declines = 0;
+        self.held_since = Some(now);
+        self.copied_at.get_or_insert(now);
         Some(now - flight.captured_at)
     }
 
@@ -192,6 +222,9 @@ impl Flow {
         self.resync = None;
         self.pressed = false;
         self.declines = 0;
+        self.held_since = None;
+        self.copied_at = None;
+        self.is_failing = false;
     }
 
     fn begin(&mut self, capture: Capture, stay_paused: bool) -> Epoch {

@@ -1,15 +1,12 @@
-//! What a primary learns from each input. Steps that follow are taken by `advance` (see `machine`).
+//! What a primary learns from its driver: captures, the witness, its operator. What the peer says is in `peer`; steps
+//! that follow are taken by `advance` (see `authority`).
 
-use super::super::{Decline, NodeName, Record, Standing, Time, ToPrimary, ToSecondary, WitnessReply};
+use super::super::{NodeName, Record, Time, WitnessReply};
 use super::flow::Capturing;
 use super::link::{Link, Peer};
 use super::machine::{Primary, ask};
-use super::phase::{GiveUp, Handover, Phase};
-use super::{Event, Input, Loss, Output, Wish};
-use understudy_checkpoint::{Epoch, Generation};
-
-/// After so many declines without an ack between them a resync will not help: the copy is made anew.
-const DECLINES_MAX: u32 = 3;
+use super::phase::{Handover, Hold, Phase};
+use super::{End, Event, GiveUp, Input, Loss, Output, Wish};
 
 impl Primary {
     /// Takes one input and appends what is to be done, in order.
@@ -18,42 +15,49 @@ impl Primary {
             return;
         }
         match input {
-            Input::LinkUp => {
-                self.link_lost(Loss::LinkEnded, now, out);
-                self.link = Link::up(now);
-            }
+            Input::LinkUp => self.link_up(now, out),
             Input::LinkDown => self.link_lost(Loss::LinkEnded, now, out),
+            // What the driver had of a link that is gone says nothing of the next.
+            Input::Message(_) if self.link.peer().is_none() => {}
             Input::Message(message) => {
                 self.link.heard(now);
                 self.message(message, now, out);
             }
-            Input::WitnessUp => {
-                ask(Some(self.register.connect(now)), out);
-            }
+            Input::WitnessUp => ask(Some(self.register.connect(now)), out),
             Input::WitnessDown => self.register.disconnect(),
-            Input::Witness(reply) => self.witness(&reply, out),
+            Input::Witness(reply) => self.witness(&reply, now, out),
             Input::Captured { epoch } => {
                 if let Some(capturing) = self.flow.captured(epoch, now) {
                     self.captured(&capturing, out);
                 }
             }
-            Input::CaptureFailed { epoch, guest_gone } => {
+            Input::CaptureFailed { epoch, guest_gone, needs_seed } => {
                 if let Some(capturing) = self.flow.capture_failed(epoch, now) {
-                    self.capture_failed(&capturing, guest_gone, now, out);
+                    self.capture_failed(&capturing, guest_gone, needs_seed, now, out);
                 }
             }
+            Input::CaptureBroke => self.capture_broke(now, out),
+            Input::CaptureMended => self.can_capture = true,
             Input::GuestGone => self.guest_gone(now),
             Input::GuestSettled => self.guest_settles = false,
             Input::OutputPressure => self.flow.press(),
             Input::OutputLeaks => self.output_leaks(now, out),
-            Input::Rival { generation } => self.heard_of(generation, out),
+            Input::Rival { generation } => self.rival_spoke(generation, now, out),
             Input::Operator(wish) => self.wish(wish, now, out),
-            Input::Interval(interval) => self.flow.set_interval(interval),
+            Input::Interval(interval) => self.flow.set_interval(interval, now),
         }
         if !self.phase.is_over() {
-            self.offer(now, out);
+            self.finish(now, out);
         }
-        self.finish(now, out);
+    }
+
+    fn link_up(&mut self, now: Time, out: &mut Vec<Output>) {
+        self.link_lost(Loss::LinkEnded, now, out);
+        self.link = Link::up(now);
+        if let Phase::Asking { met } = &mut self.phase {
+            // It may stand otherwise by now.
+            *met = None;
+        }
     }
 
     /// The link is gone, by its own end or because the peer is silent.
@@ -77,153 +81,38 @@ impl Primary {
         }
     }
 
+    /// The grace is one for all short-lived links together: it ends when output has waited for an ack long enough.
     fn wait_for_link(&mut self, now: Time) {
+        self.is_late = false;
         self.phase = Phase::LinkLost { decide_at: now + self.config.link_grace };
-    }
-
-    fn message(&mut self, message: ToPrimary, now: Time, out: &mut Vec<Output>) {
-        match message {
-            ToPrimary::Heartbeat { generation } => self.heard_of(generation, out),
-            ToPrimary::Declined { why: Decline::Fenced { generation }, .. } => self.heard_of(generation, out),
-            ToPrimary::Stand { generation, standing } if generation == self.generation => {
-                self.stands(standing, now, out);
-            }
-            ToPrimary::Ack { generation, epoch } if generation == self.generation => {
-                self.acked_through(epoch, now, out);
-            }
-            ToPrimary::Declined { generation, epoch, why } if generation == self.generation => {
-                self.declined(epoch, why, now, out);
-            }
-            // Of another generation: nothing it says is about what this one sent.
-            ToPrimary::Stand { .. } | ToPrimary::Ack { .. } | ToPrimary::Declined { .. } => {}
+        if let Some(at) = self.too_slow_at() {
+            self.phase = Phase::LinkLost { decide_at: at.min(now + self.config.link_grace) };
         }
     }
 
-    /// Someone knows of `generation`. If it is newer than ours, ours is over. While claiming, ours is not yet
-    /// made; the witness will tell.
-    fn heard_of(&mut self, generation: Generation, out: &mut Vec<Output>) {
-        if self.is_claimed() && generation > self.generation {
-            self.fence(generation, out);
-        }
-    }
-
-    fn fence(&mut self, by: Generation, out: &mut Vec<Output>) {
-        self.phase = Phase::Fenced;
-        out.push(Output::Fence { generation: by });
-    }
-
-    fn witness(&mut self, reply: &WitnessReply, out: &mut Vec<Output>) {
+    fn witness(&mut self, reply: &WitnessReply, now: Time, out: &mut Vec<Output>) {
         self.register.learn(reply);
-        if !self.is_claimed() {
+        let held_for_rival = matches!(self.phase, Phase::Held(Hold::Rival { .. }));
+        if !self.phase.speaks() && !held_for_rival {
             return;
         }
-        let is_ours = |record: &Record, node: &NodeName, generation: Generation| {
+        let is_ours = |record: &Record, node: &NodeName, generation| {
             record.generation < generation || (record.generation == generation && record.owner == *node)
         };
         if let Some(record) = self.register.record()
             && !is_ours(record, &self.config.node, self.generation)
         {
-            let generation = record.generation;
-            self.fence(generation, out);
+            let by = record.generation;
+            return self.fence(by, out);
         }
-    }
-
-    /// The peer has told what it holds.
-    fn stands(&mut self, standing: Standing, now: Time, out: &mut Vec<Output>) {
-        if self.link.peer() != Some(Peer::Offered) {
-            return;
-        }
-        self.link.set_peer(Peer::Present);
-        let expects_copy = match &self.phase {
-            Phase::Arming | Phase::Protected | Phase::LinkLost { .. } => true,
-            Phase::MarkingStale { why, .. } => *why != GiveUp::GuestGone,
-            _ => false,
-        };
-        if !expects_copy {
-            return;
-        }
-        match standing {
-            Standing::Complete { generation, epoch }
-                if generation == self.generation && self.flow.can_build_on(epoch) =>
-            {
-                self.follow_on(epoch, now, out);
+        if let Some(rumour) = self.rumour.take_if(|rumour| rumour.asked == Some(reply.id)) {
+            // Asked after somebody had spoken of it, the witness knows nothing of it.
+            let generation = rumour.generation;
+            self.refuted = self.refuted.max(generation);
+            out.push(Output::Report(Event::RumourRefuted { generation }));
+            if rumour.runs {
+                self.hold(Hold::Rival { generation, look_at: now + self.config.hold_max }, out);
             }
-            Standing::Complete { .. } | Standing::Nothing => self.lose_copy(GiveUp::NoCopy, now),
-        }
-    }
-
-    /// The copy stands at `epoch`: checkpoints go on from there.
-    fn follow_on(&mut self, epoch: Epoch, now: Time, out: &mut Vec<Output>) {
-        self.link.set_peer(Peer::Following);
-        self.acked_through(epoch, now, out);
-        self.flow.resync_from(epoch);
-        match &self.phase {
-            // Whether the record still is what it was is for the witness to say; acks are safe either way.
-            Phase::LinkLost { .. } | Phase::MarkingStale { why: GiveUp::PeerLost, .. } => {
-                self.phase = Phase::Arming;
-                self.resume(out);
-            }
-            Phase::MarkingStale { why, .. } if *why != GiveUp::Leak => self.resume(out),
-            _ => {}
-        }
-    }
-
-    /// There is no copy any more. A reason that is there already says more.
-    fn lose_copy(&mut self, why: GiveUp, now: Time) {
-        self.link.set_peer(Peer::Present);
-        let keeps = matches!(&self.phase, Phase::MarkingStale { why, .. } if *why != GiveUp::PeerLost);
-        if !keeps {
-            self.give_up(why, now);
-        }
-    }
-
-    fn acked_through(&mut self, epoch: Epoch, now: Time, out: &mut Vec<Output>) {
-        let Some(after) = self.flow.ack(epoch, now) else { return };
-        out.push(Output::Release { through: epoch });
-        out.push(Output::Report(Event::Committed { epoch, after }));
-        match &self.phase {
-            Phase::Seeding { epoch: seed } if *seed <= epoch => self.phase = Phase::Arming,
-            Phase::SwitchingOver(Handover::Closing { epoch: last, .. }) if *last <= epoch => {
-                self.send(ToSecondary::Switchover { generation: self.generation, epoch }, now, out);
-                let decide_at = now + self.config.hold_max;
-                self.phase = Phase::SwitchingOver(Handover::Asked { decide_at });
-            }
-            _ => {}
-        }
-    }
-
-    fn declined(&mut self, epoch: Option<Epoch>, why: Decline, now: Time, out: &mut Vec<Output>) {
-        if self.link.peer() == Some(Peer::Offered) && epoch.is_none() {
-            // It does not take the offer, but it is there: a seed voids what it is at.
-            self.link.set_peer(Peer::Present);
-        }
-        let declines = epoch.map_or(Some(0), |epoch| self.flow.decline(epoch));
-        let Some(declines) = declines.filter(|_| self.link.peer() != Some(Peer::Offered)) else { return };
-        out.push(Output::Report(Event::Declined { why }));
-        match &self.phase {
-            Phase::Seeding { .. } => {
-                self.link.set_peer(Peer::Present);
-                self.give_up(GiveUp::SeedFailed, now);
-                return;
-            }
-            Phase::SwitchingOver(Handover::Waiting | Handover::Closing { .. }) => {
-                self.call_off_switchover(out);
-            }
-            Phase::Unprotected { .. } => return,
-            _ => {}
-        }
-        match why {
-            Decline::WrongBase | Decline::Damaged if declines <= DECLINES_MAX => {
-                if self.link.peer() == Some(Peer::Following) {
-                    self.link.set_peer(Peer::Unasked);
-                }
-            }
-            Decline::WrongBase | Decline::Damaged | Decline::TooLarge | Decline::TakingOver => {
-                self.lose_copy(GiveUp::Declined, now);
-            }
-            Decline::Diverged => self.lose_copy(GiveUp::Diverged, now),
-            Decline::ImageLost => self.lose_copy(GiveUp::NoCopy, now),
-            Decline::Fenced { .. } => {}
         }
     }
 
@@ -232,29 +121,69 @@ impl Primary {
             return;
         }
         self.guest_halted = true;
-        if !matches!(self.phase, Phase::SwitchingOver(_) | Phase::MarkingStale { why: GiveUp::Leak, .. }) {
+        let goes_on = self.phase.speaks()
+            && !matches!(self.phase, Phase::SwitchingOver(_) | Phase::MarkingStale { why: GiveUp::Leak, .. });
+        if goes_on {
             self.resume(out);
         }
     }
 
     /// Nobody may take over a guest that ended by itself. What it said before its end may leave when that is sure.
     fn guest_gone(&mut self, now: Time) {
-        if self.is_claimed() {
+        if self.phase.speaks() {
             self.give_up(GiveUp::GuestGone, now);
         } else {
             self.phase = Phase::Ended;
         }
     }
 
-    fn capture_failed(&mut self, failed: &Capturing, guest_gone: bool, now: Time, out: &mut Vec<Output>) {
+    fn capture_failed(
+        &mut self,
+        failed: &Capturing,
+        guest_gone: bool,
+        needs_seed: bool,
+        now: Time,
+        out: &mut Vec<Output>,
+    ) {
         if guest_gone {
             return self.guest_gone(now);
         }
         match &self.phase {
-            Phase::Seeding { epoch } if *epoch == failed.epoch => self.give_up(GiveUp::SeedFailed, now),
+            Phase::Seeding { epoch } if needs_seed || *epoch == failed.epoch => {
+                self.give_up(GiveUp::SeedFailed, now);
+            }
             Phase::SwitchingOver(Handover::Closing { epoch, .. }) if *epoch == failed.epoch => {
                 self.call_off_switchover(out);
             }
+            _ => {}
+        }
+        let has_copy = matches!(
+            &self.phase,
+            Phase::Arming
+                | Phase::Protected
+                | Phase::LinkLost { .. }
+                | Phase::SwitchingOver(Handover::Waiting)
+                | Phase::MarkingStale { why: GiveUp::PeerLost, .. }
+        );
+        if needs_seed && has_copy {
+            self.give_up(GiveUp::CaptureFails, now);
+        }
+    }
+
+    /// What makes captures is gone; the guest is not. Its copy can only get older.
+    fn capture_broke(&mut self, now: Time, out: &mut Vec<Output>) {
+        self.can_capture = false;
+        self.flow.lose_capture();
+        match &self.phase {
+            Phase::Seeding { .. } => self.give_up(GiveUp::SeedFailed, now),
+            Phase::SwitchingOver(Handover::Waiting | Handover::Closing { .. }) => {
+                self.call_off_switchover(out);
+                self.give_up(GiveUp::Broken, now);
+            }
+            Phase::Arming
+            | Phase::Protected
+            | Phase::LinkLost { .. }
+            | Phase::MarkingStale { why: GiveUp::PeerLost, .. } => self.give_up(GiveUp::Broken, now),
             _ => {}
         }
     }
@@ -271,7 +200,8 @@ impl Primary {
         }
         match &self.phase {
             // Whoever has the guest now decides.
-            Phase::Claiming { .. } | Phase::SwitchingOver(Handover::Asked { .. }) => {}
+            phase if !phase.speaks() => {}
+            Phase::SwitchingOver(Handover::Asked { .. }) => {}
             Phase::MarkingStale { why: GiveUp::Wish | GiveUp::GuestGone | GiveUp::Leak, .. } => {}
             _ => self.give_up(GiveUp::Leak, now),
         }
@@ -283,10 +213,11 @@ impl Primary {
             Wish::Unprotect => {
                 self.protection_wished = false;
                 match &self.phase {
-                    Phase::Seeding { .. } | Phase::Arming | Phase::Protected => {
+                    // Without a witness it is a person who lets output out.
+                    Phase::Asking { .. } => self.begin_alone(now),
+                    Phase::Seeding { .. } | Phase::Arming | Phase::Protected | Phase::LinkLost { .. } => {
                         self.give_up(GiveUp::Wish, now);
                     }
-                    Phase::LinkLost { .. } => self.give_up(GiveUp::Wish, now),
                     Phase::MarkingStale { why, .. } if *why != GiveUp::GuestGone => {
                         self.give_up(GiveUp::Wish, now);
                     }
@@ -302,6 +233,23 @@ impl Primary {
                     matches!(self.phase, Phase::Protected) && self.link.peer() == Some(Peer::Following);
                 if ready {
                     self.phase = Phase::SwitchingOver(Handover::Waiting);
+                } else {
+                    out.push(Output::Report(Event::WishRefused { wish }));
+                }
+            }
+            Wish::Reclaim => {
+                let can_tell = self.register.is_connected() || !self.config.has_witness;
+                if self.phase.awaits_person() && can_tell {
+                    self.register.stop_proposing();
+                    let judged = self.register.record().cloned();
+                    self.phase = Phase::Reclaiming { judged, claim: None };
+                } else {
+                    out.push(Output::Report(Event::WishRefused { wish }));
+                }
+            }
+            Wish::Discard => {
+                if self.phase.awaits_person() {
+                    self.destroy(End::Discarded, out);
                 } else {
                     out.push(Output::Report(Event::WishRefused { wish }));
                 }

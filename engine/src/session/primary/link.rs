@@ -18,12 +18,18 @@ pub(super) enum Peer {
 #[derive(Debug)]
 pub(super) enum Link {
     Down,
-    Up { peer: Peer, heard_at: Time, sent_at: Time },
+    /// `answers`: something was heard on this link.
+    Up {
+        peer: Peer,
+        answers: bool,
+        heard_at: Time,
+        sent_at: Time,
+    },
 }
 
 impl Link {
     pub(super) fn up(now: Time) -> Self {
-        Self::Up { peer: Peer::Unasked, heard_at: now, sent_at: now }
+        Self::Up { peer: Peer::Unasked, answers: false, heard_at: now, sent_at: now }
     }
 
     pub(super) fn peer(&self) -> Option<Peer> {
@@ -40,7 +46,8 @@ impl Link {
     }
 
     pub(super) fn heard(&mut self, now: Time) {
-        if let Self::Up { heard_at, .. } = self {
+        if let Self::Up { answers, heard_at, .. } = self {
+            *answers = true;
             *heard_at = now;
         }
     }
@@ -51,11 +58,13 @@ impl Link {
         }
     }
 
-    /// When silence means that the peer is lost.
-    pub(super) fn silent_at(&self, silence_max: Span) -> Option<Time> {
+    /// When silence means that the peer is lost. One that has not answered at all on this link may be busy with other
+    /// guests, whose link it is as well.
+    pub(super) fn silent_at(&self, silence_max: Span, unanswered_max: Span) -> Option<Time> {
         match self {
             Self::Down => None,
-            Self::Up { heard_at, .. } => Some(*heard_at + silence_max),
+            Self::Up { answers: true, heard_at, .. } => Some(*heard_at + silence_max),
+            Self::Up { heard_at, .. } => Some(*heard_at + silence_max.max(unanswered_max)),
         }
     }
 

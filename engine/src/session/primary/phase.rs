@@ -1,17 +1,29 @@
 //! Where a primary session stands. Each variant holds only what is valid there.
 
-use super::super::{Record, Time};
-use super::State;
+use super::super::{Record, Span, Standing, Time};
+use super::{GiveUp, Refusal, State};
 use understudy_checkpoint::{Epoch, Generation};
 
 #[derive(Debug)]
 pub(super) enum Phase {
+    /// There is no witness: the peer is asked what it knows of the guest; nothing may leave.
+    Asking {
+        /// The peer holds this, which the guest here is not the origin of: a person decides.
+        met: Option<Standing>,
+    },
     /// The witness is asked for the guest; nothing may leave.
     Claiming {
         /// The record that the last claim would make; seeing it means that the claim was won.
         claim: Option<Record>,
-        /// The generation that the guest was run under here before.
-        adopted: Option<Generation>,
+        /// The record does not allow it at present.
+        refused: Option<Refused>,
+    },
+    /// A person gives the guest to this host; nothing may leave until the witness has confirmed it.
+    Reclaiming {
+        /// The record that the person saw. If it has changed since, the person's word was about something else.
+        judged: Option<Record>,
+        /// The record that the swap would make.
+        claim: Option<Record>,
     },
     /// The record is stale for sure, output passes.
     Unprotected {
@@ -41,35 +53,34 @@ pub(super) enum Phase {
     },
     /// The operator wishes the peer to run the guest.
     SwitchingOver(Handover),
-    /// Another generation is in charge.
-    Fenced,
-    /// The guest is gone, or may not be started here.
+    /// The guest is paused and kept, and nothing of it leaves.
+    Held(Hold),
+    /// The guest is gone.
     Ended,
 }
 
-/// Why a copy is given up, or why there is none.
+/// A claim that is tried again.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) why: Refusal,
+    /// When to look at the record again.
+    pub(super) look_at: Time,
+    /// How long to wait after that.
+    pub(super) wait: Span,
+}
+
+/// Why a guest is held.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum GiveUp {
-    /// The session begins: its record is stale.
-    Beginning,
-    /// The peer is not reachable.
-    PeerLost,
-    /// The peer has no copy, or one that is of no use.
-    NoCopy,
-    /// The peer cannot take an epoch, or has begun to take over.
-    Declined,
-    /// The copy is not what the guest was.
-    Diverged,
-    /// A seed came to nothing.
-    SeedFailed,
-    /// The slow policy.
-    TooSlow,
-    /// The operator's wish.
-    Wish,
-    /// The guest ended by itself.
-    GuestGone,
-    /// What the guest sends can be neither held nor dropped.
-    Leak,
+pub(super) enum Hold {
+    /// The witness has put this generation in charge.
+    Fenced { by: Generation },
+    /// Another host speaks as the guest's primary, and no witness has said which of the two is.
+    Rival {
+        /// What it claims.
+        generation: Generation,
+        /// The witness is not asked again before this.
+        look_at: Time,
+    },
 }
 
 /// Stages of a switchover.
@@ -92,24 +103,52 @@ pub(super) enum Handover {
 }
 
 impl Phase {
-    pub(super) fn state(&self, guest_halted: bool) -> State {
+    pub(super) fn state(&self, guest_halted: bool, is_late: bool) -> State {
         match self {
-            Self::Claiming { .. } => State::Claiming,
+            Self::Asking { met: None } => State::Asking,
+            Self::Asking { met: Some(_) } => State::AwaitingOperator,
+            Self::Claiming { refused: Some(_), .. } => State::ClaimRefused,
+            Self::Claiming { refused: None, .. } | Self::Reclaiming { .. } => State::Claiming,
             Self::Unprotected { .. } => State::Unprotected,
             Self::Seeding { .. } => State::Seeding,
             Self::Arming => State::Arming,
+            Self::Protected if is_late => State::Late,
             Self::Protected => State::Protected,
             Self::LinkLost { .. } => State::LinkLost,
             Self::MarkingStale { .. } if guest_halted => State::PausedUndecided,
             Self::MarkingStale { .. } => State::MarkingStale,
             Self::SwitchingOver(_) => State::SwitchingOver,
-            Self::Fenced => State::Fenced,
+            Self::Held(Hold::Fenced { .. }) => State::Fenced,
+            Self::Held(Hold::Rival { .. }) => State::Contested,
             Self::Ended => State::Ended,
         }
     }
 
     /// The session is over; nothing it hears matters.
     pub(super) fn is_over(&self) -> bool {
-        matches!(self, Self::Fenced | Self::Ended)
+        matches!(self, Self::Ended)
+    }
+
+    /// Whether the guest is this host's to speak for.
+    pub(super) fn speaks(&self) -> bool {
+        match self {
+            Self::Asking { .. }
+            | Self::Claiming { .. }
+            | Self::Reclaiming { .. }
+            | Self::Held(_)
+            | Self::Ended => false,
+            Self::Unprotected { .. }
+            | Self::Seeding { .. }
+            | Self::Arming
+            | Self::Protected
+            | Self::LinkLost { .. }
+            | Self::MarkingStale { .. }
+            | Self::SwitchingOver(_) => true,
+        }
+    }
+
+    /// Whether a person may decide here what becomes of the guest.
+    pub(super) fn awaits_person(&self) -> bool {
+        matches!(self, Self::Asking { .. } | Self::Claiming { refused: Some(_), .. } | Self::Held(_))
     }
 }

@@ -99,7 +99,7 @@ fn a_guest_that_was_left_standing_still_runs_once_it_is_claimed() {
 fn a_guest_that_another_host_took_over_is_not_gone_on_with() {
     for held in [record(4, "b", Copy::Stale), record(4, "b", fresh())] {
         let (session, wanted, after) = begin(adopted(3, true), held.clone());
-        assert_eq!(session.state(), State::Ended);
+        assert_eq!(session.state(), State::ClaimRefused);
         assert_eq!(after, held, "the record is not touched");
         assert!(
             !wanted.contains(&Output::PassOutput) && !wanted.contains(&Output::ResumeGuest),
@@ -112,7 +112,7 @@ fn a_guest_that_another_host_took_over_is_not_gone_on_with() {
 fn a_guest_of_an_earlier_generation_or_a_new_one_is_not_taken_for_the_one_that_ran_last() {
     for origin in [adopted(2, false), Origin::Started] {
         let (session, wanted, after) = begin(origin, record(3, "a", fresh()));
-        assert_eq!((session.state(), after), (State::Ended, record(3, "a", fresh())));
+        assert_eq!((session.state(), after), (State::ClaimRefused, record(3, "a", fresh())));
         assert!(!wanted.contains(&Output::PassOutput), "{wanted:?}");
     }
 }

@@ -1,11 +1,10 @@
-//! What a secondary does with each message of the primary, and when it takes the primary for lost.
+//! A secondary session: what it knows, its link, and its timers. What it does with the primary's messages is in `epochs`,
+//! how it asks for the guest in `takeover`.
 
 use super::super::primary::Loss;
 use super::super::register::{Known, Register};
-use super::super::{
-    Copy, Decline, EpochKind, Record, Standing, Time, ToPrimary, ToSecondary, WitnessRequest,
-};
-use super::phase::{Image, Phase};
+use super::super::{Copy, Record, Time, ToPrimary, ToSecondary, WitnessRequest};
+use super::phase::Phase;
 use super::{Config, Event, Input, Output, State};
 use understudy_checkpoint::{Epoch, Generation};
 
@@ -30,7 +29,9 @@ pub struct Secondary {
     /// Newest generation heard of, from a primary or from the witness.
     pub(super) newest: Generation,
     /// The primary has said that the guest is over: nothing more is expected of it.
-    farewell: bool,
+    pub(super) farewell: bool,
+    /// Since when no epoch became whole, the link having been lost at least once.
+    pub(super) lone_since: Option<Time>,
     state_reported: Option<State>,
 }
 
@@ -44,13 +45,14 @@ impl Secondary {
             link: Link::Down,
             newest: Generation(0),
             farewell: false,
+            lone_since: None,
             state_reported: None,
         }
     }
 
     /// What `status` shows.
     pub fn state(&self) -> State {
-        self.phase.state()
+        self.phase.state(self.newest)
     }
 
     /// The newest generation heard of; 0 if none.
@@ -88,17 +90,30 @@ impl Secondary {
 
     /// Takes one input and appends what is to be done, in order.
     pub fn handle(&mut self, now: Time, input: Input, out: &mut Vec<Output>) {
-        if matches!(self.phase, Phase::Activated) {
+        if matches!(self.phase, Phase::Activated | Phase::Failed) {
+            if let (Phase::Activated, Input::ActivationFailed) = (&self.phase, input) {
+                self.phase = Phase::Failed;
+                out.push(Output::Report(Event::ActivationFailed { generation: self.newest }));
+                self.finish(now, out);
+            }
             return;
         }
         match input {
             Input::LinkUp => self.link_up(now, out),
             Input::LinkDown => self.link_lost(Loss::LinkEnded, now, out),
+            // What the driver had of a link that is gone does not mean that a primary is there.
+            Input::Message(_) | Input::SignOfLife if matches!(self.link, Link::Down) => {}
+            Input::Message(ToSecondary::Offer { generation: Generation(0), .. }) => self.asked(now, out),
             Input::Message(message) => {
                 self.heard(now);
                 self.message(message, now, out);
             }
-            Input::SignOfLife => self.heard(now),
+            Input::SignOfLife => {
+                // The link is other guests' as well: bytes alone do not make a primary of this one.
+                if let Link::Up { spoke: true, .. } = self.link {
+                    self.heard(now);
+                }
+            }
             Input::Complete { generation, epoch } => self.complete(generation, epoch, now, out),
             Input::Broken { generation, epoch, why } => self.broken(generation, epoch, why, now, out),
             Input::Committed { epoch } => {
@@ -111,15 +126,16 @@ impl Secondary {
             Input::CommitFailed { epoch } => self.commit_failed(epoch, now, out),
             Input::WitnessUp => ask(Some(self.register.connect(now)), out),
             Input::WitnessDown => self.register.disconnect(),
-            Input::Witness(reply) => self.witness(&reply, now, out),
+            Input::Witness(reply) => self.witness(&reply, now),
             Input::ForceTakeover => self.begin_takeover(now, out),
+            Input::ActivationFailed => {}
         }
         self.finish(now, out);
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) has something to do.
     pub fn next_timeout(&self) -> Option<Time> {
-        if matches!(self.phase, Phase::Activated) {
+        if matches!(self.phase, Phase::Activated | Phase::Failed) {
             return None;
         }
         let times = [self.silent_at(), self.heartbeat_at(), self.register.next_timeout(), self.look_at()];
@@ -154,170 +170,6 @@ impl Secondary {
         }
     }
 
-    fn message(&mut self, message: ToSecondary, now: Time, out: &mut Vec<Output>) {
-        let (generation, epoch) = match &message {
-            ToSecondary::EpochBegin { generation, epoch, .. } => (*generation, Some(*epoch)),
-            ToSecondary::Offer { generation, .. }
-            | ToSecondary::Heartbeat { generation }
-            | ToSecondary::Switchover { generation, .. }
-            | ToSecondary::Farewell { generation } => (*generation, None),
-        };
-        if generation < self.newest {
-            let why = Decline::Fenced { generation: self.newest };
-            self.send(ToPrimary::Declined { generation, epoch, why }, now, out);
-            return;
-        }
-        self.heard_of(generation, out);
-        self.farewell = matches!(message, ToSecondary::Farewell { .. });
-        // Only now: a link alone may lead to a host that has restarted and is no primary any more.
-        if let Phase::Alone { image, .. } = self.phase {
-            self.phase = Phase::Standing { image, receiving: None };
-        }
-        match message {
-            ToSecondary::Offer { generation, .. } => self.offered(generation, now, out),
-            ToSecondary::EpochBegin { generation, epoch, kind: EpochKind::Seed, .. } => {
-                self.begin_seed(generation, epoch, out);
-            }
-            ToSecondary::EpochBegin { generation, epoch, kind: EpochKind::Delta, base } => {
-                self.begin_delta(generation, epoch, base, now, out);
-            }
-            ToSecondary::Heartbeat { .. } => {}
-            ToSecondary::Switchover { epoch, .. } => {
-                if let Phase::Standing { image, .. } = &self.phase
-                    && image.complete == epoch
-                {
-                    self.begin_takeover(now, out);
-                }
-            }
-            ToSecondary::Farewell { .. } => self.drop_image(out),
-        }
-    }
-
-    /// There is a generation `generation`. An image of an older one may never be activated.
-    pub(super) fn heard_of(&mut self, generation: Generation, out: &mut Vec<Output>) {
-        self.newest = self.newest.max(generation);
-        let older = match &self.phase {
-            Phase::Seeding { generation, .. } => *generation < self.newest,
-            phase => phase.image().is_some_and(|image| image.generation < self.newest),
-        };
-        if older {
-            self.drop_image(out);
-        }
-    }
-
-    fn offered(&mut self, generation: Generation, now: Time, out: &mut Vec<Output>) {
-        let standing = match &self.phase {
-            Phase::TakingOver { .. } => {
-                let declined = ToPrimary::Declined { generation, epoch: None, why: Decline::TakingOver };
-                return self.send(declined, now, out);
-            }
-            phase => phase.image().map_or(Standing::Nothing, |image| Standing::Complete {
-                generation: image.generation,
-                epoch: image.complete,
-            }),
-        };
-        self.send(ToPrimary::Stand { generation, standing }, now, out);
-    }
-
-    /// A seed is sent only after the record has become stale, at a revision that a takeover begun before it
-    /// cannot match: whatever was held or under way here is void.
-    fn begin_seed(&mut self, generation: Generation, epoch: Epoch, out: &mut Vec<Output>) {
-        self.drop_image(out);
-        self.register.stop_asking();
-        self.phase = Phase::Seeding { generation, epoch };
-        out.push(Output::Receive { generation, epoch, kind: EpochKind::Seed });
-    }
-
-    fn begin_delta(
-        &mut self,
-        generation: Generation,
-        epoch: Epoch,
-        base: Option<Epoch>,
-        now: Time,
-        out: &mut Vec<Output>,
-    ) {
-        let why = match &mut self.phase {
-            Phase::Standing { image, receiving } => {
-                if receiving.take().is_some() {
-                    out.push(Output::DropIncomplete);
-                }
-                if base == Some(image.complete) && epoch > image.complete {
-                    *receiving = Some(epoch);
-                    out.push(Output::Receive { generation, epoch, kind: EpochKind::Delta });
-                    return;
-                }
-                Decline::WrongBase
-            }
-            Phase::TakingOver { .. } => Decline::TakingOver,
-            Phase::Seeding { .. } | Phase::Alone { .. } => Decline::WrongBase,
-            Phase::Empty | Phase::Activated => Decline::ImageLost,
-        };
-        self.send(ToPrimary::Declined { generation, epoch: Some(epoch), why }, now, out);
-    }
-
-    fn complete(&mut self, generation: Generation, epoch: Epoch, now: Time, out: &mut Vec<Output>) {
-        match &mut self.phase {
-            Phase::Seeding { generation: g, epoch: e } if (*g, *e) == (generation, epoch) => {
-                let image = Image { generation, complete: epoch, committed: epoch };
-                self.phase = Phase::Standing { image, receiving: None };
-                self.send(ToPrimary::Ack { generation, epoch }, now, out);
-            }
-            Phase::Standing { image, receiving }
-                if image.generation == generation && *receiving == Some(epoch) =>
-            {
-                *receiving = None;
-                image.complete = epoch;
-                self.send(ToPrimary::Ack { generation, epoch }, now, out);
-                out.push(Output::Commit { epoch });
-            }
-            // Dropped meanwhile.
-            _ => {}
-        }
-    }
-
-    fn broken(
-        &mut self,
-        generation: Generation,
-        epoch: Epoch,
-        why: Decline,
-        now: Time,
-        out: &mut Vec<Output>,
-    ) {
-        match &mut self.phase {
-            Phase::Seeding { generation: g, epoch: e } if (*g, *e) == (generation, epoch) => {
-                self.drop_image(out);
-            }
-            Phase::Standing { image, receiving }
-                if image.generation == generation && *receiving == Some(epoch) =>
-            {
-                *receiving = None;
-                if why == Decline::ImageLost {
-                    // What holds it is gone: nothing can be started from here.
-                    self.drop_image(out);
-                    if self.register.is_connected() {
-                        ask(Some(self.register.read(now)), out);
-                    }
-                }
-            }
-            _ => return,
-        }
-        self.send(ToPrimary::Declined { generation, epoch: Some(epoch), why }, now, out);
-    }
-
-    fn commit_failed(&mut self, epoch: Epoch, now: Time, out: &mut Vec<Output>) {
-        let Some(image) = self.phase.image().copied() else { return };
-        if epoch <= image.committed || epoch > image.complete {
-            return;
-        }
-        self.drop_image(out);
-        let generation = image.generation;
-        self.send(ToPrimary::Declined { generation, epoch: None, why: Decline::ImageLost }, now, out);
-        // If the record says that there is a copy here, that has to be taken back.
-        if self.register.is_connected() {
-            ask(Some(self.register.read(now)), out);
-        }
-    }
-
     pub(super) fn drop_image(&mut self, out: &mut Vec<Output>) {
         if !matches!(self.phase, Phase::Empty) {
             self.phase = Phase::Empty;
@@ -331,19 +183,24 @@ impl Secondary {
     }
 
     fn link_lost(&mut self, why: Loss, now: Time, out: &mut Vec<Output>) {
-        if matches!(std::mem::replace(&mut self.link, Link::Down), Link::Down) {
-            return;
-        }
+        let was_down = matches!(std::mem::replace(&mut self.link, Link::Down), Link::Down);
         match &self.phase {
+            // However it came to stand without a link, nobody else would start the grace.
+            phase if was_down && !matches!(phase, Phase::Standing { .. }) => {}
             Phase::Seeding { .. } => self.drop_image(out),
             Phase::Standing { image, receiving } => {
                 if receiving.is_some() {
                     out.push(Output::DropIncomplete);
                 }
                 out.push(Output::Report(Event::PrimaryLost { why }));
+                self.lone_since.get_or_insert(now);
                 self.phase = Phase::Alone { image: *image, look_at: now + self.config.link_grace };
             }
-            Phase::Empty | Phase::Alone { .. } | Phase::TakingOver { .. } | Phase::Activated => {}
+            Phase::Empty
+            | Phase::Alone { .. }
+            | Phase::TakingOver { .. }
+            | Phase::Activated
+            | Phase::Failed => {}
         }
     }
 

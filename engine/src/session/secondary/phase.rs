@@ -49,19 +49,24 @@ pub(super) enum Phase {
         /// The record that the last swap asked for would make; seeing it means that the takeover is won.
         asked: Option<Record>,
     },
-    /// The guest runs here from now on; this session is over.
+    /// The guest is being started here; if it is, this session is over.
     Activated,
+    /// It could not be started. This host owns a generation that nobody runs.
+    Failed,
 }
 
 impl Phase {
-    pub(super) fn state(&self) -> State {
+    /// `newest`: the newest generation heard of.
+    pub(super) fn state(&self, newest: Generation) -> State {
         match self {
             Self::Empty => State::Empty,
             Self::Seeding { .. } => State::Seeding,
+            Self::Standing { image, .. } if image.generation < newest => State::Outdated,
             Self::Standing { .. } => State::Standing,
             Self::Alone { .. } => State::Alone,
             Self::TakingOver { .. } => State::TakingOver,
             Self::Activated => State::Activating,
+            Self::Failed => State::ActivationFailed,
         }
     }
 
@@ -70,7 +75,7 @@ impl Phase {
             Self::Standing { image, .. } | Self::Alone { image, .. } | Self::TakingOver { image, .. } => {
                 Some(image)
             }
-            Self::Empty | Self::Seeding { .. } | Self::Activated => None,
+            Self::Empty | Self::Seeding { .. } | Self::Activated | Self::Failed => None,
         }
     }
 
@@ -79,7 +84,7 @@ impl Phase {
             Self::Standing { image, .. } | Self::Alone { image, .. } | Self::TakingOver { image, .. } => {
                 Some(image)
             }
-            Self::Empty | Self::Seeding { .. } | Self::Activated => None,
+            Self::Empty | Self::Seeding { .. } | Self::Activated | Self::Failed => None,
         }
     }
 }

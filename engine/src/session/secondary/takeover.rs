@@ -14,7 +14,7 @@ use super::{Config, Event, Output};
 use understudy_checkpoint::Epoch;
 
 impl Secondary {
-    pub(super) fn witness(&mut self, reply: &WitnessReply, now: Time, out: &mut Vec<Output>) {
+    pub(super) fn witness(&mut self, reply: &WitnessReply, now: Time) {
         self.register.learn(reply);
         if let Phase::TakingOver { told, .. } = &mut self.phase {
             *told = true;
@@ -22,7 +22,7 @@ impl Secondary {
         }
         if let Some(record) = self.register.record() {
             let generation = record.generation;
-            self.heard_of(generation, out);
+            self.heard_of(generation);
         }
         if let Phase::Alone { image, look_at } = self.phase
             && look_at <= now
@@ -118,11 +118,13 @@ impl Secondary {
             }
         }
         if let Some(record) = record {
-            self.heard_of(record.generation, out);
+            self.heard_of(record.generation);
         }
     }
 
     fn activate(&mut self, record: Record, image: &Image, out: &mut Vec<Output>) {
+        assert_eq!(image.committed, image.complete, "a guest is started from what was acked last");
+        assert!(record.generation > image.generation, "a takeover begins a generation");
         self.newest = record.generation;
         self.phase = Phase::Activated;
         out.push(Output::Activate { record, epoch: image.complete });
@@ -131,7 +133,7 @@ impl Secondary {
     fn unwitnessed_record(&self, image: &Image) -> Record {
         Record {
             revision: 0,
-            generation: image.generation.next(),
+            generation: image.generation.max(self.newest).next(),
             owner: self.config.node.clone(),
             copy: Copy::Stale,
         }

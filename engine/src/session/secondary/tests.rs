@@ -42,6 +42,7 @@ impl Story {
             silence_max: Span::from_ms(70),
             link_grace: Span::from_ms(60),
             witness_retry: Span::from_ms(25),
+            flap_max: Span::from_ms(300),
             has_witness: true,
         };
         let mut story = Self { session: Secondary::new(config, Time(0)), now: Time(0) };
@@ -150,7 +151,7 @@ fn an_epoch_dropped_for_a_takeover_is_declined_because_the_takeover_may_come_to_
 fn nothing_of_an_older_generation_is_acked() {
     let mut story = Story::standing();
     story.hear(Input::Message(ToSecondary::Offer { generation: G.next(), acked: None }));
-    assert_eq!(story.session.acked(), None, "the image of the older generation is gone");
+    assert_eq!(story.session.state(), State::Outdated);
     let out = story.hear(delta(1));
     let why = Decline::Fenced { generation: G.next() };
     assert!(out.contains(&Output::Send(ToPrimary::Declined { generation: G, epoch: Some(Epoch(1)), why })));
@@ -167,4 +168,99 @@ fn a_primary_whose_guest_is_over_may_be_silent() {
         story.wait(Span::from_ms(500)).contains(&Output::CloseLink),
         "one that speaks is expected to go on"
     );
+}
+
+#[test]
+fn what_is_handed_over_after_the_session_closed_the_link_does_not_end_the_grace_for_ever() {
+    let mut story = Story::standing();
+    story.hear(Input::Message(ToSecondary::Heartbeat { generation: G }));
+    // The primary's host dies. A heartbeat of it waits in the driver while the silence runs out.
+    assert!(story.wait(Span::from_ms(71)).contains(&Output::CloseLink));
+    story.hear(Input::Message(ToSecondary::Heartbeat { generation: G }));
+    story.hear(Input::SignOfLife);
+    story.hear(Input::LinkDown);
+    assert_eq!(story.session.state(), State::Alone);
+    story.wait(Span::from_ms(61));
+    assert!(asks_for_takeover(&story.hear(told(2, fresh_here()))));
+}
+
+#[test]
+fn an_image_is_kept_until_a_full_copy_of_a_newer_generation_begins() {
+    let mut story = Story::standing();
+    let newer = G.next();
+    for message in [
+        ToSecondary::Offer { generation: newer, acked: None },
+        ToSecondary::Heartbeat { generation: newer },
+        ToSecondary::Farewell { generation: newer },
+    ] {
+        let out = story.hear(Input::Message(message));
+        assert!(!out.contains(&Output::DropImage), "{out:?}");
+        assert_eq!(story.session.committed(), Some(Epoch(0)));
+    }
+    let seed =
+        ToSecondary::EpochBegin { generation: newer, epoch: Epoch(9), kind: EpochKind::Seed, base: None };
+    assert!(story.hear(Input::Message(seed)).contains(&Output::DropImage));
+}
+
+#[test]
+fn a_question_is_answered_and_changes_nothing() {
+    let mut story = Story::standing();
+    story.hear(Input::LinkDown);
+    story.hear(Input::LinkUp);
+    let question = ToSecondary::Offer { generation: Generation(0), acked: None };
+    let out = story.hear(Input::Message(question));
+    let standing = Standing::Complete { generation: G, epoch: Epoch(0) };
+    assert!(out.contains(&Output::Send(ToPrimary::Stand { generation: Generation(0), standing })), "{out:?}");
+    assert!(out.contains(&Output::Send(ToPrimary::Heartbeat { generation: G })), "{out:?}");
+    assert_eq!(story.session.state(), State::Alone, "no primary has spoken");
+}
+
+#[test]
+fn bytes_of_other_guests_do_not_make_a_primary_of_this_one() {
+    let mut story = Story::standing();
+    story.hear(Input::LinkDown);
+    story.hear(Input::LinkUp);
+    story.hear(Input::SignOfLife);
+    let out = story.wait(Span::from_ms(500));
+    assert!(!out.contains(&Output::CloseLink), "{out:?}");
+}
+
+#[test]
+fn a_link_that_comes_and_goes_and_brings_nothing_whole_ends_in_a_takeover() {
+    let mut story = Story::standing();
+    let mut asked = false;
+    for revision in 2..20 {
+        story.hear(Input::LinkDown);
+        story.wait(Span::from_ms(20));
+        story.hear(Input::LinkUp);
+        story.hear(Input::Message(ToSecondary::Offer { generation: G, acked: Some(Epoch(0)) }));
+        story.hear(delta(1));
+        story.wait(Span::from_ms(20));
+        let out = story.wait(Span::from_ms(30));
+        if out.iter().any(|output| matches!(output, Output::AskWitness(WitnessRequest::Read { .. }))) {
+            asked |= asks_for_takeover(&story.hear(told(revision, fresh_here())));
+        }
+    }
+    assert!(asked, "{:?}", story.session.state());
+}
+
+#[test]
+fn a_takeover_that_cannot_be_activated_is_said_and_waits() {
+    let mut story = Story::standing();
+    story.hear(Input::LinkDown);
+    story.wait(Span::from_ms(61));
+    story.hear(told(3, fresh_here()));
+    let won = Record { revision: 4, generation: G.next(), owner: node("b"), copy: Copy::Stale };
+    let reply = WitnessReply { id: RequestId(3), outcome: WitnessOutcome::Swapped, record: Some(won) };
+    story.hear(Input::Witness(reply));
+    let out = story.hear(Input::ActivationFailed);
+    assert!(out.contains(&Output::Report(Event::ActivationFailed { generation: G.next() })), "{out:?}");
+    assert_eq!(story.session.state(), State::ActivationFailed);
+}
+
+#[test]
+fn a_number_that_no_generation_has_is_not_believed() {
+    let mut story = Story::standing();
+    story.hear(Input::Message(ToSecondary::Heartbeat { generation: Generation(u64::MAX) }));
+    assert_eq!((story.session.state(), story.session.generation()), (State::Standing, G));
 }

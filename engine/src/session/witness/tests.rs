@@ -24,9 +24,16 @@ impl Asked {
     }
 
     fn swap(&mut self, from: &str, new: Record) -> WitnessOutcome {
+        self.ask(from, |id| WitnessRequest::Swap { id, expect: new.revision - 1, new })
+    }
+
+    fn reclaim(&mut self, from: &str, new: Record) -> WitnessOutcome {
+        self.ask(from, |id| WitnessRequest::Reclaim { id, expect: new.revision - 1, new })
+    }
+
+    fn ask(&mut self, from: &str, request: impl FnOnce(RequestId) -> WitnessRequest) -> WitnessOutcome {
         self.ids += 1;
-        let id = RequestId(self.ids);
-        let request = WitnessRequest::Swap { id, expect: new.revision - 1, new };
+        let request = request(RequestId(self.ids));
         let mut out = Vec::new();
         let input = Input::Request { client: 1, from: node(from), guest: "g".to_owned(), request };
         self.witness.handle(input, &mut out);
@@ -83,6 +90,20 @@ fn a_holder_may_renounce_and_then_the_owner_may_start_anew() {
         "b has said that it has nothing"
     );
     assert_eq!(asked.swap("a", record(4, 2, "a", None)), WitnessOutcome::Swapped);
+}
+
+#[test]
+fn a_persons_word_gives_the_guest_to_its_host_in_a_later_generation() {
+    let mut asked = Asked::new();
+    assert_eq!(asked.reclaim("a", record(1, 7, "a", None)), WitnessOutcome::Swapped, "the record was lost");
+    asked.swap("a", record(2, 7, "a", Some("b")));
+    assert_eq!(asked.swap("b", record(3, 8, "b", None)), WitnessOutcome::Swapped);
+    // b cannot start it, and a still has it.
+    assert_eq!(asked.swap("a", record(4, 9, "a", None)), WitnessOutcome::Illegal, "not by itself");
+    assert_eq!(asked.reclaim("a", record(4, 8, "a", None)), WitnessOutcome::Illegal, "generations only grow");
+    assert_eq!(asked.reclaim("a", record(4, 9, "b", None)), WitnessOutcome::Illegal, "for itself alone");
+    assert_eq!(asked.reclaim("a", record(4, 9, "a", None)), WitnessOutcome::Swapped);
+    assert_eq!(asked.reclaim("b", record(4, 10, "b", None)), WitnessOutcome::Conflict, "b comes too late");
 }
 
 #[test]

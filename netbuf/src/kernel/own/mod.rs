@@ -343,6 +343,13 @@ impl Shared {
     }
 }
 
+impl OwnQueue {
+    /// After a fence: holds again, in a newer generation of the guest. Nothing from before leaves.
+    pub fn revive(&self) {
+        self.shared.nics.iter().for_each(Nic::revive);
+    }
+}
+
 impl OutputCommit for OwnQueue {
     fn cut(&self, epoch: Epoch) -> Result<(), KernelError> {
         let Shared { nics, guard, .. } = &*self.shared;

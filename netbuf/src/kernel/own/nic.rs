@@ -217,6 +217,13 @@ impl Nic {
         self.state.lock().fence();
     }
 
+    /// As [`EpochQueue::revive`].
+    pub(super) fn revive(&self) {
+        let mut state = self.state.lock();
+        state.queue.revive();
+        state.fenced = false;
+    }
+
     /// Whether everything may leave.
     pub(super) fn is_passing(&self) -> bool {
         self.state.lock().passing

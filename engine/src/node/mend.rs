@@ -1,0 +1,82 @@
+//! A guest whose capture threads have failed, by a panic or otherwise: it is not ended for that. Its session decides whether
+//! it runs on; here the threads are made anew.
+//!
+//! ```text
+//!   panic, channel gone ─► CaptureBroke ─► the session gives the copy up, the guest runs on
+//!                            └─ Machine::reopen ─► new threads ─► CaptureMended ─► a full copy
+//!                                  └─ none in this process: restart the node
+//! ```
+
+use super::primary::{Over, PrimaryGuest};
+use super::wires::Wires;
+use crate::guest::{BoxedSource, Checkpointer, RuntimeId};
+use crate::session::primary::Input;
+use crate::session::{Span, Time};
+
+/// What makes a guest's captures has failed. The guest has not.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Broken {
+    /// For the operator.
+    pub(super) why: String,
+    /// When to try to make it anew; `None` if that cannot be done in this process.
+    pub(super) mend_at: Option<Time>,
+}
+
+/// How long to wait after an attempt to make a guest's threads anew has failed.
+const MEND_RETRY: Span = Span::from_ms(5_000);
+
+impl PrimaryGuest {
+    /// What makes captures has failed. A guest goes on without, as far as its session lets it.
+    pub(super) fn broke(&mut self, why: String, now: Time) {
+        self.capturing = None;
+        self.protector = None;
+        if self.machine.is_none() {
+            self.over.get_or_insert(Over::Broken(why));
+        } else if self.broken.is_none() {
+            tracing::error!(guest = %self.name, why, "The guest runs on, and nothing can copy it for now");
+            self.broken = Some(Broken { why, mend_at: Some(now) });
+        }
+    }
+
+    /// The source for new threads, if it is time for them.
+    pub(super) fn source_to_mend_with(&mut self, now: Time) -> Option<BoxedSource> {
+        let broken = self.broken.as_mut().filter(|broken| broken.mend_at.is_some_and(|at| at <= now))?;
+        match self.machine.as_ref()?.reopen() {
+            None => {
+                broken.mend_at = None;
+                tracing::error!(guest = %self.name, "Restart the node to protect the guest again");
+                None
+            }
+            Some(Ok(source)) => Some(source),
+            Some(Err(error)) => {
+                broken.mend_at = Some(now + MEND_RETRY);
+                tracing::warn!(guest = %self.name, error, "The guest cannot be copied yet");
+                None
+            }
+        }
+    }
+
+    /// New threads capture the guest. One that stood still in the midst of a pause runs again, if it may.
+    pub(super) fn mended(
+        &mut self,
+        runtime: RuntimeId,
+        protector: Box<dyn Checkpointer>,
+        wires: &mut dyn Wires,
+    ) {
+        tracing::warn!(guest = %self.name, "The guest can be copied again");
+        self.runtime = runtime;
+        self.broken = None;
+        // What a pause had begun is ended; what the session or a person holds stays held by the machine.
+        if let Err(error) = protector.resume() {
+            tracing::error!(guest = %self.name, %error, "The guest may stand still");
+        }
+        self.protector = Some(protector);
+        self.handle(Input::CaptureMended, wires);
+    }
+
+    /// When [`run_timers`](Self::run_timers) has something to do.
+    pub(super) fn next_timeout(&self) -> Option<Time> {
+        let mend_at = self.broken.as_ref().and_then(|broken| broken.mend_at);
+        [self.session.next_timeout(), mend_at, self.offer.again_at()].into_iter().flatten().min()
+    }
+}
