@@ -224,7 +224,6 @@ impl Cluster {
         match self.mutant {
             Some(Mutant::FencedRuns) => {
                 self.state_fact(&Fact::Fenced { host: at, generation });
-                return;
             }
             Some(Mutant::FencedReleases) => {
                 self.state_fact(&Fact::Fenced { host: at, generation });
