@@ -136,6 +136,16 @@ impl XlGuest {
     }
 }
 
+/// Pages that a guest of this configuration (libxl's JSON) may have: its memory, its video memory, and 16 MiB for what
+/// libxl adds. `None` if it does not say.
+pub fn pages_max(config: &[u8]) -> Option<u64> {
+    const ADDED_PAGES: u64 = 4096;
+    let config: Value = serde_json::from_slice(config.strip_suffix(&[0]).unwrap_or(config)).ok()?;
+    let kib = |key: &str| config["b_info"][key].as_u64();
+    let memory_kib = kib("max_memkb")?.checked_add(kib("video_memkb").unwrap_or(0))?;
+    (memory_kib / 4).checked_add(ADDED_PAGES)
+}
+
 /// Parts of a configuration that are no devices, or devices that are judged by themselves.
 const KNOWN_PARTS: [&str; 7] = ["c_info", "b_info", "nics", "disks", "pcidevs", "usbdevs", "dtdevs"];
 
@@ -254,6 +264,16 @@ pub(crate) fn last_words(output: &Output) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_guest_has_the_pages_of_its_memory_however_far_apart_they_are() {
+        let config = br#"{"b_info": {"max_memkb": 131072, "video_memkb": 4096}}"#;
+        assert_eq!(pages_max(config), Some(131_072 / 4 + 1024 + 4096));
+        assert_eq!(pages_max(b"{\"b_info\": {\"max_memkb\": 65536}}\0"), Some(16_384 + 4096));
+        for config in [&b""[..], b"{}", b"[", br#"{"b_info": {"max_memkb": -1}}"#] {
+            assert_eq!(pages_max(config), None);
+        }
+    }
 
     #[test]
     fn a_device_model_that_is_not_qemu_in_dom0_is_told() {

@@ -86,6 +86,11 @@ pub trait Host: Send + Sync + Debug {
         what.page_count.saturating_mul(PAGE_SIZE as u64 + 1)
     }
 
+    /// Memory of this process that an image of `what` takes where nothing else holds it.
+    fn fallback_bytes(&self, what: &Description) -> u64 {
+        what.page_count.saturating_mul(PAGE_SIZE as u64 + 1)
+    }
+
     /// What is to hold the image of the guest `name` that `what` describes. May take a while.
     fn keep(&self, name: &str, what: &Description) -> Keep;
 

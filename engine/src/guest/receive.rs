@@ -24,7 +24,7 @@ use std::thread::JoinHandle;
 use understudy_checkpoint::domain::{Description, Sink};
 use understudy_checkpoint::epoch::{Image, Limits, ReceiveError, Receiver};
 use understudy_checkpoint::pages::EpochSummary;
-use understudy_checkpoint::{Epoch, Generation, PAGE_SIZE};
+use understudy_checkpoint::{Epoch, Generation};
 
 /// Parts that wait for the thread. A part is at most a page batch or a piece of state, so this is about two
 /// megabytes for each guest, and more than one epoch of a quiet one.
@@ -269,9 +269,7 @@ impl ReceiveThread {
             let keep = host.keep(name, description);
             // Where a domain was to hold the image, no memory of this process was counted.
             let needed_bytes = match &keep {
-                Keep::Memory(image) if host.image_bytes(description) == 0 => {
-                    image.page_count().saturating_mul(PAGE_SIZE as u64)
-                }
+                Keep::Memory(_) if host.image_bytes(description) == 0 => host.fallback_bytes(description),
                 _ => 0,
             };
             *self.receiver.sink_mut() = keep;

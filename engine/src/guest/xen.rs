@@ -269,10 +269,16 @@ impl Host for XenHost {
 
     fn image_bytes(&self, what: &Description) -> u64 {
         match what.kind {
-            GuestKind::Hvm => what.page_count.saturating_mul(PAGE_SIZE as u64 + 1),
+            GuestKind::Hvm => self.fallback_bytes(what),
             // The domain that stands by is the image; its memory is Xen's.
             GuestKind::Pv | GuestKind::Pvh => 0,
         }
+    }
+
+    /// The frames of a PVH or HVM guest go up to 4 GiB, however little memory it has.
+    fn fallback_bytes(&self, what: &Description) -> u64 {
+        let pages = xl::pages_max(&what.config).map_or(what.page_count, |pages| pages.min(what.page_count));
+        pages.saturating_mul(PAGE_SIZE as u64 + 1)
     }
 
     fn keep(&self, name: &str, what: &Description) -> Keep {

@@ -63,8 +63,8 @@ impl Build {
     /// Starts it; when this returns the domain is there and empty.
     pub(super) fn start(name: &str, what: &Description) -> Result<(Self, Made), StandingError> {
         let failed = |what: &str, error: std::io::Error| StandingError::Build(format!("{what}: {error}"));
-        let helper =
-            std::env::current_exe().map_err(|error| failed("its own program is not found", error))?;
+        // By this name libxl finds this very program also after an update has replaced its file.
+        let helper = format!("/proc/{}/exe", std::process::id());
         let meeting = Meeting::open().map_err(|error| failed("no socket in /run", error))?;
         let mut xl = Command::new("xl")
             .args(["restore", "-p", "/proc/self/fd/0"])
