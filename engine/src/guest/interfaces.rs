@@ -195,6 +195,9 @@ impl Interfaces {
         drop(gone);
         let mut look_again = false;
         for card in cards.iter().filter(|card| !known.contains(&card.interface)) {
+            if let Some(cut_off) = self.cut_off_of(card) {
+                cut_off.make_way();
+            }
             match self.attach(card) {
                 Ok(queue) => self.join(card, queue),
                 // Announced in xenstore, and not made yet.
@@ -207,6 +210,11 @@ impl Interfaces {
         }
         let state = self.state.lock();
         look_again || (state.is_holding() && state.unheld.iter().any(Unheld::may_leak))
+    }
+
+    fn cut_off_of(&self, card: &Card) -> Option<Arc<CutOff>> {
+        let state = self.state.lock();
+        state.unheld.iter().find(|it| it.interface == card.interface)?.cut_off.clone()
     }
 
     /// A queue that holds, and that nobody else knows of yet.

@@ -35,6 +35,8 @@ pub struct CutOff {
 struct Heard {
     watch: Watch,
     leak: Option<Breach>,
+    /// A queue of this process is about to take its place: what happens to the filter is its doing.
+    is_replaced: bool,
 }
 
 impl CutOff {
@@ -51,7 +53,7 @@ impl CutOff {
             watch.forget(connection.port());
         }
         let (port, connection) = (connection.port(), Mutex::new(connection));
-        let heard = Mutex::new(Heard { watch, leak: None });
+        let heard = Mutex::new(Heard { watch, leak: None, is_replaced: false });
         Ok(Self { device, owner, is_filtered, connection, port, heard })
     }
 
@@ -67,13 +69,28 @@ impl CutOff {
             self.heard.lock().leak.get_or_insert(breach);
             redirect::install(&mut connection, &[wanted], &self.owner)?;
         }
+        let mut heard = self.heard.lock();
+        if std::mem::take(&mut heard.is_replaced) {
+            // The queue came to nothing; what it did is no news.
+            heard.watch.forget(self.port);
+        }
         Ok(())
+    }
+
+    /// A queue of this process is about to be attached, which replaces the filter: that is no leak. What was one before
+    /// is told by [`leak`](Self::leak) all the same; [`renew`](Self::renew) ends this.
+    pub fn make_way(&self) {
+        self.leak();
+        self.heard.lock().is_replaced = true;
     }
 
     /// What may have let something out since it was cut off, as far as was heard. It does not wait.
     pub fn leak(&self) -> Option<Breach> {
         let watched = [Watched { vif: self.device.clone(), holder: None }];
-        let Heard { watch, leak } = &mut *self.heard.lock();
+        let Heard { watch, leak, is_replaced } = &mut *self.heard.lock();
+        if *is_replaced {
+            return *leak;
+        }
         watch.look(self.port, &watched, |_, notice| match notice {
             // It is up, and was to be down.
             Notice::Breach(Breach::Doubted) if !self.is_filtered => drop(leak.get_or_insert(Breach::Removed)),

@@ -11,8 +11,7 @@
 //! it: it goes back into the kernel with its frame. A VLAN tag that the kernel keeps beside the frame is put
 //! back into it by the driver.
 
-use super::netlink::Connection;
-use super::redirect::{Device, NAME_BYTES_MAX};
+use super::redirect::NAME_BYTES_MAX;
 use super::{KernelError, sys};
 use nix::errno::Errno;
 use std::fs::{File, OpenOptions};
@@ -120,15 +119,15 @@ impl GuestTap {
         Tap::open(name, 0).map(Self)
     }
 
-    /// An error if no interface is called `name`.
+    /// An error if no interface is called `name`. It does not wait for the lock of the host's network configuration.
     pub fn check(name: &str) -> Result<(), KernelError> {
         if name.len() > NAME_BYTES_MAX {
             return Err(KernelError::LongName { name: name.into(), max: NAME_BYTES_MAX });
         }
-        match Device::find(&mut Connection::open()?, name) {
+        match nix::net::if_::if_nametoindex(name) {
             Ok(_) => Ok(()),
-            Err(KernelError::Gone { name }) => Err(KernelError::NoTap { name }),
-            Err(error) => Err(error),
+            Err(Errno::ENODEV) => Err(KernelError::NoTap { name: name.into() }),
+            Err(errno) => Err(KernelError::Tap { name: name.into(), errno }),
         }
     }
 
