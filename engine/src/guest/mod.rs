@@ -8,6 +8,7 @@
 //!   both        [`Report`]s and the [`Bell`] towards the loop
 //! ```
 
+mod admission;
 mod capture;
 mod cards;
 mod encode;

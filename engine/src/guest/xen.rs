@@ -9,6 +9,7 @@
 //! What the guest sends is held from before it runs; each domain is marked with its generation, by which a later engine
 //! knows it again.
 
+use super::admission;
 use super::cards;
 use super::host_lock::HostLock;
 use super::keep::Keep;
@@ -17,11 +18,11 @@ use super::output::{HeldOutput, OutputMaker};
 use super::settle;
 use super::xen_machine::XenMachine;
 use crate::config::FindChanges;
-use crate::link::{HoldReason, HoldRefusal};
+use crate::link::HoldRefusal;
 use crate::output_file::{Allow, write_to};
 use crate::preflight::gather;
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -255,16 +256,9 @@ fn check(guest: &XlGuest) -> Result<(), String> {
 }
 
 impl Host for XenHost {
-    fn admits(&self, _name: &str, what: &Description) -> Result<(), HoldRefusal> {
-        let ((theirs, their_minor), (ours, our_minor)) = (what.xen_version, self.xen.version());
-        if (theirs, their_minor) > (ours, our_minor) {
-            let why = format!(
-                "its host runs Xen {theirs}.{their_minor} and this one {ours}.{our_minor}, which does not take what a newer \
-                 Xen saved; update this host first"
-            );
-            return Err(HoldRefusal::new(HoldReason::Unfit, why));
-        }
-        Ok(())
+    fn admits(&self, name: &str, what: &Description) -> Result<(), HoldRefusal> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        admission::of_xen(name, what, self.xen.version(), Path::new("/"), &path)
     }
 
     fn image_bytes(&self, what: &Description) -> u64 {
