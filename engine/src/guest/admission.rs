@@ -44,7 +44,10 @@ pub(super) fn of_xen(
     if !env::split_paths(path).any(|directory| directory.join("xl").is_file()) {
         return refuse(HoldReason::Toolstack, "there is no xl here; install Xen's utilities".into());
     }
-    let is_here = |bridge: &&String| root.join("sys/class/net").join(bridge).exists();
+    // Open vSwitch's script takes the VLANs behind the bridge's name: `ovsbr0.10:20`.
+    let names = |bridge: &str| [bridge.to_owned(), bridge.split('.').next().unwrap_or(bridge).to_owned()];
+    let is_here =
+        |bridge: &&String| names(bridge).iter().any(|name| root.join("sys/class/net").join(name).exists());
     match guest.bridges.iter().find(|bridge| !is_here(bridge)) {
         Some(bridge) => {
             refuse(HoldReason::Network, format!("there is no bridge {bridge} here; make it, or rename one"))
@@ -85,6 +88,7 @@ mod tests {
         fs::write(root.path().join("xl"), "").unwrap();
         judge(&good, (4, 17)).unwrap();
         judge(&good, (4, 20)).unwrap();
+        judge(&guest(&config("br0.10:20")), (4, 17)).unwrap();
         assert_eq!(reason(&good, (4, 16)), HoldReason::Unfit);
         assert_eq!(reason(&good, (3, 99)), HoldReason::Unfit);
         let lacking = judge(&guest(&config("br7")), (4, 17)).unwrap_err();
