@@ -130,7 +130,10 @@ impl<R: Read> Recording<R> {
         self.intake.first_copy_read = true;
         image.apply_state(&epoch.state);
         let has_emulator = !epoch.state.libxl.is_empty();
-        Ok((self.intake.describe(image.page_count(), has_emulator), image))
+        let Some(header) = self.intake.libxc else {
+            return Err(self.fault(Rule::Order, "The stream ends before the libxc header".to_owned()).into());
+        };
+        Ok((self.intake.describe(&header, image.page_count(), has_emulator), image))
     }
 
     /// Reads the next complete epoch. `false` if there is none: the recording has ended, perhaps within an
@@ -180,10 +183,14 @@ impl<R: Read> Recording<R> {
         if bytes <= bytes_max {
             return Ok(());
         }
-        let offset = self.items.reader().offset();
-        let place = Place { offset, record: None, layer: Layer::Libxc, kind: None };
         let detail = format!("The pages need {bytes} bytes; the guest's configuration allows {bytes_max}");
-        Err(Defect::new(Rule::ImageSize, detail).at(place))
+        Err(self.fault(Rule::ImageSize, detail))
+    }
+
+    /// What is wrong with the stream as far as it was read.
+    fn fault(&self, rule: Rule, detail: String) -> Fault {
+        let offset = self.items.reader().offset();
+        Defect::new(rule, detail).at(Place { offset, record: None, layer: Layer::Libxc, kind: None })
     }
 }
 
@@ -305,8 +312,7 @@ impl Intake {
         }
     }
 
-    fn describe(&self, page_count: u64, has_emulator: bool) -> Description {
-        let header = self.libxc.expect("a copy that ended well had its headers");
+    fn describe(&self, header: &LibxcHeader, page_count: u64, has_emulator: bool) -> Description {
         let kind = match (header.domain_type, self.guest.kind) {
             (DomainType::Pv, _) => GuestKind::Pv,
             (DomainType::Hvm, Some(kind @ (GuestKind::Hvm | GuestKind::Pvh))) => kind,

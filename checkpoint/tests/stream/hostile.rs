@@ -158,3 +158,14 @@ fn what_is_no_stream_is_told_what_it_is() {
     assert_eq!((fault.rule, fault.place.offset), (Rule::Magic, 0));
     assert_eq!(Reader::new().next(b"Xen"), Ok(Step::Need(8)));
 }
+
+#[test]
+fn a_stream_that_ends_before_its_libxc_part_is_no_recording() {
+    let mut pieces = sample::headers(GuestKind::Pvh, 2);
+    pieces.truncate(2);
+    pieces.push(sample::libxl("END", understudy_checkpoint::stream::libxl::Record::End));
+    let stream = join(&pieces);
+    assert!(!verify(&stream[..]).unwrap().ok);
+    let error = Recording::new(&stream[..]).first_copy().unwrap_err();
+    assert!(error.to_string().contains("libxc header"), "{error}");
+}
