@@ -30,6 +30,8 @@ use understudy_checkpoint::stream::libxc::GuestWidth;
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// Once it has said that it will, freezing takes milliseconds, or much longer on a busy guest.
 const FREEZE_MAX: Duration = Duration::from_secs(60);
+/// The engine pauses a guest whose output leaks, perhaps while the guest freezes; what follows waits for this capture.
+const PAUSED_MAX: Duration = Duration::from_millis(500);
 
 /// How long a guest is waited for.
 #[derive(Clone, Copy)]
@@ -38,6 +40,18 @@ struct Patience {
     answer: Duration,
     /// Until it has followed one.
     freeze: Duration,
+    /// While it is paused, and can follow none.
+    paused: Duration,
+}
+
+/// How waiting for a guest ended.
+enum Waited {
+    /// No vCPU of it runs any more, or it is gone.
+    Stopped,
+    /// It took too long.
+    TooLong,
+    /// Somebody has paused it: it cannot follow a request until it is unpaused.
+    Paused,
 }
 
 /// Between two looks without word: at once where there will be none, and for a guest that crashes meanwhile.
@@ -68,6 +82,11 @@ pub struct Suspender {
     took_part: bool,
     /// Xenstored has not been told of the last resume.
     is_untold: bool,
+}
+
+fn paused() -> DomainError {
+    let why = "The guest was paused while it was to suspend; it is looked after when it runs again";
+    DomainError::Failed(why.to_owned())
 }
 
 fn failed(error: StoreError) -> DomainError {
@@ -112,7 +131,7 @@ impl Suspender {
             control: format!("/local/domain/{domain}/control/shutdown"),
             notice,
             device_model: None,
-            patience: Patience { answer: ANSWER_MAX, freeze: FREEZE_MAX },
+            patience: Patience { answer: ANSWER_MAX, freeze: FREEZE_MAX, paused: PAUSED_MAX },
             is_asked: false,
             took_part: false,
             is_untold: false,
@@ -134,14 +153,34 @@ impl Suspender {
         // Also where the answer does not arrive.
         self.is_asked = true;
         self.store.retry(|store| store.write(&control, "suspend")).map_err(failed)?;
+        match self.await_stop(self.patience.answer)? {
+            Waited::Stopped => Ok(()),
+            Waited::TooLong => self.take_back(),
+            Waited::Paused => {
+                self.is_asked = !self.withdraw()?;
+                Err(paused())
+            }
+        }
+    }
+
+    /// Waits until no vCPU runs any more, but not for what cannot be.
+    fn await_stop(&self, time_max: Duration) -> Result<Waited, DomainError> {
         let begun = Instant::now();
-        while !self.is_gone()? {
-            if begun.elapsed() > self.patience.answer {
-                return self.take_back();
+        let mut paused_at = None;
+        loop {
+            let Some(info) = self.info()? else { return Ok(Waited::Stopped) };
+            if info.is_dying() || info.is_shutdown() {
+                return Ok(Waited::Stopped);
+            }
+            paused_at = info.is_paused().then(|| paused_at.unwrap_or_else(Instant::now));
+            if paused_at.is_some_and(|at: Instant| at.elapsed() > self.patience.paused) {
+                return Ok(Waited::Paused);
+            }
+            if begun.elapsed() > time_max {
+                return Ok(Waited::TooLong);
             }
             self.wait()?;
         }
-        Ok(())
     }
 
     /// Waits until something may have happened.
@@ -199,14 +238,11 @@ impl Suspender {
     }
 
     fn await_shutdown(&self) -> Result<(), DomainError> {
-        let begun = Instant::now();
-        while !self.is_gone()? {
-            if begun.elapsed() > self.patience.freeze {
-                return Err(DomainError::SuspendTimeout(self.patience.freeze.as_millis() as u64));
-            }
-            self.wait()?;
+        match self.await_stop(self.patience.freeze)? {
+            Waited::Stopped => Ok(()),
+            Waited::TooLong => Err(DomainError::SuspendTimeout(self.patience.freeze.as_millis() as u64)),
+            Waited::Paused => Err(paused()),
         }
-        Ok(())
     }
 
     /// Until no vCPU runs. A guest that stands still already is not asked: it would find that when it runs again.

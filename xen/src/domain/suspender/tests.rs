@@ -51,8 +51,8 @@ impl Guest {
         });
         let xen = Xen::over(port).unwrap();
         let mut suspender = Suspender::over(xen, store.reopening(), DomId(1), false, None);
-        suspender.patience =
-            Patience { answer: Duration::from_millis(50), freeze: Duration::from_millis(50) };
+        let soon = Duration::from_millis(50);
+        suspender.patience = Patience { answer: soon, freeze: soon, paused: soon };
         Self { store, is_suspended, is_paused, vcpu_writes, suspender }
     }
 
@@ -134,4 +134,28 @@ fn a_paused_guest_is_settled_once_it_runs() {
     assert_eq!(guest.suspender.settle().unwrap(), Settled::Ran);
     assert!(guest.runs());
     assert_eq!(guest.store.tree().nodes[CONTROL], "");
+}
+
+/// The engine pauses a guest whose output leaks, and waits for the capture that is under way.
+#[test]
+fn a_guest_that_is_paused_while_it_freezes_is_not_waited_for() {
+    let mut guest = Guest::new();
+    let never = Duration::from_secs(3600);
+    guest.suspender.patience = Patience { answer: never, freeze: never, paused: Duration::from_millis(50) };
+    let paused = guest.is_paused.clone();
+    guest.store.on_write(move |_, _, nodes| {
+        // It takes the request, and is paused before it has followed.
+        nodes.insert(CONTROL.into(), String::new());
+        paused.store(true, Ordering::SeqCst);
+    });
+    let error = guest.suspender.suspend().unwrap_err();
+    assert!(error.to_string().contains("paused"), "{error}");
+    assert!(guest.suspender.is_asked_to_suspend(), "it follows when it runs again");
+    // One that has not taken the request does not find it later.
+    let mut guest = Guest::new();
+    guest.suspender.patience = Patience { answer: never, freeze: never, paused: Duration::from_millis(50) };
+    guest.is_paused.store(true, Ordering::SeqCst);
+    guest.suspender.suspend().unwrap_err();
+    assert_eq!(guest.store.tree().nodes[CONTROL], "");
+    assert!(!guest.suspender.is_asked_to_suspend());
 }
