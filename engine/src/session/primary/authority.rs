@@ -214,8 +214,15 @@ impl Primary {
         if self.register.is_final(&Copy::Stale) {
             if self.flow.capturing().is_none() {
                 self.go_unprotected(why, now, out);
-            } else if self.flow.abort() {
+                return;
+            }
+            if self.flow.abort() {
                 out.push(Output::AbortCapture);
+            }
+            // A guest that stands still does not follow a request to suspend, and the capture waits for that. What it
+            // sends is held until the capture has ended.
+            if why != GiveUp::GuestGone {
+                self.resume(out);
             }
             return;
         }

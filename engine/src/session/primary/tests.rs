@@ -155,6 +155,31 @@ fn a_protected_guest_whose_output_leaks_stands_still_until_its_copy_is_stale() {
 }
 
 #[test]
+fn a_guest_that_is_to_suspend_runs_again_once_its_copy_is_stale_though_its_capture_has_not_ended() {
+    let stale = record(3, "a", Copy::Stale);
+    let took_over = Origin::TookOver { record: stale.clone(), next_epoch: Epoch(8) };
+    let (mut session, _, _) = begin(took_over, stale);
+    let tell = |session: &mut Primary, input| {
+        let mut out = Vec::new();
+        session.handle(Time(1), input, &mut out);
+        out
+    };
+    tell(&mut session, Input::LinkUp);
+    let stand = ToPrimary::Stand { generation: Generation(3), standing: Standing::Nothing };
+    tell(&mut session, Input::Message(stand));
+    tell(&mut session, Input::GuestSettled);
+    session.phase = phase::Phase::Protected;
+    let wanted = tell(&mut session, Input::OutputLeaks);
+    let at = |wish: &Output| wanted.iter().position(|output| output == wish);
+    assert!(
+        at(&Output::PauseGuest).is_some() && at(&Output::PauseGuest) < at(&Output::ResumeGuest),
+        "{wanted:?}"
+    );
+    assert!(at(&Output::AbortCapture).is_some(), "{wanted:?}");
+    assert_eq!(at(&Output::PassOutput), None, "the capture may still cut: {wanted:?}");
+}
+
+#[test]
 fn what_an_unprotected_guest_sends_may_leave_anyway() {
     let (session, wanted) = told_of_a_leak(phase::Phase::Unprotected { seed_at: Time(0) });
     assert_eq!((session.state(), wanted), (State::Unprotected, vec![]));
