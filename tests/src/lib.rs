@@ -1,7 +1,8 @@
-//! End to end: the simulator with its checkers, kill drills, scraped metrics.
+//! End to end: the simulators with their judges, kill drills, scraped metrics.
 
 #![forbid(unsafe_code)]
 
+pub mod drivers;
 pub mod golden;
 
 pub mod sim;

@@ -136,10 +136,7 @@ impl Capturer {
                     self.answer(order);
                 }
                 Ok(Order::Resume) => self.let_run(),
-                Ok(Order::Settle) => {
-                    self.is_unsettled = true;
-                    self.settle();
-                }
+                Ok(Order::Settle) => self.begin_settling(),
                 Err(RecvTimeoutError::Timeout) => self.look_after(),
                 Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -148,7 +145,7 @@ impl Capturer {
         let _ = self.source.end_log_dirty();
     }
 
-    fn let_run(&mut self) {
+    pub(super) fn let_run(&mut self) {
         self.stays_paused = false;
         match self.source.resume() {
             Ok(()) => self.settle(),
@@ -156,6 +153,11 @@ impl Capturer {
                 tracing::error!(%error, "The guest cannot be resumed; it is tried again each second")
             }
         }
+    }
+
+    pub(super) fn begin_settling(&mut self) {
+        self.is_unsettled = true;
+        self.settle();
     }
 
     /// A guest that stands still cannot follow what it has been asked for: it would do so when it runs.
@@ -172,7 +174,7 @@ impl Capturer {
     }
 
     /// Nobody has asked for anything for a while: a guest that should run runs.
-    fn look_after(&mut self) {
+    pub(super) fn look_after(&mut self) {
         if !self.stays_paused
             && let Err(error) = self.source.resume().and_then(|()| self.source.look_after())
         {

@@ -164,13 +164,24 @@ pub(super) struct ReceiveThread {
     open: Option<(Generation, Epoch)>,
     limits: Limits,
     unwatched_batches: u32,
+    /// What says how much memory can still be had.
+    pub(super) available_bytes: fn() -> Option<u64>,
     reporter: Reporter,
 }
 
 impl ReceiveThread {
     pub(super) fn new(held: Held, limits: Limits, reporter: Reporter) -> Self {
         let receiver = Receiver::new(Keep::Memory(Image::new(limits.page_count)), limits);
-        Self { held, receiver, is_prepared: false, open: None, limits, unwatched_batches: 0, reporter }
+        Self {
+            held,
+            receiver,
+            is_prepared: false,
+            open: None,
+            limits,
+            unwatched_batches: 0,
+            available_bytes: memory::available_bytes,
+            reporter,
+        }
     }
 
     fn run(mut self, inbox: &Inbox<Work>, refused: &Refused) {
@@ -289,7 +300,7 @@ impl ReceiveThread {
     /// Gives the guest up if the host has less than `needed_bytes` and a reserve: the kernel would end the whole process,
     /// and with it the images of all.
     fn check_memory(&mut self, needed_bytes: u64) {
-        let Some(available) = memory::available_bytes() else { return };
+        let Some(available) = (self.available_bytes)() else { return };
         if available >= needed_bytes.saturating_add(memory::RESERVE_BYTES) {
             return;
         }

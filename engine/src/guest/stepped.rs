@@ -82,9 +82,19 @@ impl SteppedCapture {
         self.acked.set(through);
     }
 
-    /// The guest.
-    pub fn source(&mut self) -> &mut dyn Source {
-        &mut *self.capturer.source
+    /// Lets the guest run that a capture left suspended.
+    pub fn resume(&mut self) {
+        self.capturer.let_run();
+    }
+
+    /// Ends what an engine before this one may have begun.
+    pub fn settle(&mut self) {
+        self.capturer.begin_settling();
+    }
+
+    /// What is done from time to time while there is no order.
+    pub fn look_after(&mut self) {
+        self.capturer.look_after();
     }
 
     /// The thread ends: the source is given back.
@@ -103,9 +113,12 @@ impl fmt::Debug for SteppedReplica {
 }
 
 impl SteppedReplica {
-    /// As [`Keeper::start`](super::Keeper::start).
+    /// As [`Keeper::start`](super::Keeper::start), save that the memory of the host limits nothing: what is done here
+    /// follows from the orders alone.
     pub fn new(held: Held, limits: Limits, reporter: Reporter) -> Self {
-        Self(ReceiveThread::new(held, limits, reporter))
+        let mut thread = ReceiveThread::new(held, limits, reporter);
+        thread.available_bytes = || None;
+        Self(thread)
     }
 
     /// Does one thing and reports what came of it; `None` once the guest was to be started, which ends the thread.

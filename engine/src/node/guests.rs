@@ -120,6 +120,8 @@ pub struct Guests {
     pub(super) offers: BTreeMap<OfferKey, PeerOffer>,
     /// What says how much memory can still be had; a simulated host's is its own.
     pub(super) available_bytes: fn() -> Option<u64>,
+    /// Threads that copy pages in a pause. Counting processors reads files: not in each turn of the loop.
+    copiers: usize,
 }
 
 impl Guests {
@@ -143,7 +145,13 @@ impl Guests {
             runtimes: 0,
             offers: BTreeMap::new(),
             available_bytes: memory::available_bytes,
+            copiers: std::thread::available_parallelism().map_or(1, usize::from),
         }
+    }
+
+    /// Asks `available_bytes` for the memory of this host, where the kernel is not to be asked.
+    pub fn set_available_bytes(&mut self, available_bytes: fn() -> Option<u64>) {
+        self.available_bytes = available_bytes;
     }
 
     /// Takes in a guest that runs here, to be protected.
@@ -468,7 +476,7 @@ impl Guests {
         ProtectorConfig {
             staging_bytes: self.config.limits.staging_bytes,
             shadow_bytes: self.config.limits.shadow_bytes,
-            copiers: std::thread::available_parallelism().map_or(1, usize::from),
+            copiers: self.copiers,
             in_flight_max: self.config.limits.in_flight_max,
         }
     }

@@ -97,6 +97,11 @@ impl Numbers {
         self.theirs.iter().rev().find(|(_, theirs)| theirs.name == *guest).map(|(number, _)| *number)
     }
 
+    /// The guest to which the other end gave this number.
+    pub fn name_of(&self, number: GuestId) -> Option<&GuestName> {
+        self.theirs.get(&number).map(|theirs| &theirs.name)
+    }
+
     /// The guests that run here.
     pub fn ours_mut(&mut self) -> impl Iterator<Item = (GuestId, &mut Ours)> {
         self.ours.iter_mut().map(|(number, ours)| (*number, ours))

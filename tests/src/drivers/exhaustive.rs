@@ -1,0 +1,74 @@
+//! Every node crashed, every connection cut, after every single event of the first epochs.
+
+use super::cluster::Cluster;
+use super::faults::{Fault, Thread};
+use super::guest::Trouble;
+use super::judge::Violation;
+use super::network::{LINK, NODES, witness_channel};
+use super::rng::Rng;
+use super::run::{Options, finish, plain_settings};
+use understudy::session::{Span, Time};
+use understudy_checkpoint::Epoch;
+
+/// The faults tried after each event.
+pub fn faults() -> Vec<Fault> {
+    let long = Span::from_ms(400);
+    let short = Span::from_ms(60);
+    let mut faults = Vec::new();
+    for node in 0..NODES {
+        faults.push(Fault::Crash { node, silent: false, back_after: None });
+        faults.push(Fault::Crash { node, silent: true, back_after: Some(short) });
+        faults.push(Fault::Hang { node, lasts: long });
+    }
+    for channel in [LINK, witness_channel(0), witness_channel(1)] {
+        faults.push(Fault::Reset { channel });
+        for ends in [[true, true], [true, false], [false, true]] {
+            faults.push(Fault::Stall { channel, ends, lasts: long });
+        }
+    }
+    for thread in [Thread::Capture, Thread::Encode, Thread::Receive] {
+        faults.push(Fault::ThreadDies { guest: 0, thread });
+    }
+    for trouble in [Trouble::Once, Trouble::LogLost, Trouble::ForEver] {
+        faults.push(Fault::CapturesFail { guest: 0, trouble });
+    }
+    faults.push(Fault::ActivationFails { host: 1 });
+    faults.retain(|fault| fault.is_known().is_none());
+    faults
+}
+
+/// How many events a run without faults takes until the secondary has committed `epoch`.
+pub fn events_until(epoch: Epoch, seed: u64) -> u64 {
+    let mut cluster = Cluster::new(Rng::new(seed), plain_settings(), Options::default());
+    let reached = |cluster: &Cluster| {
+        cluster.hosts.iter().any(|host| host.image(0).is_some_and(|(_, committed, _)| committed >= epoch))
+    };
+    let mut events = 0;
+    while !reached(&cluster) {
+        events += 1;
+        cluster.run(Time(u64::MAX), events);
+        assert!(events < 10_000, "without faults the guest is protected soon");
+    }
+    events
+}
+
+/// Runs to the given event, lets `first` strike, and (if there is one) `second` a little later; then heals.
+pub fn strike_after(
+    seed: u64,
+    events: u64,
+    first: Fault,
+    second: Option<(Span, Fault)>,
+) -> Option<Violation> {
+    let mut cluster = Cluster::new(Rng::new(seed), plain_settings(), Options::default());
+    cluster.run(Time(u64::MAX), events);
+    cluster.inject(first);
+    if let Some((after, fault)) = second {
+        let at = cluster.now + after;
+        cluster.run(at, u64::MAX);
+        cluster.inject(fault);
+    }
+    let end = cluster.now + Span::from_ms(300);
+    cluster.run(end, u64::MAX);
+    finish(&mut cluster);
+    cluster.violation.take()
+}

@@ -1,0 +1,161 @@
+//! Faults, as they strike, and their end. Captures that fail for ever do so for ever.
+
+use super::GuestId;
+use super::cluster::Cluster;
+use super::events::Event;
+use super::facts::Fact;
+use super::faults::Fault;
+use super::guest::Trouble;
+use super::network::{ENDS, LINK, NODES, WITNESS};
+use understudy::control::Wish;
+use understudy::session::{Span, Time};
+
+impl Cluster {
+    pub(super) fn strikes(&mut self, fault: Fault) {
+        if self.healed || fault.is_known().is_some() && !self.strikes_known {
+            return;
+        }
+        self.note(NODES, || format!("{fault:?}"));
+        match fault {
+            Fault::Reset { channel } => self.break_connection(channel, false),
+            Fault::Stall { channel, ends, lasts } => {
+                self.net[channel].stalled = ends;
+                self.agenda.add(self.now + lasts, Event::StallEnds { channel });
+            }
+            Fault::Slow { by, lasts } => {
+                self.net[LINK].slowness = by;
+                self.agenda.add(self.now + lasts, Event::SlownessEnds { channel: LINK });
+            }
+            Fault::Crash { node, silent, back_after } => self.crash(node, silent, back_after),
+            Fault::Hang { node, lasts } => {
+                let until = self.now + lasts;
+                self.nodes[node].hangs_until = self.nodes[node].hangs_until.max(until);
+                self.nodes[node].timers_first = self.rng.chance(50);
+            }
+            Fault::CommitFails { host } => self.hosts[host].commit_fails = true,
+            Fault::Harms { host, harm } => self.hosts[host].harm = Some(harm),
+            Fault::CapturesFail { guest, trouble } => self.captures_fail(guest, trouble),
+            Fault::ThreadDies { guest, thread } => (0..2).for_each(|at| self.thread_dies(at, guest, thread)),
+            Fault::ActivationFails { host } => self.hosts[host].yard.get().activation_fails = true,
+            Fault::GuestEnds { guest } => self.guest_ends(guest),
+            Fault::PersistFails => self.witness.persist_fails = true,
+            Fault::Wish { guest, wish } => (0..2).for_each(|at| self.wished(at, guest, wish)),
+            Fault::ForceTakeover { host, guest } => self.wished(host, guest, Wish::ForceTakeover),
+        }
+        if !fault.is_wished() {
+            (0..self.settings.guests).for_each(|guest| self.state_fact(guest, &Fact::Fault));
+        }
+    }
+
+    fn captures_fail(&mut self, guest: GuestId, trouble: Trouble) {
+        for host in &self.hosts {
+            if let Some(domain) = &host.yard.get().domains[guest] {
+                domain.get().trouble = trouble;
+            }
+        }
+    }
+
+    /// Seen by the next capture.
+    fn guest_ends(&mut self, guest: GuestId) {
+        let mut ended = false;
+        for host in &self.hosts {
+            if let Some(domain) = &host.yard.get().domains[guest] {
+                let mut domain = domain.get();
+                ended |= domain.runs();
+                domain.gone |= domain.runs();
+            }
+        }
+        if ended {
+            self.state_fact(guest, &Fact::Ended);
+        }
+    }
+
+    fn crash(&mut self, node: usize, silent: bool, back_after: Option<Span>) {
+        if self.nodes[node].down {
+            return;
+        }
+        self.nodes[node].down = true;
+        self.nodes[node].hangs_until = self.now;
+        for channel in self.channels_of(node) {
+            let end = usize::from(ENDS[channel][1] == node);
+            self.net[channel].up[end] = false;
+            self.break_connection(channel, silent);
+        }
+        if node == WITNESS {
+            self.witness_crashes();
+        } else {
+            if silent {
+                self.hosts[node].yard.get().loses_power();
+            }
+            self.engine_ends(node);
+        }
+        if let Some(span) = back_after {
+            self.agenda.add(self.now + span, Event::Restarts { node });
+        }
+    }
+
+    pub(super) fn restarts(&mut self, node: usize) {
+        if !std::mem::take(&mut self.nodes[node].down) {
+            return;
+        }
+        self.note(NODES, || format!("node {node} restarts"));
+        if node == WITNESS {
+            self.witness_restarts();
+        } else {
+            self.start_engine(node);
+        }
+        self.dial_all(node);
+    }
+
+    /// A node that has begun anew has no connection.
+    pub(super) fn dial_all(&mut self, node: usize) {
+        for channel in self.channels_of(node) {
+            if node != WITNESS && self.net[channel].up[usize::from(ENDS[channel][1] == node)] {
+                self.close(channel, node);
+            }
+            self.dial_later(channel);
+        }
+    }
+
+    pub(super) fn stall_ends(&mut self, channel: usize) {
+        self.net[channel].stalled = [false, false];
+        let parked = std::mem::take(&mut self.net[channel].parked);
+        for (node, wires) in ENDS[channel].iter().zip(parked) {
+            for wire in wires {
+                self.send(channel, *node, wire, Span(0));
+            }
+        }
+    }
+
+    /// Nothing new goes wrong any more. What is dead for good stays dead; hangs under way run out.
+    pub fn heal(&mut self) {
+        self.healed = true;
+        for channel in 0..self.net.len() {
+            self.stall_ends(channel);
+            self.net[channel].slowness = Span(0);
+        }
+        if self.nodes[WITNESS].down {
+            self.restarts(WITNESS);
+        }
+        for host in &mut self.hosts {
+            (host.commit_fails, host.harm) = (false, None);
+            host.yard.get().activation_fails = false;
+        }
+        self.witness.persist_fails = false;
+    }
+
+    /// When the last hang ends.
+    pub fn hangs_end(&self) -> Time {
+        self.nodes.iter().map(|node| node.hangs_until).max().unwrap_or_default()
+    }
+
+    /// Whether a host is down.
+    pub fn is_down(&self, node: usize) -> bool {
+        self.nodes[node].down
+    }
+
+    /// When a frame of a guest last left.
+    pub fn left_at(&self, guest: GuestId) -> Time {
+        self.left_at[guest]
+    }
+}

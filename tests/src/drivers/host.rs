@@ -1,0 +1,373 @@
+//! A host of the simulator: domains, and an engine, which is the real drivers and sessions with their work on a bench.
+//!
+//! ```text
+//!   turn:  reports ─► what has happened ─► frames of the link ─► timers ─► what was said ─► frames that leave
+//! ```
+//!
+//! That is the order of a node's loop. Which of these there is, and when, the cluster decides.
+
+use super::bench::{SharedBench, SimWorkers};
+use super::facts::HostView;
+use super::guest::Frame;
+use super::mutant::Mutant;
+use super::wires::{Said, SimWires, guest_of};
+use super::yard::SharedYard;
+use super::{GUESTS, GuestId, HostId};
+use crossbeam::channel::{Receiver, unbounded};
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::Arc;
+use understudy::config::{DomainConfig, FindChanges, Hypervisor, Limits, NodeConfig, Timing};
+use understudy::control::Wish;
+use understudy::guest::{Activated, Bell, OutputMaker, Report, RuntimeId};
+use understudy::link::Transport;
+use understudy::metrics::Metrics;
+use understudy::node::{Arrived, Glance, Guests};
+use understudy::session::primary::SlowPolicy;
+use understudy::session::{NodeName, Record, Span, Time, WitnessReply};
+
+/// Frames that a host's queue holds at most.
+pub const FRAMES_MAX: usize = 512;
+/// Memory for epochs that are not committed.
+pub const BUFFER_BYTES_MAX: usize = 1 << 20;
+
+/// One thing that happens to an engine.
+#[derive(Debug)]
+pub(super) enum Item {
+    Nothing,
+    LinkUp,
+    LinkDown,
+    WitnessUp,
+    WitnessDown,
+    Reply(GuestId, WitnessReply),
+    Frame(Vec<u8>),
+    Found(GuestId, Box<Activated>),
+    Wish(GuestId, Wish),
+}
+
+/// A process.
+#[derive(Debug)]
+pub(super) struct Engine {
+    pub(super) guests: Guests,
+    pub(super) wires: SimWires,
+    pub(super) bench: SharedBench,
+    from_workers: Receiver<(RuntimeId, Report)>,
+    /// Reports that the loop has not taken.
+    pub(super) reports: VecDeque<(RuntimeId, Report)>,
+}
+
+/// One host.
+#[derive(Debug)]
+pub struct Host {
+    pub(super) engine: Option<Engine>,
+    pub(super) yard: SharedYard,
+    /// Engines it has had.
+    pub life: u64,
+    /// Timeouts handled at the present moment.
+    pub timeouts_in_a_row: usize,
+    /// Its next commit fails.
+    pub commit_fails: bool,
+    /// The next epoch that it receives is damaged, or too large.
+    pub harm: Option<Harm>,
+    /// What was seen of each guest after the turn before.
+    pub(super) seen: [Option<Glance>; GUESTS],
+    /// The witness's record, as it was last told here.
+    pub(super) told: [Option<Record>; GUESTS],
+    /// Swaps that a mutant has pretended.
+    pub(super) pretended: [u64; GUESTS],
+}
+
+/// What is wrong with an epoch that arrives.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Harm {
+    /// A batch has a wrong byte.
+    Damage,
+    /// It is more than the receiver takes.
+    TooLarge,
+}
+
+impl Engine {
+    fn new(host: HostId, yard: &SharedYard, settings: &Settings, mutant: Option<Mutant>) -> Self {
+        let (to_loop, from_workers) = unbounded();
+        let bench = SharedBench::new(mutant);
+        let workers = SimWorkers { bench: bench.clone(), yard: yard.clone() };
+        let mut guests = Guests::new(
+            settings.node(host),
+            settings.metrics.clone(),
+            Arc::new(yard.clone()),
+            Arc::new(workers),
+            to_loop,
+            outputs(),
+        );
+        guests.set_available_bytes(|| None);
+        let (wires, reports) = (SimWires::new(host, mutant), VecDeque::new());
+        Self { guests, wires, bench, from_workers, reports }
+    }
+
+    /// Takes over what workers have said, without telling the loop yet.
+    pub(super) fn collect(&mut self) {
+        self.reports.extend(self.from_workers.try_iter());
+    }
+
+    /// One turn of the loop; the harm is done to what arrives.
+    pub(super) fn turn(&mut self, now: Time, host: HostId, item: Item, harm: &mut Option<Harm>) {
+        self.wires.now = now;
+        self.collect();
+        while let Some((runtime, report)) = self.reports.pop_front() {
+            self.guests.report(runtime, report, &mut self.wires);
+        }
+        self.take(item, host);
+        self.read_link(host, harm);
+        self.guests.run(&mut self.wires);
+        self.hear_of_closing(host);
+        // A commit may have made room; what waits is read in this turn, as a loop does that sleeps no moment.
+        self.read_link(host, harm);
+        self.hear_of_closing(host);
+        self.wires.drain_feeds();
+    }
+
+    fn take(&mut self, item: Item, host: HostId) {
+        let peer = name(1 - host);
+        let Self { guests, wires, .. } = self;
+        match item {
+            Item::Nothing => {}
+            Item::LinkUp => {
+                wires.connect();
+                guests.link_up(&peer, wires);
+            }
+            Item::LinkDown => {
+                if wires.disconnect() {
+                    guests.link_down(&peer, wires);
+                }
+            }
+            Item::WitnessUp => {
+                wires.witness_up = true;
+                guests.witness_up(wires);
+            }
+            Item::WitnessDown => {
+                wires.witness_up = false;
+                guests.witness_down(wires);
+            }
+            Item::Reply(guest, reply) => guests.witness_reply(guest_name(guest), reply, wires),
+            Item::Frame(bytes) => wires.receive(bytes),
+            Item::Found(guest, found) => {
+                let (name, interval, find_changes) = (guest_name(guest).to_owned(), None, FindChanges::Log);
+                guests.found(DomainConfig { name, peer, interval, find_changes }, *found, wires);
+            }
+            Item::Wish(guest, wish) => {
+                // What cannot be granted now is refused, as it is to a person.
+                let _ = guests.wish(guest_name(guest), wish, wires);
+            }
+        }
+    }
+
+    fn read_link(&mut self, host: HostId, harm: &mut Option<Harm>) {
+        while let Some((name, what)) = self.wires.next_arrived() {
+            let what = harmed(what, harm);
+            self.guests.arrived(super::host::name(1 - host), name, what, &mut self.wires);
+        }
+    }
+
+    fn hear_of_closing(&mut self, host: HostId) {
+        while std::mem::take(&mut self.wires.closed) {
+            self.guests.link_down(&name(1 - host), &mut self.wires);
+        }
+    }
+}
+
+fn harmed(what: Arrived, harm: &mut Option<Harm>) -> Arrived {
+    match (what, *harm) {
+        (Arrived::Pages(mut batch), Some(Harm::Damage)) if !batch.bytes.is_empty() => {
+            *harm = None;
+            let last = batch.bytes.len() - 1;
+            batch.bytes[last] ^= 0x40;
+            Arrived::Pages(batch)
+        }
+        (Arrived::LibxcState(mut state), Some(Harm::TooLarge)) => {
+            *harm = None;
+            state.bytes = vec![0; BUFFER_BYTES_MAX + 1];
+            Arrived::LibxcState(state)
+        }
+        (what, _) => what,
+    }
+}
+
+impl Host {
+    pub(super) fn down(host: HostId, settings: &Settings) -> Self {
+        Self {
+            engine: None,
+            yard: SharedYard::new(host, settings.outlives, outputs()),
+            life: 0,
+            timeouts_in_a_row: 0,
+            commit_fails: false,
+            harm: None,
+            seen: [None; GUESTS],
+            told: [None, None],
+            pretended: [0; GUESTS],
+        }
+    }
+
+    /// Starts an engine.
+    pub(super) fn start(&mut self, host: HostId, settings: &Settings, mutant: Option<Mutant>) {
+        self.life += 1;
+        (self.seen, self.told, self.pretended) = ([None; GUESTS], [None, None], [0; GUESTS]);
+        self.engine = Some(Engine::new(host, &self.yard, settings, mutant));
+    }
+
+    /// An output queue that a mutant may do anything with.
+    pub(super) fn outputs_for_mutants(&self) -> understudy::guest::HeldOutput {
+        outputs().frames(understudy_checkpoint::Epoch(0))
+    }
+
+    /// When its engine has something to do.
+    pub fn next_timeout(&self) -> Option<Time> {
+        self.engine.as_ref()?.guests.next_timeout()
+    }
+
+    /// How its engine stands to a guest.
+    pub fn glance(&self, guest: GuestId) -> Option<Glance> {
+        self.engine.as_ref()?.guests.glance(guest_name(guest))
+    }
+
+    /// Frames that may leave now.
+    pub(super) fn leaving(&mut self) -> Vec<Frame> {
+        let mut frames = Vec::new();
+        if let Some(engine) = &mut self.engine {
+            engine.guests.take_output(&mut frames);
+        }
+        frames.iter().map(|bytes| Frame::from_bytes(bytes)).collect()
+    }
+
+    /// What was said since this was asked last.
+    pub(super) fn said(&mut self) -> Vec<Said> {
+        self.engine.as_mut().map(|engine| std::mem::take(&mut engine.wires.said)).unwrap_or_default()
+    }
+
+    /// The image of a guest that it could take over from.
+    pub fn image(&self, guest: GuestId) -> Option<super::facts::Image> {
+        self.engine.as_ref()?.bench.get().holding(guest)?.image
+    }
+
+    /// Whether there is a guest here, in whatever way it stands still.
+    pub fn keeps(&self, guest: GuestId) -> bool {
+        self.yard.get().domains[guest].as_ref().is_some_and(|domain| !domain.get().gone)
+    }
+
+    /// What the judges see of it.
+    pub fn view(&self, guest: GuestId, in_flight_max: usize) -> HostView {
+        let glance = self.glance(guest);
+        let mut view = HostView { timeouts_in_a_row: self.timeouts_in_a_row, ..HostView::default() };
+        if let Some(domain) = &self.yard.get().domains[guest] {
+            let domain = domain.get();
+            // Of an engine that is gone nobody lets out what it says.
+            view.runs = domain.runs().then_some(domain.generation);
+            let stats = domain.output.stats();
+            view.held_bytes = (stats.held_bytes as usize, FRAMES_MAX * 26);
+            // Nobody takes what a guest says whose engine is gone.
+            let is_seen_to = matches!(glance, Some(Glance::Primary { .. })) && !domain.gone;
+            view.dropped_frames = if is_seen_to { stats.dropped_frames } else { 0 };
+        }
+        view.is_primary = matches!(glance, Some(Glance::Primary { .. }));
+        if let Some(Glance::Primary { in_flight, state, committed_at, .. }) = glance {
+            // One more: the capture that was under way when the link was lost.
+            view.in_flight = (in_flight, in_flight_max + 2);
+            view.protected =
+                (state == understudy::session::primary::State::Protected).then_some(committed_at);
+        }
+        if let Some(engine) = &self.engine
+            && let Some(holding) = engine.bench.get().holding(guest)
+        {
+            view.image = holding.image;
+            view.work = (holding.waited_max, super::bench::WORK_MAX);
+            let buffered = holding.work.as_ref().map_or(0, |work| work.receiver().buffered_bytes());
+            view.buffered_bytes = (buffered, BUFFER_BYTES_MAX);
+        }
+        view
+    }
+}
+
+fn outputs() -> OutputMaker {
+    let limits =
+        understudy_netbuf::Limits { bytes_max: 1 << 20, frames_max: FRAMES_MAX, pressure_percent: 4 };
+    OutputMaker { limits, bell: Bell::silent() }
+}
+
+/// Name of a host's engine.
+pub fn name(host: HostId) -> NodeName {
+    NodeName(["A", "B"][host].to_owned())
+}
+
+/// Name of a guest: the first starts on A, the second on B.
+pub fn guest_name(guest: GuestId) -> &'static str {
+    ["first", "second"][guest]
+}
+
+/// Which guest has this name.
+pub(super) fn guest_named(name: &str) -> GuestId {
+    guest_of(name)
+}
+
+/// The sessions' times and bounds, some of them from the seed.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Epochs in flight.
+    pub in_flight_max: u32,
+    /// Between checkpoints.
+    pub interval: Span,
+    /// What acts when acks are slow.
+    pub slow_policy: SlowPolicy,
+    /// Whether there is a witness.
+    pub has_witness: bool,
+    /// Guests there are.
+    pub guests: usize,
+    /// Guests go on when their engine dies.
+    pub outlives: bool,
+    /// What engines count into: nobody looks at it.
+    pub metrics: Metrics,
+}
+
+impl Settings {
+    /// After this a peer that says nothing is lost.
+    pub const SILENCE_MAX: Span = Span::from_ms(70);
+    /// When an unacked epoch is slow.
+    pub const SLOW_MAX: Span = Span::from_ms(60);
+
+    fn node(&self, host: HostId) -> NodeConfig {
+        let nowhere = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
+        let ms = Span::from_ms;
+        NodeConfig {
+            node: name(host),
+            listen: nowhere,
+            peers: BTreeMap::from([(name(1 - host), nowhere)]),
+            witness: self.has_witness.then_some(nowhere),
+            control: PathBuf::new(),
+            metrics: None,
+            uplink: None,
+            taps: None,
+            timing: Timing {
+                interval: self.interval,
+                heartbeat: ms(20),
+                silence: Self::SILENCE_MAX,
+                grace: ms(25),
+                takeover_grace: ms(60),
+                hold: ms(150),
+                witness_retry: ms(25),
+                slow: Self::SLOW_MAX,
+                slow_policy: self.slow_policy,
+            },
+            limits: Limits {
+                in_flight_max: self.in_flight_max,
+                staging_bytes: 1 << 20,
+                shadow_bytes: 1 << 20,
+                epoch_buffer_bytes: BUFFER_BYTES_MAX as u64,
+                held_output_bytes: 1 << 20,
+                compare_bytes_max: 0,
+                image_bytes_max: u64::MAX,
+            },
+            transport: Transport::PlainLoopback,
+            hypervisor: Hypervisor::Lab,
+            guests: Vec::new(),
+            domains: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! I7: nothing grows beyond its limit, nothing is dropped unseen, and no session asks for the same moment again
+//! and again.
+
+use super::super::facts::HostView;
+use super::{Invariant, Verdict};
+
+/// Timeouts that one moment may bring: each of a session's timers once, and what follows from it.
+const TIMEOUTS_IN_A_ROW_MAX: usize = 8;
+
+pub(super) fn look(views: &[HostView; 2]) -> Verdict {
+    for (host, view) in views.iter().enumerate() {
+        let limits = [
+            ("epochs in flight", view.in_flight),
+            ("pieces of work waiting", view.work),
+            ("bytes of epochs not committed", view.buffered_bytes),
+            ("bytes of output held", view.held_bytes),
+            ("timeouts in a row", (view.timeouts_in_a_row, TIMEOUTS_IN_A_ROW_MAX)),
+        ];
+        for (what, (is, max)) in limits {
+            if is > max {
+                return Err((Invariant::Bounds, format!("host {host}: {is} {what}, at most {max}")));
+            }
+        }
+        if view.dropped_frames > 0 {
+            return Err((Invariant::Bounds, format!("host {host}: {} frames dropped", view.dropped_frames)));
+        }
+    }
+    Ok(())
+}

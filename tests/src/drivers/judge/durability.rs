@@ -1,0 +1,36 @@
+//! A guest whose protection was fresh, or that runs unprotected, ends only by its own end, by a person, or by at least two
+//! faults. A single fault may take it along with the host or process it runs in, while no copy of it is fresh.
+
+use super::super::facts::Fact;
+use super::{Invariant, Verdict};
+use understudy::session::Copy;
+
+#[derive(Debug, Default)]
+pub(super) struct Durability {
+    /// It runs, or ran.
+    begun: bool,
+    /// A person or the guest itself has ended it, or a crash took it along while nothing else was fresh.
+    may_end: bool,
+    faults: u32,
+    fresh: bool,
+}
+
+impl Durability {
+    pub(super) fn see(&mut self, fact: &Fact) -> Verdict {
+        match fact {
+            // A guest may have ended before its claim was confirmed: that is the same life.
+            Fact::Began { .. } => (self.may_end, self.begun) = (self.may_end && !self.begun, true),
+            Fact::Recorded(record) => self.fresh = record.copy != Copy::Stale,
+            Fact::Fault => self.faults += 1,
+            Fact::Crashed { took_guest: true, .. } if !self.fresh => self.may_end = true,
+            Fact::Person { .. } | Fact::Ended => self.may_end = true,
+            Fact::Lost if self.begun && !self.may_end && self.faults < 2 => {
+                let faults = self.faults;
+                return Err((Invariant::Durability, format!("the guest is lost, after {faults} faults")));
+            }
+            Fact::Lost => (self.begun, self.may_end) = (false, false),
+            _ => {}
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,133 @@
+//! The judges: one small file per invariant of the design. They see facts and views, never a session.
+
+mod alone;
+mod atomicity;
+mod authority;
+mod bounds;
+mod durability;
+mod output_commit;
+mod progress;
+mod world;
+
+use super::facts::{Fact, HostView};
+use std::fmt;
+use understudy::session::Time;
+
+/// The invariants that this simulator judges (`docs/DESIGN.md#invariants`). Liveness, I6, is judged at the end of a run.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Invariant {
+    /// I1: no packet of epoch e leaves before ack e, unless the copy is stale.
+    OutputCommit,
+    /// I2: one authority.
+    Authority,
+    /// I3: an image is exactly one complete epoch.
+    Atomicity,
+    /// I4: the epoch taken over is not older than any released one.
+    Monotonicity,
+    /// I5: a fenced generation never releases again.
+    NoResurrection,
+    /// I6: after the faults, service resumes within a bound.
+    Liveness,
+    /// I7: no buffer passes its limit.
+    Bounds,
+    /// S1: what protects a guest does not lose it.
+    Durability,
+    /// S2: what is said of protection is true now.
+    Progress,
+    /// A7: without a witness a person decides.
+    Alone,
+}
+
+/// An invariant does not hold.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Violation {
+    /// Which one.
+    pub invariant: Invariant,
+    /// When.
+    pub at: Time,
+    /// What was seen.
+    pub what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { invariant, at, what } = self;
+        write!(f, "{invariant:?} violated at {} us: {what}", at.0 / 1000)
+    }
+}
+
+/// What a judge says.
+pub(super) type Verdict = Result<(), (Invariant, String)>;
+
+/// All judges of one run.
+#[derive(Debug, Default)]
+pub struct Judges {
+    output_commit: output_commit::OutputCommit,
+    authority: authority::Authority,
+    atomicity: atomicity::Atomicity,
+    world: world::World,
+    durability: durability::Durability,
+    lonely: alone::Alone,
+    has_witness: bool,
+    /// Without a witness a person has forced a takeover: two guests are that person's doing.
+    forced: bool,
+    alone: Option<Invariant>,
+}
+
+impl Judges {
+    /// Judges of which only one is heard, to show what it catches by itself.
+    pub fn only(alone: Option<Invariant>, has_witness: bool) -> Self {
+        Self { alone, has_witness, ..Self::default() }
+    }
+
+    /// Looks at one fact.
+    pub fn see(&mut self, at: Time, fact: &Fact) -> Result<(), Violation> {
+        self.atomicity.see(fact);
+        self.forced |= !self.has_witness && matches!(fact, Fact::Person { moves: true, .. });
+        let verdicts = [
+            self.output_commit.see(fact),
+            self.authority.see(fact),
+            self.world.see(fact),
+            self.durability.see(fact),
+            if self.has_witness { Ok(()) } else { self.lonely.see(fact) },
+        ];
+        self.first_heard(at, &verdicts)
+    }
+
+    /// Looks at how the hosts stand after an event.
+    pub fn after_event(&mut self, at: Time, views: &[HostView; 2]) -> Result<(), Violation> {
+        let verdicts = [
+            self.atomicity.look(views),
+            self.authority.look(views),
+            bounds::look(views),
+            progress::look(at, views),
+        ];
+        self.first_heard(at, &verdicts)
+    }
+
+    /// Whether a violation of this invariant is to be heard.
+    pub fn hears(&self, invariant: Invariant) -> bool {
+        self.alone.is_none_or(|alone| alone == invariant)
+    }
+
+    fn first_heard(&self, at: Time, verdicts: &[Verdict]) -> Result<(), Violation> {
+        let found = verdicts.iter().filter_map(|verdict| verdict.as_ref().err());
+        let mut heard = found.filter(|(found, _)| self.hears(*found) && !self.is_a_persons(*found));
+        heard.next().map_or(Ok(()), |(invariant, what)| {
+            Err(Violation { invariant: *invariant, at, what: what.clone() })
+        })
+    }
+
+    /// Where there is no witness, what may leave without an ack is for the judge of A7 alone, and what follows from a
+    /// forced takeover is for nobody.
+    fn is_a_persons(&self, invariant: Invariant) -> bool {
+        let of_authority =
+            matches!(invariant, Invariant::Authority | Invariant::Monotonicity | Invariant::NoResurrection);
+        !self.has_witness && (invariant == Invariant::OutputCommit || of_authority && self.forced)
+    }
+
+    /// Frames that have left so far.
+    pub fn frames_seen(&self) -> u64 {
+        self.world.frames_seen()
+    }
+}

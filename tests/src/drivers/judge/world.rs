@@ -1,0 +1,77 @@
+//! The outside world: it sees frames, and remembers how far each told it that the guest had come. I2 and I4 on
+//! frames, not on intentions: nothing it has ever seen may be unknown to whoever continues.
+
+use super::super::facts::Fact;
+use super::super::guest::Frame;
+use super::{Invariant, Verdict};
+use std::collections::BTreeMap;
+use understudy_checkpoint::Generation;
+
+#[derive(Debug, Default)]
+pub(super) struct World {
+    newest: Generation,
+    /// How far each generation that is over was continued by the next: to the counter taken over, or not at all
+    /// if the guest was started anew. What it said up to there may still be on its way, and leave late.
+    continued_to: BTreeMap<Generation, u64>,
+    /// The generation in which the guest was last started anew.
+    life_began: Generation,
+    /// The furthest the world has seen this life of the guest come.
+    newest_seen: Option<Frame>,
+    frames_seen: u64,
+}
+
+impl World {
+    pub(super) fn frames_seen(&self) -> u64 {
+        self.frames_seen
+    }
+
+    pub(super) fn see(&mut self, fact: &Fact) -> Verdict {
+        match fact {
+            Fact::Began { generation, .. } => {
+                self.begins(*generation, 0)?;
+                self.life_began = *generation;
+                self.newest_seen = None;
+            }
+            Fact::Activated { generation, state, .. } => {
+                self.begins(*generation, state.counter)?;
+                if let Some(seen) = self.newest_seen.filter(|seen| seen.counter > state.counter) {
+                    let counter = state.counter;
+                    let what =
+                        format!("generation {generation} goes on from {counter}, the world saw {seen:?}");
+                    return Err((Invariant::Monotonicity, what));
+                }
+            }
+            Fact::Adopted { generation, .. } if *generation > self.newest => {
+                // What its engine let out before is what the guest had said; it remembers all of it.
+                self.continued_to.insert(self.newest, u64::MAX);
+                self.newest = *generation;
+            }
+            Fact::Left(frame) => return self.frame(frame),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn begins(&mut self, generation: Generation, counter: u64) -> Verdict {
+        if generation <= self.newest {
+            let what = format!("generation {generation} begins, but {} was begun before", self.newest);
+            return Err((Invariant::Authority, what));
+        }
+        self.continued_to.insert(self.newest, counter);
+        self.newest = generation;
+        Ok(())
+    }
+
+    fn frame(&mut self, frame: &Frame) -> Verdict {
+        self.frames_seen += 1;
+        if let Some(counter) = self.continued_to.get(&frame.generation).filter(|to| frame.counter > **to) {
+            let what = format!("{frame:?} left, but its generation was continued from {counter}");
+            return Err((Invariant::Authority, what));
+        }
+        let further = self.newest_seen.is_none_or(|seen| seen.counter < frame.counter);
+        if frame.generation >= self.life_began && further {
+            self.newest_seen = Some(*frame);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,59 @@
+//! I6: once the faults are over, service resumes within a bound, if anyone is left who may resume it.
+
+use super::GuestId;
+use super::cluster::Cluster;
+use super::guest::Trouble;
+use super::host;
+use super::judge::{Invariant, Violation};
+use understudy::node::Glance;
+use understudy::session::primary::State;
+use understudy::session::{Copy, Span, Time};
+
+/// Time for what was under way to arrive: stragglers at the witness, keepalives.
+pub const SETTLE: Span = Span::from_ms(200);
+/// Within this, frames leave again. The sum of what may have to follow on each other: silence, grace, retries of
+/// both hosts, a pause held at the witness, the operator's look, a seed.
+pub const BOUND: Span = Span::from_ms(1_000);
+/// A guest that runs and may speak says something at least this often.
+const RECENT: Span = Span::from_ms(250);
+
+/// Whether someone who may run the guest is there to do so.
+pub fn can_resume(cluster: &Cluster, guest: GuestId) -> bool {
+    let lives = |at: &usize| !cluster.is_down(*at);
+    let Some(record) = cluster.witness.record(guest) else { return lives(&guest) };
+    let owner = (0..2).filter(lives).find(|at| host::name(*at) == record.owner);
+    let owner_runs = owner.is_some_and(|at| cluster.hosts[at].keeps(guest));
+    let owner_restarts = owner.is_some() && record.copy == Copy::Stale;
+    let holder_holds = (0..2).filter(lives).any(|at| {
+        record.copy == Copy::Fresh { holder: host::name(at) }
+            && cluster.hosts[at].image(guest).is_some_and(|(generation, ..)| generation == record.generation)
+    });
+    owner_runs || owner_restarts || holder_holds
+}
+
+/// Judges a run that was healed and could resume, at its end.
+pub fn judge(cluster: &Cluster, guest: GuestId, at: Time) -> Result<(), Violation> {
+    let violation = |what: String| Err(Violation { invariant: Invariant::Liveness, at, what });
+    let left_at = cluster.left_at(guest);
+    let name = host::guest_name(guest);
+    if left_at + RECENT < at {
+        return violation(format!("nothing of the {name} guest has left since {} us", left_at.0 / 1000));
+    }
+    let cannot = |host: &host::Host| {
+        let yard = host.yard.get();
+        yard.domains[guest].as_ref().is_some_and(|domain| domain.get().trouble == Trouble::ForEver)
+    };
+    if (0..2).any(|host| cluster.is_down(host)) || cluster.hosts.iter().any(cannot) {
+        return Ok(());
+    }
+    let unprotected = cluster.hosts.iter().find_map(|host| match host.glance(guest) {
+        Some(Glance::Primary { state, wished: true, .. }) => {
+            Some(state).filter(|state| *state != State::Protected)
+        }
+        _ => None,
+    });
+    match unprotected {
+        None => Ok(()),
+        Some(state) => violation(format!("both hosts are there, and the {name} guest is {state:?}")),
+    }
+}

@@ -1,0 +1,54 @@
+//! The simulator: the real drivers and sessions of two engines, with their real captures, encoders, receivers and output
+//! queues, in virtual time; what is beneath and between them is modelled, and every fault is drawn from one seed.
+//!
+//! ```text
+//!   seed ─► rng ─► faults ──┐
+//!                           ▼
+//!   agenda ─► cluster { A: yard + engine,  B: yard + engine,  W: session + disk,  channels }
+//!                           │               │
+//!                           │               └─ node::Guests ─ wires (bytes of frames) ─ bench (threads' work)
+//!                           │ facts, views after every event
+//!                           ▼
+//!                        judges           at the end: liveness, durability
+//! ```
+//!
+//! It stands beside `sim`, which runs the same sessions with a model of the drivers, and is to take its place: today not each
+//! of its mutants is caught by each judge that should, so that the older one still judges more.
+//!
+//! Simulating and judging are separate: the cluster states what happened, the judges know nothing of sessions. What a
+//! seed does not lead through: live passes of a first copy (the guest is too small), sockets and the hello, Xen.
+
+mod bench;
+pub mod cluster;
+mod connections;
+pub mod events;
+pub mod exhaustive;
+pub mod facts;
+pub mod faults;
+pub mod guest;
+mod hardship;
+pub mod host;
+pub mod judge;
+mod known;
+pub mod liveness;
+pub mod mutant;
+pub mod network;
+mod operator;
+pub mod pair;
+pub mod rng;
+pub mod run;
+pub mod trace;
+mod turn;
+mod wires;
+pub mod witness_node;
+mod work;
+pub mod yard;
+
+pub use run::{Options, Outcome, run_seed, run_seeds};
+
+/// A host: 0 (A) or 1 (B).
+pub type HostId = usize;
+/// A guest: 0 starts on A, 1 on B.
+pub type GuestId = usize;
+/// Guests there may be.
+pub const GUESTS: usize = 2;

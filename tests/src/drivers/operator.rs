@@ -1,0 +1,142 @@
+//! What people and the system around engines do: start engines and guests, look for what was left behind.
+
+use super::cluster::Cluster;
+use super::events::Event;
+use super::facts::Fact;
+use super::host::{self, Item};
+use super::mutant::Mutant;
+use super::network::WITNESS;
+use super::{GuestId, HostId};
+use understudy::control::Wish;
+use understudy::node::Glance;
+use understudy::session::Span;
+use understudy::session::primary::State;
+use understudy_checkpoint::{Epoch, Generation};
+
+/// How often an engine looks for guests, and an operator for what is lost.
+const FINDS_EVERY: Span = Span::from_ms(5);
+const LOOKS_EVERY: Span = Span::from_ms(40);
+
+impl Cluster {
+    /// An engine begins on a host that has none.
+    pub(super) fn start_engine(&mut self, at: HostId) {
+        let (settings, mutant) = (self.settings.clone(), self.mutant);
+        self.hosts[at].start(at, &settings, mutant);
+        let life = self.hosts[at].life;
+        self.agenda.add(self.now + FINDS_EVERY, Event::Finds { host: at, life });
+    }
+
+    /// The operator starts a guest on a host.
+    pub(super) fn start_here(&mut self, at: HostId, guest: GuestId) {
+        self.note(at, || format!("the operator starts the {} guest here", host::guest_name(guest)));
+        let activated = self.hosts[at].yard.get().build(guest, None, Epoch(0));
+        if self.mutant == Some(Mutant::NoClaim) {
+            activated.output.pass();
+        }
+        let id = self.hosts[at].yard.get().domains[guest].as_ref().map(|domain| domain.get().id);
+        self.turn(at, Item::Found(guest, Box::new(activated)));
+        if let Some(id) = id {
+            self.step_later(at, guest, id);
+        }
+    }
+
+    /// An engine looks for guests that nobody sees to; not before the witness can be asked.
+    pub(super) fn finds(&mut self, at: HostId) {
+        let life = self.hosts[at].life;
+        self.agenda.add(self.now + FINDS_EVERY, Event::Finds { host: at, life });
+        if (self.now.0 / FINDS_EVERY.0).is_multiple_of(8) {
+            self.look_after(at);
+        }
+        let may_claim = |engine: &host::Engine| !self.settings.has_witness || engine.wires.witness_up;
+        if !self.hosts[at].engine.as_ref().is_some_and(may_claim) {
+            return;
+        }
+        for guest in 0..self.settings.guests {
+            let is_seen_to = match self.hosts[at].glance(guest) {
+                Some(Glance::Primary { state, .. }) => state != State::Ended,
+                Some(Glance::Secondary { .. }) => true,
+                None => false,
+            };
+            let found = if is_seen_to { None } else { self.hosts[at].yard.get().find(guest) };
+            if let Some(found) = found {
+                self.note(at, || format!("finds the {} guest: {:?}", host::guest_name(guest), found.past));
+                if self.mutant == Some(Mutant::AdoptedPassesAtOnce) {
+                    found.output.pass();
+                }
+                self.turn(at, Item::Found(guest, Box::new(found)));
+            }
+        }
+    }
+
+    /// Whoever runs guests starts one anew if it is gone for good: its owner is here without it, and nobody
+    /// may take it over.
+    pub(super) fn operator_looks(&mut self) {
+        self.agenda.add(self.now + LOOKS_EVERY, Event::OperatorLooks);
+        if !self.settings.has_witness || self.nodes[WITNESS].down {
+            return;
+        }
+        for guest in 0..self.settings.guests {
+            let Some(at) = self.witness.deserted_by(guest, &self.hosts) else { continue };
+            if self.hosts[1 - at].engine.is_some() && self.hosts[1 - at].keeps(guest) {
+                // Its owner could not start it, or has lost it; the other host has it, fenced.
+                if matches!(
+                    self.hosts[1 - at].glance(guest),
+                    Some(Glance::Primary { state: State::Fenced | State::ClaimRefused, .. })
+                ) {
+                    self.wished(1 - at, guest, Wish::Reclaim);
+                }
+            } else if matches!(
+                self.hosts[at].glance(guest),
+                None | Some(Glance::Primary { state: State::Ended, .. })
+            ) {
+                self.say_if_lost(guest);
+                self.start_here(at, guest);
+            } else {
+                // The engine has not seen that the guest is gone, or holds nothing of it in vain.
+                self.note(at, || "the operator restarts the engine".to_owned());
+                self.engine_ends(at);
+                self.start_engine(at);
+                self.dial_all(at);
+            }
+        }
+    }
+
+    /// Whether a guest is nowhere any more.
+    pub(super) fn say_if_lost(&mut self, guest: GuestId) {
+        let is_somewhere = self.hosts.iter().any(|host| host.keeps(guest) || host.image(guest).is_some());
+        if !is_somewhere {
+            self.state_fact(guest, &Fact::Lost);
+        }
+    }
+
+    /// A person wishes something of a guest, wherever it is run or held.
+    pub(super) fn wished(&mut self, at: HostId, guest: GuestId, wish: Wish) {
+        // Some: a decision; true: one that may move the guest.
+        let decision = match (wish, self.hosts[at].glance(guest)) {
+            (Wish::ForceTakeover, Some(Glance::Secondary { .. })) => Some(true),
+            (Wish::Reclaim, Some(Glance::Primary { .. })) => Some(true),
+            (Wish::Unprotect, Some(Glance::Primary { .. })) => Some(false),
+            _ => None,
+        };
+        if let Some(moves) = decision {
+            self.state_fact(guest, &Fact::Person { host: at, moves });
+        }
+        self.turn(at, Item::Wish(guest, wish));
+    }
+
+    /// An engine's process ends. What it ran goes on, halted or not, or ends with it.
+    pub(super) fn engine_ends(&mut self, at: HostId) {
+        self.hosts[at].engine = None;
+        self.hosts[at].life += 1;
+        for guest in 0..self.settings.guests {
+            let domain = self.hosts[at].yard.get().domains[guest].clone();
+            let lost = domain.is_some_and(|domain| {
+                let mut domain = domain.get();
+                let lives = !domain.gone;
+                domain.gone |= !domain.outlives;
+                lives && domain.gone && domain.generation > Generation(0)
+            });
+            self.state_fact(guest, &Fact::Crashed { host: at, took_guest: lost });
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Two hosts, a witness and one guest, to tell a story with: without chance in what goes wrong, in the words of the story.
+//!
+//! ```text
+//!   let mut pair = Pair::protected();
+//!   pair.checkpoint();
+//!   pair.lose_link(Span::from_ms(400));
+//!   pair.takeover();
+//!   pair.ends_well();
+//! ```
+
+use super::HostId;
+use super::cluster::Cluster;
+use super::faults::Fault;
+use super::judge::Violation;
+use super::network::LINK;
+use super::rng::Rng;
+use super::run::{Options, finish, plain_settings};
+use understudy::control::Wish;
+use understudy::node::Glance;
+use understudy::session::primary::State;
+use understudy::session::{Span, Time};
+use understudy_checkpoint::Epoch;
+
+/// Nothing in a story takes longer.
+const LONG: Span = Span::from_ms(2_000);
+
+/// The host on which the guest of a story begins, and the other one.
+pub const A: HostId = 0;
+/// The host that holds the copy at first.
+pub const B: HostId = 1;
+
+/// A story.
+#[derive(Debug)]
+pub struct Pair(Cluster);
+
+impl Pair {
+    /// Both hosts have just begun; at most so many epochs are in flight.
+    pub fn begun(in_flight_max: u32) -> Self {
+        let settings = super::host::Settings { in_flight_max, ..plain_settings() };
+        Self(Cluster::new(Rng::new(1), settings, Options::default()))
+    }
+
+    /// The guest is protected.
+    pub fn protected() -> Self {
+        let mut pair = Self::begun(2);
+        pair.until("the guest is protected", |pair| pair.state(A) == Some(State::Protected));
+        pair
+    }
+
+    /// Runs until something is so; panics, with the words for it, if it never is.
+    pub fn until(&mut self, what: &str, is_so: impl Fn(&Self) -> bool) {
+        let end = self.0.now + LONG;
+        while !is_so(self) {
+            assert!(self.0.now < end && self.0.violation.is_none(), "{what}: never; {:?}", self.0.violation);
+            let events = self.0.events_handled + 1;
+            self.0.run(end, events);
+        }
+    }
+
+    /// Time passes.
+    pub fn pass(&mut self, span: Span) {
+        let end = self.0.now + span;
+        self.0.run(end, u64::MAX);
+    }
+
+    /// The secondary commits one more epoch.
+    pub fn checkpoint(&mut self) {
+        let before = self.committed();
+        self.until("a checkpoint", |pair| pair.committed() > before);
+    }
+
+    /// Something goes wrong.
+    pub fn strike(&mut self, fault: Fault) {
+        self.0.inject(fault);
+        self.pass(Span(0));
+    }
+
+    /// The link delivers nothing for a while.
+    pub fn lose_link(&mut self, lasts: Span) {
+        self.strike(Fault::Stall { channel: LINK, ends: [true, true], lasts });
+    }
+
+    /// A host dies without a word, and comes back after a while or never.
+    pub fn lose_host(&mut self, node: HostId, back_after: Option<Span>) {
+        self.strike(Fault::Crash { node, silent: true, back_after });
+    }
+
+    /// A person moves the guest.
+    pub fn switch_over(&mut self) {
+        self.strike(Fault::Wish { guest: 0, wish: Wish::Switchover });
+    }
+
+    /// A person says that the other host is dead.
+    pub fn force_takeover(&mut self, host: HostId) {
+        self.strike(Fault::ForceTakeover { host, guest: 0 });
+    }
+
+    /// The other host takes over.
+    pub fn takeover(&mut self) {
+        self.until("a takeover", |pair| matches!(pair.0.hosts[B].glance(0), Some(Glance::Primary { .. })));
+    }
+
+    /// What the primary session of a host is doing, if there is one.
+    pub fn state(&self, host: HostId) -> Option<State> {
+        match self.0.hosts[host].glance(0) {
+            Some(Glance::Primary { state, .. }) => Some(state),
+            _ => None,
+        }
+    }
+
+    /// The epoch that the copy stands at.
+    pub fn committed(&self) -> Option<Epoch> {
+        self.0.hosts.iter().find_map(|host| host.image(0)).map(|(_, epoch, _)| epoch)
+    }
+
+    /// The time of the story.
+    pub fn now(&self) -> Time {
+        self.0.now
+    }
+
+    /// Faults are over, everything settles, and every judge is content; panics otherwise.
+    pub fn ends_well(self) {
+        assert_eq!(self.ends(), None);
+    }
+
+    /// As [`ends_well`](Self::ends_well), with what a judge had to say.
+    pub fn ends(mut self) -> Option<Violation> {
+        finish(&mut self.0);
+        self.0.violation.take()
+    }
+}

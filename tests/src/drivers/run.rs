@@ -1,0 +1,176 @@
+//! One seed from its beginning to its verdict.
+
+use super::cluster::Cluster;
+use super::events::Event;
+use super::faults::{self, Aimed, FAULTS_END, Fault, Moment};
+use super::host::Settings;
+use super::judge::{Invariant, Judges, Violation};
+use super::liveness;
+use super::mutant::Mutant;
+use super::rng::Rng;
+use super::trace::Trace;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+use understudy::metrics::Metrics;
+use understudy::session::primary::SlowPolicy;
+use understudy::session::{Span, Time};
+
+/// How a seed is run.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Be wrong in this way.
+    pub mutant: Option<Mutant>,
+    /// Hear this judge alone.
+    pub alone: Option<Invariant>,
+    /// Keep a trace.
+    pub traced: bool,
+    /// Let faults strike too that the engine of today is known not to survive.
+    pub with_known: bool,
+}
+
+/// What a run came to.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Its seed.
+    pub seed: u64,
+    /// The first invariant that did not hold.
+    pub violation: Option<Violation>,
+    /// Events handled.
+    pub events: u64,
+    /// Frames that left.
+    pub frames: u64,
+    /// The faults, for a person.
+    pub faults: Vec<String>,
+    /// States that sessions were in.
+    pub moments: Vec<Moment>,
+    /// One line for each event, if it was asked for.
+    pub trace: Option<Trace>,
+}
+
+/// Settings that a seed draws.
+pub fn settings(rng: &mut Rng) -> Settings {
+    Settings {
+        in_flight_max: 1 + rng.below(4) as u32,
+        interval: rng.span_us(3_000, 12_000),
+        slow_policy: if rng.chance(70) { SlowPolicy::Stretch } else { SlowPolicy::Unprotect },
+        has_witness: !rng.chance(4),
+        guests: if rng.chance(25) { 2 } else { 1 },
+        outlives: rng.chance(30),
+        metrics: metrics(),
+    }
+}
+
+/// What all engines of a thread count into: nobody looks at it, and a registry takes its time to make.
+fn metrics() -> Metrics {
+    thread_local!(static METRICS: Metrics = Metrics::new());
+    METRICS.with(Metrics::clone)
+}
+
+/// Runs one seed: faults until a moment, then healing, then the verdict on liveness.
+pub fn run_seed(seed: u64, options: Options) -> Outcome {
+    let mut rng = Rng::new(seed);
+    let settings = settings(&mut rng);
+    let weights = faults::Weights::draw(&mut rng);
+    let plan = faults::plan(&mut rng, &weights);
+    let aimed = faults::aimed(&mut rng, &weights);
+    let faults = describe(&plan, &aimed);
+    let mut cluster = Cluster::new(rng, settings, options);
+    for (at, fault) in plan {
+        cluster.agenda.add(at, Event::Strikes(fault));
+    }
+    cluster.aimed = aimed;
+    cluster.run(FAULTS_END, u64::MAX);
+    finish(&mut cluster);
+    Outcome {
+        seed,
+        violation: cluster.violation.take(),
+        events: cluster.events_handled,
+        frames: cluster.judges.iter().map(Judges::frames_seen).sum(),
+        faults,
+        moments: std::mem::take(&mut cluster.moments),
+        trace: cluster.take_trace(),
+    }
+}
+
+fn describe(plan: &[(Time, Fault)], aimed: &[Aimed]) -> Vec<String> {
+    let planned = plan.iter().map(|(at, fault)| format!("{} us: {fault:?}", at.0 / 1000));
+    let waiting = aimed
+        .iter()
+        .map(|aimed| format!("{} us after {:?}: {:?}", aimed.after.0 / 1000, aimed.moment, aimed.fault));
+    planned.chain(waiting).collect()
+}
+
+/// Heals the cluster, lets it settle and go on, and judges its liveness. Without a witness nothing resumes by
+/// itself, so nothing is asked for.
+pub fn finish(cluster: &mut Cluster) {
+    if cluster.violation.is_some() {
+        return;
+    }
+    cluster.heal();
+    cluster.run(cluster.now.max(cluster.hangs_end()) + liveness::SETTLE, u64::MAX);
+    let guests = 0..cluster.settings.guests;
+    let has_witness = cluster.settings.has_witness;
+    let expected: Vec<bool> =
+        guests.clone().map(|guest| has_witness && liveness::can_resume(cluster, guest)).collect();
+    let end = cluster.now + liveness::BOUND;
+    cluster.run(end, u64::MAX);
+    for guest in guests {
+        cluster.say_if_lost(guest);
+        let hears = cluster.judges[guest].hears(Invariant::Liveness);
+        if expected[guest] && cluster.violation.is_none() && hears {
+            cluster.violation = liveness::judge(cluster, guest, end).err();
+        }
+    }
+}
+
+/// Runs seeds on all processors until the first that fails; returns the failing outcome with the lowest seed
+/// among those found, or else how many events and frames there were.
+pub fn run_seeds(seeds: Range<u64>, options: Options) -> Result<(u64, u64), Box<Outcome>> {
+    let next = AtomicU64::new(seeds.start);
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    let work = || {
+        let (mut events, mut frames) = (0, 0);
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds.end {
+                return Ok((events, frames));
+            }
+            let outcome = run_seed(seed, options);
+            if outcome.violation.is_some() {
+                next.store(seeds.end, Ordering::Relaxed);
+                return Err(Box::new(outcome));
+            }
+            events += outcome.events;
+            frames += outcome.frames;
+        }
+    };
+    let results = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+        threads.into_iter().map(|thread| thread.join().expect("a run does not panic")).collect::<Vec<_>>()
+    });
+    let mut sum = (0, 0);
+    let mut failed: Option<Box<Outcome>> = None;
+    for result in results {
+        match result {
+            Ok((events, frames)) => sum = (sum.0 + events, sum.1 + frames),
+            Err(outcome) if failed.as_ref().is_none_or(|first| outcome.seed < first.seed) => {
+                failed = Some(outcome);
+            }
+            Err(_) => {}
+        }
+    }
+    failed.map_or(Ok(sum), Err)
+}
+
+/// A cluster without chance in its settings, for passes over every event.
+pub fn plain_settings() -> Settings {
+    Settings {
+        in_flight_max: 2,
+        interval: Span::from_ms(6),
+        slow_policy: SlowPolicy::Stretch,
+        has_witness: true,
+        guests: 1,
+        outlives: false,
+        metrics: metrics(),
+    }
+}

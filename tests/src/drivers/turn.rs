@@ -1,0 +1,275 @@
+//! What comes of an engine's turn: what it said goes on its way, frames leave, work goes on the agenda, and what has
+//! changed becomes facts.
+
+use super::cluster::Cluster;
+use super::events::Event;
+use super::facts::Fact;
+use super::faults::Moment;
+use super::host::{self, Item};
+use super::mutant::Mutant;
+use super::network::{LINK, Wire, witness_channel};
+use super::wires::Said;
+use super::{GuestId, HostId};
+use understudy::node::Glance;
+use understudy::session::primary::State;
+use understudy::session::{Copy, Span, WitnessOutcome, WitnessReply, WitnessRequest};
+use understudy_checkpoint::Generation;
+
+impl Cluster {
+    /// Something happens to an engine, and it does what follows.
+    pub(super) fn turn(&mut self, at: HostId, item: Item) {
+        self.note(at, || format!("◄ {item:?}"));
+        let now = self.now;
+        let host = &mut self.hosts[at];
+        let Some(engine) = &mut host.engine else { return };
+        engine.turn(now, at, item, &mut host.harm);
+        for guest in 0..self.settings.guests {
+            self.look(at, guest);
+        }
+        self.send_said(at);
+        self.let_frames_leave(at);
+        self.schedule(at);
+    }
+
+    /// The witness's answer reaches a host.
+    pub(super) fn told(&mut self, at: HostId, guest: GuestId, mut reply: WitnessReply) {
+        let told = reply.record.clone();
+        if self.mutant == Some(Mutant::TrustRead) {
+            self.pretend(at, guest, &mut reply);
+        }
+        self.hosts[at].told[guest] = reply.record.clone();
+        self.turn(at, Item::Reply(guest, reply));
+        let asks = matches!(self.hosts[at].seen[guest], Some(Glance::Primary { state: State::Claiming, .. }));
+        // A claim that an engine before this one won, and died before it noted the generation: the host's own.
+        if let Some(record) = told.filter(|record| !(asks && record.owner == host::name(at))) {
+            self.state_fact(guest, &Fact::Learnt { host: at, generation: record.generation });
+        }
+    }
+
+    /// What has changed in an engine's opinion of a guest.
+    fn look(&mut self, at: HostId, guest: GuestId) {
+        let glance = self.hosts[at].glance(guest);
+        let before = std::mem::replace(&mut self.hosts[at].seen[guest], glance);
+        if glance == before {
+            return;
+        }
+        match glance {
+            Some(Glance::Primary { state, generation, .. }) => {
+                self.moment(Moment::Primary(state));
+                if has_authority(state) {
+                    self.is_run_as(at, guest, generation);
+                }
+            }
+            Some(Glance::Secondary { state, .. }) => self.moment(Moment::Secondary(state)),
+            None => {}
+        }
+        let gave_way = |now: Option<Glance>| match now {
+            Some(Glance::Primary { state, .. }) => is_held(state),
+            _ => true,
+        };
+        if let Some(Glance::Primary { generation, state, .. }) = before
+            && !is_held(state)
+            && gave_way(glance)
+        {
+            self.gives_way(at, guest, generation);
+        }
+    }
+
+    /// A primary session has the authority for a guest.
+    fn is_run_as(&mut self, at: HostId, guest: GuestId, generation: Generation) {
+        let Some(domain) = self.hosts[at].yard.get().domains[guest].clone() else { return };
+        domain.get().stamp = generation;
+        let before = std::mem::replace(&mut domain.get().generation, generation);
+        if before == Generation(0) {
+            self.state_fact(guest, &Fact::Began { host: at, generation });
+        } else if before < generation {
+            self.state_fact(guest, &Fact::Adopted { host: at, generation });
+        }
+    }
+
+    /// A primary session is over.
+    fn gives_way(&mut self, at: HostId, guest: GuestId, generation: Generation) {
+        let newer = self.hosts[at].told[guest].as_ref().is_some_and(|told| told.generation > generation);
+        if !newer {
+            return;
+        }
+        self.moment(Moment::Primary(State::Fenced));
+        self.state_fact(guest, &Fact::Fenced { host: at, generation });
+        let domain = self.hosts[at].yard.get().domains[guest].clone();
+        let Some(domain) = domain.filter(|domain| domain.get().generation == generation) else { return };
+        match self.mutant {
+            Some(Mutant::FencedRuns) => {
+                let mut domain = domain.get();
+                (domain.gone, domain.paused, domain.suspended) = (false, false, false);
+            }
+            Some(Mutant::FencedReleases) => {
+                domain.get().gone = false;
+                let output = self.hosts[at].outputs_for_mutants();
+                domain.get().output = output.clone();
+                output.pass();
+                domain.get().step(1);
+                let mut frames: Vec<Vec<u8>> = Vec::new();
+                output.take_into(&mut frames);
+                domain.get().gone = true;
+                for frame in frames {
+                    self.leaves(at, super::guest::Frame::from_bytes(&frame));
+                }
+            }
+            Some(Mutant::FenceDestroys) => domain.get().gone = true,
+            _ => {}
+        }
+    }
+
+    fn send_said(&mut self, at: HostId) {
+        for said in self.hosts[at].said() {
+            match said {
+                Said::Frame(bytes) => {
+                    // A gigabit, and what a small frame costs anyway.
+                    let transfer = Span::from_us(2 + bytes.len() as u64 / 125);
+                    self.send(LINK, at, Wire::Frame(bytes), transfer);
+                }
+                Said::CloseLink => self.close(LINK, at),
+                Said::Ack(guest, generation, epoch) => {
+                    self.state_fact(guest, &Fact::AckSent { generation, epoch });
+                }
+                Said::Ask(guest, request) => self.asks(at, guest, request),
+            }
+        }
+    }
+
+    fn asks(&mut self, at: HostId, guest: GuestId, request: WitnessRequest) {
+        self.note(at, || format!("  ► {request:?}"));
+        let runs = matches!(self.hosts[at].seen[guest], Some(Glance::Primary { .. }));
+        if let WitnessRequest::Swap { id, new, .. } = &request {
+            let takes_over = !runs && new.owner == host::name(at);
+            if takes_over && self.mutant == Some(Mutant::TakeoverWithoutWitness) {
+                let reply =
+                    WitnessReply { id: *id, outcome: WitnessOutcome::Swapped, record: Some(new.clone()) };
+                return self.turn(at, Item::Reply(guest, reply));
+            }
+            if runs && new.copy == Copy::Stale && self.mutant == Some(Mutant::PassBeforeStale) {
+                if let Some(domain) = &self.hosts[at].yard.get().domains[guest] {
+                    domain.get().output.pass();
+                }
+                self.let_frames_leave(at);
+            }
+        }
+        let trusts = runs && self.mutant == Some(Mutant::TrustRead);
+        let request = if trusts { self.trusting(at, guest, request) } else { request };
+        self.send(witness_channel(at), at, Wire::Request(guest, request), Span(0));
+    }
+
+    /// The mutant: a record that is seen to be stale need not be swapped to be stale for sure. It counts the swaps that
+    /// it only pretends, so that the session does not notice.
+    fn trusting(&self, at: HostId, guest: GuestId, request: WitnessRequest) -> WitnessRequest {
+        let told = self.hosts[at].told[guest].as_ref();
+        let seen_stale = told.is_some_and(|record| record.copy == Copy::Stale);
+        let pretended = self.hosts[at].pretended[guest];
+        match request {
+            WitnessRequest::Swap { id, new, .. }
+                if new.copy == Copy::Stale && seen_stale && self.has_begun(at, guest) =>
+            {
+                WitnessRequest::Read { id }
+            }
+            WitnessRequest::Swap { id, expect, mut new } => {
+                new.revision -= pretended;
+                WitnessRequest::Swap { id, expect: expect - pretended, new }
+            }
+            read => read,
+        }
+    }
+
+    fn pretend(&mut self, at: HostId, guest: GuestId, reply: &mut WitnessReply) {
+        let begun = self.has_begun(at, guest);
+        let host = &mut self.hosts[at];
+        if !matches!(host.seen[guest], Some(Glance::Primary { .. })) {
+            return;
+        }
+        let Some(record) = &mut reply.record else { return };
+        if reply.outcome == WitnessOutcome::Told && begun && record.copy == Copy::Stale {
+            host.pretended[guest] += 1;
+            (reply.outcome, record.revision) = (WitnessOutcome::Swapped, record.revision);
+        }
+        record.revision += host.pretended[guest];
+    }
+
+    fn has_begun(&self, at: HostId, guest: GuestId) -> bool {
+        matches!(self.hosts[at].seen[guest], Some(Glance::Primary { state, .. }) if has_authority(state))
+    }
+
+    /// The guest runs a little and sometimes says something.
+    pub(super) fn step(&mut self, at: HostId, guest: GuestId, id: u64) {
+        let chance = self.rng.bits();
+        let Some(domain) = self.hosts[at].yard.get().domains[guest].clone() else { return };
+        let mut it = domain.get();
+        if it.id != id || it.gone {
+            return;
+        }
+        if it.runs() {
+            it.step(chance);
+        }
+        drop(it);
+        if self.hosts[at].engine.is_some() {
+            self.turn(at, Item::Nothing);
+        }
+        self.step_later(at, guest, id);
+    }
+
+    pub(super) fn step_later(&mut self, host: HostId, guest: GuestId, id: u64) {
+        let pause = self.rng.span_us(500, 5_000);
+        self.agenda.add(self.now + pause, Event::Step { host, guest, id });
+    }
+
+    pub(super) fn let_frames_leave(&mut self, at: HostId) {
+        for mut frame in self.hosts[at].leaving() {
+            if frame.generation == Generation(0)
+                && let Some(domain) = &self.hosts[at].yard.get().domains[frame.guest]
+            {
+                // It was made before the claim and leaves by it.
+                frame.generation = domain.get().generation;
+            }
+            self.leaves(at, frame);
+        }
+    }
+
+    fn leaves(&mut self, _at: HostId, frame: super::guest::Frame) {
+        self.left_at[frame.guest] = self.now;
+        self.state_fact(frame.guest, &Fact::Left(frame));
+    }
+
+    /// What was put on the bench goes on the agenda.
+    pub(super) fn schedule(&mut self, at: HostId) {
+        let Some(engine) = &self.hosts[at].engine else { return };
+        let (life, bench) = (self.hosts[at].life, engine.bench.clone());
+        let mut bench = bench.get();
+        for (slot, capturing) in bench.captures.iter_mut().enumerate() {
+            let Some(capturing) = capturing.as_mut().filter(|it| !it.scheduled && !it.orders.is_empty())
+            else {
+                continue;
+            };
+            capturing.scheduled = true;
+            let pause = super::work::pause_of(&capturing.orders[0], &mut self.rng);
+            self.agenda.add(self.now + pause, Event::Captures { host: at, life, slot });
+        }
+        for (slot, holding) in bench.replicas.iter_mut().enumerate() {
+            let Some(holding) = holding.as_mut().filter(|it| !it.scheduled && !it.waiting.is_empty()) else {
+                continue;
+            };
+            holding.scheduled = true;
+            let takes = super::work::time_of(&holding.waiting[0], &mut self.rng);
+            self.agenda.add(self.now + takes, Event::Works { host: at, life, slot });
+        }
+    }
+}
+
+/// Whether a primary session in this state speaks for its guest.
+fn has_authority(state: State) -> bool {
+    let asks =
+        matches!(state, State::Asking | State::AwaitingOperator | State::Claiming | State::ClaimRefused);
+    !asks && !is_held(state) && state != State::Ended
+}
+
+/// Whether the guest is paused and kept for what another host says.
+fn is_held(state: State) -> bool {
+    matches!(state, State::Fenced | State::Contested)
+}

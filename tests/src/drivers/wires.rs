@@ -1,0 +1,233 @@
+//! What an engine of the simulator reaches: one link, one witness, the virtual time. Frames become bytes and come back
+//! from bytes by the engine's own code; what is said in a turn is collected and sent at its end, in order.
+
+use super::GuestId;
+use super::host::{Settings, guest_name, name};
+use super::mutant::Mutant;
+use std::collections::VecDeque;
+use understudy::guest::Bell;
+use understudy::link::{Decoder, Encoded, Frame, GuestId as Number, encode};
+use understudy::node::{Arrived, Feed, GuestName, Numbers, Silence, Wires};
+use understudy::session::{Decline, NodeName, Time, ToPrimary, WitnessRequest};
+use understudy_checkpoint::domain::Description;
+use understudy_checkpoint::{Epoch, Generation};
+
+/// One thing that an engine said in a turn.
+#[derive(Debug)]
+pub(super) enum Said {
+    /// A frame for the link, sealed.
+    Frame(Vec<u8>),
+    /// It has closed the link.
+    CloseLink,
+    /// A question for the witness.
+    Ask(GuestId, WitnessRequest),
+    /// Among the frames before was this ack.
+    Ack(GuestId, Generation, Epoch),
+}
+
+/// The wires of one engine.
+#[derive(Debug)]
+pub(super) struct SimWires {
+    pub(super) now: Time,
+    host: usize,
+    mutant: Option<Mutant>,
+    link: Option<Line>,
+    pub(super) witness_up: bool,
+    pub(super) said: Vec<Said>,
+    /// The engine has closed the link in this turn and is to be told so.
+    pub(super) closed: bool,
+}
+
+/// One end of a connection.
+#[derive(Debug)]
+struct Line {
+    numbers: Numbers,
+    decoder: Decoder,
+    sequence: u32,
+    heard_at: Time,
+    /// Frames that have arrived and are not taken in.
+    inbox: VecDeque<Vec<u8>>,
+}
+
+impl SimWires {
+    pub(super) fn new(host: usize, mutant: Option<Mutant>) -> Self {
+        let said = Vec::new();
+        Self { now: Time(0), host, mutant, link: None, witness_up: false, said, closed: false }
+    }
+
+    /// A new connection stands.
+    pub(super) fn connect(&mut self) {
+        let mut decoder = Decoder::new();
+        decoder.allow_long_frames();
+        let mut numbers = Numbers::default();
+        numbers.use_windows(true);
+        let (heard_at, inbox) = (self.now, VecDeque::new());
+        self.link = Some(Line { numbers, decoder, sequence: 0, heard_at, inbox });
+    }
+
+    /// The connection is gone; true if there was one.
+    pub(super) fn disconnect(&mut self) -> bool {
+        self.link.take().is_some()
+    }
+
+    /// A frame has arrived.
+    pub(super) fn receive(&mut self, bytes: Vec<u8>) {
+        if let Some(line) = &mut self.link {
+            line.heard_at = self.now;
+            line.inbox.push_back(bytes);
+        }
+    }
+
+    /// The next frame that may be taken in. What cannot be read ends the connection.
+    pub(super) fn next_arrived(&mut self) -> Option<(GuestName, Arrived)> {
+        loop {
+            if let Some(arrived) = self.take_frame()? {
+                return Some(arrived);
+            }
+        }
+    }
+
+    /// `None`: there is no frame. `Some(None)`: it was about the link itself.
+    fn take_frame(&mut self) -> Option<Option<(GuestName, Arrived)>> {
+        let line = self.link.as_mut()?;
+        let bytes = line.inbox.pop_front()?;
+        let mut rest = &bytes[..];
+        while !rest.is_empty() {
+            let space = line.decoder.space();
+            let count = space.len().min(rest.len());
+            space[..count].copy_from_slice(&rest[..count]);
+            line.decoder.filled(count);
+            rest = &rest[count..];
+        }
+        let sorted = match line.decoder.next_frame() {
+            Ok(Some(frame)) => line.numbers.sort(frame).ok(),
+            Ok(None) | Err(_) => None,
+        };
+        if sorted.is_none() {
+            self.close_link(&name(1 - self.host), "what came cannot be read");
+        }
+        sorted
+    }
+
+    /// What encoders have for the link goes there.
+    pub(super) fn drain_feeds(&mut self) {
+        let Some(line) = &mut self.link else { return };
+        let windows = line.numbers.next_windows();
+        let mut frames = Vec::new();
+        for (_, ours) in line.numbers.ours_mut() {
+            frames.extend(std::iter::from_fn(|| ours.next_frame()));
+        }
+        frames.into_iter().for_each(|frame| self.put(frame));
+        for (guest, through_bytes) in windows {
+            self.put_frame(&Frame::Window { guest, through_bytes });
+        }
+    }
+
+    fn put_frame(&mut self, frame: &Frame<'_>) {
+        self.put(encode(frame).expect("frames of the simulator fit the link"));
+    }
+
+    fn put(&mut self, frame: Encoded) {
+        if let Some(line) = &mut self.link {
+            self.said.push(Said::Frame(frame.seal(line.sequence)));
+            line.sequence = line.sequence.wrapping_add(1);
+        }
+    }
+
+    /// The mutant: a secondary that has begun a takeover goes on acking.
+    fn wronged(&self, message: ToPrimary) -> ToPrimary {
+        match message {
+            ToPrimary::Declined { generation, epoch: Some(epoch), why: Decline::TakingOver }
+                if self.mutant == Some(Mutant::AckAfterTakeover) =>
+            {
+                ToPrimary::Ack { generation, epoch }
+            }
+            message => message,
+        }
+    }
+}
+
+/// Which guest has this name.
+pub(super) fn guest_of(name: &str) -> GuestId {
+    usize::from(name != guest_name(0))
+}
+
+impl Wires for SimWires {
+    fn now(&self) -> Time {
+        self.now
+    }
+
+    fn monotonic_ns(&self, time: Time) -> u64 {
+        time.0
+    }
+
+    fn is_link_up(&self, _peer: &NodeName) -> bool {
+        self.link.is_some()
+    }
+
+    fn offer(
+        &mut self,
+        peer: &NodeName,
+        guest: &GuestName,
+        generation: Generation,
+        description: &Description,
+    ) -> Option<(Number, Feed)> {
+        let feed = Feed::new(Bell::silent());
+        let number = self.link.as_mut()?.numbers.offer(guest.clone(), feed.clone());
+        let description = Box::new(description.clone());
+        self.send(
+            peer,
+            &Frame::GuestOffer { guest: number, name: guest, generation: Some(generation), description },
+        );
+        Some((number, feed))
+    }
+
+    fn number_of(&self, _peer: &NodeName, guest: &GuestName) -> Option<Number> {
+        self.link.as_ref()?.numbers.number_of(guest)
+    }
+
+    fn send(&mut self, _peer: &NodeName, frame: &Frame<'_>) {
+        if let Frame::ToPrimary { guest, message } = frame {
+            let message = self.wronged(message.clone());
+            if let ToPrimary::Ack { generation, epoch } = message
+                && let Some(name) = self.link.as_ref().and_then(|line| line.numbers.name_of(*guest))
+            {
+                self.said.push(Said::Ack(guest_of(name), generation, epoch));
+            }
+            return self.put_frame(&Frame::ToPrimary { guest: *guest, message });
+        }
+        self.put_frame(frame);
+    }
+
+    fn close_link(&mut self, _peer: &NodeName, _why: &str) {
+        if self.disconnect() {
+            self.closed = true;
+            self.said.push(Said::CloseLink);
+        }
+    }
+
+    fn end_silent_link(&mut self, peer: &NodeName) -> Silence {
+        if self.link.as_ref().is_some_and(|line| self.now - line.heard_at < Settings::SILENCE_MAX) {
+            return Silence::Kept;
+        }
+        self.close_link(peer, "it was silent");
+        Silence::Closed
+    }
+
+    /// Each guest has a window of its own, so nothing is held back.
+    fn hold_back(&mut self, _is_full: &dyn Fn(&NodeName) -> bool) {}
+
+    fn is_held_back(&self, _peer: &NodeName) -> bool {
+        false
+    }
+
+    fn is_witness_up(&self) -> bool {
+        self.witness_up
+    }
+
+    fn ask_witness(&mut self, guest: &str, request: WitnessRequest) {
+        if self.witness_up {
+            self.said.push(Said::Ask(guest_of(guest), request));
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! The work on an engine's benches, done: captures, encoding, receiving, activation.
+
+use super::bench::{Order, dies};
+use super::cluster::Cluster;
+use super::events::Event;
+use super::facts::Fact;
+use super::host::Item;
+use super::mutant::Mutant;
+use super::rng::Rng;
+use super::{GuestId, HostId};
+use understudy::guest::{Report, Work};
+use understudy::session::Span;
+use understudy::session::primary::Capture;
+use understudy_checkpoint::{Epoch, Generation};
+
+/// How long a capture thread takes for an order.
+pub(super) fn pause_of(order: &Order, rng: &mut Rng) -> Span {
+    match order {
+        Order::Capture(order) if order.capture == Capture::Seed => rng.span_us(2_000, 25_000),
+        Order::Capture(_) => rng.span_us(100, 1_500),
+        Order::Resume | Order::Settle => rng.span_us(10, 200),
+    }
+}
+
+/// How long a receive thread takes for a piece of work.
+pub(super) fn time_of(work: &Work, rng: &mut Rng) -> Span {
+    match work {
+        Work::Commit(_) => rng.span_us(50, 1_500),
+        Work::Activate { .. } => rng.span_us(500, 20_000),
+        _ => rng.span_us(5, 60),
+    }
+}
+
+impl Cluster {
+    /// A capture thread carries out its next order: this is where epochs are made.
+    pub(super) fn captures(&mut self, at: HostId, slot: usize) {
+        let Some(engine) = &self.hosts[at].engine else { return };
+        let bench = engine.bench.clone();
+        let (order, mut work, domain, guest, output) = {
+            let mut bench = bench.get();
+            let Some(Some(capturing)) = bench.captures.get_mut(slot) else { return };
+            capturing.scheduled = false;
+            let Some(work) = capturing.work.take() else { return };
+            let Some(order) = capturing.orders.pop_front() else {
+                capturing.work = Some(work);
+                return;
+            };
+            (order, work, capturing.domain.clone(), capturing.guest, capturing.output.clone())
+        };
+        let taken = match order {
+            Order::Capture(mut order) => {
+                let (generation, epoch, capture) = (order.generation, order.epoch, order.capture);
+                domain.get().captured = None;
+                domain.get().late_step = (self.mutant == Some(Mutant::CutAfterStep)).then(|| self.rng.bits());
+                self.wrong_capture(&mut order, &work);
+                work.capture(order);
+                domain.get().late_step = None;
+                Some((generation, epoch, capture))
+            }
+            Order::Resume => {
+                work.resume();
+                None
+            }
+            Order::Settle => {
+                work.settle();
+                None
+            }
+        };
+        if let Some(Some(capturing)) = bench.get().captures.get_mut(slot) {
+            capturing.work = Some(work);
+        }
+        if let Some((generation, epoch, capture)) = taken {
+            let is_captured = self.was_captured(at, guest, generation, epoch);
+            let passes = self.mutant == Some(Mutant::PassAtSeed) && capture == Capture::Seed;
+            if passes {
+                output.pass();
+            }
+            if is_captured && self.mutant == Some(Mutant::ReleaseBeforeAck) {
+                output.release(epoch);
+            }
+            let (life, pause) = (self.hosts[at].life, self.rng.span_us(10, 400));
+            self.agenda.add(self.now + pause, Event::Encodes { host: at, life, slot });
+        }
+        self.turn(at, Item::Nothing);
+    }
+
+    /// What capture threads do from time to time while there is no order.
+    pub(super) fn look_after(&mut self, at: HostId) {
+        let Some(engine) = &self.hosts[at].engine else { return };
+        let bench = engine.bench.clone();
+        for capturing in bench.get().captures.iter_mut().flatten().filter(|it| !it.scheduled) {
+            if let Some(work) = &mut capturing.work {
+                work.look_after();
+            }
+        }
+    }
+
+    /// Mutants of what a capture thread is told.
+    fn wrong_capture(
+        &self,
+        order: &mut understudy::guest::CaptureOrder,
+        work: &understudy::guest::SteppedCapture,
+    ) {
+        if let Capture::Resync { base } = order.capture {
+            match self.mutant {
+                Some(Mutant::ResyncForgets) => work.acked(Epoch(u64::MAX - 1)),
+                Some(Mutant::ResyncBaseLater) => work.acked(base.next()),
+                _ => {}
+            }
+        }
+    }
+
+    /// If the capture succeeded, it is said what it took.
+    fn was_captured(&mut self, at: HostId, guest: GuestId, generation: Generation, epoch: Epoch) -> bool {
+        let Some(engine) = &mut self.hosts[at].engine else { return false };
+        engine.collect();
+        let done = |report: &Report| matches!(report, Report::Captured { epoch: it, .. } if *it == epoch);
+        if !engine.reports.iter().any(|(_, report)| done(report)) {
+            return false;
+        }
+        let Some(domain) = self.hosts[at].yard.get().domains[guest].clone() else { return false };
+        let state = {
+            let mut domain = domain.get();
+            domain.open = epoch.next();
+            domain.captured
+        };
+        if let Some(state) = state {
+            self.state_fact(guest, &Fact::Captured { generation, epoch, state });
+        }
+        true
+    }
+
+    /// An encode thread works off what it has.
+    pub(super) fn encodes(&mut self, at: HostId, slot: usize) {
+        if let Some(engine) = &self.hosts[at].engine {
+            let bench = engine.bench.clone();
+            let work = bench.get().captures.get_mut(slot).and_then(|it| it.as_mut()?.work.take());
+            if let Some(mut work) = work {
+                work.encode();
+                if let Some(Some(capturing)) = bench.get().captures.get_mut(slot) {
+                    capturing.work = Some(work);
+                }
+            }
+        }
+        self.turn(at, Item::Nothing);
+    }
+
+    /// A receive thread works on, up to something that takes its time.
+    pub(super) fn works(&mut self, at: HostId, slot: usize) {
+        let Some(engine) = &self.hosts[at].engine else { return };
+        let bench = engine.bench.clone();
+        let mut first = true;
+        loop {
+            let (work, replica, guest, reporter) = {
+                let mut bench = bench.get();
+                let Some(Some(holding)) = bench.replicas.get_mut(slot) else { break };
+                holding.scheduled = false;
+                let slow = |work: &Work| matches!(work, Work::Commit(_) | Work::Activate { .. });
+                let next = holding.waiting.front().is_some_and(|work| first || !slow(work));
+                let Some(replica) = next.then(|| holding.work.take()).flatten() else { break };
+                let Some(work) = holding.waiting.pop_front() else { break };
+                (work, replica, holding.guest, holding.reporter.clone())
+            };
+            first = false;
+            let activates = match &work {
+                Work::Activate { generation, .. } => Some(*generation),
+                _ => None,
+            };
+            let replica = match work {
+                Work::Commit(epoch) if std::mem::take(&mut self.hosts[at].commit_fails) => {
+                    let replica = replica.take(Work::DropImage);
+                    reporter.tell(Report::CommitFailed { epoch, error: "as the simulator wanted it".into() });
+                    replica
+                }
+                Work::Commit(epoch) if self.mutant == Some(Mutant::CommitSkipped) => {
+                    reporter.tell(Report::Committed { epoch });
+                    Some(replica)
+                }
+                work => replica.take(work),
+            };
+            if let Some(Some(holding)) = bench.get().replicas.get_mut(slot) {
+                holding.work = replica;
+                holding.look();
+            }
+            if let Some(generation) = activates {
+                self.was_activated(at, guest, generation);
+                break;
+            }
+        }
+        self.turn(at, Item::Nothing);
+    }
+
+    fn was_activated(&mut self, at: HostId, guest: GuestId, generation: Generation) {
+        let activated = std::mem::take(&mut self.hosts[at].yard.get().activated);
+        for (it, state) in activated {
+            debug_assert_eq!(it, guest, "one activation at a time");
+            let Some(domain) = self.hosts[at].yard.get().domains[guest].clone() else { continue };
+            (domain.get().generation, domain.get().stamp) = (generation, generation);
+            let id = domain.get().id;
+            self.state_fact(guest, &Fact::Activated { host: at, generation, state });
+            self.step_later(at, guest, id);
+            let pause = self.rng.span_us(0, 50_000);
+            self.agenda.add(self.now + pause, Event::Settles { host: at, guest, id });
+        }
+    }
+
+    pub(super) fn settles(&mut self, at: HostId, guest: GuestId, id: u64) {
+        let domain = self.hosts[at].yard.get().domains[guest].clone();
+        if let Some(domain) = domain.filter(|domain| domain.get().id == id) {
+            domain.get().settled = true;
+            self.turn(at, Item::Nothing);
+        }
+    }
+
+    /// A thread of a guest panics.
+    pub(super) fn thread_dies(&mut self, at: HostId, guest: GuestId, thread: super::faults::Thread) {
+        use super::faults::Thread;
+        let Some(engine) = &self.hosts[at].engine else { return };
+        let bench = engine.bench.clone();
+        {
+            let mut bench = bench.get();
+            let capturing = bench.captures.iter_mut().flatten().rfind(|it| it.guest == guest);
+            match (thread, capturing) {
+                (Thread::Capture, Some(capturing)) => {
+                    capturing.work = None;
+                    capturing.orders.clear();
+                    dies(&capturing.reporter, "capture");
+                }
+                (Thread::Encode, Some(capturing)) => {
+                    if let Some(work) = &mut capturing.work {
+                        work.lose_encoder();
+                        dies(&capturing.reporter, "encode");
+                    }
+                }
+                (Thread::Receive, _) => {
+                    if let Some(holding) = bench.replicas.iter_mut().flatten().rfind(|it| it.guest == guest) {
+                        (holding.work, holding.image) = (None, None);
+                        holding.waiting.clear();
+                        dies(&holding.reporter, "receive");
+                    }
+                }
+                _ => {}
+            }
+        }
+        if self.mutant == Some(Mutant::PanicDestroys)
+            && let Some(domain) = &self.hosts[at].yard.get().domains[guest]
+        {
+            domain.get().gone = true;
+        }
+        self.turn(at, Item::Nothing);
+    }
+}

@@ -1,0 +1,142 @@
+//! The domains of one host. They belong to the host, not to the engine: an engine that dies leaves them behind.
+
+use super::guest::{SharedDomain, State};
+use super::wires::guest_of;
+use super::{GuestId, HostId};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use understudy::guest::{Activated, BoxedSource, Host, Keep, OutputMaker, Past};
+use understudy::link::HoldRefusal;
+use understudy_checkpoint::domain::Description;
+use understudy_checkpoint::epoch::Image;
+use understudy_checkpoint::{Epoch, Generation};
+
+/// Domains of a host, by guest.
+#[derive(Debug)]
+pub struct Yard {
+    host: HostId,
+    /// The newest one of each guest.
+    pub domains: [Option<SharedDomain>; 2],
+    /// Domains there ever were.
+    made: u64,
+    /// Guests go on when their engine dies.
+    pub outlives: bool,
+    /// The next takeover cannot start its guest.
+    pub activation_fails: bool,
+    /// Takeovers that came to something, to be told as facts.
+    pub activated: Vec<(GuestId, State)>,
+    outputs: OutputMaker,
+}
+
+/// The yard, shared by the engine and the cluster.
+#[derive(Clone, Debug)]
+pub struct SharedYard(Arc<Mutex<Yard>>);
+
+impl SharedYard {
+    /// An empty one.
+    pub fn new(host: HostId, outlives: bool, outputs: OutputMaker) -> Self {
+        Self(Arc::new(Mutex::new(Yard {
+            host,
+            domains: [None, None],
+            made: 0,
+            outlives,
+            activation_fails: false,
+            activated: Vec::new(),
+            outputs,
+        })))
+    }
+
+    /// It.
+    pub fn get(&self) -> MutexGuard<'_, Yard> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Yard {
+    /// Builds a guest's domain.
+    pub fn build(&mut self, guest: GuestId, state: Option<State>, open: Epoch) -> Activated {
+        self.made += 1;
+        let output = self.outputs.frames(open);
+        let id = (self.made << 1) | self.host as u64;
+        let domain = SharedDomain::new(id, guest, self.host, state, output.clone());
+        domain.get().outlives = self.outlives;
+        domain.get().open = open;
+        self.domains[guest] = Some(domain.clone());
+        Activated {
+            machine: Arc::new(domain.clone()),
+            source: BoxedSource(Box::new(domain)),
+            output,
+            past: None,
+            compared_bytes: 0,
+        }
+    }
+
+    /// What an engine finds of a guest here that nobody sees to, if it lives.
+    pub fn find(&mut self, guest: GuestId) -> Option<Activated> {
+        let domain = self.domains[guest].clone()?;
+        let output = self.outputs.frames(Epoch(0));
+        let mut found = domain.get();
+        if found.gone {
+            return None;
+        }
+        let is_halted = found.paused || found.suspended;
+        let past = (found.mark > Generation(0)).then_some(Past { generation: found.mark, is_halted });
+        found.output = output.clone();
+        found.open = Epoch(0);
+        found.stamp = Generation(0);
+        drop(found);
+        Some(Activated {
+            machine: Arc::new(domain.clone()),
+            source: BoxedSource(Box::new(domain)),
+            output,
+            past,
+            compared_bytes: 0,
+        })
+    }
+
+    /// The host loses its power: nothing outlives that.
+    pub fn loses_power(&mut self) {
+        self.domains.iter().flatten().for_each(|domain| domain.get().outlives = false);
+    }
+}
+
+impl Host for SharedYard {
+    fn admits(&self, _name: &str, _what: &Description) -> Result<(), HoldRefusal> {
+        Ok(())
+    }
+
+    fn keep(&self, _name: &str, what: &Description) -> Keep {
+        Keep::Memory(Image::new(what.page_count))
+    }
+
+    fn activate(
+        &self,
+        name: &str,
+        _what: &Description,
+        keep: Keep,
+        open: Epoch,
+    ) -> Result<Activated, String> {
+        let mut yard = self.get();
+        let Keep::Memory(image) = keep else { return Err("no image in memory".into()) };
+        let Some(state) = State::of(&image) else { return Err("no image".into()) };
+        if std::mem::take(&mut yard.activation_fails) {
+            return Err("the hypervisor refuses a record".into());
+        }
+        let guest = guest_of(name);
+        yard.activated.push((guest, state));
+        let activated = yard.build(guest, Some(state), open);
+        if let Some(domain) = &yard.domains[guest] {
+            domain.get().settled = false;
+        }
+        Ok(activated)
+    }
+
+    fn end_older(&self, name: &str, newest: Generation) -> Result<(), String> {
+        if let Some(domain) = &self.get().domains[guest_of(name)] {
+            let mut domain = domain.get();
+            if domain.mark < newest && domain.generation < newest {
+                domain.gone = true;
+            }
+        }
+        Ok(())
+    }
+}
