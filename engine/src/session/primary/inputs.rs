@@ -1,7 +1,7 @@
 //! What a primary learns from its driver: captures, the witness, its operator. What the peer says is in `peer`; steps
 //! that follow are taken by `advance` (see `authority`).
 
-use super::super::{NodeName, Record, Time, WitnessReply};
+use super::super::{Copy, NodeName, Record, Time, WitnessReply};
 use super::flow::Capturing;
 use super::link::{Link, Peer};
 use super::machine::{Primary, ask};
@@ -189,9 +189,13 @@ impl Primary {
     }
 
     /// The guest stands still until the copy is stale: what leaves then may leave. While it is stale anyway, as until
-    /// the first ack of a seed, nothing is wrong.
+    /// the first ack of a seed, or while only a capture has to end, nothing is wrong.
     fn output_leaks(&mut self, now: Time, out: &mut Vec<Output>) {
-        let is_stale = matches!(self.phase, Phase::Unprotected { .. } | Phase::Seeding { .. });
+        let is_stale = match self.phase {
+            Phase::Unprotected { .. } | Phase::Seeding { .. } => true,
+            Phase::MarkingStale { .. } => self.register.is_final(&Copy::Stale),
+            _ => false,
+        };
         if is_stale || self.phase.is_over() {
             return;
         }

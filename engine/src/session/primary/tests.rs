@@ -177,6 +177,9 @@ fn a_guest_that_is_to_suspend_runs_again_once_its_copy_is_stale_though_its_captu
     );
     assert!(at(&Output::AbortCapture).is_some(), "{wanted:?}");
     assert_eq!(at(&Output::PassOutput), None, "the capture may still cut: {wanted:?}");
+    let again = tell(&mut session, Input::OutputLeaks);
+    let moved = [Output::PauseGuest, Output::ResumeGuest];
+    assert!(!again.iter().any(|output| moved.contains(output)), "told of the same leak again: {again:?}");
 }
 
 #[test]

@@ -28,6 +28,7 @@ mod nic;
 #[cfg(test)]
 mod programs;
 
+use super::breach::Breach;
 use super::commit::{KernelStats, OutputCommit, Start};
 use super::netlink::filter::{Matcher, Target};
 use super::netlink::{Connection, link, qdisc};
@@ -334,11 +335,17 @@ impl Shared {
         self.nics.iter().map(|nic| self.explain(nic, nic.check())).fold(Ok(()), Result::and)
     }
 
-    /// If the interface itself is gone, that is the cause to tell, not the tap's failure.
+    /// What an error means to whoever knows only the interface: that the interface is gone, or else that what holds its
+    /// output is. A tap that another program deleted, or that is being made anew, is no unplugged card.
     fn explain(&self, nic: &Nic, result: Result<(), KernelError>) -> Result<(), KernelError> {
-        match self.guard.gone().map(|place| &self.nics[place]) {
-            Some(gone) if gone.name() == nic.name() => Err(KernelError::Gone { name: gone.name().into() }),
-            _ => result,
+        let is_gone = self.guard.gone().is_some_and(|place| self.nics[place].name() == nic.name());
+        let name = || nic.name().to_owned();
+        match result {
+            _ if is_gone => Err(KernelError::Gone { name: name() }),
+            Err(KernelError::Gone { .. }) => {
+                Err(KernelError::NotHeld { name: name(), breach: Breach::HolderGone })
+            }
+            result => result,
         }
     }
 }
