@@ -168,7 +168,9 @@ fn an_interface_that_is_moved_away_and_comes_back() {
     );
     wait_until_forwarding("vif1.0");
     held.wait_for_alarm();
-    assert_eq!(held.output.leak().map(|it| it.breach), Some(Breach::Moved));
+    // Its filters went when it left: the guard may see that first.
+    let leak = held.output.leak().map(|it| it.breach);
+    assert!(matches!(leak, Some(Breach::Moved | Breach::Removed)), "{leak:?}");
     held.wait_until_whole();
     held.assert_holds_again("moved");
 }
@@ -181,7 +183,8 @@ fn an_interface_that_is_away_is_said_to_be() {
     assert!(held.output.cut(Epoch(1)).is_err());
     held.wait_for_alarm();
     let moved = Some(Breach::Moved);
-    assert_eq!(held.output.leak().map(|it| it.breach), moved);
+    let leak = held.output.leak().map(|it| it.breach);
+    assert!(matches!(leak, Some(Breach::Moved | Breach::Removed)), "{leak:?}");
     held.output.pass().unwrap();
     // It may be where somebody has given it a way out.
     assert_eq!(held.output.fault().map(|it| it.breach), moved);

@@ -2,7 +2,7 @@
 
 mod rig;
 
-use rig::capture::{Capture, let_pass};
+use rig::capture::{Capture, Seen, let_pass};
 use rig::judge::{AckLog, Verdict};
 use rig::scenario::{self, Guest, ReleasesEarly};
 use rig::{GUEST_MAC, Rig, engine, inventory, ip, stay_on_one_processor, wait_until_forwarding};
@@ -10,6 +10,8 @@ use std::sync::Arc;
 use understudy_checkpoint::Epoch;
 use understudy_netbuf::Limits;
 use understudy_netbuf::kernel::{Connection, CutOff, KernelError, OutputCommit, OwnQueue, Start, leftovers};
+
+const REVERSE_ARP: [u8; 2] = [0x80, 0x35];
 
 fn attach(start: Start) -> OwnQueue {
     OwnQueue::attach(&["vif1.0"], Epoch(0), Limits::default(), start).unwrap()
@@ -151,7 +153,7 @@ fn a_mutant_that_releases_early_is_caught() {
     let rig = Rig::new();
     let mutant = ReleasesEarly(attach(Start::Holding));
     let verdict = scenario::many_frames(&rig, Arc::new(mutant), 5_000);
-    assert!(verdict.early > 1_000, "{verdict:?}");
+    assert!(verdict.early > 0, "{verdict:?}");
 }
 
 #[test]
@@ -235,12 +237,14 @@ fn the_host_speaks_for_its_guest_when_the_guest_may() {
     output.announce(GUEST_MAC);
     let_pass();
     output.release(ended).unwrap();
-    let_pass();
+    let spoken = |seen: &Seen| seen.ether_type == REVERSE_ARP;
+    let heard: Vec<_> = capture.finish().into_iter().filter(spoken).collect();
+    assert_eq!(heard.len(), 1, "after its ack: {heard:?}");
+    let capture = Capture::start(&rig.outside);
     output.fence().unwrap();
     output.announce(GUEST_MAC);
-    let_pass();
-    let heard: Vec<_> = capture.finish().into_iter().filter(|seen| seen.from_guest).collect();
-    assert_eq!(heard.len(), 1, "after its ack; a fenced guest is not spoken for: {heard:?}");
+    let heard: Vec<_> = capture.finish().into_iter().filter(spoken).collect();
+    assert_eq!(heard, [], "a fenced guest is not spoken for");
 }
 
 #[test]
@@ -287,7 +291,7 @@ fn a_removed_interface_is_a_typed_error_and_others_go_on() {
     let_pass();
     // It is made anew meanwhile; whoever cuts before that is told.
     let cut = output.cut(Epoch(1));
-    assert!(matches!(cut, Ok(()) | Err(KernelError::Gone { .. } | KernelError::NotHeld { .. })), "{cut:?}");
+    assert!(matches!(cut, Ok(()) | Err(KernelError::NotHeld { .. })), "{cut:?}");
     let _ = output.release(Epoch(1));
     let named = |name: &str, result: Result<(), KernelError>| {
         assert!(matches!(&result, Err(KernelError::Gone { name: gone }) if gone == name), "{result:?}");

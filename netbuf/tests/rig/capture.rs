@@ -135,6 +135,7 @@ fn in_ns(time: TimeSpec) -> i128 {
 pub(crate) struct Seen {
     pub(crate) at_ns: i128,
     pub(crate) from_guest: bool,
+    pub(crate) ether_type: [u8; 2],
     pub(crate) bytes: usize,
     /// Protocol, epoch and sequence of a test's own frame.
     pub(crate) told: Option<(Protocol, Epoch, u64)>,
@@ -197,6 +198,7 @@ fn read_until(socket: &OwnedFd, stop: &AtomicBool) -> Vec<Seen> {
             at_ns,
             bytes,
             from_guest: buffer[6..12] == GUEST_MAC,
+            ether_type: [buffer[12], buffer[13]],
             told: told(&buffer[..bytes.min(200)]),
         });
     }

@@ -373,7 +373,10 @@ impl OutputCommit for OwnQueue {
         #[cfg(feature = "mutant-releases-early")]
         self.release(epoch)?;
         guard.look(nics);
-        result.and(guard.verdict())
+        match guard.gone() {
+            Some(gone) => Err(KernelError::Gone { name: nics[gone].name().into() }),
+            None => result.and(guard.verdict()),
+        }
     }
 
     fn release(&self, through: Epoch) -> Result<(), KernelError> {
@@ -397,8 +400,10 @@ impl OutputCommit for OwnQueue {
     }
 
     fn stats(&self) -> Result<KernelStats, KernelError> {
-        if let Some(gone) = self.shared.guard.gone() {
-            return Err(KernelError::Gone { name: self.shared.nics[gone].name().into() });
+        let Shared { nics, guard, .. } = &*self.shared;
+        guard.look(nics);
+        if let Some(gone) = guard.gone() {
+            return Err(KernelError::Gone { name: nics[gone].name().into() });
         }
         let mut sum = KernelStats::default();
         self.shared.nics.iter().for_each(|nic| nic.add_stats(&mut sum));
