@@ -6,13 +6,16 @@
 //!                  └── too long, too slow, or the desk is full ─► closed ◄──┘
 //! ```
 //!
-//! Bounded in every direction: visitors, bytes of a question, time of a visit.
+//! Bounded in every direction: visitors, bytes of a question, time of a visit; where descriptors are scarce, one visitor
+//! at a time.
 
+use crate::descriptors::{is_exhausted, is_scarce};
 use crate::session::{Span, Time};
 use mio::event::Source;
 use mio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use mio::{Interest, Registry, Token};
 use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
 
 /// Visitors at a time, at most; one more sends the longest waiting away.
 const VISITORS_MAX: usize = 16;
@@ -32,7 +35,7 @@ pub const DESK_TOKENS: usize = 1 + VISITORS_MAX;
 /// A listener whose connections a desk can serve.
 pub trait Door: Source {
     /// A connection.
-    type Stream: Read + Write + Source;
+    type Stream: Read + Write + Source + AsFd;
     /// Takes the next connection.
     fn accept(&self) -> io::Result<Self::Stream>;
 }
@@ -161,7 +164,12 @@ impl<D: Door> Desk<D> {
         // An error ends this round: the next connection is an event of its own. Who comes faster than seats are
         // freed sends others away, and cannot keep the loop here for ever.
         for _ in 0..ACCEPTS_MAX {
-            let Ok(mut stream) = self.door.accept() else { return };
+            let mut stream = match self.door.accept() {
+                Ok(stream) => stream,
+                Err(error) if is_exhausted(&error) && self.send_longest_away() => continue,
+                Err(_) => return,
+            };
+            while is_scarce(&stream) && self.send_longest_away() {}
             let seat = self.free_seat();
             let token = Token(self.first_token + 1 + seat);
             if self.registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE).is_err() {
@@ -179,10 +187,25 @@ impl<D: Door> Desk<D> {
         if let Some(seat) = self.seats.iter().position(Option::is_none) {
             return seat;
         }
-        let longest = |seat: &usize| self.seats[*seat].as_ref().map(|visitor| visitor.serial);
-        let seat = (0..VISITORS_MAX).min_by_key(longest).expect("a desk has seats");
+        let seat = self.longest().expect("every seat is taken");
         self.send_away(seat);
         seat
+    }
+
+    /// The seat of who has been here longest.
+    fn longest(&self) -> Option<usize> {
+        let seated = self.seats.iter().enumerate();
+        seated
+            .filter_map(|(seat, visitor)| Some((visitor.as_ref()?.serial, seat)))
+            .min()
+            .map(|(_, seat)| seat)
+    }
+
+    /// `false` if nobody is here.
+    fn send_longest_away(&mut self) -> bool {
+        let longest = self.longest();
+        longest.into_iter().for_each(|seat| self.send_away(seat));
+        longest.is_some()
     }
 
     fn send_away(&mut self, seat: usize) {

@@ -11,6 +11,7 @@
 //! * [`guest`] the threads of a guest: capture, encode, receive
 //! * [`link`] the bytes between engines
 //! * [`memory`] what this process can still have
+//! * [`descriptors`] which descriptors are kept back from strangers
 //! * [`metrics`] what is measured, for Prometheus and for `status`
 //! * [`node`] the event loop that performs what sessions decide
 //! * [`output_file`] where results are written, so that no file is lost that is not ours
@@ -28,6 +29,7 @@ pub mod cli;
 pub mod config;
 pub mod console;
 pub mod control;
+pub mod descriptors;
 pub mod desk;
 pub mod drill;
 pub mod guest;

@@ -3,6 +3,7 @@
 use super::{CliError, Exit};
 use crate::config::bounds::HostMemory;
 use crate::config::{DomainSettings, GuestSettings, NodeConfig, Settings};
+use crate::descriptors::raise_limit;
 use crate::node::{Node, NodeError};
 use crate::signals::{Hangup, ShutdownSignal};
 use std::path::PathBuf;
@@ -38,6 +39,7 @@ impl Args {
 /// Runs the node until it is told to end.
 pub(super) fn run(config: NodeConfig) -> Result<Exit, CliError> {
     let attempt = |source| CliError::System { attempt: "Signals cannot be watched".into(), source };
+    raise_limit();
     // Before any thread: threads inherit that signals go to the loop.
     let shutdown = ShutdownSignal::install(Hangup::Ignored).map_err(attempt)?;
     let (node, _handle) = Node::open(config)?;

@@ -7,12 +7,14 @@
 //!                                  └─► Contending: the link is of another process of that name, which is asked
 //!                                        ├─ it answers ─► refused, said on both sides
 //!                                        └─ 1 s of silence ─► taken: the peer was restarted
+//!                  └── 64 others came since, or descriptors are scarce ─► closed
 //! ```
 
 use super::line::{Line, Whose};
 use super::links::{LINES_MAX, Links};
 use super::peer::Peer;
 use crate::config::check_name;
+use crate::descriptors::{is_exhausted, is_scarce};
 use crate::link::handshake::{Choice, Standing, choose};
 use crate::link::{Connection, GUEST_REFUSALS_SINCE, Hello, Identity, RefuseReason, Service};
 use crate::session::{NodeName, Span, Time};
@@ -23,22 +25,57 @@ use std::net::SocketAddr;
 /// How long a peer's process that has a link is given to answer before another one of its name takes its place.
 pub(super) const TWIN_WAIT: Span = Span::from_ms(1_000);
 
+/// Connections at a time of whom nothing is known. One more sends the oldest away: peers and dialled ones keep room.
+pub(super) const STRANGERS_MAX: usize = 64;
+
+/// Connections that are taken in one turn of the loop.
+const ACCEPTS_MAX: usize = 64;
+
 /// A stranger that is sent away is logged this seldom: whoever reaches the port could fill the log.
 const STRANGER_LOG_EVERY: Span = Span::from_ms(60_000);
 
 impl Links {
     pub(super) fn accept(&mut self, now: Time) {
         // An error ends this round; the next connection is an event of its own.
-        while let Ok((stream, remote)) = self.listener.accept() {
+        for _ in 0..ACCEPTS_MAX {
+            let (stream, remote) = match self.listener.accept() {
+                Ok(accepted) => accepted,
+                Err(error) if is_exhausted(&error) && self.send_oldest_stranger_away() => continue,
+                Err(_) => return,
+            };
             if let Err(error) = self.transport.admit(remote) {
                 self.sent_away(&remote, &error, now);
                 continue;
             }
+            let is_full = self.strangers().count() >= STRANGERS_MAX;
+            if is_full {
+                self.send_oldest_stranger_away();
+            }
+            while is_scarce(&stream) && self.send_oldest_stranger_away() {}
             let connection = Connection::accepted(stream, remote, Service::Node, now);
             if let Err(error) = self.add(connection, Whose::Stranger, now) {
                 self.sent_away(&remote, &error, now);
             }
         }
+        // There may be more, and no new event would say so.
+        let _ = self.registry.reregister(&mut self.listener, self.listener_token, Interest::READABLE);
+    }
+
+    /// Connections of whom nothing is known, the oldest first.
+    fn strangers(&self) -> impl Iterator<Item = Token> {
+        let is_one = |line: &Line| !matches!(line.whose, Whose::Dialed(_) | Whose::Open(_));
+        self.lines.iter().filter(move |(_, line)| is_one(line)).map(|(token, _)| *token)
+    }
+
+    /// Who says hello at once is long known when its turn comes. `false` if there is none.
+    fn send_oldest_stranger_away(&mut self) -> bool {
+        let Some(oldest) = self.strangers().next() else { return false };
+        self.unread.remove(&oldest);
+        if let Some(mut line) = self.lines.remove(&oldest) {
+            // Dropping the socket deregisters as well.
+            let _ = self.registry.deregister(&mut line.connection);
+        }
+        true
     }
 
     /// A stranger was not let in. Said seldom: it may come again at once.

@@ -12,6 +12,7 @@ use super::twins::Twins;
 use super::words::{copy_words, outcome_label};
 use super::{Store, StoreError};
 use crate::config::check_name;
+use crate::descriptors::{is_exhausted, is_scarce};
 use crate::desk::{DESK_TOKENS, Desk};
 use crate::link::handshake::HELLO_MAX;
 use crate::link::{
@@ -32,6 +33,12 @@ use std::time::{Duration, Instant};
 
 /// Connections at a time, at most: one for each node, and a few that have not said hello.
 const CLIENTS_MAX: usize = 256;
+
+/// Connections at a time that have not said hello. One more sends the oldest away: nodes keep room.
+const STRANGERS_MAX: usize = 64;
+
+/// Connections that are taken in one turn of the loop.
+const ACCEPTS_MAX: usize = 64;
 
 /// A client with more than this to read is not read from.
 const UNREAD_BYTES_MAX: usize = 64 << 10;
@@ -200,11 +207,20 @@ impl Daemon {
 
     fn let_in(&mut self) {
         // An error ends this round: the next connection is an event of its own.
-        while let Ok((stream, remote)) = self.listener.accept() {
+        for _ in 0..ACCEPTS_MAX {
+            let (stream, remote) = match self.listener.accept() {
+                Ok(accepted) => accepted,
+                Err(error) if is_exhausted(&error) && self.send_oldest_stranger_away() => continue,
+                Err(_) => return,
+            };
             if let Err(error) = self.transport.admit(remote) {
                 tracing::warn!(%error, "Connection not taken");
                 continue;
             }
+            if self.clients.values().filter(|client| client.node.is_none()).count() >= STRANGERS_MAX {
+                self.send_oldest_stranger_away();
+            }
+            while is_scarce(&stream) && self.send_oldest_stranger_away() {}
             if self.clients.len() >= CLIENTS_MAX {
                 tracing::warn!(%remote, "Connection not taken: there are {CLIENTS_MAX} already");
                 continue;
@@ -219,6 +235,15 @@ impl Daemon {
             self.next_client += 1;
             self.clients.insert(token, Client { connection, node: None, heard_at: self.now() });
         }
+        // There may be more, and no new event would say so.
+        let _ = self.poll.registry().reregister(&mut self.listener, LISTENER, Interest::READABLE);
+    }
+
+    /// Who says hello at once is long known when its turn comes. `false` if there is none.
+    fn send_oldest_stranger_away(&mut self) -> bool {
+        let oldest = self.clients.iter().find(|(_, client)| client.node.is_none()).map(|(id, _)| *id);
+        oldest.into_iter().for_each(|id| self.close(id, None));
+        oldest.is_some()
     }
 
     /// Gives a client its turn.

@@ -1,0 +1,61 @@
+//! File descriptors: a process has a limited number, and strangers must not get those that its guests need.
+//!
+//! ```text
+//!   0 ........................ limit − reserve ............ limit
+//!   whoever comes             strangers take turns: one at a time at each door
+//! ```
+//!
+//! The kernel gives out the lowest free number, so the number of a new descriptor tells how many are taken. A takeover
+//! opens devices, a witness opens the record it writes: what they need is the reserve.
+//!
+//! Not here: how many connections are let in where there is no shortage (`node/links.rs`, `witness/daemon.rs`, `desk`).
+
+use nix::errno::Errno;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+
+/// No process of this program needs more; what is allowed beyond would make some programs slow.
+const LIMIT_MAX: u64 = 65_536;
+
+/// What a takeover of several guests at once opens, and more.
+const RESERVE_MAX: u64 = 64;
+
+/// Takes as many descriptors as this process is allowed to have. The limit that a shell or a service manager sets at
+/// first is for programs that cannot deal with large numbers.
+pub fn raise_limit() {
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return };
+    let wanted = hard.min(LIMIT_MAX);
+    if soft < wanted
+        && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, wanted, hard)
+    {
+        tracing::warn!(%error, soft, wanted, "The limit of open files cannot be raised");
+    }
+}
+
+/// Whether the descriptors up to this new one leave less than the reserve.
+pub fn is_scarce(newest: &impl AsFd) -> bool {
+    let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft);
+    is_within_reserve(newest.as_fd().as_raw_fd() as u64, limit)
+}
+
+fn is_within_reserve(number: u64, limit: u64) -> bool {
+    number >= limit - (limit / 2).min(RESERVE_MAX)
+}
+
+/// Whether the system has no descriptor left, for this process or at all.
+pub fn is_exhausted(error: &io::Error) -> bool {
+    matches!(error.raw_os_error().map(Errno::from_raw), Some(Errno::EMFILE | Errno::ENFILE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_ones_are_kept_back_and_never_more_than_half() {
+        assert!(!is_within_reserve(959, 1024) && is_within_reserve(960, 1024));
+        assert!(!is_within_reserve(19, 40) && is_within_reserve(20, 40));
+        assert!(!is_within_reserve(1_000_000, u64::MAX));
+    }
+}
