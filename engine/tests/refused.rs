@@ -117,14 +117,29 @@ fn an_address_of_something_else_is_named_on_both_sides() {
     let dir = tempfile::tempdir().unwrap();
     let (at_a, at_c) = (free_address(), free_address());
     let c = node(dir.path(), "c", "c", at_c, &format!("[peers]\nb = \"{at_a}\""), &[]);
-    let at_e = free_address();
+    let (at_e, at_g) = (free_address(), free_address());
     let _e = node(dir.path(), "e", "e", at_e, "", &[]);
+    let _g = node(dir.path(), "g", "g", at_g, "", &[]);
     let (peers, nobody) = (format!("b = \"{at_c}\"\nf = \"{at_e}\""), free_address());
-    let more = format!("witness = \"{at_c}\"\n[peers]\n{peers}\nd = \"{nobody}\"");
+    let more = format!("witness = \"{at_g}\"\n[peers]\n{peers}\nd = \"{nobody}\"");
     let a = node(dir.path(), "a", "a", at_a, &more, &[]);
     wait_for(&a, |status| status.witness.reason.contains("not a witness").then_some(()));
     wait_for(&a, |status| peer_reason(status, "b", "Node c has no peer a"));
     wait_for(&a, |status| peer_reason(status, "d", "refused"));
     wait_for(&a, |status| peer_reason(status, "f", "node e answers where f should be"));
     wait_for(&c, |status| peer_reason(status, "b", "Node a has no peer c"));
+}
+
+#[test]
+fn the_address_of_a_process_that_was_killed_a_moment_ago_is_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let address = free_address();
+    let dying = std::net::TcpListener::bind(address).unwrap();
+    let frees = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(200));
+        drop(dying);
+    });
+    let node = node(dir.path(), "a", "a", address, "", &[]);
+    frees.join().unwrap();
+    assert_eq!(node.address(), address);
 }

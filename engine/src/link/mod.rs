@@ -35,6 +35,6 @@ pub use frame::{
     RefuseReason, SMALL_BODY_BYTES_MAX, STATE_BYTES_MAX, Service, VERSIONS, WINDOW_BYTES, common_version,
 };
 pub use header::HEADER_BYTES;
-pub use outbox::{Backlog, LANE_BYTES_MAX, Lane, Outbox};
+pub use outbox::{Backlog, LANE_BYTES_HARD_MAX, LANE_BYTES_MAX, Lane, Outbox};
 pub use refusal::{HoldReason, HoldRefusal};
 pub use transport::{Transport, TransportError};

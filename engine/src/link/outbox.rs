@@ -22,7 +22,7 @@ use std::io::IoSlice;
 pub const LANE_BYTES_MAX: usize = 8 << 20;
 
 /// Above this the connection ends. The difference holds a long frame in hand and what sessions say meanwhile.
-const LANE_BYTES_HARD_MAX: usize = LANE_BYTES_MAX + (8 << 20);
+pub const LANE_BYTES_HARD_MAX: usize = LANE_BYTES_MAX + (8 << 20);
 
 /// A frame up to this many bytes is small: whatever sessions say, and the checkpoints of an idle guest.
 const SMALL_FRAME_BYTES: usize = 4 << 10;

@@ -80,6 +80,7 @@ impl Guests {
     /// How each guest stands.
     pub(super) fn status(&mut self, now: Time) -> Vec<GuestStatus> {
         let interval_ms = self.config.timing.interval.0 as f64 / 1e6;
+        let has_witness = self.config.witness.is_some();
         let of = |(name, guest): (&GuestName, &mut Guest)| match guest {
             Guest::Primary(guest) => {
                 let mut status = status::blank(name, GuestRole::Primary, interval_ms);
@@ -91,7 +92,7 @@ impl Guests {
             Guest::Secondary(guest) => {
                 let mut status = status::blank(name, GuestRole::Secondary, interval_ms);
                 guest.meter.fill(&mut status);
-                guest.fill(&mut status, now);
+                guest.fill(&mut status, now, has_witness);
                 status
             }
         };

@@ -68,7 +68,11 @@ impl Finder {
     /// A guest to look for from now on; an error where there are none.
     pub(super) fn want(&mut self, domain: DomainConfig) -> Result<(), String> {
         if self.thread.is_none() {
-            return Err("Only Xen's guests can be protected while they run; give --hypervisor xen".into());
+            return Err(format!(
+                "There is no guest {} on this node; `status` lists those of the lab, which begin with the node. For a guest \
+                 of Xen the node needs --hypervisor xen",
+                domain.name
+            ));
         }
         self.look_now();
         self.wanted.insert(domain.name.clone(), Wanted { domain, asked: false, said: None });

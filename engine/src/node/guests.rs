@@ -492,10 +492,10 @@ impl Guests {
             match self.guests.remove(&name) {
                 Some(Guest::Primary(guest)) => {
                     guest.end();
-                    let why = guest.over.as_ref();
-                    match why {
+                    match &guest.over {
                         Some(Over::Broken(why)) => tracing::error!(guest = %name, why, "Ended here"),
-                        why => tracing::warn!(guest = %name, ?why, "Ended here"),
+                        Some(why) => tracing::warn!(guest = %name, %why, "Ended here"),
+                        None => {}
                     }
                 }
                 Some(Guest::Secondary(guest)) => {

@@ -16,6 +16,8 @@
 mod arrived;
 mod ask;
 mod clock;
+#[cfg(test)]
+mod documented;
 mod export;
 mod finder;
 mod glance;
@@ -69,6 +71,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use understudy_checkpoint::Epoch;
 use understudy_lab::{GuestConfig as LabConfig, LabGuest, Mac};
 use uplink::SwitchPort;
@@ -126,6 +129,27 @@ pub enum NodeError {
     /// The node's thread panicked; nothing of its guests leaves any more.
     #[error("The node's loop has ended by a panic; its log says why")]
     Panicked,
+}
+
+/// How long an address is waited for that another process has: one that was killed a moment ago keeps its addresses until
+/// its memory is free, which takes as long as it has guests.
+const DYING_MAX: Duration = Duration::from_secs(1);
+
+/// Opens what needs an address.
+fn patiently<T>(mut open: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    let began = Instant::now();
+    loop {
+        match open() {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && began.elapsed() < DYING_MAX => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            result => return result,
+        }
+    }
+}
+
+fn registry_of(poll: &Poll) -> io::Result<mio::Registry> {
+    poll.registry().try_clone()
 }
 
 fn system(what: impl Into<String>) -> impl FnOnce(io::Error) -> NodeError {
@@ -187,20 +211,21 @@ impl Node {
     /// [`run`](Self::run) or [`spawn`](Self::spawn).
     pub fn open(config: NodeConfig) -> Result<(Self, NodeHandle), NodeError> {
         let poll = Poll::new().map_err(system("No event loop can be had"))?;
-        let registry = || poll.registry().try_clone().map_err(system("No event loop can be had"));
+        let registry = || registry_of(&poll).map_err(system("No event loop can be had"));
         let bell = Bell::new(Waker::new(poll.registry(), WAKER).map_err(system("No event loop can be had"))?);
         let clock = Clock::new(poll.registry(), TIMER).map_err(system("No timer can be had"))?;
         let this =
             Identity { node: config.node.clone(), instance: RandomState::new().build_hasher().finish() };
-        let links = Links::open(&config, this.clone(), registry()?, LINKS_FIRST, bell.clone())
-            .map_err(unusable(format!("Cannot listen on {}", config.listen)))?;
+        let links =
+            patiently(|| Links::open(&config, this.clone(), registry_of(&poll)?, LINKS_FIRST, bell.clone()))
+                .map_err(unusable(format!("Cannot listen on {}", config.listen)))?;
         let address = links.address().map_err(system("The listener has no address"))?;
         let (control_desk, socket_file) =
             control::open_desk(&config.control, poll.registry(), CONTROL_FIRST)?;
         let metrics_desk = config
             .metrics
             .map(|at| {
-                http::open_desk(at, poll.registry(), METRICS_FIRST)
+                patiently(|| http::open_desk(at, poll.registry(), METRICS_FIRST))
                     .map_err(unusable(format!("Cannot serve metrics on {at}")))
             })
             .transpose()?;
@@ -245,6 +270,11 @@ impl Node {
     }
 
     fn start_guests(&mut self) -> Result<(), NodeError> {
+        if !self.config.guests.is_empty() && self.config.uplink.is_none() && self.config.taps.is_none() {
+            tracing::warn!(
+                "The guests are plugged in nowhere, and nobody hears them; give --taps or --uplink"
+            );
+        }
         let cards = LabCards::new(self.guests.outputs.clone(), self.config.taps.clone());
         for guest in self.config.guests.clone() {
             let error = |reason: String| NodeError::Guest { name: guest.name.clone(), reason };

@@ -14,7 +14,7 @@ use crate::link::{Encoded, Frame, GuestId, LinkError, WINDOW_BYTES};
 use std::collections::BTreeMap;
 
 /// Guests that one end may offer on a link: far more than a host runs.
-const GUESTS_MAX: usize = 1024;
+pub(super) const GUESTS_MAX: usize = 1024;
 
 /// A guest that runs here.
 #[derive(Debug)]

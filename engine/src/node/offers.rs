@@ -23,7 +23,7 @@ use understudy_checkpoint::Generation;
 use understudy_checkpoint::domain::Description;
 
 /// Guests that one node holds, at most: each has a thread.
-const HELD_MAX: usize = 256;
+pub(super) const HELD_MAX: usize = 256;
 
 /// When a refused offer is looked at again, first and at most.
 const LOOK_FIRST: Span = Span::from_ms(1_000);

@@ -35,6 +35,8 @@ struct Queue {
     frames: VecDeque<Encoded>,
     bytes: usize,
     closed: bool,
+    /// How often epochs were given up: those begun before go nowhere.
+    round: u64,
 }
 
 impl Feed {
@@ -63,13 +65,27 @@ impl Feed {
         self.0.room.notify_all();
     }
 
-    /// Hands over a lot; waits while the feed is full.
-    fn push(&self, lot: &mut Vec<Encoded>) -> Result<(), OutletClosed> {
+    /// Nobody needs the epochs begun so far: the rest of them goes nowhere, and whoever waits to hand it over goes on.
+    /// A slow link would keep its encode thread, and behind it the guest's capture thread, for as long as it takes.
+    pub fn give_up(&self) {
         let mut queue = self.0.queue.lock();
-        while !queue.closed && queue.bytes >= FEED_BYTES_MAX {
+        queue.round += 1;
+        queue.frames.clear();
+        queue.bytes = 0;
+        self.0.room.notify_all();
+    }
+
+    fn round(&self) -> u64 {
+        self.0.queue.lock().round
+    }
+
+    /// Hands over a lot of an epoch of this round; waits while the feed is full.
+    fn push(&self, round: u64, lot: &mut Vec<Encoded>) -> Result<(), OutletClosed> {
+        let mut queue = self.0.queue.lock();
+        while !queue.closed && queue.round == round && queue.bytes >= FEED_BYTES_MAX {
             self.0.room.wait(&mut queue);
         }
-        if queue.closed {
+        if queue.closed || queue.round != round {
             lot.clear();
             return Err(OutletClosed);
         }
@@ -86,6 +102,7 @@ impl Feed {
 pub(super) struct LinkOutlet {
     guest: GuestId,
     feed: Feed,
+    round: u64,
     head: Option<EpochHead>,
     lot: Vec<Encoded>,
     lot_bytes: usize,
@@ -93,7 +110,8 @@ pub(super) struct LinkOutlet {
 
 impl LinkOutlet {
     pub(super) fn new(guest: GuestId, feed: Feed) -> Self {
-        Self { guest, feed, head: None, lot: Vec::new(), lot_bytes: 0 }
+        let round = feed.round();
+        Self { guest, feed, round, head: None, lot: Vec::new(), lot_bytes: 0 }
     }
 
     fn put(&mut self, frame: &Frame<'_>) -> Result<u64, OutletClosed> {
@@ -139,7 +157,7 @@ impl Outlet for LinkOutlet {
         let bytes = self.put_part(part)?;
         if ends || self.lot_bytes >= LOT_BYTES {
             self.lot_bytes = 0;
-            self.feed.push(&mut self.lot)?;
+            self.feed.push(self.round, &mut self.lot)?;
         }
         Ok(bytes)
     }
@@ -152,5 +170,46 @@ pub(super) struct NoOutlet;
 impl Outlet for NoOutlet {
     fn send(&mut self, _part: Part<'_>) -> Result<u64, OutletClosed> {
         Err(OutletClosed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::EpochKind;
+    use std::thread;
+    use understudy_checkpoint::{Epoch, Generation};
+
+    fn outlet(feed: &Feed, epoch: u64) -> LinkOutlet {
+        let mut outlet = LinkOutlet::new(GuestId::new(1).unwrap(), feed.clone());
+        let head =
+            EpochHead { generation: Generation(1), epoch: Epoch(epoch), kind: EpochKind::Seed, base: None };
+        outlet.send(Part::Begin(head)).unwrap();
+        outlet
+    }
+
+    /// Sends pages until they go nowhere, which nobody but the feed can bring about.
+    fn send_until_closed(mut outlet: LinkOutlet) {
+        let batch = vec![0; LOT_BYTES];
+        while outlet.send(Part::Pages(&batch)).is_ok() {}
+    }
+
+    #[test]
+    fn an_epoch_that_is_given_up_is_not_waited_for_and_the_next_one_goes() {
+        let feed = Feed::new(Bell::silent());
+        let old = outlet(&feed, 1);
+        let waits = thread::spawn(move || send_until_closed(old));
+        while feed.0.queue.lock().bytes < FEED_BYTES_MAX {
+            thread::yield_now();
+        }
+        feed.give_up();
+        waits.join().unwrap();
+        assert!(feed.pop().is_none(), "nothing of it is left");
+
+        let mut new = outlet(&feed, 2);
+        new.send(Part::Pages(&vec![0; LOT_BYTES])).unwrap();
+        assert!(feed.pop().is_some() && feed.pop().is_some(), "its begin and its pages");
+        feed.close();
+        assert!(new.send(Part::Pages(&vec![0; LOT_BYTES])).is_err());
     }
 }

@@ -6,6 +6,7 @@ use super::mend::Broken;
 use super::offers::OwnOffer;
 use super::outlet::{Feed, LinkOutlet, NoOutlet};
 use super::output_log;
+use super::status::{decline_words, snake_case};
 use super::tally::Tally;
 use super::wires::{Silence, Wires};
 use crate::control::GuestRole;
@@ -28,13 +29,16 @@ const FINISH_MAX: Duration = Duration::from_secs(2);
 const LONG_PAUSE: Duration = Duration::from_secs(1);
 
 /// Why a guest does not run here any more.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(thiserror::Error, Clone, PartialEq, Eq, Debug)]
 pub(super) enum Over {
     /// A newer generation runs on another host.
+    #[error("the peer runs it in generation {0}, which is newer")]
     Superseded(Generation),
     /// A person says so.
+    #[error("a person said so")]
     Discarded,
     /// A recording, which nothing plays any more.
+    #[error("{0}")]
     Broken(String),
 }
 
@@ -211,6 +215,9 @@ impl PrimaryGuest {
                     if let (Some(epoch), Some(protector)) = (self.capturing, &self.protector) {
                         protector.abort(epoch);
                     }
+                    if let Some((_, feed)) = &self.place {
+                        feed.give_up();
+                    }
                 }
                 Output::Release { through } => {
                     output_log::acked(&self.name, through);
@@ -341,7 +348,7 @@ impl PrimaryGuest {
         let guest = &*self.name;
         match event {
             Event::State(state) => {
-                tracing::info!(guest, ?state, "Primary");
+                tracing::info!(guest, state = %snake_case(&state), "Primary");
                 if state == State::Ended {
                     self.protector = None;
                 }
@@ -374,12 +381,14 @@ impl PrimaryGuest {
                 self.meter.diverged();
             }
             Event::Declined { why } => {
-                tracing::warn!(guest, ?why, "Declined by the secondary");
+                tracing::warn!(guest, why = %decline_words(why), "Declined by the secondary");
                 self.meter.declined();
             }
-            Event::PeerLost { why } => tracing::warn!(guest, peer = %self.peer, ?why, "Secondary lost"),
+            Event::PeerLost { why } => {
+                tracing::warn!(guest, peer = %self.peer, why = %snake_case(&why), "Secondary lost");
+            }
             Event::Sending { kind } => {
-                tracing::info!(guest, ?kind, "Synchronising");
+                tracing::info!(guest, kind = %snake_case(&kind), "Synchronising");
                 if kind == crate::session::EpochKind::Seed {
                     self.meter.full_copy_begun();
                 }
@@ -397,7 +406,9 @@ impl PrimaryGuest {
             Event::CopyMet { .. } => {
                 tracing::warn!(guest, peer = %self.peer, "The peer holds a copy of a guest of this name; a person decides");
             }
-            Event::WishRefused { wish } => tracing::warn!(guest, ?wish, "The wish cannot be granted now"),
+            Event::WishRefused { wish } => {
+                tracing::warn!(guest, wish = %snake_case(&wish), "The wish cannot be granted now")
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 use crate::control::GuestRole;
 use crate::control::status::{GuestStatus, PageCounts, PauseParts, Quantiles};
 use crate::guest::UnheldCard;
-use crate::session::{NodeName, primary, secondary};
+use crate::session::{Copy, Decline, NodeName, Record, primary, secondary};
 use std::fmt::Debug;
 
 /// The status of a guest of which nothing is known yet.
@@ -44,6 +44,25 @@ pub(super) fn snake_case(state: &impl Debug) -> String {
         name.extend(letter.to_lowercase());
     }
     name
+}
+
+/// A witness's record.
+pub(super) fn record_words(record: &Record) -> String {
+    let Record { generation, owner, copy, .. } = record;
+    match copy {
+        Copy::Stale => format!("{owner} may run it in generation {generation}, and no copy may take over"),
+        Copy::Fresh { holder } => {
+            format!("{owner} may run it in generation {generation}, and the copy at {holder} may take over")
+        }
+    }
+}
+
+/// Why a secondary takes no checkpoint.
+pub(super) fn decline_words(why: Decline) -> String {
+    match why {
+        Decline::Fenced { generation } => format!("it knows of generation {generation}"),
+        other => snake_case(&other).replace('_', " "),
+    }
 }
 
 /// Why a guest that runs here is not protected, or what is noteworthy.
@@ -116,13 +135,17 @@ pub(super) fn unheld_reason(card: &UnheldCard) -> String {
 }
 
 /// Why a guest held here could not be taken over, or what is noteworthy.
-pub(super) fn secondary_reason(state: secondary::State, peer: &NodeName) -> String {
+pub(super) fn secondary_reason(state: secondary::State, peer: &NodeName, has_witness: bool) -> String {
     use secondary::State;
     match state {
         State::Empty => "there is no copy here".into(),
         State::Seeding => format!("the full copy arrives from {peer}"),
         State::Standing => String::new(),
-        State::Alone => format!("{peer} is not heard"),
+        State::Alone if has_witness => format!("{peer} is not heard"),
+        State::Alone => format!(
+            "{peer} does not say that it runs the guest, and there is no witness: once you know that nobody runs it, \
+             `understudy takeover` here"
+        ),
         State::TakingOver => "the witness is asked for the guest".into(),
         State::Activating => "the guest is being started here".into(),
         State::Outdated => format!("{peer} runs a later generation than the copy's; a new copy is awaited"),
@@ -135,10 +158,29 @@ pub(super) fn secondary_reason(state: secondary::State, peer: &NodeName) -> Stri
 #[cfg(test)]
 mod tests {
     use super::*;
+    use understudy_checkpoint::Generation;
 
     #[test]
     fn states_are_named_as_programs_expect() {
         assert_eq!(snake_case(&primary::State::PausedUndecided), "paused_undecided");
         assert_eq!(snake_case(&secondary::State::Empty), "empty");
+    }
+
+    #[test]
+    fn words_for_operators_have_no_braces() {
+        let why = Decline::Fenced { generation: Generation(3) };
+        assert_eq!(decline_words(why), "it knows of generation 3");
+        assert_eq!(decline_words(Decline::ImageLost), "image lost");
+        let copy = Copy::Fresh { holder: NodeName("b".into()) };
+        let record = Record { revision: 7, generation: Generation(2), owner: NodeName("a".into()), copy };
+        assert_eq!(record_words(&record), "a may run it in generation 2, and the copy at b may take over");
+    }
+
+    #[test]
+    fn who_decides_about_a_copy_without_a_primary_is_told() {
+        let said =
+            |has_witness| secondary_reason(secondary::State::Alone, &NodeName("a".into()), has_witness);
+        assert_eq!(said(true), "a is not heard");
+        assert!(said(false).contains("`understudy takeover` here"));
     }
 }

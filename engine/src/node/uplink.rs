@@ -29,11 +29,14 @@ pub(super) struct SwitchPort {
     token: Token,
     state: State,
     unread: bool,
+    /// Why the guests have no network, once that was told.
+    trouble: Option<String>,
 }
 
 impl SwitchPort {
     pub(super) fn new(path: Option<PathBuf>, name: String, registry: Registry, token: Token) -> Self {
-        Self { path, name, registry, token, state: State::Out { retry_at: Time(0) }, unread: false }
+        let state = State::Out { retry_at: Time(0) };
+        Self { path, name, registry, token, state, unread: false, trouble: None }
     }
 
     pub(super) fn ready(&mut self, token: Token) {
@@ -66,8 +69,22 @@ impl SwitchPort {
         });
         self.unread = plugged.is_ok();
         self.state = match plugged {
-            Ok(uplink) => State::In(uplink),
-            Err(_) => State::Out { retry_at: now + RETRY },
+            Ok(uplink) => {
+                self.trouble = None;
+                State::In(uplink)
+            }
+            Err(error) => {
+                let trouble = error.to_string();
+                // Once for each reason: it is tried ten times a second.
+                if self.trouble.as_ref() != Some(&trouble) {
+                    tracing::warn!(
+                        uplink = %path.display(), why = trouble,
+                        "The guests have no network: no switch takes them in; is it running, and is this its socket?"
+                    );
+                    self.trouble = Some(trouble);
+                }
+                State::Out { retry_at: now + RETRY }
+            }
         };
     }
 

@@ -76,7 +76,7 @@ await_field() { # await_field HOST FIELD VALUE SECONDS
 await_protected() { await_field "$1" protected true "$2"; } # await_protected HOST SECONDS
 
 # protections HOST: how often its guest has come to be protected since the node was first started
-protections() { on "$1" 'grep -c " Primary .*state=Protected" /var/tmp/understudy.log || :' </dev/null; }
+protections() { on "$1" 'grep -c " Primary .*state=protected" /var/tmp/understudy.log || :' </dev/null; }
 
 # await_protected_anew HOST BEFORE SECONDS: it has been unprotected since `protections` said BEFORE, and is protected
 await_protected_anew() {

@@ -4,7 +4,7 @@ use super::SecondaryGuest;
 use crate::control::GuestRole;
 use crate::control::status::GuestStatus;
 use crate::guest::Work;
-use crate::node::status::{secondary_reason, snake_case};
+use crate::node::status::{record_words, secondary_reason, snake_case};
 use crate::session::Time;
 use crate::session::primary::Loss;
 use crate::session::secondary::{Event, State};
@@ -14,7 +14,7 @@ impl SecondaryGuest {
         let guest = &*self.name;
         match event {
             Event::State(state) => {
-                tracing::info!(guest, ?state, "Secondary");
+                tracing::info!(guest, state = %snake_case(&state), "Secondary");
                 self.meter.set_role(GuestRole::Secondary, self.session.generation().0);
                 self.meter.set_protected(matches!(state, State::Standing));
                 if state == State::Seeding {
@@ -22,7 +22,7 @@ impl SecondaryGuest {
                 }
             }
             Event::PrimaryLost { why } => {
-                tracing::warn!(guest, peer = %self.peer, ?why, "Primary lost");
+                tracing::warn!(guest, peer = %self.peer, why = %snake_case(&why), "Primary lost");
                 let reason = match why {
                     Loss::LinkEnded => "link_ended",
                     Loss::Silent => "silent",
@@ -30,19 +30,22 @@ impl SecondaryGuest {
                 self.lost = Some((now, reason));
             }
             Event::ActivationFailed { .. } => self.meter.set_protected(false),
-            Event::TakeoverRefused { record } => tracing::warn!(guest, ?record, "No takeover"),
+            Event::TakeoverRefused { record } => {
+                let record = record.as_ref().map_or("none".to_owned(), record_words);
+                tracing::warn!(guest, record, "No takeover: the witness's record does not allow it");
+            }
         }
     }
 
     /// Enters what only this role knows.
-    pub(in crate::node) fn fill(&self, status: &mut GuestStatus, now: Time) {
+    pub(in crate::node) fn fill(&self, status: &mut GuestStatus, now: Time, has_witness: bool) {
         let state = self.session.state();
         status.state = snake_case(&state);
         status.protected = state == State::Standing;
-        status.reason = secondary_reason(state, &self.peer);
+        status.reason = secondary_reason(state, &self.peer, has_witness);
         status.generation = self.session.generation().0;
-        status.epoch = self.receiving.map(|(_, epoch)| epoch.0).or(status.acked);
         status.acked = self.session.acked().map(|epoch| epoch.0);
+        status.epoch = self.receiving.map(|(_, epoch)| epoch.0).or(status.acked);
         status.committed = self.session.committed().map(|epoch| epoch.0);
         status.commit_age_ms = self.last_commit.map(|at| (now - at).0 / 1_000_000);
     }
