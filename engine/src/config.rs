@@ -10,13 +10,17 @@
 
 pub mod bounds;
 mod domain;
+mod fit;
 mod guest;
 pub mod human;
 mod settings;
+mod tables;
+mod text;
 
 pub use domain::{DomainConfig, DomainSettings, FindChanges};
 pub use guest::{GuestConfig, GuestSettings};
-pub use settings::{Hypervisor, LimitSettings, Peer, Settings, SlowChoice, TimingSettings};
+pub use settings::{Hypervisor, Peer, Settings};
+pub use tables::{LimitSettings, SlowChoice, TimingSettings};
 
 use crate::link::{Transport, TransportError};
 use crate::session::primary::SlowPolicy;
@@ -40,6 +44,9 @@ pub enum ConfigError {
         #[source]
         source: std::io::Error,
     },
+    /// The file is not a configuration.
+    #[error("The configuration file {0} has more than 1 MiB; is it the right file?")]
+    FileTooLong(PathBuf),
     /// The file is not what it should be: syntax, an unknown key, a value of the wrong form.
     #[error("The configuration file {path} is not valid: {reason}")]
     Parse {
@@ -52,7 +59,10 @@ pub enum ConfigError {
     #[error("{0} is missing; give the flag --{0} or the key in the configuration file")]
     Missing(&'static str),
     /// A name that cannot be used.
-    #[error("{0:?} is not a usable name; use 1 to {NAME_BYTES_MAX} letters, digits, '-', '_' or '.'")]
+    #[error(
+        "{0:?} is not a usable name; use 1 to {NAME_BYTES_MAX} letters, digits, '-', '_' or '.', and no '-' or '.' at the \
+         beginning"
+    )]
     Name(String),
     /// An address that may not be used.
     #[error(transparent)]
@@ -74,7 +84,14 @@ pub enum ConfigError {
     Conflict(String),
 }
 
-/// Checks a node's or guest's name.
+/// Checks a node's or guest's name that is to be used from now on: one that begins with '-' would be taken for a flag by
+/// the commands that it is given to.
+pub fn check_new_name(name: &str) -> Result<(), ConfigError> {
+    check_name(name)?;
+    if name.starts_with('-') { Err(ConfigError::Name(name.to_owned())) } else { Ok(()) }
+}
+
+/// Checks a node's or guest's name that is in use somewhere.
 pub fn check_name(name: &str) -> Result<(), ConfigError> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     let usable =

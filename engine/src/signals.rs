@@ -1,4 +1,4 @@
-//! SIGINT, SIGTERM and SIGHUP as a readable file descriptor, so that an event loop ends in order instead of mid-step,
+//! SIGINT, SIGTERM, SIGHUP and what else is sent to daemons as a readable file descriptor, so that an event loop ends in order instead of mid-step,
 //! or, after SIGHUP, does not end.
 
 use mio::event::Source;
@@ -38,6 +38,11 @@ impl ShutdownSignal {
         if hangup != Hangup::Kills {
             signals.add(Signal::SIGHUP);
         }
+        if hangup == Hangup::Ignored {
+            // Other daemons open their logs anew or tell of themselves on these; here they would end the guests.
+            signals.add(Signal::SIGUSR1);
+            signals.add(Signal::SIGUSR2);
+        }
         signals.thread_block()?;
         let descriptor = SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
         Ok(Self { descriptor, signals, hangup })
@@ -49,6 +54,12 @@ impl ShutdownSignal {
             match i32::try_from(info.ssi_signo).ok().and_then(|number| Signal::try_from(number).ok()) {
                 Some(Signal::SIGHUP) if self.hangup == Hangup::Ignored => {
                     tracing::info!("SIGHUP is passed over: settings are read at the start only");
+                }
+                Some(signal @ (Signal::SIGUSR1 | Signal::SIGUSR2)) => {
+                    tracing::info!(
+                        signal = signal.as_str(),
+                        "A signal that means nothing here is passed over"
+                    );
                 }
                 Some(signal) => return Ok(Some(signal.as_str())),
                 None => {}

@@ -135,5 +135,48 @@ fn what_cannot_be_listened_on_is_wrong_usage_and_loses_no_file() {
 
 #[test]
 fn a_recording_from_standard_input_is_refused_in_words() {
-    ends(&["replay", "-"], 2, "read twice");
+    ends(&["replay", "-"], 2, "read three times");
+    for path in ["/dev/stdin", "/tmp", "/dev/null"] {
+        ends(&["replay", path], 2, "is no file");
+    }
+    ends(&["replay", "/nowhere/recording"], 4, "cannot be read");
+}
+
+#[test]
+fn a_place_where_no_record_can_be_is_wrong_usage() {
+    let directory = tempfile::tempdir().unwrap();
+    let theirs = written(directory.path(), "theirs");
+    let dangling = directory.path().join("dangling");
+    std::os::unix::fs::symlink("/nowhere/state", &dangling).unwrap();
+    for state in [&*theirs, "/proc/understudy", dangling.to_str().unwrap()] {
+        ends(&["witness", "--listen", "127.0.0.1:0", "--state", state], 2, "give --state a directory");
+    }
+}
+
+#[test]
+fn a_drill_of_more_rounds_than_can_be_is_refused() {
+    for rounds in ["0", "99999999999", "9223372036854775807"] {
+        ends(&["drill", "--rounds", rounds], 2, "1000000");
+    }
+}
+
+#[test]
+fn a_configuration_that_has_no_end_is_not_read_for_ever() {
+    ends(&["secondary", "--config", "/dev/zero"], 2, "more than 1 MiB");
+    let directory = tempfile::tempdir().unwrap();
+    let long = written(directory.path(), &"#".repeat(2 << 20));
+    ends(&["secondary", "--config", &long], 2, "more than 1 MiB");
+}
+
+#[test]
+fn settings_that_do_not_fit_each_other_are_refused_by_flag_too() {
+    let node = ["secondary", "--node", "b", "--listen", "127.0.0.1:7301"];
+    let with = |more: &[&'static str]| [&node[..], more].concat();
+    ends(&with(&["--peer", "a=127.0.0.1:7301"]), 2, "for this node and for peer a");
+    ends(&with(&["--peer", "a=127.0.0.1:0"]), 2, "has the port 0");
+    ends(&with(&["--witness", "127.0.0.1:7301"]), 2, "for this node and for the witness");
+    ends(&with(&["--peer", "a=localhost:7302"]), 2, "such as 127.0.0.1:7000");
+    ends(&["witness", "--listen", "localhost:7000", "--state", "/nowhere"], 2, "such as 127.0.0.1:7000");
+    ends(&with(&["--taps", "much-too-long-for-this-"]), 2, "a shorter prefix");
+    ends(&["secondary", "--node=-b", "--listen", "127.0.0.1:7301"], 2, "no '-' or '.'");
 }

@@ -106,7 +106,7 @@ fn what_no_guest_can_be_is_refused_at_once() {
     for (arguments, reason) in [
         ("--load fast", "no load"),
         ("--memory 5000", "multiple of 4096"),
-        ("--rounds 0", "no rounds"),
+        ("--rounds 0", "not in 1..=1000000"),
         ("--guests 0", "not in 1..=64"),
         ("--fail fire", "possible values"),
     ] {

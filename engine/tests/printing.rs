@@ -162,15 +162,18 @@ fn a_stranger_cannot_fill_the_log() {
 }
 
 #[test]
-fn a_closed_terminal_ends_no_node() {
+fn a_closed_terminal_or_a_signal_for_other_daemons_ends_no_node() {
     let directory = tempfile::tempdir().unwrap();
     let (holding, _) = node("secondary", "b", directory.path(), free_address(), &[]);
     let client = Client::new(directory.path().join("b.sock"));
     wait_for(&client, |_| true);
     let pid = nix::unistd::Pid::from_raw(holding.0.id() as i32);
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGHUP).unwrap();
-    thread::sleep(Duration::from_millis(50));
-    wait_for(&client, |_| true);
+    use nix::sys::signal::Signal::{SIGHUP, SIGPIPE, SIGUSR1, SIGUSR2};
+    for signal in [SIGHUP, SIGPIPE, SIGUSR1, SIGUSR2] {
+        nix::sys::signal::kill(pid, signal).unwrap();
+        thread::sleep(Duration::from_millis(50));
+        wait_for(&client, |_| true);
+    }
 }
 
 /// Ends with `code`, as if somebody read it to its end, and complains of nothing.

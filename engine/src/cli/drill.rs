@@ -17,6 +17,9 @@ const GUESTS_MAX: u16 = 64;
 /// More clients than this of one guest only wait for each other.
 const CLIENTS_MAX: u16 = 64;
 
+/// More rounds than this take months.
+const ROUNDS_MAX: u32 = 1_000_000;
+
 /// Arguments of `drill`.
 #[derive(clap::Args, Debug)]
 pub(super) struct Args {
@@ -24,8 +27,8 @@ pub(super) struct Args {
     #[arg(long, value_name = "FAILURE", value_enum, value_delimiter = ',', default_value = "kill")]
     fail: Vec<Choice>,
     /// How many failures [default: one of each kind that was asked for]
-    #[arg(long, value_name = "COUNT")]
-    rounds: Option<usize>,
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=i64::from(ROUNDS_MAX)))]
+    rounds: Option<u32>,
     /// Repeats the same drill: when each failure strikes, what the clients ask
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     seed: u64,
@@ -98,12 +101,7 @@ impl Choice {
 impl Args {
     fn plan(self) -> Result<Plan, CliError> {
         let failures: Vec<Failure> = self.fail.iter().flat_map(|choice| choice.failures()).collect();
-        let rounds = self.rounds.unwrap_or(failures.len());
-        if rounds == 0 {
-            return Err(CliError::Usage(
-                "A drill of no rounds shows nothing; give --rounds 1 or more".into(),
-            ));
-        }
+        let rounds = self.rounds.map_or(failures.len(), |rounds| rounds as usize);
         self.check_guest()?;
         check_span("interval", self.interval, INTERVAL)?;
         let bytes = self.memory.saturating_mul(u64::from(self.guests));

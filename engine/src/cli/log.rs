@@ -7,16 +7,19 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, fmt};
 
+/// Of options that every command has: in a part of the help of their own, after those of the command.
+const HEADING: &str = "Logging";
+
 /// What is logged, and how.
 #[derive(clap::Args, Debug)]
 #[group(skip)]
 pub(super) struct Args {
     /// What to log, such as `debug` or `warn,understudy::link=trace` [default: info for the processes that
     /// stay, warn for the others]
-    #[arg(long, global = true, value_name = "FILTER", env = "UNDERSTUDY_LOG")]
+    #[arg(long, global = true, value_name = "FILTER", env = "UNDERSTUDY_LOG", help_heading = HEADING)]
     log: Option<String>,
     /// Write each log line as a JSON object
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = HEADING)]
     log_json: bool,
 }
 

@@ -14,6 +14,8 @@
 //! standard error; how a run ended is its exit code ([`Exit`]).
 
 mod doctor;
+#[cfg(test)]
+mod documented;
 mod drill;
 mod exit;
 mod log;
@@ -32,7 +34,7 @@ pub use exit::{CliError, Exit};
 
 use crate::console;
 use crate::control::DEFAULT_PATH;
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use understudy_xen::helper::Order;
@@ -121,6 +123,14 @@ pub struct ControlArgs {
     pub output: OutputFormat,
 }
 
+/// The command line; each subcommand's help says where the exit codes are told.
+fn command() -> clap::Command {
+    fn point(command: clap::Command) -> clap::Command {
+        command.mut_subcommands(point).after_help("Exit codes are listed by `understudy --help`.")
+    }
+    Cli::command().mut_subcommands(point)
+}
+
 /// Parses the command line, runs what it asks for, and says how it ended.
 pub fn main() -> ExitCode {
     console::tell_panics();
@@ -133,7 +143,10 @@ fn run_main() -> ExitCode {
     if std::env::var_os(STANDING_VARIABLE).is_some() {
         return stand_by();
     }
-    let cli = Cli::parse();
+    let cli = match Cli::from_arg_matches(&command().get_matches()) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
     let daemon = matches!(cli.command, Command::Primary(_) | Command::Secondary(_) | Command::Witness(_));
     let result =
         live_no_longer_than_parent().and_then(|()| cli.log.init(daemon)).and_then(|()| run(cli.command));
@@ -192,10 +205,9 @@ fn run(command: Command) -> Result<Exit, CliError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
+        command().debug_assert();
     }
 }

@@ -4,7 +4,7 @@
 //! recording cannot be played, 5 if the secondary does not answer.
 
 use super::{CliError, Exit, OutputFormat, print, print_json};
-use crate::config::human::parse_span;
+use crate::config::human::{parse_remote, parse_span};
 use crate::config::{LimitSettings, Peer};
 use crate::replay::compare::CompareError;
 use crate::replay::{self, ReplayError, Request, Towards};
@@ -18,7 +18,7 @@ pub(super) struct Args {
     /// The recorded stream, not compressed; it is read three times
     file: PathBuf,
     /// A running secondary [default: one that is started for this]
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = parse_remote)]
     to: Option<SocketAddr>,
     /// Name of the running secondary
     #[arg(long, value_name = "NAME", default_value = "secondary", requires = "to")]
@@ -40,7 +40,7 @@ pub(super) struct Args {
 pub(super) fn run(args: Args) -> Result<Exit, CliError> {
     if args.file == Path::new("-") {
         return Err(CliError::Usage(
-            "A recording is read twice, which standard input cannot be; name a file".into(),
+            "A recording is read three times, which standard input cannot be; write it to a file and name that".into(),
         ));
     }
     let towards = match args.to {
@@ -63,6 +63,7 @@ impl From<ReplayError> for CliError {
     fn from(error: ReplayError) -> Self {
         let text = error.to_string();
         match error {
+            ReplayError::NotAFile(_) => Self::Usage(text),
             ReplayError::Open { .. }
             | ReplayError::Recording(_)
             | ReplayError::Damaged { .. }

@@ -35,7 +35,7 @@ pub(super) fn run(args: Args) -> Result<Exit, CliError> {
 impl From<ClientError> for CliError {
     fn from(error: ClientError) -> Self {
         match error {
-            ClientError::Unreachable { .. } | ClientError::Hangs { .. } => {
+            ClientError::Unreachable { .. } | ClientError::NotASocket { .. } | ClientError::Hangs { .. } => {
                 Self::Unreachable(error.to_string())
             }
             ClientError::Refused(_) => Self::Refused(error.to_string()),

@@ -2,7 +2,9 @@
 //! which a person looks at its records and gives one up.
 
 use super::{CliError, Exit, OutputFormat, print, print_json};
+use crate::config::human::parse_address;
 use crate::console;
+use crate::descriptors::raise_limit;
 use crate::link::Transport;
 use crate::session::{Copy, Record};
 use crate::witness::daemon::{Config, Daemon, DaemonError};
@@ -17,13 +19,13 @@ pub(super) struct Args {
     #[command(subcommand)]
     ask: Option<Ask>,
     /// Where nodes connect to
-    #[arg(long, value_name = "ADDR", required = true)]
+    #[arg(long, value_name = "ADDR", required = true, value_parser = parse_address)]
     listen: Option<SocketAddr>,
     /// Directory of the records; created if missing, used by one witness at a time
     #[arg(long, value_name = "DIR", required = true)]
     state: Option<PathBuf>,
     /// Where to serve Prometheus metrics (HTTP, /metrics)
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = parse_address)]
     metrics: Option<SocketAddr>,
 }
 
@@ -70,6 +72,7 @@ pub(super) fn run(args: Args) -> Result<Exit, CliError> {
     let (Some(listen), Some(state)) = (args.listen, args.state) else {
         return Err(CliError::Usage("A witness needs --listen and --state".into()));
     };
+    raise_limit();
     let transport = Transport::PlainLoopback;
     let listen = transport.admit(listen).map_err(|error| CliError::Usage(error.to_string()))?;
     let mut daemon = Daemon::open(Config { listen, state, metrics: args.metrics, transport })?;
@@ -155,6 +158,11 @@ impl From<StoreError> for CliError {
             StoreError::InUse(_) | StoreError::Unknown { .. } => Self::Refused(text),
             StoreError::Damaged(_) => Self::BadInput(text),
             StoreError::Io { attempt: "list", .. } => Self::BadInput(text),
+            StoreError::Io { attempt: "create" | "open", ref source, .. } if !is_exhausted(source) => {
+                Self::Usage(format!(
+                    "{text}; give --state a directory that can be written, or a new name in one"
+                ))
+            }
             StoreError::Io { .. } => Self::Internal(text),
         }
     }

@@ -161,4 +161,31 @@ mod tests {
         assert!(with("[limits]\nstaging = \"64G\"").unwrap_err().to_string().contains("staging is 64.0 GiB"));
         assert!(HostMemory::parse("MemTotal: many").is_none());
     }
+
+    /// The table for operators, as it has to be.
+    fn documented() -> String {
+        let span = |bounds: RangeInclusive<Span>| (show_span(*bounds.start()), show_span(*bounds.end()));
+        let bytes = |bounds: RangeInclusive<u64>| (show_bytes(*bounds.start()), show_bytes(*bounds.end()));
+        let rows = [
+            ("`interval`", span(INTERVAL)),
+            ("`heartbeat`", span(HEARTBEAT)),
+            ("`silence`", span(SILENCE)),
+            ("`grace`", span(GRACE)),
+            ("`takeover-grace`", span(TAKEOVER_GRACE)),
+            ("`hold`", span(HOLD)),
+            ("`witness-retry`", span(WITNESS_RETRY)),
+            ("`slow`", span(SLOW)),
+            ("`in-flight`", (IN_FLIGHT.start().to_string(), IN_FLIGHT.end().to_string())),
+            ("`staging`, `epoch-buffer`, `held-output`", bytes(BUFFER_BYTES)),
+            ("`shadow`, `compare-max`", bytes(CACHE_BYTES)),
+        ];
+        rows.iter().map(|(setting, (least, most))| format!("| {setting} | {least} | {most} |\n")).collect()
+    }
+
+    #[test]
+    fn the_bounds_are_those_that_operators_are_told() {
+        let table = documented();
+        let operations = include_str!("../../../docs/OPERATIONS.md");
+        assert!(operations.contains(&table), "docs/OPERATIONS.md should say:\n{table}");
+    }
 }

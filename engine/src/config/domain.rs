@@ -1,8 +1,8 @@
 //! A Xen guest that runs here and is to be protected: `--domain name=web,peer=b`.
 
 use super::human::parse_span;
-use super::settings::span_from_text;
-use super::{ConfigError, bounds, check_name};
+use super::text::span_from_text;
+use super::{ConfigError, bounds, check_new_name};
 use crate::session::{NodeName, Span};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
@@ -83,7 +83,7 @@ impl DomainSettings {
     /// Decides a guest of a node that has these peers.
     pub(crate) fn decide(self, peers: &BTreeMap<NodeName, SocketAddr>) -> Result<DomainConfig, ConfigError> {
         let name = self.name.ok_or_else(|| ConfigError::Conflict("A domain needs a name".into()))?;
-        check_name(&name)?;
+        check_new_name(&name)?;
         let refuse = |why: String| Err(ConfigError::Conflict(format!("Domain {name} {why}")));
         let peer = match self.peer {
             Some(peer) if peers.contains_key(&NodeName(peer.clone())) => NodeName(peer),

@@ -1,7 +1,7 @@
 //! A lab guest as it may be asked for: `--guest name=g1,memory=256M,mac=52:54:00:00:00:01,ip=10.77.0.11,load=mixed`.
 
 use super::human::parse_size;
-use super::{ConfigError, check_name};
+use super::{ConfigError, check_new_name};
 use crate::session::NodeName;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -106,12 +106,15 @@ pub(super) fn decide_all(
 impl GuestSettings {
     fn decide(self, peers: &BTreeMap<NodeName, SocketAddr>) -> Result<GuestConfig, ConfigError> {
         let name = self.name.ok_or_else(|| ConfigError::Conflict("A guest needs a name".into()))?;
-        check_name(&name)?;
+        check_new_name(&name)?;
         let missing = |what| ConfigError::Conflict(format!("Guest {name} needs {what}"));
         let mac = self.mac.ok_or_else(|| missing("a mac, such as mac=52:54:00:00:00:01"))?;
         let mac = parse_mac(&mac)
             .ok_or_else(|| missing("a unicast mac of six hex pairs, such as mac=52:54:00:00:00:01"))?;
         let ip = self.ip.ok_or_else(|| missing("an ip, such as ip=10.77.0.11"))?;
+        if ip.is_loopback() || ip.is_multicast() || ip.is_broadcast() || ip.octets()[0] == 0 {
+            return Err(missing(&format!("an ip of its own, such as ip=10.77.0.11; {ip} is no host's")));
+        }
         let memory_bytes = match self.memory {
             None => MEMORY_BYTES_DEFAULT,
             Some(text) => parse_size(&text).map_err(|error| ConfigError::Conflict(error.to_string()))?,
@@ -133,7 +136,7 @@ impl GuestSettings {
     }
 }
 
-/// Six hex pairs with colons, not a group address.
+/// Six hex pairs with colons, not a group's address and not that of nobody.
 fn parse_mac(text: &str) -> Option<[u8; 6]> {
     let mut mac = [0; 6];
     let mut pairs = text.split(':');
@@ -141,7 +144,7 @@ fn parse_mac(text: &str) -> Option<[u8; 6]> {
         let pair = pairs.next().filter(|pair| pair.len() == 2 && !pair.starts_with('+'))?;
         *byte = u8::from_str_radix(pair, 16).ok()?;
     }
-    (pairs.next().is_none() && mac[0] & 1 == 0).then_some(mac)
+    (pairs.next().is_none() && mac[0] & 1 == 0 && mac != [0; 6]).then_some(mac)
 }
 
 #[cfg(test)]
@@ -168,6 +171,12 @@ mod tests {
             ("name=g,mac=52:54:00:00:00:01,ip=10.0.0.1,peer=d", &["b"], "d is not"),
             ("name=g,mac=53:54:00:00:00:01,ip=10.0.0.1", &["b"], "unicast mac"),
             ("name=g,mac=52:54:00:00:00,ip=10.0.0.1", &["b"], "unicast mac"),
+            ("name=g,mac=00:00:00:00:00:00,ip=10.0.0.1", &["b"], "unicast mac"),
+            ("name=g,mac=52:54:00:00:00:01,ip=255.255.255.255", &["b"], "is no host's"),
+            ("name=g,mac=52:54:00:00:00:01,ip=224.0.0.1", &["b"], "is no host's"),
+            ("name=g,mac=52:54:00:00:00:01,ip=127.0.0.1", &["b"], "is no host's"),
+            ("name=g,mac=52:54:00:00:00:01,ip=0.0.0.0", &["b"], "is no host's"),
+            ("name=-rf,mac=52:54:00:00:00:01,ip=10.0.0.1", &["b"], "no '-' or '.' at the beginning"),
             ("name=g,ip=10.0.0.1", &["b"], "needs a mac"),
             ("name=g,mac=52:54:00:00:00:01,ip=10.0.0.1,memory=5000", &["b"], "whole pages"),
             ("mac=52:54:00:00:00:01,ip=10.0.0.1", &["b"], "needs a name"),

@@ -1,23 +1,33 @@
-//! Lengths of time and sizes as people write them: `25ms`, `256M`.
+//! Lengths of time, sizes and addresses as people write them: `25ms`, `256M`, `127.0.0.1:7000`.
 //!
 //! Deliberately small: a whole number and one unit. Anything else is refused with what would be right.
 
 use crate::session::Span;
+use std::net::SocketAddr;
 
-/// Why a text is not a length of time or a size.
+/// Why a text is not what was asked for.
 #[derive(thiserror::Error, Clone, PartialEq, Eq, Debug)]
 pub enum HumanError {
     /// Not a length of time.
-    #[error("{0:?} is not a length of time; write a whole number and ns, us, ms or s, such as 25ms")]
+    #[error("{0:?} is not a length of time; write a whole number and ns, us, ms, s, min or h, such as 25ms")]
     Span(String),
     /// Not a size.
     #[error(
-        "{0:?} is not a size; write a whole number of bytes, or one with K, M or G, also written KiB, MiB or GiB (powers of 1024), such as 256M"
+        "{0:?} is not a size; write a whole number of bytes, or one with K, M, G or T, also written KiB, MiB, GiB or TiB (powers of 1024), such as 256M"
     )]
     Size(String),
+    /// Not an address.
+    #[error(
+        "{0:?} is not an address; write the IP address and the port in digits, such as 127.0.0.1:7000 or [::1]:7000 (names \
+         are not looked up)"
+    )]
+    Address(String),
+    /// An address where nobody can be reached.
+    #[error("{0} has the port 0, where nobody can be reached; write the port that the other end listens on")]
+    NoPort(SocketAddr),
 }
 
-/// Reads a length of time: `500us`, `25ms`, `2s`.
+/// Reads a length of time: `500us`, `25ms`, `2s`, `10min`.
 pub fn parse_span(text: &str) -> Result<Span, HumanError> {
     let (number, unit) = split_unit(text);
     let ns_per_unit = match unit {
@@ -25,6 +35,8 @@ pub fn parse_span(text: &str) -> Result<Span, HumanError> {
         "us" => 1_000,
         "ms" => 1_000_000,
         "s" => 1_000_000_000,
+        "min" => 60 * 1_000_000_000,
+        "h" => 3600 * 1_000_000_000,
         _ => 0,
     };
     scale(number, ns_per_unit).map(Span).ok_or_else(|| HumanError::Span(text.to_owned()))
@@ -38,9 +50,21 @@ pub fn parse_size(text: &str) -> Result<u64, HumanError> {
         "K" | "KiB" => 1 << 10,
         "M" | "MiB" => 1 << 20,
         "G" | "GiB" => 1 << 30,
+        "T" | "TiB" => 1 << 40,
         _ => 0,
     };
     scale(number, bytes_per_unit).ok_or_else(|| HumanError::Size(text.to_owned()))
+}
+
+/// Reads an address to listen on: port 0 is any that is free.
+pub fn parse_address(text: &str) -> Result<SocketAddr, HumanError> {
+    text.parse().map_err(|_| HumanError::Address(text.to_owned()))
+}
+
+/// Reads an address to connect to.
+pub fn parse_remote(text: &str) -> Result<SocketAddr, HumanError> {
+    let address = parse_address(text)?;
+    if address.port() == 0 { Err(HumanError::NoPort(address)) } else { Ok(address) }
 }
 
 fn split_unit(text: &str) -> (&str, &str) {
@@ -88,10 +112,19 @@ mod tests {
 
     #[test]
     fn a_number_with_its_unit_is_read() {
-        for (text, ns) in [("7ns", 7), ("500us", 500_000), ("25ms", 25_000_000), ("2s", 2_000_000_000)] {
+        for (text, ns) in [
+            ("7ns", 7),
+            ("500us", 500_000),
+            ("25ms", 25_000_000),
+            ("2s", 2_000_000_000),
+            ("10min", 600_000_000_000),
+            ("1h", 3_600_000_000_000),
+        ] {
             assert_eq!(parse_span(text), Ok(Span(ns)), "{text}");
         }
-        for (text, bytes) in [("4096", 4096), ("64K", 65_536), ("256M", 256 << 20), ("1GiB", 1 << 30)] {
+        for (text, bytes) in
+            [("4096", 4096), ("64K", 65_536), ("256M", 256 << 20), ("1GiB", 1 << 30), ("2T", 2 << 40)]
+        {
             assert_eq!(parse_size(text), Ok(bytes), "{text}");
         }
     }
@@ -105,13 +138,35 @@ mod tests {
 
     #[test]
     fn anything_else_is_refused_not_guessed() {
-        for text in
-            ["", "25", "ms", "2.5s", "-1ms", "1 s", "25MS", "99999999999999999999s", "18446744073709551615s"]
-        {
+        for text in [
+            "",
+            "25",
+            "ms",
+            "2.5s",
+            "-1ms",
+            "1 s",
+            "1m",
+            "25MS",
+            "99999999999999999999s",
+            "18446744073709551615s",
+        ] {
             assert!(parse_span(text).is_err(), "{text}");
         }
-        for text in ["", "M", "1T", "256m", "0x10", "99999999999999999999"] {
+        for text in ["", "M", "1P", "256m", "0x10", "99999999999999999999"] {
             assert!(parse_size(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn an_address_has_digits_and_where_one_connects_a_port() {
+        for text in ["127.0.0.1:7000", "[::1]:7000"] {
+            assert_eq!(parse_remote(text).unwrap().to_string(), text);
+        }
+        for text in ["", "127.0.0.1", "127.0.0.1:70000", "localhost:7000", "::1:7000", ":7000", "7000"] {
+            let error = parse_address(text).unwrap_err().to_string();
+            assert!(error.contains("such as 127.0.0.1:7000"), "{error}");
+        }
+        assert!(parse_address("127.0.0.1:0").is_ok());
+        assert!(parse_remote("[::1]:0").unwrap_err().to_string().contains("[::1]:0 has the port 0"));
     }
 }

@@ -1,16 +1,18 @@
 //! Asks a node over its control socket, and waits for the answer.
 
+use super::socket::connect;
 use super::{Protection, Request, Response, Status, Wish, line_of};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A node that does not answer within this long hangs; its loop answers in microseconds.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 
 /// An answer is no longer than this: some kilobytes for each of a thousand guests.
-const ANSWER_BYTES_MAX: u64 = 8 << 20;
+const ANSWER_BYTES_MAX: usize = 8 << 20;
 
 /// Why there is no answer, or not the one hoped for.
 #[derive(thiserror::Error, Debug)]
@@ -22,6 +24,12 @@ pub enum ClientError {
         path: PathBuf,
         /// What the system said.
         source: io::Error,
+    },
+    /// There is something else.
+    #[error("No node answers at {path}, which is no socket; give its --control")]
+    NotASocket {
+        /// The path.
+        path: PathBuf,
     },
     /// A node is there, and stopped or hung.
     #[error(
@@ -95,9 +103,10 @@ impl Client {
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
                 ClientError::Hangs { path: self.path.clone() }
             }
+            _ if is_something_else(&self.path) => ClientError::NotASocket { path: self.path.clone() },
             _ => ClientError::Unreachable { path: self.path.clone(), source },
         };
-        let mut stream = UnixStream::connect(&self.path).map_err(unreachable)?;
+        let mut stream = connect(&self.path, ANSWER_MAX).map_err(unreachable)?;
         let answer = exchange(&mut stream, &line_of(request)).map_err(unreachable)?;
         serde_json::from_slice(&answer).map_err(|error| self.bad(&error.to_string()))
     }
@@ -107,11 +116,25 @@ impl Client {
     }
 }
 
+fn is_something_else(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|found| !found.file_type().is_socket())
+}
+
 fn exchange(stream: &mut UnixStream, question: &[u8]) -> io::Result<Vec<u8>> {
-    stream.set_read_timeout(Some(ANSWER_MAX))?;
+    let ends_at = Instant::now() + ANSWER_MAX;
     stream.set_write_timeout(Some(ANSWER_MAX))?;
     stream.write_all(question)?;
-    let mut answer = Vec::new();
-    stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
+    let (mut answer, mut piece) = (Vec::new(), [0; 16 << 10]);
+    while answer.len() < ANSWER_BYTES_MAX {
+        // For the whole answer: one that comes byte by byte would never be late otherwise.
+        let left = ends_at.checked_duration_since(Instant::now()).filter(|left| !left.is_zero());
+        stream.set_read_timeout(Some(left.ok_or(io::ErrorKind::TimedOut)?))?;
+        match stream.read(&mut piece) {
+            Ok(0) => break,
+            Ok(count) => answer.extend_from_slice(&piece[..count]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
     Ok(answer)
 }

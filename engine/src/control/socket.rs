@@ -7,12 +7,16 @@
 //! ```
 
 use mio::net::UnixListener;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, setsockopt, socket, sockopt};
 use nix::sys::stat::{Mode, umask};
+use nix::sys::time::{TimeVal, TimeValLike};
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Why there is no control socket.
 #[derive(thiserror::Error, Debug)]
@@ -71,6 +75,16 @@ pub fn listen(path: &Path) -> Result<(UnixListener, SocketFile), SocketError> {
     Ok((listener, SocketFile { path: path.to_owned(), identity }))
 }
 
+/// Connects; a process that takes nobody in, such as a stopped one, is waited for no longer than this. The standard
+/// library's way waits for ever once the queue of such a process is full.
+pub(super) fn connect(path: &Path, within_max: Duration) -> io::Result<UnixStream> {
+    let address = UnixAddr::new(path)?;
+    let socket = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    setsockopt(&socket, sockopt::SendTimeout, &TimeVal::milliseconds(within_max.as_millis() as i64))?;
+    nix::sys::socket::connect(socket.as_raw_fd(), &address)?;
+    Ok(socket.into())
+}
+
 fn make_directory(path: &Path) -> io::Result<()> {
     let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) else { return Ok(()) };
     match DirBuilder::new().mode(0o755).create(parent) {
@@ -88,7 +102,7 @@ fn make_room(path: &Path) -> Result<(), SocketError> {
         Ok(found) if !found.file_type().is_socket() => return Err(SocketError::NotASocket(path.to_owned())),
         Ok(_) => {}
     }
-    match UnixStream::connect(path) {
+    match connect(path, Duration::from_millis(100)) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             fs::remove_file(path).map_err(failed)
         }
@@ -122,6 +136,27 @@ mod tests {
         assert_eq!(fs::metadata(at("dead")).unwrap().permissions().mode() & 0o777, 0o600);
         drop(file);
         assert!(!at("dead").exists(), "it is removed at the end");
+    }
+
+    /// More than any queue holds; the kernel's own limit is lower where it is not raised.
+    const FULL: usize = 70_000;
+
+    #[test]
+    fn a_process_that_takes_nobody_in_is_in_use_and_not_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("stopped");
+        let _stopped = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let within_max = Duration::from_millis(1);
+        let mut waiting = Vec::new();
+        let full = (0..FULL).find_map(|_| match connect(&path, within_max) {
+            Ok(stream) => {
+                waiting.push(stream);
+                None
+            }
+            Err(error) => Some(error.kind()),
+        });
+        assert_eq!(full, Some(io::ErrorKind::WouldBlock));
+        assert!(matches!(listen(&path), Err(SocketError::InUse(_))));
     }
 
     #[test]

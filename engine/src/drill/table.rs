@@ -91,10 +91,14 @@ pub fn summary(report: &Report) -> String {
     let broken = report.rounds.iter().filter(|round| !round.held).count();
     let seconds = report.duration_ms.0 / 1e3;
     let _ = match broken {
-        0 => writeln!(text, "Every check held in {} rounds, {seconds:.1} s.", report.rounds.len()),
-        _ => writeln!(text, "{broken} of {} rounds FAILED, {seconds:.1} s.", report.rounds.len()),
+        0 => writeln!(text, "Every check held in {}, {seconds:.1} s.", rounds(report.rounds.len())),
+        _ => writeln!(text, "{broken} of {} FAILED, {seconds:.1} s.", rounds(report.rounds.len())),
     };
     text
+}
+
+fn rounds(count: usize) -> String {
+    if count == 1 { "1 round".into() } else { format!("{count} rounds") }
 }
 
 fn summary_line(failure: &str, rounds: &FailureSummary) -> String {
@@ -128,7 +132,7 @@ mod tests {
         let text = line(&round(7, false, 12.0));
         assert!(text.contains("FAILED: B took over") && text.contains("\n      Lost write"), "{text}");
         let report = Report::new(settings(), vec![round(7, false, 12.0)], Duration::from_secs(3));
-        assert!(summary(&report).contains("1 of 1 rounds FAILED"));
+        assert!(summary(&report).contains("1 of 1 round FAILED"));
     }
 
     #[test]

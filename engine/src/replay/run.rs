@@ -10,7 +10,7 @@ use crate::drill::progress::Progress;
 use crate::drill::workdir::Workdir;
 use crate::node::{AddError, Node, NodeError, NodeHandle, Tally};
 use crate::session::{NodeName, Span};
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -65,6 +65,12 @@ pub enum ReplayError {
         /// What the system said.
         source: io::Error,
     },
+    /// It cannot be read twice.
+    #[error(
+        "{0} is no file: a recording is read three times, from its beginning; write it to a file first, such as by \
+         `zstd -dc RECORDING.zst > FILE`"
+    )]
+    NotAFile(PathBuf),
     /// The recording cannot be played.
     #[error(transparent)]
     Recording(#[from] AddError),
@@ -114,9 +120,12 @@ fn system(attempt: &'static str) -> impl FnOnce(io::Error) -> ReplayError {
 
 /// Replays a recording. Called from the main thread, which the secondary's process is tied to.
 pub fn run(request: &Request) -> Result<Report, ReplayError> {
-    let open = || {
-        File::open(&request.file).map_err(|source| ReplayError::Open { path: request.file.clone(), source })
-    };
+    let unreadable = |source| ReplayError::Open { path: request.file.clone(), source };
+    // Before it is opened: a pipe would be waited for.
+    if !fs::metadata(&request.file).map_err(unreadable)?.is_file() {
+        return Err(ReplayError::NotAFile(request.file.clone()));
+    }
+    let open = || File::open(&request.file).map_err(unreadable);
     let (source, hold) = hold(recorded(open()?, open()?)?).map_err(AddError::from)?;
     let workdir = Workdir::create("replay").map_err(system("create a directory in /tmp"))?;
     let (peer, control, _secondary) = secondary(request, workdir.path())?;

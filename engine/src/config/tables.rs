@@ -1,0 +1,184 @@
+//! The tables `timing` and `limits` of a node's configuration, which are flags as well: what may be said in them, the
+//! defaults, and what fits each other.
+//!
+//! Not here: how small and large each may be (`bounds`), and what this host has.
+
+use super::bounds::{self, check_bytes, check_count, check_span};
+use super::human::{parse_size, parse_span};
+use super::text::{size_from_text, span_from_text};
+use super::{ConfigError, Limits, Timing};
+use crate::session::Span;
+use crate::session::primary::SlowPolicy;
+use serde::Deserialize;
+
+/// Times as they may be given.
+#[derive(clap::Args, Deserialize, Clone, Copy, Default, Debug)]
+#[serde(deny_unknown_fields, default)]
+pub struct TimingSettings {
+    /// From the end of one pause to the next [default: 25ms].
+    #[arg(long, value_name = "TIME", value_parser = parse_span)]
+    #[serde(deserialize_with = "span_from_text")]
+    pub interval: Option<Span>,
+    /// A sign of life is sent when nothing else was for this long [default: 50ms].
+    #[arg(long, value_name = "TIME", value_parser = parse_span)]
+    #[serde(deserialize_with = "span_from_text")]
+    pub heartbeat: Option<Span>,
+    /// A peer not heard for this long is lost [default: 300ms].
+    #[arg(long, value_name = "TIME", value_parser = parse_span)]
+    #[serde(deserialize_with = "span_from_text")]
+    pub silence: Option<Span>,
+    /// How long a primary waits for an ended link to come back [default: 100ms].
+    #[arg(long, value_name = "TIME", value_parser = parse_span)]
+    #[serde(deserialize_with = "span_from_text")]
+    pub grace: Option<Span>,
+    /// The same for a secondary; longer than --grace [default: 250ms].
+    #[arg(long, value_name = "TIME", value_parser = parse_span)]
+    #[serde(deserialize_with = "span_from_text")]
+    pub takeover_grace: Option<Span>,
+    /// With neither peer nor witness, output is held this long before the guest is paused [default: 5s].
+    #[arg(long, value_name = "TIME", value_parser = parse_span)]
+    #[serde(deserialize_with = "span_from_text")]
+    pub hold: Option<Span>,
+    /// An unanswered question to the witness is repeated after this long [default: 200ms].
+    #[arg(long, value_name = "TIME", value_parser = parse_span)]
+    #[serde(deserialize_with = "span_from_text")]
+    pub witness_retry: Option<Span>,
+    /// An epoch not acked for this long is slow [default: 2s].
+    #[arg(long, value_name = "TIME", value_parser = parse_span)]
+    #[serde(deserialize_with = "span_from_text")]
+    pub slow: Option<Span>,
+    /// What to do about slow epochs [default: stretch].
+    #[arg(long, value_name = "POLICY")]
+    pub slow_policy: Option<SlowChoice>,
+}
+
+/// [`SlowPolicy`] as it may be given.
+#[derive(clap::ValueEnum, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
+#[serde(rename_all = "lowercase")]
+pub enum SlowChoice {
+    /// Stay protected; epochs get longer and output waits.
+    Stretch,
+    /// Go on unprotected, and protect again later.
+    Unprotect,
+}
+
+/// Bounds as they may be given.
+#[derive(clap::Args, Deserialize, Clone, Copy, Default, Debug)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitSettings {
+    /// Epochs captured and not yet acked, at most [default: 8].
+    #[arg(long, value_name = "COUNT")]
+    pub in_flight: Option<u32>,
+    /// Staging of each protected guest: what one pause can copy [default: 64M].
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    #[serde(deserialize_with = "size_from_text")]
+    pub staging: Option<u64>,
+    /// Shadow of each protected guest, taken as pages come; beyond it they travel whole [default: 256M].
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    #[serde(deserialize_with = "size_from_text")]
+    pub shadow: Option<u64>,
+    /// Buffer of each guest held as secondary: epochs complete and not yet committed [default: 128M].
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    #[serde(deserialize_with = "size_from_text")]
+    pub epoch_buffer: Option<u64>,
+    /// Output of each guest that may wait for acks [default: 32M].
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    #[serde(deserialize_with = "size_from_text")]
+    pub held_output: Option<u64>,
+    /// Memory to compare a guest with (find-changes=compare), as much as it has, at most [default: 1G].
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    #[serde(deserialize_with = "size_from_text")]
+    pub compare_max: Option<u64>,
+    /// Images of all guests held as secondary together, at most [default: what the host has available].
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    #[serde(deserialize_with = "size_from_text")]
+    pub image_max: Option<u64>,
+}
+
+impl TimingSettings {
+    pub(super) fn over(self, below: Self) -> Self {
+        Self {
+            interval: self.interval.or(below.interval),
+            heartbeat: self.heartbeat.or(below.heartbeat),
+            silence: self.silence.or(below.silence),
+            grace: self.grace.or(below.grace),
+            takeover_grace: self.takeover_grace.or(below.takeover_grace),
+            hold: self.hold.or(below.hold),
+            witness_retry: self.witness_retry.or(below.witness_retry),
+            slow: self.slow.or(below.slow),
+            slow_policy: self.slow_policy.or(below.slow_policy),
+        }
+    }
+
+    pub(super) fn decide(self) -> Result<Timing, ConfigError> {
+        let grace = self.grace.unwrap_or(Span::from_ms(100));
+        let timing = Timing {
+            interval: self.interval.unwrap_or(Span::from_ms(25)),
+            heartbeat: self.heartbeat.unwrap_or(Span::from_ms(50)),
+            silence: self.silence.unwrap_or(Span::from_ms(300)),
+            grace,
+            takeover_grace: self.takeover_grace.unwrap_or(Span(grace.0.saturating_mul(5) / 2)),
+            hold: self.hold.unwrap_or(Span::from_ms(5_000)),
+            witness_retry: self.witness_retry.unwrap_or(Span::from_ms(200)),
+            slow: self.slow.unwrap_or(Span::from_ms(2_000)),
+            slow_policy: match self.slow_policy {
+                Some(SlowChoice::Unprotect) => SlowPolicy::Unprotect,
+                Some(SlowChoice::Stretch) | None => SlowPolicy::Stretch,
+            },
+        };
+        check_span("interval", timing.interval, bounds::INTERVAL)?;
+        check_span("heartbeat", timing.heartbeat, bounds::HEARTBEAT)?;
+        check_span("silence", timing.silence, bounds::SILENCE)?;
+        check_span("grace", timing.grace, bounds::GRACE)?;
+        check_span("takeover-grace", timing.takeover_grace, bounds::TAKEOVER_GRACE)?;
+        check_span("hold", timing.hold, bounds::HOLD)?;
+        check_span("witness-retry", timing.witness_retry, bounds::WITNESS_RETRY)?;
+        check_span("slow", timing.slow, bounds::SLOW)?;
+        if timing.silence.0 < timing.heartbeat.0.saturating_mul(3) {
+            return Err(ConfigError::Conflict(
+                "silence must be at least three heartbeats, or one late packet would be a dead host".into(),
+            ));
+        }
+        if timing.takeover_grace <= timing.grace {
+            return Err(ConfigError::Conflict(
+                "takeover-grace must be longer than grace, or a cut would move guests between healthy hosts"
+                    .into(),
+            ));
+        }
+        Ok(timing)
+    }
+}
+
+impl LimitSettings {
+    pub(super) fn over(self, below: Self) -> Self {
+        Self {
+            in_flight: self.in_flight.or(below.in_flight),
+            staging: self.staging.or(below.staging),
+            shadow: self.shadow.or(below.shadow),
+            epoch_buffer: self.epoch_buffer.or(below.epoch_buffer),
+            held_output: self.held_output.or(below.held_output),
+            compare_max: self.compare_max.or(below.compare_max),
+            image_max: self.image_max.or(below.image_max),
+        }
+    }
+
+    pub(super) fn decide(self) -> Result<Limits, ConfigError> {
+        let default = Limits::default();
+        let limits = Limits {
+            in_flight_max: self.in_flight.unwrap_or(default.in_flight_max),
+            staging_bytes: self.staging.unwrap_or(default.staging_bytes),
+            shadow_bytes: self.shadow.unwrap_or(default.shadow_bytes),
+            epoch_buffer_bytes: self.epoch_buffer.unwrap_or(default.epoch_buffer_bytes),
+            held_output_bytes: self.held_output.unwrap_or(default.held_output_bytes),
+            compare_bytes_max: self.compare_max.unwrap_or(default.compare_bytes_max),
+            image_bytes_max: self.image_max.unwrap_or(default.image_bytes_max),
+        };
+        check_count("in-flight", limits.in_flight_max, bounds::IN_FLIGHT)?;
+        check_bytes("staging", limits.staging_bytes, bounds::BUFFER_BYTES)?;
+        check_bytes("epoch-buffer", limits.epoch_buffer_bytes, bounds::BUFFER_BYTES)?;
+        check_bytes("held-output", limits.held_output_bytes, bounds::BUFFER_BYTES)?;
+        check_bytes("shadow", limits.shadow_bytes, bounds::CACHE_BYTES)?;
+        check_bytes("compare-max", limits.compare_bytes_max, bounds::CACHE_BYTES)?;
+        Ok(limits)
+    }
+}

@@ -1,0 +1,105 @@
+//! How values of flags and of the file are read: each the same way, and what is wrong is told with what would be right.
+//!
+//! Not here: the units and forms themselves (`human`), and whether values fit each other (`settings`).
+
+use super::check_new_name;
+use super::human::{HumanError, parse_address, parse_remote, parse_size, parse_span};
+use super::settings::Peer;
+use crate::session::{NodeName, Span};
+use serde::de::{Error, Visitor};
+use serde::{Deserialize, Deserializer};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+
+/// Reads `NAME=ADDR`.
+pub(super) fn parse_peer(text: &str) -> Result<Peer, PeerError> {
+    let (name, address) = text.split_once('=').ok_or_else(|| PeerError::Form(text.to_owned()))?;
+    check_new_name(name).map_err(|error| PeerError::Name(error.to_string()))?;
+    Ok(Peer { name: NodeName(name.to_owned()), address: parse_remote(address)? })
+}
+
+/// Why a text names no peer.
+#[derive(thiserror::Error, Clone, PartialEq, Eq, Debug)]
+pub(super) enum PeerError {
+    #[error("{0:?} is not NAME=ADDR, such as b=127.0.0.1:7002")]
+    Form(String),
+    #[error("{0}")]
+    Name(String),
+    #[error(transparent)]
+    Address(#[from] HumanError),
+}
+
+/// A text, or a number that stands for one: `64` in the file is told what a number lacks, as `"64"` is.
+struct Words;
+
+impl Visitor<'_> for Words {
+    type Value = String;
+
+    fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str("a text in quotes")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<String, E> {
+        Ok(text.to_owned())
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<String, E> {
+        Ok(number.to_string())
+    }
+}
+
+fn read<'de, D: Deserializer<'de>, T>(
+    from: D,
+    parse: fn(&str) -> Result<T, HumanError>,
+) -> Result<T, D::Error> {
+    parse(&from.deserialize_any(Words)?).map_err(Error::custom)
+}
+
+pub(super) fn span_from_text<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Span>, D::Error> {
+    read(from, parse_span).map(Some)
+}
+
+pub(super) fn size_from_text<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+    read(from, parse_size).map(Some)
+}
+
+pub(super) fn address_from_text<'de, D: Deserializer<'de>>(from: D) -> Result<Option<SocketAddr>, D::Error> {
+    read(from, parse_address).map(Some)
+}
+
+pub(super) fn remote_from_text<'de, D: Deserializer<'de>>(from: D) -> Result<Option<SocketAddr>, D::Error> {
+    read(from, parse_remote).map(Some)
+}
+
+pub(super) fn peers_from_table<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Peer>, D::Error> {
+    let table = BTreeMap::<String, String>::deserialize(from)?;
+    let peer =
+        |(name, address): (String, String)| parse_peer(&format!("{name}={address}")).map_err(Error::custom);
+    table.into_iter().map(peer).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::Settings;
+
+    #[test]
+    fn what_is_wrong_in_a_file_is_told_with_what_would_be_right() {
+        for (text, words) in [
+            ("[timing]\ninterval = 25", "\"25\" is not a length of time; write a whole number and ns, us"),
+            ("[limits]\nstaging = true", "a text in quotes"),
+            ("listen = \"localhost:7000\"", "such as 127.0.0.1:7000"),
+            ("listen = 7000", "such as 127.0.0.1:7000"),
+            ("witness = \"127.0.0.1:0\"", "has the port 0"),
+            ("metrics = \"127.0.0.1:99999\"", "such as 127.0.0.1:7000"),
+            ("[peers]\nb = \"127.0.0.1\"", "such as 127.0.0.1:7000"),
+            ("[peers]\n\"a b\" = \"127.0.0.1:1\"", "usable name"),
+        ] {
+            let error = toml::from_str::<Settings>(text).unwrap_err().to_string();
+            assert!(error.contains(words) && error.contains("line"), "{error}");
+        }
+        // Bytes need no unit, in quotes or without.
+        let settings: Settings = toml::from_str("[limits]\nstaging = 1048576").unwrap();
+        assert_eq!(settings.limits.staging, Some(1 << 20));
+    }
+}
