@@ -191,6 +191,8 @@ struct Guest {
 struct GuestState {
     /// Errno of frames that do not map, and how often.
     broken: HashMap<u64, (Errno, usize)>,
+    /// Frames that are elsewhere by now.
+    moved: HashMap<u64, u64>,
     fails: Option<Errno>,
     cannot_fill: bool,
     replaced: usize,
@@ -240,7 +242,8 @@ impl Guest {
             let at = Some(unsafe { place.add(index) }.addr());
             let errno = self.error(*frame);
             *error = errno.map_or(0, |errno| errno as u8);
-            let offset = (frame.min(&FRAMES) * PAGE_SIZE as u64).cast_signed();
+            let place = self.state().moved.get(frame).copied().unwrap_or(*frame);
+            let offset = (place.min(FRAMES) * PAGE_SIZE as u64).cast_signed();
             // SAFETY: one page of the caller's range, which nobody uses meanwhile.
             let mapped = unsafe {
                 match errno {
@@ -324,6 +327,11 @@ impl Simulated {
     /// A frame is paged out for so many attempts to map it.
     pub(crate) fn page_out(&self, frame: u64, attempts: usize) {
         self.guest.state().broken.insert(frame, (Errno::ENOENT, attempts));
+    }
+
+    /// What is mapped as `frame` from here on is what `place` holds. What is mapped already stays.
+    pub(crate) fn move_frame(&self, frame: u64, place: u64) {
+        self.guest.state().moved.insert(frame, place);
     }
 
     /// From here on mapping fails as a whole.

@@ -5,6 +5,7 @@
 //!       └─► window (pfn / 4096) ──► mapped once, places added as they are populated
 //! ```
 
+use super::journal::Journal;
 use crate::{Access, DomId, Mapping, Xen, XenError};
 use understudy_checkpoint::stream::limits::PFNS_MAX;
 use understudy_checkpoint::{Page, Pfn};
@@ -70,11 +71,65 @@ pub(crate) struct GuestMemory {
     is_hvm: bool,
     windows: Vec<Option<Mapping>>,
     scratch: Vec<u64>,
+    /// What pages held before, while it is to be undone.
+    journal: Option<Journal>,
+}
+
+/// What there is of pages as they were.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Undone {
+    /// The memory is as it was.
+    Whole,
+    /// The domain has it in use; [`before`](GuestMemory::before) has what was overwritten, the rest can be read.
+    Readable,
+    /// Nothing that could be relied on.
+    Lost,
 }
 
 impl GuestMemory {
     pub(crate) fn new(xen: Xen, domain: DomId, is_hvm: bool) -> Self {
-        Self { xen, domain, frames: Vec::new(), is_hvm, windows: Vec::new(), scratch: Vec::new() }
+        Self {
+            xen,
+            domain,
+            frames: Vec::new(),
+            is_hvm,
+            windows: Vec::new(),
+            scratch: Vec::new(),
+            journal: None,
+        }
+    }
+
+    /// From here on keeps what pages hold before they are overwritten.
+    pub(crate) fn begin_journal(&mut self) {
+        self.journal = Some(Journal::default());
+    }
+
+    /// What a page held when the journal began, if it was overwritten since.
+    pub(crate) fn before(&self, pfn: Pfn) -> Option<&Page> {
+        self.journal.as_ref()?.before(pfn)
+    }
+
+    /// Makes it again what it was when the journal began, as far as the domain still lets it.
+    pub(crate) fn undo(&mut self) -> Undone {
+        let Some(journal) = self.journal.take().filter(Journal::is_whole) else { return Undone::Lost };
+        let is_mapped = !self.windows.is_empty();
+        if is_mapped && journal.iter().all(|(pfn, page)| self.write(pfn, page).is_ok()) {
+            return Undone::Whole;
+        }
+        self.journal = Some(journal);
+        if is_mapped || self.map_for_reading().is_ok() { Undone::Readable } else { Undone::Lost }
+    }
+
+    /// Maps everything that is populated. Frames that are page tables by now cannot be mapped for more than reading.
+    fn map_for_reading(&mut self) -> Result<(), XenError> {
+        let map = |frames: &[u64]| {
+            let mut frames = frames.to_vec();
+            frames.resize(WINDOW_PFNS as usize, NO_FRAME);
+            let is_there = frames.iter().any(|frame| *frame != NO_FRAME);
+            is_there.then(|| self.xen.map(self.domain, &frames, Access::Read)).transpose()
+        };
+        self.windows = self.frames.chunks(WINDOW_PFNS as usize).map(map).collect::<Result<_, _>>()?;
+        Ok(())
     }
 
     /// The frame behind a pfn.
@@ -180,7 +235,11 @@ impl GuestMemory {
     }
 
     /// Writes a populated page.
-    pub(crate) fn write(&self, pfn: Pfn, page: &Page) -> Result<(), MemoryError> {
+    pub(crate) fn write(&mut self, pfn: Pfn, page: &Page) -> Result<(), MemoryError> {
+        if let Some(mut journal) = self.journal.take() {
+            journal.keep(pfn, |page| self.read(pfn, page).is_ok());
+            self.journal = Some(journal);
+        }
         let (mapping, index) = self.place(pfn);
         if mapping.write_page(index, page) {
             return Ok(());

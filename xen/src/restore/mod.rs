@@ -11,6 +11,7 @@
 mod error;
 mod exact;
 pub(crate) mod hvm;
+mod journal;
 pub(crate) mod memory;
 pub(crate) mod pv;
 
@@ -109,34 +110,40 @@ impl Rebuild {
         })
     }
 
-    /// A domain whose memory is in place as a stream has it, and that libxl has completed: state follows.
-    /// `page_type` tells what each pfn is.
-    pub(crate) fn of_standing(
-        xen: Xen,
-        domain: DomId,
-        what: &Description,
-        memory: GuestMemory,
-        page_type: impl Fn(Pfn) -> PageType,
-    ) -> Result<Self, RestoreError> {
+    /// A domain that libxl has completed, and whose memory is in place as a stream has it: state follows.
+    pub(crate) fn of_standing(xen: Xen, domain: DomId, what: &Description) -> Result<Self, RestoreError> {
         let domain_type = if what.kind == GuestKind::Pv { DomainType::Pv } else { DomainType::Hvm };
         let header = LibxcHeader { version: what.libxc_version, domain_type, xen_version: what.xen_version };
         let mut rebuild = Self::begin(xen, domain, &header)?;
-        rebuild.memory = memory;
         rebuild.has_rings = true;
         // libxl has set the policy; it cannot be set again.
         rebuild.is_static_done = true;
-        match &mut rebuild.guest {
-            Guest::Hvm(guest) => guest.keep_rings(),
-            Guest::Pv(guest) => {
-                let domain = (&rebuild.xen, rebuild.domain);
-                records(&what.static_records, |record| match record {
-                    Record::PvInfo(_) | Record::P2mFrames(_) => guest.apply(domain.0, domain.1, record),
-                    _ => Ok(()),
-                })?;
-                guest.localise_tables(&mut rebuild.memory, page_type)?;
-            }
+        if let Guest::Hvm(guest) = &mut rebuild.guest {
+            guest.keep_rings();
         }
         Ok(rebuild)
+    }
+
+    /// Given the memory of a PV guest, makes its page tables name machine frames. `page_type` tells what each pfn is. After
+    /// an error the memory is to be had by [`into_memory`](Self::into_memory).
+    pub(crate) fn localise(
+        &mut self,
+        static_records: &[u8],
+        memory: GuestMemory,
+        page_type: impl Fn(Pfn) -> PageType,
+    ) -> Result<(), RestoreError> {
+        self.memory = memory;
+        let Guest::Pv(guest) = &mut self.guest else { return Ok(()) };
+        records(static_records, |record| match record {
+            Record::PvInfo(_) | Record::P2mFrames(_) => guest.apply(&self.xen, self.domain, record),
+            _ => Ok(()),
+        })?;
+        guest.localise_tables(&mut self.memory, page_type)
+    }
+
+    /// The memory, which it came with.
+    pub(crate) fn into_memory(self) -> GuestMemory {
+        self.memory
     }
 
     /// Applies libxc records that stand one behind the other.
@@ -207,15 +214,26 @@ impl Rebuild {
     }
 
     /// Makes the guest fit to run. Afterwards nothing is mapped any more.
-    pub fn complete(mut self, rings: Rings) -> Result<RingFrames, RestoreError> {
-        let frames = match self.guest {
-            Guest::Hvm(guest) => guest.complete(&self.xen, self.domain, rings)?,
-            Guest::Pv(guest) => guest.complete(&self.xen, self.domain, &mut self.memory, rings)?,
+    pub fn complete(self, rings: Rings) -> Result<RingFrames, RestoreError> {
+        self.complete_keeping(rings).0
+    }
+
+    /// The same; also what the memory is by then, perhaps unmapped.
+    pub(crate) fn complete_keeping(
+        mut self,
+        rings: Rings,
+    ) -> (Result<RingFrames, RestoreError>, GuestMemory) {
+        let completed = match self.guest {
+            Guest::Hvm(guest) => guest.complete(&self.xen, self.domain, rings),
+            Guest::Pv(guest) => guest.complete(&self.xen, self.domain, &mut self.memory, rings),
         };
-        if !self.has_rings {
-            seed_rings(&self.xen, self.domain, frames, rings)?;
-        }
-        Ok(frames)
+        let seeded = completed.and_then(|frames| {
+            if !self.has_rings {
+                seed_rings(&self.xen, self.domain, frames, rings)?;
+            }
+            Ok(frames)
+        });
+        (seeded, self.memory)
     }
 
     fn set_tsc(&self, tsc: &TscRecord) -> Result<(), RestoreError> {

@@ -296,7 +296,7 @@ impl PvRebuild {
     /// Tells the guest where it is now. `frame` is the machine frame of its start info.
     fn fix_start_info(
         &self,
-        memory: &GuestMemory,
+        memory: &mut GuestMemory,
         rings: Rings,
         frame: u64,
     ) -> Result<RingFrames, RestoreError> {
@@ -319,7 +319,7 @@ impl PvRebuild {
         Ok(RingFrames { store, console })
     }
 
-    fn write_p2m(&self, memory: &GuestMemory) -> Result<(), RestoreError> {
+    fn write_p2m(&self, memory: &mut GuestMemory) -> Result<(), RestoreError> {
         let per_leaf = GuestWidth::Bits64.frames_per_page();
         for (leaf, pfn) in self.p2m_frames.iter().enumerate() {
             self.plain_frame(memory, "the P2M table", *pfn)?;

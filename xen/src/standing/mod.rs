@@ -13,7 +13,8 @@
 //! through mappings that work on when it is not. What the state's records are worth is asked once, with the full copy, as
 //! long as the guest runs elsewhere: they are given to the domain then, and again by `activate`.
 //!
-//! Memory holds pages as the stream has them, so they are what deltas are made against, until `activate`. The rings are
+//! Memory holds pages as the stream has them, so they are what deltas are made against, until `activate`. What `activate`
+//! overwrites is kept beside it until the guest has its state: when it fails, the image is still there. The rings are
 //! xenstored's and xenconsoled's as soon as libxl has completed the domain: what the guest had there is kept aside.
 //!
 //! Not for HVM guests: their device model would have to be given a new state at each takeover.
@@ -22,24 +23,26 @@ mod build;
 mod left;
 mod pages;
 mod rings;
+mod state;
 
 pub use build::{STANDING_VARIABLE, stand_by};
 pub use left::{StandingDomain, destroy_left, standing_domains};
 
 use crate::restore::hvm::{CONSOLE_EVTCHN, STORE_EVTCHN};
-use crate::restore::memory::{GuestMemory, MemoryError};
-use crate::restore::{Rebuild, RestoreError, RingEnd, Rings, records, seed_rings};
+use crate::restore::memory::MemoryError;
+use crate::restore::{RestoreError, RingEnd, Rings, records, seed_rings};
 use crate::xenstore::StoreError;
 use crate::{DomId, DomainInfo, Xen, xl};
 use build::Build;
 use left::{mark, rename};
 use pages::StandingPages;
+use state::retry;
 use std::fmt;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 use understudy_checkpoint::domain::{Description, DomainState, GuestKind, Sink};
 use understudy_checkpoint::epoch::Image;
-use understudy_checkpoint::{Page, PageEntry, PageType, Pfn};
+use understudy_checkpoint::{Page, PageEntry, Pfn};
 
 /// What follows the name of a guest whose domain stands by, as stock Xen names a domain that is migrated in.
 const INCOMING: &str = "--incoming";
@@ -47,10 +50,6 @@ const INCOMING: &str = "--incoming";
 /// How long a name may be taken, and how often that is looked at.
 const FREE_MAX: Duration = Duration::from_secs(30);
 const FREE_RETRY: Duration = Duration::from_millis(100);
-
-/// What may fail for a moment is done so often, after so long.
-const ATTEMPTS: u32 = 5;
-const RETRY: Duration = Duration::from_millis(200);
 
 /// Why a domain does not stand by, or cannot go on.
 #[derive(thiserror::Error, Debug)]
@@ -167,6 +166,7 @@ impl Standing {
         self.is_changed |= matches!(as_it_was, Err(StandingError::Ran { .. }));
         as_it_was?;
         match self.what.kind {
+            // What it changes of the image is kept.
             GuestKind::Pv => self.give_pv_state()?,
             // Nothing of it changes the image: it may be done again.
             GuestKind::Pvh | GuestKind::Hvm => retry(|| self.give_state())?,
@@ -181,26 +181,6 @@ impl Standing {
             );
         }
         Ok(self.domain)
-    }
-
-    /// Gives a PVH guest's domain the state. Its memory stays what the stream has.
-    fn give_state(&self) -> Result<(), StandingError> {
-        let none = GuestMemory::new(self.xen.clone(), self.domain, true);
-        let absent = |_| PageType::Absent;
-        let mut rebuild = Rebuild::of_standing(self.xen.clone(), self.domain, &self.what, none, absent)?;
-        rebuild.apply_all(&self.state.libxc)?;
-        rebuild.complete(self.rings)?;
-        Ok(())
-    }
-
-    /// Gives a PV guest's domain the state, and its page tables this host's frames.
-    fn give_pv_state(&mut self) -> Result<(), StandingError> {
-        self.is_changed = true;
-        let (memory, page_type) = self.pages.take(&self.xen, self.domain);
-        let mut rebuild = Rebuild::of_standing(self.xen.clone(), self.domain, &self.what, memory, page_type)?;
-        rebuild.apply_all(&self.state.libxc)?;
-        rebuild.complete(self.rings)?;
-        Ok(())
     }
 
     /// What Xen says of the domain.
@@ -359,18 +339,6 @@ impl Drop for Standing {
             tracing::warn!(guest = self.name, domain = %self.domain, %error, "A domain that stood by is left; use xl destroy");
         }
     }
-}
-
-/// Does what may fail for a moment until it is done, or has failed often enough.
-fn retry<T, E: fmt::Display>(mut attempt: impl FnMut() -> Result<T, E>) -> Result<T, E> {
-    for _ in 1..ATTEMPTS {
-        match attempt() {
-            Ok(done) => return Ok(done),
-            Err(error) => tracing::warn!(%error, "A step of a takeover failed; it is tried again"),
-        }
-        sleep(RETRY);
-    }
-    attempt()
 }
 
 /// Waits until no domain has this name: one that stood by for the guest as it was is on its way out.

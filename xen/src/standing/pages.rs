@@ -11,7 +11,7 @@
 #![allow(unsafe_code)]
 
 use super::rings::RingPfns;
-use crate::restore::memory::{GuestMemory, MemoryError, NO_FRAME, SUPERPAGE_PFNS};
+use crate::restore::memory::{GuestMemory, MemoryError, NO_FRAME, SUPERPAGE_PFNS, Undone};
 use crate::restore::{RestoreError, RingFrames};
 use crate::{DomId, Xen};
 use understudy_checkpoint::domain::{Description, GuestKind};
@@ -48,7 +48,8 @@ impl StandingPages {
         }
     }
 
-    fn page_type(&self, pfn: Pfn) -> PageType {
+    /// What a pfn is.
+    pub(super) fn page_type(&self, pfn: Pfn) -> PageType {
         self.types.get(pfn.0 as usize).map_or(PageType::Absent, |nibble| of_nibble(*nibble))
     }
 
@@ -59,6 +60,7 @@ impl StandingPages {
         }
         match self.rings.iter().find(|ring| ring.pfn == pfn) {
             Some(ring) => Some(&ring.content),
+            None if self.memory.before(pfn).is_some() => self.memory.before(pfn),
             // SAFETY: the domain has never run, so nobody but backends of its rings writes to its memory, and those
             // frames were just ruled out; what writes here does so by `&mut self`.
             None => unsafe { self.memory.still_page(pfn) },
@@ -168,13 +170,23 @@ impl StandingPages {
         Ok(RingFrames { store: store_frame, console: console_frame })
     }
 
-    /// Hands out the memory, with what each pfn is.
-    pub(super) fn take(&mut self, xen: &Xen, domain: DomId) -> (GuestMemory, impl Fn(Pfn) -> PageType) {
-        let memory = std::mem::replace(&mut self.memory, GuestMemory::new(xen.clone(), domain, self.is_hvm));
-        let types = std::mem::take(&mut self.types);
-        let page_type =
-            move |pfn: Pfn| types.get(pfn.0 as usize).map_or(PageType::Absent, |nibble| of_nibble(*nibble));
-        (memory, page_type)
+    /// Hands out the memory, which keeps from here on what is overwritten of it. Until it is
+    /// [put back](Self::put_back) no page is here.
+    pub(super) fn lend(&mut self, xen: &Xen, domain: DomId) -> GuestMemory {
+        let none = GuestMemory::new(xen.clone(), domain, self.is_hvm);
+        let mut memory = std::mem::replace(&mut self.memory, none);
+        memory.begin_journal();
+        memory
+    }
+
+    /// The memory is back, whatever was done to it.
+    pub(super) fn put_back(&mut self, memory: GuestMemory) {
+        self.memory = memory;
+    }
+
+    /// Pages are what they were when the memory was lent, as far as they still can be.
+    pub(super) fn undo(&mut self) -> Undone {
+        self.memory.undo()
     }
 
     /// Unmaps everything: frames that are mapped somewhere outlive their domain.

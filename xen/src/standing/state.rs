@@ -1,0 +1,85 @@
+//! A domain that stands by is given the guest's state.
+//!
+//! ```text
+//!   PVH   records ──► Xen            nothing of the image changes: done again, as often as it takes
+//!   PV    tables name frames ──► records ──► unmapped, vCPUs, tables pinned
+//!         └ fails: undone, again             └ fails: another domain is built of the image, which is kept beside
+//! ```
+//!
+//! Not here: when ([`Standing::activate`], and with each full copy), and how a guest is rebuilt ([`Rebuild`]).
+
+use super::{Standing, StandingError};
+use crate::restore::Rebuild;
+use crate::restore::memory::{GuestMemory, Undone};
+use std::fmt;
+use std::thread::sleep;
+use std::time::Duration;
+
+/// What may fail for a moment is done so often, after so long.
+const ATTEMPTS: u32 = 5;
+const RETRY: Duration = Duration::from_millis(200);
+
+impl Standing {
+    /// Gives a PVH guest's domain the state. Its memory stays what the stream has.
+    pub(super) fn give_state(&self) -> Result<(), StandingError> {
+        let mut rebuild = Rebuild::of_standing(self.xen.clone(), self.domain, &self.what)?;
+        rebuild.apply_all(&self.state.libxc)?;
+        rebuild.complete(self.rings)?;
+        Ok(())
+    }
+
+    /// Gives a PV guest's domain the state, and its page tables this host's frames. What fails before Xen has anything of it
+    /// is undone and done again; afterwards the image is still readable.
+    pub(super) fn give_pv_state(&mut self) -> Result<(), StandingError> {
+        let mut attempt = 1;
+        loop {
+            let memory = self.pages.lend(&self.xen, self.domain);
+            let (given, memory) = self.rebuild_pv(memory);
+            self.pages.put_back(memory);
+            let Err(error) = given else { return Ok(()) };
+            match self.pages.undo() {
+                Undone::Whole if attempt < ATTEMPTS => {
+                    tracing::warn!(%error, "A step of a takeover failed; it is tried again");
+                    attempt += 1;
+                    sleep(RETRY);
+                }
+                Undone::Whole | Undone::Readable => return Err(error),
+                Undone::Lost => {
+                    self.is_changed = true;
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    fn rebuild_pv(&self, memory: GuestMemory) -> (Result<(), StandingError>, GuestMemory) {
+        let mut rebuild = match Rebuild::of_standing(self.xen.clone(), self.domain, &self.what) {
+            Ok(rebuild) => rebuild,
+            Err(error) => return (Err(error.into()), memory),
+        };
+        let page_type = |pfn| self.pages.page_type(pfn);
+        let given = rebuild.localise(&self.what.static_records, memory, page_type);
+        match given.and_then(|()| rebuild.apply_all(&self.state.libxc)) {
+            Err(error) => (Err(error.into()), rebuild.into_memory()),
+            Ok(()) => {
+                let (completed, memory) = rebuild.complete_keeping(self.rings);
+                (completed.map(drop).map_err(StandingError::from), memory)
+            }
+        }
+    }
+}
+
+/// Does what may fail for a moment until it is done, or has failed often enough.
+pub(super) fn retry<T, E: fmt::Display>(mut attempt: impl FnMut() -> Result<T, E>) -> Result<T, E> {
+    for _ in 1..ATTEMPTS {
+        match attempt() {
+            Ok(done) => return Ok(done),
+            Err(error) => tracing::warn!(%error, "A step of a takeover failed; it is tried again"),
+        }
+        sleep(RETRY);
+    }
+    attempt()
+}
+
+#[cfg(test)]
+mod tests;

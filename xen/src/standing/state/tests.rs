@@ -1,0 +1,201 @@
+//! A PV guest's domain that stands by, on a simulated hypervisor: whichever step of a takeover fails, the image is there.
+
+use super::super::build::Build;
+use super::super::pages::StandingPages;
+use super::*;
+use crate::abi::{domctl, memory};
+use crate::restore::{RingEnd, Rings};
+use crate::simulated::{Asked, Simulated, set_payload};
+use crate::{DomId, Xen};
+use nix::errno::Errno;
+use std::mem::ManuallyDrop;
+use std::sync::Arc;
+use understudy_checkpoint::domain::{Description, DomainState, GuestKind};
+use understudy_checkpoint::stream::libxc::{GuestWidth, P2mFrames, Record, Vcpu, VcpuPart};
+use understudy_checkpoint::{PAGE_SIZE, Page, PageEntry, PageType, Pfn};
+use zerocopy::{FromBytes, FromZeros};
+
+const PFNS: u64 = 16;
+/// Machine frame of pfn 0.
+const FIRST_FRAME: u64 = 1000;
+const SHARED_INFO: u64 = 900;
+
+const START_INFO: u64 = 2;
+const P2M: u64 = 3;
+const STORE: u64 = 4;
+const CONSOLE: u64 = 5;
+const TOP: u64 = 6;
+const LEAF: u64 = 7;
+
+fn words(words: &[(usize, u64)]) -> Page {
+    let mut page = [0; PAGE_SIZE];
+    for (offset, word) in words {
+        page[*offset..*offset + 8].copy_from_slice(&word.to_le_bytes());
+    }
+    page
+}
+
+fn kind(pfn: u64) -> PageType {
+    match pfn {
+        TOP => PageType::Table { level: 4, pinned: true },
+        LEAF => PageType::Table { level: 1, pinned: false },
+        _ => PageType::Normal,
+    }
+}
+
+/// What the stream has of a pfn.
+fn content(pfn: u64) -> Page {
+    match pfn {
+        START_INFO => words(&[(56, STORE), (72, CONSOLE)]),
+        TOP => words(&[(0, LEAF << 12 | 1)]),
+        LEAF => words(&[(0, 8 << 12 | 1), (8, 9 << 12 | 3)]),
+        _ => [pfn as u8; PAGE_SIZE],
+    }
+}
+
+fn answer(port: &Simulated) {
+    port.answer(Asked::Domctl(domctl::GET_DOMAIN_INFO), |call| {
+        let mut info = domctl::DomainInfo::new_zeroed();
+        (info.domain, info.flags, info.handle) = (4, domctl::FLAG_PAUSED, [7; 16]);
+        info.shared_info_frame = SHARED_INFO;
+        set_payload(call, &info);
+        Ok(0)
+    });
+    port.answer(Asked::Memory(memory::POPULATE_PHYSMAP), |call| {
+        let asked = memory::Reservation::read_from_prefix(call.argument()).unwrap().0;
+        let frames = <[u64]>::mut_from_bytes(call.data().unwrap()).unwrap();
+        frames[..asked.nr_extents as usize].iter_mut().for_each(|frame| *frame += FIRST_FRAME);
+        Ok(asked.nr_extents)
+    });
+    port.answer(Asked::Domctl(domctl::SET_VCPU_CONTEXT), |_| Ok(0));
+    port.answer(Asked::Mmu, |_| Ok(0));
+}
+
+fn description() -> Description {
+    let mut static_records = Vec::new();
+    Record::PvInfo(GuestWidth::Bits64).write(&mut static_records);
+    let frames = [P2M.into()];
+    let p2m = P2mFrames { start: 0, end: PFNS as u32 - 1, frames: &frames };
+    Record::P2mFrames(p2m).write(&mut static_records);
+    Description {
+        kind: GuestKind::Pv,
+        page_count: PFNS,
+        libxc_version: 3,
+        xen_version: (4, 17),
+        config: Vec::new(),
+        static_records,
+    }
+}
+
+fn state() -> DomainState {
+    let mut context = vec![0; GuestWidth::Bits64.vcpu_basic_bytes()];
+    crate::domain::pv::vcpu::set_word(&mut context, crate::domain::pv::vcpu::RDX, START_INFO);
+    crate::domain::pv::vcpu::set_word(&mut context, crate::domain::pv::vcpu::CR3, TOP << 12);
+    let mut state = DomainState::default();
+    Record::SharedInfo(&[3; PAGE_SIZE]).write(&mut state.libxc);
+    let vcpu = Vcpu { vcpu_id: 0, part: VcpuPart::Basic, blob: &context };
+    Record::Vcpu(vcpu).write(&mut state.libxc);
+    state
+}
+
+/// Never dropped: that would ask the `xl` of this host to destroy a domain.
+fn standing() -> (Arc<Simulated>, ManuallyDrop<Standing>) {
+    let port = Simulated::new();
+    answer(&port);
+    let xen = Xen::over(port.clone()).unwrap();
+    let what = description();
+    let mut pages = StandingPages::new(&xen, DomId(4), &what);
+    // Nothing is at pfn 0.
+    for pfn in 1..PFNS {
+        pages.apply(PageEntry::new(Pfn(pfn), kind(pfn)), Some(&content(pfn))).unwrap();
+    }
+    let end = RingEnd { port: 1, backend: DomId(0) };
+    let standing = Standing {
+        domain: DomId(4),
+        name: "web".into(),
+        uuid: Some([7; 16]),
+        rings: Rings { store: end, console: end },
+        build: Build::Complete,
+        pages,
+        xen,
+        what,
+        state: state(),
+        fault: None,
+        is_refused: false,
+        is_activated: false,
+        is_changed: false,
+    };
+    (port, ManuallyDrop::new(standing))
+}
+
+#[track_caller]
+fn assert_image(standing: &Standing) {
+    let image = standing.to_image().expect("the image is there");
+    for pfn in 1..PFNS {
+        assert_eq!(image.page(Pfn(pfn)), Some(&content(pfn)), "pfn {pfn}");
+        let entry = image.entries().find(|entry| entry.pfn() == Pfn(pfn)).unwrap();
+        assert_eq!(entry.page_type(), kind(pfn));
+    }
+    assert_eq!((image.page(Pfn(0)), image.state()), (None, &state()));
+}
+
+/// The domain is a guest: its tables name frames.
+fn assert_given(port: &Simulated) {
+    assert_eq!(port.read_frame(FIRST_FRAME + TOP), words(&[(0, (FIRST_FRAME + LEAF) << 12 | 1)]));
+    let leaf = words(&[(0, (FIRST_FRAME + 8) << 12 | 1), (8, (FIRST_FRAME + 9) << 12 | 3)]);
+    assert_eq!(port.read_frame(FIRST_FRAME + LEAF), leaf);
+    assert_eq!(port.read_frame(FIRST_FRAME + P2M)[16..24], (FIRST_FRAME + 2).to_le_bytes());
+}
+
+#[test]
+fn a_pv_guest_s_domain_is_given_its_state() {
+    let (port, mut standing) = standing();
+    assert_image(&standing);
+    standing.give_pv_state().unwrap();
+    assert_given(&port);
+}
+
+#[test]
+fn what_fails_before_xen_has_anything_is_done_again_and_nothing_is_translated_twice() {
+    let (port, mut standing) = standing();
+    // The tables are translated by then, and shared info cannot be mapped.
+    port.break_frame(SHARED_INFO, Errno::ENOMEM);
+    let mender = port.clone();
+    let mend = std::thread::spawn(move || {
+        sleep(RETRY / 2);
+        mender.mend_frame(SHARED_INFO);
+    });
+    standing.give_pv_state().unwrap();
+    mend.join().unwrap();
+    assert_given(&port);
+}
+
+#[test]
+fn what_fails_for_good_before_xen_has_anything_leaves_the_image_in_place() {
+    let (port, mut standing) = standing();
+    port.break_frame(SHARED_INFO, Errno::EINVAL);
+    standing.give_pv_state().unwrap_err();
+    assert_image(&standing);
+    assert_eq!(port.read_frame(FIRST_FRAME + LEAF), content(LEAF), "in the domain itself");
+}
+
+#[test]
+fn what_fails_when_the_domain_has_its_frames_leaves_the_image_readable() {
+    for step in [Asked::Domctl(domctl::SET_VCPU_CONTEXT), Asked::Mmu] {
+        let (port, mut standing) = standing();
+        port.fail(step, &[Errno::EINVAL]);
+        standing.give_pv_state().unwrap_err();
+        assert_image(&standing);
+        let leaf = port.read_frame(FIRST_FRAME + LEAF);
+        assert_ne!(leaf, content(LEAF), "{step:?}: perhaps a page table by now, nobody writes there");
+    }
+}
+
+#[test]
+fn state_that_names_what_is_not_there_leaves_the_image() {
+    let (_port, mut standing) = standing();
+    standing.state.libxc.clear();
+    standing.give_pv_state().unwrap_err();
+    let image = standing.to_image().unwrap();
+    assert_eq!(image.page(Pfn(LEAF)), Some(&content(LEAF)));
+}
