@@ -57,6 +57,21 @@ impl DomainState {
     }
 }
 
+/// Whose writes the log of a [`Source`] tells of: what the scrub may hold against whom.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LogTells {
+    /// Every write. A frame that changed without a mark shows that a mark was lost.
+    Everything,
+    /// What the guest itself writes. The hypervisor and backends write some frames without a mark: vCPU info, event
+    /// channels, rings.
+    GuestWrites {
+        /// More such frames than this are none of theirs.
+        others_frames_max: u64,
+    },
+    /// Nothing: there is no log that could lose a mark, changes are found by comparing.
+    Nothing,
+}
+
 /// Why a source or a sink could not do what was asked.
 #[derive(thiserror::Error, Debug)]
 pub enum DomainError {
@@ -126,10 +141,20 @@ pub trait Source: Send {
         copiers: usize,
     ) -> Result<Option<Pfn>, DomainError>;
 
-    /// Whether the log tells of every write, also of those that the hypervisor and backends make. Only then can frames
-    /// that are not marked be held against the peer's (the scrub).
-    fn logs_all_writes(&self) -> bool {
-        true
+    /// Whose writes the log tells of.
+    fn log_tells(&self) -> LogTells {
+        LogTells::Everything
+    }
+
+    /// Copies frames for the scrub, while the guest runs: as [`copy_pages`](Self::copy_pages), and from where the guest has
+    /// them now, though nothing told of a change.
+    fn look_at_pages(
+        &mut self,
+        wanted: &DirtyBitmap,
+        from: Pfn,
+        staging: &mut Staging,
+    ) -> Result<Option<Pfn>, DomainError> {
+        self.copy_pages(wanted, from, staging, 1)
     }
 
     /// Captures everything but pages and the device model. Only while suspended.

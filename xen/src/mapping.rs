@@ -227,6 +227,20 @@ impl Mapping {
         Ok(())
     }
 
+    /// Frames that [`renew`](Self::renew) maps at once.
+    pub(crate) fn piece_frames(&self) -> usize {
+        self.piece_frames
+    }
+
+    /// Maps the piece that `index` lies in anew: what its frames are by now. Addresses, frames without a mapping and errors
+    /// are as with [`remap_each`](Self::remap_each).
+    pub(crate) fn renew(&self, index: usize) -> Result<(), XenError> {
+        assert!(index < self.len, "a place of this mapping");
+        let number = index / self.piece_frames;
+        let mut piece = self.pieces[number].write().unwrap_or_else(PoisonError::into_inner);
+        self.replace_piece(number, &mut piece)
+    }
+
     /// Maps the changed frames of a locked piece into holes; false if they are none, or the kernel cannot.
     fn fill_holes(&self, piece: &mut Piece, changes: &[(usize, u64)]) -> bool {
         if changes.iter().any(|(index, _)| piece.errors[index % self.piece_frames] == 0) {

@@ -116,5 +116,5 @@ fn take_in(digest: &mut Digest, entry: PageEntry, content: Content<'_>, page: Op
         (Content::Zero, _) => digest.zero(entry),
         (_, Some(page)) => digest.page(entry, page),
         (_, None) => digest.no_data(entry),
-    }
+    };
 }

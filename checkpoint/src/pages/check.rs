@@ -45,6 +45,11 @@ impl ContentHash {
     pub fn of(page: Option<&Page>) -> Self {
         Self(page.map_or(0, page_hash))
     }
+
+    /// The hash itself.
+    pub(super) fn get(self) -> u64 {
+        self.0
+    }
 }
 
 /// What a frame holds while it is clean.

@@ -34,29 +34,30 @@ impl Digest {
         Self { hasher: Xxh3::new(), entries: 0, data_pages: 0 }
     }
 
-    /// An entry with its page.
-    pub(crate) fn page(&mut self, entry: PageEntry, page: &Page) {
+    /// An entry with its page, whose hash is answered.
+    pub(crate) fn page(&mut self, entry: PageEntry, page: &Page) -> u64 {
         self.data_pages += 1;
-        self.push(entry, page_hash(page));
+        self.push(entry, page_hash(page))
     }
 
     /// An entry whose page is all zeros.
-    pub(crate) fn zero(&mut self, entry: PageEntry) {
+    pub(crate) fn zero(&mut self, entry: PageEntry) -> u64 {
         self.data_pages += 1;
-        self.push(entry, *ZERO_HASH);
+        self.push(entry, *ZERO_HASH)
     }
 
     /// An entry without data.
-    pub(crate) fn no_data(&mut self, entry: PageEntry) {
-        self.push(entry, 0);
+    pub(crate) fn no_data(&mut self, entry: PageEntry) -> u64 {
+        self.push(entry, 0)
     }
 
-    fn push(&mut self, entry: PageEntry, content: u64) {
+    fn push(&mut self, entry: PageEntry, content: u64) -> u64 {
         self.entries += 1;
         let mut bytes = [0; 16];
         bytes[..8].copy_from_slice(&entry.to_wire().to_le_bytes());
         bytes[8..].copy_from_slice(&content.to_le_bytes());
         self.hasher.update(&bytes);
+        content
     }
 
     /// What the epoch's end says.

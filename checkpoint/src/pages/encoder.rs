@@ -14,6 +14,7 @@
 
 use super::batch::{Batches, Kind};
 use super::body::Body;
+use super::contents::Contents;
 use super::delta::Runs;
 use super::digest::{Digest, EpochSummary};
 use super::shadow::{Put, Shadow};
@@ -45,6 +46,7 @@ pub struct Encoder {
     digest: Digest,
     runs: Runs,
     body: Body,
+    contents: Option<Contents>,
 }
 
 impl Encoder {
@@ -57,7 +59,18 @@ impl Encoder {
             digest: Digest::new(),
             runs: Runs::default(),
             body: Body::new(),
+            contents: None,
         }
+    }
+
+    /// One that remembers what it has encoded of each frame: [`Contents`].
+    pub fn with_contents(self) -> Self {
+        Self { contents: Some(Contents::default()), ..self }
+    }
+
+    /// What was encoded last of each frame, if that is remembered.
+    pub fn contents(&self) -> Option<&Contents> {
+        self.contents.as_ref()
     }
 
     /// Begins an epoch. A seed starts from nothing: the shadow is emptied.
@@ -85,7 +98,8 @@ impl Encoder {
                 self.encode_page(*entry, page, &mut stats);
             } else {
                 self.shadow.remove(entry.pfn());
-                self.digest.no_data(*entry);
+                let hash = self.digest.no_data(*entry);
+                self.note(*entry, hash);
                 self.body.push(Kind::NoData, *entry);
                 stats.no_data += 1;
             }
@@ -114,7 +128,8 @@ impl Encoder {
     fn encode_page(&mut self, entry: PageEntry, page: &Page, stats: &mut EncodeStats) {
         if is_zero(page) {
             self.shadow.remove(entry.pfn());
-            self.digest.zero(entry);
+            let hash = self.digest.zero(entry);
+            self.note(entry, hash);
             self.body.push(Kind::Zero, entry);
             stats.zero += 1;
             return;
@@ -138,14 +153,23 @@ impl Encoder {
             self.encode_whole(entry, page);
             return;
         }
-        self.digest.page(entry, page);
+        let hash = self.digest.page(entry, page);
         self.body.push_delta(entry, &self.runs, page);
+        self.note(entry, hash);
         stats.delta += 1;
     }
 
     /// Counted as LZ4 or raw when its batch is closed.
     fn encode_whole(&mut self, entry: PageEntry, page: &Page) {
-        self.digest.page(entry, page);
+        let hash = self.digest.page(entry, page);
         self.body.push_whole(entry, page);
+        self.note(entry, hash);
+    }
+
+    /// A page that is as in the shadow was noted when it went there.
+    fn note(&mut self, entry: PageEntry, hash: u64) {
+        if let Some(contents) = &mut self.contents {
+            contents.note(entry.pfn(), hash);
+        }
     }
 }

@@ -3,12 +3,14 @@
 //! * [`DirtyBitmap`] which frames
 //! * [`Encoder`] the primary's side: staged pages to [`Batches`]; owns the shadow
 //! * [`Check`] what a page holds that did not change, for the other side to compare
+//! * [`Contents`] what was encoded last of each frame
 //! * the receiving side is [`epoch::Receiver`](crate::epoch::Receiver)
 
 mod batch;
 mod bitmap;
 mod body;
 mod check;
+mod contents;
 mod copy;
 mod decoder;
 mod delta;
@@ -26,6 +28,7 @@ pub use check::{
     CHECKED_PAGES_MAX, Check, ContentHash, FORM_CHECKS, FORM_STATE, put_checks, put_state_digest,
 };
 pub(crate) use check::{StateDigest, stretches};
+pub use contents::Contents;
 pub use copy::{copy_into, copy_into_by};
 pub use decoder::BatchError;
 pub(crate) use decoder::{Content, Decoder, Entries};

@@ -17,6 +17,7 @@ use super::pool::{Abort, Pieces};
 use super::protector::EmptyPieces;
 use super::report::{Report, Reporter};
 use super::scrub::Scrub;
+use super::unmarked::Unmarked;
 use crate::session::EpochKind;
 use crate::session::primary::Capture;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
@@ -113,6 +114,7 @@ pub(super) struct Capturer {
     pub(super) reporter: Reporter,
     pub(super) copiers: usize,
     pub(super) scrub: Scrub,
+    pub(super) unmarked: Unmarked,
     /// The newest captured epoch: what the next delta changes.
     pub(super) last: Option<Epoch>,
     /// A guest that is found suspended is to stay so.
@@ -202,8 +204,8 @@ impl Capturer {
             },
         };
         self.reporter.tell(report);
-        if is_captured {
-            self.scrub.look(&mut *self.source);
+        if is_captured && self.scrub.look(&mut *self.source) {
+            self.unmarked.begin_round();
         }
     }
 
@@ -238,6 +240,9 @@ impl Capturer {
             self.ledger.forget_through(acked);
         }
         let (epoch, stay_paused) = (order.epoch, order.stay_paused);
+        if !matches!(order.capture, Capture::Seed) {
+            self.unmarked.mark(self.ledger.pending_mut())?;
+        }
         match order.capture {
             Capture::Seed => {
                 self.begin_seed(order)?;
@@ -266,6 +271,7 @@ impl Capturer {
         self.output.check()?;
         self.last = None;
         self.scrub.forget();
+        self.unmarked.begin_anew();
         self.source.end_log_dirty()?;
         self.source.begin_log_dirty()?;
         self.ledger.everything();

@@ -13,6 +13,7 @@
 
 use super::capture::CaptureOrder;
 use super::report::{Report, Reporter};
+use super::unmarked::Found;
 use crate::session::EpochKind;
 use crossbeam::channel::{Receiver, Sender};
 use std::time::{Duration, Instant};
@@ -102,6 +103,8 @@ pub struct Encoded {
     pub stats: EncodeStats,
     /// Pages that did not change and were sent to be compared.
     pub checked_pages: u64,
+    /// Pages that changed without a mark: they are sent again.
+    pub unmarked_pages: u64,
     /// Bytes on the link, everything included.
     pub link_bytes: u64,
     /// Time spent encoding, without waiting for the link.
@@ -132,6 +135,8 @@ pub(super) struct EncodeThread {
     pub(super) batches: Batches,
     pub(super) empty: Sender<Staging>,
     pub(super) states: Sender<DomainState>,
+    /// Frames that changed without a mark.
+    pub(super) found: Found,
     pub(super) reporter: Reporter,
 }
 
@@ -149,7 +154,7 @@ impl EncodeThread {
             Job::Begin { head, outlet } => return Some(self.begin(head, outlet)),
             Job::Pages(staging) => self.pages(staging, open.as_mut()),
             Job::End { state, checks } => {
-                self.end(&state, &checks, open.take());
+                self.end(&state, checks, open.take());
                 self.put_back_state(state);
             }
             Job::Abandon { stand } => {
@@ -195,11 +200,12 @@ impl EncodeThread {
         }
     }
 
-    fn end(&mut self, state: &DomainState, checks: &[Check], open: Option<Open>) {
+    fn end(&mut self, state: &DomainState, mut checks: Vec<Check>, open: Option<Open>) {
         let Some(mut open) = open else { return };
         let started = Instant::now();
         self.batches.clear();
-        put_checks(checks, &mut self.batches);
+        open.encoded.unmarked_pages = self.take_unmarked(&mut checks);
+        put_checks(&checks, &mut self.batches);
         put_state_digest(state, &mut self.batches);
         open.encoded.busy += started.elapsed();
         open.encoded.checked_pages = checks.len() as u64;
@@ -210,6 +216,23 @@ impl EncodeThread {
         open.send(Part::End(&summary));
         let (epoch, kind) = (open.head.epoch, open.head.kind);
         self.reporter.note(Report::Encoded { epoch, kind, encoded: open.encoded });
+    }
+
+    /// Takes out what is clean by the log and yet not what was encoded of it last; how many there are. All that was staged
+    /// of this epoch is encoded by now. What is not remembered is not held against anybody.
+    fn take_unmarked(&self, checks: &mut Vec<Check>) -> u64 {
+        let Some(contents) = self.encoder.contents() else { return 0 };
+        let (mut unmarked, mut found) = (0, Vec::new());
+        checks.retain(|check| {
+            let agrees = contents.agrees(check);
+            if agrees == Some(false) {
+                unmarked += 1;
+                found.push(check.pfn);
+            }
+            agrees == Some(true)
+        });
+        self.found.add(found);
+        unmarked
     }
 
     /// The circle has room for every piece there is, so this never waits; without a capture thread the piece

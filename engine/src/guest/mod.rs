@@ -29,6 +29,7 @@ mod settle;
 mod stepped;
 mod tap;
 mod thread;
+mod unmarked;
 mod workers;
 mod xen;
 mod xen_machine;

@@ -8,11 +8,12 @@ use super::pool::{Abort, Pieces};
 use super::report::Reporter;
 use super::scrub::Scrub;
 use super::thread;
+use super::unmarked::{Found, Unmarked};
 use crossbeam::channel::{Receiver, Sender, bounded};
 use std::io;
 use std::thread::{JoinHandle, sleep};
 use std::time::{Duration, Instant};
-use understudy_checkpoint::domain::{DomainState, Source};
+use understudy_checkpoint::domain::{DomainState, LogTells, Source};
 use understudy_checkpoint::epoch::Staging;
 use understudy_checkpoint::pages::{Batches, Encoder, EncoderConfig};
 use understudy_checkpoint::{Epoch, PAGE_SIZE};
@@ -82,6 +83,8 @@ impl Parts {
         let piece_pages =
             config.staging_bytes.div_ceil(PAGE_SIZE as u64).min(page_count).div_ceil(PIECES).max(1);
         let pieces = EmptyPieces { pool: to_pool.clone(), piece_pages: piece_pages as usize };
+        let (tells, found) = (source.log_tells(), Found::default());
+        let encoder = Encoder::new(EncoderConfig { shadow_bytes_max: config.shadow_bytes as usize });
         let capturer = Capturer {
             source,
             ledger: Ledger::new(page_count, config.in_flight_max as usize),
@@ -94,12 +97,17 @@ impl Parts {
             reporter: reporter.clone(),
             copiers: config.copiers,
             scrub: Scrub::new(page_count),
+            unmarked: Unmarked::new(tells, found.clone()),
             last: None,
             stays_paused: true,
             is_unsettled: false,
         };
         let encoder = EncodeThread {
-            encoder: Encoder::new(EncoderConfig { shadow_bytes_max: config.shadow_bytes as usize }),
+            encoder: match tells {
+                LogTells::GuestWrites { .. } => encoder.with_contents(),
+                LogTells::Everything | LogTells::Nothing => encoder,
+            },
+            found,
             batches: Batches::new(),
             empty: to_pool,
             states: to_states,

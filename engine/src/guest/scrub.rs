@@ -1,6 +1,8 @@
 //! The scrub: a rotation over the guest's frames that has the peer compare pages which did not change, some in each
 //! epoch. It finds what the dirty log did not tell, whoever lost it: a write that was not marked, a bit that another
-//! reader of the log took, a log that was switched off, an image that lost a write.
+//! reader of the log took, a log that was switched off, an image that lost a write. Where others than the guest write
+//! without a mark, what differs on the primary already is taken out before the peer compares
+//! ([`unmarked`](super::unmarked)).
 //!
 //! ```text
 //!   cut N ── resume ── look: copy the next frames, hash them ──────── suspend, drain N+1 ── resume ── checks ─► encoder
@@ -17,7 +19,7 @@
 //! Not here: what is compared with what (the receiver), what a difference leads to (the session).
 
 use understudy_checkpoint::Pfn;
-use understudy_checkpoint::domain::Source;
+use understudy_checkpoint::domain::{LogTells, Source};
 use understudy_checkpoint::epoch::Staging;
 use understudy_checkpoint::pages::{CHECKED_PAGES_MAX, Check, ContentHash, DirtyBitmap};
 
@@ -50,11 +52,12 @@ impl Scrub {
         }
     }
 
-    /// Copies and hashes the next frames of a guest that runs. To be called after a cut, before the next drain.
-    pub(super) fn look(&mut self, source: &mut dyn Source) {
+    /// Copies and hashes the next frames of a guest that runs; whether a round begins with them. To be called after a cut,
+    /// before the next drain.
+    pub(super) fn look(&mut self, source: &mut dyn Source) -> bool {
         self.seen.clear();
-        if self.frames == 0 || !source.logs_all_writes() {
-            return;
+        if self.frames == 0 || source.log_tells() == LogTells::Nothing {
+            return false;
         }
         let (first, page_count) = (self.next.0, self.wanted.page_count());
         let end = (first + self.frames).min(page_count);
@@ -63,16 +66,17 @@ impl Scrub {
         (first..end).for_each(|pfn| self.wanted.set(Pfn(pfn)));
         let staging = self.staging.get_or_insert_with(|| Staging::new(self.frames as usize));
         staging.clear();
-        if let Err(error) = source.copy_pages(&self.wanted, Pfn(first), staging, 1) {
+        if let Err(error) = source.look_at_pages(&self.wanted, Pfn(first), staging) {
             // The next capture meets the same and says so.
             tracing::debug!(%error, "Frames cannot be looked at between two checkpoints");
-            return;
+            return first == 0;
         }
         let mut pages = staging.pages().iter();
         self.seen.extend(staging.entries().iter().map(|entry| {
             let page = if entry.page_type().has_data() { pages.next() } else { None };
             Check { pfn: entry.pfn(), content: ContentHash::of(page) }
         }));
+        first == 0
     }
 
     /// What was seen and is clean: `pending` is what was drained at the cut, and all that was left before.
@@ -95,7 +99,7 @@ mod tests {
     use understudy_checkpoint::epoch::Image;
     use understudy_checkpoint::{PAGE_SIZE, PageEntry, PageType};
 
-    struct Still(Image, bool);
+    struct Still(Image, LogTells);
 
     impl Source for Still {
         fn describe(&mut self) -> Result<Description, DomainError> {
@@ -128,7 +132,7 @@ mod tests {
         fn capture_state(&mut self, _into: &mut DomainState) -> Result<(), DomainError> {
             Ok(())
         }
-        fn logs_all_writes(&self) -> bool {
+        fn log_tells(&self) -> LogTells {
             self.1
         }
     }
@@ -139,7 +143,7 @@ mod tests {
         for pfn in (0..page_count).step_by(3) {
             image.apply_page(PageEntry::new(Pfn(pfn), PageType::Normal), Some(&[pfn as u8; PAGE_SIZE]));
         }
-        Still(image, true)
+        Still(image, LogTells::Everything)
     }
 
     #[test]
@@ -149,8 +153,8 @@ mod tests {
             let mut pending = DirtyBitmap::new(page_count);
             pending.set(Pfn(page_count / 2));
             let mut checks = Vec::new();
-            for _ in 0..page_count.div_ceil(64) {
-                scrub.look(&mut guest);
+            for step in 0..page_count.div_ceil(64) {
+                assert_eq!(scrub.look(&mut guest), step == 0, "a round begins once");
                 checks.extend(scrub.clean(&pending));
             }
             let expected: Vec<Check> = (0..page_count)
@@ -169,10 +173,10 @@ mod tests {
     }
 
     #[test]
-    fn a_guest_that_others_write_to_unseen_is_not_looked_at() {
+    fn a_guest_that_is_compared_anyway_is_not_looked_at() {
         let (mut guest, mut scrub) = (guest(100), Scrub::new(100));
-        guest.1 = false;
-        scrub.look(&mut guest);
+        guest.1 = LogTells::Nothing;
+        assert!(!scrub.look(&mut guest));
         assert_eq!(scrub.clean(&DirtyBitmap::new(100)), []);
     }
 }

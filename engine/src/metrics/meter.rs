@@ -216,6 +216,11 @@ impl GuestMeter {
         self.raw.inc_by(stats.raw_bytes());
     }
 
+    /// Pages changed without a mark in the dirty log.
+    pub fn unmarked(&self, pages: u64) {
+        self.families.unmarked.with_label_values(&[self.domain.as_str()]).inc_by(pages);
+    }
+
     /// Bytes were put on the link for this guest, headers included.
     pub fn sent(&mut self, bytes: u64) {
         self.link_bytes += bytes;

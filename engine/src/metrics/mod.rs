@@ -55,6 +55,7 @@ struct GuestFamilies {
     encoded: IntCounterVec,
     sent_bytes: IntCounterVec,
     raw_bytes: IntCounterVec,
+    unmarked: IntCounterVec,
     last_commit: prometheus::GaugeVec,
     protected: IntGaugeVec,
     role: IntGaugeVec,
@@ -244,6 +245,11 @@ impl GuestFamilies {
             sent_bytes: make.counters(
                 "stream_sent_bytes_total",
                 "Bytes put on the link for a guest.",
+                domain,
+            ),
+            unmarked: make.counters(
+                "pages_unmarked_total",
+                "Pages that changed without a mark in the dirty log, and were sent again.",
                 domain,
             ),
             raw_bytes: make.counters(

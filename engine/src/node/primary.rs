@@ -179,6 +179,7 @@ impl PrimaryGuest {
             }
             Report::Encoded { epoch, kind, encoded } => {
                 self.meter.encoded(&encoded.stats);
+                self.meter.unmarked(encoded.unmarked_pages);
                 self.meter.sent(encoded.link_bytes);
                 self.tally.encoded(kind, &encoded);
                 self.encoded = self.encoded.max(Some(epoch));

@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use understudy_checkpoint::Pfn;
-use understudy_checkpoint::domain::{Description, DomainError, DomainState, Source};
+use understudy_checkpoint::domain::{Description, DomainError, DomainState, LogTells, Source};
 use understudy_checkpoint::epoch::Staging;
 use understudy_checkpoint::pages::DirtyBitmap;
 
@@ -121,8 +121,8 @@ impl<S: Source> Source for Held<S> {
         self.noted(result)
     }
 
-    fn logs_all_writes(&self) -> bool {
-        self.source.logs_all_writes()
+    fn log_tells(&self) -> LogTells {
+        self.source.log_tells()
     }
 
     fn capture_state(&mut self, into: &mut DomainState) -> Result<(), DomainError> {

@@ -2,6 +2,7 @@
 //! wrong on the way, the copy ends as the guest was.
 
 mod scrub;
+mod unmarked;
 
 use crossbeam::channel::{Receiver, Sender, bounded};
 use mio::{Poll, Token, Waker};
@@ -16,7 +17,7 @@ use understudy::guest::{
     ProtectorConfig, Report, Reporter, RuntimeId, Work,
 };
 use understudy::session::primary::Capture;
-use understudy_checkpoint::domain::{Description, DomainError, DomainState, GuestKind, Source};
+use understudy_checkpoint::domain::{Description, DomainError, DomainState, GuestKind, LogTells, Source};
 use understudy_checkpoint::epoch::{Limits, Staging};
 use understudy_checkpoint::pages::DirtyBitmap;
 use understudy_checkpoint::{Epoch, Generation, PAGE_SIZE, PageEntry, PageType, Pfn};
@@ -60,6 +61,7 @@ struct Scripted {
     failures: Arc<AtomicU32>,
     /// Drains that lose the dirty log from now on.
     log_losses: Arc<AtomicU32>,
+    tells: LogTells,
 }
 
 fn happens(times_left: &AtomicU32) -> bool {
@@ -91,6 +93,9 @@ impl Source for Scripted {
         }
         frames.dirty.drain(..).for_each(|pfn| into.set(Pfn(pfn)));
         Ok(())
+    }
+    fn log_tells(&self) -> LogTells {
+        self.tells
     }
     fn copy_pages(
         &mut self,
@@ -182,11 +187,16 @@ fn held(outputs: OutputMaker, page_count: u64) -> Held {
 impl Rig {
     /// A guest whose staging holds a fraction of its pages, and its copy.
     fn new() -> Self {
+        Self::whose_log_tells(LogTells::Everything)
+    }
+
+    fn whose_log_tells(tells: LogTells) -> Self {
         let (memory, failures, log_losses) = <(Memory, Arc<AtomicU32>, Arc<AtomicU32>)>::default();
         let source = Box::new(Scripted {
             memory: memory.clone(),
             failures: failures.clone(),
             log_losses: log_losses.clone(),
+            tells,
         });
         Self { memory, failures, log_losses, ..Self::of(source, PAGES) }
     }
@@ -293,7 +303,10 @@ impl Rig {
 }
 
 fn seeded() -> Rig {
-    let mut rig = Rig::new();
+    seed(Rig::new())
+}
+
+fn seed(mut rig: Rig) -> Rig {
     (0..PAGES).step_by(3).for_each(|pfn| rig.memory.write(pfn, 1 + (pfn % 200) as u8));
     let seed = rig.order(Capture::Seed, false);
     rig.acked(seed);

@@ -25,6 +25,8 @@
 //!
 //! Not here: what a pfn's frame is (the caller knows: for HVM the pfn itself, for PV the P2M table's entry).
 
+mod renew;
+
 use super::peek;
 use crate::{Access, DomId, Mapping, Xen, XenError};
 use nix::errno::Errno;

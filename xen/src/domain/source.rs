@@ -15,7 +15,9 @@
 //! Not here: how a guest is suspended ([`Toolstack`]), how pages are found and copied (`pages`), what becomes of them.
 
 mod checks;
+mod head;
 mod pages;
+mod unmarked;
 
 use super::compare::{CompareError, Shadow};
 use super::frames::Frames;
@@ -23,13 +25,11 @@ use super::hvm::HvmState;
 use super::pv::PvGuest;
 use super::toolstack::{Settled, Toolstack};
 use super::{error, gone};
-use crate::{CpuPolicy, DomId, DomainInfo, HypercallBuffer, Xen};
+use crate::{DomId, DomainInfo, HypercallBuffer, Xen};
 use understudy_checkpoint::Pfn;
-use understudy_checkpoint::domain::{Description, DomainError, DomainState, GuestKind, Source};
+use understudy_checkpoint::domain::{Description, DomainError, DomainState, GuestKind, LogTells, Source};
 use understudy_checkpoint::epoch::Staging;
 use understudy_checkpoint::pages::DirtyBitmap;
-use understudy_checkpoint::stream::libxc::{CpuidLeaf, MsrEntry, Record};
-use zerocopy::FromBytes;
 
 /// What is particular about a kind of guest.
 enum Kind {
@@ -84,9 +84,13 @@ pub struct XenSource<T> {
     has_run: bool,
     /// It has more pfns, or other tables, than [`describe`](Source::describe) said.
     is_outgrown: bool,
+    /// Frames that others than the guest may write, at most, see `unmarked`.
+    others_frames_max: u64,
     compare: Option<CompareBounds>,
     /// What the hypervisor does not know: the kind as libxl tells kinds apart, and libxl's configuration.
     named: Option<(GuestKind, Vec<u8>)>,
+    /// Somebody else's, dropped last.
+    _held: Option<Box<dyn Send>>,
 }
 
 impl<T: Toolstack> XenSource<T> {
@@ -109,8 +113,10 @@ impl<T: Toolstack> XenSource<T> {
             unsure: Vec::new(),
             has_run: true,
             is_outgrown: false,
+            others_frames_max: unmarked::frames_max(&info),
             compare: None,
             named: None,
+            _held: None,
         })
     }
 
@@ -140,6 +146,11 @@ impl<T: Toolstack> XenSource<T> {
     /// Told what libxl knows of it, for a stream that `xl` is to read.
     pub fn named(self, kind: GuestKind, config: Vec<u8>) -> Self {
         Self { named: Some((kind, config)), ..self }
+    }
+
+    /// Holds something as long as it lives: by it others know that its log is still its own.
+    pub fn holding(self, what: impl Send + 'static) -> Self {
+        Self { _held: Some(Box::new(what)), ..self }
     }
 
     /// Has the changes of a PV guest found by comparing all of it in each pause, for a Xen that cannot log them: takes as
@@ -176,20 +187,6 @@ impl<T: Toolstack> XenSource<T> {
             Kind::Pv(_) => Ok(()),
         }
     }
-
-    /// Static records of the stream's head.
-    fn static_records(&self) -> Result<Vec<u8>, DomainError> {
-        let mut out = Vec::new();
-        if let Kind::Pv(_) = self.kind {
-            PvGuest::write_info(&mut out);
-        }
-        write_policy(&self.xen.cpu_policy(self.domain).map_err(error)?, &mut out);
-        Record::StaticDataEnd.write(&mut out);
-        if let Kind::Pv(guest) = &self.kind {
-            guest.write_p2m_frames(&mut out)?;
-        }
-        Ok(out)
-    }
 }
 
 impl<T: Toolstack> Source for XenSource<T> {
@@ -221,7 +218,8 @@ impl<T: Toolstack> Source for XenSource<T> {
         self.log_device_model(true)?;
         // From here on there is something to end, also if only half of it began.
         self.is_tracking = true;
-        self.xen.enable_log_dirty(self.domain).map_err(error)
+        self.xen.enable_log_dirty(self.domain).map_err(error)?;
+        self.frames.forget(|| info(&self.xen, self.domain).map(|info| info.tot_pages))
     }
 
     fn end_log_dirty(&mut self) -> Result<(), DomainError> {
@@ -272,9 +270,11 @@ impl<T: Toolstack> Source for XenSource<T> {
         Ok(())
     }
 
-    // Xen writes vCPU info, run states and rings of its own without a mark, and so do backends to rings they have mapped.
-    fn logs_all_writes(&self) -> bool {
-        false
+    fn log_tells(&self) -> LogTells {
+        match self.changes {
+            Changes::Logged(_) => LogTells::GuestWrites { others_frames_max: self.others_frames_max },
+            Changes::Compared(_) => LogTells::Nothing,
+        }
     }
 
     fn settle(&mut self) -> Result<bool, DomainError> {
@@ -330,6 +330,15 @@ impl<T: Toolstack> Source for XenSource<T> {
         self.stage(wanted, from, staging, copiers)
     }
 
+    fn look_at_pages(
+        &mut self,
+        wanted: &DirtyBitmap,
+        from: Pfn,
+        staging: &mut Staging,
+    ) -> Result<Option<Pfn>, DomainError> {
+        self.look_at(wanted, from, staging)
+    }
+
     fn capture_state(&mut self, into: &mut DomainState) -> Result<(), DomainError> {
         if !self.is_suspended {
             return Err(DomainError::Failed(format!(
@@ -373,18 +382,6 @@ fn log_of(page_count: u64) -> Result<HypercallBuffer, DomainError> {
 
 fn compare_error(error: CompareError) -> DomainError {
     DomainError::Failed(error.to_string())
-}
-
-/// The policy's records; an empty part is left out.
-fn write_policy(policy: &CpuPolicy, out: &mut Vec<u8>) {
-    let leaves = <[CpuidLeaf]>::ref_from_bytes(&policy.leaves).expect("Xen gives whole leaves");
-    let msrs = <[MsrEntry]>::ref_from_bytes(&policy.msrs).expect("Xen gives whole entries");
-    if !leaves.is_empty() {
-        Record::CpuidPolicy(leaves).write(out);
-    }
-    if !msrs.is_empty() {
-        Record::MsrPolicy(msrs).write(out);
-    }
 }
 
 #[cfg(test)]

@@ -201,3 +201,77 @@ fn what_is_given_back_and_taken_in_equal_amounts_is_seen() {
     port.mend_maps();
     assert!(frames.begin_pause(999), "nobody can say what it took");
 }
+
+/// The first frame of each of the window's pieces is elsewhere.
+fn move_pieces(port: &Simulated) {
+    for piece in 0..4 {
+        let frame = FIRST + piece * 1024;
+        port.write_frame(frame, &[1; 4096]);
+        port.write_frame(20_000 + piece, &[2; 4096]);
+        port.move_frame(frame, 20_000 + piece);
+    }
+}
+
+#[test]
+fn a_page_moved_onto_a_pfn_is_seen_once_its_piece_is_mapped_anew() {
+    let port = Simulated::new();
+    let mut frames = on(&port);
+    let firsts = [0, 1024, 2048, 3072].map(Pfn);
+    frames.look_up(&firsts, &usual, Unmapped::Fails).unwrap();
+    move_pieces(&port);
+    let seen = |frames: &Frames| firsts.map(|pfn| copied(frames, pfn.0).unwrap());
+    frames.renew(1..1024).unwrap();
+    assert_eq!(seen(&frames), [1, 1, 1, 1], "no piece begins there");
+    frames.renew(1000..1100).unwrap();
+    assert_eq!(seen(&frames), [1, 2, 1, 1]);
+    frames.renew(0..PFNS).unwrap();
+    assert_eq!(seen(&frames), [2, 2, 2, 2]);
+    assert!(frames.sure_type(Pfn(5)).is_some(), "nothing has to be looked up for it");
+    assert!(!frames.begin_pause(1000));
+}
+
+#[test]
+fn a_piece_with_pages_given_back_is_left_to_the_pause() {
+    let port = Simulated::new();
+    let mut frames = on(&port);
+    frames.look_up(&[Pfn(0)], &usual, Unmapped::Fails).unwrap();
+    move_pieces(&port);
+    port.answer(Asked::Domctl(domctl::GET_PAGE_FRAME_INFO), |call| {
+        let count = payload::<domctl::PageFrameInfo>(call).num as usize;
+        let frames = &mut <[u64]>::mut_from_bytes(call.data().unwrap()).unwrap()[..count];
+        frames.iter_mut().for_each(|frame| *frame = if *frame == FIRST + 7 { 0xF << 28 } else { 0 });
+        Ok(0)
+    });
+    frames.renew(0..PFNS).unwrap();
+    assert_eq!(copied(&frames, 0), Some(1), "what was given back stays counted until then");
+    assert!(!frames.begin_pause(1000), "nothing is dirty for that");
+    frames.map_dropped(&usual).unwrap();
+    assert_eq!(copied(&frames, 0), Some(2));
+}
+
+#[test]
+fn a_piece_that_cannot_be_mapped_anew_makes_all_dirty_and_loses_nothing() {
+    let port = Simulated::new();
+    let mut frames = on(&port);
+    frames.look_up(&[Pfn(0)], &usual, Unmapped::Fails).unwrap();
+    port.fail_maps(Errno::ENOMEM);
+    frames.renew(0..PFNS).unwrap_err();
+    port.mend_maps();
+    assert_eq!(frames.sure_type(Pfn(5)), None);
+    assert!(frames.begin_pause(1000));
+    let mut wanted = DirtyBitmap::new(PFNS);
+    frames.mark_present(&mut wanted, &usual).unwrap();
+    assert_eq!(wanted.count(), PFNS);
+}
+
+#[test]
+fn a_full_copy_finds_every_page_where_it_is_by_then() {
+    let port = Simulated::new();
+    let mut frames = on(&port);
+    frames.look_up(&[Pfn(0)], &usual, Unmapped::Fails).unwrap();
+    move_pieces(&port);
+    frames.forget(|| Ok::<_, XenError>(998)).unwrap();
+    assert!(!frames.begin_pause(998), "what only our mapping had kept is no change of the guest's");
+    frames.look_up(&[Pfn(0), Pfn(1024)], &usual, Unmapped::Fails).unwrap();
+    assert_eq!((copied(&frames, 0), copied(&frames, 1024)), (Some(2), Some(2)));
+}

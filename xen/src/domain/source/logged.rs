@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard};
 use understudy_checkpoint::{PAGE_SIZE, PageType};
-use zerocopy::FromZeros;
+use zerocopy::{FromBytes, FromZeros};
 
 const PFNS: u64 = 64;
 
@@ -293,4 +293,50 @@ fn a_page_that_cannot_be_mapped_fails_the_pause_and_waits_for_it_while_the_guest
     guest.source.suspend().unwrap();
     assert_eq!(guest.copy_all(&wanted).unwrap(), [(5, 5), (6, 6)]);
     assert_eq!(guest.source.frames.found_type(Pfn(5)), PageType::Normal);
+}
+
+/// What the scrub sees of all pfns of a guest that runs.
+fn looked_at(guest: &mut Guest) -> Vec<(u64, u8)> {
+    let (mut all, mut staging) = (DirtyBitmap::new(PFNS), Staging::new(PFNS as usize));
+    all.set_all();
+    assert_eq!(guest.source.look_at_pages(&all, Pfn(0), &mut staging).unwrap(), None);
+    staging.entries().iter().zip(staging.pages()).map(|(entry, page)| (entry.pfn().0, page[0])).collect()
+}
+
+#[test]
+fn what_is_written_without_a_mark_and_what_moved_is_seen_by_the_scrub() {
+    let mut guest = Guest::new();
+    for pfn in [3, 4, 5] {
+        guest.writes(pfn, 1);
+    }
+    assert_eq!(guest.pause().unwrap().len(), 3);
+    // Xen writes one, another reader takes the mark of the next, the guest moves a page onto the third.
+    guest.port.write_frame(3, &[30; PAGE_SIZE]);
+    guest.writes(4, 40);
+    guest.world().dirty.clear();
+    guest.port.write_frame(200, &[50; PAGE_SIZE]);
+    guest.port.move_frame(5, 200);
+    let seen = looked_at(&mut guest);
+    assert_eq!(seen.len(), PFNS as usize);
+    assert_eq!(seen[3..6], [(3, 30), (4, 40), (5, 50)]);
+    // What is written where the page is now is copied from there.
+    guest.world().dirty.extend([5]);
+    guest.port.write_frame(200, &[51; PAGE_SIZE]);
+    assert_eq!(guest.pause().unwrap(), [(5, 51)]);
+}
+
+#[test]
+fn a_log_of_xen_tells_of_the_guest_s_writes_and_a_full_copy_of_all_that_is_there() {
+    let mut guest = Guest::new();
+    // One vCPU.
+    assert_eq!(guest.source.log_tells(), LogTells::GuestWrites { others_frames_max: 20 });
+    guest.writes(5, 1);
+    assert_eq!(guest.pause().unwrap(), [(5, 1)]);
+    guest.port.write_frame(200, &[50; PAGE_SIZE]);
+    guest.port.move_frame(5, 200);
+    guest.source.end_log_dirty().unwrap();
+    guest.source.begin_log_dirty().unwrap();
+    let mut wanted = DirtyBitmap::new(PFNS);
+    wanted.set(Pfn(5));
+    assert_eq!(guest.copy_all(&wanted).unwrap(), [(5, 50)]);
 }

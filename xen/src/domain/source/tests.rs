@@ -10,7 +10,7 @@ use crate::simulated::{Asked, Simulated, payload, set_payload};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use understudy_checkpoint::{PAGE_SIZE, PageEntry, PageType};
-use zerocopy::{FromZeros, IntoBytes};
+use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 const PFNS: u64 = 8;
 const FIRST_FRAME: u64 = 100;

@@ -1,0 +1,53 @@
+//! What Xen's log does not tell of, though it is in order: writes of others than the guest, and pages that moved.
+//!
+//! | frame | written by | marked |
+//! |---|---|---|
+//! | vCPU info that the guest has registered, one of each vCPU | Xen: pending events, time | no |
+//! | control block of each vCPU and event words, with FIFO event channels | Xen | no |
+//! | rings of network cards, each queue two, and those of console and xenstore | backends that have mapped them | when they unmap |
+//! | run states, times of vCPUs registered by address | Xen | yes, like any copy to a guest |
+//! | pages that a backend copies to (`GNTTABOP_copy`) | Xen | yes |
+//! | shared info and grant table of PVH and HVM, PV's shared info | Xen | they are no pages of the guest: not looked at |
+//!
+//! Xen tells nobody which these are, but it is known how many. What they hold is of no use to a guest that was taken over: it
+//! registers and connects all of them anew.
+//!
+//! Not here: what becomes of frames that changed without a mark (the engine).
+
+use super::{Kind, XenSource, error};
+use crate::DomainInfo;
+use crate::domain::toolstack::Toolstack;
+use understudy_checkpoint::Pfn;
+use understudy_checkpoint::domain::DomainError;
+use understudy_checkpoint::epoch::Staging;
+use understudy_checkpoint::pages::DirtyBitmap;
+
+/// Frames that are written for a whole guest: rings of console and xenstore, event words, a second card.
+const FRAMES_OF_A_GUEST: u64 = 16;
+
+/// Frames that are written for each vCPU: its info, its control block, and the two rings of the queue that a card has for
+/// it.
+const FRAMES_OF_A_VCPU: u64 = 4;
+
+/// How many frames of a domain may be written without a mark.
+pub(super) fn frames_max(info: &DomainInfo) -> u64 {
+    let vcpus = u64::from(info.max_vcpu_id.wrapping_add(1).max(1));
+    FRAMES_OF_A_GUEST + FRAMES_OF_A_VCPU * vcpus
+}
+
+impl<T: Toolstack> XenSource<T> {
+    /// Copies frames while the guest runs, from where they are now. Those of a PV guest are looked up each time anyway.
+    pub(super) fn look_at(
+        &mut self,
+        wanted: &DirtyBitmap,
+        from: Pfn,
+        staging: &mut Staging,
+    ) -> Result<Option<Pfn>, DomainError> {
+        if let (Kind::Hvm(_), false) = (&self.kind, self.is_suspended) {
+            for run in wanted.runs(from) {
+                self.frames.renew(run).map_err(error)?;
+            }
+        }
+        self.stage(wanted, from, staging, 1)
+    }
+}
