@@ -35,7 +35,7 @@ pub trait Machine: Send + Sync + Debug {
     /// Its configuration, if its devices have changed since this was asked last: what a takeover builds it from.
     fn take_renewed(&self) -> Option<Vec<u8>>;
     /// Another way to checkpoint it, after the one it began with has failed; `None` if there is none in this process.
-    /// The error is for the log.
+    /// The error is for the log: it is asked again after a while. Does not wait long.
     fn reopen(&self) -> Option<Result<BoxedSource, String>> {
         None
     }

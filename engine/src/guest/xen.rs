@@ -15,20 +15,20 @@ use super::host_lock::HostLock;
 use super::keep::Keep;
 use super::machine::{Activated, BoxedSource, Host, Machine, Past};
 use super::output::{HeldOutput, OutputMaker};
+use super::remake::{Alive, Remake};
 use super::settle;
+use super::xen_build::{activate_standing, restore};
 use super::xen_machine::XenMachine;
 use crate::config::FindChanges;
 use crate::link::HoldRefusal;
-use crate::output_file::{Allow, write_to};
 use crate::preflight::gather;
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 use understudy_checkpoint::domain::{Description, GuestKind};
 use understudy_checkpoint::epoch::Image;
-use understudy_checkpoint::stream::write_restore_file;
 use understudy_checkpoint::{Epoch, Generation, PAGE_SIZE};
 use understudy_xen::domain::{Suspender, XenSource, continue_device_model};
 use understudy_xen::mark::Marks;
@@ -38,10 +38,6 @@ use understudy_xen::xenstore::StoreError;
 use understudy_xen::xl::{self, XlGuest};
 use understudy_xen::{DomId, Xen, mark};
 
-/// How often a domain is tried to be built, and after how long again.
-const RESTORE_ATTEMPTS: u32 = 5;
-const RESTORE_RETRY: Duration = Duration::from_secs(2);
-
 /// How long a guest that was started here is given until its memory can be found, and how often that is looked for.
 const SOURCE_MAX: Duration = Duration::from_secs(30);
 const SOURCE_RETRY: Duration = Duration::from_millis(20);
@@ -49,9 +45,6 @@ const SOURCE_RETRY: Duration = Duration::from_millis(20);
 /// How long a guest that was created is given to connect its cards before it is protected all the same. Linux does so
 /// from the thread by which it suspends: one that is asked to suspend before stands still for its 20 s of freezing tasks.
 const STARTING_MAX: Duration = Duration::from_secs(60);
-
-/// Where libxl keeps what it saves (its own directory, there on every host with xl).
-pub const RESCUE_DIRECTORY: &str = "/var/lib/xen";
 
 /// Guests whose changes are found by comparing.
 #[derive(Clone, Default, Debug)]
@@ -129,7 +122,9 @@ impl XenHost {
         let info = self.xen.domain_info(domain).map_err(|error| error.to_string())?;
         // As an engine that is gone left it.
         let machine = Arc::new(self.machine(domain, name, info.is_some_and(|info| info.is_paused())));
-        let (source, compared_bytes) = self.source(&guest, how)?;
+        let alive = Alive::default();
+        let (source, compared_bytes) = self.source(&guest, how, alive.clone())?;
+        machine.remade_by(self.remake(&alive, &guest, how));
         // Last: a guest that cannot be protected keeps its network.
         let output = self.outputs.interfaces(Epoch(0));
         if let Err(why) = self.hold(domain, &guest.config, &machine, &output) {
@@ -196,8 +191,14 @@ impl XenHost {
         follower.follow(output).map_err(|error| error.to_string())
     }
 
-    /// Its source, and how much memory comparing it takes.
-    fn source(&self, guest: &XlGuest, how: FindChanges) -> Result<(BoxedSource, u64), String> {
+    /// How its source is made anew.
+    fn remake(&self, alive: &Alive, guest: &XlGuest, how: FindChanges) -> Remake {
+        let (host, guest) = (self.clone(), guest.clone());
+        Remake::new(alive, move |alive| host.source(&guest, how, alive).map(|(source, _)| source))
+    }
+
+    /// Its source, which holds `alive`, and how much memory comparing it takes.
+    fn source(&self, guest: &XlGuest, how: FindChanges, alive: Alive) -> Result<(BoxedSource, u64), String> {
         let opened = Suspender::open(self.xen.clone(), guest.domain)
             .and_then(|suspender| match guest.kind {
                 GuestKind::Hvm => suspender.with_device_model(),
@@ -213,15 +214,21 @@ impl XenHost {
             tracing::info!(domain = %guest.domain, bytes, "Changes are found by comparing all memory in each pause");
         }
         let compared_bytes = source.compared_bytes();
-        Ok((BoxedSource(Box::new(source.named(guest.kind, guest.config.clone()))), compared_bytes))
+        let source = source.named(guest.kind, guest.config.clone()).holding(alive);
+        Ok((BoxedSource(Box::new(source)), compared_bytes))
     }
 
     /// The source of a guest that has just begun to run: a PV guest's memory can be found only once it has told Xen
     /// where its tables are on this host.
-    fn awaited_source(&self, guest: &XlGuest, how: FindChanges) -> Result<(BoxedSource, u64), String> {
+    fn awaited_source(
+        &self,
+        guest: &XlGuest,
+        how: FindChanges,
+        alive: &Alive,
+    ) -> Result<(BoxedSource, u64), String> {
         let begun = Instant::now();
         loop {
-            match self.source(guest, how) {
+            match self.source(guest, how, alive.clone()) {
                 Err(_) if begun.elapsed() < SOURCE_MAX => sleep(SOURCE_RETRY),
                 result => return result,
             }
@@ -313,7 +320,13 @@ impl Host for XenHost {
         let how = if self.compare.names.contains(name) { FindChanges::Compare } else { FindChanges::Log };
         // Nothing leaves before this returns: no xl is waited for.
         let built = || XlGuest::built(name, domain, &what.config).map_err(|error| error.to_string());
-        match held.and_then(|()| built()).and_then(|guest| self.awaited_source(&guest, how)) {
+        let alive = Alive::default();
+        let source = |guest: XlGuest| {
+            let source = self.awaited_source(&guest, how, &alive)?;
+            machine.remade_by(self.remake(&alive, &guest, how));
+            Ok(source)
+        };
+        match held.and_then(|()| built()).and_then(source) {
             Ok((source, compared_bytes)) => {
                 Ok(Activated { machine, source, output, past: None, compared_bytes })
             }
@@ -344,45 +357,4 @@ impl Host for XenHost {
 fn is_starting(domain: DomId) -> bool {
     let is_young = matches!(xl::age(domain), Ok(Some(age)) if age < STARTING_MAX);
     is_young && !settle::are_connected(domain)
-}
-
-/// Lets a domain that stands by be the guest; where it cannot, one is built from its memory.
-fn activate_standing(name: &str, what: &Description, mut standing: Box<Standing>) -> Result<DomId, String> {
-    let Err(error) = standing.activate() else { return Ok(standing.domain()) };
-    let Some(image) = standing.to_image() else {
-        return Err(format!("the domain that stood by cannot go on: {error}"));
-    };
-    tracing::error!(guest = name, %error, "The domain that stood by cannot go on; building another");
-    // Its memory is needed.
-    drop(standing);
-    restore(name, what, &image)
-}
-
-/// Builds the domain. The guest runs nowhere else any more, so a host that lacks something for a moment is asked again;
-/// in the end the image is kept where a person can restore it.
-fn restore(name: &str, what: &Description, image: &Image) -> Result<DomId, String> {
-    let mut attempt = 1;
-    loop {
-        let Err(error) = xl::restore(|mut stream| write_restore_file(&mut stream, what, image)) else {
-            let domain = xl::domain_named(name).map_err(|error| error.to_string())?;
-            return domain.ok_or_else(|| "xl built a domain, but there is none of its name".into());
-        };
-        if attempt == RESTORE_ATTEMPTS {
-            return Err(format!("{error}; {}", rescue(name, what, image)));
-        }
-        tracing::error!(guest = name, attempt, %error, "The guest cannot be restored; trying again");
-        attempt += 1;
-        sleep(RESTORE_RETRY);
-    }
-}
-
-/// Writes the image to a file, and says what came of it.
-fn rescue(name: &str, what: &Description, image: &Image) -> String {
-    let path = PathBuf::from(RESCUE_DIRECTORY).join(format!("{name}.understudy"));
-    let written = write_to(&path, Allow::Files, |mut file| write_restore_file(&mut file, what, image));
-    let path = path.display();
-    match written {
-        Ok(()) => format!("its last commit is in {path}: make room and run `xl restore {path}`"),
-        Err(why) => format!("its last commit cannot be written to {path} either ({why}) and is lost"),
-    }
 }

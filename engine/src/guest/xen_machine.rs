@@ -3,10 +3,12 @@
 //! Not here: how it is found, built and checkpointed ([`xen`](super::xen)).
 
 use super::cards::Renewed;
-use super::machine::Machine;
+use super::machine::{BoxedSource, Machine};
+use super::remake::Remake;
 use super::report::Bell;
 use super::settle::Settled;
 use crossbeam::channel::bounded;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::Duration;
@@ -28,6 +30,8 @@ pub struct XenMachine {
     is_paused: AtomicBool,
     renewed: Renewed,
     settled: Settled,
+    /// How its source is made anew; set once it has one.
+    remake: OnceLock<Remake>,
 }
 
 impl XenMachine {
@@ -40,6 +44,7 @@ impl XenMachine {
             is_paused: AtomicBool::new(is_paused),
             renewed: Renewed::new(bell.clone()),
             settled: Settled::not_yet(bell.clone()),
+            remake: OnceLock::new(),
         }
     }
 
@@ -53,6 +58,11 @@ impl XenMachine {
 
     pub(super) fn settled(&self) -> &Settled {
         &self.settled
+    }
+
+    /// Told how its source is made anew.
+    pub(super) fn remade_by(&self, remake: Remake) {
+        let _ = self.remake.set(remake);
     }
 }
 
@@ -121,6 +131,10 @@ impl Machine for XenMachine {
             guest = self.name,
             "The guest is paused, since nobody guards it any more; before `xl unpause`, see that it was not taken over"
         );
+    }
+
+    fn reopen(&self) -> Option<Result<BoxedSource, String>> {
+        Some(self.remake.get()?.take().map_err(|why| why.to_string()))
     }
 
     fn has_settled(&self) -> bool {

@@ -67,7 +67,7 @@ impl PrimaryGuest {
         self.runtime = runtime;
         self.broken = None;
         // What a pause had begun is ended; what the session or a person holds stays held by the machine.
-        if let Err(error) = protector.resume() {
+        if let Err(error) = protector.settle().and_then(|()| protector.resume()) {
             tracing::error!(guest = %self.name, %error, "The guest may stand still");
         }
         self.protector = Some(protector);

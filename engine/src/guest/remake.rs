@@ -1,0 +1,204 @@
+//! A source made anew after its threads have failed: by a thread of its own, since finding a guest's memory may take long
+//! and the loop has other guests.
+//!
+//! ```text
+//!   take() ─┬─ the old source is still held somewhere ── "not yet"      two would read one dirty log
+//!           └─ a thread makes it ──┬─ within a moment ── the source
+//!                                  └─ later ──────────── "not yet", handed out at a later call
+//! ```
+//!
+//! Not here: when it is tried again (the node), and how a source is found ([`XenHost`](super::XenHost)).
+
+use super::machine::BoxedSource;
+use crossbeam::channel::{Receiver, RecvTimeoutError, bounded};
+use parking_lot::Mutex;
+use std::fmt;
+use std::sync::{Arc, Weak};
+use std::thread::Builder;
+use std::time::Duration;
+
+/// How long the loop waits for a source that is being made.
+const WAIT: Duration = Duration::from_millis(50);
+
+/// Held by a source as long as there is one.
+pub(super) type Alive = Arc<()>;
+
+type Make = Arc<dyn Fn(Alive) -> Result<BoxedSource, String> + Send + Sync>;
+
+/// Why there is no new source yet.
+#[derive(thiserror::Error, Clone, PartialEq, Eq, Debug)]
+pub(super) enum NotRemade {
+    #[error("the threads that copied it have not ended yet")]
+    OldLives,
+    #[error("its memory is being found anew")]
+    UnderWay,
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// Makes a guest's source anew.
+pub(super) struct Remake {
+    make: Make,
+    state: Mutex<State>,
+}
+
+struct State {
+    alive: Weak<()>,
+    under_way: Option<Receiver<Result<BoxedSource, String>>>,
+}
+
+impl fmt::Debug for Remake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Remake")
+    }
+}
+
+impl Remake {
+    /// By `make`, once nobody holds `alive` any more. What is made holds what it is given.
+    pub(super) fn new(
+        alive: &Alive,
+        make: impl Fn(Alive) -> Result<BoxedSource, String> + Send + Sync + 'static,
+    ) -> Self {
+        let state = State { alive: Arc::downgrade(alive), under_way: None };
+        Self { make: Arc::new(make), state: Mutex::new(state) }
+    }
+
+    /// The new source. Does not wait long.
+    pub(super) fn take(&self) -> Result<BoxedSource, NotRemade> {
+        let mut state = self.state.lock();
+        let made = match state.under_way.take() {
+            Some(made) => made,
+            None if state.alive.strong_count() > 0 => return Err(NotRemade::OldLives),
+            None => {
+                let alive = Alive::default();
+                state.alive = Arc::downgrade(&alive);
+                self.begin(alive)?
+            }
+        };
+        match made.recv_timeout(WAIT) {
+            Ok(result) => result.map_err(NotRemade::Failed),
+            Err(RecvTimeoutError::Timeout) => {
+                state.under_way = Some(made);
+                Err(NotRemade::UnderWay)
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                Err(NotRemade::Failed("finding its memory anew panicked".into()))
+            }
+        }
+    }
+
+    fn begin(&self, alive: Alive) -> Result<Receiver<Result<BoxedSource, String>>, NotRemade> {
+        let (to, made) = bounded(1);
+        let make = self.make.clone();
+        let work = move || {
+            // Without the machine nobody wants it.
+            let _ = to.send(make(alive));
+        };
+        let thread = Builder::new().name("remake".into()).spawn(work);
+        thread.map(|_| made).map_err(|error| NotRemade::Failed(error.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use understudy_checkpoint::Pfn;
+    use understudy_checkpoint::domain::{Description, DomainError, DomainState, Source};
+    use understudy_checkpoint::epoch::Staging;
+    use understudy_checkpoint::pages::DirtyBitmap;
+
+    /// Only ever held.
+    struct Made(Alive);
+
+    impl Source for Made {
+        fn describe(&mut self) -> Result<Description, DomainError> {
+            Err(DomainError::Failed(format!("{} hold it", Arc::strong_count(&self.0))))
+        }
+        fn begin_log_dirty(&mut self) -> Result<(), DomainError> {
+            Ok(())
+        }
+        fn end_log_dirty(&mut self) -> Result<(), DomainError> {
+            Ok(())
+        }
+        fn suspend(&mut self) -> Result<(), DomainError> {
+            Ok(())
+        }
+        fn resume(&mut self) -> Result<(), DomainError> {
+            Ok(())
+        }
+        fn drain_dirty(&mut self, _into: &mut DirtyBitmap) -> Result<(), DomainError> {
+            Ok(())
+        }
+        fn copy_pages(
+            &mut self,
+            _wanted: &DirtyBitmap,
+            _from: Pfn,
+            _staging: &mut Staging,
+            _copiers: usize,
+        ) -> Result<Option<Pfn>, DomainError> {
+            Ok(None)
+        }
+        fn capture_state(&mut self, _into: &mut DomainState) -> Result<(), DomainError> {
+            Ok(())
+        }
+    }
+
+    fn made(alive: Alive) -> Result<BoxedSource, String> {
+        Ok(BoxedSource(Box::new(Made(alive))))
+    }
+
+    fn awaited(remake: &Remake) -> Result<BoxedSource, NotRemade> {
+        loop {
+            match remake.take() {
+                Err(NotRemade::UnderWay) => {}
+                result => return result,
+            }
+        }
+    }
+
+    #[test]
+    fn there_is_one_source_at_a_time() {
+        let first = Alive::default();
+        let remake = Remake::new(&first, made);
+        assert_eq!(remake.take().unwrap_err(), NotRemade::OldLives);
+        drop(first);
+        let second = awaited(&remake).unwrap();
+        assert_eq!(remake.take().unwrap_err(), NotRemade::OldLives, "what was made counts, too");
+        drop(second);
+        awaited(&remake).unwrap();
+    }
+
+    #[test]
+    fn a_source_that_takes_long_to_make_is_not_waited_for_and_is_made_once() {
+        let (go, wait) = bounded::<()>(0);
+        let begun = Arc::new(AtomicU32::new(0));
+        let counted = begun.clone();
+        let remake = Remake::new(&Alive::default(), move |alive| {
+            counted.fetch_add(1, Ordering::SeqCst);
+            let _ = wait.recv();
+            made(alive)
+        });
+        for _ in 0..3 {
+            assert_eq!(remake.take().unwrap_err(), NotRemade::UnderWay);
+        }
+        drop(go);
+        awaited(&remake).unwrap();
+        assert_eq!(begun.load(Ordering::SeqCst), 1);
+    }
+
+    #[test]
+    fn what_fails_or_panics_is_told_and_tried_again() {
+        let attempt = AtomicU32::new(0);
+        let remake =
+            Remake::new(&Alive::default(), move |alive| match attempt.fetch_add(1, Ordering::SeqCst) {
+                0 => Err("xenstored does not answer".into()),
+                1 => panic!("as the test says"),
+                _ => made(alive),
+            });
+        let error = awaited(&remake).unwrap_err();
+        assert_eq!(error, NotRemade::Failed("xenstored does not answer".into()));
+        assert!(matches!(awaited(&remake), Err(NotRemade::Failed(_))));
+        awaited(&remake).unwrap();
+    }
+}
