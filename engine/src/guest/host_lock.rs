@@ -115,6 +115,20 @@ mod tests {
         HostLock::take_at(&path, Duration::ZERO).unwrap();
     }
 
+    /// An engine's xl may outlive it, and a doctor must not take that for the engine.
+    #[test]
+    fn what_its_holder_started_does_not_hold_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("host.lock");
+        let lock = HostLock::take_at(&path, Duration::ZERO).unwrap();
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        drop(lock);
+        let taken = HostLock::take_at(&path, Duration::ZERO);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        taken.unwrap();
+    }
+
     #[test]
     fn a_lock_that_cannot_be_had_is_no_lock() {
         let folder = tempfile::tempdir().unwrap();
