@@ -37,6 +37,10 @@ impl Frames {
     fn renew_piece(&mut self, number: usize, piece: Range<usize>) -> Result<(), XenError> {
         let Some(window) = &self.windows[number] else { return Ok(()) };
         let places = &window.places[piece.clone()];
+        if !places.iter().any(|place| place.kind.has_data()) {
+            // Of a hole nothing is mapped; what comes there is found by the survey.
+            return Ok(());
+        }
         let frames: Vec<u64> = places.iter().map(|place| place.frame).collect();
         let kinds = self.types(&frames)?;
         let Some(window) = &mut self.windows[number] else { return Ok(()) };

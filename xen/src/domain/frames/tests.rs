@@ -275,3 +275,19 @@ fn a_full_copy_finds_every_page_where_it_is_by_then() {
     frames.look_up(&[Pfn(0), Pfn(1024)], &usual, Unmapped::Fails).unwrap();
     assert_eq!((copied(&frames, 0), copied(&frames, 1024)), (Some(2), Some(2)));
 }
+
+#[test]
+fn nothing_is_asked_or_mapped_anew_of_a_hole() {
+    let port = Simulated::new();
+    let mut frames = on(&port);
+    port.answer(Asked::Domctl(domctl::GET_PAGE_FRAME_INFO), |call| {
+        let count = payload::<domctl::PageFrameInfo>(call).num as usize;
+        <[u64]>::mut_from_bytes(call.data().unwrap()).unwrap()[..count].fill(0xF << 28);
+        Ok(0)
+    });
+    frames.look_up(&[Pfn(0)], &usual, Unmapped::Fails).unwrap();
+    let replaced = port.replaced();
+    let _ = port.asked();
+    frames.renew(0..PFNS).unwrap();
+    assert_eq!((port.replaced(), port.asked()), (replaced, Vec::new()));
+}
