@@ -1,8 +1,12 @@
-//! A primary that has lost both its secondary and its witness: it cannot know who is in charge, so it holds its
-//! output, then pauses the guest, and goes on when the witness is back (`docs/DESIGN.md#a5`). Real processes, SIGKILL.
+//! A host that may not, or cannot know whether it may, run its guest. One that has lost both its secondary and its
+//! witness holds its output, then pauses the guest, and goes on when the witness is back (`docs/DESIGN.md#a5`). One whose
+//! guest is another's by the witness's record says so, and needs no restart once that one is back. Real processes,
+//! SIGKILL.
 
 mod support;
 
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 use support::{HANG_GUARD, Running, free_address, node, witness};
@@ -54,4 +58,36 @@ fn without_secondary_and_witness_the_guest_is_paused_and_goes_on_when_the_witnes
     let (_holding, _) = node("secondary", "b", directory.path(), b, &["--witness", &listen]);
     let again = wait_for(&client, |guest| guest.protected);
     assert!(again.acked > paused.acked, "the guest runs: {again:?}");
+}
+
+fn page(metrics: SocketAddr) -> String {
+    let mut stream = TcpStream::connect(metrics).unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").unwrap();
+    let mut page = String::new();
+    stream.read_to_string(&mut page).unwrap();
+    page
+}
+
+#[test]
+fn a_guest_of_another_host_is_refused_in_words_and_protected_once_that_host_is_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let (a, b, listen) = (free_address(), free_address(), free_address().to_string());
+    let (_watching, _, _) = witness(directory.path(), &listen);
+    let guest = "name=g1,memory=16M,mac=52:54:00:00:00:01,ip=10.77.0.11,load=idle";
+    let (to_a, to_b) = (format!("a={a}"), format!("b={b}"));
+    let of_b = ["--witness", &listen, "--peer", &to_a, "--guest", guest];
+    let [client_a, client_b] = ["a.sock", "b.sock"].map(|socket| Client::new(directory.path().join(socket)));
+    let (owner, _) = node("primary", "b", directory.path(), b, &of_b);
+    wait_for(&client_b, |guest| guest.state == "unprotected");
+    kill(owner);
+
+    let of_a = ["--witness", &listen, "--peer", &to_b, "--guest", guest];
+    let (_late, metrics) = node("primary", "a", directory.path(), a, &of_a);
+    let refused = wait_for(&client_a, |guest| guest.state == "claim_refused");
+    assert!(refused.reason.contains("b as the owner") && !refused.protected, "{refused:?}");
+    let page = page(metrics);
+    assert!(page.contains("role=\"waiting\"") && !page.contains("role=\"primary\""), "{page}");
+
+    let (_owner, _) = node("primary", "b", directory.path(), b, &of_b);
+    wait_for(&client_b, |guest| guest.protected);
 }

@@ -1,8 +1,8 @@
 //! One guest's measurements: into its Prometheus series, and into the quantiles that `status` shows.
 
-use super::GuestFamilies;
+use super::{GuestFamilies, Role};
+use crate::control::status::PageCounts;
 use crate::control::status::{GuestStatus, PauseParts, Quantiles};
-use crate::control::{GuestRole, status::PageCounts};
 use crate::link::HoldReason;
 use hdrhistogram::Histogram;
 use prometheus::{IntCounter, IntGauge};
@@ -35,7 +35,7 @@ fn times() -> Histogram<u64> {
 pub struct GuestMeter {
     families: GuestFamilies,
     domain: String,
-    role: Option<(GuestRole, u64)>,
+    role: Option<(Role, u64)>,
     refusal: Option<HoldReason>,
     pause: prometheus::Histogram,
     pause_parts: [prometheus::Histogram; 7],
@@ -100,14 +100,14 @@ impl GuestMeter {
     }
 
     /// What this node is to the guest, and in which generation.
-    pub fn set_role(&mut self, role: GuestRole, generation: u64) {
+    pub fn set_role(&mut self, role: impl Into<Role>, generation: u64) {
+        let role = role.into();
         if self.role == Some((role, generation)) {
             return;
         }
         self.forget_role();
         self.role = Some((role, generation));
-        let (role, generation) = role_labels(role, generation);
-        self.families.role.with_label_values(&[&self.domain, role, &generation]).set(1);
+        self.families.role.with_label_values(&[&*self.domain, role.label(), &generation.to_string()]).set(1);
     }
 
     /// Whether the guest would survive the death of its host now.
@@ -156,7 +156,7 @@ impl GuestMeter {
     }
 
     fn is_secondary(&self) -> bool {
-        matches!(self.role, Some((GuestRole::Secondary, _)))
+        matches!(self.role, Some((Role::Secondary, _)))
     }
 
     /// Both ends know of each checkpoint; it is counted once, where it was made.
@@ -291,9 +291,9 @@ impl GuestMeter {
 
     fn forget_role(&mut self) {
         if let Some((role, generation)) = self.role.take() {
-            let (role, generation) = role_labels(role, generation);
+            let labels = [&*self.domain, role.label(), &generation.to_string()];
             // It was set before, so it is there.
-            let _ = self.families.role.remove_label_values(&[&self.domain, role, &generation]);
+            let _ = self.families.role.remove_label_values(&labels);
         }
     }
 }
@@ -328,14 +328,6 @@ impl Drop for GuestMeter {
         let _ = self.families.unheld_cards.remove_label_values(domain);
         let _ = self.families.last_commit.remove_label_values(domain);
     }
-}
-
-fn role_labels(role: GuestRole, generation: u64) -> (&'static str, String) {
-    let role = match role {
-        GuestRole::Primary => "primary",
-        GuestRole::Secondary => "secondary",
-    };
-    (role, generation.to_string())
 }
 
 fn record(times: &mut Histogram<u64>, time: Duration) {

@@ -8,8 +8,10 @@
 pub mod http;
 mod meter;
 mod process;
+mod role;
 
 pub use meter::GuestMeter;
+pub use role::Role;
 
 use crate::console;
 use prometheus::{

@@ -51,6 +51,8 @@ pub(super) struct PeerOffer {
 pub(super) struct OwnOffer {
     /// Why it holds no copy, if it said so.
     pub(super) refusal: Option<HoldRefusal>,
+    /// The generation that it was offered in when the peer said so.
+    refused_in: Generation,
     /// What the log said last: the same after another connection is not said again.
     logged: Option<HoldRefusal>,
     again_at: Option<Time>,
@@ -59,7 +61,7 @@ pub(super) struct OwnOffer {
 
 impl Default for OwnOffer {
     fn default() -> Self {
-        Self { refusal: None, logged: None, again_at: None, wait: AGAIN_FIRST }
+        Self { refusal: None, refused_in: Generation(0), logged: None, again_at: None, wait: AGAIN_FIRST }
     }
 }
 
@@ -83,8 +85,16 @@ impl PrimaryGuest {
         }
         self.meter.copy_refused(Some(refusal.reason));
         self.offer.refusal = Some(refusal);
+        self.offer.refused_in = self.session.generation();
         self.place = None;
         self.handle(Input::LinkDown, wires);
+    }
+
+    /// A peer that has a guest of this name gives way to a newer generation only, and hears of one only by an offer.
+    pub(super) fn offer_newer_generation(&mut self, now: Time) {
+        if self.offer.refusal.is_some() && self.session.generation() > self.offer.refused_in {
+            self.offer.again_at = Some(now);
+        }
     }
 
     /// Forgets what the peer said: it is asked anew.

@@ -9,7 +9,6 @@ use super::output_log;
 use super::status::{decline_words, snake_case};
 use super::tally::Tally;
 use super::wires::{Silence, Wires};
-use crate::control::GuestRole;
 use crate::control::status::{GuestStatus, Takeover};
 use crate::guest::{CaptureOrder, Checkpointer, HeldOutput, Machine, Outlet, Report, RuntimeId, Stuck};
 use crate::link::{Frame, GuestId, HoldReason, HoldRefusal};
@@ -354,8 +353,9 @@ impl PrimaryGuest {
                     self.protector = None;
                 }
                 self.mark();
-                self.meter.set_role(GuestRole::Primary, self.session.generation().0);
+                self.meter.set_role(state, self.session.generation().0);
                 self.meter.set_protected(state == State::Protected);
+                self.offer_newer_generation(now);
             }
             Event::Committed { epoch, after } => {
                 self.last_commit = Some(now);
