@@ -143,3 +143,21 @@ fn the_address_of_a_process_that_was_killed_a_moment_ago_is_waited_for() {
     frees.join().unwrap();
     assert_eq!(node.address(), address);
 }
+
+#[test]
+fn a_control_socket_that_was_swept_away_is_made_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = dir.path().join("run");
+    std::fs::create_dir(&run).unwrap();
+    let node = node(&run, "a", "a", free_address(), "", &[]);
+    let client = understudy::control::Client::new(run.join("a.sock"));
+    assert_eq!(client.status().unwrap().node, "a");
+    std::fs::remove_dir_all(&run).unwrap();
+    let begun = Instant::now();
+    while client.status().is_err() {
+        assert!(begun.elapsed() < HANG, "nobody can ask the node any more");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    node.stop().unwrap();
+    assert!(!run.join("a.sock").exists(), "it is gone with the node");
+}

@@ -18,6 +18,7 @@ mod ask;
 mod clock;
 #[cfg(test)]
 mod documented;
+mod door;
 mod export;
 mod finder;
 mod glance;
@@ -196,8 +197,8 @@ pub struct Node {
     switch: SwitchPort,
     metrics: Metrics,
     control_desk: Desk<UnixListener>,
-    /// Gone with the node.
-    _socket_file: control::SocketFile,
+    /// The control socket's file, gone with the node.
+    doorplate: door::Doorplate,
     metrics_desk: Option<Desk<TcpListener>>,
     shutdown: Option<ShutdownSignal>,
     stalls: stall::Stalls,
@@ -262,7 +263,7 @@ impl Node {
             switch,
             metrics,
             control_desk,
-            _socket_file: socket_file,
+            doorplate: door::Doorplate::new(socket_file),
             metrics_desk,
         };
         node.start_guests()?;

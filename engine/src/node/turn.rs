@@ -59,6 +59,7 @@ impl Node {
             self.wires.witness.next_timeout(),
             self.switch.next_timeout(),
             self.control_desk.next_timeout(),
+            Some(self.doorplate.look_at()),
             self.metrics_desk.as_ref().and_then(|desk| desk.next_timeout()),
         ];
         times.into_iter().flatten().min()
@@ -203,6 +204,7 @@ impl Node {
         self.wires.links.run_timers(now);
         self.wires.witness.run_timers(now);
         self.switch.run_timers(now);
+        self.look_after_control();
         self.control_desk.expire(now);
         self.metrics_desk.iter_mut().for_each(|desk| desk.expire(now));
     }

@@ -1,0 +1,55 @@
+//! The control socket is looked after: whoever sweeps its directory takes away the only way to see and to steer a node
+//! whose guests must not be ended to get it back.
+
+use super::{CONTROL_FIRST, Node};
+use crate::control::{self, SocketFile};
+use crate::session::{Span, Time};
+
+/// How often it is looked whether the socket's file is there.
+const LOOK_EVERY: Span = Span::from_ms(2_000);
+
+/// What is known of the socket's file.
+#[derive(Debug)]
+pub(super) struct Doorplate {
+    file: SocketFile,
+    look_at: Time,
+    /// It is gone, and that was told.
+    is_missed: bool,
+}
+
+impl Doorplate {
+    pub(super) fn new(file: SocketFile) -> Self {
+        Self { file, look_at: Time(0), is_missed: false }
+    }
+
+    pub(super) fn look_at(&self) -> Time {
+        self.look_at
+    }
+}
+
+impl Node {
+    /// Makes the socket anew where nothing is in its place. What took its place is somebody else's.
+    pub(super) fn look_after_control(&mut self) {
+        let now = self.wires.now;
+        if self.doorplate.look_at > now {
+            return;
+        }
+        self.doorplate.look_at = now + LOOK_EVERY;
+        if !self.doorplate.file.is_gone() {
+            return;
+        }
+        let control = &self.config.control;
+        match control::open_desk(control, self.poll.registry(), CONTROL_FIRST) {
+            Ok((desk, file)) => {
+                tracing::warn!(control = %control.display(), "The control socket was removed by another program; it is made anew");
+                self.control_desk = desk;
+                self.doorplate.file = file;
+                self.doorplate.is_missed = false;
+            }
+            Err(error) if !std::mem::replace(&mut self.doorplate.is_missed, true) => {
+                tracing::error!(%error, "The control socket was removed by another program and cannot be made anew; it is tried again");
+            }
+            Err(_) => {}
+        }
+    }
+}
