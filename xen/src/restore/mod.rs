@@ -141,6 +141,26 @@ impl Rebuild {
         guest.localise_tables(&mut self.memory, page_type)
     }
 
+    /// Checks the state of a PV guest against its memory, without giving Xen anything.
+    pub(crate) fn check(
+        mut self,
+        static_records: &[u8],
+        state: &[u8],
+        memory: &GuestMemory,
+        page_type: impl Fn(Pfn) -> PageType,
+    ) -> Result<(), RestoreError> {
+        let Guest::Pv(guest) = &mut self.guest else { return Ok(()) };
+        let mut take = |record: &Record<'_>| match record {
+            Record::PvInfo(_) | Record::P2mFrames(_) | Record::Vcpu(_) => {
+                guest.apply(&self.xen, self.domain, record)
+            }
+            _ => Ok(()),
+        };
+        records(static_records, &mut take)?;
+        records(state, &mut take)?;
+        guest.check(memory, page_type)
+    }
+
     /// The memory, which it came with.
     pub(crate) fn into_memory(self) -> GuestMemory {
         self.memory

@@ -7,6 +7,9 @@
 //!                                            └ a frame that is mapped writable cannot become a page table
 //! ```
 
+mod check;
+mod shared_info;
+
 use super::memory::{GuestMemory, NO_FRAME};
 use super::{RestoreError, RingFrames, Rings};
 use crate::domain::pv::vcpu::{
@@ -33,17 +36,6 @@ pub(crate) mod start_info {
     pub(super) const STORE_EVTCHN: usize = 64;
     pub(crate) const CONSOLE_MFN: usize = 72;
     pub(super) const CONSOLE_EVTCHN: usize = 80;
-}
-
-/// Areas of shared info (`xen/include/public/xen.h`).
-mod shared_info {
-    use std::ops::Range;
-    pub(super) const VCPU_INFO: Range<usize> = 0..2048;
-    pub(super) const VCPU_INFO_BYTES: usize = 64;
-    pub(super) const PENDING_SEL: Range<usize> = 8..16;
-    pub(super) const EVTCHN_MASK: Range<usize> = 2560..3072;
-    pub(super) const ARCH: Range<usize> = 3088..3136;
-    pub(super) const FRAME_LIST_LIST: Range<usize> = 3096..3104;
 }
 
 /// A vCPU's state until the guest is complete.
@@ -143,7 +135,7 @@ impl PvRebuild {
         let mapping = xen.map_whole(domain, &[self.shared_info_frame], Access::ReadWrite)?;
         let mut new = [0; PAGE_SIZE];
         mapping.copy_page(0, &mut new);
-        write_shared_info(&mut new, old);
+        shared_info::write(&mut new, old);
         mapping.write_page(0, &new);
         Ok(())
     }
@@ -174,11 +166,7 @@ impl PvRebuild {
         let named = |entry: u64| (entry & PRESENT != 0).then_some(Pfn((entry & FRAME_MASK) >> 12));
         let words = || page.as_chunks::<8>().0.iter().map(|bytes| u64::from_le_bytes(*bytes));
         if let Some(pfn) = words().filter_map(named).find(|pfn| pfn.0 >= self.types.len() as u64) {
-            return Err(RestoreError::BadFrame {
-                what: "what a page table maps",
-                pfn,
-                why: "is beyond the guest",
-            });
+            return Err(beyond(pfn));
         }
         memory.populate(words().filter_map(named))?;
         let mut local = *page;
@@ -190,15 +178,17 @@ impl PvRebuild {
         Ok(memory.write(entry.pfn(), &local)?)
     }
 
+    fn set_types(&mut self, page_type: impl Fn(Pfn) -> PageType) {
+        self.types.iter_mut().zip(0..).for_each(|(known, pfn)| *known = page_type(Pfn(pfn)));
+    }
+
     /// Makes the page tables of memory that is in place name machine frames.
     pub(super) fn localise_tables(
         &mut self,
         memory: &mut GuestMemory,
         page_type: impl Fn(Pfn) -> PageType,
     ) -> Result<(), RestoreError> {
-        for (known, pfn) in self.types.iter_mut().zip(0..) {
-            *known = page_type(Pfn(pfn));
-        }
+        self.set_types(page_type);
         let mut page = [0; PAGE_SIZE];
         for pfn in (0..self.types.len() as u64).map(Pfn) {
             let kind = self.types[pfn.0 as usize];
@@ -341,6 +331,10 @@ impl PvRebuild {
     }
 }
 
+fn beyond(pfn: Pfn) -> RestoreError {
+    RestoreError::BadFrame { what: "what a page table maps", pfn, why: "is beyond the guest" }
+}
+
 fn pin_level(level: u8) -> PinLevel {
     match level {
         1 => PinLevel::L1,
@@ -365,38 +359,4 @@ fn set_vcpu(xen: &Xen, domain: DomId, vcpu_id: u32, state: &VcpuState) -> Result
         xen.set_vcpu_msrs(domain, vcpu_id, &state.msrs)?;
     }
     Ok(())
-}
-
-fn write_shared_info(new: &mut Page, old: &Page) {
-    new[shared_info::VCPU_INFO].copy_from_slice(&old[shared_info::VCPU_INFO]);
-    new[shared_info::ARCH].copy_from_slice(&old[shared_info::ARCH]);
-    new[shared_info::FRAME_LIST_LIST].fill(0);
-    new[shared_info::VCPU_INFO.end..shared_info::EVTCHN_MASK.start].fill(0);
-    new[shared_info::EVTCHN_MASK].fill(0xFF);
-    for info in new[shared_info::VCPU_INFO].chunks_mut(shared_info::VCPU_INFO_BYTES) {
-        info[shared_info::PENDING_SEL].fill(0);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn event_channels_begin_anew_and_the_rest_of_shared_info_goes_on() {
-        let old: Page = std::array::from_fn(|at| (at % 251) as u8 | 1);
-        let mut new = [0x77; PAGE_SIZE];
-        write_shared_info(&mut new, &old);
-        assert_eq!(new[0..8], old[0..8]);
-        assert_eq!(new[8..16], [0; 8], "pending_sel of vCPU 0");
-        assert_eq!(new[31 * 64 + 8..31 * 64 + 16], [0; 8], "pending_sel of vCPU 31");
-        assert_eq!(new[16..64], old[16..64]);
-        assert!(new[2048..2560].iter().all(|byte| *byte == 0), "pending");
-        assert!(new[2560..3072].iter().all(|byte| *byte == 0xFF), "mask");
-        assert_eq!(new[3072..3088], [0x77; 16], "wall clock is the new host's");
-        assert_eq!(new[3088..3096], old[3088..3096]);
-        assert_eq!(new[3096..3104], [0; 8], "frame_list_list");
-        assert_eq!(new[3104..3136], old[3104..3136]);
-        assert_eq!(new[3136..], [0x77; PAGE_SIZE - 3136]);
-    }
 }

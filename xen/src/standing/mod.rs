@@ -30,7 +30,7 @@ pub use left::{StandingDomain, destroy_left, standing_domains};
 
 use crate::restore::hvm::{CONSOLE_EVTCHN, STORE_EVTCHN};
 use crate::restore::memory::MemoryError;
-use crate::restore::{RestoreError, RingEnd, Rings, records, seed_rings};
+use crate::restore::{RestoreError, RingEnd, Rings, seed_rings};
 use crate::xenstore::StoreError;
 use crate::{DomId, DomainInfo, Xen, xl};
 use build::Build;
@@ -257,10 +257,10 @@ impl Standing {
     }
 
     /// Finds out whether Xen takes the state, where asking leaves no trace that activating would not overwrite. A PV
-    /// guest's names frames of its own, which only activating can translate: there the records are read.
+    /// guest's names frames of its own, which only activating can translate: there what it names is looked at.
     fn try_state(&mut self) -> Result<(), StandingError> {
         let tried = match self.what.kind {
-            GuestKind::Pv => records(&self.state.libxc, |_| Ok(())).map_err(StandingError::from),
+            GuestKind::Pv => self.check_pv_state(),
             GuestKind::Pvh | GuestKind::Hvm => self.give_state(),
         };
         match tried {

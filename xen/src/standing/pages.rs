@@ -179,6 +179,11 @@ impl StandingPages {
         memory
     }
 
+    /// The memory, to be read. Rings are beside it.
+    pub(super) fn memory(&self) -> &GuestMemory {
+        &self.memory
+    }
+
     /// The memory is back, whatever was done to it.
     pub(super) fn put_back(&mut self, memory: GuestMemory) {
         self.memory = memory;

@@ -52,6 +52,14 @@ impl Standing {
         }
     }
 
+    /// Finds out whether a PV guest's state fits its memory. It is given nothing.
+    pub(super) fn check_pv_state(&self) -> Result<(), StandingError> {
+        let rebuild = Rebuild::of_standing(self.xen.clone(), self.domain, &self.what)?;
+        let page_type = |pfn| self.pages.page_type(pfn);
+        rebuild.check(&self.what.static_records, &self.state.libxc, self.pages.memory(), page_type)?;
+        Ok(())
+    }
+
     fn rebuild_pv(&self, memory: GuestMemory) -> (Result<(), StandingError>, GuestMemory) {
         let mut rebuild = match Rebuild::of_standing(self.xen.clone(), self.domain, &self.what) {
             Ok(rebuild) => rebuild,

@@ -199,3 +199,43 @@ fn state_that_names_what_is_not_there_leaves_the_image() {
     let image = standing.to_image().unwrap();
     assert_eq!(image.page(Pfn(LEAF)), Some(&content(LEAF)));
 }
+
+/// The state of a guest whose first vCPU has these words.
+fn state_with(changes: &[(usize, u64)]) -> DomainState {
+    let mut context = vec![0; GuestWidth::Bits64.vcpu_basic_bytes()];
+    crate::domain::pv::vcpu::set_word(&mut context, crate::domain::pv::vcpu::RDX, START_INFO);
+    crate::domain::pv::vcpu::set_word(&mut context, crate::domain::pv::vcpu::CR3, TOP << 12);
+    for (offset, word) in changes {
+        crate::domain::pv::vcpu::set_word(&mut context, *offset, *word);
+    }
+    let mut state = DomainState::default();
+    let vcpu = Vcpu { vcpu_id: 0, part: VcpuPart::Basic, blob: &context };
+    Record::Vcpu(vcpu).write(&mut state.libxc);
+    state
+}
+
+#[test]
+fn state_that_does_not_fit_its_memory_is_known_with_the_full_copy_and_xen_is_asked_nothing() {
+    use crate::domain::pv::vcpu::{CR3, RDX};
+    let (port, mut standing) = standing();
+    standing.check_pv_state().unwrap();
+    let _ = port.asked();
+    for state in [
+        DomainState::default(),
+        state_with(&[(CR3, LEAF << 12)]),
+        state_with(&[(CR3, PFNS << 12)]),
+        state_with(&[(RDX, 0)]),
+        state_with(&[(RDX, TOP)]),
+    ] {
+        standing.state = state;
+        assert!(matches!(standing.check_pv_state(), Err(StandingError::Restore(_))));
+    }
+    standing.state = state_with(&[]);
+    standing.check_pv_state().unwrap();
+    let beyond = words(&[(8, PFNS << 12 | 1)]);
+    standing.pages.apply(PageEntry::new(Pfn(LEAF), kind(LEAF)), Some(&beyond)).unwrap();
+    assert!(matches!(standing.check_pv_state(), Err(StandingError::Restore(_))));
+    assert_eq!(standing.pages.page(Pfn(LEAF)), Some(&beyond), "nothing is written");
+    let asked = port.asked();
+    assert!(asked.iter().all(|asked| *asked == Asked::Domctl(domctl::GET_DOMAIN_INFO)), "{asked:?}");
+}
