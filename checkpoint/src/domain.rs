@@ -10,6 +10,7 @@
 use crate::epoch::Staging;
 use crate::pages::DirtyBitmap;
 use crate::{Page, PageEntry, Pfn};
+use std::fmt;
 
 /// What kind of guest this is, as libxl tells them apart.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -20,6 +21,16 @@ pub enum GuestKind {
     Hvm,
     /// Hardware-virtualised without a device model; libxc type 2.
     Pvh,
+}
+
+impl fmt::Display for GuestKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Pv => "PV",
+            Self::Hvm => "HVM",
+            Self::Pvh => "PVH",
+        })
+    }
 }
 
 /// What never changes while a guest is protected, enough to write the head of an `xl restore` file.

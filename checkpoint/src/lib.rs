@@ -15,7 +15,9 @@
 pub mod domain;
 pub mod epoch;
 pub mod pages;
+mod room;
 pub mod stream;
 mod words;
 
+pub use room::OutOfMemory;
 pub use words::{Epoch, EpochKind, Generation, PAGE_SIZE, Page, PageEntry, PageType, Pfn};

@@ -53,6 +53,9 @@ pub enum ConfigError {
     /// Not the address of one station.
     #[error("{0} is a group address; a guest's network card needs an address of its own")]
     GroupAddress(Mac),
+    /// The host lacks it.
+    #[error("The host has no memory for a guest of {0} bytes; give the guest less")]
+    OutOfMemory(u64),
     /// The vCPU's thread could not be started.
     #[error("The host starts no thread for the guest's vCPU: {0}")]
     Thread(String),

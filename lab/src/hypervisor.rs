@@ -18,7 +18,7 @@ use crate::nic::{Port, Ring};
 use crate::registers::Counters;
 use crate::source::LabSource;
 use parking_lot::{Mutex, MutexGuard};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
@@ -49,6 +49,8 @@ struct Shared {
     /// Visitors that want the lock now.
     hands: AtomicU32,
     ring: Ring,
+    /// The vCPU's thread has ended, for whatever reason.
+    has_ended: AtomicBool,
 }
 
 /// The guest and whether it runs.
@@ -92,7 +94,8 @@ impl LabGuest {
     /// Starts a new guest whose frames go to `port`.
     pub fn start(config: &GuestConfig, port: Arc<dyn Port>) -> Result<Self, ConfigError> {
         config.check()?;
-        Self::run(Guest::boot(config), port).map_err(|error| ConfigError::Thread(error.to_string()))
+        let guest = Guest::boot(config).map_err(|_| ConfigError::OutOfMemory(config.memory_bytes))?;
+        Self::run(guest, port).map_err(|error| ConfigError::Thread(error.to_string()))
     }
 
     /// Continues the guest that `image` with its state stands for. The image becomes its memory, without a
@@ -106,8 +109,12 @@ impl LabGuest {
     fn run(guest: Guest, port: Arc<dyn Port>) -> std::io::Result<Self> {
         let name = format!("vcpu {}", guest.registers().name);
         let inside = Inside { guest, power: Power::On(Holds::NONE), counted_to: Instant::now() };
-        let shared =
-            Arc::new(Shared { inside: Mutex::new(inside), hands: AtomicU32::new(0), ring: Ring::new() });
+        let shared = Arc::new(Shared {
+            inside: Mutex::new(inside),
+            hands: AtomicU32::new(0),
+            ring: Ring::new(),
+            has_ended: AtomicBool::new(false),
+        });
         let of_vcpu = shared.clone();
         let vcpu = thread::Builder::new().name(name).spawn(move || {
             let _off_when_done = OffWhenDone(&of_vcpu);
@@ -153,6 +160,12 @@ impl LabGuest {
     /// Whether the guest has ended.
     pub fn is_stopped(&self) -> bool {
         self.visit().power == Power::Off
+    }
+
+    /// Whether its vCPU is no more, for whatever reason. Costs the guest nothing, and may be true a moment after
+    /// [`is_stopped`](Self::is_stopped).
+    pub fn has_ended(&self) -> bool {
+        self.handle.shared.has_ended.load(Ordering::Acquire)
     }
 
     /// What the guest has done. Costs the guest a slice's end.
@@ -239,6 +252,7 @@ struct OffWhenDone<'a>(&'a Shared);
 impl Drop for OffWhenDone<'_> {
     fn drop(&mut self) {
         self.0.visit().power = Power::Off;
+        self.0.has_ended.store(true, Ordering::Release);
     }
 }
 

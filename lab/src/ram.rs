@@ -9,7 +9,7 @@
 
 use understudy_checkpoint::epoch::Image;
 use understudy_checkpoint::pages::DirtyBitmap;
-use understudy_checkpoint::{PAGE_SIZE, Page, PageType, Pfn};
+use understudy_checkpoint::{OutOfMemory, PAGE_SIZE, Page, PageType, Pfn};
 
 /// An image that cannot be a lab guest's memory.
 #[derive(thiserror::Error, Clone, PartialEq, Eq, Debug)]
@@ -35,13 +35,13 @@ pub struct Ram {
 }
 
 impl Ram {
-    /// Zeroed memory.
-    pub fn new(page_count: u64) -> Self {
+    /// Zeroed memory, if the host has it.
+    pub fn new(page_count: u64) -> Result<Self, OutOfMemory> {
         let mut image = Image::new(page_count);
-        (0..page_count).for_each(|pfn| {
-            image.page_mut(Pfn(pfn));
-        });
-        Self { image, log: DirtyBitmap::new(page_count), logging: false }
+        for pfn in 0..page_count {
+            image.page_mut(Pfn(pfn))?;
+        }
+        Ok(Self { image, log: DirtyBitmap::new(page_count), logging: false })
     }
 
     /// Takes a committed image over as memory, without a copy.
@@ -76,7 +76,7 @@ impl Ram {
         if self.logging {
             self.log.set(pfn);
         }
-        self.image.page_mut(pfn)
+        self.image.page_mut(pfn).expect("every frame of a lab guest has its page from the start")
     }
 
     /// Starts the log, clean.
@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn a_write_is_logged_once_and_only_while_logging() {
-        let mut ram = Ram::new(100);
+        let mut ram = Ram::new(100).unwrap();
         ram.page_mut(Pfn(3))[0] = 1;
         ram.begin_log_dirty();
         ram.page_mut(Pfn(70))[0] = 1;
@@ -126,8 +126,8 @@ mod tests {
     #[test]
     fn an_image_with_a_missing_frame_is_no_memory() {
         let mut image = Image::new(3);
-        image.page_mut(Pfn(0));
-        image.page_mut(Pfn(2));
+        image.page_mut(Pfn(0)).unwrap();
+        image.page_mut(Pfn(2)).unwrap();
         let error = Ram::from_image(image).unwrap_err();
         assert_eq!(error, RamError::NotPlain { pfn: Pfn(1), found: PageType::Absent });
     }

@@ -83,7 +83,7 @@ proptest! {
         before in proptest::collection::vec(happening(), 0..60),
         after in proptest::collection::vec(happening(), 1..60),
     ) {
-        let mut original = Guest::boot(&config(load, seed));
+        let mut original = Guest::boot(&config(load, seed)).unwrap();
         live_through(&mut original, &before, &Collector::default());
         let mut copy = Guest::from_image(image_of(&original)).unwrap();
         prop_assert_eq!(copy.registers(), original.registers());
@@ -99,7 +99,7 @@ proptest! {
 
 #[test]
 fn an_image_that_is_no_lab_guest_is_refused() {
-    let original = Guest::boot(&config(Load::IDLE, 0));
+    let original = Guest::boot(&config(Load::IDLE, 0)).unwrap();
     let mut without_state = image_of(&original);
     understudy_checkpoint::domain::Sink::apply_state(&mut without_state, &Default::default());
     assert!(Guest::from_image(without_state).unwrap_err().to_string().contains("no lab registers"));

@@ -71,7 +71,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
     fn the_service_answers_as_a_map_would(ops in proptest::collection::vec(op(), 1..200)) {
-        let (mut guest, mut map) = (Guest::boot(&config(Load::IDLE, 0)), HashMap::new());
+        let (mut guest, mut map) = (Guest::boot(&config(Load::IDLE, 0)).unwrap(), HashMap::new());
         for (id, op) in ops.iter().enumerate() {
             let request = match op {
                 Op::Get(key) => Request::Get { key: key.as_bytes() },
@@ -90,7 +90,7 @@ proptest! {
         flips in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..20),
         cuts in proptest::collection::vec(any::<prop::sample::Index>(), 1..20),
     ) {
-        let (mut guest, port) = (Guest::boot(&config(Load::IDLE, 0)), Collector::default());
+        let (mut guest, port) = (Guest::boot(&config(Load::IDLE, 0)).unwrap(), Collector::default());
         let kept = Request::Set { key: b"kept", flags: 9, value: b"value", noreply: false };
         ask(&mut guest, 0, &kept);
         let good = request_frame(7, &Request::Incr { key: b"other", by: 1, noreply: false });
@@ -113,7 +113,7 @@ proptest! {
 
 #[test]
 fn noreply_is_silent_and_a_message_of_several_datagrams_is_refused() {
-    let mut guest = Guest::boot(&config(Load::IDLE, 0));
+    let mut guest = Guest::boot(&config(Load::IDLE, 0)).unwrap();
     let silent = Request::Set { key: b"k", flags: 0, value: b"1", noreply: true };
     assert_eq!(ask(&mut guest, 1, &silent).len(), 0);
     let port = Collector::default();
@@ -124,7 +124,7 @@ fn noreply_is_silent_and_a_message_of_several_datagrams_is_refused() {
 
 #[test]
 fn a_full_store_says_out_of_memory_and_goes_on() {
-    let mut guest = Guest::boot(&config(Load::IDLE, 0));
+    let mut guest = Guest::boot(&config(Load::IDLE, 0)).unwrap();
     let refused = (0..1000u32).find_map(|number| {
         let key = format!("key-{number}");
         let set = Request::Set { key: key.as_bytes(), flags: 0, value: b"0", noreply: false };

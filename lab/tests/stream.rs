@@ -13,7 +13,7 @@ use understudy_lab::{Guest, LabGuest, Load, Recorded};
 
 #[test]
 fn a_guest_continues_from_its_restore_file() {
-    let mut guest = Guest::boot(&config(Load::MIXED, 5));
+    let mut guest = Guest::boot(&config(Load::MIXED, 5)).unwrap();
     let port = Collector::default();
     guest.advance(5_000_000);
     (0..100).for_each(|_| guest.write_load_page());

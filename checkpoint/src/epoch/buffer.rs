@@ -8,6 +8,7 @@
 //! ```
 
 use crate::domain::DomainState;
+use crate::room::{OutOfMemory, reserve, reserve_exact};
 use crate::{Epoch, PAGE_SIZE, Page, PageEntry, Pfn};
 use std::collections::HashMap;
 
@@ -30,13 +31,18 @@ pub(super) struct PagePool {
 pub(super) struct Slot(u32);
 
 impl PagePool {
-    pub(super) fn take(&mut self) -> Slot {
+    pub(super) fn take(&mut self) -> Result<Slot, OutOfMemory> {
         if self.free.is_empty() {
             let first = (self.chunks.len() * CHUNK_PAGES) as u32;
-            self.chunks.push(vec![[0; PAGE_SIZE]; CHUNK_PAGES].into_boxed_slice());
+            let mut pages: Vec<Page> = Vec::new();
+            reserve_exact(&mut pages, CHUNK_PAGES)?;
+            reserve(&mut self.chunks, 1)?;
+            reserve(&mut self.free, CHUNK_PAGES)?;
+            pages.resize(CHUNK_PAGES, ZERO_PAGE);
+            self.chunks.push(pages.into_boxed_slice());
             self.free.extend((first..first + CHUNK_PAGES as u32).rev().map(Slot));
         }
-        self.free.pop().expect("just filled")
+        Ok(self.free.pop().expect("just filled"))
     }
 
     pub(super) fn give_back(&mut self, slot: Slot) {
@@ -98,17 +104,31 @@ impl EpochBuffer {
     }
 
     /// Sets what a frame becomes and gives the slot of a page that this replaces back to the pool.
-    pub(super) fn set(&mut self, entry: PageEntry, held: Held, pool: &mut PagePool) {
+    /// Without memory for that the epoch is of no use.
+    pub(super) fn set(
+        &mut self,
+        entry: PageEntry,
+        held: Held,
+        pool: &mut PagePool,
+    ) -> Result<(), OutOfMemory> {
+        let indexed = self.index.try_reserve(1).map_err(|_| OutOfMemory);
+        if let Err(error) = indexed.and_then(|()| reserve(&mut self.entries, 1)) {
+            if let Held::Page(slot) = held {
+                pool.give_back(slot);
+            }
+            return Err(error);
+        }
         let next = self.entries.len() as u32;
         let position = *self.index.entry(entry.pfn()).or_insert(next);
         if position == next {
             self.entries.push((entry, held));
-            return;
+            return Ok(());
         }
         let (_, before) = std::mem::replace(&mut self.entries[position as usize], (entry, held));
         if let Held::Page(slot) = before {
             pool.give_back(slot);
         }
+        Ok(())
     }
 
     /// Entries with their contents, each frame once.

@@ -12,9 +12,10 @@
 
 use super::Staging;
 use super::buffer::ZERO_PAGE;
-use super::store::{OutOfMemory, PageStore, STORE_FRAMES};
+use super::store::{PageStore, STORE_FRAMES};
 use crate::domain::{DomainState, Sink};
 use crate::pages::{DirtyBitmap, copy_into};
+use crate::room::{self, OutOfMemory};
 use crate::{Page, PageEntry, PageType, Pfn};
 
 const CHUNK_PAGES: usize = STORE_FRAMES;
@@ -26,9 +27,15 @@ struct Chunk {
     pages: Option<PageStore>,
 }
 
+/// A chunk where it is: a box that can be asked for, as boxes of one thing cannot.
+type Place = Box<[Chunk; 1]>;
+
 impl Chunk {
-    fn new() -> Box<Self> {
-        Box::new(Self { types: [PageType::Absent.nibble(); CHUNK_PAGES], pages: None })
+    fn new() -> Result<Place, OutOfMemory> {
+        let mut place = Vec::new();
+        room::reserve_exact(&mut place, 1)?;
+        place.push(Self { types: [PageType::Absent.nibble(); CHUNK_PAGES], pages: None });
+        place.into_boxed_slice().try_into().map_err(|_| OutOfMemory)
     }
 
     fn page_type(&self, index: usize) -> PageType {
@@ -40,7 +47,7 @@ impl Chunk {
 #[derive(Debug)]
 pub struct Image {
     page_count: u64,
-    chunks: Vec<Option<Box<Chunk>>>,
+    chunks: Vec<Option<Place>>,
     state: DomainState,
     resident_bytes: usize,
     /// Since when it holds less than it was given.
@@ -78,12 +85,16 @@ impl Image {
     }
 
     fn chunk(&self, pfn: Pfn) -> Option<&Chunk> {
-        self.chunks.get(pfn.0 as usize / CHUNK_PAGES)?.as_deref()
+        self.chunks.get(pfn.0 as usize / CHUNK_PAGES)?.as_ref().map(|place| &place[0])
     }
 
-    fn chunk_mut(&mut self, pfn: Pfn) -> &mut Chunk {
+    fn chunk_mut(&mut self, pfn: Pfn) -> Result<&mut Chunk, OutOfMemory> {
         assert!(pfn.0 < self.page_count, "pfn {pfn} beyond the image's {} frames", self.page_count);
-        self.chunks[pfn.0 as usize / CHUNK_PAGES].get_or_insert_with(Chunk::new)
+        let place = &mut self.chunks[pfn.0 as usize / CHUNK_PAGES];
+        if place.is_none() {
+            *place = Some(Chunk::new()?);
+        }
+        Ok(&mut place.as_mut().expect("made if it was not there")[0])
     }
 
     /// As [`page_type`](Self::page_type), absent if the frame should hold a page and nothing put one there.
@@ -97,20 +108,20 @@ impl Image {
         self.chunk(pfn)?.pages.as_ref()?.get(pfn.0 as usize % CHUNK_PAGES)
     }
 
-    /// The content of a frame for writing; a frame without a page becomes a zeroed plain page. Panics without memory
-    /// for it.
-    pub fn page_mut(&mut self, pfn: Pfn) -> &mut Page {
+    /// The content of a frame for writing; a frame without a page becomes a zeroed plain page. An error where the host
+    /// has no memory for that.
+    pub fn page_mut(&mut self, pfn: Pfn) -> Result<&mut Page, OutOfMemory> {
         let index = pfn.0 as usize % CHUNK_PAGES;
         if self.page(pfn).is_none() {
-            self.put(pfn, &ZERO_PAGE).expect("the host has memory for a page");
-            self.chunk_mut(pfn).types[index] = PageType::Normal.nibble();
+            self.put(pfn, &ZERO_PAGE)?;
+            self.chunk_mut(pfn)?.types[index] = PageType::Normal.nibble();
         }
-        let pages = self.chunk_mut(pfn).pages.as_mut();
-        pages.and_then(|pages| pages.get_mut(index)).expect("the frame has a page by now")
+        let pages = self.chunk_mut(pfn)?.pages.as_mut();
+        Ok(pages.and_then(|pages| pages.get_mut(index)).expect("the frame has a page by now"))
     }
 
     fn put(&mut self, pfn: Pfn, page: &Page) -> Result<(), OutOfMemory> {
-        let pages = self.chunk_mut(pfn).pages.get_or_insert_with(PageStore::new);
+        let pages = self.chunk_mut(pfn)?.pages.get_or_insert_with(PageStore::new);
         let before = pages.bytes();
         let result = pages.put(pfn.0 as usize % CHUNK_PAGES, page);
         let after = pages.bytes();
@@ -119,11 +130,24 @@ impl Image {
     }
 
     fn remove(&mut self, pfn: Pfn) {
-        let Some(pages) = self.chunk_mut(pfn).pages.as_mut() else { return };
+        let Ok(Chunk { pages: Some(pages), .. }) = self.chunk_mut(pfn) else { return };
         let before = pages.bytes();
         pages.remove(pfn.0 as usize % CHUNK_PAGES);
         let after = pages.bytes();
         self.resident_bytes = self.resident_bytes - before + after;
+    }
+
+    fn try_apply(&mut self, entry: PageEntry, page: Option<&Page>) -> Result<(), OutOfMemory> {
+        let pfn = entry.pfn();
+        match page {
+            Some(page) => self.put(pfn, page)?,
+            None if self.page(pfn).is_some() => self.remove(pfn),
+            None => {}
+        }
+        if entry.page_type() != self.page_type(pfn) {
+            self.chunk_mut(pfn)?.types[pfn.0 as usize % CHUNK_PAGES] = entry.page_type().nibble();
+        }
+        Ok(())
     }
 
     /// Every frame that something was applied to, ascending.
@@ -175,24 +199,16 @@ impl Sink for Image {
 
     fn apply_page(&mut self, entry: PageEntry, page: Option<&Page>) {
         assert_eq!(page.is_some(), entry.page_type().has_data(), "data exactly where the type has data");
-        match page {
-            Some(page) => {
-                if let Err(fault) = self.put(entry.pfn(), page) {
-                    self.fault = Some(fault);
-                    return;
-                }
-            }
-            None if self.page(entry.pfn()).is_some() => self.remove(entry.pfn()),
-            None => {}
-        }
-        if entry.page_type() != self.page_type(entry.pfn()) {
-            self.chunk_mut(entry.pfn()).types[entry.pfn().0 as usize % CHUNK_PAGES] =
-                entry.page_type().nibble();
+        if let Err(fault) = self.try_apply(entry, page) {
+            self.fault = Some(fault);
         }
     }
 
     fn apply_state(&mut self, state: &DomainState) {
-        self.state.clone_from(state);
+        let libxc = room::copy(&mut self.state.libxc, &state.libxc);
+        if let Err(fault) = libxc.and_then(|()| room::copy(&mut self.state.libxl, &state.libxl)) {
+            self.fault = Some(fault);
+        }
     }
 
     fn fault(&self) -> Option<String> {
@@ -215,7 +231,7 @@ mod tests {
         image.apply_page(PageEntry::new(Pfn(1999), PageType::Absent), None);
         assert!(image.page(Pfn(1999)).is_none());
         assert_eq!(image.resident_bytes(), 0, "memory of a page that is gone is given back");
-        assert_eq!(image.page_mut(Pfn(1999))[9], 0, "a page that comes back is a new page");
+        assert_eq!(image.page_mut(Pfn(1999)).unwrap()[9], 0, "a page that comes back is a new page");
         assert!(image.page(Pfn(5000)).is_none());
     }
 
@@ -233,6 +249,20 @@ mod tests {
         }
         assert_eq!(image.resident_bytes(), PAGE_SIZE);
         assert_eq!(image.entries().collect::<Vec<_>>(), entries[1..]);
+    }
+
+    #[test]
+    fn an_image_without_memory_says_so_and_stands() {
+        for requests in 0..4 {
+            let mut image = Image::new(2000);
+            room::scarce::with(requests, || {
+                image.apply_page(PageEntry::new(Pfn(7), PageType::Normal), Some(&[7; PAGE_SIZE]));
+                image.apply_state(&DomainState { libxc: vec![1; 100], libxl: vec![2; 100] });
+            });
+            assert!(image.fault().is_some(), "{requests} requests were granted");
+        }
+        let mut image = Image::new(2000);
+        room::scarce::with(0, || assert_eq!(image.page_mut(Pfn(7)).err(), Some(OutOfMemory)));
     }
 
     #[test]

@@ -89,7 +89,7 @@ pub(super) fn buffer_delta<S: Sink>(
             Content::None => Held::Nothing,
             Content::Zero => Held::Zero,
             Content::Whole(page) => {
-                let slot = pool.take();
+                let slot = pool.take()?;
                 *pool.page_mut(&slot) = *page;
                 Held::Page(slot)
             }
@@ -100,13 +100,13 @@ pub(super) fn buffer_delta<S: Sink>(
                 };
                 let mut page = *before.ok_or(ReceiveError::NoBasePage(entry.pfn()))?;
                 entries.apply(entry.pfn(), &mut page)?;
-                let slot = pool.take();
+                let slot = pool.take()?;
                 *pool.page_mut(&slot) = page;
                 Held::Page(slot)
             }
         };
         take_in(digest, entry, content, held.page(pool));
-        buffer.set(entry, held, pool);
+        buffer.set(entry, held, pool)?;
     }
     Ok(())
 }

@@ -21,6 +21,7 @@ use super::checks::Checked;
 use super::intake::{Base, Room, apply_seed, buffer_delta};
 use crate::domain::{DomainState, Sink};
 use crate::pages::{BatchError, Decoder, Digest, DirtyBitmap, EpochSummary, FORM_CHECKS, FORM_STATE};
+use crate::room::{OutOfMemory, reserve};
 use crate::{Epoch, EpochKind, Pfn};
 use std::collections::VecDeque;
 
@@ -34,6 +35,11 @@ pub struct Limits {
     pub buffer_bytes_max: usize,
     /// Pfns are below this.
     pub page_count: u64,
+}
+
+/// An epoch in words.
+fn or_nothing(epoch: &Option<Epoch>) -> String {
+    epoch.map_or("nothing".into(), |epoch| format!("epoch {epoch}"))
 }
 
 /// Why an epoch is not taken. The epoch is dropped; the image of a delta stands where it stood, a seed's is lost.
@@ -50,7 +56,9 @@ pub enum ReceiveError {
     StillOpen(Epoch, Epoch),
     /// The epoch does not build on what is held here.
     #[error(
-        "Epoch {epoch} builds on {base:?}, but {standing:?} is held here; the sender has to resynchronise"
+        "Epoch {epoch} builds on {}, but {} is held here; the sender has to resynchronise",
+        or_nothing(.base),
+        or_nothing(.standing)
     )]
     WrongBase {
         /// The epoch refused.
@@ -66,6 +74,9 @@ pub enum ReceiveError {
     /// The epochs not yet committed pass the buffer's bound.
     #[error("The epoch does not fit the buffer of {0} bytes; shorten the interval or allow a larger buffer")]
     TooLarge(usize),
+    /// The host has no memory for it.
+    #[error(transparent)]
+    OutOfMemory(#[from] OutOfMemory),
     /// A seed left frames out.
     #[error("The full copy says nothing of frame {0}; it has to be sent again")]
     SeedIncomplete(Pfn),
@@ -343,7 +354,12 @@ impl<S: Sink> Receiver<S> {
             self.drop_incomplete();
             return Err(ReceiveError::TooLarge(limit));
         }
-        part(state).extend_from_slice(bytes);
+        let part = part(state);
+        if let Err(error) = reserve(part, bytes.len()) {
+            self.drop_incomplete();
+            return Err(error.into());
+        }
+        part.extend_from_slice(bytes);
         Ok(())
     }
 

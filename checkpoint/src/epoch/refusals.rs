@@ -147,7 +147,7 @@ fn a_change_to_another_page_than_the_senders_is_noticed() {
     let (mut encoder, mut receiver) = seeded(1 << 20);
     let mut wrong = page(3);
     wrong[2000] ^= 1;
-    *receiver.sink_mut().page_mut(Pfn(3)) = wrong;
+    *receiver.sink_mut().page_mut(Pfn(3)).unwrap() = wrong;
     receiver.begin(Epoch(1), EpochKind::Delta, Some(Epoch(0))).unwrap();
     let (batches, summary) = epoch(&mut encoder, 1, EpochKind::Delta, &[3]);
     batches.iter().for_each(|batch| receiver.pages(batch).unwrap());

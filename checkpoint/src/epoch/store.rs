@@ -12,6 +12,7 @@
 //!
 //! Not here: what type a frame has.
 
+use crate::room::{OutOfMemory, reserve, reserve_exact};
 use crate::{PAGE_SIZE, Page};
 
 /// Frames of one store.
@@ -25,11 +26,6 @@ const SEGMENTS_GROWING: usize = 1 + SEGMENT_PAGES_MAX.ilog2() as usize;
 
 /// What stands for a frame without a page.
 const NO_SLOT: u16 = u16::MAX;
-
-/// The host has no memory for another page.
-#[derive(thiserror::Error, Clone, Copy, PartialEq, Eq, Debug)]
-#[error("The host has no memory for another page of the guest's image")]
-pub(super) struct OutOfMemory;
 
 /// Pages by frame.
 #[derive(Debug)]
@@ -80,7 +76,8 @@ impl PageStore {
         let (segment, offset) = place(self.slots).expect("there are no more slots than frames");
         if offset == 0 {
             let mut room = Vec::new();
-            room.try_reserve_exact(segment_pages(segment)).map_err(|_| OutOfMemory)?;
+            reserve_exact(&mut room, segment_pages(segment))?;
+            reserve(&mut self.segments, 1)?;
             self.segments.push(room);
             self.pages_taken += segment_pages(segment);
         }

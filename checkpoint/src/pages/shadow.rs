@@ -11,6 +11,7 @@
 //! sent so far. When in doubt a page is dropped: the next time it travels whole. When full, the clock hand drops
 //! the first page that nobody asked for since it last came by.
 
+use crate::room::reserve_exact;
 use crate::{Epoch, PAGE_SIZE, Page, PageType, Pfn};
 
 const CHUNK_PAGES: usize = 512;
@@ -93,7 +94,7 @@ impl Shadow {
         debug_assert!(self.slot_of(pfn).is_none(), "a page is put once and changed in place");
         let (number, put) = match self.vacant() {
             Some(number) => (number, Put::Kept),
-            None if may_evict && self.slots_max > 0 => (self.evict(), Put::KeptEvicting),
+            None if may_evict && !self.slots.is_empty() => (self.evict(), Put::KeptEvicting),
             None => return Put::Refused,
         };
         self.slots[number as usize] = Slot { pfn: Some(pfn), page_type, put: epoch, used: false };
@@ -140,7 +141,11 @@ impl Shadow {
         }
         if number.is_multiple_of(CHUNK_PAGES) {
             let pages = CHUNK_PAGES.min(self.slots_max - number);
-            self.chunks.push(vec![[0; PAGE_SIZE]; pages].into_boxed_slice());
+            let mut chunk: Vec<Page> = Vec::new();
+            // Without memory for more, the shadow stays as large as it is.
+            reserve_exact(&mut chunk, pages).ok()?;
+            chunk.resize(pages, [0; PAGE_SIZE]);
+            self.chunks.push(chunk.into_boxed_slice());
         }
         self.slots.push(Slot { pfn: None, page_type: PageType::Normal, put: Epoch(0), used: false });
         Some(number as u32)
@@ -173,6 +178,13 @@ mod tests {
 
     fn put(shadow: &mut Shadow, pfn: u64, epoch: u64) -> Put {
         shadow.put(Pfn(pfn), PageType::Normal, &[pfn as u8; PAGE_SIZE], Epoch(epoch), true)
+    }
+
+    #[test]
+    fn a_shadow_that_gets_no_memory_keeps_nothing_and_goes_on() {
+        let mut shadow = Shadow::new(2 * PAGE_SIZE);
+        crate::room::scarce::with(0, || assert_eq!(put(&mut shadow, 1, 0), Put::Refused));
+        assert_eq!(put(&mut shadow, 1, 0), Put::Kept);
     }
 
     #[test]

@@ -20,8 +20,8 @@ use crate::registers::{Counters, Registers};
 use crate::state::StateError;
 use crate::wire::{Arp, ArpOp, Body, Frame, Mac};
 use table::Table;
-use understudy_checkpoint::Pfn;
 use understudy_checkpoint::epoch::Image;
+use understudy_checkpoint::{OutOfMemory, Pfn};
 
 /// Fewest frames a guest has: 1 MiB.
 pub(crate) const FRAMES_MIN: u64 = 256;
@@ -72,8 +72,8 @@ pub struct Guest {
 }
 
 impl Guest {
-    /// A guest that was never run. The configuration was [checked](GuestConfig::check).
-    pub fn boot(config: &GuestConfig) -> Self {
+    /// A guest that was never run, if the host has memory for it. The configuration was [checked](GuestConfig::check).
+    pub fn boot(config: &GuestConfig) -> Result<Self, OutOfMemory> {
         let page_count = pages_for(config.memory_bytes);
         let registers = Registers {
             name: config.name.clone(),
@@ -89,7 +89,7 @@ impl Guest {
             announce_at_ns: 0,
             counters: Counters::default(),
         };
-        Self { ram: Ram::new(page_count), registers, outgoing: Vec::new() }
+        Ok(Self { ram: Ram::new(page_count)?, registers, outgoing: Vec::new() })
     }
 
     /// The guest that an image with its state stands for, exactly as it was captured.

@@ -106,7 +106,7 @@ mod tests {
     proptest! {
         #[test]
         fn memory_of_any_content_is_a_table_that_answers(seed: u64, key in "[!-~]{1,250}", value in proptest::collection::vec(any::<u8>(), 0..=1024)) {
-            let (mut ram, mut random) = (Ram::new(3), crate::Random(seed));
+            let (mut ram, mut random) = (Ram::new(3).unwrap(), crate::Random(seed));
             for pfn in (0..3).map(Pfn) {
                 ram.page_mut(pfn).as_chunks_mut::<8>().0.iter_mut().for_each(|word| *word = random.word().to_le_bytes());
             }
@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn a_full_table_says_so_and_keeps_what_it_has() {
-        let (mut ram, table) = (Ram::new(2), Table { frames: 2 });
+        let (mut ram, table) = (Ram::new(2).unwrap(), Table { frames: 2 });
         let keys: Vec<String> = (0..2 * SLOTS_PER_FRAME + 1).map(|number| format!("key-{number}")).collect();
         let (last, fitting) = keys.split_last().unwrap();
         for key in fitting {
