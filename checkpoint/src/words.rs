@@ -46,15 +46,6 @@ pub enum EpochKind {
     Delta,
 }
 
-impl fmt::Display for EpochKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Seed => "full copy",
-            Self::Delta => "changes",
-        })
-    }
-}
-
 macro_rules! display_as_number {
     ($($word:ty),*) => {$(
         impl fmt::Display for $word {

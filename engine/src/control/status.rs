@@ -79,7 +79,8 @@ pub struct GuestStatus {
     pub role: GuestRole,
     /// The session's state, in snake_case.
     pub state: String,
-    /// Whether the guest would survive the death of its host now.
+    /// Whether the guest would survive the death of its host now. Only the node that runs it says so; of a copy, `state`
+    /// says whether it is complete (`standing`).
     pub protected: bool,
     /// Whether it is to be protected: nobody has asked for the contrary.
     #[serde(default = "yes")]

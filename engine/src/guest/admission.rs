@@ -34,7 +34,7 @@ pub(super) fn of_xen(
     let guest = match XlGuest::built(name, DomId(0), &what.config) {
         Ok(guest) if guest.kind == what.kind => guest,
         Ok(guest) => {
-            let why = format!("it is {:?} by its configuration and {:?} by its offer", guest.kind, what.kind);
+            let why = format!("it is {} by its configuration and {} by its offer", guest.kind, what.kind);
             return refuse(HoldReason::Unfit, why);
         }
         Err(error) => {

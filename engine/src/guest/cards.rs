@@ -1,4 +1,5 @@
-//! Which network cards a Xen guest has: read once, then followed as they are plugged in and out.
+//! Which network cards a Xen guest has: read once, then followed as they are plugged in and out. By the same connection to
+//! xenstore the thread hears that the guest has ended ([`ended`](super::ended)).
 //!
 //! ```text
 //!   xenstore ──watch on /libxl/N/device/vif──► this thread ──follow──► HeldOutput
@@ -10,6 +11,7 @@
 //! its first frame. An interface appears some time after its nodes: it is looked for until it does. Once a second
 //! everything is looked at anyway, for a queue may have failed.
 
+use super::ended::Ended;
 use super::interfaces::Card;
 use super::output::{HeldOutput, OutputWatch};
 use super::report::Bell;
@@ -21,15 +23,18 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread::{Builder, sleep};
 use std::time::{Duration, Instant};
-use understudy_xen::DomId;
 use understudy_xen::vifs::{self, Vif};
 use understudy_xen::xenstore::{StoreError, Xenstore};
 use understudy_xen::xl::XlGuest;
+use understudy_xen::{DomId, Xen};
 
 /// Between two looks when nothing is told.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Between two looks for an interface that is announced, or may leak: shorter than a guest takes to use a new card.
 const LOOK_SOON: Duration = Duration::from_millis(10);
+
+/// The token of the watch by which xenstore tells of domains that end.
+const END: &str = "end";
 
 /// The cards of `domain`. The error is for the operator.
 pub(super) fn of(domain: DomId) -> Result<Vec<Card>, String> {
@@ -77,11 +82,19 @@ impl Renewed {
     }
 }
 
-/// Follows the cards of a guest.
+/// The domain whose cards are followed.
+pub(super) struct Watched {
+    pub(super) xen: Xen,
+    pub(super) domain: DomId,
+    /// Its guest's name.
+    pub(super) name: String,
+}
+
+/// Follows the cards of a guest, and its end.
 pub(super) struct Follower {
-    domain: DomId,
-    name: String,
+    watched: Watched,
     renewed: Renewed,
+    ended: Ended,
     /// The cards in libxl's configuration of the guest, as the loop has it.
     known: Value,
     /// The interfaces for which that was looked at.
@@ -90,9 +103,10 @@ pub(super) struct Follower {
 }
 
 impl Follower {
-    /// Of the guest `name`, as `config` describes it; another configuration goes to `renewed`.
-    pub(super) fn new(domain: DomId, name: String, config: &[u8], renewed: Renewed) -> Self {
-        Self { domain, name, renewed, known: cards_in(config), looked_at: None, begun: Instant::now() }
+    /// Of a guest as `config` describes it; another configuration goes to `renewed`, its end to `ended`.
+    pub(super) fn new(watched: Watched, config: &[u8], renewed: Renewed, ended: Ended) -> Self {
+        let known = cards_in(config);
+        Self { watched, renewed, ended, known, looked_at: None, begun: Instant::now() }
     }
 
     /// Has `output` follow the cards as long as somebody else holds it.
@@ -105,7 +119,7 @@ impl Follower {
     fn run(mut self, output: &OutputWatch) {
         while output.get().is_some() {
             if let Err(error) = self.watch(output) {
-                let domain = self.domain;
+                let domain = self.watched.domain;
                 tracing::error!(%domain, %error, "The guest's network cards cannot be watched; trying again");
                 sleep(LOOK_EVERY);
             }
@@ -114,16 +128,31 @@ impl Follower {
 
     fn watch(&mut self, output: &OutputWatch) -> Result<(), StoreError> {
         let mut store = Xenstore::open()?;
-        store.watch(&vifs::watched_path(self.domain), "cards")?;
+        let domain = self.watched.domain;
+        store.watch(&vifs::watched_path(domain), "cards")?;
+        store.watch("@releaseDomain", END)?;
         loop {
-            let vifs = vifs::vifs(&mut store, self.domain)?;
+            self.ended.look(&self.watched.xen, domain);
+            let vifs = vifs::vifs(&mut store, domain)?;
             let cards: Vec<_> = vifs.into_iter().flat_map(interfaces).collect();
             let Some(output) = output.get() else { return Ok(()) };
             let soon = output.follow(&cards);
             drop(output);
             self.compare(cards);
-            match store.next_event(Some(if soon { LOOK_SOON } else { LOOK_EVERY })) {
-                Ok(_) | Err(StoreError::EventsLost(_)) => {}
+            self.wait(&mut store, if soon { LOOK_SOON } else { LOOK_EVERY })?;
+        }
+    }
+
+    /// Waits for news of the cards, `time_max` at most. Every domain of the host that ends is told of: that alone is no
+    /// reason to read all cards.
+    fn wait(&self, store: &mut Xenstore, time_max: Duration) -> Result<(), StoreError> {
+        let until = Instant::now() + time_max;
+        loop {
+            match store.next_event(Some(until.saturating_duration_since(Instant::now()))) {
+                Ok(Some(event)) if event.token == END => {
+                    self.ended.look(&self.watched.xen, self.watched.domain)
+                }
+                Ok(_) | Err(StoreError::EventsLost(_)) => return Ok(()),
                 Err(error) => return Err(error),
             }
         }
@@ -141,8 +170,8 @@ impl Follower {
         if self.looked_at.as_ref() == Some(&interfaces) {
             return;
         }
-        let guest = match XlGuest::find(&self.name) {
-            Ok(guest) if guest.domain == self.domain => guest,
+        let guest = match XlGuest::find(&self.watched.name) {
+            Ok(guest) if guest.domain == self.watched.domain => guest,
             // It is asked again, or the guest has ended.
             Ok(_) | Err(_) => return,
         };

@@ -28,8 +28,12 @@ pub trait Machine: Send + Sync + Debug {
     fn stop(&self);
     /// This process ends while the guest is protected, or may be: it must not run on as it does.
     fn leave(&self);
-    /// It is run under this generation now, as the witness has recorded.
+    /// Whether it is no more, and not by this engine's hand. What is not known is "no".
+    fn has_ended(&self) -> bool;
+    /// It is run under this generation now, as the witness has recorded: begins to note that with it.
     fn mark(&self, generation: Generation);
+    /// Whether that is noted, so that an engine after this one knows it again.
+    fn is_marked(&self, generation: Generation) -> bool;
     /// Whether it uses its devices again after it was taken over here, or had its time for it.
     fn has_settled(&self) -> bool;
     /// Its configuration, if its devices have changed since this was asked last: what a takeover builds it from.
@@ -98,6 +102,19 @@ pub trait Host: Send + Sync + Debug {
     /// `open`. The error is for the operator.
     fn activate(&self, name: &str, what: &Description, keep: Keep, open: Epoch) -> Result<Activated, String>;
 
+    /// The engine ends: what fails from here on is not tried again.
+    fn leave(&self) {}
+
+    /// Saves the image of a guest `name` whose [`activate`](Self::activate) has not ended, where a person can start it
+    /// from: what came of that, in words. `None` if there is no such image.
+    fn rescue(&self, _name: &str) -> Option<String> {
+        None
+    }
+
+    /// Pauses a guest `name` here that was run under a generation before `newest`, if there is one: a dead engine left it,
+    /// and another host runs it. The error is for the operator.
+    fn pause_older(&self, name: &str, newest: Generation) -> Result<(), String>;
+
     /// Ends a guest `name` here that was run under a generation before `newest`, if there is one: a dead engine left
     /// it. The error is for the operator.
     fn end_older(&self, name: &str, newest: Generation) -> Result<(), String>;
@@ -141,6 +158,11 @@ impl Host for LabHost {
         activated(guest, card).map_err(|error| error.to_string())
     }
 
+    fn pause_older(&self, _name: &str, _newest: Generation) -> Result<(), String> {
+        // Lab guests end with their engine.
+        Ok(())
+    }
+
     fn end_older(&self, _name: &str, _newest: Generation) -> Result<(), String> {
         // Lab guests end with their engine.
         Ok(())
@@ -174,8 +196,14 @@ impl Machine for LabGuest {
         // It lives in this process.
         Self::stop(self);
     }
+    fn has_ended(&self) -> bool {
+        Self::has_ended(self)
+    }
     fn mark(&self, _generation: Generation) {
         // It ends with this process: nobody will find it.
+    }
+    fn is_marked(&self, _generation: Generation) -> bool {
+        true
     }
     fn has_settled(&self) -> bool {
         true

@@ -16,11 +16,11 @@ use super::thread;
 use crate::link::{HoldReason, HoldRefusal};
 use crate::memory;
 use crate::session::{Decline, EpochKind};
-use crossbeam::channel::{Receiver as Inbox, Sender, TrySendError, bounded};
+use crossbeam::channel::{Receiver as Inbox, RecvTimeoutError, Sender, TrySendError, bounded};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
+use std::time::Duration;
 use understudy_checkpoint::domain::{Description, Sink};
 use understudy_checkpoint::epoch::{Image, Limits, ReceiveError, Receiver};
 use understudy_checkpoint::pages::EpochSummary;
@@ -63,6 +63,8 @@ pub enum Work {
     DropImage,
     /// From the next full copy on the guest is another one, or has other devices. What is held is dropped.
     Renew(Box<Description>),
+    /// Let what a dead engine left here of an earlier generation than this stand still. It is kept.
+    PauseOlder(Generation),
     /// End what a dead engine left here of an earlier generation than this.
     EndOlder(Generation),
     /// Start the guest from the image, as the owner of `generation`; answered by `Activated` or `ActivationFailed`.
@@ -102,7 +104,8 @@ pub struct Held {
 pub struct Keeper {
     work: Sender<Work>,
     refused: Refused,
-    thread: JoinHandle<()>,
+    /// Disconnected once the thread has ended.
+    ended: Inbox<()>,
 }
 
 /// Whether the loop had to keep work back, and so waits to be woken.
@@ -125,17 +128,20 @@ impl Keeper {
         let (work, inbox) = bounded(WORK_MAX);
         let (told, refused) = (reporter.clone(), Refused::default());
         let waited_for = refused.clone();
-        let thread = thread::spawn("receive", reporter, move || {
+        let (lives, ended) = bounded::<()>(0);
+        thread::spawn("receive", reporter, move || {
+            // Dropped last, a panic or not.
+            let _lives = lives;
             ReceiveThread::new(held, limits, told).run(&inbox, &waited_for);
         })?;
-        Ok(Self { work, refused, thread })
+        Ok(Self { work, refused, ended })
     }
 
-    /// Ends the thread, and waits until nothing of the guest is left on this host.
-    pub fn end(self) {
+    /// Ends the thread, and waits until nothing of the guest is left on this host, `within_max` at most; whether that is
+    /// so.
+    pub fn end(self, within_max: Duration) -> bool {
         drop(self.work);
-        // A panic in it was reported.
-        let _ = self.thread.join();
+        self.ended.recv_timeout(within_max) == Err(RecvTimeoutError::Disconnected)
     }
 
     /// Hands work over; gives it back if the thread has enough to do. The bell rings when it has room again.
@@ -238,6 +244,7 @@ impl ReceiveThread {
             Work::Copy(to) => {
                 let _ = to.send(self.copy());
             }
+            Work::PauseOlder(newest) => self.pause_older(newest),
             Work::EndOlder(newest) => self.end_older(newest),
             Work::Activate { .. } => unreachable!("it ends the thread, see take"),
         }
@@ -320,7 +327,7 @@ impl ReceiveThread {
         if let Err(error) = take(&mut self.receiver) {
             self.open = None;
             let why = match error {
-                ReceiveError::TooLarge(_) => Decline::TooLarge,
+                ReceiveError::TooLarge(_) | ReceiveError::OutOfMemory(_) => Decline::TooLarge,
                 ReceiveError::WrongBase { .. } => Decline::WrongBase,
                 ReceiveError::Diverged { .. } => Decline::Diverged,
                 ReceiveError::Sink(_) => Decline::ImageLost,
@@ -343,7 +350,8 @@ impl ReceiveThread {
         self.reporter.tell(if committed == Some(epoch) {
             Report::Committed { epoch }
         } else {
-            let error = format!("The image stands at {committed:?} after the commit of epoch {epoch}");
+            let standing = committed.map_or("no epoch".into(), |epoch| format!("epoch {epoch}"));
+            let error = format!("The image stands at {standing} after the commit of epoch {epoch}");
             Report::CommitFailed { epoch, error }
         });
     }
@@ -351,6 +359,13 @@ impl ReceiveThread {
     fn copy(&self) -> Option<Committed> {
         let epoch = self.receiver.committed()?;
         Some(Committed { epoch, image: self.receiver.sink().to_image()? })
+    }
+
+    fn pause_older(&self, newest: Generation) {
+        let Held { name, host, .. } = &self.held;
+        if let Err(error) = host.pause_older(name, newest) {
+            tracing::error!(guest = name, error, "What an earlier engine left of the guest cannot be paused");
+        }
     }
 
     fn end_older(&self, newest: Generation) {

@@ -104,6 +104,25 @@ pub enum Report {
     },
 }
 
+impl Report {
+    /// What it is about, for the log.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Captured { .. } => "captured",
+            Self::CaptureFailed { .. } => "capture failed",
+            Self::Encoded { .. } => "encoded",
+            Self::Complete { .. } => "complete",
+            Self::Broken { .. } => "broken",
+            Self::Committed { .. } => "committed",
+            Self::CommitFailed { .. } => "commit failed",
+            Self::Activated { .. } => "activated",
+            Self::GivenUp { .. } => "given up",
+            Self::ActivationFailed { .. } => "activation failed",
+            Self::Panicked { .. } => "panicked",
+        }
+    }
+}
+
 /// Wakes the event loop, once for any number of rings until it answers.
 #[derive(Clone, Debug)]
 pub struct Bell(Arc<(AtomicBool, Option<Waker>)>);

@@ -33,8 +33,8 @@ pub trait Checkpointer: Send + Debug {
 pub trait ReplicaThread: Send + Debug {
     /// Hands work over; gives it back if there is enough to do. The bell rings when there is room again.
     fn offer(&self, work: Work) -> Result<(), Work>;
-    /// Ends it, and waits until nothing of the guest is left on this host.
-    fn end(self: Box<Self>);
+    /// Ends it, and waits until nothing of the guest is left on this host, `within_max` at most; whether that is so.
+    fn end(self: Box<Self>, within_max: Duration) -> bool;
 }
 
 /// Makes both.
@@ -98,7 +98,7 @@ impl ReplicaThread for Keeper {
     fn offer(&self, work: Work) -> Result<(), Work> {
         Self::offer(self, work)
     }
-    fn end(self: Box<Self>) {
-        Self::end(*self);
+    fn end(self: Box<Self>, within_max: Duration) -> bool {
+        Self::end(*self, within_max)
     }
 }

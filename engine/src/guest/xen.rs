@@ -17,7 +17,7 @@ use super::machine::{Activated, BoxedSource, Host, Machine, Past};
 use super::output::{HeldOutput, OutputMaker};
 use super::remake::{Alive, Remake};
 use super::settle;
-use super::xen_build::{activate_standing, restore};
+use super::xen_build::Building;
 use super::xen_machine::XenMachine;
 use crate::config::FindChanges;
 use crate::link::HoldRefusal;
@@ -85,6 +85,7 @@ pub struct XenHost {
     compare: Compare,
     /// `None` beside an engine.
     lock: Option<Arc<HostLock>>,
+    building: Building,
 }
 
 impl XenHost {
@@ -104,7 +105,7 @@ impl XenHost {
     /// The same, beside an engine that may run on this host.
     pub fn beside(outputs: OutputMaker, compare: Compare) -> Result<Self, String> {
         let xen = Xen::open().map_err(|error| error.to_string())?;
-        Ok(Self { xen, outputs, compare, lock: None })
+        Ok(Self { xen, outputs, compare, lock: None, building: Building::default() })
     }
 
     /// The guest `name`, ready to be protected, its changes found as told. The error says why it is not.
@@ -187,7 +188,9 @@ impl XenHost {
     ) -> Result<(), String> {
         output.hold(&cards::of(domain)?).map_err(|error| error.to_string())?;
         let name = machine.name().to_owned();
-        let follower = cards::Follower::new(domain, name, config, machine.renewed().clone());
+        let watched = cards::Watched { xen: self.xen.clone(), domain, name };
+        let follower =
+            cards::Follower::new(watched, config, machine.renewed().clone(), machine.ended().clone());
         follower.follow(output).map_err(|error| error.to_string())
     }
 
@@ -297,8 +300,8 @@ impl Host for XenHost {
 
     fn activate(&self, name: &str, what: &Description, keep: Keep, open: Epoch) -> Result<Activated, String> {
         let domain = match keep {
-            Keep::Standing(standing) => activate_standing(name, what, standing)?,
-            Keep::Memory(image) => restore(name, what, &image)?,
+            Keep::Standing(standing) => self.building.activate_standing(name, what, standing)?,
+            Keep::Memory(image) => self.building.restore(name, what, image)?,
         };
         let output = self.outputs.interfaces(open);
         // As it stood by, or was restored. Nothing is asked here that may fail: the guest is nowhere else any more.
@@ -338,19 +341,44 @@ impl Host for XenHost {
         }
     }
 
-    fn end_older(&self, name: &str, newest: Generation) -> Result<(), String> {
-        let Some(domain) = xl::domain_named(name).map_err(|error| error.to_string())? else { return Ok(()) };
-        match mark::read(domain).map_err(|error| error.to_string())? {
-            Some(generation) if generation < newest.0 => {
-                tracing::warn!(guest = name, %domain, generation, "A dead engine left this guest here; destroying it");
-                xl::destroy(domain).map_err(|error| error.to_string())
-            }
-            Some(_) => Ok(()),
-            None => Err(format!(
-                "domain {domain} is called {name} too and was never protected; rename or destroy it, or a takeover will \
-                 fail"
-            )),
+    fn leave(&self) {
+        self.building.leave();
+    }
+
+    fn rescue(&self, name: &str) -> Option<String> {
+        self.building.rescue(name)
+    }
+
+    fn pause_older(&self, name: &str, newest: Generation) -> Result<(), String> {
+        let Some((domain, generation)) = left_before(name, newest)? else { return Ok(()) };
+        let info = self.xen.domain_info(domain).map_err(|error| error.to_string())?;
+        // Xen counts pauses: one that stands still by its engine's hand is unpaused once.
+        if info.is_none_or(|info| info.is_paused() || info.is_dying()) {
+            return Ok(());
         }
+        tracing::warn!(
+            guest = name, %domain, generation,
+            "A dead engine left this guest here, and another host runs it; it is paused, and destroyed once a copy begins"
+        );
+        self.xen.pause(domain).map_err(|error| error.to_string())
+    }
+
+    fn end_older(&self, name: &str, newest: Generation) -> Result<(), String> {
+        let Some((domain, generation)) = left_before(name, newest)? else { return Ok(()) };
+        tracing::warn!(guest = name, %domain, generation, "A dead engine left this guest here; destroying it");
+        xl::destroy(domain).map_err(|error| error.to_string())
+    }
+}
+
+/// What a dead engine left here of the guest `name`, run last under a generation before `newest`.
+fn left_before(name: &str, newest: Generation) -> Result<Option<(DomId, u64)>, String> {
+    let Some(domain) = xl::domain_named(name).map_err(|error| error.to_string())? else { return Ok(None) };
+    match mark::read(domain).map_err(|error| error.to_string())? {
+        Some(generation) if generation < newest.0 => Ok(Some((domain, generation))),
+        Some(_) => Ok(None),
+        None => Err(format!(
+            "domain {domain} is called {name} too and was never protected; rename or destroy it, or a takeover will fail"
+        )),
     }
 }
 

@@ -3,22 +3,16 @@
 //! Not here: how it is found, built and checkpointed ([`xen`](super::xen)).
 
 use super::cards::Renewed;
+use super::ended::Ended;
 use super::machine::{BoxedSource, Machine};
+use super::noted::Noted;
 use super::remake::Remake;
 use super::report::Bell;
 use super::settle::Settled;
-use crossbeam::channel::bounded;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::sleep;
-use std::time::Duration;
 use understudy_checkpoint::Generation;
 use understudy_xen::{DomId, Xen, mark, xl};
-
-/// How often the mark of a generation is tried to be written, after how long again, and how long the loop waits for it.
-const MARK_ATTEMPTS: u32 = 10;
-const MARK_RETRY: Duration = Duration::from_secs(3);
-const MARK_WAIT: Duration = Duration::from_millis(50);
 
 /// A domain that runs here.
 #[derive(Debug)]
@@ -32,6 +26,8 @@ pub struct XenMachine {
     settled: Settled,
     /// How its source is made anew; set once it has one.
     remake: OnceLock<Remake>,
+    ended: Ended,
+    noted: Noted,
 }
 
 impl XenMachine {
@@ -45,6 +41,12 @@ impl XenMachine {
             renewed: Renewed::new(bell.clone()),
             settled: Settled::not_yet(bell.clone()),
             remake: OnceLock::new(),
+            ended: Ended::not_yet(bell.clone()),
+            noted: Noted::new(
+                name,
+                move |to| mark::write(domain, to.0).map_err(|e| e.to_string()),
+                bell.clone(),
+            ),
         }
     }
 
@@ -54,6 +56,10 @@ impl XenMachine {
 
     pub(super) fn renewed(&self) -> &Renewed {
         &self.renewed
+    }
+
+    pub(super) fn ended(&self) -> &Ended {
+        &self.ended
     }
 
     pub(super) fn settled(&self) -> &Settled {
@@ -103,26 +109,16 @@ impl Machine for XenMachine {
         true
     }
 
+    fn has_ended(&self) -> bool {
+        self.ended.is_so()
+    }
+
     fn mark(&self, generation: Generation) {
-        let (domain, name) = (self.domain, self.name.clone());
-        let (done, is_done) = bounded::<()>(0);
-        let write = move || {
-            for attempt in 1..=MARK_ATTEMPTS {
-                let Err(error) = mark::write(domain, generation.0) else { break };
-                tracing::error!(
-                    guest = name, attempt, %error,
-                    "The guest is not marked with its generation: a restarted engine would not know it again"
-                );
-                sleep(MARK_RETRY);
-            }
-            drop(done);
-        };
-        match std::thread::Builder::new().name("mark".into()).spawn(write) {
-            // Xenstored answers in microseconds: then the mark is there before anything that follows. If it hangs, the
-            // loop has other guests.
-            Ok(_) => drop(is_done.recv_timeout(MARK_WAIT)),
-            Err(error) => tracing::error!(guest = self.name, %error, "The guest is not marked"),
-        }
+        self.noted.write(generation);
+    }
+
+    fn is_marked(&self, generation: Generation) -> bool {
+        self.noted.is_written(generation)
     }
 
     fn leave(&self) {

@@ -40,6 +40,9 @@ impl Guests {
                     return Err("The witness does not answer; without it nobody can be given a guest".into());
                 }
                 guest.handle(primary::Input::Operator(wished), wires);
+                if wish == Wish::Unprotect {
+                    guest.waive_mark();
+                }
                 Ok(())
             }
             Some(Guest::Secondary(guest)) => {
@@ -91,6 +94,7 @@ impl Guests {
             }
             Guest::Secondary(guest) => {
                 let mut status = status::blank(name, GuestRole::Secondary, interval_ms);
+                guest.measure();
                 guest.meter.fill(&mut status);
                 guest.fill(&mut status, now, has_witness);
                 status
@@ -102,8 +106,9 @@ impl Guests {
     /// Brings counters that are read, not counted, into the metrics.
     pub(super) fn measure(&mut self) {
         for guest in self.guests.values_mut() {
-            if let Guest::Primary(guest) = guest {
-                guest.measure();
+            match guest {
+                Guest::Primary(guest) => guest.measure(),
+                Guest::Secondary(guest) => guest.measure(),
             }
         }
     }

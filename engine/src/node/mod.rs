@@ -15,16 +15,19 @@
 
 mod arrived;
 mod ask;
+mod beginning;
 mod clock;
 #[cfg(test)]
 mod documented;
 mod door;
 mod export;
 mod finder;
+mod gate;
 mod glance;
 mod greet;
 mod guests;
 mod handle;
+mod leave;
 mod line;
 mod links;
 mod mend;
@@ -37,6 +40,8 @@ mod primary;
 mod secondary;
 mod stall;
 mod status;
+#[cfg(test)]
+mod stories;
 mod tally;
 mod turn;
 mod uplink;
@@ -44,8 +49,9 @@ mod wires;
 mod witness;
 
 pub use arrived::{Arrived, Credit, GuestName, Parcel};
+pub use beginning::{AddError, Beginning};
 pub use glance::Glance;
-pub use guests::{AddError, Beginning, Guests};
+pub use guests::Guests;
 pub use handle::NodeHandle;
 pub use numbers::{Numbers, Ours};
 pub use outlet::Feed;
@@ -211,6 +217,22 @@ impl Node {
     /// Opens everything that `config` asks for and starts its guests. Nothing moves before
     /// [`run`](Self::run) or [`spawn`](Self::spawn).
     pub fn open(config: NodeConfig) -> Result<(Self, NodeHandle), NodeError> {
+        Self::open_with(config, host)
+    }
+
+    /// As [`open`](Self::open), with what starts guests from images given by the caller; it holds their output by what it
+    /// is handed.
+    pub fn open_on(
+        config: NodeConfig,
+        host: impl FnOnce(OutputMaker) -> Arc<dyn Host>,
+    ) -> Result<(Self, NodeHandle), NodeError> {
+        Self::open_with(config, |_, outputs| Ok((host(outputs), Finder::none())))
+    }
+
+    fn open_with(
+        config: NodeConfig,
+        host: impl FnOnce(&NodeConfig, OutputMaker) -> Result<(Arc<dyn Host>, Finder), NodeError>,
+    ) -> Result<(Self, NodeHandle), NodeError> {
         let poll = Poll::new().map_err(system("No event loop can be had"))?;
         let registry = || registry_of(&poll).map_err(system("No event loop can be had"));
         let bell = Bell::new(Waker::new(poll.registry(), WAKER).map_err(system("No event loop can be had"))?);
@@ -323,7 +345,7 @@ impl Node {
 /// However a node ends, nothing of its guests is let out after that, and peers are told if they can be.
 impl Drop for Node {
     fn drop(&mut self) {
-        self.guests.leave();
+        self.guests.leave(&self.reports, leave::START_MAX);
         self.wires.links.say_goodbye();
     }
 }

@@ -11,14 +11,15 @@
 //! A refusal is of one guest: the link and the other guests on it go on.
 
 use super::arrived::GuestName;
-use super::guests::{Guest, Guests, check_size};
+use super::beginning::check_size;
+use super::guests::{Guest, Guests, generation_of};
 use super::primary::PrimaryGuest;
 use super::wires::Wires;
 use crate::config::check_name;
 use crate::link::{Frame, HoldReason, HoldRefusal};
 use crate::memory;
 use crate::session::primary::Input;
-use crate::session::{NodeName, Span, Time, secondary};
+use crate::session::{NodeName, Span, Time, ToSecondary, secondary};
 use understudy_checkpoint::Generation;
 use understudy_checkpoint::domain::Description;
 
@@ -142,6 +143,34 @@ impl Guests {
         self.consider(&key, wires);
     }
 
+    /// The guest could not be started here, and a later generation of it runs on the host that it came from: what is left
+    /// of the earlier one here is of no use. A copy is held anew, at once.
+    pub(super) fn make_way(
+        &mut self,
+        name: &GuestName,
+        peer: &NodeName,
+        message: &ToSecondary,
+        wires: &mut dyn Wires,
+    ) {
+        let generation = generation_of(message);
+        let Some(Guest::Secondary(failed)) = self.guests.get(name) else { return };
+        if failed.peer != *peer || !failed.has_failed_before(Some(generation)) {
+            return;
+        }
+        let offered = self.offers.get(&(name.clone(), peer.clone()));
+        let description = offered.map_or(&failed.description, |offer| &offer.description).clone();
+        self.offered(name, peer.clone(), Some(generation), description, wires);
+        let is_held =
+            matches!(self.guests.get(name), Some(Guest::Secondary(held)) if held.activation.is_none());
+        if is_held
+            && !matches!(message, ToSecondary::Offer { .. })
+            && let Some(guest) = wires.number_of(peer, name)
+        {
+            // Its offer came while the guest was being started here, and nobody has answered it.
+            wires.send(peer, &Frame::HoldReady { guest });
+        }
+    }
+
     /// Holds what a peer offered, or says why not.
     fn consider(&mut self, key: &OfferKey, wires: &mut dyn Wires) {
         let (name, peer) = key;
@@ -155,6 +184,11 @@ impl Guests {
                 self.hold(name, peer, description, wires)
             }
             Some(Guest::Primary(_)) => Err(taken(format!("{} runs a guest of this name", self.config.node))),
+            Some(Guest::Secondary(held)) if held.peer == *peer && held.has_failed_before(generation) => {
+                tracing::info!(guest = %name, %peer, "The guest runs there in a later generation; a copy of it is held anew");
+                self.guests.remove(name);
+                self.hold(name, peer, description, wires)
+            }
             Some(Guest::Secondary(held)) if held.peer == *peer => {
                 held.attach(wires);
                 let is_older = generation.is_some_and(|generation| generation < held.session.generation());

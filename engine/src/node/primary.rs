@@ -1,20 +1,22 @@
 //! A guest that runs here: its session's outputs performed, its workers' reports told to the session.
 
+mod words;
+
 use super::arrived::GuestName;
-use super::guests::check_size;
+use super::beginning::check_size;
+use super::gate::Gate;
 use super::mend::Broken;
 use super::offers::OwnOffer;
 use super::outlet::{Feed, LinkOutlet, NoOutlet};
 use super::output_log;
-use super::status::{decline_words, snake_case};
 use super::tally::Tally;
 use super::wires::{Silence, Wires};
-use crate::control::status::{GuestStatus, Takeover};
+use crate::control::status::Takeover;
 use crate::guest::{CaptureOrder, Checkpointer, HeldOutput, Machine, Outlet, Report, RuntimeId, Stuck};
 use crate::link::{Frame, GuestId, HoldReason, HoldRefusal};
 use crate::metrics::GuestMeter;
-use crate::session::primary::{Capture, End, Event, Input, Output, Primary, State};
-use crate::session::{Decline, NodeName, Time, ToSecondary};
+use crate::session::primary::{Capture, End, Input, Output, Primary, State};
+use crate::session::{NodeName, Time, ToSecondary};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -70,6 +72,9 @@ pub(super) struct PrimaryGuest {
     pub(super) recording_ended: Option<Epoch>,
     /// What the peer makes of the guest that is offered to it.
     pub(super) offer: OwnOffer,
+    pub(super) gate: Gate,
+    /// Its end was logged.
+    pub(super) end_seen: bool,
     pub(super) broken: Option<Broken>,
     pub(super) over: Option<Over>,
 }
@@ -110,7 +115,19 @@ impl PrimaryGuest {
         if self.output.leaks() {
             self.handle(Input::OutputLeaks, wires);
         }
+        self.look_for_end(wires);
+        self.look_at_gate();
         self.offer_again(wires);
+    }
+
+    /// A guest ends whether checkpoints are made of it or not.
+    fn look_for_end(&mut self, wires: &mut dyn Wires) {
+        if !self.has_ended() && self.machine.as_ref().is_some_and(|machine| machine.has_ended()) {
+            if !std::mem::replace(&mut self.end_seen, true) {
+                tracing::warn!(guest = %self.name, "The guest has ended");
+            }
+            self.handle(Input::GuestGone, wires);
+        }
     }
 
     /// The link to the peer is up: gives the guest its number there.
@@ -189,7 +206,9 @@ impl PrimaryGuest {
                 self.broke(why, wires.now());
                 self.handle(Input::CaptureBroke, wires);
             }
-            other => tracing::error!(guest = %self.name, ?other, "A report of a secondary for a primary"),
+            other => {
+                tracing::error!(guest = %self.name, report = other.name(), "A report of a secondary for a primary")
+            }
         }
     }
 
@@ -224,13 +243,13 @@ impl PrimaryGuest {
                     if let Some(protector) = &self.protector {
                         protector.acked(through);
                     }
-                    self.output.release(through);
+                    self.release_output(through);
                 }
                 Output::PassOutput => {
                     // An engine after this one has to know in which generation the guest was let out.
                     self.mark();
                     output_log::passing(&self.name);
-                    self.output.pass();
+                    self.pass_output();
                 }
                 Output::PauseGuest => {
                     if let Some(machine) = &self.machine {
@@ -243,10 +262,12 @@ impl PrimaryGuest {
                         guest = %self.name, %generation,
                         "Another generation is in charge, or claims to be; the guest is paused and kept here"
                     );
+                    self.gate.close();
                     self.output.fence();
                 }
                 Output::Revive => self.output.revive(),
                 Output::Destroy { why } => {
+                    self.gate.close();
                     self.output.fence();
                     self.over = Some(match why {
                         End::Superseded { generation } => Over::Superseded(generation),
@@ -282,6 +303,9 @@ impl PrimaryGuest {
             Some((guest, feed)) => Box::new(LinkOutlet::new(*guest, feed.clone())),
             None => Box::new(NoOutlet),
         };
+        if capture == Capture::Seed {
+            self.gate.seeds();
+        }
         self.capturing = Some(epoch);
         let order = CaptureOrder { generation, epoch, capture, stay_paused, outlet };
         let ordered = self.protector.as_ref().map_or(Err(Stuck), |protector| protector.capture(order));
@@ -327,7 +351,7 @@ impl PrimaryGuest {
     /// more.
     pub(super) fn leave(&mut self) {
         let outlives_us = self.machine.as_ref().is_some_and(|machine| machine.outlives_us());
-        if outlives_us && self.session.state() == State::Unprotected {
+        if outlives_us && self.session.state() == State::Unprotected && !self.gate.is_waiting() {
             self.output.detach();
         } else {
             self.hold_still();
@@ -344,123 +368,15 @@ impl PrimaryGuest {
         }
     }
 
-    fn event(&mut self, event: Event, now: Time) {
-        let guest = &*self.name;
-        match event {
-            Event::State(state) => {
-                tracing::info!(guest, state = %snake_case(&state), "Primary");
-                if state == State::Ended {
-                    self.protector = None;
-                }
-                self.mark();
-                self.meter.set_role(state, self.session.generation().0);
-                self.meter.set_protected(state == State::Protected);
-                self.offer_newer_generation(now);
-            }
-            Event::Committed { epoch, after } => {
-                self.last_commit = Some(now);
-                self.meter.committed(after.into());
-                self.tally.committed(epoch, after);
-            }
-            Event::Stretched => self.meter.stretched(),
-            Event::TooSlow { why } => {
-                let why = super::status::given_up_reason(why, &self.peer);
-                tracing::warn!(
-                    guest,
-                    why,
-                    "No checkpoint was acked for too long; the copy is given up for now"
-                );
-                self.meter.unprotected_for_slowness();
-            }
-            Event::Declined { why: Decline::Diverged } => {
-                tracing::error!(
-                    guest,
-                    peer = %self.peer,
-                    "The copy is not what the guest was: a write was missed, so all of it is copied anew; find out what \
-                     else reads or switches off the guest's dirty log"
-                );
-                self.meter.diverged();
-            }
-            Event::Declined { why } => {
-                tracing::warn!(guest, why = %decline_words(why), "Declined by the secondary");
-                self.meter.declined();
-            }
-            Event::PeerLost { why } => {
-                tracing::warn!(guest, peer = %self.peer, why = %snake_case(&why), "Secondary lost");
-            }
-            Event::Sending { kind } => {
-                tracing::info!(guest, kind = %snake_case(&kind), "Synchronising");
-                if kind == crate::session::EpochKind::Seed {
-                    self.meter.full_copy_begun();
-                }
-                self.tally.sending(kind);
-            }
-            Event::ClaimRefused { why } => {
-                tracing::warn!(guest, %why, "The guest may not run here now; it is paused and kept, and asked for again");
-            }
-            Event::Rivalled { generation } => {
-                tracing::error!(guest, peer = %self.peer, %generation, "Another host runs this guest as well");
-            }
-            Event::RumourRefuted { generation } => {
-                tracing::warn!(guest, peer = %self.peer, %generation, "A generation was spoken of that the witness does not know");
-            }
-            Event::CopyMet { .. } => {
-                tracing::warn!(guest, peer = %self.peer, "The peer holds a copy of a guest of this name; a person decides");
-            }
-            Event::WishRefused { wish } => {
-                tracing::warn!(guest, wish = %snake_case(&wish), "The wish cannot be granted now")
-            }
-        }
-    }
-
     /// Notes with the guest itself which generation it is.
-    fn mark(&mut self) {
+    pub(super) fn mark(&mut self) {
         let generation = self.session.generation();
-        if generation > self.marked
-            && let Some(machine) = &self.machine
+        if let Some(machine) = &self.machine
+            && generation > Generation(0)
+            && (generation > self.marked || !machine.is_marked(generation))
         {
             machine.mark(generation);
-            self.marked = generation;
+            self.marked = self.marked.max(generation);
         }
-    }
-
-    /// Why the guest is not protected, or what is noteworthy.
-    pub(super) fn reason(&self) -> String {
-        let said = super::status::primary_reason(&self.session, &self.peer);
-        let broken = self.broken.as_ref().map(|broken| format!("nothing can copy it: {}", broken.why));
-        let refusal = self.offer.refusal.as_ref();
-        let said = refusal.map_or(said, |why| format!("{} does not hold a copy: {why}", self.peer));
-        let cards = self.output.unheld();
-        let mut words: Vec<String> = cards.iter().map(super::status::unheld_reason).collect();
-        words.extend(broken);
-        words.extend(Some(said).filter(|said| !said.is_empty()));
-        // Until there is a copy again.
-        words.extend(self.output.last_fault().filter(|_| self.session.state() != State::Protected));
-        words.join("; ")
-    }
-
-    /// Enters what only this role knows.
-    pub(super) fn fill(&self, status: &mut GuestStatus, now: Time) {
-        let state = self.session.state();
-        status.state = super::status::snake_case(&state);
-        status.protected = state == State::Protected;
-        status.wished = self.session.is_protection_wished();
-        status.interval_ms = self.session.interval().0 as f64 / 1e6;
-        status.compared_bytes = self.compared_bytes;
-        status.reason = self.reason();
-        status.generation = self.session.generation().0;
-        status.epoch = self.session.newest_captured().map(|epoch| epoch.0);
-        status.acked = self.session.acked().map(|epoch| epoch.0);
-        status.committed = status.acked;
-        status.commit_age_ms = self.last_commit.map(|at| (now - at).0 / 1_000_000);
-        status.takeover = self.takeover;
-    }
-
-    /// Brings the output's counters into the meter.
-    pub(super) fn measure(&mut self) {
-        let stats = self.output.stats();
-        self.meter.output(stats.held_bytes, stats.dropped_frames);
-        self.meter.hold_faults(stats.hold_faults);
-        self.meter.unheld_cards(self.output.unheld().len());
     }
 }

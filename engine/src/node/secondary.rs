@@ -9,6 +9,7 @@
 //! and while the thread has enough to do; then the primary's window stays shut (a link of version 1
 //! is not read on), and its epochs get longer. A heartbeat does not wait in it.
 
+mod inbox;
 mod words;
 
 use super::arrived::{Arrived, GuestName};
@@ -17,8 +18,8 @@ use crate::control::GuestRole;
 use crate::guest::{ReplicaThread, Report, RuntimeId, Work};
 use crate::link::{Frame, HoldRefusal};
 use crate::metrics::GuestMeter;
-use crate::session::secondary::{Input, Output, Secondary};
-use crate::session::{Decline, EpochKind, NodeName, Record, Standing, Time, ToPrimary, ToSecondary};
+use crate::session::secondary::{Input, Output, Secondary, State};
+use crate::session::{Decline, EpochKind, NodeName, Record, Standing, Time, ToPrimary};
 use std::collections::VecDeque;
 use understudy_checkpoint::domain::Description;
 use understudy_checkpoint::{Epoch, Generation};
@@ -26,15 +27,14 @@ use understudy_checkpoint::{Epoch, Generation};
 /// Above this a link without windows is not read on until the thread has caught up.
 const INBOX_BYTES_MAX: usize = 1 << 20;
 
-/// Frames that wait, at most: far more than a window holds of an honest primary's.
-const INBOX_FRAMES_MAX: usize = 1 << 18;
-
 /// A takeover that is decided: the guest is being started.
 #[derive(Debug)]
 pub(super) struct Activation {
     pub(super) record: Record,
     pub(super) epoch: Epoch,
     pub(super) authority_at: Time,
+    /// The other host has spoken as primary of a later generation since.
+    pub(super) is_outdated: bool,
 }
 
 #[derive(Debug)]
@@ -68,6 +68,8 @@ pub(super) struct SecondaryGuest {
     pub(super) given_up: Option<HoldRefusal>,
     /// What the guest is from its next full copy on, if that is something else than what is held.
     renewal: Option<Description>,
+    /// What is left here of generations before this one was told to stand still.
+    paused_before: Generation,
     is_attached: bool,
     /// Whether anything came from the primary since it was attached.
     has_spoken: bool,
@@ -109,6 +111,7 @@ impl SecondaryGuest {
             broken: None,
             given_up: None,
             renewal: None,
+            paused_before: Generation(0),
             is_attached: false,
             has_spoken: false,
         }
@@ -122,6 +125,11 @@ impl SecondaryGuest {
         self.has_spoken
     }
 
+    /// Whether the guest was to run here before `generation`, and could not be started.
+    pub(super) fn has_failed_before(&self, generation: Option<Generation>) -> bool {
+        self.session.state() == State::ActivationFailed && generation > Some(self.session.generation())
+    }
+
     /// Whether a link without windows should not be read on for now.
     pub(super) fn is_full(&self) -> bool {
         self.inbox_bytes > INBOX_BYTES_MAX || !self.waiting.is_empty()
@@ -131,7 +139,18 @@ impl SecondaryGuest {
     pub(super) fn handle(&mut self, input: Input, wires: &mut dyn Wires) {
         let mut outputs = Vec::new();
         self.session.handle(wires.now(), input, &mut outputs);
+        self.pause_older();
         self.perform(outputs, wires);
+    }
+
+    /// What an engine that is gone left of the guest here stands still as soon as a later generation is known of. It is
+    /// kept until that one's full copy begins.
+    fn pause_older(&mut self) {
+        let newest = self.session.generation();
+        if newest > self.paused_before && self.activation.is_none() {
+            self.paused_before = newest;
+            self.give(Work::PauseOlder(newest));
+        }
     }
 
     /// Runs the session's timer if it is due.
@@ -169,118 +188,6 @@ impl SecondaryGuest {
     pub(super) fn renew(&mut self, description: Description) {
         tracing::info!(guest = %self.name, peer = %self.peer, "The guest is another one than before, or has other devices");
         self.renewal = Some(description);
-    }
-
-    /// A frame from the primary.
-    pub(super) fn arrived(&mut self, what: Arrived, wires: &mut dyn Wires) {
-        if self.session.state() == crate::session::secondary::State::ActivationFailed {
-            return self.arrived_after_failure(&what);
-        }
-        // One that was silent speaks again.
-        self.attach(wires);
-        self.has_spoken = true;
-        if let Arrived::ToSecondary(ToSecondary::Heartbeat { generation }) = &what
-            && *generation == self.session.generation()
-            && !self.inbox.is_empty()
-        {
-            // It says nothing but that the primary lives, which is not to wait behind pages.
-            return self.handle(Input::SignOfLife, wires);
-        }
-        self.inbox_bytes += what.len_bytes();
-        self.inbox.push_back(what);
-        if self.inbox.len() > INBOX_FRAMES_MAX {
-            wires.close_link(&self.peer, "It sends more frames of a guest than can be dealt with");
-        }
-        self.pump(wires);
-    }
-
-    /// A later generation runs: what could not be started here is not needed any more, and its copy is held anew.
-    fn arrived_after_failure(&mut self, what: &Arrived) {
-        if let Arrived::ToSecondary(message) = what
-            && super::guests::generation_of(message) > self.session.generation()
-        {
-            self.broken = Some("a later generation runs on the other host".into());
-        }
-    }
-
-    /// Goes through the inbox as far as it may.
-    pub(super) fn pump(&mut self, wires: &mut dyn Wires) {
-        self.give_waiting();
-        let mut heard = false;
-        while self.waiting.is_empty()
-            && !self.verdict_due
-            && let Some(what) = self.inbox.pop_front()
-        {
-            self.inbox_bytes -= what.len_bytes();
-            heard = true;
-            self.take(what, wires);
-        }
-        if heard {
-            self.handle(Input::SignOfLife, wires);
-        }
-    }
-
-    fn take(&mut self, what: Arrived, wires: &mut dyn Wires) {
-        let work = match what {
-            Arrived::ToSecondary(message) => {
-                match &message {
-                    ToSecondary::EpochBegin { base, .. } => self.base = *base,
-                    ToSecondary::Switchover { .. } => self.lost = Some((wires.now(), "switchover")),
-                    _ => {}
-                }
-                return self.handle(Input::Message(message), wires);
-            }
-            Arrived::Pages(batch) => Work::Pages(batch.bytes),
-            Arrived::LibxcState(records) => Work::LibxcState(records.bytes),
-            Arrived::LibxlState(records) => Work::LibxlState(records.bytes),
-            Arrived::EpochEnd(generation, epoch, summary) => {
-                if self.receiving.is_some_and(|receiving| receiving != (generation, epoch)) {
-                    return self.wrong_end(generation, epoch, wires);
-                }
-                Work::End(summary)
-            }
-            Arrived::Offer(..) | Arrived::ToPrimary(_) | Arrived::Declined(_) | Arrived::Ready => return,
-        };
-        if self.receiving.is_some() {
-            self.verdict_due = matches!(work, Work::End(_));
-            self.give(work);
-        }
-    }
-
-    /// An end that is not of the epoch begun last: what came between belongs to neither.
-    fn wrong_end(&mut self, generation: Generation, epoch: Epoch, wires: &mut dyn Wires) {
-        let Some((begun_in, begun)) = self.receiving else { return };
-        tracing::error!(
-            guest = %self.name, peer = %self.peer, %begun, ended = %epoch, begun_in = %begun_in, ended_in = %generation,
-            "An epoch ends that was not begun; report this as a bug of the sender"
-        );
-        self.stop_receiving();
-        self.begun.pop_back();
-        self.give(Work::DropIncomplete);
-        let broken = Input::Broken { generation: begun_in, epoch: begun, why: Decline::Damaged };
-        self.handle(broken, wires);
-    }
-
-    fn give(&mut self, work: Work) {
-        if !self.waiting.is_empty() {
-            self.waiting.push_back(work);
-        } else if let Err(work) = self.keeper.offer(work) {
-            self.waiting.push_back(work);
-        }
-    }
-
-    fn give_waiting(&mut self) {
-        while let Some(work) = self.waiting.pop_front() {
-            if let Err(work) = self.keeper.offer(work) {
-                self.waiting.push_front(work);
-                return;
-            }
-        }
-    }
-
-    fn stop_receiving(&mut self) {
-        self.receiving = None;
-        self.verdict_due = false;
     }
 
     /// What the receive thread says.
@@ -331,7 +238,9 @@ impl SecondaryGuest {
             Report::Panicked { worker, message } => {
                 self.broken = Some(format!("its {worker} thread panicked: {message}"));
             }
-            other => tracing::error!(guest = %self.name, ?other, "A report of a primary for a secondary"),
+            other => {
+                tracing::error!(guest = %self.name, report = other.name(), "A report of a primary for a secondary")
+            }
         }
         self.pump(wires);
     }
@@ -371,7 +280,8 @@ impl SecondaryGuest {
                 Output::Activate { record, epoch } => {
                     let generation = record.generation;
                     self.give(Work::Activate { generation, open: epoch.next() });
-                    self.activation = Some(Activation { record, epoch, authority_at: wires.now() });
+                    self.activation =
+                        Some(Activation { record, epoch, authority_at: wires.now(), is_outdated: false });
                 }
                 // If the peer speaks for others, the link is theirs. What still waits is of a link that is over.
                 Output::CloseLink => {

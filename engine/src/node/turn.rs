@@ -1,7 +1,7 @@
 //! One turn of the loop: wait, take in what happened, let sessions decide, send what they want sent.
 
+use super::beginning::Beginning;
 use super::export;
-use super::guests::Beginning;
 use super::handle::Command;
 use super::links::LinkEvent;
 use super::witness::WitnessEvent;

@@ -103,6 +103,14 @@ pub enum Origin {
         /// The first unused epoch.
         next_epoch: Epoch,
     },
+    /// A takeover made this host the owner of `generation`, and before the guest ran here another host spoke as primary
+    /// of a later one: a person had it back there. The session claims it anew before any output may leave.
+    Outdated {
+        /// That of the takeover.
+        generation: Generation,
+        /// The first unused epoch.
+        next_epoch: Epoch,
+    },
 }
 
 /// What the driver tells a primary.

@@ -5,7 +5,7 @@ limit_s=1200
 
 ended() { # ended HOW: b has nothing that it could start, and what was held for the guest is gone
     await_field a state ended 60
-    await_field b protected false 30
+    await_field b state empty 30
     say "$1: a: $(pair_line a); b: $(pair_line b)"
 }
 

@@ -24,7 +24,7 @@ scenario() {
 
 await_one_protected() { # await_one_protected SECONDS: the guest runs once, protected, and the other host holds the copy
     local until=$((SECONDS + $1)) here=a there=b
-    until [ "$(pair_field a protected) $(pair_field b protected)" = "true true" ]; do
+    until case "$(pair_field a state) $(pair_field b state)" in "protected standing" | "standing protected") ;; *) false ;; esac; do
         [ $SECONDS -lt $until ] || fail "not protected after $1 s: a: $(pair_line a); b: $(pair_line b)"
         sleep 1
     done

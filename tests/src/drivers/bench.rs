@@ -237,7 +237,9 @@ impl ReplicaThread for SimReplica {
         Ok(())
     }
 
-    fn end(self: Box<Self>) {}
+    fn end(self: Box<Self>, _within_max: Duration) -> bool {
+        true
+    }
 }
 
 impl Drop for SimReplica {

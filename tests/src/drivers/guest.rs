@@ -179,8 +179,14 @@ impl Machine for SharedDomain {
             domain.gone = true;
         }
     }
+    fn has_ended(&self) -> bool {
+        self.get().gone
+    }
     fn mark(&self, generation: Generation) {
         self.get().mark = generation;
+    }
+    fn is_marked(&self, generation: Generation) -> bool {
+        self.get().mark >= generation
     }
     fn has_settled(&self) -> bool {
         self.get().settled

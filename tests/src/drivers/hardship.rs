@@ -55,7 +55,7 @@ impl Cluster {
         }
     }
 
-    /// Seen by the next capture.
+    /// Seen in the next turn of its engine.
     fn guest_ends(&mut self, guest: GuestId) {
         let mut ended = false;
         for host in &self.hosts {

@@ -130,6 +130,14 @@ impl Host for SharedYard {
         Ok(activated)
     }
 
+    fn pause_older(&self, name: &str, newest: Generation) -> Result<(), String> {
+        if let Some(domain) = &self.get().domains[guest_of(name)] {
+            let mut domain = domain.get();
+            domain.paused |= domain.mark < newest && domain.generation < newest;
+        }
+        Ok(())
+    }
+
     fn end_older(&self, name: &str, newest: Generation) -> Result<(), String> {
         if let Some(domain) = &self.get().domains[guest_of(name)] {
             let mut domain = domain.get();

@@ -21,7 +21,7 @@ impl Cluster {
     pub(super) fn become_primary(&mut self, at: HostId, origin: Origin, image: Option<State>) {
         let open = match &origin {
             Origin::Started | Origin::Adopted { .. } => Epoch(0),
-            Origin::TookOver { next_epoch, .. } => *next_epoch,
+            Origin::TookOver { next_epoch, .. } | Origin::Outdated { next_epoch, .. } => *next_epoch,
         };
         let session = primary::Primary::new(self.settings.primary(at), origin, self.now);
         let settles = session.guest_settles();

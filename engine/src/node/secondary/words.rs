@@ -37,11 +37,15 @@ impl SecondaryGuest {
         }
     }
 
+    /// Brings what is read, not counted, into the meter: a newer generation is heard of in any state.
+    pub(in crate::node) fn measure(&mut self) {
+        self.meter.set_role(GuestRole::Secondary, self.session.generation().0);
+    }
+
     /// Enters what only this role knows.
     pub(in crate::node) fn fill(&self, status: &mut GuestStatus, now: Time, has_witness: bool) {
         let state = self.session.state();
         status.state = snake_case(&state);
-        status.protected = state == State::Standing;
         status.reason = secondary_reason(state, &self.peer, has_witness);
         status.generation = self.session.generation().0;
         status.acked = self.session.acked().map(|epoch| epoch.0);

@@ -68,6 +68,7 @@ impl Primary {
         let beginning = if config.has_witness { claiming } else { Phase::Asking { met: None } };
         let (past, guest_halted) = match origin {
             Origin::Adopted { generation, is_halted } => (Some(generation), is_halted),
+            Origin::Outdated { generation, .. } => (Some(generation), false),
             Origin::Started | Origin::TookOver { .. } => (None, false),
         };
         let guest_settles = matches!(origin, Origin::TookOver { .. });
@@ -76,6 +77,7 @@ impl Primary {
                 let phase = Phase::MarkingStale { why: GiveUp::Beginning, since: now };
                 (Known::Is(record), phase, next_epoch)
             }
+            Origin::Outdated { next_epoch, .. } => (Known::Unknown, beginning, next_epoch),
             Origin::Started | Origin::Adopted { .. } => (Known::Unknown, beginning, Epoch(0)),
         };
         let register = Register::new(config.witness_retry, known);

@@ -1,0 +1,111 @@
+//! The end of a node: what becomes of the guests that it runs, holds, or is just about to start.
+//!
+//! ```text
+//!   runs here          unprotected: goes on by itself · else: paused, nothing leaves, the copy takes over
+//!   being started      waited for, `START_MAX` at most ─┬─ runs: marked, paused, kept for the next engine
+//!                                                       ├─ failed: said
+//!                                                       └─ neither: its last commit is written to a file, if it can be
+//!   held here          what stands by goes, which is waited for, `END_MAX` at most
+//! ```
+//!
+//! The end is bounded: whoever ends a node would kill it otherwise, at a moment of their own.
+
+use super::arrived::GuestName;
+use super::guests::{Guest, Guests};
+use super::secondary::SecondaryGuest;
+use crate::guest::{Activated, Report, RuntimeId};
+use crate::session::secondary::State;
+use crossbeam::channel::Receiver;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// How long a guest that is being started is waited for.
+pub(super) const START_MAX: Duration = Duration::from_secs(30);
+
+/// How long it is waited until nothing is left of what is held here, all guests together.
+const END_MAX: Duration = Duration::from_secs(15);
+
+/// How long a mark of a guest that was just started is waited for, and how often that is looked at.
+const MARK_MAX: Duration = Duration::from_secs(2);
+const MARK_LOOK: Duration = Duration::from_millis(5);
+
+impl Guests {
+    /// The node ends: nothing of any guest is let out from here on. What workers still say comes by `reports`.
+    pub(super) fn leave(&mut self, reports: &Receiver<(RuntimeId, Report)>, start_max: Duration) {
+        for guest in self.guests.values_mut() {
+            if let Guest::Primary(guest) = guest {
+                guest.leave();
+            }
+        }
+        self.host.leave();
+        let (mut starting, held): (Vec<_>, Vec<_>) = std::mem::take(&mut self.guests)
+            .into_iter()
+            .filter_map(|(name, guest)| match guest {
+                Guest::Secondary(guest) => Some((name, guest)),
+                Guest::Primary(_) => None,
+            })
+            .partition(|(_, guest)| guest.session.state() == State::Activating);
+        await_started(&mut starting, reports, start_max);
+        for (name, _) in &starting {
+            let rescued = self.host.rescue(name).unwrap_or_else(|| "nothing of it can be saved here".into());
+            tracing::error!(
+                guest = %name, rescued,
+                "The guest was being started here when the node ended, and that took too long; see `xl list` whether it \
+                 came to be, before anything else is made of it"
+            );
+        }
+        let until = Instant::now() + END_MAX;
+        for (name, guest) in held {
+            if !guest.keeper.end(until.saturating_duration_since(Instant::now())) {
+                tracing::error!(guest = %name, "What was held of the guest may still be on this host; see `xl list`");
+            }
+        }
+    }
+}
+
+/// Waits for guests that are being started; those that are not by then stay in `starting`.
+fn await_started(
+    starting: &mut Vec<(GuestName, Box<SecondaryGuest>)>,
+    reports: &Receiver<(RuntimeId, Report)>,
+    time_max: Duration,
+) {
+    for (name, _) in &*starting {
+        let seconds = time_max.as_secs();
+        tracing::warn!(guest = %name, seconds, "The guest is being started here; the node waits for that before it ends");
+    }
+    let until = Instant::now() + time_max;
+    while !starting.is_empty()
+        && let Ok((runtime, report)) = reports.recv_deadline(until)
+    {
+        let Some(at) = starting.iter().position(|(_, guest)| guest.runtime == runtime) else { continue };
+        match report {
+            Report::Activated { guest } => hold_still(&starting.swap_remove(at), &guest),
+            Report::ActivationFailed { error } | Report::Panicked { message: error, .. } => {
+                let (name, held) = starting.swap_remove(at);
+                tracing::error!(
+                    guest = %name, error, peer = %held.peer,
+                    "The guest could not be started here; the other host may still have it: `understudy reclaim` there"
+                );
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A guest that was started while its node ends stands still until an engine here goes on with it.
+fn hold_still((name, held): &(GuestName, Box<SecondaryGuest>), guest: &Activated) {
+    let Activated { machine, output, .. } = guest;
+    output.fence();
+    let generation = held.activation.as_ref().map(|activation| activation.record.generation);
+    let Some(generation) = generation else { return machine.stop() };
+    machine.mark(generation);
+    let begun = Instant::now();
+    while !machine.is_marked(generation) && begun.elapsed() < MARK_MAX {
+        sleep(MARK_LOOK);
+    }
+    machine.leave();
+    tracing::warn!(
+        guest = %name, %generation,
+        "The guest was started here while the node ended; it is paused and kept, and the next engine here goes on with it"
+    );
+}

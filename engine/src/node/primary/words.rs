@@ -1,0 +1,127 @@
+//! What a guest that runs here says of itself: to the log and the metrics when something happens, to `status` when asked.
+
+use super::PrimaryGuest;
+use crate::control::status::GuestStatus;
+use crate::node::status::{self, decline_words, snake_case};
+use crate::session::primary::{Event, State};
+use crate::session::{Decline, EpochKind, Time};
+
+impl PrimaryGuest {
+    pub(super) fn event(&mut self, event: Event, now: Time) {
+        let guest = &*self.name;
+        match event {
+            Event::State(state) => {
+                tracing::info!(guest, state = %snake_case(&state), "Primary");
+                if state == State::Ended {
+                    self.protector = None;
+                }
+                self.mark();
+                self.meter.set_role(state, self.session.generation().0);
+                self.meter.set_protected(state == State::Protected);
+                self.offer_newer_generation(now);
+            }
+            Event::Committed { epoch, after } => {
+                self.last_commit = Some(now);
+                self.meter.committed(after.into());
+                self.tally.committed(epoch, after);
+            }
+            Event::Stretched => self.meter.stretched(),
+            Event::TooSlow { why } => {
+                let why = status::given_up_reason(why, &self.peer);
+                tracing::warn!(
+                    guest,
+                    why,
+                    "No checkpoint was acked for too long; the copy is given up for now"
+                );
+                self.meter.unprotected_for_slowness();
+            }
+            Event::Declined { why: Decline::Diverged } => {
+                tracing::error!(
+                    guest,
+                    peer = %self.peer,
+                    "The copy is not what the guest was: a write was missed, so all of it is copied anew; find out what \
+                     else reads or switches off the guest's dirty log"
+                );
+                self.meter.diverged();
+            }
+            Event::Declined { why } => {
+                tracing::warn!(guest, why = %decline_words(why), "Declined by the secondary");
+                self.meter.declined();
+            }
+            Event::PeerLost { why } => {
+                tracing::warn!(guest, peer = %self.peer, why = %snake_case(&why), "Secondary lost");
+            }
+            Event::Sending { kind } => {
+                tracing::info!(guest, kind = %snake_case(&kind), "Synchronising");
+                if kind == EpochKind::Seed {
+                    self.meter.full_copy_begun();
+                }
+                self.tally.sending(kind);
+            }
+            Event::ClaimRefused { why } => {
+                tracing::warn!(guest, %why, "The guest may not run here now; it is paused and kept, and asked for again");
+            }
+            Event::Rivalled { generation } => {
+                tracing::error!(guest, peer = %self.peer, %generation, "Another host runs this guest as well");
+            }
+            Event::RumourRefuted { generation } => {
+                tracing::warn!(guest, peer = %self.peer, %generation, "A generation was spoken of that the witness does not know");
+            }
+            Event::CopyMet { .. } => {
+                tracing::warn!(guest, peer = %self.peer, "The peer holds a copy of a guest of this name; a person decides");
+            }
+            Event::WishRefused { wish } => {
+                tracing::warn!(guest, wish = %snake_case(&wish), "The wish cannot be granted now")
+            }
+        }
+    }
+
+    /// Why the guest is not protected, or what is noteworthy.
+    pub(in crate::node) fn reason(&self) -> String {
+        let said = status::primary_reason(&self.session, &self.peer);
+        let broken = self.broken.as_ref().map(|broken| format!("nothing can copy it: {}", broken.why));
+        let refusal = self.offer.refusal.as_ref();
+        let said = match refusal {
+            None => said,
+            // It has not said whether it runs the guest, or knows of a newer one.
+            Some(why) if self.session.state() == State::Asking => {
+                format!("{} does not hold a copy: {why}. And {said}", self.peer)
+            }
+            Some(why) => format!("{} does not hold a copy: {why}", self.peer),
+        };
+        let cards = self.output.unheld();
+        let mut words: Vec<String> = cards.iter().map(status::unheld_reason).collect();
+        words.extend(self.gate_reason());
+        words.extend(broken);
+        words.extend(Some(said).filter(|said| !said.is_empty()));
+        // Until there is a copy again.
+        words.extend(self.output.last_fault().filter(|_| self.session.state() != State::Protected));
+        words.join("; ")
+    }
+
+    /// Enters what only this role knows.
+    pub(in crate::node) fn fill(&self, status: &mut GuestStatus, now: Time) {
+        let state = self.session.state();
+        status.state = snake_case(&state);
+        status.protected = state == State::Protected;
+        status.wished = self.session.is_protection_wished();
+        status.interval_ms = self.session.interval().0 as f64 / 1e6;
+        status.compared_bytes = self.compared_bytes;
+        status.reason = self.reason();
+        status.generation = self.session.generation().0;
+        status.epoch = self.session.newest_captured().map(|epoch| epoch.0);
+        status.acked = self.session.acked().map(|epoch| epoch.0);
+        status.committed = status.acked;
+        status.commit_age_ms = self.last_commit.map(|at| (now - at).0 / 1_000_000);
+        status.takeover = self.takeover;
+    }
+
+    /// Brings the output's counters into the meter.
+    pub(in crate::node) fn measure(&mut self) {
+        self.meter.set_role(self.session.state(), self.session.generation().0);
+        let stats = self.output.stats();
+        self.meter.output(stats.held_bytes, stats.dropped_frames);
+        self.meter.hold_faults(stats.hold_faults);
+        self.meter.unheld_cards(self.output.unheld().len());
+    }
+}

@@ -1,0 +1,127 @@
+//! What comes from a primary for one guest, in its order: messages to the session, parts of epochs to the receive thread. A
+//! heartbeat does not wait behind pages.
+//!
+//! Not here: what the session decides, and what the thread answers.
+
+use super::SecondaryGuest;
+use crate::guest::Work;
+use crate::node::arrived::Arrived;
+use crate::node::guests::generation_of;
+use crate::node::wires::Wires;
+use crate::session::secondary::{Input, State};
+use crate::session::{Decline, ToSecondary};
+use understudy_checkpoint::{Epoch, Generation};
+
+/// Frames that wait, at most: far more than a window holds of an honest primary's.
+const INBOX_FRAMES_MAX: usize = 1 << 18;
+
+impl SecondaryGuest {
+    /// A frame from the primary.
+    pub(in crate::node) fn arrived(&mut self, what: Arrived, wires: &mut dyn Wires) {
+        if let Arrived::ToSecondary(message) = &what
+            && let Some(activation) = &mut self.activation
+        {
+            let generation = generation_of(message);
+            activation.is_outdated |= generation > activation.record.generation;
+        }
+        if self.session.state() == State::ActivationFailed {
+            return;
+        }
+        // One that was silent speaks again.
+        self.attach(wires);
+        self.has_spoken = true;
+        if let Arrived::ToSecondary(ToSecondary::Heartbeat { generation }) = &what
+            && *generation == self.session.generation()
+            && !self.inbox.is_empty()
+        {
+            // It says nothing but that the primary lives, which is not to wait behind pages.
+            return self.handle(Input::SignOfLife, wires);
+        }
+        self.inbox_bytes += what.len_bytes();
+        self.inbox.push_back(what);
+        if self.inbox.len() > INBOX_FRAMES_MAX {
+            wires.close_link(&self.peer, "It sends more frames of a guest than can be dealt with");
+        }
+        self.pump(wires);
+    }
+
+    /// Goes through the inbox as far as it may.
+    pub(in crate::node) fn pump(&mut self, wires: &mut dyn Wires) {
+        self.give_waiting();
+        let mut heard = false;
+        while self.waiting.is_empty()
+            && !self.verdict_due
+            && let Some(what) = self.inbox.pop_front()
+        {
+            self.inbox_bytes -= what.len_bytes();
+            heard = true;
+            self.take(what, wires);
+        }
+        if heard {
+            self.handle(Input::SignOfLife, wires);
+        }
+    }
+
+    fn take(&mut self, what: Arrived, wires: &mut dyn Wires) {
+        let work = match what {
+            Arrived::ToSecondary(message) => {
+                match &message {
+                    ToSecondary::EpochBegin { base, .. } => self.base = *base,
+                    ToSecondary::Switchover { .. } => self.lost = Some((wires.now(), "switchover")),
+                    _ => {}
+                }
+                return self.handle(Input::Message(message), wires);
+            }
+            Arrived::Pages(batch) => Work::Pages(batch.bytes),
+            Arrived::LibxcState(records) => Work::LibxcState(records.bytes),
+            Arrived::LibxlState(records) => Work::LibxlState(records.bytes),
+            Arrived::EpochEnd(generation, epoch, summary) => {
+                if self.receiving.is_some_and(|receiving| receiving != (generation, epoch)) {
+                    return self.wrong_end(generation, epoch, wires);
+                }
+                Work::End(summary)
+            }
+            Arrived::Offer(..) | Arrived::ToPrimary(_) | Arrived::Declined(_) | Arrived::Ready => return,
+        };
+        if self.receiving.is_some() {
+            self.verdict_due = matches!(work, Work::End(_));
+            self.give(work);
+        }
+    }
+
+    /// An end that is not of the epoch begun last: what came between belongs to neither.
+    fn wrong_end(&mut self, generation: Generation, epoch: Epoch, wires: &mut dyn Wires) {
+        let Some((begun_in, begun)) = self.receiving else { return };
+        tracing::error!(
+            guest = %self.name, peer = %self.peer, %begun, ended = %epoch, begun_in = %begun_in, ended_in = %generation,
+            "An epoch ends that was not begun; report this as a bug of the sender"
+        );
+        self.stop_receiving();
+        self.begun.pop_back();
+        self.give(Work::DropIncomplete);
+        let broken = Input::Broken { generation: begun_in, epoch: begun, why: Decline::Damaged };
+        self.handle(broken, wires);
+    }
+
+    pub(super) fn give(&mut self, work: Work) {
+        if !self.waiting.is_empty() {
+            self.waiting.push_back(work);
+        } else if let Err(work) = self.keeper.offer(work) {
+            self.waiting.push_back(work);
+        }
+    }
+
+    fn give_waiting(&mut self) {
+        while let Some(work) = self.waiting.pop_front() {
+            if let Err(work) = self.keeper.offer(work) {
+                self.waiting.push_front(work);
+                return;
+            }
+        }
+    }
+
+    pub(super) fn stop_receiving(&mut self) {
+        self.receiving = None;
+        self.verdict_due = false;
+    }
+}

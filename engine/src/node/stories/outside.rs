@@ -1,0 +1,299 @@
+//! What stories of guests are told with: an outside that notes what is said to it, workers that do nothing, a machine that
+//! does what the story wants of it.
+
+use crate::config::{Hypervisor, Limits, NodeConfig, Timing};
+use crate::guest::{
+    Activated, Bell, CaptureOrder, Checkpointer, Held, HeldOutput, Host, Keep, Machine, ProtectorConfig,
+    ReplicaThread, Reporter, Stuck, Work, Workers,
+};
+use crate::link::{Frame, GuestId, HoldReason, HoldRefusal, Transport};
+use crate::node::arrived::GuestName;
+use crate::node::outlet::Feed;
+use crate::node::wires::{Silence, Wires};
+use crate::session::primary::{self, SlowPolicy};
+use crate::session::{NodeName, Span, Time, ToPrimary, ToSecondary, WitnessRequest};
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+use understudy_checkpoint::domain::{Description, DomainError, DomainState, GuestKind, Source};
+use understudy_checkpoint::epoch::{self, Image, Staging};
+use understudy_checkpoint::pages::DirtyBitmap;
+use understudy_checkpoint::{Epoch, Generation, Pfn};
+
+pub(super) const G: Generation = Generation(1);
+
+/// What the outside was told.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) enum Said {
+    ToPrimary(ToPrimary),
+    ToSecondary(ToSecondary),
+    Declined(HoldReason),
+    Ready,
+    Offered(Generation),
+}
+
+#[derive(Default)]
+pub(super) struct Outside {
+    pub(super) now: u64,
+    pub(super) is_link_up: bool,
+    pub(super) is_witness_up: bool,
+    pub(super) said: Vec<Said>,
+    pub(super) asked: Vec<WitnessRequest>,
+}
+
+impl Wires for Outside {
+    fn now(&self) -> Time {
+        Time(self.now)
+    }
+    fn monotonic_ns(&self, time: Time) -> u64 {
+        time.0
+    }
+    fn is_link_up(&self, _peer: &NodeName) -> bool {
+        self.is_link_up
+    }
+    fn offer(
+        &mut self,
+        _peer: &NodeName,
+        _guest: &GuestName,
+        generation: Generation,
+        _description: &Description,
+    ) -> Option<(GuestId, Feed)> {
+        self.said.push(Said::Offered(generation));
+        Some((GuestId::new(1)?, Feed::new(Bell::silent())))
+    }
+    fn number_of(&self, _peer: &NodeName, _guest: &GuestName) -> Option<GuestId> {
+        GuestId::new(1)
+    }
+    fn send(&mut self, _peer: &NodeName, frame: &Frame<'_>) {
+        self.said.push(match frame {
+            Frame::ToPrimary { message, .. } => Said::ToPrimary(message.clone()),
+            Frame::ToSecondary { message, .. } => Said::ToSecondary(message.clone()),
+            Frame::HoldDeclined { refusal, .. } => Said::Declined(refusal.reason),
+            Frame::HoldReady { .. } => Said::Ready,
+            other => panic!("no guest says {other:?}"),
+        });
+    }
+    fn close_link(&mut self, _peer: &NodeName, why: &str) {
+        panic!("the link ends: {why}");
+    }
+    fn end_silent_link(&mut self, _peer: &NodeName) -> Silence {
+        Silence::Kept
+    }
+    fn hold_back(&mut self, _is_full: &dyn Fn(&NodeName) -> bool) {}
+    fn is_held_back(&self, _peer: &NodeName) -> bool {
+        false
+    }
+    fn is_witness_up(&self) -> bool {
+        self.is_witness_up
+    }
+    fn ask_witness(&mut self, _guest: &str, request: WitnessRequest) {
+        self.asked.push(request);
+    }
+}
+
+/// Workers that note what they are told.
+#[derive(Clone, Default, Debug)]
+pub(super) struct Bench {
+    pub(super) orders: Arc<Mutex<Vec<primary::Capture>>>,
+    pub(super) work: Arc<Mutex<Vec<&'static str>>>,
+}
+
+impl Checkpointer for Bench {
+    fn capture(&self, order: CaptureOrder) -> Result<(), Stuck> {
+        self.orders.lock().push(order.capture);
+        Ok(())
+    }
+    fn abort(&self, _epoch: Epoch) {}
+    fn acked(&self, _through: Epoch) {}
+    fn resume(&self) -> Result<(), Stuck> {
+        Ok(())
+    }
+    fn settle(&self) -> Result<(), Stuck> {
+        Ok(())
+    }
+    fn finish(self: Box<Self>, _within_max: Duration) {}
+}
+
+impl ReplicaThread for Bench {
+    fn offer(&self, work: Work) -> Result<(), Work> {
+        self.work.lock().push(match work {
+            Work::PauseOlder(_) => "pause older",
+            Work::EndOlder(_) => "end older",
+            Work::Begin { .. } => "begin",
+            Work::Activate { .. } => "activate",
+            _ => "other",
+        });
+        Ok(())
+    }
+    fn end(self: Box<Self>, _within_max: Duration) -> bool {
+        true
+    }
+}
+
+impl Workers for Bench {
+    fn protect(
+        &self,
+        _source: Box<dyn Source>,
+        _page_count: u64,
+        _config: ProtectorConfig,
+        _output: HeldOutput,
+        _reporter: &Reporter,
+    ) -> io::Result<Box<dyn Checkpointer>> {
+        Ok(Box::new(self.clone()))
+    }
+    fn keep(
+        &self,
+        _held: Held,
+        _limits: epoch::Limits,
+        _reporter: Reporter,
+    ) -> io::Result<Box<dyn ReplicaThread>> {
+        Ok(Box::new(self.clone()))
+    }
+}
+
+impl Host for Bench {
+    fn admits(&self, _name: &str, _what: &Description) -> Result<(), HoldRefusal> {
+        Ok(())
+    }
+    fn keep(&self, _name: &str, what: &Description) -> Keep {
+        Keep::Memory(Image::new(what.page_count))
+    }
+    fn activate(&self, _: &str, _: &Description, _: Keep, _: Epoch) -> Result<Activated, String> {
+        unreachable!("the bench does no work")
+    }
+    fn rescue(&self, name: &str) -> Option<String> {
+        self.work.lock().push("rescue");
+        Some(format!("the last commit of {name} is in a file"))
+    }
+    fn pause_older(&self, _name: &str, _newest: Generation) -> Result<(), String> {
+        unreachable!("the bench does no work")
+    }
+    fn end_older(&self, _name: &str, _newest: Generation) -> Result<(), String> {
+        unreachable!("the bench does no work")
+    }
+}
+
+/// A guest of the story.
+#[derive(Default, Debug)]
+pub(super) struct Fake {
+    pub(super) has_ended: AtomicBool,
+    /// It was left to whoever comes after this process.
+    pub(super) is_left: AtomicBool,
+    /// Xenstore takes marks.
+    pub(super) takes_marks: AtomicBool,
+    marked: AtomicU64,
+}
+
+impl Machine for Fake {
+    fn pause(&self) {}
+    fn unpause(&self) {}
+    fn outlives_us(&self) -> bool {
+        true
+    }
+    fn stop(&self) {}
+    fn leave(&self) {
+        self.is_left.store(true, Ordering::Relaxed);
+    }
+    fn has_ended(&self) -> bool {
+        self.has_ended.load(Ordering::Relaxed)
+    }
+    fn mark(&self, generation: Generation) {
+        if self.takes_marks.load(Ordering::Relaxed) {
+            self.marked.store(generation.0, Ordering::Relaxed);
+        }
+    }
+    fn is_marked(&self, generation: Generation) -> bool {
+        self.marked.load(Ordering::Relaxed) >= generation.0
+    }
+    fn has_settled(&self) -> bool {
+        true
+    }
+    fn take_renewed(&self) -> Option<Vec<u8>> {
+        None
+    }
+    fn deliver(&self, _frame: &[u8]) {}
+}
+
+pub(super) struct Nothing;
+
+impl Source for Nothing {
+    fn describe(&mut self) -> Result<Description, DomainError> {
+        Ok(description())
+    }
+    fn begin_log_dirty(&mut self) -> Result<(), DomainError> {
+        Ok(())
+    }
+    fn end_log_dirty(&mut self) -> Result<(), DomainError> {
+        Ok(())
+    }
+    fn suspend(&mut self) -> Result<(), DomainError> {
+        Ok(())
+    }
+    fn resume(&mut self) -> Result<(), DomainError> {
+        Ok(())
+    }
+    fn drain_dirty(&mut self, _into: &mut DirtyBitmap) -> Result<(), DomainError> {
+        Ok(())
+    }
+    fn copy_pages(
+        &mut self,
+        _wanted: &DirtyBitmap,
+        _from: Pfn,
+        _staging: &mut Staging,
+        _copiers: usize,
+    ) -> Result<Option<Pfn>, DomainError> {
+        Ok(None)
+    }
+    fn capture_state(&mut self, _into: &mut DomainState) -> Result<(), DomainError> {
+        Ok(())
+    }
+}
+
+pub(super) fn description() -> Description {
+    Description {
+        kind: GuestKind::Pvh,
+        page_count: 16,
+        libxc_version: 3,
+        xen_version: (4, 17),
+        config: b"web".to_vec(),
+        static_records: Vec::new(),
+    }
+}
+
+pub(super) fn node(name: &str) -> NodeName {
+    NodeName(name.into())
+}
+
+pub(super) fn node_config() -> NodeConfig {
+    let nowhere = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
+    let ms = Span::from_ms;
+    NodeConfig {
+        node: node("b"),
+        listen: nowhere,
+        peers: BTreeMap::from([(node("a"), nowhere)]),
+        witness: None,
+        control: std::path::PathBuf::new(),
+        metrics: None,
+        uplink: None,
+        taps: None,
+        timing: Timing {
+            interval: ms(25),
+            heartbeat: ms(50),
+            silence: ms(300),
+            grace: ms(100),
+            takeover_grace: ms(250),
+            hold: ms(5_000),
+            witness_retry: ms(200),
+            slow: ms(2_000),
+            slow_policy: SlowPolicy::Stretch,
+        },
+        limits: Limits::default(),
+        transport: Transport::PlainLoopback,
+        hypervisor: Hypervisor::Lab,
+        guests: Vec::new(),
+        domains: Vec::new(),
+    }
+}
