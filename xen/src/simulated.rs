@@ -40,6 +40,10 @@ pub(crate) enum Asked {
     Evtchn(u64),
     /// Page table operations.
     Mmu,
+    /// Writes to page tables and to the machine-to-physical table.
+    MmuUpdate,
+    /// What a device model does.
+    DeviceModel,
     /// By subcommand.
     Version(u64),
 }
@@ -75,6 +79,8 @@ impl Simulated {
         };
         simulated.answer(Asked::Version(XENVER_VERSION), |_| Ok(4 << 16 | 17));
         simulated.answer(Asked::Domctl(domctl::GET_DOMAIN_INFO), |_| Ok(0));
+        simulated.answer(Asked::DeviceModel, |_| Err(Errno::ENOSYS));
+        simulated.answer(Asked::MmuUpdate, |_| Err(Errno::ENOSYS));
         Arc::new(simulated)
     }
 
@@ -142,6 +148,8 @@ fn asked(call: &mut Call<'_>) -> Asked {
         hypercall::SCHED_OP => Asked::Sched(sub),
         hypercall::EVENT_CHANNEL_OP => Asked::Evtchn(sub),
         hypercall::MMUEXT_OP => Asked::Mmu,
+        hypercall::MMU_UPDATE => Asked::MmuUpdate,
+        hypercall::DM_OP => Asked::DeviceModel,
         hypercall::XEN_VERSION => Asked::Version(sub),
         op => panic!("hypercall {op} has no name here"),
     }

@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
-use understudy_xen::abi::{self, domctl, evtchn, grant, hvm, memory, mmu, privcmd, sched, sysctl};
+use understudy_xen::abi::{self, dm, domctl, evtchn, grant, hvm, memory, mmu, privcmd, sched, sysctl};
 
 /// One thing to compare: a C expression and what `abi/` says.
 struct Check {
@@ -189,6 +189,14 @@ fn other_headers(checks: &mut Vec<Check>) {
     structure!(checks, evtchn::AllocUnbound, "struct evtchn_alloc_unbound", whole {
         domain = "dom", remote_domain = "remote_dom", port = "port",
     });
+    structure!(checks, mmu::Update, "struct mmu_update", whole { address = "ptr", value = "val" });
+    structure!(checks, dm::Buffer, "struct xen_dm_op_buf", whole { handle = "h", size = "size" });
+    structure!(checks, dm::ModifiedMemory, "struct xen_dm_op", head {
+        op = "op", pad = "pad", nr_extents = "u.modified_memory.nr_extents", opaque = "u.modified_memory.opaque",
+    });
+    structure!(checks, dm::Extent, "struct xen_dm_op_modified_memory_extent", whole {
+        nr = "nr", pad = "pad", first_pfn = "first_pfn",
+    });
     structure!(checks, mmu::ExtOp, "struct mmuext_op", whole { command = "cmd", mfn = "arg1.mfn", arg2 = "arg2" });
     structure!(checks, grant::EntryV1, "struct grant_entry_v1", whole {
         flags = "flags", domain = "domid", frame = "frame",
@@ -207,6 +215,8 @@ fn other_headers(checks: &mut Vec<Check>) {
         size_of::<abi::Handle>() => "sizeof(XEN_GUEST_HANDLE_64(uint8))",
         size_of::<memory::Domain>() => "sizeof(domid_t)",
         understudy_xen::DomId::XEN.0 => "DOMID_XEN",
+        abi::hypercall::MMU_UPDATE => "__HYPERVISOR_mmu_update",
+        abi::hypercall::DM_OP => "__HYPERVISOR_dm_op",
         abi::hypercall::MEMORY_OP => "__HYPERVISOR_memory_op",
         abi::hypercall::XEN_VERSION => "__HYPERVISOR_xen_version",
         abi::hypercall::MMUEXT_OP => "__HYPERVISOR_mmuext_op",
@@ -229,6 +239,8 @@ fn other_headers(checks: &mut Vec<Check>) {
         evtchn::ALLOC_UNBOUND => "EVTCHNOP_alloc_unbound",
         u64::from(sched::SHUTDOWN_SUSPEND) => "SHUTDOWN_suspend",
         sched::REMOTE_SHUTDOWN => "SCHEDOP_remote_shutdown",
+        dm::MODIFIED_MEMORY => "XEN_DMOP_modified_memory",
+        mmu::MACHPHYS_UPDATE => "MMU_MACHPHYS_UPDATE",
         mmu::PIN_L1_TABLE => "MMUEXT_PIN_L1_TABLE",
         mmu::PIN_L4_TABLE => "MMUEXT_PIN_L4_TABLE",
         grant::PERMIT_ACCESS => "GTF_permit_access",
@@ -250,7 +262,7 @@ fn program(checks: &[Check]) -> String {
     let mut program = String::from(
         "#define __XEN_TOOLS__ 1\n#include <stddef.h>\n#include <stdint.h>\n#include <stdio.h>\n#include <sys/ioctl.h>\n\
          #include <xenctrl.h>\n#include <xen/xen.h>\n#include <xen/domctl.h>\n#include <xen/sysctl.h>\n\
-         #include <xen/memory.h>\n#include <xen/sched.h>\n#include <xen/version.h>\n#include <xen/grant_table.h>\n#include <xen/hvm/hvm_op.h>\n\
+         #include <xen/memory.h>\n#include <xen/sched.h>\n#include <xen/version.h>\n#include <xen/grant_table.h>\n#include <xen/hvm/hvm_op.h>\n#include <xen/hvm/dm_op.h>\n\
          #include <xen/sys/privcmd.h>\n#include <xen/sys/evtchn.h>\nint main(void) {\n",
     );
     // The versions come first: what is compared is of those versions.

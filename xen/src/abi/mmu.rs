@@ -21,4 +21,20 @@ pub struct ExtOp {
     pub arg2: u64,
 }
 
-const _: () = assert!(size_of::<ExtOp>() == 24);
+/// `MMU_MACHPHYS_UPDATE`, in the low bits of [`Update::address`].
+pub const MACHPHYS_UPDATE: u64 = 1;
+
+/// `struct mmu_update`
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Update {
+    /// A machine address, and what is done to it.
+    pub address: u64,
+    /// What is written.
+    pub value: u64,
+}
+
+const _: () = {
+    assert!(size_of::<ExtOp>() == 24);
+    assert!(size_of::<Update>() == 16);
+};

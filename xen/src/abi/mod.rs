@@ -3,6 +3,7 @@
 //! All of it is the same from Xen 4.17 to 4.22 on x86-64. Sizes are asserted where the structures stand; every
 //! offset and number is compared with the public headers by `tests/abi_layout.rs`.
 
+pub mod dm;
 pub mod domctl;
 pub mod evtchn;
 pub mod grant;
@@ -17,6 +18,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Numbers of the hypercalls, `__HYPERVISOR_*` (`xen/xen.h`).
 pub mod hypercall {
+    /// `__HYPERVISOR_mmu_update`
+    pub const MMU_UPDATE: u64 = 1;
     /// `__HYPERVISOR_memory_op`
     pub const MEMORY_OP: u64 = 12;
     /// `__HYPERVISOR_xen_version`
@@ -33,6 +36,8 @@ pub mod hypercall {
     pub const SYSCTL: u64 = 35;
     /// `__HYPERVISOR_domctl`
     pub const DOMCTL: u64 = 36;
+    /// `__HYPERVISOR_dm_op`
+    pub const DM_OP: u64 = 41;
 }
 
 /// `XENVER_version` (`xen/version.h`): answers `major << 16 | minor`.

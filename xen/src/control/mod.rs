@@ -3,6 +3,7 @@
 //! ```text
 //!   Xen ─┬─ domain.rs     what a domain is; pause, resume, shutdown, TSC, width
 //!        ├─ log_dirty.rs  which frames were written
+//!        ├─ mark_dirty.rs frames that count as written
 //!        ├─ memory.rs     frames: types, populating, page tables, machine-to-physical table
 //!        ├─ vcpu.rs       vCPUs of PV guests
 //!        ├─ hvm.rs        context and parameters of HVM and PVH guests
@@ -22,6 +23,7 @@ mod host;
 mod hvm;
 mod log_dirty;
 mod map;
+mod mark_dirty;
 mod memory;
 mod policy;
 mod pool;

@@ -26,6 +26,7 @@
 //! Not here: what a pfn's frame is (the caller knows: for HVM the pfn itself, for PV the P2M table's entry).
 
 mod renew;
+mod sample;
 
 use super::peek;
 use crate::{Access, DomId, Mapping, Xen, XenError};

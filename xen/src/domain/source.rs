@@ -17,6 +17,7 @@
 mod checks;
 mod head;
 mod pages;
+mod tripwire;
 mod unmarked;
 
 use super::compare::{CompareError, Shadow};
@@ -26,6 +27,7 @@ use super::pv::PvGuest;
 use super::toolstack::{Settled, Toolstack};
 use super::{error, gone};
 use crate::{DomId, DomainInfo, HypercallBuffer, Xen};
+use tripwire::Tripwire;
 use understudy_checkpoint::Pfn;
 use understudy_checkpoint::domain::{Description, DomainError, DomainState, GuestKind, LogTells, Source};
 use understudy_checkpoint::epoch::Staging;
@@ -86,6 +88,7 @@ pub struct XenSource<T> {
     is_outgrown: bool,
     /// Frames that others than the guest may write, at most, see `unmarked`.
     others_frames_max: u64,
+    tripwire: Tripwire,
     compare: Option<CompareBounds>,
     /// What the hypervisor does not know: the kind as libxl tells kinds apart, and libxl's configuration.
     named: Option<(GuestKind, Vec<u8>)>,
@@ -114,6 +117,7 @@ impl<T: Toolstack> XenSource<T> {
             has_run: true,
             is_outgrown: false,
             others_frames_max: unmarked::frames_max(&info),
+            tripwire: Tripwire::default(),
             compare: None,
             named: None,
             _held: None,
@@ -218,6 +222,7 @@ impl<T: Toolstack> Source for XenSource<T> {
         self.log_device_model(true)?;
         // From here on there is something to end, also if only half of it began.
         self.is_tracking = true;
+        self.tripwire.lower();
         self.xen.enable_log_dirty(self.domain).map_err(error)?;
         self.frames.forget(|| info(&self.xen, self.domain).map(|info| info.tot_pages))
     }

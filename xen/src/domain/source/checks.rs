@@ -3,6 +3,7 @@
 //!
 //! Not here: what follows from the answers, which the caller of the source decides.
 
+use super::tripwire::read_by_others;
 use super::{Changes, Kind, XenSource, error, info};
 use crate::domain::toolstack::Toolstack;
 use understudy_checkpoint::domain::DomainError;
@@ -45,12 +46,17 @@ impl<T: Toolstack> XenSource<T> {
         let stats = self.xen.clean_log_dirty(self.domain, log, self.page_count, self.is_suspended);
         let stats = stats.map_err(error)?;
         into.merge_bytes(log.as_bytes());
+        let was_whole = self.tripwire.is_in(log.as_bytes());
+        if was_whole == Some(false) {
+            return Err(read_by_others(self.domain));
+        }
         if !self.is_suspended {
             return Ok(());
         }
+        self.set_tripwire(into)?;
         self.xen.check_log_dirty(self.domain).map_err(error)?;
         let has_run = std::mem::take(&mut self.has_run);
-        if has_run && stats.dirty_count == 0 && self.toolstack.guest_took_part() {
+        if has_run && was_whole.is_none() && stats.dirty_count == 0 && self.toolstack.guest_took_part() {
             return Err(DomainError::LogLost(format!(
                 "domain {} wrote nothing since it ran, which cannot be: another tool (xl migrate, xl save, remus) reads \
                  its log",

@@ -1,7 +1,7 @@
 //! An HVM guest whose changes Xen logs, on a simulated hypervisor: what is asked instead of assumed.
 
 use super::*;
-use crate::abi::{domctl, memory};
+use crate::abi::{dm, domctl, memory};
 use crate::simulated::{Asked, Simulated, payload, set_payload};
 use nix::errno::Errno;
 use std::collections::BTreeSet;
@@ -23,6 +23,8 @@ struct World {
     takes_part: bool,
     is_asked: bool,
     resumed: u32,
+    /// What Xen answers when a page is to be marked as written.
+    marking: Result<u64, Errno>,
 }
 
 type Shared = Arc<Mutex<World>>;
@@ -90,6 +92,7 @@ impl Guest {
             takes_part: true,
             is_asked: false,
             resumed: 0,
+            marking: Err(Errno::ENOSYS),
         }));
         let port = Simulated::new();
         answer(&port, &world);
@@ -151,6 +154,20 @@ fn answer(port: &Arc<Simulated>, world: &Shared) {
     let seen = world.clone();
     port.answer(Asked::Memory(memory::MAXIMUM_GPFN), move |_| Ok(seen.lock().unwrap().gpfn_max));
     port.answer(Asked::Domctl(domctl::GET_CPU_POLICY), |_| Ok(0));
+    let seen = world.clone();
+    port.answer(Asked::DeviceModel, move |call| {
+        let mut world = seen.lock().unwrap();
+        let (head, extents) = dm::ModifiedMemory::read_from_prefix(call.data().unwrap()).unwrap();
+        let extents =
+            <[dm::Extent]>::ref_from_prefix_with_elems(extents, head.nr_extents as usize).unwrap().0;
+        for extent in extents {
+            assert!(world.is_suspended && extent.first_pfn < world.gpfn_max, "Xen refuses the highest");
+            if world.marking.is_ok() && world.is_logging {
+                world.dirty.insert(extent.first_pfn);
+            }
+        }
+        world.marking
+    });
     let world = world.clone();
     port.answer(Asked::Domctl(domctl::SHADOW_OP), move |call| {
         let mut world = world.lock().unwrap();
@@ -200,6 +217,68 @@ fn a_guest_that_ran_and_wrote_nothing_had_its_log_read_by_others() {
     guest.writes(1, 1);
     assert_eq!(guest.copy().unwrap(), [(1, 1)]);
     assert_eq!(guest.copy().unwrap(), []);
+}
+
+/// A guest of a Xen that marks pages, protected for a while.
+fn with_a_mark() -> Guest {
+    let mut guest = Guest::new();
+    guest.world().marking = Ok(0);
+    // Frames are mapped in the first pause.
+    for value in [2, 3] {
+        guest.writes(3, value);
+        assert_eq!(guest.pause().unwrap(), [(3, value)]);
+    }
+    assert_eq!(guest.world().dirty.len(), 4);
+    guest
+}
+
+#[test]
+fn a_log_that_another_tool_has_read_is_lost() {
+    let mut guest = with_a_mark();
+    guest.writes(4, 4);
+    // As `xl migrate` does, whose connection breaks then: the log stays on.
+    let marked: Vec<u64> = std::mem::take(&mut guest.world().dirty).into_iter().collect();
+    // The guest writes what was marked, too, but one page.
+    guest.writes(5, 5);
+    marked.iter().filter(|pfn| **pfn != 4).skip(1).for_each(|pfn| guest.writes(*pfn, 1));
+    let Err(DomainError::LogLost(why)) = guest.pause() else { panic!("it is not noticed") };
+    assert!(why.contains("xl migrate"), "{why}");
+    guest.source.end_log_dirty().unwrap();
+    guest.source.begin_log_dirty().unwrap();
+    guest.writes(6, 6);
+    assert!(guest.pause().unwrap().contains(&(6, 6)), "a new beginning has its own log");
+}
+
+#[test]
+fn a_log_that_nobody_else_has_read_is_whole_however_often_it_is_read() {
+    let mut guest = with_a_mark();
+    for value in 10..13 {
+        guest.writes(4, value);
+        let copied = guest.pause().unwrap();
+        assert!(copied.contains(&(4, value)), "{copied:?}");
+    }
+    // While it runs, and twice in a pause, as when a copy had failed.
+    guest.writes(7, 7);
+    let mut wanted = DirtyBitmap::new(PFNS);
+    guest.source.drain_dirty(&mut wanted).unwrap();
+    assert!(wanted.get(Pfn(7)));
+    guest.writes(8, 8);
+    assert!(guest.copy().unwrap().contains(&(8, 8)));
+    guest.copy().unwrap();
+    guest.source.resume().unwrap();
+    guest.world().takes_part = false;
+    guest.pause().expect("a guest that writes nothing has the mark all the same");
+}
+
+#[test]
+fn a_xen_that_makes_no_marks_is_asked_once() {
+    let mut guest = Guest::new();
+    for _ in 0..3 {
+        guest.writes(3, 3);
+        guest.pause().unwrap();
+    }
+    let asked = guest.port.asked().into_iter().filter(|asked| *asked == Asked::DeviceModel).count();
+    assert_eq!(asked, 1);
 }
 
 #[test]

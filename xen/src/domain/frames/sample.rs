@@ -1,0 +1,37 @@
+//! Some pages that the guest had when its frames were last looked up, from anywhere in its memory.
+//!
+//! Not here: whether it has them still.
+
+use super::{Frames, WINDOW_PFNS};
+use understudy_checkpoint::Pfn;
+
+/// Places from one page to the next, so that those of a sample have little to do with each other.
+const STRIDE: usize = 97;
+
+impl Frames {
+    /// Fills `into` from one mapped window, another for another `seed`; how many there are.
+    pub(in crate::domain) fn sample(
+        &self,
+        seed: usize,
+        is_wanted: impl Fn(Pfn) -> bool,
+        into: &mut [Pfn],
+    ) -> usize {
+        let first = seed % self.windows.len().max(1);
+        let mut count = 0;
+        for number in (first..self.windows.len()).chain(0..first) {
+            let Some(window) = &self.windows[number] else { continue };
+            let length = window.places.len();
+            let indices = (0..length).map(|step| (seed / self.windows.len() + step * STRIDE) % length);
+            let with_data = indices.filter(|index| window.places[*index].kind.has_data());
+            let pfns = with_data.map(|index| Pfn((number * WINDOW_PFNS + index) as u64));
+            for (place, pfn) in into.iter_mut().zip(pfns.filter(|pfn| is_wanted(*pfn))) {
+                *place = pfn;
+                count += 1;
+            }
+            if count > 0 {
+                break;
+            }
+        }
+        count
+    }
+}

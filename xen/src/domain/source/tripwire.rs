@@ -1,0 +1,116 @@
+//! Marks of our own in the dirty log, by which it shows that nobody else has read it.
+//!
+//! ```text
+//!   pause N   CLEAN ─► marks at 4 pages ─┐ the guest runs ┌─► pause N+1   CLEAN: all are in it     the log is whole
+//!                                        └────────────────┘
+//!             others CLEAN, or switch it off and on ─────────────────►   CLEAN: one is not in it   the log is lost
+//! ```
+//!
+//! Others are `xl migrate`, `xl save` and `remus`: they take the log over, and where they end as they should they switch
+//! it off, which is seen by itself. One that is killed, as `xl migrate` is when its connection breaks, leaves the log on,
+//! and took from it what nobody can tell.
+//!
+//! The guest may write a marked page itself after others took its mark (seen with the page it writes most). So there are
+//! several, others each time, and at pages that were not written last.
+//!
+//! The marks are made while the guest stands still, at pages that it has; it cannot give them back meanwhile, and a page
+//! that is given back later keeps its mark. A log that is read while the guest runs takes the marks with it, so what others
+//! take between such a reading and the next pause is not seen.
+//!
+//! Not here: what follows from a lost log.
+
+use super::{Kind, XenSource, error};
+use crate::domain::toolstack::Toolstack;
+use crate::{DomId, XenError};
+use understudy_checkpoint::domain::DomainError;
+use understudy_checkpoint::pages::DirtyBitmap;
+use understudy_checkpoint::{PageType, Pfn};
+
+/// Marks at once.
+const MARKS: usize = 4;
+
+/// Pfns that are looked at for pages to mark.
+const CANDIDATES: usize = 16;
+
+/// From one sample of pages to the next.
+const SEED_STEP: usize = 1_000_003;
+
+/// Where the marks are.
+#[derive(Debug, Default)]
+pub(super) struct Tripwire {
+    marked: [Pfn; MARKS],
+    /// How many of them are in the log, unless somebody else took them.
+    count: usize,
+    seed: usize,
+    /// Xen makes no marks for us.
+    is_refused: bool,
+}
+
+impl Tripwire {
+    /// There are no marks in a log that begins.
+    pub(super) fn lower(&mut self) {
+        self.count = 0;
+    }
+
+    /// Whether the marks are in a log that was just read, and so in Xen's no more; `None` if there were none.
+    pub(super) fn is_in(&mut self, log: &[u8]) -> Option<bool> {
+        let count = std::mem::take(&mut self.count);
+        let is_in = |pfn: &Pfn| log[pfn.0 as usize / 8] & 1 << (pfn.0 % 8) != 0;
+        (count > 0).then(|| self.marked[..count].iter().all(is_in))
+    }
+}
+
+/// A mark is gone.
+pub(super) fn read_by_others(domain: DomId) -> DomainError {
+    DomainError::LogLost(format!(
+        "the dirty log of domain {domain} was read by another tool (xl migrate, xl save, remus), which took from it what the \
+         guest wrote; end that tool"
+    ))
+}
+
+impl<T: Toolstack> XenSource<T> {
+    /// Makes the next marks, at pages that were not `written`. The guest stands still.
+    pub(super) fn set_tripwire(&mut self, written: &DirtyBitmap) -> Result<(), DomainError> {
+        if self.tripwire.is_refused {
+            return Ok(());
+        }
+        self.tripwire.seed = self.tripwire.seed.wrapping_add(SEED_STEP);
+        let (pages, count) = self.pages_to_mark(written).map_err(error)?;
+        if count == 0 {
+            return Ok(());
+        }
+        let marked = match &self.kind {
+            Kind::Hvm(_) => self.xen.mark_dirty(self.domain, &pages.map(|(pfn, _)| pfn)[..count]),
+            Kind::Pv(_) => self.xen.mark_dirty_pv(self.domain, &pages[..count]),
+        };
+        match marked {
+            Ok(()) => (self.tripwire.marked, self.tripwire.count) = (pages.map(|(pfn, _)| pfn), count),
+            Err(gone @ XenError::Gone { .. }) => return Err(error(gone)),
+            Err(why) => {
+                tracing::warn!(domain = %self.domain, %why, "Other tools that read the dirty log are not noticed; use none");
+                self.tripwire.is_refused = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// Pages that the guest has, with their frames, and how many.
+    fn pages_to_mark(&self, written: &DirtyBitmap) -> Result<([(Pfn, u64); MARKS], usize), XenError> {
+        let mut pfns = [Pfn(0); CANDIDATES];
+        // Xen refuses to mark the highest pfn.
+        let is_wanted =
+            |pfn: Pfn| !written.get(pfn) && pfn.0 + 1 < self.page_count && self.kind.frame(pfn) != u64::MAX;
+        let candidates = self.frames.sample(self.tripwire.seed, is_wanted, &mut pfns);
+        let mut types = pfns.map(|pfn| self.kind.frame(pfn));
+        self.xen.page_types(self.domain, &mut types[..candidates])?;
+        let is_normal =
+            |answer: u64| PageType::from_nibble((answer >> 28 & 0xF) as u8) == Some(PageType::Normal);
+        let normal = pfns[..candidates].iter().zip(types).filter(|(_, answer)| is_normal(*answer));
+        let (mut pages, mut count) = ([(Pfn(0), 0); MARKS], 0);
+        for (place, (pfn, _)) in pages.iter_mut().zip(normal) {
+            *place = (*pfn, self.kind.frame(*pfn));
+            count += 1;
+        }
+        Ok((pages, count))
+    }
+}
