@@ -50,13 +50,25 @@ pub(super) const NO_TRANSACTION: u32 = 0;
 
 impl Xenstore {
     /// Connects to this host's xenstore: `$XENSTORED_PATH`, `$XENSTORED_RUNDIR/socket` (else
-    /// `/var/run/xenstored/socket`), `/run/xenstored/socket`, then the kernel's `/dev/xen/xenbus`.
+    /// `/var/run/xenstored/socket`), `/run/xenstored/socket`, then the kernel's `/dev/xen/xenbus`, as where xenstore has a
+    /// domain of its own.
     pub fn open() -> Result<Self, StoreError> {
+        Self::open_first(places(std::env::var_os("XENSTORED_PATH"), std::env::var_os("XENSTORED_RUNDIR")))
+    }
+
+    /// A socket that refuses is that of a daemon which died. The kernel would take requests for it, and answer none.
+    fn open_first(places: Vec<PathBuf>) -> Result<Self, StoreError> {
         let mut tried = Vec::new();
-        for path in places(std::env::var_os("XENSTORED_PATH"), std::env::var_os("XENSTORED_RUNDIR")) {
+        for path in places {
             match Self::connect(&path) {
                 Ok(store) => return Ok(store),
-                Err(error) => tried.push((path, error)),
+                Err(error) => {
+                    let is_dead = error.kind() == std::io::ErrorKind::ConnectionRefused;
+                    tried.push((path, error));
+                    if is_dead {
+                        break;
+                    }
+                }
             }
         }
         Err(StoreError::Unreachable(tried))
@@ -379,6 +391,17 @@ mod tests {
             text(places(Some("/tmp/here".into()), Some("/srv".into()))),
             ["/tmp/here", "/srv/socket", "/run/xenstored/socket", "/dev/xen/xenbus"]
         );
+    }
+
+    #[test]
+    fn a_daemon_that_died_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let (socket, device) = (folder.path().join("socket"), folder.path().join("device"));
+        std::fs::write(&device, b"").unwrap();
+        let open = || Xenstore::open_first(vec![socket.clone(), device.clone()]);
+        assert!(open().is_ok(), "without a socket it has a domain of its own");
+        drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+        assert!(matches!(open(), Err(StoreError::Unreachable(tried)) if tried.len() == 1));
     }
 
     #[test]
