@@ -262,6 +262,11 @@ impl<S: Sink> Receiver<S> {
         Err(ReceiveError::Sink(fault))
     }
 
+    /// Why a part was refused: a fault of what holds the image comes first, as its pages are not those that were sent.
+    pub fn explain(&mut self, error: ReceiveError) -> ReceiveError {
+        self.check_sink().err().unwrap_or(error)
+    }
+
     /// Puts every complete epoch up to `epoch` into the image. If its holder cannot take one in, there is no image
     /// any more.
     pub fn commit(&mut self, epoch: Epoch) {

@@ -1,7 +1,7 @@
 //! What a receiver refuses, and that a refusal leaves the image where it stood.
 
 use super::{Image, Limits, ReceiveError, Receiver, Staging};
-use crate::domain::DomainState;
+use crate::domain::{DomainState, Sink};
 use crate::pages::{
     BatchError, Batches, CHECKED_PAGES_MAX, Check, ContentHash, Encoder, EncoderConfig, EpochSummary,
     put_checks, put_state_digest,
@@ -53,6 +53,55 @@ fn assert_untouched(receiver: &Receiver<Image>) {
     assert_eq!(receiver.buffered_bytes(), 0);
     for pfn in 0..FRAMES {
         assert!(receiver.sink().page(Pfn(pfn)) == Some(&page(pfn)), "frame {pfn}");
+    }
+}
+
+/// A domain that somebody lets run.
+struct LetRun {
+    image: Image,
+    runs: bool,
+}
+
+impl Sink for LetRun {
+    fn page(&self, pfn: Pfn) -> Option<&Page> {
+        self.image.page(pfn)
+    }
+    fn apply_page(&mut self, entry: PageEntry, page: Option<&Page>) {
+        self.image.apply_page(entry, page);
+    }
+    fn apply_state(&mut self, state: &DomainState) {
+        self.image.apply_state(state);
+    }
+    fn check(&mut self) -> Option<String> {
+        self.fault()
+    }
+    fn fault(&self) -> Option<String> {
+        self.runs.then(|| "it runs".into())
+    }
+}
+
+#[test]
+fn pages_that_differ_because_of_their_holder_are_the_holders_fault() {
+    for runs in [false, true] {
+        let (mut encoder, seeded) = seeded(1 << 20);
+        let image = seeded.into_sink();
+        let limits = Limits { buffer_bytes_max: 1 << 20, page_count: FRAMES };
+        let mut receiver = Receiver::new(LetRun { image, runs: false }, limits);
+        receiver.begin(Epoch(1), EpochKind::Seed, None).unwrap();
+        let all: Vec<u64> = (0..FRAMES).collect();
+        let (batches, summary) = epoch(&mut encoder, 1, EpochKind::Seed, &all);
+        batches.iter().for_each(|batch| receiver.pages(batch).unwrap());
+        receiver.finish(summary).unwrap();
+
+        receiver.begin(Epoch(2), EpochKind::Delta, Some(Epoch(1))).unwrap();
+        receiver.sink_mut().apply_page(PageEntry::new(Pfn(3), PageType::Normal), Some(&page(99)));
+        receiver.sink_mut().runs = runs;
+        let (batches, summary) = epoch(&mut encoder, 2, EpochKind::Delta, &[3]);
+        batches.iter().for_each(|batch| receiver.pages(batch).unwrap());
+        let error = receiver.finish(summary).unwrap_err();
+        let error = receiver.explain(error);
+        assert_eq!(matches!(error, ReceiveError::Sink(_)), runs, "{error}");
+        assert_eq!(receiver.committed(), (!runs).then_some(Epoch(1)), "a holder that runs has no image");
     }
 }
 

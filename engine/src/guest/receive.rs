@@ -326,6 +326,7 @@ impl ReceiveThread {
         let Some((generation, epoch)) = self.open else { return };
         if let Err(error) = take(&mut self.receiver) {
             self.open = None;
+            let error = self.receiver.explain(error);
             let why = match error {
                 ReceiveError::TooLarge(_) | ReceiveError::OutOfMemory(_) => Decline::TooLarge,
                 ReceiveError::WrongBase { .. } => Decline::WrongBase,
