@@ -83,6 +83,7 @@ static const struct {
     {"/id", answer_id},         {"/count", answer_count}, {"/stream", answer_stream}, {"/memory", answer_memory},
     {"/writer", writer_answer}, {"/gap", gap_answer},     {"/frames", frames_answer}, {"/crash", answer_crash},
     {"/reboot", answer_reboot}, {"/poweroff", answer_poweroff}, {"/card", card_answer},
+    {"/balloon", balloon_answer},
 };
 
 /* Reads up to the end of the request's head; what does not fit is cut off. */

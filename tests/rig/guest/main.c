@@ -60,9 +60,11 @@ static int serve(uint64_t check_kib, uint64_t write_kib) {
     shared->write_page_count = write_kib * 1024 / PAGE_BYTES;
     memory_fill();
     writer_fill();
+    balloon_prepare();
     start(memory_check_for_ever);
     start(writer_run_for_ever);
     start(frames_run_for_ever);
+    start(balloon_run_for_ever);
     serve_http();
     return 1;
 }

@@ -13,6 +13,7 @@
  *   GET /gap?ms=N[&over_us=N][&pages=N]  the gaps in a tight loop of N ms
  *   GET /card?number=N[&frames=N][&ms=N]  sends frames by another card, one every so many ms
  *   GET /frames[?per_s=N]        numbered frames of every kind on the wire; sets how many of each a second (frames.c)
+ *   GET /balloon[?pages=N[&ms=N]]  gives up to N pages back and takes them again, every so many ms (balloon.c)
  *   GET /crash /reboot /poweroff
  */
 #ifndef RIGGUEST_H
@@ -34,6 +35,8 @@ struct shared {
     _Atomic uint64_t check_rounds, check_errors;
     _Atomic uint64_t write_rate, write_bytes, written, write_errors;
     _Atomic uint64_t frames_rate, frames_sent[FRAME_KINDS], frames_refused;
+    uint64_t *pool_pages, *pool_sums; /* of the balloonist */
+    _Atomic uint64_t balloon_pages, balloon_ms, balloon_works, balloon_rounds, balloon_errors, balloon_refused;
 };
 
 extern struct shared *shared;
@@ -57,6 +60,9 @@ void card_answer(FILE *out, const char *query);
 void gap_answer(FILE *out, const char *query);
 void frames_run_for_ever(void);
 void frames_answer(FILE *out, const char *query);
+void balloon_prepare(void);
+void balloon_run_for_ever(void);
+void balloon_answer(FILE *out, const char *query);
 void serve_http(void);
 int watch(const char *address, const char *every_ms);
 int capture(const char *address);

@@ -109,9 +109,17 @@ await_runs() { # await_runs HOST SECONDS: understudy has taken the guest over th
     guest_answers "$address" "$2" >/dev/null
 }
 
-no_redirects() { # no_redirects HOST: nothing of understudy holds output there any more
-    expect "what holds output on host $1" "$(on "$1" 'ip -br link | grep -o "^us-[^ ]*" | paste -sd" "' </dev/null)" ""
+until_paused() { # until_paused HOST SECONDS: the guest stands still there
+    local until=$((SECONDS + $2))
+    until [[ "$(on "$1" "xl list $guest" </dev/null 2>&1 | awk 'END { print $5 }')" == *p* ]]; do
+        [ $SECONDS -lt $until ] || fail "the guest on host $1 is not paused: $(on "$1" "xl list $guest" </dev/null 2>&1 | tail -n 1)"
+        sleep 1
+    done
 }
+
+redirects_of() { on "$1" 'ip -br link | grep -o "^us-[^ ]*" | sort | paste -sd" "' </dev/null; } # redirects_of HOST: what holds output
+
+no_redirects() { expect "what holds output on host $1" "$(redirects_of "$1")" ""; } # no_redirects HOST: nothing of ours
 
 # The judges of a guest that must have lost nothing and repeated nothing. pair_remember takes down what it is; the
 # guest is busy from then on, and a client reads numbers on one connection.

@@ -11,8 +11,6 @@ doctor() { # doctor HOST: what doctor --repair says there, which must not be tha
     [[ "$said" != *"exit 0" ]] || fail "doctor on host $1 is content: $said"
 }
 
-redirects_of() { on "$1" 'ip -br link | grep -o "^us-[^ ]*" | sort | paste -sd" "' </dev/null; } # redirects_of HOST
-
 scenario() {
     local boot checksum count redirects
     pair_up
@@ -48,14 +46,6 @@ scenario() {
     await_protected a 600
     guest_judge
     say "protected again: $(pair_line a)"
-}
-
-until_paused() { # until_paused HOST SECONDS
-    local until=$((SECONDS + $2))
-    until [[ "$(on "$1" "xl list $guest" </dev/null 2>&1 | awk 'END { print $5 }')" == *p* ]]; do
-        [ $SECONDS -lt $until ] || fail "the guest on host $1 is not paused: $(on "$1" "xl list $guest" </dev/null 2>&1 | tail -n 1)"
-        sleep 1
-    done
 }
 
 have_back() { # by a person's word on a
