@@ -13,7 +13,8 @@ await_well() { # await_well WHAT: it runs and is protected, still on a
 
 scenario() {
     local boot checksum count seconds signal
-    PAIR_TIMES=${PAIR_TIMES/--silence 5s/--silence 60s} # b is not to take over meanwhile
+    # b is not to take over meanwhile, also where starting the engine again takes long.
+    PAIR_TIMES=${PAIR_TIMES/--silence 5s --grace 1s --takeover-grace 3s/--silence 60s --grace 30s --takeover-grace 60s}
     pair_up
     pair_remember
     for seconds in 0.3 0.7 1.1 12 13; do

@@ -13,7 +13,7 @@ taken_away() { # taken_away COMMAND: by whoever; $vif is the guest's
     local before
     before=$(protections a)
     on a "vif=\$(ip -br link | grep -o '^vif[0-9.]*' | head -n 1); $1" || fail "$1"
-    await_protected_anew a "$before" 60
+    await_protected_anew a "$before" 300
     held || fail "after '$1' the guest is protected, and its output is not held"
     say "after '$1': $(pair_line a)"
 }

@@ -10,7 +10,7 @@ noticed() { # noticed WHAT COMMAND: of stock xl on a; the copy that was made bef
     local before
     before=$(protections a)
     say "$1: $(T=300 on a "$2 2>&1 | tail -n 2" </dev/null)"
-    await_protected_anew a "$before" 120
+    await_protected_anew a "$before" 300
     say "after $1: $(pair_line a)"
     pair_judge
     watch_start "$address" 20
