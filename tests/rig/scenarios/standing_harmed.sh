@@ -2,7 +2,7 @@
 # guest). Not an epoch is acked for what could not be activated: a says that the guest is not protected, and is so again
 # from a new copy, which b holds in memory. Then power fails on a, and the guest goes on at b.
 guests=(tpvh tpv)
-ci=(tpvh tpv)
+ci=(tpv)
 limit_s=1200
 
 harmed() { # harmed COMMAND: of xl, for the domain that stands by; no ack may follow, and a new copy does
