@@ -79,6 +79,10 @@ impl Flow {
 
     /// What waits for the old interval's end waits for the new one's at most.
     pub(super) fn set_interval(&mut self, interval: Span, now: Time) {
+        // It is not the peer's fault that nothing was sent to it as yet.
+        if interval < self.interval && self.in_flight.is_empty() {
+            self.held_since = self.held_since.map(|at| at.max(now));
+        }
         self.interval = interval;
         self.not_before = self.not_before.min(now + interval);
     }
