@@ -194,6 +194,8 @@ impl Run {
             shadow_bytes: plan.limits.shadow_bytes,
             copiers: std::thread::available_parallelism().map_or(1, usize::from),
             in_flight_max: plan.limits.in_flight_max,
+            // Nothing is sent: the encoder alone makes room.
+            pause_wait_max: Duration::from_secs(60),
         };
         let (to_reports, reports) = bounded(REPORTS_MAX);
         let reporter = Reporter::new(RuntimeId(0), to_reports, bell.clone());

@@ -1,8 +1,10 @@
 //! Strangers that connect and stay do not get the descriptors that a node and a witness need: with 40 of them allowed, a
 //! node answers its operator, and a takeover succeeds.
 
-mod support;
+#[path = "support/address.rs"]
+mod address;
 
+use address::free_address;
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -10,8 +12,20 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
-use support::{HANG_GUARD, Running, free_address};
 use understudy::control::{Client, GuestRole, GuestStatus};
+
+/// Guards against hanging; nothing is judged by it.
+const HANG_GUARD: Duration = Duration::from_secs(90);
+
+/// A process that ends with the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
 
 /// A process that may open this many files.
 fn limited(args: &[&str]) -> Child {

@@ -23,7 +23,7 @@ use crate::session::primary::Capture;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use understudy_checkpoint::domain::{Description, DomainError, DomainState, Source};
 use understudy_checkpoint::{Epoch, Generation, Pfn};
 
@@ -64,6 +64,11 @@ pub struct CaptureOrder {
 pub(super) enum Failure {
     #[error("The capture was given up")]
     Aborted,
+    #[error(
+        "The guest changes more at once than staging holds and the link takes in time, and would stand still for long; \
+         raise staging, or give it a faster link"
+    )]
+    TooMuch,
     #[error("The encode thread has ended; protection of this guest must be started anew")]
     EncoderGone,
     #[error("There is no checkpoint to build upon; a full copy is needed first")]
@@ -113,6 +118,10 @@ pub(super) struct Capturer {
     pub(super) acked: Acked,
     pub(super) reporter: Reporter,
     pub(super) copiers: usize,
+    /// How long a guest may stand still because the link is slow.
+    pub(super) pause_wait_max: Duration,
+    /// What one pause copies without waiting for the link.
+    pub(super) staging_pages: u64,
     pub(super) scrub: Scrub,
     pub(super) unmarked: Unmarked,
     /// The newest captured epoch: what the next delta changes.
@@ -283,19 +292,29 @@ impl Capturer {
     /// gains nothing. Each pass waits for the encoder, so that the pause at the end finds the link nearly
     /// caught up: from that pause on output waits for the ack.
     fn live_passes(&mut self, epoch: Epoch) -> Result<(), Failure> {
-        let mut copied = u64::MAX;
+        let (mut copied, mut took) = (u64::MAX, Duration::ZERO);
         for _ in 0..LIVE_PASSES_MAX {
             let wanted = self.ledger.pending().count();
             if wanted <= LIVE_STOP_PAGES || wanted > copied / 4 * 3 {
                 break;
             }
             copied = wanted;
+            let began = Instant::now();
             self.copy_live(epoch)?;
             self.pieces.wait_until_encoded(epoch)?;
+            took = began.elapsed();
             self.ledger.pending_mut().clear();
             self.source.drain_dirty(self.ledger.pending_mut())?;
         }
-        Ok(())
+        self.is_worth_a_pause(copied, took)
+    }
+
+    /// Whether the rest, at the pace of the last live pass, fits into a pause: if not, the guest need not stand still to
+    /// find that out.
+    fn is_worth_a_pause(&self, copied: u64, took: Duration) -> Result<(), Failure> {
+        let rest = self.ledger.pending().count().saturating_sub(self.staging_pages);
+        let pause = took.as_secs_f64() * rest as f64 / copied as f64;
+        if pause > self.pause_wait_max.as_secs_f64() { Err(Failure::TooMuch) } else { Ok(()) }
     }
 
     fn copy_live(&mut self, epoch: Epoch) -> Result<(), Failure> {
@@ -311,7 +330,7 @@ impl Capturer {
 
     fn pause(&mut self, epoch: Epoch, stay_paused: bool) -> Result<(PauseTimes, u64), Failure> {
         self.pieces.wait_for_room(epoch)?;
-        let mut state = self.states.recv().map_err(|_| Failure::EncoderGone)?;
+        let mut state = self.pieces.wait_for(&self.states, epoch)?;
         state.clear();
         let times = Pause {
             source: &mut *self.source,
@@ -320,6 +339,7 @@ impl Capturer {
             state: &mut state,
             output: &self.output,
             copiers: self.copiers,
+            wait_max: self.pause_wait_max,
         }
         .run(epoch, stay_paused);
         let times = match times {

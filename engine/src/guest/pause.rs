@@ -78,6 +78,8 @@ pub(super) struct Pause<'a> {
     /// Cut at the end of the pause.
     pub(super) output: &'a HeldOutput,
     pub(super) copiers: usize,
+    /// How long the guest may stand still for the encoder to make room.
+    pub(super) wait_max: Duration,
 }
 
 impl Pause<'_> {
@@ -117,12 +119,20 @@ impl Pause<'_> {
 
     fn copy(&mut self, epoch: Epoch) -> Result<u32, Failure> {
         let overflows_before = self.pieces.overflows();
+        self.pieces.wait_until(Some(Instant::now() + self.wait_max));
+        let copied = self.copy_pending(epoch);
+        self.pieces.wait_until(None);
+        copied?;
+        Ok(self.pieces.overflows() - overflows_before)
+    }
+
+    fn copy_pending(&mut self, epoch: Epoch) -> Result<(), Failure> {
         let mut next = self.pending.runs(Pfn(0)).next().map(|run| Pfn(run.start));
         while let Some(from) = next {
             let staging = self.pieces.with_room(epoch)?;
             next = self.source.copy_pages(self.pending, from, staging, self.copiers)?;
         }
-        Ok(self.pieces.overflows() - overflows_before)
+        Ok(())
     }
 }
 

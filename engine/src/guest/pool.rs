@@ -13,7 +13,7 @@ use super::encode::Job;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use understudy_checkpoint::Epoch;
 use understudy_checkpoint::epoch::Staging;
 
@@ -46,12 +46,19 @@ pub(super) struct Pieces {
     begin: Option<Job>,
     overflows: u32,
     abort: Abort,
+    /// Until when the guest that stands still may be kept waiting.
+    until: Option<Instant>,
 }
 
 impl Pieces {
     pub(super) fn new(empty: Receiver<Staging>, jobs: Sender<Job>, abort: Abort) -> Self {
         let filled = Vec::with_capacity(empty.capacity().unwrap_or_default());
-        Self { empty, jobs, filled, begin: None, overflows: 0, abort }
+        Self { empty, jobs, filled, begin: None, overflows: 0, abort, until: None }
+    }
+
+    /// From here on a guest stands still, and waits for room no longer than until then; `None`: it runs again.
+    pub(super) fn wait_until(&mut self, until: Option<Instant>) {
+        self.until = until;
     }
 
     /// How often a capture had to wait for the encoder to empty staging.
@@ -121,9 +128,13 @@ impl Pieces {
         self.wait_for(&self.empty, epoch)
     }
 
-    fn wait_for<T>(&self, what: &Receiver<T>, epoch: Epoch) -> Result<T, Failure> {
+    /// Waits for something that the encoder gives back, unless the capture is given up meanwhile.
+    pub(super) fn wait_for<T>(&self, what: &Receiver<T>, epoch: Epoch) -> Result<T, Failure> {
         loop {
             self.abort.check(epoch)?;
+            if self.until.is_some_and(|until| until <= Instant::now()) {
+                return Err(Failure::TooMuch);
+            }
             match what.recv_timeout(ABORT_CHECK) {
                 Ok(it) => return Ok(it),
                 Err(RecvTimeoutError::Timeout) => {}

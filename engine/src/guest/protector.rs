@@ -38,6 +38,8 @@ pub struct ProtectorConfig {
     pub copiers: usize,
     /// Unacked epochs the session allows.
     pub in_flight_max: u32,
+    /// How long the guest may stand still because the link takes no more.
+    pub pause_wait_max: Duration,
 }
 
 /// What the two threads work with, before there are any.
@@ -96,6 +98,8 @@ impl Parts {
             acked: acked.clone(),
             reporter: reporter.clone(),
             copiers: config.copiers,
+            pause_wait_max: config.pause_wait_max,
+            staging_pages: PIECES * piece_pages,
             scrub: Scrub::new(page_count),
             unmarked: Unmarked::new(tells, found.clone()),
             last: None,

@@ -16,6 +16,7 @@ use crate::guest::{Host, OutputMaker, ProtectorConfig, Report, Reporter, Runtime
 use crate::link::{HoldReason, HoldRefusal};
 use crate::memory;
 use crate::metrics::Metrics;
+use crate::session::primary::SlowPolicy;
 use crate::session::{NodeName, Time, ToSecondary, WitnessReply, primary, secondary};
 use crossbeam::channel::Sender;
 use std::collections::BTreeMap;
@@ -236,6 +237,12 @@ impl Guests {
             shadow_bytes: self.config.limits.shadow_bytes,
             copiers: self.copiers,
             in_flight_max: self.config.limits.in_flight_max,
+            // As long as output waits for an ack at most.
+            pause_wait_max: match self.config.timing.slow_policy {
+                SlowPolicy::Stretch => self.config.timing.slow.max(self.config.timing.hold),
+                SlowPolicy::Unprotect => self.config.timing.slow,
+            }
+            .into(),
         }
     }
 

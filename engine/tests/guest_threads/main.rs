@@ -150,6 +150,16 @@ impl Outlet for Wire {
     }
 }
 
+/// A link that takes nothing until the other half is dropped, and nothing of this epoch then.
+struct Clogged(Receiver<()>);
+
+impl Outlet for Clogged {
+    fn send(&mut self, _part: Part<'_>) -> Result<u64, OutletClosed> {
+        let _ = self.0.recv();
+        Err(OutletClosed)
+    }
+}
+
 struct Rig {
     memory: Memory,
     failures: Arc<AtomicU32>,
@@ -191,6 +201,10 @@ impl Rig {
     }
 
     fn whose_log_tells(tells: LogTells) -> Self {
+        Self::scripted(tells, HANG)
+    }
+
+    fn scripted(tells: LogTells, pause_wait_max: Duration) -> Self {
         let (memory, failures, log_losses) = <(Memory, Arc<AtomicU32>, Arc<AtomicU32>)>::default();
         let source = Box::new(Scripted {
             memory: memory.clone(),
@@ -198,11 +212,16 @@ impl Rig {
             log_losses: log_losses.clone(),
             tells,
         });
-        Self { memory, failures, log_losses, ..Self::of(source, PAGES) }
+        Self { memory, failures, log_losses, ..Self::that_waits(source, PAGES, pause_wait_max) }
     }
 
     /// A guest of this source, and its copy.
     fn of(source: Box<dyn Source>, page_count: u64) -> Self {
+        Self::that_waits(source, page_count, HANG)
+    }
+
+    /// The same; in a pause, room is waited for no longer than this.
+    fn that_waits(source: Box<dyn Source>, page_count: u64, pause_wait_max: Duration) -> Self {
         let poll = Poll::new().unwrap();
         let bell = Bell::new(Waker::new(poll.registry(), Token(0)).unwrap());
         let (to_reports, reports) = bounded(1024);
@@ -214,6 +233,7 @@ impl Rig {
             shadow_bytes: 100 * PAGE_SIZE as u64,
             copiers: 1,
             in_flight_max: 4,
+            pause_wait_max,
         };
         let protector = Protector::start(source, page_count, config, output, &reporter).unwrap();
         let limits = Limits { buffer_bytes_max: 64 << 20, page_count };
@@ -327,6 +347,28 @@ fn more_dirty_pages_than_staging_holds_lengthen_the_pause_and_none_is_lost() {
     });
     assert!(pause.0.overflows > 0, "{pause:?}");
     assert_eq!(pause.1, PAGES);
+    rig.acked(epoch);
+    rig.assert_same();
+}
+
+#[test]
+fn a_guest_does_not_stand_still_for_as_long_as_a_slow_link_takes() {
+    let mut rig = seed(Rig::scripted(LogTells::Everything, Duration::from_millis(50)));
+    (0..PAGES).for_each(|pfn| rig.memory.write(pfn, 250));
+    let (clogs, clogged) = bounded(0);
+    let (epoch, capture) = (rig.next, Capture::Delta);
+    rig.next = epoch.next();
+    let outlet = Box::new(Clogged(clogged));
+    let order = CaptureOrder { generation: GENERATION, epoch, capture, stay_paused: false, outlet };
+    rig.protector.capture(order).unwrap();
+    let why = rig.await_report(|report| match report {
+        Report::CaptureFailed { guest_gone: false, needs_seed: false, why, .. } => Some(why.clone()),
+        _ => None,
+    });
+    assert!(why.contains("raise staging"), "{why}");
+    // The link takes something again: nothing was lost.
+    drop(clogs);
+    let epoch = rig.order(Capture::Delta, false);
     rig.acked(epoch);
     rig.assert_same();
 }
