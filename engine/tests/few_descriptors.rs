@@ -91,7 +91,7 @@ fn strangers_do_not_get_the_descriptors_that_a_takeover_needs() {
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             // As long as it takes strangers to be sent away for their silence.
             thread::sleep(Duration::from_millis(500));
-            wait_for(&Client::new(&control_b), |guest| guest.protected);
+            wait_for(&Client::new(&control_b), |guest| guest.state == "standing");
             drop(a);
             wait_for(&Client::new(&control_b), |guest| {
                 guest.role == GuestRole::Primary && guest.state == "unprotected"

@@ -304,6 +304,7 @@ impl GuestFamilies {
         for result in RESULTS {
             self.checkpoints.with_label_values(&[domain, result]);
         }
+        self.unmarked.with_label_values(&[domain]);
         for policy in POLICIES {
             self.policy.with_label_values(&[domain, policy]);
         }
