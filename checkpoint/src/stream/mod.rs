@@ -43,5 +43,5 @@ pub use input::{Items, StreamError};
 pub use inspect::{EpochSummary, Inspection, PageCounts, RecordCount, inspect};
 pub use reader::{Content, Ending, Item, Reader, Step};
 pub use recording::{RecordedEpoch, Recording};
-pub use restore_file::{write_head, write_pages, write_restore_file, write_state};
+pub use restore_file::{Committed, write_head, write_pages, write_restore_file, write_state};
 pub use verify::{Verdict, Verifier, verify, verify_restore_file};

@@ -14,21 +14,47 @@ use super::libxc::{self, DomainType, LibxcHeader, write_page_data};
 use super::libxl::{self, LibxlHeader};
 use super::limits::BATCH_ENTRIES_MAX;
 use super::xl::XlHeader;
-use crate::PageEntry;
 use crate::domain::{Description, DomainState, GuestKind};
 use crate::epoch::Image;
+use crate::{Page, PageEntry, Pfn};
 use std::io::{self, Write};
+
+/// What a file is written from: whoever holds a committed image.
+pub trait Committed {
+    /// All frames that are something, ascending.
+    fn committed_entries(&self) -> Box<dyn Iterator<Item = PageEntry> + '_>;
+    /// The content of a frame that holds a page.
+    fn committed_page(&self, pfn: Pfn) -> Option<&Page>;
+    /// The state.
+    fn committed_state(&self) -> &DomainState;
+}
+
+impl Committed for Image {
+    fn committed_entries(&self) -> Box<dyn Iterator<Item = PageEntry> + '_> {
+        Box::new(self.entries())
+    }
+    fn committed_page(&self, pfn: Pfn) -> Option<&Page> {
+        self.page(pfn)
+    }
+    fn committed_state(&self) -> &DomainState {
+        self.state()
+    }
+}
 
 /// Writes the whole file: `image` as it stands, with its state.
 ///
 /// Frames without a page are left out; a receiver populates only what it is sent.
-pub fn write_restore_file(out: &mut impl Write, what: &Description, image: &Image) -> io::Result<()> {
+pub fn write_restore_file(
+    out: &mut impl Write,
+    what: &Description,
+    image: &impl Committed,
+) -> io::Result<()> {
     let mut buffer = Vec::new();
     write_head(&mut buffer, what);
     out.write_all(&buffer)?;
     write_pages(out, image)?;
     buffer.clear();
-    write_state(&mut buffer, image.state());
+    write_state(&mut buffer, image.committed_state());
     out.write_all(&buffer)
 }
 
@@ -47,11 +73,11 @@ pub fn write_head(out: &mut Vec<u8>, what: &Description) {
 }
 
 /// Writes all frames of an image that are something.
-pub fn write_pages(out: &mut impl Write, image: &Image) -> io::Result<()> {
+pub fn write_pages(out: &mut impl Write, image: &impl Committed) -> io::Result<()> {
     let mut buffer = Vec::new();
     let mut batch: Vec<PageEntry> = Vec::with_capacity(BATCH_ENTRIES_MAX);
     let block = |entry: &PageEntry| entry.pfn().0 / BATCH_ENTRIES_MAX as u64;
-    for entry in image.entries() {
+    for entry in image.committed_entries() {
         if batch.first().is_some_and(|first| block(first) != block(&entry)) {
             write_batch(out, image, &mut batch, &mut buffer)?;
         }
@@ -62,7 +88,7 @@ pub fn write_pages(out: &mut impl Write, image: &Image) -> io::Result<()> {
 
 fn write_batch(
     out: &mut impl Write,
-    image: &Image,
+    image: &impl Committed,
     batch: &mut Vec<PageEntry>,
     buffer: &mut Vec<u8>,
 ) -> io::Result<()> {
@@ -71,7 +97,7 @@ fn write_batch(
     }
     buffer.clear();
     write_page_data(buffer, batch, |entry| {
-        image.page(entry.pfn()).expect("the image gave this entry with its type")
+        image.committed_page(entry.pfn()).expect("the image gave this entry with its type")
     });
     batch.clear();
     out.write_all(buffer)

@@ -300,7 +300,10 @@ impl Host for XenHost {
 
     fn activate(&self, name: &str, what: &Description, keep: Keep, open: Epoch) -> Result<Activated, String> {
         let domain = match keep {
-            Keep::Standing(standing) => self.building.activate_standing(name, what, standing)?,
+            Keep::Standing(standing) => {
+                let bytes_max = self.fallback_bytes(what);
+                self.building.activate_standing(name, what, standing, bytes_max)?
+            }
             Keep::Memory(image) => self.building.restore(name, what, image)?,
         };
         let output = self.outputs.interfaces(open);

@@ -2,23 +2,26 @@
 //!
 //! ```text
 //!   Standing ──activate──► the guest
-//!      └─ fails ─► its image ─► xl restore, five times ─► the guest
-//!                                   └─ fails ─► a file, for a person
+//!      └─ fails ─► its image, in memory, or in a file where that has no room ─► xl restore, five times ─► the guest
+//!                                                                                  └─ fails ─► a file, for a person
 //! ```
 //!
 //! Not here: what holds its output and lets it run ([`xen`](super::xen)).
 
 use crate::output_file::{Allow, write_to};
+use crate::preflight::gather;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::Duration;
 use understudy_checkpoint::domain::Description;
 use understudy_checkpoint::epoch::Image;
-use understudy_checkpoint::stream::write_restore_file;
+use understudy_checkpoint::stream::{Committed, write_restore_file};
 use understudy_xen::DomId;
 use understudy_xen::standing::Standing;
 use understudy_xen::xl;
@@ -26,6 +29,9 @@ use understudy_xen::xl;
 /// How often a domain is tried to be built, and after how long again.
 const RESTORE_ATTEMPTS: u32 = 5;
 const RESTORE_RETRY: Duration = Duration::from_secs(2);
+
+/// Memory that is left to the host.
+const RESERVE_BYTES: u64 = 256 << 20;
 
 /// Where libxl keeps what it saves (its own directory, there on every host with xl).
 pub const RESCUE_DIRECTORY: &str = "/var/lib/xen";
@@ -58,22 +64,36 @@ impl Building {
     /// such guest.
     pub(super) fn rescue(&self, name: &str) -> Option<String> {
         let unbuilt = self.0.unbuilt.lock().get(name).cloned()?;
-        Some(rescue(name, &unbuilt.what, &unbuilt.image))
+        Some(rescued(name, &unbuilt.what, &unbuilt.image))
     }
 
-    /// Lets a domain that stands by be the guest; where it cannot, one is built from its memory.
+    /// Lets a domain that stands by be the guest; where it cannot, one is built from its memory, which takes up to
+    /// `bytes_max` of this host's.
     pub(super) fn activate_standing(
         &self,
         name: &str,
         what: &Description,
         mut standing: Box<Standing>,
+        bytes_max: u64,
     ) -> Result<DomId, String> {
         let Err(error) = standing.activate() else { return Ok(standing.domain()) };
-        let Some(image) = standing.to_image() else {
+        if !standing.has_image() {
             return Err(format!("the domain that stood by cannot go on: {error}"));
-        };
+        }
         tracing::error!(guest = name, %error, "The domain that stood by cannot go on; building another");
-        // Its memory is needed.
+        // The domain's memory is needed for the next one.
+        if !has_room(gather::available_bytes(), bytes_max) {
+            match rescue(name, what, &*standing) {
+                Ok(file) => {
+                    drop(standing);
+                    return self.restore_from(name, &file);
+                }
+                Err(why) => {
+                    tracing::error!(guest = name, why, "The image is copied to memory, which is short")
+                }
+            }
+        }
+        let image = standing.to_image().ok_or("the image of the domain that stood by is gone")?;
         drop(standing);
         self.restore(name, what, image)
     }
@@ -89,14 +109,33 @@ impl Building {
     }
 
     fn try_restore(&self, name: &str, Unbuilt { what, image }: &Unbuilt) -> Result<DomId, String> {
+        self.build(name, |mut stream| write_restore_file(&mut stream, what, image))
+            .map_err(|error| format!("{error}; {}", rescued(name, what, image)))
+    }
+
+    /// The same, where the image is in a file already. It goes once there is a domain.
+    fn restore_from(&self, name: &str, file: &Path) -> Result<DomId, String> {
+        let copy = |stream: &mut dyn Write| {
+            let mut image = File::open(file)?;
+            io::copy(&mut image, stream).map(drop)
+        };
+        let domain = self.build(name, copy).map_err(|error| format!("{error}; {}", kept_in(file)))?;
+        if let Err(error) = std::fs::remove_file(file) {
+            tracing::warn!(guest = name, file = %file.display(), %error, "The guest runs; delete what it was built from");
+        }
+        Ok(domain)
+    }
+
+    /// Has xl build the domain from what `write` writes.
+    fn build(&self, name: &str, write: impl Fn(&mut dyn Write) -> io::Result<()>) -> Result<DomId, String> {
         let mut attempt = 1;
         loop {
-            let Err(error) = xl::restore(|mut stream| write_restore_file(&mut stream, what, image)) else {
+            let Err(error) = xl::restore(|stream| write(stream)) else {
                 let domain = xl::domain_named(name).map_err(|error| error.to_string())?;
                 return domain.ok_or_else(|| "xl built a domain, but there is none of its name".into());
             };
             if attempt == RESTORE_ATTEMPTS || self.0.leaves.load(Ordering::Acquire) {
-                return Err(format!("{error}; {}", rescue(name, what, image)));
+                return Err(error.to_string());
             }
             tracing::error!(guest = name, attempt, %error, "The guest cannot be restored; trying again");
             attempt += 1;
@@ -105,13 +144,40 @@ impl Building {
     }
 }
 
-/// Writes the image to a file, and says what came of it.
-fn rescue(name: &str, what: &Description, image: &Image) -> String {
+/// Whether this host has so much memory, and some for itself. What is not known is not had.
+fn has_room(available_bytes: Option<u64>, bytes: u64) -> bool {
+    available_bytes.is_some_and(|available| available.saturating_sub(RESERVE_BYTES) >= bytes)
+}
+
+/// Writes the image to a file. The error is for the operator.
+fn rescue(name: &str, what: &Description, image: &impl Committed) -> Result<PathBuf, String> {
     let path = PathBuf::from(RESCUE_DIRECTORY).join(format!("{name}.understudy"));
-    let written = write_to(&path, Allow::Files, |mut file| write_restore_file(&mut file, what, image));
+    match write_to(&path, Allow::Files, |mut file| write_restore_file(&mut file, what, image)) {
+        Ok(()) => Ok(path),
+        Err(why) => Err(format!("its last commit cannot be written to {} ({why})", path.display())),
+    }
+}
+
+/// The same, and says what came of it: nothing else has the image.
+fn rescued(name: &str, what: &Description, image: &Image) -> String {
+    rescue(name, what, image).map_or_else(|why| format!("{why} and is lost"), |file| kept_in(&file))
+}
+
+fn kept_in(path: &Path) -> String {
     let path = path.display();
-    match written {
-        Ok(()) => format!("its last commit is in {path}: make room and run `xl restore {path}`"),
-        Err(why) => format!("its last commit cannot be written to {path} either ({why}) and is lost"),
+    format!("its last commit is in {path}: make room and run `xl restore {path}`")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_is_copied_to_memory_only_where_there_is_room() {
+        const GIB: u64 = 1 << 30;
+        assert!(has_room(Some(2 * GIB), GIB));
+        for (available, bytes) in [(Some(GIB), GIB), (Some(0), 1), (None, 1), (Some(2 * GIB), u64::MAX)] {
+            assert!(!has_room(available, bytes), "{available:?} for {bytes}");
+        }
     }
 }

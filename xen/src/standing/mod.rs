@@ -42,6 +42,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 use understudy_checkpoint::domain::{Description, DomainState, GuestKind, Sink};
 use understudy_checkpoint::epoch::Image;
+use understudy_checkpoint::stream::Committed;
 use understudy_checkpoint::{Page, PageEntry, Pfn};
 
 /// What follows the name of a guest whose domain stands by, as stock Xen names a domain that is migrated in.
@@ -227,9 +228,14 @@ impl Standing {
         self.build.failure()
     }
 
+    /// Whether it still has the image.
+    pub fn has_image(&self) -> bool {
+        !self.is_changed && self.fault.is_none()
+    }
+
     /// A copy of the image; `None` if there is none any more.
     pub fn to_image(&self) -> Option<Image> {
-        if self.is_changed || self.fault.is_some() {
+        if !self.has_image() {
             return None;
         }
         let mut image = Image::new(self.what.page_count);
@@ -282,6 +288,21 @@ impl Standing {
         if let (Err(error), None) = (result, &self.fault) {
             self.fault = Some(error.to_string());
         }
+    }
+}
+
+/// As long as it [has](Standing::has_image) one.
+impl Committed for Standing {
+    fn committed_entries(&self) -> Box<dyn Iterator<Item = PageEntry> + '_> {
+        Box::new(self.pages.entries())
+    }
+
+    fn committed_page(&self, pfn: Pfn) -> Option<&Page> {
+        self.pages.page(pfn)
+    }
+
+    fn committed_state(&self) -> &DomainState {
+        &self.state
     }
 }
 

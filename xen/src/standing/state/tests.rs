@@ -12,6 +12,7 @@ use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use understudy_checkpoint::domain::{Description, DomainState, GuestKind};
 use understudy_checkpoint::stream::libxc::{GuestWidth, P2mFrames, Record, Vcpu, VcpuPart};
+use understudy_checkpoint::stream::write_restore_file;
 use understudy_checkpoint::{PAGE_SIZE, Page, PageEntry, PageType, Pfn};
 use zerocopy::{FromBytes, FromZeros};
 
@@ -137,6 +138,18 @@ fn assert_image(standing: &Standing) {
         assert_eq!(entry.page_type(), kind(pfn));
     }
     assert_eq!((image.page(Pfn(0)), image.state()), (None, &state()));
+    let file = |from: &dyn Fn(&mut Vec<u8>) -> std::io::Result<()>| {
+        let mut out = Vec::new();
+        from(&mut out).unwrap();
+        out
+    };
+    let what = description();
+    let written = file(&|out| write_restore_file(out, &what, standing));
+    assert_eq!(
+        written,
+        file(&|out| write_restore_file(out, &what, &image)),
+        "without a copy of it in memory"
+    );
 }
 
 /// The domain is a guest: its tables name frames.
