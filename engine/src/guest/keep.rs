@@ -4,8 +4,10 @@
 //!   Memory     any guest; a takeover builds the domain from it
 //!   Standing   a guest of Xen; its image is the domain's memory, so a takeover only lets it go
 //!              └─ libxl could not complete it ─► Memory
+//!   Other      whatever else a host has for it (the simulator's domains)
 //! ```
 
+use std::fmt::Debug;
 use understudy_checkpoint::domain::{DomainState, Sink};
 use understudy_checkpoint::epoch::Image;
 use understudy_checkpoint::{Page, PageEntry, Pfn};
@@ -18,6 +20,14 @@ pub enum Keep {
     Memory(Image),
     /// A domain.
     Standing(Box<Standing>),
+    /// Something else of the host's.
+    Other(Box<dyn Replica>),
+}
+
+/// A holder of an image that only its host knows.
+pub trait Replica: Sink + Debug {
+    /// A copy of the image; `None` if there is none any more.
+    fn to_image(&self) -> Option<Image>;
 }
 
 impl Keep {
@@ -40,6 +50,7 @@ impl Keep {
         match self {
             Self::Memory(image) => Some(copy_of(image)),
             Self::Standing(standing) => standing.to_image(),
+            Self::Other(replica) => replica.to_image(),
         }
     }
 }
@@ -58,6 +69,7 @@ impl Sink for Keep {
         match self {
             Self::Memory(image) => image.page(pfn),
             Self::Standing(standing) => standing.page(pfn),
+            Self::Other(replica) => replica.page(pfn),
         }
     }
 
@@ -65,6 +77,7 @@ impl Sink for Keep {
         match self {
             Self::Memory(image) => image.apply_page(entry, page),
             Self::Standing(standing) => standing.apply_page(entry, page),
+            Self::Other(replica) => replica.apply_page(entry, page),
         }
     }
 
@@ -72,6 +85,7 @@ impl Sink for Keep {
         match self {
             Self::Memory(image) => image.apply_state(state),
             Self::Standing(standing) => standing.apply_state(state),
+            Self::Other(replica) => replica.apply_state(state),
         }
     }
 
@@ -79,6 +93,7 @@ impl Sink for Keep {
         match self {
             Self::Memory(image) => image.expect_pages(first, count),
             Self::Standing(standing) => standing.expect_pages(first, count),
+            Self::Other(replica) => replica.expect_pages(first, count),
         }
     }
 
@@ -86,6 +101,7 @@ impl Sink for Keep {
         match self {
             Self::Memory(image) => image.check(),
             Self::Standing(standing) => standing.check(),
+            Self::Other(replica) => replica.check(),
         }
     }
 
@@ -93,6 +109,7 @@ impl Sink for Keep {
         match self {
             Self::Memory(image) => image.fault(),
             Self::Standing(standing) => standing.fault(),
+            Self::Other(replica) => replica.fault(),
         }
     }
 }

@@ -151,7 +151,7 @@ impl Host for LabHost {
     ) -> Result<Activated, String> {
         let image = match keep {
             Keep::Memory(image) => image,
-            Keep::Standing(_) => return Err("a domain of Xen is no guest of the lab".into()),
+            Keep::Standing(_) | Keep::Other(_) => return Err("this is no guest of the lab".into()),
         };
         let card = self.cards.make(name, open).map_err(|error| error.to_string())?;
         let guest = LabGuest::restore(image, card.port()).map_err(|error| error.to_string())?;

@@ -42,7 +42,7 @@ pub use capture::CaptureOrder;
 pub use encode::{Encoded, EpochHead, Outlet, OutletClosed, Part};
 pub use host_lock::{HostLock, HostLockError};
 pub use interfaces::Card;
-pub use keep::Keep;
+pub use keep::{Keep, Replica};
 pub use machine::{Activated, BoxedSource, Host, LabHost, Machine, Past, activated};
 pub use output::{HeldOutput, OutputError, OutputMaker, OutputStats, UnheldCard};
 pub use pause::PauseTimes;

@@ -37,6 +37,8 @@ enum Hold {
 struct Frames {
     queue: Mutex<EpochQueue>,
     pressure: AtomicBool,
+    /// Frames may have gone another way since everything could leave.
+    breached: AtomicBool,
     bell: Bell,
 }
 
@@ -102,8 +104,8 @@ impl OutputMaker {
     /// to say, never the state a guest starts in.
     pub fn frames(&self, open: Epoch) -> HeldOutput {
         let queue = Mutex::new(EpochQueue::holding(open, self.limits));
-        let bell = self.bell.clone();
-        HeldOutput(Arc::new(Hold::Frames(Frames { queue, pressure: AtomicBool::new(false), bell })))
+        let (pressure, breached) = (AtomicBool::new(false), AtomicBool::new(false));
+        HeldOutput(Arc::new(Hold::Frames(Frames { queue, pressure, breached, bell: self.bell.clone() })))
     }
 
     /// That of interfaces of the kernel's, which [`hold`](HeldOutput::hold) names.
@@ -113,11 +115,24 @@ impl OutputMaker {
     }
 }
 
+impl Frames {
+    fn check(&self) -> Result<(), OutputError> {
+        if self.breached.load(Ordering::Acquire) {
+            let (interface, why) = ("the lab's card".to_owned(), "frames went another way".to_owned());
+            return Err(OutputError::Leaked { interface, why });
+        }
+        Ok(())
+    }
+}
+
 impl HeldOutput {
     /// Closes `epoch`: what is sent from here on belongs to the next. After an error it may pass unheld.
     pub fn cut(&self, epoch: Epoch) -> Result<(), OutputError> {
         match &*self.0 {
-            Hold::Frames(frames) => frames.queue.lock().cut(epoch),
+            Hold::Frames(frames) => {
+                frames.queue.lock().cut(epoch);
+                frames.check()?;
+            }
             Hold::Interfaces(interfaces) => interfaces.cut(epoch)?,
         }
         Ok(())
@@ -134,7 +149,10 @@ impl HeldOutput {
     /// Everything may leave, now and from here on.
     pub fn pass(&self) {
         match &*self.0 {
-            Hold::Frames(frames) => frames.queue.lock().pass(),
+            Hold::Frames(frames) => {
+                frames.breached.store(false, Ordering::Release);
+                frames.queue.lock().pass();
+            }
             Hold::Interfaces(interfaces) => interfaces.pass(),
         }
     }
@@ -198,15 +216,23 @@ impl HeldOutput {
     /// Whether everything that the guest sends can be held: the error is of a card by which it cannot.
     pub fn check(&self) -> Result<(), OutputError> {
         match &*self.0 {
-            Hold::Frames(_) => Ok(()),
+            Hold::Frames(frames) => frames.check(),
             Hold::Interfaces(interfaces) => interfaces.check(),
+        }
+    }
+
+    /// Whoever moves a lab guest's frames has seen that some went another way than through here.
+    pub fn breach(&self) {
+        if let Hold::Frames(frames) = &*self.0 {
+            frames.breached.store(true, Ordering::Release);
+            frames.bell.ring();
         }
     }
 
     /// Whether something leaves that should be held, or did since everything could leave.
     pub fn leaks(&self) -> bool {
         match &*self.0 {
-            Hold::Frames(_) => false,
+            Hold::Frames(frames) => frames.breached.load(Ordering::Acquire),
             Hold::Interfaces(interfaces) => interfaces.leaks(),
         }
     }

@@ -127,6 +127,11 @@ impl SteppedReplica {
         self.0.take(work).map(Self)
     }
 
+    /// What is held, to be harmed.
+    pub fn receiver_mut(&mut self) -> &mut Receiver<Keep> {
+        &mut self.0.receiver
+    }
+
     /// What is held.
     pub fn receiver(&self) -> &Receiver<Keep> {
         &self.0.receiver

@@ -305,6 +305,7 @@ impl Host for XenHost {
                 self.building.activate_standing(name, what, standing, bytes_max)?
             }
             Keep::Memory(image) => self.building.restore(name, what, image)?,
+            Keep::Other(_) => return Err("this is no guest of Xen".into()),
         };
         let output = self.outputs.interfaces(open);
         // As it stood by, or was restored. Nothing is asked here that may fail: the guest is nowhere else any more.
