@@ -4,6 +4,7 @@ use clap::Parser;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::ExitCode;
+use understudy_tests::drivers::mutant::Mutant;
 use understudy_tests::drivers::{Options, Outcome, run_seed, run_seeds};
 
 /// Runs primary, secondary and witness in virtual time, with faults drawn from a seed, and checks every
@@ -30,9 +31,16 @@ struct Arguments {
     /// Do not end at the first seed that fails; one line for each that does, and for each state that was entered.
     #[arg(long, requires = "seeds")]
     all: bool,
-    /// Let faults strike too that today's engine is known not to survive.
+    /// Be wrong in this way, for example ReleaseBeforeAck; "all" runs every mutant before each of its judges alone, and
+    /// says where it was caught first.
     #[arg(long)]
-    with_known: bool,
+    mutant: Option<String>,
+    /// Hear every judge also after the witness has forgotten something, to see what follows from that.
+    #[arg(long)]
+    hear_all: bool,
+    /// Hear this judge alone.
+    #[arg(long)]
+    judge: Option<String>,
 }
 
 fn parse_range(text: &str) -> Result<std::ops::Range<u64>, String> {
@@ -42,7 +50,15 @@ fn parse_range(text: &str) -> Result<std::ops::Range<u64>, String> {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let options = Options { traced: arguments.trace, with_known: arguments.with_known, ..Options::default() };
+    if arguments.mutant.as_deref() == Some("all") {
+        return catch_all(arguments.seeds.unwrap_or(0..3_000));
+    }
+    let mutants = Mutant::ALL.into_iter().map(|(mutant, _)| mutant);
+    let mutant = arguments.mutant.map(|name| find(mutants, &name));
+    let judges = Mutant::ALL.into_iter().flat_map(|(_, invariants)| invariants.iter().copied());
+    let alone = arguments.judge.map(|name| find(judges, &name));
+    let options = Options { mutant, alone, hears_all: arguments.hear_all, ..Options::default() };
+    let options = Options { traced: arguments.trace, ..options };
     match (arguments.seed, arguments.seeds) {
         (Some(seed), _) => tell(&run_seed(seed, options)),
         (None, Some(seeds)) if arguments.all => tell_all(seeds, options),
@@ -58,6 +74,34 @@ fn main() -> ExitCode {
         }
         (None, None) => unreachable!("clap asks for one of them"),
     }
+}
+
+/// The one of this name.
+fn find<T: std::fmt::Debug>(mut all: impl Iterator<Item = T>, name: &str) -> T {
+    all.find(|it| format!("{it:?}") == name).unwrap_or_else(|| {
+        eprintln!("there is no {name}");
+        std::process::exit(2)
+    })
+}
+
+fn catch_all(seeds: std::ops::Range<u64>) -> ExitCode {
+    let mut escaped = 0;
+    for (mutant, invariants) in Mutant::ALL {
+        for invariant in invariants {
+            let options = Options { mutant: Some(mutant), alone: Some(*invariant), ..Options::default() };
+            match run_seeds(seeds.clone(), options) {
+                Ok(_) => {
+                    escaped += 1;
+                    say(&format!("{mutant:?} was not caught by {invariant:?}"));
+                }
+                Err(outcome) => {
+                    let violation = outcome.violation.expect("it failed");
+                    say(&format!("{mutant:?}, seed {}: {violation}", outcome.seed));
+                }
+            }
+        }
+    }
+    if escaped == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn tell_all(seeds: std::ops::Range<u64>, options: Options) -> ExitCode {

@@ -11,7 +11,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use understudy::guest::{
-    CaptureOrder, Checkpointer, Held, HeldOutput, Keep, ProtectorConfig, ReplicaThread, Report, Reporter,
+    CaptureOrder, Checkpointer, Held, HeldOutput, ProtectorConfig, ReplicaThread, Report, Reporter,
     SteppedCapture, SteppedReplica, Stuck, Work, Workers,
 };
 use understudy::session::EpochKind;
@@ -63,8 +63,7 @@ impl Holding {
     pub(super) fn look(&mut self) {
         self.image = self.work.as_ref().and_then(|work| {
             let epoch = work.receiver().committed()?;
-            let Keep::Memory(image) = work.receiver().sink() else { return None };
-            Some((*self.sent_in.get(&epoch)?, epoch, State::of(image)?))
+            Some((*self.sent_in.get(&epoch)?, epoch, State::kept(work.receiver().sink())?))
         });
     }
 }

@@ -4,13 +4,15 @@
 use super::events::{Agenda, Event};
 use super::facts::Fact;
 use super::faults::{Aimed, Fault, Moment};
-use super::host::{Host, Item, Settings};
+use super::host::{Host, Item};
 use super::judge::{Judges, Violation};
 use super::mutant::Mutant;
 use super::network::{Channel, ENDS, LINK, NODES, WITNESS};
 use super::rng::Rng;
+use super::settings::Settings;
 use super::witness_node::WitnessNode;
 use super::{GUESTS, GuestId, HostId, Options, trace};
+use understudy::control::Wish;
 use understudy::session::{Span, Time};
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -18,6 +20,8 @@ pub(super) struct Node {
     pub(super) down: bool,
     /// It handles nothing before this.
     pub(super) hangs_until: Time,
+    /// Since when it has been there and hung no more.
+    pub(super) there_since: Time,
     /// After a hang, timers come before what has arrived meanwhile.
     pub(super) timers_first: bool,
 }
@@ -44,8 +48,6 @@ pub struct Cluster {
     pub(super) well_since: Option<Time>,
     /// Faults are over: crashed nodes that are to come back do so, and nothing new goes wrong.
     pub(super) healed: bool,
-    /// Faults that the engine of today is known not to survive strike as well.
-    pub(super) strikes_known: bool,
     /// Faults that wait for their moment.
     pub(super) aimed: Vec<Aimed>,
     /// Moments there have been.
@@ -63,17 +65,16 @@ impl Cluster {
             agenda: Agenda::default(),
             net: Default::default(),
             nodes: Default::default(),
-            hosts: [0, 1].map(|host| Host::down(host, &settings)),
+            hosts: [0, 1].map(|host| Host::down(host, &settings, options.mutant)),
             witness: WitnessNode::new(),
             settings,
             mutant: options.mutant,
-            judges: [0, 1].map(|_| Judges::only(options.alone, has_witness)),
+            judges: [0, 1].map(|_| Judges::only(options.alone, has_witness, options.hears_all)),
             violation: None,
             events_handled: 0,
             left_at: [Time(0); GUESTS],
             well_since: None,
             healed: false,
-            strikes_known: options.with_known,
             aimed: Vec::new(),
             moments: Vec::new(),
             trace: options.traced.then(trace::Trace::default),
@@ -115,6 +116,9 @@ impl Cluster {
 
     fn judge(&mut self, guest: GuestId) {
         let in_flight_max = self.settings.in_flight_max as usize;
+        for (host, node) in self.hosts.iter_mut().zip(&self.nodes) {
+            host.look_whether_it_stands_still(guest, self.now, node.there_since == self.now);
+        }
         let mut views = [0, 1].map(|host: HostId| self.hosts[host].view(guest, in_flight_max));
         views.iter_mut().for_each(|view| view.well_since = self.well_since);
         if let Err(violation) = self.judges[guest].after_event(self.now, &views) {
@@ -123,6 +127,11 @@ impl Cluster {
     }
 
     fn look_at_health(&mut self) {
+        for node in &mut self.nodes {
+            if node.down || node.hangs_until > self.now {
+                node.there_since = self.now;
+            }
+        }
         let hosts_are_well = self.nodes.iter().all(|node| !node.down && node.hangs_until <= self.now);
         let used = (0..ENDS.len()).filter(|channel| *channel == LINK || self.settings.has_witness);
         let lines_are_well = { used }.all(|channel| {
@@ -187,6 +196,9 @@ impl Cluster {
             Event::PersistEnds { life, ticket } => self.persist_ends(life, ticket),
             Event::Strikes(fault) => self.strikes(fault),
             Event::StallEnds { channel } => self.stall_ends(channel),
+            Event::TakesOverAlone { host, guest } => self.turn(host, Item::Wish(guest, Wish::ForceTakeover)),
+            Event::RedirectIsBack { guest } => self.redirect_is_back(guest),
+            Event::BreachIsSeen { host, guest } => self.breach_is_seen(host, guest),
             Event::SlownessEnds { channel } => self.net[channel].slowness = Span(0),
             Event::Restarts { node } => self.restarts(node),
             Event::OperatorLooks => self.operator_looks(),
@@ -203,8 +215,10 @@ impl Cluster {
         if !self.moments.contains(&moment) {
             self.moments.push(moment);
         }
-        if let Some(index) = self.aimed.iter().position(|aimed| aimed.moment == moment) {
-            let aimed = self.aimed.swap_remove(index);
+        let (strikes, waits) =
+            std::mem::take(&mut self.aimed).into_iter().partition(|it| it.moment == moment);
+        self.aimed = waits;
+        for aimed in strikes {
             self.agenda.add(self.now + aimed.after, Event::Strikes(aimed.fault));
         }
     }
@@ -243,12 +257,15 @@ fn node_of(event: &Event) -> Option<usize> {
         | Event::Captures { host, .. }
         | Event::Encodes { host, .. }
         | Event::Works { host, .. }
+        | Event::BreachIsSeen { host, .. }
         | Event::Finds { host, .. } => Some(*host),
         Event::Straggler { .. } | Event::PersistEnds { .. } => Some(WITNESS),
         Event::Dial { .. }
         | Event::Strikes(_)
         | Event::StallEnds { .. }
         | Event::SlownessEnds { .. }
+        | Event::RedirectIsBack { .. }
+        | Event::TakesOverAlone { .. }
         | Event::Restarts { .. }
         | Event::OperatorLooks => None,
     }

@@ -118,6 +118,25 @@ pub enum Event {
         /// Channel.
         channel: usize,
     },
+    /// A mutant: nobody is asked.
+    TakesOverAlone {
+        /// Where.
+        host: HostId,
+        /// Which guest.
+        guest: GuestId,
+    },
+    /// A guest's frames go into its queue again.
+    RedirectIsBack {
+        /// Which guest.
+        guest: GuestId,
+    },
+    /// The engine hears that frames went another way.
+    BreachIsSeen {
+        /// Where.
+        host: HostId,
+        /// Which guest.
+        guest: GuestId,
+    },
     /// The link is as fast as before.
     SlownessEnds {
         /// Channel.

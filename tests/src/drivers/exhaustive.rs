@@ -7,6 +7,7 @@ use super::judge::Violation;
 use super::network::{LINK, NODES, witness_channel};
 use super::rng::Rng;
 use super::run::{Options, finish, plain_settings};
+use super::standing::Fate;
 use understudy::session::{Span, Time};
 use understudy_checkpoint::Epoch;
 
@@ -29,12 +30,28 @@ pub fn faults() -> Vec<Fault> {
     for thread in [Thread::Capture, Thread::Encode, Thread::Receive] {
         faults.push(Fault::ThreadDies { guest: 0, thread });
     }
-    for trouble in [Trouble::Once, Trouble::LogLost, Trouble::ForEver] {
+    let troubles =
+        [Trouble::Once, Trouble::LogLost, Trouble::ForEver, Trouble::SuspendsLate, Trouble::UnmappedPage];
+    for trouble in troubles {
         faults.push(Fault::CapturesFail { guest: 0, trouble });
     }
-    faults.push(Fault::ActivationFails { host: 1 });
-    faults.retain(|fault| fault.is_known().is_none());
+    faults.push(Fault::LogOff { guest: 0 });
+    faults.push(Fault::BitsStolen { guest: 0 });
+    faults.push(Fault::RedirectLost { guest: 0, lasts: short });
+    faults.push(Fault::StandingSuffers { host: 1, guest: 0, fate: Fate::Destroyed });
+    faults.push(Fault::StandingSuffers { host: 1, guest: 0, fate: Fate::Ran });
+    faults.push(Fault::ReceiverHangs { host: 1, guest: 0, lasts: Some(short) });
     faults
+}
+
+/// Those that are the first or the second of a pair: a takeover needs a reason before it can fail.
+pub fn faults_of_pairs() -> Vec<Fault> {
+    let takeovers = [
+        Fault::ActivationFails { host: 1 },
+        Fault::ActivationSlow { host: 1 },
+        Fault::DiesActivating { host: 1 },
+    ];
+    faults().into_iter().chain(takeovers).collect()
 }
 
 /// How many events a run without faults takes until the secondary has committed `epoch`.

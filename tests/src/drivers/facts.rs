@@ -1,7 +1,8 @@
 //! What happened to one guest, as the judges see it. The simulation states facts; it never judges them.
 
 use super::HostId;
-use super::guest::{Frame, State};
+use super::frame::Frame;
+use super::guest::State;
 use understudy::session::{Record, Time};
 use understudy_checkpoint::{Epoch, Generation};
 
@@ -33,6 +34,8 @@ pub enum Fact {
         generation: Generation,
         /// The epoch.
         epoch: Epoch,
+        /// At this moment a guest could be started from what is held.
+        could_start: bool,
     },
     /// A frame left the host.
     Left(Frame),
@@ -75,6 +78,19 @@ pub enum Fact {
         /// The guest ran there, and is gone as well.
         took_guest: bool,
     },
+    /// A frame left another way than through the queue that was to hold it.
+    Leaked {
+        /// It.
+        frame: Frame,
+        /// How many have done so, while an engine saw to the guest, since the redirect was removed.
+        count: u64,
+    },
+    /// Writes of the guest are missing, or will be, in the log that captures go by.
+    BitsLost,
+    /// The witness does not know any more what it knew.
+    WitnessForgot,
+    /// A person wished the guest to move, with nothing lost.
+    MoveWished,
     /// Something went wrong that was not the guest's or a person's doing.
     Fault,
     /// A person decided something on this host that only a person may.
@@ -99,6 +115,8 @@ pub struct HostView {
     pub is_primary: bool,
     /// The image held here, if there is one that is not being seeded.
     pub image: Option<Image>,
+    /// The guest is to run here and has stood still since then, by nobody's decision.
+    pub still_since: Option<Time>,
     /// The engine says that the guest is protected; with the time of its last commit.
     pub protected: Option<Option<Time>>,
     /// Hosts, link and witness have been well since this time.

@@ -2,8 +2,9 @@
 
 use super::guest::Trouble;
 use super::host::Harm;
-use super::network::{LINK, NODES, WITNESS};
 use super::rng::Rng;
+use super::standing::Fate;
+use super::weights::Weights;
 use super::{GuestId, HostId};
 use understudy::control::Wish;
 use understudy::session::primary;
@@ -80,6 +81,60 @@ pub enum Fault {
         /// Host.
         host: HostId,
     },
+    /// The next takeover on this host takes long.
+    ActivationSlow {
+        /// Host.
+        host: HostId,
+    },
+    /// The engine dies in the midst of the next takeover on this host, and begins anew.
+    DiesActivating {
+        /// Host.
+        host: HostId,
+    },
+    /// Somebody does this to the domain that stands by for a guest.
+    StandingSuffers {
+        /// Host.
+        host: HostId,
+        /// Of which guest.
+        guest: GuestId,
+        /// What.
+        fate: Fate,
+    },
+    /// A guest's dirty log is switched off.
+    LogOff {
+        /// Which guest.
+        guest: GuestId,
+    },
+    /// Another reader of a guest's dirty log takes what is in it.
+    BitsStolen {
+        /// Which guest.
+        guest: GuestId,
+    },
+    /// The next writes of a guest are not logged.
+    BitsLost {
+        /// Which guest.
+        guest: GuestId,
+        /// How many.
+        writes: u64,
+    },
+    /// What redirects a guest's frames into its queue is removed for a while.
+    RedirectLost {
+        /// Which guest.
+        guest: GuestId,
+        /// How long.
+        lasts: Span,
+    },
+    /// What takes a guest's epochs in on this host stands still, as when another guest's domain is built first.
+    ReceiverHangs {
+        /// Host.
+        host: HostId,
+        /// Which guest.
+        guest: GuestId,
+        /// How long; `None`: to the end of the run.
+        lasts: Option<Span>,
+    },
+    /// The witness is not what it was.
+    WitnessForgets(Amnesia),
     /// The guest ends by itself.
     GuestEnds {
         /// Which.
@@ -103,6 +158,17 @@ pub enum Fault {
     },
 }
 
+/// How a witness may forget.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Amnesia {
+    /// Its disk goes back to an older state.
+    RolledBack,
+    /// Its disk is empty.
+    Emptied,
+    /// Its disk loses what was written last, which it had said to hold.
+    NotDurable,
+}
+
 /// A thread of a guest.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Thread {
@@ -118,11 +184,6 @@ impl Fault {
     /// Whether it is a person's or the guest's own doing.
     pub fn is_wished(self) -> bool {
         matches!(self, Self::GuestEnds { .. } | Self::Wish { .. } | Self::ForceTakeover { .. })
-    }
-
-    /// Why this fault does not strike yet: the engine of today fails it, for the reason given.
-    pub fn is_known(self) -> Option<&'static str> {
-        super::known::reason(self)
     }
 }
 
@@ -179,7 +240,7 @@ pub fn aimed(rng: &mut Rng, weights: &Weights) -> Vec<Aimed> {
 fn any_moment(rng: &mut Rng) -> Moment {
     use primary::State as P;
     use secondary::State as S;
-    match rng.below(12) {
+    match rng.below(14) {
         0 => Moment::Primary(P::Claiming),
         1 => Moment::Primary(P::Unprotected),
         2 => Moment::Primary(P::Seeding),
@@ -190,90 +251,8 @@ fn any_moment(rng: &mut Rng) -> Moment {
         8 => Moment::Primary(P::SwitchingOver),
         9 => Moment::Secondary(S::Alone),
         10 => Moment::Secondary(S::TakingOver),
+        11 => Moment::Secondary(S::Activating),
+        12 => Moment::Primary(P::Contested),
         _ => Moment::Primary(P::PausedUndecided),
-    }
-}
-
-/// How likely each kind of fault is in a seed: drawn, so that each kind is sometimes rife and sometimes absent.
-#[derive(Clone, Debug)]
-pub struct Weights([u64; KINDS]);
-
-const KINDS: usize = 17;
-/// What the weights are drawn around.
-const USUAL: [u64; KINDS] = [15, 22, 18, 12, 4, 4, 3, 3, 3, 1, 3, 2, 3, 4, 3, 4, 4];
-
-impl Weights {
-    /// Those of a seed: half of them as usual, half drawn.
-    pub fn draw(rng: &mut Rng) -> Self {
-        if rng.chance(50) {
-            return Self(USUAL);
-        }
-        Self(USUAL.map(|usual| usual * [0, 1, 1, 4][rng.below(4) as usize]))
-    }
-
-    fn kind(&self, rng: &mut Rng) -> usize {
-        let sum: u64 = self.0.iter().sum();
-        let mut drawn = rng.below(sum.max(1));
-        for (kind, weight) in self.0.iter().enumerate() {
-            if drawn < *weight {
-                return kind;
-            }
-            drawn -= weight;
-        }
-        0
-    }
-
-    /// One fault.
-    pub fn any(&self, rng: &mut Rng) -> Fault {
-        let guest = usize::from(rng.chance(25));
-        let host = rng.below(2) as usize;
-        match self.kind(rng) {
-            0 => Fault::Reset { channel: any_channel(rng) },
-            1 => {
-                let ends = [[true, true], [true, false], [false, true]][rng.below(3) as usize];
-                Fault::Stall { channel: any_channel(rng), ends, lasts: any_length(rng) }
-            }
-            2 => {
-                let back_after = rng.chance(75).then(|| any_length(rng));
-                Fault::Crash { node: any_node(rng), silent: rng.chance(40), back_after }
-            }
-            3 => Fault::Hang { node: any_node(rng), lasts: any_length(rng) },
-            4 => Fault::Slow { by: rng.span_us(2_000, 40_000), lasts: any_length(rng) },
-            5 => Fault::CommitFails { host },
-            6 => Fault::Harms { host, harm: Harm::Damage },
-            7 => Fault::Harms { host, harm: Harm::TooLarge },
-            8 => Fault::CapturesFail { guest, trouble: Trouble::Once },
-            9 => Fault::GuestEnds { guest },
-            10 => Fault::PersistFails,
-            11 => Fault::Wish { guest, wish: Wish::Unprotect },
-            12 => Fault::Wish { guest, wish: Wish::Protect },
-            13 => Fault::Wish { guest, wish: Wish::Switchover },
-            14 => Fault::ForceTakeover { host, guest },
-            15 => Fault::ActivationFails { host },
-            _ => match rng.below(5) {
-                0 => Fault::ThreadDies { guest, thread: Thread::Capture },
-                1 => Fault::ThreadDies { guest, thread: Thread::Encode },
-                2 => Fault::ThreadDies { guest, thread: Thread::Receive },
-                3 => Fault::CapturesFail { guest, trouble: Trouble::LogLost },
-                _ => Fault::CapturesFail { guest, trouble: Trouble::ForEver },
-            },
-        }
-    }
-}
-
-fn any_node(rng: &mut Rng) -> usize {
-    if rng.chance(25) { WITNESS } else { rng.below(NODES as u64 - 1) as usize }
-}
-
-fn any_channel(rng: &mut Rng) -> usize {
-    if rng.chance(50) { LINK } else { 1 + rng.below(2) as usize }
-}
-
-/// Around the sessions' own times, so that each of them is sometimes the shorter and sometimes the longer.
-fn any_length(rng: &mut Rng) -> Span {
-    match rng.below(3) {
-        0 => rng.span_us(500, 20_000),
-        1 => rng.span_us(20_000, 120_000),
-        _ => rng.span_us(120_000, 400_000),
     }
 }

@@ -6,13 +6,14 @@
 //!   Source: suspend, drain, copy, state, resume                Machine: pause, unpause, stop, leave, mark
 //! ```
 
+mod source;
+
+use super::frame::Frame;
 use super::{GuestId, HostId};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use understudy::guest::{BoxedSource, HeldOutput, Machine};
-use understudy_checkpoint::domain::{Description, DomainError, DomainState, GuestKind, Source};
-use understudy_checkpoint::epoch::{Image, Staging};
-use understudy_checkpoint::pages::DirtyBitmap;
-use understudy_checkpoint::{Epoch, Generation, PageEntry, PageType, Pfn};
+use understudy::guest::{BoxedSource, HeldOutput, Keep, Machine};
+use understudy_checkpoint::epoch::Image;
+use understudy_checkpoint::{Epoch, Generation, Pfn};
 use understudy_lab::Port;
 
 /// Pages of guest memory; each holds one word.
@@ -28,6 +29,14 @@ pub struct State {
 }
 
 impl State {
+    /// What is held; `None` if nothing is left of it.
+    pub fn kept(keep: &Keep) -> Option<Self> {
+        match keep {
+            Keep::Memory(image) => Self::of(image),
+            held => Self::of(&held.to_image()?),
+        }
+    }
+
     /// What an image holds; `None` if it is not of such a guest.
     pub fn of(image: &Image) -> Option<Self> {
         let word = |bytes: &[u8]| Some(u64::from_le_bytes(*bytes.first_chunk()?));
@@ -51,6 +60,21 @@ pub enum Trouble {
     LogLost,
     /// Each fails for good.
     ForEver,
+    /// The next one asks the guest to suspend and does not see it do so; it does so some steps later.
+    SuspendsLate,
+    /// In the next one a page cannot be mapped.
+    UnmappedPage,
+}
+
+/// What a mutant makes wrong about a guest.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Wrongs {
+    /// Nobody looks whether it stands still.
+    pub is_not_looked_after: bool,
+    /// A page that cannot be mapped is taken for an empty one.
+    pub unmapped_is_empty: bool,
+    /// Instead of being paused it is let out.
+    pub passes_instead_of_pausing: bool,
 }
 
 /// A guest on a host.
@@ -69,8 +93,24 @@ pub struct Domain {
     logs: bool,
     /// Held by the toolstack.
     pub paused: bool,
-    /// Held by a capture.
+    /// It has followed a request to suspend.
     pub suspended: bool,
+    /// Somebody here has seen that, and is to let it run again.
+    is_seen_suspended: bool,
+    /// It follows a request in so many steps.
+    suspends_in: Option<u64>,
+    /// So many writes are not going to be logged.
+    pub unlogged_writes: u64,
+    /// What it sends leaves its host as it is made: the redirect into the queue is gone.
+    pub is_loose: bool,
+    /// Frames that have gone that way.
+    pub leaked: Vec<Frame>,
+    /// How many did while an engine saw to it.
+    pub leaks: u64,
+    /// A mutant's doing.
+    pub wrongs: Wrongs,
+    /// The engine of its host that ran it last, by its number; 0 for none.
+    pub run_by: u64,
     /// It is no more.
     pub gone: bool,
     /// It goes on when its engine dies.
@@ -91,6 +131,8 @@ pub struct Domain {
     pub trouble: Trouble,
     /// Its card.
     pub output: HeldOutput,
+    /// Each write to it is in its log, so that pages may be compared that are not.
+    pub logs_all_writes: bool,
     /// A step that comes between the state and the cut of a capture, for a mutant.
     pub late_step: Option<u64>,
 }
@@ -111,6 +153,14 @@ impl SharedDomain {
             logs: false,
             paused: false,
             suspended: false,
+            is_seen_suspended: false,
+            suspends_in: None,
+            unlogged_writes: 0,
+            is_loose: false,
+            leaked: Vec::new(),
+            leaks: 0,
+            wrongs: Wrongs::default(),
+            run_by: 0,
             gone: false,
             outlives: false,
             settled: true,
@@ -121,6 +171,7 @@ impl SharedDomain {
             captured: None,
             trouble: Trouble::None,
             output,
+            logs_all_writes: true,
             late_step: None,
         })))
     }
@@ -142,7 +193,9 @@ impl Domain {
         self.state.counter += 1;
         let word = ((chance >> 8) % WORDS as u64) as usize;
         self.state.words[word] = self.state.counter ^ (chance << 20);
-        if self.logs {
+        if self.unlogged_writes > 0 {
+            self.unlogged_writes -= 1;
+        } else if self.logs {
             self.dirty |= 1 << word;
         }
         if !chance.is_multiple_of(4) {
@@ -153,14 +206,42 @@ impl Domain {
                 epoch: self.open,
                 counter: self.state.counter,
             };
-            self.output.transmit(&frame.to_bytes());
+            if self.is_loose {
+                self.leaked.push(frame);
+            } else {
+                self.output.transmit(&frame.to_bytes());
+            }
         }
+        match &mut self.suspends_in {
+            Some(0) => (self.suspended, self.suspends_in) = (true, None),
+            Some(steps) => *steps -= 1,
+            None => {}
+        }
+    }
+
+    /// Whoever opens it sees whether it is suspended.
+    pub fn is_opened(&mut self) {
+        self.is_seen_suspended = self.suspended;
+    }
+
+    /// Its log is switched off.
+    pub fn stops_logging(&mut self) {
+        self.logs = false;
+    }
+
+    /// Another reader of its log takes what is in there; false if that was nothing.
+    pub fn loses_dirty_bits(&mut self) -> bool {
+        self.logs && std::mem::take(&mut self.dirty) != 0
     }
 }
 
 impl Machine for SharedDomain {
     fn pause(&self) {
-        self.get().paused = true;
+        let mut domain = self.get();
+        if domain.wrongs.passes_instead_of_pausing {
+            return domain.output.pass();
+        }
+        domain.paused = true;
     }
     fn unpause(&self) {
         self.get().paused = false;
@@ -195,140 +276,8 @@ impl Machine for SharedDomain {
         None
     }
     fn reopen(&self) -> Option<Result<BoxedSource, String>> {
+        self.get().is_opened();
         Some(Ok(BoxedSource(Box::new(self.clone()))))
     }
     fn deliver(&self, _frame: &[u8]) {}
-}
-
-impl Source for SharedDomain {
-    fn describe(&mut self) -> Result<Description, DomainError> {
-        Ok(Description {
-            kind: GuestKind::Pvh,
-            page_count: WORDS as u64,
-            libxc_version: 3,
-            xen_version: (4, 19),
-            config: super::host::guest_name(self.get().guest).as_bytes().to_vec(),
-            static_records: Vec::new(),
-        })
-    }
-
-    fn begin_log_dirty(&mut self) -> Result<(), DomainError> {
-        let mut domain = self.get();
-        (domain.logs, domain.dirty) = (true, 0);
-        if domain.trouble == Trouble::LogLost {
-            domain.trouble = Trouble::None;
-        }
-        Ok(())
-    }
-
-    fn end_log_dirty(&mut self) -> Result<(), DomainError> {
-        self.get().logs = false;
-        Ok(())
-    }
-
-    fn suspend(&mut self) -> Result<(), DomainError> {
-        let mut domain = self.get();
-        if domain.gone {
-            return Err(DomainError::Gone("it has ended".to_owned()));
-        }
-        match domain.trouble {
-            Trouble::None | Trouble::LogLost => {}
-            Trouble::Once => {
-                domain.trouble = Trouble::None;
-                return Err(DomainError::SuspendTimeout(1));
-            }
-            Trouble::ForEver => return Err(DomainError::Failed("the toolstack does not answer".to_owned())),
-        }
-        domain.suspended = true;
-        Ok(())
-    }
-
-    fn resume(&mut self) -> Result<(), DomainError> {
-        self.get().suspended = false;
-        Ok(())
-    }
-
-    fn look_after(&mut self) -> Result<(), DomainError> {
-        self.get().suspended = false;
-        Ok(())
-    }
-
-    fn drain_dirty(&mut self, into: &mut DirtyBitmap) -> Result<(), DomainError> {
-        let mut domain = self.get();
-        if domain.trouble == Trouble::LogLost || !domain.logs {
-            return Err(DomainError::LogLost("it is off".to_owned()));
-        }
-        let dirty = std::mem::take(&mut domain.dirty);
-        (0..WORDS as u64).filter(|word| dirty & (1 << word) != 0).for_each(|word| into.set(Pfn(word)));
-        Ok(())
-    }
-
-    fn copy_pages(
-        &mut self,
-        wanted: &DirtyBitmap,
-        from: Pfn,
-        staging: &mut Staging,
-        _copiers: usize,
-    ) -> Result<Option<Pfn>, DomainError> {
-        let domain = self.get();
-        for pfn in wanted.runs(from).flatten() {
-            if staging.room() == 0 {
-                return Ok(Some(Pfn(pfn)));
-            }
-            let page = &mut staging.extend([PageEntry::new(Pfn(pfn), PageType::Normal)])[0];
-            page.fill(0);
-            page[..8].copy_from_slice(&domain.state.words[pfn as usize].to_le_bytes());
-        }
-        Ok(None)
-    }
-
-    fn capture_state(&mut self, into: &mut DomainState) -> Result<(), DomainError> {
-        let mut domain = self.get();
-        domain.captured = Some(domain.state);
-        into.libxc.extend_from_slice(&domain.state.counter.to_le_bytes());
-        if let Some(chance) = domain.late_step {
-            domain.step(chance | 1);
-        }
-        Ok(())
-    }
-}
-
-/// An Ethernet frame of the guest, with what the outside world must not need to know: where it came from.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Frame {
-    /// Whose.
-    pub guest: GuestId,
-    /// Host it left from.
-    pub host: HostId,
-    /// Generation it was made in.
-    pub generation: Generation,
-    /// Epoch that was open when it was made.
-    pub epoch: Epoch,
-    /// The guest's counter when it was made: whoever sees the frame knows that the guest came this far.
-    pub counter: u64,
-}
-
-impl Frame {
-    /// The frame as the queue holds it.
-    pub fn to_bytes(self) -> [u8; 26] {
-        let mut bytes = [0; 26];
-        (bytes[0], bytes[25]) = (self.host as u8, self.guest as u8);
-        bytes[1..9].copy_from_slice(&self.generation.0.to_le_bytes());
-        bytes[9..17].copy_from_slice(&self.epoch.0.to_le_bytes());
-        bytes[17..25].copy_from_slice(&self.counter.to_le_bytes());
-        bytes
-    }
-
-    /// The frame that `bytes` are.
-    pub fn from_bytes(bytes: &[u8]) -> Self {
-        let word =
-            |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("frames have 26 bytes"));
-        Self {
-            guest: usize::from(bytes[25]),
-            host: usize::from(bytes[0]),
-            generation: Generation(word(1)),
-            epoch: Epoch(word(9)),
-            counter: word(17),
-        }
-    }
 }

@@ -4,7 +4,7 @@ use super::GuestId;
 use super::cluster::Cluster;
 use super::events::Event;
 use super::facts::Fact;
-use super::faults::Fault;
+use super::faults::{Amnesia, Fault};
 use super::guest::Trouble;
 use super::network::{ENDS, LINK, NODES, WITNESS};
 use understudy::control::Wish;
@@ -12,7 +12,7 @@ use understudy::session::{Span, Time};
 
 impl Cluster {
     pub(super) fn strikes(&mut self, fault: Fault) {
-        if self.healed || fault.is_known().is_some() && !self.strikes_known {
+        if self.healed {
             return;
         }
         self.note(NODES, || format!("{fault:?}"));
@@ -36,6 +36,25 @@ impl Cluster {
             Fault::Harms { host, harm } => self.hosts[host].harm = Some(harm),
             Fault::CapturesFail { guest, trouble } => self.captures_fail(guest, trouble),
             Fault::ThreadDies { guest, thread } => (0..2).for_each(|at| self.thread_dies(at, guest, thread)),
+            Fault::ActivationSlow { host } => self.hosts[host].activation_slow = true,
+            Fault::DiesActivating { host } => self.hosts[host].yard.get().dies_activating = true,
+            Fault::StandingSuffers { host, guest, fate } => {
+                if let Some(stand) = &self.hosts[host].yard.get().standing[guest] {
+                    stand.suffers(fate);
+                }
+            }
+            Fault::LogOff { guest } => self.at_domains(guest, super::guest::Domain::stops_logging),
+            Fault::BitsStolen { guest } => self.bits_are_lost(guest, None),
+            Fault::BitsLost { guest, writes } => self.bits_are_lost(guest, Some(writes)),
+            Fault::RedirectLost { guest, lasts } => {
+                self.at_domains(guest, |domain| (domain.is_loose, domain.leaks) = (true, 0));
+                self.agenda.add(self.now + lasts, Event::RedirectIsBack { guest });
+            }
+            Fault::ReceiverHangs { host, guest, lasts } => {
+                let until = lasts.map_or(Time(u64::MAX / 2), |span| self.now + span);
+                self.hosts[host].receives_from[guest] = until;
+            }
+            Fault::WitnessForgets(how) => self.witness_forgets(how),
             Fault::ActivationFails { host } => self.hosts[host].yard.get().activation_fails = true,
             Fault::GuestEnds { guest } => self.guest_ends(guest),
             Fault::PersistFails => self.witness.persist_fails = true,
@@ -45,6 +64,46 @@ impl Cluster {
         if !fault.is_wished() {
             (0..self.settings.guests).for_each(|guest| self.state_fact(guest, &Fact::Fault));
         }
+    }
+
+    fn at_domains(&self, guest: GuestId, does: impl Fn(&mut super::guest::Domain)) {
+        for host in &self.hosts {
+            if let Some(domain) = &host.yard.get().domains[guest] {
+                does(&mut domain.get());
+            }
+        }
+    }
+
+    /// Where pages that did not change are not compared, nothing can find this out.
+    fn bits_are_lost(&mut self, guest: GuestId, writes: Option<u64>) {
+        if !self.settings.scrubs {
+            return;
+        }
+        let mut lost = writes.is_some();
+        for host in &self.hosts {
+            if let Some(domain) = &host.yard.get().domains[guest] {
+                match writes {
+                    Some(writes) => domain.get().unlogged_writes = writes,
+                    None => lost |= domain.get().loses_dirty_bits(),
+                }
+            }
+        }
+        if lost {
+            self.state_fact(guest, &Fact::BitsLost);
+        }
+    }
+
+    pub(super) fn redirect_is_back(&self, guest: GuestId) {
+        self.at_domains(guest, |domain| domain.is_loose = false);
+    }
+
+    /// What a disk does once it may be trusted again it does not do.
+    fn witness_forgets(&mut self, how: Amnesia) {
+        if !self.settings.witness_forgets {
+            return;
+        }
+        (0..self.settings.guests).for_each(|guest| self.state_fact(guest, &Fact::WitnessForgot));
+        self.witness_is_amnesic(how);
     }
 
     fn captures_fail(&mut self, guest: GuestId, trouble: Trouble) {
@@ -84,6 +143,7 @@ impl Cluster {
         if node == WITNESS {
             self.witness_crashes();
         } else {
+            self.hosts[node].boots = silent;
             if silent {
                 self.hosts[node].yard.get().loses_power();
             }
@@ -103,6 +163,7 @@ impl Cluster {
             self.witness_restarts();
         } else {
             self.start_engine(node);
+            self.toolstack_starts(node);
         }
         self.dial_all(node);
     }
@@ -139,9 +200,12 @@ impl Cluster {
         }
         for host in &mut self.hosts {
             (host.commit_fails, host.harm) = (false, None);
-            host.yard.get().activation_fails = false;
+            host.activation_slow = false;
+            let mut yard = host.yard.get();
+            (yard.activation_fails, yard.dies_activating) = (false, false);
         }
         self.witness.persist_fails = false;
+        (0..self.settings.guests).for_each(|guest| self.redirect_is_back(guest));
     }
 
     /// When the last hang ends.

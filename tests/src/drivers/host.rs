@@ -8,28 +8,31 @@
 
 use super::bench::{SharedBench, SimWorkers};
 use super::facts::HostView;
-use super::guest::Frame;
+use super::frame::Frame;
 use super::mutant::Mutant;
+use super::settings::Settings;
+use super::standing::{Fate, Stand};
 use super::wires::{Said, SimWires, guest_of};
 use super::yard::SharedYard;
 use super::{GUESTS, GuestId, HostId};
 use crossbeam::channel::{Receiver, unbounded};
-use std::collections::{BTreeMap, VecDeque};
-use std::path::PathBuf;
+use std::collections::VecDeque;
 use std::sync::Arc;
-use understudy::config::{DomainConfig, FindChanges, Hypervisor, Limits, NodeConfig, Timing};
+use understudy::config::{DomainConfig, FindChanges};
 use understudy::control::Wish;
-use understudy::guest::{Activated, Bell, OutputMaker, Report, RuntimeId};
-use understudy::link::Transport;
-use understudy::metrics::Metrics;
+use understudy::guest::{Activated, Bell, Keep, OutputMaker, Report, RuntimeId};
 use understudy::node::{Arrived, Glance, Guests};
-use understudy::session::primary::SlowPolicy;
-use understudy::session::{NodeName, Record, Span, Time, WitnessReply};
+use understudy::session::primary::State;
+use understudy::session::{NodeName, Record, Time, WitnessReply};
+use understudy_checkpoint::Generation;
 
 /// Frames that a host's queue holds at most.
 pub const FRAMES_MAX: usize = 512;
 /// Memory for epochs that are not committed.
 pub const BUFFER_BYTES_MAX: usize = 1 << 20;
+
+/// When the clocks of a mutant stop.
+const CLOCK_STANDS_AT: Time = Time(200_000_000);
 
 /// One thing that happens to an engine.
 #[derive(Debug)]
@@ -51,6 +54,7 @@ pub(super) struct Engine {
     pub(super) guests: Guests,
     pub(super) wires: SimWires,
     pub(super) bench: SharedBench,
+    pub(super) mutant: Option<Mutant>,
     from_workers: Receiver<(RuntimeId, Report)>,
     /// Reports that the loop has not taken.
     pub(super) reports: VecDeque<(RuntimeId, Report)>,
@@ -65,6 +69,14 @@ pub struct Host {
     pub life: u64,
     /// Timeouts handled at the present moment.
     pub timeouts_in_a_row: usize,
+    /// It comes back from a loss of power.
+    pub boots: bool,
+    /// Its next takeover takes long.
+    pub activation_slow: bool,
+    /// Its receive threads do nothing before this, by guest.
+    pub receives_from: [Time; GUESTS],
+    /// Since when each guest here stands still that is to run.
+    pub(super) still_since: [Option<Time>; GUESTS],
     /// Its next commit fails.
     pub commit_fails: bool,
     /// The next epoch that it receives is damaged, or too large.
@@ -101,7 +113,7 @@ impl Engine {
         );
         guests.set_available_bytes(|| None);
         let (wires, reports) = (SimWires::new(host, mutant), VecDeque::new());
-        Self { guests, wires, bench, from_workers, reports }
+        Self { guests, wires, bench, mutant, from_workers, reports }
     }
 
     /// Takes over what workers have said, without telling the loop yet.
@@ -111,7 +123,8 @@ impl Engine {
 
     /// One turn of the loop; the harm is done to what arrives.
     pub(super) fn turn(&mut self, now: Time, host: HostId, item: Item, harm: &mut Option<Harm>) {
-        self.wires.now = now;
+        let clock_stands = self.mutant == Some(Mutant::ClockStands);
+        self.wires.now = if clock_stands { now.min(CLOCK_STANDS_AT) } else { now };
         self.collect();
         while let Some((runtime, report)) = self.reports.pop_front() {
             self.guests.report(runtime, report, &mut self.wires);
@@ -132,9 +145,13 @@ impl Engine {
         match item {
             Item::Nothing => {}
             Item::LinkUp => {
+                if wires.disconnect() {
+                    guests.link_down(&peer, wires);
+                }
                 wires.connect();
                 guests.link_up(&peer, wires);
             }
+            Item::LinkDown if self.mutant == Some(Mutant::DeadPeerSpeaks) => {}
             Item::LinkDown => {
                 if wires.disconnect() {
                     guests.link_down(&peer, wires);
@@ -162,10 +179,15 @@ impl Engine {
     }
 
     fn read_link(&mut self, host: HostId, harm: &mut Option<Harm>) {
-        while let Some((name, what)) = self.wires.next_arrived() {
-            let what = harmed(what, harm);
-            self.guests.arrived(super::host::name(1 - host), name, what, &mut self.wires);
+        while !self.stops_for_one()
+            && let Some((name, what)) = self.wires.next_arrived()
+        {
+            let what = if self.mutant == Some(Mutant::DamageUnnoticed) { what } else { harmed(what, harm) };
+            if self.lets_in(&name, &what) {
+                self.guests.arrived(super::host::name(1 - host), name, what, &mut self.wires);
+            }
         }
+        self.hear_the_dead(host);
     }
 
     fn hear_of_closing(&mut self, host: HostId) {
@@ -193,12 +215,16 @@ fn harmed(what: Arrived, harm: &mut Option<Harm>) -> Arrived {
 }
 
 impl Host {
-    pub(super) fn down(host: HostId, settings: &Settings) -> Self {
+    pub(super) fn down(host: HostId, settings: &Settings, mutant: Option<Mutant>) -> Self {
         Self {
             engine: None,
-            yard: SharedYard::new(host, settings.outlives, outputs()),
+            yard: SharedYard::new(host, settings, outputs(), mutant),
             life: 0,
             timeouts_in_a_row: 0,
+            boots: false,
+            activation_slow: false,
+            receives_from: [Time(0); GUESTS],
+            still_since: [None; GUESTS],
             commit_fails: false,
             harm: None,
             seen: [None; GUESTS],
@@ -221,7 +247,9 @@ impl Host {
 
     /// When its engine has something to do.
     pub fn next_timeout(&self) -> Option<Time> {
-        self.engine.as_ref()?.guests.next_timeout()
+        let engine = self.engine.as_ref()?;
+        let at = engine.guests.next_timeout();
+        at.filter(|at| engine.mutant != Some(Mutant::ClockStands) || *at < CLOCK_STANDS_AT)
     }
 
     /// How its engine stands to a guest.
@@ -245,7 +273,22 @@ impl Host {
 
     /// The image of a guest that it could take over from.
     pub fn image(&self, guest: GuestId) -> Option<super::facts::Image> {
-        self.engine.as_ref()?.bench.get().holding(guest)?.image
+        let stands = self.could_start(guest);
+        self.engine.as_ref()?.bench.get().holding(guest)?.image.filter(|_| stands)
+    }
+
+    /// Whether a guest could be started from what is held, as far as its host is concerned.
+    pub(super) fn could_start(&self, guest: GuestId) -> bool {
+        self.stand(guest).is_none_or(|fate| fate == Fate::Stands)
+    }
+
+    /// How the domain is that stands by for a guest, if its image is in one.
+    fn stand(&self, guest: GuestId) -> Option<Fate> {
+        let bench = self.engine.as_ref()?.bench.clone();
+        let bench = bench.get();
+        let work = bench.holding(guest)?.work.as_ref()?;
+        let Keep::Other(_) = work.receiver().sink() else { return None };
+        self.yard.get().standing[guest].as_ref().map(Stand::fate)
     }
 
     /// Whether there is a guest here, in whatever way it stands still.
@@ -253,9 +296,41 @@ impl Host {
         self.yard.get().domains[guest].as_ref().is_some_and(|domain| !domain.get().gone)
     }
 
+    /// Whether the guest is here, and none that was begun anew beside it.
+    pub(super) fn has_begun(&self, guest: GuestId) -> bool {
+        self.keeps(guest)
+            && self.yard.get().domains[guest].as_ref().is_some_and(|it| it.get().generation > Generation(0))
+    }
+
+    /// Notes since when a guest stands still that its session has running.
+    pub(super) fn look_whether_it_stands_still(&mut self, guest: GuestId, now: Time, hangs: bool) {
+        let state = match self.glance(guest) {
+            Some(Glance::Primary { state, .. }) => Some(state),
+            _ => None,
+        };
+        let is_to_run = matches!(
+            state,
+            Some(
+                State::Unprotected
+                    | State::Seeding
+                    | State::Arming
+                    | State::Protected
+                    | State::Late
+                    | State::LinkLost
+            )
+        );
+        let stands = self.yard.get().domains[guest].as_ref().is_some_and(|domain| {
+            let domain = domain.get();
+            !domain.gone && !domain.runs()
+        });
+        let since = &mut self.still_since[guest];
+        *since = since.or(Some(now)).filter(|_| is_to_run && stands && !hangs);
+    }
+
     /// What the judges see of it.
     pub fn view(&self, guest: GuestId, in_flight_max: usize) -> HostView {
         let glance = self.glance(guest);
+        let image = self.image(guest);
         let mut view = HostView { timeouts_in_a_row: self.timeouts_in_a_row, ..HostView::default() };
         if let Some(domain) = &self.yard.get().domains[guest] {
             let domain = domain.get();
@@ -264,9 +339,12 @@ impl Host {
             let stats = domain.output.stats();
             view.held_bytes = (stats.held_bytes as usize, FRAMES_MAX * 26);
             // Nobody takes what a guest says whose engine is gone.
-            let is_seen_to = matches!(glance, Some(Glance::Primary { .. })) && !domain.gone;
+            // Nor is it bounded yet how long a session asks that has no witness and whose peer is away.
+            let is_seen_to = matches!(glance, Some(Glance::Primary { state, .. }) if state != State::Asking);
+            let is_seen_to = is_seen_to && !domain.gone;
             view.dropped_frames = if is_seen_to { stats.dropped_frames } else { 0 };
         }
+        view.still_since = self.still_since[guest];
         view.is_primary = matches!(glance, Some(Glance::Primary { .. }));
         if let Some(Glance::Primary { in_flight, state, committed_at, .. }) = glance {
             // One more: the capture that was under way when the link was lost.
@@ -277,7 +355,7 @@ impl Host {
         if let Some(engine) = &self.engine
             && let Some(holding) = engine.bench.get().holding(guest)
         {
-            view.image = holding.image;
+            view.image = image;
             view.work = (holding.waited_max, super::bench::WORK_MAX);
             let buffered = holding.work.as_ref().map_or(0, |work| work.receiver().buffered_bytes());
             view.buffered_bytes = (buffered, BUFFER_BYTES_MAX);
@@ -305,69 +383,4 @@ pub fn guest_name(guest: GuestId) -> &'static str {
 /// Which guest has this name.
 pub(super) fn guest_named(name: &str) -> GuestId {
     guest_of(name)
-}
-
-/// The sessions' times and bounds, some of them from the seed.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Epochs in flight.
-    pub in_flight_max: u32,
-    /// Between checkpoints.
-    pub interval: Span,
-    /// What acts when acks are slow.
-    pub slow_policy: SlowPolicy,
-    /// Whether there is a witness.
-    pub has_witness: bool,
-    /// Guests there are.
-    pub guests: usize,
-    /// Guests go on when their engine dies.
-    pub outlives: bool,
-    /// What engines count into: nobody looks at it.
-    pub metrics: Metrics,
-}
-
-impl Settings {
-    /// After this a peer that says nothing is lost.
-    pub const SILENCE_MAX: Span = Span::from_ms(70);
-    /// When an unacked epoch is slow.
-    pub const SLOW_MAX: Span = Span::from_ms(60);
-
-    fn node(&self, host: HostId) -> NodeConfig {
-        let nowhere = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
-        let ms = Span::from_ms;
-        NodeConfig {
-            node: name(host),
-            listen: nowhere,
-            peers: BTreeMap::from([(name(1 - host), nowhere)]),
-            witness: self.has_witness.then_some(nowhere),
-            control: PathBuf::new(),
-            metrics: None,
-            uplink: None,
-            taps: None,
-            timing: Timing {
-                interval: self.interval,
-                heartbeat: ms(20),
-                silence: Self::SILENCE_MAX,
-                grace: ms(25),
-                takeover_grace: ms(60),
-                hold: ms(150),
-                witness_retry: ms(25),
-                slow: Self::SLOW_MAX,
-                slow_policy: self.slow_policy,
-            },
-            limits: Limits {
-                in_flight_max: self.in_flight_max,
-                staging_bytes: 1 << 20,
-                shadow_bytes: 1 << 20,
-                epoch_buffer_bytes: BUFFER_BYTES_MAX as u64,
-                held_output_bytes: 1 << 20,
-                compare_bytes_max: 0,
-                image_bytes_max: u64::MAX,
-            },
-            transport: Transport::PlainLoopback,
-            hypervisor: Hypervisor::Lab,
-            guests: Vec::new(),
-            domains: Vec::new(),
-        }
-    }
 }

@@ -26,9 +26,12 @@ pub fn can_resume(cluster: &Cluster, guest: GuestId) -> bool {
     let owner_restarts = owner.is_some() && record.copy == Copy::Stale;
     let holder_holds = (0..2).filter(lives).any(|at| {
         record.copy == Copy::Fresh { holder: host::name(at) }
+            && cluster.hosts[at].receives_from[guest] <= cluster.now
             && cluster.hosts[at].image(guest).is_some_and(|(generation, ..)| generation == record.generation)
     });
-    owner_runs || owner_restarts || holder_holds
+    // A takeover that nothing carries out stays one.
+    let hangs = cluster.hosts.iter().any(|host| host.receives_from[guest] > cluster.now);
+    owner_runs || owner_restarts && !hangs || holder_holds
 }
 
 /// Judges a run that was healed and could resume, at its end.
@@ -43,7 +46,8 @@ pub fn judge(cluster: &Cluster, guest: GuestId, at: Time) -> Result<(), Violatio
         let yard = host.yard.get();
         yard.domains[guest].as_ref().is_some_and(|domain| domain.get().trouble == Trouble::ForEver)
     };
-    if (0..2).any(|host| cluster.is_down(host)) || cluster.hosts.iter().any(cannot) {
+    let hangs = |host: &host::Host| host.receives_from[guest] > at;
+    if (0..2).any(|host| cluster.is_down(host)) || cluster.hosts.iter().any(|it| cannot(it) || hangs(it)) {
         return Ok(());
     }
     let unprotected = cluster.hosts.iter().find_map(|host| match host.glance(guest) {

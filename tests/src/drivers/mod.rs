@@ -12,9 +12,6 @@
 //!                        judges           at the end: liveness, durability
 //! ```
 //!
-//! It stands beside `sim`, which runs the same sessions with a model of the drivers, and is to take its place: today not each
-//! of its mutants is caught by each judge that should, so that the older one still judges more.
-//!
 //! Simulating and judging are separate: the cluster states what happened, the judges know nothing of sessions. What a
 //! seed does not lead through: live passes of a first copy (the guest is too small), sockets and the hello, Xen.
 
@@ -25,11 +22,11 @@ pub mod events;
 pub mod exhaustive;
 pub mod facts;
 pub mod faults;
+pub mod frame;
 pub mod guest;
 mod hardship;
 pub mod host;
 pub mod judge;
-mod known;
 pub mod liveness;
 pub mod mutant;
 pub mod network;
@@ -37,11 +34,15 @@ mod operator;
 pub mod pair;
 pub mod rng;
 pub mod run;
+pub mod settings;
+pub mod standing;
 pub mod trace;
 mod turn;
+pub mod weights;
 mod wires;
 pub mod witness_node;
 mod work;
+mod wrong;
 pub mod yard;
 
 pub use run::{Options, Outcome, run_seed, run_seeds};

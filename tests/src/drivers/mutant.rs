@@ -1,7 +1,15 @@
 //! Deliberately wrong drivers and witnesses. Each is what a bug in a session or its driver would look like from
 //! outside; a test holds that a named invariant catches each of them.
 
+use super::faults::{Aimed, Fault, Moment};
 use super::judge::Invariant;
+use super::network::{LINK, witness_channel};
+use super::rng::Rng;
+use super::settings::Settings;
+use super::weights::Kind;
+use understudy::control::Wish;
+use understudy::session::primary::State;
+use understudy::session::{Span, secondary};
 
 /// One way to be wrong.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,11 +56,41 @@ pub enum Mutant {
     NoBackpressure,
     /// After a while the witness's answers get nowhere.
     DeafToWitness,
+    /// Pages of an epoch are applied to the image as they arrive.
+    CommitPartial,
+    /// A damaged page goes into the image.
+    DamageUnnoticed,
+    /// A page that cannot be mapped is taken for an empty one.
+    UnmappedIsEmpty,
+    /// An epoch is acked when it has arrived, whatever comes of decoding it.
+    AckBeforeDecode,
+    /// Nobody compares pages that did not change.
+    ScrubOff,
+    /// Nobody looks whether the domain that stands by is there.
+    AcksWithoutDomain,
+    /// An offer drops what is held of the guest.
+    OfferDropsImage,
+    /// After a restart the generation before counts for nothing.
+    GenerationReused,
+    /// A primary does not listen to what another host says as the guest's primary.
+    RivalIgnored,
+    /// Without a witness a secondary takes over when it is alone.
+    TakeoverWithoutPerson,
+    /// Timers stand still.
+    ClockStands,
+    /// A link that has ended goes on to give signs of life.
+    DeadPeerSpeaks,
+    /// A link is not read while one of its guests has enough to do.
+    LinkStopsForOne,
+    /// Nobody notices that frames go another way than through their queue.
+    BreachUnnoticed,
+    /// Nobody looks whether a guest stands still.
+    LateSuspendStays,
 }
 
 impl Mutant {
     /// All of them, each with the invariants that catch it, every one of these by itself.
-    pub const ALL: [(Self, &'static [Invariant]); 21] = [
+    pub const ALL: [(Self, &'static [Invariant]); 36] = [
         (Self::ReleaseBeforeAck, &[Invariant::OutputCommit, Invariant::Monotonicity]),
         (Self::PassBeforeStale, &[Invariant::OutputCommit]),
         (Self::TrustRead, &[Invariant::OutputCommit]),
@@ -63,7 +101,7 @@ impl Mutant {
         (Self::ResyncForgets, &[Invariant::Atomicity]),
         (Self::ResyncBaseLater, &[Invariant::Atomicity]),
         (Self::CutAfterStep, &[Invariant::Monotonicity]),
-        (Self::AdoptedPassesAtOnce, &[Invariant::OutputCommit]),
+        (Self::AdoptedPassesAtOnce, &[Invariant::OutputCommit, Invariant::Authority, Invariant::Alone]),
         (Self::PanicDestroys, &[Invariant::Durability]),
         (Self::FenceDestroys, &[Invariant::Durability]),
         (Self::FencedRuns, &[Invariant::Authority]),
@@ -74,5 +112,74 @@ impl Mutant {
         (Self::PassInsteadOfPause, &[Invariant::OutputCommit]),
         (Self::NoBackpressure, &[Invariant::Bounds]),
         (Self::DeafToWitness, &[Invariant::Liveness]),
+        (Self::CommitPartial, &[Invariant::Atomicity]),
+        (Self::DamageUnnoticed, &[Invariant::Atomicity]),
+        (Self::UnmappedIsEmpty, &[Invariant::Atomicity]),
+        (Self::AckBeforeDecode, &[Invariant::Monotonicity]),
+        (Self::ScrubOff, &[Invariant::Divergence]),
+        (Self::AcksWithoutDomain, &[Invariant::Readiness]),
+        (Self::OfferDropsImage, &[Invariant::Durability]),
+        (Self::GenerationReused, &[Invariant::Authority]),
+        (Self::RivalIgnored, &[Invariant::Meeting]),
+        (Self::TakeoverWithoutPerson, &[Invariant::Alone]),
+        (Self::ClockStands, &[Invariant::Progress]),
+        (Self::DeadPeerSpeaks, &[Invariant::Liveness]),
+        (Self::LinkStopsForOne, &[Invariant::Liveness]),
+        (Self::BreachUnnoticed, &[Invariant::OutputCommit]),
+        (Self::LateSuspendStays, &[Invariant::Progress]),
     ];
+
+    /// Faults without which it does no harm: in seeds of this mutant they strike more often.
+    pub fn rife(self) -> &'static [Kind] {
+        match self {
+            Self::GenerationReused => &[Kind::Crash],
+            Self::PanicDestroys => &[Kind::Panic],
+            Self::FenceDestroys => &[Kind::Activation, Kind::Wish],
+            Self::DamageUnnoticed => &[Kind::Damage],
+            Self::AckBeforeDecode => &[Kind::Damage, Kind::Crash],
+            Self::UnmappedIsEmpty => &[Kind::Unmapped],
+            Self::ScrubOff => &[Kind::Log],
+            Self::AcksWithoutDomain => &[Kind::Standing],
+            Self::OfferDropsImage => &[Kind::Crash],
+            Self::RivalIgnored => &[Kind::Stall, Kind::Force, Kind::Wish],
+            Self::LinkStopsForOne => &[Kind::Starve],
+            Self::BreachUnnoticed => &[Kind::Redirect],
+            Self::LateSuspendStays => &[Kind::SuspendsLate, Kind::Stall],
+            Self::AckAfterTakeover => &[Kind::Stall, Kind::Hang, Kind::Force],
+            Self::PassInsteadOfPause => &[Kind::Stall, Kind::Crash],
+            Self::NoBackpressure => &[Kind::Hang, Kind::Starve],
+            _ => &[],
+        }
+    }
+
+    /// What else a seed of it has, if the harm is rare otherwise.
+    pub fn prepare(self, settings: &mut Settings, rng: &mut Rng, aimed: &mut Vec<Aimed>) {
+        match self {
+            Self::RivalIgnored => settings.has_witness = false,
+            Self::OfferDropsImage => settings.autostarts = true,
+            // The guest that its engine left behind is found when the other host has been put in charge.
+            Self::AdoptedPassesAtOnce => {
+                (settings.outlives, settings.has_witness) = (true, rng.chance(50));
+                let (crash, force) = (
+                    Fault::Crash { node: 0, silent: false, back_after: Some(Span::from_ms(100)) },
+                    Fault::ForceTakeover { host: 1, guest: 0 },
+                );
+                let alone = Fault::Stall { channel: LINK, ends: [true, true], lasts: Span::from_ms(300) };
+                let aim = |moment, fault| Aimed { moment, after: Span::from_ms(5), fault };
+                aimed.push(aim(Moment::Primary(State::Protected), crash));
+                aimed.push(aim(Moment::Primary(State::Protected), alone));
+                aimed.push(aim(Moment::Secondary(secondary::State::Alone), force));
+            }
+            // The swap to fresh is lost with its connection and arrives all the same; meanwhile the copy is given up.
+            Self::TrustRead | Self::NoRevision => {
+                let moment = Moment::Primary(State::Arming);
+                let mut aim = |from_us, to_us, fault| {
+                    aimed.push(Aimed { moment, after: rng.span_us(from_us, to_us), fault });
+                };
+                aim(0, 1_000, Fault::Reset { channel: witness_channel(0) });
+                aim(1_000, 30_000, Fault::Wish { guest: 0, wish: Wish::Unprotect });
+            }
+            _ => {}
+        }
+    }
 }

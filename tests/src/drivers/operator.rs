@@ -40,6 +40,28 @@ impl Cluster {
         }
     }
 
+    /// Some hosts start the guests anew that they ran before they lost their power, whoever runs them meanwhile.
+    pub(super) fn toolstack_starts(&mut self, at: HostId) {
+        if !(self.settings.autostarts && std::mem::take(&mut self.hosts[at].boots)) {
+            return;
+        }
+        for guest in 0..self.settings.guests {
+            let domain = self.hosts[at].yard.get().domains[guest].clone();
+            if domain.is_some_and(|domain| domain.get().gone) {
+                self.note(at, || format!("the toolstack starts the {} guest", host::guest_name(guest)));
+                self.hosts[at].yard.get().build(guest, None, Epoch(0));
+                self.steps_from_now(at, guest);
+            }
+        }
+    }
+
+    pub(super) fn steps_from_now(&mut self, at: HostId, guest: GuestId) {
+        let id = self.hosts[at].yard.get().domains[guest].as_ref().map(|domain| domain.get().id);
+        if let Some(id) = id {
+            self.step_later(at, guest, id);
+        }
+    }
+
     /// An engine looks for guests that nobody sees to; not before the witness can be asked.
     pub(super) fn finds(&mut self, at: HostId) {
         let life = self.hosts[at].life;
@@ -58,7 +80,10 @@ impl Cluster {
                 None => false,
             };
             let found = if is_seen_to { None } else { self.hosts[at].yard.get().find(guest) };
-            if let Some(found) = found {
+            if let Some(mut found) = found {
+                if let (Some(Mutant::GenerationReused), Some(past)) = (self.mutant, &mut found.past) {
+                    past.generation.0 = past.generation.0.saturating_sub(1);
+                }
                 self.note(at, || format!("finds the {} guest: {:?}", host::guest_name(guest), found.past));
                 if self.mutant == Some(Mutant::AdoptedPassesAtOnce) {
                     found.output.pass();
@@ -83,6 +108,7 @@ impl Cluster {
                     self.hosts[1 - at].glance(guest),
                     Some(Glance::Primary { state: State::Fenced | State::ClaimRefused, .. })
                 ) {
+                    self.say_if_lost(guest);
                     self.wished(1 - at, guest, Wish::Reclaim);
                 }
             } else if matches!(
@@ -103,7 +129,7 @@ impl Cluster {
 
     /// Whether a guest is nowhere any more.
     pub(super) fn say_if_lost(&mut self, guest: GuestId) {
-        let is_somewhere = self.hosts.iter().any(|host| host.keeps(guest) || host.image(guest).is_some());
+        let is_somewhere = self.hosts.iter().any(|host| host.has_begun(guest) || host.image(guest).is_some());
         if !is_somewhere {
             self.state_fact(guest, &Fact::Lost);
         }
@@ -115,11 +141,14 @@ impl Cluster {
         let decision = match (wish, self.hosts[at].glance(guest)) {
             (Wish::ForceTakeover, Some(Glance::Secondary { .. })) => Some(true),
             (Wish::Reclaim, Some(Glance::Primary { .. })) => Some(true),
-            (Wish::Unprotect, Some(Glance::Primary { .. })) => Some(false),
+            (Wish::Unprotect | Wish::Discard, Some(Glance::Primary { .. })) => Some(false),
             _ => None,
         };
         if let Some(moves) = decision {
             self.state_fact(guest, &Fact::Person { host: at, moves });
+        }
+        if wish == Wish::Switchover {
+            self.state_fact(guest, &Fact::MoveWished);
         }
         self.turn(at, Item::Wish(guest, wish));
     }

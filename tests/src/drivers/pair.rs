@@ -36,7 +36,7 @@ pub struct Pair(Cluster);
 impl Pair {
     /// Both hosts have just begun; at most so many epochs are in flight.
     pub fn begun(in_flight_max: u32) -> Self {
-        let settings = super::host::Settings { in_flight_max, ..plain_settings() };
+        let settings = super::settings::Settings { in_flight_max, ..plain_settings() };
         Self(Cluster::new(Rng::new(1), settings, Options::default()))
     }
 
@@ -45,6 +45,31 @@ impl Pair {
         let mut pair = Self::begun(2);
         pair.until("the guest is protected", |pair| pair.state(A) == Some(State::Protected));
         pair
+    }
+
+    /// Both hosts have just begun, with settings of the story's own.
+    pub fn begun_with(change: impl FnOnce(&mut super::settings::Settings)) -> Self {
+        let mut settings = plain_settings();
+        change(&mut settings);
+        Self(Cluster::new(Rng::new(1), settings, Options::default()))
+    }
+
+    /// The guest is protected, with settings of the story's own.
+    pub fn protected_with(change: impl FnOnce(&mut super::settings::Settings)) -> Self {
+        let mut pair = Self::begun_with(change);
+        pair.until("the guest is protected", |pair| pair.state(A) == Some(State::Protected));
+        pair
+    }
+
+    /// What was wrong is found and mended: the guest is not protected for a while, and then it is.
+    pub fn is_protected_again(&mut self, at: HostId) {
+        self.until("it is seen", |pair| pair.state(at) != Some(State::Protected));
+        self.until("the guest is protected again", |pair| pair.state(at) == Some(State::Protected));
+    }
+
+    /// A person has the guest run where it is kept.
+    pub fn reclaim(&mut self) {
+        self.strike(Fault::Wish { guest: 0, wish: Wish::Reclaim });
     }
 
     /// Runs until something is so; panics, with the words for it, if it never is.

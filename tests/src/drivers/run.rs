@@ -3,12 +3,13 @@
 use super::cluster::Cluster;
 use super::events::Event;
 use super::faults::{self, Aimed, FAULTS_END, Fault, Moment};
-use super::host::Settings;
 use super::judge::{Invariant, Judges, Violation};
 use super::liveness;
 use super::mutant::Mutant;
 use super::rng::Rng;
+use super::settings::Settings;
 use super::trace::Trace;
+use super::weights::Weights;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use understudy::metrics::Metrics;
@@ -24,8 +25,10 @@ pub struct Options {
     pub alone: Option<Invariant>,
     /// Keep a trace.
     pub traced: bool,
-    /// Let faults strike too that the engine of today is known not to survive.
-    pub with_known: bool,
+    /// Hear every judge also after the witness has forgotten something.
+    pub hears_all: bool,
+    /// Have unchanged pages compared, or not, whatever the seed says.
+    pub scrubs: Option<bool>,
 }
 
 /// What a run came to.
@@ -53,9 +56,13 @@ pub fn settings(rng: &mut Rng) -> Settings {
         in_flight_max: 1 + rng.below(4) as u32,
         interval: rng.span_us(3_000, 12_000),
         slow_policy: if rng.chance(70) { SlowPolicy::Stretch } else { SlowPolicy::Unprotect },
-        has_witness: !rng.chance(4),
+        has_witness: !rng.chance(20),
         guests: if rng.chance(25) { 2 } else { 1 },
         outlives: rng.chance(30),
+        scrubs: rng.chance(60),
+        stands_by: rng.chance(40),
+        autostarts: rng.chance(20),
+        witness_forgets: rng.chance(10),
         metrics: metrics(),
     }
 }
@@ -69,10 +76,14 @@ fn metrics() -> Metrics {
 /// Runs one seed: faults until a moment, then healing, then the verdict on liveness.
 pub fn run_seed(seed: u64, options: Options) -> Outcome {
     let mut rng = Rng::new(seed);
-    let settings = settings(&mut rng);
-    let weights = faults::Weights::draw(&mut rng);
+    let mut settings = settings(&mut rng);
+    settings.scrubs = options.scrubs.unwrap_or(settings.scrubs);
+    let weights = Weights::draw(&mut rng, options.mutant.map_or(&[], Mutant::rife));
     let plan = faults::plan(&mut rng, &weights);
-    let aimed = faults::aimed(&mut rng, &weights);
+    let mut aimed = faults::aimed(&mut rng, &weights);
+    if let Some(mutant) = options.mutant {
+        mutant.prepare(&mut settings, &mut rng, &mut aimed);
+    }
     let faults = describe(&plan, &aimed);
     let mut cluster = Cluster::new(rng, settings, options);
     for (at, fault) in plan {
@@ -171,6 +182,10 @@ pub fn plain_settings() -> Settings {
         has_witness: true,
         guests: 1,
         outlives: false,
+        scrubs: true,
+        stands_by: true,
+        autostarts: false,
+        witness_forgets: false,
         metrics: metrics(),
     }
 }

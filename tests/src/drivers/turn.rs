@@ -5,6 +5,7 @@ use super::cluster::Cluster;
 use super::events::Event;
 use super::facts::Fact;
 use super::faults::Moment;
+use super::frame::Frame;
 use super::host::{self, Item};
 use super::mutant::Mutant;
 use super::network::{LINK, Wire, witness_channel};
@@ -12,6 +13,7 @@ use super::wires::Said;
 use super::{GuestId, HostId};
 use understudy::node::Glance;
 use understudy::session::primary::State;
+use understudy::session::secondary;
 use understudy::session::{Copy, Span, WitnessOutcome, WitnessReply, WitnessRequest};
 use understudy_checkpoint::Generation;
 
@@ -60,7 +62,12 @@ impl Cluster {
                     self.is_run_as(at, guest, generation);
                 }
             }
-            Some(Glance::Secondary { state, .. }) => self.moment(Moment::Secondary(state)),
+            Some(Glance::Secondary { state, .. }) => {
+                self.moment(Moment::Secondary(state));
+                if state == secondary::State::Alone && self.mutant == Some(Mutant::TakeoverWithoutPerson) {
+                    self.agenda.add(self.now, Event::TakesOverAlone { host: at, guest });
+                }
+            }
             None => {}
         }
         let gave_way = |now: Option<Glance>| match now {
@@ -78,11 +85,15 @@ impl Cluster {
     /// A primary session has the authority for a guest.
     fn is_run_as(&mut self, at: HostId, guest: GuestId, generation: Generation) {
         let Some(domain) = self.hosts[at].yard.get().domains[guest].clone() else { return };
-        domain.get().stamp = generation;
-        let before = std::mem::replace(&mut domain.get().generation, generation);
+        let (before, is_anew) = {
+            let mut domain = domain.get();
+            domain.stamp = generation;
+            let life = std::mem::replace(&mut domain.run_by, self.hosts[at].life);
+            (std::mem::replace(&mut domain.generation, generation), life != self.hosts[at].life)
+        };
         if before == Generation(0) {
             self.state_fact(guest, &Fact::Began { host: at, generation });
-        } else if before < generation {
+        } else if is_anew || before != generation {
             self.state_fact(guest, &Fact::Adopted { host: at, generation });
         }
     }
@@ -112,7 +123,7 @@ impl Cluster {
                 output.take_into(&mut frames);
                 domain.get().gone = true;
                 for frame in frames {
-                    self.leaves(at, super::guest::Frame::from_bytes(&frame));
+                    self.leaves(at, Frame::from_bytes(&frame));
                 }
             }
             Some(Mutant::FenceDestroys) => domain.get().gone = true,
@@ -130,7 +141,8 @@ impl Cluster {
                 }
                 Said::CloseLink => self.close(LINK, at),
                 Said::Ack(guest, generation, epoch) => {
-                    self.state_fact(guest, &Fact::AckSent { generation, epoch });
+                    let could_start = self.hosts[at].could_start(guest);
+                    self.state_fact(guest, &Fact::AckSent { generation, epoch, could_start });
                 }
                 Said::Ask(guest, request) => self.asks(at, guest, request),
             }
@@ -208,7 +220,9 @@ impl Cluster {
         if it.runs() {
             it.step(chance);
         }
+        let leaked = std::mem::take(&mut it.leaked);
         drop(it);
+        leaked.into_iter().for_each(|frame| self.leaks(at, frame));
         if self.hosts[at].engine.is_some() {
             self.turn(at, Item::Nothing);
         }
@@ -218,6 +232,30 @@ impl Cluster {
     pub(super) fn step_later(&mut self, host: HostId, guest: GuestId, id: u64) {
         let pause = self.rng.span_us(500, 5_000);
         self.agenda.add(self.now + pause, Event::Step { host, guest, id });
+    }
+
+    /// A frame leaves as it was made; the engine hears of it soon.
+    fn leaks(&mut self, at: HostId, frame: Frame) {
+        self.left_at[frame.guest] = self.now;
+        let is_seen_to = matches!(self.hosts[at].seen[frame.guest], Some(Glance::Primary { .. }));
+        let domain = self.hosts[at].yard.get().domains[frame.guest].clone();
+        let count = domain.map_or(0, |domain| {
+            let mut domain = domain.get();
+            domain.leaks += u64::from(is_seen_to);
+            domain.leaks
+        });
+        self.state_fact(frame.guest, &Fact::Leaked { frame, count });
+        if self.mutant != Some(Mutant::BreachUnnoticed) {
+            let pause = self.rng.span_us(10, 3_000);
+            self.agenda.add(self.now + pause, Event::BreachIsSeen { host: at, guest: frame.guest });
+        }
+    }
+
+    pub(super) fn breach_is_seen(&mut self, at: HostId, guest: GuestId) {
+        if let Some(domain) = &self.hosts[at].yard.get().domains[guest] {
+            domain.get().output.breach();
+        }
+        self.turn(at, Item::Nothing);
     }
 
     pub(super) fn let_frames_leave(&mut self, at: HostId) {
@@ -232,7 +270,7 @@ impl Cluster {
         }
     }
 
-    fn leaves(&mut self, _at: HostId, frame: super::guest::Frame) {
+    fn leaves(&mut self, _at: HostId, frame: Frame) {
         self.left_at[frame.guest] = self.now;
         self.state_fact(frame.guest, &Fact::Left(frame));
     }
@@ -256,8 +294,10 @@ impl Cluster {
                 continue;
             };
             holding.scheduled = true;
-            let takes = super::work::time_of(&holding.waiting[0], &mut self.rng);
-            self.agenda.add(self.now + takes, Event::Works { host: at, life, slot });
+            let slow = &mut self.hosts[at].activation_slow;
+            let takes = super::work::time_of(&holding.waiting[0], &mut self.rng, slow);
+            let from = self.now.max(self.hosts[at].receives_from[holding.guest]);
+            self.agenda.add(from + takes, Event::Works { host: at, life, slot });
         }
     }
 }

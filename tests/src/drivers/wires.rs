@@ -2,8 +2,9 @@
 //! from bytes by the engine's own code; what is said in a turn is collected and sent at its end, in order.
 
 use super::GuestId;
-use super::host::{Settings, guest_name, name};
+use super::host::{guest_name, name};
 use super::mutant::Mutant;
+use super::settings::Settings;
 use std::collections::VecDeque;
 use understudy::guest::Bell;
 use understudy::link::{Decoder, Encoded, Frame, GuestId as Number, encode};
@@ -134,7 +135,7 @@ impl SimWires {
         }
     }
 
-    /// The mutant: a secondary that has begun a takeover goes on acking.
+    /// Mutants: a secondary that has begun a takeover goes on acking; what has arrived is acked, whatever it is worth.
     fn wronged(&self, message: ToPrimary) -> ToPrimary {
         match message {
             ToPrimary::Declined { generation, epoch: Some(epoch), why: Decline::TakingOver }
@@ -142,6 +143,11 @@ impl SimWires {
             {
                 ToPrimary::Ack { generation, epoch }
             }
+            ToPrimary::Declined {
+                generation,
+                epoch: Some(epoch),
+                why: Decline::Damaged | Decline::WrongBase,
+            } if self.mutant == Some(Mutant::AckBeforeDecode) => ToPrimary::Ack { generation, epoch },
             message => message,
         }
     }

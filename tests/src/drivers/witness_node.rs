@@ -3,6 +3,7 @@
 use super::cluster::Cluster;
 use super::events::Event;
 use super::facts::Fact;
+use super::faults::Amnesia;
 use super::host::{self, Host};
 use super::mutant::Mutant;
 use super::network::{WITNESS, Wire};
@@ -19,6 +20,8 @@ pub struct WitnessNode {
     writing: BTreeMap<u64, (GuestId, Record)>,
     pub(super) life: u64,
     pub(super) persist_fails: bool,
+    /// Its disk loses what it holds not for sure, at the next crash.
+    is_not_durable: bool,
     /// Records that were stable once, for the mutant that compares what they say.
     past: [Vec<Record>; GUESTS],
 }
@@ -31,6 +34,7 @@ impl WitnessNode {
             writing: BTreeMap::new(),
             life: 0,
             persist_fails: false,
+            is_not_durable: false,
             past: Default::default(),
         }
     }
@@ -152,6 +156,29 @@ impl Cluster {
         self.witness.disk[guest] = Some(record);
     }
 
+    /// The witness is stopped, something happens to its disk, and it begins anew.
+    pub(super) fn witness_is_amnesic(&mut self, how: Amnesia) {
+        if how == Amnesia::NotDurable {
+            self.witness.is_not_durable = true;
+            return;
+        }
+        for guest in 0..GUESTS {
+            let past = self.witness.past[guest].len() as u64;
+            let older = (how == Amnesia::RolledBack && past > 1).then(|| self.rng.below(past - 1) as usize);
+            self.witness.disk[guest] = older.map(|index| self.witness.past[guest][index].clone());
+        }
+        self.begin_witness_anew();
+    }
+
+    /// Its clients ask again what was not answered.
+    fn begin_witness_anew(&mut self) {
+        self.witness.life += 1;
+        self.witness.writing.clear();
+        if !self.nodes[WITNESS].down {
+            self.witness_restarts();
+        }
+    }
+
     /// Memory is gone. A write that was under way has reached the disk or not, unless nobody had started it.
     pub(super) fn witness_crashes(&mut self) {
         self.witness.life += 1;
@@ -161,6 +188,12 @@ impl Cluster {
             && self.rng.chance(50)
         {
             self.write(guest, record);
+        }
+        if std::mem::take(&mut self.witness.is_not_durable) {
+            for guest in 0..GUESTS {
+                let older = self.witness.past[guest].len().checked_sub(2);
+                self.witness.disk[guest] = older.map(|index| self.witness.past[guest][index].clone());
+            }
         }
         self.witness.session = Witness::new([]);
     }

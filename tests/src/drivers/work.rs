@@ -23,8 +23,9 @@ pub(super) fn pause_of(order: &Order, rng: &mut Rng) -> Span {
 }
 
 /// How long a receive thread takes for a piece of work.
-pub(super) fn time_of(work: &Work, rng: &mut Rng) -> Span {
+pub(super) fn time_of(work: &Work, rng: &mut Rng, slow: &mut bool) -> Span {
     match work {
+        Work::Activate { .. } if std::mem::take(slow) => rng.span_us(100_000, 400_000),
         Work::Commit(_) => rng.span_us(50, 1_500),
         Work::Activate { .. } => rng.span_us(500, 20_000),
         _ => rng.span_us(5, 60),
@@ -149,12 +150,16 @@ impl Cluster {
     pub(super) fn works(&mut self, at: HostId, slot: usize) {
         let Some(engine) = &self.hosts[at].engine else { return };
         let bench = engine.bench.clone();
+        let hangs_until = |host: &super::host::Host, guest: GuestId| host.receives_from[guest];
         let mut first = true;
         loop {
-            let (work, replica, guest, reporter) = {
+            let (work, mut replica, guest, reporter) = {
                 let mut bench = bench.get();
                 let Some(Some(holding)) = bench.replicas.get_mut(slot) else { break };
                 holding.scheduled = false;
+                if hangs_until(&self.hosts[at], holding.guest) > self.now {
+                    break;
+                }
                 let slow = |work: &Work| matches!(work, Work::Commit(_) | Work::Activate { .. });
                 let next = holding.waiting.front().is_some_and(|work| first || !slow(work));
                 let Some(replica) = next.then(|| holding.work.take()).flatten() else { break };
@@ -162,10 +167,12 @@ impl Cluster {
                 (work, replica, holding.guest, holding.reporter.clone())
             };
             first = false;
+            let changes = !matches!(work, Work::Pages(_) | Work::LibxcState(_) | Work::LibxlState(_));
             let activates = match &work {
                 Work::Activate { generation, .. } => Some(*generation),
                 _ => None,
             };
+            self.wrong_work(at, guest, &work, &mut replica);
             let replica = match work {
                 Work::Commit(epoch) if std::mem::take(&mut self.hosts[at].commit_fails) => {
                     let replica = replica.take(Work::DropImage);
@@ -180,14 +187,26 @@ impl Cluster {
             };
             if let Some(Some(holding)) = bench.get().replicas.get_mut(slot) {
                 holding.work = replica;
-                holding.look();
+                if changes {
+                    holding.look();
+                }
             }
             if let Some(generation) = activates {
                 self.was_activated(at, guest, generation);
+                if std::mem::take(&mut self.hosts[at].yard.get().dies_activating) {
+                    return self.dies_activating(at);
+                }
                 break;
             }
         }
         self.turn(at, Item::Nothing);
+    }
+
+    /// The guest is built, and whoever built it is no more.
+    fn dies_activating(&mut self, at: HostId) {
+        self.engine_ends(at);
+        self.start_engine(at);
+        self.dial_all(at);
     }
 
     fn was_activated(&mut self, at: HostId, guest: GuestId, generation: Generation) {
@@ -196,6 +215,7 @@ impl Cluster {
             debug_assert_eq!(it, guest, "one activation at a time");
             let Some(domain) = self.hosts[at].yard.get().domains[guest].clone() else { continue };
             (domain.get().generation, domain.get().stamp) = (generation, generation);
+            domain.get().run_by = self.hosts[at].life;
             let id = domain.get().id;
             self.state_fact(guest, &Fact::Activated { host: at, generation, state });
             self.step_later(at, guest, id);

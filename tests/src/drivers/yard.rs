@@ -1,6 +1,9 @@
 //! The domains of one host. They belong to the host, not to the engine: an engine that dies leaves them behind.
 
-use super::guest::{SharedDomain, State};
+use super::guest::{SharedDomain, State, Wrongs};
+use super::mutant::Mutant;
+use super::settings::Settings;
+use super::standing::{SimStanding, Stand};
 use super::wires::guest_of;
 use super::{GuestId, HostId};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,11 +23,20 @@ pub struct Yard {
     made: u64,
     /// Guests go on when their engine dies.
     pub outlives: bool,
+    /// Each write of a guest is logged: its unchanged pages may be compared with the copy's.
+    logs_all_writes: bool,
+    /// Images are held by domains that stand by.
+    stands_by: bool,
+    /// The newest domain of each guest that stands by, or stood.
+    pub standing: [Option<Stand>; 2],
     /// The next takeover cannot start its guest.
     pub activation_fails: bool,
+    /// The engine dies in the midst of the next takeover, when the guest is built and nobody knows of it yet.
+    pub dies_activating: bool,
     /// Takeovers that came to something, to be told as facts.
     pub activated: Vec<(GuestId, State)>,
     outputs: OutputMaker,
+    mutant: Option<Mutant>,
 }
 
 /// The yard, shared by the engine and the cluster.
@@ -33,15 +45,20 @@ pub struct SharedYard(Arc<Mutex<Yard>>);
 
 impl SharedYard {
     /// An empty one.
-    pub fn new(host: HostId, outlives: bool, outputs: OutputMaker) -> Self {
+    pub fn new(host: HostId, settings: &Settings, outputs: OutputMaker, mutant: Option<Mutant>) -> Self {
         Self(Arc::new(Mutex::new(Yard {
             host,
             domains: [None, None],
             made: 0,
-            outlives,
+            outlives: settings.outlives,
+            logs_all_writes: settings.scrubs,
+            stands_by: settings.stands_by,
+            standing: [None, None],
             activation_fails: false,
+            dies_activating: false,
             activated: Vec::new(),
             outputs,
+            mutant,
         })))
     }
 
@@ -59,6 +76,12 @@ impl Yard {
         let id = (self.made << 1) | self.host as u64;
         let domain = SharedDomain::new(id, guest, self.host, state, output.clone());
         domain.get().outlives = self.outlives;
+        domain.get().logs_all_writes = self.logs_all_writes && self.mutant != Some(Mutant::ScrubOff);
+        domain.get().wrongs = Wrongs {
+            is_not_looked_after: self.mutant == Some(Mutant::LateSuspendStays),
+            passes_instead_of_pausing: self.mutant == Some(Mutant::PassInsteadOfPause),
+            unmapped_is_empty: self.mutant == Some(Mutant::UnmappedIsEmpty),
+        };
         domain.get().open = open;
         self.domains[guest] = Some(domain.clone());
         Activated {
@@ -80,6 +103,7 @@ impl Yard {
         }
         let is_halted = found.paused || found.suspended;
         let past = (found.mark > Generation(0)).then_some(Past { generation: found.mark, is_halted });
+        found.is_opened();
         found.output = output.clone();
         found.open = Epoch(0);
         found.stamp = Generation(0);
@@ -104,8 +128,15 @@ impl Host for SharedYard {
         Ok(())
     }
 
-    fn keep(&self, _name: &str, what: &Description) -> Keep {
-        Keep::Memory(Image::new(what.page_count))
+    fn keep(&self, name: &str, what: &Description) -> Keep {
+        let mut yard = self.get();
+        if !yard.stands_by {
+            return Keep::Memory(Image::new(what.page_count));
+        }
+        let unseen = yard.mutant == Some(Mutant::AcksWithoutDomain);
+        let standing = SimStanding::new(what.page_count, unseen);
+        yard.standing[guest_of(name)] = Some(standing.stand());
+        Keep::Other(Box::new(standing))
     }
 
     fn activate(
@@ -116,8 +147,7 @@ impl Host for SharedYard {
         open: Epoch,
     ) -> Result<Activated, String> {
         let mut yard = self.get();
-        let Keep::Memory(image) = keep else { return Err("no image in memory".into()) };
-        let Some(state) = State::of(&image) else { return Err("no image".into()) };
+        let Some(state) = State::kept(&keep) else { return Err("no image is left".into()) };
         if std::mem::take(&mut yard.activation_fails) {
             return Err("the hypervisor refuses a record".into());
         }

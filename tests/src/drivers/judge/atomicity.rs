@@ -1,28 +1,66 @@
-//! I3: at every moment an image is exactly what one capture took, word for word.
+//! I3: at every moment an image is exactly what one capture took, word for word. Where the dirty log has lost something
+//! that cannot be; then S6 holds: the scrub finds it before a few more epochs are committed.
 
-use super::super::facts::{Fact, HostView};
+use super::super::facts::{Fact, HostView, Image};
 use super::super::guest::State;
 use super::{Invariant, Verdict};
 use std::collections::BTreeMap;
+use understudy::session::{Span, Time};
 use understudy_checkpoint::{Epoch, Generation};
+
+/// Wrong epochs in a row: what was lost is seen after one cut, and compared with the next.
+const WRONG_MAX: u32 = 2;
+/// What is lost is written within this.
+const EFFECT: Span = Span::from_ms(300);
 
 #[derive(Debug, Default)]
 pub(super) struct Atomicity {
     captured: BTreeMap<(Generation, Epoch), State>,
+    /// Of lives of the guest before this one: where nobody remembers a generation, it may be used again.
+    earlier: BTreeMap<(Generation, Epoch), State>,
+    /// When bits were lost last.
+    lost_at: Option<Time>,
+    /// Images that are wrong for that reason.
+    wrong: [Option<Image>; 2],
+    wrong_in_a_row: [u32; 2],
 }
 
 impl Atomicity {
-    pub(super) fn see(&mut self, fact: &Fact) {
-        if let Fact::Captured { generation, epoch, state } = fact {
-            self.captured.insert((*generation, *epoch), *state);
+    pub(super) fn see(&mut self, at: Time, fact: &Fact) {
+        match fact {
+            Fact::Captured { generation, epoch, state } => {
+                self.captured.insert((*generation, *epoch), *state);
+            }
+            Fact::Began { .. } => self.earlier.append(&mut self.captured),
+            Fact::BitsLost => self.lost_at = Some(at),
+            _ => {}
         }
     }
 
-    pub(super) fn look(&self, views: &[HostView; 2]) -> Verdict {
-        for (generation, epoch, state) in views.iter().filter_map(|view| view.image) {
-            if self.captured.get(&(generation, epoch)) != Some(&state) {
+    pub(super) fn look(&mut self, at: Time, views: &[HostView; 2]) -> Verdict {
+        for (host, view) in views.iter().enumerate() {
+            let Some(image) = view.image else { continue };
+            let (generation, epoch, state) = image;
+            let captured = self.captured.get(&(generation, epoch));
+            let earlier = self.earlier.get(&(generation, epoch));
+            if captured == Some(&state) || earlier == Some(&state) {
+                self.wrong_in_a_row[host] = 0;
+                continue;
+            }
+            if self.wrong[host] == Some(image) {
+                continue;
+            }
+            let lost =
+                self.lost_at.is_some_and(|lost_at| at < lost_at + EFFECT) || self.wrong_in_a_row[host] > 0;
+            if !lost || captured.is_none_or(|captured| captured.counter != state.counter) {
                 let what = format!("the image of epoch {epoch}, generation {generation}, is {state:?}");
                 return Err((Invariant::Atomicity, what));
+            }
+            self.wrong[host] = Some(image);
+            self.wrong_in_a_row[host] += 1;
+            if self.wrong_in_a_row[host] > WRONG_MAX {
+                let what = format!("epoch {epoch}, generation {generation}, is wrong, as those before it");
+                return Err((Invariant::Divergence, what));
             }
         }
         Ok(())

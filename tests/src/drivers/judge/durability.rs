@@ -19,6 +19,10 @@ impl Durability {
     pub(super) fn see(&mut self, fact: &Fact) -> Verdict {
         match fact {
             // A guest may have ended before its claim was confirmed: that is the same life.
+            Fact::Began { .. } if self.begun && !self.may_end && self.faults < 2 => {
+                let what = format!("the guest begins anew, and was not lost; {} faults", self.faults);
+                return Err((Invariant::Durability, what));
+            }
             Fact::Began { .. } => (self.may_end, self.begun) = (self.may_end && !self.begun, true),
             Fact::Recorded(record) => self.fresh = record.copy != Copy::Stale,
             Fact::Fault => self.faults += 1,

@@ -5,8 +5,10 @@ mod atomicity;
 mod authority;
 mod bounds;
 mod durability;
+mod meeting;
 mod output_commit;
 mod progress;
+mod readiness;
 mod world;
 
 use super::facts::{Fact, HostView};
@@ -36,6 +38,12 @@ pub enum Invariant {
     Progress,
     /// A7: without a witness a person decides.
     Alone,
+    /// S3: what is acked could be activated.
+    Readiness,
+    /// S6: a divergence of guest and image is found.
+    Divergence,
+    /// S7, S8: two that meet do not both go on.
+    Meeting,
 }
 
 /// An invariant does not hold.
@@ -68,27 +76,33 @@ pub struct Judges {
     world: world::World,
     durability: durability::Durability,
     lonely: alone::Alone,
+    meeting: meeting::Meeting,
     has_witness: bool,
     /// Without a witness a person has forced a takeover: two guests are that person's doing.
     forced: bool,
+    /// The witness has forgotten something: what it decides is worth nothing any more.
+    forgot: bool,
+    hears_all: bool,
     alone: Option<Invariant>,
 }
 
 impl Judges {
     /// Judges of which only one is heard, to show what it catches by itself.
-    pub fn only(alone: Option<Invariant>, has_witness: bool) -> Self {
-        Self { alone, has_witness, ..Self::default() }
+    pub fn only(alone: Option<Invariant>, has_witness: bool, hears_all: bool) -> Self {
+        Self { alone, has_witness, hears_all, world: world::World::new(has_witness), ..Self::default() }
     }
 
     /// Looks at one fact.
     pub fn see(&mut self, at: Time, fact: &Fact) -> Result<(), Violation> {
-        self.atomicity.see(fact);
+        self.atomicity.see(at, fact);
+        self.forgot |= matches!(fact, Fact::WitnessForgot) && !self.hears_all;
         self.forced |= !self.has_witness && matches!(fact, Fact::Person { moves: true, .. });
         let verdicts = [
             self.output_commit.see(fact),
             self.authority.see(fact),
             self.world.see(fact),
             self.durability.see(fact),
+            readiness::see(fact),
             if self.has_witness { Ok(()) } else { self.lonely.see(fact) },
         ];
         self.first_heard(at, &verdicts)
@@ -97,8 +111,9 @@ impl Judges {
     /// Looks at how the hosts stand after an event.
     pub fn after_event(&mut self, at: Time, views: &[HostView; 2]) -> Result<(), Violation> {
         let verdicts = [
-            self.atomicity.look(views),
+            self.atomicity.look(at, views),
             self.authority.look(views),
+            self.meeting.look(at, views),
             bounds::look(views),
             progress::look(at, views),
         ];
@@ -107,23 +122,27 @@ impl Judges {
 
     /// Whether a violation of this invariant is to be heard.
     pub fn hears(&self, invariant: Invariant) -> bool {
-        self.alone.is_none_or(|alone| alone == invariant)
+        self.alone.is_none_or(|alone| alone == invariant) && !self.is_excused(invariant)
     }
 
     fn first_heard(&self, at: Time, verdicts: &[Verdict]) -> Result<(), Violation> {
         let found = verdicts.iter().filter_map(|verdict| verdict.as_ref().err());
-        let mut heard = found.filter(|(found, _)| self.hears(*found) && !self.is_a_persons(*found));
+        let mut heard = found.filter(|(found, _)| self.hears(*found));
         heard.next().map_or(Ok(()), |(invariant, what)| {
             Err(Violation { invariant: *invariant, at, what: what.clone() })
         })
     }
 
     /// Where there is no witness, what may leave without an ack is for the judge of A7 alone, and what follows from a
-    /// forced takeover is for nobody.
-    fn is_a_persons(&self, invariant: Invariant) -> bool {
+    /// forced takeover is for nobody. A witness that forgets breaks its promise (A1), and what stands on that: what two
+    /// hosts do that meet is judged nevertheless.
+    fn is_excused(&self, invariant: Invariant) -> bool {
         let of_authority =
             matches!(invariant, Invariant::Authority | Invariant::Monotonicity | Invariant::NoResurrection);
-        !self.has_witness && (invariant == Invariant::OutputCommit || of_authority && self.forced)
+        let without = invariant == Invariant::OutputCommit || of_authority && self.forced;
+        let forgotten =
+            invariant == Invariant::OutputCommit || of_authority || invariant == Invariant::Liveness;
+        !self.has_witness && without || self.forgot && forgotten
     }
 
     /// Frames that have left so far.

@@ -2,7 +2,7 @@
 //! frames, not on intentions: nothing it has ever seen may be unknown to whoever continues.
 
 use super::super::facts::Fact;
-use super::super::guest::Frame;
+use super::super::frame::Frame;
 use super::{Invariant, Verdict};
 use std::collections::BTreeMap;
 use understudy_checkpoint::Generation;
@@ -18,9 +18,16 @@ pub(super) struct World {
     /// The furthest the world has seen this life of the guest come.
     newest_seen: Option<Frame>,
     frames_seen: u64,
+    /// A guest that is begun from nothing may have a generation that was used before: there is no witness, and nobody
+    /// is left who remembers.
+    may_count_anew: bool,
 }
 
 impl World {
+    pub(super) fn new(has_witness: bool) -> Self {
+        Self { may_count_anew: !has_witness, ..Self::default() }
+    }
+
     pub(super) fn frames_seen(&self) -> u64 {
         self.frames_seen
     }
@@ -28,6 +35,10 @@ impl World {
     pub(super) fn see(&mut self, fact: &Fact) -> Verdict {
         match fact {
             Fact::Began { generation, .. } => {
+                if self.may_count_anew && *generation <= self.newest {
+                    self.newest = Generation(0);
+                    self.continued_to.clear();
+                }
                 self.begins(*generation, 0)?;
                 self.life_began = *generation;
                 self.newest_seen = None;
@@ -41,7 +52,12 @@ impl World {
                     return Err((Invariant::Monotonicity, what));
                 }
             }
-            Fact::Adopted { generation, .. } if *generation > self.newest => {
+            Fact::Adopted { generation, .. } => {
+                if *generation <= self.newest {
+                    let newest = self.newest;
+                    let what = format!("generation {generation} begins anew, {newest} was begun before");
+                    return Err((Invariant::Authority, what));
+                }
                 // What its engine let out before is what the guest had said; it remembers all of it.
                 self.continued_to.insert(self.newest, u64::MAX);
                 self.newest = *generation;

@@ -1,0 +1,136 @@
+//! A guest of the simulator as what is captured: its suspending, its log, its pages, each with what may go wrong there.
+
+use super::{SharedDomain, Trouble, WORDS};
+use understudy_checkpoint::domain::{Description, DomainError, DomainState, GuestKind, LogTells, Source};
+use understudy_checkpoint::epoch::Staging;
+use understudy_checkpoint::pages::DirtyBitmap;
+use understudy_checkpoint::{PageEntry, PageType, Pfn};
+
+impl Source for SharedDomain {
+    fn describe(&mut self) -> Result<Description, DomainError> {
+        Ok(Description {
+            kind: GuestKind::Pvh,
+            page_count: WORDS as u64,
+            libxc_version: 3,
+            xen_version: (4, 19),
+            config: super::super::host::guest_name(self.get().guest).as_bytes().to_vec(),
+            static_records: Vec::new(),
+        })
+    }
+
+    fn begin_log_dirty(&mut self) -> Result<(), DomainError> {
+        let mut domain = self.get();
+        (domain.logs, domain.dirty) = (true, 0);
+        if domain.trouble == Trouble::LogLost {
+            domain.trouble = Trouble::None;
+        }
+        Ok(())
+    }
+
+    fn end_log_dirty(&mut self) -> Result<(), DomainError> {
+        self.get().logs = false;
+        Ok(())
+    }
+
+    fn suspend(&mut self) -> Result<(), DomainError> {
+        let mut domain = self.get();
+        if domain.gone {
+            return Err(DomainError::Gone("it has ended".to_owned()));
+        }
+        match domain.trouble {
+            Trouble::None | Trouble::LogLost | Trouble::UnmappedPage => {}
+            Trouble::SuspendsLate if !domain.suspended => {
+                domain.trouble = Trouble::None;
+                domain.suspends_in = Some(domain.state.counter % 8);
+                return Err(DomainError::SuspendTimeout(1));
+            }
+            Trouble::SuspendsLate => domain.trouble = Trouble::None,
+            Trouble::Once => {
+                domain.trouble = Trouble::None;
+                return Err(DomainError::SuspendTimeout(1));
+            }
+            Trouble::ForEver => return Err(DomainError::Failed("the toolstack does not answer".to_owned())),
+        }
+        (domain.suspended, domain.is_seen_suspended, domain.suspends_in) = (true, true, None);
+        Ok(())
+    }
+
+    /// Of a guest that nobody has seen suspend nothing is known here.
+    fn resume(&mut self) -> Result<(), DomainError> {
+        let mut domain = self.get();
+        if std::mem::take(&mut domain.is_seen_suspended) {
+            domain.suspended = false;
+        }
+        Ok(())
+    }
+
+    fn settle(&mut self) -> Result<bool, DomainError> {
+        let mut domain = self.get();
+        if domain.paused {
+            return Ok(false);
+        }
+        (domain.suspended, domain.suspends_in) = (false, None);
+        Ok(true)
+    }
+
+    fn look_after(&mut self) -> Result<(), DomainError> {
+        let mut domain = self.get();
+        if !domain.wrongs.is_not_looked_after {
+            domain.suspended = false;
+        }
+        Ok(())
+    }
+
+    fn drain_dirty(&mut self, into: &mut DirtyBitmap) -> Result<(), DomainError> {
+        let mut domain = self.get();
+        if domain.trouble == Trouble::LogLost || !domain.logs {
+            return Err(DomainError::LogLost("it is off".to_owned()));
+        }
+        let dirty = std::mem::take(&mut domain.dirty);
+        (0..WORDS as u64).filter(|word| dirty & (1 << word) != 0).for_each(|word| into.set(Pfn(word)));
+        Ok(())
+    }
+
+    fn copy_pages(
+        &mut self,
+        wanted: &DirtyBitmap,
+        from: Pfn,
+        staging: &mut Staging,
+        _copiers: usize,
+    ) -> Result<Option<Pfn>, DomainError> {
+        let mut domain = self.get();
+        // What is looked at while the guest runs is tried again by the next capture.
+        let unmapped = domain.suspended && domain.trouble == Trouble::UnmappedPage;
+        if unmapped {
+            domain.trouble = Trouble::None;
+        }
+        for pfn in wanted.runs(from).flatten() {
+            if unmapped && !domain.wrongs.unmapped_is_empty {
+                return Err(DomainError::Failed(format!("page {pfn} cannot be mapped")));
+            }
+            if staging.room() == 0 {
+                return Ok(Some(Pfn(pfn)));
+            }
+            let page = &mut staging.extend([PageEntry::new(Pfn(pfn), PageType::Normal)])[0];
+            page.fill(0);
+            if !unmapped {
+                page[..8].copy_from_slice(&domain.state.words[pfn as usize].to_le_bytes());
+            }
+        }
+        Ok(None)
+    }
+
+    fn log_tells(&self) -> LogTells {
+        if self.get().logs_all_writes { LogTells::Everything } else { LogTells::Nothing }
+    }
+
+    fn capture_state(&mut self, into: &mut DomainState) -> Result<(), DomainError> {
+        let mut domain = self.get();
+        domain.captured = Some(domain.state);
+        into.libxc.extend_from_slice(&domain.state.counter.to_le_bytes());
+        if let Some(chance) = domain.late_step {
+            domain.step(chance | 1);
+        }
+        Ok(())
+    }
+}

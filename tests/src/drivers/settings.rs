@@ -1,0 +1,84 @@
+//! What a run is set to: times and bounds of the sessions, what surrounds them, some of it from the seed.
+
+use super::HostId;
+use super::host::{BUFFER_BYTES_MAX, name};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use understudy::config::{Hypervisor, Limits, NodeConfig, Timing};
+use understudy::link::Transport;
+use understudy::metrics::Metrics;
+use understudy::session::Span;
+use understudy::session::primary::SlowPolicy;
+
+/// The sessions' times and bounds, some of them from the seed.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Epochs in flight.
+    pub in_flight_max: u32,
+    /// Between checkpoints.
+    pub interval: Span,
+    /// What acts when acks are slow.
+    pub slow_policy: SlowPolicy,
+    /// Whether there is a witness.
+    pub has_witness: bool,
+    /// Guests there are.
+    pub guests: usize,
+    /// Guests go on when their engine dies.
+    pub outlives: bool,
+    /// Pages that did not change are compared with the copy's; not so where changes are found by comparing.
+    pub scrubs: bool,
+    /// Images are held by domains that stand by.
+    pub stands_by: bool,
+    /// A host that comes back from a loss of power starts its guests anew.
+    pub autostarts: bool,
+    /// The witness may forget.
+    pub witness_forgets: bool,
+    /// What engines count into: nobody looks at it.
+    pub metrics: Metrics,
+}
+
+impl Settings {
+    /// After this a peer that says nothing is lost.
+    pub const SILENCE_MAX: Span = Span::from_ms(70);
+    /// When an unacked epoch is slow.
+    pub const SLOW_MAX: Span = Span::from_ms(60);
+
+    pub(super) fn node(&self, host: HostId) -> NodeConfig {
+        let nowhere = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
+        let ms = Span::from_ms;
+        NodeConfig {
+            node: name(host),
+            listen: nowhere,
+            peers: BTreeMap::from([(name(1 - host), nowhere)]),
+            witness: self.has_witness.then_some(nowhere),
+            control: PathBuf::new(),
+            metrics: None,
+            uplink: None,
+            taps: None,
+            timing: Timing {
+                interval: self.interval,
+                heartbeat: ms(20),
+                silence: Self::SILENCE_MAX,
+                grace: ms(25),
+                takeover_grace: ms(60),
+                hold: ms(150),
+                witness_retry: ms(25),
+                slow: Self::SLOW_MAX,
+                slow_policy: self.slow_policy,
+            },
+            limits: Limits {
+                in_flight_max: self.in_flight_max,
+                staging_bytes: 1 << 20,
+                shadow_bytes: 1 << 20,
+                epoch_buffer_bytes: BUFFER_BYTES_MAX as u64,
+                held_output_bytes: 1 << 20,
+                compare_bytes_max: 0,
+                image_bytes_max: u64::MAX,
+            },
+            transport: Transport::PlainLoopback,
+            hypervisor: Hypervisor::Lab,
+            guests: Vec::new(),
+            domains: Vec::new(),
+        }
+    }
+}

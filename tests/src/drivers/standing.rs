@@ -1,0 +1,99 @@
+//! A domain that stands by on a host of the simulator and holds the image of a guest: others may destroy it or let it run.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use understudy::guest::Replica;
+use understudy_checkpoint::domain::{DomainState, Sink};
+use understudy_checkpoint::epoch::Image;
+use understudy_checkpoint::{Page, PageEntry, Pfn};
+
+/// What may become of a domain that stands by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fate {
+    /// It stands by.
+    Stands,
+    /// Somebody destroyed it.
+    Destroyed,
+    /// Somebody let it run: its memory is no image any more.
+    Ran,
+}
+
+/// The domain, as its host sees it.
+#[derive(Clone, Debug)]
+pub struct Stand(Arc<AtomicU8>);
+
+impl Stand {
+    fn new() -> Self {
+        Self(Arc::new(AtomicU8::new(Fate::Stands as u8)))
+    }
+
+    /// What became of it.
+    pub fn fate(&self) -> Fate {
+        match self.0.load(Ordering::Relaxed) {
+            0 => Fate::Stands,
+            1 => Fate::Destroyed,
+            _ => Fate::Ran,
+        }
+    }
+
+    /// Somebody does this to it.
+    pub fn suffers(&self, fate: Fate) {
+        self.0.store(fate as u8, Ordering::Relaxed);
+    }
+}
+
+/// The image in it.
+#[derive(Debug)]
+pub(super) struct SimStanding {
+    image: Image,
+    stand: Stand,
+    /// A mutant: nobody looks at the domain before an ack.
+    unseen: bool,
+}
+
+impl SimStanding {
+    pub(super) fn new(page_count: u64, unseen: bool) -> Self {
+        Self { image: Image::new(page_count), stand: Stand::new(), unseen }
+    }
+
+    pub(super) fn stand(&self) -> Stand {
+        self.stand.clone()
+    }
+
+    fn why_not(&self) -> Option<String> {
+        match self.stand.fate() {
+            Fate::Stands => None,
+            Fate::Destroyed => Some("the domain that stood by is gone".to_owned()),
+            Fate::Ran => Some("the domain that stood by was let run".to_owned()),
+        }
+    }
+}
+
+impl Sink for SimStanding {
+    fn page(&self, pfn: Pfn) -> Option<&Page> {
+        self.image.page(pfn)
+    }
+    fn apply_page(&mut self, entry: PageEntry, page: Option<&Page>) {
+        self.image.apply_page(entry, page);
+    }
+    fn apply_state(&mut self, state: &DomainState) {
+        self.image.apply_state(state);
+    }
+    fn fault(&self) -> Option<String> {
+        if self.unseen { None } else { self.why_not() }
+    }
+}
+
+impl Replica for SimStanding {
+    fn to_image(&self) -> Option<Image> {
+        let none = self.why_not().is_some();
+        (!none).then(|| {
+            let mut copy = Image::new(self.image.page_count());
+            for entry in self.image.entries() {
+                copy.apply_page(entry, self.image.page(entry.pfn()));
+            }
+            copy.apply_state(self.image.state());
+            copy
+        })
+    }
+}

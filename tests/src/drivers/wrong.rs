@@ -1,0 +1,80 @@
+//! What mutants do between an engine and what surrounds it: to what it hears of the other host, and to what its receive
+//! threads do. Those of what it says are in `wires` and `turn`, those of its guests in `guest` and `yard`.
+
+use super::HostId;
+use super::cluster::Cluster;
+use super::host::{Engine, guest_name, name};
+use super::mutant::Mutant;
+use understudy::guest::{SteppedReplica, Work};
+use understudy::node::{Arrived, Glance};
+use understudy::session::ToSecondary;
+use understudy_checkpoint::domain::Sink;
+use understudy_checkpoint::{PAGE_SIZE, PageEntry, PageType, Pfn};
+
+/// Work that is enough for the mutant that stops a link for one guest.
+const ENOUGH: usize = 3;
+
+impl Engine {
+    /// The mutant: a link is not read while a guest has enough to do.
+    pub(super) fn stops_for_one(&self) -> bool {
+        self.mutant == Some(Mutant::LinkStopsForOne)
+            && self.bench.get().replicas.iter().flatten().any(|holding| holding.waiting.len() >= ENOUGH)
+    }
+
+    /// Whether the engine hears this.
+    pub(super) fn lets_in(&self, name: &str, what: &Arrived) -> bool {
+        let glance = self.guests.glance(name);
+        match (self.mutant, what) {
+            (Some(Mutant::OfferDropsImage), Arrived::Offer(..)) => {
+                let guest = super::host::guest_named(name);
+                let mut bench = self.bench.get();
+                if let Some(holding) = bench.replicas.iter_mut().flatten().rfind(|it| it.guest == guest) {
+                    holding.waiting.push_back(Work::DropImage);
+                }
+                true
+            }
+            (Some(Mutant::RivalIgnored), Arrived::Offer(..) | Arrived::ToSecondary(_)) => {
+                !matches!(glance, Some(Glance::Primary { .. }))
+            }
+            _ => true,
+        }
+    }
+
+    /// The mutant: heartbeats go on to come from a connection that has ended.
+    pub(super) fn hear_the_dead(&mut self, host: HostId) {
+        if self.mutant != Some(Mutant::DeadPeerSpeaks) {
+            return;
+        }
+        for guest in 0..super::GUESTS {
+            if let Some(Glance::Secondary { generation, .. }) = self.guests.glance(guest_name(guest)) {
+                let beat = Arrived::ToSecondary(ToSecondary::Heartbeat { generation });
+                self.guests.arrived(name(1 - host), guest_name(guest).into(), beat, &mut self.wires);
+            }
+        }
+    }
+}
+
+impl Cluster {
+    /// Mutants of what a receive thread does with its work.
+    pub(super) fn wrong_work(&mut self, at: HostId, guest: usize, work: &Work, replica: &mut SteppedReplica) {
+        if replica.receiver().committed().is_none() {
+            return;
+        }
+        let words = match (self.mutant, work) {
+            (Some(Mutant::CommitPartial), Work::Pages(_)) => {
+                let domain = self.hosts[1 - at].yard.get().domains[guest].clone();
+                domain.and_then(|domain| domain.get().captured).map(|state| state.words)
+            }
+            (Some(Mutant::DamageUnnoticed), Work::Commit(_)) => {
+                self.hosts[at].harm.take().map(|_| [0x40; super::guest::WORDS])
+            }
+            _ => None,
+        };
+        for (pfn, word) in words.into_iter().flatten().enumerate() {
+            let mut page = [0; PAGE_SIZE];
+            page[..8].copy_from_slice(&word.to_le_bytes());
+            let entry = PageEntry::new(Pfn(pfn as u64), PageType::Normal);
+            replica.receiver_mut().sink_mut().apply_page(entry, Some(&page));
+        }
+    }
+}
