@@ -22,7 +22,7 @@ pub fn can_resume(cluster: &Cluster, guest: GuestId) -> bool {
     let lives = |at: &usize| !cluster.is_down(*at);
     let Some(record) = cluster.witness.record(guest) else { return lives(&guest) };
     let owner = (0..2).filter(lives).find(|at| host::name(*at) == record.owner);
-    let owner_runs = owner.is_some_and(|at| cluster.hosts[at].keeps(guest));
+    let owner_runs = owner.is_some_and(|at| cluster.hosts[at].has_begun(guest));
     let owner_restarts = owner.is_some() && record.copy == Copy::Stale;
     let holder_holds = (0..2).filter(lives).any(|at| {
         record.copy == Copy::Fresh { holder: host::name(at) }
