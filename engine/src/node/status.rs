@@ -72,7 +72,8 @@ pub(super) fn primary_reason(session: &primary::Primary, peer: &NodeName) -> Str
     match session.state() {
         State::Asking => format!(
             "there is no witness, and {peer} has not yet said what it knows of the guest; nothing leaves \
-             (`understudy unprotect` lets it out)"
+             (`understudy unprotect` lets it out){}",
+            paused_words(session)
         ),
         State::AwaitingOperator => format!(
             "{peer} holds a copy of a guest of this name; take it over there, or `understudy reclaim` here and lose \
@@ -88,7 +89,9 @@ pub(super) fn primary_reason(session: &primary::Primary, peer: &NodeName) -> Str
             "{peer} took over; the guest is paused and kept here until it runs there. If {peer} cannot start it: \
              `understudy reclaim` here"
         ),
-        State::Claiming => "the witness has not yet said that this host may run the guest".into(),
+        State::Claiming => {
+            format!("the witness has not yet said that this host may run the guest{}", paused_words(session))
+        }
         State::Unprotected if !wished => {
             "an operator wished it; `understudy protect` makes a new copy".into()
         }
@@ -107,6 +110,10 @@ pub(super) fn primary_reason(session: &primary::Primary, peer: &NodeName) -> Str
         State::SwitchingOver => format!("the guest moves to {peer}"),
         State::Ended => "the guest has ended".into(),
     }
+}
+
+fn paused_words(session: &primary::Primary) -> &'static str {
+    if session.stands_still() { "; the guest is paused meanwhile" } else { "" }
 }
 
 /// Why there is no copy any more.

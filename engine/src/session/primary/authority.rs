@@ -52,6 +52,10 @@ impl Primary {
         if self.phase.is_over() {
             return;
         }
+        if self.unanswered_until().is_some_and(|at| at <= now) {
+            self.guest_halted = true;
+            out.push(Output::PauseGuest);
+        }
         self.offer(now, out);
         self.pursue_rumour(now, out);
         self.capture(now, out);

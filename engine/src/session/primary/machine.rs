@@ -47,6 +47,8 @@ pub struct Primary {
     pub(super) is_late: bool,
     pub(super) stretch_reported: bool,
     state_reported: Option<State>,
+    /// Since when what the guest sends waits for a first word that it may run here.
+    began_at: Time,
     /// Due once, right after the beginning.
     first_timeout: Option<Time>,
 }
@@ -105,6 +107,7 @@ impl Primary {
             is_late: false,
             stretch_reported: false,
             state_reported: None,
+            began_at: now,
             first_timeout: Some(now),
         }
     }
@@ -157,6 +160,11 @@ impl Primary {
         self.flow.interval()
     }
 
+    /// Whether the guest stands still by this session's word.
+    pub fn stands_still(&self) -> bool {
+        self.guest_halted
+    }
+
     /// The newest captured epoch of the present copy.
     pub fn newest_captured(&self) -> Option<Epoch> {
         self.flow.newest_captured()
@@ -186,6 +194,7 @@ impl Primary {
             self.too_slow_at(),
             self.late_at(),
             self.phase_at(),
+            self.unanswered_until(),
         ];
         times.into_iter().flatten().min()
     }
@@ -224,6 +233,14 @@ impl Primary {
 
     fn beat_at(&self) -> Option<Time> {
         self.link.heartbeat_at(self.config.heartbeat).filter(|_| self.beats())
+    }
+
+    /// When a guest of which nobody has said yet whether it may run here stands still: what it sends is held meanwhile, and
+    /// no memory holds it for ever.
+    pub(super) fn unanswered_until(&self) -> Option<Time> {
+        let is_unanswered =
+            matches!(self.phase, Phase::Asking { met: None } | Phase::Claiming { refused: None, .. });
+        (is_unanswered && !self.guest_halted).then_some(self.began_at + self.config.hold_max)
     }
 
     /// When this phase itself has something to do.

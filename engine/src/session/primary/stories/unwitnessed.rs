@@ -159,3 +159,22 @@ fn without_a_witness_a_fresh_guest_leaves_a_standing_copy_alone() {
     assert_eq!(runs.session.state(), State::AwaitingOperator);
     assert_eq!(held.committed(), Some(Epoch(9)));
 }
+
+/// What it sends is held until then, and would fill every memory.
+#[test]
+fn a_guest_for_which_nobody_answers_stands_still_after_the_hold_and_runs_once_somebody_has() {
+    let adopted = || Origin::Adopted { generation: Generation(3), is_halted: false };
+    let mut story = Story::begin(adopted(), None, false);
+    story.wait(4_900);
+    assert!(!story.wants(&Output::PauseGuest), "the hold is not over");
+    story.wait(200);
+    assert!(story.wants(&Output::PauseGuest));
+    assert_eq!(story.session.state(), State::Asking);
+    story.connect(Standing::Nothing);
+    assert!(story.wants(&Output::PassOutput) && story.wants(&Output::ResumeGuest));
+
+    let mut story = Story::begin(Origin::Started, None, true);
+    assert_eq!(story.session.state(), State::Unprotected, "a witness that answers is not waited for");
+    story.wait(10_000);
+    assert!(!story.wants(&Output::PauseGuest));
+}
