@@ -157,6 +157,19 @@ impl Mutant {
         match self {
             Self::RivalIgnored => settings.has_witness = false,
             Self::OfferDropsImage => settings.autostarts = true,
+            // A person forces the takeover while the primary lives, and the witness is slow to hear of it.
+            Self::AckAfterTakeover => {
+                let slow = Fault::Stall {
+                    channel: witness_channel(1),
+                    ends: [true, true],
+                    lasts: Span::from_ms(40),
+                };
+                let force = Fault::ForceTakeover { host: 1, guest: 0 };
+                let after = rng.span_us(5_000, 40_000);
+                aimed.push(Aimed { moment: Moment::Primary(State::Protected), after, fault: force });
+                let moment = Moment::Secondary(secondary::State::TakingOver);
+                aimed.push(Aimed { moment, after: Span(0), fault: slow });
+            }
             // The guest that its engine left behind is found when the other host has been put in charge.
             Self::AdoptedPassesAtOnce => {
                 (settings.outlives, settings.has_witness) = (true, rng.chance(50));

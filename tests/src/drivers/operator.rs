@@ -102,7 +102,15 @@ impl Cluster {
         }
         for guest in 0..self.settings.guests {
             let Some(at) = self.witness.deserted_by(guest, &self.hosts) else { continue };
-            if self.hosts[1 - at].engine.is_some() && self.hosts[1 - at].keeps(guest) {
+            // One that its toolstack has booted is asked for, unless its engine holds nothing of that name in vain.
+            let is_asked_for = matches!(self.hosts[at].glance(guest), Some(Glance::Primary { state, .. }) if state != State::Ended);
+            if self.hosts[at].keeps(guest) && is_asked_for {
+                continue;
+            }
+            if self.hosts[at].has_begun(guest) && self.hosts[at].glance(guest).is_some() {
+                // Its engine takes no guest in while it holds nothing of one of that name in vain.
+                self.restart_engine(at);
+            } else if self.hosts[1 - at].engine.is_some() && self.hosts[1 - at].keeps(guest) {
                 // Its owner could not start it, or has lost it; the other host has it, fenced.
                 if matches!(
                     self.hosts[1 - at].glance(guest),
@@ -119,12 +127,16 @@ impl Cluster {
                 self.start_here(at, guest);
             } else {
                 // The engine has not seen that the guest is gone, or holds nothing of it in vain.
-                self.note(at, || "the operator restarts the engine".to_owned());
-                self.engine_ends(at);
-                self.start_engine(at);
-                self.dial_all(at);
+                self.restart_engine(at);
             }
         }
+    }
+
+    fn restart_engine(&mut self, at: HostId) {
+        self.note(at, || "the operator restarts the engine".to_owned());
+        self.engine_ends(at);
+        self.start_engine(at);
+        self.dial_all(at);
     }
 
     /// Whether a guest is nowhere any more.

@@ -237,7 +237,7 @@ impl Cluster {
     /// A frame leaves as it was made; the engine hears of it soon.
     fn leaks(&mut self, at: HostId, frame: Frame) {
         self.left_at[frame.guest] = self.now;
-        let is_seen_to = matches!(self.hosts[at].seen[frame.guest], Some(Glance::Primary { .. }));
+        let is_seen_to = matches!(self.hosts[at].glance(frame.guest), Some(Glance::Primary { .. }));
         let domain = self.hosts[at].yard.get().domains[frame.guest].clone();
         let count = domain.map_or(0, |domain| {
             let mut domain = domain.get();

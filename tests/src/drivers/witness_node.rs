@@ -9,6 +9,7 @@ use super::mutant::Mutant;
 use super::network::{WITNESS, Wire};
 use super::{GUESTS, GuestId, HostId};
 use std::collections::BTreeMap;
+use understudy::node::Glance;
 use understudy::session::witness::{Input, Output, Witness};
 use understudy::session::{Copy, Record, Span, WitnessRequest};
 
@@ -51,8 +52,10 @@ impl WitnessNode {
             Some(_) => return None,
             None => host::name(guest),
         };
-        let has_nothing =
-            |host: &Host| host.engine.is_some() && !host.keeps(guest) && host.image(guest).is_none();
+        let has_nothing = |host: &Host| {
+            let holds_in_vain = matches!(host.glance(guest), Some(Glance::Secondary { .. }));
+            host.engine.is_some() && host.image(guest).is_none() && (!host.has_begun(guest) || holds_in_vain)
+        };
         (0..2).find(|at| host::name(*at) == owner && has_nothing(&hosts[*at]))
     }
 }

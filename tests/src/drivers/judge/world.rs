@@ -21,6 +21,8 @@ pub(super) struct World {
     /// A guest that is begun from nothing may have a generation that was used before: there is no witness, and nobody
     /// is left who remembers.
     may_count_anew: bool,
+    /// A person has decided where the guest runs.
+    person_moved: bool,
 }
 
 impl World {
@@ -43,6 +45,9 @@ impl World {
                 self.life_began = *generation;
                 self.newest_seen = None;
             }
+            // A takeover that was slow: meanwhile a person gave the guest to the other host, in a later generation.
+            Fact::Activated { generation, .. } if *generation < self.newest && self.person_moved => {}
+            Fact::Person { moves: true, .. } => self.person_moved = true,
             Fact::Activated { generation, state, .. } => {
                 self.begins(*generation, state.counter)?;
                 if let Some(seen) = self.newest_seen.filter(|seen| seen.counter > state.counter) {
