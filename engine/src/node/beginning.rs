@@ -115,17 +115,21 @@ impl Guests {
         let wished = match self.guests.get(&*name) {
             None => true,
             Some(Guest::Primary(guest)) if guest.has_ended() => guest.session.is_protection_wished(),
+            // Of a guest that a peer offers nothing is held, so one that runs is not that one's copy.
+            Some(Guest::Secondary(held)) if held.holds_nothing() && !held.session.has_to_renounce() => true,
             // It is run or held here meanwhile.
             Some(_) => return let_go(loose),
         };
-        self.guests.remove(&*name);
+        let name: GuestName = name.into();
+        self.guests.remove(&name);
         if let Err(error) = self.begin(Beginning { interval, ..Beginning::of(&name, found, peer) }, wires) {
             let_go(loose);
-            return tracing::error!(guest = name, %error, "A guest cannot be protected");
+            return tracing::error!(guest = %name, %error, "A guest cannot be protected");
         }
-        if let (false, Some(Guest::Primary(guest))) = (wished, self.guests.get_mut(&*name)) {
+        if let (false, Some(Guest::Primary(guest))) = (wished, self.guests.get_mut(&name)) {
             guest.handle(primary::Input::Operator(primary::Wish::Unprotect), wires);
         }
+        self.reconsider(&name, wires);
     }
 
     fn begin(&mut self, beginning: Beginning, wires: &mut dyn Wires) -> Result<(), AddError> {

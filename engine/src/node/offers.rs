@@ -19,7 +19,7 @@ use crate::config::check_name;
 use crate::link::{Frame, HoldReason, HoldRefusal};
 use crate::memory;
 use crate::session::primary::Input;
-use crate::session::{NodeName, Span, Time, ToSecondary, secondary};
+use crate::session::{NodeName, Span, Time, ToSecondary};
 use understudy_checkpoint::Generation;
 use understudy_checkpoint::domain::Description;
 
@@ -199,9 +199,7 @@ impl Guests {
                 }
             }
             // An image is never given up for the word of a host that it is not from.
-            Some(Guest::Secondary(held))
-                if held.activation.is_none() && held.session.state() == secondary::State::Empty =>
-            {
+            Some(Guest::Secondary(held)) if held.holds_nothing() => {
                 self.guests.remove(name);
                 self.hold(name, peer, description, wires)
             }
@@ -268,16 +266,24 @@ impl Guests {
         refusal: Option<HoldRefusal>,
         wires: &mut dyn Wires,
     ) {
-        let of_name: Vec<OfferKey> = self.offers.keys().filter(|(of, _)| of == name).cloned().collect();
-        for key in &of_name {
-            match &refusal {
-                Some(refusal) => self.refuse(key, refusal.clone(), wires),
-                None => self.consider(key, wires),
+        match refusal {
+            Some(refusal) => {
+                self.offers_of(name).iter().for_each(|key| self.refuse(key, refusal.clone(), wires));
             }
+            None => self.reconsider(name, wires),
         }
         // Memory and places are freed for all.
         let now = wires.now();
         self.offers.values_mut().for_each(|offer| offer.look_at = offer.look_at.min(now + LOOK_FIRST));
+    }
+
+    /// Offers of this name are answered anew: something else of that name is here now, or nothing is.
+    pub(super) fn reconsider(&mut self, name: &GuestName, wires: &mut dyn Wires) {
+        self.offers_of(name).iter().for_each(|key| self.consider(key, wires));
+    }
+
+    fn offers_of(&self, name: &GuestName) -> Vec<OfferKey> {
+        self.offers.keys().filter(|(of, _)| of == name).cloned().collect()
     }
 
     /// The peer's link is down: what it offered is offered again on the next one. Guests of which nothing is held, and

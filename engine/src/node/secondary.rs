@@ -121,6 +121,11 @@ impl SecondaryGuest {
         self.is_attached
     }
 
+    /// Whether there is neither a copy here nor a guest being started from one.
+    pub(super) fn holds_nothing(&self) -> bool {
+        self.activation.is_none() && self.session.state() == State::Empty
+    }
+
     pub(super) fn has_spoken(&self) -> bool {
         self.has_spoken
     }

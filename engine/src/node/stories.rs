@@ -7,7 +7,7 @@ use super::arrived::Arrived;
 use super::beginning::Beginning;
 use super::glance::Glance;
 use super::guests::Guests;
-use crate::config::NodeConfig;
+use crate::config::{DomainConfig, FindChanges, NodeConfig};
 use crate::control::{GuestStatus, Wish};
 use crate::guest::{Activated, Bell, BoxedSource, HeldOutput, Machine, OutputMaker, Past, Report, RuntimeId};
 use crate::link::{HoldReason, HoldRefusal};
@@ -330,4 +330,29 @@ fn a_complete_copy_is_no_protected_guest_and_its_generation_is_the_newest_heard_
     assert_eq!((status.generation, status.protected, &*status.state), (4, false, "empty"));
     let text = story.metrics.text();
     assert!(text.contains("role_info{domain=\"web\",generation=\"4\",role=\"secondary\"} 1"), "{text}");
+}
+
+/// A peer's offer of a guest, of which nothing is held, is no reason to let one of that name run here unheld.
+#[test]
+fn a_guest_that_is_found_here_is_taken_in_though_a_peer_has_offered_one_of_its_name() {
+    let mut story = Story::new();
+    story.offer(G);
+    assert_eq!(story.secondary(), Some(secondary::State::Empty));
+    story.outside.said.clear();
+    let output = story.outputs.frames(Epoch(0));
+    let found = Activated {
+        machine: Arc::new(Fake::default()),
+        source: BoxedSource(Box::new(Nothing)),
+        output: output.clone(),
+        past: None,
+        compared_bytes: 0,
+    };
+    let domain =
+        DomainConfig { name: "web".into(), peer: node("a"), interval: None, find_changes: FindChanges::Log };
+    story.guests.found(domain, found, &mut story.outside);
+    story.guests.run(&mut story.outside);
+    output.transmit(&[7; 60]);
+    assert_eq!((story.state(), leaves(&output)), (Some(primary::State::Asking), 0));
+    let told = |said: &Said| matches!(said, Said::Declined(reason) if *reason == HoldReason::NameTaken);
+    assert!(story.outside.said.iter().any(told), "{:?}", story.outside.said);
 }

@@ -83,6 +83,13 @@ impl Secondary {
         matches!(self.phase, Phase::Empty) && is_settled
     }
 
+    /// Whether the witness has a copy here that may take over, and there is none: only this session takes that back.
+    pub fn has_to_renounce(&self) -> bool {
+        let is_here =
+            |record: &Record| matches!(&record.copy, Copy::Fresh { holder } if *holder == self.config.node);
+        matches!(self.phase, Phase::Empty) && self.register.record().is_some_and(is_here)
+    }
+
     /// The witness's record, as far as it has been told.
     pub fn record(&self) -> Option<&Record> {
         self.register.record()
