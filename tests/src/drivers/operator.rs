@@ -107,10 +107,7 @@ impl Cluster {
             if self.hosts[at].keeps(guest) && is_asked_for {
                 continue;
             }
-            if self.hosts[at].has_begun(guest) && self.hosts[at].glance(guest).is_some() {
-                // Its engine takes no guest in while it holds nothing of one of that name in vain.
-                self.restart_engine(at);
-            } else if self.hosts[1 - at].engine.is_some() && self.hosts[1 - at].keeps(guest) {
+            if self.hosts[1 - at].engine.is_some() && self.hosts[1 - at].keeps(guest) {
                 // Its owner could not start it, or has lost it; the other host has it, fenced.
                 if matches!(
                     self.hosts[1 - at].glance(guest),
