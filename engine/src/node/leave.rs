@@ -84,7 +84,8 @@ fn await_started(
                 let (name, held) = starting.swap_remove(at);
                 tracing::error!(
                     guest = %name, error, peer = %held.peer,
-                    "The guest could not be started here; the other host may still have it: `understudy reclaim` there"
+                    "The guest could not be started here as a protected one; the other host may still have it: once you see that it \
+                     does not run here, `understudy reclaim` there"
                 );
             }
             _ => {}

@@ -235,7 +235,8 @@ impl SecondaryGuest {
             Report::ActivationFailed { error } => {
                 tracing::error!(
                     guest = %self.name, error, peer = %self.peer,
-                    "The guest could not be started here; the other host may still have it: `understudy reclaim` there"
+                    "The guest could not be started here as a protected one; the other host may still have it: once you see that it \
+                     does not run here, `understudy reclaim` there"
                 );
                 self.handle(Input::ActivationFailed, wires);
             }
