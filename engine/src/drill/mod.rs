@@ -9,7 +9,8 @@
 //! * [`plan`] what is asked; [`run`] all rounds; [`round`] one of them; [`script`] what each failure does
 //! * [`world`] the three processes ([`process`]), the switch, the [`wires`] that [`relay`]s can cut
 //! * [`traffic`] clients at work ([`client`]), their record ([`history`]), the switch's record ([`sightings`])
-//! * [`mod@check`] the judgement, which knows nothing of the engine; [`report`] and [`table`] what came of it
+//! * [`mod@check`] the judgement, which knows nothing of the engine; [`report`] and [`table`] what came of it, in
+//!   lines that a page holds ([`wrap`])
 
 pub mod chance;
 pub mod check;
@@ -33,5 +34,6 @@ pub mod watch;
 pub mod wires;
 pub mod workdir;
 pub mod world;
+pub mod wrap;
 
 pub use error::DrillError;
