@@ -14,6 +14,7 @@ use std::fs::{self, File};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 use understudy_checkpoint::stream::inspect;
 use understudy_lab::Recorded;
@@ -97,6 +98,14 @@ pub enum ReplayError {
         attempt: &'static str,
         /// What the system said.
         source: io::Error,
+    },
+    /// The secondary did not begin.
+    #[error("The secondary ended as it began ({how}): {said}")]
+    NoSecondary {
+        /// How.
+        how: ExitStatus,
+        /// The end of its log.
+        said: String,
     },
     /// The secondary cannot be asked.
     #[error(transparent)]
@@ -194,10 +203,30 @@ fn secondary(
     ];
     arguments.extend(request.limits.epoch_buffer.map(|bytes| format!("--epoch-buffer={bytes}")));
     let program = std::env::current_exe().map_err(system("find this program"))?;
-    let process = Process::start(&program, &arguments, &workdir.join("secondary.log"))
+    let mut process = Process::start(&program, &arguments, &workdir.join("secondary.log"))
         .map_err(system("start the secondary"))?;
+    wait_started(&mut process, &Client::new(&control))?;
     let peer = Peer { name: NodeName("secondary".into()), address };
     Ok((peer, Some(control), Some(process)))
+}
+
+/// Waits until the secondary answers: it is dialed only then, so that nothing fails that is worth a warning.
+fn wait_started(process: &mut Process, control: &Client) -> Result<(), ReplayError> {
+    let until = Instant::now() + STUCK_AFTER;
+    while let Err(error) = control.status() {
+        if let Some(how) = process.ended().map_err(system("ask for the secondary's process"))? {
+            let log = fs::read_to_string(process.log()).unwrap_or_default();
+            return Err(ReplayError::NoSecondary {
+                how,
+                said: log.lines().last().unwrap_or_default().to_owned(),
+            });
+        }
+        if Instant::now() > until {
+            return Err(error.into());
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+    Ok(())
 }
 
 /// Waits until the recording is over and all of it is acked.
