@@ -52,7 +52,13 @@ fn a_node_that_does_not_run_cannot_be_asked() {
     let directory = tempfile::tempdir().unwrap();
     let socket = directory.path().join("a.sock");
     let socket = socket.to_str().unwrap();
-    for command in [&["status"][..], &["switchover", "g1"], &["unprotect", "g1"], &["protect", "g1"]] {
+    for command in [
+        &["status"][..],
+        &["status", "--exit-code"],
+        &["switchover", "g1"],
+        &["unprotect", "g1"],
+        &["protect", "g1"],
+    ] {
         ends(&[command, &["--control", socket]].concat(), 5, "is it running");
     }
     // A socket left behind by a dead process.

@@ -6,6 +6,7 @@ mod address;
 use address::free_address;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use understudy::config::Settings;
@@ -88,6 +89,20 @@ fn wait_for(node: &NodeHandle, guest: &str, wished: impl Fn(&GuestStatus) -> boo
     }
 }
 
+/// Waits until `status --exit-code` says that the guests stand so.
+fn wait_for_exit_code(code: i32, control: &Path, guests: &[&str]) {
+    let begun = Instant::now();
+    loop {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_understudy"));
+        command.args(["status", "--exit-code", "--control"]).arg(control).args(guests);
+        let said = command.output().unwrap();
+        if said.status.code() == Some(code) {
+            return;
+        }
+        assert!(begun.elapsed() < HANG, "{guests:?} never came to {code}: {said:?}");
+    }
+}
+
 fn acked_more_than(node: &NodeHandle, guest: &str, acks: u64) {
     wait_for(node, guest, |status| status.protected && status.commit_us.count > acks);
 }
@@ -163,8 +178,18 @@ fn eight_guests_share_one_link_and_each_is_protected() {
         acked_more_than(&pair.a, &format!("g{guest}"), 5);
         set(&mut client, guest, "me", &guest.to_string());
     }
-    let Pair { a, b, switch: _switch, dir: _dir } = pair;
+    let Pair { a, b, switch: _switch, dir } = pair;
+    let (at_a, at_b) = (dir.path().join("a.sock"), dir.path().join("b.sock"));
+    wait_for_exit_code(0, &at_a, &[]);
+    wait_for_exit_code(0, &at_b, &["g3"]);
+    wait_for_exit_code(3, &at_a, &["g3", "g8"]);
+    a.wish("g3", Wish::Unprotect).unwrap();
+    wait_for_exit_code(3, &at_a, &[]);
+    wait_for_exit_code(0, &at_a, &["g2", "g4"]);
+    a.wish("g3", Wish::Protect).unwrap();
+    wait_for_exit_code(0, &at_a, &[]);
     a.stop().unwrap();
+    wait_for_exit_code(5, &at_a, &[]);
     for guest in 0..8 {
         let guest_name = format!("g{guest}");
         wait_for(&b, &guest_name, |status| status.state == "alone");

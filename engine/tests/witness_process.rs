@@ -256,6 +256,34 @@ fn a_witness_that_hangs_is_noticed_and_an_idle_one_is_kept() {
 }
 
 #[test]
+fn made_up_names_take_no_place_of_a_node_that_the_records_name() {
+    let state = tempfile::tempdir().unwrap();
+    let witness = Witness::start(state.path());
+    let mut a = Node::connect(witness.address, "a").unwrap();
+    assert_eq!(a.advance("g1", 0).unwrap(), WitnessOutcome::Swapped);
+    // More than fit, each with a hello; the first of them have to go, and a stays.
+    let mut made_up: Vec<Node> =
+        (0..200).map(|number| Node::connect(witness.address, &format!("x{number}")).unwrap()).collect();
+    assert_eq!(a.advance("g1", 1).unwrap(), WitnessOutcome::Swapped);
+    // It is restarted meanwhile, and comes back.
+    drop(a);
+    let mut more = Node::connect(witness.address, "y").unwrap();
+    let mut a = Node::connect(witness.address, "a").unwrap();
+    assert_eq!(a.advance("g1", 2).unwrap(), WitnessOutcome::Swapped);
+    assert!(more.read("g1").is_ok(), "the oldest goes first");
+    assert!(made_up[0].read("g1").is_err() && made_up[199].read("g1").is_ok());
+    // Names that have guests of their own are known, and since later than a.
+    for node in made_up.iter_mut().skip(20).chain([&mut more]) {
+        let _ = node.advance(&format!("guest-of-{}", node.name), 0);
+    }
+    drop(a);
+    let _more: Vec<Node> =
+        (0..5).map(|number| Node::connect(witness.address, &format!("z{number}")).unwrap()).collect();
+    let mut a = Node::connect(witness.address, "a").unwrap();
+    assert_eq!(a.advance("g1", 3).unwrap(), WitnessOutcome::Swapped);
+}
+
+#[test]
 fn a_node_that_connects_again_replaces_its_former_connection() {
     let state = tempfile::tempdir().unwrap();
     let witness = Witness::start(state.path());

@@ -50,9 +50,32 @@ pub(super) struct Args {
     output: OutputFormat,
 }
 
+/// What kind of thing was found, for programs. `docs/OPERATIONS.md` lists all of them; they are added, never changed.
+#[derive(serde::Serialize, Clone, Copy, PartialEq, Eq, Debug)]
+#[serde(rename_all = "snake_case")]
+enum Code {
+    /// The output of a guest of a dead engine is cut off.
+    GuestCutOff,
+    /// An interface is cut off, and whose it is cannot be learnt.
+    OwnerUnknown,
+    /// An interface is cut off, and nobody is behind it whose output has to wait.
+    RedirectLeft,
+    /// A device that held frames is there without its engine.
+    HoldLeft,
+    /// A guest may be suspended by `remus -b`, which is gone.
+    RemusLeft,
+    /// A domain stands by for an engine that is gone.
+    StandingLeft,
+    /// The last commit of a guest that could not be started is in a file.
+    ImageRescued,
+    /// Something could not be looked at.
+    Unlearnt,
+}
+
 /// Something that was found, and what became of it.
 #[derive(serde::Serialize, Debug)]
 struct Finding {
+    code: Code,
     what: String,
     advice: String,
     repaired: bool,
@@ -100,11 +123,11 @@ fn in_kernel(args: &Args, host: &Host) -> Result<Vec<Finding>, CliError> {
     let judged = found.iter().filter(|leftover| !leftover.in_use()).map(|leftover| {
         let behind = host.behind(leftover.interface());
         let vouched = args.let_out.iter().any(|interface| interface == leftover.interface());
-        let what = leftover.to_string();
+        let (code, what) = (code_of(leftover.kind(), &behind), leftover.to_string());
         match judge(leftover.kind(), &behind, vouched.then_some(&witness)) {
-            Err(advice) => Finding { what, advice, repaired: false },
-            Ok(advice) if !args.repair => Finding { what, advice, repaired: false },
-            Ok(_) => let_run(repair(&mut connection, leftover), &behind, vouched),
+            Err(advice) => Finding { code, what, advice, repaired: false },
+            Ok(advice) if !args.repair => Finding { code, what, advice, repaired: false },
+            Ok(_) => let_run(repair(&mut connection, leftover, code), &behind, vouched),
         }
     });
     Ok(judged.collect())
@@ -128,11 +151,20 @@ fn check_let_out(interface: &str, found: &[Leftover]) -> Result<(), CliError> {
     }
 }
 
-fn repair(connection: &mut Connection, leftover: &Leftover) -> Finding {
+fn code_of(kind: &Kind, behind: &Behind) -> Code {
+    match (kind, behind) {
+        (Kind::Intermediate { .. }, _) => Code::HoldLeft,
+        (Kind::Redirect(_), Behind::Guest(_)) => Code::GuestCutOff,
+        (Kind::Redirect(_), Behind::Unknown(_)) => Code::OwnerUnknown,
+        (Kind::Redirect(_), Behind::Nobody(_)) => Code::RedirectLeft,
+    }
+}
+
+fn repair(connection: &mut Connection, leftover: &Leftover, code: Code) -> Finding {
     let what = leftover.to_string();
     match leftovers::repair(connection, leftover) {
-        Ok(done) => Finding { what, advice: done, repaired: true },
-        Err(error) => Finding { what, advice: error.to_string(), repaired: false },
+        Ok(done) => Finding { code, what, advice: done, repaired: true },
+        Err(error) => Finding { code, what, advice: error.to_string(), repaired: false },
     }
 }
 
@@ -168,7 +200,8 @@ fn resume(domain: DomId) -> Result<bool, String> {
 
 /// What could not be looked at is a finding: something may be left there.
 fn unseen(what: &str, error: impl std::fmt::Display) -> Finding {
-    Finding { what: format!("{what} cannot be looked at"), advice: format!("{error}"), repaired: false }
+    let what = format!("{what} cannot be looked at");
+    Finding { code: Code::Unlearnt, what, advice: error.to_string(), repaired: false }
 }
 
 /// Domains of which a process made checkpoints to nowhere that is gone.
@@ -193,7 +226,7 @@ fn suspended_one(repair: bool, domain: DomId, name: &str) -> Option<Finding> {
     let what = format!("{name} (domain {domain}) may be suspended by `understudy remus -b`, which is gone");
     if marks.generation.is_some() || marks.engine.is_some() {
         let advice = "an engine had it since; start the engine, which goes on with it or ends it".into();
-        return Some(Finding { what, advice, repaired: false });
+        return Some(Finding { code: Code::RemusLeft, what, advice, repaired: false });
     }
     let resumed = repair.then(|| {
         let was_suspended = resume(domain)?;
@@ -205,7 +238,7 @@ fn suspended_one(repair: bool, domain: DomId, name: &str) -> Option<Finding> {
         Some(Ok(false)) => ("it was not".into(), true),
         Some(Err(error)) => (error, false),
     };
-    Some(Finding { what, advice, repaired })
+    Some(Finding { code: Code::RemusLeft, what, advice, repaired })
 }
 
 /// Whether something may be removed, with what that does; the error is what to do instead. `vouched` is who is asked
@@ -256,7 +289,7 @@ fn standing_one(repair: bool, standing: &StandingDomain) -> Option<Finding> {
         Some(Ok(())) => ("destroyed".into(), true),
         Some(Err(error)) => (error.to_string(), false),
     };
-    Some(Finding { what, advice, repaired })
+    Some(Finding { code: Code::StandingLeft, what, advice, repaired })
 }
 
 /// Images that no domain could be built from.
@@ -272,6 +305,7 @@ fn rescued(directory: &Path) -> Vec<Finding> {
     let finding = |path: std::path::PathBuf| {
         let path = path.display();
         Finding {
+            code: Code::ImageRescued,
             what: format!("{path}: the last commit of a guest that could not be started"),
             advice: format!(
                 "make room and run `xl restore {path}`, unless it runs elsewhere; then delete it"
@@ -307,6 +341,37 @@ mod tests {
     }
 
     #[test]
+    fn programs_tell_by_the_code_what_has_to_be_decided() {
+        let guest = Behind::Guest(Marked { name: "web".into(), domain: DomId(5), generation: Some(3) });
+        let (unknown, nobody) = (Behind::Unknown(String::new()), Behind::Nobody(String::new()));
+        let redirect = Kind::Redirect(None);
+        assert_eq!(code_of(&redirect, &guest), Code::GuestCutOff);
+        assert_eq!(code_of(&redirect, &unknown), Code::OwnerUnknown);
+        assert_eq!(code_of(&redirect, &nobody), Code::RedirectLeft);
+        assert_eq!(code_of(&Kind::Intermediate { held_frames: 0 }, &guest), Code::HoldLeft);
+    }
+
+    #[test]
+    fn the_documents_list_every_code() {
+        let codes = [
+            Code::GuestCutOff,
+            Code::OwnerUnknown,
+            Code::RedirectLeft,
+            Code::HoldLeft,
+            Code::RemusLeft,
+            Code::StandingLeft,
+            Code::ImageRescued,
+            Code::Unlearnt,
+        ];
+        let text = include_str!("../../../docs/OPERATIONS.md");
+        let (_, list) = text.split_once("### What `doctor` finds").expect("a chapter of its own");
+        for code in codes {
+            let word = serde_json::to_value(code).unwrap();
+            assert!(list.contains(&format!("\n| `{}` |", word.as_str().unwrap())), "{word}");
+        }
+    }
+
+    #[test]
     fn an_interface_that_nobody_holds_cannot_be_let_out() {
         let error = check_let_out("NOSUCH", &[]).unwrap_err();
         assert_eq!(error.exit(), Exit::Usage);
@@ -321,5 +386,7 @@ mod tests {
         std::fs::write(directory.path().join("web.cfg"), b"").unwrap();
         let found = rescued(directory.path());
         assert!(found.len() == 1 && found[0].advice.contains("xl restore"), "{found:?}");
+        let json = serde_json::to_value(&found).unwrap();
+        assert_eq!(json[0]["code"], "image_rescued");
     }
 }

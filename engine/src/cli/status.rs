@@ -9,8 +9,11 @@
 //!          └ Peer b does not answer
 //! ```
 
+mod verdict;
+
 use super::{CliError, ControlArgs, Exit, OutputFormat, print, print_json};
 use crate::config::human::{show_bytes, show_us};
+use crate::console;
 use crate::control::status::Quantiles;
 use crate::control::{Client, ClientError, GuestRole, GuestStatus, Status};
 use std::fmt::Write;
@@ -20,6 +23,12 @@ use std::fmt::Write;
 pub(super) struct Args {
     #[command(flatten)]
     control: ControlArgs,
+    /// Say by the exit code how the guests stand: 0 all are safe, 3 one is not or there is none, 5 the node does not answer
+    #[arg(long)]
+    exit_code: bool,
+    /// With --exit-code: judge these guests, of which each has to be here [default: all that the node knows]
+    #[arg(value_name = "GUEST", requires = "exit_code")]
+    guests: Vec<String>,
 }
 
 /// Asks the node and prints its answer.
@@ -29,7 +38,14 @@ pub(super) fn run(args: Args) -> Result<Exit, CliError> {
         OutputFormat::Text => print(&render(&status))?,
         OutputFormat::Json => print_json(&status)?,
     }
-    Ok(Exit::Ok)
+    if !args.exit_code {
+        return Ok(Exit::Ok);
+    }
+    let unsafe_guests = verdict::unsafe_guests(&status, &args.guests);
+    for reason in &unsafe_guests {
+        console::complain(format_args!("understudy: {reason}"));
+    }
+    Ok(if unsafe_guests.is_empty() { Exit::Ok } else { Exit::CheckFailed })
 }
 
 impl From<ClientError> for CliError {
@@ -212,7 +228,7 @@ mod tests {
     use super::*;
     use crate::control::status::{PageCounts, PauseParts, PeerStatus, WaitingStatus, WitnessStatus};
 
-    fn guest(name: &str) -> GuestStatus {
+    pub(super) fn guest(name: &str) -> GuestStatus {
         GuestStatus {
             name: name.into(),
             role: GuestRole::Primary,

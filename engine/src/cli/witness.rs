@@ -33,7 +33,7 @@ pub(super) struct Args {
 enum Ask {
     /// Show the records: who may run each guest, and where its copy is
     Show(ShowArgs),
-    /// Give up the record of a guest that is no more
+    /// Give up the records of guests that are no more
     Forget(ForgetArgs),
 }
 
@@ -41,6 +41,9 @@ enum Ask {
 struct ShowArgs {
     /// One guest only
     guest: Option<String>,
+    /// Only guests that this node may run
+    #[arg(long, value_name = "NODE", conflicts_with = "guest")]
+    owner: Option<String>,
     /// Directory of the records; the witness may be running
     #[arg(long, value_name = "DIR")]
     state: PathBuf,
@@ -51,12 +54,13 @@ struct ShowArgs {
 
 #[derive(clap::Args, Debug)]
 struct ForgetArgs {
-    /// Name of the guest
-    guest: String,
+    /// Names of the guests
+    #[arg(value_name = "GUEST", required = true)]
+    guests: Vec<String>,
     /// Directory of the records; the witness may not be running
     #[arg(long, value_name = "DIR")]
     state: PathBuf,
-    /// Confirm that no host runs the guest or holds a copy of it; without this only the record and the risks are printed
+    /// Confirm that no host runs any of them or holds a copy; without this only the records and the risks are printed
     #[arg(long)]
     runs_nowhere: bool,
 }
@@ -121,6 +125,9 @@ fn show(args: &ShowArgs) -> Result<Exit, CliError> {
             return Err(unknown(guest, args.state.clone()).into());
         }
     }
+    if let Some(owner) = &args.owner {
+        records.retain(|(_, record)| record.owner.0 == *owner);
+    }
     let shown: Vec<_> = records.iter().map(|(guest, record)| Shown::of(guest, record)).collect();
     match args.output {
         OutputFormat::Json => print_json(&serde_json::json!({ "records": shown }))?,
@@ -136,19 +143,29 @@ fn unknown(guest: &str, path: PathBuf) -> StoreError {
 
 fn forget(args: &ForgetArgs) -> Result<Exit, CliError> {
     if !args.runs_nowhere {
-        let records = Store::look(&args.state)?;
-        let record = records.iter().find(|(name, _)| *name == args.guest);
-        let (guest, record) = record.ok_or_else(|| unknown(&args.guest, args.state.clone()))?;
-        return Err(CliError::Refused(format!(
-            "{}\nWithout this record the next host that claims {guest} gets it. If another host runs it, two guests have \
-             one identity; if a host holds its copy, that copy is lost.\nSee that neither is so on any host \
-             (`understudy status`), stop the witness, then repeat with --runs-nowhere",
-            Shown::of(guest, record).line()
-        )));
+        return Err(CliError::Refused(risks(args)?));
     }
-    let record = Store::forget(&args.state, &args.guest)?;
-    print(&format!("forgotten: {}", Shown::of(&args.guest, &record).line()))?;
+    let records = Store::forget(&args.state, &args.guests)?;
+    let lines =
+        records.iter().map(|(guest, record)| format!("forgotten: {}", Shown::of(guest, record).line()));
+    print(&lines.collect::<Vec<_>>().join("\n"))?;
     Ok(Exit::Ok)
+}
+
+/// What giving up these records can cost.
+fn risks(args: &ForgetArgs) -> Result<String, CliError> {
+    let records = Store::look(&args.state)?;
+    let mut text = String::new();
+    for guest in &args.guests {
+        let record = records.iter().find(|(name, _)| name == guest);
+        let (_, record) = record.ok_or_else(|| unknown(guest, args.state.clone()))?;
+        text += &format!("{}\n", Shown::of(guest, record).line());
+    }
+    Ok(format!(
+        "{text}Without its record a guest goes to the next host that claims it. If another host runs it, two guests have one \
+         identity; if a host holds its copy, that copy is lost.\nSee that neither is so on any host (`understudy status`), stop \
+         the witness, then repeat with --runs-nowhere"
+    ))
 }
 
 impl From<StoreError> for CliError {

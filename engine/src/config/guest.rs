@@ -15,6 +15,9 @@ const MEMORY_BYTES_MIN: u64 = 1 << 20;
 /// Pfns are bounded long before this; more is a slip of the pen.
 const MEMORY_BYTES_MAX: u64 = 1 << 40;
 
+/// What a load is made of, in the lab's words: these may follow `load=…` in a flag.
+const LOAD_KEYS: [&str; 4] = ["rate", "set", "skew", "content"];
+
 /// A guest as a flag or a `[[guest]]` table gives it.
 #[derive(Deserialize, Clone, Default, PartialEq, Eq, Debug)]
 #[serde(deny_unknown_fields, default)]
@@ -53,32 +56,48 @@ pub struct GuestConfig {
 impl FromStr for GuestSettings {
     type Err = String;
 
-    /// Reads `key=value,key=value`; each key once.
+    /// Reads `key=value,key=value`; each key once. Settings of the load follow it.
     fn from_str(text: &str) -> Result<Self, String> {
         let mut guest = Self::default();
+        let mut last_key = "";
         for pair in text.split(',') {
             let (key, value) = pair.split_once('=').ok_or_else(|| format!("{pair:?} is not KEY=VALUE"))?;
-            let slot = match key {
-                "name" => &mut guest.name,
-                "memory" => &mut guest.memory,
-                "mac" => &mut guest.mac,
-                "load" => &mut guest.load,
-                "peer" => &mut guest.peer,
-                "ip" => {
-                    let ip = value.parse().map_err(|_| format!("{value:?} is not an IPv4 address"))?;
-                    if guest.ip.replace(ip).is_some() {
-                        return Err("ip is given twice".into());
-                    }
-                    continue;
-                }
-                _ => return Err(format!("{key:?} is not one of name, memory, mac, ip, load, peer")),
-            };
-            if slot.replace(value.to_owned()).is_some() {
-                return Err(format!("{key} is given twice"));
+            if LOAD_KEYS.contains(&key) {
+                let load = guest.load.as_mut().filter(|_| last_key == "load").ok_or_else(|| {
+                    format!(
+                        "{key} is a setting of the load; write it right after that, as in load=mixed,{pair}"
+                    )
+                })?;
+                load.push_str(&format!(",{pair}"));
+                continue;
             }
+            guest.put(key, value)?;
+            last_key = key;
         }
         Ok(guest)
     }
+}
+
+impl GuestSettings {
+    fn put(&mut self, key: &str, value: &str) -> Result<(), String> {
+        let slot = match key {
+            "name" => &mut self.name,
+            "memory" => &mut self.memory,
+            "mac" => &mut self.mac,
+            "load" => &mut self.load,
+            "peer" => &mut self.peer,
+            "ip" => {
+                let ip = value.parse().map_err(|_| format!("{value:?} is not an IPv4 address"))?;
+                return given_once(key, self.ip.replace(ip).is_some());
+            }
+            _ => return Err(format!("{key:?} is not one of name, memory, mac, ip, load, peer")),
+        };
+        given_once(key, slot.replace(value.to_owned()).is_some())
+    }
+}
+
+fn given_once(key: &str, was_there: bool) -> Result<(), String> {
+    if was_there { Err(format!("{key} is given twice")) } else { Ok(()) }
 }
 
 /// Decides all guests of a node that has these peers.
@@ -161,6 +180,20 @@ mod tests {
         let guest = text.parse::<GuestSettings>().unwrap().decide(&peers(&["b"])).unwrap();
         assert_eq!((guest.memory_bytes, guest.mac[5], guest.load.as_str()), (64 << 20, 10, "idle"));
         assert_eq!(guest.peer.0, "b");
+    }
+
+    #[test]
+    fn a_load_of_several_settings_is_read_from_a_flag() {
+        for (text, load) in [
+            ("load=mixed,set=16M,name=g", "mixed,set=16M"),
+            ("name=g,load=rate=5000,set=1G,skew=0.9,content=text", "rate=5000,set=1G,skew=0.9,content=text"),
+        ] {
+            let guest = text.parse::<GuestSettings>().unwrap();
+            assert_eq!((guest.load.as_deref(), guest.name.as_deref()), (Some(load), Some("g")));
+        }
+        for text in ["set=16M", "load=mixed,name=g,set=16M", "name=g,rate=5"] {
+            assert!(text.parse::<GuestSettings>().unwrap_err().contains("right after that"), "{text}");
+        }
     }
 
     #[test]

@@ -43,8 +43,8 @@ pub struct Metrics {
     process: process::Process,
 }
 
-/// What becomes of a request to a witness; `failed`: its disk did not take the record.
-const OUTCOMES: [&str; 5] = ["told", "swapped", "conflict", "illegal", "failed"];
+/// What becomes of a request to a witness; `failed`: its disk did not take the record; `no_room`: it keeps as many as it may.
+const OUTCOMES: [&str; 6] = ["told", "swapped", "conflict", "illegal", "failed", "no_room"];
 
 /// The metrics that are kept for each guest.
 #[derive(Clone, Debug)]

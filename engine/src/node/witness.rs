@@ -77,7 +77,7 @@ impl Witness {
         match &self.trouble {
             Some(trouble) => trouble.clone(),
             None if self.confirms(now) => String::new(),
-            None => "it is there and records no change: its disk may be full; its log says why".into(),
+            None => "it is there and records no change: its disk may be full, or it has no room for another guest; its log says why".into(),
         }
     }
 

@@ -64,10 +64,20 @@ pub enum Output {
         /// The reply.
         reply: WitnessReply,
     },
+    /// There is no room for another record: nothing is recorded, and nobody is told anything.
+    NoRoom {
+        /// Name of the guest.
+        guest: String,
+        /// Who claims it.
+        from: NodeName,
+    },
 }
 
 /// Guests with a record, at most: about a hundred bytes each, and a witness is a small machine.
-const GUESTS_MAX: usize = 16_384;
+pub const GUESTS_MAX: usize = 16_384;
+
+/// Guests that one node owns, at most: as many as its peer takes offers of. No node fills a witness alone.
+pub const GUESTS_OF_ONE_MAX: usize = 1_024;
 
 /// Requests about one guest that wait for its record to be stable. More are left unanswered; clients repeat.
 const WAITING_MAX: usize = 64;
@@ -95,6 +105,8 @@ struct Register {
     /// What is on its way there. Until it has arrived, nobody is told anything about this guest.
     persisting: Option<Persisting>,
     waiting: VecDeque<Waiting>,
+    /// The order in which guests came; 0 if the record was there at the start.
+    came: u64,
 }
 
 /// The witness of many guests.
@@ -102,23 +114,35 @@ struct Register {
 pub struct Witness {
     guests: BTreeMap<String, Register>,
     tickets_used: u64,
+    room: Room,
+}
+
+/// How many guests may have a record.
+#[derive(Clone, Copy, Debug)]
+struct Room {
+    guests_max: usize,
+    of_one_max: usize,
 }
 
 impl Witness {
     /// A witness that holds `records`, as they were read from stable storage.
     pub fn new(records: impl IntoIterator<Item = (String, Record)>) -> Self {
         let held = |(guest, record)| (guest, Register { stable: Some(record), ..Register::default() });
-        Self { guests: records.into_iter().map(held).collect(), tickets_used: 0 }
+        let room = Room { guests_max: GUESTS_MAX, of_one_max: GUESTS_OF_ONE_MAX };
+        Self { guests: records.into_iter().map(held).collect(), tickets_used: 0, room }
     }
 
     /// Takes one input and appends what is to be done. It has no timers: clients repeat what is not answered.
     pub fn handle(&mut self, input: Input, out: &mut Vec<Output>) {
         match input {
             Input::Request { client, from, guest, request } => {
-                if !self.guests.contains_key(&guest) && self.guests.len() >= GUESTS_MAX {
+                if !self.guests.contains_key(&guest) && is_claim(&request) && !self.has_room_for(&from) {
+                    out.push(Output::NoRoom { guest, from });
                     return;
                 }
-                let register = self.guests.entry(guest.clone()).or_default();
+                let came = self.tickets_used + 1;
+                let new = || Register { came, ..Register::default() };
+                let register = self.guests.entry(guest.clone()).or_insert_with(new);
                 if register.waiting.len() < WAITING_MAX {
                     register.waiting.push_back(Waiting { client, from, request });
                 }
@@ -137,6 +161,33 @@ impl Witness {
     /// All guests with a stable record.
     pub fn records(&self) -> impl Iterator<Item = (&str, &Record)> {
         self.guests.iter().filter_map(|(guest, register)| Some((guest.as_str(), register.stable.as_ref()?)))
+    }
+
+    /// Since when each node is named by a record, as owner or holder: the smaller, the longer.
+    pub fn known_nodes(&self) -> BTreeMap<NodeName, u64> {
+        let mut known = BTreeMap::new();
+        for register in self.guests.values() {
+            let Some(record) = &register.stable else { continue };
+            let holder = match &record.copy {
+                Copy::Fresh { holder } => Some(holder),
+                Copy::Stale => None,
+            };
+            for node in holder.into_iter().chain([&record.owner]) {
+                let since = known.entry(node.clone()).or_insert(register.came);
+                *since = register.came.min(*since);
+            }
+        }
+        known
+    }
+
+    /// Whether another guest may be claimed by this node. Guests that are known are not concerned.
+    fn has_room_for(&self, node: &NodeName) -> bool {
+        let owner = |register: &Register| {
+            let persisting = register.persisting.as_ref().map(|persisting| &persisting.record);
+            persisting.or(register.stable.as_ref()).is_some_and(|record| record.owner == *node)
+        };
+        self.guests.len() < self.room.guests_max
+            && self.guests.values().filter(|register| owner(register)).count() < self.room.of_one_max
     }
 
     /// A failed write may have reached the disk all the same. It is then as if the swap came later; whatever is
@@ -192,6 +243,11 @@ impl Witness {
             self.guests.remove(guest);
         }
     }
+}
+
+/// Whether a record is to be made or changed.
+fn is_claim(request: &WitnessRequest) -> bool {
+    !matches!(request, WitnessRequest::Read { .. })
 }
 
 /// What becomes of a swap: the rules of authority, all of them.

@@ -8,6 +8,7 @@
 //! a while; one that connects again replaces its former connection.
 
 use super::health::Health;
+use super::places::{NODES_MAX, Ranks};
 use super::twins::Twins;
 use super::words::{copy_words, outcome_label};
 use super::{Store, StoreError};
@@ -20,7 +21,7 @@ use crate::link::{
     Transport, encode,
 };
 use crate::metrics::{Metrics, http};
-use crate::session::witness::{Input, Output, Witness};
+use crate::session::witness::{GUESTS_MAX, GUESTS_OF_ONE_MAX, Input, Output, Witness};
 use crate::session::{NodeName, Time, WitnessRequest};
 use crate::signals::{Hangup, ShutdownSignal};
 use mio::net::TcpListener;
@@ -30,9 +31,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
-
-/// Connections at a time, at most: one for each node, and a few that have not said hello.
-const CLIENTS_MAX: usize = 256;
 
 /// Connections at a time that have not said hello. One more sends the oldest away: nodes keep room.
 const STRANGERS_MAX: usize = 64;
@@ -101,7 +99,8 @@ pub struct Daemon {
     this: Identity,
     began: Instant,
     pub(super) store: Store,
-    session: Witness,
+    pub(super) session: Witness,
+    pub(super) ranks: Ranks,
     clients: BTreeMap<usize, Client>,
     /// Clients that had more to say when their turn ended.
     unfinished: BTreeSet<usize>,
@@ -138,6 +137,7 @@ impl Daemon {
             began: Instant::now(),
             store,
             session: Witness::new(records),
+            ranks: Ranks::default(),
             clients: BTreeMap::new(),
             unfinished: BTreeSet::new(),
             twins: Twins::default(),
@@ -160,7 +160,7 @@ impl Daemon {
 
     /// Serves until SIGINT or SIGTERM.
     pub fn run(&mut self) -> Result<(), DaemonError> {
-        let mut events = Events::with_capacity(CLIENTS_MAX);
+        let mut events = Events::with_capacity(NODES_MAX + STRANGERS_MAX);
         loop {
             match self.poll.poll(&mut events, self.wait_max()) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error.into()),
@@ -221,10 +221,6 @@ impl Daemon {
                 self.send_oldest_stranger_away();
             }
             while is_scarce(&stream) && self.send_oldest_stranger_away() {}
-            if self.clients.len() >= CLIENTS_MAX {
-                tracing::warn!(%remote, "Connection not taken: there are {CLIENTS_MAX} already");
-                continue;
-            }
             let mut connection = Connection::accepted(stream, remote, Service::Witness, self.now());
             let token = self.next_client;
             let interest = Interest::READABLE | Interest::WRITABLE;
@@ -315,6 +311,14 @@ impl Daemon {
             tracing::info!(node = %from.node, "Node connects again");
             self.close(former, None);
         }
+        if !self.make_room(&from.node) {
+            let why = format!(
+                "This witness has {NODES_MAX} nodes already, all of them longer known to it than {}; see by its log who they \
+                 are",
+                from.node
+            );
+            return self.connection(id).refuse(RefuseReason::Full, &why);
+        }
         let this = self.this.clone();
         self.connection(id).agree(this)?;
         tracing::info!(node = %from.node, "Node connected");
@@ -322,9 +326,13 @@ impl Daemon {
         Ok(())
     }
 
+    /// Connections of nodes, in the order in which they were made.
+    pub(super) fn nodes(&self) -> impl Iterator<Item = (usize, &NodeName)> {
+        self.clients.iter().filter_map(|(id, client)| Some((*id, &client.node.as_ref()?.node)))
+    }
+
     fn client_of(&self, node: &NodeName) -> Option<usize> {
-        let is_of = |client: &Client| client.node.as_ref().is_some_and(|known| known.node == *node);
-        self.clients.iter().find(|(_, client)| is_of(client)).map(|(id, _)| *id)
+        self.nodes().find(|(_, known)| *known == node).map(|(id, _)| id)
     }
 
     /// When anything came last from the process that is connected as `node`.
@@ -370,6 +378,7 @@ impl Daemon {
                             "Record changed"
                         );
                         self.found_health(Ok(()));
+                        self.ranks.are_old();
                         Input::Persisted { ticket }
                     }
                     Err(error) => {
@@ -379,6 +388,15 @@ impl Daemon {
                     }
                 };
                 self.session.handle(input, more);
+            }
+            Output::NoRoom { guest, from } => {
+                self.metrics.witness_answered("no_room");
+                tracing::warn!(
+                    %guest,
+                    node = %from,
+                    "No room for its record: this witness keeps {GUESTS_MAX} guests, and {GUESTS_OF_ONE_MAX} of one node. \
+                     `understudy witness show` lists them, `witness forget` gives up those that are no more"
+                );
             }
             Output::Reply { client, guest, reply } => {
                 if self.broken.is_some() {

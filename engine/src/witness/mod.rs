@@ -17,6 +17,7 @@ mod client;
 pub mod daemon;
 mod health;
 mod look;
+mod places;
 pub mod record_file;
 mod store;
 mod twins;

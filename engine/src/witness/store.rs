@@ -126,21 +126,30 @@ impl Store {
         Ok(records)
     }
 
-    /// Removes a guest's record from a directory that no witness uses. What it said is returned.
-    pub fn forget(path: &Path, guest: &str) -> Result<Record, StoreError> {
-        let unknown = || StoreError::Unknown { path: path.to_owned(), guest: guest.to_owned() };
-        if check_name(guest).is_err() || !path.is_dir() {
-            return Err(unknown());
+    /// Removes the records of guests from a directory that no witness uses: of all of them, or, where one has none, of
+    /// none. What they said is returned.
+    pub fn forget(path: &Path, guests: &[String]) -> Result<Vec<(String, Record)>, StoreError> {
+        let unknown = |guest: &String| StoreError::Unknown { path: path.to_owned(), guest: guest.clone() };
+        let file_of = |guest: &String| path.join(format!("{guest}.record"));
+        if let Some(guest) = guests.iter().find(|guest| check_name(guest).is_err() || !path.is_dir()) {
+            return Err(unknown(guest));
         }
         let store = Self::lock(path)?;
-        let record_path = path.join(format!("{guest}.record"));
-        if !record_path.exists() {
-            return Err(unknown());
+        let mut records = Vec::with_capacity(guests.len());
+        for guest in guests {
+            if records.iter().any(|(named, _)| named == guest) {
+                continue;
+            }
+            if !file_of(guest).try_exists().map_err(failed("look for", &file_of(guest)))? {
+                return Err(unknown(guest));
+            }
+            records.push(read_one(&file_of(guest))?);
         }
-        let (_, record) = read_one(&record_path)?;
-        fs::remove_file(&record_path).map_err(failed("remove", &record_path))?;
+        for (guest, _) in &records {
+            fs::remove_file(file_of(guest)).map_err(failed("remove", &file_of(guest)))?;
+        }
         store.directory.sync_all().map_err(failed(MAKE_STABLE, path))?;
-        Ok(record)
+        Ok(records)
     }
 
     /// Whether a record could be written now, found out by writing as much.
@@ -280,11 +289,17 @@ mod tests {
         store.put("g1", &record(3)).unwrap();
         let names: Vec<_> = Store::look(directory.path()).unwrap().into_iter().map(|it| it.0).collect();
         assert_eq!(names, ["g1", "g2"]);
-        assert!(matches!(Store::forget(directory.path(), "g1"), Err(StoreError::InUse(_))));
+        let forget = |guests: &[&str]| {
+            let guests: Vec<String> = guests.iter().map(ToString::to_string).collect();
+            Store::forget(directory.path(), &guests)
+        };
+        assert!(matches!(forget(&["g1"]), Err(StoreError::InUse(_))));
+        store.put("g4", &record(1)).unwrap();
         drop(store);
-        assert!(matches!(Store::forget(directory.path(), "g3"), Err(StoreError::Unknown { .. })));
-        assert!(matches!(Store::forget(directory.path(), "../g1"), Err(StoreError::Unknown { .. })));
-        assert_eq!(Store::forget(directory.path(), "g1").unwrap(), record(3));
+        assert!(matches!(forget(&["g1", "g3"]), Err(StoreError::Unknown { guest, .. }) if guest == "g3"));
+        assert!(matches!(forget(&["../g1"]), Err(StoreError::Unknown { .. })));
+        let forgotten = [("g1".to_owned(), record(3)), ("g4".to_owned(), record(1))];
+        assert_eq!(forget(&["g1", "g4", "g1"]).unwrap(), forgotten);
         assert_eq!(Store::open(directory.path()).unwrap().1.len(), 1);
     }
 

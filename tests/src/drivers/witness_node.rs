@@ -120,6 +120,9 @@ impl Cluster {
                         self.witness_input(Input::Persisted { ticket });
                     }
                 }
+                Output::NoRoom { guest, .. } => {
+                    panic!("a few guests fit into a witness, and {guest} does not")
+                }
                 Output::Reply { client, reply, guest } => {
                     let guest = host::guest_named(&guest);
                     let (channel, conn) = ((client & 0xFF) as usize, client >> 8);

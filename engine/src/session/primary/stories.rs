@@ -137,7 +137,7 @@ impl Story {
         }
         out.into_iter().find_map(|output| match output {
             witness::Output::Reply { reply, .. } => Some(reply),
-            witness::Output::Persist { .. } => None,
+            witness::Output::Persist { .. } | witness::Output::NoRoom { .. } => None,
         })
     }
 

@@ -66,7 +66,7 @@ fn ask(witness: &mut Witness, request: WitnessRequest) -> Option<WitnessReply> {
     }
     out.into_iter().find_map(|output| match output {
         witness::Output::Reply { reply, .. } => Some(reply),
-        witness::Output::Persist { .. } => None,
+        witness::Output::Persist { .. } | witness::Output::NoRoom { .. } => None,
     })
 }
 

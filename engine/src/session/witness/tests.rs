@@ -70,6 +70,68 @@ fn a_takeover_needs_a_fresh_copy_and_only_its_holder_may_ask() {
     assert_eq!(asked.swap("a", record(3, 1, "a", None)), WitnessOutcome::Conflict, "a comes too late");
 }
 
+/// Claims a guest for a node; `None` if there is no room for it.
+fn claim(witness: &mut Witness, guest: &str, owner: &str) -> Option<WitnessOutcome> {
+    let request = WitnessRequest::Swap { id: RequestId(1), expect: 0, new: record(1, 1, owner, None) };
+    let mut out = Vec::new();
+    witness
+        .handle(Input::Request { client: 1, from: node(owner), guest: guest.to_owned(), request }, &mut out);
+    match out[..] {
+        [Output::NoRoom { .. }] => return None,
+        [Output::Persist { ticket, .. }] => {
+            out.clear();
+            witness.handle(Input::Persisted { ticket }, &mut out);
+        }
+        _ => {}
+    }
+    match &out[..] {
+        [Output::Reply { reply, .. }] => Some(reply.outcome),
+        other => panic!("one reply, not {other:?}"),
+    }
+}
+
+#[test]
+fn one_node_cannot_fill_a_witness_and_known_guests_keep_their_places() {
+    let mut witness = Witness::new([("old".to_owned(), record(3, 2, "a", Some("b")))]);
+    witness.room = Room { guests_max: 10, of_one_max: 4 };
+    for number in 0..4 {
+        assert_eq!(claim(&mut witness, &format!("x{number}"), "x"), Some(WitnessOutcome::Swapped));
+    }
+    assert_eq!(claim(&mut witness, "one more", "x"), None);
+    assert_eq!(claim(&mut witness, "g", "a"), Some(WitnessOutcome::Swapped), "others are not concerned");
+    for number in 0..4 {
+        assert_eq!(claim(&mut witness, &format!("y{number}"), "y"), Some(WitnessOutcome::Swapped));
+    }
+    assert_eq!(claim(&mut witness, "one more", "a"), None, "the witness is full");
+    // What it knows goes on: the copy takes over, and what is not there is told.
+    let mut out = Vec::new();
+    let takeover = WitnessRequest::Swap { id: RequestId(2), expect: 3, new: record(4, 3, "b", None) };
+    let asked = |guest: &str, request| Input::Request {
+        client: 1,
+        from: node("b"),
+        guest: guest.to_owned(),
+        request,
+    };
+    witness.handle(asked("old", takeover), &mut out);
+    assert!(matches!(out[..], [Output::Persist { .. }]), "{out:?}");
+    out.clear();
+    witness.handle(asked("nothing", WitnessRequest::Read { id: RequestId(3) }), &mut out);
+    assert!(matches!(&out[..], [Output::Reply { reply, .. }] if reply.record.is_none()), "{out:?}");
+    assert_eq!(witness.guests.len(), 10);
+}
+
+#[test]
+fn nodes_are_known_since_their_first_record() {
+    let mut witness = Witness::new([("old".to_owned(), record(3, 2, "a", Some("b")))]);
+    claim(&mut witness, "g1", "c");
+    claim(&mut witness, "g2", "d");
+    claim(&mut witness, "g3", "a");
+    let known = witness.known_nodes();
+    assert_eq!((known[&node("a")], known[&node("b")]), (0, 0));
+    assert!(0 < known[&node("c")] && known[&node("c")] < known[&node("d")]);
+    assert!(!known.contains_key(&node("e")));
+}
+
 #[test]
 fn an_owner_voids_its_own_delayed_swap_by_marking_stale_what_is_stale() {
     let mut asked = Asked::new();
