@@ -26,8 +26,8 @@ pub enum Keep {
 
 /// A holder of an image that only its host knows.
 pub trait Replica: Sink + Debug {
-    /// A copy of the image; `None` if there is none any more.
-    fn to_image(&self) -> Option<Image>;
+    /// The image; `None` if there is none any more.
+    fn image(&self) -> Option<&Image>;
 }
 
 impl Keep {
@@ -50,7 +50,7 @@ impl Keep {
         match self {
             Self::Memory(image) => Some(copy_of(image)),
             Self::Standing(standing) => standing.to_image(),
-            Self::Other(replica) => replica.to_image(),
+            Self::Other(replica) => replica.image().map(copy_of),
         }
     }
 }

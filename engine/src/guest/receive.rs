@@ -210,7 +210,7 @@ impl ReceiveThread {
         Some(self)
     }
 
-    fn step(&mut self, work: Work) {
+    pub(super) fn step(&mut self, work: Work) {
         match work {
             Work::Begin { generation, epoch, kind, base } => {
                 self.open = Some((generation, epoch));

@@ -104,7 +104,7 @@ impl SteppedCapture {
 }
 
 /// What a receive thread does.
-pub struct SteppedReplica(ReceiveThread);
+pub struct SteppedReplica(Box<ReceiveThread>);
 
 impl fmt::Debug for SteppedReplica {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -118,13 +118,17 @@ impl SteppedReplica {
     pub fn new(held: Held, limits: Limits, reporter: Reporter) -> Self {
         let mut thread = ReceiveThread::new(held, limits, reporter);
         thread.available_bytes = || None;
-        Self(thread)
+        Self(Box::new(thread))
     }
 
     /// Does one thing and reports what came of it; `None` once the guest was to be started, which ends the thread.
     #[must_use]
-    pub fn take(self, work: Work) -> Option<Self> {
-        self.0.take(work).map(Self)
+    pub fn take(mut self, work: Work) -> Option<Self> {
+        if let Work::Activate { .. } = work {
+            return self.0.take(work).map(Box::new).map(Self);
+        }
+        self.0.step(work);
+        Some(self)
     }
 
     /// What is held, to be harmed.

@@ -34,7 +34,7 @@ pub(super) struct Capturing {
     pub(super) guest: GuestId,
     pub(super) domain: SharedDomain,
     /// `None` once its thread has died.
-    pub(super) work: Option<SteppedCapture>,
+    pub(super) work: Option<Box<SteppedCapture>>,
     pub(super) orders: VecDeque<Order>,
     /// An event for it is on the agenda.
     pub(super) scheduled: bool,
@@ -128,7 +128,7 @@ impl Workers for SimWorkers {
         bench.captures.push(Some(Capturing {
             guest,
             domain,
-            work: Some(work),
+            work: Some(Box::new(work)),
             orders: VecDeque::new(),
             scheduled: false,
             reporter: reporter.clone(),

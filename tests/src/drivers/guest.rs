@@ -33,7 +33,8 @@ impl State {
     pub fn kept(keep: &Keep) -> Option<Self> {
         match keep {
             Keep::Memory(image) => Self::of(image),
-            held => Self::of(&held.to_image()?),
+            Keep::Other(replica) => Self::of(replica.image()?),
+            Keep::Standing(_) => None,
         }
     }
 
@@ -186,6 +187,11 @@ impl Domain {
     /// Whether its vCPU goes.
     pub fn runs(&self) -> bool {
         !(self.gone || self.paused || self.suspended)
+    }
+
+    /// Whether it is paused, and no engine knows it for its own.
+    pub fn is_left_paused(&self) -> bool {
+        self.paused && self.mark == Generation(0)
     }
 
     /// One step: `chance` is what differs between two runs from the same state.

@@ -85,15 +85,7 @@ impl Sink for SimStanding {
 }
 
 impl Replica for SimStanding {
-    fn to_image(&self) -> Option<Image> {
-        let none = self.why_not().is_some();
-        (!none).then(|| {
-            let mut copy = Image::new(self.image.page_count());
-            for entry in self.image.entries() {
-                copy.apply_page(entry, self.image.page(entry.pfn()));
-            }
-            copy.apply_state(self.image.state());
-            copy
-        })
+    fn image(&self) -> Option<&Image> {
+        Some(&self.image).filter(|_| self.why_not().is_none())
     }
 }
