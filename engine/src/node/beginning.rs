@@ -115,19 +115,27 @@ impl Guests {
         let wished = match self.guests.get(&*name) {
             None => true,
             Some(Guest::Primary(guest)) if guest.has_ended() => guest.session.is_protection_wished(),
-            // Of a guest that a peer offers nothing is held, so one that runs is not that one's copy.
-            Some(Guest::Secondary(held)) if held.holds_nothing() && !held.session.has_to_renounce() => true,
+            // Of a guest that a peer offers nothing is held, so one that runs is not that one's copy. If the witness has a
+            // copy here, whoever claims the guest takes that back.
+            Some(Guest::Secondary(held)) if held.holds_nothing() && !held.is_newer_than(found.past) => true,
             // It is run or held here meanwhile.
             Some(_) => return let_go(loose),
         };
         let name: GuestName = name.into();
-        self.guests.remove(&name);
+        // A primary that was heard is a rival of the guest that is here, and says nothing more once its offer is declined.
+        let rival = match self.guests.remove(&name) {
+            Some(Guest::Secondary(held)) => held.session.heard_from(),
+            _ => None,
+        };
         if let Err(error) = self.begin(Beginning { interval, ..Beginning::of(&name, found, peer) }, wires) {
             let_go(loose);
             return tracing::error!(guest = %name, %error, "A guest cannot be protected");
         }
         if let (false, Some(Guest::Primary(guest))) = (wished, self.guests.get_mut(&name)) {
             guest.handle(primary::Input::Operator(primary::Wish::Unprotect), wires);
+        }
+        if let (Some(generation), Some(Guest::Primary(guest))) = (rival, self.guests.get_mut(&name)) {
+            guest.handle(primary::Input::Rival { generation }, wires);
         }
         self.reconsider(&name, wires);
     }

@@ -84,9 +84,14 @@ impl Guests {
         }
     }
 
-    /// Whether a guest of this name is run or held here.
-    pub(super) fn has(&self, name: &str) -> bool {
-        self.peer_of(name).is_some()
+    /// Whether a guest of this name need not be looked for: it is run here, or something of it is held. Of one that a peer
+    /// only offers, nothing is, and one that runs here is to be found.
+    pub(super) fn sees_to(&self, name: &str) -> bool {
+        match self.guests.get(name) {
+            None => false,
+            Some(Guest::Primary(guest)) => !guest.has_ended(),
+            Some(Guest::Secondary(held)) => !held.holds_nothing(),
+        }
     }
 
     pub(super) fn runtime(&mut self) -> (RuntimeId, Reporter) {

@@ -15,7 +15,7 @@ mod words;
 use super::arrived::{Arrived, GuestName};
 use super::wires::Wires;
 use crate::control::GuestRole;
-use crate::guest::{ReplicaThread, Report, RuntimeId, Work};
+use crate::guest::{Past, ReplicaThread, Report, RuntimeId, Work};
 use crate::link::{Frame, HoldRefusal};
 use crate::metrics::GuestMeter;
 use crate::session::secondary::{Input, Output, Secondary, State};
@@ -124,6 +124,12 @@ impl SecondaryGuest {
     /// Whether there is neither a copy here nor a guest being started from one.
     pub(super) fn holds_nothing(&self) -> bool {
         self.activation.is_none() && self.session.state() == State::Empty
+    }
+
+    /// Whether a primary has spoken in a later generation than that of a guest which a dead engine left here: a copy of
+    /// that one's is about to come, and what is left makes way for it.
+    pub(super) fn is_newer_than(&self, left: Option<Past>) -> bool {
+        left.is_some_and(|left| self.session.heard_from() > Some(left.generation))
     }
 
     pub(super) fn has_spoken(&self) -> bool {

@@ -86,6 +86,22 @@ impl Story {
         self.primary(ToSecondary::Offer { generation, acked: None });
     }
 
+    /// A guest is found running on this host.
+    fn found(&mut self, past: Option<Past>) -> HeldOutput {
+        let output = self.outputs.frames(Epoch(0));
+        let found = Activated {
+            machine: Arc::new(Fake::default()),
+            source: BoxedSource(Box::new(Nothing)),
+            output: output.clone(),
+            past,
+            compared_bytes: 0,
+        };
+        let (name, peer, interval, find_changes) = ("web".into(), node("a"), None, FindChanges::Log);
+        self.guests.found(DomainConfig { name, peer, interval, find_changes }, found, &mut self.outside);
+        self.guests.run(&mut self.outside);
+        output
+    }
+
     fn report(&mut self, runtime: u64, report: Report) {
         self.guests.report(RuntimeId(runtime), report, &mut self.outside);
         self.guests.run(&mut self.outside);
@@ -100,9 +116,7 @@ impl Story {
     fn taking_over() -> Self {
         let mut story = Self::new();
         story.offer(G);
-        let begin =
-            ToSecondary::EpochBegin { generation: G, epoch: Epoch(1), kind: EpochKind::Seed, base: None };
-        story.primary(begin);
+        story.primary(seed());
         let summary = EpochSummary { entries: 0, data_pages: 0, digest: 0 };
         story.hear(Arrived::EpochEnd(G, Epoch(1), summary));
         story.report(1, Report::Complete { generation: G, epoch: Epoch(1) });
@@ -332,27 +346,44 @@ fn a_complete_copy_is_no_protected_guest_and_its_generation_is_the_newest_heard_
     assert!(text.contains("role_info{domain=\"web\",generation=\"4\",role=\"secondary\"} 1"), "{text}");
 }
 
+/// The first full copy of the guest begins.
+fn seed() -> ToSecondary {
+    ToSecondary::EpochBegin { generation: G, epoch: Epoch(1), kind: EpochKind::Seed, base: None }
+}
+
 /// A peer's offer of a guest, of which nothing is held, is no reason to let one of that name run here unheld.
 #[test]
 fn a_guest_that_is_found_here_is_taken_in_though_a_peer_has_offered_one_of_its_name() {
     let mut story = Story::new();
-    story.offer(G);
+    story.hear(Arrived::Offer(Some(G), Box::new(description())));
     assert_eq!(story.secondary(), Some(secondary::State::Empty));
+    assert!(!story.guests.sees_to("web"), "it is looked for");
     story.outside.said.clear();
-    let output = story.outputs.frames(Epoch(0));
-    let found = Activated {
-        machine: Arc::new(Fake::default()),
-        source: BoxedSource(Box::new(Nothing)),
-        output: output.clone(),
-        past: None,
-        compared_bytes: 0,
-    };
-    let domain =
-        DomainConfig { name: "web".into(), peer: node("a"), interval: None, find_changes: FindChanges::Log };
-    story.guests.found(domain, found, &mut story.outside);
-    story.guests.run(&mut story.outside);
+    let output = story.found(None);
     output.transmit(&[7; 60]);
     assert_eq!((story.state(), leaves(&output)), (Some(primary::State::Asking), 0));
     let told = |said: &Said| matches!(said, Said::Declined(reason) if *reason == HoldReason::NameTaken);
     assert!(story.outside.said.iter().any(told), "{:?}", story.outside.said);
+}
+
+/// Once its offer is declined, a primary says nothing more: what it said before is a rival's word.
+#[test]
+fn a_guest_that_is_found_here_makes_way_for_the_primary_that_has_spoken_before() {
+    let mut story = Story::new();
+    story.offer(G);
+    let output = story.found(None);
+    output.transmit(&[7; 60]);
+    assert_eq!((story.secondary(), leaves(&output)), (Some(secondary::State::Empty), 0));
+    story.primary(seed());
+    assert_eq!(story.secondary(), Some(secondary::State::Seeding), "its copy comes");
+}
+
+#[test]
+fn what_a_dead_engine_left_is_not_taken_in_beside_a_primary_of_a_later_generation() {
+    for (left, is_taken) in [(G.0 - 1, false), (G.0, true)] {
+        let mut story = Story::new();
+        story.offer(G);
+        story.found(Some(Past { generation: Generation(left), is_halted: true }));
+        assert_eq!(story.secondary().is_none(), is_taken, "one of generation {left}");
+    }
 }

@@ -199,7 +199,7 @@ impl Node {
         let now = self.wires.now;
         let guests = &self.guests;
         let may_claim = !self.wires.witness.is_configured() || self.wires.witness.is_up();
-        self.finder.run(now, may_claim, |name| guests.has(name));
+        self.finder.run(now, may_claim, |name| guests.sees_to(name));
         self.guests.run(&mut self.wires);
         self.wires.links.run_timers(now);
         self.wires.witness.run_timers(now);
@@ -236,7 +236,7 @@ impl Node {
 
     /// Begins what an operator wishes. A guest that is not here yet need not be looked for.
     fn wish(&mut self, name: &str, wish: control::Wish) -> Result<(), String> {
-        if wish == control::Wish::Unprotect && !self.guests.has(name) && self.finder.forget(name) {
+        if wish == control::Wish::Unprotect && !self.guests.sees_to(name) && self.finder.forget(name) {
             return Ok(());
         }
         self.guests.wish(name, wish, &mut self.wires)
@@ -302,7 +302,7 @@ impl Node {
             },
             peers: self.wires.links.peers(self.wires.now).map(peer).collect(),
             guests: self.guests.status(self.wires.now),
-            waiting: self.finder.waiting(|name| self.guests.has(name)),
+            waiting: self.finder.waiting(|name| self.guests.sees_to(name)),
         }
     }
 }

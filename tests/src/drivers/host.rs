@@ -339,9 +339,7 @@ impl Host {
             let stats = domain.output.stats();
             view.held_bytes = (stats.held_bytes as usize, FRAMES_MAX * 26);
             // Nobody takes what a guest says whose engine is gone.
-            // Nor is it bounded yet how long a session asks that has no witness and whose peer is away.
-            let is_seen_to = matches!(glance, Some(Glance::Primary { state, .. }) if state != State::Asking);
-            let is_seen_to = is_seen_to && !domain.gone;
+            let is_seen_to = matches!(glance, Some(Glance::Primary { .. })) && !domain.gone;
             view.dropped_frames = if is_seen_to { stats.dropped_frames } else { 0 };
         }
         view.still_since = self.still_since[guest];

@@ -9,8 +9,8 @@ use super::network::WITNESS;
 use super::{GuestId, HostId};
 use understudy::control::Wish;
 use understudy::node::Glance;
-use understudy::session::Span;
 use understudy::session::primary::State;
+use understudy::session::{Span, secondary};
 use understudy_checkpoint::{Epoch, Generation};
 
 /// How often an engine looks for guests, and an operator for what is lost.
@@ -74,12 +74,8 @@ impl Cluster {
             return;
         }
         for guest in 0..self.settings.guests {
-            let is_seen_to = match self.hosts[at].glance(guest) {
-                Some(Glance::Primary { state, .. }) => state != State::Ended,
-                Some(Glance::Secondary { .. }) => true,
-                None => false,
-            };
-            let found = if is_seen_to { None } else { self.hosts[at].yard.get().find(guest) };
+            let is_looked_for = is_looked_for(self.hosts[at].glance(guest));
+            let found = if is_looked_for { self.hosts[at].yard.get().find(guest) } else { None };
             if let Some(mut found) = found {
                 if let (Some(Mutant::GenerationReused), Some(past)) = (self.mutant, &mut found.past) {
                     past.generation.0 = past.generation.0.saturating_sub(1);
@@ -102,9 +98,9 @@ impl Cluster {
         }
         for guest in 0..self.settings.guests {
             let Some(at) = self.witness.deserted_by(guest, &self.hosts) else { continue };
-            // One that its toolstack has booted is asked for, unless its engine holds nothing of that name in vain.
-            let is_asked_for = matches!(self.hosts[at].glance(guest), Some(Glance::Primary { state, .. }) if state != State::Ended);
-            if self.hosts[at].keeps(guest) && is_asked_for {
+            // One that its toolstack has booted is asked for, or found soon, unless it is paused.
+            if self.hosts[at].keeps(guest) {
+                self.unpause_what_is_left(at, guest);
                 continue;
             }
             if self.hosts[1 - at].engine.is_some() && self.hosts[1 - at].keeps(guest) {
@@ -116,16 +112,24 @@ impl Cluster {
                     self.say_if_lost(guest);
                     self.wished(1 - at, guest, Wish::Reclaim);
                 }
-            } else if matches!(
-                self.hosts[at].glance(guest),
-                None | Some(Glance::Primary { state: State::Ended, .. })
-            ) {
+            } else if is_looked_for(self.hosts[at].glance(guest)) {
                 self.say_if_lost(guest);
                 self.start_here(at, guest);
             } else {
-                // The engine has not seen that the guest is gone, or holds nothing of it in vain.
+                // The engine has not seen that the guest is gone, or could not start it.
                 self.restart_engine(at);
             }
+        }
+    }
+
+    /// A guest that an engine paused and did not mark is nobody's once that engine is gone.
+    fn unpause_what_is_left(&mut self, at: HostId, guest: GuestId) {
+        let domain = self.hosts[at].yard.get().domains[guest].clone();
+        if is_looked_for(self.hosts[at].glance(guest))
+            && let Some(domain) = domain.filter(|domain| domain.get().is_left_paused())
+        {
+            self.note(at, || format!("the operator unpauses the {} guest", host::guest_name(guest)));
+            domain.get().paused = false;
         }
     }
 
@@ -176,5 +180,14 @@ impl Cluster {
             });
             self.state_fact(guest, &Fact::Crashed { host: at, took_guest: lost });
         }
+    }
+}
+
+/// Whether an engine that stands so to a guest takes in one that it finds.
+fn is_looked_for(glance: Option<Glance>) -> bool {
+    match glance {
+        Some(Glance::Primary { state, .. }) => state == State::Ended,
+        Some(Glance::Secondary { state, .. }) => state == secondary::State::Empty,
+        None => true,
     }
 }

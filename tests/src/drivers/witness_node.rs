@@ -9,7 +9,6 @@ use super::mutant::Mutant;
 use super::network::{WITNESS, Wire};
 use super::{GUESTS, GuestId, HostId};
 use std::collections::BTreeMap;
-use understudy::node::Glance;
 use understudy::session::witness::{Input, Output, Witness};
 use understudy::session::{Copy, Record, Span, WitnessRequest};
 
@@ -52,10 +51,8 @@ impl WitnessNode {
             Some(_) => return None,
             None => host::name(guest),
         };
-        let has_nothing = |host: &Host| {
-            let holds_in_vain = matches!(host.glance(guest), Some(Glance::Secondary { .. }));
-            host.engine.is_some() && host.image(guest).is_none() && (!host.has_begun(guest) || holds_in_vain)
-        };
+        let has_nothing =
+            |host: &Host| host.engine.is_some() && host.image(guest).is_none() && !host.has_begun(guest);
         (0..2).find(|at| host::name(*at) == owner && has_nothing(&hosts[*at]))
     }
 }

@@ -93,12 +93,13 @@ impl Yard {
         }
     }
 
-    /// What an engine finds of a guest here that nobody sees to, if it lives.
+    /// What an engine finds of a guest here that nobody sees to, if it lives. One that no engine ran before and that is
+    /// paused waits for a person.
     pub fn find(&mut self, guest: GuestId) -> Option<Activated> {
         let domain = self.domains[guest].clone()?;
         let output = self.outputs.frames(Epoch(0));
         let mut found = domain.get();
-        if found.gone {
+        if found.gone || found.is_left_paused() {
             return None;
         }
         let is_halted = found.paused || found.suspended;

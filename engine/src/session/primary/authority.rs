@@ -93,11 +93,11 @@ impl Primary {
             let is_new = known == Generation(0);
             return if is_new { Ok(Step::Claim(Generation(1))) } else { Err(Refusal::Older { known }) };
         };
-        if record.owner != self.config.node {
-            return Err(Refusal::Elsewhere { record: record.clone() });
-        }
         if record.generation < known {
             return Err(Refusal::Older { known });
+        }
+        if record.owner != self.config.node {
+            return Err(Refusal::Elsewhere { record: record.clone() });
         }
         match &record.copy {
             Copy::Stale => Ok(Step::Claim(record.generation.next())),
@@ -111,11 +111,14 @@ impl Primary {
 
     /// The guest stands still and is kept; the record may change, and is looked at again and again.
     fn refuse(&mut self, why: Refusal, now: Time, out: &mut Vec<Output>) {
-        self.register.stop_proposing();
-        if let Refusal::Elsewhere { record } = &why
-            && self.rival >= record.generation
-        {
-            return self.destroy(End::Superseded { generation: self.rival }, out);
+        match &why {
+            Refusal::Elsewhere { record } if self.rival >= record.generation => {
+                return self.destroy(End::Superseded { generation: self.rival }, out);
+            }
+            Refusal::Elsewhere { record } if is_held_by(record, &self.config.node) => {
+                self.renounce(&record.clone(), now, out);
+            }
+            _ => self.register.stop_proposing(),
         }
         let Phase::Claiming { refused, .. } = &mut self.phase else { return };
         let (retry, wait_max) = (self.config.witness_retry, self.config.hold_max);
@@ -137,6 +140,13 @@ impl Primary {
             refused.look_at = now + refused.wait;
         }
         self.phase = Phase::Claiming { claim: None, refused: Some(refused) };
+    }
+
+    /// The record has a fresh copy on this host, which holds none: it runs a guest of that name, or has one that ended.
+    /// Unless that is taken back, an owner that has lost the guest as well waits for this host for ever.
+    fn renounce(&mut self, record: &Record, now: Time, out: &mut Vec<Output>) {
+        let (generation, owner) = (record.generation, &record.owner);
+        ask(self.register.propose(now, generation, owner, Copy::Stale), out);
     }
 
     /// Takes the guest by a person's word, as long as the record is the one that the person saw.
@@ -367,6 +377,11 @@ impl Primary {
             _ => {}
         }
     }
+}
+
+/// Whether the record has a copy at `node` that may take over.
+fn is_held_by(record: &Record, node: &super::super::NodeName) -> bool {
+    matches!(&record.copy, Copy::Fresh { holder } if holder == node)
 }
 
 /// Without a witness nothing but a person's word, or the guest's own end, lets output out unprotected. A session that

@@ -36,6 +36,7 @@ impl Secondary {
             return;
         }
         self.heard_of(generation);
+        self.spoken = self.spoken.max(generation);
         self.farewell = matches!(message, ToSecondary::Farewell { .. });
         // Only now: a link alone may lead to a host that has restarted and is no primary any more.
         if let Phase::Alone { image, .. } = self.phase

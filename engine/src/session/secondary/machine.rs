@@ -28,6 +28,8 @@ pub struct Secondary {
     pub(super) link: Link,
     /// Newest generation heard of, from a primary or from the witness.
     pub(super) newest: Generation,
+    /// Newest generation that a primary has spoken in.
+    pub(super) spoken: Generation,
     /// The primary has said that the guest is over: nothing more is expected of it.
     pub(super) farewell: bool,
     /// Since when no epoch became whole, the link having been lost at least once.
@@ -44,6 +46,7 @@ impl Secondary {
             phase: Phase::Empty,
             link: Link::Down,
             newest: Generation(0),
+            spoken: Generation(0),
             farewell: false,
             lone_since: None,
             state_reported: None,
@@ -58,6 +61,11 @@ impl Secondary {
     /// The newest generation heard of; 0 if none.
     pub fn generation(&self) -> Generation {
         self.newest
+    }
+
+    /// The newest generation that a primary has spoken in; `None` before one has.
+    pub fn heard_from(&self) -> Option<Generation> {
+        Some(self.spoken).filter(|spoken| *spoken > Generation(0))
     }
 
     /// The newest complete (acked) epoch of the image.
@@ -81,13 +89,6 @@ impl Secondary {
                 }
             };
         matches!(self.phase, Phase::Empty) && is_settled
-    }
-
-    /// Whether the witness has a copy here that may take over, and there is none: only this session takes that back.
-    pub fn has_to_renounce(&self) -> bool {
-        let is_here =
-            |record: &Record| matches!(&record.copy, Copy::Fresh { holder } if *holder == self.config.node);
-        matches!(self.phase, Phase::Empty) && self.register.record().is_some_and(is_here)
     }
 
     /// The witness's record, as far as it has been told.

@@ -47,6 +47,48 @@ fn a_refused_claim_is_tried_again_until_the_record_allows_it() {
     assert!(story.wants(&Output::ResumeGuest));
 }
 
+/// Both hosts lost power: this one, which held the copy, has booted a guest of that name from its disk, and the owner has
+/// lost the guest as well. Whoever waited for the other would wait for ever.
+#[test]
+fn a_copy_that_the_record_has_here_is_renounced_by_the_claim_that_is_refused_for_it() {
+    let held_here = || Copy::Fresh { holder: node("a") };
+    let mut story = Story::begin(Origin::Started, Some(record(5, 3, "b", held_here())), true);
+    assert_eq!(story.session.state(), State::ClaimRefused);
+    assert_eq!(story.held(), record(6, 3, "b", Copy::Stale));
+    story.wait(60_000);
+    assert_eq!(story.held().revision, 6, "it is said once");
+    assert!(!story.is_destroyed() && !story.wants(&Output::PassOutput), "b decides");
+}
+
+#[test]
+fn a_witness_that_does_not_answer_is_asked_again_to_renounce_the_copy() {
+    let held_here = || Copy::Fresh { holder: node("a") };
+    let mut story = Story::begin(Origin::Started, Some(record(5, 3, "b", Copy::Stale)), true);
+    assert_eq!(story.session.state(), State::ClaimRefused);
+    // The owner's swap of before its death arrives late, and the answer to this host's gets lost.
+    let late = WitnessRequest::Swap { id: RequestId(9), expect: 5, new: record(6, 3, "b", held_here()) };
+    story.ask(node("b"), late);
+    story.hear(Input::WitnessDown);
+    story.wait(10_000);
+    story.hear(Input::WitnessUp);
+    story.wait(10_000);
+    assert_eq!(story.held(), record(7, 3, "b", Copy::Stale));
+}
+
+/// A record that is older than what is known here may name another owner; it is no authority all the same, and that owner's
+/// word ends no guest of a later generation.
+#[test]
+fn an_older_record_of_another_owner_decides_nothing_about_a_guest_of_a_later_generation() {
+    let adopted = Origin::Adopted { generation: Generation(5), is_halted: false };
+    let older = record(5, 3, "b", Copy::Fresh { holder: node("a") });
+    let mut story = Story::begin(adopted, Some(older.clone()), true);
+    assert_eq!(story.session.refusal(), Some(&Refusal::Older { known: Generation(5) }));
+    story.hear(Input::Rival { generation: Generation(3) });
+    story.wait(60_000);
+    assert!(!story.is_destroyed() && !story.wants(&Output::PassOutput));
+    assert_eq!(story.held(), older, "nothing is said about it either");
+}
+
 #[test]
 fn a_refused_guest_makes_way_for_the_owner_that_speaks() {
     let mut story = Story::begin(Origin::Started, Some(record(5, 3, "b", Copy::Stale)), true);
