@@ -334,3 +334,53 @@ fn without_a_witness_a_guest_that_is_booted_anew_waits_for_a_person() {
     pair.takeover();
     pair.ends_well();
 }
+
+/// The guest was moved to B and its copy was on A when both hosts lost their power: the record has a fresh copy on A that
+/// went with it. Both toolstacks start the guest from its disk; B is its owner, and may begin it anew once A has said that
+/// there is no copy.
+#[test]
+fn a_copy_that_is_lost_with_its_guest_is_renounced_also_where_a_guest_of_that_name_was_booted() {
+    for (a_ms, b_ms) in [(20, 60), (60, 20)] {
+        let mut pair = Pair::protected_with(|settings| settings.autostarts = true);
+        pair.switch_over();
+        pair.until("B is protected", |pair| pair.state(B) == Some(State::Protected));
+        pair.lose_host(A, Some(Span::from_ms(a_ms)));
+        pair.lose_host(B, Some(Span::from_ms(b_ms)));
+        pair.until("B begins anew", |pair| pair.state(B) == Some(State::Unprotected));
+        pair.ends_well();
+    }
+}
+
+/// The engine of A dies and its guest lives on; B takes over and has begun to speak when A's next engine looks for guests.
+#[test]
+fn what_a_dead_engine_left_makes_way_for_the_guest_that_was_taken_over() {
+    for back_ms in [90, 150, 300] {
+        let mut pair = Pair::protected_with(|settings| settings.outlives = true);
+        pair.checkpoint();
+        let back_after = Some(Span::from_ms(back_ms));
+        pair.strike(Fault::Crash { node: A, silent: false, back_after });
+        pair.takeover();
+        pair.ends_well();
+    }
+}
+
+/// A receiver that stands still for good does so also if a shorter standstill comes upon it.
+#[test]
+fn of_two_standstills_of_a_receiver_the_longer_counts() {
+    let mut pair = Pair::protected_with(|settings| settings.guests = 2);
+    for lasts in [None, Some(Span::from_ms(30))] {
+        pair.strike(Fault::ReceiverHangs { host: B, guest: 0, lasts });
+    }
+    pair.ends_well();
+}
+
+/// What it said leaves if its claim was confirmed, and nobody ever says it otherwise.
+#[test]
+fn a_guest_may_end_while_it_is_claimed() {
+    for wait_us in (0..14_000).step_by(250) {
+        let mut pair = Pair::begun(2);
+        pair.pass(Span::from_us(wait_us));
+        pair.strike(Fault::GuestEnds { guest: 0 });
+        pair.ends_well();
+    }
+}

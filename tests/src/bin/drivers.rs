@@ -3,9 +3,16 @@
 use clap::Parser;
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::ops::Range;
 use std::process::ExitCode;
+use std::time::Instant;
 use understudy_tests::drivers::mutant::Mutant;
-use understudy_tests::drivers::{Options, Outcome, run_seed, run_seeds};
+use understudy_tests::drivers::{Options, Outcome, run_all, run_seed, run_seeds};
+
+/// Seeds of which the outcomes are in memory together.
+const PART: u64 = 500;
+/// Seeds between two lines of progress.
+const PROGRESS_EVERY: u64 = 10_000;
 
 /// Runs primary, secondary and witness in virtual time, with faults drawn from a seed, and checks every
 /// invariant after every event.
@@ -24,11 +31,12 @@ struct Arguments {
     seed: Option<u64>,
     /// Run these seeds, for example 0..10000.
     #[arg(long, value_parser = parse_range)]
-    seeds: Option<std::ops::Range<u64>>,
+    seeds: Option<Range<u64>>,
     /// Print one line for each event (with --seed).
     #[arg(long, requires = "seed")]
     trace: bool,
-    /// Do not end at the first seed that fails; one line for each that does, and for each state that was entered.
+    /// Do not end at the first seed that fails; one line for each that does, for each 10,000 seeds, and for each state
+    /// that was entered.
     #[arg(long, requires = "seeds")]
     all: bool,
     /// Be wrong in this way, for example ReleaseBeforeAck; "all" runs every mutant before each of its judges alone, and
@@ -43,7 +51,7 @@ struct Arguments {
     judge: Option<String>,
 }
 
-fn parse_range(text: &str) -> Result<std::ops::Range<u64>, String> {
+fn parse_range(text: &str) -> Result<Range<u64>, String> {
     let parsed = text.split_once("..").and_then(|(from, to)| Some(from.parse().ok()?..to.parse().ok()?));
     parsed.ok_or_else(|| format!("{text:?} is not a range, such as 0..10000"))
 }
@@ -84,7 +92,7 @@ fn find<T: std::fmt::Debug>(mut all: impl Iterator<Item = T>, name: &str) -> T {
     })
 }
 
-fn catch_all(seeds: std::ops::Range<u64>) -> ExitCode {
+fn catch_all(seeds: Range<u64>) -> ExitCode {
     let mut escaped = 0;
     for (mutant, invariants) in Mutant::ALL {
         for invariant in invariants {
@@ -104,16 +112,26 @@ fn catch_all(seeds: std::ops::Range<u64>) -> ExitCode {
     if escaped == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn tell_all(seeds: std::ops::Range<u64>, options: Options) -> ExitCode {
-    let mut failed = 0;
+/// Goes on after a seed that fails. A run that was broken off is taken up again where its last line of progress ends.
+fn tell_all(seeds: Range<u64>, options: Options) -> ExitCode {
+    let began = Instant::now();
+    let (mut failed, mut events, mut frames) = (0, 0, 0);
     let mut led_through = BTreeMap::new();
-    for outcome in seeds.map(|seed| run_seed(seed, options)) {
-        for moment in outcome.moments {
-            *led_through.entry(format!("{moment:?}")).or_insert(0) += 1;
+    for part in parts_of(&seeds) {
+        for outcome in run_all(part.clone(), options) {
+            events += outcome.events;
+            frames += outcome.frames;
+            for moment in outcome.moments {
+                *led_through.entry(format!("{moment:?}")).or_insert(0_u64) += 1;
+            }
+            if let Some(violation) = outcome.violation {
+                failed += 1;
+                say(&format!("seed {}: {violation}", outcome.seed));
+            }
         }
-        if let Some(violation) = outcome.violation {
-            failed += 1;
-            say(&format!("seed {}: {violation}", outcome.seed));
+        if part.end % PROGRESS_EVERY == 0 || part.end == seeds.end {
+            let (first, end, s) = (seeds.start, part.end, began.elapsed().as_secs());
+            say(&format!("{first}..{end}: {failed} failed, {events} events, {frames} frames, {s} s"));
         }
     }
     for (moment, count) in led_through {
@@ -121,6 +139,16 @@ fn tell_all(seeds: std::ops::Range<u64>, options: Options) -> ExitCode {
     }
     say(&format!("{failed} seeds failed"));
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Pieces of a range, each ending at a multiple of its length.
+fn parts_of(seeds: &Range<u64>) -> impl Iterator<Item = Range<u64>> {
+    let (mut start, end) = (seeds.start, seeds.end);
+    std::iter::from_fn(move || {
+        let part = start..end.min((start / PART + 1) * PART);
+        start = part.end;
+        Some(part).filter(|part| !part.is_empty())
+    })
 }
 
 /// A pager that was closed is no failure of the seed.

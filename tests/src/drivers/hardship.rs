@@ -52,7 +52,8 @@ impl Cluster {
             }
             Fault::ReceiverHangs { host, guest, lasts } => {
                 let until = lasts.map_or(Time(u64::MAX / 2), |span| self.now + span);
-                self.hosts[host].receives_from[guest] = until;
+                let hangs = &mut self.hosts[host].receives_from[guest];
+                *hangs = (*hangs).max(until);
             }
             Fault::WitnessForgets(how) => self.witness_forgets(how),
             Fault::ActivationFails { host } => self.hosts[host].yard.get().activation_fails = true,

@@ -14,6 +14,10 @@ pub const SETTLE: Span = Span::from_ms(200);
 /// Within this, frames leave again. The sum of what may have to follow on each other: silence, grace, retries of
 /// both hosts, a pause held at the witness, the operator's look, a seed.
 pub const BOUND: Span = Span::from_ms(1_000);
+/// A run in which all is well for so long may end: longer than the judges of what is said of protection wait.
+pub const WELL: Span = Span::from_ms(300);
+/// Between two looks whether it is.
+pub const LOOK_EVERY: Span = Span::from_ms(50);
 /// A guest that runs and may speak says something at least this often.
 const RECENT: Span = Span::from_ms(250);
 

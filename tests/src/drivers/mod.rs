@@ -45,7 +45,7 @@ mod work;
 mod wrong;
 pub mod yard;
 
-pub use run::{Options, Outcome, run_seed, run_seeds};
+pub use run::{Options, Outcome, run_all, run_seed, run_seeds};
 
 /// A host: 0 (A) or 1 (B).
 pub type HostId = usize;

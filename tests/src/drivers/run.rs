@@ -1,5 +1,6 @@
 //! One seed from its beginning to its verdict.
 
+use super::GuestId;
 use super::cluster::Cluster;
 use super::events::Event;
 use super::faults::{self, Aimed, FAULTS_END, Fault, Moment};
@@ -112,25 +113,33 @@ fn describe(plan: &[(Time, Fault)], aimed: &[Aimed]) -> Vec<String> {
 }
 
 /// Heals the cluster, lets it settle and go on, and judges its liveness. Without a witness nothing resumes by
-/// itself, so nothing is asked for.
+/// itself, so nothing is asked for. Once all is well for a while, nothing new is learnt, and the run is over.
 pub fn finish(cluster: &mut Cluster) {
     if cluster.violation.is_some() {
         return;
     }
     cluster.heal();
     cluster.run(cluster.now.max(cluster.hangs_end()) + liveness::SETTLE, u64::MAX);
-    let guests = 0..cluster.settings.guests;
     let has_witness = cluster.settings.has_witness;
-    let expected: Vec<bool> =
-        guests.clone().map(|guest| has_witness && liveness::can_resume(cluster, guest)).collect();
+    let asked_for: Vec<GuestId> = (0..cluster.settings.guests)
+        .filter(|guest| has_witness && liveness::can_resume(cluster, *guest))
+        .filter(|guest| cluster.judges[*guest].hears(Invariant::Liveness))
+        .collect();
     let end = cluster.now + liveness::BOUND;
-    cluster.run(end, u64::MAX);
-    for guest in guests {
-        cluster.say_if_lost(guest);
-        let hears = cluster.judges[guest].hears(Invariant::Liveness);
-        if expected[guest] && cluster.violation.is_none() && hears {
-            cluster.violation = liveness::judge(cluster, guest, end).err();
+    let mut well_since = None;
+    let mut verdict = Ok(());
+    while cluster.now < end && cluster.violation.is_none() {
+        cluster.run(cluster.now + liveness::LOOK_EVERY, u64::MAX);
+        let now = cluster.now;
+        verdict = asked_for.iter().try_for_each(|guest| liveness::judge(cluster, *guest, now));
+        well_since = well_since.or(Some(now)).filter(|_| verdict.is_ok());
+        if well_since.is_some_and(|since| since + liveness::WELL <= now) {
+            break;
         }
+    }
+    (0..cluster.settings.guests).for_each(|guest| cluster.say_if_lost(guest));
+    if cluster.violation.is_none() {
+        cluster.violation = verdict.err();
     }
 }
 
@@ -138,7 +147,6 @@ pub fn finish(cluster: &mut Cluster) {
 /// among those found, or else how many events and frames there were.
 pub fn run_seeds(seeds: Range<u64>, options: Options) -> Result<(u64, u64), Box<Outcome>> {
     let next = AtomicU64::new(seeds.start);
-    let workers = std::thread::available_parallelism().map_or(1, usize::from);
     let work = || {
         let (mut events, mut frames) = (0, 0);
         loop {
@@ -156,7 +164,7 @@ pub fn run_seeds(seeds: Range<u64>, options: Options) -> Result<(u64, u64), Box<
         }
     };
     let results = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+        let threads: Vec<_> = (0..workers()).map(|_| scope.spawn(work)).collect();
         threads.into_iter().map(|thread| thread.join().expect("a run does not panic")).collect::<Vec<_>>()
     });
     let mut sum = (0, 0);
@@ -171,6 +179,25 @@ pub fn run_seeds(seeds: Range<u64>, options: Options) -> Result<(u64, u64), Box<
         }
     }
     failed.map_or(Ok(sum), Err)
+}
+
+/// Runs seeds on all processors, whatever comes of each; the outcomes are in the order of the seeds.
+pub fn run_all(seeds: Range<u64>, options: Options) -> Vec<Outcome> {
+    let next = AtomicU64::new(seeds.start);
+    let work = || {
+        let mine = || Some(next.fetch_add(1, Ordering::Relaxed)).filter(|seed| *seed < seeds.end);
+        std::iter::from_fn(mine).map(|seed| run_seed(seed, options)).collect::<Vec<_>>()
+    };
+    let mut outcomes: Vec<Outcome> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..workers()).map(|_| scope.spawn(work)).collect();
+        threads.into_iter().flat_map(|thread| thread.join().expect("a run does not panic")).collect()
+    });
+    outcomes.sort_by_key(|outcome| outcome.seed);
+    outcomes
+}
+
+fn workers() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// A cluster without chance in its settings, for passes over every event.
