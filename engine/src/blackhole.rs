@@ -14,6 +14,7 @@ use crate::guest::{
     Activated, Bell, CaptureOrder, HeldOutput, Outlet, OutletClosed, OutputMaker, Part, PauseTimes,
     Protector, ProtectorConfig, Report, Reporter, RuntimeId, Stuck,
 };
+use crate::session::Time;
 use crate::session::primary::Capture;
 use crate::signals::ShutdownSignal;
 use crossbeam::channel::{Receiver, Sender, bounded};
@@ -178,6 +179,7 @@ struct Run {
     epoch: Epoch,
     step: Step,
     made: Vec<Checkpoint>,
+    began_at: Instant,
     told_at: Instant,
 }
 
@@ -213,6 +215,7 @@ impl Run {
             epoch: Epoch(0),
             step: Step::BEGUN,
             made: Vec::new(),
+            began_at: Instant::now(),
             told_at: Instant::now(),
         };
         Ok(run)
@@ -263,6 +266,7 @@ impl Run {
             epoch: self.epoch,
             capture,
             stay_paused: false,
+            now: Time(self.began_at.elapsed().as_nanos() as u64),
             outlet,
         };
         self.protector.capture(order)

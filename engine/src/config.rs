@@ -13,17 +13,19 @@ mod domain;
 mod fit;
 mod guest;
 pub mod human;
+mod pacing;
 mod settings;
 mod tables;
 mod text;
 
 pub use domain::{DomainConfig, DomainSettings, FindChanges};
 pub use guest::{GuestConfig, GuestSettings};
+pub use pacing::{BUDGETS, BudgetSettings, PacingSettings};
 pub use settings::{Hypervisor, Peer, Settings};
 pub use tables::{LimitSettings, SlowChoice, TimingSettings};
 
 use crate::link::{Transport, TransportError};
-use crate::session::primary::SlowPolicy;
+use crate::session::primary::{Pacing, SlowPolicy};
 use crate::session::{NodeName, Span, primary, secondary};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -102,8 +104,8 @@ pub fn check_name(name: &str) -> Result<(), ConfigError> {
 /// Times, decided.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Timing {
-    /// From the end of one pause to the beginning of the next.
-    pub interval: Span,
+    /// What decides when a checkpoint begins.
+    pub pacing: Pacing,
     /// A sign of life is sent when nothing else was for this long.
     pub heartbeat: Span,
     /// A peer not heard for this long is lost.
@@ -194,7 +196,7 @@ impl NodeConfig {
         primary::Config {
             node: self.node.clone(),
             peer,
-            interval: self.timing.interval,
+            pacing: self.timing.pacing,
             in_flight_max: self.limits.in_flight_max,
             heartbeat: self.timing.heartbeat,
             silence_max: self.timing.silence,

@@ -9,7 +9,8 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 #![deny(unsafe_code)]
 
+mod frame;
 pub mod kernel;
 mod queue;
 
-pub use queue::{EpochQueue, Limits, Push, QueueStats};
+pub use queue::{EpochQueue, Limits, Push, QueueStats, Waiting};

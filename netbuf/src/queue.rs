@@ -8,6 +8,7 @@
 //! Three states: *Passing* (the guest is unprotected, everything may leave), *Holding* (only released
 //! epochs may leave) and *Fenced* (everything is thrown away; only a newer generation may hold again).
 
+use crate::frame;
 use std::collections::VecDeque;
 use understudy_checkpoint::Epoch;
 
@@ -41,6 +42,27 @@ pub enum Push {
     Dropped,
 }
 
+/// Frames of the open epoch, which only the next checkpoint can let out. Counts of several queues add up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Waiting {
+    /// Frames that somebody may wait for.
+    pub answers: u32,
+    /// Frames that carry nothing by themselves: a TCP acknowledgement alone, ARP, neighbour discovery.
+    pub bare: u32,
+}
+
+impl std::iter::Sum for Waiting {
+    fn sum<I: Iterator<Item = Self>>(waiting: I) -> Self {
+        waiting.fold(Self::default(), |sum, it| Self {
+            answers: sum.answers.saturating_add(it.answers),
+            bare: sum.bare.saturating_add(it.bare),
+        })
+    }
+}
+
+/// So many frames that carry nothing are worth telling of at once: a sender's window depends on them.
+const BARE_MANY: u32 = 16;
+
 /// Counters for metrics; all since creation but `held_*`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct QueueStats {
@@ -72,6 +94,12 @@ pub struct EpochQueue {
     held: VecDeque<(Epoch, Vec<u8>)>,
     leaving: VecDeque<Vec<u8>>,
     stats: QueueStats,
+    /// Bytes before each frame that are not the frame's.
+    head_bytes: usize,
+    waiting: Waiting,
+    /// Of so many answers there is news; `None`: of none.
+    tell_at: Option<u32>,
+    has_news: bool,
 }
 
 impl EpochQueue {
@@ -85,7 +113,16 @@ impl EpochQueue {
             held: VecDeque::new(),
             leaving: VecDeque::new(),
             stats: QueueStats::default(),
+            head_bytes: 0,
+            waiting: Waiting::default(),
+            tell_at: Some(1),
+            has_news: false,
         }
+    }
+
+    /// As it is, for frames behind a header of `head_bytes` that is not theirs.
+    pub fn behind(self, head_bytes: usize) -> Self {
+        Self { head_bytes, ..self }
     }
 
     /// As [`new`](Self::new), but holding from the start: for a guest whose host may not let anything out yet.
@@ -113,6 +150,7 @@ impl EpochQueue {
         self.held.push_back((self.open, frame.to_vec()));
         self.stats.held_bytes = bytes;
         self.stats.held_frames = self.held.len();
+        self.count(frame);
         if self.near_limit() { Push::HeldNearLimit } else { Push::Held }
     }
 
@@ -124,6 +162,25 @@ impl EpochQueue {
         if self.mode == Mode::Passing {
             self.mode = Mode::Holding;
         }
+        (self.waiting, self.tell_at, self.has_news) = (Waiting::default(), Some(1), false);
+    }
+
+    /// From how many answers in the open epoch on there is news; `None`: more of them are none. A cut makes it one again.
+    pub fn tell_at(&mut self, answers: Option<u32>) {
+        self.tell_at = answers;
+        self.has_news |= answers.is_some_and(|answers| (1..=self.waiting.answers).contains(&answers));
+    }
+
+    /// Whether [`waiting`](Self::waiting) is worth asking for: after the first answer, as many as were asked for, the first
+    /// bare frame, or many of them.
+    pub fn has_news(&self) -> bool {
+        self.has_news
+    }
+
+    /// What waits in the open epoch. It is no news any more.
+    pub fn waiting(&mut self) -> Waiting {
+        self.has_news = false;
+        self.waiting
     }
 
     /// What is held, all of it sent in the epoch that was open, counts as of `open` and stays: for a queue that began to
@@ -152,6 +209,7 @@ impl EpochQueue {
             return;
         }
         self.mode = Mode::Passing;
+        (self.waiting, self.has_news) = (Waiting::default(), false);
         while let Some((_, frame)) = self.held.pop_front() {
             self.let_out(frame);
         }
@@ -199,6 +257,16 @@ impl EpochQueue {
         self.stats.held_frames = self.held.len();
         self.stats.released_frames += 1;
         self.leaving.push_back(frame);
+    }
+
+    fn count(&mut self, frame: &[u8]) {
+        if frame.get(self.head_bytes..).is_some_and(frame::is_bare) {
+            self.waiting.bare += 1;
+            self.has_news |= matches!(self.waiting.bare, 1 | BARE_MANY);
+        } else {
+            self.waiting.answers += 1;
+            self.has_news |= self.tell_at == Some(self.waiting.answers);
+        }
     }
 
     fn near_limit(&self) -> bool {
@@ -273,6 +341,38 @@ mod tests {
         queue.release(Epoch(1));
         drain(&mut queue);
         assert_eq!(queue.push(&[0; 10]), Push::HeldNearLimit);
+    }
+
+    fn take_news(queue: &mut EpochQueue) -> Option<Waiting> {
+        queue.has_news().then(|| queue.waiting())
+    }
+
+    #[test]
+    fn news_is_the_first_answer_and_as_many_as_were_asked_for() {
+        let arp = [&[2; 12][..], &[0x08, 0x06], &[0; 28]].concat();
+        let mut queue = EpochQueue::holding(Epoch(0), Limits::default());
+        queue.push(&[1]);
+        assert_eq!(take_news(&mut queue), Some(Waiting { answers: 1, bare: 0 }));
+        queue.tell_at(Some(3));
+        queue.push(&[2]);
+        assert_eq!(take_news(&mut queue), None);
+        queue.push(&[3]);
+        assert_eq!(take_news(&mut queue), Some(Waiting { answers: 3, bare: 0 }));
+        queue.tell_at(Some(2));
+        assert!(queue.has_news(), "there are more already");
+        queue.cut(Epoch(0));
+        assert_eq!(take_news(&mut queue), None, "they wait for an ack, not for a checkpoint");
+        queue.push(&arp);
+        assert_eq!(take_news(&mut queue), Some(Waiting { answers: 0, bare: 1 }));
+        for _ in 0..14 {
+            queue.push(&arp);
+        }
+        assert!(!queue.has_news());
+        queue.push(&arp);
+        assert_eq!(take_news(&mut queue), Some(Waiting { answers: 0, bare: 16 }));
+        queue.pass();
+        queue.push(&[4]);
+        assert_eq!(take_news(&mut queue), None, "it has left");
     }
 
     proptest! {

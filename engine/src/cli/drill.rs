@@ -1,8 +1,9 @@
 //! `understudy drill`: failures rehearsed with real processes on this machine, with a report.
 
 use super::{CliError, Exit, OutputFormat, print, print_json};
-use crate::config::bounds::{HostMemory, INTERVAL, check_span};
+use crate::config::bounds::HostMemory;
 use crate::config::human::{parse_size, parse_span, show_bytes};
+use crate::config::{BUDGETS, BudgetSettings, PacingSettings};
 use crate::console;
 use crate::drill::DrillError;
 use crate::drill::network::{guest_address, guest_name};
@@ -10,6 +11,7 @@ use crate::drill::plan::{Cut, Failure, Plan};
 use crate::drill::run::{Finished, run as run_drill};
 use crate::drill::table;
 use crate::session::Span;
+use crate::session::primary::Pacing;
 use understudy_lab::{GuestConfig, LoadError};
 
 /// More guests than this have no place on one machine.
@@ -32,9 +34,12 @@ pub(super) struct Args {
     /// Repeats the same drill: when each failure strikes, what the clients ask
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     seed: u64,
-    /// From the end of one pause to the next
-    #[arg(long, value_name = "TIME", value_parser = parse_span, default_value = "25ms")]
-    interval: Span,
+    /// Checkpoints by a fixed clock instead of by output: from the end of one pause to the next
+    #[arg(long, value_name = "TIME", value_parser = parse_span)]
+    interval: Option<Span>,
+    /// Checkpoints by output that waits, within budgets, as a node takes them; "output" for the defaults
+    #[arg(long, value_name = "KEY=VALUE,...")]
+    pacing: Option<BudgetSettings>,
     /// Memory of each guest
     #[arg(long, value_name = "SIZE", value_parser = parse_size, default_value = "256M")]
     memory: u64,
@@ -103,7 +108,8 @@ impl Args {
         let failures: Vec<Failure> = self.fail.iter().flat_map(|choice| choice.failures()).collect();
         let rounds = self.rounds.map_or(failures.len(), |rounds| rounds as usize);
         self.check_guest()?;
-        check_span("interval", self.interval, INTERVAL)?;
+        let pacing = PacingSettings { interval: self.interval, budgets: self.pacing }
+            .decide(Pacing::Output(BUDGETS))?;
         let bytes = self.memory.saturating_mul(u64::from(self.guests));
         if let Some(host) = HostMemory::of_this_host().filter(|host| bytes > host.available) {
             return Err(CliError::Usage(format!(
@@ -115,7 +121,7 @@ impl Args {
         Ok(Plan {
             rounds: failures.into_iter().cycle().take(rounds).collect(),
             seed: self.seed,
-            interval: self.interval.into(),
+            pacing,
             memory_bytes: self.memory,
             load: self.load,
             guests: self.guests,

@@ -108,6 +108,9 @@ fn put_guests(text: &mut String, status: &Status) {
                 width = widths[0]
             );
         }
+        if let Some(pace) = pace(guest) {
+            let _ = writeln!(text, "{:width$}  └ {pace}", "", width = widths[0]);
+        }
         if let Some(age) = late_commit(guest) {
             let _ = writeln!(
                 text,
@@ -121,6 +124,22 @@ fn put_guests(text: &mut String, status: &Status) {
             let _ = writeln!(text, "{:width$}  └ {}", "", guest.reason, width = widths[0]);
         }
     }
+}
+
+/// What decides when the guest's checkpoints begin, where no clock does.
+fn pace(guest: &GuestStatus) -> Option<String> {
+    let by = match guest.paced_by.as_deref()? {
+        "output" => "output that waited",
+        "batch" => "answers that were expected",
+        "quiet" => "nothing, but the longest interval",
+        "interval_min" => "the shortest interval",
+        "pause_share" => "the guest's share of time",
+        "link_rate" => "the link's rate",
+        "cpu_share" => "the processor's share",
+        "encoder" => "the one before, which was still being encoded",
+        _ => return None,
+    };
+    Some(format!("checkpoints go by output ({}); the newest waited for {by}", guest.pacing))
 }
 
 /// A commit older than this is worth a word.
@@ -242,6 +261,8 @@ mod tests {
             committed: Some(1203),
             commit_age_ms: Some(14),
             interval_ms: 25.0,
+            pacing: "interval=25ms".into(),
+            paced_by: Some("clock".into()),
             pause_us: Quantiles { count: 1204, p50: 310, p99: 900, max: 1500 },
             pause_parts_us: PauseParts::default(),
             commit_us: Quantiles { count: 1203, p50: 2_100, p99: 4_000, max: 9_000 },

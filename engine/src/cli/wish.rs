@@ -1,8 +1,10 @@
 //! `understudy protect | unprotect | switchover | takeover`: an operator's wish for one guest of a running node.
 
 use super::{CliError, ControlArgs, Exit, OutputFormat, print};
-use crate::config::FindChanges;
+use crate::config::human::parse_span;
+use crate::config::{BudgetSettings, FindChanges, PacingSettings};
 use crate::control::{Client, GuestRole, Protection, Wish};
+use crate::session::Span;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -23,6 +25,13 @@ pub(super) struct ProtectArgs {
     /// The peer that is to hold its copy; needed only if the node has several
     #[arg(long, value_name = "PEER")]
     to: Option<String>,
+    /// Checkpoints by a fixed clock, this far apart; of a guest that is protected already, too
+    #[arg(long, value_name = "TIME", value_parser = parse_span, conflicts_with = "pacing")]
+    interval: Option<Span>,
+    /// Checkpoints by output that waits: interval-min, interval-max, pause-share, cpu-share, link-rate, or "output"; what is
+    /// not said stays
+    #[arg(long, value_name = "KEY=VALUE,...")]
+    pacing: Option<BudgetSettings>,
     /// How changed pages are found; `compare` is for PV guests where Xen has no log [default: log]
     #[arg(long, value_name = "HOW")]
     find_changes: Option<FindChanges>,
@@ -112,10 +121,12 @@ fn report(args: &Args, outcome: &str) -> Result<(), CliError> {
 pub(super) fn run_protect(args: ProtectArgs) -> Result<Exit, CliError> {
     let client = Client::new(&args.wish.control.control);
     let guest = &args.wish.guest;
+    let pacing = PacingSettings { interval: args.interval, budgets: args.pacing };
     client.protect(Protection {
         guest: guest.clone(),
         to: args.to.clone(),
         interval_ms: None,
+        pacing: Some(pacing).filter(|it| !it.is_empty()).map(|it| it.to_string()),
         find_changes: args.find_changes,
     })?;
     let began = Instant::now();

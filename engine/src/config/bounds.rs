@@ -15,6 +15,11 @@ const fn ms(ms: u64) -> Span {
 
 /// The guest has to run between two pauses; output of an epoch waits this long at least.
 pub const INTERVAL: RangeInclusive<Span> = Span::from_us(100)..=ms(60_000);
+/// Of all time, that a guest may stand still.
+pub(super) const PAUSE_PERCENT: RangeInclusive<u32> = 1..=90;
+/// Of one processor.
+pub(super) const CPU_PERCENT: RangeInclusive<u32> = 1..=6_400;
+pub(super) const LINK_BYTES_PER_S: RangeInclusive<u64> = 1 << 10..=TIB;
 pub(super) const HEARTBEAT: RangeInclusive<Span> = ms(1)..=ms(60_000);
 pub(super) const SILENCE: RangeInclusive<Span> = ms(3)..=ms(600_000);
 pub(super) const GRACE: RangeInclusive<Span> = Span(0)..=ms(600_000);
@@ -166,8 +171,13 @@ mod tests {
     fn documented() -> String {
         let span = |bounds: RangeInclusive<Span>| (show_span(*bounds.start()), show_span(*bounds.end()));
         let bytes = |bounds: RangeInclusive<u64>| (show_bytes(*bounds.start()), show_bytes(*bounds.end()));
+        let percent =
+            |bounds: RangeInclusive<u32>| (format!("{}%", bounds.start()), format!("{}%", bounds.end()));
         let rows = [
-            ("`interval`", span(INTERVAL)),
+            ("`interval`, `interval-min`, `interval-max`", span(INTERVAL)),
+            ("`pause-share`", percent(PAUSE_PERCENT)),
+            ("`cpu-share`", percent(CPU_PERCENT)),
+            ("`link-rate`", bytes(LINK_BYTES_PER_S)),
             ("`heartbeat`", span(HEARTBEAT)),
             ("`silence`", span(SILENCE)),
             ("`grace`", span(GRACE)),

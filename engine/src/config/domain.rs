@@ -1,8 +1,10 @@
 //! A Xen guest that runs here and is to be protected: `--domain name=web,peer=b`.
 
 use super::human::parse_span;
+use super::pacing::{BudgetSettings, PacingSettings, budgets_from_text};
 use super::text::span_from_text;
-use super::{ConfigError, bounds, check_new_name};
+use super::{ConfigError, check_new_name};
+use crate::session::primary::Pacing;
 use crate::session::{NodeName, Span};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
@@ -29,9 +31,12 @@ pub struct DomainSettings {
     pub name: Option<String>,
     /// Which peer holds its copy; needed only if there are several.
     pub peer: Option<String>,
-    /// From the end of one pause to the beginning of the next; else the node's.
+    /// From the end of one pause to the beginning of the next; else as the node.
     #[serde(deserialize_with = "span_from_text")]
     pub interval: Option<Span>,
+    /// Budgets, if checkpoints go by output; else as the node.
+    #[serde(deserialize_with = "budgets_from_text")]
+    pub pacing: Option<BudgetSettings>,
     /// How changed pages are found; else in Xen's log.
     pub find_changes: Option<FindChanges>,
 }
@@ -43,8 +48,8 @@ pub struct DomainConfig {
     pub name: String,
     /// Which peer holds its copy.
     pub peer: NodeName,
-    /// From the end of one pause to the beginning of the next; `None`: as the node does.
-    pub interval: Option<Span>,
+    /// What decides when its checkpoints begin.
+    pub pacing: Pacing,
     /// How changed pages are found.
     pub find_changes: FindChanges,
 }
@@ -69,7 +74,20 @@ impl FromStr for DomainSettings {
                         .map_err(|_| format!("{value:?} is not one of log, compare"))?;
                     domain.find_changes.replace(how).is_some()
                 }
-                _ => return Err(format!("{key:?} is not one of name, peer, interval, find-changes")),
+                "pacing" if value == "output" => {
+                    let is_given_twice = domain.pacing.is_some();
+                    domain.pacing.get_or_insert_default();
+                    is_given_twice
+                }
+                _ if BudgetSettings::KEYS.contains(&key) => {
+                    domain.pacing.get_or_insert_default().set(key, value)?
+                }
+                _ => {
+                    return Err(format!(
+                        "{key:?} is not one of name, peer, find-changes, interval, pacing=output, {}",
+                        BudgetSettings::KEYS.join(", ")
+                    ));
+                }
             };
             if is_given_twice {
                 return Err(format!("{key} is given twice"));
@@ -80,8 +98,12 @@ impl FromStr for DomainSettings {
 }
 
 impl DomainSettings {
-    /// Decides a guest of a node that has these peers.
-    pub(crate) fn decide(self, peers: &BTreeMap<NodeName, SocketAddr>) -> Result<DomainConfig, ConfigError> {
+    /// Decides a guest of a node that has these peers, and this pacing where the guest's own is not said.
+    pub(crate) fn decide(
+        self,
+        peers: &BTreeMap<NodeName, SocketAddr>,
+        pacing: Pacing,
+    ) -> Result<DomainConfig, ConfigError> {
         let name = self.name.ok_or_else(|| ConfigError::Conflict("A domain needs a name".into()))?;
         check_new_name(&name)?;
         let refuse = |why: String| Err(ConfigError::Conflict(format!("Domain {name} {why}")));
@@ -91,11 +113,9 @@ impl DomainSettings {
             None if peers.len() == 1 => peers.keys().next().expect("one peer").clone(),
             None => return refuse("needs peer=NAME, a peer that is configured".into()),
         };
-        if let Some(interval) = self.interval {
-            bounds::check_span("interval", interval, bounds::INTERVAL)?;
-        }
+        let pacing = PacingSettings { interval: self.interval, budgets: self.pacing }.decide(pacing)?;
         let find_changes = self.find_changes.unwrap_or_default();
-        Ok(DomainConfig { name, peer, interval: self.interval, find_changes })
+        Ok(DomainConfig { name, peer, pacing, find_changes })
     }
 }
 
@@ -103,19 +123,23 @@ impl DomainSettings {
 mod tests {
     use super::*;
 
+    const NODES: Pacing = Pacing::Clock { interval: Span::from_ms(25) };
+
     fn decide(text: &str, peers: &[&str]) -> Result<DomainConfig, String> {
         let address: SocketAddr = "127.0.0.1:1".parse().unwrap();
         let peers = peers.iter().map(|name| (NodeName((*name).into()), address)).collect();
-        text.parse::<DomainSettings>()?.decide(&peers).map_err(|error| error.to_string())
+        text.parse::<DomainSettings>()?.decide(&peers, NODES).map_err(|error| error.to_string())
     }
 
     #[test]
     fn a_domain_is_read_from_one_flag() {
         let domain = decide("name=web", &["b"]).unwrap();
         assert_eq!((domain.name.as_str(), domain.peer.0.as_str()), ("web", "b"));
-        assert_eq!(domain.interval, None);
+        assert_eq!(domain.pacing, NODES);
         let slower = decide("name=web,interval=200ms", &["b"]).unwrap();
-        assert_eq!(slower.interval, Some(Span::from_ms(200)));
+        assert_eq!(slower.pacing, Pacing::Clock { interval: Span::from_ms(200) });
+        let paced = decide("name=web,pacing=output,interval-max=50ms", &["b"]).unwrap();
+        assert!(matches!(paced.pacing, Pacing::Output(budgets) if budgets.interval_max == Span::from_ms(50)));
         assert_eq!(slower.find_changes, FindChanges::Log);
         let compared = decide("name=web,find-changes=compare", &["b"]).unwrap();
         assert_eq!(compared.find_changes, FindChanges::Compare);
@@ -125,6 +149,8 @@ mod tests {
             ("name=web,interval=0ms", &["b"], "interval is 0ns"),
             ("name=web,interval=1000s", &["b"], "to 60s"),
             ("name=web,interval=1s,interval=1s", &["b"], "twice"),
+            ("name=web,interval=1s,interval-max=1s", &["b"], "give one of them"),
+            ("name=web,pacing=clock", &["b"], "pacing=output"),
             ("peer=b", &["b"], "needs a name"),
             ("name=web", &["b", "c"], "needs peer=NAME"),
             ("name=web,peer=d", &["b"], "not configured"),

@@ -162,12 +162,13 @@ impl Settings {
                 "Taps are for lab guests that are on no switch: give taps, uplink, or hypervisor xen".into(),
             ));
         }
+        let timing = self.timing.decide()?;
         Ok(NodeConfig {
             hypervisor,
             domains: self
                 .domains
                 .into_iter()
-                .map(|domain| domain.decide(&peers))
+                .map(|domain| domain.decide(&peers, timing.pacing))
                 .collect::<Result<_, _>>()?,
             listen,
             witness,
@@ -175,7 +176,7 @@ impl Settings {
             metrics: self.metrics,
             uplink: self.uplink,
             taps: self.taps,
-            timing: self.timing.decide()?,
+            timing,
             limits: self.limits.decide()?,
             transport,
             guests: guest::decide_all(self.guests, &peers)?,
@@ -189,7 +190,7 @@ impl Settings {
 mod tests {
     use super::*;
     use crate::session::Span;
-    use crate::session::primary::SlowPolicy;
+    use crate::session::primary::{Pacing, SlowPolicy};
 
     fn settings(text: &str) -> Settings {
         toml::from_str(text).unwrap()
@@ -223,7 +224,11 @@ mod tests {
         };
         let config = flags.over(settings(WHOLE)).decide().unwrap();
         assert_eq!(config.node.0, "c", "the flag wins");
-        assert_eq!(config.timing.interval, Span::from_ms(10), "the file wins over the default");
+        assert_eq!(
+            config.timing.pacing,
+            Pacing::Clock { interval: Span::from_ms(10) },
+            "the file wins over the default"
+        );
         assert_eq!(config.timing.slow_policy, SlowPolicy::Unprotect);
         assert_eq!(config.timing.takeover_grace, Span::from_ms(100), "the default follows the flag");
         assert_eq!(config.limits.staging_bytes, 16 << 20);

@@ -5,20 +5,27 @@
 
 use super::bounds::{self, check_bytes, check_count, check_span};
 use super::human::{parse_size, parse_span};
+use super::pacing::{BUDGETS, BudgetSettings, PacingSettings, budgets_from_text};
 use super::text::{size_from_text, span_from_text};
 use super::{ConfigError, Limits, Timing};
 use crate::session::Span;
-use crate::session::primary::SlowPolicy;
+use crate::session::primary::{Pacing, SlowPolicy};
 use serde::Deserialize;
 
 /// Times as they may be given.
 #[derive(clap::Args, Deserialize, Clone, Copy, Default, Debug)]
 #[serde(deny_unknown_fields, default)]
 pub struct TimingSettings {
-    /// From the end of one pause to the next [default: 25ms].
+    /// Checkpoints by a fixed clock instead of by output: from the end of one pause to the next.
     #[arg(long, value_name = "TIME", value_parser = parse_span)]
     #[serde(deserialize_with = "span_from_text")]
     pub interval: Option<Span>,
+    /// Checkpoints by output that waits, within budgets: interval-min, interval-max (times), pause-share (of the guest's
+    /// time), cpu-share (of a processor), link-rate (bytes a second) [default:
+    /// interval-min=100us,interval-max=200ms,pause-share=25%,cpu-share=100%,link-rate=1G].
+    #[arg(long, value_name = "KEY=VALUE,...")]
+    #[serde(deserialize_with = "budgets_from_text")]
+    pub pacing: Option<BudgetSettings>,
     /// A sign of life is sent when nothing else was for this long [default: 50ms].
     #[arg(long, value_name = "TIME", value_parser = parse_span)]
     #[serde(deserialize_with = "span_from_text")]
@@ -97,8 +104,10 @@ pub struct LimitSettings {
 
 impl TimingSettings {
     pub(super) fn over(self, below: Self) -> Self {
+        let pacing = self.pacing().over(below.pacing());
         Self {
-            interval: self.interval.or(below.interval),
+            interval: pacing.interval,
+            pacing: pacing.budgets,
             heartbeat: self.heartbeat.or(below.heartbeat),
             silence: self.silence.or(below.silence),
             grace: self.grace.or(below.grace),
@@ -110,10 +119,14 @@ impl TimingSettings {
         }
     }
 
+    fn pacing(&self) -> PacingSettings {
+        PacingSettings { interval: self.interval, budgets: self.pacing }
+    }
+
     pub(super) fn decide(self) -> Result<Timing, ConfigError> {
         let grace = self.grace.unwrap_or(Span::from_ms(100));
         let timing = Timing {
-            interval: self.interval.unwrap_or(Span::from_ms(25)),
+            pacing: self.pacing().decide(Pacing::Output(BUDGETS))?,
             heartbeat: self.heartbeat.unwrap_or(Span::from_ms(50)),
             silence: self.silence.unwrap_or(Span::from_ms(300)),
             grace,
@@ -126,7 +139,6 @@ impl TimingSettings {
                 Some(SlowChoice::Stretch) | None => SlowPolicy::Stretch,
             },
         };
-        check_span("interval", timing.interval, bounds::INTERVAL)?;
         check_span("heartbeat", timing.heartbeat, bounds::HEARTBEAT)?;
         check_span("silence", timing.silence, bounds::SILENCE)?;
         check_span("grace", timing.grace, bounds::GRACE)?;

@@ -86,6 +86,9 @@ pub struct Protection {
     /// From the end of one pause to the beginning of the next, in milliseconds; else as it is, or the node's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interval_ms: Option<u32>,
+    /// Budgets, if its checkpoints are to go by output, as in `interval-max=100ms,pause-share=10%`, or `output`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pacing: Option<String>,
     /// How changed pages are found; else in Xen's log. Not of a guest that is here already.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub find_changes: Option<FindChanges>,
@@ -149,14 +152,20 @@ mod tests {
         assert_eq!(line_of(&Request::Status), b"{\"ask\":\"status\"}\n");
         assert_eq!(line_of(&wish), b"{\"ask\":\"wish\",\"guest\":\"g1\",\"wish\":\"force_takeover\"}\n");
         assert_eq!(parse_request(&line_of(&wish)), Ok(wish));
-        let plain =
-            Protection { guest: "g1".into(), to: Some("b".into()), interval_ms: None, find_changes: None };
+        let plain = Protection {
+            guest: "g1".into(),
+            to: Some("b".into()),
+            interval_ms: None,
+            pacing: None,
+            find_changes: None,
+        };
         let protect = Request::Protect(plain.clone());
         let line = b"{\"ask\":\"protect\",\"guest\":\"g1\",\"to\":\"b\"}\n";
         assert_eq!(line_of(&protect), line);
         assert_eq!(parse_request(line), Ok(protect));
         let slower = Request::Protect(Protection {
             interval_ms: Some(200),
+            pacing: None,
             find_changes: Some(FindChanges::Compare),
             ..plain
         });

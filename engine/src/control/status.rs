@@ -97,8 +97,15 @@ pub struct GuestStatus {
     pub committed: Option<u64>,
     /// Milliseconds since the newest commit.
     pub commit_age_ms: Option<u64>,
-    /// The interval in use, in milliseconds.
+    /// The longest that the guest runs between two pauses, in milliseconds; 0 on a secondary, which paces nothing.
     pub interval_ms: f64,
+    /// What decides when a checkpoint begins, as it may be given: `interval=25ms`, or budgets. Empty on a secondary.
+    #[serde(default)]
+    pub pacing: String,
+    /// What had the newest checkpoint begin when it did: `clock`, `quiet`, `output`, `batch`, or the budget that delayed it
+    /// (`interval_min`, `pause_share`, `link_rate`, `cpu_share`, `encoder`).
+    #[serde(default)]
+    pub paced_by: Option<String>,
     /// How long the guest stood still for each checkpoint, in microseconds.
     pub pause_us: Quantiles,
     /// The parts of the pause.

@@ -1,7 +1,7 @@
 //! What a drill is asked to do.
 
+use crate::session::primary::Pacing;
 use std::fmt;
-use std::time::Duration;
 
 /// A failure to rehearse.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -66,8 +66,8 @@ pub struct Plan {
     pub rounds: Vec<Failure>,
     /// Decides when in a round the failure strikes.
     pub seed: u64,
-    /// From the end of one pause to the next.
-    pub interval: Duration,
+    /// What decides when checkpoints begin.
+    pub pacing: Pacing,
     /// Memory of each guest.
     pub memory_bytes: u64,
     /// How the guests use it, in the lab's words.

@@ -125,8 +125,8 @@ pub struct FailureSummary {
 pub struct Settings {
     /// Seed.
     pub seed: u64,
-    /// Checkpoint interval.
-    pub interval_ms: Millis,
+    /// What decided when checkpoints began, as a node takes it.
+    pub pacing: String,
     /// Memory of each guest.
     pub memory_bytes: u64,
     /// Its load.
@@ -207,7 +207,14 @@ pub(super) mod tests {
 
     pub(in crate::drill) fn settings() -> Settings {
         let load = "mixed".into();
-        Settings { seed: 1, interval_ms: Millis(25.0), memory_bytes: 1 << 28, load, guests: 1, clients: 4 }
+        Settings {
+            seed: 1,
+            pacing: "interval=25ms".into(),
+            memory_bytes: 1 << 28,
+            load,
+            guests: 1,
+            clients: 4,
+        }
     }
 
     #[test]

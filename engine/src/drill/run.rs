@@ -13,6 +13,7 @@ use super::traffic::Crew;
 use super::watch::Watch;
 use super::workdir::Workdir;
 use super::world::World;
+use crate::config::PacingSettings;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -121,7 +122,7 @@ impl Scene {
 fn settings(plan: &Plan) -> Settings {
     Settings {
         seed: plan.seed,
-        interval_ms: plan.interval.into(),
+        pacing: PacingSettings::from(plan.pacing).to_string(),
         memory_bytes: plan.memory_bytes,
         load: plan.load.clone(),
         guests: plan.guests,

@@ -20,6 +20,7 @@ use super::sightings::{HostId, Sightings};
 use super::view::{self, GuestView};
 use super::watch::Watch;
 use super::wires::Wires;
+use crate::config::PacingSettings;
 use parking_lot::Mutex;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -162,7 +163,6 @@ impl World {
     }
 
     fn node_arguments(&self, role: &str, host: HostId) -> Vec<String> {
-        let interval = format!("{}us", self.plan.interval.as_micros());
         [
             role,
             "--node",
@@ -177,11 +177,10 @@ impl World {
             &self.control_path(host).display().to_string(),
             "--uplink",
             &self.switch.path().display().to_string(),
-            "--interval",
-            &interval,
         ]
         .into_iter()
         .map(str::to_owned)
+        .chain(PacingSettings::from(self.plan.pacing).as_flags())
         .chain(self.plan.node_flags.iter().cloned())
         .collect()
     }

@@ -18,8 +18,8 @@ use super::protector::EmptyPieces;
 use super::report::{Report, Reporter};
 use super::scrub::Scrub;
 use super::unmarked::Unmarked;
-use crate::session::EpochKind;
 use crate::session::primary::Capture;
+use crate::session::{EpochKind, Time};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -55,6 +55,8 @@ pub struct CaptureOrder {
     pub capture: Capture,
     /// Leave the guest suspended.
     pub stay_paused: bool,
+    /// When it was ordered: the scrub goes by time.
+    pub now: Time,
     /// The connection it is sent on. When that ends, the rest of the epoch goes nowhere.
     pub outlet: Box<dyn Outlet>,
 }
@@ -196,7 +198,7 @@ impl Capturer {
 
     pub(super) fn answer(&mut self, order: CaptureOrder) {
         let epoch = order.epoch;
-        let stay_paused = order.stay_paused;
+        let (stay_paused, now) = (order.stay_paused, order.now);
         let captured = self.capture(order);
         // After a failure the guest is to run on.
         self.stays_paused = stay_paused && captured.is_ok();
@@ -213,7 +215,7 @@ impl Capturer {
             },
         };
         self.reporter.tell(report);
-        if is_captured && self.scrub.look(&mut *self.source) {
+        if is_captured && self.scrub.look(&mut *self.source, now) {
             self.unmarked.begin_round();
         }
     }

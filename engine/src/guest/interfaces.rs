@@ -31,8 +31,8 @@ use parking_lot::Mutex;
 use state::{Mode, State, Unheld};
 use std::sync::Arc;
 use understudy_checkpoint::Epoch;
-use understudy_netbuf::Limits;
 use understudy_netbuf::kernel::{Breach, CutOff, KernelError, OutputCommit, OwnQueue, Start};
+use understudy_netbuf::{Limits, Waiting};
 
 /// A guest's network card.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -337,6 +337,16 @@ impl Interfaces {
         for (card, queue) in &self.state.lock().held {
             card.mac.into_iter().for_each(|mac| queue.announce(mac));
         }
+    }
+
+    pub(super) fn take_waiting(&self) -> Option<Waiting> {
+        let state = self.state.lock();
+        let has_news = state.held.iter().any(|(_, queue)| queue.has_news());
+        has_news.then(|| state.held.iter().map(|(_, queue)| queue.waiting()).sum())
+    }
+
+    pub(super) fn tell_at(&self, answers: Option<u32>) {
+        self.state.lock().held.iter().for_each(|(_, queue)| queue.tell_at(answers));
     }
 
     pub(super) fn take_pressure(&self) -> bool {

@@ -20,7 +20,7 @@ use std::thread::Builder;
 use understudy_checkpoint::Epoch;
 use understudy_lab::Port;
 use understudy_netbuf::kernel::KernelError;
-use understudy_netbuf::{EpochQueue, Limits, Push};
+use understudy_netbuf::{EpochQueue, Limits, Push, Waiting};
 
 /// Held output, shared.
 #[derive(Clone, Debug)]
@@ -276,6 +276,25 @@ impl HeldOutput {
         }
     }
 
+    /// What waits in the open epoch, if there is news of it.
+    pub fn take_waiting(&self) -> Option<Waiting> {
+        match &*self.0 {
+            Hold::Frames(frames) => {
+                let mut queue = frames.queue.lock();
+                queue.has_news().then(|| queue.waiting())
+            }
+            Hold::Interfaces(interfaces) => interfaces.take_waiting(),
+        }
+    }
+
+    /// From how many answers in the open epoch on there is news; `None`: more of them are none.
+    pub fn tell_at(&self, answers: Option<u32>) {
+        match &*self.0 {
+            Hold::Frames(frames) => frames.queue.lock().tell_at(answers),
+            Hold::Interfaces(interfaces) => interfaces.tell_at(answers),
+        }
+    }
+
     /// Whether a queue came near a limit since this was asked last.
     pub fn take_pressure(&self) -> bool {
         match &*self.0 {
@@ -316,11 +335,14 @@ impl OutputWatch {
 impl Port for HeldOutput {
     fn transmit(&self, frame: &[u8]) {
         let Hold::Frames(frames) = &*self.0 else { return };
-        let ring = match frames.queue.lock().push(frame) {
+        let mut queue = frames.queue.lock();
+        let had_news = queue.has_news();
+        let ring = match queue.push(frame) {
             Push::Passing => true,
-            Push::Held | Push::Dropped => false,
+            Push::Held | Push::Dropped => !had_news && queue.has_news(),
             Push::HeldNearLimit => !frames.pressure.swap(true, Ordering::AcqRel),
         };
+        drop(queue);
         if ring {
             frames.bell.ring();
         }

@@ -14,26 +14,36 @@
 //! lost; just that is looked for. So nothing of the scrub is in the pause, and hashing is over before the next one.
 //!
 //! Pages are copied the way they are sent (page tables of PV guests with pfns, frames that were ballooned out as absent).
-//! The rotation goes round in [`ROUND_EPOCHS`] epochs: two minutes at 40 a second.
+//! The rotation goes round in [`ROUND`], whether epochs are few or many in that time.
 //!
 //! Not here: what is compared with what (the receiver), what a difference leads to (the session).
 
+use crate::session::{Span, Time};
 use understudy_checkpoint::Pfn;
 use understudy_checkpoint::domain::{LogTells, Source};
 use understudy_checkpoint::epoch::Staging;
 use understudy_checkpoint::pages::{CHECKED_PAGES_MAX, Check, ContentHash, DirtyBitmap};
 
-/// Epochs in which every frame of a guest is looked at once, up to [`CHECKED_PAGES_MAX`] in each.
-const ROUND_EPOCHS: u64 = 4800;
+/// The time in which every frame of a guest is looked at once, as far as [`CHECKED_PAGES_MAX`] in an epoch allow.
+const ROUND: Span = Span::from_ms(120_000);
 
-/// Frames looked at in each epoch of a small guest.
+/// Frames of a small guest that are looked at in a second: a guest of less than 1.2 GiB has shorter rounds.
+const FRAMES_PER_S_MIN: u64 = 2560;
+
+/// So many frames are looked at together: fewer are not worth a mapping of their own.
 const FRAMES_MIN: u64 = 64;
+
+const NS_PER_S: u64 = 1_000_000_000;
 
 /// Where the rotation stands, and what was seen since the last cut.
 #[derive(Debug)]
 pub(super) struct Scrub {
     next: Pfn,
-    frames: u64,
+    frames_per_s: u64,
+    /// What is owed is counted up to here.
+    counted_to: Option<Time>,
+    /// Frames to look at by now, times a second in ns.
+    owed_frame_ns: u64,
     wanted: DirtyBitmap,
     /// Made when it is first needed, on the guest's own thread.
     staging: Option<Staging>,
@@ -42,10 +52,12 @@ pub(super) struct Scrub {
 
 impl Scrub {
     pub(super) fn new(page_count: u64) -> Self {
-        let frames = page_count.div_ceil(ROUND_EPOCHS).max(FRAMES_MIN).min(CHECKED_PAGES_MAX as u64);
+        let frames_per_s = page_count.saturating_mul(NS_PER_S).div_ceil(ROUND.0);
         Self {
             next: Pfn(0),
-            frames: frames.min(page_count),
+            frames_per_s: frames_per_s.max(FRAMES_PER_S_MIN),
+            counted_to: None,
+            owed_frame_ns: 0,
             wanted: DirtyBitmap::new(page_count),
             staging: None,
             seen: Vec::new(),
@@ -53,18 +65,21 @@ impl Scrub {
     }
 
     /// Copies and hashes the next frames of a guest that runs; whether a round begins with them. To be called after a cut,
-    /// before the next drain.
-    pub(super) fn look(&mut self, source: &mut dyn Source) -> bool {
+    /// before the next drain. `now` is the time of that cut's order.
+    pub(super) fn look(&mut self, source: &mut dyn Source, now: Time) -> bool {
         self.seen.clear();
-        if self.frames == 0 || source.log_tells() == LogTells::Nothing {
+        let page_count = self.wanted.page_count();
+        let frames = self.take_owed(now);
+        if frames == 0 || page_count == 0 || source.log_tells() == LogTells::Nothing {
             return false;
         }
-        let (first, page_count) = (self.next.0, self.wanted.page_count());
-        let end = (first + self.frames).min(page_count);
+        let first = self.next.0;
+        let end = (first + frames).min(page_count);
         self.next = Pfn(if end == page_count { 0 } else { end });
         self.wanted.clear();
         (first..end).for_each(|pfn| self.wanted.set(Pfn(pfn)));
-        let staging = self.staging.get_or_insert_with(|| Staging::new(self.frames as usize));
+        let staging =
+            self.staging.get_or_insert_with(|| Staging::new(CHECKED_PAGES_MAX.min(page_count as usize)));
         staging.clear();
         if let Err(error) = source.look_at_pages(&self.wanted, Pfn(first), staging) {
             // The next capture meets the same and says so.
@@ -77,6 +92,17 @@ impl Scrub {
             Check { pfn: entry.pfn(), content: ContentHash::of(page) }
         }));
         first == 0
+    }
+
+    /// Frames to look at now; 0 if they are too few as yet. What was missed for long is not made good.
+    fn take_owed(&mut self, now: Time) -> u64 {
+        let since = now - self.counted_to.replace(now).unwrap_or(now);
+        let most = CHECKED_PAGES_MAX as u64 * NS_PER_S;
+        let owed = self.owed_frame_ns.saturating_add(since.0.saturating_mul(self.frames_per_s)).min(most);
+        let frames = owed / NS_PER_S;
+        let taken = if frames < FRAMES_MIN { 0 } else { frames };
+        self.owed_frame_ns = owed - taken * NS_PER_S;
+        taken
     }
 
     /// What was seen and is clean: `pending` is what was drained at the cut, and all that was left before.
@@ -146,15 +172,21 @@ mod tests {
         Still(image, LogTells::Everything)
     }
 
+    /// Epochs of 25 ms.
+    fn at(epoch: u64) -> Time {
+        Time(0) + Span::from_ms(25 * epoch)
+    }
+
     #[test]
     fn a_round_looks_at_every_frame_once_and_leaves_out_what_is_dirty() {
         for page_count in [1, 63, 64, 65, 1000] {
             let (mut guest, mut scrub) = (guest(page_count), Scrub::new(page_count));
+            assert!(!scrub.look(&mut guest, at(0)), "nothing is owed yet");
             let mut pending = DirtyBitmap::new(page_count);
             pending.set(Pfn(page_count / 2));
             let mut checks = Vec::new();
             for step in 0..page_count.div_ceil(64) {
-                assert_eq!(scrub.look(&mut guest), step == 0, "a round begins once");
+                assert_eq!(scrub.look(&mut guest, at(step + 1)), step == 0, "a round begins once");
                 checks.extend(scrub.clean(&pending));
             }
             let expected: Vec<Check> = (0..page_count)
@@ -166,17 +198,31 @@ mod tests {
     }
 
     #[test]
-    fn the_rotation_covers_4_gib_in_120_s_at_40_epochs_a_second() {
-        let scrub = Scrub::new(1 << 20);
-        assert!((1u64 << 20).div_ceil(scrub.frames) <= 120 * 40);
-        assert_eq!(Scrub::new(1 << 28).frames, CHECKED_PAGES_MAX as u64, "bounded for any guest");
+    fn the_rotation_covers_a_guest_in_120_s_however_many_epochs_a_second() {
+        for epoch_us in [150, 1_000, 25_000, 200_000] {
+            let mut scrub = Scrub::new(1 << 20);
+            let epochs = 120_000_000 / epoch_us;
+            let frames: u64 =
+                (0..=epochs).map(|epoch| scrub.take_owed(Time(0) + Span::from_us(epoch * epoch_us))).sum();
+            assert!((1 << 20..(1 << 20) + 10_000).contains(&(frames + FRAMES_MIN)), "{epoch_us}: {frames}");
+        }
+    }
+
+    #[test]
+    fn an_epoch_is_bounded_for_any_guest_and_any_gap() {
+        let mut scrub = Scrub::new(1 << 28);
+        scrub.take_owed(Time(0));
+        for at in [Time(1), Time(u64::MAX / 2), Time(u64::MAX)] {
+            assert!(scrub.take_owed(at) <= CHECKED_PAGES_MAX as u64, "{at:?}");
+        }
     }
 
     #[test]
     fn a_guest_that_is_compared_anyway_is_not_looked_at() {
         let (mut guest, mut scrub) = (guest(100), Scrub::new(100));
         guest.1 = LogTells::Nothing;
-        assert!(!scrub.look(&mut guest));
+        assert!(!scrub.look(&mut guest, at(0)));
+        assert!(!scrub.look(&mut guest, at(1)));
         assert_eq!(scrub.clean(&DirtyBitmap::new(100)), []);
     }
 }

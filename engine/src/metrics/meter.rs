@@ -4,6 +4,7 @@ use super::{GuestFamilies, Role};
 use crate::control::status::PageCounts;
 use crate::control::status::{GuestStatus, PauseParts, Quantiles};
 use crate::link::HoldReason;
+use crate::session::primary::PacedBy;
 use hdrhistogram::Histogram;
 use prometheus::{IntCounter, IntGauge};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -256,6 +257,11 @@ impl GuestMeter {
         self.policy("output_pressure");
     }
 
+    /// A checkpoint began when it did by this.
+    pub fn paced(&mut self, by: &'static str) {
+        self.families.paced.with_label_values(&[self.domain.as_str(), by]).inc();
+    }
+
     /// The pause was longer because more pages were dirty than staging holds.
     pub fn staging_overflow(&mut self) {
         self.policy("staging_overflow");
@@ -307,6 +313,9 @@ impl GuestFamilies {
         self.unmarked.with_label_values(&[domain]);
         for policy in POLICIES {
             self.policy.with_label_values(&[domain, policy]);
+        }
+        for by in PacedBy::ALL {
+            self.paced.with_label_values(&[domain, by.name()]);
         }
         for kind in ["zero", "same", "delta", "lz4", "raw"] {
             self.encoded.with_label_values(&[domain, kind]);

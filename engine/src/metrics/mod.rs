@@ -69,6 +69,7 @@ struct GuestFamilies {
     hold_faults: IntCounterVec,
     failovers: IntCounterVec,
     policy: IntCounterVec,
+    paced: IntCounterVec,
 }
 
 impl Default for Metrics {
@@ -310,6 +311,12 @@ impl GuestFamilies {
                 "What bounds made happen: stretched epochs, checkpoints brought forward by output pressure, \
                  pauses lengthened by full staging, protection given up for slowness.",
                 &["domain", "policy"],
+            ),
+            paced: make.counters(
+                "checkpoints_paced_total",
+                "Checkpoints by what had them begin when they did: a clock, output that waited, nothing that waited, or \
+                 the budget that delayed them.",
+                &["domain", "by"],
             ),
         }
     }

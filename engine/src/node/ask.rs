@@ -5,10 +5,11 @@ use super::guests::{Guest, Guests};
 use super::status;
 use super::tally::Tally;
 use super::wires::Wires;
-use crate::config::FindChanges;
+use crate::config::{ConfigError, FindChanges, PacingSettings};
 use crate::control::{GuestRole, GuestStatus, Wish};
 use crate::guest::{Committed, Work};
-use crate::session::{Span, Time, primary, secondary};
+use crate::session::primary::Pacing;
+use crate::session::{Time, primary, secondary};
 use crossbeam::channel::Sender;
 use understudy_checkpoint::domain::Description;
 
@@ -52,11 +53,23 @@ impl Guests {
         }
     }
 
-    /// Changes how far apart the checkpoints of a guest that runs here are.
-    pub(super) fn set_interval(&mut self, name: &str, interval: Option<Span>, wires: &mut dyn Wires) {
-        if let (Some(Guest::Primary(guest)), Some(interval)) = (self.guests.get_mut(name), interval) {
-            guest.handle(primary::Input::Interval(interval), wires);
+    /// Changes what decides when the checkpoints of a guest that runs here begin.
+    pub(super) fn set_pacing(
+        &mut self,
+        name: &str,
+        wished: PacingSettings,
+        wires: &mut dyn Wires,
+    ) -> Result<(), ConfigError> {
+        if let Some(Guest::Primary(guest)) = self.guests.get_mut(name).filter(|_| !wished.is_empty()) {
+            // A budget that is not said stays.
+            let below = match guest.session.pacing() {
+                Pacing::Output(budgets) => Pacing::Output(budgets),
+                Pacing::Clock { .. } => self.config.timing.pacing,
+            };
+            let pacing = wished.decide(below)?;
+            guest.handle(primary::Input::Pacing(pacing), wires);
         }
+        Ok(())
     }
 
     /// Whether the changes of a guest are found in this way.
@@ -82,18 +95,17 @@ impl Guests {
 
     /// How each guest stands.
     pub(super) fn status(&mut self, now: Time) -> Vec<GuestStatus> {
-        let interval_ms = self.config.timing.interval.0 as f64 / 1e6;
         let has_witness = self.config.witness.is_some();
         let of = |(name, guest): (&GuestName, &mut Guest)| match guest {
             Guest::Primary(guest) => {
-                let mut status = status::blank(name, GuestRole::Primary, interval_ms);
+                let mut status = status::blank(name, GuestRole::Primary);
                 guest.measure();
                 guest.meter.fill(&mut status);
                 guest.fill(&mut status, now);
                 status
             }
             Guest::Secondary(guest) => {
-                let mut status = status::blank(name, GuestRole::Secondary, interval_ms);
+                let mut status = status::blank(name, GuestRole::Secondary);
                 guest.measure();
                 guest.meter.fill(&mut status);
                 guest.fill(&mut status, now, has_witness);

@@ -19,9 +19,9 @@ use crate::config::DomainConfig;
 use crate::control::status::Takeover;
 use crate::guest::{Activated, BoxedSource, Held, HeldOutput, Machine, Past, Stuck};
 use crate::link::{EncodeError, GUEST_PAGES_MAX, HoldReason, HoldRefusal, check_offer};
-use crate::session::primary::{self, Origin, Primary};
+use crate::session::NodeName;
+use crate::session::primary::{self, Origin, Pacing, Primary};
 use crate::session::secondary::{self, Secondary};
-use crate::session::{NodeName, Span};
 use std::sync::Arc;
 use understudy_checkpoint::domain::{Description, DomainError};
 use understudy_checkpoint::{Generation, epoch};
@@ -70,7 +70,7 @@ pub struct Beginning {
     /// The takeover that brought it here.
     pub takeover: Option<Takeover>,
     /// `None`: the node's.
-    pub interval: Option<Span>,
+    pub pacing: Option<Pacing>,
     /// Memory that comparing it takes; 0 where Xen logs.
     pub compared_bytes: u64,
 }
@@ -91,7 +91,7 @@ impl Beginning {
             output,
             origin,
             takeover: None,
-            interval: None,
+            pacing: None,
             compared_bytes,
         }
     }
@@ -108,7 +108,7 @@ impl Guests {
 
     /// Takes in a Xen guest that was found running. One of this name that has ended here makes way.
     pub fn found(&mut self, domain: DomainConfig, found: Activated, wires: &mut dyn Wires) {
-        let DomainConfig { name, peer, interval, find_changes: _ } = domain;
+        let DomainConfig { name, peer, pacing, find_changes: _ } = domain;
         // A guest that no engine ran before is nobody else's: if it is not taken in, it keeps its network.
         let loose = found.past.is_none().then(|| found.output.clone());
         let let_go = |output: Option<HeldOutput>| output.into_iter().for_each(HeldOutput::let_go_soon);
@@ -127,7 +127,9 @@ impl Guests {
             Some(Guest::Secondary(held)) => held.session.heard_from(),
             _ => None,
         };
-        if let Err(error) = self.begin(Beginning { interval, ..Beginning::of(&name, found, peer) }, wires) {
+        if let Err(error) =
+            self.begin(Beginning { pacing: Some(pacing), ..Beginning::of(&name, found, peer) }, wires)
+        {
             let_go(loose);
             return tracing::error!(guest = %name, %error, "A guest cannot be protected");
         }
@@ -141,7 +143,7 @@ impl Guests {
     }
 
     fn begin(&mut self, beginning: Beginning, wires: &mut dyn Wires) -> Result<(), AddError> {
-        let Beginning { name, peer, mut source, machine, output, origin, takeover, interval, compared_bytes } =
+        let Beginning { name, peer, mut source, machine, output, origin, takeover, pacing, compared_bytes } =
             beginning;
         let description = source.0.describe()?;
         // A guest that an engine ran before goes on whatever its size: it says why it is not protected.
@@ -160,7 +162,7 @@ impl Guests {
             protector.settle()?;
         }
         let mut timing = self.config.primary_session(peer.clone());
-        timing.interval = interval.unwrap_or(timing.interval);
+        timing.pacing = pacing.unwrap_or(timing.pacing);
         let session = Primary::new(timing, origin, wires.now());
         let mut meter = self.metrics.guest(&name);
         meter.compares_with(compared_bytes);
@@ -273,7 +275,7 @@ impl Guests {
                 output,
                 origin,
                 takeover: Some(takeover),
-                interval: None,
+                pacing: None,
                 compared_bytes,
             },
             wires,

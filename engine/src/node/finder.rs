@@ -175,15 +175,15 @@ impl Wanted {
 mod tests {
     use super::*;
     use crate::config::FindChanges;
-    use crate::session::NodeName;
+    use crate::session::{NodeName, primary};
 
     #[test]
     fn a_guest_that_is_given_up_is_not_looked_for_and_what_was_found_of_it_is_nobodys() {
         let ((ask, asked), (tell, told)) = (bounded(ASKED_MAX), bounded(ASKED_MAX));
         let mut finder = Finder { thread: Some((ask, told)), ..Finder::none() };
+        let pacing = primary::Pacing::Clock { interval: Span::from_ms(25) };
         let find_changes = FindChanges::Log;
-        let web =
-            DomainConfig { name: "web".into(), peer: NodeName("b".into()), interval: None, find_changes };
+        let web = DomainConfig { name: "web".into(), peer: NodeName("b".into()), pacing, find_changes };
         finder.want(web.clone()).unwrap();
         finder.run(Time(0), true, |_| false);
         assert_eq!(asked.try_recv().as_ref(), Ok(&web));

@@ -15,13 +15,14 @@ use crate::control::status::Takeover;
 use crate::guest::{CaptureOrder, Checkpointer, HeldOutput, Machine, Outlet, Report, RuntimeId, Stuck};
 use crate::link::{Frame, GuestId, HoldReason, HoldRefusal};
 use crate::metrics::GuestMeter;
-use crate::session::primary::{Capture, End, Input, Output, Primary, State};
-use crate::session::{NodeName, Time, ToSecondary};
+use crate::session::primary::{self, Capture, End, Input, Output, Primary, State};
+use crate::session::{NodeName, Span, Time, ToSecondary};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 use understudy_checkpoint::domain::Description;
 use understudy_checkpoint::{Epoch, Generation};
+use understudy_netbuf::Waiting;
 
 /// How long the end of a node waits for a guest's capture thread.
 const FINISH_MAX: Duration = Duration::from_secs(2);
@@ -102,6 +103,7 @@ impl PrimaryGuest {
         if self.session.guest_settles() && self.machine.as_ref().is_none_or(|machine| machine.has_settled()) {
             self.handle(Input::GuestSettled, wires);
         }
+        self.pace(wires);
         if self.output.take_pressure() {
             self.meter.output_pressure();
             self.handle(Input::OutputPressure, wires);
@@ -127,6 +129,15 @@ impl PrimaryGuest {
                 tracing::warn!(guest = %self.name, "The guest has ended");
             }
             self.handle(Input::GuestGone, wires);
+        }
+    }
+
+    /// Tells the session what waits for a checkpoint, as far as that changes anything.
+    fn pace(&mut self, wires: &mut dyn Wires) {
+        self.output.tell_at(self.session.tell_at());
+        while let Some(Waiting { answers, bare }) = self.output.take_waiting() {
+            self.handle(Input::OutputWaits(primary::Waiting { answers, bare }), wires);
+            self.output.tell_at(self.session.tell_at());
         }
     }
 
@@ -171,12 +182,16 @@ impl PrimaryGuest {
             Report::Captured { epoch, pause, dirty_pages } => {
                 self.capturing = None;
                 output_log::cut(&self.name, epoch, pause.cut_at);
+                if let Some(by) = self.session.paced_by() {
+                    self.meter.paced(by.name());
+                }
                 self.meter.paused(pause.total(), pause.parts(), dirty_pages);
                 if pause.total() > LONG_PAUSE {
                     tracing::warn!(guest = %self.name, %epoch, dirty_pages, %pause, "The guest stood still for long");
                 }
                 (0..pause.overflows).for_each(|_| self.meter.staging_overflow());
-                self.handle(Input::Captured { epoch }, wires);
+                let stood = Span(pause.total().as_nanos() as u64);
+                self.handle(Input::Captured { epoch, pause: stood }, wires);
             }
             Report::CaptureFailed { epoch, end_of_recording: true, .. } => {
                 self.recording_ended = Some(epoch);
@@ -199,6 +214,8 @@ impl PrimaryGuest {
                 self.meter.sent(encoded.link_bytes);
                 self.tally.encoded(kind, &encoded);
                 self.encoded = self.encoded.max(Some(epoch));
+                let busy = Span(encoded.busy.as_nanos() as u64);
+                self.handle(Input::Encoded { epoch, busy, link_bytes: encoded.link_bytes }, wires);
                 self.end_recording(wires);
             }
             Report::Panicked { worker, message } => {
@@ -307,7 +324,7 @@ impl PrimaryGuest {
             self.gate.seeds();
         }
         self.capturing = Some(epoch);
-        let order = CaptureOrder { generation, epoch, capture, stay_paused, outlet };
+        let order = CaptureOrder { generation, epoch, capture, stay_paused, now, outlet };
         let ordered = self.protector.as_ref().map_or(Err(Stuck), |protector| protector.capture(order));
         if let Err(stuck) = ordered {
             self.broke(stuck.to_string(), now);

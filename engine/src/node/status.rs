@@ -7,7 +7,7 @@ use crate::session::{Copy, Decline, NodeName, Record, primary, secondary};
 use std::fmt::Debug;
 
 /// The status of a guest of which nothing is known yet.
-pub(super) fn blank(name: &str, role: GuestRole, interval_ms: f64) -> GuestStatus {
+pub(super) fn blank(name: &str, role: GuestRole) -> GuestStatus {
     GuestStatus {
         name: name.to_owned(),
         role,
@@ -20,7 +20,9 @@ pub(super) fn blank(name: &str, role: GuestRole, interval_ms: f64) -> GuestStatu
         acked: None,
         committed: None,
         commit_age_ms: None,
-        interval_ms,
+        interval_ms: 0.0,
+        pacing: String::new(),
+        paced_by: None,
         pause_us: Quantiles::default(),
         pause_parts_us: PauseParts::default(),
         commit_us: Quantiles::default(),

@@ -12,6 +12,7 @@ use crate::control::{GuestStatus, Wish};
 use crate::guest::{Activated, Bell, BoxedSource, HeldOutput, Machine, OutputMaker, Past, Report, RuntimeId};
 use crate::link::{HoldReason, HoldRefusal};
 use crate::metrics::Metrics;
+use crate::session::primary::Pacing;
 use crate::session::{
     Copy, EpochKind, Record, Span, Standing, Time, ToPrimary, ToSecondary, WitnessOutcome, WitnessReply,
     primary, secondary,
@@ -96,8 +97,9 @@ impl Story {
             past,
             compared_bytes: 0,
         };
-        let (name, peer, interval, find_changes) = ("web".into(), node("a"), None, FindChanges::Log);
-        self.guests.found(DomainConfig { name, peer, interval, find_changes }, found, &mut self.outside);
+        let (name, peer, find_changes) = ("web".into(), node("a"), FindChanges::Log);
+        let pacing = Pacing::Clock { interval: Span::from_ms(25) };
+        self.guests.found(DomainConfig { name, peer, pacing, find_changes }, found, &mut self.outside);
         self.guests.run(&mut self.outside);
         output
     }

@@ -6,7 +6,7 @@ use super::handle::Command;
 use super::links::LinkEvent;
 use super::witness::WitnessEvent;
 use super::{Node, SIGNAL, TIMER, WAKER};
-use crate::config::{DomainSettings, bounds};
+use crate::config::{DomainSettings, PacingSettings};
 use crate::control::status::{PeerStatus, WitnessStatus};
 use crate::control::{self, Protection, Request, Response, Status};
 use crate::guest::BoxedSource;
@@ -127,7 +127,7 @@ impl Node {
             Command::Add { guest, peer, source, to } => {
                 let output = self.guests.outputs.frames(Epoch(0));
                 let (name, source) = (guest.as_str().into(), BoxedSource(source));
-                let (machine, origin, takeover, interval) = (None, Origin::Started, None, None);
+                let (machine, origin, takeover, pacing) = (None, Origin::Started, None, None);
                 let compared_bytes = 0;
                 let beginning = Beginning {
                     name,
@@ -137,7 +137,7 @@ impl Node {
                     output,
                     origin,
                     takeover,
-                    interval,
+                    pacing,
                     compared_bytes,
                 };
                 let _ = to.send(self.guests.add(beginning, &mut self.wires));
@@ -244,11 +244,14 @@ impl Node {
 
     /// Protects a guest: again, or from now on.
     fn protect(&mut self, protection: Protection) -> Result<(), String> {
-        let Protection { guest, to, interval_ms, find_changes } = protection;
-        let (name, interval) = (&*guest, interval_ms.map(|ms| Span::from_ms(u64::from(ms))));
-        if let Some(interval) = interval {
-            bounds::check_span("interval", interval, bounds::INTERVAL).map_err(|error| error.to_string())?;
-        }
+        let Protection { guest, to, interval_ms, pacing, find_changes } = protection;
+        let (name, pacing) = (&*guest, pacing.map(|text| text.parse::<PacingSettings>()).transpose()?);
+        let interval = interval_ms.map(|ms| Span::from_ms(u64::from(ms)));
+        let clock = PacingSettings { interval, budgets: None };
+        let pacing = pacing
+            .map_or(clock, |pacing| PacingSettings { interval: pacing.interval.or(interval), ..pacing });
+        // What cannot be is refused before anything begins.
+        pacing.decide(self.config.timing.pacing).map_err(|error| error.to_string())?;
         let held_by = self.guests.peer_of(name);
         if let (Some(peer), Some(to)) = (held_by, &to)
             && peer.0 != *to
@@ -263,11 +266,16 @@ impl Node {
                 ));
             }
             self.guests.wish(name, control::Wish::Protect, &mut self.wires)?;
-            self.guests.set_interval(name, interval, &mut self.wires);
-            return Ok(());
+            return self.guests.set_pacing(name, pacing, &mut self.wires).map_err(|error| error.to_string());
         }
-        let domain = DomainSettings { name: Some(name.to_owned()), peer: to, interval, find_changes };
-        self.finder.want(domain.decide(&self.config.peers).map_err(|error| error.to_string())?)
+        let PacingSettings { interval, budgets } = pacing;
+        let domain =
+            DomainSettings { name: Some(name.to_owned()), peer: to, interval, pacing: budgets, find_changes };
+        self.finder.want(
+            domain
+                .decide(&self.config.peers, self.config.timing.pacing)
+                .map_err(|error| error.to_string())?,
+        )
     }
 
     fn answer_scrape(&mut self, token: Token) {

@@ -23,6 +23,7 @@ mod flow;
 mod inputs;
 mod link;
 mod machine;
+mod pacer;
 mod peer;
 mod phase;
 
@@ -33,6 +34,7 @@ mod tests;
 
 pub use events::{End, Event, GiveUp, Loss, Refusal, State};
 pub use machine::Primary;
+pub use pacer::{Budgets, PacedBy, Pacing, Waiting};
 
 use super::{Span, ToPrimary, ToSecondary, WitnessReply, WitnessRequest};
 use understudy_checkpoint::{Epoch, Generation};
@@ -44,8 +46,8 @@ pub struct Config {
     pub node: super::NodeName,
     /// The host that holds the copy.
     pub peer: super::NodeName,
-    /// From the end of one pause to the beginning of the next, when nothing slows the loop.
-    pub interval: Span,
+    /// What decides when a checkpoint begins.
+    pub pacing: Pacing,
     /// Epochs captured and not yet acked, at most. At the limit the next checkpoint waits for an ack: epochs
     /// get longer, output waits longer, nothing is dropped (policy *stretch*).
     pub in_flight_max: u32,
@@ -133,6 +135,17 @@ pub enum Input {
     Captured {
         /// The epoch captured.
         epoch: Epoch,
+        /// How long the guest stood still.
+        pause: Span,
+    },
+    /// All of a captured epoch is encoded and on its way.
+    Encoded {
+        /// The epoch.
+        epoch: Epoch,
+        /// Processor time that its capture and encoding took.
+        busy: Span,
+        /// Bytes on the link, everything included.
+        link_bytes: u64,
     },
     /// A capture failed. The guest runs unless it is gone; its pages stay dirty in the driver's account.
     CaptureFailed {
@@ -152,6 +165,9 @@ pub enum Input {
     /// A guest that was taken over here uses its devices again. It does so with what processor and memory the host
     /// has to spare, which a full copy would take from it while its clients wait.
     GuestSettled,
+    /// Frames of the open epoch are held: told of the first answer, of the first bare frame, and at
+    /// [`tell_at`](Primary::tell_at).
+    OutputWaits(Waiting),
     /// Held output nears its limit: a checkpoint now would let it out.
     OutputPressure,
     /// Something that the guest sends can be neither held nor dropped. Told again while it is so.
@@ -164,8 +180,8 @@ pub enum Input {
     },
     /// The operator's wish.
     Operator(Wish),
-    /// The operator's interval, in place of the one the session began with.
-    Interval(Span),
+    /// The operator's pacing, in place of what the session began with.
+    Pacing(Pacing),
 }
 
 /// What an operator may wish.

@@ -17,6 +17,7 @@ use understudy::guest::{
     ProtectorConfig, Report, Reporter, RuntimeId, Work,
 };
 use understudy::session::primary::Capture;
+use understudy::session::{Span, Time};
 use understudy_checkpoint::domain::{Description, DomainError, DomainState, GuestKind, LogTells, Source};
 use understudy_checkpoint::epoch::{Limits, Staging};
 use understudy_checkpoint::pages::DirtyBitmap;
@@ -254,11 +255,23 @@ impl Rig {
         }
     }
 
+    /// Epochs of 25 ms, as far as the scrub can see.
+    fn ordered_at(epoch: Epoch) -> Time {
+        Time(0) + Span::from_ms(25 * epoch.0)
+    }
+
     fn order(&mut self, capture: Capture, cut: bool) -> Epoch {
         let epoch = self.next;
         self.next = epoch.next();
         let outlet = Box::new(Wire { to: self.to_copy.clone(), cut });
-        let order = CaptureOrder { generation: GENERATION, epoch, capture, stay_paused: false, outlet };
+        let order = CaptureOrder {
+            generation: GENERATION,
+            epoch,
+            capture,
+            stay_paused: false,
+            now: Rig::ordered_at(epoch),
+            outlet,
+        };
         self.protector.capture(order).unwrap();
         epoch
     }
@@ -359,7 +372,14 @@ fn a_guest_does_not_stand_still_for_as_long_as_a_slow_link_takes() {
     let (epoch, capture) = (rig.next, Capture::Delta);
     rig.next = epoch.next();
     let outlet = Box::new(Clogged(clogged));
-    let order = CaptureOrder { generation: GENERATION, epoch, capture, stay_paused: false, outlet };
+    let order = CaptureOrder {
+        generation: GENERATION,
+        epoch,
+        capture,
+        stay_paused: false,
+        now: Rig::ordered_at(epoch),
+        outlet,
+    };
     rig.protector.capture(order).unwrap();
     let why = rig.await_report(|report| match report {
         Report::CaptureFailed { guest_gone: false, needs_seed: false, why, .. } => Some(why.clone()),

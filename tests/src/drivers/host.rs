@@ -18,11 +18,12 @@ use super::{GUESTS, GuestId, HostId};
 use crossbeam::channel::{Receiver, unbounded};
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 use understudy::config::{DomainConfig, FindChanges};
 use understudy::control::Wish;
-use understudy::guest::{Activated, Bell, Keep, OutputMaker, Report, RuntimeId};
+use understudy::guest::{Activated, Bell, Encoded, Keep, OutputMaker, PauseTimes, Report, RuntimeId};
 use understudy::node::{Arrived, Glance, Guests};
-use understudy::session::primary::State;
+use understudy::session::primary::{Pacing, State};
 use understudy::session::{NodeName, Record, Time, WitnessReply};
 use understudy_checkpoint::Generation;
 
@@ -58,6 +59,7 @@ pub(super) struct Engine {
     from_workers: Receiver<(RuntimeId, Report)>,
     /// Reports that the loop has not taken.
     pub(super) reports: VecDeque<(RuntimeId, Report)>,
+    pacing: Pacing,
 }
 
 /// One host.
@@ -98,6 +100,23 @@ pub enum Harm {
     TooLarge,
 }
 
+/// What a worker measured by the clock of this machine, which no two runs have alike, is so long instead.
+fn in_our_time(report: Report) -> Report {
+    let pause = PauseTimes { suspend: Duration::from_micros(300), ..PauseTimes::default() };
+    match report {
+        Report::Captured { epoch, pause: measured, dirty_pages } => Report::Captured {
+            epoch,
+            pause: PauseTimes { overflows: measured.overflows, ..pause },
+            dirty_pages,
+        },
+        Report::Encoded { epoch, kind, encoded } => {
+            let encoded = Encoded { busy: Duration::from_micros(200), ..encoded };
+            Report::Encoded { epoch, kind, encoded }
+        }
+        other => other,
+    }
+}
+
 impl Engine {
     fn new(host: HostId, yard: &SharedYard, settings: &Settings, mutant: Option<Mutant>) -> Self {
         let (to_loop, from_workers) = unbounded();
@@ -113,12 +132,14 @@ impl Engine {
         );
         guests.set_available_bytes(|| None);
         let (wires, reports) = (SimWires::new(host, mutant), VecDeque::new());
-        Self { guests, wires, bench, mutant, from_workers, reports }
+        let pacing = settings.pacing;
+        Self { guests, wires, bench, mutant, from_workers, reports, pacing }
     }
 
     /// Takes over what workers have said, without telling the loop yet.
     pub(super) fn collect(&mut self) {
-        self.reports.extend(self.from_workers.try_iter());
+        self.reports
+            .extend(self.from_workers.try_iter().map(|(runtime, report)| (runtime, in_our_time(report))));
     }
 
     /// One turn of the loop; the harm is done to what arrives.
@@ -168,8 +189,9 @@ impl Engine {
             Item::Reply(guest, reply) => guests.witness_reply(guest_name(guest), reply, wires),
             Item::Frame(bytes) => wires.receive(bytes),
             Item::Found(guest, found) => {
-                let (name, interval, find_changes) = (guest_name(guest).to_owned(), None, FindChanges::Log);
-                guests.found(DomainConfig { name, peer, interval, find_changes }, *found, wires);
+                let (name, pacing, find_changes) =
+                    (guest_name(guest).to_owned(), self.pacing, FindChanges::Log);
+                guests.found(DomainConfig { name, peer, pacing, find_changes }, *found, wires);
             }
             Item::Wish(guest, wish) => {
                 // What cannot be granted now is refused, as it is to a person.

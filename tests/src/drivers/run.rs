@@ -14,7 +14,7 @@ use super::weights::Weights;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use understudy::metrics::Metrics;
-use understudy::session::primary::SlowPolicy;
+use understudy::session::primary::{Budgets, Pacing, SlowPolicy};
 use understudy::session::{Span, Time};
 
 /// How a seed is run.
@@ -55,7 +55,7 @@ pub struct Outcome {
 pub fn settings(rng: &mut Rng) -> Settings {
     Settings {
         in_flight_max: 1 + rng.below(4) as u32,
-        interval: rng.span_us(3_000, 12_000),
+        pacing: pacing(rng),
         slow_policy: if rng.chance(70) { SlowPolicy::Stretch } else { SlowPolicy::Unprotect },
         has_witness: !rng.chance(20),
         guests: if rng.chance(25) { 2 } else { 1 },
@@ -66,6 +66,21 @@ pub fn settings(rng: &mut Rng) -> Settings {
         witness_forgets: rng.chance(10),
         metrics: metrics(),
     }
+}
+
+/// Half of the guests are paced by a clock, half by their output.
+fn pacing(rng: &mut Rng) -> Pacing {
+    let interval = rng.span_us(3_000, 12_000);
+    if rng.chance(50) {
+        return Pacing::Clock { interval };
+    }
+    Pacing::Output(Budgets {
+        interval_min: Span::from_us(500),
+        interval_max: Span(interval.0 * 4),
+        pause_percent_max: 50,
+        link_bytes_per_s_max: 1 << 30,
+        cpu_percent_max: 100,
+    })
 }
 
 /// What all engines of a thread count into: nobody looks at it, and a registry takes its time to make.
@@ -204,7 +219,7 @@ fn workers() -> usize {
 pub fn plain_settings() -> Settings {
     Settings {
         in_flight_max: 2,
-        interval: Span::from_ms(6),
+        pacing: Pacing::Clock { interval: Span::from_ms(6) },
         slow_policy: SlowPolicy::Stretch,
         has_witness: true,
         guests: 1,

@@ -8,7 +8,7 @@ use understudy::config::{Hypervisor, Limits, NodeConfig, Timing};
 use understudy::link::Transport;
 use understudy::metrics::Metrics;
 use understudy::session::Span;
-use understudy::session::primary::SlowPolicy;
+use understudy::session::primary::{Pacing, SlowPolicy};
 
 /// The sessions' times and bounds, some of them from the seed.
 #[derive(Clone, Debug)]
@@ -16,7 +16,7 @@ pub struct Settings {
     /// Epochs in flight.
     pub in_flight_max: u32,
     /// Between checkpoints.
-    pub interval: Span,
+    pub pacing: Pacing,
     /// What acts when acks are slow.
     pub slow_policy: SlowPolicy,
     /// Whether there is a witness.
@@ -56,7 +56,7 @@ impl Settings {
             uplink: None,
             taps: None,
             timing: Timing {
-                interval: self.interval,
+                pacing: self.pacing,
                 heartbeat: ms(20),
                 silence: Self::SILENCE_MAX,
                 grace: ms(25),

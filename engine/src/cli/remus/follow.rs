@@ -39,6 +39,7 @@ pub(super) fn run(control: &Path, order: &Order) -> Result<Exit, CliError> {
         guest: guest.clone(),
         to: Some(to.clone()),
         interval_ms: order.interval_ms,
+        pacing: None,
         find_changes: order.find_changes,
     })?;
     let mut watch = Watch::new(guest, to);
@@ -198,10 +199,14 @@ impl Watch {
             "unprotected" if !here.wished => {
                 Ok(Seen::Over("goes on without a copy, as was asked for".into()))
             }
-            _ if here.protected => Ok(self.news(format!(
-                "protected; its copy is on {}, a checkpoint every {} ms",
-                self.peer, here.interval_ms
-            ))),
+            _ if here.protected => {
+                let pace = match here.pacing.starts_with("interval=") {
+                    true => "a checkpoint",
+                    false => "a checkpoint when output waits, or",
+                };
+                let (peer, every) = (&self.peer, here.interval_ms);
+                Ok(self.news(format!("protected; its copy is on {peer}, {pace} every {every} ms")))
+            }
             _ => Ok(self.news(format!("not protected: {}", here.reason))),
         }
     }

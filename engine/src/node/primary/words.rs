@@ -1,6 +1,7 @@
 //! What a guest that runs here says of itself: to the log and the metrics when something happens, to `status` when asked.
 
 use super::PrimaryGuest;
+use crate::config::PacingSettings;
 use crate::control::status::GuestStatus;
 use crate::node::status::{self, decline_words, snake_case};
 use crate::session::primary::{Event, State};
@@ -105,7 +106,10 @@ impl PrimaryGuest {
         status.state = snake_case(&state);
         status.protected = state == State::Protected;
         status.wished = self.session.is_protection_wished();
-        status.interval_ms = self.session.interval().0 as f64 / 1e6;
+        let pacing = self.session.pacing();
+        status.interval_ms = pacing.interval_max().0 as f64 / 1e6;
+        status.pacing = PacingSettings::from(pacing).to_string();
+        status.paced_by = self.session.paced_by().map(|by| by.name().into());
         status.compared_bytes = self.compared_bytes;
         status.reason = self.reason();
         status.generation = self.session.generation().0;

@@ -10,7 +10,7 @@ use crate::link::{Frame, GuestId, HoldReason, HoldRefusal, Transport};
 use crate::node::arrived::GuestName;
 use crate::node::outlet::Feed;
 use crate::node::wires::{Silence, Wires};
-use crate::session::primary::{self, SlowPolicy};
+use crate::session::primary::{self, Pacing, SlowPolicy};
 use crate::session::{NodeName, Span, Time, ToPrimary, ToSecondary, WitnessRequest};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -280,7 +280,7 @@ pub(super) fn node_config() -> NodeConfig {
         uplink: None,
         taps: None,
         timing: Timing {
-            interval: ms(25),
+            pacing: Pacing::Clock { interval: ms(25) },
             heartbeat: ms(50),
             silence: ms(300),
             grace: ms(100),

@@ -157,7 +157,7 @@ impl Primary {
 
     /// A bound for what waits for an ack: with a long interval an ack is not there any sooner.
     fn at_this_interval(&self, bound: Span) -> Span {
-        bound.max(Span(self.flow.interval().0.saturating_mul(2)))
+        bound.max(Span(self.flow.pacer().pacing().interval_max().0.saturating_mul(2)))
     }
 
     /// Looks whether commits still come, or come too late.

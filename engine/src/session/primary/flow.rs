@@ -1,5 +1,5 @@
-//! The stream of epochs from this primary: their numbers, which are in flight, which are acked, when the next
-//! capture is due. It knows nothing of authority.
+//! The stream of epochs from this primary: their numbers, which are in flight, which are acked, and whether there is
+//! room for another. When that one is worth its pause is the pacer's to say. It knows nothing of authority.
 //!
 //! ```text
 //!    acked        in flight (unacked)         capturing     next
@@ -9,6 +9,7 @@
 
 use super::super::{Span, Time};
 use super::Capture;
+use super::pacer::{Due, PacedBy, Pacer, Pacing, Waiting};
 use std::collections::VecDeque;
 use understudy_checkpoint::Epoch;
 
@@ -29,7 +30,9 @@ pub(super) struct Capturing {
 
 #[derive(Debug)]
 pub(super) struct Flow {
-    interval: Span,
+    pacer: Pacer,
+    /// What had the newest checkpoint begin.
+    paced_by: Option<PacedBy>,
     in_flight_max: usize,
     next_epoch: Epoch,
     /// Newest acked epoch since the last seed: what the copy stands at, as far as known.
@@ -40,7 +43,8 @@ pub(super) struct Flow {
     begins: Epoch,
     /// The next capture has to build on this epoch instead of on the capture before it.
     resync: Option<Epoch>,
-    not_before: Time,
+    /// Captured, and not all of it is on its way yet.
+    encoding: Option<Epoch>,
     /// Held output nears its limit.
     pressed: bool,
     /// Declines since the last ack.
@@ -54,9 +58,10 @@ pub(super) struct Flow {
 }
 
 impl Flow {
-    pub(super) fn new(interval: Span, in_flight_max: u32, next_epoch: Epoch, now: Time) -> Self {
+    pub(super) fn new(pacing: Pacing, in_flight_max: u32, next_epoch: Epoch, now: Time) -> Self {
         Self {
-            interval,
+            pacer: Pacer::new(pacing, now),
+            paced_by: None,
             in_flight_max: in_flight_max.max(1) as usize,
             next_epoch,
             acked: None,
@@ -64,7 +69,7 @@ impl Flow {
             capturing: None,
             begins: next_epoch,
             resync: None,
-            not_before: now,
+            encoding: None,
             pressed: false,
             declines: 0,
             held_since: None,
@@ -73,18 +78,25 @@ impl Flow {
         }
     }
 
-    pub(super) fn interval(&self) -> Span {
-        self.interval
+    pub(super) fn pacer(&self) -> &Pacer {
+        &self.pacer
     }
 
-    /// What waits for the old interval's end waits for the new one's at most.
-    pub(super) fn set_interval(&mut self, interval: Span, now: Time) {
+    pub(super) fn set_pacing(&mut self, pacing: Pacing, now: Time) {
         // It is not the peer's fault that nothing was sent to it as yet.
-        if interval < self.interval && self.in_flight.is_empty() {
+        if pacing.interval_max() < self.pacer.pacing().interval_max() && self.in_flight.is_empty() {
             self.held_since = self.held_since.map(|at| at.max(now));
         }
-        self.interval = interval;
-        self.not_before = self.not_before.min(now + interval);
+        self.pacer.set_pacing(pacing);
+    }
+
+    /// What had the newest checkpoint begin when it did.
+    pub(super) fn paced_by(&self) -> Option<PacedBy> {
+        self.paced_by
+    }
+
+    pub(super) fn output_waits(&mut self, waiting: Waiting, now: Time) {
+        self.pacer.waits(waiting, now);
     }
 
     pub(super) fn acked(&self) -> Option<Epoch> {
@@ -105,13 +117,21 @@ impl Flow {
 
     /// When the next capture may begin; `None` while one is outstanding or the in-flight limit is reached.
     pub(super) fn due_at(&self) -> Option<Time> {
-        let free = self.capturing.is_none() && self.has_room();
-        free.then_some(if self.pressed || self.resync.is_some() { Time(0) } else { self.not_before })
+        (self.capturing.is_none() && self.has_room()).then(|| self.due().at)
+    }
+
+    /// A guest that is paced by its output would lose by a capture that has to wait for the encoder: what is sent meanwhile
+    /// would be an epoch later. A clock waits for nothing, and neither does what a clock would do in its place.
+    fn due(&self) -> Due {
+        if self.pressed || self.resync.is_some() {
+            return Due { at: Time(0), by: PacedBy::Output };
+        }
+        self.pacer.due(self.encoding.is_some())
     }
 
     /// Whether only the in-flight limit delays a capture that is due.
     pub(super) fn is_stretched(&self, now: Time) -> bool {
-        self.capturing.is_none() && !self.has_room() && (self.pressed || self.not_before <= now)
+        self.capturing.is_none() && !self.has_room() && self.due().at <= now
     }
 
     /// Since when output waits for an ack, whatever link its epoch was sent on.
@@ -165,8 +185,10 @@ impl Flow {
     }
 
     /// The capture of `epoch` is staged and cut. `None` if it was not asked for.
-    pub(super) fn captured(&mut self, epoch: Epoch, now: Time) -> Option<Capturing> {
-        let capturing = self.answered(epoch, now)?;
+    pub(super) fn captured(&mut self, epoch: Epoch, pause: Span, now: Time) -> Option<Capturing> {
+        let capturing = self.answered(epoch)?;
+        self.pacer.resumed(Some(pause), now);
+        self.encoding = Some(epoch);
         self.in_flight.push_back(Flight { epoch, captured_at: now });
         self.held_since.get_or_insert(now);
         self.is_failing = false;
@@ -175,12 +197,19 @@ impl Flow {
 
     /// The capture of `epoch` came to nothing. Its number is used up.
     pub(super) fn capture_failed(&mut self, epoch: Epoch, now: Time) -> Option<Capturing> {
-        let capturing = self.answered(epoch, now)?;
+        let capturing = self.answered(epoch)?;
+        self.pacer.resumed(None, now);
         self.is_failing = true;
         if let Capture::Resync { base } = capturing.capture {
             self.resync.get_or_insert(base);
         }
         Some(capturing)
+    }
+
+    /// All of `epoch` is on its way.
+    pub(super) fn encoded(&mut self, epoch: Epoch, busy: Span, link_bytes: u64) {
+        self.encoding.take_if(|encoding| *encoding <= epoch);
+        self.pacer.cost(busy, link_bytes);
     }
 
     /// The copy holds everything through `epoch`; returns how long that took since its capture. `None` if the
@@ -192,7 +221,10 @@ impl Flow {
         self.declines = 0;
         self.held_since = Some(now);
         self.copied_at.get_or_insert(now);
-        Some(now - flight.captured_at)
+        self.encoding.take_if(|encoding| *encoding <= epoch);
+        let after = now - flight.captured_at;
+        self.pacer.committed(after);
+        Some(after)
     }
 
     /// Whether a checkpoint can be made for a copy that stands at `epoch`.
@@ -223,6 +255,7 @@ impl Flow {
     pub(super) fn forget(&mut self) {
         self.acked = None;
         self.in_flight.clear();
+        self.encoding = None;
         self.resync = None;
         self.pressed = false;
         self.declines = 0;
@@ -234,15 +267,14 @@ impl Flow {
     fn begin(&mut self, capture: Capture, stay_paused: bool) -> Epoch {
         let epoch = self.next_epoch;
         self.next_epoch = epoch.next();
+        self.paced_by = (capture == Capture::Delta).then(|| self.due().by);
         self.pressed = false;
         self.capturing = Some(Capturing { epoch, capture, stay_paused, aborted: false });
         epoch
     }
 
-    fn answered(&mut self, epoch: Epoch, now: Time) -> Option<Capturing> {
-        let capturing = self.capturing.take_if(|capturing| capturing.epoch == epoch)?;
-        self.not_before = now + self.interval;
-        Some(capturing)
+    fn answered(&mut self, epoch: Epoch) -> Option<Capturing> {
+        self.capturing.take_if(|capturing| capturing.epoch == epoch)
     }
 
     fn has_room(&self) -> bool {

@@ -26,8 +26,8 @@ impl Primary {
             Input::WitnessUp => ask(Some(self.register.connect(now)), out),
             Input::WitnessDown => self.register.disconnect(),
             Input::Witness(reply) => self.witness(&reply, now, out),
-            Input::Captured { epoch } => {
-                if let Some(capturing) = self.flow.captured(epoch, now) {
+            Input::Captured { epoch, pause } => {
+                if let Some(capturing) = self.flow.captured(epoch, pause, now) {
                     self.captured(&capturing, out);
                 }
             }
@@ -40,11 +40,13 @@ impl Primary {
             Input::CaptureMended => self.can_capture = true,
             Input::GuestGone => self.guest_gone(now),
             Input::GuestSettled => self.guest_settles = false,
+            Input::Encoded { epoch, busy, link_bytes } => self.flow.encoded(epoch, busy, link_bytes),
+            Input::OutputWaits(waiting) => self.flow.output_waits(waiting, now),
             Input::OutputPressure => self.flow.press(),
             Input::OutputLeaks => self.output_leaks(now, out),
             Input::Rival { generation } => self.rival_spoke(generation, now, out),
             Input::Operator(wish) => self.wish(wish, now, out),
-            Input::Interval(interval) => self.flow.set_interval(interval, now),
+            Input::Pacing(pacing) => self.flow.set_pacing(pacing, now),
         }
         if !self.phase.is_over() {
             self.finish(now, out);

@@ -2,9 +2,10 @@
 //! `peer` change what is known, `authority` and `checkpoints` take the steps that are due.
 
 use super::super::register::{Known, Register};
-use super::super::{Record, RequestId, Span, Time, WitnessRequest};
+use super::super::{Record, RequestId, Time, WitnessRequest};
 use super::flow::Flow;
 use super::link::Link;
+use super::pacer::{PacedBy, Pacing};
 use super::phase::{Handover, Hold, Phase};
 use super::{Config, Event, GiveUp, Loss, Origin, Output, State};
 use understudy_checkpoint::{Epoch, Generation};
@@ -87,7 +88,7 @@ impl Primary {
         Self {
             generation,
             past: if guest_settles { Some(generation) } else { past },
-            flow: Flow::new(config.interval, config.in_flight_max, next_epoch, now),
+            flow: Flow::new(config.pacing, config.in_flight_max, next_epoch, now),
             config,
             register,
             phase,
@@ -155,9 +156,19 @@ impl Primary {
         self.phase.awaits_person()
     }
 
-    /// From the end of one pause to the beginning of the next, when nothing slows the loop.
-    pub fn interval(&self) -> Span {
-        self.flow.interval()
+    /// What decides when a checkpoint begins.
+    pub fn pacing(&self) -> Pacing {
+        self.flow.pacer().pacing()
+    }
+
+    /// What had the newest checkpoint begin when it did; `None` before the first of a copy.
+    pub fn paced_by(&self) -> Option<PacedBy> {
+        self.flow.paced_by()
+    }
+
+    /// The number of answers in the open epoch at which [`OutputWaits`](super::Input::OutputWaits) should be told.
+    pub fn tell_at(&self) -> Option<u32> {
+        self.flow.pacer().tell_at()
     }
 
     /// Whether the guest stands still by this session's word.

@@ -27,7 +27,7 @@ fn config(has_witness: bool) -> Config {
     Config {
         node: node("a"),
         peer: node("b"),
-        interval: Span::from_ms(25),
+        pacing: Pacing::Clock { interval: Span::from_ms(25) },
         in_flight_max: 4,
         heartbeat: Span::from_ms(50),
         silence_max: Span::from_ms(300),
@@ -115,7 +115,7 @@ impl Story {
                     inputs.push_back(Input::CaptureFailed { epoch, guest_gone: false, needs_seed: false });
                 }
                 Output::Capture { epoch, generation, .. } => {
-                    inputs.push_back(Input::Captured { epoch: *epoch });
+                    inputs.push_back(Input::Captured { epoch: *epoch, pause: Span(0) });
                     if self.world == World::Works {
                         let ack = ToPrimary::Ack { generation: *generation, epoch: *epoch };
                         inputs.push_back(Input::Message(ack));

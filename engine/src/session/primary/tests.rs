@@ -22,7 +22,7 @@ fn config() -> Config {
     Config {
         node: node("a"),
         peer: node("b"),
-        interval: Span::from_ms(25),
+        pacing: Pacing::Clock { interval: Span::from_ms(25) },
         in_flight_max: 4,
         heartbeat: Span::from_ms(50),
         silence_max: Span::from_ms(300),

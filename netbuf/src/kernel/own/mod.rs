@@ -36,7 +36,7 @@ use super::owner::Owner;
 use super::redirect::{Device, Redirect, Way};
 use super::tap::Tap;
 use super::{KernelError, sys};
-use crate::Limits;
+use crate::{Limits, Waiting};
 pub use guard::Fault;
 use guard::Guard;
 use nic::{Nic, Parts, Turn};
@@ -287,7 +287,7 @@ impl Shared {
             if self.nics.iter().any(Nic::has_leaving) {
                 ring(&self.sender_bell);
             }
-            if self.nics.iter().any(Nic::is_pressed) {
+            if self.nics.iter().any(|nic| nic.is_pressed() || nic.has_news()) {
                 self.alarm();
             }
             if turns.iter().any(|turn| matches!(turn, Ok(Turn::Busy))) {
@@ -354,6 +354,21 @@ impl OwnQueue {
     /// After a fence: holds again, in a newer generation of the guest. Nothing from before leaves.
     pub fn revive(&self) {
         self.shared.nics.iter().for_each(Nic::revive);
+    }
+
+    /// As [`EpochQueue::has_news`](crate::EpochQueue::has_news), of any interface. The alarm is given when there is.
+    pub fn has_news(&self) -> bool {
+        self.shared.nics.iter().any(Nic::has_news)
+    }
+
+    /// As [`EpochQueue::waiting`](crate::EpochQueue::waiting), of all interfaces together.
+    pub fn waiting(&self) -> Waiting {
+        self.shared.nics.iter().map(Nic::waiting).sum()
+    }
+
+    /// From how many answers on there is news, as [`EpochQueue::tell_at`](crate::EpochQueue::tell_at), by each interface.
+    pub fn tell_at(&self, answers: Option<u32>) {
+        self.shared.nics.iter().for_each(|nic| nic.tell_at(answers));
     }
 }
 

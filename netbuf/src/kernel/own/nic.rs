@@ -14,7 +14,7 @@ use crate::kernel::KernelError;
 use crate::kernel::commit::{KernelStats, Start};
 use crate::kernel::redirect::Device;
 use crate::kernel::tap::{READ_BYTES_MAX, Tap, VNET_HEADER_BYTES};
-use crate::{EpochQueue, Limits, Push};
+use crate::{EpochQueue, Limits, Push, Waiting};
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -102,6 +102,7 @@ impl Nic {
             Start::Passing => EpochQueue::new(open, limits),
             Start::Holding => EpochQueue::holding(open, limits),
         };
+        let queue = queue.behind(VNET_HEADER_BYTES);
         let state = State {
             queue,
             bytes_max: limits.bytes_max,
@@ -249,6 +250,21 @@ impl Nic {
 
     pub(super) fn take_pressure(&self) -> bool {
         std::mem::take(&mut self.state.lock().pressure)
+    }
+
+    /// As [`EpochQueue::has_news`].
+    pub(super) fn has_news(&self) -> bool {
+        self.state.lock().queue.has_news()
+    }
+
+    /// As [`EpochQueue::waiting`].
+    pub(super) fn waiting(&self) -> Waiting {
+        self.state.lock().queue.waiting()
+    }
+
+    /// As [`EpochQueue::tell_at`].
+    pub(super) fn tell_at(&self, answers: Option<u32>) {
+        self.state.lock().queue.tell_at(answers);
     }
 
     /// Adds this interface's counters.

@@ -13,6 +13,8 @@ use understudy::drill::traffic::Crew;
 use understudy::drill::watch::Watch;
 use understudy::drill::workdir::Workdir;
 use understudy::drill::world::{WAIT_MAX, World};
+use understudy::session::Span;
+use understudy::session::primary::Pacing;
 use understudy_lab::memcached::Request;
 use understudy_lab::{Answer, Outcome, Patience, Station};
 
@@ -25,14 +27,19 @@ const STATION: u16 = 60_000;
 pub(crate) struct Wanted {
     /// The guest's load, in the lab's words.
     pub(crate) load: String,
-    /// Checkpoint interval.
-    pub(crate) interval: Duration,
+    /// What decides when checkpoints begin.
+    pub(crate) pacing: Pacing,
     /// The guest's memory.
     pub(crate) memory_bytes: u64,
     /// Clients, if any.
     pub(crate) clients: u16,
     /// Further flags for both hosts.
     pub(crate) node_flags: Vec<String>,
+}
+
+/// A checkpoint so long after the end of the pause before.
+pub(crate) fn every(interval: Duration) -> Pacing {
+    Pacing::Clock { interval: Span(interval.as_nanos() as u64) }
 }
 
 /// Builds worlds.
@@ -78,7 +85,7 @@ impl House {
         let plan = Plan {
             rounds: Vec::new(),
             seed: 1,
-            interval: wanted.interval,
+            pacing: wanted.pacing,
             memory_bytes: wanted.memory_bytes,
             load: wanted.load.clone(),
             guests: 1,

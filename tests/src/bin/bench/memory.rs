@@ -1,6 +1,6 @@
 //! What a secondary needs in memory at its peak, beside the guest's own.
 
-use super::house::{House, Wanted};
+use super::house::{House, Wanted, every};
 use std::time::Duration;
 use understudy::drill::DrillError;
 use understudy::drill::sightings::HostId;
@@ -13,7 +13,7 @@ const SPAN: Duration = Duration::from_secs(5);
 pub(crate) fn run(house: &mut House) -> Result<(), DrillError> {
     let wanted = Wanted {
         load: "mixed".into(),
-        interval: Duration::from_millis(25),
+        pacing: every(Duration::from_millis(25)),
         memory_bytes: MEMORY_BYTES,
         clients: 1,
         node_flags: ["--epoch-buffer".into(), EPOCH_BUFFER_BYTES.to_string()].into(),

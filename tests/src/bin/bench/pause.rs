@@ -1,7 +1,7 @@
 //! The pause for a given number of dirty pages, by its parts, beside a plain memcpy of as many bytes by as many
 //! threads.
 
-use super::house::{House, Wanted};
+use super::house::{House, Wanted, every};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 use understudy::drill::DrillError;
@@ -29,7 +29,7 @@ pub(crate) fn run(house: &mut House) -> Result<(), DrillError> {
         let rate = pages * 1000 / INTERVAL.as_millis() as u64;
         let wanted = Wanted {
             load: format!("rate={rate},set=256M,skew=0,content=words"),
-            interval: INTERVAL,
+            pacing: every(INTERVAL),
             memory_bytes: 512 << 20,
             clients: 1,
             // Room for the largest pause, so that none is cut short.

@@ -1,6 +1,6 @@
 //! Sustained checkpoints per second at a given number of dirty pages per epoch.
 
-use super::house::{House, Wanted};
+use super::house::{House, Wanted, every};
 use std::time::Duration;
 use understudy::drill::DrillError;
 
@@ -40,7 +40,7 @@ pub(crate) fn run(house: &mut House) -> Result<(), DrillError> {
         let rate = (2.0 * point.pages as f64 / point.interval.as_secs_f64()) as u64;
         let wanted = Wanted {
             load: format!("rate={rate},set={}K,skew=0,content=words", 4 * point.pages),
-            interval: point.interval,
+            pacing: every(point.interval),
             memory_bytes: 256 << 20,
             clients: 1,
             node_flags: Vec::new(),

@@ -85,9 +85,9 @@ fn full_copies_that_come_to_nothing_are_tried_less_and_less_often() {
 #[test]
 fn a_shorter_interval_does_not_wait_for_the_longer_one() {
     let mut story = Story::protected();
-    story.hear(Input::Interval(Span::from_ms(1_000_000)));
+    story.hear(Input::Pacing(Pacing::Clock { interval: Span::from_ms(1_000_000) }));
     story.wait(100);
-    story.hear(Input::Interval(Span::from_ms(25)));
+    story.hear(Input::Pacing(Pacing::Clock { interval: Span::from_ms(25) }));
     story.wanted.clear();
     story.wait(60);
     assert!(story.wanted.iter().any(|output| matches!(output, Output::Capture { .. })));
@@ -96,10 +96,10 @@ fn a_shorter_interval_does_not_wait_for_the_longer_one() {
 #[test]
 fn what_waited_for_a_longer_interval_is_not_late_in_a_shorter_one() {
     let mut story = Story::protected();
-    story.hear(Input::Interval(Span::from_ms(60_000)));
+    story.hear(Input::Pacing(Pacing::Clock { interval: Span::from_ms(60_000) }));
     story.wait(20_000);
     assert_eq!(story.session.state(), State::Protected);
-    story.hear(Input::Interval(Span::from_ms(25)));
+    story.hear(Input::Pacing(Pacing::Clock { interval: Span::from_ms(25) }));
     assert_eq!(story.session.state(), State::Protected);
     story.wait(500);
     assert_eq!((story.session.state(), story.session.given_up()), (State::Protected, None));
