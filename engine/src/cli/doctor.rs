@@ -364,7 +364,7 @@ mod tests {
             Code::Unlearnt,
         ];
         let text = include_str!("../../../docs/OPERATIONS.md");
-        let (_, list) = text.split_once("### What `doctor` finds").expect("a chapter of its own");
+        let (_, list) = text.split_once("## What `doctor` finds").expect("a chapter of its own");
         for code in codes {
             let word = serde_json::to_value(code).unwrap();
             assert!(list.contains(&format!("\n| `{}` |", word.as_str().unwrap())), "{word}");
