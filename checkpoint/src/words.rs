@@ -79,6 +79,19 @@ pub enum PageType {
     Absent,
 }
 
+impl fmt::Display for PageType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Normal => f.write_str("a plain page"),
+            Self::Table { level, pinned: false } => write!(f, "a page table of level {level}"),
+            Self::Table { level, pinned: true } => write!(f, "a pinned page table of level {level}"),
+            Self::Broken => f.write_str("broken"),
+            Self::AllocateOnly => f.write_str("allocated without content"),
+            Self::Absent => f.write_str("absent"),
+        }
+    }
+}
+
 impl PageType {
     /// The type that the nibble (bits 63..60 of an entry) stands for; `None` for the reserved 5..=8.
     pub fn from_nibble(nibble: u8) -> Option<Self> {

@@ -4,6 +4,7 @@
 //! a digest that differs. It guards against faults, not against a forger: the link authenticates.
 
 use crate::{PAGE_SIZE, Page, PageEntry};
+use std::fmt;
 use std::sync::LazyLock;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
@@ -63,6 +64,13 @@ impl Digest {
     /// What the epoch's end says.
     pub(crate) fn summary(&self) -> EpochSummary {
         EpochSummary { entries: self.entries, data_pages: self.data_pages, digest: self.hasher.digest() }
+    }
+}
+
+impl fmt::Display for EpochSummary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { entries, data_pages, digest } = self;
+        write!(f, "{entries} entries with {data_pages} pages and the digest {digest:016x}")
     }
 }
 

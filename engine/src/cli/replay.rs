@@ -73,9 +73,10 @@ impl From<ReplayError> for CliError {
             ReplayError::System { attempt, source } => {
                 Self::System { attempt: format!("Cannot {attempt}"), source }
             }
-            ReplayError::Node(_) | ReplayError::NoSecondary { .. } | ReplayError::Compare(_) => {
-                Self::Internal(text)
-            }
+            ReplayError::Node(_)
+            | ReplayError::NoSecondary { .. }
+            | ReplayError::NotExported(_)
+            | ReplayError::Compare(_) => Self::Internal(text),
         }
     }
 }

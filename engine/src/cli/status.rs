@@ -51,9 +51,10 @@ pub(super) fn run(args: Args) -> Result<Exit, CliError> {
 impl From<ClientError> for CliError {
     fn from(error: ClientError) -> Self {
         match error {
-            ClientError::Unreachable { .. } | ClientError::NotASocket { .. } | ClientError::Hangs { .. } => {
-                Self::Unreachable(error.to_string())
-            }
+            ClientError::Unreachable { .. }
+            | ClientError::NotAllowed { .. }
+            | ClientError::NotASocket { .. }
+            | ClientError::Hangs { .. } => Self::Unreachable(error.to_string()),
             ClientError::Refused(_) => Self::Refused(error.to_string()),
             ClientError::BadAnswer { .. } => Self::Internal(error.to_string()),
         }

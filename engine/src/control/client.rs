@@ -25,6 +25,14 @@ pub enum ClientError {
         /// What the system said.
         source: io::Error,
     },
+    /// The socket is another user's.
+    #[error("{path} is for its owner alone; ask as the user that runs the node (root, mostly): {source}")]
+    NotAllowed {
+        /// Path of the socket.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// There is something else.
     #[error("No node answers at {path}, which is no socket; give its --control")]
     NotASocket {
@@ -57,6 +65,17 @@ pub enum ClientError {
 #[derive(Clone, Debug)]
 pub struct Client {
     path: PathBuf,
+}
+
+/// Why nobody could be asked at `path`.
+fn unreachable(path: &Path, source: io::Error) -> ClientError {
+    let path = path.to_owned();
+    match source.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => ClientError::Hangs { path },
+        _ if is_something_else(&path) => ClientError::NotASocket { path },
+        io::ErrorKind::PermissionDenied => ClientError::NotAllowed { path, source },
+        _ => ClientError::Unreachable { path, source },
+    }
 }
 
 impl Client {
@@ -99,13 +118,7 @@ impl Client {
     }
 
     fn ask(&self, request: &Request) -> Result<Response, ClientError> {
-        let unreachable = |source: io::Error| match source.kind() {
-            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-                ClientError::Hangs { path: self.path.clone() }
-            }
-            _ if is_something_else(&self.path) => ClientError::NotASocket { path: self.path.clone() },
-            _ => ClientError::Unreachable { path: self.path.clone(), source },
-        };
+        let unreachable = |source| unreachable(&self.path, source);
         let mut stream = connect(&self.path, ANSWER_MAX).map_err(unreachable)?;
         let answer = exchange(&mut stream, &line_of(request)).map_err(unreachable)?;
         serde_json::from_slice(&answer).map_err(|error| self.bad(&error.to_string()))
@@ -137,4 +150,20 @@ fn exchange(stream: &mut UnixStream, question: &[u8]) -> io::Result<Vec<u8>> {
         }
     }
     Ok(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_users_node_is_told_from_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.sock");
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        let refused = |kind: io::ErrorKind| unreachable(&path, kind.into());
+        assert!(matches!(refused(io::ErrorKind::PermissionDenied), ClientError::NotAllowed { .. }));
+        assert!(matches!(refused(io::ErrorKind::ConnectionRefused), ClientError::Unreachable { .. }));
+        assert!(refused(io::ErrorKind::PermissionDenied).to_string().contains("its owner"));
+    }
 }

@@ -6,6 +6,8 @@
 //!   /tmp/understudy-drill-PID             without that file: to be kept
 //! ```
 
+use crate::config::human::show_bytes;
+use nix::sys::statvfs::{Statvfs, statvfs};
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -13,6 +15,9 @@ use std::path::{Path, PathBuf};
 
 /// `/tmp` and not `$TMPDIR`: paths of sockets are short.
 const PARENT: &str = "/tmp";
+
+/// Logs, sockets and records of a short drill.
+const ROOM_BYTES_MIN: u64 = 1 << 20;
 
 /// What tells a directory that nobody wants from one that is kept.
 const IN_USE: &str = "in-use";
@@ -32,6 +37,7 @@ impl Workdir {
         let path = Path::new(PARENT).join(format!("{prefix}{}", std::process::id()));
         DirBuilder::new().mode(0o700).create(&path)?;
         let this = Self { path, kept: false };
+        check_room(statvfs(&this.path)?)?;
         fs::write(this.path.join(IN_USE), "")?;
         Ok(this)
     }
@@ -61,6 +67,17 @@ impl Drop for Workdir {
             let _ = fs::remove_dir_all(&self.path);
         }
     }
+}
+
+/// Without room the witness would record nothing and everything would wait for it.
+fn check_room(found: Statvfs) -> io::Result<()> {
+    let free_bytes = found.blocks_available() * found.fragment_size();
+    if free_bytes >= ROOM_BYTES_MIN {
+        return Ok(());
+    }
+    let why =
+        format!("{} is free there, and {} are needed", show_bytes(free_bytes), show_bytes(ROOM_BYTES_MIN));
+    Err(io::Error::new(io::ErrorKind::StorageFull, why))
 }
 
 /// Removes what processes left that were killed. Nothing depends on it, so errors are passed over.

@@ -10,9 +10,16 @@ use std::net::SocketAddr;
 /// Content type of Prometheus's text format.
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Whether a request's head is whole. A GET has no body.
+/// Whether a request's head is whole. A GET has no body. Lines may end without a carriage return (RFC 9112, 2.2).
 fn is_head(bytes: &[u8]) -> bool {
-    bytes.windows(4).any(|end| end == b"\r\n\r\n")
+    bytes.windows(4).any(|end| end == b"\r\n\r\n") || bytes.windows(2).any(|end| end == b"\n\n")
+}
+
+/// Whether a request can be answered: its head is whole, or it begins as no request does, such as one by TLS.
+fn is_answerable(bytes: &[u8]) -> bool {
+    let begins_as_request =
+        bytes.first().is_none_or(|byte| byte.is_ascii_uppercase() || [b'\r', b'\n'].contains(byte));
+    is_head(bytes) || !begins_as_request
 }
 
 /// Listens at `address`, using [`DESK_TOKENS`](crate::desk::DESK_TOKENS) tokens from `first_token` on. Metrics
@@ -22,7 +29,7 @@ pub fn open_desk(
     registry: &Registry,
     first_token: usize,
 ) -> io::Result<Desk<TcpListener>> {
-    Desk::open(TcpListener::bind(address)?, registry, first_token, is_head)
+    Desk::open(TcpListener::bind(address)?, registry, first_token, is_answerable)
 }
 
 /// The response to a request's head.
@@ -54,18 +61,26 @@ fn route(request: &[u8]) -> Result<(), Problem> {
     if !is_head(request) {
         return Err(Problem::BadRequest);
     }
-    let line = request.split(|byte| *byte == b'\r').next().unwrap_or_default();
+    let line = request.split(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii_end();
     let mut words = std::str::from_utf8(line).map_err(|_| Problem::BadRequest)?.split(' ');
     let (method, target, version) = (words.next(), words.next(), words.next());
     let (Some(method), Some(target), Some(version)) = (method, target, version) else {
         return Err(Problem::BadRequest);
     };
-    let path = target.split('?').next().unwrap_or_default();
+    let path = path_of(target).split('?').next().unwrap_or_default();
     match (version.starts_with("HTTP/1."), method, path) {
         (false, ..) => Err(Problem::BadRequest),
         (true, "GET" | "HEAD", "/metrics") => Ok(()),
         (true, "GET" | "HEAD", _) => Err(Problem::NotFound),
         (true, ..) => Err(Problem::NotAllowed),
+    }
+}
+
+/// The path of a target, which may be a whole URL (RFC 9112, 3.2.2).
+fn path_of(target: &str) -> &str {
+    match target.strip_prefix("http://") {
+        Some(url) => url.find('/').map_or("/", |at| &url[at..]),
+        None => target,
     }
 }
 
@@ -85,6 +100,9 @@ mod tests {
     fn only_a_get_of_metrics_is_served() {
         assert_eq!(status_line("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"), "HTTP/1.1 200 OK");
         assert_eq!(status_line("GET /metrics?x=1 HTTP/1.0\r\n\r\n"), "HTTP/1.1 200 OK");
+        assert_eq!(status_line("GET /metrics HTTP/1.1\nHost: x\n\n"), "HTTP/1.1 200 OK");
+        assert_eq!(status_line("GET http://h:9101/metrics?x HTTP/1.1\r\n\r\n"), "HTTP/1.1 200 OK");
+        assert_eq!(status_line("GET http://h HTTP/1.1\r\n\r\n"), "HTTP/1.1 404 Not Found");
         assert_eq!(status_line("GET / HTTP/1.1\r\n\r\n"), "HTTP/1.1 404 Not Found");
         assert_eq!(status_line("POST /metrics HTTP/1.1\r\n\r\n"), "HTTP/1.1 405 Method Not Allowed");
         assert_eq!(status_line("HEAD /metrics HTTP/1.1\r\n\r\n"), "HTTP/1.1 200 OK");
@@ -93,6 +111,16 @@ mod tests {
         for request in ["GET /metrics", "GET\r\n\r\n", "\r\n\r\n", "GET /metrics SMTP\r\n\r\n"] {
             assert_eq!(status_line(request), "HTTP/1.1 400 Bad Request", "{request:?}");
         }
+    }
+
+    #[test]
+    fn what_is_no_request_is_answered_at_once() {
+        assert!(!is_answerable(b"GET /metrics HTTP/1.1\r\nHost:"), "there is more to come");
+        assert!(!is_answerable(b""));
+        // The first bytes of a TLS client.
+        let hello = [0x16, 3, 1, 2];
+        assert!(is_answerable(&hello));
+        assert!(respond(&hello, &Metrics::new()).starts_with(b"HTTP/1.1 400 "));
     }
 
     #[test]

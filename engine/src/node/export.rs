@@ -10,6 +10,9 @@ use std::thread::Builder;
 use understudy_checkpoint::domain::Description;
 use understudy_checkpoint::stream::write_restore_file;
 
+/// How a log says that an image could not be written.
+pub const NOT_EXPORTED: &str = "Not exported";
+
 /// Asks the guest's thread for a copy and starts a thread that writes it. The error says why there is nothing
 /// to write. What goes wrong later is in the log, and the file does not appear.
 pub(super) fn begin(guests: &Guests, guest: &str, path: PathBuf) -> Result<(), String> {
@@ -25,7 +28,7 @@ pub(super) fn begin(guests: &Guests, guest: &str, path: PathBuf) -> Result<(), S
     let guest = guest.to_owned();
     let work = move || match write(&path, &description, &copy) {
         Ok(()) => tracing::info!(guest, path = %path.display(), "Exported"),
-        Err(error) => tracing::error!(guest, %error, "Not exported"),
+        Err(error) => tracing::error!(guest, %error, "{NOT_EXPORTED}"),
     };
     Builder::new().name("export".into()).spawn(work).map(drop).map_err(|error| error.to_string())
 }

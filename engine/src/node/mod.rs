@@ -50,6 +50,7 @@ mod witness;
 
 pub use arrived::{Arrived, Credit, GuestName, Parcel};
 pub use beginning::{AddError, Beginning};
+pub use export::NOT_EXPORTED;
 pub use glance::Glance;
 pub use guests::Guests;
 pub use handle::NodeHandle;

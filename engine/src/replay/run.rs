@@ -8,7 +8,7 @@ use crate::control::{Client, ClientError, GuestRole, GuestStatus};
 use crate::drill::process::Process;
 use crate::drill::progress::Progress;
 use crate::drill::workdir::Workdir;
-use crate::node::{AddError, Node, NodeError, NodeHandle, Tally};
+use crate::node::{AddError, NOT_EXPORTED, Node, NodeError, NodeHandle, Tally};
 use crate::session::{NodeName, Span};
 use std::fs::{self, File};
 use std::io;
@@ -107,6 +107,9 @@ pub enum ReplayError {
         /// The end of its log.
         said: String,
     },
+    /// The secondary could not write its image.
+    #[error("The committed image cannot be written, so that it is not compared: {0}")]
+    NotExported(String),
     /// The secondary cannot be asked.
     #[error(transparent)]
     Control(#[from] ClientError),
@@ -137,7 +140,7 @@ pub fn run(request: &Request) -> Result<Report, ReplayError> {
     let open = || File::open(&request.file).map_err(unreadable);
     let (source, hold) = hold(recorded(open()?, open()?)?).map_err(AddError::from)?;
     let workdir = Workdir::create("replay").map_err(system("create a directory in /tmp"))?;
-    let (peer, control, _secondary) = secondary(request, workdir.path())?;
+    let (peer, control, own) = secondary(request, workdir.path())?;
     let name = peer.name.clone();
     let (node, handle) = Node::open(settings(request, peer, workdir.path()).decide()?)?;
     let handle = node.spawn(handle).map_err(system("start a thread"))?;
@@ -152,7 +155,7 @@ pub fn run(request: &Request) -> Result<Report, ReplayError> {
     let finding = match &control {
         None => None,
         Some(control) => {
-            let exported = export(&Client::new(control), &status, workdir.path())?;
+            let exported = export(&Client::new(control), &status, workdir.path(), own.as_ref())?;
             Some(compare(open()?, exported)?)
         }
     };
@@ -269,8 +272,19 @@ fn status_of(handle: &NodeHandle) -> Option<GuestStatus> {
     handle.status()?.guests.into_iter().find(|guest| guest.name == GUEST)
 }
 
+/// What our own secondary's log says of an image that it could not write.
+fn refusal(log: &Path) -> Option<String> {
+    let log = fs::read_to_string(log).ok()?;
+    log.lines().find(|line| line.contains(NOT_EXPORTED)).map(str::to_owned)
+}
+
 /// Has the secondary write its image once it stands at the primary's last epoch; opens the file.
-fn export(secondary: &Client, primary: &GuestStatus, workdir: &Path) -> Result<File, ReplayError> {
+fn export(
+    secondary: &Client,
+    primary: &GuestStatus,
+    workdir: &Path,
+    own: Option<&Process>,
+) -> Result<File, ReplayError> {
     let path = workdir.join("committed.save");
     let until = Instant::now() + STUCK_AFTER;
     let mut asked = false;
@@ -283,6 +297,8 @@ fn export(secondary: &Client, primary: &GuestStatus, workdir: &Path) -> Result<F
             asked = stands_there && secondary.export(GUEST, &path).is_ok();
         } else if path.exists() {
             return File::open(&path).map_err(system("open the exported image"));
+        } else if let Some(line) = own.and_then(|process| refusal(process.log())) {
+            return Err(ReplayError::NotExported(line));
         }
         std::thread::sleep(LOOK_EVERY);
     }

@@ -54,7 +54,7 @@ impl Qmp {
         let mut qmp = Self { socket, incoming: Vec::with_capacity(READ_BYTES), answer_max, last_id: 0 };
         match qmp.receive("connect", deadline)? {
             Message::Greeting => {}
-            other => return Err(QmpError::Protocol(format!("{other:?} instead of a greeting"))),
+            other => return Err(QmpError::Protocol(format!("{other} instead of a greeting"))),
         }
         qmp.execute("qmp_capabilities", Value::Null)?;
         Ok(qmp)
@@ -95,7 +95,7 @@ impl Qmp {
                 Message::Error { id, class, description } if id.is_none_or(|id| id == self.last_id) => {
                     return Err(QmpError::Refused { command: command.into(), class, description });
                 }
-                other => return Err(QmpError::Protocol(format!("{other:?} when {command} was asked"))),
+                other => return Err(QmpError::Protocol(format!("{other} when {command} was asked"))),
             }
         }
         Err(QmpError::Protocol(format!("more than {EVENTS_MAX} events before it answered {command}")))

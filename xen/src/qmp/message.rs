@@ -4,6 +4,7 @@
 
 use super::QmpError;
 use serde_json::Value;
+use std::fmt;
 
 /// Bytes of a message, at most. QEMU's own are some hundred bytes; what can be longer is not asked for.
 pub(super) const MESSAGE_BYTES_MAX: usize = 64 << 10;
@@ -19,6 +20,17 @@ pub(super) enum Message {
     Error { id: Option<u64>, class: String, description: String },
     /// Something happened.
     Event(String),
+}
+
+impl fmt::Display for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Greeting => f.write_str("a greeting"),
+            Self::Return { id, .. } => write!(f, "the answer to command {id}"),
+            Self::Error { class, description, .. } => write!(f, "an error ({class}: {description})"),
+            Self::Event(name) => write!(f, "the event {name}"),
+        }
+    }
 }
 
 /// Takes the first message out of `incoming`; `None` if there is none whole.

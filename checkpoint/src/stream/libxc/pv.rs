@@ -4,6 +4,7 @@ use crate::PAGE_SIZE;
 use crate::stream::fault::{Defect, Rule};
 use crate::stream::frame;
 use crate::stream::limits::{PFNS_MAX, VCPU_EXTENDED_BYTES_MAX, VCPUS_MAX};
+use std::fmt;
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -140,6 +141,17 @@ pub enum VcpuPart {
     Msrs,
 }
 
+impl fmt::Display for VcpuPart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Basic => "basic state",
+            Self::Extended => "extended state",
+            Self::Xsave => "xsave state",
+            Self::Msrs => "MSRs",
+        })
+    }
+}
+
 impl VcpuPart {
     fn kind(self) -> u32 {
         match self {
@@ -199,7 +211,7 @@ impl<'a> Vcpu<'a> {
             ));
         }
         if !part.admits(blob.len()) {
-            let detail = format!("{part:?} state of vCPU {vcpu_id} cannot have {} bytes", blob.len());
+            let detail = format!("The {part} of vCPU {vcpu_id} cannot have {} bytes", blob.len());
             return Err(Defect::new(Rule::Vcpu, detail));
         }
         let vcpu = Self { vcpu_id, part, blob };

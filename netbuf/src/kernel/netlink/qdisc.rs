@@ -8,6 +8,7 @@
 //! Numbers: `linux/rtnetlink.h`, `linux/pkt_sched.h`, `linux/gen_stats.h`.
 
 use super::wire::{self, CREATE, DUMP, EXCLUSIVE, Request, WireError};
+use std::fmt;
 
 const NEW_QDISC: u16 = 36;
 const GET_QDISC: u16 = 38;
@@ -40,6 +41,17 @@ pub(crate) enum Plug {
     ReleaseIndefinite,
     /// Holds at most this many bytes.
     Limit(u32),
+}
+
+impl fmt::Display for Plug {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Buffer => f.write_str("close what it holds"),
+            Self::ReleaseOne => f.write_str("let one epoch out"),
+            Self::ReleaseIndefinite => f.write_str("let everything out"),
+            Self::Limit(bytes) => write!(f, "hold at most {bytes} bytes"),
+        }
+    }
 }
 
 /// A queueing discipline as the kernel describes it.
@@ -116,7 +128,7 @@ pub(crate) fn tell_plug(index: u32, name: &str, plug: Plug) -> Request {
         NEW_QDISC,
         super::CHANGE,
         &fixed(index, 0, ROOT, 0),
-        format!("{plug:?} of the plug on {name}"),
+        format!("the order to {plug} to the plug on {name}"),
     );
     request.string(TCA_KIND, "plug").attribute(TCA_OPTIONS, &plug_options(plug));
     request
