@@ -9,7 +9,7 @@
 
 use crate::epoch::Staging;
 use crate::pages::DirtyBitmap;
-use crate::{Page, PageEntry, Pfn};
+use crate::{OutOfMemory, Page, PageEntry, Pfn};
 use std::fmt;
 
 /// What kind of guest this is, as libxl tells them apart.
@@ -104,6 +104,12 @@ pub enum DomainError {
     /// Anything else, with the cause in its own words.
     #[error("{0}")]
     Failed(String),
+}
+
+impl From<OutOfMemory> for DomainError {
+    fn from(error: OutOfMemory) -> Self {
+        Self::Failed(error.to_string())
+    }
 }
 
 /// A guest that can be checkpointed. Calls come from one thread in the order of the drawing above.

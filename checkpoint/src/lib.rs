@@ -15,7 +15,7 @@
 pub mod domain;
 pub mod epoch;
 pub mod pages;
-mod room;
+pub mod room;
 pub mod stream;
 mod words;
 

@@ -96,7 +96,7 @@ impl Node {
                     return Ok(found);
                 }
             }
-            let count = self.stream.read(self.decoder.space())?;
+            let count = self.stream.read(self.decoder.space().unwrap())?;
             if count == 0 {
                 return Err(std::io::ErrorKind::UnexpectedEof.into());
             }

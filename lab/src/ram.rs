@@ -16,7 +16,7 @@ use understudy_checkpoint::{OutOfMemory, PAGE_SIZE, Page, PageType, Pfn};
 pub enum RamError {
     /// A frame without a page, or a page table.
     #[error(
-        "Frame {pfn} of the image is {found:?}, but every frame of a lab guest is plain memory; the image is incomplete or not of a lab guest"
+        "Frame {pfn} of the image is {found}, but every frame of a lab guest is plain memory; the image is incomplete or not of a lab guest"
     )]
     NotPlain {
         /// Which frame.
@@ -24,6 +24,9 @@ pub enum RamError {
         /// What it is.
         found: PageType,
     },
+    /// The host has no memory for what goes with it.
+    #[error(transparent)]
+    NoMemory(#[from] OutOfMemory),
 }
 
 /// Page frames and the dirty log.
@@ -41,7 +44,7 @@ impl Ram {
         for pfn in 0..page_count {
             image.page_mut(Pfn(pfn))?;
         }
-        Ok(Self { image, log: DirtyBitmap::new(page_count), logging: false })
+        Ok(Self { image, log: DirtyBitmap::try_new(page_count)?, logging: false })
     }
 
     /// Takes a committed image over as memory, without a copy.
@@ -53,7 +56,7 @@ impl Ram {
                 return Err(RamError::NotPlain { pfn, found });
             }
         }
-        Ok(Self { image, log: DirtyBitmap::new(page_count), logging: false })
+        Ok(Self { image, log: DirtyBitmap::try_new(page_count)?, logging: false })
     }
 
     /// Frames of memory.

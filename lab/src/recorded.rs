@@ -80,7 +80,7 @@ impl<R: Read + Send> Source for Recorded<R> {
         let (mut description, mut image) = self.recording.first_copy().map_err(broken)?;
         image.grow(self.page_count_min);
         description.page_count = image.page_count();
-        let dirty = DirtyBitmap::new(description.page_count);
+        let dirty = DirtyBitmap::try_new(description.page_count)?;
         self.guest = Guest::Standing { image, dirty, life: Life::Fresh };
         Ok(description)
     }

@@ -5,7 +5,7 @@
 //! there, and given back when a frame loses its page.
 //!
 //! ```text
-//!   chunks:  [ ● | – | ● | – | – | … ]      – nothing but absent frames
+//!   chunks:  [ ● | – | ● | – | – | … ]      – nothing but absent frames; the list ends at the last frame that had a page
 //!              │       └─► 512 types │ no page among them
 //!              └─► 512 types │ pages of those that have one (store)
 //! ```
@@ -55,23 +55,14 @@ pub struct Image {
 }
 
 impl Image {
-    /// An image without any page, for pfns below `page_count`.
+    /// An image without any page, for pfns below `page_count`. Takes no memory yet, however many those are.
     pub fn new(page_count: u64) -> Self {
-        let mut image = Self {
-            page_count: 0,
-            chunks: Vec::new(),
-            state: DomainState::default(),
-            resident_bytes: 0,
-            fault: None,
-        };
-        image.grow(page_count);
-        image
+        Self { page_count, chunks: Vec::new(), state: DomainState::default(), resident_bytes: 0, fault: None }
     }
 
-    /// Makes room for pfns below `page_count`; never takes any away.
+    /// Allows pfns below `page_count`; never takes any away.
     pub fn grow(&mut self, page_count: u64) {
         self.page_count = self.page_count.max(page_count);
-        self.chunks.resize_with((self.page_count as usize).div_ceil(CHUNK_PAGES), || None);
     }
 
     /// Pfns are below this.
@@ -90,7 +81,13 @@ impl Image {
 
     fn chunk_mut(&mut self, pfn: Pfn) -> Result<&mut Chunk, OutOfMemory> {
         assert!(pfn.0 < self.page_count, "pfn {pfn} beyond the image's {} frames", self.page_count);
-        let place = &mut self.chunks[pfn.0 as usize / CHUNK_PAGES];
+        let number = usize::try_from(pfn.0).map_err(|_| OutOfMemory)? / CHUNK_PAGES;
+        if number >= self.chunks.len() {
+            let more = number + 1 - self.chunks.len();
+            room::reserve(&mut self.chunks, more)?;
+            self.chunks.resize_with(number + 1, || None);
+        }
+        let place = &mut self.chunks[number];
         if place.is_none() {
             *place = Some(Chunk::new()?);
         }
@@ -253,7 +250,7 @@ mod tests {
 
     #[test]
     fn an_image_without_memory_says_so_and_stands() {
-        for requests in 0..4 {
+        for requests in 0..5 {
             let mut image = Image::new(2000);
             room::scarce::with(requests, || {
                 image.apply_page(PageEntry::new(Pfn(7), PageType::Normal), Some(&[7; PAGE_SIZE]));
@@ -263,6 +260,21 @@ mod tests {
         }
         let mut image = Image::new(2000);
         room::scarce::with(0, || assert_eq!(image.page_mut(Pfn(7)).err(), Some(OutOfMemory)));
+    }
+
+    #[test]
+    fn a_huge_guest_costs_nothing_before_it_has_a_page_and_is_refused_where_it_would() {
+        let last = Pfn((1 << 52) - 1);
+        let mut image = Image::new(last.0 + 1);
+        assert_eq!((image.page_type(last), image.entries().count()), (PageType::Absent, 0));
+        image.apply_page(PageEntry::new(last, PageType::Absent), None);
+        assert_eq!(image.fault(), None, "no page, no memory");
+        // The list of its chunks alone would take 64 TiB, which a host may promise and not have.
+        room::scarce::with(0, || {
+            image.apply_page(PageEntry::new(last, PageType::Normal), Some(&[7; PAGE_SIZE]));
+        });
+        assert!(image.fault().is_some_and(|why| why.contains("no memory")));
+        assert!(image.page(last).is_none());
     }
 
     #[test]

@@ -103,9 +103,7 @@ pub enum ReceiveError {
     #[error("The state of epoch {0} differs from what was sent; the epoch has to be sent again")]
     StateMismatch(Epoch),
     /// What arrived is not what was sent.
-    #[error(
-        "Pages differ from what was sent ({received:?} instead of {sent:?}); the epoch has to be sent again"
-    )]
+    #[error("Pages differ from what was sent ({received} instead of {sent}); the epoch has to be sent again")]
     Mismatch {
         /// What the sender's end says.
         sent: EpochSummary,
@@ -195,8 +193,8 @@ impl<S: Sink> Receiver<S> {
         }
         let pages = match kind {
             EpochKind::Seed => {
+                let covered = DirtyBitmap::try_new(self.limits.page_count)?;
                 self.drop_image();
-                let covered = DirtyBitmap::new(self.limits.page_count);
                 OpenPages::Seed { covered, state: DomainState::default() }
             }
             EpochKind::Delta => {

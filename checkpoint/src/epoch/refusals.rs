@@ -6,6 +6,7 @@ use crate::pages::{
     BatchError, Batches, CHECKED_PAGES_MAX, Check, ContentHash, Encoder, EncoderConfig, EpochSummary,
     put_checks, put_state_digest,
 };
+use crate::room::{OutOfMemory, scarce};
 use crate::{Epoch, EpochKind, PAGE_SIZE, Page, PageEntry, PageType, Pfn};
 use proptest::prelude::*;
 
@@ -140,6 +141,18 @@ fn an_epoch_beyond_the_buffer_is_refused_and_the_next_small_one_taken() {
     receiver.commit(Epoch(3));
     assert!(receiver.sink().page(Pfn(4)) == Some(&page(3 << 8 | 4)));
     assert_eq!(receiver.committed(), Some(Epoch(3)));
+}
+
+#[test]
+fn a_full_copy_of_a_guest_that_no_host_can_hold_is_refused_and_costs_no_image() {
+    let huge = Limits { buffer_bytes_max: 1 << 20, page_count: u64::MAX };
+    let mut receiver = Receiver::new(Image::new(u64::MAX), huge);
+    assert_eq!(receiver.begin(Epoch(0), EpochKind::Seed, None), Err(ReceiveError::OutOfMemory(OutOfMemory)));
+    // One that the host has no memory for just now: the image that stands here is not given up for it.
+    let (_, mut receiver) = seeded(1 << 20);
+    let refused = scarce::with(0, || receiver.begin(Epoch(1), EpochKind::Seed, None));
+    assert_eq!(refused, Err(ReceiveError::OutOfMemory(OutOfMemory)));
+    assert_untouched(&receiver);
 }
 
 #[test]

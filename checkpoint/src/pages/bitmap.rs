@@ -1,6 +1,7 @@
 //! Which frames are dirty: one bit each, scanned a word at a time into runs.
 
 use crate::Pfn;
+use crate::room::{self, OutOfMemory};
 use std::ops::Range;
 
 /// One bit for each pfn of a guest. Its size is fixed at creation.
@@ -11,9 +12,16 @@ pub struct DirtyBitmap {
 }
 
 impl DirtyBitmap {
-    /// A clean bitmap for pfns below `page_count`.
+    /// A clean bitmap for pfns below `page_count`, of a size that nobody else decides. Where a peer, a guest or a stream
+    /// gives it: [`try_new`](Self::try_new).
     pub fn new(page_count: u64) -> Self {
-        Self { words: vec![0; page_count.div_ceil(64) as usize], page_count }
+        Self::try_new(page_count).expect("the host has memory for a bitmap of a known size")
+    }
+
+    /// A clean bitmap for pfns below `page_count`, if the host has the memory.
+    pub fn try_new(page_count: u64) -> Result<Self, OutOfMemory> {
+        let count = usize::try_from(page_count.div_ceil(64)).map_err(|_| OutOfMemory)?;
+        Ok(Self { words: room::filled(0, count)?, page_count })
     }
 
     /// Pfns are below this.
@@ -163,6 +171,15 @@ mod tests {
         bitmap.clear();
         bitmap.merge_bytes(&[0, 0b100]);
         assert_eq!(bitmap.runs(Pfn(0)).flatten().collect::<Vec<_>>(), [10], "a shorter log");
+    }
+
+    #[test]
+    fn a_bitmap_that_no_host_can_hold_is_refused() {
+        for page_count in [u64::MAX, 1 << 60] {
+            assert_eq!(DirtyBitmap::try_new(page_count).err(), Some(OutOfMemory));
+        }
+        let refused = room::scarce::with(0, || DirtyBitmap::try_new(100));
+        assert_eq!(refused.err(), Some(OutOfMemory));
     }
 
     #[test]

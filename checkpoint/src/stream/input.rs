@@ -2,7 +2,8 @@
 
 use super::fault::Fault;
 use super::reader::{Ending, Item, Reader, Step};
-use std::io::Read;
+use crate::room::lengthen;
+use std::io::{self, Read};
 
 /// Read at once when the next item is small. Larger items are read to their end and not beyond, so that
 /// little is ever moved within the buffer.
@@ -90,7 +91,7 @@ impl<R: Read> Items<R> {
         }
         let room = target.min((self.end * 2).max(self.end + GROW_BYTES));
         if self.buffer.len() < room {
-            self.buffer.resize(room, 0);
+            lengthen(&mut self.buffer, room, 0).map_err(io::Error::from)?;
         }
         let until = self.buffer.len().min(self.start + target);
         let read = retry(|| self.input.read(&mut self.buffer[self.end..until]))?;

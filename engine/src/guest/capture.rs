@@ -233,17 +233,22 @@ impl Capturer {
             tracing::error!("The encode thread has ended");
         }
         let Failure::Domain(DomainError::Outgrown(_)) = failure else { return None };
-        match self.source.describe() {
-            Ok(description) => {
-                self.ledger = self.ledger.resized(description.page_count);
-                self.scrub = Scrub::new(description.page_count);
-                Some(Box::new(description))
-            }
+        match self.describe_anew() {
+            Ok(description) => Some(Box::new(description)),
             Err(error) => {
                 tracing::error!(%error, "The guest cannot be described anew; it is tried at the next capture");
                 None
             }
         }
+    }
+
+    /// What the guest is now, with accounts for as many frames.
+    fn describe_anew(&mut self) -> Result<Description, DomainError> {
+        let description = self.source.describe()?;
+        let ledger = self.ledger.resized(description.page_count)?;
+        self.scrub = Scrub::new(description.page_count)?;
+        self.ledger = ledger;
+        Ok(description)
     }
 
     fn capture(&mut self, order: CaptureOrder) -> Result<(PauseTimes, u64), Failure> {

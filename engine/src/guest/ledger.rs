@@ -10,8 +10,8 @@
 //! is acked. So a failed capture, an aborted one or a lost link never loses a page.
 
 use std::collections::VecDeque;
-use understudy_checkpoint::Epoch;
 use understudy_checkpoint::pages::DirtyBitmap;
+use understudy_checkpoint::{Epoch, OutOfMemory};
 
 /// Dirty frames of one guest, by what became of them.
 #[derive(Debug)]
@@ -24,20 +24,20 @@ pub(super) struct Ledger {
 impl Ledger {
     /// A ledger without dirty frames, for pfns below `page_count`, that holds `in_flight` unacked epochs
     /// without allocating.
-    pub(super) fn new(page_count: u64, in_flight: usize) -> Self {
-        let clean = DirtyBitmap::new(page_count);
-        Self {
-            pending: clean.clone(),
+    pub(super) fn new(page_count: u64, in_flight: usize) -> Result<Self, OutOfMemory> {
+        let spare = (0..=in_flight).map(|_| DirtyBitmap::try_new(page_count));
+        Ok(Self {
+            pending: DirtyBitmap::try_new(page_count)?,
             unacked: VecDeque::with_capacity(in_flight + 1),
-            spare: vec![clean; in_flight + 1],
-        }
+            spare: spare.collect::<Result<_, _>>()?,
+        })
     }
 
     /// The ledger of the same guest, which has another number of pfns now: all of them are pending.
-    pub(super) fn resized(&self, page_count: u64) -> Self {
-        let mut ledger = Self::new(page_count, self.unacked.capacity().saturating_sub(1));
+    pub(super) fn resized(&self, page_count: u64) -> Result<Self, OutOfMemory> {
+        let mut ledger = Self::new(page_count, self.unacked.capacity().saturating_sub(1))?;
         ledger.everything();
-        ledger
+        Ok(ledger)
     }
 
     /// Frames drained and not yet staged.
@@ -97,7 +97,7 @@ mod tests {
         /// A model with plain sets: after any history, a rewind makes pending exactly what the peer may lack.
         #[test]
         fn no_page_is_ever_lost(steps in proptest::collection::vec((0u8..4, 0u64..64), 1..120)) {
-            let mut ledger = Ledger::new(64, 2);
+            let mut ledger = Ledger::new(64, 2).unwrap();
             let (mut pending, mut unacked, mut next) = (BTreeSet::new(), BTreeMap::<u64, BTreeSet<u64>>::new(), 0);
             for (step, number) in steps {
                 match step {
@@ -128,8 +128,13 @@ mod tests {
     }
 
     #[test]
+    fn a_guest_that_no_host_can_keep_account_of_is_refused() {
+        assert_eq!(Ledger::new(u64::MAX, 8).err(), Some(OutOfMemory));
+    }
+
+    #[test]
     fn a_full_copy_needs_every_frame_whatever_was_before() {
-        let mut ledger = Ledger::new(70, 1);
+        let mut ledger = Ledger::new(70, 1).unwrap();
         ledger.pending_mut().set(Pfn(3));
         ledger.staged(Epoch(0));
         ledger.everything();

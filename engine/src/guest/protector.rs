@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use understudy_checkpoint::domain::{DomainState, LogTells, Source};
 use understudy_checkpoint::epoch::Staging;
 use understudy_checkpoint::pages::{Batches, Encoder, EncoderConfig};
-use understudy_checkpoint::{Epoch, PAGE_SIZE};
+use understudy_checkpoint::{Epoch, OutOfMemory, PAGE_SIZE};
 
 /// Orders that wait. The session has one capture outstanding and pauses or resumes a guest now and then.
 const ORDERS_MAX: usize = 64;
@@ -74,7 +74,7 @@ impl Parts {
         config: ProtectorConfig,
         output: HeldOutput,
         reporter: &Reporter,
-    ) -> Self {
+    ) -> Result<Self, OutOfMemory> {
         let (to_encoder, jobs) = bounded(2 * PIECES as usize + 4);
         let (to_pool, empty) = bounded(PIECES as usize);
         let (to_states, states) = bounded(STATES);
@@ -89,7 +89,7 @@ impl Parts {
         let encoder = Encoder::new(EncoderConfig { shadow_bytes_max: config.shadow_bytes as usize });
         let capturer = Capturer {
             source,
-            ledger: Ledger::new(page_count, config.in_flight_max as usize),
+            ledger: Ledger::new(page_count, config.in_flight_max as usize)?,
             output,
             pieces: Pieces::new(empty, to_encoder.clone(), abort.clone()),
             states,
@@ -100,7 +100,7 @@ impl Parts {
             copiers: config.copiers,
             pause_wait_max: config.pause_wait_max,
             staging_pages: PIECES * piece_pages,
-            scrub: Scrub::new(page_count),
+            scrub: Scrub::new(page_count)?,
             unmarked: Unmarked::new(tells, found.clone()),
             last: None,
             stays_paused: true,
@@ -117,7 +117,7 @@ impl Parts {
             states: to_states,
             reporter: reporter.clone(),
         };
-        Self { capturer, encoder, jobs, pieces, abort, acked }
+        Ok(Self { capturer, encoder, jobs, pieces, abort, acked })
     }
 }
 
@@ -145,7 +145,7 @@ impl Protector {
         output: HeldOutput,
         reporter: &Reporter,
     ) -> io::Result<Self> {
-        let parts = Parts::make(source, page_count, config, output, reporter);
+        let parts = Parts::make(source, page_count, config, output, reporter)?;
         let Parts { capturer, encoder, jobs, pieces, abort, acked } = parts;
         let (orders, inbox) = bounded(ORDERS_MAX);
         thread::spawn("encode", reporter.clone(), move || encoder.run(&jobs))?;

@@ -19,10 +19,10 @@
 //! Not here: what is compared with what (the receiver), what a difference leads to (the session).
 
 use crate::session::{Span, Time};
-use understudy_checkpoint::Pfn;
 use understudy_checkpoint::domain::{LogTells, Source};
 use understudy_checkpoint::epoch::Staging;
 use understudy_checkpoint::pages::{CHECKED_PAGES_MAX, Check, ContentHash, DirtyBitmap};
+use understudy_checkpoint::{OutOfMemory, Pfn};
 
 /// The time in which every frame of a guest is looked at once, as far as [`CHECKED_PAGES_MAX`] in an epoch allow.
 const ROUND: Span = Span::from_ms(120_000);
@@ -51,17 +51,17 @@ pub(super) struct Scrub {
 }
 
 impl Scrub {
-    pub(super) fn new(page_count: u64) -> Self {
+    pub(super) fn new(page_count: u64) -> Result<Self, OutOfMemory> {
         let frames_per_s = page_count.saturating_mul(NS_PER_S).div_ceil(ROUND.0);
-        Self {
+        Ok(Self {
             next: Pfn(0),
             frames_per_s: frames_per_s.max(FRAMES_PER_S_MIN),
             counted_to: None,
             owed_frame_ns: 0,
-            wanted: DirtyBitmap::new(page_count),
+            wanted: DirtyBitmap::try_new(page_count)?,
             staging: None,
             seen: Vec::new(),
-        }
+        })
     }
 
     /// Copies and hashes the next frames of a guest that runs; whether a round begins with them. To be called after a cut,
@@ -180,7 +180,7 @@ mod tests {
     #[test]
     fn a_round_looks_at_every_frame_once_and_leaves_out_what_is_dirty() {
         for page_count in [1, 63, 64, 65, 1000] {
-            let (mut guest, mut scrub) = (guest(page_count), Scrub::new(page_count));
+            let (mut guest, mut scrub) = (guest(page_count), Scrub::new(page_count).unwrap());
             assert!(!scrub.look(&mut guest, at(0)), "nothing is owed yet");
             let mut pending = DirtyBitmap::new(page_count);
             pending.set(Pfn(page_count / 2));
@@ -200,7 +200,7 @@ mod tests {
     #[test]
     fn the_rotation_covers_a_guest_in_120_s_however_many_epochs_a_second() {
         for epoch_us in [150, 1_000, 25_000, 200_000] {
-            let mut scrub = Scrub::new(1 << 20);
+            let mut scrub = Scrub::new(1 << 20).unwrap();
             let epochs = 120_000_000 / epoch_us;
             let frames: u64 =
                 (0..=epochs).map(|epoch| scrub.take_owed(Time(0) + Span::from_us(epoch * epoch_us))).sum();
@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn an_epoch_is_bounded_for_any_guest_and_any_gap() {
-        let mut scrub = Scrub::new(1 << 28);
+        let mut scrub = Scrub::new(1 << 28).unwrap();
         scrub.take_owed(Time(0));
         for at in [Time(1), Time(u64::MAX / 2), Time(u64::MAX)] {
             assert!(scrub.take_owed(at) <= CHECKED_PAGES_MAX as u64, "{at:?}");
@@ -219,7 +219,7 @@ mod tests {
 
     #[test]
     fn a_guest_that_is_compared_anyway_is_not_looked_at() {
-        let (mut guest, mut scrub) = (guest(100), Scrub::new(100));
+        let (mut guest, mut scrub) = (guest(100), Scrub::new(100).unwrap());
         guest.1 = LogTells::Nothing;
         assert!(!scrub.look(&mut guest, at(0)));
         assert!(!scrub.look(&mut guest, at(1)));

@@ -19,6 +19,7 @@ use super::receive::{Held, ReceiveThread, Work};
 use super::report::Reporter;
 use crossbeam::channel::Receiver as Inbox;
 use std::fmt;
+use std::io;
 use understudy_checkpoint::Epoch;
 use understudy_checkpoint::domain::{DomainError, Source};
 use understudy_checkpoint::epoch::{Limits, Receiver};
@@ -46,11 +47,11 @@ impl SteppedCapture {
         config: ProtectorConfig,
         output: HeldOutput,
         reporter: &Reporter,
-    ) -> Self {
-        let parts = Parts::make(source, page_count, config, output, reporter);
+    ) -> io::Result<Self> {
+        let parts = Parts::make(source, page_count, config, output, reporter)?;
         let Parts { capturer, encoder, jobs, pieces, abort, acked } = parts;
         pieces.fill();
-        Self { capturer, encoder: Some((encoder, jobs, None)), abort, acked }
+        Ok(Self { capturer, encoder: Some((encoder, jobs, None)), abort, acked })
     }
 
     /// Takes a checkpoint and reports it. What the one before left to be encoded is encoded first.

@@ -215,7 +215,8 @@ impl Connection {
         let skipping = self.handshake == Handshake::Ending;
         let mut skipped = [0; 4096];
         loop {
-            let space = if skipping { &mut skipped[..] } else { self.decoder.space() };
+            let space =
+                if skipping { &mut skipped[..] } else { self.decoder.space().map_err(io::Error::from)? };
             match self.stream.read(space) {
                 Ok(0) => return Ok(Fill::Ended),
                 Ok(count) => {

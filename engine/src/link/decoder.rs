@@ -10,6 +10,7 @@
 use super::decode::decode;
 use super::header::{HEADER_BYTES, Header};
 use super::{BODY_BYTES_MAX, Frame, LinkError, SMALL_BODY_BYTES_MAX};
+use understudy_checkpoint::{OutOfMemory, room};
 
 /// What the buffer begins with, and grows by at least.
 const GROWTH_BYTES: usize = 16 << 10;
@@ -44,7 +45,7 @@ impl Decoder {
 
     /// Free memory to read into; never empty. Frames handed out before are gone. Call it only after
     /// [`next_frame`](Self::next_frame) said that there is no whole frame.
-    pub fn space(&mut self) -> &mut [u8] {
+    pub fn space(&mut self) -> Result<&mut [u8], OutOfMemory> {
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
         }
@@ -56,11 +57,10 @@ impl Decoder {
             let doubled = (2 * self.buffer.len()).max(GROWTH_BYTES);
             // Whole frames are taken out before more is read, so a partial one always leaves room here.
             let capacity = doubled.min(HEADER_BYTES + self.body_bytes_max.max(GROWTH_BYTES));
-            self.buffer.reserve_exact(capacity - self.buffer.len());
-            self.buffer.resize(capacity, 0);
+            room::lengthen_exact(&mut self.buffer, capacity, 0)?;
         }
         assert!(self.end < self.buffer.len(), "a whole frame was left in the buffer");
-        &mut self.buffer[self.end..]
+        Ok(&mut self.buffer[self.end..])
     }
 
     /// `count` bytes were read into [`space`](Self::space).

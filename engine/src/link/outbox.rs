@@ -224,7 +224,7 @@ mod tests {
         let (mut decoder, mut seen, mut rest) = (Decoder::new(), Vec::new(), wire);
         decoder.allow_long_frames();
         while !rest.is_empty() {
-            let space = decoder.space();
+            let space = decoder.space().unwrap();
             let count = space.len().min(rest.len());
             space[..count].copy_from_slice(&rest[..count]);
             decoder.filled(count);

@@ -161,7 +161,7 @@ fn ready_decoder() -> Decoder {
 /// Feeds `bytes` in pieces that fit, and gives each frame to `see`.
 fn feed(decoder: &mut Decoder, mut bytes: &[u8], see: &mut dyn FnMut(Frame<'_>)) -> Result<(), LinkError> {
     while !bytes.is_empty() {
-        let space = decoder.space();
+        let space = decoder.space().unwrap();
         let count = space.len().min(bytes.len());
         space[..count].copy_from_slice(&bytes[..count]);
         decoder.filled(count);

@@ -43,7 +43,7 @@ fn feed(wire: &[u8], piece_bytes: usize) {
     for piece in wire.chunks(piece_bytes) {
         let mut rest = piece;
         while !rest.is_empty() {
-            let space = decoder.space();
+            let space = decoder.space().unwrap();
             let count = space.len().min(rest.len());
             space[..count].copy_from_slice(&rest[..count]);
             decoder.filled(count);

@@ -123,7 +123,7 @@ impl Workers for SimWorkers {
         let guest = guest_of(&String::from_utf8_lossy(&description.config));
         let domain = self.yard.get().domains[guest].clone();
         let domain = domain.ok_or_else(|| io::Error::other("there is no such domain"))?;
-        let work = SteppedCapture::new(source, page_count, config, output.clone(), reporter);
+        let work = SteppedCapture::new(source, page_count, config, output.clone(), reporter)?;
         let mut bench = self.bench.get();
         bench.captures.push(Some(Capturing {
             guest,

@@ -94,7 +94,7 @@ impl SimWires {
         let bytes = line.inbox.pop_front()?;
         let mut rest = &bytes[..];
         while !rest.is_empty() {
-            let space = line.decoder.space();
+            let space = line.decoder.space().expect("a line of the simulator has memory");
             let count = space.len().min(rest.len());
             space[..count].copy_from_slice(&rest[..count]);
             line.decoder.filled(count);

@@ -19,7 +19,7 @@
 
 use crate::DomId;
 use crossbeam::thread::scope;
-use understudy_checkpoint::{PAGE_SIZE, Page, PageEntry, PageType, Pfn};
+use understudy_checkpoint::{OutOfMemory, PAGE_SIZE, Page, PageEntry, PageType, Pfn, room};
 
 /// Pfns whose marks are one word.
 const PFNS_PER_WORD: usize = 64;
@@ -88,15 +88,11 @@ impl Shadow {
             });
         }
         let count = page_count as usize;
-        let mut pages = Vec::new();
-        pages
-            .try_reserve_exact(count)
-            .map_err(|_| CompareError::NoMemory { domain, needed_mib: mib(needed) })?;
-        pages.resize(count, [1; PAGE_SIZE]);
+        let refused = |_: OutOfMemory| CompareError::NoMemory { domain, needed_mib: mib(needed) };
         Ok(Self {
-            pages,
-            kinds: vec![None; count],
-            changed: vec![0; count.div_ceil(PFNS_PER_WORD)],
+            pages: room::filled([1; PAGE_SIZE], count).map_err(refused)?,
+            kinds: room::filled(None, count).map_err(refused)?,
+            changed: room::filled(0, count.div_ceil(PFNS_PER_WORD)).map_err(refused)?,
             threads: threads.max(1),
         })
     }

@@ -29,6 +29,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use understudy_checkpoint::domain::DomainError;
+use understudy_checkpoint::room;
 use understudy_checkpoint::stream::libxl::{EmulatorHeader, Record};
 use understudy_checkpoint::stream::limits::EMULATOR_CONTEXT_BYTES_MAX;
 
@@ -127,7 +128,8 @@ impl DeviceModel {
         if bytes == 0 || bytes > EMULATOR_CONTEXT_BYTES_MAX as u64 {
             return Err(io::Error::other(format!("{bytes} bytes of state, which cannot be")));
         }
-        self.state.resize(bytes as usize, 0);
+        self.state.clear();
+        room::lengthen(&mut self.state, bytes as usize, 0)?;
         self.file.read_exact_at(&mut self.state, 0)
     }
 

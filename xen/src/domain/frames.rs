@@ -33,7 +33,7 @@ use crate::{Access, DomId, Mapping, Xen, XenError};
 use nix::errno::Errno;
 use std::collections::BTreeSet;
 use understudy_checkpoint::pages::DirtyBitmap;
-use understudy_checkpoint::{Page, PageType, Pfn};
+use understudy_checkpoint::{OutOfMemory, Page, PageType, Pfn, room};
 
 /// Pfns in one mapping: 16 MiB.
 const WINDOW_PFNS: usize = 4096;
@@ -109,10 +109,13 @@ pub(super) struct Frames {
 }
 
 impl Frames {
-    pub(super) fn new(xen: Xen, domain: DomId, page_count: u64, tot_pages: u64) -> Self {
-        let windows = (0..(page_count as usize).div_ceil(WINDOW_PFNS)).map(|_| None).collect();
-        let before = DirtyBitmap::new(page_count);
-        Self {
+    pub(super) fn new(xen: Xen, domain: DomId, page_count: u64, tot_pages: u64) -> Result<Self, OutOfMemory> {
+        let before = DirtyBitmap::try_new(page_count)?;
+        let windows_count = (page_count as usize).div_ceil(WINDOW_PFNS);
+        let mut windows = Vec::new();
+        room::reserve(&mut windows, windows_count)?;
+        windows.resize_with(windows_count, || None);
+        Ok(Self {
             xen,
             domain,
             windows,
@@ -124,7 +127,7 @@ impl Frames {
             before,
             dropped: BTreeSet::new(),
             survey_next: 0,
-        }
+        })
     }
 
     /// Told the domain's page count while the guest runs: a change makes every place unsure.

@@ -102,7 +102,7 @@ impl<T: Toolstack> XenSource<T> {
         let info = info(&xen, domain)?;
         let (kind, page_count) = kind_of(&xen, domain, &info)?;
         Ok(Self {
-            frames: Frames::new(xen.clone(), domain, page_count, info.tot_pages),
+            frames: Frames::new(xen.clone(), domain, page_count, info.tot_pages)?,
             xen,
             domain,
             toolstack,
@@ -111,7 +111,7 @@ impl<T: Toolstack> XenSource<T> {
             page_count,
             is_tracking: false,
             is_suspended: info.is_suspended(),
-            deferred: DirtyBitmap::new(page_count),
+            deferred: DirtyBitmap::try_new(page_count)?,
             all_dirty: false,
             unsure: Vec::new(),
             has_run: true,
@@ -136,8 +136,9 @@ impl<T: Toolstack> XenSource<T> {
                 Changes::Compared(Box::new(self.shadow(page_count, bounds).map_err(compare_error)?))
             }
         };
-        self.frames = Frames::new(self.xen.clone(), self.domain, page_count, info.tot_pages);
-        self.deferred = DirtyBitmap::new(page_count);
+        let deferred = DirtyBitmap::try_new(page_count)?;
+        self.frames = Frames::new(self.xen.clone(), self.domain, page_count, info.tot_pages)?;
+        self.deferred = deferred;
         (self.kind, self.page_count, self.changes) = (kind, page_count, changes);
         (self.all_dirty, self.is_outgrown) = (false, false);
         Ok(())

@@ -153,7 +153,7 @@ fn save(
     signal::break_stream_on_sigterm(stream);
     let out = signal::stream(stream);
     let copiers = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(4));
-    let result = Save::new(&mut source, out, kind, copiers).run(live);
+    let result = Save::new(&mut source, out, kind, copiers).and_then(|save| save.run(live));
     let channel = &mut source.toolstack().channel;
     match result {
         Ok(()) => channel.complete(0, 0),

@@ -71,13 +71,18 @@ pub struct Save<'a, W> {
 
 impl<'a, W: Write> Save<'a, W> {
     /// Saves `source` into `out`.
-    pub fn new(source: &'a mut XenSource<Libxl>, out: W, kind: StreamKind, copiers: usize) -> Self {
+    pub fn new(
+        source: &'a mut XenSource<Libxl>,
+        out: W,
+        kind: StreamKind,
+        copiers: usize,
+    ) -> Result<Self, SaveError> {
         let page_count = source.page_count();
         let staging =
             Staging::new(STAGING_PAGES.min(page_count as usize).next_multiple_of(BATCH_ENTRIES_MAX));
-        let mut pending = DirtyBitmap::new(page_count);
+        let mut pending = DirtyBitmap::try_new(page_count).map_err(DomainError::from)?;
         pending.set_all();
-        Self {
+        Ok(Self {
             source,
             out,
             kind,
@@ -86,7 +91,7 @@ impl<'a, W: Write> Save<'a, W> {
             pending,
             buffer: Vec::new(),
             copiers,
-        }
+        })
     }
 
     /// Saves all of it. For [`StreamKind::Remus`] this ends only with an error.

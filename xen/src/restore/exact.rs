@@ -2,6 +2,7 @@
 //! the next bytes are libxl's.
 
 use std::io::{self, ErrorKind, Read};
+use understudy_checkpoint::room;
 use understudy_checkpoint::stream::{Item, Layer, Reader, Step, StreamError};
 
 /// Memory is taken in steps of this, and only for bytes that arrive.
@@ -29,7 +30,7 @@ impl<R: Read> ExactItems<R> {
             }
             let have = self.buffer.len();
             let until = needed.min(have + GROW_BYTES);
-            self.buffer.resize(until, 0);
+            room::lengthen(&mut self.buffer, until, 0).map_err(io::Error::from)?;
             let read = self.read(have)?;
             self.buffer.truncate(have + read);
             match (read, have) {

@@ -8,7 +8,7 @@
 use super::journal::Journal;
 use crate::{Access, DomId, Mapping, Xen, XenError};
 use understudy_checkpoint::stream::limits::PFNS_MAX;
-use understudy_checkpoint::{Page, Pfn};
+use understudy_checkpoint::{OutOfMemory, Page, Pfn, room};
 
 /// Pfns in one mapping: 16 MiB.
 const WINDOW_PFNS: u64 = 4096;
@@ -26,6 +26,9 @@ pub enum MemoryError {
     /// The hypervisor refused.
     #[error(transparent)]
     Xen(#[from] XenError),
+    /// This host has no memory for the lists of the guest's frames.
+    #[error(transparent)]
+    NoRoom(#[from] OutOfMemory),
     /// Not all frames could be had.
     #[error(
         "Xen gave {done} of {wanted} pages to domain {domain}: this host lacks memory, or the guest's configuration allows less than the stream brings"
@@ -151,8 +154,12 @@ impl GuestMemory {
         let Some(last) = missing.last() else { return Ok(()) };
         assert!(*last < PFNS_MAX, "the reader bounds pfns");
         if self.frames.len() <= *last as usize {
-            self.frames.resize(*last as usize + 1, NO_FRAME);
-            self.windows.resize_with(self.frames.len().div_ceil(WINDOW_PFNS as usize), || None);
+            let count = *last as usize + 1;
+            let windows_count = count.div_ceil(WINDOW_PFNS as usize);
+            let more = windows_count.saturating_sub(self.windows.len());
+            room::reserve(&mut self.windows, more)?;
+            room::lengthen(&mut self.frames, count, NO_FRAME)?;
+            self.windows.resize_with(windows_count, || None);
         }
         let populated = self.populate_all(&missing);
         // Where that failed, some are there all the same.

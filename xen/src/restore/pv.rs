@@ -10,7 +10,7 @@
 mod check;
 mod shared_info;
 
-use super::memory::{GuestMemory, NO_FRAME};
+use super::memory::{GuestMemory, MemoryError, NO_FRAME};
 use super::{RestoreError, RingFrames, Rings};
 use crate::domain::pv::vcpu::{
     CR1, CR3, GDT_ENTRIES, GDT_ENTRIES_MAX, GDT_ENTRIES_PER_FRAME, GDT_FRAMES, RDX, set_word, word,
@@ -18,7 +18,7 @@ use crate::domain::pv::vcpu::{
 use crate::{Access, DomId, PinLevel, Xen};
 use std::collections::BTreeMap;
 use understudy_checkpoint::stream::libxc::{GuestWidth, P2mFrames, Record, Vcpu, VcpuPart};
-use understudy_checkpoint::{PAGE_SIZE, Page, PageEntry, PageType, Pfn};
+use understudy_checkpoint::{PAGE_SIZE, Page, PageEntry, PageType, Pfn, room};
 
 const PRESENT: u64 = 1;
 const FRAME_MASK: u64 = 0x000F_FFFF_FFFF_F000;
@@ -108,8 +108,9 @@ impl PvRebuild {
             return Err(RestoreError::Order("X86_PV_P2M_FRAMES has not a frame for each part of the table"));
         }
         let end = u64::from(frames.end);
+        self.types.truncate(end as usize + 1);
+        room::lengthen(&mut self.types, end as usize + 1, PageType::Absent).map_err(MemoryError::from)?;
         self.max_pfn = Some(self.max_pfn.map_or(end, |max| max.max(end)));
-        self.types.resize(end as usize + 1, PageType::Absent);
         self.p2m_frames = frames.frames.iter().map(|pfn| Pfn(pfn.get())).collect();
         Ok(())
     }

@@ -137,7 +137,7 @@ impl Standing {
             uuid: None,
             rings: made.rings,
             build,
-            pages: StandingPages::new(xen, made.domain, what),
+            pages: StandingPages::new(xen, made.domain, what)?,
             what: what.clone(),
             state: DomainState::default(),
             fault: None,

@@ -15,7 +15,7 @@ use crate::restore::memory::{GuestMemory, MemoryError, NO_FRAME, SUPERPAGE_PFNS,
 use crate::restore::{RestoreError, RingFrames};
 use crate::{DomId, Xen};
 use understudy_checkpoint::domain::{Description, GuestKind};
-use understudy_checkpoint::{PAGE_SIZE, Page, PageEntry, PageType, Pfn};
+use understudy_checkpoint::{OutOfMemory, PAGE_SIZE, Page, PageEntry, PageType, Pfn, room};
 
 /// Frames asked for at once.
 const PIECE_PFNS: u64 = 4096;
@@ -37,15 +37,16 @@ pub(super) struct StandingPages {
 }
 
 impl StandingPages {
-    pub(super) fn new(xen: &Xen, domain: DomId, what: &Description) -> Self {
+    pub(super) fn new(xen: &Xen, domain: DomId, what: &Description) -> Result<Self, MemoryError> {
         let is_hvm = what.kind != GuestKind::Pv;
-        Self {
+        let pfns = usize::try_from(what.page_count).map_err(|_| OutOfMemory)?;
+        Ok(Self {
             memory: GuestMemory::new(xen.clone(), domain, is_hvm),
             is_hvm,
-            types: vec![PageType::Absent.nibble(); what.page_count as usize],
+            types: room::filled(PageType::Absent.nibble(), pfns)?,
             rings: Vec::new(),
             unused: 0,
-        }
+        })
     }
 
     /// What a pfn is.
@@ -258,11 +259,25 @@ mod tests {
             config: Vec::new(),
             static_records: Vec::new(),
         };
-        (port, given, StandingPages::new(&xen, DOMAIN, &what))
+        (port, given, StandingPages::new(&xen, DOMAIN, &what).unwrap())
     }
 
     fn put(pages: &mut StandingPages, pfn: u64, value: u8) {
         pages.apply(PageEntry::new(Pfn(pfn), PageType::Normal), Some(&[value; PAGE_SIZE])).unwrap();
+    }
+
+    #[test]
+    fn a_guest_that_no_host_can_hold_is_refused() {
+        let xen = Xen::over(Simulated::new()).unwrap();
+        let what = Description {
+            kind: GuestKind::Pvh,
+            page_count: u64::MAX,
+            libxc_version: 3,
+            xen_version: (4, 17),
+            config: Vec::new(),
+            static_records: Vec::new(),
+        };
+        assert!(matches!(StandingPages::new(&xen, DOMAIN, &what), Err(MemoryError::NoRoom(_))));
     }
 
     #[test]

@@ -46,7 +46,7 @@ fn standing() -> (Arc<Simulated>, Said, ManuallyDrop<Standing>) {
         uuid: Some([7; 16]),
         rings: Rings { store: end, console: end },
         build: Build::Complete,
-        pages: StandingPages::new(&xen, DomId(4), &what),
+        pages: StandingPages::new(&xen, DomId(4), &what).unwrap(),
         xen,
         what,
         state,

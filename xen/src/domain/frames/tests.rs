@@ -11,7 +11,13 @@ const PFNS: u64 = 4096;
 const FIRST: u64 = 5000;
 
 fn frames() -> Frames {
-    Frames::new(Xen::over(Simulated::new()).unwrap(), DomId(1), PFNS, 1000)
+    Frames::new(Xen::over(Simulated::new()).unwrap(), DomId(1), PFNS, 1000).unwrap()
+}
+
+#[test]
+fn a_guest_that_no_host_can_keep_account_of_is_refused() {
+    let xen = Xen::over(Simulated::new()).unwrap();
+    assert_eq!(Frames::new(xen, DomId(1), u64::MAX, 1000).err(), Some(OutOfMemory));
 }
 
 /// Frames of a guest all of whose pfns hold a page, on a kernel that fills no holes.
@@ -22,7 +28,7 @@ fn on(port: &Arc<Simulated>) -> Frames {
         Ok(0)
     });
     port.kernel_fills(false);
-    Frames::new(Xen::over(port.clone()).unwrap(), DomId(1), PFNS, 1000)
+    Frames::new(Xen::over(port.clone()).unwrap(), DomId(1), PFNS, 1000).unwrap()
 }
 
 fn usual(pfn: Pfn) -> u64 {

@@ -105,7 +105,7 @@ fn standing() -> (Arc<Simulated>, ManuallyDrop<Standing>) {
     answer(&port);
     let xen = Xen::over(port.clone()).unwrap();
     let what = description();
-    let mut pages = StandingPages::new(&xen, DomId(4), &what);
+    let mut pages = StandingPages::new(&xen, DomId(4), &what).unwrap();
     // Nothing is at pfn 0.
     for pfn in 1..PFNS {
         pages.apply(PageEntry::new(Pfn(pfn), kind(pfn)), Some(&content(pfn))).unwrap();
