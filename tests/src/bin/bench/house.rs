@@ -20,6 +20,8 @@ use understudy_lab::{Answer, Outcome, Patience, Station};
 
 /// Time for a world to come to rest after it is protected: the encoder's shadow fills, buffers find their size.
 const SETTLE: Duration = Duration::from_millis(1500);
+/// The unit of times in /proc: USER_HZ is 100 on every Linux of x86.
+const MS_PER_TICK: u64 = 10;
 /// A station's number that no client has.
 const STATION: u16 = 60_000;
 
@@ -118,6 +120,15 @@ impl Home<'_> {
         first.ok_or_else(|| DrillError::WrongEnding("Host A has no guest".into()))
     }
 
+    /// Processor time that the processes of both hosts have taken so far; the guest runs in that of host A.
+    pub(crate) fn processor_time(&mut self) -> Result<[Duration; 2], DrillError> {
+        let mut taken = [Duration::ZERO; 2];
+        for (host, taken) in [HostId::A, HostId::B].into_iter().zip(&mut taken) {
+            *taken = processor_time_of(self.world.process(host)?.id())?;
+        }
+        Ok(taken)
+    }
+
     /// Lets time pass and looks at the guest before and after.
     pub(crate) fn measure(&mut self, what: &str, span: Duration) -> Result<Stretch, DrillError> {
         let (before, began) = (self.guest()?, Moment::now());
@@ -186,6 +197,17 @@ pub(crate) fn load_pages(station: &mut Station) -> Result<u64, DrillError> {
         Ok(Outcome::Answered { answer: Answer::Stats { load_pages, .. }, .. }) => Ok(load_pages),
         other => Err(DrillError::WrongEnding(format!("The guest does not tell its counters: {other:?}"))),
     }
+}
+
+/// User and system time of all threads of a process, proc_pid_stat(5).
+fn processor_time_of(process: u32) -> Result<Duration, DrillError> {
+    let path = format!("/proc/{process}/stat");
+    let stat = std::fs::read_to_string(&path).map_err(DrillError::system("read the time of a process"))?;
+    // The name, in parentheses, may hold anything; utime and stime are the 14th and 15th field.
+    let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let ticks: u64 =
+        after_name.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+    Ok(Duration::from_millis(ticks * MS_PER_TICK))
 }
 
 /// Says what the figures were measured on.

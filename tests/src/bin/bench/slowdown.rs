@@ -4,6 +4,7 @@
 use super::house::{Home, House, Wanted, every, load_pages};
 use std::time::Duration;
 use understudy::config::BUDGETS;
+use understudy::control::GuestStatus;
 use understudy::drill::DrillError;
 use understudy::drill::history::Moment;
 use understudy::session::primary::Pacing;
@@ -21,8 +22,9 @@ const OUTPUT: Pacing = Pacing::Output(BUDGETS);
 /// Measures and prints.
 pub(crate) fn run(house: &mut House) -> Result<(), DrillError> {
     println!("\nWhat protection costs the guest, 256 MiB (share 1.00: nothing)");
+    println!("  Processor: percent of one; the guest's own work is in that of host A.");
     println!(
-        "  load                          pacing      unprotected    protected   share │ checkpoints/s  link kB/s"
+        "  load                          pacing      unprotected    protected   share │ checkpoints/s  link kB/s │ A free A prot B prot"
     );
     for pacing in [every(Duration::from_millis(25)), every(Duration::from_millis(5)), OUTPUT] {
         replies(house, "768 requests open, replies/s", pacing, CLIENTS, WINDOW_MANY)?;
@@ -48,6 +50,33 @@ struct Rate {
     per_second: f64,
     checkpoints: f64,
     link_bytes: f64,
+    /// Of one processor, on each host.
+    processor_shares: [f64; 2],
+}
+
+/// What had been spent at a moment.
+struct Spent {
+    at: Moment,
+    guest: GuestStatus,
+    processor_time: [Duration; 2],
+}
+
+impl Spent {
+    fn now(home: &mut Home<'_>) -> Result<Self, DrillError> {
+        Ok(Self { at: Moment::now(), guest: home.guest()?, processor_time: home.processor_time()? })
+    }
+
+    /// What `count` things since then cost.
+    fn rate(&self, count: f64, end: &Self) -> Rate {
+        let span = end.at.since(self.at).as_secs_f64();
+        let share = |host: usize| (end.processor_time[host] - self.processor_time[host]).as_secs_f64() / span;
+        Rate {
+            per_second: count / span,
+            checkpoints: (end.guest.commit_us.count - self.guest.commit_us.count) as f64 / span,
+            link_bytes: (end.guest.link_bytes - self.guest.link_bytes) as f64 / span,
+            processor_shares: [share(0), share(1)],
+        }
+    }
 }
 
 fn replies(
@@ -67,20 +96,13 @@ fn replies(
 
 fn answers(home: &mut Home<'_>, clients: u16, window: usize) -> Result<Rate, DrillError> {
     let traffic = home.crew(clients)?.with_window(window).start()?;
-    let before = home.guest()?;
-    let began = Moment::now();
+    let began = Spent::now(home)?;
     home.rest("measuring answers", SPAN)?;
-    let end = Moment::now();
-    let after = home.guest()?;
+    let end = Spent::now(home)?;
     let (_, history) = traffic.finish()?;
     let answers = history.operations.iter().filter_map(|operation| operation.answer());
-    let count = answers.filter(|(at, _)| (began..end).contains(at)).count();
-    let span = end.since(began).as_secs_f64();
-    Ok(Rate {
-        per_second: count as f64 / span,
-        checkpoints: (after.commit_us.count - before.commit_us.count) as f64 / span,
-        link_bytes: (after.link_bytes - before.link_bytes) as f64 / span,
-    })
+    let count = answers.filter(|(at, _)| (began.at..end.at).contains(at)).count();
+    Ok(began.rate(count as f64, &end))
 }
 
 fn memory_loop(house: &mut House, pacing: Pacing) -> Result<(), DrillError> {
@@ -94,17 +116,10 @@ fn memory_loop(house: &mut House, pacing: Pacing) -> Result<(), DrillError> {
 
 fn pages(home: &mut Home<'_>) -> Result<Rate, DrillError> {
     let mut station = home.station()?;
-    let before = home.guest()?;
-    let (pages, began) = (load_pages(&mut station)?, Moment::now());
+    let (pages, began) = (load_pages(&mut station)?, Spent::now(home)?);
     home.rest("measuring the memory loop", SPAN)?;
-    let pages = load_pages(&mut station)? - pages;
-    let span = Moment::now().since(began).as_secs_f64();
-    let after = home.guest()?;
-    Ok(Rate {
-        per_second: pages as f64 / span,
-        checkpoints: (after.commit_us.count - before.commit_us.count) as f64 / span,
-        link_bytes: (after.link_bytes - before.link_bytes) as f64 / span,
-    })
+    let (pages, end) = (load_pages(&mut station)? - pages, Spent::now(home)?);
+    Ok(began.rate(pages as f64, &end))
 }
 
 fn one_at_a_time(house: &mut House, pacing: Option<Pacing>) -> Result<(), DrillError> {
@@ -135,12 +150,15 @@ fn name(pacing: Pacing) -> String {
 
 fn print_rates(load: &str, pacing: Pacing, unprotected: &Rate, protected: &Rate) {
     println!(
-        "  {load:<30} {:>6} {:15.0} {:12.0} {:7.2} │ {:13.0} {:10.0}",
+        "  {load:<30} {:>6} {:15.0} {:12.0} {:7.2} │ {:13.0} {:10.0} │ {:6.0} {:6.0} {:6.0}",
         name(pacing),
         unprotected.per_second,
         protected.per_second,
         protected.per_second / unprotected.per_second,
         protected.checkpoints,
         protected.link_bytes / 1e3,
+        unprotected.processor_shares[0] * 1e2,
+        protected.processor_shares[0] * 1e2,
+        protected.processor_shares[1] * 1e2,
     );
 }

@@ -310,6 +310,44 @@ fn a_bulk_sender_goes_out_at_the_pace_of_its_checkpoints() {
     assert!(longest(&seen.answers_held) < Span::from_ms(1), "{:?}", longest(&seen.answers_held));
 }
 
+/// Frames of a Linux guest as they came, recorded at its card: microseconds, and whether they carry something. `pages`: five
+/// clients at a time fetch 300 kB each by HTTP, six times. `upload`: it receives 64 KiB each millisecond.
+const RECORDED_PAGES: &str = include_str!("recorded/pages.txt");
+const RECORDED_UPLOAD: &str = include_str!("recorded/upload.txt");
+
+fn replayed(recorded: &str) -> (World, Span) {
+    let (mut world, mut last) = (paced(LIGHT), Time(0));
+    for line in recorded.lines() {
+        let (at_us, kind) = line.split_once(' ').expect("a time and a kind");
+        last = Time(0) + Span::from_us(at_us.parse().expect("microseconds"));
+        world.at(last, if kind == "bare" { What::Bare } else { What::Answer(None) });
+    }
+    (world, (last + SECOND) - Time(0))
+}
+
+#[test]
+fn recorded_pages_are_answered_at_once_by_fewer_checkpoints_than_frames() {
+    let (world, span) = replayed(RECORDED_PAGES);
+    let seen = world.run(span);
+    let least = LIGHT.pause.0 + LIGHT.encode.0 + LIGHT.ack.0;
+    assert_eq!(
+        seen.answers_held.len(),
+        RECORDED_PAGES.lines().filter(|line| line.ends_with("answer")).count()
+    );
+    assert!(longest(&seen.answers_held).0 < least * 4, "{:?}", longest(&seen.answers_held));
+    let idle = (span.0 / BUDGETS.interval_max.0) as usize;
+    assert!(seen.pauses.len() < idle + seen.answers_held.len() / 2, "{} checkpoints", seen.pauses.len());
+}
+
+#[test]
+fn a_recorded_receiver_ends_epochs_by_many_acknowledgements_and_none_waits_long() {
+    let (world, span) = replayed(RECORDED_UPLOAD);
+    let seen = world.run(span);
+    assert!(longest(&seen.bare_held) < Span::from_ms(11), "{:?}", longest(&seen.bare_held));
+    let idle = (span.0 / BUDGETS.interval_max.0) as usize;
+    assert!(seen.pauses.len() < idle + seen.bare_held.len() / 8, "{} checkpoints", seen.pauses.len());
+}
+
 #[test]
 fn bursts_after_silence_do_not_wait_for_the_batch_of_before() {
     let mut bursts = paced(LIGHT);
