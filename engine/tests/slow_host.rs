@@ -12,7 +12,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 use understudy::config::{NodeConfig, Settings};
 use understudy::control::{GuestRole, GuestStatus, Status, Wish};
-use understudy::guest::{Activated, Host, Keep, LabCards, LabHost};
+use understudy::guest::{Activated, Host, Keep, LabCards, LabHost, NotStarted};
 use understudy::link::HoldRefusal;
 use understudy::node::{Node, NodeHandle};
 use understudy_checkpoint::domain::Description;
@@ -65,7 +65,13 @@ impl Host for Slow {
         }
         self.lab.keep(name, what)
     }
-    fn activate(&self, name: &str, what: &Description, keep: Keep, open: Epoch) -> Result<Activated, String> {
+    fn activate(
+        &self,
+        name: &str,
+        what: &Description,
+        keep: Keep,
+        open: Epoch,
+    ) -> Result<Activated, NotStarted> {
         self.lab.activate(name, what, keep, open)
     }
     fn pause_older(&self, name: &str, newest: Generation) -> Result<(), String> {

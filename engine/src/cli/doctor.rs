@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 use understudy_netbuf::kernel::leftovers::{self, Kind, Leftover};
 use understudy_netbuf::kernel::{Connection, KernelError};
 use understudy_xen::domain::{Settled, settle};
-use understudy_xen::standing::{StandingDomain, standing_domains};
+use understudy_xen::standing::{Fate, StandingDomain, standing_domains};
 use understudy_xen::{DomId, Xen, mark, xl};
 use word::Witness;
 
@@ -66,6 +66,8 @@ enum Code {
     RemusLeft,
     /// A domain stands by for an engine that is gone.
     StandingLeft,
+    /// A domain that stood by for an engine that is gone may be the only copy of its guest.
+    StandingKept,
     /// The last commit of a guest that could not be started is in a file.
     ImageRescued,
     /// Something could not be looked at.
@@ -270,17 +272,27 @@ fn judge(kind: &Kind, behind: &Behind, vouched: Option<&Witness>) -> Result<Stri
 
 /// Domains that stand by for an engine that is gone.
 fn standing_by(repair: bool) -> Vec<Finding> {
-    match standing_domains() {
+    let domains = match Xen::open() {
+        Ok(xen) => standing_domains(&xen).map_err(|error| unseen("Domains that stand by", error)),
+        Err(error) => Err(unseen("Domains that stand by", error)),
+    };
+    match domains {
         Ok(domains) => domains.into_iter().filter_map(|standing| standing_one(repair, &standing)).collect(),
-        Err(error) => vec![unseen("Domains that stand by", error)],
+        Err(finding) => vec![finding],
     }
 }
 
 fn standing_one(repair: bool, standing: &StandingDomain) -> Option<Finding> {
     let StandingDomain { domain, name, .. } = standing;
-    match standing.is_left() {
-        Ok(false) => return None,
-        Ok(true) => {}
+    match standing.fate() {
+        Ok(Fate::Had) => return None,
+        Ok(Fate::Left) => {}
+        Ok(Fate::MayBeTheGuest) => {
+            let what =
+                format!("{name} (domain {domain}) may be the only copy of its guest, and no engine has it");
+            let (code, advice) = (Code::StandingKept, standing.advice());
+            return Some(Finding { code, what, advice, repaired: false });
+        }
         Err(error) => return Some(unseen(&format!("Whose {name} (domain {domain}) is"), error)),
     }
     let what = format!("{name} (domain {domain}) stands by for an engine that is gone; it never ran");

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! The toolstack writes a card's nodes before the guest can send by it, so a card that joins is normally held before
-//! its first frame. An interface appears some time after its nodes: it is looked for until it does. Once a second
+//! its first frame. The cards of a domain that stands by are followed from its making on, so that nothing leaves by them
+//! though somebody lets it run. An interface appears some time after its nodes: it is looked for until it does. Once a second
 //! everything is looked at anyway, for a queue may have failed.
 
 use super::ended::Ended;
@@ -99,6 +100,7 @@ pub(super) struct Follower {
     known: Value,
     /// The interfaces for which that was looked at.
     looked_at: Option<Vec<String>>,
+    /// When the guest began to connect its cards.
     begun: Instant,
 }
 
@@ -136,9 +138,14 @@ impl Follower {
             let vifs = vifs::vifs(&mut store, domain)?;
             let cards: Vec<_> = vifs.into_iter().flat_map(interfaces).collect();
             let Some(output) = output.get() else { return Ok(()) };
-            let soon = output.follow(&cards);
+            let (soon, is_fenced) = (output.follow(&cards), output.is_fenced());
             drop(output);
-            self.compare(cards);
+            if is_fenced {
+                // It stands by, or still. It has its time to connect its cards once it runs.
+                self.begun = Instant::now();
+            } else {
+                self.compare(cards);
+            }
             self.wait(&mut store, if soon { LOOK_SOON } else { LOOK_EVERY })?;
         }
     }

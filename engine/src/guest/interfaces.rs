@@ -23,10 +23,12 @@
 //!
 //! Not here: which cards a guest has (`cards`), and putting right what another program changed (netbuf).
 
+mod logged;
 mod state;
 
 use super::output::{OutputError, OutputStats, UnheldCard};
 use super::report::Bell;
+use logged::{lift, note};
 use parking_lot::Mutex;
 use state::{Mode, State, Unheld};
 use std::sync::Arc;
@@ -155,13 +157,13 @@ impl Interfaces {
         }
     }
 
-    /// A fenced guest is this host's again, in a newer generation: holds from here on.
-    pub(super) fn revive(&self) {
-        let mut state = self.state.lock();
-        if state.mode == Mode::Fenced {
-            state.mode = Mode::Holding;
-            state.held.iter().for_each(|(_, queue)| queue.revive());
-        }
+    /// A fenced guest is this host's again, in a newer generation, or begins here with `open`: holds from here on.
+    pub(super) fn revive(&self, open: Option<Epoch>) {
+        self.state.lock().revive(open);
+    }
+
+    pub(super) fn is_fenced(&self) -> bool {
+        self.state.lock().mode == Mode::Fenced
     }
 
     /// Gives back the direct way to output that passes. It waits for the kernel.
@@ -387,22 +389,5 @@ impl Interfaces {
             |interface: &str, why: &str| format!("what {interface} sent was not held for a moment: {why}");
         let leak = state.leak.as_ref().map(|(interface, why)| told(interface, why));
         leak.or(faults.next_back().map(|fault| told(&fault.interface, &fault.breach.to_string())))
-    }
-}
-
-/// Lets the output of a card pass that was cut off, in a thread of its own: the kernel may take its time.
-fn lift(interface: &str, cut_off: Arc<CutOff>) {
-    let name = interface.to_owned();
-    let lifting = std::thread::Builder::new().name("let-out".into());
-    let work = move || note(&name, "let out", cut_off.lift());
-    if let Err(error) = lifting.spawn(work) {
-        tracing::error!(interface, %error, "A card stays cut off; set it up by hand (understudy doctor finds it)");
-    }
-}
-
-/// An error of these never lets anything out: it is for the log.
-fn note(interface: &str, what: &str, result: Result<(), KernelError>) {
-    if let Err(error) = result {
-        tracing::error!(interface, %error, "What the guest sends cannot be {what}");
     }
 }

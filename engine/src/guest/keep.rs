@@ -7,11 +7,11 @@
 //!   Other      whatever else a host has for it (the simulator's domains)
 //! ```
 
+use super::standing_by::StandingBy;
 use std::fmt::Debug;
 use understudy_checkpoint::domain::{DomainState, Sink};
 use understudy_checkpoint::epoch::Image;
 use understudy_checkpoint::{Page, PageEntry, Pfn};
-use understudy_xen::standing::Standing;
 
 /// A holder of an image.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub enum Keep {
     /// Memory of this process.
     Memory(Image),
     /// A domain.
-    Standing(Box<Standing>),
+    Standing(Box<StandingBy>),
     /// Something else of the host's.
     Other(Box<dyn Replica>),
 }
@@ -33,23 +33,23 @@ pub trait Replica: Sink + Debug {
 impl Keep {
     /// Where libxl could not complete the domain the image goes to memory, and why is answered.
     pub fn fall_back(&mut self) -> Option<String> {
-        let Self::Standing(standing) = self else { return None };
-        let why = standing.failure()?;
-        let image = standing.to_image()?;
+        let Self::Standing(by) = self else { return None };
+        let why = by.standing.failure()?;
+        let image = by.standing.to_image()?;
         *self = Self::Memory(image);
         Some(why)
     }
 
     /// Whether this host can never run the guest with the state that it has: another holder would not help.
     pub fn is_refused(&self) -> bool {
-        matches!(self, Self::Standing(standing) if standing.is_refused())
+        matches!(self, Self::Standing(by) if by.standing.is_refused())
     }
 
     /// A copy of the image; `None` if there is none any more.
     pub fn to_image(&self) -> Option<Image> {
         match self {
             Self::Memory(image) => Some(copy_of(image)),
-            Self::Standing(standing) => standing.to_image(),
+            Self::Standing(by) => by.standing.to_image(),
             Self::Other(replica) => replica.image().map(copy_of),
         }
     }
@@ -68,7 +68,7 @@ impl Sink for Keep {
     fn page(&self, pfn: Pfn) -> Option<&Page> {
         match self {
             Self::Memory(image) => image.page(pfn),
-            Self::Standing(standing) => standing.page(pfn),
+            Self::Standing(by) => by.standing.page(pfn),
             Self::Other(replica) => replica.page(pfn),
         }
     }
@@ -76,7 +76,7 @@ impl Sink for Keep {
     fn apply_page(&mut self, entry: PageEntry, page: Option<&Page>) {
         match self {
             Self::Memory(image) => image.apply_page(entry, page),
-            Self::Standing(standing) => standing.apply_page(entry, page),
+            Self::Standing(by) => by.standing.apply_page(entry, page),
             Self::Other(replica) => replica.apply_page(entry, page),
         }
     }
@@ -84,7 +84,7 @@ impl Sink for Keep {
     fn apply_state(&mut self, state: &DomainState) {
         match self {
             Self::Memory(image) => image.apply_state(state),
-            Self::Standing(standing) => standing.apply_state(state),
+            Self::Standing(by) => by.standing.apply_state(state),
             Self::Other(replica) => replica.apply_state(state),
         }
     }
@@ -92,7 +92,7 @@ impl Sink for Keep {
     fn expect_pages(&mut self, first: Pfn, count: u64) {
         match self {
             Self::Memory(image) => image.expect_pages(first, count),
-            Self::Standing(standing) => standing.expect_pages(first, count),
+            Self::Standing(by) => by.standing.expect_pages(first, count),
             Self::Other(replica) => replica.expect_pages(first, count),
         }
     }
@@ -100,7 +100,7 @@ impl Sink for Keep {
     fn check(&mut self) -> Option<String> {
         match self {
             Self::Memory(image) => image.check(),
-            Self::Standing(standing) => standing.check(),
+            Self::Standing(by) => by.standing.check(),
             Self::Other(replica) => replica.check(),
         }
     }
@@ -108,7 +108,7 @@ impl Sink for Keep {
     fn fault(&self) -> Option<String> {
         match self {
             Self::Memory(image) => image.fault(),
-            Self::Standing(standing) => standing.fault(),
+            Self::Standing(by) => by.standing.fault(),
             Self::Other(replica) => replica.fault(),
         }
     }

@@ -10,6 +10,7 @@ use super::output::HeldOutput;
 use super::tap::{LabCard, LabCards};
 use crate::link::{HoldReason, HoldRefusal};
 use std::fmt::Debug;
+use std::path::PathBuf;
 use std::sync::Arc;
 use understudy_checkpoint::domain::{Description, Source};
 use understudy_checkpoint::epoch::Image;
@@ -80,6 +81,51 @@ impl Debug for BoxedSource {
     }
 }
 
+/// Why a guest was not started from its image. Nothing of it has run.
+#[derive(thiserror::Error, Debug)]
+#[error("{why}")]
+pub struct NotStarted {
+    /// For the operator.
+    pub why: String,
+    /// The image, where it is still whole: it may be tried again.
+    pub keep: Option<Box<Keep>>,
+}
+
+impl NotStarted {
+    /// The image in `keep` is as it was.
+    pub fn with(why: impl ToString, keep: Keep) -> Self {
+        Self { why: why.to_string(), keep: Some(Box::new(keep)) }
+    }
+}
+
+impl From<String> for NotStarted {
+    fn from(why: String) -> Self {
+        Self { why, keep: None }
+    }
+}
+
+impl From<&str> for NotStarted {
+    fn from(why: &str) -> Self {
+        why.to_owned().into()
+    }
+}
+
+/// Why an image is in no file.
+#[derive(thiserror::Error, Clone, PartialEq, Eq, Debug)]
+pub enum NotSaved {
+    /// Guests of this host end with its engine.
+    #[error("this host keeps no images in files")]
+    NotHere,
+    /// It was tried.
+    #[error("its last commit cannot be written to {} ({why})", path.display())]
+    Unwritten {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
+}
+
 /// Starts guests from images.
 pub trait Host: Send + Sync + Debug {
     /// Whether the guest `name` that `what` describes could run here.
@@ -99,8 +145,19 @@ pub trait Host: Send + Sync + Debug {
     fn keep(&self, name: &str, what: &Description) -> Keep;
 
     /// Starts the guest `name` that `what` and `keep` are of, its output held from the first frame on as of epoch
-    /// `open`. The error is for the operator.
-    fn activate(&self, name: &str, what: &Description, keep: Keep, open: Epoch) -> Result<Activated, String>;
+    /// `open`. Once it runs nothing is an error any more.
+    fn activate(
+        &self,
+        name: &str,
+        what: &Description,
+        keep: Keep,
+        open: Epoch,
+    ) -> Result<Activated, NotStarted>;
+
+    /// Saves an image that no guest could be started from where a person can start it from.
+    fn save(&self, _name: &str, _what: &Description, _keep: &Keep) -> Result<PathBuf, NotSaved> {
+        Err(NotSaved::NotHere)
+    }
 
     /// The engine ends: what fails from here on is not tried again.
     fn leave(&self) {}
@@ -148,14 +205,17 @@ impl Host for LabHost {
         _what: &Description,
         keep: Keep,
         open: Epoch,
-    ) -> Result<Activated, String> {
+    ) -> Result<Activated, NotStarted> {
         let image = match keep {
             Keep::Memory(image) => image,
             Keep::Standing(_) | Keep::Other(_) => return Err("this is no guest of the lab".into()),
         };
-        let card = self.cards.make(name, open).map_err(|error| error.to_string())?;
+        let card = match self.cards.make(name, open) {
+            Ok(card) => card,
+            Err(error) => return Err(NotStarted::with(error, Keep::Memory(image))),
+        };
         let guest = LabGuest::restore(image, card.port()).map_err(|error| error.to_string())?;
-        activated(guest, card).map_err(|error| error.to_string())
+        activated(guest, card).map_err(|error| error.to_string().into())
     }
 
     fn pause_older(&self, _name: &str, _newest: Generation) -> Result<(), String> {

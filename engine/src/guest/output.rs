@@ -169,8 +169,21 @@ impl HeldOutput {
     pub fn revive(&self) {
         match &*self.0 {
             Hold::Frames(frames) => frames.queue.lock().revive(),
-            Hold::Interfaces(interfaces) => interfaces.revive(),
+            Hold::Interfaces(interfaces) => interfaces.revive(None),
         }
+    }
+
+    /// What stood by, [fenced](Self::fence) from its first card on, is the guest now: what it sends is held as of epoch
+    /// `open`.
+    pub(super) fn begin(&self, open: Epoch) {
+        if let Hold::Interfaces(interfaces) = &*self.0 {
+            interfaces.revive(Some(open));
+        }
+    }
+
+    /// Whether nothing may leave, for whatever reason.
+    pub(super) fn is_fenced(&self) -> bool {
+        matches!(&*self.0, Hold::Interfaces(interfaces) if interfaces.is_fenced())
     }
 
     /// Takes hold of these cards' output. After an error some of it may be held: it is for the caller to

@@ -10,7 +10,7 @@
 //! What is damaged or does not fit ends its epoch, never the image before it.
 
 use super::keep::Keep;
-use super::machine::Host;
+use super::machine::{Host, NotStarted};
 use super::report::{Report, Reporter};
 use super::thread;
 use crate::link::{HoldReason, HoldRefusal};
@@ -67,14 +67,16 @@ pub enum Work {
     PauseOlder(Generation),
     /// End what a dead engine left here of an earlier generation than this.
     EndOlder(Generation),
-    /// Start the guest from the image, as the owner of `generation`; answered by `Activated` or `ActivationFailed`.
-    /// The thread ends with it.
+    /// Start the guest from the image, as the owner of `generation`; answered by `Activated`, `ActivationFailed`, or
+    /// `ActivationDelayed`. The thread ends with the first two.
     Activate {
         /// That of the takeover.
         generation: Generation,
         /// The first epoch it runs in.
         open: Epoch,
     },
+    /// No guest could be started from the image: save it for a person.
+    Save,
     /// Hand out a copy of what is committed; `None` if nothing is. The thread goes on.
     Copy(Sender<Option<Committed>>),
 }
@@ -170,6 +172,8 @@ pub(super) struct ReceiveThread {
     open: Option<(Generation, Epoch)>,
     limits: Limits,
     unwatched_batches: u32,
+    /// A takeover has begun, and nobody else has what is held here.
+    is_last_copy: bool,
     /// What says how much memory can still be had.
     pub(super) available_bytes: fn() -> Option<u64>,
     reporter: Reporter,
@@ -185,6 +189,7 @@ impl ReceiveThread {
             open: None,
             limits,
             unwatched_batches: 0,
+            is_last_copy: false,
             available_bytes: memory::available_bytes,
             reporter,
         }
@@ -198,13 +203,13 @@ impl ReceiveThread {
                 self.reporter.ring();
             }
         }
+        self.save();
     }
 
     /// Does one thing; `None` once the guest was to be started.
     pub(super) fn take(mut self, work: Work) -> Option<Self> {
         if let Work::Activate { generation, open } = work {
-            self.activate(generation, open);
-            return None;
+            return self.activate(generation, open);
         }
         self.step(work);
         Some(self)
@@ -244,6 +249,7 @@ impl ReceiveThread {
             Work::Copy(to) => {
                 let _ = to.send(self.copy());
             }
+            Work::Save => self.save(),
             Work::PauseOlder(newest) => self.pause_older(newest),
             Work::EndOlder(newest) => self.end_older(newest),
             Work::Activate { .. } => unreachable!("it ends the thread, see take"),
@@ -376,13 +382,52 @@ impl ReceiveThread {
         }
     }
 
-    fn activate(self, generation: Generation, open: Epoch) {
+    /// `None` if the guest runs, or nothing is left of it here.
+    fn activate(mut self, generation: Generation, open: Epoch) -> Option<Self> {
         self.end_older(generation);
-        let Held { name, description, host } = self.held;
-        let report = match host.activate(&name, &description, self.receiver.into_sink(), open) {
-            Ok(guest) => Report::Activated { guest },
-            Err(error) => Report::ActivationFailed { error },
+        let keep = self.take_keep();
+        let Held { name, description, host } = &self.held;
+        let (report, keep) = match host.activate(name, description, keep, open) {
+            Ok(guest) => (Report::Activated { guest }, None),
+            Err(NotStarted { why, keep: None }) => (Report::ActivationFailed { error: why }, None),
+            Err(NotStarted { why, keep }) => (Report::ActivationDelayed { error: why }, keep),
         };
+        if let Some(keep) = keep {
+            *self.receiver.sink_mut() = *keep;
+            self.is_last_copy = true;
+            self.reporter.tell(report);
+            return Some(self);
+        }
         self.reporter.tell(report);
+        None
+    }
+
+    fn take_keep(&mut self) -> Keep {
+        std::mem::replace(self.receiver.sink_mut(), Keep::Memory(Image::new(0)))
+    }
+
+    /// Nobody tries any more to start the guest: a person may.
+    fn save(&mut self) {
+        if !self.is_last_copy {
+            return;
+        }
+        let Held { name, description, host } = &self.held;
+        match host.save(name, description, self.receiver.sink()) {
+            Ok(file) => {
+                let file = file.display();
+                tracing::error!(
+                    guest = name, %file,
+                    "The guest's last commit is in a file: make room and run `xl restore` with it, unless it runs elsewhere"
+                );
+                self.is_last_copy = false;
+                self.take_keep();
+            }
+            Err(why) => {
+                tracing::error!(
+                    guest = name, %why,
+                    "The guest's last commit is in this process alone: make room and end the node (SIGTERM), which saves it"
+                );
+            }
+        }
     }
 }

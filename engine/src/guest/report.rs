@@ -90,6 +90,11 @@ pub enum Report {
         /// Why.
         refusal: HoldRefusal,
     },
+    /// The guest could not be started from the image yet: that may be tried again.
+    ActivationDelayed {
+        /// For the log.
+        error: String,
+    },
     /// The guest could not be started from the image.
     ActivationFailed {
         /// For the log.
@@ -117,6 +122,7 @@ impl Report {
             Self::CommitFailed { .. } => "commit failed",
             Self::Activated { .. } => "activated",
             Self::GivenUp { .. } => "given up",
+            Self::ActivationDelayed { .. } => "activation delayed",
             Self::ActivationFailed { .. } => "activation failed",
             Self::Panicked { .. } => "panicked",
         }

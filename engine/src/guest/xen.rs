@@ -13,34 +13,28 @@ use super::admission;
 use super::cards;
 use super::host_lock::HostLock;
 use super::keep::Keep;
-use super::machine::{Activated, BoxedSource, Host, Machine, Past};
+use super::machine::{Activated, Host, Machine, NotSaved, NotStarted, Past};
 use super::output::{HeldOutput, OutputMaker};
-use super::remake::{Alive, Remake};
+use super::remake::Alive;
 use super::settle;
-use super::xen_build::Building;
+use super::xen_build::{Building, rescue};
 use super::xen_machine::XenMachine;
 use crate::config::FindChanges;
 use crate::link::HoldRefusal;
-use crate::preflight::gather;
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use understudy_checkpoint::domain::{Description, GuestKind};
 use understudy_checkpoint::epoch::Image;
 use understudy_checkpoint::{Epoch, Generation, PAGE_SIZE};
-use understudy_xen::domain::{Suspender, XenSource, continue_device_model};
+use understudy_xen::domain::continue_device_model;
 use understudy_xen::mark::Marks;
 use understudy_xen::process::Process;
 use understudy_xen::standing::{self, Standing};
 use understudy_xen::xenstore::StoreError;
 use understudy_xen::xl::{self, XlGuest};
 use understudy_xen::{DomId, Xen, mark};
-
-/// How long a guest that was started here is given until its memory can be found, and how often that is looked for.
-const SOURCE_MAX: Duration = Duration::from_secs(30);
-const SOURCE_RETRY: Duration = Duration::from_millis(20);
 
 /// How long a guest that was created is given to connect its cards before it is protected all the same. Linux does so
 /// from the thread by which it suspends: one that is asked to suspend before stands still for its 20 s of freezing tasks.
@@ -80,12 +74,12 @@ impl From<String> for NotFound {
 /// This host's Xen.
 #[derive(Clone, Debug)]
 pub struct XenHost {
-    xen: Xen,
-    outputs: OutputMaker,
-    compare: Compare,
+    pub(super) xen: Xen,
+    pub(super) outputs: OutputMaker,
+    pub(super) compare: Compare,
     /// `None` beside an engine.
     lock: Option<Arc<HostLock>>,
-    building: Building,
+    pub(super) building: Building,
 }
 
 impl XenHost {
@@ -94,7 +88,7 @@ impl XenHost {
     pub fn open(outputs: OutputMaker, compare: Compare) -> Result<Self, String> {
         let mut host = Self::beside(outputs, compare)?;
         host.lock = Some(Arc::new(HostLock::take().map_err(|error| error.to_string())?));
-        match standing::destroy_left() {
+        match standing::destroy_left(&host.xen) {
             Ok(0) => {}
             Ok(domains) => tracing::warn!(domains, "Domains that stood by for a dead engine were destroyed"),
             Err(error) => tracing::warn!(%error, "What a dead engine had stand by may be left"),
@@ -174,7 +168,7 @@ impl XenHost {
         }
     }
 
-    fn machine(&self, domain: DomId, name: &str, is_paused: bool) -> XenMachine {
+    pub(super) fn machine(&self, domain: DomId, name: &str, is_paused: bool) -> XenMachine {
         XenMachine::new(&self.xen, domain, name, is_paused, &self.outputs.bell)
     }
 
@@ -187,55 +181,44 @@ impl XenHost {
         output: &HeldOutput,
     ) -> Result<(), String> {
         output.hold(&cards::of(domain)?).map_err(|error| error.to_string())?;
-        let name = machine.name().to_owned();
-        let watched = cards::Watched { xen: self.xen.clone(), domain, name };
-        let follower =
-            cards::Follower::new(watched, config, machine.renewed().clone(), machine.ended().clone());
-        follower.follow(output).map_err(|error| error.to_string())
+        self.follow_cards(domain, config, machine, output)
     }
 
-    /// How its source is made anew.
-    fn remake(&self, alive: &Alive, guest: &XlGuest, how: FindChanges) -> Remake {
-        let (host, guest) = (self.clone(), guest.clone());
-        Remake::new(alive, move |alive| host.source(&guest, how, alive).map(|(source, _)| source))
-    }
-
-    /// Its source, which holds `alive`, and how much memory comparing it takes.
-    fn source(&self, guest: &XlGuest, how: FindChanges, alive: Alive) -> Result<(BoxedSource, u64), String> {
-        let opened = Suspender::open(self.xen.clone(), guest.domain)
-            .and_then(|suspender| match guest.kind {
-                GuestKind::Hvm => suspender.with_device_model(),
-                GuestKind::Pv | GuestKind::Pvh => Ok(suspender),
-            })
-            .and_then(|suspender| XenSource::open(self.xen.clone(), guest.domain, suspender));
-        let mut source = opened.map_err(|error| error.to_string())?;
-        if how == FindChanges::Compare {
-            let bytes_max = gather::available_bytes().unwrap_or(0).min(self.compare.bytes_max);
-            let threads = std::thread::available_parallelism().map_or(1, usize::from);
-            source = source.comparing(bytes_max, threads).map_err(|error| error.to_string())?;
-            let bytes = source.compared_bytes();
-            tracing::info!(domain = %guest.domain, bytes, "Changes are found by comparing all memory in each pause");
-        }
-        let compared_bytes = source.compared_bytes();
-        let source = source.named(guest.kind, guest.config.clone()).holding(alive);
-        Ok((BoxedSource(Box::new(source)), compared_bytes))
-    }
-
-    /// The source of a guest that has just begun to run: a PV guest's memory can be found only once it has told Xen
-    /// where its tables are on this host.
-    fn awaited_source(
+    /// Has its output follow its cards, if it does not yet.
+    pub(super) fn follow_cards(
         &self,
-        guest: &XlGuest,
-        how: FindChanges,
-        alive: &Alive,
-    ) -> Result<(BoxedSource, u64), String> {
-        let begun = Instant::now();
-        loop {
-            match self.source(guest, how, alive.clone()) {
-                Err(_) if begun.elapsed() < SOURCE_MAX => sleep(SOURCE_RETRY),
-                result => return result,
-            }
-        }
+        domain: DomId,
+        config: &[u8],
+        machine: &XenMachine,
+        output: &HeldOutput,
+    ) -> Result<(), String> {
+        let start = || {
+            let name = machine.name().to_owned();
+            let watched = cards::Watched { xen: self.xen.clone(), domain, name };
+            let follower =
+                cards::Follower::new(watched, config, machine.renewed().clone(), machine.ended().clone());
+            follower.follow(output)
+        };
+        machine.followed_by(start).map_err(|error| error.to_string())
+    }
+
+    /// The same, of a guest that is nobody else's, and whether it runs or not: a card that cannot be held is tried again,
+    /// and nothing can be copied before.
+    pub(super) fn hold_all(
+        &self,
+        domain: DomId,
+        config: &[u8],
+        machine: &XenMachine,
+        output: &HeldOutput,
+    ) -> Result<(), String> {
+        self.follow_cards(domain, config, machine, output)?;
+        output.follow(&cards::of(domain)?);
+        Ok(())
+    }
+
+    /// Whether changes of the guest `name` are found by comparing, once it is taken over here.
+    pub(super) fn compares(&self, name: &str) -> bool {
+        self.compare.names.contains(name)
     }
 }
 
@@ -289,7 +272,7 @@ impl Host for XenHost {
         match Standing::begin(&self.xen, name, what) {
             Ok(standing) => {
                 tracing::info!(guest = name, domain = %standing.domain(), "A domain stands by");
-                Keep::Standing(Box::new(standing))
+                Keep::Standing(Box::new(self.stand_by(name, what, standing)))
             }
             Err(error) => {
                 tracing::warn!(guest = name, %error, "The image is held in memory; a takeover has to build the domain");
@@ -298,24 +281,24 @@ impl Host for XenHost {
         }
     }
 
-    fn activate(&self, name: &str, what: &Description, keep: Keep, open: Epoch) -> Result<Activated, String> {
-        let domain = match keep {
-            Keep::Standing(standing) => {
-                let bytes_max = self.fallback_bytes(what);
-                self.building.activate_standing(name, what, standing, bytes_max)?
-            }
-            Keep::Memory(image) => self.building.restore(name, what, image)?,
-            Keep::Other(_) => return Err("this is no guest of Xen".into()),
-        };
-        let output = self.outputs.interfaces(open);
-        // As it stood by, or was restored. Nothing is asked here that may fail: the guest is nowhere else any more.
-        let machine = Arc::new(self.machine(domain, name, true));
+    fn activate(
+        &self,
+        name: &str,
+        what: &Description,
+        keep: Keep,
+        open: Epoch,
+    ) -> Result<Activated, NotStarted> {
+        let (domain, machine, output) = self.build(name, what, keep, open)?;
+        // From here on nothing may fail: the guest is nowhere else any more.
         if let Err(error) =
             Process::this().map_err(StoreError::Io).and_then(|this| mark::write_engine(domain, this))
         {
             tracing::warn!(guest = name, %error, "The guest is not marked as this engine's");
         }
-        let held = self.hold(domain, &what.config, &machine, &output);
+        let held = self.hold_all(domain, &what.config, &machine, &output);
+        if let Err(error) = &held {
+            tracing::error!(guest = name, error, "Nothing holds what the guest sends; it runs all the same");
+        }
         if what.kind == GuestKind::Hvm
             && let Err(error) = continue_device_model(domain)
         {
@@ -324,24 +307,15 @@ impl Host for XenHost {
         machine.unpause();
         tracing::info!(guest = name, %domain, "The guest runs");
         settle::watch(domain, &output, machine.settled());
-        let how = if self.compare.names.contains(name) { FindChanges::Compare } else { FindChanges::Log };
-        // Nothing leaves before this returns: no xl is waited for.
-        let built = || XlGuest::built(name, domain, &what.config).map_err(|error| error.to_string());
-        let alive = Alive::default();
-        let source = |guest: XlGuest| {
-            let source = self.awaited_source(&guest, how, &alive)?;
-            machine.remade_by(self.remake(&alive, &guest, how));
-            Ok(source)
-        };
-        match held.and_then(|()| built()).and_then(source) {
-            Ok((source, compared_bytes)) => {
-                Ok(Activated { machine, source, output, past: None, compared_bytes })
-            }
-            // It runs here and nowhere else.
-            Err(why) => {
-                output.let_go();
-                Err(format!("it runs here, but nothing protects it: {why}"))
-            }
+        let (source, compared_bytes) = self.late_source(domain, what, &machine, &output, held.is_ok());
+        Ok(Activated { machine, source, output, past: None, compared_bytes })
+    }
+
+    fn save(&self, name: &str, what: &Description, keep: &Keep) -> Result<PathBuf, NotSaved> {
+        match keep {
+            Keep::Memory(image) => rescue(name, what, image),
+            Keep::Standing(by) => rescue(name, what, &*by.standing),
+            Keep::Other(_) => Err(NotSaved::NotHere),
         }
     }
 

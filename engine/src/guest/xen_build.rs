@@ -2,12 +2,18 @@
 //!
 //! ```text
 //!   Standing ──activate──► the guest
-//!      └─ fails ─► its image, in memory, or in a file where that has no room ─► xl restore, five times ─► the guest
-//!                                                                                  └─ fails ─► a file, for a person
+//!      ├─ fails for what may pass ─► given back, some times      the session tries again, within its bound
+//!      └─ fails ─► its image ─┬─ in memory ─► xl restore ─► the guest
+//!                             │                  └─ fails ─► given back
+//!                             └─ in a file where memory has no room ─► xl restore, five times ─► the guest
+//!                                                                          └─ fails ─► for a person
 //! ```
 //!
 //! Not here: what holds its output and lets it run ([`xen`](super::xen)).
 
+use super::keep::Keep;
+use super::machine::{NotSaved, NotStarted};
+use super::standing_by::StandingBy;
 use crate::output_file::{Allow, write_to};
 use crate::preflight::gather;
 use parking_lot::Mutex;
@@ -23,12 +29,14 @@ use understudy_checkpoint::domain::Description;
 use understudy_checkpoint::epoch::Image;
 use understudy_checkpoint::stream::{Committed, write_restore_file};
 use understudy_xen::DomId;
-use understudy_xen::standing::Standing;
 use understudy_xen::xl;
 
 /// How often a domain is tried to be built, and after how long again.
 const RESTORE_ATTEMPTS: u32 = 5;
 const RESTORE_RETRY: Duration = Duration::from_secs(2);
+
+/// How often a domain that stands by is tried before another is built of its image.
+const STANDING_ATTEMPTS: u32 = 5;
 
 /// Memory that is left to the host.
 const RESERVE_BYTES: u64 = 256 << 20;
@@ -54,6 +62,14 @@ struct Unbuilt {
     image: Image,
 }
 
+/// What was made of a domain that stood by.
+pub(super) enum Stood {
+    /// The guest.
+    Itself(StandingBy),
+    /// Another domain was built of its image, and is the guest.
+    Built(DomId),
+}
+
 impl Building {
     /// What fails from here on is not tried again.
     pub(super) fn leave(&self) {
@@ -73,44 +89,46 @@ impl Building {
         &self,
         name: &str,
         what: &Description,
-        mut standing: Box<Standing>,
+        mut by: StandingBy,
         bytes_max: u64,
-    ) -> Result<DomId, String> {
-        let Err(error) = standing.activate() else { return Ok(standing.domain()) };
-        if !standing.has_image() {
-            return Err(format!("the domain that stood by cannot go on: {error}"));
+    ) -> Result<Stood, NotStarted> {
+        let Err(error) = by.standing.activate() else { return Ok(Stood::Itself(by)) };
+        if by.standing.may_try_again(&error) && by.attempts < STANDING_ATTEMPTS {
+            by.attempts += 1;
+            return Err(NotStarted::with(error, Keep::Standing(Box::new(by))));
+        }
+        if !by.standing.has_image() {
+            return Err(format!("the domain that stood by cannot go on: {error}").into());
         }
         tracing::error!(guest = name, %error, "The domain that stood by cannot go on; building another");
         // The domain's memory is needed for the next one.
         if !has_room(gather::available_bytes(), bytes_max) {
-            match rescue(name, what, &*standing) {
+            match rescue(name, what, &*by.standing) {
                 Ok(file) => {
-                    drop(standing);
-                    return self.restore_from(name, &file);
+                    drop(by);
+                    return Ok(Stood::Built(self.restore_from(name, &file)?));
                 }
                 Err(why) => {
-                    tracing::error!(guest = name, why, "The image is copied to memory, which is short")
+                    tracing::error!(guest = name, %why, "The image is copied to memory, which is short")
                 }
             }
         }
-        let image = standing.to_image().ok_or("the image of the domain that stood by is gone")?;
-        drop(standing);
-        self.restore(name, what, image)
+        let image = by.standing.to_image().ok_or("the image of the domain that stood by is gone")?;
+        drop(by);
+        self.restore(name, what, image).map(Stood::Built)
     }
 
-    /// Builds the domain. The guest runs nowhere else any more, so a host that lacks something for a moment is asked
-    /// again; in the end the image is kept where a person can restore it. Others may save it meanwhile.
-    pub(super) fn restore(&self, name: &str, what: &Description, image: Image) -> Result<DomId, String> {
+    /// Builds the domain. Where that fails the image is given back; others may save it meanwhile.
+    pub(super) fn restore(&self, name: &str, what: &Description, image: Image) -> Result<DomId, NotStarted> {
         let unbuilt = Arc::new(Unbuilt { what: what.clone(), image });
         self.0.unbuilt.lock().insert(name.to_owned(), unbuilt.clone());
-        let built = self.try_restore(name, &unbuilt);
+        let built = build(name, |mut stream| write_restore_file(&mut stream, what, &unbuilt.image));
         self.0.unbuilt.lock().remove(name);
-        built
-    }
-
-    fn try_restore(&self, name: &str, Unbuilt { what, image }: &Unbuilt) -> Result<DomId, String> {
-        self.build(name, |mut stream| write_restore_file(&mut stream, what, image))
-            .map_err(|error| format!("{error}; {}", rescued(name, what, image)))
+        built.map_err(|why| match Arc::try_unwrap(unbuilt) {
+            Ok(unbuilt) => NotStarted::with(why, Keep::Memory(unbuilt.image)),
+            // Somebody saves it at this moment, because the engine ends.
+            Err(_) => why.into(),
+        })
     }
 
     /// The same, where the image is in a file already. It goes once there is a domain.
@@ -119,29 +137,43 @@ impl Building {
             let mut image = File::open(file)?;
             io::copy(&mut image, stream).map(drop)
         };
-        let domain = self.build(name, copy).map_err(|error| format!("{error}; {}", kept_in(file)))?;
+        let domain = self.build_again(name, copy).map_err(|error| format!("{error}; {}", kept_in(file)))?;
         if let Err(error) = std::fs::remove_file(file) {
             tracing::warn!(guest = name, file = %file.display(), %error, "The guest runs; delete what it was built from");
         }
         Ok(domain)
     }
 
-    /// Has xl build the domain from what `write` writes.
-    fn build(&self, name: &str, write: impl Fn(&mut dyn Write) -> io::Result<()>) -> Result<DomId, String> {
+    /// A host that lacks something for a moment is asked again.
+    fn build_again(
+        &self,
+        name: &str,
+        write: impl Fn(&mut dyn Write) -> io::Result<()>,
+    ) -> Result<DomId, String> {
         let mut attempt = 1;
         loop {
-            let Err(error) = xl::restore(|stream| write(stream)) else {
-                let domain = xl::domain_named(name).map_err(|error| error.to_string())?;
-                return domain.ok_or_else(|| "xl built a domain, but there is none of its name".into());
-            };
-            if attempt == RESTORE_ATTEMPTS || self.0.leaves.load(Ordering::Acquire) {
-                return Err(error.to_string());
+            match build(name, &write) {
+                Err(error) if attempt < RESTORE_ATTEMPTS && !self.0.leaves.load(Ordering::Acquire) => {
+                    tracing::error!(
+                        guest = name,
+                        attempt,
+                        error,
+                        "The guest cannot be restored; trying again"
+                    );
+                }
+                built => return built,
             }
-            tracing::error!(guest = name, attempt, %error, "The guest cannot be restored; trying again");
             attempt += 1;
             sleep(RESTORE_RETRY);
         }
     }
+}
+
+/// Has xl build the domain from what `write` writes.
+fn build(name: &str, write: impl Fn(&mut dyn Write) -> io::Result<()>) -> Result<DomId, String> {
+    xl::restore(|stream| write(stream)).map_err(|error| error.to_string())?;
+    let domain = xl::domain_named(name).map_err(|error| error.to_string())?;
+    domain.ok_or_else(|| "xl built a domain, but there is none of its name".into())
 }
 
 /// Whether this host has so much memory, and some for itself. What is not known is not had.
@@ -149,12 +181,12 @@ fn has_room(available_bytes: Option<u64>, bytes: u64) -> bool {
     available_bytes.is_some_and(|available| available.saturating_sub(RESERVE_BYTES) >= bytes)
 }
 
-/// Writes the image to a file. The error is for the operator.
-fn rescue(name: &str, what: &Description, image: &impl Committed) -> Result<PathBuf, String> {
+/// Writes the image to a file.
+pub(super) fn rescue(name: &str, what: &Description, image: &impl Committed) -> Result<PathBuf, NotSaved> {
     let path = PathBuf::from(RESCUE_DIRECTORY).join(format!("{name}.understudy"));
     match write_to(&path, Allow::Files, |mut file| write_restore_file(&mut file, what, image)) {
         Ok(()) => Ok(path),
-        Err(why) => Err(format!("its last commit cannot be written to {} ({why})", path.display())),
+        Err(why) => Err(NotSaved::Unwritten { path, why: why.to_string() }),
     }
 }
 

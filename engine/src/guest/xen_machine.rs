@@ -9,6 +9,8 @@ use super::noted::Noted;
 use super::remake::Remake;
 use super::report::Bell;
 use super::settle::Settled;
+use parking_lot::Mutex;
+use std::io;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use understudy_checkpoint::Generation;
@@ -27,6 +29,8 @@ pub struct XenMachine {
     /// How its source is made anew; set once it has one.
     remake: OnceLock<Remake>,
     ended: Ended,
+    /// Its output follows its cards.
+    is_followed: Mutex<bool>,
     noted: Noted,
 }
 
@@ -42,6 +46,7 @@ impl XenMachine {
             settled: Settled::not_yet(bell.clone()),
             remake: OnceLock::new(),
             ended: Ended::not_yet(bell.clone()),
+            is_followed: Mutex::new(false),
             noted: Noted::new(
                 name,
                 move |to| mark::write(domain, to.0).map_err(|e| e.to_string()),
@@ -64,6 +69,16 @@ impl XenMachine {
 
     pub(super) fn settled(&self) -> &Settled {
         &self.settled
+    }
+
+    /// Has `start` begun to follow its cards, once.
+    pub(super) fn followed_by(&self, start: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        let mut is_followed = self.is_followed.lock();
+        if !*is_followed {
+            start()?;
+            *is_followed = true;
+        }
+        Ok(())
     }
 
     /// Told how its source is made anew.

@@ -147,7 +147,8 @@ impl Guests {
             beginning;
         let description = source.0.describe()?;
         // A guest that an engine ran before goes on whatever its size: it says why it is not protected.
-        if matches!(origin, Origin::Started) {
+        let is_new = matches!(origin, Origin::Started);
+        if is_new {
             check_size(&name, &description)?;
         }
         let (runtime, reporter) = self.runtime();
@@ -156,9 +157,15 @@ impl Guests {
             Origin::Adopted { generation, .. } => generation,
             Origin::Started | Origin::TookOver { .. } | Origin::Outdated { .. } => Generation(0),
         };
-        let protector =
-            self.workers.protect(source.0, description.page_count, config, output.clone(), &reporter)?;
-        if let Origin::Adopted { .. } = origin {
+        let started =
+            self.workers.protect(source.0, description.page_count, config, output.clone(), &reporter);
+        let (protector, broken) = match started.map_err(AddError::from) {
+            Ok(protector) => (Some(protector), None),
+            // Nor does it end for want of threads: they are made once they can be.
+            Err(error) if !is_new && machine.is_some() => (None, Some(error.to_string())),
+            Err(error) => return Err(error),
+        };
+        if let (Origin::Adopted { .. }, Some(protector)) = (&origin, &protector) {
             protector.settle()?;
         }
         let mut timing = self.config.primary_session(peer.clone());
@@ -175,7 +182,7 @@ impl Guests {
             output,
             machine,
             compared_bytes,
-            protector: Some(protector),
+            protector,
             description,
             place: None,
             capturing: None,
@@ -191,6 +198,10 @@ impl Guests {
             broken: None,
             over: None,
         });
+        if let Some(why) = broken {
+            guest.broke(why, wires.now());
+            guest.handle(primary::Input::CaptureBroke, wires);
+        }
         guest.run_timers(wires);
         if wires.is_link_up(&guest.peer) {
             guest.attach(wires);
@@ -247,7 +258,7 @@ impl Guests {
         let Some(Guest::Secondary(held)) = self.guests.remove(name) else { return };
         let SecondaryGuest { peer, activation, lost, mut meter, .. } = *held;
         let Some(Activation { record, epoch, authority_at, is_outdated }) = activation else {
-            return machine.stop();
+            return unexpected(name, &machine, &output);
         };
         let (detected_at, reason) = lost.unwrap_or((authority_at, "operator"));
         meter.took_over(reason);
@@ -285,6 +296,13 @@ impl Guests {
             machine.leave();
         }
     }
+}
+
+/// Nobody waits for a guest that was started here. It may be the only one: it is kept, and a person decides.
+pub(super) fn unexpected(name: &str, machine: &Arc<dyn Machine>, output: &HeldOutput) {
+    tracing::error!(guest = name, "The guest was started here, and nobody waits for it any more");
+    output.fence();
+    machine.leave();
 }
 
 /// Whether a guest fits the link and the engine that is to hold its copy.

@@ -7,6 +7,7 @@
 //! ```
 
 use super::arrived::{Arrived, GuestName};
+use super::beginning::unexpected;
 use super::offers::{OfferKey, PeerOffer};
 use super::primary::{Over, PrimaryGuest};
 use super::secondary::SecondaryGuest;
@@ -193,7 +194,9 @@ impl Guests {
             }
             (Some((_, Guest::Primary(guest))), report) => guest.report(report, wires),
             (Some((_, Guest::Secondary(guest))), report) => guest.report(report, wires),
-            (None, Report::Activated { guest }) => guest.machine.stop(),
+            (None, Report::Activated { guest }) => {
+                unexpected("that is known no more", &guest.machine, &guest.output);
+            }
             (None, _) => {}
         }
     }
@@ -229,9 +232,7 @@ impl Guests {
             let pages = guest.description.page_count;
             match self.workers.protect(source.0, pages, config, guest.output.clone(), &reporter) {
                 Ok(protector) => guest.mended(runtime, protector, wires),
-                Err(error) => {
-                    tracing::error!(guest = %guest.name, %error, "The threads of a guest cannot be started")
-                }
+                Err(error) => guest.mend_later(&error.to_string(), wires.now()),
             }
         }
     }

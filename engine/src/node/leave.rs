@@ -3,7 +3,7 @@
 //! ```text
 //!   runs here          unprotected: goes on by itself · else: paused, nothing leaves, the copy takes over
 //!   being started      waited for, `START_MAX` at most ─┬─ runs: marked, paused, kept for the next engine
-//!                                                       ├─ failed: said
+//!                                                       ├─ failed: said, and its image saved where it is whole
 //!                                                       └─ neither: its last commit is written to a file, if it can be
 //!   held here          what stands by goes, which is waited for, `END_MAX` at most
 //! ```
@@ -14,7 +14,6 @@ use super::arrived::GuestName;
 use super::guests::{Guest, Guests};
 use super::secondary::SecondaryGuest;
 use crate::guest::{Activated, Report, RuntimeId};
-use crate::session::secondary::State;
 use crossbeam::channel::Receiver;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -44,8 +43,9 @@ impl Guests {
                 Guest::Secondary(guest) => Some((name, guest)),
                 Guest::Primary(_) => None,
             })
-            .partition(|(_, guest)| guest.session.state() == State::Activating);
-        await_started(&mut starting, reports, start_max);
+            .partition(|(_, guest)| guest.is_being_started());
+        // What is whole of their images is saved.
+        let failed = await_started(&mut starting, reports, start_max);
         for (name, _) in &starting {
             let rescued = self.host.rescue(name).unwrap_or_else(|| "nothing of it can be saved here".into());
             tracing::error!(
@@ -55,7 +55,7 @@ impl Guests {
             );
         }
         let until = Instant::now() + END_MAX;
-        for (name, guest) in held {
+        for (name, guest) in held.into_iter().chain(failed) {
             if !guest.keeper.end(until.saturating_duration_since(Instant::now())) {
                 tracing::error!(guest = %name, "What was held of the guest may still be on this host; see `xl list`");
             }
@@ -63,12 +63,14 @@ impl Guests {
     }
 }
 
-/// Waits for guests that are being started; those that are not by then stay in `starting`.
+/// Waits for guests that are being started; those that are not by then stay in `starting`. Those that cannot be are
+/// answered.
 fn await_started(
     starting: &mut Vec<(GuestName, Box<SecondaryGuest>)>,
     reports: &Receiver<(RuntimeId, Report)>,
     time_max: Duration,
-) {
+) -> Vec<(GuestName, Box<SecondaryGuest>)> {
+    let mut failed = Vec::new();
     for (name, _) in &*starting {
         let seconds = time_max.as_secs();
         tracing::warn!(guest = %name, seconds, "The guest is being started here; the node waits for that before it ends");
@@ -80,17 +82,20 @@ fn await_started(
         let Some(at) = starting.iter().position(|(_, guest)| guest.runtime == runtime) else { continue };
         match report {
             Report::Activated { guest } => hold_still(&starting.swap_remove(at), &guest),
-            Report::ActivationFailed { error } | Report::Panicked { message: error, .. } => {
+            Report::ActivationDelayed { error }
+            | Report::ActivationFailed { error }
+            | Report::Panicked { message: error, .. } => {
                 let (name, held) = starting.swap_remove(at);
                 tracing::error!(
                     guest = %name, error, peer = %held.peer,
-                    "The guest could not be started here as a protected one; the other host may still have it: once you see that it \
-                     does not run here, `understudy reclaim` there"
+                    "The guest could not be started here; the other host may still have it: `understudy reclaim` there"
                 );
+                failed.push((name, held));
             }
             _ => {}
         }
     }
+    failed
 }
 
 /// A guest that was started while its node ends stands still until an engine here goes on with it.
@@ -98,7 +103,7 @@ fn hold_still((name, held): &(GuestName, Box<SecondaryGuest>), guest: &Activated
     let Activated { machine, output, .. } = guest;
     output.fence();
     let generation = held.activation.as_ref().map(|activation| activation.record.generation);
-    let Some(generation) = generation else { return machine.stop() };
+    let Some(generation) = generation else { return machine.leave() };
     machine.mark(generation);
     let begun = Instant::now();
     while !machine.is_marked(generation) && begun.elapsed() < MARK_MAX {

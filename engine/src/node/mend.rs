@@ -49,11 +49,18 @@ impl PrimaryGuest {
             }
             Some(Ok(source)) => Some(source),
             Some(Err(error)) => {
-                broken.mend_at = Some(now + MEND_RETRY);
-                tracing::warn!(guest = %self.name, error, "The guest cannot be copied yet");
+                self.mend_later(&error, now);
                 None
             }
         }
+    }
+
+    /// An attempt came to nothing.
+    pub(super) fn mend_later(&mut self, error: &str, now: Time) {
+        if let Some(broken) = &mut self.broken {
+            broken.mend_at = Some(now + MEND_RETRY);
+        }
+        tracing::warn!(guest = %self.name, error, "The guest cannot be copied yet");
     }
 
     /// New threads capture the guest. One that stood still in the midst of a pause runs again, if it may.

@@ -63,6 +63,10 @@ pub(super) struct SecondaryGuest {
     /// When and how the primary was found lost.
     pub(super) lost: Option<(Time, &'static str)>,
     pub(super) activation: Option<Activation>,
+    /// The receive thread is starting the guest.
+    is_being_started: bool,
+    /// Why the guest could not be started yet.
+    delay: Option<String>,
     pub(super) broken: Option<String>,
     /// Why the receive thread cannot hold the guest any more.
     pub(super) given_up: Option<HoldRefusal>,
@@ -108,6 +112,8 @@ impl SecondaryGuest {
             last_commit: None,
             lost: None,
             activation: None,
+            is_being_started: false,
+            delay: None,
             broken: None,
             given_up: None,
             renewal: None,
@@ -130,6 +136,11 @@ impl SecondaryGuest {
     /// that one's is about to come, and what is left makes way for it.
     pub(super) fn is_newer_than(&self, left: Option<Past>) -> bool {
         left.is_some_and(|left| self.session.heard_from() > Some(left.generation))
+    }
+
+    /// Whether the guest is being started at this moment: what came of it will be reported.
+    pub(super) fn is_being_started(&self) -> bool {
+        self.is_being_started && self.session.state() == State::Activating
     }
 
     pub(super) fn has_spoken(&self) -> bool {
@@ -238,12 +249,9 @@ impl SecondaryGuest {
                 tracing::error!(guest = %self.name, %epoch, error, "The image is lost");
                 self.handle(Input::CommitFailed { epoch }, wires);
             }
+            Report::ActivationDelayed { error } => self.delayed(error, wires),
             Report::ActivationFailed { error } => {
-                tracing::error!(
-                    guest = %self.name, error, peer = %self.peer,
-                    "The guest could not be started here as a protected one; the other host may still have it: once you see that it \
-                     does not run here, `understudy reclaim` there"
-                );
+                self.cannot_start(&error);
                 self.handle(Input::ActivationFailed, wires);
             }
             Report::GivenUp { refusal } => self.given_up = Some(refusal),
@@ -255,6 +263,28 @@ impl SecondaryGuest {
             }
         }
         self.pump(wires);
+    }
+
+    /// The guest could not be started, and its image is whole. It is tried again, unless a person was faster elsewhere or it
+    /// has lasted too long.
+    fn delayed(&mut self, error: String, wires: &mut dyn Wires) {
+        self.is_being_started = false;
+        let is_outdated = self.activation.as_ref().is_some_and(|activation| activation.is_outdated);
+        self.handle(if is_outdated { Input::ActivationFailed } else { Input::ActivationDelayed }, wires);
+        if self.session.state() == State::Activating {
+            tracing::warn!(guest = %self.name, error, "The guest cannot be started yet; it is tried again");
+            self.delay = Some(error);
+        } else {
+            self.cannot_start(&error);
+            self.give(Work::Save);
+        }
+    }
+
+    fn cannot_start(&self, error: &str) {
+        tracing::error!(
+            guest = %self.name, error, peer = %self.peer,
+            "The guest could not be started here; the other host may still have it: `understudy reclaim` there"
+        );
     }
 
     fn perform(&mut self, outputs: Vec<Output>, wires: &mut dyn Wires) {
@@ -292,8 +322,14 @@ impl SecondaryGuest {
                 Output::Activate { record, epoch } => {
                     let generation = record.generation;
                     self.give(Work::Activate { generation, open: epoch.next() });
-                    self.activation =
-                        Some(Activation { record, epoch, authority_at: wires.now(), is_outdated: false });
+                    self.is_being_started = true;
+                    let authority_at = wires.now();
+                    self.activation.get_or_insert(Activation {
+                        record,
+                        epoch,
+                        authority_at,
+                        is_outdated: false,
+                    });
                 }
                 // If the peer speaks for others, the link is theirs. What still waits is of a link that is over.
                 Output::CloseLink => {

@@ -159,8 +159,7 @@ pub(super) fn secondary_reason(state: secondary::State, peer: &NodeName, has_wit
         State::Activating => "the guest is being started here".into(),
         State::Outdated => format!("{peer} runs a later generation than the copy's; a new copy is awaited"),
         State::ActivationFailed => format!(
-            "this host was given the guest and could not start it as a protected one; see that it does not run here (its log \
-             says why; `xl list`), then `understudy reclaim` on {peer}, which may still have it"
+            "this host was given the guest and could not start it; {peer} may still have it: `understudy reclaim` there"
         ),
     }
 }

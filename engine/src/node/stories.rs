@@ -2,6 +2,7 @@
 //! what the story wants of it.
 
 mod outside;
+mod starts;
 
 use super::arrived::Arrived;
 use super::beginning::Beginning;

@@ -10,6 +10,7 @@
 //!     │                                             │ all commits done, swap won
 //!     │◄── image lost, farewell,                    ▼
 //!          a newer generation's seed            Activating ─► (a primary session goes on)
+//!                                                   │ └─ delayed: again, `ACTIVATION_MAX` at most
 //!                                                   └─► ActivationFailed: a person decides
 //! ```
 
@@ -81,6 +82,8 @@ pub enum Input {
         /// The epoch.
         epoch: Epoch,
     },
+    /// `Activate` came to nothing for now: the image is whole, and nothing has run.
+    ActivationDelayed,
     /// `Activate` came to nothing: the guest does not run here.
     ActivationFailed,
     /// The connection to the witness is up.
@@ -123,7 +126,8 @@ pub enum Output {
     /// Drop the image and everything buffered: it may never be activated.
     DropImage,
     /// The takeover is decided and the image stands at `epoch`: start the guest from it, announce it, make this
-    /// host its primary in `record.generation` (a new primary session with `Origin::TookOver`).
+    /// host its primary in `record.generation` (a new primary session with `Origin::TookOver`). Said again some time
+    /// after `ActivationDelayed`.
     Activate {
         /// The record that this host's swap wrote; its copy is stale.
         record: Record,

@@ -2,6 +2,7 @@
 //! wrong on the way, the copy ends as the guest was.
 
 mod scrub;
+mod starts;
 mod unmarked;
 
 use crossbeam::channel::{Receiver, Sender, bounded};

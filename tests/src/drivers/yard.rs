@@ -7,7 +7,7 @@ use super::standing::{SimStanding, Stand};
 use super::wires::guest_of;
 use super::{GuestId, HostId};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use understudy::guest::{Activated, BoxedSource, Host, Keep, OutputMaker, Past};
+use understudy::guest::{Activated, BoxedSource, Host, Keep, NotStarted, OutputMaker, Past};
 use understudy::link::HoldRefusal;
 use understudy_checkpoint::domain::Description;
 use understudy_checkpoint::epoch::Image;
@@ -146,7 +146,7 @@ impl Host for SharedYard {
         _what: &Description,
         keep: Keep,
         open: Epoch,
-    ) -> Result<Activated, String> {
+    ) -> Result<Activated, NotStarted> {
         let mut yard = self.get();
         let Some(state) = State::kept(&keep) else { return Err("no image is left".into()) };
         if std::mem::take(&mut yard.activation_fails) {

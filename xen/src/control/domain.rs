@@ -66,7 +66,7 @@ impl DomainInfo {
         self.is_shutdown().then_some((self.flags >> domctl::SHUTDOWN_SHIFT) & domctl::SHUTDOWN_MASK)
     }
 
-    fn of(info: &domctl::DomainInfo) -> Self {
+    pub(crate) fn of(info: &domctl::DomainInfo) -> Self {
         Self {
             domain: DomId(info.domain),
             flags: info.flags,

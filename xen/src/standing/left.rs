@@ -1,14 +1,43 @@
-//! Domains that stand by on this host, for whichever engine: found by their mark, destroyed only if nobody has them.
+//! Domains that stand by on this host, for whichever engine: found by their mark, destroyed only if nobody has them and they
+//! were never more than a copy.
 //!
 //! ```text
-//!   /local/domain/7/name                = "web--incoming"
-//!   /local/domain/7/understudy/standing = "4711 56789"        the engine, see [`Process`]
+//!   /local/domain/7/name                  = "web--incoming"
+//!   /local/domain/7/understudy/standing   = "4711 56789"        the engine, see [`Process`]
+//!   /local/domain/7/understudy/activation = "begun"             a takeover makes it the guest ─► "whole" ─► both marks go,
+//!                                                               with the name
 //! ```
+//!
+//! A takeover is decided before it begins here: from `begun` on the domain may be all that there is of its guest. So may one
+//! that has run. Both are kept for a person.
 
 use super::INCOMING;
 use crate::process::Process;
 use crate::xenstore::{StoreError, Xenstore};
-use crate::{DomId, xl};
+use crate::{DomId, DomainInfo, Xen, xl};
+
+/// How far a takeover has come with a domain.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Activation {
+    /// It is being given the guest's state.
+    Begun,
+    /// It has the guest's state. Only its name is not the guest's yet.
+    Whole,
+}
+
+impl Activation {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Begun => "begun",
+            Self::Whole => "whole",
+        }
+    }
+
+    /// A word that nobody here writes stands for a takeover all the same.
+    fn of(word: &str) -> Self {
+        if word == Self::Whole.word() { Self::Whole } else { Self::Begun }
+    }
+}
 
 /// A domain that stands by on this host.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -19,43 +48,98 @@ pub struct StandingDomain {
     pub name: String,
     /// The process that has it stand by; `None` if the mark names none.
     pub engine: Option<Process>,
+    /// The takeover that was under way.
+    pub activation: Option<Activation>,
+    /// It runs, or has run; what Xen does not say counts as that.
+    pub may_have_run: bool,
+}
+
+/// What a domain that stands by is to its host.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fate {
+    /// An engine has it.
+    Had,
+    /// A copy that nobody has any more.
+    Left,
+    /// It may be the only copy of its guest: for a person.
+    MayBeTheGuest,
 }
 
 impl StandingDomain {
-    /// Whether the process that has it is known to be gone. An error says that this is not known.
-    pub fn is_left(&self) -> std::io::Result<bool> {
-        match &self.engine {
-            Some(engine) => engine.runs().map(|runs| !runs),
-            None => Err(std::io::Error::other("its mark names no process")),
+    /// What it is. An error says that this is not known.
+    pub fn fate(&self) -> std::io::Result<Fate> {
+        let runs = match &self.engine {
+            Some(engine) => engine.runs()?,
+            None => return Err(std::io::Error::other("its mark names no process")),
+        };
+        Ok(match (runs, self.activation) {
+            (true, _) => Fate::Had,
+            (false, None) if !self.may_have_run => Fate::Left,
+            (false, _) => Fate::MayBeTheGuest,
+        })
+    }
+
+    /// The name of its guest.
+    pub fn guest(&self) -> &str {
+        self.name.strip_suffix(INCOMING).unwrap_or(&self.name)
+    }
+
+    /// What a person should know and do, of one that may be the only copy of its guest.
+    pub fn advice(&self) -> String {
+        let (domain, guest) = (self.domain, self.guest());
+        let first = format!(
+            "see first whether {guest} runs on another host, or is kept there (`understudy status`, `understudy reclaim`); then"
+        );
+        match self.activation {
+            Some(Activation::Begun) => format!(
+                "its engine died while it gave the domain the guest's state, so it cannot run: {first} `xl destroy {domain}` \
+                 (`xl dump-core {domain} FILE` before, if its memory is all that there is)"
+            ),
+            Some(Activation::Whole) | None => format!(
+                "{first} `xl destroy {domain}`, or, if this is the only one, `xl rename {domain} {guest}`, `xl unpause {domain}` \
+                 if it is paused, and protect it again, by which its network is let out"
+            ),
         }
     }
 }
 
 /// The domains that stand by on this host.
-pub fn standing_domains() -> Result<Vec<StandingDomain>, xl::XlError> {
+pub fn standing_domains(xen: &Xen) -> Result<Vec<StandingDomain>, xl::XlError> {
     let mut store = Xenstore::open()?;
     let mut standing = Vec::new();
     for (domain, name) in xl::domains()?.into_iter().filter(|(_, name)| name.ends_with(INCOMING)) {
         if let Some(engine) = store.read(&mark_path(domain))? {
-            standing.push(StandingDomain { domain, name, engine: engine.parse().ok() });
+            let activation = store.read(&activation_path(domain))?.map(|word| Activation::of(&word));
+            let may_have_run = xen.domain_info(domain).map_or(true, |info| info.is_some_and(has_run));
+            let engine = engine.parse().ok();
+            standing.push(StandingDomain { domain, name, engine, activation, may_have_run });
         }
     }
     Ok(standing)
 }
 
-/// Destroys what stands by for engines that are gone: its memory is needed. What cannot be learnt is left, and told. How
-/// many were destroyed.
-pub fn destroy_left() -> Result<usize, xl::XlError> {
+fn has_run(info: DomainInfo) -> bool {
+    !info.is_paused() || info.cpu_time_ns > 0
+}
+
+/// Destroys what stands by for engines that are gone: its memory is needed. What cannot be learnt, and what may be the only
+/// copy of a guest, is left, and told. How many were destroyed.
+pub fn destroy_left(xen: &Xen) -> Result<usize, xl::XlError> {
     let mut destroyed = 0;
-    for standing in standing_domains()? {
-        match standing.is_left() {
-            Ok(true) => {
-                xl::destroy(standing.domain)?;
+    for standing in standing_domains(xen)? {
+        let (domain, name) = (standing.domain, &standing.name);
+        match standing.fate() {
+            Ok(Fate::Left) => {
+                xl::destroy(domain)?;
                 destroyed += 1;
             }
-            Ok(false) => {}
+            Ok(Fate::Had) => {}
+            Ok(Fate::MayBeTheGuest) => tracing::error!(
+                %domain, name, advice = standing.advice(),
+                "A dead engine was making this domain a guest, or it has run: it may be the only copy and is kept"
+            ),
             Err(error) => tracing::warn!(
-                domain = %standing.domain, name = standing.name, %error,
+                %domain, name, %error,
                 "Whether an engine still has this domain is not known; it is left"
             ),
         }
@@ -65,6 +149,15 @@ pub fn destroy_left() -> Result<usize, xl::XlError> {
 
 fn mark_path(domain: DomId) -> String {
     format!("/local/domain/{domain}/understudy/standing")
+}
+
+fn activation_path(domain: DomId) -> String {
+    format!("/local/domain/{domain}/understudy/activation")
+}
+
+/// Has whoever finds the domain after this process know how far it has come.
+pub(super) fn mark_activation(domain: DomId, activation: Activation) -> Result<(), StoreError> {
+    Xenstore::open()?.write(&activation_path(domain), activation.word())
 }
 
 pub(super) fn mark(domain: DomId) -> Result<(), StoreError> {
@@ -80,6 +173,7 @@ pub(super) fn rename(domain: DomId, name: &str) -> Result<(), StoreError> {
         if let Some(vm) = transaction.read(&format!("{path}/vm"))? {
             transaction.write(&format!("{vm}/name"), name)?;
         }
+        transaction.rm(&activation_path(domain))?;
         transaction.rm(&mark_path(domain))
     })
 }
@@ -87,24 +181,61 @@ pub(super) fn rename(domain: DomId, name: &str) -> Result<(), StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use zerocopy::FromZeros;
 
-    #[test]
-    fn only_what_a_dead_engine_had_is_left() {
-        let of = |engine: &str| StandingDomain {
+    fn standing(engine: &str) -> StandingDomain {
+        StandingDomain {
             domain: DomId(7),
             name: "web--incoming".into(),
             engine: engine.parse().ok(),
-        };
-        let this = Process::this().unwrap().to_string();
-        assert!(!of(&this).is_left().unwrap());
-        let (pid, start) = this.split_once(' ').unwrap();
-        let reused = format!("{pid} {}", start.parse::<u64>().unwrap() + 1);
-        assert!(of(&reused).is_left().unwrap(), "the number was used again");
-        for nonsense in ["", "0", "engine"] {
-            assert!(
-                of(nonsense).is_left().is_err(),
-                "{nonsense:?}: nothing is destroyed for what is not known"
-            );
+            activation: None,
+            may_have_run: false,
         }
+    }
+
+    /// A process of a number that is used again.
+    fn dead() -> String {
+        let this = Process::this().unwrap().to_string();
+        let (pid, start) = this.split_once(' ').unwrap();
+        format!("{pid} {}", start.parse::<u64>().unwrap() + 1)
+    }
+
+    #[test]
+    fn only_what_a_dead_engine_had_is_left() {
+        let this = Process::this().unwrap().to_string();
+        assert_eq!(standing(&this).fate().unwrap(), Fate::Had);
+        assert_eq!(standing(&dead()).fate().unwrap(), Fate::Left, "the number was used again");
+        for nonsense in ["", "0", "engine"] {
+            let fate = standing(nonsense).fate();
+            assert!(fate.is_err(), "{nonsense:?}: nothing is destroyed for what is not known");
+        }
+    }
+
+    #[test]
+    fn what_a_dead_engine_was_making_the_guest_and_what_has_run_is_kept_for_a_person() {
+        for word in ["begun", "whole", "as a later version writes it", ""] {
+            let activation = Some(Activation::of(word));
+            let mut left = StandingDomain { activation, ..standing(&dead()) };
+            assert_eq!(left.fate().unwrap(), Fate::MayBeTheGuest, "{word:?}");
+            let advice = left.advice();
+            assert!(
+                advice.contains("`xl destroy 7`") && advice.contains("see first whether web runs"),
+                "{advice}"
+            );
+            assert_eq!(advice.contains("`xl rename 7 web`"), word == "whole", "{advice}");
+            left.engine = Process::this().ok();
+            assert_eq!(left.fate().unwrap(), Fate::Had);
+        }
+        // Such as one whose name could not be written, after which it was let go.
+        let ran = StandingDomain { may_have_run: true, ..standing(&dead()) };
+        assert_eq!(ran.fate().unwrap(), Fate::MayBeTheGuest);
+        let info = |flags, cpu_time| {
+            let mut info = crate::abi::domctl::DomainInfo::new_zeroed();
+            (info.flags, info.cpu_time) = (flags, cpu_time);
+            DomainInfo::of(&info)
+        };
+        let paused = crate::abi::domctl::FLAG_PAUSED;
+        assert!(!has_run(info(paused, 0)), "it was made, and stands");
+        assert!(has_run(info(0, 0)) && has_run(info(paused, 1)));
     }
 }

@@ -20,21 +20,22 @@
 //! Not for HVM guests: their device model would have to be given a new state at each takeover.
 
 mod build;
+mod error;
 mod left;
 mod pages;
 mod rings;
 mod state;
 
 pub use build::{STANDING_VARIABLE, stand_by};
-pub use left::{StandingDomain, destroy_left, standing_domains};
+pub use error::StandingError;
+pub use left::{Activation, Fate, StandingDomain, destroy_left, standing_domains};
 
 use crate::restore::hvm::{CONSOLE_EVTCHN, STORE_EVTCHN};
-use crate::restore::memory::MemoryError;
 use crate::restore::{RestoreError, RingEnd, Rings, seed_rings};
 use crate::xenstore::StoreError;
 use crate::{DomId, DomainInfo, Xen, xl};
 use build::Build;
-use left::{mark, rename};
+use left::{mark, mark_activation, rename};
 use pages::StandingPages;
 use state::retry;
 use std::fmt;
@@ -51,48 +52,6 @@ const INCOMING: &str = "--incoming";
 /// How long a name may be taken, and how often that is looked at.
 const FREE_MAX: Duration = Duration::from_secs(30);
 const FREE_RETRY: Duration = Duration::from_millis(100);
-
-/// Why a domain does not stand by, or cannot go on.
-#[derive(thiserror::Error, Debug)]
-pub enum StandingError {
-    /// A kind of guest that is held otherwise.
-    #[error("a guest with a device model is not held in a domain of its own")]
-    DeviceModel,
-    /// libxl, or the way to it.
-    #[error("libxl built no domain to stand by: {0}")]
-    Build(String),
-    /// It is not there as it was left.
-    #[error("domain {domain}, which stood by, {how}; it holds no image any more")]
-    Lost {
-        /// Which.
-        domain: DomId,
-        /// What became of it.
-        how: &'static str,
-    },
-    /// It ran: its memory is no image any more.
-    #[error(
-        "domain {domain}, which stood by, was let run by somebody (xl unpause?); it holds no image any more"
-    )]
-    Ran {
-        /// Which.
-        domain: DomId,
-    },
-    /// Xen would not start the guest with this state.
-    #[error("Xen does not take the guest's state on this host: {0}; a takeover would fail")]
-    State(#[source] RestoreError),
-    /// A record, or the hypervisor.
-    #[error(transparent)]
-    Restore(#[from] RestoreError),
-    /// Its memory.
-    #[error(transparent)]
-    Memory(#[from] MemoryError),
-    /// Xenstore does not answer.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// Domains cannot be listed.
-    #[error(transparent)]
-    Xl(#[from] xl::XlError),
-}
 
 /// A domain that stands by. Dropping it destroys it, which takes xl a while.
 pub struct Standing {
@@ -113,6 +72,12 @@ pub struct Standing {
     is_activated: bool,
     /// Its memory is no longer as the stream has it.
     is_changed: bool,
+    /// A takeover has begun to make it the guest.
+    is_begun: bool,
+    /// Xen has its memory in use, so that it cannot be tried again.
+    is_used: bool,
+    /// What notes how far a takeover has come.
+    mark: fn(DomId, Activation) -> Result<(), StoreError>,
 }
 
 impl fmt::Debug for Standing {
@@ -144,6 +109,9 @@ impl Standing {
             is_refused: false,
             is_activated: false,
             is_changed: false,
+            is_begun: false,
+            is_used: false,
+            mark: mark_activation,
         };
         standing.uuid = Some(standing.look()?.uuid);
         mark(made.domain)?;
@@ -166,6 +134,9 @@ impl Standing {
         let as_it_was = self.is_as_it_was();
         self.is_changed |= matches!(as_it_was, Err(StandingError::Ran { .. }));
         as_it_was?;
+        // An engine after this one must not take it for a copy that nobody needs. Nor is a guest of use without xenstore.
+        (self.mark)(self.domain, Activation::Begun)?;
+        self.is_begun = true;
         match self.what.kind {
             // What it changes of the image is kept.
             GuestKind::Pv => self.give_pv_state()?,
@@ -175,6 +146,9 @@ impl Standing {
         self.pages.unmap();
         // From here on only its name is another.
         self.is_activated = true;
+        if let Err(error) = (self.mark)(self.domain, Activation::Whole) {
+            tracing::warn!(guest = self.name, %error, "An engine after this one would not know that the guest is whole");
+        }
         if let Err(error) = retry(|| rename(self.domain, &self.name)) {
             tracing::error!(
                 guest = self.name, domain = %self.domain, %error,
@@ -231,6 +205,11 @@ impl Standing {
     /// Whether it still has the image.
     pub fn has_image(&self) -> bool {
         !self.is_changed && self.fault.is_none()
+    }
+
+    /// Whether [`activate`](Self::activate), which failed by `error`, may succeed a moment later on this very domain.
+    pub fn may_try_again(&self, error: &StandingError) -> bool {
+        error.is_passing() && self.has_image() && !self.is_used
     }
 
     /// A copy of the image; `None` if there is none any more.
@@ -349,6 +328,13 @@ impl Sink for Standing {
 impl Drop for Standing {
     fn drop(&mut self) {
         if self.is_activated {
+            return;
+        }
+        if self.is_begun && std::thread::panicking() {
+            tracing::error!(
+                guest = self.name, domain = %self.domain,
+                "What made the domain that stood by the guest has panicked; the domain may be the only copy and is kept"
+            );
             return;
         }
         self.build.end();

@@ -43,7 +43,11 @@ impl Standing {
                     attempt += 1;
                     sleep(RETRY);
                 }
-                Undone::Whole | Undone::Readable => return Err(error),
+                Undone::Whole => return Err(error),
+                Undone::Readable => {
+                    self.is_used = true;
+                    return Err(error);
+                }
                 Undone::Lost => {
                     self.is_changed = true;
                     return Err(error);

@@ -54,6 +54,9 @@ fn standing() -> (Arc<Simulated>, Said, ManuallyDrop<Standing>) {
         is_refused: false,
         is_activated: false,
         is_changed: false,
+        is_begun: false,
+        is_used: false,
+        mark: |_, _| Ok(()),
     };
     (port, said, ManuallyDrop::new(standing))
 }
@@ -124,4 +127,33 @@ fn a_step_that_fails_for_a_moment_is_done_again() {
     port.fail(Asked::Domctl(domctl::SET_HVM_CONTEXT), &[Errno::ENOMEM, Errno::EAGAIN]);
     retry(|| standing.give_state()).unwrap();
     assert!(standing.to_image().is_some(), "nothing of it was overwritten");
+}
+
+#[test]
+fn a_takeover_that_meets_a_shortage_has_changed_nothing_and_goes_on_when_it_has_passed() {
+    let (port, _said, mut standing) = standing();
+    let tried = |standing: &mut Standing| {
+        let error = standing.activate().unwrap_err();
+        assert!(standing.may_try_again(&error) && standing.to_image().is_some(), "{error}");
+    };
+    for errno in [Errno::ENOMEM, Errno::EAGAIN, Errno::EBUSY, Errno::EMFILE, Errno::ENFILE] {
+        port.fail(Asked::Domctl(domctl::GET_DOMAIN_INFO), &[errno]);
+        tried(&mut standing);
+    }
+    // Xenstored is away: the domain is given nothing before it is marked.
+    standing.mark = |_, _| Err(StoreError::Closed);
+    port.fail(Asked::Domctl(domctl::SET_HVM_CONTEXT), &[Errno::EINVAL; 9]);
+    tried(&mut standing);
+    standing.mark = |_, _| Ok(());
+    let error = standing.activate().unwrap_err();
+    assert!(!standing.may_try_again(&error), "{error}: this does not pass");
+    assert!(standing.to_image().is_some(), "another domain is built of it");
+}
+
+#[test]
+fn a_domain_that_ran_is_not_tried_again() {
+    let (_port, said, mut standing) = standing();
+    *said.lock().unwrap() = Some((domctl::FLAG_HVM, 7));
+    let error = standing.activate().unwrap_err();
+    assert!(!standing.may_try_again(&error), "{error}");
 }

@@ -57,6 +57,18 @@ impl State {
         matches!(self.mode, Mode::Holding | Mode::Fenced)
     }
 
+    /// What was fenced holds from here on; what stood by so, as of epoch `open`.
+    pub(super) fn revive(&mut self, open: Option<Epoch>) {
+        if let Some(open) = open {
+            self.open = open;
+            self.held.iter().for_each(|(_, queue)| queue.reopen(open));
+        }
+        if self.mode == Mode::Fenced {
+            self.mode = Mode::Holding;
+            self.held.iter().for_each(|(_, queue)| queue.revive());
+        }
+    }
+
     pub(super) fn check(&self) -> Result<(), OutputError> {
         let unheld = |interface: String, why: String| Err(OutputError::Unheld { interface, why });
         if let Some(Unheld { interface, why, .. }) = self.unheld.iter().find(|card| card.cut_off.is_none()) {

@@ -47,6 +47,9 @@ impl SecondaryGuest {
         let state = self.session.state();
         status.state = snake_case(&state);
         status.reason = secondary_reason(state, &self.peer, has_witness);
+        if let (State::Activating, Some(why)) = (state, &self.delay) {
+            status.reason = format!("the guest cannot be started here yet, and is tried again: {why}");
+        }
         status.generation = self.session.generation().0;
         status.acked = self.session.acked().map(|epoch| epoch.0);
         status.epoch = self.receiving.map(|(_, epoch)| epoch.0).or(status.acked);

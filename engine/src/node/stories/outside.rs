@@ -3,8 +3,8 @@
 
 use crate::config::{Hypervisor, Limits, NodeConfig, Timing};
 use crate::guest::{
-    Activated, Bell, CaptureOrder, Checkpointer, Held, HeldOutput, Host, Keep, Machine, ProtectorConfig,
-    ReplicaThread, Reporter, Stuck, Work, Workers,
+    Activated, Bell, BoxedSource, CaptureOrder, Checkpointer, Held, HeldOutput, Host, Keep, Machine,
+    NotStarted, ProtectorConfig, ReplicaThread, Reporter, Stuck, Work, Workers,
 };
 use crate::link::{Frame, GuestId, HoldReason, HoldRefusal, Transport};
 use crate::node::arrived::GuestName;
@@ -99,6 +99,8 @@ impl Wires for Outside {
 pub(super) struct Bench {
     pub(super) orders: Arc<Mutex<Vec<primary::Capture>>>,
     pub(super) work: Arc<Mutex<Vec<&'static str>>>,
+    /// So often the threads of a guest cannot be started.
+    pub(super) threads_missing: Arc<AtomicU64>,
 }
 
 impl Checkpointer for Bench {
@@ -124,6 +126,7 @@ impl ReplicaThread for Bench {
             Work::EndOlder(_) => "end older",
             Work::Begin { .. } => "begin",
             Work::Activate { .. } => "activate",
+            Work::Save => "save",
             _ => "other",
         });
         Ok(())
@@ -142,6 +145,11 @@ impl Workers for Bench {
         _output: HeldOutput,
         _reporter: &Reporter,
     ) -> io::Result<Box<dyn Checkpointer>> {
+        let missing = self.threads_missing.load(Ordering::Relaxed);
+        if missing > 0 {
+            self.threads_missing.store(missing - 1, Ordering::Relaxed);
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
         Ok(Box::new(self.clone()))
     }
     fn keep(
@@ -161,7 +169,7 @@ impl Host for Bench {
     fn keep(&self, _name: &str, what: &Description) -> Keep {
         Keep::Memory(Image::new(what.page_count))
     }
-    fn activate(&self, _: &str, _: &Description, _: Keep, _: Epoch) -> Result<Activated, String> {
+    fn activate(&self, _: &str, _: &Description, _: Keep, _: Epoch) -> Result<Activated, NotStarted> {
         unreachable!("the bench does no work")
     }
     fn rescue(&self, name: &str) -> Option<String> {
@@ -182,9 +190,13 @@ pub(super) struct Fake {
     pub(super) has_ended: AtomicBool,
     /// It was left to whoever comes after this process.
     pub(super) is_left: AtomicBool,
+    /// It was destroyed.
+    pub(super) is_stopped: AtomicBool,
     /// Xenstore takes marks.
     pub(super) takes_marks: AtomicBool,
-    marked: AtomicU64,
+    /// Other threads can copy it.
+    pub(super) can_reopen: AtomicBool,
+    pub(super) marked: AtomicU64,
 }
 
 impl Machine for Fake {
@@ -193,7 +205,12 @@ impl Machine for Fake {
     fn outlives_us(&self) -> bool {
         true
     }
-    fn stop(&self) {}
+    fn stop(&self) {
+        self.is_stopped.store(true, Ordering::Relaxed);
+    }
+    fn reopen(&self) -> Option<Result<BoxedSource, String>> {
+        self.can_reopen.load(Ordering::Relaxed).then(|| Ok(BoxedSource(Box::new(Nothing))))
+    }
     fn leave(&self) {
         self.is_left.store(true, Ordering::Relaxed);
     }

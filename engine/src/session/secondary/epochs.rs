@@ -140,7 +140,7 @@ impl Secondary {
             }
             Phase::TakingOver { .. } => Decline::TakingOver,
             Phase::Seeding { .. } | Phase::Alone { .. } => Decline::WrongBase,
-            Phase::Empty | Phase::Activated | Phase::Failed => Decline::ImageLost,
+            Phase::Empty | Phase::Activated(_) | Phase::Failed => Decline::ImageLost,
         };
         self.send(ToPrimary::Declined { generation, epoch: Some(epoch), why }, now, out);
     }

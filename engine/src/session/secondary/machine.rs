@@ -98,13 +98,8 @@ impl Secondary {
 
     /// Takes one input and appends what is to be done, in order.
     pub fn handle(&mut self, now: Time, input: Input, out: &mut Vec<Output>) {
-        if matches!(self.phase, Phase::Activated | Phase::Failed) {
-            if let (Phase::Activated, Input::ActivationFailed) = (&self.phase, input) {
-                self.phase = Phase::Failed;
-                out.push(Output::Report(Event::ActivationFailed { generation: self.newest }));
-                self.finish(now, out);
-            }
-            return;
+        if matches!(self.phase, Phase::Activated(_) | Phase::Failed) {
+            return self.starting(now, &input, out);
         }
         match input {
             Input::LinkUp => self.link_up(now, out),
@@ -136,15 +131,17 @@ impl Secondary {
             Input::WitnessDown => self.register.disconnect(),
             Input::Witness(reply) => self.witness(&reply, now),
             Input::ForceTakeover => self.begin_takeover(now, out),
-            Input::ActivationFailed => {}
+            Input::ActivationDelayed | Input::ActivationFailed => {}
         }
         self.finish(now, out);
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) has something to do.
     pub fn next_timeout(&self) -> Option<Time> {
-        if matches!(self.phase, Phase::Activated | Phase::Failed) {
-            return None;
+        match &self.phase {
+            Phase::Activated(starting) => return starting.again_at,
+            Phase::Failed => return None,
+            _ => {}
         }
         let times = [self.silent_at(), self.heartbeat_at(), self.register.next_timeout(), self.look_at()];
         times.into_iter().flatten().min()
@@ -152,6 +149,9 @@ impl Secondary {
 
     /// Does what is due at `now`.
     pub fn handle_timeout(&mut self, now: Time, out: &mut Vec<Output>) {
+        if matches!(self.phase, Phase::Activated(_) | Phase::Failed) {
+            return self.start_again(now, out);
+        }
         if self.silent_at().is_some_and(|at| at <= now) {
             out.push(Output::CloseLink);
             self.link_lost(Loss::Silent, now, out);
@@ -166,7 +166,7 @@ impl Secondary {
         self.finish(now, out);
     }
 
-    fn finish(&mut self, now: Time, out: &mut Vec<Output>) {
+    pub(super) fn finish(&mut self, now: Time, out: &mut Vec<Output>) {
         match self.phase {
             Phase::TakingOver { .. } => self.take_over(now, out),
             Phase::Empty => self.renounce(now, out),
@@ -207,7 +207,7 @@ impl Secondary {
             Phase::Empty
             | Phase::Alone { .. }
             | Phase::TakingOver { .. }
-            | Phase::Activated
+            | Phase::Activated(_)
             | Phase::Failed => {}
         }
     }

@@ -15,6 +15,19 @@ pub(super) struct Image {
     pub(super) committed: Epoch,
 }
 
+/// A guest that is being started.
+#[derive(Debug)]
+pub(super) struct Starting {
+    /// The record that this host's swap wrote.
+    pub(super) record: Record,
+    /// The epoch that it continues from.
+    pub(super) epoch: Epoch,
+    /// What fails from here on is not tried again.
+    pub(super) until: Time,
+    /// It failed for now, and is tried again then.
+    pub(super) again_at: Option<Time>,
+}
+
 #[derive(Debug)]
 pub(super) enum Phase {
     /// No image.
@@ -50,7 +63,7 @@ pub(super) enum Phase {
         asked: Option<Record>,
     },
     /// The guest is being started here; if it is, this session is over.
-    Activated,
+    Activated(Starting),
     /// It could not be started. This host owns a generation that nobody runs.
     Failed,
 }
@@ -65,7 +78,7 @@ impl Phase {
             Self::Standing { .. } => State::Standing,
             Self::Alone { .. } => State::Alone,
             Self::TakingOver { .. } => State::TakingOver,
-            Self::Activated => State::Activating,
+            Self::Activated(_) => State::Activating,
             Self::Failed => State::ActivationFailed,
         }
     }
@@ -75,7 +88,7 @@ impl Phase {
             Self::Standing { image, .. } | Self::Alone { image, .. } | Self::TakingOver { image, .. } => {
                 Some(image)
             }
-            Self::Empty | Self::Seeding { .. } | Self::Activated | Self::Failed => None,
+            Self::Empty | Self::Seeding { .. } | Self::Activated(_) | Self::Failed => None,
         }
     }
 
@@ -84,7 +97,7 @@ impl Phase {
             Self::Standing { image, .. } | Self::Alone { image, .. } | Self::TakingOver { image, .. } => {
                 Some(image)
             }
-            Self::Empty | Self::Seeding { .. } | Self::Activated | Self::Failed => None,
+            Self::Empty | Self::Seeding { .. } | Self::Activated(_) | Self::Failed => None,
         }
     }
 }

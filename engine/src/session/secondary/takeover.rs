@@ -7,11 +7,16 @@
 //!                                              lost: DropImage ◄─────────────────────────────┘
 //! ```
 
-use super::super::{Copy, Decline, Record, Time, ToPrimary, WitnessReply};
+use super::super::{Copy, Decline, Record, Span, Time, ToPrimary, WitnessReply};
 use super::machine::{Link, Secondary, ask};
-use super::phase::{Image, Phase};
-use super::{Config, Event, Output};
+use super::phase::{Image, Phase, Starting};
+use super::{Config, Event, Input, Output};
 use understudy_checkpoint::Epoch;
+
+/// How long it is tried to start a guest whose image stays whole, and how often: a host may lack something for a moment.
+/// The guest runs nowhere else meanwhile.
+const ACTIVATION_MAX: Span = Span::from_ms(30_000);
+const ACTIVATION_RETRY: Span = Span::from_ms(1_000);
 
 impl Secondary {
     pub(super) fn witness(&mut self, reply: &WitnessReply, now: Time) {
@@ -82,14 +87,14 @@ impl Secondary {
         }
         let image = *image;
         if !self.config.has_witness {
-            return self.activate(self.unwitnessed_record(&image), &image, out);
+            return self.activate(self.unwitnessed_record(&image), &image, now, out);
         }
         if !told {
             return;
         }
         let record = self.register.record().cloned();
         if asked.is_some() && *asked == record {
-            return self.activate(record.expect("equal to what was asked for"), &image, out);
+            return self.activate(record.expect("equal to what was asked for"), &image, now, out);
         }
         if self.may_take_over(&image) {
             let generation = image.generation.next();
@@ -122,12 +127,39 @@ impl Secondary {
         }
     }
 
-    fn activate(&mut self, record: Record, image: &Image, out: &mut Vec<Output>) {
+    fn activate(&mut self, record: Record, image: &Image, now: Time, out: &mut Vec<Output>) {
         assert_eq!(image.committed, image.complete, "a guest is started from what was acked last");
         assert!(record.generation > image.generation, "a takeover begins a generation");
         self.newest = record.generation;
-        self.phase = Phase::Activated;
-        out.push(Output::Activate { record, epoch: image.complete });
+        let (epoch, until) = (image.complete, now + ACTIVATION_MAX);
+        let starting = Starting { record: record.clone(), epoch, until, again_at: None };
+        self.phase = Phase::Activated(starting);
+        out.push(Output::Activate { record, epoch });
+    }
+
+    /// While the guest is being started, and when it could not be, all else is over.
+    pub(super) fn starting(&mut self, now: Time, input: &Input, out: &mut Vec<Output>) {
+        let Phase::Activated(starting) = &mut self.phase else { return };
+        match input {
+            Input::ActivationDelayed if now < starting.until => {
+                starting.again_at = Some(now + ACTIVATION_RETRY);
+            }
+            Input::ActivationDelayed | Input::ActivationFailed => {
+                self.phase = Phase::Failed;
+                out.push(Output::Report(Event::ActivationFailed { generation: self.newest }));
+                self.finish(now, out);
+            }
+            _ => {}
+        }
+    }
+
+    /// What was short may be there by now.
+    pub(super) fn start_again(&mut self, now: Time, out: &mut Vec<Output>) {
+        if let Phase::Activated(Starting { record, epoch, again_at, .. }) = &mut self.phase
+            && again_at.take_if(|at| *at <= now).is_some()
+        {
+            out.push(Output::Activate { record: record.clone(), epoch: *epoch });
+        }
     }
 
     fn unwitnessed_record(&self, image: &Image) -> Record {

@@ -244,15 +244,40 @@ fn a_link_that_comes_and_goes_and_brings_nothing_whole_ends_in_a_takeover() {
     assert!(asked, "{:?}", story.session.state());
 }
 
-#[test]
-fn a_takeover_that_cannot_be_activated_is_said_and_waits() {
+/// The witness has put this host in charge: the guest is being started.
+fn activating() -> (Story, Output) {
     let mut story = Story::standing();
     story.hear(Input::LinkDown);
     story.wait(Span::from_ms(61));
     story.hear(told(3, fresh_here()));
     let won = Record { revision: 4, generation: G.next(), owner: node("b"), copy: Copy::Stale };
-    let reply = WitnessReply { id: RequestId(3), outcome: WitnessOutcome::Swapped, record: Some(won) };
-    story.hear(Input::Witness(reply));
+    let reply =
+        WitnessReply { id: RequestId(3), outcome: WitnessOutcome::Swapped, record: Some(won.clone()) };
+    let activate = Output::Activate { record: won, epoch: Epoch(0) };
+    assert!(story.hear(Input::Witness(reply)).contains(&activate));
+    (story, activate)
+}
+
+#[test]
+fn a_takeover_whose_image_stays_whole_is_tried_again_within_a_bound() {
+    let (mut story, activate) = activating();
+    let mut tries = 1;
+    while story.session.state() == State::Activating {
+        assert_eq!(story.session.next_timeout(), None, "it is being started");
+        story.hear(Input::ActivationDelayed);
+        if story.session.state() == State::Activating {
+            assert_eq!(story.wait(Span::from_ms(999)), []);
+            assert_eq!(story.wait(Span::from_ms(1)), std::slice::from_ref(&activate));
+            tries += 1;
+        }
+    }
+    assert_eq!((story.session.state(), tries), (State::ActivationFailed, 31));
+    assert_eq!(story.session.next_timeout(), None);
+}
+
+#[test]
+fn a_takeover_that_cannot_be_activated_is_said_and_waits() {
+    let (mut story, _) = activating();
     let out = story.hear(Input::ActivationFailed);
     assert!(out.contains(&Output::Report(Event::ActivationFailed { generation: G.next() })), "{out:?}");
     assert_eq!(story.session.state(), State::ActivationFailed);

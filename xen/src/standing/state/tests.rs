@@ -125,6 +125,9 @@ fn standing() -> (Arc<Simulated>, ManuallyDrop<Standing>) {
         is_refused: false,
         is_activated: false,
         is_changed: false,
+        is_begun: false,
+        is_used: false,
+        mark: |_, _| Ok(()),
     };
     (port, ManuallyDrop::new(standing))
 }

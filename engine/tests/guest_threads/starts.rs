@@ -1,0 +1,132 @@
+//! A copy of which no guest can be started: it stays whole between attempts, and is saved once nobody makes any more.
+
+use super::{GENERATION, HANG, PAGES, description};
+use crossbeam::channel::{Receiver, unbounded};
+use mio::{Poll, Token, Waker};
+use parking_lot::Mutex;
+use std::path::PathBuf;
+use std::sync::Arc;
+use understudy::guest::{
+    Activated, Bell, Held, Host, Keep, Keeper, NotSaved, NotStarted, Report, Reporter, RuntimeId,
+    SteppedReplica, Work,
+};
+use understudy::link::HoldRefusal;
+use understudy_checkpoint::domain::{Description, Sink};
+use understudy_checkpoint::epoch::{Image, Limits};
+use understudy_checkpoint::{Epoch, Generation, PAGE_SIZE, PageEntry, PageType, Pfn};
+
+/// A host that starts nothing, and gives back what it was to start it from.
+#[derive(Clone, Default, Debug)]
+struct Stubborn {
+    /// What the first page of each image held that was to be started or saved.
+    tried: Arc<Mutex<Vec<Option<u8>>>>,
+    saved: Arc<Mutex<Vec<Option<u8>>>>,
+    /// Its disk is full.
+    is_full: Arc<Mutex<bool>>,
+    loses_images: bool,
+}
+
+fn first(keep: &Keep) -> Option<u8> {
+    keep.page(Pfn(0)).map(|page| page[0])
+}
+
+impl Host for Stubborn {
+    fn admits(&self, _name: &str, _what: &Description) -> Result<(), HoldRefusal> {
+        Ok(())
+    }
+    fn keep(&self, _name: &str, what: &Description) -> Keep {
+        Keep::Memory(Image::new(what.page_count))
+    }
+    fn activate(
+        &self,
+        _name: &str,
+        _what: &Description,
+        keep: Keep,
+        _open: Epoch,
+    ) -> Result<Activated, NotStarted> {
+        self.tried.lock().push(first(&keep));
+        Err(if self.loses_images {
+            "it is gone".into()
+        } else {
+            NotStarted::with("too many open files", keep)
+        })
+    }
+    fn save(&self, _name: &str, _what: &Description, keep: &Keep) -> Result<PathBuf, NotSaved> {
+        if *self.is_full.lock() {
+            return Err(NotSaved::Unwritten { path: "/somewhere".into(), why: "no space is left".into() });
+        }
+        self.saved.lock().push(first(keep));
+        Ok("/somewhere".into())
+    }
+    fn pause_older(&self, _name: &str, _newest: Generation) -> Result<(), String> {
+        Ok(())
+    }
+    fn end_older(&self, _name: &str, _newest: Generation) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+const LIMITS: Limits = Limits { buffer_bytes_max: 64 << 20, page_count: PAGES };
+const ACTIVATE: Work = Work::Activate { generation: GENERATION, open: Epoch(1) };
+
+fn held(host: &Stubborn) -> (Held, Reporter, Receiver<(RuntimeId, Report)>, Poll) {
+    let poll = Poll::new().unwrap();
+    let bell = Bell::new(Waker::new(poll.registry(), Token(0)).unwrap());
+    let (to_reports, reports) = unbounded();
+    let held = Held { name: "g".into(), description: description(), host: Arc::new(host.clone()) };
+    (held, Reporter::new(RuntimeId(1), to_reports, bell), reports, poll)
+}
+
+/// A copy whose first page holds 7.
+fn copy(held: Held, reporter: Reporter) -> SteppedReplica {
+    let mut replica = SteppedReplica::new(held, LIMITS, reporter);
+    let entry = PageEntry::new(Pfn(0), PageType::Normal);
+    replica.receiver_mut().sink_mut().apply_page(entry, Some(&[7; PAGE_SIZE]));
+    replica
+}
+
+#[test]
+fn a_copy_of_which_no_guest_can_be_started_yet_stays_what_it_is_and_is_saved_once() {
+    let host = Stubborn::default();
+    let (held, reporter, reports, _poll) = held(&host);
+    let mut replica = copy(held, reporter);
+    for _ in 0..3 {
+        replica = replica.take(ACTIVATE).expect("it is kept");
+        let (_, report) = reports.try_recv().unwrap();
+        assert!(
+            matches!(&report, Report::ActivationDelayed { error } if error.contains("open files")),
+            "{report:?}"
+        );
+    }
+    assert_eq!(*host.tried.lock(), [Some(7); 3]);
+    *host.is_full.lock() = true;
+    replica = replica.take(Work::Save).unwrap();
+    assert_eq!(first(replica.receiver().sink()), Some(7), "it is nowhere else");
+    *host.is_full.lock() = false;
+    replica = replica.take(Work::Save).unwrap().take(Work::Save).unwrap();
+    assert_eq!(*host.saved.lock(), [Some(7)]);
+    assert_eq!(first(replica.receiver().sink()), None, "the file has it, and its memory is free");
+}
+
+#[test]
+fn a_copy_that_is_lost_in_a_takeover_is_not_tried_again() {
+    let host = Stubborn { loses_images: true, ..Stubborn::default() };
+    let (held, reporter, reports, _poll) = held(&host);
+    assert!(copy(held, reporter).take(ACTIVATE).is_none());
+    assert!(matches!(reports.try_recv().unwrap().1, Report::ActivationFailed { .. }));
+}
+
+#[test]
+fn a_copy_whose_takeover_had_begun_is_saved_when_its_thread_ends_and_no_other_is() {
+    for (takes_over, saved) in [(true, 1), (false, 0)] {
+        let host = Stubborn::default();
+        let (held, reporter, reports, _poll) = held(&host);
+        let keeper = Keeper::start(held, LIMITS, reporter).unwrap();
+        if takes_over {
+            keeper.offer(ACTIVATE).unwrap();
+            reports.recv_timeout(HANG).unwrap();
+        }
+        assert!(keeper.end(HANG));
+        assert_eq!(host.saved.lock().len(), saved);
+    }
+}
