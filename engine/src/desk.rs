@@ -20,8 +20,8 @@ use std::os::fd::AsFd;
 /// Visitors at a time, at most; one more sends the longest waiting away.
 const VISITORS_MAX: usize = 16;
 
-/// Connections that are taken in one turn of the loop.
-const ACCEPTS_MAX: usize = 64;
+/// Connections that are taken in one turn of the loop: so few that each is read from before it could be the longest waiting.
+const ACCEPTS_MAX: usize = VISITORS_MAX / 2;
 
 /// Bytes of a question, at most: an HTTP request's head with a browser's headers fits in.
 const QUESTION_BYTES_MAX: usize = 8 << 10;
@@ -275,7 +275,11 @@ mod tests {
     fn serve(visits: usize) -> (std::net::SocketAddr, thread::JoinHandle<()>) {
         let door = TcpListener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = door.local_addr().unwrap();
-        let thread = thread::spawn(move || {
+        (address, serve_at(door, visits))
+    }
+
+    fn serve_at(door: TcpListener, visits: usize) -> thread::JoinHandle<()> {
+        thread::spawn(move || {
             let mut poll = Poll::new().unwrap();
             let mut desk = Desk::open(door, poll.registry(), 5, line).unwrap();
             let (mut events, mut answered) = (Events::with_capacity(8), 0);
@@ -289,8 +293,7 @@ mod tests {
                     }
                 }
             }
-        });
-        (address, thread)
+        })
     }
 
     #[test]
@@ -306,6 +309,22 @@ mod tests {
             assert_eq!(answer, "HELLO\n");
         }
         drop(silent);
+        desk.join().unwrap();
+    }
+
+    #[test]
+    fn who_asks_at_once_is_answered_however_many_come_together() {
+        let door = TcpListener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = door.local_addr().unwrap();
+        // All of them are there, with their questions, before anybody is let in.
+        let mut clients: Vec<_> = (0..6 * VISITORS_MAX).map(|_| Client::connect(address).unwrap()).collect();
+        clients.iter_mut().for_each(|client| client.write_all(b"hello\n").unwrap());
+        let desk = serve_at(door, clients.len());
+        for mut client in clients {
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).unwrap();
+            assert_eq!(answer, "HELLO\n");
+        }
         desk.join().unwrap();
     }
 
