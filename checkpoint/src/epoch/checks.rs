@@ -1,7 +1,7 @@
 //! What an epoch's checks found: pages that are said to be clean against those that the epoch builds on, and the digest
 //! of its state. Told when the epoch ends, so that what is damaged on the way is told as that.
 
-use super::receiver::ReceiveError;
+use super::refusal::ReceiveError;
 use crate::domain::DomainState;
 use crate::pages::{BatchError, CHECKED_PAGES_MAX, ContentHash, StateDigest, stretches};
 use crate::{Epoch, Page, Pfn};

@@ -5,7 +5,7 @@
 //! ```
 
 use super::buffer::{ENTRY_BYTES, EpochBuffer, Held, PagePool, ZERO_PAGE};
-use super::receiver::ReceiveError;
+use super::refusal::ReceiveError;
 use crate::domain::Sink;
 use crate::pages::{Content, Digest, DirtyBitmap, Entries};
 use crate::{PAGE_SIZE, Page, PageEntry, Pfn};

@@ -7,11 +7,13 @@ mod histories;
 mod image;
 mod intake;
 mod receiver;
+mod refusal;
 #[cfg(test)]
 mod refusals;
 mod staging;
 mod store;
 
 pub use image::Image;
-pub use receiver::{Limits, ReceiveError, Receiver};
+pub use receiver::{Limits, Receiver};
+pub use refusal::ReceiveError;
 pub use staging::Staging;
