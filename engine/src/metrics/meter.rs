@@ -1,6 +1,7 @@
 //! One guest's measurements: into its Prometheus series, and into the quantiles that `status` shows.
 
-use super::{GuestFamilies, Role};
+use super::Role;
+use super::families::GuestFamilies;
 use crate::control::status::PageCounts;
 use crate::control::status::{GuestStatus, PauseParts, Quantiles};
 use crate::link::HoldReason;
@@ -72,20 +73,21 @@ impl GuestMeter {
         Self {
             role: None,
             refusal: None,
-            pause: families.pause.with_label_values(labels),
-            pause_parts: PAUSE_PARTS.map(|part| families.pause_part.with_label_values(&[domain, part])),
-            commit: families.commit.with_label_values(labels),
-            dirty_pages: families.dirty_pages.with_label_values(labels),
+            pause: families.checkpoint.pause.with_label_values(labels),
+            pause_parts: PAUSE_PARTS
+                .map(|part| families.checkpoint.pause_part.with_label_values(&[domain, part])),
+            commit: families.checkpoint.commit.with_label_values(labels),
+            dirty_pages: families.checkpoint.dirty_pages.with_label_values(labels),
             last_commit: None,
             is_full_copy: false,
-            sent: families.sent_bytes.with_label_values(labels),
-            raw: families.raw_bytes.with_label_values(labels),
-            protected: families.protected.with_label_values(labels),
-            queued_bytes: families.queued_bytes.with_label_values(labels),
-            compared_bytes: families.compared_bytes.with_label_values(labels),
-            dropped_packets: families.dropped_packets.with_label_values(labels),
-            hold_faults: families.hold_faults.with_label_values(labels),
-            unheld_cards: families.unheld_cards.with_label_values(labels),
+            sent: families.page.sent_bytes.with_label_values(labels),
+            raw: families.page.raw_bytes.with_label_values(labels),
+            protected: families.standing.protected.with_label_values(labels),
+            queued_bytes: families.output.queued_bytes.with_label_values(labels),
+            compared_bytes: families.page.compared_bytes.with_label_values(labels),
+            dropped_packets: families.output.dropped_packets.with_label_values(labels),
+            hold_faults: families.output.hold_faults.with_label_values(labels),
+            unheld_cards: families.output.unheld_cards.with_label_values(labels),
             pause_us: times(),
             part_us: std::array::from_fn(|_| times()),
             commit_us: times(),
@@ -108,7 +110,11 @@ impl GuestMeter {
         }
         self.forget_role();
         self.role = Some((role, generation));
-        self.families.role.with_label_values(&[&*self.domain, role.label(), &generation.to_string()]).set(1);
+        self.families
+            .standing
+            .role
+            .with_label_values(&[&*self.domain, role.label(), &generation.to_string()])
+            .set(1);
     }
 
     /// Whether the guest would survive the death of its host now.
@@ -136,8 +142,9 @@ impl GuestMeter {
     pub fn committed(&mut self, took: Duration) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let (families, domain) = (&self.families, &self.domain);
-        let last_commit =
-            self.last_commit.get_or_insert_with(|| families.last_commit.with_label_values(&[domain]));
+        let last_commit = self
+            .last_commit
+            .get_or_insert_with(|| families.checkpoint.last_commit.with_label_values(&[domain]));
         last_commit.set(now.as_secs_f64());
         // A full copy takes as long as the link takes for it: no output waits for that.
         if std::mem::take(&mut self.is_full_copy) {
@@ -184,10 +191,10 @@ impl GuestMeter {
         }
         if let Some(former) = std::mem::replace(&mut self.refusal, reason) {
             // It was set before, so it is there.
-            let _ = self.families.copy_refused.remove_label_values(&[&*self.domain, former.label()]);
+            let _ = self.families.standing.copy_refused.remove_label_values(&[&*self.domain, former.label()]);
         }
         if let Some(reason) = reason {
-            self.families.copy_refused.with_label_values(&[&*self.domain, reason.label()]).set(1);
+            self.families.standing.copy_refused.with_label_values(&[&*self.domain, reason.label()]).set(1);
         }
     }
 
@@ -197,7 +204,7 @@ impl GuestMeter {
     }
 
     fn checkpoint(&self, result: &str) {
-        self.families.checkpoints.with_label_values(&[self.domain.as_str(), result]).inc();
+        self.families.checkpoint.checkpoints.with_label_values(&[self.domain.as_str(), result]).inc();
     }
 
     /// Pages were encoded.
@@ -211,7 +218,7 @@ impl GuestMeter {
         ];
         for (kind, count, sum) in kinds {
             *sum += count;
-            self.families.encoded.with_label_values(&[self.domain.as_str(), kind]).inc_by(count);
+            self.families.page.encoded.with_label_values(&[self.domain.as_str(), kind]).inc_by(count);
         }
         self.raw_bytes += stats.raw_bytes();
         self.raw.inc_by(stats.raw_bytes());
@@ -219,7 +226,7 @@ impl GuestMeter {
 
     /// Pages changed without a mark in the dirty log.
     pub fn unmarked(&self, pages: u64) {
-        self.families.unmarked.with_label_values(&[self.domain.as_str()]).inc_by(pages);
+        self.families.page.unmarked.with_label_values(&[self.domain.as_str()]).inc_by(pages);
     }
 
     /// Bytes were put on the link for this guest, headers included.
@@ -259,7 +266,7 @@ impl GuestMeter {
 
     /// A checkpoint began when it did by this.
     pub fn paced(&mut self, by: &'static str) {
-        self.families.paced.with_label_values(&[self.domain.as_str(), by]).inc();
+        self.families.checkpoint.paced.with_label_values(&[self.domain.as_str(), by]).inc();
     }
 
     /// The pause was longer because more pages were dirty than staging holds.
@@ -273,12 +280,12 @@ impl GuestMeter {
     }
 
     fn policy(&self, policy: &str) {
-        self.families.policy.with_label_values(&[self.domain.as_str(), policy]).inc();
+        self.families.standing.policy.with_label_values(&[self.domain.as_str(), policy]).inc();
     }
 
     /// This node took the guest over: `reason` is one of few words, such as `link_ended`, `silent`, `switchover`.
     pub fn took_over(&mut self, reason: &'static str) {
-        self.families.failovers.with_label_values(&[self.domain.as_str(), reason]).inc();
+        self.families.standing.failovers.with_label_values(&[self.domain.as_str(), reason]).inc();
     }
 
     /// Enters the measured part of a guest's status.
@@ -299,7 +306,7 @@ impl GuestMeter {
         if let Some((role, generation)) = self.role.take() {
             let labels = [&*self.domain, role.label(), &generation.to_string()];
             // It was set before, so it is there.
-            let _ = self.families.role.remove_label_values(&labels);
+            let _ = self.families.standing.role.remove_label_values(&labels);
         }
     }
 }
@@ -308,20 +315,20 @@ impl GuestFamilies {
     /// What counts is there from the beginning, at 0: a first step from nothing would not be seen as one.
     fn begin_counters(&self, domain: &str) {
         for result in RESULTS {
-            self.checkpoints.with_label_values(&[domain, result]);
+            self.checkpoint.checkpoints.with_label_values(&[domain, result]);
         }
-        self.unmarked.with_label_values(&[domain]);
+        self.page.unmarked.with_label_values(&[domain]);
         for policy in POLICIES {
-            self.policy.with_label_values(&[domain, policy]);
+            self.standing.policy.with_label_values(&[domain, policy]);
         }
         for by in PacedBy::ALL {
-            self.paced.with_label_values(&[domain, by.name()]);
+            self.checkpoint.paced.with_label_values(&[domain, by.name()]);
         }
         for kind in ["zero", "same", "delta", "lz4", "raw"] {
-            self.encoded.with_label_values(&[domain, kind]);
+            self.page.encoded.with_label_values(&[domain, kind]);
         }
         for reason in TAKEOVER_REASONS {
-            self.failovers.with_label_values(&[domain, reason]);
+            self.standing.failovers.with_label_values(&[domain, reason]);
         }
     }
 }
@@ -332,11 +339,11 @@ impl Drop for GuestMeter {
         self.forget_role();
         self.copy_refused(None);
         let domain = &[self.domain.as_str()];
-        let _ = self.families.protected.remove_label_values(domain);
-        let _ = self.families.compared_bytes.remove_label_values(domain);
-        let _ = self.families.queued_bytes.remove_label_values(domain);
-        let _ = self.families.unheld_cards.remove_label_values(domain);
-        let _ = self.families.last_commit.remove_label_values(domain);
+        let _ = self.families.standing.protected.remove_label_values(domain);
+        let _ = self.families.page.compared_bytes.remove_label_values(domain);
+        let _ = self.families.output.queued_bytes.remove_label_values(domain);
+        let _ = self.families.output.unheld_cards.remove_label_values(domain);
+        let _ = self.families.checkpoint.last_commit.remove_label_values(domain);
     }
 }
 
