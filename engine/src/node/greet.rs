@@ -28,8 +28,8 @@ pub(super) const TWIN_WAIT: Span = Span::from_ms(1_000);
 /// Connections at a time of whom nothing is known. One more sends the oldest away: peers and dialled ones keep room.
 pub(super) const STRANGERS_MAX: usize = 64;
 
-/// Connections that are taken in one turn of the loop.
-const ACCEPTS_MAX: usize = 64;
+/// Connections that are taken in one turn of the loop: so few that each has its turn before it could be the oldest stranger.
+const ACCEPTS_MAX: usize = STRANGERS_MAX / 4;
 
 /// A stranger that is sent away is logged this seldom: whoever reaches the port could fill the log.
 const STRANGER_LOG_EVERY: Span = Span::from_ms(60_000);

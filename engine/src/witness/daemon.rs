@@ -8,17 +8,16 @@
 //! a while; one that connects again replaces its former connection.
 
 use super::health::Health;
-use super::places::{NODES_MAX, Ranks};
+use super::places::{NODES_MAX, Ranks, STRANGERS_MAX};
 use super::twins::Twins;
 use super::words::{copy_words, outcome_label};
 use super::{Store, StoreError};
 use crate::config::check_name;
-use crate::descriptors::{is_exhausted, is_scarce};
 use crate::desk::{DESK_TOKENS, Desk};
 use crate::link::handshake::HELLO_MAX;
 use crate::link::{
-    Connection, ConnectionError, Event, Fill, Frame, Hello, Identity, Lane, LinkError, RefuseReason, Service,
-    Transport, encode,
+    Connection, ConnectionError, Event, Fill, Frame, Identity, Lane, LinkError, RefuseReason, Transport,
+    encode,
 };
 use crate::metrics::{Metrics, http};
 use crate::session::witness::{GUESTS_MAX, GUESTS_OF_ONE_MAX, Input, Output, Witness};
@@ -32,12 +31,6 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// Connections at a time that have not said hello. One more sends the oldest away: nodes keep room.
-const STRANGERS_MAX: usize = 64;
-
-/// Connections that are taken in one turn of the loop.
-const ACCEPTS_MAX: usize = 64;
-
 /// A client with more than this to read is not read from.
 const UNREAD_BYTES_MAX: usize = 64 << 10;
 
@@ -45,7 +38,7 @@ const UNREAD_BYTES_MAX: usize = 64 << 10;
 const STEPS_MAX: usize = 64;
 
 const SIGNAL: Token = Token(0);
-const LISTENER: Token = Token(1);
+pub(super) const LISTENER: Token = Token(1);
 const METRICS_FIRST: usize = 2;
 const CLIENTS_FIRST: usize = METRICS_FIRST + DESK_TOKENS;
 
@@ -81,31 +74,31 @@ pub enum DaemonError {
     Loop(#[from] io::Error),
 }
 
-struct Client {
-    connection: Connection,
+pub(super) struct Client {
+    pub(super) connection: Connection,
     /// After its hello.
-    node: Option<Identity>,
+    pub(super) node: Option<Identity>,
     /// When anything came from it last.
-    heard_at: Time,
+    pub(super) heard_at: Time,
 }
 
 /// A witness that is listening.
 pub struct Daemon {
-    poll: Poll,
+    pub(super) poll: Poll,
     signal: ShutdownSignal,
-    listener: TcpListener,
+    pub(super) listener: TcpListener,
     metrics_desk: Option<Desk<TcpListener>>,
-    transport: Transport,
-    this: Identity,
+    pub(super) transport: Transport,
+    pub(super) this: Identity,
     began: Instant,
     pub(super) store: Store,
     pub(super) session: Witness,
     pub(super) ranks: Ranks,
-    clients: BTreeMap<usize, Client>,
+    pub(super) clients: BTreeMap<usize, Client>,
     /// Clients that had more to say when their turn ended.
     unfinished: BTreeSet<usize>,
     pub(super) twins: Twins,
-    next_client: usize,
+    pub(super) next_client: usize,
     pub(super) metrics: Metrics,
     pub(super) health: Health,
     /// The disk cannot be trusted any more: nobody is told anything after this.
@@ -205,43 +198,6 @@ impl Daemon {
         Some((next - self.now()).into())
     }
 
-    fn let_in(&mut self) {
-        // An error ends this round: the next connection is an event of its own.
-        for _ in 0..ACCEPTS_MAX {
-            let (stream, remote) = match self.listener.accept() {
-                Ok(accepted) => accepted,
-                Err(error) if is_exhausted(&error) && self.send_oldest_stranger_away() => continue,
-                Err(_) => return,
-            };
-            if let Err(error) = self.transport.admit(remote) {
-                tracing::warn!(%error, "Connection not taken");
-                continue;
-            }
-            if self.clients.values().filter(|client| client.node.is_none()).count() >= STRANGERS_MAX {
-                self.send_oldest_stranger_away();
-            }
-            while is_scarce(&stream) && self.send_oldest_stranger_away() {}
-            let mut connection = Connection::accepted(stream, remote, Service::Witness, self.now());
-            let token = self.next_client;
-            let interest = Interest::READABLE | Interest::WRITABLE;
-            if let Err(error) = self.poll.registry().register(&mut connection, Token(token), interest) {
-                tracing::warn!(%error, "Connection not taken");
-                continue;
-            }
-            self.next_client += 1;
-            self.clients.insert(token, Client { connection, node: None, heard_at: self.now() });
-        }
-        // There may be more, and no new event would say so.
-        let _ = self.poll.registry().reregister(&mut self.listener, LISTENER, Interest::READABLE);
-    }
-
-    /// Who says hello at once is long known when its turn comes. `false` if there is none.
-    fn send_oldest_stranger_away(&mut self) -> bool {
-        let oldest = self.clients.iter().find(|(_, client)| client.node.is_none()).map(|(id, _)| *id);
-        oldest.into_iter().for_each(|id| self.close(id, None));
-        oldest.is_some()
-    }
-
     /// Gives a client its turn.
     fn serve(&mut self, id: usize) {
         for _ in 0..STEPS_MAX {
@@ -292,46 +248,12 @@ impl Daemon {
         Ok(Step::Again)
     }
 
-    fn greet(&mut self, id: usize, hello: Hello) -> Result<(), ConnectionError> {
-        let from = &hello.from;
-        if let Err(error) = check_name(&from.node.0) {
-            return self.connection(id).refuse(RefuseReason::UnknownNode, &error.to_string());
-        }
-        let is_twin = |known: &Identity| known.node == from.node && known.instance != from.instance;
-        if self.clients.values().any(|client| client.node.as_ref().is_some_and(is_twin)) {
-            self.twins.wait(id, hello, self.now());
-            return Ok(());
-        }
-        self.agree(id, hello.from)
-    }
-
-    /// Agrees to a node's hello. Its former connection, if there is one, ends.
-    pub(super) fn agree(&mut self, id: usize, from: Identity) -> Result<(), ConnectionError> {
-        if let Some(former) = self.client_of(&from.node) {
-            tracing::info!(node = %from.node, "Node connects again");
-            self.close(former, None);
-        }
-        if !self.make_room(&from.node) {
-            let why = format!(
-                "This witness has {NODES_MAX} nodes already, all of them longer known to it than {}; see by its log who they \
-                 are",
-                from.node
-            );
-            return self.connection(id).refuse(RefuseReason::Full, &why);
-        }
-        let this = self.this.clone();
-        self.connection(id).agree(this)?;
-        tracing::info!(node = %from.node, "Node connected");
-        self.clients.get_mut(&id).expect("a client being served").node = Some(from);
-        Ok(())
-    }
-
     /// Connections of nodes, in the order in which they were made.
     pub(super) fn nodes(&self) -> impl Iterator<Item = (usize, &NodeName)> {
         self.clients.iter().filter_map(|(id, client)| Some((*id, &client.node.as_ref()?.node)))
     }
 
-    fn client_of(&self, node: &NodeName) -> Option<usize> {
+    pub(super) fn client_of(&self, node: &NodeName) -> Option<usize> {
         self.nodes().find(|(_, known)| *known == node).map(|(id, _)| id)
     }
 

@@ -1,4 +1,4 @@
-//! Who may stay connected where there is not room for all.
+//! Who is let in, and who may stay connected where there is not room for all.
 //!
 //! ```text
 //!   256 connections │ 64 have not said hello: one more sends the oldest away
@@ -11,9 +11,19 @@
 //!
 //! Not here: authentication. A stranger may still say a known node's name (see [`twins`](super::twins)).
 
-use super::daemon::Daemon;
+use super::daemon::{Client, Daemon, LISTENER};
+use crate::config::check_name;
+use crate::descriptors::{is_exhausted, is_scarce};
+use crate::link::{Connection, ConnectionError, Hello, Identity, RefuseReason, Service};
 use crate::session::NodeName;
+use mio::{Interest, Token};
 use std::collections::BTreeMap;
+
+/// Connections at a time that have not said hello. One more sends the oldest away: nodes keep room.
+pub(super) const STRANGERS_MAX: usize = 64;
+
+/// Connections that are taken in one turn of the loop: so few that each has its turn before it could be the oldest stranger.
+const ACCEPTS_MAX: usize = STRANGERS_MAX / 4;
 
 /// Connections of nodes at a time, at most.
 pub(super) const NODES_MAX: usize = 192;
@@ -47,8 +57,81 @@ fn who_goes<'a>(
 }
 
 impl Daemon {
+    /// Takes connections.
+    pub(super) fn let_in(&mut self) {
+        // An error ends this round: the next connection is an event of its own.
+        for _ in 0..ACCEPTS_MAX {
+            let (stream, remote) = match self.listener.accept() {
+                Ok(accepted) => accepted,
+                Err(error) if is_exhausted(&error) && self.send_oldest_stranger_away() => continue,
+                Err(_) => return,
+            };
+            if let Err(error) = self.transport.admit(remote) {
+                tracing::warn!(%error, "Connection not taken");
+                continue;
+            }
+            if self.clients.values().filter(|client| client.node.is_none()).count() >= STRANGERS_MAX {
+                self.send_oldest_stranger_away();
+            }
+            while is_scarce(&stream) && self.send_oldest_stranger_away() {}
+            let mut connection = Connection::accepted(stream, remote, Service::Witness, self.now());
+            let token = self.next_client;
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            if let Err(error) = self.poll.registry().register(&mut connection, Token(token), interest) {
+                tracing::warn!(%error, "Connection not taken");
+                continue;
+            }
+            self.next_client += 1;
+            self.clients.insert(token, Client { connection, node: None, heard_at: self.now() });
+        }
+        // There may be more, and no new event would say so.
+        let _ = self.poll.registry().reregister(&mut self.listener, LISTENER, Interest::READABLE);
+    }
+
+    /// Who says hello at once is long known when its turn comes. `false` if there is none.
+    fn send_oldest_stranger_away(&mut self) -> bool {
+        let oldest = self.clients.iter().find(|(_, client)| client.node.is_none()).map(|(id, _)| *id);
+        oldest.into_iter().for_each(|id| self.close(id, None));
+        oldest.is_some()
+    }
+
+    /// Answers a hello.
+    pub(super) fn greet(&mut self, id: usize, hello: Hello) -> Result<(), ConnectionError> {
+        let from = &hello.from;
+        if let Err(error) = check_name(&from.node.0) {
+            return self.connection(id).refuse(RefuseReason::UnknownNode, &error.to_string());
+        }
+        let is_twin = |known: &Identity| known.node == from.node && known.instance != from.instance;
+        if self.clients.values().any(|client| client.node.as_ref().is_some_and(is_twin)) {
+            self.twins.wait(id, hello, self.now());
+            return Ok(());
+        }
+        self.agree(id, hello.from)
+    }
+
+    /// Agrees to a node's hello. Its former connection, if there is one, ends.
+    pub(super) fn agree(&mut self, id: usize, from: Identity) -> Result<(), ConnectionError> {
+        if let Some(former) = self.client_of(&from.node) {
+            tracing::info!(node = %from.node, "Node connects again");
+            self.close(former, None);
+        }
+        if !self.make_room(&from.node) {
+            let why = format!(
+                "This witness has {NODES_MAX} nodes already, all of them longer known to it than {}; see by its log who they \
+                 are",
+                from.node
+            );
+            return self.connection(id).refuse(RefuseReason::Full, &why);
+        }
+        let this = self.this.clone();
+        self.connection(id).agree(this)?;
+        tracing::info!(node = %from.node, "Node connected");
+        self.clients.get_mut(&id).expect("a client being served").node = Some(from);
+        Ok(())
+    }
+
     /// Makes room for a node that has said hello; `false` if all that are connected come before it.
-    pub(super) fn make_room(&mut self, newcomer: &NodeName) -> bool {
+    fn make_room(&mut self, newcomer: &NodeName) -> bool {
         if self.nodes().count() < NODES_MAX {
             return true;
         }
