@@ -384,3 +384,17 @@ fn a_guest_may_end_while_it_is_claimed() {
         pair.ends_well();
     }
 }
+
+/// Without a witness, the engine of B dies when it has just started the guest, and that of A before it hears of it: what was
+/// begun in the later generation has said nothing, and nobody knows of it.
+#[test]
+fn without_a_witness_a_generation_of_which_nobody_knows_is_begun_again() {
+    let mut pair = Pair::begun_with(|settings| (settings.has_witness, settings.outlives) = (false, true));
+    pair.until("the guest is protected", |pair| pair.state(A) == Some(State::Protected));
+    pair.checkpoint();
+    pair.strike(Fault::DiesActivating { host: B });
+    pair.switch_over();
+    pair.until("B has started the guest", |pair| pair.is_activated());
+    pair.strike(Fault::Crash { node: A, silent: false, back_after: Some(Span::from_ms(165)) });
+    pair.ends_well();
+}

@@ -125,6 +125,11 @@ impl Pair {
         self.until("a takeover", |pair| matches!(pair.0.hosts[B].glance(0), Some(Glance::Primary { .. })));
     }
 
+    /// There is a domain of the guest on B, whether its engine lives or not.
+    pub fn is_activated(&self) -> bool {
+        self.0.hosts[B].keeps(0)
+    }
+
     /// What the primary session of a host is doing, if there is one.
     pub fn state(&self, host: HostId) -> Option<State> {
         match self.0.hosts[host].glance(0) {

@@ -57,6 +57,11 @@ impl World {
                     return Err((Invariant::Monotonicity, what));
                 }
             }
+            // Nothing of it can have been continued from: it is as if it had not been begun.
+            Fact::Adopted { generation, .. } if self.is_forgotten() && *generation <= self.newest => {
+                self.newest = *generation;
+                self.continued_to.retain(|of, _| of < generation);
+            }
             Fact::Adopted { generation, .. } => {
                 if *generation <= self.newest {
                     let newest = self.newest;
@@ -71,6 +76,12 @@ impl World {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Whether nobody may remember the newest generation: without a witness, the engine that began it died before it had
+    /// marked the guest, and so before anything was let out.
+    fn is_forgotten(&self) -> bool {
+        self.may_count_anew && self.newest_seen.is_none_or(|seen| seen.generation < self.newest)
     }
 
     fn begins(&mut self, generation: Generation, counter: u64) -> Verdict {
