@@ -37,6 +37,11 @@ pub enum Fact {
         /// At this moment a guest could be started from what is held.
         could_start: bool,
     },
+    /// The primary has heard an ack in this generation: it knows of a copy.
+    Followed {
+        /// Of its session.
+        generation: Generation,
+    },
     /// A frame left the host.
     Left(Frame),
     /// The witness's disk holds this record from here on.

@@ -58,6 +58,9 @@ impl Cluster {
         match glance {
             Some(Glance::Primary { state, generation, .. }) => {
                 self.moment(Moment::Primary(state));
+                if matches!(state, State::Arming | State::Protected) {
+                    self.state_fact(guest, &Fact::Followed { generation });
+                }
                 // A guest that ended just then had been begun in the same turn, and has said its last.
                 if has_authority(state) || state == State::Ended && generation > Generation(0) {
                     self.is_run_as(at, guest, generation);

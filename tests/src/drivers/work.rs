@@ -53,7 +53,9 @@ impl Cluster {
                 let (generation, epoch, capture) = (order.generation, order.epoch, order.capture);
                 domain.get().captured = None;
                 domain.get().late_step = (self.mutant == Some(Mutant::CutAfterStep)).then(|| self.rng.bits());
-                self.wrong_capture(&mut order, &work);
+                if self.wrong_capture(&mut order, &work) && self.settings.scrubs {
+                    self.state_fact(guest, &Fact::BitsLost);
+                }
                 work.capture(order);
                 domain.get().late_step = None;
                 Some((generation, epoch, capture))
@@ -96,19 +98,19 @@ impl Cluster {
         }
     }
 
-    /// Mutants of what a capture thread is told.
+    /// Mutants of what a capture thread is told; whether it forgets something by that.
     fn wrong_capture(
         &self,
         order: &mut understudy::guest::CaptureOrder,
         work: &understudy::guest::SteppedCapture,
-    ) {
-        if let Capture::Resync { base } = order.capture {
-            match self.mutant {
-                Some(Mutant::ResyncForgets) => work.acked(Epoch(u64::MAX - 1)),
-                Some(Mutant::ResyncBaseLater) => work.acked(base.next()),
-                _ => {}
-            }
+    ) -> bool {
+        let Capture::Resync { base } = order.capture else { return false };
+        match self.mutant {
+            Some(Mutant::ResyncForgets) => work.acked(Epoch(u64::MAX - 1)),
+            Some(Mutant::ResyncBaseLater) => work.acked(base.next()),
+            _ => return false,
         }
+        true
     }
 
     /// If the capture succeeded, it is said what it took.

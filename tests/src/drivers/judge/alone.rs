@@ -1,15 +1,21 @@
 //! A7: without a witness a host lets out what is not acked only by a person's wish there, or if no other host was ever
-//! activated for the guest; and nobody takes over but by a person's wish.
+//! activated for the guest; and nobody takes over but by a person's wish. A primary that has never heard of a copy lets
+//! its guest go on as before: whoever starts one from a copy that is complete and unacknowledged has both.
 
 use super::super::HostId;
 use super::super::facts::Fact;
 use super::{Invariant, Verdict};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use understudy_checkpoint::{Epoch, Generation};
 
 #[derive(Debug, Default)]
 pub(super) struct Alone {
     acked: BTreeMap<Generation, Epoch>,
+    /// The generation begun last, and whether its primary has heard of a copy.
+    begun: Generation,
+    followed: bool,
+    /// Generations that were taken over from without their primary's having heard of a copy.
+    unaware: BTreeSet<Generation>,
     /// The host that was activated last.
     activated: Option<HostId>,
     /// A person has wished since then that the guest moves.
@@ -25,25 +31,40 @@ impl Alone {
                 let newest = self.acked.entry(*generation).or_default();
                 *newest = (*newest).max(*epoch);
             }
+            Fact::Followed { generation } => self.followed |= *generation == self.begun,
+            Fact::Began { generation, .. } | Fact::Adopted { generation, .. } => self.begins(*generation),
             Fact::MoveWished => self.move_wished = true,
             Fact::Activated { host, .. } if !self.move_wished && !self.allowed[*host] => {
                 return Err((Invariant::Alone, format!("host {host} took over, and no person wished it")));
             }
-            Fact::Activated { host, .. } => {
+            Fact::Activated { host, generation, .. } => {
+                if !self.followed {
+                    self.unaware.insert(self.begun);
+                }
+                self.begins(*generation);
                 self.move_wished = false;
                 self.activated = Some(*host);
                 self.allowed = [false; 2];
+            }
+            // The other host has none of it any more, and says so.
+            Fact::Crashed { host, took_guest: true } if self.activated == Some(*host) => {
+                self.activated = None
             }
             Fact::Person { host, .. } => self.allowed[*host] = true,
             Fact::Left(frame) => {
                 let acked = self.acked.get(&frame.generation).is_some_and(|newest| frame.epoch <= *newest);
                 let other = self.activated.is_some_and(|host| host != frame.host);
-                if other && !acked && !self.allowed[frame.host] {
+                let knows = !self.unaware.contains(&frame.generation);
+                if other && knows && !acked && !self.allowed[frame.host] {
                     return Err((Invariant::Alone, format!("{frame:?} left; the other host was activated")));
                 }
             }
             _ => {}
         }
         Ok(())
+    }
+
+    fn begins(&mut self, generation: Generation) {
+        (self.begun, self.followed) = (generation, false);
     }
 }

@@ -1,6 +1,7 @@
 //! The outside world: it sees frames, and remembers how far each told it that the guest had come. I2 and I4 on
 //! frames, not on intentions: nothing it has ever seen may be unknown to whoever continues.
 
+use super::super::HostId;
 use super::super::facts::Fact;
 use super::super::frame::Frame;
 use super::{Invariant, Verdict};
@@ -10,6 +11,9 @@ use understudy_checkpoint::Generation;
 #[derive(Debug, Default)]
 pub(super) struct World {
     newest: Generation,
+    /// Where that was begun, and whose engines have died since.
+    begun_on: HostId,
+    crashed: [bool; 2],
     /// How far each generation that is over was continued by the next: to the counter taken over, or not at all
     /// if the guest was started anew. What it said up to there may still be on its way, and leave late.
     continued_to: BTreeMap<Generation, u64>,
@@ -36,20 +40,20 @@ impl World {
 
     pub(super) fn see(&mut self, fact: &Fact) -> Verdict {
         match fact {
-            Fact::Began { generation, .. } => {
+            Fact::Began { host, generation } => {
                 if self.may_count_anew && *generation <= self.newest {
                     self.newest = Generation(0);
                     self.continued_to.clear();
                 }
-                self.begins(*generation, 0)?;
+                self.begins(*generation, *host, 0)?;
                 self.life_began = *generation;
                 self.newest_seen = None;
             }
             // A takeover that was slow: meanwhile a person gave the guest to the other host, in a later generation.
             Fact::Activated { generation, .. } if *generation < self.newest && self.person_moved => {}
             Fact::Person { moves: true, .. } => self.person_moved = true,
-            Fact::Activated { generation, state, .. } => {
-                self.begins(*generation, state.counter)?;
+            Fact::Activated { host, generation, state } => {
+                self.begins(*generation, *host, state.counter)?;
                 if let Some(seen) = self.newest_seen.filter(|seen| seen.counter > state.counter) {
                     let counter = state.counter;
                     let what =
@@ -57,12 +61,14 @@ impl World {
                     return Err((Invariant::Monotonicity, what));
                 }
             }
-            // Nothing of it can have been continued from: it is as if it had not been begun.
-            Fact::Adopted { generation, .. } if self.is_forgotten() && *generation <= self.newest => {
-                self.newest = *generation;
+            Fact::Crashed { host, .. } => self.crashed[*host] = true,
+            Fact::Adopted { host, generation }
+                if self.is_forgotten_by(*host) && *generation <= self.newest =>
+            {
                 self.continued_to.retain(|of, _| of < generation);
+                self.is_begun(*generation, *host);
             }
-            Fact::Adopted { generation, .. } => {
+            Fact::Adopted { host, generation } => {
                 if *generation <= self.newest {
                     let newest = self.newest;
                     let what = format!("generation {generation} begins anew, {newest} was begun before");
@@ -70,7 +76,7 @@ impl World {
                 }
                 // What its engine let out before is what the guest had said; it remembers all of it.
                 self.continued_to.insert(self.newest, u64::MAX);
-                self.newest = *generation;
+                self.is_begun(*generation, *host);
             }
             Fact::Left(frame) => return self.frame(frame),
             _ => {}
@@ -78,19 +84,23 @@ impl World {
         Ok(())
     }
 
-    /// Whether nobody may remember the newest generation: without a witness, the engine that began it died before it had
-    /// marked the guest, and so before anything was let out.
-    fn is_forgotten(&self) -> bool {
-        self.may_count_anew && self.newest_seen.is_none_or(|seen| seen.generation < self.newest)
+    /// Whether a host may know nothing of the newest generation: without a witness, the engine that began it is gone, and so is
+    /// the one that could have heard of it.
+    fn is_forgotten_by(&self, host: HostId) -> bool {
+        self.may_count_anew && self.crashed[host] && self.crashed[self.begun_on]
     }
 
-    fn begins(&mut self, generation: Generation, counter: u64) -> Verdict {
+    fn is_begun(&mut self, generation: Generation, host: HostId) {
+        (self.newest, self.begun_on, self.crashed) = (generation, host, [false; 2]);
+    }
+
+    fn begins(&mut self, generation: Generation, host: HostId, counter: u64) -> Verdict {
         if generation <= self.newest {
             let what = format!("generation {generation} begins, but {} was begun before", self.newest);
             return Err((Invariant::Authority, what));
         }
         self.continued_to.insert(self.newest, counter);
-        self.newest = generation;
+        self.is_begun(generation, host);
         Ok(())
     }
 
