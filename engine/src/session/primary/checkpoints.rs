@@ -76,6 +76,7 @@ impl Primary {
         match self.phase {
             Phase::Unprotected { .. } => {
                 self.link.set_peer(Peer::Following);
+                self.is_diverged = false;
                 self.phase = Phase::Seeding { epoch };
                 out.push(Output::Report(Event::Sending { kind: EpochKind::Seed }));
             }

@@ -40,6 +40,8 @@ pub struct Primary {
     /// What makes captures works.
     pub(super) can_capture: bool,
     pub(super) protection_wished: bool,
+    /// The peer has found that the present copy is not what the guest was.
+    pub(super) is_diverged: bool,
     /// Why the last copy was given up.
     pub(super) given_up: Option<GiveUp>,
     /// Copies that came to nothing since one lasted.
@@ -103,6 +105,7 @@ impl Primary {
             handed_over: false,
             can_capture: true,
             protection_wished: true,
+            is_diverged: false,
             given_up: None,
             failures: 0,
             is_late: false,

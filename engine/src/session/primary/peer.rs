@@ -152,7 +152,8 @@ impl Primary {
             Phase::MarkingStale { why, .. } => !matches!(why, GiveUp::GuestGone | GiveUp::Beginning),
             _ => false,
         };
-        if !expects_copy {
+        // Nothing is built on a copy that is not what the guest was, however long the record says that it may take over.
+        if !expects_copy || self.is_diverged {
             return;
         }
         match standing {
@@ -241,7 +242,10 @@ impl Primary {
             Decline::WrongBase | Decline::Damaged | Decline::TooLarge | Decline::TakingOver => {
                 self.lose_copy(GiveUp::Declined, now);
             }
-            Decline::Diverged => self.lose_copy(GiveUp::Diverged, now),
+            Decline::Diverged => {
+                self.is_diverged = true;
+                self.lose_copy(GiveUp::Diverged, now);
+            }
             Decline::ImageLost => self.lose_copy(GiveUp::NoCopy, now),
             Decline::Fenced { .. } => {}
         }

@@ -312,3 +312,28 @@ fn a_number_that_no_generation_has_is_not_believed() {
     story.wait(100);
     assert_eq!(story.session.state(), State::Protected);
 }
+
+/// While nobody makes the record stale, the link comes back, and the peer says where its copy stands: an ack of what is built
+/// on that would let out what no takeover goes on from.
+#[test]
+fn nothing_is_built_on_a_copy_that_has_diverged_though_its_record_cannot_be_made_stale() {
+    let mut story = Story::protected();
+    story.hear(Input::WitnessDown);
+    story.world = World::Mute;
+    story.wait(30);
+    let epoch = story.session.newest_captured().expect("it goes on");
+    story.say(ToPrimary::Declined { generation: G, epoch: Some(epoch), why: Decline::Diverged });
+    assert_eq!(story.session.state(), State::MarkingStale);
+    story.wanted.clear();
+    story.world = World::Works;
+    story.hear(Input::LinkDown);
+    story.connect(Standing::Complete { generation: G, epoch });
+    story.wait(1_000);
+    let goes_on = |output: &&Output| {
+        matches!(output, Output::Capture { .. } | Output::Release { .. } | Output::PassOutput)
+    };
+    assert_eq!(story.wanted.iter().find(goes_on), None);
+    story.hear(Input::WitnessUp);
+    story.wait(100);
+    assert_eq!(story.session.state(), State::Protected, "by a full copy");
+}
