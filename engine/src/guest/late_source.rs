@@ -187,6 +187,13 @@ impl Source for LateSource {
         }
     }
 
+    fn next_held(&self, from: Pfn) -> Option<Pfn> {
+        match &self.state {
+            State::Awaited { .. } => Some(from),
+            State::Open { source, .. } => source.next_held(from),
+        }
+    }
+
     fn look_at_pages(
         &mut self,
         wanted: &DirtyBitmap,

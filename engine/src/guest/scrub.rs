@@ -14,7 +14,9 @@
 //! lost; just that is looked for. So nothing of the scrub is in the pause, and hashing is over before the next one.
 //!
 //! Pages are copied the way they are sent (page tables of PV guests with pfns, frames that were ballooned out as absent).
-//! The rotation goes round in [`ROUND`], whether epochs are few or many in that time.
+//! The rotation goes round the frames that hold pages in [`ROUND`], whether epochs are few or many in that time. Frames of a
+//! PVH or HVM guest go up to 4 GiB, however little memory it has: where nothing was, something may be that was not told of,
+//! so a second rotation goes round those, by as many frames in each epoch.
 //!
 //! Not here: what is compared with what (the receiver), what a difference leads to (the session).
 
@@ -24,7 +26,7 @@ use understudy_checkpoint::epoch::Staging;
 use understudy_checkpoint::pages::{CHECKED_PAGES_MAX, Check, ContentHash, DirtyBitmap};
 use understudy_checkpoint::{OutOfMemory, Pfn};
 
-/// The time in which every frame of a guest is looked at once, as far as [`CHECKED_PAGES_MAX`] in an epoch allow.
+/// The time in which every frame of a guest that holds a page is looked at once, as far as [`CHECKED_PAGES_MAX`] in an epoch allow.
 const ROUND: Span = Span::from_ms(120_000);
 
 /// Frames of a small guest that are looked at in a second: a guest of less than 1.2 GiB has shorter rounds.
@@ -33,12 +35,19 @@ const FRAMES_PER_S_MIN: u64 = 2560;
 /// So many frames are looked at together: fewer are not worth a mapping of their own.
 const FRAMES_MIN: u64 = 64;
 
+/// Frames that are gone by in an epoch in search of those without a page.
+const WALK_MAX: u64 = 1024;
+
 const NS_PER_S: u64 = 1_000_000_000;
 
 /// Where the rotation stands, and what was seen since the last cut.
 #[derive(Debug)]
 pub(super) struct Scrub {
     next: Pfn,
+    next_hole: Pfn,
+    /// Frames of this round that held pages, so far.
+    held: u64,
+    /// Such frames to be looked at in a second.
     frames_per_s: u64,
     /// What is owed is counted up to here.
     counted_to: Option<Time>,
@@ -50,12 +59,18 @@ pub(super) struct Scrub {
     seen: Vec<Check>,
 }
 
+/// How many of so many frames are to be looked at in a second.
+fn pace_of(frames: u64) -> u64 {
+    frames.saturating_mul(NS_PER_S).div_ceil(ROUND.0).max(FRAMES_PER_S_MIN)
+}
+
 impl Scrub {
     pub(super) fn new(page_count: u64) -> Result<Self, OutOfMemory> {
-        let frames_per_s = page_count.saturating_mul(NS_PER_S).div_ceil(ROUND.0);
         Ok(Self {
             next: Pfn(0),
-            frames_per_s: frames_per_s.max(FRAMES_PER_S_MIN),
+            next_hole: Pfn(0),
+            held: 0,
+            frames_per_s: pace_of(page_count),
             counted_to: None,
             owed_frame_ns: 0,
             wanted: DirtyBitmap::try_new(page_count)?,
@@ -73,25 +88,61 @@ impl Scrub {
         if frames == 0 || page_count == 0 || source.log_tells() == LogTells::Nothing {
             return false;
         }
-        let first = self.next.0;
-        let end = (first + frames).min(page_count);
-        self.next = Pfn(if end == page_count { 0 } else { end });
+        let begins = self.next == Pfn(0);
         self.wanted.clear();
-        (first..end).for_each(|pfn| self.wanted.set(Pfn(pfn)));
+        let held = self.want_held(source, frames);
+        self.want_holes(source, frames.min(CHECKED_PAGES_MAX as u64 - held));
         let staging =
             self.staging.get_or_insert_with(|| Staging::new(CHECKED_PAGES_MAX.min(page_count as usize)));
         staging.clear();
-        if let Err(error) = source.look_at_pages(&self.wanted, Pfn(first), staging) {
+        if let Err(error) = source.look_at_pages(&self.wanted, Pfn(0), staging) {
             // The next capture meets the same and says so.
             tracing::debug!(%error, "Frames cannot be looked at between two checkpoints");
-            return first == 0;
+            return begins;
         }
         let mut pages = staging.pages().iter();
         self.seen.extend(staging.entries().iter().map(|entry| {
             let page = if entry.page_type().has_data() { pages.next() } else { None };
             Check { pfn: entry.pfn(), content: ContentHash::of(page) }
         }));
-        first == 0
+        begins
+    }
+
+    /// The next frames that hold pages, `frames` at most; how many.
+    fn want_held(&mut self, source: &dyn Source, frames: u64) -> u64 {
+        let page_count = self.wanted.page_count();
+        let held_from = |from: u64| source.next_held(Pfn(from)).filter(|pfn| pfn.0 < page_count);
+        let (mut next, mut count) = (held_from(self.next.0), 0);
+        while let Some(pfn) = next.filter(|_| count < frames) {
+            self.wanted.set(pfn);
+            count += 1;
+            next = held_from(pfn.0 + 1);
+        }
+        self.held += count;
+        match next {
+            Some(pfn) => self.next = pfn,
+            None => {
+                self.frames_per_s = pace_of(self.held);
+                (self.next, self.held) = (Pfn(0), 0);
+            }
+        }
+        count
+    }
+
+    /// The next frames that hold none, `frames` at most.
+    fn want_holes(&mut self, source: &dyn Source, frames: u64) {
+        let page_count = self.wanted.page_count();
+        let (mut count, mut walked) = (0, 0);
+        while count < frames && walked < WALK_MAX.min(page_count) {
+            let from = self.next_hole.0;
+            let end = source.next_held(Pfn(from)).map_or(page_count, |pfn| pfn.0.min(page_count));
+            let end = end.min(from + frames - count);
+            (from..end).for_each(|pfn| self.wanted.set(Pfn(pfn)));
+            count += end - from;
+            walked += 1;
+            let next = if end == from { from + 1 } else { end };
+            self.next_hole = Pfn(if next >= page_count { 0 } else { next });
+        }
     }
 
     /// Frames to look at now; 0 if they are too few as yet. What was missed for long is not made good.
@@ -125,7 +176,8 @@ mod tests {
     use understudy_checkpoint::epoch::Image;
     use understudy_checkpoint::{PAGE_SIZE, PageEntry, PageType};
 
-    struct Still(Image, LogTells);
+    /// What it is, what its log tells, and, if it knows, below which frame all hold pages, as only the last does above.
+    struct Still(Image, LogTells, Option<u64>);
 
     impl Source for Still {
         fn describe(&mut self) -> Result<Description, DomainError> {
@@ -161,6 +213,13 @@ mod tests {
         fn log_tells(&self) -> LogTells {
             self.1
         }
+        fn next_held(&self, from: Pfn) -> Option<Pfn> {
+            let last = self.0.page_count() - 1;
+            match self.2 {
+                Some(end) if from.0 >= end => (from.0 <= last).then_some(Pfn(last)),
+                _ => Some(from),
+            }
+        }
     }
 
     /// Every third frame holds a page.
@@ -169,7 +228,7 @@ mod tests {
         for pfn in (0..page_count).step_by(3) {
             image.apply_page(PageEntry::new(Pfn(pfn), PageType::Normal), Some(&[pfn as u8; PAGE_SIZE]));
         }
-        Still(image, LogTells::Everything)
+        Still(image, LogTells::Everything, None)
     }
 
     /// Epochs of 25 ms.
@@ -195,6 +254,41 @@ mod tests {
                 .collect();
             assert_eq!(checks, expected, "{page_count} frames");
         }
+    }
+
+    /// A guest of 64 MiB whose frames go up to 4 GiB, as a PVH guest's.
+    #[test]
+    fn a_round_goes_by_what_a_guest_holds_and_where_it_holds_nothing_is_looked_at_as_well() {
+        const PAGES: u64 = 16_384;
+        const FRAMES: u64 = 1 << 20;
+        let mut image = Image::new(FRAMES);
+        for pfn in (0..PAGES - 1).chain([FRAMES - 1]) {
+            image.apply_page(PageEntry::new(Pfn(pfn), PageType::Normal), Some(&[pfn as u8; PAGE_SIZE]));
+        }
+        let mut guest = Still(image, LogTells::Everything, Some(PAGES - 1));
+        let (mut scrub, mut epoch) = (Scrub::new(FRAMES).unwrap(), 0);
+        scrub.look(&mut guest, at(0));
+        let mut round = |scrub: &mut Scrub| {
+            let (mut held, mut holes, first) = (0, 0, epoch);
+            loop {
+                epoch += 1;
+                assert_eq!(scrub.look(&mut guest, at(epoch)), epoch == first + 1, "a round begins once");
+                for check in scrub.clean(&DirtyBitmap::new(FRAMES)) {
+                    let counted = if guest.0.page(check.pfn).is_some() { &mut held } else { &mut holes };
+                    *counted += 1;
+                }
+                if scrub.next == Pfn(0) {
+                    return (held, holes, epoch - first);
+                }
+            }
+        };
+        let (held, holes, epochs) = round(&mut scrub);
+        assert!(
+            held == PAGES && holes > 0 && epochs < 80,
+            "{held} pages and {holes} holes in {epochs} epochs"
+        );
+        // It has learnt how much it holds, and takes its time: 64 of each in an epoch.
+        assert_eq!(round(&mut scrub), (PAGES, PAGES, PAGES / 64));
     }
 
     #[test]

@@ -336,6 +336,10 @@ impl<T: Toolstack> Source for XenSource<T> {
         self.stage(wanted, from, staging, copiers)
     }
 
+    fn next_held(&self, from: Pfn) -> Option<Pfn> {
+        self.frames.next_held(from)
+    }
+
     fn look_at_pages(
         &mut self,
         wanted: &DirtyBitmap,

@@ -1,4 +1,4 @@
-//! Some pages that the guest had when its frames were last looked up, from anywhere in its memory.
+//! Pages that the guest had when its frames were last looked up: some from anywhere in its memory, or the next one.
 //!
 //! Not here: whether it has them still.
 
@@ -9,6 +9,19 @@ use understudy_checkpoint::Pfn;
 const STRIDE: usize = 97;
 
 impl Frames {
+    /// The first pfn from `from` on that held a page when it was looked up last. What is not mapped holds none.
+    pub(in crate::domain) fn next_held(&self, from: Pfn) -> Option<Pfn> {
+        let mut index = from.0 as usize % WINDOW_PFNS;
+        for (number, window) in self.windows.iter().enumerate().skip(from.0 as usize / WINDOW_PFNS) {
+            let places = window.iter().flat_map(|window| window.places.iter().enumerate().skip(index));
+            if let Some((place, _)) = places.into_iter().find(|(_, place)| place.kind.has_data()) {
+                return Some(Pfn((number * WINDOW_PFNS + place) as u64));
+            }
+            index = 0;
+        }
+        None
+    }
+
     /// Fills `into` from one mapped window, another for another `seed`; how many there are.
     pub(in crate::domain) fn sample(
         &self,
