@@ -70,9 +70,10 @@ impl Host for Slow {
         name: &str,
         what: &Description,
         keep: Keep,
+        generation: Generation,
         open: Epoch,
     ) -> Result<Activated, NotStarted> {
-        self.lab.activate(name, what, keep, open)
+        self.lab.activate(name, what, keep, generation, open)
     }
     fn pause_older(&self, name: &str, newest: Generation) -> Result<(), String> {
         self.lab.pause_older(name, newest)

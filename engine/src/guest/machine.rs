@@ -144,13 +144,15 @@ pub trait Host: Send + Sync + Debug {
     /// What is to hold the image of the guest `name` that `what` describes. May take a while.
     fn keep(&self, name: &str, what: &Description) -> Keep;
 
-    /// Starts the guest `name` that `what` and `keep` are of, its output held from the first frame on as of epoch
-    /// `open`. Once it runs nothing is an error any more.
+    /// Starts the guest `name` that `what` and `keep` are of under `generation`, its output held from the first frame on as
+    /// of epoch `open`. What outlives its engine is marked with the generation before it runs, as far as it can be: the
+    /// next engine is to know it. Once it runs nothing is an error any more.
     fn activate(
         &self,
         name: &str,
         what: &Description,
         keep: Keep,
+        generation: Generation,
         open: Epoch,
     ) -> Result<Activated, NotStarted>;
 
@@ -204,6 +206,7 @@ impl Host for LabHost {
         name: &str,
         _what: &Description,
         keep: Keep,
+        _generation: Generation,
         open: Epoch,
     ) -> Result<Activated, NotStarted> {
         let image = match keep {

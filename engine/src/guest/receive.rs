@@ -387,7 +387,7 @@ impl ReceiveThread {
         self.end_older(generation);
         let keep = self.take_keep();
         let Held { name, description, host } = &self.held;
-        let (report, keep) = match host.activate(name, description, keep, open) {
+        let (report, keep) = match host.activate(name, description, keep, generation, open) {
             Ok(guest) => (Report::Activated { guest }, None),
             Err(NotStarted { why, keep: None }) => (Report::ActivationFailed { error: why }, None),
             Err(NotStarted { why, keep }) => (Report::ActivationDelayed { error: why }, keep),

@@ -286,14 +286,16 @@ impl Host for XenHost {
         name: &str,
         what: &Description,
         keep: Keep,
+        generation: Generation,
         open: Epoch,
     ) -> Result<Activated, NotStarted> {
         let (domain, machine, output) = self.build(name, what, keep, open)?;
         // From here on nothing may fail: the guest is nowhere else any more.
-        if let Err(error) =
-            Process::this().map_err(StoreError::Io).and_then(|this| mark::write_engine(domain, this))
-        {
-            tracing::warn!(guest = name, %error, "The guest is not marked as this engine's");
+        let marked = mark::write(domain, generation.0)
+            .and_then(|()| Process::this().map_err(StoreError::Io))
+            .and_then(|this| mark::write_engine(domain, this));
+        if let Err(error) = marked {
+            tracing::warn!(guest = name, %error, "The guest is not marked as this engine's yet");
         }
         let held = self.hold_all(domain, &what.config, &machine, &output);
         if let Err(error) = &held {

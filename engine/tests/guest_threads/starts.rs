@@ -42,6 +42,7 @@ impl Host for Stubborn {
         _name: &str,
         _what: &Description,
         keep: Keep,
+        _generation: Generation,
         _open: Epoch,
     ) -> Result<Activated, NotStarted> {
         self.tried.lock().push(first(&keep));

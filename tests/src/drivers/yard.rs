@@ -145,6 +145,7 @@ impl Host for SharedYard {
         name: &str,
         _what: &Description,
         keep: Keep,
+        generation: Generation,
         open: Epoch,
     ) -> Result<Activated, NotStarted> {
         let mut yard = self.get();
@@ -156,7 +157,8 @@ impl Host for SharedYard {
         yard.activated.push((guest, state));
         let activated = yard.build(guest, Some(state), open);
         if let Some(domain) = &yard.domains[guest] {
-            domain.get().settled = false;
+            let mut domain = domain.get();
+            (domain.settled, domain.mark) = (false, generation);
         }
         Ok(activated)
     }

@@ -169,7 +169,14 @@ impl Host for Bench {
     fn keep(&self, _name: &str, what: &Description) -> Keep {
         Keep::Memory(Image::new(what.page_count))
     }
-    fn activate(&self, _: &str, _: &Description, _: Keep, _: Epoch) -> Result<Activated, NotStarted> {
+    fn activate(
+        &self,
+        _: &str,
+        _: &Description,
+        _: Keep,
+        _: Generation,
+        _: Epoch,
+    ) -> Result<Activated, NotStarted> {
         unreachable!("the bench does no work")
     }
     fn rescue(&self, name: &str) -> Option<String> {
