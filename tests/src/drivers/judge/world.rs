@@ -14,6 +14,8 @@ pub(super) struct World {
     /// Where that was begun, and whose engines have died since.
     begun_on: HostId,
     crashed: [bool; 2],
+    /// The guest of that generation went with its host.
+    guest_went: bool,
     /// How far each generation that is over was continued by the next: to the counter taken over, or not at all
     /// if the guest was started anew. What it said up to there may still be on its way, and leave late.
     continued_to: BTreeMap<Generation, u64>,
@@ -61,7 +63,10 @@ impl World {
                     return Err((Invariant::Monotonicity, what));
                 }
             }
-            Fact::Crashed { host, .. } => self.crashed[*host] = true,
+            Fact::Crashed { host, took_guest } => {
+                self.crashed[*host] = true;
+                self.guest_went |= *took_guest && *host == self.begun_on;
+            }
             Fact::Adopted { host, generation }
                 if self.is_forgotten_by(*host) && *generation <= self.newest =>
             {
@@ -84,14 +89,17 @@ impl World {
         Ok(())
     }
 
-    /// Whether a host may know nothing of the newest generation: without a witness, the engine that began it is gone, and so is
-    /// the one that could have heard of it.
+    /// Whether a host may know nothing of the newest generation. Without a witness it is marked at its guest alone: that went
+    /// with its host, or its engine died before it had marked it, and so before anything left.
     fn is_forgotten_by(&self, host: HostId) -> bool {
-        self.may_count_anew && self.crashed[host] && self.crashed[self.begun_on]
+        let is_seen = self.newest_seen.is_some_and(|seen| seen.generation >= self.newest);
+        let is_unmarked = self.crashed[self.begun_on] && !is_seen;
+        self.may_count_anew && self.crashed[host] && (self.guest_went || is_unmarked)
     }
 
     fn is_begun(&mut self, generation: Generation, host: HostId) {
-        (self.newest, self.begun_on, self.crashed) = (generation, host, [false; 2]);
+        (self.newest, self.begun_on) = (generation, host);
+        (self.crashed, self.guest_went) = ([false; 2], false);
     }
 
     fn begins(&mut self, generation: Generation, host: HostId, counter: u64) -> Verdict {
