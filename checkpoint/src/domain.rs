@@ -163,10 +163,10 @@ pub trait Source: Send {
         LogTells::Everything
     }
 
-    /// The first frame from `from` on that held a page when it was looked up last; `None` if there is none. By this the scrub
-    /// leaves out what is empty; a source that does not know says `from`.
-    fn next_held(&self, from: Pfn) -> Option<Pfn> {
-        Some(from)
+    /// The first frame from `from` on, and before `end`, that held a page when it was looked up last; `None` if there is none.
+    /// By this the scrub leaves out what is empty; a source that does not know says `from`.
+    fn next_held(&self, from: Pfn, end: Pfn) -> Option<Pfn> {
+        (from < end).then_some(from)
     }
 
     /// Copies frames for the scrub, while the guest runs: as [`copy_pages`](Self::copy_pages), and from where the guest has

@@ -187,10 +187,10 @@ impl Source for LateSource {
         }
     }
 
-    fn next_held(&self, from: Pfn) -> Option<Pfn> {
+    fn next_held(&self, from: Pfn, end: Pfn) -> Option<Pfn> {
         match &self.state {
-            State::Awaited { .. } => Some(from),
-            State::Open { source, .. } => source.next_held(from),
+            State::Awaited { .. } => (from < end).then_some(from),
+            State::Open { source, .. } => source.next_held(from, end),
         }
     }
 

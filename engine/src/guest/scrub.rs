@@ -111,7 +111,7 @@ impl Scrub {
     /// The next frames that hold pages, `frames` at most; how many.
     fn want_held(&mut self, source: &dyn Source, frames: u64) -> u64 {
         let page_count = self.wanted.page_count();
-        let held_from = |from: u64| source.next_held(Pfn(from)).filter(|pfn| pfn.0 < page_count);
+        let held_from = |from: u64| source.next_held(Pfn(from), Pfn(page_count));
         let (mut next, mut count) = (held_from(self.next.0), 0);
         while let Some(pfn) = next.filter(|_| count < frames) {
             self.wanted.set(pfn);
@@ -135,8 +135,8 @@ impl Scrub {
         let (mut count, mut walked) = (0, 0);
         while count < frames && walked < WALK_MAX.min(page_count) {
             let from = self.next_hole.0;
-            let end = source.next_held(Pfn(from)).map_or(page_count, |pfn| pfn.0.min(page_count));
-            let end = end.min(from + frames - count);
+            let end = page_count.min(from + frames - count);
+            let end = source.next_held(Pfn(from), Pfn(end)).map_or(end, |pfn| pfn.0);
             (from..end).for_each(|pfn| self.wanted.set(Pfn(pfn)));
             count += end - from;
             walked += 1;
@@ -213,12 +213,10 @@ mod tests {
         fn log_tells(&self) -> LogTells {
             self.1
         }
-        fn next_held(&self, from: Pfn) -> Option<Pfn> {
-            let last = self.0.page_count() - 1;
-            match self.2 {
-                Some(end) if from.0 >= end => (from.0 <= last).then_some(Pfn(last)),
-                _ => Some(from),
-            }
+        fn next_held(&self, from: Pfn, end: Pfn) -> Option<Pfn> {
+            let last = Pfn(self.0.page_count() - 1);
+            let next = if self.2.is_some_and(|held| from.0 >= held) { from.max(last) } else { from };
+            (next < end).then_some(next)
         }
     }
 

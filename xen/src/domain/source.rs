@@ -336,8 +336,8 @@ impl<T: Toolstack> Source for XenSource<T> {
         self.stage(wanted, from, staging, copiers)
     }
 
-    fn next_held(&self, from: Pfn) -> Option<Pfn> {
-        self.frames.next_held(from)
+    fn next_held(&self, from: Pfn, end: Pfn) -> Option<Pfn> {
+        self.frames.next_held(from, end)
     }
 
     fn look_at_pages(

@@ -9,15 +9,20 @@ use understudy_checkpoint::Pfn;
 const STRIDE: usize = 97;
 
 impl Frames {
-    /// The first pfn from `from` on that held a page when it was looked up last. What is not mapped holds none.
-    pub(in crate::domain) fn next_held(&self, from: Pfn) -> Option<Pfn> {
-        let mut index = from.0 as usize % WINDOW_PFNS;
-        for (number, window) in self.windows.iter().enumerate().skip(from.0 as usize / WINDOW_PFNS) {
-            let places = window.iter().flat_map(|window| window.places.iter().enumerate().skip(index));
-            if let Some((place, _)) = places.into_iter().find(|(_, place)| place.kind.has_data()) {
-                return Some(Pfn((number * WINDOW_PFNS + place) as u64));
+    /// The first pfn from `from` on, and before `end`, that held a page when it was looked up last. What is not mapped holds
+    /// none.
+    pub(in crate::domain) fn next_held(&self, from: Pfn, end: Pfn) -> Option<Pfn> {
+        let end = (end.0 as usize).min(self.windows.len() * WINDOW_PFNS);
+        let mut next = from.0 as usize;
+        while next < end {
+            let (number, index) = (next / WINDOW_PFNS, next % WINDOW_PFNS);
+            let first = number * WINDOW_PFNS;
+            let places = self.windows[number].iter().flat_map(|window| window.places.iter().enumerate());
+            let mut held = places.skip(index).take(end - next).filter(|(_, place)| place.kind.has_data());
+            if let Some((place, _)) = held.next() {
+                return Some(Pfn((first + place) as u64));
             }
-            index = 0;
+            next = first + WINDOW_PFNS;
         }
         None
     }

@@ -297,3 +297,25 @@ fn nothing_is_asked_or_mapped_anew_of_a_hole() {
     frames.renew(0..PFNS).unwrap();
     assert_eq!((port.replaced(), port.asked()), (replaced, Vec::new()));
 }
+
+#[test]
+fn what_held_a_page_is_found_and_nothing_where_nothing_is_mapped() {
+    let port = Simulated::new();
+    let mut frames = on(&port);
+    let next = |frames: &Frames, from, end| frames.next_held(Pfn(from), Pfn(end)).map(|pfn| pfn.0);
+    assert_eq!(next(&frames, 0, PFNS), None, "nothing is mapped");
+    port.answer(Asked::Domctl(domctl::GET_PAGE_FRAME_INFO), |call| {
+        let count = payload::<domctl::PageFrameInfo>(call).num as usize;
+        for frame in &mut <[u64]>::mut_from_bytes(call.data().unwrap()).unwrap()[..count] {
+            *frame = if (FIRST + 700..FIRST + 710).contains(frame) { 0 } else { 0xF << 28 };
+        }
+        Ok(0)
+    });
+    frames.look_up(&[Pfn(700)], &usual, Unmapped::Fails).unwrap();
+    assert_eq!((next(&frames, 0, PFNS), next(&frames, 700, 701)), (Some(700), Some(700)));
+    assert_eq!((next(&frames, 705, PFNS), next(&frames, 709, u64::MAX)), (Some(705), Some(709)));
+    assert_eq!(
+        (next(&frames, 0, 700), next(&frames, 710, PFNS), next(&frames, PFNS, u64::MAX)),
+        (None, None, None)
+    );
+}
