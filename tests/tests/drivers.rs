@@ -13,7 +13,7 @@ use understudy_tests::drivers::pair::{A, B, Pair};
 use understudy_tests::drivers::standing::Fate;
 use understudy_tests::drivers::{Options, run_seed, run_seeds};
 
-/// Seeds in every run. Each is about 1.2 s of virtual time, 3,300 events and 10 ms of a processor.
+/// Seeds in every run. Each is about 1.2 s of virtual time, 3,900 events and 10 to 14 ms of a processor.
 const SEEDS: u64 = 10_000;
 /// Each mutant must be caught within so many seeds.
 const MUTANT_SEEDS: u64 = 1_000;
