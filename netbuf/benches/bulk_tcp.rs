@@ -26,8 +26,8 @@ use understudy_netbuf::{Limits, Waiting};
 /// From a cut to its release, as the bench of two processes prints it for some 100 dirty pages.
 const COMMIT: Duration = Duration::from_micros(300);
 /// As the pacer has it: frames that carry nothing wait so long, or until there are so many.
-const BARE_WAIT: Duration = Duration::from_millis(10);
-const BARE_MANY: u32 = 16;
+const BARE_WAIT: Duration = Duration::from_millis(2);
+const BARE_MANY: u32 = 8;
 /// Slow start is over by then.
 const WARM_UP: Duration = Duration::from_millis(1_500);
 const SPAN: Duration = Duration::from_secs(3);

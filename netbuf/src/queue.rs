@@ -61,7 +61,7 @@ impl std::iter::Sum for Waiting {
 }
 
 /// So many frames that carry nothing are worth telling of at once: a sender's window depends on them.
-const BARE_MANY: u32 = 16;
+const BARE_MANY: u32 = 8;
 
 /// Counters for metrics; all since creation but `held_*`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -364,12 +364,12 @@ mod tests {
         assert_eq!(take_news(&mut queue), None, "they wait for an ack, not for a checkpoint");
         queue.push(&arp);
         assert_eq!(take_news(&mut queue), Some(Waiting { answers: 0, bare: 1 }));
-        for _ in 0..14 {
+        for _ in 0..BARE_MANY - 2 {
             queue.push(&arp);
         }
         assert!(!queue.has_news());
         queue.push(&arp);
-        assert_eq!(take_news(&mut queue), Some(Waiting { answers: 0, bare: 16 }));
+        assert_eq!(take_news(&mut queue), Some(Waiting { answers: 0, bare: BARE_MANY }));
         queue.pass();
         queue.push(&[4]);
         assert_eq!(take_news(&mut queue), None, "it has left");

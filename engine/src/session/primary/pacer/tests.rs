@@ -293,7 +293,7 @@ fn a_receiver_is_not_slowed_to_the_longest_interval_and_one_bare_frame_ends_no_e
     let mut alone = paced(LIGHT);
     alone.at(Time(0) + Span::from_ms(20), What::Bare);
     let seen = alone.run(SECOND);
-    assert_eq!(seen.pauses[0].0, Time(0) + Span::from_ms(30), "it waited for company");
+    assert_eq!(seen.pauses[0].0, Time(0) + Span::from_ms(22), "it waited for company");
 
     let mut receiver = paced(LIGHT);
     (0..50_000).for_each(|at| receiver.at(Time(0) + Span::from_us(at * 20), What::Bare));
@@ -343,9 +343,9 @@ fn recorded_pages_are_answered_at_once_by_fewer_checkpoints_than_frames() {
 fn a_recorded_receiver_ends_epochs_by_many_acknowledgements_and_none_waits_long() {
     let (world, span) = replayed(RECORDED_UPLOAD);
     let seen = world.run(span);
-    assert!(longest(&seen.bare_held) < Span::from_ms(11), "{:?}", longest(&seen.bare_held));
+    assert!(longest(&seen.bare_held) < Span::from_ms(3), "{:?}", longest(&seen.bare_held));
     let idle = (span.0 / BUDGETS.interval_max.0) as usize;
-    assert!(seen.pauses.len() < idle + seen.bare_held.len() / 8, "{} checkpoints", seen.pauses.len());
+    assert!(seen.pauses.len() < idle + seen.bare_held.len() / 2, "{} checkpoints", seen.pauses.len());
 }
 
 #[test]
