@@ -274,11 +274,8 @@ impl PrimaryGuest {
                     }
                 }
                 Output::ResumeGuest => self.resume(inputs, wires.now()),
-                Output::Fence { generation } => {
-                    tracing::error!(
-                        guest = %self.name, %generation,
-                        "Another generation is in charge, or claims to be; the guest is paused and kept here"
-                    );
+                Output::Fence { generation, is_wished } => {
+                    words::fenced(&self.name, generation, is_wished);
                     self.gate.close();
                     self.output.fence();
                 }

@@ -251,6 +251,8 @@ pub enum Output {
     Fence {
         /// The generation that is in charge, or claims to be.
         generation: Generation,
+        /// A person has had the guest handed over: this is how that ends.
+        is_wished: bool,
     },
     /// After `Fence`, by a person's word: hold output again, as of a guest that begins. Nothing from before leaves.
     Revive,

@@ -6,6 +6,19 @@ use crate::control::status::GuestStatus;
 use crate::node::status::{self, decline_words, snake_case};
 use crate::session::primary::{Event, State};
 use crate::session::{Decline, EpochKind, Time};
+use understudy_checkpoint::Generation;
+
+/// The guest is fenced here.
+pub(super) fn fenced(guest: &str, generation: Generation, is_wished: bool) {
+    if is_wished {
+        tracing::info!(guest, %generation, "The guest was handed over, as was wished; it is paused here until it ends");
+    } else {
+        tracing::error!(
+            guest, %generation,
+            "Another generation is in charge, or claims to be; the guest is paused and kept here"
+        );
+    }
+}
 
 impl PrimaryGuest {
     pub(super) fn event(&mut self, event: Event, now: Time) {

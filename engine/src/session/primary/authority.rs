@@ -333,7 +333,7 @@ impl Primary {
                 generation
             }
         };
-        out.push(Output::Fence { generation });
+        out.push(Output::Fence { generation, is_wished: self.handed_over });
         if self.flow.abort() {
             out.push(Output::AbortCapture);
         }

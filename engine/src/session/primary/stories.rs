@@ -225,7 +225,11 @@ fn a_fenced_guest_is_kept_until_the_newer_generation_speaks_from_a_guest_that_ru
     story.say(ToPrimary::Heartbeat { generation: G.next() });
     assert_eq!(story.session.state(), State::Fenced);
     let at = |wish: &Output| story.wanted.iter().position(|output| output == wish);
-    assert!(at(&Output::Fence { generation: G.next() }) < at(&Output::PauseGuest), "{:?}", story.wanted);
+    assert!(
+        at(&Output::Fence { generation: G.next(), is_wished: false }) < at(&Output::PauseGuest),
+        "{:?}",
+        story.wanted
+    );
     story.wait(3_600_000);
     assert!(!story.is_destroyed(), "nobody else has it running");
     story.hear(Input::Rival { generation: G.next() });
