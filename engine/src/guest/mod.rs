@@ -32,6 +32,8 @@ mod scrub;
 mod settle;
 mod standing_by;
 mod stepped;
+#[cfg(test)]
+mod still;
 mod tap;
 mod thread;
 mod unmarked;
@@ -54,6 +56,8 @@ pub use receive::{Committed, Held, Keeper, Work};
 pub use report::{Bell, Report, Reporter, RuntimeId};
 pub use standing_by::StandingBy;
 pub use stepped::{SteppedCapture, SteppedReplica};
+#[cfg(test)]
+pub(crate) use still::Still;
 pub use tap::{LabCard, LabCards};
 pub use workers::{Checkpointer, ReplicaThread, Threads, Workers};
 pub use xen::{Compare, NotFound, XenHost};

@@ -101,51 +101,13 @@ impl Remake {
 
 #[cfg(test)]
 mod tests {
+    use super::super::still::Still;
     use super::*;
     use std::sync::atomic::{AtomicU32, Ordering};
-    use understudy_checkpoint::Pfn;
-    use understudy_checkpoint::domain::{Description, DomainError, DomainState, Source};
-    use understudy_checkpoint::epoch::Staging;
-    use understudy_checkpoint::pages::DirtyBitmap;
-
-    /// Only ever held.
-    struct Made(Alive);
-
-    impl Source for Made {
-        fn describe(&mut self) -> Result<Description, DomainError> {
-            Err(DomainError::Failed(format!("{} hold it", Arc::strong_count(&self.0))))
-        }
-        fn begin_log_dirty(&mut self) -> Result<(), DomainError> {
-            Ok(())
-        }
-        fn end_log_dirty(&mut self) -> Result<(), DomainError> {
-            Ok(())
-        }
-        fn suspend(&mut self) -> Result<(), DomainError> {
-            Ok(())
-        }
-        fn resume(&mut self) -> Result<(), DomainError> {
-            Ok(())
-        }
-        fn drain_dirty(&mut self, _into: &mut DirtyBitmap) -> Result<(), DomainError> {
-            Ok(())
-        }
-        fn copy_pages(
-            &mut self,
-            _wanted: &DirtyBitmap,
-            _from: Pfn,
-            _staging: &mut Staging,
-            _copiers: usize,
-        ) -> Result<Option<Pfn>, DomainError> {
-            Ok(None)
-        }
-        fn capture_state(&mut self, _into: &mut DomainState) -> Result<(), DomainError> {
-            Ok(())
-        }
-    }
+    use understudy_checkpoint::epoch::Image;
 
     fn made(alive: Alive) -> Result<BoxedSource, String> {
-        Ok(BoxedSource(Box::new(Made(alive))))
+        Ok(BoxedSource(Box::new(Still::with(Image::new(0)).holding(alive))))
     }
 
     fn awaited(remake: &Remake) -> Result<BoxedSource, NotRemade> {

@@ -171,54 +171,11 @@ impl Scrub {
 
 #[cfg(test)]
 mod tests {
+    use super::super::still::Still;
     use super::*;
-    use understudy_checkpoint::domain::{Description, DomainError, DomainState, Sink};
+    use understudy_checkpoint::domain::Sink;
     use understudy_checkpoint::epoch::Image;
     use understudy_checkpoint::{PAGE_SIZE, PageEntry, PageType};
-
-    /// What it is, what its log tells, and, if it knows, below which frame all hold pages, as only the last does above.
-    struct Still(Image, LogTells, Option<u64>);
-
-    impl Source for Still {
-        fn describe(&mut self) -> Result<Description, DomainError> {
-            Err(DomainError::EndOfRecording)
-        }
-        fn begin_log_dirty(&mut self) -> Result<(), DomainError> {
-            Ok(())
-        }
-        fn end_log_dirty(&mut self) -> Result<(), DomainError> {
-            Ok(())
-        }
-        fn suspend(&mut self) -> Result<(), DomainError> {
-            Ok(())
-        }
-        fn resume(&mut self) -> Result<(), DomainError> {
-            Ok(())
-        }
-        fn drain_dirty(&mut self, _into: &mut DirtyBitmap) -> Result<(), DomainError> {
-            Ok(())
-        }
-        fn copy_pages(
-            &mut self,
-            wanted: &DirtyBitmap,
-            from: Pfn,
-            staging: &mut Staging,
-            copiers: usize,
-        ) -> Result<Option<Pfn>, DomainError> {
-            Ok(self.0.copy_pages(wanted, from, staging, copiers))
-        }
-        fn capture_state(&mut self, _into: &mut DomainState) -> Result<(), DomainError> {
-            Ok(())
-        }
-        fn log_tells(&self) -> LogTells {
-            self.1
-        }
-        fn next_held(&self, from: Pfn, end: Pfn) -> Option<Pfn> {
-            let last = Pfn(self.0.page_count() - 1);
-            let next = if self.2.is_some_and(|held| from.0 >= held) { from.max(last) } else { from };
-            (next < end).then_some(next)
-        }
-    }
 
     /// Every third frame holds a page.
     fn guest(page_count: u64) -> Still {
@@ -226,7 +183,7 @@ mod tests {
         for pfn in (0..page_count).step_by(3) {
             image.apply_page(PageEntry::new(Pfn(pfn), PageType::Normal), Some(&[pfn as u8; PAGE_SIZE]));
         }
-        Still(image, LogTells::Everything, None)
+        Still::with(image)
     }
 
     /// Epochs of 25 ms.
@@ -248,7 +205,7 @@ mod tests {
             }
             let expected: Vec<Check> = (0..page_count)
                 .filter(|pfn| *pfn != page_count / 2)
-                .map(|pfn| Check { pfn: Pfn(pfn), content: ContentHash::of(guest.0.page(Pfn(pfn))) })
+                .map(|pfn| Check { pfn: Pfn(pfn), content: ContentHash::of(guest.image.page(Pfn(pfn))) })
                 .collect();
             assert_eq!(checks, expected, "{page_count} frames");
         }
@@ -263,7 +220,8 @@ mod tests {
         for pfn in (0..PAGES - 1).chain([FRAMES - 1]) {
             image.apply_page(PageEntry::new(Pfn(pfn), PageType::Normal), Some(&[pfn as u8; PAGE_SIZE]));
         }
-        let mut guest = Still(image, LogTells::Everything, Some(PAGES - 1));
+        let mut guest = Still::with(image);
+        guest.held_below = Some(PAGES - 1);
         let (mut scrub, mut epoch) = (Scrub::new(FRAMES).unwrap(), 0);
         scrub.look(&mut guest, at(0));
         let mut round = |scrub: &mut Scrub| {
@@ -272,7 +230,7 @@ mod tests {
                 epoch += 1;
                 assert_eq!(scrub.look(&mut guest, at(epoch)), epoch == first + 1, "a round begins once");
                 for check in scrub.clean(&DirtyBitmap::new(FRAMES)) {
-                    let counted = if guest.0.page(check.pfn).is_some() { &mut held } else { &mut holes };
+                    let counted = if guest.image.page(check.pfn).is_some() { &mut held } else { &mut holes };
                     *counted += 1;
                 }
                 if scrub.next == Pfn(0) {
@@ -312,7 +270,7 @@ mod tests {
     #[test]
     fn a_guest_that_is_compared_anyway_is_not_looked_at() {
         let (mut guest, mut scrub) = (guest(100), Scrub::new(100).unwrap());
-        guest.1 = LogTells::Nothing;
+        guest.tells = LogTells::Nothing;
         assert!(!scrub.look(&mut guest, at(0)));
         assert!(!scrub.look(&mut guest, at(1)));
         assert_eq!(scrub.clean(&DirtyBitmap::new(100)), []);

@@ -10,7 +10,7 @@ use super::glance::Glance;
 use super::guests::Guests;
 use crate::config::{DomainConfig, FindChanges, NodeConfig};
 use crate::control::{GuestStatus, Wish};
-use crate::guest::{Activated, Bell, BoxedSource, HeldOutput, Machine, OutputMaker, Past, Report, RuntimeId};
+use crate::guest::{Activated, Bell, HeldOutput, Machine, OutputMaker, Past, Report, RuntimeId};
 use crate::link::{HoldReason, HoldRefusal};
 use crate::metrics::Metrics;
 use crate::session::primary::Pacing;
@@ -19,7 +19,7 @@ use crate::session::{
     primary, secondary,
 };
 use crossbeam::channel::{Receiver, Sender};
-use outside::{Bench, Fake, G, Nothing, Outside, Said, description, node, node_config};
+use outside::{Bench, Fake, G, Outside, Said, description, node, node_config, nothing};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -65,7 +65,7 @@ impl Story {
         let output = story.outputs.frames(Epoch(0));
         let found = Activated {
             machine: machine.clone(),
-            source: BoxedSource(Box::new(Nothing)),
+            source: nothing(),
             output: output.clone(),
             past: Some(Past { generation: Generation(3), is_halted: false }),
             compared_bytes: 0,
@@ -93,7 +93,7 @@ impl Story {
         let output = self.outputs.frames(Epoch(0));
         let found = Activated {
             machine: Arc::new(Fake::default()),
-            source: BoxedSource(Box::new(Nothing)),
+            source: nothing(),
             output: output.clone(),
             past,
             compared_bytes: 0,
@@ -191,7 +191,7 @@ fn a_guest_that_somebody_had_back_while_it_was_being_started_here_claims_before_
     let mut story = Story::taking_over();
     story.primary(ToSecondary::Heartbeat { generation: Generation(3) });
     let output = story.outputs.frames(Epoch(2));
-    let (machine, source) = (Arc::new(Fake::default()), BoxedSource(Box::new(Nothing)));
+    let (machine, source) = (Arc::new(Fake::default()), nothing());
     machine.takes_marks.store(true, Ordering::Relaxed);
     let (port, past) = (output.clone(), None);
     let guest = Activated { machine, source, output, past, compared_bytes: 0 };
@@ -290,7 +290,7 @@ fn a_guest_that_is_started_while_its_node_ends_is_marked_and_kept_for_the_next_e
     let mut story = Story::taking_over();
     let (machine, output) = (Arc::new(Fake::default()), story.outputs.frames(Epoch(2)));
     machine.takes_marks.store(true, Ordering::Relaxed);
-    let source = BoxedSource(Box::new(Nothing));
+    let source = nothing();
     let guest =
         Activated { machine: machine.clone(), source, output: output.clone(), past: None, compared_bytes: 0 };
     story.to_loop.send((RuntimeId(1), Report::Activated { guest })).unwrap();

@@ -4,7 +4,7 @@
 use crate::config::{Hypervisor, Limits, NodeConfig, Timing};
 use crate::guest::{
     Activated, Bell, BoxedSource, CaptureOrder, Checkpointer, Held, HeldOutput, Host, Keep, Machine,
-    NotStarted, ProtectorConfig, ReplicaThread, Reporter, Stuck, Work, Workers,
+    NotStarted, ProtectorConfig, ReplicaThread, Reporter, Still, Stuck, Work, Workers,
 };
 use crate::link::{Frame, GuestId, HoldReason, HoldRefusal, Transport};
 use crate::node::arrived::GuestName;
@@ -18,10 +18,9 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
-use understudy_checkpoint::domain::{Description, DomainError, DomainState, GuestKind, Source};
-use understudy_checkpoint::epoch::{self, Image, Staging};
-use understudy_checkpoint::pages::DirtyBitmap;
-use understudy_checkpoint::{Epoch, Generation, Pfn};
+use understudy_checkpoint::domain::{Description, GuestKind, Source};
+use understudy_checkpoint::epoch::{self, Image};
+use understudy_checkpoint::{Epoch, Generation};
 
 pub(super) const G: Generation = Generation(1);
 
@@ -216,7 +215,7 @@ impl Machine for Fake {
         self.is_stopped.store(true, Ordering::Relaxed);
     }
     fn reopen(&self) -> Option<Result<BoxedSource, String>> {
-        self.can_reopen.load(Ordering::Relaxed).then(|| Ok(BoxedSource(Box::new(Nothing))))
+        self.can_reopen.load(Ordering::Relaxed).then(|| Ok(nothing()))
     }
     fn leave(&self) {
         self.is_left.store(true, Ordering::Relaxed);
@@ -241,39 +240,9 @@ impl Machine for Fake {
     fn deliver(&self, _frame: &[u8]) {}
 }
 
-pub(super) struct Nothing;
-
-impl Source for Nothing {
-    fn describe(&mut self) -> Result<Description, DomainError> {
-        Ok(description())
-    }
-    fn begin_log_dirty(&mut self) -> Result<(), DomainError> {
-        Ok(())
-    }
-    fn end_log_dirty(&mut self) -> Result<(), DomainError> {
-        Ok(())
-    }
-    fn suspend(&mut self) -> Result<(), DomainError> {
-        Ok(())
-    }
-    fn resume(&mut self) -> Result<(), DomainError> {
-        Ok(())
-    }
-    fn drain_dirty(&mut self, _into: &mut DirtyBitmap) -> Result<(), DomainError> {
-        Ok(())
-    }
-    fn copy_pages(
-        &mut self,
-        _wanted: &DirtyBitmap,
-        _from: Pfn,
-        _staging: &mut Staging,
-        _copiers: usize,
-    ) -> Result<Option<Pfn>, DomainError> {
-        Ok(None)
-    }
-    fn capture_state(&mut self, _into: &mut DomainState) -> Result<(), DomainError> {
-        Ok(())
-    }
+/// A guest that does nothing, to be had as a source.
+pub(super) fn nothing() -> BoxedSource {
+    BoxedSource(Box::new(Still::described(description())))
 }
 
 pub(super) fn description() -> Description {
