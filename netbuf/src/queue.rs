@@ -165,7 +165,8 @@ impl EpochQueue {
         (self.waiting, self.tell_at, self.has_news) = (Waiting::default(), Some(1), false);
     }
 
-    /// From how many answers in the open epoch on there is news; `None`: more of them are none. A cut makes it one again.
+    /// From how many answers in the open epoch on there is news; `None`: nothing more is, nor are bare frames. A cut makes it
+    /// one again.
     pub fn tell_at(&mut self, answers: Option<u32>) {
         self.tell_at = answers;
         self.has_news |= answers.is_some_and(|answers| (1..=self.waiting.answers).contains(&answers));
@@ -262,7 +263,7 @@ impl EpochQueue {
     fn count(&mut self, frame: &[u8]) {
         if frame.get(self.head_bytes..).is_some_and(frame::is_bare) {
             self.waiting.bare += 1;
-            self.has_news |= matches!(self.waiting.bare, 1 | BARE_MANY);
+            self.has_news |= self.tell_at.is_some() && matches!(self.waiting.bare, 1 | BARE_MANY);
         } else {
             self.waiting.answers += 1;
             self.has_news |= self.tell_at == Some(self.waiting.answers);
@@ -370,8 +371,13 @@ mod tests {
         assert!(!queue.has_news());
         queue.push(&arp);
         assert_eq!(take_news(&mut queue), Some(Waiting { answers: 0, bare: BARE_MANY }));
-        queue.pass();
+        queue.cut(Epoch(1));
+        queue.tell_at(None);
         queue.push(&[4]);
+        queue.push(&arp);
+        assert_eq!(take_news(&mut queue), None, "nobody wants to be told");
+        queue.pass();
+        queue.push(&[5]);
         assert_eq!(take_news(&mut queue), None, "it has left");
     }
 
