@@ -120,13 +120,12 @@ impl Home<'_> {
         first.ok_or_else(|| DrillError::WrongEnding("Host A has no guest".into()))
     }
 
-    /// Processor time that the processes of both hosts have taken so far; the guest runs in that of host A.
-    pub(crate) fn processor_time(&mut self) -> Result<[Duration; 2], DrillError> {
-        let mut taken = [Duration::ZERO; 2];
-        for (host, taken) in [HostId::A, HostId::B].into_iter().zip(&mut taken) {
-            *taken = processor_time_of(self.world.process(host)?.id())?;
-        }
-        Ok(taken)
+    /// Processor time that the processes of hosts A and B, and this one, have taken so far. The guest runs in that of host A,
+    /// the clients and the switch in this one.
+    pub(crate) fn processor_time(&mut self) -> Result<[Duration; 3], DrillError> {
+        let hosts = [self.world.process(HostId::A)?.id(), self.world.process(HostId::B)?.id()];
+        let [a, b, own] = [hosts[0], hosts[1], std::process::id()].map(processor_time_of);
+        Ok([a?, b?, own?])
     }
 
     /// Lets time pass and looks at the guest before and after.

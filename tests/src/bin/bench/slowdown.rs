@@ -22,9 +22,12 @@ const OUTPUT: Pacing = Pacing::Output(BUDGETS);
 /// Measures and prints.
 pub(crate) fn run(house: &mut House) -> Result<(), DrillError> {
     println!("\nWhat protection costs the guest, 256 MiB (share 1.00: nothing)");
-    println!("  Processor: percent of one; the guest's own work is in that of host A.");
     println!(
-        "  load                          pacing      unprotected    protected   share │ checkpoints/s  link kB/s │ A free A prot B prot"
+        "  Processor, percent of one, unprotected and protected: host A with the guest, host B, clients and switch."
+    );
+    println!(
+        "  load                          pacing      unprotected    protected   share │ checkpoints/s  link kB/s │ {:>12} {:>12}",
+        "unprot.", "protected"
     );
     for pacing in [every(Duration::from_millis(25)), every(Duration::from_millis(5)), OUTPUT] {
         replies(house, "768 requests open, replies/s", pacing, CLIENTS, WINDOW_MANY)?;
@@ -50,15 +53,15 @@ struct Rate {
     per_second: f64,
     checkpoints: f64,
     link_bytes: f64,
-    /// Of one processor, on each host.
-    processor_shares: [f64; 2],
+    /// Of one processor: host A, host B, clients and switch.
+    processor_shares: [f64; 3],
 }
 
 /// What had been spent at a moment.
 struct Spent {
     at: Moment,
     guest: GuestStatus,
-    processor_time: [Duration; 2],
+    processor_time: [Duration; 3],
 }
 
 impl Spent {
@@ -69,12 +72,13 @@ impl Spent {
     /// What `count` things since then cost.
     fn rate(&self, count: f64, end: &Self) -> Rate {
         let span = end.at.since(self.at).as_secs_f64();
-        let share = |host: usize| (end.processor_time[host] - self.processor_time[host]).as_secs_f64() / span;
+        let share =
+            |whose: usize| (end.processor_time[whose] - self.processor_time[whose]).as_secs_f64() / span;
         Rate {
             per_second: count / span,
             checkpoints: (end.guest.commit_us.count - self.guest.commit_us.count) as f64 / span,
             link_bytes: (end.guest.link_bytes - self.guest.link_bytes) as f64 / span,
-            processor_shares: [share(0), share(1)],
+            processor_shares: [0, 1, 2].map(share),
         }
     }
 }
@@ -150,15 +154,18 @@ fn name(pacing: Pacing) -> String {
 
 fn print_rates(load: &str, pacing: Pacing, unprotected: &Rate, protected: &Rate) {
     println!(
-        "  {load:<30} {:>6} {:15.0} {:12.0} {:7.2} │ {:13.0} {:10.0} │ {:6.0} {:6.0} {:6.0}",
+        "  {load:<30} {:>6} {:15.0} {:12.0} {:7.2} │ {:13.0} {:10.0} │ {:>12} {:>12}",
         name(pacing),
         unprotected.per_second,
         protected.per_second,
         protected.per_second / unprotected.per_second,
         protected.checkpoints,
         protected.link_bytes / 1e3,
-        unprotected.processor_shares[0] * 1e2,
-        protected.processor_shares[0] * 1e2,
-        protected.processor_shares[1] * 1e2,
+        shares(unprotected),
+        shares(protected),
     );
+}
+
+fn shares(rate: &Rate) -> String {
+    rate.processor_shares.map(|share| format!("{:.0}", share * 1e2)).join(" ")
 }
