@@ -118,7 +118,10 @@ until_paused() { # until_paused HOST SECONDS: the guest stands still there
     done
 }
 
-redirects_of() { on "$1" 'ip -br link | grep -o "^us-[^ ]*" | sort | paste -sd" "' </dev/null; } # redirects_of HOST: what holds output
+redirects_of() { # redirects_of HOST: what holds the output of its guests; the cards of what stands by are held, too
+    on "$1" "$STANDING; ip -br link | grep -o '^us-[^ ]*' | sort | while read -r it; do
+        domain=\${it#us-vif}; stands \${domain%%.*} || echo \$it; done | paste -sd' '" </dev/null
+}
 
 no_redirects() { expect "what holds output on host $1" "$(redirects_of "$1")" ""; } # no_redirects HOST: nothing of ours
 
