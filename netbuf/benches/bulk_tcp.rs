@@ -21,13 +21,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 use understudy_checkpoint::Epoch;
 use understudy_netbuf::kernel::{OutputCommit, OwnQueue, Start};
-use understudy_netbuf::{Limits, Waiting};
+use understudy_netbuf::{BARE_MANY, Limits, Waiting};
 
 /// From a cut to its release, as the bench of two processes prints it for some 100 dirty pages.
 const COMMIT: Duration = Duration::from_micros(300);
-/// As the pacer has it: frames that carry nothing wait so long, or until there are so many.
+/// As the pacer has it: frames that carry nothing wait so long, or until there are [`BARE_MANY`].
 const BARE_WAIT: Duration = Duration::from_millis(2);
-const BARE_MANY: u32 = 8;
 /// Slow start is over by then.
 const WARM_UP: Duration = Duration::from_millis(1_500);
 const SPAN: Duration = Duration::from_secs(3);

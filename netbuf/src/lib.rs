@@ -13,4 +13,4 @@ mod frame;
 pub mod kernel;
 mod queue;
 
-pub use queue::{EpochQueue, Limits, Push, QueueStats, Waiting};
+pub use queue::{BARE_MANY, EpochQueue, Limits, Push, QueueStats, Waiting};

@@ -61,7 +61,7 @@ impl std::iter::Sum for Waiting {
 }
 
 /// So many frames that carry nothing are worth telling of at once: a sender's window depends on them.
-const BARE_MANY: u32 = 8;
+pub const BARE_MANY: u32 = 8;
 
 /// Counters for metrics; all since creation but `held_*`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

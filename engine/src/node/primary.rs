@@ -24,6 +24,9 @@ use understudy_checkpoint::domain::Description;
 use understudy_checkpoint::{Epoch, Generation};
 use understudy_netbuf::Waiting;
 
+const _: () =
+    assert!(primary::BARE_MANY == understudy_netbuf::BARE_MANY, "a queue tells of what the pacer waits for");
+
 /// How long the end of a node waits for a guest's capture thread.
 const FINISH_MAX: Duration = Duration::from_secs(2);
 

@@ -34,7 +34,7 @@ mod tests;
 
 pub use events::{End, Event, GiveUp, Loss, Refusal, State};
 pub use machine::Primary;
-pub use pacer::{Budgets, PacedBy, Pacing, Waiting};
+pub use pacer::{BARE_MANY, Budgets, PacedBy, Pacing, Waiting};
 
 use super::{Span, ToPrimary, ToSecondary, WitnessReply, WitnessRequest};
 use understudy_checkpoint::{Epoch, Generation};

@@ -84,8 +84,8 @@ pub(super) struct Due {
 /// How long frames that carry nothing wait by themselves. A sender of bulk has a window acknowledged once in that time: with
 /// 10 ms it came to a tenth of what 2 ms let it reach (netbuf's bench bulk_tcp).
 const BARE_WAIT: Span = Span::from_ms(2);
-/// So many of them are a sender whose window depends on them.
-const BARE_MANY: u32 = 8;
+/// So many of them are a sender whose window depends on them. Who holds the frames has to tell of just as many.
+pub const BARE_MANY: u32 = 8;
 
 #[derive(Debug)]
 pub(super) struct Pacer {

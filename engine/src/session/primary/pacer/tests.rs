@@ -379,6 +379,23 @@ fn a_budget_is_kept_and_named() {
     assert_eq!(pacer.due(false), Due { at: Time(0) + Span::from_us(1_980), by: PacedBy::PauseShare });
 }
 
+#[test]
+fn a_busy_encoder_is_waited_for_and_no_longer_than_the_longest_interval() {
+    let mut pacer = Pacer::new(Pacing::Output(BUDGETS), Time(0));
+    pacer.resumed(Some(LIGHT.pause), Time(0));
+    pacer.waits(Waiting { answers: 1, bare: 0 }, Time(1_000));
+    let latest = Time(0) + BUDGETS.interval_max;
+    assert_eq!(pacer.due(true), Due { at: latest, by: PacedBy::Encoder });
+    assert!(pacer.due(false).at < latest, "it is due once the encoder is free");
+    let clock = Pacing::Clock { interval: Span::from_ms(5) };
+    pacer.set_pacing(clock);
+    assert_eq!(
+        pacer.due(true),
+        Due { at: Time(0) + Span::from_ms(5), by: PacedBy::Clock },
+        "a clock waits for nothing"
+    );
+}
+
 fn any_costs() -> impl Strategy<Value = Costs> {
     (10u64..20_000, 0u64..30, 10u64..20_000, 10u64..20_000).prop_map(|(pause, of_run, encode, ack)| Costs {
         pause: Span::from_us(pause),
