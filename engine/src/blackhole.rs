@@ -14,14 +14,14 @@ use crate::guest::{
     Activated, Bell, CaptureOrder, HeldOutput, Outlet, OutletClosed, OutputMaker, Part, PauseTimes,
     Protector, ProtectorConfig, Report, Reporter, RuntimeId, Stuck,
 };
-use crate::session::Time;
-use crate::session::primary::Capture;
 use crate::signals::ShutdownSignal;
 use crossbeam::channel::{Receiver, Sender, bounded};
 use mio::{Events, Interest, Poll, Token, Waker};
 use std::io;
 use std::time::{Duration, Instant};
 use understudy_checkpoint::{Epoch, Generation};
+use understudy_session::Time;
+use understudy_session::primary::Capture;
 
 const BELL: Token = Token(0);
 const SIGNAL: Token = Token(1);

@@ -24,12 +24,12 @@ pub use pacing::{BUDGETS, BudgetSettings, PacingSettings};
 pub use settings::{Hypervisor, Peer, Settings};
 pub use tables::{LimitSettings, SlowChoice, TimingSettings};
 
-use crate::link::{Transport, TransportError};
-use crate::session::primary::{Pacing, SlowPolicy};
-use crate::session::{NodeName, Span, primary, secondary};
+use crate::connection::{Transport, TransportError};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use understudy_session::primary::{Pacing, SlowPolicy};
+use understudy_session::{NodeName, Span, primary, secondary};
 
 /// A name travels in frames, metrics labels and file names, so it is short and plain.
 pub const NAME_BYTES_MAX: usize = 64;
@@ -219,7 +219,7 @@ impl NodeConfig {
             link_grace: self.timing.takeover_grace,
             witness_retry: self.timing.witness_retry,
             // The primary gives the copy up after `hold` at the latest.
-            flap_max: crate::session::Span(self.timing.hold.0.saturating_mul(2)),
+            flap_max: understudy_session::Span(self.timing.hold.0.saturating_mul(2)),
             has_witness: self.witness.is_some(),
         }
     }

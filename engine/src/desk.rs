@@ -10,12 +10,12 @@
 //! at a time.
 
 use crate::descriptors::{is_exhausted, is_scarce};
-use crate::session::{Span, Time};
 use mio::event::Source;
 use mio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use mio::{Interest, Registry, Token};
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
+use understudy_session::{Span, Time};
 
 /// Visitors at a time, at most; one more sends the longest waiting away.
 const VISITORS_MAX: usize = 16;

@@ -1,6 +1,6 @@
 //! The engine: sessions that decide, a driver that does, a link between hosts, and the command line.
 //!
-//! * [`session`] sans-IO state machines of primary, secondary and witness: no socket, thread, clock or chance
+//! * [`connection`] a link on a socket: the link itself is a crate beside this one, and so are the sessions
 //! * [`blackhole`] checkpoints that go nowhere: what protecting a guest would cost it
 //! * [`cli`] the `understudy` command
 //! * [`config`] what a node is told: its file, its flags, its defaults
@@ -9,7 +9,6 @@
 //! * [`drill`] rehearsed failures of real processes, judged by what clients saw
 //! * [`desk`] short exchanges with local strangers: under the control socket and the metrics page
 //! * [`guest`] the threads of a guest: capture, encode, receive
-//! * [`link`] the bytes between engines
 //! * [`memory`] what this process can still have
 //! * [`descriptors`] which descriptors are kept back from strangers
 //! * [`metrics`] what is measured, for Prometheus and for `status`
@@ -27,19 +26,18 @@
 pub mod blackhole;
 pub mod cli;
 pub mod config;
+pub mod connection;
 pub mod console;
 pub mod control;
 pub mod descriptors;
 pub mod desk;
 pub mod drill;
 pub mod guest;
-pub mod link;
 pub mod memory;
 pub mod metrics;
 pub mod node;
 pub mod output_file;
 pub mod preflight;
 pub mod replay;
-pub mod session;
 pub mod signals;
 pub mod witness;

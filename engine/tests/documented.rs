@@ -9,8 +9,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 use understudy::control::GuestRole;
-use understudy::link::HoldReason;
 use understudy::metrics::Metrics;
+use understudy_link::HoldReason;
 
 fn document(path: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path);

@@ -6,12 +6,11 @@ use mio::{Events, Interest, Poll, Token};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
-use understudy::link::{
-    Connection, ConnectionError, Event, Fill, Frame, GuestId, Identity, Lane, LinkError, RefuseReason,
-    Service, encode,
-};
-use understudy::session::{NodeName, Time, ToPrimary};
+use understudy::connection::{Connection, ConnectionError, Fill};
 use understudy_checkpoint::{Epoch, Generation};
+use understudy_link::Event;
+use understudy_link::{Frame, GuestId, Identity, Lane, LinkError, RefuseReason, Service, encode};
+use understudy_session::{NodeName, Time, ToPrimary};
 
 /// Nothing here takes long; a test that hangs ends.
 const HANG_GUARD: Duration = Duration::from_secs(60);

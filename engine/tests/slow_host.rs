@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 use understudy::config::{NodeConfig, Settings};
 use understudy::control::{GuestRole, GuestStatus, Status, Wish};
 use understudy::guest::{Activated, Host, Keep, LabCards, LabHost, NotStarted};
-use understudy::link::HoldRefusal;
 use understudy::node::{Node, NodeHandle};
 use understudy_checkpoint::domain::Description;
 use understudy_checkpoint::{Epoch, Generation};
 use understudy_lab::Switch;
+use understudy_link::HoldRefusal;
 
 /// Guards against hanging; nothing is judged by it.
 const HANG: Duration = Duration::from_secs(90);

@@ -12,8 +12,8 @@ use tempfile::TempDir;
 use understudy::config::Settings;
 use understudy::control::{GuestStatus, Wish};
 use understudy::node::{Node, NodeHandle};
-use understudy::session::NodeName;
 use understudy_lab::{Answer, Mac, Outcome, Patience, Station, Switch};
+use understudy_session::NodeName;
 
 /// Guards against hanging; nothing is judged by it.
 const HANG: Duration = Duration::from_secs(60);

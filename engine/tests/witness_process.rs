@@ -8,12 +8,13 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
-use understudy::link::{ConnectionError, Decoder, Frame, Hello, Identity, RefuseReason, Service, encode};
-use understudy::session::{
-    Copy, NodeName, Record, RequestId, Time, WitnessOutcome, WitnessReply, WitnessRequest,
-};
+use understudy::connection::ConnectionError;
 use understudy::witness::{News, WitnessLink};
 use understudy_checkpoint::Generation;
+use understudy_link::{Decoder, Frame, Hello, Identity, RefuseReason, Service, encode};
+use understudy_session::{
+    Copy, NodeName, Record, RequestId, Time, WitnessOutcome, WitnessReply, WitnessRequest,
+};
 
 /// Nothing here takes long; a test that hangs ends.
 const HANG_GUARD: Duration = Duration::from_secs(60);

@@ -1,9 +1,9 @@
 //! The drivers and sessions under every fault that their simulator knows: by chance, by exhaustion, and in stories.
 
 use understudy::control::Wish;
-use understudy::session::Span;
-use understudy::session::primary::State;
 use understudy_checkpoint::Epoch;
+use understudy_session::Span;
+use understudy_session::primary::State;
 use understudy_tests::drivers::exhaustive::{events_until, faults, faults_of_pairs, strike_after};
 use understudy_tests::drivers::faults::{Fault, Moment};
 use understudy_tests::drivers::judge::Invariant;
@@ -151,8 +151,8 @@ fn the_seeds_lead_through_every_state() {
 
 /// All states that there are: whoever adds one adds it here, for the compiler says so.
 fn every_moment() -> Vec<Moment> {
-    use understudy::session::primary::State as P;
-    use understudy::session::secondary::State as S;
+    use understudy_session::primary::State as P;
+    use understudy_session::secondary::State as S;
     let primary = std::iter::successors(Some(P::Asking), |state| match state {
         P::Asking => Some(P::AwaitingOperator),
         P::AwaitingOperator => Some(P::Claiming),

@@ -10,9 +10,9 @@ use crate::drill::network::{guest_address, guest_name};
 use crate::drill::plan::{Cut, Failure, Plan};
 use crate::drill::run::{Finished, run as run_drill};
 use crate::drill::table;
-use crate::session::Span;
-use crate::session::primary::Pacing;
 use understudy_lab::{GuestConfig, LoadError};
+use understudy_session::Span;
+use understudy_session::primary::Pacing;
 
 /// More guests than this have no place on one machine.
 const GUESTS_MAX: u16 = 64;

@@ -14,7 +14,7 @@ const HEADING: &str = "Logging";
 #[derive(clap::Args, Debug)]
 #[group(skip)]
 pub(super) struct Args {
-    /// What to log, such as `debug` or `warn,understudy::link=trace` [default: info for the processes that
+    /// What to log, such as `debug` or `warn,understudy_link=trace` [default: info for the processes that
     /// stay, warn for the others]
     #[arg(long, global = true, value_name = "FILTER", env = "UNDERSTUDY_LOG", help_heading = HEADING)]
     log: Option<String>,

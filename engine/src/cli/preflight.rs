@@ -15,9 +15,9 @@ use crate::preflight::finding::{Finding, Severity};
 use crate::preflight::gather;
 use crate::preflight::judge::{Other, judge};
 use crate::preflight::remote::{self, RemoteError};
-use crate::session::Span;
 use serde::Serialize;
 use std::fmt::Write;
+use understudy_session::Span;
 
 /// Arguments of `preflight`.
 #[derive(clap::Args, Debug)]

@@ -8,9 +8,9 @@ use crate::config::human::{parse_remote, parse_span};
 use crate::config::{LimitSettings, Peer};
 use crate::replay::compare::CompareError;
 use crate::replay::{self, ReplayError, Request, Towards};
-use crate::session::{NodeName, Span};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use understudy_session::{NodeName, Span};
 
 /// Arguments of `replay`.
 #[derive(clap::Args, Debug)]

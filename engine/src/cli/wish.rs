@@ -4,9 +4,9 @@ use super::{CliError, ControlArgs, Exit, OutputFormat, print};
 use crate::config::human::parse_span;
 use crate::config::{BudgetSettings, FindChanges, PacingSettings};
 use crate::control::{Client, GuestRole, Protection, Wish};
-use crate::session::Span;
 use std::thread;
 use std::time::{Duration, Instant};
+use understudy_session::Span;
 
 /// Arguments of `unprotect` and `switchover`.
 #[derive(clap::Args, Debug)]

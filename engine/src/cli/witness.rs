@@ -3,14 +3,14 @@
 
 use super::{CliError, Exit, OutputFormat, print, print_json};
 use crate::config::human::parse_address;
+use crate::connection::Transport;
 use crate::console;
 use crate::descriptors::raise_limit;
-use crate::link::Transport;
-use crate::session::{Copy, Record};
 use crate::witness::daemon::{Config, Daemon, DaemonError};
 use crate::witness::{Store, StoreError};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use understudy_session::{Copy, Record};
 
 /// Arguments of `witness`.
 #[derive(clap::Args, Debug)]

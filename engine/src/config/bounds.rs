@@ -6,8 +6,8 @@
 
 use super::human::{show_bytes, show_span};
 use super::{ConfigError, NodeConfig};
-use crate::session::Span;
 use std::ops::RangeInclusive;
+use understudy_session::Span;
 
 const fn ms(ms: u64) -> Span {
     Span::from_ms(ms)

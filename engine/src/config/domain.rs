@@ -4,13 +4,13 @@ use super::human::parse_span;
 use super::pacing::{BudgetSettings, PacingSettings, budgets_from_text};
 use super::text::span_from_text;
 use super::{ConfigError, check_new_name};
-use crate::session::primary::Pacing;
-use crate::session::{NodeName, Span};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::str::FromStr;
+use understudy_session::primary::Pacing;
+use understudy_session::{NodeName, Span};
 
 /// How the pages that a guest changed are found.
 #[derive(clap::ValueEnum, Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Default, Debug)]

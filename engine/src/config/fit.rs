@@ -1,9 +1,9 @@
 //! Settings that each are right and do not fit each other, or the kernel.
 
 use super::ConfigError;
-use crate::session::NodeName;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use understudy_session::NodeName;
 
 /// Of the kernel, without the zero at the end.
 const INTERFACE_BYTES_MAX: usize = 15;

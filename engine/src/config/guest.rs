@@ -2,11 +2,11 @@
 
 use super::human::parse_size;
 use super::{ConfigError, check_new_name};
-use crate::session::NodeName;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::str::FromStr;
+use understudy_session::NodeName;
 
 /// Memory of a guest that says nothing.
 const MEMORY_BYTES_DEFAULT: u64 = 256 << 20;

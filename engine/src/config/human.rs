@@ -2,8 +2,8 @@
 //!
 //! Deliberately small: a whole number and one unit. Anything else is refused with what would be right.
 
-use crate::session::Span;
 use std::net::SocketAddr;
+use understudy_session::Span;
 
 /// Why a text is not what was asked for.
 #[derive(thiserror::Error, Clone, PartialEq, Eq, Debug)]

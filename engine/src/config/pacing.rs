@@ -12,11 +12,11 @@
 use super::bounds::{self, check_bytes, check_count, check_span};
 use super::human::{parse_size, parse_span};
 use super::{ConfigError, human};
-use crate::session::Span;
-use crate::session::primary::{Budgets, Pacing};
 use serde::Deserialize;
 use std::fmt;
 use std::str::FromStr;
+use understudy_session::Span;
+use understudy_session::primary::{Budgets, Pacing};
 
 /// Budgets where nothing is said: a guest stands still a quarter of its time at most while it is busy answering, and rolls back
 /// a fifth of a second of silent work at most.

@@ -6,15 +6,15 @@ use super::human::{parse_address, parse_remote};
 use super::tables::{LimitSettings, TimingSettings};
 use super::text::{address_from_text, parse_peer, peers_from_table, remote_from_text};
 use super::{ConfigError, DomainSettings, GuestSettings, NodeConfig, check_new_name, guest};
+use crate::connection::Transport;
 use crate::control::DEFAULT_PATH;
-use crate::link::Transport;
-use crate::session::NodeName;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use understudy_session::NodeName;
 
 /// A configuration with a thousand guests is shorter.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -189,8 +189,8 @@ impl Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::Span;
-    use crate::session::primary::{Pacing, SlowPolicy};
+    use understudy_session::Span;
+    use understudy_session::primary::{Pacing, SlowPolicy};
 
     fn settings(text: &str) -> Settings {
         toml::from_str(text).unwrap()

@@ -8,9 +8,9 @@ use super::human::{parse_size, parse_span};
 use super::pacing::{BUDGETS, BudgetSettings, PacingSettings, budgets_from_text};
 use super::text::{size_from_text, span_from_text};
 use super::{ConfigError, Limits, Timing};
-use crate::session::Span;
-use crate::session::primary::{Pacing, SlowPolicy};
 use serde::Deserialize;
+use understudy_session::Span;
+use understudy_session::primary::{Pacing, SlowPolicy};
 
 /// Times as they may be given.
 #[derive(clap::Args, Deserialize, Clone, Copy, Default, Debug)]

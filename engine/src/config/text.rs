@@ -5,12 +5,12 @@
 use super::check_new_name;
 use super::human::{HumanError, parse_address, parse_remote, parse_size, parse_span};
 use super::settings::Peer;
-use crate::session::{NodeName, Span};
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
+use understudy_session::{NodeName, Span};
 
 /// Reads `NAME=ADDR`.
 pub(super) fn parse_peer(text: &str) -> Result<Peer, PeerError> {

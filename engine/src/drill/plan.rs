@@ -1,7 +1,7 @@
 //! What a drill is asked to do.
 
-use crate::session::primary::Pacing;
 use std::fmt;
+use understudy_session::primary::Pacing;
 
 /// A failure to rehearse.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

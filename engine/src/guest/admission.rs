@@ -2,11 +2,11 @@
 //!
 //! Not here: memory, counts and names, which are the same for guests of any host (`node/offers.rs`).
 
-use crate::link::{HoldReason, HoldRefusal};
 use std::env;
 use std::ffi::OsStr;
 use std::path::Path;
 use understudy_checkpoint::domain::Description;
+use understudy_link::{HoldReason, HoldRefusal};
 use understudy_xen::DomId;
 use understudy_xen::xl::XlGuest;
 

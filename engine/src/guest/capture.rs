@@ -18,14 +18,14 @@ use super::protector::EmptyPieces;
 use super::report::{Report, Reporter};
 use super::scrub::Scrub;
 use super::unmarked::Unmarked;
-use crate::session::primary::Capture;
-use crate::session::{EpochKind, Time};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use understudy_checkpoint::domain::{Description, DomainError, DomainState, Source};
 use understudy_checkpoint::{Epoch, Generation, Pfn};
+use understudy_session::primary::Capture;
+use understudy_session::{EpochKind, Time};
 
 /// Live passes of a seed over what was dirtied during the pass before. A guest that dirties memory faster than
 /// the link carries it would otherwise never get to its first checkpoint.

@@ -14,7 +14,6 @@
 use super::capture::CaptureOrder;
 use super::report::{Report, Reporter};
 use super::unmarked::Found;
-use crate::session::EpochKind;
 use crossbeam::channel::{Receiver, Sender};
 use std::time::{Duration, Instant};
 use understudy_checkpoint::domain::DomainState;
@@ -23,6 +22,7 @@ use understudy_checkpoint::pages::{
     Batches, Check, EncodeStats, Encoder, EpochSummary, put_checks, put_state_digest,
 };
 use understudy_checkpoint::{Epoch, Generation};
+use understudy_session::EpochKind;
 
 /// What the link needs to know before the pages of an epoch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

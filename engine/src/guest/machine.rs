@@ -8,7 +8,6 @@
 use super::keep::Keep;
 use super::output::HeldOutput;
 use super::tap::{LabCard, LabCards};
-use crate::link::{HoldReason, HoldRefusal};
 use std::fmt::Debug;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,6 +15,7 @@ use understudy_checkpoint::domain::{Description, Source};
 use understudy_checkpoint::epoch::Image;
 use understudy_checkpoint::{Epoch, Generation, PAGE_SIZE};
 use understudy_lab::LabGuest;
+use understudy_link::{HoldReason, HoldRefusal};
 
 /// A guest that runs here. What is asked of it twice is done once.
 pub trait Machine: Send + Sync + Debug {

@@ -13,9 +13,7 @@ use super::keep::Keep;
 use super::machine::{Host, NotStarted};
 use super::report::{Report, Reporter};
 use super::thread;
-use crate::link::{HoldReason, HoldRefusal};
 use crate::memory;
-use crate::session::{Decline, EpochKind};
 use crossbeam::channel::{Receiver as Inbox, RecvTimeoutError, Sender, TrySendError, bounded};
 use std::io;
 use std::sync::Arc;
@@ -25,6 +23,8 @@ use understudy_checkpoint::domain::{Description, Sink};
 use understudy_checkpoint::epoch::{Image, Limits, ReceiveError, Receiver};
 use understudy_checkpoint::pages::EpochSummary;
 use understudy_checkpoint::{Epoch, Generation};
+use understudy_link::{HoldReason, HoldRefusal};
+use understudy_session::{Decline, EpochKind};
 
 /// Parts that wait for the thread. A part is at most a page batch or a piece of state, so this is about two
 /// megabytes for each guest, and more than one epoch of a quiet one.

@@ -5,14 +5,14 @@
 use super::encode::Encoded;
 use super::machine::Activated;
 use super::pause::PauseTimes;
-use crate::link::HoldRefusal;
-use crate::session::{Decline, EpochKind};
 use crossbeam::channel::Sender;
 use mio::Waker;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use understudy_checkpoint::domain::Description;
 use understudy_checkpoint::{Epoch, Generation};
+use understudy_link::HoldRefusal;
+use understudy_session::{Decline, EpochKind};
 
 /// What a worker of one guest has to say.
 #[derive(Debug)]

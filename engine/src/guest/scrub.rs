@@ -20,11 +20,11 @@
 //!
 //! Not here: what is compared with what (the receiver), what a difference leads to (the session).
 
-use crate::session::{Span, Time};
 use understudy_checkpoint::domain::{LogTells, Source};
 use understudy_checkpoint::epoch::Staging;
 use understudy_checkpoint::pages::{CHECKED_PAGES_MAX, Check, ContentHash, DirtyBitmap};
 use understudy_checkpoint::{OutOfMemory, Pfn};
+use understudy_session::{Span, Time};
 
 /// The time in which every frame of a guest that holds a page is looked at once, as far as [`CHECKED_PAGES_MAX`] in an epoch allow.
 const ROUND: Span = Span::from_ms(120_000);

@@ -4,12 +4,12 @@ use super::Role;
 use super::families::GuestFamilies;
 use crate::control::status::PageCounts;
 use crate::control::status::{GuestStatus, PauseParts, Quantiles};
-use crate::link::HoldReason;
-use crate::session::primary::PacedBy;
 use hdrhistogram::Histogram;
 use prometheus::{IntCounter, IntGauge};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use understudy_checkpoint::pages::EncodeStats;
+use understudy_link::HoldReason;
+use understudy_session::primary::PacedBy;
 
 /// The parts of a pause, as labels and in the order they happen.
 pub(super) const PAUSE_PARTS: [&str; 7] =

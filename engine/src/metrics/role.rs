@@ -1,7 +1,7 @@
 //! What a node is to a guest, for the label `role`: finer than for `status`, which has the state beside it.
 
 use crate::control::GuestRole;
-use crate::session::primary::State;
+use understudy_session::primary::State;
 
 /// What a node is to a guest.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

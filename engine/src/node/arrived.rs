@@ -1,12 +1,12 @@
 //! What a link brought for one guest, in the loop's own memory.
 
-use crate::link::HoldRefusal;
-use crate::session::{ToPrimary, ToSecondary};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use understudy_checkpoint::domain::Description;
 use understudy_checkpoint::pages::EpochSummary;
 use understudy_checkpoint::{Epoch, Generation};
+use understudy_link::HoldRefusal;
+use understudy_session::{ToPrimary, ToSecondary};
 
 /// A guest's name.
 pub type GuestName = Arc<str>;

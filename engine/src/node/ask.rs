@@ -8,10 +8,10 @@ use super::wires::Wires;
 use crate::config::{ConfigError, FindChanges, PacingSettings};
 use crate::control::{GuestRole, GuestStatus, Wish};
 use crate::guest::{Committed, Work};
-use crate::session::primary::Pacing;
-use crate::session::{Time, primary, secondary};
 use crossbeam::channel::Sender;
 use understudy_checkpoint::domain::Description;
+use understudy_session::primary::Pacing;
+use understudy_session::{Time, primary, secondary};
 
 impl Guests {
     /// Begins what an operator wishes; the error says why not.

@@ -18,13 +18,13 @@ use super::wires::Wires;
 use crate::config::DomainConfig;
 use crate::control::status::Takeover;
 use crate::guest::{Activated, BoxedSource, Held, HeldOutput, Machine, Past, Stuck};
-use crate::link::{EncodeError, GUEST_PAGES_MAX, HoldReason, HoldRefusal, check_offer};
-use crate::session::NodeName;
-use crate::session::primary::{self, Origin, Pacing, Primary};
-use crate::session::secondary::{self, Secondary};
 use std::sync::Arc;
 use understudy_checkpoint::domain::{Description, DomainError};
 use understudy_checkpoint::{Generation, epoch};
+use understudy_link::{EncodeError, GUEST_PAGES_MAX, HoldReason, HoldRefusal, check_offer};
+use understudy_session::NodeName;
+use understudy_session::primary::{self, Origin, Pacing, Primary};
+use understudy_session::secondary::{self, Secondary};
 
 /// Why a guest cannot be taken in.
 #[derive(thiserror::Error, Debug)]

@@ -3,7 +3,6 @@
 //! Polling itself waits in whole milliseconds, which is coarser than a short checkpoint interval; so the timer
 //! is a file descriptor among the others.
 
-use crate::session::Time;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use nix::sys::time::TimeSpec;
@@ -12,6 +11,7 @@ use nix::time::{ClockId as Clocks, clock_gettime};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
+use understudy_session::Time;
 
 /// The latest that the kernel's clock counts to, in nanoseconds: 292 years.
 const LATEST_NS: u64 = i64::MAX as u64;

@@ -4,11 +4,11 @@ use super::greet::STRANGERS_MAX;
 use super::links::LINES_MAX;
 use super::numbers::GUESTS_MAX;
 use super::offers::HELD_MAX;
-use crate::link::{
+use understudy_checkpoint::stream::limits;
+use understudy_link::{
     BODY_BYTES_MAX, GUEST_PAGES_MAX, LANE_BYTES_HARD_MAX, LANE_BYTES_MAX, SMALL_BODY_BYTES_MAX,
     STATE_BYTES_MAX, TEXT_BYTES_MAX, WINDOW_BYTES,
 };
-use understudy_checkpoint::stream::limits;
 
 /// A number as the documents write it: 4,194,304.
 fn grouped(number: u64) -> String {

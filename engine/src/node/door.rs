@@ -3,7 +3,7 @@
 
 use super::{CONTROL_FIRST, Node};
 use crate::control::{self, SocketFile};
-use crate::session::{Span, Time};
+use understudy_session::{Span, Time};
 
 /// How often it is looked whether the socket's file is there.
 const LOOK_EVERY: Span = Span::from_ms(2_000);

@@ -8,11 +8,11 @@
 use crate::config::DomainConfig;
 use crate::control::status::WaitingStatus;
 use crate::guest::{Activated, Bell, NotFound, XenHost};
-use crate::session::{Span, Time};
 use crossbeam::channel::{Receiver, Sender, bounded};
 use std::collections::BTreeMap;
 use std::io;
 use std::thread::Builder;
+use understudy_session::{Span, Time};
 
 /// Between two looks for guests that are not there.
 const LOOK_EVERY: Span = Span::from_ms(2_000);
@@ -175,7 +175,7 @@ impl Wanted {
 mod tests {
     use super::*;
     use crate::config::FindChanges;
-    use crate::session::{NodeName, primary};
+    use understudy_session::{NodeName, primary};
 
     #[test]
     fn a_guest_that_is_given_up_is_not_looked_for_and_what_was_found_of_it_is_nobodys() {

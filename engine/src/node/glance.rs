@@ -2,9 +2,9 @@
 //! [`status`](super::status).
 
 use super::guests::{Guest, Guests};
-use crate::session::{Time, primary, secondary};
 use std::fmt;
 use understudy_checkpoint::Generation;
+use understudy_session::{Time, primary, secondary};
 
 /// How one guest stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -14,13 +14,14 @@ use super::line::{Line, Whose};
 use super::links::{LINES_MAX, Links};
 use super::peer::Peer;
 use crate::config::check_name;
+use crate::connection::Connection;
 use crate::descriptors::{is_exhausted, is_scarce};
-use crate::link::handshake::{Choice, Standing, choose};
-use crate::link::{Connection, GUEST_REFUSALS_SINCE, Hello, Identity, RefuseReason, Service};
-use crate::session::{NodeName, Span, Time};
 use mio::{Interest, Token};
 use std::io;
 use std::net::SocketAddr;
+use understudy_link::handshake::{Choice, Standing, choose};
+use understudy_link::{GUEST_REFUSALS_SINCE, Hello, Identity, RefuseReason, Service};
+use understudy_session::{NodeName, Span, Time};
 
 /// How long a peer's process that has a link is given to answer before another one of its name takes its place.
 pub(super) const TWIN_WAIT: Span = Span::from_ms(1_000);

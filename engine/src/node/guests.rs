@@ -14,14 +14,14 @@ use super::secondary::SecondaryGuest;
 use super::wires::Wires;
 use crate::config::NodeConfig;
 use crate::guest::{Host, OutputMaker, ProtectorConfig, Report, Reporter, RuntimeId, Workers};
-use crate::link::{HoldReason, HoldRefusal};
 use crate::memory;
 use crate::metrics::Metrics;
-use crate::session::primary::SlowPolicy;
-use crate::session::{NodeName, Time, ToSecondary, WitnessReply, primary, secondary};
 use crossbeam::channel::Sender;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use understudy_link::{HoldReason, HoldRefusal};
+use understudy_session::primary::SlowPolicy;
+use understudy_session::{NodeName, Time, ToSecondary, WitnessReply, primary, secondary};
 
 pub(super) enum Guest {
     Primary(Box<PrimaryGuest>),

@@ -3,11 +3,11 @@
 use super::{AddError, Node, NodeError, Tally};
 use crate::control::{Status, Wish};
 use crate::guest::{Bell, Committed};
-use crate::session::NodeName;
 use crossbeam::channel::{Sender, bounded};
 use std::net::SocketAddr;
 use std::thread::{Builder, JoinHandle};
 use understudy_checkpoint::domain::Source;
+use understudy_session::NodeName;
 
 /// What a handle asks of the loop.
 pub(super) enum Command {

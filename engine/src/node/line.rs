@@ -5,12 +5,11 @@
 
 use super::links::LinkEvent;
 use super::numbers::Numbers;
-use crate::link::{
-    Connection, ConnectionError, Encoded, Event, Fill, Frame, GUEST_REFUSALS_SINCE, Hello, Identity, Lane,
-    LinkError, encode,
-};
-use crate::session::{NodeName, Span, Time};
+use crate::connection::{Connection, ConnectionError, Fill};
 use std::collections::VecDeque;
+use understudy_link::Event;
+use understudy_link::{Encoded, Frame, GUEST_REFUSALS_SINCE, Hello, Identity, Lane, LinkError, encode};
+use understudy_session::{NodeName, Span, Time};
 
 /// Bytes read from one link before others, timers and guests have their turn.
 const READ_BYTES: usize = 1 << 20;

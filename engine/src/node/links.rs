@@ -16,9 +16,8 @@ use super::outlet::Feed;
 use super::peer::{Peer, PeerHealth, needs_a_person};
 use super::wires::Silence;
 use crate::config::NodeConfig;
+use crate::connection::{ConnectionError, Transport};
 use crate::guest::Bell;
-use crate::link::{ConnectionError, Frame, GUEST_REFUSALS_SINCE, GuestId, Identity, LinkError, Transport};
-use crate::session::{NodeName, Span, Time};
 use mio::net::TcpListener;
 use mio::{Interest, Registry, Token};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -26,6 +25,8 @@ use std::io;
 use std::net::SocketAddr;
 use understudy_checkpoint::Generation;
 use understudy_checkpoint::domain::Description;
+use understudy_link::{Frame, GUEST_REFUSALS_SINCE, GuestId, Identity, LinkError};
+use understudy_session::{NodeName, Span, Time};
 
 /// Connections at a time, peers and those that have not said who they are.
 pub(super) const LINES_MAX: usize = 256;

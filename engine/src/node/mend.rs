@@ -10,8 +10,8 @@
 use super::primary::{Over, PrimaryGuest};
 use super::wires::Wires;
 use crate::guest::{BoxedSource, Checkpointer, RuntimeId};
-use crate::session::primary::Input;
-use crate::session::{Span, Time};
+use understudy_session::primary::Input;
+use understudy_session::{Span, Time};
 
 /// What makes a guest's captures has failed. The guest has not.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -65,7 +65,6 @@ use crate::desk::Desk;
 use crate::guest::{
     Bell, Compare, Host, LabCards, LabHost, OutputMaker, Report, RuntimeId, Threads, XenHost, activated,
 };
-use crate::link::Identity;
 use crate::metrics::{Metrics, http};
 use crate::signals::ShutdownSignal;
 use clock::Clock;
@@ -82,6 +81,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use understudy_checkpoint::Epoch;
 use understudy_lab::{GuestConfig as LabConfig, LabGuest, Mac};
+use understudy_link::Identity;
 use uplink::SwitchPort;
 use wires::NodeWires;
 use witness::Witness;

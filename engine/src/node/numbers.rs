@@ -10,8 +10,8 @@
 
 use super::arrived::{Arrived, GuestName, Parcel, Taken};
 use super::outlet::Feed;
-use crate::link::{Encoded, Frame, GuestId, LinkError, WINDOW_BYTES};
 use std::collections::BTreeMap;
+use understudy_link::{Encoded, Frame, GuestId, LinkError, WINDOW_BYTES};
 
 /// Guests that one end may offer on a link: far more than a host runs.
 pub(super) const GUESTS_MAX: usize = 1024;

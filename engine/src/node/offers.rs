@@ -16,12 +16,12 @@ use super::guests::{Guest, Guests, generation_of};
 use super::primary::PrimaryGuest;
 use super::wires::Wires;
 use crate::config::check_name;
-use crate::link::{Frame, HoldReason, HoldRefusal};
 use crate::memory;
-use crate::session::primary::Input;
-use crate::session::{NodeName, Span, Time, ToSecondary};
 use understudy_checkpoint::Generation;
 use understudy_checkpoint::domain::Description;
+use understudy_link::{Frame, HoldReason, HoldRefusal};
+use understudy_session::primary::Input;
+use understudy_session::{NodeName, Span, Time, ToSecondary};
 
 /// Guests that one node holds, at most: each has a thread.
 pub(super) const HELD_MAX: usize = 256;

@@ -6,11 +6,11 @@
 //! ```
 
 use crate::guest::{Bell, EpochHead, Outlet, OutletClosed, Part};
-use crate::link::{Encoded, Frame, GuestId, STATE_BYTES_MAX, encode};
-use crate::session::ToSecondary;
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::sync::Arc;
+use understudy_link::{Encoded, Frame, GuestId, STATE_BYTES_MAX, encode};
+use understudy_session::ToSecondary;
 
 /// Above this a feed is full. The connection's lane behind it holds as much as a link needs to stay busy.
 const FEED_BYTES_MAX: usize = 1 << 20;
@@ -176,9 +176,9 @@ impl Outlet for NoOutlet {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::EpochKind;
     use std::thread;
     use understudy_checkpoint::{Epoch, Generation};
+    use understudy_session::EpochKind;
 
     fn outlet(feed: &Feed, epoch: u64) -> LinkOutlet {
         let mut outlet = LinkOutlet::new(GuestId::new(1).unwrap(), feed.clone());

@@ -8,10 +8,11 @@
 //!
 //! Not here: sockets and frames (`links`, `line`).
 
-use crate::link::{Backoff, ConnectionError, Identity, LinkError, RefuseReason};
-use crate::session::{NodeName, Span, Time};
+use crate::connection::ConnectionError;
 use mio::Token;
 use std::net::SocketAddr;
+use understudy_link::{Backoff, Identity, LinkError, RefuseReason};
+use understudy_session::{NodeName, Span, Time};
 
 /// A link that ends sooner than this is one of a row that does not hold.
 const LASTING: Span = Span::from_ms(2_000);

@@ -13,16 +13,16 @@ use super::tally::Tally;
 use super::wires::{Silence, Wires};
 use crate::control::status::Takeover;
 use crate::guest::{CaptureOrder, Checkpointer, HeldOutput, Machine, Outlet, Report, RuntimeId, Stuck};
-use crate::link::{Frame, GuestId, HoldReason, HoldRefusal};
 use crate::metrics::GuestMeter;
-use crate::session::primary::{self, Capture, End, Input, Output, Primary, State};
-use crate::session::{NodeName, Span, Time, ToSecondary};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 use understudy_checkpoint::domain::Description;
 use understudy_checkpoint::{Epoch, Generation};
+use understudy_link::{Frame, GuestId, HoldReason, HoldRefusal};
 use understudy_netbuf::Waiting;
+use understudy_session::primary::{self, Capture, End, Input, Output, Primary, State};
+use understudy_session::{NodeName, Span, Time, ToSecondary};
 
 const _: () =
     assert!(primary::BARE_MANY == understudy_netbuf::BARE_MANY, "a queue tells of what the pacer waits for");

@@ -16,13 +16,13 @@ use super::arrived::{Arrived, GuestName};
 use super::wires::Wires;
 use crate::control::GuestRole;
 use crate::guest::{Past, ReplicaThread, Report, RuntimeId, Work};
-use crate::link::{Frame, HoldRefusal};
 use crate::metrics::GuestMeter;
-use crate::session::secondary::{Input, Output, Secondary, State};
-use crate::session::{Decline, EpochKind, NodeName, Record, Standing, Time, ToPrimary};
 use std::collections::VecDeque;
 use understudy_checkpoint::domain::Description;
 use understudy_checkpoint::{Epoch, Generation};
+use understudy_link::{Frame, HoldRefusal};
+use understudy_session::secondary::{Input, Output, Secondary, State};
+use understudy_session::{Decline, EpochKind, NodeName, Record, Standing, Time, ToPrimary};
 
 /// Above this a link without windows is not read on until the thread has caught up.
 const INBOX_BYTES_MAX: usize = 1 << 20;

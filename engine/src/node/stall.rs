@@ -1,7 +1,7 @@
 //! How long the loop's turns take. While a turn lasts nothing is heard, sent or decided for any guest, so a long one is
 //! somebody's false alarm.
 
-use crate::session::{Span, Time};
+use understudy_session::{Span, Time};
 
 /// Longest turns are kept for this long, and up to twice as long.
 const WINDOW: Span = Span::from_ms(60_000);

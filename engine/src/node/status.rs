@@ -3,8 +3,8 @@
 use crate::control::GuestRole;
 use crate::control::status::{GuestStatus, PageCounts, PauseParts, Quantiles};
 use crate::guest::UnheldCard;
-use crate::session::{Copy, Decline, NodeName, Record, primary, secondary};
 use std::fmt::Debug;
+use understudy_session::{Copy, Decline, NodeName, Record, primary, secondary};
 
 /// The status of a guest of which nothing is known yet.
 pub(super) fn blank(name: &str, role: GuestRole) -> GuestStatus {

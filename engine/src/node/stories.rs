@@ -11,13 +11,7 @@ use super::guests::Guests;
 use crate::config::{DomainConfig, FindChanges, NodeConfig};
 use crate::control::{GuestStatus, Wish};
 use crate::guest::{Activated, Bell, HeldOutput, Machine, OutputMaker, Past, Report, RuntimeId};
-use crate::link::{HoldReason, HoldRefusal};
 use crate::metrics::Metrics;
-use crate::session::primary::Pacing;
-use crate::session::{
-    Copy, EpochKind, Record, Span, Standing, Time, ToPrimary, ToSecondary, WitnessOutcome, WitnessReply,
-    primary, secondary,
-};
 use crossbeam::channel::{Receiver, Sender};
 use outside::{Bench, Fake, G, Outside, Said, description, node, node_config, nothing};
 use std::sync::Arc;
@@ -26,6 +20,12 @@ use std::time::Duration;
 use understudy_checkpoint::pages::EpochSummary;
 use understudy_checkpoint::{Epoch, Generation};
 use understudy_lab::Port;
+use understudy_link::{HoldReason, HoldRefusal};
+use understudy_session::primary::Pacing;
+use understudy_session::{
+    Copy, EpochKind, Record, Span, Standing, Time, ToPrimary, ToSecondary, WitnessOutcome, WitnessReply,
+    primary, secondary,
+};
 
 /// Node b, its peer a, and the guest "web". There is no witness.
 struct Story {

@@ -1,10 +1,10 @@
 //! What a protected guest has cost, apart for the first full copies and for the checkpoints after them.
 
 use crate::guest::Encoded;
-use crate::session::{EpochKind, Span};
 use std::time::Duration;
 use understudy_checkpoint::Epoch;
 use understudy_checkpoint::pages::EncodeStats;
+use understudy_session::{EpochKind, Span};
 
 /// Sums over epochs of one kind.
 #[derive(Clone, Default, Debug)]

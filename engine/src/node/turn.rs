@@ -11,12 +11,12 @@ use crate::control::status::{PeerStatus, WitnessStatus};
 use crate::control::{self, Protection, Request, Response, Status};
 use crate::guest::BoxedSource;
 use crate::metrics::http;
-use crate::session::Span;
-use crate::session::primary::Origin;
 use mio::Token;
 use std::io;
 use std::time::Duration;
 use understudy_checkpoint::Epoch;
+use understudy_session::Span;
+use understudy_session::primary::Origin;
 
 impl Node {
     /// One turn.
@@ -51,7 +51,7 @@ impl Node {
         }
     }
 
-    fn next_timeout(&self) -> Option<crate::session::Time> {
+    fn next_timeout(&self) -> Option<understudy_session::Time> {
         let times = [
             self.guests.next_timeout(),
             self.finder.next_timeout(),
@@ -293,7 +293,7 @@ impl Node {
 
     fn status(&mut self) -> Status {
         let (configured, connected) = (self.wires.witness.is_configured(), self.wires.witness.is_up());
-        let peer = |(node, health): (&crate::session::NodeName, super::peer::PeerHealth)| PeerStatus {
+        let peer = |(node, health): (&understudy_session::NodeName, super::peer::PeerHealth)| PeerStatus {
             node: node.0.clone(),
             address: self.config.peers.get(node).copied(),
             connected: health.connected,

@@ -1,12 +1,12 @@
 //! The node's port of the lab's switch: frames to and from all guests that run here. Kept up; without it frames
 //! are lost, as on a network without a cable.
 
-use crate::session::{Span, Time};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::PathBuf;
 use understudy_lab::{Uplink, UplinkError};
+use understudy_session::{Span, Time};
 
 /// Waits between two attempts to plug in.
 const RETRY: Span = Span::from_ms(100);

@@ -5,10 +5,10 @@ use super::arrived::GuestName;
 use super::links::Links;
 use super::outlet::Feed;
 use super::witness::Witness;
-use crate::link::{Frame, GuestId};
-use crate::session::{NodeName, Time, WitnessRequest};
 use understudy_checkpoint::Generation;
 use understudy_checkpoint::domain::Description;
+use understudy_link::{Frame, GuestId};
+use understudy_session::{NodeName, Time, WitnessRequest};
 
 /// What became of a link on which one guest was silent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -1,13 +1,14 @@
 //! The node's connection to the witness: kept up, and shared by all sessions.
 
 use super::peer::needs_a_person;
-use crate::link::{Backoff, ConnectionError, Identity, LinkError};
-use crate::session::{RequestId, Span, Time, WitnessOutcome, WitnessReply, WitnessRequest};
+use crate::connection::ConnectionError;
 use crate::witness::{News, WitnessLink};
 use mio::{Interest, Registry, Token};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
+use understudy_link::{Backoff, Identity, LinkError};
+use understudy_session::{RequestId, Span, Time, WitnessOutcome, WitnessReply, WitnessRequest};
 
 /// A change that the witness has not answered for this long is more than a slow disk.
 const CONFIRM_MAX: Span = Span::from_ms(2_000);

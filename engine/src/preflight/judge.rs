@@ -3,8 +3,8 @@
 use super::cpu;
 use super::facts::{Capacity, GuestFacts, HostFacts, Leaf, Presence, State, Suspends};
 use super::finding::{Finding, HostName};
-use crate::link::common_version;
 use understudy_checkpoint::domain::GuestKind;
+use understudy_link::common_version;
 
 /// What was learnt of the guest.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -5,9 +5,9 @@ use super::facts::{Capacity, FORMAT, GuestFacts, HostFacts, Leaf, Presence, Stat
 use super::finding::{Finding, HostName, Severity};
 use super::judge::{Other, Sought, judge};
 use crate::guest::obstacle::Obstacle;
-use crate::link::VERSIONS;
 use std::collections::BTreeSet;
 use understudy_checkpoint::domain::GuestKind;
+use understudy_link::VERSIONS;
 
 const MIB: u64 = 1 << 20;
 const NO_SUBLEAF: u32 = u32::MAX;

@@ -9,7 +9,6 @@ use crate::drill::process::Process;
 use crate::drill::progress::Progress;
 use crate::drill::workdir::Workdir;
 use crate::node::{AddError, NOT_EXPORTED, Node, NodeError, NodeHandle, Tally};
-use crate::session::{NodeName, Span};
 use std::fs::{self, File};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -18,6 +17,7 @@ use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 use understudy_checkpoint::stream::inspect;
 use understudy_lab::Recorded;
+use understudy_session::{NodeName, Span};
 
 /// The guest's name on the link.
 const GUEST: &str = "recorded";

@@ -1,12 +1,14 @@
 //! A node's end of the connection to the witness. When to connect again is the event loop's
-//! ([`Backoff`](crate::link::Backoff)).
+//! ([`Backoff`](understudy_link::Backoff)).
 
-use crate::link::{Connection, ConnectionError, Event, Fill, Frame, Identity, Service, encode};
-use crate::session::{Span, Time, WitnessReply, WitnessRequest};
+use crate::connection::{Connection, ConnectionError, Fill};
 use mio::event::Source;
 use mio::{Interest, Registry, Token};
 use std::io;
 use std::net::SocketAddr;
+use understudy_link::Event;
+use understudy_link::{Frame, Identity, Service, encode};
+use understudy_session::{Span, Time, WitnessReply, WitnessRequest};
 
 /// What the witness has to say.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -13,15 +13,9 @@ use super::twins::Twins;
 use super::words::{copy_words, outcome_label};
 use super::{Store, StoreError};
 use crate::config::check_name;
+use crate::connection::{Connection, ConnectionError, Fill, Transport};
 use crate::desk::{DESK_TOKENS, Desk};
-use crate::link::handshake::HELLO_MAX;
-use crate::link::{
-    Connection, ConnectionError, Event, Fill, Frame, Identity, Lane, LinkError, RefuseReason, Transport,
-    encode,
-};
 use crate::metrics::{Metrics, http};
-use crate::session::witness::{GUESTS_MAX, GUESTS_OF_ONE_MAX, Input, Output, Witness};
-use crate::session::{NodeName, Time, WitnessRequest};
 use crate::signals::{Hangup, ShutdownSignal};
 use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token};
@@ -30,6 +24,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
+use understudy_link::Event;
+use understudy_link::handshake::HELLO_MAX;
+use understudy_link::{Frame, Identity, Lane, LinkError, RefuseReason, encode};
+use understudy_session::witness::{GUESTS_MAX, GUESTS_OF_ONE_MAX, Input, Output, Witness};
+use understudy_session::{NodeName, Time, WitnessRequest};
 
 /// A client with more than this to read is not read from.
 const UNREAD_BYTES_MAX: usize = 64 << 10;

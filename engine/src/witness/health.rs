@@ -5,7 +5,7 @@
 
 use super::StoreError;
 use super::daemon::Daemon;
-use crate::session::{Span, Time};
+use understudy_session::{Span, Time};
 
 /// How often it is found out whether records can be written.
 const PROBE_EVERY: Span = Span::from_ms(10_000);

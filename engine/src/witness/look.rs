@@ -1,12 +1,13 @@
 //! One record read by a command, which has no event loop: connects, asks, waits, and goes.
 
 use super::client::{News, WitnessLink};
-use crate::link::{ConnectionError, Identity};
-use crate::session::{NodeName, Record, RequestId, Time, WitnessRequest};
+use crate::connection::ConnectionError;
 use mio::{Events, Interest, Poll, Token};
 use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
+use understudy_link::Identity;
+use understudy_session::{NodeName, Record, RequestId, Time, WitnessRequest};
 
 /// Why a record is not known.
 #[derive(thiserror::Error, Debug)]

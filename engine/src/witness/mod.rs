@@ -1,4 +1,4 @@
-//! The witness as a process: a small server around [`session::witness`](crate::session::witness), which has all
+//! The witness as a process: a small server around [`session::witness`](understudy_session::witness), which has all
 //! the rules, and a directory that has all the records.
 //!
 //! ```text

@@ -13,11 +13,12 @@
 
 use super::daemon::{Client, Daemon, LISTENER};
 use crate::config::check_name;
+use crate::connection::{Connection, ConnectionError};
 use crate::descriptors::{is_exhausted, is_scarce};
-use crate::link::{Connection, ConnectionError, Hello, Identity, RefuseReason, Service};
-use crate::session::NodeName;
 use mio::{Interest, Token};
 use std::collections::BTreeMap;
+use understudy_link::{Hello, Identity, RefuseReason, Service};
+use understudy_session::NodeName;
 
 /// Connections at a time that have not said hello. One more sends the oldest away: nodes keep room.
 pub(super) const STRANGERS_MAX: usize = 64;

@@ -11,8 +11,8 @@
 //! ```
 
 use crate::config::check_name;
-use crate::session::{Copy, NodeName, Record};
 use understudy_checkpoint::Generation;
+use understudy_session::{Copy, NodeName, Record};
 use xxhash_rust::xxh3::xxh3_64;
 
 const HEAD: &str = "understudy witness record 1";

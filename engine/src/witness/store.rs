@@ -19,12 +19,12 @@
 
 use super::record_file::{self, FILE_BYTES_MAX};
 use crate::config::check_name;
-use crate::session::Record;
 use nix::fcntl::OFlag;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use understudy_session::Record;
 
 /// Why the directory cannot be used.
 #[derive(thiserror::Error, Debug)]
@@ -238,8 +238,8 @@ fn read_one(path: &Path) -> Result<(String, Record), StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::{Copy, NodeName};
     use understudy_checkpoint::Generation;
+    use understudy_session::{Copy, NodeName};
 
     fn record(revision: u64) -> Record {
         let owner = NodeName("a".into());

@@ -8,8 +8,9 @@
 //! Nodes ask the witness whether it is there after half a second without a word, so one that lives is heard in time.
 
 use super::daemon::Daemon;
-use crate::link::{ConnectionError, GUEST_REFUSALS_SINCE, Hello, RefuseReason};
-use crate::session::{NodeName, Span, Time};
+use crate::connection::ConnectionError;
+use understudy_link::{GUEST_REFUSALS_SINCE, Hello, RefuseReason};
+use understudy_session::{NodeName, Span, Time};
 
 /// How long the first process is given to be heard.
 const TWIN_WAIT: Span = Span::from_ms(1_000);

@@ -1,6 +1,6 @@
 //! Records and outcomes in words, for the log and the metrics.
 
-use crate::session::{Copy, WitnessOutcome};
+use understudy_session::{Copy, WitnessOutcome};
 
 pub(super) fn copy_words(copy: &Copy) -> String {
     match copy {

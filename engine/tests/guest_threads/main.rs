@@ -17,12 +17,12 @@ use understudy::guest::{
     Bell, CaptureOrder, Held, Keeper, LabCards, LabHost, Outlet, OutletClosed, OutputMaker, Part, Protector,
     ProtectorConfig, Report, Reporter, RuntimeId, Work,
 };
-use understudy::session::primary::Capture;
-use understudy::session::{Span, Time};
 use understudy_checkpoint::domain::{Description, DomainError, DomainState, GuestKind, LogTells, Source};
 use understudy_checkpoint::epoch::{Limits, Staging};
 use understudy_checkpoint::pages::DirtyBitmap;
 use understudy_checkpoint::{Epoch, Generation, PAGE_SIZE, PageEntry, PageType, Pfn};
+use understudy_session::primary::Capture;
+use understudy_session::{Span, Time};
 
 const PAGES: u64 = 600;
 const GENERATION: Generation = Generation(1);

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 use understudy::guest::{Report, Work};
-use understudy::session::Decline;
-use understudy::session::primary::Capture;
 use understudy_checkpoint::Pfn;
 use understudy_checkpoint::domain::{Description, DomainError, DomainState, Source};
 use understudy_checkpoint::epoch::Staging;
 use understudy_checkpoint::pages::DirtyBitmap;
 use understudy_lab::{GuestConfig, LabGuest, LabSource, Mac, Port};
+use understudy_session::Decline;
+use understudy_session::primary::Capture;
 
 /// Epochs in which the scrub comes by every frame.
 const ROUND: usize = PAGES.div_ceil(64) as usize + 1;

@@ -10,10 +10,10 @@ use understudy::guest::{
     Activated, Bell, Held, Host, Keep, Keeper, NotSaved, NotStarted, Report, Reporter, RuntimeId,
     SteppedReplica, Work,
 };
-use understudy::link::HoldRefusal;
 use understudy_checkpoint::domain::{Description, Sink};
 use understudy_checkpoint::epoch::{Image, Limits};
 use understudy_checkpoint::{Epoch, Generation, PAGE_SIZE, PageEntry, PageType, Pfn};
+use understudy_link::HoldRefusal;
 
 /// A host that starts nothing, and gives back what it was to start it from.
 #[derive(Clone, Default, Debug)]

@@ -3,8 +3,8 @@
 
 use super::{PAGES, Rig, seed};
 use understudy::guest::{Report, Work};
-use understudy::session::primary::Capture;
 use understudy_checkpoint::domain::LogTells;
+use understudy_session::primary::Capture;
 
 const OTHERS_MAX: u64 = 10;
 

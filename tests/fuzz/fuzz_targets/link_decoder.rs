@@ -6,7 +6,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use understudy::link::{BODY_BYTES_MAX, Decoder, HEADER_BYTES, encode};
+use understudy_link::{BODY_BYTES_MAX, Decoder, HEADER_BYTES, encode};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 fuzz_target!(|input: &[u8]| {

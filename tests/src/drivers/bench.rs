@@ -14,10 +14,10 @@ use understudy::guest::{
     CaptureOrder, Checkpointer, Held, HeldOutput, ProtectorConfig, ReplicaThread, Report, Reporter,
     SteppedCapture, SteppedReplica, Stuck, Work, Workers,
 };
-use understudy::session::EpochKind;
 use understudy_checkpoint::domain::Source;
 use understudy_checkpoint::epoch::Limits;
 use understudy_checkpoint::{Epoch, Generation};
+use understudy_session::EpochKind;
 
 /// Work that a receive thread lets wait, as the engine's does.
 pub(super) const WORK_MAX: usize = 16;

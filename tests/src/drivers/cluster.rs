@@ -13,7 +13,7 @@ use super::settings::Settings;
 use super::witness_node::WitnessNode;
 use super::{GUESTS, GuestId, HostId, Options, trace};
 use understudy::control::Wish;
-use understudy::session::{Span, Time};
+use understudy_session::{Span, Time};
 
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Node {

@@ -4,7 +4,7 @@ use super::cluster::Cluster;
 use super::events::Event;
 use super::host::Item;
 use super::network::{ENDS, LINK, WITNESS, Wire, witness_channel};
-use understudy::session::Span;
+use understudy_session::Span;
 
 /// How often a lost connection is dialled.
 const DIAL_EVERY: Span = Span::from_ms(8);

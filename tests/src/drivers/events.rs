@@ -4,7 +4,7 @@ use super::network::Wire;
 use super::{GuestId, HostId, faults::Fault};
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
-use understudy::session::{Time, WitnessRequest};
+use understudy_session::{Time, WitnessRequest};
 
 /// One thing to come. `life` numbers the engines a host has had: what was meant for an earlier one is void.
 #[derive(Clone, Debug)]

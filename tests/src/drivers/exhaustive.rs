@@ -8,8 +8,8 @@ use super::network::{LINK, NODES, witness_channel};
 use super::rng::Rng;
 use super::run::{Options, finish, plain_settings};
 use super::standing::Fate;
-use understudy::session::{Span, Time};
 use understudy_checkpoint::Epoch;
+use understudy_session::{Span, Time};
 
 /// The faults tried after each event.
 pub fn faults() -> Vec<Fault> {

@@ -3,8 +3,8 @@
 use super::HostId;
 use super::frame::Frame;
 use super::guest::State;
-use understudy::session::{Record, Time};
 use understudy_checkpoint::{Epoch, Generation};
+use understudy_session::{Record, Time};
 
 /// Generation, epoch and content of an image.
 pub type Image = (Generation, Epoch, State);

@@ -7,8 +7,8 @@ use super::standing::Fate;
 use super::weights::Weights;
 use super::{GuestId, HostId};
 use understudy::control::Wish;
-use understudy::session::primary;
-use understudy::session::{Span, Time, secondary};
+use understudy_session::primary;
+use understudy_session::{Span, Time, secondary};
 
 /// One thing that goes wrong, or that an operator does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -8,7 +8,7 @@ use super::faults::{Amnesia, Fault};
 use super::guest::Trouble;
 use super::network::{ENDS, LINK, NODES, WITNESS};
 use understudy::control::Wish;
-use understudy::session::{Span, Time};
+use understudy_session::{Span, Time};
 
 impl Cluster {
     pub(super) fn strikes(&mut self, fault: Fault) {

@@ -23,9 +23,9 @@ use understudy::config::{DomainConfig, FindChanges};
 use understudy::control::Wish;
 use understudy::guest::{Activated, Bell, Encoded, Keep, OutputMaker, PauseTimes, Report, RuntimeId};
 use understudy::node::{Arrived, Glance, Guests};
-use understudy::session::primary::{Pacing, State};
-use understudy::session::{NodeName, Record, Time, WitnessReply};
 use understudy_checkpoint::Generation;
+use understudy_session::primary::{Pacing, State};
+use understudy_session::{NodeName, Record, Time, WitnessReply};
 
 /// Frames that a host's queue holds at most.
 pub const FRAMES_MAX: usize = 512;
@@ -369,8 +369,7 @@ impl Host {
         if let Some(Glance::Primary { in_flight, state, committed_at, .. }) = glance {
             // One more: the capture that was under way when the link was lost.
             view.in_flight = (in_flight, in_flight_max + 2);
-            view.protected =
-                (state == understudy::session::primary::State::Protected).then_some(committed_at);
+            view.protected = (state == understudy_session::primary::State::Protected).then_some(committed_at);
         }
         if let Some(engine) = &self.engine
             && let Some(holding) = engine.bench.get().holding(guest)

@@ -6,8 +6,8 @@ use super::guest::Trouble;
 use super::host;
 use super::judge::{Invariant, Violation};
 use understudy::node::Glance;
-use understudy::session::primary::State;
-use understudy::session::{Copy, Span, Time};
+use understudy_session::primary::State;
+use understudy_session::{Copy, Span, Time};
 
 /// Time for what was under way to arrive: stragglers at the witness, keepalives.
 pub const SETTLE: Span = Span::from_ms(200);

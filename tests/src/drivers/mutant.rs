@@ -8,8 +8,8 @@ use super::rng::Rng;
 use super::settings::Settings;
 use super::weights::Kind;
 use understudy::control::Wish;
-use understudy::session::primary::State;
-use understudy::session::{Span, secondary};
+use understudy_session::primary::State;
+use understudy_session::{Span, secondary};
 
 /// One way to be wrong.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -9,7 +9,7 @@
 use super::GuestId;
 use super::rng::Rng;
 use std::collections::VecDeque;
-use understudy::session::{Span, Time, WitnessReply, WitnessRequest};
+use understudy_session::{Span, Time, WitnessReply, WitnessRequest};
 
 /// A, B and W.
 pub const NODES: usize = 3;

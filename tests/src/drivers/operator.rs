@@ -9,9 +9,9 @@ use super::network::WITNESS;
 use super::{GuestId, HostId};
 use understudy::control::Wish;
 use understudy::node::Glance;
-use understudy::session::primary::State;
-use understudy::session::{Span, secondary};
 use understudy_checkpoint::{Epoch, Generation};
+use understudy_session::primary::State;
+use understudy_session::{Span, secondary};
 
 /// How often an engine looks for guests, and an operator for what is lost.
 const FINDS_EVERY: Span = Span::from_ms(5);

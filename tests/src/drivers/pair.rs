@@ -17,9 +17,9 @@ use super::rng::Rng;
 use super::run::{Options, finish, plain_settings};
 use understudy::control::Wish;
 use understudy::node::Glance;
-use understudy::session::primary::State;
-use understudy::session::{Span, Time};
 use understudy_checkpoint::Epoch;
+use understudy_session::primary::State;
+use understudy_session::{Span, Time};
 
 /// Nothing in a story takes longer.
 const LONG: Span = Span::from_ms(2_000);

@@ -1,6 +1,6 @@
 //! Chance from one seed: SplitMix64 (Steele, Lea, Flood 2014), small enough to read and the same everywhere.
 
-use understudy::session::Span;
+use understudy_session::Span;
 
 /// A stream of numbers that its seed alone decides.
 #[derive(Clone, Debug)]

@@ -14,8 +14,8 @@ use super::weights::Weights;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use understudy::metrics::Metrics;
-use understudy::session::primary::{Budgets, Pacing, SlowPolicy};
-use understudy::session::{Span, Time};
+use understudy_session::primary::{Budgets, Pacing, SlowPolicy};
+use understudy_session::{Span, Time};
 
 /// How a seed is run.
 #[derive(Clone, Copy, Debug, Default)]

@@ -5,10 +5,10 @@ use super::host::{BUFFER_BYTES_MAX, name};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use understudy::config::{Hypervisor, Limits, NodeConfig, Timing};
-use understudy::link::Transport;
+use understudy::connection::Transport;
 use understudy::metrics::Metrics;
-use understudy::session::Span;
-use understudy::session::primary::{Pacing, SlowPolicy};
+use understudy_session::Span;
+use understudy_session::primary::{Pacing, SlowPolicy};
 
 /// The sessions' times and bounds, some of them from the seed.
 #[derive(Clone, Debug)]

@@ -11,7 +11,7 @@ use super::facts::Fact;
 use super::host::Host;
 use super::network::NODES;
 use understudy::node::Glance;
-use understudy::session::Time;
+use understudy_session::Time;
 
 /// Lines of text.
 #[derive(Debug, Default)]

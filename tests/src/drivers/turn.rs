@@ -12,10 +12,10 @@ use super::network::{LINK, Wire, witness_channel};
 use super::wires::Said;
 use super::{GuestId, HostId};
 use understudy::node::Glance;
-use understudy::session::primary::State;
-use understudy::session::secondary;
-use understudy::session::{Copy, Span, WitnessOutcome, WitnessReply, WitnessRequest};
 use understudy_checkpoint::Generation;
+use understudy_session::primary::State;
+use understudy_session::secondary;
+use understudy_session::{Copy, Span, WitnessOutcome, WitnessReply, WitnessRequest};
 
 impl Cluster {
     /// Something happens to an engine, and it does what follows.

@@ -7,7 +7,7 @@ use super::network::{LINK, NODES, WITNESS};
 use super::rng::Rng;
 use super::standing::Fate;
 use understudy::control::Wish;
-use understudy::session::Span;
+use understudy_session::Span;
 
 /// A kind of fault.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

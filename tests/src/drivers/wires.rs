@@ -7,11 +7,11 @@ use super::mutant::Mutant;
 use super::settings::Settings;
 use std::collections::VecDeque;
 use understudy::guest::Bell;
-use understudy::link::{Decoder, Encoded, Frame, GuestId as Number, encode};
 use understudy::node::{Arrived, Feed, GuestName, Numbers, Silence, Wires};
-use understudy::session::{Decline, NodeName, Time, ToPrimary, WitnessRequest};
 use understudy_checkpoint::domain::Description;
 use understudy_checkpoint::{Epoch, Generation};
+use understudy_link::{Decoder, Encoded, Frame, GuestId as Number, encode};
+use understudy_session::{Decline, NodeName, Time, ToPrimary, WitnessRequest};
 
 /// One thing that an engine said in a turn.
 #[derive(Debug)]

@@ -9,8 +9,8 @@ use super::mutant::Mutant;
 use super::network::{WITNESS, Wire};
 use super::{GUESTS, GuestId, HostId};
 use std::collections::BTreeMap;
-use understudy::session::witness::{Input, Output, Witness};
-use understudy::session::{Copy, Record, Span, WitnessRequest};
+use understudy_session::witness::{Input, Output, Witness};
+use understudy_session::{Copy, Record, Span, WitnessRequest};
 
 /// The third node.
 #[derive(Debug)]

@@ -9,9 +9,9 @@ use super::mutant::Mutant;
 use super::rng::Rng;
 use super::{GuestId, HostId};
 use understudy::guest::{Report, Work};
-use understudy::session::Span;
-use understudy::session::primary::Capture;
 use understudy_checkpoint::{Epoch, Generation};
+use understudy_session::Span;
+use understudy_session::primary::Capture;
 
 /// How long a capture thread takes for an order.
 pub(super) fn pause_of(order: &Order, rng: &mut Rng) -> Span {

@@ -7,9 +7,9 @@ use super::host::{Engine, guest_name, name};
 use super::mutant::Mutant;
 use understudy::guest::{SteppedReplica, Work};
 use understudy::node::{Arrived, Glance};
-use understudy::session::ToSecondary;
 use understudy_checkpoint::domain::Sink;
 use understudy_checkpoint::{PAGE_SIZE, PageEntry, PageType, Pfn};
+use understudy_session::ToSecondary;
 
 /// Work that is enough for the mutant that stops a link for one guest.
 const ENOUGH: usize = 3;

@@ -8,10 +8,10 @@ use super::wires::guest_of;
 use super::{GuestId, HostId};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use understudy::guest::{Activated, BoxedSource, Host, Keep, NotStarted, OutputMaker, Past};
-use understudy::link::HoldRefusal;
 use understudy_checkpoint::domain::Description;
 use understudy_checkpoint::epoch::Image;
 use understudy_checkpoint::{Epoch, Generation};
+use understudy_link::HoldRefusal;
 
 /// Domains of a host, by guest.
 #[derive(Debug)]

@@ -6,11 +6,11 @@
 //! ```
 
 use crate::config::Settings;
-use crate::session::{Copy, NodeName, Record};
 use crate::witness::read_record;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use understudy_session::{Copy, NodeName, Record};
 
 /// The configuration of this host's node that nobody has named.
 const CONFIG_DEFAULT: &str = "/etc/understudy/node.toml";

@@ -4,9 +4,9 @@ use super::PrimaryGuest;
 use crate::config::PacingSettings;
 use crate::control::status::GuestStatus;
 use crate::node::status::{self, decline_words, snake_case};
-use crate::session::primary::{Event, State};
-use crate::session::{Decline, EpochKind, Time};
 use understudy_checkpoint::Generation;
+use understudy_session::primary::{Event, State};
+use understudy_session::{Decline, EpochKind, Time};
 
 /// The guest is fenced here.
 pub(super) fn fenced(guest: &str, generation: Generation, is_wished: bool) {

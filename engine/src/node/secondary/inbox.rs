@@ -8,9 +8,9 @@ use crate::guest::Work;
 use crate::node::arrived::Arrived;
 use crate::node::guests::generation_of;
 use crate::node::wires::Wires;
-use crate::session::secondary::{Input, State};
-use crate::session::{Decline, ToSecondary};
 use understudy_checkpoint::{Epoch, Generation};
+use understudy_session::secondary::{Input, State};
+use understudy_session::{Decline, ToSecondary};
 
 /// Frames that wait, at most: far more than a window holds of an honest primary's.
 const INBOX_FRAMES_MAX: usize = 1 << 18;

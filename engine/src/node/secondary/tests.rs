@@ -1,16 +1,16 @@
 //! A guest held here whose thread takes its time, or whose primary changes its mind.
 
 use super::*;
-use crate::link::GuestId;
 use crate::metrics::Metrics;
 use crate::node::arrived::Taken;
 use crate::node::wires::Silence;
 use crate::node::{Feed, Parcel};
-use crate::session::{Span, ToSecondary, WitnessRequest, secondary};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use understudy_checkpoint::domain::GuestKind;
 use understudy_checkpoint::pages::EpochSummary;
+use understudy_link::GuestId;
+use understudy_session::{Span, ToSecondary, WitnessRequest, secondary};
 
 const MS: u64 = 1_000_000;
 const G: Generation = Generation(1);

@@ -5,9 +5,9 @@ use crate::control::GuestRole;
 use crate::control::status::GuestStatus;
 use crate::guest::Work;
 use crate::node::status::{record_words, secondary_reason, snake_case};
-use crate::session::Time;
-use crate::session::primary::Loss;
-use crate::session::secondary::{Event, State};
+use understudy_session::Time;
+use understudy_session::primary::Loss;
+use understudy_session::secondary::{Event, State};
 
 impl SecondaryGuest {
     pub(super) fn event(&mut self, event: Event, now: Time) {

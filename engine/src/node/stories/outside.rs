@@ -2,16 +2,14 @@
 //! does what the story wants of it.
 
 use crate::config::{Hypervisor, Limits, NodeConfig, Timing};
+use crate::connection::Transport;
 use crate::guest::{
     Activated, Bell, BoxedSource, CaptureOrder, Checkpointer, Held, HeldOutput, Host, Keep, Machine,
     NotStarted, ProtectorConfig, ReplicaThread, Reporter, Still, Stuck, Work, Workers,
 };
-use crate::link::{Frame, GuestId, HoldReason, HoldRefusal, Transport};
 use crate::node::arrived::GuestName;
 use crate::node::outlet::Feed;
 use crate::node::wires::{Silence, Wires};
-use crate::session::primary::{self, Pacing, SlowPolicy};
-use crate::session::{NodeName, Span, Time, ToPrimary, ToSecondary, WitnessRequest};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::io;
@@ -21,6 +19,9 @@ use std::time::Duration;
 use understudy_checkpoint::domain::{Description, GuestKind, Source};
 use understudy_checkpoint::epoch::{self, Image};
 use understudy_checkpoint::{Epoch, Generation};
+use understudy_link::{Frame, GuestId, HoldReason, HoldRefusal};
+use understudy_session::primary::{self, Pacing, SlowPolicy};
+use understudy_session::{NodeName, Span, Time, ToPrimary, ToSecondary, WitnessRequest};
 
 pub(super) const G: Generation = Generation(1);
 

@@ -13,10 +13,10 @@ use understudy::drill::traffic::Crew;
 use understudy::drill::watch::Watch;
 use understudy::drill::workdir::Workdir;
 use understudy::drill::world::{WAIT_MAX, World};
-use understudy::session::Span;
-use understudy::session::primary::Pacing;
 use understudy_lab::memcached::Request;
 use understudy_lab::{Answer, Outcome, Patience, Station};
+use understudy_session::Span;
+use understudy_session::primary::Pacing;
 
 /// Time for a world to come to rest after it is protected: the encoder's shadow fills, buffers find their size.
 const SETTLE: Duration = Duration::from_millis(1500);

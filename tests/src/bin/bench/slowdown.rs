@@ -7,7 +7,7 @@ use understudy::config::BUDGETS;
 use understudy::control::GuestStatus;
 use understudy::drill::DrillError;
 use understudy::drill::history::Moment;
-use understudy::session::primary::Pacing;
+use understudy_session::primary::Pacing;
 
 const SPAN: Duration = Duration::from_secs(4);
 const CLIENTS: u16 = 8;

@@ -5,8 +5,8 @@ use super::super::facts::{Fact, HostView, Image};
 use super::super::guest::State;
 use super::{Invariant, Verdict};
 use std::collections::BTreeMap;
-use understudy::session::{Span, Time};
 use understudy_checkpoint::{Epoch, Generation};
+use understudy_session::{Span, Time};
 
 /// Wrong epochs in a row, where epochs are few: what was lost is seen after one cut, and compared with the next.
 const WRONG_MAX: u32 = 2;

@@ -3,7 +3,7 @@
 
 use super::super::facts::Fact;
 use super::{Invariant, Verdict};
-use understudy::session::Copy;
+use understudy_session::Copy;
 
 #[derive(Debug, Default)]
 pub(super) struct Durability {

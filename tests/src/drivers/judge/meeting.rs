@@ -2,7 +2,7 @@
 
 use super::super::facts::HostView;
 use super::{Invariant, Verdict};
-use understudy::session::{Span, Time};
+use understudy_session::{Span, Time};
 
 /// Two that meet settle it within this.
 const SETTLED: Span = Span::from_ms(500);

@@ -13,7 +13,7 @@ mod world;
 
 use super::facts::{Fact, HostView};
 use std::fmt;
-use understudy::session::Time;
+use understudy_session::Time;
 
 /// The invariants that this simulator judges (`docs/DESIGN.md#invariants`). Liveness, I6, is judged at the end of a run.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

@@ -5,8 +5,8 @@ use super::super::facts::Fact;
 use super::super::frame::Frame;
 use super::{Invariant, Verdict};
 use std::collections::BTreeMap;
-use understudy::session::{Copy, Record};
 use understudy_checkpoint::{Epoch, Generation};
+use understudy_session::{Copy, Record};
 
 /// Frames that go another way before the guest is paused for it.
 const LEAKS_MAX: u64 = 8;

@@ -4,7 +4,7 @@
 use super::super::facts::HostView;
 use super::super::settings::Settings;
 use super::{Invariant, Verdict};
-use understudy::session::{Span, Time};
+use understudy_session::{Span, Time};
 
 /// All has been well for this long before anything is asked for: what was slow may have to be sent again.
 const WELL: Span = Span::from_ms(300);

@@ -1,0 +1,372 @@
+//! Frames to bytes.
+
+use super::body::TEXT_BYTES_MAX;
+use super::body::{put_blob, put_optional_u64, put_text, put_u16, put_u32, put_u64};
+use super::frame::{Frame, GuestId, Hello, HelloAnswer, Identity, RefuseReason, Service};
+use super::outbox::Lane;
+use super::refusal::HoldReason;
+use super::{BODY_BYTES_MAX, header, kind};
+use alloc::vec::Vec;
+use understudy_checkpoint::domain::{Description, GuestKind};
+use understudy_session::{
+    Copy, Decline, EpochKind, Record, Standing, ToPrimary, ToSecondary, WitnessOutcome, WitnessReply,
+    WitnessRequest,
+};
+
+/// One frame in bytes, closed and not yet sealed: [`Outbox`](super::Outbox) numbers and seals it as it leaves.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Encoded {
+    lane: Lane,
+    since: u16,
+    bytes: Vec<u8>,
+}
+
+/// Why a frame cannot be sent. Nothing of it was.
+#[derive(thiserror::Error, Clone, PartialEq, Eq, Debug)]
+pub enum EncodeError {
+    /// The body would be longer than frames are.
+    #[error("{what} takes {bytes} bytes on a link, and a frame carries at most {BODY_BYTES_MAX}")]
+    TooLong {
+        /// The kind of frame.
+        what: &'static str,
+        /// Bytes of its body.
+        bytes: usize,
+    },
+    /// A name is empty, or longer than names are.
+    #[error("A name in {what} has {bytes} bytes; use 1 to {TEXT_BYTES_MAX}")]
+    Name {
+        /// The kind of frame.
+        what: &'static str,
+        /// Bytes of the name.
+        bytes: usize,
+    },
+}
+
+impl Encoded {
+    /// Whose order it keeps.
+    pub fn lane(&self) -> Lane {
+        self.lane
+    }
+
+    /// The first version of the protocol that has it.
+    pub(super) fn since(&self) -> u16 {
+        self.since
+    }
+
+    /// Bytes on the link, header included.
+    pub fn len_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Numbers and seals it: these bytes go on the wire.
+    pub fn seal(mut self, sequence: u32) -> Vec<u8> {
+        header::seal(&mut self.bytes, sequence);
+        self.bytes
+    }
+}
+
+/// Encodes a frame. Reasons that are too long are cut; anything else that does not fit is an error.
+pub fn encode(frame: &Frame<'_>) -> Result<Encoded, EncodeError> {
+    check(frame)?;
+    let mut bytes = Vec::with_capacity(header::HEADER_BYTES + body_bytes_hint(frame));
+    header::open(&mut bytes, kind_of(frame), frame.guest().map_or(0, GuestId::get));
+    put_body(&mut bytes, frame);
+    header::close(&mut bytes);
+    Ok(Encoded { lane: Lane::of(frame), since: frame.since(), bytes })
+}
+
+/// Whether a frame fits, told before any memory is taken for it.
+fn check(frame: &Frame<'_>) -> Result<(), EncodeError> {
+    let what = frame.kind_name();
+    let long_bytes = match frame {
+        Frame::PageBatch { batch: bytes, .. }
+        | Frame::LibxcState { records: bytes, .. }
+        | Frame::LibxlState { records: bytes, .. } => bytes.len(),
+        Frame::GuestOffer { name, description, .. } => offer_bytes(name, description),
+        // A few numbers, names and one reason.
+        _ => 0,
+    };
+    if long_bytes > BODY_BYTES_MAX {
+        return Err(EncodeError::TooLong { what, bytes: long_bytes });
+    }
+    let names = names_in(frame).into_iter().flatten();
+    match names.map(str::len).find(|bytes| !(1..=TEXT_BYTES_MAX).contains(bytes)) {
+        Some(bytes) => Err(EncodeError::Name { what, bytes }),
+        None => Ok(()),
+    }
+}
+
+/// Whether a guest can be offered on a link at all.
+pub fn check_offer(name: &str, description: &Description) -> Result<(), EncodeError> {
+    let (what, bytes) = ("a guest's offer", offer_bytes(name, description));
+    if bytes > BODY_BYTES_MAX { Err(EncodeError::TooLong { what, bytes }) } else { Ok(()) }
+}
+
+fn offer_bytes(name: &str, description: &Description) -> usize {
+    let long = description.config.len().saturating_add(description.static_records.len());
+    long.saturating_add(OFFER_FIXED_BYTES + name.len())
+}
+
+/// Bytes of an offer beside its name, configuration and static records.
+const OFFER_FIXED_BYTES: usize = 8 + 1 + 1 + 8 + 3 * 4 + 2 * 4;
+
+fn names_in<'a>(frame: &'a Frame<'_>) -> [Option<&'a str>; 3] {
+    let of_record = |guest: &'a str, record: Option<&'a Record>| {
+        let holder = record.and_then(|record| match &record.copy {
+            Copy::Stale => None,
+            Copy::Fresh { holder } => Some(&*holder.0),
+        });
+        [Some(guest), record.map(|record| &*record.owner.0), holder]
+    };
+    match frame {
+        Frame::Hello(Hello { from, .. }) | Frame::HelloAnswer(HelloAnswer { from, .. }) => {
+            [Some(&from.node.0), None, None]
+        }
+        Frame::GuestOffer { name, .. } => [Some(name), None, None],
+        Frame::WitnessRequest { guest, request: WitnessRequest::Read { .. } } => [Some(guest), None, None],
+        Frame::WitnessRequest { guest, request: WitnessRequest::Swap { new, .. } } => {
+            of_record(guest, Some(new))
+        }
+        Frame::WitnessReply { guest, reply } => of_record(guest, reply.record.as_ref()),
+        _ => [None; 3],
+    }
+}
+
+/// Memory for the body in one piece: exact where it may be long.
+fn body_bytes_hint(frame: &Frame<'_>) -> usize {
+    match frame {
+        Frame::PageBatch { batch: bytes, .. }
+        | Frame::LibxcState { records: bytes, .. }
+        | Frame::LibxlState { records: bytes, .. } => bytes.len(),
+        _ => 64,
+    }
+}
+
+fn kind_of(frame: &Frame<'_>) -> u16 {
+    match frame {
+        Frame::Hello(_) => kind::HELLO,
+        Frame::HelloAnswer(_) => kind::HELLO_ANSWER,
+        Frame::Refuse { .. } => kind::REFUSE,
+        Frame::Bye => kind::BYE,
+        Frame::Ping => kind::PING,
+        Frame::Pong => kind::PONG,
+        Frame::GuestOffer { generation: None, .. } => kind::GUEST_OFFER,
+        Frame::GuestOffer { generation: Some(_), .. } => kind::GUEST_OFFER_GENERATION,
+        Frame::ToSecondary { message, .. } => match message {
+            ToSecondary::Offer { .. } => kind::OFFER,
+            ToSecondary::EpochBegin { .. } => kind::EPOCH_BEGIN,
+            ToSecondary::Heartbeat { .. } => kind::PRIMARY_HEARTBEAT,
+            ToSecondary::Switchover { .. } => kind::SWITCHOVER,
+            ToSecondary::Farewell { .. } => kind::FAREWELL,
+        },
+        Frame::PageBatch { .. } => kind::PAGE_BATCH,
+        Frame::LibxcState { .. } => kind::LIBXC_STATE,
+        Frame::LibxlState { .. } => kind::LIBXL_STATE,
+        Frame::EpochEnd { .. } => kind::EPOCH_END,
+        Frame::ToPrimary { message, .. } => match message {
+            ToPrimary::Stand { .. } => kind::STAND,
+            ToPrimary::Ack { .. } => kind::ACK,
+            ToPrimary::Declined { .. } => kind::DECLINED,
+            ToPrimary::Heartbeat { .. } => kind::SECONDARY_HEARTBEAT,
+        },
+        Frame::HoldDeclined { .. } => kind::HOLD_DECLINED,
+        Frame::HoldReady { .. } => kind::HOLD_READY,
+        Frame::Window { .. } => kind::WINDOW,
+        Frame::WitnessRequest { request: WitnessRequest::Read { .. }, .. } => kind::WITNESS_READ,
+        Frame::WitnessRequest { request: WitnessRequest::Swap { .. }, .. } => kind::WITNESS_SWAP,
+        Frame::WitnessRequest { request: WitnessRequest::Reclaim { .. }, .. } => kind::WITNESS_RECLAIM,
+        Frame::WitnessReply { .. } => kind::WITNESS_REPLY,
+    }
+}
+
+fn put_body(out: &mut Vec<u8>, frame: &Frame<'_>) {
+    match frame {
+        Frame::Hello(Hello { versions, service, from }) => {
+            put_u16(out, versions.0);
+            put_u16(out, versions.1);
+            out.push(match service {
+                Service::Node => 1,
+                Service::Witness => 2,
+            });
+            put_identity(out, from);
+        }
+        Frame::HelloAnswer(HelloAnswer { version, from }) => {
+            put_u16(out, *version);
+            put_identity(out, from);
+        }
+        Frame::Refuse { reason, detail } => {
+            out.push(reason_number(*reason));
+            put_text(out, detail);
+        }
+        Frame::Bye | Frame::Ping | Frame::Pong | Frame::HoldReady { .. } => {}
+        Frame::GuestOffer { generation, name, description, .. } => {
+            generation.iter().for_each(|generation| put_u64(out, generation.0));
+            put_text(out, name);
+            put_description(out, description);
+        }
+        Frame::ToSecondary { message, .. } => put_to_secondary(out, message),
+        Frame::PageBatch { batch: bytes, .. }
+        | Frame::LibxcState { records: bytes, .. }
+        | Frame::LibxlState { records: bytes, .. } => out.extend_from_slice(bytes),
+        Frame::EpochEnd { generation, epoch, summary, .. } => {
+            let words = [generation.0, epoch.0, summary.entries, summary.data_pages, summary.digest];
+            words.into_iter().for_each(|word| put_u64(out, word));
+        }
+        Frame::ToPrimary { message, .. } => put_to_primary(out, message),
+        Frame::HoldDeclined { refusal, .. } => {
+            out.push(hold_reason_number(refusal.reason));
+            put_text(out, &refusal.detail);
+        }
+        Frame::Window { through_bytes, .. } => put_u64(out, *through_bytes),
+        Frame::WitnessRequest { guest, request } => put_witness_request(out, guest, request),
+        Frame::WitnessReply { guest, reply } => put_witness_reply(out, guest, reply),
+    }
+}
+
+fn put_identity(out: &mut Vec<u8>, identity: &Identity) {
+    put_u64(out, identity.instance);
+    put_text(out, &identity.node.0);
+}
+
+fn reason_number(reason: RefuseReason) -> u8 {
+    match reason {
+        RefuseReason::NoCommonVersion => 1,
+        RefuseReason::WrongService => 2,
+        RefuseReason::Duplicate => 3,
+        RefuseReason::UnknownNode => 4,
+        RefuseReason::Full => 5,
+        RefuseReason::Protocol => 6,
+        RefuseReason::NameInUse => 7,
+    }
+}
+
+fn hold_reason_number(reason: HoldReason) -> u8 {
+    match reason {
+        HoldReason::Name => 1,
+        HoldReason::TooLarge => 2,
+        HoldReason::Memory => 3,
+        HoldReason::Network => 4,
+        HoldReason::Unfit => 5,
+        HoldReason::Toolstack => 6,
+        HoldReason::TooMany => 7,
+        HoldReason::NameTaken => 8,
+        HoldReason::Internal => 9,
+    }
+}
+
+fn put_description(out: &mut Vec<u8>, description: &Description) {
+    out.push(match description.kind {
+        GuestKind::Pv => 1,
+        GuestKind::Hvm => 2,
+        GuestKind::Pvh => 3,
+    });
+    put_u64(out, description.page_count);
+    put_u32(out, description.libxc_version);
+    put_u32(out, description.xen_version.0);
+    put_u32(out, description.xen_version.1);
+    put_blob(out, &description.config);
+    put_blob(out, &description.static_records);
+}
+
+fn put_to_secondary(out: &mut Vec<u8>, message: &ToSecondary) {
+    match message {
+        ToSecondary::Offer { generation, acked } => {
+            put_u64(out, generation.0);
+            put_optional_u64(out, acked.map(|epoch| epoch.0));
+        }
+        ToSecondary::EpochBegin { generation, epoch, kind, base } => {
+            put_u64(out, generation.0);
+            put_u64(out, epoch.0);
+            out.push(match kind {
+                EpochKind::Seed => 1,
+                EpochKind::Delta => 2,
+            });
+            put_optional_u64(out, base.map(|epoch| epoch.0));
+        }
+        ToSecondary::Heartbeat { generation } | ToSecondary::Farewell { generation } => {
+            put_u64(out, generation.0);
+        }
+        ToSecondary::Switchover { generation, epoch } => {
+            put_u64(out, generation.0);
+            put_u64(out, epoch.0);
+        }
+    }
+}
+
+fn put_to_primary(out: &mut Vec<u8>, message: &ToPrimary) {
+    match message {
+        ToPrimary::Stand { generation, standing } => {
+            put_u64(out, generation.0);
+            let (tag, held) = match standing {
+                Standing::Nothing => (0, (0, 0)),
+                Standing::Complete { generation, epoch } => (1, (generation.0, epoch.0)),
+            };
+            out.push(tag);
+            put_u64(out, held.0);
+            put_u64(out, held.1);
+        }
+        ToPrimary::Ack { generation, epoch } => {
+            put_u64(out, generation.0);
+            put_u64(out, epoch.0);
+        }
+        ToPrimary::Declined { generation, epoch, why } => {
+            put_u64(out, generation.0);
+            put_optional_u64(out, epoch.map(|epoch| epoch.0));
+            let (tag, newer) = match why {
+                Decline::Fenced { generation } => (1, generation.0),
+                Decline::WrongBase => (2, 0),
+                Decline::Damaged => (3, 0),
+                Decline::TooLarge => (4, 0),
+                Decline::ImageLost => (5, 0),
+                Decline::TakingOver => (6, 0),
+                Decline::Diverged => (7, 0),
+            };
+            out.push(tag);
+            put_u64(out, newer);
+        }
+        ToPrimary::Heartbeat { generation } => put_u64(out, generation.0),
+    }
+}
+
+fn put_witness_request(out: &mut Vec<u8>, guest: &str, request: &WitnessRequest) {
+    match request {
+        WitnessRequest::Read { id } => {
+            put_u64(out, id.0);
+            put_text(out, guest);
+        }
+        WitnessRequest::Swap { id, expect, new } | WitnessRequest::Reclaim { id, expect, new } => {
+            put_u64(out, id.0);
+            put_text(out, guest);
+            put_u64(out, *expect);
+            put_record(out, new);
+        }
+    }
+}
+
+fn put_witness_reply(out: &mut Vec<u8>, guest: &str, reply: &WitnessReply) {
+    put_u64(out, reply.id.0);
+    put_text(out, guest);
+    out.push(match reply.outcome {
+        WitnessOutcome::Told => 1,
+        WitnessOutcome::Swapped => 2,
+        WitnessOutcome::Conflict => 3,
+        WitnessOutcome::Illegal => 4,
+    });
+    out.push(u8::from(reply.record.is_some()));
+    if let Some(record) = &reply.record {
+        put_record(out, record);
+    }
+}
+
+fn put_record(out: &mut Vec<u8>, record: &Record) {
+    put_u64(out, record.revision);
+    put_u64(out, record.generation.0);
+    put_text(out, &record.owner.0);
+    match &record.copy {
+        Copy::Stale => out.push(0),
+        Copy::Fresh { holder } => {
+            out.push(1);
+            put_text(out, &holder.0);
+        }
+    }
+}

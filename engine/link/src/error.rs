@@ -1,0 +1,87 @@
+//! What can be wrong with the bytes of a link. Each of these ends the connection; the sessions then see the
+//! link down and begin anew on the next one.
+
+use alloc::string::String;
+
+/// Why a peer's bytes are not taken.
+#[derive(thiserror::Error, Clone, PartialEq, Eq, Debug)]
+pub enum LinkError {
+    /// The first bytes are not a frame's.
+    #[error("The other end does not speak the understudy link protocol; check the address")]
+    NotALink,
+    /// A kind that this version does not know.
+    #[error("The peer sent a frame of unknown kind {0:#x}; both ends must run matching versions")]
+    UnknownKind(u16),
+    /// A value of a field that this version does not know.
+    #[error("The peer sent the unknown value {value} as {field}; both ends must run matching versions")]
+    UnknownValue {
+        /// Which field.
+        field: &'static str,
+        /// Its value.
+        value: u8,
+    },
+    /// The body is longer than frames may be at this point of the connection.
+    #[error("The peer announced a frame of {bytes} bytes where {limit} are allowed")]
+    FrameTooLong {
+        /// Announced length of the body.
+        bytes: usize,
+        /// Allowed length of a body.
+        limit: usize,
+    },
+    /// The seal does not match: bytes changed on the way.
+    #[error("A frame arrived damaged; check the network between the hosts")]
+    Damaged,
+    /// A frame is missing or came twice, which TCP excludes.
+    #[error("Frame {found} arrived where {expected} was due; report this as a bug of the sender")]
+    OutOfSequence {
+        /// The number that was due.
+        expected: u32,
+        /// The number that came.
+        found: u32,
+    },
+    /// The body ends inside a field.
+    #[error("A frame's body is too short for its kind; report this as a bug of the sender")]
+    BodyTooShort,
+    /// The body goes on after its last field.
+    #[error("A frame's body is {0} bytes too long for its kind; report this as a bug of the sender")]
+    BodyTooLong(usize),
+    /// A name or reason is not UTF-8.
+    #[error("A frame carries a text that is not UTF-8; report this as a bug of the sender")]
+    NotText,
+    /// A name without a character.
+    #[error("A frame carries an empty name; report this as a bug of the sender")]
+    EmptyName,
+    /// A frame about a guest for the link itself, or the other way round.
+    #[error("A frame of kind {kind:#x} is addressed to guest {guest}; report this as a bug of the sender")]
+    WrongAddress {
+        /// Its kind.
+        kind: u16,
+        /// Its guest number.
+        guest: u32,
+    },
+    /// A frame that may not come at this point of the connection.
+    #[error("The peer sent {found} where {expected} was due; report this as a bug of the sender")]
+    Unexpected {
+        /// What was due.
+        expected: &'static str,
+        /// What came.
+        found: &'static str,
+    },
+    /// The other end will not talk to us.
+    #[error("The peer refuses the link: {reason}: {detail}")]
+    Refused {
+        /// Why, from a closed list.
+        reason: super::RefuseReason,
+        /// Why, in the peer's words.
+        detail: String,
+    },
+    /// A peer that was asked whether it is there has not said anything for long.
+    #[error("The peer does not answer any more; check its host and the network between")]
+    Silent,
+    /// The peer closed the connection, in order or not.
+    #[error("The other end closed the connection")]
+    Ended,
+    /// The hello was not answered in time.
+    #[error("The other end did not complete the hello in time; check that it is an understudy engine")]
+    HelloTimeout,
+}

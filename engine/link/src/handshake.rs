@@ -1,0 +1,251 @@
+//! Who is at the other end, and which of two links between two nodes stays. Pure.
+//!
+//! ```text
+//!   the end that connects                          the end that is connected to
+//!   ─────────────────────                          ────────────────────────────
+//!   Answering ── Hello ──────────────────────────► Greeting
+//!                                                     │ the node looks for another link (choose)
+//!   Open ◄────────────── HelloAnswer ──────────────── agree ─► Open
+//!   (ended) ◄─────────── Refuse ───────────────────── refuse ─► (ended)
+//! ```
+//!
+//! Two nodes that know each other's address both connect, perhaps at the same moment. Both must then keep the
+//! same link, without another exchange: see [`choose`].
+
+use super::frame::{Frame, Hello, HelloAnswer, Identity, RefuseReason, Service, VERSIONS, common_version};
+use super::{EncodeError, Encoded, LinkError, encode};
+use alloc::format;
+use alloc::string::String;
+use understudy_session::{NodeName, Span};
+
+/// A hello that is not complete after this long ends the connection.
+pub const HELLO_MAX: Span = Span::from_ms(2_000);
+
+/// How far the hello is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Handshake {
+    /// Our hello is sent; its answer is due.
+    Answering,
+    /// The peer's hello is due.
+    Greeting,
+    /// The peer's hello is here; ours to agree or to refuse.
+    Deciding {
+        /// The newest version that both speak.
+        version: u16,
+    },
+    /// Both know each other.
+    Open,
+    /// We refuse or said goodbye; what still comes is skipped.
+    Ending,
+}
+
+/// The hello of the end that connects.
+pub(super) fn hello(from: Identity, service: Service) -> Result<Encoded, EncodeError> {
+    encode(&Frame::Hello(Hello { versions: (*VERSIONS.start(), *VERSIONS.end()), service, from }))
+}
+
+/// Reads the answer to our hello: who is there, and the version that both speak.
+pub(super) fn read_answer(frame: Frame<'_>) -> Result<(Identity, u16), LinkError> {
+    match frame {
+        Frame::HelloAnswer(HelloAnswer { version, from }) if VERSIONS.contains(&version) => {
+            Ok((from, version))
+        }
+        Frame::HelloAnswer(HelloAnswer { version, .. }) => {
+            Err(LinkError::UnknownValue { field: "version", value: version.to_le_bytes()[0] })
+        }
+        other => Err(unexpected("a hello's answer", &other)),
+    }
+}
+
+/// The version to speak, or how to refuse.
+pub(super) type Answer = Result<u16, (RefuseReason, String)>;
+
+/// Reads a hello to `service`, and says how to answer.
+pub(super) fn read_hello(frame: Frame<'_>, service: Service) -> Result<(Hello, Answer), LinkError> {
+    let Frame::Hello(hello) = frame else {
+        return Err(unexpected("a hello", &frame));
+    };
+    let answer = match common_version(hello.versions) {
+        _ if hello.service != service => Err((
+            RefuseReason::WrongService,
+            match service {
+                Service::Node => "This is a node, not a witness".into(),
+                Service::Witness => "This is a witness, not a node".into(),
+            },
+        )),
+        None => Err((
+            RefuseReason::NoCommonVersion,
+            format!("This end speaks versions {} to {}", VERSIONS.start(), VERSIONS.end()),
+        )),
+        Some(version) => Ok(version),
+    };
+    Ok((hello, answer))
+}
+
+pub(super) fn unexpected(expected: &'static str, found: &Frame<'_>) -> LinkError {
+    LinkError::Unexpected { expected, found: found.kind_name() }
+}
+
+/// What a node has towards a peer when that peer's hello arrives.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Standing {
+    /// No other connection.
+    Alone,
+    /// This node's own hello is under way.
+    Dialing,
+    /// A link is open.
+    Open {
+        /// The peer's instance on that link.
+        instance: u64,
+        /// Whether this node had connected it.
+        dialed: bool,
+    },
+}
+
+/// What to do with a peer's hello.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Choice {
+    /// Agree; close whatever else there is towards this peer.
+    Take,
+    /// Refuse as [`RefuseReason::Duplicate`]; what is there stays.
+    Keep,
+}
+
+/// Decides between what there is and a peer's hello. Both ends come to the same link:
+///
+/// * Both hellos cross: the one from the node with the lesser name stays.
+/// * An open link, and the peer connects anew the same way as before, or was restarted: the peer has lost the
+///   old one, and knows better.
+/// * An open link that this node connected, and a hello from the same process: it was sent before the peer
+///   took our link. If the peer has lost our link after all, its end reaches us too, and it connects again.
+pub fn choose(standing: Standing, this: &NodeName, peer: &Identity) -> Choice {
+    match standing {
+        Standing::Alone => Choice::Take,
+        Standing::Dialing if *this < peer.node => Choice::Keep,
+        Standing::Dialing => Choice::Take,
+        Standing::Open { instance, dialed: true } if instance == peer.instance => Choice::Keep,
+        Standing::Open { .. } => Choice::Take,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::collections::VecDeque;
+    use alloc::vec::Vec;
+    use proptest::prelude::*;
+
+    fn identity(name: &str) -> Identity {
+        Identity { node: NodeName(name.into()), instance: 1 }
+    }
+
+    /// A node as far as links go: at most one dialing and one open connection.
+    struct Node {
+        me: Identity,
+        peer: Identity,
+        dialing: Option<u32>,
+        open: Option<(u32, bool)>,
+    }
+
+    enum Wire {
+        Hello(u32),
+        Answer(u32),
+        Refuse(u32),
+        Closed(u32),
+    }
+
+    impl Node {
+        fn standing(&self) -> Standing {
+            match (self.open, self.dialing) {
+                (Some((_, dialed)), _) => Standing::Open { instance: self.peer.instance, dialed },
+                (None, Some(_)) => Standing::Dialing,
+                (None, None) => Standing::Alone,
+            }
+        }
+
+        fn dial(&mut self, id: u32, out: &mut VecDeque<Wire>) {
+            if self.open.is_none() && self.dialing.is_none() {
+                self.dialing = Some(id);
+                out.push_back(Wire::Hello(id));
+            }
+        }
+
+        fn hear(&mut self, wire: Wire, out: &mut VecDeque<Wire>) {
+            match wire {
+                Wire::Hello(id) => match choose(self.standing(), &self.me.node, &self.peer) {
+                    Choice::Keep => out.push_back(Wire::Refuse(id)),
+                    Choice::Take => {
+                        let closed =
+                            self.open.take().map(|(id, _)| id).into_iter().chain(self.dialing.take());
+                        out.extend(closed.map(Wire::Closed));
+                        self.open = Some((id, false));
+                        out.push_back(Wire::Answer(id));
+                    }
+                },
+                Wire::Answer(id) if self.dialing == Some(id) => {
+                    self.dialing = None;
+                    self.open = Some((id, true));
+                }
+                Wire::Refuse(id) if self.dialing == Some(id) => self.dialing = None,
+                Wire::Closed(id) if self.dialing == Some(id) => self.dialing = None,
+                Wire::Closed(id) if self.open.is_some_and(|(open, _)| open == id) => self.open = None,
+                Wire::Answer(_) | Wire::Refuse(_) | Wire::Closed(_) => {}
+            }
+        }
+    }
+
+    proptest! {
+        /// Whoever dials when, and however messages interleave, both nodes end with the same one link.
+        #[test]
+        fn two_nodes_that_both_dial_keep_the_same_link(steps in proptest::collection::vec(0u8..4, 1..40)) {
+            let (a, b) = (identity("a"), identity("b"));
+            let mut nodes = [
+                Node { me: a.clone(), peer: b.clone(), dialing: None, open: None },
+                Node { me: b, peer: a, dialing: None, open: None },
+            ];
+            let mut wires = [VecDeque::new(), VecDeque::new()];
+            let mut next_id = 0;
+            let mut step = |nodes: &mut [Node; 2], wires: &mut [VecDeque<Wire>; 2], step: u8| {
+                let side = usize::from(step & 1);
+                let mut out = VecDeque::new();
+                if step < 2 {
+                    next_id += 1;
+                    nodes[side].dial(next_id, &mut out);
+                } else if let Some(wire) = wires[1 - side].pop_front() {
+                    nodes[side].hear(wire, &mut out);
+                }
+                wires[side].extend(out);
+            };
+            for choice in steps {
+                step(&mut nodes, &mut wires, choice);
+            }
+            // Each dials again whenever it has nothing, as nodes do; then all is delivered.
+            for _ in 0..20 {
+                for choice in [0, 2, 3, 2, 3, 1, 2, 3, 2, 3] {
+                    step(&mut nodes, &mut wires, choice);
+                }
+            }
+            let open: Vec<_> = nodes.iter().map(|node| node.open.map(|(id, _)| id)).collect();
+            prop_assert!(open[0].is_some() && open[0] == open[1], "{:?}", open);
+        }
+    }
+
+    #[test]
+    fn a_restarted_peer_replaces_the_link_of_its_former_life() {
+        let peer = Identity { node: NodeName("b".into()), instance: 2 };
+        for dialed in [false, true] {
+            let standing = Standing::Open { instance: 1, dialed };
+            assert_eq!(choose(standing, &NodeName("a".into()), &peer), Choice::Take);
+        }
+    }
+
+    #[test]
+    fn a_hello_to_the_wrong_service_or_of_another_age_is_refused_with_words() {
+        let hello = |versions, service| Frame::Hello(Hello { versions, service, from: identity("a") });
+        let reason = |frame| read_hello(frame, Service::Witness).unwrap().1.unwrap_err().0;
+        assert_eq!(reason(hello((1, 1), Service::Node)), RefuseReason::WrongService);
+        assert_eq!(reason(hello((7, 9), Service::Witness)), RefuseReason::NoCommonVersion);
+        assert!(read_hello(Frame::Bye, Service::Node).is_err());
+        assert!(read_answer(Frame::HelloAnswer(HelloAnswer { version: 9, from: identity("b") })).is_err());
+    }
+}

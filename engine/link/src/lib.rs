@@ -1,0 +1,46 @@
+//! The link: one connection between two engines (or an engine and the witness), drawn byte by byte in
+//! `docs/LINK.md`.
+//!
+//! * [`frame`] what may be said; [`encode()`] and [`Decoder`] turn it into bytes and back
+//! * [`Outbox`] what leaves next: bounded, small frames first, fair between guests
+//! * [`Handshake`](handshake) who is at the other end, and which of two links between two nodes stays
+//! * [`Backoff`] when to try another connection
+//!
+//! Not here: sockets. The engine's `connection` puts all of these on one.
+
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+mod backoff;
+mod body;
+mod decode;
+mod decoder;
+mod encode;
+mod error;
+pub mod frame;
+pub mod handshake;
+mod header;
+mod kind;
+mod link;
+mod outbox;
+mod refusal;
+#[cfg(test)]
+mod tests;
+
+pub use backoff::Backoff;
+pub use body::TEXT_BYTES_MAX;
+pub use decoder::Decoder;
+pub use encode::{EncodeError, Encoded, check_offer, encode};
+pub use error::LinkError;
+pub use frame::{
+    BODY_BYTES_MAX, Frame, GUEST_PAGES_MAX, GUEST_REFUSALS_SINCE, GuestId, Hello, HelloAnswer, Identity,
+    RefuseReason, SMALL_BODY_BYTES_MAX, STATE_BYTES_MAX, Service, VERSIONS, WINDOW_BYTES, common_version,
+};
+pub use header::HEADER_BYTES;
+pub use link::{Event, Link, LinkEnd};
+pub use outbox::{Backlog, LANE_BYTES_HARD_MAX, LANE_BYTES_MAX, Lane, Outbox};
+pub use refusal::{HoldReason, HoldRefusal};

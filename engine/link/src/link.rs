@@ -1,0 +1,256 @@
+//! One end of a link: the hello, the frames that may come, and what leaves next. Bytes in, bytes out.
+//! Not here: the socket, and what frames mean.
+//!
+//! ```text
+//!            space() · filled(n) ─► Decoder ─► next_event() ─► Hello │ Up │ Frame │ Bye
+//!   socket                            ▲ hello: version, peer
+//!            pieces() · written(n) ◄─ Outbox ◄─ push() · agree() · refuse() · say_goodbye()
+//!
+//!   Greeting ─hello─► Deciding ─agree──► Open ─say_goodbye─► Ending ─all written─► finished
+//!                         └─────refuse───────────────────────► │
+//!   Answering ─answer───────────────────► Open                 │   (not Open within HELLO_MAX: an error)
+//! ```
+
+use crate::handshake::{self, HELLO_MAX, Handshake};
+use crate::outbox::{Backlog, Lane};
+use crate::{
+    Decoder, EncodeError, Encoded, Frame, GUEST_REFUSALS_SINCE, Hello, HelloAnswer, Identity, LinkError,
+    Outbox, RefuseReason, Service, VERSIONS, encode,
+};
+use alloc::borrow::ToOwned;
+use understudy_checkpoint::OutOfMemory;
+use understudy_session::Time;
+
+/// Why a link is over.
+#[derive(thiserror::Error, Debug)]
+pub enum LinkEnd {
+    /// The peer sent what this end does not take, or refused.
+    #[error(transparent)]
+    Protocol(#[from] LinkError),
+    /// The peer takes in too little.
+    #[error(transparent)]
+    Backlog(#[from] Backlog),
+    /// What this end wanted to say has no place in a frame.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+}
+
+/// What a link has to tell its driver.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// A peer connected and says hello: call [`Link::agree`] or [`Link::refuse`] before anything else.
+    Hello(Hello),
+    /// Our hello was answered by this peer: the link is up.
+    Up(Identity),
+    /// A frame of an open link; only kinds that belong to its service.
+    Frame(Frame<'a>),
+    /// The peer ends in order.
+    Bye,
+}
+
+/// One end of a link.
+#[derive(Debug)]
+pub struct Link {
+    service: Service,
+    handshake: Handshake,
+    /// What both ends speak, once the link is open.
+    version: u16,
+    begun: Time,
+    decoder: Decoder,
+    outbox: Outbox,
+}
+
+impl Link {
+    /// The end that connects: it says hello to `service`.
+    pub fn dialed(service: Service, this: Identity, now: Time) -> Result<Self, LinkEnd> {
+        let hello = handshake::hello(this, service)?;
+        let mut link = Self::new(service, Handshake::Answering, now);
+        link.outbox.push(hello)?;
+        Ok(link)
+    }
+
+    /// The end that a peer connected to; the peer is to say hello to `service`.
+    pub fn accepted(service: Service, now: Time) -> Self {
+        Self::new(service, Handshake::Greeting, now)
+    }
+
+    fn new(service: Service, handshake: Handshake, begun: Time) -> Self {
+        let (decoder, outbox) = (Decoder::new(), Outbox::default());
+        Self { service, handshake, version: *VERSIONS.start(), begun, decoder, outbox }
+    }
+
+    /// The version that both ends of an open link speak.
+    pub fn version(&self) -> u16 {
+        self.version
+    }
+
+    /// Whether both ends know each other.
+    pub fn is_open(&self) -> bool {
+        self.handshake == Handshake::Open
+    }
+
+    /// Agrees to the hello that [`Event::Hello`] brought: the link is up.
+    pub fn agree(&mut self, this: Identity) -> Result<(), LinkEnd> {
+        let Handshake::Deciding { version } = self.handshake else {
+            panic!("there is no hello to agree to");
+        };
+        let answer = encode(&Frame::HelloAnswer(HelloAnswer { version, from: this }))?;
+        self.outbox.push(answer)?;
+        self.open(version);
+        Ok(())
+    }
+
+    /// Refuses the peer. The connection is over once [`is_finished`](Self::is_finished).
+    pub fn refuse(&mut self, reason: RefuseReason, detail: &str) -> Result<(), LinkEnd> {
+        self.end_with(&Frame::Refuse { reason, detail: detail.to_owned() })
+    }
+
+    /// Ends in order. The connection is over once [`is_finished`](Self::is_finished).
+    pub fn say_goodbye(&mut self) -> Result<(), LinkEnd> {
+        self.end_with(&Frame::Bye)
+    }
+
+    fn end_with(&mut self, frame: &Frame<'_>) -> Result<(), LinkEnd> {
+        self.handshake = Handshake::Ending;
+        self.outbox.push(encode(frame)?)?;
+        Ok(())
+    }
+
+    /// Whether this end has refused or said goodbye, and all of it was written.
+    pub fn is_finished(&self) -> bool {
+        self.handshake == Handshake::Ending && self.outbox.is_empty()
+    }
+
+    /// When [`check_timeout`](Self::check_timeout) is due; `None` while nothing is awaited.
+    pub fn deadline(&self) -> Option<Time> {
+        (self.handshake != Handshake::Open).then(|| self.begun + HELLO_MAX)
+    }
+
+    /// An error if the hello, or whose end, takes too long.
+    pub fn check_timeout(&self, now: Time) -> Result<(), LinkEnd> {
+        match self.deadline() {
+            Some(deadline) if deadline <= now => Err(LinkError::HelloTimeout.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Puts a frame in its lane; [`pieces`](Self::pieces) hands it out. A frame that is newer than the link's version is
+    /// left out: the peer does not know it.
+    pub fn push(&mut self, frame: Encoded) -> Result<(), Backlog> {
+        if self.is_open() && frame.since() > self.version {
+            return Ok(());
+        }
+        self.outbox.push(frame)
+    }
+
+    /// Whether a lane takes another long frame; ask before pushing one.
+    pub fn has_room(&self, lane: Lane) -> bool {
+        self.outbox.has_room(lane)
+    }
+
+    /// What waits and what was sent.
+    pub fn outbox(&self) -> &Outbox {
+        &self.outbox
+    }
+
+    /// What to write next, in pieces for one vectored write; none if there is nothing to write.
+    pub fn pieces(&mut self) -> impl Iterator<Item = &[u8]> {
+        self.outbox.pieces()
+    }
+
+    /// `count` bytes of the pieces were written.
+    pub fn written(&mut self, count: usize) {
+        self.outbox.written(count);
+    }
+
+    /// Where the peer's next bytes go; call [`filled`](Self::filled) with how many came. `None` after this end's last
+    /// word: what still comes is read only to learn of the end.
+    pub fn space(&mut self) -> Result<Option<&mut [u8]>, OutOfMemory> {
+        match self.handshake {
+            Handshake::Ending => Ok(None),
+            _ => self.decoder.space().map(Some),
+        }
+    }
+
+    /// `count` bytes came into [`space`](Self::space).
+    pub fn filled(&mut self, count: usize) {
+        self.decoder.filled(count);
+    }
+
+    /// What has arrived. `None`: nothing whole; read more.
+    pub fn next_event(&mut self) -> Result<Option<Event<'_>>, LinkEnd> {
+        match self.handshake {
+            Handshake::Open => match self.decoder.next_frame()? {
+                Some(frame) => Self::event_of(frame, self.service, self.version).map(Some),
+                None => Ok(None),
+            },
+            Handshake::Answering => self.next_answer(),
+            Handshake::Greeting => self.next_hello(),
+            Handshake::Deciding { .. } | Handshake::Ending => Ok(None),
+        }
+    }
+
+    fn next_answer(&mut self) -> Result<Option<Event<'static>>, LinkEnd> {
+        let (peer, version) = match self.decoder.next_frame()? {
+            None => return Ok(None),
+            Some(Frame::Refuse { reason, detail }) => {
+                return Err(LinkError::Refused { reason, detail }.into());
+            }
+            Some(frame) => handshake::read_answer(frame)?,
+        };
+        self.open(version);
+        Ok(Some(Event::Up(peer)))
+    }
+
+    fn next_hello(&mut self) -> Result<Option<Event<'static>>, LinkEnd> {
+        let Some(frame) = self.decoder.next_frame()? else {
+            return Ok(None);
+        };
+        let (hello, answer) = handshake::read_hello(frame, self.service)?;
+        match answer {
+            Ok(version) => {
+                self.handshake = Handshake::Deciding { version };
+                Ok(Some(Event::Hello(hello)))
+            }
+            Err((reason, detail)) => {
+                self.refuse(reason, &detail)?;
+                Ok(None)
+            }
+        }
+    }
+
+    fn event_of(frame: Frame<'_>, service: Service, version: u16) -> Result<Event<'_>, LinkEnd> {
+        if frame.since() > version {
+            return Err(handshake::unexpected("a frame of the link's version", &frame).into());
+        }
+        let belongs = match (&frame, service) {
+            (Frame::Bye, _) => return Ok(Event::Bye),
+            (Frame::Refuse { reason, detail }, _) => {
+                return Err(LinkError::Refused { reason: *reason, detail: detail.clone() }.into());
+            }
+            (Frame::Ping | Frame::Pong, service) => {
+                service == Service::Witness || version >= GUEST_REFUSALS_SINCE
+            }
+            (Frame::WitnessRequest { .. } | Frame::WitnessReply { .. }, service) => {
+                service == Service::Witness
+            }
+            (frame, service) => frame.guest().is_some() && service == Service::Node,
+        };
+        if belongs {
+            return Ok(Event::Frame(frame));
+        }
+        let expected = match service {
+            Service::Node => "a frame about a guest",
+            Service::Witness => "a witness request or reply",
+        };
+        Err(handshake::unexpected(expected, &frame).into())
+    }
+
+    fn open(&mut self, version: u16) {
+        self.handshake = Handshake::Open;
+        self.version = version;
+        if self.service == Service::Node {
+            self.decoder.allow_long_frames();
+        }
+    }
+}

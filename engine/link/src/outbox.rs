@@ -1,0 +1,319 @@
+//! What leaves next. Pure: it holds frames and hands out bytes; no socket.
+//!
+//! ```text
+//!   push ─► link      │ hello, goodbye, witness      │ ──┐ always first
+//!           offered 1 │ begin, batch, batch, end     │ ──┤
+//!           offered 2 │ heartbeat                    │ ──┤ a small head overtakes the long heads of other
+//!           held 1    │ ack                          │ ──┤ lanes; among equals the lane that has had the
+//!                                                         │ least goes first
+//!                                                         └─► numbered, sealed ─► batch for one writev
+//! ```
+//!
+//! Within a lane the order of pushing is the order of sending, always. A lane is bounded: producers of long
+//! frames ask [`has_room`](Outbox::has_room) and wait; what is still pushed beyond the hard limit ends the
+//! connection, since the other end does not take in what it must.
+
+use super::encode::Encoded;
+use super::frame::{Frame, GuestId};
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
+
+/// Above this, a lane has no room for long frames: some hundred milliseconds of a gigabit link.
+pub const LANE_BYTES_MAX: usize = 8 << 20;
+
+/// Above this the connection ends. The difference holds a long frame in hand and what sessions say meanwhile.
+pub const LANE_BYTES_HARD_MAX: usize = LANE_BYTES_MAX + (8 << 20);
+
+/// A frame up to this many bytes is small: whatever sessions say, and the checkpoints of an idle guest.
+const SMALL_FRAME_BYTES: usize = 4 << 10;
+
+/// Bytes sealed ahead of the socket, at most, but for the last frame's rest: what a small frame still waits for.
+const BATCH_BYTES: usize = 256 << 10;
+
+/// Frames in one writev, at most.
+const BATCH_FRAMES: usize = 64;
+
+/// Whose order a frame keeps.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Lane {
+    /// The link itself, and the witness.
+    Link,
+    /// A guest that this end offers: it is primary.
+    Offered(GuestId),
+    /// A guest that the other end offers: this end is secondary.
+    Held(GuestId),
+}
+
+impl Lane {
+    /// Where a frame belongs.
+    pub fn of(frame: &Frame<'_>) -> Self {
+        match (frame, frame.guest()) {
+            (_, None) => Self::Link,
+            (
+                Frame::ToPrimary { .. }
+                | Frame::HoldDeclined { .. }
+                | Frame::HoldReady { .. }
+                | Frame::Window { .. },
+                Some(guest),
+            ) => Self::Held(guest),
+            (_, Some(guest)) => Self::Offered(guest),
+        }
+    }
+}
+
+/// The other end does not take in what it must; the connection is to be closed.
+#[derive(thiserror::Error, Clone, Copy, PartialEq, Eq, Debug)]
+#[error("The peer takes in too little: more than {LANE_BYTES_HARD_MAX} bytes wait for it")]
+pub struct Backlog;
+
+#[derive(Debug, Default)]
+struct Queue {
+    frames: VecDeque<Encoded>,
+    queued_bytes: usize,
+    /// Bytes sent, moved up to the others' when the lane was idle: an idle lane saves up no turn.
+    share_bytes: u64,
+    sent_bytes: u64,
+}
+
+/// Frames on their way out of one connection.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    lanes: BTreeMap<Lane, Queue>,
+    /// `share_bytes` of the lane served last.
+    share_clock: u64,
+    batch: VecDeque<Vec<u8>>,
+    batch_bytes: usize,
+    /// Of the batch's first frame.
+    written_bytes: usize,
+    sequence: u32,
+}
+
+impl Outbox {
+    /// Puts a frame at the end of its lane.
+    pub fn push(&mut self, frame: Encoded) -> Result<(), Backlog> {
+        let share_clock = self.share_clock;
+        let queue = self.lanes.entry(frame.lane()).or_default();
+        if queue.queued_bytes + frame.len_bytes() > LANE_BYTES_HARD_MAX {
+            return Err(Backlog);
+        }
+        if queue.frames.is_empty() {
+            queue.share_bytes = queue.share_bytes.max(share_clock);
+        }
+        queue.queued_bytes += frame.len_bytes();
+        queue.frames.push_back(frame);
+        Ok(())
+    }
+
+    /// Whether a lane takes another long frame.
+    pub fn has_room(&self, lane: Lane) -> bool {
+        self.queued_bytes(lane) < LANE_BYTES_MAX
+    }
+
+    /// Bytes that wait in a lane.
+    pub fn queued_bytes(&self, lane: Lane) -> usize {
+        self.lanes.get(&lane).map_or(0, |queue| queue.queued_bytes)
+    }
+
+    /// Bytes of a lane that were sealed for sending, since the connection began.
+    pub fn sent_bytes(&self, lane: Lane) -> u64 {
+        self.lanes.get(&lane).map_or(0, |queue| queue.sent_bytes)
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.batch.is_empty() && self.lanes.values().all(|queue| queue.frames.is_empty())
+    }
+
+    /// What to write next, sealed, in pieces for one vectored write; none if there is nothing to write.
+    pub fn pieces(&mut self) -> impl Iterator<Item = &[u8]> {
+        self.fill_batch();
+        let skip = self.written_bytes;
+        self.batch
+            .iter()
+            .enumerate()
+            .map(move |(index, frame)| if index == 0 { &frame[skip..] } else { &frame[..] })
+    }
+
+    /// `count` bytes of the pieces were written.
+    pub fn written(&mut self, count: usize) {
+        self.written_bytes += count;
+        self.batch_bytes -= count;
+        while let Some(first) = self.batch.front() {
+            if self.written_bytes < first.len() {
+                return;
+            }
+            self.written_bytes -= first.len();
+            self.batch.pop_front();
+        }
+        assert_eq!(self.written_bytes, 0, "more bytes were written than there were");
+    }
+
+    fn fill_batch(&mut self) {
+        while self.batch_bytes < BATCH_BYTES && self.batch.len() < BATCH_FRAMES {
+            let Some(lane) = self.next_lane() else {
+                return;
+            };
+            let queue = self.lanes.get_mut(&lane).expect("a lane just chosen");
+            let frame = queue.frames.pop_front().expect("a chosen lane has a frame");
+            let bytes = frame.len_bytes();
+            queue.queued_bytes -= bytes;
+            self.share_clock = queue.share_bytes;
+            queue.share_bytes += bytes as u64;
+            queue.sent_bytes += bytes as u64;
+            self.batch_bytes += bytes;
+            self.batch.push_back(frame.seal(self.sequence));
+            self.sequence = self.sequence.wrapping_add(1);
+        }
+    }
+
+    fn next_lane(&self) -> Option<Lane> {
+        let waiting = self.lanes.iter().filter_map(|(lane, queue)| {
+            let head = queue.frames.front()?;
+            let rank = match lane {
+                Lane::Link => 0,
+                _ if head.len_bytes() <= SMALL_FRAME_BYTES => 1,
+                _ => 2,
+            };
+            Some((rank, queue.share_bytes, *lane))
+        });
+        waiting.min().map(|(_, _, lane)| lane)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Decoder, encode};
+    use super::*;
+    use alloc::vec;
+    use proptest::prelude::*;
+    use understudy_checkpoint::{Epoch, Generation};
+    use understudy_session::{ToPrimary, ToSecondary};
+
+    fn guest(number: u32) -> GuestId {
+        GuestId::new(number).unwrap()
+    }
+
+    fn batch(number: u32, bytes: usize) -> Encoded {
+        encode(&Frame::PageBatch { guest: guest(number), batch: &vec![number as u8; bytes] }).unwrap()
+    }
+
+    fn ack(number: u32, epoch: u64) -> Encoded {
+        let message = ToPrimary::Ack { generation: Generation(1), epoch: Epoch(epoch) };
+        encode(&Frame::ToPrimary { guest: guest(number), message }).unwrap()
+    }
+
+    fn switchover(number: u32, epoch: u64) -> Encoded {
+        let message = ToSecondary::Switchover { generation: Generation(1), epoch: Epoch(epoch) };
+        encode(&Frame::ToSecondary { guest: guest(number), message }).unwrap()
+    }
+
+    /// Writes everything in steps of at most `step` bytes and returns what was written.
+    fn drain(outbox: &mut Outbox, step: usize) -> Vec<u8> {
+        let mut wire = Vec::new();
+        loop {
+            let all: Vec<u8> = outbox.pieces().flat_map(|piece| piece.to_vec()).collect();
+            let count = all.len().min(step);
+            if count == 0 {
+                return wire;
+            }
+            wire.extend_from_slice(&all[..count]);
+            outbox.written(count);
+        }
+    }
+
+    fn frames(wire: &[u8]) -> Vec<(Lane, usize)> {
+        let (mut decoder, mut seen, mut rest) = (Decoder::new(), Vec::new(), wire);
+        decoder.allow_long_frames();
+        while !rest.is_empty() {
+            let space = decoder.space().unwrap();
+            let count = space.len().min(rest.len());
+            space[..count].copy_from_slice(&rest[..count]);
+            decoder.filled(count);
+            rest = &rest[count..];
+            while let Some(frame) = decoder.next_frame().unwrap() {
+                seen.push((Lane::of(&frame), encode(&frame).unwrap().len_bytes()));
+            }
+        }
+        seen
+    }
+
+    #[test]
+    fn an_ack_overtakes_the_pages_of_other_guests_and_nothing_of_its_own() {
+        let mut outbox = Outbox::default();
+        for _ in 0..20 {
+            outbox.push(batch(1, 100_000)).unwrap();
+        }
+        outbox.push(switchover(1, 9)).unwrap();
+        outbox.push(ack(1, 5)).unwrap();
+        outbox.push(ack(2, 5)).unwrap();
+        outbox.push(encode(&Frame::Bye).unwrap()).unwrap();
+        let order: Vec<_> =
+            frames(&drain(&mut outbox, usize::MAX)).into_iter().map(|(lane, _)| lane).collect();
+        assert_eq!(order[..3], [Lane::Link, Lane::Held(guest(1)), Lane::Held(guest(2))]);
+        assert_eq!(order[3..], [Lane::Offered(guest(1)); 21]);
+    }
+
+    #[test]
+    fn a_busy_guest_leaves_others_their_share() {
+        let mut outbox = Outbox::default();
+        for _ in 0..30 {
+            outbox.push(batch(1, 100_000)).unwrap();
+        }
+        let mut wire = drain_some(&mut outbox, 1_000_000);
+        for _ in 0..10 {
+            outbox.push(batch(2, 100_000)).unwrap();
+        }
+        wire.extend(drain(&mut outbox, usize::MAX));
+        // Ten frames were written and at most four sealed before guest 2 had anything to send.
+        let shared = &frames(&wire)[14..30];
+        let second = shared.iter().filter(|(lane, _)| *lane == Lane::Offered(guest(2))).count();
+        assert!((7..=9).contains(&second), "guest 2 had {second} of {}", shared.len());
+    }
+
+    fn drain_some(outbox: &mut Outbox, bytes: usize) -> Vec<u8> {
+        let mut wire = Vec::new();
+        while wire.len() < bytes {
+            let mut next: Vec<u8> = outbox.pieces().flat_map(|piece| piece.to_vec()).collect();
+            next.truncate(bytes - wire.len());
+            outbox.written(next.len());
+            wire.extend(next);
+        }
+        wire
+    }
+
+    #[test]
+    fn a_lane_that_is_not_taken_in_asks_to_wait_and_then_ends_the_connection() {
+        let mut outbox = Outbox::default();
+        let lane = Lane::Offered(guest(1));
+        while outbox.has_room(lane) {
+            outbox.push(batch(1, 1 << 20)).unwrap();
+        }
+        assert!(outbox.has_room(Lane::Offered(guest(2))), "another guest does not wait");
+        outbox.push(switchover(1, 1)).unwrap();
+        let pushed = (0..100).find(|_| outbox.push(batch(1, 1 << 20)).is_err());
+        assert!(pushed.is_some(), "a bound is a bound");
+    }
+
+    proptest! {
+        /// Whatever is pushed and however little the socket takes, each lane's frames leave in order, once.
+        #[test]
+        fn each_lane_keeps_its_order(
+            pushes in proptest::collection::vec((1u32..4, 1usize..9_000, any::<bool>()), 1..60),
+            step in 1usize..20_000,
+        ) {
+            let mut outbox = Outbox::default();
+            let mut pushed = Vec::new();
+            for (number, bytes, small) in pushes {
+                let frame = if small { ack(number, 1) } else { batch(number, bytes) };
+                pushed.push((frame.lane(), frame.len_bytes()));
+                outbox.push(frame).unwrap();
+            }
+            let seen = frames(&drain(&mut outbox, step.max(50)));
+            prop_assert!(outbox.is_empty());
+            pushed.sort_by_key(|(lane, _)| *lane);
+            let mut sorted = seen;
+            sorted.sort_by_key(|(lane, _)| *lane);
+            prop_assert_eq!(sorted, pushed);
+        }
+    }
+}

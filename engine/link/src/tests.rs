@@ -1,0 +1,469 @@
+//! Tests of frames in bytes: known bytes, round trips, any split, any damage.
+
+use super::*;
+use alloc::borrow::ToOwned;
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+use proptest::prelude::*;
+use understudy_checkpoint::domain::{Description, GuestKind};
+use understudy_checkpoint::pages::EpochSummary;
+use understudy_checkpoint::{Epoch, Generation};
+use understudy_session::{
+    Copy, Decline, EpochKind, NodeName, Record, RequestId, Standing, ToPrimary, ToSecondary, WitnessOutcome,
+    WitnessReply, WitnessRequest,
+};
+
+const KINDS: usize = 39;
+
+/// What frames are made of, so that each kind can be made with any content.
+#[derive(Clone, Debug)]
+struct Parts {
+    kind: usize,
+    guest: u32,
+    numbers: [u64; 5],
+    present: bool,
+    names: [String; 3],
+    bytes: Vec<u8>,
+}
+
+impl Parts {
+    fn frame(&self) -> Frame<'_> {
+        let guest = GuestId::new(self.guest).unwrap();
+        let [a, b, c, d, e] = self.numbers;
+        let (generation, epoch) = (Generation(a), Epoch(b));
+        let maybe_epoch = self.present.then_some(Epoch(c));
+        let from = Identity { instance: a, node: self.node(0) };
+        let to_secondary = |message| Frame::ToSecondary { guest, message };
+        let to_primary = |message| Frame::ToPrimary { guest, message };
+        let declined = |why| to_primary(ToPrimary::Declined { generation, epoch: maybe_epoch, why });
+        let standing = |standing| to_primary(ToPrimary::Stand { generation, standing });
+        let begin = |kind| ToSecondary::EpochBegin { generation, epoch, kind, base: maybe_epoch };
+        match self.kind {
+            0 => Frame::Hello(Hello { versions: (b as u16, c as u16), service: Service::Node, from }),
+            1 => Frame::Hello(Hello { versions: (b as u16, c as u16), service: Service::Witness, from }),
+            2 => Frame::HelloAnswer(HelloAnswer { version: b as u16, from }),
+            3 => Frame::Refuse { reason: self.reason(), detail: self.names[0].clone() },
+            4 => Frame::Bye,
+            5 | 33 => Frame::GuestOffer {
+                guest,
+                name: &self.names[0],
+                generation: (self.kind == 33).then_some(Generation(e)),
+                description: Box::new(Description {
+                    kind: [GuestKind::Pv, GuestKind::Hvm, GuestKind::Pvh][a as usize % 3],
+                    page_count: b,
+                    libxc_version: c as u32,
+                    xen_version: (d as u32, e as u32),
+                    config: self.bytes.clone(),
+                    static_records: self.names[1].clone().into_bytes(),
+                }),
+            },
+            6 => to_secondary(ToSecondary::Offer { generation, acked: maybe_epoch }),
+            7 => to_secondary(begin(EpochKind::Seed)),
+            8 => to_secondary(begin(EpochKind::Delta)),
+            9 => Frame::PageBatch { guest, batch: &self.bytes },
+            10 => Frame::LibxcState { guest, records: &self.bytes },
+            11 => Frame::LibxlState { guest, records: &self.bytes },
+            12 => Frame::EpochEnd {
+                guest,
+                generation,
+                epoch,
+                summary: EpochSummary { entries: c, data_pages: d, digest: e },
+            },
+            13 => to_secondary(ToSecondary::Heartbeat { generation }),
+            14 => to_secondary(ToSecondary::Switchover { generation, epoch }),
+            15 => to_secondary(ToSecondary::Farewell { generation }),
+            16 => standing(Standing::Nothing),
+            17 => standing(Standing::Complete { generation: Generation(c), epoch: Epoch(d) }),
+            18 => to_primary(ToPrimary::Ack { generation, epoch }),
+            19 => declined(Decline::Fenced { generation: Generation(d) }),
+            20 => declined(Decline::WrongBase),
+            21 => declined(Decline::Damaged),
+            22 => declined(Decline::TooLarge),
+            23 => declined(Decline::ImageLost),
+            24 => declined(Decline::TakingOver),
+            25 => to_primary(ToPrimary::Heartbeat { generation }),
+            26 => self.request(WitnessRequest::Read { id: RequestId(d) }),
+            27 => self.request(WitnessRequest::Swap { id: RequestId(d), expect: e, new: self.record() }),
+            28 => self.reply(WitnessOutcome::Told),
+            29 => self.reply(WitnessOutcome::Swapped),
+            30 => Frame::Ping,
+            31 => Frame::Pong,
+            34 => Frame::HoldDeclined {
+                guest,
+                refusal: HoldRefusal::new(HoldReason::ALL[b as usize % 9], &*self.names[0]),
+            },
+            35 => Frame::HoldReady { guest },
+            36 => Frame::Window { guest, through_bytes: c },
+            37 => declined(Decline::Diverged),
+            38 => self.request(WitnessRequest::Reclaim { id: RequestId(d), expect: e, new: self.record() }),
+            _ => self.reply([WitnessOutcome::Conflict, WitnessOutcome::Illegal][a as usize % 2]),
+        }
+    }
+
+    fn node(&self, index: usize) -> NodeName {
+        NodeName(self.names[index].clone())
+    }
+
+    fn reason(&self) -> RefuseReason {
+        [
+            RefuseReason::NoCommonVersion,
+            RefuseReason::WrongService,
+            RefuseReason::Duplicate,
+            RefuseReason::UnknownNode,
+            RefuseReason::Full,
+            RefuseReason::Protocol,
+            RefuseReason::NameInUse,
+        ][self.numbers[0] as usize % 7]
+    }
+
+    fn request(&self, request: WitnessRequest) -> Frame<'_> {
+        Frame::WitnessRequest { guest: &self.names[0], request }
+    }
+
+    fn reply(&self, outcome: WitnessOutcome) -> Frame<'_> {
+        let record = self.present.then(|| self.record());
+        let reply = WitnessReply { id: RequestId(self.numbers[3]), outcome, record };
+        Frame::WitnessReply { guest: &self.names[0], reply }
+    }
+
+    fn record(&self) -> Record {
+        let copy = if self.present { Copy::Fresh { holder: self.node(2) } } else { Copy::Stale };
+        Record {
+            revision: self.numbers[1],
+            generation: Generation(self.numbers[0]),
+            owner: self.node(1),
+            copy,
+        }
+    }
+}
+
+fn parts() -> impl Strategy<Value = Parts> {
+    let name = || "[a-zé]{1,40}";
+    let bytes = proptest::collection::vec(any::<u8>(), 0..2_000);
+    (0..KINDS, 1u32.., any::<[u64; 5]>(), any::<bool>(), [name(), name(), name()], bytes).prop_map(
+        |(kind, guest, numbers, present, names, bytes)| Parts { kind, guest, numbers, present, names, bytes },
+    )
+}
+
+fn known(kind: usize) -> Parts {
+    let names = ["alpha", "beta", "gamma"].map(String::from);
+    Parts { kind, guest: 7, numbers: [1, 2, 3, 4, 5], present: true, names, bytes: vec![0xAB; 3] }
+}
+
+fn on_the_wire(frames: &[Parts]) -> Vec<u8> {
+    let sealed = (0..).zip(frames).map(|(sequence, parts)| encode(&parts.frame()).unwrap().seal(sequence));
+    sealed.flatten().collect()
+}
+
+fn ready_decoder() -> Decoder {
+    let mut decoder = Decoder::new();
+    decoder.allow_long_frames();
+    decoder
+}
+
+/// Feeds `bytes` in pieces that fit, and gives each frame to `see`.
+fn feed(decoder: &mut Decoder, mut bytes: &[u8], see: &mut dyn FnMut(Frame<'_>)) -> Result<(), LinkError> {
+    while !bytes.is_empty() {
+        let space = decoder.space().unwrap();
+        let count = space.len().min(bytes.len());
+        space[..count].copy_from_slice(&bytes[..count]);
+        decoder.filled(count);
+        bytes = &bytes[count..];
+        while let Some(frame) = decoder.next_frame()? {
+            see(frame);
+        }
+    }
+    Ok(())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Every kind's body as `docs/LINK.md` draws it. A change here is a change of the protocol.
+#[test]
+fn each_kind_has_the_bytes_that_the_document_draws() {
+    let golden = [
+        (0x01, "0200".to_owned() + "0300" + "01" + "0100000000000000" + "05616c706861"),
+        (0x01, "0200".to_owned() + "0300" + "02" + "0100000000000000" + "05616c706861"),
+        (0x02, "0200".to_owned() + "0100000000000000" + "05616c706861"),
+        (0x03, "02".to_owned() + "05616c706861"),
+        (0x04, String::new()),
+        (
+            0x10,
+            "05616c706861".to_owned()
+                + "02"
+                + "0200000000000000"
+                + "03000000"
+                + "04000000"
+                + "05000000"
+                + "03000000ababab"
+                + "0400000062657461",
+        ),
+        (0x11, "0100000000000000".to_owned() + "01" + "0300000000000000"),
+        (0x12, "0100000000000000".to_owned() + "0200000000000000" + "01" + "01" + "0300000000000000"),
+        (0x12, "0100000000000000".to_owned() + "0200000000000000" + "02" + "01" + "0300000000000000"),
+        (0x13, "ababab".to_owned()),
+        (0x14, "ababab".to_owned()),
+        (0x15, "ababab".to_owned()),
+        (
+            0x16,
+            "0100000000000000".to_owned()
+                + "0200000000000000"
+                + "0300000000000000"
+                + "0400000000000000"
+                + "0500000000000000",
+        ),
+        (0x17, "0100000000000000".to_owned()),
+        (0x18, "0100000000000000".to_owned() + "0200000000000000"),
+        (0x19, "0100000000000000".to_owned()),
+        (0x20, "0100000000000000".to_owned() + "00" + "0000000000000000" + "0000000000000000"),
+        (0x20, "0100000000000000".to_owned() + "01" + "0300000000000000" + "0400000000000000"),
+        (0x21, "0100000000000000".to_owned() + "0200000000000000"),
+        (0x22, "0100000000000000".to_owned() + "01" + "0300000000000000" + "01" + "0400000000000000"),
+        (0x22, "0100000000000000".to_owned() + "01" + "0300000000000000" + "02" + "0000000000000000"),
+        (0x22, "0100000000000000".to_owned() + "01" + "0300000000000000" + "03" + "0000000000000000"),
+        (0x22, "0100000000000000".to_owned() + "01" + "0300000000000000" + "04" + "0000000000000000"),
+        (0x22, "0100000000000000".to_owned() + "01" + "0300000000000000" + "05" + "0000000000000000"),
+        (0x22, "0100000000000000".to_owned() + "01" + "0300000000000000" + "06" + "0000000000000000"),
+        (0x23, "0100000000000000".to_owned()),
+        (0x30, "0400000000000000".to_owned() + "05616c706861"),
+        (0x31, "0400000000000000".to_owned() + "05616c706861" + "0500000000000000" + RECORD),
+        (0x32, "0400000000000000".to_owned() + "05616c706861" + "01" + "01" + RECORD),
+        (0x32, "0400000000000000".to_owned() + "05616c706861" + "02" + "01" + RECORD),
+        (0x05, String::new()),
+        (0x06, String::new()),
+        (0x32, "0400000000000000".to_owned() + "05616c706861" + "04" + "01" + RECORD),
+        (
+            0x1A,
+            "0500000000000000".to_owned()
+                + "05616c706861"
+                + "02"
+                + "0200000000000000"
+                + "03000000"
+                + "04000000"
+                + "05000000"
+                + "03000000ababab"
+                + "0400000062657461",
+        ),
+        (0x24, "03".to_owned() + "05616c706861"),
+        (0x25, String::new()),
+        (0x26, "0300000000000000".to_owned()),
+        (0x22, "0100000000000000".to_owned() + "01" + "0300000000000000" + "07" + "0000000000000000"),
+        (0x33, "0400000000000000".to_owned() + "05616c706861" + "0500000000000000" + RECORD),
+    ];
+    const RECORD: &str = concat!("0200000000000000", "0100000000000000", "0462657461", "01", "0567616d6d61");
+    assert_eq!(golden.len(), KINDS);
+    for (index, (kind, body)) in golden.into_iter().enumerate() {
+        let wire = on_the_wire(&[known(index)]);
+        assert_eq!(hex(&wire[24..]), body, "body of {:?}", known(index).frame());
+        let guest = if (0x10..0x30).contains(&kind) { "07" } else { "00" };
+        let head = format!("7553{kind:02x}00{guest}000000{:02x}00000000000000", body.len() / 2);
+        assert_eq!(hex(&wire[..16]), head, "head of {:?}", known(index).frame());
+    }
+}
+
+/// The seal too: a hello that both ends must agree on for ever.
+#[test]
+fn a_goodbye_is_these_24_bytes() {
+    assert_eq!(hex(&on_the_wire(&[known(4)])), "75530400000000000000000000000000410ea905a86a7f91");
+}
+
+#[test]
+fn a_stranger_gets_no_long_frame_and_no_memory() {
+    let long = Parts { bytes: vec![1; SMALL_BODY_BYTES_MAX + 1], ..known(9) };
+    let mut decoder = Decoder::new();
+    let error = feed(&mut decoder, &on_the_wire(&[long]), &mut |_| {}).unwrap_err();
+    assert!(matches!(error, LinkError::FrameTooLong { limit: SMALL_BODY_BYTES_MAX, .. }), "{error:?}");
+    assert!(decoder.memory_bytes() <= 32 << 10);
+}
+
+#[test]
+fn the_longest_frame_fits_and_a_lying_length_costs_no_memory() {
+    let longest = Parts { bytes: vec![7; BODY_BYTES_MAX], ..known(9) };
+    let wire = on_the_wire(&[longest.clone(), known(4)]);
+    let (mut decoder, mut seen) = (ready_decoder(), 0);
+    feed(&mut decoder, &wire, &mut |_| seen += 1).unwrap();
+    assert_eq!(seen, 2);
+    assert!(decoder.memory_bytes() <= BODY_BYTES_MAX + HEADER_BYTES);
+
+    let mut liar = ready_decoder();
+    feed(&mut liar, &wire[..1_000], &mut |_| panic!("not whole")).unwrap();
+    assert!(liar.memory_bytes() <= 32 << 10);
+}
+
+fn offer_of<'a>(name: &'a str, config: Vec<u8>) -> Frame<'a> {
+    let description = Description {
+        kind: GuestKind::Pv,
+        page_count: 1,
+        libxc_version: 3,
+        xen_version: (4, 17),
+        config,
+        static_records: Vec::new(),
+    };
+    Frame::GuestOffer {
+        guest: GuestId::new(1).unwrap(),
+        name,
+        generation: Some(Generation(1)),
+        description: Box::new(description),
+    }
+}
+
+/// What is known only at run time (a guest's configuration, its list of frames) may be of any length.
+#[test]
+fn a_frame_that_does_not_fit_is_an_error_and_never_a_panic() {
+    let fixed = encode(&offer_of("g", Vec::new())).unwrap().len_bytes() - HEADER_BYTES;
+    assert!(encode(&offer_of("g", vec![0; BODY_BYTES_MAX - fixed])).is_ok());
+    let error = encode(&offer_of("g", vec![0; BODY_BYTES_MAX - fixed + 1])).unwrap_err();
+    assert_eq!(error, EncodeError::TooLong { what: "a guest's offer", bytes: BODY_BYTES_MAX + 1 });
+    let batch = vec![0; BODY_BYTES_MAX + 1];
+    assert!(encode(&Frame::PageBatch { guest: GuestId::new(1).unwrap(), batch: &batch }).is_err());
+    for name in ["", &"n".repeat(TEXT_BYTES_MAX + 1)] {
+        let bytes = name.len();
+        assert_eq!(
+            encode(&offer_of(name, Vec::new())),
+            Err(EncodeError::Name { what: "a guest's offer", bytes })
+        );
+        let from = Identity { node: NodeName(name.into()), instance: 1 };
+        assert!(encode(&Frame::HelloAnswer(HelloAnswer { version: 1, from })).is_err());
+    }
+    let long = Frame::Refuse { reason: RefuseReason::Full, detail: "é".repeat(200) };
+    assert_eq!(encode(&long).unwrap().len_bytes(), HEADER_BYTES + 1 + 1 + 254);
+}
+
+/// Both ends count a window's bytes; they must count the same.
+#[test]
+fn what_windows_count_is_what_is_sent() {
+    let counted: Vec<_> = (0..KINDS)
+        .filter(|kind| {
+            let parts = known(*kind);
+            let frame = parts.frame();
+            let bytes = encode(&frame).unwrap().len_bytes() as u64;
+            frame.window_bytes().inspect(|counted| assert_eq!(*counted, bytes, "{frame:?}")).is_some()
+        })
+        .collect();
+    assert_eq!(counted, [7, 8, 9, 10, 11, 12]);
+}
+
+#[test]
+fn what_is_not_ours_is_told_apart() {
+    let mut decoder = Decoder::new();
+    let error = feed(&mut decoder, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n", &mut |_| {}).unwrap_err();
+    assert_eq!(error, LinkError::NotALink);
+}
+
+#[test]
+fn kinds_and_addresses_that_do_not_exist_are_refused() {
+    let craft = |kind: u16, guest: u32| {
+        let mut bytes = Vec::new();
+        header::open(&mut bytes, kind, guest);
+        header::close(&mut bytes);
+        header::seal(&mut bytes, 0);
+        feed(&mut Decoder::new(), &bytes, &mut |_| {})
+    };
+    for kind in [0, 0x07, 0x34, 0xFFFF] {
+        assert_eq!(craft(kind, 0), Err(LinkError::UnknownKind(kind)));
+    }
+    assert_eq!(craft(0x1B, 1), Err(LinkError::UnknownKind(0x1B)));
+    assert_eq!(craft(0x04, 1), Err(LinkError::WrongAddress { kind: 0x04, guest: 1 }));
+    assert_eq!(craft(0x13, 0), Err(LinkError::WrongAddress { kind: 0x13, guest: 0 }));
+}
+
+#[test]
+fn a_version_is_common_or_there_is_none() {
+    assert_eq!(common_version((1, 1)), Some(1));
+    assert_eq!(common_version((1, 2)), Some(2));
+    assert_eq!(common_version((0, 9)), Some(2));
+    assert_eq!(common_version((3, 9)), None);
+    assert_eq!(common_version((0, 0)), None);
+    assert_eq!(common_version((9, 2)), None);
+}
+
+proptest! {
+    #[test]
+    fn frames_come_out_as_they_went_in_however_they_are_split(
+        frames in proptest::collection::vec(parts(), 1..12),
+        cuts in proptest::collection::vec(1usize..3_000, 1..40),
+    ) {
+        let wire = on_the_wire(&frames);
+        let (mut decoder, mut seen, mut rest) = (ready_decoder(), 0, &wire[..]);
+        for cut in cuts.iter().cycle() {
+            let (piece, after) = rest.split_at((*cut).min(rest.len()));
+            feed(&mut decoder, piece, &mut |frame| {
+                assert_eq!(frame, frames[seen].frame());
+                seen += 1;
+            }).unwrap();
+            rest = after;
+            if rest.is_empty() {
+                break;
+            }
+        }
+        prop_assert_eq!(seen, frames.len());
+        prop_assert_eq!(decoder.pending_bytes(), 0);
+    }
+
+    #[test]
+    fn a_truncated_stream_is_the_whole_frames_before_the_cut(
+        frames in proptest::collection::vec(parts(), 1..6), keep in 0.0f64..1.0,
+    ) {
+        let wire = on_the_wire(&frames);
+        let mut seen = 0;
+        feed(&mut ready_decoder(), &wire[..(wire.len() as f64 * keep) as usize], &mut |frame| {
+            assert_eq!(frame, frames[seen].frame());
+            seen += 1;
+        }).unwrap();
+        prop_assert!(seen < frames.len());
+    }
+
+    #[test]
+    fn a_flipped_bit_is_never_taken_for_content(
+        frames in proptest::collection::vec(parts(), 1..4), at in any::<proptest::sample::Index>(), bit in 0u8..8,
+    ) {
+        let mut wire = on_the_wire(&frames);
+        let at = at.index(wire.len());
+        wire[at] ^= 1 << bit;
+        let mut seen = 0;
+        // An error, or a wait for bytes that a damaged length announces; never another frame.
+        let _ = feed(&mut ready_decoder(), &wire, &mut |frame| {
+            assert_eq!(frame, frames[seen].frame());
+            seen += 1;
+        });
+        prop_assert!(seen < frames.len());
+    }
+
+    #[test]
+    fn a_frame_that_is_repeated_or_missing_is_noticed(frames in proptest::collection::vec(parts(), 2..6)) {
+        let sealed: Vec<_> = (0..).zip(&frames).map(|(n, parts)| encode(&parts.frame()).unwrap().seal(n)).collect();
+        let repeated = [sealed[0].clone(), sealed[0].clone()].concat();
+        let skipped = feed(&mut ready_decoder(), &sealed[1], &mut |_| {});
+        prop_assert_eq!(skipped, Err(LinkError::OutOfSequence { expected: 0, found: 1 }));
+        let repeated = feed(&mut ready_decoder(), &repeated, &mut |_| {});
+        prop_assert_eq!(repeated, Err(LinkError::OutOfSequence { expected: 1, found: 0 }));
+    }
+
+    /// Bodies behind a valid seal: the decoder takes exactly what the encoder writes.
+    #[test]
+    fn a_body_that_decodes_encodes_to_the_same_bytes(
+        kind in 0u16..0x40, guest in 0u32..3, body in proptest::collection::vec(0u8..4, 0..64),
+    ) {
+        if let Ok(frame) = super::decode::decode(kind, guest, &body) {
+            let again = encode(&frame).unwrap().seal(0);
+            prop_assert_eq!(&again[HEADER_BYTES..], &body[..]);
+        }
+    }
+}
+
+#[test]
+fn checks_and_what_answers_them_are_of_version_2() {
+    let guest = GuestId::new(1).unwrap();
+    let declined = |why| {
+        let message = ToPrimary::Declined { generation: Generation(1), epoch: Some(Epoch(1)), why };
+        Frame::ToPrimary { guest, message }.since()
+    };
+    let batch = |form: u8| Frame::PageBatch { guest, batch: &[form, 0, 0] }.since();
+    assert_eq!([0, 1, 2, 3].map(batch), [1, 1, 2, 2]);
+    assert_eq!((declined(Decline::Damaged), declined(Decline::Diverged)), (1, 2));
+}

@@ -1,0 +1,392 @@
+//! A primary and authority: how it gets the guest, how it gives the copy up, and when it holds still.
+//!
+//! ```text
+//!   Claiming (witness) ─┐ won                          stale is final
+//!   Asking   (peer)    ─┼──────────► MarkingStale ─────────────────────► Unprotected
+//!   Reclaiming (person)─┘                 ▲
+//!        ▲ a person                       │ the copy is of no use
+//!        │                                │
+//!   Held, Claiming{refused} ◄── fenced ── any phase that speaks for the guest
+//! ```
+//!
+//! Nothing in here ends a guest, save that another host runs it in a newer generation, or a person's word.
+
+use super::super::register::Known;
+use super::super::{Copy, Record, Time, ToSecondary};
+use super::link::Peer;
+use super::machine::{Primary, ask};
+use super::phase::{Handover, Hold, Phase, Refused};
+use super::{End, Event, GiveUp, Output, Refusal, Wish};
+use alloc::vec::Vec;
+use understudy_checkpoint::Generation;
+
+/// What a claim asks for next.
+enum Step {
+    /// The guest, in this generation.
+    Claim(Generation),
+    /// That the copy of what runs here already may not take over.
+    MarkStale(Generation),
+}
+
+impl Primary {
+    pub(super) fn advance(&mut self, now: Time, out: &mut Vec<Output>) {
+        if let Phase::LinkLost { decide_at } = self.phase
+            && decide_at <= now
+        {
+            self.give_up(GiveUp::PeerLost, now);
+        }
+        match &self.phase {
+            Phase::Claiming { .. } => self.claim(now, out),
+            Phase::Reclaiming { .. } => self.reclaim(now, out),
+            Phase::Arming => self.arm(now, out),
+            Phase::SwitchingOver(Handover::Closing { ends_at, .. }) if *ends_at <= now => {
+                self.call_off_switchover(out);
+            }
+            Phase::SwitchingOver(Handover::Asked { decide_at }) if *decide_at <= now => {
+                self.give_up(GiveUp::Declined, now);
+            }
+            _ => {}
+        }
+        if let Phase::MarkingStale { why, since } = self.phase {
+            self.mark_stale(why, since, now, out);
+        }
+        if self.phase.is_over() {
+            return;
+        }
+        if self.unanswered_until().is_some_and(|at| at <= now) {
+            self.guest_halted = true;
+            out.push(Output::PauseGuest);
+        }
+        self.offer(now, out);
+        self.pursue_rumour(now, out);
+        self.capture(now, out);
+    }
+
+    /// Asks the witness for a guest that was started or found here.
+    fn claim(&mut self, now: Time, out: &mut Vec<Output>) {
+        let Phase::Claiming { claim, .. } = &self.phase else { return };
+        let record = match self.register.known() {
+            Known::Unknown => return,
+            Known::Absent => None,
+            Known::Is(record) => Some(record.clone()),
+        };
+        if let Some(record) = &record
+            && claim.as_ref() == Some(record)
+            && self.heard <= record.generation
+        {
+            return self.begin(record.generation, now);
+        }
+        let (generation, is_claim) = match self.judge_claim(record.as_ref()) {
+            Ok(Step::Claim(generation)) => (generation, true),
+            Ok(Step::MarkStale(generation)) => (generation, false),
+            Err(why) => return self.refuse(why, now, out),
+        };
+        let request = self.register.propose(now, generation, &self.config.node, Copy::Stale);
+        let claim = self.register.proposal().filter(|_| is_claim).cloned();
+        self.phase = Phase::Claiming { claim, refused: None };
+        ask(request, out);
+    }
+
+    /// What the record allows. One that is older than what this host knows of the guest is no authority over it.
+    fn judge_claim(&self, record: Option<&Record>) -> Result<Step, Refusal> {
+        let known = self.heard.max(self.past.unwrap_or(Generation(0)));
+        let Some(record) = record else {
+            let is_new = known == Generation(0);
+            return if is_new { Ok(Step::Claim(Generation(1))) } else { Err(Refusal::Older { known }) };
+        };
+        if record.generation < known {
+            return Err(Refusal::Older { known });
+        }
+        if record.owner != self.config.node {
+            return Err(Refusal::Elsewhere { record: record.clone() });
+        }
+        match &record.copy {
+            Copy::Stale => Ok(Step::Claim(record.generation.next())),
+            // The holder of the copy may take over at any moment; which swap wins decides.
+            Copy::Fresh { .. } if self.past == Some(record.generation) => {
+                Ok(Step::MarkStale(record.generation))
+            }
+            Copy::Fresh { .. } => Err(Refusal::CopyElsewhere { record: record.clone() }),
+        }
+    }
+
+    /// The guest stands still and is kept; the record may change, and is looked at again and again.
+    fn refuse(&mut self, why: Refusal, now: Time, out: &mut Vec<Output>) {
+        match &why {
+            Refusal::Elsewhere { record } if self.rival >= record.generation => {
+                return self.destroy(End::Superseded { generation: self.rival }, out);
+            }
+            Refusal::Elsewhere { record } if is_held_by(record, &self.config.node) => {
+                self.renounce(&record.clone(), now, out);
+            }
+            _ => self.register.stop_proposing(),
+        }
+        let Phase::Claiming { refused, .. } = &mut self.phase else { return };
+        let (retry, wait_max) = (self.config.witness_retry, self.config.hold_max);
+        let known = refused.take();
+        if known.is_none() {
+            self.guest_halted = true;
+            out.push(Output::PauseGuest);
+        }
+        let mut refused = match known {
+            Some(known) if known.why == why => known,
+            _ => {
+                out.push(Output::Report(Event::ClaimRefused { why: why.clone() }));
+                Refused { why, look_at: now + retry, wait: retry }
+            }
+        };
+        if refused.look_at <= now && self.register.is_connected() && !self.register.is_asking() {
+            out.push(Output::AskWitness(self.register.read(now)));
+            refused.wait = super::super::Span(refused.wait.0.saturating_mul(2)).min(wait_max.max(retry));
+            refused.look_at = now + refused.wait;
+        }
+        self.phase = Phase::Claiming { claim: None, refused: Some(refused) };
+    }
+
+    /// The record has a fresh copy on this host, which holds none: it runs a guest of that name, or has one that ended.
+    /// Unless that is taken back, an owner that has lost the guest as well waits for this host for ever.
+    fn renounce(&mut self, record: &Record, now: Time, out: &mut Vec<Output>) {
+        let (generation, owner) = (record.generation, &record.owner);
+        ask(self.register.propose(now, generation, owner, Copy::Stale), out);
+    }
+
+    /// Takes the guest by a person's word, as long as the record is the one that the person saw.
+    fn reclaim(&mut self, now: Time, out: &mut Vec<Output>) {
+        let Phase::Reclaiming { judged, claim } = &self.phase else { return };
+        if !self.config.has_witness {
+            return self.begin_alone(now);
+        }
+        let record = self.register.record();
+        if let Some(record) = record
+            && claim.as_ref() == Some(record)
+        {
+            return self.begin(record.generation, now);
+        }
+        if record != judged.as_ref() {
+            out.push(Output::Report(Event::WishRefused { wish: Wish::Reclaim }));
+            self.register.stop_proposing();
+            self.phase = Phase::Claiming { claim: None, refused: None };
+            return self.claim(now, out);
+        }
+        let (judged, generation) = (judged.clone(), self.next_generation());
+        let request = self.register.reclaim(now, generation, &self.config.node);
+        self.phase = Phase::Reclaiming { judged, claim: self.register.proposal().cloned() };
+        ask(request, out);
+    }
+
+    /// Later than everything that this host knows of.
+    fn next_generation(&self) -> Generation {
+        let recorded = self.register.record().map_or(Generation(0), |record| record.generation);
+        let past = self.past.unwrap_or(Generation(0));
+        [self.generation, past, self.heard, self.rival, recorded].into_iter().max().unwrap_or(recorded).next()
+    }
+
+    /// Without a witness: nobody else has the guest, by the peer's or a person's word.
+    pub(super) fn begin_alone(&mut self, now: Time) {
+        assert!(!self.config.has_witness, "where there is a witness, it decides");
+        let generation = self.next_generation();
+        self.register.begin_alone(generation, &self.config.node);
+        self.begin(generation, now);
+    }
+
+    /// The guest is this host's, in `generation`.
+    fn begin(&mut self, generation: Generation, now: Time) {
+        assert!(
+            generation > self.generation,
+            "generations only grow: {generation} after {}",
+            self.generation
+        );
+        self.generation = generation;
+        self.past = Some(generation);
+        self.rumour = None;
+        if self.link.peer().is_some() {
+            self.link.set_peer(Peer::Unasked);
+        }
+        self.phase = Phase::MarkingStale { why: GiveUp::Beginning, since: now };
+    }
+
+    /// Makes the record say that the peer's copy may take over.
+    fn arm(&mut self, now: Time, out: &mut Vec<Output>) {
+        let fresh = Copy::Fresh { holder: self.config.peer.clone() };
+        if !self.config.has_witness {
+            self.register.decide_alone(fresh.clone());
+        }
+        if self.register.is_final(&fresh) {
+            self.phase = Phase::Protected;
+            self.given_up = None;
+            return;
+        }
+        let request = self.register.propose(now, self.generation, &self.config.node, fresh);
+        ask(request, out);
+    }
+
+    /// Makes the record say that no copy may take over, then lets output pass. While neither the witness nor
+    /// the peer helps, output is held; after `hold_max` the guest is.
+    fn mark_stale(&mut self, why: GiveUp, since: Time, now: Time, out: &mut Vec<Output>) {
+        if !self.config.has_witness && is_persons_word(why) {
+            self.register.decide_alone(Copy::Stale);
+        }
+        if self.register.is_final(&Copy::Stale) {
+            if self.flow.capturing().is_none() {
+                self.go_unprotected(why, now, out);
+                return;
+            }
+            if self.flow.abort() {
+                out.push(Output::AbortCapture);
+            }
+            // A guest that stands still does not follow a request to suspend, and the capture waits for that. What it
+            // sends is held until the capture has ended.
+            if why != GiveUp::GuestGone {
+                self.resume(out);
+            }
+            return;
+        }
+        if self.config.has_witness {
+            let request = self.register.propose(now, self.generation, &self.config.node, Copy::Stale);
+            ask(request, out);
+        }
+        if self.hold_ends_at(since).is_some_and(|at| at <= now) {
+            self.guest_halted = true;
+            out.push(Output::PauseGuest);
+        }
+    }
+
+    /// The copy is stale for sure: everything may leave.
+    fn go_unprotected(&mut self, why: GiveUp, now: Time, out: &mut Vec<Output>) {
+        self.register.stop_asking();
+        self.flow.forget();
+        if core::mem::take(&mut self.output_fenced) {
+            out.push(Output::Revive);
+        }
+        out.push(Output::PassOutput);
+        if why == GiveUp::GuestGone {
+            self.send(ToSecondary::Farewell { generation: self.generation }, now, out);
+            self.phase = Phase::Ended;
+            return;
+        }
+        self.handed_over = false;
+        self.resume(out);
+        if why == GiveUp::Wish {
+            self.send(ToSecondary::Farewell { generation: self.generation }, now, out);
+        }
+        if self.link.peer() == Some(Peer::Following) {
+            self.link.set_peer(Peer::Present);
+        }
+        self.phase = Phase::Unprotected { seed_at: now + self.rest(why) };
+        self.outgrow_peer();
+    }
+
+    /// Without a witness, a peer that runs nothing may know of a newer generation than this one: it would decline
+    /// everything. A later one than that is begun; nothing of this one is at the peer.
+    pub(super) fn outgrow_peer(&mut self) {
+        let is_free = matches!(self.phase, Phase::Unprotected { .. }) && !self.config.has_witness;
+        if is_free && self.heard > self.generation && self.rival <= self.generation {
+            self.generation = self.next_generation();
+            self.past = Some(self.generation);
+            self.register.begin_alone(self.generation, &self.config.node);
+            if self.link.peer().is_some() {
+                self.link.set_peer(Peer::Unasked);
+            }
+        }
+    }
+
+    /// When holding output turns into pausing the guest.
+    pub(super) fn hold_ends_at(&self, since: Time) -> Option<Time> {
+        let waits = self.guest_halted || self.flow.capturing().is_some() || self.is_flowing();
+        (!waits && !self.register.is_final(&Copy::Stale)).then_some(since + self.config.hold_max)
+    }
+
+    /// The peer has not been asked to take over yet: the guest goes on here.
+    pub(super) fn call_off_switchover(&mut self, out: &mut Vec<Output>) {
+        self.phase = Phase::Protected;
+        self.resume(out);
+    }
+
+    /// The copy is of no further use; the record has to say so.
+    pub(super) fn give_up(&mut self, why: GiveUp, now: Time) {
+        let since = match self.phase {
+            Phase::MarkingStale { since, .. } => since,
+            _ => now,
+        };
+        self.is_late = false;
+        self.given_up = Some(why);
+        self.phase = Phase::MarkingStale { why, since };
+    }
+
+    pub(super) fn resume(&mut self, out: &mut Vec<Output>) {
+        if core::mem::take(&mut self.guest_halted) {
+            out.push(Output::ResumeGuest);
+        }
+    }
+
+    /// Another generation is in charge, by the witness's word.
+    pub(super) fn fence(&mut self, by: Generation, out: &mut Vec<Output>) {
+        self.hold(Hold::Fenced { by }, out);
+        self.give_way(out);
+    }
+
+    /// Nothing leaves any more, and the guest stands still. It is kept: whoever is in charge may not have it running.
+    pub(super) fn hold(&mut self, hold: Hold, out: &mut Vec<Output>) {
+        let generation = match hold {
+            Hold::Fenced { by } => by,
+            Hold::Rival { generation, .. } => {
+                out.push(Output::Report(Event::Rivalled { generation }));
+                generation
+            }
+        };
+        out.push(Output::Fence { generation, is_wished: self.handed_over });
+        if self.flow.abort() {
+            out.push(Output::AbortCapture);
+        }
+        out.push(Output::PauseGuest);
+        self.guest_halted = true;
+        self.output_fenced = true;
+        self.is_late = false;
+        self.rumour = None;
+        self.register.stop_asking();
+        self.phase = Phase::Held(hold);
+    }
+
+    /// The generation that the witness has put in charge speaks from a guest that runs: this one is not needed.
+    pub(super) fn give_way(&mut self, out: &mut Vec<Output>) {
+        if let Phase::Held(Hold::Fenced { by }) = self.phase
+            && self.rival >= by
+            && self.config.has_witness
+        {
+            self.destroy(End::Superseded { generation: self.rival }, out);
+        }
+    }
+
+    pub(super) fn destroy(&mut self, why: End, out: &mut Vec<Output>) {
+        self.phase = Phase::Ended;
+        out.push(Output::Destroy { why });
+    }
+
+    /// What somebody says of a newer generation is asked of the witness.
+    fn pursue_rumour(&mut self, now: Time, out: &mut Vec<Output>) {
+        let can_ask = self.register.is_connected() && !self.register.is_asking();
+        match (&mut self.rumour, &mut self.phase) {
+            (Some(rumour), phase) if phase.speaks() && can_ask => {
+                let read = self.register.read(now);
+                rumour.asked = Some(read.id());
+                out.push(Output::AskWitness(read));
+            }
+            (_, Phase::Held(Hold::Rival { look_at, .. })) if can_ask && *look_at <= now => {
+                *look_at = now + self.config.hold_max;
+                out.push(Output::AskWitness(self.register.read(now)));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Whether the record has a copy at `node` that may take over.
+fn is_held_by(record: &Record, node: &super::super::NodeName) -> bool {
+    matches!(&record.copy, Copy::Fresh { holder } if holder == node)
+}
+
+/// Without a witness nothing but a person's word, or the guest's own end, lets output out unprotected. A session that
+/// begins has its person's or its peer's word.
+fn is_persons_word(why: GiveUp) -> bool {
+    matches!(why, GiveUp::Wish | GiveUp::GuestGone | GiveUp::Beginning)
+}

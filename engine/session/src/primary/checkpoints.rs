@@ -1,0 +1,188 @@
+//! When a primary captures, how long output may wait for an ack, and how long it rests before the next full copy.
+//!
+//! ```text
+//!   ack or a seed's cut ──── slow_max ────► Late ──── hold_max ────► the copy is given up (policy Stretch)
+//!                                │
+//!                                └► given up at once (policy Unprotect, or captures that fail)
+//! ```
+//!
+//! The wait is measured from the last ack, over any number of links, and at the oldest epoch in flight.
+
+use super::super::{EpochKind, Span, Time, ToSecondary};
+use super::link::Peer;
+use super::machine::Primary;
+use super::phase::{Handover, Phase};
+use super::{Capture, Event, GiveUp, Output, SlowPolicy};
+use alloc::vec::Vec;
+use understudy_checkpoint::Generation;
+
+/// The rest before the next full copy doubles this many times at most.
+const DOUBLINGS_MAX: u32 = 3;
+
+impl Primary {
+    /// Introduces this generation on a link that has not heard of it. Without a witness a session that begins asks the
+    /// peer what it knows first, in generation 0, which nobody runs a guest in.
+    pub(super) fn offer(&mut self, now: Time, out: &mut Vec<Output>) {
+        if self.beats() && self.link.peer() == Some(Peer::Unasked) {
+            self.link.set_peer(Peer::Offered);
+            self.beat(now, out);
+        }
+    }
+
+    /// Whether signs of life are sent. One that can make no checkpoint any more is silent while its copy is fresh, so
+    /// that the secondary decides.
+    pub(super) fn beats(&self) -> bool {
+        match &self.phase {
+            Phase::Asking { .. } => !matches!(self.link.peer(), Some(Peer::Present | Peer::Following)),
+            Phase::MarkingStale { .. } => self.can_capture,
+            // A primary at the other end would take this one's silence for a link that is dead.
+            Phase::Held(_) => !self.config.has_witness && self.generation > Generation(0),
+            phase => phase.speaks(),
+        }
+    }
+
+    /// A sign of life. An offer is repeated until it is answered: it may have met an older generation's primary,
+    /// which gave way to a secondary that knows nothing of it.
+    pub(super) fn beat(&mut self, now: Time, out: &mut Vec<Output>) {
+        let generation = self.generation;
+        let message = match self.link.peer() {
+            Some(Peer::Offered) => ToSecondary::Offer { generation, acked: self.flow.acked() },
+            _ => ToSecondary::Heartbeat { generation },
+        };
+        self.send(message, now, out);
+    }
+
+    pub(super) fn send(&mut self, message: ToSecondary, now: Time, out: &mut Vec<Output>) {
+        if self.link.peer().is_some() {
+            self.link.sent(now);
+            out.push(Output::Send(message));
+        }
+    }
+
+    /// Begins the capture that is due, if any.
+    pub(super) fn capture(&mut self, now: Time, out: &mut Vec<Output>) {
+        let stretched = self.is_flowing() && self.flow.is_stretched(now);
+        if stretched && !self.stretch_reported {
+            out.push(Output::Report(Event::Stretched));
+        }
+        self.stretch_reported = stretched;
+        if self.capture_at().is_none_or(|at| at > now) {
+            return;
+        }
+        let closing = matches!(self.phase, Phase::SwitchingOver(Handover::Waiting));
+        let (epoch, capture) = match self.phase {
+            Phase::Unprotected { .. } => (self.flow.begin_seed(), Capture::Seed),
+            _ => self.flow.begin_checkpoint(closing),
+        };
+        match self.phase {
+            Phase::Unprotected { .. } => {
+                self.link.set_peer(Peer::Following);
+                self.is_diverged = false;
+                self.phase = Phase::Seeding { epoch };
+                out.push(Output::Report(Event::Sending { kind: EpochKind::Seed }));
+            }
+            Phase::SwitchingOver(_) => {
+                let ends_at = now + self.config.hold_max;
+                self.phase = Phase::SwitchingOver(Handover::Closing { epoch, ends_at });
+            }
+            _ => {}
+        }
+        if matches!(capture, Capture::Resync { .. }) {
+            out.push(Output::Report(Event::Sending { kind: EpochKind::Delta }));
+        }
+        let generation = self.generation;
+        out.push(Output::Capture { generation, epoch, capture, stay_paused: closing });
+    }
+
+    /// When the next capture may begin, if this phase wants one.
+    pub(super) fn capture_at(&self) -> Option<Time> {
+        match self.phase {
+            _ if !self.can_capture => None,
+            Phase::Unprotected { seed_at } => {
+                let wanted = self.protection_wished && self.link.peer() == Some(Peer::Present);
+                (wanted && !self.guest_settles && self.flow.capturing().is_none()).then_some(seed_at)
+            }
+            Phase::SwitchingOver(Handover::Waiting) => self.flow.capturing().is_none().then_some(Time(0)),
+            // The decision is a round trip away. If it does not come, output must not wait for it.
+            Phase::MarkingStale { since, .. } if self.is_flowing() => {
+                self.flow.due_at().map(|at| at.max(since + self.config.witness_retry))
+            }
+            _ if self.is_flowing() => self.flow.due_at(),
+            _ => None,
+        }
+    }
+
+    /// Whether this phase makes one checkpoint after the other.
+    pub(super) fn is_flowing(&self) -> bool {
+        let wanted = match self.phase {
+            Phase::Seeding { .. } | Phase::Arming | Phase::Protected => true,
+            Phase::MarkingStale { why, .. } => {
+                !matches!(why, GiveUp::GuestGone | GiveUp::Leak | GiveUp::CaptureFails | GiveUp::Broken)
+            }
+            _ => false,
+        };
+        wanted && self.can_capture && self.link.peer() == Some(Peer::Following)
+    }
+
+    /// When the copy is given up, however often the link comes and goes. Without a witness a person does that.
+    pub(super) fn too_slow_at(&self) -> Option<Time> {
+        let fails = self.flow.is_failing();
+        let wait_max = match self.config.slow_policy {
+            _ if fails => self.config.slow_max,
+            SlowPolicy::Unprotect => self.config.slow_max,
+            SlowPolicy::Stretch => self.config.slow_max.max(self.config.hold_max),
+        };
+        let is_watched = matches!(
+            self.phase,
+            Phase::Seeding { .. }
+                | Phase::Arming
+                | Phase::Protected
+                | Phase::LinkLost { .. }
+                | Phase::SwitchingOver(Handover::Waiting)
+        );
+        let held_at = self.flow.held_at().filter(|_| is_watched && self.config.has_witness);
+        held_at.map(|at| at + self.at_this_interval(wait_max))
+    }
+
+    /// When the newest commit is too old for a guest that is called protected.
+    pub(super) fn late_at(&self) -> Option<Time> {
+        let watched = matches!(self.phase, Phase::Protected) && !self.is_late;
+        let held_at = self.flow.held_at().filter(|_| watched);
+        held_at.map(|at| at + self.at_this_interval(self.config.slow_max))
+    }
+
+    /// Whether a commit that is late is followed by one that is no less so.
+    pub(super) fn late_again(&self, now: Time) -> bool {
+        let bound = self.at_this_interval(self.config.slow_max);
+        self.flow.held_at().is_some_and(|at| at + bound <= now)
+    }
+
+    /// A bound for what waits for an ack: with a long interval an ack is not there any sooner.
+    fn at_this_interval(&self, bound: Span) -> Span {
+        bound.max(Span(self.flow.pacer().pacing().interval_max().0.saturating_mul(2)))
+    }
+
+    /// Looks whether commits still come, or come too late.
+    pub(super) fn watch_commits(&mut self, now: Time, out: &mut Vec<Output>) {
+        if self.late_at().is_some_and(|at| at <= now) {
+            self.is_late = true;
+        }
+        if self.too_slow_at().is_some_and(|at| at <= now) {
+            let why = if self.flow.is_failing() { GiveUp::CaptureFails } else { GiveUp::TooSlow };
+            out.push(Output::Report(Event::TooSlow { why }));
+            self.give_up(why, now);
+        }
+    }
+
+    /// How long to wait before the next full copy. What has come to nothing again and again is not tried at once.
+    pub(super) fn rest(&mut self, why: GiveUp) -> Span {
+        match why {
+            GiveUp::SeedFailed | GiveUp::TooSlow | GiveUp::Leak | GiveUp::CaptureFails | GiveUp::Broken => {
+                let doublings = self.failures.min(DOUBLINGS_MAX);
+                self.failures = self.failures.saturating_add(1);
+                Span(self.config.reseed_after.0.saturating_mul(1 << doublings))
+            }
+            _ => Span(0),
+        }
+    }
+}

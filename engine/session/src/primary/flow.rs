@@ -1,0 +1,284 @@
+//! The stream of epochs from this primary: their numbers, which are in flight, which are acked, and whether there is
+//! room for another. When that one is worth its pause is the pacer's to say. It knows nothing of authority.
+//!
+//! ```text
+//!    acked        in flight (unacked)         capturing     next
+//!  ──── 5 ──┬──── 6 ──── 7 ──── 8 ──────────── 9 ────────── 10 ──►
+//!           └ newest epoch whose output is out
+//! ```
+
+use super::super::{Span, Time};
+use super::Capture;
+use super::pacer::{Due, PacedBy, Pacer, Pacing, Waiting};
+use alloc::collections::VecDeque;
+use understudy_checkpoint::Epoch;
+
+#[derive(Debug)]
+struct Flight {
+    epoch: Epoch,
+    captured_at: Time,
+}
+
+/// The capture that the driver was asked for and has not answered.
+#[derive(Debug)]
+pub(super) struct Capturing {
+    pub(super) epoch: Epoch,
+    pub(super) capture: Capture,
+    pub(super) stay_paused: bool,
+    aborted: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Flow {
+    pacer: Pacer,
+    /// What had the newest checkpoint begin.
+    paced_by: Option<PacedBy>,
+    in_flight_max: usize,
+    next_epoch: Epoch,
+    /// Newest acked epoch since the last seed: what the copy stands at, as far as known.
+    acked: Option<Epoch>,
+    in_flight: VecDeque<Flight>,
+    capturing: Option<Capturing>,
+    /// First epoch sent since the last seed or resync began. What was sent before is lost or void.
+    begins: Epoch,
+    /// The next capture has to build on this epoch instead of on the capture before it.
+    resync: Option<Epoch>,
+    /// Captured, and not all of it is on its way yet.
+    encoding: Option<Epoch>,
+    /// Held output nears its limit.
+    pressed: bool,
+    /// Declines since the last ack.
+    declines: u32,
+    /// Since when output waits for an ack: the last one, or the cut of the first copy.
+    held_since: Option<Time>,
+    /// When the copy got its first ack.
+    copied_at: Option<Time>,
+    /// The last capture came to nothing.
+    is_failing: bool,
+}
+
+impl Flow {
+    pub(super) fn new(pacing: Pacing, in_flight_max: u32, next_epoch: Epoch, now: Time) -> Self {
+        Self {
+            pacer: Pacer::new(pacing, now),
+            paced_by: None,
+            in_flight_max: in_flight_max.max(1) as usize,
+            next_epoch,
+            acked: None,
+            in_flight: VecDeque::new(),
+            capturing: None,
+            begins: next_epoch,
+            resync: None,
+            encoding: None,
+            pressed: false,
+            declines: 0,
+            held_since: None,
+            copied_at: None,
+            is_failing: false,
+        }
+    }
+
+    pub(super) fn pacer(&self) -> &Pacer {
+        &self.pacer
+    }
+
+    pub(super) fn set_pacing(&mut self, pacing: Pacing, now: Time) {
+        // It is not the peer's fault that nothing was sent to it as yet.
+        if pacing.interval_max() < self.pacer.pacing().interval_max() && self.in_flight.is_empty() {
+            self.held_since = self.held_since.map(|at| at.max(now));
+        }
+        self.pacer.set_pacing(pacing);
+    }
+
+    /// What had the newest checkpoint begin when it did.
+    pub(super) fn paced_by(&self) -> Option<PacedBy> {
+        self.paced_by
+    }
+
+    pub(super) fn output_waits(&mut self, waiting: Waiting, now: Time) {
+        self.pacer.waits(waiting, now);
+    }
+
+    pub(super) fn acked(&self) -> Option<Epoch> {
+        self.acked
+    }
+
+    pub(super) fn newest_captured(&self) -> Option<Epoch> {
+        self.in_flight.back().map(|flight| flight.epoch).or(self.acked)
+    }
+
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    pub(super) fn capturing(&self) -> Option<&Capturing> {
+        self.capturing.as_ref()
+    }
+
+    /// When the next capture may begin; `None` while one is outstanding or the in-flight limit is reached.
+    pub(super) fn due_at(&self) -> Option<Time> {
+        (self.capturing.is_none() && self.has_room()).then(|| self.due().at)
+    }
+
+    /// A guest that is paced by its output would lose by a capture that has to wait for the encoder: what is sent meanwhile
+    /// would be an epoch later. A clock waits for nothing, and neither does what a clock would do in its place.
+    fn due(&self) -> Due {
+        if self.pressed || self.resync.is_some() {
+            return Due { at: Time(0), by: PacedBy::Output };
+        }
+        self.pacer.due(self.encoding.is_some())
+    }
+
+    /// Whether only the in-flight limit delays a capture that is due.
+    pub(super) fn is_stretched(&self, now: Time) -> bool {
+        self.capturing.is_none() && !self.has_room() && self.due().at <= now
+    }
+
+    /// Since when output waits for an ack, whatever link its epoch was sent on.
+    pub(super) fn held_at(&self) -> Option<Time> {
+        let oldest = self.in_flight.front().map(|flight| flight.captured_at);
+        self.held_since.map(|at| oldest.map_or(at, |oldest| oldest.min(at)))
+    }
+
+    /// How long the copy has been getting acks.
+    pub(super) fn acked_for(&self, now: Time) -> Span {
+        self.copied_at.map_or(Span(0), |at| now - at)
+    }
+
+    /// Whether the last capture came to nothing.
+    pub(super) fn is_failing(&self) -> bool {
+        self.is_failing
+    }
+
+    /// The outstanding capture will not be answered.
+    pub(super) fn lose_capture(&mut self) {
+        if let Some(Capturing { capture: Capture::Resync { base }, .. }) = self.capturing.take() {
+            self.resync.get_or_insert(base);
+        }
+    }
+
+    /// Numbers a capture of the whole guest.
+    pub(super) fn begin_seed(&mut self) -> Epoch {
+        self.forget();
+        self.begins = self.next_epoch;
+        self.begin(Capture::Seed, false)
+    }
+
+    /// Numbers the next checkpoint, and says what it is: a resync if one is needed.
+    pub(super) fn begin_checkpoint(&mut self, stay_paused: bool) -> (Epoch, Capture) {
+        let capture = match self.resync.take() {
+            Some(base) => {
+                self.begins = self.next_epoch;
+                // Older epochs are lost on the way; only the last one may have been captured late enough to
+                // have gone over the new link.
+                self.in_flight.drain(..self.in_flight.len().saturating_sub(1));
+                Capture::Resync { base }
+            }
+            None => Capture::Delta,
+        };
+        (self.begin(capture, stay_paused), capture)
+    }
+
+    /// Whether the outstanding capture should be told to stop, which is said once.
+    pub(super) fn abort(&mut self) -> bool {
+        self.capturing.as_mut().is_some_and(|capturing| !core::mem::replace(&mut capturing.aborted, true))
+    }
+
+    /// The capture of `epoch` is staged and cut. `None` if it was not asked for.
+    pub(super) fn captured(&mut self, epoch: Epoch, pause: Span, now: Time) -> Option<Capturing> {
+        let capturing = self.answered(epoch)?;
+        self.pacer.resumed(Some(pause), now);
+        self.encoding = Some(epoch);
+        self.in_flight.push_back(Flight { epoch, captured_at: now });
+        self.held_since.get_or_insert(now);
+        self.is_failing = false;
+        Some(capturing)
+    }
+
+    /// The capture of `epoch` came to nothing. Its number is used up.
+    pub(super) fn capture_failed(&mut self, epoch: Epoch, now: Time) -> Option<Capturing> {
+        let capturing = self.answered(epoch)?;
+        self.pacer.resumed(None, now);
+        self.is_failing = true;
+        if let Capture::Resync { base } = capturing.capture {
+            self.resync.get_or_insert(base);
+        }
+        Some(capturing)
+    }
+
+    /// All of `epoch` is on its way.
+    pub(super) fn encoded(&mut self, epoch: Epoch, busy: Span, link_bytes: u64) {
+        self.encoding.take_if(|encoding| *encoding <= epoch);
+        self.pacer.cost(busy, link_bytes);
+    }
+
+    /// The copy holds everything through `epoch`; returns how long that took since its capture. `None` if the
+    /// epoch is not in flight: an ack that is old, or of an epoch that was given up.
+    pub(super) fn ack(&mut self, epoch: Epoch, now: Time) -> Option<Span> {
+        let index = self.in_flight.iter().position(|flight| flight.epoch == epoch)?;
+        let flight = self.in_flight.drain(..=index).next_back()?;
+        self.acked = Some(epoch);
+        self.declines = 0;
+        self.held_since = Some(now);
+        self.copied_at.get_or_insert(now);
+        self.encoding.take_if(|encoding| *encoding <= epoch);
+        let after = now - flight.captured_at;
+        self.pacer.committed(after);
+        Some(after)
+    }
+
+    /// Whether a checkpoint can be made for a copy that stands at `epoch`.
+    pub(super) fn can_build_on(&self, epoch: Epoch) -> bool {
+        self.acked == Some(epoch) || self.in_flight.iter().any(|flight| flight.epoch == epoch)
+    }
+
+    /// From here on checkpoints are for a copy that stands at `base`.
+    pub(super) fn resync_from(&mut self, base: Epoch) {
+        self.resync = Some(base);
+    }
+
+    /// A checkpoint now would relieve the output queue.
+    pub(super) fn press(&mut self) {
+        self.pressed = true;
+    }
+
+    /// Counts a decline of `epoch`, unless it tells nothing new; returns how many there were since an ack.
+    pub(super) fn decline(&mut self, epoch: Epoch) -> Option<u32> {
+        if epoch < self.begins {
+            return None;
+        }
+        self.declines += 1;
+        Some(self.declines)
+    }
+
+    /// The copy is stale: nothing that was sent counts any more.
+    pub(super) fn forget(&mut self) {
+        self.acked = None;
+        self.in_flight.clear();
+        self.encoding = None;
+        self.resync = None;
+        self.pressed = false;
+        self.declines = 0;
+        self.held_since = None;
+        self.copied_at = None;
+        self.is_failing = false;
+    }
+
+    fn begin(&mut self, capture: Capture, stay_paused: bool) -> Epoch {
+        let epoch = self.next_epoch;
+        self.next_epoch = epoch.next();
+        self.paced_by = (capture == Capture::Delta).then(|| self.due().by);
+        self.pressed = false;
+        self.capturing = Some(Capturing { epoch, capture, stay_paused, aborted: false });
+        epoch
+    }
+
+    fn answered(&mut self, epoch: Epoch) -> Option<Capturing> {
+        self.capturing.take_if(|capturing| capturing.epoch == epoch)
+    }
+
+    fn has_room(&self) -> bool {
+        let sent = self.in_flight.iter().filter(|flight| flight.epoch >= self.begins).count();
+        self.resync.is_some() || sent < self.in_flight_max
+    }
+}

@@ -1,0 +1,254 @@
+//! What the peer says to a primary: as its secondary, or as a rival that runs the guest as well.
+//!
+//! ```text
+//!   as secondary, of a newer generation   the witness is asked; without one a later generation is begun, in peace
+//!   as primary, of a newer generation     the witness is asked; without one, or if it knows nothing of it: hold still
+//!   as primary, of the same generation    hold still, both
+//! ```
+//!
+//! A peer's word alone never ends a guest.
+
+use super::super::{Decline, Standing, Time, ToPrimary, ToSecondary};
+use super::link::Peer;
+use super::machine::{Primary, Rumour};
+use super::phase::{Handover, Hold, Phase};
+use super::{End, Event, GiveUp, Output};
+use alloc::vec::Vec;
+use understudy_checkpoint::{Epoch, Generation};
+
+/// After so many declines without an ack between them a resync will not help: the copy is made anew.
+const DECLINES_MAX: u32 = 3;
+
+/// Generations grow one by one from 1. What lies beyond this is no generation.
+const GENERATION_MAX: Generation = Generation(u64::MAX >> 1);
+
+impl Primary {
+    pub(super) fn message(&mut self, message: ToPrimary, now: Time, out: &mut Vec<Output>) {
+        if matches!(self.phase, Phase::Asking { .. }) {
+            return self.answer(&message, now, out);
+        }
+        match message {
+            ToPrimary::Heartbeat { generation } => self.heard_of(generation),
+            ToPrimary::Declined { why: Decline::Fenced { generation }, .. } => self.heard_of(generation),
+            ToPrimary::Stand { generation, standing } if generation == self.generation => {
+                self.stands(standing, now, out);
+            }
+            ToPrimary::Ack { generation, epoch } if generation == self.generation => {
+                self.acked_through(epoch, now, out);
+            }
+            ToPrimary::Declined { generation, epoch, why } if generation == self.generation => {
+                self.declined(epoch, why, now, out);
+            }
+            // Of another generation: nothing it says is about what this one sent.
+            ToPrimary::Stand { .. } | ToPrimary::Ack { .. } | ToPrimary::Declined { .. } => {}
+        }
+    }
+
+    /// What a peer says to a session that asks it, in generation 0.
+    fn answer(&mut self, message: &ToPrimary, now: Time, out: &mut Vec<Output>) {
+        match message {
+            ToPrimary::Heartbeat { generation } => self.heard_of(*generation),
+            ToPrimary::Stand { generation: Generation(0), standing } => self.answered(*standing, now, out),
+            ToPrimary::Declined { generation: Generation(0), epoch: None, why } => match why {
+                // An earlier version knows no question, and does not say what it holds.
+                Decline::Fenced { generation } => {
+                    let standing = Standing::Complete { generation: *generation, epoch: Epoch(0) };
+                    self.answered(standing, now, out);
+                }
+                // It is about to run it.
+                Decline::TakingOver => {}
+                // Whatever keeps it from holding a copy, it has none.
+                _ => self.answered(Standing::Nothing, now, out),
+            },
+            ToPrimary::Stand { .. } | ToPrimary::Ack { .. } | ToPrimary::Declined { .. } => {}
+        }
+    }
+
+    /// A host that does not run the guest knows of `generation`.
+    fn heard_of(&mut self, generation: Generation) {
+        if generation > GENERATION_MAX {
+            return;
+        }
+        self.heard = self.heard.max(generation);
+        self.outgrow_peer();
+        if self.phase.speaks() && generation > self.generation.max(self.refuted) {
+            self.suspect(generation, false);
+        }
+    }
+
+    /// Another host speaks as this guest's primary.
+    pub(super) fn rival_spoke(&mut self, generation: Generation, now: Time, out: &mut Vec<Output>) {
+        // Generation 0 is the question of a session that begins.
+        if generation == Generation(0) || generation > GENERATION_MAX {
+            return;
+        }
+        self.link.heard(now);
+        let is_new = generation > self.rival;
+        self.heard = self.heard.max(generation);
+        self.rival = self.rival.max(generation);
+        let look_at = now + self.config.witness_retry;
+        match &mut self.phase {
+            // What was only started here is no copy of a guest that runs there.
+            Phase::Asking { .. } if self.past.is_none() => self.destroy(End::Superseded { generation }, out),
+            Phase::Asking { .. } => self.hold(Hold::Rival { generation, look_at }, out),
+            Phase::Claiming { .. } | Phase::Reclaiming { .. } | Phase::Ended => {}
+            Phase::Held(Hold::Rival { look_at: at, .. }) => *at = (*at).min(look_at),
+            Phase::Held(Hold::Fenced { .. }) => self.give_way(out),
+            _ if generation == self.generation => self.hold(Hold::Rival { generation, look_at }, out),
+            _ if generation < self.generation => {
+                if is_new {
+                    out.push(Output::Report(Event::Rivalled { generation }));
+                }
+            }
+            _ if self.config.has_witness => self.suspect(generation, true),
+            // A person has moved it there.
+            _ if self.handed_over => self.destroy(End::Superseded { generation }, out),
+            _ => self.hold(Hold::Rival { generation, look_at }, out),
+        }
+    }
+
+    fn suspect(&mut self, generation: Generation, runs: bool) {
+        if !self.config.has_witness {
+            return;
+        }
+        let known = self.rumour.as_ref();
+        let is_more = known.is_none_or(|known| generation > known.generation || runs && !known.runs);
+        if is_more {
+            let runs = runs || known.is_some_and(|known| known.runs);
+            self.rumour = Some(Rumour { generation, runs, asked: None });
+        }
+    }
+
+    /// Without a witness: the peer has said what it holds of a guest that begins here. It does not run it.
+    fn answered(&mut self, standing: Standing, now: Time, out: &mut Vec<Output>) {
+        self.link.set_peer(Peer::Present);
+        if let Standing::Complete { generation, .. } = standing {
+            self.heard_of(generation);
+        }
+        let is_ours = match standing {
+            Standing::Nothing => true,
+            Standing::Complete { generation, .. } => self.past >= Some(generation),
+        };
+        if is_ours {
+            return self.begin_alone(now);
+        }
+        if let Phase::Asking { met } = &mut self.phase
+            && met.replace(standing).is_none()
+        {
+            out.push(Output::Report(Event::CopyMet { standing }));
+            if !core::mem::replace(&mut self.guest_halted, true) {
+                out.push(Output::PauseGuest);
+            }
+        }
+    }
+
+    /// The peer has told what it holds.
+    fn stands(&mut self, standing: Standing, now: Time, out: &mut Vec<Output>) {
+        if self.link.peer() != Some(Peer::Offered) {
+            return;
+        }
+        self.link.set_peer(Peer::Present);
+        let expects_copy = match &self.phase {
+            Phase::Arming | Phase::Protected | Phase::LinkLost { .. } => true,
+            Phase::MarkingStale { why, .. } => !matches!(why, GiveUp::GuestGone | GiveUp::Beginning),
+            _ => false,
+        };
+        // Nothing is built on a copy that is not what the guest was, however long the record says that it may take over.
+        if !expects_copy || self.is_diverged {
+            return;
+        }
+        match standing {
+            Standing::Complete { generation, epoch }
+                if generation == self.generation && self.flow.can_build_on(epoch) =>
+            {
+                self.follow_on(epoch, now, out);
+            }
+            Standing::Complete { .. } | Standing::Nothing => self.lose_copy(GiveUp::NoCopy, now),
+        }
+    }
+
+    /// The copy stands at `epoch`: checkpoints go on from there.
+    fn follow_on(&mut self, epoch: Epoch, now: Time, out: &mut Vec<Output>) {
+        self.link.set_peer(Peer::Following);
+        self.acked_through(epoch, now, out);
+        self.flow.resync_from(epoch);
+        match &self.phase {
+            // Whether the record still is what it was is for the witness to say; acks are safe either way.
+            Phase::LinkLost { .. } | Phase::MarkingStale { why: GiveUp::PeerLost, .. } => {
+                self.phase = Phase::Arming;
+                self.handed_over = false;
+                self.resume(out);
+            }
+            Phase::MarkingStale { .. } if self.is_flowing() => self.resume(out),
+            _ => {}
+        }
+    }
+
+    /// There is no copy any more. A reason that is there already says more.
+    fn lose_copy(&mut self, why: GiveUp, now: Time) {
+        self.link.set_peer(Peer::Present);
+        let keeps = matches!(&self.phase, Phase::MarkingStale { why, .. } if *why != GiveUp::PeerLost);
+        if !keeps {
+            self.give_up(why, now);
+        }
+    }
+
+    fn acked_through(&mut self, epoch: Epoch, now: Time, out: &mut Vec<Output>) {
+        let Some(after) = self.flow.ack(epoch, now) else { return };
+        out.push(Output::Release { through: epoch });
+        out.push(Output::Report(Event::Committed { epoch, after }));
+        self.is_late &= self.late_again(now);
+        match &self.phase {
+            Phase::Seeding { epoch: seed } if *seed <= epoch => self.phase = Phase::Arming,
+            Phase::SwitchingOver(Handover::Closing { epoch: last, .. }) if *last <= epoch => {
+                self.send(ToSecondary::Switchover { generation: self.generation, epoch }, now, out);
+                let decide_at = now + self.config.hold_max;
+                self.handed_over = true;
+                self.phase = Phase::SwitchingOver(Handover::Asked { decide_at });
+            }
+            Phase::Protected if !self.is_late && self.flow.acked_for(now) > self.config.hold_max => {
+                self.failures = 0;
+            }
+            _ => {}
+        }
+    }
+
+    fn declined(&mut self, epoch: Option<Epoch>, why: Decline, now: Time, out: &mut Vec<Output>) {
+        if self.link.peer() == Some(Peer::Offered) && epoch.is_none() {
+            // It does not take the offer, but it is there: a seed voids what it is at.
+            self.link.set_peer(Peer::Present);
+        }
+        let declines = epoch.map_or(Some(0), |epoch| self.flow.decline(epoch));
+        let Some(declines) = declines.filter(|_| self.link.peer() != Some(Peer::Offered)) else { return };
+        out.push(Output::Report(Event::Declined { why }));
+        match &self.phase {
+            Phase::Seeding { .. } => {
+                self.link.set_peer(Peer::Present);
+                self.give_up(GiveUp::SeedFailed, now);
+                return;
+            }
+            Phase::SwitchingOver(Handover::Waiting | Handover::Closing { .. }) => {
+                self.call_off_switchover(out);
+            }
+            Phase::Unprotected { .. } => return,
+            phase if !phase.speaks() => return,
+            _ => {}
+        }
+        match why {
+            Decline::WrongBase | Decline::Damaged if declines <= DECLINES_MAX => {
+                if self.link.peer() == Some(Peer::Following) {
+                    self.link.set_peer(Peer::Unasked);
+                }
+            }
+            Decline::WrongBase | Decline::Damaged | Decline::TooLarge | Decline::TakingOver => {
+                self.lose_copy(GiveUp::Declined, now);
+            }
+            Decline::Diverged => {
+                self.is_diverged = true;
+                self.lose_copy(GiveUp::Diverged, now);
+            }
+            Decline::ImageLost => self.lose_copy(GiveUp::NoCopy, now),
+            Decline::Fenced { .. } => {}
+        }
+    }
+}

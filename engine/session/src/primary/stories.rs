@@ -1,0 +1,346 @@
+//! Stories of a primary with a real witness: what it does when something around it fails that is no fault of the guest.
+
+mod claims;
+mod unwitnessed;
+mod waits;
+
+use super::*;
+use crate::witness::{self, Witness};
+use crate::{Copy, Decline, EpochKind, NodeName, Record, RequestId, Standing, Time, WitnessOutcome};
+use alloc::borrow::ToOwned;
+use alloc::collections::VecDeque;
+use alloc::vec;
+use alloc::vec::Vec;
+
+const G: Generation = Generation(4);
+
+fn node(name: &str) -> NodeName {
+    NodeName(name.into())
+}
+
+fn record(revision: u64, generation: u64, owner: &str, copy: Copy) -> Record {
+    Record { revision, generation: Generation(generation), owner: node(owner), copy }
+}
+
+fn fresh() -> Copy {
+    Copy::Fresh { holder: node("b") }
+}
+
+fn config(has_witness: bool) -> Config {
+    Config {
+        node: node("a"),
+        peer: node("b"),
+        pacing: Pacing::Clock { interval: Span::from_ms(25) },
+        in_flight_max: 4,
+        heartbeat: Span::from_ms(50),
+        silence_max: Span::from_ms(300),
+        link_grace: Span::from_ms(100),
+        hold_max: Span::from_ms(5000),
+        witness_retry: Span::from_ms(200),
+        slow_max: Span::from_ms(2000),
+        slow_policy: SlowPolicy::Stretch,
+        reseed_after: Span::from_ms(2000),
+        has_witness,
+    }
+}
+
+/// What the peer and the driver do with what the session wants.
+#[derive(Clone, Copy, PartialEq)]
+enum World {
+    /// Captures succeed, epochs are acked.
+    Works,
+    /// Captures succeed, nothing is acked.
+    Mute,
+    /// Captures fail.
+    Fails,
+}
+
+struct Story {
+    session: Primary,
+    witness: Option<Witness>,
+    now: Time,
+    world: World,
+    /// Everything wanted since it was looked at.
+    wanted: Vec<Output>,
+}
+
+impl Story {
+    fn begin(origin: Origin, held: Option<Record>, has_witness: bool) -> Self {
+        let witness = has_witness.then(|| Witness::new(held.map(|record| ("g".to_owned(), record))));
+        let session = Primary::new(config(has_witness), origin, Time(0));
+        let mut story = Self { session, witness, now: Time(0), world: World::Works, wanted: vec![] };
+        story.wait(0);
+        if has_witness {
+            story.hear(Input::WitnessUp);
+        }
+        story
+    }
+
+    /// A guest that runs here in generation 4 and is protected towards b.
+    fn protected() -> Self {
+        let adopted = Origin::Adopted { generation: Generation(3), is_halted: false };
+        let mut story = Self::begin(adopted, Some(record(5, 3, "a", Copy::Stale)), true);
+        assert_eq!(story.session.generation(), G);
+        story.connect(Standing::Nothing);
+        story.wait(10);
+        assert_eq!(story.session.state(), State::Protected);
+        story.wanted.clear();
+        story
+    }
+
+    fn connect(&mut self, standing: Standing) {
+        self.hear(Input::LinkUp);
+        let generation = self.session.generation();
+        self.say(ToPrimary::Stand { generation, standing });
+    }
+
+    fn say(&mut self, message: ToPrimary) {
+        self.hear(Input::Message(message));
+    }
+
+    fn hear(&mut self, input: Input) {
+        let mut inputs = VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            let mut out = Vec::new();
+            self.session.handle(self.now, input, &mut out);
+            self.perform(out, &mut inputs);
+        }
+    }
+
+    fn perform(&mut self, out: Vec<Output>, inputs: &mut VecDeque<Input>) {
+        for output in out {
+            match &output {
+                Output::AskWitness(request) => {
+                    inputs.extend(self.ask(node("a"), request.clone()).map(Input::Witness));
+                }
+                Output::Capture { epoch, .. } if self.world == World::Fails => {
+                    let epoch = *epoch;
+                    inputs.push_back(Input::CaptureFailed { epoch, guest_gone: false, needs_seed: false });
+                }
+                Output::Capture { epoch, generation, .. } => {
+                    inputs.push_back(Input::Captured { epoch: *epoch, pause: Span(0) });
+                    if self.world == World::Works {
+                        let ack = ToPrimary::Ack { generation: *generation, epoch: *epoch };
+                        inputs.push_back(Input::Message(ack));
+                    }
+                }
+                _ => {}
+            }
+            self.wanted.push(output);
+        }
+    }
+
+    fn ask(&mut self, from: NodeName, request: WitnessRequest) -> Option<WitnessReply> {
+        let witness = self.witness.as_mut()?;
+        let mut out = Vec::new();
+        witness.handle(witness::Input::Request { client: 1, from, guest: "g".into(), request }, &mut out);
+        while let Some(witness::Output::Persist { ticket, .. }) = out.first().cloned() {
+            out.clear();
+            witness.handle(witness::Input::Persisted { ticket }, &mut out);
+        }
+        out.into_iter().find_map(|output| match output {
+            witness::Output::Reply { reply, .. } => Some(reply),
+            witness::Output::Persist { .. } | witness::Output::NoRoom { .. } => None,
+        })
+    }
+
+    /// b takes the guest over at the witness.
+    fn b_takes_over(&mut self) {
+        let held = self.held();
+        let new = Record {
+            revision: held.revision + 1,
+            generation: held.generation.next(),
+            owner: node("b"),
+            copy: Copy::Stale,
+        };
+        let swap = WitnessRequest::Swap { id: RequestId(9), expect: held.revision, new };
+        assert_eq!(self.ask(node("b"), swap).expect("an answer").outcome, WitnessOutcome::Swapped);
+    }
+
+    fn held(&self) -> Record {
+        self.witness.as_ref().and_then(|witness| witness.record("g")).expect("a record").clone()
+    }
+
+    /// Lets time pass, timer by timer; the peer gives signs of life while the link is up.
+    fn wait(&mut self, ms: u64) {
+        let end = self.now + Span::from_ms(ms);
+        while let Some(at) = self.session.next_timeout().filter(|at| *at <= end) {
+            self.now = self.now.max(at);
+            let mut out = Vec::new();
+            if self.session.link.peer().is_some() {
+                self.session.link.heard(self.now);
+            }
+            self.session.handle_timeout(self.now, &mut out);
+            let mut inputs = VecDeque::new();
+            self.perform(out, &mut inputs);
+            inputs.into_iter().for_each(|input| self.hear(input));
+        }
+        self.now = end;
+    }
+
+    fn wants(&self, output: &Output) -> bool {
+        self.wanted.contains(output)
+    }
+
+    fn is_destroyed(&self) -> bool {
+        self.wanted.iter().any(|output| matches!(output, Output::Destroy { .. }))
+    }
+
+    fn is_fenced(&self) -> bool {
+        self.wanted.iter().any(|output| matches!(output, Output::Fence { .. }))
+    }
+}
+
+#[test]
+fn what_captures_breaks_while_the_copy_is_fresh_and_the_guest_runs_on_unprotected_until_it_is_mended() {
+    let mut story = Story::protected();
+    story.hear(Input::CaptureBroke);
+    assert_eq!(story.session.state(), State::Unprotected);
+    assert_eq!(story.held().copy, Copy::Stale);
+    assert!(story.wants(&Output::PassOutput) && !story.is_destroyed() && !story.is_fenced());
+    story.wait(60_000);
+    assert_eq!(story.session.state(), State::Unprotected, "nothing can be captured");
+    story.hear(Input::CaptureMended);
+    story.wait(10);
+    assert_eq!(story.session.state(), State::Protected);
+}
+
+#[test]
+fn what_captures_breaks_with_the_witness_away_and_the_guest_is_paused_kept_and_silent() {
+    let mut story = Story::protected();
+    story.hear(Input::WitnessDown);
+    story.hear(Input::CaptureBroke);
+    story.wanted.clear();
+    story.wait(10_000);
+    assert_eq!(story.session.state(), State::PausedUndecided);
+    assert!(!story.wanted.iter().any(|output| matches!(output, Output::Send(_))), "the secondary decides");
+    assert!(!story.is_destroyed() && !story.wants(&Output::PassOutput));
+    // It has decided.
+    story.b_takes_over();
+    story.hear(Input::WitnessUp);
+    assert!(story.session.state() == State::Fenced && !story.is_destroyed());
+}
+
+#[test]
+fn a_fenced_guest_is_kept_until_the_newer_generation_speaks_from_a_guest_that_runs() {
+    let mut story = Story::protected();
+    story.b_takes_over();
+    story.say(ToPrimary::Heartbeat { generation: G.next() });
+    assert_eq!(story.session.state(), State::Fenced);
+    let at = |wish: &Output| story.wanted.iter().position(|output| output == wish);
+    assert!(
+        at(&Output::Fence { generation: G.next(), is_wished: false }) < at(&Output::PauseGuest),
+        "{:?}",
+        story.wanted
+    );
+    story.wait(3_600_000);
+    assert!(!story.is_destroyed(), "nobody else has it running");
+    story.hear(Input::Rival { generation: G.next() });
+    assert!(story.wants(&Output::Destroy { why: End::Superseded { generation: G.next() } }));
+}
+
+#[test]
+fn a_person_gets_a_fenced_guest_back_in_a_newer_generation() {
+    let mut story = Story::protected();
+    story.b_takes_over();
+    story.say(ToPrimary::Heartbeat { generation: G.next() });
+    story.hear(Input::Operator(Wish::Reclaim));
+    assert_eq!((story.session.state(), story.session.generation()), (State::Unprotected, Generation(6)));
+    let at = |wish: &Output| story.wanted.iter().position(|output| output == wish);
+    assert!(at(&Output::Revive).is_some() && at(&Output::Revive) < at(&Output::PassOutput));
+    assert!(at(&Output::PassOutput) < at(&Output::ResumeGuest));
+    assert_eq!((story.held().owner, story.held().generation), (node("a"), Generation(6)));
+}
+
+#[test]
+fn a_persons_word_about_a_record_that_has_changed_since_is_about_something_else() {
+    let mut story = Story::protected();
+    story.b_takes_over();
+    story.say(ToPrimary::Heartbeat { generation: G.next() });
+    // b starts it after all, and has a copy made elsewhere; this host has not heard of it.
+    let held = story.held();
+    let new = record(held.revision + 1, 5, "b", Copy::Fresh { holder: node("c") });
+    let swap = WitnessRequest::Swap { id: RequestId(9), expect: held.revision, new };
+    story.ask(node("b"), swap);
+    story.hear(Input::Operator(Wish::Reclaim));
+    assert_eq!(story.session.state(), State::ClaimRefused);
+    assert_eq!(story.held().owner, node("b"));
+    assert!(!story.wants(&Output::PassOutput) && !story.is_destroyed());
+}
+
+#[test]
+fn a_person_discards_a_fenced_guest() {
+    let mut story = Story::protected();
+    story.b_takes_over();
+    story.say(ToPrimary::Heartbeat { generation: G.next() });
+    story.hear(Input::Operator(Wish::Discard));
+    assert!(story.wants(&Output::Destroy { why: End::Discarded }));
+}
+
+#[test]
+fn what_a_peer_says_of_a_newer_generation_is_asked_of_the_witness_first() {
+    let mut story = Story::protected();
+    let why = Decline::Fenced { generation: Generation(99) };
+    story.say(ToPrimary::Declined { generation: G, epoch: None, why });
+    story.say(ToPrimary::Heartbeat { generation: Generation(99) });
+    assert!(!story.is_fenced() && !story.is_destroyed());
+    let refuted = Event::RumourRefuted { generation: Generation(99) };
+    assert!(story.wants(&Output::Report(refuted)));
+    story.wait(1_000);
+    assert_eq!(story.session.state(), State::Protected);
+}
+
+#[test]
+fn a_newer_primary_that_the_witness_does_not_know_makes_the_guest_hold_still_and_ends_nothing() {
+    let mut story = Story::protected();
+    story.hear(Input::Rival { generation: Generation(99) });
+    assert_eq!(story.session.state(), State::Contested);
+    story.wait(60_000);
+    assert!(story.is_fenced() && !story.is_destroyed());
+}
+
+#[test]
+fn two_primaries_of_one_generation_both_hold_still() {
+    for has_witness in [true, false] {
+        let mut story =
+            if has_witness { Story::protected() } else { unwitnessed::answered(None, Standing::Nothing) };
+        let generation = story.session.generation();
+        story.hear(Input::Rival { generation });
+        assert_eq!(story.session.state(), State::Contested);
+        assert!(story.is_fenced() && !story.is_destroyed());
+    }
+}
+
+#[test]
+fn a_number_that_no_generation_has_is_not_believed() {
+    let mut story = Story::protected();
+    story.say(ToPrimary::Heartbeat { generation: Generation(u64::MAX) });
+    story.hear(Input::Rival { generation: Generation(u64::MAX) });
+    story.wait(100);
+    assert_eq!(story.session.state(), State::Protected);
+}
+
+/// While nobody makes the record stale, the link comes back, and the peer says where its copy stands: an ack of what is built
+/// on that would let out what no takeover goes on from.
+#[test]
+fn nothing_is_built_on_a_copy_that_has_diverged_though_its_record_cannot_be_made_stale() {
+    let mut story = Story::protected();
+    story.hear(Input::WitnessDown);
+    story.world = World::Mute;
+    story.wait(30);
+    let epoch = story.session.newest_captured().expect("it goes on");
+    story.say(ToPrimary::Declined { generation: G, epoch: Some(epoch), why: Decline::Diverged });
+    assert_eq!(story.session.state(), State::MarkingStale);
+    story.wanted.clear();
+    story.world = World::Works;
+    story.hear(Input::LinkDown);
+    story.connect(Standing::Complete { generation: G, epoch });
+    story.wait(1_000);
+    let goes_on = |output: &&Output| {
+        matches!(output, Output::Capture { .. } | Output::Release { .. } | Output::PassOutput)
+    };
+    assert_eq!(story.wanted.iter().find(goes_on), None);
+    story.hear(Input::WitnessUp);
+    story.wait(100);
+    assert_eq!(story.session.state(), State::Protected, "by a full copy");
+}

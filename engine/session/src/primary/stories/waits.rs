@@ -1,0 +1,107 @@
+//! How long output waits, whatever does not work.
+
+use super::*;
+use alloc::vec;
+
+#[test]
+fn captures_that_fail_for_ever_are_given_up() {
+    let mut story = Story::protected();
+    story.world = World::Fails;
+    story.wait(1_900);
+    assert_eq!(story.session.state(), State::Protected);
+    story.wait(200);
+    assert_eq!(story.session.given_up(), Some(GiveUp::CaptureFails));
+    assert!(story.wants(&Output::PassOutput) && story.held().copy == Copy::Stale);
+    story.world = World::Works;
+    story.wait(20_000);
+    assert_eq!(story.session.state(), State::Protected, "without a person");
+}
+
+#[test]
+fn a_lost_log_is_given_up_at_once() {
+    let mut story = Story::protected();
+    story.world = World::Mute;
+    story.wait(30);
+    let epoch = story.session.newest_captured().expect("one").next();
+    story.session.flow.capture_failed(epoch, story.now);
+    let (mut inputs, mut out) = (VecDeque::new(), vec![]);
+    let failing = story.session.flow.begin_checkpoint(false).0;
+    let failed = Input::CaptureFailed { epoch: failing, guest_gone: false, needs_seed: true };
+    story.session.handle(story.now, failed, &mut out);
+    story.perform(out, &mut inputs);
+    inputs.into_iter().for_each(|input| story.hear(input));
+    assert_eq!(story.session.given_up(), Some(GiveUp::CaptureFails));
+    assert_eq!(story.session.state(), State::Unprotected);
+}
+
+#[test]
+fn protected_is_not_said_while_commits_are_late_and_output_does_not_wait_without_bound() {
+    let mut story = Story::protected();
+    story.world = World::Mute;
+    story.wait(2_100);
+    assert_eq!(story.session.state(), State::Late);
+    assert!(!story.wants(&Output::PassOutput), "policy stretch waits a little longer");
+    story.wait(3_000);
+    assert!(story.wants(&Output::PassOutput), "{:?}", story.session.state());
+    assert_eq!(story.session.given_up(), Some(GiveUp::TooSlow));
+}
+
+#[test]
+fn late_commits_that_come_all_the_same_end_in_protected_again() {
+    let mut story = Story::protected();
+    story.world = World::Mute;
+    story.wait(2_100);
+    let epoch = story.session.newest_captured().expect("one");
+    story.world = World::Works;
+    story.say(ToPrimary::Ack { generation: G, epoch });
+    assert_eq!(story.session.state(), State::Protected);
+}
+
+#[test]
+fn waits_do_not_begin_anew_with_each_link() {
+    let mut story = Story::protected();
+    story.world = World::Mute;
+    story.wait(60);
+    let standing = Standing::Complete { generation: G, epoch: story.session.acked().expect("one") };
+    for _ in 0..30 {
+        story.hear(Input::LinkDown);
+        story.wait(50);
+        assert!(story.session.state() != State::Protected, "the link is down");
+        story.connect(standing);
+        story.wait(150);
+    }
+    assert!(story.wants(&Output::PassOutput), "{:?}", story.session.state());
+}
+
+#[test]
+fn full_copies_that_come_to_nothing_are_tried_less_and_less_often() {
+    let mut story = Story::protected();
+    story.world = World::Fails;
+    story.wait(100_000);
+    let seed = |output: &&Output| matches!(output, Output::Capture { capture: Capture::Seed, .. });
+    let seeds = story.wanted.iter().filter(seed).count();
+    assert!((4..10).contains(&seeds), "{seeds} in 100 s, once in 16 s at last");
+}
+
+#[test]
+fn a_shorter_interval_does_not_wait_for_the_longer_one() {
+    let mut story = Story::protected();
+    story.hear(Input::Pacing(Pacing::Clock { interval: Span::from_ms(1_000_000) }));
+    story.wait(100);
+    story.hear(Input::Pacing(Pacing::Clock { interval: Span::from_ms(25) }));
+    story.wanted.clear();
+    story.wait(60);
+    assert!(story.wanted.iter().any(|output| matches!(output, Output::Capture { .. })));
+}
+
+#[test]
+fn what_waited_for_a_longer_interval_is_not_late_in_a_shorter_one() {
+    let mut story = Story::protected();
+    story.hear(Input::Pacing(Pacing::Clock { interval: Span::from_ms(60_000) }));
+    story.wait(20_000);
+    assert_eq!(story.session.state(), State::Protected);
+    story.hear(Input::Pacing(Pacing::Clock { interval: Span::from_ms(25) }));
+    assert_eq!(story.session.state(), State::Protected);
+    story.wait(500);
+    assert_eq!((story.session.state(), story.session.given_up()), (State::Protected, None));
+}

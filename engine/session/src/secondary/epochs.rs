@@ -1,0 +1,218 @@
+//! What a secondary does with each message of the primary: which epochs it takes in, what it acks, what it declines.
+//!
+//! ```text
+//!   Offer, generation 0      a question: answered, nothing changes
+//!   older than `newest`      declined: Fenced
+//!   newer than the image     the image stays until that generation's full copy begins
+//! ```
+
+use super::super::{Decline, EpochKind, Standing, Time, ToPrimary, ToSecondary};
+use super::Output;
+use super::machine::{Secondary, ask};
+use super::phase::{Image, Phase};
+use alloc::vec::Vec;
+use understudy_checkpoint::{Epoch, Generation};
+
+/// Generations grow one by one from 1. What lies beyond this is no generation.
+const GENERATION_MAX: Generation = Generation(u64::MAX >> 1);
+
+/// So do epochs.
+const EPOCH_MAX: Epoch = Epoch(u64::MAX >> 1);
+
+impl Secondary {
+    pub(super) fn message(&mut self, message: ToSecondary, now: Time, out: &mut Vec<Output>) {
+        let (generation, epoch) = match &message {
+            ToSecondary::EpochBegin { generation, epoch, .. } => (*generation, Some(*epoch)),
+            ToSecondary::Offer { generation, .. }
+            | ToSecondary::Heartbeat { generation }
+            | ToSecondary::Switchover { generation, .. }
+            | ToSecondary::Farewell { generation } => (*generation, None),
+        };
+        if generation > GENERATION_MAX || epoch.is_some_and(|epoch| epoch > EPOCH_MAX) {
+            return;
+        }
+        if generation < self.newest {
+            let why = Decline::Fenced { generation: self.newest };
+            self.send(ToPrimary::Declined { generation, epoch, why }, now, out);
+            return;
+        }
+        self.heard_of(generation);
+        self.spoken = self.spoken.max(generation);
+        self.farewell = matches!(message, ToSecondary::Farewell { .. });
+        // Only now: a link alone may lead to a host that has restarted and is no primary any more.
+        if let Phase::Alone { image, .. } = self.phase
+            && !self.decides_for_itself(now)
+        {
+            self.phase = Phase::Standing { image, receiving: None };
+        }
+        match message {
+            ToSecondary::Offer { generation, .. } => self.offered(generation, now, out),
+            ToSecondary::EpochBegin { generation, epoch, kind: EpochKind::Seed, .. } => {
+                self.begin_seed(generation, epoch, out);
+            }
+            ToSecondary::EpochBegin { generation, epoch, kind: EpochKind::Delta, base } => {
+                self.begin_delta(generation, epoch, base, now, out);
+            }
+            ToSecondary::Heartbeat { .. } => {}
+            ToSecondary::Switchover { epoch, .. } => {
+                if let Phase::Standing { image, .. } = &self.phase
+                    && (image.generation, image.complete) == (generation, epoch)
+                {
+                    self.begin_takeover(now, out);
+                }
+            }
+            ToSecondary::Farewell { .. } => self.farewell(generation, out),
+        }
+    }
+
+    /// There is a generation `generation`. An image of an older one is kept until a full copy of the newer one comes:
+    /// a word alone costs no image.
+    pub(super) fn heard_of(&mut self, generation: Generation) {
+        self.newest = self.newest.max(generation);
+    }
+
+    /// A host without a witness asks what is known of its guest. It is no primary yet.
+    pub(super) fn asked(&mut self, now: Time, out: &mut Vec<Output>) {
+        self.send(ToPrimary::Heartbeat { generation: self.newest }, now, out);
+        self.offered(Generation(0), now, out);
+    }
+
+    /// Its own primary may end what is held here, another one may not.
+    fn farewell(&mut self, generation: Generation, out: &mut Vec<Output>) {
+        let is_its_own = match &self.phase {
+            Phase::Seeding { generation: of, .. } => *of == generation,
+            phase => phase.image().is_some_and(|image| image.generation == generation),
+        };
+        if is_its_own {
+            self.drop_image(out);
+        }
+    }
+
+    /// The link comes and goes and brings nothing whole, and the witness is there to decide.
+    fn decides_for_itself(&self, now: Time) -> bool {
+        let overdue = self.lone_since.is_some_and(|at| at + self.config.flap_max <= now);
+        overdue && self.config.has_witness && self.register.is_connected()
+    }
+
+    pub(super) fn offered(&mut self, generation: Generation, now: Time, out: &mut Vec<Output>) {
+        let standing = match &self.phase {
+            Phase::TakingOver { .. } => {
+                let declined = ToPrimary::Declined { generation, epoch: None, why: Decline::TakingOver };
+                return self.send(declined, now, out);
+            }
+            phase => phase.image().map_or(Standing::Nothing, |image| Standing::Complete {
+                generation: image.generation,
+                epoch: image.complete,
+            }),
+        };
+        self.send(ToPrimary::Stand { generation, standing }, now, out);
+    }
+
+    /// A seed is sent only after the record has become stale, at a revision that a takeover begun before it
+    /// cannot match: whatever was held or under way here is void.
+    fn begin_seed(&mut self, generation: Generation, epoch: Epoch, out: &mut Vec<Output>) {
+        self.drop_image(out);
+        self.register.stop_asking();
+        self.lone_since = None;
+        self.phase = Phase::Seeding { generation, epoch };
+        out.push(Output::Receive { generation, epoch, kind: EpochKind::Seed });
+    }
+
+    fn begin_delta(
+        &mut self,
+        generation: Generation,
+        epoch: Epoch,
+        base: Option<Epoch>,
+        now: Time,
+        out: &mut Vec<Output>,
+    ) {
+        let why = match &mut self.phase {
+            Phase::Standing { image, receiving } => {
+                if receiving.take().is_some() {
+                    out.push(Output::DropIncomplete);
+                }
+                let is_its_own = image.generation == generation;
+                if is_its_own && base == Some(image.complete) && epoch > image.complete {
+                    *receiving = Some(epoch);
+                    out.push(Output::Receive { generation, epoch, kind: EpochKind::Delta });
+                    return;
+                }
+                Decline::WrongBase
+            }
+            Phase::TakingOver { .. } => Decline::TakingOver,
+            Phase::Seeding { .. } | Phase::Alone { .. } => Decline::WrongBase,
+            Phase::Empty | Phase::Activated(_) | Phase::Failed => Decline::ImageLost,
+        };
+        self.send(ToPrimary::Declined { generation, epoch: Some(epoch), why }, now, out);
+    }
+
+    pub(super) fn complete(
+        &mut self,
+        generation: Generation,
+        epoch: Epoch,
+        now: Time,
+        out: &mut Vec<Output>,
+    ) {
+        match &mut self.phase {
+            Phase::Seeding { generation: g, epoch: e } if (*g, *e) == (generation, epoch) => {
+                let image = Image { generation, complete: epoch, committed: epoch };
+                self.phase = Phase::Standing { image, receiving: None };
+                self.send(ToPrimary::Ack { generation, epoch }, now, out);
+            }
+            Phase::Standing { image, receiving }
+                if image.generation == generation && *receiving == Some(epoch) =>
+            {
+                *receiving = None;
+                self.lone_since = None;
+                image.complete = epoch;
+                self.send(ToPrimary::Ack { generation, epoch }, now, out);
+                out.push(Output::Commit { epoch });
+            }
+            // Dropped meanwhile.
+            _ => {}
+        }
+    }
+
+    pub(super) fn broken(
+        &mut self,
+        generation: Generation,
+        epoch: Epoch,
+        why: Decline,
+        now: Time,
+        out: &mut Vec<Output>,
+    ) {
+        match &mut self.phase {
+            Phase::Seeding { generation: g, epoch: e } if (*g, *e) == (generation, epoch) => {
+                self.drop_image(out);
+            }
+            Phase::Standing { image, receiving }
+                if image.generation == generation && *receiving == Some(epoch) =>
+            {
+                *receiving = None;
+                if why == Decline::ImageLost {
+                    // What holds it is gone: nothing can be started from here.
+                    self.drop_image(out);
+                    if self.register.is_connected() {
+                        ask(Some(self.register.read(now)), out);
+                    }
+                }
+            }
+            _ => return,
+        }
+        self.send(ToPrimary::Declined { generation, epoch: Some(epoch), why }, now, out);
+    }
+
+    pub(super) fn commit_failed(&mut self, epoch: Epoch, now: Time, out: &mut Vec<Output>) {
+        let Some(image) = self.phase.image().copied() else { return };
+        if epoch <= image.committed || epoch > image.complete {
+            return;
+        }
+        self.drop_image(out);
+        let generation = image.generation;
+        self.send(ToPrimary::Declined { generation, epoch: None, why: Decline::ImageLost }, now, out);
+        // If the record says that there is a copy here, that has to be taken back.
+        if self.register.is_connected() {
+            ask(Some(self.register.read(now)), out);
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! A secondary session: what it knows, its link, and its timers. What it does with the primary's messages is in `epochs`,
+//! how it asks for the guest in `takeover`.
+
+use super::super::primary::Loss;
+use super::super::register::{Known, Register};
+use super::super::{Copy, Record, Time, ToPrimary, ToSecondary, WitnessRequest};
+use super::phase::Phase;
+use super::{Config, Event, Input, Output, State};
+use alloc::vec::Vec;
+use understudy_checkpoint::{Epoch, Generation};
+
+#[derive(Debug)]
+pub(super) enum Link {
+    Down,
+    /// `spoke`: the primary has said something on this link. Before that its silence means nothing.
+    Up {
+        spoke: bool,
+        heard_at: Time,
+        sent_at: Time,
+    },
+}
+
+/// The session of one guest on the host that holds its copy.
+#[derive(Debug)]
+pub struct Secondary {
+    pub(super) config: Config,
+    pub(super) register: Register,
+    pub(super) phase: Phase,
+    pub(super) link: Link,
+    /// Newest generation heard of, from a primary or from the witness.
+    pub(super) newest: Generation,
+    /// Newest generation that a primary has spoken in.
+    pub(super) spoken: Generation,
+    /// The primary has said that the guest is over: nothing more is expected of it.
+    pub(super) farewell: bool,
+    /// Since when no epoch became whole, the link having been lost at least once.
+    pub(super) lone_since: Option<Time>,
+    state_reported: Option<State>,
+}
+
+impl Secondary {
+    /// A session that begins at `now`, without an image.
+    pub fn new(config: Config, _now: Time) -> Self {
+        Self {
+            register: Register::new(config.witness_retry, Known::Unknown),
+            config,
+            phase: Phase::Empty,
+            link: Link::Down,
+            newest: Generation(0),
+            spoken: Generation(0),
+            farewell: false,
+            lone_since: None,
+            state_reported: None,
+        }
+    }
+
+    /// What `status` shows.
+    pub fn state(&self) -> State {
+        self.phase.state(self.newest)
+    }
+
+    /// The newest generation heard of; 0 if none.
+    pub fn generation(&self) -> Generation {
+        self.newest
+    }
+
+    /// The newest generation that a primary has spoken in; `None` before one has.
+    pub fn heard_from(&self) -> Option<Generation> {
+        Some(self.spoken).filter(|spoken| *spoken > Generation(0))
+    }
+
+    /// The newest complete (acked) epoch of the image.
+    pub fn acked(&self) -> Option<Epoch> {
+        self.phase.image().map(|image| image.complete)
+    }
+
+    /// The epoch that the image stands at.
+    pub fn committed(&self) -> Option<Epoch> {
+        self.phase.image().map(|image| image.committed)
+    }
+
+    /// Whether nothing is lost if this session ends: there is no image here, and no record that says there is one.
+    pub fn has_nothing_here(&self) -> bool {
+        let is_settled = !self.config.has_witness
+            || match self.register.known() {
+                Known::Unknown => false,
+                Known::Absent => true,
+                Known::Is(record) => {
+                    !matches!(&record.copy, Copy::Fresh { holder } if *holder == self.config.node)
+                }
+            };
+        matches!(self.phase, Phase::Empty) && is_settled
+    }
+
+    /// The witness's record, as far as it has been told.
+    pub fn record(&self) -> Option<&Record> {
+        self.register.record()
+    }
+
+    /// Takes one input and appends what is to be done, in order.
+    pub fn handle(&mut self, now: Time, input: Input, out: &mut Vec<Output>) {
+        if matches!(self.phase, Phase::Activated(_) | Phase::Failed) {
+            return self.starting(now, &input, out);
+        }
+        match input {
+            Input::LinkUp => self.link_up(now, out),
+            Input::LinkDown => self.link_lost(Loss::LinkEnded, now, out),
+            // What the driver had of a link that is gone does not mean that a primary is there.
+            Input::Message(_) | Input::SignOfLife if matches!(self.link, Link::Down) => {}
+            Input::Message(ToSecondary::Offer { generation: Generation(0), .. }) => self.asked(now, out),
+            Input::Message(message) => {
+                self.heard(now);
+                self.message(message, now, out);
+            }
+            Input::SignOfLife => {
+                // The link is other guests' as well: bytes alone do not make a primary of this one.
+                if let Link::Up { spoke: true, .. } = self.link {
+                    self.heard(now);
+                }
+            }
+            Input::Complete { generation, epoch } => self.complete(generation, epoch, now, out),
+            Input::Broken { generation, epoch, why } => self.broken(generation, epoch, why, now, out),
+            Input::Committed { epoch } => {
+                if let Some(image) = self.phase.image_mut()
+                    && (image.committed..=image.complete).contains(&epoch)
+                {
+                    image.committed = epoch;
+                }
+            }
+            Input::CommitFailed { epoch } => self.commit_failed(epoch, now, out),
+            Input::WitnessUp => ask(Some(self.register.connect(now)), out),
+            Input::WitnessDown => self.register.disconnect(),
+            Input::Witness(reply) => self.witness(&reply, now),
+            Input::ForceTakeover => self.begin_takeover(now, out),
+            Input::ActivationDelayed | Input::ActivationFailed => {}
+        }
+        self.finish(now, out);
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) has something to do.
+    pub fn next_timeout(&self) -> Option<Time> {
+        match &self.phase {
+            Phase::Activated(starting) => return starting.again_at,
+            Phase::Failed => return None,
+            _ => {}
+        }
+        let times = [self.silent_at(), self.heartbeat_at(), self.register.next_timeout(), self.look_at()];
+        times.into_iter().flatten().min()
+    }
+
+    /// Does what is due at `now`.
+    pub fn handle_timeout(&mut self, now: Time, out: &mut Vec<Output>) {
+        if matches!(self.phase, Phase::Activated(_) | Phase::Failed) {
+            return self.start_again(now, out);
+        }
+        if self.silent_at().is_some_and(|at| at <= now) {
+            out.push(Output::CloseLink);
+            self.link_lost(Loss::Silent, now, out);
+        }
+        if self.heartbeat_at().is_some_and(|at| at <= now) {
+            self.send(ToPrimary::Heartbeat { generation: self.newest }, now, out);
+        }
+        ask(self.register.on_timeout(now), out);
+        if self.look_at().is_some_and(|at| at <= now) {
+            ask(Some(self.register.read(now)), out);
+        }
+        self.finish(now, out);
+    }
+
+    pub(super) fn finish(&mut self, now: Time, out: &mut Vec<Output>) {
+        match self.phase {
+            Phase::TakingOver { .. } => self.take_over(now, out),
+            Phase::Empty => self.renounce(now, out),
+            _ => {}
+        }
+        let state = self.state();
+        if self.state_reported.replace(state) != Some(state) {
+            out.push(Output::Report(Event::State(state)));
+        }
+    }
+
+    pub(super) fn drop_image(&mut self, out: &mut Vec<Output>) {
+        if !matches!(self.phase, Phase::Empty) {
+            self.phase = Phase::Empty;
+            out.push(Output::DropImage);
+        }
+    }
+
+    fn link_up(&mut self, now: Time, out: &mut Vec<Output>) {
+        self.link_lost(Loss::LinkEnded, now, out);
+        self.link = Link::Up { spoke: false, heard_at: now, sent_at: now };
+    }
+
+    fn link_lost(&mut self, why: Loss, now: Time, out: &mut Vec<Output>) {
+        let was_down = matches!(core::mem::replace(&mut self.link, Link::Down), Link::Down);
+        match &self.phase {
+            // However it came to stand without a link, nobody else would start the grace.
+            phase if was_down && !matches!(phase, Phase::Standing { .. }) => {}
+            Phase::Seeding { .. } => self.drop_image(out),
+            Phase::Standing { image, receiving } => {
+                if receiving.is_some() {
+                    out.push(Output::DropIncomplete);
+                }
+                out.push(Output::Report(Event::PrimaryLost { why }));
+                self.lone_since.get_or_insert(now);
+                self.phase = Phase::Alone { image: *image, look_at: now + self.config.link_grace };
+            }
+            Phase::Empty
+            | Phase::Alone { .. }
+            | Phase::TakingOver { .. }
+            | Phase::Activated(_)
+            | Phase::Failed => {}
+        }
+    }
+
+    pub(super) fn send(&mut self, message: ToPrimary, now: Time, out: &mut Vec<Output>) {
+        if let Link::Up { sent_at, .. } = &mut self.link {
+            *sent_at = now;
+            out.push(Output::Send(message));
+        }
+    }
+
+    fn heard(&mut self, now: Time) {
+        if let Link::Up { spoke, heard_at, .. } = &mut self.link {
+            *spoke = true;
+            *heard_at = now;
+        }
+    }
+
+    fn silent_at(&self) -> Option<Time> {
+        match &self.link {
+            Link::Up { spoke: true, heard_at, .. } if !self.farewell => {
+                Some(*heard_at + self.config.silence_max)
+            }
+            _ => None,
+        }
+    }
+
+    fn heartbeat_at(&self) -> Option<Time> {
+        match &self.link {
+            Link::Up { sent_at, .. } => Some(*sent_at + self.config.heartbeat),
+            Link::Down => None,
+        }
+    }
+
+    /// When to look at the record because the primary has been away for long enough.
+    fn look_at(&self) -> Option<Time> {
+        let can_ask = self.config.has_witness && self.register.is_connected() && !self.register.is_asking();
+        match &self.phase {
+            Phase::Alone { look_at, .. } if can_ask => Some(*look_at),
+            _ => None,
+        }
+    }
+}
+
+pub(super) fn ask(request: Option<WitnessRequest>, out: &mut Vec<Output>) {
+    out.extend(request.map(Output::AskWitness));
+}

@@ -1,0 +1,313 @@
+//! The witness's session: one record per guest, changed by compare-and-swap only, stable before it is told.
+//!
+//! The driver keeps the records on disk (fsync) and hands them back at start. What the owner and the holder of
+//! a copy may write:
+//!
+//! ```text
+//!             owner: stale ◄─► fresh{holder}                 holder: fresh ─► stale (its copy is lost)
+//!   (none) ──────────► g, owner, stale ───────────────► g+1, owner, stale     the owner starts anew
+//!    claim             g, owner, fresh{holder} ───────► g+1, holder, stale    the holder takes over
+//!                      g, anyone, any copy ───────────► later, sender, stale  by a person's word (`Reclaim`)
+//! ```
+//!
+//! Every change adds one to `revision`, also from stale to stale: that is how an owner voids a swap of its own
+//! that may still be on its way.
+
+use super::{Copy, NodeName, Record, RequestId, WitnessOutcome, WitnessReply, WitnessRequest};
+use alloc::borrow::ToOwned;
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::string::String;
+use alloc::vec::Vec;
+use understudy_checkpoint::Generation;
+
+/// What the driver tells the witness.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// A request about `guest` by `from`; the reply goes back by `client`.
+    Request {
+        /// Connection, as the driver numbers them.
+        client: u64,
+        /// Name the connection's hello gave.
+        from: NodeName,
+        /// Name of the guest.
+        guest: String,
+        /// The request.
+        request: WitnessRequest,
+    },
+    /// `Persist` is done for this ticket.
+    Persisted {
+        /// Of the `Persist`.
+        ticket: u64,
+    },
+    /// `Persist` failed: the record must not be told; memory goes back to what the disk holds.
+    PersistFailed {
+        /// Of the `Persist`.
+        ticket: u64,
+    },
+}
+
+/// What the witness tells the driver to do.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Output {
+    /// Make the record of `guest` stable, then say so.
+    Persist {
+        /// Pairs the answer.
+        ticket: u64,
+        /// Name of the guest.
+        guest: String,
+        /// The record.
+        record: Record,
+    },
+    /// Send this to a client (nothing happens if it is gone).
+    Reply {
+        /// Connection.
+        client: u64,
+        /// Name of the guest.
+        guest: String,
+        /// The reply.
+        reply: WitnessReply,
+    },
+    /// There is no room for another record: nothing is recorded, and nobody is told anything.
+    NoRoom {
+        /// Name of the guest.
+        guest: String,
+        /// Who claims it.
+        from: NodeName,
+    },
+}
+
+/// Guests with a record, at most: about a hundred bytes each, and a witness is a small machine.
+pub const GUESTS_MAX: usize = 16_384;
+
+/// Guests that one node owns, at most: as many as its peer takes offers of. No node fills a witness alone.
+pub const GUESTS_OF_ONE_MAX: usize = 1_024;
+
+/// Requests about one guest that wait for its record to be stable. More are left unanswered; clients repeat.
+const WAITING_MAX: usize = 64;
+
+#[derive(Debug)]
+struct Waiting {
+    client: u64,
+    from: NodeName,
+    request: WitnessRequest,
+}
+
+#[derive(Debug)]
+struct Persisting {
+    ticket: u64,
+    record: Record,
+    client: u64,
+    id: RequestId,
+}
+
+/// One guest's register.
+#[derive(Debug, Default)]
+struct Register {
+    /// What stable storage holds.
+    stable: Option<Record>,
+    /// What is on its way there. Until it has arrived, nobody is told anything about this guest.
+    persisting: Option<Persisting>,
+    waiting: VecDeque<Waiting>,
+    /// The order in which guests came; 0 if the record was there at the start.
+    came: u64,
+}
+
+/// The witness of many guests.
+#[derive(Debug)]
+pub struct Witness {
+    guests: BTreeMap<String, Register>,
+    tickets_used: u64,
+    room: Room,
+}
+
+/// How many guests may have a record.
+#[derive(Clone, Copy, Debug)]
+struct Room {
+    guests_max: usize,
+    of_one_max: usize,
+}
+
+impl Witness {
+    /// A witness that holds `records`, as they were read from stable storage.
+    pub fn new(records: impl IntoIterator<Item = (String, Record)>) -> Self {
+        let held = |(guest, record)| (guest, Register { stable: Some(record), ..Register::default() });
+        let room = Room { guests_max: GUESTS_MAX, of_one_max: GUESTS_OF_ONE_MAX };
+        Self { guests: records.into_iter().map(held).collect(), tickets_used: 0, room }
+    }
+
+    /// Takes one input and appends what is to be done. It has no timers: clients repeat what is not answered.
+    pub fn handle(&mut self, input: Input, out: &mut Vec<Output>) {
+        match input {
+            Input::Request { client, from, guest, request } => {
+                if !self.guests.contains_key(&guest) && is_claim(&request) && !self.has_room_for(&from) {
+                    out.push(Output::NoRoom { guest, from });
+                    return;
+                }
+                let came = self.tickets_used + 1;
+                let new = || Register { came, ..Register::default() };
+                let register = self.guests.entry(guest.clone()).or_insert_with(new);
+                if register.waiting.len() < WAITING_MAX {
+                    register.waiting.push_back(Waiting { client, from, request });
+                }
+                self.serve(&guest, out);
+            }
+            Input::Persisted { ticket } => self.persisted(ticket, true, out),
+            Input::PersistFailed { ticket } => self.persisted(ticket, false, out),
+        }
+    }
+
+    /// The stable record of a guest.
+    pub fn record(&self, guest: &str) -> Option<&Record> {
+        self.guests.get(guest)?.stable.as_ref()
+    }
+
+    /// All guests with a stable record.
+    pub fn records(&self) -> impl Iterator<Item = (&str, &Record)> {
+        self.guests.iter().filter_map(|(guest, register)| Some((guest.as_str(), register.stable.as_ref()?)))
+    }
+
+    /// Since when each node is named by a record, as owner or holder: the smaller, the longer.
+    pub fn known_nodes(&self) -> BTreeMap<NodeName, u64> {
+        let mut known = BTreeMap::new();
+        for register in self.guests.values() {
+            let Some(record) = &register.stable else { continue };
+            let holder = match &record.copy {
+                Copy::Fresh { holder } => Some(holder),
+                Copy::Stale => None,
+            };
+            for node in holder.into_iter().chain([&record.owner]) {
+                let since = known.entry(node.clone()).or_insert(register.came);
+                *since = register.came.min(*since);
+            }
+        }
+        known
+    }
+
+    /// Whether another guest may be claimed by this node. Guests that are known are not concerned.
+    fn has_room_for(&self, node: &NodeName) -> bool {
+        let owner = |register: &Register| {
+            let persisting = register.persisting.as_ref().map(|persisting| &persisting.record);
+            persisting.or(register.stable.as_ref()).is_some_and(|record| record.owner == *node)
+        };
+        self.guests.len() < self.room.guests_max
+            && self.guests.values().filter(|register| owner(register)).count() < self.room.of_one_max
+    }
+
+    /// A failed write may have reached the disk all the same. It is then as if the swap came later; whatever is
+    /// made stable after it has a revision that voids it.
+    fn persisted(&mut self, ticket: u64, done: bool, out: &mut Vec<Output>) {
+        let is_it = |register: &Register| register.persisting.as_ref().is_some_and(|p| p.ticket == ticket);
+        let Some((guest, register)) = self.guests.iter_mut().find(|(_, register)| is_it(register)) else {
+            return;
+        };
+        let guest = guest.clone();
+        if let Some(Persisting { record, client, id, .. }) = register.persisting.take()
+            && done
+        {
+            register.stable = Some(record.clone());
+            let reply = WitnessReply { id, outcome: WitnessOutcome::Swapped, record: Some(record) };
+            out.push(Output::Reply { client, guest: guest.clone(), reply });
+        }
+        self.serve(&guest, out);
+    }
+
+    /// Answers what waits for this guest, up to and including the first legal swap.
+    fn serve(&mut self, guest: &str, out: &mut Vec<Output>) {
+        let Some(register) = self.guests.get_mut(guest) else { return };
+        while register.persisting.is_none()
+            && let Some(Waiting { client, from, request }) = register.waiting.pop_front()
+        {
+            let (id, outcome) = match request {
+                WitnessRequest::Read { id } => (id, WitnessOutcome::Told),
+                WitnessRequest::Swap { id, expect, ref new }
+                | WitnessRequest::Reclaim { id, expect, ref new } => {
+                    let by_person = matches!(request, WitnessRequest::Reclaim { .. });
+                    let new = new.clone();
+                    match judge(register.stable.as_ref(), expect, &new, &from, by_person) {
+                        WitnessOutcome::Swapped => {
+                            self.tickets_used += 1;
+                            let ticket = self.tickets_used;
+                            out.push(Output::Persist {
+                                ticket,
+                                guest: guest.to_owned(),
+                                record: new.clone(),
+                            });
+                            register.persisting = Some(Persisting { ticket, record: new, client, id });
+                            continue;
+                        }
+                        refused => (id, refused),
+                    }
+                }
+            };
+            let reply = WitnessReply { id, outcome, record: register.stable.clone() };
+            out.push(Output::Reply { client, guest: guest.to_owned(), reply });
+        }
+        if register.stable.is_none() && register.persisting.is_none() {
+            self.guests.remove(guest);
+        }
+    }
+}
+
+/// Whether a record is to be made or changed.
+fn is_claim(request: &WitnessRequest) -> bool {
+    !matches!(request, WitnessRequest::Read { .. })
+}
+
+/// What becomes of a swap: the rules of authority, all of them.
+fn judge(
+    held: Option<&Record>,
+    expect: u64,
+    new: &Record,
+    from: &NodeName,
+    by_person: bool,
+) -> WitnessOutcome {
+    if held.map_or(0, |record| record.revision) != expect {
+        return WitnessOutcome::Conflict;
+    }
+    let counted = expect.checked_add(1) == Some(new.revision);
+    let legal = match held {
+        held if by_person => is_reclaim(held, new, from),
+        None => is_first_claim(new, from),
+        Some(held) if new.generation == held.generation => is_marking(held, new, from),
+        Some(held) => is_new_generation(held, new, from),
+    };
+    if counted && legal { WitnessOutcome::Swapped } else { WitnessOutcome::Illegal }
+}
+
+/// A guest that nobody has: it begins in generation 1, unprotected, with whoever asks.
+fn is_first_claim(new: &Record, from: &NodeName) -> bool {
+    new.generation == Generation(1) && new.owner == *from && new.copy == Copy::Stale
+}
+
+/// A person says that nobody but `from` has the guest. Generations only grow, all the same: also past those of which
+/// this witness has lost the record.
+fn is_reclaim(held: Option<&Record>, new: &Record, from: &NodeName) -> bool {
+    let before = held.map_or(Generation(0), |held| held.generation);
+    new.generation > before && new.owner == *from && new.copy == Copy::Stale
+}
+
+/// Within a generation the owner says whether there is a copy; a holder may say that its own is no more.
+fn is_marking(held: &Record, new: &Record, from: &NodeName) -> bool {
+    if new.owner != held.owner {
+        return false;
+    }
+    match &new.copy {
+        Copy::Stale => *from == held.owner || is_held_by(&held.copy, from),
+        Copy::Fresh { holder } => *from == held.owner && *holder != held.owner,
+    }
+}
+
+/// A takeover by the holder of a fresh copy, or a new start by the owner of a guest of which no copy is left.
+fn is_new_generation(held: &Record, new: &Record, from: &NodeName) -> bool {
+    let takeover = is_held_by(&held.copy, from);
+    let restart = held.owner == *from && held.copy == Copy::Stale;
+    let next = held.generation.0.checked_add(1) == Some(new.generation.0);
+    next && new.owner == *from && new.copy == Copy::Stale && (takeover || restart)
+}
+
+fn is_held_by(copy: &Copy, node: &NodeName) -> bool {
+    matches!(copy, Copy::Fresh { holder } if holder == node)
+}
+
+#[cfg(test)]
+mod tests;
