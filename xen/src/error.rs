@@ -3,8 +3,8 @@
 //! The variants apart from [`XenError::Hypercall`] are those a caller decides by: a guest that is gone ends its
 //! protection, a lost dirty log asks for a full copy, an unsupported log is a refusal in preflight.
 
-use crate::DomId;
 use crate::xenstore::StoreError;
+use crate::{DomId, GfnSlot};
 use nix::errno::Errno;
 use std::io;
 use std::path::PathBuf;
@@ -130,7 +130,7 @@ pub enum XenError {
         /// Which domain.
         domain: DomId,
         /// The first frame that failed.
-        frame: u64,
+        frame: GfnSlot,
         /// The kernel's or Xen's answer.
         errno: Errno,
     },

@@ -27,6 +27,7 @@ pub mod abi;
 mod control;
 mod error;
 mod evtchn;
+mod frame_number;
 mod mapping;
 mod port;
 mod privcmd;
@@ -40,6 +41,7 @@ pub use control::{
 };
 pub use error::{PolicyPosition, XenError};
 pub use evtchn::Evtchn;
+pub use frame_number::{Gfn, GfnSlot, Mfn};
 pub use mapping::{Access, Mapping};
 pub use port::{Call, Foreign, HypercallBuffer, Port};
 pub use words::DomId;

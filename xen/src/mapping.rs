@@ -22,7 +22,7 @@
 #![allow(unsafe_code)]
 
 use crate::port::Foreign;
-use crate::{DomId, XenError};
+use crate::{DomId, GfnSlot, XenError};
 use nix::errno::Errno;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 use std::num::NonZeroUsize;
@@ -68,7 +68,7 @@ pub struct Mapping {
 }
 
 struct Piece {
-    frames: Box<[u64]>,
+    frames: Box<[GfnSlot]>,
     /// Errno of each frame; 0: mapped.
     errors: Box<[u8]>,
 }
@@ -91,7 +91,7 @@ impl Mapping {
     pub(crate) fn new(
         foreign: Arc<dyn Foreign>,
         domain: DomId,
-        frames: &[u64],
+        frames: &[GfnSlot],
         access: Access,
     ) -> Result<Self, XenError> {
         let mapping = Self::reserve(foreign, domain, frames, access)?;
@@ -104,7 +104,7 @@ impl Mapping {
 
     /// Maps the first frame of the domain's grant table, for writing.
     pub(crate) fn grant_table(foreign: Arc<dyn Foreign>, domain: DomId) -> Result<Self, XenError> {
-        let mapping = Self::reserve(foreign, domain, &[0], Access::ReadWrite)?;
+        let mapping = Self::reserve(foreign, domain, &[GfnSlot::EMPTY], Access::ReadWrite)?;
         // SAFETY: one page, reserved just now and known to nobody else.
         let mapped = unsafe { mapping.foreign.grant_table(mapping.start) };
         mapped.map_err(|errno| XenError::Hypercall {
@@ -119,7 +119,7 @@ impl Mapping {
     fn reserve(
         foreign: Arc<dyn Foreign>,
         domain: DomId,
-        frames: &[u64],
+        frames: &[GfnSlot],
         access: Access,
     ) -> Result<Self, XenError> {
         let start = match NonZeroUsize::new(frames.len() * PAGE_SIZE) {
@@ -133,7 +133,7 @@ impl Mapping {
             }
         };
         let piece_frames = frames.len().div_ceil(PIECES_MAX).max(PIECE_FRAMES_MIN);
-        let piece = |frames: &[u64]| {
+        let piece = |frames: &[GfnSlot]| {
             RwLock::new(Piece { frames: frames.into(), errors: vec![0; frames.len()].into_boxed_slice() })
         };
         let pieces = frames.chunks(piece_frames).map(piece).collect();
@@ -201,8 +201,8 @@ impl Mapping {
     }
 
     /// Maps `frames` over the places from `index` on: [`remap_each`](Self::remap_each) for a run of places.
-    pub fn remap(&self, index: usize, frames: &[u64]) -> Result<(), XenError> {
-        let changes: Vec<(usize, u64)> = (index..).zip(frames.iter().copied()).collect();
+    pub fn remap(&self, index: usize, frames: &[GfnSlot]) -> Result<(), XenError> {
+        let changes: Vec<(usize, GfnSlot)> = (index..).zip(frames.iter().copied()).collect();
         self.remap_each(&changes)
     }
 
@@ -212,7 +212,7 @@ impl Mapping {
     /// Holes are filled where they are; over mapped frames their whole piece is mapped anew, once for all changes
     /// in it, which copiers of that piece wait for. On an error the pieces not reached yet keep what they had, and
     /// the one that failed has nothing mapped.
-    pub fn remap_each(&self, changes: &[(usize, u64)]) -> Result<(), XenError> {
+    pub fn remap_each(&self, changes: &[(usize, GfnSlot)]) -> Result<(), XenError> {
         for changes in changes.chunk_by(|one, next| one.0 / self.piece_frames == next.0 / self.piece_frames) {
             assert!(changes.iter().all(|(index, _)| *index < self.len), "places of this mapping");
             let number = changes[0].0 / self.piece_frames;
@@ -242,7 +242,7 @@ impl Mapping {
     }
 
     /// Maps the changed frames of a locked piece into holes; false if they are none, or the kernel cannot.
-    fn fill_holes(&self, piece: &mut Piece, changes: &[(usize, u64)]) -> bool {
+    fn fill_holes(&self, piece: &mut Piece, changes: &[(usize, GfnSlot)]) -> bool {
         if changes.iter().any(|(index, _)| piece.errors[index % self.piece_frames] == 0) {
             return false;
         }
@@ -277,7 +277,7 @@ impl Mapping {
     }
 
     /// The first frame that did not map, with its errno.
-    pub(crate) fn first_error(&self) -> Option<(u64, Errno)> {
+    pub(crate) fn first_error(&self) -> Option<(GfnSlot, Errno)> {
         self.pieces.iter().find_map(|piece| {
             let piece = piece.read().unwrap_or_else(PoisonError::into_inner);
             let at = piece.errors.iter().position(|error| *error != 0)?;
@@ -332,15 +332,23 @@ unsafe fn copy(from: *const u8, to: *mut u8, bytes: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Port;
     use crate::simulated::Simulated;
+    use crate::{Gfn, Port};
 
     fn page(value: u8) -> Page {
         [value; PAGE_SIZE]
     }
 
+    fn slots(frames: &[u64]) -> Vec<GfnSlot> {
+        frames.iter().map(|frame| Gfn(*frame).into()).collect()
+    }
+
+    fn places(changes: &[(usize, u64)]) -> Vec<(usize, GfnSlot)> {
+        changes.iter().map(|(index, frame)| (*index, Gfn(*frame).into())).collect()
+    }
+
     fn mapped(port: &Simulated, frames: &[u64], access: Access) -> Mapping {
-        Mapping::new(port.foreign(DomId(1)).unwrap(), DomId(1), frames, access).unwrap()
+        Mapping::new(port.foreign(DomId(1)).unwrap(), DomId(1), &slots(frames), access).unwrap()
     }
 
     fn first_byte(mapping: &Mapping, index: usize) -> Option<u8> {
@@ -397,7 +405,7 @@ mod tests {
         assert_eq!(mapping.error(1), Some(Errno::EINVAL as i32));
         assert_eq!((first_byte(&mapping, 1), mapping.page(1)), (None, None));
         assert_eq!((first_byte(&mapping, 2), mapping.page(2).is_some()), (Some(0), true));
-        assert_eq!(mapping.first_error(), Some((6, Errno::EINVAL)));
+        assert_eq!(mapping.first_error(), Some((Gfn(6).into(), Errno::EINVAL)));
     }
 
     #[test]
@@ -419,7 +427,7 @@ mod tests {
         let before = mapping.page(1023);
         // Over the end of a piece.
         let replaced = port.replaced();
-        mapping.remap(1023, &[2999, 2998]).unwrap();
+        mapping.remap(1023, &slots(&[2999, 2998])).unwrap();
         assert_eq!(port.replaced() - replaced, 2, "once for each piece");
         assert_eq!(mapping.page(1023), before);
         assert_eq!(first_byte(&mapping, 1022), Some(1022u32 as u8));
@@ -439,25 +447,25 @@ mod tests {
             let mapping = mapped(&port, &[5, 6, 7], Access::Read);
             let replaced = port.replaced();
             port.mend_frame(6);
-            mapping.remap(1, &[6]).unwrap();
+            mapping.remap(1, &slots(&[6])).unwrap();
             assert_eq!(first_byte(&mapping, 1), Some(6));
             assert_eq!(port.replaced() - replaced, usize::from(!kernel_fills));
             for frame in [5, 6, 7] {
                 port.break_frame(frame, Errno::EINVAL);
             }
-            mapping.remap_each(&[(0, 5), (1, 6), (2, 7)]).unwrap();
+            mapping.remap_each(&places(&[(0, 5), (1, 6), (2, 7)])).unwrap();
             port.mend_frame(5);
             port.mend_frame(7);
             let replaced = port.replaced();
-            mapping.remap_each(&[(0, 5), (2, 7)]).unwrap();
+            mapping.remap_each(&places(&[(0, 5), (2, 7)])).unwrap();
             assert_eq!(first_byte(&mapping, 0).zip(first_byte(&mapping, 2)), Some((0, 0)));
             assert_eq!(first_byte(&mapping, 1), None);
             assert_eq!(port.replaced() - replaced, usize::from(!kernel_fills));
             port.mend_frame(6);
-            mapping.remap(1, &[6]).unwrap();
+            mapping.remap(1, &slots(&[6])).unwrap();
             // And the other way round: what is there no more becomes a hole.
             port.break_frame(7, Errno::EINVAL);
-            mapping.remap(2, &[7]).unwrap();
+            mapping.remap(2, &slots(&[7])).unwrap();
             assert_eq!((first_byte(&mapping, 2), first_byte(&mapping, 1)), (None, Some(6)));
         }
     }
@@ -467,7 +475,7 @@ mod tests {
         let port = Simulated::new();
         let mapping = mapped(&port, &[1, 2], Access::Read);
         port.fail_maps(Errno::ENOMEM);
-        let error = mapping.remap(0, &[3]).unwrap_err();
+        let error = mapping.remap(0, &slots(&[3])).unwrap_err();
         assert!(matches!(error, XenError::Map { errno: Errno::ENOMEM, .. }), "{error}");
         assert_eq!((first_byte(&mapping, 0), first_byte(&mapping, 1)), (None, None));
     }
@@ -492,7 +500,7 @@ mod tests {
             }
             for round in 0..200u64 {
                 let index = round % 32;
-                mapping.remap(index as usize, &[index + 32 * (round / 32 % 2)]).unwrap();
+                mapping.remap(index as usize, &slots(&[index + 32 * (round / 32 % 2)])).unwrap();
             }
         });
     }

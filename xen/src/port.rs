@@ -14,7 +14,7 @@
 
 #![allow(unsafe_code)]
 
-use crate::{Access, DomId};
+use crate::{Access, DomId, GfnSlot};
 use nix::errno::Errno;
 use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap, mmap_anonymous, munmap};
 use std::fs::{File, OpenOptions};
@@ -45,7 +45,7 @@ pub trait Foreign: Send + Sync {
     unsafe fn replace(
         &self,
         place: NonNull<Page>,
-        frames: &[u64],
+        frames: &[GfnSlot],
         access: Access,
         errors: &mut [u8],
     ) -> Result<(), Errno>;
@@ -55,7 +55,7 @@ pub trait Foreign: Send + Sync {
     ///
     /// # Safety
     /// As for [`replace`](Self::replace), but `place` lies anywhere in one range that was given to it.
-    unsafe fn fill(&self, place: NonNull<Page>, frames: &[u64], errors: &mut [u8]) -> Result<(), Errno>;
+    unsafe fn fill(&self, place: NonNull<Page>, frames: &[GfnSlot], errors: &mut [u8]) -> Result<(), Errno>;
 
     /// Maps the first frame of the domain's grant table at `place`, writable.
     ///

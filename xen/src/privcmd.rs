@@ -12,7 +12,7 @@
 
 use crate::abi::{memory, privcmd};
 use crate::port::{Call, Foreign, Port};
-use crate::{Access, DomId, XenError};
+use crate::{Access, DomId, GfnSlot, XenError};
 use nix::errno::Errno;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, mmap_anonymous};
 use std::fs::{File, OpenOptions};
@@ -123,7 +123,7 @@ impl Door {
     ///
     /// # Safety
     /// As for [`Foreign::fill`].
-    unsafe fn batch(&self, place: NonNull<Page>, frames: &[u64], errors: &mut [u8]) -> Result<(), Errno> {
+    unsafe fn batch(&self, place: NonNull<Page>, frames: &[GfnSlot], errors: &mut [u8]) -> Result<(), Errno> {
         let mut answers = vec![0i32; frames.len()];
         let request = privcmd::MmapBatch {
             num: u32::try_from(frames.len()).map_err(|_| Errno::E2BIG)?,
@@ -170,7 +170,7 @@ impl Foreign for Door {
     unsafe fn replace(
         &self,
         place: NonNull<Page>,
-        frames: &[u64],
+        frames: &[GfnSlot],
         access: Access,
         errors: &mut [u8],
     ) -> Result<(), Errno> {
@@ -184,7 +184,7 @@ impl Foreign for Door {
         mapped
     }
 
-    unsafe fn fill(&self, place: NonNull<Page>, frames: &[u64], errors: &mut [u8]) -> Result<(), Errno> {
+    unsafe fn fill(&self, place: NonNull<Page>, frames: &[GfnSlot], errors: &mut [u8]) -> Result<(), Errno> {
         // SAFETY: the caller's promises are those asked for.
         unsafe { self.batch(place, frames, errors) }
     }
@@ -214,7 +214,7 @@ impl Foreign for Door {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{HypercallBuffer, Mapping, Xen};
+    use crate::{Gfn, HypercallBuffer, Mapping, Xen};
 
     /// A device that can be opened and mapped and knows no request.
     fn no_privcmd() -> Privcmd {
@@ -237,7 +237,12 @@ mod tests {
     #[test]
     fn a_mapping_that_fails_leaves_nothing_behind_but_its_reason() {
         let port = no_privcmd();
-        let mapped = Mapping::new(port.foreign(DomId(3)).unwrap(), DomId(3), &[1, 2], Access::Read);
+        let mapped = Mapping::new(
+            port.foreign(DomId(3)).unwrap(),
+            DomId(3),
+            &[Gfn(1).into(), Gfn(2).into()],
+            Access::Read,
+        );
         assert!(matches!(mapped, Err(XenError::Map { errno: Errno::ENOTTY, .. })));
         let granted = Mapping::grant_table(port.foreign(DomId(3)).unwrap(), DomId(3));
         assert!(matches!(granted, Err(XenError::Hypercall { errno: Errno::ENOTTY, .. })));

@@ -9,7 +9,7 @@
 
 use crate::abi::{XENVER_VERSION, domctl, hypercall, sysctl};
 use crate::port::{Call, Foreign, Port};
-use crate::{Access, DomId};
+use crate::{Access, DomId, Gfn, GfnSlot};
 use nix::errno::Errno;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, mmap_anonymous};
@@ -238,7 +238,7 @@ impl Guest {
 
     /// # Safety
     /// As for [`Foreign::replace`].
-    unsafe fn map(&self, place: NonNull<Page>, frames: &[u64], access: Access, errors: &mut [u8]) {
+    unsafe fn map(&self, place: NonNull<Page>, frames: &[GfnSlot], access: Access, errors: &mut [u8]) {
         let page = NonZeroUsize::new(PAGE_SIZE).expect("not zero");
         let rights = match access {
             Access::Read => ProtFlags::PROT_READ,
@@ -248,9 +248,10 @@ impl Guest {
         for (index, (frame, error)) in frames.iter().zip(errors).enumerate() {
             // SAFETY: the range has as many pages as there are frames.
             let at = Some(unsafe { place.add(index) }.addr());
-            let errno = self.error(*frame);
+            let frame = frame.get().map_or(u64::MAX, |gfn| gfn.0);
+            let errno = self.error(frame);
             *error = errno.map_or(0, |errno| errno as u8);
-            let place = self.state().moved.get(frame).copied().unwrap_or(*frame);
+            let place = self.state().moved.get(&frame).copied().unwrap_or(frame);
             let offset = (place.min(FRAMES) * PAGE_SIZE as u64).cast_signed();
             // SAFETY: one page of the caller's range, which nobody uses meanwhile.
             let mapped = unsafe {
@@ -268,7 +269,7 @@ impl Foreign for Guest {
     unsafe fn replace(
         &self,
         place: NonNull<Page>,
-        frames: &[u64],
+        frames: &[GfnSlot],
         access: Access,
         errors: &mut [u8],
     ) -> Result<(), Errno> {
@@ -287,7 +288,7 @@ impl Foreign for Guest {
         )
     }
 
-    unsafe fn fill(&self, place: NonNull<Page>, frames: &[u64], errors: &mut [u8]) -> Result<(), Errno> {
+    unsafe fn fill(&self, place: NonNull<Page>, frames: &[GfnSlot], errors: &mut [u8]) -> Result<(), Errno> {
         if self.state().cannot_fill {
             return Err(Errno::EINVAL);
         }
@@ -298,7 +299,7 @@ impl Foreign for Guest {
 
     unsafe fn grant_table(&self, place: NonNull<Page>) -> Result<(), Errno> {
         // SAFETY: the caller's promises are those asked for.
-        unsafe { self.map(place, &[GRANT_FRAME], Access::ReadWrite, &mut [0]) };
+        unsafe { self.map(place, &[Gfn(GRANT_FRAME).into()], Access::ReadWrite, &mut [0]) };
         Ok(())
     }
 }

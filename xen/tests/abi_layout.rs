@@ -140,6 +140,7 @@ fn domctl_numbers(checks: &mut Vec<Check>) {
         domctl::SHADOW_PEEK => "XEN_DOMCTL_SHADOW_OP_PEEK",
         domctl::SHADOW_MODE_FINAL => "XEN_DOMCTL_SHADOW_LOGDIRTY_FINAL",
         domctl::CPUID_INPUT_UNUSED => "XEN_CPUID_INPUT_UNUSED",
+        domctl::PAGE_TYPE_SHIFT => "XEN_DOMCTL_PFINFO_LTAB_SHIFT",
     );
 }
 

@@ -4,8 +4,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use understudy_xen::DomId;
 use understudy_xen::xenstore::{NodeAccess, Permission, StoreError, WatchEvent, Xenstore};
+use understudy_xen::{DomId, Gfn};
 
 const DIRECTORY: u32 = 1;
 const READ: u32 = 2;
@@ -134,7 +134,7 @@ fn each_request_says_what_it_means() {
     store.set_permissions("/a", &permissions).unwrap();
     assert_eq!(store.domain_path(domain).unwrap(), "/local/domain/5");
     store.resume(domain).unwrap();
-    store.introduce(domain, 0xFEFFC, 2).unwrap();
+    store.introduce(domain, Gfn(0xFEFFC), 2).unwrap();
     assert!(store.is_introduced(domain).unwrap());
     store.release(domain).unwrap();
     assert!(!store.is_introduced(domain).unwrap());

@@ -264,6 +264,9 @@ pub struct TscInfo {
 /// The largest `num` that Xen takes.
 pub const PAGE_FRAMES_MAX: usize = 1024;
 
+/// `XEN_DOMCTL_PFINFO_LTAB_SHIFT`: where in an answer the type's four bits are.
+pub const PAGE_TYPE_SHIFT: u32 = 28;
+
 /// `struct xen_domctl_getpageframeinfo3`. Xen changes both fields when it is preempted.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]

@@ -2,7 +2,7 @@
 
 use super::Xen;
 use crate::abi::{domctl, evtchn, hypercall, sched};
-use crate::{DomId, XenError};
+use crate::{DomId, Gfn, XenError};
 use zerocopy::FromZeros;
 
 /// What Xen says of a domain (`XEN_DOMCTL_getdomaininfo`).
@@ -22,8 +22,8 @@ pub struct DomainInfo {
     pub shr_pages: u64,
     /// Pages paged out.
     pub paged_pages: u64,
-    /// Frame of its shared info page: what [`map`](Xen::map) takes.
-    pub shared_info_frame: u64,
+    /// Its shared info page.
+    pub shared_info_frame: Gfn,
     /// Processor time of all its vCPUs, in nanoseconds.
     pub cpu_time_ns: u64,
     /// vCPUs that are online.
@@ -75,7 +75,7 @@ impl DomainInfo {
             outstanding_pages: info.outstanding_pages,
             shr_pages: info.shr_pages,
             paged_pages: info.paged_pages,
-            shared_info_frame: info.shared_info_frame,
+            shared_info_frame: Gfn(info.shared_info_frame),
             cpu_time_ns: info.cpu_time,
             nr_online_vcpus: info.nr_online_vcpus,
             max_vcpu_id: info.max_vcpu_id,

@@ -3,21 +3,23 @@
 use super::Xen;
 use crate::abi::grant::{self, EntryV1};
 use crate::port::Foreign;
-use crate::{Access, DomId, Mapping, XenError};
+use crate::{Access, DomId, Gfn, GfnSlot, Mapping, XenError};
 use nix::errno::Errno;
 use std::sync::Arc;
 use zerocopy::IntoBytes;
 
 impl Xen {
-    /// Maps frames (HVM, PVH: gfn; PV and [`DomId::XEN`]: mfn). Those that do not map, and why, are told by
-    /// [`Mapping::error`]. Frames that are paged out are waited for, a few seconds at most.
-    pub fn map(&self, domain: DomId, frames: &[u64], access: Access) -> Result<Mapping, XenError> {
-        Mapping::new(self.door(domain, frames)?, domain, frames, access)
+    /// Maps frames. [`Mapping::error`] says which did not map, and why; empty slots never do. Frames that are paged out
+    /// are waited for, a few seconds at most.
+    pub fn map(&self, domain: DomId, frames: &[GfnSlot], access: Access) -> Result<Mapping, XenError> {
+        let first = frames.first().copied().unwrap_or(GfnSlot::EMPTY);
+        Mapping::new(self.door(domain, first)?, domain, frames, access)
     }
 
     /// As [`map`](Self::map), but it is an error if any frame does not map.
-    pub fn map_whole(&self, domain: DomId, frames: &[u64], access: Access) -> Result<Mapping, XenError> {
-        let mapping = self.map(domain, frames, access)?;
+    pub fn map_whole(&self, domain: DomId, frames: &[Gfn], access: Access) -> Result<Mapping, XenError> {
+        let frames: Vec<GfnSlot> = frames.iter().map(|gfn| GfnSlot::from(*gfn)).collect();
+        let mapping = self.map(domain, &frames, access)?;
         match mapping.first_error() {
             Some((frame, errno)) => Err(XenError::Map { domain, frame, errno }),
             None => Ok(mapping),
@@ -28,11 +30,11 @@ impl Xen {
     /// runs (0: console, 1: xenstore), so that `backend` may map `gfn`.
     ///
     /// Panics if `index` is not one of them.
-    pub fn seed_grant(&self, domain: DomId, index: u32, gfn: u64, backend: DomId) -> Result<(), XenError> {
+    pub fn seed_grant(&self, domain: DomId, index: u32, gfn: Gfn, backend: DomId) -> Result<(), XenError> {
         assert!(index < grant::RESERVED_ENTRIES, "an entry of the toolstack");
-        let unnameable = XenError::Map { domain, frame: gfn, errno: Errno::E2BIG };
-        let frame = u32::try_from(gfn).map_err(|_| unnameable)?;
-        let table = Mapping::grant_table(self.door(domain, &[gfn])?, domain)?;
+        let unnameable = XenError::Map { domain, frame: gfn.into(), errno: Errno::E2BIG };
+        let frame = u32::try_from(gfn.0).map_err(|_| unnameable)?;
+        let table = Mapping::grant_table(self.door(domain, gfn.into())?, domain)?;
         let entry = EntryV1 { flags: grant::PERMIT_ACCESS, domain: backend.0, frame };
         // Only this entry: others may be in use by backends that were told of them already.
         let written = table.write(0, index as usize * size_of::<EntryV1>(), entry.as_bytes());
@@ -40,10 +42,10 @@ impl Xen {
         Ok(())
     }
 
-    fn door(&self, domain: DomId, frames: &[u64]) -> Result<Arc<dyn Foreign>, XenError> {
+    fn door(&self, domain: DomId, first: GfnSlot) -> Result<Arc<dyn Foreign>, XenError> {
         self.shared.port.foreign(domain).map_err(|error| XenError::Map {
             domain,
-            frame: frames.first().copied().unwrap_or(0),
+            frame: first,
             errno: error.raw_os_error().map_or(Errno::EIO, Errno::from_raw),
         })
     }
@@ -58,11 +60,15 @@ mod tests {
     fn a_whole_mapping_has_every_frame_or_says_which_is_missing() {
         let port = Simulated::new();
         let xen = Xen::over(port.clone()).unwrap();
-        assert_eq!(xen.map_whole(DomId(1), &[1, 2, 3], Access::Read).unwrap().len(), 3);
+        let frames = [1, 2, 3].map(Gfn);
+        assert_eq!(xen.map_whole(DomId(1), &frames, Access::Read).unwrap().len(), 3);
         port.break_frame(2, Errno::EINVAL);
-        assert!(xen.map(DomId(1), &[1, 2, 3], Access::Read).is_ok());
-        let error = xen.map_whole(DomId(1), &[1, 2, 3], Access::Read).unwrap_err();
-        assert!(matches!(error, XenError::Map { domain: DomId(1), frame: 2, errno: Errno::EINVAL }));
+        assert!(xen.map(DomId(1), &frames.map(GfnSlot::from), Access::Read).is_ok());
+        let error = xen.map_whole(DomId(1), &frames, Access::Read).unwrap_err();
+        let XenError::Map { domain: DomId(1), frame, errno: Errno::EINVAL } = error else {
+            panic!("{error}")
+        };
+        assert_eq!(frame, Gfn(2).into());
         assert!(error.to_string().starts_with("Mapping frame 0x2 of domain 1 failed"), "{error}");
     }
 
@@ -70,12 +76,12 @@ mod tests {
     fn a_grant_is_seeded_and_the_others_are_left_alone() {
         let port = Simulated::new();
         let xen = Xen::over(port.clone()).unwrap();
-        xen.seed_grant(DomId(9), 0, 0xFEFFF, DomId(0)).unwrap();
-        xen.seed_grant(DomId(9), 1, 0xFEFFE, DomId(3)).unwrap();
+        xen.seed_grant(DomId(9), 0, Gfn(0xFEFFF), DomId(0)).unwrap();
+        xen.seed_grant(DomId(9), 1, Gfn(0xFEFFE), DomId(3)).unwrap();
         let table = port.read_grant_table();
         assert_eq!(table[..8], [1, 0, 0, 0, 0xFF, 0xEF, 0x0F, 0]);
         assert_eq!(table[8..16], [1, 0, 3, 0, 0xFE, 0xEF, 0x0F, 0]);
         assert!(table[16..].iter().all(|byte| *byte == 0));
-        assert!(xen.seed_grant(DomId(9), 1, 1 << 32, DomId(0)).is_err());
+        assert!(xen.seed_grant(DomId(9), 1, Gfn(1 << 32), DomId(0)).is_err());
     }
 }

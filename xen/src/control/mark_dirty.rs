@@ -14,13 +14,10 @@
 use super::{Data, Xen, failure};
 use crate::abi::{dm, hypercall, mmu};
 use crate::port::{Pointer, Register};
-use crate::{DomId, XenError};
+use crate::{DomId, Mfn, XenError};
 use std::mem::offset_of;
 use understudy_checkpoint::Pfn;
 use zerocopy::IntoBytes;
-
-/// Bytes of a page, as a shift.
-const PAGE_SHIFT: u32 = 12;
 
 /// Where the extents lie in the data of a DMOP.
 const EXTENTS_AT: usize = size_of::<dm::ModifiedMemory>();
@@ -59,11 +56,11 @@ impl Xen {
 
     /// Marks pages of a PV domain, a few, given with their machine frames. It must not run: that a frame is its pfn is
     /// written to Xen's table anew.
-    pub fn mark_dirty_pv(&self, domain: DomId, pages: &[(Pfn, u64)]) -> Result<(), XenError> {
+    pub fn mark_dirty_pv(&self, domain: DomId, pages: &[(Pfn, Mfn)]) -> Result<(), XenError> {
         const UPDATE_BYTES: usize = size_of::<mmu::Update>();
         let mut data = self.data(pages.len() * UPDATE_BYTES)?;
         for (place, (pfn, mfn)) in data.as_bytes_mut().chunks_exact_mut(UPDATE_BYTES).zip(pages) {
-            let update = mmu::Update { address: mfn << PAGE_SHIFT | mmu::MACHPHYS_UPDATE, value: pfn.0 };
+            let update = mmu::Update { address: mfn.address() | mmu::MACHPHYS_UPDATE, value: pfn.0 };
             place.copy_from_slice(update.as_bytes());
         }
         let mut unused = self.argument()?;
@@ -110,6 +107,6 @@ mod tests {
             assert_eq!(updates, [update(0x5_6001, 0x34), update(0x7001, 8)]);
             Ok(0)
         });
-        xen.mark_dirty_pv(DomId(7), &[(Pfn(0x34), 0x56), (Pfn(8), 7)]).unwrap();
+        xen.mark_dirty_pv(DomId(7), &[(Pfn(0x34), Mfn(0x56)), (Pfn(8), Mfn(7))]).unwrap();
     }
 }

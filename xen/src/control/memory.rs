@@ -1,13 +1,14 @@
 //! Frames of a domain and of the host: types, populating, page tables, the machine-to-physical table.
 
 use super::{Data, FAULT_TRIES, Xen, failure, payload_pointer};
-use crate::abi::domctl::{self, PAGE_FRAMES_MAX, PageFrameInfo};
+use crate::abi::domctl::{self, PAGE_FRAMES_MAX, PAGE_TYPE_SHIFT, PageFrameInfo};
 use crate::abi::memory::{self, MachphysList, Reservation};
 use crate::abi::{hypercall, mmu};
 use crate::port::{Pointer, Register};
-use crate::{DomId, XenError};
+use crate::{DomId, Gfn, Mfn, XenError};
 use nix::errno::Errno;
 use std::mem::offset_of;
+use understudy_checkpoint::Pfn;
 use zerocopy::{FromBytes, IntoBytes};
 
 /// Frames or operations in one hypercall, as many as the stock tools give.
@@ -35,26 +36,31 @@ impl PinLevel {
 const _: () = assert!(mmu::PIN_L1_TABLE + PinLevel::L4 as u32 == mmu::PIN_L4_TABLE);
 
 impl Xen {
-    /// The highest frame of a domain; it has one frame more than this, holes counted.
-    pub fn maximum_gpfn(&self, domain: DomId) -> Result<u64, XenError> {
+    /// The highest pfn of a domain; it has one more than this, holes counted.
+    pub fn maximum_gpfn(&self, domain: DomId) -> Result<Pfn, XenError> {
         let mut argument = memory::Domain { domain: domain.0 };
         let call = (hypercall::MEMORY_OP, memory::MAXIMUM_GPFN);
-        self.subcommand("Asking the highest frame", Some(domain), call, &mut argument, None)
+        self.subcommand("Asking the highest frame", Some(domain), call, &mut argument, None).map(Pfn)
     }
 
     /// The highest machine frame of this host's memory.
-    pub fn maximum_ram_page(&self) -> Result<u64, XenError> {
+    pub fn maximum_ram_page(&self) -> Result<Mfn, XenError> {
         let call = (hypercall::MEMORY_OP, memory::MAXIMUM_RAM_PAGE);
         self.subcommand("Asking the highest machine frame", None, call, &mut domctl::Nothing {}, None)
+            .map(Mfn)
     }
 
-    /// Replaces each frame (HVM, PVH: gfn; PV: mfn) by what Xen says of it: `XEN_DOMCTL_PFINFO_*` in bits 31..28,
-    /// the rest zero. Any number of frames.
-    pub fn page_types(&self, domain: DomId, frames: &mut [u64]) -> Result<(), XenError> {
-        frames.chunks_mut(PAGE_FRAMES_MAX).try_for_each(|chunk| self.page_types_of(domain, chunk))
+    /// Fills `types`, one for each frame, with what Xen says of it: the nibble of a
+    /// [`PageType`](understudy_checkpoint::PageType). Any number of frames.
+    ///
+    /// Panics if there are not as many types as frames.
+    pub fn page_types(&self, domain: DomId, frames: &[Gfn], types: &mut [u8]) -> Result<(), XenError> {
+        assert_eq!(frames.len(), types.len(), "a type for each frame");
+        let mut chunks = frames.chunks(PAGE_FRAMES_MAX).zip(types.chunks_mut(PAGE_FRAMES_MAX));
+        chunks.try_for_each(|(frames, types)| self.page_types_of(domain, frames, types))
     }
 
-    fn page_types_of(&self, domain: DomId, frames: &mut [u64]) -> Result<(), XenError> {
+    fn page_types_of(&self, domain: DomId, frames: &[Gfn], types: &mut [u8]) -> Result<(), XenError> {
         let bytes = size_of_val(frames);
         let mut data = self.data(bytes)?;
         let mut tries = 1;
@@ -69,20 +75,34 @@ impl Xen {
                 Err(XenError::Hypercall { errno: Errno::EFAULT, .. }) if tries < FAULT_TRIES => tries += 1,
                 Err(error) => return Err(error),
                 Ok(_) => {
-                    frames.as_mut_bytes().copy_from_slice(&data.as_bytes()[..bytes]);
+                    let words =
+                        <[u64]>::ref_from_bytes(&data.as_bytes()[..bytes]).expect("buffers begin pages");
+                    for (nibble, word) in types.iter_mut().zip(words) {
+                        *nibble = (word >> PAGE_TYPE_SHIFT & 0xF) as u8;
+                    }
                     return Ok(());
                 }
             }
         }
     }
 
-    /// Gives a domain memory: `1 << order` frames from each of `frames` on. PV: the frames are replaced by the
-    /// machine frames given. Answers how many extents were done; fewer than asked for means that the host, or
-    /// the domain's limit, has no more (of this order).
-    pub fn populate_physmap(&self, domain: DomId, order: u32, frames: &mut [u64]) -> Result<usize, XenError> {
+    /// Gives a domain memory: `1 << order` frames from each of `pfns` on. `given` is told which frame each extent begins
+    /// with: of a PV guest a machine frame, of others the pfn. Answers how many extents were done; fewer than asked for
+    /// means that the host, or the domain's limit, has no more (of this order).
+    pub fn populate_physmap(
+        &self,
+        domain: DomId,
+        order: u32,
+        pfns: &[Pfn],
+        mut given: impl FnMut(Pfn, Gfn),
+    ) -> Result<usize, XenError> {
         let mut done = 0;
-        for chunk in frames.chunks_mut(BATCH_MAX) {
-            let count = self.reservation("Giving memory", memory::POPULATE_PHYSMAP, domain, order, chunk)?;
+        for chunk in pfns.chunks(BATCH_MAX) {
+            let frames = chunk.iter().map(|pfn| pfn.0);
+            let call = ("Giving memory", memory::POPULATE_PHYSMAP);
+            let count = self.reservation(call, domain, order, frames, |index, frame| {
+                given(chunk[index], Gfn(frame));
+            })?;
             done += count;
             if count < chunk.len() {
                 break;
@@ -92,13 +112,12 @@ impl Xen {
     }
 
     /// Takes single frames from a domain; answers how many were taken.
-    pub fn decrease_reservation(&self, domain: DomId, frames: &[u64]) -> Result<usize, XenError> {
+    pub fn decrease_reservation(&self, domain: DomId, frames: &[Gfn]) -> Result<usize, XenError> {
         let mut done = 0;
-        let mut copy = [0; BATCH_MAX];
         for chunk in frames.chunks(BATCH_MAX) {
-            let copy = &mut copy[..chunk.len()];
-            copy.copy_from_slice(chunk);
-            let count = self.reservation("Taking memory", memory::DECREASE_RESERVATION, domain, 0, copy)?;
+            let frames = chunk.iter().map(|gfn| gfn.0);
+            let call = ("Taking memory", memory::DECREASE_RESERVATION);
+            let count = self.reservation(call, domain, 0, frames, |_, _| ())?;
             done += count;
             if count < chunk.len() {
                 break;
@@ -107,17 +126,21 @@ impl Xen {
         Ok(done)
     }
 
+    /// Does a call with a list of frames, [`BATCH_MAX`] at most; `each` is told the frame that Xen has left in the place of each extent done.
     fn reservation(
         &self,
-        what: &'static str,
-        sub: u64,
+        (what, sub): (&'static str, u64),
         domain: DomId,
         extent_order: u32,
-        frames: &mut [u64],
+        frames: impl ExactSizeIterator<Item = u64>,
+        mut each: impl FnMut(usize, u64),
     ) -> Result<usize, XenError> {
-        let bytes = size_of_val(frames);
-        let mut data = self.data_of(frames.as_bytes())?;
         let nr_extents = frames.len() as u64;
+        let bytes = frames.len() * size_of::<u64>();
+        let mut data = self.data(bytes)?;
+        for (place, frame) in data.as_bytes_mut().chunks_exact_mut(size_of::<u64>()).zip(frames) {
+            place.copy_from_slice(&frame.to_ne_bytes());
+        }
         let mut argument =
             Reservation { nr_extents, extent_order, domain: domain.0, ..Reservation::default() };
         let pointers = [Pointer { at: offset_of!(Reservation, extent_start), to: 0, bytes }];
@@ -127,26 +150,27 @@ impl Xen {
         if done > nr_extents {
             return Err(XenError::Nonsense { what, domain: Some(domain), answer: format!("{done} extents") });
         }
-        frames.as_mut_bytes().copy_from_slice(&data.as_bytes()[..bytes]);
+        let words = <[u64]>::ref_from_bytes(&data.as_bytes()[..bytes]).expect("buffers begin pages");
+        words[..done as usize].iter().enumerate().for_each(|(index, frame)| each(index, *frame));
         Ok(done as usize)
     }
 
     /// The first machine frame of each 2 MiB of the machine-to-physical table, at most `count` of them; 0 where
     /// the host has no memory that far up. To be mapped as [`DomId::XEN`]'s, 512 frames each.
-    pub fn machphys_frames(&self, count: usize) -> Result<Vec<u64>, XenError> {
+    pub fn machphys_frames(&self, count: usize) -> Result<Vec<Mfn>, XenError> {
         self.machphys("Asking for the M2P", memory::MACHPHYS_MFN_LIST, count)
     }
 
     /// The first machine frame of the table that 32-bit guests see.
-    pub fn compat_m2p_first_frame(&self) -> Result<u64, XenError> {
+    pub fn compat_m2p_first_frame(&self) -> Result<Mfn, XenError> {
         let what = "Asking for the 32-bit M2P";
         let frames = self.machphys(what, memory::MACHPHYS_COMPAT_MFN_LIST, 1)?;
         let none = || XenError::Nonsense { what, domain: None, answer: "no frame".into() };
         frames.first().copied().ok_or_else(none)
     }
 
-    fn machphys(&self, what: &'static str, sub: u64, count: usize) -> Result<Vec<u64>, XenError> {
-        let bytes = count * size_of::<u64>();
+    fn machphys(&self, what: &'static str, sub: u64, count: usize) -> Result<Vec<Mfn>, XenError> {
+        let bytes = count * size_of::<Mfn>();
         let mut data = self.data(bytes)?;
         let max_extents = u32::try_from(count).map_err(|_| XenError::Hypercall {
             what,
@@ -161,17 +185,17 @@ impl Xen {
             let answer = format!("{} extents", argument.nr_extents);
             return Err(XenError::Nonsense { what, domain: None, answer });
         }
-        let written = &data.as_bytes()[..argument.nr_extents as usize * size_of::<u64>()];
-        Ok(<[u64]>::ref_from_bytes(written).expect("buffers begin pages").to_vec())
+        let written = &data.as_bytes()[..argument.nr_extents as usize * size_of::<Mfn>()];
+        Ok(<[Mfn]>::ref_from_bytes(written).expect("buffers begin pages").to_vec())
     }
 
-    /// Pins page tables (machine frames) of a PV domain. EINVAL means that one of them is no sound table: Xen
+    /// Pins page tables of a PV domain. EINVAL means that one of them is no sound table: Xen
     /// says which in its own log (`xl dmesg`).
-    pub fn pin_tables(&self, domain: DomId, pins: &[(PinLevel, u64)]) -> Result<(), XenError> {
+    pub fn pin_tables(&self, domain: DomId, pins: &[(PinLevel, Mfn)]) -> Result<(), XenError> {
         for batch in pins.chunks(BATCH_MAX) {
             let ops = batch.iter().map(|(level, mfn)| mmu::ExtOp {
                 command: level.command(),
-                mfn: *mfn,
+                mfn: mfn.0,
                 ..mmu::ExtOp::default()
             });
             self.mmu("Pinning page tables", domain, ops)?;
@@ -241,9 +265,10 @@ mod tests {
         for (frames, calls) in [(0, 0), (1, 1), (1024, 1), (1025, 2), (3000, 3)] {
             let (port, xen) = xen();
             port.answer(TYPES, answer_types);
-            let mut asked: Vec<u64> = (0..frames).collect();
-            xen.page_types(DOMAIN, &mut asked).unwrap();
-            assert_eq!(asked, (0..frames).map(|frame| (frame % 16) << 28).collect::<Vec<_>>());
+            let asked: Vec<Gfn> = (0..frames).map(Gfn).collect();
+            let mut types = vec![0xFF; asked.len()];
+            xen.page_types(DOMAIN, &asked, &mut types).unwrap();
+            assert_eq!(types, (0..frames).map(|frame| (frame % 16) as u8).collect::<Vec<_>>());
             assert_eq!(port.asked().len(), calls);
         }
     }
@@ -261,13 +286,13 @@ mod tests {
             }
             Ok(0)
         });
-        let mut asked = [5, 6, 7];
-        xen.page_types(DOMAIN, &mut asked).unwrap();
-        assert_eq!(asked, [5 << 28, 6 << 28, 7 << 28]);
+        let mut types = [0; 3];
+        xen.page_types(DOMAIN, &[5, 6, 7].map(Gfn), &mut types).unwrap();
+        assert_eq!(types, [5, 6, 7]);
         port.fail(TYPES, &[Errno::EFAULT; FAULT_TRIES]);
-        let mut asked = [5];
-        xen.page_types(DOMAIN, &mut asked).unwrap_err();
-        assert_eq!(asked, [5], "frames stay frames where it failed");
+        let mut types = [0xFF];
+        xen.page_types(DOMAIN, &[Gfn(5)], &mut types).unwrap_err();
+        assert_eq!(types, [0xFF], "nothing is told where it failed");
     }
 
     #[test]
@@ -286,15 +311,17 @@ mod tests {
             }
             Ok(done)
         });
-        let mut frames: Vec<u64> = (0..3000).collect();
-        assert_eq!(xen.populate_physmap(DOMAIN, 9, &mut frames).unwrap(), 1500);
-        assert_eq!((frames[0], frames[1499], frames[1500]), (1_000_000, 1_001_499, 1500));
+        let pfns: Vec<Pfn> = (0..3000).map(Pfn).collect();
+        let mut given = Vec::new();
+        assert_eq!(xen.populate_physmap(DOMAIN, 9, &pfns, |pfn, gfn| given.push((pfn, gfn))).unwrap(), 1500);
+        let expected = (0..1500).map(|pfn| (Pfn(pfn), Gfn(1_000_000 + pfn)));
+        assert_eq!(given, expected.collect::<Vec<_>>());
         assert_eq!(port.asked().len(), 2, "no further batch after a short one");
         *room.lock().unwrap() = 5000;
-        assert_eq!(xen.populate_physmap(DOMAIN, 9, &mut frames).unwrap(), 3000);
-        assert_eq!(xen.populate_physmap(DOMAIN, 9, &mut []).unwrap(), 0);
+        assert_eq!(xen.populate_physmap(DOMAIN, 9, &pfns, |_, _| ()).unwrap(), 3000);
+        assert_eq!(xen.populate_physmap(DOMAIN, 9, &[], |_, _| ()).unwrap(), 0);
         port.answer(Asked::Memory(memory::POPULATE_PHYSMAP), |_| Ok(2));
-        assert!(xen.populate_physmap(DOMAIN, 0, &mut [1]).is_err(), "more than asked for");
+        assert!(xen.populate_physmap(DOMAIN, 0, &[Pfn(1)], |_, _| ()).is_err(), "more than asked for");
     }
 
     #[test]
@@ -305,7 +332,7 @@ mod tests {
             assert_eq!(words(call.data().unwrap())[..2], [8, 9]);
             Ok(reservation(call).nr_extents)
         });
-        assert_eq!(xen.decrease_reservation(DOMAIN, &[8, 9]).unwrap(), 2);
+        assert_eq!(xen.decrease_reservation(DOMAIN, &[Gfn(8), Gfn(9)]).unwrap(), 2);
     }
 
     #[test]
@@ -316,8 +343,8 @@ mod tests {
             Ok(0xF_FFFF)
         });
         port.answer(Asked::Memory(memory::MAXIMUM_RAM_PAGE), |_| Ok(0x8000_0000));
-        assert_eq!(xen.maximum_gpfn(DOMAIN).unwrap(), 0xF_FFFF);
-        assert_eq!(xen.maximum_ram_page().unwrap(), 0x8000_0000);
+        assert_eq!(xen.maximum_gpfn(DOMAIN).unwrap(), Pfn(0xF_FFFF));
+        assert_eq!(xen.maximum_ram_page().unwrap(), Mfn(0x8000_0000));
         port.fail(Asked::Memory(memory::MAXIMUM_GPFN), &[Errno::ESRCH]);
         assert!(matches!(xen.maximum_gpfn(DOMAIN), Err(XenError::Gone { .. })));
     }
@@ -336,9 +363,9 @@ mod tests {
             list.write_to_prefix(call.argument()).unwrap();
             Ok(0)
         });
-        assert_eq!(xen.machphys_frames(2).unwrap(), [0, 512]);
+        assert_eq!(xen.machphys_frames(2).unwrap(), [Mfn(0), Mfn(512)]);
         let many = xen.machphys_frames(5000).unwrap();
-        assert_eq!((many.len(), many[2999]), (3000, 2999 * 512));
+        assert_eq!((many.len(), many[2999]), (3000, Mfn(2999 * 512)));
         port.answer(Asked::Memory(memory::MACHPHYS_COMPAT_MFN_LIST), |call| {
             let (mut list, _) = MachphysList::read_from_prefix(call.argument()).unwrap();
             assert_eq!(list.max_extents, 1);
@@ -347,7 +374,7 @@ mod tests {
             list.write_to_prefix(call.argument()).unwrap();
             Ok(0)
         });
-        assert_eq!(xen.compat_m2p_first_frame().unwrap(), 77);
+        assert_eq!(xen.compat_m2p_first_frame().unwrap(), Mfn(77));
         port.answer(Asked::Memory(memory::MACHPHYS_COMPAT_MFN_LIST), |_| Ok(0));
         assert!(xen.compat_m2p_first_frame().is_err());
     }
@@ -364,13 +391,13 @@ mod tests {
             log.lock().unwrap().push((count, ops[0]));
             Ok(0)
         });
-        let mut pins = vec![(PinLevel::L4, 100); BATCH_MAX];
-        pins.push((PinLevel::L1, 200));
+        let mut pins = vec![(PinLevel::L4, Mfn(100)); BATCH_MAX];
+        pins.push((PinLevel::L1, Mfn(200)));
         xen.pin_tables(DOMAIN, &pins).unwrap();
         let op = |command, mfn| mmu::ExtOp { command, mfn, ..mmu::ExtOp::default() };
         assert_eq!(*seen.lock().unwrap(), [(1024, op(3, 100)), (1, op(0, 200))]);
         port.fail(Asked::Mmu, &[Errno::EINVAL]);
-        let error = xen.pin_tables(DOMAIN, &[(PinLevel::L2, 1)]).unwrap_err();
+        let error = xen.pin_tables(DOMAIN, &[(PinLevel::L2, Mfn(1))]).unwrap_err();
         assert!(matches!(error, XenError::Hypercall { errno: Errno::EINVAL, .. }));
     }
 }

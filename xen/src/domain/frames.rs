@@ -29,7 +29,7 @@ mod renew;
 mod sample;
 
 use super::peek;
-use crate::{Access, DomId, Mapping, Xen, XenError};
+use crate::{Access, DomId, Gfn, GfnSlot, Mapping, Xen, XenError};
 use nix::errno::Errno;
 use std::collections::BTreeSet;
 use understudy_checkpoint::pages::DirtyBitmap;
@@ -44,8 +44,8 @@ const SURVEY_PFNS: usize = 1024;
 /// What is behind a pfn.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Place {
-    /// The frame mapped there: a gfn or an mfn.
-    frame: u64,
+    /// The frame mapped there.
+    frame: GfnSlot,
     /// Its type when it was looked up.
     kind: PageType,
     /// When it was looked up, see [`Frames::look_live`]; [`NEVER`] if it has to be looked up again.
@@ -164,7 +164,7 @@ impl Frames {
     }
 
     /// Maps the windows that were unmapped in this pause: what the guest gives back from now on is kept with it.
-    pub(super) fn map_dropped(&mut self, frame_of: &dyn Fn(Pfn) -> u64) -> Result<(), XenError> {
+    pub(super) fn map_dropped(&mut self, frame_of: &dyn Fn(Pfn) -> Option<Gfn>) -> Result<(), XenError> {
         let numbers: Vec<usize> = self.dropped.iter().copied().collect();
         numbers.into_iter().try_for_each(|number| self.map_window(number, frame_of))
     }
@@ -173,11 +173,11 @@ impl Frames {
     pub(super) fn mark_present(
         &mut self,
         into: &mut DirtyBitmap,
-        frame_of: &dyn Fn(Pfn) -> u64,
+        frame_of: &dyn Fn(Pfn) -> Option<Gfn>,
     ) -> Result<(), XenError> {
         for first in (0..self.page_count).step_by(SURVEY_PFNS) {
             let pfns = || (first..(first + SURVEY_PFNS as u64).min(self.page_count)).map(Pfn);
-            let frames: Vec<u64> = pfns().map(frame_of).collect();
+            let frames: Vec<GfnSlot> = pfns().map(|pfn| frame_of(pfn).into()).collect();
             let kinds = self.types(&frames)?;
             pfns().zip(kinds).filter(|(_, kind)| kind.has_data()).for_each(|(pfn, _)| into.set(pfn));
         }
@@ -228,7 +228,7 @@ impl Frames {
         let window = self.windows.get(window).and_then(Option::as_ref);
         let errno =
             window.and_then(|window| window.mapping.error(index)).map_or(Errno::EFAULT, Errno::from_raw);
-        let frame = window.map_or(pfn.0, |window| window.places[index].frame);
+        let frame = window.map_or(GfnSlot::EMPTY, |window| window.places[index].frame);
         XenError::Map { domain: self.domain, frame, errno }
     }
 
@@ -240,12 +240,12 @@ impl Frames {
     }
 
     /// Looks up `pfns`, ascending: their types are asked for, and those that hold a page are mapped. `frame_of`
-    /// says which frame a pfn is, `u64::MAX` for none. Whether all that was sure before still is: else it has to be
+    /// says which frame a pfn is. Whether all that was sure before still is: else it has to be
     /// looked up again.
     pub(super) fn look_up(
         &mut self,
         pfns: &[Pfn],
-        frame_of: &dyn Fn(Pfn) -> u64,
+        frame_of: &dyn Fn(Pfn) -> Option<Gfn>,
         mut unmapped: Unmapped<'_>,
     ) -> Result<bool, XenError> {
         let mut is_whole = true;
@@ -265,14 +265,14 @@ impl Frames {
     /// may leave the page count as it was: a guest can move a page from one pfn to another.
     pub(super) fn survey(
         &mut self,
-        frame_of: &dyn Fn(Pfn) -> u64,
+        frame_of: &dyn Fn(Pfn) -> Option<Gfn>,
         mut changed: impl FnMut(Pfn),
     ) -> Result<(), XenError> {
         let first = self.survey_next;
         let last = (first + SURVEY_PFNS).min(self.page_count as usize);
         self.survey_next = if last < self.page_count as usize { last } else { 0 };
         let pfns = || (first..last).map(|pfn| Pfn(pfn as u64));
-        let frames: Vec<u64> = pfns().map(frame_of).collect();
+        let frames: Vec<GfnSlot> = pfns().map(|pfn| frame_of(pfn).into()).collect();
         for (pfn, kind) in pfns().zip(self.types(&frames)?) {
             let (window, index) = split(pfn);
             let Some(window) = &mut self.windows[window] else { continue };
@@ -287,7 +287,7 @@ impl Frames {
     }
 
     /// Maps a window as a whole if it is not mapped.
-    fn map_window(&mut self, window: usize, frame_of: &dyn Fn(Pfn) -> u64) -> Result<(), XenError> {
+    fn map_window(&mut self, window: usize, frame_of: &dyn Fn(Pfn) -> Option<Gfn>) -> Result<(), XenError> {
         if self.windows[window].is_some() {
             return Ok(());
         }
@@ -295,7 +295,7 @@ impl Frames {
             ..((window + 1) * WINDOW_PFNS).min(self.page_count as usize))
             .map(|pfn| Pfn(pfn as u64))
             .collect();
-        let frames: Vec<u64> = pfns.iter().map(|pfn| frame_of(*pfn)).collect();
+        let frames: Vec<GfnSlot> = pfns.iter().map(|pfn| frame_of(*pfn).into()).collect();
         let kinds = self.types(&frames)?;
         let mapping = self.xen.map(self.domain, &frames, Access::Read)?;
         let places = frames.iter().zip(kinds).enumerate();
@@ -314,16 +314,16 @@ impl Frames {
         &mut self,
         number: usize,
         pfns: &[Pfn],
-        frame_of: &dyn Fn(Pfn) -> u64,
+        frame_of: &dyn Fn(Pfn) -> Option<Gfn>,
         unmapped: &mut Unmapped<'_>,
     ) -> Result<bool, XenError> {
-        let frames: Vec<u64> = pfns.iter().map(|pfn| frame_of(*pfn)).collect();
+        let frames: Vec<GfnSlot> = pfns.iter().map(|pfn| frame_of(*pfn).into()).collect();
         let kinds = self.types(&frames)?;
         let round = self.round;
         let window = self.windows[number].as_mut().expect("it was just mapped");
         let found =
             || pfns.iter().map(|pfn| split(*pfn).1).zip(frames.iter().copied()).zip(kinds.iter().copied());
-        let moved: Vec<(usize, u64)> = found()
+        let moved: Vec<(usize, GfnSlot)> = found()
             .filter(|((index, frame), kind)| {
                 let place = window.places[*index];
                 let is_here = place.frame == *frame && place.sure_since == round && place.kind.has_data();
@@ -357,20 +357,21 @@ impl Frames {
         }
     }
 
-    /// What Xen says the frames are. `u64::MAX` is no frame.
-    fn types(&self, frames: &[u64]) -> Result<Vec<PageType>, XenError> {
-        let mut asked: Vec<u64> = frames.iter().copied().filter(|frame| *frame != u64::MAX).collect();
-        self.xen.page_types(self.domain, &mut asked)?;
-        let mut answers = asked.into_iter();
-        let kind = |frame: &u64| {
-            if *frame == u64::MAX {
+    /// What Xen says the frames are; an empty slot is absent.
+    fn types(&self, frames: &[GfnSlot]) -> Result<Vec<PageType>, XenError> {
+        let asked: Vec<Gfn> = frames.iter().filter_map(|frame| frame.get()).collect();
+        let mut nibbles = vec![0; asked.len()];
+        self.xen.page_types(self.domain, &asked, &mut nibbles)?;
+        let mut answers = nibbles.into_iter();
+        let kind = |frame: &GfnSlot| {
+            if !frame.is_filled() {
                 return Ok(PageType::Absent);
             }
-            let answer = answers.next().expect("an answer for each frame asked for");
-            PageType::from_nibble((answer >> 28 & 0xF) as u8).ok_or_else(|| XenError::Nonsense {
+            let nibble = answers.next().expect("an answer for each frame asked for");
+            PageType::from_nibble(nibble).ok_or_else(|| XenError::Nonsense {
                 what: "Asking the type of a frame",
                 domain: Some(self.domain),
-                answer: format!("type {:#x} of frame {frame:#x}", answer >> 28 & 0xF),
+                answer: format!("type {nibble:#x} of frame {frame:#x}"),
             })
         };
         frames.iter().map(kind).collect()

@@ -36,14 +36,15 @@ pub(crate) fn is_same(mapping: &Mapping, index: usize, page: &Page) -> Option<bo
 mod tests {
     use super::*;
     use crate::simulated::Simulated;
-    use crate::{Access, DomId, Port};
+    use crate::{Access, DomId, Gfn, Port};
 
     #[test]
     fn one_byte_anywhere_makes_a_page_another() {
         let port = Simulated::new();
         let mut page: Page = std::array::from_fn(|at| (at * 7) as u8);
         port.write_frame(3, &page);
-        let mapping = Mapping::new(port.foreign(DomId(1)).unwrap(), DomId(1), &[3], Access::Read).unwrap();
+        let foreign = port.foreign(DomId(1)).unwrap();
+        let mapping = Mapping::new(foreign, DomId(1), &[Gfn(3).into()], Access::Read).unwrap();
         assert_eq!(is_same(&mapping, 0, &page), Some(true));
         for at in 0..PAGE_SIZE {
             page[at] ^= 0x80;
@@ -56,7 +57,8 @@ mod tests {
     fn what_is_not_mapped_is_neither() {
         let port = Simulated::new();
         port.break_frame(3, nix::errno::Errno::EINVAL);
-        let mapping = Mapping::new(port.foreign(DomId(1)).unwrap(), DomId(1), &[3], Access::Read).unwrap();
+        let foreign = port.foreign(DomId(1)).unwrap();
+        let mapping = Mapping::new(foreign, DomId(1), &[Gfn(3).into()], Access::Read).unwrap();
         assert_eq!(is_same(&mapping, 0, &[0; PAGE_SIZE]), None);
     }
 }

@@ -26,7 +26,7 @@ use super::hvm::HvmState;
 use super::pv::PvGuest;
 use super::toolstack::{Settled, Toolstack};
 use super::{error, gone};
-use crate::{DomId, DomainInfo, HypercallBuffer, Xen};
+use crate::{DomId, DomainInfo, Gfn, HypercallBuffer, Xen};
 use tripwire::Tripwire;
 use understudy_checkpoint::Pfn;
 use understudy_checkpoint::domain::{Description, DomainError, DomainState, GuestKind, LogTells, Source};
@@ -41,10 +41,10 @@ enum Kind {
 }
 
 impl Kind {
-    fn frame(&self, pfn: Pfn) -> u64 {
+    fn frame(&self, pfn: Pfn) -> Option<Gfn> {
         match self {
-            Self::Hvm(_) => pfn.0,
-            Self::Pv(guest) => guest.frame(pfn),
+            Self::Hvm(_) => Some(Gfn::of_hvm(pfn)),
+            Self::Pv(guest) => guest.frame(pfn).map(Gfn::of_pv),
         }
     }
 }
@@ -375,7 +375,7 @@ fn info(xen: &Xen, domain: DomId) -> Result<DomainInfo, DomainError> {
 /// What is particular about a domain, and how many pfns it has.
 fn kind_of(xen: &Xen, domain: DomId, info: &DomainInfo) -> Result<(Kind, u64), DomainError> {
     if info.is_hvm() {
-        let page_count = xen.maximum_gpfn(domain).map_err(error)? + 1;
+        let page_count = xen.maximum_gpfn(domain).map_err(error)?.0 + 1;
         return Ok((Kind::Hvm(HvmState::default()), page_count));
     }
     let guest = PvGuest::open(xen, domain, info)?;

@@ -10,6 +10,7 @@
 //!
 //! libxl says in a mask which of 3 … 9 it answers. One that it does not answer is never sent.
 
+use crate::restore::RingFrames;
 use std::io::{self, Read, Write};
 
 /// The numbers of messages.
@@ -146,8 +147,8 @@ impl Channel {
     }
 
     /// Where the rebuilt guest has its rings.
-    pub fn restore_results(&mut self, store_gfn: u64, console_gfn: u64) -> Result<(), ChannelError> {
-        let arguments = [store_gfn.to_ne_bytes(), console_gfn.to_ne_bytes()].concat();
+    pub fn restore_results(&mut self, rings: RingFrames) -> Result<(), ChannelError> {
+        let arguments = [rings.store.0.to_ne_bytes(), rings.console.0.to_ne_bytes()].concat();
         Ok(self.send(number::RESTORE_RESULTS, &arguments)?)
     }
 

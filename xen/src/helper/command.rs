@@ -172,7 +172,7 @@ fn restore(
 ) -> Result<(), ChannelError> {
     match Restore::new(xen, domain, input, channel, kind).run(rings) {
         Ok(frames) => {
-            channel.restore_results(frames.store, frames.console)?;
+            channel.restore_results(frames)?;
             channel.complete(0, 0)
         }
         Err(RestoreFailure::Channel(ChannelError::Io(gone))) => Err(ChannelError::Io(gone)),
@@ -195,7 +195,7 @@ fn stand(
     });
     match result {
         Ok(frames) => {
-            channel.restore_results(frames.store, frames.console)?;
+            channel.restore_results(frames)?;
             channel.complete(0, 0)
         }
         Err(error) => fail(channel, &error),

@@ -1,7 +1,7 @@
 //! What is particular about rebuilding an HVM or PVH guest: parameters as they come, the context at the end.
 
 use super::{RestoreError, RingFrames, Rings};
-use crate::{Access, DomId, Xen};
+use crate::{Access, DomId, Gfn, Xen};
 use understudy_checkpoint::PAGE_SIZE;
 use understudy_checkpoint::stream::libxc::{HvmParam, Record};
 
@@ -16,8 +16,7 @@ const PAE_ENABLED: u64 = 4;
 #[derive(Debug, Default)]
 pub(super) struct HvmRebuild {
     context: Vec<u8>,
-    store_gfn: u64,
-    console_gfn: u64,
+    rings: RingFrames,
     /// The rings are new and in use: nothing of an old guest is in them.
     has_rings: bool,
 }
@@ -51,8 +50,8 @@ impl HvmRebuild {
         let (index, value) = (param.index.get(), param.value.get());
         match index {
             PAE_ENABLED => return Ok(()),
-            HvmParam::STORE_PFN => self.store_gfn = value,
-            HvmParam::CONSOLE_PFN => self.console_gfn = value,
+            HvmParam::STORE_PFN => self.rings.store = Gfn(value),
+            HvmParam::CONSOLE_PFN => self.rings.console = Gfn(value),
             _ => {}
         }
         let is_ring = matches!(
@@ -62,7 +61,7 @@ impl HvmRebuild {
         if is_ring && !self.has_rings {
             // What is in the old rings is of connections that are no more. (Xen clears no page of an HVM guest by
             // hypercall.)
-            xen.map_whole(domain, &[value], Access::ReadWrite)?.write_page(0, &[0; PAGE_SIZE]);
+            xen.map_whole(domain, &[Gfn(value)], Access::ReadWrite)?.write_page(0, &[0; PAGE_SIZE]);
         }
         let index = u32::try_from(index)
             .map_err(|_| RestoreError::Order("an HVM parameter has an impossible index"))?;
@@ -76,6 +75,6 @@ impl HvmRebuild {
         xen.set_hvm_param(domain, STORE_EVTCHN, rings.store.port.into())?;
         xen.set_hvm_param(domain, CONSOLE_EVTCHN, rings.console.port.into())?;
         xen.set_hvm_context(domain, &self.context)?;
-        Ok(RingFrames { store: self.store_gfn, console: self.console_gfn })
+        Ok(self.rings)
     }
 }

@@ -6,7 +6,7 @@
 //! ```
 
 use super::journal::Journal;
-use crate::{Access, DomId, Mapping, Xen, XenError};
+use crate::{Access, DomId, Gfn, GfnSlot, Mapping, Mfn, Xen, XenError};
 use understudy_checkpoint::stream::limits::PFNS_MAX;
 use understudy_checkpoint::{OutOfMemory, Page, Pfn, room};
 
@@ -16,9 +16,6 @@ const WINDOW_PFNS: u64 = 4096;
 /// Pfns of a superpage of 2 MiB.
 pub(crate) const SUPERPAGE_PFNS: u64 = 512;
 const SUPERPAGE_ORDER: u32 = 9;
-
-/// Stands for no frame.
-pub(crate) const NO_FRAME: u64 = u64::MAX;
 
 /// Why a page cannot be put in place.
 #[derive(thiserror::Error, Debug)]
@@ -69,11 +66,10 @@ pub enum MemoryError {
 pub(crate) struct GuestMemory {
     xen: Xen,
     domain: DomId,
-    /// Frames behind pfns, [`NO_FRAME`] where nothing is populated.
-    frames: Vec<u64>,
+    /// Frames behind pfns, empty where nothing is populated.
+    frames: Vec<GfnSlot>,
     is_hvm: bool,
     windows: Vec<Option<Mapping>>,
-    scratch: Vec<u64>,
     /// What pages held before, while it is to be undone.
     journal: Option<Journal>,
 }
@@ -91,15 +87,7 @@ pub(crate) enum Undone {
 
 impl GuestMemory {
     pub(crate) fn new(xen: Xen, domain: DomId, is_hvm: bool) -> Self {
-        Self {
-            xen,
-            domain,
-            frames: Vec::new(),
-            is_hvm,
-            windows: Vec::new(),
-            scratch: Vec::new(),
-            journal: None,
-        }
+        Self { xen, domain, frames: Vec::new(), is_hvm, windows: Vec::new(), journal: None }
     }
 
     /// From here on keeps what pages hold before they are overwritten.
@@ -125,51 +113,60 @@ impl GuestMemory {
 
     /// Maps everything that is populated. Frames that are page tables by now cannot be mapped for more than reading.
     fn map_for_reading(&mut self) -> Result<(), XenError> {
-        let map = |frames: &[u64]| {
+        let map = |frames: &[GfnSlot]| {
             let mut frames = frames.to_vec();
-            frames.resize(WINDOW_PFNS as usize, NO_FRAME);
-            let is_there = frames.iter().any(|frame| *frame != NO_FRAME);
+            frames.resize(WINDOW_PFNS as usize, GfnSlot::EMPTY);
+            let is_there = frames.iter().any(|frame| frame.is_filled());
             is_there.then(|| self.xen.map(self.domain, &frames, Access::Read)).transpose()
         };
         self.windows = self.frames.chunks(WINDOW_PFNS as usize).map(map).collect::<Result<_, _>>()?;
         Ok(())
     }
 
-    /// The frame behind a pfn.
-    pub(crate) fn frame(&self, pfn: Pfn) -> u64 {
-        self.frames.get(pfn.0 as usize).copied().unwrap_or(NO_FRAME)
+    /// The frame behind a pfn, if it is populated.
+    pub(crate) fn frame(&self, pfn: Pfn) -> Option<Gfn> {
+        self.slot(pfn).get()
     }
 
-    /// Frames behind pfns from 0 on.
-    pub(crate) fn frames(&self) -> &[u64] {
-        &self.frames
+    /// The machine frame behind a PV guest's pfn, if it is populated.
+    pub(crate) fn pv_mfn(&self, pfn: Pfn) -> Option<Mfn> {
+        debug_assert!(!self.is_hvm, "of other guests Xen alone knows the machine frames");
+        self.frame(pfn).map(Gfn::pv_mfn)
+    }
+
+    fn slot(&self, pfn: Pfn) -> GfnSlot {
+        self.frames.get(pfn.0 as usize).copied().unwrap_or(GfnSlot::EMPTY)
+    }
+
+    /// Populated pfns, ascending, with their frames.
+    pub(crate) fn populated(&self) -> impl Iterator<Item = (Pfn, Gfn)> {
+        self.frames.iter().zip(0..).filter_map(|(frame, pfn)| Some((Pfn(pfn), frame.get()?)))
     }
 
     /// Populates those of `pfns`, ascending or not, that are not yet.
     pub(crate) fn populate(&mut self, pfns: impl Iterator<Item = Pfn>) -> Result<(), MemoryError> {
-        let mut missing: Vec<u64> =
-            pfns.filter(|pfn| self.frame(*pfn) == NO_FRAME).map(|pfn| pfn.0).collect();
+        let mut missing: Vec<Pfn> = pfns.filter(|pfn| self.frame(*pfn).is_none()).collect();
         missing.sort_unstable();
         missing.dedup();
         let Some(last) = missing.last() else { return Ok(()) };
-        assert!(*last < PFNS_MAX, "the reader bounds pfns");
-        if self.frames.len() <= *last as usize {
-            let count = *last as usize + 1;
+        assert!(last.0 < PFNS_MAX, "the reader bounds pfns");
+        let count = last.0 as usize + 1;
+        if self.frames.len() < count {
             let windows_count = count.div_ceil(WINDOW_PFNS as usize);
             let more = windows_count.saturating_sub(self.windows.len());
             room::reserve(&mut self.windows, more)?;
-            room::lengthen(&mut self.frames, count, NO_FRAME)?;
+            room::lengthen(&mut self.frames, count, GfnSlot::EMPTY)?;
             self.windows.resize_with(windows_count, || None);
         }
         let populated = self.populate_all(&missing);
         // Where that failed, some are there all the same.
-        missing.retain(|pfn| self.frames[*pfn as usize] != NO_FRAME);
+        missing.retain(|pfn| self.frame(*pfn).is_some());
         self.map_new(&missing)?;
         populated
     }
 
     /// Populates pfns, ascending, none of which is yet.
-    fn populate_all(&mut self, pfns: &[u64]) -> Result<(), MemoryError> {
+    fn populate_all(&mut self, pfns: &[Pfn]) -> Result<(), MemoryError> {
         let mut rest = pfns;
         while !rest.is_empty() {
             let taken = if self.is_hvm && self.populate_superpage(rest)? {
@@ -185,25 +182,23 @@ impl GuestMemory {
     }
 
     /// Populates the aligned 2 MiB that `rest` begins with, if it does and Xen has such a piece.
-    fn populate_superpage(&mut self, rest: &[u64]) -> Result<bool, XenError> {
+    fn populate_superpage(&mut self, rest: &[Pfn]) -> Result<bool, XenError> {
         if !starts_superpage(rest) {
             return Ok(false);
         }
-        let first = rest[0];
-        if self.xen.populate_physmap(self.domain, SUPERPAGE_ORDER, &mut [first])? != 1 {
+        let superpage = &rest[..SUPERPAGE_PFNS as usize];
+        if self.xen.populate_physmap(self.domain, SUPERPAGE_ORDER, &superpage[..1], |_, _| ())? != 1 {
             return Ok(false);
         }
-        (first..first + SUPERPAGE_PFNS).for_each(|pfn| self.frames[pfn as usize] = pfn);
+        superpage.iter().for_each(|pfn| self.frames[pfn.0 as usize] = Gfn::of_hvm(*pfn).into());
         Ok(true)
     }
 
-    fn populate_singles(&mut self, pfns: &[u64]) -> Result<(), MemoryError> {
-        self.scratch.clear();
-        self.scratch.extend_from_slice(pfns);
-        let done = self.xen.populate_physmap(self.domain, 0, &mut self.scratch)?;
-        for (pfn, frame) in pfns.iter().zip(&self.scratch).take(done) {
-            self.frames[*pfn as usize] = if self.is_hvm { *pfn } else { *frame };
-        }
+    fn populate_singles(&mut self, pfns: &[Pfn]) -> Result<(), MemoryError> {
+        let Self { xen, frames, is_hvm, .. } = self;
+        let done = xen.populate_physmap(self.domain, 0, pfns, |pfn, gfn| {
+            frames[pfn.0 as usize] = if *is_hvm { Gfn::of_hvm(pfn) } else { gfn }.into();
+        })?;
         if done != pfns.len() {
             return Err(MemoryError::NoMemory { domain: self.domain, done, wanted: pfns.len() });
         }
@@ -211,11 +206,11 @@ impl GuestMemory {
     }
 
     /// Maps freshly populated pfns, ascending.
-    fn map_new(&mut self, pfns: &[u64]) -> Result<(), MemoryError> {
+    fn map_new(&mut self, pfns: &[Pfn]) -> Result<(), MemoryError> {
         let mut rest = pfns;
         while let Some(first) = rest.first().copied() {
-            let run = rest.iter().zip(first..).take_while(|(pfn, next)| *pfn == next).count();
-            let in_window = (WINDOW_PFNS - first % WINDOW_PFNS) as usize;
+            let run = rest.iter().zip(first.0..).take_while(|(pfn, next)| pfn.0 == *next).count();
+            let in_window = (WINDOW_PFNS - first.0 % WINDOW_PFNS) as usize;
             let run = run.min(in_window);
             self.map_run(first, run)?;
             rest = &rest[run..];
@@ -223,18 +218,17 @@ impl GuestMemory {
         Ok(())
     }
 
-    fn map_run(&mut self, first: u64, run: usize) -> Result<(), MemoryError> {
-        let window = (first / WINDOW_PFNS) as usize;
+    fn map_run(&mut self, first: Pfn, run: usize) -> Result<(), MemoryError> {
+        let (window, index) = split(first);
         match &mut self.windows[window] {
             Some(mapping) => {
-                let frames = &self.frames[first as usize..first as usize + run];
-                mapping.remap((first % WINDOW_PFNS) as usize, frames)?;
+                let first = first.0 as usize;
+                mapping.remap(index, &self.frames[first..first + run])?;
             }
             none => {
                 let start = window as u64 * WINDOW_PFNS;
-                let frames: Vec<u64> = (start..start + WINDOW_PFNS)
-                    .map(|pfn| self.frames.get(pfn as usize).copied().unwrap_or(NO_FRAME))
-                    .collect();
+                let slot = |pfn| self.frames.get(pfn as usize).copied().unwrap_or(GfnSlot::EMPTY);
+                let frames: Vec<GfnSlot> = (start..start + WINDOW_PFNS).map(slot).collect();
                 *none = Some(self.xen.map(self.domain, &frames, Access::ReadWrite)?);
             }
         }
@@ -269,7 +263,7 @@ impl GuestMemory {
     /// As for [`Mapping::still_page`]: nobody writes to it meanwhile.
     #[allow(unsafe_code)]
     pub(crate) unsafe fn still_page(&self, pfn: Pfn) -> Option<&Page> {
-        if self.frame(pfn) == NO_FRAME {
+        if self.frame(pfn).is_none() {
             return None;
         }
         let (mapping, index) = self.place(pfn);
@@ -278,17 +272,17 @@ impl GuestMemory {
     }
 
     /// Gives frames back to the host: `pfns` ascend and are populated.
-    pub(crate) fn release(&mut self, pfns: &[u64]) -> Result<(), MemoryError> {
-        let window_of = |pfn: &u64| (pfn / WINDOW_PFNS) as usize;
-        for run in pfns.chunk_by(|one, next| window_of(one) == window_of(next)) {
+    pub(crate) fn release(&mut self, pfns: &[Pfn]) -> Result<(), MemoryError> {
+        for run in pfns.chunk_by(|one, next| split(*one).0 == split(*next).0) {
             // A frame that is mapped here is not free before it is unmapped.
-            let places: Vec<(usize, u64)> =
-                run.iter().map(|pfn| ((pfn % WINDOW_PFNS) as usize, NO_FRAME)).collect();
-            self.place(Pfn(run[0])).0.remap_each(&places)?;
+            let places: Vec<(usize, GfnSlot)> =
+                run.iter().map(|pfn| (split(*pfn).1, GfnSlot::EMPTY)).collect();
+            self.place(run[0]).0.remap_each(&places)?;
         }
-        let frames: Vec<u64> = pfns.iter().map(|pfn| self.frames[*pfn as usize]).collect();
+        let frames: Vec<Gfn> =
+            pfns.iter().map(|pfn| self.frame(*pfn).expect("what is released is populated")).collect();
         let done = self.xen.decrease_reservation(self.domain, &frames)?;
-        pfns.iter().take(done).for_each(|pfn| self.frames[*pfn as usize] = NO_FRAME);
+        pfns.iter().take(done).for_each(|pfn| self.frames[pfn.0 as usize] = GfnSlot::EMPTY);
         if done < pfns.len() {
             return Err(MemoryError::Kept { domain: self.domain, done, wanted: pfns.len() });
         }
@@ -301,13 +295,19 @@ impl GuestMemory {
     }
 
     fn place(&self, pfn: Pfn) -> (&Mapping, usize) {
-        let window = self.windows.get((pfn.0 / WINDOW_PFNS) as usize).and_then(Option::as_ref);
-        (window.expect("pages are populated before they are used"), (pfn.0 % WINDOW_PFNS) as usize)
+        let (window, index) = split(pfn);
+        let window = self.windows.get(window).and_then(Option::as_ref);
+        (window.expect("pages are populated before they are used"), index)
     }
 }
 
+/// The window that a pfn lies in, and its place there.
+fn split(pfn: Pfn) -> (usize, usize) {
+    ((pfn.0 / WINDOW_PFNS) as usize, (pfn.0 % WINDOW_PFNS) as usize)
+}
+
 /// How many of the first pfns have to come one by one: up to the next that begins a whole superpage.
-fn singles(pfns: &[u64], is_hvm: bool) -> usize {
+fn singles(pfns: &[Pfn], is_hvm: bool) -> usize {
     if !is_hvm {
         return pfns.len();
     }
@@ -315,9 +315,9 @@ fn singles(pfns: &[u64], is_hvm: bool) -> usize {
 }
 
 /// Whether ascending pfns begin with all of an aligned superpage.
-fn starts_superpage(pfns: &[u64]) -> bool {
-    let last = pfns.get(SUPERPAGE_PFNS as usize - 1);
-    pfns[0].is_multiple_of(SUPERPAGE_PFNS) && last == Some(&(pfns[0] + SUPERPAGE_PFNS - 1))
+fn starts_superpage(pfns: &[Pfn]) -> bool {
+    let (first, last) = (pfns[0].0, pfns.get(SUPERPAGE_PFNS as usize - 1));
+    first.is_multiple_of(SUPERPAGE_PFNS) && last == Some(&Pfn(first + SUPERPAGE_PFNS - 1))
 }
 
 #[cfg(test)]
@@ -326,7 +326,7 @@ mod tests {
 
     #[test]
     fn superpages_are_whole_and_aligned() {
-        let pfns: Vec<u64> = (500..1536).collect();
+        let pfns: Vec<Pfn> = (500..1536).map(Pfn).collect();
         assert!(!starts_superpage(&pfns));
         assert_eq!(singles(&pfns, true), 12, "up to pfn 512");
         assert_eq!(singles(&pfns, false), pfns.len());

@@ -18,7 +18,7 @@ pub(crate) mod pv;
 pub use error::RestoreError;
 pub(crate) use exact::ExactItems;
 
-use crate::{CpuPolicy, DomId, TscInfo, Xen};
+use crate::{CpuPolicy, DomId, Gfn, TscInfo, Xen};
 use hvm::HvmRebuild;
 use memory::GuestMemory;
 use pv::PvRebuild;
@@ -47,13 +47,24 @@ pub struct Rings {
     pub console: RingEnd,
 }
 
-/// Where the rebuilt guest has its rings: gfns, for a PV guest machine frames.
+/// Where the rebuilt guest has its rings; 0 where it has none, as HVM parameters and libxl have it.
 #[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RingFrames {
     /// Xenstore's.
-    pub store: u64,
+    pub store: Gfn,
     /// The console's.
-    pub console: u64,
+    pub console: Gfn,
+}
+
+impl RingFrames {
+    /// In place of a ring's frame: the guest has no such ring.
+    pub const NONE: Gfn = Gfn(0);
+}
+
+impl Default for RingFrames {
+    fn default() -> Self {
+        Self { store: Self::NONE, console: Self::NONE }
+    }
 }
 
 /// Missing static data, as the toolstack is told (`XGR_SDD_MISSING_*`, `xenguest.h`).
@@ -322,10 +333,10 @@ pub(crate) fn seed_rings(
     frames: RingFrames,
     rings: Rings,
 ) -> Result<(), RestoreError> {
-    if frames.console != 0 {
+    if frames.console != RingFrames::NONE {
         xen.seed_grant(domain, GRANT_CONSOLE, frames.console, rings.console.backend)?;
     }
-    if frames.store != 0 {
+    if frames.store != RingFrames::NONE {
         xen.seed_grant(domain, GRANT_STORE, frames.store, rings.store.backend)?;
     }
     Ok(())

@@ -10,18 +10,21 @@
 mod check;
 mod shared_info;
 
-use super::memory::{GuestMemory, MemoryError, NO_FRAME};
+use super::memory::{GuestMemory, MemoryError};
 use super::{RestoreError, RingFrames, Rings};
 use crate::domain::pv::vcpu::{
     CR1, CR3, GDT_ENTRIES, GDT_ENTRIES_MAX, GDT_ENTRIES_PER_FRAME, GDT_FRAMES, RDX, set_word, word,
 };
-use crate::{Access, DomId, PinLevel, Xen};
+use crate::{Access, DomId, Gfn, Mfn, PinLevel, Xen};
 use std::collections::BTreeMap;
 use understudy_checkpoint::stream::libxc::{GuestWidth, P2mFrames, Record, Vcpu, VcpuPart};
 use understudy_checkpoint::{PAGE_SIZE, Page, PageEntry, PageType, Pfn, room};
 
 const PRESENT: u64 = 1;
 const FRAME_MASK: u64 = 0x000F_FFFF_FFFF_F000;
+
+/// What the P2M table has for a pfn without a frame.
+const INVALID_P2M_ENTRY: u64 = u64::MAX;
 
 /// Offset of `flags` in a vCPU's context, and its bit *online* (`arch-x86/xen.h`).
 const CONTEXT_FLAGS: usize = 512;
@@ -51,7 +54,7 @@ struct VcpuState {
 #[derive(Debug)]
 pub(super) struct PvRebuild {
     max_vcpu_id: u32,
-    shared_info_frame: u64,
+    shared_info_frame: Gfn,
     width: Option<GuestWidth>,
     /// Highest pfn, once the P2M table's frames are known.
     max_pfn: Option<u64>,
@@ -62,7 +65,7 @@ pub(super) struct PvRebuild {
 }
 
 impl PvRebuild {
-    pub(super) fn new(max_vcpu_id: u32, shared_info_frame: u64) -> Self {
+    pub(super) fn new(max_vcpu_id: u32, shared_info_frame: Gfn) -> Self {
         Self {
             max_vcpu_id,
             shared_info_frame,
@@ -173,7 +176,8 @@ impl PvRebuild {
         let mut local = *page;
         for (bytes, entry) in local.as_chunks_mut::<8>().0.iter_mut().zip(words()) {
             if let Some(pfn) = named(entry) {
-                *bytes = (entry & !FRAME_MASK | memory.frame(pfn) << 12).to_le_bytes();
+                let mfn = memory.pv_mfn(pfn).expect("all that is named was just populated");
+                *bytes = (entry & !FRAME_MASK | mfn.address()).to_le_bytes();
             }
         }
         Ok(memory.write(entry.pfn(), &local)?)
@@ -216,9 +220,9 @@ impl PvRebuild {
             self.localise(memory, *vcpu_id, &mut state.basic)?;
         }
         let start_info = word(&vcpus[&0].basic, RDX);
-        let frames = self.fix_start_info(memory, rings, start_info)?;
+        let frames = self.fix_start_info(memory, rings, Mfn(start_info))?;
         self.write_p2m(memory)?;
-        let pins = self.pins(memory);
+        let pins = self.pins(memory)?;
         memory.unmap_all();
         for (vcpu_id, state) in &vcpus {
             set_vcpu(xen, domain, *vcpu_id, state)?;
@@ -228,7 +232,7 @@ impl PvRebuild {
     }
 
     /// The frame of a pfn that has to be populated and plain memory.
-    fn plain_frame(&self, memory: &GuestMemory, what: &'static str, pfn: Pfn) -> Result<u64, RestoreError> {
+    fn plain_frame(&self, memory: &GuestMemory, what: &'static str, pfn: Pfn) -> Result<Mfn, RestoreError> {
         self.typed_frame(memory, what, pfn, |kind| kind == PageType::Normal)
     }
 
@@ -238,16 +242,13 @@ impl PvRebuild {
         what: &'static str,
         pfn: Pfn,
         admits: impl Fn(PageType) -> bool,
-    ) -> Result<u64, RestoreError> {
+    ) -> Result<Mfn, RestoreError> {
         let bad = |why| RestoreError::BadFrame { what, pfn, why };
         let kind = self.types.get(pfn.0 as usize).ok_or_else(|| bad("is beyond the guest"))?;
         if !admits(*kind) {
             return Err(bad("is not of the type it should be"));
         }
-        match memory.frame(pfn) {
-            NO_FRAME => Err(bad("is not there")),
-            frame => Ok(frame),
-        }
+        memory.pv_mfn(pfn).ok_or_else(|| bad("is not there"))
     }
 
     /// Makes a vCPU's context name machine frames.
@@ -260,7 +261,7 @@ impl PvRebuild {
         }
         if vcpu_id == 0 {
             let frame = self.plain_frame(memory, "start info", Pfn(word(context, RDX)))?;
-            set_word(context, RDX, frame);
+            set_word(context, RDX, frame.0);
         }
         let flags = word(context, CONTEXT_FLAGS);
         set_word(context, CONTEXT_FLAGS, flags | VGCF_ONLINE);
@@ -271,15 +272,16 @@ impl PvRebuild {
         for index in 0..entries.div_ceil(GDT_ENTRIES_PER_FRAME) as usize {
             let offset = GDT_FRAMES + index * 8;
             let frame = self.plain_frame(memory, "a GDT", Pfn(word(context, offset)))?;
-            set_word(context, offset, frame);
+            set_word(context, offset, frame.0);
         }
         let is_top = |kind| matches!(kind, PageType::Table { level: 4, .. });
         let cr3 = Pfn(word(context, CR3) >> 12);
-        set_word(context, CR3, self.typed_frame(memory, "a vCPU's page table", cr3, is_top)? << 12);
+        let frame = self.typed_frame(memory, "a vCPU's page table", cr3, is_top)?;
+        set_word(context, CR3, frame.address());
         let user = word(context, CR1);
         if user & PRESENT != 0 {
             let frame = self.typed_frame(memory, "a vCPU's user page table", Pfn(user >> 12), is_top)?;
-            set_word(context, CR1, frame << 12);
+            set_word(context, CR1, frame.address());
         }
         Ok(())
     }
@@ -289,25 +291,26 @@ impl PvRebuild {
         &self,
         memory: &mut GuestMemory,
         rings: Rings,
-        frame: u64,
+        frame: Mfn,
     ) -> Result<RingFrames, RestoreError> {
-        let at = memory.frames().iter().position(|known| *known == frame).expect("it was found by its pfn");
+        let is_it = |(_, known): &(Pfn, Gfn)| *known == Gfn::of_pv(frame);
+        let (pfn, _) = memory.populated().find(is_it).expect("it was found by its pfn");
         let mut page = [0; PAGE_SIZE];
-        memory.read(Pfn(at as u64), &mut page)?;
+        memory.read(pfn, &mut page)?;
         let store = self.plain_frame(memory, "the xenstore ring", Pfn(word(&page, start_info::STORE_MFN)))?;
         let console =
             self.plain_frame(memory, "the console ring", Pfn(word(&page, start_info::CONSOLE_MFN)))?;
         set_word(&mut page, start_info::NR_PAGES, self.types.len() as u64);
-        set_word(&mut page, start_info::SHARED_INFO, self.shared_info_frame << 12);
+        set_word(&mut page, start_info::SHARED_INFO, self.shared_info_frame.pv_mfn().address());
         let mut set_u32 =
             |offset: usize, value: u32| page[offset..offset + 4].copy_from_slice(&value.to_le_bytes());
         set_u32(start_info::FLAGS, 0);
         set_u32(start_info::STORE_EVTCHN, rings.store.port);
         set_u32(start_info::CONSOLE_EVTCHN, rings.console.port);
-        set_word(&mut page, start_info::STORE_MFN, store);
-        set_word(&mut page, start_info::CONSOLE_MFN, console);
-        memory.write(Pfn(at as u64), &page)?;
-        Ok(RingFrames { store, console })
+        set_word(&mut page, start_info::STORE_MFN, store.0);
+        set_word(&mut page, start_info::CONSOLE_MFN, console.0);
+        memory.write(pfn, &page)?;
+        Ok(RingFrames { store: Gfn::of_pv(store), console: Gfn::of_pv(console) })
     }
 
     fn write_p2m(&self, memory: &mut GuestMemory) -> Result<(), RestoreError> {
@@ -316,16 +319,19 @@ impl PvRebuild {
             self.plain_frame(memory, "the P2M table", *pfn)?;
             let mut page = [0xFF; PAGE_SIZE];
             for (bytes, entry) in page.as_chunks_mut::<8>().0.iter_mut().zip(leaf as u64 * per_leaf..) {
-                *bytes = memory.frame(Pfn(entry)).to_le_bytes();
+                *bytes = memory.pv_mfn(Pfn(entry)).map_or(INVALID_P2M_ENTRY, |mfn| mfn.0).to_le_bytes();
             }
             memory.write(*pfn, &page)?;
         }
         Ok(())
     }
 
-    fn pins(&self, memory: &GuestMemory) -> Vec<(PinLevel, u64)> {
+    fn pins(&self, memory: &GuestMemory) -> Result<Vec<(PinLevel, Mfn)>, RestoreError> {
         let pinned = |(kind, pfn): (&PageType, u64)| match kind {
-            PageType::Table { level, pinned: true } => Some((pin_level(*level), memory.frame(Pfn(pfn)))),
+            PageType::Table { level, pinned: true } => {
+                let frame = self.typed_frame(memory, "a pinned page table", Pfn(pfn), |_| true);
+                Some(frame.map(|frame| (pin_level(*level), frame)))
+            }
             _ => None,
         };
         self.types.iter().zip(0..).filter_map(pinned).collect()

@@ -11,7 +11,7 @@
 #![allow(unsafe_code)]
 
 use super::rings::RingPfns;
-use crate::restore::memory::{GuestMemory, MemoryError, NO_FRAME, SUPERPAGE_PFNS, Undone};
+use crate::restore::memory::{GuestMemory, MemoryError, SUPERPAGE_PFNS, Undone};
 use crate::restore::{RestoreError, RingFrames};
 use crate::{DomId, Xen};
 use understudy_checkpoint::domain::{Description, GuestKind};
@@ -106,22 +106,22 @@ impl StandingPages {
     }
 
     fn populate(&mut self, from: u64, until: u64) -> Result<(), MemoryError> {
-        let missing: Vec<u64> =
-            (from..until).filter(|pfn| self.memory.frame(Pfn(*pfn)) == NO_FRAME).collect();
-        let done = self.memory.populate(missing.iter().map(|pfn| Pfn(*pfn)));
+        let missing: Vec<Pfn> =
+            (from..until).map(Pfn).filter(|pfn| self.memory.frame(*pfn).is_none()).collect();
+        let done = self.memory.populate(missing.iter().copied());
         // Where it failed some are there.
-        let there = missing.iter().filter(|pfn| self.memory.frame(Pfn(**pfn)) != NO_FRAME);
-        self.unused += there.filter(|pfn| !is_used(self.page_type(Pfn(**pfn)))).count() as u64;
+        let there = missing.iter().filter(|pfn| self.memory.frame(**pfn).is_some());
+        self.unused += there.filter(|pfn| !is_used(self.page_type(**pfn))).count() as u64;
         done
     }
 
     /// Puts a page in place.
     pub(super) fn apply(&mut self, entry: PageEntry, page: Option<&Page>) -> Result<(), RestoreError> {
         let (pfn, new) = (entry.pfn(), entry.page_type());
-        if is_used(new) && self.memory.frame(pfn) == NO_FRAME {
+        if is_used(new) && self.memory.frame(pfn).is_none() {
             self.populate(pfn.0, pfn.0 + 1)?;
         }
-        if self.memory.frame(pfn) != NO_FRAME {
+        if self.memory.frame(pfn).is_some() {
             match (is_used(self.page_type(pfn)), is_used(new)) {
                 (false, true) => self.unused -= 1,
                 (true, false) => self.unused += 1,
@@ -142,12 +142,11 @@ impl StandingPages {
         if self.unused == 0 {
             return Ok(());
         }
-        let is_unused = |(frame, pfn): (&u64, u64)| {
-            let pfn = Pfn(pfn);
-            let is_ring = self.rings.iter().any(|ring| ring.pfn == pfn);
-            (*frame != NO_FRAME && !is_used(self.page_type(pfn)) && !is_ring).then_some(pfn.0)
+        let is_unused = |pfn: &Pfn| {
+            let is_ring = self.rings.iter().any(|ring| ring.pfn == *pfn);
+            !is_used(self.page_type(*pfn)) && !is_ring
         };
-        let pfns: Vec<u64> = self.memory.frames().iter().zip(0..).filter_map(is_unused).collect();
+        let pfns: Vec<Pfn> = self.memory.populated().map(|(pfn, _)| pfn).filter(is_unused).collect();
         self.memory.release(&pfns)?;
         self.unused = 0;
         Ok(())
@@ -156,7 +155,7 @@ impl StandingPages {
     /// From now on the domain's frames of these are the backends', and begin empty. Answers which frames they are.
     pub(super) fn set_rings(&mut self, pfns: RingPfns) -> Result<RingFrames, RestoreError> {
         let frame = |what, pfn| match (self.page(pfn), self.memory.frame(pfn)) {
-            (Some(content), frame) if frame != NO_FRAME => Ok((Box::new(*content), frame)),
+            (Some(content), Some(frame)) => Ok((Box::new(*content), frame)),
             _ => Err(RestoreError::BadFrame { what, pfn, why: "is not there" }),
         };
         let (store, store_frame) = frame("the xenstore ring", pfns.store)?;
@@ -212,6 +211,7 @@ fn of_nibble(nibble: u8) -> PageType {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Gfn;
     use crate::abi::memory::{self, Reservation};
     use crate::simulated::{Asked, Simulated};
     use std::collections::BTreeSet;
@@ -317,7 +317,7 @@ mod tests {
         let (port, _given, mut pages) = host(10_000, 2048);
         (10..12).for_each(|pfn| put(&mut pages, pfn, 7));
         let frames = pages.set_rings(RingPfns { store: Pfn(10), console: Pfn(11) }).unwrap();
-        assert_eq!((frames.store, frames.console), (10, 11));
+        assert_eq!((frames.store, frames.console), (Gfn(10), Gfn(11)));
         port.write_frame(10, &[0x55; PAGE_SIZE]);
         put(&mut pages, 10, 8);
         assert_eq!(pages.page(Pfn(10)), Some(&[8; PAGE_SIZE]), "what deltas are made against");

@@ -13,7 +13,7 @@
 use super::connection::Connection;
 use super::wire::{self, Kind, Message};
 use super::{Permission, StoreError, WatchEvent};
-use crate::DomId;
+use crate::{DomId, Gfn};
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -134,8 +134,8 @@ impl Xenstore {
     }
 
     /// Connects a domain to xenstore: through the page `gfn` and the event channel port `evtchn` of that domain.
-    pub fn introduce(&mut self, domain: DomId, gfn: u64, evtchn: u32) -> Result<(), StoreError> {
-        self.of_domain(Kind::Introduce, "introduce domain", domain, &[gfn, evtchn.into()]).map(drop)
+    pub fn introduce(&mut self, domain: DomId, gfn: Gfn, evtchn: u32) -> Result<(), StoreError> {
+        self.of_domain(Kind::Introduce, "introduce domain", domain, &[gfn.0, evtchn.into()]).map(drop)
     }
 
     /// Takes a domain's connection to xenstore away.

@@ -11,7 +11,7 @@
 //! dirty. That is right for a page that was moved. What was merely given back is left to the pause.
 
 use super::{Frames, WINDOW_PFNS};
-use crate::XenError;
+use crate::{GfnSlot, XenError};
 use std::ops::Range;
 use understudy_checkpoint::Pfn;
 
@@ -41,7 +41,7 @@ impl Frames {
             // Of a hole nothing is mapped; what comes there is found by the survey.
             return Ok(());
         }
-        let frames: Vec<u64> = places.iter().map(|place| place.frame).collect();
+        let frames: Vec<GfnSlot> = places.iter().map(|place| place.frame).collect();
         let kinds = self.types(&frames)?;
         let Some(window) = &mut self.windows[number] else { return Ok(()) };
         let mut places = window.places[piece.clone()].iter().zip(&kinds);

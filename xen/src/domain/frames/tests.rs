@@ -31,13 +31,13 @@ fn on(port: &Arc<Simulated>) -> Frames {
     Frames::new(Xen::over(port.clone()).unwrap(), DomId(1), PFNS, 1000).unwrap()
 }
 
-fn usual(pfn: Pfn) -> u64 {
-    FIRST + pfn.0
+fn usual(pfn: Pfn) -> Option<Gfn> {
+    Some(Gfn(FIRST + pfn.0))
 }
 
 /// The guest has moved pfn 700.
-fn moved(pfn: Pfn) -> u64 {
-    if pfn.0 == 700 { 9999 } else { usual(pfn) }
+fn moved(pfn: Pfn) -> Option<Gfn> {
+    if pfn.0 == 700 { Some(Gfn(9999)) } else { usual(pfn) }
 }
 
 fn copied(frames: &Frames, pfn: u64) -> Option<u8> {
@@ -119,7 +119,8 @@ fn a_page_that_cannot_be_mapped_is_an_error_or_waits_and_is_never_absent_for_goo
             assert_eq!(waits.runs(Pfn(0)).flatten().collect::<Vec<_>>(), [3], "the pause looks at it");
             assert_eq!((frames.sure_type(Pfn(3)), copied(&frames, 3)), (None, None));
             let error = frames.look_up(&[Pfn(3)], &usual, Unmapped::Fails).unwrap_err();
-            assert!(matches!(error, XenError::Map { errno: of, frame: 5003, .. } if of == errno), "{error}");
+            let XenError::Map { errno: of, frame, .. } = error else { panic!("{error}") };
+            assert_eq!((of, frame), (errno, Gfn(5003).into()));
         }
         port.mend_frame(FIRST + 3);
         port.write_frame(FIRST + 3, &[3; 4096]);
@@ -159,10 +160,10 @@ fn a_type_that_cannot_be_is_an_error() {
 fn a_page_that_moves_to_an_empty_pfn_is_found_though_the_page_count_stays() {
     let port = Simulated::new();
     let mut frames = on(&port);
-    let before = |pfn: Pfn| if pfn.0 == 9 { u64::MAX } else { usual(pfn) };
+    let before = |pfn: Pfn| if pfn.0 == 9 { None } else { usual(pfn) };
     let after = |pfn: Pfn| match pfn.0 {
-        8 => u64::MAX,
-        9 => FIRST + 8,
+        8 => None,
+        9 => Some(Gfn(FIRST + 8)),
         _ => usual(pfn),
     };
     assert!(!frames.begin_pause(1000));
@@ -181,7 +182,7 @@ fn a_page_that_moves_to_an_empty_pfn_is_found_though_the_page_count_stays() {
 fn what_is_given_back_and_taken_in_equal_amounts_is_seen() {
     let port = Simulated::new();
     let mut frames = on(&port);
-    let no_pfn_3 = |pfn: Pfn| if pfn.0 == 3 { u64::MAX } else { usual(pfn) };
+    let no_pfn_3 = |pfn: Pfn| if pfn.0 == 3 { None } else { usual(pfn) };
     assert!(!frames.begin_pause(1000));
     frames.look_up(&[Pfn(1)], &usual, Unmapped::Fails).unwrap();
     frames.end_pause(1000);
@@ -199,7 +200,7 @@ fn what_is_given_back_and_taken_in_equal_amounts_is_seen() {
 
     // The same, but the window cannot be mapped again before the guest runs.
     frames.survey_next = 0;
-    frames.survey(&|_| u64::MAX, |_| ()).unwrap();
+    frames.survey(&|_| None, |_| ()).unwrap();
     assert!(!frames.begin_pause(999));
     port.fail_maps(Errno::ENOMEM);
     frames.map_dropped(&no_pfn_3).unwrap_err();

@@ -11,7 +11,7 @@ mod shared_info;
 mod tables;
 pub(crate) mod vcpu;
 
-use crate::{DomId, DomainInfo, Xen, XenError};
+use crate::{DomId, DomainInfo, Mfn, Xen, XenError};
 use m2p::M2p;
 use p2m::P2m;
 use shared_info::SharedInfo;
@@ -68,10 +68,9 @@ impl PvGuest {
         self.p2m.pfn_count()
     }
 
-    /// The frame of a pfn; `u64::MAX` for none, also if Xen's table says otherwise.
-    pub(super) fn frame(&self, pfn: Pfn) -> u64 {
-        let frame = self.p2m.frame(pfn);
-        if frame != p2m::NO_FRAME && self.m2p.pfn(frame) == Some(pfn) { frame } else { p2m::NO_FRAME }
+    /// The frame of a pfn; none also where Xen's table says otherwise.
+    pub(super) fn frame(&self, pfn: Pfn) -> Option<Mfn> {
+        self.p2m.frame(pfn).filter(|mfn| self.m2p.pfn(*mfn) == Some(pfn))
     }
 
     /// X86_PV_INFO.
@@ -81,7 +80,7 @@ impl PvGuest {
 
     /// X86_PV_P2M_FRAMES.
     pub(super) fn write_p2m_frames(&self, out: &mut Vec<u8>) -> Result<(), DomainError> {
-        let pfn_of = |frame: &u64| {
+        let pfn_of = |frame: &Mfn| {
             self.p2m.pfn_of(&self.m2p, *frame).map(|pfn| pfn.0.into()).ok_or_else(|| {
                 DomainError::Failed(format!(
                     "The P2M table lies in frame {frame:#x}, which is not the guest's own"
@@ -123,7 +122,7 @@ impl PvGuest {
                 tracing::debug!(
                     pfn = entry.pfn().0,
                     level,
-                    frame,
+                    frame = frame.0,
                     "A page table names a frame that is not the guest's own"
                 );
                 Ok(false)

@@ -14,7 +14,7 @@
 use super::super::peek;
 use super::m2p::M2p;
 use super::shared_info::SharedInfo;
-use crate::{Access, DomId, Mapping, Xen, XenError};
+use crate::{Access, DomId, Gfn, Mapping, Mfn, Xen, XenError};
 use std::collections::HashMap;
 use understudy_checkpoint::domain::DomainError;
 use understudy_checkpoint::stream::limits::PFNS_MAX;
@@ -29,13 +29,10 @@ const NOT_OWN: u64 = 3 << 62;
 const PRESENT: u64 = 1;
 const FRAME_MASK: u64 = 0x000F_FFFF_FFFF_F000;
 
-/// Stands for no frame.
-pub(super) const NO_FRAME: u64 = u64::MAX;
-
 /// The mapped table.
 pub(in crate::domain) struct P2m {
     leaves: Mapping,
-    leaf_frames: Vec<u64>,
+    leaf_frames: Vec<Mfn>,
     pfn_count: u64,
 }
 
@@ -62,7 +59,8 @@ impl P2m {
             leaf_frames.pop();
         }
         let pfn_count = claimed.min(leaf_frames.len() as u64 * ENTRIES_PER_LEAF);
-        let leaves = xen.map_whole(domain, &leaf_frames, Access::Read).map_err(super::failed)?;
+        let leaf_gfns: Vec<Gfn> = leaf_frames.iter().map(|mfn| Gfn::of_pv(*mfn)).collect();
+        let leaves = xen.map_whole(domain, &leaf_gfns, Access::Read).map_err(super::failed)?;
         Ok(Self { leaves, leaf_frames, pfn_count })
     }
 
@@ -71,23 +69,23 @@ impl P2m {
         self.pfn_count
     }
 
-    /// The machine frame behind a pfn, or [`NO_FRAME`].
-    pub(in crate::domain) fn frame(&self, pfn: Pfn) -> u64 {
+    /// The machine frame behind a pfn.
+    pub(in crate::domain) fn frame(&self, pfn: Pfn) -> Option<Mfn> {
         if pfn.0 >= self.pfn_count {
-            return NO_FRAME;
+            return None;
         }
         let (leaf, entry) = (pfn.0 / ENTRIES_PER_LEAF, pfn.0 % ENTRIES_PER_LEAF);
         let word = peek::word(&self.leaves, leaf as usize, entry as usize * 8);
-        word.filter(|frame| frame & NOT_OWN == 0).unwrap_or(NO_FRAME)
+        word.filter(|frame| frame & NOT_OWN == 0).map(Mfn)
     }
 
     /// The pfn that a machine frame of this guest has: both tables must agree.
-    pub(super) fn pfn_of(&self, m2p: &M2p, frame: u64) -> Option<Pfn> {
-        m2p.pfn(frame).filter(|pfn| self.frame(*pfn) == frame)
+    pub(super) fn pfn_of(&self, m2p: &M2p, frame: Mfn) -> Option<Pfn> {
+        m2p.pfn(frame).filter(|pfn| self.frame(*pfn) == Some(frame))
     }
 
     /// The machine frames that hold the table.
-    pub(super) fn leaf_frames(&self) -> &[u64] {
+    pub(super) fn leaf_frames(&self) -> &[Mfn] {
         &self.leaf_frames
     }
 }
@@ -96,13 +94,13 @@ impl P2m {
 struct Tables<'x> {
     xen: &'x Xen,
     domain: DomId,
-    copies: HashMap<u64, Box<Page>>,
+    copies: HashMap<Mfn, Box<Page>>,
 }
 
 impl Tables<'_> {
-    fn entry(&mut self, frame: u64, index: u64) -> Result<u64, XenError> {
+    fn entry(&mut self, frame: Mfn, index: u64) -> Result<u64, XenError> {
         if !self.copies.contains_key(&frame) {
-            let mapping = self.xen.map_whole(self.domain, &[frame], Access::Read)?;
+            let mapping = self.xen.map_whole(self.domain, &[Gfn::of_pv(frame)], Access::Read)?;
             let mut page = Box::new([0; PAGE_SIZE]);
             mapping.copy_page(0, &mut page);
             self.copies.insert(frame, page);
@@ -117,8 +115,8 @@ fn linear_leaves(
     tables: &mut Tables<'_>,
     shared: &SharedInfo,
     count: usize,
-) -> Result<Vec<u64>, DomainError> {
-    let (root, base) = (shared.p2m_cr3() >> 12, shared.p2m_address());
+) -> Result<Vec<Mfn>, DomainError> {
+    let (root, base) = (Mfn::at(shared.p2m_cr3()), shared.p2m_address());
     let mut leaves = Vec::new();
     for leaf in 0..count as u64 {
         let address = base.wrapping_add(leaf * PAGE_SIZE as u64);
@@ -131,7 +129,7 @@ fn linear_leaves(
                     "The guest's page tables do not map its P2M list at {address:#x}"
                 )));
             }
-            frame = (entry & FRAME_MASK) >> 12;
+            frame = Mfn::at(entry & FRAME_MASK);
         }
         leaves.push(frame);
     }
@@ -139,12 +137,12 @@ fn linear_leaves(
 }
 
 /// Follows the three-level tree.
-fn tree_leaves(tables: &mut Tables<'_>, shared: &SharedInfo, count: usize) -> Result<Vec<u64>, DomainError> {
+fn tree_leaves(tables: &mut Tables<'_>, shared: &SharedInfo, count: usize) -> Result<Vec<Mfn>, DomainError> {
     let root = shared.frame_list_list();
     (0..count as u64)
         .map(|leaf| {
             let list = tables.entry(root, leaf / ENTRIES_PER_LEAF).map_err(super::failed)?;
-            tables.entry(list, leaf % ENTRIES_PER_LEAF).map_err(super::failed)
+            tables.entry(Mfn(list), leaf % ENTRIES_PER_LEAF).map(Mfn).map_err(super::failed)
         })
         .collect()
 }

@@ -2,7 +2,7 @@
 //! The page is the guest's to write: nothing here is believed without bounds.
 
 use super::super::peek;
-use crate::{Access, DomId, DomainInfo, Mapping, Xen, XenError};
+use crate::{Access, DomId, DomainInfo, Mapping, Mfn, Xen, XenError};
 use understudy_checkpoint::Page;
 
 const MAX_PFN: usize = 3088;
@@ -30,12 +30,12 @@ impl SharedInfo {
         self.word(MAX_PFN)
     }
 
-    /// The root of the three-level P2M tree, a machine frame.
-    pub(super) fn frame_list_list(&self) -> u64 {
-        self.word(FRAME_LIST_LIST)
+    /// The root of the three-level P2M tree.
+    pub(super) fn frame_list_list(&self) -> Mfn {
+        Mfn(self.word(FRAME_LIST_LIST))
     }
 
-    /// The root of the page tables that map the linear P2M list; 0 if the guest has none.
+    /// Machine address of the root of the page tables that map the linear P2M list; 0 if the guest has none.
     pub(super) fn p2m_cr3(&self) -> u64 {
         self.word(P2M_CR3)
     }

@@ -3,6 +3,7 @@
 
 use super::m2p::M2p;
 use super::p2m::P2m;
+use crate::Mfn;
 use understudy_checkpoint::{Page, Pfn};
 
 const PRESENT: u64 = 1 << 0;
@@ -21,7 +22,7 @@ pub(super) enum Obstacle {
     /// An entry names a frame that is not the guest's own by both tables: a change under way if the guest runs.
     NotOwn {
         /// The frame.
-        frame: u64,
+        frame: Mfn,
     },
 }
 
@@ -32,7 +33,7 @@ pub(super) fn normalise(page: &mut Page, level: u8, p2m: &P2m, m2p: &M2p) -> Res
     normalise_with(page, level, &pfn_of)
 }
 
-fn normalise_with(page: &mut Page, level: u8, pfn_of: &dyn Fn(u64) -> Option<Pfn>) -> Result<(), Obstacle> {
+fn normalise_with(page: &mut Page, level: u8, pfn_of: &dyn Fn(Mfn) -> Option<Pfn>) -> Result<(), Obstacle> {
     let mut first = Ok(());
     for (slot, bytes) in page.as_chunks_mut::<8>().0.iter_mut().enumerate() {
         let entry = u64::from_le_bytes(*bytes);
@@ -47,14 +48,14 @@ fn normalise_with(page: &mut Page, level: u8, pfn_of: &dyn Fn(u64) -> Option<Pfn
     first
 }
 
-fn normal_entry(entry: u64, level: u8, pfn_of: &dyn Fn(u64) -> Option<Pfn>) -> Result<u64, Obstacle> {
+fn normal_entry(entry: u64, level: u8, pfn_of: &dyn Fn(Mfn) -> Option<Pfn>) -> Result<u64, Obstacle> {
     if entry & PRESENT == 0 {
         return Ok(entry);
     }
     if level > 1 && entry & PSE != 0 {
         return Err(Obstacle::Superpage);
     }
-    let frame = (entry & FRAME_MASK) >> 12;
+    let frame = Mfn::at(entry & FRAME_MASK);
     let pfn = pfn_of(frame).ok_or(Obstacle::NotOwn { frame })?;
     Ok(entry & !FRAME_MASK | pfn.0 << 12)
 }
@@ -73,8 +74,8 @@ mod tests {
     }
 
     /// Frames 0x1000.. are pfns 0..
-    fn pfn_of(frame: u64) -> Option<Pfn> {
-        frame.checked_sub(0x1000).filter(|pfn| *pfn < 0x100).map(Pfn)
+    fn pfn_of(frame: Mfn) -> Option<Pfn> {
+        frame.0.checked_sub(0x1000).filter(|pfn| *pfn < 0x100).map(Pfn)
     }
 
     #[test]
@@ -98,7 +99,7 @@ mod tests {
         assert_eq!(normalise_with(&mut top, 4, &pfn_of), Ok(()));
         assert_eq!(top, page(&[(255, 1 << 12 | 1), (272, 2 << 12 | 1)]));
         let mut lower = page(&entries);
-        assert_eq!(normalise_with(&mut lower, 3, &pfn_of), Err(Obstacle::NotOwn { frame: 0x9999 }));
+        assert_eq!(normalise_with(&mut lower, 3, &pfn_of), Err(Obstacle::NotOwn { frame: Mfn(0x9999) }));
     }
 
     #[test]

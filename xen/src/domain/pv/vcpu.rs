@@ -3,7 +3,7 @@
 
 use super::m2p::M2p;
 use super::p2m::P2m;
-use crate::{DomId, Xen, XenError};
+use crate::{DomId, Mfn, Xen, XenError};
 use understudy_checkpoint::domain::DomainError;
 use understudy_checkpoint::stream::libxc::{GuestWidth, Record, Vcpu, VcpuPart};
 
@@ -60,7 +60,7 @@ fn others(xen: &Xen, domain: DomId, vcpu: u32) -> Result<[(VcpuPart, Vec<u8>); 3
 
 /// Replaces the machine frames in a context.
 fn normalise(context: &mut [u8], vcpu_id: u32, (p2m, m2p): (&P2m, &M2p)) -> Result<(), DomainError> {
-    let pfn_of = |frame: u64, what: &str| {
+    let pfn_of = |frame: Mfn, what: &str| {
         p2m.pfn_of(m2p, frame).map(|pfn| pfn.0).ok_or_else(|| {
             DomainError::Failed(format!(
                 "{what} of vCPU {vcpu_id} is in frame {frame:#x}, which is not the guest's own"
@@ -69,7 +69,7 @@ fn normalise(context: &mut [u8], vcpu_id: u32, (p2m, m2p): (&P2m, &M2p)) -> Resu
     };
     if vcpu_id == 0 {
         // The guest passed its start info's frame when it suspended itself.
-        let start_info = pfn_of(word(context, RDX), "The start info")?;
+        let start_info = pfn_of(Mfn(word(context, RDX)), "The start info")?;
         set_word(context, RDX, start_info);
     }
     let entries = word(context, GDT_ENTRIES);
@@ -78,15 +78,15 @@ fn normalise(context: &mut [u8], vcpu_id: u32, (p2m, m2p): (&P2m, &M2p)) -> Resu
     }
     for index in 0..entries.div_ceil(GDT_ENTRIES_PER_FRAME) as usize {
         let offset = GDT_FRAMES + index * 8;
-        let pfn = pfn_of(word(context, offset), "The GDT")?;
+        let pfn = pfn_of(Mfn(word(context, offset)), "The GDT")?;
         set_word(context, offset, pfn);
     }
-    let cr3 = pfn_of(word(context, CR3) >> 12, "The page table")?;
+    let cr3 = pfn_of(Mfn::at(word(context, CR3)), "The page table")?;
     set_word(context, CR3, cr3 << 12);
     let user = word(context, CR1);
     if user != 0 {
         // Bit 0 says that there is one.
-        set_word(context, CR1, pfn_of(user >> 12, "The user page table")? << 12 | 1);
+        set_word(context, CR1, pfn_of(Mfn::at(user), "The user page table")? << 12 | 1);
     }
     Ok(())
 }

@@ -24,7 +24,7 @@ impl<T: Toolstack> XenSource<T> {
     pub(super) fn check_size(&mut self) -> Result<(), DomainError> {
         let why = match &mut self.kind {
             Kind::Hvm(_) => {
-                let page_count = self.xen.maximum_gpfn(self.domain).map_err(error)? + 1;
+                let page_count = self.xen.maximum_gpfn(self.domain).map_err(error)?.0 + 1;
                 (page_count > self.page_count)
                     .then(|| format!("it has {page_count} page frames now, and had {}", self.page_count))
             }

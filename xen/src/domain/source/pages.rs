@@ -9,6 +9,7 @@
 
 use super::super::frames::Unmapped;
 use super::{Changes, Kind, XenSource, error};
+use crate::Gfn;
 use crate::domain::toolstack::Toolstack;
 use std::sync::atomic::{AtomicU64, Ordering};
 use understudy_checkpoint::domain::DomainError;
@@ -84,7 +85,10 @@ impl<T: Toolstack> XenSource<T> {
         unsure.clear();
         unsure.extend((0..self.page_count).map(Pfn));
         for _ in 0..LOOK_UPS_MAX {
-            if frames.look_up(unsure, &|pfn| guest.frame(pfn), Unmapped::Fails).map_err(error)? {
+            if frames
+                .look_up(unsure, &|pfn| guest.frame(pfn).map(Gfn::of_pv), Unmapped::Fails)
+                .map_err(error)?
+            {
                 break;
             }
         }

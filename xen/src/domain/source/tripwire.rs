@@ -21,7 +21,7 @@
 
 use super::{Kind, XenSource, error};
 use crate::domain::toolstack::Toolstack;
-use crate::{DomId, XenError};
+use crate::{DomId, Gfn, XenError};
 use understudy_checkpoint::domain::DomainError;
 use understudy_checkpoint::pages::DirtyBitmap;
 use understudy_checkpoint::{PageType, Pfn};
@@ -60,6 +60,16 @@ impl Tripwire {
     }
 }
 
+/// Puts into `places` what there is, as far as there is room; answers how many.
+fn fill<T>(places: &mut [T], items: impl Iterator<Item = T>) -> usize {
+    let mut count = 0;
+    for (place, item) in places.iter_mut().zip(items) {
+        *place = item;
+        count += 1;
+    }
+    count
+}
+
 /// A mark is gone.
 pub(super) fn read_by_others(domain: DomId) -> DomainError {
     DomainError::LogLost(format!(
@@ -81,7 +91,10 @@ impl<T: Toolstack> XenSource<T> {
         }
         let marked = match &self.kind {
             Kind::Hvm(_) => self.xen.mark_dirty(self.domain, &pages.map(|(pfn, _)| pfn)[..count]),
-            Kind::Pv(_) => self.xen.mark_dirty_pv(self.domain, &pages[..count]),
+            Kind::Pv(_) => {
+                let pages = pages.map(|(pfn, gfn)| (pfn, gfn.pv_mfn()));
+                self.xen.mark_dirty_pv(self.domain, &pages[..count])
+            }
         };
         match marked {
             Ok(()) => (self.tripwire.marked, self.tripwire.count) = (pages.map(|(pfn, _)| pfn), count),
@@ -95,22 +108,21 @@ impl<T: Toolstack> XenSource<T> {
     }
 
     /// Pages that the guest has, with their frames, and how many.
-    fn pages_to_mark(&self, written: &DirtyBitmap) -> Result<([(Pfn, u64); MARKS], usize), XenError> {
+    fn pages_to_mark(&self, written: &DirtyBitmap) -> Result<([(Pfn, Gfn); MARKS], usize), XenError> {
         let mut pfns = [Pfn(0); CANDIDATES];
         // Xen refuses to mark the highest pfn.
         let is_wanted =
-            |pfn: Pfn| !written.get(pfn) && pfn.0 + 1 < self.page_count && self.kind.frame(pfn) != u64::MAX;
-        let candidates = self.frames.sample(self.tripwire.seed, is_wanted, &mut pfns);
-        let mut types = pfns.map(|pfn| self.kind.frame(pfn));
-        self.xen.page_types(self.domain, &mut types[..candidates])?;
-        let is_normal =
-            |answer: u64| PageType::from_nibble((answer >> 28 & 0xF) as u8) == Some(PageType::Normal);
-        let normal = pfns[..candidates].iter().zip(types).filter(|(_, answer)| is_normal(*answer));
-        let (mut pages, mut count) = ([(Pfn(0), 0); MARKS], 0);
-        for (place, (pfn, _)) in pages.iter_mut().zip(normal) {
-            *place = (*pfn, self.kind.frame(*pfn));
-            count += 1;
-        }
+            |pfn: Pfn| !written.get(pfn) && pfn.0 + 1 < self.page_count && self.kind.frame(pfn).is_some();
+        let sampled = self.frames.sample(self.tripwire.seed, is_wanted, &mut pfns);
+        let with_frame = |pfn: &Pfn| self.kind.frame(*pfn).map(|gfn| (*pfn, gfn));
+        let mut candidates = [(Pfn(0), Gfn(0)); CANDIDATES];
+        let count = fill(&mut candidates, pfns[..sampled].iter().filter_map(with_frame));
+        let (gfns, mut types) = (candidates.map(|(_, gfn)| gfn), [0; CANDIDATES]);
+        self.xen.page_types(self.domain, &gfns[..count], &mut types[..count])?;
+        let is_normal = |nibble: u8| PageType::from_nibble(nibble) == Some(PageType::Normal);
+        let normal = candidates[..count].iter().zip(types).filter(|(_, nibble)| is_normal(*nibble));
+        let mut pages = [(Pfn(0), Gfn(0)); MARKS];
+        let count = fill(&mut pages, normal.map(|(page, _)| *page));
         Ok((pages, count))
     }
 }
