@@ -1,7 +1,8 @@
 //! The structures and numbers of `abi/` against the public headers of the Xen installed here (Debian:
 //! `libxen-dev`): a small C program prints what the headers say, and this test compares.
 //!
-//! Without the headers, or without a C compiler, nothing is compared and the test says so.
+//! Without the headers, or without a C compiler, nothing is compared and the test says so. That each structure of `abi/` is
+//! among those compared is checked everywhere.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -317,4 +318,39 @@ fn structures_and_numbers_are_those_of_the_public_headers() {
     assert!(differences.is_empty(), "Xen {version:#x}:\n{}", differences.join("\n"));
     assert!(domctl::KNOWN_VERSIONS.contains(&version), "headers of an unknown version {version:#x}");
     assert!(sysctl::KNOWN_VERSIONS.contains(&sysctl), "headers of an unknown sysctl version {sysctl:#x}");
+}
+
+/// Structures of `abi/` that no header has.
+const OURS: [&str; 1] = ["domctl::Nothing"];
+
+/// The public structures of `abi/`, as this test names them: `module::Name`.
+fn structures_of_abi() -> Vec<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/abi");
+    let mut names = Vec::new();
+    for file in std::fs::read_dir(folder).expect("the sources are here") {
+        let path = file.expect("a folder can be read").path();
+        let module = match path.file_stem().and_then(|stem| stem.to_str()).expect("files have names") {
+            "mod" => "abi",
+            module => module,
+        };
+        let source = std::fs::read_to_string(&path).expect("the sources are here");
+        let structs = source.lines().filter_map(|line| line.strip_prefix("pub struct "));
+        let name = |rest: &str| rest.split(|at: char| !at.is_alphanumeric()).next().map(str::to_owned);
+        names.extend(structs.filter_map(name).map(|name| format!("{module}::{name}")));
+    }
+    names
+}
+
+#[test]
+fn every_structure_of_abi_is_compared() {
+    let names = structures_of_abi();
+    assert!(names.contains(&"abi::Handle".into()) && names.len() > 30, "they are found: {names:?}");
+    let source = include_str!("abi_layout.rs");
+    let is_compared = |name: &&String| {
+        source.contains(&format!("structure!(checks, {name}, "))
+            || source.contains(&format!("size_of::<{name}>() => "))
+    };
+    let forgotten: Vec<&String> =
+        names.iter().filter(|name| !is_compared(name) && !OURS.contains(&name.as_str())).collect();
+    assert!(forgotten.is_empty(), "tests/abi_layout.rs does not compare {forgotten:?}");
 }

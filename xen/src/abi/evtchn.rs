@@ -1,18 +1,19 @@
 //! `xen/sys/evtchn.h`: the kernel's door to event channels; and of `xen/event_channel.h` what is asked of Xen itself, on
 //! another domain's behalf.
 
+use super::ioc;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// `IOCTL_EVTCHN_BIND_VIRQ`: a virtual interrupt's number; the answer is the local port.
-pub const BIND_VIRQ: u64 = 0x0004_4500;
+pub const BIND_VIRQ: u64 = ioc(b'E', 0, size_of::<u32>());
 /// `IOCTL_EVTCHN_BIND_INTERDOMAIN`: [`BindInterdomain`]; the answer is the local port.
-pub const BIND_INTERDOMAIN: u64 = 0x0008_4501;
+pub const BIND_INTERDOMAIN: u64 = ioc(b'E', 1, size_of::<BindInterdomain>());
 /// `IOCTL_EVTCHN_BIND_UNBOUND_PORT`: a domain's number; the answer is the local port.
-pub const BIND_UNBOUND_PORT: u64 = 0x0004_4502;
+pub const BIND_UNBOUND_PORT: u64 = ioc(b'E', 2, size_of::<u32>());
 /// `IOCTL_EVTCHN_UNBIND`: a local port.
-pub const UNBIND: u64 = 0x0004_4503;
+pub const UNBIND: u64 = ioc(b'E', 3, size_of::<u32>());
 /// `IOCTL_EVTCHN_NOTIFY`: a local port.
-pub const NOTIFY: u64 = 0x0004_4504;
+pub const NOTIFY: u64 = ioc(b'E', 4, size_of::<u32>());
 
 /// `struct ioctl_evtchn_bind_interdomain`
 #[repr(C)]
@@ -24,7 +25,14 @@ pub struct BindInterdomain {
     pub remote_port: u32,
 }
 
-const _: () = assert!(size_of::<BindInterdomain>() == 8);
+const _: () = {
+    assert!(size_of::<BindInterdomain>() == 8);
+    assert!(BIND_VIRQ == 0x0004_4500);
+    assert!(BIND_INTERDOMAIN == 0x0008_4501);
+    assert!(BIND_UNBOUND_PORT == 0x0004_4502);
+    assert!(UNBIND == 0x0004_4503);
+    assert!(NOTIFY == 0x0004_4504);
+};
 
 /// `DOMID_SELF` (`xen/xen.h`)
 pub const DOMID_SELF: u16 = 0x7FF0;

@@ -2,14 +2,16 @@
 //!
 //! Addresses are plain numbers here; only `privcmd.rs` makes them.
 
+use super::ioc;
+
 /// `IOCTL_PRIVCMD_HYPERCALL`: [`Hypercall`].
-pub const HYPERCALL: u64 = 0x0030_5000;
+pub const HYPERCALL: u64 = ioc(b'P', 0, size_of::<Hypercall>());
 /// `IOCTL_PRIVCMD_MMAPBATCH_V2`: [`MmapBatch`].
-pub const MMAP_BATCH_V2: u64 = 0x0020_5004;
+pub const MMAP_BATCH_V2: u64 = ioc(b'P', 4, size_of::<MmapBatch>());
 /// `IOCTL_PRIVCMD_RESTRICT`: a `domid_t`.
-pub const RESTRICT: u64 = 0x0002_5006;
+pub const RESTRICT: u64 = ioc(b'P', 6, size_of::<u16>());
 /// `IOCTL_PRIVCMD_MMAP_RESOURCE`: [`MmapResource`].
-pub const MMAP_RESOURCE: u64 = 0x0020_5007;
+pub const MMAP_RESOURCE: u64 = ioc(b'P', 7, size_of::<MmapResource>());
 
 /// `struct privcmd_hypercall`
 #[repr(C)]
@@ -56,6 +58,10 @@ pub struct MmapResource {
 }
 
 const _: () = {
+    assert!(HYPERCALL == 0x0030_5000);
+    assert!(MMAP_BATCH_V2 == 0x0020_5004);
+    assert!(RESTRICT == 0x0002_5006);
+    assert!(MMAP_RESOURCE == 0x0020_5007);
     assert!(size_of::<Hypercall>() == 48);
     assert!(size_of::<MmapBatch>() == 32);
     assert!(size_of::<MmapResource>() == 32);
