@@ -7,7 +7,8 @@
 
 #![allow(unsafe_code)]
 
-use crate::abi::{XENVER_VERSION, domctl, hypercall, sysctl};
+use crate::abi::domctl::DomainFlags;
+use crate::abi::{XENVER_VERSION, domctl, hypercall, sched, sysctl};
 use crate::port::{Call, Foreign, Port};
 use crate::{Access, DomId, Gfn, GfnSlot};
 use nix::errno::Errno;
@@ -153,6 +154,11 @@ fn asked(call: &mut Call<'_>) -> Asked {
         hypercall::XEN_VERSION => Asked::Version(sub),
         op => panic!("hypercall {op} has no name here"),
     }
+}
+
+/// Flags of a domain that has suspended itself.
+pub(crate) fn suspended_flags() -> DomainFlags {
+    DomainFlags::SHUTDOWN | DomainFlags::from_bits_retain(sched::SHUTDOWN_SUSPEND << domctl::SHUTDOWN_SHIFT)
 }
 
 /// The head of a domctl.

@@ -6,6 +6,7 @@
 //! ```
 
 use super::Handle;
+use bitflags::bitflags;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Bytes of `struct xen_domctl`.
@@ -85,14 +86,25 @@ pub struct Head {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Nothing {}
 
-/// `XEN_DOMINF_dying`
-pub const FLAG_DYING: u32 = 1 << 0;
-/// `XEN_DOMINF_hvm_guest`
-pub const FLAG_HVM: u32 = 1 << 1;
-/// `XEN_DOMINF_shutdown`
-pub const FLAG_SHUTDOWN: u32 = 1 << 2;
-/// `XEN_DOMINF_paused`
-pub const FLAG_PAUSED: u32 = 1 << 3;
+/// `XEN_DOMINF_*`; the byte at [`SHUTDOWN_SHIFT`] is the shutdown reason.
+#[repr(transparent)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct DomainFlags(u32);
+
+bitflags! {
+    impl DomainFlags: u32 {
+        /// `XEN_DOMINF_dying`
+        const DYING = 1 << 0;
+        /// `XEN_DOMINF_hvm_guest`
+        const HVM = 1 << 1;
+        /// `XEN_DOMINF_shutdown`
+        const SHUTDOWN = 1 << 2;
+        /// `XEN_DOMINF_paused`
+        const PAUSED = 1 << 3;
+        /// Others that Xen may set.
+        const _ = !0;
+    }
+}
 /// `XEN_DOMINF_shutdownmask`
 pub const SHUTDOWN_MASK: u32 = 0xFF;
 /// `XEN_DOMINF_shutdownshift`
@@ -106,8 +118,8 @@ pub struct DomainInfo {
     pub domain: u16,
     /// Zero.
     pub pad: u16,
-    /// `FLAG_*`, and the shutdown reason.
-    pub flags: u32,
+    /// State and shutdown reason.
+    pub flags: DomainFlags,
     /// Pages the domain has.
     pub tot_pages: u64,
     /// Pages it may have.

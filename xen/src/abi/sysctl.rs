@@ -6,6 +6,7 @@
 //! ```
 
 use super::Handle;
+use bitflags::bitflags;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Bytes of `struct xen_sysctl`.
@@ -32,12 +33,23 @@ pub struct Head {
     pub interface_version: u32,
 }
 
-/// `XEN_SYSCTL_PHYSCAP_hvm`: HVM and PVH guests can run.
-pub const CAPABILITY_HVM: u32 = 1 << 0;
-/// `XEN_SYSCTL_PHYSCAP_pv`: PV guests can run.
-pub const CAPABILITY_PV: u32 = 1 << 1;
-/// `XEN_SYSCTL_PHYSCAP_shadow`: built with shadow paging.
-pub const CAPABILITY_SHADOW: u32 = 1 << 4;
+/// `XEN_SYSCTL_PHYSCAP_*`
+#[repr(transparent)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Capabilities(u32);
+
+bitflags! {
+    impl Capabilities: u32 {
+        /// `XEN_SYSCTL_PHYSCAP_hvm`: HVM and PVH guests can run.
+        const HVM = 1 << 0;
+        /// `XEN_SYSCTL_PHYSCAP_pv`: PV guests can run.
+        const PV = 1 << 1;
+        /// `XEN_SYSCTL_PHYSCAP_shadow`: built with shadow paging.
+        const SHADOW = 1 << 4;
+        /// Others that Xen may set.
+        const _ = !0;
+    }
+}
 
 /// `struct xen_sysctl_physinfo`
 #[repr(C)]
@@ -57,8 +69,8 @@ pub struct PhysInfo {
     pub max_node_id: u32,
     /// Frequency.
     pub cpu_khz: u32,
-    /// `CAPABILITY_*`
-    pub capabilities: u32,
+    /// What it can do.
+    pub capabilities: Capabilities,
     /// Those of the architecture.
     pub arch_capabilities: u32,
     /// Zero.

@@ -1,6 +1,7 @@
 //! What a domain is and whether it runs.
 
 use super::Xen;
+use crate::abi::domctl::DomainFlags;
 use crate::abi::{domctl, evtchn, hypercall, sched};
 use crate::{DomId, Gfn, XenError};
 use zerocopy::FromZeros;
@@ -10,8 +11,8 @@ use zerocopy::FromZeros;
 pub struct DomainInfo {
     /// Which.
     pub domain: DomId,
-    /// `XEN_DOMINF_*`, and the shutdown reason in bits 23..16.
-    pub flags: u32,
+    /// State and shutdown reason.
+    pub flags: DomainFlags,
     /// Pages it has.
     pub tot_pages: u64,
     /// Pages it may have.
@@ -37,17 +38,17 @@ pub struct DomainInfo {
 impl DomainInfo {
     /// Hardware-virtualised: HVM or PVH, not PV.
     pub fn is_hvm(&self) -> bool {
-        self.flags & domctl::FLAG_HVM != 0
+        self.flags.contains(DomainFlags::HVM)
     }
 
     /// Being destroyed.
     pub fn is_dying(&self) -> bool {
-        self.flags & domctl::FLAG_DYING != 0
+        self.flags.contains(DomainFlags::DYING)
     }
 
     /// Shut down, suspended included.
     pub fn is_shutdown(&self) -> bool {
-        self.flags & domctl::FLAG_SHUTDOWN != 0
+        self.flags.contains(DomainFlags::SHUTDOWN)
     }
 
     /// Shut down to be suspended (`SHUTDOWN_suspend`, `xen/include/public/sched.h`).
@@ -57,13 +58,13 @@ impl DomainInfo {
 
     /// Paused by a toolstack.
     pub fn is_paused(&self) -> bool {
-        self.flags & domctl::FLAG_PAUSED != 0
+        self.flags.contains(DomainFlags::PAUSED)
     }
 
     /// Why it shut down (`SHUTDOWN_*`: 0 poweroff, 1 reboot, 2 suspend, 3 crash, 4 watchdog, 5 soft reset);
     /// `None` if it did not.
     pub fn shutdown_reason(&self) -> Option<u32> {
-        self.is_shutdown().then_some((self.flags >> domctl::SHUTDOWN_SHIFT) & domctl::SHUTDOWN_MASK)
+        self.is_shutdown().then_some((self.flags.bits() >> domctl::SHUTDOWN_SHIFT) & domctl::SHUTDOWN_MASK)
     }
 
     pub(crate) fn of(info: &domctl::DomainInfo) -> Self {
@@ -192,7 +193,7 @@ impl Xen {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::simulated::{Asked, Simulated, head, payload, set_payload};
+    use crate::simulated::{Asked, Simulated, head, payload, set_payload, suspended_flags};
     use nix::errno::Errno;
 
     const INFO: Asked = Asked::Domctl(domctl::GET_DOMAIN_INFO);
@@ -204,7 +205,7 @@ mod tests {
         port.answer(INFO, |call| {
             let mut info = domctl::DomainInfo::new_zeroed();
             info.domain = head(call).domain;
-            info.flags = domctl::FLAG_HVM | domctl::FLAG_SHUTDOWN | 2 << 16;
+            info.flags = DomainFlags::HVM | suspended_flags();
             (info.tot_pages, info.max_pages, info.shared_info_frame) = (100, 200, 0x1234);
             (info.cpu_time, info.max_vcpu_id, info.handle) = (77, 1, [9; 16]);
             set_payload(call, &info);
@@ -214,7 +215,10 @@ mod tests {
         assert!(info.is_hvm() && info.is_shutdown() && !info.is_dying() && !info.is_paused());
         assert_eq!((info.domain, info.shutdown_reason(), info.uuid), (DomId(3), Some(2), [9; 16]));
         assert_eq!((info.tot_pages, info.max_pages, info.cpu_time_ns), (100, 200, 77));
-        assert_eq!(DomainInfo { flags: 2 << 16, ..info }.shutdown_reason(), None);
+        assert_eq!(
+            DomainInfo { flags: suspended_flags() - DomainFlags::SHUTDOWN, ..info }.shutdown_reason(),
+            None
+        );
     }
 
     #[test]

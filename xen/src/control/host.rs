@@ -5,7 +5,8 @@
 
 use super::{Argument, Data, FAULT_TRIES, Register, Xen};
 use crate::XenError;
-use crate::abi::{hypercall, sysctl};
+use crate::abi::hypercall;
+use crate::abi::sysctl::{self, Capabilities};
 use nix::errno::Errno;
 
 /// What Xen says of its host (`XEN_SYSCTL_physinfo`).
@@ -23,12 +24,12 @@ pub struct HostInfo {
 
 impl HostInfo {
     fn of(info: &sysctl::PhysInfo) -> Self {
-        let can = |capability| info.capabilities & capability != 0;
+        let can = |capability| info.capabilities.contains(capability);
         Self {
             free_pages: info.free_pages.saturating_sub(info.outstanding_pages),
-            runs_hvm: can(sysctl::CAPABILITY_HVM),
-            runs_pv: can(sysctl::CAPABILITY_PV),
-            has_shadow_paging: can(sysctl::CAPABILITY_SHADOW),
+            runs_hvm: can(Capabilities::HVM),
+            runs_pv: can(Capabilities::PV),
+            has_shadow_paging: can(Capabilities::SHADOW),
         }
     }
 }
@@ -110,7 +111,7 @@ mod tests {
             let info = sysctl::PhysInfo {
                 free_pages: 1000,
                 outstanding_pages: 400,
-                capabilities: sysctl::CAPABILITY_HVM | sysctl::CAPABILITY_SHADOW,
+                capabilities: Capabilities::HVM | Capabilities::SHADOW,
                 ..sysctl::PhysInfo::default()
             };
             set_sysctl_payload(call, &info);

@@ -10,7 +10,7 @@
 //!
 //! libxl says in a mask which of 3 … 9 it answers. One that it does not answer is never sent.
 
-use crate::restore::RingFrames;
+use crate::restore::{MissingData, RingFrames};
 use std::io::{self, Read, Write};
 
 /// The numbers of messages.
@@ -134,13 +134,13 @@ impl Channel {
         }
     }
 
-    /// The stream's static data are complete. `missing`: bit 0 the CPUID policy, bit 1 the MSR policy.
-    pub fn static_data_done(&mut self, missing: u32) -> Result<(), ChannelError> {
+    /// The stream's static data are complete, but for what is `missing`.
+    pub fn static_data_done(&mut self, missing: MissingData) -> Result<(), ChannelError> {
         if !self.is_offered(number::STATIC_DATA_DONE) {
             return Ok(());
         }
         let what = "static_data_done";
-        match self.ask(number::STATIC_DATA_DONE, what, &missing.to_ne_bytes())? {
+        match self.ask(number::STATIC_DATA_DONE, what, &missing.bits().to_ne_bytes())? {
             0 => Ok(()),
             reply => Err(ChannelError::Refused { what, reply }),
         }
@@ -258,7 +258,7 @@ mod tests {
         let (mut channel, said) = channel(&[], 0);
         assert!(matches!(channel.suspend(), Err(ChannelError::NotOffered("suspend"))));
         channel.switch_qemu_logdirty(1, true).unwrap();
-        channel.static_data_done(0).unwrap();
+        channel.static_data_done(MissingData::empty()).unwrap();
         assert!(said.0.lock().unwrap().is_empty());
     }
 

@@ -263,9 +263,7 @@ impl GuestMemory {
     /// As for [`Mapping::still_page`]: nobody writes to it meanwhile.
     #[allow(unsafe_code)]
     pub(crate) unsafe fn still_page(&self, pfn: Pfn) -> Option<&Page> {
-        if self.frame(pfn).is_none() {
-            return None;
-        }
+        self.frame(pfn)?;
         let (mapping, index) = self.place(pfn);
         // SAFETY: the caller's promise.
         unsafe { mapping.still_page(index) }

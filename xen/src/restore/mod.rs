@@ -19,6 +19,7 @@ pub use error::RestoreError;
 pub(crate) use exact::ExactItems;
 
 use crate::{CpuPolicy, DomId, Gfn, TscInfo, Xen};
+use bitflags::bitflags;
 use hvm::HvmRebuild;
 use memory::GuestMemory;
 use pv::PvRebuild;
@@ -67,9 +68,16 @@ impl Default for RingFrames {
     }
 }
 
-/// Missing static data, as the toolstack is told (`XGR_SDD_MISSING_*`, `xenguest.h`).
-const MISSING_CPUID: u32 = 1 << 0;
-const MISSING_MSR: u32 = 1 << 1;
+bitflags! {
+    /// Static data that a stream has not, as the toolstack is told (`XGR_SDD_MISSING_*`, `xenguest.h`).
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub struct MissingData: u32 {
+        /// The CPUID policy.
+        const CPUID = 1 << 0;
+        /// The MSR policy.
+        const MSR = 1 << 1;
+    }
+}
 
 enum Guest {
     Hvm(HvmRebuild),
@@ -198,17 +206,18 @@ impl Rebuild {
         matches!(record, Record::P2mFrames(_) | Record::PageData(_))
     }
 
-    /// The static data are complete: the policy is set. Returns the mask of what is missing.
-    pub fn finish_static_data(&mut self) -> Result<u32, RestoreError> {
+    /// The static data are complete: the policy is set. Returns what is missing.
+    pub fn finish_static_data(&mut self) -> Result<MissingData, RestoreError> {
         if std::mem::replace(&mut self.is_static_done, true) {
             return Err(RestoreError::Order("its static data end twice"));
         }
         if !self.policy.leaves.is_empty() || !self.policy.msrs.is_empty() {
             self.xen.set_cpu_policy(self.domain, &self.policy)?;
         }
-        let cpuid = if self.policy.leaves.is_empty() { MISSING_CPUID } else { 0 };
-        let msr = if self.policy.msrs.is_empty() { MISSING_MSR } else { 0 };
-        Ok(cpuid | msr)
+        let mut missing = MissingData::empty();
+        missing.set(MissingData::CPUID, self.policy.leaves.is_empty());
+        missing.set(MissingData::MSR, self.policy.msrs.is_empty());
+        Ok(missing)
     }
 
     /// Puts a record in place. END, CHECKPOINT and STATIC_DATA_END are the caller's business.

@@ -181,6 +181,7 @@ pub(super) fn rename(domain: DomId, name: &str) -> Result<(), StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::abi::domctl::{self, DomainFlags};
     use zerocopy::FromZeros;
 
     fn standing(engine: &str) -> StandingDomain {
@@ -230,12 +231,12 @@ mod tests {
         let ran = StandingDomain { may_have_run: true, ..standing(&dead()) };
         assert_eq!(ran.fate().unwrap(), Fate::MayBeTheGuest);
         let info = |flags, cpu_time| {
-            let mut info = crate::abi::domctl::DomainInfo::new_zeroed();
+            let mut info = domctl::DomainInfo::new_zeroed();
             (info.flags, info.cpu_time) = (flags, cpu_time);
             DomainInfo::of(&info)
         };
-        let paused = crate::abi::domctl::FLAG_PAUSED;
+        let paused = DomainFlags::PAUSED;
         assert!(!has_run(info(paused, 0)), "it was made, and stands");
-        assert!(has_run(info(0, 0)) && has_run(info(paused, 1)));
+        assert!(has_run(info(DomainFlags::empty(), 0)) && has_run(info(paused, 1)));
     }
 }

@@ -1,8 +1,9 @@
 //! A PVH guest's domain that stands by, on a simulated hypervisor: what is asked of it before it counts.
 
 use super::*;
-use crate::abi::{domctl, hvm};
-use crate::simulated::{Asked, Simulated, set_payload};
+use crate::abi::domctl::{self, DomainFlags};
+use crate::abi::hvm;
+use crate::simulated::{Asked, Simulated, set_payload, suspended_flags};
 use nix::errno::Errno;
 use std::mem::ManuallyDrop;
 use std::sync::{Arc, Mutex};
@@ -10,9 +11,9 @@ use understudy_checkpoint::stream::libxc::{HvmContext, Record};
 use zerocopy::FromZeros;
 
 /// What Xen says of the domain: flags and handle; `None` if there is none.
-type Said = Arc<Mutex<Option<(u32, u8)>>>;
+type Said = Arc<Mutex<Option<(DomainFlags, u8)>>>;
 
-const PAUSED: Option<(u32, u8)> = Some((domctl::FLAG_HVM | domctl::FLAG_PAUSED, 7));
+const PAUSED: Option<(DomainFlags, u8)> = Some((DomainFlags::HVM.union(DomainFlags::PAUSED), 7));
 
 /// Never dropped: that would ask the `xl` of this host to destroy a domain.
 fn standing() -> (Arc<Simulated>, Said, ManuallyDrop<Standing>) {
@@ -65,10 +66,10 @@ fn standing() -> (Arc<Simulated>, Said, ManuallyDrop<Standing>) {
 fn only_a_domain_that_stands_as_it_was_left_may_be_acknowledged() {
     for (now, what) in [
         (None, "was destroyed"),
-        (Some((domctl::FLAG_HVM | domctl::FLAG_DYING, 7)), "is being destroyed"),
-        (Some((domctl::FLAG_HVM, 7)), "was let run"),
-        (Some((domctl::FLAG_HVM | domctl::FLAG_SHUTDOWN | 2 << 16, 7)), "was let run"),
-        (Some((domctl::FLAG_HVM | domctl::FLAG_PAUSED, 8)), "its number is another's"),
+        (Some((DomainFlags::HVM | DomainFlags::DYING, 7)), "is being destroyed"),
+        (Some((DomainFlags::HVM, 7)), "was let run"),
+        (Some((DomainFlags::HVM | suspended_flags(), 7)), "was let run"),
+        (Some((DomainFlags::HVM | DomainFlags::PAUSED, 8)), "its number is another's"),
     ] {
         let (_port, said, mut standing) = standing();
         assert_eq!(standing.check(), None);
@@ -84,7 +85,7 @@ fn only_a_domain_that_stands_as_it_was_left_may_be_acknowledged() {
 fn a_domain_of_the_same_number_is_not_destroyed_in_its_place() {
     let (port, said, standing) = standing();
     assert!(standing.is_ours_to_destroy());
-    *said.lock().unwrap() = Some((domctl::FLAG_HVM, 8));
+    *said.lock().unwrap() = Some((DomainFlags::HVM, 8));
     assert!(!standing.is_ours_to_destroy(), "its number was used again");
     *said.lock().unwrap() = None;
     assert!(!standing.is_ours_to_destroy());
@@ -106,7 +107,7 @@ fn a_domain_that_ran_holds_no_image_and_one_that_was_destroyed_still_does() {
     *said.lock().unwrap() = None;
     assert!(standing.activate().is_err());
     assert!(standing.to_image().is_some(), "its memory is mapped here, and never ran");
-    *said.lock().unwrap() = Some((domctl::FLAG_HVM, 7));
+    *said.lock().unwrap() = Some((DomainFlags::HVM, 7));
     assert!(standing.activate().is_err());
     assert!(standing.to_image().is_none());
 }
@@ -153,7 +154,7 @@ fn a_takeover_that_meets_a_shortage_has_changed_nothing_and_goes_on_when_it_has_
 #[test]
 fn a_domain_that_ran_is_not_tried_again() {
     let (_port, said, mut standing) = standing();
-    *said.lock().unwrap() = Some((domctl::FLAG_HVM, 7));
+    *said.lock().unwrap() = Some((DomainFlags::HVM, 7));
     let error = standing.activate().unwrap_err();
     assert!(!standing.may_try_again(&error), "{error}");
 }

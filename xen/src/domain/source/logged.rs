@@ -1,8 +1,9 @@
 //! An HVM guest whose changes Xen logs, on a simulated hypervisor: what is asked instead of assumed.
 
 use super::*;
-use crate::abi::{dm, domctl, memory};
-use crate::simulated::{Asked, Simulated, payload, set_payload};
+use crate::abi::domctl::{self, DomainFlags};
+use crate::abi::{dm, memory};
+use crate::simulated::{Asked, Simulated, payload, set_payload, suspended_flags};
 use nix::errno::Errno;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -139,9 +140,9 @@ fn answer(port: &Arc<Simulated>, world: &Shared) {
     let seen = world.clone();
     port.answer(Asked::Domctl(domctl::GET_DOMAIN_INFO), move |call| {
         let mut info = domctl::DomainInfo::new_zeroed();
-        (info.domain, info.tot_pages, info.flags) = (1, PFNS, domctl::FLAG_HVM);
+        (info.domain, info.tot_pages, info.flags) = (1, PFNS, DomainFlags::HVM);
         if seen.lock().unwrap().is_suspended {
-            info.flags |= domctl::FLAG_SHUTDOWN | 2 << 16;
+            info.flags |= suspended_flags();
         }
         set_payload(call, &info);
         Ok(0)

@@ -5,8 +5,9 @@
 //! ```
 
 use super::*;
-use crate::abi::{domctl, memory};
-use crate::simulated::{Asked, Simulated, payload, set_payload};
+use crate::abi::domctl::{self, DomainFlags};
+use crate::abi::memory;
+use crate::simulated::{Asked, Simulated, payload, set_payload, suspended_flags};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use understudy_checkpoint::{PAGE_SIZE, PageEntry, PageType};
@@ -106,7 +107,7 @@ fn answer(port: &Simulated, types: Arc<Mutex<HashMap<u64, u64>>>) {
     port.answer(Asked::Domctl(domctl::GET_DOMAIN_INFO), |call| {
         let mut info = domctl::DomainInfo::new_zeroed();
         (info.domain, info.tot_pages, info.shared_info_frame) = (1, PFNS, SHARED_INFO);
-        info.flags = domctl::FLAG_SHUTDOWN | 2 << 16;
+        info.flags = suspended_flags();
         set_payload(call, &info);
         Ok(0)
     });
@@ -222,7 +223,7 @@ fn a_guest_of_which_xen_has_a_log_is_not_compared() {
     let guest = Guest::new();
     guest.port.answer(Asked::Domctl(domctl::GET_DOMAIN_INFO), |call| {
         let mut info = domctl::DomainInfo::new_zeroed();
-        (info.domain, info.flags) = (1, domctl::FLAG_HVM);
+        (info.domain, info.flags) = (1, DomainFlags::HVM);
         set_payload(call, &info);
         Ok(0)
     });

@@ -1,8 +1,8 @@
 //! A PV guest that takes part in suspending, on a simulated hypervisor and a xenstored that hangs up.
 
 use super::*;
-use crate::abi::domctl;
-use crate::simulated::{Asked, Simulated, set_payload};
+use crate::abi::domctl::{self, DomainFlags};
+use crate::simulated::{Asked, Simulated, set_payload, suspended_flags};
 use crate::xenstore::fake::Fake;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -29,10 +29,10 @@ impl Guest {
             let mut info = domctl::DomainInfo::new_zeroed();
             info.domain = 1;
             if suspended.load(Ordering::SeqCst) {
-                info.flags |= domctl::FLAG_SHUTDOWN | 2 << 16;
+                info.flags |= suspended_flags();
             }
             if paused.load(Ordering::SeqCst) {
-                info.flags |= domctl::FLAG_PAUSED;
+                info.flags |= DomainFlags::PAUSED;
             }
             set_payload(call, &info);
             Ok(0)

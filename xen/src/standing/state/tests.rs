@@ -3,7 +3,8 @@
 use super::super::build::Build;
 use super::super::pages::StandingPages;
 use super::*;
-use crate::abi::{domctl, memory};
+use crate::abi::domctl::{self, DomainFlags};
+use crate::abi::memory;
 use crate::restore::{RingEnd, Rings};
 use crate::simulated::{Asked, Simulated, set_payload};
 use crate::{DomId, Xen};
@@ -57,7 +58,7 @@ fn content(pfn: u64) -> Page {
 fn answer(port: &Simulated) {
     port.answer(Asked::Domctl(domctl::GET_DOMAIN_INFO), |call| {
         let mut info = domctl::DomainInfo::new_zeroed();
-        (info.domain, info.flags, info.handle) = (4, domctl::FLAG_PAUSED, [7; 16]);
+        (info.domain, info.flags, info.handle) = (4, DomainFlags::PAUSED, [7; 16]);
         info.shared_info_frame = SHARED_INFO;
         set_payload(call, &info);
         Ok(0)
