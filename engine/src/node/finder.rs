@@ -126,8 +126,9 @@ impl Finder {
         }
     }
 
-    /// The next guest that was found.
-    pub(super) fn next_found(&mut self) -> Option<(DomainConfig, Activated)> {
+    /// What the next look has shown: a guest that runs here, or `None` where none of that name does. Looks that show neither
+    /// are noted for `status`, and repeated.
+    pub(super) fn next_seen(&mut self) -> Option<(DomainConfig, Option<Activated>)> {
         let (_, told) = self.thread.as_ref()?;
         while let Ok((domain, answer)) = told.try_recv() {
             let Some(wanted) = self.wanted.get_mut(&domain.name) else {
@@ -138,9 +139,14 @@ impl Finder {
             match answer {
                 Ok(found) => {
                     wanted.said = None;
-                    return Some((domain, found));
+                    return Some((domain, Some(found)));
                 }
-                Err(why) => wanted.say(&why),
+                Err(why) => {
+                    wanted.say(&why);
+                    if matches!(why, NotFound::Absent) {
+                        return Some((domain, None));
+                    }
+                }
             }
         }
         None
@@ -191,7 +197,7 @@ mod tests {
         assert!(finder.forget("web"));
         assert!(!finder.forget("web"), "once");
         tell.send((web, Err(NotFound::Unfit("it has disks".into())))).unwrap();
-        assert!(finder.next_found().is_none());
+        assert!(finder.next_seen().is_none());
         assert_eq!(finder.waiting(|_| false), []);
         finder.run(Time(0) + LOOK_EVERY, true, |_| false);
         assert!(asked.try_recv().is_err(), "it is not asked for again");

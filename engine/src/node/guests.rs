@@ -17,7 +17,7 @@ use crate::guest::{Host, OutputMaker, ProtectorConfig, Report, Reporter, Runtime
 use crate::memory;
 use crate::metrics::Metrics;
 use crossbeam::channel::Sender;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use understudy_link::{HoldReason, HoldRefusal};
 use understudy_session::primary::SlowPolicy;
@@ -40,6 +40,8 @@ pub struct Guests {
     runtimes: u64,
     /// What peers said they run, on their present links.
     pub(super) offers: BTreeMap<OfferKey, PeerOffer>,
+    /// Guests that may run here: whether they do was not seen yet.
+    unseen: BTreeSet<GuestName>,
     /// What says how much memory can still be had; a simulated host's is its own.
     pub(super) available_bytes: fn() -> Option<u64>,
     /// Threads that copy pages in a pause. Counting processors reads files: not in each turn of the loop.
@@ -66,6 +68,7 @@ impl Guests {
             guests: BTreeMap::new(),
             runtimes: 0,
             offers: BTreeMap::new(),
+            unseen: BTreeSet::new(),
             available_bytes: memory::available_bytes,
             copiers: std::thread::available_parallelism().map_or(1, usize::from),
         }
@@ -93,6 +96,26 @@ impl Guests {
             Some(Guest::Primary(guest)) => !guest.has_ended(),
             Some(Guest::Secondary(held)) => !held.holds_nothing(),
         }
+    }
+
+    /// A guest that is looked for from now on. Without a witness nobody else can say whether it runs here: until that was
+    /// seen, no peer is told that nothing of it is held (`docs/DESIGN.md#s4`).
+    pub(super) fn look_for(&mut self, name: &str) {
+        if self.config.witness.is_none() && !self.guests.contains_key(name) {
+            self.unseen.insert(name.into());
+        }
+    }
+
+    /// It was seen whether a guest runs here: what a peer offered is answered.
+    pub(super) fn looked_for(&mut self, name: &str, wires: &mut dyn Wires) {
+        if self.unseen.remove(name) {
+            self.reconsider(&name.into(), wires);
+        }
+    }
+
+    /// Whether a guest may run here without anybody having seen it.
+    pub(super) fn may_run_unseen(&self, name: &str) -> bool {
+        self.unseen.contains(name)
     }
 
     pub(super) fn runtime(&mut self) -> (RuntimeId, Reporter) {

@@ -265,8 +265,9 @@ impl Node {
         };
         let outputs = OutputMaker { limits, bell: bell.clone() };
         let (host, finder) = host(&config, outputs.clone())?;
-        let guests =
+        let mut guests =
             Guests::new(config.clone(), metrics.clone(), host, Arc::new(Threads), to_reports, outputs);
+        config.domains.iter().for_each(|domain| guests.look_for(&domain.name));
         let handle = NodeHandle::new(to_commands, bell.clone(), address);
         let mut node = Self {
             events: Events::with_capacity(256),

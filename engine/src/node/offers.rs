@@ -178,6 +178,10 @@ impl Guests {
         let (generation, description) = (offer.generation, offer.description.clone());
         let was_refused = offer.refusal.is_some();
         let result = match self.guests.get_mut(name) {
+            None if self.may_run_unseen(name) => Err(taken(format!(
+                "{} has not seen yet whether a guest of this name runs on its host; `status` there says why, if it lasts",
+                self.config.node
+            ))),
             None => self.hold(name, peer, description, wires),
             Some(Guest::Primary(guest)) if guest.has_ended() => {
                 self.guests.remove(name);

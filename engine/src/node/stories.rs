@@ -3,6 +3,7 @@
 
 mod outside;
 mod starts;
+mod unseen;
 
 use super::arrived::Arrived;
 use super::beginning::Beginning;

@@ -110,8 +110,12 @@ impl Node {
     }
 
     fn take_found(&mut self) {
-        while let Some((domain, found)) = self.finder.next_found() {
-            self.guests.found(domain, found, &mut self.wires);
+        while let Some((domain, found)) = self.finder.next_seen() {
+            let name = domain.name.clone();
+            if let Some(found) = found {
+                self.guests.found(domain, found, &mut self.wires);
+            }
+            self.guests.looked_for(&name, &mut self.wires);
         }
     }
 
@@ -237,6 +241,7 @@ impl Node {
     /// Begins what an operator wishes. A guest that is not here yet need not be looked for.
     fn wish(&mut self, name: &str, wish: control::Wish) -> Result<(), String> {
         if wish == control::Wish::Unprotect && !self.guests.sees_to(name) && self.finder.forget(name) {
+            self.guests.looked_for(name, &mut self.wires);
             return Ok(());
         }
         self.guests.wish(name, wish, &mut self.wires)
@@ -271,11 +276,12 @@ impl Node {
         let PacingSettings { interval, budgets } = pacing;
         let domain =
             DomainSettings { name: Some(name.to_owned()), peer: to, interval, pacing: budgets, find_changes };
-        self.finder.want(
-            domain
-                .decide(&self.config.peers, self.config.timing.pacing)
-                .map_err(|error| error.to_string())?,
-        )
+        let domain = domain
+            .decide(&self.config.peers, self.config.timing.pacing)
+            .map_err(|error| error.to_string())?;
+        self.finder.want(domain)?;
+        self.guests.look_for(name);
+        Ok(())
     }
 
     fn answer_scrape(&mut self, token: Token) {
