@@ -8,11 +8,12 @@
 //! Not here: whether a peer's offer is taken ([`offers`](super::offers)), and what becomes of guests afterwards.
 
 use super::arrived::GuestName;
+use super::driver::MadeWay;
 use super::gate::Gate;
-use super::guests::{Guest, Guests};
+use super::guests::Guests;
 use super::offers::OwnOffer;
 use super::primary::PrimaryGuest;
-use super::secondary::{Activation, Parts, SecondaryGuest};
+use super::secondary::{Parts, SecondaryGuest};
 use super::tally::Tally;
 use super::wires::Wires;
 use crate::config::DomainConfig;
@@ -103,7 +104,9 @@ impl Guests {
         if self.guests.contains_key(&beginning.name) {
             return Err(AddError::Exists(beginning.name.to_string()));
         }
-        self.begin(beginning, wires)
+        let (name, guest) = (beginning.name.clone(), self.begin(beginning, wires)?);
+        self.guests.insert(name, guest);
+        Ok(())
     }
 
     /// Takes in a Xen guest that was found running. One of this name that has ended here makes way.
@@ -112,37 +115,34 @@ impl Guests {
         // A guest that no engine ran before is nobody else's: if it is not taken in, it keeps its network.
         let loose = found.past.is_none().then(|| found.output.clone());
         let let_go = |output: Option<HeldOutput>| output.into_iter().for_each(HeldOutput::let_go_soon);
-        let wished = match self.guests.get(&*name) {
-            None => true,
-            Some(Guest::Primary(guest)) if guest.has_ended() => guest.session.is_protection_wished(),
-            // Of a guest that a peer offers nothing is held, so one that runs is not that one's copy. If the witness has a
-            // copy here, whoever claims the guest takes that back.
-            Some(Guest::Secondary(held)) if held.holds_nothing() && !held.is_newer_than(found.past) => true,
-            // It is run or held here meanwhile.
-            Some(_) => return let_go(loose),
+        let made_way = match self.guests.get(&*name) {
+            None => Some(MadeWay { is_wished: true, rival: None }),
+            Some(here) => here.make_way(found.past),
         };
+        // It is run or held here meanwhile.
+        let Some(MadeWay { is_wished, rival }) = made_way else { return let_go(loose) };
         let name: GuestName = name.into();
-        // A primary that was heard is a rival of the guest that is here, and says nothing more once its offer is declined.
-        let rival = match self.guests.remove(&name) {
-            Some(Guest::Secondary(held)) => held.session.heard_from(),
-            _ => None,
+        self.guests.remove(&name);
+        let beginning = Beginning { pacing: Some(pacing), ..Beginning::of(&name, found, peer) };
+        let mut guest = match self.begin(beginning, wires) {
+            Ok(guest) => guest,
+            Err(error) => {
+                let_go(loose);
+                return tracing::error!(guest = %name, %error, "A guest cannot be protected");
+            }
         };
-        if let Err(error) =
-            self.begin(Beginning { pacing: Some(pacing), ..Beginning::of(&name, found, peer) }, wires)
-        {
-            let_go(loose);
-            return tracing::error!(guest = %name, %error, "A guest cannot be protected");
-        }
-        if let (false, Some(Guest::Primary(guest))) = (wished, self.guests.get_mut(&name)) {
+        if !is_wished {
             guest.handle(primary::Input::Operator(primary::Wish::Unprotect), wires);
         }
-        if let (Some(generation), Some(Guest::Primary(guest))) = (rival, self.guests.get_mut(&name)) {
+        if let Some(generation) = rival {
             guest.handle(primary::Input::Rival { generation }, wires);
         }
+        self.guests.insert(name.clone(), guest);
         self.reconsider(&name, wires);
     }
 
-    fn begin(&mut self, beginning: Beginning, wires: &mut dyn Wires) -> Result<(), AddError> {
+    /// Makes the driver of a guest that runs here.
+    fn begin(&mut self, beginning: Beginning, wires: &mut dyn Wires) -> Result<Box<PrimaryGuest>, AddError> {
         let Beginning { name, peer, mut source, machine, output, origin, takeover, pacing, compared_bytes } =
             beginning;
         let description = source.0.describe()?;
@@ -175,7 +175,7 @@ impl Guests {
         meter.compares_with(compared_bytes);
         let mut guest = Box::new(PrimaryGuest {
             meter,
-            name: name.clone(),
+            name,
             peer,
             runtime,
             session,
@@ -209,8 +209,7 @@ impl Guests {
         if wires.is_witness_up() {
             guest.handle(primary::Input::WitnessUp, wires);
         }
-        self.guests.insert(name, Guest::Primary(guest));
-        Ok(())
+        Ok(guest)
     }
 
     /// Holds a guest that `peer` says it runs.
@@ -248,52 +247,20 @@ impl Guests {
         if wires.is_witness_up() {
             guest.handle(secondary::Input::WitnessUp, wires);
         }
-        self.guests.insert(name.clone(), Guest::Secondary(guest));
+        self.guests.insert(name.clone(), guest);
         Ok(())
     }
 
-    /// The guest runs here: its secondary session is over, a primary session goes on.
-    pub(super) fn activated(&mut self, name: &GuestName, guest: Activated, wires: &mut dyn Wires) {
-        let Activated { machine, source, output, past: _, compared_bytes } = guest;
-        let Some(Guest::Secondary(held)) = self.guests.remove(name) else { return };
-        let SecondaryGuest { peer, activation, lost, mut meter, .. } = *held;
-        let Some(Activation { record, epoch, authority_at, is_outdated }) = activation else {
-            return unexpected(name, &machine, &output);
-        };
-        let (detected_at, reason) = lost.unwrap_or((authority_at, "operator"));
-        meter.took_over(reason);
-        drop(meter);
-        let takeover = Takeover {
-            detected_at_ns: wires.monotonic_ns(detected_at),
-            authority_at_ns: wires.monotonic_ns(authority_at),
-            activated_at_ns: wires.monotonic_ns(wires.now()),
-            from_epoch: epoch.0,
-        };
-        tracing::warn!(guest = %name, %epoch, generation = %record.generation, reason, "Took over");
-        let origin = if is_outdated {
-            // A person had the guest back elsewhere meanwhile: nothing leaves before the witness has said whose it is.
-            tracing::error!(guest = %name, %peer, "The other host speaks of a later generation than the one begun here");
-            Origin::Outdated { generation: record.generation, next_epoch: epoch.next() }
-        } else {
-            Origin::TookOver { record, next_epoch: epoch.next() }
-        };
-        let begun = self.begin(
-            Beginning {
-                name: name.clone(),
-                peer,
-                source,
-                machine: Some(machine.clone()),
-                output,
-                origin,
-                takeover: Some(takeover),
-                pacing: None,
-                compared_bytes,
-            },
-            wires,
-        );
-        if let Err(error) = begun {
-            tracing::error!(guest = %name, %error, "A guest that was taken over cannot go on");
-            machine.leave();
+    /// A guest goes on in another role: the driver of before is over.
+    pub(super) fn succeed(&mut self, name: &GuestName, successor: Beginning, wires: &mut dyn Wires) {
+        self.guests.remove(name);
+        let machine = successor.machine.clone();
+        match self.begin(successor, wires) {
+            Ok(guest) => drop(self.guests.insert(name.clone(), guest)),
+            Err(error) => {
+                tracing::error!(guest = %name, %error, "A guest that was taken over cannot go on");
+                machine.iter().for_each(|machine| machine.leave());
+            }
         }
     }
 }

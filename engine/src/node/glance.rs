@@ -1,7 +1,7 @@
 //! How a guest stands, for whoever judges a node from outside: the simulator. Operators get more and in words, from
 //! [`status`](super::status).
 
-use super::guests::{Guest, Guests};
+use super::guests::Guests;
 use std::fmt;
 use understudy_checkpoint::Generation;
 use understudy_session::{Time, primary, secondary};
@@ -40,17 +40,6 @@ impl fmt::Debug for Guests {
 impl Guests {
     /// How a guest stands; `None` if it is neither run nor held here.
     pub fn glance(&self, name: &str) -> Option<Glance> {
-        Some(match self.guests.get(name)? {
-            Guest::Primary(guest) => Glance::Primary {
-                state: guest.session.state(),
-                generation: guest.session.generation(),
-                in_flight: guest.session.in_flight(),
-                wished: guest.session.is_protection_wished(),
-                committed_at: guest.last_commit,
-            },
-            Guest::Secondary(guest) => {
-                Glance::Secondary { state: guest.session.state(), generation: guest.session.generation() }
-            }
-        })
+        Some(self.guests.get(name)?.glance())
     }
 }

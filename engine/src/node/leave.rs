@@ -11,12 +11,13 @@
 //! The end is bounded: whoever ends a node would kill it otherwise, at a moment of their own.
 
 use super::arrived::GuestName;
-use super::guests::{Guest, Guests};
-use super::secondary::SecondaryGuest;
+use super::driver::{GuestDriver, Started};
+use super::guests::Guests;
 use crate::guest::{Activated, Report, RuntimeId};
 use crossbeam::channel::Receiver;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
+use understudy_checkpoint::Generation;
 
 /// How long a guest that is being started is waited for.
 pub(super) const START_MAX: Duration = Duration::from_secs(30);
@@ -28,22 +29,15 @@ const END_MAX: Duration = Duration::from_secs(15);
 const MARK_MAX: Duration = Duration::from_secs(2);
 const MARK_LOOK: Duration = Duration::from_millis(5);
 
+type Named = (GuestName, Box<dyn GuestDriver>);
+
 impl Guests {
     /// The node ends: nothing of any guest is let out from here on. What workers still say comes by `reports`.
     pub(super) fn leave(&mut self, reports: &Receiver<(RuntimeId, Report)>, start_max: Duration) {
-        for guest in self.guests.values_mut() {
-            if let Guest::Primary(guest) = guest {
-                guest.leave();
-            }
-        }
+        self.guests.values_mut().for_each(|guest| guest.leave());
         self.host.leave();
-        let (mut starting, held): (Vec<_>, Vec<_>) = std::mem::take(&mut self.guests)
-            .into_iter()
-            .filter_map(|(name, guest)| match guest {
-                Guest::Secondary(guest) => Some((name, guest)),
-                Guest::Primary(_) => None,
-            })
-            .partition(|(_, guest)| guest.is_being_started());
+        let (mut starting, others): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.guests).into_iter().partition(|(_, guest)| guest.is_being_started());
         // What is whole of their images is saved.
         let failed = await_started(&mut starting, reports, start_max);
         for (name, _) in &starting {
@@ -55,8 +49,8 @@ impl Guests {
             );
         }
         let until = Instant::now() + END_MAX;
-        for (name, guest) in held.into_iter().chain(failed) {
-            if !guest.keeper.end(until.saturating_duration_since(Instant::now())) {
+        for (name, guest) in others.into_iter().chain(failed) {
+            if !guest.close(until.saturating_duration_since(Instant::now())) {
                 tracing::error!(guest = %name, "What was held of the guest may still be on this host; see `xl list`");
             }
         }
@@ -66,10 +60,10 @@ impl Guests {
 /// Waits for guests that are being started; those that are not by then stay in `starting`. Those that cannot be are
 /// answered.
 fn await_started(
-    starting: &mut Vec<(GuestName, Box<SecondaryGuest>)>,
+    starting: &mut Vec<Named>,
     reports: &Receiver<(RuntimeId, Report)>,
     time_max: Duration,
-) -> Vec<(GuestName, Box<SecondaryGuest>)> {
+) -> Vec<Named> {
     let mut failed = Vec::new();
     for (name, _) in &*starting {
         let seconds = time_max.as_secs();
@@ -79,30 +73,20 @@ fn await_started(
     while !starting.is_empty()
         && let Ok((runtime, report)) = reports.recv_deadline(until)
     {
-        let Some(at) = starting.iter().position(|(_, guest)| guest.runtime == runtime) else { continue };
-        match report {
-            Report::Activated { guest } => hold_still(&starting.swap_remove(at), &guest),
-            Report::ActivationDelayed { error }
-            | Report::ActivationFailed { error }
-            | Report::Panicked { message: error, .. } => {
-                let (name, held) = starting.swap_remove(at);
-                tracing::error!(
-                    guest = %name, error, peer = %held.peer,
-                    "The guest could not be started here; the other host may still have it: `understudy reclaim` there"
-                );
-                failed.push((name, held));
-            }
-            _ => {}
+        let Some(at) = starting.iter().position(|(_, guest)| guest.runtime() == runtime) else { continue };
+        match starting[at].1.started(report) {
+            Started::NotYet => {}
+            Started::Kept => drop(starting.swap_remove(at)),
+            Started::Failed => failed.push(starting.swap_remove(at)),
         }
     }
     failed
 }
 
 /// A guest that was started while its node ends stands still until an engine here goes on with it.
-fn hold_still((name, held): &(GuestName, Box<SecondaryGuest>), guest: &Activated) {
+pub(super) fn hold_still(name: &str, generation: Option<Generation>, guest: &Activated) {
     let Activated { machine, output, .. } = guest;
     output.fence();
-    let generation = held.activation.as_ref().map(|activation| activation.record.generation);
     let Some(generation) = generation else { return machine.leave() };
     machine.mark(generation);
     let begun = Instant::now();
@@ -111,7 +95,7 @@ fn hold_still((name, held): &(GuestName, Box<SecondaryGuest>), guest: &Activated
     }
     machine.leave();
     tracing::warn!(
-        guest = %name, %generation,
+        guest = name, %generation,
         "The guest was started here while the node ended; it is paused and kept, and the next engine here goes on with it"
     );
 }

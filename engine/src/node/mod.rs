@@ -20,6 +20,7 @@ mod clock;
 #[cfg(test)]
 mod documented;
 mod door;
+mod driver;
 mod export;
 mod finder;
 mod gate;

@@ -12,7 +12,8 @@
 
 use super::arrived::GuestName;
 use super::beginning::check_size;
-use super::guests::{Guest, Guests, generation_of};
+use super::driver::{HeldCopy, Verdict};
+use super::guests::{Guests, generation_of};
 use super::primary::PrimaryGuest;
 use super::wires::Wires;
 use crate::config::check_name;
@@ -143,9 +144,9 @@ impl Guests {
         self.consider(&key, wires);
     }
 
-    /// The guest could not be started here, and a later generation of it runs on the host that it came from: what is left
-    /// of the earlier one here is of no use. A copy is held anew, at once.
-    pub(super) fn make_way(
+    /// A later generation of a guest that is of no use here any more runs on the host that it came from, for instance one
+    /// that could not be started here. A copy is held anew, at once.
+    pub(super) fn outrun(
         &mut self,
         name: &GuestName,
         peer: &NodeName,
@@ -153,16 +154,17 @@ impl Guests {
         wires: &mut dyn Wires,
     ) {
         let generation = generation_of(message);
-        let Some(Guest::Secondary(failed)) = self.guests.get(name) else { return };
-        if failed.peer != *peer || !failed.has_failed_before(Some(generation)) {
+        let Some(outrun) = self.guests.get(name).filter(|here| here.is_outrun(peer, generation)) else {
             return;
-        }
-        let offered = self.offers.get(&(name.clone(), peer.clone()));
-        let description = offered.map_or(&failed.description, |offer| &offer.description).clone();
+        };
+        let key = (name.clone(), peer.clone());
+        let offered = self.offers.get(&key).map(|offer| &offer.description);
+        let Some(description) = offered.or(outrun.held().map(|held| held.description)).cloned() else {
+            return;
+        };
         self.offered(name, peer.clone(), Some(generation), description, wires);
-        let is_held =
-            matches!(self.guests.get(name), Some(Guest::Secondary(held)) if held.activation.is_none());
-        if is_held
+        let is_taken = self.offers.get(&key).is_some_and(|offer| offer.refusal.is_none());
+        if is_taken
             && !matches!(message, ToSecondary::Offer { .. })
             && let Some(guest) = wires.number_of(peer, name)
         {
@@ -177,40 +179,23 @@ impl Guests {
         let Some(offer) = self.offers.get(key) else { return };
         let (generation, description) = (offer.generation, offer.description.clone());
         let was_refused = offer.refusal.is_some();
-        let result = match self.guests.get_mut(name) {
-            None if self.may_run_unseen(name) => Err(taken(format!(
-                "{} has not seen yet whether a guest of this name runs on its host; `status` there says why, if it lasts",
-                self.config.node
-            ))),
-            None => self.hold(name, peer, description, wires),
-            Some(Guest::Primary(guest)) if guest.has_ended() => {
+        let node = &self.config.node;
+        let verdict = match self.guests.get_mut(name) {
+            Some(here) => here.consider(peer, generation, &description, wires),
+            None if self.unseen.contains(name) => Verdict::Taken(
+                "has not seen yet whether a guest of this name runs on its host; `status` there says why, if it lasts"
+                    .into(),
+            ),
+            None => Verdict::Anew,
+        };
+        let result = match verdict {
+            Verdict::Anew => {
                 self.guests.remove(name);
                 self.hold(name, peer, description, wires)
             }
-            Some(Guest::Primary(_)) => Err(taken(format!("{} runs a guest of this name", self.config.node))),
-            Some(Guest::Secondary(held)) if held.peer == *peer && held.has_failed_before(generation) => {
-                tracing::info!(guest = %name, %peer, "The guest runs there in a later generation; a copy of it is held anew");
-                self.guests.remove(name);
-                self.hold(name, peer, description, wires)
-            }
-            Some(Guest::Secondary(held)) if held.peer == *peer => {
-                held.attach(wires);
-                let is_older = generation.is_some_and(|generation| generation < held.session.generation());
-                if is_older || held.description == description {
-                    Ok(())
-                } else {
-                    self.renew(name, description)
-                }
-            }
-            // An image is never given up for the word of a host that it is not from.
-            Some(Guest::Secondary(held)) if held.holds_nothing() => {
-                self.guests.remove(name);
-                self.hold(name, peer, description, wires)
-            }
-            Some(Guest::Secondary(held)) => Err(taken(format!(
-                "{} holds the copy of a guest of this name that runs on {}",
-                self.config.node, held.peer
-            ))),
+            Verdict::Kept => Ok(()),
+            Verdict::Renew => self.renew(name, description),
+            Verdict::Taken(why) => Err(HoldRefusal::new(HoldReason::NameTaken, format!("{node} {why}"))),
         };
         match result {
             Err(refusal) => self.refuse(key, refusal, wires),
@@ -227,7 +212,7 @@ impl Guests {
     /// full copy of the other one begins.
     fn renew(&mut self, name: &GuestName, description: Description) -> Result<(), HoldRefusal> {
         self.admit(name, &description)?;
-        if let Some(Guest::Secondary(held)) = self.guests.get_mut(name) {
+        if let Some(held) = self.guests.get_mut(name) {
             held.renew(description);
         }
         Ok(())
@@ -300,18 +285,13 @@ impl Guests {
     /// Forgets guests of which there is nothing here, and whose host is not there either.
     pub(super) fn forget_empty(&mut self) {
         let offers = &self.offers;
-        let is_offered =
-            |name: &GuestName, peer: &NodeName| offers.contains_key(&(name.clone(), peer.clone()));
-        self.guests.retain(|name, guest| match guest {
-            Guest::Secondary(held)
-                if !held.is_attached()
-                    && held.session.has_nothing_here()
-                    && !is_offered(name, &held.peer) =>
-            {
+        self.guests.retain(|name, guest| {
+            let is_offered = offers.contains_key(&(name.clone(), guest.peer().clone()));
+            let stays = is_offered || !guest.is_forgettable();
+            if !stays {
                 tracing::info!(guest = %name, "Forgotten: nothing of it is held here and its host is away");
-                false
             }
-            _ => true,
+            stays
         });
     }
 
@@ -321,7 +301,7 @@ impl Guests {
         check_name(name).map_err(|error| HoldRefusal::new(HoldReason::Name, error.to_string()))?;
         check_size(name, description)
             .map_err(|error| HoldRefusal::new(HoldReason::TooLarge, error.to_string()))?;
-        let held = self.guests.values().filter(|guest| matches!(guest, Guest::Secondary(_))).count();
+        let held = self.guests.values().filter(|guest| guest.held().is_some()).count();
         if held >= HELD_MAX && !self.guests.contains_key(name) {
             let why = format!("{} holds {held} guests, and no more than that can be held", self.config.node);
             return Err(HoldRefusal::new(HoldReason::TooMany, why));
@@ -334,24 +314,11 @@ impl Guests {
     fn has_memory(&self, name: &GuestName, description: &Description) -> Result<(), HoldRefusal> {
         let mib = |bytes: u64| bytes.div_ceil(1 << 20);
         let needed = self.host.image_bytes(description);
-        let promised: u64 = self
-            .guests
-            .iter()
-            .filter_map(|(of, guest)| match guest {
-                Guest::Secondary(held) if of != name && held.session.acked().is_none() => {
-                    Some(self.host.image_bytes(&held.description))
-                }
-                _ => None,
-            })
-            .sum();
-        let held: Vec<u64> = self
-            .guests
-            .iter()
-            .filter_map(|(of, guest)| match guest {
-                Guest::Secondary(held) if of != name => Some(self.host.image_bytes(&held.description)),
-                _ => None,
-            })
-            .collect();
+        let others =
+            || self.guests.iter().filter(|(of, _)| *of != name).filter_map(|(_, guest)| guest.held());
+        let bytes = |held: HeldCopy<'_>| self.host.image_bytes(held.description);
+        let promised: u64 = others().filter(|held| !held.is_whole).map(bytes).sum();
+        let held: Vec<u64> = others().map(bytes).collect();
         let (taken, bound) = (held.iter().sum::<u64>(), self.config.limits.image_bytes_max);
         if needed > bound.saturating_sub(taken) {
             let (node, count) = (&self.config.node, held.len());
@@ -379,8 +346,4 @@ impl Guests {
             ),
         ))
     }
-}
-
-fn taken(why: String) -> HoldRefusal {
-    HoldRefusal::new(HoldReason::NameTaken, why)
 }

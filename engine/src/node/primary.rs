@@ -1,5 +1,6 @@
 //! A guest that runs here: its session's outputs performed, its workers' reports told to the session.
 
+mod driver;
 mod words;
 
 use super::arrived::GuestName;

@@ -9,13 +9,14 @@
 //! and while the thread has enough to do; then the primary's window stays shut (a link of version 1
 //! is not read on), and its epochs get longer. A heartbeat does not wait in it.
 
+mod driver;
 mod inbox;
 mod words;
 
 use super::arrived::{Arrived, GuestName};
 use super::wires::Wires;
 use crate::control::GuestRole;
-use crate::guest::{Past, ReplicaThread, Report, RuntimeId, Work};
+use crate::guest::{Activated, Past, ReplicaThread, Report, RuntimeId, Work};
 use crate::metrics::GuestMeter;
 use std::collections::VecDeque;
 use understudy_checkpoint::domain::Description;
@@ -63,6 +64,8 @@ pub(super) struct SecondaryGuest {
     /// When and how the primary was found lost.
     pub(super) lost: Option<(Time, &'static str)>,
     pub(super) activation: Option<Activation>,
+    /// The guest runs here, and no primary has gone on with it yet.
+    started: Option<Activated>,
     /// The receive thread is starting the guest.
     is_being_started: bool,
     /// Why the guest could not be started yet.
@@ -112,6 +115,7 @@ impl SecondaryGuest {
             last_commit: None,
             lost: None,
             activation: None,
+            started: None,
             is_being_started: false,
             delay: None,
             broken: None,
@@ -121,10 +125,6 @@ impl SecondaryGuest {
             is_attached: false,
             has_spoken: false,
         }
-    }
-
-    pub(super) fn is_attached(&self) -> bool {
-        self.is_attached
     }
 
     /// Whether there is neither a copy here nor a guest being started from one.
@@ -141,10 +141,6 @@ impl SecondaryGuest {
     /// Whether the guest is being started at this moment: what came of it will be reported.
     pub(super) fn is_being_started(&self) -> bool {
         self.is_being_started && self.session.state() == State::Activating
-    }
-
-    pub(super) fn has_spoken(&self) -> bool {
-        self.has_spoken
     }
 
     /// Whether the guest was to run here before `generation`, and could not be started.
@@ -248,6 +244,10 @@ impl SecondaryGuest {
             Report::CommitFailed { epoch, error } => {
                 tracing::error!(guest = %self.name, %epoch, error, "The image is lost");
                 self.handle(Input::CommitFailed { epoch }, wires);
+            }
+            Report::Activated { guest } => {
+                self.started = Some(guest);
+                return;
             }
             Report::ActivationDelayed { error } => self.delayed(error, wires),
             Report::ActivationFailed { error } => {

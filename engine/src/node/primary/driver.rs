@@ -1,0 +1,203 @@
+//! What a node does with a guest that runs here.
+
+use super::super::driver::{GuestDriver, MadeWay, MakeThreads, Verdict, WitnessWord};
+use super::super::glance::Glance;
+use super::super::guests::generation_of;
+use super::super::tally::Tally;
+use super::super::{arrived::Arrived, status};
+use super::{Over, PrimaryGuest};
+use crate::config::{ConfigError, FindChanges, PacingSettings};
+use crate::control::{GuestRole, GuestStatus, Wish};
+use crate::guest::{Past, Report, RuntimeId};
+use crate::node::wires::Wires;
+use understudy_checkpoint::Generation;
+use understudy_checkpoint::domain::Description;
+use understudy_link::HoldRefusal;
+use understudy_session::primary::{self, Input, Pacing, State};
+use understudy_session::{NodeName, Time};
+
+impl GuestDriver for PrimaryGuest {
+    fn peer(&self) -> &NodeName {
+        &self.peer
+    }
+
+    fn runtime(&self) -> RuntimeId {
+        self.runtime
+    }
+
+    fn is_vacant(&self) -> bool {
+        self.has_ended()
+    }
+
+    fn glance(&self) -> Glance {
+        Glance::Primary {
+            state: self.session.state(),
+            generation: self.session.generation(),
+            in_flight: self.session.in_flight(),
+            wished: self.session.is_protection_wished(),
+            committed_at: self.last_commit,
+        }
+    }
+
+    fn attach(&mut self, wires: &mut dyn Wires) {
+        self.attach(wires);
+    }
+
+    fn detach(&mut self, wires: &mut dyn Wires) {
+        self.detach(wires);
+    }
+
+    fn hear(&mut self, from: &NodeName, what: Arrived, wires: &mut dyn Wires) {
+        match what {
+            // Whoever speaks as the primary of this guest is a rival.
+            Arrived::ToSecondary(message) => {
+                self.handle(Input::Rival { generation: generation_of(&message) }, wires);
+            }
+            _ if *from != self.peer => {}
+            Arrived::ToPrimary(message) => self.handle(Input::Message(message), wires),
+            Arrived::Declined(refusal) => self.declined(refusal, wires),
+            Arrived::Ready => self.attach(wires),
+            _ => {}
+        }
+    }
+
+    fn witness(&mut self, word: WitnessWord, wires: &mut dyn Wires) {
+        let input = match word {
+            WitnessWord::Up => Input::WitnessUp,
+            WitnessWord::Down => Input::WitnessDown,
+            WitnessWord::Reply(reply) => Input::Witness(reply),
+        };
+        self.handle(input, wires);
+    }
+
+    fn report(&mut self, report: Report, wires: &mut dyn Wires) {
+        self.report(report, wires);
+    }
+
+    fn run(&mut self, wires: &mut dyn Wires) {
+        self.run_timers(wires);
+    }
+
+    fn next_timeout(&self) -> Option<Time> {
+        self.next_timeout()
+    }
+
+    fn mend(&mut self, make: &mut MakeThreads<'_>, wires: &mut dyn Wires) {
+        let Some(source) = self.source_to_mend_with(wires.now()) else { return };
+        match make(source, self.description.page_count, self.output.clone()) {
+            Ok((runtime, protector)) => self.mended(runtime, protector, wires),
+            Err(error) => self.mend_later(&error.to_string(), wires.now()),
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.over.is_some()
+    }
+
+    fn end(self: Box<Self>) -> Option<HoldRefusal> {
+        PrimaryGuest::end(&self);
+        let guest = &*self.name;
+        match &self.over {
+            Some(Over::Broken(why)) => tracing::error!(guest, why, "Ended here"),
+            Some(why) => tracing::warn!(guest, %why, "Ended here"),
+            None => {}
+        }
+        None
+    }
+
+    fn consider(
+        &mut self,
+        _peer: &NodeName,
+        _generation: Option<Generation>,
+        _description: &Description,
+        _wires: &mut dyn Wires,
+    ) -> Verdict {
+        if self.has_ended() { Verdict::Anew } else { Verdict::Taken("runs a guest of this name".into()) }
+    }
+
+    fn make_way(&self, _past: Option<Past>) -> Option<MadeWay> {
+        let is_wished = self.session.is_protection_wished();
+        self.has_ended().then_some(MadeWay { is_wished, rival: None })
+    }
+
+    fn take_output(&mut self, into: &mut Vec<Vec<u8>>) {
+        self.output.take_into(into);
+    }
+
+    fn deliver(&self, frame: &[u8]) {
+        if let Some(machine) = &self.machine {
+            machine.deliver(frame);
+        }
+    }
+
+    fn wish(&mut self, wish: Wish, has_witness: bool, wires: &mut dyn Wires) -> Result<(), String> {
+        let (name, state) = (&self.name, self.session.state());
+        let wished = match wish {
+            Wish::Protect => primary::Wish::Protect,
+            Wish::Unprotect => primary::Wish::Unprotect,
+            Wish::Switchover if state != State::Protected => {
+                return Err(format!("{name} is not protected: {}", self.reason()));
+            }
+            Wish::Switchover => primary::Wish::Switchover,
+            Wish::Reclaim | Wish::Discard if !self.session.awaits_person() => {
+                return Err(format!(
+                    "{name} is not held here for a person's word; it is {}",
+                    status::snake_case(&state)
+                ));
+            }
+            Wish::Reclaim if has_witness && !wires.is_witness_up() => {
+                return Err("The witness does not answer; without it nobody can be given a guest".into());
+            }
+            Wish::Reclaim => primary::Wish::Reclaim,
+            Wish::Discard => primary::Wish::Discard,
+            Wish::ForceTakeover => return Err(format!("{name} runs here already")),
+        };
+        self.handle(Input::Operator(wished), wires);
+        if wish == Wish::Unprotect {
+            self.waive_mark();
+        }
+        Ok(())
+    }
+
+    fn set_pacing(
+        &mut self,
+        wished: PacingSettings,
+        of_node: Pacing,
+        wires: &mut dyn Wires,
+    ) -> Result<(), ConfigError> {
+        if wished.is_empty() {
+            return Ok(());
+        }
+        // A budget that is not said stays.
+        let below = match self.session.pacing() {
+            Pacing::Output(budgets) => Pacing::Output(budgets),
+            Pacing::Clock { .. } => of_node,
+        };
+        self.handle(Input::Pacing(wished.decide(below)?), wires);
+        Ok(())
+    }
+
+    fn finds_changes(&self, how: FindChanges) -> bool {
+        (self.compared_bytes > 0) == (how == FindChanges::Compare)
+    }
+
+    fn status(&mut self, now: Time, _has_witness: bool) -> GuestStatus {
+        let mut status = status::blank(&self.name, GuestRole::Primary);
+        self.measure();
+        self.meter.fill(&mut status);
+        self.fill(&mut status, now);
+        status
+    }
+
+    fn measure(&mut self) {
+        self.measure();
+    }
+
+    fn tally(&self) -> Option<Tally> {
+        Some(self.tally.clone())
+    }
+
+    fn leave(&mut self) {
+        self.leave();
+    }
+}

@@ -1,0 +1,234 @@
+//! What a node does with a guest that is held here, until it is started.
+
+use super::super::driver::{GuestDriver, HeldCopy, MadeWay, Started, Verdict, WitnessWord};
+use super::super::glance::Glance;
+use super::super::{arrived::Arrived, beginning, beginning::Beginning, leave, status};
+use super::{Activation, SecondaryGuest};
+use crate::control::status::Takeover;
+use crate::control::{GuestRole, GuestStatus, Wish};
+use crate::guest::{Activated, Committed, Past, Report, RuntimeId, Work};
+use crate::node::wires::Wires;
+use crossbeam::channel::Sender;
+use std::time::Duration;
+use understudy_checkpoint::Generation;
+use understudy_checkpoint::domain::Description;
+use understudy_link::{HoldReason, HoldRefusal};
+use understudy_session::primary::Origin;
+use understudy_session::secondary::Input;
+use understudy_session::{NodeName, Time};
+
+impl GuestDriver for SecondaryGuest {
+    fn peer(&self) -> &NodeName {
+        &self.peer
+    }
+
+    fn runtime(&self) -> RuntimeId {
+        self.runtime
+    }
+
+    fn is_vacant(&self) -> bool {
+        self.holds_nothing()
+    }
+
+    fn held(&self) -> Option<HeldCopy<'_>> {
+        Some(HeldCopy { description: &self.description, is_whole: self.session.acked().is_some() })
+    }
+
+    fn glance(&self) -> Glance {
+        Glance::Secondary { state: self.session.state(), generation: self.session.generation() }
+    }
+
+    fn attach(&mut self, wires: &mut dyn Wires) {
+        self.attach(wires);
+    }
+
+    fn detach(&mut self, wires: &mut dyn Wires) {
+        self.detach(wires);
+    }
+
+    fn hear(&mut self, from: &NodeName, what: Arrived, wires: &mut dyn Wires) {
+        if *from == self.peer {
+            self.arrived(what, wires);
+        }
+    }
+
+    fn witness(&mut self, word: WitnessWord, wires: &mut dyn Wires) {
+        let input = match word {
+            WitnessWord::Up => Input::WitnessUp,
+            WitnessWord::Down => Input::WitnessDown,
+            WitnessWord::Reply(reply) => Input::Witness(reply),
+        };
+        self.handle(input, wires);
+    }
+
+    fn report(&mut self, report: Report, wires: &mut dyn Wires) {
+        self.report(report, wires);
+    }
+
+    fn run(&mut self, wires: &mut dyn Wires) {
+        // While a link without windows has more than its guests can take in, heartbeats wait among the pages of all of
+        // them: that bytes wait is then the sign of life, of guests of which anything was heard.
+        if self.has_spoken && wires.is_held_back(&self.peer) {
+            self.handle(Input::SignOfLife, wires);
+        }
+        self.run_timers(wires);
+        self.pump(wires);
+    }
+
+    fn next_timeout(&self) -> Option<Time> {
+        self.session.next_timeout()
+    }
+
+    fn successor(&mut self, wires: &mut dyn Wires) -> Option<Beginning> {
+        let Activated { machine, source, output, past: _, compared_bytes } = self.started.take()?;
+        let Some(Activation { record, epoch, authority_at, is_outdated }) = self.activation.take() else {
+            beginning::unexpected(&self.name, &machine, &output);
+            self.broken = Some("it was started, and nobody had wanted that".into());
+            return None;
+        };
+        let (name, peer) = (&self.name, &self.peer);
+        let (detected_at, reason) = self.lost.unwrap_or((authority_at, "operator"));
+        self.meter.took_over(reason);
+        let takeover = Takeover {
+            detected_at_ns: wires.monotonic_ns(detected_at),
+            authority_at_ns: wires.monotonic_ns(authority_at),
+            activated_at_ns: wires.monotonic_ns(wires.now()),
+            from_epoch: epoch.0,
+        };
+        tracing::warn!(guest = %name, %epoch, generation = %record.generation, reason, "Took over");
+        let origin = if is_outdated {
+            // A person had the guest back elsewhere meanwhile: nothing leaves before the witness has said whose it is.
+            tracing::error!(guest = %name, %peer, "The other host speaks of a later generation than the one begun here");
+            Origin::Outdated { generation: record.generation, next_epoch: epoch.next() }
+        } else {
+            Origin::TookOver { record, next_epoch: epoch.next() }
+        };
+        Some(Beginning {
+            name: name.clone(),
+            peer: peer.clone(),
+            source,
+            machine: Some(machine),
+            output,
+            origin,
+            takeover: Some(takeover),
+            pacing: None,
+            compared_bytes,
+        })
+    }
+
+    fn is_over(&self) -> bool {
+        self.broken.is_some() || self.given_up.is_some()
+    }
+
+    fn end(self: Box<Self>) -> Option<HoldRefusal> {
+        tracing::error!(guest = %self.name, why = self.broken, "Not held here any more");
+        self.given_up.or(self.broken.map(|why| HoldRefusal::new(HoldReason::Internal, why)))
+    }
+
+    fn consider(
+        &mut self,
+        peer: &NodeName,
+        generation: Option<Generation>,
+        description: &Description,
+        wires: &mut dyn Wires,
+    ) -> Verdict {
+        if self.peer != *peer {
+            // An image is never given up for the word of a host that it is not from.
+            return match self.holds_nothing() {
+                true => Verdict::Anew,
+                false => Verdict::Taken(format!(
+                    "holds the copy of a guest of this name that runs on {}",
+                    self.peer
+                )),
+            };
+        }
+        if self.has_failed_before(generation) {
+            let guest = &*self.name;
+            tracing::info!(guest, %peer, "The guest runs there in a later generation; a copy of it is held anew");
+            return Verdict::Anew;
+        }
+        self.attach(wires);
+        let is_older = generation.is_some_and(|generation| generation < self.session.generation());
+        if is_older || self.description == *description { Verdict::Kept } else { Verdict::Renew }
+    }
+
+    fn renew(&mut self, description: Description) {
+        self.renew(description);
+    }
+
+    fn is_outrun(&self, peer: &NodeName, generation: Generation) -> bool {
+        self.peer == *peer && self.has_failed_before(Some(generation))
+    }
+
+    fn make_way(&self, past: Option<Past>) -> Option<MadeWay> {
+        // Of a guest that a peer offers nothing is held, so one that runs is not that one's copy. If the witness has a
+        // copy here, whoever claims the guest takes that back. A primary that was heard says nothing more once its offer
+        // is declined.
+        let is_vacant = self.holds_nothing() && !self.is_newer_than(past);
+        is_vacant.then(|| MadeWay { is_wished: true, rival: self.session.heard_from() })
+    }
+
+    fn is_forgettable(&self) -> bool {
+        !self.is_attached && self.session.has_nothing_here()
+    }
+
+    fn is_full(&self) -> bool {
+        SecondaryGuest::is_full(self)
+    }
+
+    fn wish(&mut self, wish: Wish, _has_witness: bool, wires: &mut dyn Wires) -> Result<(), String> {
+        let name = &self.name;
+        if wish != Wish::ForceTakeover {
+            return Err(format!("{name} runs on {}; ask there (here only its copy is held)", self.peer));
+        }
+        if self.session.committed().is_none() {
+            return Err(format!("There is no complete copy of {name} here"));
+        }
+        self.lost = Some((wires.now(), "operator"));
+        self.handle(Input::ForceTakeover, wires);
+        Ok(())
+    }
+
+    fn status(&mut self, now: Time, has_witness: bool) -> GuestStatus {
+        let mut status = status::blank(&self.name, GuestRole::Secondary);
+        self.measure();
+        self.meter.fill(&mut status);
+        self.fill(&mut status, now, has_witness);
+        status
+    }
+
+    fn measure(&mut self) {
+        self.measure();
+    }
+
+    fn copy(&self, to: Sender<Option<Committed>>) -> bool {
+        self.keeper.offer(Work::Copy(to)).is_ok()
+    }
+
+    fn leave(&mut self) {}
+
+    fn is_being_started(&self) -> bool {
+        SecondaryGuest::is_being_started(self)
+    }
+
+    fn started(&self, report: Report) -> Started {
+        match report {
+            Report::Activated { guest } => {
+                let generation = self.activation.as_ref().map(|activation| activation.record.generation);
+                leave::hold_still(&self.name, generation, &guest);
+                Started::Kept
+            }
+            Report::ActivationDelayed { error }
+            | Report::ActivationFailed { error }
+            | Report::Panicked { message: error, .. } => {
+                self.cannot_start(&error);
+                Started::Failed
+            }
+            _ => Started::NotYet,
+        }
+    }
+
+    fn close(self: Box<Self>, time_max: Duration) -> bool {
+        self.keeper.end(time_max)
+    }
+}
