@@ -201,8 +201,9 @@ impl Run {
         };
         let (to_reports, reports) = bounded(REPORTS_MAX);
         let reporter = Reporter::new(RuntimeId(0), to_reports, bell.clone());
-        let protector = Protector::start(source.0, description.page_count, config, output.clone(), &reporter)
-            .inspect_err(|_| output.let_go())?;
+        let protector =
+            Protector::start(source.0, description.page_count, config, output.clone().into(), &reporter)
+                .inspect_err(|_| output.let_go())?;
         // As of a guest that has no copy yet: its output waits from the first cut on.
         output.pass();
         let run = Self {
@@ -308,7 +309,7 @@ impl Run {
             self.step = Step::Resting { until: at + self.plan.interval };
         }
         match self.step {
-            Step::Resting { until } if until <= Instant::now() || self.output.take_pressure() => {
+            Step::Resting { until } if until <= Instant::now() || self.output.take_health().pressure => {
                 self.capture(Capture::Delta)
             }
             _ => Ok(()),

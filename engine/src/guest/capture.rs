@@ -11,7 +11,7 @@
 
 use super::encode::{Job, Outlet};
 use super::ledger::Ledger;
-use super::output::{HeldOutput, OutputError};
+use super::participant::{ParticipantError, Participants};
 use super::pause::{Pause, PauseTimes};
 use super::pool::{Abort, Pieces};
 use super::protector::EmptyPieces;
@@ -77,8 +77,8 @@ pub(super) enum Failure {
     NoBase,
     #[error(transparent)]
     Domain(#[from] DomainError),
-    #[error("What the guest sends cannot be held: {0}")]
-    Output(#[from] OutputError),
+    #[error(transparent)]
+    Participant(#[from] ParticipantError),
 }
 
 impl Failure {
@@ -112,7 +112,7 @@ impl Acked {
 pub(super) struct Capturer {
     pub(super) source: Box<dyn Source>,
     pub(super) ledger: Ledger,
-    pub(super) output: HeldOutput,
+    pub(super) participants: Participants,
     pub(super) pieces: Pieces,
     pub(super) states: Receiver<DomainState>,
     pub(super) jobs: Sender<Job>,
@@ -284,7 +284,7 @@ impl Capturer {
 
     fn begin_seed(&mut self, order: CaptureOrder) -> Result<(), Failure> {
         // Its cut would fail: a copy for nothing.
-        self.output.check()?;
+        self.participants.check()?;
         self.last = None;
         self.scrub.forget();
         self.unmarked.begin_anew();
@@ -344,7 +344,7 @@ impl Capturer {
             pending: self.ledger.pending_mut(),
             pieces: &mut self.pieces,
             state: &mut state,
-            output: &self.output,
+            participants: &self.participants,
             copiers: self.copiers,
             wait_max: self.pause_wait_max,
         }

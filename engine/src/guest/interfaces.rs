@@ -26,7 +26,8 @@
 mod logged;
 mod state;
 
-use super::output::{OutputError, OutputStats, UnheldCard};
+use super::output::{Hold, OutputError, OutputStats, UnheldCard};
+use super::participant::{Health, Participant, ParticipantError};
 use super::report::Bell;
 use logged::{lift, note};
 use parking_lot::Mutex;
@@ -73,14 +74,7 @@ impl Interfaces {
         Self { state: Mutex::new(state), joining: Mutex::new(()), limits, bell }
     }
 
-    /// Takes hold of the output of `cards`: nothing leaves from now on. After an error those before it are held. It waits
-    /// for the kernel.
-    pub(super) fn hold(&self, cards: &[Card]) -> Result<(), KernelError> {
-        let _alone = self.joining.lock();
-        cards.iter().try_for_each(|card| self.attach(card).map(|queue| self.take_in(card, queue)))
-    }
-
-    pub(super) fn cut(&self, epoch: Epoch) -> Result<(), OutputError> {
+    fn cut_all(&self, epoch: Epoch) -> Result<(), OutputError> {
         let mut state = self.state.lock();
         state.check()?;
         state.open = epoch.next();
@@ -97,121 +91,6 @@ impl Interfaces {
         }
         result?;
         state.leak().map_or(Ok(()), Err)
-    }
-
-    /// The error is of a card that is neither held nor cut off.
-    pub(super) fn check(&self) -> Result<(), OutputError> {
-        self.state.lock().check()
-    }
-
-    /// Whether something leaves that should be held, or did since everything could leave last.
-    pub(super) fn leaks(&self) -> bool {
-        let state = self.state.lock();
-        state.is_holding() && (state.check().is_err() || state.leak().is_some())
-    }
-
-    pub(super) fn unheld(&self) -> Vec<UnheldCard> {
-        let state = self.state.lock();
-        let told = |card: &Unheld| UnheldCard {
-            interface: card.interface.clone(),
-            why: card.why.clone(),
-            is_cut_off: card.cut_off.is_some(),
-        };
-        let faults = state.held.iter().filter_map(|(_, queue)| queue.fault());
-        // What is being looked at is known in a moment.
-        let faults = faults.filter(|fault| fault.breach != Breach::Doubted).map(|fault| UnheldCard {
-            interface: fault.interface,
-            why: fault.breach.to_string(),
-            is_cut_off: !fault.breach.leaks(),
-        });
-        state.unheld.iter().map(told).chain(faults).collect()
-    }
-
-    pub(super) fn release(&self, through: Epoch) {
-        for (card, queue) in &self.state.lock().held {
-            note(&card.interface, "released", queue.release(through));
-        }
-    }
-
-    pub(super) fn pass(&self) {
-        let mut state = self.state.lock();
-        if matches!(state.mode, Mode::Holding | Mode::Passing) {
-            state.mode = Mode::Passing;
-            state.leak = None;
-            for (card, queue) in &state.held {
-                note(&card.interface, "let out", queue.pass());
-            }
-            for card in &mut state.unheld {
-                if let Some(cut_off) = card.cut_off.take() {
-                    lift(&card.interface, cut_off);
-                }
-            }
-        }
-    }
-
-    pub(super) fn fence(&self) {
-        let mut state = self.state.lock();
-        state.mode = Mode::Fenced;
-        for (card, queue) in &state.held {
-            note(&card.interface, "fenced", queue.fence());
-        }
-    }
-
-    /// A fenced guest is this host's again, in a newer generation, or begins here with `open`: holds from here on.
-    pub(super) fn revive(&self, open: Option<Epoch>) {
-        self.state.lock().revive(open);
-    }
-
-    pub(super) fn is_fenced(&self) -> bool {
-        self.state.lock().mode == Mode::Fenced
-    }
-
-    /// Gives back the direct way to output that passes. It waits for the kernel.
-    pub(super) fn detach(&self) {
-        let held = {
-            let mut state = self.state.lock();
-            if state.mode != Mode::Passing {
-                return;
-            }
-            state.mode = Mode::Detached;
-            std::mem::take(&mut state.held)
-        };
-        for (card, queue) in held {
-            note(&card.interface, "given its direct way again", queue.detach());
-        }
-    }
-
-    /// Takes hold of cards that joined, and lets go of those that left. It waits for the kernel. Whether to look again
-    /// soon.
-    pub(super) fn follow(&self, cards: &[Card]) -> bool {
-        let _alone = self.joining.lock();
-        let (known, gone) = {
-            let mut state = self.state.lock();
-            if state.mode == Mode::Detached {
-                return false;
-            }
-            let gone = state.take_gone(cards);
-            let known: Vec<_> = state.held.iter().map(|(card, _)| card.interface.clone()).collect();
-            (known, gone)
-        };
-        drop(gone);
-        let mut look_again = false;
-        for card in cards.iter().filter(|card| !known.contains(&card.interface)) {
-            if let Some(cut_off) = self.cut_off_of(card) {
-                cut_off.make_way();
-            }
-            match self.attach(card) {
-                Ok(queue) => self.join(card, queue),
-                // Announced in xenstore, and not made yet.
-                Err(KernelError::Gone { .. }) => look_again = true,
-                Err(error) => self.cannot_hold(card, &error),
-            }
-        }
-        if self.leaks() {
-            self.bell.ring();
-        }
-        let state = self.state.lock();
-        look_again || (state.is_holding() && state.unheld.iter().any(Unheld::may_leak))
     }
 
     fn cut_off_of(&self, card: &Card) -> Option<Arc<CutOff>> {
@@ -333,30 +212,184 @@ impl Interfaces {
         }
     }
 
+    /// Whether a queue came near a limit since this was asked last.
+    fn take_pressure(&self) -> bool {
+        // Asked of each, for asking resets it.
+        self.state.lock().held.iter().filter(|(_, queue)| queue.take_pressure()).count() > 0
+    }
+
+    /// The newest fault of what holds, in words, if there was one since this was asked last.
+    fn take_fault(&self) -> Option<String> {
+        let faults = self.stats().hold_faults;
+        let told = std::mem::replace(&mut self.state.lock().faults_told, faults);
+        if faults > told { self.last_fault() } else { None }
+    }
+}
+
+impl Participant for Interfaces {
+    fn check(&self) -> Result<(), ParticipantError> {
+        Ok(self.state.lock().check()?)
+    }
+
+    fn cut(&self, epoch: Epoch) -> Result<(), ParticipantError> {
+        Ok(self.cut_all(epoch)?)
+    }
+
+    fn release(&self, through: Epoch) {
+        for (card, queue) in &self.state.lock().held {
+            note(&card.interface, "released", queue.release(through));
+        }
+    }
+
+    fn pass(&self) {
+        let mut state = self.state.lock();
+        if matches!(state.mode, Mode::Holding | Mode::Passing) {
+            state.mode = Mode::Passing;
+            state.leak = None;
+            for (card, queue) in &state.held {
+                note(&card.interface, "let out", queue.pass());
+            }
+            for card in &mut state.unheld {
+                if let Some(cut_off) = card.cut_off.take() {
+                    lift(&card.interface, cut_off);
+                }
+            }
+        }
+    }
+
+    fn fence(&self) {
+        let mut state = self.state.lock();
+        state.mode = Mode::Fenced;
+        for (card, queue) in &state.held {
+            note(&card.interface, "fenced", queue.fence());
+        }
+    }
+
+    /// Gives back the direct way to output that passes. It waits for the kernel.
+    fn detach(&self) {
+        let held = {
+            let mut state = self.state.lock();
+            if state.mode != Mode::Passing {
+                return;
+            }
+            state.mode = Mode::Detached;
+            std::mem::take(&mut state.held)
+        };
+        for (card, queue) in held {
+            note(&card.interface, "given its direct way again", queue.detach());
+        }
+    }
+
+    /// The newest fault of what holds, for the operator.
+    fn last_fault(&self) -> Option<String> {
+        let state = self.state.lock();
+        let mut faults = state.held.iter().filter_map(|(_, queue)| queue.faults().0);
+        let told =
+            |interface: &str, why: &str| format!("what {interface} sent was not held for a moment: {why}");
+        let leak = state.leak.as_ref().map(|(interface, why)| told(interface, why));
+        leak.or(faults.next_back().map(|fault| told(&fault.interface, &fault.breach.to_string())))
+    }
+
+    fn revive(&self) {
+        self.state.lock().revive(None);
+    }
+
+    fn take_health(&self) -> Health {
+        Health { pressure: self.take_pressure(), leaks: self.leaks(), fault: self.take_fault() }
+    }
+}
+
+impl Hold for Interfaces {
+    fn begin(&self, open: Epoch) {
+        self.state.lock().revive(Some(open));
+    }
+
+    fn is_fenced(&self) -> bool {
+        self.state.lock().mode == Mode::Fenced
+    }
+
+    /// Takes hold of the output of `cards`: nothing leaves from now on. After an error those before it are held. It waits
+    /// for the kernel.
+    fn hold(&self, cards: &[Card]) -> Result<(), KernelError> {
+        let _alone = self.joining.lock();
+        cards.iter().try_for_each(|card| self.attach(card).map(|queue| self.take_in(card, queue)))
+    }
+
+    /// Takes hold of cards that joined, and lets go of those that left. It waits for the kernel. Whether to look again
+    /// soon.
+    fn follow(&self, cards: &[Card]) -> bool {
+        let _alone = self.joining.lock();
+        let (known, gone) = {
+            let mut state = self.state.lock();
+            if state.mode == Mode::Detached {
+                return false;
+            }
+            let gone = state.take_gone(cards);
+            let known: Vec<_> = state.held.iter().map(|(card, _)| card.interface.clone()).collect();
+            (known, gone)
+        };
+        drop(gone);
+        let mut look_again = false;
+        for card in cards.iter().filter(|card| !known.contains(&card.interface)) {
+            if let Some(cut_off) = self.cut_off_of(card) {
+                cut_off.make_way();
+            }
+            match self.attach(card) {
+                Ok(queue) => self.join(card, queue),
+                // Announced in xenstore, and not made yet.
+                Err(KernelError::Gone { .. }) => look_again = true,
+                Err(error) => self.cannot_hold(card, &error),
+            }
+        }
+        if self.leaks() {
+            self.bell.ring();
+        }
+        let state = self.state.lock();
+        look_again || (state.is_holding() && state.unheld.iter().any(Unheld::may_leak))
+    }
+
+    /// Whether something leaves that should be held, or did since everything could leave last.
+    fn leaks(&self) -> bool {
+        let state = self.state.lock();
+        state.is_holding() && (state.check().is_err() || state.leak().is_some())
+    }
+
+    fn unheld(&self) -> Vec<UnheldCard> {
+        let state = self.state.lock();
+        let told = |card: &Unheld| UnheldCard {
+            interface: card.interface.clone(),
+            why: card.why.clone(),
+            is_cut_off: card.cut_off.is_some(),
+        };
+        let faults = state.held.iter().filter_map(|(_, queue)| queue.fault());
+        // What is being looked at is known in a moment.
+        let faults = faults.filter(|fault| fault.breach != Breach::Doubted).map(|fault| UnheldCard {
+            interface: fault.interface,
+            why: fault.breach.to_string(),
+            is_cut_off: !fault.breach.leaks(),
+        });
+        state.unheld.iter().map(told).chain(faults).collect()
+    }
+
     /// Has every switch learn where the guest's addresses are, as soon as the guest may speak. A guest with Linux's drivers
     /// does so itself; this is for those that do not, and costs a frame.
-    pub(super) fn announce(&self) {
+    fn announce(&self) {
         for (card, queue) in &self.state.lock().held {
             card.mac.into_iter().for_each(|mac| queue.announce(mac));
         }
     }
 
-    pub(super) fn take_waiting(&self) -> Option<Waiting> {
+    fn take_waiting(&self) -> Option<Waiting> {
         let state = self.state.lock();
         let has_news = state.held.iter().any(|(_, queue)| queue.has_news());
         has_news.then(|| state.held.iter().map(|(_, queue)| queue.waiting()).sum())
     }
 
-    pub(super) fn tell_at(&self, answers: Option<u32>) {
+    fn tell_at(&self, answers: Option<u32>) {
         self.state.lock().held.iter().for_each(|(_, queue)| queue.tell_at(answers));
     }
 
-    pub(super) fn take_pressure(&self) -> bool {
-        // Asked of each, for asking resets it.
-        self.state.lock().held.iter().filter(|(_, queue)| queue.take_pressure()).count() > 0
-    }
-
-    pub(super) fn stats(&self) -> OutputStats {
+    fn stats(&self) -> OutputStats {
         let state = self.state.lock();
         let mut sum = OutputStats {
             dropped_frames: state.dropped_before,
@@ -372,22 +405,5 @@ impl Interfaces {
             }
         }
         sum
-    }
-
-    /// The newest fault of what holds, in words, if there was one since this was asked last.
-    pub(super) fn take_fault(&self) -> Option<String> {
-        let faults = self.stats().hold_faults;
-        let told = std::mem::replace(&mut self.state.lock().faults_told, faults);
-        if faults > told { self.last_fault() } else { None }
-    }
-
-    /// The newest fault of what holds, for the operator.
-    pub(super) fn last_fault(&self) -> Option<String> {
-        let state = self.state.lock();
-        let mut faults = state.held.iter().filter_map(|(_, queue)| queue.faults().0);
-        let told =
-            |interface: &str, why: &str| format!("what {interface} sent was not held for a moment: {why}");
-        let leak = state.leak.as_ref().map(|(interface, why)| told(interface, why));
-        leak.or(faults.next_back().map(|fault| told(&fault.interface, &fault.breach.to_string())))
     }
 }

@@ -12,6 +12,7 @@
 //! loop's bell. Frames of the lab leave by the loop's hand alone, so nothing leaves once the loop has ended.
 
 use super::interfaces::{Card, Interfaces};
+use super::participant::{Health, Participant, ParticipantError, Participants};
 use super::report::Bell;
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,12 +25,44 @@ use understudy_netbuf::{EpochQueue, Limits, Push, Waiting};
 
 /// Held output, shared.
 #[derive(Clone, Debug)]
-pub struct HeldOutput(Arc<Hold>);
+pub struct HeldOutput(Arc<dyn Hold>);
 
-#[derive(Debug)]
-enum Hold {
-    Frames(Frames),
-    Interfaces(Interfaces),
+/// What holds a guest's frames, one kind for each way in which they leave.
+pub(super) trait Hold: Participant {
+    /// See [`HeldOutput::begin`].
+    fn begin(&self, _open: Epoch) {}
+    /// See [`HeldOutput::is_fenced`].
+    fn is_fenced(&self) -> bool {
+        false
+    }
+    /// See [`HeldOutput::hold`].
+    fn hold(&self, _cards: &[Card]) -> Result<(), KernelError> {
+        Ok(())
+    }
+    /// See [`HeldOutput::follow`].
+    fn follow(&self, _cards: &[Card]) -> bool {
+        false
+    }
+    /// See [`HeldOutput::breach`].
+    fn breach(&self) {}
+    /// See [`HeldOutput::leaks`].
+    fn leaks(&self) -> bool;
+    /// See [`HeldOutput::unheld`].
+    fn unheld(&self) -> Vec<UnheldCard> {
+        Vec::new()
+    }
+    /// See [`HeldOutput::announce`].
+    fn announce(&self) {}
+    /// See [`HeldOutput::take_into`].
+    fn take_into(&self, _into: &mut Vec<Vec<u8>>) {}
+    /// See [`HeldOutput::take_waiting`].
+    fn take_waiting(&self) -> Option<Waiting>;
+    /// See [`HeldOutput::tell_at`].
+    fn tell_at(&self, answers: Option<u32>);
+    /// See [`HeldOutput::stats`].
+    fn stats(&self) -> OutputStats;
+    /// A lab guest's frame.
+    fn transmit(&self, _frame: &[u8]) {}
 }
 
 /// Frames that go through this process from a lab guest to the lab's switch.
@@ -105,18 +138,18 @@ impl OutputMaker {
     pub fn frames(&self, open: Epoch) -> HeldOutput {
         let queue = Mutex::new(EpochQueue::holding(open, self.limits));
         let (pressure, breached) = (AtomicBool::new(false), AtomicBool::new(false));
-        HeldOutput(Arc::new(Hold::Frames(Frames { queue, pressure, breached, bell: self.bell.clone() })))
+        HeldOutput(Arc::new(Frames { queue, pressure, breached, bell: self.bell.clone() }))
     }
 
     /// That of interfaces of the kernel's, which [`hold`](HeldOutput::hold) names.
     pub fn interfaces(&self, open: Epoch) -> HeldOutput {
         let interfaces = Interfaces::new(open, self.limits, self.bell.clone());
-        HeldOutput(Arc::new(Hold::Interfaces(interfaces)))
+        HeldOutput(Arc::new(interfaces))
     }
 }
 
 impl Frames {
-    fn check(&self) -> Result<(), OutputError> {
+    fn is_whole(&self) -> Result<(), OutputError> {
         if self.breached.load(Ordering::Acquire) {
             let (interface, why) = ("the lab's card".to_owned(), "frames went another way".to_owned());
             return Err(OutputError::Leaked { interface, why });
@@ -125,74 +158,131 @@ impl Frames {
     }
 }
 
+impl Participant for Frames {
+    fn check(&self) -> Result<(), ParticipantError> {
+        Ok(self.is_whole()?)
+    }
+
+    fn cut(&self, epoch: Epoch) -> Result<(), ParticipantError> {
+        self.queue.lock().cut(epoch);
+        self.check()
+    }
+
+    fn release(&self, through: Epoch) {
+        self.queue.lock().release(through);
+    }
+
+    fn pass(&self) {
+        self.breached.store(false, Ordering::Release);
+        self.queue.lock().pass();
+    }
+
+    fn fence(&self) {
+        self.queue.lock().fence();
+    }
+
+    fn revive(&self) {
+        self.queue.lock().revive();
+    }
+
+    fn detach(&self) {}
+
+    fn take_health(&self) -> Health {
+        let pressure = self.pressure.swap(false, Ordering::AcqRel);
+        Health { pressure, leaks: self.leaks(), fault: None }
+    }
+
+    fn last_fault(&self) -> Option<String> {
+        None
+    }
+}
+
+impl Hold for Frames {
+    fn breach(&self) {
+        self.breached.store(true, Ordering::Release);
+        self.bell.ring();
+    }
+
+    fn leaks(&self) -> bool {
+        self.breached.load(Ordering::Acquire)
+    }
+
+    fn take_into(&self, into: &mut Vec<Vec<u8>>) {
+        let mut queue = self.queue.lock();
+        into.extend(std::iter::from_fn(|| queue.take()));
+    }
+
+    fn take_waiting(&self) -> Option<Waiting> {
+        let mut queue = self.queue.lock();
+        queue.has_news().then(|| queue.waiting())
+    }
+
+    fn tell_at(&self, answers: Option<u32>) {
+        self.queue.lock().tell_at(answers);
+    }
+
+    fn stats(&self) -> OutputStats {
+        let stats = self.queue.lock().stats();
+        let held_bytes = stats.held_bytes as u64;
+        OutputStats { held_bytes, dropped_frames: stats.dropped_at_limit, hold_faults: 0 }
+    }
+
+    fn transmit(&self, frame: &[u8]) {
+        let mut queue = self.queue.lock();
+        let had_news = queue.has_news();
+        let ring = match queue.push(frame) {
+            Push::Passing => true,
+            Push::Held | Push::Dropped => !had_news && queue.has_news(),
+            Push::HeldNearLimit => !self.pressure.swap(true, Ordering::AcqRel),
+        };
+        drop(queue);
+        if ring {
+            self.bell.ring();
+        }
+    }
+}
+
 impl HeldOutput {
     /// Closes `epoch`: what is sent from here on belongs to the next. After an error it may pass unheld.
-    pub fn cut(&self, epoch: Epoch) -> Result<(), OutputError> {
-        match &*self.0 {
-            Hold::Frames(frames) => {
-                frames.queue.lock().cut(epoch);
-                frames.check()?;
-            }
-            Hold::Interfaces(interfaces) => interfaces.cut(epoch)?,
-        }
-        Ok(())
+    pub fn cut(&self, epoch: Epoch) -> Result<(), ParticipantError> {
+        self.0.cut(epoch)
     }
 
     /// `through` is acked: its output may leave.
     pub fn release(&self, through: Epoch) {
-        match &*self.0 {
-            Hold::Frames(frames) => frames.queue.lock().release(through),
-            Hold::Interfaces(interfaces) => interfaces.release(through),
-        }
+        self.0.release(through);
     }
 
     /// Everything may leave, now and from here on.
     pub fn pass(&self) {
-        match &*self.0 {
-            Hold::Frames(frames) => {
-                frames.breached.store(false, Ordering::Release);
-                frames.queue.lock().pass();
-            }
-            Hold::Interfaces(interfaces) => interfaces.pass(),
-        }
+        self.0.pass();
     }
 
     /// Nothing may leave ever again.
     pub fn fence(&self) {
-        match &*self.0 {
-            Hold::Frames(frames) => frames.queue.lock().fence(),
-            Hold::Interfaces(interfaces) => interfaces.fence(),
-        }
+        self.0.fence();
     }
 
     /// After [`fence`](Self::fence), by a person's word: output is held again. Nothing from before leaves.
     pub fn revive(&self) {
-        match &*self.0 {
-            Hold::Frames(frames) => frames.queue.lock().revive(),
-            Hold::Interfaces(interfaces) => interfaces.revive(None),
-        }
+        self.0.revive();
     }
 
     /// What stood by, [fenced](Self::fence) from its first card on, is the guest now: what it sends is held as of epoch
     /// `open`.
     pub(super) fn begin(&self, open: Epoch) {
-        if let Hold::Interfaces(interfaces) = &*self.0 {
-            interfaces.revive(Some(open));
-        }
+        self.0.begin(open);
     }
 
     /// Whether nothing may leave, for whatever reason.
     pub(super) fn is_fenced(&self) -> bool {
-        matches!(&*self.0, Hold::Interfaces(interfaces) if interfaces.is_fenced())
+        self.0.is_fenced()
     }
 
     /// Takes hold of these cards' output. After an error some of it may be held: it is for the caller to
     /// [`let_go`](Self::let_go) or not.
     pub fn hold(&self, cards: &[Card]) -> Result<(), KernelError> {
-        match &*self.0 {
-            Hold::Frames(_) => Ok(()),
-            Hold::Interfaces(interfaces) => interfaces.hold(cards),
-        }
+        self.0.hold(cards)
     }
 
     /// Everything passes and goes its direct way again, without this process: of a guest that nobody else may run.
@@ -212,120 +302,73 @@ impl HeldOutput {
 
     /// Output that passes goes its direct way again, without this process.
     pub fn detach(&self) {
-        if let Hold::Interfaces(interfaces) = &*self.0 {
-            interfaces.detach();
-        }
+        self.0.detach();
     }
 
     /// The guest has these network cards now. Whether it should be asked again soon: some are announced and not made
     /// yet, or have to be watched.
     pub fn follow(&self, cards: &[Card]) -> bool {
-        match &*self.0 {
-            Hold::Frames(_) => false,
-            Hold::Interfaces(interfaces) => interfaces.follow(cards),
-        }
+        self.0.follow(cards)
     }
 
-    /// Whether everything that the guest sends can be held: the error is of a card by which it cannot.
-    pub fn check(&self) -> Result<(), OutputError> {
-        match &*self.0 {
-            Hold::Frames(frames) => frames.check(),
-            Hold::Interfaces(interfaces) => interfaces.check(),
-        }
+    /// Whether everything that the guest sends can be held. `Err` names the card whose output cannot.
+    pub fn check(&self) -> Result<(), ParticipantError> {
+        self.0.check()
     }
 
     /// Whoever moves a lab guest's frames has seen that some went another way than through here.
     pub fn breach(&self) {
-        if let Hold::Frames(frames) = &*self.0 {
-            frames.breached.store(true, Ordering::Release);
-            frames.bell.ring();
-        }
+        self.0.breach();
     }
 
     /// Whether something leaves that should be held, or did since everything could leave.
     pub fn leaks(&self) -> bool {
-        match &*self.0 {
-            Hold::Frames(frames) => frames.breached.load(Ordering::Acquire),
-            Hold::Interfaces(interfaces) => interfaces.leaks(),
-        }
+        self.0.leaks()
     }
 
     /// Cards whose output cannot be held.
     pub fn unheld(&self) -> Vec<UnheldCard> {
-        match &*self.0 {
-            Hold::Frames(_) => Vec::new(),
-            Hold::Interfaces(interfaces) => interfaces.unheld(),
-        }
-    }
-
-    /// As [`last_fault`](Self::last_fault), once for each.
-    pub fn take_fault(&self) -> Option<String> {
-        match &*self.0 {
-            Hold::Frames(_) => None,
-            Hold::Interfaces(interfaces) => interfaces.take_fault(),
-        }
+        self.0.unheld()
     }
 
     /// What was wrong last with what holds, in words.
     pub fn last_fault(&self) -> Option<String> {
-        match &*self.0 {
-            Hold::Frames(_) => None,
-            Hold::Interfaces(interfaces) => interfaces.last_fault(),
-        }
+        self.0.last_fault()
     }
 
     /// Tells the network where the guest is now, as soon as the guest may speak.
     pub fn announce(&self) {
-        if let Hold::Interfaces(interfaces) = &*self.0 {
-            interfaces.announce();
-        }
+        self.0.announce();
     }
 
     /// Moves all frames that may leave by the loop's hand to the end of `into`.
     pub fn take_into(&self, into: &mut Vec<Vec<u8>>) {
-        if let Hold::Frames(frames) = &*self.0 {
-            let mut queue = frames.queue.lock();
-            into.extend(std::iter::from_fn(|| queue.take()));
-        }
+        self.0.take_into(into);
     }
 
     /// What waits in the open epoch, if there is news of it.
     pub fn take_waiting(&self) -> Option<Waiting> {
-        match &*self.0 {
-            Hold::Frames(frames) => {
-                let mut queue = frames.queue.lock();
-                queue.has_news().then(|| queue.waiting())
-            }
-            Hold::Interfaces(interfaces) => interfaces.take_waiting(),
-        }
+        self.0.take_waiting()
     }
 
     /// From how many answers in the open epoch on there is news; `None`: more of them are none.
     pub fn tell_at(&self, answers: Option<u32>) {
-        match &*self.0 {
-            Hold::Frames(frames) => frames.queue.lock().tell_at(answers),
-            Hold::Interfaces(interfaces) => interfaces.tell_at(answers),
-        }
+        self.0.tell_at(answers);
     }
 
-    /// Whether a queue came near a limit since this was asked last.
-    pub fn take_pressure(&self) -> bool {
-        match &*self.0 {
-            Hold::Frames(frames) => frames.pressure.swap(false, Ordering::AcqRel),
-            Hold::Interfaces(interfaces) => interfaces.take_pressure(),
-        }
+    /// Whether a queue came near a limit, and the rest of its [`Health`], since this was asked last.
+    pub fn take_health(&self) -> Health {
+        self.0.take_health()
     }
 
     /// Counters.
     pub fn stats(&self) -> OutputStats {
-        match &*self.0 {
-            Hold::Frames(frames) => {
-                let stats = frames.queue.lock().stats();
-                let held_bytes = stats.held_bytes as u64;
-                OutputStats { held_bytes, dropped_frames: stats.dropped_at_limit, hold_faults: 0 }
-            }
-            Hold::Interfaces(interfaces) => interfaces.stats(),
-        }
+        self.0.stats()
+    }
+
+    /// The output as a participant of its guest's epochs.
+    pub fn participant(&self) -> Arc<dyn Participant> {
+        self.0.clone()
     }
 
     /// A hold on it that does not keep it.
@@ -336,7 +379,7 @@ impl HeldOutput {
 
 /// Held output as long as somebody else has it.
 #[derive(Debug)]
-pub(super) struct OutputWatch(Weak<Hold>);
+pub(super) struct OutputWatch(Weak<dyn Hold>);
 
 impl OutputWatch {
     /// It, if it is still there.
@@ -347,17 +390,18 @@ impl OutputWatch {
 
 impl Port for HeldOutput {
     fn transmit(&self, frame: &[u8]) {
-        let Hold::Frames(frames) = &*self.0 else { return };
-        let mut queue = frames.queue.lock();
-        let had_news = queue.has_news();
-        let ring = match queue.push(frame) {
-            Push::Passing => true,
-            Push::Held | Push::Dropped => !had_news && queue.has_news(),
-            Push::HeldNearLimit => !frames.pressure.swap(true, Ordering::AcqRel),
-        };
-        drop(queue);
-        if ring {
-            frames.bell.ring();
-        }
+        self.0.transmit(frame);
+    }
+}
+
+impl From<HeldOutput> for Participants {
+    fn from(output: HeldOutput) -> Self {
+        Self::new(vec![output.0])
+    }
+}
+
+impl From<OutputError> for ParticipantError {
+    fn from(error: OutputError) -> Self {
+        Self { what: "What the guest sends cannot be held", why: error.into() }
     }
 }

@@ -1,7 +1,7 @@
 //! The pause: the only stretch in which the guest stands still, with the time each part of it took.
 //!
 //! ```text
-//!   guest runs │ suspend │ drain │ copy to staging │ state │ device model │ cut output │ resume │ guest runs
+//!   guest runs │ suspend │ drain │ copy to staging │ state │ device model │ cut participants │ resume │ guest runs
 //! ```
 //!
 //! Nothing else belongs in here: no allocation, no log, no encoding, no sending. The one exception is named:
@@ -9,7 +9,7 @@
 //! (`overflows` counts it), because a page may be late but never lost.
 
 use super::capture::Failure;
-use super::output::HeldOutput;
+use super::participant::Participants;
 use super::pool::Pieces;
 use std::fmt;
 use std::time::{Duration, Instant, SystemTime};
@@ -30,13 +30,13 @@ pub struct PauseTimes {
     pub state: Duration,
     /// Capturing what its device model has of it; next to nothing without one.
     pub device_model: Duration,
-    /// Cutting the output epoch.
+    /// Cutting what takes part in the epoch: its output.
     pub cut: Duration,
     /// Until the guest ran again.
     pub resume: Duration,
     /// How often staging was full and the guest waited for the encoder.
     pub overflows: u32,
-    /// When output had been cut; `None` without a pause.
+    /// When everything had been cut; `None` without a pause.
     pub cut_at: Option<SystemTime>,
 }
 
@@ -75,8 +75,8 @@ pub(super) struct Pause<'a> {
     pub(super) pieces: &'a mut Pieces,
     /// Takes the state.
     pub(super) state: &'a mut DomainState,
-    /// Cut at the end of the pause.
-    pub(super) output: &'a HeldOutput,
+    /// Cut at the end of the pause, all of them.
+    pub(super) participants: &'a Participants,
     pub(super) copiers: usize,
     /// How long the guest may stand still for the encoder to make room.
     pub(super) wait_max: Duration,
@@ -107,7 +107,7 @@ impl Pause<'_> {
         times.state = watch.lap();
         self.source.capture_device_model(self.state)?;
         times.device_model = watch.lap();
-        self.output.cut(epoch)?;
+        self.participants.cut(epoch)?;
         times.cut = watch.lap();
         times.cut_at = Some(SystemTime::now());
         if !stay_paused {

@@ -3,7 +3,7 @@
 use super::capture::{Acked, CaptureOrder, Capturer, Order};
 use super::encode::{EncodeThread, Job};
 use super::ledger::Ledger;
-use super::output::HeldOutput;
+use super::participant::Participants;
 use super::pool::{Abort, Pieces};
 use super::report::Reporter;
 use super::scrub::Scrub;
@@ -72,7 +72,7 @@ impl Parts {
         source: Box<dyn Source>,
         page_count: u64,
         config: ProtectorConfig,
-        output: HeldOutput,
+        participants: Participants,
         reporter: &Reporter,
     ) -> Result<Self, OutOfMemory> {
         let (to_encoder, jobs) = bounded(2 * PIECES as usize + 4);
@@ -90,7 +90,7 @@ impl Parts {
         let capturer = Capturer {
             source,
             ledger: Ledger::new(page_count, config.in_flight_max as usize)?,
-            output,
+            participants,
             pieces: Pieces::new(empty, to_encoder.clone(), abort.clone()),
             states,
             jobs: to_encoder,
@@ -142,10 +142,10 @@ impl Protector {
         source: Box<dyn Source>,
         page_count: u64,
         config: ProtectorConfig,
-        output: HeldOutput,
+        participants: Participants,
         reporter: &Reporter,
     ) -> io::Result<Self> {
-        let parts = Parts::make(source, page_count, config, output, reporter)?;
+        let parts = Parts::make(source, page_count, config, participants, reporter)?;
         let Parts { capturer, encoder, jobs, pieces, abort, acked } = parts;
         let (orders, inbox) = bounded(ORDERS_MAX);
         thread::spawn("encode", reporter.clone(), move || encoder.run(&jobs))?;

@@ -12,7 +12,7 @@
 use super::capture::{Acked, CaptureOrder, Capturer};
 use super::encode::{EncodeThread, Job, Open};
 use super::keep::Keep;
-use super::output::HeldOutput;
+use super::participant::Participants;
 use super::pool::Abort;
 use super::protector::{Parts, ProtectorConfig};
 use super::receive::{Held, ReceiveThread, Work};
@@ -45,10 +45,10 @@ impl SteppedCapture {
         source: Box<dyn Source>,
         page_count: u64,
         config: ProtectorConfig,
-        output: HeldOutput,
+        participants: Participants,
         reporter: &Reporter,
     ) -> io::Result<Self> {
-        let parts = Parts::make(source, page_count, config, output, reporter)?;
+        let parts = Parts::make(source, page_count, config, participants, reporter)?;
         let Parts { capturer, encoder, jobs, pieces, abort, acked } = parts;
         pieces.fill();
         Ok(Self { capturer, encoder: Some((encoder, jobs, None)), abort, acked })

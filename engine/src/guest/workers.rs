@@ -2,7 +2,7 @@
 //! simulator does the same work in steps ([`stepped`](super::stepped)), in an order that it chooses.
 
 use super::capture::CaptureOrder;
-use super::output::HeldOutput;
+use super::participant::Participants;
 use super::protector::{Protector, ProtectorConfig, Stuck};
 use super::receive::{Held, Keeper, Work};
 use super::report::Reporter;
@@ -45,7 +45,7 @@ pub trait Workers: Send + Sync + Debug {
         source: Box<dyn Source>,
         page_count: u64,
         config: ProtectorConfig,
-        output: HeldOutput,
+        participants: Participants,
         reporter: &Reporter,
     ) -> io::Result<Box<dyn Checkpointer>>;
     /// For a guest that is held here.
@@ -62,10 +62,10 @@ impl Workers for Threads {
         source: Box<dyn Source>,
         page_count: u64,
         config: ProtectorConfig,
-        output: HeldOutput,
+        participants: Participants,
         reporter: &Reporter,
     ) -> io::Result<Box<dyn Checkpointer>> {
-        Ok(Box::new(Protector::start(source, page_count, config, output, reporter)?))
+        Ok(Box::new(Protector::start(source, page_count, config, participants, reporter)?))
     }
 
     fn keep(&self, held: Held, limits: Limits, reporter: Reporter) -> io::Result<Box<dyn ReplicaThread>> {

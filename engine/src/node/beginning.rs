@@ -18,7 +18,7 @@ use super::tally::Tally;
 use super::wires::Wires;
 use crate::config::DomainConfig;
 use crate::control::status::Takeover;
-use crate::guest::{Activated, BoxedSource, Held, HeldOutput, Machine, Past, Stuck};
+use crate::guest::{Activated, BoxedSource, Held, HeldOutput, Machine, Participants, Past, Stuck};
 use std::sync::Arc;
 use understudy_checkpoint::domain::{Description, DomainError};
 use understudy_checkpoint::{Generation, epoch};
@@ -157,8 +157,9 @@ impl Guests {
             Origin::Adopted { generation, .. } => generation,
             Origin::Started | Origin::TookOver { .. } | Origin::Outdated { .. } => Generation(0),
         };
+        let participants = Participants::from(output.clone());
         let started =
-            self.workers.protect(source.0, description.page_count, config, output.clone(), &reporter);
+            self.workers.protect(source.0, description.page_count, config, participants.clone(), &reporter);
         let (protector, broken) = match started.map_err(AddError::from) {
             Ok(protector) => (Some(protector), None),
             // Nor does it end for want of threads: they are made once they can be.
@@ -180,6 +181,7 @@ impl Guests {
             runtime,
             session,
             output,
+            participants,
             machine,
             compared_bytes,
             protector,

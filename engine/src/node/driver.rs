@@ -19,7 +19,7 @@ use super::tally::Tally;
 use super::wires::Wires;
 use crate::config::{ConfigError, FindChanges, PacingSettings};
 use crate::control::{GuestStatus, Wish};
-use crate::guest::{BoxedSource, Checkpointer, Committed, HeldOutput, Past, Report, RuntimeId};
+use crate::guest::{BoxedSource, Checkpointer, Committed, Participants, Past, Report, RuntimeId};
 use crossbeam::channel::Sender;
 use std::io;
 use std::time::Duration;
@@ -84,7 +84,7 @@ pub(super) enum Started {
 
 /// New threads that capture a guest from `source`: what they are known by, and themselves.
 pub(super) type MakeThreads<'a> =
-    dyn FnMut(BoxedSource, u64, HeldOutput) -> io::Result<(RuntimeId, Box<dyn Checkpointer>)> + 'a;
+    dyn FnMut(BoxedSource, u64, Participants) -> io::Result<(RuntimeId, Box<dyn Checkpointer>)> + 'a;
 
 /// One guest in one role. Nothing in here blocks or waits.
 pub(super) trait GuestDriver: Send {

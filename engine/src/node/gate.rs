@@ -2,14 +2,14 @@
 //! guest without that mark for one that nobody ever ran.
 //!
 //! ```text
-//!   session: PassOutput, Release ──► marked? ── yes ──► HeldOutput
+//!   session: PassOutput, Release ──► marked? ── yes ──► Participants
 //!                                      └─ no: waits ── the mark is there, or a person says `unprotect` ──┘
 //! ```
 //!
 //! Xenstored answers in microseconds; where it hangs, `status` says what the output waits for.
 
 use super::primary::PrimaryGuest;
-use crate::guest::HeldOutput;
+use crate::guest::Participants;
 use understudy_checkpoint::{Epoch, Generation};
 
 /// What waits.
@@ -28,10 +28,10 @@ enum Waiting {
 }
 
 impl Waiting {
-    fn let_out(self, output: &HeldOutput) {
+    fn let_out(self, participants: &Participants) {
         match self {
-            Self::Pass => output.pass(),
-            Self::Release(through) => output.release(through),
+            Self::Pass => participants.pass(),
+            Self::Release(through) => participants.release(through),
         }
     }
 }
@@ -67,7 +67,7 @@ impl PrimaryGuest {
     fn let_out(&mut self, what: Waiting) {
         if self.is_marked() {
             self.gate.close();
-            return what.let_out(&self.output);
+            return what.let_out(&self.participants);
         }
         // What passes passes with everything acked.
         if self.gate.waits != Some(Waiting::Pass) {
@@ -82,7 +82,7 @@ impl PrimaryGuest {
             if self.is_marked()
                 && let Some(what) = self.gate.waits.take()
             {
-                what.let_out(&self.output);
+                what.let_out(&self.participants);
             }
         }
     }
@@ -95,7 +95,7 @@ impl PrimaryGuest {
                 guest = %self.name,
                 "What the guest sends is let out by a person's word, though it is not marked with its generation"
             );
-            what.let_out(&self.output);
+            what.let_out(&self.participants);
         }
     }
 

@@ -179,11 +179,11 @@ impl Guests {
     fn mend_what_broke(&mut self, wires: &mut dyn Wires) {
         let (config, bell) = (self.protector_config(), self.outputs.bell.clone());
         let Self { guests, runtimes, reports, workers, .. } = self;
-        let mut make = |source: BoxedSource, pages, output| {
+        let mut make = |source: BoxedSource, pages, participants| {
             *runtimes += 1;
             let runtime = RuntimeId(*runtimes);
             let reporter = Reporter::new(runtime, reports.clone(), bell.clone());
-            Ok((runtime, workers.protect(source.0, pages, config, output, &reporter)?))
+            Ok((runtime, workers.protect(source.0, pages, config, participants, &reporter)?))
         };
         guests.values_mut().for_each(|guest| guest.mend(&mut make, wires));
     }

@@ -13,7 +13,8 @@ use super::output_log;
 use super::tally::Tally;
 use super::wires::{Silence, Wires};
 use crate::control::status::Takeover;
-use crate::guest::{CaptureOrder, Checkpointer, HeldOutput, Machine, Outlet, Report, RuntimeId, Stuck};
+use crate::guest::{CaptureOrder, Checkpointer, Health, HeldOutput, Machine, Outlet, Participants};
+use crate::guest::{Report, RuntimeId, Stuck};
 use crate::metrics::GuestMeter;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -55,6 +56,8 @@ pub(super) struct PrimaryGuest {
     pub(super) runtime: RuntimeId,
     pub(super) session: Primary,
     pub(super) output: HeldOutput,
+    /// What is cut in each pause and let go after its ack: the output, and whatever else the guest has.
+    pub(super) participants: Participants,
     /// `None` for a recording.
     pub(super) machine: Option<Arc<dyn Machine>>,
     /// `None` once the guest has ended: its memory is not held on to.
@@ -108,17 +111,18 @@ impl PrimaryGuest {
             self.handle(Input::GuestSettled, wires);
         }
         self.pace(wires);
-        if self.output.take_pressure() {
+        let Health { pressure, leaks, fault } = self.participants.take_health();
+        if pressure {
             self.meter.output_pressure();
             self.handle(Input::OutputPressure, wires);
         }
         if let Some(config) = self.machine.as_ref().and_then(|machine| machine.take_renewed()) {
             self.reconfigured(config, wires);
         }
-        if let Some(fault) = self.output.take_fault() {
+        if let Some(fault) = fault {
             tracing::error!(guest = %self.name, fault, "What holds the guest's output was changed by another program");
         }
-        if self.output.leaks() {
+        if leaks {
             self.handle(Input::OutputLeaks, wires);
         }
         self.look_for_end(wires);
@@ -281,12 +285,12 @@ impl PrimaryGuest {
                 Output::Fence { generation, is_wished } => {
                     words::fenced(&self.name, generation, is_wished);
                     self.gate.close();
-                    self.output.fence();
+                    self.participants.fence();
                 }
-                Output::Revive => self.output.revive(),
+                Output::Revive => self.participants.revive(),
                 Output::Destroy { why } => {
                     self.gate.close();
-                    self.output.fence();
+                    self.participants.fence();
                     self.over = Some(match why {
                         End::Superseded { generation } => Over::Superseded(generation),
                         End::Discarded => Over::Discarded,
@@ -359,7 +363,7 @@ impl PrimaryGuest {
 
     /// Nothing of the guest is let out any more, and it runs no more.
     fn stop(&self) {
-        self.output.fence();
+        self.participants.fence();
         if let Some(machine) = &self.machine {
             machine.stop();
         }
@@ -370,7 +374,7 @@ impl PrimaryGuest {
     pub(super) fn leave(&mut self) {
         let outlives_us = self.machine.as_ref().is_some_and(|machine| machine.outlives_us());
         if outlives_us && self.session.state() == State::Unprotected && !self.gate.is_waiting() {
-            self.output.detach();
+            self.participants.detach();
         } else {
             self.hold_still();
         }
@@ -380,7 +384,7 @@ impl PrimaryGuest {
     }
 
     fn hold_still(&self) {
-        self.output.fence();
+        self.participants.fence();
         if let Some(machine) = &self.machine {
             machine.leave();
         }

@@ -237,7 +237,7 @@ impl Rig {
             in_flight_max: 4,
             pause_wait_max,
         };
-        let protector = Protector::start(source, page_count, config, output, &reporter).unwrap();
+        let protector = Protector::start(source, page_count, config, output.into(), &reporter).unwrap();
         let limits = Limits { buffer_bytes_max: 64 << 20, page_count };
         let keeper = Keeper::start(held(outputs, page_count), limits, reporter).unwrap();
         let (to_copy, at_copy) = bounded(4096);

@@ -11,7 +11,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use understudy::guest::{
-    CaptureOrder, Checkpointer, Held, HeldOutput, ProtectorConfig, ReplicaThread, Report, Reporter,
+    CaptureOrder, Checkpointer, Held, Participants, ProtectorConfig, ReplicaThread, Report, Reporter,
     SteppedCapture, SteppedReplica, Stuck, Work, Workers,
 };
 use understudy_checkpoint::domain::Source;
@@ -39,7 +39,7 @@ pub(super) struct Capturing {
     /// An event for it is on the agenda.
     pub(super) scheduled: bool,
     pub(super) reporter: Reporter,
-    pub(super) output: HeldOutput,
+    pub(super) participants: Participants,
 }
 
 /// A guest that is held here.
@@ -116,14 +116,14 @@ impl Workers for SimWorkers {
         mut source: Box<dyn Source>,
         page_count: u64,
         config: ProtectorConfig,
-        output: HeldOutput,
+        participants: Participants,
         reporter: &Reporter,
     ) -> io::Result<Box<dyn Checkpointer>> {
         let description = source.describe().map_err(io::Error::other)?;
         let guest = guest_of(&String::from_utf8_lossy(&description.config));
         let domain = self.yard.get().domains[guest].clone();
         let domain = domain.ok_or_else(|| io::Error::other("there is no such domain"))?;
-        let work = SteppedCapture::new(source, page_count, config, output.clone(), reporter)?;
+        let work = SteppedCapture::new(source, page_count, config, participants.clone(), reporter)?;
         let mut bench = self.bench.get();
         bench.captures.push(Some(Capturing {
             guest,
@@ -132,7 +132,7 @@ impl Workers for SimWorkers {
             orders: VecDeque::new(),
             scheduled: false,
             reporter: reporter.clone(),
-            output,
+            participants,
         }));
         Ok(Box::new(SimCheckpointer { bench: self.bench.clone(), slot: bench.captures.len() - 1 }))
     }

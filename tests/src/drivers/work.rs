@@ -37,7 +37,7 @@ impl Cluster {
     pub(super) fn captures(&mut self, at: HostId, slot: usize) {
         let Some(engine) = &self.hosts[at].engine else { return };
         let bench = engine.bench.clone();
-        let (order, mut work, domain, guest, output) = {
+        let (order, mut work, domain, guest, participants) = {
             let mut bench = bench.get();
             let Some(Some(capturing)) = bench.captures.get_mut(slot) else { return };
             capturing.scheduled = false;
@@ -46,7 +46,7 @@ impl Cluster {
                 capturing.work = Some(work);
                 return;
             };
-            (order, work, capturing.domain.clone(), capturing.guest, capturing.output.clone())
+            (order, work, capturing.domain.clone(), capturing.guest, capturing.participants.clone())
         };
         let taken = match order {
             Order::Capture(mut order) => {
@@ -76,10 +76,10 @@ impl Cluster {
             let is_captured = self.was_captured(at, guest, generation, epoch);
             let passes = self.mutant == Some(Mutant::PassAtSeed) && capture == Capture::Seed;
             if passes {
-                output.pass();
+                participants.pass();
             }
             if is_captured && self.mutant == Some(Mutant::ReleaseBeforeAck) {
-                output.release(epoch);
+                participants.release(epoch);
             }
             let (life, pause) = (self.hosts[at].life, self.rng.span_us(10, 400));
             self.agenda.add(self.now + pause, Event::Encodes { host: at, life, slot });

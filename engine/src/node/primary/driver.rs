@@ -84,7 +84,7 @@ impl GuestDriver for PrimaryGuest {
 
     fn mend(&mut self, make: &mut MakeThreads<'_>, wires: &mut dyn Wires) {
         let Some(source) = self.source_to_mend_with(wires.now()) else { return };
-        match make(source, self.description.page_count, self.output.clone()) {
+        match make(source, self.description.page_count, self.participants.clone()) {
             Ok((runtime, protector)) => self.mended(runtime, protector, wires),
             Err(error) => self.mend_later(&error.to_string(), wires.now()),
         }

@@ -109,7 +109,7 @@ impl PrimaryGuest {
         words.extend(broken);
         words.extend(Some(said).filter(|said| !said.is_empty()));
         // Until there is a copy again.
-        words.extend(self.output.last_fault().filter(|_| self.session.state() != State::Protected));
+        words.extend(self.participants.last_fault().filter(|_| self.session.state() != State::Protected));
         words.join("; ")
     }
 

@@ -4,8 +4,8 @@
 use crate::config::{Hypervisor, Limits, NodeConfig, Timing};
 use crate::connection::Transport;
 use crate::guest::{
-    Activated, Bell, BoxedSource, CaptureOrder, Checkpointer, Held, HeldOutput, Host, Keep, Machine,
-    NotStarted, ProtectorConfig, ReplicaThread, Reporter, Still, Stuck, Work, Workers,
+    Activated, Bell, BoxedSource, CaptureOrder, Checkpointer, Held, Host, Keep, Machine, NotStarted,
+    Participants, ProtectorConfig, ReplicaThread, Reporter, Still, Stuck, Work, Workers,
 };
 use crate::node::arrived::GuestName;
 use crate::node::outlet::Feed;
@@ -142,7 +142,7 @@ impl Workers for Bench {
         _source: Box<dyn Source>,
         _page_count: u64,
         _config: ProtectorConfig,
-        _output: HeldOutput,
+        _participants: Participants,
         _reporter: &Reporter,
     ) -> io::Result<Box<dyn Checkpointer>> {
         let missing = self.threads_missing.load(Ordering::Relaxed);
