@@ -6,7 +6,7 @@
 //!      ─────────┬───────────────────────────────
 //!        control/ Xen    mapping    evtchn    xenstore/    qmp/
 //!      ─────────┴──────────┴──────────┼───────────┴──────────┴───
-//!         port: trait Port, Foreign   │     unix socket, or /dev/xen/xenbus
+//!     hypervisor: traits              │     unix socket, or /dev/xen/xenbus
 //!      ─────────┬──────────┬──────────┤
 //!         privcmd      simulated      │
 //!      /dev/xen/privcmd   (tests)   /dev/xen/evtchn
@@ -15,7 +15,7 @@
 //! Works on Xen 4.17 to 4.22 without any of Xen's libraries: their interface changes with each release, that of
 //! the hypervisor hardly ever. See `abi/` for how that is checked.
 //!
-//! `unsafe` is allowed in `port`, `privcmd`, `mapping`, `evtchn` and `simulated`; above them in places that each say why:
+//! `unsafe` is allowed in `hypervisor`, `privcmd`, `mapping`, `evtchn` and `simulated`; above them in places that each say why:
 //! guest memory is read by words in `domain/peek.rs`, pages of a domain that stands still in `standing/pages.rs` by way
 //! of `restore/memory.rs`, and `helper/signal.rs` takes over a descriptor.
 
@@ -28,8 +28,8 @@ mod control;
 mod error;
 mod evtchn;
 mod frame_number;
+mod hypervisor;
 mod mapping;
-mod port;
 mod privcmd;
 #[cfg(test)]
 mod simulated;
@@ -42,8 +42,8 @@ pub use control::{
 pub use error::{PolicyPosition, XenError};
 pub use evtchn::Evtchn;
 pub use frame_number::{Gfn, GfnSlot, Mfn};
+pub use hypervisor::{Call, Foreign, HypercallBuffer, Hypervisor};
 pub use mapping::{Access, Mapping};
-pub use port::{Call, Foreign, HypercallBuffer, Port};
 pub use words::DomId;
 pub mod domain;
 pub mod helper;

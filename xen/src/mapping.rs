@@ -21,7 +21,7 @@
 
 #![allow(unsafe_code)]
 
-use crate::port::Foreign;
+use crate::hypervisor::Foreign;
 use crate::{DomId, GfnSlot, XenError};
 use nix::errno::Errno;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
@@ -333,7 +333,7 @@ unsafe fn copy(from: *const u8, to: *mut u8, bytes: usize) {
 mod tests {
     use super::*;
     use crate::simulated::Simulated;
-    use crate::{Gfn, Port};
+    use crate::{Gfn, Hypervisor};
 
     fn page(value: u8) -> Page {
         [value; PAGE_SIZE]

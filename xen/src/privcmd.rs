@@ -11,7 +11,7 @@
 #![allow(unsafe_code)]
 
 use crate::abi::{memory, privcmd};
-use crate::port::{Call, Foreign, Port};
+use crate::hypervisor::{Call, Foreign, Hypervisor};
 use crate::{Access, DomId, GfnSlot, XenError};
 use nix::errno::Errno;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, mmap_anonymous};
@@ -62,7 +62,7 @@ fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).open(path)
 }
 
-impl Port for Privcmd {
+impl Hypervisor for Privcmd {
     fn hypercall(&self, call: &mut Call<'_>) -> Result<u64, Errno> {
         let request = privcmd::Hypercall { op: call.op(), arg: call.registers() };
         // SAFETY: the addresses in the request are those of buffers that `call` borrows exclusively, and Xen stays
@@ -225,7 +225,7 @@ mod tests {
     #[test]
     fn a_device_that_is_something_else_is_told() {
         let mut argument = HypercallBuffer::new(8).unwrap();
-        let registers = [crate::port::Register::Word(0); 5];
+        let registers = [crate::hypervisor::Register::Word(0); 5];
         let mut call = Call::new(17, registers, &mut argument, None, &[]);
         assert_eq!(no_privcmd().hypercall(&mut call), Err(Errno::ENOTTY));
         assert!(matches!(

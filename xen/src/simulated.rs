@@ -9,7 +9,7 @@
 
 use crate::abi::domctl::DomainFlags;
 use crate::abi::{XENVER_VERSION, domctl, hypercall, sched, sysctl};
-use crate::port::{Call, Foreign, Port};
+use crate::hypervisor::{Call, Foreign, Hypervisor};
 use crate::{Access, DomId, Gfn, GfnSlot};
 use nix::errno::Errno;
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -170,7 +170,7 @@ fn sysctl_head(call: &mut Call<'_>) -> sysctl::Head {
     sysctl::Head::read_from_prefix(call.argument()).expect("sysctls have heads").0
 }
 
-impl Port for Simulated {
+impl Hypervisor for Simulated {
     fn hypercall(&self, call: &mut Call<'_>) -> Result<u64, Errno> {
         let asked = asked(call);
         let mut script = self.script();

@@ -2,7 +2,7 @@
 
 use super::Xen;
 use crate::abi::grant::{self, EntryV1};
-use crate::port::Foreign;
+use crate::hypervisor::Foreign;
 use crate::{Access, DomId, Gfn, GfnSlot, Mapping, XenError};
 use nix::errno::Errno;
 use std::sync::Arc;
@@ -43,7 +43,7 @@ impl Xen {
     }
 
     fn door(&self, domain: DomId, first: GfnSlot) -> Result<Arc<dyn Foreign>, XenError> {
-        self.shared.port.foreign(domain).map_err(|error| XenError::Map {
+        self.shared.hypervisor.foreign(domain).map_err(|error| XenError::Map {
             domain,
             frame: first,
             errno: error.raw_os_error().map_or(Errno::EIO, Errno::from_raw),

@@ -13,7 +13,7 @@
 
 use super::{Data, Xen, failure};
 use crate::abi::{dm, hypercall, mmu};
-use crate::port::{Pointer, Register};
+use crate::hypervisor::{Pointer, Register};
 use crate::{DomId, Mfn, XenError};
 use std::mem::offset_of;
 use understudy_checkpoint::Pfn;

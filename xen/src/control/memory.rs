@@ -4,7 +4,7 @@ use super::{Data, FAULT_TRIES, Xen, failure, payload_pointer};
 use crate::abi::domctl::{self, PAGE_FRAMES_MAX, PAGE_TYPE_SHIFT, PageFrameInfo};
 use crate::abi::memory::{self, MachphysList, Reservation};
 use crate::abi::{hypercall, mmu};
-use crate::port::{Pointer, Register};
+use crate::hypervisor::{Pointer, Register};
 use crate::{DomId, Gfn, Mfn, XenError};
 use nix::errno::Errno;
 use std::mem::offset_of;
@@ -228,7 +228,7 @@ impl Xen {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::port::Call;
+    use crate::hypervisor::Call;
     use crate::simulated::{Asked, Simulated, payload};
     use std::sync::{Arc, Mutex};
 

@@ -1,4 +1,4 @@
-//! What this crate asks of Xen: typed calls over any [`Port`].
+//! What this crate asks of Xen: typed calls over any [`Hypervisor`].
 //!
 //! ```text
 //!   Xen ─┬─ domain.rs     what a domain is; pause, resume, shutdown, TSC, width
@@ -38,9 +38,9 @@ pub use policy::{CpuPolicy, CpuidLeaf, PolicyLimit};
 pub use vcpu::VcpuInfo;
 
 use crate::abi::{domctl, hypercall};
-use crate::port::{Call, Pointer, Register};
+use crate::hypervisor::{Call, Pointer, Register};
 use crate::privcmd::Privcmd;
-use crate::{DomId, HypercallBuffer, Port, XenError};
+use crate::{DomId, HypercallBuffer, Hypervisor, XenError};
 use nix::errno::Errno;
 use pool::{Lease, Pool};
 use std::sync::Arc;
@@ -61,7 +61,7 @@ pub struct Xen {
 }
 
 struct Shared {
-    port: Arc<dyn Port>,
+    hypervisor: Arc<dyn Hypervisor>,
     /// Major and minor.
     release: (u32, u32),
     domctl_version: u32,
@@ -89,7 +89,7 @@ struct Data<'d> {
 /// What of `T`, the payload of a domctl, points to `bytes` bytes from the start of the data on.
 macro_rules! payload_pointer {
     ($payload:ty, $field:ident, $bytes:expr) => {
-        crate::port::Pointer {
+        crate::hypervisor::Pointer {
             at: crate::abi::domctl::HEAD_BYTES + std::mem::offset_of!($payload, $field),
             to: 0,
             bytes: $bytes,
@@ -111,9 +111,9 @@ impl Xen {
         Self::over(Arc::new(Privcmd::open()?))
     }
 
-    /// As [`open`](Self::open), over any port.
-    pub fn over(port: Arc<dyn Port>) -> Result<Self, XenError> {
-        Self::probed(port, std::env::var(crate::error::OVERRIDE_VARIABLE).ok().as_deref())
+    /// As [`open`](Self::open), over any hypervisor.
+    pub fn over(hypervisor: Arc<dyn Hypervisor>) -> Result<Self, XenError> {
+        Self::probed(hypervisor, std::env::var(crate::error::OVERRIDE_VARIABLE).ok().as_deref())
     }
 
     /// Xen's release, major and minor (`XENVER_version`).
@@ -202,7 +202,7 @@ impl Xen {
             Some(Data { buffer, pointers }) => (Some(buffer), pointers),
             None => (None, &[]),
         };
-        self.shared.port.hypercall(&mut Call::new(op, registers, argument, buffer, pointers))
+        self.shared.hypervisor.hypercall(&mut Call::new(op, registers, argument, buffer, pointers))
     }
 
     fn argument(&self) -> Result<Lease<'_>, XenError> {

@@ -3,7 +3,7 @@
 use super::{Data, Xen};
 use crate::abi::domctl::{self, CPUID_INPUT_UNUSED, CPUID_LEAF_BYTES, MSR_ENTRY_BYTES};
 use crate::abi::{Handle, sysctl};
-use crate::port::Pointer;
+use crate::hypervisor::Pointer;
 use crate::{DomId, PolicyPosition, XenError};
 use std::mem::offset_of;
 

@@ -251,7 +251,7 @@ mod tests {
     fn the_extended_context_is_as_long_as_it_says() {
         let (port, xen) = xen();
         let answer = |size| {
-            move |call: &mut crate::port::Call<'_>| {
+            move |call: &mut crate::hypervisor::Call<'_>| {
                 let asked: ExtVcpuContext = payload(call);
                 set_payload(call, &ExtVcpuContext { size, rest: [6; 120], ..asked });
                 Ok(0)

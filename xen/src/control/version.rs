@@ -6,18 +6,21 @@
 use super::{Pool, Register, Shared, Xen};
 use crate::abi::{XENVER_VERSION, domctl, hypercall};
 use crate::error::OVERRIDE_VARIABLE;
-use crate::{DomId, Port, XenError};
+use crate::{DomId, Hypervisor, XenError};
 use nix::errno::Errno;
 use std::sync::Arc;
 use zerocopy::FromZeros;
 
 impl Xen {
     /// A connection with the version found out; `overridden` is used where no known one is accepted.
-    pub(super) fn probed(port: Arc<dyn Port>, overridden: Option<&str>) -> Result<Self, XenError> {
+    pub(super) fn probed(
+        hypervisor: Arc<dyn Hypervisor>,
+        overridden: Option<&str>,
+    ) -> Result<Self, XenError> {
         let overridden = overridden.map(number).transpose()?;
-        let release @ (major, minor) = Self::speaking(port.clone(), (0, 0), 0).release()?;
+        let release @ (major, minor) = Self::speaking(hypervisor.clone(), (0, 0), 0).release()?;
         for version in domctl::KNOWN_VERSIONS.into_iter().chain(overridden) {
-            let xen = Self::speaking(port.clone(), release, version);
+            let xen = Self::speaking(hypervisor.clone(), release, version);
             if !xen.is_understood()? {
                 continue;
             }
@@ -33,9 +36,9 @@ impl Xen {
         Err(XenError::UnknownDomctlVersion { major, minor, known, overridden })
     }
 
-    fn speaking(port: Arc<dyn Port>, release: (u32, u32), domctl_version: u32) -> Self {
+    fn speaking(hypervisor: Arc<dyn Hypervisor>, release: (u32, u32), domctl_version: u32) -> Self {
         let (arguments, data, contexts) = (Pool::new(), Pool::new(), Pool::new());
-        Self { shared: Arc::new(Shared { port, release, domctl_version, arguments, data, contexts }) }
+        Self { shared: Arc::new(Shared { hypervisor, release, domctl_version, arguments, data, contexts }) }
     }
 
     /// Major and minor.
@@ -82,35 +85,35 @@ mod tests {
     #[test]
     fn each_known_version_is_found_whatever_comes_before_it() {
         for (tries, version) in domctl::KNOWN_VERSIONS.into_iter().enumerate() {
-            let port = Simulated::new();
-            port.speak(version);
-            let xen = Xen::probed(port.clone(), None).unwrap();
+            let hypervisor = Simulated::new();
+            hypervisor.speak(version);
+            let xen = Xen::probed(hypervisor.clone(), None).unwrap();
             assert_eq!((xen.version(), xen.shared.domctl_version), ((4, 17), version));
             let mut expected = vec![Asked::Version(0)];
             expected.extend(vec![INFO; tries + 1]);
-            assert_eq!(port.asked(), expected);
+            assert_eq!(hypervisor.asked(), expected);
         }
     }
 
     #[test]
     fn an_unknown_version_is_refused_with_what_to_do() {
-        let port = Simulated::new();
-        port.speak(0x19);
-        let error = Xen::probed(port.clone(), None).unwrap_err();
+        let hypervisor = Simulated::new();
+        hypervisor.speak(0x19);
+        let error = Xen::probed(hypervisor.clone(), None).unwrap_err();
         let expected = "Xen 4.17 speaks none of the domctl versions that this program knows (0x18, 0x17, 0x16, 0x15). \
                         Use a newer understudy; or, if you know that the structures are unchanged, set \
                         UNDERSTUDY_XEN_DOMCTL_VERSION to Xen's XEN_DOMCTL_INTERFACE_VERSION";
         assert_eq!(error.to_string(), expected);
-        let error = Xen::probed(port, Some("26")).unwrap_err();
+        let error = Xen::probed(hypervisor, Some("26")).unwrap_err();
         assert!(error.to_string().contains("(0x18, 0x17, 0x16, 0x15), nor 0x1a as overridden."), "{error}");
     }
 
     #[test]
     fn an_unknown_version_is_used_when_a_person_says_so() {
         for overridden in ["0x19", "25"] {
-            let port = Simulated::new();
-            port.speak(0x19);
-            assert_eq!(Xen::probed(port, Some(overridden)).unwrap().shared.domctl_version, 0x19);
+            let hypervisor = Simulated::new();
+            hypervisor.speak(0x19);
+            assert_eq!(Xen::probed(hypervisor, Some(overridden)).unwrap().shared.domctl_version, 0x19);
         }
         // A known one that is accepted goes before.
         assert_eq!(Xen::probed(Simulated::new(), Some("0x19")).unwrap().shared.domctl_version, 0x15);
@@ -120,9 +123,9 @@ mod tests {
 
     #[test]
     fn a_process_without_rights_is_told_so_and_not_about_versions() {
-        let port = Simulated::new();
-        port.fail(INFO, &[Errno::EPERM]);
-        let error = Xen::probed(port, None).unwrap_err();
+        let hypervisor = Simulated::new();
+        hypervisor.fail(INFO, &[Errno::EPERM]);
+        let error = Xen::probed(hypervisor, None).unwrap_err();
         assert!(error.to_string().contains("as root in dom0"), "{error}");
     }
 }

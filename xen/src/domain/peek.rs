@@ -36,7 +36,7 @@ pub(crate) fn is_same(mapping: &Mapping, index: usize, page: &Page) -> Option<bo
 mod tests {
     use super::*;
     use crate::simulated::Simulated;
-    use crate::{Access, DomId, Gfn, Port};
+    use crate::{Access, DomId, Gfn, Hypervisor};
 
     #[test]
     fn one_byte_anywhere_makes_a_page_another() {

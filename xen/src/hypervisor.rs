@@ -1,7 +1,7 @@
 //! The hypervisor as a trait: hypercalls with their memory, and doors to other domains' memory.
 //!
 //! ```text
-//!   control/ ── Call { registers, argument, data, where their addresses belong } ──► Port
+//!   control/ ── Call { registers, argument, data, where their addresses belong } ──► Hypervisor
 //!                                                                                    ├─ Privcmd    /dev/xen/privcmd
 //!                                                                                    └─ Simulated  scripted answers
 //! ```
@@ -25,7 +25,7 @@ use std::sync::{Arc, OnceLock};
 use understudy_checkpoint::{PAGE_SIZE, Page};
 
 /// The hypervisor, as far as this crate reaches it.
-pub trait Port: Send + Sync {
+pub trait Hypervisor: Send + Sync {
     /// Does a hypercall. The answer is Xen's, errors included.
     fn hypercall(&self, call: &mut Call<'_>) -> Result<u64, Errno>;
 
