@@ -1,4 +1,4 @@
-//! The hypervisor as a trait: hypercalls with their memory, and doors to other domains' memory.
+//! The hypervisor as a trait: hypercalls with their memory, and access to other domains' memory.
 //!
 //! ```text
 //!   control/ ── Call { registers, argument, data, where their addresses belong } ──► Hypervisor
@@ -29,39 +29,39 @@ pub trait Hypervisor: Send + Sync {
     /// Does a hypercall. The answer is Xen's, errors included.
     fn hypercall(&self, call: &mut Call<'_>) -> Result<u64, Errno>;
 
-    /// A door to the memory of `domain`.
-    fn foreign(&self, domain: DomId) -> io::Result<Arc<dyn Foreign>>;
+    /// Access to the memory of `domain`.
+    fn foreign_memory(&self, domain: DomId) -> io::Result<Arc<dyn ForeignMemory>>;
 }
 
-/// A door to the memory of one domain. [`Mapping`](crate::Mapping) decides what goes where.
-pub trait Foreign: Send + Sync {
-    /// Maps `frames` at `place`, in place of whatever was there, and says for each in `errors` why it did not map
-    /// (errno; 0: it did). Where the whole call fails, nothing readable may be left at `place`.
+/// Access to the memory of one domain. [`Mapping`](crate::Mapping) decides what goes where.
+pub trait ForeignMemory: Send + Sync {
+    /// Maps `frames` from the address `at` on, in place of whatever was there, and says for each in `errors` why it did
+    /// not map (errno; 0: it did). Where the whole call fails, nothing readable may be left there.
     ///
     /// # Safety
-    /// `place` begins a range of `frames.len()` pages that belongs to the caller and that nobody reads or writes
+    /// `at` begins a range of `frames.len()` pages that belongs to the caller and that nobody reads or writes
     /// meanwhile. The range is one that no earlier `replace` overlapped in part: the kernel cannot split what
     /// it mapped (see `mapping.rs`). `errors` is as long as `frames`.
     unsafe fn replace(
         &self,
-        place: NonNull<Page>,
+        at: NonNull<Page>,
         frames: &[GfnSlot],
         access: Access,
         errors: &mut [u8],
     ) -> Result<(), Errno>;
 
-    /// Maps `frames` at `place`, where a `replace` left only frames that did not map. `EINVAL` where the kernel
+    /// Maps `frames` from the address `at` on, where a `replace` left only frames that did not map. `EINVAL` where the kernel
     /// cannot do that; nothing is changed then.
     ///
     /// # Safety
-    /// As for [`replace`](Self::replace), but `place` lies anywhere in one range that was given to it.
-    unsafe fn fill(&self, place: NonNull<Page>, frames: &[GfnSlot], errors: &mut [u8]) -> Result<(), Errno>;
+    /// As for [`replace`](Self::replace), but `at` lies anywhere in one range that was given to it.
+    unsafe fn fill(&self, at: NonNull<Page>, frames: &[GfnSlot], errors: &mut [u8]) -> Result<(), Errno>;
 
-    /// Maps the first frame of the domain's grant table at `place`, writable.
+    /// Maps the first frame of the domain's grant table at the address `at`, writable.
     ///
     /// # Safety
     /// As for [`replace`](Self::replace), of one page.
-    unsafe fn grant_table(&self, place: NonNull<Page>) -> Result<(), Errno>;
+    unsafe fn grant_table(&self, at: NonNull<Page>) -> Result<(), Errno>;
 }
 
 /// One argument register of a hypercall.

@@ -42,7 +42,7 @@ pub use control::{
 pub use error::{PolicyPosition, XenError};
 pub use evtchn::Evtchn;
 pub use frame_number::{Gfn, GfnSlot, Mfn};
-pub use hypervisor::{Call, Foreign, HypercallBuffer, Hypervisor};
+pub use hypervisor::{Call, ForeignMemory, HypercallBuffer, Hypervisor};
 pub use mapping::{Access, Mapping};
 pub use words::DomId;
 pub mod domain;

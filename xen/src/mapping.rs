@@ -21,7 +21,7 @@
 
 #![allow(unsafe_code)]
 
-use crate::hypervisor::Foreign;
+use crate::hypervisor::ForeignMemory;
 use crate::{DomId, GfnSlot, XenError};
 use nix::errno::Errno;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
@@ -60,7 +60,7 @@ pub enum Access {
 pub struct Mapping {
     domain: DomId,
     access: Access,
-    foreign: Arc<dyn Foreign>,
+    memory: Arc<dyn ForeignMemory>,
     start: NonNull<Page>,
     len: usize,
     piece_frames: usize,
@@ -89,12 +89,12 @@ impl std::fmt::Debug for Mapping {
 impl Mapping {
     /// Maps `frames` of `domain`. Frames that do not map are told by [`error`](Self::error).
     pub(crate) fn new(
-        foreign: Arc<dyn Foreign>,
+        memory: Arc<dyn ForeignMemory>,
         domain: DomId,
         frames: &[GfnSlot],
         access: Access,
     ) -> Result<Self, XenError> {
-        let mapping = Self::reserve(foreign, domain, frames, access)?;
+        let mapping = Self::reserve(memory, domain, frames, access)?;
         for (index, piece) in mapping.pieces.iter().enumerate() {
             let mut piece = piece.write().unwrap_or_else(PoisonError::into_inner);
             mapping.replace_piece(index, &mut piece)?;
@@ -103,10 +103,10 @@ impl Mapping {
     }
 
     /// Maps the first frame of the domain's grant table, for writing.
-    pub(crate) fn grant_table(foreign: Arc<dyn Foreign>, domain: DomId) -> Result<Self, XenError> {
-        let mapping = Self::reserve(foreign, domain, &[GfnSlot::EMPTY], Access::ReadWrite)?;
+    pub(crate) fn grant_table(memory: Arc<dyn ForeignMemory>, domain: DomId) -> Result<Self, XenError> {
+        let mapping = Self::reserve(memory, domain, &[GfnSlot::EMPTY], Access::ReadWrite)?;
         // SAFETY: one page, reserved just now and known to nobody else.
-        let mapped = unsafe { mapping.foreign.grant_table(mapping.start) };
+        let mapped = unsafe { mapping.memory.grant_table(mapping.start) };
         mapped.map_err(|errno| XenError::Hypercall {
             what: "Mapping the grant table",
             domain: Some(domain),
@@ -117,7 +117,7 @@ impl Mapping {
 
     /// The range and its pieces, with nothing mapped yet.
     fn reserve(
-        foreign: Arc<dyn Foreign>,
+        memory: Arc<dyn ForeignMemory>,
         domain: DomId,
         frames: &[GfnSlot],
         access: Access,
@@ -137,7 +137,7 @@ impl Mapping {
             RwLock::new(Piece { frames: frames.into(), errors: vec![0; frames.len()].into_boxed_slice() })
         };
         let pieces = frames.chunks(piece_frames).map(piece).collect();
-        Ok(Self { domain, access, foreign, start, len: frames.len(), piece_frames, pieces })
+        Ok(Self { domain, access, memory, start, len: frames.len(), piece_frames, pieces })
     }
 
     /// Number of frames, those that did not map included.
@@ -251,7 +251,7 @@ impl Mapping {
             let frames = &piece.frames[within..within + run.len()];
             let errors = &mut piece.errors[within..within + run.len()];
             // SAFETY: the places are of one piece, which is locked, and nothing was mapped there.
-            let filled = unsafe { self.foreign.fill(self.place(index), frames, errors) };
+            let filled = unsafe { self.memory.fill(self.place(index), frames, errors) };
             // A frame that is paged out is waited for by `replace_piece`.
             filled.is_ok() && !errors.contains(&(Errno::ENOENT as u8))
         })
@@ -262,8 +262,7 @@ impl Mapping {
         let place = self.place(number * self.piece_frames);
         for attempt in 0.. {
             // SAFETY: the range is that of one piece, which is locked; it is only ever replaced whole.
-            let mapped =
-                unsafe { self.foreign.replace(place, &piece.frames, self.access, &mut piece.errors) };
+            let mapped = unsafe { self.memory.replace(place, &piece.frames, self.access, &mut piece.errors) };
             if let Err(errno) = mapped {
                 piece.errors.fill(errno as u8);
                 return Err(XenError::Map { domain: self.domain, frame: piece.frames[0], errno });
@@ -348,7 +347,7 @@ mod tests {
     }
 
     fn mapped(port: &Simulated, frames: &[u64], access: Access) -> Mapping {
-        Mapping::new(port.foreign(DomId(1)).unwrap(), DomId(1), &slots(frames), access).unwrap()
+        Mapping::new(port.foreign_memory(DomId(1)).unwrap(), DomId(1), &slots(frames), access).unwrap()
     }
 
     fn first_byte(mapping: &Mapping, index: usize) -> Option<u8> {

@@ -11,7 +11,7 @@
 #![allow(unsafe_code)]
 
 use crate::abi::{memory, privcmd};
-use crate::hypervisor::{Call, Foreign, Hypervisor};
+use crate::hypervisor::{Call, ForeignMemory, Hypervisor};
 use crate::{Access, DomId, GfnSlot, XenError};
 use nix::errno::Errno;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, mmap_anonymous};
@@ -73,7 +73,7 @@ impl Hypervisor for Privcmd {
         Ok(u64::from(answer.cast_unsigned()))
     }
 
-    fn foreign(&self, domain: DomId) -> io::Result<Arc<dyn Foreign>> {
+    fn foreign_memory(&self, domain: DomId) -> io::Result<Arc<dyn ForeignMemory>> {
         let mut last = self.door.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((of, door)) = &*last
             && *of == domain
@@ -107,7 +107,7 @@ impl Door {
     /// Puts a fresh part of the device at `place`, with nothing mapped behind it yet.
     ///
     /// # Safety
-    /// As for [`Foreign::replace`].
+    /// As for [`ForeignMemory::replace`].
     unsafe fn lay(&self, place: NonNull<Page>, pages: usize, access: Access) -> Result<(), Errno> {
         let rights = match access {
             Access::Read => ProtFlags::PROT_READ,
@@ -122,7 +122,7 @@ impl Door {
     /// Has the kernel map `frames` into what lies at `place`.
     ///
     /// # Safety
-    /// As for [`Foreign::fill`].
+    /// As for [`ForeignMemory::fill`].
     unsafe fn batch(&self, place: NonNull<Page>, frames: &[GfnSlot], errors: &mut [u8]) -> Result<(), Errno> {
         let mut answers = vec![0i32; frames.len()];
         let request = privcmd::MmapBatch {
@@ -151,7 +151,7 @@ impl Door {
     /// Takes everything away from `place` after a failure, and keeps the range reserved.
     ///
     /// # Safety
-    /// As for [`Foreign::replace`].
+    /// As for [`ForeignMemory::replace`].
     unsafe fn clear(place: NonNull<Page>, pages: usize) {
         let (at, length) = range(place, pages);
         let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_FIXED | MapFlags::MAP_NORESERVE;
@@ -166,7 +166,7 @@ fn range(place: NonNull<Page>, pages: usize) -> (NonZeroUsize, NonZeroUsize) {
     (place.addr(), length)
 }
 
-impl Foreign for Door {
+impl ForeignMemory for Door {
     unsafe fn replace(
         &self,
         place: NonNull<Page>,
@@ -238,20 +238,20 @@ mod tests {
     fn a_mapping_that_fails_leaves_nothing_behind_but_its_reason() {
         let port = no_privcmd();
         let mapped = Mapping::new(
-            port.foreign(DomId(3)).unwrap(),
+            port.foreign_memory(DomId(3)).unwrap(),
             DomId(3),
             &[Gfn(1).into(), Gfn(2).into()],
             Access::Read,
         );
         assert!(matches!(mapped, Err(XenError::Map { errno: Errno::ENOTTY, .. })));
-        let granted = Mapping::grant_table(port.foreign(DomId(3)).unwrap(), DomId(3));
+        let granted = Mapping::grant_table(port.foreign_memory(DomId(3)).unwrap(), DomId(3));
         assert!(matches!(granted, Err(XenError::Hypercall { errno: Errno::ENOTTY, .. })));
     }
 
     #[test]
     fn a_door_is_opened_once_for_a_domain_in_a_row() {
         let port = no_privcmd();
-        let of = |domain| Arc::as_ptr(&port.foreign(DomId(domain)).unwrap()).cast::<()>();
+        let of = |domain| Arc::as_ptr(&port.foreign_memory(DomId(domain)).unwrap()).cast::<()>();
         let first = of(3);
         assert_eq!(of(3), first);
         assert_eq!(port.door.lock().unwrap().as_ref().map(|(domain, _)| *domain), Some(DomId(3)));

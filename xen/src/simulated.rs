@@ -9,7 +9,7 @@
 
 use crate::abi::domctl::DomainFlags;
 use crate::abi::{XENVER_VERSION, domctl, hypercall, sched, sysctl};
-use crate::hypervisor::{Call, Foreign, Hypervisor};
+use crate::hypervisor::{Call, ForeignMemory, Hypervisor};
 use crate::{Access, DomId, Gfn, GfnSlot};
 use nix::errno::Errno;
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -190,7 +190,7 @@ impl Hypervisor for Simulated {
         answer.unwrap_or_else(|| panic!("no script answers {asked:?}"))(call)
     }
 
-    fn foreign(&self, _domain: DomId) -> io::Result<Arc<dyn Foreign>> {
+    fn foreign_memory(&self, _domain: DomId) -> io::Result<Arc<dyn ForeignMemory>> {
         Ok(self.guest.clone())
     }
 }
@@ -243,7 +243,7 @@ impl Guest {
     }
 
     /// # Safety
-    /// As for [`Foreign::replace`].
+    /// As for [`ForeignMemory::replace`].
     unsafe fn map(&self, place: NonNull<Page>, frames: &[GfnSlot], access: Access, errors: &mut [u8]) {
         let page = NonZeroUsize::new(PAGE_SIZE).expect("not zero");
         let rights = match access {
@@ -271,7 +271,7 @@ impl Guest {
     }
 }
 
-impl Foreign for Guest {
+impl ForeignMemory for Guest {
     unsafe fn replace(
         &self,
         place: NonNull<Page>,

@@ -2,7 +2,7 @@
 
 use super::Xen;
 use crate::abi::grant::{self, EntryV1};
-use crate::hypervisor::Foreign;
+use crate::hypervisor::ForeignMemory;
 use crate::{Access, DomId, Gfn, GfnSlot, Mapping, XenError};
 use nix::errno::Errno;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ impl Xen {
     /// are waited for, a few seconds at most.
     pub fn map(&self, domain: DomId, frames: &[GfnSlot], access: Access) -> Result<Mapping, XenError> {
         let first = frames.first().copied().unwrap_or(GfnSlot::EMPTY);
-        Mapping::new(self.door(domain, first)?, domain, frames, access)
+        Mapping::new(self.foreign_memory(domain, first)?, domain, frames, access)
     }
 
     /// As [`map`](Self::map), but it is an error if any frame does not map.
@@ -34,7 +34,7 @@ impl Xen {
         assert!(index < grant::RESERVED_ENTRIES, "an entry of the toolstack");
         let unnameable = XenError::Map { domain, frame: gfn.into(), errno: Errno::E2BIG };
         let frame = u32::try_from(gfn.0).map_err(|_| unnameable)?;
-        let table = Mapping::grant_table(self.door(domain, gfn.into())?, domain)?;
+        let table = Mapping::grant_table(self.foreign_memory(domain, gfn.into())?, domain)?;
         let entry = EntryV1 { flags: grant::PERMIT_ACCESS, domain: backend.0, frame };
         // Only this entry: others may be in use by backends that were told of them already.
         let written = table.write(0, index as usize * size_of::<EntryV1>(), entry.as_bytes());
@@ -42,8 +42,8 @@ impl Xen {
         Ok(())
     }
 
-    fn door(&self, domain: DomId, first: GfnSlot) -> Result<Arc<dyn Foreign>, XenError> {
-        self.shared.hypervisor.foreign(domain).map_err(|error| XenError::Map {
+    fn foreign_memory(&self, domain: DomId, first: GfnSlot) -> Result<Arc<dyn ForeignMemory>, XenError> {
+        self.shared.hypervisor.foreign_memory(domain).map_err(|error| XenError::Map {
             domain,
             frame: first,
             errno: error.raw_os_error().map_or(Errno::EIO, Errno::from_raw),

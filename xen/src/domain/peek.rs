@@ -43,8 +43,8 @@ mod tests {
         let port = Simulated::new();
         let mut page: Page = std::array::from_fn(|at| (at * 7) as u8);
         port.write_frame(3, &page);
-        let foreign = port.foreign(DomId(1)).unwrap();
-        let mapping = Mapping::new(foreign, DomId(1), &[Gfn(3).into()], Access::Read).unwrap();
+        let memory = port.foreign_memory(DomId(1)).unwrap();
+        let mapping = Mapping::new(memory, DomId(1), &[Gfn(3).into()], Access::Read).unwrap();
         assert_eq!(is_same(&mapping, 0, &page), Some(true));
         for at in 0..PAGE_SIZE {
             page[at] ^= 0x80;
@@ -57,8 +57,8 @@ mod tests {
     fn what_is_not_mapped_is_neither() {
         let port = Simulated::new();
         port.break_frame(3, nix::errno::Errno::EINVAL);
-        let foreign = port.foreign(DomId(1)).unwrap();
-        let mapping = Mapping::new(foreign, DomId(1), &[Gfn(3).into()], Access::Read).unwrap();
+        let memory = port.foreign_memory(DomId(1)).unwrap();
+        let mapping = Mapping::new(memory, DomId(1), &[Gfn(3).into()], Access::Read).unwrap();
         assert_eq!(is_same(&mapping, 0, &[0; PAGE_SIZE]), None);
     }
 }
