@@ -40,8 +40,8 @@ const PATHS: [&str; 2] = ["/dev/xen/privcmd", "/proc/xen/privcmd"];
 pub(crate) struct Privcmd {
     path: PathBuf,
     calls: File,
-    /// The door used last: a guest's pages are mapped batch by batch, one guest for most of the time.
-    door: Mutex<Option<(DomId, Arc<Door>)>>,
+    /// The descriptor that mapped last: a guest's pages are mapped batch by batch, one guest for most of the time.
+    last: Mutex<Option<(DomId, Arc<PrivcmdFd>)>>,
 }
 
 impl Privcmd {
@@ -50,7 +50,7 @@ impl Privcmd {
         let mut failed = None;
         for path in PATHS {
             match open(Path::new(path)) {
-                Ok(calls) => return Ok(Self { path: path.into(), calls, door: Mutex::new(None) }),
+                Ok(calls) => return Ok(Self { path: path.into(), calls, last: Mutex::new(None) }),
                 Err(source) => failed = failed.or(Some(XenError::Device { path: path.into(), source })),
             }
         }
@@ -74,11 +74,11 @@ impl Hypervisor for Privcmd {
     }
 
     fn foreign_memory(&self, domain: DomId) -> io::Result<Arc<dyn ForeignMemory>> {
-        let mut last = self.door.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((of, door)) = &*last
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((of, fd)) = &*last
             && *of == domain
         {
-            return Ok(door.clone());
+            return Ok(fd.clone());
         }
         let device = open(&self.path)?;
         // SAFETY: the kernel reads one u16.
@@ -90,20 +90,20 @@ impl Hypervisor for Privcmd {
             }
             Err(errno) => return Err(errno.into()),
         }
-        let door = Arc::new(Door { domain, device });
-        *last = Some((domain, door.clone()));
-        Ok(door)
+        let fd = Arc::new(PrivcmdFd { domain, device });
+        *last = Some((domain, fd.clone()));
+        Ok(fd)
     }
 }
 
 /// A descriptor that maps the memory of one domain.
 #[derive(Debug)]
-struct Door {
+struct PrivcmdFd {
     domain: DomId,
     device: File,
 }
 
-impl Door {
+impl PrivcmdFd {
     /// Puts a fresh part of the device at `place`, with nothing mapped behind it yet.
     ///
     /// # Safety
@@ -166,7 +166,7 @@ fn range(place: NonNull<Page>, pages: usize) -> (NonZeroUsize, NonZeroUsize) {
     (place.addr(), length)
 }
 
-impl ForeignMemory for Door {
+impl ForeignMemory for PrivcmdFd {
     unsafe fn replace(
         &self,
         place: NonNull<Page>,
@@ -219,7 +219,7 @@ mod tests {
     /// A device that can be opened and mapped and knows no request.
     fn no_privcmd() -> Privcmd {
         let path = PathBuf::from("/dev/zero");
-        Privcmd { calls: open(&path).unwrap(), path, door: Mutex::new(None) }
+        Privcmd { calls: open(&path).unwrap(), path, last: Mutex::new(None) }
     }
 
     #[test]
@@ -249,14 +249,14 @@ mod tests {
     }
 
     #[test]
-    fn a_door_is_opened_once_for_a_domain_in_a_row() {
+    fn the_device_is_opened_once_for_a_domain_in_a_row() {
         let port = no_privcmd();
         let of = |domain| Arc::as_ptr(&port.foreign_memory(DomId(domain)).unwrap()).cast::<()>();
         let first = of(3);
         assert_eq!(of(3), first);
-        assert_eq!(port.door.lock().unwrap().as_ref().map(|(domain, _)| *domain), Some(DomId(3)));
+        assert_eq!(port.last.lock().unwrap().as_ref().map(|(domain, _)| *domain), Some(DomId(3)));
         of(4);
-        assert_eq!(port.door.lock().unwrap().as_ref().map(|(domain, _)| *domain), Some(DomId(4)));
+        assert_eq!(port.last.lock().unwrap().as_ref().map(|(domain, _)| *domain), Some(DomId(4)));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `xen/sys/evtchn.h`: the kernel's door to event channels; and of `xen/event_channel.h` what is asked of Xen itself, on
+//! `xen/sys/evtchn.h`: the kernel's device for event channels; and of `xen/event_channel.h` what is asked of Xen itself, on
 //! another domain's behalf.
 
 use super::ioc;

@@ -1,4 +1,4 @@
-//! `xen/sys/privcmd.h`: the kernel's door to hypercalls and to other domains' memory.
+//! `xen/sys/privcmd.h`: the kernel's device for hypercalls and other domains' memory.
 //!
 //! Addresses are plain numbers here; only `privcmd.rs` makes them.
 
