@@ -156,7 +156,7 @@ impl Mapping {
     /// The address is good until the mapping is dropped or the place remapped. The guest may write there at any
     /// time: read it as such (volatile), never through a reference.
     pub fn page(&self, index: usize) -> Option<*const Page> {
-        self.error(index).is_none().then(|| self.place(index).as_ptr().cast_const())
+        self.error(index).is_none().then(|| self.address(index).as_ptr().cast_const())
     }
 
     /// A frame of a domain that stands still; `None` where it did not map.
@@ -166,7 +166,7 @@ impl Mapping {
     /// neither [`write`](Self::write) nor [`remap`](Self::remap) is called for it.
     pub(crate) unsafe fn still_page(&self, index: usize) -> Option<&Page> {
         // SAFETY: the frame is mapped and stays so as long as `self` does; the caller keeps writers away.
-        self.error(index).is_none().then(|| unsafe { self.place(index).as_ref() })
+        self.error(index).is_none().then(|| unsafe { self.address(index).as_ref() })
     }
 
     /// Copies a frame out; false where it did not map. What the guest writes meanwhile may be seen in part.
@@ -176,7 +176,7 @@ impl Mapping {
             return false;
         }
         // SAFETY: the frame is mapped, readable, and stays while the piece is locked; `into` is ours.
-        unsafe { copy(self.place(index).as_ptr().cast(), into.as_mut_ptr(), PAGE_SIZE) };
+        unsafe { copy(self.address(index).as_ptr().cast(), into.as_mut_ptr(), PAGE_SIZE) };
         true
     }
 
@@ -196,7 +196,7 @@ impl Mapping {
         }
         // SAFETY: the frame is mapped, writable, and stays while the piece is locked; the part lies in it. No
         // reference to it exists anywhere, so others that write at the same time only mix their bytes with ours.
-        unsafe { copy(from.as_ptr(), self.place(index).as_ptr().cast::<u8>().add(offset), from.len()) };
+        unsafe { copy(from.as_ptr(), self.address(index).as_ptr().cast::<u8>().add(offset), from.len()) };
         true
     }
 
@@ -251,7 +251,7 @@ impl Mapping {
             let frames = &piece.frames[within..within + run.len()];
             let errors = &mut piece.errors[within..within + run.len()];
             // SAFETY: the places are of one piece, which is locked, and nothing was mapped there.
-            let filled = unsafe { self.memory.fill(self.place(index), frames, errors) };
+            let filled = unsafe { self.memory.fill(self.address(index), frames, errors) };
             // A frame that is paged out is waited for by `replace_piece`.
             filled.is_ok() && !errors.contains(&(Errno::ENOENT as u8))
         })
@@ -259,10 +259,10 @@ impl Mapping {
 
     /// Maps all frames of a locked piece anew, and waits for those that are paged out.
     fn replace_piece(&self, number: usize, piece: &mut Piece) -> Result<(), XenError> {
-        let place = self.place(number * self.piece_frames);
+        let at = self.address(number * self.piece_frames);
         for attempt in 0.. {
             // SAFETY: the range is that of one piece, which is locked; it is only ever replaced whole.
-            let mapped = unsafe { self.memory.replace(place, &piece.frames, self.access, &mut piece.errors) };
+            let mapped = unsafe { self.memory.replace(at, &piece.frames, self.access, &mut piece.errors) };
             if let Err(errno) = mapped {
                 piece.errors.fill(errno as u8);
                 return Err(XenError::Map { domain: self.domain, frame: piece.frames[0], errno });
@@ -290,7 +290,8 @@ impl Mapping {
         (piece, index % self.piece_frames)
     }
 
-    fn place(&self, index: usize) -> NonNull<Page> {
+    /// Where the frame at `index` is mapped, or would be.
+    fn address(&self, index: usize) -> NonNull<Page> {
         debug_assert!(index < self.len);
         // SAFETY: the range has `len` pages.
         unsafe { self.start.add(index) }

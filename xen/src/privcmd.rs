@@ -32,7 +32,7 @@ mod ioctl {
     nix::ioctl_write_ptr_bad!(mmap_resource, privcmd::MMAP_RESOURCE, privcmd::MmapResource);
 }
 
-/// Where the device is: the second place is that of old kernels, through xenfs.
+/// Paths of the device; the second is that of old kernels, through xenfs.
 const PATHS: [&str; 2] = ["/dev/xen/privcmd", "/proc/xen/privcmd"];
 
 /// The hypervisor that this host runs on.
@@ -104,31 +104,31 @@ struct PrivcmdFd {
 }
 
 impl PrivcmdFd {
-    /// Puts a fresh part of the device at `place`, with nothing mapped behind it yet.
+    /// Maps a fresh part of the device at the address `at`, with no frames behind it yet.
     ///
     /// # Safety
     /// As for [`ForeignMemory::replace`].
-    unsafe fn lay(&self, place: NonNull<Page>, pages: usize, access: Access) -> Result<(), Errno> {
+    unsafe fn map_at(&self, at: NonNull<Page>, pages: usize, access: Access) -> Result<(), Errno> {
         let rights = match access {
             Access::Read => ProtFlags::PROT_READ,
             Access::ReadWrite => ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
         };
-        let (at, length) = range(place, pages);
+        let (start, length) = range(at, pages);
         let flags = MapFlags::MAP_SHARED | MapFlags::MAP_FIXED;
         // SAFETY: the range is the caller's and unused.
-        unsafe { mmap(Some(at), length, rights, flags, &self.device, 0) }.map(drop)
+        unsafe { mmap(Some(start), length, rights, flags, &self.device, 0) }.map(drop)
     }
 
-    /// Has the kernel map `frames` into what lies at `place`.
+    /// Has the kernel map `frames` behind what `map_at` put at the address `at`.
     ///
     /// # Safety
     /// As for [`ForeignMemory::fill`].
-    unsafe fn batch(&self, place: NonNull<Page>, frames: &[GfnSlot], errors: &mut [u8]) -> Result<(), Errno> {
+    unsafe fn batch(&self, at: NonNull<Page>, frames: &[GfnSlot], errors: &mut [u8]) -> Result<(), Errno> {
         let mut answers = vec![0i32; frames.len()];
         let request = privcmd::MmapBatch {
             num: u32::try_from(frames.len()).map_err(|_| Errno::E2BIG)?,
             domain: self.domain.0,
-            address: place.addr().get() as u64,
+            address: at.addr().get() as u64,
             frames: frames.as_ptr().addr() as u64,
             errors: answers.as_mut_ptr().addr() as u64,
         };
@@ -136,7 +136,7 @@ impl PrivcmdFd {
         frames.as_ptr().expose_provenance();
         answers.as_mut_ptr().expose_provenance();
         // SAFETY: the kernel reads `num` frames, writes `num` answers, both of that length, and changes only
-        // the page tables of `place`, which is the caller's.
+        // the page tables of the range at `at`, which is the caller's.
         match unsafe { ioctl::mmap_batch(self.device.as_raw_fd(), &request) } {
             // ENOENT says that some are paged out; which, the answers tell.
             Ok(_) | Err(Errno::ENOENT) => {}
@@ -148,64 +148,64 @@ impl PrivcmdFd {
         Ok(())
     }
 
-    /// Takes everything away from `place` after a failure, and keeps the range reserved.
+    /// Takes everything away from `at` on after a failure, and keeps the range reserved.
     ///
     /// # Safety
     /// As for [`ForeignMemory::replace`].
-    unsafe fn clear(place: NonNull<Page>, pages: usize) {
-        let (at, length) = range(place, pages);
+    unsafe fn clear(at: NonNull<Page>, pages: usize) {
+        let (start, length) = range(at, pages);
         let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_FIXED | MapFlags::MAP_NORESERVE;
         // SAFETY: the range is the caller's and unused.
-        let cleared = unsafe { mmap_anonymous(Some(at), length, ProtFlags::PROT_NONE, flags) };
+        let cleared = unsafe { mmap_anonymous(Some(start), length, ProtFlags::PROT_NONE, flags) };
         debug_assert!(cleared.is_ok(), "an empty mapping costs nothing");
     }
 }
 
-fn range(place: NonNull<Page>, pages: usize) -> (NonZeroUsize, NonZeroUsize) {
+fn range(at: NonNull<Page>, pages: usize) -> (NonZeroUsize, NonZeroUsize) {
     let length = NonZeroUsize::new(pages * PAGE_SIZE).expect("a mapping has pages");
-    (place.addr(), length)
+    (at.addr(), length)
 }
 
 impl ForeignMemory for PrivcmdFd {
     unsafe fn replace(
         &self,
-        place: NonNull<Page>,
+        at: NonNull<Page>,
         frames: &[GfnSlot],
         access: Access,
         errors: &mut [u8],
     ) -> Result<(), Errno> {
         // SAFETY: the caller's promises are those asked for.
         let mapped =
-            unsafe { self.lay(place, frames.len(), access).and_then(|()| self.batch(place, frames, errors)) };
+            unsafe { self.map_at(at, frames.len(), access).and_then(|()| self.batch(at, frames, errors)) };
         if mapped.is_err() {
             // SAFETY: the caller's promises are those asked for.
-            unsafe { Self::clear(place, frames.len()) };
+            unsafe { Self::clear(at, frames.len()) };
         }
         mapped
     }
 
-    unsafe fn fill(&self, place: NonNull<Page>, frames: &[GfnSlot], errors: &mut [u8]) -> Result<(), Errno> {
+    unsafe fn fill(&self, at: NonNull<Page>, frames: &[GfnSlot], errors: &mut [u8]) -> Result<(), Errno> {
         // SAFETY: the caller's promises are those asked for.
-        unsafe { self.batch(place, frames, errors) }
+        unsafe { self.batch(at, frames, errors) }
     }
 
-    unsafe fn grant_table(&self, place: NonNull<Page>) -> Result<(), Errno> {
+    unsafe fn grant_table(&self, at: NonNull<Page>) -> Result<(), Errno> {
         let request = privcmd::MmapResource {
             domain: self.domain.0,
             kind: memory::RESOURCE_GRANT_TABLE,
             id: memory::RESOURCE_GRANT_TABLE_SHARED,
             index: 0,
             num: 1,
-            address: place.addr().get() as u64,
+            address: at.addr().get() as u64,
         };
-        // SAFETY: the caller's promises are those asked for; the kernel changes only the page tables of `place`.
+        // SAFETY: the caller's promises are those asked for; the kernel changes only the page table entry of `at`.
         let mapped = unsafe {
-            self.lay(place, 1, Access::ReadWrite)
+            self.map_at(at, 1, Access::ReadWrite)
                 .and_then(|()| ioctl::mmap_resource(self.device.as_raw_fd(), &request).map(drop))
         };
         if mapped.is_err() {
             // SAFETY: the caller's promises are those asked for.
-            unsafe { Self::clear(place, 1) };
+            unsafe { Self::clear(at, 1) };
         }
         mapped
     }

@@ -244,7 +244,7 @@ impl Guest {
 
     /// # Safety
     /// As for [`ForeignMemory::replace`].
-    unsafe fn map(&self, place: NonNull<Page>, frames: &[GfnSlot], access: Access, errors: &mut [u8]) {
+    unsafe fn map(&self, at: NonNull<Page>, frames: &[GfnSlot], access: Access, errors: &mut [u8]) {
         let page = NonZeroUsize::new(PAGE_SIZE).expect("not zero");
         let rights = match access {
             Access::Read => ProtFlags::PROT_READ,
@@ -253,7 +253,7 @@ impl Guest {
         let fixed = MapFlags::MAP_FIXED;
         for (index, (frame, error)) in frames.iter().zip(errors).enumerate() {
             // SAFETY: the range has as many pages as there are frames.
-            let at = Some(unsafe { place.add(index) }.addr());
+            let address = Some(unsafe { at.add(index) }.addr());
             let frame = frame.get().map_or(u64::MAX, |gfn| gfn.0);
             let errno = self.error(frame);
             *error = errno.map_or(0, |errno| errno as u8);
@@ -262,8 +262,10 @@ impl Guest {
             // SAFETY: one page of the caller's range, which nobody uses meanwhile.
             let mapped = unsafe {
                 match errno {
-                    None => mmap(at, page, rights, MapFlags::MAP_SHARED | fixed, &self.memory, offset),
-                    Some(_) => mmap_anonymous(at, page, ProtFlags::PROT_NONE, MapFlags::MAP_PRIVATE | fixed),
+                    None => mmap(address, page, rights, MapFlags::MAP_SHARED | fixed, &self.memory, offset),
+                    Some(_) => {
+                        mmap_anonymous(address, page, ProtFlags::PROT_NONE, MapFlags::MAP_PRIVATE | fixed)
+                    }
                 }
             };
             mapped.expect("pages of a file can be mapped");
@@ -274,7 +276,7 @@ impl Guest {
 impl ForeignMemory for Guest {
     unsafe fn replace(
         &self,
-        place: NonNull<Page>,
+        at: NonNull<Page>,
         frames: &[GfnSlot],
         access: Access,
         errors: &mut [u8],
@@ -287,25 +289,25 @@ impl ForeignMemory for Guest {
         // SAFETY: the caller's promises are those asked for.
         fails.map_or_else(
             || unsafe {
-                self.map(place, frames, access, errors);
+                self.map(at, frames, access, errors);
                 Ok(())
             },
             Err,
         )
     }
 
-    unsafe fn fill(&self, place: NonNull<Page>, frames: &[GfnSlot], errors: &mut [u8]) -> Result<(), Errno> {
+    unsafe fn fill(&self, at: NonNull<Page>, frames: &[GfnSlot], errors: &mut [u8]) -> Result<(), Errno> {
         if self.state().cannot_fill {
             return Err(Errno::EINVAL);
         }
         // SAFETY: the caller's promises are those asked for.
-        unsafe { self.map(place, frames, Access::ReadWrite, errors) };
+        unsafe { self.map(at, frames, Access::ReadWrite, errors) };
         Ok(())
     }
 
-    unsafe fn grant_table(&self, place: NonNull<Page>) -> Result<(), Errno> {
+    unsafe fn grant_table(&self, at: NonNull<Page>) -> Result<(), Errno> {
         // SAFETY: the caller's promises are those asked for.
-        unsafe { self.map(place, &[Gfn(GRANT_FRAME).into()], Access::ReadWrite, &mut [0]) };
+        unsafe { self.map(at, &[Gfn(GRANT_FRAME).into()], Access::ReadWrite, &mut [0]) };
         Ok(())
     }
 }
