@@ -16,7 +16,7 @@
 //! the hypervisor hardly ever. See `abi/` for how that is checked.
 //!
 //! `unsafe` is allowed in `hypervisor`, `privcmd`, `mapping`, `evtchn` and `simulated`; above them in places that each say why:
-//! guest memory is read by words in `domain/peek.rs`, pages of a domain that stands still in `standing/pages.rs` by way
+//! guest memory is read by words in `domain/peek.rs`, pages of a domain that stands still in `standby/pages.rs` by way
 //! of `restore/memory.rs`, and `helper/signal.rs` takes over a descriptor.
 
 // They panic where nobody reads, and wait for who reads slowly.
@@ -51,6 +51,6 @@ pub mod mark;
 pub mod process;
 pub mod qmp;
 pub mod restore;
-pub mod standing;
+pub mod standby;
 pub mod vifs;
 pub mod xl;

@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 use understudy_netbuf::kernel::leftovers::{self, Kind, Leftover};
 use understudy_netbuf::kernel::{Connection, KernelError};
 use understudy_xen::domain::{Settled, settle};
-use understudy_xen::standing::{Fate, StandingDomain, standing_domains};
+use understudy_xen::standby::{Fate, StandbyDomain, standby_domains};
 use understudy_xen::{DomId, Xen, mark, xl};
 use word::Witness;
 
@@ -273,7 +273,7 @@ fn judge(kind: &Kind, behind: &Behind, vouched: Option<&Witness>) -> Result<Stri
 /// Domains that stand by for an engine that is gone.
 fn standing_by(repair: bool) -> Vec<Finding> {
     let domains = match Xen::open() {
-        Ok(xen) => standing_domains(&xen).map_err(|error| unseen("Domains that stand by", error)),
+        Ok(xen) => standby_domains(&xen).map_err(|error| unseen("Domains that stand by", error)),
         Err(error) => Err(unseen("Domains that stand by", error)),
     };
     match domains {
@@ -282,8 +282,8 @@ fn standing_by(repair: bool) -> Vec<Finding> {
     }
 }
 
-fn standing_one(repair: bool, standing: &StandingDomain) -> Option<Finding> {
-    let StandingDomain { domain, name, .. } = standing;
+fn standing_one(repair: bool, standing: &StandbyDomain) -> Option<Finding> {
+    let StandbyDomain { domain, name, .. } = standing;
     match standing.fate() {
         Ok(Fate::Had) => return None,
         Ok(Fate::Left) => {}

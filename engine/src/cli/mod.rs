@@ -38,7 +38,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use understudy_xen::helper::Order;
-use understudy_xen::standing::STANDING_VARIABLE;
+use understudy_xen::standby::STANDBY_VARIABLE;
 
 /// Keeps a running Xen guest alive through the death of its host.
 #[derive(Parser, Debug)]
@@ -140,7 +140,7 @@ pub fn main() -> ExitCode {
 }
 
 fn run_main() -> ExitCode {
-    if std::env::var_os(STANDING_VARIABLE).is_some() {
+    if std::env::var_os(STANDBY_VARIABLE).is_some() {
         return stand_by();
     }
     let cli = match Cli::from_arg_matches(&command().get_matches()) {

@@ -6,7 +6,7 @@
 //!                                                           └─ dropped ──► the domain goes first, then what held its cards
 //! ```
 //!
-//! Not here: what the domain is made of (`understudy_xen::standing`), and how cards are found ([`cards`](super::cards)).
+//! Not here: what the domain is made of (`understudy_xen::standby`), and how cards are found ([`cards`](super::cards)).
 
 use super::keep::Keep;
 use super::machine::Host;
@@ -20,12 +20,12 @@ use std::sync::Arc;
 use understudy_checkpoint::Epoch;
 use understudy_checkpoint::domain::Description;
 use understudy_xen::DomId;
-use understudy_xen::standing::Standing;
+use understudy_xen::standby::Standby;
 
 /// A domain that stands by. Dropping it destroys the domain.
 pub struct StandingBy {
     // In this order they are dropped.
-    pub(super) standing: Box<Standing>,
+    pub(super) standing: Box<Standby>,
     pub(super) machine: Arc<XenMachine>,
     pub(super) output: HeldOutput,
     /// How often it was tried in vain to make it the guest.
@@ -40,7 +40,7 @@ impl fmt::Debug for StandingBy {
 
 impl XenHost {
     /// What is to keep the network from a domain that stands by.
-    pub(super) fn stand_by(&self, name: &str, what: &Description, standing: Standing) -> StandingBy {
+    pub(super) fn stand_by(&self, name: &str, what: &Description, standing: Standby) -> StandingBy {
         let domain = standing.domain();
         let machine = Arc::new(self.machine(domain, name, true));
         let output = self.outputs.interfaces(Epoch(0));

@@ -31,7 +31,7 @@ use understudy_link::HoldRefusal;
 use understudy_xen::domain::continue_device_model;
 use understudy_xen::mark::Marks;
 use understudy_xen::process::Process;
-use understudy_xen::standing::{self, Standing};
+use understudy_xen::standby::{self, Standby};
 use understudy_xen::xenstore::StoreError;
 use understudy_xen::xl::{self, XlGuest};
 use understudy_xen::{DomId, Xen, mark};
@@ -88,7 +88,7 @@ impl XenHost {
     pub fn open(outputs: OutputMaker, compare: Compare) -> Result<Self, String> {
         let mut host = Self::beside(outputs, compare)?;
         host.lock = Some(Arc::new(HostLock::take().map_err(|error| error.to_string())?));
-        match standing::destroy_left(&host.xen) {
+        match standby::destroy_left(&host.xen) {
             Ok(0) => {}
             Ok(domains) => tracing::warn!(domains, "Domains that stood by for a dead engine were destroyed"),
             Err(error) => tracing::warn!(%error, "What a dead engine had stand by may be left"),
@@ -269,7 +269,7 @@ impl Host for XenHost {
     }
 
     fn keep(&self, name: &str, what: &Description) -> Keep {
-        match Standing::begin(&self.xen, name, what) {
+        match Standby::begin(&self.xen, name, what) {
             Ok(standing) => {
                 tracing::info!(guest = name, domain = %standing.domain(), "A domain stands by");
                 Keep::Standing(Box::new(self.stand_by(name, what, standing)))

@@ -14,7 +14,7 @@ use super::signal;
 use super::toolstack::Libxl;
 use crate::domain::XenSource;
 use crate::restore::{RingEnd, Rings};
-use crate::standing::{STANDING_VARIABLE, stand_by};
+use crate::standby::{STANDBY_VARIABLE, stand_by};
 use crate::{DomId, Xen};
 use nix::errno::Errno;
 use std::fs::File;
@@ -124,7 +124,7 @@ impl Order {
             }
             Self::Restore { stream, domain, rings, kind, .. } => {
                 let input = signal::stream(stream);
-                match std::env::var_os(STANDING_VARIABLE) {
+                match std::env::var_os(STANDBY_VARIABLE) {
                     Some(engine) => stand(&mut channel, xen, domain, input, rings, Path::new(&engine)),
                     None => restore(&mut channel, xen, domain, input, rings, kind),
                 }

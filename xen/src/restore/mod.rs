@@ -130,7 +130,7 @@ impl Rebuild {
     }
 
     /// A domain that libxl has completed, and whose memory is in place as a stream has it: state follows.
-    pub(crate) fn of_standing(xen: Xen, domain: DomId, what: &Description) -> Result<Self, RestoreError> {
+    pub(crate) fn of_standby(xen: Xen, domain: DomId, what: &Description) -> Result<Self, RestoreError> {
         let domain_type = if what.kind == GuestKind::Pv { DomainType::Pv } else { DomainType::Hvm };
         let header = LibxcHeader { version: what.libxc_version, domain_type, xen_version: what.xen_version };
         let mut rebuild = Self::begin(xen, domain, &header)?;

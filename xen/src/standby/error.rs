@@ -8,7 +8,7 @@ use nix::errno::Errno;
 
 /// Why a domain does not stand by, or cannot go on.
 #[derive(thiserror::Error, Debug)]
-pub enum StandingError {
+pub enum StandbyError {
     /// A kind of guest that is held otherwise.
     #[error("a guest with a device model is not held in a domain of its own")]
     DeviceModel,
@@ -48,7 +48,7 @@ pub enum StandingError {
     Xl(#[from] xl::XlError),
 }
 
-impl StandingError {
+impl StandbyError {
     /// Whether it may be otherwise a moment later: what the host lacks, others may give back; xenstored may be restarted.
     pub fn is_passing(&self) -> bool {
         match self {

@@ -5,7 +5,7 @@
 //!   PV    vCPU 0: rdx ──► start info: store_mfn, console_mfn, which a suspended guest has as pfns
 //! ```
 
-use super::pages::StandingPages;
+use super::pages::StandbyPages;
 use crate::domain::pv::vcpu::{RDX, word};
 use crate::restore::pv::start_info;
 use crate::restore::{RestoreError, records};
@@ -23,7 +23,7 @@ pub(super) struct RingPfns {
 pub(super) fn find(
     kind: GuestKind,
     state: &DomainState,
-    pages: &StandingPages,
+    pages: &StandbyPages,
 ) -> Result<RingPfns, RestoreError> {
     match kind {
         GuestKind::Pv => of_pv(state, pages),
@@ -49,7 +49,7 @@ fn of_hvm(state: &DomainState) -> Result<RingPfns, RestoreError> {
     store.zip(console).map(|(store, console)| RingPfns { store, console }).ok_or(missing)
 }
 
-fn of_pv(state: &DomainState, pages: &StandingPages) -> Result<RingPfns, RestoreError> {
+fn of_pv(state: &DomainState, pages: &StandbyPages) -> Result<RingPfns, RestoreError> {
     let mut at = None;
     records(&state.libxc, |record| {
         match record {

@@ -16,7 +16,7 @@ type Said = Arc<Mutex<Option<(DomainFlags, u8)>>>;
 const PAUSED: Option<(DomainFlags, u8)> = Some((DomainFlags::HVM.union(DomainFlags::PAUSED), 7));
 
 /// Never dropped: that would ask the `xl` of this host to destroy a domain.
-fn standing() -> (Arc<Simulated>, Said, ManuallyDrop<Standing>) {
+fn standby() -> (Arc<Simulated>, Said, ManuallyDrop<Standby>) {
     let port = Simulated::new();
     let said: Said = Arc::new(Mutex::new(PAUSED));
     let seen = said.clone();
@@ -41,13 +41,13 @@ fn standing() -> (Arc<Simulated>, Said, ManuallyDrop<Standing>) {
     let end = RingEnd { port: 1, backend: DomId(0) };
     let mut state = DomainState::default();
     Record::HvmContext(HvmContext { blob: &[1; 64] }).write(&mut state.libxc);
-    let standing = Standing {
+    let standby = Standby {
         domain: DomId(4),
         name: "web".into(),
         uuid: Some([7; 16]),
         rings: Rings { store: end, console: end },
         build: Build::Complete,
-        pages: StandingPages::new(&xen, DomId(4), &what).unwrap(),
+        pages: StandbyPages::new(&xen, DomId(4), &what).unwrap(),
         xen,
         what,
         state,
@@ -59,7 +59,7 @@ fn standing() -> (Arc<Simulated>, Said, ManuallyDrop<Standing>) {
         is_used: false,
         mark: |_, _| Ok(()),
     };
-    (port, said, ManuallyDrop::new(standing))
+    (port, said, ManuallyDrop::new(standby))
 }
 
 #[test]
@@ -71,90 +71,90 @@ fn only_a_domain_that_stands_as_it_was_left_may_be_acknowledged() {
         (Some((DomainFlags::HVM | suspended_flags(), 7)), "was let run"),
         (Some((DomainFlags::HVM | DomainFlags::PAUSED, 8)), "its number is another's"),
     ] {
-        let (_port, said, mut standing) = standing();
-        assert_eq!(standing.check(), None);
+        let (_port, said, mut standby) = standby();
+        assert_eq!(standby.check(), None);
         *said.lock().unwrap() = now;
-        let fault = standing.check().unwrap();
+        let fault = standby.check().unwrap();
         assert!(fault.contains(what), "{fault}");
         *said.lock().unwrap() = PAUSED;
-        assert_eq!(standing.check(), Some(fault), "what was lost once stays lost");
+        assert_eq!(standby.check(), Some(fault), "what was lost once stays lost");
     }
 }
 
 #[test]
 fn a_domain_of_the_same_number_is_not_destroyed_in_its_place() {
-    let (port, said, standing) = standing();
-    assert!(standing.is_ours_to_destroy());
+    let (port, said, standby) = standby();
+    assert!(standby.is_ours_to_destroy());
     *said.lock().unwrap() = Some((DomainFlags::HVM, 8));
-    assert!(!standing.is_ours_to_destroy(), "its number was used again");
+    assert!(!standby.is_ours_to_destroy(), "its number was used again");
     *said.lock().unwrap() = None;
-    assert!(!standing.is_ours_to_destroy());
+    assert!(!standby.is_ours_to_destroy());
     *said.lock().unwrap() = PAUSED;
     port.fail(Asked::Domctl(domctl::GET_DOMAIN_INFO), &[Errno::EPERM]);
-    assert!(!standing.is_ours_to_destroy(), "nothing is destroyed that is not known");
+    assert!(!standby.is_ours_to_destroy(), "nothing is destroyed that is not known");
 }
 
 #[test]
 fn what_cannot_be_asked_is_not_acknowledged() {
-    let (port, _said, mut standing) = standing();
+    let (port, _said, mut standby) = standby();
     port.fail(Asked::Domctl(domctl::GET_DOMAIN_INFO), &[Errno::EPERM]);
-    assert!(standing.check().is_some());
+    assert!(standby.check().is_some());
 }
 
 #[test]
 fn a_domain_that_ran_holds_no_image_and_one_that_was_destroyed_still_does() {
-    let (_port, said, mut standing) = standing();
+    let (_port, said, mut standby) = standby();
     *said.lock().unwrap() = None;
-    assert!(standing.activate().is_err());
-    assert!(standing.to_image().is_some(), "its memory is mapped here, and never ran");
+    assert!(standby.activate().is_err());
+    assert!(standby.to_image().is_some(), "its memory is mapped here, and never ran");
     *said.lock().unwrap() = Some((DomainFlags::HVM, 7));
-    assert!(standing.activate().is_err());
-    assert!(standing.to_image().is_none());
+    assert!(standby.activate().is_err());
+    assert!(standby.to_image().is_none());
 }
 
 #[test]
 fn state_that_xen_does_not_take_is_known_with_the_full_copy_and_costs_no_image() {
-    let (port, _said, mut standing) = standing();
-    standing.try_state().unwrap();
+    let (port, _said, mut standby) = standby();
+    standby.try_state().unwrap();
     port.fail(Asked::Domctl(domctl::SET_HVM_CONTEXT), &[Errno::EINVAL]);
-    let error = standing.try_state().unwrap_err();
-    assert!(matches!(error, StandingError::State(_)) && standing.is_refused(), "{error}");
-    assert!(standing.to_image().is_some());
+    let error = standby.try_state().unwrap_err();
+    assert!(matches!(error, StandbyError::State(_)) && standby.is_refused(), "{error}");
+    assert!(standby.to_image().is_some());
 }
 
 #[test]
 fn a_step_that_fails_for_a_moment_is_done_again() {
-    let (port, _said, standing) = standing();
+    let (port, _said, standby) = standby();
     port.fail(Asked::Domctl(domctl::SET_HVM_CONTEXT), &[Errno::ENOMEM, Errno::EAGAIN]);
-    retry(|| standing.give_state()).unwrap();
-    assert!(standing.to_image().is_some(), "nothing of it was overwritten");
+    retry(|| standby.give_state()).unwrap();
+    assert!(standby.to_image().is_some(), "nothing of it was overwritten");
 }
 
 #[test]
 fn a_takeover_that_meets_a_shortage_has_changed_nothing_and_goes_on_when_it_has_passed() {
-    let (port, _said, mut standing) = standing();
-    let tried = |standing: &mut Standing| {
-        let error = standing.activate().unwrap_err();
-        assert!(standing.may_try_again(&error) && standing.to_image().is_some(), "{error}");
+    let (port, _said, mut standby) = standby();
+    let tried = |standby: &mut Standby| {
+        let error = standby.activate().unwrap_err();
+        assert!(standby.may_try_again(&error) && standby.to_image().is_some(), "{error}");
     };
     for errno in [Errno::ENOMEM, Errno::EAGAIN, Errno::EBUSY, Errno::EMFILE, Errno::ENFILE] {
         port.fail(Asked::Domctl(domctl::GET_DOMAIN_INFO), &[errno]);
-        tried(&mut standing);
+        tried(&mut standby);
     }
     // Xenstored is away: the domain is given nothing before it is marked.
-    standing.mark = |_, _| Err(StoreError::Closed);
+    standby.mark = |_, _| Err(StoreError::Closed);
     port.fail(Asked::Domctl(domctl::SET_HVM_CONTEXT), &[Errno::EINVAL; 9]);
-    tried(&mut standing);
-    standing.mark = |_, _| Ok(());
-    let error = standing.activate().unwrap_err();
-    assert!(!standing.may_try_again(&error), "{error}: this does not pass");
-    assert!(standing.to_image().is_some(), "another domain is built of it");
+    tried(&mut standby);
+    standby.mark = |_, _| Ok(());
+    let error = standby.activate().unwrap_err();
+    assert!(!standby.may_try_again(&error), "{error}: this does not pass");
+    assert!(standby.to_image().is_some(), "another domain is built of it");
 }
 
 #[test]
 fn a_domain_that_ran_is_not_tried_again() {
-    let (_port, said, mut standing) = standing();
+    let (_port, said, mut standby) = standby();
     *said.lock().unwrap() = Some((DomainFlags::HVM, 7));
-    let error = standing.activate().unwrap_err();
-    assert!(!standing.may_try_again(&error), "{error}");
+    let error = standby.activate().unwrap_err();
+    assert!(!standby.may_try_again(&error), "{error}");
 }

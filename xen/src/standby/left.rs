@@ -41,7 +41,7 @@ impl Activation {
 
 /// A domain that stands by on this host.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct StandingDomain {
+pub struct StandbyDomain {
     /// It.
     pub domain: DomId,
     /// Its name: that of the guest, and `--incoming`.
@@ -65,7 +65,7 @@ pub enum Fate {
     MayBeTheGuest,
 }
 
-impl StandingDomain {
+impl StandbyDomain {
     /// What it is. An error says that this is not known.
     pub fn fate(&self) -> std::io::Result<Fate> {
         let runs = match &self.engine {
@@ -104,18 +104,18 @@ impl StandingDomain {
 }
 
 /// The domains that stand by on this host.
-pub fn standing_domains(xen: &Xen) -> Result<Vec<StandingDomain>, xl::XlError> {
+pub fn standby_domains(xen: &Xen) -> Result<Vec<StandbyDomain>, xl::XlError> {
     let mut store = Xenstore::open()?;
-    let mut standing = Vec::new();
+    let mut standby = Vec::new();
     for (domain, name) in xl::domains()?.into_iter().filter(|(_, name)| name.ends_with(INCOMING)) {
         if let Some(engine) = store.read(&mark_path(domain))? {
             let activation = store.read(&activation_path(domain))?.map(|word| Activation::of(&word));
             let may_have_run = xen.domain_info(domain).map_or(true, |info| info.is_some_and(has_run));
             let engine = engine.parse().ok();
-            standing.push(StandingDomain { domain, name, engine, activation, may_have_run });
+            standby.push(StandbyDomain { domain, name, engine, activation, may_have_run });
         }
     }
-    Ok(standing)
+    Ok(standby)
 }
 
 fn has_run(info: DomainInfo) -> bool {
@@ -126,16 +126,16 @@ fn has_run(info: DomainInfo) -> bool {
 /// copy of a guest, is left, and told. How many were destroyed.
 pub fn destroy_left(xen: &Xen) -> Result<usize, xl::XlError> {
     let mut destroyed = 0;
-    for standing in standing_domains(xen)? {
-        let (domain, name) = (standing.domain, &standing.name);
-        match standing.fate() {
+    for standby in standby_domains(xen)? {
+        let (domain, name) = (standby.domain, &standby.name);
+        match standby.fate() {
             Ok(Fate::Left) => {
                 xl::destroy(domain)?;
                 destroyed += 1;
             }
             Ok(Fate::Had) => {}
             Ok(Fate::MayBeTheGuest) => tracing::error!(
-                %domain, name, advice = standing.advice(),
+                %domain, name, advice = standby.advice(),
                 "A dead engine was making this domain a guest, or it has run: it may be the only copy and is kept"
             ),
             Err(error) => tracing::warn!(
@@ -184,8 +184,8 @@ mod tests {
     use crate::abi::domctl::{self, DomainFlags};
     use zerocopy::FromZeros;
 
-    fn standing(engine: &str) -> StandingDomain {
-        StandingDomain {
+    fn standby(engine: &str) -> StandbyDomain {
+        StandbyDomain {
             domain: DomId(7),
             name: "web--incoming".into(),
             engine: engine.parse().ok(),
@@ -204,10 +204,10 @@ mod tests {
     #[test]
     fn only_what_a_dead_engine_had_is_left() {
         let this = Process::this().unwrap().to_string();
-        assert_eq!(standing(&this).fate().unwrap(), Fate::Had);
-        assert_eq!(standing(&dead()).fate().unwrap(), Fate::Left, "the number was used again");
+        assert_eq!(standby(&this).fate().unwrap(), Fate::Had);
+        assert_eq!(standby(&dead()).fate().unwrap(), Fate::Left, "the number was used again");
         for nonsense in ["", "0", "engine"] {
-            let fate = standing(nonsense).fate();
+            let fate = standby(nonsense).fate();
             assert!(fate.is_err(), "{nonsense:?}: nothing is destroyed for what is not known");
         }
     }
@@ -216,7 +216,7 @@ mod tests {
     fn what_a_dead_engine_was_making_the_guest_and_what_has_run_is_kept_for_a_person() {
         for word in ["begun", "whole", "as a later version writes it", ""] {
             let activation = Some(Activation::of(word));
-            let mut left = StandingDomain { activation, ..standing(&dead()) };
+            let mut left = StandbyDomain { activation, ..standby(&dead()) };
             assert_eq!(left.fate().unwrap(), Fate::MayBeTheGuest, "{word:?}");
             let advice = left.advice();
             assert!(
@@ -228,7 +228,7 @@ mod tests {
             assert_eq!(left.fate().unwrap(), Fate::Had);
         }
         // Such as one whose name could not be written, after which it was let go.
-        let ran = StandingDomain { may_have_run: true, ..standing(&dead()) };
+        let ran = StandbyDomain { may_have_run: true, ..standby(&dead()) };
         assert_eq!(ran.fate().unwrap(), Fate::MayBeTheGuest);
         let info = |flags, cpu_time| {
             let mut info = domctl::DomainInfo::new_zeroed();

@@ -9,7 +9,7 @@
 //!     │ stdin: libxl's records, END                           ┘         devices plugged in, xl ends
 //! ```
 
-use super::StandingError;
+use super::StandbyError;
 use crate::DomId;
 use crate::restore::{RingFrames, Rings};
 use serde::{Deserialize, Serialize};
@@ -24,7 +24,7 @@ use understudy_checkpoint::domain::Description;
 use understudy_checkpoint::stream::{libxc, libxl, write_head};
 
 /// By this variable the helper knows that it is to wait for an engine, and where that listens.
-pub const STANDING_VARIABLE: &str = "UNDERSTUDY_STANDING";
+pub const STANDBY_VARIABLE: &str = "UNDERSTUDY_STANDING";
 
 /// How long xl is given to make an empty domain: it waits for other xl processes.
 const MAKE_MAX: Duration = Duration::from_secs(120);
@@ -61,15 +61,15 @@ pub(super) struct Waiting {
 
 impl Build {
     /// Starts it; when this returns the domain is there and empty.
-    pub(super) fn start(name: &str, what: &Description) -> Result<(Self, Made), StandingError> {
-        let failed = |what: &str, error: std::io::Error| StandingError::Build(format!("{what}: {error}"));
+    pub(super) fn start(name: &str, what: &Description) -> Result<(Self, Made), StandbyError> {
+        let failed = |what: &str, error: std::io::Error| StandbyError::Build(format!("{what}: {error}"));
         // By this name libxl finds this very program also after an update has replaced its file.
         let helper = format!("/proc/{}/exe", std::process::id());
         let meeting = Meeting::open().map_err(|error| failed("no socket in /run", error))?;
         let mut xl = Command::new("xl")
             .args(["restore", "-p", "/proc/self/fd/0"])
             .env("LIBXL_SAVE_HELPER", helper)
-            .env(STANDING_VARIABLE, &meeting.path)
+            .env(STANDBY_VARIABLE, &meeting.path)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -85,7 +85,7 @@ impl Build {
                 drop(input);
                 let _ = xl.kill();
                 let said = xl.wait_with_output().map(|output| words(&output)).unwrap_or_default();
-                Err(StandingError::Build(format!("{error}; xl said: {said}")))
+                Err(StandbyError::Build(format!("{error}; xl said: {said}")))
             }
         }
     }
@@ -95,7 +95,7 @@ impl Build {
     }
 
     /// Lets libxl complete the domain, on a thread.
-    pub(super) fn complete(&mut self, frames: RingFrames, libxl_records: &[u8]) -> Result<(), StandingError> {
+    pub(super) fn complete(&mut self, frames: RingFrames, libxl_records: &[u8]) -> Result<(), StandbyError> {
         let Self::Waiting(waiting) = std::mem::replace(self, Self::Failed("it was not waiting".into()))
         else {
             return Ok(());
@@ -114,7 +114,7 @@ impl Build {
             }
         };
         let thread = std::thread::Builder::new().name("standing".into()).spawn(complete);
-        *self = Self::Completing(thread.map_err(|error| StandingError::Build(error.to_string()))?);
+        *self = Self::Completing(thread.map_err(|error| StandbyError::Build(error.to_string()))?);
         Ok(())
     }
 
@@ -128,7 +128,7 @@ impl Build {
     }
 
     /// Waits until the domain is complete.
-    pub(super) fn wait(&mut self) -> Result<(), StandingError> {
+    pub(super) fn wait(&mut self) -> Result<(), StandbyError> {
         *self = match std::mem::replace(self, Self::Failed("no image has been complete".into())) {
             Self::Completing(thread) => match thread.join() {
                 Ok(Ok(())) => Self::Complete,
@@ -137,12 +137,12 @@ impl Build {
             },
             waiting @ Self::Waiting(_) => {
                 *self = waiting;
-                return Err(StandingError::Build("no image has been complete".into()));
+                return Err(StandbyError::Build("no image has been complete".into()));
             }
             ended => ended,
         };
         match self {
-            Self::Failed(why) => Err(StandingError::Build(why.clone())),
+            Self::Failed(why) => Err(StandbyError::Build(why.clone())),
             _ => Ok(()),
         }
     }
@@ -159,8 +159,8 @@ impl Build {
 }
 
 /// All that libxl needs to make an empty domain.
-fn head(name: &str, what: &Description) -> Result<Vec<u8>, StandingError> {
-    let bad = |why: &str| StandingError::Build(format!("the guest's configuration {why}"));
+fn head(name: &str, what: &Description) -> Result<Vec<u8>, StandbyError> {
+    let bad = |why: &str| StandbyError::Build(format!("the guest's configuration {why}"));
     let text = what.config.strip_suffix(&[0]).unwrap_or(&what.config);
     let mut config: serde_json::Value = serde_json::from_slice(text).map_err(|_| bad("is no JSON"))?;
     let its_name = config.pointer_mut("/c_info/name").ok_or_else(|| bad("has no name"))?;

@@ -6,9 +6,9 @@
 //!         └ fails: undone, again             └ fails: another domain is built of the image, which is kept beside
 //! ```
 //!
-//! Not here: when ([`Standing::activate`], and with each full copy), and how a guest is rebuilt ([`Rebuild`]).
+//! Not here: when ([`Standby::activate`], and with each full copy), and how a guest is rebuilt ([`Rebuild`]).
 
-use super::{Standing, StandingError};
+use super::{Standby, StandbyError};
 use crate::restore::Rebuild;
 use crate::restore::memory::{GuestMemory, Undone};
 use std::fmt;
@@ -19,10 +19,10 @@ use std::time::Duration;
 const ATTEMPTS: u32 = 5;
 const RETRY: Duration = Duration::from_millis(200);
 
-impl Standing {
+impl Standby {
     /// Gives a PVH guest's domain the state. Its memory stays what the stream has.
-    pub(super) fn give_state(&self) -> Result<(), StandingError> {
-        let mut rebuild = Rebuild::of_standing(self.xen.clone(), self.domain, &self.what)?;
+    pub(super) fn give_state(&self) -> Result<(), StandbyError> {
+        let mut rebuild = Rebuild::of_standby(self.xen.clone(), self.domain, &self.what)?;
         rebuild.apply_all(&self.state.libxc)?;
         rebuild.complete(self.rings)?;
         Ok(())
@@ -30,7 +30,7 @@ impl Standing {
 
     /// Gives a PV guest's domain the state, and its page tables this host's frames. What fails before Xen has anything of it
     /// is undone and done again; afterwards the image is still readable.
-    pub(super) fn give_pv_state(&mut self) -> Result<(), StandingError> {
+    pub(super) fn give_pv_state(&mut self) -> Result<(), StandbyError> {
         let mut attempt = 1;
         loop {
             let memory = self.pages.lend(&self.xen, self.domain);
@@ -57,15 +57,15 @@ impl Standing {
     }
 
     /// Finds out whether a PV guest's state fits its memory. It is given nothing.
-    pub(super) fn check_pv_state(&self) -> Result<(), StandingError> {
-        let rebuild = Rebuild::of_standing(self.xen.clone(), self.domain, &self.what)?;
+    pub(super) fn check_pv_state(&self) -> Result<(), StandbyError> {
+        let rebuild = Rebuild::of_standby(self.xen.clone(), self.domain, &self.what)?;
         let page_type = |pfn| self.pages.page_type(pfn);
         rebuild.check(&self.what.static_records, &self.state.libxc, self.pages.memory(), page_type)?;
         Ok(())
     }
 
-    fn rebuild_pv(&self, memory: GuestMemory) -> (Result<(), StandingError>, GuestMemory) {
-        let mut rebuild = match Rebuild::of_standing(self.xen.clone(), self.domain, &self.what) {
+    fn rebuild_pv(&self, memory: GuestMemory) -> (Result<(), StandbyError>, GuestMemory) {
+        let mut rebuild = match Rebuild::of_standby(self.xen.clone(), self.domain, &self.what) {
             Ok(rebuild) => rebuild,
             Err(error) => return (Err(error.into()), memory),
         };
@@ -75,7 +75,7 @@ impl Standing {
             Err(error) => (Err(error.into()), rebuild.into_memory()),
             Ok(()) => {
                 let (completed, memory) = rebuild.complete_keeping(self.rings);
-                (completed.map(drop).map_err(StandingError::from), memory)
+                (completed.map(drop).map_err(StandbyError::from), memory)
             }
         }
     }

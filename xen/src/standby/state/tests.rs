@@ -1,7 +1,7 @@
 //! A PV guest's domain that stands by, on a simulated hypervisor: whichever step of a takeover fails, the image is there.
 
 use super::super::build::Build;
-use super::super::pages::StandingPages;
+use super::super::pages::StandbyPages;
 use super::*;
 use crate::abi::domctl::{self, DomainFlags};
 use crate::abi::memory;
@@ -101,18 +101,18 @@ fn state() -> DomainState {
 }
 
 /// Never dropped: that would ask the `xl` of this host to destroy a domain.
-fn standing() -> (Arc<Simulated>, ManuallyDrop<Standing>) {
+fn standby() -> (Arc<Simulated>, ManuallyDrop<Standby>) {
     let port = Simulated::new();
     answer(&port);
     let xen = Xen::over(port.clone()).unwrap();
     let what = description();
-    let mut pages = StandingPages::new(&xen, DomId(4), &what).unwrap();
+    let mut pages = StandbyPages::new(&xen, DomId(4), &what).unwrap();
     // Nothing is at pfn 0.
     for pfn in 1..PFNS {
         pages.apply(PageEntry::new(Pfn(pfn), kind(pfn)), Some(&content(pfn))).unwrap();
     }
     let end = RingEnd { port: 1, backend: DomId(0) };
-    let standing = Standing {
+    let standby = Standby {
         domain: DomId(4),
         name: "web".into(),
         uuid: Some([7; 16]),
@@ -130,12 +130,12 @@ fn standing() -> (Arc<Simulated>, ManuallyDrop<Standing>) {
         is_used: false,
         mark: |_, _| Ok(()),
     };
-    (port, ManuallyDrop::new(standing))
+    (port, ManuallyDrop::new(standby))
 }
 
 #[track_caller]
-fn assert_image(standing: &Standing) {
-    let image = standing.to_image().expect("the image is there");
+fn assert_image(standby: &Standby) {
+    let image = standby.to_image().expect("the image is there");
     for pfn in 1..PFNS {
         assert_eq!(image.page(Pfn(pfn)), Some(&content(pfn)), "pfn {pfn}");
         let entry = image.entries().find(|entry| entry.pfn() == Pfn(pfn)).unwrap();
@@ -148,7 +148,7 @@ fn assert_image(standing: &Standing) {
         out
     };
     let what = description();
-    let written = file(&|out| write_restore_file(out, &what, standing));
+    let written = file(&|out| write_restore_file(out, &what, standby));
     assert_eq!(
         written,
         file(&|out| write_restore_file(out, &what, &image)),
@@ -166,15 +166,15 @@ fn assert_given(port: &Simulated) {
 
 #[test]
 fn a_pv_guest_s_domain_is_given_its_state() {
-    let (port, mut standing) = standing();
-    assert_image(&standing);
-    standing.give_pv_state().unwrap();
+    let (port, mut standby) = standby();
+    assert_image(&standby);
+    standby.give_pv_state().unwrap();
     assert_given(&port);
 }
 
 #[test]
 fn what_fails_before_xen_has_anything_is_done_again_and_nothing_is_translated_twice() {
-    let (port, mut standing) = standing();
+    let (port, mut standby) = standby();
     // The tables are translated by then, and shared info cannot be mapped.
     port.break_frame(SHARED_INFO, Errno::ENOMEM);
     let mender = port.clone();
@@ -182,27 +182,27 @@ fn what_fails_before_xen_has_anything_is_done_again_and_nothing_is_translated_tw
         sleep(RETRY / 2);
         mender.mend_frame(SHARED_INFO);
     });
-    standing.give_pv_state().unwrap();
+    standby.give_pv_state().unwrap();
     mend.join().unwrap();
     assert_given(&port);
 }
 
 #[test]
 fn what_fails_for_good_before_xen_has_anything_leaves_the_image_in_place() {
-    let (port, mut standing) = standing();
+    let (port, mut standby) = standby();
     port.break_frame(SHARED_INFO, Errno::EINVAL);
-    standing.give_pv_state().unwrap_err();
-    assert_image(&standing);
+    standby.give_pv_state().unwrap_err();
+    assert_image(&standby);
     assert_eq!(port.read_frame(FIRST_FRAME + LEAF), content(LEAF), "in the domain itself");
 }
 
 #[test]
 fn what_fails_when_the_domain_has_its_frames_leaves_the_image_readable() {
     for step in [Asked::Domctl(domctl::SET_VCPU_CONTEXT), Asked::Mmu] {
-        let (port, mut standing) = standing();
+        let (port, mut standby) = standby();
         port.fail(step, &[Errno::EINVAL]);
-        standing.give_pv_state().unwrap_err();
-        assert_image(&standing);
+        standby.give_pv_state().unwrap_err();
+        assert_image(&standby);
         let leaf = port.read_frame(FIRST_FRAME + LEAF);
         assert_ne!(leaf, content(LEAF), "{step:?}: perhaps a page table by now, nobody writes there");
     }
@@ -210,10 +210,10 @@ fn what_fails_when_the_domain_has_its_frames_leaves_the_image_readable() {
 
 #[test]
 fn state_that_names_what_is_not_there_leaves_the_image() {
-    let (_port, mut standing) = standing();
-    standing.state.libxc.clear();
-    standing.give_pv_state().unwrap_err();
-    let image = standing.to_image().unwrap();
+    let (_port, mut standby) = standby();
+    standby.state.libxc.clear();
+    standby.give_pv_state().unwrap_err();
+    let image = standby.to_image().unwrap();
     assert_eq!(image.page(Pfn(LEAF)), Some(&content(LEAF)));
 }
 
@@ -234,8 +234,8 @@ fn state_with(changes: &[(usize, u64)]) -> DomainState {
 #[test]
 fn state_that_does_not_fit_its_memory_is_known_with_the_full_copy_and_xen_is_asked_nothing() {
     use crate::domain::pv::vcpu::{CR3, RDX};
-    let (port, mut standing) = standing();
-    standing.check_pv_state().unwrap();
+    let (port, mut standby) = standby();
+    standby.check_pv_state().unwrap();
     let _ = port.asked();
     for state in [
         DomainState::default(),
@@ -244,15 +244,15 @@ fn state_that_does_not_fit_its_memory_is_known_with_the_full_copy_and_xen_is_ask
         state_with(&[(RDX, 0)]),
         state_with(&[(RDX, TOP)]),
     ] {
-        standing.state = state;
-        assert!(matches!(standing.check_pv_state(), Err(StandingError::Restore(_))));
+        standby.state = state;
+        assert!(matches!(standby.check_pv_state(), Err(StandbyError::Restore(_))));
     }
-    standing.state = state_with(&[]);
-    standing.check_pv_state().unwrap();
+    standby.state = state_with(&[]);
+    standby.check_pv_state().unwrap();
     let beyond = words(&[(8, PFNS << 12 | 1)]);
-    standing.pages.apply(PageEntry::new(Pfn(LEAF), kind(LEAF)), Some(&beyond)).unwrap();
-    assert!(matches!(standing.check_pv_state(), Err(StandingError::Restore(_))));
-    assert_eq!(standing.pages.page(Pfn(LEAF)), Some(&beyond), "nothing is written");
+    standby.pages.apply(PageEntry::new(Pfn(LEAF), kind(LEAF)), Some(&beyond)).unwrap();
+    assert!(matches!(standby.check_pv_state(), Err(StandbyError::Restore(_))));
+    assert_eq!(standby.pages.page(Pfn(LEAF)), Some(&beyond), "nothing is written");
     let asked = port.asked();
     assert!(asked.iter().all(|asked| *asked == Asked::Domctl(domctl::GET_DOMAIN_INFO)), "{asked:?}");
 }

@@ -26,7 +26,7 @@ struct RingPage {
     content: Box<Page>,
 }
 
-pub(super) struct StandingPages {
+pub(super) struct StandbyPages {
     memory: GuestMemory,
     is_hvm: bool,
     /// Nibbles.
@@ -36,7 +36,7 @@ pub(super) struct StandingPages {
     unused: u64,
 }
 
-impl StandingPages {
+impl StandbyPages {
     pub(super) fn new(xen: &Xen, domain: DomId, what: &Description) -> Result<Self, MemoryError> {
         let is_hvm = what.kind != GuestKind::Pv;
         let pfns = usize::try_from(what.page_count).map_err(|_| OutOfMemory)?;
@@ -221,10 +221,7 @@ mod tests {
     const DOMAIN: DomId = DomId(4);
 
     /// A host that gives and takes back frames of a PVH guest, as long as it has some.
-    fn host(
-        frames_max: usize,
-        page_count: u64,
-    ) -> (Arc<Simulated>, Arc<Mutex<BTreeSet<u64>>>, StandingPages) {
+    fn host(frames_max: usize, page_count: u64) -> (Arc<Simulated>, Arc<Mutex<BTreeSet<u64>>>, StandbyPages) {
         let port = Simulated::new();
         let xen = Xen::over(port.clone()).unwrap();
         let given = Arc::new(Mutex::new(BTreeSet::new()));
@@ -259,10 +256,10 @@ mod tests {
             config: Vec::new(),
             static_records: Vec::new(),
         };
-        (port, given, StandingPages::new(&xen, DOMAIN, &what).unwrap())
+        (port, given, StandbyPages::new(&xen, DOMAIN, &what).unwrap())
     }
 
-    fn put(pages: &mut StandingPages, pfn: u64, value: u8) {
+    fn put(pages: &mut StandbyPages, pfn: u64, value: u8) {
         pages.apply(PageEntry::new(Pfn(pfn), PageType::Normal), Some(&[value; PAGE_SIZE])).unwrap();
     }
 
@@ -277,7 +274,7 @@ mod tests {
             config: Vec::new(),
             static_records: Vec::new(),
         };
-        assert!(matches!(StandingPages::new(&xen, DOMAIN, &what), Err(MemoryError::NoRoom(_))));
+        assert!(matches!(StandbyPages::new(&xen, DOMAIN, &what), Err(MemoryError::NoRoom(_))));
     }
 
     #[test]

@@ -26,9 +26,9 @@ mod pages;
 mod rings;
 mod state;
 
-pub use build::{STANDING_VARIABLE, stand_by};
-pub use error::StandingError;
-pub use left::{Activation, Fate, StandingDomain, destroy_left, standing_domains};
+pub use build::{STANDBY_VARIABLE, stand_by};
+pub use error::StandbyError;
+pub use left::{Activation, Fate, StandbyDomain, destroy_left, standby_domains};
 
 use crate::restore::hvm::{CONSOLE_EVTCHN, STORE_EVTCHN};
 use crate::restore::{RestoreError, RingEnd, Rings, seed_rings};
@@ -36,7 +36,7 @@ use crate::xenstore::StoreError;
 use crate::{DomId, DomainInfo, Xen, xl};
 use build::Build;
 use left::{mark, mark_activation, rename};
-use pages::StandingPages;
+use pages::StandbyPages;
 use state::retry;
 use std::fmt;
 use std::thread::sleep;
@@ -54,7 +54,7 @@ const FREE_MAX: Duration = Duration::from_secs(30);
 const FREE_RETRY: Duration = Duration::from_millis(100);
 
 /// A domain that stands by. Dropping it destroys it, which takes xl a while.
-pub struct Standing {
+pub struct Standby {
     xen: Xen,
     domain: DomId,
     name: String,
@@ -63,7 +63,7 @@ pub struct Standing {
     what: Description,
     rings: Rings,
     build: Build,
-    pages: StandingPages,
+    pages: StandbyPages,
     state: DomainState,
     fault: Option<String>,
     /// The fault is the guest's state.
@@ -80,29 +80,29 @@ pub struct Standing {
     mark: fn(DomId, Activation) -> Result<(), StoreError>,
 }
 
-impl fmt::Debug for Standing {
+impl fmt::Debug for Standby {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Standing(domain {} for {})", self.domain, self.name)
+        write!(f, "Standby(domain {} for {})", self.domain, self.name)
     }
 }
 
-impl Standing {
+impl Standby {
     /// Has libxl make an empty domain for the guest `name`. Takes as long as xl does.
-    pub fn begin(xen: &Xen, name: &str, what: &Description) -> Result<Self, StandingError> {
+    pub fn begin(xen: &Xen, name: &str, what: &Description) -> Result<Self, StandbyError> {
         if what.kind == GuestKind::Hvm {
-            return Err(StandingError::DeviceModel);
+            return Err(StandbyError::DeviceModel);
         }
         let incoming = format!("{name}{INCOMING}");
         await_free(&incoming)?;
         let (build, made) = Build::start(&incoming, what)?;
-        let mut standing = Self {
+        let mut standby = Self {
             xen: xen.clone(),
             domain: made.domain,
             name: name.into(),
             uuid: None,
             rings: made.rings,
             build,
-            pages: StandingPages::new(xen, made.domain, what)?,
+            pages: StandbyPages::new(xen, made.domain, what)?,
             what: what.clone(),
             state: DomainState::default(),
             fault: None,
@@ -113,9 +113,9 @@ impl Standing {
             is_used: false,
             mark: mark_activation,
         };
-        standing.uuid = Some(standing.look()?.uuid);
+        standby.uuid = Some(standby.look()?.uuid);
         mark(made.domain)?;
-        Ok(standing)
+        Ok(standby)
     }
 
     /// The domain.
@@ -125,14 +125,14 @@ impl Standing {
 
     /// Gives the domain its state and its guest's name. It is paused as it was. After an error
     /// [`to_image`](Self::to_image) may still have the guest.
-    pub fn activate(&mut self) -> Result<DomId, StandingError> {
+    pub fn activate(&mut self) -> Result<DomId, StandbyError> {
         if let Some(fault) = &self.fault {
-            return Err(StandingError::Build(fault.clone()));
+            return Err(StandbyError::Build(fault.clone()));
         }
         self.build.wait()?;
         // What is mapped of a domain that was destroyed is still the image; what ran is not.
         let as_it_was = self.is_as_it_was();
-        self.is_changed |= matches!(as_it_was, Err(StandingError::Ran { .. }));
+        self.is_changed |= matches!(as_it_was, Err(StandbyError::Ran { .. }));
         as_it_was?;
         // An engine after this one must not take it for a copy that nobody needs. Nor is a guest of use without xenstore.
         (self.mark)(self.domain, Activation::Begun)?;
@@ -159,25 +159,25 @@ impl Standing {
     }
 
     /// What Xen says of the domain.
-    fn look(&self) -> Result<DomainInfo, StandingError> {
-        let lost = |how| StandingError::Lost { domain: self.domain, how };
+    fn look(&self) -> Result<DomainInfo, StandbyError> {
+        let lost = |how| StandbyError::Lost { domain: self.domain, how };
         let info = self.xen.domain_info(self.domain).map_err(RestoreError::from)?;
         match info {
             None => Err(lost("was destroyed")),
             Some(info) if info.is_dying() => Err(lost("is being destroyed")),
             Some(info) if info.is_shutdown() || !info.is_paused() => {
-                Err(StandingError::Ran { domain: self.domain })
+                Err(StandbyError::Ran { domain: self.domain })
             }
             Some(info) => Ok(info),
         }
     }
 
     /// An error unless the domain stands as it was left.
-    fn is_as_it_was(&self) -> Result<(), StandingError> {
+    fn is_as_it_was(&self) -> Result<(), StandbyError> {
         if Some(self.look()?.uuid) == self.uuid {
             return Ok(());
         }
-        Err(StandingError::Lost { domain: self.domain, how: "was destroyed, and its number is another's" })
+        Err(StandbyError::Lost { domain: self.domain, how: "was destroyed, and its number is another's" })
     }
 
     /// Whether the domain of its number is still the one that was made.
@@ -208,7 +208,7 @@ impl Standing {
     }
 
     /// Whether [`activate`](Self::activate), which failed by `error`, may succeed a moment later on this very domain.
-    pub fn may_try_again(&self, error: &StandingError) -> bool {
+    pub fn may_try_again(&self, error: &StandbyError) -> bool {
         error.is_passing() && self.has_image() && !self.is_used
     }
 
@@ -226,7 +226,7 @@ impl Standing {
     }
 
     /// The first state of a guest says where its rings are; then libxl can complete the domain.
-    fn complete(&mut self) -> Result<(), StandingError> {
+    fn complete(&mut self) -> Result<(), StandbyError> {
         let pfns = rings::find(self.what.kind, &self.state, &self.pages)?;
         let frames = self.pages.set_rings(pfns)?;
         if self.what.kind != GuestKind::Pv {
@@ -243,35 +243,35 @@ impl Standing {
 
     /// Finds out whether Xen takes the state, where asking leaves no trace that activating would not overwrite. A PV
     /// guest's names frames of its own, which only activating can translate: there what it names is looked at.
-    fn try_state(&mut self) -> Result<(), StandingError> {
+    fn try_state(&mut self) -> Result<(), StandbyError> {
         let tried = match self.what.kind {
             GuestKind::Pv => self.check_pv_state(),
             GuestKind::Pvh | GuestKind::Hvm => self.give_state(),
         };
         match tried {
-            Err(StandingError::Restore(error)) => {
+            Err(StandbyError::Restore(error)) => {
                 self.is_refused = true;
-                Err(StandingError::State(error))
+                Err(StandbyError::State(error))
             }
             tried => tried,
         }
     }
 
-    fn try_apply_state(&mut self) -> Result<(), StandingError> {
+    fn try_apply_state(&mut self) -> Result<(), StandbyError> {
         self.pages.release_unused()?;
         if self.build.is_waiting() { self.complete() } else { Ok(()) }
     }
 
     /// Keeps the first fault: what follows comes of it.
-    fn note(&mut self, result: Result<(), StandingError>) {
+    fn note(&mut self, result: Result<(), StandbyError>) {
         if let (Err(error), None) = (result, &self.fault) {
             self.fault = Some(error.to_string());
         }
     }
 }
 
-/// As long as it [has](Standing::has_image) one.
-impl Committed for Standing {
+/// As long as it [has](Standby::has_image) one.
+impl Committed for Standby {
     fn committed_entries(&self) -> Box<dyn Iterator<Item = PageEntry> + '_> {
         Box::new(self.pages.entries())
     }
@@ -285,14 +285,14 @@ impl Committed for Standing {
     }
 }
 
-impl Sink for Standing {
+impl Sink for Standby {
     fn page(&self, pfn: Pfn) -> Option<&Page> {
         self.pages.page(pfn)
     }
 
     fn apply_page(&mut self, entry: PageEntry, page: Option<&Page>) {
         if self.fault.is_none() {
-            let applied = self.pages.apply(entry, page).map_err(StandingError::from);
+            let applied = self.pages.apply(entry, page).map_err(StandbyError::from);
             self.note(applied);
         }
     }
@@ -307,7 +307,7 @@ impl Sink for Standing {
 
     fn expect_pages(&mut self, first: Pfn, count: u64) {
         if self.fault.is_none() {
-            let expected = self.pages.expect(first, count).map_err(StandingError::from);
+            let expected = self.pages.expect(first, count).map_err(StandbyError::from);
             self.note(expected);
         }
     }
@@ -318,14 +318,14 @@ impl Sink for Standing {
 
     fn check(&mut self) -> Option<String> {
         if self.fault.is_none() {
-            let standing = self.is_as_it_was();
-            self.note(standing);
+            let standby = self.is_as_it_was();
+            self.note(standby);
         }
         self.fault.clone()
     }
 }
 
-impl Drop for Standing {
+impl Drop for Standby {
     fn drop(&mut self) {
         if self.is_activated {
             return;
@@ -349,13 +349,11 @@ impl Drop for Standing {
 }
 
 /// Waits until no domain has this name: one that stood by for the guest as it was is on its way out.
-fn await_free(name: &str) -> Result<(), StandingError> {
+fn await_free(name: &str) -> Result<(), StandbyError> {
     let begun = Instant::now();
     while let Some(domain) = xl::domain_named(name)? {
         if begun.elapsed() > FREE_MAX {
-            return Err(StandingError::Build(format!(
-                "domain {domain} is called {name} already; destroy it"
-            )));
+            return Err(StandbyError::Build(format!("domain {domain} is called {name} already; destroy it")));
         }
         sleep(FREE_RETRY);
     }
