@@ -26,7 +26,7 @@ use understudy_netbuf::kernel::leftovers::{self, Kind, Leftover};
 use understudy_netbuf::kernel::{Connection, KernelError};
 use understudy_xen::domain::{Settled, settle};
 use understudy_xen::standby::{Fate, StandbyDomain, standby_domains};
-use understudy_xen::{DomId, Xen, mark, xl};
+use understudy_xen::{DomId, Xen, domain_labels, xl};
 use word::Witness;
 
 /// Arguments of `doctor`.
@@ -216,7 +216,7 @@ fn suspended(repair: bool) -> Vec<Finding> {
 }
 
 fn suspended_one(repair: bool, domain: DomId, name: &str) -> Option<Finding> {
-    let marks = match mark::of(domain) {
+    let marks = match domain_labels::of(domain) {
         Ok(marks) => marks,
         Err(error) => return Some(unseen(&format!("What {name} (domain {domain}) is marked with"), error)),
     };
@@ -232,7 +232,7 @@ fn suspended_one(repair: bool, domain: DomId, name: &str) -> Option<Finding> {
     }
     let resumed = repair.then(|| {
         let was_suspended = resume(domain)?;
-        mark::remove_nowhere(domain).map(|()| was_suspended).map_err(|error| error.to_string())
+        domain_labels::remove_nowhere(domain).map(|()| was_suspended).map_err(|error| error.to_string())
     });
     let (advice, repaired) = match resumed {
         None => ("--repair lets it run".into(), false),
@@ -331,10 +331,12 @@ fn rescued(directory: &Path) -> Vec<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use understudy_checkpoint::Generation;
 
     #[test]
     fn output_is_let_out_by_proof_or_by_a_persons_word_alone() {
-        let guest = Behind::Guest(Marked { name: "web".into(), domain: DomId(5), generation: Some(3) });
+        let guest =
+            Behind::Guest(Marked { name: "web".into(), domain: DomId(5), generation: Some(Generation(3)) });
         let advice = judge(&Kind::Redirect(None), &guest, None).unwrap_err();
         assert!(advice.contains("web (domain 5)") && advice.contains("generation 3"), "{advice}");
         assert!(advice.contains("start the engine"), "{advice}");
@@ -354,7 +356,8 @@ mod tests {
 
     #[test]
     fn programs_tell_by_the_code_what_has_to_be_decided() {
-        let guest = Behind::Guest(Marked { name: "web".into(), domain: DomId(5), generation: Some(3) });
+        let guest =
+            Behind::Guest(Marked { name: "web".into(), domain: DomId(5), generation: Some(Generation(3)) });
         let (unknown, nobody) = (Behind::Unknown(String::new()), Behind::Nobody(String::new()));
         let redirect = Kind::Redirect(None);
         assert_eq!(code_of(&redirect, &guest), Code::GuestCutOff);

@@ -29,12 +29,12 @@ use understudy_checkpoint::epoch::Image;
 use understudy_checkpoint::{Epoch, Generation, PAGE_SIZE};
 use understudy_link::HoldRefusal;
 use understudy_xen::domain::continue_device_model;
-use understudy_xen::mark::Marks;
+use understudy_xen::domain_labels::Labels;
 use understudy_xen::process::Process;
 use understudy_xen::standby::{self, Standby};
 use understudy_xen::xenstore::StoreError;
 use understudy_xen::xl::{self, XlGuest};
-use understudy_xen::{DomId, Xen, mark};
+use understudy_xen::{DomId, Xen, domain_labels};
 
 /// How long a guest that was created is given to connect its cards before it is protected all the same. Linux does so
 /// from the thread by which it suspends: one that is asked to suspend before stands still for its 20 s of freezing tasks.
@@ -134,10 +134,10 @@ impl XenHost {
 
     /// An error if somebody else makes checkpoints of a domain, or if that cannot be learnt.
     pub fn is_free(domain: DomId) -> Result<(), String> {
-        taken(&mark::of(domain).map_err(|error| error.to_string())?)?.map_or(Ok(()), Err)
+        taken(&domain_labels::of(domain).map_err(|error| error.to_string())?)?.map_or(Ok(()), Err)
     }
 
-    /// Marks the domain as this process's, unless somebody else has it: two would read each other's dirty log, and each
+    /// Labels the domain as this process's, unless somebody else has it: two would read each other's dirty log, and each
     /// would miss what the other has read.
     fn claim(&self, domain: DomId) -> Result<(), String> {
         Self::is_free(domain)?;
@@ -145,7 +145,7 @@ impl XenHost {
             return Ok(());
         }
         let this = Process::this().map_err(|error| error.to_string())?;
-        mark::write_engine(domain, this).map_err(|error| error.to_string())?;
+        domain_labels::write_engine(domain, this).map_err(|error| error.to_string())?;
         // Whoever marked it at the same time sees this mark, or is seen here.
         Self::is_free(domain)
     }
@@ -154,8 +154,8 @@ impl XenHost {
     fn past(&self, domain: DomId) -> Result<Option<Past>, String> {
         let info = self.xen.domain_info(domain).map_err(|error| error.to_string())?;
         let info = info.filter(|info| !info.is_dying()).ok_or("it is being destroyed")?;
-        let marks = mark::of(domain).map_err(|error| error.to_string())?;
-        let generation = marks.generation.map(Generation);
+        let marks = domain_labels::of(domain).map_err(|error| error.to_string())?;
+        let generation = marks.generation;
         let is_halted = info.is_shutdown() || info.is_paused();
         match (info.shutdown_reason(), generation) {
             (Some(reason), _) if !info.is_suspended() => {
@@ -223,7 +223,7 @@ impl XenHost {
 }
 
 /// Why a domain is somebody else's. What is not known is an error.
-fn taken(marks: &Marks) -> Result<Option<String>, String> {
+fn taken(marks: &Labels) -> Result<Option<String>, String> {
     let lives = |process: Option<Process>| match process.filter(|process| !process.is_this()) {
         None => Ok(None),
         Some(process) => match process.runs() {
@@ -291,9 +291,9 @@ impl Host for XenHost {
     ) -> Result<Activated, NotStarted> {
         let (domain, machine, output) = self.build(name, what, keep, open)?;
         // From here on nothing may fail: the guest is nowhere else any more.
-        let marked = mark::write(domain, generation.0)
+        let marked = domain_labels::write(domain, generation)
             .and_then(|()| Process::this().map_err(StoreError::Io))
-            .and_then(|this| mark::write_engine(domain, this));
+            .and_then(|this| domain_labels::write_engine(domain, this));
         if let Err(error) = marked {
             tracing::warn!(guest = name, %error, "The guest is not marked as this engine's yet");
         }
@@ -337,7 +337,7 @@ impl Host for XenHost {
             return Ok(());
         }
         tracing::warn!(
-            guest = name, %domain, generation,
+            guest = name, %domain, generation = generation.0,
             "A dead engine left this guest here, and another host runs it; it is paused, and destroyed once a copy begins"
         );
         self.xen.pause(domain).map_err(|error| error.to_string())
@@ -345,16 +345,16 @@ impl Host for XenHost {
 
     fn end_older(&self, name: &str, newest: Generation) -> Result<(), String> {
         let Some((domain, generation)) = left_before(name, newest)? else { return Ok(()) };
-        tracing::warn!(guest = name, %domain, generation, "A dead engine left this guest here; destroying it");
+        tracing::warn!(guest = name, %domain, generation = generation.0, "A dead engine left this guest here; destroying it");
         xl::destroy(domain).map_err(|error| error.to_string())
     }
 }
 
 /// What a dead engine left here of the guest `name`, run last under a generation before `newest`.
-fn left_before(name: &str, newest: Generation) -> Result<Option<(DomId, u64)>, String> {
+fn left_before(name: &str, newest: Generation) -> Result<Option<(DomId, Generation)>, String> {
     let Some(domain) = xl::domain_named(name).map_err(|error| error.to_string())? else { return Ok(None) };
-    match mark::read(domain).map_err(|error| error.to_string())? {
-        Some(generation) if generation < newest.0 => Ok(Some((domain, generation))),
+    match domain_labels::read(domain).map_err(|error| error.to_string())? {
+        Some(generation) if generation < newest => Ok(Some((domain, generation))),
         Some(_) => Ok(None),
         None => Err(format!(
             "domain {domain} is called {name} too and was never protected; rename or destroy it, or a takeover will fail"

@@ -14,7 +14,7 @@ use std::io;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use understudy_checkpoint::Generation;
-use understudy_xen::{DomId, Xen, mark, xl};
+use understudy_xen::{DomId, Xen, domain_labels, xl};
 
 /// A domain that runs here.
 #[derive(Debug)]
@@ -49,7 +49,7 @@ impl XenMachine {
             is_followed: Mutex::new(false),
             noted: Noted::new(
                 name,
-                move |to| mark::write(domain, to.0).map_err(|e| e.to_string()),
+                move |to| domain_labels::write(domain, to).map_err(|e| e.to_string()),
                 bell.clone(),
             ),
         }

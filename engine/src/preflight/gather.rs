@@ -19,7 +19,7 @@ use understudy_link::VERSIONS;
 use understudy_xen::domain::takes_part;
 use understudy_xen::xenstore::Xenstore;
 use understudy_xen::xl::{self, XlError, XlGuest};
-use understudy_xen::{CpuPolicy, DomId, DomainInfo, PolicyLimit, Xen, mark};
+use understudy_xen::{CpuPolicy, DomId, DomainInfo, PolicyLimit, Xen, domain_labels};
 
 /// What the queue of held output is made of (docs/NETBUF.md).
 const MODULES: [&str; 4] = ["tun", "sch_ingress", "cls_bpf", "act_mirred"];
@@ -219,7 +219,7 @@ fn look_at(name: &str, guest: &XlGuest) -> Result<Option<GuestFacts>, String> {
 
 /// The process of `remus -b` that makes checkpoints of it, if one does.
 fn taken_by(domain: DomId) -> Result<Option<u32>, String> {
-    let marks = mark::of(domain).map_err(|error| error.to_string())?;
+    let marks = domain_labels::of(domain).map_err(|error| error.to_string())?;
     let Some(process) = marks.nowhere else { return Ok(None) };
     let runs = process.runs().map_err(|error| format!("process {}: {error}", process.pid))?;
     Ok(runs.then_some(process.pid))

@@ -14,7 +14,8 @@
 use std::fs;
 use std::io;
 use std::path::Path;
-use understudy_xen::mark::{self, Marks};
+use understudy_checkpoint::Generation;
+use understudy_xen::domain_labels::{self, Labels};
 use understudy_xen::xenstore::Xenstore;
 use understudy_xen::{DomId, Xen, vifs};
 
@@ -23,7 +24,7 @@ use understudy_xen::{DomId, Xen, vifs};
 pub(super) struct Marked {
     pub(super) name: String,
     pub(super) domain: DomId,
-    pub(super) generation: Option<u64>,
+    pub(super) generation: Option<Generation>,
 }
 
 /// Who is behind an interface.
@@ -52,7 +53,7 @@ impl Behind {
 pub(super) struct Seen {
     domain: DomId,
     name: String,
-    marks: Marks,
+    marks: Labels,
     interfaces: Vec<String>,
 }
 
@@ -124,7 +125,7 @@ fn seen(store: &mut Xenstore) -> Result<Vec<Seen>, String> {
     let mut domains = Vec::new();
     for domain in store.directory("/local/domain").map_err(text)? {
         let domain = DomId(domain.parse().map_err(|_| format!("/local/domain/{domain} is no domain"))?);
-        let marks = mark::all(store, domain).map_err(text)?;
+        let marks = domain_labels::all(store, domain).map_err(text)?;
         let name = store.read(&format!("/local/domain/{domain}/name")).map_err(text)?;
         let cards = vifs::vifs(store, domain).map_err(text)?;
         let interfaces = cards.into_iter().flat_map(|card| [Some(card.name), card.tap]).flatten().collect();
@@ -191,13 +192,13 @@ fn by_name(name: &str, domains: &[Seen]) -> Behind {
 mod tests {
     use super::*;
 
-    fn seen(domain: u16, marks: Marks) -> Seen {
+    fn seen(domain: u16, marks: Labels) -> Seen {
         let interfaces = vec![format!("vif{domain}.0"), format!("vif{domain}.0-emu")];
         Seen { domain: DomId(domain), name: format!("guest{domain}"), marks, interfaces }
     }
 
-    fn run_under(generation: u64) -> Marks {
-        Marks { generation: Some(generation), ..Marks::default() }
+    fn run_under(generation: u64) -> Labels {
+        Labels { generation: Some(Generation(generation)), ..Labels::default() }
     }
 
     /// A process that ended long ago: this one's number, and another start.
@@ -211,11 +212,11 @@ mod tests {
 
     #[test]
     fn only_proof_makes_it_nobody() {
-        let domains = [seen(5, run_under(3)), seen(6, Marks::default())];
+        let domains = [seen(5, run_under(3)), seen(6, Labels::default())];
         let of = |domain, lives: Result<bool, &str>| {
             of_domain(DomId(domain), lives.map_err(str::to_owned), &domains)
         };
-        assert!(matches!(of(5, Ok(true)), Behind::Guest(Marked { generation: Some(3), .. })));
+        assert!(matches!(of(5, Ok(true)), Behind::Guest(Marked { generation: Some(Generation(3)), .. })));
         assert!(matches!(of(5, Ok(false)), Behind::Nobody(_)), "a domain that is gone sends nothing");
         assert!(matches!(of(5, Err("no answer")), Behind::Unknown(_)));
         assert!(matches!(of(6, Ok(true)), Behind::Unknown(_)), "its mark may not have been written");
@@ -227,12 +228,15 @@ mod tests {
 
     #[test]
     fn what_remus_left_is_let_out_and_what_it_has_is_not() {
-        let nowhere = |process| Marks { nowhere: Some(process), ..Marks::default() };
+        let nowhere = |process| Labels { nowhere: Some(process), ..Labels::default() };
         let of = |marks| of_domain(DomId(5), Ok(true), &[seen(5, marks)]);
         assert!(matches!(of(nowhere(gone())), Behind::Nobody(_)));
         assert!(matches!(of(nowhere(this())), Behind::Unknown(_)));
-        assert!(matches!(of(Marks { engine: Some(gone()), ..nowhere(gone()) }), Behind::Guest(_)));
-        assert!(matches!(of(Marks { generation: Some(1), ..nowhere(gone()) }), Behind::Guest(_)));
+        assert!(matches!(of(Labels { engine: Some(gone()), ..nowhere(gone()) }), Behind::Guest(_)));
+        assert!(matches!(
+            of(Labels { generation: Some(Generation(1)), ..nowhere(gone()) }),
+            Behind::Guest(_)
+        ));
     }
 
     #[test]
@@ -240,7 +244,7 @@ mod tests {
         let domains = [seen(5, run_under(3))];
         assert!(matches!(by_name("vif5.0-emu", &domains), Behind::Guest(_)));
         assert!(matches!(by_name("renamed", &domains), Behind::Unknown(_)));
-        assert!(matches!(by_name("renamed", &[seen(6, Marks::default())]), Behind::Nobody(_)));
+        assert!(matches!(by_name("renamed", &[seen(6, Labels::default())]), Behind::Nobody(_)));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::guest::{Compare, NotFound, XenHost};
 use crate::signals::{Hangup, ShutdownSignal};
 use std::time::Duration;
 use understudy_xen::process::Process;
-use understudy_xen::{mark, xl};
+use understudy_xen::{domain_labels, xl};
 
 /// Stock's.
 const INTERVAL_MS: u32 = 200;
@@ -31,7 +31,7 @@ pub(super) fn run(order: &Order) -> Result<Exit, CliError> {
         let unfit = |error: &dyn ToString| BlackholeError::Unfit(error.to_string());
         let domain = xl::domain_named(&guest).map_err(|error| unfit(&error))?;
         let domain = domain.ok_or_else(|| unfit(&NotFound::Absent))?;
-        if mark::read(domain).map_err(|error| unfit(&error))?.is_some() {
+        if domain_labels::read(domain).map_err(|error| unfit(&error))?.is_some() {
             return Err(BlackholeError::Protected);
         }
         let compare = Compare { bytes_max: plan.limits.compare_bytes_max, ..Compare::default() };
@@ -40,7 +40,7 @@ pub(super) fn run(order: &Order) -> Result<Exit, CliError> {
         // Killed in a pause, this leaves the guest suspended, for which xl has no command.
         let this = Process::this().map_err(|error| unfit(&error));
         if let Err(error) =
-            this.and_then(|this| mark::write_nowhere(domain, this).map_err(|error| unfit(&error)))
+            this.and_then(|this| domain_labels::write_nowhere(domain, this).map_err(|error| unfit(&error)))
         {
             found.output.let_go();
             return Err(error);
@@ -61,7 +61,7 @@ pub(super) fn run(order: &Order) -> Result<Exit, CliError> {
     });
     if let Some(domain) = marked {
         // One that has ended took the mark with it.
-        let _ = mark::remove_nowhere(domain);
+        let _ = domain_labels::remove_nowhere(domain);
     }
     match end {
         Ok(End::Stopped) => console::say(format_args!("{guest}: goes on as before")),

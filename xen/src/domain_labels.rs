@@ -1,6 +1,6 @@
-//! Marks on a domain: which generation of its guest it is, which process runs it, or which one makes checkpoints of it
-//! that go nowhere. They die with the domain, so whoever finds one knows that this very domain was run under that
-//! generation, or may be suspended by that process, whatever became of it.
+//! Labels of a domain in xenstore: the generation of its guest, the engine that runs it, or the process that makes
+//! checkpoints of it that go nowhere. A label dies with its domain. It proves that this very domain ran under that
+//! generation, or that the process may have suspended it, whatever became of the process.
 //!
 //! ```text
 //!   /local/domain/5/understudy/generation = "3"               written by dom0; the guest may not
@@ -8,16 +8,19 @@
 //!   /local/domain/5/understudy/nowhere    = "4711 56789"
 //! ```
 //!
-//! A mark that cannot be read is an error, never "none": what follows from "none" is that the guest may run here.
+//! A label that cannot be read is an error, never "none": "none" would allow the guest to run here.
+//!
+//! Not here: labels of a domain that stands by ([`standby`](crate::standby)).
 
 use crate::DomId;
 use crate::process::Process;
 use crate::xenstore::{StoreError, Xenstore};
 use std::str::FromStr;
+use understudy_checkpoint::Generation;
 
-/// Why a mark is not known.
+/// Why a label cannot be read.
 #[derive(thiserror::Error, Debug)]
-pub enum MarkError {
+pub enum LabelError {
     /// Xenstore does not answer, or refuses.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -33,11 +36,11 @@ pub enum MarkError {
     },
 }
 
-/// What a domain is marked with.
+/// The labels of a domain.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Marks {
+pub struct Labels {
     /// The generation that it was last run under.
-    pub generation: Option<u64>,
+    pub generation: Option<Generation>,
     /// The engine that has it, or had it.
     pub engine: Option<Process>,
     /// The process that makes checkpoints of it that go nowhere, or did.
@@ -48,21 +51,21 @@ fn path(domain: DomId, what: &str) -> String {
     format!("/local/domain/{domain}/understudy/{what}")
 }
 
-/// All marks of `domain`.
-pub fn all(store: &mut Xenstore, domain: DomId) -> Result<Marks, MarkError> {
-    Ok(Marks {
-        generation: get(store, domain, "generation")?,
+/// All labels of `domain`.
+pub fn all(store: &mut Xenstore, domain: DomId) -> Result<Labels, LabelError> {
+    Ok(Labels {
+        generation: get(store, domain, "generation")?.map(Generation),
         engine: get(store, domain, "engine")?,
         nowhere: get(store, domain, "nowhere")?,
     })
 }
 
-fn get<T: FromStr>(store: &mut Xenstore, domain: DomId, what: &str) -> Result<Option<T>, MarkError> {
+fn get<T: FromStr>(store: &mut Xenstore, domain: DomId, what: &str) -> Result<Option<T>, LabelError> {
     let path = path(domain, what);
     let Some(value) = store.read(&path)? else { return Ok(None) };
     match value.parse() {
         Ok(value) => Ok(Some(value)),
-        Err(_) => Err(MarkError::Unreadable { path, value }),
+        Err(_) => Err(LabelError::Unreadable { path, value }),
     }
 }
 
@@ -74,33 +77,33 @@ fn put(store: &mut Xenstore, domain: DomId, what: &str, value: &str) -> Result<(
     store.write(&path(domain, what), value)
 }
 
-/// Marks `domain` as running under `generation`.
-pub fn write(domain: DomId, generation: u64) -> Result<(), StoreError> {
+/// Labels `domain` as running under `generation`.
+pub fn write(domain: DomId, generation: Generation) -> Result<(), StoreError> {
     put(&mut Xenstore::open()?, domain, "generation", &generation.to_string())
 }
 
-/// Marks `domain` as one that `engine` has.
+/// Labels `domain` as run by `engine`.
 pub fn write_engine(domain: DomId, engine: Process) -> Result<(), StoreError> {
     put(&mut Xenstore::open()?, domain, "engine", &engine.to_string())
 }
 
-/// Marks `domain` as one of which `process` makes checkpoints that go nowhere.
+/// Labels `domain`: `process` makes checkpoints of it that go nowhere.
 pub fn write_nowhere(domain: DomId, process: Process) -> Result<(), StoreError> {
     put(&mut Xenstore::open()?, domain, "nowhere", &process.to_string())
 }
 
-/// Nobody makes such checkpoints any more.
+/// Removes the label of [`write_nowhere`].
 pub fn remove_nowhere(domain: DomId) -> Result<(), StoreError> {
     Xenstore::open()?.rm(&path(domain, "nowhere"))
 }
 
-/// All marks of `domain`, asked over a connection of its own.
-pub fn of(domain: DomId) -> Result<Marks, MarkError> {
+/// All labels of `domain`, asked over a connection of its own.
+pub fn of(domain: DomId) -> Result<Labels, LabelError> {
     all(&mut Xenstore::open()?, domain)
 }
 
 /// The generation that `domain` was last run under; `None` if it never was.
-pub fn read(domain: DomId) -> Result<Option<u64>, MarkError> {
+pub fn read(domain: DomId) -> Result<Option<Generation>, LabelError> {
     Ok(of(domain)?.generation)
 }
 
@@ -110,18 +113,18 @@ mod tests {
     use crate::xenstore::fake::Fake;
 
     #[test]
-    fn marks_are_read_as_they_were_written_and_others_words_are_errors() {
+    fn labels_are_read_as_they_were_written_and_others_words_are_errors() {
         let fake = Fake::start();
         let mut store = fake.connect();
         fake.tree().nodes.insert("/local/domain/5/name".into(), "web".into());
-        assert_eq!(all(&mut store, DomId(5)).unwrap(), Marks::default());
+        assert_eq!(all(&mut store, DomId(5)).unwrap(), Labels::default());
         let this = Process::this().unwrap();
         put(&mut store, DomId(5), "generation", "3").unwrap();
         put(&mut store, DomId(5), "engine", &this.to_string()).unwrap();
         put(&mut store, DomId(5), "nowhere", "4711").unwrap();
-        let marks = all(&mut store, DomId(5)).unwrap();
-        assert_eq!((marks.generation, marks.engine), (Some(3), Some(this)));
-        assert_eq!(marks.nowhere, Some("4711".parse().unwrap()), "as an older version wrote it");
+        let labels = all(&mut store, DomId(5)).unwrap();
+        assert_eq!((labels.generation, labels.engine), (Some(Generation(3)), Some(this)));
+        assert_eq!(labels.nowhere, Some("4711".parse().unwrap()), "as an older version wrote it");
         for what in ["generation", "engine", "nowhere"] {
             put(&mut store, DomId(5), what, "three").unwrap();
             let error = all(&mut store, DomId(5)).unwrap_err();
@@ -129,6 +132,6 @@ mod tests {
             put(&mut store, DomId(5), what, "3").unwrap();
         }
         put(&mut store, DomId(6), "generation", "3").unwrap();
-        assert_eq!(all(&mut store, DomId(6)).unwrap(), Marks::default(), "there is no such domain");
+        assert_eq!(all(&mut store, DomId(6)).unwrap(), Labels::default(), "there is no such domain");
     }
 }
