@@ -14,7 +14,7 @@
 
 #![allow(unsafe_code)]
 
-use crate::{Access, DomId, GfnSlot};
+use crate::{DomId, GfnSlot};
 use nix::errno::Errno;
 use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap, mmap_anonymous, munmap};
 use std::fs::{File, OpenOptions};
@@ -31,6 +31,15 @@ pub trait Hypervisor: Send + Sync {
 
     /// Access to the memory of `domain`.
     fn foreign_memory(&self, domain: DomId) -> io::Result<Arc<dyn ForeignMemory>>;
+}
+
+/// What a mapping is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Access {
+    /// Reading only.
+    Read,
+    /// Reading and writing.
+    ReadWrite,
 }
 
 /// Access to the memory of one domain. [`Mapping`](crate::Mapping) decides what goes where.

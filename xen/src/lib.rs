@@ -42,8 +42,8 @@ pub use control::{
 pub use error::{PolicyPosition, XenError};
 pub use evtchn::Evtchn;
 pub use frame_number::{Gfn, GfnSlot, Mfn};
-pub use hypervisor::{Call, ForeignMemory, HypercallBuffer, Hypervisor};
-pub use mapping::{Access, Mapping};
+pub use hypervisor::{Access, Call, ForeignMemory, HypercallBuffer, Hypervisor};
+pub use mapping::Mapping;
 pub use words::DomId;
 pub mod domain;
 pub mod domain_labels;

@@ -397,4 +397,6 @@ fn compare_error(error: CompareError) -> DomainError {
 #[cfg(test)]
 mod logged;
 #[cfg(test)]
+mod scripted;
+#[cfg(test)]
 mod tests;

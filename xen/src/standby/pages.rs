@@ -10,7 +10,6 @@
 
 #![allow(unsafe_code)]
 
-use super::rings::RingPfns;
 use crate::restore::memory::{GuestMemory, MemoryError, SUPERPAGE_PFNS, Undone};
 use crate::restore::{RestoreError, RingFrames};
 use crate::{DomId, Xen};
@@ -19,6 +18,13 @@ use understudy_checkpoint::{OutOfMemory, PAGE_SIZE, Page, PageEntry, PageType, P
 
 /// Frames asked for at once.
 const PIECE_PFNS: u64 = 4096;
+
+/// Pfns of the rings.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct RingPfns {
+    pub(super) store: Pfn,
+    pub(super) console: Pfn,
+}
 
 /// A page of a ring as the guest had it.
 struct RingPage {

@@ -5,20 +5,13 @@
 //!   PV    vCPU 0: rdx ──► start info: store_mfn, console_mfn, which a suspended guest has as pfns
 //! ```
 
-use super::pages::StandbyPages;
+use super::pages::{RingPfns, StandbyPages};
 use crate::domain::pv::vcpu::{RDX, word};
 use crate::restore::pv::start_info;
 use crate::restore::{RestoreError, records};
 use understudy_checkpoint::Pfn;
 use understudy_checkpoint::domain::{DomainState, GuestKind};
 use understudy_checkpoint::stream::libxc::{GuestWidth, HvmParam, Record, VcpuPart};
-
-/// Pfns of the rings.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct RingPfns {
-    pub(super) store: Pfn,
-    pub(super) console: Pfn,
-}
 
 pub(super) fn find(
     kind: GuestKind,

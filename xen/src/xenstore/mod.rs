@@ -2,7 +2,9 @@
 //!
 //! * `wire` messages as bytes
 //! * `connection` one socket or device: whole messages in and out, in bounded time
-//! * `client` [`Xenstore`]: requests, watches
+//! * `client` [`Xenstore`]: a connection with its replies and watch events
+//! * `locate` where this host's xenstore is
+//! * `requests` what can be asked
 //! * `transaction` [`Transaction`]
 //! * `reopening` [`Reopening`]: a connection that outlives a restart of xenstored
 //!
@@ -12,7 +14,9 @@ mod client;
 mod connection;
 #[cfg(test)]
 pub(crate) mod fake;
+mod locate;
 mod reopening;
+mod requests;
 mod transaction;
 mod wire;
 

@@ -130,6 +130,14 @@ pub fn take_all(mut bytes: &[u8]) {
     }
 }
 
+/// The bytes of a path or token, if it can be one.
+pub(super) fn name(text: &str) -> Result<&[u8], StoreError> {
+    if text.is_empty() || text.contains('\0') {
+        return Err(StoreError::BadName(text.to_owned()));
+    }
+    Ok(text.as_bytes())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,0 +1,144 @@
+//! What can be asked of xenstore: nodes, their permissions, and which domains it serves.
+//!
+//! Requests on nodes exist twice: by themselves, and (`…_in`) in a transaction.
+//!
+//! Not here: how a request gets its reply (`client`), how a transaction begins and ends (`transaction`).
+
+use super::client::{Asked, NO_TRANSACTION, Xenstore};
+use super::wire::{self, Kind};
+use super::{Permission, StoreError};
+use crate::{DomId, Gfn};
+
+impl Xenstore {
+    /// The value of a node; `None` if there is no such node.
+    pub fn read(&mut self, path: &str) -> Result<Option<String>, StoreError> {
+        self.read_in(NO_TRANSACTION, path)
+    }
+
+    /// Sets the value of a node, which is created where it is not there.
+    pub fn write(&mut self, path: &str, value: &str) -> Result<(), StoreError> {
+        self.write_in(NO_TRANSACTION, path, value)
+    }
+
+    /// Creates an empty node; one that is there is left as it is.
+    pub fn mkdir(&mut self, path: &str) -> Result<(), StoreError> {
+        self.mkdir_in(NO_TRANSACTION, path)
+    }
+
+    /// Removes a node and all below it, if it is there.
+    pub fn rm(&mut self, path: &str) -> Result<(), StoreError> {
+        self.rm_in(NO_TRANSACTION, path)
+    }
+
+    /// Names of the nodes right below a node; none if it is not there.
+    pub fn directory(&mut self, path: &str) -> Result<Vec<String>, StoreError> {
+        self.directory_in(NO_TRANSACTION, path)
+    }
+
+    /// Says who may do what with a node.
+    pub fn set_permissions(&mut self, path: &str, permissions: &[Permission]) -> Result<(), StoreError> {
+        self.set_permissions_in(NO_TRANSACTION, path, permissions)
+    }
+
+    /// Where a domain's nodes are: `/local/domain/5`. Also of domains that are not there.
+    pub fn domain_path(&mut self, domain: DomId) -> Result<String, StoreError> {
+        let path = self.of_domain(Kind::GetDomainPath, "name the path of domain", domain, &[])?;
+        Ok(wire::string(&path)?.to_owned())
+    }
+
+    /// Tells xenstore that a domain that shut down runs on, so that its next shutdown is announced.
+    pub fn resume(&mut self, domain: DomId) -> Result<(), StoreError> {
+        self.of_domain(Kind::Resume, "resume domain", domain, &[]).map(drop)
+    }
+
+    /// Connects a domain to xenstore: through the page `gfn` and the event channel port `evtchn` of that domain.
+    pub fn introduce(&mut self, domain: DomId, gfn: Gfn, evtchn: u32) -> Result<(), StoreError> {
+        self.of_domain(Kind::Introduce, "introduce domain", domain, &[gfn.0, evtchn.into()]).map(drop)
+    }
+
+    /// Takes a domain's connection to xenstore away.
+    pub fn release(&mut self, domain: DomId) -> Result<(), StoreError> {
+        self.of_domain(Kind::Release, "release domain", domain, &[]).map(drop)
+    }
+
+    /// Whether a domain is connected to xenstore.
+    pub fn is_introduced(&mut self, domain: DomId) -> Result<bool, StoreError> {
+        let answer = self.of_domain(Kind::IsDomainIntroduced, "find domain", domain, &[])?;
+        match wire::string(&answer)? {
+            "T" => Ok(true),
+            "F" => Ok(false),
+            other => Err(StoreError::Protocol(format!("{other:?} for true or false"))),
+        }
+    }
+
+    pub(super) fn read_in(&mut self, transaction: u32, path: &str) -> Result<Option<String>, StoreError> {
+        match self.of_path(Kind::Read, "read", transaction, path) {
+            Ok(value) => Ok(Some(wire::text(&value)?.to_owned())),
+            Err(error) if error.is("ENOENT") => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) fn write_in(&mut self, transaction: u32, path: &str, value: &str) -> Result<(), StoreError> {
+        let asked = Asked { what: "write", subject: path };
+        let parts: [&[u8]; 3] = [wire::name(path)?, b"\0", value.as_bytes()];
+        self.ask(Kind::Write, transaction, &parts, asked).map(drop)
+    }
+
+    pub(super) fn mkdir_in(&mut self, transaction: u32, path: &str) -> Result<(), StoreError> {
+        self.of_path(Kind::Mkdir, "create", transaction, path).map(drop)
+    }
+
+    pub(super) fn rm_in(&mut self, transaction: u32, path: &str) -> Result<(), StoreError> {
+        match self.of_path(Kind::Rm, "remove", transaction, path) {
+            // Xenstore says so only where the node above is not there either.
+            Err(error) if error.is("ENOENT") => Ok(()),
+            answer => answer.map(drop),
+        }
+    }
+
+    pub(super) fn directory_in(&mut self, transaction: u32, path: &str) -> Result<Vec<String>, StoreError> {
+        match self.of_path(Kind::Directory, "list", transaction, path) {
+            Ok(names) => wire::strings(&names).map(|name| name.map(str::to_owned)).collect(),
+            Err(error) if error.is("ENOENT") => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) fn set_permissions_in(
+        &mut self,
+        transaction: u32,
+        path: &str,
+        permissions: &[Permission],
+    ) -> Result<(), StoreError> {
+        let asked = Asked { what: "set the permissions of", subject: path };
+        let entries: String = permissions.iter().map(|permission| format!("{permission}\0")).collect();
+        let parts: [&[u8]; 3] = [wire::name(path)?, b"\0", entries.as_bytes()];
+        self.ask(Kind::SetPerms, transaction, &parts, asked).map(drop)
+    }
+
+    /// A request that names a path and nothing else.
+    fn of_path(
+        &mut self,
+        kind: Kind,
+        what: &'static str,
+        transaction: u32,
+        path: &str,
+    ) -> Result<Vec<u8>, StoreError> {
+        self.ask(kind, transaction, &[wire::name(path)?, b"\0"], Asked { what, subject: path })
+    }
+
+    /// A request that names a domain, and numbers.
+    fn of_domain(
+        &mut self,
+        kind: Kind,
+        what: &'static str,
+        domain: DomId,
+        numbers: &[u64],
+    ) -> Result<Vec<u8>, StoreError> {
+        let domain = domain.to_string();
+        let numbers: String = numbers.iter().map(|number| format!("\0{number}")).collect();
+        let asked = Asked { what, subject: &domain };
+        self.ask(kind, NO_TRANSACTION, &[domain.as_bytes(), numbers.as_bytes(), b"\0"], asked)
+    }
+}
