@@ -24,7 +24,7 @@ fn written(directory: &Path, content: &str) -> String {
 
 #[test]
 fn a_node_that_cannot_work_is_refused_before_it_starts() {
-    let node = ["secondary", "--node", "b", "--control", "/nowhere/b.sock"];
+    let node = ["node", "--node", "b", "--control", "/nowhere/b.sock"];
     let with = |more: &[&'static str]| [&node[..], more].concat();
     ends(&with(&[]), 2, "listen is missing");
     ends(&with(&["--listen", "0.0.0.0:7000"]), 2, "mutual TLS");
@@ -33,18 +33,37 @@ fn a_node_that_cannot_work_is_refused_before_it_starts() {
     ends(&with(&["--listen", "127.0.0.1:1", "--interval", "25"]), 2, "such as 25ms");
     ends(&with(&["--listen", "127.0.0.1:1", "--config", "/nowhere/b.toml"]), 2, "/nowhere/b.toml");
     ends(&["witness", "--listen", "192.0.2.1:1", "--state", "/nowhere"], 2, "mutual TLS");
-    ends(&["primary", "--node", "a", "--listen", "127.0.0.1:1", "--control", "/x"], 2, "give --guest");
-    ends(&["prinary"], 2, "primary");
+    ends(&["nod"], 2, "node");
+}
+
+#[test]
+fn a_node_may_be_started_by_its_former_names_and_says_so() {
+    let node = ["--node", "a", "--listen", "192.0.2.1:7", "--peer", "b=127.0.0.1:2"];
+    let guest = ["--guest", "name=g,mac=52:54:00:00:00:01,ip=10.77.0.11"];
+    for former in ["primary", "secondary"] {
+        let called = [&[former][..], &node].concat();
+        ends(&called, 2, &format!("`understudy {former}` is now `understudy node`"));
+        ends(&called, 2, "mutual TLS");
+        let help = understudy(&["--help"]);
+        let is_listed = |line: &str| line.trim_start().starts_with(&format!("{former} "));
+        assert!(
+            !String::from_utf8_lossy(&help.stdout).lines().any(is_listed),
+            "{former} is not for new scripts"
+        );
+    }
+    let local = ["--node", "a", "--listen", "127.0.0.1:1", "--peer", "b=127.0.0.1:2"];
+    ends(&[&["primary"][..], &local].concat(), 2, "give --guest");
+    ends(&[&["secondary"][..], &local, &guest].concat(), 2, "protects no guests of its own");
 }
 
 #[test]
 fn a_file_with_an_unknown_key_is_refused_by_name_and_line() {
     let directory = tempfile::tempdir().unwrap();
     let file = written(directory.path(), "node = \"a\"\n[timing]\nintervall = \"10ms\"\n");
-    ends(&["secondary", "--config", &file], 2, "intervall");
-    ends(&["secondary", "--config", &file], 2, "line 3");
+    ends(&["node", "--config", &file], 2, "intervall");
+    ends(&["node", "--config", &file], 2, "line 3");
     let file = written(directory.path(), "[timing]\ninterval = \"10\"\n");
-    ends(&["secondary", "--config", &file], 2, "such as 25ms");
+    ends(&["node", "--config", &file], 2, "such as 25ms");
 }
 
 #[test]
@@ -103,7 +122,7 @@ fn help_tells_every_exit_code() {
 
 #[test]
 fn settings_that_no_host_can_have_are_refused_with_their_bounds() {
-    let node = ["secondary", "--node", "b", "--listen", "127.0.0.1:1"];
+    let node = ["node", "--node", "b", "--listen", "127.0.0.1:1"];
     let with = |more: &[&'static str]| [&node[..], more].concat();
     ends(&with(&["--interval", "0ms"]), 2, "from 100us to 60s");
     ends(&with(&["--interval", "18446744073709551615ns"]), 2, "from 100us to 60s");
@@ -112,7 +131,7 @@ fn settings_that_no_host_can_have_are_refused_with_their_bounds() {
     ends(&with(&["--staging", "900G"]), 2, "this host has");
     let guest = "name=g,memory=900G,mac=52:54:00:00:00:01,ip=10.77.0.11";
     let primary =
-        ["primary", "--node", "a", "--listen", "127.0.0.1:1", "--peer", "b=127.0.0.1:2", "--guest", guest];
+        ["node", "--node", "a", "--listen", "127.0.0.1:1", "--peer", "b=127.0.0.1:2", "--guest", guest];
     ends(&primary, 2, "available");
     ends(&["drill", "--memory", "900G"], 2, "available");
     ends(&["drill", "--interval", "0ms"], 2, "from 100us to 60s");
@@ -122,7 +141,7 @@ fn settings_that_no_host_can_have_are_refused_with_their_bounds() {
 fn what_cannot_be_listened_on_is_wrong_usage_and_loses_no_file() {
     let directory = tempfile::tempdir().unwrap();
     let theirs = written(directory.path(), "theirs");
-    let node = ["secondary", "--node", "b", "--listen", "127.0.0.1:0", "--control"];
+    let node = ["node", "--node", "b", "--listen", "127.0.0.1:0", "--control"];
     let at = |path: &str, words: &str| ends(&[&node[..], &[path]].concat(), 2, words);
     at(&theirs, "is no socket; it is left alone");
     assert_eq!(std::fs::read_to_string(&theirs).unwrap(), "theirs");
@@ -133,7 +152,7 @@ fn what_cannot_be_listened_on_is_wrong_usage_and_loses_no_file() {
     let port = taken.local_addr().unwrap().to_string();
     let socket = directory.path().join("b.sock");
     let socket = socket.to_str().unwrap();
-    ends(&["secondary", "--node", "b", "--listen", &port, "--control", socket], 2, "Address already in use");
+    ends(&["node", "--node", "b", "--listen", &port, "--control", socket], 2, "Address already in use");
     let more = ["--metrics", &port];
     ends(&[&node[..], &[socket], &more].concat(), 2, "Cannot serve metrics");
     assert!(!Path::new(socket).exists(), "what was begun is undone");
@@ -168,15 +187,15 @@ fn a_drill_of_more_rounds_than_can_be_is_refused() {
 
 #[test]
 fn a_configuration_that_has_no_end_is_not_read_for_ever() {
-    ends(&["secondary", "--config", "/dev/zero"], 2, "more than 1 MiB");
+    ends(&["node", "--config", "/dev/zero"], 2, "more than 1 MiB");
     let directory = tempfile::tempdir().unwrap();
     let long = written(directory.path(), &"#".repeat(2 << 20));
-    ends(&["secondary", "--config", &long], 2, "more than 1 MiB");
+    ends(&["node", "--config", &long], 2, "more than 1 MiB");
 }
 
 #[test]
 fn settings_that_do_not_fit_each_other_are_refused_by_flag_too() {
-    let node = ["secondary", "--node", "b", "--listen", "127.0.0.1:7301"];
+    let node = ["node", "--node", "b", "--listen", "127.0.0.1:7301"];
     let with = |more: &[&'static str]| [&node[..], more].concat();
     ends(&with(&["--peer", "a=127.0.0.1:7301"]), 2, "for this node and for peer a");
     ends(&with(&["--peer", "a=127.0.0.1:0"]), 2, "has the port 0");
@@ -184,5 +203,5 @@ fn settings_that_do_not_fit_each_other_are_refused_by_flag_too() {
     ends(&with(&["--peer", "a=localhost:7302"]), 2, "such as 127.0.0.1:7000");
     ends(&["witness", "--listen", "localhost:7000", "--state", "/nowhere"], 2, "such as 127.0.0.1:7000");
     ends(&with(&["--taps", "much-too-long-for-this-"]), 2, "a shorter prefix");
-    ends(&["secondary", "--node=-b", "--listen", "127.0.0.1:7301"], 2, "no '-' or '.'");
+    ends(&["node", "--node=-b", "--listen", "127.0.0.1:7301"], 2, "no '-' or '.'");
 }

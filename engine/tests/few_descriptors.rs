@@ -37,9 +37,9 @@ fn limited(args: &[&str]) -> Child {
         .unwrap()
 }
 
-fn node(role: &str, name: &str, dir: &Path, at: SocketAddr, more: &[&str]) -> Running {
+fn node(name: &str, dir: &Path, at: SocketAddr, more: &[&str]) -> Running {
     let (control, at) = (dir.join(format!("{name}.sock")), at.to_string());
-    let args = [role, "--node", name, "--listen", &at, "--control", control.to_str().unwrap()];
+    let args = ["node", "--node", name, "--listen", &at, "--control", control.to_str().unwrap()];
     Running(limited(&[&args, more].concat()))
 }
 
@@ -78,10 +78,10 @@ fn strangers_do_not_get_the_descriptors_that_a_takeover_needs() {
     let (witness, state) = (at_witness.to_string(), dir.path().join("witness"));
     let _witness = Running(limited(&["witness", "--listen", &witness, "--state", state.to_str().unwrap()]));
     let (to_a, to_b) = (format!("a={at_a}"), format!("b={at_b}"));
-    let _b = node("secondary", "b", dir.path(), at_b, &["--witness", &witness, "--peer", &to_a]);
+    let _b = node("b", dir.path(), at_b, &["--witness", &witness, "--peer", &to_a]);
     let guest = "name=g1,memory=8M,mac=52:54:00:00:00:01,ip=10.77.0.11,load=idle";
     let more = ["--witness", &witness, "--peer", &to_b, "--guest", guest];
-    let a = node("primary", "a", dir.path(), at_a, &more);
+    let a = node("a", dir.path(), at_a, &more);
     let [control_a, control_b] = ["a.sock", "b.sock"].map(|name| dir.path().join(name));
     wait_for(&Client::new(&control_a), |guest| guest.protected);
 

@@ -73,16 +73,16 @@ impl Pair {
         let dir = tempfile::tempdir().unwrap();
         let (witness, address, _) = witness(dir.path(), "127.0.0.1:0");
         let (at_a, at_b) = (free_address(), free_address());
-        let start = |command, name, listen, peer: (&str, SocketAddr), more: &[&str]| {
+        let start = |name, listen, peer: (&str, SocketAddr), more: &[&str]| {
             let (peer, witness) = (format!("{}={}", peer.0, peer.1), address.to_string());
             let taps = format!("{name}-");
             let mut args = vec!["--peer", &peer, "--witness", &witness, "--taps", &taps];
             args.extend(["--interval", "10ms", "--silence", "20s", "--takeover-grace", "200ms"]);
             args.extend(more);
-            node(command, name, dir.path(), listen, &args).0
+            node(name, dir.path(), listen, &args).0
         };
-        let b = start("secondary", "b", at_b, ("a", at_a), &[]);
-        let a = start("primary", "a", at_a, ("b", at_b), &["--guest", GUEST]);
+        let b = start("b", at_b, ("a", at_a), &[]);
+        let a = start("a", at_a, ("b", at_b), &["--guest", GUEST]);
         let client = UdpSocket::bind("10.77.0.1:0").unwrap();
         client.connect(GUEST_ADDRESS).unwrap();
         Self { a, b, client, id: 0, _witness: witness, dir }
@@ -261,7 +261,7 @@ fn a_tap_that_cannot_be_had_is_told() {
     let control = dir.path().join("a.sock");
     let said_of = |prefix: &str| {
         let done = Command::new(env!("CARGO_BIN_EXE_understudy"))
-            .args(["primary", "--node", "a", "--listen", "127.0.0.1:0", "--peer", "b=127.0.0.1:1"])
+            .args(["node", "--node", "a", "--listen", "127.0.0.1:0", "--peer", "b=127.0.0.1:1"])
             .args(["--taps", prefix, "--guest", GUEST, "--control", control.to_str().unwrap()])
             .output()
             .unwrap();

@@ -110,10 +110,10 @@ fn prometheus_sees_a_guest_become_protected_and_its_checkpoints_go_on() {
     let directory = tempfile::tempdir().unwrap();
     let (_witness, listen, witness_metrics) = witness(directory.path(), "127.0.0.1:0");
     let (a, b, witness) = (free_address(), free_address(), listen.to_string());
-    let (_b, b_metrics) = node("secondary", "b", directory.path(), b, &["--witness", &witness]);
+    let (_b, b_metrics) = node("b", directory.path(), b, &["--witness", &witness]);
     let guest = "name=g1,memory=16M,mac=52:54:00:00:00:01,ip=10.77.0.11,load=mixed";
     let more = ["--witness", &witness, "--peer", &format!("b={b}"), "--guest", guest];
-    let (_a, a_metrics) = node("primary", "a", directory.path(), a, &more);
+    let (_a, a_metrics) = node("a", directory.path(), a, &more);
     let targets = [witness_metrics, a_metrics, b_metrics];
     let (_prometheus, address) = prometheus(directory.path(), &targets);
 

@@ -27,11 +27,11 @@ impl Pair {
         let at_witness = at_witness.to_string();
         let peer = format!("a={at_a}");
         let args = ["--witness", &at_witness, "--peer", &peer, "--uplink", &uplink];
-        let (b, _) = node("secondary", "b", directory.path(), at_b, &args);
+        let (b, _) = node("b", directory.path(), at_b, &args);
         let peer = format!("b={at_b}");
         let guest = "name=g1,memory=8M,mac=52:54:00:00:00:01,ip=10.77.0.11";
         let args = ["--witness", &at_witness, "--peer", &peer, "--uplink", &uplink, "--guest", guest];
-        let (a, _) = node("primary", "a", directory.path(), at_a, &[&args, flags].concat());
+        let (a, _) = node("a", directory.path(), at_a, &[&args, flags].concat());
         let pair = Self { directory, switch, _processes: [a, b, witness] };
         pair.wait_for(|guest| guest.protected);
         pair

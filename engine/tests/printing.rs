@@ -41,7 +41,7 @@ fn primary(
     let (listen, peer, witness) = (listen.to_string(), format!("b={peer}"), witness.to_string());
     let guest = "name=g1,memory=16M,mac=52:54:00:00:00:01,ip=10.77.0.11,load=idle";
     let mut command =
-        understudy(&["--log", log, "primary", "--node", "a", "--listen", &listen, "--guest", guest]);
+        understudy(&["--log", log, "node", "--node", "a", "--listen", &listen, "--guest", guest]);
     command.args(["--peer", &peer, "--witness", &witness]).arg("--control").arg(&control);
     command.stdout(full()).stderr(stderr);
     (Running(command.spawn().unwrap()), Client::new(control))
@@ -81,7 +81,7 @@ fn a_primary_whose_log_cannot_be_written_goes_on_when_there_is_something_to_log(
         let directory = tempfile::tempdir().unwrap();
         let (a, b) = (free_address(), free_address());
         let (_watching, at, _) = witness(directory.path(), "127.0.0.1:0");
-        let as_secondary = || node("secondary", "b", directory.path(), b, &["--witness", &at.to_string()]);
+        let as_secondary = || node("b", directory.path(), b, &["--witness", &at.to_string()]);
         let (holding, _) = as_secondary();
         let (mut running, client) = primary(directory.path(), (a, b, at), "info", stderr);
         wait_for(&client, is_protected);
@@ -100,7 +100,7 @@ fn a_reader_that_reads_no_more_stops_no_node() {
     let (a, b) = (free_address(), free_address());
     let (_reader, writer) = std::io::pipe().unwrap();
     let (_watching, at, _) = witness(directory.path(), "127.0.0.1:0");
-    let (_holding, _) = node("secondary", "b", directory.path(), b, &["--witness", &at.to_string()]);
+    let (_holding, _) = node("b", directory.path(), b, &["--witness", &at.to_string()]);
     let (_running, client) = primary(directory.path(), (a, b, at), "trace", writer.into());
     wait_for(&client, is_protected);
     // Strangers who connect to the link make it say more than the pipe holds.
@@ -164,7 +164,7 @@ fn a_stranger_cannot_fill_the_log() {
 #[test]
 fn a_closed_terminal_or_a_signal_for_other_daemons_ends_no_node() {
     let directory = tempfile::tempdir().unwrap();
-    let (holding, _) = node("secondary", "b", directory.path(), free_address(), &[]);
+    let (holding, _) = node("b", directory.path(), free_address(), &[]);
     let client = Client::new(directory.path().join("b.sock"));
     wait_for(&client, |_| true);
     let pid = nix::unistd::Pid::from_raw(holding.0.id() as i32);
@@ -187,7 +187,7 @@ fn is_quiet(args: &[&str], code: i32) {
 #[test]
 fn a_report_that_nobody_reads_to_its_end_is_no_error() {
     let directory = tempfile::tempdir().unwrap();
-    let (_holding, _) = node("secondary", "b", directory.path(), free_address(), &[]);
+    let (_holding, _) = node("b", directory.path(), free_address(), &[]);
     let socket = directory.path().join("b.sock");
     wait_for(&Client::new(&socket), |_| true);
     let socket = socket.to_str().unwrap();
@@ -205,7 +205,7 @@ fn a_report_that_nobody_reads_to_its_end_is_no_error() {
 #[test]
 fn a_report_that_cannot_be_written_is_told() {
     let directory = tempfile::tempdir().unwrap();
-    let (_holding, _) = node("secondary", "b", directory.path(), free_address(), &[]);
+    let (_holding, _) = node("b", directory.path(), free_address(), &[]);
     let socket = directory.path().join("b.sock");
     wait_for(&Client::new(&socket), |_| true);
     for args in [&["status", "--control", socket.to_str().unwrap()][..], &["preflight", "--facts"]] {

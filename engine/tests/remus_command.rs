@@ -27,11 +27,11 @@ impl Pair {
         let at_witness = at_witness.to_string();
         let peer = format!("a={at_a}");
         let args = ["--witness", &at_witness, "--peer", &peer];
-        let (b, _) = node("secondary", "b", directory.path(), at_b, &args);
+        let (b, _) = node("b", directory.path(), at_b, &args);
         let peer = format!("b={at_b}");
         let guest = "name=g1,memory=8M,mac=52:54:00:00:00:01,ip=10.77.0.11";
         let args = ["--witness", &at_witness, "--peer", &peer, "--guest", guest];
-        let (a, _) = node("primary", "a", directory.path(), at_a, &args);
+        let (a, _) = node("a", directory.path(), at_a, &args);
         let pair = Self { directory, a, _others: [b, witness] };
         pair.wait_for(|guest| guest.protected);
         pair
@@ -150,7 +150,7 @@ fn refused(args: &[&str], code: i32, words: &str) {
 #[test]
 fn what_cannot_be_ends_with_its_reason() {
     let nowhere = Path::new("/nowhere/a.sock").to_str().unwrap();
-    refused(&["--control", nowhere, "g1", "b"], 5, "Start `understudy secondary");
+    refused(&["--control", nowhere, "g1", "b"], 5, "Start `understudy node");
     refused(&["-c", "g1", "b"], 6, "COLO (-c) is not there yet");
     refused(&["-p", "g1", "b"], 2, "give -c");
     refused(&["-d", "g1", "b"], 2, "only with -F");

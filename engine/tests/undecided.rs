@@ -38,11 +38,11 @@ fn without_secondary_and_witness_the_guest_is_paused_and_goes_on_when_the_witnes
     let directory = tempfile::tempdir().unwrap();
     let (a, b, listen) = (free_address(), free_address(), free_address().to_string());
     let (watching, _, _) = witness(directory.path(), &listen);
-    let (holding, _) = node("secondary", "b", directory.path(), b, &["--witness", &listen]);
+    let (holding, _) = node("b", directory.path(), b, &["--witness", &listen]);
     let guest = "name=g1,memory=16M,mac=52:54:00:00:00:01,ip=10.77.0.11,load=mixed";
     let peer = format!("b={b}");
     let more = ["--witness", &listen, "--peer", &peer, "--guest", guest, "--hold", "500ms"];
-    let (_running, _) = node("primary", "a", directory.path(), a, &more);
+    let (_running, _) = node("a", directory.path(), a, &more);
     let client = Client::new(directory.path().join("a.sock"));
     wait_for(&client, |guest| guest.protected);
 
@@ -55,7 +55,7 @@ fn without_secondary_and_witness_the_guest_is_paused_and_goes_on_when_the_witnes
     let alone = wait_for(&client, |guest| guest.state == "unprotected");
     assert_eq!(alone.generation, paused.generation, "nobody else was in charge meanwhile");
 
-    let (_holding, _) = node("secondary", "b", directory.path(), b, &["--witness", &listen]);
+    let (_holding, _) = node("b", directory.path(), b, &["--witness", &listen]);
     let again = wait_for(&client, |guest| guest.protected);
     assert!(again.acked > paused.acked, "the guest runs: {again:?}");
 }
@@ -77,17 +77,17 @@ fn a_guest_of_another_host_is_refused_in_words_and_protected_once_that_host_is_b
     let (to_a, to_b) = (format!("a={a}"), format!("b={b}"));
     let of_b = ["--witness", &listen, "--peer", &to_a, "--guest", guest];
     let [client_a, client_b] = ["a.sock", "b.sock"].map(|socket| Client::new(directory.path().join(socket)));
-    let (owner, _) = node("primary", "b", directory.path(), b, &of_b);
+    let (owner, _) = node("b", directory.path(), b, &of_b);
     wait_for(&client_b, |guest| guest.state == "unprotected");
     kill(owner);
 
     let of_a = ["--witness", &listen, "--peer", &to_b, "--guest", guest];
-    let (_late, metrics) = node("primary", "a", directory.path(), a, &of_a);
+    let (_late, metrics) = node("a", directory.path(), a, &of_a);
     let refused = wait_for(&client_a, |guest| guest.state == "claim_refused");
     assert!(refused.reason.contains("b as the owner") && !refused.protected, "{refused:?}");
     let page = page(metrics);
     assert!(page.contains("role=\"waiting\"") && !page.contains("role=\"primary\""), "{page}");
 
-    let (_owner, _) = node("primary", "b", directory.path(), b, &of_b);
+    let (_owner, _) = node("b", directory.path(), b, &of_b);
     wait_for(&client_b, |guest| guest.protected);
 }

@@ -58,7 +58,7 @@ fn a_witness_that_cannot_write_says_so_and_its_records_are_shown_and_forgotten()
     let (peer, at) = (format!("b={b}"), at.to_string());
     let guest = "name=g1,memory=16M,mac=52:54:00:00:00:01,ip=10.77.0.11,load=idle";
     let more = ["--witness", &at, "--peer", &peer, "--guest", guest];
-    let (running, _) = node("primary", "a", directory.path(), a, &more);
+    let (running, _) = node("a", directory.path(), a, &more);
     let client = Client::new(directory.path().join("a.sock"));
     until("it is counted", || {
         let text = metrics(page);

@@ -3,7 +3,7 @@
 //! ```text
 //!   drill                                    everything at once, on this machine, with a report
 //!   doctor                                   what a dead engine left on this host
-//!   witness   secondary   primary            the processes that stay
+//!   node      witness                        the processes that stay
 //!   preflight                                why a guest cannot be protected, before anybody tries
 //!   status    protect   unprotect            asked of a running node over its control socket
 //!   switchover   takeover   remus
@@ -21,10 +21,8 @@ mod exit;
 mod log;
 mod node;
 mod preflight;
-mod primary;
 mod remus;
 mod replay;
-mod secondary;
 mod status;
 mod stream;
 mod wish;
@@ -58,14 +56,18 @@ enum Command {
     Drill(drill::Args),
     /// Say why a guest of real Xen cannot be protected towards another host, and what to do
     Preflight(preflight::Args),
-    /// Run a node that starts guests and protects them
-    Primary(primary::Args),
+    /// Run this host's engine: it protects guests, holds copies of its peers' guests, and takes over
+    Node(node::Args),
+    /// As `node` was called
+    #[command(hide = true)]
+    Primary(node::Args),
     /// Protect a guest of a running node again, or a Xen guest of its host from now on
     Protect(wish::ProtectArgs),
     /// Protect a guest of this host's node as long as this runs, with the options of `xl remus`
     Remus(remus::Args),
-    /// Run a node that holds copies of its peers' guests
-    Secondary(secondary::Args),
+    /// As `node` was called
+    #[command(hide = true)]
+    Secondary(node::Args),
     /// Run the third party that decides who may run a guest
     Witness(witness::Args),
     /// Show how the guests of a running node stand
@@ -147,7 +149,10 @@ fn run_main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => error.exit(),
     };
-    let daemon = matches!(cli.command, Command::Primary(_) | Command::Secondary(_) | Command::Witness(_));
+    let daemon = matches!(
+        cli.command,
+        Command::Node(_) | Command::Primary(_) | Command::Secondary(_) | Command::Witness(_)
+    );
     let result =
         live_no_longer_than_parent().and_then(|()| cli.log.init(daemon)).and_then(|()| run(cli.command));
     match result {
@@ -186,10 +191,11 @@ fn run(command: Command) -> Result<Exit, CliError> {
         Command::Doctor(args) => doctor::run(args),
         Command::Drill(args) => drill::run(args),
         Command::Preflight(args) => preflight::run(args),
-        Command::Primary(args) => primary::run(args),
+        Command::Node(args) => node::run(args),
+        Command::Primary(args) => node::run_former(node::Former::Primary, args),
         Command::Protect(args) => wish::run_protect(args),
         Command::Remus(args) => remus::run(args),
-        Command::Secondary(args) => secondary::run(args),
+        Command::Secondary(args) => node::run_former(node::Former::Secondary, args),
         Command::Witness(args) => witness::run(args),
         Command::Status(args) => status::run(args),
         Command::Switchover(args) => wish::run(Wish::Switchover, args),

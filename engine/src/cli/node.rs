@@ -1,14 +1,17 @@
-//! What `primary` and `secondary` share: they run the same node.
+//! `understudy node`: the engine of one host. It starts or finds the guests that it is told of and protects them, holds the
+//! copies of its peers' guests, and takes over.
+//!
+//! Until the next version `understudy primary` and `understudy secondary` start it as well, and say what to write instead.
 
 use super::{CliError, Exit};
 use crate::config::bounds::HostMemory;
-use crate::config::{DomainSettings, GuestSettings, NodeConfig, Settings};
+use crate::config::{DomainSettings, GuestSettings, Hypervisor, NodeConfig, Settings};
 use crate::descriptors::raise_limit;
 use crate::node::{Node, NodeError};
 use crate::signals::{Hangup, ShutdownSignal};
 use std::path::PathBuf;
 
-/// Flags of a node.
+/// Arguments of `node`.
 #[derive(clap::Args, Debug)]
 #[group(skip)]
 pub(super) struct Args {
@@ -17,17 +20,20 @@ pub(super) struct Args {
     config: Option<PathBuf>,
     #[command(flatten)]
     settings: Settings,
+    /// A lab guest to start and protect; repeatable. Keys: name, memory, mac, ip, load, peer
+    #[arg(long = "guest", value_name = "KEY=VALUE,…")]
+    guests: Vec<GuestSettings>,
+    /// A Xen guest to protect whenever it runs here; repeatable, with --hypervisor xen. Keys: name, peer,
+    /// interval, find-changes
+    #[arg(long = "domain", value_name = "KEY=VALUE,…")]
+    domains: Vec<DomainSettings>,
 }
 
 impl Args {
-    /// Decides the node's configuration from flags, `guests`, `domains` and the file.
-    pub(super) fn decide(
-        self,
-        guests: Vec<GuestSettings>,
-        domains: Vec<DomainSettings>,
-    ) -> Result<NodeConfig, CliError> {
+    /// Decides the node's configuration from the flags and the file.
+    fn decide(self) -> Result<NodeConfig, CliError> {
         let file = self.config.as_deref().map(Settings::read).transpose()?.unwrap_or_default();
-        let flags = Settings { guests, domains, ..self.settings };
+        let flags = Settings { guests: self.guests, domains: self.domains, ..self.settings };
         let config = flags.over(file).decide()?;
         if let Some(memory) = HostMemory::of_this_host() {
             config.check_memory(memory)?;
@@ -37,7 +43,11 @@ impl Args {
 }
 
 /// Runs the node until it is told to end.
-pub(super) fn run(config: NodeConfig) -> Result<Exit, CliError> {
+pub(super) fn run(args: Args) -> Result<Exit, CliError> {
+    run_decided(args.decide()?)
+}
+
+fn run_decided(config: NodeConfig) -> Result<Exit, CliError> {
     let attempt = |source| CliError::System { attempt: "Signals cannot be watched".into(), source };
     raise_limit();
     // Before any thread: threads inherit that signals go to the loop.
@@ -45,6 +55,50 @@ pub(super) fn run(config: NodeConfig) -> Result<Exit, CliError> {
     let (node, _handle) = Node::open(config)?;
     node.run(Some(shutdown))?;
     Ok(Exit::Ok)
+}
+
+/// A command that `node` was called by, and what it refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Former {
+    /// A node that has guests of its own from the beginning.
+    Primary,
+    /// A node that has none.
+    Secondary,
+}
+
+impl Former {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Primary => "primary",
+            Self::Secondary => "secondary",
+        }
+    }
+
+    fn check(self, config: &NodeConfig) -> Result<(), CliError> {
+        let names = config.guests.iter().map(|guest| &guest.name);
+        let named = names.chain(config.domains.iter().map(|domain| &domain.name)).next();
+        match (self, named) {
+            // Xen's guests may be named later, by `protect`.
+            (Self::Primary, None) if config.hypervisor == Hypervisor::Lab => Err(CliError::Usage(
+                "A primary of the lab needs a guest: give --guest, or run `understudy node`".into(),
+            )),
+            (Self::Secondary, Some(name)) => Err(CliError::Usage(format!(
+                "A secondary protects no guests of its own, and the configuration names {name}; run `understudy node`"
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Runs the node as it was started before, and says how it is started now.
+pub(super) fn run_former(former: Former, args: Args) -> Result<Exit, CliError> {
+    let name = former.name();
+    tracing::warn!(
+        "`understudy {name}` is now `understudy node`, with the same flags; the next version does not know `{name}`"
+    );
+    let config = args.decide()?;
+    former.check(&config)?;
+    run_decided(config)
 }
 
 impl From<NodeError> for CliError {

@@ -4,7 +4,7 @@
 //!        clients (threads)
 //!            │
 //!     ┌── switch ──┐            every guest frame is seen here: Sightings
-//!   host A       host B         processes, each `understudy primary` or `understudy secondary`
+//!   host A       host B         processes, each `understudy node`
 //!     └──────┬─────┘
 //!         witness               a process
 //! ```
@@ -147,7 +147,7 @@ impl World {
         let config = self.directory.join(format!("{host}.toml"));
         let attempt = || DrillError::system("write a node's configuration");
         std::fs::write(&config, guest_tables(&self.plan)).map_err(attempt())?;
-        let mut arguments = self.node_arguments("primary", host);
+        let mut arguments = self.node_arguments(host);
         arguments.extend(["--config".into(), config.display().to_string()]);
         let process = self.spawn(&host.to_string(), &arguments)?;
         *self.host_mut(host) = Some(process);
@@ -156,15 +156,15 @@ impl World {
 
     /// Starts a host without guests: a new one, or one that comes back in place of a dead one.
     pub fn start_secondary(&mut self, host: HostId) -> Result<(), DrillError> {
-        let arguments = self.node_arguments("secondary", host);
+        let arguments = self.node_arguments(host);
         let process = self.spawn(&host.to_string(), &arguments)?;
         *self.host_mut(host) = Some(process);
         Ok(())
     }
 
-    fn node_arguments(&self, role: &str, host: HostId) -> Vec<String> {
+    fn node_arguments(&self, host: HostId) -> Vec<String> {
         [
-            role,
+            "node",
             "--node",
             &host.to_string(),
             "--listen",

@@ -199,7 +199,7 @@ fn secondary(
         .map_err(system("find a free port"))?;
     let control = workdir.join("secondary.sock");
     let mut arguments = vec![
-        "secondary".to_string(),
+        "node".to_string(),
         "--node=secondary".into(),
         format!("--listen={address}"),
         format!("--control={}", control.display()),

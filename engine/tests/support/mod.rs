@@ -49,16 +49,10 @@ pub(crate) fn witness(directory: &Path, listen: &str) -> (Running, SocketAddr, S
 }
 
 /// A node, with its control socket `NAME.sock` in `directory`, and where its metrics are.
-pub(crate) fn node(
-    command: &str,
-    name: &str,
-    directory: &Path,
-    listen: SocketAddr,
-    more: &[&str],
-) -> (Running, SocketAddr) {
+pub(crate) fn node(name: &str, directory: &Path, listen: SocketAddr, more: &[&str]) -> (Running, SocketAddr) {
     let metrics = free_address();
     let control = directory.join(format!("{name}.sock"));
-    let process = understudy(&[command, "--node", name, "--listen", &listen.to_string()])
+    let process = understudy(&["node", "--node", name, "--listen", &listen.to_string()])
         .args(["--control", control.to_str().unwrap(), "--metrics", &metrics.to_string()])
         .args(more)
         .stdout(Stdio::null())

@@ -1,7 +1,7 @@
 # A pair of understudy nodes on the two hosts, with a witness on a third machine, for scenarios.
 #
-#   host a: understudy primary  ══ loopback ══ tunnel ══ loopback ══ understudy secondary :host b
-#                     └── loopback ── 10.0.2.100:7400, the witness ── loopback ──┘
+#   host a: understudy node  ══ loopback ══ tunnel ══ loopback ══ understudy node :host b
+#                   └── loopback ── 10.0.2.100:7400, the witness ── loopback ─┘
 
 # Emulated hosts are slow: times that suit real ones would take a pause of the emulator for a death. Checkpoints are paced
 # as a node does where nothing is said.
@@ -9,7 +9,7 @@
 
 pair_up() { # pair_up: the guest $guest runs on a; in the end it is protected towards b
     pair_secondary
-    pair_node a primary --domain "name=$guest"
+    pair_node a --domain "name=$guest"
     await_protected a 600
 }
 
@@ -19,7 +19,7 @@ pair_secondary() { # all but the node that protects the guest
     pair_witness
     pair_wires a
     pair_wires b
-    pair_node b secondary
+    pair_node b
     pair_tunnel
 }
 
@@ -43,13 +43,13 @@ pair_tunnel() { # each node finds the other's port on its own loopback; made aga
         >/var/tmp/tunnel.log 2>&1 </dev/null & sleep 2"
 }
 
-pair_node() { # pair_node HOST SUBCOMMAND OPTIONS…: starts a node
+pair_node() { # pair_node HOST OPTIONS…: starts a node
     local host=$1 port=7101 other=7102 peer=b
     shift
     [ "$host" = a ] || { port=7102 other=7101 peer=a; }
-    on "$host" "RUST_BACKTRACE=1 setsid understudy $1 --node $host --listen 127.0.0.1:$port \
+    on "$host" "RUST_BACKTRACE=1 setsid understudy node --node $host --listen 127.0.0.1:$port \
         --peer $peer=127.0.0.1:$other --witness 127.0.0.1:7400 --control /run/understudy.sock --hypervisor xen $PAIR_TIMES \
-        --log ${PAIR_LOG:-info,understudy::output=debug} ${*:2} >>/var/tmp/understudy.log 2>&1 </dev/null &"
+        --log ${PAIR_LOG:-info,understudy::output=debug} $* >>/var/tmp/understudy.log 2>&1 </dev/null &"
 }
 
 pair_signal() { on "$1" "pkill -$2 -x understudy"; } # pair_signal HOST SIGNAL

@@ -41,7 +41,7 @@ scenario() {
     rig_boot b
     put_understudy
     pair_wires b
-    pair_node b secondary
+    pair_node b
     CLIENT=a
     await_protected a 600
     guest_judge

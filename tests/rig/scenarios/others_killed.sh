@@ -13,7 +13,7 @@ scenario() {
     await_field a state unprotected 30
     pair_judge
     watch_start "$address" 20
-    pair_node b secondary
+    pair_node b
     await_protected a 240
 
     machine_stop witness

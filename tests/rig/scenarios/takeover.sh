@@ -31,7 +31,7 @@ come_back() { # host a does, and the guest to it
     rig_boot a
     put_understudy
     pair_wires a
-    pair_node a secondary
+    pair_node a
     pair_tunnel
     await_protected b 600
     say "protected again: $(pair_line b)"

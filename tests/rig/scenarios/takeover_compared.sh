@@ -14,9 +14,9 @@ scenario() {
     pair_witness
     pair_wires a
     pair_wires b
-    pair_node b primary --domain "$compared"
+    pair_node b --domain "$compared"
     pair_tunnel
-    pair_node a primary
+    pair_node a
     until pair_status a >/dev/null 2>&1; do sleep 1; done
     on a "setsid understudy remus -Fd -i 300 --find-changes compare --control /run/understudy.sock $guest b \
         >/var/tmp/remus.log 2>&1 </dev/null &"
@@ -36,7 +36,7 @@ scenario() {
     rig_boot a
     put_understudy
     pair_wires a
-    pair_node a secondary
+    pair_node a
     pair_tunnel
     await_protected b 400
     sleep 5

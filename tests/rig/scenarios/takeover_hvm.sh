@@ -33,7 +33,7 @@ scenario() {
     expect "QEMU between checkpoints" "$(qemu_says a)" "VM status: running"
 
     pair_signal a KILL
-    pair_node a primary --domain "name=$guest"
+    pair_node a --domain "name=$guest"
     await_protected a 240
     pair_judge
     say "again: $(pair_line a)"
@@ -51,7 +51,7 @@ scenario() {
     rig_boot a
     put_understudy
     pair_wires a
-    pair_node a secondary
+    pair_node a
     pair_tunnel
     await_protected b 300
     say "protected again: $(pair_line b)"

@@ -71,9 +71,8 @@ pub(super) fn run(control: &Path, order: &Order) -> Result<Exit, CliError> {
 fn no_node(error: ClientError, control: &Path) -> CliError {
     match error {
         ClientError::Unreachable { .. } => CliError::Unreachable(format!(
-            "No node answers at {control}. Start `understudy secondary --hypervisor xen …` on the host that is to hold \
-             the copy and `understudy primary --hypervisor xen --control {control} …` here, or name the socket of the \
-             one that runs with --control (docs/OPERATIONS.md)",
+            "No node answers at {control}. Start `understudy node --hypervisor xen …` here and on the host that is to hold \
+             the copy, or name the socket of the one that runs here with --control (docs/OPERATIONS.md)",
             control = control.display()
         )),
         other => other.into(),

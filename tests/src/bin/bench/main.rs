@@ -30,7 +30,7 @@ const PARTS: [(&str, Part); 4] =
 
 fn main() -> ExitCode {
     let asked: Vec<String> = std::env::args().skip(1).collect();
-    if matches!(asked.first().map(String::as_str), Some("witness" | "primary" | "secondary")) {
+    if matches!(asked.first().map(String::as_str), Some("witness" | "node")) {
         return understudy::cli::main();
     }
     if let Some(unknown) = asked.iter().find(|asked| !PARTS.iter().any(|(name, _)| name == asked)) {
