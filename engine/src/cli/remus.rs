@@ -14,10 +14,8 @@ mod nowhere;
 use super::{CliError, Exit};
 use crate::config::FindChanges;
 use crate::console;
+use crate::control::DEFAULT_PATH;
 use std::path::PathBuf;
-
-/// Where a node is asked that nobody has named.
-const CONTROL_DEFAULT: &str = "/run/understudy/control.sock";
 
 /// Arguments of `remus`.
 #[derive(clap::Args, Clone, Debug)]
@@ -59,7 +57,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "HOW")]
     find_changes: Option<FindChanges>,
     /// Control socket of the node of this host
-    #[arg(long, value_name = "PATH", env = "UNDERSTUDY_CONTROL", default_value = CONTROL_DEFAULT)]
+    #[arg(long, value_name = "PATH", env = "UNDERSTUDY_CONTROL", default_value = DEFAULT_PATH)]
     control: PathBuf,
     /// Name or domain number of the guest
     #[arg(value_name = "DOM")]

@@ -1,4 +1,5 @@
-//! The control socket as a file: made for its owner alone, and in place of nothing that is not a dead node's socket.
+//! The control socket as a file: made for its owner alone, as its directory is if that is missing, and in place of nothing
+//! that is not a dead node's socket.
 //!
 //! ```text
 //!   at PATH      nothing ─► bind          a socket that refuses ─► removed, bind       a socket that answers ─► InUse
@@ -27,7 +28,17 @@ pub enum SocketError {
     /// Another node's.
     #[error("Another node answers at {0}; give each node of a host its own --control")]
     InUse(PathBuf),
-    /// No place for it.
+    /// This user may make none there.
+    #[error(
+        "This user may not make {path}: {source}; run the node as root, or give --control a path in a directory of yours"
+    )]
+    NotAllowed {
+        /// The path.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Nothing can be made there.
     #[error(
         "Cannot listen on {path}: {source}; give --control a path in a directory that is there and yours"
     )]
@@ -45,6 +56,18 @@ pub struct SocketFile {
     path: PathBuf,
     /// Device and inode.
     identity: (u64, u64),
+}
+
+impl SocketError {
+    fn at(path: &Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        match source.kind() {
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                Self::NotAllowed { path, source }
+            }
+            _ => Self::Io { path, source },
+        }
+    }
 }
 
 impl SocketFile {
@@ -69,7 +92,7 @@ fn identity_of(path: &Path) -> io::Result<(u64, u64)> {
 
 /// Listens at `path`. A directory that is missing is made, if its own is there.
 pub fn listen(path: &Path) -> Result<(UnixListener, SocketFile), SocketError> {
-    let failed = |source| SocketError::Io { path: path.to_owned(), source };
+    let failed = |source| SocketError::at(path, source);
     make_directory(path).map_err(failed)?;
     make_room(path)?;
     // From the first moment on, not only after it was made: who connects before a change of mode stays connected.
@@ -94,7 +117,7 @@ pub(super) fn connect(path: &Path, within_max: Duration) -> io::Result<UnixStrea
 
 fn make_directory(path: &Path) -> io::Result<()> {
     let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) else { return Ok(()) };
-    match DirBuilder::new().mode(0o755).create(parent) {
+    match DirBuilder::new().mode(0o700).create(parent) {
         Err(error) if !parent.is_dir() => Err(error),
         _ => Ok(()),
     }
@@ -102,7 +125,7 @@ fn make_directory(path: &Path) -> io::Result<()> {
 
 /// Removes what a dead node left, and nothing else.
 fn make_room(path: &Path) -> Result<(), SocketError> {
-    let failed = |source| SocketError::Io { path: path.to_owned(), source };
+    let failed = |source| SocketError::at(path, source);
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(failed(error)),
@@ -145,6 +168,17 @@ mod tests {
         assert!(!at("dead").exists(), "it is removed at the end");
     }
 
+    #[test]
+    fn a_user_that_may_make_none_is_told_what_to_do() {
+        let at = |kind: io::ErrorKind| SocketError::at(Path::new("/run/understudy/a.sock"), kind.into());
+        for kind in [io::ErrorKind::PermissionDenied, io::ErrorKind::ReadOnlyFilesystem] {
+            let said = at(kind).to_string();
+            assert!(said.contains("may not make /run/understudy/a.sock"), "{said}");
+            assert!(said.contains("as root, or give --control"), "{said}");
+        }
+        assert!(matches!(at(io::ErrorKind::NotFound), SocketError::Io { .. }));
+    }
+
     /// More than any queue holds; the kernel's own limit is lower where it is not raised.
     const FULL: usize = 70_000;
 
@@ -180,7 +214,9 @@ mod tests {
     #[test]
     fn its_directory_is_made_and_not_those_above() {
         let directory = tempfile::tempdir().unwrap();
-        assert!(listen(&directory.path().join("run/a.sock")).is_ok());
+        let _made = listen(&directory.path().join("run/a.sock")).unwrap();
+        let mode = fs::metadata(directory.path().join("run")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700, "for the node's user alone");
         let error = listen(&directory.path().join("no/such/a.sock")).unwrap_err();
         assert!(error.to_string().contains("a directory that is there"), "{error}");
         assert!(

@@ -66,7 +66,7 @@ impl HostLock {
     fn take_at(path: &Path, within_max: Duration) -> Result<Self, HostLockError> {
         let failed = |source| HostLockError::Io { path: path.into(), source };
         if let Some(directory) = path.parent() {
-            DirBuilder::new().recursive(true).mode(0o755).create(directory).map_err(failed)?;
+            DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
         }
         // Never through a link: the file is written.
         let flags = nix::libc::O_NOFOLLOW;

@@ -48,13 +48,13 @@ pair_node() { # pair_node HOST OPTIONS…: starts a node
     shift
     [ "$host" = a ] || { port=7102 other=7101 peer=a; }
     on "$host" "RUST_BACKTRACE=1 setsid understudy node --node $host --listen 127.0.0.1:$port \
-        --peer $peer=127.0.0.1:$other --witness 127.0.0.1:7400 --control /run/understudy.sock --hypervisor xen $PAIR_TIMES \
+        --peer $peer=127.0.0.1:$other --witness 127.0.0.1:7400 --hypervisor xen $PAIR_TIMES \
         --log ${PAIR_LOG:-info,understudy::output=debug} $* >>/var/tmp/understudy.log 2>&1 </dev/null &"
 }
 
 pair_signal() { on "$1" "pkill -$2 -x understudy"; } # pair_signal HOST SIGNAL
 
-pair_status() { on "$1" 'understudy status --control /run/understudy.sock --output json' </dev/null; } # pair_status HOST
+pair_status() { on "$1" 'understudy status --output json' </dev/null; } # pair_status HOST
 
 pair_line() { # pair_line HOST: how its guest stands, in one line
     pair_status "$1" | jq -r --arg guest "$guest" '.guests[] | select(.name == $guest) |

@@ -19,7 +19,7 @@ scenario() {
     sleep 3
     redirects=$(redirects_of a)
     on b 'pkill -KILL -f "^/usr/lib/xen[^ ]*/bin/[o]*xenstored"'
-    on a "timeout 60 understudy switchover $guest --control /run/understudy.sock" || say "the switchover is not accomplished"
+    on a "timeout 60 understudy switchover $guest" || say "the switchover is not accomplished"
     until_paused a 90
     say "a: $(pair_status a | jq -c '.guests[] | {state, reason, generation, role}')"
     say "b: $(pair_status b | jq -c '.guests[] | {state, reason, generation, role}')"
@@ -49,6 +49,6 @@ scenario() {
 }
 
 have_back() { # by a person's word on a
-    on a "understudy reclaim $guest --nobody-else-runs-it --control /run/understudy.sock"
+    on a "understudy reclaim $guest --nobody-else-runs-it"
     await_field a role primary 60
 }

@@ -42,7 +42,7 @@ scenario() {
     here=$(on a "xl domid $guest" </dev/null) there=$(on b "xl domid $guest--incoming" </dev/null)
     expect "the number of cards whose output is held" "$(held_cards)" 1
     xenstored_dies b
-    on a "timeout 60 understudy switchover $guest --control /run/understudy.sock" || say "the switchover is not accomplished"
+    on a "timeout 60 understudy switchover $guest" || say "the switchover is not accomplished"
     until_paused a 90
 
     engine_dies b

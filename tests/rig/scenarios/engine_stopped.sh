@@ -11,7 +11,7 @@ scenario() {
     pair_remember
     judge_begin
     sleep 3
-    on a "understudy unprotect $guest --control /run/understudy.sock"
+    on a "understudy unprotect $guest"
     await_field a state unprotected 30
     judge_end --lossless
     pair_signal a TERM

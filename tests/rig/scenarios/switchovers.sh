@@ -35,7 +35,7 @@ move() { # move NUMBER FROM TO: what the watch saw, in $silence_ms
     captures_start "$1"
     watch_start "$address" 20
     sleep 3
-    on "$2" "date +%H:%M:%S.%N; understudy switchover $guest --control /run/understudy.sock" </dev/null >"$RUN/machine/moved-$1"
+    on "$2" "date +%H:%M:%S.%N; understudy switchover $guest" </dev/null >"$RUN/machine/moved-$1"
     sleep 8 # a question to a host takes its processor, too
     await_field "$3" role primary 120
     await_heard_more

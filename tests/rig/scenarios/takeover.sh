@@ -40,7 +40,7 @@ come_back() { # host a does, and the guest to it
 
 fail_back() { # to host a, by an operator's word
     watch_start "$address" 20
-    on b "understudy switchover $guest --control /run/understudy.sock"
+    on b "understudy switchover $guest"
     await_field a role primary 120
     await_protected a 600
     say "failed back: $(pair_line a)"

@@ -18,7 +18,7 @@ scenario() {
     pair_tunnel
     pair_node a
     until pair_status a >/dev/null 2>&1; do sleep 1; done
-    on a "setsid understudy remus -Fd -i 300 --find-changes compare --control /run/understudy.sock $guest b \
+    on a "setsid understudy remus -Fd -i 300 --find-changes compare $guest b \
         >/var/tmp/remus.log 2>&1 </dev/null &"
     await_protected a 400
     say "remus: $(on a 'cat /var/tmp/remus.log' </dev/null)"
