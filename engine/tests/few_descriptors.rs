@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
-use understudy::control::{Client, GuestRole, GuestStatus};
+use understudy::control::{Client, GuestRole, GuestState, GuestStatus};
 
 /// Guards against hanging; nothing is judged by it.
 const HANG_GUARD: Duration = Duration::from_secs(90);
@@ -91,10 +91,10 @@ fn strangers_do_not_get_the_descriptors_that_a_takeover_needs() {
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             // As long as it takes strangers to be sent away for their silence.
             thread::sleep(Duration::from_millis(500));
-            wait_for(&Client::new(&control_b), |guest| guest.state == "standing");
+            wait_for(&Client::new(&control_b), |guest| guest.state == GuestState::Standing);
             drop(a);
             wait_for(&Client::new(&control_b), |guest| {
-                guest.role == GuestRole::Primary && guest.state == "unprotected"
+                guest.role == GuestRole::Primary && guest.state == GuestState::Unprotected
             });
         }));
         is_over.store(true, Ordering::Relaxed);

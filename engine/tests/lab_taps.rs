@@ -19,7 +19,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 use support::{HANG_GUARD, Running, free_address, node, witness};
 use tempfile::TempDir;
-use understudy::control::{Client, GuestRole, GuestStatus, Wish};
+use understudy::control::{Client, GuestRole, GuestState, GuestStatus, Wish};
 use understudy_lab::memcached::{self, Reply, Request};
 
 const GUEST: &str = "name=g0,memory=8M,mac=52:54:00:00:00:10,ip=10.77.0.10";
@@ -184,7 +184,7 @@ fn an_engine_killed_between_cut_and_ack_has_let_nothing_out() {
         last = last.max(number);
     }
     let guest = pair.wait_for("a", |guest| guest.epoch > guest.acked && guest.held_bytes > 0);
-    assert!(guest.state == "protected", "{guest:?}");
+    assert!(guest.state == GuestState::Protected, "{guest:?}");
     signal(&pair.a, Signal::SIGKILL);
     pair.a.0.wait().unwrap();
     assert_eq!(pair.hear(QUIET), None, "an answer left an engine that is dead");
@@ -226,7 +226,7 @@ fn what_left_because_another_program_deleted_the_hook_is_in_the_copy_that_is_tak
     }
     run("tc qdisc del dev a-g0 clsact");
     // The copy that lacks it is stale before the guest goes on.
-    let guest = pair.wait_for("a", |guest| guest.state == "unprotected");
+    let guest = pair.wait_for("a", |guest| guest.state == GuestState::Unprotected);
     assert!(guest.reason.contains("another program of this host removed"), "{guest:?}");
     assert!(run("tc filter show dev a-g0 ingress").contains("us-a-g0"), "it is put back");
     last = last.max(pair.add_until_answered());
@@ -245,7 +245,7 @@ fn what_left_because_another_program_deleted_the_hook_is_in_the_copy_that_is_tak
 fn a_host_without_a_tap_for_a_guest_holds_no_copy_of_it() {
     network(&["a-g0"]);
     let pair = Pair::start();
-    pair.wait_for("a", |guest| guest.state == "unprotected");
+    pair.wait_for("a", |guest| guest.state == GuestState::Unprotected);
     let quiet_until = Instant::now() + QUIET;
     while Instant::now() < quiet_until {
         assert!(!pair.wait_for("a", |_| true).protected, "b could not start it");

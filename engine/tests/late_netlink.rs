@@ -15,7 +15,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use understudy::config::Settings;
-use understudy::control::{GuestRole, GuestStatus, Wish};
+use understudy::control::{GuestRole, GuestState, GuestStatus, Wish};
 use understudy::node::{Node, NodeHandle};
 use understudy_lab::Switch;
 use understudy_netbuf::kernel::ANSWERS_LATE_MS;
@@ -182,7 +182,9 @@ fn a_late_kernel_stops_neither_an_automatic_takeover_nor_acks_of_another_guest()
 
     ANSWERS_LATE_MS.store(LATE_MS, Ordering::Relaxed);
     a.stop().unwrap();
-    wait_for(&b, "g1", |status| status.role == GuestRole::Secondary && status.state == "activating");
+    wait_for(&b, "g1", |status| {
+        status.role == GuestRole::Secondary && status.state == GuestState::Activating
+    });
     let before = acked(&b);
     wait_for(&b, "g0", |status| status.acked > before.map(|epoch| epoch + 20));
     wait_for(&b, "g1", |status| status.role == GuestRole::Primary);

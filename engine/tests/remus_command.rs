@@ -10,7 +10,7 @@ use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::time::Instant;
 use support::{HANG_GUARD, Running, free_address, node, witness};
 use tempfile::TempDir;
-use understudy::control::{Client, GuestStatus, Wish};
+use understudy::control::{Client, GuestState, GuestStatus, Wish};
 
 /// Two hosts and their witness; the guest g1 runs at a.
 struct Pair {
@@ -104,7 +104,7 @@ fn it_sets_the_interval_stays_and_ctrl_c_ends_protection() {
     remus.says("goes on without a copy");
     remus.ends(0);
     let guest = pair.wait_for(|_| true);
-    assert_eq!((guest.state.as_str(), guest.wished), ("unprotected", false));
+    assert_eq!((guest.state, guest.wished), (GuestState::Unprotected, false));
 
     // Once more, as a script does; this time somebody else ends it.
     let mut again = pair.remus(&["g1", "b"]);

@@ -11,7 +11,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 use understudy::config::{NodeConfig, Settings};
-use understudy::control::{GuestRole, GuestStatus, Status, Wish};
+use understudy::control::{GuestRole, GuestState, GuestStatus, Status, Wish};
 use understudy::guest::{Activated, Host, Keep, LabCards, LabHost, NotStarted};
 use understudy::node::{Node, NodeHandle};
 use understudy_checkpoint::domain::Description;
@@ -143,7 +143,7 @@ fn a_host_that_is_slow_with_one_guest_stops_neither_acks_nor_a_switchover_of_ano
             status.peers.iter().all(|peer| peer.connected),
             "a peer with a busy host is there: {status:#?}"
         );
-        assert_eq!(guest(&status, "g1").map(|guest| &*guest.state), Some("seeding"));
+        assert_eq!(guest(&status, "g1").map(|guest| guest.state), Some(GuestState::Seeding));
         sleep(Duration::from_millis(20));
     }
     wait_for(&a, "g0", |guest| guest.protected && guest.acked > before.map(|epoch| epoch + 20));

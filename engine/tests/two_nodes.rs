@@ -10,7 +10,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use understudy::config::Settings;
-use understudy::control::{GuestStatus, Wish};
+use understudy::control::{GuestState, GuestStatus, Wish};
 use understudy::node::{Node, NodeHandle};
 use understudy_lab::{Answer, Mac, Outcome, Patience, Station, Switch};
 use understudy_session::NodeName;
@@ -134,7 +134,7 @@ fn what_a_client_was_told_survives_a_takeover_that_a_person_decides() {
     let Pair { a, b, switch: _switch, dir: _dir } = pair;
     a.stop().unwrap();
     // Without a witness nothing happens by itself.
-    wait_for(&b, "g0", |status| status.state == "alone");
+    wait_for(&b, "g0", |status| status.state == GuestState::Alone);
     b.wish("g0", Wish::ForceTakeover).unwrap();
     let taken = wait_for(&b, "g0", |status| status.takeover.is_some());
     assert!(!taken.protected, "there is no other host yet");
@@ -192,7 +192,7 @@ fn eight_guests_share_one_link_and_each_is_protected() {
     wait_for_exit_code(5, &at_a, &[]);
     for guest in 0..8 {
         let guest_name = format!("g{guest}");
-        wait_for(&b, &guest_name, |status| status.state == "alone");
+        wait_for(&b, &guest_name, |status| status.state == GuestState::Alone);
         b.wish(&guest_name, Wish::ForceTakeover).unwrap();
         wait_for(&b, &guest_name, |status| status.takeover.is_some());
         assert_eq!(value(&mut client, guest, "me"), guest.to_string());
@@ -208,7 +208,7 @@ fn a_node_that_ends_lets_nothing_out_that_was_held() {
     let Pair { a, b, switch: _switch, dir: _dir } = pair;
     // Without the other host and a person's word, output is held from here on.
     b.stop().unwrap();
-    wait_for(&a, "g0", |status| status.state == "marking_stale");
+    wait_for(&a, "g0", |status| status.state == GuestState::MarkingStale);
     let impatient = Patience { attempts: 1, timeout: Duration::from_millis(50) };
     for _ in 0..5 {
         assert_eq!(client.get(ip(0), "nothing", impatient).unwrap(), Outcome::Unknown);

@@ -10,7 +10,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 use support::{HANG_GUARD, Running, free_address, node, witness};
-use understudy::control::{Client, GuestStatus};
+use understudy::control::{Client, GuestState, GuestStatus};
 
 /// Asks the primary until its guest stands as wanted.
 fn wait_for(client: &Client, wanted: impl Fn(&GuestStatus) -> bool) -> GuestStatus {
@@ -48,11 +48,11 @@ fn without_secondary_and_witness_the_guest_is_paused_and_goes_on_when_the_witnes
 
     kill(watching);
     kill(holding);
-    let paused = wait_for(&client, |guest| guest.state == "paused_undecided");
+    let paused = wait_for(&client, |guest| guest.state == GuestState::PausedUndecided);
     assert!(!paused.protected && !paused.reason.is_empty(), "it says why: {paused:?}");
 
     let (_watching, _, _) = witness(directory.path(), &listen);
-    let alone = wait_for(&client, |guest| guest.state == "unprotected");
+    let alone = wait_for(&client, |guest| guest.state == GuestState::Unprotected);
     assert_eq!(alone.generation, paused.generation, "nobody else was in charge meanwhile");
 
     let (_holding, _) = node("b", directory.path(), b, &["--witness", &listen]);
@@ -78,12 +78,12 @@ fn a_guest_of_another_host_is_refused_in_words_and_protected_once_that_host_is_b
     let of_b = ["--witness", &listen, "--peer", &to_a, "--guest", guest];
     let [client_a, client_b] = ["a.sock", "b.sock"].map(|socket| Client::new(directory.path().join(socket)));
     let (owner, _) = node("b", directory.path(), b, &of_b);
-    wait_for(&client_b, |guest| guest.state == "unprotected");
+    wait_for(&client_b, |guest| guest.state == GuestState::Unprotected);
     kill(owner);
 
     let of_a = ["--witness", &listen, "--peer", &to_b, "--guest", guest];
     let (_late, metrics) = node("a", directory.path(), a, &of_a);
-    let refused = wait_for(&client_a, |guest| guest.state == "claim_refused");
+    let refused = wait_for(&client_a, |guest| guest.state == GuestState::ClaimRefused);
     assert!(refused.reason.contains("b as the owner") && !refused.protected, "{refused:?}");
     let page = page(metrics);
     assert!(page.contains("role=\"waiting\"") && !page.contains("role=\"primary\""), "{page}");

@@ -10,7 +10,7 @@ use std::process::{Command, Output};
 use std::thread;
 use std::time::{Duration, Instant};
 use support::{HANG_GUARD, free_address, node, witness};
-use understudy::control::{Client, Status};
+use understudy::control::{Client, GuestState, Status};
 
 fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let began = Instant::now();
@@ -31,7 +31,7 @@ fn metrics(address: SocketAddr) -> String {
     text
 }
 
-fn state_of(client: &Client) -> Option<String> {
+fn state_of(client: &Client) -> Option<GuestState> {
     let Status { guests, .. } = client.status().ok()?;
     guests.into_iter().next().map(|guest| guest.state)
 }
@@ -66,14 +66,14 @@ fn a_witness_that_cannot_write_says_so_and_its_records_are_shown_and_forgotten()
             !text.contains("outcome=\"failed\"} 0") && text.contains("understudy_witness_writable 0");
         is_counted.then_some(())
     });
-    assert_eq!(state_of(&client).as_deref(), Some("claiming"), "nothing was promised");
+    assert_eq!(state_of(&client), Some(GuestState::Claiming), "nothing was promised");
     until("the node says what is wrong", || {
         let status = client.status().ok()?;
         status.witness.reason.contains("records no change").then_some(())
     });
 
     std::fs::rename(&away, &state).unwrap();
-    until("the guest is claimed", || state_of(&client).filter(|state| state == "unprotected"));
+    until("the guest is claimed", || state_of(&client).filter(|state| *state == GuestState::Unprotected));
     assert!(metrics(page).contains("understudy_witness_writable 1"));
 
     let (code, said) = asked(&state, &["show"]);

@@ -15,7 +15,7 @@ use super::{CliError, ControlArgs, Exit, OutputFormat, print, print_json};
 use crate::config::human::{show_bytes, show_us};
 use crate::console;
 use crate::control::status::Quantiles;
-use crate::control::{Client, ClientError, GuestRole, GuestStatus, Status};
+use crate::control::{Client, ClientError, GuestRole, GuestState, GuestStatus, Status};
 use std::fmt::Write;
 
 /// Arguments of `status`.
@@ -194,10 +194,10 @@ fn row(guest: &GuestStatus) -> [String; 9] {
         GuestRole::Primary => "primary",
         GuestRole::Secondary => "secondary",
     };
-    let state = guest.state.replace('_', " ");
+    let state = guest.state.words();
     let protected = match (guest.role, guest.protected) {
         (GuestRole::Secondary, _) => format!("copy: {state}"),
-        (GuestRole::Primary, true) if state == "protected" => "yes".to_owned(),
+        (GuestRole::Primary, true) if guest.state == GuestState::Protected => "yes".to_owned(),
         (GuestRole::Primary, true) => format!("yes: {state}"),
         (GuestRole::Primary, false) => format!("no: {state}"),
     };
@@ -246,13 +246,13 @@ fn put_line(text: &mut String, cells: &[String; 9], widths: &[usize; 9]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::status::{PageCounts, PauseParts, PeerStatus, WaitingStatus, WitnessStatus};
+    use crate::control::status::{FORMAT, PageCounts, PauseParts, PeerStatus, WaitingStatus, WitnessStatus};
 
     pub(super) fn guest(name: &str) -> GuestStatus {
         GuestStatus {
             name: name.into(),
             role: GuestRole::Primary,
-            state: "protected".into(),
+            state: GuestState::Protected,
             protected: true,
             wished: true,
             reason: String::new(),
@@ -299,7 +299,7 @@ mod tests {
     fn the_table_says_who_is_protected_and_why_not() {
         let unprotected = GuestStatus {
             protected: false,
-            state: "unprotected".into(),
+            state: GuestState::Unprotected,
             reason: "Peer b does not answer".into(),
             pause_us: Quantiles::default(),
             commit_us: Quantiles::default(),
@@ -313,6 +313,7 @@ mod tests {
             ..guest("g4")
         };
         let status = Status {
+            format: FORMAT,
             node: "a".into(),
             pid: 4711,
             witness: WitnessStatus { configured: true, connected: true, reason: String::new() },

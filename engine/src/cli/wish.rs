@@ -3,7 +3,7 @@
 use super::{CliError, ControlArgs, Exit, OutputFormat, print};
 use crate::config::human::parse_span;
 use crate::config::{BudgetSettings, FindChanges, PacingSettings};
-use crate::control::{Client, GuestRole, Protection, Wish};
+use crate::control::{Client, GuestRole, GuestState, Protection, Wish};
 use std::thread;
 use std::time::{Duration, Instant};
 use understudy_session::Span;
@@ -132,7 +132,7 @@ pub(super) fn run_protect(args: ProtectArgs) -> Result<Exit, CliError> {
     let began = Instant::now();
     loop {
         let status = client.status()?;
-        if status.guests.iter().any(|here| here.name == *guest && here.state != "ended") {
+        if status.guests.iter().any(|here| here.name == *guest && here.state != GuestState::Ended) {
             report(&args.wish, PROTECT_ACCEPTED)?;
             return Ok(Exit::Ok);
         }
@@ -163,7 +163,8 @@ fn wait_until_moved(client: &Client, guest: &str) -> Result<&'static str, CliErr
         if began.elapsed() > SWITCHOVER_MAX {
             return Err(CliError::Refused(format!(
                 "{guest} is still here and {}; nothing is lost, try again. {}",
-                here.state, here.reason
+                here.state.words(),
+                here.reason
             )));
         }
         thread::sleep(ASK_EVERY);

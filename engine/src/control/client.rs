@@ -1,6 +1,7 @@
 //! Asks a node over its control socket, and waits for the answer.
 
 use super::socket::connect;
+use super::status::FORMAT;
 use super::{Protection, Request, Response, Status, Wish, line_of};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::FileTypeExt;
@@ -87,7 +88,11 @@ impl Client {
     /// How everything stands.
     pub fn status(&self) -> Result<Status, ClientError> {
         match self.ask(&Request::Status)? {
-            Response::Status { status } => Ok(*status),
+            Response::Status { status } if status.format == FORMAT => Ok(*status),
+            Response::Status { status } => Err(self.bad(&format!(
+                "its status has format {}, and this program reads {FORMAT}; restart the node after an update",
+                status.format
+            ))),
             Response::Refused { reason } => Err(ClientError::Refused(reason)),
             Response::Accepted => Err(self.bad("it accepts a question")),
         }
@@ -155,12 +160,39 @@ fn exchange(stream: &mut UnixStream, question: &[u8]) -> io::Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::status::WitnessStatus;
+    use std::os::unix::net::UnixListener;
+
+    #[test]
+    fn a_status_of_another_format_is_not_read_as_this_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        for (format, is_read) in [(FORMAT, true), (FORMAT + 1, false)] {
+            let witness = WitnessStatus { configured: false, connected: false, reason: String::new() };
+            let (peers, guests, waiting) = (Vec::new(), Vec::new(), Vec::new());
+            let status = Status { format, node: "a".into(), pid: 1, witness, peers, guests, waiting };
+            let answer = line_of(&Response::Status { status: Box::new(status) });
+            let said = std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    let (mut asking, _) = listener.accept().unwrap();
+                    asking.read_exact(&mut vec![0; line_of(&Request::Status).len()]).unwrap();
+                    asking.write_all(&answer).unwrap();
+                });
+                Client::new(&path).status()
+            });
+            match said {
+                Ok(status) => assert!(is_read && status.format == FORMAT),
+                Err(error) => assert!(!is_read && error.to_string().contains("restart the node"), "{error}"),
+            }
+        }
+    }
 
     #[test]
     fn another_users_node_is_told_from_none() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a.sock");
-        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        drop(UnixListener::bind(&path).unwrap());
         let refused = |kind: io::ErrorKind| unreachable(&path, kind.into());
         assert!(matches!(refused(io::ErrorKind::PermissionDenied), ClientError::NotAllowed { .. }));
         assert!(matches!(refused(io::ErrorKind::ConnectionRefused), ClientError::Unreachable { .. }));

@@ -10,17 +10,19 @@
 //!   {"ask":"export","guest":"g1","path":"/tmp/g1.save"}   {"answer":"accepted"} | {"answer":"refused","reason":"…"}
 //! ```
 //!
-//! * [`status`] what a node says about itself
+//! * [`status`] what a node says about itself, with [`GuestState`]
 //! * [`Client`] asks; it blocks
 //! * [`socket`] the socket as a file
 //! * [`open_desk`] answers, in the node's event loop
 
 mod client;
 pub mod socket;
+mod state;
 pub mod status;
 
 pub use client::{Client, ClientError};
 pub use socket::{SocketError, SocketFile};
+pub use state::GuestState;
 pub use status::{GuestRole, GuestStatus, Status};
 
 use crate::config::FindChanges;

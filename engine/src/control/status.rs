@@ -1,11 +1,18 @@
-//! What a node says about itself: the JSON of `status --output json`. Keys are added, never changed or removed.
+//! What a node says about itself: the JSON of `status --output json`, documented in docs/STATUS.md. Keys and states are
+//! added; what would change or remove one raises [`FORMAT`].
 
+use super::GuestState;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
+
+/// Which form of the status this is.
+pub const FORMAT: u32 = 1;
 
 /// A node.
 #[derive(Serialize, Deserialize, Clone, PartialEq, Debug)]
 pub struct Status {
+    /// [`FORMAT`] of the node that says it.
+    pub format: u32,
     /// Its name.
     pub node: String,
     /// Its process.
@@ -77,8 +84,8 @@ pub struct GuestStatus {
     pub name: String,
     /// What this node is to it.
     pub role: GuestRole,
-    /// The session's state, in snake_case.
-    pub state: String,
+    /// How it stands.
+    pub state: GuestState,
     /// Whether the guest would survive the death of its host now. Only the node that runs it says so; of a copy, `state`
     /// says whether it is complete (`standing`).
     pub protected: bool,

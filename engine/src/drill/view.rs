@@ -2,7 +2,7 @@
 //! on, and for the report's figures. Nothing is judged by it.
 
 use super::history::Moment;
-use crate::control::{Client, GuestRole, GuestStatus, Wish};
+use crate::control::{Client, GuestRole, GuestState, GuestStatus, Wish};
 use std::path::Path;
 
 /// How a guest came to be taken over.
@@ -69,7 +69,8 @@ fn view(guest: GuestStatus) -> GuestView {
         is_primary,
         is_protected: is_primary && guest.protected,
         // Until the witness holds the copy fresh, whatever is sent to the secondary cannot take over.
-        is_alone: is_primary && matches!(guest.state.as_str(), "unprotected" | "seeding" | "arming"),
+        is_alone: is_primary
+            && matches!(guest.state, GuestState::Unprotected | GuestState::Seeding | GuestState::Arming),
         generation: guest.generation,
         takeover,
         epochs: guest.commit_us.count,

@@ -1,17 +1,16 @@
 //! States in words, for `status`.
 
-use crate::control::GuestRole;
 use crate::control::status::{GuestStatus, PageCounts, PauseParts, Quantiles};
+use crate::control::{GuestRole, GuestState};
 use crate::guest::UnheldCard;
-use std::fmt::Debug;
 use understudy_session::{Copy, Decline, NodeName, Record, primary, secondary};
 
 /// The status of a guest of which nothing is known yet.
-pub(super) fn blank(name: &str, role: GuestRole) -> GuestStatus {
+pub(super) fn blank(name: &str, role: GuestRole, state: GuestState) -> GuestStatus {
     GuestStatus {
         name: name.to_owned(),
         role,
-        state: String::new(),
+        state,
         protected: false,
         wished: true,
         reason: String::new(),
@@ -36,16 +35,52 @@ pub(super) fn blank(name: &str, role: GuestRole) -> GuestStatus {
     }
 }
 
-/// The name of a state without fields, in snake_case.
-pub(super) fn snake_case(state: &impl Debug) -> String {
-    let mut name = String::new();
-    for letter in format!("{state:?}").chars() {
-        if letter.is_uppercase() && !name.is_empty() {
-            name.push('_');
+impl From<primary::State> for GuestState {
+    fn from(state: primary::State) -> Self {
+        use primary::State;
+        match state {
+            State::Asking => Self::Asking,
+            State::AwaitingOperator => Self::AwaitingOperator,
+            State::Claiming => Self::Claiming,
+            State::ClaimRefused => Self::ClaimRefused,
+            State::Unprotected => Self::Unprotected,
+            State::Seeding => Self::Seeding,
+            State::Arming => Self::Arming,
+            State::Protected => Self::Protected,
+            State::Late => Self::Late,
+            State::LinkLost => Self::LinkLost,
+            State::MarkingStale => Self::MarkingStale,
+            State::PausedUndecided => Self::PausedUndecided,
+            State::SwitchingOver => Self::SwitchingOver,
+            State::Fenced => Self::Fenced,
+            State::Contested => Self::Contested,
+            State::Ended => Self::Ended,
         }
-        name.extend(letter.to_lowercase());
     }
-    name
+}
+
+impl From<secondary::State> for GuestState {
+    fn from(state: secondary::State) -> Self {
+        use secondary::State;
+        match state {
+            State::Empty => Self::Empty,
+            State::Seeding => Self::Seeding,
+            State::Standing => Self::Standing,
+            State::Outdated => Self::Outdated,
+            State::Alone => Self::Alone,
+            State::TakingOver => Self::TakingOver,
+            State::Activating => Self::Activating,
+            State::ActivationFailed => Self::ActivationFailed,
+        }
+    }
+}
+
+/// How the other end was lost: in the log, and for the metric of takeovers.
+pub(super) fn loss_name(why: primary::Loss) -> &'static str {
+    match why {
+        primary::Loss::LinkEnded => "link_ended",
+        primary::Loss::Silent => "silent",
+    }
 }
 
 /// A witness's record.
@@ -63,7 +98,12 @@ pub(super) fn record_words(record: &Record) -> String {
 pub(super) fn decline_words(why: Decline) -> String {
     match why {
         Decline::Fenced { generation } => format!("it knows of generation {generation}"),
-        other => snake_case(&other).replace('_', " "),
+        Decline::WrongBase => "wrong base".into(),
+        Decline::Damaged => "damaged".into(),
+        Decline::Diverged => "diverged".into(),
+        Decline::TooLarge => "too large".into(),
+        Decline::ImageLost => "image lost".into(),
+        Decline::TakingOver => "taking over".into(),
     }
 }
 
@@ -168,12 +208,6 @@ pub(super) fn secondary_reason(state: secondary::State, peer: &NodeName, has_wit
 mod tests {
     use super::*;
     use understudy_checkpoint::Generation;
-
-    #[test]
-    fn states_are_named_as_programs_expect() {
-        assert_eq!(snake_case(&primary::State::PausedUndecided), "paused_undecided");
-        assert_eq!(snake_case(&secondary::State::Empty), "empty");
-    }
 
     #[test]
     fn words_for_operators_have_no_braces() {

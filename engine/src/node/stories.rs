@@ -10,7 +10,7 @@ use super::beginning::Beginning;
 use super::glance::Glance;
 use super::guests::Guests;
 use crate::config::{DomainConfig, FindChanges, NodeConfig};
-use crate::control::{GuestStatus, Wish};
+use crate::control::{GuestState, GuestStatus, Wish};
 use crate::guest::{Activated, Bell, HeldOutput, Machine, OutputMaker, Past, Report, RuntimeId};
 use crate::metrics::Metrics;
 use crossbeam::channel::{Receiver, Sender};
@@ -345,7 +345,7 @@ fn a_complete_copy_is_no_protected_guest_and_its_generation_is_the_newest_heard_
     story.hear(Arrived::Offer(Some(Generation(4)), Box::new(description())));
     story.primary(ToSecondary::Heartbeat { generation: Generation(4) });
     let status = story.status();
-    assert_eq!((status.generation, status.protected, &*status.state), (4, false, "empty"));
+    assert_eq!((status.generation, status.protected, status.state), (4, false, GuestState::Empty));
     let text = story.metrics.text();
     assert!(text.contains("role_info{domain=\"web\",generation=\"4\",role=\"secondary\"} 1"), "{text}");
 }

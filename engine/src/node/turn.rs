@@ -7,7 +7,7 @@ use super::links::LinkEvent;
 use super::witness::WitnessEvent;
 use super::{Node, SIGNAL, TIMER, WAKER};
 use crate::config::{DomainSettings, PacingSettings};
-use crate::control::status::{PeerStatus, WitnessStatus};
+use crate::control::status::{FORMAT, PeerStatus, WitnessStatus};
 use crate::control::{self, Protection, Request, Response, Status};
 use crate::guest::BoxedSource;
 use crate::metrics::http;
@@ -307,6 +307,7 @@ impl Node {
             round_trip_us: health.round_trip.map(|span| span.0 / 1_000),
         };
         Status {
+            format: FORMAT,
             node: self.config.node.0.clone(),
             pid: std::process::id(),
             witness: WitnessStatus {

@@ -13,7 +13,7 @@ use super::super::{CliError, Exit};
 use super::Order;
 use crate::console;
 use crate::control::status::PeerStatus;
-use crate::control::{Client, ClientError, GuestRole, Protection, Status, Wish};
+use crate::control::{Client, ClientError, GuestRole, GuestState, Protection, Status, Wish};
 use crate::signals::{Hangup, ShutdownSignal};
 use std::path::Path;
 use std::thread;
@@ -183,7 +183,7 @@ impl Watch {
     /// Looks at a status that was told at `now`.
     fn see(&mut self, status: &Status, now: Instant) -> Result<Seen, CliError> {
         let here = status.guests.iter().find(|here| here.name == self.guest);
-        let Some(here) = here.filter(|here| self.was_here || here.state != "ended") else {
+        let Some(here) = here.filter(|here| self.was_here || here.state != GuestState::Ended) else {
             return self.see_none(status, now);
         };
         self.absent_since = None;
@@ -193,9 +193,9 @@ impl Watch {
         }
         self.was_here = true;
         self.was_protected |= here.protected;
-        match here.state.as_str() {
-            "ended" => Ok(Seen::Over("has ended on this host, and its protection with it".into())),
-            "unprotected" if !here.wished => {
+        match here.state {
+            GuestState::Ended => Ok(Seen::Over("has ended on this host, and its protection with it".into())),
+            GuestState::Unprotected if !here.wished => {
                 Ok(Seen::Over("goes on without a copy, as was asked for".into()))
             }
             _ if here.protected => {

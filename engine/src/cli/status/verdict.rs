@@ -8,10 +8,7 @@
 //!
 //! Not here: whether the witness answers. Protection goes on without one for a while, and it has a metric of its own.
 
-use crate::control::{GuestRole, GuestStatus, Status};
-
-/// The state of a copy that may take over.
-const STANDING: &str = "standing";
+use crate::control::{GuestRole, GuestState, GuestStatus, Status};
 
 /// Why guests are not safe, one sentence for each that is not; those that are `named`, or all.
 pub(super) fn unsafe_guests(status: &Status, named: &[String]) -> Vec<String> {
@@ -34,10 +31,10 @@ pub(super) fn unsafe_guests(status: &Status, named: &[String]) -> Vec<String> {
 }
 
 fn unsafe_guest(guest: &GuestStatus) -> Option<String> {
-    let state = guest.state.replace('_', " ");
+    let state = guest.state.words();
     let said = match guest.role {
         GuestRole::Primary if guest.protected => return None,
-        GuestRole::Secondary if guest.state == STANDING => return None,
+        GuestRole::Secondary if guest.state == GuestState::Standing => return None,
         GuestRole::Primary => format!("{} is not protected ({state})", guest.name),
         GuestRole::Secondary => format!("the copy of {} cannot take over ({state})", guest.name),
     };
@@ -52,15 +49,23 @@ fn with_reason(said: String, reason: &str) -> String {
 mod tests {
     use super::super::tests::guest;
     use super::*;
-    use crate::control::status::{WaitingStatus, WitnessStatus};
+    use crate::control::status::{FORMAT, WaitingStatus, WitnessStatus};
 
     fn status(guests: Vec<GuestStatus>) -> Status {
         let witness = WitnessStatus { configured: false, connected: false, reason: String::new() };
-        Status { node: "a".into(), pid: 1, witness, peers: Vec::new(), guests, waiting: Vec::new() }
+        Status {
+            format: FORMAT,
+            node: "a".into(),
+            pid: 1,
+            witness,
+            peers: Vec::new(),
+            guests,
+            waiting: Vec::new(),
+        }
     }
 
-    fn copy(name: &str, state: &str) -> GuestStatus {
-        GuestStatus { role: GuestRole::Secondary, protected: false, state: state.into(), ..guest(name) }
+    fn copy(name: &str, state: GuestState) -> GuestStatus {
+        GuestStatus { role: GuestRole::Secondary, protected: false, state, ..guest(name) }
     }
 
     fn named(names: &[&str]) -> Vec<String> {
@@ -69,7 +74,7 @@ mod tests {
 
     #[test]
     fn protected_guests_and_whole_copies_are_safe() {
-        let both = status(vec![guest("g1"), copy("g2", "standing")]);
+        let both = status(vec![guest("g1"), copy("g2", GuestState::Standing)]);
         assert!(unsafe_guests(&both, &[]).is_empty());
         assert!(unsafe_guests(&both, &named(&["g2", "g1"])).is_empty());
     }
@@ -78,11 +83,11 @@ mod tests {
     fn anything_else_is_not_safe_and_says_why() {
         let bare = GuestStatus {
             protected: false,
-            state: "link_lost".into(),
+            state: GuestState::LinkLost,
             reason: "b is gone".into(),
             ..guest("g1")
         };
-        let mut several = status(vec![bare, copy("g2", "empty"), guest("g3")]);
+        let mut several = status(vec![bare, copy("g2", GuestState::Empty), guest("g3")]);
         several.waiting.push(WaitingStatus { name: "g4".into(), reason: String::new() });
         assert_eq!(
             unsafe_guests(&several, &[]),

@@ -7,7 +7,7 @@ use super::super::tally::Tally;
 use super::super::{arrived::Arrived, status};
 use super::{Over, PrimaryGuest};
 use crate::config::{ConfigError, FindChanges, PacingSettings};
-use crate::control::{GuestRole, GuestStatus, Wish};
+use crate::control::{GuestRole, GuestState, GuestStatus, Wish};
 use crate::guest::{Past, Report, RuntimeId};
 use crate::node::wires::Wires;
 use understudy_checkpoint::Generation;
@@ -142,7 +142,7 @@ impl GuestDriver for PrimaryGuest {
             Wish::Reclaim | Wish::Discard if !self.session.awaits_person() => {
                 return Err(format!(
                     "{name} is not held here for a person's word; it is {}",
-                    status::snake_case(&state)
+                    GuestState::from(state).words()
                 ));
             }
             Wish::Reclaim if has_witness && !wires.is_witness_up() => {
@@ -182,7 +182,7 @@ impl GuestDriver for PrimaryGuest {
     }
 
     fn status(&mut self, now: Time, _has_witness: bool) -> GuestStatus {
-        let mut status = status::blank(&self.name, GuestRole::Primary);
+        let mut status = status::blank(&self.name, GuestRole::Primary, self.session.state().into());
         self.measure();
         self.meter.fill(&mut status);
         self.fill(&mut status, now);

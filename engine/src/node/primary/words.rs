@@ -2,8 +2,9 @@
 
 use super::PrimaryGuest;
 use crate::config::PacingSettings;
+use crate::control::GuestState;
 use crate::control::status::GuestStatus;
-use crate::node::status::{self, decline_words, snake_case};
+use crate::node::status::{self, decline_words, loss_name};
 use understudy_checkpoint::Generation;
 use understudy_session::primary::{Event, State};
 use understudy_session::{Decline, EpochKind, Time};
@@ -25,7 +26,7 @@ impl PrimaryGuest {
         let guest = &*self.name;
         match event {
             Event::State(state) => {
-                tracing::info!(guest, state = %snake_case(&state), "Primary");
+                tracing::info!(guest, state = %GuestState::from(state), "Primary");
                 if state == State::Ended {
                     self.protector = None;
                 }
@@ -63,12 +64,15 @@ impl PrimaryGuest {
                 self.meter.declined();
             }
             Event::PeerLost { why } => {
-                tracing::warn!(guest, peer = %self.peer, why = %snake_case(&why), "Secondary lost");
+                tracing::warn!(guest, peer = %self.peer, why = loss_name(why), "Secondary lost");
             }
             Event::Sending { kind } => {
-                tracing::info!(guest, kind = %snake_case(&kind), "Synchronising");
-                if kind == EpochKind::Seed {
-                    self.meter.full_copy_begun();
+                match kind {
+                    EpochKind::Seed => {
+                        tracing::info!(guest, kind = "seed", "Synchronising");
+                        self.meter.full_copy_begun();
+                    }
+                    EpochKind::Delta => tracing::info!(guest, kind = "delta", "Synchronising"),
                 }
                 self.tally.sending(kind);
             }
@@ -85,7 +89,7 @@ impl PrimaryGuest {
                 tracing::warn!(guest, peer = %self.peer, "The peer holds a copy of a guest of this name; a person decides");
             }
             Event::WishRefused { wish } => {
-                tracing::warn!(guest, wish = %snake_case(&wish), "The wish cannot be granted now")
+                tracing::warn!(guest, ?wish, "The wish cannot be granted now")
             }
         }
     }
@@ -115,9 +119,7 @@ impl PrimaryGuest {
 
     /// Enters what only this role knows.
     pub(in crate::node) fn fill(&self, status: &mut GuestStatus, now: Time) {
-        let state = self.session.state();
-        status.state = snake_case(&state);
-        status.protected = state == State::Protected;
+        status.protected = self.session.state() == State::Protected;
         status.wished = self.session.is_protection_wished();
         let pacing = self.session.pacing();
         status.interval_ms = pacing.interval_max().0 as f64 / 1e6;

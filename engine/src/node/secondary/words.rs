@@ -1,12 +1,11 @@
 //! What a guest held here says of itself: to the log and the metrics when something changes, to `status` when asked.
 
 use super::SecondaryGuest;
-use crate::control::GuestRole;
 use crate::control::status::GuestStatus;
+use crate::control::{GuestRole, GuestState};
 use crate::guest::Work;
-use crate::node::status::{record_words, secondary_reason, snake_case};
+use crate::node::status::{loss_name, record_words, secondary_reason};
 use understudy_session::Time;
-use understudy_session::primary::Loss;
 use understudy_session::secondary::{Event, State};
 
 impl SecondaryGuest {
@@ -14,7 +13,7 @@ impl SecondaryGuest {
         let guest = &*self.name;
         match event {
             Event::State(state) => {
-                tracing::info!(guest, state = %snake_case(&state), "Secondary");
+                tracing::info!(guest, state = %GuestState::from(state), "Secondary");
                 self.meter.set_role(GuestRole::Secondary, self.session.generation().0);
                 self.meter.set_protected(matches!(state, State::Standing));
                 if state == State::Seeding {
@@ -22,12 +21,9 @@ impl SecondaryGuest {
                 }
             }
             Event::PrimaryLost { why } => {
-                tracing::warn!(guest, peer = %self.peer, why = %snake_case(&why), "Primary lost");
-                let reason = match why {
-                    Loss::LinkEnded => "link_ended",
-                    Loss::Silent => "silent",
-                };
-                self.lost = Some((now, reason));
+                let why = loss_name(why);
+                tracing::warn!(guest, peer = %self.peer, why, "Primary lost");
+                self.lost = Some((now, why));
             }
             Event::ActivationFailed { .. } => self.meter.set_protected(false),
             Event::TakeoverRefused { record } => {
@@ -45,7 +41,6 @@ impl SecondaryGuest {
     /// Enters what only this role knows.
     pub(in crate::node) fn fill(&self, status: &mut GuestStatus, now: Time, has_witness: bool) {
         let state = self.session.state();
-        status.state = snake_case(&state);
         status.reason = secondary_reason(state, &self.peer, has_witness);
         if let (State::Activating, Some(why)) = (state, &self.delay) {
             status.reason = format!("the guest cannot be started here yet, and is tried again: {why}");

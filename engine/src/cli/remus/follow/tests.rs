@@ -1,7 +1,7 @@
 //! What is made of a node's statuses, one after the other.
 
 use super::*;
-use crate::control::status::{WaitingStatus, WitnessStatus};
+use crate::control::status::{FORMAT, WaitingStatus, WitnessStatus};
 
 fn peer(node: &str, address: &str) -> PeerStatus {
     PeerStatus {
@@ -28,6 +28,7 @@ fn status(guest: Option<(&str, bool)>, waiting: Option<&str>) -> Status {
         serde_json::from_str(&text).unwrap()
     });
     Status {
+        format: FORMAT,
         node: "a".into(),
         pid: 1,
         witness: WitnessStatus { configured: true, connected: true, reason: String::new() },

@@ -1,0 +1,130 @@
+//! The JSON of `status` is an interface: this is what it looks like, and docs/STATUS.md says so, key by key and state by state.
+//!
+//! Not here: what makes a node say which of it.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use understudy::control::status::{
+    FORMAT, GuestStatus, PageCounts, PauseParts, PeerStatus, Quantiles, Takeover, WaitingStatus,
+    WitnessStatus,
+};
+use understudy::control::{GuestRole, GuestState, Status};
+
+fn document() -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/STATUS.md");
+    std::fs::read_to_string(path).unwrap()
+}
+
+/// One of everything.
+fn whole() -> Status {
+    let guest = GuestStatus {
+        name: "g1".into(),
+        role: GuestRole::Primary,
+        state: GuestState::Protected,
+        protected: true,
+        wished: true,
+        reason: String::new(),
+        generation: 2,
+        epoch: Some(1204),
+        acked: Some(1203),
+        committed: Some(1203),
+        commit_age_ms: Some(14),
+        interval_ms: 200.0,
+        pacing: "interval-min=100us,interval-max=200ms,pause-share=25%,cpu-share=100%,link-rate=1073741824"
+            .into(),
+        paced_by: Some("output".into()),
+        pause_us: Quantiles { count: 1204, p50: 310, p99: 900, max: 1500 },
+        pause_parts_us: PauseParts {
+            suspend: 60,
+            drain: 40,
+            copy: 120,
+            state: 30,
+            device_model: 0,
+            cut: 2,
+            resume: 50,
+        },
+        commit_us: Quantiles { count: 1203, p50: 2100, p99: 4000, max: 9000 },
+        pages: PageCounts { zero: 10, unchanged: 400, delta: 90_000, lz4: 8000, raw: 300 },
+        raw_bytes: 404_316_160,
+        link_bytes: 9_626_575,
+        compared_bytes: 0,
+        held_bytes: 1514,
+        dropped_frames: 0,
+        takeover: Some(Takeover {
+            detected_at_ns: 81_000_000_000,
+            authority_at_ns: 81_012_000_000,
+            activated_at_ns: 81_030_000_000,
+            from_epoch: 77,
+        }),
+    };
+    Status {
+        format: FORMAT,
+        node: "a".into(),
+        pid: 4711,
+        witness: WitnessStatus { configured: true, connected: true, reason: String::new() },
+        peers: vec![PeerStatus {
+            node: "b".into(),
+            address: Some("127.0.0.1:7002".parse().unwrap()),
+            connected: true,
+            reason: String::new(),
+            round_trip_us: Some(180),
+        }],
+        guests: vec![guest],
+        waiting: vec![WaitingStatus { name: "g2".into(), reason: "it does not run here".into() }],
+    }
+}
+
+#[test]
+fn a_status_is_this_text() {
+    let document = document();
+    let (_, golden) = document.split_once("```json\n").expect("an example");
+    let (golden, _) = golden.split_once("\n```").unwrap();
+    assert_eq!(serde_json::to_string_pretty(&whole()).unwrap(), golden, "right: docs/STATUS.md");
+    assert_eq!(serde_json::from_str::<Status>(golden).unwrap(), whole());
+}
+
+/// The keys of a document, with what they lie in.
+fn keys(value: &serde_json::Value, path: &str, found: &mut BTreeSet<String>) {
+    match value {
+        serde_json::Value::Object(members) => {
+            for (key, value) in members {
+                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                keys(value, &path, found);
+            }
+        }
+        serde_json::Value::Array(items) => {
+            items.iter().for_each(|item| keys(item, &format!("{path}[]"), found));
+        }
+        _ => {
+            found.insert(path.to_owned());
+        }
+    }
+}
+
+/// What stands in backquotes in the first cells of a table's rows.
+fn first_cells(text: &str) -> BTreeSet<String> {
+    let rows = text.lines().filter_map(|line| line.strip_prefix("| `"));
+    rows.filter_map(|row| row.split('`').next()).map(String::from).collect()
+}
+
+#[test]
+fn each_key_is_documented_and_no_other() {
+    let document = document();
+    let (table, _) = document.split_once("\n## States").unwrap();
+    let mut found = BTreeSet::new();
+    keys(&serde_json::to_value(whole()).unwrap(), "", &mut found);
+    assert_eq!(first_cells(table), found, "left: docs/STATUS.md, right: the status");
+}
+
+#[test]
+fn each_state_is_documented_by_the_name_that_it_has() {
+    let document = document();
+    let (_, table) = document.split_once("\n## States").unwrap();
+    let states: BTreeSet<String> = GuestState::ALL.iter().map(ToString::to_string).collect();
+    assert_eq!(states.len(), GuestState::ALL.len());
+    assert_eq!(first_cells(table), states, "left: docs/STATUS.md, right: the states");
+    for role in [GuestRole::Primary, GuestRole::Secondary] {
+        let name = serde_json::to_value(role).unwrap();
+        assert!(document.contains(&format!("`{}`", name.as_str().unwrap())), "{name}");
+    }
+}
