@@ -118,8 +118,8 @@ fn prometheus_sees_a_guest_become_protected_and_its_checkpoints_go_on() {
     let (_prometheus, address) = prometheus(directory.path(), &targets);
 
     let one = |body: &str| body.contains(",\"1\"]");
-    wait_for(address, "max(understudy_protected{domain=\"g1\"})", one);
-    wait_for(address, "max(understudy_role_info{domain=\"g1\",role=\"secondary\"})", one);
+    wait_for(address, "max(understudy_protected{guest=\"g1\"})", one);
+    wait_for(address, "max(understudy_role_info{guest=\"g1\",role=\"secondary\"})", one);
     wait_for(address, "min(understudy_witness_up)", one);
     wait_for(address, "rate(understudy_checkpoints_total{result=\"acked\"}[5s])>bool(1)", one);
     wait_for(address, "sum(understudy_witness_requests_total{outcome=\"swapped\"})>bool(1)", one);

@@ -49,47 +49,47 @@ pub(super) struct CheckpointFamilies {
 
 impl CheckpointFamilies {
     fn new(make: &Maker) -> Self {
-        let domain = &["domain"][..];
+        let guest = &["guest"][..];
         Self {
             pause: make.histograms(
                 "checkpoint_pause_seconds",
                 "How long the guest stood still for a checkpoint.",
-                domain,
+                guest,
                 SECONDS_BUCKETS,
             ),
             pause_part: make.histograms(
                 "checkpoint_pause_part_seconds",
                 "The parts of the pause.",
-                &["domain", "part"],
+                &["guest", "part"],
                 SECONDS_BUCKETS,
             ),
             commit: make.histograms(
                 "checkpoint_commit_seconds",
                 "From the end of the pause to the ack of the secondary, without full copies; on the primary.",
-                domain,
+                guest,
                 SECONDS_BUCKETS,
             ),
             dirty_pages: make.histograms(
                 "checkpoint_dirty_pages",
                 "Pages that a checkpoint copied.",
-                domain,
+                guest,
                 PAGES_BUCKETS,
             ),
             checkpoints: make.counters(
                 "checkpoints_total",
                 "Checkpoints by what became of them: acked, declined, diverged or failed; on the primary.",
-                &["domain", "result"],
+                &["guest", "result"],
             ),
             paced: make.counters(
                 "checkpoints_paced_total",
                 "Checkpoints by what had them begin when they did: a clock, output that waited, nothing that waited, or \
                  the budget that delayed them.",
-                &["domain", "by"],
+                &["guest", "by"],
             ),
             last_commit: make.time_gauges(
                 "last_commit_timestamp_seconds",
                 "When the newest checkpoint was acked (primary) or committed (secondary).",
-                domain,
+                guest,
             ),
         }
     }
@@ -107,32 +107,24 @@ pub(super) struct PageFamilies {
 
 impl PageFamilies {
     fn new(make: &Maker) -> Self {
-        let domain = &["domain"][..];
+        let guest = &["guest"][..];
         Self {
             encoded: make.counters(
                 "page_encoded_total",
                 "Dirty pages by how they were sent.",
-                &["domain", "kind"],
+                &["guest", "kind"],
             ),
-            sent_bytes: make.counters(
-                "stream_sent_bytes_total",
-                "Bytes put on the link for a guest.",
-                domain,
-            ),
-            raw_bytes: make.counters(
-                "stream_raw_bytes_total",
-                "Bytes of all dirty pages of a guest.",
-                domain,
-            ),
+            sent_bytes: make.counters("stream_sent_bytes_total", "Bytes put on the link for a guest.", guest),
+            raw_bytes: make.counters("stream_raw_bytes_total", "Bytes of all dirty pages of a guest.", guest),
             unmarked: make.counters(
                 "pages_unmarked_total",
                 "Pages that changed without a mark in the dirty log, and were sent again.",
-                domain,
+                guest,
             ),
             compared_bytes: make.gauges(
                 "compare_memory_bytes",
                 "Memory that finding a guest's changes by comparing takes; 0 where Xen logs them.",
-                domain,
+                guest,
             ),
         }
     }
@@ -141,31 +133,31 @@ impl PageFamilies {
 /// Output that is held.
 #[derive(Clone, Debug)]
 pub(super) struct OutputFamilies {
-    pub(super) queued_bytes: IntGaugeVec,
-    pub(super) dropped_packets: IntCounterVec,
+    pub(super) held_bytes: IntGaugeVec,
+    pub(super) dropped_frames: IntCounterVec,
     pub(super) hold_faults: IntCounterVec,
     pub(super) unheld_cards: IntGaugeVec,
 }
 
 impl OutputFamilies {
     fn new(make: &Maker) -> Self {
-        let domain = &["domain"][..];
+        let guest = &["guest"][..];
         Self {
-            queued_bytes: make.gauges("netbuf_queued_bytes", "Bytes of output that wait for an ack.", domain),
-            dropped_packets: make.counters(
-                "netbuf_dropped_packets_total",
-                "Packets of output dropped because a limit was reached.",
-                domain,
+            held_bytes: make.gauges("netbuf_held_bytes", "Bytes of output that wait for an ack.", guest),
+            dropped_frames: make.counters(
+                "netbuf_dropped_frames_total",
+                "Frames of output dropped because a limit was reached.",
+                guest,
             ),
             hold_faults: make.counters(
                 "netbuf_hold_faults_total",
                 "How often something of the host took away or changed what holds the guest's output.",
-                domain,
+                guest,
             ),
             unheld_cards: make.gauges(
                 "netbuf_unheld_cards",
                 "Cards of the guest whose output cannot be held; it is cut off while the guest is protected.",
-                domain,
+                guest,
             ),
         }
     }
@@ -183,33 +175,33 @@ pub(super) struct StandingFamilies {
 
 impl StandingFamilies {
     fn new(make: &Maker) -> Self {
-        let domain = &["domain"][..];
+        let guest = &["guest"][..];
         Self {
             protected: make.gauges(
                 "protected",
                 "Whether the guest would survive the death of its host.",
-                domain,
+                guest,
             ),
             role: make.gauges(
                 "role_info",
                 "What this node is to the guest, and in which generation; always 1.",
-                &["domain", "role", "generation"],
+                &["guest", "role", "generation"],
             ),
             copy_refused: make.gauges(
                 "copy_refused",
                 "The peer says that it does not hold a copy of the guest, and why; 1 while that is so.",
-                &["domain", "reason"],
+                &["guest", "reason"],
             ),
             failovers: make.counters(
                 "failovers_total",
                 "Takeovers by this node, by what led to them.",
-                &["domain", "reason"],
+                &["guest", "reason"],
             ),
             policy: make.counters(
                 "policy_actions_total",
                 "What bounds made happen: stretched epochs, checkpoints brought forward by output pressure, \
                  pauses lengthened by full staging, protection given up for slowness.",
-                &["domain", "policy"],
+                &["guest", "policy"],
             ),
         }
     }

@@ -138,26 +138,26 @@ mod tests {
         meter.output(0, 5);
         let text = metrics.text();
         for line in [
-            "understudy_checkpoint_pause_seconds_bucket{domain=\"g1\",le=\"0.001\"} 1",
-            "understudy_checkpoint_pause_part_seconds_count{domain=\"g1\",part=\"copy\"} 1",
-            "understudy_checkpoint_dirty_pages_sum{domain=\"g1\"} 1000",
-            "understudy_checkpoints_total{domain=\"g1\",result=\"acked\"} 1",
-            "understudy_page_encoded_total{domain=\"g1\",kind=\"same\"} 400",
-            "understudy_stream_raw_bytes_total{domain=\"g1\"} 4096000",
-            "understudy_stream_sent_bytes_total{domain=\"g1\"} 12345",
-            "understudy_role_info{domain=\"g1\",generation=\"2\",role=\"primary\"} 1",
-            "understudy_netbuf_dropped_packets_total{domain=\"g1\"} 5",
-            "understudy_protected{domain=\"g1\"} 1",
+            "understudy_checkpoint_pause_seconds_bucket{guest=\"g1\",le=\"0.001\"} 1",
+            "understudy_checkpoint_pause_part_seconds_count{guest=\"g1\",part=\"copy\"} 1",
+            "understudy_checkpoint_dirty_pages_sum{guest=\"g1\"} 1000",
+            "understudy_checkpoints_total{guest=\"g1\",result=\"acked\"} 1",
+            "understudy_page_encoded_total{guest=\"g1\",kind=\"unchanged\"} 400",
+            "understudy_stream_raw_bytes_total{guest=\"g1\"} 4096000",
+            "understudy_stream_sent_bytes_total{guest=\"g1\"} 12345",
+            "understudy_role_info{generation=\"2\",guest=\"g1\",role=\"primary\"} 1",
+            "understudy_netbuf_dropped_frames_total{guest=\"g1\"} 5",
+            "understudy_protected{guest=\"g1\"} 1",
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }
         assert!(!text.contains("generation=\"1\""), "the old generation is gone");
-        assert!(text.contains("understudy_checkpoints_total{domain=\"g1\",result=\"declined\"} 0"));
-        assert!(text.contains("understudy_policy_actions_total{domain=\"g1\",policy=\"unprotect\"} 0"));
+        assert!(text.contains("understudy_checkpoints_total{guest=\"g1\",result=\"declined\"} 0"));
+        assert!(text.contains("understudy_policy_actions_total{guest=\"g1\",policy=\"unprotect\"} 0"));
         drop(meter);
         let text = metrics.text();
         assert!(!text.contains("understudy_protected{"), "a guest that left is neither protected nor not");
-        assert!(text.contains("understudy_checkpoints_total{domain=\"g1\""), "what was counted stays");
+        assert!(text.contains("understudy_checkpoints_total{guest=\"g1\""), "what was counted stays");
     }
 
     #[test]
@@ -174,11 +174,11 @@ mod tests {
         secondary.committed(Duration::from_millis(1));
         let text = metrics.text();
         for line in [
-            "understudy_checkpoint_commit_seconds_count{domain=\"g1\"} 1",
-            "understudy_checkpoints_total{domain=\"g1\",result=\"acked\"} 2",
-            "understudy_checkpoint_commit_seconds_count{domain=\"g2\"} 0",
-            "understudy_checkpoints_total{domain=\"g2\",result=\"acked\"} 0",
-            "understudy_last_commit_timestamp_seconds{domain=\"g2\"} ",
+            "understudy_checkpoint_commit_seconds_count{guest=\"g1\"} 1",
+            "understudy_checkpoints_total{guest=\"g1\",result=\"acked\"} 2",
+            "understudy_checkpoint_commit_seconds_count{guest=\"g2\"} 0",
+            "understudy_checkpoints_total{guest=\"g2\",result=\"acked\"} 0",
+            "understudy_last_commit_timestamp_seconds{guest=\"g2\"} ",
             "process_resident_memory_bytes ",
             "understudy_log_lines_lost_total{cause=\"unread\"} ",
         ] {

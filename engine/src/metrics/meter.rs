@@ -36,7 +36,7 @@ fn times() -> Histogram<u64> {
 #[derive(Debug)]
 pub struct GuestMeter {
     families: GuestFamilies,
-    domain: String,
+    guest: String,
     role: Option<(Role, u64)>,
     refusal: Option<HoldReason>,
     pause: prometheus::Histogram,
@@ -50,9 +50,9 @@ pub struct GuestMeter {
     sent: IntCounter,
     raw: IntCounter,
     protected: IntGauge,
-    queued_bytes: IntGauge,
+    held_bytes: IntGauge,
     compared_bytes: IntGauge,
-    dropped_packets: IntCounter,
+    dropped_frames: IntCounter,
     hold_faults: IntCounter,
     unheld_cards: IntGauge,
     pause_us: Histogram<u64>,
@@ -61,21 +61,20 @@ pub struct GuestMeter {
     pages: PageCounts,
     link_bytes: u64,
     raw_bytes: u64,
-    held_bytes: u64,
-    dropped_frames: u64,
+    dropped_frames_before: u64,
     hold_faults_before: u64,
 }
 
 impl GuestMeter {
-    pub(super) fn new(families: GuestFamilies, domain: &str) -> Self {
-        let labels = &[domain];
-        families.begin_counters(domain);
+    pub(super) fn new(families: GuestFamilies, guest: &str) -> Self {
+        let labels = &[guest];
+        families.begin_counters(guest);
         Self {
             role: None,
             refusal: None,
             pause: families.checkpoint.pause.with_label_values(labels),
             pause_parts: PAUSE_PARTS
-                .map(|part| families.checkpoint.pause_part.with_label_values(&[domain, part])),
+                .map(|part| families.checkpoint.pause_part.with_label_values(&[guest, part])),
             commit: families.checkpoint.commit.with_label_values(labels),
             dirty_pages: families.checkpoint.dirty_pages.with_label_values(labels),
             last_commit: None,
@@ -83,9 +82,9 @@ impl GuestMeter {
             sent: families.page.sent_bytes.with_label_values(labels),
             raw: families.page.raw_bytes.with_label_values(labels),
             protected: families.standing.protected.with_label_values(labels),
-            queued_bytes: families.output.queued_bytes.with_label_values(labels),
+            held_bytes: families.output.held_bytes.with_label_values(labels),
             compared_bytes: families.page.compared_bytes.with_label_values(labels),
-            dropped_packets: families.output.dropped_packets.with_label_values(labels),
+            dropped_frames: families.output.dropped_frames.with_label_values(labels),
             hold_faults: families.output.hold_faults.with_label_values(labels),
             unheld_cards: families.output.unheld_cards.with_label_values(labels),
             pause_us: times(),
@@ -94,10 +93,9 @@ impl GuestMeter {
             pages: PageCounts::default(),
             link_bytes: 0,
             raw_bytes: 0,
-            held_bytes: 0,
-            dropped_frames: 0,
+            dropped_frames_before: 0,
             hold_faults_before: 0,
-            domain: domain.to_owned(),
+            guest: guest.to_owned(),
             families,
         }
     }
@@ -113,7 +111,7 @@ impl GuestMeter {
         self.families
             .standing
             .role
-            .with_label_values(&[&*self.domain, role.label(), &generation.to_string()])
+            .with_label_values(&[&*self.guest, role.label(), &generation.to_string()])
             .set(1);
     }
 
@@ -141,10 +139,10 @@ impl GuestMeter {
     /// A checkpoint is acked (primary) or committed (secondary), this long after its pause or its begin.
     pub fn committed(&mut self, took: Duration) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let (families, domain) = (&self.families, &self.domain);
+        let (families, guest) = (&self.families, &self.guest);
         let last_commit = self
             .last_commit
-            .get_or_insert_with(|| families.checkpoint.last_commit.with_label_values(&[domain]));
+            .get_or_insert_with(|| families.checkpoint.last_commit.with_label_values(&[guest]));
         last_commit.set(now.as_secs_f64());
         // A full copy takes as long as the link takes for it: no output waits for that.
         if std::mem::take(&mut self.is_full_copy) {
@@ -191,10 +189,10 @@ impl GuestMeter {
         }
         if let Some(former) = std::mem::replace(&mut self.refusal, reason) {
             // It was set before, so it is there.
-            let _ = self.families.standing.copy_refused.remove_label_values(&[&*self.domain, former.label()]);
+            let _ = self.families.standing.copy_refused.remove_label_values(&[&*self.guest, former.label()]);
         }
         if let Some(reason) = reason {
-            self.families.standing.copy_refused.with_label_values(&[&*self.domain, reason.label()]).set(1);
+            self.families.standing.copy_refused.with_label_values(&[&*self.guest, reason.label()]).set(1);
         }
     }
 
@@ -204,21 +202,21 @@ impl GuestMeter {
     }
 
     fn checkpoint(&self, result: &str) {
-        self.families.checkpoint.checkpoints.with_label_values(&[self.domain.as_str(), result]).inc();
+        self.families.checkpoint.checkpoints.with_label_values(&[self.guest.as_str(), result]).inc();
     }
 
     /// Pages were encoded.
     pub fn encoded(&mut self, stats: &EncodeStats) {
         let kinds = [
             ("zero", stats.zero, &mut self.pages.zero),
-            ("same", stats.unchanged, &mut self.pages.unchanged),
+            ("unchanged", stats.unchanged, &mut self.pages.unchanged),
             ("delta", stats.delta, &mut self.pages.delta),
             ("lz4", stats.lz4, &mut self.pages.lz4),
             ("raw", stats.raw, &mut self.pages.raw),
         ];
         for (kind, count, sum) in kinds {
             *sum += count;
-            self.families.page.encoded.with_label_values(&[self.domain.as_str(), kind]).inc_by(count);
+            self.families.page.encoded.with_label_values(&[self.guest.as_str(), kind]).inc_by(count);
         }
         self.raw_bytes += stats.raw_bytes();
         self.raw.inc_by(stats.raw_bytes());
@@ -226,7 +224,7 @@ impl GuestMeter {
 
     /// Pages changed without a mark in the dirty log.
     pub fn unmarked(&self, pages: u64) {
-        self.families.page.unmarked.with_label_values(&[self.domain.as_str()]).inc_by(pages);
+        self.families.page.unmarked.with_label_values(&[self.guest.as_str()]).inc_by(pages);
     }
 
     /// Bytes were put on the link for this guest, headers included.
@@ -237,10 +235,9 @@ impl GuestMeter {
 
     /// What the output queue holds now, and has dropped at its limits since it began.
     pub fn output(&mut self, held_bytes: u64, dropped_frames: u64) {
-        self.held_bytes = held_bytes;
-        self.queued_bytes.set(held_bytes.cast_signed());
-        self.dropped_packets.inc_by(dropped_frames.saturating_sub(self.dropped_frames));
-        self.dropped_frames = dropped_frames;
+        self.held_bytes.set(held_bytes.cast_signed());
+        self.dropped_frames.inc_by(dropped_frames.saturating_sub(self.dropped_frames_before));
+        self.dropped_frames_before = dropped_frames;
     }
 
     /// How often something was wrong with what holds since this output began.
@@ -266,7 +263,7 @@ impl GuestMeter {
 
     /// A checkpoint began when it did by this.
     pub fn paced(&mut self, by: &'static str) {
-        self.families.checkpoint.paced.with_label_values(&[self.domain.as_str(), by]).inc();
+        self.families.checkpoint.paced.with_label_values(&[self.guest.as_str(), by]).inc();
     }
 
     /// The pause was longer because more pages were dirty than staging holds.
@@ -280,12 +277,12 @@ impl GuestMeter {
     }
 
     fn policy(&self, policy: &str) {
-        self.families.standing.policy.with_label_values(&[self.domain.as_str(), policy]).inc();
+        self.families.standing.policy.with_label_values(&[self.guest.as_str(), policy]).inc();
     }
 
     /// This node took the guest over: `reason` is one of few words, such as `link_ended`, `silent`, `switchover`.
     pub fn took_over(&mut self, reason: &'static str) {
-        self.families.standing.failovers.with_label_values(&[self.domain.as_str(), reason]).inc();
+        self.families.standing.failovers.with_label_values(&[self.guest.as_str(), reason]).inc();
     }
 
     /// Enters the measured part of a guest's status.
@@ -298,13 +295,13 @@ impl GuestMeter {
         status.pages = self.pages;
         status.raw_bytes = self.raw_bytes;
         status.link_bytes = self.link_bytes;
-        status.held_bytes = self.held_bytes;
-        status.dropped_frames = self.dropped_frames;
+        status.held_bytes = self.held_bytes.get().cast_unsigned();
+        status.dropped_frames = self.dropped_frames_before;
     }
 
     fn forget_role(&mut self) {
         if let Some((role, generation)) = self.role.take() {
-            let labels = [&*self.domain, role.label(), &generation.to_string()];
+            let labels = [&*self.guest, role.label(), &generation.to_string()];
             // It was set before, so it is there.
             let _ = self.families.standing.role.remove_label_values(&labels);
         }
@@ -313,22 +310,22 @@ impl GuestMeter {
 
 impl GuestFamilies {
     /// What counts is there from the beginning, at 0: a first step from nothing would not be seen as one.
-    fn begin_counters(&self, domain: &str) {
+    fn begin_counters(&self, guest: &str) {
         for result in RESULTS {
-            self.checkpoint.checkpoints.with_label_values(&[domain, result]);
+            self.checkpoint.checkpoints.with_label_values(&[guest, result]);
         }
-        self.page.unmarked.with_label_values(&[domain]);
+        self.page.unmarked.with_label_values(&[guest]);
         for policy in POLICIES {
-            self.standing.policy.with_label_values(&[domain, policy]);
+            self.standing.policy.with_label_values(&[guest, policy]);
         }
         for by in PacedBy::ALL {
-            self.checkpoint.paced.with_label_values(&[domain, by.name()]);
+            self.checkpoint.paced.with_label_values(&[guest, by.name()]);
         }
-        for kind in ["zero", "same", "delta", "lz4", "raw"] {
-            self.page.encoded.with_label_values(&[domain, kind]);
+        for kind in ["zero", "unchanged", "delta", "lz4", "raw"] {
+            self.page.encoded.with_label_values(&[guest, kind]);
         }
         for reason in TAKEOVER_REASONS {
-            self.standing.failovers.with_label_values(&[domain, reason]);
+            self.standing.failovers.with_label_values(&[guest, reason]);
         }
     }
 }
@@ -338,12 +335,12 @@ impl Drop for GuestMeter {
     fn drop(&mut self) {
         self.forget_role();
         self.copy_refused(None);
-        let domain = &[self.domain.as_str()];
-        let _ = self.families.standing.protected.remove_label_values(domain);
-        let _ = self.families.page.compared_bytes.remove_label_values(domain);
-        let _ = self.families.output.queued_bytes.remove_label_values(domain);
-        let _ = self.families.output.unheld_cards.remove_label_values(domain);
-        let _ = self.families.checkpoint.last_commit.remove_label_values(domain);
+        let guest = &[self.guest.as_str()];
+        let _ = self.families.standing.protected.remove_label_values(guest);
+        let _ = self.families.page.compared_bytes.remove_label_values(guest);
+        let _ = self.families.output.held_bytes.remove_label_values(guest);
+        let _ = self.families.output.unheld_cards.remove_label_values(guest);
+        let _ = self.families.checkpoint.last_commit.remove_label_values(guest);
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the engine measures, for Prometheus and for `status`: one registry, one [`GuestMeter`] for each guest.
 //!
-//! Names begin with `understudy_`, carry base units, and label guests as `domain`.
+//! Names begin with `understudy_`, carry base units, and label guests as `guest`.
 //!
 //! * [`GuestMeter`] where the event loop says what happened; it also keeps the quantiles that `status` shows
 //! * [`http`] the page `/metrics`
@@ -85,8 +85,8 @@ impl Metrics {
     }
 
     /// Begins to measure a guest. Its metrics vanish with the meter.
-    pub fn guest(&self, domain: &str) -> GuestMeter {
-        GuestMeter::new(self.guests.clone(), domain)
+    pub fn guest(&self, guest: &str) -> GuestMeter {
+        GuestMeter::new(self.guests.clone(), guest)
     }
 
     /// Says whether the link to `peer` is up.

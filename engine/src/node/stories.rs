@@ -347,7 +347,7 @@ fn a_complete_copy_is_no_protected_guest_and_its_generation_is_the_newest_heard_
     let status = story.status();
     assert_eq!((status.generation, status.protected, status.state), (4, false, GuestState::Empty));
     let text = story.metrics.text();
-    assert!(text.contains("role_info{domain=\"web\",generation=\"4\",role=\"secondary\"} 1"), "{text}");
+    assert!(text.contains("role_info{generation=\"4\",guest=\"web\",role=\"secondary\"} 1"), "{text}");
 }
 
 /// The first full copy of the guest begins.
