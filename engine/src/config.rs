@@ -9,6 +9,7 @@
 //! The same struct is read by clap and by serde, so a flag and its key cannot drift apart.
 
 pub mod bounds;
+pub mod deprecated;
 mod domain;
 mod fit;
 mod guest;
@@ -109,17 +110,17 @@ pub struct Timing {
     /// A sign of life is sent when nothing else was for this long.
     pub heartbeat: Span,
     /// A peer not heard for this long is lost.
-    pub silence: Span,
+    pub silence_max: Span,
     /// How long a primary waits for an ended link.
-    pub grace: Span,
+    pub link_grace: Span,
     /// How long a secondary waits for an ended link.
     pub takeover_grace: Span,
     /// How long output is held without secondary and witness before the guest is paused.
-    pub hold: Span,
+    pub hold_max: Span,
     /// When a question to the witness is repeated.
     pub witness_retry: Span,
     /// When an unacked epoch is slow.
-    pub slow: Span,
+    pub slow_max: Span,
     /// What to do about slow epochs.
     pub slow_policy: SlowPolicy,
 }
@@ -199,13 +200,12 @@ impl NodeConfig {
             pacing: self.timing.pacing,
             in_flight_max: self.limits.in_flight_max,
             heartbeat: self.timing.heartbeat,
-            silence_max: self.timing.silence,
-            link_grace: self.timing.grace,
-            hold_max: self.timing.hold,
+            silence_max: self.timing.silence_max,
+            link_grace: self.timing.link_grace,
+            hold_max: self.timing.hold_max,
             witness_retry: self.timing.witness_retry,
-            slow_max: self.timing.slow,
+            slow_max: self.timing.slow_max,
             slow_policy: self.timing.slow_policy,
-            reseed_after: self.timing.slow,
             has_witness: self.witness.is_some(),
         }
     }
@@ -215,11 +215,11 @@ impl NodeConfig {
         secondary::Config {
             node: self.node.clone(),
             heartbeat: self.timing.heartbeat,
-            silence_max: self.timing.silence,
-            link_grace: self.timing.takeover_grace,
+            silence_max: self.timing.silence_max,
+            takeover_grace: self.timing.takeover_grace,
             witness_retry: self.timing.witness_retry,
-            // The primary gives the copy up after `hold` at the latest.
-            flap_max: understudy_session::Span(self.timing.hold.0.saturating_mul(2)),
+            // The primary gives the copy up after `hold_max` at the latest.
+            flap_max: Span(self.timing.hold_max.0.saturating_mul(2)),
             has_witness: self.witness.is_some(),
         }
     }

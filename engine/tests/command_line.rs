@@ -57,6 +57,16 @@ fn a_node_may_be_started_by_its_former_names_and_says_so() {
 }
 
 #[test]
+fn former_names_of_settings_work_and_say_what_to_write() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = written(directory.path(), "node = \"a\"\n[timing]\nhold = \"1ms\"\n");
+    let node = ["node", "--listen", "127.0.0.1:1", "--config", &file, "--grace", "20ms"];
+    ends(&node, 2, "--grace is now --link-grace");
+    ends(&node, 2, "node.toml: timing.hold is now timing.hold_max");
+    ends(&node, 2, "hold-max is 1ms; it may be from 100ms");
+}
+
+#[test]
 fn a_file_with_an_unknown_key_is_refused_by_name_and_line() {
     let directory = tempfile::tempdir().unwrap();
     let file = written(directory.path(), "node = \"a\"\n[timing]\nintervall = \"10ms\"\n");
@@ -126,8 +136,8 @@ fn settings_that_no_host_can_have_are_refused_with_their_bounds() {
     let with = |more: &[&'static str]| [&node[..], more].concat();
     ends(&with(&["--interval", "0ms"]), 2, "from 100us to 60s");
     ends(&with(&["--interval", "18446744073709551615ns"]), 2, "from 100us to 60s");
-    ends(&with(&["--in-flight", "4000000000"]), 2, "from 1 to 256");
-    ends(&with(&["--hold", "0s"]), 2, "hold is 0ns");
+    ends(&with(&["--in-flight-max", "4000000000"]), 2, "from 1 to 256");
+    ends(&with(&["--hold-max", "0s"]), 2, "hold-max is 0ns");
     ends(&with(&["--staging", "900G"]), 2, "this host has");
     let guest = "name=g,memory=900G,mac=52:54:00:00:00:01,ip=10.77.0.11";
     let primary =

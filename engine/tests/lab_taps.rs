@@ -77,7 +77,7 @@ impl Pair {
             let (peer, witness) = (format!("{}={}", peer.0, peer.1), address.to_string());
             let taps = format!("{name}-");
             let mut args = vec!["--peer", &peer, "--witness", &witness, "--taps", &taps];
-            args.extend(["--interval", "10ms", "--silence", "20s", "--takeover-grace", "200ms"]);
+            args.extend(["--interval", "10ms", "--silence-max", "20s", "--takeover-grace", "200ms"]);
             args.extend(more);
             node(name, dir.path(), listen, &args).0
         };

@@ -47,7 +47,7 @@ impl Host<'_> {
         for (peer, address) in self.peers {
             text += &format!("{peer} = \"{address}\"\n");
         }
-        text += "[timing]\ninterval = \"10ms\"\nsilence = \"20s\"\n";
+        text += "[timing]\ninterval = \"10ms\"\nsilence_max = \"20s\"\n";
         for (guest, peer) in self.guests {
             text += &format!(
                 "[[guest]]\nname = \"g{guest}\"\npeer = \"{peer}\"\nmemory = \"8M\"\n\

@@ -86,7 +86,7 @@ impl Host for Slow {
 fn config(dir: &Path, name: &str, listen: SocketAddr, peer: (&str, SocketAddr), guests: usize) -> NodeConfig {
     let mut text = format!(
         "node = \"{name}\"\nlisten = \"{listen}\"\ncontrol = \"{}\"\nuplink = \"{}\"\n[peers]\n{} = \"{}\"\n\
-         [timing]\ninterval = \"10ms\"\nsilence = \"{}ms\"\n",
+         [timing]\ninterval = \"10ms\"\nsilence_max = \"{}ms\"\n",
         dir.join(format!("{name}.sock")).display(),
         dir.join("switch").display(),
         peer.0,

@@ -41,7 +41,7 @@ fn without_secondary_and_witness_the_guest_is_paused_and_goes_on_when_the_witnes
     let (holding, _) = node("b", directory.path(), b, &["--witness", &listen]);
     let guest = "name=g1,memory=16M,mac=52:54:00:00:00:01,ip=10.77.0.11,load=mixed";
     let peer = format!("b={b}");
-    let more = ["--witness", &listen, "--peer", &peer, "--guest", guest, "--hold", "500ms"];
+    let more = ["--witness", &listen, "--peer", &peer, "--guest", guest, "--hold-max", "500ms"];
     let (_running, _) = node("a", directory.path(), a, &more);
     let client = Client::new(directory.path().join("a.sock"));
     wait_for(&client, |guest| guest.protected);

@@ -63,12 +63,10 @@ pub struct Config {
     /// An unanswered witness request is repeated after this long.
     pub witness_retry: Span,
     /// A guest whose last ack, or oldest unacked epoch, is older than this is not called protected, and `slow_policy`
-    /// acts. (Twice the interval, if that is longer.)
+    /// acts. (Twice the interval, if that is longer.) After a seed failed or the policy acted, the next seed waits as long.
     pub slow_max: Span,
     /// What to do when the secondary or the link is too slow.
     pub slow_policy: SlowPolicy,
-    /// After a seed failed or the slow policy acted, the next seed waits this long.
-    pub reseed_after: Span,
     /// Whether there is a witness. Without one nothing is decided automatically (`docs/DESIGN.md#a7`).
     pub has_witness: bool,
 }

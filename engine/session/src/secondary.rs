@@ -34,7 +34,7 @@ pub struct Config {
     /// The primary is lost when nothing was heard from it for this long.
     pub silence_max: Span,
     /// After the link ended, how long to wait for it to come back before taking over.
-    pub link_grace: Span,
+    pub takeover_grace: Span,
     /// An unanswered witness request is repeated after this long.
     pub witness_retry: Span,
     /// How long the link may come and go without a whole epoch before a lone secondary looks at the record although

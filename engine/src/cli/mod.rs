@@ -30,6 +30,7 @@ mod witness;
 
 pub use exit::{CliError, Exit};
 
+use crate::config::deprecated;
 use crate::console;
 use crate::control::DEFAULT_PATH;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
@@ -123,6 +124,13 @@ pub struct ControlArgs {
     /// Form of the answer
     #[arg(long, value_name = "FORM", value_enum, default_value_t)]
     pub output: OutputFormat,
+}
+
+/// Says which flags of a node's settings were given by a former name.
+fn warn_of_former_flags() {
+    for warning in deprecated::in_flags(std::env::args_os()) {
+        tracing::warn!("{warning}");
+    }
 }
 
 /// The command line; each subcommand's help says where the exit codes are told.

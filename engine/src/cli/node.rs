@@ -3,7 +3,7 @@
 //!
 //! Until the next version `understudy primary` and `understudy secondary` start it as well, and say what to write instead.
 
-use super::{CliError, Exit};
+use super::{CliError, Exit, warn_of_former_flags};
 use crate::config::bounds::HostMemory;
 use crate::config::{DomainSettings, GuestSettings, Hypervisor, NodeConfig, Settings};
 use crate::descriptors::raise_limit;
@@ -32,6 +32,7 @@ pub(super) struct Args {
 impl Args {
     /// Decides the node's configuration from the flags and the file.
     fn decide(self) -> Result<NodeConfig, CliError> {
+        warn_of_former_flags();
         let file = self.config.as_deref().map(Settings::read).transpose()?.unwrap_or_default();
         let flags = Settings { guests: self.guests, domains: self.domains, ..self.settings };
         let config = flags.over(file).decide()?;

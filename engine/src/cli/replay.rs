@@ -3,7 +3,7 @@
 //! Exit code 0 if the committed image is the recording's last complete epoch, 3 if it is not, 4 if the
 //! recording cannot be played, 5 if the secondary does not answer.
 
-use super::{CliError, Exit, OutputFormat, print, print_json};
+use super::{CliError, Exit, OutputFormat, print, print_json, warn_of_former_flags};
 use crate::config::human::{parse_remote, parse_span};
 use crate::config::{LimitSettings, Peer};
 use crate::replay::compare::CompareError;
@@ -38,6 +38,7 @@ pub(super) struct Args {
 
 /// Replays, and prints the report.
 pub(super) fn run(args: Args) -> Result<Exit, CliError> {
+    warn_of_former_flags();
     if args.file == Path::new("-") {
         return Err(CliError::Usage(
             "A recording is read three times, which standard input cannot be; write it to a file and name that".into(),

@@ -21,15 +21,15 @@ pub(super) const PAUSE_PERCENT: RangeInclusive<u32> = 1..=90;
 pub(super) const CPU_PERCENT: RangeInclusive<u32> = 1..=6_400;
 pub(super) const LINK_BYTES_PER_S: RangeInclusive<u64> = 1 << 10..=TIB;
 pub(super) const HEARTBEAT: RangeInclusive<Span> = ms(1)..=ms(60_000);
-pub(super) const SILENCE: RangeInclusive<Span> = ms(3)..=ms(600_000);
-pub(super) const GRACE: RangeInclusive<Span> = Span(0)..=ms(600_000);
+pub(super) const SILENCE_MAX: RangeInclusive<Span> = ms(3)..=ms(600_000);
+pub(super) const LINK_GRACE: RangeInclusive<Span> = Span(0)..=ms(600_000);
 pub(super) const TAKEOVER_GRACE: RangeInclusive<Span> = Span(1)..=ms(1_500_000);
-pub(super) const HOLD: RangeInclusive<Span> = ms(100)..=ms(3_600_000);
+pub(super) const HOLD_MAX: RangeInclusive<Span> = ms(100)..=ms(3_600_000);
 pub(super) const WITNESS_RETRY: RangeInclusive<Span> = ms(10)..=ms(60_000);
-pub(super) const SLOW: RangeInclusive<Span> = ms(100)..=ms(600_000);
+pub(super) const SLOW_MAX: RangeInclusive<Span> = ms(100)..=ms(600_000);
 
 /// Each may take a staging buffer's pages and a slot at the secondary.
-pub(super) const IN_FLIGHT: RangeInclusive<u32> = 1..=256;
+pub(super) const IN_FLIGHT_MAX: RangeInclusive<u32> = 1..=256;
 
 const TIB: u64 = 1 << 40;
 pub(super) const BUFFER_BYTES: RangeInclusive<u64> = 1 << 20..=TIB;
@@ -142,7 +142,7 @@ mod tests {
         assert_eq!(error, "interval is 0ns; it may be from 100us to 60s");
         assert!(check_span("interval", Span(u64::MAX), INTERVAL).is_err());
         assert!(check_span("interval", Span::from_ms(25), INTERVAL).is_ok());
-        let error = check_count("in-flight", 4_000_000_000, IN_FLIGHT).unwrap_err().to_string();
+        let error = check_count("in-flight-max", 4_000_000_000, IN_FLIGHT_MAX).unwrap_err().to_string();
         assert!(error.contains("from 1 to 256"), "{error}");
         assert!(check_bytes("staging", 4096, BUFFER_BYTES).is_err());
     }
@@ -179,13 +179,13 @@ mod tests {
             ("`cpu-share`", percent(CPU_PERCENT)),
             ("`link-rate`", bytes(LINK_BYTES_PER_S)),
             ("`heartbeat`", span(HEARTBEAT)),
-            ("`silence`", span(SILENCE)),
-            ("`grace`", span(GRACE)),
+            ("`silence-max`", span(SILENCE_MAX)),
+            ("`link-grace`", span(LINK_GRACE)),
             ("`takeover-grace`", span(TAKEOVER_GRACE)),
-            ("`hold`", span(HOLD)),
+            ("`hold-max`", span(HOLD_MAX)),
             ("`witness-retry`", span(WITNESS_RETRY)),
-            ("`slow`", span(SLOW)),
-            ("`in-flight`", (IN_FLIGHT.start().to_string(), IN_FLIGHT.end().to_string())),
+            ("`slow-max`", span(SLOW_MAX)),
+            ("`in-flight-max`", (IN_FLIGHT_MAX.start().to_string(), IN_FLIGHT_MAX.end().to_string())),
             ("`staging`, `epoch-buffer`, `held-output`", bytes(BUFFER_BYTES)),
             ("`shadow`, `compare-max`", bytes(CACHE_BYTES)),
         ];

@@ -5,7 +5,7 @@ use super::fit::{check_taps, one_service_per_address};
 use super::human::{parse_address, parse_remote};
 use super::tables::{LimitSettings, TimingSettings};
 use super::text::{address_from_text, parse_peer, peers_from_table, remote_from_text};
-use super::{ConfigError, DomainSettings, GuestSettings, NodeConfig, check_new_name, guest};
+use super::{ConfigError, DomainSettings, GuestSettings, NodeConfig, check_new_name, deprecated, guest};
 use crate::connection::Transport;
 use crate::control::DEFAULT_PATH;
 use serde::Deserialize;
@@ -101,6 +101,9 @@ impl Settings {
         file.read_to_string(&mut text).map_err(failed)?;
         if text.len() as u64 > FILE_BYTES_MAX {
             return Err(ConfigError::FileTooLong(path.to_owned()));
+        }
+        for warning in deprecated::in_file(&text) {
+            tracing::warn!("{}: {warning}", path.display());
         }
         toml::from_str(&text)
             .map_err(|error| ConfigError::Parse { path: path.to_owned(), reason: error.to_string() })
@@ -219,7 +222,7 @@ mod tests {
     fn a_file_decides_what_flags_leave_open() {
         let flags = Settings {
             node: Some("c".into()),
-            timing: TimingSettings { grace: Some(Span::from_ms(40)), ..TimingSettings::default() },
+            timing: TimingSettings { link_grace: Some(Span::from_ms(40)), ..TimingSettings::default() },
             ..Settings::default()
         };
         let config = flags.over(settings(WHOLE)).decide().unwrap();
@@ -268,16 +271,16 @@ mod tests {
             ("control", "taps = \"fifteen-letters\"\ncontrol", "a shorter prefix"),
             ("control", "taps = \"a/\"\ncontrol", "a shorter prefix"),
             ("\"a\"", "\"../a\"", "usable name"),
-            ("[timing]", "[timing]\nsilence = \"60ms\"", "three heartbeats"),
-            ("[timing]", "[timing]\ntakeover_grace = \"1ms\"", "longer than grace"),
+            ("[timing]", "[timing]\nsilence_max = \"60ms\"", "three heartbeats"),
+            ("[timing]", "[timing]\ntakeover_grace = \"1ms\"", "longer than link-grace"),
             ("\"16M\"", "\"4K\"", "from 1.0 MiB"),
             ("\"16M\"", "\"2048G\"", "to 1024.0 GiB"),
             ("\"10ms\"", "\"0ms\"", "interval is 0ns"),
             ("\"10ms\"", "\"18446744073709551615ns\"", "to 60s"),
-            ("[timing]", "[timing]\nhold = \"0s\"", "hold is 0ns"),
+            ("[timing]", "[timing]\nhold_max = \"0s\"", "hold-max is 0ns"),
             ("[timing]", "[timing]\nheartbeat = \"0s\"", "heartbeat is 0ns"),
-            ("[limits]", "[limits]\nin_flight = 4000000000", "in-flight is 4000000000"),
-            ("[limits]", "[limits]\nin_flight = 0", "in-flight is 0"),
+            ("[limits]", "[limits]\nin_flight_max = 4000000000", "in-flight-max is 4000000000"),
+            ("[limits]", "[limits]\nin_flight_max = 0", "in-flight-max is 0"),
         ] {
             let text = WHOLE.replacen(from, to, 1);
             let error = settings(&text).decide().unwrap_err().to_string();

@@ -31,29 +31,29 @@ pub struct TimingSettings {
     #[serde(deserialize_with = "span_from_text")]
     pub heartbeat: Option<Span>,
     /// A peer not heard for this long is lost [default: 300ms].
-    #[arg(long, value_name = "TIME", value_parser = parse_span)]
-    #[serde(deserialize_with = "span_from_text")]
-    pub silence: Option<Span>,
+    #[arg(long, alias = "silence", value_name = "TIME", value_parser = parse_span)]
+    #[serde(alias = "silence", deserialize_with = "span_from_text")]
+    pub silence_max: Option<Span>,
     /// How long a primary waits for an ended link to come back [default: 100ms].
-    #[arg(long, value_name = "TIME", value_parser = parse_span)]
-    #[serde(deserialize_with = "span_from_text")]
-    pub grace: Option<Span>,
-    /// The same for a secondary; longer than --grace [default: 250ms].
+    #[arg(long, alias = "grace", value_name = "TIME", value_parser = parse_span)]
+    #[serde(alias = "grace", deserialize_with = "span_from_text")]
+    pub link_grace: Option<Span>,
+    /// The same for a secondary; longer than --link-grace [default: 250ms].
     #[arg(long, value_name = "TIME", value_parser = parse_span)]
     #[serde(deserialize_with = "span_from_text")]
     pub takeover_grace: Option<Span>,
     /// With neither peer nor witness, output is held this long before the guest is paused [default: 5s].
-    #[arg(long, value_name = "TIME", value_parser = parse_span)]
-    #[serde(deserialize_with = "span_from_text")]
-    pub hold: Option<Span>,
+    #[arg(long, alias = "hold", value_name = "TIME", value_parser = parse_span)]
+    #[serde(alias = "hold", deserialize_with = "span_from_text")]
+    pub hold_max: Option<Span>,
     /// An unanswered question to the witness is repeated after this long [default: 200ms].
     #[arg(long, value_name = "TIME", value_parser = parse_span)]
     #[serde(deserialize_with = "span_from_text")]
     pub witness_retry: Option<Span>,
     /// An epoch not acked for this long is slow [default: 2s].
-    #[arg(long, value_name = "TIME", value_parser = parse_span)]
-    #[serde(deserialize_with = "span_from_text")]
-    pub slow: Option<Span>,
+    #[arg(long, alias = "slow", value_name = "TIME", value_parser = parse_span)]
+    #[serde(alias = "slow", deserialize_with = "span_from_text")]
+    pub slow_max: Option<Span>,
     /// What to do about slow epochs [default: stretch].
     #[arg(long, value_name = "POLICY")]
     pub slow_policy: Option<SlowChoice>,
@@ -74,8 +74,9 @@ pub enum SlowChoice {
 #[serde(deny_unknown_fields, default)]
 pub struct LimitSettings {
     /// Epochs captured and not yet acked, at most [default: 8].
-    #[arg(long, value_name = "COUNT")]
-    pub in_flight: Option<u32>,
+    #[arg(long, alias = "in-flight", value_name = "COUNT")]
+    #[serde(alias = "in_flight")]
+    pub in_flight_max: Option<u32>,
     /// Staging of each protected guest: what one pause can copy [default: 64M].
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     #[serde(deserialize_with = "size_from_text")]
@@ -109,12 +110,12 @@ impl TimingSettings {
             interval: pacing.interval,
             pacing: pacing.budgets,
             heartbeat: self.heartbeat.or(below.heartbeat),
-            silence: self.silence.or(below.silence),
-            grace: self.grace.or(below.grace),
+            silence_max: self.silence_max.or(below.silence_max),
+            link_grace: self.link_grace.or(below.link_grace),
             takeover_grace: self.takeover_grace.or(below.takeover_grace),
-            hold: self.hold.or(below.hold),
+            hold_max: self.hold_max.or(below.hold_max),
             witness_retry: self.witness_retry.or(below.witness_retry),
-            slow: self.slow.or(below.slow),
+            slow_max: self.slow_max.or(below.slow_max),
             slow_policy: self.slow_policy.or(below.slow_policy),
         }
     }
@@ -124,36 +125,37 @@ impl TimingSettings {
     }
 
     pub(super) fn decide(self) -> Result<Timing, ConfigError> {
-        let grace = self.grace.unwrap_or(Span::from_ms(100));
+        let link_grace = self.link_grace.unwrap_or(Span::from_ms(100));
         let timing = Timing {
             pacing: self.pacing().decide(Pacing::Output(BUDGETS))?,
             heartbeat: self.heartbeat.unwrap_or(Span::from_ms(50)),
-            silence: self.silence.unwrap_or(Span::from_ms(300)),
-            grace,
-            takeover_grace: self.takeover_grace.unwrap_or(Span(grace.0.saturating_mul(5) / 2)),
-            hold: self.hold.unwrap_or(Span::from_ms(5_000)),
+            silence_max: self.silence_max.unwrap_or(Span::from_ms(300)),
+            link_grace,
+            takeover_grace: self.takeover_grace.unwrap_or(Span(link_grace.0.saturating_mul(5) / 2)),
+            hold_max: self.hold_max.unwrap_or(Span::from_ms(5_000)),
             witness_retry: self.witness_retry.unwrap_or(Span::from_ms(200)),
-            slow: self.slow.unwrap_or(Span::from_ms(2_000)),
+            slow_max: self.slow_max.unwrap_or(Span::from_ms(2_000)),
             slow_policy: match self.slow_policy {
                 Some(SlowChoice::Unprotect) => SlowPolicy::Unprotect,
                 Some(SlowChoice::Stretch) | None => SlowPolicy::Stretch,
             },
         };
         check_span("heartbeat", timing.heartbeat, bounds::HEARTBEAT)?;
-        check_span("silence", timing.silence, bounds::SILENCE)?;
-        check_span("grace", timing.grace, bounds::GRACE)?;
+        check_span("silence-max", timing.silence_max, bounds::SILENCE_MAX)?;
+        check_span("link-grace", timing.link_grace, bounds::LINK_GRACE)?;
         check_span("takeover-grace", timing.takeover_grace, bounds::TAKEOVER_GRACE)?;
-        check_span("hold", timing.hold, bounds::HOLD)?;
+        check_span("hold-max", timing.hold_max, bounds::HOLD_MAX)?;
         check_span("witness-retry", timing.witness_retry, bounds::WITNESS_RETRY)?;
-        check_span("slow", timing.slow, bounds::SLOW)?;
-        if timing.silence.0 < timing.heartbeat.0.saturating_mul(3) {
+        check_span("slow-max", timing.slow_max, bounds::SLOW_MAX)?;
+        if timing.silence_max.0 < timing.heartbeat.0.saturating_mul(3) {
             return Err(ConfigError::Conflict(
-                "silence must be at least three heartbeats, or one late packet would be a dead host".into(),
+                "silence-max must be at least three heartbeats, or one late packet would be a dead host"
+                    .into(),
             ));
         }
-        if timing.takeover_grace <= timing.grace {
+        if timing.takeover_grace <= timing.link_grace {
             return Err(ConfigError::Conflict(
-                "takeover-grace must be longer than grace, or a cut would move guests between healthy hosts"
+                "takeover-grace must be longer than link-grace, or a cut would move guests between healthy hosts"
                     .into(),
             ));
         }
@@ -164,7 +166,7 @@ impl TimingSettings {
 impl LimitSettings {
     pub(super) fn over(self, below: Self) -> Self {
         Self {
-            in_flight: self.in_flight.or(below.in_flight),
+            in_flight_max: self.in_flight_max.or(below.in_flight_max),
             staging: self.staging.or(below.staging),
             shadow: self.shadow.or(below.shadow),
             epoch_buffer: self.epoch_buffer.or(below.epoch_buffer),
@@ -177,7 +179,7 @@ impl LimitSettings {
     pub(super) fn decide(self) -> Result<Limits, ConfigError> {
         let default = Limits::default();
         let limits = Limits {
-            in_flight_max: self.in_flight.unwrap_or(default.in_flight_max),
+            in_flight_max: self.in_flight_max.unwrap_or(default.in_flight_max),
             staging_bytes: self.staging.unwrap_or(default.staging_bytes),
             shadow_bytes: self.shadow.unwrap_or(default.shadow_bytes),
             epoch_buffer_bytes: self.epoch_buffer.unwrap_or(default.epoch_buffer_bytes),
@@ -185,7 +187,7 @@ impl LimitSettings {
             compare_bytes_max: self.compare_max.unwrap_or(default.compare_bytes_max),
             image_bytes_max: self.image_max.unwrap_or(default.image_bytes_max),
         };
-        check_count("in-flight", limits.in_flight_max, bounds::IN_FLIGHT)?;
+        check_count("in-flight-max", limits.in_flight_max, bounds::IN_FLIGHT_MAX)?;
         check_bytes("staging", limits.staging_bytes, bounds::BUFFER_BYTES)?;
         check_bytes("epoch-buffer", limits.epoch_buffer_bytes, bounds::BUFFER_BYTES)?;
         check_bytes("held-output", limits.held_output_bytes, bounds::BUFFER_BYTES)?;

@@ -196,8 +196,8 @@ impl Guests {
             in_flight_max: self.config.limits.in_flight_max,
             // As long as output waits for an ack at most.
             pause_wait_max: match self.config.timing.slow_policy {
-                SlowPolicy::Stretch => self.config.timing.slow.max(self.config.timing.hold),
-                SlowPolicy::Unprotect => self.config.timing.slow,
+                SlowPolicy::Stretch => self.config.timing.slow_max.max(self.config.timing.hold_max),
+                SlowPolicy::Unprotect => self.config.timing.slow_max,
             }
             .into(),
         }

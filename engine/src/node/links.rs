@@ -90,7 +90,7 @@ impl Links {
             next_token: first_token + 1,
             unread: BTreeSet::new(),
             events: VecDeque::new(),
-            silence_max: config.timing.silence,
+            silence_max: config.timing.silence_max,
             stranger_logged_at: None,
             bell,
         })
@@ -253,7 +253,7 @@ impl Links {
         let round_trip = self.peers.get(peer).and_then(Peer::round_trip).filter(|trip| *trip >= silence_max);
         let why = match round_trip {
             Some(trip) => format!(
-                "the round trip to {peer} takes {} ms, and a peer that is silent for {} ms counts as lost; set silence on both nodes well above the round trip",
+                "the round trip to {peer} takes {} ms, and a peer that is silent for {} ms counts as lost; set silence-max on both nodes well above the round trip",
                 trip.0 / 1_000_000,
                 silence_max.0 / 1_000_000,
             ),

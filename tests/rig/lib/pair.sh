@@ -5,7 +5,7 @@
 
 # Emulated hosts are slow: times that suit real ones would take a pause of the emulator for a death. Checkpoints are paced
 # as a node does where nothing is said.
-: "${PAIR_TIMES:=--heartbeat 500ms --silence 5s --grace 1s --takeover-grace 3s --slow 10s --hold 20s --staging 32M --shadow 64M}"
+: "${PAIR_TIMES:=--heartbeat 500ms --silence-max 5s --link-grace 1s --takeover-grace 3s --slow-max 10s --hold-max 20s --staging 32M --shadow 64M}"
 
 pair_up() { # pair_up: the guest $guest runs on a; in the end it is protected towards b
     pair_secondary

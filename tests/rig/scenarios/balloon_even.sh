@@ -23,7 +23,7 @@ balloons_under_one_copy() { # balloons_under_one_copy ROUNDS SECONDS
 scenario() {
     local boot checksum count said
     # Each time that the guest took memory all of it is looked at in one pause, which takes an emulated host seconds.
-    PAIR_TIMES=${PAIR_TIMES/--slow 10s --hold 20s/--slow 60s --hold 90s}
+    PAIR_TIMES=${PAIR_TIMES/--slow-max 10s --hold-max 20s/--slow-max 60s --hold-max 90s}
     pair_up
     pair_remember
     balloon 300 200 >/dev/null

@@ -35,7 +35,7 @@ all_is_kept() { # all_is_kept WHEN
 
 scenario() {
     local boot checksum count here there
-    PAIR_TIMES=${PAIR_TIMES/--silence 5s/--silence 20s} # nobody takes over by himself
+    PAIR_TIMES=${PAIR_TIMES/--silence-max 5s/--silence-max 20s} # nobody takes over by himself
     pair_up
     pair_remember
     judge_begin

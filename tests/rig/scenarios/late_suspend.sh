@@ -14,7 +14,7 @@ await_well() { # await_well WHAT: it runs and is protected, still on a
 scenario() {
     local boot checksum count seconds signal
     # b is not to take over meanwhile, also where starting the engine again takes long.
-    PAIR_TIMES=${PAIR_TIMES/--silence 5s --grace 1s --takeover-grace 3s/--silence 60s --grace 30s --takeover-grace 60s}
+    PAIR_TIMES=${PAIR_TIMES/--silence-max 5s --link-grace 1s --takeover-grace 3s/--silence-max 60s --link-grace 30s --takeover-grace 60s}
     pair_up
     pair_remember
     for seconds in 0.3 0.7 1.1 12 13; do

@@ -23,7 +23,7 @@ packets_sent() { # that host a has taken from the guest's card since the guest b
 
 scenario() {
     local before tries=0
-    PAIR_TIMES=${PAIR_TIMES/--silence 5s/--silence 60s} # however busy the machine: nobody dies here
+    PAIR_TIMES=${PAIR_TIMES/--silence-max 5s/--silence-max 60s} # however busy the machine: nobody dies here
     pair_up
     judge_begin "$output_frames_per_s"
     before=$(packets_sent)

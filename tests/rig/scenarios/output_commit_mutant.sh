@@ -8,7 +8,7 @@ scenario() {
     local seen=0 said
     export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$RIG/../../target}/mutant
     (cd "$RIG/../.." && cargo build --quiet --locked --release --package understudy --features understudy-netbuf/mutant-releases-early)
-    PAIR_TIMES=${PAIR_TIMES/--silence 5s/--silence 30s} # a is not to be taken for dead before it is
+    PAIR_TIMES=${PAIR_TIMES/--silence-max 5s/--silence-max 30s} # a is not to be taken for dead before it is
     pair_up
     judge_begin 20
     sleep 10

@@ -20,7 +20,7 @@ taken_away() { # taken_away COMMAND: by whoever; $vif is the guest's
 
 scenario() {
     local boot checksum count
-    PAIR_TIMES=${PAIR_TIMES/--silence 5s/--silence 60s} # however busy the machine: nobody dies here
+    PAIR_TIMES=${PAIR_TIMES/--silence-max 5s/--silence-max 60s} # however busy the machine: nobody dies here
     pair_up
     pair_remember
     taken_away 'tc qdisc del dev $vif clsact'

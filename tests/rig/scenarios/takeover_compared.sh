@@ -9,7 +9,7 @@ limit_s=1500
 scenario() {
     local boot checksum count compared="name=$guest,find-changes=compare"
     # A pause takes seconds where emulation is slow, and a host with one processor does little else meanwhile.
-    local PAIR_TIMES="${PAIR_TIMES/--silence 5s/--silence 20s}"
+    local PAIR_TIMES="${PAIR_TIMES/--silence-max 5s/--silence-max 20s}"
     put_understudy
     pair_witness
     pair_wires a

@@ -58,12 +58,12 @@ impl Settings {
             timing: Timing {
                 pacing: self.pacing,
                 heartbeat: ms(20),
-                silence: Self::SILENCE_MAX,
-                grace: ms(25),
+                silence_max: Self::SILENCE_MAX,
+                link_grace: ms(25),
                 takeover_grace: ms(60),
-                hold: ms(150),
+                hold_max: ms(150),
                 witness_retry: ms(25),
-                slow: Self::SLOW_MAX,
+                slow_max: Self::SLOW_MAX,
                 slow_policy: self.slow_policy,
             },
             limits: Limits {

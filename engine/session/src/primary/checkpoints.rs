@@ -180,7 +180,7 @@ impl Primary {
             GiveUp::SeedFailed | GiveUp::TooSlow | GiveUp::Leak | GiveUp::CaptureFails | GiveUp::Broken => {
                 let doublings = self.failures.min(DOUBLINGS_MAX);
                 self.failures = self.failures.saturating_add(1);
-                Span(self.config.reseed_after.0.saturating_mul(1 << doublings))
+                Span(self.config.slow_max.0.saturating_mul(1 << doublings))
             }
             _ => Span(0),
         }

@@ -39,7 +39,6 @@ fn config(has_witness: bool) -> Config {
         witness_retry: Span::from_ms(200),
         slow_max: Span::from_ms(2000),
         slow_policy: SlowPolicy::Stretch,
-        reseed_after: Span::from_ms(2000),
         has_witness,
     }
 }

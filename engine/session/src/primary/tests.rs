@@ -34,7 +34,6 @@ fn config() -> Config {
         witness_retry: Span::from_ms(200),
         slow_max: Span::from_ms(2000),
         slow_policy: SlowPolicy::Stretch,
-        reseed_after: Span::from_ms(2000),
         has_witness: true,
     }
 }

@@ -203,7 +203,7 @@ impl Secondary {
                 }
                 out.push(Output::Report(Event::PrimaryLost { why }));
                 self.lone_since.get_or_insert(now);
-                self.phase = Phase::Alone { image: *image, look_at: now + self.config.link_grace };
+                self.phase = Phase::Alone { image: *image, look_at: now + self.config.takeover_grace };
             }
             Phase::Empty
             | Phase::Alone { .. }

@@ -42,7 +42,7 @@ impl Story {
             node: node("b"),
             heartbeat: Span::from_ms(20),
             silence_max: Span::from_ms(70),
-            link_grace: Span::from_ms(60),
+            takeover_grace: Span::from_ms(60),
             witness_retry: Span::from_ms(25),
             flap_max: Span::from_ms(300),
             has_witness: true,

@@ -113,7 +113,7 @@ fn guest(room: usize) -> (SecondaryGuest, Replica, Outside) {
         node: NodeName("b".into()),
         heartbeat: Span::from_ms(50),
         silence_max: Span::from_ms(300),
-        link_grace: Span::from_ms(250),
+        takeover_grace: Span::from_ms(250),
         witness_retry: Span::from_ms(200),
         flap_max: Span::from_ms(10_000),
         has_witness: false,

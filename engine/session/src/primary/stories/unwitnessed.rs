@@ -93,7 +93,7 @@ fn holder() -> crate::Secondary {
         node: node("a"),
         heartbeat: Span::from_ms(50),
         silence_max: Span::from_ms(300),
-        link_grace: Span::from_ms(250),
+        takeover_grace: Span::from_ms(250),
         witness_retry: Span::from_ms(200),
         flap_max: Span::from_ms(10_000),
         has_witness: false,
