@@ -10,7 +10,6 @@
 
 pub mod bounds;
 pub mod deprecated;
-mod domain;
 mod fit;
 mod guest;
 pub mod human;
@@ -19,8 +18,7 @@ mod settings;
 mod tables;
 mod text;
 
-pub use domain::{DomainConfig, DomainSettings, FindChanges};
-pub use guest::{GuestConfig, GuestSettings};
+pub use guest::{FindChanges, GuestConfigs, GuestSettings, LabGuestConfig, XenGuestConfig};
 pub use pacing::{BUDGETS, BudgetSettings, PacingSettings};
 pub use settings::{Hypervisor, Peer, Settings};
 pub use tables::{LimitSettings, SlowChoice, TimingSettings};
@@ -183,12 +181,8 @@ pub struct NodeConfig {
     pub limits: Limits,
     /// What connections are allowed; every address above passed it.
     pub transport: Transport,
-    /// What runs guests on this host.
-    pub hypervisor: Hypervisor,
-    /// Lab guests to start here and to protect.
-    pub guests: Vec<GuestConfig>,
-    /// Xen guests that run here, to protect.
-    pub domains: Vec<DomainConfig>,
+    /// The guests to protect, of what runs guests on this host.
+    pub guests: GuestConfigs,
 }
 
 impl NodeConfig {

@@ -146,7 +146,7 @@ fn flags(help: &str) -> BTreeSet<&str> {
 fn the_shipped_configuration_has_every_setting() {
     let shipped = document("deploy/node.toml");
     let help = help(&["node"]);
-    let elsewhere = ["config", "guest", "domain", "peer", "log", "log-json", "help", "version"];
+    let elsewhere = ["config", "guest", "peer", "log", "log-json", "help", "version"];
     for flag in flags(&help).into_iter().filter(|flag| !elsewhere.contains(flag)) {
         let key = format!("{} = ", flag.replace('-', "_"));
         assert!(

@@ -5,7 +5,7 @@
 
 use super::{CliError, Exit, warn_of_former_flags};
 use crate::config::bounds::HostMemory;
-use crate::config::{DomainSettings, GuestSettings, Hypervisor, NodeConfig, Settings};
+use crate::config::{GuestConfigs, NodeConfig, Settings};
 use crate::descriptors::raise_limit;
 use crate::node::{Node, NodeError};
 use crate::signals::{Hangup, ShutdownSignal};
@@ -20,13 +20,6 @@ pub(super) struct Args {
     config: Option<PathBuf>,
     #[command(flatten)]
     settings: Settings,
-    /// A lab guest to start and protect; repeatable. Keys: name, memory, mac, ip, load, peer
-    #[arg(long = "guest", value_name = "KEY=VALUE,…")]
-    guests: Vec<GuestSettings>,
-    /// A Xen guest to protect whenever it runs here; repeatable, with --hypervisor xen. Keys: name, peer,
-    /// interval, find-changes
-    #[arg(long = "domain", value_name = "KEY=VALUE,…")]
-    domains: Vec<DomainSettings>,
 }
 
 impl Args {
@@ -34,8 +27,7 @@ impl Args {
     fn decide(self) -> Result<NodeConfig, CliError> {
         warn_of_former_flags();
         let file = self.config.as_deref().map(Settings::read).transpose()?.unwrap_or_default();
-        let flags = Settings { guests: self.guests, domains: self.domains, ..self.settings };
-        let config = flags.over(file).decide()?;
+        let config = self.settings.over(file).decide()?;
         if let Some(memory) = HostMemory::of_this_host() {
             config.check_memory(memory)?;
         }
@@ -76,11 +68,9 @@ impl Former {
     }
 
     fn check(self, config: &NodeConfig) -> Result<(), CliError> {
-        let names = config.guests.iter().map(|guest| &guest.name);
-        let named = names.chain(config.domains.iter().map(|domain| &domain.name)).next();
-        match (self, named) {
+        match (self, config.guests.first_name()) {
             // Xen's guests may be named later, by `protect`.
-            (Self::Primary, None) if config.hypervisor == Hypervisor::Lab => Err(CliError::Usage(
+            (Self::Primary, None) if matches!(config.guests, GuestConfigs::Lab(_)) => Err(CliError::Usage(
                 "A primary of the lab needs a guest: give --guest, or run `understudy node`".into(),
             )),
             (Self::Secondary, Some(name)) => Err(CliError::Usage(format!(

@@ -119,7 +119,8 @@ impl NodeConfig {
                 )));
             }
         }
-        let guests = self.guests.iter().fold(0_u64, |sum, guest| sum.saturating_add(guest.memory_bytes));
+        let guests =
+            self.guests.lab().iter().fold(0_u64, |sum, guest| sum.saturating_add(guest.memory_bytes));
         if guests > memory.available {
             return Err(ConfigError::Conflict(format!(
                 "The guests take {} of memory, and this host has {} available; give them less, or end other programs",

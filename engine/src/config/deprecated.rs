@@ -14,7 +14,7 @@ use std::fmt;
 /// A setting that was called otherwise.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Renamed {
-    /// The table that the key stands in; empty for the file itself.
+    /// The table that the key stands in; empty where the name is that of tables itself.
     table: &'static str,
     former: &'static str,
     now: &'static str,
@@ -25,12 +25,13 @@ const fn renamed(table: &'static str, former: &'static str, now: &'static str) -
 }
 
 /// All of them.
-pub const RENAMED: [Renamed; 5] = [
+pub const RENAMED: [Renamed; 6] = [
     renamed("timing", "silence", "silence_max"),
     renamed("timing", "grace", "link_grace"),
     renamed("timing", "hold", "hold_max"),
     renamed("timing", "slow", "slow_max"),
     renamed("limits", "in_flight", "in_flight_max"),
+    renamed("", "domain", "guest"),
 ];
 
 impl Renamed {
@@ -39,7 +40,7 @@ impl Renamed {
     }
 
     fn key(self, name: &str) -> String {
-        if self.table.is_empty() { name.to_owned() } else { format!("{}.{name}", self.table) }
+        if self.table.is_empty() { format!("[[{name}]]") } else { format!("{}.{name}", self.table) }
     }
 
     fn is_in(self, file: &toml::Table) -> bool {
@@ -104,7 +105,11 @@ mod tests {
 
     /// A value that the setting takes, as in a file; not its default.
     fn value(setting: Renamed) -> &'static str {
-        if setting.now == "in_flight_max" { "5" } else { "\"700ms\"" }
+        match setting.now {
+            "guest" => "name=web",
+            "in_flight_max" => "5",
+            _ => "\"700ms\"",
+        }
     }
 
     fn from_flag(setting: Renamed, name: &str) -> String {
@@ -113,7 +118,10 @@ mod tests {
     }
 
     fn file(setting: Renamed, name: &str) -> String {
-        format!("[{}]\n{name} = {}\n", setting.table, value(setting))
+        match setting.table {
+            "" => format!("[[{name}]]\nname = \"web\"\n"),
+            table => format!("[{table}]\n{name} = {}\n", value(setting)),
+        }
     }
 
     fn from_file(text: &str) -> String {

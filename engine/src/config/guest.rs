@@ -1,56 +1,90 @@
-//! A lab guest as it may be asked for: `--guest name=g1,memory=256M,mac=52:54:00:00:00:01,ip=10.77.0.11,load=mixed`.
+//! A guest as it may be asked for, by `--guest` or a `[[guest]]` table; what runs guests on the node says of which kind it is.
+//!
+//! ```text
+//!   name=g1,memory=256M,mac=52:54:00:00:00:01,ip=10.77.0.11,load=mixed ─► of the lab, which starts it   ([`lab`])
+//!   name=web,peer=b,find-changes=compare ───────────────────────────────► of Xen, where it runs         ([`xen`])
+//! ```
+//!
+//! A key of the other kind is refused, not passed over: whoever writes it means another node.
 
-use super::human::parse_size;
+mod lab;
+mod xen;
+
+pub use lab::LabGuestConfig;
+pub use xen::{FindChanges, XenGuestConfig};
+
+use super::human::parse_span;
+use super::pacing::{BudgetSettings, budgets_from_text};
+use super::settings::Hypervisor;
+use super::text::span_from_text;
 use super::{ConfigError, check_new_name};
+use clap::ValueEnum;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::str::FromStr;
-use understudy_session::NodeName;
+use understudy_session::primary::Pacing;
+use understudy_session::{NodeName, Span};
 
-/// Memory of a guest that says nothing.
-const MEMORY_BYTES_DEFAULT: u64 = 256 << 20;
-/// A guest needs room for its tables and its key-value store.
-const MEMORY_BYTES_MIN: u64 = 1 << 20;
-/// Pfns are bounded long before this; more is a slip of the pen.
-const MEMORY_BYTES_MAX: u64 = 1 << 40;
-
-/// What a load is made of, in the lab's words: these may follow `load=…` in a flag.
-const LOAD_KEYS: [&str; 4] = ["rate", "set", "skew", "content"];
-
-/// A guest as a flag or a `[[guest]]` table gives it.
+/// A guest as a flag or a table gives it.
 #[derive(Deserialize, Clone, Default, PartialEq, Eq, Debug)]
 #[serde(deny_unknown_fields, default)]
 pub struct GuestSettings {
-    /// Its name, unique among all guests that share a witness.
+    /// Its name: unique among all guests that share a witness; of a Xen guest, as `xl list` shows it.
     pub name: Option<String>,
-    /// Its memory, such as `256M`.
-    pub memory: Option<String>,
-    /// Its Ethernet address.
-    pub mac: Option<String>,
-    /// Its IPv4 address.
-    pub ip: Option<Ipv4Addr>,
-    /// How it uses its memory; the lab knows the names.
-    pub load: Option<String>,
     /// Which peer holds its copy; needed only if there are several.
     pub peer: Option<String>,
+    /// Lab: its memory, such as `256M`.
+    pub memory: Option<String>,
+    /// Lab: its Ethernet address.
+    pub mac: Option<String>,
+    /// Lab: its IPv4 address.
+    pub ip: Option<Ipv4Addr>,
+    /// Lab: how it uses its memory; the lab knows the names.
+    pub load: Option<String>,
+    /// Xen: from the end of one pause to the beginning of the next; else as the node.
+    #[serde(deserialize_with = "span_from_text")]
+    pub interval: Option<Span>,
+    /// Xen: budgets, if checkpoints go by output; else as the node.
+    #[serde(deserialize_with = "budgets_from_text")]
+    pub pacing: Option<BudgetSettings>,
+    /// Xen: how changed pages are found; else in Xen's log.
+    pub find_changes: Option<FindChanges>,
 }
 
-/// A guest, decided.
+/// The guests of a node, decided: all of one kind.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct GuestConfig {
-    /// Its name.
-    pub name: String,
-    /// Its memory in bytes, whole pages.
-    pub memory_bytes: u64,
-    /// Its Ethernet address.
-    pub mac: [u8; 6],
-    /// Its IPv4 address.
-    pub ip: Ipv4Addr,
-    /// How it uses its memory.
-    pub load: String,
-    /// Which peer holds its copy.
-    pub peer: NodeName,
+pub enum GuestConfigs {
+    /// To start here and to protect.
+    Lab(Vec<LabGuestConfig>),
+    /// To protect whenever they run here.
+    Xen(Vec<XenGuestConfig>),
+}
+
+impl GuestConfigs {
+    /// Those that the lab starts.
+    pub fn lab(&self) -> &[LabGuestConfig] {
+        match self {
+            Self::Lab(guests) => guests,
+            Self::Xen(_) => &[],
+        }
+    }
+
+    /// Those of Xen, which are looked for.
+    pub fn xen(&self) -> &[XenGuestConfig] {
+        match self {
+            Self::Lab(_) => &[],
+            Self::Xen(guests) => guests,
+        }
+    }
+
+    /// The name of one of them.
+    pub fn first_name(&self) -> Option<&str> {
+        match self {
+            Self::Lab(guests) => guests.first().map(|guest| guest.name.as_str()),
+            Self::Xen(guests) => guests.first().map(|guest| guest.name.as_str()),
+        }
+    }
 }
 
 impl FromStr for GuestSettings {
@@ -62,7 +96,7 @@ impl FromStr for GuestSettings {
         let mut last_key = "";
         for pair in text.split(',') {
             let (key, value) = pair.split_once('=').ok_or_else(|| format!("{pair:?} is not KEY=VALUE"))?;
-            if LOAD_KEYS.contains(&key) {
+            if lab::LOAD_KEYS.contains(&key) {
                 let load = guest.load.as_mut().filter(|_| last_key == "load").ok_or_else(|| {
                     format!(
                         "{key} is a setting of the load; write it right after that, as in load=mixed,{pair}"
@@ -71,7 +105,9 @@ impl FromStr for GuestSettings {
                 load.push_str(&format!(",{pair}"));
                 continue;
             }
-            guest.put(key, value)?;
+            if guest.put(key, value)? {
+                return Err(format!("{key} is given twice"));
+            }
             last_key = key;
         }
         Ok(guest)
@@ -79,108 +115,89 @@ impl FromStr for GuestSettings {
 }
 
 impl GuestSettings {
-    fn put(&mut self, key: &str, value: &str) -> Result<(), String> {
+    /// Takes one `key=value`; whether the key was given before.
+    fn put(&mut self, key: &str, value: &str) -> Result<bool, String> {
         let slot = match key {
             "name" => &mut self.name,
+            "peer" => &mut self.peer,
             "memory" => &mut self.memory,
             "mac" => &mut self.mac,
             "load" => &mut self.load,
-            "peer" => &mut self.peer,
             "ip" => {
                 let ip = value.parse().map_err(|_| format!("{value:?} is not an IPv4 address"))?;
-                return given_once(key, self.ip.replace(ip).is_some());
+                return Ok(self.ip.replace(ip).is_some());
             }
-            _ => return Err(format!("{key:?} is not one of name, memory, mac, ip, load, peer")),
+            "interval" => {
+                let interval = parse_span(value).map_err(|error| error.to_string())?;
+                return Ok(self.interval.replace(interval).is_some());
+            }
+            "find-changes" => {
+                let how = FindChanges::from_str(value, false)
+                    .map_err(|_| format!("{value:?} is not one of log, compare"))?;
+                return Ok(self.find_changes.replace(how).is_some());
+            }
+            "pacing" if value == "output" => {
+                let is_given_twice = self.pacing.is_some();
+                self.pacing.get_or_insert_default();
+                return Ok(is_given_twice);
+            }
+            _ if BudgetSettings::KEYS.contains(&key) => {
+                return self.pacing.get_or_insert_default().set(key, value);
+            }
+            _ => {
+                return Err(format!(
+                    "{key:?} is not one of name, peer; of a lab guest: memory, mac, ip, load; of a Xen guest: \
+                     find-changes, interval, pacing=output, {}",
+                    BudgetSettings::KEYS.join(", ")
+                ));
+            }
         };
-        given_once(key, slot.replace(value.to_owned()).is_some())
+        Ok(slot.replace(value.to_owned()).is_some())
+    }
+
+    fn checked_name(&self) -> Result<&str, ConfigError> {
+        let name = self.name.as_deref();
+        let name = name.ok_or_else(|| ConfigError::Conflict("A guest needs a name".into()))?;
+        check_new_name(name)?;
+        Ok(name)
+    }
+
+    /// The peer that is to hold its copy.
+    fn decide_peer(
+        &self,
+        name: &str,
+        peers: &BTreeMap<NodeName, SocketAddr>,
+    ) -> Result<NodeName, ConfigError> {
+        let needs = |what: &str| Err(ConfigError::Conflict(format!("Guest {name} needs {what}")));
+        match &self.peer {
+            Some(peer) if peers.contains_key(&NodeName(peer.clone())) => Ok(NodeName(peer.clone())),
+            Some(peer) => needs(&format!("a configured peer; {peer} is not configured")),
+            None if peers.len() == 1 => Ok(peers.keys().next().expect("one peer").clone()),
+            None if peers.is_empty() => needs("a peer to be protected by; give --peer"),
+            None => needs("peer=NAME, since there are several peers"),
+        }
     }
 }
 
-fn given_once(key: &str, was_there: bool) -> Result<(), String> {
-    if was_there { Err(format!("{key} is given twice")) } else { Ok(()) }
-}
-
-/// Decides all guests of a node that has these peers.
+/// Decides the guests of a node: of this kind, with these peers, and with this pacing where their own is not said.
 pub(super) fn decide_all(
-    settings: Vec<GuestSettings>,
+    guests: Vec<GuestSettings>,
+    hypervisor: Hypervisor,
     peers: &BTreeMap<NodeName, SocketAddr>,
-) -> Result<Vec<GuestConfig>, ConfigError> {
-    let mut guests = Vec::<GuestConfig>::with_capacity(settings.len());
-    for guest in settings {
-        let guest = guest.decide(peers)?;
-        if let Some(other) = guests
-            .iter()
-            .find(|other| other.name == guest.name || other.mac == guest.mac || other.ip == guest.ip)
-        {
-            return Err(ConfigError::Conflict(format!(
-                "Guests {} and {} share a name, a mac or an ip",
-                other.name, guest.name
-            )));
+    pacing: Pacing,
+) -> Result<GuestConfigs, ConfigError> {
+    match hypervisor {
+        Hypervisor::Lab => lab::decide_all(guests, peers).map(GuestConfigs::Lab),
+        Hypervisor::Xen => {
+            let guests = guests.into_iter().map(|guest| guest.decide_xen(peers, pacing));
+            guests.collect::<Result<_, _>>().map(GuestConfigs::Xen)
         }
-        guests.push(guest);
     }
-    Ok(guests)
-}
-
-impl GuestSettings {
-    fn decide(self, peers: &BTreeMap<NodeName, SocketAddr>) -> Result<GuestConfig, ConfigError> {
-        let name = self.name.ok_or_else(|| ConfigError::Conflict("A guest needs a name".into()))?;
-        check_new_name(&name)?;
-        let missing = |what| ConfigError::Conflict(format!("Guest {name} needs {what}"));
-        let mac = self.mac.ok_or_else(|| missing("a mac, such as mac=52:54:00:00:00:01"))?;
-        let mac = parse_mac(&mac)
-            .ok_or_else(|| missing("a unicast mac of six hex pairs, such as mac=52:54:00:00:00:01"))?;
-        let ip = self.ip.ok_or_else(|| missing("an ip, such as ip=10.77.0.11"))?;
-        if ip.is_loopback() || ip.is_multicast() || ip.is_broadcast() || ip.octets()[0] == 0 {
-            return Err(missing(&format!("an ip of its own, such as ip=10.77.0.11; {ip} is no host's")));
-        }
-        let memory_bytes = match self.memory {
-            None => MEMORY_BYTES_DEFAULT,
-            Some(text) => parse_size(&text).map_err(|error| ConfigError::Conflict(error.to_string()))?,
-        };
-        if !(MEMORY_BYTES_MIN..=MEMORY_BYTES_MAX).contains(&memory_bytes)
-            || !memory_bytes.is_multiple_of(4096)
-        {
-            return Err(missing("a memory of whole pages, from 1M to 1024G"));
-        }
-        let peer = match self.peer {
-            Some(peer) if peers.contains_key(&NodeName(peer.clone())) => NodeName(peer),
-            Some(peer) => return Err(missing(&format!("a peer that is configured; {peer} is not"))),
-            None if peers.len() == 1 => peers.keys().next().expect("one peer").clone(),
-            None if peers.is_empty() => return Err(missing("a peer to be protected by; give --peer")),
-            None => return Err(missing("peer=NAME, since there are several peers")),
-        };
-        let load = self.load.unwrap_or_else(|| "mixed".into());
-        Ok(GuestConfig { name, memory_bytes, mac, ip, load, peer })
-    }
-}
-
-/// Six hex pairs with colons, not a group's address and not that of nobody.
-fn parse_mac(text: &str) -> Option<[u8; 6]> {
-    let mut mac = [0; 6];
-    let mut pairs = text.split(':');
-    for byte in &mut mac {
-        let pair = pairs.next().filter(|pair| pair.len() == 2 && !pair.starts_with('+'))?;
-        *byte = u8::from_str_radix(pair, 16).ok()?;
-    }
-    (pairs.next().is_none() && mac[0] & 1 == 0 && mac != [0; 6]).then_some(mac)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn peers(names: &[&str]) -> BTreeMap<NodeName, SocketAddr> {
-        names.iter().map(|name| (NodeName((*name).into()), "127.0.0.1:1".parse().unwrap())).collect()
-    }
-
-    #[test]
-    fn a_guest_is_read_from_one_flag() {
-        let text = "name=g1,memory=64M,mac=52:54:00:00:00:0a,ip=10.77.0.11,load=idle";
-        let guest = text.parse::<GuestSettings>().unwrap().decide(&peers(&["b"])).unwrap();
-        assert_eq!((guest.memory_bytes, guest.mac[5], guest.load.as_str()), (64 << 20, 10, "idle"));
-        assert_eq!(guest.peer.0, "b");
-    }
 
     #[test]
     fn a_load_of_several_settings_is_read_from_a_flag() {
@@ -197,28 +214,54 @@ mod tests {
     }
 
     #[test]
-    fn a_guest_that_cannot_be_is_refused_with_its_reason() {
-        for (text, names, reason) in [
-            ("name=g,mac=52:54:00:00:00:01,ip=10.0.0.1", &[][..], "give --peer"),
-            ("name=g,mac=52:54:00:00:00:01,ip=10.0.0.1", &["b", "c"], "several peers"),
-            ("name=g,mac=52:54:00:00:00:01,ip=10.0.0.1,peer=d", &["b"], "d is not"),
-            ("name=g,mac=53:54:00:00:00:01,ip=10.0.0.1", &["b"], "unicast mac"),
-            ("name=g,mac=52:54:00:00:00,ip=10.0.0.1", &["b"], "unicast mac"),
-            ("name=g,mac=00:00:00:00:00:00,ip=10.0.0.1", &["b"], "unicast mac"),
-            ("name=g,mac=52:54:00:00:00:01,ip=255.255.255.255", &["b"], "is no host's"),
-            ("name=g,mac=52:54:00:00:00:01,ip=224.0.0.1", &["b"], "is no host's"),
-            ("name=g,mac=52:54:00:00:00:01,ip=127.0.0.1", &["b"], "is no host's"),
-            ("name=g,mac=52:54:00:00:00:01,ip=0.0.0.0", &["b"], "is no host's"),
-            ("name=-rf,mac=52:54:00:00:00:01,ip=10.0.0.1", &["b"], "no '-' or '.' at the beginning"),
-            ("name=g,ip=10.0.0.1", &["b"], "needs a mac"),
-            ("name=g,mac=52:54:00:00:00:01,ip=10.0.0.1,memory=5000", &["b"], "whole pages"),
-            ("mac=52:54:00:00:00:01,ip=10.0.0.1", &["b"], "needs a name"),
+    fn what_is_no_setting_of_a_guest_is_refused() {
+        for (text, reason) in [
+            ("", "not KEY=VALUE"),
+            ("name", "not KEY=VALUE"),
+            ("name=a,name=b", "twice"),
+            ("ip=10.0.0.1,ip=10.0.0.1", "twice"),
+            ("interval=1s,interval=1s", "twice"),
+            ("ip=x", "not an IPv4 address"),
+            ("find-changes=guess", "not one of log, compare"),
+            ("pacing=clock", "pacing=output"),
+            ("nam=a", "not one of name, peer"),
+            ("size=3", "not one of name, peer"),
         ] {
-            let error = text.parse::<GuestSettings>().unwrap().decide(&peers(names)).unwrap_err().to_string();
-            assert!(error.contains(reason), "{error}");
+            let error = text.parse::<GuestSettings>().unwrap_err();
+            assert!(error.contains(reason), "{text}: {error}");
         }
-        for text in ["", "name", "name=a,name=b", "ip=10.0.0.1,ip=10.0.0.1", "ip=x", "nam=a"] {
-            assert!(text.parse::<GuestSettings>().is_err(), "{text}");
+    }
+
+    #[test]
+    fn settings_of_the_other_kind_are_refused() {
+        let address: SocketAddr = "127.0.0.1:1".parse().unwrap();
+        let peers = BTreeMap::from([(NodeName("b".into()), address)]);
+        let decide = |text: &str, hypervisor| {
+            let pacing = Pacing::Clock { interval: Span::from_ms(25) };
+            decide_all(vec![text.parse().unwrap()], hypervisor, &peers, pacing)
+        };
+        let lab = "name=g,mac=52:54:00:00:00:01,ip=10.0.0.1";
+        assert!(matches!(decide(lab, Hypervisor::Lab), Ok(GuestConfigs::Lab(guests)) if guests.len() == 1));
+        assert!(
+            matches!(decide("name=g", Hypervisor::Xen), Ok(GuestConfigs::Xen(guests)) if guests.len() == 1)
+        );
+        for (key, setting) in [
+            ("interval", "interval=1s"),
+            ("pacing", "pacing=output"),
+            ("pacing", "pause-share=10%"),
+            ("find-changes", "find-changes=log"),
+        ] {
+            let error = decide(&format!("{lab},{setting}"), Hypervisor::Lab).unwrap_err().to_string();
+            assert!(error.contains(&format!("{key} is for guests of Xen; give --hypervisor xen")), "{error}");
+        }
+        for (key, setting) in [
+            ("memory", "memory=1M"),
+            ("mac", "mac=52:54:00:00:00:01"),
+            ("ip", "ip=10.0.0.1"),
+            ("load", "load=idle"),
+        ] {
+            let error = decide(&format!("name=g,{setting}"), Hypervisor::Xen).unwrap_err().to_string();
+            assert!(error.contains(&format!("{key} is for guests of the lab")), "{error}");
         }
     }
 }

@@ -5,7 +5,7 @@ use super::fit::{check_taps, one_service_per_address};
 use super::human::{parse_address, parse_remote};
 use super::tables::{LimitSettings, TimingSettings};
 use super::text::{address_from_text, parse_peer, peers_from_table, remote_from_text};
-use super::{ConfigError, DomainSettings, GuestSettings, NodeConfig, check_new_name, deprecated, guest};
+use super::{ConfigError, GuestSettings, NodeConfig, check_new_name, deprecated, guest};
 use crate::connection::Transport;
 use crate::control::DEFAULT_PATH;
 use serde::Deserialize;
@@ -70,14 +70,11 @@ pub struct Settings {
     /// What runs guests on this host [default: lab].
     #[arg(long, value_name = "WHAT")]
     pub hypervisor: Option<Hypervisor>,
-    /// Lab guests to start and protect. In the file: tables `guest`.
-    #[arg(skip)]
-    #[serde(rename = "guest")]
+    /// A guest to protect; repeatable. In the file: tables `guest`. Keys: name, peer; of a lab guest, which the node starts:
+    /// memory, mac, ip, load; of a Xen guest, whenever it runs here: interval, pacing=output and budgets, find-changes.
+    #[arg(long = "guest", alias = "domain", value_name = "KEY=VALUE,…")]
+    #[serde(rename = "guest", alias = "domain")]
     pub guests: Vec<GuestSettings>,
-    /// Xen guests to protect. In the file: tables `domain`.
-    #[arg(skip)]
-    #[serde(rename = "domain")]
-    pub domains: Vec<DomainSettings>,
 }
 
 /// What runs guests on a host.
@@ -127,7 +124,6 @@ impl Settings {
             limits: self.limits.over(below.limits),
             hypervisor: self.hypervisor.or(below.hypervisor),
             guests: list(self.guests, below.guests),
-            domains: list(self.domains, below.domains),
         }
     }
 
@@ -151,15 +147,6 @@ impl Settings {
         one_service_per_address(listen, witness, &peers)?;
         self.taps.as_deref().map_or(Ok(()), check_taps)?;
         let hypervisor = self.hypervisor.unwrap_or_default();
-        if hypervisor == Hypervisor::Lab && !self.domains.is_empty() {
-            return Err(ConfigError::Conflict("Domains are Xen's guests; give --hypervisor xen".into()));
-        }
-        if hypervisor == Hypervisor::Xen && !self.guests.is_empty() {
-            return Err(ConfigError::Conflict(
-                "Lab guests cannot be started with --hypervisor xen; protect Xen's guests with --domain"
-                    .into(),
-            ));
-        }
         if self.taps.is_some() && (self.uplink.is_some() || hypervisor == Hypervisor::Xen) {
             return Err(ConfigError::Conflict(
                 "Taps are for lab guests that are on no switch: give taps, uplink, or hypervisor xen".into(),
@@ -167,12 +154,6 @@ impl Settings {
         }
         let timing = self.timing.decide()?;
         Ok(NodeConfig {
-            hypervisor,
-            domains: self
-                .domains
-                .into_iter()
-                .map(|domain| domain.decide(&peers, timing.pacing))
-                .collect::<Result<_, _>>()?,
             listen,
             witness,
             control: self.control.unwrap_or_else(|| DEFAULT_PATH.into()),
@@ -182,7 +163,7 @@ impl Settings {
             timing,
             limits: self.limits.decide()?,
             transport,
-            guests: guest::decide_all(self.guests, &peers)?,
+            guests: guest::decide_all(self.guests, hypervisor, &peers, timing.pacing)?,
             peers,
             node: NodeName(node),
         })
@@ -235,7 +216,7 @@ mod tests {
         assert_eq!(config.timing.slow_policy, SlowPolicy::Unprotect);
         assert_eq!(config.timing.takeover_grace, Span::from_ms(100), "the default follows the flag");
         assert_eq!(config.limits.staging_bytes, 16 << 20);
-        assert_eq!(config.guests[0].peer.0, "b", "the only peer is the guest's");
+        assert_eq!(config.guests.lab()[0].peer.0, "b", "the only peer is the guest's");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::primary::PrimaryGuest;
 use super::secondary::{Parts, SecondaryGuest};
 use super::tally::Tally;
 use super::wires::Wires;
-use crate::config::DomainConfig;
+use crate::config::XenGuestConfig;
 use crate::control::status::Takeover;
 use crate::guest::{Activated, BoxedSource, Held, HeldOutput, Machine, Participants, Past, Stuck};
 use std::sync::Arc;
@@ -110,8 +110,8 @@ impl Guests {
     }
 
     /// Takes in a Xen guest that was found running. One of this name that has ended here makes way.
-    pub fn found(&mut self, domain: DomainConfig, found: Activated, wires: &mut dyn Wires) {
-        let DomainConfig { name, peer, pacing, find_changes: _ } = domain;
+    pub fn found(&mut self, guest: XenGuestConfig, found: Activated, wires: &mut dyn Wires) {
+        let XenGuestConfig { name, peer, pacing, find_changes: _ } = guest;
         // A guest that no engine ran before is nobody else's: if it is not taken in, it keeps its network.
         let loose = found.past.is_none().then(|| found.output.clone());
         let let_go = |output: Option<HeldOutput>| output.into_iter().for_each(HeldOutput::let_go_soon);

@@ -5,7 +5,7 @@
 //!   loop ──name──► finder thread ──► Host: a domain of that name? ──Found──► loop (by the bell)
 //! ```
 
-use crate::config::DomainConfig;
+use crate::config::XenGuestConfig;
 use crate::control::status::WaitingStatus;
 use crate::guest::{Activated, Bell, NotFound, XenHost};
 use crossbeam::channel::{Receiver, Sender, bounded};
@@ -23,12 +23,12 @@ const NO_WITNESS: &str = "the witness does not answer, so nobody can say whether
 const ASKED_MAX: usize = 64;
 
 /// What came of a look.
-type Answer = (DomainConfig, Result<Activated, NotFound>);
+type Answer = (XenGuestConfig, Result<Activated, NotFound>);
 
 /// Guests that should be protected here once they run.
 pub(super) struct Finder {
     /// Nothing on a node of the lab, whose guests live and end with it.
-    thread: Option<(Sender<DomainConfig>, Receiver<Answer>)>,
+    thread: Option<(Sender<XenGuestConfig>, Receiver<Answer>)>,
     wanted: BTreeMap<String, Wanted>,
     look_at: Time,
     /// The last look could not be: nobody could claim what it finds.
@@ -36,7 +36,7 @@ pub(super) struct Finder {
 }
 
 struct Wanted {
-    domain: DomainConfig,
+    guest: XenGuestConfig,
     /// The thread has not answered yet.
     asked: bool,
     /// Why it could not be protected the last time.
@@ -51,12 +51,12 @@ impl Finder {
 
     /// Starts the thread. It ends when this is dropped.
     pub(super) fn start(host: XenHost, bell: Bell) -> io::Result<Self> {
-        let (ask, asked) = bounded::<DomainConfig>(ASKED_MAX);
+        let (ask, asked) = bounded::<XenGuestConfig>(ASKED_MAX);
         let (tell, told) = bounded(ASKED_MAX);
         Builder::new().name("finder".into()).spawn(move || {
-            for domain in asked {
-                let found = host.find(&domain.name, domain.find_changes);
-                if tell.send((domain, found)).is_err() {
+            for guest in asked {
+                let found = host.find(&guest.name, guest.find_changes);
+                if tell.send((guest, found)).is_err() {
                     return;
                 }
                 bell.ring();
@@ -66,16 +66,16 @@ impl Finder {
     }
 
     /// A guest to look for from now on; an error where there are none.
-    pub(super) fn want(&mut self, domain: DomainConfig) -> Result<(), String> {
+    pub(super) fn want(&mut self, guest: XenGuestConfig) -> Result<(), String> {
         if self.thread.is_none() {
             return Err(format!(
                 "There is no guest {} on this node; `status` lists those of the lab, which begin with the node. For a guest \
                  of Xen the node needs --hypervisor xen",
-                domain.name
+                guest.name
             ));
         }
         self.look_now();
-        self.wanted.insert(domain.name.clone(), Wanted { domain, asked: false, said: None });
+        self.wanted.insert(guest.name.clone(), Wanted { guest, asked: false, said: None });
         Ok(())
     }
 
@@ -91,9 +91,9 @@ impl Finder {
 
     /// Those that are not here, and why.
     pub(super) fn waiting(&self, is_here: impl Fn(&str) -> bool) -> Vec<WaitingStatus> {
-        let absent = self.wanted.values().filter(|wanted| !is_here(&wanted.domain.name));
+        let absent = self.wanted.values().filter(|wanted| !is_here(&wanted.guest.name));
         let status = |wanted: &Wanted| WaitingStatus {
-            name: wanted.domain.name.clone(),
+            name: wanted.guest.name.clone(),
             reason: wanted.said.clone().unwrap_or_default(),
         };
         absent.map(status).collect()
@@ -117,21 +117,21 @@ impl Finder {
         }
         self.had_to_wait = !may_claim;
         if !may_claim {
-            let absent = self.wanted.values_mut().filter(|wanted| !is_here(&wanted.domain.name));
+            let absent = self.wanted.values_mut().filter(|wanted| !is_here(&wanted.guest.name));
             return absent.for_each(|wanted| wanted.say(&NotFound::Unfit(NO_WITNESS.into())));
         }
-        for wanted in self.wanted.values_mut().filter(|wanted| !wanted.asked && !is_here(&wanted.domain.name))
+        for wanted in self.wanted.values_mut().filter(|wanted| !wanted.asked && !is_here(&wanted.guest.name))
         {
-            wanted.asked = ask.try_send(wanted.domain.clone()).is_ok();
+            wanted.asked = ask.try_send(wanted.guest.clone()).is_ok();
         }
     }
 
     /// What the next look has shown: a guest that runs here, or `None` where none of that name does. Looks that show neither
     /// are noted for `status`, and repeated.
-    pub(super) fn next_seen(&mut self) -> Option<(DomainConfig, Option<Activated>)> {
+    pub(super) fn next_seen(&mut self) -> Option<(XenGuestConfig, Option<Activated>)> {
         let (_, told) = self.thread.as_ref()?;
-        while let Ok((domain, answer)) = told.try_recv() {
-            let Some(wanted) = self.wanted.get_mut(&domain.name) else {
+        while let Ok((guest, answer)) = told.try_recv() {
+            let Some(wanted) = self.wanted.get_mut(&guest.name) else {
                 let_go(answer);
                 continue;
             };
@@ -139,12 +139,12 @@ impl Finder {
             match answer {
                 Ok(found) => {
                     wanted.said = None;
-                    return Some((domain, Some(found)));
+                    return Some((guest, Some(found)));
                 }
                 Err(why) => {
                     wanted.say(&why);
                     if matches!(why, NotFound::Absent) {
-                        return Some((domain, None));
+                        return Some((guest, None));
                     }
                 }
             }
@@ -167,7 +167,7 @@ impl Wanted {
         if self.said.as_ref() == Some(&text) {
             return;
         }
-        let guest = &self.domain.name;
+        let guest = &self.guest.name;
         match why {
             NotFound::Absent => tracing::info!(guest, "A guest that is to be protected does not run here"),
             NotFound::Starting => tracing::info!(guest, "A guest that is to be protected is starting"),
@@ -189,7 +189,7 @@ mod tests {
         let mut finder = Finder { thread: Some((ask, told)), ..Finder::none() };
         let pacing = primary::Pacing::Clock { interval: Span::from_ms(25) };
         let find_changes = FindChanges::Log;
-        let web = DomainConfig { name: "web".into(), peer: NodeName("b".into()), pacing, find_changes };
+        let web = XenGuestConfig { name: "web".into(), peer: NodeName("b".into()), pacing, find_changes };
         finder.want(web.clone()).unwrap();
         finder.run(Time(0), true, |_| false);
         assert_eq!(asked.try_recv().as_ref(), Ok(&web));

@@ -60,7 +60,7 @@ pub use outlet::Feed;
 pub use tally::{Tally, Totals};
 pub use wires::{Silence, Wires};
 
-use crate::config::{FindChanges, Hypervisor, NodeConfig};
+use crate::config::{FindChanges, GuestConfigs, NodeConfig};
 use crate::control;
 use crate::desk::Desk;
 use crate::guest::{
@@ -173,19 +173,19 @@ fn unusable(what: impl Into<String>) -> impl FnOnce(io::Error) -> NodeError {
 
 /// What runs guests here, and what finds those that are to be protected.
 fn host(config: &NodeConfig, outputs: OutputMaker) -> Result<(Arc<dyn Host>, Finder), NodeError> {
-    if config.hypervisor == Hypervisor::Lab {
+    let GuestConfigs::Xen(guests) = &config.guests else {
         return Ok((Arc::new(LabHost::new(LabCards::new(outputs, config.taps.clone()))), Finder::none()));
-    }
+    };
     let bell = outputs.bell.clone();
-    let compared = config.domains.iter().filter(|domain| domain.find_changes == FindChanges::Compare);
+    let compared = guests.iter().filter(|guest| guest.find_changes == FindChanges::Compare);
     let compare = Compare {
-        names: compared.map(|domain| domain.name.clone()).collect(),
+        names: compared.map(|guest| guest.name.clone()).collect(),
         bytes_max: config.limits.compare_bytes_max,
     };
     let host = XenHost::open(outputs, compare).map_err(NodeError::Hypervisor)?;
     let mut finder = Finder::start(host.clone(), bell).map_err(system("No thread can be had"))?;
-    for domain in config.domains.clone() {
-        finder.want(domain).map_err(NodeError::Hypervisor)?;
+    for guest in guests.clone() {
+        finder.want(guest).map_err(NodeError::Hypervisor)?;
     }
     Ok((Arc::new(host), finder))
 }
@@ -268,7 +268,7 @@ impl Node {
         let (host, finder) = host(&config, outputs.clone())?;
         let mut guests =
             Guests::new(config.clone(), metrics.clone(), host, Arc::new(Threads), to_reports, outputs);
-        config.domains.iter().for_each(|domain| guests.look_for(&domain.name));
+        config.guests.xen().iter().for_each(|guest| guests.look_for(&guest.name));
         let handle = NodeHandle::new(to_commands, bell.clone(), address);
         let mut node = Self {
             events: Events::with_capacity(256),
@@ -296,13 +296,14 @@ impl Node {
     }
 
     fn start_guests(&mut self) -> Result<(), NodeError> {
-        if !self.config.guests.is_empty() && self.config.uplink.is_none() && self.config.taps.is_none() {
+        if !self.config.guests.lab().is_empty() && self.config.uplink.is_none() && self.config.taps.is_none()
+        {
             tracing::warn!(
                 "The guests are plugged in nowhere, and nobody hears them; give --taps or --uplink"
             );
         }
         let cards = LabCards::new(self.guests.outputs.clone(), self.config.taps.clone());
-        for guest in self.config.guests.clone() {
+        for guest in self.config.guests.lab().to_vec() {
             let error = |reason: String| NodeError::Guest { name: guest.name.clone(), reason };
             let config = LabConfig {
                 memory_bytes: guest.memory_bytes,

@@ -9,7 +9,7 @@ use super::arrived::Arrived;
 use super::beginning::Beginning;
 use super::glance::Glance;
 use super::guests::Guests;
-use crate::config::{DomainConfig, FindChanges, NodeConfig};
+use crate::config::{FindChanges, NodeConfig, XenGuestConfig};
 use crate::control::{GuestState, GuestStatus, Wish};
 use crate::guest::{Activated, Bell, HeldOutput, Machine, OutputMaker, Past, Report, RuntimeId};
 use crate::metrics::Metrics;
@@ -101,7 +101,7 @@ impl Story {
         };
         let (name, peer, find_changes) = ("web".into(), node("a"), FindChanges::Log);
         let pacing = Pacing::Clock { interval: Span::from_ms(25) };
-        self.guests.found(DomainConfig { name, peer, pacing, find_changes }, found, &mut self.outside);
+        self.guests.found(XenGuestConfig { name, peer, pacing, find_changes }, found, &mut self.outside);
         self.guests.run(&mut self.outside);
         output
     }

@@ -6,7 +6,7 @@ use super::handle::Command;
 use super::links::LinkEvent;
 use super::witness::WitnessEvent;
 use super::{Node, SIGNAL, TIMER, WAKER};
-use crate::config::{DomainSettings, PacingSettings};
+use crate::config::{GuestSettings, PacingSettings};
 use crate::control::status::{FORMAT, PeerStatus, WitnessStatus};
 use crate::control::{self, Protection, Request, Response, Status};
 use crate::guest::BoxedSource;
@@ -110,10 +110,10 @@ impl Node {
     }
 
     fn take_found(&mut self) {
-        while let Some((domain, found)) = self.finder.next_seen() {
-            let name = domain.name.clone();
+        while let Some((guest, found)) = self.finder.next_seen() {
+            let name = guest.name.clone();
             if let Some(found) = found {
-                self.guests.found(domain, found, &mut self.wires);
+                self.guests.found(guest, found, &mut self.wires);
             }
             self.guests.looked_for(&name, &mut self.wires);
         }
@@ -267,19 +267,25 @@ impl Node {
             if find_changes.is_some_and(|how| !self.guests.finds_changes(name, how)) {
                 return Err(format!(
                     "How the changes of {name} are found is decided when the node takes it in; give find-changes with \
-                     --domain, or restart the node and protect it then"
+                     --guest, or restart the node and protect it then"
                 ));
             }
             self.guests.wish(name, control::Wish::Protect, &mut self.wires)?;
             return self.guests.set_pacing(name, pacing, &mut self.wires).map_err(|error| error.to_string());
         }
         let PacingSettings { interval, budgets } = pacing;
-        let domain =
-            DomainSettings { name: Some(name.to_owned()), peer: to, interval, pacing: budgets, find_changes };
-        let domain = domain
-            .decide(&self.config.peers, self.config.timing.pacing)
+        let guest = GuestSettings {
+            name: Some(name.to_owned()),
+            peer: to,
+            interval,
+            pacing: budgets,
+            find_changes,
+            ..GuestSettings::default()
+        };
+        let guest = guest
+            .decide_xen(&self.config.peers, self.config.timing.pacing)
             .map_err(|error| error.to_string())?;
-        self.finder.want(domain)?;
+        self.finder.want(guest)?;
         self.guests.look_for(name);
         Ok(())
     }

@@ -131,7 +131,7 @@ pub enum Finding {
     #[error(
         "The Xen of this host cannot track the writes of {guest}: it is built without shadow paging, which PV guests \
          need. Run the guest as PVH; or boot a Xen built with CONFIG_SHADOW_PAGING=y; or, if it is small, have the node \
-         find its changes by comparing (--domain name={guest},find-changes=compare), which costs memory and longer pauses"
+         find its changes by comparing (--guest name={guest},find-changes=compare), which costs memory and longer pauses"
     )]
     NoLogDirty {
         /// Its name.
@@ -141,7 +141,7 @@ pub enum Finding {
     #[error(
         "The Xen of {host} is built without shadow paging: after a takeover {guest} would run there, and could not be \
          protected again. Run it as PVH; or boot a Xen built with CONFIG_SHADOW_PAGING=y; or, if it is small, have the node \
-         there find its changes by comparing (--domain name={guest},find-changes=compare)"
+         there find its changes by comparing (--guest name={guest},find-changes=compare)"
     )]
     NoLogDirtyThere {
         /// Its name.

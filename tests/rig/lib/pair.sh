@@ -9,7 +9,7 @@
 
 pair_up() { # pair_up: the guest $guest runs on a; in the end it is protected towards b
     pair_secondary
-    pair_node a --domain "name=$guest"
+    pair_node a --guest "name=$guest"
     await_protected a 600
 }
 

@@ -44,7 +44,7 @@ refused_and_left_alone() { # a guest that cannot be held keeps its network, and 
     local vif
     vif=vif$(on a "xl domid $guest" </dev/null).0
     on a "ip link add us-$vif type bridge"
-    pair_node a --domain "name=$guest"
+    pair_node a --guest "name=$guest"
     await_said "us-$vif exists"
     guest_answers "$address" 30 >/dev/null
     expect "redirects of $vif" "$(on a "tc filter show dev $vif ingress" </dev/null)" ""

@@ -21,7 +21,7 @@ scenario() {
     say "doctor: $(cat "$RUN/machine/doctor")"
     grep -q "start the engine" "$RUN/machine/doctor" || fail "doctor does not say what to do"
 
-    pair_node a --domain "name=$guest"
+    pair_node a --guest "name=$guest"
     await_gone a 60
     await_protected b 600
     nothing_left a

@@ -10,7 +10,7 @@ scenario() {
     judge_begin
     sleep 3
     pair_signal a KILL
-    pair_node a --domain "name=$guest"
+    pair_node a --guest "name=$guest"
     await_field a role primary 20
     await_protected a 240
     expect "the generation" "$(pair_field a generation)" 2

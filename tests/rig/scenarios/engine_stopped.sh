@@ -23,7 +23,7 @@ scenario() {
     guest_answers "$address" 60 >/dev/null
     expect "the memory's checksum after stock's save and restore" "$(memory_checksum "$address")" "$checksum"
 
-    pair_node a --domain "name=$guest"
+    pair_node a --guest "name=$guest"
     await_protected a 240
     pair_remember
     judge_begin
@@ -34,7 +34,7 @@ scenario() {
     expect "the state of the guest left on a" "$(on a "xl list $guest" </dev/null | awk 'END { print $5 }')" "--p---"
     pair_judge
     judge_end
-    pair_node a --domain "name=$guest"
+    pair_node a --guest "name=$guest"
     await_gone a 60
     await_protected b 240
     nothing_left b "$guest"

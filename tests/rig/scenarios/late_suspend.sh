@@ -24,7 +24,7 @@ scenario() {
     for signal in KILL TERM; do
         on a "xl pause $guest; sleep 0.5; pkill -$signal -x understudy
             while pgrep -x understudy >/dev/null; do sleep 0.1; done"
-        pair_node a --domain "name=$guest"
+        pair_node a --guest "name=$guest"
         sleep 1
         on a "xl unpause $guest"
         await_well "the engine's end by $signal with the request out"

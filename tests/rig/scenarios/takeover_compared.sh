@@ -14,7 +14,7 @@ scenario() {
     pair_witness
     pair_wires a
     pair_wires b
-    pair_node b --domain "$compared"
+    pair_node b --guest "$compared"
     pair_tunnel
     pair_node a
     until pair_status a >/dev/null 2>&1; do sleep 1; done

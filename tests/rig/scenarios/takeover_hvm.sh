@@ -33,7 +33,7 @@ scenario() {
     expect "QEMU between checkpoints" "$(qemu_says a)" "VM status: running"
 
     pair_signal a KILL
-    pair_node a --domain "name=$guest"
+    pair_node a --guest "name=$guest"
     await_protected a 240
     pair_judge
     say "again: $(pair_line a)"

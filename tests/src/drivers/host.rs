@@ -19,7 +19,7 @@ use crossbeam::channel::{Receiver, unbounded};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
-use understudy::config::{DomainConfig, FindChanges};
+use understudy::config::{FindChanges, XenGuestConfig};
 use understudy::control::Wish;
 use understudy::guest::{Activated, Bell, Encoded, Keep, OutputMaker, PauseTimes, Report, RuntimeId};
 use understudy::node::{Arrived, Glance, Guests};
@@ -191,7 +191,7 @@ impl Engine {
             Item::Found(guest, found) => {
                 let (name, pacing, find_changes) =
                     (guest_name(guest).to_owned(), self.pacing, FindChanges::Log);
-                guests.found(DomainConfig { name, peer, pacing, find_changes }, *found, wires);
+                guests.found(XenGuestConfig { name, peer, pacing, find_changes }, *found, wires);
             }
             Item::Wish(guest, wish) => {
                 // What cannot be granted now is refused, as it is to a person.

@@ -4,7 +4,7 @@ use super::HostId;
 use super::host::{BUFFER_BYTES_MAX, name};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use understudy::config::{Hypervisor, Limits, NodeConfig, Timing};
+use understudy::config::{GuestConfigs, Limits, NodeConfig, Timing};
 use understudy::connection::Transport;
 use understudy::metrics::Metrics;
 use understudy_session::Span;
@@ -76,9 +76,7 @@ impl Settings {
                 image_bytes_max: u64::MAX,
             },
             transport: Transport::PlainLoopback,
-            hypervisor: Hypervisor::Lab,
-            guests: Vec::new(),
-            domains: Vec::new(),
+            guests: GuestConfigs::Lab(Vec::new()),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What stories of guests are told with: an outside that notes what is said to it, workers that do nothing, a machine that
 //! does what the story wants of it.
 
-use crate::config::{Hypervisor, Limits, NodeConfig, Timing};
+use crate::config::{GuestConfigs, Limits, NodeConfig, Timing};
 use crate::connection::Transport;
 use crate::guest::{
     Activated, Bell, BoxedSource, CaptureOrder, Checkpointer, Held, Host, Keep, Machine, NotStarted,
@@ -286,8 +286,6 @@ pub(super) fn node_config() -> NodeConfig {
         },
         limits: Limits::default(),
         transport: Transport::PlainLoopback,
-        hypervisor: Hypervisor::Lab,
-        guests: Vec::new(),
-        domains: Vec::new(),
+        guests: GuestConfigs::Lab(Vec::new()),
     }
 }
