@@ -2,6 +2,7 @@
 //!
 //! * [`connection`] a link on a socket: the link itself is a crate beside this one, and so are the sessions
 //! * [`blackhole`] checkpoints that go nowhere: what protecting a guest would cost it
+//! * [`child`] processes of this program that end with the one that started them
 //! * [`cli`] the `understudy` command
 //! * [`config`] what a node is told: its file, its flags, its defaults
 //! * [`console`] standard output and standard error that can neither end nor stop a process
@@ -24,6 +25,7 @@
 #![forbid(unsafe_code)]
 
 pub mod blackhole;
+pub mod child;
 pub mod cli;
 pub mod config;
 pub mod connection;

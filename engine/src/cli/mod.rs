@@ -187,10 +187,10 @@ fn stand_by() -> ExitCode {
     }
 }
 
-/// Processes of a drill end with it.
+/// A process that a drill or a replay started ends with it.
 fn live_no_longer_than_parent() -> Result<(), CliError> {
     let attempt = "Cannot tie this process to the one that started it".into();
-    crate::drill::process::die_with_parent().map_err(|source| CliError::System { attempt, source })
+    crate::child::die_with_parent().map_err(|source| CliError::System { attempt, source })
 }
 
 fn run(command: Command) -> Result<Exit, CliError> {

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! * [`plan`] what is asked; [`run`] all rounds; [`round`] one of them; [`script`] what each failure does
-//! * [`world`] the three processes ([`process`]), the switch, the [`wires`] that [`relay`]s can cut
+//! * [`world`] the three processes ([`crate::child`]), the switch, the [`wires`] that [`relay`]s can cut
 //! * [`traffic`] clients at work ([`client`]), their record ([`history`]), the switch's record ([`sightings`])
 //! * [`mod@check`] the judgement, which knows nothing of the engine; [`report`] and [`table`] what came of it, in
 //!   lines that a page holds ([`wrap`])
@@ -19,7 +19,6 @@ pub mod error;
 pub mod history;
 pub mod network;
 pub mod plan;
-pub mod process;
 pub mod progress;
 pub mod relay;
 pub mod report;

@@ -3,9 +3,9 @@
 use super::compare::{CompareError, compare};
 use super::held::{Hold, hold};
 use super::report::{Ingredients, Report};
+use crate::child::Process;
 use crate::config::{LimitSettings, Peer, Settings, TimingSettings};
 use crate::control::{Client, ClientError, GuestRole, GuestStatus};
-use crate::drill::process::Process;
 use crate::drill::progress::Progress;
 use crate::drill::workdir::Workdir;
 use crate::node::{AddError, NOT_EXPORTED, Node, NodeError, NodeHandle, Tally};

@@ -1,9 +1,9 @@
-//! The processes of a drill: this same program with another subcommand, whose log goes to a file, and which
-//! never outlives the drill.
+//! Processes that a drill or a replay starts: this same program with another subcommand, whose log goes to a file, and
+//! which never outlives the one that started it.
 //!
-//! Three things see to that: dropping a [`Process`] kills it; the kernel kills it when the drill's main thread
+//! Three things see to that: dropping a [`Process`] kills it; the kernel kills it when the parent's main thread
 //! dies, however that happens ([`die_with_parent`]); and it is in a process group of its own, so that Ctrl-C
-//! reaches the drill alone, which then ends in order.
+//! reaches the parent alone, which then ends in order.
 
 use nix::sys::prctl;
 use nix::sys::signal::{Signal, kill};
