@@ -29,9 +29,9 @@ pub enum LabelError {
         "{path} is {value:?}, which understudy does not write; look who did, and `xenstore-rm` it if the guest may run here"
     )]
     Unreadable {
-        /// The node.
+        /// Path of the node in xenstore.
         path: String,
-        /// What it holds.
+        /// The value found there.
         value: String,
     },
 }

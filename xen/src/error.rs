@@ -26,7 +26,7 @@ pub enum XenError {
     /// The domain does not exist (any more): ESRCH.
     #[error("Domain {domain} does not exist (any more): {what} found none. See `xl list`")]
     Gone {
-        /// Which domain.
+        /// The domain that the call was for.
         domain: DomId,
         /// What was asked, in words.
         what: &'static str,
@@ -34,7 +34,7 @@ pub enum XenError {
     /// The domain exists, the vCPU does not: ESRCH.
     #[error("{what}: domain {domain} has no such vCPU. Was its number of vCPUs changed meanwhile?")]
     NoVcpu {
-        /// Which domain.
+        /// The domain that the call was for.
         domain: DomId,
         /// What was asked, in words.
         what: &'static str,
@@ -46,7 +46,7 @@ pub enum XenError {
          small and understudy's own engine protects it, have its changes found by comparing (find-changes=compare)"
     )]
     LogDirtyUnsupported {
-        /// Which domain.
+        /// The domain that the call was for.
         domain: DomId,
     },
     /// Log-dirty mode was refused, and again after it had been switched off: EINVAL.
@@ -55,15 +55,15 @@ pub enum XenError {
          checkpointed. Detach it (`xl pci-list {domain}`) and try again"
     )]
     LogDirtyRefused {
-        /// Which domain.
+        /// The domain that the call was for.
         domain: DomId,
     },
     /// What was written since the last clean is not known any more: everything must be sent again.
     #[error("The dirty log of domain {domain} was lost ({why}); a full copy is needed")]
     LogLost {
-        /// Which domain.
+        /// The domain that the call was for.
         domain: DomId,
-        /// What Xen said.
+        /// Why the log is incomplete.
         why: &'static str,
     },
     /// Xen did not accept a CPU policy and says which part of it.
@@ -73,9 +73,9 @@ pub enum XenError {
          Xen's command line"
     )]
     Policy {
-        /// Which domain.
+        /// The domain that the call was for.
         domain: DomId,
-        /// Where.
+        /// The leaf or MSR that Xen objects to.
         position: PolicyPosition,
         /// Xen's answer.
         errno: Errno,
@@ -83,7 +83,7 @@ pub enum XenError {
     /// A device file could not be opened or used.
     #[error("{}: {source}. Is this dom0, running as root, with Xen's device nodes present?", path.display())]
     Device {
-        /// Which.
+        /// Path of the device.
         path: PathBuf,
         /// The kernel's answer.
         source: io::Error,
@@ -127,7 +127,7 @@ pub enum XenError {
     /// Frames of a domain could not be mapped.
     #[error("Mapping frame {frame:#x} of domain {domain} failed: {errno}{}", advice(*.errno))]
     Map {
-        /// Which domain.
+        /// The domain that the call was for.
         domain: DomId,
         /// The first frame that failed.
         frame: GfnSlot,
@@ -141,7 +141,7 @@ pub enum XenError {
         what: &'static str,
         /// Of which domain, if of one.
         domain: Option<DomId>,
-        /// What came.
+        /// The answer, in words.
         answer: String,
     },
     /// Xenstore failed.
@@ -154,7 +154,7 @@ pub enum XenError {
 pub enum PolicyPosition {
     /// A CPUID leaf.
     Leaf {
-        /// Leaf.
+        /// Number of the leaf (EAX).
         leaf: u32,
         /// Subleaf, where the leaf has such.
         subleaf: Option<u32>,

@@ -36,7 +36,7 @@ pub struct Evtchn {
 }
 
 impl Evtchn {
-    /// Opens the device.
+    /// Opens `/dev/xen/evtchn` without a bound port.
     pub fn open() -> Result<Self, XenError> {
         let mut options = OpenOptions::new();
         let options = options.read(true).write(true).custom_flags(nix::libc::O_NONBLOCK);

@@ -94,10 +94,10 @@ impl fmt::LowerHex for Mfn {
 pub struct GfnSlot(u64);
 
 impl GfnSlot {
-    /// No frame.
+    /// The slot of a pfn without a frame.
     pub const EMPTY: Self = Self(u64::MAX);
 
-    /// The frame.
+    /// The frame; `None` if the slot is empty.
     pub const fn get(self) -> Option<Gfn> {
         if self.0 == Self::EMPTY.0 { None } else { Some(Gfn(self.0)) }
     }

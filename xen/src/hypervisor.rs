@@ -76,7 +76,7 @@ pub trait ForeignMemory: Send + Sync {
 /// One argument register of a hypercall.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Register {
-    /// A number.
+    /// A number, passed as it is.
     Word(u64),
     /// The address of the argument.
     Argument,

@@ -5,17 +5,16 @@
 //!            └─ one mapping of the kernel each, with a lock, its frames and their errors
 //! ```
 //!
-//! A mapping lives as long as protection does, while the guest may give pages back and get others: then the old
-//! frame stays mapped, and the place must be [`remap`](Mapping::remap)ped. The kernel's driver maps into holes
-//! that an earlier attempt left, but never over what is mapped; that needs a fresh mapping (`mmap` with
-//! `MAP_FIXED`), and not of a part of one: the driver keeps one record for each mapping (on a PVH dom0 the pages
-//! it took for it) and lets go of it when the mapping closes, so splitting a mapping would release the record
-//! twice. Hence pieces: a piece is replaced whole, with the frames it has and those that are new.
-//! While that is done its pages are nowhere, so whoever copies them waits: each piece has a lock, which copiers
-//! of different pieces do not share.
+//! A mapping lives as long as protection does. Meanwhile the guest may give pages back and get others: the old frame
+//! stays mapped then, and its place must be [`remap`](Mapping::remap)ped. The kernel's driver maps into holes that an
+//! earlier attempt left, but never over a mapped frame: that takes a fresh mapping (`mmap` with `MAP_FIXED`). A fresh
+//! mapping of only a part is no way out. The driver keeps one record for each mapping (on a PVH dom0 the pages that it
+//! took) and releases the record when the mapping closes; a mapping that is split releases it twice. Hence pieces: a
+//! piece is replaced whole, with the frames that it has and the new ones. Its pages are unmapped meanwhile, so copiers
+//! wait: each piece has a lock of its own.
 //!
-//! Guest memory changes while it is read. Copies are therefore made outside of what the compiler reasons
-//! about, and no reference to guest memory is ever made.
+//! Guest memory changes while it is read. The copy is therefore written in assembly, where the compiler assumes nothing,
+//! and no reference to the memory of a running guest is ever made.
 //!
 //! Not here: which frames a domain has, and when they change.
 
@@ -42,8 +41,8 @@ const PIECE_FRAMES_MIN: usize = 1024;
 /// Pieces of a mapping, at most: the kernel allows a process 65 530 mappings of all kinds.
 const PIECES_MAX: usize = 4096;
 
-/// A frame that is paged out comes back when its pager has read it: asked so often, after so long each time
-/// (stock Xen's library waits as long, and for ever).
+/// A frame that is paged out maps once its pager has read it. So many attempts are made, with this pause between them
+/// (stock Xen's library pauses as long, and tries for ever).
 const PAGED_TRIES_MAX: usize = 10_000;
 const PAGED_WAIT: Duration = Duration::from_micros(100);
 
@@ -81,7 +80,7 @@ impl std::fmt::Debug for Mapping {
 
 #[expect(clippy::len_without_is_empty, reason = "an empty mapping is of no use to ask for")]
 impl Mapping {
-    /// Maps `frames` of `domain`. Frames that do not map are told by [`error`](Self::error).
+    /// Maps `frames` of `domain`. [`error`](Self::error) says which did not map.
     pub(crate) fn new(
         memory: Arc<dyn ForeignMemory>,
         domain: DomId,
@@ -200,8 +199,8 @@ impl Mapping {
         self.remap_each(&changes)
     }
 
-    /// Maps a frame over each of these places (index, frame). Addresses stay the same; frames that do not map are
-    /// told by [`error`](Self::error). Cheapest with ascending places, and far cheaper than one by one.
+    /// Maps a frame over each of these places (index, frame). Addresses stay the same;
+    /// [`error`](Self::error) says which frames did not map. Cheapest with ascending places, and far cheaper than one by one.
     ///
     /// Holes are filled where they are; over mapped frames their whole piece is mapped anew, once for all changes
     /// in it, which copiers of that piece wait for. On an error the pieces not reached yet keep what they had, and
@@ -226,8 +225,8 @@ impl Mapping {
         self.piece_frames
     }
 
-    /// Maps the piece that `index` lies in anew: what its frames are by now. Addresses, frames without a mapping and errors
-    /// are as with [`remap_each`](Self::remap_each).
+    /// Maps the piece that `index` lies in anew, with the frames that it has: behind a gfn may be another page by now.
+    /// Addresses, frames that do not map and errors are as with [`remap_each`](Self::remap_each).
     pub(crate) fn renew(&self, index: usize) -> Result<(), XenError> {
         assert!(index < self.len, "a place of this mapping");
         let number = index / self.piece_frames;

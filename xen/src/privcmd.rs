@@ -1,7 +1,7 @@
 //! The hypervisor through `/dev/xen/privcmd`.
 //!
-//! Hypercalls go through one descriptor. Memory is mapped through another, restricted to its domain: whoever
-//! gets hold of it reaches no other guest. (A restricted descriptor does no hypercalls: EPERM.)
+//! Hypercalls go through one descriptor. Memory is mapped through another, which is restricted to one domain and reaches no
+//! other guest. (A restricted descriptor does no hypercalls: EPERM.)
 //!
 //! ```text
 //!   Privcmd ── fd ─────────────► HYPERCALL
@@ -138,7 +138,7 @@ impl PrivcmdFd {
         // SAFETY: the kernel reads `num` frames, writes `num` answers, both of that length, and changes only
         // the page tables of the range at `at`, which is the caller's.
         match unsafe { ioctl::mmap_batch(self.device.as_raw_fd(), &request) } {
-            // ENOENT says that some are paged out; which, the answers tell.
+            // ENOENT: some are paged out; the answers say which.
             Ok(_) | Err(Errno::ENOENT) => {}
             Err(errno) => return Err(errno),
         }

@@ -1,5 +1,5 @@
-//! A process, by number and start time, so that a number used again is not taken for it. Written into marks on domains,
-//! and read back by whoever finds them.
+//! A process, named by number and start time: another process with the same number is told apart. Labels of domains name
+//! processes this way.
 //!
 //! ```text
 //!   "4711 56789"    number, clock ticks from the host's start to the process's (field 22 of proc(5)'s stat)
@@ -15,7 +15,7 @@ use std::str::FromStr;
 /// A process of this host.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Process {
-    /// Its number.
+    /// Process number (pid).
     pub pid: u32,
     start_ticks: Option<u64>,
 }
@@ -26,7 +26,7 @@ pub struct Process {
 pub struct NoProcess(String);
 
 impl Process {
-    /// This process.
+    /// The calling process.
     pub fn this() -> io::Result<Self> {
         let pid = std::process::id();
         let start_ticks = Some(start_of(pid)?.ok_or(io::ErrorKind::InvalidData)?);

@@ -27,15 +27,15 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// A hypercall, as scripts name it: number and subcommand.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Asked {
-    /// By command.
+    /// `XEN_DOMCTL_*`
     Domctl(u32),
-    /// By command.
+    /// `XEN_SYSCTL_*`
     Sysctl(u32),
-    /// By subcommand.
+    /// `XENMEM_*`
     Memory(u64),
-    /// By subcommand.
+    /// `HVMOP_*`
     Hvm(u64),
-    /// By subcommand.
+    /// `SCHEDOP_*`
     Sched(u64),
     /// `EVTCHNOP_*`
     Evtchn(u64),
@@ -45,7 +45,7 @@ pub(crate) enum Asked {
     MmuUpdate,
     /// What a device model does.
     DeviceModel,
-    /// By subcommand.
+    /// `XENVER_*`
     Version(u64),
 }
 
@@ -336,7 +336,7 @@ impl Simulated {
         self.guest.state().broken.insert(frame, (errno, usize::MAX));
     }
 
-    /// It maps again.
+    /// Undoes [`break_frame`](Self::break_frame).
     pub(crate) fn mend_frame(&self, frame: u64) {
         self.guest.state().broken.remove(&frame);
     }
@@ -356,7 +356,7 @@ impl Simulated {
         self.guest.state().fails = Some(errno);
     }
 
-    /// Mapping works again.
+    /// Undoes [`fail_maps`](Self::fail_maps).
     pub(crate) fn mend_maps(&self) {
         self.guest.state().fails = None;
     }

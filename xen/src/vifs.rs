@@ -1,9 +1,8 @@
-//! A domain's network interfaces as this host has them: what netback made of each virtual card, and beside it what
-//! QEMU made, of a guest that begins with an emulated card. Both are plugged into the same bridge, and the guest sends by
-//! the emulated one until its own driver takes over, or always.
+//! The host's network interfaces for a domain. Netback makes one for each virtual card. Where the card is emulated, too, QEMU
+//! makes a second one on the same bridge, which the guest uses until its PV driver takes over, or always.
 //!
 //! ```text
-//!   /libxl/5/device/vif/0/backend = /local/domain/0/backend/vif/5/0       libxl's own word: guests cannot write it
+//!   /libxl/5/device/vif/0/backend = /local/domain/0/backend/vif/5/0       written by libxl; the guest cannot
 //!   /local/domain/0/backend/vif/5/0/{vifname, mac, state, type}           vifname only if its configuration has one
 //!
 //!   vif5.0       netback's                                                or vifname
@@ -29,7 +28,7 @@ pub struct Vif {
     pub name: String,
     /// QEMU's interface of the same card, if it emulates one.
     pub tap: Option<String>,
-    /// Its Ethernet address, if the backend tells one.
+    /// Its Ethernet address, if the backend has one.
     pub mac: Option<[u8; 6]>,
     /// The domain that serves it; 0 unless there is a driver domain.
     pub backend: DomId,

@@ -21,7 +21,7 @@ pub enum XlError {
     /// xl failed.
     #[error("xl {what} failed: {said}")]
     Failed {
-        /// Its arguments.
+        /// The arguments that xl was called with.
         what: String,
         /// The last of what it said.
         said: String,
@@ -29,7 +29,7 @@ pub enum XlError {
     /// The stream could not be handed to xl.
     #[error("xl took no more of the guest's stream ({source}); it said: {said}")]
     Stream {
-        /// What writing said.
+        /// Why the file could not be written.
         source: io::Error,
         /// The last of what xl said.
         said: String,
@@ -37,9 +37,9 @@ pub enum XlError {
     /// A configuration is not what it should be, or xl answered with another.
     #[error("The configuration of {name} is nothing usable: {why}")]
     Answer {
-        /// The guest.
+        /// Name of the guest.
         name: String,
-        /// What is wrong.
+        /// What is wrong with what xl says of it.
         why: String,
     },
     /// There is no such guest.
@@ -53,7 +53,7 @@ pub enum XlError {
 /// A guest as xl configured it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct XlGuest {
-    /// Its domain.
+    /// Domain number, while it runs.
     pub domain: DomId,
     /// What kind it is.
     pub kind: GuestKind,

@@ -10,9 +10,9 @@ pub const MODIFIED_MEMORY: u32 = 11;
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Buffer {
-    /// What it is.
+    /// Address of the buffer.
     pub handle: Handle,
-    /// Its bytes.
+    /// Bytes of the buffer.
     pub size: u64,
 }
 
@@ -34,11 +34,11 @@ pub struct ModifiedMemory {
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Extent {
-    /// Pages.
+    /// Number of pages.
     pub nr: u32,
     /// Zero.
     pub pad: u32,
-    /// The first of them.
+    /// The first page's pfn.
     pub first_pfn: u64,
 }
 

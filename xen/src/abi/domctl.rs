@@ -71,17 +71,17 @@ pub const SET_CPU_POLICY: u32 = 83;
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Head {
-    /// What is asked.
+    /// `XEN_DOMCTL_*`
     pub command: u32,
     /// Of which version of this interface the structures are.
     pub interface_version: u32,
-    /// Of which domain.
+    /// The domain that the call is on (`domid_t`).
     pub domain: u16,
     /// Zero.
     pub pad: [u16; 3],
 }
 
-/// No payload.
+/// The payload of calls that have none.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Nothing {}
@@ -187,7 +187,7 @@ pub struct ShadowOp {
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct VcpuContext {
-    /// Which.
+    /// Number of the vCPU.
     pub vcpu: u32,
     /// Zero.
     pub pad: u32,
@@ -199,9 +199,9 @@ pub struct VcpuContext {
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct VcpuInfo {
-    /// Which.
+    /// Number of the vCPU.
     pub vcpu: u32,
-    /// Not unplugged.
+    /// 1 if it is not unplugged.
     pub online: u8,
     /// Waits for an event.
     pub blocked: u8,
@@ -211,7 +211,7 @@ pub struct VcpuInfo {
     pub pad: u8,
     /// Nanoseconds of processor time.
     pub cpu_time: u64,
-    /// Its processor.
+    /// The processor that it runs on, or ran on last.
     pub cpu: u32,
     /// Zero.
     pub pad2: u32,
@@ -241,7 +241,7 @@ pub struct HvmContext {
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct AddressSize {
-    /// 32 or 64.
+    /// Bits: 32 or 64.
     pub size: u32,
 }
 
@@ -249,11 +249,11 @@ pub struct AddressSize {
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct ExtVcpuContext {
-    /// Which.
+    /// Number of the vCPU.
     pub vcpu: u32,
     /// Bytes of this structure that are valid, 128 at most.
     pub size: u32,
-    /// What they say.
+    /// The fields themselves, as the record has them.
     pub rest: [u8; 120],
 }
 
@@ -293,7 +293,7 @@ pub struct PageFrameInfo {
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct VcpuExtState {
-    /// Which.
+    /// Number of the vCPU.
     pub vcpu: u32,
     /// Zero.
     pub pad: u32,
@@ -312,9 +312,9 @@ pub const VCPU_MSR_BYTES: usize = 16;
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct VcpuMsrs {
-    /// Which.
+    /// Number of the vCPU.
     pub vcpu: u32,
-    /// Entries.
+    /// Number of entries in the buffer.
     pub msr_count: u32,
     /// Entries of [`VCPU_MSR_BYTES`]; null asks for the largest count.
     pub msrs: Handle,
@@ -337,11 +337,11 @@ pub struct CpuPolicy {
     pub nr_msrs: u32,
     /// Leaves; both null ask for the largest counts.
     pub leaves: Handle,
-    /// MSRs.
+    /// Buffer of MSR entries.
     pub msrs: Handle,
     /// The leaf that Xen objects to.
     pub err_leaf: u32,
-    /// Its subleaf.
+    /// The subleaf of that leaf.
     pub err_subleaf: u32,
     /// The MSR that Xen objects to.
     pub err_msr: u32,

@@ -19,9 +19,9 @@ pub const NOTIFY: u64 = ioc(b'E', 4, size_of::<u32>());
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct BindInterdomain {
-    /// Whose port.
+    /// The domain at the other end.
     pub remote_domain: u32,
-    /// Which.
+    /// That domain's port.
     pub remote_port: u32,
 }
 
@@ -43,7 +43,7 @@ pub const ALLOC_UNBOUND: u64 = 6;
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct AllocUnbound {
-    /// Whose port it is.
+    /// The domain that gets the port.
     pub domain: u16,
     /// Who may bind it.
     pub remote_domain: u16,

@@ -11,11 +11,11 @@ pub const RESERVED_ENTRIES: u32 = 8;
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct EntryV1 {
-    /// What is granted.
+    /// `GTF_*`
     pub flags: u16,
-    /// To which domain.
+    /// The domain that may map the frame.
     pub domain: u16,
-    /// Which frame (gfn).
+    /// The frame: a gfn of 32 bits.
     pub frame: u32,
 }
 

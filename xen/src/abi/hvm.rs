@@ -11,13 +11,13 @@ pub const GET_PARAM: u64 = 1;
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Param {
-    /// Of which domain.
+    /// The domain that has the parameter (`domid_t`).
     pub domain: u16,
     /// Zero.
     pub pad: u16,
     /// `HVM_PARAM_*`
     pub index: u32,
-    /// Its value.
+    /// The value, read or written.
     pub value: u64,
 }
 

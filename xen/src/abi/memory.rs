@@ -27,13 +27,13 @@ pub const RESOURCE_GRANT_TABLE_SHARED: u32 = 0;
 pub struct Reservation {
     /// First frame of each extent: 64 bits each.
     pub extent_start: Handle,
-    /// Extents.
+    /// Number of extents.
     pub nr_extents: u64,
     /// Each has `1 << extent_order` frames.
     pub extent_order: u32,
     /// `XENMEMF_*`
     pub mem_flags: u32,
-    /// Of which domain.
+    /// The domain whose memory changes (`domid_t`).
     pub domain: u16,
     /// Zero.
     pub pad: [u16; 3],
@@ -49,7 +49,7 @@ pub struct MachphysList {
     pub pad: u32,
     /// First machine frame of each 2 MiB of the table: 64 bits each; zero where there is none.
     pub extent_start: Handle,
-    /// Extents written.
+    /// Out: extents written.
     pub nr_extents: u32,
     /// Zero.
     pub pad2: u32,
@@ -59,7 +59,7 @@ pub struct MachphysList {
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Domain {
-    /// Which.
+    /// The domain (`domid_t`).
     pub domain: u16,
 }
 

@@ -15,7 +15,7 @@ pub struct ExtOp {
     pub command: u32,
     /// Zero.
     pub pad: u32,
-    /// The frame.
+    /// The machine frame of the table.
     pub mfn: u64,
     /// Unused here.
     pub arg2: u64,
@@ -30,7 +30,7 @@ pub const MACHPHYS_UPDATE: u64 = 1;
 pub struct Update {
     /// A machine address, and what is done to it.
     pub address: u64,
-    /// What is written.
+    /// The value to write: for [`MACHPHYS_UPDATE`] a pfn.
     pub value: u64,
 }
 

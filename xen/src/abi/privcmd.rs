@@ -19,7 +19,7 @@ pub const MMAP_RESOURCE: u64 = ioc(b'P', 7, size_of::<MmapResource>());
 pub struct Hypercall {
     /// `__HYPERVISOR_*`
     pub op: u64,
-    /// Its arguments.
+    /// Registers in the order of the hypercall's arguments.
     pub arg: [u64; 5],
 }
 
@@ -27,11 +27,11 @@ pub struct Hypercall {
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct MmapBatch {
-    /// Frames.
+    /// Number of frames.
     pub num: u32,
-    /// Of which domain.
+    /// The domain that has the frames (`domid_t`).
     pub domain: u16,
-    /// Where to.
+    /// Address in this process, the beginning of a page.
     pub address: u64,
     /// Frames, 64 bits each.
     pub frames: u64,
@@ -43,17 +43,17 @@ pub struct MmapBatch {
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct MmapResource {
-    /// Of which domain.
+    /// The domain that has the frames (`domid_t`).
     pub domain: u16,
     /// `XENMEM_resource_*`
     pub kind: u32,
     /// Which of that kind.
     pub id: u32,
-    /// First frame.
+    /// The first frame of the resource to map.
     pub index: u32,
-    /// Frames.
+    /// Number of frames.
     pub num: u64,
-    /// Where to.
+    /// Address in this process, the beginning of a page.
     pub address: u64,
 }
 

@@ -11,7 +11,7 @@ pub const REMOTE_SHUTDOWN: u64 = 4;
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct RemoteShutdown {
-    /// Which domain.
+    /// The domain to stop.
     pub domain: u16,
     /// Zero.
     pub pad: u16,

@@ -27,7 +27,7 @@ pub const GET_CPU_POLICY: u32 = 29;
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Head {
-    /// What is asked.
+    /// `XEN_SYSCTL_*`
     pub command: u32,
     /// Of which version of this interface the structures are.
     pub interface_version: u32,
@@ -67,7 +67,7 @@ pub struct PhysInfo {
     pub nr_nodes: u32,
     /// The highest number that a node may have.
     pub max_node_id: u32,
-    /// Frequency.
+    /// Frequency of the processors, in kHz.
     pub cpu_khz: u32,
     /// What it can do.
     pub capabilities: Capabilities,
@@ -108,7 +108,7 @@ pub struct CpuPolicy {
     pub reserved: u32,
     /// Leaves; both null ask for the largest counts.
     pub leaves: Handle,
-    /// MSRs.
+    /// Buffer of MSR entries.
     pub msrs: Handle,
 }
 

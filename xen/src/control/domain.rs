@@ -9,11 +9,11 @@ use zerocopy::FromZeros;
 /// What Xen says of a domain (`XEN_DOMCTL_getdomaininfo`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct DomainInfo {
-    /// Which.
+    /// Number of the domain.
     pub domain: DomId,
     /// State and shutdown reason.
     pub flags: DomainFlags,
-    /// Pages it has.
+    /// Pages that the domain has now.
     pub tot_pages: u64,
     /// Pages it may have.
     pub max_pages: u64,
@@ -41,7 +41,7 @@ impl DomainInfo {
         self.flags.contains(DomainFlags::HVM)
     }
 
-    /// Being destroyed.
+    /// Whether it is being destroyed: its memory is still given back.
     pub fn is_dying(&self) -> bool {
         self.flags.contains(DomainFlags::DYING)
     }
@@ -142,8 +142,8 @@ impl Xen {
         Ok(argument.port)
     }
 
-    /// Has `port`, an event channel port of the domain itself, signalled when it suspends, *instead of* the virtual
-    /// interrupt by which toolstacks hear of every other shutdown; 0 for none. The last subscriber wins.
+    /// Makes Xen signal `port`, an event channel port of the domain itself, when the domain suspends, *instead of* the
+    /// virtual interrupt that announces every other shutdown to toolstacks; 0 ends that. The last subscriber wins.
     pub fn subscribe_suspend(&self, domain: DomId, port: u32) -> Result<(), XenError> {
         let mut payload = domctl::Subscribe { port };
         self.domctl("Subscribing to the suspend", domctl::SUBSCRIBE, domain, &mut payload, None).map(drop)

@@ -1,7 +1,7 @@
 //! What the host has and can do.
 //!
-//! Sysctls have an interface version of their own, and one that Xen does not speak is answered with EACCES before
-//! anything else is looked at. They are asked so seldom that each tries the known versions, newest first.
+//! Sysctls have an interface version of their own; Xen answers any other with EACCES before it looks at anything else. They
+//! are so rare that each call tries the known versions, newest first.
 
 use super::{Argument, Data, FAULT_TRIES, Register, Xen};
 use crate::XenError;

@@ -19,9 +19,9 @@ const BATCH_MAX: usize = 1024;
 pub enum PinLevel {
     /// Lowest: points to pages.
     L1,
-    /// Second.
+    /// Points to tables of level 1.
     L2,
-    /// Third.
+    /// Points to tables of level 2.
     L3,
     /// Highest of 64-bit guests.
     L4,
@@ -86,8 +86,8 @@ impl Xen {
         }
     }
 
-    /// Gives a domain memory: `1 << order` frames from each of `pfns` on. `given` is told which frame each extent begins
-    /// with: of a PV guest a machine frame, of others the pfn. Answers how many extents were done; fewer than asked for
+    /// Gives a domain memory: `1 << order` frames from each of `pfns` on. `given` is called with the frame that each
+    /// extent begins with: of a PV guest a machine frame, of others the pfn. Answers how many extents were done; fewer than asked for
     /// means that the host, or the domain's limit, has no more (of this order).
     pub fn populate_physmap(
         &self,
@@ -126,7 +126,8 @@ impl Xen {
         Ok(done)
     }
 
-    /// Does a call with a list of frames, [`BATCH_MAX`] at most; `each` is told the frame that Xen has left in the place of each extent done.
+    /// Does a call with a list of frames, [`BATCH_MAX`] at most. Calls `each` for each extent done, with its index and the
+    /// frame that Xen has left in its place.
     fn reservation(
         &self,
         (what, sub): (&'static str, u64),

@@ -62,7 +62,7 @@ pub struct Xen {
 
 struct Shared {
     hypervisor: Arc<dyn Hypervisor>,
-    /// Major and minor.
+    /// Xen's release: major, minor.
     release: (u32, u32),
     domctl_version: u32,
     /// Argument structures: a page each.

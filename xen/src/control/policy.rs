@@ -16,7 +16,7 @@ pub struct CpuPolicy {
     pub msrs: Vec<u8>,
 }
 
-/// One CPUID leaf.
+/// A CPUID leaf and the four registers that it answers with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CpuidLeaf {
     /// What eax asks for.
@@ -42,7 +42,7 @@ impl CpuPolicy {
 /// Which guests a host's limit is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PolicyLimit {
-    /// PV guests.
+    /// The most that a PV guest may be given.
     Pv,
     /// HVM and PVH guests.
     Hvm,

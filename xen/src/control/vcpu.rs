@@ -13,7 +13,7 @@ const CONTEXT_BYTES_MAX: usize = 5168;
 /// What Xen says of a vCPU.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct VcpuInfo {
-    /// Not unplugged.
+    /// Whether the guest has brought it up and not unplugged it.
     pub online: bool,
     /// Waits for an event.
     pub blocked: bool,

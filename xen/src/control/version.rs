@@ -1,7 +1,7 @@
 //! Which version of the domctl interface this Xen speaks.
 //!
-//! A domctl of another version is answered with EACCES before anything else is looked at, so the versions are
-//! tried with a question about dom0, which always exists, newest first.
+//! Xen answers a domctl of another version with EACCES before it looks at anything else. So a question about dom0, which
+//! always exists, is asked in each known version, newest first.
 
 use super::{Pool, Register, Shared, Xen};
 use crate::abi::{XENVER_VERSION, domctl, hypercall};
@@ -41,7 +41,7 @@ impl Xen {
         Self { shared: Arc::new(Shared { hypervisor, release, domctl_version, arguments, data, contexts }) }
     }
 
-    /// Major and minor.
+    /// Xen's release: major, minor.
     fn release(&self) -> Result<(u32, u32), XenError> {
         let mut unused = self.argument()?;
         let registers = [XENVER_VERSION, 0, 0, 0, 0].map(Register::Word);

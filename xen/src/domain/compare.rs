@@ -9,13 +9,13 @@
 //! ```
 //!
 //! For hypervisors that cannot log the writes of a PV guest. A page counts as changed if what would be sent of it now is
-//! not what was staged of it last, be it the content, the kind, or whether there is a page at all. The comparison is
-//! with page tables as they are sent, free of machine frames: those say nothing of what changed, since a frame may
-//! change under a table that stays, and come to hold another pfn under an entry that stays. What was torn while the
-//! guest ran was staged torn, kept torn, and so differs in the pause; what comes to a page after it was compared
-//! (network buffers that dom0 fills) differs in the next one. Nothing depends on who wrote.
+//! not what was staged of it last, be it the content, the kind, or whether there is a page at all. Page tables are
+//! compared as they are sent, without machine frames: a frame may change under a table whose bytes stay, and an entry may
+//! come to mean another pfn. A copy that was torn while the guest ran is kept torn, and so differs in the pause. What is
+//! written to a page after its comparison (network buffers that dom0 fills) differs in the next pause. It does not matter
+//! who wrote.
 //!
-//! Not here: how the guest is seen, which is the caller's closure.
+//! Not here: how a page of the guest is read; the caller passes a closure.
 
 use crate::DomId;
 use crossbeam::thread::scope;
@@ -36,17 +36,17 @@ pub enum CompareError {
          raise --compare-max, give dom0 more memory, or run the guest as PVH"
     )]
     TooLarge {
-        /// Which guest.
+        /// The domain to compare.
         domain: DomId,
         /// What it would take.
         needed_mib: u64,
-        /// What it may.
+        /// What the shadow may take, in MiB.
         limit_mib: u64,
     },
     /// The system has no memory.
     #[error("{needed_mib} MiB to compare domain {domain} with cannot be had; give dom0 more memory")]
     NoMemory {
-        /// Which guest.
+        /// The domain to compare.
         domain: DomId,
         /// What it would take.
         needed_mib: u64,
@@ -56,7 +56,7 @@ pub enum CompareError {
         "domain {domain} is not PV: Xen logs what it changes with any hypervisor, so leave find-changes out for it"
     )]
     NotPv {
-        /// Which guest.
+        /// The domain to compare.
         domain: DomId,
     },
 }

@@ -70,10 +70,11 @@ impl DeviceModel {
         Ok(Self { socket, held: None, file: File::from(file), state: Vec::new() })
     }
 
-    /// Has it report to Xen the frames that it writes, from now on. Asking again changes nothing.
+    /// Makes QEMU report the frames that it writes to Xen from now on. Asking again changes nothing.
     ///
-    /// It is never told to stop: QEMU dies of that if it does not report (seen with 7.2), which nobody can ask it, and
-    /// a stock `xl migrate` may have told it so meanwhile. Reports that Xen has no log for cost a hypercall each.
+    /// Reporting is never switched off. QEMU crashes when it is told to stop and does not report (seen with 7.2); it cannot
+    /// be asked whether it does, and a stock `xl migrate` may have stopped it meanwhile. A report without a log in Xen costs
+    /// one hypercall.
     pub(super) fn report_writes(&self) -> Result<(), DomainError> {
         let mut qmp = Qmp::connect(&self.socket).map_err(failed)?;
         qmp.execute("xen-set-global-dirty-log", json!({ "enable": true })).map_err(failed)?;

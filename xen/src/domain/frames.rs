@@ -5,11 +5,11 @@
 //!           mapped when first wanted   mapped anew when the frame behind the pfn may have changed
 //! ```
 //!
-//! A mapping names a frame, not a pfn. What a guest gives back by its balloon stays with the domain for as long as it is
-//! mapped here; when it takes a page again, the pfn gets another frame, and the domain's page count has grown. What the
-//! guest writes to such a page until the next clean is not in its dirty log: the page is mapped writable at once (seen with
-//! Xen 4.17, HAP: a guest that ballooned before its host died crashed after the takeover). Which pfns those are cannot be
-//! asked. So:
+//! A mapping names a frame, not a pfn. A page that the guest's balloon gives back stays with the domain as long as it is
+//! mapped here; when the guest takes a page again, the pfn gets another frame, and the domain's page count has grown. What
+//! the guest writes to such a page until the next clean is not in its dirty log, since the page is mapped writable at once
+//! (seen with Xen 4.17, HAP: a guest that ballooned before its host died crashed after the takeover). Xen cannot be asked
+//! which pfns those are. So:
 //!
 //! ```text
 //!   page count at the end of a pause ≠ at the beginning of the next ──► all is mapped anew and all counts as dirty
@@ -20,8 +20,8 @@
 //! For the same reason a window that held pages has to be mapped again before the guest runs on; where it is not, all
 //! counts as dirty at the next pause.
 //!
-//! A page that Xen has and that cannot be mapped is never told as absent: the receiver would drop it. While the guest
-//! stands still it is an error; while it runs the page may be on its way out, so it is looked up again in the pause.
+//! A page that Xen has and that cannot be mapped is never reported absent: the receiver would drop it. While the guest
+//! stands still it is an error; while the guest runs the page may be on its way out, and is looked up again in the pause.
 //!
 //! Not here: what a pfn's frame is (the caller knows: for HVM the pfn itself, for PV the P2M table's entry).
 
@@ -52,7 +52,7 @@ pub(super) struct Place {
     sure_since: u32,
 }
 
-/// No round.
+/// The round of a place that has to be looked up again: rounds count from 1.
 const NEVER: u32 = 0;
 
 /// What becomes of a page that Xen has and that cannot be mapped.
@@ -130,7 +130,7 @@ impl Frames {
         })
     }
 
-    /// Told the domain's page count while the guest runs: a change makes every place unsure.
+    /// Takes note of the domain's page count while the guest runs: a change makes every place unsure.
     pub(super) fn look_live(&mut self, tot_pages: u64) {
         if tot_pages != self.tot_pages {
             self.tot_pages = tot_pages;
@@ -139,7 +139,7 @@ impl Frames {
         }
     }
 
-    /// The guest stands still. Gives back what is stale; whether every page has to be taken for dirty
+    /// The guest stands still. Unmaps stale windows. True if every page has to be taken for dirty
     /// ([`mark_present`](Self::mark_present)).
     pub(super) fn begin_pause(&mut self, tot_pages: u64) -> bool {
         self.is_in_pause = true;

@@ -1,16 +1,16 @@
-//! Word of a guest's suspend, for us alone.
+//! Receives a guest's suspend event on a private channel.
 //!
 //! ```text
 //!   guest: SCHEDOP_shutdown(suspend) ──► Xen ─┬─ subscribed:  the guest's port ═══ ours ──► readable
 //!                                             └─ otherwise:   VIRQ_DOM_EXC ─► xenstored ─► @releaseDomain ─► everyone
 //! ```
 //!
-//! Without it every checkpoint would wake xenstored and all toolstacks; and the `xl` that watches over the guest takes a
-//! suspend for the end of its watch: nobody would restart the guest when it reboots (seen with xl 4.17).
+//! Without the channel every checkpoint would wake xenstored and all toolstacks. Worse, the `xl` that watches over the guest
+//! would take a suspend for the end of its watch, and nobody would restart the guest when it reboots (seen with xl 4.17).
 //!
-//! The guest's port is made on its behalf; the guest knows nothing of it. It outlives us, so its number is kept with the
-//! domain for whoever comes next. While nobody listens the subscription must not stay: stock `xl save` would wait for a
-//! word that never comes.
+//! The guest's port is allocated on its behalf; the guest does not know of it. The port outlives this process, so its number
+//! is kept in the domain's xenstore for the next engine. The subscription must end with us: stock `xl save` would wait for
+//! an event that never comes.
 
 use crate::xenstore::Xenstore;
 use crate::{DomId, Evtchn, Xen, XenError};
@@ -19,7 +19,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-/// No port: the virtual interrupt is sent again.
+/// In place of a port: ends the subscription, the virtual interrupt is sent again.
 const NONE: u32 = 0;
 
 /// A subscription; it ends when this is dropped.
@@ -52,7 +52,7 @@ impl Notice {
         Ok(Self { xen, domain, evtchn })
     }
 
-    /// Waits for word, at most `timeout`. It may be of an earlier suspend: look at the domain.
+    /// Waits for an event, at most `timeout`. It may be of an earlier suspend: ask Xen about the domain.
     pub(super) fn wait(&self, timeout: Duration) -> Result<(), XenError> {
         let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
         let mut wait = [PollFd::new(self.evtchn.as_fd(), PollFlags::POLLIN)];

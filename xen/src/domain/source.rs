@@ -8,9 +8,9 @@
 //!               is the log still on?
 //! ```
 //!
-//! Whether the guest stands still is Xen's word, asked anew whenever suspending or resuming failed: what is wrongly taken
-//! for suspended would have its vCPU rewritten while it runs, what is wrongly taken for running would stand still for
-//! ever.
+//! Xen alone decides whether the guest stands still, and is asked anew whenever suspending or resuming failed. A guest that
+//! is wrongly taken for suspended would have its vCPU rewritten while it runs; one wrongly taken for running would stand
+//! still for ever.
 //!
 //! Not here: how a guest is suspended ([`Toolstack`]), how pages are found and copied (`pages`), what becomes of them.
 
@@ -82,17 +82,17 @@ pub struct XenSource<T> {
     all_dirty: bool,
     /// Pfns to look up before the next copy.
     unsure: Vec<Pfn>,
-    /// It ran since the log was read last.
+    /// The guest ran since the log was read last.
     has_run: bool,
     /// It has more pfns, or other tables, than [`describe`](Source::describe) said.
     is_outgrown: bool,
-    /// Frames that others than the guest may write, at most, see `unmarked`.
+    /// How many frames others than the guest may write, see `unmarked`.
     others_frames_max: u64,
     tripwire: Tripwire,
     compare: Option<CompareBounds>,
-    /// What the hypervisor does not know: the kind as libxl tells kinds apart, and libxl's configuration.
+    /// The guest's kind by libxl's distinction, and libxl's configuration: the hypervisor knows neither.
     named: Option<(GuestKind, Vec<u8>)>,
-    /// Somebody else's, dropped last.
+    /// The caller's, dropped last: see [`holding`](Self::holding).
     _held: Option<Box<dyn Send>>,
 }
 
@@ -148,18 +148,18 @@ impl<T: Toolstack> XenSource<T> {
         Shadow::new(self.domain, page_count, bounds.bytes_max, bounds.threads)
     }
 
-    /// Told what libxl knows of it, for a stream that `xl` is to read.
+    /// Adds the kind and configuration that libxl knows, for a stream that `xl` is to read.
     pub fn named(self, kind: GuestKind, config: Vec<u8>) -> Self {
         Self { named: Some((kind, config)), ..self }
     }
 
-    /// Holds something as long as it lives: by it others know that its log is still its own.
+    /// Keeps `what` alive as long as the source: a lock, say, that shows others that the log is in use.
     pub fn holding(self, what: impl Send + 'static) -> Self {
         Self { _held: Some(Box::new(what)), ..self }
     }
 
-    /// Has the changes of a PV guest found by comparing all of it in each pause, for a Xen that cannot log them: takes as
-    /// much memory as the guest has, which `bytes_max` bounds, and up to `threads` threads.
+    /// Finds the changes of a PV guest by comparing all of it in each pause, for a Xen that cannot log them. Takes as much
+    /// memory as the guest has, `bytes_max` at most, and up to `threads` threads.
     pub fn comparing(self, bytes_max: u64, threads: usize) -> Result<Self, CompareError> {
         let Kind::Pv(_) = self.kind else { return Err(CompareError::NotPv { domain: self.domain }) };
         let bounds = CompareBounds { bytes_max, threads };

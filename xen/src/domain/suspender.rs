@@ -13,7 +13,7 @@
 //! after it and continued before it (`device_model`).
 //!
 //! A vCPU is written only while Xen says that the guest is suspended. Once Xen has resumed it, it runs, whatever becomes
-//! of the rest: what xenstored was not told is told before the next suspend.
+//! of the rest: where xenstored missed a resume, it is informed before the next suspend.
 
 use super::device_model::DeviceModel;
 use super::notice::Notice;
@@ -26,9 +26,9 @@ use std::time::{Duration, Instant};
 use understudy_checkpoint::domain::DomainError;
 use understudy_checkpoint::stream::libxc::GuestWidth;
 
-/// Stock Xen waits for 60 s; while we wait the guest's output waits, too, so its users would have given up.
+/// Stock Xen waits for 60 s. Here the guest's output is held meanwhile, and its users would have given up by then.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
-/// Once it has said that it will, freezing takes milliseconds, or much longer on a busy guest.
+/// Once the guest has acknowledged the request, freezing takes milliseconds, or much longer on a busy guest.
 const FREEZE_MAX: Duration = Duration::from_secs(60);
 /// The engine pauses a guest whose output leaks, perhaps while the guest freezes; what follows waits for this capture.
 const PAUSED_MAX: Duration = Duration::from_millis(500);
@@ -54,7 +54,8 @@ enum Waited {
     Paused,
 }
 
-/// Between two looks without word: at once where there will be none, and for a guest that crashes meanwhile.
+/// Between two looks at the domain: `POLL` where no event will come, `LOOK` beside an event channel, for a guest that
+/// crashes meanwhile.
 const POLL: Duration = Duration::from_micros(100);
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -66,7 +67,7 @@ const ACPI_S_STATE: u32 = 14;
 const RAX: usize = 600;
 const CANCELLED: u64 = 1;
 
-/// A guest's life in our own hands.
+/// Suspends and resumes a guest without libxl.
 pub struct Suspender {
     xen: Xen,
     store: Reopening,
@@ -76,9 +77,9 @@ pub struct Suspender {
     notice: Option<Notice>,
     device_model: Option<DeviceModel>,
     patience: Patience,
-    /// It was asked to suspend, and was not seen to.
+    /// A request to suspend is out, and the guest has not been seen to follow it.
     is_asked: bool,
-    /// The last suspend was the guest's own doing.
+    /// The guest suspended itself the last time; Xen did not force it.
     took_part: bool,
     /// Xenstored has not been told of the last resume.
     is_untold: bool,
@@ -103,7 +104,7 @@ pub fn takes_part(xen: &Xen, domain: DomId, is_hvm: bool) -> Result<bool, Domain
     Ok(param(CALLBACK_IRQ)? != 0 && param(ACPI_S_STATE)? == 0)
 }
 
-/// Lets a guest run that a process had asked to suspend which is gone. Not for a guest that an engine protects.
+/// Lets a guest run on that a dead process had asked to suspend. Not for a guest that an engine protects.
 pub fn settle(xen: &Xen, domain: DomId) -> Result<Settled, DomainError> {
     Suspender::open(xen.clone(), domain)?.settle()
 }

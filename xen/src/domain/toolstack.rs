@@ -1,4 +1,4 @@
-//! What a source or a restore needs from whoever holds the guest's life in hand.
+//! What a source or a restore needs from the program that suspends and resumes the guest.
 //!
 //! Under stock `xl` that is libxl, reached through the save helper's messages ([`helper`](crate::helper)); for a
 //! guest that understudy protects by itself it is xenstore and a few hypercalls ([`Suspender`](super::Suspender)).
@@ -8,7 +8,7 @@ use understudy_checkpoint::domain::DomainError;
 /// What became of a guest that was to be settled.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Settled {
-    /// It ran.
+    /// The guest ran: there was nothing to end.
     Ran,
     /// It was suspended, and runs now.
     WasSuspended,
@@ -16,7 +16,7 @@ pub enum Settled {
     Later,
 }
 
-/// Suspends, resumes and tells the device model. Calls come from one thread.
+/// Suspends and resumes the guest and its device model. Calls come from one thread.
 pub trait Toolstack: Send {
     /// Suspends the guest: when this returns, it has shut itself down with reason *suspend* and no vCPU runs.
     fn suspend(&mut self) -> Result<(), DomainError>;

@@ -3,7 +3,7 @@
 use crate::{DomId, Xen, XenError};
 use understudy_checkpoint::stream::libxc::{Record, TscInfo};
 
-/// Appends the record.
+/// Appends the record X86_TSC_INFO.
 pub(super) fn write(xen: &Xen, domain: DomId, out: &mut Vec<u8>) -> Result<(), XenError> {
     let tsc = xen.tsc_info(domain)?;
     let record = TscInfo {

@@ -57,9 +57,9 @@ pub enum ChannelError {
     /// libxl refused.
     #[error("libxl's {what} failed (it answered {reply}); its own log says why")]
     Refused {
-        /// The message.
+        /// Name of the message.
         what: &'static str,
-        /// Its answer.
+        /// libxl's answer: negative, or one that the message does not have.
         reply: i32,
     },
     /// libxl does not offer what this stream needs.

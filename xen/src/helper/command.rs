@@ -25,16 +25,16 @@ use understudy_checkpoint::domain::DomainError;
 /// Save: the guest runs while most of its memory is copied (`XCFLAGS_LIVE`, `xenguest.h`).
 const FLAG_LIVE: u32 = 1 << 0;
 
-/// What libxl wants.
+/// What libxl's command line asks of the helper.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Order {
     /// Write a domain's stream.
     Save {
-        /// Where to.
+        /// Descriptor that the stream is written to.
         stream: RawFd,
-        /// Of which domain.
+        /// The domain to save.
         domain: DomId,
-        /// While it runs.
+        /// Whether memory is copied while the guest runs.
         live: bool,
         /// Messages that libxl answers.
         callbacks: u32,
@@ -43,11 +43,11 @@ pub enum Order {
     },
     /// Fill an empty domain from a stream.
     Restore {
-        /// Where from.
+        /// Descriptor that the stream is read from.
         stream: RawFd,
-        /// Which domain.
+        /// The domain to fill, which libxl has made.
         domain: DomId,
-        /// Its rings.
+        /// Ports and backends of its rings.
         rings: Rings,
         /// Messages that libxl answers.
         callbacks: u32,
@@ -109,7 +109,7 @@ impl Order {
         }
     }
 
-    /// Does it, and tells libxl how it went.
+    /// Saves or restores the domain, and reports the result to libxl.
     pub fn carry_out(self) -> Result<(), ChannelError> {
         let (Self::Save { callbacks, .. } | Self::Restore { callbacks, .. }) = self;
         let mut channel = Channel::new(std::io::stdout(), std::io::stdin(), callbacks);

@@ -30,7 +30,7 @@ pub enum RestoreFailure {
     /// The stream or the hypervisor.
     #[error(transparent)]
     Restore(#[from] RestoreError),
-    /// libxl.
+    /// libxl does not answer, or refuses.
     #[error(transparent)]
     Channel(#[from] ChannelError),
 }

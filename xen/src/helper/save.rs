@@ -32,7 +32,7 @@ const LIVE_STOP_PAGES: u64 = 50;
 /// Staging: what one pause can copy without writing. 64 MiB, whole batches.
 const STAGING_PAGES: usize = 16 * BATCH_ENTRIES_MAX;
 
-/// What to save.
+/// Which domain is saved, and how.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum StreamKind {
     /// Once; the guest stays suspended.
@@ -47,10 +47,10 @@ pub enum SaveError {
     /// The guest or the hypervisor.
     #[error(transparent)]
     Domain(#[from] DomainError),
-    /// libxl.
+    /// libxl does not answer, or refuses.
     #[error(transparent)]
     Channel(#[from] ChannelError),
-    /// The stream.
+    /// The stream's reader is gone or does not take it.
     #[error("The stream cannot be written: {0}")]
     Stream(#[from] io::Error),
 }
@@ -175,7 +175,7 @@ impl<'a, W: Write> Save<'a, W> {
         self.capture_state()
     }
 
-    /// One epoch.
+    /// Sends one epoch: suspend, dirty pages, state, resume, and libxl's part behind it.
     fn checkpoint(&mut self) -> Result<(), SaveError> {
         self.source.suspend()?;
         let suspended = Instant::now();

@@ -1,4 +1,4 @@
-//! A copy that may race with a guest: for the compiler the other writer is none of its business.
+//! A copy that may race with a guest.
 
 #![allow(unsafe_code)]
 

@@ -18,7 +18,7 @@ pub(super) enum Message {
     Return { id: u64, value: Value },
     /// Not done. Without `id` it could not even read the command.
     Error { id: Option<u64>, class: String, description: String },
-    /// Something happened.
+    /// An event, by name: QEMU was not asked.
     Event(String),
 }
 

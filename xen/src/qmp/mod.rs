@@ -44,12 +44,12 @@ pub fn socket_of(domain: DomId) -> PathBuf {
 #[derive(thiserror::Error, Debug)]
 #[non_exhaustive]
 pub enum QmpError {
-    /// Nobody listens.
+    /// Nobody listens at the monitor's socket.
     #[error("QEMU cannot be reached at {} ({source}); does the guest's device model run?", path.display())]
     Unreachable {
-        /// Its socket.
+        /// Path of the monitor's socket.
         path: PathBuf,
-        /// What connecting said.
+        /// Why connecting failed.
         source: io::Error,
     },
     /// No answer in time. The connection is of no further use.
@@ -66,13 +66,13 @@ pub enum QmpError {
     /// QEMU ended, or closed the connection.
     #[error("QEMU closed its monitor before it answered {command}; does the guest's device model still run?")]
     Closed {
-        /// What was asked.
+        /// Name of the QMP command.
         command: String,
     },
     /// QEMU refused.
     #[error("QEMU refused {command}: {description} ({class})")]
     Refused {
-        /// What was asked.
+        /// Name of the QMP command.
         command: String,
         /// Which class of error, in QEMU's words.
         class: String,
@@ -82,7 +82,7 @@ pub enum QmpError {
     /// The connection failed, or the file that goes with it.
     #[error("The connection to QEMU failed: {0}")]
     Io(#[from] io::Error),
-    /// What came is not what QEMU sends. The connection is of no further use.
+    /// QEMU sent something that is not QMP. The connection is of no further use.
     #[error("QEMU's monitor said {0}; please report this with the version of QEMU")]
     Protocol(String),
 }

@@ -26,11 +26,11 @@ pub enum RestoreError {
     /// The stream is not of this kind of guest.
     #[error("The stream is of a {stream} guest, but domain {domain} was built for a {built} one")]
     WrongKind {
-        /// The domain.
+        /// The domain being rebuilt.
         domain: crate::DomId,
-        /// By the stream.
+        /// The kind of guest that the stream is of.
         stream: &'static str,
-        /// By libxl.
+        /// The kind of domain that libxl has built.
         built: &'static str,
     },
     /// Records that contradict each other, or that stand where they may not.
@@ -41,7 +41,7 @@ pub enum RestoreError {
     BadFrame {
         /// What was looked for.
         what: &'static str,
-        /// Where.
+        /// The page that the stream names.
         pfn: Pfn,
         /// What is wrong there.
         why: &'static str,

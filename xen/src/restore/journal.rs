@@ -1,5 +1,5 @@
-//! What pages of a domain held before a guest's state was given to it: by this a takeover that fails half-way still has the
-//! image. Only few pages are overwritten then: page tables, the P2M table, start info.
+//! The pages of a domain as they were before it was given a guest's state: a takeover that fails half-way still has the
+//! image. Few pages are overwritten: page tables, the P2M table, start info.
 //!
 //! ```text
 //!   begin ──► write: the old page is kept, once ──┬─ done
@@ -17,7 +17,7 @@ use understudy_checkpoint::{Page, Pfn};
 pub(super) struct Journal {
     places: BTreeMap<u64, usize>,
     pages: Vec<Page>,
-    /// There was no memory for some page: what is kept is of no use.
+    /// There was no memory for some page: the journal is incomplete.
     is_lost: bool,
 }
 
@@ -52,7 +52,7 @@ impl Journal {
         self.places.get(&pfn.0).map(|place| &self.pages[*place])
     }
 
-    /// All of them.
+    /// All pages kept, in no order.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Pfn, &Page)> {
         self.places.iter().map(|(pfn, place)| (Pfn(*pfn), &self.pages[*place]))
     }

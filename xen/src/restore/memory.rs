@@ -31,7 +31,7 @@ pub enum MemoryError {
         "Xen gave {done} of {wanted} pages to domain {domain}: this host lacks memory, or the guest's configuration allows less than the stream brings"
     )]
     NoMemory {
-        /// The domain.
+        /// The domain being rebuilt.
         domain: DomId,
         /// Pages populated.
         done: usize,
@@ -41,7 +41,7 @@ pub enum MemoryError {
     /// Frames cannot be given back.
     #[error("Xen took back only {done} of {wanted} pages of domain {domain}; destroy the domain")]
     Kept {
-        /// The domain.
+        /// The domain being rebuilt.
         domain: DomId,
         /// Pages taken back.
         done: usize,
@@ -53,11 +53,11 @@ pub enum MemoryError {
         "Frame {pfn} of domain {domain} cannot be mapped (errno {errno}); the domain is not as libxl should have built it"
     )]
     Unmapped {
-        /// The domain.
+        /// The domain being rebuilt.
         domain: DomId,
-        /// The frame.
+        /// The page that was to be read or written.
         pfn: Pfn,
-        /// Why.
+        /// Why it did not map; 0 where the mapping is for reading only.
         errno: i32,
     },
 }

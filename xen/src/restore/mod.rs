@@ -42,18 +42,18 @@ pub struct RingEnd {
 /// The two rings that every guest has.
 #[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Rings {
-    /// Xenstore's.
+    /// The ring of xenstore.
     pub store: RingEnd,
-    /// The console's.
+    /// The ring of the console.
     pub console: RingEnd,
 }
 
 /// Where the rebuilt guest has its rings; 0 where it has none, as HVM parameters and libxl have it.
 #[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RingFrames {
-    /// Xenstore's.
+    /// The frame of xenstore's ring.
     pub store: Gfn,
-    /// The console's.
+    /// The frame of the console's ring.
     pub console: Gfn,
 }
 
@@ -143,8 +143,8 @@ impl Rebuild {
         Ok(rebuild)
     }
 
-    /// Given the memory of a PV guest, makes its page tables name machine frames. `page_type` tells what each pfn is. After
-    /// an error the memory is to be had by [`into_memory`](Self::into_memory).
+    /// Takes the memory of a PV guest and makes its page tables name machine frames. `page_type` is the type of each pfn.
+    /// After an error [`into_memory`](Self::into_memory) gives the memory back.
     pub(crate) fn localise(
         &mut self,
         static_records: &[u8],

@@ -33,7 +33,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// The longest line on the socket.
 const LINE_BYTES_MAX: u64 = 1024;
 
-/// What the helper tells the engine.
+/// The helper's message to the engine: the domain that libxl has made.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug)]
 pub(super) struct Made {
     pub(super) domain: DomId,
@@ -43,7 +43,7 @@ pub(super) struct Made {
 
 /// How far libxl is.
 pub(super) enum Build {
-    /// The helper waits.
+    /// The save helper waits for the frames of the rings.
     Waiting(Box<Waiting>),
     /// The rest is libxl's.
     Completing(JoinHandle<Result<(), String>>),
@@ -219,7 +219,7 @@ impl Drop for Meeting {
     }
 }
 
-/// The helper's part: tells the engine of the domain, and waits for where its rings are.
+/// The helper's part: sends the engine the domain's number and ports, and waits for the frames of its rings.
 pub fn stand_by(engine: &Path, domain: DomId, rings: Rings) -> std::io::Result<RingFrames> {
     let engine = UnixStream::connect(engine)?;
     write_line(&engine, &Made { domain, rings })?;

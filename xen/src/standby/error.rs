@@ -18,7 +18,7 @@ pub enum StandbyError {
     /// It is not there as it was left.
     #[error("domain {domain}, which stood by, {how}; it holds no image any more")]
     Lost {
-        /// Which.
+        /// The domain that stood by.
         domain: DomId,
         /// What became of it.
         how: &'static str,
@@ -28,7 +28,7 @@ pub enum StandbyError {
         "domain {domain}, which stood by, was let run by somebody (xl unpause?); it holds no image any more"
     )]
     Ran {
-        /// Which.
+        /// The domain that stood by.
         domain: DomId,
     },
     /// Xen would not start the guest with this state.
@@ -37,7 +37,7 @@ pub enum StandbyError {
     /// A record, or the hypervisor.
     #[error(transparent)]
     Restore(#[from] RestoreError),
-    /// Its memory.
+    /// The domain's memory cannot be populated, mapped or written.
     #[error(transparent)]
     Memory(#[from] MemoryError),
     /// Xenstore does not answer.

@@ -1,5 +1,5 @@
-//! Domains that stand by on this host, for whichever engine: found by their mark, destroyed only if nobody has them and they
-//! were never more than a copy.
+//! Domains on this host that stand by, or stood by, for any engine. Their labels in xenstore tell. Such a domain is destroyed
+//! only if no living process has it and it was never more than a copy.
 //!
 //! ```text
 //!   /local/domain/7/name                  = "web--incoming"
@@ -42,7 +42,7 @@ impl Activation {
 /// A domain that stands by on this host.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct StandbyDomain {
-    /// It.
+    /// The domain that stands by.
     pub domain: DomId,
     /// Its name: that of the guest, and `--incoming`.
     pub name: String,
@@ -122,8 +122,8 @@ fn has_run(info: DomainInfo) -> bool {
     !info.is_paused() || info.cpu_time_ns > 0
 }
 
-/// Destroys what stands by for engines that are gone: its memory is needed. What cannot be learnt, and what may be the only
-/// copy of a guest, is left, and told. How many were destroyed.
+/// Destroys the domains that stand by for engines that are gone, since their memory is needed; answers how many. A domain
+/// whose state is unknown, or that may be the only copy of a guest, is kept and logged.
 pub fn destroy_left(xen: &Xen) -> Result<usize, xl::XlError> {
     let mut destroyed = 0;
     for standby in standby_domains(xen)? {

@@ -9,13 +9,13 @@
 //!   drop       destroyed
 //! ```
 //!
-//! Before each acknowledgement Xen is asked whether the domain is still there, paused and the same: pages are written
-//! through mappings that work on when it is not. What the state's records are worth is asked once, with the full copy, as
-//! long as the guest runs elsewhere: they are given to the domain then, and again by `activate`.
+//! Before each acknowledgement Xen is asked whether the domain is still there, paused and the same: mappings of a domain that
+//! is gone still take pages. Whether Xen accepts the state's records is tried once, with the full copy, while the guest runs
+//! elsewhere: the domain is given them then, and again by `activate`.
 //!
 //! Memory holds pages as the stream has them, so they are what deltas are made against, until `activate`. What `activate`
-//! overwrites is kept beside it until the guest has its state: when it fails, the image is still there. The rings are
-//! xenstored's and xenconsoled's as soon as libxl has completed the domain: what the guest had there is kept aside.
+//! overwrites is kept beside it until the guest has its state: when it fails, the image is still there. The rings belong to
+//! xenstored and xenconsoled as soon as libxl has completed the domain: the guest's own pages are kept aside.
 //!
 //! Not for HVM guests: their device model would have to be given a new state at each takeover.
 
@@ -49,7 +49,7 @@ use understudy_checkpoint::{Page, PageEntry, Pfn};
 /// What follows the name of a guest whose domain stands by, as stock Xen names a domain that is migrated in.
 const INCOMING: &str = "--incoming";
 
-/// How long a name may be taken, and how often that is looked at.
+/// How long to wait for a name to be free, and between two attempts.
 const FREE_MAX: Duration = Duration::from_secs(30);
 const FREE_RETRY: Duration = Duration::from_millis(100);
 
@@ -72,7 +72,7 @@ pub struct Standby {
     is_activated: bool,
     /// Its memory is no longer as the stream has it.
     is_changed: bool,
-    /// A takeover has begun to make it the guest.
+    /// [`activate`](Self::activate) has begun.
     is_begun: bool,
     /// Xen has its memory in use, so that it cannot be tried again.
     is_used: bool,
@@ -118,7 +118,7 @@ impl Standby {
         Ok(standby)
     }
 
-    /// The domain.
+    /// Number of the domain that stands by. It stays the same when the domain becomes the guest.
     pub fn domain(&self) -> DomId {
         self.domain
     }
@@ -241,8 +241,8 @@ impl Standby {
         self.build.complete(frames, &self.state.libxl)
     }
 
-    /// Finds out whether Xen takes the state, where asking leaves no trace that activating would not overwrite. A PV
-    /// guest's names frames of its own, which only activating can translate: there what it names is looked at.
+    /// Finds out whether Xen accepts the state. A PVH domain is simply given it, since `activate` overwrites it. The state of
+    /// a PV guest names pfns that only `activate` translates: it is checked against the memory instead.
     fn try_state(&mut self) -> Result<(), StandbyError> {
         let tried = match self.what.kind {
             GuestKind::Pv => self.check_pv_state(),
@@ -270,7 +270,6 @@ impl Standby {
     }
 }
 
-/// As long as it [has](Standby::has_image) one.
 impl Committed for Standby {
     fn committed_entries(&self) -> Box<dyn Iterator<Item = PageEntry> + '_> {
         Box::new(self.pages.entries())

@@ -2,10 +2,10 @@
 //!
 //! ```text
 //!   types     what each pfn is; a page is in the domain's memory, or, of a ring, in `rings`
-//!   unused    frames that were had in one piece (2 MiB) and that the stream then said nothing of: given back
+//!   unused    frames allocated as part of a superpage (2 MiB) that the stream has no page for: given back
 //! ```
 //!
-//! Whole superpages are had where the guest has memory at their beginning: a guest that ran on small pages only would be
+//! A superpage is allocated whole where the guest has memory at its beginning: on small pages alone a guest would be
 //! slower after each takeover.
 
 #![allow(unsafe_code)]
@@ -16,7 +16,7 @@ use crate::{DomId, Xen};
 use understudy_checkpoint::domain::{Description, GuestKind};
 use understudy_checkpoint::{OutOfMemory, PAGE_SIZE, Page, PageEntry, PageType, Pfn, room};
 
-/// Frames asked for at once.
+/// Pfns populated at once.
 const PIECE_PFNS: u64 = 4096;
 
 /// Pfns of the rings.
@@ -35,7 +35,7 @@ struct RingPage {
 pub(super) struct StandbyPages {
     memory: GuestMemory,
     is_hvm: bool,
-    /// Nibbles.
+    /// Page type of each pfn, as the nibble of [`PageType`]: one byte each.
     types: Vec<u8>,
     rings: Vec<RingPage>,
     /// Frames that are populated though nothing in the stream is there.
@@ -55,7 +55,7 @@ impl StandbyPages {
         })
     }
 
-    /// What a pfn is.
+    /// The type of a pfn; absent beyond the guest.
     pub(super) fn page_type(&self, pfn: Pfn) -> PageType {
         self.types.get(pfn.0 as usize).map_or(PageType::Absent, |nibble| of_nibble(*nibble))
     }
@@ -143,7 +143,7 @@ impl StandbyPages {
         Ok(())
     }
 
-    /// Gives back frames that the stream does not have.
+    /// Gives frames back to the host that hold no page of the stream.
     pub(super) fn release_unused(&mut self) -> Result<(), MemoryError> {
         if self.unused == 0 {
             return Ok(());
@@ -158,7 +158,8 @@ impl StandbyPages {
         Ok(())
     }
 
-    /// From now on the domain's frames of these are the backends', and begin empty. Answers which frames they are.
+    /// Hands the frames of the rings over to their backends, zeroed; the guest's pages are kept here from now on. Answers
+    /// which frames they are.
     pub(super) fn set_rings(&mut self, pfns: RingPfns) -> Result<RingFrames, RestoreError> {
         let frame = |what, pfn| match (self.page(pfn), self.memory.frame(pfn)) {
             (Some(content), Some(frame)) => Ok((Box::new(*content), frame)),

@@ -65,8 +65,8 @@ impl Xenstore {
         self.broken
     }
 
-    /// Has changes of a node, and of all below it, told as events with this token. An event comes at once, whether
-    /// or not the node is there.
+    /// Watches a node and all below it: each change comes as an event with this token. The first event comes at once,
+    /// whether or not the node is there.
     pub fn watch(&mut self, path: &str, token: &str) -> Result<(), StoreError> {
         let asked = Asked { what: "watch", subject: path };
         let parts: [&[u8]; 4] = [wire::name(path)?, b"\0", wire::name(token)?, b"\0"];

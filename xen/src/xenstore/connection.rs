@@ -30,7 +30,7 @@ enum Stream {
     Device(File),
 }
 
-/// One connection.
+/// A socket or device that is connected to xenstore, with the bytes of a message that is not whole yet.
 #[derive(Debug)]
 pub(super) struct Connection {
     stream: Stream,

@@ -56,7 +56,7 @@ pub enum StoreError {
     /// The connection failed.
     #[error("The connection to xenstore failed: {0}")]
     Io(#[from] io::Error),
-    /// What came is not what xenstore sends. The connection is of no further use.
+    /// Xenstored sent something that is not of its protocol. The connection is of no further use.
     #[error("Xenstore sent {0}; please report this with the version of xenstored")]
     Protocol(String),
     /// A request that xenstore does not take.
@@ -103,11 +103,11 @@ fn advice(name: &str) -> &'static str {
 /// What a domain may do with a node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NodeAccess {
-    /// Nothing.
+    /// Neither reading nor writing.
     None,
-    /// Read it.
+    /// Reading.
     Read,
-    /// Write it.
+    /// Writing.
     Write,
     /// Read and write it.
     Both,
@@ -117,9 +117,9 @@ pub enum NodeAccess {
 /// named.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Permission {
-    /// Whose.
+    /// The domain that the entry is for.
     pub domain: DomId,
-    /// What.
+    /// What that domain may do.
     pub access: NodeAccess,
 }
 

@@ -113,7 +113,7 @@ pub(super) fn string(payload: &[u8]) -> Result<&str, StoreError> {
     text(payload.strip_suffix(&[0]).unwrap_or(payload))
 }
 
-/// Payload as strings, each with its NUL. Whatever follows the last one is not looked at.
+/// Payload as strings, each ended by a NUL. Bytes after the last NUL are ignored.
 pub(super) fn strings(payload: &[u8]) -> impl Iterator<Item = Result<&str, StoreError>> {
     let end = payload.iter().rposition(|byte| *byte == 0).map_or(0, |last| last + 1);
     payload[..end].split_inclusive(|byte| *byte == 0).map(string)

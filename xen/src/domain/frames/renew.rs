@@ -1,5 +1,5 @@
-//! Mappings made anew though nothing told of a change. A guest may move a page onto a pfn that had another
-//! (`XENMAPSPACE_gmfn`): no log tells of it, the page count stays, and what is mapped is the old frame for ever.
+//! Maps pieces anew though no change was seen. A guest may move a page onto a pfn that had another (`XENMAPSPACE_gmfn`):
+//! no log shows it, the page count stays, and the old frame would stay mapped for ever.
 //!
 //! ```text
 //!   renew:   a piece of each window ──► types ──┬─ as they were    mapped anew

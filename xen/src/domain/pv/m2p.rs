@@ -9,7 +9,7 @@ const PIECE_FRAMES: u64 = 512;
 
 const ENTRIES_PER_FRAME: u64 = (PAGE_SIZE / 8) as u64;
 
-/// The mapped table.
+/// The table of all of this host's memory, mapped for reading.
 pub(in crate::domain) struct M2p {
     table: Mapping,
     entries: u64,

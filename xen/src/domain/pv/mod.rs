@@ -73,12 +73,12 @@ impl PvGuest {
         self.p2m.frame(pfn).filter(|mfn| self.m2p.pfn(*mfn) == Some(pfn))
     }
 
-    /// X86_PV_INFO.
+    /// Appends the record X86_PV_INFO.
     pub(super) fn write_info(out: &mut Vec<u8>) {
         Record::PvInfo(GuestWidth::Bits64).write(out);
     }
 
-    /// X86_PV_P2M_FRAMES.
+    /// Appends the record X86_PV_P2M_FRAMES: the pfns that hold the P2M table.
     pub(super) fn write_p2m_frames(&self, out: &mut Vec<u8>) -> Result<(), DomainError> {
         let pfn_of = |frame: &Mfn| {
             self.p2m.pfn_of(&self.m2p, *frame).map(|pfn| pfn.0.into()).ok_or_else(|| {

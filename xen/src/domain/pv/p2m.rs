@@ -8,8 +8,8 @@
 //!   leaf: 512 entries of 8 bytes, entry = the machine frame of a pfn
 //! ```
 //!
-//! Leaves are the guest's memory and change while it runs; their places may change too, which the generation
-//! in shared info tells.
+//! Leaves are the guest's memory and change while it runs. The guest may also move them; the generation in shared info
+//! changes then.
 
 use super::super::peek;
 use super::m2p::M2p;
@@ -29,7 +29,7 @@ const NOT_OWN: u64 = 3 << 62;
 const PRESENT: u64 = 1;
 const FRAME_MASK: u64 = 0x000F_FFFF_FFFF_F000;
 
-/// The mapped table.
+/// The leaves of a guest's table, mapped for reading.
 pub(in crate::domain) struct P2m {
     leaves: Mapping,
     leaf_frames: Vec<Mfn>,

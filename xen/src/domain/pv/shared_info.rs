@@ -11,7 +11,7 @@ const P2M_CR3: usize = 3112;
 const P2M_VADDR: usize = 3120;
 const P2M_GENERATION: usize = 3128;
 
-/// The mapped page.
+/// A guest's shared info page, mapped for reading.
 pub(in crate::domain) struct SharedInfo {
     page: Mapping,
 }
@@ -50,7 +50,7 @@ impl SharedInfo {
         self.word(P2M_GENERATION)
     }
 
-    /// Copies the page.
+    /// Copies the page out; the guest may write it meanwhile.
     pub(super) fn copy(&self, into: &mut Page) {
         assert!(self.page.copy_page(0, into), "the page was mapped as a whole");
     }

@@ -21,7 +21,7 @@ pub(super) enum Obstacle {
     Superpage,
     /// An entry names a frame that is not the guest's own by both tables: a change under way if the guest runs.
     NotOwn {
-        /// The frame.
+        /// The machine frame that the entry names.
         frame: Mfn,
     },
 }

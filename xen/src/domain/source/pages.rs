@@ -21,7 +21,7 @@ use zerocopy::IntoBytes;
 /// How often a batch is looked up: mapping one pfn may make others unsure.
 const LOOK_UPS_MAX: usize = 4;
 
-/// No pfn.
+/// In place of the pfn that could not be copied: all could.
 const NONE: u64 = u64::MAX;
 
 impl<T: Toolstack> XenSource<T> {

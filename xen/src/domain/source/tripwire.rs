@@ -1,4 +1,4 @@
-//! Marks of our own in the dirty log, by which it shows that nobody else has read it.
+//! Marks of our own in the dirty log: if they are still there, nobody else has read it.
 //!
 //! ```text
 //!   pause N   CLEAN ─► marks at 4 pages ─┐ the guest runs ┌─► pause N+1   CLEAN: all are in it     the log is whole
@@ -26,10 +26,10 @@ use understudy_checkpoint::domain::DomainError;
 use understudy_checkpoint::pages::DirtyBitmap;
 use understudy_checkpoint::{PageType, Pfn};
 
-/// Marks at once.
+/// Pages marked in each pause.
 const MARKS: usize = 4;
 
-/// Pfns that are looked at for pages to mark.
+/// Pfns considered for a mark in each pause.
 const CANDIDATES: usize = 16;
 
 /// From one sample of pages to the next.

@@ -1,4 +1,4 @@
-//! What Xen's log does not tell of, though it is in order: writes of others than the guest, and pages that moved.
+//! What an intact dirty log does not show: writes of others than the guest, and pages that moved.
 //!
 //! | frame | written by | marked |
 //! |---|---|---|
@@ -9,8 +9,8 @@
 //! | pages that a backend copies to (`GNTTABOP_copy`) | Xen | yes |
 //! | shared info and grant table of PVH and HVM, PV's shared info | Xen | they are no pages of the guest: not looked at |
 //!
-//! Xen tells nobody which these are, but it is known how many. What they hold is of no use to a guest that was taken over: it
-//! registers and connects all of them anew.
+//! Xen does not say which frames these are, but their number is bounded. A guest that was taken over has no use for what they
+//! hold: it registers and connects all of them anew.
 //!
 //! Not here: what becomes of frames that changed without a mark (the engine).
 

@@ -10,7 +10,7 @@ use crate::restore::memory::GuestMemory;
 use understudy_checkpoint::{PAGE_SIZE, PageType, Pfn};
 
 impl PvRebuild {
-    /// Checks what vCPUs, start info, the P2M table and page tables name. `page_type` tells what each pfn is.
+    /// Checks what vCPUs, start info, the P2M table and page tables name. `page_type` is the type of each pfn.
     pub(in crate::restore) fn check(
         &mut self,
         memory: &GuestMemory,
