@@ -40,8 +40,6 @@ pub const SUBSCRIBE: u32 = 29;
 pub const GET_HVM_CONTEXT: u32 = 33;
 /// `XEN_DOMCTL_sethvmcontext`: [`HvmContext`].
 pub const SET_HVM_CONTEXT: u32 = 34;
-/// `XEN_DOMCTL_set_address_size`: [`AddressSize`].
-pub const SET_ADDRESS_SIZE: u32 = 35;
 /// `XEN_DOMCTL_get_address_size`: [`AddressSize`].
 pub const GET_ADDRESS_SIZE: u32 = 36;
 /// `XEN_DOMCTL_set_ext_vcpucontext`: [`ExtVcpuContext`].
@@ -156,8 +154,6 @@ pub const SHADOW_OFF: u32 = 0;
 pub const SHADOW_ENABLE_LOG_DIRTY: u32 = 2;
 /// `XEN_DOMCTL_SHADOW_OP_CLEAN`
 pub const SHADOW_CLEAN: u32 = 11;
-/// `XEN_DOMCTL_SHADOW_OP_PEEK`
-pub const SHADOW_PEEK: u32 = 12;
 /// `XEN_DOMCTL_SHADOW_LOGDIRTY_FINAL`: also what the hypervisor itself has mapped for writing.
 pub const SHADOW_MODE_FINAL: u32 = 1 << 0;
 

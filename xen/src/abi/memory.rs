@@ -13,8 +13,6 @@ pub const MACHPHYS_MFN_LIST: u64 = 5;
 pub const POPULATE_PHYSMAP: u64 = 6;
 /// `XENMEM_maximum_gpfn`: [`Domain`]; the answer is the result.
 pub const MAXIMUM_GPFN: u64 = 14;
-/// `XENMEM_machphys_compat_mfn_list`: [`MachphysList`].
-pub const MACHPHYS_COMPAT_MFN_LIST: u64 = 25;
 
 /// `XENMEM_resource_grant_table`
 pub const RESOURCE_GRANT_TABLE: u32 = 1;

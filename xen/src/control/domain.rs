@@ -178,12 +178,6 @@ impl Xen {
         }
     }
 
-    /// Makes an empty PV domain 32 or 64 bits wide; before anything else is done with it.
-    pub fn set_address_size(&self, domain: DomId, bits: u32) -> Result<(), XenError> {
-        let mut payload = domctl::AddressSize { size: bits };
-        self.domctl("Setting the width", domctl::SET_ADDRESS_SIZE, domain, &mut payload, None).map(drop)
-    }
-
     /// A domctl without payload.
     fn order(&self, what: &'static str, command: u32, domain: DomId) -> Result<(), XenError> {
         self.domctl(what, command, domain, &mut domctl::Nothing {}, None).map(drop)
@@ -311,11 +305,6 @@ mod tests {
             Ok(0)
         });
         xen.subscribe_suspend(DomId(1), 33).unwrap();
-        port.answer(Asked::Domctl(domctl::SET_ADDRESS_SIZE), |call| {
-            assert_eq!(payload::<domctl::AddressSize>(call).size, 32);
-            Ok(0)
-        });
-        xen.set_address_size(DomId(1), 32).unwrap();
         for (size, sound) in [(32, true), (64, true), (0, false)] {
             port.answer(Asked::Domctl(domctl::GET_ADDRESS_SIZE), move |call| {
                 set_payload(call, &domctl::AddressSize { size });

@@ -2,7 +2,6 @@
 //!
 //! ```text
 //!   enable ─► [ clean ]*  ─► disable        bit i % 8 of byte i / 8: frame i was written since the clean before
-//!              peek: the same, and the log stays
 //! ```
 //!
 //! Nothing is dirty by itself after `enable`. Writes of dom0 through foreign mappings are never logged; those of
@@ -85,7 +84,7 @@ impl Xen {
         pages: u64,
         is_final: bool,
     ) -> Result<DirtyStats, XenError> {
-        match self.read_log(domctl::SHADOW_CLEAN, domain, bitmap, pages, is_final) {
+        match self.read_log(domain, bitmap, pages, is_final) {
             // What had been copied was cleaned too, and a second attempt would overwrite it.
             Err(XenError::Hypercall { errno: Errno::EFAULT, .. }) => {
                 Err(XenError::LogLost { domain, why: "the bitmap was not resident when Xen wrote it" })
@@ -94,20 +93,8 @@ impl Xen {
         }
     }
 
-    /// As [`clean_log_dirty`](Self::clean_log_dirty), and leaves the log as it is.
-    pub fn peek_log_dirty(
-        &self,
-        domain: DomId,
-        bitmap: &mut HypercallBuffer,
-        pages: u64,
-        is_final: bool,
-    ) -> Result<DirtyStats, XenError> {
-        self.read_log(domctl::SHADOW_PEEK, domain, bitmap, pages, is_final)
-    }
-
     fn read_log(
         &self,
-        op: u32,
         domain: DomId,
         bitmap: &mut HypercallBuffer,
         pages: u64,
@@ -115,7 +102,7 @@ impl Xen {
     ) -> Result<DirtyStats, XenError> {
         let bytes = usize::try_from(pages.div_ceil(8)).expect("a bitmap fits in memory");
         let mode = if is_final { domctl::SHADOW_MODE_FINAL } else { 0 };
-        let mut payload = ShadowOp { op, mode, pages, ..ShadowOp::default() };
+        let mut payload = ShadowOp { op: domctl::SHADOW_CLEAN, mode, pages, ..ShadowOp::default() };
         let data = Data { buffer: bitmap, pointers: &[payload_pointer!(ShadowOp, bitmap, bytes)] };
         let answer =
             self.domctl("Reading the dirty log", domctl::SHADOW_OP, domain, &mut payload, Some(data));
@@ -217,7 +204,6 @@ mod tests {
         let stats = xen.clean_log_dirty(DOMAIN, &mut bitmap, 20, true).unwrap();
         assert_eq!(stats, DirtyStats { fault_count: 5, dirty_count: 2 });
         assert_eq!(bitmap.as_bytes(), [0x08, 0, 0x02]);
-        assert_eq!(xen.peek_log_dirty(DOMAIN, &mut bitmap, 20, false).unwrap(), stats);
     }
 
     #[test]

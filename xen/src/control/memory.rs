@@ -159,18 +159,7 @@ impl Xen {
     /// The first machine frame of each 2 MiB of the machine-to-physical table, at most `count` of them; 0 where
     /// the host has no memory that far up. To be mapped as [`DomId::XEN`]'s, 512 frames each.
     pub fn machphys_frames(&self, count: usize) -> Result<Vec<Mfn>, XenError> {
-        self.machphys("Asking for the M2P", memory::MACHPHYS_MFN_LIST, count)
-    }
-
-    /// The first machine frame of the table that 32-bit guests see.
-    pub fn compat_m2p_first_frame(&self) -> Result<Mfn, XenError> {
-        let what = "Asking for the 32-bit M2P";
-        let frames = self.machphys(what, memory::MACHPHYS_COMPAT_MFN_LIST, 1)?;
-        let none = || XenError::Nonsense { what, domain: None, answer: "no frame".into() };
-        frames.first().copied().ok_or_else(none)
-    }
-
-    fn machphys(&self, what: &'static str, sub: u64, count: usize) -> Result<Vec<Mfn>, XenError> {
+        let what = "Asking for the M2P";
         let bytes = count * size_of::<Mfn>();
         let mut data = self.data(bytes)?;
         let max_extents = u32::try_from(count).map_err(|_| XenError::Hypercall {
@@ -181,7 +170,13 @@ impl Xen {
         let mut argument = MachphysList { max_extents, ..MachphysList::default() };
         let pointers = [Pointer { at: offset_of!(MachphysList, extent_start), to: 0, bytes }];
         let given = Data { buffer: &mut data, pointers: &pointers };
-        self.subcommand(what, None, (hypercall::MEMORY_OP, sub), &mut argument, Some(given))?;
+        self.subcommand(
+            what,
+            None,
+            (hypercall::MEMORY_OP, memory::MACHPHYS_MFN_LIST),
+            &mut argument,
+            Some(given),
+        )?;
         if argument.nr_extents > max_extents {
             let answer = format!("{} extents", argument.nr_extents);
             return Err(XenError::Nonsense { what, domain: None, answer });

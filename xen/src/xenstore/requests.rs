@@ -1,4 +1,4 @@
-//! What can be asked of xenstore: nodes, their permissions, and which domains it serves.
+//! What can be asked of xenstore: nodes, their permissions, and the word that a domain runs on.
 //!
 //! Requests on nodes exist twice: by themselves, and (`…_in`) in a transaction.
 //!
@@ -7,7 +7,7 @@
 use super::client::{Asked, NO_TRANSACTION, Xenstore};
 use super::wire::{self, Kind};
 use super::{Permission, StoreError};
-use crate::{DomId, Gfn};
+use crate::DomId;
 
 impl Xenstore {
     /// The value of a node; `None` if there is no such node.
@@ -40,35 +40,11 @@ impl Xenstore {
         self.set_permissions_in(NO_TRANSACTION, path, permissions)
     }
 
-    /// Where a domain's nodes are: `/local/domain/5`. Also of domains that are not there.
-    pub fn domain_path(&mut self, domain: DomId) -> Result<String, StoreError> {
-        let path = self.of_domain(Kind::GetDomainPath, "name the path of domain", domain, &[])?;
-        Ok(wire::string(&path)?.to_owned())
-    }
-
     /// Tells xenstore that a domain that shut down runs on, so that its next shutdown is announced.
     pub fn resume(&mut self, domain: DomId) -> Result<(), StoreError> {
-        self.of_domain(Kind::Resume, "resume domain", domain, &[]).map(drop)
-    }
-
-    /// Connects a domain to xenstore: through the page `gfn` and the event channel port `evtchn` of that domain.
-    pub fn introduce(&mut self, domain: DomId, gfn: Gfn, evtchn: u32) -> Result<(), StoreError> {
-        self.of_domain(Kind::Introduce, "introduce domain", domain, &[gfn.0, evtchn.into()]).map(drop)
-    }
-
-    /// Takes a domain's connection to xenstore away.
-    pub fn release(&mut self, domain: DomId) -> Result<(), StoreError> {
-        self.of_domain(Kind::Release, "release domain", domain, &[]).map(drop)
-    }
-
-    /// Whether a domain is connected to xenstore.
-    pub fn is_introduced(&mut self, domain: DomId) -> Result<bool, StoreError> {
-        let answer = self.of_domain(Kind::IsDomainIntroduced, "find domain", domain, &[])?;
-        match wire::string(&answer)? {
-            "T" => Ok(true),
-            "F" => Ok(false),
-            other => Err(StoreError::Protocol(format!("{other:?} for true or false"))),
-        }
+        let domain = domain.to_string();
+        let asked = Asked { what: "resume domain", subject: &domain };
+        self.ask(Kind::Resume, NO_TRANSACTION, &[domain.as_bytes(), b"\0"], asked).map(drop)
     }
 
     pub(super) fn read_in(&mut self, transaction: u32, path: &str) -> Result<Option<String>, StoreError> {
@@ -126,19 +102,5 @@ impl Xenstore {
         path: &str,
     ) -> Result<Vec<u8>, StoreError> {
         self.ask(kind, transaction, &[wire::name(path)?, b"\0"], Asked { what, subject: path })
-    }
-
-    /// A request that names a domain, and numbers.
-    fn of_domain(
-        &mut self,
-        kind: Kind,
-        what: &'static str,
-        domain: DomId,
-        numbers: &[u64],
-    ) -> Result<Vec<u8>, StoreError> {
-        let domain = domain.to_string();
-        let numbers: String = numbers.iter().map(|number| format!("\0{number}")).collect();
-        let asked = Asked { what, subject: &domain };
-        self.ask(kind, NO_TRANSACTION, &[domain.as_bytes(), numbers.as_bytes(), b"\0"], asked)
     }
 }

@@ -30,16 +30,12 @@ pub(super) enum Kind {
     Unwatch = 5,
     TransactionStart = 6,
     TransactionEnd = 7,
-    Introduce = 8,
-    Release = 9,
-    GetDomainPath = 10,
     Write = 11,
     Mkdir = 12,
     Rm = 13,
     SetPerms = 14,
     WatchEvent = 15,
     Error = 16,
-    IsDomainIntroduced = 17,
     Resume = 18,
 }
 

@@ -139,17 +139,6 @@ fn the_m2p_is_listed_as_far_as_it_goes() {
     assert_eq!(xen.machphys_frames(2).unwrap(), [Mfn(0), Mfn(512)]);
     let many = xen.machphys_frames(5000).unwrap();
     assert_eq!((many.len(), many[2999]), (3000, Mfn(2999 * 512)));
-    port.answer(Asked::Memory(memory::MACHPHYS_COMPAT_MFN_LIST), |call| {
-        let (mut list, _) = MachphysList::read_from_prefix(call.argument()).unwrap();
-        assert_eq!(list.max_extents, 1);
-        list.nr_extents = 1;
-        words(call.data().unwrap())[0] = 77;
-        list.write_to_prefix(call.argument()).unwrap();
-        Ok(0)
-    });
-    assert_eq!(xen.compat_m2p_first_frame().unwrap(), Mfn(77));
-    port.answer(Asked::Memory(memory::MACHPHYS_COMPAT_MFN_LIST), |_| Ok(0));
-    assert!(xen.compat_m2p_first_frame().is_err());
 }
 
 #[test]
