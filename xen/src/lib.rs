@@ -23,6 +23,7 @@
 //! | `mapping` | [`Mapping`]: frames of a domain in this process |
 //! | `evtchn` | [`Evtchn`]: event channels |
 //! | `frame_number` | [`Gfn`], [`Mfn`] and [`GfnSlot`]; the third, `Pfn`, comes with the stream |
+//! | `window` | which pfns are mapped together |
 //! | `words` | [`DomId`] |
 //! | `error` | [`XenError`], with advice for operators |
 //! | [`xenstore`] | the tree of small texts: requests, transactions, watches |
@@ -65,6 +66,7 @@ pub mod restore;
 mod simulated;
 pub mod standby;
 pub mod vifs;
+mod window;
 mod words;
 pub mod xenstore;
 pub mod xl;

@@ -29,14 +29,12 @@ mod renew;
 mod sample;
 
 use super::peek;
+use crate::window::{self, WINDOW_PFNS, by_window, pfn_at, split};
 use crate::{Access, DomId, Gfn, GfnSlot, Mapping, Xen, XenError};
 use nix::errno::Errno;
 use std::collections::BTreeSet;
 use understudy_checkpoint::pages::DirtyBitmap;
 use understudy_checkpoint::{OutOfMemory, Page, PageType, Pfn, room};
-
-/// Pfns in one mapping: 16 MiB.
-const WINDOW_PFNS: usize = 4096;
 
 /// Pfns that one survey looks at: one hypercall beside the running guest.
 const SURVEY_PFNS: usize = 1024;
@@ -111,7 +109,7 @@ pub(super) struct Frames {
 impl Frames {
     pub(super) fn new(xen: Xen, domain: DomId, page_count: u64, tot_pages: u64) -> Result<Self, OutOfMemory> {
         let before = DirtyBitmap::try_new(page_count)?;
-        let windows_count = (page_count as usize).div_ceil(WINDOW_PFNS);
+        let windows_count = window::count(page_count as usize);
         let mut windows = Vec::new();
         room::reserve(&mut windows, windows_count)?;
         windows.resize_with(windows_count, || None);
@@ -158,7 +156,7 @@ impl Frames {
         let Some(window) = self.windows[number].take() else { return };
         let had_data = window.places.iter().enumerate().filter(|(_, place)| place.kind.has_data());
         for (index, _) in had_data {
-            self.before.set(Pfn((number * WINDOW_PFNS + index) as u64));
+            self.before.set(pfn_at(number, index));
             self.dropped.insert(number);
         }
     }
@@ -249,14 +247,9 @@ impl Frames {
         mut unmapped: Unmapped<'_>,
     ) -> Result<bool, XenError> {
         let mut is_whole = true;
-        let mut rest = pfns;
-        while let Some(first) = rest.first() {
-            let window = split(*first).0;
-            let here = rest.iter().take_while(|pfn| split(**pfn).0 == window).count();
-            let (these, others) = rest.split_at(here);
+        for (window, pfns) in by_window(pfns) {
             self.map_window(window, frame_of)?;
-            is_whole &= self.look_up_in(window, these, frame_of, &mut unmapped)?;
-            rest = others;
+            is_whole &= self.look_up_in(window, pfns, frame_of, &mut unmapped)?;
         }
         Ok(is_whole)
     }
@@ -345,14 +338,14 @@ impl Frames {
             let (kind, sure_since) = if is_hole { (PageType::Absent, NEVER) } else { (kind, round) };
             window.places[index] = Place { frame, kind, sure_since };
             match unmapped {
-                Unmapped::Waits(pfns) if is_hole => pfns.set(Pfn((number * WINDOW_PFNS + index) as u64)),
+                Unmapped::Waits(pfns) if is_hole => pfns.set(pfn_at(number, index)),
                 Unmapped::Fails if is_hole => hole = hole.or(Some(index)),
                 _ => {}
             }
         }
         let is_whole = moved.is_empty() || window.find_holes();
         match hole {
-            Some(index) => Err(self.copy_error(Pfn((number * WINDOW_PFNS + index) as u64))),
+            Some(index) => Err(self.copy_error(pfn_at(number, index))),
             None => Ok(is_whole),
         }
     }
@@ -376,10 +369,6 @@ impl Frames {
         };
         frames.iter().map(kind).collect()
     }
-}
-
-fn split(pfn: Pfn) -> (usize, usize) {
-    (pfn.0 as usize / WINDOW_PFNS, pfn.0 as usize % WINDOW_PFNS)
 }
 
 #[cfg(test)]

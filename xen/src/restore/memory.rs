@@ -6,12 +6,10 @@
 //! ```
 
 use super::journal::Journal;
+use crate::window::{self, WINDOW_PFNS, by_window, pfn_at, split};
 use crate::{Access, DomId, Gfn, GfnSlot, Mapping, Mfn, Xen, XenError};
 use understudy_checkpoint::stream::limits::PFNS_MAX;
 use understudy_checkpoint::{OutOfMemory, Page, Pfn, room};
-
-/// Pfns in one mapping: 16 MiB.
-const WINDOW_PFNS: u64 = 4096;
 
 /// Pfns of a superpage of 2 MiB.
 pub(crate) const SUPERPAGE_PFNS: u64 = 512;
@@ -115,11 +113,11 @@ impl GuestMemory {
     fn map_for_reading(&mut self) -> Result<(), XenError> {
         let map = |frames: &[GfnSlot]| {
             let mut frames = frames.to_vec();
-            frames.resize(WINDOW_PFNS as usize, GfnSlot::EMPTY);
+            frames.resize(WINDOW_PFNS, GfnSlot::EMPTY);
             let is_there = frames.iter().any(|frame| frame.is_filled());
             is_there.then(|| self.xen.map(self.domain, &frames, Access::Read)).transpose()
         };
-        self.windows = self.frames.chunks(WINDOW_PFNS as usize).map(map).collect::<Result<_, _>>()?;
+        self.windows = self.frames.chunks(WINDOW_PFNS).map(map).collect::<Result<_, _>>()?;
         Ok(())
     }
 
@@ -152,7 +150,7 @@ impl GuestMemory {
         assert!(last.0 < PFNS_MAX, "the reader bounds pfns");
         let count = last.0 as usize + 1;
         if self.frames.len() < count {
-            let windows_count = count.div_ceil(WINDOW_PFNS as usize);
+            let windows_count = window::count(count);
             let more = windows_count.saturating_sub(self.windows.len());
             room::reserve(&mut self.windows, more)?;
             room::lengthen(&mut self.frames, count, GfnSlot::EMPTY)?;
@@ -207,13 +205,10 @@ impl GuestMemory {
 
     /// Maps freshly populated pfns, ascending.
     fn map_new(&mut self, pfns: &[Pfn]) -> Result<(), MemoryError> {
-        let mut rest = pfns;
-        while let Some(first) = rest.first().copied() {
-            let run = rest.iter().zip(first.0..).take_while(|(pfn, next)| pfn.0 == *next).count();
-            let in_window = (WINDOW_PFNS - first.0 % WINDOW_PFNS) as usize;
-            let run = run.min(in_window);
-            self.map_run(first, run)?;
-            rest = &rest[run..];
+        for (_, pfns) in by_window(pfns) {
+            for run in pfns.chunk_by(|one, next| one.0 + 1 == next.0) {
+                self.map_run(run[0], run.len())?;
+            }
         }
         Ok(())
     }
@@ -226,9 +221,11 @@ impl GuestMemory {
                 mapping.remap(index, &self.frames[first..first + run])?;
             }
             none => {
-                let start = window as u64 * WINDOW_PFNS;
-                let slot = |pfn| self.frames.get(pfn as usize).copied().unwrap_or(GfnSlot::EMPTY);
-                let frames: Vec<GfnSlot> = (start..start + WINDOW_PFNS).map(slot).collect();
+                let slot = |place| {
+                    let pfn = pfn_at(window, place).0 as usize;
+                    self.frames.get(pfn).copied().unwrap_or(GfnSlot::EMPTY)
+                };
+                let frames: Vec<GfnSlot> = (0..WINDOW_PFNS).map(slot).collect();
                 *none = Some(self.xen.map(self.domain, &frames, Access::ReadWrite)?);
             }
         }
@@ -271,7 +268,7 @@ impl GuestMemory {
 
     /// Gives frames back to the host: `pfns` ascend and are populated.
     pub(crate) fn release(&mut self, pfns: &[Pfn]) -> Result<(), MemoryError> {
-        for run in pfns.chunk_by(|one, next| split(*one).0 == split(*next).0) {
+        for (_, run) in by_window(pfns) {
             // A frame that is mapped here is not free before it is unmapped.
             let places: Vec<(usize, GfnSlot)> =
                 run.iter().map(|pfn| (split(*pfn).1, GfnSlot::EMPTY)).collect();
@@ -297,11 +294,6 @@ impl GuestMemory {
         let window = self.windows.get(window).and_then(Option::as_ref);
         (window.expect("pages are populated before they are used"), index)
     }
-}
-
-/// The window that a pfn lies in, and its place there.
-fn split(pfn: Pfn) -> (usize, usize) {
-    ((pfn.0 / WINDOW_PFNS) as usize, (pfn.0 % WINDOW_PFNS) as usize)
 }
 
 /// How many of the first pfns have to come one by one: up to the next that begins a whole superpage.

@@ -10,7 +10,8 @@
 //! A frame that only our mapping has kept goes by this, and the page count falls: the next pause takes every page for
 //! dirty. That is right for a page that was moved. What was merely given back is left to the pause.
 
-use super::{Frames, WINDOW_PFNS};
+use super::Frames;
+use crate::window::{WINDOW_PFNS, split};
 use crate::{GfnSlot, XenError};
 use std::ops::Range;
 use understudy_checkpoint::Pfn;
@@ -20,7 +21,7 @@ impl Frames {
     pub(in crate::domain) fn renew(&mut self, pfns: Range<u64>) -> Result<(), XenError> {
         let mut pfn = pfns.start;
         while pfn < pfns.end {
-            let (number, index) = super::split(Pfn(pfn));
+            let (number, index) = split(Pfn(pfn));
             let Some(window) = &self.windows[number] else {
                 pfn = (number as u64 + 1) * WINDOW_PFNS as u64;
                 continue;

@@ -2,7 +2,8 @@
 //!
 //! Not here: whether it has them still.
 
-use super::{Frames, WINDOW_PFNS};
+use super::Frames;
+use crate::window::{WINDOW_PFNS, pfn_at};
 use understudy_checkpoint::Pfn;
 
 /// Places from one page to the next, so that those of a sample have little to do with each other.
@@ -41,7 +42,7 @@ impl Frames {
             let length = window.places.len();
             let indices = (0..length).map(|step| (seed / self.windows.len() + step * STRIDE) % length);
             let with_data = indices.filter(|index| window.places[*index].kind.has_data());
-            let pfns = with_data.map(|index| Pfn((number * WINDOW_PFNS + index) as u64));
+            let pfns = with_data.map(|index| pfn_at(number, index));
             for (place, pfn) in into.iter_mut().zip(pfns.filter(|pfn| is_wanted(*pfn))) {
                 *place = pfn;
                 count += 1;
