@@ -236,27 +236,27 @@ mod tests {
 
     #[test]
     fn a_mapping_that_fails_leaves_nothing_behind_but_its_reason() {
-        let port = no_privcmd();
+        let hypervisor = no_privcmd();
         let mapped = Mapping::new(
-            port.foreign_memory(DomId(3)).unwrap(),
+            hypervisor.foreign_memory(DomId(3)).unwrap(),
             DomId(3),
             &[Gfn(1).into(), Gfn(2).into()],
             Access::Read,
         );
         assert!(matches!(mapped, Err(XenError::Map { errno: Errno::ENOTTY, .. })));
-        let granted = Mapping::grant_table(port.foreign_memory(DomId(3)).unwrap(), DomId(3));
+        let granted = Mapping::grant_table(hypervisor.foreign_memory(DomId(3)).unwrap(), DomId(3));
         assert!(matches!(granted, Err(XenError::Hypercall { errno: Errno::ENOTTY, .. })));
     }
 
     #[test]
     fn the_device_is_opened_once_for_a_domain_in_a_row() {
-        let port = no_privcmd();
-        let of = |domain| Arc::as_ptr(&port.foreign_memory(DomId(domain)).unwrap()).cast::<()>();
+        let hypervisor = no_privcmd();
+        let of = |domain| Arc::as_ptr(&hypervisor.foreign_memory(DomId(domain)).unwrap()).cast::<()>();
         let first = of(3);
         assert_eq!(of(3), first);
-        assert_eq!(port.last.lock().unwrap().as_ref().map(|(domain, _)| *domain), Some(DomId(3)));
+        assert_eq!(hypervisor.last.lock().unwrap().as_ref().map(|(domain, _)| *domain), Some(DomId(3)));
         of(4);
-        assert_eq!(port.last.lock().unwrap().as_ref().map(|(domain, _)| *domain), Some(DomId(4)));
+        assert_eq!(hypervisor.last.lock().unwrap().as_ref().map(|(domain, _)| *domain), Some(DomId(4)));
     }
 
     #[test]

@@ -194,9 +194,9 @@ mod tests {
 
     #[test]
     fn a_domain_is_described() {
-        let port = Simulated::new();
-        let xen = Xen::over(port.clone()).unwrap();
-        port.answer(INFO, |call| {
+        let hypervisor = Simulated::new();
+        let xen = Xen::over(hypervisor.clone()).unwrap();
+        hypervisor.answer(INFO, |call| {
             let mut info = domctl::DomainInfo::new_zeroed();
             info.domain = head(call).domain;
             info.flags = DomainFlags::HVM | suspended_flags();
@@ -217,15 +217,15 @@ mod tests {
 
     #[test]
     fn a_port_is_made_on_a_domains_behalf_and_told_of_its_suspend() {
-        let port = Simulated::new();
-        let xen = Xen::over(port.clone()).unwrap();
-        port.answer(Asked::Evtchn(evtchn::ALLOC_UNBOUND), |call| {
+        let hypervisor = Simulated::new();
+        let xen = Xen::over(hypervisor.clone()).unwrap();
+        hypervisor.answer(Asked::Evtchn(evtchn::ALLOC_UNBOUND), |call| {
             assert_eq!(call.argument()[..4], [7, 0, 0xF0, 0x7F]);
             call.argument()[4..8].copy_from_slice(&19u32.to_ne_bytes());
             Ok(0)
         });
         assert_eq!(xen.offer_port_of(DomId(7)).unwrap(), 19);
-        port.answer(Asked::Domctl(domctl::SUBSCRIBE), |call| {
+        hypervisor.answer(Asked::Domctl(domctl::SUBSCRIBE), |call| {
             assert_eq!(payload::<domctl::Subscribe>(call).port, 19);
             Ok(0)
         });
@@ -234,11 +234,11 @@ mod tests {
 
     #[test]
     fn no_domain_is_none_in_both_of_xens_forms() {
-        let port = Simulated::new();
-        let xen = Xen::over(port.clone()).unwrap();
-        port.fail(INFO, &[Errno::ESRCH]);
+        let hypervisor = Simulated::new();
+        let xen = Xen::over(hypervisor.clone()).unwrap();
+        hypervisor.fail(INFO, &[Errno::ESRCH]);
         assert_eq!(xen.domain_info(DomId(3)).unwrap(), None);
-        port.answer(INFO, |call| {
+        hypervisor.answer(INFO, |call| {
             let mut info = domctl::DomainInfo::new_zeroed();
             info.domain = 4;
             set_payload(call, &info);
@@ -250,17 +250,17 @@ mod tests {
 
     #[test]
     fn orders_name_their_domain_and_carry_nothing_else() {
-        let port = Simulated::new();
-        let xen = Xen::over(port.clone()).unwrap();
+        let hypervisor = Simulated::new();
+        let xen = Xen::over(hypervisor.clone()).unwrap();
         let commands = [domctl::PAUSE_DOMAIN, domctl::UNPAUSE_DOMAIN, domctl::RESUME_DOMAIN];
         // Whatever a call before left in the pool.
-        port.answer(Asked::Domctl(domctl::SET_TSC_INFO), |call| {
+        hypervisor.answer(Asked::Domctl(domctl::SET_TSC_INFO), |call| {
             call.argument().fill(0xFF);
             Ok(0)
         });
         for command in commands {
             let info = TscInfo { mode: 1, khz: 2, incarnation: 3, elapsed_ns: 4 };
-            port.answer(Asked::Domctl(command), |call| {
+            hypervisor.answer(Asked::Domctl(command), |call| {
                 assert_eq!((head(call).domain, head(call).pad), (6, [0; 3]));
                 assert_eq!(payload::<[u8; 128]>(call), [0; 128]);
                 assert!(call.data().is_none());
@@ -278,35 +278,35 @@ mod tests {
 
     #[test]
     fn small_payloads_go_both_ways() {
-        let port = Simulated::new();
-        let xen = Xen::over(port.clone()).unwrap();
+        let hypervisor = Simulated::new();
+        let xen = Xen::over(hypervisor.clone()).unwrap();
         let info = TscInfo { mode: 1, khz: 2_000_000, incarnation: 3, elapsed_ns: 1 << 40 };
-        port.answer(Asked::Domctl(domctl::SET_TSC_INFO), move |call| {
+        hypervisor.answer(Asked::Domctl(domctl::SET_TSC_INFO), move |call| {
             let sent: domctl::TscInfo = payload(call);
             assert_eq!((sent.mode, sent.khz, sent.incarnation), (info.mode, info.khz, info.incarnation));
             assert_eq!((sent.pad, sent.elapsed_ns), (0, info.elapsed_ns));
             Ok(0)
         });
         xen.set_tsc_info(DomId(1), info).unwrap();
-        port.answer(Asked::Domctl(domctl::GET_TSC_INFO), |call| {
+        hypervisor.answer(Asked::Domctl(domctl::GET_TSC_INFO), |call| {
             let TscInfo { mode, khz, incarnation, elapsed_ns } =
                 TscInfo { mode: 1, khz: 2_000_000, incarnation: 3, elapsed_ns: 1 << 40 };
             set_payload(call, &domctl::TscInfo { mode, khz, incarnation, pad: 0, elapsed_ns });
             Ok(0)
         });
         assert_eq!(xen.tsc_info(DomId(1)).unwrap(), info);
-        port.answer(Asked::Sched(sched::REMOTE_SHUTDOWN), |call| {
+        hypervisor.answer(Asked::Sched(sched::REMOTE_SHUTDOWN), |call| {
             assert_eq!(call.argument()[..8], [1, 0, 0, 0, 2, 0, 0, 0]);
             Ok(0)
         });
         xen.shutdown(DomId(1), 2).unwrap();
-        port.answer(Asked::Domctl(domctl::SUBSCRIBE), |call| {
+        hypervisor.answer(Asked::Domctl(domctl::SUBSCRIBE), |call| {
             assert_eq!(payload::<domctl::Subscribe>(call).port, 33);
             Ok(0)
         });
         xen.subscribe_suspend(DomId(1), 33).unwrap();
         for (size, sound) in [(32, true), (64, true), (0, false)] {
-            port.answer(Asked::Domctl(domctl::GET_ADDRESS_SIZE), move |call| {
+            hypervisor.answer(Asked::Domctl(domctl::GET_ADDRESS_SIZE), move |call| {
                 set_payload(call, &domctl::AddressSize { size });
                 Ok(0)
             });

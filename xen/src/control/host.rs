@@ -104,9 +104,9 @@ mod tests {
     const INFO: Asked = Asked::Sysctl(sysctl::PHYS_INFO);
 
     fn host() -> (Arc<Simulated>, Xen) {
-        let port = Simulated::new();
-        let xen = Xen::over(port.clone()).unwrap();
-        port.answer(INFO, |call| {
+        let hypervisor = Simulated::new();
+        let xen = Xen::over(hypervisor.clone()).unwrap();
+        hypervisor.answer(INFO, |call| {
             assert_eq!(sysctl_payload::<sysctl::PhysInfo>(call), sysctl::PhysInfo::default());
             let info = sysctl::PhysInfo {
                 free_pages: 1000,
@@ -117,40 +117,40 @@ mod tests {
             set_sysctl_payload(call, &info);
             Ok(0)
         });
-        port.asked();
-        (port, xen)
+        hypervisor.asked();
+        (hypervisor, xen)
     }
 
     #[test]
     fn a_host_is_described_in_each_known_version() {
         for (tries, version) in sysctl::KNOWN_VERSIONS.into_iter().enumerate() {
-            let (port, xen) = host();
-            port.speak_sysctl(version);
+            let (hypervisor, xen) = host();
+            hypervisor.speak_sysctl(version);
             let expected =
                 HostInfo { free_pages: 600, runs_hvm: true, runs_pv: false, has_shadow_paging: true };
             assert_eq!(xen.host_info().unwrap(), expected);
-            assert_eq!(port.asked(), vec![INFO; tries + 1]);
+            assert_eq!(hypervisor.asked(), vec![INFO; tries + 1]);
         }
     }
 
     #[test]
     fn an_unknown_version_is_told_with_what_to_do() {
-        let (port, xen) = host();
-        port.speak_sysctl(0x17);
+        let (hypervisor, xen) = host();
+        hypervisor.speak_sysctl(0x17);
         let error = xen.host_info().unwrap_err().to_string();
         assert!(error.contains("(0x16, 0x15). Use a newer understudy"), "{error}");
     }
 
     #[test]
     fn a_sysctl_only_asks_and_is_repeated_when_memory_was_away() {
-        let (port, xen) = host();
-        port.speak_sysctl(0x16);
-        port.fail(INFO, &[Errno::EFAULT, Errno::EFAULT]);
+        let (hypervisor, xen) = host();
+        hypervisor.speak_sysctl(0x16);
+        hypervisor.fail(INFO, &[Errno::EFAULT, Errno::EFAULT]);
         xen.host_info().unwrap();
-        assert_eq!(port.asked(), [INFO; 3]);
-        port.fail(INFO, &[Errno::EFAULT; 3]);
+        assert_eq!(hypervisor.asked(), [INFO; 3]);
+        hypervisor.fail(INFO, &[Errno::EFAULT; 3]);
         assert!(xen.host_info().unwrap_err().to_string().contains("not resident"));
-        port.fail(INFO, &[Errno::EPERM]);
+        hypervisor.fail(INFO, &[Errno::EPERM]);
         assert!(xen.host_info().unwrap_err().to_string().contains("as root in dom0"));
     }
 }

@@ -98,12 +98,12 @@ mod tests {
 
     /// A guest whose context grows by `growth` bytes with each question after its size.
     fn guest(bytes: u32, growth: u32) -> (Arc<Simulated>, Arc<AtomicU32>, Xen) {
-        let port = Simulated::new();
-        let xen = Xen::over(port.clone()).unwrap();
-        port.asked();
+        let hypervisor = Simulated::new();
+        let xen = Xen::over(hypervisor.clone()).unwrap();
+        hypervisor.asked();
         let size = Arc::new(AtomicU32::new(bytes));
         let now = size.clone();
-        port.answer(CONTEXT, move |call| {
+        hypervisor.answer(CONTEXT, move |call| {
             let mut asked: HvmContext = payload(call);
             let size = now.load(Ordering::Relaxed);
             match call.data() {
@@ -117,37 +117,37 @@ mod tests {
             set_payload(call, &asked);
             Ok(0)
         });
-        (port, size, xen)
+        (hypervisor, size, xen)
     }
 
     #[test]
     fn a_context_is_appended_and_its_size_is_asked_for_only_when_it_grew() {
-        let (port, size, xen) = guest(5000, 0);
+        let (hypervisor, size, xen) = guest(5000, 0);
         let mut into = vec![1];
         xen.hvm_context(DOMAIN, &mut into).unwrap();
         assert_eq!((into.len(), into[0], into[1], into[5000]), (5001, 1, 5000u32 as u8, 5000u32 as u8));
-        assert_eq!(port.asked().len(), 3, "too small, the size, the context");
+        assert_eq!(hypervisor.asked().len(), 3, "too small, the size, the context");
         into.clear();
         xen.hvm_context(DOMAIN, &mut into).unwrap();
-        assert_eq!((into.len(), port.asked().len()), (5000, 1));
+        assert_eq!((into.len(), hypervisor.asked().len()), (5000, 1));
         size.store(20_000, Ordering::Relaxed);
         into.clear();
         xen.hvm_context(DOMAIN, &mut into).unwrap();
-        assert_eq!((into.len(), port.asked().len()), (20_000, 3));
+        assert_eq!((into.len(), hypervisor.asked().len()), (20_000, 3));
         size.store(4000, Ordering::Relaxed);
         into.clear();
         xen.hvm_context(DOMAIN, &mut into).unwrap();
-        assert_eq!((into.len(), port.asked().len()), (4000, 1));
+        assert_eq!((into.len(), hypervisor.asked().len()), (4000, 1));
     }
 
     #[test]
     fn a_context_that_grows_between_size_and_answer_is_asked_for_again() {
-        let (port, size, xen) = guest(10_000, SPARE_BYTES as u32 + 1);
+        let (hypervisor, size, xen) = guest(10_000, SPARE_BYTES as u32 + 1);
         let growing = size.clone();
         let mut into = Vec::new();
         assert!(xen.hvm_context(DOMAIN, &mut into).is_err(), "not for ever");
         assert!(into.is_empty());
-        assert_eq!(port.asked().len(), 2 * GROWTHS_MAX);
+        assert_eq!(hypervisor.asked().len(), 2 * GROWTHS_MAX);
         assert!(growing.load(Ordering::Relaxed) > 10_000);
 
         let (_port, _, xen) = guest(10_000, SPARE_BYTES as u32);
@@ -157,10 +157,10 @@ mod tests {
 
     #[test]
     fn a_context_of_any_size_is_set_whole() {
-        let port = Simulated::new();
-        let xen = Xen::over(port.clone()).unwrap();
+        let hypervisor = Simulated::new();
+        let xen = Xen::over(hypervisor.clone()).unwrap();
         for bytes in [1, 5000, 100_000] {
-            port.answer(Asked::Domctl(domctl::SET_HVM_CONTEXT), move |call| {
+            hypervisor.answer(Asked::Domctl(domctl::SET_HVM_CONTEXT), move |call| {
                 assert_eq!(payload::<HvmContext>(call).size, bytes);
                 assert!(call.data().unwrap()[..bytes as usize].iter().all(|byte| *byte == 7));
                 Ok(0)
@@ -171,9 +171,9 @@ mod tests {
 
     #[test]
     fn parameters_go_both_ways() {
-        let port = Simulated::new();
-        let xen = Xen::over(port.clone()).unwrap();
-        port.answer(Asked::Hvm(hvm::GET_PARAM), |call| {
+        let hypervisor = Simulated::new();
+        let xen = Xen::over(hypervisor.clone()).unwrap();
+        hypervisor.answer(Asked::Hvm(hvm::GET_PARAM), |call| {
             let (mut param, _) = hvm::Param::read_from_prefix(call.argument()).unwrap();
             assert_eq!((param.domain, param.index, param.value), (2, 14, 0));
             param.value = 1 << 40;
@@ -181,13 +181,13 @@ mod tests {
             Ok(0)
         });
         assert_eq!(xen.hvm_param(DOMAIN, 14).unwrap(), 1 << 40);
-        port.answer(Asked::Hvm(hvm::SET_PARAM), |call| {
+        hypervisor.answer(Asked::Hvm(hvm::SET_PARAM), |call| {
             let (param, _) = hvm::Param::read_from_prefix(call.argument()).unwrap();
             assert_eq!((param.domain, param.pad, param.index, param.value), (2, 0, 2, 9));
             Ok(0)
         });
         xen.set_hvm_param(DOMAIN, 2, 9).unwrap();
-        port.fail(Asked::Hvm(hvm::GET_PARAM), &[Errno::ESRCH]);
+        hypervisor.fail(Asked::Hvm(hvm::GET_PARAM), &[Errno::ESRCH]);
         assert!(matches!(xen.hvm_param(DOMAIN, 14), Err(XenError::Gone { .. })));
     }
 }

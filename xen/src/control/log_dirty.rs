@@ -131,11 +131,11 @@ mod tests {
 
     /// A domain that answers ENABLE as scripted, and OFF.
     fn domain(answers: &[Result<u64, Errno>]) -> (Arc<Mutex<Vec<u32>>>, Xen) {
-        let port = Simulated::new();
-        let xen = Xen::over(port.clone()).unwrap();
+        let hypervisor = Simulated::new();
+        let xen = Xen::over(hypervisor.clone()).unwrap();
         let ops = Arc::new(Mutex::new(Vec::new()));
         let (seen, mut answers) = (ops.clone(), Vec::from(answers).into_iter());
-        port.answer(SHADOW, move |call| {
+        hypervisor.answer(SHADOW, move |call| {
             let op = payload::<ShadowOp>(call).op;
             seen.lock().unwrap().push(op);
             if op == domctl::SHADOW_OFF { Ok(0) } else { answers.next().unwrap() }
@@ -183,9 +183,9 @@ mod tests {
 
     /// A log of 20 frames, of which 3 and 17 are dirty.
     fn log() -> (Arc<Simulated>, Xen) {
-        let port = Simulated::new();
-        let xen = Xen::over(port.clone()).unwrap();
-        port.answer(SHADOW, |call| {
+        let hypervisor = Simulated::new();
+        let xen = Xen::over(hypervisor.clone()).unwrap();
+        hypervisor.answer(SHADOW, |call| {
             let mut asked: ShadowOp = payload(call);
             assert_eq!((asked.pages, asked.mb, asked.bitmap), (20, 0, crate::abi::Handle::NULL));
             assert_eq!(asked.mode, u32::from(asked.op == domctl::SHADOW_CLEAN));
@@ -194,7 +194,7 @@ mod tests {
             set_payload(call, &asked);
             Ok(0)
         });
-        (port, xen)
+        (hypervisor, xen)
     }
 
     #[test]
@@ -216,22 +216,22 @@ mod tests {
 
     #[test]
     fn a_lost_log_is_told_apart() {
-        let (port, xen) = log();
+        let (hypervisor, xen) = log();
         let mut bitmap = HypercallBuffer::new(3).unwrap();
         for errno in [Errno::ENOMEM, Errno::EFAULT] {
-            port.fail(SHADOW, &[errno]);
-            port.asked();
+            hypervisor.fail(SHADOW, &[errno]);
+            hypervisor.asked();
             let error = xen.clean_log_dirty(DOMAIN, &mut bitmap, 20, true).unwrap_err();
             assert!(matches!(error, XenError::LogLost { domain: DOMAIN, .. }), "{error}");
             assert!(error.to_string().contains("a full copy is needed"), "{error}");
-            assert_eq!(port.asked(), [SHADOW], "no second clean over what the first one took");
+            assert_eq!(hypervisor.asked(), [SHADOW], "no second clean over what the first one took");
         }
-        port.fail(SHADOW, &[Errno::EINVAL]);
+        hypervisor.fail(SHADOW, &[Errno::EINVAL]);
         assert!(matches!(
             xen.clean_log_dirty(DOMAIN, &mut bitmap, 20, true),
             Err(XenError::Hypercall { errno: Errno::EINVAL, .. })
         ));
-        port.answer(SHADOW, |call| {
+        hypervisor.answer(SHADOW, |call| {
             let asked: ShadowOp = payload(call);
             set_payload(call, &ShadowOp { pages: 19, ..asked });
             Ok(0)

@@ -58,11 +58,11 @@ mod tests {
 
     #[test]
     fn a_whole_mapping_has_every_frame_or_says_which_is_missing() {
-        let port = Simulated::new();
-        let xen = Xen::over(port.clone()).unwrap();
+        let hypervisor = Simulated::new();
+        let xen = Xen::over(hypervisor.clone()).unwrap();
         let frames = [1, 2, 3].map(Gfn);
         assert_eq!(xen.map_whole(DomId(1), &frames, Access::Read).unwrap().len(), 3);
-        port.break_frame(2, Errno::EINVAL);
+        hypervisor.break_frame(2, Errno::EINVAL);
         assert!(xen.map(DomId(1), &frames.map(GfnSlot::from), Access::Read).is_ok());
         let error = xen.map_whole(DomId(1), &frames, Access::Read).unwrap_err();
         let XenError::Map { domain: DomId(1), frame, errno: Errno::EINVAL } = error else {
@@ -74,11 +74,11 @@ mod tests {
 
     #[test]
     fn a_grant_is_seeded_and_the_others_are_left_alone() {
-        let port = Simulated::new();
-        let xen = Xen::over(port.clone()).unwrap();
+        let hypervisor = Simulated::new();
+        let xen = Xen::over(hypervisor.clone()).unwrap();
         xen.seed_grant(DomId(9), 0, Gfn(0xFEFFF), DomId(0)).unwrap();
         xen.seed_grant(DomId(9), 1, Gfn(0xFEFFE), DomId(3)).unwrap();
-        let table = port.read_grant_table();
+        let table = hypervisor.read_grant_table();
         assert_eq!(table[..8], [1, 0, 0, 0, 0xFF, 0xEF, 0x0F, 0]);
         assert_eq!(table[8..16], [1, 0, 3, 0, 0xFE, 0xEF, 0x0F, 0]);
         assert!(table[16..].iter().all(|byte| *byte == 0));

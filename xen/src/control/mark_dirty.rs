@@ -82,11 +82,11 @@ mod tests {
 
     #[test]
     fn what_is_marked_is_what_xen_is_told() {
-        let port = Simulated::new();
-        let xen = Xen::over(port.clone()).unwrap();
+        let hypervisor = Simulated::new();
+        let xen = Xen::over(hypervisor.clone()).unwrap();
         let seen = Arc::new(Mutex::new(Vec::new()));
         let told = seen.clone();
-        port.answer(Asked::DeviceModel, move |call| {
+        hypervisor.answer(Asked::DeviceModel, move |call| {
             assert_eq!((call.word(0), call.word(1)), (Some(7), Some(2)));
             let (buffers, _) = <[dm::Buffer; 2]>::read_from_prefix(call.argument()).unwrap();
             assert_eq!(buffers.map(|buffer| buffer.size), [16, 32]);
@@ -100,7 +100,7 @@ mod tests {
         let extents = [0x1234, 9].map(|first_pfn| dm::Extent { nr: 1, pad: 0, first_pfn });
         assert_eq!(*seen.lock().unwrap(), extents);
 
-        port.answer(Asked::MmuUpdate, |call| {
+        hypervisor.answer(Asked::MmuUpdate, |call| {
             assert_eq!((call.word(1), call.word(3)), (Some(2), Some(7)));
             let (updates, _) = <[mmu::Update; 2]>::read_from_prefix(call.data().unwrap()).unwrap();
             let update = |address, value| mmu::Update { address, value };

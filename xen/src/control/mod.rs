@@ -244,36 +244,36 @@ mod tests {
     };
 
     fn xen() -> (Arc<Simulated>, Xen) {
-        let port = Simulated::new();
-        let xen = Xen::over(port.clone()).unwrap();
-        port.asked();
-        (port, xen)
+        let hypervisor = Simulated::new();
+        let xen = Xen::over(hypervisor.clone()).unwrap();
+        hypervisor.asked();
+        (hypervisor, xen)
     }
 
     #[test]
     fn what_only_asks_is_repeated_when_memory_was_away() {
-        let (port, xen) = xen();
-        port.answer(INFO, |_| Ok(0));
-        port.fail(INFO, &[Errno::EFAULT, Errno::EFAULT]);
+        let (hypervisor, xen) = xen();
+        hypervisor.answer(INFO, |_| Ok(0));
+        hypervisor.fail(INFO, &[Errno::EFAULT, Errno::EFAULT]);
         xen.tsc_info(DomId(1)).unwrap();
-        assert_eq!(port.asked(), [INFO; 3]);
-        port.fail(INFO, &[Errno::EFAULT; 3]);
+        assert_eq!(hypervisor.asked(), [INFO; 3]);
+        hypervisor.fail(INFO, &[Errno::EFAULT; 3]);
         let error = xen.tsc_info(DomId(1)).unwrap_err();
         assert!(error.to_string().contains("not resident"), "{error}");
     }
 
     #[test]
     fn what_changes_something_is_not_repeated() {
-        let (port, xen) = xen();
+        let (hypervisor, xen) = xen();
         let pause = Asked::Domctl(domctl::PAUSE_DOMAIN);
-        port.fail(pause, &[Errno::EFAULT]);
+        hypervisor.fail(pause, &[Errno::EFAULT]);
         xen.pause(DomId(1)).unwrap_err();
-        assert_eq!(port.asked(), [pause]);
+        assert_eq!(hypervisor.asked(), [pause]);
     }
 
     #[test]
     fn errors_tell_an_operator_what_to_do() {
-        let (port, xen) = xen();
+        let (hypervisor, xen) = xen();
         for (errno, advice) in [
             (Errno::EPERM, "as root in dom0"),
             (Errno::EACCES, "another domctl version"),
@@ -281,22 +281,22 @@ mod tests {
             (Errno::ENOMEM, "out of memory"),
             (Errno::ENOSYS, "does not offer it"),
         ] {
-            port.fail(INFO, &[errno]);
+            hypervisor.fail(INFO, &[errno]);
             let error = xen.tsc_info(DomId(5)).unwrap_err();
             assert!(matches!(error, XenError::Hypercall { errno: of, .. } if of == errno));
             assert!(error.to_string().contains("of domain 5 failed"), "{error}");
             assert!(error.to_string().contains(advice), "{error}");
         }
-        port.fail(INFO, &[Errno::ESRCH]);
+        hypervisor.fail(INFO, &[Errno::ESRCH]);
         assert!(matches!(xen.tsc_info(DomId(5)), Err(XenError::Gone { domain: DomId(5), .. })));
     }
 
     #[test]
     fn nothing_is_allocated_for_a_call_after_the_first() {
-        let (port, xen) = xen();
+        let (hypervisor, xen) = xen();
         let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
         let addresses = seen.clone();
-        port.answer(Asked::Domctl(domctl::PAUSE_DOMAIN), move |call| {
+        hypervisor.answer(Asked::Domctl(domctl::PAUSE_DOMAIN), move |call| {
             addresses.lock().unwrap().push(call.argument().as_ptr().addr());
             Ok(0)
         });

@@ -188,11 +188,11 @@ mod tests {
 
     #[test]
     fn a_policy_is_read_as_long_as_it_is() {
-        let port = Simulated::new();
-        let xen = Xen::over(port.clone()).unwrap();
+        let hypervisor = Simulated::new();
+        let xen = Xen::over(hypervisor.clone()).unwrap();
         let get = Asked::Domctl(domctl::GET_CPU_POLICY);
         for leaves_max in [50, 5000] {
-            port.answer(get, move |call| {
+            hypervisor.answer(get, move |call| {
                 let mut asked: domctl::CpuPolicy = payload(call);
                 match call.data() {
                     None => (asked.nr_leaves, asked.nr_msrs) = (leaves_max, 3),
@@ -210,7 +210,7 @@ mod tests {
             let expected = CpuPolicy { leaves: vec![1; 48], msrs: vec![2; 16] };
             assert_eq!(xen.cpu_policy(DOMAIN).unwrap(), expected);
         }
-        port.answer(get, |call| {
+        hypervisor.answer(get, |call| {
             let asked: domctl::CpuPolicy = payload(call);
             set_payload(call, &domctl::CpuPolicy { nr_leaves: asked.nr_leaves + 1, ..asked });
             Ok(0)
@@ -220,10 +220,10 @@ mod tests {
 
     #[test]
     fn the_hosts_limit_is_read_leaf_by_leaf() {
-        let port = Simulated::new();
-        let xen = Xen::over(port.clone()).unwrap();
+        let hypervisor = Simulated::new();
+        let xen = Xen::over(hypervisor.clone()).unwrap();
         for (limit, index) in [(PolicyLimit::Pv, 2), (PolicyLimit::Hvm, 3)] {
-            port.answer(Asked::Sysctl(sysctl::GET_CPU_POLICY), move |call| {
+            hypervisor.answer(Asked::Sysctl(sysctl::GET_CPU_POLICY), move |call| {
                 let mut asked: sysctl::CpuPolicy = sysctl_payload(call);
                 assert_eq!((asked.index, asked.reserved), (index, 0));
                 match call.data() {
@@ -244,17 +244,17 @@ mod tests {
             assert_eq!(policy.msrs.len(), MSR_ENTRY_BYTES);
         }
         // Xen was built without PV guests.
-        port.fail(Asked::Sysctl(sysctl::GET_CPU_POLICY), &[Errno::EOPNOTSUPP]);
+        hypervisor.fail(Asked::Sysctl(sysctl::GET_CPU_POLICY), &[Errno::EOPNOTSUPP]);
         assert!(xen.policy_limit(PolicyLimit::Pv).is_err());
     }
 
     #[test]
     fn a_refused_policy_names_what_is_refused() {
-        let port = Simulated::new();
-        let xen = Xen::over(port.clone()).unwrap();
+        let hypervisor = Simulated::new();
+        let xen = Xen::over(hypervisor.clone()).unwrap();
         let set = Asked::Domctl(domctl::SET_CPU_POLICY);
         let policy = CpuPolicy { leaves: vec![1; 48], msrs: vec![2; 16] };
-        port.answer(set, |call| {
+        hypervisor.answer(set, |call| {
             let asked: domctl::CpuPolicy = payload(call);
             assert_eq!((asked.nr_leaves, asked.nr_msrs), (2, 1));
             let data = call.data().unwrap();
@@ -268,7 +268,7 @@ mod tests {
             ((0x8000_0008, NONE, NONE), "CPUID leaf 0x80000008:"),
             ((NONE, NONE, 0x10A), "MSR 0x10a"),
         ] {
-            port.answer(set, move |call| {
+            hypervisor.answer(set, move |call| {
                 let mut asked: domctl::CpuPolicy = payload(call);
                 (asked.err_leaf, asked.err_subleaf, asked.err_msr) = answered;
                 set_payload(call, &asked);
@@ -277,7 +277,7 @@ mod tests {
             let error = xen.set_cpu_policy(DOMAIN, &policy).unwrap_err();
             assert!(error.to_string().contains(text), "{error}");
         }
-        port.fail(set, &[Errno::EINVAL]);
+        hypervisor.fail(set, &[Errno::EINVAL]);
         let error = xen.set_cpu_policy(DOMAIN, &policy).unwrap_err();
         assert!(matches!(error, XenError::Hypercall { errno: Errno::EINVAL, .. }), "{error}");
     }

@@ -194,26 +194,26 @@ mod tests {
     const VCPU: u32 = 1;
 
     fn xen() -> (Arc<Simulated>, Xen) {
-        let port = Simulated::new();
-        let xen = Xen::over(port.clone()).unwrap();
-        port.asked();
-        (port, xen)
+        let hypervisor = Simulated::new();
+        let xen = Xen::over(hypervisor.clone()).unwrap();
+        hypervisor.asked();
+        (hypervisor, xen)
     }
 
     #[test]
     fn a_vcpu_that_is_not_there_is_told_from_a_domain_that_is_not() {
-        let (port, xen) = xen();
+        let (hypervisor, xen) = xen();
         let info = Asked::Domctl(domctl::GET_DOMAIN_INFO);
-        port.fail(Asked::Domctl(domctl::GET_VCPU_INFO), &[Errno::ESRCH; 2]);
-        port.fail(info, &[Errno::ESRCH]);
+        hypervisor.fail(Asked::Domctl(domctl::GET_VCPU_INFO), &[Errno::ESRCH; 2]);
+        hypervisor.fail(info, &[Errno::ESRCH]);
         assert!(matches!(xen.vcpu_info(DOMAIN, VCPU), Err(XenError::Gone { domain: DOMAIN, .. })));
-        port.answer(info, |call| {
+        hypervisor.answer(info, |call| {
             let domain = head(call).domain;
             set_payload(call, &domctl::DomainInfo { domain, ..domctl::DomainInfo::new_zeroed() });
             Ok(0)
         });
         assert!(matches!(xen.vcpu_info(DOMAIN, VCPU), Err(XenError::NoVcpu { domain: DOMAIN, .. })));
-        port.answer(Asked::Domctl(domctl::GET_VCPU_INFO), |call| {
+        hypervisor.answer(Asked::Domctl(domctl::GET_VCPU_INFO), |call| {
             let mut asked: domctl::VcpuInfo = payload(call);
             assert_eq!(asked.vcpu, VCPU);
             (asked.online, asked.running) = (1, 1);
@@ -226,8 +226,8 @@ mod tests {
 
     #[test]
     fn registers_are_of_the_width_asked_for() {
-        let (port, xen) = xen();
-        port.answer(Asked::Domctl(domctl::GET_VCPU_CONTEXT), |call| {
+        let (hypervisor, xen) = xen();
+        hypervisor.answer(Asked::Domctl(domctl::GET_VCPU_CONTEXT), |call| {
             assert_eq!(payload::<VcpuContext>(call).vcpu, VCPU);
             call.data().unwrap()[..2800].fill(3);
             Ok(0)
@@ -235,21 +235,21 @@ mod tests {
         assert_eq!(xen.vcpu_context(DOMAIN, VCPU, 2800).unwrap(), [3; 2800]);
         let wide = xen.vcpu_context(DOMAIN, VCPU, 5168).unwrap();
         assert!(wide.len() == 5168 && wide[2800..].iter().all(|byte| *byte == 0));
-        port.answer(Asked::Domctl(domctl::SET_VCPU_CONTEXT), |call| {
+        hypervisor.answer(Asked::Domctl(domctl::SET_VCPU_CONTEXT), |call| {
             let context = &call.data().unwrap()[..5168];
             assert!(context[..2800].iter().all(|byte| *byte == 4));
             assert!(context[2800..].iter().all(|byte| *byte == 0));
             Ok(0)
         });
         xen.set_vcpu_context(DOMAIN, VCPU, &[4; 2800]).unwrap();
-        port.fail(Asked::Domctl(domctl::GET_VCPU_CONTEXT), &[Errno::ENODATA]);
+        hypervisor.fail(Asked::Domctl(domctl::GET_VCPU_CONTEXT), &[Errno::ENODATA]);
         let error = xen.vcpu_context(DOMAIN, VCPU, 5168).unwrap_err();
         assert!(matches!(error, XenError::Hypercall { errno: Errno::ENODATA, .. }));
     }
 
     #[test]
     fn the_extended_context_is_as_long_as_it_says() {
-        let (port, xen) = xen();
+        let (hypervisor, xen) = xen();
         let answer = |size| {
             move |call: &mut crate::hypervisor::Call<'_>| {
                 let asked: ExtVcpuContext = payload(call);
@@ -257,13 +257,13 @@ mod tests {
                 Ok(0)
             }
         };
-        port.answer(Asked::Domctl(domctl::GET_EXT_VCPU_CONTEXT), answer(64));
+        hypervisor.answer(Asked::Domctl(domctl::GET_EXT_VCPU_CONTEXT), answer(64));
         let context = xen.ext_vcpu_context(DOMAIN, VCPU).unwrap();
         assert_eq!((context.len(), &context[..8]), (64, &[1, 0, 0, 0, 64, 0, 0, 0][..]));
-        port.answer(Asked::Domctl(domctl::GET_EXT_VCPU_CONTEXT), answer(129));
+        hypervisor.answer(Asked::Domctl(domctl::GET_EXT_VCPU_CONTEXT), answer(129));
         assert!(matches!(xen.ext_vcpu_context(DOMAIN, VCPU), Err(XenError::Nonsense { .. })));
 
-        port.answer(Asked::Domctl(domctl::SET_EXT_VCPU_CONTEXT), |call| {
+        hypervisor.answer(Asked::Domctl(domctl::SET_EXT_VCPU_CONTEXT), |call| {
             let set: ExtVcpuContext = payload(call);
             assert_eq!((set.vcpu, set.size), (7, 64));
             assert!(set.rest[..56] == [6; 56] && set.rest[56..] == [0; 64]);
@@ -276,9 +276,9 @@ mod tests {
 
     #[test]
     fn xsave_is_asked_for_its_size_and_then_with_the_same_mask() {
-        let (port, xen) = xen();
+        let (hypervisor, xen) = xen();
         let get = Asked::Domctl(domctl::GET_VCPU_EXT_STATE);
-        port.answer(get, |call| {
+        hypervisor.answer(get, |call| {
             let mut asked: VcpuExtState = payload(call);
             match call.data() {
                 None => (asked.xfeature_mask, asked.size) = (7, 848),
@@ -289,22 +289,22 @@ mod tests {
             Ok(0)
         });
         assert_eq!(xen.vcpu_xsave(DOMAIN, VCPU).unwrap(), [5; 848]);
-        assert_eq!(port.asked(), [get, get]);
+        assert_eq!(hypervisor.asked(), [get, get]);
 
-        port.answer(get, |call| {
+        hypervisor.answer(get, |call| {
             let asked: VcpuExtState = payload(call);
             set_payload(call, &VcpuExtState { xfeature_mask: 0, size: 16, ..asked });
             Ok(0)
         });
         assert!(xen.vcpu_xsave(DOMAIN, VCPU).unwrap().is_empty());
-        port.answer(get, |call| {
+        hypervisor.answer(get, |call| {
             let asked: VcpuExtState = payload(call);
             set_payload(call, &VcpuExtState { xfeature_mask: 7, size: u64::MAX, ..asked });
             Ok(0)
         });
         assert!(matches!(xen.vcpu_xsave(DOMAIN, VCPU), Err(XenError::Nonsense { .. })));
 
-        port.answer(Asked::Domctl(domctl::SET_VCPU_EXT_STATE), |call| {
+        hypervisor.answer(Asked::Domctl(domctl::SET_VCPU_EXT_STATE), |call| {
             assert_eq!(payload::<VcpuExtState>(call).size, 848);
             assert!(call.data().unwrap()[..848].iter().all(|byte| *byte == 5));
             Ok(0)
@@ -314,9 +314,9 @@ mod tests {
 
     #[test]
     fn msrs_are_asked_for_their_number_and_then_for_those_in_use() {
-        let (port, xen) = xen();
+        let (hypervisor, xen) = xen();
         let get = Asked::Domctl(domctl::GET_VCPU_MSRS);
-        port.answer(get, |call| {
+        hypervisor.answer(get, |call| {
             let mut asked: VcpuMsrs = payload(call);
             match call.data() {
                 None => asked.msr_count = 7,
@@ -330,17 +330,17 @@ mod tests {
             Ok(0)
         });
         assert_eq!(xen.vcpu_msrs(DOMAIN, VCPU).unwrap(), [9; 32]);
-        assert_eq!(port.asked(), [get, get]);
-        port.answer(get, |call| {
+        assert_eq!(hypervisor.asked(), [get, get]);
+        hypervisor.answer(get, |call| {
             let asked: VcpuMsrs = payload(call);
             set_payload(call, &VcpuMsrs { msr_count: asked.msr_count + 1, ..asked });
             Ok(0)
         });
         assert!(matches!(xen.vcpu_msrs(DOMAIN, VCPU), Err(XenError::Nonsense { .. })));
-        port.answer(get, |_| Ok(0));
+        hypervisor.answer(get, |_| Ok(0));
         assert!(xen.vcpu_msrs(DOMAIN, VCPU).unwrap().is_empty());
 
-        port.answer(Asked::Domctl(domctl::SET_VCPU_MSRS), |call| {
+        hypervisor.answer(Asked::Domctl(domctl::SET_VCPU_MSRS), |call| {
             assert_eq!(payload::<VcpuMsrs>(call).msr_count, 2);
             assert_eq!(call.data().unwrap()[..32], [9; 32]);
             Ok(0)

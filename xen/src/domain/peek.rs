@@ -40,10 +40,10 @@ mod tests {
 
     #[test]
     fn one_byte_anywhere_makes_a_page_another() {
-        let port = Simulated::new();
+        let hypervisor = Simulated::new();
         let mut page: Page = std::array::from_fn(|at| (at * 7) as u8);
-        port.write_frame(3, &page);
-        let memory = port.foreign_memory(DomId(1)).unwrap();
+        hypervisor.write_frame(3, &page);
+        let memory = hypervisor.foreign_memory(DomId(1)).unwrap();
         let mapping = Mapping::new(memory, DomId(1), &[Gfn(3).into()], Access::Read).unwrap();
         assert_eq!(is_same(&mapping, 0, &page), Some(true));
         for at in 0..PAGE_SIZE {
@@ -55,9 +55,9 @@ mod tests {
 
     #[test]
     fn what_is_not_mapped_is_neither() {
-        let port = Simulated::new();
-        port.break_frame(3, nix::errno::Errno::EINVAL);
-        let memory = port.foreign_memory(DomId(1)).unwrap();
+        let hypervisor = Simulated::new();
+        hypervisor.break_frame(3, nix::errno::Errno::EINVAL);
+        let memory = hypervisor.foreign_memory(DomId(1)).unwrap();
         let mapping = Mapping::new(memory, DomId(1), &[Gfn(3).into()], Access::Read).unwrap();
         assert_eq!(is_same(&mapping, 0, &[0; PAGE_SIZE]), None);
     }

@@ -16,8 +16,8 @@ fn places(changes: &[(usize, u64)]) -> Vec<(usize, GfnSlot)> {
     changes.iter().map(|(index, frame)| (*index, Gfn(*frame).into())).collect()
 }
 
-fn mapped(port: &Simulated, frames: &[u64], access: Access) -> Mapping {
-    Mapping::new(port.foreign_memory(DomId(1)).unwrap(), DomId(1), &slots(frames), access).unwrap()
+fn mapped(hypervisor: &Simulated, frames: &[u64], access: Access) -> Mapping {
+    Mapping::new(hypervisor.foreign_memory(DomId(1)).unwrap(), DomId(1), &slots(frames), access).unwrap()
 }
 
 fn first_byte(mapping: &Mapping, index: usize) -> Option<u8> {
@@ -30,11 +30,11 @@ fn first_byte(mapping: &Mapping, index: usize) -> Option<u8> {
 
 #[test]
 fn pages_are_seen_as_the_guest_has_them_now() {
-    let port = Simulated::new();
-    port.write_frame(7, &page(1));
-    let mapping = mapped(&port, &[9, 7], Access::Read);
+    let hypervisor = Simulated::new();
+    hypervisor.write_frame(7, &page(1));
+    let mapping = mapped(&hypervisor, &[9, 7], Access::Read);
     assert_eq!((first_byte(&mapping, 0), first_byte(&mapping, 1)), (Some(0), Some(1)));
-    port.write_frame(7, &page(2));
+    hypervisor.write_frame(7, &page(2));
     assert_eq!(first_byte(&mapping, 1), Some(2));
     assert!(!mapping.write_page(1, &page(3)), "for reading only");
     assert_eq!((mapping.len(), mapping.error(0)), (2, None));
@@ -42,25 +42,25 @@ fn pages_are_seen_as_the_guest_has_them_now() {
 
 #[test]
 fn what_is_written_is_the_guests() {
-    let port = Simulated::new();
-    let mapping = mapped(&port, &[3, 4], Access::ReadWrite);
+    let hypervisor = Simulated::new();
+    let mapping = mapped(&hypervisor, &[3, 4], Access::ReadWrite);
     assert!(mapping.write_page(1, &page(5)));
     assert!(mapping.write(1, 4091, &[1, 2, 3, 4, 5]));
-    let seen = port.read_frame(4);
+    let seen = hypervisor.read_frame(4);
     assert!(seen[..4091].iter().all(|byte| *byte == 5));
     assert_eq!(seen[4091..], [1, 2, 3, 4, 5]);
-    assert_eq!(port.read_frame(3), page(0));
+    assert_eq!(hypervisor.read_frame(3), page(0));
 }
 
 #[test]
 fn every_length_and_offset_is_copied_exactly() {
-    let port = Simulated::new();
-    let mapping = mapped(&port, &[0], Access::ReadWrite);
+    let hypervisor = Simulated::new();
+    let mapping = mapped(&hypervisor, &[0], Access::ReadWrite);
     let source: Page = std::array::from_fn(|at| (at * 31) as u8);
     for (offset, bytes) in (0..40).flat_map(|offset| (0..40).map(move |bytes| (offset, bytes))) {
         mapping.write_page(0, &page(0xAA));
         mapping.write(0, offset, &source[..bytes]);
-        let seen = port.read_frame(0);
+        let seen = hypervisor.read_frame(0);
         assert_eq!(seen[offset..offset + bytes], source[..bytes]);
         assert!(seen[..offset].iter().chain(&seen[offset + bytes..]).all(|byte| *byte == 0xAA));
     }
@@ -68,9 +68,9 @@ fn every_length_and_offset_is_copied_exactly() {
 
 #[test]
 fn frames_that_do_not_map_say_why_and_the_others_do() {
-    let port = Simulated::new();
-    port.break_frame(6, Errno::EINVAL);
-    let mapping = mapped(&port, &[5, 6, 7], Access::Read);
+    let hypervisor = Simulated::new();
+    hypervisor.break_frame(6, Errno::EINVAL);
+    let mapping = mapped(&hypervisor, &[5, 6, 7], Access::Read);
     assert_eq!(mapping.error(1), Some(Errno::EINVAL as i32));
     assert_eq!((first_byte(&mapping, 1), mapping.page(1)), (None, None));
     assert_eq!((first_byte(&mapping, 2), mapping.page(2).is_some()), (Some(0), true));
@@ -79,25 +79,25 @@ fn frames_that_do_not_map_say_why_and_the_others_do() {
 
 #[test]
 fn a_paged_out_frame_is_waited_for() {
-    let port = Simulated::new();
-    port.page_out(8, 3);
-    port.write_frame(8, &page(8));
-    assert_eq!(first_byte(&mapped(&port, &[8], Access::Read), 0), Some(8));
+    let hypervisor = Simulated::new();
+    hypervisor.page_out(8, 3);
+    hypervisor.write_frame(8, &page(8));
+    assert_eq!(first_byte(&mapped(&hypervisor, &[8], Access::Read), 0), Some(8));
 }
 
 #[test]
 fn a_place_gets_another_frame_and_keeps_its_address() {
-    let port = Simulated::new();
+    let hypervisor = Simulated::new();
     for gfn in 0..3000 {
-        port.write_frame(gfn, &page(gfn as u8));
+        hypervisor.write_frame(gfn, &page(gfn as u8));
     }
     let frames: Vec<u64> = (0..2500).collect();
-    let mapping = mapped(&port, &frames, Access::Read);
+    let mapping = mapped(&hypervisor, &frames, Access::Read);
     let before = mapping.page(1023);
     // Over the end of a piece.
-    let replaced = port.replaced();
+    let replaced = hypervisor.replaced();
     mapping.remap(1023, &slots(&[2999, 2998])).unwrap();
-    assert_eq!(port.replaced() - replaced, 2, "once for each piece");
+    assert_eq!(hypervisor.replaced() - replaced, 2, "once for each piece");
     assert_eq!(mapping.page(1023), before);
     assert_eq!(first_byte(&mapping, 1022), Some(1022u32 as u8));
     assert_eq!(first_byte(&mapping, 1023), Some(2999u32 as u8));
@@ -109,31 +109,31 @@ fn a_place_gets_another_frame_and_keeps_its_address() {
 #[test]
 fn a_hole_is_filled_without_disturbing_its_piece() {
     for kernel_fills in [true, false] {
-        let port = Simulated::new();
-        port.kernel_fills(kernel_fills);
-        port.break_frame(6, Errno::EINVAL);
-        port.write_frame(6, &page(6));
-        let mapping = mapped(&port, &[5, 6, 7], Access::Read);
-        let replaced = port.replaced();
-        port.mend_frame(6);
+        let hypervisor = Simulated::new();
+        hypervisor.kernel_fills(kernel_fills);
+        hypervisor.break_frame(6, Errno::EINVAL);
+        hypervisor.write_frame(6, &page(6));
+        let mapping = mapped(&hypervisor, &[5, 6, 7], Access::Read);
+        let replaced = hypervisor.replaced();
+        hypervisor.mend_frame(6);
         mapping.remap(1, &slots(&[6])).unwrap();
         assert_eq!(first_byte(&mapping, 1), Some(6));
-        assert_eq!(port.replaced() - replaced, usize::from(!kernel_fills));
+        assert_eq!(hypervisor.replaced() - replaced, usize::from(!kernel_fills));
         for frame in [5, 6, 7] {
-            port.break_frame(frame, Errno::EINVAL);
+            hypervisor.break_frame(frame, Errno::EINVAL);
         }
         mapping.remap_each(&places(&[(0, 5), (1, 6), (2, 7)])).unwrap();
-        port.mend_frame(5);
-        port.mend_frame(7);
-        let replaced = port.replaced();
+        hypervisor.mend_frame(5);
+        hypervisor.mend_frame(7);
+        let replaced = hypervisor.replaced();
         mapping.remap_each(&places(&[(0, 5), (2, 7)])).unwrap();
         assert_eq!(first_byte(&mapping, 0).zip(first_byte(&mapping, 2)), Some((0, 0)));
         assert_eq!(first_byte(&mapping, 1), None);
-        assert_eq!(port.replaced() - replaced, usize::from(!kernel_fills));
-        port.mend_frame(6);
+        assert_eq!(hypervisor.replaced() - replaced, usize::from(!kernel_fills));
+        hypervisor.mend_frame(6);
         mapping.remap(1, &slots(&[6])).unwrap();
         // And the other way round: what is there no more becomes a hole.
-        port.break_frame(7, Errno::EINVAL);
+        hypervisor.break_frame(7, Errno::EINVAL);
         mapping.remap(2, &slots(&[7])).unwrap();
         assert_eq!((first_byte(&mapping, 2), first_byte(&mapping, 1)), (None, Some(6)));
     }
@@ -141,9 +141,9 @@ fn a_hole_is_filled_without_disturbing_its_piece() {
 
 #[test]
 fn a_piece_that_cannot_be_mapped_anew_is_told_and_not_readable() {
-    let port = Simulated::new();
-    let mapping = mapped(&port, &[1, 2], Access::Read);
-    port.fail_maps(Errno::ENOMEM);
+    let hypervisor = Simulated::new();
+    let mapping = mapped(&hypervisor, &[1, 2], Access::Read);
+    hypervisor.fail_maps(Errno::ENOMEM);
     let error = mapping.remap(0, &slots(&[3])).unwrap_err();
     assert!(matches!(error, XenError::Map { errno: Errno::ENOMEM, .. }), "{error}");
     assert_eq!((first_byte(&mapping, 0), first_byte(&mapping, 1)), (None, None));
@@ -151,12 +151,12 @@ fn a_piece_that_cannot_be_mapped_anew_is_told_and_not_readable() {
 
 #[test]
 fn copiers_and_a_remapper_do_not_meet() {
-    let port = Simulated::new();
+    let hypervisor = Simulated::new();
     for gfn in 0..64 {
-        port.write_frame(gfn, &page(gfn as u8));
+        hypervisor.write_frame(gfn, &page(gfn as u8));
     }
     let frames: Vec<u64> = (0..32).collect();
-    let mapping = mapped(&port, &frames, Access::Read);
+    let mapping = mapped(&hypervisor, &frames, Access::Read);
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {

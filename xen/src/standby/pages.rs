@@ -229,12 +229,12 @@ mod tests {
 
     /// A host that gives and takes back frames of a PVH guest, as long as it has some.
     fn host(frames_max: usize, page_count: u64) -> (Arc<Simulated>, Arc<Mutex<BTreeSet<u64>>>, StandbyPages) {
-        let port = Simulated::new();
-        let xen = Xen::over(port.clone()).unwrap();
+        let hypervisor = Simulated::new();
+        let xen = Xen::over(hypervisor.clone()).unwrap();
         let given = Arc::new(Mutex::new(BTreeSet::new()));
         for (what, gives) in [(memory::POPULATE_PHYSMAP, true), (memory::DECREASE_RESERVATION, false)] {
             let given = given.clone();
-            port.answer(Asked::Memory(what), move |call| {
+            hypervisor.answer(Asked::Memory(what), move |call| {
                 let asked = Reservation::read_from_prefix(call.argument()).unwrap().0;
                 let (count, extent) = (asked.nr_extents as usize, 1u64 << asked.extent_order);
                 let frames: &[u64] = <[u64]>::ref_from_bytes(call.data().unwrap()).unwrap();
@@ -263,7 +263,7 @@ mod tests {
             config: Vec::new(),
             static_records: Vec::new(),
         };
-        (port, given, StandbyPages::new(&xen, DOMAIN, &what).unwrap())
+        (hypervisor, given, StandbyPages::new(&xen, DOMAIN, &what).unwrap())
     }
 
     fn put(pages: &mut StandbyPages, pfn: u64, value: u8) {
@@ -286,11 +286,11 @@ mod tests {
 
     #[test]
     fn a_superpage_is_had_whole_and_what_is_not_used_of_it_goes_back() {
-        let (port, given, mut pages) = host(10_000, 2048);
+        let (hypervisor, given, mut pages) = host(10_000, 2048);
         pages.expect(Pfn(512), 3).unwrap();
         assert_eq!(given.lock().unwrap().len(), 512);
         (512..515).for_each(|pfn| put(&mut pages, pfn, pfn as u8));
-        assert_eq!(port.read_frame(513), [1; PAGE_SIZE]);
+        assert_eq!(hypervisor.read_frame(513), [1; PAGE_SIZE]);
         assert_eq!(pages.page(Pfn(514)), Some(&[2; PAGE_SIZE]));
         assert_eq!(pages.page(Pfn(515)), None, "had, but nothing of the guest is there");
         pages.release_unused().unwrap();
@@ -318,15 +318,15 @@ mod tests {
 
     #[test]
     fn what_the_guest_had_in_its_rings_is_kept_beside_them() {
-        let (port, _given, mut pages) = host(10_000, 2048);
+        let (hypervisor, _given, mut pages) = host(10_000, 2048);
         (10..12).for_each(|pfn| put(&mut pages, pfn, 7));
         let frames = pages.set_rings(RingPfns { store: Pfn(10), console: Pfn(11) }).unwrap();
         assert_eq!((frames.store, frames.console), (Gfn(10), Gfn(11)));
-        port.write_frame(10, &[0x55; PAGE_SIZE]);
+        hypervisor.write_frame(10, &[0x55; PAGE_SIZE]);
         put(&mut pages, 10, 8);
         assert_eq!(pages.page(Pfn(10)), Some(&[8; PAGE_SIZE]), "what deltas are made against");
-        assert_eq!(port.read_frame(10), [0x55; PAGE_SIZE], "xenstored's");
-        assert_eq!(port.read_frame(11), [0; PAGE_SIZE]);
+        assert_eq!(hypervisor.read_frame(10), [0x55; PAGE_SIZE], "xenstored's");
+        assert_eq!(hypervisor.read_frame(11), [0; PAGE_SIZE]);
         let nowhere = pages.set_rings(RingPfns { store: Pfn(100), console: Pfn(11) });
         assert!(matches!(nowhere, Err(RestoreError::BadFrame { .. })));
     }

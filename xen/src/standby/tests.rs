@@ -17,19 +17,19 @@ const PAUSED: Option<(DomainFlags, u8)> = Some((DomainFlags::HVM.union(DomainFla
 
 /// Never dropped: that would ask the `xl` of this host to destroy a domain.
 fn standby() -> (Arc<Simulated>, Said, ManuallyDrop<Standby>) {
-    let port = Simulated::new();
+    let hypervisor = Simulated::new();
     let said: Said = Arc::new(Mutex::new(PAUSED));
     let seen = said.clone();
-    port.answer(Asked::Domctl(domctl::GET_DOMAIN_INFO), move |call| {
+    hypervisor.answer(Asked::Domctl(domctl::GET_DOMAIN_INFO), move |call| {
         let Some((flags, uuid)) = *seen.lock().unwrap() else { return Err(Errno::ESRCH) };
         let mut info = domctl::DomainInfo::new_zeroed();
         (info.domain, info.flags, info.handle) = (4, flags, [uuid; 16]);
         set_payload(call, &info);
         Ok(0)
     });
-    port.answer(Asked::Hvm(hvm::SET_PARAM), |_| Ok(0));
-    port.answer(Asked::Domctl(domctl::SET_HVM_CONTEXT), |_| Ok(0));
-    let xen = Xen::over(port.clone()).unwrap();
+    hypervisor.answer(Asked::Hvm(hvm::SET_PARAM), |_| Ok(0));
+    hypervisor.answer(Asked::Domctl(domctl::SET_HVM_CONTEXT), |_| Ok(0));
+    let xen = Xen::over(hypervisor.clone()).unwrap();
     let what = Description {
         kind: GuestKind::Pvh,
         page_count: 64,
@@ -59,7 +59,7 @@ fn standby() -> (Arc<Simulated>, Said, ManuallyDrop<Standby>) {
         is_used: false,
         mark: |_, _| Ok(()),
     };
-    (port, said, ManuallyDrop::new(standby))
+    (hypervisor, said, ManuallyDrop::new(standby))
 }
 
 #[test]
@@ -83,21 +83,21 @@ fn only_a_domain_that_stands_as_it_was_left_may_be_acknowledged() {
 
 #[test]
 fn a_domain_of_the_same_number_is_not_destroyed_in_its_place() {
-    let (port, said, standby) = standby();
+    let (hypervisor, said, standby) = standby();
     assert!(standby.is_ours_to_destroy());
     *said.lock().unwrap() = Some((DomainFlags::HVM, 8));
     assert!(!standby.is_ours_to_destroy(), "its number was used again");
     *said.lock().unwrap() = None;
     assert!(!standby.is_ours_to_destroy());
     *said.lock().unwrap() = PAUSED;
-    port.fail(Asked::Domctl(domctl::GET_DOMAIN_INFO), &[Errno::EPERM]);
+    hypervisor.fail(Asked::Domctl(domctl::GET_DOMAIN_INFO), &[Errno::EPERM]);
     assert!(!standby.is_ours_to_destroy(), "nothing is destroyed that is not known");
 }
 
 #[test]
 fn what_cannot_be_asked_is_not_acknowledged() {
-    let (port, _said, mut standby) = standby();
-    port.fail(Asked::Domctl(domctl::GET_DOMAIN_INFO), &[Errno::EPERM]);
+    let (hypervisor, _said, mut standby) = standby();
+    hypervisor.fail(Asked::Domctl(domctl::GET_DOMAIN_INFO), &[Errno::EPERM]);
     assert!(standby.check().is_some());
 }
 
@@ -114,9 +114,9 @@ fn a_domain_that_ran_holds_no_image_and_one_that_was_destroyed_still_does() {
 
 #[test]
 fn state_that_xen_does_not_take_is_known_with_the_full_copy_and_costs_no_image() {
-    let (port, _said, mut standby) = standby();
+    let (hypervisor, _said, mut standby) = standby();
     standby.try_state().unwrap();
-    port.fail(Asked::Domctl(domctl::SET_HVM_CONTEXT), &[Errno::EINVAL]);
+    hypervisor.fail(Asked::Domctl(domctl::SET_HVM_CONTEXT), &[Errno::EINVAL]);
     let error = standby.try_state().unwrap_err();
     assert!(matches!(error, StandbyError::State(_)) && standby.is_refused(), "{error}");
     assert!(standby.to_image().is_some());
@@ -124,26 +124,26 @@ fn state_that_xen_does_not_take_is_known_with_the_full_copy_and_costs_no_image()
 
 #[test]
 fn a_step_that_fails_for_a_moment_is_done_again() {
-    let (port, _said, standby) = standby();
-    port.fail(Asked::Domctl(domctl::SET_HVM_CONTEXT), &[Errno::ENOMEM, Errno::EAGAIN]);
+    let (hypervisor, _said, standby) = standby();
+    hypervisor.fail(Asked::Domctl(domctl::SET_HVM_CONTEXT), &[Errno::ENOMEM, Errno::EAGAIN]);
     retry(|| standby.give_state()).unwrap();
     assert!(standby.to_image().is_some(), "nothing of it was overwritten");
 }
 
 #[test]
 fn a_takeover_that_meets_a_shortage_has_changed_nothing_and_goes_on_when_it_has_passed() {
-    let (port, _said, mut standby) = standby();
+    let (hypervisor, _said, mut standby) = standby();
     let tried = |standby: &mut Standby| {
         let error = standby.activate().unwrap_err();
         assert!(standby.may_try_again(&error) && standby.to_image().is_some(), "{error}");
     };
     for errno in [Errno::ENOMEM, Errno::EAGAIN, Errno::EBUSY, Errno::EMFILE, Errno::ENFILE] {
-        port.fail(Asked::Domctl(domctl::GET_DOMAIN_INFO), &[errno]);
+        hypervisor.fail(Asked::Domctl(domctl::GET_DOMAIN_INFO), &[errno]);
         tried(&mut standby);
     }
     // Xenstored is away: the domain is given nothing before it is marked.
     standby.mark = |_, _| Err(StoreError::Closed);
-    port.fail(Asked::Domctl(domctl::SET_HVM_CONTEXT), &[Errno::EINVAL; 9]);
+    hypervisor.fail(Asked::Domctl(domctl::SET_HVM_CONTEXT), &[Errno::EINVAL; 9]);
     tried(&mut standby);
     standby.mark = |_, _| Ok(());
     let error = standby.activate().unwrap_err();

@@ -9,10 +9,10 @@ const TYPES: Asked = Asked::Domctl(domctl::GET_PAGE_FRAME_INFO);
 const DOMAIN: DomId = DomId(2);
 
 fn xen() -> (Arc<Simulated>, Xen) {
-    let port = Simulated::new();
-    let xen = Xen::over(port.clone()).unwrap();
-    port.asked();
-    (port, xen)
+    let hypervisor = Simulated::new();
+    let xen = Xen::over(hypervisor.clone()).unwrap();
+    hypervisor.asked();
+    (hypervisor, xen)
 }
 
 fn words(bytes: &mut [u8]) -> &mut [u64] {
@@ -36,21 +36,21 @@ fn answer_types(call: &mut Call<'_>) -> Result<u64, Errno> {
 #[test]
 fn types_are_asked_for_1024_frames_at_a_time() {
     for (frames, calls) in [(0, 0), (1, 1), (1024, 1), (1025, 2), (3000, 3)] {
-        let (port, xen) = xen();
-        port.answer(TYPES, answer_types);
+        let (hypervisor, xen) = xen();
+        hypervisor.answer(TYPES, answer_types);
         let asked: Vec<Gfn> = (0..frames).map(Gfn).collect();
         let mut types = vec![0xFF; asked.len()];
         xen.page_types(DOMAIN, &asked, &mut types).unwrap();
         assert_eq!(types, (0..frames).map(|frame| (frame % 16) as u8).collect::<Vec<_>>());
-        assert_eq!(port.asked().len(), calls);
+        assert_eq!(hypervisor.asked().len(), calls);
     }
 }
 
 #[test]
 fn types_are_asked_again_from_the_frames_when_memory_was_away() {
-    let (port, xen) = xen();
+    let (hypervisor, xen) = xen();
     let mut tries = 0;
-    port.answer(TYPES, move |call| {
+    hypervisor.answer(TYPES, move |call| {
         tries += 1;
         answer_types(call)?;
         if tries < FAULT_TRIES {
@@ -62,7 +62,7 @@ fn types_are_asked_again_from_the_frames_when_memory_was_away() {
     let mut types = [0; 3];
     xen.page_types(DOMAIN, &[5, 6, 7].map(Gfn), &mut types).unwrap();
     assert_eq!(types, [5, 6, 7]);
-    port.fail(TYPES, &[Errno::EFAULT; FAULT_TRIES]);
+    hypervisor.fail(TYPES, &[Errno::EFAULT; FAULT_TRIES]);
     let mut types = [0xFF];
     xen.page_types(DOMAIN, &[Gfn(5)], &mut types).unwrap_err();
     assert_eq!(types, [0xFF], "nothing is told where it failed");
@@ -70,10 +70,10 @@ fn types_are_asked_again_from_the_frames_when_memory_was_away() {
 
 #[test]
 fn populating_answers_how_far_it_came() {
-    let (port, xen) = xen();
+    let (hypervisor, xen) = xen();
     let room = Arc::new(Mutex::new(1500u64));
     let left = room.clone();
-    port.answer(Asked::Memory(memory::POPULATE_PHYSMAP), move |call| {
+    hypervisor.answer(Asked::Memory(memory::POPULATE_PHYSMAP), move |call| {
         let asked = reservation(call);
         assert_eq!((asked.domain, asked.extent_order, asked.mem_flags), (2, 9, 0));
         let mut left = left.lock().unwrap();
@@ -89,18 +89,18 @@ fn populating_answers_how_far_it_came() {
     assert_eq!(xen.populate_physmap(DOMAIN, 9, &pfns, |pfn, gfn| given.push((pfn, gfn))).unwrap(), 1500);
     let expected = (0..1500).map(|pfn| (Pfn(pfn), Gfn(1_000_000 + pfn)));
     assert_eq!(given, expected.collect::<Vec<_>>());
-    assert_eq!(port.asked().len(), 2, "no further batch after a short one");
+    assert_eq!(hypervisor.asked().len(), 2, "no further batch after a short one");
     *room.lock().unwrap() = 5000;
     assert_eq!(xen.populate_physmap(DOMAIN, 9, &pfns, |_, _| ()).unwrap(), 3000);
     assert_eq!(xen.populate_physmap(DOMAIN, 9, &[], |_, _| ()).unwrap(), 0);
-    port.answer(Asked::Memory(memory::POPULATE_PHYSMAP), |_| Ok(2));
+    hypervisor.answer(Asked::Memory(memory::POPULATE_PHYSMAP), |_| Ok(2));
     assert!(xen.populate_physmap(DOMAIN, 0, &[Pfn(1)], |_, _| ()).is_err(), "more than asked for");
 }
 
 #[test]
 fn taking_memory_names_the_frames() {
-    let (port, xen) = xen();
-    port.answer(Asked::Memory(memory::DECREASE_RESERVATION), |call| {
+    let (hypervisor, xen) = xen();
+    hypervisor.answer(Asked::Memory(memory::DECREASE_RESERVATION), |call| {
         assert_eq!((reservation(call).extent_order, reservation(call).domain), (0, 2));
         assert_eq!(words(call.data().unwrap())[..2], [8, 9]);
         Ok(reservation(call).nr_extents)
@@ -110,22 +110,22 @@ fn taking_memory_names_the_frames() {
 
 #[test]
 fn numbers_above_31_bits_are_answered_whole() {
-    let (port, xen) = xen();
-    port.answer(Asked::Memory(memory::MAXIMUM_GPFN), |call| {
+    let (hypervisor, xen) = xen();
+    hypervisor.answer(Asked::Memory(memory::MAXIMUM_GPFN), |call| {
         assert_eq!(call.argument()[..2], [2, 0]);
         Ok(0xF_FFFF)
     });
-    port.answer(Asked::Memory(memory::MAXIMUM_RAM_PAGE), |_| Ok(0x8000_0000));
+    hypervisor.answer(Asked::Memory(memory::MAXIMUM_RAM_PAGE), |_| Ok(0x8000_0000));
     assert_eq!(xen.maximum_gpfn(DOMAIN).unwrap(), Pfn(0xF_FFFF));
     assert_eq!(xen.maximum_ram_page().unwrap(), Mfn(0x8000_0000));
-    port.fail(Asked::Memory(memory::MAXIMUM_GPFN), &[Errno::ESRCH]);
+    hypervisor.fail(Asked::Memory(memory::MAXIMUM_GPFN), &[Errno::ESRCH]);
     assert!(matches!(xen.maximum_gpfn(DOMAIN), Err(XenError::Gone { .. })));
 }
 
 #[test]
 fn the_m2p_is_listed_as_far_as_it_goes() {
-    let (port, xen) = xen();
-    port.answer(Asked::Memory(memory::MACHPHYS_MFN_LIST), |call| {
+    let (hypervisor, xen) = xen();
+    hypervisor.answer(Asked::Memory(memory::MACHPHYS_MFN_LIST), |call| {
         let (mut list, _) = MachphysList::read_from_prefix(call.argument()).unwrap();
         list.nr_extents = list.max_extents.min(3000);
         for (index, frame) in
@@ -143,10 +143,10 @@ fn the_m2p_is_listed_as_far_as_it_goes() {
 
 #[test]
 fn tables_are_pinned_in_batches_at_their_level() {
-    let (port, xen) = xen();
+    let (hypervisor, xen) = xen();
     let seen = Arc::new(Mutex::new(Vec::new()));
     let log = seen.clone();
-    port.answer(Asked::Mmu, move |call| {
+    hypervisor.answer(Asked::Mmu, move |call| {
         assert_eq!((call.word(0), call.word(2), call.word(3)), (None, Some(0), Some(2)));
         let count = call.word(1).unwrap() as usize;
         let ops = <[mmu::ExtOp]>::ref_from_prefix_with_elems(call.data().unwrap(), count).unwrap().0;
@@ -158,7 +158,7 @@ fn tables_are_pinned_in_batches_at_their_level() {
     xen.pin_tables(DOMAIN, &pins).unwrap();
     let op = |command, mfn| mmu::ExtOp { command, mfn, ..mmu::ExtOp::default() };
     assert_eq!(*seen.lock().unwrap(), [(1024, op(3, 100)), (1, op(0, 200))]);
-    port.fail(Asked::Mmu, &[Errno::EINVAL]);
+    hypervisor.fail(Asked::Mmu, &[Errno::EINVAL]);
     let error = xen.pin_tables(DOMAIN, &[(PinLevel::L2, Mfn(1))]).unwrap_err();
     assert!(matches!(error, XenError::Hypercall { errno: Errno::EINVAL, .. }));
 }

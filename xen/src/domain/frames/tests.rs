@@ -21,14 +21,14 @@ fn a_guest_that_no_host_can_keep_account_of_is_refused() {
 }
 
 /// Frames of a guest all of whose pfns hold a page, on a kernel that fills no holes.
-fn on(port: &Arc<Simulated>) -> Frames {
-    port.answer(Asked::Domctl(domctl::GET_PAGE_FRAME_INFO), |call| {
+fn on(hypervisor: &Arc<Simulated>) -> Frames {
+    hypervisor.answer(Asked::Domctl(domctl::GET_PAGE_FRAME_INFO), |call| {
         let count = payload::<domctl::PageFrameInfo>(call).num as usize;
         <[u64]>::mut_from_bytes(call.data().unwrap()).unwrap()[..count].fill(0);
         Ok(0)
     });
-    port.kernel_fills(false);
-    Frames::new(Xen::over(port.clone()).unwrap(), DomId(1), PFNS, 1000).unwrap()
+    hypervisor.kernel_fills(false);
+    Frames::new(Xen::over(hypervisor.clone()).unwrap(), DomId(1), PFNS, 1000).unwrap()
 }
 
 fn usual(pfn: Pfn) -> Option<Gfn> {
@@ -82,19 +82,19 @@ fn a_page_count_that_nobody_saw_counts_as_changed() {
 
 #[test]
 fn a_failed_remap_loses_no_page_of_its_piece() {
-    let port = Simulated::new();
-    port.write_frame(FIRST + 1, &[7; 4096]);
-    port.write_frame(9999, &[9; 4096]);
-    let mut frames = on(&port);
+    let hypervisor = Simulated::new();
+    hypervisor.write_frame(FIRST + 1, &[7; 4096]);
+    hypervisor.write_frame(9999, &[9; 4096]);
+    let mut frames = on(&hypervisor);
     assert!(!frames.begin_pause(1000));
     frames.look_up(&[Pfn(1), Pfn(700)], &usual, Unmapped::Fails).unwrap();
     assert_eq!(copied(&frames, 1), Some(7));
 
-    port.fail_maps(Errno::ENOMEM);
+    hypervisor.fail_maps(Errno::ENOMEM);
     frames.look_up(&[Pfn(700)], &moved, Unmapped::Fails).unwrap_err();
     assert_eq!(frames.sure_type(Pfn(1)), None, "nothing of the piece is mapped");
     frames.look_up(&[Pfn(1)], &moved, Unmapped::Fails).unwrap_err();
-    port.mend_maps();
+    hypervisor.mend_maps();
     frames.end_pause(1000);
 
     assert!(frames.begin_pause(1000), "what the guest gave back meanwhile was not kept: all counts as dirty");
@@ -109,11 +109,11 @@ fn a_failed_remap_loses_no_page_of_its_piece() {
 #[test]
 fn a_page_that_cannot_be_mapped_is_an_error_or_waits_and_is_never_absent_for_good() {
     for fills in [false, true] {
-        let port = Simulated::new();
-        let mut frames = on(&port);
-        port.kernel_fills(fills);
+        let hypervisor = Simulated::new();
+        let mut frames = on(&hypervisor);
+        hypervisor.kernel_fills(fills);
         for errno in [Errno::ENOMEM, Errno::EINVAL, Errno::EFAULT] {
-            port.break_frame(FIRST + 3, errno);
+            hypervisor.break_frame(FIRST + 3, errno);
             let mut waits = DirtyBitmap::new(PFNS);
             frames.look_up(&[Pfn(2), Pfn(3)], &usual, Unmapped::Waits(&mut waits)).unwrap();
             assert_eq!(waits.runs(Pfn(0)).flatten().collect::<Vec<_>>(), [3], "the pause looks at it");
@@ -122,8 +122,8 @@ fn a_page_that_cannot_be_mapped_is_an_error_or_waits_and_is_never_absent_for_goo
             let XenError::Map { errno: of, frame, .. } = error else { panic!("{error}") };
             assert_eq!((of, frame), (errno, Gfn(5003).into()));
         }
-        port.mend_frame(FIRST + 3);
-        port.write_frame(FIRST + 3, &[3; 4096]);
+        hypervisor.mend_frame(FIRST + 3);
+        hypervisor.write_frame(FIRST + 3, &[3; 4096]);
         frames.look_up(&[Pfn(3)], &usual, Unmapped::Fails).unwrap();
         assert_eq!((frames.sure_type(Pfn(3)), copied(&frames, 3)), (Some(PageType::Normal), Some(3)));
     }
@@ -131,12 +131,12 @@ fn a_page_that_cannot_be_mapped_is_an_error_or_waits_and_is_never_absent_for_goo
 
 #[test]
 fn a_hole_that_mapping_others_left_is_looked_up_again() {
-    let port = Simulated::new();
-    let mut frames = on(&port);
+    let hypervisor = Simulated::new();
+    let mut frames = on(&hypervisor);
     frames.look_up(&[Pfn(1), Pfn(700)], &usual, Unmapped::Fails).unwrap();
     assert!(frames.sure_type(Pfn(1)).is_some());
     // The guest gave pfn 1 back: its frame was kept until its piece was mapped anew.
-    port.break_frame(FIRST + 1, Errno::EINVAL);
+    hypervisor.break_frame(FIRST + 1, Errno::EINVAL);
     let is_whole = frames.look_up(&[Pfn(700)], &moved, Unmapped::Fails).unwrap();
     assert!(!is_whole, "others have to be looked up again");
     assert_eq!((frames.sure_type(Pfn(1)), copied(&frames, 1)), (None, None), "and nothing panics");
@@ -145,9 +145,9 @@ fn a_hole_that_mapping_others_left_is_looked_up_again() {
 
 #[test]
 fn a_type_that_cannot_be_is_an_error() {
-    let port = Simulated::new();
-    let mut frames = on(&port);
-    port.answer(Asked::Domctl(domctl::GET_PAGE_FRAME_INFO), |call| {
+    let hypervisor = Simulated::new();
+    let mut frames = on(&hypervisor);
+    hypervisor.answer(Asked::Domctl(domctl::GET_PAGE_FRAME_INFO), |call| {
         let count = payload::<domctl::PageFrameInfo>(call).num as usize;
         <[u64]>::mut_from_bytes(call.data().unwrap()).unwrap()[..count].fill(6 << 28);
         Ok(0)
@@ -158,8 +158,8 @@ fn a_type_that_cannot_be_is_an_error() {
 
 #[test]
 fn a_page_that_moves_to_an_empty_pfn_is_found_though_the_page_count_stays() {
-    let port = Simulated::new();
-    let mut frames = on(&port);
+    let hypervisor = Simulated::new();
+    let mut frames = on(&hypervisor);
     let before = |pfn: Pfn| if pfn.0 == 9 { None } else { usual(pfn) };
     let after = |pfn: Pfn| match pfn.0 {
         8 => None,
@@ -180,8 +180,8 @@ fn a_page_that_moves_to_an_empty_pfn_is_found_though_the_page_count_stays() {
 /// The guest gives a page back, which is found; then it gives another back and takes one: its page count is the same.
 #[test]
 fn what_is_given_back_and_taken_in_equal_amounts_is_seen() {
-    let port = Simulated::new();
-    let mut frames = on(&port);
+    let hypervisor = Simulated::new();
+    let mut frames = on(&hypervisor);
     let no_pfn_3 = |pfn: Pfn| if pfn.0 == 3 { None } else { usual(pfn) };
     assert!(!frames.begin_pause(1000));
     frames.look_up(&[Pfn(1)], &usual, Unmapped::Fails).unwrap();
@@ -202,30 +202,30 @@ fn what_is_given_back_and_taken_in_equal_amounts_is_seen() {
     frames.survey_next = 0;
     frames.survey(&|_| None, |_| ()).unwrap();
     assert!(!frames.begin_pause(999));
-    port.fail_maps(Errno::ENOMEM);
+    hypervisor.fail_maps(Errno::ENOMEM);
     frames.map_dropped(&no_pfn_3).unwrap_err();
     frames.end_pause(999);
-    port.mend_maps();
+    hypervisor.mend_maps();
     assert!(frames.begin_pause(999), "nobody can say what it took");
 }
 
 /// The first frame of each of the window's pieces is elsewhere.
-fn move_pieces(port: &Simulated) {
+fn move_pieces(hypervisor: &Simulated) {
     for piece in 0..4 {
         let frame = FIRST + piece * 1024;
-        port.write_frame(frame, &[1; 4096]);
-        port.write_frame(20_000 + piece, &[2; 4096]);
-        port.move_frame(frame, 20_000 + piece);
+        hypervisor.write_frame(frame, &[1; 4096]);
+        hypervisor.write_frame(20_000 + piece, &[2; 4096]);
+        hypervisor.move_frame(frame, 20_000 + piece);
     }
 }
 
 #[test]
 fn a_page_moved_onto_a_pfn_is_seen_once_its_piece_is_mapped_anew() {
-    let port = Simulated::new();
-    let mut frames = on(&port);
+    let hypervisor = Simulated::new();
+    let mut frames = on(&hypervisor);
     let firsts = [0, 1024, 2048, 3072].map(Pfn);
     frames.look_up(&firsts, &usual, Unmapped::Fails).unwrap();
-    move_pieces(&port);
+    move_pieces(&hypervisor);
     let seen = |frames: &Frames| firsts.map(|pfn| copied(frames, pfn.0).unwrap());
     frames.renew(1..1024).unwrap();
     assert_eq!(seen(&frames), [1, 1, 1, 1], "no piece begins there");
@@ -239,11 +239,11 @@ fn a_page_moved_onto_a_pfn_is_seen_once_its_piece_is_mapped_anew() {
 
 #[test]
 fn a_piece_with_pages_given_back_is_left_to_the_pause() {
-    let port = Simulated::new();
-    let mut frames = on(&port);
+    let hypervisor = Simulated::new();
+    let mut frames = on(&hypervisor);
     frames.look_up(&[Pfn(0)], &usual, Unmapped::Fails).unwrap();
-    move_pieces(&port);
-    port.answer(Asked::Domctl(domctl::GET_PAGE_FRAME_INFO), |call| {
+    move_pieces(&hypervisor);
+    hypervisor.answer(Asked::Domctl(domctl::GET_PAGE_FRAME_INFO), |call| {
         let count = payload::<domctl::PageFrameInfo>(call).num as usize;
         let frames = &mut <[u64]>::mut_from_bytes(call.data().unwrap()).unwrap()[..count];
         frames.iter_mut().for_each(|frame| *frame = if *frame == FIRST + 7 { 0xF << 28 } else { 0 });
@@ -258,12 +258,12 @@ fn a_piece_with_pages_given_back_is_left_to_the_pause() {
 
 #[test]
 fn a_piece_that_cannot_be_mapped_anew_makes_all_dirty_and_loses_nothing() {
-    let port = Simulated::new();
-    let mut frames = on(&port);
+    let hypervisor = Simulated::new();
+    let mut frames = on(&hypervisor);
     frames.look_up(&[Pfn(0)], &usual, Unmapped::Fails).unwrap();
-    port.fail_maps(Errno::ENOMEM);
+    hypervisor.fail_maps(Errno::ENOMEM);
     frames.renew(0..PFNS).unwrap_err();
-    port.mend_maps();
+    hypervisor.mend_maps();
     assert_eq!(frames.sure_type(Pfn(5)), None);
     assert!(frames.begin_pause(1000));
     let mut wanted = DirtyBitmap::new(PFNS);
@@ -273,10 +273,10 @@ fn a_piece_that_cannot_be_mapped_anew_makes_all_dirty_and_loses_nothing() {
 
 #[test]
 fn a_full_copy_finds_every_page_where_it_is_by_then() {
-    let port = Simulated::new();
-    let mut frames = on(&port);
+    let hypervisor = Simulated::new();
+    let mut frames = on(&hypervisor);
     frames.look_up(&[Pfn(0)], &usual, Unmapped::Fails).unwrap();
-    move_pieces(&port);
+    move_pieces(&hypervisor);
     frames.forget(|| Ok::<_, XenError>(998)).unwrap();
     assert!(!frames.begin_pause(998), "what only our mapping had kept is no change of the guest's");
     frames.look_up(&[Pfn(0), Pfn(1024)], &usual, Unmapped::Fails).unwrap();
@@ -285,27 +285,27 @@ fn a_full_copy_finds_every_page_where_it_is_by_then() {
 
 #[test]
 fn nothing_is_asked_or_mapped_anew_of_a_hole() {
-    let port = Simulated::new();
-    let mut frames = on(&port);
-    port.answer(Asked::Domctl(domctl::GET_PAGE_FRAME_INFO), |call| {
+    let hypervisor = Simulated::new();
+    let mut frames = on(&hypervisor);
+    hypervisor.answer(Asked::Domctl(domctl::GET_PAGE_FRAME_INFO), |call| {
         let count = payload::<domctl::PageFrameInfo>(call).num as usize;
         <[u64]>::mut_from_bytes(call.data().unwrap()).unwrap()[..count].fill(0xF << 28);
         Ok(0)
     });
     frames.look_up(&[Pfn(0)], &usual, Unmapped::Fails).unwrap();
-    let replaced = port.replaced();
-    let _ = port.asked();
+    let replaced = hypervisor.replaced();
+    let _ = hypervisor.asked();
     frames.renew(0..PFNS).unwrap();
-    assert_eq!((port.replaced(), port.asked()), (replaced, Vec::new()));
+    assert_eq!((hypervisor.replaced(), hypervisor.asked()), (replaced, Vec::new()));
 }
 
 #[test]
 fn what_held_a_page_is_found_and_nothing_where_nothing_is_mapped() {
-    let port = Simulated::new();
-    let mut frames = on(&port);
+    let hypervisor = Simulated::new();
+    let mut frames = on(&hypervisor);
     let next = |frames: &Frames, from, end| frames.next_held(Pfn(from), Pfn(end)).map(|pfn| pfn.0);
     assert_eq!(next(&frames, 0, PFNS), None, "nothing is mapped");
-    port.answer(Asked::Domctl(domctl::GET_PAGE_FRAME_INFO), |call| {
+    hypervisor.answer(Asked::Domctl(domctl::GET_PAGE_FRAME_INFO), |call| {
         let count = payload::<domctl::PageFrameInfo>(call).num as usize;
         for frame in &mut <[u64]>::mut_from_bytes(call.data().unwrap()).unwrap()[..count] {
             *frame = if (FIRST + 700..FIRST + 710).contains(frame) { 0 } else { 0xF << 28 };

@@ -93,7 +93,7 @@ fn a_xen_that_makes_no_marks_is_asked_once() {
         guest.writes(3, 3);
         guest.pause().unwrap();
     }
-    let asked = guest.port.asked().into_iter().filter(|asked| *asked == Asked::DeviceModel).count();
+    let asked = guest.hypervisor.asked().into_iter().filter(|asked| *asked == Asked::DeviceModel).count();
     assert_eq!(asked, 1);
 }
 
@@ -175,14 +175,14 @@ fn a_guest_that_gets_more_pfns_is_described_anew() {
 fn a_page_that_cannot_be_mapped_fails_the_pause_and_waits_for_it_while_the_guest_runs() {
     let mut guest = Guest::new();
     guest.writes(5, 5);
-    guest.port.break_frame(5, Errno::ENOMEM);
+    guest.hypervisor.break_frame(5, Errno::ENOMEM);
     let mut wanted = DirtyBitmap::new(PFNS);
     guest.source.drain_dirty(&mut wanted).unwrap();
     assert_eq!(guest.copy_all(&wanted).unwrap(), [], "the guest runs: the page is left to the pause");
     guest.writes(6, 6);
     let error = guest.pause().unwrap_err();
     assert!(matches!(error, DomainError::Failed(_)), "{error}");
-    guest.port.mend_frame(5);
+    guest.hypervisor.mend_frame(5);
     let mut wanted = DirtyBitmap::new(PFNS);
     [5, 6].into_iter().for_each(|pfn| wanted.set(Pfn(pfn)));
     guest.source.suspend().unwrap();
@@ -206,17 +206,17 @@ fn what_is_written_without_a_mark_and_what_moved_is_seen_by_the_scrub() {
     }
     assert_eq!(guest.pause().unwrap().len(), 3);
     // Xen writes one, another reader takes the mark of the next, the guest moves a page onto the third.
-    guest.port.write_frame(3, &[30; PAGE_SIZE]);
+    guest.hypervisor.write_frame(3, &[30; PAGE_SIZE]);
     guest.writes(4, 40);
     guest.world().dirty.clear();
-    guest.port.write_frame(200, &[50; PAGE_SIZE]);
-    guest.port.move_frame(5, 200);
+    guest.hypervisor.write_frame(200, &[50; PAGE_SIZE]);
+    guest.hypervisor.move_frame(5, 200);
     let seen = looked_at(&mut guest);
     assert_eq!(seen.len(), PFNS as usize);
     assert_eq!(seen[3..6], [(3, 30), (4, 40), (5, 50)]);
     // What is written where the page is now is copied from there.
     guest.world().dirty.extend([5]);
-    guest.port.write_frame(200, &[51; PAGE_SIZE]);
+    guest.hypervisor.write_frame(200, &[51; PAGE_SIZE]);
     assert_eq!(guest.pause().unwrap(), [(5, 51)]);
 }
 
@@ -227,8 +227,8 @@ fn a_log_of_xen_tells_of_the_guest_s_writes_and_a_full_copy_of_all_that_is_there
     assert_eq!(guest.source.log_tells(), LogTells::GuestWrites { others_frames_max: 20 });
     guest.writes(5, 1);
     assert_eq!(guest.pause().unwrap(), [(5, 1)]);
-    guest.port.write_frame(200, &[50; PAGE_SIZE]);
-    guest.port.move_frame(5, 200);
+    guest.hypervisor.write_frame(200, &[50; PAGE_SIZE]);
+    guest.hypervisor.move_frame(5, 200);
     guest.source.end_log_dirty().unwrap();
     guest.source.begin_log_dirty().unwrap();
     let mut wanted = DirtyBitmap::new(PFNS);

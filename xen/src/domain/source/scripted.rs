@@ -78,7 +78,7 @@ impl Toolstack for Scripted {
 }
 
 pub(super) struct Guest {
-    pub(super) port: Arc<Simulated>,
+    pub(super) hypervisor: Arc<Simulated>,
     pub(super) world: Shared,
     pub(super) source: XenSource<Scripted>,
 }
@@ -97,12 +97,12 @@ impl Guest {
             resumed: 0,
             marking: Err(Errno::ENOSYS),
         }));
-        let port = Simulated::new();
-        answer(&port, &world);
-        let xen = Xen::over(port.clone()).unwrap();
+        let hypervisor = Simulated::new();
+        answer(&hypervisor, &world);
+        let xen = Xen::over(hypervisor.clone()).unwrap();
         let mut source = XenSource::open(xen, DomId(1), Scripted(world.clone())).unwrap();
         source.begin_log_dirty().unwrap();
-        Self { port, world, source }
+        Self { hypervisor, world, source }
     }
 
     pub(super) fn world(&self) -> MutexGuard<'_, World> {
@@ -110,7 +110,7 @@ impl Guest {
     }
 
     pub(super) fn writes(&self, pfn: u64, value: u8) {
-        self.port.write_frame(pfn, &[value; PAGE_SIZE]);
+        self.hypervisor.write_frame(pfn, &[value; PAGE_SIZE]);
         if self.world().is_logging {
             self.world().dirty.insert(pfn);
         }
@@ -138,9 +138,9 @@ impl Guest {
     }
 }
 
-fn answer(port: &Arc<Simulated>, world: &Shared) {
+fn answer(hypervisor: &Arc<Simulated>, world: &Shared) {
     let seen = world.clone();
-    port.answer(Asked::Domctl(domctl::GET_DOMAIN_INFO), move |call| {
+    hypervisor.answer(Asked::Domctl(domctl::GET_DOMAIN_INFO), move |call| {
         let mut info = domctl::DomainInfo::new_zeroed();
         (info.domain, info.tot_pages, info.flags) = (1, PFNS, DomainFlags::HVM);
         if seen.lock().unwrap().is_suspended {
@@ -149,16 +149,16 @@ fn answer(port: &Arc<Simulated>, world: &Shared) {
         set_payload(call, &info);
         Ok(0)
     });
-    port.answer(Asked::Domctl(domctl::GET_PAGE_FRAME_INFO), |call| {
+    hypervisor.answer(Asked::Domctl(domctl::GET_PAGE_FRAME_INFO), |call| {
         let count = payload::<domctl::PageFrameInfo>(call).num as usize;
         <[u64]>::mut_from_bytes(call.data().unwrap()).unwrap()[..count].fill(0);
         Ok(0)
     });
     let seen = world.clone();
-    port.answer(Asked::Memory(memory::MAXIMUM_GPFN), move |_| Ok(seen.lock().unwrap().gpfn_max));
-    port.answer(Asked::Domctl(domctl::GET_CPU_POLICY), |_| Ok(0));
+    hypervisor.answer(Asked::Memory(memory::MAXIMUM_GPFN), move |_| Ok(seen.lock().unwrap().gpfn_max));
+    hypervisor.answer(Asked::Domctl(domctl::GET_CPU_POLICY), |_| Ok(0));
     let seen = world.clone();
-    port.answer(Asked::DeviceModel, move |call| {
+    hypervisor.answer(Asked::DeviceModel, move |call| {
         let mut world = seen.lock().unwrap();
         let (head, extents) = dm::ModifiedMemory::read_from_prefix(call.data().unwrap()).unwrap();
         let extents =
@@ -172,7 +172,7 @@ fn answer(port: &Arc<Simulated>, world: &Shared) {
         world.marking
     });
     let world = world.clone();
-    port.answer(Asked::Domctl(domctl::SHADOW_OP), move |call| {
+    hypervisor.answer(Asked::Domctl(domctl::SHADOW_OP), move |call| {
         let mut world = world.lock().unwrap();
         let mut asked: domctl::ShadowOp = payload(call);
         match asked.op {

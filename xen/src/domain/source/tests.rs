@@ -41,36 +41,36 @@ impl Toolstack for Still {
 }
 
 struct Guest {
-    port: Arc<Simulated>,
+    hypervisor: Arc<Simulated>,
     types: Arc<Mutex<HashMap<u64, u64>>>,
     source: XenSource<Still>,
 }
 
 impl Guest {
     fn new() -> Self {
-        let port = Simulated::new();
+        let hypervisor = Simulated::new();
         let types = Arc::new(Mutex::new(HashMap::new()));
-        answer(&port, types.clone());
-        set_words(&port, SHARED_INFO, &[(3088 / 8, PFNS), (3096 / 8, 51)]);
-        set_words(&port, 51, &[(0, 52)]);
-        set_words(&port, 52, &[(0, P2M_LEAF)]);
-        let mut guest = Self { source: Self::open(&port), port, types };
+        answer(&hypervisor, types.clone());
+        set_words(&hypervisor, SHARED_INFO, &[(3088 / 8, PFNS), (3096 / 8, 51)]);
+        set_words(&hypervisor, 51, &[(0, 52)]);
+        set_words(&hypervisor, 52, &[(0, P2M_LEAF)]);
+        let mut guest = Self { source: Self::open(&hypervisor), hypervisor, types };
         (0..PFNS).for_each(|pfn| guest.put(pfn, Some(FIRST_FRAME + pfn)));
-        guest.source = Self::open(&guest.port);
+        guest.source = Self::open(&guest.hypervisor);
         guest.source.begin_log_dirty().unwrap();
         guest
     }
 
-    fn open(port: &Arc<Simulated>) -> XenSource<Still> {
-        let source = XenSource::open(Xen::over(port.clone()).unwrap(), DomId(1), Still).unwrap();
+    fn open(hypervisor: &Arc<Simulated>) -> XenSource<Still> {
+        let source = XenSource::open(Xen::over(hypervisor.clone()).unwrap(), DomId(1), Still).unwrap();
         source.comparing(1 << 20, 1).unwrap()
     }
 
     /// Gives a pfn a frame, in both tables, or none.
     fn put(&self, pfn: u64, frame: Option<u64>) {
-        set_words(&self.port, P2M_LEAF, &[(pfn as usize, frame.unwrap_or(u64::MAX))]);
+        set_words(&self.hypervisor, P2M_LEAF, &[(pfn as usize, frame.unwrap_or(u64::MAX))]);
         if let Some(frame) = frame {
-            set_words(&self.port, M2P, &[(frame as usize, pfn)]);
+            set_words(&self.hypervisor, M2P, &[(frame as usize, pfn)]);
         }
     }
 
@@ -95,35 +95,35 @@ impl Guest {
     }
 }
 
-fn set_words(port: &Simulated, frame: u64, words: &[(usize, u64)]) {
-    let mut page = port.read_frame(frame);
+fn set_words(hypervisor: &Simulated, frame: u64, words: &[(usize, u64)]) {
+    let mut page = hypervisor.read_frame(frame);
     for (index, word) in words {
         page[index * 8..index * 8 + 8].copy_from_slice(&word.to_le_bytes());
     }
-    port.write_frame(frame, &page);
+    hypervisor.write_frame(frame, &page);
 }
 
-fn answer(port: &Simulated, types: Arc<Mutex<HashMap<u64, u64>>>) {
-    port.answer(Asked::Domctl(domctl::GET_DOMAIN_INFO), |call| {
+fn answer(hypervisor: &Simulated, types: Arc<Mutex<HashMap<u64, u64>>>) {
+    hypervisor.answer(Asked::Domctl(domctl::GET_DOMAIN_INFO), |call| {
         let mut info = domctl::DomainInfo::new_zeroed();
         (info.domain, info.tot_pages, info.shared_info_frame) = (1, PFNS, SHARED_INFO);
         info.flags = suspended_flags();
         set_payload(call, &info);
         Ok(0)
     });
-    port.answer(Asked::Domctl(domctl::GET_ADDRESS_SIZE), |call| {
+    hypervisor.answer(Asked::Domctl(domctl::GET_ADDRESS_SIZE), |call| {
         set_payload(call, &domctl::AddressSize { size: 64 });
         Ok(0)
     });
-    port.answer(Asked::Domctl(domctl::GET_PAGE_FRAME_INFO), move |call| {
+    hypervisor.answer(Asked::Domctl(domctl::GET_PAGE_FRAME_INFO), move |call| {
         let count = payload::<domctl::PageFrameInfo>(call).num as usize;
         for frame in &mut <[u64]>::mut_from_bytes(call.data().unwrap()).unwrap()[..count] {
             *frame = types.lock().unwrap().get(frame).copied().unwrap_or(0) << 28;
         }
         Ok(0)
     });
-    port.answer(Asked::Memory(memory::MAXIMUM_RAM_PAGE), |_| Ok(511));
-    port.answer(Asked::Memory(memory::MACHPHYS_MFN_LIST), |call| {
+    hypervisor.answer(Asked::Memory(memory::MAXIMUM_RAM_PAGE), |_| Ok(511));
+    hypervisor.answer(Asked::Memory(memory::MACHPHYS_MFN_LIST), |call| {
         let (mut list, _) = memory::MachphysList::read_from_prefix(call.argument()).unwrap();
         list.nr_extents = 1;
         <[u64]>::mut_from_bytes(call.data().unwrap()).unwrap()[0] = M2P;
@@ -137,13 +137,13 @@ fn what_was_written_since_it_was_copied_is_found_and_xen_is_asked_for_no_log() {
     let mut guest = Guest::new();
     assert_eq!(guest.copy().entries().len(), PFNS as usize);
     assert_eq!(guest.changed(), NOTHING);
-    guest.port.write_frame(FIRST_FRAME + 3, &[7; PAGE_SIZE]);
+    guest.hypervisor.write_frame(FIRST_FRAME + 3, &[7; PAGE_SIZE]);
     assert_eq!(guest.changed(), [3]);
     assert_eq!(guest.changed(), [3], "until it is copied");
     assert_eq!(guest.copy().pages(), [[7; PAGE_SIZE]]);
     assert_eq!(guest.changed(), NOTHING);
     guest.source.end_log_dirty().unwrap();
-    assert!(!guest.port.asked().contains(&Asked::Domctl(domctl::SHADOW_OP)));
+    assert!(!guest.hypervisor.asked().contains(&Asked::Domctl(domctl::SHADOW_OP)));
 }
 
 #[test]
@@ -151,14 +151,14 @@ fn a_page_table_changes_by_what_would_be_sent_of_it() {
     let mut guest = Guest::new();
     let table = FIRST_FRAME + 2;
     guest.set_type(table, 1);
-    set_words(&guest.port, table, &[(0, 105 << 12 | 1)]);
-    guest.port.write_frame(105, &[5; PAGE_SIZE]);
+    set_words(&guest.hypervisor, table, &[(0, 105 << 12 | 1)]);
+    guest.hypervisor.write_frame(105, &[5; PAGE_SIZE]);
     let _ = guest.copy();
 
     // The page behind pfn 5 moves to another frame, and the entry with it: nothing that is sent is different.
-    guest.port.write_frame(110, &[5; PAGE_SIZE]);
+    guest.hypervisor.write_frame(110, &[5; PAGE_SIZE]);
     guest.put(5, Some(110));
-    set_words(&guest.port, table, &[(0, 110 << 12 | 1)]);
+    set_words(&guest.hypervisor, table, &[(0, 110 << 12 | 1)]);
     assert_eq!(guest.changed(), NOTHING);
 
     // The frame under the entry becomes that of another pfn: the table's bytes are the same, what is sent is not.
@@ -170,7 +170,7 @@ fn a_page_table_changes_by_what_would_be_sent_of_it() {
     assert_eq!(guest.changed(), NOTHING);
 
     // A processor sets bits in it.
-    set_words(&guest.port, table, &[(0, 110 << 12 | ACCESSED | 1)]);
+    set_words(&guest.hypervisor, table, &[(0, 110 << 12 | ACCESSED | 1)]);
     assert_eq!(guest.copy().pages()[0][..8], (6u64 << 12 | ACCESSED | 1).to_le_bytes());
 
     // The guest pins it.
@@ -186,7 +186,7 @@ fn pages_that_go_and_pages_that_come_are_found() {
     guest.put(4, None);
     assert_eq!(guest.copy().entries(), [PageEntry::new(Pfn(4), PageType::Absent)]);
     assert_eq!(guest.changed(), NOTHING);
-    guest.port.write_frame(120, &[4; PAGE_SIZE]);
+    guest.hypervisor.write_frame(120, &[4; PAGE_SIZE]);
     guest.put(4, Some(120));
     let staging = guest.copy();
     assert_eq!(
@@ -201,7 +201,7 @@ fn a_table_that_cannot_be_sent_is_told_of_when_it_is_copied() {
     let mut guest = Guest::new();
     let _ = guest.copy();
     guest.set_type(FIRST_FRAME + 2, 1);
-    set_words(&guest.port, FIRST_FRAME + 2, &[(0, 300 << 12 | 1)]);
+    set_words(&guest.hypervisor, FIRST_FRAME + 2, &[(0, 300 << 12 | 1)]);
     assert_eq!(guest.changed(), [2]);
     let mut wanted = DirtyBitmap::new(PFNS);
     wanted.set(Pfn(2));
@@ -221,13 +221,13 @@ fn a_new_beginning_has_everything_changed() {
 #[test]
 fn a_guest_of_which_xen_has_a_log_is_not_compared() {
     let guest = Guest::new();
-    guest.port.answer(Asked::Domctl(domctl::GET_DOMAIN_INFO), |call| {
+    guest.hypervisor.answer(Asked::Domctl(domctl::GET_DOMAIN_INFO), |call| {
         let mut info = domctl::DomainInfo::new_zeroed();
         (info.domain, info.flags) = (1, DomainFlags::HVM);
         set_payload(call, &info);
         Ok(0)
     });
-    guest.port.answer(Asked::Memory(memory::MAXIMUM_GPFN), |_| Ok(7));
-    let source = XenSource::open(Xen::over(guest.port.clone()).unwrap(), DomId(1), Still).unwrap();
+    guest.hypervisor.answer(Asked::Memory(memory::MAXIMUM_GPFN), |_| Ok(7));
+    let source = XenSource::open(Xen::over(guest.hypervisor.clone()).unwrap(), DomId(1), Still).unwrap();
     assert_eq!(source.comparing(1 << 20, 1).err(), Some(CompareError::NotPv { domain: DomId(1) }));
 }

@@ -20,12 +20,12 @@ struct Guest {
 
 impl Guest {
     fn new() -> Self {
-        let (store, port) = (Fake::start(), Simulated::new());
+        let (store, hypervisor) = (Fake::start(), Simulated::new());
         let is_suspended = Arc::new(AtomicBool::new(false));
         let is_paused = Arc::new(AtomicBool::new(false));
         let vcpu_writes = Arc::new(AtomicU32::new(0));
         let (suspended, paused) = (is_suspended.clone(), is_paused.clone());
-        port.answer(Asked::Domctl(domctl::GET_DOMAIN_INFO), move |call| {
+        hypervisor.answer(Asked::Domctl(domctl::GET_DOMAIN_INFO), move |call| {
             let mut info = domctl::DomainInfo::new_zeroed();
             info.domain = 1;
             if suspended.load(Ordering::SeqCst) {
@@ -37,19 +37,19 @@ impl Guest {
             set_payload(call, &info);
             Ok(0)
         });
-        port.answer(Asked::Domctl(domctl::GET_VCPU_CONTEXT), |_| Ok(0));
+        hypervisor.answer(Asked::Domctl(domctl::GET_VCPU_CONTEXT), |_| Ok(0));
         let (suspended, writes) = (is_suspended.clone(), vcpu_writes.clone());
-        port.answer(Asked::Domctl(domctl::SET_VCPU_CONTEXT), move |_| {
+        hypervisor.answer(Asked::Domctl(domctl::SET_VCPU_CONTEXT), move |_| {
             assert!(suspended.load(Ordering::SeqCst), "the registers of a running vCPU are written");
             writes.fetch_add(1, Ordering::SeqCst);
             Ok(0)
         });
         let suspended = is_suspended.clone();
-        port.answer(Asked::Domctl(domctl::RESUME_DOMAIN), move |_| {
+        hypervisor.answer(Asked::Domctl(domctl::RESUME_DOMAIN), move |_| {
             suspended.store(false, Ordering::SeqCst);
             Ok(0)
         });
-        let xen = Xen::over(port).unwrap();
+        let xen = Xen::over(hypervisor).unwrap();
         let mut suspender = Suspender::over(xen, store.reopening(), DomId(1), false, None);
         let soon = Duration::from_millis(50);
         suspender.patience = Patience { answer: soon, freeze: soon, paused: soon };

@@ -55,22 +55,22 @@ fn content(pfn: u64) -> Page {
     }
 }
 
-fn answer(port: &Simulated) {
-    port.answer(Asked::Domctl(domctl::GET_DOMAIN_INFO), |call| {
+fn answer(hypervisor: &Simulated) {
+    hypervisor.answer(Asked::Domctl(domctl::GET_DOMAIN_INFO), |call| {
         let mut info = domctl::DomainInfo::new_zeroed();
         (info.domain, info.flags, info.handle) = (4, DomainFlags::PAUSED, [7; 16]);
         info.shared_info_frame = SHARED_INFO;
         set_payload(call, &info);
         Ok(0)
     });
-    port.answer(Asked::Memory(memory::POPULATE_PHYSMAP), |call| {
+    hypervisor.answer(Asked::Memory(memory::POPULATE_PHYSMAP), |call| {
         let asked = memory::Reservation::read_from_prefix(call.argument()).unwrap().0;
         let frames = <[u64]>::mut_from_bytes(call.data().unwrap()).unwrap();
         frames[..asked.nr_extents as usize].iter_mut().for_each(|frame| *frame += FIRST_FRAME);
         Ok(asked.nr_extents)
     });
-    port.answer(Asked::Domctl(domctl::SET_VCPU_CONTEXT), |_| Ok(0));
-    port.answer(Asked::Mmu, |_| Ok(0));
+    hypervisor.answer(Asked::Domctl(domctl::SET_VCPU_CONTEXT), |_| Ok(0));
+    hypervisor.answer(Asked::Mmu, |_| Ok(0));
 }
 
 fn description() -> Description {
@@ -102,9 +102,9 @@ fn state() -> DomainState {
 
 /// Never dropped: that would ask the `xl` of this host to destroy a domain.
 fn standby() -> (Arc<Simulated>, ManuallyDrop<Standby>) {
-    let port = Simulated::new();
-    answer(&port);
-    let xen = Xen::over(port.clone()).unwrap();
+    let hypervisor = Simulated::new();
+    answer(&hypervisor);
+    let xen = Xen::over(hypervisor.clone()).unwrap();
     let what = description();
     let mut pages = StandbyPages::new(&xen, DomId(4), &what).unwrap();
     // Nothing is at pfn 0.
@@ -130,7 +130,7 @@ fn standby() -> (Arc<Simulated>, ManuallyDrop<Standby>) {
         is_used: false,
         mark: |_, _| Ok(()),
     };
-    (port, ManuallyDrop::new(standby))
+    (hypervisor, ManuallyDrop::new(standby))
 }
 
 #[track_caller]
@@ -157,53 +157,53 @@ fn assert_image(standby: &Standby) {
 }
 
 /// The domain is a guest: its tables name frames.
-fn assert_given(port: &Simulated) {
-    assert_eq!(port.read_frame(FIRST_FRAME + TOP), words(&[(0, (FIRST_FRAME + LEAF) << 12 | 1)]));
+fn assert_given(hypervisor: &Simulated) {
+    assert_eq!(hypervisor.read_frame(FIRST_FRAME + TOP), words(&[(0, (FIRST_FRAME + LEAF) << 12 | 1)]));
     let leaf = words(&[(0, (FIRST_FRAME + 8) << 12 | 1), (8, (FIRST_FRAME + 9) << 12 | 3)]);
-    assert_eq!(port.read_frame(FIRST_FRAME + LEAF), leaf);
-    assert_eq!(port.read_frame(FIRST_FRAME + P2M)[16..24], (FIRST_FRAME + 2).to_le_bytes());
+    assert_eq!(hypervisor.read_frame(FIRST_FRAME + LEAF), leaf);
+    assert_eq!(hypervisor.read_frame(FIRST_FRAME + P2M)[16..24], (FIRST_FRAME + 2).to_le_bytes());
 }
 
 #[test]
 fn a_pv_guest_s_domain_is_given_its_state() {
-    let (port, mut standby) = standby();
+    let (hypervisor, mut standby) = standby();
     assert_image(&standby);
     standby.give_pv_state().unwrap();
-    assert_given(&port);
+    assert_given(&hypervisor);
 }
 
 #[test]
 fn what_fails_before_xen_has_anything_is_done_again_and_nothing_is_translated_twice() {
-    let (port, mut standby) = standby();
+    let (hypervisor, mut standby) = standby();
     // The tables are translated by then, and shared info cannot be mapped.
-    port.break_frame(SHARED_INFO, Errno::ENOMEM);
-    let mender = port.clone();
+    hypervisor.break_frame(SHARED_INFO, Errno::ENOMEM);
+    let mender = hypervisor.clone();
     let mend = std::thread::spawn(move || {
         sleep(RETRY / 2);
         mender.mend_frame(SHARED_INFO);
     });
     standby.give_pv_state().unwrap();
     mend.join().unwrap();
-    assert_given(&port);
+    assert_given(&hypervisor);
 }
 
 #[test]
 fn what_fails_for_good_before_xen_has_anything_leaves_the_image_in_place() {
-    let (port, mut standby) = standby();
-    port.break_frame(SHARED_INFO, Errno::EINVAL);
+    let (hypervisor, mut standby) = standby();
+    hypervisor.break_frame(SHARED_INFO, Errno::EINVAL);
     standby.give_pv_state().unwrap_err();
     assert_image(&standby);
-    assert_eq!(port.read_frame(FIRST_FRAME + LEAF), content(LEAF), "in the domain itself");
+    assert_eq!(hypervisor.read_frame(FIRST_FRAME + LEAF), content(LEAF), "in the domain itself");
 }
 
 #[test]
 fn what_fails_when_the_domain_has_its_frames_leaves_the_image_readable() {
     for step in [Asked::Domctl(domctl::SET_VCPU_CONTEXT), Asked::Mmu] {
-        let (port, mut standby) = standby();
-        port.fail(step, &[Errno::EINVAL]);
+        let (hypervisor, mut standby) = standby();
+        hypervisor.fail(step, &[Errno::EINVAL]);
         standby.give_pv_state().unwrap_err();
         assert_image(&standby);
-        let leaf = port.read_frame(FIRST_FRAME + LEAF);
+        let leaf = hypervisor.read_frame(FIRST_FRAME + LEAF);
         assert_ne!(leaf, content(LEAF), "{step:?}: perhaps a page table by now, nobody writes there");
     }
 }
@@ -234,9 +234,9 @@ fn state_with(changes: &[(usize, u64)]) -> DomainState {
 #[test]
 fn state_that_does_not_fit_its_memory_is_known_with_the_full_copy_and_xen_is_asked_nothing() {
     use crate::domain::pv::vcpu::{CR3, RDX};
-    let (port, mut standby) = standby();
+    let (hypervisor, mut standby) = standby();
     standby.check_pv_state().unwrap();
-    let _ = port.asked();
+    let _ = hypervisor.asked();
     for state in [
         DomainState::default(),
         state_with(&[(CR3, LEAF << 12)]),
@@ -253,6 +253,6 @@ fn state_that_does_not_fit_its_memory_is_known_with_the_full_copy_and_xen_is_ask
     standby.pages.apply(PageEntry::new(Pfn(LEAF), kind(LEAF)), Some(&beyond)).unwrap();
     assert!(matches!(standby.check_pv_state(), Err(StandbyError::Restore(_))));
     assert_eq!(standby.pages.page(Pfn(LEAF)), Some(&beyond), "nothing is written");
-    let asked = port.asked();
+    let asked = hypervisor.asked();
     assert!(asked.iter().all(|asked| *asked == Asked::Domctl(domctl::GET_DOMAIN_INFO)), "{asked:?}");
 }
