@@ -218,3 +218,29 @@ pub trait Sink: Send {
         None
     }
 }
+
+impl<S: Sink + ?Sized> Sink for Box<S> {
+    fn page(&self, pfn: Pfn) -> Option<&Page> {
+        (**self).page(pfn)
+    }
+
+    fn apply_page(&mut self, entry: PageEntry, page: Option<&Page>) {
+        (**self).apply_page(entry, page);
+    }
+
+    fn apply_state(&mut self, state: &DomainState) {
+        (**self).apply_state(state);
+    }
+
+    fn expect_pages(&mut self, first: Pfn, count: u64) {
+        (**self).expect_pages(first, count);
+    }
+
+    fn check(&mut self) -> Option<String> {
+        (**self).check()
+    }
+
+    fn fault(&self) -> Option<String> {
+        (**self).fault()
+    }
+}

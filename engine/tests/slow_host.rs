@@ -12,10 +12,11 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 use understudy::config::{NodeConfig, Settings};
 use understudy::control::{GuestRole, GuestState, GuestStatus, Status, Wish};
-use understudy::guest::{Activated, Host, Keep, LabCards, LabHost, NotStarted};
+use understudy::guest::{Activated, Host, LabCards, LabHost, NotBuilt, Replica, Start};
 use understudy::node::{Node, NodeHandle};
+use understudy_checkpoint::Generation;
 use understudy_checkpoint::domain::Description;
-use understudy_checkpoint::{Epoch, Generation};
+use understudy_checkpoint::epoch::Image;
 use understudy_lab::Switch;
 use understudy_link::HoldRefusal;
 
@@ -59,21 +60,14 @@ impl Host for Slow {
     fn admits(&self, name: &str, what: &Description) -> Result<(), HoldRefusal> {
         self.lab.admits(name, what)
     }
-    fn keep(&self, name: &str, what: &Description) -> Keep {
+    fn replica(&self, name: &str, what: &Description) -> Option<Box<dyn Replica>> {
         if name == "g1" {
             self.gate.pass();
         }
-        self.lab.keep(name, what)
+        self.lab.replica(name, what)
     }
-    fn activate(
-        &self,
-        name: &str,
-        what: &Description,
-        keep: Keep,
-        generation: Generation,
-        open: Epoch,
-    ) -> Result<Activated, NotStarted> {
-        self.lab.activate(name, what, keep, generation, open)
+    fn build(&self, start: &Start<'_>, image: Image) -> Result<Activated, NotBuilt> {
+        self.lab.build(start, image)
     }
     fn pause_older(&self, name: &str, newest: Generation) -> Result<(), String> {
         self.lab.pause_older(name, newest)

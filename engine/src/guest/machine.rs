@@ -2,18 +2,18 @@
 //!
 //! ```text
 //!   primary:    Machine   paused and unpaused by the session's word, stopped for good when fenced
-//!   secondary:  Host      makes a Machine and its Source from a committed image when the session says so
+//!   secondary:  Host      says what holds an image, and makes a Machine and its Source from one in memory
 //! ```
 
-use super::keep::Keep;
 use super::output::HeldOutput;
+use super::replica::{Replica, Start};
 use super::tap::{LabCard, LabCards};
 use std::fmt::Debug;
 use std::path::PathBuf;
 use std::sync::Arc;
 use understudy_checkpoint::domain::{Description, Source};
 use understudy_checkpoint::epoch::Image;
-use understudy_checkpoint::{Epoch, Generation, PAGE_SIZE};
+use understudy_checkpoint::{Generation, PAGE_SIZE};
 use understudy_lab::LabGuest;
 use understudy_link::{HoldReason, HoldRefusal};
 
@@ -87,24 +87,53 @@ impl Debug for BoxedSource {
 pub struct NotStarted {
     /// For the operator.
     pub why: String,
-    /// The image, where it is still whole: it may be tried again.
-    pub keep: Option<Box<Keep>>,
+    /// What holds the image, where that is still whole: it may be tried again.
+    pub replica: Option<Box<dyn Replica>>,
 }
 
 impl NotStarted {
-    /// The image in `keep` is as it was.
-    pub fn with(why: impl ToString, keep: Keep) -> Self {
-        Self { why: why.to_string(), keep: Some(Box::new(keep)) }
+    /// The image in `replica` is as it was.
+    pub fn with(why: impl ToString, replica: Box<dyn Replica>) -> Self {
+        Self { why: why.to_string(), replica: Some(replica) }
     }
 }
 
 impl From<String> for NotStarted {
     fn from(why: String) -> Self {
-        Self { why, keep: None }
+        Self { why, replica: None }
     }
 }
 
 impl From<&str> for NotStarted {
+    fn from(why: &str) -> Self {
+        why.to_owned().into()
+    }
+}
+
+/// Why a host could not build a guest from an image in memory. Nothing of it has run.
+#[derive(thiserror::Error, Debug)]
+#[error("{why}")]
+pub struct NotBuilt {
+    /// For the operator.
+    pub why: String,
+    /// The image, where it is still whole: it may be tried again.
+    pub image: Option<Image>,
+}
+
+impl NotBuilt {
+    /// `image` is as it was.
+    pub fn with(why: impl ToString, image: Image) -> Self {
+        Self { why: why.to_string(), image: Some(image) }
+    }
+}
+
+impl From<String> for NotBuilt {
+    fn from(why: String) -> Self {
+        Self { why, image: None }
+    }
+}
+
+impl From<&str> for NotBuilt {
     fn from(why: &str) -> Self {
         why.to_owned().into()
     }
@@ -141,30 +170,24 @@ pub trait Host: Send + Sync + Debug {
         what.page_count.saturating_mul(PAGE_SIZE as u64 + 1)
     }
 
-    /// What is to hold the image of the guest `name` that `what` describes. May take a while.
-    fn keep(&self, name: &str, what: &Description) -> Keep;
+    /// What this host has to hold the image of the guest `name` that `what` describes; `None`: memory of this process
+    /// holds it. May take a while.
+    fn replica(&self, _name: &str, _what: &Description) -> Option<Box<dyn Replica>> {
+        None
+    }
 
-    /// Starts the guest `name` that `what` and `keep` are of under `generation`, its output held from the first frame on as
-    /// of epoch `open`. What outlives its engine is marked with the generation before it runs, as far as it can be: the
-    /// next engine is to know it. Once it runs nothing is an error any more.
-    fn activate(
-        &self,
-        name: &str,
-        what: &Description,
-        keep: Keep,
-        generation: Generation,
-        open: Epoch,
-    ) -> Result<Activated, NotStarted>;
+    /// Starts a guest from an image in memory, as [`Replica::activate`] does.
+    fn build(&self, start: &Start<'_>, image: Image) -> Result<Activated, NotBuilt>;
 
     /// Saves an image that no guest could be started from where a person can start it from.
-    fn save(&self, _name: &str, _what: &Description, _keep: &Keep) -> Result<PathBuf, NotSaved> {
+    fn save(&self, _name: &str, _what: &Description, _image: &Image) -> Result<PathBuf, NotSaved> {
         Err(NotSaved::NotHere)
     }
 
     /// The engine ends: what fails from here on is not tried again.
     fn leave(&self) {}
 
-    /// Saves the image of a guest `name` whose [`activate`](Self::activate) has not ended, where a person can start it
+    /// Saves the image of a guest `name` whose start has not ended, where a person can start it
     /// from: what came of that, in words. `None` if there is no such image.
     fn rescue(&self, _name: &str) -> Option<String> {
         None
@@ -197,25 +220,10 @@ impl Host for LabHost {
         self.cards.check(name).map_err(|error| HoldRefusal::new(HoldReason::Network, error.to_string()))
     }
 
-    fn keep(&self, _name: &str, what: &Description) -> Keep {
-        Keep::Memory(Image::new(what.page_count))
-    }
-
-    fn activate(
-        &self,
-        name: &str,
-        _what: &Description,
-        keep: Keep,
-        _generation: Generation,
-        open: Epoch,
-    ) -> Result<Activated, NotStarted> {
-        let image = match keep {
-            Keep::Memory(image) => image,
-            Keep::Standing(_) | Keep::Other(_) => return Err("this is no guest of the lab".into()),
-        };
-        let card = match self.cards.make(name, open) {
+    fn build(&self, start: &Start<'_>, image: Image) -> Result<Activated, NotBuilt> {
+        let card = match self.cards.make(start.name, start.open) {
             Ok(card) => card,
-            Err(error) => return Err(NotStarted::with(error, Keep::Memory(image))),
+            Err(error) => return Err(NotBuilt::with(error, image)),
         };
         let guest = LabGuest::restore(image, card.port()).map_err(|error| error.to_string())?;
         activated(guest, card).map_err(|error| error.to_string().into())

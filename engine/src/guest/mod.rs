@@ -4,7 +4,7 @@
 //!
 //! ```text
 //!   runs here   [`Protector`]   capture thread ─jobs─► encode thread ─parts─► Outlet (a connection)
-//!   held here   [`Keeper`]      receive thread ─► Receiver<Keep>
+//!   held here   [`Keeper`]      receive thread ─► Receiver<Replica>
 //!   both        [`Report`]s and the [`Bell`] towards the loop
 //! ```
 
@@ -15,7 +15,6 @@ mod encode;
 mod ended;
 mod host_lock;
 mod interfaces;
-mod keep;
 mod late_source;
 mod ledger;
 mod machine;
@@ -28,6 +27,7 @@ mod pool;
 mod protector;
 mod receive;
 mod remake;
+mod replica;
 mod report;
 mod scrub;
 mod settle;
@@ -48,13 +48,15 @@ pub use capture::CaptureOrder;
 pub use encode::{Encoded, EpochHead, Outlet, OutletClosed, Part};
 pub use host_lock::{HostLock, HostLockError};
 pub use interfaces::Card;
-pub use keep::{Keep, Replica};
-pub use machine::{Activated, BoxedSource, Host, LabHost, Machine, NotSaved, NotStarted, Past, activated};
+pub use machine::{
+    Activated, BoxedSource, Host, LabHost, Machine, NotBuilt, NotSaved, NotStarted, Past, activated,
+};
 pub use output::{HeldOutput, OutputError, OutputMaker, OutputStats, UnheldCard};
 pub use participant::{Health, Participant, ParticipantError, Participants};
 pub use pause::PauseTimes;
 pub use protector::{Protector, ProtectorConfig, Stuck};
 pub use receive::{Committed, Held, Keeper, Work};
+pub use replica::{InMemory, Replica, Start};
 pub use report::{Bell, Report, Reporter, RuntimeId};
 pub use standing_by::StandingBy;
 pub use stepped::{SteppedCapture, SteppedReplica};

@@ -2,15 +2,15 @@
 //! started from it when the session says so.
 //!
 //! ```text
-//!   link ─► event loop ──work, bounded──► receive thread ──► Receiver<Keep>
+//!   link ─► event loop ──work, bounded──► receive thread ──► Receiver<Box<dyn Replica>>
 //!               ▲                              │
 //!               └── Complete, Broken, Committed, Activated ──┘
 //! ```
 //!
 //! What is damaged or does not fit ends its epoch, never the image before it.
 
-use super::keep::Keep;
 use super::machine::{Host, NotStarted};
+use super::replica::{InMemory, Replica, Start};
 use super::report::{Report, Reporter};
 use super::thread;
 use crate::memory;
@@ -163,9 +163,14 @@ impl Keeper {
     }
 }
 
+/// Memory of this process for an image of `page_count` frames.
+fn in_memory(page_count: u64, host: &Arc<dyn Host>) -> Box<dyn Replica> {
+    Box::new(InMemory::new(Image::new(page_count), host.clone()))
+}
+
 pub(super) struct ReceiveThread {
     held: Held,
-    pub(super) receiver: Receiver<Keep>,
+    pub(super) receiver: Receiver<Box<dyn Replica>>,
     /// The host was asked what is to hold the image.
     is_prepared: bool,
     /// The epoch that parts belong to; `None` while parts are to be skipped.
@@ -181,7 +186,7 @@ pub(super) struct ReceiveThread {
 
 impl ReceiveThread {
     pub(super) fn new(held: Held, limits: Limits, reporter: Reporter) -> Self {
-        let receiver = Receiver::new(Keep::Memory(Image::new(limits.page_count)), limits);
+        let receiver = Receiver::new(in_memory(limits.page_count, &held.host), limits);
         Self {
             held,
             receiver,
@@ -259,16 +264,15 @@ impl ReceiveThread {
     /// The memory goes as well: another guest may need it before this one's next full copy.
     fn drop_image(&mut self) {
         self.receiver.drop_image();
-        if let Keep::Memory(_) = self.receiver.sink() {
-            *self.receiver.sink_mut() = Keep::Memory(Image::new(self.held.description.page_count));
+        if self.receiver.sink().is_in_memory() {
+            *self.receiver.sink_mut() = in_memory(self.held.description.page_count, &self.held.host);
         }
     }
 
     fn renew(&mut self, description: Description) {
         self.limits.page_count = description.page_count;
-        let image = Keep::Memory(Image::new(description.page_count));
         // A domain that stood by goes with the former receiver.
-        self.receiver = Receiver::new(image, self.limits);
+        self.receiver = Receiver::new(in_memory(description.page_count, &self.held.host), self.limits);
         (self.held.description, self.is_prepared, self.open) = (description, false, None);
     }
 
@@ -279,8 +283,10 @@ impl ReceiveThread {
             // Built in another way it would not start either: it is tried again, and not acknowledged until it is taken.
             self.receiver.drop_image();
             // What stood by goes first: its name is needed.
-            *self.receiver.sink_mut() = Keep::Memory(Image::new(description.page_count));
-            *self.receiver.sink_mut() = host.keep(name, description);
+            *self.receiver.sink_mut() = in_memory(description.page_count, host);
+            if let Some(replica) = host.replica(name, description) {
+                *self.receiver.sink_mut() = replica;
+            }
         } else if let Some(fault) = self.receiver.sink().fault() {
             tracing::warn!(
                 guest = name,
@@ -288,15 +294,17 @@ impl ReceiveThread {
                 "No domain stands by; the image is held in memory from now on"
             );
             self.receiver.drop_image();
-            *self.receiver.sink_mut() = Keep::Memory(Image::new(description.page_count));
+            *self.receiver.sink_mut() = in_memory(description.page_count, host);
         } else if !std::mem::replace(&mut self.is_prepared, true) {
-            let keep = host.keep(name, description);
-            // Where a domain was to hold the image, no memory of this process was counted.
-            let needed_bytes = match &keep {
-                Keep::Memory(_) if host.image_bytes(description) == 0 => host.fallback_bytes(description),
-                _ => 0,
+            let needed_bytes = match host.replica(name, description) {
+                Some(replica) => {
+                    *self.receiver.sink_mut() = replica;
+                    0
+                }
+                // Where a domain was to hold the image, no memory of this process was counted.
+                None if host.image_bytes(description) == 0 => host.fallback_bytes(description),
+                None => 0,
             };
-            *self.receiver.sink_mut() = keep;
             self.check_memory(needed_bytes);
         }
     }
@@ -304,7 +312,7 @@ impl ReceiveThread {
     /// While an image grows, memory is looked at again and again: others take of it as well.
     fn watch_memory(&mut self) {
         self.unwatched_batches += 1;
-        if self.unwatched_batches >= WATCHED_BATCHES && matches!(self.receiver.sink(), Keep::Memory(_)) {
+        if self.unwatched_batches >= WATCHED_BATCHES && self.receiver.sink().is_in_memory() {
             self.unwatched_batches = 0;
             self.check_memory(0);
         }
@@ -328,7 +336,7 @@ impl ReceiveThread {
     }
 
     /// Takes in a part; an error ends the epoch, and what still comes of it is skipped.
-    fn part(&mut self, take: impl FnOnce(&mut Receiver<Keep>) -> Result<(), ReceiveError>) {
+    fn part(&mut self, take: impl FnOnce(&mut Receiver<Box<dyn Replica>>) -> Result<(), ReceiveError>) {
         let Some((generation, epoch)) = self.open else { return };
         if let Err(error) = take(&mut self.receiver) {
             self.open = None;
@@ -346,7 +354,8 @@ impl ReceiveThread {
 
     fn commit(&mut self, epoch: Epoch) {
         self.receiver.commit(epoch);
-        if let Some(why) = self.receiver.sink_mut().fall_back() {
+        if let Some((why, image)) = self.receiver.sink_mut().fall_back() {
+            *self.receiver.sink_mut() = Box::new(InMemory::new(image, self.held.host.clone()));
             tracing::warn!(
                 guest = self.held.name,
                 why,
@@ -385,15 +394,15 @@ impl ReceiveThread {
     /// `None` if the guest runs, or nothing is left of it here.
     fn activate(mut self, generation: Generation, open: Epoch) -> Option<Self> {
         self.end_older(generation);
-        let keep = self.take_keep();
-        let Held { name, description, host } = &self.held;
-        let (report, keep) = match host.activate(name, description, keep, generation, open) {
+        let replica = self.take_replica();
+        let Held { name, description: what, .. } = &self.held;
+        let (report, replica) = match replica.activate(&Start { name, what, generation, open }) {
             Ok(guest) => (Report::Activated { guest }, None),
-            Err(NotStarted { why, keep: None }) => (Report::ActivationFailed { error: why }, None),
-            Err(NotStarted { why, keep }) => (Report::ActivationDelayed { error: why }, keep),
+            Err(NotStarted { why, replica: None }) => (Report::ActivationFailed { error: why }, None),
+            Err(NotStarted { why, replica }) => (Report::ActivationDelayed { error: why }, replica),
         };
-        if let Some(keep) = keep {
-            *self.receiver.sink_mut() = *keep;
+        if let Some(replica) = replica {
+            *self.receiver.sink_mut() = replica;
             self.is_last_copy = true;
             self.reporter.tell(report);
             return Some(self);
@@ -402,8 +411,8 @@ impl ReceiveThread {
         None
     }
 
-    fn take_keep(&mut self) -> Keep {
-        std::mem::replace(self.receiver.sink_mut(), Keep::Memory(Image::new(0)))
+    fn take_replica(&mut self) -> Box<dyn Replica> {
+        std::mem::replace(self.receiver.sink_mut(), in_memory(0, &self.held.host))
     }
 
     /// Nobody tries any more to start the guest: a person may.
@@ -411,8 +420,8 @@ impl ReceiveThread {
         if !self.is_last_copy {
             return;
         }
-        let Held { name, description, host } = &self.held;
-        match host.save(name, description, self.receiver.sink()) {
+        let Held { name, description, .. } = &self.held;
+        match self.receiver.sink().save(name, description) {
             Ok(file) => {
                 let file = file.display();
                 tracing::error!(
@@ -420,7 +429,7 @@ impl ReceiveThread {
                     "The guest's last commit is in a file: make room and run `xl restore` with it, unless it runs elsewhere"
                 );
                 self.is_last_copy = false;
-                self.take_keep();
+                self.take_replica();
             }
             Err(why) => {
                 tracing::error!(

@@ -2,23 +2,24 @@
 //! from their making on. The state it was tried with makes it the guest of some time ago, should anybody let it run.
 //!
 //! ```text
-//!   keep ──► Standing + HeldOutput, fenced ──card made──► held ──activate──► the same HeldOutput holds as of its first epoch
+//!   replica ─► Standing + HeldOutput, fenced ──card made──► held ──activate──► the same HeldOutput holds as of its first epoch
 //!                                                           └─ dropped ──► the domain goes first, then what held its cards
 //! ```
 //!
 //! Not here: what the domain is made of (`understudy_xen::standby`), and how cards are found ([`cards`](super::cards)).
 
-use super::keep::Keep;
-use super::machine::Host;
-use super::machine::NotStarted;
+use super::machine::{Activated, Host, NotSaved, NotStarted};
 use super::output::HeldOutput;
+use super::replica::{Replica, Start};
 use super::xen::XenHost;
-use super::xen_build::Stood;
+use super::xen_build::{Stood, rescue};
 use super::xen_machine::XenMachine;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
-use understudy_checkpoint::Epoch;
-use understudy_checkpoint::domain::Description;
+use understudy_checkpoint::domain::{Description, DomainState, Sink};
+use understudy_checkpoint::epoch::Image;
+use understudy_checkpoint::{Epoch, Page, PageEntry, Pfn};
 use understudy_xen::DomId;
 use understudy_xen::standby::Standby;
 
@@ -30,6 +31,7 @@ pub struct StandingBy {
     pub(super) output: HeldOutput,
     /// How often it was tried in vain to make it the guest.
     pub(super) attempts: u32,
+    pub(super) host: XenHost,
 }
 
 impl fmt::Debug for StandingBy {
@@ -48,33 +50,73 @@ impl XenHost {
         if let Err(error) = self.follow_cards(domain, &what.config, &machine, &output) {
             tracing::warn!(guest = name, %domain, error, "The cards of the domain that stands by are not held yet");
         }
-        StandingBy { standing: Box::new(standing), machine, output, attempts: 0 }
+        StandingBy { standing: Box::new(standing), machine, output, attempts: 0, host: self.clone() }
     }
 
-    /// Makes a domain of what was kept: paused, and its cards not held unless it is the one that stood by.
-    pub(super) fn build(
+    /// Makes a domain of the image in memory: paused, and its cards not held.
+    pub(super) fn built(
         &self,
+        domain: DomId,
         name: &str,
-        what: &Description,
-        keep: Keep,
         open: Epoch,
-    ) -> Result<(DomId, Arc<XenMachine>, HeldOutput), NotStarted> {
-        let built = match keep {
-            Keep::Standing(by) => {
-                self.building.activate_standing(name, what, *by, self.fallback_bytes(what))?
-            }
-            Keep::Memory(image) => Stood::Built(self.building.restore(name, what, image)?),
-            Keep::Other(_) => return Err("this is no guest of Xen".into()),
-        };
-        Ok(match built {
+    ) -> (DomId, Arc<XenMachine>, HeldOutput) {
+        (domain, Arc::new(self.machine(domain, name, true)), self.outputs.interfaces(open))
+    }
+}
+
+impl Replica for StandingBy {
+    fn to_image(&self) -> Option<Image> {
+        self.standing.to_image()
+    }
+
+    fn fall_back(&mut self) -> Option<(String, Image)> {
+        Some((self.standing.failure()?, self.standing.to_image()?))
+    }
+
+    fn is_refused(&self) -> bool {
+        self.standing.is_refused()
+    }
+
+    fn activate(self: Box<Self>, start: &Start<'_>) -> Result<Activated, NotStarted> {
+        let (host, bytes_max) = (self.host.clone(), self.host.fallback_bytes(start.what));
+        let stood = host.building.activate_standing(start.name, start.what, *self, bytes_max)?;
+        let (domain, machine, output) = match stood {
             Stood::Itself(StandingBy { standing, machine, output, .. }) => {
-                output.begin(open);
+                output.begin(start.open);
                 (standing.domain(), machine, output)
             }
-            Stood::Built(domain) => {
-                let machine = Arc::new(self.machine(domain, name, true));
-                (domain, machine, self.outputs.interfaces(open))
-            }
-        })
+            Stood::Built(domain) => host.built(domain, start.name, start.open),
+        };
+        Ok(host.begin(start, domain, machine, output))
+    }
+
+    fn save(&self, name: &str, what: &Description) -> Result<PathBuf, NotSaved> {
+        rescue(name, what, &*self.standing)
+    }
+}
+
+impl Sink for StandingBy {
+    fn page(&self, pfn: Pfn) -> Option<&Page> {
+        self.standing.page(pfn)
+    }
+
+    fn apply_page(&mut self, entry: PageEntry, page: Option<&Page>) {
+        self.standing.apply_page(entry, page);
+    }
+
+    fn apply_state(&mut self, state: &DomainState) {
+        self.standing.apply_state(state);
+    }
+
+    fn expect_pages(&mut self, first: Pfn, count: u64) {
+        self.standing.expect_pages(first, count);
+    }
+
+    fn check(&mut self) -> Option<String> {
+        self.standing.check()
+    }
+
+    fn fault(&self) -> Option<String> {
+        self.standing.fault()
     }
 }

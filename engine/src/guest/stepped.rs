@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   SteppedCapture   capture() ─jobs─► encode() ─parts─► Outlet
-//!   SteppedReplica   take(work) ─► Receiver<Keep>
+//!   SteppedReplica   take(work) ─► Receiver<Box<dyn Replica>>
 //! ```
 //!
 //! Nothing in here waits. A guest has to be so small that one piece of staging holds a quarter of it and that its first
@@ -11,11 +11,11 @@
 
 use super::capture::{Acked, CaptureOrder, Capturer};
 use super::encode::{EncodeThread, Job, Open};
-use super::keep::Keep;
 use super::participant::Participants;
 use super::pool::Abort;
 use super::protector::{Parts, ProtectorConfig};
 use super::receive::{Held, ReceiveThread, Work};
+use super::replica::Replica;
 use super::report::Reporter;
 use crossbeam::channel::Receiver as Inbox;
 use std::fmt;
@@ -133,12 +133,12 @@ impl SteppedReplica {
     }
 
     /// What is held, to be harmed.
-    pub fn receiver_mut(&mut self) -> &mut Receiver<Keep> {
+    pub fn receiver_mut(&mut self) -> &mut Receiver<Box<dyn Replica>> {
         &mut self.0.receiver
     }
 
     /// What is held.
-    pub fn receiver(&self) -> &Receiver<Keep> {
+    pub fn receiver(&self) -> &Receiver<Box<dyn Replica>> {
         &self.0.receiver
     }
 }

@@ -12,10 +12,10 @@
 use super::admission;
 use super::cards;
 use super::host_lock::HostLock;
-use super::keep::Keep;
-use super::machine::{Activated, Host, Machine, NotSaved, NotStarted, Past};
+use super::machine::{Activated, Host, Machine, NotBuilt, NotSaved, Past};
 use super::output::{HeldOutput, OutputMaker};
 use super::remake::Alive;
+use super::replica::{Replica, Start};
 use super::settle;
 use super::xen_build::{Building, rescue};
 use super::xen_machine::XenMachine;
@@ -216,6 +216,38 @@ impl XenHost {
         Ok(())
     }
 
+    /// Lets a domain run that was made of a guest's image.
+    pub(super) fn begin(
+        &self,
+        start: &Start<'_>,
+        domain: DomId,
+        machine: Arc<XenMachine>,
+        output: HeldOutput,
+    ) -> Activated {
+        let Start { name, what, .. } = *start;
+        // From here on nothing may fail: the guest is nowhere else any more.
+        let marked = domain_labels::write(domain, start.generation)
+            .and_then(|()| Process::this().map_err(StoreError::Io))
+            .and_then(|this| domain_labels::write_engine(domain, this));
+        if let Err(error) = marked {
+            tracing::warn!(guest = name, %error, "The guest is not marked as this engine's yet");
+        }
+        let held = self.hold_all(domain, &what.config, &machine, &output);
+        if let Err(error) = &held {
+            tracing::error!(guest = name, error, "Nothing holds what the guest sends; it runs all the same");
+        }
+        if what.kind == GuestKind::Hvm
+            && let Err(error) = continue_device_model(domain)
+        {
+            tracing::error!(guest = name, %error, "Whether the guest's QEMU runs is not known");
+        }
+        machine.unpause();
+        tracing::info!(guest = name, %domain, "The guest runs");
+        settle::watch(domain, &output, machine.settled());
+        let (source, compared_bytes) = self.late_source(domain, what, &machine, &output, held.is_ok());
+        Activated { machine, source, output, past: None, compared_bytes }
+    }
+
     /// Whether changes of the guest `name` are found by comparing, once it is taken over here.
     pub(super) fn compares(&self, name: &str) -> bool {
         self.compare.names.contains(name)
@@ -268,57 +300,27 @@ impl Host for XenHost {
         pages.saturating_mul(PAGE_SIZE as u64 + 1)
     }
 
-    fn keep(&self, name: &str, what: &Description) -> Keep {
+    fn replica(&self, name: &str, what: &Description) -> Option<Box<dyn Replica>> {
         match Standby::begin(&self.xen, name, what) {
             Ok(standing) => {
                 tracing::info!(guest = name, domain = %standing.domain(), "A domain stands by");
-                Keep::Standing(Box::new(self.stand_by(name, what, standing)))
+                Some(Box::new(self.stand_by(name, what, standing)))
             }
             Err(error) => {
                 tracing::warn!(guest = name, %error, "The image is held in memory; a takeover has to build the domain");
-                Keep::Memory(Image::new(what.page_count))
+                None
             }
         }
     }
 
-    fn activate(
-        &self,
-        name: &str,
-        what: &Description,
-        keep: Keep,
-        generation: Generation,
-        open: Epoch,
-    ) -> Result<Activated, NotStarted> {
-        let (domain, machine, output) = self.build(name, what, keep, open)?;
-        // From here on nothing may fail: the guest is nowhere else any more.
-        let marked = domain_labels::write(domain, generation)
-            .and_then(|()| Process::this().map_err(StoreError::Io))
-            .and_then(|this| domain_labels::write_engine(domain, this));
-        if let Err(error) = marked {
-            tracing::warn!(guest = name, %error, "The guest is not marked as this engine's yet");
-        }
-        let held = self.hold_all(domain, &what.config, &machine, &output);
-        if let Err(error) = &held {
-            tracing::error!(guest = name, error, "Nothing holds what the guest sends; it runs all the same");
-        }
-        if what.kind == GuestKind::Hvm
-            && let Err(error) = continue_device_model(domain)
-        {
-            tracing::error!(guest = name, %error, "Whether the guest's QEMU runs is not known");
-        }
-        machine.unpause();
-        tracing::info!(guest = name, %domain, "The guest runs");
-        settle::watch(domain, &output, machine.settled());
-        let (source, compared_bytes) = self.late_source(domain, what, &machine, &output, held.is_ok());
-        Ok(Activated { machine, source, output, past: None, compared_bytes })
+    fn build(&self, start: &Start<'_>, image: Image) -> Result<Activated, NotBuilt> {
+        let domain = self.building.restore(start.name, start.what, image)?;
+        let (domain, machine, output) = self.built(domain, start.name, start.open);
+        Ok(self.begin(start, domain, machine, output))
     }
 
-    fn save(&self, name: &str, what: &Description, keep: &Keep) -> Result<PathBuf, NotSaved> {
-        match keep {
-            Keep::Memory(image) => rescue(name, what, image),
-            Keep::Standing(by) => rescue(name, what, &*by.standing),
-            Keep::Other(_) => Err(NotSaved::NotHere),
-        }
+    fn save(&self, name: &str, what: &Description, image: &Image) -> Result<PathBuf, NotSaved> {
+        rescue(name, what, image)
     }
 
     fn leave(&self) {

@@ -11,8 +11,8 @@
 //!
 //! Not here: what holds its output and lets it run ([`xen`](super::xen)).
 
-use super::keep::Keep;
-use super::machine::{NotSaved, NotStarted};
+use super::machine::{NotBuilt, NotSaved, NotStarted};
+use super::replica::{InMemory, Replica};
 use super::standing_by::StandingBy;
 use crate::output_file::{Allow, write_to};
 use crate::preflight::gather;
@@ -95,7 +95,7 @@ impl Building {
         let Err(error) = by.standing.activate() else { return Ok(Stood::Itself(by)) };
         if by.standing.may_try_again(&error) && by.attempts < STANDING_ATTEMPTS {
             by.attempts += 1;
-            return Err(NotStarted::with(error, Keep::Standing(Box::new(by))));
+            return Err(NotStarted::with(error, Box::new(by)));
         }
         if !by.standing.has_image() {
             return Err(format!("the domain that stood by cannot go on: {error}").into());
@@ -114,18 +114,22 @@ impl Building {
             }
         }
         let image = by.standing.to_image().ok_or("the image of the domain that stood by is gone")?;
+        let host = Arc::new(by.host.clone());
         drop(by);
-        self.restore(name, what, image).map(Stood::Built)
+        self.restore(name, what, image).map(Stood::Built).map_err(|NotBuilt { why, image }| NotStarted {
+            why,
+            replica: image.map(|image| Box::new(InMemory::new(image, host)) as Box<dyn Replica>),
+        })
     }
 
     /// Builds the domain. Where that fails the image is given back; others may save it meanwhile.
-    pub(super) fn restore(&self, name: &str, what: &Description, image: Image) -> Result<DomId, NotStarted> {
+    pub(super) fn restore(&self, name: &str, what: &Description, image: Image) -> Result<DomId, NotBuilt> {
         let unbuilt = Arc::new(Unbuilt { what: what.clone(), image });
         self.0.unbuilt.lock().insert(name.to_owned(), unbuilt.clone());
         let built = build(name, |mut stream| write_restore_file(&mut stream, what, &unbuilt.image));
         self.0.unbuilt.lock().remove(name);
         built.map_err(|why| match Arc::try_unwrap(unbuilt) {
-            Ok(unbuilt) => NotStarted::with(why, Keep::Memory(unbuilt.image)),
+            Ok(unbuilt) => NotBuilt::with(why, unbuilt.image),
             // Somebody saves it at this moment, because the engine ends.
             Err(_) => why.into(),
         })

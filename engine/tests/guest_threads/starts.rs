@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use std::path::PathBuf;
 use std::sync::Arc;
 use understudy::guest::{
-    Activated, Bell, Held, Host, Keep, Keeper, NotSaved, NotStarted, Report, Reporter, RuntimeId,
+    Activated, Bell, Held, Host, Keeper, NotBuilt, NotSaved, Report, Reporter, RuntimeId, Start,
     SteppedReplica, Work,
 };
 use understudy_checkpoint::domain::{Description, Sink};
@@ -26,37 +26,27 @@ struct Stubborn {
     loses_images: bool,
 }
 
-fn first(keep: &Keep) -> Option<u8> {
-    keep.page(Pfn(0)).map(|page| page[0])
+fn first(image: &impl Sink) -> Option<u8> {
+    image.page(Pfn(0)).map(|page| page[0])
 }
 
 impl Host for Stubborn {
     fn admits(&self, _name: &str, _what: &Description) -> Result<(), HoldRefusal> {
         Ok(())
     }
-    fn keep(&self, _name: &str, what: &Description) -> Keep {
-        Keep::Memory(Image::new(what.page_count))
-    }
-    fn activate(
-        &self,
-        _name: &str,
-        _what: &Description,
-        keep: Keep,
-        _generation: Generation,
-        _open: Epoch,
-    ) -> Result<Activated, NotStarted> {
-        self.tried.lock().push(first(&keep));
+    fn build(&self, _start: &Start<'_>, image: Image) -> Result<Activated, NotBuilt> {
+        self.tried.lock().push(first(&image));
         Err(if self.loses_images {
             "it is gone".into()
         } else {
-            NotStarted::with("too many open files", keep)
+            NotBuilt::with("too many open files", image)
         })
     }
-    fn save(&self, _name: &str, _what: &Description, keep: &Keep) -> Result<PathBuf, NotSaved> {
+    fn save(&self, _name: &str, _what: &Description, image: &Image) -> Result<PathBuf, NotSaved> {
         if *self.is_full.lock() {
             return Err(NotSaved::Unwritten { path: "/somewhere".into(), why: "no space is left".into() });
         }
-        self.saved.lock().push(first(keep));
+        self.saved.lock().push(first(image));
         Ok("/somewhere".into())
     }
     fn pause_older(&self, _name: &str, _newest: Generation) -> Result<(), String> {

@@ -63,7 +63,7 @@ impl Holding {
     pub(super) fn look(&mut self) {
         self.image = self.work.as_ref().and_then(|work| {
             let epoch = work.receiver().committed()?;
-            Some((*self.sent_in.get(&epoch)?, epoch, State::kept(work.receiver().sink())?))
+            Some((*self.sent_in.get(&epoch)?, epoch, State::kept(&**work.receiver().sink())?))
         });
     }
 }

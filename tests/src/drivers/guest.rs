@@ -11,7 +11,7 @@ mod source;
 use super::frame::Frame;
 use super::{GuestId, HostId};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use understudy::guest::{BoxedSource, HeldOutput, Keep, Machine};
+use understudy::guest::{BoxedSource, HeldOutput, Machine, Replica};
 use understudy_checkpoint::epoch::Image;
 use understudy_checkpoint::{Epoch, Generation, Pfn};
 use understudy_lab::Port;
@@ -30,12 +30,8 @@ pub struct State {
 
 impl State {
     /// What is held; `None` if nothing is left of it.
-    pub fn kept(keep: &Keep) -> Option<Self> {
-        match keep {
-            Keep::Memory(image) => Self::of(image),
-            Keep::Other(replica) => Self::of(replica.image()?),
-            Keep::Standing(_) => None,
-        }
+    pub fn kept(replica: &dyn Replica) -> Option<Self> {
+        Self::of(replica.image()?)
     }
 
     /// What an image holds; `None` if it is not of such a guest.

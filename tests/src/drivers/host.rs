@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use understudy::config::{FindChanges, XenGuestConfig};
 use understudy::control::Wish;
-use understudy::guest::{Activated, Bell, Encoded, Keep, OutputMaker, PauseTimes, Report, RuntimeId};
+use understudy::guest::{Activated, Bell, Encoded, OutputMaker, PauseTimes, Report, RuntimeId};
 use understudy::node::{Arrived, Glance, Guests};
 use understudy_checkpoint::Generation;
 use understudy_session::primary::{Pacing, State};
@@ -309,7 +309,9 @@ impl Host {
         let bench = self.engine.as_ref()?.bench.clone();
         let bench = bench.get();
         let work = bench.holding(guest)?.work.as_ref()?;
-        let Keep::Other(_) = work.receiver().sink() else { return None };
+        if work.receiver().sink().is_in_memory() {
+            return None;
+        }
         self.yard.get().standing[guest].as_ref().map(Stand::fate)
     }
 

@@ -1,9 +1,12 @@
 //! A domain that stands by on a host of the simulator and holds the image of a guest: others may destroy it or let it run.
 
+use super::guest::State;
+use super::yard::SharedYard;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use understudy::guest::Replica;
-use understudy_checkpoint::domain::{DomainState, Sink};
+use understudy::guest::{Activated, NotSaved, NotStarted, Replica, Start};
+use understudy_checkpoint::domain::{Description, DomainState, Sink};
 use understudy_checkpoint::epoch::Image;
 use understudy_checkpoint::{Page, PageEntry, Pfn};
 
@@ -49,11 +52,12 @@ pub(super) struct SimStanding {
     stand: Stand,
     /// A mutant: nobody looks at the domain before an ack.
     unseen: bool,
+    yard: SharedYard,
 }
 
 impl SimStanding {
-    pub(super) fn new(page_count: u64, unseen: bool) -> Self {
-        Self { image: Image::new(page_count), stand: Stand::new(), unseen }
+    pub(super) fn new(page_count: u64, unseen: bool, yard: SharedYard) -> Self {
+        Self { image: Image::new(page_count), stand: Stand::new(), unseen, yard }
     }
 
     pub(super) fn stand(&self) -> Stand {
@@ -87,5 +91,13 @@ impl Sink for SimStanding {
 impl Replica for SimStanding {
     fn image(&self) -> Option<&Image> {
         Some(&self.image).filter(|_| self.why_not().is_none())
+    }
+
+    fn activate(self: Box<Self>, start: &Start<'_>) -> Result<Activated, NotStarted> {
+        self.yard.start(start, State::kept(&*self)).map_err(NotStarted::from)
+    }
+
+    fn save(&self, _name: &str, _what: &Description) -> Result<PathBuf, NotSaved> {
+        Err(NotSaved::NotHere)
     }
 }

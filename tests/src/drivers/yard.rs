@@ -7,7 +7,7 @@ use super::standing::{SimStanding, Stand};
 use super::wires::guest_of;
 use super::{GuestId, HostId};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use understudy::guest::{Activated, BoxedSource, Host, Keep, NotStarted, OutputMaker, Past};
+use understudy::guest::{Activated, BoxedSource, Host, NotBuilt, OutputMaker, Past, Replica, Start};
 use understudy_checkpoint::domain::Description;
 use understudy_checkpoint::epoch::Image;
 use understudy_checkpoint::{Epoch, Generation};
@@ -124,43 +124,43 @@ impl Yard {
     }
 }
 
+impl SharedYard {
+    /// Starts a guest from the state that was held of it.
+    pub(super) fn start(&self, start: &Start<'_>, state: Option<State>) -> Result<Activated, &'static str> {
+        let mut yard = self.get();
+        let state = state.ok_or("no image is left")?;
+        if std::mem::take(&mut yard.activation_fails) {
+            return Err("the hypervisor refuses a record");
+        }
+        let guest = guest_of(start.name);
+        yard.activated.push((guest, state));
+        let activated = yard.build(guest, Some(state), start.open);
+        if let Some(domain) = &yard.domains[guest] {
+            let mut domain = domain.get();
+            (domain.settled, domain.mark) = (false, start.generation);
+        }
+        Ok(activated)
+    }
+}
+
 impl Host for SharedYard {
     fn admits(&self, _name: &str, _what: &Description) -> Result<(), HoldRefusal> {
         Ok(())
     }
 
-    fn keep(&self, name: &str, what: &Description) -> Keep {
+    fn replica(&self, name: &str, what: &Description) -> Option<Box<dyn Replica>> {
         let mut yard = self.get();
         if !yard.stands_by {
-            return Keep::Memory(Image::new(what.page_count));
+            return None;
         }
         let unseen = yard.mutant == Some(Mutant::AcksWithoutDomain);
-        let standing = SimStanding::new(what.page_count, unseen);
+        let standing = SimStanding::new(what.page_count, unseen, self.clone());
         yard.standing[guest_of(name)] = Some(standing.stand());
-        Keep::Other(Box::new(standing))
+        Some(Box::new(standing))
     }
 
-    fn activate(
-        &self,
-        name: &str,
-        _what: &Description,
-        keep: Keep,
-        generation: Generation,
-        open: Epoch,
-    ) -> Result<Activated, NotStarted> {
-        let mut yard = self.get();
-        let Some(state) = State::kept(&keep) else { return Err("no image is left".into()) };
-        if std::mem::take(&mut yard.activation_fails) {
-            return Err("the hypervisor refuses a record".into());
-        }
-        let guest = guest_of(name);
-        yard.activated.push((guest, state));
-        let activated = yard.build(guest, Some(state), open);
-        if let Some(domain) = &yard.domains[guest] {
-            let mut domain = domain.get();
-            (domain.settled, domain.mark) = (false, generation);
-        }
-        Ok(activated)
+    fn build(&self, start: &Start<'_>, image: Image) -> Result<Activated, NotBuilt> {
+        self.start(start, State::of(&image)).map_err(NotBuilt::from)
     }
 
     fn pause_older(&self, name: &str, newest: Generation) -> Result<(), String> {

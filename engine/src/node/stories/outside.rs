@@ -4,8 +4,8 @@
 use crate::config::{GuestConfigs, Limits, NodeConfig, Timing};
 use crate::connection::Transport;
 use crate::guest::{
-    Activated, Bell, BoxedSource, CaptureOrder, Checkpointer, Held, Host, Keep, Machine, NotStarted,
-    Participants, ProtectorConfig, ReplicaThread, Reporter, Still, Stuck, Work, Workers,
+    Activated, Bell, BoxedSource, CaptureOrder, Checkpointer, Held, Host, Machine, NotBuilt, Participants,
+    ProtectorConfig, ReplicaThread, Reporter, Start, Still, Stuck, Work, Workers,
 };
 use crate::node::arrived::GuestName;
 use crate::node::outlet::Feed;
@@ -166,17 +166,7 @@ impl Host for Bench {
     fn admits(&self, _name: &str, _what: &Description) -> Result<(), HoldRefusal> {
         Ok(())
     }
-    fn keep(&self, _name: &str, what: &Description) -> Keep {
-        Keep::Memory(Image::new(what.page_count))
-    }
-    fn activate(
-        &self,
-        _: &str,
-        _: &Description,
-        _: Keep,
-        _: Generation,
-        _: Epoch,
-    ) -> Result<Activated, NotStarted> {
+    fn build(&self, _start: &Start<'_>, _image: Image) -> Result<Activated, NotBuilt> {
         unreachable!("the bench does no work")
     }
     fn rescue(&self, name: &str) -> Option<String> {
