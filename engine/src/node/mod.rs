@@ -85,7 +85,7 @@ use understudy_lab::{GuestConfig as LabConfig, LabGuest, Mac};
 use understudy_link::Identity;
 use uplink::SwitchPort;
 use wires::NodeWires;
-use witness::Witness;
+use witness::{OwnWitness, Witness, WitnessClient};
 
 const TIMER: Token = Token(0);
 const WAKER: Token = Token(1);
@@ -257,7 +257,8 @@ impl Node {
         let (to_reports, reports) = bounded(REPORTS_MAX);
         let (to_commands, commands) = bounded(COMMANDS_MAX);
         let metrics = Metrics::new();
-        let witness = Witness::new(config.witness, this, registry()?, WITNESS);
+        let at = config.witness.map(|at| Ok::<_, NodeError>(OwnWitness::new(at, this, registry()?, WITNESS)));
+        let witness = Witness::new(at.transpose()?.map(|client| Box::new(client) as Box<dyn WitnessClient>));
         let wires = NodeWires { links, witness, now: clock.now(), start_ns: clock.start_ns() };
         let switch = SwitchPort::new(config.uplink.clone(), config.node.0.clone(), registry()?, SWITCH);
         let limits = understudy_netbuf::Limits {
