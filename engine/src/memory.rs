@@ -2,7 +2,6 @@
 //!
 //! The least of the three counts. What cannot be learnt limits nothing: then taking fails, not counting.
 
-use crate::preflight::gather;
 use nix::sys::resource::{Resource, getrlimit};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,8 +11,20 @@ pub const RESERVE_BYTES: u64 = 64 << 20;
 
 /// What can still be taken; `None` if nothing says.
 pub fn available_bytes() -> Option<u64> {
-    let limits = [gather::available_bytes(), group_bytes(Path::new("/")), address_space_bytes()];
+    let limits = [host_bytes(), group_bytes(Path::new("/")), address_space_bytes()];
     limits.into_iter().flatten().min()
+}
+
+/// What programs of this host can still have, whatever limits this one.
+pub fn host_bytes() -> Option<u64> {
+    fs::read_to_string("/proc/meminfo").ok().as_deref().and_then(host_bytes_in)
+}
+
+/// The same, by the text of `/proc/meminfo`.
+fn host_bytes_in(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kib.checked_mul(1024)
 }
 
 /// What is left of the address space that this process may use.
@@ -51,6 +62,17 @@ fn group_bytes(root: &Path) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn available_memory_is_read_or_not_known() {
+        let meminfo = "MemTotal:  526820 kB\nMemAvailable:  479444 kB\nBuffers: 1 kB\n";
+        assert_eq!(host_bytes_in(meminfo), Some(479_444 << 10));
+        for garbage in
+            ["", "MemAvailable: many kB", "MemAvailable: 18446744073709551615 kB", "MemAvailable: 7"]
+        {
+            assert_eq!(host_bytes_in(garbage), None, "{garbage}");
+        }
+    }
 
     #[test]
     fn a_host_says_what_it_has() {

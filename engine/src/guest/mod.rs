@@ -2,68 +2,48 @@
 //! where it does not. They are told what to do by the event loop and know nothing of sessions' decisions,
 //! sockets or the witness.
 //!
+//! * `pipeline` takes checkpoints of a guest that runs here; `replica` holds the image of one that does not
+//! * `output` holds what it sends; [`Participant`] is whatever is cut and let go with an epoch
+//! * `lab`, `xen` are the hosts: what runs guests, and what only they know of them
+//!
 //! ```text
 //!   runs here   [`Protector`]   capture thread ─jobs─► encode thread ─parts─► Outlet (a connection)
 //!   held here   [`Keeper`]      receive thread ─► Receiver<Replica>
 //!   both        [`Report`]s and the [`Bell`] towards the loop
 //! ```
 
-mod admission;
-mod capture;
-mod cards;
-mod encode;
-mod ended;
-mod host_lock;
-mod interfaces;
-mod late_source;
-mod ledger;
+mod bell;
+mod lab;
 mod machine;
-mod noted;
-pub mod obstacle;
 mod output;
 mod participant;
-mod pause;
-mod pool;
-mod protector;
-mod receive;
-mod remake;
+mod pipeline;
 mod replica;
 mod report;
-mod scrub;
-mod settle;
-mod standing_by;
 mod stepped;
 #[cfg(test)]
 mod still;
-mod tap;
 mod thread;
-mod unmarked;
 mod workers;
 mod xen;
-mod xen_build;
-mod xen_machine;
-mod xen_source;
 
-pub use capture::CaptureOrder;
-pub use encode::{Encoded, EpochHead, Outlet, OutletClosed, Part};
-pub use host_lock::{HostLock, HostLockError};
-pub use interfaces::Card;
-pub use machine::{
-    Activated, BoxedSource, Host, LabHost, Machine, NotBuilt, NotSaved, NotStarted, Past, activated,
-};
+pub use bell::Bell;
+pub use lab::{LabCard, LabCards, LabHost, activated};
+pub use machine::{Activated, BoxedSource, Host, Machine, NotBuilt, NotSaved, NotStarted, Past};
+pub use output::interfaces::Card;
 pub use output::{HeldOutput, OutputError, OutputMaker, OutputStats, UnheldCard};
 pub use participant::{Health, Participant, ParticipantError, Participants};
-pub use pause::PauseTimes;
-pub use protector::{Protector, ProtectorConfig, Stuck};
-pub use receive::{Committed, Held, Keeper, Work};
+pub use pipeline::capture::CaptureOrder;
+pub use pipeline::encode::{Encoded, EpochHead, Outlet, OutletClosed, Part};
+pub use pipeline::pause::PauseTimes;
+pub use pipeline::protector::{Protector, ProtectorConfig, Stuck};
+pub use replica::receive::{Committed, Held, Keeper, Work};
 pub use replica::{InMemory, Replica, Start};
-pub use report::{Bell, Report, Reporter, RuntimeId};
-pub use standing_by::StandingBy;
+pub use report::{Report, Reporter, RuntimeId};
 pub use stepped::{SteppedCapture, SteppedReplica};
 #[cfg(test)]
 pub(crate) use still::Still;
-pub use tap::{LabCard, LabCards};
 pub use workers::{Checkpointer, ReplicaThread, Threads, Workers};
-pub use xen::{Compare, NotFound, XenHost};
-pub use xen_build::RESCUE_DIRECTORY;
-pub use xen_machine::XenMachine;
+pub use xen::{
+    Compare, HostLock, HostLockError, NotFound, RESCUE_DIRECTORY, StandingBy, XenHost, XenMachine, obstacle,
+};

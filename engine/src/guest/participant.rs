@@ -8,7 +8,7 @@
 //!           ◄─ take_health ──────────  pressure, leaks, faults
 //! ```
 //!
-//! Not here: which frames leave how ([`output`](super::output)).
+//! Not here: which frames leave how ([`output`](crate::guest::output)).
 
 use std::error::Error;
 use std::fmt::Debug;

@@ -9,14 +9,14 @@
 //! Nothing in here waits. A guest has to be so small that one piece of staging holds a quarter of it and that its first
 //! copy needs no live pass; the threads' own tests are for larger ones.
 
-use super::capture::{Acked, CaptureOrder, Capturer};
-use super::encode::{EncodeThread, Job, Open};
-use super::participant::Participants;
-use super::pool::Abort;
-use super::protector::{Parts, ProtectorConfig};
-use super::receive::{Held, ReceiveThread, Work};
-use super::replica::Replica;
-use super::report::Reporter;
+use crate::guest::participant::Participants;
+use crate::guest::pipeline::capture::{Acked, CaptureOrder, Capturer};
+use crate::guest::pipeline::encode::{EncodeThread, Job, Open};
+use crate::guest::pipeline::pool::Abort;
+use crate::guest::pipeline::protector::{Parts, ProtectorConfig};
+use crate::guest::replica::Replica;
+use crate::guest::replica::receive::{Held, ReceiveThread, Work};
+use crate::guest::report::Reporter;
 use crossbeam::channel::Receiver as Inbox;
 use std::fmt;
 use std::io;

@@ -1,6 +1,6 @@
 //! Threads of a guest: named, and never silently gone.
 
-use super::report::{Report, Reporter};
+use crate::guest::report::{Report, Reporter};
 use std::any::Any;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -1,11 +1,11 @@
 //! What the loop has done for it elsewhere: taking checkpoints, keeping an image. A node has threads for that; the
-//! simulator does the same work in steps ([`stepped`](super::stepped)), in an order that it chooses.
+//! simulator does the same work in steps ([`stepped`](crate::guest::stepped)), in an order that it chooses.
 
-use super::capture::CaptureOrder;
-use super::participant::Participants;
-use super::protector::{Protector, ProtectorConfig, Stuck};
-use super::receive::{Held, Keeper, Work};
-use super::report::Reporter;
+use crate::guest::participant::Participants;
+use crate::guest::pipeline::capture::CaptureOrder;
+use crate::guest::pipeline::protector::{Protector, ProtectorConfig, Stuck};
+use crate::guest::replica::receive::{Held, Keeper, Work};
+use crate::guest::report::Reporter;
 use std::fmt::Debug;
 use std::io;
 use std::time::Duration;

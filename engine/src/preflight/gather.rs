@@ -6,6 +6,7 @@ use super::VERSION;
 use super::facts::{Capacity, FORMAT, GuestFacts, HostFacts, Leaf, Presence, State, Suspends, XenFacts};
 use super::judge::Sought;
 use crate::guest::obstacle::Obstacle;
+use crate::memory;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fmt::Display;
@@ -70,7 +71,7 @@ pub fn host() -> HostFacts {
         xen,
         domains: domains.into_iter().map(|(_, name)| name).collect(),
         interfaces: names_in(Path::new("/sys/class/net")),
-        available_bytes: available_bytes(),
+        available_bytes: memory::host_bytes(),
         mappings_max: fs::read_to_string("/proc/sys/vm/max_map_count")
             .ok()
             .and_then(|text| text.trim().parse().ok()),
@@ -117,18 +118,6 @@ fn names_in(directory: &Path) -> Vec<String> {
         entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     names.sort_unstable();
     names
-}
-
-/// What programs of this host can still have.
-pub fn available_bytes() -> Option<u64> {
-    fs::read_to_string("/proc/meminfo").ok().as_deref().and_then(available_bytes_in)
-}
-
-/// The same, by the text of `/proc/meminfo`.
-fn available_bytes_in(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    kib.checked_mul(1024)
 }
 
 /// What the kernel offers for holding output. `root` is `/`, or a test's.
@@ -293,17 +282,6 @@ mod tests {
         assert!(facts.mappings_max.is_some_and(|mappings| mappings > 1000));
         assert_eq!(facts.modules.len(), MODULES.len());
         assert_eq!(facts.xen.is_none(), !facts.unlearnt.is_empty(), "{facts:?}");
-    }
-
-    #[test]
-    fn available_memory_is_read_or_not_known() {
-        let meminfo = "MemTotal:  526820 kB\nMemAvailable:  479444 kB\nBuffers: 1 kB\n";
-        assert_eq!(available_bytes_in(meminfo), Some(479_444 << 10));
-        for garbage in
-            ["", "MemAvailable: many kB", "MemAvailable: 18446744073709551615 kB", "MemAvailable: 7"]
-        {
-            assert_eq!(available_bytes_in(garbage), None, "{garbage}");
-        }
     }
 
     #[test]

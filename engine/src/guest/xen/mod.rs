@@ -9,17 +9,31 @@
 //! What the guest sends is held from before it runs; each domain is marked with its generation, by which a later engine
 //! knows it again.
 
-use super::admission;
-use super::cards;
-use super::host_lock::HostLock;
-use super::machine::{Activated, Host, Machine, NotBuilt, NotSaved, Past};
-use super::output::{HeldOutput, OutputMaker};
-use super::remake::Alive;
-use super::replica::{Replica, Start};
-use super::settle;
-use super::xen_build::{Building, rescue};
-use super::xen_machine::XenMachine;
+mod admission;
+mod build;
+mod cards;
+mod ended;
+mod host_lock;
+mod late_source;
+mod machine;
+mod noted;
+pub mod obstacle;
+mod remake;
+mod settle;
+mod source;
+mod standing_by;
+
+pub use build::RESCUE_DIRECTORY;
+pub use host_lock::{HostLock, HostLockError};
+pub use machine::XenMachine;
+pub use standing_by::StandingBy;
+
 use crate::config::FindChanges;
+use crate::guest::machine::{Activated, Host, Machine, NotBuilt, NotSaved, Past};
+use crate::guest::output::{HeldOutput, OutputMaker};
+use crate::guest::replica::{Replica, Start};
+use build::{Building, rescue};
+use remake::Alive;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -74,12 +88,12 @@ impl From<String> for NotFound {
 /// This host's Xen.
 #[derive(Clone, Debug)]
 pub struct XenHost {
-    pub(super) xen: Xen,
-    pub(super) outputs: OutputMaker,
-    pub(super) compare: Compare,
+    pub(in crate::guest) xen: Xen,
+    pub(in crate::guest) outputs: OutputMaker,
+    pub(in crate::guest) compare: Compare,
     /// `None` beside an engine.
     lock: Option<Arc<HostLock>>,
-    pub(super) building: Building,
+    pub(in crate::guest) building: Building,
 }
 
 impl XenHost {
@@ -168,7 +182,7 @@ impl XenHost {
         }
     }
 
-    pub(super) fn machine(&self, domain: DomId, name: &str, is_paused: bool) -> XenMachine {
+    pub(in crate::guest) fn machine(&self, domain: DomId, name: &str, is_paused: bool) -> XenMachine {
         XenMachine::new(&self.xen, domain, name, is_paused, &self.outputs.bell)
     }
 
@@ -185,7 +199,7 @@ impl XenHost {
     }
 
     /// Has its output follow its cards, if it does not yet.
-    pub(super) fn follow_cards(
+    pub(in crate::guest) fn follow_cards(
         &self,
         domain: DomId,
         config: &[u8],
@@ -204,7 +218,7 @@ impl XenHost {
 
     /// The same, of a guest that is nobody else's, and whether it runs or not: a card that cannot be held is tried again,
     /// and nothing can be copied before.
-    pub(super) fn hold_all(
+    pub(in crate::guest) fn hold_all(
         &self,
         domain: DomId,
         config: &[u8],
@@ -217,7 +231,7 @@ impl XenHost {
     }
 
     /// Lets a domain run that was made of a guest's image.
-    pub(super) fn begin(
+    pub(in crate::guest) fn begin(
         &self,
         start: &Start<'_>,
         domain: DomId,
@@ -249,7 +263,7 @@ impl XenHost {
     }
 
     /// Whether changes of the guest `name` are found by comparing, once it is taken over here.
-    pub(super) fn compares(&self, name: &str) -> bool {
+    pub(in crate::guest) fn compares(&self, name: &str) -> bool {
         self.compare.names.contains(name)
     }
 }
@@ -277,7 +291,7 @@ fn taken(marks: &Labels) -> Result<Option<String>, String> {
 
 /// Whether a guest can be protected at all.
 fn check(guest: &XlGuest) -> Result<(), String> {
-    super::obstacle::Obstacle::of(guest).next().map_or(Ok(()), |obstacle| Err(obstacle.to_string()))
+    obstacle::Obstacle::of(guest).next().map_or(Ok(()), |obstacle| Err(obstacle.to_string()))
 }
 
 impl Host for XenHost {

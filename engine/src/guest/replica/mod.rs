@@ -9,7 +9,9 @@
 //!
 //! Not here: decoding what arrives, and its order (`checkpoint::epoch::Receiver`).
 
-use super::machine::{Activated, Host, NotBuilt, NotSaved, NotStarted};
+pub(in crate::guest) mod receive;
+
+use crate::guest::machine::{Activated, Host, NotBuilt, NotSaved, NotStarted};
 use std::fmt::Debug;
 use std::path::PathBuf;
 use std::sync::Arc;

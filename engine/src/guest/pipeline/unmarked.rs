@@ -29,11 +29,11 @@ const KNOWN_MAX: usize = 4096;
 
 /// What the encode thread has found, for the capture thread.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Found(Arc<Mutex<Vec<Pfn>>>);
+pub(in crate::guest) struct Found(Arc<Mutex<Vec<Pfn>>>);
 
 impl Found {
     /// Frames changed without a mark.
-    pub(super) fn add(&self, frames: impl IntoIterator<Item = Pfn>) {
+    pub(in crate::guest) fn add(&self, frames: impl IntoIterator<Item = Pfn>) {
         let mut found = self.0.lock();
         let room = FOUND_MAX.saturating_sub(found.len());
         found.extend(frames.into_iter().take(room));
@@ -42,7 +42,7 @@ impl Found {
 
 /// The capture thread's account of them.
 #[derive(Debug)]
-pub(super) struct Unmarked {
+pub(in crate::guest) struct Unmarked {
     found: Found,
     /// New ones in two rounds, at most; `None` where the other side judges.
     new_max: Option<u64>,
@@ -53,7 +53,7 @@ pub(super) struct Unmarked {
 
 impl Unmarked {
     /// Of a source whose log tells this much.
-    pub(super) fn new(tells: LogTells, found: Found) -> Self {
+    pub(in crate::guest) fn new(tells: LogTells, found: Found) -> Self {
         let new_max = match tells {
             LogTells::GuestWrites { others_frames_max } => Some(others_frames_max),
             LogTells::Everything | LogTells::Nothing => None,
@@ -62,18 +62,18 @@ impl Unmarked {
     }
 
     /// The scrub begins another round.
-    pub(super) fn begin_round(&mut self) {
+    pub(in crate::guest) fn begin_round(&mut self) {
         self.new = [0, self.new[0]];
     }
 
     /// Everything is copied anew. What is known stays known.
-    pub(super) fn begin_anew(&mut self) {
+    pub(in crate::guest) fn begin_anew(&mut self) {
         self.found.0.lock().clear();
         self.new = [0; 2];
     }
 
     /// Marks what was found, so that it is sent again. An error says that there are too many.
-    pub(super) fn mark(&mut self, pending: &mut DirtyBitmap) -> Result<(), DomainError> {
+    pub(in crate::guest) fn mark(&mut self, pending: &mut DirtyBitmap) -> Result<(), DomainError> {
         let Some(new_max) = self.new_max else { return Ok(()) };
         let found = std::mem::take(&mut *self.found.0.lock());
         let page_count = pending.page_count();

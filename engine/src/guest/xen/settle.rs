@@ -13,8 +13,8 @@
 //! hence the order, and the repetition.
 
 use super::cards;
-use super::output::HeldOutput;
-use super::report::Bell;
+use crate::guest::bell::Bell;
+use crate::guest::output::HeldOutput;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, sleep};
@@ -24,7 +24,7 @@ use understudy_xen::vifs;
 use understudy_xen::xenstore::{StoreError, Xenstore};
 
 /// How long a guest's driver is given to connect its cards.
-pub(super) const CONNECT_MAX: Duration = Duration::from_secs(30);
+pub(in crate::guest) const CONNECT_MAX: Duration = Duration::from_secs(30);
 /// How often that is looked at though nothing is told, and how long xenstore is left alone after an error.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -33,19 +33,19 @@ const ANNOUNCE_AFTER_MS: [u64; 5] = [0, 50, 150, 250, 500];
 
 /// Whether a guest has settled, or had its time for it.
 #[derive(Clone, Debug)]
-pub(super) struct Settled {
+pub(in crate::guest) struct Settled {
     is_so: Arc<AtomicBool>,
     bell: Bell,
 }
 
 impl Settled {
     /// Not yet; `bell` is rung once it has.
-    pub(super) fn not_yet(bell: Bell) -> Self {
+    pub(in crate::guest) fn not_yet(bell: Bell) -> Self {
         Self { is_so: Arc::default(), bell }
     }
 
     /// Whether it has.
-    pub(super) fn is_so(&self) -> bool {
+    pub(in crate::guest) fn is_so(&self) -> bool {
         self.is_so.load(Ordering::Acquire)
     }
 
@@ -56,7 +56,7 @@ impl Settled {
 }
 
 /// Whether the driver of `domain` has connected all its cards.
-pub(super) fn are_connected(domain: DomId) -> bool {
+pub(in crate::guest) fn are_connected(domain: DomId) -> bool {
     cards::of(domain).is_ok_and(|cards| cards.iter().all(|card| card.is_connected))
 }
 
@@ -93,7 +93,7 @@ fn follow_until_connected(domain: DomId, deadline: Instant) -> Result<bool, Stor
 }
 
 /// Waits, in a thread of its own, for `domain` to settle, says so and announces it.
-pub(super) fn watch(domain: DomId, output: &HeldOutput, settled: &Settled) {
+pub(in crate::guest) fn watch(domain: DomId, output: &HeldOutput, settled: &Settled) {
     let (output, told) = (output.clone(), settled.clone());
     let wait = move || {
         let begun = Instant::now();

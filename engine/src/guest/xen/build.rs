@@ -9,13 +9,13 @@
 //!                                                                          └─ fails ─► for a person
 //! ```
 //!
-//! Not here: what holds its output and lets it run ([`xen`](super::xen)).
+//! Not here: what holds its output and lets it run ([`xen`](crate::guest::xen)).
 
-use super::machine::{NotBuilt, NotSaved, NotStarted};
-use super::replica::{InMemory, Replica};
 use super::standing_by::StandingBy;
+use crate::guest::machine::{NotBuilt, NotSaved, NotStarted};
+use crate::guest::replica::{InMemory, Replica};
+use crate::memory;
 use crate::output_file::{Allow, write_to};
-use crate::preflight::gather;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -46,7 +46,7 @@ pub const RESCUE_DIRECTORY: &str = "/var/lib/xen";
 
 /// Guests that are being built, and their images: they are nowhere else.
 #[derive(Clone, Default, Debug)]
-pub(super) struct Building(Arc<Inside>);
+pub(in crate::guest) struct Building(Arc<Inside>);
 
 #[derive(Default, Debug)]
 struct Inside {
@@ -63,7 +63,7 @@ struct Unbuilt {
 }
 
 /// What was made of a domain that stood by.
-pub(super) enum Stood {
+pub(in crate::guest) enum Stood {
     /// The guest.
     Itself(StandingBy),
     /// Another domain was built of its image, and is the guest.
@@ -72,20 +72,20 @@ pub(super) enum Stood {
 
 impl Building {
     /// What fails from here on is not tried again.
-    pub(super) fn leave(&self) {
+    pub(in crate::guest) fn leave(&self) {
         self.0.leaves.store(true, Ordering::Release);
     }
 
     /// Writes the image of a guest that is still being built to a file, and says what came of it; `None` if there is no
     /// such guest.
-    pub(super) fn rescue(&self, name: &str) -> Option<String> {
+    pub(in crate::guest) fn rescue(&self, name: &str) -> Option<String> {
         let unbuilt = self.0.unbuilt.lock().get(name).cloned()?;
         Some(rescued(name, &unbuilt.what, &unbuilt.image))
     }
 
     /// Lets a domain that stands by be the guest; where it cannot, one is built from its memory, which takes up to
     /// `bytes_max` of this host's.
-    pub(super) fn activate_standing(
+    pub(in crate::guest) fn activate_standing(
         &self,
         name: &str,
         what: &Description,
@@ -102,7 +102,7 @@ impl Building {
         }
         tracing::error!(guest = name, %error, "The domain that stood by cannot go on; building another");
         // The domain's memory is needed for the next one.
-        if !has_room(gather::available_bytes(), bytes_max) {
+        if !has_room(memory::host_bytes(), bytes_max) {
             match rescue(name, what, &*by.standing) {
                 Ok(file) => {
                     drop(by);
@@ -123,7 +123,12 @@ impl Building {
     }
 
     /// Builds the domain. Where that fails the image is given back; others may save it meanwhile.
-    pub(super) fn restore(&self, name: &str, what: &Description, image: Image) -> Result<DomId, NotBuilt> {
+    pub(in crate::guest) fn restore(
+        &self,
+        name: &str,
+        what: &Description,
+        image: Image,
+    ) -> Result<DomId, NotBuilt> {
         let unbuilt = Arc::new(Unbuilt { what: what.clone(), image });
         self.0.unbuilt.lock().insert(name.to_owned(), unbuilt.clone());
         let built = build(name, |mut stream| write_restore_file(&mut stream, what, &unbuilt.image));
@@ -186,7 +191,11 @@ fn has_room(available_bytes: Option<u64>, bytes: u64) -> bool {
 }
 
 /// Writes the image to a file.
-pub(super) fn rescue(name: &str, what: &Description, image: &impl Committed) -> Result<PathBuf, NotSaved> {
+pub(in crate::guest) fn rescue(
+    name: &str,
+    what: &Description,
+    image: &impl Committed,
+) -> Result<PathBuf, NotSaved> {
     let path = PathBuf::from(RESCUE_DIRECTORY).join(format!("{name}.understudy"));
     match write_to(&path, Allow::Files, |mut file| write_restore_file(&mut file, what, image)) {
         Ok(()) => Ok(path),

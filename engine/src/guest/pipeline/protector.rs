@@ -3,12 +3,12 @@
 use super::capture::{Acked, CaptureOrder, Capturer, Order};
 use super::encode::{EncodeThread, Job};
 use super::ledger::Ledger;
-use super::participant::Participants;
 use super::pool::{Abort, Pieces};
-use super::report::Reporter;
 use super::scrub::Scrub;
-use super::thread;
 use super::unmarked::{Found, Unmarked};
+use crate::guest::participant::Participants;
+use crate::guest::report::Reporter;
+use crate::guest::thread;
 use crossbeam::channel::{Receiver, Sender, bounded};
 use std::io;
 use std::thread::{JoinHandle, sleep};
@@ -43,24 +43,24 @@ pub struct ProtectorConfig {
 }
 
 /// What the two threads work with, before there are any.
-pub(super) struct Parts {
-    pub(super) capturer: Capturer,
-    pub(super) encoder: EncodeThread,
-    pub(super) jobs: Receiver<Job>,
-    pub(super) pieces: EmptyPieces,
-    pub(super) abort: Abort,
-    pub(super) acked: Acked,
+pub(in crate::guest) struct Parts {
+    pub(in crate::guest) capturer: Capturer,
+    pub(in crate::guest) encoder: EncodeThread,
+    pub(in crate::guest) jobs: Receiver<Job>,
+    pub(in crate::guest) pieces: EmptyPieces,
+    pub(in crate::guest) abort: Abort,
+    pub(in crate::guest) acked: Acked,
 }
 
 /// Staging that is still to be made.
-pub(super) struct EmptyPieces {
+pub(in crate::guest) struct EmptyPieces {
     pool: Sender<Staging>,
     piece_pages: usize,
 }
 
 impl EmptyPieces {
     /// Makes it.
-    pub(super) fn fill(self) {
+    pub(in crate::guest) fn fill(self) {
         for _ in 0..PIECES {
             let _ = self.pool.send(Staging::new(self.piece_pages));
         }
@@ -68,7 +68,7 @@ impl EmptyPieces {
 }
 
 impl Parts {
-    pub(super) fn make(
+    pub(in crate::guest) fn make(
         source: Box<dyn Source>,
         page_count: u64,
         config: ProtectorConfig,

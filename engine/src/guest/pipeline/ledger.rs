@@ -15,7 +15,7 @@ use understudy_checkpoint::{Epoch, OutOfMemory};
 
 /// Dirty frames of one guest, by what became of them.
 #[derive(Debug)]
-pub(super) struct Ledger {
+pub(in crate::guest) struct Ledger {
     pending: DirtyBitmap,
     unacked: VecDeque<(Epoch, DirtyBitmap)>,
     spare: Vec<DirtyBitmap>,
@@ -24,7 +24,7 @@ pub(super) struct Ledger {
 impl Ledger {
     /// A ledger without dirty frames, for pfns below `page_count`, that holds `in_flight` unacked epochs
     /// without allocating.
-    pub(super) fn new(page_count: u64, in_flight: usize) -> Result<Self, OutOfMemory> {
+    pub(in crate::guest) fn new(page_count: u64, in_flight: usize) -> Result<Self, OutOfMemory> {
         let spare = (0..=in_flight).map(|_| DirtyBitmap::try_new(page_count));
         Ok(Self {
             pending: DirtyBitmap::try_new(page_count)?,
@@ -34,31 +34,31 @@ impl Ledger {
     }
 
     /// The ledger of the same guest, which has another number of pfns now: all of them are pending.
-    pub(super) fn resized(&self, page_count: u64) -> Result<Self, OutOfMemory> {
+    pub(in crate::guest) fn resized(&self, page_count: u64) -> Result<Self, OutOfMemory> {
         let mut ledger = Self::new(page_count, self.unacked.capacity().saturating_sub(1))?;
         ledger.everything();
         Ok(ledger)
     }
 
     /// Frames drained and not yet staged.
-    pub(super) fn pending(&self) -> &DirtyBitmap {
+    pub(in crate::guest) fn pending(&self) -> &DirtyBitmap {
         &self.pending
     }
 
     /// Where a drain adds to.
-    pub(super) fn pending_mut(&mut self) -> &mut DirtyBitmap {
+    pub(in crate::guest) fn pending_mut(&mut self) -> &mut DirtyBitmap {
         &mut self.pending
     }
 
     /// All pending frames are staged as `epoch`: they are the peer's once that is acked.
-    pub(super) fn staged(&mut self, epoch: Epoch) {
+    pub(in crate::guest) fn staged(&mut self, epoch: Epoch) {
         let clean = self.spare.pop().unwrap_or_else(|| DirtyBitmap::new(self.pending.page_count()));
         let staged = std::mem::replace(&mut self.pending, clean);
         self.unacked.push_back((epoch, staged));
     }
 
     /// Forgets what epochs up to and including `acked` carried: the peer has it.
-    pub(super) fn forget_through(&mut self, acked: Epoch) {
+    pub(in crate::guest) fn forget_through(&mut self, acked: Epoch) {
         while self.unacked.front().is_some_and(|(epoch, _)| *epoch <= acked) {
             let (_, mut bitmap) = self.unacked.pop_front().expect("front exists");
             bitmap.clear();
@@ -67,7 +67,7 @@ impl Ledger {
     }
 
     /// What was staged after `base` is pending again: the peer stands at `base`.
-    pub(super) fn rewind_to(&mut self, base: Epoch) {
+    pub(in crate::guest) fn rewind_to(&mut self, base: Epoch) {
         self.forget_through(base);
         while let Some((_, mut bitmap)) = self.unacked.pop_front() {
             bitmap.drain_into(&mut self.pending);
@@ -76,7 +76,7 @@ impl Ledger {
     }
 
     /// Every frame is pending: a full copy begins.
-    pub(super) fn everything(&mut self) {
+    pub(in crate::guest) fn everything(&mut self) {
         self.forget_through(Epoch(u64::MAX));
         self.pending.set_all();
     }

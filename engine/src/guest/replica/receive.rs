@@ -9,10 +9,10 @@
 //!
 //! What is damaged or does not fit ends its epoch, never the image before it.
 
-use super::machine::{Host, NotStarted};
-use super::replica::{InMemory, Replica, Start};
-use super::report::{Report, Reporter};
-use super::thread;
+use super::{InMemory, Replica, Start};
+use crate::guest::machine::{Host, NotStarted};
+use crate::guest::report::{Report, Reporter};
+use crate::guest::thread;
 use crate::memory;
 use crossbeam::channel::{Receiver as Inbox, RecvTimeoutError, Sender, TrySendError, bounded};
 use std::io;
@@ -168,9 +168,9 @@ fn in_memory(page_count: u64, host: &Arc<dyn Host>) -> Box<dyn Replica> {
     Box::new(InMemory::new(Image::new(page_count), host.clone()))
 }
 
-pub(super) struct ReceiveThread {
+pub(in crate::guest) struct ReceiveThread {
     held: Held,
-    pub(super) receiver: Receiver<Box<dyn Replica>>,
+    pub(in crate::guest) receiver: Receiver<Box<dyn Replica>>,
     /// The host was asked what is to hold the image.
     is_prepared: bool,
     /// The epoch that parts belong to; `None` while parts are to be skipped.
@@ -180,12 +180,12 @@ pub(super) struct ReceiveThread {
     /// A takeover has begun, and nobody else has what is held here.
     is_last_copy: bool,
     /// What says how much memory can still be had.
-    pub(super) available_bytes: fn() -> Option<u64>,
+    pub(in crate::guest) available_bytes: fn() -> Option<u64>,
     reporter: Reporter,
 }
 
 impl ReceiveThread {
-    pub(super) fn new(held: Held, limits: Limits, reporter: Reporter) -> Self {
+    pub(in crate::guest) fn new(held: Held, limits: Limits, reporter: Reporter) -> Self {
         let receiver = Receiver::new(in_memory(limits.page_count, &held.host), limits);
         Self {
             held,
@@ -212,7 +212,7 @@ impl ReceiveThread {
     }
 
     /// Does one thing; `None` once the guest was to be started.
-    pub(super) fn take(mut self, work: Work) -> Option<Self> {
+    pub(in crate::guest) fn take(mut self, work: Work) -> Option<Self> {
         if let Work::Activate { generation, open } = work {
             return self.activate(generation, open);
         }
@@ -220,7 +220,7 @@ impl ReceiveThread {
         Some(self)
     }
 
-    pub(super) fn step(&mut self, work: Work) {
+    pub(in crate::guest) fn step(&mut self, work: Work) {
         match work {
             Work::Begin { generation, epoch, kind, base } => {
                 self.open = Some((generation, epoch));

@@ -2,8 +2,8 @@
 //!
 //! Nothing here waits for the kernel.
 
-use super::super::output::OutputError;
 use super::Card;
+use crate::guest::output::OutputError;
 use std::sync::Arc;
 use understudy_checkpoint::Epoch;
 use understudy_netbuf::kernel::{Breach, CutOff, OutputCommit, OwnQueue};

@@ -8,8 +8,8 @@
 //!
 //! The number of pieces is fixed, so their memory is the bound on dirty pages between pause and link.
 
-use super::capture::Failure;
 use super::encode::Job;
+use super::failure::Failure;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,22 +22,22 @@ const ABORT_CHECK: Duration = Duration::from_millis(5);
 
 /// The loop's way to give up a capture that is under way.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Abort(Arc<AtomicU64>);
+pub(in crate::guest) struct Abort(Arc<AtomicU64>);
 
 impl Abort {
     /// Gives up the capture of `epoch`. Epoch numbers are not reused, so this cannot hit another capture.
-    pub(super) fn give_up(&self, epoch: Epoch) {
+    pub(in crate::guest) fn give_up(&self, epoch: Epoch) {
         self.0.store(epoch.0.wrapping_add(1), Ordering::Release);
     }
 
     /// Fails if the capture of `epoch` is given up.
-    pub(super) fn check(&self, epoch: Epoch) -> Result<(), Failure> {
+    pub(in crate::guest) fn check(&self, epoch: Epoch) -> Result<(), Failure> {
         if self.0.load(Ordering::Acquire) == epoch.0.wrapping_add(1) { Err(Failure::Aborted) } else { Ok(()) }
     }
 }
 
 /// The capture thread's end of the circle.
-pub(super) struct Pieces {
+pub(in crate::guest) struct Pieces {
     empty: Receiver<Staging>,
     jobs: Sender<Job>,
     /// Pieces of the epoch being captured, the last one perhaps with room.
@@ -51,23 +51,23 @@ pub(super) struct Pieces {
 }
 
 impl Pieces {
-    pub(super) fn new(empty: Receiver<Staging>, jobs: Sender<Job>, abort: Abort) -> Self {
+    pub(in crate::guest) fn new(empty: Receiver<Staging>, jobs: Sender<Job>, abort: Abort) -> Self {
         let filled = Vec::with_capacity(empty.capacity().unwrap_or_default());
         Self { empty, jobs, filled, begin: None, overflows: 0, abort, until: None }
     }
 
     /// From here on a guest stands still, and waits for room no longer than until then; `None`: it runs again.
-    pub(super) fn wait_until(&mut self, until: Option<Instant>) {
+    pub(in crate::guest) fn wait_until(&mut self, until: Option<Instant>) {
         self.until = until;
     }
 
     /// How often a capture had to wait for the encoder to empty staging.
-    pub(super) fn overflows(&self) -> u32 {
+    pub(in crate::guest) fn overflows(&self) -> u32 {
         self.overflows
     }
 
     /// A piece with room. When all are full, hands them to the encoder and waits for one.
-    pub(super) fn with_room(&mut self, epoch: Epoch) -> Result<&mut Staging, Failure> {
+    pub(in crate::guest) fn with_room(&mut self, epoch: Epoch) -> Result<&mut Staging, Failure> {
         if self.filled.last().is_none_or(|piece| piece.room() == 0) {
             let piece = match self.empty.try_recv() {
                 Ok(piece) => piece,
@@ -83,7 +83,7 @@ impl Pieces {
     }
 
     /// Waits until there is an empty piece, so that a pause that begins now begins with room.
-    pub(super) fn wait_for_room(&mut self, epoch: Epoch) -> Result<(), Failure> {
+    pub(in crate::guest) fn wait_for_room(&mut self, epoch: Epoch) -> Result<(), Failure> {
         if self.filled.is_empty() {
             let piece = self.wait(epoch)?;
             self.filled.push(piece);
@@ -93,12 +93,12 @@ impl Pieces {
 
     /// The job that goes to the encoder before this epoch's pages. It waits for them, so that the encoder does
     /// not wake in the middle of a pause.
-    pub(super) fn begin(&mut self, begin: Job) {
+    pub(in crate::guest) fn begin(&mut self, begin: Job) {
         self.begin = Some(begin);
     }
 
     /// Hands the begin of the epoch and all filled pieces to the encoder.
-    pub(super) fn hand_over(&mut self) -> Result<(), Failure> {
+    pub(in crate::guest) fn hand_over(&mut self) -> Result<(), Failure> {
         if let Some(begin) = self.begin.take() {
             self.jobs.send(begin).map_err(|_| Failure::EncoderGone)?;
         }
@@ -109,7 +109,7 @@ impl Pieces {
     }
 
     /// Forgets what the pieces hold and puts them back, by way of the encoder.
-    pub(super) fn put_back(&mut self) -> Result<(), Failure> {
+    pub(in crate::guest) fn put_back(&mut self) -> Result<(), Failure> {
         self.begin = None;
         for piece in self.filled.drain(..) {
             self.jobs.send(Job::PutBack(piece)).map_err(|_| Failure::EncoderGone)?;
@@ -118,7 +118,7 @@ impl Pieces {
     }
 
     /// Waits until everything handed over is encoded and in the link's queue.
-    pub(super) fn wait_until_encoded(&self, epoch: Epoch) -> Result<(), Failure> {
+    pub(in crate::guest) fn wait_until_encoded(&self, epoch: Epoch) -> Result<(), Failure> {
         let (to, answer) = bounded(1);
         self.jobs.send(Job::Answer(to)).map_err(|_| Failure::EncoderGone)?;
         self.wait_for(&answer, epoch)
@@ -129,7 +129,7 @@ impl Pieces {
     }
 
     /// Waits for something that the encoder gives back, unless the capture is given up meanwhile.
-    pub(super) fn wait_for<T>(&self, what: &Receiver<T>, epoch: Epoch) -> Result<T, Failure> {
+    pub(in crate::guest) fn wait_for<T>(&self, what: &Receiver<T>, epoch: Epoch) -> Result<T, Failure> {
         loop {
             self.abort.check(epoch)?;
             if self.until.is_some_and(|until| until <= Instant::now()) {

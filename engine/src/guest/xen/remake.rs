@@ -9,7 +9,7 @@
 //!
 //! Not here: when it is tried again (the node), and how a source is found ([`XenHost`](super::XenHost)).
 
-use super::machine::BoxedSource;
+use crate::guest::machine::BoxedSource;
 use crossbeam::channel::{Receiver, RecvTimeoutError, bounded};
 use parking_lot::Mutex;
 use std::fmt;
@@ -21,13 +21,13 @@ use std::time::Duration;
 const WAIT: Duration = Duration::from_millis(50);
 
 /// Held by a source as long as there is one.
-pub(super) type Alive = Arc<()>;
+pub(in crate::guest) type Alive = Arc<()>;
 
 type Make = Arc<dyn Fn(Alive) -> Result<BoxedSource, String> + Send + Sync>;
 
 /// Why there is no new source yet.
 #[derive(thiserror::Error, Clone, PartialEq, Eq, Debug)]
-pub(super) enum NotRemade {
+pub(in crate::guest) enum NotRemade {
     #[error("the threads that copied it have not ended yet")]
     OldLives,
     #[error("its memory is being found anew")]
@@ -37,7 +37,7 @@ pub(super) enum NotRemade {
 }
 
 /// Makes a guest's source anew.
-pub(super) struct Remake {
+pub(in crate::guest) struct Remake {
     make: Make,
     state: Mutex<State>,
 }
@@ -55,7 +55,7 @@ impl fmt::Debug for Remake {
 
 impl Remake {
     /// By `make`, once nobody holds `alive` any more. What is made holds what it is given.
-    pub(super) fn new(
+    pub(in crate::guest) fn new(
         alive: &Alive,
         make: impl Fn(Alive) -> Result<BoxedSource, String> + Send + Sync + 'static,
     ) -> Self {
@@ -64,7 +64,7 @@ impl Remake {
     }
 
     /// The new source. Does not wait long.
-    pub(super) fn take(&self) -> Result<BoxedSource, NotRemade> {
+    pub(in crate::guest) fn take(&self) -> Result<BoxedSource, NotRemade> {
         let mut state = self.state.lock();
         let made = match state.under_way.take() {
             Some(made) => made,
@@ -101,8 +101,8 @@ impl Remake {
 
 #[cfg(test)]
 mod tests {
-    use super::super::still::Still;
     use super::*;
+    use crate::guest::still::Still;
     use std::sync::atomic::{AtomicU32, Ordering};
     use understudy_checkpoint::epoch::Image;
 

@@ -11,9 +11,11 @@
 //! The rules of who may leave when are [`EpochQueue`]'s; this only shares it between threads and rings the
 //! loop's bell. Frames of the lab leave by the loop's hand alone, so nothing leaves once the loop has ended.
 
-use super::interfaces::{Card, Interfaces};
-use super::participant::{Health, Participant, ParticipantError, Participants};
-use super::report::Bell;
+pub(in crate::guest) mod interfaces;
+
+use crate::guest::bell::Bell;
+use crate::guest::participant::{Health, Participant, ParticipantError, Participants};
+use interfaces::{Card, Interfaces};
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -28,7 +30,7 @@ use understudy_netbuf::{EpochQueue, Limits, Push, Waiting};
 pub struct HeldOutput(Arc<dyn Hold>);
 
 /// What holds a guest's frames, one kind for each way in which they leave.
-pub(super) trait Hold: Participant {
+pub(in crate::guest) trait Hold: Participant {
     /// See [`HeldOutput::begin`].
     fn begin(&self, _open: Epoch) {}
     /// See [`HeldOutput::is_fenced`].
@@ -270,12 +272,12 @@ impl HeldOutput {
 
     /// What stood by, [fenced](Self::fence) from its first card on, is the guest now: what it sends is held as of epoch
     /// `open`.
-    pub(super) fn begin(&self, open: Epoch) {
+    pub(in crate::guest) fn begin(&self, open: Epoch) {
         self.0.begin(open);
     }
 
     /// Whether nothing may leave, for whatever reason.
-    pub(super) fn is_fenced(&self) -> bool {
+    pub(in crate::guest) fn is_fenced(&self) -> bool {
         self.0.is_fenced()
     }
 
@@ -372,18 +374,18 @@ impl HeldOutput {
     }
 
     /// A hold on it that does not keep it.
-    pub(super) fn downgrade(&self) -> OutputWatch {
+    pub(in crate::guest) fn downgrade(&self) -> OutputWatch {
         OutputWatch(Arc::downgrade(&self.0))
     }
 }
 
 /// Held output as long as somebody else has it.
 #[derive(Debug)]
-pub(super) struct OutputWatch(Weak<dyn Hold>);
+pub(in crate::guest) struct OutputWatch(Weak<dyn Hold>);
 
 impl OutputWatch {
     /// It, if it is still there.
-    pub(super) fn get(&self) -> Option<HeldOutput> {
+    pub(in crate::guest) fn get(&self) -> Option<HeldOutput> {
         self.0.upgrade().map(HeldOutput)
     }
 }

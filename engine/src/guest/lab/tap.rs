@@ -8,8 +8,8 @@
 //!                 ◄── thread ◄── tap
 //! ```
 
-use super::interfaces::Card;
-use super::output::{HeldOutput, OutputMaker};
+use crate::guest::output::interfaces::Card;
+use crate::guest::output::{HeldOutput, OutputMaker};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::os::fd::AsFd;
 use std::sync::Arc;

@@ -10,14 +10,15 @@
 //! stands still is in [`pause`](super::pause).
 
 use super::encode::{Job, Outlet};
+use super::failure::Failure;
 use super::ledger::Ledger;
-use super::participant::{ParticipantError, Participants};
 use super::pause::{Pause, PauseTimes};
 use super::pool::{Abort, Pieces};
 use super::protector::EmptyPieces;
-use super::report::{Report, Reporter};
 use super::scrub::Scrub;
 use super::unmarked::Unmarked;
+use crate::guest::participant::Participants;
+use crate::guest::report::{Report, Reporter};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -36,7 +37,7 @@ const LIVE_PASSES_MAX: u32 = 8;
 const LIVE_STOP_PAGES: u64 = 256;
 
 /// The loop's orders, carried out in their order.
-pub(super) enum Order {
+pub(in crate::guest) enum Order {
     /// Take a checkpoint; answered by `Captured` or `CaptureFailed`.
     Capture(CaptureOrder),
     /// Let a guest run that a capture left suspended.
@@ -61,45 +62,13 @@ pub struct CaptureOrder {
     pub outlet: Box<dyn Outlet>,
 }
 
-/// Why a capture failed. The guest runs on unless it is gone.
-#[derive(thiserror::Error, Debug)]
-pub(super) enum Failure {
-    #[error("The capture was given up")]
-    Aborted,
-    #[error(
-        "The guest changes more at once than staging holds and the link takes in time, and would stand still for long; \
-         raise staging, or give it a faster link"
-    )]
-    TooMuch,
-    #[error("The encode thread has ended; protection of this guest must be started anew")]
-    EncoderGone,
-    #[error("There is no checkpoint to build upon; a full copy is needed first")]
-    NoBase,
-    #[error(transparent)]
-    Domain(#[from] DomainError),
-    #[error(transparent)]
-    Participant(#[from] ParticipantError),
-}
-
-impl Failure {
-    /// Whether what the peer holds can be no base of a later capture.
-    pub(super) fn needs_seed(&self) -> bool {
-        matches!(self, Self::NoBase | Self::Domain(DomainError::LogLost(_) | DomainError::Outgrown(_)))
-    }
-
-    /// Whether there is no guest any more.
-    pub(super) fn guest_gone(&self) -> bool {
-        matches!(self, Self::Domain(DomainError::Gone(_) | DomainError::EndOfRecording))
-    }
-}
-
 /// Newest acked epoch, told to the capture thread without an order: it may skip any number of values.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Acked(Arc<AtomicU64>);
+pub(in crate::guest) struct Acked(Arc<AtomicU64>);
 
 impl Acked {
     /// `through` is acked.
-    pub(super) fn set(&self, through: Epoch) {
+    pub(in crate::guest) fn set(&self, through: Epoch) {
         self.0.store(through.0 + 1, Ordering::Release);
     }
 
@@ -109,29 +78,29 @@ impl Acked {
 }
 
 /// The thread's own state.
-pub(super) struct Capturer {
-    pub(super) source: Box<dyn Source>,
-    pub(super) ledger: Ledger,
-    pub(super) participants: Participants,
-    pub(super) pieces: Pieces,
-    pub(super) states: Receiver<DomainState>,
-    pub(super) jobs: Sender<Job>,
-    pub(super) abort: Abort,
-    pub(super) acked: Acked,
-    pub(super) reporter: Reporter,
-    pub(super) copiers: usize,
+pub(in crate::guest) struct Capturer {
+    pub(in crate::guest) source: Box<dyn Source>,
+    pub(in crate::guest) ledger: Ledger,
+    pub(in crate::guest) participants: Participants,
+    pub(in crate::guest) pieces: Pieces,
+    pub(in crate::guest) states: Receiver<DomainState>,
+    pub(in crate::guest) jobs: Sender<Job>,
+    pub(in crate::guest) abort: Abort,
+    pub(in crate::guest) acked: Acked,
+    pub(in crate::guest) reporter: Reporter,
+    pub(in crate::guest) copiers: usize,
     /// How long a guest may stand still because the link is slow.
-    pub(super) pause_wait_max: Duration,
+    pub(in crate::guest) pause_wait_max: Duration,
     /// What one pause copies without waiting for the link.
-    pub(super) staging_pages: u64,
-    pub(super) scrub: Scrub,
-    pub(super) unmarked: Unmarked,
+    pub(in crate::guest) staging_pages: u64,
+    pub(in crate::guest) scrub: Scrub,
+    pub(in crate::guest) unmarked: Unmarked,
     /// The newest captured epoch: what the next delta changes.
-    pub(super) last: Option<Epoch>,
+    pub(in crate::guest) last: Option<Epoch>,
     /// A guest that is found suspended is to stay so.
-    pub(super) stays_paused: bool,
+    pub(in crate::guest) stays_paused: bool,
     /// What an engine before this one may have begun is not ended yet.
-    pub(super) is_unsettled: bool,
+    pub(in crate::guest) is_unsettled: bool,
 }
 
 /// How often a guest is looked after that no checkpoint is made of: whether it stands still though it should run.
@@ -140,7 +109,7 @@ const LOOK_AFTER: Duration = Duration::from_secs(1);
 impl Capturer {
     /// Carries out orders until the loop drops its end. `pieces` are made for the first capture, since each of their
     /// pages is touched then: a guest that was just taken over needs the processor to connect its cards.
-    pub(super) fn run(mut self, orders: &Receiver<Order>, pieces: EmptyPieces) {
+    pub(in crate::guest) fn run(mut self, orders: &Receiver<Order>, pieces: EmptyPieces) {
         let mut pieces = Some(pieces);
         loop {
             match orders.recv_timeout(LOOK_AFTER) {
@@ -158,7 +127,7 @@ impl Capturer {
         let _ = self.source.end_log_dirty();
     }
 
-    pub(super) fn let_run(&mut self) {
+    pub(in crate::guest) fn let_run(&mut self) {
         self.stays_paused = false;
         match self.source.resume() {
             Ok(()) => self.settle(),
@@ -168,7 +137,7 @@ impl Capturer {
         }
     }
 
-    pub(super) fn begin_settling(&mut self) {
+    pub(in crate::guest) fn begin_settling(&mut self) {
         self.is_unsettled = true;
         self.settle();
     }
@@ -187,7 +156,7 @@ impl Capturer {
     }
 
     /// Nobody has asked for anything for a while: a guest that should run runs.
-    pub(super) fn look_after(&mut self) {
+    pub(in crate::guest) fn look_after(&mut self) {
         if !self.stays_paused
             && let Err(error) = self.source.resume().and_then(|()| self.source.look_after())
         {
@@ -196,7 +165,7 @@ impl Capturer {
         self.settle();
     }
 
-    pub(super) fn answer(&mut self, order: CaptureOrder) {
+    pub(in crate::guest) fn answer(&mut self, order: CaptureOrder) {
         let epoch = order.epoch;
         let (stay_paused, now) = (order.stay_paused, order.now);
         let captured = self.capture(order);

@@ -6,16 +6,16 @@
 //!                                                             └─ not yet ─► unprotected, found with a later full copy
 //! ```
 //!
-//! Not here: which guests those are, and what holds their output ([`xen`](super::xen)).
+//! Not here: which guests those are, and what holds their output ([`xen`](crate::guest::xen)).
 
+use super::XenHost;
 use super::late_source::LateSource;
-use super::machine::BoxedSource;
-use super::output::HeldOutput;
+use super::machine::XenMachine;
 use super::remake::{Alive, Remake};
-use super::xen::XenHost;
-use super::xen_machine::XenMachine;
 use crate::config::FindChanges;
-use crate::preflight::gather;
+use crate::guest::machine::BoxedSource;
+use crate::guest::output::HeldOutput;
+use crate::memory;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -30,13 +30,13 @@ const SOURCE_MAX: Duration = Duration::from_secs(10);
 
 impl XenHost {
     /// How its source is made anew.
-    pub(super) fn remake(&self, alive: &Alive, guest: &XlGuest, how: FindChanges) -> Remake {
+    pub(in crate::guest) fn remake(&self, alive: &Alive, guest: &XlGuest, how: FindChanges) -> Remake {
         let (host, guest) = (self.clone(), guest.clone());
         Remake::new(alive, move |alive| host.source(&guest, how, alive).map(|(source, _)| source))
     }
 
     /// Its source, which holds `alive`, and how much memory comparing it takes.
-    pub(super) fn source(
+    pub(in crate::guest) fn source(
         &self,
         guest: &XlGuest,
         how: FindChanges,
@@ -50,7 +50,7 @@ impl XenHost {
             .and_then(|suspender| XenSource::open(self.xen.clone(), guest.domain, suspender));
         let mut source = opened.map_err(|error| error.to_string())?;
         if how == FindChanges::Compare {
-            let bytes_max = gather::available_bytes().unwrap_or(0).min(self.compare.bytes_max);
+            let bytes_max = memory::host_bytes().unwrap_or(0).min(self.compare.bytes_max);
             let threads = std::thread::available_parallelism().map_or(1, usize::from);
             source = source.comparing(bytes_max, threads).map_err(|error| error.to_string())?;
             let bytes = source.compared_bytes();
@@ -63,7 +63,7 @@ impl XenHost {
 
     /// The source of the guest `machine`, which runs here as `what`, and nowhere else. Whatever fails is tried again with
     /// the next full copy; the guest goes on. `is_held`: its cards are. Also the memory that comparing it takes.
-    pub(super) fn late_source(
+    pub(in crate::guest) fn late_source(
         &self,
         domain: DomId,
         what: &Description,

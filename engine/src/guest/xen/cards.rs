@@ -13,10 +13,10 @@
 //! everything is looked at anyway, for a queue may have failed.
 
 use super::ended::Ended;
-use super::interfaces::Card;
-use super::output::{HeldOutput, OutputWatch};
-use super::report::Bell;
 use super::settle::CONNECT_MAX;
+use crate::guest::bell::Bell;
+use crate::guest::output::interfaces::Card;
+use crate::guest::output::{HeldOutput, OutputWatch};
 use parking_lot::Mutex;
 use serde_json::Value;
 use std::io;
@@ -38,7 +38,7 @@ const LOOK_SOON: Duration = Duration::from_millis(10);
 const END: &str = "end";
 
 /// The cards of `domain`. The error is for the operator.
-pub(super) fn of(domain: DomId) -> Result<Vec<Card>, String> {
+pub(in crate::guest) fn of(domain: DomId) -> Result<Vec<Card>, String> {
     let mut store = Xenstore::open().map_err(|error| error.to_string())?;
     let vifs = vifs::vifs(&mut store, domain).map_err(|error| error.to_string())?;
     match vifs.iter().find(|vif| vif.backend != DomId(0)) {
@@ -61,19 +61,19 @@ fn interfaces(vif: Vif) -> impl Iterator<Item = Card> {
 
 /// The configuration of a guest whose cards have changed, on its way to the loop.
 #[derive(Clone, Debug)]
-pub(super) struct Renewed {
+pub(in crate::guest) struct Renewed {
     config: Arc<Mutex<Option<Vec<u8>>>>,
     bell: Bell,
 }
 
 impl Renewed {
     /// Nothing yet; `bell` is rung for what comes.
-    pub(super) fn new(bell: Bell) -> Self {
+    pub(in crate::guest) fn new(bell: Bell) -> Self {
         Self { config: Arc::default(), bell }
     }
 
     /// What came since this was asked last.
-    pub(super) fn take(&self) -> Option<Vec<u8>> {
+    pub(in crate::guest) fn take(&self) -> Option<Vec<u8>> {
         self.config.lock().take()
     }
 
@@ -84,15 +84,15 @@ impl Renewed {
 }
 
 /// The domain whose cards are followed.
-pub(super) struct Watched {
-    pub(super) xen: Xen,
-    pub(super) domain: DomId,
+pub(in crate::guest) struct Watched {
+    pub(in crate::guest) xen: Xen,
+    pub(in crate::guest) domain: DomId,
     /// Its guest's name.
-    pub(super) name: String,
+    pub(in crate::guest) name: String,
 }
 
 /// Follows the cards of a guest, and its end.
-pub(super) struct Follower {
+pub(in crate::guest) struct Follower {
     watched: Watched,
     renewed: Renewed,
     ended: Ended,
@@ -106,13 +106,13 @@ pub(super) struct Follower {
 
 impl Follower {
     /// Of a guest as `config` describes it; another configuration goes to `renewed`, its end to `ended`.
-    pub(super) fn new(watched: Watched, config: &[u8], renewed: Renewed, ended: Ended) -> Self {
+    pub(in crate::guest) fn new(watched: Watched, config: &[u8], renewed: Renewed, ended: Ended) -> Self {
         let known = cards_in(config);
         Self { watched, renewed, ended, known, looked_at: None, begun: Instant::now() }
     }
 
     /// Has `output` follow the cards as long as somebody else holds it.
-    pub(super) fn follow(self, output: &HeldOutput) -> io::Result<()> {
+    pub(in crate::guest) fn follow(self, output: &HeldOutput) -> io::Result<()> {
         let output = output.downgrade();
         Builder::new().name("cards".into()).spawn(move || self.run(&output))?;
         Ok(())

@@ -26,9 +26,9 @@
 mod logged;
 mod state;
 
-use super::output::{Hold, OutputError, OutputStats, UnheldCard};
-use super::participant::{Health, Participant, ParticipantError};
-use super::report::Bell;
+use super::{Hold, OutputError, OutputStats, UnheldCard};
+use crate::guest::bell::Bell;
+use crate::guest::participant::{Health, Participant, ParticipantError};
 use logged::{lift, note};
 use parking_lot::Mutex;
 use state::{Mode, State, Unheld};
@@ -50,7 +50,7 @@ pub struct Card {
 
 /// Output of a guest's interfaces.
 #[derive(Debug)]
-pub(super) struct Interfaces {
+pub(in crate::guest) struct Interfaces {
     state: Mutex<State>,
     /// Whoever takes hold of cards: one at a time.
     joining: Mutex<()>,
@@ -60,7 +60,7 @@ pub(super) struct Interfaces {
 
 impl Interfaces {
     /// Output of a guest without cards so far, whose open epoch is `open`.
-    pub(super) fn new(open: Epoch, limits: Limits, bell: Bell) -> Self {
+    pub(in crate::guest) fn new(open: Epoch, limits: Limits, bell: Bell) -> Self {
         let state = State {
             mode: Mode::Holding,
             open,

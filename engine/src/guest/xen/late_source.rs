@@ -11,7 +11,7 @@
 //!
 //! Not here: a source whose threads have failed ([`remake`](super::remake)).
 
-use super::machine::BoxedSource;
+use crate::guest::machine::BoxedSource;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -27,7 +27,7 @@ const RETRY: Duration = Duration::from_millis(20);
 type Open = Box<dyn FnMut() -> Result<(BoxedSource, u64), String> + Send>;
 
 /// A source that is opened when it is first needed.
-pub(super) struct LateSource {
+pub(in crate::guest) struct LateSource {
     what: Description,
     open: Open,
     state: State,
@@ -47,7 +47,7 @@ enum State {
 
 impl LateSource {
     /// Of a guest that was `what`, to be found by `open`.
-    pub(super) fn new(
+    pub(in crate::guest) fn new(
         what: Description,
         open: impl FnMut() -> Result<(BoxedSource, u64), String> + Send + 'static,
     ) -> Self {
@@ -56,7 +56,7 @@ impl LateSource {
     }
 
     /// Tries for `time_max` at most. Why it is not open then, if it is not.
-    pub(super) fn await_open(&mut self, time_max: Duration) -> Option<&str> {
+    pub(in crate::guest) fn await_open(&mut self, time_max: Duration) -> Option<&str> {
         let begun = Instant::now();
         while let Err(_) = self.opened()
             && begun.elapsed() < time_max
@@ -70,7 +70,7 @@ impl LateSource {
     }
 
     /// Memory that comparing its guest takes, as far as that is known.
-    pub(super) fn compared_bytes(&self) -> u64 {
+    pub(in crate::guest) fn compared_bytes(&self) -> u64 {
         match self.state {
             State::Awaited { .. } => 0,
             State::Open { compared_bytes, .. } => compared_bytes,

@@ -1,14 +1,14 @@
 //! A domain of Xen as the engine runs it: paused, unpaused, marked, destroyed.
 //!
-//! Not here: how it is found, built and checkpointed ([`xen`](super::xen)).
+//! Not here: how it is found, built and checkpointed ([`xen`](crate::guest::xen)).
 
 use super::cards::Renewed;
 use super::ended::Ended;
-use super::machine::{BoxedSource, Machine};
 use super::noted::Noted;
 use super::remake::Remake;
-use super::report::Bell;
 use super::settle::Settled;
+use crate::guest::bell::Bell;
+use crate::guest::machine::{BoxedSource, Machine};
 use parking_lot::Mutex;
 use std::io;
 use std::sync::OnceLock;
@@ -36,7 +36,7 @@ pub struct XenMachine {
 
 impl XenMachine {
     /// A domain that is paused, or not.
-    pub(super) fn new(xen: &Xen, domain: DomId, name: &str, is_paused: bool, bell: &Bell) -> Self {
+    pub(in crate::guest) fn new(xen: &Xen, domain: DomId, name: &str, is_paused: bool, bell: &Bell) -> Self {
         Self {
             xen: xen.clone(),
             domain,
@@ -55,24 +55,24 @@ impl XenMachine {
         }
     }
 
-    pub(super) fn name(&self) -> &str {
+    pub(in crate::guest) fn name(&self) -> &str {
         &self.name
     }
 
-    pub(super) fn renewed(&self) -> &Renewed {
+    pub(in crate::guest) fn renewed(&self) -> &Renewed {
         &self.renewed
     }
 
-    pub(super) fn ended(&self) -> &Ended {
+    pub(in crate::guest) fn ended(&self) -> &Ended {
         &self.ended
     }
 
-    pub(super) fn settled(&self) -> &Settled {
+    pub(in crate::guest) fn settled(&self) -> &Settled {
         &self.settled
     }
 
     /// Has `start` begun to follow its cards, once.
-    pub(super) fn followed_by(&self, start: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    pub(in crate::guest) fn followed_by(&self, start: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
         let mut is_followed = self.is_followed.lock();
         if !*is_followed {
             start()?;
@@ -82,7 +82,7 @@ impl XenMachine {
     }
 
     /// Told how its source is made anew.
-    pub(super) fn remade_by(&self, remake: Remake) {
+    pub(in crate::guest) fn remade_by(&self, remake: Remake) {
         let _ = self.remake.set(remake);
     }
 }

@@ -6,31 +6,31 @@
 //!
 //! A suspended guest has not ended. What Xen does not say is not an end.
 
-use super::report::Bell;
+use crate::guest::bell::Bell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use understudy_xen::{DomId, Xen};
 
 /// Whether a guest has ended.
 #[derive(Clone, Debug)]
-pub(super) struct Ended {
+pub(in crate::guest) struct Ended {
     is_so: Arc<AtomicBool>,
     bell: Bell,
 }
 
 impl Ended {
     /// Not yet; `bell` is rung once it has.
-    pub(super) fn not_yet(bell: Bell) -> Self {
+    pub(in crate::guest) fn not_yet(bell: Bell) -> Self {
         Self { is_so: Arc::default(), bell }
     }
 
     /// Whether it has.
-    pub(super) fn is_so(&self) -> bool {
+    pub(in crate::guest) fn is_so(&self) -> bool {
         self.is_so.load(Ordering::Acquire)
     }
 
     /// Asks Xen.
-    pub(super) fn look(&self, xen: &Xen, domain: DomId) {
+    pub(in crate::guest) fn look(&self, xen: &Xen, domain: DomId) {
         let has_ended = match xen.domain_info(domain) {
             Ok(None) => true,
             Ok(Some(info)) => info.is_dying() || (info.is_shutdown() && !info.is_suspended()),

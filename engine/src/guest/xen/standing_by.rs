@@ -2,18 +2,18 @@
 //! from their making on. The state it was tried with makes it the guest of some time ago, should anybody let it run.
 //!
 //! ```text
-//!   replica ─► Standing + HeldOutput, fenced ──card made──► held ──activate──► the same HeldOutput holds as of its first epoch
+//!   replica ─► Standby + HeldOutput, fenced ──card made──► held ──activate──► the same HeldOutput holds as of its first epoch
 //!                                                           └─ dropped ──► the domain goes first, then what held its cards
 //! ```
 //!
 //! Not here: what the domain is made of (`understudy_xen::standby`), and how cards are found ([`cards`](super::cards)).
 
-use super::machine::{Activated, Host, NotSaved, NotStarted};
-use super::output::HeldOutput;
-use super::replica::{Replica, Start};
-use super::xen::XenHost;
-use super::xen_build::{Stood, rescue};
-use super::xen_machine::XenMachine;
+use super::XenHost;
+use super::build::{Stood, rescue};
+use super::machine::XenMachine;
+use crate::guest::machine::{Activated, Host, NotSaved, NotStarted};
+use crate::guest::output::HeldOutput;
+use crate::guest::replica::{Replica, Start};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,12 +26,12 @@ use understudy_xen::standby::Standby;
 /// A domain that stands by. Dropping it destroys the domain.
 pub struct StandingBy {
     // In this order they are dropped.
-    pub(super) standing: Box<Standby>,
-    pub(super) machine: Arc<XenMachine>,
-    pub(super) output: HeldOutput,
+    pub(in crate::guest) standing: Box<Standby>,
+    pub(in crate::guest) machine: Arc<XenMachine>,
+    pub(in crate::guest) output: HeldOutput,
     /// How often it was tried in vain to make it the guest.
-    pub(super) attempts: u32,
-    pub(super) host: XenHost,
+    pub(in crate::guest) attempts: u32,
+    pub(in crate::guest) host: XenHost,
 }
 
 impl fmt::Debug for StandingBy {
@@ -42,7 +42,7 @@ impl fmt::Debug for StandingBy {
 
 impl XenHost {
     /// What is to keep the network from a domain that stands by.
-    pub(super) fn stand_by(&self, name: &str, what: &Description, standing: Standby) -> StandingBy {
+    pub(in crate::guest) fn stand_by(&self, name: &str, what: &Description, standing: Standby) -> StandingBy {
         let domain = standing.domain();
         let machine = Arc::new(self.machine(domain, name, true));
         let output = self.outputs.interfaces(Epoch(0));
@@ -54,7 +54,7 @@ impl XenHost {
     }
 
     /// Makes a domain of the image in memory: paused, and its cards not held.
-    pub(super) fn built(
+    pub(in crate::guest) fn built(
         &self,
         domain: DomId,
         name: &str,

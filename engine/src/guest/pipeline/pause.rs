@@ -8,9 +8,9 @@
 //! when more pages are dirty than staging holds, staging is emptied through the pipeline while the guest waits
 //! (`overflows` counts it), because a page may be late but never lost.
 
-use super::capture::Failure;
-use super::participant::Participants;
+use super::failure::Failure;
 use super::pool::Pieces;
+use crate::guest::participant::Participants;
 use std::fmt;
 use std::time::{Duration, Instant, SystemTime};
 use understudy_checkpoint::domain::{DomainState, Source};
@@ -67,25 +67,25 @@ impl fmt::Display for PauseTimes {
 }
 
 /// What one pause works with.
-pub(super) struct Pause<'a> {
-    pub(super) source: &'a mut dyn Source,
+pub(in crate::guest) struct Pause<'a> {
+    pub(in crate::guest) source: &'a mut dyn Source,
     /// Drained to, and copied from: frames already in here are copied as well.
-    pub(super) pending: &'a mut DirtyBitmap,
+    pub(in crate::guest) pending: &'a mut DirtyBitmap,
     /// Takes the pages.
-    pub(super) pieces: &'a mut Pieces,
+    pub(in crate::guest) pieces: &'a mut Pieces,
     /// Takes the state.
-    pub(super) state: &'a mut DomainState,
+    pub(in crate::guest) state: &'a mut DomainState,
     /// Cut at the end of the pause, all of them.
-    pub(super) participants: &'a Participants,
-    pub(super) copiers: usize,
+    pub(in crate::guest) participants: &'a Participants,
+    pub(in crate::guest) copiers: usize,
     /// How long the guest may stand still for the encoder to make room.
-    pub(super) wait_max: Duration,
+    pub(in crate::guest) wait_max: Duration,
 }
 
 impl Pause<'_> {
     /// Runs the pause. On an error the guest runs on (unless it is gone), its output is not cut, and every
     /// drained frame is still pending.
-    pub(super) fn run(&mut self, epoch: Epoch, stay_paused: bool) -> Result<PauseTimes, Failure> {
+    pub(in crate::guest) fn run(&mut self, epoch: Epoch, stay_paused: bool) -> Result<PauseTimes, Failure> {
         self.run_parts(epoch, stay_paused).inspect_err(|failure| {
             // What comes of the failure depends on it, so it is what is told; the capture thread tries again.
             if let (Err(error), false) = (self.source.resume(), failure.guest_gone()) {

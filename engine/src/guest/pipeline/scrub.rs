@@ -42,7 +42,7 @@ const NS_PER_S: u64 = 1_000_000_000;
 
 /// Where the rotation stands, and what was seen since the last cut.
 #[derive(Debug)]
-pub(super) struct Scrub {
+pub(in crate::guest) struct Scrub {
     next: Pfn,
     next_hole: Pfn,
     /// Frames of this round that held pages, so far.
@@ -65,7 +65,7 @@ fn pace_of(frames: u64) -> u64 {
 }
 
 impl Scrub {
-    pub(super) fn new(page_count: u64) -> Result<Self, OutOfMemory> {
+    pub(in crate::guest) fn new(page_count: u64) -> Result<Self, OutOfMemory> {
         Ok(Self {
             next: Pfn(0),
             next_hole: Pfn(0),
@@ -81,7 +81,7 @@ impl Scrub {
 
     /// Copies and hashes the next frames of a guest that runs; whether a round begins with them. To be called after a cut,
     /// before the next drain. `now` is the time of that cut's order.
-    pub(super) fn look(&mut self, source: &mut dyn Source, now: Time) -> bool {
+    pub(in crate::guest) fn look(&mut self, source: &mut dyn Source, now: Time) -> bool {
         self.seen.clear();
         let page_count = self.wanted.page_count();
         let frames = self.take_owed(now);
@@ -157,22 +157,22 @@ impl Scrub {
     }
 
     /// What was seen and is clean: `pending` is what was drained at the cut, and all that was left before.
-    pub(super) fn clean(&mut self, pending: &DirtyBitmap) -> Vec<Check> {
+    pub(in crate::guest) fn clean(&mut self, pending: &DirtyBitmap) -> Vec<Check> {
         let mut clean = std::mem::take(&mut self.seen);
         clean.retain(|check| !pending.get(check.pfn));
         clean
     }
 
     /// Nothing that was seen counts: what it was seen against does not hold any more.
-    pub(super) fn forget(&mut self) {
+    pub(in crate::guest) fn forget(&mut self) {
         self.seen.clear();
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::still::Still;
     use super::*;
+    use crate::guest::still::Still;
     use understudy_checkpoint::domain::Sink;
     use understudy_checkpoint::epoch::Image;
     use understudy_checkpoint::{PAGE_SIZE, PageEntry, PageType};

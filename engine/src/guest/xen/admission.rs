@@ -12,7 +12,7 @@ use understudy_xen::xl::XlGuest;
 
 /// Looks for what a takeover of the guest `name` would need here. `root` is `/`, or a test's; `path` is the search path;
 /// `ours` is this host's version of Xen.
-pub(super) fn of_xen(
+pub(in crate::guest) fn of_xen(
     name: &str,
     what: &Description,
     ours: (u32, u32),

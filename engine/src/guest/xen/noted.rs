@@ -7,7 +7,7 @@
 //!
 //! The loop waits for none of it: what must not be before the mark waits by itself (`node/gate.rs`).
 
-use super::report::Bell;
+use crate::guest::bell::Bell;
 use parking_lot::Mutex;
 use std::sync::{Arc, Weak};
 use std::thread::{Builder, sleep};
@@ -35,7 +35,7 @@ struct Shared {
 }
 
 /// The mark of one domain.
-pub(super) struct Noted(Arc<Shared>);
+pub(in crate::guest) struct Noted(Arc<Shared>);
 
 impl std::fmt::Debug for Noted {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -45,7 +45,7 @@ impl std::fmt::Debug for Noted {
 
 impl Noted {
     /// Nothing is written yet. `bell` is rung when something is.
-    pub(super) fn new(
+    pub(in crate::guest) fn new(
         guest: &str,
         write: impl Fn(Generation) -> Result<(), String> + Send + Sync + 'static,
         bell: Bell,
@@ -65,7 +65,7 @@ impl Noted {
     }
 
     /// Begins to write `generation`, unless it is written or being written.
-    pub(super) fn write(&self, generation: Generation) {
+    pub(in crate::guest) fn write(&self, generation: Generation) {
         let mut inside = self.0.inside.lock();
         inside.wanted = inside.wanted.max(generation);
         if inside.is_writing || inside.written >= inside.wanted {
@@ -81,7 +81,7 @@ impl Noted {
     }
 
     /// Whether `generation`, or a later one, is written.
-    pub(super) fn is_written(&self, generation: Generation) -> bool {
+    pub(in crate::guest) fn is_written(&self, generation: Generation) -> bool {
         self.0.inside.lock().written >= generation
     }
 }

@@ -12,8 +12,8 @@
 //! session resynchronises on the next one.
 
 use super::capture::CaptureOrder;
-use super::report::{Report, Reporter};
 use super::unmarked::Found;
+use crate::guest::report::{Report, Reporter};
 use crossbeam::channel::{Receiver, Sender};
 use std::time::{Duration, Instant};
 use understudy_checkpoint::domain::DomainState;
@@ -64,7 +64,7 @@ pub trait Outlet: Send {
 }
 
 /// What the capture thread hands over.
-pub(super) enum Job {
+pub(in crate::guest) enum Job {
     Begin {
         head: EpochHead,
         outlet: Box<dyn Outlet>,
@@ -90,7 +90,7 @@ pub(super) enum Job {
 }
 
 impl Job {
-    pub(super) fn begin(order: CaptureOrder, kind: EpochKind, base: Option<Epoch>) -> Self {
+    pub(in crate::guest) fn begin(order: CaptureOrder, kind: EpochKind, base: Option<Epoch>) -> Self {
         let CaptureOrder { generation, epoch, outlet, .. } = order;
         Self::Begin { head: EpochHead { generation, epoch, kind, base }, outlet }
     }
@@ -112,7 +112,7 @@ pub struct Encoded {
 }
 
 /// An epoch being encoded.
-pub(super) struct Open {
+pub(in crate::guest) struct Open {
     head: EpochHead,
     /// `None` once the connection has ended.
     outlet: Option<Box<dyn Outlet>>,
@@ -130,26 +130,26 @@ impl Open {
 }
 
 /// The thread's own state.
-pub(super) struct EncodeThread {
-    pub(super) encoder: Encoder,
-    pub(super) batches: Batches,
-    pub(super) empty: Sender<Staging>,
-    pub(super) states: Sender<DomainState>,
+pub(in crate::guest) struct EncodeThread {
+    pub(in crate::guest) encoder: Encoder,
+    pub(in crate::guest) batches: Batches,
+    pub(in crate::guest) empty: Sender<Staging>,
+    pub(in crate::guest) states: Sender<DomainState>,
     /// Frames that changed without a mark.
-    pub(super) found: Found,
-    pub(super) reporter: Reporter,
+    pub(in crate::guest) found: Found,
+    pub(in crate::guest) reporter: Reporter,
 }
 
 impl EncodeThread {
     /// Works until the capture thread drops its end.
-    pub(super) fn run(mut self, jobs: &Receiver<Job>) {
+    pub(in crate::guest) fn run(mut self, jobs: &Receiver<Job>) {
         let mut open = None;
         for job in jobs {
             open = self.step(job, open);
         }
     }
 
-    pub(super) fn step(&mut self, job: Job, mut open: Option<Open>) -> Option<Open> {
+    pub(in crate::guest) fn step(&mut self, job: Job, mut open: Option<Open>) -> Option<Open> {
         match job {
             Job::Begin { head, outlet } => return Some(self.begin(head, outlet)),
             Job::Pages(staging) => self.pages(staging, open.as_mut()),

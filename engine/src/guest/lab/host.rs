@@ -1,0 +1,99 @@
+//! The lab as a host: guests in this process, which begin and end with it.
+
+use super::tap::{LabCard, LabCards};
+use crate::guest::machine::{Activated, BoxedSource, Host, Machine, NotBuilt};
+use crate::guest::replica::Start;
+use std::sync::Arc;
+use understudy_checkpoint::Generation;
+use understudy_checkpoint::domain::Description;
+use understudy_checkpoint::epoch::Image;
+use understudy_lab::LabGuest;
+use understudy_link::{HoldReason, HoldRefusal};
+
+/// The lab: guests in this process.
+#[derive(Clone, Debug)]
+pub struct LabHost {
+    cards: LabCards,
+}
+
+impl LabHost {
+    /// Whose guests get their network cards from `cards`.
+    pub fn new(cards: LabCards) -> Self {
+        Self { cards }
+    }
+}
+
+impl Host for LabHost {
+    fn admits(&self, name: &str, _what: &Description) -> Result<(), HoldRefusal> {
+        self.cards.check(name).map_err(|error| HoldRefusal::new(HoldReason::Network, error.to_string()))
+    }
+
+    fn build(&self, start: &Start<'_>, image: Image) -> Result<Activated, NotBuilt> {
+        let card = match self.cards.make(start.name, start.open) {
+            Ok(card) => card,
+            Err(error) => return Err(NotBuilt::with(error, image)),
+        };
+        let guest = LabGuest::restore(image, card.port()).map_err(|error| error.to_string())?;
+        activated(guest, card).map_err(|error| error.to_string().into())
+    }
+
+    fn pause_older(&self, _name: &str, _newest: Generation) -> Result<(), String> {
+        // Lab guests end with their engine.
+        Ok(())
+    }
+
+    fn end_older(&self, _name: &str, _newest: Generation) -> Result<(), String> {
+        // Lab guests end with their engine.
+        Ok(())
+    }
+}
+
+/// A lab guest that sends by `card`.
+pub fn activated(guest: LabGuest, card: LabCard) -> std::io::Result<Activated> {
+    let output = card.plug(&guest)?;
+    let source = BoxedSource(Box::new(guest.source()));
+    Ok(Activated { source, machine: Arc::new(guest), output, past: None, compared_bytes: 0 })
+}
+
+impl Machine for LabGuest {
+    fn reopen(&self) -> Option<Result<BoxedSource, String>> {
+        Some(Ok(BoxedSource(Box::new(self.source()))))
+    }
+    fn pause(&self) {
+        Self::pause(self);
+    }
+    fn unpause(&self) {
+        Self::unpause(self);
+    }
+    fn stop(&self) {
+        Self::stop(self);
+    }
+    fn outlives_us(&self) -> bool {
+        false
+    }
+    fn leave(&self) {
+        // It lives in this process.
+        Self::stop(self);
+    }
+    fn has_ended(&self) -> bool {
+        Self::has_ended(self)
+    }
+    fn mark(&self, _generation: Generation) {
+        // It ends with this process: nobody will find it.
+    }
+    fn is_marked(&self, _generation: Generation) -> bool {
+        true
+    }
+    fn has_settled(&self) -> bool {
+        true
+    }
+
+    fn take_renewed(&self) -> Option<Vec<u8>> {
+        // Its devices never change.
+        None
+    }
+    fn deliver(&self, frame: &[u8]) {
+        // A full ring drops it, as a network card does.
+        let _ = self.inject(frame);
+    }
+}

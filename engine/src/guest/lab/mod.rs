@@ -1,0 +1,7 @@
+//! Guests of the lab as the engine runs them: the host that starts them, and their network cards.
+
+mod host;
+mod tap;
+
+pub use host::{LabHost, activated};
+pub use tap::{LabCard, LabCards};

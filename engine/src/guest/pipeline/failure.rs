@@ -1,0 +1,36 @@
+//! Why a capture comes to nothing. Not here: what the session makes of it.
+
+use crate::guest::participant::ParticipantError;
+use understudy_checkpoint::domain::DomainError;
+
+/// Why a capture failed. The guest runs on unless it is gone.
+#[derive(thiserror::Error, Debug)]
+pub(in crate::guest) enum Failure {
+    #[error("The capture was given up")]
+    Aborted,
+    #[error(
+        "The guest changes more at once than staging holds and the link takes in time, and would stand still for long; \
+         raise staging, or give it a faster link"
+    )]
+    TooMuch,
+    #[error("The encode thread has ended; protection of this guest must be started anew")]
+    EncoderGone,
+    #[error("There is no checkpoint to build upon; a full copy is needed first")]
+    NoBase,
+    #[error(transparent)]
+    Domain(#[from] DomainError),
+    #[error(transparent)]
+    Participant(#[from] ParticipantError),
+}
+
+impl Failure {
+    /// Whether what the peer holds can be no base of a later capture.
+    pub(in crate::guest) fn needs_seed(&self) -> bool {
+        matches!(self, Self::NoBase | Self::Domain(DomainError::LogLost(_) | DomainError::Outgrown(_)))
+    }
+
+    /// Whether there is no guest any more.
+    pub(in crate::guest) fn guest_gone(&self) -> bool {
+        matches!(self, Self::Domain(DomainError::Gone(_) | DomainError::EndOfRecording))
+    }
+}

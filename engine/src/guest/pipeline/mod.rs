@@ -1,0 +1,19 @@
+//! Checkpoints of a guest that runs here, from the dirty log to the link.
+//!
+//! ```text
+//!   orders ─► capture ─ pause: suspend, drain, copy, state, cut, resume ─ pieces of staging ─► encode ─► Outlet
+//!               │ ledger: frames the peer lacks      scrub, unmarked: frames that changed without a mark
+//!               └─ failure: the guest runs on, and the session decides
+//! ```
+//!
+//! Not here: when a checkpoint is due (the session), and the connection behind the outlet (`node`).
+
+pub(in crate::guest) mod capture;
+pub(in crate::guest) mod encode;
+mod failure;
+mod ledger;
+pub(in crate::guest) mod pause;
+pub(in crate::guest) mod pool;
+pub(in crate::guest) mod protector;
+mod scrub;
+mod unmarked;
