@@ -16,38 +16,22 @@
 
 mod checks;
 mod head;
+mod kind;
 mod pages;
 mod tripwire;
 mod unmarked;
 
 use super::compare::{CompareError, Shadow};
 use super::frames::Frames;
-use super::hvm::HvmState;
-use super::pv::PvGuest;
 use super::toolstack::{Settled, Toolstack};
 use super::{error, gone};
-use crate::{DomId, DomainInfo, Gfn, HypercallBuffer, Xen};
+use crate::{DomId, DomainInfo, HypercallBuffer, Xen};
+use kind::{Kind, kind_of};
 use tripwire::Tripwire;
 use understudy_checkpoint::Pfn;
 use understudy_checkpoint::domain::{Description, DomainError, DomainState, GuestKind, LogTells, Source};
 use understudy_checkpoint::epoch::Staging;
 use understudy_checkpoint::pages::DirtyBitmap;
-
-/// What is particular about a kind of guest.
-enum Kind {
-    /// HVM and PVH: a pfn is a gfn.
-    Hvm(HvmState),
-    Pv(Box<PvGuest>),
-}
-
-impl Kind {
-    fn frame(&self, pfn: Pfn) -> Option<Gfn> {
-        match self {
-            Self::Hvm(_) => Some(Gfn::of_hvm(pfn)),
-            Self::Pv(guest) => guest.frame(pfn).map(Gfn::of_pv),
-        }
-    }
-}
 
 /// How changed pages are found.
 enum Changes {
@@ -370,17 +354,6 @@ impl<T: Toolstack> Source for XenSource<T> {
 fn info(xen: &Xen, domain: DomId) -> Result<DomainInfo, DomainError> {
     let info = xen.domain_info(domain).map_err(error)?;
     info.ok_or_else(|| DomainError::Gone(format!("There is no domain {domain} any more")))
-}
-
-/// What is particular about a domain, and how many pfns it has.
-fn kind_of(xen: &Xen, domain: DomId, info: &DomainInfo) -> Result<(Kind, u64), DomainError> {
-    if info.is_hvm() {
-        let page_count = xen.maximum_gpfn(domain).map_err(error)?.0 + 1;
-        return Ok((Kind::Hvm(HvmState::default()), page_count));
-    }
-    let guest = PvGuest::open(xen, domain, info)?;
-    let page_count = guest.pfn_count();
-    Ok((Kind::Pv(Box::new(guest)), page_count))
 }
 
 /// Memory for Xen's log of so many pfns.
