@@ -3,7 +3,7 @@
 //! ```text
 //!              ┌───────────── keep ◄──────────────┐ what was staged, as it was staged
 //!              ▼                                  │
-//!   Shadow: [ page | page | … ]   [ kind | … ]    │        as much of this host's memory as the guest has
+//!   Reference: [ page | … ]  [ kind | … ]         │        as much of this host's memory as the guest has
 //!              │ compare, in the pause            │
 //!   guest:  [ page | page | … ]  ──► changed ──► copied ──► staging
 //! ```
@@ -40,7 +40,7 @@ pub enum CompareError {
         domain: DomId,
         /// What it would take.
         needed_mib: u64,
-        /// What the shadow may take, in MiB.
+        /// What the reference copy may take, in MiB.
         limit_mib: u64,
     },
     /// The system has no memory.
@@ -62,7 +62,7 @@ pub enum CompareError {
 }
 
 /// What was staged last, of every pfn.
-pub(super) struct Shadow {
+pub(super) struct Reference {
     pages: Vec<Page>,
     /// `None`: nothing was staged.
     kinds: Vec<Option<PageType>>,
@@ -70,8 +70,8 @@ pub(super) struct Shadow {
     threads: usize,
 }
 
-impl Shadow {
-    /// A shadow of nothing, its memory taken and touched: no page fault falls into a pause.
+impl Reference {
+    /// An empty reference, its memory taken and touched: no page fault falls into a pause.
     pub(super) fn new(
         domain: DomId,
         page_count: u64,
@@ -168,8 +168,8 @@ mod tests {
     struct Guest(Vec<(PageType, Page)>);
 
     impl Guest {
-        fn compare(&self, shadow: &mut Shadow) -> BTreeSet<u64> {
-            let words = shadow.compare(
+        fn compare(&self, reference: &mut Reference) -> BTreeSet<u64> {
+            let words = reference.compare(
                 |pfn| self.0[pfn.0 as usize].0,
                 |entry, page| self.0[entry.pfn().0 as usize].1 == *page,
             );
@@ -179,17 +179,17 @@ mod tests {
         }
 
         /// Stages these pfns, as a copy does.
-        fn stage(&self, shadow: &mut Shadow, pfns: impl IntoIterator<Item = u64>) {
+        fn stage(&self, reference: &mut Reference, pfns: impl IntoIterator<Item = u64>) {
             let entries: Vec<PageEntry> =
                 pfns.into_iter().map(|pfn| PageEntry::new(Pfn(pfn), self.0[pfn as usize].0)).collect();
             let with_data = entries.iter().filter(|entry| entry.page_type().has_data());
             let pages: Vec<Page> = with_data.map(|entry| self.0[entry.pfn().0 as usize].1).collect();
-            shadow.keep(&entries, &pages);
+            reference.keep(&entries, &pages);
         }
     }
 
-    fn shadow(pages: usize) -> Shadow {
-        Shadow::new(DomId(1), pages as u64, u64::MAX, 3).unwrap()
+    fn reference(pages: usize) -> Reference {
+        Reference::new(DomId(1), pages as u64, u64::MAX, 3).unwrap()
     }
 
     fn set<const N: usize>(pfns: [u64; N]) -> BTreeSet<u64> {
@@ -199,61 +199,61 @@ mod tests {
     #[test]
     fn nothing_is_known_until_it_was_staged_and_nothing_after_it_was_forgotten() {
         let guest = Guest(vec![(PageType::Normal, [1; PAGE_SIZE]), (PageType::Absent, [0; PAGE_SIZE])]);
-        let mut shadow = shadow(2);
-        assert_eq!(guest.compare(&mut shadow), set([0, 1]), "also where it holds the same by chance");
-        guest.stage(&mut shadow, [0, 1]);
-        assert_eq!(guest.compare(&mut shadow), set([]));
-        shadow.forget();
-        assert_eq!(guest.compare(&mut shadow), set([0, 1]));
+        let mut reference = reference(2);
+        assert_eq!(guest.compare(&mut reference), set([0, 1]), "also where it holds the same by chance");
+        guest.stage(&mut reference, [0, 1]);
+        assert_eq!(guest.compare(&mut reference), set([]));
+        reference.forget();
+        assert_eq!(guest.compare(&mut reference), set([0, 1]));
     }
 
     #[test]
     fn content_kind_and_presence_each_make_a_page_changed() {
         let mut guest = Guest(vec![(PageType::Normal, [7; PAGE_SIZE]); 5]);
         guest.0[4].0 = PageType::Absent;
-        let mut shadow = shadow(5);
-        guest.stage(&mut shadow, 0..5);
+        let mut reference = reference(5);
+        guest.stage(&mut reference, 0..5);
         guest.0[0].1[4095] = 8;
         guest.0[1].0 = TABLE;
         guest.0[3].0 = PageType::Absent;
         guest.0[4].0 = PageType::Normal;
-        assert_eq!(guest.compare(&mut shadow), set([0, 1, 3, 4]));
+        assert_eq!(guest.compare(&mut reference), set([0, 1, 3, 4]));
         guest.0[1].0 = PageType::Table { level: 1, pinned: true };
-        guest.stage(&mut shadow, [0, 1, 3, 4]);
-        assert_eq!(guest.compare(&mut shadow), set([]));
+        guest.stage(&mut reference, [0, 1, 3, 4]);
+        assert_eq!(guest.compare(&mut reference), set([]));
         guest.0[1].0 = TABLE;
-        assert_eq!(guest.compare(&mut shadow), set([1]), "unpinned");
+        assert_eq!(guest.compare(&mut reference), set([1]), "unpinned");
     }
 
     #[test]
     fn a_page_that_was_staged_torn_is_changed() {
         let mut guest = Guest(vec![(PageType::Normal, [1; PAGE_SIZE]); 2]);
-        let mut shadow = shadow(2);
+        let mut reference = reference(2);
         let mut torn = guest.clone();
         torn.0[1].1[..2048].fill(9);
-        torn.stage(&mut shadow, [0, 1]);
-        assert_eq!(guest.compare(&mut shadow), set([1]));
+        torn.stage(&mut reference, [0, 1]);
+        assert_eq!(guest.compare(&mut reference), set([1]));
         guest.0[1].1[..2048].fill(9);
-        assert_eq!(guest.compare(&mut shadow), set([]), "unless it came to be just that");
+        assert_eq!(guest.compare(&mut reference), set([]), "unless it came to be just that");
     }
 
     #[test]
     fn threads_share_the_work_and_miss_nothing() {
         let count = 3 * SHARE_PFNS_MIN + 70;
         let guest = Guest(vec![(PageType::Normal, [0; PAGE_SIZE]); count]);
-        let mut shadow = shadow(count);
-        guest.stage(&mut shadow, 0..count as u64);
+        let mut reference = reference(count);
+        guest.stage(&mut reference, 0..count as u64);
         let changed = set([0, 63, 64, 4095, 4096, 8191, 12_300, count as u64 - 1]);
         let mut guest = guest;
         changed.iter().for_each(|pfn| guest.0[*pfn as usize].1[17] = 1);
-        assert_eq!(guest.compare(&mut shadow), changed);
+        assert_eq!(guest.compare(&mut reference), changed);
     }
 
     #[test]
     fn a_guest_beyond_the_limit_is_refused_with_both_sizes() {
-        let refused = Shadow::new(DomId(3), 1000, 999 * PAGE_SIZE as u64, 1).err();
+        let refused = Reference::new(DomId(3), 1000, 999 * PAGE_SIZE as u64, 1).err();
         assert_eq!(refused, Some(CompareError::TooLarge { domain: DomId(3), needed_mib: 4, limit_mib: 3 }));
-        assert!(Shadow::new(DomId(3), 1000, 1000 * PAGE_SIZE as u64, 1).is_ok());
+        assert!(Reference::new(DomId(3), 1000, 1000 * PAGE_SIZE as u64, 1).is_ok());
     }
 
     proptest! {
@@ -264,14 +264,14 @@ mod tests {
         ) {
             let mut guest = Guest(vec![(PageType::Normal, [0; PAGE_SIZE]); 80]);
             let mut staged: Vec<Option<(PageType, Page)>> = vec![None; 80];
-            let mut shadow = shadow(80);
+            let mut reference = reference(80);
             for (step, pfn, value) in steps {
                 let at = pfn as usize;
                 match step {
                     0 => guest.0[at].1[at * 50] = value,
                     1 => guest.0[at].0 = [PageType::Normal, TABLE, PageType::Absent][value as usize],
                     _ => {
-                        guest.stage(&mut shadow, pfn..80);
+                        guest.stage(&mut reference, pfn..80);
                         (at..80).for_each(|at| staged[at] = Some(guest.0[at]));
                     }
                 }
@@ -280,7 +280,7 @@ mod tests {
                     kind != now || now.has_data() && page != holds
                 });
                 let expected: BTreeSet<u64> = (0..80).filter(differs).map(|at| at as u64).collect();
-                prop_assert_eq!(guest.compare(&mut shadow), expected);
+                prop_assert_eq!(guest.compare(&mut reference), expected);
             }
         }
     }

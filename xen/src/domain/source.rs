@@ -21,7 +21,7 @@ mod pages;
 mod tripwire;
 mod unmarked;
 
-use super::compare::{CompareError, Shadow};
+use super::compare::{CompareError, Reference};
 use super::frames::Frames;
 use super::toolstack::{Settled, Toolstack};
 use super::{error, gone};
@@ -38,7 +38,7 @@ enum Changes {
     /// In Xen's log: what CLEAN writes into, a bit for each pfn.
     Logged(HypercallBuffer),
     /// By comparing, where Xen has no log.
-    Compared(Box<Shadow>),
+    Compared(Box<Reference>),
 }
 
 /// What comparing may take.
@@ -117,7 +117,7 @@ impl<T: Toolstack> XenSource<T> {
             Some(bounds) => {
                 // Both together may be more memory than may be had.
                 self.changes = Changes::Logged(log_of(1)?);
-                Changes::Compared(Box::new(self.shadow(page_count, bounds).map_err(compare_error)?))
+                Changes::Compared(Box::new(self.reference(page_count, bounds).map_err(compare_error)?))
             }
         };
         let deferred = DirtyBitmap::try_new(page_count)?;
@@ -128,8 +128,8 @@ impl<T: Toolstack> XenSource<T> {
         Ok(())
     }
 
-    fn shadow(&self, page_count: u64, bounds: CompareBounds) -> Result<Shadow, CompareError> {
-        Shadow::new(self.domain, page_count, bounds.bytes_max, bounds.threads)
+    fn reference(&self, page_count: u64, bounds: CompareBounds) -> Result<Reference, CompareError> {
+        Reference::new(self.domain, page_count, bounds.bytes_max, bounds.threads)
     }
 
     /// Adds the kind and configuration that libxl knows, for a stream that `xl` is to read.
@@ -147,15 +147,15 @@ impl<T: Toolstack> XenSource<T> {
     pub fn comparing(self, bytes_max: u64, threads: usize) -> Result<Self, CompareError> {
         let Kind::Pv(_) = self.kind else { return Err(CompareError::NotPv { domain: self.domain }) };
         let bounds = CompareBounds { bytes_max, threads };
-        let shadow = self.shadow(self.page_count, bounds)?;
-        Ok(Self { changes: Changes::Compared(Box::new(shadow)), compare: Some(bounds), ..self })
+        let reference = self.reference(self.page_count, bounds)?;
+        Ok(Self { changes: Changes::Compared(Box::new(reference)), compare: Some(bounds), ..self })
     }
 
     /// How much of this host's memory comparing takes; 0 where Xen logs.
     pub fn compared_bytes(&self) -> u64 {
         match &self.changes {
             Changes::Logged(_) => 0,
-            Changes::Compared(shadow) => shadow.bytes(),
+            Changes::Compared(reference) => reference.bytes(),
         }
     }
 
@@ -200,8 +200,8 @@ impl<T: Toolstack> Source for XenSource<T> {
     }
 
     fn begin_log_dirty(&mut self) -> Result<(), DomainError> {
-        if let Changes::Compared(shadow) = &mut self.changes {
-            shadow.forget();
+        if let Changes::Compared(reference) = &mut self.changes {
+            reference.forget();
             return Ok(());
         }
         self.log_device_model(true)?;

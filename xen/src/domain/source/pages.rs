@@ -51,8 +51,8 @@ impl<T: Toolstack> XenSource<T> {
         }
         let next = pfns.next();
         self.normalise(entries, pages)?;
-        if let Changes::Compared(shadow) = &mut self.changes {
-            shadow.keep(entries, pages);
+        if let Changes::Compared(reference) = &mut self.changes {
+            reference.keep(entries, pages);
         }
         Ok(next)
     }
@@ -78,7 +78,7 @@ impl<T: Toolstack> XenSource<T> {
 
     /// Marks what differs from what was staged of it last. The guest stands still.
     pub(super) fn compare(&mut self, into: &mut DirtyBitmap) -> Result<(), DomainError> {
-        let Self { kind: Kind::Pv(guest), frames, changes: Changes::Compared(shadow), unsure, .. } = self
+        let Self { kind: Kind::Pv(guest), frames, changes: Changes::Compared(reference), unsure, .. } = self
         else {
             return Ok(());
         };
@@ -103,7 +103,7 @@ impl<T: Toolstack> XenSource<T> {
                 && matches!(guest.normalise(entry, &mut table), Ok(true))
                 && table == *expected
         };
-        let changed = shadow.compare(|pfn| frames.found_type(pfn), is_same);
+        let changed = reference.compare(|pfn| frames.found_type(pfn), is_same);
         into.merge_bytes(changed.as_bytes());
         // Nothing was missed, whatever the guest took.
         self.all_dirty = false;
