@@ -170,9 +170,10 @@ impl Primary {
         self.flow.paced_by()
     }
 
-    /// The number of answers in the open epoch at which [`OutputWaits`](super::Input::OutputWaits) should be told.
+    /// The number of answers in the open epoch at which [`OutputWaits`](super::Input::OutputWaits) should be told; none of a
+    /// session that is over: it takes nothing in, and who tells as long as there is news would not come to an end.
     pub fn tell_at(&self) -> Option<u32> {
-        self.flow.pacer().tell_at()
+        self.flow.pacer().tell_at().filter(|_| !self.phase.is_over())
     }
 
     /// Whether the guest stands still by this session's word.

@@ -105,3 +105,23 @@ fn what_waited_for_a_longer_interval_is_not_late_in_a_shorter_one() {
     story.wait(500);
     assert_eq!((story.session.state(), story.session.given_up()), (State::Protected, None));
 }
+
+#[test]
+fn a_session_that_is_over_asks_to_be_told_of_no_output() {
+    let mut story = Story::protected();
+    let budgets = Budgets {
+        interval_min: Span::from_us(100),
+        interval_max: Span::from_ms(200),
+        pause_percent_max: 25,
+        link_bytes_per_s_max: 1 << 30,
+        cpu_percent_max: 100,
+    };
+    story.hear(Input::Pacing(Pacing::Output(budgets)));
+    assert_eq!(story.session.tell_at(), Some(1));
+    story.b_takes_over();
+    story.say(ToPrimary::Heartbeat { generation: G.next() });
+    story.hear(Input::Rival { generation: G.next() });
+    assert!(story.is_destroyed());
+    // A driver tells as long as there is news. What this session does not take in would be news for ever.
+    assert_eq!(story.session.tell_at(), None);
+}
