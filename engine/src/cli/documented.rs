@@ -10,11 +10,12 @@ use std::path::{Path, PathBuf};
 
 fn documents() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let listed = fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path());
-    let more = ["README.md", "deploy/node.toml", "tests/rig/README.md"].map(|path| root.join(path));
-    listed
-        .chain(more)
-        .filter(|path| path.extension().is_some_and(|end| end == "md" || end == "toml"))
+    let in_directory = |path: &str| fs::read_dir(root.join(path)).unwrap().map(|entry| entry.unwrap().path());
+    let more = ["deploy/node.toml", "tests/fuzz/README.md", "tests/golden/README.md", "tests/rig/README.md"];
+    in_directory("")
+        .chain(in_directory("docs"))
+        .chain(more.map(|path| root.join(path)))
+        .filter(|path| path.ends_with("deploy/node.toml") || path.extension().is_some_and(|end| end == "md"))
         .collect()
 }
 
@@ -22,8 +23,13 @@ fn documents() -> Vec<PathBuf> {
 fn shown(text: &str) -> Vec<String> {
     let mut commands = Vec::<String>::new();
     let mut is_continued = false;
-    // Code is indented, and so are commands in the comments of the configuration.
-    for line in text.lines().filter(|line| line.starts_with("    ") || line.starts_with("#   ")) {
+    // Code is indented or fenced, and commands in the comments of the configuration are indented as well.
+    let mut is_fenced = false;
+    for line in text.lines() {
+        is_fenced ^= line.starts_with("```");
+        if !(is_fenced || line.starts_with("    ") || line.starts_with("#   ")) {
+            continue;
+        }
         let line = line.trim_start_matches('#').trim().replace("cargo run --release -- ", "understudy ");
         let (kept, goes_on) = line.strip_suffix('\\').map_or((&*line, false), |kept| (kept, true));
         match commands.last_mut() {
@@ -70,16 +76,43 @@ fn each_command_that_stands_on_a_line_of_its_own_is_taken_as_it_is() {
     assert!(tried > 30, "only {tried} commands were found");
 }
 
+/// That a command and all its flags exist. A value may be left out or be a placeholder, a name may not be another.
+fn exists(command: &str, document: &Path) {
+    let unknown = [ErrorKind::InvalidSubcommand, ErrorKind::UnknownArgument];
+    if let Err(error) = Cli::try_parse_from(words(command)) {
+        assert!(!unknown.contains(&error.kind()), "{}: {command}\n{error}", document.display());
+    }
+}
+
+#[test]
+fn each_flag_of_a_synopsis_exists() {
+    let mut tried = 0;
+    for document in documents() {
+        let text = fs::read_to_string(&document).unwrap();
+        for synopsis in shown(&text).into_iter().filter(|line| line.contains('[')) {
+            let all: String = synopsis.chars().filter(|c| !"[]".contains(*c)).collect();
+            // One flag at a time: a placeholder is a wrong value, behind which nothing is read any more.
+            let mut begin = all.split_whitespace().take(2).collect::<Vec<_>>();
+            for flag in all.split_whitespace().filter(|word| word.starts_with('-')) {
+                begin.push(flag);
+                exists(&begin.join(" "), &document);
+                begin.pop();
+            }
+            tried += 1;
+        }
+    }
+    assert!(tried > 1, "only {tried} synopses were found");
+}
+
 #[test]
 fn each_command_that_is_named_in_a_sentence_exists() {
-    // A value may be left out in a sentence, an argument's name may not be another.
-    let unknown = [ErrorKind::InvalidSubcommand, ErrorKind::UnknownArgument];
+    let mut tried = 0;
     for document in documents() {
         let text = fs::read_to_string(&document).unwrap();
         for command in text.split('`').skip(1).step_by(2).filter(|text| text.starts_with("understudy ")) {
-            if let Err(error) = Cli::try_parse_from(words(command)) {
-                assert!(!unknown.contains(&error.kind()), "{}: {command}\n{error}", document.display());
-            }
+            exists(command, &document);
+            tried += 1;
         }
     }
+    assert!(tried > 30, "only {tried} commands were found");
 }
