@@ -6,16 +6,16 @@
 //!        └──── Captured ──────┘ delta, resync: one pause
 //! ```
 //!
-//! It owns the guest as a [`Source`] and the [`Ledger`] of frames the peer lacks. What it does while the guest
+//! It owns the guest as a [`Source`] and the [`UnackedDirty`] of frames the peer lacks. What it does while the guest
 //! stands still is in [`pause`](super::pause).
 
 use super::encode::{Job, Outlet};
 use super::failure::Failure;
-use super::ledger::Ledger;
 use super::pause::{Pause, PauseTimes};
 use super::pool::{Abort, Pieces};
 use super::protector::EmptyPieces;
 use super::scrub::Scrub;
+use super::unacked_dirty::UnackedDirty;
 use super::unmarked::Unmarked;
 use crate::guest::participant::Participants;
 use crate::guest::report::{Report, Reporter};
@@ -80,7 +80,7 @@ impl Acked {
 /// The thread's own state.
 pub(in crate::guest) struct Capturer {
     pub(in crate::guest) source: Box<dyn Source>,
-    pub(in crate::guest) ledger: Ledger,
+    pub(in crate::guest) unacked: UnackedDirty,
     pub(in crate::guest) participants: Participants,
     pub(in crate::guest) pieces: Pieces,
     pub(in crate::guest) states: Receiver<DomainState>,
@@ -194,7 +194,7 @@ impl Capturer {
     fn after_failure(&mut self, failure: &Failure) -> Option<Box<Description>> {
         self.scrub.forget();
         if failure.needs_seed() {
-            self.ledger.pending_mut().set_all();
+            self.unacked.pending_mut().set_all();
         }
         let cleaned =
             self.pieces.put_back().is_ok() && self.jobs.send(Job::Abandon { stand: self.last }).is_ok();
@@ -214,19 +214,19 @@ impl Capturer {
     /// What the guest is now, with accounts for as many frames.
     fn describe_anew(&mut self) -> Result<Description, DomainError> {
         let description = self.source.describe()?;
-        let ledger = self.ledger.resized(description.page_count)?;
+        let unacked = self.unacked.resized(description.page_count)?;
         self.scrub = Scrub::new(description.page_count)?;
-        self.ledger = ledger;
+        self.unacked = unacked;
         Ok(description)
     }
 
     fn capture(&mut self, order: CaptureOrder) -> Result<(PauseTimes, u64), Failure> {
         if let Some(acked) = self.acked.get() {
-            self.ledger.forget_through(acked);
+            self.unacked.forget_through(acked);
         }
         let (epoch, stay_paused) = (order.epoch, order.stay_paused);
         if !matches!(order.capture, Capture::Seed) {
-            self.unmarked.mark(self.ledger.pending_mut())?;
+            self.unmarked.mark(self.unacked.pending_mut())?;
         }
         match order.capture {
             Capture::Seed => {
@@ -238,7 +238,7 @@ impl Capturer {
                 self.pieces.begin(Job::begin(order, EpochKind::Delta, Some(base)));
             }
             Capture::Resync { base } => {
-                self.ledger.rewind_to(base);
+                self.unacked.rewind_to(base);
                 self.last = Some(base);
                 self.job(Job::Forget { after: base })?;
                 self.pieces.begin(Job::begin(order, EpochKind::Delta, Some(base)));
@@ -259,7 +259,7 @@ impl Capturer {
         self.unmarked.begin_anew();
         self.source.end_log_dirty()?;
         self.source.begin_log_dirty()?;
-        self.ledger.everything();
+        self.unacked.everything();
         self.pieces.begin(Job::begin(order, EpochKind::Seed, None));
         Ok(())
     }
@@ -270,7 +270,7 @@ impl Capturer {
     fn live_passes(&mut self, epoch: Epoch) -> Result<(), Failure> {
         let (mut copied, mut took) = (u64::MAX, Duration::ZERO);
         for _ in 0..LIVE_PASSES_MAX {
-            let wanted = self.ledger.pending().count();
+            let wanted = self.unacked.pending().count();
             if wanted <= LIVE_STOP_PAGES || wanted > copied / 4 * 3 {
                 break;
             }
@@ -279,8 +279,8 @@ impl Capturer {
             self.copy_live(epoch)?;
             self.pieces.wait_until_encoded(epoch)?;
             took = began.elapsed();
-            self.ledger.pending_mut().clear();
-            self.source.drain_dirty(self.ledger.pending_mut())?;
+            self.unacked.pending_mut().clear();
+            self.source.drain_dirty(self.unacked.pending_mut())?;
         }
         self.is_worth_a_pause(copied, took)
     }
@@ -288,7 +288,7 @@ impl Capturer {
     /// Whether the rest, at the pace of the last live pass, fits into a pause: if not, the guest need not stand still to
     /// find that out.
     fn is_worth_a_pause(&self, copied: u64, took: Duration) -> Result<(), Failure> {
-        let rest = self.ledger.pending().count().saturating_sub(self.staging_pages);
+        let rest = self.unacked.pending().count().saturating_sub(self.staging_pages);
         let pause = took.as_secs_f64() * rest as f64 / copied as f64;
         if pause > self.pause_wait_max.as_secs_f64() { Err(Failure::TooMuch) } else { Ok(()) }
     }
@@ -298,7 +298,7 @@ impl Capturer {
         while let Some(from) = next {
             self.abort.check(epoch)?;
             let staging = self.pieces.with_room(epoch)?;
-            next = self.source.copy_pages(self.ledger.pending(), from, staging, self.copiers)?;
+            next = self.source.copy_pages(self.unacked.pending(), from, staging, self.copiers)?;
             self.pieces.hand_over()?;
         }
         Ok(())
@@ -310,7 +310,7 @@ impl Capturer {
         state.clear();
         let times = Pause {
             source: &mut *self.source,
-            pending: self.ledger.pending_mut(),
+            pending: self.unacked.pending_mut(),
             pieces: &mut self.pieces,
             state: &mut state,
             participants: &self.participants,
@@ -326,10 +326,10 @@ impl Capturer {
             }
         };
         self.pieces.hand_over()?;
-        let checks = self.scrub.clean(self.ledger.pending());
+        let checks = self.scrub.clean(self.unacked.pending());
         self.job(Job::End { state, checks })?;
-        let dirty_pages = self.ledger.pending().count();
-        self.ledger.staged(epoch);
+        let dirty_pages = self.unacked.pending().count();
+        self.unacked.staged(epoch);
         self.last = Some(epoch);
         Ok((times, dirty_pages))
     }

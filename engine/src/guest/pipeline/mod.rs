@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   orders ─► capture ─ pause: suspend, drain, copy, state, cut, resume ─ pieces of staging ─► encode ─► Outlet
-//!               │ ledger: frames the peer lacks      scrub, unmarked: frames that changed without a mark
+//!               │ unacked_dirty: frames the peer lacks   scrub, unmarked: frames that changed without a mark
 //!               └─ failure: the guest runs on, and the session decides
 //! ```
 //!
@@ -11,9 +11,9 @@
 pub(in crate::guest) mod capture;
 pub(in crate::guest) mod encode;
 mod failure;
-mod ledger;
 pub(in crate::guest) mod pause;
 pub(in crate::guest) mod pool;
 pub(in crate::guest) mod protector;
 mod scrub;
+mod unacked_dirty;
 mod unmarked;

@@ -2,9 +2,9 @@
 
 use super::capture::{Acked, CaptureOrder, Capturer, Order};
 use super::encode::{EncodeThread, Job};
-use super::ledger::Ledger;
 use super::pool::{Abort, Pieces};
 use super::scrub::Scrub;
+use super::unacked_dirty::UnackedDirty;
 use super::unmarked::{Found, Unmarked};
 use crate::guest::participant::Participants;
 use crate::guest::report::Reporter;
@@ -89,7 +89,7 @@ impl Parts {
         let encoder = Encoder::new(EncoderConfig { shadow_bytes_max: config.shadow_bytes as usize });
         let capturer = Capturer {
             source,
-            ledger: Ledger::new(page_count, config.in_flight_max as usize)?,
+            unacked: UnackedDirty::new(page_count, config.in_flight_max as usize)?,
             participants,
             pieces: Pieces::new(empty, to_encoder.clone(), abort.clone()),
             states,

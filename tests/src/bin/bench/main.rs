@@ -13,14 +13,14 @@
 
 #![forbid(unsafe_code)]
 
-mod house;
 mod memory;
 mod pause;
 mod rates;
 mod slowdown;
+mod testbed;
 
-use house::House;
 use std::process::ExitCode;
+use testbed::House;
 use understudy::drill::DrillError;
 
 type Part = fn(&mut House) -> Result<(), DrillError>;
@@ -49,10 +49,10 @@ fn main() -> ExitCode {
 }
 
 fn run(parts: impl Iterator<Item = Part>) -> Result<(), DrillError> {
-    let mut house = House::build()?;
-    house::print_machine();
+    let mut testbed = House::build()?;
+    testbed::print_machine();
     for part in parts {
-        part(&mut house)?;
+        part(&mut testbed)?;
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! What a secondary needs in memory at its peak, beside the guest's own.
 
-use super::house::{House, Wanted, every};
+use super::testbed::{House, Wanted, every};
 use std::time::Duration;
 use understudy::drill::DrillError;
 use understudy::drill::sightings::HostId;
@@ -10,7 +10,7 @@ const EPOCH_BUFFER_BYTES: u64 = 128 << 20;
 const SPAN: Duration = Duration::from_secs(5);
 
 /// Measures and prints.
-pub(crate) fn run(house: &mut House) -> Result<(), DrillError> {
+pub(crate) fn run(testbed: &mut House) -> Result<(), DrillError> {
     let wanted = Wanted {
         load: "mixed".into(),
         pacing: every(Duration::from_millis(25)),
@@ -18,9 +18,9 @@ pub(crate) fn run(house: &mut House) -> Result<(), DrillError> {
         clients: 1,
         node_flags: ["--epoch-buffer".into(), EPOCH_BUFFER_BYTES.to_string()].into(),
     };
-    let mut home = house.home(&wanted)?;
-    home.rest("letting the secondary work", SPAN)?;
-    let secondary = home.world.process(HostId::B)?.id();
+    let mut testbed = testbed.testbed(&wanted)?;
+    testbed.rest("letting the secondary work", SPAN)?;
+    let secondary = testbed.world.process(HostId::B)?.id();
     let peak = peak_bytes(secondary)?;
     let limit = MEMORY_BYTES + MEMORY_BYTES / 10 + EPOCH_BUFFER_BYTES;
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);

@@ -1,7 +1,7 @@
 //! The pause for a given number of dirty pages, by its parts, beside a plain memcpy of as many bytes by as many
 //! threads.
 
-use super::house::{House, Wanted, every};
+use super::testbed::{House, Wanted, every};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 use understudy::drill::DrillError;
@@ -17,7 +17,7 @@ const MEMCPY_REPEATS: usize = 15;
 const PAGE_BYTES: usize = 4096;
 
 /// Measures and prints.
-pub(crate) fn run(house: &mut House) -> Result<(), DrillError> {
+pub(crate) fn run(testbed: &mut House) -> Result<(), DrillError> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     println!(
         "\nThe pause, medians in µs; memcpy with {threads} threads; aim: {FACTOR_MAX} × memcpy + {FIXED_US_MAX} µs"
@@ -35,10 +35,10 @@ pub(crate) fn run(house: &mut House) -> Result<(), DrillError> {
             // Room for the largest pause, so that none is cut short.
             node_flags: ["--staging", "192M", "--epoch-buffer", "256M"].map(str::to_owned).into(),
         };
-        let mut home = house.home(&wanted)?;
-        let stretch = home.measure("measuring pauses", SPAN)?;
+        let mut testbed = testbed.testbed(&wanted)?;
+        let stretch = testbed.measure("measuring pauses", SPAN)?;
         let (pause_us, parts) = (stretch.after.pause_us.p50 as f64, stretch.after.pause_parts_us);
-        drop(home);
+        drop(testbed);
         let memcpy_us = memcpy_us(stretch.pages_per_epoch() as usize * PAGE_BYTES, threads);
         let aim_us = FACTOR_MAX * memcpy_us + FIXED_US_MAX;
         println!(

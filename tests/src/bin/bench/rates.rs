@@ -1,6 +1,6 @@
 //! Sustained checkpoints per second at a given number of dirty pages per epoch.
 
-use super::house::{House, Wanted, every};
+use super::testbed::{House, Wanted, every};
 use std::time::Duration;
 use understudy::drill::DrillError;
 
@@ -30,7 +30,7 @@ const POINTS: [Point; 2] = [
 ];
 
 /// Measures and prints.
-pub(crate) fn run(house: &mut House) -> Result<(), DrillError> {
+pub(crate) fn run(testbed: &mut House) -> Result<(), DrillError> {
     println!("\nSustained checkpoints, 256 MiB guest, some words changed in each page");
     println!(
         "  pages/epoch  checkpoints/s   aim │ commit ms p50    p99   aim │ pause µs p50    p99 │ raw:sent"
@@ -45,8 +45,8 @@ pub(crate) fn run(house: &mut House) -> Result<(), DrillError> {
             clients: 1,
             node_flags: Vec::new(),
         };
-        let mut home = house.home(&wanted)?;
-        let stretch = home.measure("measuring checkpoints per second", SPAN)?;
+        let mut testbed = testbed.testbed(&wanted)?;
+        let stretch = testbed.measure("measuring checkpoints per second", SPAN)?;
         let after = &stretch.after;
         println!(
             "  {:11.0}  {:13.0} {:5.0} │ {:13.2} {:6.2} {:5.0} │ {:12} {:6} │ {:8.1}",

@@ -1,7 +1,7 @@
 //! What protection costs the guest: answers a second, how long one answer takes, and a pure memory loop, each without
 //! protection and with it, paced by output and by a clock.
 
-use super::house::{Home, House, Wanted, every, load_pages};
+use super::testbed::{House, Testbed, Wanted, every, load_pages};
 use std::time::Duration;
 use understudy::config::BUDGETS;
 use understudy::control::GuestStatus;
@@ -20,7 +20,7 @@ const WINDOW_FEW: usize = 1;
 const OUTPUT: Pacing = Pacing::Output(BUDGETS);
 
 /// Measures and prints.
-pub(crate) fn run(house: &mut House) -> Result<(), DrillError> {
+pub(crate) fn run(testbed: &mut House) -> Result<(), DrillError> {
     println!("\nWhat protection costs the guest, 256 MiB (share 1.00: nothing)");
     println!(
         "  Processor, percent of one, unprotected and protected: host A with the guest, host B, clients and switch."
@@ -30,16 +30,16 @@ pub(crate) fn run(house: &mut House) -> Result<(), DrillError> {
         "unprot.", "protected"
     );
     for pacing in [every(Duration::from_millis(25)), every(Duration::from_millis(5)), OUTPUT] {
-        replies(house, "768 requests open, replies/s", pacing, CLIENTS, WINDOW_MANY)?;
-        replies(house, "8 requests open, replies/s", pacing, CLIENTS, WINDOW_FEW)?;
+        replies(testbed, "768 requests open, replies/s", pacing, CLIENTS, WINDOW_MANY)?;
+        replies(testbed, "8 requests open, replies/s", pacing, CLIENTS, WINDOW_FEW)?;
     }
     for pacing in [every(Duration::from_millis(200)), every(Duration::from_millis(25)), OUTPUT] {
-        memory_loop(house, pacing)?;
+        memory_loop(testbed, pacing)?;
     }
     println!("\n  One request at a time, µs        p50     p99    p999");
-    one_at_a_time(house, None)?;
+    one_at_a_time(testbed, None)?;
     for pacing in [every(Duration::from_millis(25)), every(Duration::from_millis(5)), OUTPUT] {
-        one_at_a_time(house, Some(pacing))?;
+        one_at_a_time(testbed, Some(pacing))?;
     }
     Ok(())
 }
@@ -65,8 +65,8 @@ struct Spent {
 }
 
 impl Spent {
-    fn now(home: &mut Home<'_>) -> Result<Self, DrillError> {
-        Ok(Self { at: Moment::now(), guest: home.guest()?, processor_time: home.processor_time()? })
+    fn now(testbed: &mut Testbed<'_>) -> Result<Self, DrillError> {
+        Ok(Self { at: Moment::now(), guest: testbed.guest()?, processor_time: testbed.processor_time()? })
     }
 
     /// What `count` things since then cost.
@@ -84,55 +84,55 @@ impl Spent {
 }
 
 fn replies(
-    house: &mut House,
+    testbed: &mut House,
     load: &str,
     pacing: Pacing,
     clients: u16,
     window: usize,
 ) -> Result<(), DrillError> {
-    let mut home = house.home(&wanted("idle", pacing, clients))?;
-    let protected = answers(&mut home, clients, window)?;
-    home.unprotect()?;
-    let unprotected = answers(&mut home, clients, window)?;
+    let mut testbed = testbed.testbed(&wanted("idle", pacing, clients))?;
+    let protected = answers(&mut testbed, clients, window)?;
+    testbed.unprotect()?;
+    let unprotected = answers(&mut testbed, clients, window)?;
     print_rates(load, pacing, &unprotected, &protected);
     Ok(())
 }
 
-fn answers(home: &mut Home<'_>, clients: u16, window: usize) -> Result<Rate, DrillError> {
-    let traffic = home.crew(clients)?.with_window(window).start()?;
-    let began = Spent::now(home)?;
-    home.rest("measuring answers", SPAN)?;
-    let end = Spent::now(home)?;
+fn answers(testbed: &mut Testbed<'_>, clients: u16, window: usize) -> Result<Rate, DrillError> {
+    let traffic = testbed.crew(clients)?.with_window(window).start()?;
+    let began = Spent::now(testbed)?;
+    testbed.rest("measuring answers", SPAN)?;
+    let end = Spent::now(testbed)?;
     let (_, history) = traffic.finish()?;
     let answers = history.operations.iter().filter_map(|operation| operation.answer());
     let count = answers.filter(|(at, _)| (began.at..end.at).contains(at)).count();
     Ok(began.rate(count as f64, &end))
 }
 
-fn memory_loop(house: &mut House, pacing: Pacing) -> Result<(), DrillError> {
-    let mut home = house.home(&wanted("loop", pacing, 1))?;
-    let protected = pages(&mut home)?;
-    home.unprotect()?;
-    let unprotected = pages(&mut home)?;
+fn memory_loop(testbed: &mut House, pacing: Pacing) -> Result<(), DrillError> {
+    let mut testbed = testbed.testbed(&wanted("loop", pacing, 1))?;
+    let protected = pages(&mut testbed)?;
+    testbed.unprotect()?;
+    let unprotected = pages(&mut testbed)?;
     print_rates("memory loop, page writes/s", pacing, &unprotected, &protected);
     Ok(())
 }
 
-fn pages(home: &mut Home<'_>) -> Result<Rate, DrillError> {
-    let mut station = home.station()?;
-    let (pages, began) = (load_pages(&mut station)?, Spent::now(home)?);
-    home.rest("measuring the memory loop", SPAN)?;
-    let (pages, end) = (load_pages(&mut station)? - pages, Spent::now(home)?);
+fn pages(testbed: &mut Testbed<'_>) -> Result<Rate, DrillError> {
+    let mut station = testbed.station()?;
+    let (pages, began) = (load_pages(&mut station)?, Spent::now(testbed)?);
+    testbed.rest("measuring the memory loop", SPAN)?;
+    let (pages, end) = (load_pages(&mut station)? - pages, Spent::now(testbed)?);
     Ok(began.rate(pages as f64, &end))
 }
 
-fn one_at_a_time(house: &mut House, pacing: Option<Pacing>) -> Result<(), DrillError> {
-    let mut home = house.home(&wanted("idle", pacing.unwrap_or(OUTPUT), 1))?;
+fn one_at_a_time(testbed: &mut House, pacing: Option<Pacing>) -> Result<(), DrillError> {
+    let mut testbed = testbed.testbed(&wanted("idle", pacing.unwrap_or(OUTPUT), 1))?;
     if pacing.is_none() {
-        home.unprotect()?;
+        testbed.unprotect()?;
     }
-    let traffic = home.crew(1)?.with_window(WINDOW_FEW).start()?;
-    home.rest("measuring one request at a time", SPAN)?;
+    let traffic = testbed.crew(1)?.with_window(WINDOW_FEW).start()?;
+    testbed.rest("measuring one request at a time", SPAN)?;
     let (_, history) = traffic.finish()?;
     let took = |operation: &understudy::drill::history::Operation| {
         operation.answer().map(|(at, _)| at.since(operation.invoked).as_micros() as u64)

@@ -53,7 +53,7 @@ pub(crate) struct House {
 }
 
 /// A world with one guest, protected and at rest.
-pub(crate) struct Home<'a> {
+pub(crate) struct Testbed<'a> {
     /// The processes.
     pub(crate) world: World,
     watch: &'a mut Watch,
@@ -80,7 +80,7 @@ impl House {
     }
 
     /// A world as wanted. The one before must be gone.
-    pub(crate) fn home(&mut self, wanted: &Wanted) -> Result<Home<'_>, DrillError> {
+    pub(crate) fn testbed(&mut self, wanted: &Wanted) -> Result<Testbed<'_>, DrillError> {
         self.worlds += 1;
         let directory = self.workdir.path().join(self.worlds.to_string());
         std::fs::create_dir(&directory).map_err(DrillError::system("create a directory in /tmp"))?;
@@ -100,11 +100,11 @@ impl House {
         world.wait_protected(&mut self.watch)?;
         self.watch.rest("coming to rest", SETTLE)?;
         self.watch.clear();
-        Ok(Home { world, watch: &mut self.watch })
+        Ok(Testbed { world, watch: &mut self.watch })
     }
 }
 
-impl Home<'_> {
+impl Testbed<'_> {
     /// Lets time pass.
     pub(crate) fn rest(&mut self, what: &str, span: Duration) -> Result<(), DrillError> {
         self.watch.rest(what, span)?;

@@ -15,14 +15,14 @@ use understudy_checkpoint::{Epoch, OutOfMemory};
 
 /// Dirty frames of one guest, by what became of them.
 #[derive(Debug)]
-pub(in crate::guest) struct Ledger {
+pub(in crate::guest) struct UnackedDirty {
     pending: DirtyBitmap,
     unacked: VecDeque<(Epoch, DirtyBitmap)>,
     spare: Vec<DirtyBitmap>,
 }
 
-impl Ledger {
-    /// A ledger without dirty frames, for pfns below `page_count`, that holds `in_flight` unacked epochs
+impl UnackedDirty {
+    /// An account without dirty frames, for pfns below `page_count`, that holds `in_flight` unacked epochs
     /// without allocating.
     pub(in crate::guest) fn new(page_count: u64, in_flight: usize) -> Result<Self, OutOfMemory> {
         let spare = (0..=in_flight).map(|_| DirtyBitmap::try_new(page_count));
@@ -33,11 +33,11 @@ impl Ledger {
         })
     }
 
-    /// The ledger of the same guest, which has another number of pfns now: all of them are pending.
+    /// The account of the same guest, which has another number of pfns now: all of them are pending.
     pub(in crate::guest) fn resized(&self, page_count: u64) -> Result<Self, OutOfMemory> {
-        let mut ledger = Self::new(page_count, self.unacked.capacity().saturating_sub(1))?;
-        ledger.everything();
-        Ok(ledger)
+        let mut account = Self::new(page_count, self.unacked.capacity().saturating_sub(1))?;
+        account.everything();
+        Ok(account)
     }
 
     /// Frames drained and not yet staged.
@@ -97,16 +97,16 @@ mod tests {
         /// A model with plain sets: after any history, a rewind makes pending exactly what the peer may lack.
         #[test]
         fn no_page_is_ever_lost(steps in proptest::collection::vec((0u8..4, 0u64..64), 1..120)) {
-            let mut ledger = Ledger::new(64, 2).unwrap();
+            let mut account = UnackedDirty::new(64, 2).unwrap();
             let (mut pending, mut unacked, mut next) = (BTreeSet::new(), BTreeMap::<u64, BTreeSet<u64>>::new(), 0);
             for (step, number) in steps {
                 match step {
                     0 | 1 => {
-                        ledger.pending_mut().set(Pfn(number));
+                        account.pending_mut().set(Pfn(number));
                         pending.insert(number);
                     }
                     2 => {
-                        ledger.staged(Epoch(next));
+                        account.staged(Epoch(next));
                         unacked.insert(next, std::mem::take(&mut pending));
                         next += 1;
                     }
@@ -114,33 +114,33 @@ mod tests {
                         let base = number % next;
                         unacked.retain(|epoch, _| *epoch > base);
                         if number % 2 == 0 {
-                            ledger.forget_through(Epoch(base));
+                            account.forget_through(Epoch(base));
                         } else {
-                            ledger.rewind_to(Epoch(base));
+                            account.rewind_to(Epoch(base));
                             pending.extend(std::mem::take(&mut unacked).into_values().flatten());
                         }
                     }
                     _ => {}
                 }
-                prop_assert_eq!(marked(ledger.pending()), pending.clone());
+                prop_assert_eq!(marked(account.pending()), pending.clone());
             }
         }
     }
 
     #[test]
     fn a_guest_that_no_host_can_keep_account_of_is_refused() {
-        assert_eq!(Ledger::new(u64::MAX, 8).err(), Some(OutOfMemory));
+        assert_eq!(UnackedDirty::new(u64::MAX, 8).err(), Some(OutOfMemory));
     }
 
     #[test]
     fn a_full_copy_needs_every_frame_whatever_was_before() {
-        let mut ledger = Ledger::new(70, 1).unwrap();
-        ledger.pending_mut().set(Pfn(3));
-        ledger.staged(Epoch(0));
-        ledger.everything();
-        assert_eq!(ledger.pending().count(), 70);
-        ledger.staged(Epoch(1));
-        ledger.rewind_to(Epoch(1));
-        assert_eq!(ledger.pending().count(), 0);
+        let mut account = UnackedDirty::new(70, 1).unwrap();
+        account.pending_mut().set(Pfn(3));
+        account.staged(Epoch(0));
+        account.everything();
+        assert_eq!(account.pending().count(), 70);
+        account.staged(Epoch(1));
+        account.rewind_to(Epoch(1));
+        assert_eq!(account.pending().count(), 0);
     }
 }
