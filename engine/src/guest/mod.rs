@@ -28,7 +28,7 @@ mod workers;
 mod xen;
 
 pub use bell::Bell;
-pub use lab::{LabCard, LabCards, LabHost, activated};
+pub use lab::{LabCard, LabCards, LabHost, LabStartError, activated};
 pub use machine::{Activated, BoxedSource, Host, Machine, NotBuilt, NotSaved, NotStarted, Past};
 pub use output::interfaces::Card;
 pub use output::{HeldOutput, OutputError, OutputMaker, OutputStats, UnheldCard};

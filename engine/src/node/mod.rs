@@ -28,6 +28,7 @@ mod glance;
 mod greet;
 mod guests;
 mod handle;
+mod hosts;
 mod leave;
 mod line;
 mod links;
@@ -60,12 +61,10 @@ pub use outlet::Feed;
 pub use tally::{Tally, Totals};
 pub use wires::{Silence, Wires};
 
-use crate::config::{FindChanges, GuestConfigs, NodeConfig};
+use crate::config::NodeConfig;
 use crate::control;
 use crate::desk::Desk;
-use crate::guest::{
-    Bell, Compare, Host, LabCards, LabHost, OutputMaker, Report, RuntimeId, Threads, XenHost, activated,
-};
+use crate::guest::{Bell, Host, OutputMaker, Report, RuntimeId, Threads};
 use crate::metrics::{Metrics, http};
 use crate::signals::ShutdownSignal;
 use clock::Clock;
@@ -80,8 +79,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use understudy_checkpoint::Epoch;
-use understudy_lab::{GuestConfig as LabConfig, LabGuest, Mac};
 use understudy_link::Identity;
 use uplink::SwitchPort;
 use wires::NodeWires;
@@ -171,25 +168,6 @@ fn unusable(what: impl Into<String>) -> impl FnOnce(io::Error) -> NodeError {
     move |source| NodeError::Unusable { what, source }
 }
 
-/// What runs guests here, and what finds those that are to be protected.
-fn host(config: &NodeConfig, outputs: OutputMaker) -> Result<(Arc<dyn Host>, Finder), NodeError> {
-    let GuestConfigs::Xen(guests) = &config.guests else {
-        return Ok((Arc::new(LabHost::new(LabCards::new(outputs, config.taps.clone()))), Finder::none()));
-    };
-    let bell = outputs.bell.clone();
-    let compared = guests.iter().filter(|guest| guest.find_changes == FindChanges::Compare);
-    let compare = Compare {
-        names: compared.map(|guest| guest.name.clone()).collect(),
-        bytes_max: config.limits.compare_bytes_max,
-    };
-    let host = XenHost::open(outputs, compare).map_err(NodeError::Hypervisor)?;
-    let mut finder = Finder::start(host.clone(), bell).map_err(system("No thread can be had"))?;
-    for guest in guests.clone() {
-        finder.want(guest).map_err(NodeError::Hypervisor)?;
-    }
-    Ok((Arc::new(host), finder))
-}
-
 /// A node that is ready to run.
 pub struct Node {
     config: NodeConfig,
@@ -219,7 +197,7 @@ impl Node {
     /// Opens everything that `config` asks for and starts its guests. Nothing moves before
     /// [`run`](Self::run) or [`spawn`](Self::spawn).
     pub fn open(config: NodeConfig) -> Result<(Self, NodeHandle), NodeError> {
-        Self::open_with(config, host)
+        Self::open_with(config, hosts::configured)
     }
 
     /// As [`open`](Self::open), with what starts guests from images given by the caller; it holds their output by what it
@@ -297,29 +275,11 @@ impl Node {
     }
 
     fn start_guests(&mut self) -> Result<(), NodeError> {
-        if !self.config.guests.lab().is_empty() && self.config.uplink.is_none() && self.config.taps.is_none()
-        {
-            tracing::warn!(
-                "The guests are plugged in nowhere, and nobody hears them; give --taps or --uplink"
-            );
-        }
-        let cards = LabCards::new(self.guests.outputs.clone(), self.config.taps.clone());
-        for guest in self.config.guests.lab().to_vec() {
-            let error = |reason: String| NodeError::Guest { name: guest.name.clone(), reason };
-            let config = LabConfig {
-                memory_bytes: guest.memory_bytes,
-                load: guest
-                    .load
-                    .parse()
-                    .map_err(|reason: understudy_lab::LoadError| error(reason.to_string()))?,
-                ..LabConfig::new(guest.name.clone(), Mac(guest.mac), guest.ip)
-            };
-            let card = cards.make(&guest.name, Epoch(0)).map_err(|reason| error(reason.to_string()))?;
-            let machine =
-                LabGuest::start(&config, card.port()).map_err(|reason| error(reason.to_string()))?;
-            let activated = activated(machine, card).map_err(|reason| error(reason.to_string()))?;
-            let beginning = Beginning::of(&guest.name, activated, guest.peer.clone());
-            self.guests.add(beginning, &mut self.wires).map_err(|reason| error(reason.to_string()))?;
+        for guest in hosts::first_guests(&self.config, &self.guests.outputs)? {
+            let name = guest.name.to_string();
+            self.guests
+                .add(guest, &mut self.wires)
+                .map_err(|why| NodeError::Guest { name, reason: why.to_string() })?;
         }
         Ok(())
     }

@@ -1,14 +1,17 @@
 //! The lab as a host: guests in this process, which begin and end with it.
 
 use super::tap::{LabCard, LabCards};
+use crate::config::LabGuestConfig;
 use crate::guest::machine::{Activated, BoxedSource, Host, Machine, NotBuilt};
 use crate::guest::replica::Start;
+use std::io;
 use std::sync::Arc;
-use understudy_checkpoint::Generation;
 use understudy_checkpoint::domain::Description;
 use understudy_checkpoint::epoch::Image;
-use understudy_lab::LabGuest;
+use understudy_checkpoint::{Epoch, Generation};
+use understudy_lab::{ConfigError, GuestConfig, LabGuest, LoadError, Mac};
 use understudy_link::{HoldReason, HoldRefusal};
+use understudy_netbuf::kernel::KernelError;
 
 /// The lab: guests in this process.
 #[derive(Clone, Debug)]
@@ -16,10 +19,39 @@ pub struct LabHost {
     cards: LabCards,
 }
 
+/// Why a guest of the lab did not begin.
+#[derive(thiserror::Error, Debug)]
+pub enum LabStartError {
+    /// Its load is none.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// It gets no network card.
+    #[error(transparent)]
+    Card(#[from] KernelError),
+    /// It cannot be what it is configured to be.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// It gets no thread for its tap.
+    #[error("The guest's network card gets no thread: {0}")]
+    Thread(#[from] io::Error),
+}
+
 impl LabHost {
     /// Whose guests get their network cards from `cards`.
     pub fn new(cards: LabCards) -> Self {
         Self { cards }
+    }
+
+    /// Starts a guest that nobody ran before.
+    pub fn start(&self, guest: &LabGuestConfig) -> Result<Activated, LabStartError> {
+        let config = GuestConfig {
+            memory_bytes: guest.memory_bytes,
+            load: guest.load.parse()?,
+            ..GuestConfig::new(guest.name.clone(), Mac(guest.mac), guest.ip)
+        };
+        let card = self.cards.make(&guest.name, Epoch(0))?;
+        let machine = LabGuest::start(&config, card.port())?;
+        Ok(activated(machine, card)?)
     }
 }
 

@@ -3,5 +3,5 @@
 mod host;
 mod tap;
 
-pub use host::{LabHost, activated};
+pub use host::{LabHost, LabStartError, activated};
 pub use tap::{LabCard, LabCards};

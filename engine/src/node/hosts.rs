@@ -1,0 +1,51 @@
+//! Which host the guests of a node run on, as it is configured: nothing else in the node names one.
+//!
+//! Not here: what a host is (`guest/machine.rs`), and looking for guests again and again ([`finder`](super::finder)).
+
+use super::NodeError;
+use super::beginning::Beginning;
+use super::finder::Finder;
+use super::system;
+use crate::config::{FindChanges, GuestConfigs, NodeConfig};
+use crate::guest::{Compare, Host, LabCards, LabHost, OutputMaker, XenHost};
+use std::sync::Arc;
+
+/// What runs guests here, and what finds those that are to be protected.
+pub(super) fn configured(
+    config: &NodeConfig,
+    outputs: OutputMaker,
+) -> Result<(Arc<dyn Host>, Finder), NodeError> {
+    let GuestConfigs::Xen(guests) = &config.guests else {
+        return Ok((Arc::new(lab(config, &outputs)), Finder::none()));
+    };
+    let bell = outputs.bell.clone();
+    let compared = guests.iter().filter(|guest| guest.find_changes == FindChanges::Compare);
+    let compare = Compare {
+        names: compared.map(|guest| guest.name.clone()).collect(),
+        bytes_max: config.limits.compare_bytes_max,
+    };
+    let host = XenHost::open(outputs, compare).map_err(NodeError::Hypervisor)?;
+    let mut finder = Finder::start(host.clone(), bell).map_err(system("No thread can be had"))?;
+    for guest in guests.clone() {
+        finder.want(guest).map_err(NodeError::Hypervisor)?;
+    }
+    Ok((Arc::new(host), finder))
+}
+
+/// Guests that begin with the node: those of the lab.
+pub(super) fn first_guests(config: &NodeConfig, outputs: &OutputMaker) -> Result<Vec<Beginning>, NodeError> {
+    let guests = config.guests.lab();
+    if !guests.is_empty() && config.uplink.is_none() && config.taps.is_none() {
+        tracing::warn!("The guests are plugged in nowhere, and nobody hears them; give --taps or --uplink");
+    }
+    let host = lab(config, outputs);
+    let begin = |guest| match host.start(guest) {
+        Ok(activated) => Ok(Beginning::of(&guest.name, activated, guest.peer.clone())),
+        Err(why) => Err(NodeError::Guest { name: guest.name.clone(), reason: why.to_string() }),
+    };
+    guests.iter().map(begin).collect()
+}
+
+fn lab(config: &NodeConfig, outputs: &OutputMaker) -> LabHost {
+    LabHost::new(LabCards::new(outputs.clone(), config.taps.clone()))
+}
