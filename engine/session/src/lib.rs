@@ -28,6 +28,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod liveness;
 pub mod message;
 pub mod primary;
 mod register;

@@ -54,6 +54,19 @@ pub enum ToSecondary {
     },
 }
 
+impl ToSecondary {
+    /// The sender's generation.
+    pub fn generation(&self) -> Generation {
+        match self {
+            Self::Offer { generation, .. }
+            | Self::EpochBegin { generation, .. }
+            | Self::Heartbeat { generation }
+            | Self::Switchover { generation, .. }
+            | Self::Farewell { generation } => *generation,
+        }
+    }
+}
+
 /// What a secondary holds for a guest.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Standing {

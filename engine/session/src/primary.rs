@@ -21,7 +21,6 @@ mod checkpoints;
 mod events;
 mod flow;
 mod inputs;
-mod link;
 mod machine;
 mod pacer;
 mod peer;

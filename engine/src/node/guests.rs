@@ -19,7 +19,7 @@ use crossbeam::channel::Sender;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use understudy_session::primary::SlowPolicy;
-use understudy_session::{NodeName, Time, ToSecondary, WitnessReply};
+use understudy_session::{NodeName, Time, WitnessReply};
 
 /// The guests.
 pub struct Guests {
@@ -232,15 +232,5 @@ impl Guests {
     /// A frame from the network: to every guest here; each knows what is meant for it.
     pub(super) fn deliver(&self, frame: &[u8]) {
         self.guests.values().for_each(|guest| guest.deliver(frame));
-    }
-}
-
-pub(super) fn generation_of(message: &ToSecondary) -> understudy_checkpoint::Generation {
-    match message {
-        ToSecondary::Offer { generation, .. }
-        | ToSecondary::EpochBegin { generation, .. }
-        | ToSecondary::Heartbeat { generation }
-        | ToSecondary::Switchover { generation, .. }
-        | ToSecondary::Farewell { generation } => *generation,
     }
 }

@@ -13,7 +13,7 @@
 use super::arrived::GuestName;
 use super::beginning::check_size;
 use super::driver::{HeldCopy, Verdict};
-use super::guests::{Guests, generation_of};
+use super::guests::Guests;
 use super::primary::PrimaryGuest;
 use super::wires::Wires;
 use crate::config::check_name;
@@ -153,7 +153,7 @@ impl Guests {
         message: &ToSecondary,
         wires: &mut dyn Wires,
     ) {
-        let generation = generation_of(message);
+        let generation = message.generation();
         let Some(outrun) = self.guests.get(name).filter(|here| here.is_outrun(peer, generation)) else {
             return;
         };

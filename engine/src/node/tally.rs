@@ -57,13 +57,6 @@ impl Tally {
         }
     }
 
-    pub(super) fn sending(&mut self, kind: EpochKind) {
-        match kind {
-            EpochKind::Seed => self.seeds += 1,
-            EpochKind::Delta => self.resyncs += 1,
-        }
-    }
-
     pub(super) fn committed(&mut self, epoch: Epoch, after: Span) {
         self.acked = Some(epoch);
         self.acks += 1;

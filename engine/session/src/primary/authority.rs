@@ -11,11 +11,10 @@
 //!
 //! Nothing in here ends a guest, save that another host runs it in a newer generation, or a person's word.
 
-use super::super::register::Known;
+use super::super::register::{Known, ask};
 use super::super::{Copy, Record, Time, ToSecondary};
-use super::link::Peer;
-use super::machine::{Primary, ask};
-use super::phase::{Handover, Hold, Phase, Refused};
+use super::machine::Primary;
+use super::phase::{Handover, Hold, Peer, Phase, Refused};
 use super::{End, Event, GiveUp, Output, Refusal, Wish};
 use alloc::vec::Vec;
 use understudy_checkpoint::Generation;
@@ -199,9 +198,7 @@ impl Primary {
         self.generation = generation;
         self.past = Some(generation);
         self.rumour = None;
-        if self.link.peer().is_some() {
-            self.link.set_peer(Peer::Unasked);
-        }
+        self.peer = Peer::Unasked;
         self.phase = Phase::MarkingStale { why: GiveUp::Beginning, since: now };
     }
 
@@ -269,8 +266,8 @@ impl Primary {
         if why == GiveUp::Wish {
             self.send(ToSecondary::Farewell { generation: self.generation }, now, out);
         }
-        if self.link.peer() == Some(Peer::Following) {
-            self.link.set_peer(Peer::Present);
+        if self.peer() == Some(Peer::Following) {
+            self.peer = Peer::Present;
         }
         self.phase = Phase::Unprotected { seed_at: now + self.rest(why) };
         self.outgrow_peer();
@@ -284,9 +281,7 @@ impl Primary {
             self.generation = self.next_generation();
             self.past = Some(self.generation);
             self.register.begin_alone(self.generation, &self.config.node);
-            if self.link.peer().is_some() {
-                self.link.set_peer(Peer::Unasked);
-            }
+            self.peer = Peer::Unasked;
         }
     }
 

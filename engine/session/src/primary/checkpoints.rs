@@ -8,10 +8,9 @@
 //!
 //! The wait is measured from the last ack, over any number of links, and at the oldest epoch in flight.
 
-use super::super::{EpochKind, Span, Time, ToSecondary};
-use super::link::Peer;
+use super::super::{Span, Time, ToSecondary};
 use super::machine::Primary;
-use super::phase::{Handover, Phase};
+use super::phase::{Handover, Peer, Phase};
 use super::{Capture, Event, GiveUp, Output, SlowPolicy};
 use alloc::vec::Vec;
 use understudy_checkpoint::Generation;
@@ -23,8 +22,8 @@ impl Primary {
     /// Introduces this generation on a link that has not heard of it. Without a witness a session that begins asks the
     /// peer what it knows first, in generation 0, which nobody runs a guest in.
     pub(super) fn offer(&mut self, now: Time, out: &mut Vec<Output>) {
-        if self.beats() && self.link.peer() == Some(Peer::Unasked) {
-            self.link.set_peer(Peer::Offered);
+        if self.beats() && self.peer() == Some(Peer::Unasked) {
+            self.peer = Peer::Offered;
             self.beat(now, out);
         }
     }
@@ -33,7 +32,7 @@ impl Primary {
     /// that the secondary decides.
     pub(super) fn beats(&self) -> bool {
         match &self.phase {
-            Phase::Asking { .. } => !matches!(self.link.peer(), Some(Peer::Present | Peer::Following)),
+            Phase::Asking { .. } => !matches!(self.peer(), Some(Peer::Present | Peer::Following)),
             Phase::MarkingStale { .. } => self.can_capture,
             // A primary at the other end would take this one's silence for a link that is dead.
             Phase::Held(_) => !self.config.has_witness && self.generation > Generation(0),
@@ -45,7 +44,7 @@ impl Primary {
     /// which gave way to a secondary that knows nothing of it.
     pub(super) fn beat(&mut self, now: Time, out: &mut Vec<Output>) {
         let generation = self.generation;
-        let message = match self.link.peer() {
+        let message = match self.peer() {
             Some(Peer::Offered) => ToSecondary::Offer { generation, acked: self.flow.acked() },
             _ => ToSecondary::Heartbeat { generation },
         };
@@ -53,7 +52,7 @@ impl Primary {
     }
 
     pub(super) fn send(&mut self, message: ToSecondary, now: Time, out: &mut Vec<Output>) {
-        if self.link.peer().is_some() {
+        if self.link.is_up() {
             self.link.sent(now);
             out.push(Output::Send(message));
         }
@@ -76,10 +75,10 @@ impl Primary {
         };
         match self.phase {
             Phase::Unprotected { .. } => {
-                self.link.set_peer(Peer::Following);
+                self.peer = Peer::Following;
                 self.is_diverged = false;
                 self.phase = Phase::Seeding { epoch };
-                out.push(Output::Report(Event::Sending { kind: EpochKind::Seed }));
+                out.push(Output::Report(Event::Seed));
             }
             Phase::SwitchingOver(_) => {
                 let ends_at = now + self.config.hold_max;
@@ -87,8 +86,8 @@ impl Primary {
             }
             _ => {}
         }
-        if matches!(capture, Capture::Resync { .. }) {
-            out.push(Output::Report(Event::Sending { kind: EpochKind::Delta }));
+        if let Capture::Resync { base } = capture {
+            out.push(Output::Report(Event::Resync { base }));
         }
         let generation = self.generation;
         out.push(Output::Capture { generation, epoch, capture, stay_paused: closing });
@@ -99,7 +98,7 @@ impl Primary {
         match self.phase {
             _ if !self.can_capture => None,
             Phase::Unprotected { seed_at } => {
-                let wanted = self.protection_wished && self.link.peer() == Some(Peer::Present);
+                let wanted = self.protection_wished && self.peer() == Some(Peer::Present);
                 (wanted && !self.guest_settles && self.flow.capturing().is_none()).then_some(seed_at)
             }
             Phase::SwitchingOver(Handover::Waiting) => self.flow.capturing().is_none().then_some(Time(0)),
@@ -121,7 +120,7 @@ impl Primary {
             }
             _ => false,
         };
-        wanted && self.can_capture && self.link.peer() == Some(Peer::Following)
+        wanted && self.can_capture && self.peer() == Some(Peer::Following)
     }
 
     /// When the copy is given up, however often the link comes and goes. Without a witness a person does that.

@@ -1,7 +1,6 @@
 //! What a primary tells an operator: its states, why a guest may not run, why a copy is given up, why a guest is ended.
 //! Nothing here is acted upon, save that the driver ends a guest for an [`End`].
 
-use super::super::EpochKind;
 use super::{Span, Wish};
 use understudy_checkpoint::{Epoch, Generation};
 
@@ -39,10 +38,12 @@ pub enum Event {
         /// The wish.
         wish: Wish,
     },
-    /// A resync after a link flap, or a seed, begins.
-    Sending {
-        /// Seed or delta.
-        kind: EpochKind,
+    /// A full copy begins.
+    Seed,
+    /// After a link flap, a checkpoint of all that changed since `base` begins.
+    Resync {
+        /// The newest epoch that the peer stands at.
+        base: Epoch,
     },
     /// The guest may not run here at present. It is paused and kept; the claim is tried again.
     ClaimRefused {

@@ -169,14 +169,25 @@ impl Flow {
         let capture = match self.resync.take() {
             Some(base) => {
                 self.begins = self.next_epoch;
-                // Older epochs are lost on the way; only the last one may have been captured late enough to
-                // have gone over the new link.
-                self.in_flight.drain(..self.in_flight.len().saturating_sub(1));
+                self.forget_all_in_flight_but_the_newest(base);
                 Capture::Resync { base }
             }
             None => Capture::Delta,
         };
         (self.begin(capture, stay_paused), capture)
+    }
+
+    /// What was sent before a resync from `base` is lost on the way. The newest epoch alone may have been captured late
+    /// enough to have gone over the new link: its ack may still come.
+    fn forget_all_in_flight_but_the_newest(&mut self, base: Epoch) {
+        let lost = self.in_flight.len().saturating_sub(1);
+        self.in_flight.drain(..lost);
+        let kept = self.in_flight.back();
+        assert!(
+            kept.is_none_or(|kept| kept.epoch > base && kept.epoch < self.next_epoch),
+            "epoch {kept:?} is kept in flight, and a resync from {base} begins with {}",
+            self.next_epoch
+        );
     }
 
     /// Whether the outstanding capture should be told to stop, which is said once.

@@ -1,11 +1,11 @@
 //! What a primary learns from its driver: captures, the witness, its operator. What the peer says is in `peer`; steps
 //! that follow are taken by `advance` (see `authority`).
 
+use super::super::register::ask;
 use super::super::{Copy, NodeName, Record, Time, WitnessReply};
 use super::flow::Capturing;
-use super::link::{Link, Peer};
-use super::machine::{Primary, ask};
-use super::phase::{Handover, Hold, Phase};
+use super::machine::Primary;
+use super::phase::{Handover, Hold, Peer, Phase};
 use super::{End, Event, GiveUp, Input, Loss, Output, Wish};
 use alloc::vec::Vec;
 
@@ -19,7 +19,7 @@ impl Primary {
             Input::LinkUp => self.link_up(now, out),
             Input::LinkDown => self.link_lost(Loss::LinkEnded, now, out),
             // What the driver had of a link that is gone says nothing of the next.
-            Input::Message(_) if self.link.peer().is_none() => {}
+            Input::Message(_) if !self.link.is_up() => {}
             Input::Message(message) => {
                 self.link.heard(now);
                 self.message(message, now, out);
@@ -56,7 +56,8 @@ impl Primary {
 
     fn link_up(&mut self, now: Time, out: &mut Vec<Output>) {
         self.link_lost(Loss::LinkEnded, now, out);
-        self.link = Link::up(now);
+        self.link.came_up(now);
+        self.peer = Peer::Unasked;
         if let Phase::Asking { met } = &mut self.phase {
             // It may stand otherwise by now.
             *met = None;
@@ -65,8 +66,8 @@ impl Primary {
 
     /// The link is gone, by its own end or because the peer is silent.
     pub(super) fn link_lost(&mut self, why: Loss, now: Time, out: &mut Vec<Output>) {
-        let Some(peer) = self.link.peer() else { return };
-        self.link = Link::Down;
+        let Some(peer) = self.peer() else { return };
+        self.link.went_down();
         out.push(Output::Report(Event::PeerLost { why }));
         match &self.phase {
             Phase::Seeding { .. } => self.give_up(GiveUp::SeedFailed, now),
@@ -236,8 +237,7 @@ impl Primary {
                 }
             }
             Wish::Switchover => {
-                let ready =
-                    matches!(self.phase, Phase::Protected) && self.link.peer() == Some(Peer::Following);
+                let ready = matches!(self.phase, Phase::Protected) && self.peer() == Some(Peer::Following);
                 if ready {
                     self.phase = Phase::SwitchingOver(Handover::Waiting);
                 } else {

@@ -1,12 +1,12 @@
 //! A primary session: what it knows, what it shows, and its timers. What follows from that is elsewhere: `inputs` and
 //! `peer` change what is known, `authority` and `checkpoints` take the steps that are due.
 
-use super::super::register::{Known, Register};
+use super::super::liveness::Liveness;
+use super::super::register::{Known, Register, ask};
 use super::super::{Record, RequestId, Time, WitnessRequest};
 use super::flow::Flow;
-use super::link::Link;
 use super::pacer::{PacedBy, Pacing};
-use super::phase::{Handover, Hold, Phase};
+use super::phase::{Handover, Hold, Peer, Phase};
 use super::{Config, Event, GiveUp, Loss, Origin, Output, State};
 use alloc::vec::Vec;
 use understudy_checkpoint::{Epoch, Generation};
@@ -18,7 +18,9 @@ pub struct Primary {
     pub(super) register: Register,
     pub(super) generation: Generation,
     pub(super) phase: Phase,
-    pub(super) link: Link,
+    pub(super) link: Liveness,
+    /// Of the present link; see [`Self::peer`].
+    pub(super) peer: Peer,
     pub(super) flow: Flow,
     /// The generation that the guest was run under here last, if it ever was.
     pub(super) past: Option<Generation>,
@@ -95,7 +97,8 @@ impl Primary {
             config,
             register,
             phase,
-            link: Link::Down,
+            link: Liveness::default(),
+            peer: Peer::Unasked,
             heard: Generation(0),
             rival: Generation(0),
             rumour: None,
@@ -242,9 +245,15 @@ impl Primary {
         }
     }
 
+    /// How far the peer has come, while there is a link to it.
+    pub(super) fn peer(&self) -> Option<Peer> {
+        self.link.is_up().then_some(self.peer)
+    }
+
     fn silent_at(&self) -> Option<Time> {
-        let at = self.link.silent_at(self.config.silence_max, self.config.hold_max);
-        at.filter(|_| self.phase.speaks())
+        // A peer that has not answered at all on this link may be busy with other guests, whose link it is as well.
+        let unspoken_max = self.config.silence_max.max(self.config.hold_max);
+        self.link.silent_at(self.config.silence_max, Some(unspoken_max)).filter(|_| self.phase.speaks())
     }
 
     fn beat_at(&self) -> Option<Time> {
@@ -274,6 +283,8 @@ impl Primary {
     }
 }
 
-pub(super) fn ask(request: Option<WitnessRequest>, out: &mut Vec<Output>) {
-    out.extend(request.map(Output::AskWitness));
+impl From<WitnessRequest> for Output {
+    fn from(request: WitnessRequest) -> Self {
+        Self::AskWitness(request)
+    }
 }

@@ -9,9 +9,8 @@
 //! A peer's word alone never ends a guest.
 
 use super::super::{Decline, Standing, Time, ToPrimary, ToSecondary};
-use super::link::Peer;
 use super::machine::{Primary, Rumour};
-use super::phase::{Handover, Hold, Phase};
+use super::phase::{Handover, Hold, Peer, Phase};
 use super::{End, Event, GiveUp, Output};
 use alloc::vec::Vec;
 use understudy_checkpoint::{Epoch, Generation};
@@ -121,7 +120,7 @@ impl Primary {
 
     /// Without a witness: the peer has said what it holds of a guest that begins here. It does not run it.
     fn answered(&mut self, standing: Standing, now: Time, out: &mut Vec<Output>) {
-        self.link.set_peer(Peer::Present);
+        self.peer = Peer::Present;
         if let Standing::Complete { generation, .. } = standing {
             self.heard_of(generation);
         }
@@ -144,10 +143,10 @@ impl Primary {
 
     /// The peer has told what it holds.
     fn stands(&mut self, standing: Standing, now: Time, out: &mut Vec<Output>) {
-        if self.link.peer() != Some(Peer::Offered) {
+        if self.peer() != Some(Peer::Offered) {
             return;
         }
-        self.link.set_peer(Peer::Present);
+        self.peer = Peer::Present;
         let expects_copy = match &self.phase {
             Phase::Arming | Phase::Protected | Phase::LinkLost { .. } => true,
             Phase::MarkingStale { why, .. } => !matches!(why, GiveUp::GuestGone | GiveUp::Beginning),
@@ -169,7 +168,7 @@ impl Primary {
 
     /// The copy stands at `epoch`: checkpoints go on from there.
     fn follow_on(&mut self, epoch: Epoch, now: Time, out: &mut Vec<Output>) {
-        self.link.set_peer(Peer::Following);
+        self.peer = Peer::Following;
         self.acked_through(epoch, now, out);
         self.flow.resync_from(epoch);
         match &self.phase {
@@ -186,7 +185,7 @@ impl Primary {
 
     /// There is no copy any more. A reason that is there already says more.
     fn lose_copy(&mut self, why: GiveUp, now: Time) {
-        self.link.set_peer(Peer::Present);
+        self.peer = Peer::Present;
         let keeps = matches!(&self.phase, Phase::MarkingStale { why, .. } if *why != GiveUp::PeerLost);
         if !keeps {
             self.give_up(why, now);
@@ -214,16 +213,16 @@ impl Primary {
     }
 
     fn declined(&mut self, epoch: Option<Epoch>, why: Decline, now: Time, out: &mut Vec<Output>) {
-        if self.link.peer() == Some(Peer::Offered) && epoch.is_none() {
+        if self.peer() == Some(Peer::Offered) && epoch.is_none() {
             // It does not take the offer, but it is there: a seed voids what it is at.
-            self.link.set_peer(Peer::Present);
+            self.peer = Peer::Present;
         }
         let declines = epoch.map_or(Some(0), |epoch| self.flow.decline(epoch));
-        let Some(declines) = declines.filter(|_| self.link.peer() != Some(Peer::Offered)) else { return };
+        let Some(declines) = declines.filter(|_| self.peer() != Some(Peer::Offered)) else { return };
         out.push(Output::Report(Event::Declined { why }));
         match &self.phase {
             Phase::Seeding { .. } => {
-                self.link.set_peer(Peer::Present);
+                self.peer = Peer::Present;
                 self.give_up(GiveUp::SeedFailed, now);
                 return;
             }
@@ -236,8 +235,8 @@ impl Primary {
         }
         match why {
             Decline::WrongBase | Decline::Damaged if declines <= DECLINES_MAX => {
-                if self.link.peer() == Some(Peer::Following) {
-                    self.link.set_peer(Peer::Unasked);
+                if self.peer() == Some(Peer::Following) {
+                    self.peer = Peer::Unasked;
                 }
             }
             Decline::WrongBase | Decline::Damaged | Decline::TooLarge | Decline::TakingOver => {

@@ -4,6 +4,19 @@ use super::super::{Record, Span, Standing, Time};
 use super::{GiveUp, Refusal, State};
 use understudy_checkpoint::{Epoch, Generation};
 
+/// How far the peer has come on the present link. Without a link it says nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Peer {
+    /// The link is up, no offer is open (there is nothing to offer yet).
+    Unasked,
+    /// An offer was sent and is not answered.
+    Offered,
+    /// It has answered; it has no copy that could be built upon.
+    Present,
+    /// It takes epochs: a seed has begun, or its copy was found to be ours.
+    Following,
+}
+
 #[derive(Debug)]
 pub(super) enum Phase {
     /// There is no witness: the peer is asked what it knows of the guest; nothing may leave.

@@ -166,7 +166,7 @@ impl Story {
         while let Some(at) = self.session.next_timeout().filter(|at| *at <= end) {
             self.now = self.now.max(at);
             let mut out = Vec::new();
-            if self.session.link.peer().is_some() {
+            if self.session.link.is_up() {
                 self.session.link.heard(self.now);
             }
             self.session.handle_timeout(self.now, &mut out);

@@ -6,9 +6,10 @@
 //!   newer than the image     the image stays until that generation's full copy begins
 //! ```
 
+use super::super::register::ask;
 use super::super::{Decline, EpochKind, Standing, Time, ToPrimary, ToSecondary};
 use super::Output;
-use super::machine::{Secondary, ask};
+use super::machine::Secondary;
 use super::phase::{Image, Phase};
 use alloc::vec::Vec;
 use understudy_checkpoint::{Epoch, Generation};
@@ -21,12 +22,10 @@ const EPOCH_MAX: Epoch = Epoch(u64::MAX >> 1);
 
 impl Secondary {
     pub(super) fn message(&mut self, message: ToSecondary, now: Time, out: &mut Vec<Output>) {
-        let (generation, epoch) = match &message {
-            ToSecondary::EpochBegin { generation, epoch, .. } => (*generation, Some(*epoch)),
-            ToSecondary::Offer { generation, .. }
-            | ToSecondary::Heartbeat { generation }
-            | ToSecondary::Switchover { generation, .. }
-            | ToSecondary::Farewell { generation } => (*generation, None),
+        let generation = message.generation();
+        let epoch = match &message {
+            ToSecondary::EpochBegin { epoch, .. } => Some(*epoch),
+            _ => None,
         };
         if generation > GENERATION_MAX || epoch.is_some_and(|epoch| epoch > EPOCH_MAX) {
             return;

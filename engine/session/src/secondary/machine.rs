@@ -1,24 +1,14 @@
 //! A secondary session: what it knows, its link, and its timers. What it does with the primary's messages is in `epochs`,
 //! how it asks for the guest in `takeover`.
 
+use super::super::liveness::Liveness;
 use super::super::primary::Loss;
-use super::super::register::{Known, Register};
+use super::super::register::{Known, Register, ask};
 use super::super::{Copy, Record, Time, ToPrimary, ToSecondary, WitnessRequest};
 use super::phase::Phase;
 use super::{Config, Event, Input, Output, State};
 use alloc::vec::Vec;
 use understudy_checkpoint::{Epoch, Generation};
-
-#[derive(Debug)]
-pub(super) enum Link {
-    Down,
-    /// `spoke`: the primary has said something on this link. Before that its silence means nothing.
-    Up {
-        spoke: bool,
-        heard_at: Time,
-        sent_at: Time,
-    },
-}
 
 /// The session of one guest on the host that holds its copy.
 #[derive(Debug)]
@@ -26,7 +16,7 @@ pub struct Secondary {
     pub(super) config: Config,
     pub(super) register: Register,
     pub(super) phase: Phase,
-    pub(super) link: Link,
+    pub(super) link: Liveness,
     /// Newest generation heard of, from a primary or from the witness.
     pub(super) newest: Generation,
     /// Newest generation that a primary has spoken in.
@@ -45,7 +35,7 @@ impl Secondary {
             register: Register::new(config.witness_retry, Known::Unknown),
             config,
             phase: Phase::Empty,
-            link: Link::Down,
+            link: Liveness::default(),
             newest: Generation(0),
             spoken: Generation(0),
             farewell: false,
@@ -106,16 +96,16 @@ impl Secondary {
             Input::LinkUp => self.link_up(now, out),
             Input::LinkDown => self.link_lost(Loss::LinkEnded, now, out),
             // What the driver had of a link that is gone does not mean that a primary is there.
-            Input::Message(_) | Input::SignOfLife if matches!(self.link, Link::Down) => {}
+            Input::Message(_) | Input::SignOfLife if !self.link.is_up() => {}
             Input::Message(ToSecondary::Offer { generation: Generation(0), .. }) => self.asked(now, out),
             Input::Message(message) => {
-                self.heard(now);
+                self.link.heard(now);
                 self.message(message, now, out);
             }
             Input::SignOfLife => {
                 // The link is other guests' as well: bytes alone do not make a primary of this one.
-                if let Link::Up { spoke: true, .. } = self.link {
-                    self.heard(now);
+                if self.link.has_spoken() {
+                    self.link.heard(now);
                 }
             }
             Input::Complete { generation, epoch } => self.complete(generation, epoch, now, out),
@@ -188,11 +178,11 @@ impl Secondary {
 
     fn link_up(&mut self, now: Time, out: &mut Vec<Output>) {
         self.link_lost(Loss::LinkEnded, now, out);
-        self.link = Link::Up { spoke: false, heard_at: now, sent_at: now };
+        self.link.came_up(now);
     }
 
     fn link_lost(&mut self, why: Loss, now: Time, out: &mut Vec<Output>) {
-        let was_down = matches!(core::mem::replace(&mut self.link, Link::Down), Link::Down);
+        let was_down = !self.link.went_down();
         match &self.phase {
             // However it came to stand without a link, nobody else would start the grace.
             phase if was_down && !matches!(phase, Phase::Standing { .. }) => {}
@@ -214,33 +204,19 @@ impl Secondary {
     }
 
     pub(super) fn send(&mut self, message: ToPrimary, now: Time, out: &mut Vec<Output>) {
-        if let Link::Up { sent_at, .. } = &mut self.link {
-            *sent_at = now;
+        if self.link.is_up() {
+            self.link.sent(now);
             out.push(Output::Send(message));
         }
     }
 
-    fn heard(&mut self, now: Time) {
-        if let Link::Up { spoke, heard_at, .. } = &mut self.link {
-            *spoke = true;
-            *heard_at = now;
-        }
-    }
-
     fn silent_at(&self) -> Option<Time> {
-        match &self.link {
-            Link::Up { spoke: true, heard_at, .. } if !self.farewell => {
-                Some(*heard_at + self.config.silence_max)
-            }
-            _ => None,
-        }
+        // Before it has spoken, or when it has said that the guest is over, its silence means nothing.
+        self.link.silent_at(self.config.silence_max, None).filter(|_| !self.farewell)
     }
 
     fn heartbeat_at(&self) -> Option<Time> {
-        match &self.link {
-            Link::Up { sent_at, .. } => Some(*sent_at + self.config.heartbeat),
-            Link::Down => None,
-        }
+        self.link.heartbeat_at(self.config.heartbeat)
     }
 
     /// When to look at the record because the primary has been away for long enough.
@@ -253,6 +229,8 @@ impl Secondary {
     }
 }
 
-pub(super) fn ask(request: Option<WitnessRequest>, out: &mut Vec<Output>) {
-    out.extend(request.map(Output::AskWitness));
+impl From<WitnessRequest> for Output {
+    fn from(request: WitnessRequest) -> Self {
+        Self::AskWitness(request)
+    }
 }

@@ -7,8 +7,9 @@
 //!                                              lost: DropImage ◄─────────────────────────────┘
 //! ```
 
+use super::super::register::ask;
 use super::super::{Copy, Decline, Record, Span, Time, ToPrimary, WitnessReply};
-use super::machine::{Link, Secondary, ask};
+use super::machine::Secondary;
 use super::phase::{Image, Phase, Starting};
 use super::{Config, Event, Input, Output};
 use alloc::vec::Vec;
@@ -113,13 +114,13 @@ impl Secondary {
         let never_asked = matches!(&self.phase, Phase::TakingOver { asked: None, .. });
         self.register.stop_asking();
         out.push(Output::Report(Event::TakeoverRefused { record: record.clone() }));
-        match (never_asked, &self.link) {
+        match (never_asked, self.link.has_spoken()) {
             (false, _) => self.drop_image(out),
-            (true, Link::Up { spoke: true, .. }) => {
+            (true, true) => {
                 self.phase = Phase::Standing { image: *image, receiving: None };
             }
             // Also on a link on which no primary has spoken: it may lead to a host that is none any more.
-            (true, Link::Up { spoke: false, .. } | Link::Down) => {
+            (true, false) => {
                 self.phase = Phase::Alone { image: *image, look_at: now + self.config.witness_retry };
             }
         }

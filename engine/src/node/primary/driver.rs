@@ -2,7 +2,6 @@
 
 use super::super::driver::{GuestDriver, MadeWay, MakeThreads, Verdict, WitnessWord};
 use super::super::glance::Glance;
-use super::super::guests::generation_of;
 use super::super::tally::Tally;
 use super::super::{arrived::Arrived, status};
 use super::{Over, PrimaryGuest};
@@ -51,7 +50,7 @@ impl GuestDriver for PrimaryGuest {
         match what {
             // Whoever speaks as the primary of this guest is a rival.
             Arrived::ToSecondary(message) => {
-                self.handle(Input::Rival { generation: generation_of(&message) }, wires);
+                self.handle(Input::Rival { generation: message.generation() }, wires);
             }
             _ if *from != self.peer => {}
             Arrived::ToPrimary(message) => self.handle(Input::Message(message), wires),

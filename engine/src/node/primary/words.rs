@@ -7,7 +7,7 @@ use crate::control::status::GuestStatus;
 use crate::node::status::{self, decline_words, loss_name};
 use understudy_checkpoint::Generation;
 use understudy_session::primary::{Event, State};
-use understudy_session::{Decline, EpochKind, Time};
+use understudy_session::{Decline, Time};
 
 /// The guest is fenced here.
 pub(super) fn fenced(guest: &str, generation: Generation, is_wished: bool) {
@@ -66,15 +66,14 @@ impl PrimaryGuest {
             Event::PeerLost { why } => {
                 tracing::warn!(guest, peer = %self.peer, why = loss_name(why), "Secondary lost");
             }
-            Event::Sending { kind } => {
-                match kind {
-                    EpochKind::Seed => {
-                        tracing::info!(guest, kind = "seed", "Synchronising");
-                        self.meter.full_copy_begun();
-                    }
-                    EpochKind::Delta => tracing::info!(guest, kind = "delta", "Synchronising"),
-                }
-                self.tally.sending(kind);
+            Event::Seed => {
+                tracing::info!(guest, kind = "seed", "Synchronising");
+                self.meter.full_copy_begun();
+                self.tally.seeds += 1;
+            }
+            Event::Resync { base } => {
+                tracing::info!(guest, kind = "resync", %base, "Synchronising");
+                self.tally.resyncs += 1;
             }
             Event::ClaimRefused { why } => {
                 tracing::warn!(guest, %why, "The guest may not run here now; it is paused and kept, and asked for again");

@@ -6,7 +6,6 @@
 use super::SecondaryGuest;
 use crate::guest::Work;
 use crate::node::arrived::Arrived;
-use crate::node::guests::generation_of;
 use crate::node::wires::Wires;
 use understudy_checkpoint::{Epoch, Generation};
 use understudy_session::secondary::{Input, State};
@@ -21,8 +20,7 @@ impl SecondaryGuest {
         if let Arrived::ToSecondary(message) = &what
             && let Some(activation) = &mut self.activation
         {
-            let generation = generation_of(message);
-            activation.is_outdated |= generation > activation.record.generation;
+            activation.is_outdated |= message.generation() > activation.record.generation;
         }
         if self.session.state() == State::ActivationFailed {
             return;
