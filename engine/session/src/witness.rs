@@ -204,6 +204,14 @@ impl Witness {
         if let Some(Persisting { record, client, id, .. }) = register.persisting.take()
             && done
         {
+            let before = register.stable.as_ref().map(|stable| (stable.revision, stable.generation));
+            assert!(
+                before.is_none_or(|(revision, generation)| {
+                    revision < record.revision && generation <= record.generation
+                }),
+                "a record only grows: {record:?} after {:?}",
+                register.stable
+            );
             register.stable = Some(record.clone());
             let reply = WitnessReply { id, outcome: WitnessOutcome::Swapped, record: Some(record) };
             out.push(Output::Reply { client, guest: guest.clone(), reply });

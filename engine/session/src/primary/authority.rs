@@ -190,20 +190,23 @@ impl Primary {
 
     /// The guest is this host's, in `generation`.
     fn begin(&mut self, generation: Generation, now: Time) {
-        assert!(
-            generation > self.generation,
-            "generations only grow: {generation} after {}",
-            self.generation
-        );
-        self.generation = generation;
-        self.past = Some(generation);
+        self.enter(generation);
         self.rumour = None;
         self.peer = Peer::Unasked;
         self.phase = Phase::MarkingStale { why: GiveUp::Beginning, since: now };
     }
 
+    /// From here on the guest is run in `generation`.
+    fn enter(&mut self, generation: Generation) {
+        let before = self.generation;
+        assert!(generation > before, "generations only grow: {generation} after {before}");
+        self.generation = generation;
+        self.past = Some(generation);
+    }
+
     /// Makes the record say that the peer's copy may take over.
     fn arm(&mut self, now: Time, out: &mut Vec<Output>) {
+        assert!(self.flow.acked().is_some(), "a copy is made fresh after an ack of all of it");
         let fresh = Copy::Fresh { holder: self.config.peer.clone() };
         if !self.config.has_witness {
             self.register.decide_alone(fresh.clone());
@@ -250,6 +253,8 @@ impl Primary {
 
     /// The copy is stale for sure: everything may leave.
     fn go_unprotected(&mut self, why: GiveUp, now: Time, out: &mut Vec<Output>) {
+        assert!(self.is_owner(), "only the owner lets output out: {:?}", self.register.record());
+        assert!(self.register.is_final(&Copy::Stale), "output passes while a copy may take over");
         self.register.stop_asking();
         self.flow.forget();
         if core::mem::take(&mut self.output_fenced) {
@@ -278,8 +283,7 @@ impl Primary {
     pub(super) fn outgrow_peer(&mut self) {
         let is_free = matches!(self.phase, Phase::Unprotected { .. }) && !self.config.has_witness;
         if is_free && self.heard > self.generation && self.rival <= self.generation {
-            self.generation = self.next_generation();
-            self.past = Some(self.generation);
+            self.enter(self.next_generation());
             self.register.begin_alone(self.generation, &self.config.node);
             self.peer = Peer::Unasked;
         }
@@ -309,9 +313,21 @@ impl Primary {
     }
 
     pub(super) fn resume(&mut self, out: &mut Vec<Output>) {
+        assert!(
+            self.phase.speaks(),
+            "a guest runs by the word of who speaks for it, not in {:?}",
+            self.phase
+        );
         if core::mem::take(&mut self.guest_halted) {
             out.push(Output::ResumeGuest);
         }
+    }
+
+    /// Whether the record, as far as known, has the guest as this host's in this generation.
+    pub(super) fn is_owner(&self) -> bool {
+        let is_ours =
+            |record: &Record| (record.generation, &record.owner) == (self.generation, &self.config.node);
+        self.generation > Generation(0) && self.register.record().is_some_and(is_ours)
     }
 
     /// Another generation is in charge, by the witness's word.

@@ -198,6 +198,8 @@ impl Flow {
     /// The capture of `epoch` is staged and cut. `None` if it was not asked for.
     pub(super) fn captured(&mut self, epoch: Epoch, pause: Span, now: Time) -> Option<Capturing> {
         let capturing = self.answered(epoch)?;
+        let newest = self.newest_captured();
+        assert!(newest.is_none_or(|newest| newest < epoch), "epoch {epoch} is captured after {newest:?}");
         self.pacer.resumed(Some(pause), now);
         self.encoding = Some(epoch);
         self.in_flight.push_back(Flight { epoch, captured_at: now });
@@ -228,6 +230,7 @@ impl Flow {
     pub(super) fn ack(&mut self, epoch: Epoch, now: Time) -> Option<Span> {
         let index = self.in_flight.iter().position(|flight| flight.epoch == epoch)?;
         let flight = self.in_flight.drain(..=index).next_back()?;
+        assert!(self.acked < Some(epoch), "an ack of epoch {epoch} after that of {:?}", self.acked);
         self.acked = Some(epoch);
         self.declines = 0;
         self.held_since = Some(now);
@@ -245,6 +248,7 @@ impl Flow {
 
     /// From here on checkpoints are for a copy that stands at `base`.
     pub(super) fn resync_from(&mut self, base: Epoch) {
+        assert_eq!(self.acked, Some(base), "a checkpoint builds on what is acked");
         self.resync = Some(base);
     }
 
@@ -276,6 +280,7 @@ impl Flow {
     }
 
     fn begin(&mut self, capture: Capture, stay_paused: bool) -> Epoch {
+        assert!(self.capturing.is_none(), "a capture begins while {:?} is outstanding", self.capturing);
         let epoch = self.next_epoch;
         self.next_epoch = epoch.next();
         self.paced_by = (capture == Capture::Delta).then(|| self.due().by);

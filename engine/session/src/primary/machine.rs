@@ -239,6 +239,13 @@ impl Primary {
     /// Takes the steps that are due and reports where that led.
     pub(super) fn finish(&mut self, now: Time, out: &mut Vec<Output>) {
         self.advance(now, out);
+        assert!(
+            !self.phase.speaks() || self.is_owner(),
+            "{:?} in generation {}, and the record is {:?}",
+            self.phase,
+            self.generation,
+            self.register.record()
+        );
         let state = self.state();
         if self.state_reported.replace(state) != Some(state) {
             out.push(Output::Report(Event::State(state)));

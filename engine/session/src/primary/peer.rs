@@ -193,7 +193,12 @@ impl Primary {
     }
 
     fn acked_through(&mut self, epoch: Epoch, now: Time, out: &mut Vec<Output>) {
+        if self.output_fenced {
+            // What it would let out was dropped for good.
+            return;
+        }
         let Some(after) = self.flow.ack(epoch, now) else { return };
+        assert_eq!(self.flow.acked(), Some(epoch), "nothing is released beyond what is acked");
         out.push(Output::Release { through: epoch });
         out.push(Output::Report(Event::Committed { epoch, after }));
         self.is_late &= self.late_again(now);

@@ -343,3 +343,18 @@ fn nothing_is_built_on_a_copy_that_has_diverged_though_its_record_cannot_be_made
     story.wait(100);
     assert_eq!(story.session.state(), State::Protected, "by a full copy");
 }
+
+/// Its queue has dropped what that would let out, and whoever took over may have gone on from less.
+#[test]
+fn a_late_ack_releases_nothing_of_a_fenced_guest() {
+    let mut story = Story::protected();
+    story.world = World::Mute;
+    story.wait(30);
+    let epoch = story.session.newest_captured().expect("it goes on");
+    story.b_takes_over();
+    story.say(ToPrimary::Heartbeat { generation: G.next() });
+    assert_eq!(story.session.state(), State::Fenced);
+    story.wanted.clear();
+    story.say(ToPrimary::Ack { generation: G, epoch });
+    assert!(!story.wants(&Output::Release { through: epoch }), "{:?}", story.wanted);
+}

@@ -110,6 +110,7 @@ impl Secondary {
     /// A seed is sent only after the record has become stale, at a revision that a takeover begun before it
     /// cannot match: whatever was held or under way here is void.
     fn begin_seed(&mut self, generation: Generation, epoch: Epoch, out: &mut Vec<Output>) {
+        assert_eq!(generation, self.newest, "a full copy is of the newest generation");
         self.drop_image(out);
         self.register.stop_asking();
         self.lone_since = None;
@@ -156,7 +157,7 @@ impl Secondary {
             Phase::Seeding { generation: g, epoch: e } if (*g, *e) == (generation, epoch) => {
                 let image = Image { generation, complete: epoch, committed: epoch };
                 self.phase = Phase::Standing { image, receiving: None };
-                self.send(ToPrimary::Ack { generation, epoch }, now, out);
+                self.ack(generation, epoch, now, out);
             }
             Phase::Standing { image, receiving }
                 if image.generation == generation && *receiving == Some(epoch) =>
@@ -164,12 +165,22 @@ impl Secondary {
                 *receiving = None;
                 self.lone_since = None;
                 image.complete = epoch;
-                self.send(ToPrimary::Ack { generation, epoch }, now, out);
+                self.ack(generation, epoch, now, out);
                 out.push(Output::Commit { epoch });
             }
             // Dropped meanwhile.
             _ => {}
         }
+    }
+
+    /// Says that `epoch` is held here and can be continued from: output leaves on this word.
+    fn ack(&mut self, generation: Generation, epoch: Epoch, now: Time, out: &mut Vec<Output>) {
+        let Phase::Standing { image, receiving: None } = &self.phase else {
+            panic!("an ack of epoch {epoch} in {:?}", self.phase);
+        };
+        assert_eq!((image.generation, image.complete), (generation, epoch), "an ack is of what is complete");
+        assert!(image.committed <= epoch, "epoch {} is committed before {epoch} is acked", image.committed);
+        self.send(ToPrimary::Ack { generation, epoch }, now, out);
     }
 
     pub(super) fn broken(

@@ -132,6 +132,11 @@ impl Secondary {
     fn activate(&mut self, record: Record, image: &Image, now: Time, out: &mut Vec<Output>) {
         assert_eq!(image.committed, image.complete, "a guest is started from what was acked last");
         assert!(record.generation > image.generation, "a takeover begins a generation");
+        assert_eq!(
+            (&record.owner, &record.copy),
+            (&self.config.node, &Copy::Stale),
+            "only the owner starts a guest"
+        );
         self.newest = record.generation;
         let (epoch, until) = (image.complete, now + ACTIVATION_MAX);
         let starting = Starting { record: record.clone(), epoch, until, again_at: None };
