@@ -1,10 +1,8 @@
 //! Sans-IO sessions: who may run a guest, what is captured when, what may leave.
 //!
-//! One [`Primary`](primary) or [`Secondary`](secondary) session per guest and host, one [`Witness`](witness)
-//! for all. Each is a pure state machine: `handle(now, input, &mut outputs)`, `next_timeout()`,
-//! `handle_timeout(now, &mut outputs)`. The driver performs the outputs in order; the simulator in `tests/`
-//! does so in virtual time. A new session's first timeout is due at once; the driver then tells it `LinkUp` and
-//! `WitnessUp` if those connections already stand. Nothing in here reads a clock, opens a socket, starts a thread or draws a number.
+//! One [`Primary`] or [`Secondary`] session per guest and host, one [`Witness`] for all. Each is a pure state machine: it
+//! reads no clock, opens no socket, starts no thread and draws no number. A driver carries it, in the engine
+//! `node`'s guests and the witness's process; the simulator in `tests/` runs the same drivers in virtual time.
 //!
 //! ```text
 //!             ToSecondary ─────────────────────────────►
@@ -13,13 +11,42 @@
 //!      └── WitnessRequest ──► Witness ◄── WitnessRequest ────┘
 //! ```
 //!
-//! A `LinkDown` is followed by nothing of the old connection: neither messages nor page data, and what was
-//! captured before it is not sent over a later link.
-//!
-//! The crate is `no_std`, so that the compiler vouches for the sentence about clocks and sockets.
-//!
 //! Page data does not pass through the sessions: the driver's workers carry it over the link between
 //! `EpochBegin` and the epoch's end, and tell the sessions when an epoch is whole.
+//!
+//! # What a driver does
+//!
+//! Four kinds of calls (a [`Witness`] has no time, and hence the first two alone):
+//!
+//! * `handle(now, input)` says what happened: one call for each thing, in the order in which it happened.
+//! * `poll_output()` says what to do about it, one output at a time, until it is `None`.
+//! * `next_timeout()` says when `handle_timeout(now)` is due; it is asked anew after every other call. A timeout that comes
+//!   late is only late. The first one of a new [`Primary`] is due at once.
+//! * Everything else (`state()`, `generation()`, …) only looks, at any time.
+//!
+//! What the sessions rely on:
+//!
+//! 1. **Outputs are performed in their order**, all of them before the next input is told. `Fence` stands before `PauseGuest`,
+//!    `Revive` before `PassOutput`, that before `ResumeGuest`, an ack before its `Commit`. What comes of performing one at
+//!    once, such as a capture that cannot be ordered, is an input for after the last.
+//! 2. **`now` never goes back**, and is one clock for all inputs of a session.
+//! 3. **A new session** is told `LinkUp` and `WitnessUp` if those connections already stand.
+//! 4. **`LinkDown` is followed by nothing of the old connection**: neither messages nor page data, and what was captured
+//!    before it is not sent over a later link. `CloseLink` is answered by `LinkDown` once the link is closed, or by nothing
+//!    if it stays for other guests.
+//! 5. **Each order is answered, once**: `Capture` by `Captured` or `CaptureFailed`, also after `AbortCapture` (or by
+//!    `CaptureBroke`, which stands for the answer); `Receive` by `Complete` or `Broken` before the next `EpochBegin` is handed
+//!    over, or by nothing once what was received is dropped; `Commit` by `Committed` or `CommitFailed`, in order; `Activate` by `ActivationDelayed` or
+//!    `ActivationFailed`, unless the guest runs: then the session is dropped for a `Primary` of
+//!    [`Origin::TookOver`](primary::Origin::TookOver).
+//! 6. **`Send` and `AskWitness` may be lost** with their connection: a session repeats what it needs. Answers of the witness
+//!    are welcome however old, since revisions only grow.
+//! 7. **A session is over** after `Destroy`, and after an `Activate` that was granted. It says nothing more.
+//! 8. **A session that panics is lost**: it has found that something does not hold on which rests that a guest runs once
+//!    and that no output outlives its state. Nothing that it still had to say is performed, and it is told nothing more.
+//!    The guest is paused and kept, unless its record was stale (`docs/DESIGN.md#s1`); other guests do not notice.
+//!
+//! The crate is `no_std`, so that the compiler vouches for the sentence about clocks and sockets.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -30,6 +57,7 @@ extern crate std;
 
 mod liveness;
 pub mod message;
+mod outputs;
 pub mod primary;
 mod register;
 pub mod secondary;

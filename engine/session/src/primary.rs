@@ -211,7 +211,7 @@ pub enum Capture {
     },
 }
 
-/// What a primary tells the driver to do.
+/// What a primary tells the driver to do, in this order: see [what a driver does](crate#what-a-driver-does).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Output {
     /// Send this to the secondary, in order with everything else.

@@ -11,7 +11,6 @@
 //! ```
 
 use super::{Copy, NodeName, Record, RequestId, Span, Time, WitnessOutcome, WitnessReply, WitnessRequest};
-use alloc::vec::Vec;
 use understudy_checkpoint::Generation;
 
 /// What the witness has told so far.
@@ -224,11 +223,6 @@ impl Register {
         self.ids_used += 1;
         RequestId(self.ids_used)
     }
-}
-
-/// Has the driver ask, if there is something to ask.
-pub(super) fn ask<O: From<WitnessRequest>>(request: Option<WitnessRequest>, out: &mut Vec<O>) {
-    out.extend(request.map(O::from));
 }
 
 /// Both numbers of a record grow together. Where a witness went back to an older state, revisions begin again and a newer

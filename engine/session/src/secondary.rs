@@ -96,7 +96,7 @@ pub enum Input {
     ForceTakeover,
 }
 
-/// What a secondary tells the driver to do.
+/// What a secondary tells the driver to do, in this order: see [what a driver does](crate#what-a-driver-does).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Output {
     /// Send this to the primary.

@@ -17,7 +17,6 @@ use super::{Copy, NodeName, Record, RequestId, WitnessOutcome, WitnessReply, Wit
 use alloc::borrow::ToOwned;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
-use alloc::vec::Vec;
 use understudy_checkpoint::Generation;
 
 /// What the driver tells the witness.
@@ -46,7 +45,7 @@ pub enum Input {
     },
 }
 
-/// What the witness tells the driver to do.
+/// What the witness tells the driver to do, in this order: see [what a driver does](crate#what-a-driver-does).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Output {
     /// Make the record of `guest` stable, then say so.
@@ -118,6 +117,7 @@ pub struct Witness {
     guests: BTreeMap<String, Register>,
     tickets_used: u64,
     room: Room,
+    out: VecDeque<Output>,
 }
 
 /// How many guests may have a record.
@@ -132,15 +132,16 @@ impl Witness {
     pub fn new(records: impl IntoIterator<Item = (String, Record)>) -> Self {
         let held = |(guest, record)| (guest, Register { stable: Some(record), ..Register::default() });
         let room = Room { guests_max: GUESTS_MAX, of_one_max: GUESTS_OF_ONE_MAX };
-        Self { guests: records.into_iter().map(held).collect(), tickets_used: 0, room }
+        Self { guests: records.into_iter().map(held).collect(), tickets_used: 0, room, out: VecDeque::new() }
     }
 
-    /// Takes one input and appends what is to be done. It has no timers: clients repeat what is not answered.
-    pub fn handle(&mut self, input: Input, out: &mut Vec<Output>) {
+    /// Takes one input; [`poll_output`](Self::poll_output) then says what follows from it. There are no timers: clients
+    /// repeat what is not answered.
+    pub fn handle(&mut self, input: Input) {
         match input {
             Input::Request { client, from, guest, request } => {
                 if !self.guests.contains_key(&guest) && is_claim(&request) && !self.has_room_for(&from) {
-                    out.push(Output::NoRoom { guest, from });
+                    self.out.push_back(Output::NoRoom { guest, from });
                     return;
                 }
                 let came = self.tickets_used + 1;
@@ -149,11 +150,16 @@ impl Witness {
                 if register.waiting.len() < WAITING_MAX {
                     register.waiting.push_back(Waiting { client, from, request });
                 }
-                self.serve(&guest, out);
+                self.serve(&guest);
             }
-            Input::Persisted { ticket } => self.persisted(ticket, true, out),
-            Input::PersistFailed { ticket } => self.persisted(ticket, false, out),
+            Input::Persisted { ticket } => self.persisted(ticket, true),
+            Input::PersistFailed { ticket } => self.persisted(ticket, false),
         }
+    }
+
+    /// What to do next; `None` once nothing is left to do before the next input.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.out.pop_front()
     }
 
     /// The stable record of a guest.
@@ -195,7 +201,7 @@ impl Witness {
 
     /// A failed write may have reached the disk all the same. It is then as if the swap came later; whatever is
     /// made stable after it has a revision that voids it.
-    fn persisted(&mut self, ticket: u64, done: bool, out: &mut Vec<Output>) {
+    fn persisted(&mut self, ticket: u64, done: bool) {
         let is_it = |register: &Register| register.persisting.as_ref().is_some_and(|p| p.ticket == ticket);
         let Some((guest, register)) = self.guests.iter_mut().find(|(_, register)| is_it(register)) else {
             return;
@@ -214,13 +220,13 @@ impl Witness {
             );
             register.stable = Some(record.clone());
             let reply = WitnessReply { id, outcome: WitnessOutcome::Swapped, record: Some(record) };
-            out.push(Output::Reply { client, guest: guest.clone(), reply });
+            self.out.push_back(Output::Reply { client, guest: guest.clone(), reply });
         }
-        self.serve(&guest, out);
+        self.serve(&guest);
     }
 
     /// Answers what waits for this guest, up to and including the first legal swap.
-    fn serve(&mut self, guest: &str, out: &mut Vec<Output>) {
+    fn serve(&mut self, guest: &str) {
         let Some(register) = self.guests.get_mut(guest) else { return };
         while register.persisting.is_none()
             && let Some(Waiting { client, from, request }) = register.waiting.pop_front()
@@ -235,7 +241,7 @@ impl Witness {
                         WitnessOutcome::Swapped => {
                             self.tickets_used += 1;
                             let ticket = self.tickets_used;
-                            out.push(Output::Persist {
+                            self.out.push_back(Output::Persist {
                                 ticket,
                                 guest: guest.to_owned(),
                                 record: new.clone(),
@@ -248,7 +254,7 @@ impl Witness {
                 }
             };
             let reply = WitnessReply { id, outcome, record: register.stable.clone() };
-            out.push(Output::Reply { client, guest: guest.to_owned(), reply });
+            self.out.push_back(Output::Reply { client, guest: guest.to_owned(), reply });
         }
         if register.stable.is_none() && register.persisting.is_none() {
             self.guests.remove(guest);

@@ -90,11 +90,11 @@ pub(super) struct PrimaryGuest {
 impl PrimaryGuest {
     /// Tells the session, and performs what it wants.
     pub(super) fn handle(&mut self, input: Input, wires: &mut dyn Wires) {
-        let mut inputs = VecDeque::from([input]);
-        while let Some(input) = inputs.pop_front() {
-            let mut outputs = Vec::new();
-            self.session.handle(wires.now(), input, &mut outputs);
-            self.perform(outputs, &mut inputs, wires);
+        let (mut next, mut inputs) = (Some(input), VecDeque::new());
+        while let Some(input) = next {
+            self.session.handle(wires.now(), input);
+            self.perform_all(&mut inputs, wires);
+            next = inputs.pop_front();
         }
         self.end_recording(wires);
     }
@@ -102,9 +102,9 @@ impl PrimaryGuest {
     /// Runs the session's timer if it is due.
     pub(super) fn run_timers(&mut self, wires: &mut dyn Wires) {
         if self.session.next_timeout().is_some_and(|at| at <= wires.now()) {
-            let (mut outputs, mut inputs) = (Vec::new(), VecDeque::new());
-            self.session.handle_timeout(wires.now(), &mut outputs);
-            self.perform(outputs, &mut inputs, wires);
+            let mut inputs = VecDeque::new();
+            self.session.handle_timeout(wires.now());
+            self.perform_all(&mut inputs, wires);
             inputs.into_iter().for_each(|input| self.handle(input, wires));
         }
         if self.session.guest_settles() && self.machine.as_ref().is_none_or(|machine| machine.has_settled()) {
@@ -247,8 +247,9 @@ impl PrimaryGuest {
         self.handle(Input::CaptureFailed { epoch, guest_gone: true, needs_seed: false }, wires);
     }
 
-    fn perform(&mut self, outputs: Vec<Output>, inputs: &mut VecDeque<Input>, wires: &mut dyn Wires) {
-        for output in outputs {
+    /// What comes of it at once is `inputs`, for after all of it.
+    fn perform_all(&mut self, inputs: &mut VecDeque<Input>, wires: &mut dyn Wires) {
+        while let Some(output) = self.session.poll_output() {
             match output {
                 Output::Send(message) => self.send(message, wires),
                 Output::AskWitness(request) => wires.ask_witness(&self.name, request),

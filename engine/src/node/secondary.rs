@@ -155,10 +155,9 @@ impl SecondaryGuest {
 
     /// Tells the session, and performs what it wants.
     pub(super) fn handle(&mut self, input: Input, wires: &mut dyn Wires) {
-        let mut outputs = Vec::new();
-        self.session.handle(wires.now(), input, &mut outputs);
+        self.session.handle(wires.now(), input);
         self.pause_older();
-        self.perform(outputs, wires);
+        self.perform_all(wires);
     }
 
     /// What an engine that is gone left of the guest here stands still as soon as a later generation is known of. It is
@@ -174,9 +173,8 @@ impl SecondaryGuest {
     /// Runs the session's timer if it is due.
     pub(super) fn run_timers(&mut self, wires: &mut dyn Wires) {
         if self.session.next_timeout().is_some_and(|at| at <= wires.now()) {
-            let mut outputs = Vec::new();
-            self.session.handle_timeout(wires.now(), &mut outputs);
-            self.perform(outputs, wires);
+            self.session.handle_timeout(wires.now());
+            self.perform_all(wires);
         }
     }
 
@@ -287,8 +285,8 @@ impl SecondaryGuest {
         );
     }
 
-    fn perform(&mut self, outputs: Vec<Output>, wires: &mut dyn Wires) {
-        for output in outputs {
+    fn perform_all(&mut self, wires: &mut dyn Wires) {
+        while let Some(output) = self.session.poll_output() {
             match output {
                 Output::Send(message) => {
                     let message = self.not_built_upon(message);

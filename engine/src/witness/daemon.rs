@@ -275,17 +275,14 @@ impl Daemon {
             return self.connection(id).refuse(RefuseReason::Protocol, &error.to_string());
         }
         let from = self.clients[&id].node.clone().expect("requests come after the hello").node;
-        let mut outputs = Vec::new();
-        self.session.handle(Input::Request { client: id as u64, from, guest, request }, &mut outputs);
-        while !outputs.is_empty() {
-            for output in std::mem::take(&mut outputs) {
-                self.perform(output, &mut outputs);
-            }
+        self.session.handle(Input::Request { client: id as u64, from, guest, request });
+        while let Some(output) = self.session.poll_output() {
+            self.perform(output);
         }
         Ok(())
     }
 
-    fn perform(&mut self, output: Output, more: &mut Vec<Output>) {
+    fn perform(&mut self, output: Output) {
         match output {
             Output::Persist { ticket, guest, record } => {
                 let input = match self.store.put(&guest, &record) {
@@ -308,7 +305,7 @@ impl Daemon {
                         Input::PersistFailed { ticket }
                     }
                 };
-                self.session.handle(input, more);
+                self.session.handle(input);
             }
             Output::NoRoom { guest, from } => {
                 self.metrics.witness_answered("no_room");

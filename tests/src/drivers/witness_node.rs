@@ -101,9 +101,8 @@ impl Cluster {
     }
 
     fn witness_input(&mut self, input: Input) {
-        let mut out = Vec::new();
-        self.witness.session.handle(input, &mut out);
-        for output in out {
+        self.witness.session.handle(input);
+        while let Some(output) = self.witness.session.poll_output() {
             match output {
                 Output::Persist { ticket, record, guest } => {
                     let guest = host::guest_named(&guest);

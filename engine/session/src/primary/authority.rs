@@ -11,12 +11,11 @@
 //!
 //! Nothing in here ends a guest, save that another host runs it in a newer generation, or a person's word.
 
-use super::super::register::{Known, ask};
+use super::super::register::Known;
 use super::super::{Copy, Record, Time, ToSecondary};
 use super::machine::Primary;
 use super::phase::{Handover, Hold, Peer, Phase, Refused};
 use super::{End, Event, GiveUp, Output, Refusal, Wish};
-use alloc::vec::Vec;
 use understudy_checkpoint::Generation;
 
 /// What a claim asks for next.
@@ -28,41 +27,41 @@ enum Step {
 }
 
 impl Primary {
-    pub(super) fn advance(&mut self, now: Time, out: &mut Vec<Output>) {
+    pub(super) fn advance(&mut self) {
         if let Phase::LinkLost { decide_at } = self.phase
-            && decide_at <= now
+            && decide_at <= self.now
         {
-            self.give_up(GiveUp::PeerLost, now);
+            self.give_up(GiveUp::PeerLost);
         }
         match &self.phase {
-            Phase::Claiming { .. } => self.claim(now, out),
-            Phase::Reclaiming { .. } => self.reclaim(now, out),
-            Phase::Arming => self.arm(now, out),
-            Phase::SwitchingOver(Handover::Closing { ends_at, .. }) if *ends_at <= now => {
-                self.call_off_switchover(out);
+            Phase::Claiming { .. } => self.claim(),
+            Phase::Reclaiming { .. } => self.reclaim(),
+            Phase::Arming => self.arm(),
+            Phase::SwitchingOver(Handover::Closing { ends_at, .. }) if *ends_at <= self.now => {
+                self.call_off_switchover();
             }
-            Phase::SwitchingOver(Handover::Asked { decide_at }) if *decide_at <= now => {
-                self.give_up(GiveUp::Declined, now);
+            Phase::SwitchingOver(Handover::Asked { decide_at }) if *decide_at <= self.now => {
+                self.give_up(GiveUp::Declined);
             }
             _ => {}
         }
         if let Phase::MarkingStale { why, since } = self.phase {
-            self.mark_stale(why, since, now, out);
+            self.mark_stale(why, since);
         }
         if self.phase.is_over() {
             return;
         }
-        if self.unanswered_until().is_some_and(|at| at <= now) {
+        if self.unanswered_until().is_some_and(|at| at <= self.now) {
             self.guest_halted = true;
-            out.push(Output::PauseGuest);
+            self.out.push(Output::PauseGuest);
         }
-        self.offer(now, out);
-        self.pursue_rumour(now, out);
-        self.capture(now, out);
+        self.offer();
+        self.pursue_rumour();
+        self.capture();
     }
 
     /// Asks the witness for a guest that was started or found here.
-    fn claim(&mut self, now: Time, out: &mut Vec<Output>) {
+    fn claim(&mut self) {
         let Phase::Claiming { claim, .. } = &self.phase else { return };
         let record = match self.register.known() {
             Known::Unknown => return,
@@ -73,17 +72,17 @@ impl Primary {
             && claim.as_ref() == Some(record)
             && self.heard <= record.generation
         {
-            return self.begin(record.generation, now);
+            return self.begin(record.generation);
         }
         let (generation, is_claim) = match self.judge_claim(record.as_ref()) {
             Ok(Step::Claim(generation)) => (generation, true),
             Ok(Step::MarkStale(generation)) => (generation, false),
-            Err(why) => return self.refuse(why, now, out),
+            Err(why) => return self.refuse(why),
         };
-        let request = self.register.propose(now, generation, &self.config.node, Copy::Stale);
+        let request = self.register.propose(self.now, generation, &self.config.node, Copy::Stale);
         let claim = self.register.proposal().filter(|_| is_claim).cloned();
         self.phase = Phase::Claiming { claim, refused: None };
-        ask(request, out);
+        self.out.ask(request);
     }
 
     /// What the record allows. One that is older than what this host knows of the guest is no authority over it.
@@ -110,13 +109,13 @@ impl Primary {
     }
 
     /// The guest stands still and is kept; the record may change, and is looked at again and again.
-    fn refuse(&mut self, why: Refusal, now: Time, out: &mut Vec<Output>) {
+    fn refuse(&mut self, why: Refusal) {
         match &why {
             Refusal::Elsewhere { record } if self.rival >= record.generation => {
-                return self.destroy(End::Superseded { generation: self.rival }, out);
+                return self.destroy(End::Superseded { generation: self.rival });
             }
             Refusal::Elsewhere { record } if is_held_by(record, &self.config.node) => {
-                self.renounce(&record.clone(), now, out);
+                self.renounce(&record.clone());
             }
             _ => self.register.stop_proposing(),
         }
@@ -125,52 +124,52 @@ impl Primary {
         let known = refused.take();
         if known.is_none() {
             self.guest_halted = true;
-            out.push(Output::PauseGuest);
+            self.out.push(Output::PauseGuest);
         }
         let mut refused = match known {
             Some(known) if known.why == why => known,
             _ => {
-                out.push(Output::Report(Event::ClaimRefused { why: why.clone() }));
-                Refused { why, look_at: now + retry, wait: retry }
+                self.out.push(Output::Report(Event::ClaimRefused { why: why.clone() }));
+                Refused { why, look_at: self.now + retry, wait: retry }
             }
         };
-        if refused.look_at <= now && self.register.is_connected() && !self.register.is_asking() {
-            out.push(Output::AskWitness(self.register.read(now)));
+        if refused.look_at <= self.now && self.register.is_connected() && !self.register.is_asking() {
+            self.out.push(Output::AskWitness(self.register.read(self.now)));
             refused.wait = super::super::Span(refused.wait.0.saturating_mul(2)).min(wait_max.max(retry));
-            refused.look_at = now + refused.wait;
+            refused.look_at = self.now + refused.wait;
         }
         self.phase = Phase::Claiming { claim: None, refused: Some(refused) };
     }
 
     /// The record has a fresh copy on this host, which holds none: it runs a guest of that name, or has one that ended.
     /// Unless that is taken back, an owner that has lost the guest as well waits for this host for ever.
-    fn renounce(&mut self, record: &Record, now: Time, out: &mut Vec<Output>) {
+    fn renounce(&mut self, record: &Record) {
         let (generation, owner) = (record.generation, &record.owner);
-        ask(self.register.propose(now, generation, owner, Copy::Stale), out);
+        self.out.ask(self.register.propose(self.now, generation, owner, Copy::Stale));
     }
 
     /// Takes the guest by a person's word, as long as the record is the one that the person saw.
-    fn reclaim(&mut self, now: Time, out: &mut Vec<Output>) {
+    fn reclaim(&mut self) {
         let Phase::Reclaiming { judged, claim } = &self.phase else { return };
         if !self.config.has_witness {
-            return self.begin_alone(now);
+            return self.begin_alone();
         }
         let record = self.register.record();
         if let Some(record) = record
             && claim.as_ref() == Some(record)
         {
-            return self.begin(record.generation, now);
+            return self.begin(record.generation);
         }
         if record != judged.as_ref() {
-            out.push(Output::Report(Event::WishRefused { wish: Wish::Reclaim }));
+            self.out.push(Output::Report(Event::WishRefused { wish: Wish::Reclaim }));
             self.register.stop_proposing();
             self.phase = Phase::Claiming { claim: None, refused: None };
-            return self.claim(now, out);
+            return self.claim();
         }
         let (judged, generation) = (judged.clone(), self.next_generation());
-        let request = self.register.reclaim(now, generation, &self.config.node);
+        let request = self.register.reclaim(self.now, generation, &self.config.node);
         self.phase = Phase::Reclaiming { judged, claim: self.register.proposal().cloned() };
-        ask(request, out);
+        self.out.ask(request);
     }
 
     /// Later than everything that this host knows of.
@@ -181,19 +180,19 @@ impl Primary {
     }
 
     /// Without a witness: nobody else has the guest, by the peer's or a person's word.
-    pub(super) fn begin_alone(&mut self, now: Time) {
+    pub(super) fn begin_alone(&mut self) {
         assert!(!self.config.has_witness, "where there is a witness, it decides");
         let generation = self.next_generation();
         self.register.begin_alone(generation, &self.config.node);
-        self.begin(generation, now);
+        self.begin(generation);
     }
 
     /// The guest is this host's, in `generation`.
-    fn begin(&mut self, generation: Generation, now: Time) {
+    fn begin(&mut self, generation: Generation) {
         self.enter(generation);
         self.rumour = None;
         self.peer = Peer::Unasked;
-        self.phase = Phase::MarkingStale { why: GiveUp::Beginning, since: now };
+        self.phase = Phase::MarkingStale { why: GiveUp::Beginning, since: self.now };
     }
 
     /// From here on the guest is run in `generation`.
@@ -205,7 +204,7 @@ impl Primary {
     }
 
     /// Makes the record say that the peer's copy may take over.
-    fn arm(&mut self, now: Time, out: &mut Vec<Output>) {
+    fn arm(&mut self) {
         assert!(self.flow.acked().is_some(), "a copy is made fresh after an ack of all of it");
         let fresh = Copy::Fresh { holder: self.config.peer.clone() };
         if !self.config.has_witness {
@@ -216,65 +215,65 @@ impl Primary {
             self.given_up = None;
             return;
         }
-        let request = self.register.propose(now, self.generation, &self.config.node, fresh);
-        ask(request, out);
+        let request = self.register.propose(self.now, self.generation, &self.config.node, fresh);
+        self.out.ask(request);
     }
 
     /// Makes the record say that no copy may take over, then lets output pass. While neither the witness nor
     /// the peer helps, output is held; after `hold_max` the guest is.
-    fn mark_stale(&mut self, why: GiveUp, since: Time, now: Time, out: &mut Vec<Output>) {
+    fn mark_stale(&mut self, why: GiveUp, since: Time) {
         if !self.config.has_witness && is_persons_word(why) {
             self.register.decide_alone(Copy::Stale);
         }
         if self.register.is_final(&Copy::Stale) {
             if self.flow.capturing().is_none() {
-                self.go_unprotected(why, now, out);
+                self.go_unprotected(why);
                 return;
             }
             if self.flow.abort() {
-                out.push(Output::AbortCapture);
+                self.out.push(Output::AbortCapture);
             }
             // A guest that stands still does not follow a request to suspend, and the capture waits for that. What it
             // sends is held until the capture has ended.
             if why != GiveUp::GuestGone {
-                self.resume(out);
+                self.resume();
             }
             return;
         }
         if self.config.has_witness {
-            let request = self.register.propose(now, self.generation, &self.config.node, Copy::Stale);
-            ask(request, out);
+            let request = self.register.propose(self.now, self.generation, &self.config.node, Copy::Stale);
+            self.out.ask(request);
         }
-        if self.hold_ends_at(since).is_some_and(|at| at <= now) {
+        if self.hold_ends_at(since).is_some_and(|at| at <= self.now) {
             self.guest_halted = true;
-            out.push(Output::PauseGuest);
+            self.out.push(Output::PauseGuest);
         }
     }
 
     /// The copy is stale for sure: everything may leave.
-    fn go_unprotected(&mut self, why: GiveUp, now: Time, out: &mut Vec<Output>) {
+    fn go_unprotected(&mut self, why: GiveUp) {
         assert!(self.is_owner(), "only the owner lets output out: {:?}", self.register.record());
         assert!(self.register.is_final(&Copy::Stale), "output passes while a copy may take over");
         self.register.stop_asking();
         self.flow.forget();
         if core::mem::take(&mut self.output_fenced) {
-            out.push(Output::Revive);
+            self.out.push(Output::Revive);
         }
-        out.push(Output::PassOutput);
+        self.out.push(Output::PassOutput);
         if why == GiveUp::GuestGone {
-            self.send(ToSecondary::Farewell { generation: self.generation }, now, out);
+            self.send(ToSecondary::Farewell { generation: self.generation });
             self.phase = Phase::Ended;
             return;
         }
         self.handed_over = false;
-        self.resume(out);
+        self.resume();
         if why == GiveUp::Wish {
-            self.send(ToSecondary::Farewell { generation: self.generation }, now, out);
+            self.send(ToSecondary::Farewell { generation: self.generation });
         }
         if self.peer() == Some(Peer::Following) {
             self.peer = Peer::Present;
         }
-        self.phase = Phase::Unprotected { seed_at: now + self.rest(why) };
+        self.phase = Phase::Unprotected { seed_at: self.now + self.rest(why) };
         self.outgrow_peer();
     }
 
@@ -296,60 +295,53 @@ impl Primary {
     }
 
     /// The peer has not been asked to take over yet: the guest goes on here.
-    pub(super) fn call_off_switchover(&mut self, out: &mut Vec<Output>) {
+    pub(super) fn call_off_switchover(&mut self) {
         self.phase = Phase::Protected;
-        self.resume(out);
+        self.resume();
     }
 
     /// The copy is of no further use; the record has to say so.
-    pub(super) fn give_up(&mut self, why: GiveUp, now: Time) {
+    pub(super) fn give_up(&mut self, why: GiveUp) {
         let since = match self.phase {
             Phase::MarkingStale { since, .. } => since,
-            _ => now,
+            _ => self.now,
         };
         self.is_late = false;
         self.given_up = Some(why);
         self.phase = Phase::MarkingStale { why, since };
     }
 
-    pub(super) fn resume(&mut self, out: &mut Vec<Output>) {
+    pub(super) fn resume(&mut self) {
         assert!(
             self.phase.speaks(),
             "a guest runs by the word of who speaks for it, not in {:?}",
             self.phase
         );
         if core::mem::take(&mut self.guest_halted) {
-            out.push(Output::ResumeGuest);
+            self.out.push(Output::ResumeGuest);
         }
-    }
-
-    /// Whether the record, as far as known, has the guest as this host's in this generation.
-    pub(super) fn is_owner(&self) -> bool {
-        let is_ours =
-            |record: &Record| (record.generation, &record.owner) == (self.generation, &self.config.node);
-        self.generation > Generation(0) && self.register.record().is_some_and(is_ours)
     }
 
     /// Another generation is in charge, by the witness's word.
-    pub(super) fn fence(&mut self, by: Generation, out: &mut Vec<Output>) {
-        self.hold(Hold::Fenced { by }, out);
-        self.give_way(out);
+    pub(super) fn fence(&mut self, by: Generation) {
+        self.hold(Hold::Fenced { by });
+        self.give_way();
     }
 
     /// Nothing leaves any more, and the guest stands still. It is kept: whoever is in charge may not have it running.
-    pub(super) fn hold(&mut self, hold: Hold, out: &mut Vec<Output>) {
+    pub(super) fn hold(&mut self, hold: Hold) {
         let generation = match hold {
             Hold::Fenced { by } => by,
             Hold::Rival { generation, .. } => {
-                out.push(Output::Report(Event::Rivalled { generation }));
+                self.out.push(Output::Report(Event::Rivalled { generation }));
                 generation
             }
         };
-        out.push(Output::Fence { generation, is_wished: self.handed_over });
+        self.out.push(Output::Fence { generation, is_wished: self.handed_over });
         if self.flow.abort() {
-            out.push(Output::AbortCapture);
+            self.out.push(Output::AbortCapture);
         }
-        out.push(Output::PauseGuest);
+        self.out.push(Output::PauseGuest);
         self.guest_halted = true;
         self.output_fenced = true;
         self.is_late = false;
@@ -359,32 +351,32 @@ impl Primary {
     }
 
     /// The generation that the witness has put in charge speaks from a guest that runs: this one is not needed.
-    pub(super) fn give_way(&mut self, out: &mut Vec<Output>) {
+    pub(super) fn give_way(&mut self) {
         if let Phase::Held(Hold::Fenced { by }) = self.phase
             && self.rival >= by
             && self.config.has_witness
         {
-            self.destroy(End::Superseded { generation: self.rival }, out);
+            self.destroy(End::Superseded { generation: self.rival });
         }
     }
 
-    pub(super) fn destroy(&mut self, why: End, out: &mut Vec<Output>) {
+    pub(super) fn destroy(&mut self, why: End) {
         self.phase = Phase::Ended;
-        out.push(Output::Destroy { why });
+        self.out.push(Output::Destroy { why });
     }
 
     /// What somebody says of a newer generation is asked of the witness.
-    fn pursue_rumour(&mut self, now: Time, out: &mut Vec<Output>) {
+    fn pursue_rumour(&mut self) {
         let can_ask = self.register.is_connected() && !self.register.is_asking();
         match (&mut self.rumour, &mut self.phase) {
             (Some(rumour), phase) if phase.speaks() && can_ask => {
-                let read = self.register.read(now);
+                let read = self.register.read(self.now);
                 rumour.asked = Some(read.id());
-                out.push(Output::AskWitness(read));
+                self.out.push(Output::AskWitness(read));
             }
-            (_, Phase::Held(Hold::Rival { look_at, .. })) if can_ask && *look_at <= now => {
-                *look_at = now + self.config.hold_max;
-                out.push(Output::AskWitness(self.register.read(now)));
+            (_, Phase::Held(Hold::Rival { look_at, .. })) if can_ask && *look_at <= self.now => {
+                *look_at = self.now + self.config.hold_max;
+                self.out.push(Output::AskWitness(self.register.read(self.now)));
             }
             _ => {}
         }

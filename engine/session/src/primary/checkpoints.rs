@@ -12,7 +12,6 @@ use super::super::{Span, Time, ToSecondary};
 use super::machine::Primary;
 use super::phase::{Handover, Peer, Phase};
 use super::{Capture, Event, GiveUp, Output, SlowPolicy};
-use alloc::vec::Vec;
 use understudy_checkpoint::Generation;
 
 /// The rest before the next full copy doubles this many times at most.
@@ -21,10 +20,10 @@ const DOUBLINGS_MAX: u32 = 3;
 impl Primary {
     /// Introduces this generation on a link that has not heard of it. Without a witness a session that begins asks the
     /// peer what it knows first, in generation 0, which nobody runs a guest in.
-    pub(super) fn offer(&mut self, now: Time, out: &mut Vec<Output>) {
+    pub(super) fn offer(&mut self) {
         if self.beats() && self.peer() == Some(Peer::Unasked) {
             self.peer = Peer::Offered;
-            self.beat(now, out);
+            self.beat();
         }
     }
 
@@ -42,30 +41,30 @@ impl Primary {
 
     /// A sign of life. An offer is repeated until it is answered: it may have met an older generation's primary,
     /// which gave way to a secondary that knows nothing of it.
-    pub(super) fn beat(&mut self, now: Time, out: &mut Vec<Output>) {
+    pub(super) fn beat(&mut self) {
         let generation = self.generation;
         let message = match self.peer() {
             Some(Peer::Offered) => ToSecondary::Offer { generation, acked: self.flow.acked() },
             _ => ToSecondary::Heartbeat { generation },
         };
-        self.send(message, now, out);
+        self.send(message);
     }
 
-    pub(super) fn send(&mut self, message: ToSecondary, now: Time, out: &mut Vec<Output>) {
+    pub(super) fn send(&mut self, message: ToSecondary) {
         if self.link.is_up() {
-            self.link.sent(now);
-            out.push(Output::Send(message));
+            self.link.sent(self.now);
+            self.out.push(Output::Send(message));
         }
     }
 
     /// Begins the capture that is due, if any.
-    pub(super) fn capture(&mut self, now: Time, out: &mut Vec<Output>) {
-        let stretched = self.is_flowing() && self.flow.is_stretched(now);
+    pub(super) fn capture(&mut self) {
+        let stretched = self.is_flowing() && self.flow.is_stretched(self.now);
         if stretched && !self.stretch_reported {
-            out.push(Output::Report(Event::Stretched));
+            self.out.push(Output::Report(Event::Stretched));
         }
         self.stretch_reported = stretched;
-        if self.capture_at().is_none_or(|at| at > now) {
+        if self.capture_at().is_none_or(|at| at > self.now) {
             return;
         }
         let closing = matches!(self.phase, Phase::SwitchingOver(Handover::Waiting));
@@ -78,19 +77,19 @@ impl Primary {
                 self.peer = Peer::Following;
                 self.is_diverged = false;
                 self.phase = Phase::Seeding { epoch };
-                out.push(Output::Report(Event::Seed));
+                self.out.push(Output::Report(Event::Seed));
             }
             Phase::SwitchingOver(_) => {
-                let ends_at = now + self.config.hold_max;
+                let ends_at = self.now + self.config.hold_max;
                 self.phase = Phase::SwitchingOver(Handover::Closing { epoch, ends_at });
             }
             _ => {}
         }
         if let Capture::Resync { base } = capture {
-            out.push(Output::Report(Event::Resync { base }));
+            self.out.push(Output::Report(Event::Resync { base }));
         }
         let generation = self.generation;
-        out.push(Output::Capture { generation, epoch, capture, stay_paused: closing });
+        self.out.push(Output::Capture { generation, epoch, capture, stay_paused: closing });
     }
 
     /// When the next capture may begin, if this phase wants one.
@@ -151,9 +150,9 @@ impl Primary {
     }
 
     /// Whether a commit that is late is followed by one that is no less so.
-    pub(super) fn late_again(&self, now: Time) -> bool {
+    pub(super) fn late_again(&self) -> bool {
         let bound = self.at_this_interval(self.config.slow_max);
-        self.flow.held_at().is_some_and(|at| at + bound <= now)
+        self.flow.held_at().is_some_and(|at| at + bound <= self.now)
     }
 
     /// A bound for what waits for an ack: with a long interval an ack is not there any sooner.
@@ -162,14 +161,14 @@ impl Primary {
     }
 
     /// Looks whether commits still come, or come too late.
-    pub(super) fn watch_commits(&mut self, now: Time, out: &mut Vec<Output>) {
-        if self.late_at().is_some_and(|at| at <= now) {
+    pub(super) fn watch_commits(&mut self) {
+        if self.late_at().is_some_and(|at| at <= self.now) {
             self.is_late = true;
         }
-        if self.too_slow_at().is_some_and(|at| at <= now) {
+        if self.too_slow_at().is_some_and(|at| at <= self.now) {
             let why = if self.flow.is_failing() { GiveUp::CaptureFails } else { GiveUp::TooSlow };
-            out.push(Output::Report(Event::TooSlow { why }));
-            self.give_up(why, now);
+            self.out.push(Output::Report(Event::TooSlow { why }));
+            self.give_up(why);
         }
     }
 

@@ -1,62 +1,61 @@
 //! What a primary learns from its driver: captures, the witness, its operator. What the peer says is in `peer`; steps
 //! that follow are taken by `advance` (see `authority`).
 
-use super::super::register::ask;
 use super::super::{Copy, NodeName, Record, Time, WitnessReply};
 use super::flow::Capturing;
 use super::machine::Primary;
 use super::phase::{Handover, Hold, Peer, Phase};
 use super::{End, Event, GiveUp, Input, Loss, Output, Wish};
-use alloc::vec::Vec;
 
 impl Primary {
-    /// Takes one input and appends what is to be done, in order.
-    pub fn handle(&mut self, now: Time, input: Input, out: &mut Vec<Output>) {
+    /// Takes one input; [`poll_output`](Self::poll_output) then says what follows from it.
+    pub fn handle(&mut self, now: Time, input: Input) {
         if self.phase.is_over() {
             return;
         }
+        self.now = now;
         match input {
-            Input::LinkUp => self.link_up(now, out),
-            Input::LinkDown => self.link_lost(Loss::LinkEnded, now, out),
+            Input::LinkUp => self.link_up(),
+            Input::LinkDown => self.link_lost(Loss::LinkEnded),
             // What the driver had of a link that is gone says nothing of the next.
             Input::Message(_) if !self.link.is_up() => {}
             Input::Message(message) => {
-                self.link.heard(now);
-                self.message(message, now, out);
+                self.link.heard(self.now);
+                self.message(message);
             }
-            Input::WitnessUp => ask(Some(self.register.connect(now)), out),
+            Input::WitnessUp => self.out.ask(Some(self.register.connect(self.now))),
             Input::WitnessDown => self.register.disconnect(),
-            Input::Witness(reply) => self.witness(&reply, now, out),
+            Input::Witness(reply) => self.witness(&reply),
             Input::Captured { epoch, pause } => {
-                if let Some(capturing) = self.flow.captured(epoch, pause, now) {
-                    self.captured(&capturing, out);
+                if let Some(capturing) = self.flow.captured(epoch, pause, self.now) {
+                    self.captured(&capturing);
                 }
             }
             Input::CaptureFailed { epoch, guest_gone, needs_seed } => {
-                if let Some(capturing) = self.flow.capture_failed(epoch, now) {
-                    self.capture_failed(&capturing, guest_gone, needs_seed, now, out);
+                if let Some(capturing) = self.flow.capture_failed(epoch, self.now) {
+                    self.capture_failed(&capturing, guest_gone, needs_seed);
                 }
             }
-            Input::CaptureBroke => self.capture_broke(now, out),
+            Input::CaptureBroke => self.capture_broke(),
             Input::CaptureMended => self.can_capture = true,
-            Input::GuestGone => self.guest_gone(now),
+            Input::GuestGone => self.guest_gone(),
             Input::GuestSettled => self.guest_settles = false,
             Input::Encoded { epoch, busy, link_bytes } => self.flow.encoded(epoch, busy, link_bytes),
-            Input::OutputWaits(waiting) => self.flow.output_waits(waiting, now),
+            Input::OutputWaits(waiting) => self.flow.output_waits(waiting, self.now),
             Input::OutputPressure => self.flow.press(),
-            Input::OutputLeaks => self.output_leaks(now, out),
-            Input::Rival { generation } => self.rival_spoke(generation, now, out),
-            Input::Operator(wish) => self.wish(wish, now, out),
-            Input::Pacing(pacing) => self.flow.set_pacing(pacing, now),
+            Input::OutputLeaks => self.output_leaks(),
+            Input::Rival { generation } => self.rival_spoke(generation),
+            Input::Operator(wish) => self.wish(wish),
+            Input::Pacing(pacing) => self.flow.set_pacing(pacing, self.now),
         }
         if !self.phase.is_over() {
-            self.finish(now, out);
+            self.finish();
         }
     }
 
-    fn link_up(&mut self, now: Time, out: &mut Vec<Output>) {
-        self.link_lost(Loss::LinkEnded, now, out);
-        self.link.came_up(now);
+    fn link_up(&mut self) {
+        self.link_lost(Loss::LinkEnded);
+        self.link.came_up(self.now);
         self.peer = Peer::Unasked;
         if let Phase::Asking { met } = &mut self.phase {
             // It may stand otherwise by now.
@@ -65,36 +64,36 @@ impl Primary {
     }
 
     /// The link is gone, by its own end or because the peer is silent.
-    pub(super) fn link_lost(&mut self, why: Loss, now: Time, out: &mut Vec<Output>) {
+    pub(super) fn link_lost(&mut self, why: Loss) {
         let Some(peer) = self.peer() else { return };
         self.link.went_down();
-        out.push(Output::Report(Event::PeerLost { why }));
+        self.out.push(Output::Report(Event::PeerLost { why }));
         match &self.phase {
-            Phase::Seeding { .. } => self.give_up(GiveUp::SeedFailed, now),
-            Phase::Arming | Phase::Protected => self.wait_for_link(now),
+            Phase::Seeding { .. } => self.give_up(GiveUp::SeedFailed),
+            Phase::Arming | Phase::Protected => self.wait_for_link(),
             Phase::SwitchingOver(Handover::Waiting | Handover::Closing { .. }) => {
-                self.call_off_switchover(out);
-                self.wait_for_link(now);
+                self.call_off_switchover();
+                self.wait_for_link();
             }
             // The peer may have begun to take over: only the witness knows.
-            Phase::SwitchingOver(Handover::Asked { .. }) => self.give_up(GiveUp::PeerLost, now),
+            Phase::SwitchingOver(Handover::Asked { .. }) => self.give_up(GiveUp::PeerLost),
             Phase::MarkingStale { why, .. } if peer == Peer::Following => {
-                self.phase = Phase::MarkingStale { why: *why, since: now };
+                self.phase = Phase::MarkingStale { why: *why, since: self.now };
             }
             _ => {}
         }
     }
 
     /// The grace is one for all short-lived links together: it ends when output has waited for an ack long enough.
-    fn wait_for_link(&mut self, now: Time) {
+    fn wait_for_link(&mut self) {
         self.is_late = false;
-        self.phase = Phase::LinkLost { decide_at: now + self.config.link_grace };
+        self.phase = Phase::LinkLost { decide_at: self.now + self.config.link_grace };
         if let Some(at) = self.too_slow_at() {
-            self.phase = Phase::LinkLost { decide_at: at.min(now + self.config.link_grace) };
+            self.phase = Phase::LinkLost { decide_at: at.min(self.now + self.config.link_grace) };
         }
     }
 
-    fn witness(&mut self, reply: &WitnessReply, now: Time, out: &mut Vec<Output>) {
+    fn witness(&mut self, reply: &WitnessReply) {
         self.register.learn(reply);
         let held_for_rival = matches!(self.phase, Phase::Held(Hold::Rival { .. }));
         if !self.phase.speaks() && !held_for_rival {
@@ -107,20 +106,20 @@ impl Primary {
             && !is_ours(record, &self.config.node, self.generation)
         {
             let by = record.generation;
-            return self.fence(by, out);
+            return self.fence(by);
         }
         if let Some(rumour) = self.rumour.take_if(|rumour| rumour.asked == Some(reply.id)) {
             // Asked after somebody had spoken of it, the witness knows nothing of it.
             let generation = rumour.generation;
             self.refuted = self.refuted.max(generation);
-            out.push(Output::Report(Event::RumourRefuted { generation }));
+            self.out.push(Output::Report(Event::RumourRefuted { generation }));
             if rumour.runs {
-                self.hold(Hold::Rival { generation, look_at: now + self.config.hold_max }, out);
+                self.hold(Hold::Rival { generation, look_at: self.now + self.config.hold_max });
             }
         }
     }
 
-    fn captured(&mut self, capturing: &Capturing, out: &mut Vec<Output>) {
+    fn captured(&mut self, capturing: &Capturing) {
         if !capturing.stay_paused {
             return;
         }
@@ -128,36 +127,29 @@ impl Primary {
         let goes_on = self.phase.speaks()
             && !matches!(self.phase, Phase::SwitchingOver(_) | Phase::MarkingStale { why: GiveUp::Leak, .. });
         if goes_on {
-            self.resume(out);
+            self.resume();
         }
     }
 
     /// Nobody may take over a guest that ended by itself. What it said before its end may leave when that is sure.
-    fn guest_gone(&mut self, now: Time) {
+    fn guest_gone(&mut self) {
         if self.phase.speaks() {
-            self.give_up(GiveUp::GuestGone, now);
+            self.give_up(GiveUp::GuestGone);
         } else {
             self.phase = Phase::Ended;
         }
     }
 
-    fn capture_failed(
-        &mut self,
-        failed: &Capturing,
-        guest_gone: bool,
-        needs_seed: bool,
-        now: Time,
-        out: &mut Vec<Output>,
-    ) {
+    fn capture_failed(&mut self, failed: &Capturing, guest_gone: bool, needs_seed: bool) {
         if guest_gone {
-            return self.guest_gone(now);
+            return self.guest_gone();
         }
         match &self.phase {
             Phase::Seeding { epoch } if needs_seed || *epoch == failed.epoch => {
-                self.give_up(GiveUp::SeedFailed, now);
+                self.give_up(GiveUp::SeedFailed);
             }
             Phase::SwitchingOver(Handover::Closing { epoch, .. }) if *epoch == failed.epoch => {
-                self.call_off_switchover(out);
+                self.call_off_switchover();
             }
             _ => {}
         }
@@ -170,31 +162,31 @@ impl Primary {
                 | Phase::MarkingStale { why: GiveUp::PeerLost, .. }
         );
         if needs_seed && has_copy {
-            self.give_up(GiveUp::CaptureFails, now);
+            self.give_up(GiveUp::CaptureFails);
         }
     }
 
     /// What makes captures is gone; the guest is not. Its copy can only get older.
-    fn capture_broke(&mut self, now: Time, out: &mut Vec<Output>) {
+    fn capture_broke(&mut self) {
         self.can_capture = false;
         self.flow.lose_capture();
         match &self.phase {
-            Phase::Seeding { .. } => self.give_up(GiveUp::SeedFailed, now),
+            Phase::Seeding { .. } => self.give_up(GiveUp::SeedFailed),
             Phase::SwitchingOver(Handover::Waiting | Handover::Closing { .. }) => {
-                self.call_off_switchover(out);
-                self.give_up(GiveUp::Broken, now);
+                self.call_off_switchover();
+                self.give_up(GiveUp::Broken);
             }
             Phase::Arming
             | Phase::Protected
             | Phase::LinkLost { .. }
-            | Phase::MarkingStale { why: GiveUp::PeerLost, .. } => self.give_up(GiveUp::Broken, now),
+            | Phase::MarkingStale { why: GiveUp::PeerLost, .. } => self.give_up(GiveUp::Broken),
             _ => {}
         }
     }
 
     /// The guest stands still until the copy is stale: what leaves then may leave. While it is stale anyway, as until
     /// the first ack of a seed, or while only a capture has to end, nothing is wrong.
-    fn output_leaks(&mut self, now: Time, out: &mut Vec<Output>) {
+    fn output_leaks(&mut self) {
         let is_stale = match self.phase {
             Phase::Unprotected { .. } | Phase::Seeding { .. } => true,
             Phase::MarkingStale { .. } => self.register.is_final(&Copy::Stale),
@@ -204,34 +196,34 @@ impl Primary {
             return;
         }
         if !core::mem::replace(&mut self.guest_halted, true) {
-            out.push(Output::PauseGuest);
+            self.out.push(Output::PauseGuest);
         }
         match &self.phase {
             // Whoever has the guest now decides.
             phase if !phase.speaks() => {}
             Phase::SwitchingOver(Handover::Asked { .. }) => {}
             Phase::MarkingStale { why: GiveUp::Wish | GiveUp::GuestGone | GiveUp::Leak, .. } => {}
-            _ => self.give_up(GiveUp::Leak, now),
+            _ => self.give_up(GiveUp::Leak),
         }
     }
 
-    fn wish(&mut self, wish: Wish, now: Time, out: &mut Vec<Output>) {
+    fn wish(&mut self, wish: Wish) {
         match wish {
             Wish::Protect => self.protection_wished = true,
             Wish::Unprotect => {
                 self.protection_wished = false;
                 match &self.phase {
                     // Without a witness it is a person who lets output out.
-                    Phase::Asking { .. } => self.begin_alone(now),
+                    Phase::Asking { .. } => self.begin_alone(),
                     Phase::Seeding { .. } | Phase::Arming | Phase::Protected | Phase::LinkLost { .. } => {
-                        self.give_up(GiveUp::Wish, now);
+                        self.give_up(GiveUp::Wish);
                     }
                     Phase::MarkingStale { why, .. } if *why != GiveUp::GuestGone => {
-                        self.give_up(GiveUp::Wish, now);
+                        self.give_up(GiveUp::Wish);
                     }
                     Phase::SwitchingOver(Handover::Waiting | Handover::Closing { .. }) => {
-                        self.call_off_switchover(out);
-                        self.give_up(GiveUp::Wish, now);
+                        self.call_off_switchover();
+                        self.give_up(GiveUp::Wish);
                     }
                     _ => {}
                 }
@@ -241,7 +233,7 @@ impl Primary {
                 if ready {
                     self.phase = Phase::SwitchingOver(Handover::Waiting);
                 } else {
-                    out.push(Output::Report(Event::WishRefused { wish }));
+                    self.out.push(Output::Report(Event::WishRefused { wish }));
                 }
             }
             Wish::Reclaim => {
@@ -251,14 +243,14 @@ impl Primary {
                     let judged = self.register.record().cloned();
                     self.phase = Phase::Reclaiming { judged, claim: None };
                 } else {
-                    out.push(Output::Report(Event::WishRefused { wish }));
+                    self.out.push(Output::Report(Event::WishRefused { wish }));
                 }
             }
             Wish::Discard => {
                 if self.phase.awaits_person() {
-                    self.destroy(End::Discarded, out);
+                    self.destroy(End::Discarded);
                 } else {
-                    out.push(Output::Report(Event::WishRefused { wish }));
+                    self.out.push(Output::Report(Event::WishRefused { wish }));
                 }
             }
         }

@@ -2,19 +2,22 @@
 //! `peer` change what is known, `authority` and `checkpoints` take the steps that are due.
 
 use super::super::liveness::Liveness;
-use super::super::register::{Known, Register, ask};
+use super::super::outputs::Outputs;
+use super::super::register::{Known, Register};
 use super::super::{Record, RequestId, Time, WitnessRequest};
 use super::flow::Flow;
 use super::pacer::{PacedBy, Pacing};
 use super::phase::{Handover, Hold, Peer, Phase};
 use super::{Config, Event, GiveUp, Loss, Origin, Output, State};
-use alloc::vec::Vec;
 use understudy_checkpoint::{Epoch, Generation};
 
 /// The session of one guest on the host that runs it.
 #[derive(Debug)]
 pub struct Primary {
     pub(super) config: Config,
+    /// Of the input or the timeout that is being handled.
+    pub(super) now: Time,
+    pub(super) out: Outputs<Output>,
     pub(super) register: Register,
     pub(super) generation: Generation,
     pub(super) phase: Phase,
@@ -95,6 +98,8 @@ impl Primary {
             past: if guest_settles { Some(generation) } else { past },
             flow: Flow::new(config.pacing, config.in_flight_max, next_epoch, now),
             config,
+            now,
+            out: Outputs::default(),
             register,
             phase,
             link: Liveness::default(),
@@ -218,27 +223,33 @@ impl Primary {
         times.into_iter().flatten().min()
     }
 
-    /// Does what is due at `now`.
-    pub fn handle_timeout(&mut self, now: Time, out: &mut Vec<Output>) {
+    /// Does what is due at `now`; [`poll_output`](Self::poll_output) then says what follows.
+    pub fn handle_timeout(&mut self, now: Time) {
         if self.phase.is_over() {
             return;
         }
+        self.now = now;
         self.first_timeout = None;
-        if self.silent_at().is_some_and(|at| at <= now) {
-            out.push(Output::CloseLink);
-            self.link_lost(Loss::Silent, now, out);
+        if self.silent_at().is_some_and(|at| at <= self.now) {
+            self.out.push(Output::CloseLink);
+            self.link_lost(Loss::Silent);
         }
-        if self.beat_at().is_some_and(|at| at <= now) {
-            self.beat(now, out);
+        if self.beat_at().is_some_and(|at| at <= self.now) {
+            self.beat();
         }
-        ask(self.register.on_timeout(now), out);
-        self.watch_commits(now, out);
-        self.finish(now, out);
+        self.out.ask(self.register.on_timeout(self.now));
+        self.watch_commits();
+        self.finish();
+    }
+
+    /// What to do next; `None` once nothing is left to do before the next input or timeout.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.out.poll()
     }
 
     /// Takes the steps that are due and reports where that led.
-    pub(super) fn finish(&mut self, now: Time, out: &mut Vec<Output>) {
-        self.advance(now, out);
+    pub(super) fn finish(&mut self) {
+        self.advance();
         assert!(
             !self.phase.speaks() || self.is_owner(),
             "{:?} in generation {}, and the record is {:?}",
@@ -248,8 +259,15 @@ impl Primary {
         );
         let state = self.state();
         if self.state_reported.replace(state) != Some(state) {
-            out.push(Output::Report(Event::State(state)));
+            self.out.push(Output::Report(Event::State(state)));
         }
+    }
+
+    /// Whether the record, as far as known, has the guest as this host's in this generation.
+    pub(super) fn is_owner(&self) -> bool {
+        let is_ours =
+            |record: &Record| (record.generation, &record.owner) == (self.generation, &self.config.node);
+        self.generation > Generation(0) && self.register.record().is_some_and(is_ours)
     }
 
     /// How far the peer has come, while there is a link to it.

@@ -8,11 +8,10 @@
 //!
 //! A peer's word alone never ends a guest.
 
-use super::super::{Decline, Standing, Time, ToPrimary, ToSecondary};
+use super::super::{Decline, Standing, ToPrimary, ToSecondary};
 use super::machine::{Primary, Rumour};
 use super::phase::{Handover, Hold, Peer, Phase};
 use super::{End, Event, GiveUp, Output};
-use alloc::vec::Vec;
 use understudy_checkpoint::{Epoch, Generation};
 
 /// After so many declines without an ack between them a resync will not help: the copy is made anew.
@@ -22,21 +21,21 @@ const DECLINES_MAX: u32 = 3;
 const GENERATION_MAX: Generation = Generation(u64::MAX >> 1);
 
 impl Primary {
-    pub(super) fn message(&mut self, message: ToPrimary, now: Time, out: &mut Vec<Output>) {
+    pub(super) fn message(&mut self, message: ToPrimary) {
         if matches!(self.phase, Phase::Asking { .. }) {
-            return self.answer(&message, now, out);
+            return self.answer(&message);
         }
         match message {
             ToPrimary::Heartbeat { generation } => self.heard_of(generation),
             ToPrimary::Declined { why: Decline::Fenced { generation }, .. } => self.heard_of(generation),
             ToPrimary::Stand { generation, standing } if generation == self.generation => {
-                self.stands(standing, now, out);
+                self.stands(standing);
             }
             ToPrimary::Ack { generation, epoch } if generation == self.generation => {
-                self.acked_through(epoch, now, out);
+                self.acked_through(epoch);
             }
             ToPrimary::Declined { generation, epoch, why } if generation == self.generation => {
-                self.declined(epoch, why, now, out);
+                self.declined(epoch, why);
             }
             // Of another generation: nothing it says is about what this one sent.
             ToPrimary::Stand { .. } | ToPrimary::Ack { .. } | ToPrimary::Declined { .. } => {}
@@ -44,20 +43,20 @@ impl Primary {
     }
 
     /// What a peer says to a session that asks it, in generation 0.
-    fn answer(&mut self, message: &ToPrimary, now: Time, out: &mut Vec<Output>) {
+    fn answer(&mut self, message: &ToPrimary) {
         match message {
             ToPrimary::Heartbeat { generation } => self.heard_of(*generation),
-            ToPrimary::Stand { generation: Generation(0), standing } => self.answered(*standing, now, out),
+            ToPrimary::Stand { generation: Generation(0), standing } => self.answered(*standing),
             ToPrimary::Declined { generation: Generation(0), epoch: None, why } => match why {
                 // An earlier version knows no question, and does not say what it holds.
                 Decline::Fenced { generation } => {
                     let standing = Standing::Complete { generation: *generation, epoch: Epoch(0) };
-                    self.answered(standing, now, out);
+                    self.answered(standing);
                 }
                 // It is about to run it.
                 Decline::TakingOver => {}
                 // Whatever keeps it from holding a copy, it has none.
-                _ => self.answered(Standing::Nothing, now, out),
+                _ => self.answered(Standing::Nothing),
             },
             ToPrimary::Stand { .. } | ToPrimary::Ack { .. } | ToPrimary::Declined { .. } => {}
         }
@@ -76,33 +75,33 @@ impl Primary {
     }
 
     /// Another host speaks as this guest's primary.
-    pub(super) fn rival_spoke(&mut self, generation: Generation, now: Time, out: &mut Vec<Output>) {
+    pub(super) fn rival_spoke(&mut self, generation: Generation) {
         // Generation 0 is the question of a session that begins.
         if generation == Generation(0) || generation > GENERATION_MAX {
             return;
         }
-        self.link.heard(now);
+        self.link.heard(self.now);
         let is_new = generation > self.rival;
         self.heard = self.heard.max(generation);
         self.rival = self.rival.max(generation);
-        let look_at = now + self.config.witness_retry;
+        let look_at = self.now + self.config.witness_retry;
         match &mut self.phase {
             // What was only started here is no copy of a guest that runs there.
-            Phase::Asking { .. } if self.past.is_none() => self.destroy(End::Superseded { generation }, out),
-            Phase::Asking { .. } => self.hold(Hold::Rival { generation, look_at }, out),
+            Phase::Asking { .. } if self.past.is_none() => self.destroy(End::Superseded { generation }),
+            Phase::Asking { .. } => self.hold(Hold::Rival { generation, look_at }),
             Phase::Claiming { .. } | Phase::Reclaiming { .. } | Phase::Ended => {}
             Phase::Held(Hold::Rival { look_at: at, .. }) => *at = (*at).min(look_at),
-            Phase::Held(Hold::Fenced { .. }) => self.give_way(out),
-            _ if generation == self.generation => self.hold(Hold::Rival { generation, look_at }, out),
+            Phase::Held(Hold::Fenced { .. }) => self.give_way(),
+            _ if generation == self.generation => self.hold(Hold::Rival { generation, look_at }),
             _ if generation < self.generation => {
                 if is_new {
-                    out.push(Output::Report(Event::Rivalled { generation }));
+                    self.out.push(Output::Report(Event::Rivalled { generation }));
                 }
             }
             _ if self.config.has_witness => self.suspect(generation, true),
             // A person has moved it there.
-            _ if self.handed_over => self.destroy(End::Superseded { generation }, out),
-            _ => self.hold(Hold::Rival { generation, look_at }, out),
+            _ if self.handed_over => self.destroy(End::Superseded { generation }),
+            _ => self.hold(Hold::Rival { generation, look_at }),
         }
     }
 
@@ -119,7 +118,7 @@ impl Primary {
     }
 
     /// Without a witness: the peer has said what it holds of a guest that begins here. It does not run it.
-    fn answered(&mut self, standing: Standing, now: Time, out: &mut Vec<Output>) {
+    fn answered(&mut self, standing: Standing) {
         self.peer = Peer::Present;
         if let Standing::Complete { generation, .. } = standing {
             self.heard_of(generation);
@@ -129,20 +128,20 @@ impl Primary {
             Standing::Complete { generation, .. } => self.past >= Some(generation),
         };
         if is_ours {
-            return self.begin_alone(now);
+            return self.begin_alone();
         }
         if let Phase::Asking { met } = &mut self.phase
             && met.replace(standing).is_none()
         {
-            out.push(Output::Report(Event::CopyMet { standing }));
+            self.out.push(Output::Report(Event::CopyMet { standing }));
             if !core::mem::replace(&mut self.guest_halted, true) {
-                out.push(Output::PauseGuest);
+                self.out.push(Output::PauseGuest);
             }
         }
     }
 
     /// The peer has told what it holds.
-    fn stands(&mut self, standing: Standing, now: Time, out: &mut Vec<Output>) {
+    fn stands(&mut self, standing: Standing) {
         if self.peer() != Some(Peer::Offered) {
             return;
         }
@@ -160,79 +159,79 @@ impl Primary {
             Standing::Complete { generation, epoch }
                 if generation == self.generation && self.flow.can_build_on(epoch) =>
             {
-                self.follow_on(epoch, now, out);
+                self.follow_on(epoch);
             }
-            Standing::Complete { .. } | Standing::Nothing => self.lose_copy(GiveUp::NoCopy, now),
+            Standing::Complete { .. } | Standing::Nothing => self.lose_copy(GiveUp::NoCopy),
         }
     }
 
     /// The copy stands at `epoch`: checkpoints go on from there.
-    fn follow_on(&mut self, epoch: Epoch, now: Time, out: &mut Vec<Output>) {
+    fn follow_on(&mut self, epoch: Epoch) {
         self.peer = Peer::Following;
-        self.acked_through(epoch, now, out);
+        self.acked_through(epoch);
         self.flow.resync_from(epoch);
         match &self.phase {
             // Whether the record still is what it was is for the witness to say; acks are safe either way.
             Phase::LinkLost { .. } | Phase::MarkingStale { why: GiveUp::PeerLost, .. } => {
                 self.phase = Phase::Arming;
                 self.handed_over = false;
-                self.resume(out);
+                self.resume();
             }
-            Phase::MarkingStale { .. } if self.is_flowing() => self.resume(out),
+            Phase::MarkingStale { .. } if self.is_flowing() => self.resume(),
             _ => {}
         }
     }
 
     /// There is no copy any more. A reason that is there already says more.
-    fn lose_copy(&mut self, why: GiveUp, now: Time) {
+    fn lose_copy(&mut self, why: GiveUp) {
         self.peer = Peer::Present;
         let keeps = matches!(&self.phase, Phase::MarkingStale { why, .. } if *why != GiveUp::PeerLost);
         if !keeps {
-            self.give_up(why, now);
+            self.give_up(why);
         }
     }
 
-    fn acked_through(&mut self, epoch: Epoch, now: Time, out: &mut Vec<Output>) {
+    fn acked_through(&mut self, epoch: Epoch) {
         if self.output_fenced {
             // What it would let out was dropped for good.
             return;
         }
-        let Some(after) = self.flow.ack(epoch, now) else { return };
+        let Some(after) = self.flow.ack(epoch, self.now) else { return };
         assert_eq!(self.flow.acked(), Some(epoch), "nothing is released beyond what is acked");
-        out.push(Output::Release { through: epoch });
-        out.push(Output::Report(Event::Committed { epoch, after }));
-        self.is_late &= self.late_again(now);
+        self.out.push(Output::Release { through: epoch });
+        self.out.push(Output::Report(Event::Committed { epoch, after }));
+        self.is_late &= self.late_again();
         match &self.phase {
             Phase::Seeding { epoch: seed } if *seed <= epoch => self.phase = Phase::Arming,
             Phase::SwitchingOver(Handover::Closing { epoch: last, .. }) if *last <= epoch => {
-                self.send(ToSecondary::Switchover { generation: self.generation, epoch }, now, out);
-                let decide_at = now + self.config.hold_max;
+                self.send(ToSecondary::Switchover { generation: self.generation, epoch });
+                let decide_at = self.now + self.config.hold_max;
                 self.handed_over = true;
                 self.phase = Phase::SwitchingOver(Handover::Asked { decide_at });
             }
-            Phase::Protected if !self.is_late && self.flow.acked_for(now) > self.config.hold_max => {
+            Phase::Protected if !self.is_late && self.flow.acked_for(self.now) > self.config.hold_max => {
                 self.failures = 0;
             }
             _ => {}
         }
     }
 
-    fn declined(&mut self, epoch: Option<Epoch>, why: Decline, now: Time, out: &mut Vec<Output>) {
+    fn declined(&mut self, epoch: Option<Epoch>, why: Decline) {
         if self.peer() == Some(Peer::Offered) && epoch.is_none() {
             // It does not take the offer, but it is there: a seed voids what it is at.
             self.peer = Peer::Present;
         }
         let declines = epoch.map_or(Some(0), |epoch| self.flow.decline(epoch));
         let Some(declines) = declines.filter(|_| self.peer() != Some(Peer::Offered)) else { return };
-        out.push(Output::Report(Event::Declined { why }));
+        self.out.push(Output::Report(Event::Declined { why }));
         match &self.phase {
             Phase::Seeding { .. } => {
                 self.peer = Peer::Present;
-                self.give_up(GiveUp::SeedFailed, now);
+                self.give_up(GiveUp::SeedFailed);
                 return;
             }
             Phase::SwitchingOver(Handover::Waiting | Handover::Closing { .. }) => {
-                self.call_off_switchover(out);
+                self.call_off_switchover();
             }
             Phase::Unprotected { .. } => return,
             phase if !phase.speaks() => return,
@@ -245,13 +244,13 @@ impl Primary {
                 }
             }
             Decline::WrongBase | Decline::Damaged | Decline::TooLarge | Decline::TakingOver => {
-                self.lose_copy(GiveUp::Declined, now);
+                self.lose_copy(GiveUp::Declined);
             }
             Decline::Diverged => {
                 self.is_diverged = true;
-                self.lose_copy(GiveUp::Diverged, now);
+                self.lose_copy(GiveUp::Diverged);
             }
-            Decline::ImageLost => self.lose_copy(GiveUp::NoCopy, now),
+            Decline::ImageLost => self.lose_copy(GiveUp::NoCopy),
             Decline::Fenced { .. } => {}
         }
     }

@@ -101,7 +101,8 @@ impl Story {
         let mut inputs = VecDeque::from([input]);
         while let Some(input) = inputs.pop_front() {
             let mut out = Vec::new();
-            self.session.handle(self.now, input, &mut out);
+            self.session.handle(self.now, input);
+            out.extend(core::iter::from_fn(|| self.session.poll_output()));
             self.perform(out, &mut inputs);
         }
     }
@@ -132,10 +133,12 @@ impl Story {
     fn ask(&mut self, from: NodeName, request: WitnessRequest) -> Option<WitnessReply> {
         let witness = self.witness.as_mut()?;
         let mut out = Vec::new();
-        witness.handle(witness::Input::Request { client: 1, from, guest: "g".into(), request }, &mut out);
+        witness.handle(witness::Input::Request { client: 1, from, guest: "g".into(), request });
+        out.extend(core::iter::from_fn(|| witness.poll_output()));
         while let Some(witness::Output::Persist { ticket, .. }) = out.first().cloned() {
             out.clear();
-            witness.handle(witness::Input::Persisted { ticket }, &mut out);
+            witness.handle(witness::Input::Persisted { ticket });
+            out.extend(core::iter::from_fn(|| witness.poll_output()));
         }
         out.into_iter().find_map(|output| match output {
             witness::Output::Reply { reply, .. } => Some(reply),
@@ -169,7 +172,8 @@ impl Story {
             if self.session.link.is_up() {
                 self.session.link.heard(self.now);
             }
-            self.session.handle_timeout(self.now, &mut out);
+            self.session.handle_timeout(self.now);
+            out.extend(core::iter::from_fn(|| self.session.poll_output()));
             let mut inputs = VecDeque::new();
             self.perform(out, &mut inputs);
             inputs.into_iter().for_each(|input| self.hear(input));

@@ -45,8 +45,8 @@ fn begin(origin: Origin, held: Record) -> (Primary, Vec<Output>, Record) {
     let mut session = Primary::new(config(), origin, Time(0));
     let (mut wanted, mut inputs) = (Vec::new(), VecDeque::from([Input::WitnessUp]));
     while let Some(input) = inputs.pop_front() {
-        let mut out = Vec::new();
-        session.handle(Time(0), input, &mut out);
+        session.handle(Time(0), input);
+        let out: Vec<_> = core::iter::from_fn(|| session.poll_output()).collect();
         for output in out {
             match output {
                 Output::AskWitness(request) => inputs.extend(ask(&mut witness, request).map(Input::Witness)),
@@ -61,10 +61,12 @@ fn begin(origin: Origin, held: Record) -> (Primary, Vec<Output>, Record) {
 fn ask(witness: &mut Witness, request: WitnessRequest) -> Option<WitnessReply> {
     let mut out = Vec::new();
     let input = witness::Input::Request { client: 1, from: node("a"), guest: "g".into(), request };
-    witness.handle(input, &mut out);
+    witness.handle(input);
+    out.extend(core::iter::from_fn(|| witness.poll_output()));
     while let Some(witness::Output::Persist { ticket, .. }) = out.first().cloned() {
         out.clear();
-        witness.handle(witness::Input::Persisted { ticket }, &mut out);
+        witness.handle(witness::Input::Persisted { ticket });
+        out.extend(core::iter::from_fn(|| witness.poll_output()));
     }
     out.into_iter().find_map(|output| match output {
         witness::Output::Reply { reply, .. } => Some(reply),
@@ -126,8 +128,8 @@ fn a_guest_that_was_taken_over_is_copied_once_it_uses_its_devices_again() {
     let (mut session, wanted, _) = begin(took_over, stale);
     assert!(wanted.contains(&Output::PassOutput), "its clients do not wait: {wanted:?}");
     let mut tell = |input| {
-        let mut out = Vec::new();
-        session.handle(Time(1), input, &mut out);
+        session.handle(Time(1), input);
+        let out: Vec<_> = core::iter::from_fn(|| session.poll_output()).collect();
         out.iter().any(|output| matches!(output, Output::Capture { capture: Capture::Seed, .. }))
     };
     let stand = ToPrimary::Stand { generation: Generation(3), standing: Standing::Nothing };
@@ -140,8 +142,10 @@ fn told_of_a_leak(phase: phase::Phase) -> (Primary, Vec<Output>) {
     let (mut session, _, _) = begin(adopted(3, false), record(3, "a", fresh()));
     session.phase = phase;
     let mut out = Vec::new();
-    session.handle(Time(0), Input::OutputLeaks, &mut out);
-    session.handle(Time(0), Input::OutputLeaks, &mut out);
+    session.handle(Time(0), Input::OutputLeaks);
+    out.extend(core::iter::from_fn(|| session.poll_output()));
+    session.handle(Time(0), Input::OutputLeaks);
+    out.extend(core::iter::from_fn(|| session.poll_output()));
     (session, out)
 }
 
@@ -162,8 +166,8 @@ fn a_guest_that_is_to_suspend_runs_again_once_its_copy_is_stale_though_its_captu
     let took_over = Origin::TookOver { record: stale.clone(), next_epoch: Epoch(8) };
     let (mut session, _, _) = begin(took_over, stale);
     let tell = |session: &mut Primary, input| {
-        let mut out = Vec::new();
-        session.handle(Time(1), input, &mut out);
+        session.handle(Time(1), input);
+        let out: Vec<_> = core::iter::from_fn(|| session.poll_output()).collect();
         out
     };
     tell(&mut session, Input::LinkUp);

@@ -6,12 +6,10 @@
 //!   newer than the image     the image stays until that generation's full copy begins
 //! ```
 
-use super::super::register::ask;
-use super::super::{Decline, EpochKind, Standing, Time, ToPrimary, ToSecondary};
+use super::super::{Decline, EpochKind, Standing, ToPrimary, ToSecondary};
 use super::Output;
 use super::machine::Secondary;
 use super::phase::{Image, Phase};
-use alloc::vec::Vec;
 use understudy_checkpoint::{Epoch, Generation};
 
 /// Generations grow one by one from 1. What lies beyond this is no generation.
@@ -21,7 +19,7 @@ const GENERATION_MAX: Generation = Generation(u64::MAX >> 1);
 const EPOCH_MAX: Epoch = Epoch(u64::MAX >> 1);
 
 impl Secondary {
-    pub(super) fn message(&mut self, message: ToSecondary, now: Time, out: &mut Vec<Output>) {
+    pub(super) fn message(&mut self, message: ToSecondary) {
         let generation = message.generation();
         let epoch = match &message {
             ToSecondary::EpochBegin { epoch, .. } => Some(*epoch),
@@ -32,7 +30,7 @@ impl Secondary {
         }
         if generation < self.newest {
             let why = Decline::Fenced { generation: self.newest };
-            self.send(ToPrimary::Declined { generation, epoch, why }, now, out);
+            self.send(ToPrimary::Declined { generation, epoch, why });
             return;
         }
         self.heard_of(generation);
@@ -40,27 +38,27 @@ impl Secondary {
         self.farewell = matches!(message, ToSecondary::Farewell { .. });
         // Only now: a link alone may lead to a host that has restarted and is no primary any more.
         if let Phase::Alone { image, .. } = self.phase
-            && !self.decides_for_itself(now)
+            && !self.decides_for_itself()
         {
             self.phase = Phase::Standing { image, receiving: None };
         }
         match message {
-            ToSecondary::Offer { generation, .. } => self.offered(generation, now, out),
+            ToSecondary::Offer { generation, .. } => self.offered(generation),
             ToSecondary::EpochBegin { generation, epoch, kind: EpochKind::Seed, .. } => {
-                self.begin_seed(generation, epoch, out);
+                self.begin_seed(generation, epoch);
             }
             ToSecondary::EpochBegin { generation, epoch, kind: EpochKind::Delta, base } => {
-                self.begin_delta(generation, epoch, base, now, out);
+                self.begin_delta(generation, epoch, base);
             }
             ToSecondary::Heartbeat { .. } => {}
             ToSecondary::Switchover { epoch, .. } => {
                 if let Phase::Standing { image, .. } = &self.phase
                     && (image.generation, image.complete) == (generation, epoch)
                 {
-                    self.begin_takeover(now, out);
+                    self.begin_takeover();
                 }
             }
-            ToSecondary::Farewell { .. } => self.farewell(generation, out),
+            ToSecondary::Farewell { .. } => self.farewell(generation),
         }
     }
 
@@ -71,70 +69,63 @@ impl Secondary {
     }
 
     /// A host without a witness asks what is known of its guest. It is no primary yet.
-    pub(super) fn asked(&mut self, now: Time, out: &mut Vec<Output>) {
-        self.send(ToPrimary::Heartbeat { generation: self.newest }, now, out);
-        self.offered(Generation(0), now, out);
+    pub(super) fn asked(&mut self) {
+        self.send(ToPrimary::Heartbeat { generation: self.newest });
+        self.offered(Generation(0));
     }
 
     /// Its own primary may end what is held here, another one may not.
-    fn farewell(&mut self, generation: Generation, out: &mut Vec<Output>) {
+    fn farewell(&mut self, generation: Generation) {
         let is_its_own = match &self.phase {
             Phase::Seeding { generation: of, .. } => *of == generation,
             phase => phase.image().is_some_and(|image| image.generation == generation),
         };
         if is_its_own {
-            self.drop_image(out);
+            self.drop_image();
         }
     }
 
     /// The link comes and goes and brings nothing whole, and the witness is there to decide.
-    fn decides_for_itself(&self, now: Time) -> bool {
-        let overdue = self.lone_since.is_some_and(|at| at + self.config.flap_max <= now);
+    fn decides_for_itself(&self) -> bool {
+        let overdue = self.lone_since.is_some_and(|at| at + self.config.flap_max <= self.now);
         overdue && self.config.has_witness && self.register.is_connected()
     }
 
-    pub(super) fn offered(&mut self, generation: Generation, now: Time, out: &mut Vec<Output>) {
+    pub(super) fn offered(&mut self, generation: Generation) {
         let standing = match &self.phase {
             Phase::TakingOver { .. } => {
                 let declined = ToPrimary::Declined { generation, epoch: None, why: Decline::TakingOver };
-                return self.send(declined, now, out);
+                return self.send(declined);
             }
             phase => phase.image().map_or(Standing::Nothing, |image| Standing::Complete {
                 generation: image.generation,
                 epoch: image.complete,
             }),
         };
-        self.send(ToPrimary::Stand { generation, standing }, now, out);
+        self.send(ToPrimary::Stand { generation, standing });
     }
 
     /// A seed is sent only after the record has become stale, at a revision that a takeover begun before it
     /// cannot match: whatever was held or under way here is void.
-    fn begin_seed(&mut self, generation: Generation, epoch: Epoch, out: &mut Vec<Output>) {
+    fn begin_seed(&mut self, generation: Generation, epoch: Epoch) {
         assert_eq!(generation, self.newest, "a full copy is of the newest generation");
-        self.drop_image(out);
+        self.drop_image();
         self.register.stop_asking();
         self.lone_since = None;
         self.phase = Phase::Seeding { generation, epoch };
-        out.push(Output::Receive { generation, epoch, kind: EpochKind::Seed });
+        self.out.push(Output::Receive { generation, epoch, kind: EpochKind::Seed });
     }
 
-    fn begin_delta(
-        &mut self,
-        generation: Generation,
-        epoch: Epoch,
-        base: Option<Epoch>,
-        now: Time,
-        out: &mut Vec<Output>,
-    ) {
+    fn begin_delta(&mut self, generation: Generation, epoch: Epoch, base: Option<Epoch>) {
         let why = match &mut self.phase {
             Phase::Standing { image, receiving } => {
                 if receiving.take().is_some() {
-                    out.push(Output::DropIncomplete);
+                    self.out.push(Output::DropIncomplete);
                 }
                 let is_its_own = image.generation == generation;
                 if is_its_own && base == Some(image.complete) && epoch > image.complete {
                     *receiving = Some(epoch);
-                    out.push(Output::Receive { generation, epoch, kind: EpochKind::Delta });
+                    self.out.push(Output::Receive { generation, epoch, kind: EpochKind::Delta });
                     return;
                 }
                 Decline::WrongBase
@@ -143,21 +134,15 @@ impl Secondary {
             Phase::Seeding { .. } | Phase::Alone { .. } => Decline::WrongBase,
             Phase::Empty | Phase::Activated(_) | Phase::Failed => Decline::ImageLost,
         };
-        self.send(ToPrimary::Declined { generation, epoch: Some(epoch), why }, now, out);
+        self.send(ToPrimary::Declined { generation, epoch: Some(epoch), why });
     }
 
-    pub(super) fn complete(
-        &mut self,
-        generation: Generation,
-        epoch: Epoch,
-        now: Time,
-        out: &mut Vec<Output>,
-    ) {
+    pub(super) fn complete(&mut self, generation: Generation, epoch: Epoch) {
         match &mut self.phase {
             Phase::Seeding { generation: g, epoch: e } if (*g, *e) == (generation, epoch) => {
                 let image = Image { generation, complete: epoch, committed: epoch };
                 self.phase = Phase::Standing { image, receiving: None };
-                self.ack(generation, epoch, now, out);
+                self.ack(generation, epoch);
             }
             Phase::Standing { image, receiving }
                 if image.generation == generation && *receiving == Some(epoch) =>
@@ -165,8 +150,8 @@ impl Secondary {
                 *receiving = None;
                 self.lone_since = None;
                 image.complete = epoch;
-                self.ack(generation, epoch, now, out);
-                out.push(Output::Commit { epoch });
+                self.ack(generation, epoch);
+                self.out.push(Output::Commit { epoch });
             }
             // Dropped meanwhile.
             _ => {}
@@ -174,26 +159,19 @@ impl Secondary {
     }
 
     /// Says that `epoch` is held here and can be continued from: output leaves on this word.
-    fn ack(&mut self, generation: Generation, epoch: Epoch, now: Time, out: &mut Vec<Output>) {
+    fn ack(&mut self, generation: Generation, epoch: Epoch) {
         let Phase::Standing { image, receiving: None } = &self.phase else {
             panic!("an ack of epoch {epoch} in {:?}", self.phase);
         };
         assert_eq!((image.generation, image.complete), (generation, epoch), "an ack is of what is complete");
         assert!(image.committed <= epoch, "epoch {} is committed before {epoch} is acked", image.committed);
-        self.send(ToPrimary::Ack { generation, epoch }, now, out);
+        self.send(ToPrimary::Ack { generation, epoch });
     }
 
-    pub(super) fn broken(
-        &mut self,
-        generation: Generation,
-        epoch: Epoch,
-        why: Decline,
-        now: Time,
-        out: &mut Vec<Output>,
-    ) {
+    pub(super) fn broken(&mut self, generation: Generation, epoch: Epoch, why: Decline) {
         match &mut self.phase {
             Phase::Seeding { generation: g, epoch: e } if (*g, *e) == (generation, epoch) => {
-                self.drop_image(out);
+                self.drop_image();
             }
             Phase::Standing { image, receiving }
                 if image.generation == generation && *receiving == Some(epoch) =>
@@ -201,28 +179,28 @@ impl Secondary {
                 *receiving = None;
                 if why == Decline::ImageLost {
                     // What holds it is gone: nothing can be started from here.
-                    self.drop_image(out);
+                    self.drop_image();
                     if self.register.is_connected() {
-                        ask(Some(self.register.read(now)), out);
+                        self.out.ask(Some(self.register.read(self.now)));
                     }
                 }
             }
             _ => return,
         }
-        self.send(ToPrimary::Declined { generation, epoch: Some(epoch), why }, now, out);
+        self.send(ToPrimary::Declined { generation, epoch: Some(epoch), why });
     }
 
-    pub(super) fn commit_failed(&mut self, epoch: Epoch, now: Time, out: &mut Vec<Output>) {
+    pub(super) fn commit_failed(&mut self, epoch: Epoch) {
         let Some(image) = self.phase.image().copied() else { return };
         if epoch <= image.committed || epoch > image.complete {
             return;
         }
-        self.drop_image(out);
+        self.drop_image();
         let generation = image.generation;
-        self.send(ToPrimary::Declined { generation, epoch: None, why: Decline::ImageLost }, now, out);
+        self.send(ToPrimary::Declined { generation, epoch: None, why: Decline::ImageLost });
         // If the record says that there is a copy here, that has to be taken back.
         if self.register.is_connected() {
-            ask(Some(self.register.read(now)), out);
+            self.out.ask(Some(self.register.read(self.now)));
         }
     }
 }

@@ -2,18 +2,21 @@
 //! how it asks for the guest in `takeover`.
 
 use super::super::liveness::Liveness;
+use super::super::outputs::Outputs;
 use super::super::primary::Loss;
-use super::super::register::{Known, Register, ask};
+use super::super::register::{Known, Register};
 use super::super::{Copy, Record, Time, ToPrimary, ToSecondary, WitnessRequest};
 use super::phase::Phase;
 use super::{Config, Event, Input, Output, State};
-use alloc::vec::Vec;
 use understudy_checkpoint::{Epoch, Generation};
 
 /// The session of one guest on the host that holds its copy.
 #[derive(Debug)]
 pub struct Secondary {
     pub(super) config: Config,
+    /// Of the input or the timeout that is being handled.
+    pub(super) now: Time,
+    pub(super) out: Outputs<Output>,
     pub(super) register: Register,
     pub(super) phase: Phase,
     pub(super) link: Liveness,
@@ -30,10 +33,12 @@ pub struct Secondary {
 
 impl Secondary {
     /// A session that begins at `now`, without an image.
-    pub fn new(config: Config, _now: Time) -> Self {
+    pub fn new(config: Config, now: Time) -> Self {
         Self {
             register: Register::new(config.witness_retry, Known::Unknown),
             config,
+            now,
+            out: Outputs::default(),
             phase: Phase::Empty,
             link: Liveness::default(),
             newest: Generation(0),
@@ -87,29 +92,30 @@ impl Secondary {
         self.register.record()
     }
 
-    /// Takes one input and appends what is to be done, in order.
-    pub fn handle(&mut self, now: Time, input: Input, out: &mut Vec<Output>) {
+    /// Takes one input; [`poll_output`](Self::poll_output) then says what follows from it.
+    pub fn handle(&mut self, now: Time, input: Input) {
+        self.now = now;
         if matches!(self.phase, Phase::Activated(_) | Phase::Failed) {
-            return self.starting(now, &input, out);
+            return self.starting(&input);
         }
         match input {
-            Input::LinkUp => self.link_up(now, out),
-            Input::LinkDown => self.link_lost(Loss::LinkEnded, now, out),
+            Input::LinkUp => self.link_up(),
+            Input::LinkDown => self.link_lost(Loss::LinkEnded),
             // What the driver had of a link that is gone does not mean that a primary is there.
             Input::Message(_) | Input::SignOfLife if !self.link.is_up() => {}
-            Input::Message(ToSecondary::Offer { generation: Generation(0), .. }) => self.asked(now, out),
+            Input::Message(ToSecondary::Offer { generation: Generation(0), .. }) => self.asked(),
             Input::Message(message) => {
-                self.link.heard(now);
-                self.message(message, now, out);
+                self.link.heard(self.now);
+                self.message(message);
             }
             Input::SignOfLife => {
                 // The link is other guests' as well: bytes alone do not make a primary of this one.
                 if self.link.has_spoken() {
-                    self.link.heard(now);
+                    self.link.heard(self.now);
                 }
             }
-            Input::Complete { generation, epoch } => self.complete(generation, epoch, now, out),
-            Input::Broken { generation, epoch, why } => self.broken(generation, epoch, why, now, out),
+            Input::Complete { generation, epoch } => self.complete(generation, epoch),
+            Input::Broken { generation, epoch, why } => self.broken(generation, epoch, why),
             Input::Committed { epoch } => {
                 if let Some(image) = self.phase.image_mut()
                     && (image.committed..=image.complete).contains(&epoch)
@@ -117,14 +123,14 @@ impl Secondary {
                     image.committed = epoch;
                 }
             }
-            Input::CommitFailed { epoch } => self.commit_failed(epoch, now, out),
-            Input::WitnessUp => ask(Some(self.register.connect(now)), out),
+            Input::CommitFailed { epoch } => self.commit_failed(epoch),
+            Input::WitnessUp => self.out.ask(Some(self.register.connect(self.now))),
             Input::WitnessDown => self.register.disconnect(),
-            Input::Witness(reply) => self.witness(&reply, now),
-            Input::ForceTakeover => self.begin_takeover(now, out),
+            Input::Witness(reply) => self.witness(&reply),
+            Input::ForceTakeover => self.begin_takeover(),
             Input::ActivationDelayed | Input::ActivationFailed => {}
         }
-        self.finish(now, out);
+        self.finish();
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) has something to do.
@@ -138,62 +144,68 @@ impl Secondary {
         times.into_iter().flatten().min()
     }
 
-    /// Does what is due at `now`.
-    pub fn handle_timeout(&mut self, now: Time, out: &mut Vec<Output>) {
+    /// Does what is due at `now`; [`poll_output`](Self::poll_output) then says what follows.
+    pub fn handle_timeout(&mut self, now: Time) {
+        self.now = now;
         if matches!(self.phase, Phase::Activated(_) | Phase::Failed) {
-            return self.start_again(now, out);
+            return self.start_again();
         }
-        if self.silent_at().is_some_and(|at| at <= now) {
-            out.push(Output::CloseLink);
-            self.link_lost(Loss::Silent, now, out);
+        if self.silent_at().is_some_and(|at| at <= self.now) {
+            self.out.push(Output::CloseLink);
+            self.link_lost(Loss::Silent);
         }
-        if self.heartbeat_at().is_some_and(|at| at <= now) {
-            self.send(ToPrimary::Heartbeat { generation: self.newest }, now, out);
+        if self.heartbeat_at().is_some_and(|at| at <= self.now) {
+            self.send(ToPrimary::Heartbeat { generation: self.newest });
         }
-        ask(self.register.on_timeout(now), out);
-        if self.look_at().is_some_and(|at| at <= now) {
-            ask(Some(self.register.read(now)), out);
+        self.out.ask(self.register.on_timeout(self.now));
+        if self.look_at().is_some_and(|at| at <= self.now) {
+            self.out.ask(Some(self.register.read(self.now)));
         }
-        self.finish(now, out);
+        self.finish();
     }
 
-    pub(super) fn finish(&mut self, now: Time, out: &mut Vec<Output>) {
+    /// What to do next; `None` once nothing is left to do before the next input or timeout.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.out.poll()
+    }
+
+    pub(super) fn finish(&mut self) {
         match self.phase {
-            Phase::TakingOver { .. } => self.take_over(now, out),
-            Phase::Empty => self.renounce(now, out),
+            Phase::TakingOver { .. } => self.take_over(),
+            Phase::Empty => self.renounce(),
             _ => {}
         }
         let state = self.state();
         if self.state_reported.replace(state) != Some(state) {
-            out.push(Output::Report(Event::State(state)));
+            self.out.push(Output::Report(Event::State(state)));
         }
     }
 
-    pub(super) fn drop_image(&mut self, out: &mut Vec<Output>) {
+    pub(super) fn drop_image(&mut self) {
         if !matches!(self.phase, Phase::Empty) {
             self.phase = Phase::Empty;
-            out.push(Output::DropImage);
+            self.out.push(Output::DropImage);
         }
     }
 
-    fn link_up(&mut self, now: Time, out: &mut Vec<Output>) {
-        self.link_lost(Loss::LinkEnded, now, out);
-        self.link.came_up(now);
+    fn link_up(&mut self) {
+        self.link_lost(Loss::LinkEnded);
+        self.link.came_up(self.now);
     }
 
-    fn link_lost(&mut self, why: Loss, now: Time, out: &mut Vec<Output>) {
+    fn link_lost(&mut self, why: Loss) {
         let was_down = !self.link.went_down();
         match &self.phase {
             // However it came to stand without a link, nobody else would start the grace.
             phase if was_down && !matches!(phase, Phase::Standing { .. }) => {}
-            Phase::Seeding { .. } => self.drop_image(out),
+            Phase::Seeding { .. } => self.drop_image(),
             Phase::Standing { image, receiving } => {
                 if receiving.is_some() {
-                    out.push(Output::DropIncomplete);
+                    self.out.push(Output::DropIncomplete);
                 }
-                out.push(Output::Report(Event::PrimaryLost { why }));
-                self.lone_since.get_or_insert(now);
-                self.phase = Phase::Alone { image: *image, look_at: now + self.config.takeover_grace };
+                self.out.push(Output::Report(Event::PrimaryLost { why }));
+                self.lone_since.get_or_insert(self.now);
+                self.phase = Phase::Alone { image: *image, look_at: self.now + self.config.takeover_grace };
             }
             Phase::Empty
             | Phase::Alone { .. }
@@ -203,10 +215,10 @@ impl Secondary {
         }
     }
 
-    pub(super) fn send(&mut self, message: ToPrimary, now: Time, out: &mut Vec<Output>) {
+    pub(super) fn send(&mut self, message: ToPrimary) {
         if self.link.is_up() {
-            self.link.sent(now);
-            out.push(Output::Send(message));
+            self.link.sent(self.now);
+            self.out.push(Output::Send(message));
         }
     }
 

@@ -60,8 +60,8 @@ impl Story {
     }
 
     fn hear(&mut self, input: Input) -> Vec<Output> {
-        let mut out = Vec::new();
-        self.session.handle(self.now, input, &mut out);
+        self.session.handle(self.now, input);
+        let out: Vec<_> = core::iter::from_fn(|| self.session.poll_output()).collect();
         out
     }
 
@@ -71,7 +71,8 @@ impl Story {
         let mut out = Vec::new();
         while let Some(at) = self.session.next_timeout().filter(|at| *at <= end) {
             self.now = self.now.max(at);
-            self.session.handle_timeout(self.now, &mut out);
+            self.session.handle_timeout(self.now);
+            out.extend(core::iter::from_fn(|| self.session.poll_output()));
         }
         self.now = end;
         out

@@ -39,10 +39,12 @@ impl Asked {
         let request = request(RequestId(self.ids));
         let mut out = Vec::new();
         let input = Input::Request { client: 1, from: node(from), guest: "g".to_owned(), request };
-        self.witness.handle(input, &mut out);
+        self.witness.handle(input);
+        out.extend(core::iter::from_fn(|| self.witness.poll_output()));
         if let [Output::Persist { ticket, .. }] = out[..] {
             out.clear();
-            self.witness.handle(Input::Persisted { ticket }, &mut out);
+            self.witness.handle(Input::Persisted { ticket });
+            out.extend(core::iter::from_fn(|| self.witness.poll_output()));
         }
         match &out[..] {
             [Output::Reply { reply, .. }] => reply.outcome,
@@ -77,13 +79,14 @@ fn a_takeover_needs_a_fresh_copy_and_only_its_holder_may_ask() {
 fn claim(witness: &mut Witness, guest: &str, owner: &str) -> Option<WitnessOutcome> {
     let request = WitnessRequest::Swap { id: RequestId(1), expect: 0, new: record(1, 1, owner, None) };
     let mut out = Vec::new();
-    witness
-        .handle(Input::Request { client: 1, from: node(owner), guest: guest.to_owned(), request }, &mut out);
+    witness.handle(Input::Request { client: 1, from: node(owner), guest: guest.to_owned(), request });
+    out.extend(core::iter::from_fn(|| witness.poll_output()));
     match out[..] {
         [Output::NoRoom { .. }] => return None,
         [Output::Persist { ticket, .. }] => {
             out.clear();
-            witness.handle(Input::Persisted { ticket }, &mut out);
+            witness.handle(Input::Persisted { ticket });
+            out.extend(core::iter::from_fn(|| witness.poll_output()));
         }
         _ => {}
     }
@@ -115,10 +118,12 @@ fn one_node_cannot_fill_a_witness_and_known_guests_keep_their_places() {
         guest: guest.to_owned(),
         request,
     };
-    witness.handle(asked("old", takeover), &mut out);
+    witness.handle(asked("old", takeover));
+    out.extend(core::iter::from_fn(|| witness.poll_output()));
     assert!(matches!(out[..], [Output::Persist { .. }]), "{out:?}");
     out.clear();
-    witness.handle(asked("nothing", WitnessRequest::Read { id: RequestId(3) }), &mut out);
+    witness.handle(asked("nothing", WitnessRequest::Read { id: RequestId(3) }));
+    out.extend(core::iter::from_fn(|| witness.poll_output()));
     assert!(matches!(&out[..], [Output::Reply { reply, .. }] if reply.record.is_none()), "{out:?}");
     assert_eq!(witness.guests.len(), 10);
 }
@@ -177,12 +182,15 @@ fn nothing_is_told_about_a_guest_while_its_record_is_on_its_way_to_the_disk() {
     let mut out = Vec::new();
     let ask = |request| Input::Request { client: 1, from: node("a"), guest: "g".to_owned(), request };
     let swap = WitnessRequest::Swap { id: RequestId(1), expect: 0, new: record(1, 1, "a", None) };
-    witness.handle(ask(swap), &mut out);
+    witness.handle(ask(swap));
+    out.extend(core::iter::from_fn(|| witness.poll_output()));
     assert!(matches!(out[..], [Output::Persist { ticket: 1, .. }]));
     out.clear();
-    witness.handle(ask(WitnessRequest::Read { id: RequestId(2) }), &mut out);
+    witness.handle(ask(WitnessRequest::Read { id: RequestId(2) }));
+    out.extend(core::iter::from_fn(|| witness.poll_output()));
     assert_eq!(out, []);
-    witness.handle(Input::PersistFailed { ticket: 1 }, &mut out);
+    witness.handle(Input::PersistFailed { ticket: 1 });
+    out.extend(core::iter::from_fn(|| witness.poll_output()));
     let told = WitnessReply { id: RequestId(2), outcome: WitnessOutcome::Told, record: None };
     assert_eq!(
         out,
@@ -197,12 +205,15 @@ fn requests_that_wait_for_the_disk_are_bounded() {
     let mut out = Vec::new();
     let ask = |request| Input::Request { client: 1, from: node("a"), guest: "g".to_owned(), request };
     let swap = WitnessRequest::Swap { id: RequestId(0), expect: 0, new: record(1, 1, "a", None) };
-    witness.handle(ask(swap), &mut out);
+    witness.handle(ask(swap));
+    out.extend(core::iter::from_fn(|| witness.poll_output()));
     for id in 1..=2 * WAITING_MAX as u64 {
-        witness.handle(ask(WitnessRequest::Read { id: RequestId(id) }), &mut out);
+        witness.handle(ask(WitnessRequest::Read { id: RequestId(id) }));
+        out.extend(core::iter::from_fn(|| witness.poll_output()));
     }
     out.clear();
-    witness.handle(Input::Persisted { ticket: 1 }, &mut out);
+    witness.handle(Input::Persisted { ticket: 1 });
+    out.extend(core::iter::from_fn(|| witness.poll_output()));
     assert_eq!(out.len(), 1 + WAITING_MAX);
 }
 

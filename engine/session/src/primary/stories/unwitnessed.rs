@@ -1,7 +1,6 @@
 //! Without a witness: who is asked before anything leaves, and who decides.
 
 use super::*;
-use alloc::vec;
 use alloc::vec::Vec;
 
 /// Without a witness: a session of a guest that ran here under `past`, whose peer has answered.
@@ -101,7 +100,6 @@ fn holder() -> crate::Secondary {
     let (generation, epoch) = (Generation(2), Epoch(9));
     let mut held = crate::Secondary::new(config, Time(0));
     let seed = ToSecondary::EpochBegin { generation, epoch, kind: EpochKind::Seed, base: None };
-    let mut out = vec![];
     for input in [
         Input::LinkUp,
         Input::Message(seed),
@@ -109,8 +107,9 @@ fn holder() -> crate::Secondary {
         Input::LinkDown,
         Input::LinkUp,
     ] {
-        held.handle(Time(0), input, &mut out);
+        held.handle(Time(0), input);
     }
+    core::iter::from_fn(|| held.poll_output()).for_each(drop);
     assert_eq!(held.acked(), Some(epoch));
     held
 }
@@ -125,10 +124,8 @@ fn talk(primary: &mut Story, secondary: &mut crate::Secondary) {
             Output::Send(message) => Some(message),
             _ => None,
         });
-        let mut out = vec![];
-        sent.for_each(|message| secondary.handle(Time(0), In::Message(message), &mut out));
-        let answers: Vec<_> = out
-            .into_iter()
+        sent.for_each(|message| secondary.handle(Time(0), In::Message(message)));
+        let answers: Vec<_> = core::iter::from_fn(|| secondary.poll_output())
             .filter_map(|output| match output {
                 Out::Send(message) => Some(message),
                 _ => None,

@@ -27,7 +27,8 @@ fn a_lost_log_is_given_up_at_once() {
     let (mut inputs, mut out) = (VecDeque::new(), vec![]);
     let failing = story.session.flow.begin_checkpoint(false).0;
     let failed = Input::CaptureFailed { epoch: failing, guest_gone: false, needs_seed: true };
-    story.session.handle(story.now, failed, &mut out);
+    story.session.handle(story.now, failed);
+    out.extend(core::iter::from_fn(|| story.session.poll_output()));
     story.perform(out, &mut inputs);
     inputs.into_iter().for_each(|input| story.hear(input));
     assert_eq!(story.session.given_up(), Some(GiveUp::CaptureFails));
