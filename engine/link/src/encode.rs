@@ -2,15 +2,15 @@
 
 use super::body::TEXT_BYTES_MAX;
 use super::body::{put_blob, put_optional_u64, put_text, put_u16, put_u32, put_u64};
-use super::frame::{Frame, GuestId, Hello, HelloAnswer, Identity, RefuseReason, Service};
+use super::frame::{Frame, GuestId, Hello, HelloAnswer, Identity};
+use super::kind::Kind;
 use super::outbox::Lane;
-use super::refusal::HoldReason;
-use super::{BODY_BYTES_MAX, header, kind};
+use super::values::{CopyTag, DeclineTag, StandingTag, Value};
+use super::{BODY_BYTES_MAX, header};
 use alloc::vec::Vec;
-use understudy_checkpoint::domain::{Description, GuestKind};
+use understudy_checkpoint::domain::Description;
 use understudy_session::{
-    Copy, Decline, EpochKind, Record, Standing, ToPrimary, ToSecondary, WitnessOutcome, WitnessReply,
-    WitnessRequest,
+    Copy, Decline, Record, Standing, ToPrimary, ToSecondary, WitnessReply, WitnessRequest,
 };
 
 /// One frame in bytes, closed and not yet sealed: [`Outbox`](super::Outbox) numbers and seals it as it leaves.
@@ -69,7 +69,7 @@ impl Encoded {
 pub fn encode(frame: &Frame<'_>) -> Result<Encoded, EncodeError> {
     check(frame)?;
     let mut bytes = Vec::with_capacity(header::HEADER_BYTES + body_bytes_hint(frame));
-    header::open(&mut bytes, kind_of(frame), frame.guest().map_or(0, GuestId::get));
+    header::open(&mut bytes, frame.kind().number(), frame.guest().map_or(0, GuestId::get));
     put_body(&mut bytes, frame);
     header::close(&mut bytes);
     Ok(Encoded { lane: Lane::of(frame), since: frame.since(), bytes })
@@ -98,7 +98,7 @@ fn check(frame: &Frame<'_>) -> Result<(), EncodeError> {
 
 /// Whether a guest can be offered on a link at all.
 pub fn check_offer(name: &str, description: &Description) -> Result<(), EncodeError> {
-    let (what, bytes) = ("a guest's offer", offer_bytes(name, description));
+    let (what, bytes) = (Kind::GuestOffer.words(), offer_bytes(name, description));
     if bytes > BODY_BYTES_MAX { Err(EncodeError::TooLong { what, bytes }) } else { Ok(()) }
 }
 
@@ -142,52 +142,12 @@ fn body_bytes_hint(frame: &Frame<'_>) -> usize {
     }
 }
 
-fn kind_of(frame: &Frame<'_>) -> u16 {
-    match frame {
-        Frame::Hello(_) => kind::HELLO,
-        Frame::HelloAnswer(_) => kind::HELLO_ANSWER,
-        Frame::Refuse { .. } => kind::REFUSE,
-        Frame::Bye => kind::BYE,
-        Frame::Ping => kind::PING,
-        Frame::Pong => kind::PONG,
-        Frame::GuestOffer { generation: None, .. } => kind::GUEST_OFFER,
-        Frame::GuestOffer { generation: Some(_), .. } => kind::GUEST_OFFER_GENERATION,
-        Frame::ToSecondary { message, .. } => match message {
-            ToSecondary::Offer { .. } => kind::OFFER,
-            ToSecondary::EpochBegin { .. } => kind::EPOCH_BEGIN,
-            ToSecondary::Heartbeat { .. } => kind::PRIMARY_HEARTBEAT,
-            ToSecondary::Switchover { .. } => kind::SWITCHOVER,
-            ToSecondary::Farewell { .. } => kind::FAREWELL,
-        },
-        Frame::PageBatch { .. } => kind::PAGE_BATCH,
-        Frame::LibxcState { .. } => kind::LIBXC_STATE,
-        Frame::LibxlState { .. } => kind::LIBXL_STATE,
-        Frame::EpochEnd { .. } => kind::EPOCH_END,
-        Frame::ToPrimary { message, .. } => match message {
-            ToPrimary::Stand { .. } => kind::STAND,
-            ToPrimary::Ack { .. } => kind::ACK,
-            ToPrimary::Declined { .. } => kind::DECLINED,
-            ToPrimary::Heartbeat { .. } => kind::SECONDARY_HEARTBEAT,
-        },
-        Frame::HoldDeclined { .. } => kind::HOLD_DECLINED,
-        Frame::HoldReady { .. } => kind::HOLD_READY,
-        Frame::Window { .. } => kind::WINDOW,
-        Frame::WitnessRequest { request: WitnessRequest::Read { .. }, .. } => kind::WITNESS_READ,
-        Frame::WitnessRequest { request: WitnessRequest::Swap { .. }, .. } => kind::WITNESS_SWAP,
-        Frame::WitnessRequest { request: WitnessRequest::Reclaim { .. }, .. } => kind::WITNESS_RECLAIM,
-        Frame::WitnessReply { .. } => kind::WITNESS_REPLY,
-    }
-}
-
 fn put_body(out: &mut Vec<u8>, frame: &Frame<'_>) {
     match frame {
         Frame::Hello(Hello { versions, service, from }) => {
             put_u16(out, versions.0);
             put_u16(out, versions.1);
-            out.push(match service {
-                Service::Node => 1,
-                Service::Witness => 2,
-            });
+            service.put(out);
             put_identity(out, from);
         }
         Frame::HelloAnswer(HelloAnswer { version, from }) => {
@@ -195,7 +155,7 @@ fn put_body(out: &mut Vec<u8>, frame: &Frame<'_>) {
             put_identity(out, from);
         }
         Frame::Refuse { reason, detail } => {
-            out.push(reason_number(*reason));
+            reason.put(out);
             put_text(out, detail);
         }
         Frame::Bye | Frame::Ping | Frame::Pong | Frame::HoldReady { .. } => {}
@@ -214,7 +174,7 @@ fn put_body(out: &mut Vec<u8>, frame: &Frame<'_>) {
         }
         Frame::ToPrimary { message, .. } => put_to_primary(out, message),
         Frame::HoldDeclined { refusal, .. } => {
-            out.push(hold_reason_number(refusal.reason));
+            refusal.reason.put(out);
             put_text(out, &refusal.detail);
         }
         Frame::Window { through_bytes, .. } => put_u64(out, *through_bytes),
@@ -228,38 +188,8 @@ fn put_identity(out: &mut Vec<u8>, identity: &Identity) {
     put_text(out, &identity.node.0);
 }
 
-fn reason_number(reason: RefuseReason) -> u8 {
-    match reason {
-        RefuseReason::NoCommonVersion => 1,
-        RefuseReason::WrongService => 2,
-        RefuseReason::Duplicate => 3,
-        RefuseReason::UnknownNode => 4,
-        RefuseReason::Full => 5,
-        RefuseReason::Protocol => 6,
-        RefuseReason::NameInUse => 7,
-    }
-}
-
-fn hold_reason_number(reason: HoldReason) -> u8 {
-    match reason {
-        HoldReason::Name => 1,
-        HoldReason::TooLarge => 2,
-        HoldReason::Memory => 3,
-        HoldReason::Network => 4,
-        HoldReason::Unfit => 5,
-        HoldReason::Toolstack => 6,
-        HoldReason::TooMany => 7,
-        HoldReason::NameTaken => 8,
-        HoldReason::Internal => 9,
-    }
-}
-
 fn put_description(out: &mut Vec<u8>, description: &Description) {
-    out.push(match description.kind {
-        GuestKind::Pv => 1,
-        GuestKind::Hvm => 2,
-        GuestKind::Pvh => 3,
-    });
+    description.kind.put(out);
     put_u64(out, description.page_count);
     put_u32(out, description.libxc_version);
     put_u32(out, description.xen_version.0);
@@ -277,10 +207,7 @@ fn put_to_secondary(out: &mut Vec<u8>, message: &ToSecondary) {
         ToSecondary::EpochBegin { generation, epoch, kind, base } => {
             put_u64(out, generation.0);
             put_u64(out, epoch.0);
-            out.push(match kind {
-                EpochKind::Seed => 1,
-                EpochKind::Delta => 2,
-            });
+            kind.put(out);
             put_optional_u64(out, base.map(|epoch| epoch.0));
         }
         ToSecondary::Heartbeat { generation } | ToSecondary::Farewell { generation } => {
@@ -297,11 +224,11 @@ fn put_to_primary(out: &mut Vec<u8>, message: &ToPrimary) {
     match message {
         ToPrimary::Stand { generation, standing } => {
             put_u64(out, generation.0);
-            let (tag, held) = match standing {
-                Standing::Nothing => (0, (0, 0)),
-                Standing::Complete { generation, epoch } => (1, (generation.0, epoch.0)),
+            let held = match standing {
+                Standing::Nothing => (0, 0),
+                Standing::Complete { generation, epoch } => (generation.0, epoch.0),
             };
-            out.push(tag);
+            StandingTag::from(standing).put(out);
             put_u64(out, held.0);
             put_u64(out, held.1);
         }
@@ -312,17 +239,8 @@ fn put_to_primary(out: &mut Vec<u8>, message: &ToPrimary) {
         ToPrimary::Declined { generation, epoch, why } => {
             put_u64(out, generation.0);
             put_optional_u64(out, epoch.map(|epoch| epoch.0));
-            let (tag, newer) = match why {
-                Decline::Fenced { generation } => (1, generation.0),
-                Decline::WrongBase => (2, 0),
-                Decline::Damaged => (3, 0),
-                Decline::TooLarge => (4, 0),
-                Decline::ImageLost => (5, 0),
-                Decline::TakingOver => (6, 0),
-                Decline::Diverged => (7, 0),
-            };
-            out.push(tag);
-            put_u64(out, newer);
+            DeclineTag::from(why).put(out);
+            put_u64(out, if let Decline::Fenced { generation } = why { generation.0 } else { 0 });
         }
         ToPrimary::Heartbeat { generation } => put_u64(out, generation.0),
     }
@@ -346,12 +264,7 @@ fn put_witness_request(out: &mut Vec<u8>, guest: &str, request: &WitnessRequest)
 fn put_witness_reply(out: &mut Vec<u8>, guest: &str, reply: &WitnessReply) {
     put_u64(out, reply.id.0);
     put_text(out, guest);
-    out.push(match reply.outcome {
-        WitnessOutcome::Told => 1,
-        WitnessOutcome::Swapped => 2,
-        WitnessOutcome::Conflict => 3,
-        WitnessOutcome::Illegal => 4,
-    });
+    reply.outcome.put(out);
     out.push(u8::from(reply.record.is_some()));
     if let Some(record) = &reply.record {
         put_record(out, record);
@@ -362,11 +275,8 @@ fn put_record(out: &mut Vec<u8>, record: &Record) {
     put_u64(out, record.revision);
     put_u64(out, record.generation.0);
     put_text(out, &record.owner.0);
-    match &record.copy {
-        Copy::Stale => out.push(0),
-        Copy::Fresh { holder } => {
-            out.push(1);
-            put_text(out, &holder.0);
-        }
+    CopyTag::from(&record.copy).put(out);
+    if let Copy::Fresh { holder } = &record.copy {
+        put_text(out, &holder.0);
     }
 }

@@ -12,7 +12,9 @@
 //! A guest's number is given by the end that offers it, and is valid for that end's frames and the answers to
 //! them: each direction of offering has its own numbers.
 
+use super::kind::Kind;
 use super::refusal::HoldRefusal;
+use super::values::{DeclineTag, Value};
 use alloc::boxed::Box;
 use alloc::string::String;
 use core::fmt;
@@ -20,7 +22,7 @@ use core::ops::RangeInclusive;
 use understudy_checkpoint::domain::Description;
 use understudy_checkpoint::pages::{EpochSummary, FORM_CHECKS, FORM_STATE};
 use understudy_checkpoint::{Epoch, Generation};
-use understudy_session::{Decline, NodeName, ToPrimary, ToSecondary, WitnessReply, WitnessRequest};
+use understudy_session::{NodeName, ToPrimary, ToSecondary, WitnessReply, WitnessRequest};
 
 /// Versions of the protocol that this engine speaks: the current one and the one before.
 pub const VERSIONS: RangeInclusive<u16> = 1..=2;
@@ -129,15 +131,7 @@ pub enum RefuseReason {
 
 impl fmt::Display for RefuseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NoCommonVersion => "no common version",
-            Self::WrongService => "wrong service",
-            Self::Duplicate => "duplicate link",
-            Self::UnknownNode => "unknown node",
-            Self::Full => "no room",
-            Self::Protocol => "protocol violated",
-            Self::NameInUse => "name in use",
-        })
+        f.write_str(self.row().words)
     }
 }
 
@@ -255,28 +249,49 @@ pub enum Frame<'a> {
 }
 
 impl Frame<'_> {
-    /// The name of its kind, for messages.
-    pub fn kind_name(&self) -> &'static str {
+    /// What its body is.
+    pub(super) fn kind(&self) -> Kind {
         match self {
-            Self::Hello(_) => "a hello",
-            Self::HelloAnswer(_) => "a hello's answer",
-            Self::Refuse { .. } => "a refusal",
-            Self::Bye => "a goodbye",
-            Self::Ping => "a ping",
-            Self::Pong => "a pong",
-            Self::GuestOffer { .. } => "a guest's offer",
-            Self::ToSecondary { .. } => "a message to a secondary",
-            Self::PageBatch { .. } => "a page batch",
-            Self::LibxcState { .. } => "libxc state",
-            Self::LibxlState { .. } => "libxl state",
-            Self::EpochEnd { .. } => "an epoch's end",
-            Self::ToPrimary { .. } => "a message to a primary",
-            Self::HoldDeclined { .. } => "a refusal to hold a guest",
-            Self::HoldReady { .. } => "a readiness to hold a guest",
-            Self::Window { .. } => "a window",
-            Self::WitnessRequest { .. } => "a witness request",
-            Self::WitnessReply { .. } => "a witness reply",
+            Self::Hello(_) => Kind::Hello,
+            Self::HelloAnswer(_) => Kind::HelloAnswer,
+            Self::Refuse { .. } => Kind::Refuse,
+            Self::Bye => Kind::Bye,
+            Self::Ping => Kind::Ping,
+            Self::Pong => Kind::Pong,
+            Self::GuestOffer { generation: None, .. } => Kind::GuestOffer,
+            Self::GuestOffer { generation: Some(_), .. } => Kind::GuestOfferGeneration,
+            Self::ToSecondary { message, .. } => match message {
+                ToSecondary::Offer { .. } => Kind::Offer,
+                ToSecondary::EpochBegin { .. } => Kind::EpochBegin,
+                ToSecondary::Heartbeat { .. } => Kind::PrimaryHeartbeat,
+                ToSecondary::Switchover { .. } => Kind::Switchover,
+                ToSecondary::Farewell { .. } => Kind::Farewell,
+            },
+            Self::PageBatch { .. } => Kind::PageBatch,
+            Self::LibxcState { .. } => Kind::LibxcState,
+            Self::LibxlState { .. } => Kind::LibxlState,
+            Self::EpochEnd { .. } => Kind::EpochEnd,
+            Self::ToPrimary { message, .. } => match message {
+                ToPrimary::Stand { .. } => Kind::Stand,
+                ToPrimary::Ack { .. } => Kind::Ack,
+                ToPrimary::Declined { .. } => Kind::Declined,
+                ToPrimary::Heartbeat { .. } => Kind::SecondaryHeartbeat,
+            },
+            Self::HoldDeclined { .. } => Kind::HoldDeclined,
+            Self::HoldReady { .. } => Kind::HoldReady,
+            Self::Window { .. } => Kind::Window,
+            Self::WitnessRequest { request, .. } => match request {
+                WitnessRequest::Read { .. } => Kind::WitnessRead,
+                WitnessRequest::Swap { .. } => Kind::WitnessSwap,
+                WitnessRequest::Reclaim { .. } => Kind::WitnessReclaim,
+            },
+            Self::WitnessReply { .. } => Kind::WitnessReply,
         }
+    }
+
+    /// What it is, for a person.
+    pub fn kind_name(&self) -> &'static str {
+        self.kind().words()
     }
 
     /// Which guest it is about; `None` for the link itself and for the witness, which knows guests by name.
@@ -305,21 +320,19 @@ impl Frame<'_> {
 }
 
 impl Frame<'_> {
-    /// The first version of the protocol that has this frame.
+    /// The first version of the protocol that has this frame, and the value in it.
     pub fn since(&self) -> u16 {
-        match self {
-            Self::GuestOffer { generation: Some(_), .. }
-            | Self::HoldDeclined { .. }
-            | Self::HoldReady { .. }
-            | Self::Window { .. } => GUEST_REFUSALS_SINCE,
+        let of_value = match self {
             Self::PageBatch { batch, .. } if matches!(batch.first(), Some(&(FORM_CHECKS | FORM_STATE))) => {
                 CHECKS_SINCE
             }
-            Self::ToPrimary { message: ToPrimary::Declined { why: Decline::Diverged, .. }, .. } => {
-                CHECKS_SINCE
+            Self::ToPrimary { message: ToPrimary::Declined { why, .. }, .. } => {
+                DeclineTag::from(why).row().since
             }
+            Self::Refuse { reason, .. } => reason.row().since,
             _ => 1,
-        }
+        };
+        self.kind().since().max(of_value)
     }
 
     /// Bytes on the link of a frame that windows count: what an epoch is made of.

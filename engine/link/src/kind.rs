@@ -1,40 +1,117 @@
-//! The numbers of the frames' kinds. 0 is no kind, so that zeroed memory is never a frame. A number is never
-//! used again for something else.
+//! The kinds of frames. A kind's number, the version that brought it, whom it is addressed to and what it is called stand
+//! here and nowhere else; `docs/LINK.md` draws the bodies, and a test compares it with this table.
+//!
+//! 0 is no kind, so that zeroed memory is never a frame. A number is never used again for something else.
 
-pub(super) const HELLO: u16 = 0x01;
-pub(super) const HELLO_ANSWER: u16 = 0x02;
-pub(super) const REFUSE: u16 = 0x03;
-pub(super) const BYE: u16 = 0x04;
-pub(super) const PING: u16 = 0x05;
-pub(super) const PONG: u16 = 0x06;
+/// To whom a frame is addressed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Conversation {
+    /// The link itself: its guest is 0.
+    Link,
+    /// A guest, by its number on this connection.
+    Guest,
+    /// The witness, which knows guests by name: its guest is 0.
+    Witness,
+}
 
-pub(super) const GUEST_OFFER: u16 = 0x10;
-pub(super) const OFFER: u16 = 0x11;
-pub(super) const EPOCH_BEGIN: u16 = 0x12;
-pub(super) const PAGE_BATCH: u16 = 0x13;
-pub(super) const LIBXC_STATE: u16 = 0x14;
-pub(super) const LIBXL_STATE: u16 = 0x15;
-pub(super) const EPOCH_END: u16 = 0x16;
-pub(super) const PRIMARY_HEARTBEAT: u16 = 0x17;
-pub(super) const SWITCHOVER: u16 = 0x18;
-pub(super) const FAREWELL: u16 = 0x19;
-/// As `GUEST_OFFER`, from version 2 on.
-pub(super) const GUEST_OFFER_GENERATION: u16 = 0x1A;
+/// What is to be known of a kind.
+struct Row {
+    since: u16,
+    conversation: Conversation,
+    name: &'static str,
+    words: &'static str,
+}
 
-pub(super) const STAND: u16 = 0x20;
-pub(super) const ACK: u16 = 0x21;
-pub(super) const DECLINED: u16 = 0x22;
-pub(super) const SECONDARY_HEARTBEAT: u16 = 0x23;
-pub(super) const HOLD_DECLINED: u16 = 0x24;
-pub(super) const HOLD_READY: u16 = 0x25;
-pub(super) const WINDOW: u16 = 0x26;
+macro_rules! kinds {
+    ($($number:literal $kind:ident $since:literal $conversation:ident $name:literal $words:literal;)*) => {
+        /// What the body of a frame is.
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+        #[repr(u16)]
+        pub(super) enum Kind { $($kind = $number,)* }
 
-pub(super) const WITNESS_READ: u16 = 0x30;
-pub(super) const WITNESS_SWAP: u16 = 0x31;
-pub(super) const WITNESS_REPLY: u16 = 0x32;
-pub(super) const WITNESS_RECLAIM: u16 = 0x33;
+        impl Kind {
+            #[cfg(test)]
+            pub(super) const ALL: &[Self] = &[$(Self::$kind,)*];
 
-/// Whether frames of a known kind are addressed to a guest (rather than to the link itself).
-pub(super) fn has_guest(kind: u16) -> bool {
-    (GUEST_OFFER..WITNESS_READ).contains(&kind)
+            /// The kind of this number.
+            pub(super) fn of(number: u16) -> Option<Self> {
+                match number {
+                    $($number => Some(Self::$kind),)*
+                    _ => None,
+                }
+            }
+
+            const fn row(self) -> &'static Row {
+                match self {
+                    $(Self::$kind => &Row {
+                        since: $since,
+                        conversation: Conversation::$conversation,
+                        name: $name,
+                        words: $words,
+                    },)*
+                }
+            }
+        }
+    };
+}
+
+kinds! {
+    // number, kind, first version that has it, conversation, name in docs/LINK.md, words for a person
+    0x01 Hello                1 Link    "Hello"          "a hello";
+    0x02 HelloAnswer          1 Link    "HelloAnswer"    "a hello's answer";
+    0x03 Refuse               1 Link    "Refuse"         "a refusal";
+    0x04 Bye                  1 Link    "Bye"            "a goodbye";
+    0x05 Ping                 1 Link    "Ping"           "a ping";
+    0x06 Pong                 1 Link    "Pong"           "a pong";
+
+    0x10 GuestOffer           1 Guest   "GuestOffer"     "a guest's offer";
+    0x11 Offer                1 Guest   "Offer"          "a primary's offer";
+    0x12 EpochBegin           1 Guest   "EpochBegin"     "an epoch's begin";
+    0x13 PageBatch            1 Guest   "PageBatch"      "a page batch";
+    0x14 LibxcState           1 Guest   "LibxcState"     "libxc state";
+    0x15 LibxlState           1 Guest   "LibxlState"     "libxl state";
+    0x16 EpochEnd             1 Guest   "EpochEnd"       "an epoch's end";
+    0x17 PrimaryHeartbeat     1 Guest   "Heartbeat"      "a primary's heartbeat";
+    0x18 Switchover           1 Guest   "Switchover"     "a switchover";
+    0x19 Farewell             1 Guest   "Farewell"       "a farewell";
+    0x1A GuestOfferGeneration 2 Guest   "GuestOffer"     "a guest's offer";
+
+    0x20 Stand                1 Guest   "Stand"          "a secondary's standing";
+    0x21 Ack                  1 Guest   "Ack"            "an ack";
+    0x22 Declined             1 Guest   "Declined"       "a decline";
+    0x23 SecondaryHeartbeat   1 Guest   "Heartbeat"      "a secondary's heartbeat";
+    0x24 HoldDeclined         2 Guest   "HoldDeclined"   "a refusal to hold a guest";
+    0x25 HoldReady            2 Guest   "HoldReady"      "a readiness to hold a guest";
+    0x26 Window               2 Guest   "Window"         "a window";
+
+    0x30 WitnessRead          1 Witness "WitnessRead"    "a witness request";
+    0x31 WitnessSwap          1 Witness "WitnessSwap"    "a witness request";
+    0x32 WitnessReply         1 Witness "WitnessReply"   "a witness reply";
+    0x33 WitnessReclaim       1 Witness "WitnessReclaim" "a witness request";
+}
+
+impl Kind {
+    pub(super) fn number(self) -> u16 {
+        self as u16
+    }
+
+    /// The first version of the protocol that has it.
+    pub(super) fn since(self) -> u16 {
+        self.row().since
+    }
+
+    pub(super) fn conversation(self) -> Conversation {
+        self.row().conversation
+    }
+
+    /// Its name in `docs/LINK.md`.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the test that reads docs/LINK.md looks for it"))]
+    pub(super) fn name(self) -> &'static str {
+        self.row().name
+    }
+
+    /// What it is, for a person.
+    pub(super) fn words(self) -> &'static str {
+        self.row().words
+    }
 }

@@ -19,6 +19,8 @@ mod backoff;
 mod body;
 mod decode;
 mod decoder;
+#[cfg(test)]
+mod documented;
 mod encode;
 mod error;
 pub mod frame;
@@ -30,6 +32,7 @@ mod outbox;
 mod refusal;
 #[cfg(test)]
 mod tests;
+mod values;
 
 pub use backoff::Backoff;
 pub use body::TEXT_BYTES_MAX;
