@@ -4,7 +4,7 @@ use super::body::TEXT_BYTES_MAX;
 use super::body::{put_blob, put_optional_u64, put_text, put_u16, put_u32, put_u64};
 use super::frame::{Frame, GuestId, Hello, HelloAnswer, Identity};
 use super::kind::Kind;
-use super::outbox::Lane;
+use super::outbox::{Class, Lane};
 use super::values::{CopyTag, DeclineTag, StandingTag, Value};
 use super::{BODY_BYTES_MAX, header};
 use alloc::vec::Vec;
@@ -17,6 +17,7 @@ use understudy_session::{
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Encoded {
     lane: Lane,
+    class: Class,
     since: u16,
     bytes: Vec<u8>,
 }
@@ -48,6 +49,16 @@ impl Encoded {
         self.lane
     }
 
+    /// What it goes before.
+    pub fn class(&self) -> Class {
+        self.class
+    }
+
+    #[cfg(test)]
+    pub(super) fn of_class(self, class: Class) -> Self {
+        Self { class, ..self }
+    }
+
     /// The first version of the protocol that has it.
     pub(super) fn since(&self) -> u16 {
         self.since
@@ -72,7 +83,8 @@ pub fn encode(frame: &Frame<'_>) -> Result<Encoded, EncodeError> {
     header::open(&mut bytes, frame.kind().number(), frame.guest().map_or(0, GuestId::get));
     put_body(&mut bytes, frame);
     header::close(&mut bytes);
-    Ok(Encoded { lane: Lane::of(frame), since: frame.since(), bytes })
+    let lane = Lane::of(frame);
+    Ok(Encoded { lane, class: Class::of(lane, bytes.len()), since: frame.since(), bytes })
 }
 
 /// Whether a frame fits, told before any memory is taken for it.

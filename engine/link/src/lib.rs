@@ -45,5 +45,5 @@ pub use frame::{
 };
 pub use header::HEADER_BYTES;
 pub use link::{Event, Link, LinkEnd};
-pub use outbox::{Backlog, LANE_BYTES_HARD_MAX, LANE_BYTES_MAX, Lane, Outbox};
+pub use outbox::{Backlog, Class, LANE_BYTES_HARD_MAX, LANE_BYTES_MAX, Lane, Outbox};
 pub use refusal::{HoldReason, HoldRefusal};

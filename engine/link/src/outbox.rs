@@ -1,13 +1,15 @@
 //! What leaves next. Pure: it holds frames and hands out bytes; no socket.
 //!
 //! ```text
-//!   push ─► link      │ hello, goodbye, witness      │ ──┐ always first
-//!           offered 1 │ begin, batch, batch, end     │ ──┤
-//!           offered 2 │ heartbeat                    │ ──┤ a small head overtakes the long heads of other
-//!           held 1    │ ack                          │ ──┤ lanes; among equals the lane that has had the
-//!                                                         │ least goes first
+//!   push ─► link      │ hello, goodbye, witness      │ ──┐ Control: always first
+//!           offered 1 │ begin, batch, batch, end     │ ──┤ Pages
+//!           offered 2 │ heartbeat                    │ ──┤ Control: overtakes the long heads of other lanes
+//!           held 1    │ ack                          │ ──┤
+//!                                                         │ in a class the lane that has had the least
 //!                                                         └─► numbered, sealed ─► batch for one writev
 //! ```
+//!
+//! The class of a lane is that of its head: [`Class`].
 //!
 //! Within a lane the order of pushing is the order of sending, always. A lane is bounded: producers of long
 //! frames ask [`has_room`](Outbox::has_room) and wait; what is still pushed beyond the hard limit ends the
@@ -26,6 +28,25 @@ pub const LANE_BYTES_HARD_MAX: usize = LANE_BYTES_MAX + (8 << 20);
 
 /// A frame up to this many bytes is small: whatever sessions say, and the checkpoints of an idle guest.
 const SMALL_FRAME_BYTES: usize = 4 << 10;
+
+/// What goes before what, among the heads of lanes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Class {
+    /// What the link says itself, and whatever is small.
+    Control,
+    /// A guest's network packets: somebody waits for each of them. No kind of frame carries them yet. They need lanes of
+    /// their own, since nothing overtakes within a lane.
+    Packets,
+    /// Pages and state of epochs.
+    Pages,
+}
+
+impl Class {
+    /// That of a frame of `len_bytes` in `lane`.
+    pub(super) fn of(lane: Lane, len_bytes: usize) -> Self {
+        if lane == Lane::Link || len_bytes <= SMALL_FRAME_BYTES { Self::Control } else { Self::Pages }
+    }
+}
 
 /// Bytes sealed ahead of the socket, at most, but for the last frame's rest: what a small frame still waits for.
 const BATCH_BYTES: usize = 256 << 10;
@@ -169,14 +190,10 @@ impl Outbox {
     fn next_lane(&self) -> Option<Lane> {
         let waiting = self.lanes.iter().filter_map(|(lane, queue)| {
             let head = queue.frames.front()?;
-            let rank = match lane {
-                Lane::Link => 0,
-                _ if head.len_bytes() <= SMALL_FRAME_BYTES => 1,
-                _ => 2,
-            };
-            Some((rank, queue.share_bytes, *lane))
+            // The link's own lane goes first in its class.
+            Some((head.class(), *lane != Lane::Link, queue.share_bytes, *lane))
         });
-        waiting.min().map(|(_, _, lane)| lane)
+        waiting.min().map(|(_, _, _, lane)| lane)
     }
 }
 
@@ -251,6 +268,20 @@ mod tests {
             frames(&drain(&mut outbox, usize::MAX)).into_iter().map(|(lane, _)| lane).collect();
         assert_eq!(order[..3], [Lane::Link, Lane::Held(guest(1)), Lane::Held(guest(2))]);
         assert_eq!(order[3..], [Lane::Offered(guest(1)); 21]);
+    }
+
+    #[test]
+    fn packets_go_before_pages_and_after_what_sessions_say() {
+        let mut outbox = Outbox::default();
+        outbox.push(batch(1, 100_000)).unwrap();
+        outbox.push(batch(2, 50_000).of_class(Class::Packets)).unwrap();
+        outbox.push(ack(3, 5)).unwrap();
+        outbox.push(batch(4, 3_000)).unwrap();
+        let order: Vec<_> =
+            frames(&drain(&mut outbox, usize::MAX)).into_iter().map(|(lane, _)| lane).collect();
+        let [offered, packets] = [1, 2].map(|number| Lane::Offered(guest(number)));
+        assert_eq!(order[2..], [packets, offered]);
+        assert!(order[..2].contains(&Lane::Held(guest(3))) && order[..2].contains(&Lane::Offered(guest(4))));
     }
 
     #[test]
