@@ -43,6 +43,7 @@ pub use report::{Report, Reporter, RuntimeId};
 pub use stepped::{SteppedCapture, SteppedReplica};
 #[cfg(test)]
 pub(crate) use still::Still;
+pub(crate) use thread::panic_words;
 pub use workers::{Checkpointer, ReplicaThread, Threads, Workers};
 pub use xen::{
     Compare, HostLock, HostLockError, NotFound, RESCUE_DIRECTORY, StandingBy, XenHost, XenMachine, obstacle,

@@ -15,12 +15,13 @@ pub(super) fn spawn(
 ) -> io::Result<JoinHandle<()>> {
     Builder::new().name(worker.to_owned()).spawn(move || {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(work)) {
-            reporter.tell(Report::Panicked { worker, message: words(&*panic) });
+            reporter.tell(Report::Panicked { worker, message: panic_words(&*panic) });
         }
     })
 }
 
-fn words(panic: &(dyn Any + Send)) -> String {
+/// What a panic said.
+pub(crate) fn panic_words(panic: &(dyn Any + Send)) -> String {
     let literal = panic.downcast_ref::<&str>().map(|words| (*words).to_owned());
     literal.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
 }

@@ -199,6 +199,7 @@ impl Guests {
             end_seen: false,
             broken: None,
             over: None,
+            defect: None,
         });
         if let Some(why) = broken {
             guest.broke(why, wires.now());

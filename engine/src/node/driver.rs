@@ -133,6 +133,10 @@ pub(super) trait GuestDriver: Send {
     /// Makes threads anew that have failed, if it is time to.
     fn mend(&mut self, _make: &mut MakeThreads<'_>, _wires: &mut dyn Wires) {}
 
+    /// Its session panics, as a test has it.
+    #[cfg(test)]
+    fn fail(&mut self, wires: &mut dyn Wires);
+
     // ── what becomes of it ───────────────────────────────────────────────────────────────────────────────────────────
 
     /// The guest changes its role: what the driver that goes on with it is made from. This one is over then.

@@ -81,9 +81,14 @@ impl PrimaryGuest {
         self.handle(Input::CaptureMended, wires);
     }
 
+    /// When the session has something to do; never if it is lost.
+    pub(super) fn session_timeout(&self) -> Option<Time> {
+        self.session.next_timeout().filter(|_| self.defect.is_none())
+    }
+
     /// When [`run_timers`](Self::run_timers) has something to do.
     pub(super) fn next_timeout(&self) -> Option<Time> {
         let mend_at = self.broken.as_ref().and_then(|broken| broken.mend_at);
-        [self.session.next_timeout(), mend_at, self.offer.again_at()].into_iter().flatten().min()
+        [self.session_timeout(), mend_at, self.offer.again_at()].into_iter().flatten().min()
     }
 }

@@ -17,6 +17,7 @@ mod arrived;
 mod ask;
 mod beginning;
 mod clock;
+mod defect;
 #[cfg(test)]
 mod documented;
 mod door;

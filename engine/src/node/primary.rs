@@ -85,6 +85,8 @@ pub(super) struct PrimaryGuest {
     pub(super) end_seen: bool,
     pub(super) broken: Option<Broken>,
     pub(super) over: Option<Over>,
+    /// Its session is lost: see [`defect`](super::defect).
+    pub(super) defect: Option<String>,
 }
 
 impl PrimaryGuest {
@@ -92,8 +94,10 @@ impl PrimaryGuest {
     pub(super) fn handle(&mut self, input: Input, wires: &mut dyn Wires) {
         let (mut next, mut inputs) = (Some(input), VecDeque::new());
         while let Some(input) = next {
-            self.session.handle(wires.now(), input);
-            self.perform_all(&mut inputs, wires);
+            let now = wires.now();
+            if self.call(|session| session.handle(now, input), wires) {
+                self.perform_all(&mut inputs, wires);
+            }
             next = inputs.pop_front();
         }
         self.end_recording(wires);
@@ -101,10 +105,12 @@ impl PrimaryGuest {
 
     /// Runs the session's timer if it is due.
     pub(super) fn run_timers(&mut self, wires: &mut dyn Wires) {
-        if self.session.next_timeout().is_some_and(|at| at <= wires.now()) {
+        let now = wires.now();
+        if self.session_timeout().is_some_and(|at| at <= now) {
             let mut inputs = VecDeque::new();
-            self.session.handle_timeout(wires.now());
-            self.perform_all(&mut inputs, wires);
+            if self.call(|session| session.handle_timeout(now), wires) {
+                self.perform_all(&mut inputs, wires);
+            }
             inputs.into_iter().for_each(|input| self.handle(input, wires));
         }
         if self.session.guest_settles() && self.machine.as_ref().is_none_or(|machine| machine.has_settled()) {
@@ -151,7 +157,7 @@ impl PrimaryGuest {
 
     /// The link to the peer is up: gives the guest its number there.
     pub(super) fn attach(&mut self, wires: &mut dyn Wires) {
-        if self.has_ended() {
+        if self.has_ended() || self.defect.is_some() {
             return;
         }
         self.forget_refusal();

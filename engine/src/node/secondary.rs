@@ -71,6 +71,8 @@ pub(super) struct SecondaryGuest {
     /// Why the guest could not be started yet.
     delay: Option<String>,
     pub(super) broken: Option<String>,
+    /// Its session is lost: see [`defect`](super::defect).
+    pub(super) defect: Option<String>,
     /// Why the receive thread cannot hold the guest any more.
     pub(super) given_up: Option<HoldRefusal>,
     /// What the guest is from its next full copy on, if that is something else than what is held.
@@ -119,6 +121,7 @@ impl SecondaryGuest {
             is_being_started: false,
             delay: None,
             broken: None,
+            defect: None,
             given_up: None,
             renewal: None,
             paused_before: Generation(0),
@@ -155,9 +158,11 @@ impl SecondaryGuest {
 
     /// Tells the session, and performs what it wants.
     pub(super) fn handle(&mut self, input: Input, wires: &mut dyn Wires) {
-        self.session.handle(wires.now(), input);
-        self.pause_older();
-        self.perform_all(wires);
+        let now = wires.now();
+        if self.call(|session| session.handle(now, input), wires) {
+            self.pause_older();
+            self.perform_all(wires);
+        }
     }
 
     /// What an engine that is gone left of the guest here stands still as soon as a later generation is known of. It is
@@ -172,10 +177,17 @@ impl SecondaryGuest {
 
     /// Runs the session's timer if it is due.
     pub(super) fn run_timers(&mut self, wires: &mut dyn Wires) {
-        if self.session.next_timeout().is_some_and(|at| at <= wires.now()) {
-            self.session.handle_timeout(wires.now());
+        let now = wires.now();
+        if self.next_timeout().is_some_and(|at| at <= now)
+            && self.call(|session| session.handle_timeout(now), wires)
+        {
             self.perform_all(wires);
         }
+    }
+
+    /// When [`run_timers`](Self::run_timers) has something to do; never if the session is lost.
+    pub(super) fn next_timeout(&self) -> Option<Time> {
+        self.session.next_timeout().filter(|_| self.defect.is_none())
     }
 
     /// There is a link to the primary.

@@ -1,6 +1,7 @@
 //! Stories of a node's guests, told frame by frame: real sessions and drivers, workers that do nothing, a machine that does
 //! what the story wants of it.
 
+mod defects;
 mod outside;
 mod starts;
 mod unseen;
@@ -116,14 +117,20 @@ impl Story {
         self.guests.run(&mut self.outside);
     }
 
-    /// The guest was to be started here in generation 2, on a person's word, and is being started.
-    fn taking_over() -> Self {
+    /// A full copy of the guest is held here.
+    fn standing() -> Self {
         let mut story = Self::new();
         story.offer(G);
         story.primary(seed());
         let summary = EpochSummary { entries: 0, data_pages: 0, digest: 0 };
         story.hear(Arrived::EpochEnd(G, Epoch(1), summary));
         story.report(1, Report::Complete { generation: G, epoch: Epoch(1) });
+        story
+    }
+
+    /// The guest was to be started here in generation 2, on a person's word, and is being started.
+    fn taking_over() -> Self {
+        let mut story = Self::standing();
         story.guests.wish("web", Wish::ForceTakeover, &mut story.outside).unwrap();
         assert_eq!(story.secondary(), Some(secondary::State::Activating));
         story.outside.said.clear();

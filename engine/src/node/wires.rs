@@ -52,6 +52,9 @@ pub trait Wires {
     fn is_witness_up(&self) -> bool;
     /// Asks the witness; without a connection the question goes nowhere, and the session repeats it.
     fn ask_witness(&mut self, guest: &str, request: WitnessRequest);
+    /// A guest's session has panicked with these words, and is told nothing more. Where that is what is looked for, the run
+    /// ends here.
+    fn session_failed(&mut self, _guest: &str, _why: &str) {}
 }
 
 /// A node's.

@@ -231,6 +231,10 @@ impl Wires for SimWires {
         self.witness_up
     }
 
+    fn session_failed(&mut self, guest: &str, why: &str) {
+        panic!("the session of {guest} on {} has failed: {why}", name(self.host));
+    }
+
     fn ask_witness(&mut self, guest: &str, request: WitnessRequest) {
         if self.witness_up {
             self.said.push(Said::Ask(guest_of(guest), request));

@@ -89,6 +89,11 @@ impl GuestDriver for PrimaryGuest {
         }
     }
 
+    #[cfg(test)]
+    fn fail(&mut self, wires: &mut dyn Wires) {
+        assert!(!self.call(|_| panic!("as the test says"), wires));
+    }
+
     fn is_over(&self) -> bool {
         self.over.is_some()
     }
@@ -131,6 +136,9 @@ impl GuestDriver for PrimaryGuest {
 
     fn wish(&mut self, wish: Wish, has_witness: bool, wires: &mut dyn Wires) -> Result<(), String> {
         let (name, state) = (&self.name, self.session.state());
+        if let Some(why) = self.defect_reason() {
+            return Err(format!("{name}: {why}"));
+        }
         let wished = match wish {
             Wish::Protect => primary::Wish::Protect,
             Wish::Unprotect => primary::Wish::Unprotect,

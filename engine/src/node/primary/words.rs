@@ -109,6 +109,7 @@ impl PrimaryGuest {
         let cards = self.output.unheld();
         let mut words: Vec<String> = cards.iter().map(status::unheld_reason).collect();
         words.extend(self.gate_reason());
+        words.extend(self.defect_reason());
         words.extend(broken);
         words.extend(Some(said).filter(|said| !said.is_empty()));
         // Until there is a copy again.
@@ -118,7 +119,7 @@ impl PrimaryGuest {
 
     /// Enters what only this role knows.
     pub(in crate::node) fn fill(&self, status: &mut GuestStatus, now: Time) {
-        status.protected = self.session.state() == State::Protected;
+        status.protected = self.session.state() == State::Protected && self.defect.is_none();
         status.wished = self.session.is_protection_wished();
         let pacing = self.session.pacing();
         status.interval_ms = pacing.interval_max().0 as f64 / 1e6;

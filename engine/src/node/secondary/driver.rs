@@ -76,7 +76,7 @@ impl GuestDriver for SecondaryGuest {
     }
 
     fn next_timeout(&self) -> Option<Time> {
-        self.session.next_timeout()
+        self.next_timeout()
     }
 
     fn successor(&mut self, wires: &mut dyn Wires) -> Option<Beginning> {
@@ -114,6 +114,11 @@ impl GuestDriver for SecondaryGuest {
             pacing: None,
             compared_bytes,
         })
+    }
+
+    #[cfg(test)]
+    fn fail(&mut self, wires: &mut dyn Wires) {
+        assert!(!self.call(|_| panic!("as the test says"), wires));
     }
 
     fn is_over(&self) -> bool {
@@ -180,6 +185,9 @@ impl GuestDriver for SecondaryGuest {
         let name = &self.name;
         if wish != Wish::ForceTakeover {
             return Err(format!("{name} runs on {}; ask there (here only its copy is held)", self.peer));
+        }
+        if let Some(why) = self.defect_reason() {
+            return Err(format!("{name}: {why}"));
         }
         if self.session.committed().is_none() {
             return Err(format!("There is no complete copy of {name} here"));

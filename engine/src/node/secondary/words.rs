@@ -45,6 +45,9 @@ impl SecondaryGuest {
         if let (State::Activating, Some(why)) = (state, &self.delay) {
             status.reason = format!("the guest cannot be started here yet, and is tried again: {why}");
         }
+        if let Some(why) = self.defect_reason() {
+            status.reason = why;
+        }
         status.generation = self.session.generation().0;
         status.acked = self.session.acked().map(|epoch| epoch.0);
         status.epoch = self.receiving.map(|(_, epoch)| epoch.0).or(status.acked);

@@ -185,6 +185,7 @@ impl Host for Bench {
 #[derive(Default, Debug)]
 pub(super) struct Fake {
     pub(super) has_ended: AtomicBool,
+    pub(super) is_paused: AtomicBool,
     /// It was left to whoever comes after this process.
     pub(super) is_left: AtomicBool,
     /// It was destroyed.
@@ -197,8 +198,12 @@ pub(super) struct Fake {
 }
 
 impl Machine for Fake {
-    fn pause(&self) {}
-    fn unpause(&self) {}
+    fn pause(&self) {
+        self.is_paused.store(true, Ordering::Relaxed);
+    }
+    fn unpause(&self) {
+        self.is_paused.store(false, Ordering::Relaxed);
+    }
     fn outlives_us(&self) -> bool {
         true
     }

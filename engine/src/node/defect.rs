@@ -1,0 +1,108 @@
+//! A session that panics: what it believes of itself does not hold, or it has another defect. Its guest alone is concerned.
+//!
+//! A panic that went through the loop would end the node: every guest of this host would stand still, or lose its
+//! protection, for the defect of one (`docs/DESIGN.md#s1`). So it is caught where a session is called. What the session
+//! still had to say is not performed, it is told nothing more, and a person decides:
+//!
+//! ```text
+//!   runs here    unprotected for sure: it runs on. Else: nothing leaves any more, and it is paused and kept
+//!   held here    nothing is acked any more. With a primary there, the copy is given up, and made anew by its next offer.
+//!                Without one it is kept as it is: it may be all that is left of the guest
+//! ```
+//!
+//! An engine that is started anew begins from the witness's record.
+
+use super::primary::PrimaryGuest;
+use super::secondary::SecondaryGuest;
+use super::wires::Wires;
+use crate::guest::panic_words;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use understudy_session::primary::{Primary, State};
+use understudy_session::secondary::{self, Secondary};
+
+/// Calls a session; the error has the words of its panic.
+fn guarded<S>(session: &mut S, call: impl FnOnce(&mut S)) -> Result<(), String> {
+    catch_unwind(AssertUnwindSafe(|| call(session))).map_err(|panic| panic_words(&*panic))
+}
+
+impl PrimaryGuest {
+    /// Calls the session, unless it is lost. Returns whether it has something to say.
+    pub(super) fn call(&mut self, call: impl FnOnce(&mut Primary), wires: &mut dyn Wires) -> bool {
+        if self.defect.is_some() {
+            return false;
+        }
+        match guarded(&mut self.session, call) {
+            Ok(()) => true,
+            Err(why) => {
+                self.session_is_lost(why, wires);
+                false
+            }
+        }
+    }
+
+    fn session_is_lost(&mut self, why: String, wires: &mut dyn Wires) {
+        wires.session_failed(&self.name, &why);
+        if self.session.state() == State::Unprotected {
+            tracing::error!(guest = %self.name, why, "The guest's session has failed: it runs on, unprotected; restart the node");
+        } else {
+            tracing::error!(guest = %self.name, why, "The guest's session has failed: it is paused and kept; restart the node");
+            self.gate.close();
+            self.participants.fence();
+            if let Some(machine) = &self.machine {
+                machine.pause();
+            }
+        }
+        self.meter.set_protected(false);
+        self.defect = Some(why);
+    }
+
+    /// Why its session is lost, if it is.
+    pub(super) fn defect_reason(&self) -> Option<String> {
+        let defect = self.defect.as_ref()?;
+        let stands =
+            if self.session.state() == State::Unprotected { "runs on" } else { "is paused and kept" };
+        Some(format!(
+            "its session has failed, which is a defect of understudy ({defect}): the guest {stands}; restart the node"
+        ))
+    }
+}
+
+impl SecondaryGuest {
+    /// Calls the session, unless it is lost. Returns whether it has something to say.
+    pub(super) fn call(&mut self, call: impl FnOnce(&mut Secondary), wires: &mut dyn Wires) -> bool {
+        if self.defect.is_some() {
+            return false;
+        }
+        match guarded(&mut self.session, call) {
+            Ok(()) => true,
+            Err(why) => {
+                self.session_is_lost(why, wires);
+                false
+            }
+        }
+    }
+
+    fn session_is_lost(&mut self, why: String, wires: &mut dyn Wires) {
+        use secondary::State as Held;
+        wires.session_failed(&self.name, &why);
+        self.meter.set_protected(false);
+        match self.session.state() {
+            Held::Empty | Held::Seeding | Held::Standing | Held::Outdated => {
+                self.broken = Some(format!("its session has failed: {why}"));
+            }
+            Held::Alone | Held::TakingOver | Held::Activating | Held::ActivationFailed => tracing::error!(
+                guest = %self.name, why, peer = %self.peer,
+                "The session of a copy has failed, and no primary is there: the copy is kept, and is not started"
+            ),
+        }
+        self.defect = Some(why);
+    }
+
+    /// Why its session is lost, if it is.
+    pub(super) fn defect_reason(&self) -> Option<String> {
+        let defect = self.defect.as_ref()?;
+        Some(format!(
+            "its session has failed, which is a defect of understudy ({defect}): the copy is kept, and cannot be started"
+        ))
+    }
+}

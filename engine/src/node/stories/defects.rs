@@ -1,0 +1,73 @@
+//! Stories of sessions that panic: their guest alone is concerned, and no guest is let out or lost by it.
+
+use super::*;
+
+impl Story {
+    /// The guest's session finds that something does not hold.
+    fn fail(&mut self) {
+        self.guests.guests.get_mut("web").expect("a guest").fail(&mut self.outside);
+        self.guests.run(&mut self.outside);
+    }
+}
+
+fn adopted() -> (Story, HeldOutput, Arc<Fake>) {
+    let machine = Arc::new(Fake { takes_marks: true.into(), ..Fake::default() });
+    let (story, output) = Story::adopted(&machine);
+    (story, output, machine)
+}
+
+#[test]
+fn a_guest_whose_session_fails_while_output_is_held_is_paused_and_kept() {
+    let (mut story, output, machine) = adopted();
+    output.transmit(b"a frame");
+    story.fail();
+    assert!(machine.is_paused.load(Ordering::Relaxed) && !machine.is_stopped.load(Ordering::Relaxed));
+    // What would have let it out, had the session been told of it.
+    story.hear(Arrived::ToPrimary(ToPrimary::Stand {
+        generation: Generation(0),
+        standing: Standing::Nothing,
+    }));
+    output.transmit(b"a frame");
+    story.pass(Span::from_ms(60_000));
+    assert_eq!((story.state(), leaves(&output)), (Some(primary::State::Asking), 0));
+    let status = story.status();
+    assert!(status.reason.contains("as the test says") && !status.protected, "{}", status.reason);
+    let refused = story.guests.wish("web", Wish::Unprotect, &mut story.outside).unwrap_err();
+    assert!(refused.contains("restart the node"), "{refused}");
+}
+
+#[test]
+fn a_guest_whose_session_fails_while_its_record_is_stale_runs_on() {
+    let (mut story, output, machine) = adopted();
+    story.hear(Arrived::ToPrimary(ToPrimary::Stand {
+        generation: Generation(0),
+        standing: Standing::Nothing,
+    }));
+    assert_eq!(story.state(), Some(primary::State::Unprotected));
+    story.fail();
+    output.transmit(b"a frame");
+    story.pass(Span::from_ms(1));
+    assert_eq!(leaves(&output), 1);
+    assert!(!machine.is_paused.load(Ordering::Relaxed));
+    let now = Time(story.outside.now);
+    assert!(story.guests.next_timeout().is_none_or(|at| at > now), "a lost session has no timers");
+}
+
+#[test]
+fn a_copy_whose_session_fails_is_held_anew_if_a_primary_is_there_and_kept_if_none_is() {
+    let mut story = Story::new();
+    story.offer(G);
+    story.primary(seed());
+    story.fail();
+    assert!(story.outside.said.contains(&Said::Declined(HoldReason::Internal)), "{:?}", story.outside.said);
+
+    let mut story = Story::standing();
+    story.guests.link_down(&node("a"), &mut story.outside);
+    assert_eq!(story.secondary(), Some(secondary::State::Alone));
+    story.fail();
+    story.pass(Span::from_ms(60_000));
+    assert_eq!(story.secondary(), Some(secondary::State::Alone), "it is kept");
+    let refused = story.guests.wish("web", Wish::ForceTakeover, &mut story.outside).unwrap_err();
+    assert!(refused.contains("as the test says"), "{refused}");
+    assert!(!story.bench.work.lock().contains(&"activate"), "a lost session decides nothing");
+}
