@@ -8,8 +8,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 use understudy::connection::{Connection, ConnectionError, Fill};
 use understudy_checkpoint::{Epoch, Generation};
-use understudy_link::Event;
-use understudy_link::{Frame, GuestId, Identity, Lane, LinkError, RefuseReason, Service, encode};
+use understudy_link::{Event, GuestFrame, GuestId, Identity, Lane, LinkError, RefuseReason, Service, encode};
 use understudy_session::{NodeName, Time, ToPrimary};
 
 /// Nothing here takes long; a test that hangs ends.
@@ -60,11 +59,11 @@ impl End {
                     Event::Hello(hello) => Seen::Hello(hello.from),
                     Event::Up(peer) => Seen::Up(peer),
                     Event::Bye => Seen::Bye,
-                    Event::Frame(Frame::PageBatch { guest, batch }) => Seen::Batch(guest, batch.len()),
-                    Event::Frame(Frame::ToPrimary { guest, message: ToPrimary::Ack { epoch, .. } }) => {
+                    Event::Guest(guest, GuestFrame::PageBatch(batch)) => Seen::Batch(guest, batch.len()),
+                    Event::Guest(guest, GuestFrame::ToPrimary(ToPrimary::Ack { epoch, .. })) => {
                         Seen::Ack(guest, epoch)
                     }
-                    Event::Frame(frame) => panic!("unexpected {}", frame.kind_name()),
+                    event => panic!("unexpected {}", event.kind_name()),
                 });
             }
             match self.connection.fill()? {
@@ -112,12 +111,12 @@ fn an_ack_crosses_while_megabytes_of_pages_wait() {
     let (mut a, mut b) = link();
     let batch = vec![7; 128 << 10];
     while a.connection.has_room(Lane::Offered(guest(1))) {
-        a.connection.push(encode(&Frame::PageBatch { guest: guest(1), batch: &batch }).unwrap()).unwrap();
+        a.connection.push(encode(&GuestFrame::PageBatch(&batch).of(guest(1))).unwrap()).unwrap();
     }
     let batches = a.connection.outbox().queued_bytes(Lane::Offered(guest(1))) / batch.len();
     a.connection.flush().unwrap();
     let message = ToPrimary::Ack { generation: Generation(1), epoch: Epoch(9) };
-    a.connection.push(encode(&Frame::ToPrimary { guest: guest(5), message }).unwrap()).unwrap();
+    a.connection.push(encode(&GuestFrame::ToPrimary(message).of(guest(5))).unwrap()).unwrap();
     let (mut seen, mut before_ack) = (0, None);
     while seen < batches || before_ack.is_none() {
         a.connection.flush().unwrap();

@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 use understudy::connection::ConnectionError;
 use understudy::witness::{News, WitnessLink};
 use understudy_checkpoint::Generation;
-use understudy_link::{Decoder, Frame, Hello, Identity, RefuseReason, Service, encode};
+use understudy_link::{
+    Decoder, Frame, Hello, Identity, LinkFrame, RefuseReason, Service, WitnessFrame, encode,
+};
 use understudy_session::{
     Copy, NodeName, Record, RequestId, Time, WitnessOutcome, WitnessReply, WitnessRequest,
 };
@@ -70,7 +72,7 @@ struct Node {
 impl Node {
     fn connect(address: SocketAddr, name: &str) -> std::io::Result<Self> {
         let mut node = Self::greet(address, name, 1)?;
-        node.wait(|frame| matches!(frame, Frame::HelloAnswer(_)).then_some(()))?;
+        node.wait(|frame| matches!(frame, Frame::Link(LinkFrame::HelloAnswer(_))).then_some(()))?;
         Ok(node)
     }
 
@@ -81,7 +83,7 @@ impl Node {
         let name = NodeName(name.into());
         let mut node = Self { stream, decoder: Decoder::new(), name, sequence: 0 };
         let from = Identity { node: node.name.clone(), instance };
-        node.send(&Frame::Hello(Hello { versions: (1, 2), service: Service::Witness, from }))?;
+        node.send(&LinkFrame::Hello(Hello { versions: (1, 2), service: Service::Witness, from }).into())?;
         Ok(node)
     }
 
@@ -106,9 +108,9 @@ impl Node {
     }
 
     fn ask(&mut self, guest: &str, request: WitnessRequest) -> std::io::Result<WitnessReply> {
-        self.send(&Frame::WitnessRequest { guest, request })?;
+        self.send(&WitnessFrame::Request { guest, request }.into())?;
         self.wait(|frame| match frame {
-            Frame::WitnessReply { reply, .. } => Some(reply.clone()),
+            Frame::Witness(WitnessFrame::Reply { reply, .. }) => Some(reply.clone()),
             _ => None,
         })
     }
@@ -193,7 +195,8 @@ fn strangers_and_slow_readers_do_not_keep_a_node_from_its_answers() {
 /// Whether the witness stopped taking questions.
 fn flood(mut node: Node) -> bool {
     let request = || WitnessRequest::Read { id: RequestId(1) };
-    (0..5_000_000).any(|_| node.send(&Frame::WitnessRequest { guest: "g1", request: request() }).is_err())
+    (0..5_000_000)
+        .any(|_| node.send(&WitnessFrame::Request { guest: "g1", request: request() }.into()).is_err())
 }
 
 fn resident_bytes(pid: u32) -> u64 {
@@ -304,12 +307,12 @@ fn a_second_process_of_a_node_is_refused_while_the_first_answers_and_taken_once_
     let refused = std::thread::scope(|scope| {
         let second = scope.spawn(|| {
             second.wait(|frame| match frame {
-                Frame::Refuse { reason, detail } => Some((*reason, detail.clone())),
+                Frame::Link(LinkFrame::Refuse { reason, detail }) => Some((*reason, detail.clone())),
                 _ => None,
             })
         });
         while !second.is_finished() {
-            first.send(&Frame::Ping).unwrap();
+            first.send(&LinkFrame::Ping.into()).unwrap();
             std::thread::sleep(Duration::from_millis(20));
         }
         second.join().unwrap().unwrap()
@@ -319,7 +322,7 @@ fn a_second_process_of_a_node_is_refused_while_the_first_answers_and_taken_once_
     assert!(first.read("g").unwrap().is_none(), "the first is served as before");
     // It hangs: a process that says nothing makes way.
     let mut third = Node::greet(witness.address, "a", 3).unwrap();
-    third.wait(|frame| matches!(frame, Frame::HelloAnswer(_)).then_some(())).unwrap();
+    third.wait(|frame| matches!(frame, Frame::Link(LinkFrame::HelloAnswer(_))).then_some(())).unwrap();
     assert!(third.read("g").unwrap().is_none());
     assert!(first.read("g").is_err(), "its connection has ended");
 }

@@ -2,7 +2,8 @@
 
 use super::LinkError;
 use super::body::Body;
-use super::frame::{Frame, GuestId, Hello, HelloAnswer, Identity, RefuseReason, Service};
+use super::frame::{Frame, GuestFrame, GuestId, LinkFrame, WitnessFrame};
+use super::hello::{Hello, HelloAnswer, Identity, RefuseReason, Service};
 use super::kind::{Conversation, Kind};
 use super::refusal::{HoldReason, HoldRefusal};
 use super::values::{CopyTag, DeclineTag, StandingTag, Value};
@@ -21,80 +22,79 @@ pub(super) fn decode(kind: u16, guest: u32, bytes: &[u8]) -> Result<Frame<'_>, L
     let known = Kind::of(kind).ok_or(LinkError::UnknownKind(kind))?;
     let mut body = Body(bytes);
     let frame = match (known.conversation(), GuestId::new(guest)) {
-        (Conversation::Guest, Some(guest)) => guest_frame(known, guest, &mut body)?,
-        (Conversation::Link | Conversation::Witness, None) => link_frame(known, &mut body)?,
+        (Conversation::Link, None) => link_frame(known, &mut body)?.into(),
+        (Conversation::Guest, Some(guest)) => guest_frame(known, &mut body)?.of(guest),
+        (Conversation::Witness, None) => witness_frame(known, &mut body)?.into(),
         _ => return Err(LinkError::WrongAddress { kind, guest }),
     };
     body.end()?;
     Ok(frame)
 }
 
-fn link_frame<'a>(kind: Kind, body: &mut Body<'a>) -> Result<Frame<'a>, LinkError> {
+fn link_frame(kind: Kind, body: &mut Body<'_>) -> Result<LinkFrame, LinkError> {
     Ok(match kind {
-        Kind::Hello => Frame::Hello(Hello {
+        Kind::Hello => LinkFrame::Hello(Hello {
             versions: (body.u16()?, body.u16()?),
             service: Service::read(body)?,
             from: identity(body)?,
         }),
-        Kind::HelloAnswer => Frame::HelloAnswer(HelloAnswer { version: body.u16()?, from: identity(body)? }),
-        Kind::Refuse => Frame::Refuse { reason: RefuseReason::read(body)?, detail: body.text()?.to_owned() },
-        Kind::Bye => Frame::Bye,
-        Kind::Ping => Frame::Ping,
-        Kind::Pong => Frame::Pong,
-        Kind::WitnessRead => {
-            let id = RequestId(body.u64()?);
-            Frame::WitnessRequest { guest: body.name()?, request: WitnessRequest::Read { id } }
+        Kind::HelloAnswer => {
+            LinkFrame::HelloAnswer(HelloAnswer { version: body.u16()?, from: identity(body)? })
         }
-        Kind::WitnessSwap => {
-            let (id, guest) = (RequestId(body.u64()?), body.name()?);
-            let request = WitnessRequest::Swap { id, expect: body.u64()?, new: record(body)? };
-            Frame::WitnessRequest { guest, request }
+        Kind::Refuse => {
+            LinkFrame::Refuse { reason: RefuseReason::read(body)?, detail: body.text()?.to_owned() }
         }
-        Kind::WitnessReclaim => {
-            let (id, guest) = (RequestId(body.u64()?), body.name()?);
-            let request = WitnessRequest::Reclaim { id, expect: body.u64()?, new: record(body)? };
-            Frame::WitnessRequest { guest, request }
-        }
-        Kind::WitnessReply => witness_reply(body)?,
+        Kind::Bye => LinkFrame::Bye,
+        Kind::Ping => LinkFrame::Ping,
+        Kind::Pong => LinkFrame::Pong,
         _ => return Err(LinkError::UnknownKind(kind.number())),
     })
 }
 
-fn guest_frame<'a>(kind: Kind, guest: GuestId, body: &mut Body<'a>) -> Result<Frame<'a>, LinkError> {
+fn witness_frame<'a>(kind: Kind, body: &mut Body<'a>) -> Result<WitnessFrame<'a>, LinkError> {
+    let (id, guest) = (RequestId(body.u64()?), body.name()?);
+    let request = match kind {
+        Kind::WitnessRead => WitnessRequest::Read { id },
+        Kind::WitnessSwap => WitnessRequest::Swap { id, expect: body.u64()?, new: record(body)? },
+        Kind::WitnessReclaim => WitnessRequest::Reclaim { id, expect: body.u64()?, new: record(body)? },
+        Kind::WitnessReply => return Ok(WitnessFrame::Reply { guest, reply: reply(id, body)? }),
+        _ => return Err(LinkError::UnknownKind(kind.number())),
+    };
+    Ok(WitnessFrame::Request { guest, request })
+}
+
+fn guest_frame<'a>(kind: Kind, body: &mut Body<'a>) -> Result<GuestFrame<'a>, LinkError> {
     let rest = |body: &mut Body<'a>| core::mem::take(&mut body.0);
     Ok(match kind {
-        Kind::GuestOffer => Frame::GuestOffer {
-            guest,
+        Kind::GuestOffer => GuestFrame::Offer {
             generation: None,
             name: body.name()?,
             description: Box::new(description(body)?),
         },
-        Kind::GuestOfferGeneration => Frame::GuestOffer {
-            guest,
+        Kind::GuestOfferGeneration => GuestFrame::Offer {
             generation: Some(body.generation()?),
             name: body.name()?,
             description: Box::new(description(body)?),
         },
-        Kind::HoldDeclined => Frame::HoldDeclined {
-            guest,
-            refusal: HoldRefusal { reason: HoldReason::read(body)?, detail: body.text()?.to_owned() },
-        },
-        Kind::HoldReady => Frame::HoldReady { guest },
-        Kind::Window => Frame::Window { guest, through_bytes: body.u64()? },
-        Kind::PageBatch => Frame::PageBatch { guest, batch: rest(body) },
-        Kind::LibxcState => Frame::LibxcState { guest, records: rest(body) },
-        Kind::LibxlState => Frame::LibxlState { guest, records: rest(body) },
-        Kind::EpochEnd => Frame::EpochEnd {
-            guest,
+        Kind::HoldDeclined => GuestFrame::HoldDeclined(HoldRefusal {
+            reason: HoldReason::read(body)?,
+            detail: body.text()?.to_owned(),
+        }),
+        Kind::HoldReady => GuestFrame::HoldReady,
+        Kind::Window => GuestFrame::Window { through_bytes: body.u64()? },
+        Kind::PageBatch => GuestFrame::PageBatch(rest(body)),
+        Kind::LibxcState => GuestFrame::LibxcState(rest(body)),
+        Kind::LibxlState => GuestFrame::LibxlState(rest(body)),
+        Kind::EpochEnd => GuestFrame::EpochEnd {
             generation: body.generation()?,
             epoch: body.epoch()?,
             summary: EpochSummary { entries: body.u64()?, data_pages: body.u64()?, digest: body.u64()? },
         },
         Kind::Offer | Kind::EpochBegin | Kind::PrimaryHeartbeat | Kind::Switchover | Kind::Farewell => {
-            Frame::ToSecondary { guest, message: to_secondary(kind, body)? }
+            GuestFrame::ToSecondary(to_secondary(kind, body)?)
         }
         Kind::Stand | Kind::Ack | Kind::Declined | Kind::SecondaryHeartbeat => {
-            Frame::ToPrimary { guest, message: to_primary(kind, body)? }
+            GuestFrame::ToPrimary(to_primary(kind, body)?)
         }
         _ => return Err(LinkError::UnknownKind(kind.number())),
     })
@@ -174,11 +174,10 @@ fn not_empty<V: Value>(tag: V) -> LinkError {
     LinkError::UnknownValue { field: V::FIELD, value: tag.row().number }
 }
 
-fn witness_reply<'a>(body: &mut Body<'a>) -> Result<Frame<'a>, LinkError> {
-    let (id, guest) = (RequestId(body.u64()?), body.name()?);
+fn reply(id: RequestId, body: &mut Body<'_>) -> Result<WitnessReply, LinkError> {
     let outcome = WitnessOutcome::read(body)?;
     let record = if body.flag()? { Some(record(body)?) } else { None };
-    Ok(Frame::WitnessReply { guest, reply: WitnessReply { id, outcome, record } })
+    Ok(WitnessReply { id, outcome, record })
 }
 
 fn record(body: &mut Body<'_>) -> Result<Record, LinkError> {

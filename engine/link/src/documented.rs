@@ -1,6 +1,6 @@
 //! `docs/LINK.md` against the tables: kinds with their versions and addresses, and every value of a field.
 
-use super::frame::{RefuseReason, Service};
+use super::hello::{RefuseReason, Service};
 use super::kind::{Conversation, Kind};
 use super::refusal::HoldReason;
 use super::values::{CopyTag, DeclineTag, StandingTag, Value};

@@ -2,7 +2,8 @@
 
 use super::body::TEXT_BYTES_MAX;
 use super::body::{put_blob, put_optional_u64, put_text, put_u16, put_u32, put_u64};
-use super::frame::{Frame, GuestId, Hello, HelloAnswer, Identity};
+use super::frame::{Frame, GuestFrame, GuestId, LinkFrame, WitnessFrame};
+use super::hello::{Hello, HelloAnswer, Identity};
 use super::kind::Kind;
 use super::outbox::{Class, Lane};
 use super::values::{CopyTag, DeclineTag, StandingTag, Value};
@@ -91,12 +92,9 @@ pub fn encode(frame: &Frame<'_>) -> Result<Encoded, EncodeError> {
 fn check(frame: &Frame<'_>) -> Result<(), EncodeError> {
     let what = frame.kind_name();
     let long_bytes = match frame {
-        Frame::PageBatch { batch: bytes, .. }
-        | Frame::LibxcState { records: bytes, .. }
-        | Frame::LibxlState { records: bytes, .. } => bytes.len(),
-        Frame::GuestOffer { name, description, .. } => offer_bytes(name, description),
-        // A few numbers, names and one reason.
-        _ => 0,
+        Frame::Guest(_, GuestFrame::Offer { name, description, .. }) => offer_bytes(name, description),
+        // Else a few numbers, names and one reason.
+        frame => verbatim(frame).map_or(0, <[u8]>::len),
     };
     if long_bytes > BODY_BYTES_MAX {
         return Err(EncodeError::TooLong { what, bytes: long_bytes });
@@ -105,6 +103,17 @@ fn check(frame: &Frame<'_>) -> Result<(), EncodeError> {
     match names.map(str::len).find(|bytes| !(1..=TEXT_BYTES_MAX).contains(bytes)) {
         Some(bytes) => Err(EncodeError::Name { what, bytes }),
         None => Ok(()),
+    }
+}
+
+/// The bytes that a body consists of, where it does.
+fn verbatim<'a>(frame: &Frame<'a>) -> Option<&'a [u8]> {
+    match frame {
+        Frame::Guest(
+            _,
+            GuestFrame::PageBatch(bytes) | GuestFrame::LibxcState(bytes) | GuestFrame::LibxlState(bytes),
+        ) => Some(bytes),
+        _ => None,
     }
 }
 
@@ -131,67 +140,77 @@ fn names_in<'a>(frame: &'a Frame<'_>) -> [Option<&'a str>; 3] {
         [Some(guest), record.map(|record| &*record.owner.0), holder]
     };
     match frame {
-        Frame::Hello(Hello { from, .. }) | Frame::HelloAnswer(HelloAnswer { from, .. }) => {
-            [Some(&from.node.0), None, None]
-        }
-        Frame::GuestOffer { name, .. } => [Some(name), None, None],
-        Frame::WitnessRequest { guest, request: WitnessRequest::Read { .. } } => [Some(guest), None, None],
-        Frame::WitnessRequest { guest, request: WitnessRequest::Swap { new, .. } } => {
-            of_record(guest, Some(new))
-        }
-        Frame::WitnessReply { guest, reply } => of_record(guest, reply.record.as_ref()),
-        _ => [None; 3],
+        Frame::Link(
+            LinkFrame::Hello(Hello { from, .. }) | LinkFrame::HelloAnswer(HelloAnswer { from, .. }),
+        ) => [Some(&from.node.0), None, None],
+        Frame::Guest(_, GuestFrame::Offer { name, .. }) => [Some(name), None, None],
+        Frame::Link(_) | Frame::Guest(..) => [None; 3],
+        Frame::Witness(WitnessFrame::Request { guest, request }) => match request {
+            WitnessRequest::Read { .. } => of_record(guest, None),
+            WitnessRequest::Swap { new, .. } | WitnessRequest::Reclaim { new, .. } => {
+                of_record(guest, Some(new))
+            }
+        },
+        Frame::Witness(WitnessFrame::Reply { guest, reply }) => of_record(guest, reply.record.as_ref()),
     }
 }
 
 /// Memory for the body in one piece: exact where it may be long.
 fn body_bytes_hint(frame: &Frame<'_>) -> usize {
-    match frame {
-        Frame::PageBatch { batch: bytes, .. }
-        | Frame::LibxcState { records: bytes, .. }
-        | Frame::LibxlState { records: bytes, .. } => bytes.len(),
-        _ => 64,
-    }
+    verbatim(frame).map_or(64, <[u8]>::len)
 }
 
 fn put_body(out: &mut Vec<u8>, frame: &Frame<'_>) {
     match frame {
-        Frame::Hello(Hello { versions, service, from }) => {
+        Frame::Link(frame) => put_link(out, frame),
+        Frame::Guest(_, frame) => put_guest(out, frame),
+        Frame::Witness(WitnessFrame::Request { guest, request }) => put_witness_request(out, guest, request),
+        Frame::Witness(WitnessFrame::Reply { guest, reply }) => put_witness_reply(out, guest, reply),
+    }
+}
+
+fn put_link(out: &mut Vec<u8>, frame: &LinkFrame) {
+    match frame {
+        LinkFrame::Hello(Hello { versions, service, from }) => {
             put_u16(out, versions.0);
             put_u16(out, versions.1);
             service.put(out);
             put_identity(out, from);
         }
-        Frame::HelloAnswer(HelloAnswer { version, from }) => {
+        LinkFrame::HelloAnswer(HelloAnswer { version, from }) => {
             put_u16(out, *version);
             put_identity(out, from);
         }
-        Frame::Refuse { reason, detail } => {
+        LinkFrame::Refuse { reason, detail } => {
             reason.put(out);
             put_text(out, detail);
         }
-        Frame::Bye | Frame::Ping | Frame::Pong | Frame::HoldReady { .. } => {}
-        Frame::GuestOffer { generation, name, description, .. } => {
+        LinkFrame::Bye | LinkFrame::Ping | LinkFrame::Pong => {}
+    }
+}
+
+fn put_guest(out: &mut Vec<u8>, frame: &GuestFrame<'_>) {
+    match frame {
+        GuestFrame::Offer { generation, name, description } => {
             generation.iter().for_each(|generation| put_u64(out, generation.0));
             put_text(out, name);
             put_description(out, description);
         }
-        Frame::ToSecondary { message, .. } => put_to_secondary(out, message),
-        Frame::PageBatch { batch: bytes, .. }
-        | Frame::LibxcState { records: bytes, .. }
-        | Frame::LibxlState { records: bytes, .. } => out.extend_from_slice(bytes),
-        Frame::EpochEnd { generation, epoch, summary, .. } => {
+        GuestFrame::ToSecondary(message) => put_to_secondary(out, message),
+        GuestFrame::PageBatch(bytes) | GuestFrame::LibxcState(bytes) | GuestFrame::LibxlState(bytes) => {
+            out.extend_from_slice(bytes);
+        }
+        GuestFrame::EpochEnd { generation, epoch, summary } => {
             let words = [generation.0, epoch.0, summary.entries, summary.data_pages, summary.digest];
             words.into_iter().for_each(|word| put_u64(out, word));
         }
-        Frame::ToPrimary { message, .. } => put_to_primary(out, message),
-        Frame::HoldDeclined { refusal, .. } => {
+        GuestFrame::ToPrimary(message) => put_to_primary(out, message),
+        GuestFrame::HoldDeclined(refusal) => {
             refusal.reason.put(out);
             put_text(out, &refusal.detail);
         }
-        Frame::Window { through_bytes, .. } => put_u64(out, *through_bytes),
-        Frame::WitnessRequest { guest, request } => put_witness_request(out, guest, request),
-        Frame::WitnessReply { guest, reply } => put_witness_reply(out, guest, reply),
+        GuestFrame::HoldReady => {}
+        GuestFrame::Window { through_bytes } => put_u64(out, *through_bytes),
     }
 }
 

@@ -1,17 +1,21 @@
 //! What a frame can be. `docs/LINK.md` draws each body byte by byte.
 //!
 //! ```text
-//!   the link      Hello ─► ◄─ HelloAnswer | Refuse          Bye
-//!   a guest       GuestOffer ─►                          ◄─ HoldDeclined, and HoldReady once the cause is gone
+//!   LinkFrame     Hello ─► ◄─ HelloAnswer | Refuse          Bye, Ping, Pong
+//!   GuestFrame    Offer ─►                               ◄─ HoldDeclined, and HoldReady once the cause is gone
 //!                 then, in this order for each epoch, as far as the peer's Window reaches:
 //!                 ToSecondary(EpochBegin) ─► PageBatch* ─► LibxcState* ─► LibxlState* ─► EpochEnd ─►
 //!                 ToSecondary(other) ─►                                       ◄─ ToPrimary, Window
-//!   the witness   WitnessRequest ─► ◄─ WitnessReply
+//!   WitnessFrame  Request ─► ◄─ Reply
 //! ```
+//!
+//! Each conversation is a type of its own, so that a node is never asked about the witness's frames, nor the witness about a
+//! guest's.
 //!
 //! A guest's number is given by the end that offers it, and is valid for that end's frames and the answers to
 //! them: each direction of offering has its own numbers.
 
+use super::hello::{Hello, HelloAnswer, RefuseReason};
 use super::kind::Kind;
 use super::refusal::HoldRefusal;
 use super::values::{DeclineTag, Value};
@@ -22,7 +26,7 @@ use core::ops::RangeInclusive;
 use understudy_checkpoint::domain::Description;
 use understudy_checkpoint::pages::{EpochSummary, FORM_CHECKS, FORM_STATE};
 use understudy_checkpoint::{Epoch, Generation};
-use understudy_session::{NodeName, ToPrimary, ToSecondary, WitnessReply, WitnessRequest};
+use understudy_session::{ToPrimary, ToSecondary, WitnessReply, WitnessRequest};
 
 /// Versions of the protocol that this engine speaks: the current one and the one before.
 pub const VERSIONS: RangeInclusive<u16> = 1..=2;
@@ -72,72 +76,21 @@ impl fmt::Display for GuestId {
     }
 }
 
-/// What the end that connects wants to talk to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Service {
-    /// A node that holds guests.
-    Node,
-    /// The witness.
-    Witness,
-}
-
-/// Who an end of a link is.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Identity {
-    /// Its name.
-    pub node: NodeName,
-    /// Drawn anew whenever its process starts: tells a restarted node from one that lost a connection.
-    pub instance: u64,
-}
-
-/// The first frame of the end that connected.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Hello {
-    /// Versions it speaks.
-    pub versions: (u16, u16),
-    /// What it wants to talk to.
-    pub service: Service,
-    /// Who it is.
-    pub from: Identity,
-}
-
-/// The first frame of the end that was connected to, if it agrees.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct HelloAnswer {
-    /// The version that both speak from here on.
-    pub version: u16,
-    /// Who it is.
-    pub from: Identity,
-}
-
-/// Why an end does not agree.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum RefuseReason {
-    /// No version that both speak.
-    NoCommonVersion,
-    /// It is not what the other end wants to talk to.
-    WrongService,
-    /// There is, or is about to be, another link between these two nodes.
-    Duplicate,
-    /// It does not expect this node.
-    UnknownNode,
-    /// It has no room for another connection.
-    Full,
-    /// The other end did not keep to the protocol.
-    Protocol,
-    /// Another process of this name is connected and answers. Only for ends that speak version 2.
-    NameInUse,
-}
-
-impl fmt::Display for RefuseReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.row().words)
-    }
-}
-
-/// A frame. Page batches and state borrow from where they stand; everything else is small and owned.
+/// A frame, by the conversation that it belongs to. Page batches and state borrow from where they stand; everything else is
+/// small and owned.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Frame<'a> {
+    /// About the link itself.
+    Link(LinkFrame),
+    /// About this guest.
+    Guest(GuestId, GuestFrame<'a>),
+    /// To or from the witness.
+    Witness(WitnessFrame<'a>),
+}
+
+/// What the ends of a link say about the link.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum LinkFrame {
     /// First frame of the end that connected.
     Hello(Hello),
     /// Agreement of the other end.
@@ -155,10 +108,13 @@ pub enum Frame<'a> {
     Ping,
     /// Yes.
     Pong,
-    /// Gives a guest its number on this connection. Precedes everything else about it.
-    GuestOffer {
-        /// Its number.
-        guest: GuestId,
+}
+
+/// What two nodes say about a guest.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum GuestFrame<'a> {
+    /// Gives the guest its number on this connection. Precedes everything else about it.
+    Offer {
         /// Its name.
         name: &'a str,
         /// The generation it runs in, 0 before it has one; `None` on a link of version 1.
@@ -167,37 +123,15 @@ pub enum Frame<'a> {
         description: Box<Description>,
     },
     /// From the session of the guest's primary.
-    ToSecondary {
-        /// Which guest.
-        guest: GuestId,
-        /// The message.
-        message: ToSecondary,
-    },
+    ToSecondary(ToSecondary),
     /// Encoded pages of the epoch begun last, for `checkpoint::epoch::Receiver`.
-    PageBatch {
-        /// Which guest.
-        guest: GuestId,
-        /// The batch.
-        batch: &'a [u8],
-    },
+    PageBatch(&'a [u8]),
     /// libxc records of the epoch begun last, verbatim. Several such frames are joined.
-    LibxcState {
-        /// Which guest.
-        guest: GuestId,
-        /// The records.
-        records: &'a [u8],
-    },
+    LibxcState(&'a [u8]),
     /// libxl records of the epoch begun last, verbatim. Several such frames are joined.
-    LibxlState {
-        /// Which guest.
-        guest: GuestId,
-        /// The records.
-        records: &'a [u8],
-    },
+    LibxlState(&'a [u8]),
     /// The epoch begun last is whole.
     EpochEnd {
-        /// Which guest.
-        guest: GuestId,
         /// As in `EpochBegin`.
         generation: Generation,
         /// As in `EpochBegin`.
@@ -206,41 +140,31 @@ pub enum Frame<'a> {
         summary: EpochSummary,
     },
     /// From the session of the guest's secondary.
-    ToPrimary {
-        /// Which guest.
-        guest: GuestId,
-        /// The message.
-        message: ToPrimary,
-    },
+    ToPrimary(ToPrimary),
     /// The guest that was offered is not held here: nothing of it is to be sent. From version 2 on.
-    HoldDeclined {
-        /// Which guest.
-        guest: GuestId,
-        /// Why.
-        refusal: HoldRefusal,
-    },
+    HoldDeclined(HoldRefusal),
     /// The guest that was declined can be held now: its primary may begin. From version 2 on.
-    HoldReady {
-        /// Which guest.
-        guest: GuestId,
-    },
-    /// So many bytes of epoch frames of the guest may be sent, counted from its first offer on this connection. From
-    /// version 2 on.
+    HoldReady,
+    /// So many bytes of epoch frames of the guest may be sent, counted from its first offer on this connection: one may be
+    /// sent while fewer were sent before it. From version 2 on.
     Window {
-        /// Which guest.
-        guest: GuestId,
-        /// A frame may be sent while fewer were sent before it.
+        /// That.
         through_bytes: u64,
     },
+}
+
+/// What a node and the witness say.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum WitnessFrame<'a> {
     /// To the witness.
-    WitnessRequest {
+    Request {
         /// Name of the guest.
         guest: &'a str,
         /// The request.
         request: WitnessRequest,
     },
     /// From the witness.
-    WitnessReply {
+    Reply {
         /// Name of the guest.
         guest: &'a str,
         /// The reply.
@@ -248,9 +172,8 @@ pub enum Frame<'a> {
     },
 }
 
-impl Frame<'_> {
-    /// What its body is.
-    pub(super) fn kind(&self) -> Kind {
+impl LinkFrame {
+    fn kind(&self) -> Kind {
         match self {
             Self::Hello(_) => Kind::Hello,
             Self::HelloAnswer(_) => Kind::HelloAnswer,
@@ -258,34 +181,95 @@ impl Frame<'_> {
             Self::Bye => Kind::Bye,
             Self::Ping => Kind::Ping,
             Self::Pong => Kind::Pong,
-            Self::GuestOffer { generation: None, .. } => Kind::GuestOffer,
-            Self::GuestOffer { generation: Some(_), .. } => Kind::GuestOfferGeneration,
-            Self::ToSecondary { message, .. } => match message {
+        }
+    }
+}
+
+impl<'a> GuestFrame<'a> {
+    /// As a frame about `guest`.
+    pub fn of(self, guest: GuestId) -> Frame<'a> {
+        Frame::Guest(guest, self)
+    }
+
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Offer { generation: None, .. } => Kind::GuestOffer,
+            Self::Offer { generation: Some(_), .. } => Kind::GuestOfferGeneration,
+            Self::ToSecondary(message) => match message {
                 ToSecondary::Offer { .. } => Kind::Offer,
                 ToSecondary::EpochBegin { .. } => Kind::EpochBegin,
                 ToSecondary::Heartbeat { .. } => Kind::PrimaryHeartbeat,
                 ToSecondary::Switchover { .. } => Kind::Switchover,
                 ToSecondary::Farewell { .. } => Kind::Farewell,
             },
-            Self::PageBatch { .. } => Kind::PageBatch,
-            Self::LibxcState { .. } => Kind::LibxcState,
-            Self::LibxlState { .. } => Kind::LibxlState,
+            Self::PageBatch(_) => Kind::PageBatch,
+            Self::LibxcState(_) => Kind::LibxcState,
+            Self::LibxlState(_) => Kind::LibxlState,
             Self::EpochEnd { .. } => Kind::EpochEnd,
-            Self::ToPrimary { message, .. } => match message {
+            Self::ToPrimary(message) => match message {
                 ToPrimary::Stand { .. } => Kind::Stand,
                 ToPrimary::Ack { .. } => Kind::Ack,
                 ToPrimary::Declined { .. } => Kind::Declined,
                 ToPrimary::Heartbeat { .. } => Kind::SecondaryHeartbeat,
             },
-            Self::HoldDeclined { .. } => Kind::HoldDeclined,
-            Self::HoldReady { .. } => Kind::HoldReady,
+            Self::HoldDeclined(_) => Kind::HoldDeclined,
+            Self::HoldReady => Kind::HoldReady,
             Self::Window { .. } => Kind::Window,
-            Self::WitnessRequest { request, .. } => match request {
-                WitnessRequest::Read { .. } => Kind::WitnessRead,
-                WitnessRequest::Swap { .. } => Kind::WitnessSwap,
-                WitnessRequest::Reclaim { .. } => Kind::WitnessReclaim,
-            },
-            Self::WitnessReply { .. } => Kind::WitnessReply,
+        }
+    }
+
+    /// What it is, for a person.
+    pub fn kind_name(&self) -> &'static str {
+        self.kind().words()
+    }
+
+    /// Bytes on the link of a frame that windows count: what an epoch is made of.
+    pub fn window_bytes(&self) -> Option<u64> {
+        let body = match self {
+            Self::ToSecondary(ToSecondary::EpochBegin { .. }) => EPOCH_BEGIN_BYTES,
+            Self::EpochEnd { .. } => EPOCH_END_BYTES,
+            Self::PageBatch(bytes) | Self::LibxcState(bytes) | Self::LibxlState(bytes) => bytes.len(),
+            _ => return None,
+        };
+        Some((super::HEADER_BYTES + body) as u64)
+    }
+}
+
+impl WitnessFrame<'_> {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Request { request: WitnessRequest::Read { .. }, .. } => Kind::WitnessRead,
+            Self::Request { request: WitnessRequest::Swap { .. }, .. } => Kind::WitnessSwap,
+            Self::Request { request: WitnessRequest::Reclaim { .. }, .. } => Kind::WitnessReclaim,
+            Self::Reply { .. } => Kind::WitnessReply,
+        }
+    }
+
+    /// What it is, for a person.
+    pub fn kind_name(&self) -> &'static str {
+        self.kind().words()
+    }
+}
+
+impl From<LinkFrame> for Frame<'_> {
+    fn from(frame: LinkFrame) -> Self {
+        Self::Link(frame)
+    }
+}
+
+impl<'a> From<WitnessFrame<'a>> for Frame<'a> {
+    fn from(frame: WitnessFrame<'a>) -> Self {
+        Self::Witness(frame)
+    }
+}
+
+impl Frame<'_> {
+    /// What its body is.
+    pub(super) fn kind(&self) -> Kind {
+        match self {
+            Self::Link(frame) => frame.kind(),
+            Self::Guest(_, frame) => frame.kind(),
+            Self::Witness(frame) => frame.kind(),
         }
     }
 
@@ -297,55 +281,22 @@ impl Frame<'_> {
     /// Which guest it is about; `None` for the link itself and for the witness, which knows guests by name.
     pub fn guest(&self) -> Option<GuestId> {
         match self {
-            Self::GuestOffer { guest, .. }
-            | Self::ToSecondary { guest, .. }
-            | Self::PageBatch { guest, .. }
-            | Self::LibxcState { guest, .. }
-            | Self::LibxlState { guest, .. }
-            | Self::EpochEnd { guest, .. }
-            | Self::ToPrimary { guest, .. }
-            | Self::HoldDeclined { guest, .. }
-            | Self::HoldReady { guest }
-            | Self::Window { guest, .. } => Some(*guest),
-            Self::Hello(_)
-            | Self::HelloAnswer(_)
-            | Self::Refuse { .. }
-            | Self::Bye
-            | Self::Ping
-            | Self::Pong
-            | Self::WitnessRequest { .. }
-            | Self::WitnessReply { .. } => None,
+            Self::Guest(guest, _) => Some(*guest),
+            Self::Link(_) | Self::Witness(_) => None,
         }
     }
-}
 
-impl Frame<'_> {
     /// The first version of the protocol that has this frame, and the value in it.
     pub fn since(&self) -> u16 {
         let of_value = match self {
-            Self::PageBatch { batch, .. } if matches!(batch.first(), Some(&(FORM_CHECKS | FORM_STATE))) => {
-                CHECKS_SINCE
-            }
-            Self::ToPrimary { message: ToPrimary::Declined { why, .. }, .. } => {
+            Self::Guest(_, GuestFrame::PageBatch([FORM_CHECKS | FORM_STATE, ..])) => CHECKS_SINCE,
+            Self::Guest(_, GuestFrame::ToPrimary(ToPrimary::Declined { why, .. })) => {
                 DeclineTag::from(why).row().since
             }
-            Self::Refuse { reason, .. } => reason.row().since,
+            Self::Link(LinkFrame::Refuse { reason, .. }) => reason.row().since,
             _ => 1,
         };
         self.kind().since().max(of_value)
-    }
-
-    /// Bytes on the link of a frame that windows count: what an epoch is made of.
-    pub fn window_bytes(&self) -> Option<u64> {
-        let body = match self {
-            Self::ToSecondary { message: ToSecondary::EpochBegin { .. }, .. } => EPOCH_BEGIN_BYTES,
-            Self::EpochEnd { .. } => EPOCH_END_BYTES,
-            Self::PageBatch { batch: bytes, .. }
-            | Self::LibxcState { records: bytes, .. }
-            | Self::LibxlState { records: bytes, .. } => bytes.len(),
-            _ => return None,
-        };
-        Some((super::HEADER_BYTES + body) as u64)
     }
 }
 
@@ -354,9 +305,3 @@ const EPOCH_BEGIN_BYTES: usize = 8 + 8 + 1 + 9;
 
 /// Generation, epoch, entries, pages with data, digest.
 const EPOCH_END_BYTES: usize = 5 * 8;
-
-/// The newest version that both ends speak.
-pub fn common_version(theirs: (u16, u16)) -> Option<u16> {
-    let newest = theirs.1.min(*VERSIONS.end());
-    (newest >= theirs.0.max(*VERSIONS.start())).then_some(newest)
-}

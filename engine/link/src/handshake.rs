@@ -12,7 +12,8 @@
 //! Two nodes that know each other's address both connect, perhaps at the same moment. Both must then keep the
 //! same link, without another exchange: see [`choose`].
 
-use super::frame::{Frame, Hello, HelloAnswer, Identity, RefuseReason, Service, VERSIONS, common_version};
+use super::frame::{Frame, LinkFrame, VERSIONS};
+use super::hello::{Hello, HelloAnswer, Identity, RefuseReason, Service, common_version};
 use super::{EncodeError, Encoded, LinkError, encode};
 use alloc::format;
 use alloc::string::String;
@@ -41,16 +42,17 @@ pub(super) enum Handshake {
 
 /// The hello of the end that connects.
 pub(super) fn hello(from: Identity, service: Service) -> Result<Encoded, EncodeError> {
-    encode(&Frame::Hello(Hello { versions: (*VERSIONS.start(), *VERSIONS.end()), service, from }))
+    let hello = Hello { versions: (*VERSIONS.start(), *VERSIONS.end()), service, from };
+    encode(&LinkFrame::Hello(hello).into())
 }
 
 /// Reads the answer to our hello: who is there, and the version that both speak.
 pub(super) fn read_answer(frame: Frame<'_>) -> Result<(Identity, u16), LinkError> {
     match frame {
-        Frame::HelloAnswer(HelloAnswer { version, from }) if VERSIONS.contains(&version) => {
+        Frame::Link(LinkFrame::HelloAnswer(HelloAnswer { version, from })) if VERSIONS.contains(&version) => {
             Ok((from, version))
         }
-        Frame::HelloAnswer(HelloAnswer { version, .. }) => {
+        Frame::Link(LinkFrame::HelloAnswer(HelloAnswer { version, .. })) => {
             Err(LinkError::UnknownValue { field: "version", value: version.to_le_bytes()[0] })
         }
         other => Err(unexpected("a hello's answer", &other)),
@@ -62,7 +64,7 @@ pub(super) type Answer = Result<u16, (RefuseReason, String)>;
 
 /// Reads a hello to `service`, and says how to answer.
 pub(super) fn read_hello(frame: Frame<'_>, service: Service) -> Result<(Hello, Answer), LinkError> {
-    let Frame::Hello(hello) = frame else {
+    let Frame::Link(LinkFrame::Hello(hello)) = frame else {
         return Err(unexpected("a hello", &frame));
     };
     let answer = match common_version(hello.versions) {
@@ -241,11 +243,14 @@ mod tests {
 
     #[test]
     fn a_hello_to_the_wrong_service_or_of_another_age_is_refused_with_words() {
-        let hello = |versions, service| Frame::Hello(Hello { versions, service, from: identity("a") });
+        let hello = |versions, service| {
+            Frame::from(LinkFrame::Hello(Hello { versions, service, from: identity("a") }))
+        };
         let reason = |frame| read_hello(frame, Service::Witness).unwrap().1.unwrap_err().0;
         assert_eq!(reason(hello((1, 1), Service::Node)), RefuseReason::WrongService);
         assert_eq!(reason(hello((7, 9), Service::Witness)), RefuseReason::NoCommonVersion);
-        assert!(read_hello(Frame::Bye, Service::Node).is_err());
-        assert!(read_answer(Frame::HelloAnswer(HelloAnswer { version: 9, from: identity("b") })).is_err());
+        assert!(read_hello(LinkFrame::Bye.into(), Service::Node).is_err());
+        let answer = LinkFrame::HelloAnswer(HelloAnswer { version: 9, from: identity("b") });
+        assert!(read_answer(answer.into()).is_err());
     }
 }

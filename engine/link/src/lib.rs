@@ -26,6 +26,7 @@ mod error;
 pub mod frame;
 pub mod handshake;
 mod header;
+mod hello;
 mod kind;
 mod link;
 mod outbox;
@@ -40,10 +41,11 @@ pub use decoder::Decoder;
 pub use encode::{EncodeError, Encoded, check_offer, encode};
 pub use error::LinkError;
 pub use frame::{
-    BODY_BYTES_MAX, Frame, GUEST_PAGES_MAX, GUEST_REFUSALS_SINCE, GuestId, Hello, HelloAnswer, Identity,
-    RefuseReason, SMALL_BODY_BYTES_MAX, STATE_BYTES_MAX, Service, VERSIONS, WINDOW_BYTES, common_version,
+    BODY_BYTES_MAX, Frame, GUEST_PAGES_MAX, GUEST_REFUSALS_SINCE, GuestFrame, GuestId, LinkFrame,
+    SMALL_BODY_BYTES_MAX, STATE_BYTES_MAX, VERSIONS, WINDOW_BYTES, WitnessFrame,
 };
 pub use header::HEADER_BYTES;
+pub use hello::{Hello, HelloAnswer, Identity, RefuseReason, Service, common_version};
 pub use link::{Event, Link, LinkEnd};
 pub use outbox::{Backlog, Class, LANE_BYTES_HARD_MAX, LANE_BYTES_MAX, Lane, Outbox};
 pub use refusal::{HoldReason, HoldRefusal};

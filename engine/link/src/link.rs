@@ -2,7 +2,7 @@
 //! Not here: the socket, and what frames mean.
 //!
 //! ```text
-//!            space() · filled(n) ─► Decoder ─► next_event() ─► Hello │ Up │ Frame │ Bye
+//!            space() · filled(n) ─► Decoder ─► next_event() ─► Hello │ Up │ Guest │ Witness │ Bye …
 //!   socket                            ▲ hello: version, peer
 //!            pieces() · written(n) ◄─ Outbox ◄─ push() · agree() · refuse() · say_goodbye()
 //!
@@ -12,10 +12,11 @@
 //! ```
 
 use crate::handshake::{self, HELLO_MAX, Handshake};
+use crate::kind::Kind;
 use crate::outbox::{Backlog, Lane};
 use crate::{
-    Decoder, EncodeError, Encoded, Frame, GUEST_REFUSALS_SINCE, Hello, HelloAnswer, Identity, LinkError,
-    Outbox, RefuseReason, Service, VERSIONS, encode,
+    Decoder, EncodeError, Encoded, Frame, GUEST_REFUSALS_SINCE, GuestFrame, GuestId, Hello, HelloAnswer,
+    Identity, LinkError, LinkFrame, Outbox, RefuseReason, Service, VERSIONS, WitnessFrame, encode,
 };
 use alloc::borrow::ToOwned;
 use understudy_checkpoint::OutOfMemory;
@@ -42,10 +43,31 @@ pub enum Event<'a> {
     Hello(Hello),
     /// Our hello was answered by this peer: the link is up.
     Up(Identity),
-    /// A frame of an open link; only kinds that belong to its service.
-    Frame(Frame<'a>),
+    /// A frame about a guest, on a link between nodes.
+    Guest(GuestId, GuestFrame<'a>),
+    /// A request or a reply, on a link to the witness.
+    Witness(WitnessFrame<'a>),
+    /// The peer asks whether this end is there: answer with a pong.
+    Ping,
+    /// The peer's answer to a ping.
+    Pong,
     /// The peer ends in order.
     Bye,
+}
+
+impl Event<'_> {
+    /// What came, for a person.
+    pub fn kind_name(&self) -> &'static str {
+        match self {
+            Self::Hello(_) => Kind::Hello.words(),
+            Self::Up(_) => Kind::HelloAnswer.words(),
+            Self::Guest(_, frame) => frame.kind_name(),
+            Self::Witness(frame) => frame.kind_name(),
+            Self::Ping => Kind::Ping.words(),
+            Self::Pong => Kind::Pong.words(),
+            Self::Bye => Kind::Bye.words(),
+        }
+    }
 }
 
 /// One end of a link.
@@ -94,7 +116,7 @@ impl Link {
         let Handshake::Deciding { version } = self.handshake else {
             panic!("there is no hello to agree to");
         };
-        let answer = encode(&Frame::HelloAnswer(HelloAnswer { version, from: this }))?;
+        let answer = encode(&LinkFrame::HelloAnswer(HelloAnswer { version, from: this }).into())?;
         self.outbox.push(answer)?;
         self.open(version);
         Ok(())
@@ -102,17 +124,17 @@ impl Link {
 
     /// Refuses the peer. The connection is over once [`is_finished`](Self::is_finished).
     pub fn refuse(&mut self, reason: RefuseReason, detail: &str) -> Result<(), LinkEnd> {
-        self.end_with(&Frame::Refuse { reason, detail: detail.to_owned() })
+        self.end_with(LinkFrame::Refuse { reason, detail: detail.to_owned() })
     }
 
     /// Ends in order. The connection is over once [`is_finished`](Self::is_finished).
     pub fn say_goodbye(&mut self) -> Result<(), LinkEnd> {
-        self.end_with(&Frame::Bye)
+        self.end_with(LinkFrame::Bye)
     }
 
-    fn end_with(&mut self, frame: &Frame<'_>) -> Result<(), LinkEnd> {
+    fn end_with(&mut self, frame: LinkFrame) -> Result<(), LinkEnd> {
         self.handshake = Handshake::Ending;
-        self.outbox.push(encode(frame)?)?;
+        self.outbox.push(encode(&frame.into())?)?;
         Ok(())
     }
 
@@ -193,7 +215,7 @@ impl Link {
     fn next_answer(&mut self) -> Result<Option<Event<'static>>, LinkEnd> {
         let (peer, version) = match self.decoder.next_frame()? {
             None => return Ok(None),
-            Some(Frame::Refuse { reason, detail }) => {
+            Some(Frame::Link(LinkFrame::Refuse { reason, detail })) => {
                 return Err(LinkError::Refused { reason, detail }.into());
             }
             Some(frame) => handshake::read_answer(frame)?,
@@ -223,27 +245,21 @@ impl Link {
         if frame.since() > version {
             return Err(handshake::unexpected("a frame of the link's version", &frame).into());
         }
-        let belongs = match (&frame, service) {
-            (Frame::Bye, _) => return Ok(Event::Bye),
-            (Frame::Refuse { reason, detail }, _) => {
-                return Err(LinkError::Refused { reason: *reason, detail: detail.clone() }.into());
+        let has_pings = service == Service::Witness || version >= GUEST_REFUSALS_SINCE;
+        match (frame, service) {
+            (Frame::Link(LinkFrame::Bye), _) => Ok(Event::Bye),
+            (Frame::Link(LinkFrame::Refuse { reason, detail }), _) => {
+                Err(LinkError::Refused { reason, detail }.into())
             }
-            (Frame::Ping | Frame::Pong, service) => {
-                service == Service::Witness || version >= GUEST_REFUSALS_SINCE
+            (Frame::Link(LinkFrame::Ping), _) if has_pings => Ok(Event::Ping),
+            (Frame::Link(LinkFrame::Pong), _) if has_pings => Ok(Event::Pong),
+            (Frame::Guest(guest, frame), Service::Node) => Ok(Event::Guest(guest, frame)),
+            (Frame::Witness(frame), Service::Witness) => Ok(Event::Witness(frame)),
+            (frame, Service::Node) => Err(handshake::unexpected("a frame about a guest", &frame).into()),
+            (frame, Service::Witness) => {
+                Err(handshake::unexpected("a witness request or reply", &frame).into())
             }
-            (Frame::WitnessRequest { .. } | Frame::WitnessReply { .. }, service) => {
-                service == Service::Witness
-            }
-            (frame, service) => frame.guest().is_some() && service == Service::Node,
-        };
-        if belongs {
-            return Ok(Event::Frame(frame));
         }
-        let expected = match service {
-            Service::Node => "a frame about a guest",
-            Service::Witness => "a witness request or reply",
-        };
-        Err(handshake::unexpected(expected, &frame).into())
     }
 
     fn open(&mut self, version: u16) {

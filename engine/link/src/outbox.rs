@@ -16,7 +16,7 @@
 //! connection, since the other end does not take in what it must.
 
 use super::encode::Encoded;
-use super::frame::{Frame, GuestId};
+use super::frame::{Frame, GuestFrame, GuestId};
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
@@ -68,16 +68,16 @@ pub enum Lane {
 impl Lane {
     /// Where a frame belongs.
     pub fn of(frame: &Frame<'_>) -> Self {
-        match (frame, frame.guest()) {
-            (_, None) => Self::Link,
-            (
-                Frame::ToPrimary { .. }
-                | Frame::HoldDeclined { .. }
-                | Frame::HoldReady { .. }
-                | Frame::Window { .. },
-                Some(guest),
-            ) => Self::Held(guest),
-            (_, Some(guest)) => Self::Offered(guest),
+        match frame {
+            Frame::Link(_) | Frame::Witness(_) => Self::Link,
+            Frame::Guest(
+                guest,
+                GuestFrame::ToPrimary(_)
+                | GuestFrame::HoldDeclined(_)
+                | GuestFrame::HoldReady
+                | GuestFrame::Window { .. },
+            ) => Self::Held(*guest),
+            Frame::Guest(guest, _) => Self::Offered(*guest),
         }
     }
 }
@@ -199,7 +199,7 @@ impl Outbox {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Decoder, encode};
+    use super::super::{Decoder, LinkFrame, encode};
     use super::*;
     use alloc::vec;
     use proptest::prelude::*;
@@ -211,17 +211,17 @@ mod tests {
     }
 
     fn batch(number: u32, bytes: usize) -> Encoded {
-        encode(&Frame::PageBatch { guest: guest(number), batch: &vec![number as u8; bytes] }).unwrap()
+        encode(&GuestFrame::PageBatch(&vec![number as u8; bytes]).of(guest(number))).unwrap()
     }
 
     fn ack(number: u32, epoch: u64) -> Encoded {
         let message = ToPrimary::Ack { generation: Generation(1), epoch: Epoch(epoch) };
-        encode(&Frame::ToPrimary { guest: guest(number), message }).unwrap()
+        encode(&GuestFrame::ToPrimary(message).of(guest(number))).unwrap()
     }
 
     fn switchover(number: u32, epoch: u64) -> Encoded {
         let message = ToSecondary::Switchover { generation: Generation(1), epoch: Epoch(epoch) };
-        encode(&Frame::ToSecondary { guest: guest(number), message }).unwrap()
+        encode(&GuestFrame::ToSecondary(message).of(guest(number))).unwrap()
     }
 
     /// Writes everything in steps of at most `step` bytes and returns what was written.
@@ -263,7 +263,7 @@ mod tests {
         outbox.push(switchover(1, 9)).unwrap();
         outbox.push(ack(1, 5)).unwrap();
         outbox.push(ack(2, 5)).unwrap();
-        outbox.push(encode(&Frame::Bye).unwrap()).unwrap();
+        outbox.push(encode(&LinkFrame::Bye.into()).unwrap()).unwrap();
         let order: Vec<_> =
             frames(&drain(&mut outbox, usize::MAX)).into_iter().map(|(lane, _)| lane).collect();
         assert_eq!(order[..3], [Lane::Link, Lane::Held(guest(1)), Lane::Held(guest(2))]);

@@ -36,19 +36,22 @@ impl Parts {
         let (generation, epoch) = (Generation(a), Epoch(b));
         let maybe_epoch = self.present.then_some(Epoch(c));
         let from = Identity { instance: a, node: self.node(0) };
-        let to_secondary = |message| Frame::ToSecondary { guest, message };
-        let to_primary = |message| Frame::ToPrimary { guest, message };
+        let to_secondary = |message| GuestFrame::ToSecondary(message).of(guest);
+        let to_primary = |message| GuestFrame::ToPrimary(message).of(guest);
         let declined = |why| to_primary(ToPrimary::Declined { generation, epoch: maybe_epoch, why });
         let standing = |standing| to_primary(ToPrimary::Stand { generation, standing });
         let begin = |kind| ToSecondary::EpochBegin { generation, epoch, kind, base: maybe_epoch };
         match self.kind {
-            0 => Frame::Hello(Hello { versions: (b as u16, c as u16), service: Service::Node, from }),
-            1 => Frame::Hello(Hello { versions: (b as u16, c as u16), service: Service::Witness, from }),
-            2 => Frame::HelloAnswer(HelloAnswer { version: b as u16, from }),
-            3 => Frame::Refuse { reason: self.reason(), detail: self.names[0].clone() },
-            4 => Frame::Bye,
-            5 | 33 => Frame::GuestOffer {
-                guest,
+            0 => LinkFrame::Hello(Hello { versions: (b as u16, c as u16), service: Service::Node, from })
+                .into(),
+            1 => {
+                let hello = Hello { versions: (b as u16, c as u16), service: Service::Witness, from };
+                LinkFrame::Hello(hello).into()
+            }
+            2 => LinkFrame::HelloAnswer(HelloAnswer { version: b as u16, from }).into(),
+            3 => LinkFrame::Refuse { reason: self.reason(), detail: self.names[0].clone() }.into(),
+            4 => LinkFrame::Bye.into(),
+            5 | 33 => GuestFrame::Offer {
                 name: &self.names[0],
                 generation: (self.kind == 33).then_some(Generation(e)),
                 description: Box::new(Description {
@@ -59,19 +62,20 @@ impl Parts {
                     config: self.bytes.clone(),
                     static_records: self.names[1].clone().into_bytes(),
                 }),
-            },
+            }
+            .of(guest),
             6 => to_secondary(ToSecondary::Offer { generation, acked: maybe_epoch }),
             7 => to_secondary(begin(EpochKind::Seed)),
             8 => to_secondary(begin(EpochKind::Delta)),
-            9 => Frame::PageBatch { guest, batch: &self.bytes },
-            10 => Frame::LibxcState { guest, records: &self.bytes },
-            11 => Frame::LibxlState { guest, records: &self.bytes },
-            12 => Frame::EpochEnd {
-                guest,
+            9 => GuestFrame::PageBatch(&self.bytes).of(guest),
+            10 => GuestFrame::LibxcState(&self.bytes).of(guest),
+            11 => GuestFrame::LibxlState(&self.bytes).of(guest),
+            12 => GuestFrame::EpochEnd {
                 generation,
                 epoch,
                 summary: EpochSummary { entries: c, data_pages: d, digest: e },
-            },
+            }
+            .of(guest),
             13 => to_secondary(ToSecondary::Heartbeat { generation }),
             14 => to_secondary(ToSecondary::Switchover { generation, epoch }),
             15 => to_secondary(ToSecondary::Farewell { generation }),
@@ -89,14 +93,14 @@ impl Parts {
             27 => self.request(WitnessRequest::Swap { id: RequestId(d), expect: e, new: self.record() }),
             28 => self.reply(WitnessOutcome::Told),
             29 => self.reply(WitnessOutcome::Swapped),
-            30 => Frame::Ping,
-            31 => Frame::Pong,
-            34 => Frame::HoldDeclined {
-                guest,
-                refusal: HoldRefusal::new(HoldReason::ALL[b as usize % 9], &*self.names[0]),
-            },
-            35 => Frame::HoldReady { guest },
-            36 => Frame::Window { guest, through_bytes: c },
+            30 => LinkFrame::Ping.into(),
+            31 => LinkFrame::Pong.into(),
+            34 => {
+                let refusal = HoldRefusal::new(HoldReason::ALL[b as usize % 9], &*self.names[0]);
+                GuestFrame::HoldDeclined(refusal).of(guest)
+            }
+            35 => GuestFrame::HoldReady.of(guest),
+            36 => GuestFrame::Window { through_bytes: c }.of(guest),
             37 => declined(Decline::Diverged),
             38 => self.request(WitnessRequest::Reclaim { id: RequestId(d), expect: e, new: self.record() }),
             _ => self.reply([WitnessOutcome::Conflict, WitnessOutcome::Illegal][a as usize % 2]),
@@ -120,13 +124,13 @@ impl Parts {
     }
 
     fn request(&self, request: WitnessRequest) -> Frame<'_> {
-        Frame::WitnessRequest { guest: &self.names[0], request }
+        WitnessFrame::Request { guest: &self.names[0], request }.into()
     }
 
     fn reply(&self, outcome: WitnessOutcome) -> Frame<'_> {
         let record = self.present.then(|| self.record());
         let reply = WitnessReply { id: RequestId(self.numbers[3]), outcome, record };
-        Frame::WitnessReply { guest: &self.names[0], reply }
+        WitnessFrame::Reply { guest: &self.names[0], reply }.into()
     }
 
     fn record(&self) -> Record {
@@ -304,12 +308,8 @@ fn offer_of<'a>(name: &'a str, config: Vec<u8>) -> Frame<'a> {
         config,
         static_records: Vec::new(),
     };
-    Frame::GuestOffer {
-        guest: GuestId::new(1).unwrap(),
-        name,
-        generation: Some(Generation(1)),
-        description: Box::new(description),
-    }
+    GuestFrame::Offer { name, generation: Some(Generation(1)), description: Box::new(description) }
+        .of(GuestId::new(1).unwrap())
 }
 
 /// What is known only at run time (a guest's configuration, its list of frames) may be of any length.
@@ -320,7 +320,7 @@ fn a_frame_that_does_not_fit_is_an_error_and_never_a_panic() {
     let error = encode(&offer_of("g", vec![0; BODY_BYTES_MAX - fixed + 1])).unwrap_err();
     assert_eq!(error, EncodeError::TooLong { what: "a guest's offer", bytes: BODY_BYTES_MAX + 1 });
     let batch = vec![0; BODY_BYTES_MAX + 1];
-    assert!(encode(&Frame::PageBatch { guest: GuestId::new(1).unwrap(), batch: &batch }).is_err());
+    assert!(encode(&GuestFrame::PageBatch(&batch).of(GuestId::new(1).unwrap())).is_err());
     for name in ["", &"n".repeat(TEXT_BYTES_MAX + 1)] {
         let bytes = name.len();
         assert_eq!(
@@ -328,10 +328,10 @@ fn a_frame_that_does_not_fit_is_an_error_and_never_a_panic() {
             Err(EncodeError::Name { what: "a guest's offer", bytes })
         );
         let from = Identity { node: NodeName(name.into()), instance: 1 };
-        assert!(encode(&Frame::HelloAnswer(HelloAnswer { version: 1, from })).is_err());
+        assert!(encode(&LinkFrame::HelloAnswer(HelloAnswer { version: 1, from }).into()).is_err());
     }
-    let long = Frame::Refuse { reason: RefuseReason::Full, detail: "é".repeat(200) };
-    assert_eq!(encode(&long).unwrap().len_bytes(), HEADER_BYTES + 1 + 1 + 254);
+    let long = LinkFrame::Refuse { reason: RefuseReason::Full, detail: "é".repeat(200) };
+    assert_eq!(encode(&long.into()).unwrap().len_bytes(), HEADER_BYTES + 1 + 1 + 254);
 }
 
 /// Both ends count a window's bytes; they must count the same.
@@ -342,7 +342,11 @@ fn what_windows_count_is_what_is_sent() {
             let parts = known(*kind);
             let frame = parts.frame();
             let bytes = encode(&frame).unwrap().len_bytes() as u64;
-            frame.window_bytes().inspect(|counted| assert_eq!(*counted, bytes, "{frame:?}")).is_some()
+            let counted = match &frame {
+                Frame::Guest(_, frame) => frame.window_bytes(),
+                Frame::Link(_) | Frame::Witness(_) => None,
+            };
+            counted.inspect(|counted| assert_eq!(*counted, bytes, "{frame:?}")).is_some()
         })
         .collect();
     assert_eq!(counted, [7, 8, 9, 10, 11, 12]);
@@ -461,9 +465,9 @@ fn checks_and_what_answers_them_are_of_version_2() {
     let guest = GuestId::new(1).unwrap();
     let declined = |why| {
         let message = ToPrimary::Declined { generation: Generation(1), epoch: Some(Epoch(1)), why };
-        Frame::ToPrimary { guest, message }.since()
+        GuestFrame::ToPrimary(message).of(guest).since()
     };
-    let batch = |form: u8| Frame::PageBatch { guest, batch: &[form, 0, 0] }.since();
+    let batch = |form: u8| GuestFrame::PageBatch(&[form, 0, 0]).of(guest).since();
     assert_eq!([0, 1, 2, 3].map(batch), [1, 1, 2, 2]);
     assert_eq!((declined(Decline::Damaged), declined(Decline::Diverged)), (1, 2));
 }

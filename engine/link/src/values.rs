@@ -5,7 +5,7 @@
 
 use super::LinkError;
 use super::body::Body;
-use super::frame::{RefuseReason, Service};
+use super::hello::{RefuseReason, Service};
 use super::refusal::HoldReason;
 use alloc::vec::Vec;
 use understudy_checkpoint::domain::GuestKind;

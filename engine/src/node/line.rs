@@ -8,7 +8,9 @@ use super::numbers::Numbers;
 use crate::connection::{Connection, ConnectionError, Fill};
 use std::collections::VecDeque;
 use understudy_link::Event;
-use understudy_link::{Encoded, Frame, GUEST_REFUSALS_SINCE, Hello, Identity, Lane, LinkError, encode};
+use understudy_link::{
+    Encoded, Frame, GUEST_REFUSALS_SINCE, GuestFrame, Hello, Identity, Lane, LinkError, LinkFrame, encode,
+};
 use understudy_session::{NodeName, Span, Time};
 
 /// Bytes read from one link before others, timers and guests have their turn.
@@ -126,7 +128,7 @@ impl Line {
         if self.connection.is_open() && self.has_windows() && self.pinged_at.is_none() {
             self.pinged_at = Some(now);
             self.next_ping_at = now + PING_EVERY;
-            self.send(&Frame::Ping);
+            self.send(&LinkFrame::Ping.into());
         }
     }
 
@@ -167,7 +169,7 @@ impl Line {
         loop {
             while let Some(event) = self.connection.next_event()? {
                 self.heard_at = now;
-                let frame = match event {
+                let (number, frame) = match event {
                     Event::Hello(hello) => return Ok(Read::Hello(hello)),
                     Event::Up(identity) => {
                         // A peer that is asked answers at once: nothing but the way takes time.
@@ -175,21 +177,25 @@ impl Line {
                         return Ok(Read::Agreed(identity));
                     }
                     Event::Bye => return Ok(Read::Ended),
-                    Event::Frame(Frame::Ping) => {
-                        self.connection.push(encode(&Frame::Pong)?)?;
+                    Event::Ping => {
+                        self.connection.push(encode(&LinkFrame::Pong.into())?)?;
                         continue;
                     }
-                    Event::Frame(Frame::Pong) => {
+                    Event::Pong => {
                         self.round_trip = self.pinged_at.take().map(|at| now - at);
                         self.ponged_at = Some(now);
                         continue;
                     }
-                    Event::Frame(frame) => frame,
+                    Event::Guest(number, frame) => (number, frame),
+                    Event::Witness(frame) => {
+                        let found = frame.kind_name();
+                        return Err(LinkError::Unexpected { expected: "a frame about a guest", found }.into());
+                    }
                 };
                 let Whose::Open(peer) = &self.whose else {
                     continue;
                 };
-                if let Some((guest, what)) = self.numbers.sort(frame)? {
+                if let Some((guest, what)) = self.numbers.sort(number, frame)? {
                     bytes += what.len_bytes();
                     events.push_back(LinkEvent::Arrived { peer: peer.clone(), guest, what });
                 }
@@ -212,7 +218,7 @@ impl Line {
             return Err(error);
         }
         for (guest, through_bytes) in self.numbers.next_windows() {
-            self.connection.push(encode(&Frame::Window { guest, through_bytes })?)?;
+            self.connection.push(encode(&GuestFrame::Window { through_bytes }.of(guest))?)?;
         }
         loop {
             let mut fed = false;

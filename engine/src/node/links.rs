@@ -25,7 +25,7 @@ use std::io;
 use std::net::SocketAddr;
 use understudy_checkpoint::Generation;
 use understudy_checkpoint::domain::Description;
-use understudy_link::{Frame, GUEST_REFUSALS_SINCE, GuestId, Identity, LinkError};
+use understudy_link::{Frame, GUEST_REFUSALS_SINCE, GuestFrame, GuestId, Identity, LinkError};
 use understudy_session::{NodeName, Span, Time};
 
 /// Connections at a time, peers and those that have not said who they are.
@@ -219,7 +219,7 @@ impl Links {
         let number = line.numbers.offer(guest.clone(), feed.clone());
         let generation = (line.connection.version() >= GUEST_REFUSALS_SINCE).then_some(generation);
         let description = Box::new(description.clone());
-        self.send(peer, &Frame::GuestOffer { guest: number, name: guest, generation, description });
+        self.send(peer, &GuestFrame::Offer { name: guest, generation, description }.of(number));
         Some((number, feed))
     }
 

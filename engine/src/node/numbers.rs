@@ -11,7 +11,7 @@
 use super::arrived::{Arrived, GuestName, Parcel, Taken};
 use super::outlet::Feed;
 use std::collections::BTreeMap;
-use understudy_link::{Encoded, Frame, GuestId, LinkError, WINDOW_BYTES};
+use understudy_link::{Encoded, GuestFrame, GuestId, LinkError, WINDOW_BYTES};
 
 /// Guests that one end may offer on a link: far more than a host runs.
 pub(super) const GUESTS_MAX: usize = 1024;
@@ -115,23 +115,26 @@ impl Numbers {
         self.theirs.iter_mut().filter_map(|(number, theirs)| Some((*number, theirs.next_window()?))).collect()
     }
 
-    /// Finds the guest that a frame is about, and makes it the loop's own. `None`: it was about the link itself.
-    pub fn sort(&mut self, frame: Frame<'_>) -> Result<Option<(GuestName, Arrived)>, LinkError> {
+    /// Finds the guest that a frame is about, and makes the frame the loop's own. `None`: it was for the sender of an epoch.
+    pub fn sort(
+        &mut self,
+        number: GuestId,
+        frame: GuestFrame<'_>,
+    ) -> Result<Option<(GuestName, Arrived)>, LinkError> {
         let kind = frame.kind_name();
         let unknown = || LinkError::Unexpected { expected: "a guest that was offered", found: kind };
-        let number = frame.guest().ok_or_else(unknown)?;
         let what = match frame {
-            Frame::GuestOffer { name, generation, description, .. } => {
+            GuestFrame::Offer { name, generation, description } => {
                 return Ok(Some((self.offered(number, name)?, Arrived::Offer(generation, description))));
             }
-            Frame::Window { through_bytes, .. } => {
+            GuestFrame::Window { through_bytes } => {
                 let ours = self.ours.get_mut(&number).ok_or_else(unknown)?;
                 ours.through_bytes = ours.through_bytes.max(through_bytes);
                 return Ok(None);
             }
-            Frame::ToPrimary { message, .. } => Arrived::ToPrimary(message),
-            Frame::HoldDeclined { refusal, .. } => Arrived::Declined(refusal),
-            Frame::HoldReady { .. } => Arrived::Ready,
+            GuestFrame::ToPrimary(message) => Arrived::ToPrimary(message),
+            GuestFrame::HoldDeclined(refusal) => Arrived::Declined(refusal),
+            GuestFrame::HoldReady => Arrived::Ready,
             frame => return self.of_theirs(number, frame).map(Some),
         };
         let ours = self.ours.get(&number).ok_or_else(unknown)?;
@@ -139,7 +142,11 @@ impl Numbers {
     }
 
     /// A frame from a guest that runs at the other end.
-    fn of_theirs(&mut self, number: GuestId, frame: Frame<'_>) -> Result<(GuestName, Arrived), LinkError> {
+    fn of_theirs(
+        &mut self,
+        number: GuestId,
+        frame: GuestFrame<'_>,
+    ) -> Result<(GuestName, Arrived), LinkError> {
         let kind = frame.kind_name();
         let unknown = || LinkError::Unexpected { expected: "a guest that was offered", found: kind };
         let theirs = self.theirs.get_mut(&number).ok_or_else(unknown)?;
@@ -151,11 +158,11 @@ impl Numbers {
         let credit = theirs.taken.credit(counted);
         let parcel = |bytes: &[u8]| Parcel::new(bytes.to_vec(), credit);
         let what = match frame {
-            Frame::ToSecondary { message, .. } => Arrived::ToSecondary(message),
-            Frame::PageBatch { batch, .. } => Arrived::Pages(parcel(batch)),
-            Frame::LibxcState { records, .. } => Arrived::LibxcState(parcel(records)),
-            Frame::LibxlState { records, .. } => Arrived::LibxlState(parcel(records)),
-            Frame::EpochEnd { generation, epoch, summary, .. } => {
+            GuestFrame::ToSecondary(message) => Arrived::ToSecondary(message),
+            GuestFrame::PageBatch(batch) => Arrived::Pages(parcel(batch)),
+            GuestFrame::LibxcState(records) => Arrived::LibxcState(parcel(records)),
+            GuestFrame::LibxlState(records) => Arrived::LibxlState(parcel(records)),
+            GuestFrame::EpochEnd { generation, epoch, summary } => {
                 Arrived::EpochEnd(generation, epoch, summary)
             }
             _ => return Err(unknown()),
@@ -194,7 +201,7 @@ mod tests {
         GuestId::new(number).unwrap()
     }
 
-    fn offer(name: &str, guest: u32) -> Frame<'_> {
+    fn offer(name: &str) -> GuestFrame<'_> {
         let description = Description {
             kind: GuestKind::Pvh,
             page_count: 1,
@@ -203,19 +210,15 @@ mod tests {
             config: Vec::new(),
             static_records: Vec::new(),
         };
-        Frame::GuestOffer { guest: number(guest), name, generation: None, description: Box::new(description) }
+        GuestFrame::Offer { name, generation: None, description: Box::new(description) }
     }
 
     fn numbers() -> Numbers {
         let mut numbers = Numbers::default();
         numbers.use_windows(true);
-        numbers.sort(offer("g1", 1)).unwrap();
-        numbers.sort(offer("g2", 2)).unwrap();
+        numbers.sort(number(1), offer("g1")).unwrap();
+        numbers.sort(number(2), offer("g2")).unwrap();
         numbers
-    }
-
-    fn batch(guest: u32, batch: &[u8]) -> Frame<'_> {
-        Frame::PageBatch { guest: number(guest), batch }
     }
 
     #[test]
@@ -223,7 +226,7 @@ mod tests {
         let (mut numbers, pages) = (numbers(), vec![0; 1 << 20]);
         let mut kept = Vec::new();
         let refused = loop {
-            match numbers.sort(batch(1, &pages)) {
+            match numbers.sort(number(1), GuestFrame::PageBatch(&pages)) {
                 Ok(arrived) => kept.push(arrived),
                 Err(error) => break error,
             }
@@ -232,7 +235,7 @@ mod tests {
         assert!(matches!(refused, LinkError::Unexpected { .. }));
         assert!(numbers.next_windows().is_empty(), "nothing was taken in");
         // The other one's window is its own.
-        drop(numbers.sort(batch(2, &pages)).unwrap());
+        drop(numbers.sort(number(2), GuestFrame::PageBatch(&pages)).unwrap());
         // What is taken in, or thrown away, may be sent again, announced in few frames.
         kept.truncate(kept.len() / 2 + 1);
         assert!(numbers.next_windows().is_empty(), "less than half");
@@ -240,17 +243,18 @@ mod tests {
         let windows = numbers.next_windows();
         assert_eq!(windows.len(), 1);
         assert_eq!(windows[0].0, number(1));
-        assert!(numbers.sort(batch(1, &pages)).is_ok());
+        assert!(numbers.sort(number(1), GuestFrame::PageBatch(&pages)).is_ok());
         assert!(numbers.next_windows().is_empty(), "said once");
     }
 
     #[test]
     fn a_number_stays_with_its_name_and_offers_are_bounded() {
         let mut numbers = numbers();
-        assert!(numbers.sort(offer("g1", 1)).is_ok(), "offered again");
-        assert!(numbers.sort(offer("g3", 1)).is_err());
-        let taken = (3..5_000).take_while(|guest| numbers.sort(offer(&format!("n{guest}"), *guest)).is_ok());
+        assert!(numbers.sort(number(1), offer("g1")).is_ok(), "offered again");
+        assert!(numbers.sort(number(1), offer("g3")).is_err());
+        let taken =
+            (3..5_000).take_while(|guest| numbers.sort(number(*guest), offer(&format!("n{guest}"))).is_ok());
         assert_eq!(taken.count(), GUESTS_MAX - 2);
-        assert!(numbers.sort(batch(4_999, &[])).is_err(), "nobody offered that");
+        assert!(numbers.sort(number(4_999), GuestFrame::PageBatch(&[])).is_err(), "nobody offered that");
     }
 }

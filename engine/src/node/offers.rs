@@ -20,7 +20,7 @@ use crate::config::check_name;
 use crate::memory;
 use understudy_checkpoint::Generation;
 use understudy_checkpoint::domain::Description;
-use understudy_link::{Frame, HoldReason, HoldRefusal};
+use understudy_link::{GuestFrame, HoldReason, HoldRefusal};
 use understudy_session::primary::Input;
 use understudy_session::{NodeName, Span, Time, ToSecondary};
 
@@ -169,7 +169,7 @@ impl Guests {
             && let Some(guest) = wires.number_of(peer, name)
         {
             // Its offer came while the guest was being started here, and nobody has answered it.
-            wires.send(peer, &Frame::HoldReady { guest });
+            wires.send(peer, &GuestFrame::HoldReady.of(guest));
         }
     }
 
@@ -202,7 +202,7 @@ impl Guests {
             Ok(()) => {
                 self.offers.entry(key.clone()).and_modify(|offer| offer.refusal = None);
                 if was_refused && let Some(guest) = wires.number_of(peer, name) {
-                    wires.send(peer, &Frame::HoldReady { guest });
+                    wires.send(peer, &GuestFrame::HoldReady.of(guest));
                 }
             }
         }
@@ -229,7 +229,7 @@ impl Guests {
             tracing::warn!(guest = %name, %peer, reason, why, "A peer's guest is not held here");
             offer.refusal = Some(refusal.clone());
             if let Some(guest) = wires.number_of(peer, name) {
-                wires.send(peer, &Frame::HoldDeclined { guest, refusal });
+                wires.send(peer, &GuestFrame::HoldDeclined(refusal).of(guest));
             }
         }
     }

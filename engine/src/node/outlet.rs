@@ -9,7 +9,7 @@ use crate::guest::{Bell, EpochHead, Outlet, OutletClosed, Part};
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use understudy_link::{Encoded, Frame, GuestId, STATE_BYTES_MAX, encode};
+use understudy_link::{Encoded, Frame, GuestFrame, GuestId, STATE_BYTES_MAX, encode};
 use understudy_session::ToSecondary;
 
 /// Above this a feed is full. The connection's lane behind it holds as much as a link needs to stay busy.
@@ -132,20 +132,20 @@ impl LinkOutlet {
                 self.head = Some(head);
                 let EpochHead { generation, epoch, kind, base } = head;
                 let message = ToSecondary::EpochBegin { generation, epoch, kind, base };
-                self.put(&Frame::ToSecondary { guest, message })
+                self.put(&GuestFrame::ToSecondary(message).of(guest))
             }
-            Part::Pages(batch) => self.put(&Frame::PageBatch { guest, batch }),
+            Part::Pages(batch) => self.put(&GuestFrame::PageBatch(batch).of(guest)),
             Part::LibxcState(records) => records
                 .chunks(STATE_BYTES_MAX)
-                .map(|records| self.put(&Frame::LibxcState { guest, records }))
+                .map(|records| self.put(&GuestFrame::LibxcState(records).of(guest)))
                 .sum(),
             Part::LibxlState(records) => records
                 .chunks(STATE_BYTES_MAX)
-                .map(|records| self.put(&Frame::LibxlState { guest, records }))
+                .map(|records| self.put(&GuestFrame::LibxlState(records).of(guest)))
                 .sum(),
             Part::End(summary) => {
                 let EpochHead { generation, epoch, .. } = self.head.expect("an epoch begins before it ends");
-                self.put(&Frame::EpochEnd { guest, generation, epoch, summary: *summary })
+                self.put(&GuestFrame::EpochEnd { generation, epoch, summary: *summary }.of(guest))
             }
         }
     }

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use understudy_checkpoint::domain::Description;
 use understudy_checkpoint::{Epoch, Generation};
-use understudy_link::{Frame, GuestId, HoldReason, HoldRefusal};
+use understudy_link::{GuestFrame, GuestId, HoldReason, HoldRefusal};
 use understudy_netbuf::Waiting;
 use understudy_session::primary::{self, Capture, End, Input, Output, Primary, State};
 use understudy_session::{NodeName, Span, Time, ToSecondary};
@@ -315,7 +315,7 @@ impl PrimaryGuest {
 
     fn send(&self, message: ToSecondary, wires: &mut dyn Wires) {
         if let Some((guest, _)) = self.place {
-            wires.send(&self.peer, &Frame::ToSecondary { guest, message });
+            wires.send(&self.peer, &GuestFrame::ToSecondary(message).of(guest));
         }
     }
 

@@ -21,7 +21,7 @@ use crate::metrics::GuestMeter;
 use std::collections::VecDeque;
 use understudy_checkpoint::domain::Description;
 use understudy_checkpoint::{Epoch, Generation};
-use understudy_link::{Frame, HoldRefusal};
+use understudy_link::{GuestFrame, HoldRefusal};
 use understudy_session::secondary::{Input, Output, Secondary, State};
 use understudy_session::{Decline, EpochKind, NodeName, Record, Standing, Time, ToPrimary};
 
@@ -303,7 +303,7 @@ impl SecondaryGuest {
                 Output::Send(message) => {
                     let message = self.not_built_upon(message);
                     if let Some(guest) = wires.number_of(&self.peer, &self.name) {
-                        wires.send(&self.peer, &Frame::ToPrimary { guest, message });
+                        wires.send(&self.peer, &GuestFrame::ToPrimary(message).of(guest));
                     }
                 }
                 Output::AskWitness(request) => wires.ask_witness(&self.name, request),

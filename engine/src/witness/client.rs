@@ -6,8 +6,7 @@ use mio::event::Source;
 use mio::{Interest, Registry, Token};
 use std::io;
 use std::net::SocketAddr;
-use understudy_link::Event;
-use understudy_link::{Frame, Identity, Service, encode};
+use understudy_link::{Event, Identity, LinkFrame, Service, WitnessFrame, encode};
 use understudy_session::{Span, Time, WitnessReply, WitnessRequest};
 
 /// What the witness has to say.
@@ -60,7 +59,7 @@ impl WitnessLink {
 
     /// Asks about a guest. Only when [`is_up`](Self::is_up).
     pub fn ask(&mut self, guest: &str, request: WitnessRequest) -> Result<(), ConnectionError> {
-        self.connection.push(encode(&Frame::WitnessRequest { guest, request })?)?;
+        self.connection.push(encode(&WitnessFrame::Request { guest, request }.into())?)?;
         self.connection.flush()
     }
 
@@ -74,12 +73,14 @@ impl WitnessLink {
             }
             match event {
                 Some(Event::Up(_)) => return Ok(Some(News::Up)),
-                Some(Event::Frame(Frame::WitnessReply { guest, reply })) => {
+                Some(Event::Witness(WitnessFrame::Reply { guest, reply })) => {
                     return Ok(Some(News::Reply { guest: guest.to_owned(), reply }));
                 }
                 Some(Event::Bye) => return Ok(Some(News::Ended)),
-                Some(Event::Frame(Frame::Pong)) => continue,
-                Some(Event::Hello(_) | Event::Frame(_)) => return Ok(Some(News::Ended)),
+                Some(Event::Pong) => continue,
+                Some(Event::Hello(_) | Event::Witness(_) | Event::Guest(..) | Event::Ping) => {
+                    return Ok(Some(News::Ended));
+                }
                 None => {}
             }
             match self.connection.fill()? {
@@ -109,7 +110,7 @@ impl WitnessLink {
             return Err(io::Error::new(io::ErrorKind::TimedOut, "the witness does not answer").into());
         }
         self.pinged = true;
-        self.connection.push(encode(&Frame::Ping)?)?;
+        self.connection.push(encode(&LinkFrame::Ping.into())?)?;
         self.connection.flush()
     }
 }

@@ -24,9 +24,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
-use understudy_link::Event;
 use understudy_link::handshake::HELLO_MAX;
-use understudy_link::{Frame, Identity, Lane, LinkError, RefuseReason, encode};
+use understudy_link::{Event, Identity, Lane, LinkError, LinkFrame, RefuseReason, WitnessFrame, encode};
 use understudy_session::witness::{GUESTS_MAX, GUESTS_OF_ONE_MAX, Input, Output, Witness};
 use understudy_session::{NodeName, Time, WitnessRequest};
 
@@ -228,14 +227,14 @@ impl Daemon {
         }
         match event {
             Some(Event::Hello(hello)) => self.greet(id, hello)?,
-            Some(Event::Frame(Frame::WitnessRequest { guest, request })) => {
+            Some(Event::Witness(WitnessFrame::Request { guest, request })) => {
                 let guest = guest.to_owned();
                 self.decide(id, guest, request)?;
             }
-            Some(Event::Frame(Frame::Ping)) => client.connection.push(encode(&Frame::Pong)?)?,
+            Some(Event::Ping) => client.connection.push(encode(&LinkFrame::Pong.into())?)?,
             Some(Event::Bye) => return Ok(Step::Done),
-            Some(Event::Frame(frame)) => {
-                let found = frame.kind_name();
+            Some(event @ (Event::Witness(WitnessFrame::Reply { .. }) | Event::Guest(..) | Event::Pong)) => {
+                let found = event.kind_name();
                 return Err(LinkError::Unexpected { expected: "a witness request", found }.into());
             }
             Some(Event::Up(_)) | None => match client.connection.fill()? {
@@ -323,7 +322,7 @@ impl Daemon {
                 self.metrics.witness_answered(outcome_label(reply.outcome));
                 let Some(to) = self.clients.get_mut(&(client as usize)) else { return };
                 // The reply leaves, and an error shows, at the client's next step.
-                let pushed = encode(&Frame::WitnessReply { guest: &guest, reply })
+                let pushed = encode(&WitnessFrame::Reply { guest: &guest, reply }.into())
                     .map_err(ConnectionError::from)
                     .and_then(|frame| to.connection.push(frame));
                 if pushed.is_err() {

@@ -10,7 +10,7 @@ use understudy::guest::Bell;
 use understudy::node::{Arrived, Feed, GuestName, Numbers, Silence, Wires};
 use understudy_checkpoint::domain::Description;
 use understudy_checkpoint::{Epoch, Generation};
-use understudy_link::{Decoder, Encoded, Frame, GuestId as Number, encode};
+use understudy_link::{Decoder, Encoded, Frame, GuestFrame, GuestId as Number, encode};
 use understudy_session::{Decline, NodeName, Time, ToPrimary, WitnessRequest};
 
 /// One thing that an engine said in a turn.
@@ -101,8 +101,8 @@ impl SimWires {
             rest = &rest[count..];
         }
         let sorted = match line.decoder.next_frame() {
-            Ok(Some(frame)) => line.numbers.sort(frame).ok(),
-            Ok(None) | Err(_) => None,
+            Ok(Some(Frame::Guest(number, frame))) => line.numbers.sort(number, frame).ok(),
+            Ok(_) | Err(_) => None,
         };
         if sorted.is_none() {
             self.close_link(&name(1 - self.host), "what came cannot be read");
@@ -120,7 +120,7 @@ impl SimWires {
         }
         frames.into_iter().for_each(|frame| self.put(frame));
         for (guest, through_bytes) in windows {
-            self.put_frame(&Frame::Window { guest, through_bytes });
+            self.put_frame(&GuestFrame::Window { through_bytes }.of(guest));
         }
     }
 
@@ -183,7 +183,7 @@ impl Wires for SimWires {
         let description = Box::new(description.clone());
         self.send(
             peer,
-            &Frame::GuestOffer { guest: number, name: guest, generation: Some(generation), description },
+            &GuestFrame::Offer { name: guest, generation: Some(generation), description }.of(number),
         );
         Some((number, feed))
     }
@@ -193,14 +193,14 @@ impl Wires for SimWires {
     }
 
     fn send(&mut self, _peer: &NodeName, frame: &Frame<'_>) {
-        if let Frame::ToPrimary { guest, message } = frame {
+        if let Frame::Guest(guest, GuestFrame::ToPrimary(message)) = frame {
             let message = self.wronged(message.clone());
             if let ToPrimary::Ack { generation, epoch } = message
                 && let Some(name) = self.link.as_ref().and_then(|line| line.numbers.name_of(*guest))
             {
                 self.said.push(Said::Ack(guest_of(name), generation, epoch));
             }
-            return self.put_frame(&Frame::ToPrimary { guest: *guest, message });
+            return self.put_frame(&GuestFrame::ToPrimary(message).of(*guest));
         }
         self.put_frame(frame);
     }

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use understudy_checkpoint::domain::GuestKind;
 use understudy_checkpoint::pages::EpochSummary;
-use understudy_link::GuestId;
+use understudy_link::{Frame, GuestId};
 use understudy_session::{Span, ToSecondary, WitnessRequest, secondary};
 
 const MS: u64 = 1_000_000;
@@ -53,7 +53,7 @@ impl Wires for Outside {
         GuestId::new(1)
     }
     fn send(&mut self, _peer: &NodeName, frame: &Frame<'_>) {
-        if let Frame::ToPrimary { message, .. } = frame {
+        if let Frame::Guest(_, GuestFrame::ToPrimary(message)) = frame {
             self.sent.push(message.clone());
         }
     }

@@ -19,7 +19,7 @@ use std::time::Duration;
 use understudy_checkpoint::domain::{Description, GuestKind, Source};
 use understudy_checkpoint::epoch::{self, Image};
 use understudy_checkpoint::{Epoch, Generation};
-use understudy_link::{Frame, GuestId, HoldReason, HoldRefusal};
+use understudy_link::{Frame, GuestFrame, GuestId, HoldReason, HoldRefusal};
 use understudy_session::primary::{self, Pacing, SlowPolicy};
 use understudy_session::{NodeName, Span, Time, ToPrimary, ToSecondary, WitnessRequest};
 
@@ -69,10 +69,10 @@ impl Wires for Outside {
     }
     fn send(&mut self, _peer: &NodeName, frame: &Frame<'_>) {
         self.said.push(match frame {
-            Frame::ToPrimary { message, .. } => Said::ToPrimary(message.clone()),
-            Frame::ToSecondary { message, .. } => Said::ToSecondary(message.clone()),
-            Frame::HoldDeclined { refusal, .. } => Said::Declined(refusal.reason),
-            Frame::HoldReady { .. } => Said::Ready,
+            Frame::Guest(_, GuestFrame::ToPrimary(message)) => Said::ToPrimary(message.clone()),
+            Frame::Guest(_, GuestFrame::ToSecondary(message)) => Said::ToSecondary(message.clone()),
+            Frame::Guest(_, GuestFrame::HoldDeclined(refusal)) => Said::Declined(refusal.reason),
+            Frame::Guest(_, GuestFrame::HoldReady) => Said::Ready,
             other => panic!("no guest says {other:?}"),
         });
     }
