@@ -76,7 +76,10 @@ impl Decoder {
         let Some(header_bytes) = unread.first_chunk::<HEADER_BYTES>() else {
             return Ok(None);
         };
-        let header = Header::read(header_bytes)?;
+        let header = Header::read(header_bytes).map_err(|stranger| match self.sequence {
+            0 => stranger,
+            after => LinkError::OutOfStep { after },
+        })?;
         if header.body_bytes > self.body_bytes_max {
             let (bytes, limit) = (header.body_bytes, self.body_bytes_max);
             return Err(LinkError::FrameTooLong { bytes, limit });

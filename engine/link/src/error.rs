@@ -9,6 +9,15 @@ pub enum LinkError {
     /// The first bytes are not a frame's.
     #[error("The other end does not speak the understudy link protocol; check the address")]
     NotALink,
+    /// After whole frames, bytes that are no frame's.
+    #[error(
+        "After {after} frames come bytes that are none; something between the hosts adds, drops or repeats bytes: look for a \
+         proxy, a balancer or a tunnel on the way, and connect without it"
+    )]
+    OutOfStep {
+        /// Frames that came whole before.
+        after: u32,
+    },
     /// A kind that this version does not know.
     #[error("The peer sent a frame of unknown kind {0:#x}; both ends must run matching versions")]
     UnknownKind(u16),
@@ -29,10 +38,16 @@ pub enum LinkError {
         limit: usize,
     },
     /// The seal does not match: bytes changed on the way.
-    #[error("A frame arrived damaged; check the network between the hosts")]
+    #[error(
+        "A frame arrived damaged; check the network between the hosts, and what stands in it: a proxy that repeats or drops \
+         bytes does this, and a card whose checksum offload is broken"
+    )]
     Damaged,
     /// A frame is missing or came twice, which TCP excludes.
-    #[error("Frame {found} arrived where {expected} was due; report this as a bug of the sender")]
+    #[error(
+        "Frame {found} arrived where {expected} was due, which TCP excludes: look for a proxy, a balancer or a tunnel between \
+         the hosts that repeats or drops bytes, and connect without it; only without one is this a bug of the sender"
+    )]
     OutOfSequence {
         /// The number that was due.
         expected: u32,

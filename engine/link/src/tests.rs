@@ -4,7 +4,7 @@ use super::*;
 use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
 use alloc::format;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
 use proptest::prelude::*;
@@ -310,6 +310,16 @@ fn offer_of<'a>(name: &'a str, config: Vec<u8>) -> Frame<'a> {
     };
     GuestFrame::Offer { name, generation: Some(Generation(1)), description: Box::new(description) }
         .of(GuestId::new(1).unwrap())
+}
+
+/// A proxy that repeats a read of its own: what follows begins in the midst of a frame.
+#[test]
+fn bytes_that_are_repeated_on_the_way_are_no_bug_of_the_sender() {
+    let wire = on_the_wire(&[known(4), known(6)]);
+    let repeated = [&wire[..24], &wire[20..]].concat();
+    let error = feed(&mut ready_decoder(), &repeated, &mut |_| {}).unwrap_err();
+    assert_eq!(error, LinkError::OutOfStep { after: 1 });
+    assert!(error.to_string().contains("proxy"), "{error}");
 }
 
 /// What is known only at run time (a guest's configuration, its list of frames) may be of any length.

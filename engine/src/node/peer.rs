@@ -198,6 +198,7 @@ pub(super) fn needs_a_person(error: &ConnectionError) -> bool {
             | LinkError::Silent
             | LinkError::HelloTimeout
             | LinkError::Damaged
+            | LinkError::OutOfStep { .. }
             | LinkError::OutOfSequence { .. },
         ) => false,
         ConnectionError::Protocol(_) | ConnectionError::Encode(_) => true,
