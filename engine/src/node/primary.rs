@@ -1,6 +1,7 @@
 //! A guest that runs here: its session's outputs performed, its workers' reports told to the session.
 
 mod driver;
+mod ending;
 mod words;
 
 use super::arrived::GuestName;
@@ -28,9 +29,6 @@ use understudy_session::{NodeName, Span, Time, ToSecondary};
 
 const _: () =
     assert!(primary::BARE_MANY == understudy_netbuf::BARE_MANY, "a queue tells of what the pacer waits for");
-
-/// How long the end of a node waits for a guest's capture thread.
-const FINISH_MAX: Duration = Duration::from_secs(2);
 
 /// A pause that is logged with its parts: nobody plans for one this long.
 const LONG_PAUSE: Duration = Duration::from_secs(1);
@@ -148,6 +146,10 @@ impl PrimaryGuest {
 
     /// Tells the session what waits for a checkpoint, as far as that changes anything.
     fn pace(&mut self, wires: &mut dyn Wires) {
+        if self.defect.is_some() {
+            // It takes nothing in: what waits would be news for ever.
+            return self.output.tell_at(None);
+        }
         self.output.tell_at(self.session.tell_at());
         while let Some(Waiting { answers, bare }) = self.output.take_waiting() {
             self.handle(Input::OutputWaits(primary::Waiting { answers, bare }), wires);
@@ -357,44 +359,6 @@ impl PrimaryGuest {
     /// Whether the guest is gone: another one of its name may begin here.
     pub(super) fn has_ended(&self) -> bool {
         self.session.state() == State::Ended
-    }
-
-    /// What is over goes. A guest that was never run under understudy is no copy of one that runs elsewhere, whatever
-    /// its name says: it is paused, and a person decides.
-    pub(super) fn end(&self) {
-        match self.over {
-            Some(Over::Superseded(_)) if self.marked == Generation(0) => self.hold_still(),
-            _ => self.stop(),
-        }
-    }
-
-    /// Nothing of the guest is let out any more, and it runs no more.
-    fn stop(&self) {
-        self.participants.fence();
-        if let Some(machine) = &self.machine {
-            machine.stop();
-        }
-    }
-
-    /// This process ends. A guest that nobody may take over goes on as before; nothing of any other is let out any
-    /// more.
-    pub(super) fn leave(&mut self) {
-        let outlives_us = self.machine.as_ref().is_some_and(|machine| machine.outlives_us());
-        if outlives_us && self.session.state() == State::Unprotected && !self.gate.is_waiting() {
-            self.participants.detach();
-        } else {
-            self.hold_still();
-        }
-        if let Some(protector) = self.protector.take().filter(|_| outlives_us) {
-            protector.finish(FINISH_MAX);
-        }
-    }
-
-    fn hold_still(&self) {
-        self.participants.fence();
-        if let Some(machine) = &self.machine {
-            machine.leave();
-        }
     }
 
     /// Notes with the guest itself which generation it is.

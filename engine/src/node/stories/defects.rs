@@ -1,6 +1,7 @@
 //! Stories of sessions that panic: their guest alone is concerned, and no guest is let out or lost by it.
 
 use super::*;
+use crate::config::PacingSettings;
 
 impl Story {
     /// The guest's session finds that something does not hold.
@@ -51,6 +52,25 @@ fn a_guest_whose_session_fails_while_its_record_is_stale_runs_on() {
     assert!(!machine.is_paused.load(Ordering::Relaxed));
     let now = Time(story.outside.now);
     assert!(story.guests.next_timeout().is_none_or(|at| at > now), "a lost session has no timers");
+}
+
+/// Its node tells as long as there is news, and a lost session takes nothing in.
+#[test]
+fn a_lost_session_is_not_told_of_output_for_ever() {
+    let (mut story, output, _) = adopted();
+    let budgets = primary::Budgets {
+        interval_min: Span::from_us(100),
+        interval_max: Span::from_ms(200),
+        pause_percent_max: 25,
+        link_bytes_per_s_max: 1 << 30,
+        cpu_percent_max: 100,
+    };
+    let paced_by_output = PacingSettings::from(Pacing::Output(budgets));
+    story.guests.set_pacing("web", paced_by_output, &mut story.outside).unwrap();
+    story.fail();
+    output.transmit(b"an answer");
+    story.pass(Span::from_ms(1));
+    assert_eq!(leaves(&output), 0);
 }
 
 #[test]
