@@ -103,6 +103,16 @@ fn quoted(text: &str) -> Vec<String> {
     text.lines().flat_map(|line| line.split('`').skip(1).step_by(2)).map(String::from).collect()
 }
 
+/// Otherwise what is looked at would be what stands *between* the words, on such a line.
+#[test]
+fn no_code_of_a_document_is_broken_over_two_lines() {
+    for document in files(&root(), &[".md"]) {
+        for line in prose(&read(&document)).lines().filter(|line| !line.starts_with("    ")) {
+            assert!(line.split('`').count() % 2 == 1, "{}: {line}", document.display());
+        }
+    }
+}
+
 /// The part of a word of a document that names a file of the tree: all of it but a test's name or an anchor.
 fn path_of(word: &str) -> &str {
     word.split([':', '#', ' ']).next().unwrap_or(word).trim_end_matches('/')
