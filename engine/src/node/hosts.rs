@@ -1,10 +1,10 @@
 //! Which host the guests of a node run on, as it is configured: nothing else in the node names one.
 //!
-//! Not here: what a host is (`guest/machine.rs`), and looking for guests again and again ([`finder`](super::finder)).
+//! Not here: what a host is (`guest/machine.rs`), and looking for guests again and again ([`discovery`](super::discovery)).
 
 use super::NodeError;
 use super::beginning::Beginning;
-use super::finder::Finder;
+use super::discovery::Discovery;
 use super::system;
 use crate::config::{FindChanges, GuestConfigs, NodeConfig};
 use crate::guest::{Compare, Host, LabCards, LabHost, OutputMaker, XenHost};
@@ -14,9 +14,9 @@ use std::sync::Arc;
 pub(super) fn configured(
     config: &NodeConfig,
     outputs: OutputMaker,
-) -> Result<(Arc<dyn Host>, Finder), NodeError> {
+) -> Result<(Arc<dyn Host>, Discovery), NodeError> {
     let GuestConfigs::Xen(guests) = &config.guests else {
-        return Ok((Arc::new(lab(config, &outputs)), Finder::none()));
+        return Ok((Arc::new(lab(config, &outputs)), Discovery::none()));
     };
     let bell = outputs.bell.clone();
     let compared = guests.iter().filter(|guest| guest.find_changes == FindChanges::Compare);
@@ -25,11 +25,11 @@ pub(super) fn configured(
         bytes_max: config.limits.compare_bytes_max,
     };
     let host = XenHost::open(outputs, compare).map_err(NodeError::Hypervisor)?;
-    let mut finder = Finder::start(host.clone(), bell).map_err(system("No thread can be had"))?;
+    let mut discovery = Discovery::start(host.clone(), bell).map_err(system("No thread can be had"))?;
     for guest in guests.clone() {
-        finder.want(guest).map_err(NodeError::Hypervisor)?;
+        discovery.want(guest).map_err(NodeError::Hypervisor)?;
     }
-    Ok((Arc::new(host), finder))
+    Ok((Arc::new(host), discovery))
 }
 
 /// Guests that begin with the node: those of the lab.

@@ -18,12 +18,12 @@ mod ask;
 mod beginning;
 mod clock;
 mod defect;
+mod discovery;
 #[cfg(test)]
 mod documented;
 mod door;
 mod driver;
 mod export;
-mod finder;
 mod gate;
 mod glance;
 mod greet;
@@ -70,7 +70,7 @@ use crate::metrics::{Metrics, http};
 use crate::signals::ShutdownSignal;
 use clock::Clock;
 use crossbeam::channel::{Receiver, bounded};
-use finder::Finder;
+use discovery::Discovery;
 use handle::Command;
 use links::Links;
 use mio::net::{TcpListener, UnixListener};
@@ -180,7 +180,7 @@ pub struct Node {
     commands: Receiver<Command>,
     wires: NodeWires,
     guests: Guests,
-    finder: Finder,
+    discovery: Discovery,
     switch: SwitchPort,
     metrics: Metrics,
     control_desk: Desk<UnixListener>,
@@ -207,12 +207,12 @@ impl Node {
         config: NodeConfig,
         host: impl FnOnce(OutputMaker) -> Arc<dyn Host>,
     ) -> Result<(Self, NodeHandle), NodeError> {
-        Self::open_with(config, |_, outputs| Ok((host(outputs), Finder::none())))
+        Self::open_with(config, |_, outputs| Ok((host(outputs), Discovery::none())))
     }
 
     fn open_with(
         config: NodeConfig,
-        host: impl FnOnce(&NodeConfig, OutputMaker) -> Result<(Arc<dyn Host>, Finder), NodeError>,
+        host: impl FnOnce(&NodeConfig, OutputMaker) -> Result<(Arc<dyn Host>, Discovery), NodeError>,
     ) -> Result<(Self, NodeHandle), NodeError> {
         let poll = Poll::new().map_err(system("No event loop can be had"))?;
         let registry = || registry_of(&poll).map_err(system("No event loop can be had"));
@@ -245,7 +245,7 @@ impl Node {
             ..understudy_netbuf::Limits::default()
         };
         let outputs = OutputMaker { limits, bell: bell.clone() };
-        let (host, finder) = host(&config, outputs.clone())?;
+        let (host, discovery) = host(&config, outputs.clone())?;
         let mut guests =
             Guests::new(config.clone(), metrics.clone(), host, Arc::new(Threads), to_reports, outputs);
         config.guests.xen().iter().for_each(|guest| guests.look_for(&guest.name));
@@ -264,7 +264,7 @@ impl Node {
             commands,
             wires,
             guests,
-            finder,
+            discovery,
             switch,
             metrics,
             control_desk,

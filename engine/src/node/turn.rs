@@ -54,7 +54,7 @@ impl Node {
     fn next_timeout(&self) -> Option<understudy_session::Time> {
         let times = [
             self.guests.next_timeout(),
-            self.finder.next_timeout(),
+            self.discovery.next_timeout(),
             self.wires.links.next_timeout(),
             self.wires.witness.next_timeout(),
             self.switch.next_timeout(),
@@ -110,7 +110,7 @@ impl Node {
     }
 
     fn take_found(&mut self) {
-        while let Some((guest, found)) = self.finder.next_seen() {
+        while let Some((guest, found)) = self.discovery.next_seen() {
             let name = guest.name.clone();
             if let Some(found) = found {
                 self.guests.found(guest, found, &mut self.wires);
@@ -167,7 +167,7 @@ impl Node {
             match event {
                 WitnessEvent::Up => {
                     self.guests.witness_up(&mut self.wires);
-                    self.finder.look_now();
+                    self.discovery.look_now();
                 }
                 WitnessEvent::Down => self.guests.witness_down(&mut self.wires),
                 WitnessEvent::Reply { guest, reply } => {
@@ -203,7 +203,7 @@ impl Node {
         let now = self.wires.now;
         let guests = &self.guests;
         let may_claim = !self.wires.witness.is_configured() || self.wires.witness.is_up();
-        self.finder.run(now, may_claim, |name| guests.sees_to(name));
+        self.discovery.run(now, may_claim, |name| guests.sees_to(name));
         self.guests.run(&mut self.wires);
         self.wires.links.run_timers(now);
         self.wires.witness.run_timers(now);
@@ -240,7 +240,7 @@ impl Node {
 
     /// Begins what an operator wishes. A guest that is not here yet need not be looked for.
     fn wish(&mut self, name: &str, wish: control::Wish) -> Result<(), String> {
-        if wish == control::Wish::Unprotect && !self.guests.sees_to(name) && self.finder.forget(name) {
+        if wish == control::Wish::Unprotect && !self.guests.sees_to(name) && self.discovery.forget(name) {
             self.guests.looked_for(name, &mut self.wires);
             return Ok(());
         }
@@ -285,7 +285,7 @@ impl Node {
         let guest = guest
             .decide_xen(&self.config.peers, self.config.timing.pacing)
             .map_err(|error| error.to_string())?;
-        self.finder.want(guest)?;
+        self.discovery.want(guest)?;
         self.guests.look_for(name);
         Ok(())
     }
@@ -323,7 +323,7 @@ impl Node {
             },
             peers: self.wires.links.peers(self.wires.now).map(peer).collect(),
             guests: self.guests.status(self.wires.now),
-            waiting: self.finder.waiting(|name| self.guests.sees_to(name)),
+            waiting: self.discovery.waiting(|name| self.guests.sees_to(name)),
         }
     }
 }

@@ -2,7 +2,7 @@
 //! or asked for. Looking takes xl a while, so a thread does it.
 //!
 //! ```text
-//!   loop ──name──► finder thread ──► Host: a domain of that name? ──Found──► loop (by the bell)
+//!   loop ──name──► discovery thread ──► Host: a domain of that name? ──Found──► loop (by the bell)
 //! ```
 
 use crate::config::XenGuestConfig;
@@ -26,7 +26,7 @@ const ASKED_MAX: usize = 64;
 type Answer = (XenGuestConfig, Result<Activated, NotFound>);
 
 /// Guests that should be protected here once they run.
-pub(super) struct Finder {
+pub(super) struct Discovery {
     /// Nothing on a node of the lab, whose guests live and end with it.
     thread: Option<(Sender<XenGuestConfig>, Receiver<Answer>)>,
     wanted: BTreeMap<String, Wanted>,
@@ -43,7 +43,7 @@ struct Wanted {
     said: Option<String>,
 }
 
-impl Finder {
+impl Discovery {
     /// Of a node whose guests live and end with it.
     pub(super) fn none() -> Self {
         Self { thread: None, wanted: BTreeMap::new(), look_at: Time(0), had_to_wait: false }
@@ -53,7 +53,7 @@ impl Finder {
     pub(super) fn start(host: XenHost, bell: Bell) -> io::Result<Self> {
         let (ask, asked) = bounded::<XenGuestConfig>(ASKED_MAX);
         let (tell, told) = bounded(ASKED_MAX);
-        Builder::new().name("finder".into()).spawn(move || {
+        Builder::new().name("discovery".into()).spawn(move || {
             for guest in asked {
                 let found = host.find(&guest.name, guest.find_changes);
                 if tell.send((guest, found)).is_err() {
@@ -186,20 +186,20 @@ mod tests {
     #[test]
     fn a_guest_that_is_given_up_is_not_looked_for_and_what_was_found_of_it_is_nobodys() {
         let ((ask, asked), (tell, told)) = (bounded(ASKED_MAX), bounded(ASKED_MAX));
-        let mut finder = Finder { thread: Some((ask, told)), ..Finder::none() };
+        let mut discovery = Discovery { thread: Some((ask, told)), ..Discovery::none() };
         let pacing = primary::Pacing::Clock { interval: Span::from_ms(25) };
         let find_changes = FindChanges::Log;
         let web = XenGuestConfig { name: "web".into(), peer: NodeName("b".into()), pacing, find_changes };
-        finder.want(web.clone()).unwrap();
-        finder.run(Time(0), true, |_| false);
+        discovery.want(web.clone()).unwrap();
+        discovery.run(Time(0), true, |_| false);
         assert_eq!(asked.try_recv().as_ref(), Ok(&web));
 
-        assert!(finder.forget("web"));
-        assert!(!finder.forget("web"), "once");
+        assert!(discovery.forget("web"));
+        assert!(!discovery.forget("web"), "once");
         tell.send((web, Err(NotFound::Unfit("it has disks".into())))).unwrap();
-        assert!(finder.next_seen().is_none());
-        assert_eq!(finder.waiting(|_| false), []);
-        finder.run(Time(0) + LOOK_EVERY, true, |_| false);
+        assert!(discovery.next_seen().is_none());
+        assert_eq!(discovery.waiting(|_| false), []);
+        discovery.run(Time(0) + LOOK_EVERY, true, |_| false);
         assert!(asked.try_recv().is_err(), "it is not asked for again");
     }
 }
