@@ -7,10 +7,10 @@
 //!
 //! Not here: whether a peer's offer is taken ([`offers`](super::offers)), and what becomes of guests afterwards.
 
-use super::arrived::GuestName;
 use super::driver::MadeWay;
 use super::gate::Gate;
 use super::guests::Guests;
+use super::inbound::GuestName;
 use super::offers::OwnOffer;
 use super::primary::PrimaryGuest;
 use super::secondary::{Parts, SecondaryGuest};

@@ -12,9 +12,9 @@
 //!
 //! Not here: how guests come to a node ([`beginning`](super::beginning)), and what of their own drivers do.
 
-use super::arrived::Arrived;
 use super::beginning::Beginning;
 use super::glance::Glance;
+use super::inbound::Inbound;
 use super::tally::Tally;
 use super::wires::Wires;
 use crate::config::{ConfigError, FindChanges, PacingSettings};
@@ -116,7 +116,7 @@ pub(super) trait GuestDriver: Send {
     fn detach(&mut self, wires: &mut dyn Wires);
 
     /// A frame about the guest, from whichever peer. An offer never comes this way: [`consider`](Self::consider).
-    fn hear(&mut self, from: &NodeName, what: Arrived, wires: &mut dyn Wires);
+    fn hear(&mut self, from: &NodeName, what: Inbound, wires: &mut dyn Wires);
 
     /// Of the witness.
     fn witness(&mut self, word: WitnessWord, wires: &mut dyn Wires);

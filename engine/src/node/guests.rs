@@ -6,9 +6,9 @@
 //!                      └───────────────── Activated ──────────────────────────┘
 //! ```
 
-use super::arrived::{Arrived, GuestName};
 use super::beginning::unexpected;
 use super::driver::{GuestDriver, WitnessWord};
+use super::inbound::{GuestName, Inbound};
 use super::offers::{OfferKey, PeerOffer};
 use super::wires::Wires;
 use crate::config::NodeConfig;
@@ -118,11 +118,11 @@ impl Guests {
     }
 
     /// A frame about a guest.
-    pub fn arrived(&mut self, peer: NodeName, name: GuestName, what: Arrived, wires: &mut dyn Wires) {
-        if let Arrived::Offer(generation, description) = what {
+    pub fn arrived(&mut self, peer: NodeName, name: GuestName, what: Inbound, wires: &mut dyn Wires) {
+        if let Inbound::Offer(generation, description) = what {
             return self.offered(&name, peer, generation, *description, wires);
         }
-        if let Arrived::ToSecondary(message) = &what {
+        if let Inbound::ToSecondary(message) = &what {
             self.outrun(&name, &peer, message, wires);
         }
         if let Some(guest) = self.guests.get_mut(&name) {

@@ -10,9 +10,9 @@
 //!
 //! The end is bounded: whoever ends a node would kill it otherwise, at a moment of their own.
 
-use super::arrived::GuestName;
 use super::driver::{GuestDriver, Started};
 use super::guests::Guests;
+use super::inbound::GuestName;
 use crate::guest::{Activated, Report, RuntimeId};
 use crossbeam::channel::Receiver;
 use std::thread::sleep;

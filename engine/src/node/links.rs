@@ -9,8 +9,8 @@
 //! A link that goes up or down, and each frame about a guest, is a [`LinkEvent`] for the loop, in the order in
 //! which it happened. What frames mean to a guest is not decided here.
 
-use super::arrived::{Arrived, GuestName};
 use super::greet::TWIN_WAIT;
+use super::inbound::{GuestName, Inbound};
 use super::line::{Line, Read, Whose};
 use super::outlet::Feed;
 use super::peer::{Peer, PeerHealth, needs_a_person};
@@ -36,7 +36,7 @@ pub(super) const LINES_MAX: usize = 256;
 pub(super) enum LinkEvent {
     Up { peer: NodeName },
     Down { peer: NodeName },
-    Arrived { peer: NodeName, guest: GuestName, what: Arrived },
+    Arrived { peer: NodeName, guest: GuestName, what: Inbound },
 }
 
 /// All links.

@@ -9,11 +9,10 @@
 //!   switch ───┘
 //! ```
 //!
-//! One turn of the loop is on one screen: `Node::turn`. The loop never blocks: what could wait runs on
+//! One iteration of the loop is on one screen: `Node::iterate`. The loop never blocks: what could wait runs on
 //! a guest's thread behind a bounded channel. When the loop ends, for whatever reason, nothing leaves any more:
 //! frames of guests go out by its hand alone.
 
-mod arrived;
 mod ask;
 mod beginning;
 mod clock;
@@ -23,6 +22,7 @@ mod discovery;
 mod documented;
 mod door;
 mod driver;
+mod event_loop;
 mod export;
 mod gate;
 mod glance;
@@ -30,6 +30,7 @@ mod greet;
 mod guests;
 mod handle;
 mod hosts;
+mod inbound;
 mod leave;
 mod line;
 mod links;
@@ -46,17 +47,16 @@ mod status;
 #[cfg(test)]
 mod stories;
 mod tally;
-mod turn;
 mod uplink;
 mod wires;
 mod witness;
 
-pub use arrived::{Arrived, Credit, GuestName, Parcel};
 pub use beginning::{AddError, Beginning};
 pub use export::NOT_EXPORTED;
 pub use glance::Glance;
 pub use guests::Guests;
 pub use handle::NodeHandle;
+pub use inbound::{Credit, GuestName, Inbound, Parcel};
 pub use numbers::{Numbers, Ours};
 pub use outlet::Feed;
 pub use tally::{Tally, Totals};
@@ -297,7 +297,7 @@ impl Node {
         let listen = self.wires.links.address().unwrap_or(self.config.listen);
         tracing::info!(node = %self.config.node, %listen, "Node runs");
         while !self.stopping {
-            self.turn().map_err(system("The event loop failed"))?;
+            self.iterate().map_err(system("The event loop failed"))?;
         }
         Ok(())
     }

@@ -8,7 +8,7 @@
 //!
 //! Not here: bytes and sockets ([`line`](super::line)).
 
-use super::arrived::{Arrived, GuestName, Parcel, Taken};
+use super::inbound::{GuestName, Inbound, Parcel, Taken};
 use super::outlet::Feed;
 use std::collections::BTreeMap;
 use understudy_link::{Encoded, GuestFrame, GuestId, LinkError, WINDOW_BYTES};
@@ -120,21 +120,21 @@ impl Numbers {
         &mut self,
         number: GuestId,
         frame: GuestFrame<'_>,
-    ) -> Result<Option<(GuestName, Arrived)>, LinkError> {
+    ) -> Result<Option<(GuestName, Inbound)>, LinkError> {
         let kind = frame.kind_name();
         let unknown = || LinkError::Unexpected { expected: "a guest that was offered", found: kind };
         let what = match frame {
             GuestFrame::Offer { name, generation, description } => {
-                return Ok(Some((self.offered(number, name)?, Arrived::Offer(generation, description))));
+                return Ok(Some((self.offered(number, name)?, Inbound::Offer(generation, description))));
             }
             GuestFrame::Window { through_bytes } => {
                 let ours = self.ours.get_mut(&number).ok_or_else(unknown)?;
                 ours.through_bytes = ours.through_bytes.max(through_bytes);
                 return Ok(None);
             }
-            GuestFrame::ToPrimary(message) => Arrived::ToPrimary(message),
-            GuestFrame::HoldDeclined(refusal) => Arrived::Declined(refusal),
-            GuestFrame::HoldReady => Arrived::Ready,
+            GuestFrame::ToPrimary(message) => Inbound::ToPrimary(message),
+            GuestFrame::HoldDeclined(refusal) => Inbound::Declined(refusal),
+            GuestFrame::HoldReady => Inbound::Ready,
             frame => return self.of_theirs(number, frame).map(Some),
         };
         let ours = self.ours.get(&number).ok_or_else(unknown)?;
@@ -146,7 +146,7 @@ impl Numbers {
         &mut self,
         number: GuestId,
         frame: GuestFrame<'_>,
-    ) -> Result<(GuestName, Arrived), LinkError> {
+    ) -> Result<(GuestName, Inbound), LinkError> {
         let kind = frame.kind_name();
         let unknown = || LinkError::Unexpected { expected: "a guest that was offered", found: kind };
         let theirs = self.theirs.get_mut(&number).ok_or_else(unknown)?;
@@ -158,12 +158,12 @@ impl Numbers {
         let credit = theirs.taken.credit(counted);
         let parcel = |bytes: &[u8]| Parcel::new(bytes.to_vec(), credit);
         let what = match frame {
-            GuestFrame::ToSecondary(message) => Arrived::ToSecondary(message),
-            GuestFrame::PageBatch(batch) => Arrived::Pages(parcel(batch)),
-            GuestFrame::LibxcState(records) => Arrived::LibxcState(parcel(records)),
-            GuestFrame::LibxlState(records) => Arrived::LibxlState(parcel(records)),
+            GuestFrame::ToSecondary(message) => Inbound::ToSecondary(message),
+            GuestFrame::PageBatch(batch) => Inbound::Pages(parcel(batch)),
+            GuestFrame::LibxcState(records) => Inbound::LibxcState(parcel(records)),
+            GuestFrame::LibxlState(records) => Inbound::LibxlState(parcel(records)),
             GuestFrame::EpochEnd { generation, epoch, summary } => {
-                Arrived::EpochEnd(generation, epoch, summary)
+                Inbound::EpochEnd(generation, epoch, summary)
             }
             _ => return Err(unknown()),
         };

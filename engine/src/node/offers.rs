@@ -10,10 +10,10 @@
 //!
 //! A refusal is of one guest: the link and the other guests on it go on.
 
-use super::arrived::GuestName;
 use super::beginning::check_size;
 use super::driver::{HeldCopy, Verdict};
 use super::guests::Guests;
+use super::inbound::GuestName;
 use super::primary::PrimaryGuest;
 use super::wires::Wires;
 use crate::config::check_name;

@@ -4,9 +4,9 @@ mod driver;
 mod ending;
 mod words;
 
-use super::arrived::GuestName;
 use super::beginning::check_size;
 use super::gate::Gate;
+use super::inbound::GuestName;
 use super::mend::Broken;
 use super::offers::OwnOffer;
 use super::outlet::{Feed, LinkOutlet, NoOutlet};

@@ -13,7 +13,7 @@ mod driver;
 mod inbox;
 mod words;
 
-use super::arrived::{Arrived, GuestName};
+use super::inbound::{GuestName, Inbound};
 use super::wires::Wires;
 use crate::control::GuestRole;
 use crate::guest::{Activated, Past, ReplicaThread, Report, RuntimeId, Work};
@@ -48,7 +48,7 @@ pub(super) struct SecondaryGuest {
     pub(super) keeper: Box<dyn ReplicaThread>,
     pub(super) description: Description,
     pub(super) meter: GuestMeter,
-    inbox: VecDeque<Arrived>,
+    inbox: VecDeque<Inbound>,
     inbox_bytes: usize,
     /// Work that the thread had no room for.
     waiting: VecDeque<Work>,

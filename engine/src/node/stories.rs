@@ -6,10 +6,10 @@ mod outside;
 mod starts;
 mod unseen;
 
-use super::arrived::Arrived;
 use super::beginning::Beginning;
 use super::glance::Glance;
 use super::guests::Guests;
+use super::inbound::Inbound;
 use crate::config::{FindChanges, NodeConfig, XenGuestConfig};
 use crate::control::{GuestState, GuestStatus, Wish};
 use crate::guest::{Activated, Bell, HeldOutput, Machine, OutputMaker, Past, Report, RuntimeId};
@@ -76,17 +76,17 @@ impl Story {
         (story, output)
     }
 
-    fn hear(&mut self, what: Arrived) {
+    fn hear(&mut self, what: Inbound) {
         self.guests.arrived(node("a"), "web".into(), what, &mut self.outside);
         self.guests.run(&mut self.outside);
     }
 
     fn primary(&mut self, message: ToSecondary) {
-        self.hear(Arrived::ToSecondary(message));
+        self.hear(Inbound::ToSecondary(message));
     }
 
     fn offer(&mut self, generation: Generation) {
-        self.hear(Arrived::Offer(Some(generation), Box::new(description())));
+        self.hear(Inbound::Offer(Some(generation), Box::new(description())));
         self.primary(ToSecondary::Offer { generation, acked: None });
     }
 
@@ -123,7 +123,7 @@ impl Story {
         story.offer(G);
         story.primary(seed());
         let summary = EpochSummary { entries: 0, data_pages: 0, digest: 0 };
-        story.hear(Arrived::EpochEnd(G, Epoch(1), summary));
+        story.hear(Inbound::EpochEnd(G, Epoch(1), summary));
         story.report(1, Report::Complete { generation: G, epoch: Epoch(1) });
         story
     }
@@ -215,7 +215,7 @@ fn a_guest_that_somebody_had_back_while_it_was_being_started_here_claims_before_
 #[test]
 fn what_a_dead_engine_left_stands_still_from_the_first_word_of_a_primary_on() {
     let mut story = Story::new();
-    story.hear(Arrived::Offer(Some(Generation(4)), Box::new(description())));
+    story.hear(Inbound::Offer(Some(Generation(4)), Box::new(description())));
     story.primary(ToSecondary::Offer { generation: Generation(0), acked: None });
     assert!(story.bench.work.lock().is_empty(), "a question is no newer generation");
     for _ in 0..3 {
@@ -229,7 +229,7 @@ fn a_guest_that_ends_while_no_checkpoint_is_made_of_it_is_seen_to_have_ended() {
     let machine = Arc::new(Fake::default());
     machine.takes_marks.store(true, Ordering::Relaxed);
     let (mut story, _) = Story::adopted(&machine);
-    story.hear(Arrived::ToPrimary(ToPrimary::Stand {
+    story.hear(Inbound::ToPrimary(ToPrimary::Stand {
         generation: Generation(0),
         standing: Standing::Nothing,
     }));
@@ -246,7 +246,7 @@ fn nothing_leaves_before_the_guest_is_marked_with_its_generation() {
     let machine = Arc::new(Fake::default());
     let (mut story, output) = Story::adopted(&machine);
     let nothing = ToPrimary::Stand { generation: Generation(0), standing: Standing::Nothing };
-    story.hear(Arrived::ToPrimary(nothing));
+    story.hear(Inbound::ToPrimary(nothing));
     assert_eq!(story.state(), Some(primary::State::Unprotected));
     output.transmit(b"a frame");
     story.pass(Span::from_ms(10_000));
@@ -264,7 +264,7 @@ fn a_person_lets_out_what_waits_for_a_mark() {
     let machine = Arc::new(Fake::default());
     let (mut story, output) = Story::adopted(&machine);
     let nothing = ToPrimary::Stand { generation: Generation(0), standing: Standing::Nothing };
-    story.hear(Arrived::ToPrimary(nothing));
+    story.hear(Inbound::ToPrimary(nothing));
     output.transmit(b"a frame");
     assert_eq!(leaves(&output), 0);
     story.guests.wish("web", Wish::Unprotect, &mut story.outside).unwrap();
@@ -278,7 +278,7 @@ fn what_waits_for_a_mark_does_not_leave_before_the_ack_of_a_copy_that_begins_mea
     let (mut story, output) = Story::adopted(&machine);
     for generation in [Generation(0), Generation(4)] {
         let stands = ToPrimary::Stand { generation, standing: Standing::Nothing };
-        story.hear(Arrived::ToPrimary(stands));
+        story.hear(Inbound::ToPrimary(stands));
     }
     assert_eq!(*story.bench.orders.lock(), [primary::Capture::Seed]);
     output.transmit(b"a frame");
@@ -288,7 +288,7 @@ fn what_waits_for_a_mark_does_not_leave_before_the_ack_of_a_copy_that_begins_mea
     assert_eq!(leaves(&output), 0, "the copy may be complete, and knows nothing of it");
     let pause = Default::default();
     story.report(1, Report::Captured { epoch: Epoch(0), pause, dirty_pages: 0 });
-    story.hear(Arrived::ToPrimary(ToPrimary::Ack { generation: Generation(4), epoch: Epoch(0) }));
+    story.hear(Inbound::ToPrimary(ToPrimary::Ack { generation: Generation(4), epoch: Epoch(0) }));
     assert_eq!(leaves(&output), 1);
 }
 
@@ -335,7 +335,7 @@ fn a_refused_claim_has_its_reason_in_what_programs_read() {
 fn without_a_witness_a_peers_refusal_is_shown_beside_what_it_has_not_said() {
     let (mut story, output) = Story::adopted(&Arc::new(Fake::default()));
     let refusal = HoldRefusal::new(HoldReason::Memory, "the image takes 64 MiB and b has 3 MiB for it");
-    story.hear(Arrived::Declined(refusal));
+    story.hear(Inbound::Declined(refusal));
     assert_eq!(story.state(), Some(primary::State::Asking));
     let reason = story.status().reason;
     assert!(
@@ -349,7 +349,7 @@ fn without_a_witness_a_peers_refusal_is_shown_beside_what_it_has_not_said() {
 #[test]
 fn a_complete_copy_is_no_protected_guest_and_its_generation_is_the_newest_heard_of() {
     let mut story = Story::new();
-    story.hear(Arrived::Offer(Some(Generation(4)), Box::new(description())));
+    story.hear(Inbound::Offer(Some(Generation(4)), Box::new(description())));
     story.primary(ToSecondary::Heartbeat { generation: Generation(4) });
     let status = story.status();
     assert_eq!((status.generation, status.protected, status.state), (4, false, GuestState::Empty));
@@ -366,7 +366,7 @@ fn seed() -> ToSecondary {
 #[test]
 fn a_guest_that_is_found_here_is_taken_in_though_a_peer_has_offered_one_of_its_name() {
     let mut story = Story::new();
-    story.hear(Arrived::Offer(Some(G), Box::new(description())));
+    story.hear(Inbound::Offer(Some(G), Box::new(description())));
     assert_eq!(story.secondary(), Some(secondary::State::Empty));
     assert!(!story.guests.sees_to("web"), "it is looked for");
     story.outside.said.clear();

@@ -1,7 +1,7 @@
 //! What a guest reaches in one turn of the loop: the links, the witness, the time. The node has sockets and a clock for
 //! that, the simulator has models of them.
 
-use super::arrived::GuestName;
+use super::inbound::GuestName;
 use super::links::Links;
 use super::outlet::Feed;
 use super::witness::Witness;

@@ -22,7 +22,7 @@ use std::time::Duration;
 use understudy::config::{FindChanges, XenGuestConfig};
 use understudy::control::Wish;
 use understudy::guest::{Activated, Bell, Encoded, OutputMaker, PauseTimes, Report, RuntimeId};
-use understudy::node::{Arrived, Glance, Guests};
+use understudy::node::{Glance, Guests, Inbound};
 use understudy_checkpoint::Generation;
 use understudy_session::primary::{Pacing, State};
 use understudy_session::{NodeName, Record, Time, WitnessReply};
@@ -219,18 +219,18 @@ impl Engine {
     }
 }
 
-fn harmed(what: Arrived, harm: &mut Option<Harm>) -> Arrived {
+fn harmed(what: Inbound, harm: &mut Option<Harm>) -> Inbound {
     match (what, *harm) {
-        (Arrived::Pages(mut batch), Some(Harm::Damage)) if !batch.bytes.is_empty() => {
+        (Inbound::Pages(mut batch), Some(Harm::Damage)) if !batch.bytes.is_empty() => {
             *harm = None;
             let last = batch.bytes.len() - 1;
             batch.bytes[last] ^= 0x40;
-            Arrived::Pages(batch)
+            Inbound::Pages(batch)
         }
-        (Arrived::LibxcState(mut state), Some(Harm::TooLarge)) => {
+        (Inbound::LibxcState(mut state), Some(Harm::TooLarge)) => {
             *harm = None;
             state.bytes = vec![0; BUFFER_BYTES_MAX + 1];
-            Arrived::LibxcState(state)
+            Inbound::LibxcState(state)
         }
         (what, _) => what,
     }

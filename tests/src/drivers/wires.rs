@@ -7,7 +7,7 @@ use super::mutant::Mutant;
 use super::settings::Settings;
 use std::collections::VecDeque;
 use understudy::guest::Bell;
-use understudy::node::{Arrived, Feed, GuestName, Numbers, Silence, Wires};
+use understudy::node::{Feed, GuestName, Inbound, Numbers, Silence, Wires};
 use understudy_checkpoint::domain::Description;
 use understudy_checkpoint::{Epoch, Generation};
 use understudy_link::{Decoder, Encoded, Frame, GuestFrame, GuestId as Number, encode};
@@ -80,7 +80,7 @@ impl SimWires {
     }
 
     /// The next frame that may be taken in. What cannot be read ends the connection.
-    pub(super) fn next_arrived(&mut self) -> Option<(GuestName, Arrived)> {
+    pub(super) fn next_arrived(&mut self) -> Option<(GuestName, Inbound)> {
         loop {
             if let Some(arrived) = self.take_frame()? {
                 return Some(arrived);
@@ -89,7 +89,7 @@ impl SimWires {
     }
 
     /// `None`: there is no frame. `Some(None)`: it was about the link itself.
-    fn take_frame(&mut self) -> Option<Option<(GuestName, Arrived)>> {
+    fn take_frame(&mut self) -> Option<Option<(GuestName, Inbound)>> {
         let line = self.link.as_mut()?;
         let bytes = line.inbox.pop_front()?;
         let mut rest = &bytes[..];

@@ -6,7 +6,7 @@ use super::cluster::Cluster;
 use super::host::{Engine, guest_name, name};
 use super::mutant::Mutant;
 use understudy::guest::{SteppedReplica, Work};
-use understudy::node::{Arrived, Glance};
+use understudy::node::{Glance, Inbound};
 use understudy_checkpoint::domain::Sink;
 use understudy_checkpoint::{PAGE_SIZE, PageEntry, PageType, Pfn};
 use understudy_session::ToSecondary;
@@ -22,10 +22,10 @@ impl Engine {
     }
 
     /// Whether the engine hears this.
-    pub(super) fn lets_in(&self, name: &str, what: &Arrived) -> bool {
+    pub(super) fn lets_in(&self, name: &str, what: &Inbound) -> bool {
         let glance = self.guests.glance(name);
         match (self.mutant, what) {
-            (Some(Mutant::OfferDropsImage), Arrived::Offer(..)) => {
+            (Some(Mutant::OfferDropsImage), Inbound::Offer(..)) => {
                 let guest = super::host::guest_named(name);
                 let mut bench = self.bench.get();
                 if let Some(holding) = bench.replicas.iter_mut().flatten().rfind(|it| it.guest == guest) {
@@ -33,7 +33,7 @@ impl Engine {
                 }
                 true
             }
-            (Some(Mutant::RivalIgnored), Arrived::Offer(..) | Arrived::ToSecondary(_)) => {
+            (Some(Mutant::RivalIgnored), Inbound::Offer(..) | Inbound::ToSecondary(_)) => {
                 !matches!(glance, Some(Glance::Primary { .. }))
             }
             _ => true,
@@ -47,7 +47,7 @@ impl Engine {
         }
         for guest in 0..super::GUESTS {
             if let Some(Glance::Secondary { generation, .. }) = self.guests.glance(guest_name(guest)) {
-                let beat = Arrived::ToSecondary(ToSecondary::Heartbeat { generation });
+                let beat = Inbound::ToSecondary(ToSecondary::Heartbeat { generation });
                 self.guests.arrived(name(1 - host), guest_name(guest).into(), beat, &mut self.wires);
             }
         }

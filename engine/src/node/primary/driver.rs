@@ -3,7 +3,7 @@
 use super::super::driver::{GuestDriver, MadeWay, MakeThreads, Verdict, WitnessWord};
 use super::super::glance::Glance;
 use super::super::tally::Tally;
-use super::super::{arrived::Arrived, status};
+use super::super::{inbound::Inbound, status};
 use super::{Over, PrimaryGuest};
 use crate::config::{ConfigError, FindChanges, PacingSettings};
 use crate::control::{GuestRole, GuestState, GuestStatus, Wish};
@@ -46,16 +46,16 @@ impl GuestDriver for PrimaryGuest {
         self.detach(wires);
     }
 
-    fn hear(&mut self, from: &NodeName, what: Arrived, wires: &mut dyn Wires) {
+    fn hear(&mut self, from: &NodeName, what: Inbound, wires: &mut dyn Wires) {
         match what {
             // Whoever speaks as the primary of this guest is a rival.
-            Arrived::ToSecondary(message) => {
+            Inbound::ToSecondary(message) => {
                 self.handle(Input::Rival { generation: message.generation() }, wires);
             }
             _ if *from != self.peer => {}
-            Arrived::ToPrimary(message) => self.handle(Input::Message(message), wires),
-            Arrived::Declined(refusal) => self.declined(refusal, wires),
-            Arrived::Ready => self.attach(wires),
+            Inbound::ToPrimary(message) => self.handle(Input::Message(message), wires),
+            Inbound::Declined(refusal) => self.declined(refusal, wires),
+            Inbound::Ready => self.attach(wires),
             _ => {}
         }
     }

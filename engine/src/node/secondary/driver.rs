@@ -2,7 +2,7 @@
 
 use super::super::driver::{GuestDriver, HeldCopy, MadeWay, Started, Verdict, WitnessWord};
 use super::super::glance::Glance;
-use super::super::{arrived::Arrived, beginning, beginning::Beginning, leave, status};
+use super::super::{beginning, beginning::Beginning, inbound::Inbound, leave, status};
 use super::{Activation, SecondaryGuest};
 use crate::control::status::Takeover;
 use crate::control::{GuestRole, GuestStatus, Wish};
@@ -46,7 +46,7 @@ impl GuestDriver for SecondaryGuest {
         self.detach(wires);
     }
 
-    fn hear(&mut self, from: &NodeName, what: Arrived, wires: &mut dyn Wires) {
+    fn hear(&mut self, from: &NodeName, what: Inbound, wires: &mut dyn Wires) {
         if *from == self.peer {
             self.arrived(what, wires);
         }

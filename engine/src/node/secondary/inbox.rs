@@ -5,7 +5,7 @@
 
 use super::SecondaryGuest;
 use crate::guest::Work;
-use crate::node::arrived::Arrived;
+use crate::node::inbound::Inbound;
 use crate::node::wires::Wires;
 use understudy_checkpoint::{Epoch, Generation};
 use understudy_session::secondary::{Input, State};
@@ -16,8 +16,8 @@ const INBOX_FRAMES_MAX: usize = 1 << 18;
 
 impl SecondaryGuest {
     /// A frame from the primary.
-    pub(in crate::node) fn arrived(&mut self, what: Arrived, wires: &mut dyn Wires) {
-        if let Arrived::ToSecondary(message) = &what
+    pub(in crate::node) fn arrived(&mut self, what: Inbound, wires: &mut dyn Wires) {
+        if let Inbound::ToSecondary(message) = &what
             && let Some(activation) = &mut self.activation
         {
             activation.is_outdated |= message.generation() > activation.record.generation;
@@ -28,7 +28,7 @@ impl SecondaryGuest {
         // One that was silent speaks again.
         self.attach(wires);
         self.has_spoken = true;
-        if let Arrived::ToSecondary(ToSecondary::Heartbeat { generation }) = &what
+        if let Inbound::ToSecondary(ToSecondary::Heartbeat { generation }) = &what
             && *generation == self.session.generation()
             && !self.inbox.is_empty()
         {
@@ -60,9 +60,9 @@ impl SecondaryGuest {
         }
     }
 
-    fn take(&mut self, what: Arrived, wires: &mut dyn Wires) {
+    fn take(&mut self, what: Inbound, wires: &mut dyn Wires) {
         let work = match what {
-            Arrived::ToSecondary(message) => {
+            Inbound::ToSecondary(message) => {
                 match &message {
                     ToSecondary::EpochBegin { base, .. } => self.base = *base,
                     ToSecondary::Switchover { .. } => self.lost = Some((wires.now(), "switchover")),
@@ -70,16 +70,16 @@ impl SecondaryGuest {
                 }
                 return self.handle(Input::Message(message), wires);
             }
-            Arrived::Pages(batch) => Work::Pages(batch.bytes),
-            Arrived::LibxcState(records) => Work::LibxcState(records.bytes),
-            Arrived::LibxlState(records) => Work::LibxlState(records.bytes),
-            Arrived::EpochEnd(generation, epoch, summary) => {
+            Inbound::Pages(batch) => Work::Pages(batch.bytes),
+            Inbound::LibxcState(records) => Work::LibxcState(records.bytes),
+            Inbound::LibxlState(records) => Work::LibxlState(records.bytes),
+            Inbound::EpochEnd(generation, epoch, summary) => {
                 if self.receiving.is_some_and(|receiving| receiving != (generation, epoch)) {
                     return self.wrong_end(generation, epoch, wires);
                 }
                 Work::End(summary)
             }
-            Arrived::Offer(..) | Arrived::ToPrimary(_) | Arrived::Declined(_) | Arrived::Ready => return,
+            Inbound::Offer(..) | Inbound::ToPrimary(_) | Inbound::Declined(_) | Inbound::Ready => return,
         };
         if self.receiving.is_some() {
             self.verdict_due = matches!(work, Work::End(_));

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::metrics::Metrics;
-use crate::node::arrived::Taken;
+use crate::node::inbound::Taken;
 use crate::node::wires::Silence;
 use crate::node::{Feed, Parcel};
 use parking_lot::Mutex;
@@ -132,17 +132,17 @@ fn guest(room: usize) -> (SecondaryGuest, Replica, Outside) {
     (guest, replica, outside)
 }
 
-fn begin(epoch: u64, kind: EpochKind, base: Option<u64>) -> Arrived {
+fn begin(epoch: u64, kind: EpochKind, base: Option<u64>) -> Inbound {
     let (epoch, base) = (Epoch(epoch), base.map(Epoch));
-    Arrived::ToSecondary(ToSecondary::EpochBegin { generation: G, epoch, kind, base })
+    Inbound::ToSecondary(ToSecondary::EpochBegin { generation: G, epoch, kind, base })
 }
 
-fn pages() -> Arrived {
-    Arrived::Pages(Parcel::new(vec![0; 1000], Taken::default().credit(1000)))
+fn pages() -> Inbound {
+    Inbound::Pages(Parcel::new(vec![0; 1000], Taken::default().credit(1000)))
 }
 
-fn end(epoch: u64) -> Arrived {
-    Arrived::EpochEnd(G, Epoch(epoch), EpochSummary { entries: 0, data_pages: 0, digest: 0 })
+fn end(epoch: u64) -> Inbound {
+    Inbound::EpochEnd(G, Epoch(epoch), EpochSummary { entries: 0, data_pages: 0, digest: 0 })
 }
 
 /// A guest with an image as of epoch 1.
@@ -164,7 +164,7 @@ fn a_primary_is_heard_while_the_domain_is_built_and_missed_once_it_is_gone() {
     for _ in 0..100 {
         guest.arrived(pages(), &mut outside);
     }
-    let heartbeat = || Arrived::ToSecondary(ToSecondary::Heartbeat { generation: G });
+    let heartbeat = || Inbound::ToSecondary(ToSecondary::Heartbeat { generation: G });
     for ms in (0..120_000).step_by(50) {
         outside.now = Time(ms * MS);
         guest.arrived(heartbeat(), &mut outside);
@@ -187,7 +187,7 @@ fn a_primary_is_heard_while_an_epochs_verdict_is_due() {
     }
     for ms in (0..3_000).step_by(50) {
         outside.now = Time(ms * MS);
-        guest.arrived(Arrived::ToSecondary(ToSecondary::Heartbeat { generation: G }), &mut outside);
+        guest.arrived(Inbound::ToSecondary(ToSecondary::Heartbeat { generation: G }), &mut outside);
         guest.run_timers(&mut outside);
     }
     assert_eq!((outside.silences, guest.session.state()), (0, State::Standing));
@@ -234,7 +234,7 @@ fn an_image_outlives_the_offer_of_another_guest_until_its_full_copy_begins() {
     guest.renew(description(b"second"));
     assert_eq!(guest.session.acked(), Some(Epoch(1)));
     let offer = ToSecondary::Offer { generation: G, acked: Some(Epoch(1)) };
-    guest.arrived(Arrived::ToSecondary(offer), &mut outside);
+    guest.arrived(Inbound::ToSecondary(offer), &mut outside);
     let nothing = ToPrimary::Stand { generation: G, standing: Standing::Nothing };
     assert_eq!(outside.sent.last(), Some(&nothing), "no base for changes of another guest");
     assert_eq!(guest.description, description(b"first"), "a takeover starts what is held");

@@ -24,7 +24,7 @@ fn a_guest_whose_session_fails_while_output_is_held_is_paused_and_kept() {
     story.fail();
     assert!(machine.is_paused.load(Ordering::Relaxed) && !machine.is_stopped.load(Ordering::Relaxed));
     // What would have let it out, had the session been told of it.
-    story.hear(Arrived::ToPrimary(ToPrimary::Stand {
+    story.hear(Inbound::ToPrimary(ToPrimary::Stand {
         generation: Generation(0),
         standing: Standing::Nothing,
     }));
@@ -40,7 +40,7 @@ fn a_guest_whose_session_fails_while_output_is_held_is_paused_and_kept() {
 #[test]
 fn a_guest_whose_session_fails_while_its_record_is_stale_runs_on() {
     let (mut story, output, machine) = adopted();
-    story.hear(Arrived::ToPrimary(ToPrimary::Stand {
+    story.hear(Inbound::ToPrimary(ToPrimary::Stand {
         generation: Generation(0),
         standing: Standing::Nothing,
     }));

@@ -7,7 +7,7 @@ use crate::guest::{
     Activated, Bell, BoxedSource, CaptureOrder, Checkpointer, Held, Host, Machine, NotBuilt, Participants,
     ProtectorConfig, ReplicaThread, Reporter, Start, Still, Stuck, Work, Workers,
 };
-use crate::node::arrived::GuestName;
+use crate::node::inbound::GuestName;
 use crate::node::outlet::Feed;
 use crate::node::wires::{Silence, Wires};
 use parking_lot::Mutex;

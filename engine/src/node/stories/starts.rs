@@ -19,9 +19,9 @@ fn a_guest_that_runs_and_cannot_be_copied_yet_is_an_unprotected_primary_and_is_p
     let reason = story.status().reason;
     assert!(reason.contains("nothing can copy it"), "{reason}");
     let stands = ToPrimary::Stand { generation: Generation(2), standing: Standing::Nothing };
-    story.hear(Arrived::ToPrimary(stands));
+    story.hear(Inbound::ToPrimary(stands));
     for _ in 0..60 {
-        story.hear(Arrived::ToPrimary(ToPrimary::Heartbeat { generation: Generation(2) }));
+        story.hear(Inbound::ToPrimary(ToPrimary::Heartbeat { generation: Generation(2) }));
         story.pass(Span::from_ms(100));
     }
     assert_eq!(*story.bench.orders.lock(), [primary::Capture::Seed]);

@@ -1,4 +1,4 @@
-//! One turn of the loop: wait, take in what happened, let sessions decide, send what they want sent.
+//! One iteration of the loop: wait, take in what happened, let sessions decide, send what they want sent.
 
 use super::beginning::Beginning;
 use super::export;
@@ -19,8 +19,8 @@ use understudy_session::Span;
 use understudy_session::primary::Origin;
 
 impl Node {
-    /// One turn.
-    pub(super) fn turn(&mut self) -> io::Result<()> {
+    /// One iteration.
+    pub(super) fn iterate(&mut self) -> io::Result<()> {
         self.wait()?;
         self.wires.now = self.clock.now();
         self.sort_events()?;

@@ -13,7 +13,7 @@ pub type GuestName = Arc<str>;
 
 /// One frame about a guest.
 #[derive(Debug)]
-pub enum Arrived {
+pub enum Inbound {
     /// The peer runs this guest, in this generation; `None` from a peer that does not say.
     Offer(Option<Generation>, Box<Description>),
     /// The peer does not hold this guest.
@@ -76,7 +76,7 @@ impl Drop for Credit {
     }
 }
 
-impl Arrived {
+impl Inbound {
     /// Memory it takes, for bounds.
     pub fn len_bytes(&self) -> usize {
         let data = match self {
