@@ -88,8 +88,8 @@ fn a_guest_that_cannot_be_held_is_declined_in_words_and_the_others_stay_protecte
     // Four times the silence after which a peer counts as lost: nobody took the refusals for that.
     std::thread::sleep(Duration::from_millis(1_200));
     is_kept(&a, "g1");
-    let tally = a.tally("g1").unwrap();
-    assert_eq!((tally.seeds, tally.resyncs), (1, 0), "the link never ended");
+    let replay_stats = a.replay_stats("g1").unwrap();
+    assert_eq!((replay_stats.seeds, replay_stats.resyncs), (1, 0), "the link never ended");
 }
 
 #[test]
@@ -105,8 +105,8 @@ fn a_second_process_of_a_name_is_refused_while_the_first_answers() {
     wait_for(&second, |status| peer_reason(status, "a", "name in use"));
     wait_for(&a, |status| peer_reason(status, "b", "a second process calls itself b"));
     is_kept(&a, "g1");
-    let tally = a.tally("g1").unwrap();
-    assert_eq!((tally.seeds, tally.resyncs), (1, 0), "the link to the first never ended");
+    let replay_stats = a.replay_stats("g1").unwrap();
+    assert_eq!((replay_stats.seeds, replay_stats.resyncs), (1, 0), "the link to the first never ended");
     // Once the first is gone, the second is a node that was restarted.
     first.stop().unwrap();
     wait_for(&second, |status| status.peers.iter().any(|peer| peer.connected).then_some(()));

@@ -148,10 +148,10 @@ fn a_link_that_flaps_costs_a_resync_and_no_full_copy() {
     for flap in 1..=5 {
         let before = wait_for(&pair.a, "g0", |status| status.protected).commit_us.count;
         pair.b.cut_link(name("a"));
-        wait_for(&pair.a, "g0", |_| pair.a.tally("g0").unwrap().resyncs >= flap);
+        wait_for(&pair.a, "g0", |_| pair.a.replay_stats("g0").unwrap().resyncs >= flap);
         acked_more_than(&pair.a, "g0", before + 3);
     }
-    assert_eq!(pair.a.tally("g0").unwrap().seeds, 1);
+    assert_eq!(pair.a.replay_stats("g0").unwrap().seeds, 1);
     let copy = pair.b.copy_committed("g0").unwrap();
     assert_eq!(copy.image.entries().count(), 2048);
 }

@@ -1,7 +1,7 @@
 //! What is asked of the guests from outside: an operator's wishes, how they stand, what they cost.
 
 use super::guests::Guests;
-use super::tally::Tally;
+use super::replay_stats::ReplayStats;
 use super::wires::Wires;
 use crate::config::{ConfigError, FindChanges, PacingSettings};
 use crate::control::{GuestStatus, Wish};
@@ -48,8 +48,8 @@ impl Guests {
     }
 
     /// What protecting a guest has cost so far.
-    pub(super) fn tally(&self, name: &str) -> Option<Tally> {
-        self.guests.get(name)?.tally()
+    pub(super) fn replay_stats(&self, name: &str) -> Option<ReplayStats> {
+        self.guests.get(name)?.replay_stats()
     }
 
     /// Asks for a copy of what is committed here of a guest; `false` if it is not held here.

@@ -13,8 +13,8 @@ use super::guests::Guests;
 use super::inbound::GuestName;
 use super::offers::OwnOffer;
 use super::primary::PrimaryGuest;
+use super::replay_stats::ReplayStats;
 use super::secondary::{Parts, SecondaryGuest};
-use super::tally::Tally;
 use super::wires::Wires;
 use crate::config::XenGuestConfig;
 use crate::control::status::Takeover;
@@ -189,7 +189,7 @@ impl Guests {
             place: None,
             capturing: None,
             marked,
-            tally: Tally::default(),
+            replay_stats: ReplayStats::default(),
             encoded: None,
             takeover,
             last_commit: None,

@@ -15,7 +15,7 @@
 use super::beginning::Beginning;
 use super::glance::Glance;
 use super::inbound::Inbound;
-use super::tally::Tally;
+use super::replay_stats::ReplayStats;
 use super::wires::Wires;
 use crate::config::{ConfigError, FindChanges, PacingSettings};
 use crate::control::{GuestStatus, Wish};
@@ -218,7 +218,7 @@ pub(super) trait GuestDriver: Send {
     fn measure(&mut self);
 
     /// What protecting it has cost so far.
-    fn tally(&self) -> Option<Tally> {
+    fn replay_stats(&self) -> Option<ReplayStats> {
         None
     }
 

@@ -146,8 +146,8 @@ impl Node {
                 };
                 let _ = to.send(self.guests.add(beginning, &mut self.wires));
             }
-            Command::Tally { guest, to } => {
-                let _ = to.send(self.guests.tally(&guest));
+            Command::ReplayStats { guest, to } => {
+                let _ = to.send(self.guests.replay_stats(&guest));
             }
             Command::Copy { guest, to } => {
                 if !self.guests.copy(&guest, to.clone()) {

@@ -1,6 +1,6 @@
 //! A node in this process, from outside its loop.
 
-use super::{AddError, Node, NodeError, Tally};
+use super::{AddError, Node, NodeError, ReplayStats};
 use crate::control::{Status, Wish};
 use crate::guest::{Bell, Committed};
 use crossbeam::channel::{Sender, bounded};
@@ -14,7 +14,7 @@ pub(super) enum Command {
     Status(Sender<Status>),
     Wish { guest: String, wish: Wish, to: Sender<Result<(), String>> },
     Add { guest: String, peer: NodeName, source: Box<dyn Source>, to: Sender<Result<(), AddError>> },
-    Tally { guest: String, to: Sender<Option<Tally>> },
+    ReplayStats { guest: String, to: Sender<Option<ReplayStats>> },
     Copy { guest: String, to: Sender<Option<Committed>> },
     CutLink { peer: NodeName },
     Stop,
@@ -62,9 +62,9 @@ impl NodeHandle {
     }
 
     /// What protecting a guest that runs here has cost so far.
-    pub fn tally(&self, guest: &str) -> Option<Tally> {
+    pub fn replay_stats(&self, guest: &str) -> Option<ReplayStats> {
         let guest = guest.to_owned();
-        self.ask(|to| Command::Tally { guest, to }).flatten()
+        self.ask(|to| Command::ReplayStats { guest, to }).flatten()
     }
 
     /// A copy of the committed image of a guest that is held here.

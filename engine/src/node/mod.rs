@@ -41,12 +41,12 @@ mod outlet;
 mod output_log;
 mod peer;
 mod primary;
+mod replay_stats;
 mod secondary;
 mod stall;
 mod status;
 #[cfg(test)]
 mod stories;
-mod tally;
 mod uplink;
 mod wires;
 mod witness;
@@ -59,7 +59,7 @@ pub use handle::NodeHandle;
 pub use inbound::{Credit, GuestName, Inbound, Parcel};
 pub use numbers::{Numbers, Ours};
 pub use outlet::Feed;
-pub use tally::{Tally, Totals};
+pub use replay_stats::{ReplayStats, Totals};
 pub use wires::{Silence, Wires};
 
 use crate::config::NodeConfig;

@@ -11,7 +11,7 @@ use super::mend::Broken;
 use super::offers::OwnOffer;
 use super::outlet::{Feed, LinkOutlet, NoOutlet};
 use super::output_log;
-use super::tally::Tally;
+use super::replay_stats::ReplayStats;
 use super::wires::{Silence, Wires};
 use crate::control::status::Takeover;
 use crate::guest::{CaptureOrder, Checkpointer, Health, HeldOutput, Machine, Outlet, Participants};
@@ -69,7 +69,7 @@ pub(super) struct PrimaryGuest {
     /// Memory that comparing it takes; 0 where Xen logs.
     pub(super) compared_bytes: u64,
     pub(super) meter: GuestMeter,
-    pub(super) tally: Tally,
+    pub(super) replay_stats: ReplayStats,
     /// The newest epoch that is encoded and counted: an ack may be faster than the report.
     pub(super) encoded: Option<Epoch>,
     pub(super) takeover: Option<Takeover>,
@@ -228,7 +228,7 @@ impl PrimaryGuest {
                 self.meter.encoded(&encoded.stats);
                 self.meter.unmarked(encoded.unmarked_pages);
                 self.meter.sent(encoded.link_bytes);
-                self.tally.encoded(kind, &encoded);
+                self.replay_stats.encoded(kind, &encoded);
                 self.encoded = self.encoded.max(Some(epoch));
                 let busy = Span(encoded.busy.as_nanos() as u64);
                 self.handle(Input::Encoded { epoch, busy, link_bytes: encoded.link_bytes }, wires);
@@ -251,7 +251,7 @@ impl PrimaryGuest {
         let Some(epoch) = self.recording_ended.filter(|_| is_through) else { return };
         self.recording_ended = None;
         self.capturing = None;
-        self.tally.finished = true;
+        self.replay_stats.finished = true;
         self.handle(Input::CaptureFailed { epoch, guest_gone: true, needs_seed: false }, wires);
     }
 

@@ -3,7 +3,7 @@
 
 use super::compare::Finding;
 use crate::control::status::Quantiles;
-use crate::node::{Tally, Totals};
+use crate::node::{ReplayStats, Totals};
 use serde::Serialize;
 use std::time::Duration;
 
@@ -112,7 +112,7 @@ pub struct Report {
 /// What a report is made of.
 pub(super) struct Ingredients {
     pub(super) played: u64,
-    pub(super) tally: Tally,
+    pub(super) replay_stats: ReplayStats,
     pub(super) commit: Quantiles,
     pub(super) pause: Quantiles,
     pub(super) took: Duration,
@@ -123,14 +123,14 @@ impl Report {
     pub(super) fn new(from: Ingredients) -> Self {
         Self {
             epochs: from.played,
-            full_copies: from.tally.seeds,
+            full_copies: from.replay_stats.seeds,
             identical: from.finding.map(|finding| matches!(finding, Finding::Identical { .. })),
             differs_at: match from.finding {
                 Some(Finding::DiffersAt(offset)) => Some(offset),
                 Some(Finding::Identical { .. }) | None => None,
             },
-            first_copy: Part::of(&from.tally.first_copy),
-            checkpoints: Part::of(&from.tally.checkpoints),
+            first_copy: Part::of(&from.replay_stats.first_copy),
+            checkpoints: Part::of(&from.replay_stats.checkpoints),
             commit_ms: from.commit.into(),
             pause_ms: from.pause.into(),
             seconds: from.took.as_secs_f64(),

@@ -8,7 +8,7 @@ use crate::config::{LimitSettings, Peer, Settings, TimingSettings};
 use crate::control::{Client, ClientError, GuestRole, GuestStatus};
 use crate::drill::progress::Progress;
 use crate::drill::workdir::Workdir;
-use crate::node::{AddError, NOT_EXPORTED, Node, NodeError, NodeHandle, Tally};
+use crate::node::{AddError, NOT_EXPORTED, Node, NodeError, NodeHandle, ReplayStats};
 use std::fs::{self, File};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -148,7 +148,7 @@ pub fn run(request: &Request) -> Result<Report, ReplayError> {
     let began = Instant::now();
     handle.add_source_guest(GUEST, name, Box::new(source)).ok_or(NodeError::Panicked)??;
     let mut progress = Progress::new();
-    let (tally, status) = play(&handle, &hold, &request.file, &mut progress)?;
+    let (replay_stats, status) = play(&handle, &hold, &request.file, &mut progress)?;
     let took = began.elapsed();
 
     progress.show(format_args!("comparing the committed image"));
@@ -164,7 +164,7 @@ pub fn run(request: &Request) -> Result<Report, ReplayError> {
     drop(hold);
     handle.stop()?;
     let (commit, pause) = (status.commit_us, status.pause_us);
-    Ok(Report::new(Ingredients { played, tally, commit, pause, took, finding }))
+    Ok(Report::new(Ingredients { played, replay_stats, commit, pause, took, finding }))
 }
 
 /// The recording as a guest with room for all frames that any of its epochs names.
@@ -238,7 +238,7 @@ fn play(
     hold: &Hold,
     file: &Path,
     progress: &mut Progress,
-) -> Result<(Tally, GuestStatus), ReplayError> {
+) -> Result<(ReplayStats, GuestStatus), ReplayError> {
     let (mut at_end, mut seen, mut since) = (false, (0, 0), Instant::now());
     loop {
         at_end |= hold.is_at_end();
@@ -246,23 +246,23 @@ fn play(
             return Err(ReplayError::Damaged { path: file.to_owned(), played: hold.played(), reason });
         }
         let gone = || ReplayError::Node(NodeError::Panicked);
-        let tally = handle.tally(GUEST).ok_or_else(gone)?;
+        let replay_stats = handle.replay_stats(GUEST).ok_or_else(gone)?;
         let status = status_of(handle).ok_or_else(gone)?;
         if at_end && status.epoch.is_some() && status.acked == status.epoch {
-            return Ok((tally, status));
+            return Ok((replay_stats, status));
         }
-        let now = (tally.acks, status.link_bytes);
+        let now = (replay_stats.acks, status.link_bytes);
         if now != seen {
             (seen, since) = (now, Instant::now());
         } else if since.elapsed() > STUCK_AFTER {
             let state = format!("{} {}", status.state, status.reason);
-            return Err(ReplayError::Stuck { acked: tally.acks, state });
+            return Err(ReplayError::Stuck { acked: replay_stats.acks, state });
         }
         let sent = status.link_bytes as f64 / 1e6;
         progress.show(format_args!(
             "{} epochs played, {} acked, {sent:.1} MB sent",
             hold.played(),
-            tally.acks
+            replay_stats.acks
         ));
         std::thread::sleep(LOOK_EVERY);
     }

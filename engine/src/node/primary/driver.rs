@@ -2,7 +2,7 @@
 
 use super::super::driver::{GuestDriver, MadeWay, MakeThreads, Verdict, WitnessWord};
 use super::super::glance::Glance;
-use super::super::tally::Tally;
+use super::super::replay_stats::ReplayStats;
 use super::super::{inbound::Inbound, status};
 use super::{Over, PrimaryGuest};
 use crate::config::{ConfigError, FindChanges, PacingSettings};
@@ -200,8 +200,8 @@ impl GuestDriver for PrimaryGuest {
         self.measure();
     }
 
-    fn tally(&self) -> Option<Tally> {
-        Some(self.tally.clone())
+    fn replay_stats(&self) -> Option<ReplayStats> {
+        Some(self.replay_stats.clone())
     }
 
     fn leave(&mut self) {

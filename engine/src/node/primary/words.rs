@@ -38,7 +38,7 @@ impl PrimaryGuest {
             Event::Committed { epoch, after } => {
                 self.last_commit = Some(now);
                 self.meter.committed(after.into());
-                self.tally.committed(epoch, after);
+                self.replay_stats.committed(epoch, after);
             }
             Event::Stretched => self.meter.stretched(),
             Event::TooSlow { why } => {
@@ -69,11 +69,11 @@ impl PrimaryGuest {
             Event::Seed => {
                 tracing::info!(guest, kind = "seed", "Synchronising");
                 self.meter.full_copy_begun();
-                self.tally.seeds += 1;
+                self.replay_stats.seeds += 1;
             }
             Event::Resync { base } => {
                 tracing::info!(guest, kind = "resync", %base, "Synchronising");
-                self.tally.resyncs += 1;
+                self.replay_stats.resyncs += 1;
             }
             Event::ClaimRefused { why } => {
                 tracing::warn!(guest, %why, "The guest may not run here now; it is paused and kept, and asked for again");

@@ -30,7 +30,7 @@ impl Totals {
 
 /// What protecting one guest has cost so far.
 #[derive(Clone, Default, Debug)]
-pub struct Tally {
+pub struct ReplayStats {
     /// Full copies.
     pub first_copy: Totals,
     /// All other checkpoints.
@@ -49,7 +49,7 @@ pub struct Tally {
     pub finished: bool,
 }
 
-impl Tally {
+impl ReplayStats {
     pub(super) fn encoded(&mut self, kind: EpochKind, encoded: &Encoded) {
         match kind {
             EpochKind::Seed => self.first_copy.add(encoded),
