@@ -19,7 +19,7 @@ const READ_BYTES: usize = 1 << 20;
 /// Frames read from one link before others, timers and guests have their turn: small ones cost time as well.
 const READ_FRAMES: usize = 4096;
 
-/// A lane is filled from its feed up to this: enough to keep the socket busy from one turn to the next, little
+/// A lane is filled from its queue up to this: enough to keep the socket busy from one turn to the next, little
 /// enough that the last pages of a full copy, for whose ack output waits, are not long under way.
 const LANE_FILL_BYTES: usize = 512 << 10;
 

@@ -9,10 +9,10 @@
 //! A link that goes up or down, and each frame about a guest, is a [`LinkEvent`] for the loop, in the order in
 //! which it happened. What frames mean to a guest is not decided here.
 
+use super::epoch_sender::SendQueue;
 use super::greet::TWIN_WAIT;
 use super::inbound::{GuestName, Inbound};
 use super::line::{Line, Read, Whose};
-use super::outlet::Feed;
 use super::peer::{Peer, PeerHealth, needs_a_person};
 use super::wires::Silence;
 use crate::config::NodeConfig;
@@ -205,7 +205,7 @@ impl Links {
         })
     }
 
-    /// Gives a guest its number on the link to `peer`, and a feed for its epochs. `None` without a link. The guest was
+    /// Gives a guest its number on the link to `peer`, and a queue for its epochs. `None` without a link. The guest was
     /// found to fit.
     pub(super) fn offer(
         &mut self,
@@ -213,14 +213,14 @@ impl Links {
         guest: &GuestName,
         generation: Generation,
         description: &Description,
-    ) -> Option<(GuestId, Feed)> {
-        let feed = Feed::new(self.bell.clone());
+    ) -> Option<(GuestId, SendQueue)> {
+        let queue = SendQueue::new(self.bell.clone());
         let line = self.line_mut(peer)?;
-        let number = line.numbers.offer(guest.clone(), feed.clone());
+        let number = line.numbers.offer(guest.clone(), queue.clone());
         let generation = (line.connection.version() >= GUEST_REFUSALS_SINCE).then_some(generation);
         let description = Box::new(description.clone());
         self.send(peer, &GuestFrame::Offer { name: guest, generation, description }.of(number));
-        Some((number, feed))
+        Some((number, queue))
     }
 
     /// The number that `peer` gave a guest it runs, on the present link.

@@ -2,14 +2,14 @@
 //! much may be under way for each.
 //!
 //! ```text
-//!   ours     feed ── while sent < window ──► lane ──► socket        window ◄── Window frames
+//!   ours     queue ── while sent < window ──► lane ──► socket        window ◄── Window frames
 //!   theirs   socket ──► Parcel ──► the guest's thread ── dropped ──► taken ──► Window frames
 //! ```
 //!
 //! Not here: bytes and sockets ([`line`](super::line)).
 
+use super::epoch_sender::SendQueue;
 use super::inbound::{GuestName, Inbound, Parcel, Taken};
-use super::outlet::Feed;
 use std::collections::BTreeMap;
 use understudy_link::{Encoded, GuestFrame, GuestId, LinkError, WINDOW_BYTES};
 
@@ -20,7 +20,7 @@ pub(super) const GUESTS_MAX: usize = 1024;
 #[derive(Debug)]
 pub struct Ours {
     name: GuestName,
-    feed: Feed,
+    queue: SendQueue,
     sent_bytes: u64,
     /// Frames are sent while `sent_bytes` is below.
     through_bytes: u64,
@@ -39,7 +39,7 @@ struct Theirs {
 impl Ours {
     /// The next frame of the guest's epochs, as far as its window reaches.
     pub fn next_frame(&mut self) -> Option<Encoded> {
-        let frame = (self.sent_bytes < self.through_bytes).then(|| self.feed.pop()).flatten()?;
+        let frame = (self.sent_bytes < self.through_bytes).then(|| self.queue.pop()).flatten()?;
         self.sent_bytes += frame.len_bytes() as u64;
         Some(frame)
     }
@@ -75,19 +75,19 @@ impl Numbers {
         self.has_windows = has_windows;
     }
 
-    /// Gives a guest that runs here its number, the same whenever it is offered on this link, and takes the feed of its
+    /// Gives a guest that runs here its number, the same whenever it is offered on this link, and takes the queue of its
     /// epochs.
-    pub fn offer(&mut self, guest: GuestName, feed: Feed) -> GuestId {
+    pub fn offer(&mut self, guest: GuestName, queue: SendQueue) -> GuestId {
         if let Some((number, ours)) = self.ours.iter_mut().find(|(_, ours)| ours.name == guest) {
             // What an encode thread still has for an earlier offer of this guest goes nowhere.
-            ours.feed.close();
-            ours.feed = feed;
+            ours.queue.close();
+            ours.queue = queue;
             return *number;
         }
         let number = self.ours.last_key_value().map_or(1, |(number, _)| number.get() + 1);
         let number = GuestId::new(number).expect("counted from 1");
         let through_bytes = if self.has_windows { WINDOW_BYTES } else { u64::MAX };
-        self.ours.insert(number, Ours { name: guest, feed, sent_bytes: 0, through_bytes });
+        self.ours.insert(number, Ours { name: guest, queue, sent_bytes: 0, through_bytes });
         number
     }
 
@@ -188,7 +188,7 @@ impl Numbers {
 /// Encode threads that wait for this link go on.
 impl Drop for Numbers {
     fn drop(&mut self) {
-        self.ours.values().for_each(|ours| ours.feed.close());
+        self.ours.values().for_each(|ours| ours.queue.close());
     }
 }
 

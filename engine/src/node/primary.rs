@@ -5,11 +5,11 @@ mod ending;
 mod words;
 
 use super::beginning::check_size;
+use super::epoch_sender::{EpochSender, NoOutlet, SendQueue};
 use super::gate::Gate;
 use super::inbound::GuestName;
 use super::mend::Broken;
 use super::offers::OwnOffer;
-use super::outlet::{Feed, LinkOutlet, NoOutlet};
 use super::output_log;
 use super::replay_stats::ReplayStats;
 use super::wires::{Silence, Wires};
@@ -62,7 +62,7 @@ pub(super) struct PrimaryGuest {
     pub(super) protector: Option<Box<dyn Checkpointer>>,
     pub(super) description: Description,
     /// Its number on the present link, and the way there.
-    pub(super) place: Option<(GuestId, Feed)>,
+    pub(super) place: Option<(GuestId, SendQueue)>,
     pub(super) capturing: Option<Epoch>,
     /// The generation that the machine was told.
     pub(super) marked: Generation,
@@ -268,8 +268,8 @@ impl PrimaryGuest {
                     if let (Some(epoch), Some(protector)) = (self.capturing, &self.protector) {
                         protector.abort(epoch);
                     }
-                    if let Some((_, feed)) = &self.place {
-                        feed.give_up();
+                    if let Some((_, queue)) = &self.place {
+                        queue.give_up();
                     }
                 }
                 Output::Release { through } => {
@@ -331,7 +331,7 @@ impl PrimaryGuest {
         now: Time,
     ) {
         let outlet: Box<dyn Outlet> = match &self.place {
-            Some((guest, feed)) => Box::new(LinkOutlet::new(*guest, feed.clone())),
+            Some((guest, queue)) => Box::new(EpochSender::new(*guest, queue.clone())),
             None => Box::new(NoOutlet),
         };
         if capture == Capture::Seed {

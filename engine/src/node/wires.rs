@@ -1,9 +1,9 @@
 //! What a guest reaches in one turn of the loop: the links, the witness, the time. The node has sockets and a clock for
 //! that, the simulator has models of them.
 
+use super::epoch_sender::SendQueue;
 use super::inbound::GuestName;
 use super::links::Links;
-use super::outlet::Feed;
 use super::witness::Witness;
 use understudy_checkpoint::Generation;
 use understudy_checkpoint::domain::Description;
@@ -27,7 +27,7 @@ pub trait Wires {
     fn monotonic_ns(&self, time: Time) -> u64;
     /// Whether the link to `peer` is up.
     fn is_link_up(&self, peer: &NodeName) -> bool;
-    /// Gives a guest its number on the link to `peer`, and a feed for its epochs; `None` without a link. The guest is
+    /// Gives a guest its number on the link to `peer`, and a queue for its epochs; `None` without a link. The guest is
     /// run in `generation` (0: not yet), and was found to fit.
     fn offer(
         &mut self,
@@ -35,7 +35,7 @@ pub trait Wires {
         guest: &GuestName,
         generation: Generation,
         description: &Description,
-    ) -> Option<(GuestId, Feed)>;
+    ) -> Option<(GuestId, SendQueue)>;
     /// The number that `peer` gave a guest it runs, on the present link.
     fn number_of(&self, peer: &NodeName, guest: &GuestName) -> Option<GuestId>;
     /// Sends a frame to `peer`. Without a link it goes nowhere.
@@ -87,7 +87,7 @@ impl Wires for NodeWires {
         guest: &GuestName,
         generation: Generation,
         description: &Description,
-    ) -> Option<(GuestId, Feed)> {
+    ) -> Option<(GuestId, SendQueue)> {
         self.links.offer(peer, guest, generation, description)
     }
 

@@ -7,7 +7,7 @@ use super::mutant::Mutant;
 use super::settings::Settings;
 use std::collections::VecDeque;
 use understudy::guest::Bell;
-use understudy::node::{Feed, GuestName, Inbound, Numbers, Silence, Wires};
+use understudy::node::{GuestName, Inbound, Numbers, SendQueue, Silence, Wires};
 use understudy_checkpoint::domain::Description;
 use understudy_checkpoint::{Epoch, Generation};
 use understudy_link::{Decoder, Encoded, Frame, GuestFrame, GuestId as Number, encode};
@@ -177,15 +177,15 @@ impl Wires for SimWires {
         guest: &GuestName,
         generation: Generation,
         description: &Description,
-    ) -> Option<(Number, Feed)> {
-        let feed = Feed::new(Bell::silent());
-        let number = self.link.as_mut()?.numbers.offer(guest.clone(), feed.clone());
+    ) -> Option<(Number, SendQueue)> {
+        let queue = SendQueue::new(Bell::silent());
+        let number = self.link.as_mut()?.numbers.offer(guest.clone(), queue.clone());
         let description = Box::new(description.clone());
         self.send(
             peer,
             &GuestFrame::Offer { name: guest, generation: Some(generation), description }.of(number),
         );
-        Some((number, feed))
+        Some((number, queue))
     }
 
     fn number_of(&self, _peer: &NodeName, guest: &GuestName) -> Option<Number> {

@@ -4,7 +4,7 @@ use super::*;
 use crate::metrics::Metrics;
 use crate::node::inbound::Taken;
 use crate::node::wires::Silence;
-use crate::node::{Feed, Parcel};
+use crate::node::{Parcel, SendQueue};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use understudy_checkpoint::domain::GuestKind;
@@ -46,7 +46,7 @@ impl Wires for Outside {
         _guest: &GuestName,
         _generation: Generation,
         _description: &Description,
-    ) -> Option<(GuestId, Feed)> {
+    ) -> Option<(GuestId, SendQueue)> {
         None
     }
     fn number_of(&self, _peer: &NodeName, _guest: &GuestName) -> Option<GuestId> {

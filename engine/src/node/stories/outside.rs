@@ -7,8 +7,8 @@ use crate::guest::{
     Activated, Bell, BoxedSource, CaptureOrder, Checkpointer, Held, Host, Machine, NotBuilt, Participants,
     ProtectorConfig, ReplicaThread, Reporter, Start, Still, Stuck, Work, Workers,
 };
+use crate::node::epoch_sender::SendQueue;
 use crate::node::inbound::GuestName;
-use crate::node::outlet::Feed;
 use crate::node::wires::{Silence, Wires};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -60,9 +60,9 @@ impl Wires for Outside {
         _guest: &GuestName,
         generation: Generation,
         _description: &Description,
-    ) -> Option<(GuestId, Feed)> {
+    ) -> Option<(GuestId, SendQueue)> {
         self.said.push(Said::Offered(generation));
-        Some((GuestId::new(1)?, Feed::new(Bell::silent())))
+        Some((GuestId::new(1)?, SendQueue::new(Bell::silent())))
     }
     fn number_of(&self, _peer: &NodeName, _guest: &GuestName) -> Option<GuestId> {
         GuestId::new(1)

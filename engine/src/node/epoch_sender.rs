@@ -1,7 +1,7 @@
 //! An encode thread's way into a connection that belongs to the loop.
 //!
 //! ```text
-//!   encode thread ─► LinkOutlet ─ whole epochs or 64 KiB ─► Feed (bounded) ─► loop ─► lane of the connection
+//!   encode thread ─► EpochSender ─ whole epochs or 64 KiB ─► SendQueue (bounded) ─► loop ─► lane of the connection
 //!                                                            full: waits here
 //! ```
 
@@ -12,8 +12,8 @@ use std::sync::Arc;
 use understudy_link::{Encoded, Frame, GuestFrame, GuestId, STATE_BYTES_MAX, encode};
 use understudy_session::ToSecondary;
 
-/// Above this a feed is full. The connection's lane behind it holds as much as a link needs to stay busy.
-const FEED_BYTES_MAX: usize = 1 << 20;
+/// Above this a queue is full. The connection's lane behind it holds as much as a link needs to stay busy.
+const QUEUE_BYTES_MAX: usize = 1 << 20;
 
 /// Frames are handed over in lots of this many bytes, or at the end of an epoch: a small epoch wakes the loop
 /// once.
@@ -21,7 +21,7 @@ const LOT_BYTES: usize = 64 << 10;
 
 /// Frames of one guest that wait for the loop.
 #[derive(Clone, Debug)]
-pub struct Feed(Arc<Shared>);
+pub struct SendQueue(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
@@ -39,7 +39,7 @@ struct Queue {
     round: u64,
 }
 
-impl Feed {
+impl SendQueue {
     /// An empty one; `bell` is rung when it has something.
     pub fn new(bell: Bell) -> Self {
         Self(Arc::new(Shared { queue: Mutex::default(), room: Condvar::new(), bell }))
@@ -50,7 +50,7 @@ impl Feed {
         let mut queue = self.0.queue.lock();
         let frame = queue.frames.pop_front()?;
         queue.bytes -= frame.len_bytes();
-        if queue.bytes < FEED_BYTES_MAX {
+        if queue.bytes < QUEUE_BYTES_MAX {
             self.0.room.notify_one();
         }
         Some(frame)
@@ -79,10 +79,10 @@ impl Feed {
         self.0.queue.lock().round
     }
 
-    /// Hands over a lot of an epoch of this round; waits while the feed is full.
+    /// Hands over a lot of an epoch of this round; waits while the queue is full.
     fn push(&self, round: u64, lot: &mut Vec<Encoded>) -> Result<(), OutletClosed> {
         let mut queue = self.0.queue.lock();
-        while !queue.closed && queue.round == round && queue.bytes >= FEED_BYTES_MAX {
+        while !queue.closed && queue.round == round && queue.bytes >= QUEUE_BYTES_MAX {
             self.0.room.wait(&mut queue);
         }
         if queue.closed || queue.round != round {
@@ -99,19 +99,19 @@ impl Feed {
 
 /// Makes frames of an epoch's parts.
 #[derive(Debug)]
-pub(super) struct LinkOutlet {
+pub(super) struct EpochSender {
     guest: GuestId,
-    feed: Feed,
+    queue: SendQueue,
     round: u64,
     head: Option<EpochHead>,
     lot: Vec<Encoded>,
     lot_bytes: usize,
 }
 
-impl LinkOutlet {
-    pub(super) fn new(guest: GuestId, feed: Feed) -> Self {
-        let round = feed.round();
-        Self { guest, feed, round, head: None, lot: Vec::new(), lot_bytes: 0 }
+impl EpochSender {
+    pub(super) fn new(guest: GuestId, queue: SendQueue) -> Self {
+        let round = queue.round();
+        Self { guest, queue, round, head: None, lot: Vec::new(), lot_bytes: 0 }
     }
 
     fn put(&mut self, frame: &Frame<'_>) -> Result<u64, OutletClosed> {
@@ -151,13 +151,13 @@ impl LinkOutlet {
     }
 }
 
-impl Outlet for LinkOutlet {
+impl Outlet for EpochSender {
     fn send(&mut self, part: Part<'_>) -> Result<u64, OutletClosed> {
         let ends = matches!(part, Part::End(_));
         let bytes = self.put_part(part)?;
         if ends || self.lot_bytes >= LOT_BYTES {
             self.lot_bytes = 0;
-            self.feed.push(self.round, &mut self.lot)?;
+            self.queue.push(self.round, &mut self.lot)?;
         }
         Ok(bytes)
     }
@@ -180,36 +180,36 @@ mod tests {
     use understudy_checkpoint::{Epoch, Generation};
     use understudy_session::EpochKind;
 
-    fn outlet(feed: &Feed, epoch: u64) -> LinkOutlet {
-        let mut outlet = LinkOutlet::new(GuestId::new(1).unwrap(), feed.clone());
+    fn outlet(queue: &SendQueue, epoch: u64) -> EpochSender {
+        let mut outlet = EpochSender::new(GuestId::new(1).unwrap(), queue.clone());
         let head =
             EpochHead { generation: Generation(1), epoch: Epoch(epoch), kind: EpochKind::Seed, base: None };
         outlet.send(Part::Begin(head)).unwrap();
         outlet
     }
 
-    /// Sends pages until they go nowhere, which nobody but the feed can bring about.
-    fn send_until_closed(mut outlet: LinkOutlet) {
+    /// Sends pages until they go nowhere, which nobody but the queue can bring about.
+    fn send_until_closed(mut outlet: EpochSender) {
         let batch = vec![0; LOT_BYTES];
         while outlet.send(Part::Pages(&batch)).is_ok() {}
     }
 
     #[test]
     fn an_epoch_that_is_given_up_is_not_waited_for_and_the_next_one_goes() {
-        let feed = Feed::new(Bell::silent());
-        let old = outlet(&feed, 1);
+        let queue = SendQueue::new(Bell::silent());
+        let old = outlet(&queue, 1);
         let waits = thread::spawn(move || send_until_closed(old));
-        while feed.0.queue.lock().bytes < FEED_BYTES_MAX {
+        while queue.0.queue.lock().bytes < QUEUE_BYTES_MAX {
             thread::yield_now();
         }
-        feed.give_up();
+        queue.give_up();
         waits.join().unwrap();
-        assert!(feed.pop().is_none(), "nothing of it is left");
+        assert!(queue.pop().is_none(), "nothing of it is left");
 
-        let mut new = outlet(&feed, 2);
+        let mut new = outlet(&queue, 2);
         new.send(Part::Pages(&vec![0; LOT_BYTES])).unwrap();
-        assert!(feed.pop().is_some() && feed.pop().is_some(), "its begin and its pages");
-        feed.close();
+        assert!(queue.pop().is_some() && queue.pop().is_some(), "its begin and its pages");
+        queue.close();
         assert!(new.send(Part::Pages(&vec![0; LOT_BYTES])).is_err());
     }
 }
