@@ -1,8 +1,8 @@
 //! What is asked of the guests from outside: an operator's wishes, how they stand, what they cost.
 
+use super::context::Context;
 use super::guests::Guests;
 use super::replay_stats::ReplayStats;
-use super::wires::Wires;
 use crate::config::{ConfigError, FindChanges, PacingSettings};
 use crate::control::{GuestStatus, Wish};
 use crate::guest::Committed;
@@ -12,10 +12,10 @@ use understudy_session::Time;
 
 impl Guests {
     /// Begins what an operator wishes; the error says why not.
-    pub fn wish(&mut self, name: &str, wish: Wish, wires: &mut dyn Wires) -> Result<(), String> {
+    pub fn wish(&mut self, name: &str, wish: Wish, cx: &mut dyn Context) -> Result<(), String> {
         let has_witness = self.config.witness.is_some();
         match self.guests.get_mut(name) {
-            Some(guest) => guest.wish(wish, has_witness, wires),
+            Some(guest) => guest.wish(wish, has_witness, cx),
             None => Err(format!("There is no guest {name} on this node; `status` lists them")),
         }
     }
@@ -25,10 +25,10 @@ impl Guests {
         &mut self,
         name: &str,
         wished: PacingSettings,
-        wires: &mut dyn Wires,
+        cx: &mut dyn Context,
     ) -> Result<(), ConfigError> {
         let of_node = self.config.timing.pacing;
-        self.guests.get_mut(name).map_or(Ok(()), |guest| guest.set_pacing(wished, of_node, wires))
+        self.guests.get_mut(name).map_or(Ok(()), |guest| guest.set_pacing(wished, of_node, cx))
     }
 
     /// Whether the changes of a guest are found in this way.

@@ -7,6 +7,7 @@
 //!
 //! Not here: whether a peer's offer is taken ([`offers`](super::offers)), and what becomes of guests afterwards.
 
+use super::context::Context;
 use super::driver::MadeWay;
 use super::gate::Gate;
 use super::guests::Guests;
@@ -15,7 +16,6 @@ use super::offers::OwnOffer;
 use super::primary::PrimaryGuest;
 use super::replay_stats::ReplayStats;
 use super::secondary::{Parts, SecondaryGuest};
-use super::wires::Wires;
 use crate::config::XenGuestConfig;
 use crate::control::status::Takeover;
 use crate::guest::{Activated, BoxedSource, Held, HeldOutput, Machine, Participants, Past, Stuck};
@@ -100,17 +100,17 @@ impl Beginning {
 
 impl Guests {
     /// Takes in a guest that runs here, to be protected.
-    pub fn add(&mut self, beginning: Beginning, wires: &mut dyn Wires) -> Result<(), AddError> {
+    pub fn add(&mut self, beginning: Beginning, cx: &mut dyn Context) -> Result<(), AddError> {
         if self.guests.contains_key(&beginning.name) {
             return Err(AddError::Exists(beginning.name.to_string()));
         }
-        let (name, guest) = (beginning.name.clone(), self.begin(beginning, wires)?);
+        let (name, guest) = (beginning.name.clone(), self.begin(beginning, cx)?);
         self.guests.insert(name, guest);
         Ok(())
     }
 
     /// Takes in a Xen guest that was found running. One of this name that has ended here makes way.
-    pub fn found(&mut self, guest: XenGuestConfig, found: Activated, wires: &mut dyn Wires) {
+    pub fn found(&mut self, guest: XenGuestConfig, found: Activated, cx: &mut dyn Context) {
         let XenGuestConfig { name, peer, pacing, find_changes: _ } = guest;
         // A guest that no engine ran before is nobody else's: if it is not taken in, it keeps its network.
         let loose = found.past.is_none().then(|| found.output.clone());
@@ -124,7 +124,7 @@ impl Guests {
         let name: GuestName = name.into();
         self.guests.remove(&name);
         let beginning = Beginning { pacing: Some(pacing), ..Beginning::of(&name, found, peer) };
-        let mut guest = match self.begin(beginning, wires) {
+        let mut guest = match self.begin(beginning, cx) {
             Ok(guest) => guest,
             Err(error) => {
                 let_go(loose);
@@ -132,17 +132,17 @@ impl Guests {
             }
         };
         if !is_wished {
-            guest.handle(primary::Input::Operator(primary::Wish::Unprotect), wires);
+            guest.handle(primary::Input::Operator(primary::Wish::Unprotect), cx);
         }
         if let Some(generation) = rival {
-            guest.handle(primary::Input::Rival { generation }, wires);
+            guest.handle(primary::Input::Rival { generation }, cx);
         }
         self.guests.insert(name.clone(), guest);
-        self.reconsider(&name, wires);
+        self.reconsider(&name, cx);
     }
 
     /// Makes the driver of a guest that runs here.
-    fn begin(&mut self, beginning: Beginning, wires: &mut dyn Wires) -> Result<Box<PrimaryGuest>, AddError> {
+    fn begin(&mut self, beginning: Beginning, cx: &mut dyn Context) -> Result<Box<PrimaryGuest>, AddError> {
         let Beginning { name, peer, mut source, machine, output, origin, takeover, pacing, compared_bytes } =
             beginning;
         let description = source.0.describe()?;
@@ -171,7 +171,7 @@ impl Guests {
         }
         let mut timing = self.config.primary_session(peer.clone());
         timing.pacing = pacing.unwrap_or(timing.pacing);
-        let session = Primary::new(timing, origin, wires.now());
+        let session = Primary::new(timing, origin, cx.now());
         let mut meter = self.metrics.guest(&name);
         meter.compares_with(compared_bytes);
         let mut guest = Box::new(PrimaryGuest {
@@ -202,15 +202,15 @@ impl Guests {
             defect: None,
         });
         if let Some(why) = broken {
-            guest.broke(why, wires.now());
-            guest.handle(primary::Input::CaptureBroke, wires);
+            guest.broke(why, cx.now());
+            guest.handle(primary::Input::CaptureBroke, cx);
         }
-        guest.run_timers(wires);
-        if wires.is_link_up(&guest.peer) {
-            guest.attach(wires);
+        guest.run_timers(cx);
+        if cx.is_link_up(&guest.peer) {
+            guest.attach(cx);
         }
-        if wires.is_witness_up() {
-            guest.handle(primary::Input::WitnessUp, wires);
+        if cx.is_witness_up() {
+            guest.handle(primary::Input::WitnessUp, cx);
         }
         Ok(guest)
     }
@@ -221,7 +221,7 @@ impl Guests {
         name: &GuestName,
         peer: &NodeName,
         description: Description,
-        wires: &mut dyn Wires,
+        cx: &mut dyn Context,
     ) -> Result<(), HoldRefusal> {
         self.admit(name, &description)?;
         let (runtime, reporter) = self.runtime();
@@ -240,25 +240,25 @@ impl Guests {
             name: name.clone(),
             peer: peer.clone(),
             runtime,
-            session: Secondary::new(self.config.secondary_session(), wires.now()),
+            session: Secondary::new(self.config.secondary_session(), cx.now()),
             keeper,
             description,
             meter: self.metrics.guest(name),
         }));
-        guest.run_timers(wires);
-        guest.attach(wires);
-        if wires.is_witness_up() {
-            guest.handle(secondary::Input::WitnessUp, wires);
+        guest.run_timers(cx);
+        guest.attach(cx);
+        if cx.is_witness_up() {
+            guest.handle(secondary::Input::WitnessUp, cx);
         }
         self.guests.insert(name.clone(), guest);
         Ok(())
     }
 
     /// A guest goes on in another role: the driver of before is over.
-    pub(super) fn succeed(&mut self, name: &GuestName, successor: Beginning, wires: &mut dyn Wires) {
+    pub(super) fn succeed(&mut self, name: &GuestName, successor: Beginning, cx: &mut dyn Context) {
         self.guests.remove(name);
         let machine = successor.machine.clone();
-        match self.begin(successor, wires) {
+        match self.begin(successor, cx) {
             Ok(guest) => drop(self.guests.insert(name.clone(), guest)),
             Err(error) => {
                 tracing::error!(guest = %name, %error, "A guest that was taken over cannot go on");

@@ -12,9 +12,9 @@
 //!
 //! An engine that is started anew begins from the witness's record.
 
+use super::context::Context;
 use super::primary::PrimaryGuest;
 use super::secondary::SecondaryGuest;
-use super::wires::Wires;
 use crate::guest::panic_words;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use understudy_session::primary::{Primary, State};
@@ -27,21 +27,21 @@ fn guarded<S>(session: &mut S, call: impl FnOnce(&mut S)) -> Result<(), String> 
 
 impl PrimaryGuest {
     /// Calls the session, unless it is lost. Returns whether it has something to say.
-    pub(super) fn call(&mut self, call: impl FnOnce(&mut Primary), wires: &mut dyn Wires) -> bool {
+    pub(super) fn call(&mut self, call: impl FnOnce(&mut Primary), cx: &mut dyn Context) -> bool {
         if self.defect.is_some() {
             return false;
         }
         match guarded(&mut self.session, call) {
             Ok(()) => true,
             Err(why) => {
-                self.session_is_lost(why, wires);
+                self.session_is_lost(why, cx);
                 false
             }
         }
     }
 
-    fn session_is_lost(&mut self, why: String, wires: &mut dyn Wires) {
-        wires.session_failed(&self.name, &why);
+    fn session_is_lost(&mut self, why: String, cx: &mut dyn Context) {
+        cx.session_failed(&self.name, &why);
         if self.session.state() == State::Unprotected {
             tracing::error!(guest = %self.name, why, "The guest's session has failed: it runs on, unprotected; restart the node");
         } else {
@@ -69,22 +69,22 @@ impl PrimaryGuest {
 
 impl SecondaryGuest {
     /// Calls the session, unless it is lost. Returns whether it has something to say.
-    pub(super) fn call(&mut self, call: impl FnOnce(&mut Secondary), wires: &mut dyn Wires) -> bool {
+    pub(super) fn call(&mut self, call: impl FnOnce(&mut Secondary), cx: &mut dyn Context) -> bool {
         if self.defect.is_some() {
             return false;
         }
         match guarded(&mut self.session, call) {
             Ok(()) => true,
             Err(why) => {
-                self.session_is_lost(why, wires);
+                self.session_is_lost(why, cx);
                 false
             }
         }
     }
 
-    fn session_is_lost(&mut self, why: String, wires: &mut dyn Wires) {
+    fn session_is_lost(&mut self, why: String, cx: &mut dyn Context) {
         use secondary::State as Held;
-        wires.session_failed(&self.name, &why);
+        cx.session_failed(&self.name, &why);
         self.meter.set_protected(false);
         match self.session.state() {
             Held::Empty | Held::Seeding | Held::Standing | Held::Outdated => {

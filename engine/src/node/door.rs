@@ -30,7 +30,7 @@ impl Doorplate {
 impl Node {
     /// Makes the socket anew where nothing is in its place. What took its place is somebody else's.
     pub(super) fn look_after_control(&mut self) {
-        let now = self.wires.now;
+        let now = self.cx.now;
         if self.doorplate.look_at > now {
             return;
         }

@@ -7,16 +7,16 @@
 //!        │             ├── report ──────────────────── workers        node asks what became of the guest:
 //!        │             ├── run ─────────────────────── the clock        successor ─► another driver goes on with it
 //!        │             └── wish · status · … ───────── operators        is_over   ─► end
-//!        └─► Wires: links, witness, the time
+//!        └─► Context: links, witness, the time
 //! ```
 //!
 //! Not here: how guests come to a node ([`beginning`](super::beginning)), and what of their own drivers do.
 
 use super::beginning::Beginning;
+use super::context::Context;
 use super::glance::Glance;
 use super::inbound::Inbound;
 use super::replay_stats::ReplayStats;
-use super::wires::Wires;
 use crate::config::{ConfigError, FindChanges, PacingSettings};
 use crate::control::{GuestStatus, Wish};
 use crate::guest::{BoxedSource, Checkpointer, Committed, Participants, Past, Report, RuntimeId};
@@ -110,37 +110,37 @@ pub(super) trait GuestDriver: Send {
     // ── what happens to it ───────────────────────────────────────────────────────────────────────────────────────────
 
     /// The link to the peer is up, or the peer can hold the guest now.
-    fn attach(&mut self, wires: &mut dyn Wires);
+    fn attach(&mut self, cx: &mut dyn Context);
 
     /// The link to the peer is gone.
-    fn detach(&mut self, wires: &mut dyn Wires);
+    fn detach(&mut self, cx: &mut dyn Context);
 
     /// A frame about the guest, from whichever peer. An offer never comes this way: [`consider`](Self::consider).
-    fn hear(&mut self, from: &NodeName, what: Inbound, wires: &mut dyn Wires);
+    fn hear(&mut self, from: &NodeName, what: Inbound, cx: &mut dyn Context);
 
     /// Of the witness.
-    fn witness(&mut self, word: WitnessWord, wires: &mut dyn Wires);
+    fn witness(&mut self, word: WitnessWord, cx: &mut dyn Context);
 
     /// Of its workers.
-    fn report(&mut self, report: Report, wires: &mut dyn Wires);
+    fn report(&mut self, report: Report, cx: &mut dyn Context);
 
     /// Once in each iteration of the loop: timers that are due, and what waits.
-    fn run(&mut self, wires: &mut dyn Wires);
+    fn run(&mut self, cx: &mut dyn Context);
 
     /// When [`run`](Self::run) has something to do.
     fn next_timeout(&self) -> Option<Time>;
 
     /// Makes threads anew that have failed, if it is time to.
-    fn mend(&mut self, _make: &mut MakeThreads<'_>, _wires: &mut dyn Wires) {}
+    fn mend(&mut self, _make: &mut MakeThreads<'_>, _wires: &mut dyn Context) {}
 
     /// Its session panics, as a test has it.
     #[cfg(test)]
-    fn fail(&mut self, wires: &mut dyn Wires);
+    fn fail(&mut self, cx: &mut dyn Context);
 
     // ── what becomes of it ───────────────────────────────────────────────────────────────────────────────────────────
 
     /// The guest changes its role: what the driver that goes on with it is made from. This one is over then.
-    fn successor(&mut self, _wires: &mut dyn Wires) -> Option<Beginning> {
+    fn successor(&mut self, _wires: &mut dyn Context) -> Option<Beginning> {
         None
     }
 
@@ -158,7 +158,7 @@ pub(super) trait GuestDriver: Send {
         peer: &NodeName,
         generation: Option<Generation>,
         description: &Description,
-        wires: &mut dyn Wires,
+        cx: &mut dyn Context,
     ) -> Verdict;
 
     /// What is held is to become a copy of this guest.
@@ -194,14 +194,14 @@ pub(super) trait GuestDriver: Send {
     // ── operators ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     /// Begins what an operator wishes; the error says why not.
-    fn wish(&mut self, wish: Wish, has_witness: bool, wires: &mut dyn Wires) -> Result<(), String>;
+    fn wish(&mut self, wish: Wish, has_witness: bool, cx: &mut dyn Context) -> Result<(), String>;
 
     /// Changes what decides when checkpoints begin; what is not said stays, or is as in `of_node`.
     fn set_pacing(
         &mut self,
         _wished: PacingSettings,
         _of_node: Pacing,
-        _wires: &mut dyn Wires,
+        _wires: &mut dyn Context,
     ) -> Result<(), ConfigError> {
         Ok(())
     }

@@ -22,7 +22,7 @@ impl Node {
     /// One iteration.
     pub(super) fn iterate(&mut self) -> io::Result<()> {
         self.wait()?;
-        self.wires.now = self.clock.now();
+        self.cx.now = self.clock.now();
         self.sort_events()?;
         self.take_reports();
         self.take_commands();
@@ -33,13 +33,13 @@ impl Node {
         self.run_timers();
         self.let_out();
         self.flush();
-        self.stalls.turned(self.wires.now, self.clock.now());
+        self.stalls.turned(self.cx.now, self.clock.now());
         Ok(())
     }
 
     /// Sleeps until a socket, a worker, or a timer has something.
     fn wait(&mut self) -> io::Result<()> {
-        let timeout = if self.wires.links.has_unread() || self.switch.has_unread() {
+        let timeout = if self.cx.links.has_unread() || self.switch.has_unread() {
             Some(Duration::ZERO)
         } else {
             self.clock.wake_at(self.next_timeout())?;
@@ -55,8 +55,8 @@ impl Node {
         let times = [
             self.guests.next_timeout(),
             self.discovery.next_timeout(),
-            self.wires.links.next_timeout(),
-            self.wires.witness.next_timeout(),
+            self.cx.links.next_timeout(),
+            self.cx.witness.next_timeout(),
             self.switch.next_timeout(),
             self.control_desk.next_timeout(),
             Some(self.doorplate.look_at()),
@@ -77,9 +77,9 @@ impl Node {
                     self.answer_scrape(token)
                 }
                 _ => {
-                    self.wires.witness.ready(token);
+                    self.cx.witness.ready(token);
                     self.switch.ready(token);
-                    self.wires.links.ready(token, self.wires.now);
+                    self.cx.links.ready(token, self.cx.now);
                 }
             }
         }
@@ -99,7 +99,7 @@ impl Node {
     fn take_reports(&mut self) {
         self.bell.answer();
         while let Ok((runtime, report)) = self.reports.try_recv() {
-            self.guests.report(runtime, report, &mut self.wires);
+            self.guests.report(runtime, report, &mut self.cx);
         }
     }
 
@@ -113,9 +113,9 @@ impl Node {
         while let Some((guest, found)) = self.discovery.next_seen() {
             let name = guest.name.clone();
             if let Some(found) = found {
-                self.guests.found(guest, found, &mut self.wires);
+                self.guests.found(guest, found, &mut self.cx);
             }
-            self.guests.looked_for(&name, &mut self.wires);
+            self.guests.looked_for(&name, &mut self.cx);
         }
     }
 
@@ -144,7 +144,7 @@ impl Node {
                     pacing,
                     compared_bytes,
                 };
-                let _ = to.send(self.guests.add(beginning, &mut self.wires));
+                let _ = to.send(self.guests.add(beginning, &mut self.cx));
             }
             Command::ReplayStats { guest, to } => {
                 let _ = to.send(self.guests.replay_stats(&guest));
@@ -155,40 +155,40 @@ impl Node {
                 }
             }
             Command::CutLink { peer } => {
-                self.wires.links.close_peer(&peer, "Cut by hand", self.wires.now);
+                self.cx.links.close_peer(&peer, "Cut by hand", self.cx.now);
             }
             Command::Stop => self.stopping = true,
         }
     }
 
     fn read_witness(&mut self) {
-        self.wires.witness.read(self.wires.now);
-        for event in self.wires.witness.take_events() {
+        self.cx.witness.read(self.cx.now);
+        for event in self.cx.witness.take_events() {
             match event {
                 WitnessEvent::Up => {
-                    self.guests.witness_up(&mut self.wires);
+                    self.guests.witness_up(&mut self.cx);
                     self.discovery.look_now();
                 }
-                WitnessEvent::Down => self.guests.witness_down(&mut self.wires),
+                WitnessEvent::Down => self.guests.witness_down(&mut self.cx),
                 WitnessEvent::Reply { guest, reply } => {
-                    self.guests.witness_reply(&guest, reply, &mut self.wires);
+                    self.guests.witness_reply(&guest, reply, &mut self.cx);
                 }
             }
         }
     }
 
     fn read_links(&mut self) {
-        self.wires.links.read(self.wires.now);
+        self.cx.links.read(self.cx.now);
         self.take_link_events();
     }
 
     fn take_link_events(&mut self) {
-        while let Some(event) = self.wires.links.next_event() {
+        while let Some(event) = self.cx.links.next_event() {
             match event {
-                LinkEvent::Up { peer } => self.guests.link_up(&peer, &mut self.wires),
-                LinkEvent::Down { peer } => self.guests.link_down(&peer, &mut self.wires),
+                LinkEvent::Up { peer } => self.guests.link_up(&peer, &mut self.cx),
+                LinkEvent::Down { peer } => self.guests.link_down(&peer, &mut self.cx),
                 LinkEvent::Arrived { peer, guest, what } => {
-                    self.guests.arrived(peer, guest, what, &mut self.wires);
+                    self.guests.arrived(peer, guest, what, &mut self.cx);
                 }
             }
         }
@@ -196,17 +196,17 @@ impl Node {
 
     fn read_switch(&mut self) {
         let guests = &self.guests;
-        self.switch.read(self.wires.now, |frame| guests.deliver(frame));
+        self.switch.read(self.cx.now, |frame| guests.deliver(frame));
     }
 
     fn run_timers(&mut self) {
-        let now = self.wires.now;
+        let now = self.cx.now;
         let guests = &self.guests;
-        let may_claim = !self.wires.witness.is_configured() || self.wires.witness.is_up();
+        let may_claim = !self.cx.witness.is_configured() || self.cx.witness.is_up();
         self.discovery.run(now, may_claim, |name| guests.sees_to(name));
-        self.guests.run(&mut self.wires);
-        self.wires.links.run_timers(now);
-        self.wires.witness.run_timers(now);
+        self.guests.run(&mut self.cx);
+        self.cx.links.run_timers(now);
+        self.cx.witness.run_timers(now);
         self.switch.run_timers(now);
         self.look_after_control();
         self.control_desk.expire(now);
@@ -217,17 +217,17 @@ impl Node {
     fn let_out(&mut self) {
         self.guests.take_output(&mut self.leaving);
         self.leaving.drain(..).for_each(|frame| self.switch.write(&frame));
-        self.switch.flush(self.wires.now);
+        self.switch.flush(self.cx.now);
     }
 
     /// Links may end while they are flushed or by a session's wish: guests hear of it in this turn.
     fn flush(&mut self) {
-        self.wires.links.flush(self.wires.now);
+        self.cx.links.flush(self.cx.now);
         self.take_link_events();
     }
 
     fn answer_operator(&mut self, token: Token) {
-        let Some(question) = self.control_desk.ready(token, self.wires.now) else { return };
+        let Some(question) = self.control_desk.ready(token, self.cx.now) else { return };
         let response = match control::parse_request(&question.bytes) {
             Ok(Request::Status) => Response::Status { status: Box::new(self.status()) },
             Ok(Request::Wish { guest, wish }) => answer_to(self.wish(&guest, wish)),
@@ -241,10 +241,10 @@ impl Node {
     /// Begins what an operator wishes. A guest that is not here yet need not be looked for.
     fn wish(&mut self, name: &str, wish: control::Wish) -> Result<(), String> {
         if wish == control::Wish::Unprotect && !self.guests.sees_to(name) && self.discovery.forget(name) {
-            self.guests.looked_for(name, &mut self.wires);
+            self.guests.looked_for(name, &mut self.cx);
             return Ok(());
         }
-        self.guests.wish(name, wish, &mut self.wires)
+        self.guests.wish(name, wish, &mut self.cx)
     }
 
     /// Protects a guest: again, or from now on.
@@ -270,8 +270,8 @@ impl Node {
                      --guest, or restart the node and protect it then"
                 ));
             }
-            self.guests.wish(name, control::Wish::Protect, &mut self.wires)?;
-            return self.guests.set_pacing(name, pacing, &mut self.wires).map_err(|error| error.to_string());
+            self.guests.wish(name, control::Wish::Protect, &mut self.cx)?;
+            return self.guests.set_pacing(name, pacing, &mut self.cx).map_err(|error| error.to_string());
         }
         let PacingSettings { interval, budgets } = pacing;
         let guest = GuestSettings {
@@ -291,12 +291,12 @@ impl Node {
     }
 
     fn answer_scrape(&mut self, token: Token) {
-        let now = self.wires.now;
+        let now = self.cx.now;
         let Some(desk) = &mut self.metrics_desk else { return };
         let Some(question) = desk.ready(token, now) else { return };
         self.guests.measure();
         self.metrics.set_loop_stall(self.stalls.longest().0 as f64 / 1e9);
-        let witness = &self.wires.witness;
+        let witness = &self.cx.witness;
         if witness.is_configured() {
             self.metrics.set_witness(witness.is_up() && witness.confirms(now));
         }
@@ -304,7 +304,7 @@ impl Node {
     }
 
     fn status(&mut self) -> Status {
-        let (configured, connected) = (self.wires.witness.is_configured(), self.wires.witness.is_up());
+        let (configured, connected) = (self.cx.witness.is_configured(), self.cx.witness.is_up());
         let peer = |(node, health): (&understudy_session::NodeName, super::peer::PeerHealth)| PeerStatus {
             node: node.0.clone(),
             address: self.config.peers.get(node).copied(),
@@ -316,13 +316,9 @@ impl Node {
             format: FORMAT,
             node: self.config.node.0.clone(),
             pid: std::process::id(),
-            witness: WitnessStatus {
-                configured,
-                connected,
-                reason: self.wires.witness.trouble(self.wires.now),
-            },
-            peers: self.wires.links.peers(self.wires.now).map(peer).collect(),
-            guests: self.guests.status(self.wires.now),
+            witness: WitnessStatus { configured, connected, reason: self.cx.witness.trouble(self.cx.now) },
+            peers: self.cx.links.peers(self.cx.now).map(peer).collect(),
+            guests: self.guests.status(self.cx.now),
             waiting: self.discovery.waiting(|name| self.guests.sees_to(name)),
         }
     }

@@ -7,10 +7,10 @@
 //! ```
 
 use super::beginning::unexpected;
+use super::context::Context;
 use super::driver::{GuestDriver, WitnessWord};
 use super::inbound::{GuestName, Inbound};
 use super::offers::{OfferKey, PeerOffer};
-use super::wires::Wires;
 use crate::config::NodeConfig;
 use crate::guest::{BoxedSource, Host, OutputMaker, ProtectorConfig, Report, Reporter, RuntimeId, Workers};
 use crate::memory;
@@ -92,9 +92,9 @@ impl Guests {
     }
 
     /// It was seen whether a guest runs here: what a peer offered is answered.
-    pub(super) fn looked_for(&mut self, name: &str, wires: &mut dyn Wires) {
+    pub(super) fn looked_for(&mut self, name: &str, cx: &mut dyn Context) {
         if self.unseen.remove(name) {
-            self.reconsider(&name.into(), wires);
+            self.reconsider(&name.into(), cx);
         }
     }
 
@@ -105,58 +105,58 @@ impl Guests {
     }
 
     /// The link to a peer is up.
-    pub fn link_up(&mut self, peer: &NodeName, wires: &mut dyn Wires) {
+    pub fn link_up(&mut self, peer: &NodeName, cx: &mut dyn Context) {
         self.metrics.set_link(&peer.0, true);
-        self.guests.values_mut().filter(|guest| guest.peer() == peer).for_each(|guest| guest.attach(wires));
+        self.guests.values_mut().filter(|guest| guest.peer() == peer).for_each(|guest| guest.attach(cx));
     }
 
     /// The link to a peer has ended.
-    pub fn link_down(&mut self, peer: &NodeName, wires: &mut dyn Wires) {
+    pub fn link_down(&mut self, peer: &NodeName, cx: &mut dyn Context) {
         self.metrics.set_link(&peer.0, false);
-        self.guests.values_mut().filter(|guest| guest.peer() == peer).for_each(|guest| guest.detach(wires));
+        self.guests.values_mut().filter(|guest| guest.peer() == peer).for_each(|guest| guest.detach(cx));
         self.peer_went(peer);
     }
 
     /// A frame about a guest.
-    pub fn arrived(&mut self, peer: NodeName, name: GuestName, what: Inbound, wires: &mut dyn Wires) {
+    pub fn arrived(&mut self, peer: NodeName, name: GuestName, what: Inbound, cx: &mut dyn Context) {
         if let Inbound::Offer(generation, description) = what {
-            return self.offered(&name, peer, generation, *description, wires);
+            return self.offered(&name, peer, generation, *description, cx);
         }
         if let Inbound::ToSecondary(message) = &what {
-            self.outrun(&name, &peer, message, wires);
+            self.outrun(&name, &peer, message, cx);
         }
         if let Some(guest) = self.guests.get_mut(&name) {
-            guest.hear(&peer, what, wires);
+            guest.hear(&peer, what, cx);
         }
     }
 
     /// The witness can be asked.
-    pub fn witness_up(&mut self, wires: &mut dyn Wires) {
+    pub fn witness_up(&mut self, cx: &mut dyn Context) {
         self.metrics.set_witness(true);
-        self.guests.values_mut().for_each(|guest| guest.witness(WitnessWord::Up, wires));
+        self.guests.values_mut().for_each(|guest| guest.witness(WitnessWord::Up, cx));
     }
 
     /// The witness cannot be asked any more.
-    pub fn witness_down(&mut self, wires: &mut dyn Wires) {
+    pub fn witness_down(&mut self, cx: &mut dyn Context) {
         self.metrics.set_witness(false);
-        self.guests.values_mut().for_each(|guest| guest.witness(WitnessWord::Down, wires));
+        self.guests.values_mut().for_each(|guest| guest.witness(WitnessWord::Down, cx));
     }
 
     /// The witness's answer about a guest.
-    pub fn witness_reply(&mut self, name: &str, reply: WitnessReply, wires: &mut dyn Wires) {
+    pub fn witness_reply(&mut self, name: &str, reply: WitnessReply, cx: &mut dyn Context) {
         if let Some(guest) = self.guests.get_mut(name) {
-            guest.witness(WitnessWord::Reply(reply), wires);
+            guest.witness(WitnessWord::Reply(reply), cx);
         }
     }
 
     /// A worker's report. One of a runtime that is gone means nothing.
-    pub fn report(&mut self, runtime: RuntimeId, report: Report, wires: &mut dyn Wires) {
+    pub fn report(&mut self, runtime: RuntimeId, report: Report, cx: &mut dyn Context) {
         let found = self.guests.iter_mut().find(|(_, guest)| guest.runtime() == runtime);
         match (found, report) {
             (Some((name, guest)), report) => {
-                guest.report(report, wires);
-                let (name, successor) = (name.clone(), guest.successor(wires));
-                successor.into_iter().for_each(|successor| self.succeed(&name, successor, wires));
+                guest.report(report, cx);
+                let (name, successor) = (name.clone(), guest.successor(cx));
+                successor.into_iter().for_each(|successor| self.succeed(&name, successor, cx));
             }
             (None, Report::Activated { guest }) => {
                 unexpected("that is known no more", &guest.machine, &guest.output);
@@ -166,17 +166,17 @@ impl Guests {
     }
 
     /// Runs timers that are due, goes through inboxes, and ends what is over.
-    pub fn run(&mut self, wires: &mut dyn Wires) {
-        self.guests.values_mut().for_each(|guest| guest.run(wires));
-        self.mend_what_broke(wires);
-        self.end_what_is_over(wires);
-        self.look_at_offers(wires);
+    pub fn run(&mut self, cx: &mut dyn Context) {
+        self.guests.values_mut().for_each(|guest| guest.run(cx));
+        self.mend_what_broke(cx);
+        self.end_what_is_over(cx);
+        self.look_at_offers(cx);
         self.forget_empty();
-        self.hold_back_links(wires);
+        self.hold_back_links(cx);
     }
 
     /// Makes the threads of guests anew whose threads have failed.
-    fn mend_what_broke(&mut self, wires: &mut dyn Wires) {
+    fn mend_what_broke(&mut self, cx: &mut dyn Context) {
         let (config, bell) = (self.protector_config(), self.outputs.bell.clone());
         let Self { guests, runtimes, reports, workers, .. } = self;
         let mut make = |source: BoxedSource, pages, participants| {
@@ -185,7 +185,7 @@ impl Guests {
             let reporter = Reporter::new(runtime, reports.clone(), bell.clone());
             Ok((runtime, workers.protect(source.0, pages, config, participants, &reporter)?))
         };
-        guests.values_mut().for_each(|guest| guest.mend(&mut make, wires));
+        guests.values_mut().for_each(|guest| guest.mend(&mut make, cx));
     }
 
     pub(super) fn protector_config(&self) -> ProtectorConfig {
@@ -203,20 +203,20 @@ impl Guests {
         }
     }
 
-    fn end_what_is_over(&mut self, wires: &mut dyn Wires) {
+    fn end_what_is_over(&mut self, cx: &mut dyn Context) {
         let next = |guests: &mut BTreeMap<GuestName, Box<dyn GuestDriver>>| {
             let name = guests.iter().find(|(_, guest)| guest.is_over()).map(|(name, _)| name.clone())?;
             guests.remove_entry(&name)
         };
         while let Some((name, guest)) = next(&mut self.guests) {
             let refusal = guest.end();
-            self.guest_went(&name, refusal, wires);
+            self.guest_went(&name, refusal, cx);
         }
     }
 
     /// Links whose guests have enough to do are not read on.
-    fn hold_back_links(&self, wires: &mut dyn Wires) {
-        wires.hold_back(&|peer| self.guests.values().any(|guest| guest.peer() == peer && guest.is_full()));
+    fn hold_back_links(&self, cx: &mut dyn Context) {
+        cx.hold_back(&|peer| self.guests.values().any(|guest| guest.peer() == peer && guest.is_full()));
     }
 
     /// When a session has something to do.

@@ -212,7 +212,7 @@ impl Line {
         }
     }
 
-    /// Fills lanes from feeds and writes, until the socket takes no more or nothing is left.
+    /// Fills lanes from send queues and writes, until the socket takes no more or nothing is left.
     pub(super) fn flush(&mut self, now: Time) -> Result<(), ConnectionError> {
         if let Some(error) = self.broken.take() {
             return Err(error);

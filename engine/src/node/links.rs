@@ -9,12 +9,12 @@
 //! A link that goes up or down, and each frame about a guest, is a [`LinkEvent`] for the loop, in the order in
 //! which it happened. What frames mean to a guest is not decided here.
 
+use super::context::Silence;
 use super::epoch_sender::SendQueue;
 use super::greet::TWIN_WAIT;
 use super::inbound::{GuestName, Inbound};
 use super::line::{Line, Read, Whose};
 use super::peer::{Peer, PeerHealth, needs_a_person};
-use super::wires::Silence;
 use crate::config::NodeConfig;
 use crate::connection::{ConnectionError, Transport};
 use crate::guest::Bell;

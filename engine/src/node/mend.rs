@@ -7,8 +7,8 @@
 //!                                  └─ none in this process: restart the node
 //! ```
 
+use super::context::Context;
 use super::primary::{Over, PrimaryGuest};
-use super::wires::Wires;
 use crate::guest::{BoxedSource, Checkpointer, RuntimeId};
 use understudy_session::primary::Input;
 use understudy_session::{Span, Time};
@@ -68,7 +68,7 @@ impl PrimaryGuest {
         &mut self,
         runtime: RuntimeId,
         protector: Box<dyn Checkpointer>,
-        wires: &mut dyn Wires,
+        cx: &mut dyn Context,
     ) {
         tracing::warn!(guest = %self.name, "The guest can be copied again");
         self.runtime = runtime;
@@ -78,7 +78,7 @@ impl PrimaryGuest {
             tracing::error!(guest = %self.name, %error, "The guest may stand still");
         }
         self.protector = Some(protector);
-        self.handle(Input::CaptureMended, wires);
+        self.handle(Input::CaptureMended, cx);
     }
 
     /// When the session has something to do; never if it is lost.

@@ -16,6 +16,7 @@
 mod ask;
 mod beginning;
 mod clock;
+mod context;
 mod defect;
 mod discovery;
 #[cfg(test)]
@@ -48,10 +49,10 @@ mod status;
 #[cfg(test)]
 mod stories;
 mod uplink;
-mod wires;
 mod witness;
 
 pub use beginning::{AddError, Beginning};
+pub use context::{Context, Silence};
 pub use epoch_sender::SendQueue;
 pub use export::NOT_EXPORTED;
 pub use glance::Glance;
@@ -60,7 +61,6 @@ pub use handle::NodeHandle;
 pub use inbound::{Credit, GuestName, Inbound, Parcel};
 pub use numbers::{Numbers, Ours};
 pub use replay_stats::{ReplayStats, Totals};
-pub use wires::{Silence, Wires};
 
 use crate::config::NodeConfig;
 use crate::control;
@@ -69,6 +69,7 @@ use crate::guest::{Bell, Host, OutputMaker, Report, RuntimeId, Threads};
 use crate::metrics::{Metrics, http};
 use crate::signals::ShutdownSignal;
 use clock::Clock;
+use context::NodeContext;
 use crossbeam::channel::{Receiver, bounded};
 use discovery::Discovery;
 use handle::Command;
@@ -82,7 +83,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use understudy_link::Identity;
 use uplink::SwitchPort;
-use wires::NodeWires;
 use witness::{OwnWitness, Witness, WitnessClient};
 
 const TIMER: Token = Token(0);
@@ -178,7 +178,7 @@ pub struct Node {
     bell: Bell,
     reports: Receiver<(RuntimeId, Report)>,
     commands: Receiver<Command>,
-    wires: NodeWires,
+    cx: NodeContext,
     guests: Guests,
     discovery: Discovery,
     switch: SwitchPort,
@@ -238,7 +238,7 @@ impl Node {
         let metrics = Metrics::new();
         let at = config.witness.map(|at| Ok::<_, NodeError>(OwnWitness::new(at, this, registry()?, WITNESS)));
         let witness = Witness::new(at.transpose()?.map(|client| Box::new(client) as Box<dyn WitnessClient>));
-        let wires = NodeWires { links, witness, now: clock.now(), start_ns: clock.start_ns() };
+        let cx = NodeContext { links, witness, now: clock.now(), start_ns: clock.start_ns() };
         let switch = SwitchPort::new(config.uplink.clone(), config.node.0.clone(), registry()?, SWITCH);
         let limits = understudy_netbuf::Limits {
             bytes_max: config.limits.held_output_bytes as usize,
@@ -262,7 +262,7 @@ impl Node {
             bell,
             reports,
             commands,
-            wires,
+            cx,
             guests,
             discovery,
             switch,
@@ -279,7 +279,7 @@ impl Node {
         for guest in hosts::first_guests(&self.config, &self.guests.outputs)? {
             let name = guest.name.to_string();
             self.guests
-                .add(guest, &mut self.wires)
+                .add(guest, &mut self.cx)
                 .map_err(|why| NodeError::Guest { name, reason: why.to_string() })?;
         }
         Ok(())
@@ -294,7 +294,7 @@ impl Node {
                 .register(signal, SIGNAL, Interest::READABLE)
                 .map_err(system("Signals cannot be watched"))?;
         }
-        let listen = self.wires.links.address().unwrap_or(self.config.listen);
+        let listen = self.cx.links.address().unwrap_or(self.config.listen);
         tracing::info!(node = %self.config.node, %listen, "Node runs");
         while !self.stopping {
             self.iterate().map_err(system("The event loop failed"))?;
@@ -304,7 +304,7 @@ impl Node {
 
     /// Where peers connect to.
     pub fn address(&self) -> io::Result<SocketAddr> {
-        self.wires.links.address()
+        self.cx.links.address()
     }
 }
 
@@ -312,6 +312,6 @@ impl Node {
 impl Drop for Node {
     fn drop(&mut self) {
         self.guests.leave(&self.reports, leave::START_MAX);
-        self.wires.links.say_goodbye();
+        self.cx.links.say_goodbye();
     }
 }

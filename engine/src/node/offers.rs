@@ -11,11 +11,11 @@
 //! A refusal is of one guest: the link and the other guests on it go on.
 
 use super::beginning::check_size;
+use super::context::Context;
 use super::driver::{HeldCopy, Verdict};
 use super::guests::Guests;
 use super::inbound::GuestName;
 use super::primary::PrimaryGuest;
-use super::wires::Wires;
 use crate::config::check_name;
 use crate::memory;
 use understudy_checkpoint::Generation;
@@ -76,7 +76,7 @@ impl OwnOffer {
 
 impl PrimaryGuest {
     /// The peer does not hold this guest: for its session there is no link, as nobody is at its other end.
-    pub(super) fn declined(&mut self, refusal: HoldRefusal, wires: &mut dyn Wires) {
+    pub(super) fn declined(&mut self, refusal: HoldRefusal, cx: &mut dyn Context) {
         if self.offer.logged.as_ref() != Some(&refusal) {
             let (reason, why) = (refusal.reason.label(), &refusal.detail);
             tracing::warn!(
@@ -89,7 +89,7 @@ impl PrimaryGuest {
         self.offer.refusal = Some(refusal);
         self.offer.refused_in = self.session.generation();
         self.place = None;
-        self.handle(Input::LinkDown, wires);
+        self.handle(Input::LinkDown, cx);
     }
 
     /// A peer that has a guest of this name gives way to a newer generation only, and hears of one only by an offer.
@@ -114,11 +114,11 @@ impl PrimaryGuest {
     }
 
     /// Offers the guest again if it is time to.
-    pub(super) fn offer_again(&mut self, wires: &mut dyn Wires) {
-        if self.offer.again_at.is_some_and(|at| at <= wires.now()) {
+    pub(super) fn offer_again(&mut self, cx: &mut dyn Context) {
+        if self.offer.again_at.is_some_and(|at| at <= cx.now()) {
             self.offer.again_at = None;
-            if wires.is_link_up(&self.peer) {
-                self.attach(wires);
+            if cx.is_link_up(&self.peer) {
+                self.attach(cx);
             }
         }
     }
@@ -132,16 +132,16 @@ impl Guests {
         peer: NodeName,
         generation: Option<Generation>,
         description: Description,
-        wires: &mut dyn Wires,
+        cx: &mut dyn Context,
     ) {
         let key = (name.clone(), peer);
-        let (refusal, look_at, wait) = (None, wires.now(), LOOK_FIRST);
+        let (refusal, look_at, wait) = (None, cx.now(), LOOK_FIRST);
         let offer = PeerOffer { generation, description, refusal, look_at, wait };
         let earlier = self.offers.insert(key.clone(), offer);
         if let (Some(earlier), Some(offer)) = (earlier, self.offers.get_mut(&key)) {
             offer.wait = earlier.wait;
         }
-        self.consider(&key, wires);
+        self.consider(&key, cx);
     }
 
     /// A later generation of a guest that is of no use here any more runs on the host that it came from, for instance one
@@ -151,7 +151,7 @@ impl Guests {
         name: &GuestName,
         peer: &NodeName,
         message: &ToSecondary,
-        wires: &mut dyn Wires,
+        cx: &mut dyn Context,
     ) {
         let generation = message.generation();
         let Some(outrun) = self.guests.get(name).filter(|here| here.is_outrun(peer, generation)) else {
@@ -162,26 +162,26 @@ impl Guests {
         let Some(description) = offered.or(outrun.held().map(|held| held.description)).cloned() else {
             return;
         };
-        self.offered(name, peer.clone(), Some(generation), description, wires);
+        self.offered(name, peer.clone(), Some(generation), description, cx);
         let is_taken = self.offers.get(&key).is_some_and(|offer| offer.refusal.is_none());
         if is_taken
             && !matches!(message, ToSecondary::Offer { .. })
-            && let Some(guest) = wires.number_of(peer, name)
+            && let Some(guest) = cx.number_of(peer, name)
         {
             // Its offer came while the guest was being started here, and nobody has answered it.
-            wires.send(peer, &GuestFrame::HoldReady.of(guest));
+            cx.send(peer, &GuestFrame::HoldReady.of(guest));
         }
     }
 
     /// Holds what a peer offered, or says why not.
-    fn consider(&mut self, key: &OfferKey, wires: &mut dyn Wires) {
+    fn consider(&mut self, key: &OfferKey, cx: &mut dyn Context) {
         let (name, peer) = key;
         let Some(offer) = self.offers.get(key) else { return };
         let (generation, description) = (offer.generation, offer.description.clone());
         let was_refused = offer.refusal.is_some();
         let node = &self.config.node;
         let verdict = match self.guests.get_mut(name) {
-            Some(here) => here.consider(peer, generation, &description, wires),
+            Some(here) => here.consider(peer, generation, &description, cx),
             None if self.unseen.contains(name) => Verdict::Taken(
                 "has not seen yet whether a guest of this name runs on its host; `status` there says why, if it lasts"
                     .into(),
@@ -191,18 +191,18 @@ impl Guests {
         let result = match verdict {
             Verdict::Anew => {
                 self.guests.remove(name);
-                self.hold(name, peer, description, wires)
+                self.hold(name, peer, description, cx)
             }
             Verdict::Kept => Ok(()),
             Verdict::Renew => self.renew(name, description),
             Verdict::Taken(why) => Err(HoldRefusal::new(HoldReason::NameTaken, format!("{node} {why}"))),
         };
         match result {
-            Err(refusal) => self.refuse(key, refusal, wires),
+            Err(refusal) => self.refuse(key, refusal, cx),
             Ok(()) => {
                 self.offers.entry(key.clone()).and_modify(|offer| offer.refusal = None);
-                if was_refused && let Some(guest) = wires.number_of(peer, name) {
-                    wires.send(peer, &GuestFrame::HoldReady.of(guest));
+                if was_refused && let Some(guest) = cx.number_of(peer, name) {
+                    cx.send(peer, &GuestFrame::HoldReady.of(guest));
                 }
             }
         }
@@ -219,28 +219,28 @@ impl Guests {
     }
 
     /// Says to a peer, and once for each reason in the log, why its guest is not held here.
-    fn refuse(&mut self, key: &OfferKey, refusal: HoldRefusal, wires: &mut dyn Wires) {
+    fn refuse(&mut self, key: &OfferKey, refusal: HoldRefusal, cx: &mut dyn Context) {
         let (name, peer) = key;
         let Some(offer) = self.offers.get_mut(key) else { return };
-        offer.look_at = wires.now() + offer.wait;
+        offer.look_at = cx.now() + offer.wait;
         offer.wait = Span((2 * offer.wait.0).min(LOOK_LONGEST.0));
         if offer.refusal.as_ref() != Some(&refusal) {
             let (reason, why) = (refusal.reason.label(), &refusal.detail);
             tracing::warn!(guest = %name, %peer, reason, why, "A peer's guest is not held here");
             offer.refusal = Some(refusal.clone());
-            if let Some(guest) = wires.number_of(peer, name) {
-                wires.send(peer, &GuestFrame::HoldDeclined(refusal).of(guest));
+            if let Some(guest) = cx.number_of(peer, name) {
+                cx.send(peer, &GuestFrame::HoldDeclined(refusal).of(guest));
             }
         }
     }
 
     /// Looks again at offers that were refused, those that are due.
-    pub(super) fn look_at_offers(&mut self, wires: &mut dyn Wires) {
-        let now = wires.now();
+    pub(super) fn look_at_offers(&mut self, cx: &mut dyn Context) {
+        let now = cx.now();
         let is_due = |offer: &PeerOffer| offer.refusal.is_some() && offer.look_at <= now;
         let due: Vec<OfferKey> =
             self.offers.iter().filter(|(_, offer)| is_due(offer)).map(|(key, _)| key.clone()).collect();
-        due.iter().for_each(|key| self.consider(key, wires));
+        due.iter().for_each(|key| self.consider(key, cx));
     }
 
     /// When [`look_at_offers`](Self::look_at_offers) has something to do.
@@ -253,22 +253,22 @@ impl Guests {
         &mut self,
         name: &GuestName,
         refusal: Option<HoldRefusal>,
-        wires: &mut dyn Wires,
+        cx: &mut dyn Context,
     ) {
         match refusal {
             Some(refusal) => {
-                self.offers_of(name).iter().for_each(|key| self.refuse(key, refusal.clone(), wires));
+                self.offers_of(name).iter().for_each(|key| self.refuse(key, refusal.clone(), cx));
             }
-            None => self.reconsider(name, wires),
+            None => self.reconsider(name, cx),
         }
         // Memory and places are freed for all.
-        let now = wires.now();
+        let now = cx.now();
         self.offers.values_mut().for_each(|offer| offer.look_at = offer.look_at.min(now + LOOK_FIRST));
     }
 
     /// Offers of this name are answered anew: something else of that name is here now, or nothing is.
-    pub(super) fn reconsider(&mut self, name: &GuestName, wires: &mut dyn Wires) {
-        self.offers_of(name).iter().for_each(|key| self.consider(key, wires));
+    pub(super) fn reconsider(&mut self, name: &GuestName, cx: &mut dyn Context) {
+        self.offers_of(name).iter().for_each(|key| self.consider(key, cx));
     }
 
     fn offers_of(&self, name: &GuestName) -> Vec<OfferKey> {

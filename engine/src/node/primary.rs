@@ -5,6 +5,7 @@ mod ending;
 mod words;
 
 use super::beginning::check_size;
+use super::context::{Context, Silence};
 use super::epoch_sender::{EpochSender, NoOutlet, SendQueue};
 use super::gate::Gate;
 use super::inbound::GuestName;
@@ -12,7 +13,6 @@ use super::mend::Broken;
 use super::offers::OwnOffer;
 use super::output_log;
 use super::replay_stats::ReplayStats;
-use super::wires::{Silence, Wires};
 use crate::control::status::Takeover;
 use crate::guest::{CaptureOrder, Checkpointer, Health, HeldOutput, Machine, Outlet, Participants};
 use crate::guest::{Report, RuntimeId, Stuck};
@@ -89,111 +89,111 @@ pub(super) struct PrimaryGuest {
 
 impl PrimaryGuest {
     /// Tells the session, and performs what it wants.
-    pub(super) fn handle(&mut self, input: Input, wires: &mut dyn Wires) {
+    pub(super) fn handle(&mut self, input: Input, cx: &mut dyn Context) {
         let (mut next, mut inputs) = (Some(input), VecDeque::new());
         while let Some(input) = next {
-            let now = wires.now();
-            if self.call(|session| session.handle(now, input), wires) {
-                self.perform_all(&mut inputs, wires);
+            let now = cx.now();
+            if self.call(|session| session.handle(now, input), cx) {
+                self.perform_all(&mut inputs, cx);
             }
             next = inputs.pop_front();
         }
-        self.end_recording(wires);
+        self.end_recording(cx);
     }
 
     /// Runs the session's timer if it is due.
-    pub(super) fn run_timers(&mut self, wires: &mut dyn Wires) {
-        let now = wires.now();
+    pub(super) fn run_timers(&mut self, cx: &mut dyn Context) {
+        let now = cx.now();
         if self.session_timeout().is_some_and(|at| at <= now) {
             let mut inputs = VecDeque::new();
-            if self.call(|session| session.handle_timeout(now), wires) {
-                self.perform_all(&mut inputs, wires);
+            if self.call(|session| session.handle_timeout(now), cx) {
+                self.perform_all(&mut inputs, cx);
             }
-            inputs.into_iter().for_each(|input| self.handle(input, wires));
+            inputs.into_iter().for_each(|input| self.handle(input, cx));
         }
         if self.session.guest_settles() && self.machine.as_ref().is_none_or(|machine| machine.has_settled()) {
-            self.handle(Input::GuestSettled, wires);
+            self.handle(Input::GuestSettled, cx);
         }
-        self.pace(wires);
+        self.pace(cx);
         let Health { pressure, leaks, fault } = self.participants.take_health();
         if pressure {
             self.meter.output_pressure();
-            self.handle(Input::OutputPressure, wires);
+            self.handle(Input::OutputPressure, cx);
         }
         if let Some(config) = self.machine.as_ref().and_then(|machine| machine.take_renewed()) {
-            self.reconfigured(config, wires);
+            self.reconfigured(config, cx);
         }
         if let Some(fault) = fault {
             tracing::error!(guest = %self.name, fault, "What holds the guest's output was changed by another program");
         }
         if leaks {
-            self.handle(Input::OutputLeaks, wires);
+            self.handle(Input::OutputLeaks, cx);
         }
-        self.look_for_end(wires);
+        self.look_for_end(cx);
         self.look_at_gate();
-        self.offer_again(wires);
+        self.offer_again(cx);
     }
 
     /// A guest ends whether checkpoints are made of it or not.
-    fn look_for_end(&mut self, wires: &mut dyn Wires) {
+    fn look_for_end(&mut self, cx: &mut dyn Context) {
         if !self.has_ended() && self.machine.as_ref().is_some_and(|machine| machine.has_ended()) {
             if !std::mem::replace(&mut self.end_seen, true) {
                 tracing::warn!(guest = %self.name, "The guest has ended");
             }
-            self.handle(Input::GuestGone, wires);
+            self.handle(Input::GuestGone, cx);
         }
     }
 
     /// Tells the session what waits for a checkpoint, as far as that changes anything.
-    fn pace(&mut self, wires: &mut dyn Wires) {
+    fn pace(&mut self, cx: &mut dyn Context) {
         if self.defect.is_some() {
             // It takes nothing in: what waits would be news for ever.
             return self.output.tell_at(None);
         }
         self.output.tell_at(self.session.tell_at());
         while let Some(Waiting { answers, bare }) = self.output.take_waiting() {
-            self.handle(Input::OutputWaits(primary::Waiting { answers, bare }), wires);
+            self.handle(Input::OutputWaits(primary::Waiting { answers, bare }), cx);
             self.output.tell_at(self.session.tell_at());
         }
     }
 
     /// The link to the peer is up: gives the guest its number there.
-    pub(super) fn attach(&mut self, wires: &mut dyn Wires) {
+    pub(super) fn attach(&mut self, cx: &mut dyn Context) {
         if self.has_ended() || self.defect.is_some() {
             return;
         }
         self.forget_refusal();
         if let Err(error) = check_size(&self.name, &self.description) {
-            return self.declined(HoldRefusal::new(HoldReason::TooLarge, error.to_string()), wires);
+            return self.declined(HoldRefusal::new(HoldReason::TooLarge, error.to_string()), cx);
         }
         let generation = self.session.generation();
-        self.place = wires.offer(&self.peer, &self.name, generation, &self.description);
-        self.handle(Input::LinkUp, wires);
+        self.place = cx.offer(&self.peer, &self.name, generation, &self.description);
+        self.handle(Input::LinkUp, cx);
     }
 
     /// The guest has other devices. A copy is of a guest with the devices it was offered with, so a new one is made.
-    fn reconfigured(&mut self, config: Vec<u8>, wires: &mut dyn Wires) {
+    fn reconfigured(&mut self, config: Vec<u8>, cx: &mut dyn Context) {
         tracing::info!(guest = %self.name, "The guest's network cards have changed; a new copy is made");
-        self.redescribed(Description { config, ..self.description.clone() }, wires);
+        self.redescribed(Description { config, ..self.description.clone() }, cx);
     }
 
-    fn redescribed(&mut self, description: Description, wires: &mut dyn Wires) {
+    fn redescribed(&mut self, description: Description, cx: &mut dyn Context) {
         self.description = description;
         if self.place.is_some() {
-            self.detach(wires);
-            self.attach(wires);
+            self.detach(cx);
+            self.attach(cx);
         }
     }
 
     /// The link to the peer is gone.
-    pub(super) fn detach(&mut self, wires: &mut dyn Wires) {
+    pub(super) fn detach(&mut self, cx: &mut dyn Context) {
         self.place = None;
         self.forget_refusal();
-        self.handle(Input::LinkDown, wires);
+        self.handle(Input::LinkDown, cx);
     }
 
     /// What a worker of this guest says.
-    pub(super) fn report(&mut self, report: Report, wires: &mut dyn Wires) {
+    pub(super) fn report(&mut self, report: Report, cx: &mut dyn Context) {
         match report {
             Report::Captured { epoch, pause, dirty_pages } => {
                 self.capturing = None;
@@ -207,21 +207,21 @@ impl PrimaryGuest {
                 }
                 (0..pause.overflows).for_each(|_| self.meter.staging_overflow());
                 let stood = Span(pause.total().as_nanos() as u64);
-                self.handle(Input::Captured { epoch, pause: stood }, wires);
+                self.handle(Input::Captured { epoch, pause: stood }, cx);
             }
             Report::CaptureFailed { epoch, end_of_recording: true, .. } => {
                 self.recording_ended = Some(epoch);
-                self.end_recording(wires);
+                self.end_recording(cx);
             }
             Report::CaptureFailed { epoch, guest_gone, needs_seed, described, why, .. } => {
                 tracing::warn!(guest = %self.name, %epoch, why, "Capture failed");
                 self.capturing = None;
                 self.meter.capture_failed();
-                self.handle(Input::CaptureFailed { epoch, guest_gone, needs_seed }, wires);
+                self.handle(Input::CaptureFailed { epoch, guest_gone, needs_seed }, cx);
                 if let Some(now) = described {
                     // Its cards are as this node has heard last.
                     let config = self.description.config.clone();
-                    self.redescribed(Description { config, ..*now }, wires);
+                    self.redescribed(Description { config, ..*now }, cx);
                 }
             }
             Report::Encoded { epoch, kind, encoded } => {
@@ -231,13 +231,13 @@ impl PrimaryGuest {
                 self.replay_stats.encoded(kind, &encoded);
                 self.encoded = self.encoded.max(Some(epoch));
                 let busy = Span(encoded.busy.as_nanos() as u64);
-                self.handle(Input::Encoded { epoch, busy, link_bytes: encoded.link_bytes }, wires);
-                self.end_recording(wires);
+                self.handle(Input::Encoded { epoch, busy, link_bytes: encoded.link_bytes }, cx);
+                self.end_recording(cx);
             }
             Report::Panicked { worker, message } => {
                 let why = format!("its {worker} thread panicked: {message}");
-                self.broke(why, wires.now());
-                self.handle(Input::CaptureBroke, wires);
+                self.broke(why, cx.now());
+                self.handle(Input::CaptureBroke, cx);
             }
             other => {
                 tracing::error!(guest = %self.name, report = other.name(), "A report of a secondary for a primary")
@@ -246,23 +246,23 @@ impl PrimaryGuest {
     }
 
     /// A recording that is over, and all of it acked and counted, is a guest that ended.
-    fn end_recording(&mut self, wires: &mut dyn Wires) {
+    fn end_recording(&mut self, cx: &mut dyn Context) {
         let is_through = self.session.in_flight() == 0 && self.encoded >= self.session.newest_captured();
         let Some(epoch) = self.recording_ended.filter(|_| is_through) else { return };
         self.recording_ended = None;
         self.capturing = None;
         self.replay_stats.finished = true;
-        self.handle(Input::CaptureFailed { epoch, guest_gone: true, needs_seed: false }, wires);
+        self.handle(Input::CaptureFailed { epoch, guest_gone: true, needs_seed: false }, cx);
     }
 
     /// What comes of it at once is `inputs`, for after all of it.
-    fn perform_all(&mut self, inputs: &mut VecDeque<Input>, wires: &mut dyn Wires) {
+    fn perform_all(&mut self, inputs: &mut VecDeque<Input>, cx: &mut dyn Context) {
         while let Some(output) = self.session.poll_output() {
             match output {
-                Output::Send(message) => self.send(message, wires),
-                Output::AskWitness(request) => wires.ask_witness(&self.name, request),
+                Output::Send(message) => self.send(message, cx),
+                Output::AskWitness(request) => cx.ask_witness(&self.name, request),
                 Output::Capture { generation, epoch, capture, stay_paused } => {
-                    self.capture(generation, epoch, capture, stay_paused, inputs, wires.now());
+                    self.capture(generation, epoch, capture, stay_paused, inputs, cx.now());
                 }
                 Output::AbortCapture => {
                     if let (Some(epoch), Some(protector)) = (self.capturing, &self.protector) {
@@ -290,7 +290,7 @@ impl PrimaryGuest {
                         machine.pause();
                     }
                 }
-                Output::ResumeGuest => self.resume(inputs, wires.now()),
+                Output::ResumeGuest => self.resume(inputs, cx.now()),
                 Output::Fence { generation, is_wished } => {
                     words::fenced(&self.name, generation, is_wished);
                     self.gate.close();
@@ -306,18 +306,18 @@ impl PrimaryGuest {
                     });
                 }
                 Output::CloseLink => {
-                    if wires.end_silent_link(&self.peer) == Silence::Kept {
-                        self.offer_later(wires.now());
+                    if cx.end_silent_link(&self.peer) == Silence::Kept {
+                        self.offer_later(cx.now());
                     }
                 }
-                Output::Report(event) => self.event(event, wires.now()),
+                Output::Report(event) => self.event(event, cx.now()),
             }
         }
     }
 
-    fn send(&self, message: ToSecondary, wires: &mut dyn Wires) {
+    fn send(&self, message: ToSecondary, cx: &mut dyn Context) {
         if let Some((guest, _)) = self.place {
-            wires.send(&self.peer, &GuestFrame::ToSecondary(message).of(guest));
+            cx.send(&self.peer, &GuestFrame::ToSecondary(message).of(guest));
         }
     }
 

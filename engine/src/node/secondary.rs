@@ -13,8 +13,8 @@ mod driver;
 mod inbox;
 mod words;
 
+use super::context::Context;
 use super::inbound::{GuestName, Inbound};
-use super::wires::Wires;
 use crate::control::GuestRole;
 use crate::guest::{Activated, Past, ReplicaThread, Report, RuntimeId, Work};
 use crate::metrics::GuestMeter;
@@ -157,11 +157,11 @@ impl SecondaryGuest {
     }
 
     /// Tells the session, and performs what it wants.
-    pub(super) fn handle(&mut self, input: Input, wires: &mut dyn Wires) {
-        let now = wires.now();
-        if self.call(|session| session.handle(now, input), wires) {
+    pub(super) fn handle(&mut self, input: Input, cx: &mut dyn Context) {
+        let now = cx.now();
+        if self.call(|session| session.handle(now, input), cx) {
             self.pause_older();
-            self.perform_all(wires);
+            self.perform_all(cx);
         }
     }
 
@@ -176,12 +176,12 @@ impl SecondaryGuest {
     }
 
     /// Runs the session's timer if it is due.
-    pub(super) fn run_timers(&mut self, wires: &mut dyn Wires) {
-        let now = wires.now();
+    pub(super) fn run_timers(&mut self, cx: &mut dyn Context) {
+        let now = cx.now();
         if self.next_timeout().is_some_and(|at| at <= now)
-            && self.call(|session| session.handle_timeout(now), wires)
+            && self.call(|session| session.handle_timeout(now), cx)
         {
-            self.perform_all(wires);
+            self.perform_all(cx);
         }
     }
 
@@ -191,17 +191,17 @@ impl SecondaryGuest {
     }
 
     /// There is a link to the primary.
-    pub(super) fn attach(&mut self, wires: &mut dyn Wires) {
+    pub(super) fn attach(&mut self, cx: &mut dyn Context) {
         if !self.is_attached {
             self.is_attached = true;
-            self.handle(Input::LinkUp, wires);
+            self.handle(Input::LinkUp, cx);
         }
     }
 
     /// The link to the primary is gone, or the primary is: nothing of it is looked at any more.
-    pub(super) fn detach(&mut self, wires: &mut dyn Wires) {
+    pub(super) fn detach(&mut self, cx: &mut dyn Context) {
         self.forget_link();
-        self.handle(Input::LinkDown, wires);
+        self.handle(Input::LinkDown, cx);
         self.stop_receiving();
     }
 
@@ -219,12 +219,12 @@ impl SecondaryGuest {
     }
 
     /// What the receive thread says.
-    pub(super) fn report(&mut self, report: Report, wires: &mut dyn Wires) {
+    pub(super) fn report(&mut self, report: Report, cx: &mut dyn Context) {
         match report {
             Report::Complete { generation, epoch } => {
                 if self.receiving == Some((generation, epoch)) {
                     self.stop_receiving();
-                    self.handle(Input::Complete { generation, epoch }, wires);
+                    self.handle(Input::Complete { generation, epoch }, cx);
                     // A seed is in the image when it is complete; its time says nothing of checkpoints.
                     if self.session.committed() == Some(epoch) {
                         self.begun.clear();
@@ -241,28 +241,28 @@ impl SecondaryGuest {
                 if self.receiving == Some((generation, epoch)) {
                     self.stop_receiving();
                     self.begun.pop_back();
-                    self.handle(Input::Broken { generation, epoch, why }, wires);
+                    self.handle(Input::Broken { generation, epoch, why }, cx);
                 }
             }
             Report::Committed { epoch } => {
                 while let Some((_, since)) = self.begun.pop_front_if(|(begun, _)| *begun <= epoch) {
-                    self.meter.committed((wires.now() - since).into());
+                    self.meter.committed((cx.now() - since).into());
                 }
-                self.last_commit = Some(wires.now());
-                self.handle(Input::Committed { epoch }, wires);
+                self.last_commit = Some(cx.now());
+                self.handle(Input::Committed { epoch }, cx);
             }
             Report::CommitFailed { epoch, error } => {
                 tracing::error!(guest = %self.name, %epoch, error, "The image is lost");
-                self.handle(Input::CommitFailed { epoch }, wires);
+                self.handle(Input::CommitFailed { epoch }, cx);
             }
             Report::Activated { guest } => {
                 self.started = Some(guest);
                 return;
             }
-            Report::ActivationDelayed { error } => self.delayed(error, wires),
+            Report::ActivationDelayed { error } => self.delayed(error, cx),
             Report::ActivationFailed { error } => {
                 self.cannot_start(&error);
-                self.handle(Input::ActivationFailed, wires);
+                self.handle(Input::ActivationFailed, cx);
             }
             Report::GivenUp { refusal } => self.given_up = Some(refusal),
             Report::Panicked { worker, message } => {
@@ -272,15 +272,15 @@ impl SecondaryGuest {
                 tracing::error!(guest = %self.name, report = other.name(), "A report of a primary for a secondary")
             }
         }
-        self.pump(wires);
+        self.pump(cx);
     }
 
     /// The guest could not be started, and its image is whole. It is tried again, unless a person was faster elsewhere or it
     /// has lasted too long.
-    fn delayed(&mut self, error: String, wires: &mut dyn Wires) {
+    fn delayed(&mut self, error: String, cx: &mut dyn Context) {
         self.is_being_started = false;
         let is_outdated = self.activation.as_ref().is_some_and(|activation| activation.is_outdated);
-        self.handle(if is_outdated { Input::ActivationFailed } else { Input::ActivationDelayed }, wires);
+        self.handle(if is_outdated { Input::ActivationFailed } else { Input::ActivationDelayed }, cx);
         if self.session.state() == State::Activating {
             tracing::warn!(guest = %self.name, error, "The guest cannot be started yet; it is tried again");
             self.delay = Some(error);
@@ -297,16 +297,16 @@ impl SecondaryGuest {
         );
     }
 
-    fn perform_all(&mut self, wires: &mut dyn Wires) {
+    fn perform_all(&mut self, cx: &mut dyn Context) {
         while let Some(output) = self.session.poll_output() {
             match output {
                 Output::Send(message) => {
                     let message = self.not_built_upon(message);
-                    if let Some(guest) = wires.number_of(&self.peer, &self.name) {
-                        wires.send(&self.peer, &GuestFrame::ToPrimary(message).of(guest));
+                    if let Some(guest) = cx.number_of(&self.peer, &self.name) {
+                        cx.send(&self.peer, &GuestFrame::ToPrimary(message).of(guest));
                     }
                 }
-                Output::AskWitness(request) => wires.ask_witness(&self.name, request),
+                Output::AskWitness(request) => cx.ask_witness(&self.name, request),
                 Output::Receive { generation, epoch, kind } => {
                     if kind == EpochKind::Seed
                         && let Some(description) = self.renewal.take()
@@ -315,7 +315,7 @@ impl SecondaryGuest {
                         self.give(Work::Renew(Box::new(description)));
                     }
                     self.receiving = Some((generation, epoch));
-                    self.begun.push_back((epoch, wires.now()));
+                    self.begun.push_back((epoch, cx.now()));
                     self.give(Work::Begin { generation, epoch, kind, base: self.base });
                 }
                 Output::Commit { epoch } => self.give(Work::Commit(epoch)),
@@ -333,7 +333,7 @@ impl SecondaryGuest {
                     let generation = record.generation;
                     self.give(Work::Activate { generation, open: epoch.next() });
                     self.is_being_started = true;
-                    let authority_at = wires.now();
+                    let authority_at = cx.now();
                     self.activation.get_or_insert(Activation {
                         record,
                         epoch,
@@ -343,10 +343,10 @@ impl SecondaryGuest {
                 }
                 // If the peer speaks for others, the link is theirs. What still waits is of a link that is over.
                 Output::CloseLink => {
-                    wires.end_silent_link(&self.peer);
+                    cx.end_silent_link(&self.peer);
                     self.forget_link();
                 }
-                Output::Report(event) => self.event(event, wires.now()),
+                Output::Report(event) => self.event(event, cx.now()),
             }
         }
     }

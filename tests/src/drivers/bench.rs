@@ -2,9 +2,9 @@
 //! has it done, by the engine's own code, when virtual time has come so far.
 
 use super::GuestId;
+use super::context::guest_of;
 use super::guest::{SharedDomain, State};
 use super::mutant::Mutant;
-use super::wires::guest_of;
 use super::yard::SharedYard;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;

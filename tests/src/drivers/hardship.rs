@@ -182,8 +182,8 @@ impl Cluster {
     pub(super) fn stall_ends(&mut self, channel: usize) {
         self.net[channel].stalled = [false, false];
         let parked = std::mem::take(&mut self.net[channel].parked);
-        for (node, wires) in ENDS[channel].iter().zip(parked) {
-            for wire in wires {
+        for (node, cx) in ENDS[channel].iter().zip(parked) {
+            for wire in cx {
                 self.send(channel, *node, wire, Span(0));
             }
         }

@@ -7,12 +7,12 @@
 //! That is the order of a node's loop. Which of these there is, and when, the cluster decides.
 
 use super::bench::{SharedBench, SimWorkers};
+use super::context::{Said, SimContext, guest_of};
 use super::facts::HostView;
 use super::frame::Frame;
 use super::mutant::Mutant;
 use super::settings::Settings;
 use super::standing::{Fate, Stand};
-use super::wires::{Said, SimWires, guest_of};
 use super::yard::SharedYard;
 use super::{GUESTS, GuestId, HostId};
 use crossbeam::channel::{Receiver, unbounded};
@@ -53,7 +53,7 @@ pub(super) enum Item {
 #[derive(Debug)]
 pub(super) struct Engine {
     pub(super) guests: Guests,
-    pub(super) wires: SimWires,
+    pub(super) cx: SimContext,
     pub(super) bench: SharedBench,
     pub(super) mutant: Option<Mutant>,
     from_workers: Receiver<(RuntimeId, Report)>,
@@ -131,9 +131,9 @@ impl Engine {
             outputs(),
         );
         guests.set_available_bytes(|| None);
-        let (wires, reports) = (SimWires::new(host, mutant), VecDeque::new());
+        let (cx, reports) = (SimContext::new(host, mutant), VecDeque::new());
         let pacing = settings.pacing;
-        Self { guests, wires, bench, mutant, from_workers, reports, pacing }
+        Self { guests, cx, bench, mutant, from_workers, reports, pacing }
     }
 
     /// Takes over what workers have said, without telling the loop yet.
@@ -145,76 +145,76 @@ impl Engine {
     /// One turn of the loop; the harm is done to what arrives.
     pub(super) fn turn(&mut self, now: Time, host: HostId, item: Item, harm: &mut Option<Harm>) {
         let clock_stands = self.mutant == Some(Mutant::ClockStands);
-        self.wires.now = if clock_stands { now.min(CLOCK_STANDS_AT) } else { now };
+        self.cx.now = if clock_stands { now.min(CLOCK_STANDS_AT) } else { now };
         self.collect();
         while let Some((runtime, report)) = self.reports.pop_front() {
-            self.guests.report(runtime, report, &mut self.wires);
+            self.guests.report(runtime, report, &mut self.cx);
         }
         self.take(item, host);
         self.read_link(host, harm);
-        self.guests.run(&mut self.wires);
+        self.guests.run(&mut self.cx);
         self.hear_of_closing(host);
         // A commit may have made room; what waits is read in this turn, as a loop does that sleeps no moment.
         self.read_link(host, harm);
         self.hear_of_closing(host);
-        self.wires.drain_feeds();
+        self.cx.drain_send_queues();
     }
 
     fn take(&mut self, item: Item, host: HostId) {
         let peer = name(1 - host);
-        let Self { guests, wires, .. } = self;
+        let Self { guests, cx, .. } = self;
         match item {
             Item::Nothing => {}
             Item::LinkUp => {
-                if wires.disconnect() {
-                    guests.link_down(&peer, wires);
+                if cx.disconnect() {
+                    guests.link_down(&peer, cx);
                 }
-                wires.connect();
-                guests.link_up(&peer, wires);
+                cx.connect();
+                guests.link_up(&peer, cx);
             }
             Item::LinkDown if self.mutant == Some(Mutant::DeadPeerSpeaks) => {}
             Item::LinkDown => {
-                if wires.disconnect() {
-                    guests.link_down(&peer, wires);
+                if cx.disconnect() {
+                    guests.link_down(&peer, cx);
                 }
             }
             Item::WitnessUp => {
-                wires.witness_up = true;
-                guests.witness_up(wires);
+                cx.witness_up = true;
+                guests.witness_up(cx);
             }
             Item::WitnessDown => {
-                wires.witness_up = false;
-                guests.witness_down(wires);
+                cx.witness_up = false;
+                guests.witness_down(cx);
             }
-            Item::Reply(guest, reply) => guests.witness_reply(guest_name(guest), reply, wires),
-            Item::Frame(bytes) => wires.receive(bytes),
+            Item::Reply(guest, reply) => guests.witness_reply(guest_name(guest), reply, cx),
+            Item::Frame(bytes) => cx.receive(bytes),
             Item::Found(guest, found) => {
                 let (name, pacing, find_changes) =
                     (guest_name(guest).to_owned(), self.pacing, FindChanges::Log);
-                guests.found(XenGuestConfig { name, peer, pacing, find_changes }, *found, wires);
+                guests.found(XenGuestConfig { name, peer, pacing, find_changes }, *found, cx);
             }
             Item::Wish(guest, wish) => {
                 // What cannot be granted now is refused, as it is to a person.
-                let _ = guests.wish(guest_name(guest), wish, wires);
+                let _ = guests.wish(guest_name(guest), wish, cx);
             }
         }
     }
 
     fn read_link(&mut self, host: HostId, harm: &mut Option<Harm>) {
         while !self.stops_for_one()
-            && let Some((name, what)) = self.wires.next_arrived()
+            && let Some((name, what)) = self.cx.next_arrived()
         {
             let what = if self.mutant == Some(Mutant::DamageUnnoticed) { what } else { harmed(what, harm) };
             if self.lets_in(&name, &what) {
-                self.guests.arrived(super::host::name(1 - host), name, what, &mut self.wires);
+                self.guests.arrived(super::host::name(1 - host), name, what, &mut self.cx);
             }
         }
         self.hear_the_dead(host);
     }
 
     fn hear_of_closing(&mut self, host: HostId) {
-        while std::mem::take(&mut self.wires.closed) {
-            self.guests.link_down(&name(1 - host), &mut self.wires);
+        while std::mem::take(&mut self.cx.closed) {
+            self.guests.link_down(&name(1 - host), &mut self.cx);
         }
     }
 }
@@ -290,7 +290,7 @@ impl Host {
 
     /// What was said since this was asked last.
     pub(super) fn said(&mut self) -> Vec<Said> {
-        self.engine.as_mut().map(|engine| std::mem::take(&mut engine.wires.said)).unwrap_or_default()
+        self.engine.as_mut().map(|engine| std::mem::take(&mut engine.cx.said)).unwrap_or_default()
     }
 
     /// The image of a guest that it could take over from.

@@ -6,7 +6,7 @@
 //!                           ▼
 //!   agenda ─► cluster { A: yard + engine,  B: yard + engine,  W: session + disk,  channels }
 //!                           │               │
-//!                           │               └─ node::Guests ─ wires (bytes of frames) ─ bench (threads' work)
+//!                           │               └─ node::Guests ─ cx (bytes of frames) ─ bench (threads' work)
 //!                           │ facts, views after every event
 //!                           ▼
 //!                        judges           at the end: liveness, durability
@@ -18,6 +18,7 @@
 mod bench;
 pub mod cluster;
 mod connections;
+mod context;
 pub mod events;
 pub mod exhaustive;
 pub mod facts;
@@ -39,7 +40,6 @@ pub mod standing;
 pub mod trace;
 mod turn;
 pub mod weights;
-mod wires;
 pub mod witness_node;
 mod work;
 mod wrong;

@@ -69,7 +69,7 @@ impl Cluster {
         if (self.now.0 / FINDS_EVERY.0).is_multiple_of(8) {
             self.look_after(at);
         }
-        let may_claim = |engine: &host::Engine| !self.settings.has_witness || engine.wires.witness_up;
+        let may_claim = |engine: &host::Engine| !self.settings.has_witness || engine.cx.witness_up;
         if !self.hosts[at].engine.as_ref().is_some_and(may_claim) {
             return;
         }

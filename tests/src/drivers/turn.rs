@@ -2,6 +2,7 @@
 //! changed becomes facts.
 
 use super::cluster::Cluster;
+use super::context::Said;
 use super::events::Event;
 use super::facts::Fact;
 use super::faults::Moment;
@@ -9,7 +10,6 @@ use super::frame::Frame;
 use super::host::{self, Item};
 use super::mutant::Mutant;
 use super::network::{LINK, Wire, witness_channel};
-use super::wires::Said;
 use super::{GuestId, HostId};
 use understudy::node::Glance;
 use understudy_checkpoint::Generation;

@@ -1,5 +1,5 @@
 //! What mutants do between an engine and what surrounds it: to what it hears of the other host, and to what its receive
-//! threads do. Those of what it says are in `wires` and `turn`, those of its guests in `guest` and `yard`.
+//! threads do. Those of what it says are in `cx` and `turn`, those of its guests in `guest` and `yard`.
 
 use super::HostId;
 use super::cluster::Cluster;
@@ -48,7 +48,7 @@ impl Engine {
         for guest in 0..super::GUESTS {
             if let Some(Glance::Secondary { generation, .. }) = self.guests.glance(guest_name(guest)) {
                 let beat = Inbound::ToSecondary(ToSecondary::Heartbeat { generation });
-                self.guests.arrived(name(1 - host), guest_name(guest).into(), beat, &mut self.wires);
+                self.guests.arrived(name(1 - host), guest_name(guest).into(), beat, &mut self.cx);
             }
         }
     }

@@ -1,10 +1,10 @@
 //! The domains of one host. They belong to the host, not to the engine: an engine that dies leaves them behind.
 
+use super::context::guest_of;
 use super::guest::{SharedDomain, State, Wrongs};
 use super::mutant::Mutant;
 use super::settings::Settings;
 use super::standing::{SimStanding, Stand};
-use super::wires::guest_of;
 use super::{GuestId, HostId};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use understudy::guest::{Activated, BoxedSource, Host, NotBuilt, OutputMaker, Past, Replica, Start};

@@ -8,7 +8,7 @@ use super::{Over, PrimaryGuest};
 use crate::config::{ConfigError, FindChanges, PacingSettings};
 use crate::control::{GuestRole, GuestState, GuestStatus, Wish};
 use crate::guest::{Past, Report, RuntimeId};
-use crate::node::wires::Wires;
+use crate::node::context::Context;
 use understudy_checkpoint::Generation;
 use understudy_checkpoint::domain::Description;
 use understudy_link::HoldRefusal;
@@ -38,60 +38,60 @@ impl GuestDriver for PrimaryGuest {
         }
     }
 
-    fn attach(&mut self, wires: &mut dyn Wires) {
-        self.attach(wires);
+    fn attach(&mut self, cx: &mut dyn Context) {
+        self.attach(cx);
     }
 
-    fn detach(&mut self, wires: &mut dyn Wires) {
-        self.detach(wires);
+    fn detach(&mut self, cx: &mut dyn Context) {
+        self.detach(cx);
     }
 
-    fn hear(&mut self, from: &NodeName, what: Inbound, wires: &mut dyn Wires) {
+    fn hear(&mut self, from: &NodeName, what: Inbound, cx: &mut dyn Context) {
         match what {
             // Whoever speaks as the primary of this guest is a rival.
             Inbound::ToSecondary(message) => {
-                self.handle(Input::Rival { generation: message.generation() }, wires);
+                self.handle(Input::Rival { generation: message.generation() }, cx);
             }
             _ if *from != self.peer => {}
-            Inbound::ToPrimary(message) => self.handle(Input::Message(message), wires),
-            Inbound::Declined(refusal) => self.declined(refusal, wires),
-            Inbound::Ready => self.attach(wires),
+            Inbound::ToPrimary(message) => self.handle(Input::Message(message), cx),
+            Inbound::Declined(refusal) => self.declined(refusal, cx),
+            Inbound::Ready => self.attach(cx),
             _ => {}
         }
     }
 
-    fn witness(&mut self, word: WitnessWord, wires: &mut dyn Wires) {
+    fn witness(&mut self, word: WitnessWord, cx: &mut dyn Context) {
         let input = match word {
             WitnessWord::Up => Input::WitnessUp,
             WitnessWord::Down => Input::WitnessDown,
             WitnessWord::Reply(reply) => Input::Witness(reply),
         };
-        self.handle(input, wires);
+        self.handle(input, cx);
     }
 
-    fn report(&mut self, report: Report, wires: &mut dyn Wires) {
-        self.report(report, wires);
+    fn report(&mut self, report: Report, cx: &mut dyn Context) {
+        self.report(report, cx);
     }
 
-    fn run(&mut self, wires: &mut dyn Wires) {
-        self.run_timers(wires);
+    fn run(&mut self, cx: &mut dyn Context) {
+        self.run_timers(cx);
     }
 
     fn next_timeout(&self) -> Option<Time> {
         self.next_timeout()
     }
 
-    fn mend(&mut self, make: &mut MakeThreads<'_>, wires: &mut dyn Wires) {
-        let Some(source) = self.source_to_mend_with(wires.now()) else { return };
+    fn mend(&mut self, make: &mut MakeThreads<'_>, cx: &mut dyn Context) {
+        let Some(source) = self.source_to_mend_with(cx.now()) else { return };
         match make(source, self.description.page_count, self.participants.clone()) {
-            Ok((runtime, protector)) => self.mended(runtime, protector, wires),
-            Err(error) => self.mend_later(&error.to_string(), wires.now()),
+            Ok((runtime, protector)) => self.mended(runtime, protector, cx),
+            Err(error) => self.mend_later(&error.to_string(), cx.now()),
         }
     }
 
     #[cfg(test)]
-    fn fail(&mut self, wires: &mut dyn Wires) {
-        assert!(!self.call(|_| panic!("as the test says"), wires));
+    fn fail(&mut self, cx: &mut dyn Context) {
+        assert!(!self.call(|_| panic!("as the test says"), cx));
     }
 
     fn is_over(&self) -> bool {
@@ -114,7 +114,7 @@ impl GuestDriver for PrimaryGuest {
         _peer: &NodeName,
         _generation: Option<Generation>,
         _description: &Description,
-        _wires: &mut dyn Wires,
+        _wires: &mut dyn Context,
     ) -> Verdict {
         if self.has_ended() { Verdict::Anew } else { Verdict::Taken("runs a guest of this name".into()) }
     }
@@ -134,7 +134,7 @@ impl GuestDriver for PrimaryGuest {
         }
     }
 
-    fn wish(&mut self, wish: Wish, has_witness: bool, wires: &mut dyn Wires) -> Result<(), String> {
+    fn wish(&mut self, wish: Wish, has_witness: bool, cx: &mut dyn Context) -> Result<(), String> {
         let (name, state) = (&self.name, self.session.state());
         if let Some(why) = self.defect_reason() {
             return Err(format!("{name}: {why}"));
@@ -152,14 +152,14 @@ impl GuestDriver for PrimaryGuest {
                     GuestState::from(state).words()
                 ));
             }
-            Wish::Reclaim if has_witness && !wires.is_witness_up() => {
+            Wish::Reclaim if has_witness && !cx.is_witness_up() => {
                 return Err("The witness does not answer; without it nobody can be given a guest".into());
             }
             Wish::Reclaim => primary::Wish::Reclaim,
             Wish::Discard => primary::Wish::Discard,
             Wish::ForceTakeover => return Err(format!("{name} runs here already")),
         };
-        self.handle(Input::Operator(wished), wires);
+        self.handle(Input::Operator(wished), cx);
         if wish == Wish::Unprotect {
             self.waive_mark();
         }
@@ -170,7 +170,7 @@ impl GuestDriver for PrimaryGuest {
         &mut self,
         wished: PacingSettings,
         of_node: Pacing,
-        wires: &mut dyn Wires,
+        cx: &mut dyn Context,
     ) -> Result<(), ConfigError> {
         if wished.is_empty() {
             return Ok(());
@@ -180,7 +180,7 @@ impl GuestDriver for PrimaryGuest {
             Pacing::Output(budgets) => Pacing::Output(budgets),
             Pacing::Clock { .. } => of_node,
         };
-        self.handle(Input::Pacing(wished.decide(below)?), wires);
+        self.handle(Input::Pacing(wished.decide(below)?), cx);
         Ok(())
     }
 

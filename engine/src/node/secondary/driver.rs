@@ -7,7 +7,7 @@ use super::{Activation, SecondaryGuest};
 use crate::control::status::Takeover;
 use crate::control::{GuestRole, GuestStatus, Wish};
 use crate::guest::{Activated, Committed, Past, Report, RuntimeId, Work};
-use crate::node::wires::Wires;
+use crate::node::context::Context;
 use crossbeam::channel::Sender;
 use std::time::Duration;
 use understudy_checkpoint::Generation;
@@ -38,48 +38,48 @@ impl GuestDriver for SecondaryGuest {
         Glance::Secondary { state: self.session.state(), generation: self.session.generation() }
     }
 
-    fn attach(&mut self, wires: &mut dyn Wires) {
-        self.attach(wires);
+    fn attach(&mut self, cx: &mut dyn Context) {
+        self.attach(cx);
     }
 
-    fn detach(&mut self, wires: &mut dyn Wires) {
-        self.detach(wires);
+    fn detach(&mut self, cx: &mut dyn Context) {
+        self.detach(cx);
     }
 
-    fn hear(&mut self, from: &NodeName, what: Inbound, wires: &mut dyn Wires) {
+    fn hear(&mut self, from: &NodeName, what: Inbound, cx: &mut dyn Context) {
         if *from == self.peer {
-            self.arrived(what, wires);
+            self.arrived(what, cx);
         }
     }
 
-    fn witness(&mut self, word: WitnessWord, wires: &mut dyn Wires) {
+    fn witness(&mut self, word: WitnessWord, cx: &mut dyn Context) {
         let input = match word {
             WitnessWord::Up => Input::WitnessUp,
             WitnessWord::Down => Input::WitnessDown,
             WitnessWord::Reply(reply) => Input::Witness(reply),
         };
-        self.handle(input, wires);
+        self.handle(input, cx);
     }
 
-    fn report(&mut self, report: Report, wires: &mut dyn Wires) {
-        self.report(report, wires);
+    fn report(&mut self, report: Report, cx: &mut dyn Context) {
+        self.report(report, cx);
     }
 
-    fn run(&mut self, wires: &mut dyn Wires) {
+    fn run(&mut self, cx: &mut dyn Context) {
         // While a link without windows has more than its guests can take in, heartbeats wait among the pages of all of
         // them: that bytes wait is then the sign of life, of guests of which anything was heard.
-        if self.has_spoken && wires.is_held_back(&self.peer) {
-            self.handle(Input::SignOfLife, wires);
+        if self.has_spoken && cx.is_held_back(&self.peer) {
+            self.handle(Input::SignOfLife, cx);
         }
-        self.run_timers(wires);
-        self.pump(wires);
+        self.run_timers(cx);
+        self.pump(cx);
     }
 
     fn next_timeout(&self) -> Option<Time> {
         self.next_timeout()
     }
 
-    fn successor(&mut self, wires: &mut dyn Wires) -> Option<Beginning> {
+    fn successor(&mut self, cx: &mut dyn Context) -> Option<Beginning> {
         let Activated { machine, source, output, past: _, compared_bytes } = self.started.take()?;
         let Some(Activation { record, epoch, authority_at, is_outdated }) = self.activation.take() else {
             beginning::unexpected(&self.name, &machine, &output);
@@ -90,9 +90,9 @@ impl GuestDriver for SecondaryGuest {
         let (detected_at, reason) = self.lost.unwrap_or((authority_at, "operator"));
         self.meter.took_over(reason);
         let takeover = Takeover {
-            detected_at_ns: wires.monotonic_ns(detected_at),
-            authority_at_ns: wires.monotonic_ns(authority_at),
-            activated_at_ns: wires.monotonic_ns(wires.now()),
+            detected_at_ns: cx.monotonic_ns(detected_at),
+            authority_at_ns: cx.monotonic_ns(authority_at),
+            activated_at_ns: cx.monotonic_ns(cx.now()),
             from_epoch: epoch.0,
         };
         tracing::warn!(guest = %name, %epoch, generation = %record.generation, reason, "Took over");
@@ -117,8 +117,8 @@ impl GuestDriver for SecondaryGuest {
     }
 
     #[cfg(test)]
-    fn fail(&mut self, wires: &mut dyn Wires) {
-        assert!(!self.call(|_| panic!("as the test says"), wires));
+    fn fail(&mut self, cx: &mut dyn Context) {
+        assert!(!self.call(|_| panic!("as the test says"), cx));
     }
 
     fn is_over(&self) -> bool {
@@ -135,7 +135,7 @@ impl GuestDriver for SecondaryGuest {
         peer: &NodeName,
         generation: Option<Generation>,
         description: &Description,
-        wires: &mut dyn Wires,
+        cx: &mut dyn Context,
     ) -> Verdict {
         if self.peer != *peer {
             // An image is never given up for the word of a host that it is not from.
@@ -152,7 +152,7 @@ impl GuestDriver for SecondaryGuest {
             tracing::info!(guest, %peer, "The guest runs there in a later generation; a copy of it is held anew");
             return Verdict::Anew;
         }
-        self.attach(wires);
+        self.attach(cx);
         let is_older = generation.is_some_and(|generation| generation < self.session.generation());
         if is_older || self.description == *description { Verdict::Kept } else { Verdict::Renew }
     }
@@ -181,7 +181,7 @@ impl GuestDriver for SecondaryGuest {
         SecondaryGuest::is_full(self)
     }
 
-    fn wish(&mut self, wish: Wish, _has_witness: bool, wires: &mut dyn Wires) -> Result<(), String> {
+    fn wish(&mut self, wish: Wish, _has_witness: bool, cx: &mut dyn Context) -> Result<(), String> {
         let name = &self.name;
         if wish != Wish::ForceTakeover {
             return Err(format!("{name} runs on {}; ask there (here only its copy is held)", self.peer));
@@ -192,8 +192,8 @@ impl GuestDriver for SecondaryGuest {
         if self.session.committed().is_none() {
             return Err(format!("There is no complete copy of {name} here"));
         }
-        self.lost = Some((wires.now(), "operator"));
-        self.handle(Input::ForceTakeover, wires);
+        self.lost = Some((cx.now(), "operator"));
+        self.handle(Input::ForceTakeover, cx);
         Ok(())
     }
 

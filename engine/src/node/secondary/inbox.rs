@@ -5,8 +5,8 @@
 
 use super::SecondaryGuest;
 use crate::guest::Work;
+use crate::node::context::Context;
 use crate::node::inbound::Inbound;
-use crate::node::wires::Wires;
 use understudy_checkpoint::{Epoch, Generation};
 use understudy_session::secondary::{Input, State};
 use understudy_session::{Decline, ToSecondary};
@@ -16,7 +16,7 @@ const INBOX_FRAMES_MAX: usize = 1 << 18;
 
 impl SecondaryGuest {
     /// A frame from the primary.
-    pub(in crate::node) fn arrived(&mut self, what: Inbound, wires: &mut dyn Wires) {
+    pub(in crate::node) fn arrived(&mut self, what: Inbound, cx: &mut dyn Context) {
         if let Inbound::ToSecondary(message) = &what
             && let Some(activation) = &mut self.activation
         {
@@ -26,25 +26,25 @@ impl SecondaryGuest {
             return;
         }
         // One that was silent speaks again.
-        self.attach(wires);
+        self.attach(cx);
         self.has_spoken = true;
         if let Inbound::ToSecondary(ToSecondary::Heartbeat { generation }) = &what
             && *generation == self.session.generation()
             && !self.inbox.is_empty()
         {
             // It says nothing but that the primary lives, which is not to wait behind pages.
-            return self.handle(Input::SignOfLife, wires);
+            return self.handle(Input::SignOfLife, cx);
         }
         self.inbox_bytes += what.len_bytes();
         self.inbox.push_back(what);
         if self.inbox.len() > INBOX_FRAMES_MAX {
-            wires.close_link(&self.peer, "It sends more frames of a guest than can be dealt with");
+            cx.close_link(&self.peer, "It sends more frames of a guest than can be dealt with");
         }
-        self.pump(wires);
+        self.pump(cx);
     }
 
     /// Goes through the inbox as far as it may.
-    pub(in crate::node) fn pump(&mut self, wires: &mut dyn Wires) {
+    pub(in crate::node) fn pump(&mut self, cx: &mut dyn Context) {
         self.give_waiting();
         let mut heard = false;
         while self.waiting.is_empty()
@@ -53,29 +53,29 @@ impl SecondaryGuest {
         {
             self.inbox_bytes -= what.len_bytes();
             heard = true;
-            self.take(what, wires);
+            self.take(what, cx);
         }
         if heard {
-            self.handle(Input::SignOfLife, wires);
+            self.handle(Input::SignOfLife, cx);
         }
     }
 
-    fn take(&mut self, what: Inbound, wires: &mut dyn Wires) {
+    fn take(&mut self, what: Inbound, cx: &mut dyn Context) {
         let work = match what {
             Inbound::ToSecondary(message) => {
                 match &message {
                     ToSecondary::EpochBegin { base, .. } => self.base = *base,
-                    ToSecondary::Switchover { .. } => self.lost = Some((wires.now(), "switchover")),
+                    ToSecondary::Switchover { .. } => self.lost = Some((cx.now(), "switchover")),
                     _ => {}
                 }
-                return self.handle(Input::Message(message), wires);
+                return self.handle(Input::Message(message), cx);
             }
             Inbound::Pages(batch) => Work::Pages(batch.bytes),
             Inbound::LibxcState(records) => Work::LibxcState(records.bytes),
             Inbound::LibxlState(records) => Work::LibxlState(records.bytes),
             Inbound::EpochEnd(generation, epoch, summary) => {
                 if self.receiving.is_some_and(|receiving| receiving != (generation, epoch)) {
-                    return self.wrong_end(generation, epoch, wires);
+                    return self.wrong_end(generation, epoch, cx);
                 }
                 Work::End(summary)
             }
@@ -88,7 +88,7 @@ impl SecondaryGuest {
     }
 
     /// An end that is not of the epoch begun last: what came between belongs to neither.
-    fn wrong_end(&mut self, generation: Generation, epoch: Epoch, wires: &mut dyn Wires) {
+    fn wrong_end(&mut self, generation: Generation, epoch: Epoch, cx: &mut dyn Context) {
         let Some((begun_in, begun)) = self.receiving else { return };
         tracing::error!(
             guest = %self.name, peer = %self.peer, %begun, ended = %epoch, begun_in = %begun_in, ended_in = %generation,
@@ -98,7 +98,7 @@ impl SecondaryGuest {
         self.begun.pop_back();
         self.give(Work::DropIncomplete);
         let broken = Input::Broken { generation: begun_in, epoch: begun, why: Decline::Damaged };
-        self.handle(broken, wires);
+        self.handle(broken, cx);
     }
 
     pub(super) fn give(&mut self, work: Work) {

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::metrics::Metrics;
+use crate::node::context::Silence;
 use crate::node::inbound::Taken;
-use crate::node::wires::Silence;
 use crate::node::{Parcel, SendQueue};
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ impl Outside {
     }
 }
 
-impl Wires for Outside {
+impl Context for Outside {
     fn now(&self) -> Time {
         self.now
     }

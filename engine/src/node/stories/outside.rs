@@ -7,9 +7,9 @@ use crate::guest::{
     Activated, Bell, BoxedSource, CaptureOrder, Checkpointer, Held, Host, Machine, NotBuilt, Participants,
     ProtectorConfig, ReplicaThread, Reporter, Start, Still, Stuck, Work, Workers,
 };
+use crate::node::context::{Context, Silence};
 use crate::node::epoch_sender::SendQueue;
 use crate::node::inbound::GuestName;
-use crate::node::wires::{Silence, Wires};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::io;
@@ -44,7 +44,7 @@ pub(super) struct Outside {
     pub(super) asked: Vec<WitnessRequest>,
 }
 
-impl Wires for Outside {
+impl Context for Outside {
     fn now(&self) -> Time {
         Time(self.now)
     }

@@ -20,7 +20,7 @@ pub enum Silence {
 }
 
 /// What guests reach beyond their own threads.
-pub trait Wires {
+pub trait Context {
     /// The time of this turn.
     fn now(&self) -> Time;
     /// A point in time on `CLOCK_MONOTONIC`, in nanoseconds: comparable between processes of a host.
@@ -59,7 +59,7 @@ pub trait Wires {
 
 /// A node's.
 #[derive(Debug)]
-pub(super) struct NodeWires {
+pub(super) struct NodeContext {
     pub(super) links: Links,
     pub(super) witness: Witness,
     /// The time of this turn.
@@ -68,7 +68,7 @@ pub(super) struct NodeWires {
     pub(super) start_ns: u64,
 }
 
-impl Wires for NodeWires {
+impl Context for NodeContext {
     fn now(&self) -> Time {
         self.now
     }

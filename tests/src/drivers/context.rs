@@ -7,7 +7,7 @@ use super::mutant::Mutant;
 use super::settings::Settings;
 use std::collections::VecDeque;
 use understudy::guest::Bell;
-use understudy::node::{GuestName, Inbound, Numbers, SendQueue, Silence, Wires};
+use understudy::node::{Context, GuestName, Inbound, Numbers, SendQueue, Silence};
 use understudy_checkpoint::domain::Description;
 use understudy_checkpoint::{Epoch, Generation};
 use understudy_link::{Decoder, Encoded, Frame, GuestFrame, GuestId as Number, encode};
@@ -26,9 +26,9 @@ pub(super) enum Said {
     Ack(GuestId, Generation, Epoch),
 }
 
-/// The wires of one engine.
+/// The cx of one engine.
 #[derive(Debug)]
-pub(super) struct SimWires {
+pub(super) struct SimContext {
     pub(super) now: Time,
     host: usize,
     mutant: Option<Mutant>,
@@ -50,7 +50,7 @@ struct Line {
     inbox: VecDeque<Vec<u8>>,
 }
 
-impl SimWires {
+impl SimContext {
     pub(super) fn new(host: usize, mutant: Option<Mutant>) -> Self {
         let said = Vec::new();
         Self { now: Time(0), host, mutant, link: None, witness_up: false, said, closed: false }
@@ -111,7 +111,7 @@ impl SimWires {
     }
 
     /// What encoders have for the link goes there.
-    pub(super) fn drain_feeds(&mut self) {
+    pub(super) fn drain_send_queues(&mut self) {
         let Some(line) = &mut self.link else { return };
         let windows = line.numbers.next_windows();
         let mut frames = Vec::new();
@@ -158,7 +158,7 @@ pub(super) fn guest_of(name: &str) -> GuestId {
     usize::from(name != guest_name(0))
 }
 
-impl Wires for SimWires {
+impl Context for SimContext {
     fn now(&self) -> Time {
         self.now
     }
