@@ -11,7 +11,7 @@
 
 use crate::config::Limits;
 use crate::guest::{
-    Activated, Bell, CaptureOrder, HeldOutput, Outlet, OutletClosed, OutputMaker, Part, PauseTimes,
+    Activated, CaptureOrder, HeldOutput, LoopWaker, Outlet, OutletClosed, OutputMaker, Part, PauseTimes,
     Protector, ProtectorConfig, Report, Reporter, RuntimeId, Stuck,
 };
 use crate::signals::ShutdownSignal;
@@ -140,18 +140,18 @@ pub fn run(
     mut tell: impl FnMut(Summary),
 ) -> Result<End, BlackholeError> {
     let mut poll = Poll::new()?;
-    let bell = Bell::new(Waker::new(poll.registry(), BELL)?);
+    let waker = LoopWaker::new(Waker::new(poll.registry(), BELL)?);
     poll.registry().register(signal, SIGNAL, Interest::READABLE)?;
     let limits = understudy_netbuf::Limits {
         bytes_max: plan.limits.held_output_bytes as usize,
         ..understudy_netbuf::Limits::default()
     };
-    let found = find(OutputMaker { limits, bell: bell.clone() })?;
+    let found = find(OutputMaker { limits, waker: waker.clone() })?;
     if found.past.is_some() {
         return Err(BlackholeError::Protected);
     }
-    let mut run = Run::start(found, plan, &bell)?;
-    let result = run.until_over(&mut poll, &bell, signal, &mut tell);
+    let mut run = Run::start(found, plan, &waker)?;
+    let result = run.until_over(&mut poll, &waker, signal, &mut tell);
     run.end();
     result
 }
@@ -174,7 +174,7 @@ struct Run {
     output: HeldOutput,
     reports: Receiver<(RuntimeId, Report)>,
     whole: (Sender<u64>, Receiver<u64>),
-    bell: Bell,
+    waker: LoopWaker,
     plan: Plan,
     epoch: Epoch,
     step: Step,
@@ -184,7 +184,7 @@ struct Run {
 }
 
 impl Run {
-    fn start(found: Activated, plan: &Plan, bell: &Bell) -> Result<Self, BlackholeError> {
+    fn start(found: Activated, plan: &Plan, waker: &LoopWaker) -> Result<Self, BlackholeError> {
         let Activated { mut source, output, .. } = found;
         let unfit = |error: &dyn ToString| BlackholeError::Unfit(error.to_string());
         let description = source.0.describe().map_err(|error| {
@@ -200,7 +200,7 @@ impl Run {
             pause_wait_max: Duration::from_secs(60),
         };
         let (to_reports, reports) = bounded(REPORTS_MAX);
-        let reporter = Reporter::new(RuntimeId(0), to_reports, bell.clone());
+        let reporter = Reporter::new(RuntimeId(0), to_reports, waker.clone());
         let protector =
             Protector::start(source.0, description.page_count, config, output.clone().into(), &reporter)
                 .inspect_err(|_| output.let_go())?;
@@ -211,7 +211,7 @@ impl Run {
             output,
             reports,
             whole: bounded(1),
-            bell: bell.clone(),
+            waker: waker.clone(),
             plan: *plan,
             epoch: Epoch(0),
             step: Step::BEGUN,
@@ -225,7 +225,7 @@ impl Run {
     fn until_over(
         &mut self,
         poll: &mut Poll,
-        bell: &Bell,
+        waker: &LoopWaker,
         signal: &mut ShutdownSignal,
         tell: &mut impl FnMut(Summary),
     ) -> Result<End, BlackholeError> {
@@ -234,7 +234,7 @@ impl Run {
         loop {
             match poll.poll(&mut events, Some(self.wait())) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error.into()),
-                _ => bell.answer(),
+                _ => waker.answer(),
             }
             if signal.arrived()?.is_some() {
                 self.summarise(tell);
@@ -261,7 +261,7 @@ impl Run {
 
     fn capture(&mut self, capture: Capture) -> Result<(), Stuck> {
         self.step = Step::BEGUN;
-        let outlet = Box::new(Nowhere { bytes: 0, whole: self.whole.0.clone(), bell: self.bell.clone() });
+        let outlet = Box::new(Nowhere { bytes: 0, whole: self.whole.0.clone(), waker: self.waker.clone() });
         let order = CaptureOrder {
             generation: Generation(0),
             epoch: self.epoch,
@@ -337,7 +337,7 @@ impl Run {
 struct Nowhere {
     bytes: u64,
     whole: Sender<u64>,
-    bell: Bell,
+    waker: LoopWaker,
 }
 
 impl Outlet for Nowhere {
@@ -350,7 +350,7 @@ impl Outlet for Nowhere {
         if let Part::End(_) = part {
             // Nobody waits for it any more where this fails.
             let _ = self.whole.send(self.bytes);
-            self.bell.ring();
+            self.waker.wake();
         }
         Ok(bytes)
     }

@@ -21,7 +21,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
-use understudy::guest::{Bell, Card, HeldOutput, OutputError, OutputMaker};
+use understudy::guest::{Card, HeldOutput, LoopWaker, OutputError, OutputMaker};
 use understudy_checkpoint::Epoch;
 use understudy_netbuf::Limits;
 
@@ -73,8 +73,8 @@ impl Host {
             ip(&format!("link set {far} addrgenmode none up"));
         }
         let poll = mio::Poll::new().unwrap();
-        let bell = Bell::new(mio::Waker::new(poll.registry(), mio::Token(0)).unwrap());
-        let maker = OutputMaker { limits, bell };
+        let waker = LoopWaker::new(mio::Waker::new(poll.registry(), mio::Token(0)).unwrap());
+        let maker = OutputMaker { limits, waker };
         let guests = [packets("guest0"), packets("guest1")];
         let host = Self {
             output: maker.interfaces(Epoch(0)),

@@ -9,10 +9,9 @@
 //! ```text
 //!   runs here   [`Protector`]   capture thread ─jobs─► encode thread ─parts─► Outlet (a connection)
 //!   held here   [`Keeper`]      receive thread ─► Receiver<Replica>
-//!   both        [`Report`]s and the [`Bell`] towards the loop
+//!   both        [`Report`]s and the [`LoopWaker`] towards the loop
 //! ```
 
-mod bell;
 mod lab;
 mod machine;
 mod output;
@@ -24,10 +23,10 @@ mod stepped;
 #[cfg(test)]
 mod still;
 mod thread;
+mod waker;
 mod workers;
 mod xen;
 
-pub use bell::Bell;
 pub use lab::{LabCard, LabCards, LabHost, LabStartError, activated};
 pub use machine::{Activated, BoxedSource, Host, Machine, NotBuilt, NotSaved, NotStarted, Past};
 pub use output::interfaces::Card;
@@ -44,6 +43,7 @@ pub use stepped::{SteppedCapture, SteppedReplica};
 #[cfg(test)]
 pub(crate) use still::Still;
 pub(crate) use thread::panic_words;
+pub use waker::LoopWaker;
 pub use workers::{Checkpointer, ReplicaThread, Threads, Workers};
 pub use xen::{
     Compare, HostLock, HostLockError, NotFound, RESCUE_DIRECTORY, StandingBy, XenHost, XenMachine, obstacle,

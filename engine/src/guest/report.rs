@@ -2,10 +2,10 @@
 //!
 //! Workers may block here when the loop is behind; the loop never blocks on a worker, so this cannot lock up.
 
-use crate::guest::bell::Bell;
 use crate::guest::machine::Activated;
 use crate::guest::pipeline::encode::Encoded;
 use crate::guest::pipeline::pause::PauseTimes;
+use crate::guest::waker::LoopWaker;
 use crossbeam::channel::Sender;
 use understudy_checkpoint::domain::Description;
 use understudy_checkpoint::{Epoch, Generation};
@@ -137,19 +137,19 @@ pub struct RuntimeId(pub u64);
 pub struct Reporter {
     runtime: RuntimeId,
     reports: Sender<(RuntimeId, Report)>,
-    bell: Bell,
+    waker: LoopWaker,
 }
 
 impl Reporter {
-    /// Reports go to `reports` as coming from `runtime`, and ring `bell`.
-    pub fn new(runtime: RuntimeId, reports: Sender<(RuntimeId, Report)>, bell: Bell) -> Self {
-        Self { runtime, reports, bell }
+    /// Reports go to `reports` as coming from `runtime`, and wake the loop by `waker`.
+    pub fn new(runtime: RuntimeId, reports: Sender<(RuntimeId, Report)>, waker: LoopWaker) -> Self {
+        Self { runtime, reports, waker }
     }
 
     /// Hands a report over. Without a loop (shutdown) nobody wants it and it is dropped.
     pub fn tell(&self, report: Report) {
         if self.reports.send((self.runtime, report)).is_ok() {
-            self.ring();
+            self.wake();
         }
     }
 
@@ -161,7 +161,7 @@ impl Reporter {
     }
 
     /// Wakes the loop without a report: there is room for more work.
-    pub fn ring(&self) {
-        self.bell.ring();
+    pub fn wake(&self) {
+        self.waker.wake();
     }
 }

@@ -31,7 +31,7 @@ pub trait Checkpointer: Send + Debug {
 
 /// Keeps the image of one guest that is held here.
 pub trait ReplicaThread: Send + Debug {
-    /// Hands work over; gives it back if there is enough to do. The bell rings when there is room again.
+    /// Hands work over; gives it back if there is enough to do. The loop is woken when there is room again.
     fn offer(&self, work: Work) -> Result<(), Work>;
     /// Ends it, and waits until nothing of the guest is left on this host, `within_max` at most; whether that is so.
     fn end(self: Box<Self>, within_max: Duration) -> bool;

@@ -2,12 +2,12 @@
 //! or asked for. Looking takes xl a while, so a thread does it.
 //!
 //! ```text
-//!   loop ──name──► discovery thread ──► Host: a domain of that name? ──Found──► loop (by the bell)
+//!   loop ──name──► discovery thread ──► Host: a domain of that name? ──Found──► loop (by the waker)
 //! ```
 
 use crate::config::XenGuestConfig;
 use crate::control::status::WaitingStatus;
-use crate::guest::{Activated, Bell, NotFound, XenHost};
+use crate::guest::{Activated, LoopWaker, NotFound, XenHost};
 use crossbeam::channel::{Receiver, Sender, bounded};
 use std::collections::BTreeMap;
 use std::io;
@@ -50,7 +50,7 @@ impl Discovery {
     }
 
     /// Starts the thread. It ends when this is dropped.
-    pub(super) fn start(host: XenHost, bell: Bell) -> io::Result<Self> {
+    pub(super) fn start(host: XenHost, waker: LoopWaker) -> io::Result<Self> {
         let (ask, asked) = bounded::<XenGuestConfig>(ASKED_MAX);
         let (tell, told) = bounded(ASKED_MAX);
         Builder::new().name("discovery".into()).spawn(move || {
@@ -59,7 +59,7 @@ impl Discovery {
                 if tell.send((guest, found)).is_err() {
                     return;
                 }
-                bell.ring();
+                waker.wake();
             }
         })?;
         Ok(Self { thread: Some((ask, told)), ..Self::none() })

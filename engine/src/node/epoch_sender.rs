@@ -5,7 +5,7 @@
 //!                                                            full: waits here
 //! ```
 
-use crate::guest::{Bell, EpochHead, Outlet, OutletClosed, Part};
+use crate::guest::{EpochHead, LoopWaker, Outlet, OutletClosed, Part};
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ pub struct SendQueue(Arc<Shared>);
 struct Shared {
     queue: Mutex<Queue>,
     room: Condvar,
-    bell: Bell,
+    waker: LoopWaker,
 }
 
 #[derive(Debug, Default)]
@@ -40,9 +40,9 @@ struct Queue {
 }
 
 impl SendQueue {
-    /// An empty one; `bell` is rung when it has something.
-    pub fn new(bell: Bell) -> Self {
-        Self(Arc::new(Shared { queue: Mutex::default(), room: Condvar::new(), bell }))
+    /// An empty one; `waker` wakes the loop when it has something.
+    pub fn new(waker: LoopWaker) -> Self {
+        Self(Arc::new(Shared { queue: Mutex::default(), room: Condvar::new(), waker }))
     }
 
     /// The next frame.
@@ -92,7 +92,7 @@ impl SendQueue {
         queue.bytes += lot.iter().map(Encoded::len_bytes).sum::<usize>();
         queue.frames.extend(lot.drain(..));
         drop(queue);
-        self.0.bell.ring();
+        self.0.waker.wake();
         Ok(())
     }
 }
@@ -196,7 +196,7 @@ mod tests {
 
     #[test]
     fn an_epoch_that_is_given_up_is_not_waited_for_and_the_next_one_goes() {
-        let queue = SendQueue::new(Bell::silent());
+        let queue = SendQueue::new(LoopWaker::silent());
         let old = outlet(&queue, 1);
         let waits = thread::spawn(move || send_until_closed(old));
         while queue.0.queue.lock().bytes < QUEUE_BYTES_MAX {

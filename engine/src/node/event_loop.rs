@@ -97,7 +97,7 @@ impl Node {
     }
 
     fn take_reports(&mut self) {
-        self.bell.answer();
+        self.waker.answer();
         while let Ok((runtime, report)) = self.reports.try_recv() {
             self.guests.report(runtime, report, &mut self.cx);
         }

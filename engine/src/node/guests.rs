@@ -101,7 +101,7 @@ impl Guests {
     pub(super) fn runtime(&mut self) -> (RuntimeId, Reporter) {
         self.runtimes += 1;
         let runtime = RuntimeId(self.runtimes);
-        (runtime, Reporter::new(runtime, self.reports.clone(), self.outputs.bell.clone()))
+        (runtime, Reporter::new(runtime, self.reports.clone(), self.outputs.waker.clone()))
     }
 
     /// The link to a peer is up.
@@ -177,12 +177,12 @@ impl Guests {
 
     /// Makes the threads of guests anew whose threads have failed.
     fn mend_what_broke(&mut self, cx: &mut dyn Context) {
-        let (config, bell) = (self.protector_config(), self.outputs.bell.clone());
+        let (config, waker) = (self.protector_config(), self.outputs.waker.clone());
         let Self { guests, runtimes, reports, workers, .. } = self;
         let mut make = |source: BoxedSource, pages, participants| {
             *runtimes += 1;
             let runtime = RuntimeId(*runtimes);
-            let reporter = Reporter::new(runtime, reports.clone(), bell.clone());
+            let reporter = Reporter::new(runtime, reports.clone(), waker.clone());
             Ok((runtime, workers.protect(source.0, pages, config, participants, &reporter)?))
         };
         guests.values_mut().for_each(|guest| guest.mend(&mut make, cx));

@@ -2,7 +2,7 @@
 
 use super::{AddError, Node, NodeError, ReplayStats};
 use crate::control::{Status, Wish};
-use crate::guest::{Bell, Committed};
+use crate::guest::{Committed, LoopWaker};
 use crossbeam::channel::{Sender, bounded};
 use std::net::SocketAddr;
 use std::thread::{Builder, JoinHandle};
@@ -24,14 +24,14 @@ pub(super) enum Command {
 #[derive(Debug)]
 pub struct NodeHandle {
     commands: Sender<Command>,
-    bell: Bell,
+    waker: LoopWaker,
     address: SocketAddr,
     thread: Option<JoinHandle<Result<(), NodeError>>>,
 }
 
 impl NodeHandle {
-    pub(super) fn new(commands: Sender<Command>, bell: Bell, address: SocketAddr) -> Self {
-        Self { commands, bell, address, thread: None }
+    pub(super) fn new(commands: Sender<Command>, waker: LoopWaker, address: SocketAddr) -> Self {
+        Self { commands, waker, address, thread: None }
     }
 
     /// Where peers connect to.
@@ -94,7 +94,7 @@ impl NodeHandle {
 
     fn tell(&self, command: Command) {
         if self.commands.send(command).is_ok() {
-            self.bell.ring();
+            self.waker.wake();
         }
     }
 

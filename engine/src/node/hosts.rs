@@ -18,14 +18,14 @@ pub(super) fn configured(
     let GuestConfigs::Xen(guests) = &config.guests else {
         return Ok((Arc::new(lab(config, &outputs)), Discovery::none()));
     };
-    let bell = outputs.bell.clone();
+    let waker = outputs.waker.clone();
     let compared = guests.iter().filter(|guest| guest.find_changes == FindChanges::Compare);
     let compare = Compare {
         names: compared.map(|guest| guest.name.clone()).collect(),
         bytes_max: config.limits.compare_bytes_max,
     };
     let host = XenHost::open(outputs, compare).map_err(NodeError::Hypervisor)?;
-    let mut discovery = Discovery::start(host.clone(), bell).map_err(system("No thread can be had"))?;
+    let mut discovery = Discovery::start(host.clone(), waker).map_err(system("No thread can be had"))?;
     for guest in guests.clone() {
         discovery.want(guest).map_err(NodeError::Hypervisor)?;
     }

@@ -17,7 +17,7 @@ use super::line::{Line, Read, Whose};
 use super::peer::{Peer, PeerHealth, needs_a_person};
 use crate::config::NodeConfig;
 use crate::connection::{ConnectionError, Transport};
-use crate::guest::Bell;
+use crate::guest::LoopWaker;
 use mio::net::TcpListener;
 use mio::{Interest, Registry, Token};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -58,7 +58,7 @@ pub(super) struct Links {
     /// As sessions are told: a peer not heard for this long is lost.
     silence_max: Span,
     pub(super) stranger_logged_at: Option<Time>,
-    pub(super) bell: Bell,
+    pub(super) waker: LoopWaker,
 }
 
 impl Links {
@@ -68,7 +68,7 @@ impl Links {
         this: Identity,
         registry: Registry,
         first_token: usize,
-        bell: Bell,
+        waker: LoopWaker,
     ) -> io::Result<Self> {
         let mut listener = TcpListener::bind(config.listen)?;
         let listener_token = Token(first_token);
@@ -92,7 +92,7 @@ impl Links {
             events: VecDeque::new(),
             silence_max: config.timing.silence_max,
             stranger_logged_at: None,
-            bell,
+            waker,
         })
     }
 
@@ -214,7 +214,7 @@ impl Links {
         generation: Generation,
         description: &Description,
     ) -> Option<(GuestId, SendQueue)> {
-        let queue = SendQueue::new(self.bell.clone());
+        let queue = SendQueue::new(self.waker.clone());
         let line = self.line_mut(peer)?;
         let number = line.numbers.offer(guest.clone(), queue.clone());
         let generation = (line.connection.version() >= GUEST_REFUSALS_SINCE).then_some(generation);

@@ -5,7 +5,7 @@
 //!   links ────┤                                      │                      │
 //!   witness ──┼──► loop: events ─► sessions ─► outputs ─► receive           │   guests held here
 //!   control ──┤     ▲      (decide)     (performed)                         │
-//!   metrics ──┤     └────── reports, bell ◄──────────────────────────────────┘
+//!   metrics ──┤     └────── reports, wake ◄──────────────────────────────────┘
 //!   switch ───┘
 //! ```
 //!
@@ -65,7 +65,7 @@ pub use replay_stats::{ReplayStats, Totals};
 use crate::config::NodeConfig;
 use crate::control;
 use crate::desk::Desk;
-use crate::guest::{Bell, Host, OutputMaker, Report, RuntimeId, Threads};
+use crate::guest::{Host, LoopWaker, OutputMaker, Report, RuntimeId, Threads};
 use crate::metrics::{Metrics, http};
 use crate::signals::ShutdownSignal;
 use clock::Clock;
@@ -175,7 +175,7 @@ pub struct Node {
     poll: Poll,
     events: Events,
     clock: Clock,
-    bell: Bell,
+    waker: LoopWaker,
     reports: Receiver<(RuntimeId, Report)>,
     commands: Receiver<Command>,
     cx: NodeContext,
@@ -216,12 +216,13 @@ impl Node {
     ) -> Result<(Self, NodeHandle), NodeError> {
         let poll = Poll::new().map_err(system("No event loop can be had"))?;
         let registry = || registry_of(&poll).map_err(system("No event loop can be had"));
-        let bell = Bell::new(Waker::new(poll.registry(), WAKER).map_err(system("No event loop can be had"))?);
+        let waker =
+            LoopWaker::new(Waker::new(poll.registry(), WAKER).map_err(system("No event loop can be had"))?);
         let clock = Clock::new(poll.registry(), TIMER).map_err(system("No timer can be had"))?;
         let this =
             Identity { node: config.node.clone(), instance: RandomState::new().build_hasher().finish() };
         let links =
-            patiently(|| Links::open(&config, this.clone(), registry_of(&poll)?, LINKS_FIRST, bell.clone()))
+            patiently(|| Links::open(&config, this.clone(), registry_of(&poll)?, LINKS_FIRST, waker.clone()))
                 .map_err(unusable(format!("Cannot listen on {}", config.listen)))?;
         let address = links.address().map_err(system("The listener has no address"))?;
         let (control_desk, socket_file) =
@@ -244,12 +245,12 @@ impl Node {
             bytes_max: config.limits.held_output_bytes as usize,
             ..understudy_netbuf::Limits::default()
         };
-        let outputs = OutputMaker { limits, bell: bell.clone() };
+        let outputs = OutputMaker { limits, waker: waker.clone() };
         let (host, discovery) = host(&config, outputs.clone())?;
         let mut guests =
             Guests::new(config.clone(), metrics.clone(), host, Arc::new(Threads), to_reports, outputs);
         config.guests.xen().iter().for_each(|guest| guests.look_for(&guest.name));
-        let handle = NodeHandle::new(to_commands, bell.clone(), address);
+        let handle = NodeHandle::new(to_commands, waker.clone(), address);
         let mut node = Self {
             events: Events::with_capacity(256),
             leaving: Vec::new(),
@@ -259,7 +260,7 @@ impl Node {
             config,
             poll,
             clock,
-            bell,
+            waker,
             reports,
             commands,
             cx,

@@ -12,7 +12,7 @@ use super::guests::Guests;
 use super::inbound::Inbound;
 use crate::config::{FindChanges, NodeConfig, XenGuestConfig};
 use crate::control::{GuestState, GuestStatus, Wish};
-use crate::guest::{Activated, Bell, HeldOutput, Machine, OutputMaker, Past, Report, RuntimeId};
+use crate::guest::{Activated, HeldOutput, LoopWaker, Machine, OutputMaker, Past, Report, RuntimeId};
 use crate::metrics::Metrics;
 use crossbeam::channel::{Receiver, Sender};
 use outside::{Bench, Fake, G, Outside, Said, description, node, node_config, nothing};
@@ -49,7 +49,8 @@ impl Story {
     fn of(config: NodeConfig) -> Self {
         let (bench, (to_loop, reports)) = (Bench::default(), crossbeam::channel::unbounded());
         let metrics = Metrics::new();
-        let outputs = OutputMaker { limits: understudy_netbuf::Limits::default(), bell: Bell::silent() };
+        let outputs =
+            OutputMaker { limits: understudy_netbuf::Limits::default(), waker: LoopWaker::silent() };
         let host = Arc::new(bench.clone());
         let mut guests =
             Guests::new(config, metrics.clone(), host.clone(), host, to_loop.clone(), outputs.clone());

@@ -14,8 +14,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use understudy::guest::{
-    Bell, CaptureOrder, Held, Keeper, LabCards, LabHost, Outlet, OutletClosed, OutputMaker, Part, Protector,
-    ProtectorConfig, Report, Reporter, RuntimeId, Work,
+    CaptureOrder, Held, Keeper, LabCards, LabHost, LoopWaker, Outlet, OutletClosed, OutputMaker, Part,
+    Protector, ProtectorConfig, Report, Reporter, RuntimeId, Work,
 };
 use understudy_checkpoint::domain::{Description, DomainError, DomainState, GuestKind, LogTells, Source};
 use understudy_checkpoint::epoch::{Limits, Staging};
@@ -225,10 +225,10 @@ impl Rig {
     /// The same; in a pause, room is waited for no longer than this.
     fn that_waits(source: Box<dyn Source>, page_count: u64, pause_wait_max: Duration) -> Self {
         let poll = Poll::new().unwrap();
-        let bell = Bell::new(Waker::new(poll.registry(), Token(0)).unwrap());
+        let waker = LoopWaker::new(Waker::new(poll.registry(), Token(0)).unwrap());
         let (to_reports, reports) = bounded(1024);
-        let reporter = Reporter::new(RuntimeId(1), to_reports, bell.clone());
-        let outputs = OutputMaker { limits: understudy_netbuf::Limits::default(), bell };
+        let reporter = Reporter::new(RuntimeId(1), to_reports, waker.clone());
+        let outputs = OutputMaker { limits: understudy_netbuf::Limits::default(), waker };
         let output = outputs.frames(Epoch(0));
         let config = ProtectorConfig {
             staging_bytes: 40 * PAGE_SIZE as u64,

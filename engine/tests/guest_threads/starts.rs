@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use std::path::PathBuf;
 use std::sync::Arc;
 use understudy::guest::{
-    Activated, Bell, Held, Host, Keeper, NotBuilt, NotSaved, Report, Reporter, RuntimeId, Start,
+    Activated, Held, Host, Keeper, LoopWaker, NotBuilt, NotSaved, Report, Reporter, RuntimeId, Start,
     SteppedReplica, Work,
 };
 use understudy_checkpoint::domain::{Description, Sink};
@@ -62,10 +62,10 @@ const ACTIVATE: Work = Work::Activate { generation: GENERATION, open: Epoch(1) }
 
 fn held(host: &Stubborn) -> (Held, Reporter, Receiver<(RuntimeId, Report)>, Poll) {
     let poll = Poll::new().unwrap();
-    let bell = Bell::new(Waker::new(poll.registry(), Token(0)).unwrap());
+    let waker = LoopWaker::new(Waker::new(poll.registry(), Token(0)).unwrap());
     let (to_reports, reports) = unbounded();
     let held = Held { name: "g".into(), description: description(), host: Arc::new(host.clone()) };
-    (held, Reporter::new(RuntimeId(1), to_reports, bell), reports, poll)
+    (held, Reporter::new(RuntimeId(1), to_reports, waker), reports, poll)
 }
 
 /// A copy whose first page holds 7.

@@ -6,7 +6,7 @@ use super::host::{guest_name, name};
 use super::mutant::Mutant;
 use super::settings::Settings;
 use std::collections::VecDeque;
-use understudy::guest::Bell;
+use understudy::guest::LoopWaker;
 use understudy::node::{Context, GuestName, Inbound, Numbers, SendQueue, Silence};
 use understudy_checkpoint::domain::Description;
 use understudy_checkpoint::{Epoch, Generation};
@@ -178,7 +178,7 @@ impl Context for SimContext {
         generation: Generation,
         description: &Description,
     ) -> Option<(Number, SendQueue)> {
-        let queue = SendQueue::new(Bell::silent());
+        let queue = SendQueue::new(LoopWaker::silent());
         let number = self.link.as_mut()?.numbers.offer(guest.clone(), queue.clone());
         let description = Box::new(description.clone());
         self.send(

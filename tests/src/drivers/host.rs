@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use understudy::config::{FindChanges, XenGuestConfig};
 use understudy::control::Wish;
-use understudy::guest::{Activated, Bell, Encoded, OutputMaker, PauseTimes, Report, RuntimeId};
+use understudy::guest::{Activated, Encoded, LoopWaker, OutputMaker, PauseTimes, Report, RuntimeId};
 use understudy::node::{Glance, Guests, Inbound};
 use understudy_checkpoint::Generation;
 use understudy_session::primary::{Pacing, State};
@@ -388,7 +388,7 @@ impl Host {
 fn outputs() -> OutputMaker {
     let limits =
         understudy_netbuf::Limits { bytes_max: 1 << 20, frames_max: FRAMES_MAX, pressure_percent: 4 };
-    OutputMaker { limits, bell: Bell::silent() }
+    OutputMaker { limits, waker: LoopWaker::silent() }
 }
 
 /// Name of a host's engine.

@@ -27,8 +27,8 @@ mod logged;
 mod state;
 
 use super::{Hold, OutputError, OutputStats, UnheldCard};
-use crate::guest::bell::Bell;
 use crate::guest::participant::{Health, Participant, ParticipantError};
+use crate::guest::waker::LoopWaker;
 use logged::{lift, note};
 use parking_lot::Mutex;
 use state::{Mode, State, Unheld};
@@ -55,12 +55,12 @@ pub(in crate::guest) struct Interfaces {
     /// Whoever takes hold of cards: one at a time.
     joining: Mutex<()>,
     limits: Limits,
-    bell: Bell,
+    waker: LoopWaker,
 }
 
 impl Interfaces {
     /// Output of a guest without cards so far, whose open epoch is `open`.
-    pub(in crate::guest) fn new(open: Epoch, limits: Limits, bell: Bell) -> Self {
+    pub(in crate::guest) fn new(open: Epoch, limits: Limits, waker: LoopWaker) -> Self {
         let state = State {
             mode: Mode::Holding,
             open,
@@ -71,7 +71,7 @@ impl Interfaces {
             faults_before: 0,
             faults_told: 0,
         };
-        Self { state: Mutex::new(state), joining: Mutex::new(()), limits, bell }
+        Self { state: Mutex::new(state), joining: Mutex::new(()), limits, waker }
     }
 
     fn cut_all(&self, epoch: Epoch) -> Result<(), OutputError> {
@@ -102,8 +102,8 @@ impl Interfaces {
     fn attach(&self, card: &Card) -> Result<OwnQueue, KernelError> {
         let open = self.state.lock().open;
         let queue = OwnQueue::attach(&[&card.interface], open, self.limits, Start::Holding)?;
-        let bell = self.bell.clone();
-        queue.on_alarm(move || bell.ring());
+        let waker = self.waker.clone();
+        queue.on_alarm(move || waker.wake());
         Ok(queue)
     }
 
@@ -342,7 +342,7 @@ impl Hold for Interfaces {
             }
         }
         if self.leaks() {
-            self.bell.ring();
+            self.waker.wake();
         }
         let state = self.state.lock();
         look_again || (state.is_holding() && state.unheld.iter().any(Unheld::may_leak))

@@ -9,12 +9,12 @@
 //! ```
 //!
 //! The rules of who may leave when are [`EpochQueue`]'s; this only shares it between threads and rings the
-//! loop's bell. Frames of the lab leave by the loop's hand alone, so nothing leaves once the loop has ended.
+//! loop's waker. Frames of the lab leave by the loop's hand alone, so nothing leaves once the loop has ended.
 
 pub(in crate::guest) mod interfaces;
 
-use crate::guest::bell::Bell;
 use crate::guest::participant::{Health, Participant, ParticipantError, Participants};
+use crate::guest::waker::LoopWaker;
 use interfaces::{Card, Interfaces};
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -74,7 +74,7 @@ struct Frames {
     pressure: AtomicBool,
     /// Frames may have gone another way since everything could leave.
     breached: AtomicBool,
-    bell: Bell,
+    waker: LoopWaker,
 }
 
 /// What is held and what was lost.
@@ -130,8 +130,8 @@ pub enum OutputError {
 pub struct OutputMaker {
     /// For each guest of the lab, for each interface of Xen's.
     pub limits: Limits,
-    /// Rung when frames may leave, and when a limit is near.
-    pub bell: Bell,
+    /// Woken when frames may leave, and when a limit is near.
+    pub waker: LoopWaker,
 }
 
 impl OutputMaker {
@@ -140,12 +140,12 @@ impl OutputMaker {
     pub fn frames(&self, open: Epoch) -> HeldOutput {
         let queue = Mutex::new(EpochQueue::holding(open, self.limits));
         let (pressure, breached) = (AtomicBool::new(false), AtomicBool::new(false));
-        HeldOutput(Arc::new(Frames { queue, pressure, breached, bell: self.bell.clone() }))
+        HeldOutput(Arc::new(Frames { queue, pressure, breached, waker: self.waker.clone() }))
     }
 
     /// That of interfaces of the kernel's, which [`hold`](HeldOutput::hold) names.
     pub fn interfaces(&self, open: Epoch) -> HeldOutput {
-        let interfaces = Interfaces::new(open, self.limits, self.bell.clone());
+        let interfaces = Interfaces::new(open, self.limits, self.waker.clone());
         HeldOutput(Arc::new(interfaces))
     }
 }
@@ -202,7 +202,7 @@ impl Participant for Frames {
 impl Hold for Frames {
     fn breach(&self) {
         self.breached.store(true, Ordering::Release);
-        self.bell.ring();
+        self.waker.wake();
     }
 
     fn leaks(&self) -> bool {
@@ -232,14 +232,14 @@ impl Hold for Frames {
     fn transmit(&self, frame: &[u8]) {
         let mut queue = self.queue.lock();
         let had_news = queue.has_news();
-        let ring = match queue.push(frame) {
+        let wakes = match queue.push(frame) {
             Push::Passing => true,
             Push::Held | Push::Dropped => !had_news && queue.has_news(),
             Push::HeldNearLimit => !self.pressure.swap(true, Ordering::AcqRel),
         };
         drop(queue);
-        if ring {
-            self.bell.ring();
+        if wakes {
+            self.waker.wake();
         }
     }
 }

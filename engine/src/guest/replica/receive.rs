@@ -146,7 +146,7 @@ impl Keeper {
         self.ended.recv_timeout(within_max) == Err(RecvTimeoutError::Disconnected)
     }
 
-    /// Hands work over; gives it back if the thread has enough to do. The bell rings when it has room again.
+    /// Hands work over; gives it back if the thread has enough to do. The loop is woken when it has room again.
     pub fn offer(&self, work: Work) -> Result<(), Work> {
         self.try_offer(work).or_else(|work| {
             // Once more, lest the thread became idle just before it could see that somebody waits.
@@ -205,7 +205,7 @@ impl ReceiveThread {
             let Some(goes_on) = self.take(work) else { return };
             self = goes_on;
             if refused.take() {
-                self.reporter.ring();
+                self.reporter.wake();
             }
         }
         self.save();

@@ -14,9 +14,9 @@
 
 use super::ended::Ended;
 use super::settle::CONNECT_MAX;
-use crate::guest::bell::Bell;
 use crate::guest::output::interfaces::Card;
 use crate::guest::output::{HeldOutput, OutputWatch};
+use crate::guest::waker::LoopWaker;
 use parking_lot::Mutex;
 use serde_json::Value;
 use std::io;
@@ -63,13 +63,13 @@ fn interfaces(vif: Vif) -> impl Iterator<Item = Card> {
 #[derive(Clone, Debug)]
 pub(in crate::guest) struct Renewed {
     config: Arc<Mutex<Option<Vec<u8>>>>,
-    bell: Bell,
+    waker: LoopWaker,
 }
 
 impl Renewed {
-    /// Nothing yet; `bell` is rung for what comes.
-    pub(in crate::guest) fn new(bell: Bell) -> Self {
-        Self { config: Arc::default(), bell }
+    /// Nothing yet; `waker` wakes the loop for what comes.
+    pub(in crate::guest) fn new(waker: LoopWaker) -> Self {
+        Self { config: Arc::default(), waker }
     }
 
     /// What came since this was asked last.
@@ -79,7 +79,7 @@ impl Renewed {
 
     fn put(&self, config: Vec<u8>) {
         *self.config.lock() = Some(config);
-        self.bell.ring();
+        self.waker.wake();
     }
 }
 

@@ -1,12 +1,12 @@
 //! A guest that ends, by itself or by another's hand: seen at once, also while no checkpoint is made of it.
 //!
 //! ```text
-//!   xenstore @releaseDomain ──► cards thread ──► domain_info: gone, dying, shut down ──► Ended ──bell──► loop: GuestGone
+//!   xenstore @releaseDomain ──► cards thread ──► domain_info: gone, dying, shut down ──► Ended ──wakes─► loop: GuestGone
 //! ```
 //!
 //! A suspended guest has not ended. What Xen does not say is not an end.
 
-use crate::guest::bell::Bell;
+use crate::guest::waker::LoopWaker;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use understudy_xen::{DomId, Xen};
@@ -15,13 +15,13 @@ use understudy_xen::{DomId, Xen};
 #[derive(Clone, Debug)]
 pub(in crate::guest) struct Ended {
     is_so: Arc<AtomicBool>,
-    bell: Bell,
+    waker: LoopWaker,
 }
 
 impl Ended {
-    /// Not yet; `bell` is rung once it has.
-    pub(in crate::guest) fn not_yet(bell: Bell) -> Self {
-        Self { is_so: Arc::default(), bell }
+    /// Not yet; `waker` wakes the loop once it has.
+    pub(in crate::guest) fn not_yet(waker: LoopWaker) -> Self {
+        Self { is_so: Arc::default(), waker }
     }
 
     /// Whether it has.
@@ -37,7 +37,7 @@ impl Ended {
             Err(_) => false,
         };
         if has_ended && !self.is_so.swap(true, Ordering::AcqRel) {
-            self.bell.ring();
+            self.waker.wake();
         }
     }
 }

@@ -7,8 +7,8 @@ use super::ended::Ended;
 use super::noted::Noted;
 use super::remake::Remake;
 use super::settle::Settled;
-use crate::guest::bell::Bell;
 use crate::guest::machine::{BoxedSource, Machine};
+use crate::guest::waker::LoopWaker;
 use parking_lot::Mutex;
 use std::io;
 use std::sync::OnceLock;
@@ -36,21 +36,27 @@ pub struct XenMachine {
 
 impl XenMachine {
     /// A domain that is paused, or not.
-    pub(in crate::guest) fn new(xen: &Xen, domain: DomId, name: &str, is_paused: bool, bell: &Bell) -> Self {
+    pub(in crate::guest) fn new(
+        xen: &Xen,
+        domain: DomId,
+        name: &str,
+        is_paused: bool,
+        waker: &LoopWaker,
+    ) -> Self {
         Self {
             xen: xen.clone(),
             domain,
             name: name.to_owned(),
             is_paused: AtomicBool::new(is_paused),
-            renewed: Renewed::new(bell.clone()),
-            settled: Settled::not_yet(bell.clone()),
+            renewed: Renewed::new(waker.clone()),
+            settled: Settled::not_yet(waker.clone()),
             remake: OnceLock::new(),
-            ended: Ended::not_yet(bell.clone()),
+            ended: Ended::not_yet(waker.clone()),
             is_followed: Mutex::new(false),
             noted: Noted::new(
                 name,
                 move |to| domain_labels::write(domain, to).map_err(|e| e.to_string()),
-                bell.clone(),
+                waker.clone(),
             ),
         }
     }

@@ -183,7 +183,7 @@ impl XenHost {
     }
 
     pub(in crate::guest) fn machine(&self, domain: DomId, name: &str, is_paused: bool) -> XenMachine {
-        XenMachine::new(&self.xen, domain, name, is_paused, &self.outputs.bell)
+        XenMachine::new(&self.xen, domain, name, is_paused, &self.outputs.waker)
     }
 
     /// Holds a domain's output from now on, whatever cards come and go.

@@ -1,13 +1,13 @@
 //! The generation that a domain is marked with: written by a thread of its own, again and again until xenstore has it.
 //!
 //! ```text
-//!   loop ── mark(g) ──► thread ── xenstore ──► written = g ──bell──► loop: what waited for the mark leaves
+//!   loop ── mark(g) ──► thread ── xenstore ──► written = g ──wakes─► loop: what waited for the mark leaves
 //!                          └── xenstored hangs, refuses ── 3 s ──┘
 //! ```
 //!
 //! The loop waits for none of it: what must not be before the mark waits by itself (`node/gate.rs`).
 
-use crate::guest::bell::Bell;
+use crate::guest::waker::LoopWaker;
 use parking_lot::Mutex;
 use std::sync::{Arc, Weak};
 use std::thread::{Builder, sleep};
@@ -30,7 +30,7 @@ struct Shared {
     guest: String,
     inside: Mutex<Inside>,
     write: Box<Write>,
-    bell: Bell,
+    waker: LoopWaker,
     retry: Duration,
 }
 
@@ -44,24 +44,24 @@ impl std::fmt::Debug for Noted {
 }
 
 impl Noted {
-    /// Nothing is written yet. `bell` is rung when something is.
+    /// Nothing is written yet. `waker` wakes the loop when something is.
     pub(in crate::guest) fn new(
         guest: &str,
         write: impl Fn(Generation) -> Result<(), String> + Send + Sync + 'static,
-        bell: Bell,
+        waker: LoopWaker,
     ) -> Self {
-        Self::retrying(guest, write, bell, RETRY)
+        Self::retrying(guest, write, waker, RETRY)
     }
 
     fn retrying(
         guest: &str,
         write: impl Fn(Generation) -> Result<(), String> + Send + Sync + 'static,
-        bell: Bell,
+        waker: LoopWaker,
         retry: Duration,
     ) -> Self {
         let none = Generation(0);
         let inside = Mutex::new(Inside { wanted: none, written: none, is_writing: false });
-        Self(Arc::new(Shared { guest: guest.to_owned(), inside, write: Box::new(write), bell, retry }))
+        Self(Arc::new(Shared { guest: guest.to_owned(), inside, write: Box::new(write), waker, retry }))
     }
 
     /// Begins to write `generation`, unless it is written or being written.
@@ -101,7 +101,7 @@ fn write_until_done(shared: &Weak<Shared>) {
         match (shared.write)(generation) {
             Ok(()) => {
                 shared.inside.lock().written = generation;
-                shared.bell.ring();
+                shared.waker.wake();
             }
             Err(error) => {
                 if !std::mem::replace(&mut is_said, true) {
@@ -143,7 +143,7 @@ mod tests {
                 Ok(_) => Err("xenstored is away".to_owned()),
                 Err(_) => Ok(()),
             };
-        let noted = Noted::retrying("web", write, Bell::silent(), Duration::from_millis(1));
+        let noted = Noted::retrying("web", write, LoopWaker::silent(), Duration::from_millis(1));
         noted.write(Generation(3));
         until("the mark", || noted.is_written(Generation(3)));
         assert!(!noted.is_written(Generation(4)));
@@ -156,7 +156,7 @@ mod tests {
             let _ = may_go_on.recv();
             Ok(())
         };
-        let noted = Noted::new("web", write, Bell::silent());
+        let noted = Noted::new("web", write, LoopWaker::silent());
         noted.write(Generation(3));
         noted.write(Generation(4));
         assert!(!noted.is_written(Generation(3)), "it hangs");

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   unpause ──► xenstore: vif/N/state of all is 4 ──┬─► announced, five times in a second
-//!                (30 s at most)                     └─► Settled ──bell──► loop: Input::GuestSettled
+//!                (30 s at most)                     └─► Settled ──wakes─► loop: Input::GuestSettled
 //! ```
 //!
 //! Xenstore tells when a state changes. Asking for it many times a second would take the processor, and xenstore's turn,
@@ -13,8 +13,8 @@
 //! hence the order, and the repetition.
 
 use super::cards;
-use crate::guest::bell::Bell;
 use crate::guest::output::HeldOutput;
+use crate::guest::waker::LoopWaker;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, sleep};
@@ -35,13 +35,13 @@ const ANNOUNCE_AFTER_MS: [u64; 5] = [0, 50, 150, 250, 500];
 #[derive(Clone, Debug)]
 pub(in crate::guest) struct Settled {
     is_so: Arc<AtomicBool>,
-    bell: Bell,
+    waker: LoopWaker,
 }
 
 impl Settled {
-    /// Not yet; `bell` is rung once it has.
-    pub(in crate::guest) fn not_yet(bell: Bell) -> Self {
-        Self { is_so: Arc::default(), bell }
+    /// Not yet; `waker` wakes the loop once it has.
+    pub(in crate::guest) fn not_yet(waker: LoopWaker) -> Self {
+        Self { is_so: Arc::default(), waker }
     }
 
     /// Whether it has.
@@ -51,7 +51,7 @@ impl Settled {
 
     fn say(&self) {
         self.is_so.store(true, Ordering::Release);
-        self.bell.ring();
+        self.waker.wake();
     }
 }
 

@@ -4,8 +4,8 @@
 use crate::config::{GuestConfigs, Limits, NodeConfig, Timing};
 use crate::connection::Transport;
 use crate::guest::{
-    Activated, Bell, BoxedSource, CaptureOrder, Checkpointer, Held, Host, Machine, NotBuilt, Participants,
-    ProtectorConfig, ReplicaThread, Reporter, Start, Still, Stuck, Work, Workers,
+    Activated, BoxedSource, CaptureOrder, Checkpointer, Held, Host, LoopWaker, Machine, NotBuilt,
+    Participants, ProtectorConfig, ReplicaThread, Reporter, Start, Still, Stuck, Work, Workers,
 };
 use crate::node::context::{Context, Silence};
 use crate::node::epoch_sender::SendQueue;
@@ -62,7 +62,7 @@ impl Context for Outside {
         _description: &Description,
     ) -> Option<(GuestId, SendQueue)> {
         self.said.push(Said::Offered(generation));
-        Some((GuestId::new(1)?, SendQueue::new(Bell::silent())))
+        Some((GuestId::new(1)?, SendQueue::new(LoopWaker::silent())))
     }
     fn number_of(&self, _peer: &NodeName, _guest: &GuestName) -> Option<GuestId> {
         GuestId::new(1)

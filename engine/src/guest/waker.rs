@@ -4,23 +4,23 @@ use mio::Waker;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Wakes the event loop, once for any number of rings until it answers.
+/// Wakes the event loop, once for any number of calls until it answers.
 #[derive(Clone, Debug)]
-pub struct Bell(Arc<(AtomicBool, Option<Waker>)>);
+pub struct LoopWaker(Arc<(AtomicBool, Option<Waker>)>);
 
-impl Bell {
-    /// A bell that wakes the poll that `waker` belongs to.
+impl LoopWaker {
+    /// Wakes the poll that `waker` belongs to.
     pub fn new(waker: Waker) -> Self {
         Self(Arc::new((AtomicBool::new(false), Some(waker))))
     }
 
-    /// A bell that wakes nobody, for a loop that looks by itself.
+    /// Wakes nobody, for a loop that looks by itself.
     pub fn silent() -> Self {
         Self(Arc::new((AtomicBool::new(false), None)))
     }
 
     /// Wakes the loop unless it was already woken and has not answered yet.
-    pub fn ring(&self) {
+    pub fn wake(&self) {
         if !self.0.0.swap(true, Ordering::AcqRel)
             && let Some(waker) = &self.0.1
             && let Err(error) = waker.wake()
@@ -29,7 +29,7 @@ impl Bell {
         }
     }
 
-    /// The loop says: I am awake. What is rung for after this wakes it again, so it looks at everything after.
+    /// The loop says: I am awake. A call after this wakes it again, so it looks at everything after.
     pub fn answer(&self) {
         self.0.0.swap(false, Ordering::AcqRel);
     }
