@@ -11,8 +11,8 @@
 
 use crate::config::Limits;
 use crate::guest::{
-    Activated, CaptureOrder, HeldOutput, LoopWaker, Outlet, OutletClosed, OutputMaker, Part, PauseTimes,
-    Protector, ProtectorConfig, Report, Reporter, RuntimeId, Stuck,
+    CaptureOrder, HeldOutput, LoopWaker, Outlet, OutletClosed, OutputMaker, Part, PauseTimes, Protector,
+    ProtectorConfig, Report, Reporter, RunningGuest, RuntimeId, Stuck,
 };
 use crate::signals::ShutdownSignal;
 use crossbeam::channel::{Receiver, Sender, bounded};
@@ -134,7 +134,7 @@ impl Summary {
 
 /// Finds the guest with the queues it is given, and makes checkpoints of it until it ends or `signal` does.
 pub fn run(
-    find: impl FnOnce(OutputMaker) -> Result<Activated, BlackholeError>,
+    find: impl FnOnce(OutputMaker) -> Result<RunningGuest, BlackholeError>,
     plan: &Plan,
     signal: &mut ShutdownSignal,
     mut tell: impl FnMut(Summary),
@@ -184,8 +184,8 @@ struct Run {
 }
 
 impl Run {
-    fn start(found: Activated, plan: &Plan, waker: &LoopWaker) -> Result<Self, BlackholeError> {
-        let Activated { mut source, output, .. } = found;
+    fn start(found: RunningGuest, plan: &Plan, waker: &LoopWaker) -> Result<Self, BlackholeError> {
+        let RunningGuest { mut source, output, .. } = found;
         let unfit = |error: &dyn ToString| BlackholeError::Unfit(error.to_string());
         let description = source.0.describe().map_err(|error| {
             output.let_go();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use understudy::blackhole::{BlackholeError, End, Plan, Summary, run};
 use understudy::config::Limits;
-use understudy::guest::{Activated, HeldOutput, LabCards, Machine, OutputMaker, Past, activated};
+use understudy::guest::{HeldOutput, LabCards, Machine, OutputMaker, PreviousRun, RunningGuest, activated};
 use understudy::signals::{Hangup, ShutdownSignal};
 use understudy_checkpoint::{Epoch, Generation};
 use understudy_lab::{GuestConfig, LabGuest, Mac, Port};
@@ -23,7 +23,7 @@ fn plan() -> Plan {
     }
 }
 
-fn guest(outputs: OutputMaker) -> Result<Activated, BlackholeError> {
+fn guest(outputs: OutputMaker) -> Result<RunningGuest, BlackholeError> {
     let config = GuestConfig {
         memory_bytes: 8 << 20,
         load: "mixed".parse().unwrap(),
@@ -102,8 +102,8 @@ fn a_guest_that_ends_ends_them() {
 #[test]
 fn a_guest_that_an_engine_has_is_left_alone() {
     let mut signal = ShutdownSignal::install(Hangup::Ends).unwrap();
-    let past = Some(Past { generation: Generation(3), is_halted: false });
-    let find = |outputs| Ok(Activated { past, ..guest(outputs)? });
+    let past = Some(PreviousRun { generation: Generation(3), is_halted: false });
+    let find = |outputs| Ok(RunningGuest { past, ..guest(outputs)? });
     let end = run(find, &plan(), &mut signal, |_| panic!("a checkpoint was made"));
     assert!(matches!(end, Err(BlackholeError::Protected)), "{end:?}");
     let none = run(|_| Err(BlackholeError::Unfit("it has disks".into())), &plan(), &mut signal, |_| ());

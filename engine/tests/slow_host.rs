@@ -12,7 +12,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 use understudy::config::{NodeConfig, Settings};
 use understudy::control::{GuestRole, GuestState, GuestStatus, Status, Wish};
-use understudy::guest::{Activated, Host, LabCards, LabHost, NotBuilt, Replica, Start};
+use understudy::guest::{Host, LabCards, LabHost, NotBuilt, Replica, RunningGuest, Start};
 use understudy::node::{Node, NodeHandle};
 use understudy_checkpoint::Generation;
 use understudy_checkpoint::domain::Description;
@@ -66,7 +66,7 @@ impl Host for Slow {
         }
         self.lab.replica(name, what)
     }
-    fn build(&self, start: &Start<'_>, image: Image) -> Result<Activated, NotBuilt> {
+    fn build(&self, start: &Start<'_>, image: Image) -> Result<RunningGuest, NotBuilt> {
         self.lab.build(start, image)
     }
     fn pause_older(&self, name: &str, newest: Generation) -> Result<(), String> {

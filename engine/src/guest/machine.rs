@@ -48,7 +48,7 @@ pub trait Machine: Send + Sync + Debug {
 
 /// A guest that runs here.
 #[derive(Debug)]
-pub struct Activated {
+pub struct RunningGuest {
     /// It.
     pub machine: Arc<dyn Machine>,
     /// How it is checkpointed from here on.
@@ -56,14 +56,14 @@ pub struct Activated {
     /// What it sends, held.
     pub output: HeldOutput,
     /// What it was before, if an engine that is gone ran it.
-    pub past: Option<Past>,
+    pub past: Option<PreviousRun>,
     /// Memory that comparing it takes; 0 where its changes are logged.
     pub compared_bytes: u64,
 }
 
 /// What is known of a guest whose engine is gone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Past {
+pub struct PreviousRun {
     /// The generation it was run under last.
     pub generation: Generation,
     /// It stands still, by that engine's hand.
@@ -175,7 +175,7 @@ pub trait Host: Send + Sync + Debug {
     }
 
     /// Starts a guest from an image in memory, as [`Replica::activate`] does.
-    fn build(&self, start: &Start<'_>, image: Image) -> Result<Activated, NotBuilt>;
+    fn build(&self, start: &Start<'_>, image: Image) -> Result<RunningGuest, NotBuilt>;
 
     /// Saves an image that no guest could be started from where a person can start it from.
     fn save(&self, _name: &str, _what: &Description, _image: &Image) -> Result<PathBuf, NotSaved> {

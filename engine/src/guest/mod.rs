@@ -28,7 +28,7 @@ mod workers;
 mod xen;
 
 pub use lab::{LabCard, LabCards, LabHost, LabStartError, activated};
-pub use machine::{Activated, BoxedSource, Host, Machine, NotBuilt, NotSaved, NotStarted, Past};
+pub use machine::{BoxedSource, Host, Machine, NotBuilt, NotSaved, NotStarted, PreviousRun, RunningGuest};
 pub use output::interfaces::Card;
 pub use output::{HeldOutput, OutputError, OutputMaker, OutputStats, UnheldCard};
 pub use participant::{Health, Participant, ParticipantError, Participants};

@@ -2,7 +2,7 @@
 //!
 //! Workers may block here when the loop is behind; the loop never blocks on a worker, so this cannot lock up.
 
-use crate::guest::machine::Activated;
+use crate::guest::machine::RunningGuest;
 use crate::guest::pipeline::encode::Encoded;
 use crate::guest::pipeline::pause::PauseTimes;
 use crate::guest::waker::LoopWaker;
@@ -81,7 +81,7 @@ pub enum Report {
     /// The guest runs, from the image.
     Activated {
         /// It.
-        guest: Activated,
+        guest: RunningGuest,
     },
     /// The guest cannot be held any more; its image is gone.
     GivenUp {

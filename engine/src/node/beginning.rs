@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   added, found ─► begin ─► Primary
-//!   offered      ─► hold  ─► Secondary ── Activated ─► begin ─► Primary
+//!   offered      ─► hold  ─► Secondary ── RunningGuest ─► begin ─► Primary
 //! ```
 //!
 //! Not here: whether a peer's offer is taken ([`offers`](super::offers)), and what becomes of guests afterwards.
@@ -18,7 +18,7 @@ use super::replay_stats::ReplayStats;
 use super::secondary::{Parts, SecondaryGuest};
 use crate::config::XenGuestConfig;
 use crate::control::status::Takeover;
-use crate::guest::{Activated, BoxedSource, Held, HeldOutput, Machine, Participants, Past, Stuck};
+use crate::guest::{BoxedSource, Held, HeldOutput, Machine, Participants, PreviousRun, RunningGuest, Stuck};
 use std::sync::Arc;
 use understudy_checkpoint::domain::{Description, DomainError};
 use understudy_checkpoint::{Generation, epoch};
@@ -55,7 +55,7 @@ pub enum AddError {
 
 /// What a new primary is made from.
 #[derive(Debug)]
-pub struct Beginning {
+pub struct NewPrimary {
     /// The guest's name.
     pub name: GuestName,
     /// Who is to hold its copy.
@@ -76,12 +76,12 @@ pub struct Beginning {
     pub compared_bytes: u64,
 }
 
-impl Beginning {
+impl NewPrimary {
     /// Of a guest that runs here and that nobody took over.
-    pub fn of(name: &str, guest: Activated, peer: NodeName) -> Self {
-        let Activated { machine, source, output, past, compared_bytes } = guest;
+    pub fn of(name: &str, guest: RunningGuest, peer: NodeName) -> Self {
+        let RunningGuest { machine, source, output, past, compared_bytes } = guest;
         let origin = match past {
-            Some(Past { generation, is_halted }) => Origin::Adopted { generation, is_halted },
+            Some(PreviousRun { generation, is_halted }) => Origin::Adopted { generation, is_halted },
             None => Origin::Started,
         };
         Self {
@@ -100,7 +100,7 @@ impl Beginning {
 
 impl Guests {
     /// Takes in a guest that runs here, to be protected.
-    pub fn add(&mut self, beginning: Beginning, cx: &mut dyn Context) -> Result<(), AddError> {
+    pub fn add(&mut self, beginning: NewPrimary, cx: &mut dyn Context) -> Result<(), AddError> {
         if self.guests.contains_key(&beginning.name) {
             return Err(AddError::Exists(beginning.name.to_string()));
         }
@@ -110,7 +110,7 @@ impl Guests {
     }
 
     /// Takes in a Xen guest that was found running. One of this name that has ended here makes way.
-    pub fn found(&mut self, guest: XenGuestConfig, found: Activated, cx: &mut dyn Context) {
+    pub fn found(&mut self, guest: XenGuestConfig, found: RunningGuest, cx: &mut dyn Context) {
         let XenGuestConfig { name, peer, pacing, find_changes: _ } = guest;
         // A guest that no engine ran before is nobody else's: if it is not taken in, it keeps its network.
         let loose = found.past.is_none().then(|| found.output.clone());
@@ -123,7 +123,7 @@ impl Guests {
         let Some(MadeWay { is_wished, rival }) = made_way else { return let_go(loose) };
         let name: GuestName = name.into();
         self.guests.remove(&name);
-        let beginning = Beginning { pacing: Some(pacing), ..Beginning::of(&name, found, peer) };
+        let beginning = NewPrimary { pacing: Some(pacing), ..NewPrimary::of(&name, found, peer) };
         let mut guest = match self.begin(beginning, cx) {
             Ok(guest) => guest,
             Err(error) => {
@@ -142,8 +142,8 @@ impl Guests {
     }
 
     /// Makes the driver of a guest that runs here.
-    fn begin(&mut self, beginning: Beginning, cx: &mut dyn Context) -> Result<Box<PrimaryGuest>, AddError> {
-        let Beginning { name, peer, mut source, machine, output, origin, takeover, pacing, compared_bytes } =
+    fn begin(&mut self, beginning: NewPrimary, cx: &mut dyn Context) -> Result<Box<PrimaryGuest>, AddError> {
+        let NewPrimary { name, peer, mut source, machine, output, origin, takeover, pacing, compared_bytes } =
             beginning;
         let description = source.0.describe()?;
         // A guest that an engine ran before goes on whatever its size: it says why it is not protected.
@@ -255,7 +255,7 @@ impl Guests {
     }
 
     /// A guest goes on in another role: the driver of before is over.
-    pub(super) fn succeed(&mut self, name: &GuestName, successor: Beginning, cx: &mut dyn Context) {
+    pub(super) fn succeed(&mut self, name: &GuestName, successor: NewPrimary, cx: &mut dyn Context) {
         self.guests.remove(name);
         let machine = successor.machine.clone();
         match self.begin(successor, cx) {

@@ -7,7 +7,7 @@
 
 use crate::config::XenGuestConfig;
 use crate::control::status::WaitingStatus;
-use crate::guest::{Activated, LoopWaker, NotFound, XenHost};
+use crate::guest::{LoopWaker, NotFound, RunningGuest, XenHost};
 use crossbeam::channel::{Receiver, Sender, bounded};
 use std::collections::BTreeMap;
 use std::io;
@@ -23,7 +23,7 @@ const NO_WITNESS: &str = "the witness does not answer, so nobody can say whether
 const ASKED_MAX: usize = 64;
 
 /// What came of a look.
-type Answer = (XenGuestConfig, Result<Activated, NotFound>);
+type Answer = (XenGuestConfig, Result<RunningGuest, NotFound>);
 
 /// Guests that should be protected here once they run.
 pub(super) struct Discovery {
@@ -128,7 +128,7 @@ impl Discovery {
 
     /// What the next look has shown: a guest that runs here, or `None` where none of that name does. Looks that show neither
     /// are noted for `status`, and repeated.
-    pub(super) fn next_seen(&mut self) -> Option<(XenGuestConfig, Option<Activated>)> {
+    pub(super) fn next_seen(&mut self) -> Option<(XenGuestConfig, Option<RunningGuest>)> {
         let (_, told) = self.thread.as_ref()?;
         while let Ok((guest, answer)) = told.try_recv() {
             let Some(wanted) = self.wanted.get_mut(&guest.name) else {
@@ -154,8 +154,8 @@ impl Discovery {
 }
 
 /// Nobody wants it any more. What no engine ran before keeps its network.
-fn let_go(answer: Result<Activated, NotFound>) {
-    if let Ok(Activated { output, past: None, .. }) = answer {
+fn let_go(answer: Result<RunningGuest, NotFound>) {
+    if let Ok(RunningGuest { output, past: None, .. }) = answer {
         output.let_go_soon();
     }
 }

@@ -12,14 +12,14 @@
 //!
 //! Not here: how guests come to a node ([`beginning`](super::beginning)), and what of their own drivers do.
 
-use super::beginning::Beginning;
+use super::beginning::NewPrimary;
 use super::context::Context;
 use super::glance::Glance;
 use super::inbound::Inbound;
 use super::replay_stats::ReplayStats;
 use crate::config::{ConfigError, FindChanges, PacingSettings};
 use crate::control::{GuestStatus, Wish};
-use crate::guest::{BoxedSource, Checkpointer, Committed, Participants, Past, Report, RuntimeId};
+use crate::guest::{BoxedSource, Checkpointer, Committed, Participants, PreviousRun, Report, RuntimeId};
 use crossbeam::channel::Sender;
 use std::io;
 use std::time::Duration;
@@ -140,7 +140,7 @@ pub(super) trait GuestDriver: Send {
     // ── what becomes of it ───────────────────────────────────────────────────────────────────────────────────────────
 
     /// The guest changes its role: what the driver that goes on with it is made from. This one is over then.
-    fn successor(&mut self, _wires: &mut dyn Context) -> Option<Beginning> {
+    fn successor(&mut self, _wires: &mut dyn Context) -> Option<NewPrimary> {
         None
     }
 
@@ -171,7 +171,7 @@ pub(super) trait GuestDriver: Send {
 
     /// A guest of this name was found running here, left by an engine that ran it in `past` if one did. `None`: it is run
     /// or held here, and what was found is not taken in.
-    fn make_way(&self, past: Option<Past>) -> Option<MadeWay>;
+    fn make_way(&self, past: Option<PreviousRun>) -> Option<MadeWay>;
 
     /// Whether there is nothing to remember of it while its host is away and offers nothing.
     fn is_forgettable(&self) -> bool {

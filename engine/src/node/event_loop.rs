@@ -1,6 +1,6 @@
 //! One iteration of the loop: wait, take in what happened, let sessions decide, send what they want sent.
 
-use super::beginning::Beginning;
+use super::beginning::NewPrimary;
 use super::export;
 use super::handle::Command;
 use super::links::LinkEvent;
@@ -133,7 +133,7 @@ impl Node {
                 let (name, source) = (guest.as_str().into(), BoxedSource(source));
                 let (machine, origin, takeover, pacing) = (None, Origin::Started, None, None);
                 let compared_bytes = 0;
-                let beginning = Beginning {
+                let beginning = NewPrimary {
                     name,
                     peer,
                     source,

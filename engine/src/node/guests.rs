@@ -3,7 +3,7 @@
 //! ```text
 //!   started here ─► Primary ── Fence ──► (gone) ── the peer offers it ──► Secondary
 //!                      ▲                                                      │
-//!                      └───────────────── Activated ──────────────────────────┘
+//!                      └───────────────── RunningGuest ──────────────────────────┘
 //! ```
 
 use super::beginning::unexpected;

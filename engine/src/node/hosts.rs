@@ -3,7 +3,7 @@
 //! Not here: what a host is (`guest/machine.rs`), and looking for guests again and again ([`discovery`](super::discovery)).
 
 use super::NodeError;
-use super::beginning::Beginning;
+use super::beginning::NewPrimary;
 use super::discovery::Discovery;
 use super::system;
 use crate::config::{FindChanges, GuestConfigs, NodeConfig};
@@ -33,14 +33,14 @@ pub(super) fn configured(
 }
 
 /// Guests that begin with the node: those of the lab.
-pub(super) fn first_guests(config: &NodeConfig, outputs: &OutputMaker) -> Result<Vec<Beginning>, NodeError> {
+pub(super) fn first_guests(config: &NodeConfig, outputs: &OutputMaker) -> Result<Vec<NewPrimary>, NodeError> {
     let guests = config.guests.lab();
     if !guests.is_empty() && config.uplink.is_none() && config.taps.is_none() {
         tracing::warn!("The guests are plugged in nowhere, and nobody hears them; give --taps or --uplink");
     }
     let host = lab(config, outputs);
     let begin = |guest| match host.start(guest) {
-        Ok(activated) => Ok(Beginning::of(&guest.name, activated, guest.peer.clone())),
+        Ok(activated) => Ok(NewPrimary::of(&guest.name, activated, guest.peer.clone())),
         Err(why) => Err(NodeError::Guest { name: guest.name.clone(), reason: why.to_string() }),
     };
     guests.iter().map(begin).collect()

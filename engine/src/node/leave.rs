@@ -13,7 +13,7 @@
 use super::driver::{GuestDriver, Started};
 use super::guests::Guests;
 use super::inbound::GuestName;
-use crate::guest::{Activated, Report, RuntimeId};
+use crate::guest::{Report, RunningGuest, RuntimeId};
 use crossbeam::channel::Receiver;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -84,8 +84,8 @@ fn await_started(
 }
 
 /// A guest that was started while its node ends stands still until an engine here goes on with it.
-pub(super) fn hold_still(name: &str, generation: Option<Generation>, guest: &Activated) {
-    let Activated { machine, output, .. } = guest;
+pub(super) fn hold_still(name: &str, generation: Option<Generation>, guest: &RunningGuest) {
+    let RunningGuest { machine, output, .. } = guest;
     output.fence();
     let Some(generation) = generation else { return machine.leave() };
     machine.mark(generation);

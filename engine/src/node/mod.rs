@@ -51,7 +51,7 @@ mod stories;
 mod uplink;
 mod witness;
 
-pub use beginning::{AddError, Beginning};
+pub use beginning::{AddError, NewPrimary};
 pub use context::{Context, Silence};
 pub use epoch_sender::SendQueue;
 pub use export::NOT_EXPORTED;

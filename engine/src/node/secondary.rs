@@ -16,7 +16,7 @@ mod words;
 use super::context::Context;
 use super::inbound::{GuestName, Inbound};
 use crate::control::GuestRole;
-use crate::guest::{Activated, Past, ReplicaThread, Report, RuntimeId, Work};
+use crate::guest::{PreviousRun, ReplicaThread, Report, RunningGuest, RuntimeId, Work};
 use crate::metrics::GuestMeter;
 use std::collections::VecDeque;
 use understudy_checkpoint::domain::Description;
@@ -65,7 +65,7 @@ pub(super) struct SecondaryGuest {
     pub(super) lost: Option<(Time, &'static str)>,
     pub(super) activation: Option<Activation>,
     /// The guest runs here, and no primary has gone on with it yet.
-    started: Option<Activated>,
+    started: Option<RunningGuest>,
     /// The receive thread is starting the guest.
     is_being_started: bool,
     /// Why the guest could not be started yet.
@@ -137,7 +137,7 @@ impl SecondaryGuest {
 
     /// Whether a primary has spoken in a later generation than that of a guest which a dead engine left here: a copy of
     /// that one's is about to come, and what is left makes way for it.
-    pub(super) fn is_newer_than(&self, left: Option<Past>) -> bool {
+    pub(super) fn is_newer_than(&self, left: Option<PreviousRun>) -> bool {
         left.is_some_and(|left| self.session.heard_from() > Some(left.generation))
     }
 

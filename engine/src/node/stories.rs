@@ -6,13 +6,15 @@ mod outside;
 mod starts;
 mod unseen;
 
-use super::beginning::Beginning;
+use super::beginning::NewPrimary;
 use super::glance::Glance;
 use super::guests::Guests;
 use super::inbound::Inbound;
 use crate::config::{FindChanges, NodeConfig, XenGuestConfig};
 use crate::control::{GuestState, GuestStatus, Wish};
-use crate::guest::{Activated, HeldOutput, LoopWaker, Machine, OutputMaker, Past, Report, RuntimeId};
+use crate::guest::{
+    HeldOutput, LoopWaker, Machine, OutputMaker, PreviousRun, Report, RunningGuest, RuntimeId,
+};
 use crate::metrics::Metrics;
 use crossbeam::channel::{Receiver, Sender};
 use outside::{Bench, Fake, G, Outside, Said, description, node, node_config, nothing};
@@ -66,14 +68,14 @@ impl Story {
 
     fn adopting(mut story: Self, machine: &Arc<Fake>) -> (Self, HeldOutput) {
         let output = story.outputs.frames(Epoch(0));
-        let found = Activated {
+        let found = RunningGuest {
             machine: machine.clone(),
             source: nothing(),
             output: output.clone(),
-            past: Some(Past { generation: Generation(3), is_halted: false }),
+            past: Some(PreviousRun { generation: Generation(3), is_halted: false }),
             compared_bytes: 0,
         };
-        story.guests.add(Beginning::of("web", found, node("a")), &mut story.outside).unwrap();
+        story.guests.add(NewPrimary::of("web", found, node("a")), &mut story.outside).unwrap();
         (story, output)
     }
 
@@ -92,9 +94,9 @@ impl Story {
     }
 
     /// A guest is found running on this host.
-    fn found(&mut self, past: Option<Past>) -> HeldOutput {
+    fn found(&mut self, past: Option<PreviousRun>) -> HeldOutput {
         let output = self.outputs.frames(Epoch(0));
-        let found = Activated {
+        let found = RunningGuest {
             machine: Arc::new(Fake::default()),
             source: nothing(),
             output: output.clone(),
@@ -203,7 +205,7 @@ fn a_guest_that_somebody_had_back_while_it_was_being_started_here_claims_before_
     let (machine, source) = (Arc::new(Fake::default()), nothing());
     machine.takes_marks.store(true, Ordering::Relaxed);
     let (port, past) = (output.clone(), None);
-    let guest = Activated { machine, source, output, past, compared_bytes: 0 };
+    let guest = RunningGuest { machine, source, output, past, compared_bytes: 0 };
     story.report(1, Report::Activated { guest });
     port.transmit(b"a frame");
     assert_eq!(story.state(), Some(primary::State::Asking));
@@ -300,8 +302,13 @@ fn a_guest_that_is_started_while_its_node_ends_is_marked_and_kept_for_the_next_e
     let (machine, output) = (Arc::new(Fake::default()), story.outputs.frames(Epoch(2)));
     machine.takes_marks.store(true, Ordering::Relaxed);
     let source = nothing();
-    let guest =
-        Activated { machine: machine.clone(), source, output: output.clone(), past: None, compared_bytes: 0 };
+    let guest = RunningGuest {
+        machine: machine.clone(),
+        source,
+        output: output.clone(),
+        past: None,
+        compared_bytes: 0,
+    };
     story.to_loop.send((RuntimeId(1), Report::Activated { guest })).unwrap();
     story.guests.leave(&story.reports, Duration::from_secs(60));
     assert!(machine.is_left.load(Ordering::Relaxed) && machine.is_marked(Generation(2)));
@@ -395,7 +402,7 @@ fn what_a_dead_engine_left_is_not_taken_in_beside_a_primary_of_a_later_generatio
     for (left, is_taken) in [(G.0 - 1, false), (G.0, true)] {
         let mut story = Story::new();
         story.offer(G);
-        story.found(Some(Past { generation: Generation(left), is_halted: true }));
+        story.found(Some(PreviousRun { generation: Generation(left), is_halted: true }));
         assert_eq!(story.secondary().is_none(), is_taken, "one of generation {left}");
     }
 }

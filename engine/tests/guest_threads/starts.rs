@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use std::path::PathBuf;
 use std::sync::Arc;
 use understudy::guest::{
-    Activated, Held, Host, Keeper, LoopWaker, NotBuilt, NotSaved, Report, Reporter, RuntimeId, Start,
+    Held, Host, Keeper, LoopWaker, NotBuilt, NotSaved, Report, Reporter, RunningGuest, RuntimeId, Start,
     SteppedReplica, Work,
 };
 use understudy_checkpoint::domain::{Description, Sink};
@@ -34,7 +34,7 @@ impl Host for Stubborn {
     fn admits(&self, _name: &str, _what: &Description) -> Result<(), HoldRefusal> {
         Ok(())
     }
-    fn build(&self, _start: &Start<'_>, image: Image) -> Result<Activated, NotBuilt> {
+    fn build(&self, _start: &Start<'_>, image: Image) -> Result<RunningGuest, NotBuilt> {
         self.tried.lock().push(first(&image));
         Err(if self.loses_images {
             "it is gone".into()

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use understudy::config::{FindChanges, XenGuestConfig};
 use understudy::control::Wish;
-use understudy::guest::{Activated, Encoded, LoopWaker, OutputMaker, PauseTimes, Report, RuntimeId};
+use understudy::guest::{Encoded, LoopWaker, OutputMaker, PauseTimes, Report, RunningGuest, RuntimeId};
 use understudy::node::{Glance, Guests, Inbound};
 use understudy_checkpoint::Generation;
 use understudy_session::primary::{Pacing, State};
@@ -45,7 +45,7 @@ pub(super) enum Item {
     WitnessDown,
     Reply(GuestId, WitnessReply),
     Frame(Vec<u8>),
-    Found(GuestId, Box<Activated>),
+    Found(GuestId, Box<RunningGuest>),
     Wish(GuestId, Wish),
 }
 

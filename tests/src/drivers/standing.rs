@@ -5,7 +5,7 @@ use super::yard::SharedYard;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use understudy::guest::{Activated, NotSaved, NotStarted, Replica, Start};
+use understudy::guest::{NotSaved, NotStarted, Replica, RunningGuest, Start};
 use understudy_checkpoint::domain::{Description, DomainState, Sink};
 use understudy_checkpoint::epoch::Image;
 use understudy_checkpoint::{Page, PageEntry, Pfn};
@@ -93,7 +93,7 @@ impl Replica for SimStanding {
         Some(&self.image).filter(|_| self.why_not().is_none())
     }
 
-    fn activate(self: Box<Self>, start: &Start<'_>) -> Result<Activated, NotStarted> {
+    fn activate(self: Box<Self>, start: &Start<'_>) -> Result<RunningGuest, NotStarted> {
         self.yard.start(start, State::kept(&*self)).map_err(NotStarted::from)
     }
 

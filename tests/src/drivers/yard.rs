@@ -7,7 +7,9 @@ use super::settings::Settings;
 use super::standing::{SimStanding, Stand};
 use super::{GuestId, HostId};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use understudy::guest::{Activated, BoxedSource, Host, NotBuilt, OutputMaker, Past, Replica, Start};
+use understudy::guest::{
+    BoxedSource, Host, NotBuilt, OutputMaker, PreviousRun, Replica, RunningGuest, Start,
+};
 use understudy_checkpoint::domain::Description;
 use understudy_checkpoint::epoch::Image;
 use understudy_checkpoint::{Epoch, Generation};
@@ -70,7 +72,7 @@ impl SharedYard {
 
 impl Yard {
     /// Builds a guest's domain.
-    pub fn build(&mut self, guest: GuestId, state: Option<State>, open: Epoch) -> Activated {
+    pub fn build(&mut self, guest: GuestId, state: Option<State>, open: Epoch) -> RunningGuest {
         self.made += 1;
         let output = self.outputs.frames(open);
         let id = (self.made << 1) | self.host as u64;
@@ -84,7 +86,7 @@ impl Yard {
         };
         domain.get().open = open;
         self.domains[guest] = Some(domain.clone());
-        Activated {
+        RunningGuest {
             machine: Arc::new(domain.clone()),
             source: BoxedSource(Box::new(domain)),
             output,
@@ -95,7 +97,7 @@ impl Yard {
 
     /// What an engine finds of a guest here that nobody sees to, if it lives. One that no engine ran before and that is
     /// paused waits for a person.
-    pub fn find(&mut self, guest: GuestId) -> Option<Activated> {
+    pub fn find(&mut self, guest: GuestId) -> Option<RunningGuest> {
         let domain = self.domains[guest].clone()?;
         let output = self.outputs.frames(Epoch(0));
         let mut found = domain.get();
@@ -103,13 +105,13 @@ impl Yard {
             return None;
         }
         let is_halted = found.paused || found.suspended;
-        let past = (found.mark > Generation(0)).then_some(Past { generation: found.mark, is_halted });
+        let past = (found.mark > Generation(0)).then_some(PreviousRun { generation: found.mark, is_halted });
         found.is_opened();
         found.output = output.clone();
         found.open = Epoch(0);
         found.stamp = Generation(0);
         drop(found);
-        Some(Activated {
+        Some(RunningGuest {
             machine: Arc::new(domain.clone()),
             source: BoxedSource(Box::new(domain)),
             output,
@@ -126,7 +128,11 @@ impl Yard {
 
 impl SharedYard {
     /// Starts a guest from the state that was held of it.
-    pub(super) fn start(&self, start: &Start<'_>, state: Option<State>) -> Result<Activated, &'static str> {
+    pub(super) fn start(
+        &self,
+        start: &Start<'_>,
+        state: Option<State>,
+    ) -> Result<RunningGuest, &'static str> {
         let mut yard = self.get();
         let state = state.ok_or("no image is left")?;
         if std::mem::take(&mut yard.activation_fails) {
@@ -159,7 +165,7 @@ impl Host for SharedYard {
         Some(Box::new(standing))
     }
 
-    fn build(&self, start: &Start<'_>, image: Image) -> Result<Activated, NotBuilt> {
+    fn build(&self, start: &Start<'_>, image: Image) -> Result<RunningGuest, NotBuilt> {
         self.start(start, State::of(&image)).map_err(NotBuilt::from)
     }
 

@@ -2,7 +2,7 @@
 
 use super::tap::{LabCard, LabCards};
 use crate::config::LabGuestConfig;
-use crate::guest::machine::{Activated, BoxedSource, Host, Machine, NotBuilt};
+use crate::guest::machine::{BoxedSource, Host, Machine, NotBuilt, RunningGuest};
 use crate::guest::replica::Start;
 use std::io;
 use std::sync::Arc;
@@ -43,7 +43,7 @@ impl LabHost {
     }
 
     /// Starts a guest that nobody ran before.
-    pub fn start(&self, guest: &LabGuestConfig) -> Result<Activated, LabStartError> {
+    pub fn start(&self, guest: &LabGuestConfig) -> Result<RunningGuest, LabStartError> {
         let config = GuestConfig {
             memory_bytes: guest.memory_bytes,
             load: guest.load.parse()?,
@@ -60,7 +60,7 @@ impl Host for LabHost {
         self.cards.check(name).map_err(|error| HoldRefusal::new(HoldReason::Network, error.to_string()))
     }
 
-    fn build(&self, start: &Start<'_>, image: Image) -> Result<Activated, NotBuilt> {
+    fn build(&self, start: &Start<'_>, image: Image) -> Result<RunningGuest, NotBuilt> {
         let card = match self.cards.make(start.name, start.open) {
             Ok(card) => card,
             Err(error) => return Err(NotBuilt::with(error, image)),
@@ -81,10 +81,10 @@ impl Host for LabHost {
 }
 
 /// A lab guest that sends by `card`.
-pub fn activated(guest: LabGuest, card: LabCard) -> std::io::Result<Activated> {
+pub fn activated(guest: LabGuest, card: LabCard) -> std::io::Result<RunningGuest> {
     let output = card.plug(&guest)?;
     let source = BoxedSource(Box::new(guest.source()));
-    Ok(Activated { source, machine: Arc::new(guest), output, past: None, compared_bytes: 0 })
+    Ok(RunningGuest { source, machine: Arc::new(guest), output, past: None, compared_bytes: 0 })
 }
 
 impl Machine for LabGuest {

@@ -11,7 +11,7 @@
 
 pub(in crate::guest) mod receive;
 
-use crate::guest::machine::{Activated, Host, NotBuilt, NotSaved, NotStarted};
+use crate::guest::machine::{Host, NotBuilt, NotSaved, NotStarted, RunningGuest};
 use std::fmt::Debug;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -62,7 +62,7 @@ pub trait Replica: Sink + Debug {
     /// Starts the guest, its output held from the first frame on as of epoch `start.open`. What outlives its engine is
     /// marked with the generation before it runs, as far as it can be: the next engine is to know it. Once it runs nothing
     /// is an error any more.
-    fn activate(self: Box<Self>, start: &Start<'_>) -> Result<Activated, NotStarted>;
+    fn activate(self: Box<Self>, start: &Start<'_>) -> Result<RunningGuest, NotStarted>;
 
     /// Saves the image where a person can start the guest from it.
     fn save(&self, name: &str, what: &Description) -> Result<PathBuf, NotSaved>;
@@ -91,7 +91,7 @@ impl Replica for InMemory {
         true
     }
 
-    fn activate(self: Box<Self>, start: &Start<'_>) -> Result<Activated, NotStarted> {
+    fn activate(self: Box<Self>, start: &Start<'_>) -> Result<RunningGuest, NotStarted> {
         let Self { image, host } = *self;
         host.build(start, image).map_err(|NotBuilt { why, image }| NotStarted {
             why,

@@ -4,7 +4,7 @@
 //! ```text
 //!   link ─► event loop ──work, bounded──► receive thread ──► Receiver<Box<dyn Replica>>
 //!               ▲                              │
-//!               └── Complete, Broken, Committed, Activated ──┘
+//!               └── Complete, Broken, Committed, RunningGuest ──┘
 //! ```
 //!
 //! What is damaged or does not fit ends its epoch, never the image before it.
@@ -67,7 +67,7 @@ pub enum Work {
     PauseOlder(Generation),
     /// End what a dead engine left here of an earlier generation than this.
     EndOlder(Generation),
-    /// Start the guest from the image, as the owner of `generation`; answered by `Activated`, `ActivationFailed`, or
+    /// Start the guest from the image, as the owner of `generation`; answered by `RunningGuest`, `ActivationFailed`, or
     /// `ActivationDelayed`. The thread ends with the first two.
     Activate {
         /// That of the takeover.

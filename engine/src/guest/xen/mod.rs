@@ -29,7 +29,7 @@ pub use machine::XenMachine;
 pub use standing_by::StandingBy;
 
 use crate::config::FindChanges;
-use crate::guest::machine::{Activated, Host, Machine, NotBuilt, NotSaved, Past};
+use crate::guest::machine::{Host, Machine, NotBuilt, NotSaved, PreviousRun, RunningGuest};
 use crate::guest::output::{HeldOutput, OutputMaker};
 use crate::guest::replica::{Replica, Start};
 use build::{Building, rescue};
@@ -117,7 +117,7 @@ impl XenHost {
     }
 
     /// The guest `name`, ready to be protected, its changes found as told. The error says why it is not.
-    pub fn find(&self, name: &str, how: FindChanges) -> Result<Activated, NotFound> {
+    pub fn find(&self, name: &str, how: FindChanges) -> Result<RunningGuest, NotFound> {
         let Some(domain) = xl::domain_named(name).map_err(|error| error.to_string())? else {
             return Err(NotFound::Absent);
         };
@@ -143,7 +143,7 @@ impl XenHost {
             }
             return Err(why.into());
         }
-        Ok(Activated { machine, source, output, past, compared_bytes })
+        Ok(RunningGuest { machine, source, output, past, compared_bytes })
     }
 
     /// An error if somebody else makes checkpoints of a domain, or if that cannot be learnt.
@@ -165,7 +165,7 @@ impl XenHost {
     }
 
     /// What a domain was to an engine that is gone. The error says why it cannot be protected as it stands.
-    fn past(&self, domain: DomId) -> Result<Option<Past>, String> {
+    fn past(&self, domain: DomId) -> Result<Option<PreviousRun>, String> {
         let info = self.xen.domain_info(domain).map_err(|error| error.to_string())?;
         let info = info.filter(|info| !info.is_dying()).ok_or("it is being destroyed")?;
         let marks = domain_labels::of(domain).map_err(|error| error.to_string())?;
@@ -175,7 +175,7 @@ impl XenHost {
             (Some(reason), _) if !info.is_suspended() => {
                 Err(format!("it has ended (shutdown reason {reason}) and was not removed"))
             }
-            (_, Some(generation)) => Ok(Some(Past { generation, is_halted })),
+            (_, Some(generation)) => Ok(Some(PreviousRun { generation, is_halted })),
             (Some(_), None) => Err("it is suspended: being saved or migrated".into()),
             (None, None) if info.is_paused() => Err("it is paused; unpause it if it may run here".into()),
             (None, None) => Ok(None),
@@ -237,7 +237,7 @@ impl XenHost {
         domain: DomId,
         machine: Arc<XenMachine>,
         output: HeldOutput,
-    ) -> Activated {
+    ) -> RunningGuest {
         let Start { name, what, .. } = *start;
         // From here on nothing may fail: the guest is nowhere else any more.
         let marked = domain_labels::write(domain, start.generation)
@@ -259,7 +259,7 @@ impl XenHost {
         tracing::info!(guest = name, %domain, "The guest runs");
         settle::watch(domain, &output, machine.settled());
         let (source, compared_bytes) = self.late_source(domain, what, &machine, &output, held.is_ok());
-        Activated { machine, source, output, past: None, compared_bytes }
+        RunningGuest { machine, source, output, past: None, compared_bytes }
     }
 
     /// Whether changes of the guest `name` are found by comparing, once it is taken over here.
@@ -327,7 +327,7 @@ impl Host for XenHost {
         }
     }
 
-    fn build(&self, start: &Start<'_>, image: Image) -> Result<Activated, NotBuilt> {
+    fn build(&self, start: &Start<'_>, image: Image) -> Result<RunningGuest, NotBuilt> {
         let domain = self.building.restore(start.name, start.what, image)?;
         let (domain, machine, output) = self.built(domain, start.name, start.open);
         Ok(self.begin(start, domain, machine, output))

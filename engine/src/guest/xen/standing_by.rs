@@ -11,7 +11,7 @@
 use super::XenHost;
 use super::build::{Stood, rescue};
 use super::machine::XenMachine;
-use crate::guest::machine::{Activated, Host, NotSaved, NotStarted};
+use crate::guest::machine::{Host, NotSaved, NotStarted, RunningGuest};
 use crate::guest::output::HeldOutput;
 use crate::guest::replica::{Replica, Start};
 use std::fmt;
@@ -77,7 +77,7 @@ impl Replica for StandingBy {
         self.standing.is_refused()
     }
 
-    fn activate(self: Box<Self>, start: &Start<'_>) -> Result<Activated, NotStarted> {
+    fn activate(self: Box<Self>, start: &Start<'_>) -> Result<RunningGuest, NotStarted> {
         let (host, bytes_max) = (self.host.clone(), self.host.fallback_bytes(start.what));
         let stood = host.building.activate_standing(start.name, start.what, *self, bytes_max)?;
         let (domain, machine, output) = match stood {

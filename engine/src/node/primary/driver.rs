@@ -7,7 +7,7 @@ use super::super::{inbound::Inbound, status};
 use super::{Over, PrimaryGuest};
 use crate::config::{ConfigError, FindChanges, PacingSettings};
 use crate::control::{GuestRole, GuestState, GuestStatus, Wish};
-use crate::guest::{Past, Report, RuntimeId};
+use crate::guest::{PreviousRun, Report, RuntimeId};
 use crate::node::context::Context;
 use understudy_checkpoint::Generation;
 use understudy_checkpoint::domain::Description;
@@ -119,7 +119,7 @@ impl GuestDriver for PrimaryGuest {
         if self.has_ended() { Verdict::Anew } else { Verdict::Taken("runs a guest of this name".into()) }
     }
 
-    fn make_way(&self, _past: Option<Past>) -> Option<MadeWay> {
+    fn make_way(&self, _past: Option<PreviousRun>) -> Option<MadeWay> {
         let is_wished = self.session.is_protection_wished();
         self.has_ended().then_some(MadeWay { is_wished, rival: None })
     }

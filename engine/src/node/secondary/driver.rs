@@ -2,11 +2,11 @@
 
 use super::super::driver::{GuestDriver, HeldCopy, MadeWay, Started, Verdict, WitnessWord};
 use super::super::glance::Glance;
-use super::super::{beginning, beginning::Beginning, inbound::Inbound, leave, status};
+use super::super::{beginning, beginning::NewPrimary, inbound::Inbound, leave, status};
 use super::{Activation, SecondaryGuest};
 use crate::control::status::Takeover;
 use crate::control::{GuestRole, GuestStatus, Wish};
-use crate::guest::{Activated, Committed, Past, Report, RuntimeId, Work};
+use crate::guest::{Committed, PreviousRun, Report, RunningGuest, RuntimeId, Work};
 use crate::node::context::Context;
 use crossbeam::channel::Sender;
 use std::time::Duration;
@@ -79,8 +79,8 @@ impl GuestDriver for SecondaryGuest {
         self.next_timeout()
     }
 
-    fn successor(&mut self, cx: &mut dyn Context) -> Option<Beginning> {
-        let Activated { machine, source, output, past: _, compared_bytes } = self.started.take()?;
+    fn successor(&mut self, cx: &mut dyn Context) -> Option<NewPrimary> {
+        let RunningGuest { machine, source, output, past: _, compared_bytes } = self.started.take()?;
         let Some(Activation { record, epoch, authority_at, is_outdated }) = self.activation.take() else {
             beginning::unexpected(&self.name, &machine, &output);
             self.broken = Some("it was started, and nobody had wanted that".into());
@@ -103,7 +103,7 @@ impl GuestDriver for SecondaryGuest {
         } else {
             Origin::TookOver { record, next_epoch: epoch.next() }
         };
-        Some(Beginning {
+        Some(NewPrimary {
             name: name.clone(),
             peer: peer.clone(),
             source,
@@ -165,7 +165,7 @@ impl GuestDriver for SecondaryGuest {
         self.peer == *peer && self.has_failed_before(Some(generation))
     }
 
-    fn make_way(&self, past: Option<Past>) -> Option<MadeWay> {
+    fn make_way(&self, past: Option<PreviousRun>) -> Option<MadeWay> {
         // Of a guest that a peer offers nothing is held, so one that runs is not that one's copy. If the witness has a
         // copy here, whoever claims the guest takes that back. A primary that was heard says nothing more once its offer
         // is declined.

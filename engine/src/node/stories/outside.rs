@@ -4,8 +4,8 @@
 use crate::config::{GuestConfigs, Limits, NodeConfig, Timing};
 use crate::connection::Transport;
 use crate::guest::{
-    Activated, BoxedSource, CaptureOrder, Checkpointer, Held, Host, LoopWaker, Machine, NotBuilt,
-    Participants, ProtectorConfig, ReplicaThread, Reporter, Start, Still, Stuck, Work, Workers,
+    BoxedSource, CaptureOrder, Checkpointer, Held, Host, LoopWaker, Machine, NotBuilt, Participants,
+    ProtectorConfig, ReplicaThread, Reporter, RunningGuest, Start, Still, Stuck, Work, Workers,
 };
 use crate::node::context::{Context, Silence};
 use crate::node::epoch_sender::SendQueue;
@@ -166,7 +166,7 @@ impl Host for Bench {
     fn admits(&self, _name: &str, _what: &Description) -> Result<(), HoldRefusal> {
         Ok(())
     }
-    fn build(&self, _start: &Start<'_>, _image: Image) -> Result<Activated, NotBuilt> {
+    fn build(&self, _start: &Start<'_>, _image: Image) -> Result<RunningGuest, NotBuilt> {
         unreachable!("the bench does no work")
     }
     fn rescue(&self, name: &str) -> Option<String> {

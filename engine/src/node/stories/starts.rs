@@ -10,8 +10,13 @@ fn a_guest_that_runs_and_cannot_be_copied_yet_is_an_unprotected_primary_and_is_p
     let machine = Arc::new(Fake { takes_marks: true.into(), can_reopen: true.into(), ..Fake::default() });
     let output = story.outputs.frames(Epoch(2));
     let source = nothing();
-    let guest =
-        Activated { machine: machine.clone(), source, output: output.clone(), past: None, compared_bytes: 0 };
+    let guest = RunningGuest {
+        machine: machine.clone(),
+        source,
+        output: output.clone(),
+        past: None,
+        compared_bytes: 0,
+    };
     output.transmit(b"a frame");
     story.report(1, Report::Activated { guest });
     assert_eq!((story.state(), leaves(&output)), (Some(primary::State::Unprotected), 1));
@@ -33,8 +38,13 @@ fn a_guest_that_is_started_though_nobody_waits_for_it_is_paused_and_kept() {
     let mut story = Story::new();
     let (machine, output) = (Arc::new(Fake::default()), story.outputs.frames(Epoch(2)));
     let source = nothing();
-    let guest =
-        Activated { machine: machine.clone(), source, output: output.clone(), past: None, compared_bytes: 0 };
+    let guest = RunningGuest {
+        machine: machine.clone(),
+        source,
+        output: output.clone(),
+        past: None,
+        compared_bytes: 0,
+    };
     story.report(9, Report::Activated { guest });
     assert!(machine.is_left.load(Ordering::Relaxed) && !machine.is_stopped.load(Ordering::Relaxed));
     output.transmit(b"a frame");

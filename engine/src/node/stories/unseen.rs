@@ -31,7 +31,7 @@ fn without_a_witness_nothing_is_held_only_once_nothing_was_seen() {
 #[test]
 fn a_guest_that_is_seen_to_run_here_was_never_said_to_be_nowhere() {
     let mut story = begun(node_config());
-    story.found(Some(Past { generation: Generation(3), is_halted: false }));
+    story.found(Some(PreviousRun { generation: Generation(3), is_halted: false }));
     story.guests.looked_for("web", &mut story.outside);
     let said_of_a_copy = |said: &&Said| matches!(said, Said::Ready | Said::ToPrimary(_));
     assert!(!story.outside.said.iter().any(|said| said_of_a_copy(&said)), "{:?}", story.outside.said);
