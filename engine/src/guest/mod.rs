@@ -32,9 +32,9 @@ pub use machine::{BoxedSource, Host, Machine, NotBuilt, NotSaved, NotStarted, Pr
 pub use output::interfaces::Card;
 pub use output::{HeldOutput, OutputError, OutputMaker, OutputStats, UnheldCard};
 pub use participant::{Health, Participant, ParticipantError, Participants};
-pub use pipeline::capture::CaptureOrder;
-pub use pipeline::encode::{Encoded, EpochHead, Outlet, OutletClosed, Part};
-pub use pipeline::pause::PauseTimes;
+pub use pipeline::figures::{Encoded, PauseTimes};
+pub use pipeline::order::CaptureOrder;
+pub use pipeline::outlet::{EpochHead, Outlet, OutletClosed, Part};
 pub use pipeline::protector::{Protector, ProtectorConfig, Stuck};
 pub use replica::receive::{Committed, Held, Keeper, Work};
 pub use replica::{InMemory, Replica, Start};

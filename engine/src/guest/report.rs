@@ -3,8 +3,7 @@
 //! Workers may block here when the loop is behind; the loop never blocks on a worker, so this cannot lock up.
 
 use crate::guest::machine::RunningGuest;
-use crate::guest::pipeline::encode::Encoded;
-use crate::guest::pipeline::pause::PauseTimes;
+use crate::guest::pipeline::figures::{Encoded, PauseTimes};
 use crate::guest::waker::LoopWaker;
 use crossbeam::channel::Sender;
 use understudy_checkpoint::domain::Description;

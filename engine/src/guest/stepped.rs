@@ -10,8 +10,10 @@
 //! copy needs no live pass; the threads' own tests are for larger ones.
 
 use crate::guest::participant::Participants;
-use crate::guest::pipeline::capture::{Acked, CaptureOrder, Capturer};
-use crate::guest::pipeline::encode::{EncodeThread, Job, Open};
+use crate::guest::pipeline::capture::{Acked, Capturer};
+use crate::guest::pipeline::encode::{EncodeThread, Open};
+use crate::guest::pipeline::job::Job;
+use crate::guest::pipeline::order::CaptureOrder;
 use crate::guest::pipeline::pool::Abort;
 use crate::guest::pipeline::protector::{Parts, ProtectorConfig};
 use crate::guest::replica::Replica;

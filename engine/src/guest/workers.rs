@@ -2,7 +2,7 @@
 //! simulator does the same work in steps ([`stepped`](crate::guest::stepped)), in an order that it chooses.
 
 use crate::guest::participant::Participants;
-use crate::guest::pipeline::capture::CaptureOrder;
+use crate::guest::pipeline::order::CaptureOrder;
 use crate::guest::pipeline::protector::{Protector, ProtectorConfig, Stuck};
 use crate::guest::replica::receive::{Held, Keeper, Work};
 use crate::guest::report::Reporter;

@@ -9,11 +9,12 @@
 //! It owns the guest as a [`Source`] and the [`UnackedDirty`] of frames the peer lacks. What it does while the guest
 //! stands still is in [`pause`](super::pause).
 
-use super::encode::{Job, Outlet};
 use super::failure::Failure;
-use super::pause::{Pause, PauseTimes};
-use super::pool::{Abort, Pieces};
-use super::protector::EmptyPieces;
+use super::figures::PauseTimes;
+use super::job::Job;
+use super::order::{CaptureOrder, Order};
+use super::pause::Pause;
+use super::pool::{Abort, EmptyPieces, Pieces};
 use super::scrub::Scrub;
 use super::unacked_dirty::UnackedDirty;
 use super::unmarked::Unmarked;
@@ -24,9 +25,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use understudy_checkpoint::domain::{Description, DomainError, DomainState, Source};
-use understudy_checkpoint::{Epoch, Generation, Pfn};
+use understudy_checkpoint::{Epoch, Pfn};
+use understudy_session::EpochKind;
 use understudy_session::primary::Capture;
-use understudy_session::{EpochKind, Time};
 
 /// Live passes of a seed over what was dirtied during the pass before. A guest that dirties memory faster than
 /// the link carries it would otherwise never get to its first checkpoint.
@@ -35,32 +36,6 @@ const LIVE_PASSES_MAX: u32 = 8;
 /// A live pass that leaves no more dirty pages than this is the last: a pause copies them in a fraction of a
 /// millisecond.
 const LIVE_STOP_PAGES: u64 = 256;
-
-/// The loop's orders, carried out in their order.
-pub(in crate::guest) enum Order {
-    /// Take a checkpoint; answered by `Captured` or `CaptureFailed`.
-    Capture(CaptureOrder),
-    /// Let a guest run that a capture left suspended.
-    Resume,
-    /// End what an engine before this one may have begun, once the guest runs.
-    Settle,
-}
-
-/// One checkpoint to take.
-pub struct CaptureOrder {
-    /// Sent in this generation.
-    pub generation: Generation,
-    /// The epoch that it ends.
-    pub epoch: Epoch,
-    /// What to copy.
-    pub capture: Capture,
-    /// Leave the guest suspended.
-    pub stay_paused: bool,
-    /// When it was ordered: the scrub goes by time.
-    pub now: Time,
-    /// The connection it is sent on. When that ends, the rest of the epoch goes nowhere.
-    pub outlet: Box<dyn Outlet>,
-}
 
 /// Newest acked epoch, told to the capture thread without an order: it may skip any number of values.
 #[derive(Clone, Debug, Default)]

@@ -11,105 +11,17 @@
 //! epochs longer and nothing larger. When the connection has ended, the rest of the epoch is dropped; the
 //! session resynchronises on the next one.
 
-use super::capture::CaptureOrder;
+use super::figures::Encoded;
+use super::job::Job;
+use super::outlet::{EpochHead, Outlet, OutletClosed, Part};
 use super::unmarked::Found;
 use crate::guest::report::{Report, Reporter};
 use crossbeam::channel::{Receiver, Sender};
-use std::time::{Duration, Instant};
+use std::time::Instant;
+use understudy_checkpoint::Epoch;
 use understudy_checkpoint::domain::DomainState;
 use understudy_checkpoint::epoch::Staging;
-use understudy_checkpoint::pages::{
-    Batches, Check, EncodeStats, Encoder, EpochSummary, put_checks, put_state_digest,
-};
-use understudy_checkpoint::{Epoch, Generation};
-use understudy_session::EpochKind;
-
-/// What the link needs to know before the pages of an epoch.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct EpochHead {
-    /// Sent in this generation.
-    pub generation: Generation,
-    /// The epoch.
-    pub epoch: Epoch,
-    /// Seed or delta.
-    pub kind: EpochKind,
-    /// For a delta: what it changes.
-    pub base: Option<Epoch>,
-}
-
-/// A part of an epoch on its way to the link, in this order.
-#[derive(Debug)]
-pub enum Part<'a> {
-    /// The epoch begins.
-    Begin(EpochHead),
-    /// One batch of encoded pages.
-    Pages(&'a [u8]),
-    /// libxc records.
-    LibxcState(&'a [u8]),
-    /// libxl records.
-    LibxlState(&'a [u8]),
-    /// The epoch is whole.
-    End(&'a EpochSummary),
-}
-
-/// The connection an outlet belongs to has ended.
-#[derive(thiserror::Error, Clone, Copy, PartialEq, Eq, Debug)]
-#[error("The connection has ended")]
-pub struct OutletClosed;
-
-/// Where an epoch goes: one guest's share of one connection.
-pub trait Outlet: Send {
-    /// Sends a part; blocks while the connection's queue is full. Returns the bytes it takes on the link.
-    fn send(&mut self, part: Part<'_>) -> Result<u64, OutletClosed>;
-}
-
-/// What the capture thread hands over.
-pub(in crate::guest) enum Job {
-    Begin {
-        head: EpochHead,
-        outlet: Box<dyn Outlet>,
-    },
-    Pages(Staging),
-    End {
-        state: DomainState,
-        /// Pages that did not change.
-        checks: Vec<Check>,
-    },
-    /// The epoch begun last comes to nothing; the peer will stand at this one.
-    Abandon {
-        stand: Option<Epoch>,
-    },
-    /// The peer stands at `after`: nothing newer may be counted on.
-    Forget {
-        after: Epoch,
-    },
-    /// Everything before this is encoded and handed to the link once this is answered.
-    Answer(Sender<()>),
-    PutBack(Staging),
-    PutBackState(DomainState),
-}
-
-impl Job {
-    pub(in crate::guest) fn begin(order: CaptureOrder, kind: EpochKind, base: Option<Epoch>) -> Self {
-        let CaptureOrder { generation, epoch, outlet, .. } = order;
-        Self::Begin { head: EpochHead { generation, epoch, kind, base }, outlet }
-    }
-}
-
-/// What one epoch became on the link.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Encoded {
-    /// Pages by encoding, and bytes.
-    pub stats: EncodeStats,
-    /// Pages that did not change and were sent to be compared.
-    pub checked_pages: u64,
-    /// Pages that changed without a mark: they are sent again.
-    pub unmarked_pages: u64,
-    /// Bytes on the link, everything included.
-    pub link_bytes: u64,
-    /// Time spent encoding, without waiting for the link.
-    pub busy: Duration,
-}
+use understudy_checkpoint::pages::{Batches, Check, Encoder, put_checks, put_state_digest};
 
 /// An epoch being encoded.
 pub(in crate::guest) struct Open {

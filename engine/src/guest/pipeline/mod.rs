@@ -11,7 +11,11 @@
 pub(in crate::guest) mod capture;
 pub(in crate::guest) mod encode;
 mod failure;
-pub(in crate::guest) mod pause;
+pub(in crate::guest) mod figures;
+pub(in crate::guest) mod job;
+pub(in crate::guest) mod order;
+pub(in crate::guest) mod outlet;
+mod pause;
 pub(in crate::guest) mod pool;
 pub(in crate::guest) mod protector;
 mod scrub;

@@ -8,8 +8,8 @@
 //!
 //! The number of pieces is fixed, so their memory is the bound on dirty pages between pause and link.
 
-use super::encode::Job;
 use super::failure::Failure;
+use super::job::Job;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,6 +33,27 @@ impl Abort {
     /// Fails if the capture of `epoch` is given up.
     pub(in crate::guest) fn check(&self, epoch: Epoch) -> Result<(), Failure> {
         if self.0.load(Ordering::Acquire) == epoch.0.wrapping_add(1) { Err(Failure::Aborted) } else { Ok(()) }
+    }
+}
+
+/// Staging that is still to be made.
+pub(in crate::guest) struct EmptyPieces {
+    pool: Sender<Staging>,
+    pieces: u64,
+    piece_pages: usize,
+}
+
+impl EmptyPieces {
+    /// `pieces` of them, each for `piece_pages` pages, that go to `pool`.
+    pub(in crate::guest) fn new(pool: Sender<Staging>, pieces: u64, piece_pages: usize) -> Self {
+        Self { pool, pieces, piece_pages }
+    }
+
+    /// Makes it.
+    pub(in crate::guest) fn fill(self) {
+        for _ in 0..self.pieces {
+            let _ = self.pool.send(Staging::new(self.piece_pages));
+        }
     }
 }
 

@@ -1,8 +1,10 @@
 //! The loop's hand on a guest that runs here: starts its threads, orders captures, tells of acks.
 
-use super::capture::{Acked, CaptureOrder, Capturer, Order};
-use super::encode::{EncodeThread, Job};
-use super::pool::{Abort, Pieces};
+use super::capture::{Acked, Capturer};
+use super::encode::EncodeThread;
+use super::job::Job;
+use super::order::{CaptureOrder, Order};
+use super::pool::{Abort, EmptyPieces, Pieces};
 use super::scrub::Scrub;
 use super::unacked_dirty::UnackedDirty;
 use super::unmarked::{Found, Unmarked};
@@ -14,7 +16,6 @@ use std::io;
 use std::thread::{JoinHandle, sleep};
 use std::time::{Duration, Instant};
 use understudy_checkpoint::domain::{DomainState, LogTells, Source};
-use understudy_checkpoint::epoch::Staging;
 use understudy_checkpoint::pages::{Batches, Encoder, EncoderConfig};
 use understudy_checkpoint::{Epoch, OutOfMemory, PAGE_SIZE};
 
@@ -52,21 +53,6 @@ pub(in crate::guest) struct Parts {
     pub(in crate::guest) acked: Acked,
 }
 
-/// Staging that is still to be made.
-pub(in crate::guest) struct EmptyPieces {
-    pool: Sender<Staging>,
-    piece_pages: usize,
-}
-
-impl EmptyPieces {
-    /// Makes it.
-    pub(in crate::guest) fn fill(self) {
-        for _ in 0..PIECES {
-            let _ = self.pool.send(Staging::new(self.piece_pages));
-        }
-    }
-}
-
 impl Parts {
     pub(in crate::guest) fn make(
         source: Box<dyn Source>,
@@ -84,7 +70,7 @@ impl Parts {
         }
         let piece_pages =
             config.staging_bytes.div_ceil(PAGE_SIZE as u64).min(page_count).div_ceil(PIECES).max(1);
-        let pieces = EmptyPieces { pool: to_pool.clone(), piece_pages: piece_pages as usize };
+        let pieces = EmptyPieces::new(to_pool.clone(), PIECES, piece_pages as usize);
         let (tells, found) = (source.log_tells(), Found::default());
         let encoder = Encoder::new(EncoderConfig { shadow_bytes_max: config.shadow_bytes as usize });
         let capturer = Capturer {

@@ -1,0 +1,69 @@
+//! What one checkpoint cost: the guest's pause, and what became of the epoch on the link.
+
+use std::fmt;
+use std::time::{Duration, SystemTime};
+use understudy_checkpoint::pages::EncodeStats;
+
+/// How long each part of one pause took.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct PauseTimes {
+    /// Until no vCPU ran.
+    pub suspend: Duration,
+    /// Reading and clearing the dirty log.
+    pub drain: Duration,
+    /// Copying dirty pages to staging, and waiting for staging if it overflowed.
+    pub copy: Duration,
+    /// Capturing what the hypervisor has of it.
+    pub state: Duration,
+    /// Capturing what its device model has of it; next to nothing without one.
+    pub device_model: Duration,
+    /// Cutting what takes part in the epoch: its output.
+    pub cut: Duration,
+    /// Until the guest ran again.
+    pub resume: Duration,
+    /// How often staging was full and the guest waited for the encoder.
+    pub overflows: u32,
+    /// When everything had been cut; `None` without a pause.
+    pub cut_at: Option<SystemTime>,
+}
+
+impl PauseTimes {
+    /// The whole pause.
+    pub fn total(&self) -> Duration {
+        self.parts().iter().sum()
+    }
+
+    /// The parts, in their order.
+    pub fn parts(&self) -> [Duration; 7] {
+        [self.suspend, self.drain, self.copy, self.state, self.device_model, self.cut, self.resume]
+    }
+}
+
+impl fmt::Display for PauseTimes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [suspend, drain, copy, state, device_model, cut, resume] =
+            self.parts().map(|part| part.as_millis());
+        write!(
+            f,
+            "{} ms: suspend {suspend}, drain {drain}, copy {copy} (staging overflowed {} times), state {state}, device \
+             model {device_model}, cut {cut}, resume {resume}",
+            self.total().as_millis(),
+            self.overflows
+        )
+    }
+}
+
+/// What one epoch became on the link.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Encoded {
+    /// Pages by encoding, and bytes.
+    pub stats: EncodeStats,
+    /// Pages that did not change and were sent to be compared.
+    pub checked_pages: u64,
+    /// Pages that changed without a mark: they are sent again.
+    pub unmarked_pages: u64,
+    /// Bytes on the link, everything included.
+    pub link_bytes: u64,
+    /// Time spent encoding, without waiting for the link.
+    pub busy: Duration,
+}
