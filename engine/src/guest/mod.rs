@@ -12,6 +12,7 @@
 //!   both        [`Report`]s and the [`LoopWaker`] towards the loop
 //! ```
 
+mod host;
 mod lab;
 mod machine;
 mod output;
@@ -27,8 +28,9 @@ mod waker;
 mod workers;
 mod xen;
 
+pub use host::{Host, NotBuilt};
 pub use lab::{LabCard, LabCards, LabHost, LabStartError, activated};
-pub use machine::{BoxedSource, Host, Machine, NotBuilt, NotSaved, NotStarted, PreviousRun, RunningGuest};
+pub use machine::{BoxedSource, Machine, PreviousRun, RunningGuest};
 pub use output::interfaces::Card;
 pub use output::{HeldOutput, OutputError, OutputMaker, OutputStats, UnheldCard};
 pub use participant::{Health, Participant, ParticipantError, Participants};
@@ -37,7 +39,7 @@ pub use pipeline::order::CaptureOrder;
 pub use pipeline::outlet::{EpochHead, Outlet, OutletClosed, Part};
 pub use pipeline::protector::{Protector, ProtectorConfig, Stuck};
 pub use replica::receive::{Committed, Held, Keeper, Work};
-pub use replica::{InMemory, Replica, Start};
+pub use replica::{InMemory, NotSaved, NotStarted, Replica, Start};
 pub use report::{Report, Reporter, RuntimeId};
 pub use stepped::{SteppedCapture, SteppedReplica};
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Which host the guests of a node run on, as it is configured: nothing else in the node names one.
 //!
-//! Not here: what a host is (`guest/machine.rs`), and looking for guests again and again ([`discovery`](super::discovery)).
+//! Not here: what a host is (`guest/host.rs`), and looking for guests again and again ([`discovery`](super::discovery)).
 
 use super::NodeError;
 use super::beginning::NewPrimary;

@@ -9,15 +9,17 @@
 //!
 //! Not here: decoding what arrives, and its order (`checkpoint::epoch::Receiver`).
 
+mod in_memory;
 pub(in crate::guest) mod receive;
 
-use crate::guest::machine::{Host, NotBuilt, NotSaved, NotStarted, RunningGuest};
+pub use in_memory::InMemory;
+
+use crate::guest::machine::RunningGuest;
 use std::fmt::Debug;
 use std::path::PathBuf;
-use std::sync::Arc;
-use understudy_checkpoint::domain::{Description, DomainState, Sink};
+use understudy_checkpoint::domain::{Description, Sink};
 use understudy_checkpoint::epoch::Image;
-use understudy_checkpoint::{Epoch, Generation, Page, PageEntry, Pfn};
+use understudy_checkpoint::{Epoch, Generation};
 
 /// A guest that is to be started from its image.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +32,51 @@ pub struct Start<'a> {
     pub generation: Generation,
     /// The first epoch it runs in.
     pub open: Epoch,
+}
+
+/// Why a guest was not started from its image. Nothing of it has run.
+#[derive(thiserror::Error, Debug)]
+#[error("{why}")]
+pub struct NotStarted {
+    /// For the operator.
+    pub why: String,
+    /// What holds the image, where that is still whole: it may be tried again.
+    pub replica: Option<Box<dyn Replica>>,
+}
+
+impl NotStarted {
+    /// The image in `replica` is as it was.
+    pub fn with(why: impl ToString, replica: Box<dyn Replica>) -> Self {
+        Self { why: why.to_string(), replica: Some(replica) }
+    }
+}
+
+impl From<String> for NotStarted {
+    fn from(why: String) -> Self {
+        Self { why, replica: None }
+    }
+}
+
+impl From<&str> for NotStarted {
+    fn from(why: &str) -> Self {
+        why.to_owned().into()
+    }
+}
+
+/// Why an image is in no file.
+#[derive(thiserror::Error, Clone, PartialEq, Eq, Debug)]
+pub enum NotSaved {
+    /// Guests of this host end with its engine.
+    #[error("this host keeps no images in files")]
+    NotHere,
+    /// It was tried.
+    #[error("its last commit cannot be written to {} ({why})", path.display())]
+    Unwritten {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
 }
 
 /// A holder of an image.
@@ -66,68 +113,6 @@ pub trait Replica: Sink + Debug {
 
     /// Saves the image where a person can start the guest from it.
     fn save(&self, name: &str, what: &Description) -> Result<PathBuf, NotSaved>;
-}
-
-/// An image in memory of this process.
-#[derive(Debug)]
-pub struct InMemory {
-    image: Image,
-    host: Arc<dyn Host>,
-}
-
-impl InMemory {
-    /// `image`, from which `host` builds the guest.
-    pub fn new(image: Image, host: Arc<dyn Host>) -> Self {
-        Self { image, host }
-    }
-}
-
-impl Replica for InMemory {
-    fn image(&self) -> Option<&Image> {
-        Some(&self.image)
-    }
-
-    fn is_in_memory(&self) -> bool {
-        true
-    }
-
-    fn activate(self: Box<Self>, start: &Start<'_>) -> Result<RunningGuest, NotStarted> {
-        let Self { image, host } = *self;
-        host.build(start, image).map_err(|NotBuilt { why, image }| NotStarted {
-            why,
-            replica: image.map(|image| Box::new(Self { image, host }) as Box<dyn Replica>),
-        })
-    }
-
-    fn save(&self, name: &str, what: &Description) -> Result<PathBuf, NotSaved> {
-        self.host.save(name, what, &self.image)
-    }
-}
-
-impl Sink for InMemory {
-    fn page(&self, pfn: Pfn) -> Option<&Page> {
-        self.image.page(pfn)
-    }
-
-    fn apply_page(&mut self, entry: PageEntry, page: Option<&Page>) {
-        self.image.apply_page(entry, page);
-    }
-
-    fn apply_state(&mut self, state: &DomainState) {
-        self.image.apply_state(state);
-    }
-
-    fn expect_pages(&mut self, first: Pfn, count: u64) {
-        self.image.expect_pages(first, count);
-    }
-
-    fn check(&mut self) -> Option<String> {
-        self.image.check()
-    }
-
-    fn fault(&self) -> Option<String> {
-        self.image.fault()
-    }
 }
 
 fn copy_of(image: &Image) -> Image {

@@ -9,8 +9,9 @@
 //!
 //! What is damaged or does not fit ends its epoch, never the image before it.
 
+use super::NotStarted;
 use super::{InMemory, Replica, Start};
-use crate::guest::machine::{Host, NotStarted};
+use crate::guest::host::Host;
 use crate::guest::report::{Report, Reporter};
 use crate::guest::thread;
 use crate::memory;

@@ -12,8 +12,9 @@
 //! Not here: what holds its output and lets it run ([`xen`](crate::guest::xen)).
 
 use super::standing_by::StandingBy;
-use crate::guest::machine::{NotBuilt, NotSaved, NotStarted};
+use crate::guest::host::NotBuilt;
 use crate::guest::replica::{InMemory, Replica};
+use crate::guest::replica::{NotSaved, NotStarted};
 use crate::memory;
 use crate::output_file::{Allow, write_to};
 use parking_lot::Mutex;

@@ -29,8 +29,10 @@ pub use machine::XenMachine;
 pub use standing_by::StandingBy;
 
 use crate::config::FindChanges;
-use crate::guest::machine::{Host, Machine, NotBuilt, NotSaved, PreviousRun, RunningGuest};
+use crate::guest::host::{Host, NotBuilt};
+use crate::guest::machine::{Machine, PreviousRun, RunningGuest};
 use crate::guest::output::{HeldOutput, OutputMaker};
+use crate::guest::replica::NotSaved;
 use crate::guest::replica::{Replica, Start};
 use build::{Building, rescue};
 use remake::Alive;

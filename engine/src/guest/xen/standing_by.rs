@@ -11,8 +11,10 @@
 use super::XenHost;
 use super::build::{Stood, rescue};
 use super::machine::XenMachine;
-use crate::guest::machine::{Host, NotSaved, NotStarted, RunningGuest};
+use crate::guest::host::Host;
+use crate::guest::machine::RunningGuest;
 use crate::guest::output::HeldOutput;
+use crate::guest::replica::{NotSaved, NotStarted};
 use crate::guest::replica::{Replica, Start};
 use std::fmt;
 use std::path::PathBuf;

@@ -1,0 +1,87 @@
+//! What runs guests on this host, as the engine sees it: the lab, or Xen. A host says what holds an image, and makes a
+//! [`Machine`](super::Machine) and its source from one in memory.
+
+use crate::guest::machine::RunningGuest;
+use crate::guest::replica::{NotSaved, Replica, Start};
+use std::fmt::Debug;
+use std::path::PathBuf;
+use understudy_checkpoint::domain::Description;
+use understudy_checkpoint::epoch::Image;
+use understudy_checkpoint::{Generation, PAGE_SIZE};
+use understudy_link::HoldRefusal;
+
+/// Why a host could not build a guest from an image in memory. Nothing of it has run.
+#[derive(thiserror::Error, Debug)]
+#[error("{why}")]
+pub struct NotBuilt {
+    /// For the operator.
+    pub why: String,
+    /// The image, where it is still whole: it may be tried again.
+    pub image: Option<Image>,
+}
+
+impl NotBuilt {
+    /// `image` is as it was.
+    pub fn with(why: impl ToString, image: Image) -> Self {
+        Self { why: why.to_string(), image: Some(image) }
+    }
+}
+
+impl From<String> for NotBuilt {
+    fn from(why: String) -> Self {
+        Self { why, image: None }
+    }
+}
+
+impl From<&str> for NotBuilt {
+    fn from(why: &str) -> Self {
+        why.to_owned().into()
+    }
+}
+
+/// Starts guests from images.
+pub trait Host: Send + Sync + Debug {
+    /// Whether the guest `name` that `what` describes could run here.
+    fn admits(&self, name: &str, what: &Description) -> Result<(), HoldRefusal>;
+
+    /// Memory of this host that an image of `what` takes, at most.
+    fn image_bytes(&self, what: &Description) -> u64 {
+        what.page_count.saturating_mul(PAGE_SIZE as u64 + 1)
+    }
+
+    /// Memory of this process that an image of `what` takes where nothing else holds it.
+    fn fallback_bytes(&self, what: &Description) -> u64 {
+        what.page_count.saturating_mul(PAGE_SIZE as u64 + 1)
+    }
+
+    /// What this host has to hold the image of the guest `name` that `what` describes; `None`: memory of this process
+    /// holds it. May take a while.
+    fn replica(&self, _name: &str, _what: &Description) -> Option<Box<dyn Replica>> {
+        None
+    }
+
+    /// Starts a guest from an image in memory, as [`Replica::activate`] does.
+    fn build(&self, start: &Start<'_>, image: Image) -> Result<RunningGuest, NotBuilt>;
+
+    /// Saves an image that no guest could be started from where a person can start it from.
+    fn save(&self, _name: &str, _what: &Description, _image: &Image) -> Result<PathBuf, NotSaved> {
+        Err(NotSaved::NotHere)
+    }
+
+    /// The engine ends: what fails from here on is not tried again.
+    fn leave(&self) {}
+
+    /// Saves the image of a guest `name` whose start has not ended, where a person can start it
+    /// from: what came of that, in words. `None` if there is no such image.
+    fn rescue(&self, _name: &str) -> Option<String> {
+        None
+    }
+
+    /// Pauses a guest `name` here that was run under a generation before `newest`, if there is one: a dead engine left it,
+    /// and another host runs it. The error is for the operator.
+    fn pause_older(&self, name: &str, newest: Generation) -> Result<(), String>;
+
+    /// Ends a guest `name` here that was run under a generation before `newest`, if there is one: a dead engine left
+    /// it. The error is for the operator.
+    fn end_older(&self, name: &str, newest: Generation) -> Result<(), String>;
+}
