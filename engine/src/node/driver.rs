@@ -12,10 +12,10 @@
 //!
 //! Not here: how guests come to a node ([`beginning`](super::beginning)), and what of their own drivers do.
 
-use super::beginning::NewPrimary;
 use super::context::Context;
 use super::glance::Glance;
 use super::inbound::Inbound;
+use super::new_primary::NewPrimary;
 use super::replay_stats::ReplayStats;
 use crate::config::{ConfigError, FindChanges, PacingSettings};
 use crate::control::{GuestStatus, Wish};

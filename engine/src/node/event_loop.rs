@@ -1,9 +1,9 @@
 //! One iteration of the loop: wait, take in what happened, let sessions decide, send what they want sent.
 
-use super::beginning::NewPrimary;
 use super::export;
 use super::handle::Command;
-use super::links::LinkEvent;
+use super::link_event::LinkEvent;
+use super::new_primary::NewPrimary;
 use super::witness::WitnessEvent;
 use super::{Node, SIGNAL, TIMER, WAKER};
 use crate::config::{GuestSettings, PacingSettings};

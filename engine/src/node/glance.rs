@@ -1,8 +1,6 @@
 //! How a guest stands, for whoever judges a node from outside: the simulator. Operators get more and in words, from
 //! [`status`](super::status).
 
-use super::guests::Guests;
-use std::fmt;
 use understudy_checkpoint::Generation;
 use understudy_session::{Time, primary, secondary};
 
@@ -29,17 +27,4 @@ pub enum Glance {
         /// The newest that its session knows of.
         generation: Generation,
     },
-}
-
-impl fmt::Debug for Guests {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_map().entries(self.guests.keys().map(|name| (name, self.glance(name)))).finish()
-    }
-}
-
-impl Guests {
-    /// How a guest stands; `None` if it is neither run nor held here.
-    pub fn glance(&self, name: &str) -> Option<Glance> {
-        Some(self.guests.get(name)?.glance())
-    }
 }

@@ -10,7 +10,7 @@
 //!                  └── 64 others came since, or descriptors are scarce ─► closed
 //! ```
 
-use super::line::{Line, Whose};
+use super::line::{Line, TWIN_WAIT, Whose};
 use super::links::{LINES_MAX, Links};
 use super::peer::Peer;
 use crate::config::check_name;
@@ -22,9 +22,6 @@ use std::net::SocketAddr;
 use understudy_link::handshake::{Choice, Standing, choose};
 use understudy_link::{GUEST_REFUSALS_SINCE, Hello, Identity, RefuseReason, Service};
 use understudy_session::{NodeName, Span, Time};
-
-/// How long a peer's process that has a link is given to answer before another one of its name takes its place.
-pub(super) const TWIN_WAIT: Span = Span::from_ms(1_000);
 
 /// Connections at a time of whom nothing is known. One more sends the oldest away: peers and dialled ones keep room.
 pub(super) const STRANGERS_MAX: usize = 64;

@@ -6,17 +6,19 @@
 //!                      └───────────────── RunningGuest ──────────────────────────┘
 //! ```
 
-use super::beginning::unexpected;
 use super::context::Context;
 use super::driver::{GuestDriver, WitnessWord};
+use super::glance::Glance;
 use super::inbound::{GuestName, Inbound};
-use super::offers::{OfferKey, PeerOffer};
+use super::new_primary::unexpected;
+use super::peer_offer::{OfferKey, PeerOffer};
 use crate::config::NodeConfig;
 use crate::guest::{BoxedSource, Host, OutputMaker, ProtectorConfig, Report, Reporter, RuntimeId, Workers};
 use crate::memory;
 use crate::metrics::Metrics;
 use crossbeam::channel::Sender;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
 use understudy_session::primary::SlowPolicy;
 use understudy_session::{NodeName, Time, WitnessReply};
@@ -39,6 +41,12 @@ pub struct Guests {
     pub(super) available_bytes: fn() -> Option<u64>,
     /// Threads that copy pages in a pause. Counting processors reads files: not in each turn of the loop.
     copiers: usize,
+}
+
+impl fmt::Debug for Guests {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.guests.keys().map(|name| (name, self.glance(name)))).finish()
+    }
 }
 
 impl Guests {
@@ -70,6 +78,11 @@ impl Guests {
     /// Asks `available_bytes` for the memory of this host, where the kernel is not to be asked.
     pub fn set_available_bytes(&mut self, available_bytes: fn() -> Option<u64>) {
         self.available_bytes = available_bytes;
+    }
+
+    /// How a guest stands; `None` if it is neither run nor held here.
+    pub fn glance(&self, name: &str) -> Option<Glance> {
+        Some(self.guests.get(name)?.glance())
     }
 
     /// The peer of a guest that is run or held here.

@@ -3,8 +3,8 @@
 //! Not here: what a host is (`guest/host.rs`), and looking for guests again and again ([`discovery`](super::discovery)).
 
 use super::NodeError;
-use super::beginning::NewPrimary;
 use super::discovery::Discovery;
+use super::new_primary::NewPrimary;
 use super::system;
 use crate::config::{FindChanges, GuestConfigs, NodeConfig};
 use crate::guest::{Compare, Host, LabCards, LabHost, OutputMaker, XenHost};

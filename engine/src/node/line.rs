@@ -3,7 +3,7 @@
 //! A link of version 2 is always read: a guest whose thread is busy stops its own sender only
 //! ([`numbers`](super::numbers)).
 
-use super::links::LinkEvent;
+use super::link_event::LinkEvent;
 use super::numbers::Numbers;
 use crate::connection::{Connection, ConnectionError, Fill};
 use std::collections::VecDeque;
@@ -29,6 +29,9 @@ const PING_EVERY: Span = Span::from_ms(1_000);
 /// A peer that was asked, and of which nothing was heard for this long, is gone. Guests notice much earlier; this is
 /// for links on which no guest speaks.
 const SILENCE_MAX: Span = Span::from_ms(10_000);
+
+/// How long a peer's process that has a link is given to answer before another one of its name takes its place.
+pub(super) const TWIN_WAIT: Span = Span::from_ms(1_000);
 
 /// Whose connection it is.
 #[derive(Clone, PartialEq, Eq, Debug)]

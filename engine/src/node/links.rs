@@ -11,9 +11,9 @@
 
 use super::context::Silence;
 use super::epoch_sender::SendQueue;
-use super::greet::TWIN_WAIT;
-use super::inbound::{GuestName, Inbound};
-use super::line::{Line, Read, Whose};
+use super::inbound::GuestName;
+use super::line::{Line, Read, TWIN_WAIT, Whose};
+use super::link_event::LinkEvent;
 use super::peer::{Peer, PeerHealth, needs_a_person};
 use crate::config::NodeConfig;
 use crate::connection::{ConnectionError, Transport};
@@ -30,14 +30,6 @@ use understudy_session::{NodeName, Span, Time};
 
 /// Connections at a time, peers and those that have not said who they are.
 pub(super) const LINES_MAX: usize = 256;
-
-/// What the links have to say.
-#[derive(Debug)]
-pub(super) enum LinkEvent {
-    Up { peer: NodeName },
-    Down { peer: NodeName },
-    Arrived { peer: NodeName, guest: GuestName, what: Inbound },
-}
 
 /// All links.
 #[derive(Debug)]

@@ -1,27 +1,26 @@
-//! Offers of guests between nodes: what a peer said to ours, and what is made of a peer's.
+//! What is made of guests that peers offer.
 //!
 //! ```text
 //!   a peer's offer ─► consider ─┬─► held here
 //!                      ▲        └─► refused, said on the link; looked at again after 1, 2, 4 … 30 s,
 //!                      └───────────────────────────────────────── and at once when a guest here goes
-//!   ours ─► declined: nothing of it is sent, `status` says why ── ready ─► offered again
-//!        ─► silence while the peer speaks for others: offered again after 0.5, 1 … 8 s
 //! ```
+//!
+//! Not here: offers of guests that run here (`primary/offer.rs`).
 //!
 //! A refusal is of one guest: the link and the other guests on it go on.
 
-use super::beginning::check_size;
 use super::context::Context;
 use super::driver::{HeldCopy, Verdict};
 use super::guests::Guests;
 use super::inbound::GuestName;
-use super::primary::PrimaryGuest;
+use super::new_primary::check_size;
+use super::peer_offer::{OfferKey, PeerOffer};
 use crate::config::check_name;
 use crate::memory;
 use understudy_checkpoint::Generation;
 use understudy_checkpoint::domain::Description;
 use understudy_link::{GuestFrame, HoldReason, HoldRefusal};
-use understudy_session::primary::Input;
 use understudy_session::{NodeName, Span, Time, ToSecondary};
 
 /// Guests that one node holds, at most: each has a thread.
@@ -30,99 +29,6 @@ pub(super) const HELD_MAX: usize = 256;
 /// When a refused offer is looked at again, first and at most.
 const LOOK_FIRST: Span = Span::from_ms(1_000);
 const LOOK_LONGEST: Span = Span::from_ms(30_000);
-
-/// When a guest of ours to which nothing is said is offered again, first and at most.
-const AGAIN_FIRST: Span = Span::from_ms(500);
-const AGAIN_LONGEST: Span = Span::from_ms(8_000);
-
-/// A guest that a peer runs, by its name and the peer's.
-pub(super) type OfferKey = (GuestName, NodeName);
-
-/// What a peer said it runs, on its present link.
-#[derive(Debug)]
-pub(super) struct PeerOffer {
-    generation: Option<Generation>,
-    description: Description,
-    refusal: Option<HoldRefusal>,
-    look_at: Time,
-    wait: Span,
-}
-
-/// What the peer makes of a guest that is offered to it.
-#[derive(Debug)]
-pub(super) struct OwnOffer {
-    /// Why it holds no copy, if it said so.
-    pub(super) refusal: Option<HoldRefusal>,
-    /// The generation that it was offered in when the peer said so.
-    refused_in: Generation,
-    /// What the log said last: the same after another connection is not said again.
-    logged: Option<HoldRefusal>,
-    again_at: Option<Time>,
-    wait: Span,
-}
-
-impl Default for OwnOffer {
-    fn default() -> Self {
-        Self { refusal: None, refused_in: Generation(0), logged: None, again_at: None, wait: AGAIN_FIRST }
-    }
-}
-
-impl OwnOffer {
-    /// When the guest is offered again.
-    pub(super) fn again_at(&self) -> Option<Time> {
-        self.again_at
-    }
-}
-
-impl PrimaryGuest {
-    /// The peer does not hold this guest: for its session there is no link, as nobody is at its other end.
-    pub(super) fn declined(&mut self, refusal: HoldRefusal, cx: &mut dyn Context) {
-        if self.offer.logged.as_ref() != Some(&refusal) {
-            let (reason, why) = (refusal.reason.label(), &refusal.detail);
-            tracing::warn!(
-                guest = %self.name, peer = %self.peer, reason, why,
-                "The peer holds no copy of the guest; it looks again by itself"
-            );
-            self.offer.logged = Some(refusal.clone());
-        }
-        self.meter.copy_refused(Some(refusal.reason));
-        self.offer.refusal = Some(refusal);
-        self.offer.refused_in = self.session.generation();
-        self.place = None;
-        self.handle(Input::LinkDown, cx);
-    }
-
-    /// A peer that has a guest of this name gives way to a newer generation only, and hears of one only by an offer.
-    pub(super) fn offer_newer_generation(&mut self, now: Time) {
-        if self.offer.refusal.is_some() && self.session.generation() > self.offer.refused_in {
-            self.offer.again_at = Some(now);
-        }
-    }
-
-    /// Forgets what the peer said: it is asked anew.
-    pub(super) fn forget_refusal(&mut self) {
-        self.offer.refusal = None;
-        self.offer.again_at = None;
-        self.meter.copy_refused(None);
-    }
-
-    /// The peer is there and says nothing for this guest: it is offered again, less and less often.
-    pub(super) fn offer_later(&mut self, now: Time) {
-        self.place = None;
-        self.offer.again_at = Some(now + self.offer.wait);
-        self.offer.wait = Span((2 * self.offer.wait.0).min(AGAIN_LONGEST.0));
-    }
-
-    /// Offers the guest again if it is time to.
-    pub(super) fn offer_again(&mut self, cx: &mut dyn Context) {
-        if self.offer.again_at.is_some_and(|at| at <= cx.now()) {
-            self.offer.again_at = None;
-            if cx.is_link_up(&self.peer) {
-                self.attach(cx);
-            }
-        }
-    }
-}
 
 impl Guests {
     /// A peer says that it runs a guest.

@@ -2,21 +2,24 @@
 
 mod driver;
 mod ending;
+mod gate;
+mod mend;
+mod offer;
 mod words;
 
-use super::beginning::check_size;
 use super::context::{Context, Silence};
 use super::epoch_sender::{EpochSender, NoOutlet, SendQueue};
-use super::gate::Gate;
 use super::inbound::GuestName;
-use super::mend::Broken;
-use super::offers::OwnOffer;
+use super::new_primary::check_size;
 use super::output_log;
 use super::replay_stats::ReplayStats;
 use crate::control::status::Takeover;
 use crate::guest::{CaptureOrder, Checkpointer, Health, HeldOutput, Machine, Outlet, Participants};
 use crate::guest::{Report, RuntimeId, Stuck};
 use crate::metrics::GuestMeter;
+pub(super) use gate::Gate;
+use mend::Broken;
+pub(super) use offer::OwnOffer;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;

@@ -6,10 +6,10 @@ mod outside;
 mod starts;
 mod unseen;
 
-use super::beginning::NewPrimary;
 use super::glance::Glance;
 use super::guests::Guests;
 use super::inbound::Inbound;
+use super::new_primary::NewPrimary;
 use crate::config::{FindChanges, NodeConfig, XenGuestConfig};
 use crate::control::{GuestState, GuestStatus, Wish};
 use crate::guest::{

@@ -5,7 +5,7 @@
 //!                          └── xenstored hangs, refuses ── 3 s ──┘
 //! ```
 //!
-//! The loop waits for none of it: what must not be before the mark waits by itself (`node/gate.rs`).
+//! The loop waits for none of it: what must not be before the mark waits by itself (`node/primary/gate.rs`).
 
 use crate::guest::waker::LoopWaker;
 use parking_lot::Mutex;

@@ -2,7 +2,8 @@
 
 use super::super::driver::{GuestDriver, HeldCopy, MadeWay, Started, Verdict, WitnessWord};
 use super::super::glance::Glance;
-use super::super::{beginning, beginning::NewPrimary, inbound::Inbound, leave, status};
+use super::super::new_primary::{self, NewPrimary};
+use super::super::{inbound::Inbound, leave, status};
 use super::{Activation, SecondaryGuest};
 use crate::control::status::Takeover;
 use crate::control::{GuestRole, GuestStatus, Wish};
@@ -82,7 +83,7 @@ impl GuestDriver for SecondaryGuest {
     fn successor(&mut self, cx: &mut dyn Context) -> Option<NewPrimary> {
         let RunningGuest { machine, source, output, past: _, compared_bytes } = self.started.take()?;
         let Some(Activation { record, epoch, authority_at, is_outdated }) = self.activation.take() else {
-            beginning::unexpected(&self.name, &machine, &output);
+            new_primary::unexpected(&self.name, &machine, &output);
             self.broken = Some("it was started, and nobody had wanted that".into());
             return None;
         };

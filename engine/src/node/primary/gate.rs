@@ -8,13 +8,13 @@
 //!
 //! Xenstored answers in microseconds; where it hangs, `status` says what the output waits for.
 
-use super::primary::PrimaryGuest;
+use super::PrimaryGuest;
 use crate::guest::Participants;
 use understudy_checkpoint::{Epoch, Generation};
 
 /// What waits.
 #[derive(Default, Debug)]
-pub(super) struct Gate {
+pub(in crate::node) struct Gate {
     waits: Option<Waiting>,
     /// A person lets out what this generation sends, marked or not.
     waived: Generation,
@@ -38,29 +38,29 @@ impl Waiting {
 
 impl Gate {
     /// Nothing of what waits is to leave.
-    pub(super) fn close(&mut self) {
+    pub(in crate::node) fn close(&mut self) {
         self.waits = None;
     }
 
     /// A full copy begins: from its cut on nothing passes any more, and what came before leaves with its ack.
-    pub(super) fn seeds(&mut self) {
+    pub(in crate::node) fn seeds(&mut self) {
         self.waits.take_if(|waits| *waits == Waiting::Pass);
     }
 
     /// Whether something waits.
-    pub(super) fn is_waiting(&self) -> bool {
+    pub(in crate::node) fn is_waiting(&self) -> bool {
         self.waits.is_some()
     }
 }
 
 impl PrimaryGuest {
     /// Everything may leave, once the guest is marked.
-    pub(super) fn pass_output(&mut self) {
+    pub(in crate::node) fn pass_output(&mut self) {
         self.let_out(Waiting::Pass);
     }
 
     /// What is acked may leave, once the guest is marked.
-    pub(super) fn release_output(&mut self, through: Epoch) {
+    pub(in crate::node) fn release_output(&mut self, through: Epoch) {
         self.let_out(Waiting::Release(through));
     }
 
@@ -76,7 +76,7 @@ impl PrimaryGuest {
     }
 
     /// Lets out what waits, if the guest is marked by now.
-    pub(super) fn look_at_gate(&mut self) {
+    pub(in crate::node) fn look_at_gate(&mut self) {
         if self.gate.is_waiting() {
             self.mark();
             if self.is_marked()
@@ -88,7 +88,7 @@ impl PrimaryGuest {
     }
 
     /// By a person's word the mark is not waited for.
-    pub(super) fn waive_mark(&mut self) {
+    pub(in crate::node) fn waive_mark(&mut self) {
         self.gate.waived = self.session.generation();
         if let Some(what) = self.gate.waits.take() {
             tracing::warn!(
@@ -106,7 +106,7 @@ impl PrimaryGuest {
     }
 
     /// What the output waits for, if it waits for the mark.
-    pub(super) fn gate_reason(&self) -> Option<String> {
+    pub(in crate::node) fn gate_reason(&self) -> Option<String> {
         let generation = self.session.generation();
         self.gate.is_waiting().then(|| {
             format!(

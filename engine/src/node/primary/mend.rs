@@ -7,19 +7,19 @@
 //!                                  └─ none in this process: restart the node
 //! ```
 
-use super::context::Context;
-use super::primary::{Over, PrimaryGuest};
+use super::{Over, PrimaryGuest};
 use crate::guest::{BoxedSource, Checkpointer, RuntimeId};
+use crate::node::context::Context;
 use understudy_session::primary::Input;
 use understudy_session::{Span, Time};
 
 /// What makes a guest's captures has failed. The guest has not.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Broken {
+pub(in crate::node) struct Broken {
     /// For the operator.
-    pub(super) why: String,
+    pub(in crate::node) why: String,
     /// When to try to make it anew; `None` if that cannot be done in this process.
-    pub(super) mend_at: Option<Time>,
+    pub(in crate::node) mend_at: Option<Time>,
 }
 
 /// How long to wait after an attempt to make a guest's threads anew has failed.
@@ -27,7 +27,7 @@ const MEND_RETRY: Span = Span::from_ms(5_000);
 
 impl PrimaryGuest {
     /// What makes captures has failed. A guest goes on without, as far as its session lets it.
-    pub(super) fn broke(&mut self, why: String, now: Time) {
+    pub(in crate::node) fn broke(&mut self, why: String, now: Time) {
         self.capturing = None;
         self.protector = None;
         if self.machine.is_none() {
@@ -39,7 +39,7 @@ impl PrimaryGuest {
     }
 
     /// The source for new threads, if it is time for them.
-    pub(super) fn source_to_mend_with(&mut self, now: Time) -> Option<BoxedSource> {
+    pub(in crate::node) fn source_to_mend_with(&mut self, now: Time) -> Option<BoxedSource> {
         let broken = self.broken.as_mut().filter(|broken| broken.mend_at.is_some_and(|at| at <= now))?;
         match self.machine.as_ref()?.reopen() {
             None => {
@@ -56,7 +56,7 @@ impl PrimaryGuest {
     }
 
     /// An attempt came to nothing.
-    pub(super) fn mend_later(&mut self, error: &str, now: Time) {
+    pub(in crate::node) fn mend_later(&mut self, error: &str, now: Time) {
         if let Some(broken) = &mut self.broken {
             broken.mend_at = Some(now + MEND_RETRY);
         }
@@ -64,7 +64,7 @@ impl PrimaryGuest {
     }
 
     /// New threads capture the guest. One that stood still in the midst of a pause runs again, if it may.
-    pub(super) fn mended(
+    pub(in crate::node) fn mended(
         &mut self,
         runtime: RuntimeId,
         protector: Box<dyn Checkpointer>,
@@ -82,12 +82,12 @@ impl PrimaryGuest {
     }
 
     /// When the session has something to do; never if it is lost.
-    pub(super) fn session_timeout(&self) -> Option<Time> {
+    pub(in crate::node) fn session_timeout(&self) -> Option<Time> {
         self.session.next_timeout().filter(|_| self.defect.is_none())
     }
 
     /// When [`run_timers`](Self::run_timers) has something to do.
-    pub(super) fn next_timeout(&self) -> Option<Time> {
+    pub(in crate::node) fn next_timeout(&self) -> Option<Time> {
         let mend_at = self.broken.as_ref().and_then(|broken| broken.mend_at);
         [self.session_timeout(), mend_at, self.offer.again_at()].into_iter().flatten().min()
     }

@@ -1,0 +1,20 @@
+//! What a peer said it runs, on its present link.
+
+use super::inbound::GuestName;
+use understudy_checkpoint::Generation;
+use understudy_checkpoint::domain::Description;
+use understudy_link::HoldRefusal;
+use understudy_session::{NodeName, Span, Time};
+
+/// A guest that a peer runs, by its name and the peer's.
+pub(super) type OfferKey = (GuestName, NodeName);
+
+/// What a peer said it runs, on its present link.
+#[derive(Debug)]
+pub(super) struct PeerOffer {
+    pub(super) generation: Option<Generation>,
+    pub(super) description: Description,
+    pub(super) refusal: Option<HoldRefusal>,
+    pub(super) look_at: Time,
+    pub(super) wait: Span,
+}
