@@ -3,9 +3,10 @@
 use super::LinkError;
 use super::body::Body;
 use super::frame::{Frame, GuestFrame, GuestId, LinkFrame, WitnessFrame};
-use super::hello::{Hello, HelloAnswer, Identity, RefuseReason, Service};
+use super::hello::{Hello, HelloAnswer, Identity};
 use super::kind::{Conversation, Kind};
 use super::refusal::{HoldReason, HoldRefusal};
+use super::service::{RefuseReason, Service};
 use super::values::{CopyTag, DeclineTag, StandingTag, Value};
 use alloc::borrow::ToOwned;
 use alloc::boxed::Box;

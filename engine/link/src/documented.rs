@@ -1,8 +1,8 @@
 //! `docs/LINK.md` against the tables: kinds with their versions and addresses, and every value of a field.
 
-use super::hello::{RefuseReason, Service};
 use super::kind::{Conversation, Kind};
 use super::refusal::HoldReason;
+use super::service::{RefuseReason, Service};
 use super::values::{CopyTag, DeclineTag, StandingTag, Value};
 use alloc::borrow::ToOwned;
 use alloc::format;

@@ -5,7 +5,7 @@ use super::body::{put_blob, put_optional_u64, put_text, put_u16, put_u32, put_u6
 use super::frame::{Frame, GuestFrame, GuestId, LinkFrame, WitnessFrame};
 use super::hello::{Hello, HelloAnswer, Identity};
 use super::kind::Kind;
-use super::outbox::{Class, Lane};
+use super::lane::{Class, Lane};
 use super::values::{CopyTag, DeclineTag, StandingTag, Value};
 use super::{BODY_BYTES_MAX, header};
 use alloc::vec::Vec;

@@ -15,27 +15,19 @@
 //! A guest's number is given by the end that offers it, and is valid for that end's frames and the answers to
 //! them: each direction of offering has its own numbers.
 
-use super::hello::{Hello, HelloAnswer, RefuseReason};
+use super::hello::{Hello, HelloAnswer};
 use super::kind::Kind;
 use super::refusal::HoldRefusal;
+use super::service::RefuseReason;
 use super::values::{DeclineTag, Value};
+use super::version::CHECKS_SINCE;
 use alloc::boxed::Box;
 use alloc::string::String;
 use core::fmt;
-use core::ops::RangeInclusive;
 use understudy_checkpoint::domain::Description;
 use understudy_checkpoint::pages::{EpochSummary, FORM_CHECKS, FORM_STATE};
 use understudy_checkpoint::{Epoch, Generation};
 use understudy_session::{ToPrimary, ToSecondary, WitnessReply, WitnessRequest};
-
-/// Versions of the protocol that this engine speaks: the current one and the one before.
-pub const VERSIONS: RangeInclusive<u16> = 1..=2;
-
-/// The first version with refusals for single guests, windows, and pings between nodes.
-pub const GUEST_REFUSALS_SINCE: u16 = 2;
-
-/// The first version whose epochs carry checks of unchanged pages and the digest of their state.
-pub const CHECKS_SINCE: u16 = 2;
 
 /// Frames of the largest guest that engines protect: 256 GiB. Its page types alone take 64 MiB in an image.
 pub const GUEST_PAGES_MAX: u64 = 1 << 26;

@@ -12,8 +12,10 @@
 //! Two nodes that know each other's address both connect, perhaps at the same moment. Both must then keep the
 //! same link, without another exchange: see [`choose`].
 
-use super::frame::{Frame, LinkFrame, VERSIONS};
-use super::hello::{Hello, HelloAnswer, Identity, RefuseReason, Service, common_version};
+use super::frame::{Frame, LinkFrame};
+use super::hello::{Hello, HelloAnswer, Identity, common_version};
+use super::service::{RefuseReason, Service};
+use super::version::VERSIONS;
 use super::{EncodeError, Encoded, LinkError, encode};
 use alloc::format;
 use alloc::string::String;

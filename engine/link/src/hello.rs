@@ -1,18 +1,10 @@
 //! What a hello and its answers say. How they are exchanged is in [`handshake`](super::handshake).
 
-use super::frame::VERSIONS;
+use super::service::{RefuseReason, Service};
 use super::values::Value;
+use super::version::VERSIONS;
 use core::fmt;
 use understudy_session::NodeName;
-
-/// What the end that connects wants to talk to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Service {
-    /// A node that holds guests.
-    Node,
-    /// The witness.
-    Witness,
-}
 
 /// Who an end of a link is.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -41,25 +33,6 @@ pub struct HelloAnswer {
     pub version: u16,
     /// Who it is.
     pub from: Identity,
-}
-
-/// Why an end does not agree.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum RefuseReason {
-    /// No version that both speak.
-    NoCommonVersion,
-    /// It is not what the other end wants to talk to.
-    WrongService,
-    /// There is, or is about to be, another link between these two nodes.
-    Duplicate,
-    /// It does not expect this node.
-    UnknownNode,
-    /// It has no room for another connection.
-    Full,
-    /// The other end did not keep to the protocol.
-    Protocol,
-    /// Another process of this name is connected and answers. Only for ends that speak version 2.
-    NameInUse,
 }
 
 impl fmt::Display for RefuseReason {

@@ -28,12 +28,15 @@ pub mod handshake;
 mod header;
 mod hello;
 mod kind;
+mod lane;
 mod link;
 mod outbox;
 mod refusal;
+mod service;
 #[cfg(test)]
 mod tests;
 mod values;
+mod version;
 
 pub use backoff::Backoff;
 pub use body::TEXT_BYTES_MAX;
@@ -41,11 +44,14 @@ pub use decoder::Decoder;
 pub use encode::{EncodeError, Encoded, check_offer, encode};
 pub use error::LinkError;
 pub use frame::{
-    BODY_BYTES_MAX, Frame, GUEST_PAGES_MAX, GUEST_REFUSALS_SINCE, GuestFrame, GuestId, LinkFrame,
-    SMALL_BODY_BYTES_MAX, STATE_BYTES_MAX, VERSIONS, WINDOW_BYTES, WitnessFrame,
+    BODY_BYTES_MAX, Frame, GUEST_PAGES_MAX, GuestFrame, GuestId, LinkFrame, SMALL_BODY_BYTES_MAX,
+    STATE_BYTES_MAX, WINDOW_BYTES, WitnessFrame,
 };
 pub use header::HEADER_BYTES;
-pub use hello::{Hello, HelloAnswer, Identity, RefuseReason, Service, common_version};
+pub use hello::{Hello, HelloAnswer, Identity, common_version};
+pub use lane::{Class, Lane};
 pub use link::{Event, Link, LinkEnd};
-pub use outbox::{Backlog, Class, LANE_BYTES_HARD_MAX, LANE_BYTES_MAX, Lane, Outbox};
+pub use outbox::{Backlog, LANE_BYTES_HARD_MAX, LANE_BYTES_MAX, Outbox};
 pub use refusal::{HoldReason, HoldRefusal};
+pub use service::{RefuseReason, Service};
+pub use version::{GUEST_REFUSALS_SINCE, VERSIONS};

@@ -13,7 +13,8 @@
 
 use crate::handshake::{self, HELLO_MAX, Handshake};
 use crate::kind::Kind;
-use crate::outbox::{Backlog, Lane};
+use crate::lane::Lane;
+use crate::outbox::Backlog;
 use crate::{
     Decoder, EncodeError, Encoded, Frame, GUEST_REFUSALS_SINCE, GuestFrame, GuestId, Hello, HelloAnswer,
     Identity, LinkError, LinkFrame, Outbox, RefuseReason, Service, VERSIONS, WitnessFrame, encode,

@@ -16,7 +16,7 @@
 //! connection, since the other end does not take in what it must.
 
 use super::encode::Encoded;
-use super::frame::{Frame, GuestFrame, GuestId};
+use super::lane::Lane;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
@@ -26,61 +26,11 @@ pub const LANE_BYTES_MAX: usize = 8 << 20;
 /// Above this the connection ends. The difference holds a long frame in hand and what sessions say meanwhile.
 pub const LANE_BYTES_HARD_MAX: usize = LANE_BYTES_MAX + (8 << 20);
 
-/// A frame up to this many bytes is small: whatever sessions say, and the checkpoints of an idle guest.
-const SMALL_FRAME_BYTES: usize = 4 << 10;
-
-/// What goes before what, among the heads of lanes.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Class {
-    /// What the link says itself, and whatever is small.
-    Control,
-    /// A guest's network packets: somebody waits for each of them. No kind of frame carries them yet. They need lanes of
-    /// their own, since nothing overtakes within a lane.
-    Packets,
-    /// Pages and state of epochs.
-    Pages,
-}
-
-impl Class {
-    /// That of a frame of `len_bytes` in `lane`.
-    pub(super) fn of(lane: Lane, len_bytes: usize) -> Self {
-        if lane == Lane::Link || len_bytes <= SMALL_FRAME_BYTES { Self::Control } else { Self::Pages }
-    }
-}
-
 /// Bytes sealed ahead of the socket, at most, but for the last frame's rest: what a small frame still waits for.
 const BATCH_BYTES: usize = 256 << 10;
 
 /// Frames in one writev, at most.
 const BATCH_FRAMES: usize = 64;
-
-/// Whose order a frame keeps.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum Lane {
-    /// The link itself, and the witness.
-    Link,
-    /// A guest that this end offers: it is primary.
-    Offered(GuestId),
-    /// A guest that the other end offers: this end is secondary.
-    Held(GuestId),
-}
-
-impl Lane {
-    /// Where a frame belongs.
-    pub fn of(frame: &Frame<'_>) -> Self {
-        match frame {
-            Frame::Link(_) | Frame::Witness(_) => Self::Link,
-            Frame::Guest(
-                guest,
-                GuestFrame::ToPrimary(_)
-                | GuestFrame::HoldDeclined(_)
-                | GuestFrame::HoldReady
-                | GuestFrame::Window { .. },
-            ) => Self::Held(*guest),
-            Frame::Guest(guest, _) => Self::Offered(*guest),
-        }
-    }
-}
 
 /// The other end does not take in what it must; the connection is to be closed.
 #[derive(thiserror::Error, Clone, Copy, PartialEq, Eq, Debug)]
@@ -199,6 +149,8 @@ impl Outbox {
 
 #[cfg(test)]
 mod tests {
+    use super::super::frame::{GuestFrame, GuestId};
+    use super::super::lane::Class;
     use super::super::{Decoder, LinkFrame, encode};
     use super::*;
     use alloc::vec;

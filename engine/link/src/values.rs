@@ -5,8 +5,8 @@
 
 use super::LinkError;
 use super::body::Body;
-use super::hello::{RefuseReason, Service};
 use super::refusal::HoldReason;
+use super::service::{RefuseReason, Service};
 use alloc::vec::Vec;
 use understudy_checkpoint::domain::GuestKind;
 use understudy_session::{Decline, EpochKind, Standing, WitnessOutcome};

@@ -1,0 +1,53 @@
+//! Whose order a frame keeps, and what it goes before. Not here: what leaves next ([`Outbox`](super::Outbox)).
+
+use super::frame::{Frame, GuestFrame, GuestId};
+
+/// A frame up to this many bytes is small: whatever sessions say, and the checkpoints of an idle guest.
+const SMALL_FRAME_BYTES: usize = 4 << 10;
+
+/// Whose order a frame keeps.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Lane {
+    /// The link itself, and the witness.
+    Link,
+    /// A guest that this end offers: it is primary.
+    Offered(GuestId),
+    /// A guest that the other end offers: this end is secondary.
+    Held(GuestId),
+}
+
+impl Lane {
+    /// Where a frame belongs.
+    pub fn of(frame: &Frame<'_>) -> Self {
+        match frame {
+            Frame::Link(_) | Frame::Witness(_) => Self::Link,
+            Frame::Guest(
+                guest,
+                GuestFrame::ToPrimary(_)
+                | GuestFrame::HoldDeclined(_)
+                | GuestFrame::HoldReady
+                | GuestFrame::Window { .. },
+            ) => Self::Held(*guest),
+            Frame::Guest(guest, _) => Self::Offered(*guest),
+        }
+    }
+}
+
+/// What goes before what, among the heads of lanes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Class {
+    /// What the link says itself, and whatever is small.
+    Control,
+    /// A guest's network packets: somebody waits for each of them. No kind of frame carries them yet. They need lanes of
+    /// their own, since nothing overtakes within a lane.
+    Packets,
+    /// Pages and state of epochs.
+    Pages,
+}
+
+impl Class {
+    /// That of a frame of `len_bytes` in `lane`.
+    pub(super) fn of(lane: Lane, len_bytes: usize) -> Self {
+        if lane == Lane::Link || len_bytes <= SMALL_FRAME_BYTES { Self::Control } else { Self::Pages }
+    }
+}

@@ -1,0 +1,12 @@
+//! Versions of the protocol.
+
+use core::ops::RangeInclusive;
+
+/// Versions of the protocol that this engine speaks: the current one and the one before.
+pub const VERSIONS: RangeInclusive<u16> = 1..=2;
+
+/// The first version with refusals for single guests, windows, and pings between nodes.
+pub const GUEST_REFUSALS_SINCE: u16 = 2;
+
+/// The first version whose epochs carry checks of unchanged pages and the digest of their state.
+pub(crate) const CHECKS_SINCE: u16 = 2;
