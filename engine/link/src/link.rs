@@ -139,6 +139,11 @@ impl Link {
         Ok(())
     }
 
+    /// Whether this end has refused or said goodbye. What it said may still have to be written.
+    pub fn has_ended(&self) -> bool {
+        self.handshake == Handshake::Ending
+    }
+
     /// Whether this end has refused or said goodbye, and all of it was written.
     pub fn is_finished(&self) -> bool {
         self.handshake == Handshake::Ending && self.outbox.is_empty()

@@ -174,6 +174,10 @@ impl Connection {
         if !self.is_ready()? {
             return Ok(Fill::Drained);
         }
+        // A peer that wants another service was refused while its hello was read: nobody else sends that.
+        if self.link.has_ended() {
+            self.flush()?;
+        }
         let mut skipped = [0; 4096];
         loop {
             let space = self.link.space().map_err(io::Error::from)?;
