@@ -14,8 +14,8 @@ pub use lab::LabGuestConfig;
 pub use xen::{FindChanges, XenGuestConfig};
 
 use super::human::parse_span;
+use super::named::Hypervisor;
 use super::pacing::{BudgetSettings, budgets_from_text};
-use super::settings::Hypervisor;
 use super::text::span_from_text;
 use super::{ConfigError, check_new_name};
 use clap::ValueEnum;

@@ -13,14 +13,16 @@ pub mod deprecated;
 mod fit;
 mod guest;
 pub mod human;
+mod named;
 mod pacing;
 mod settings;
 mod tables;
 mod text;
 
 pub use guest::{FindChanges, GuestConfigs, GuestSettings, LabGuestConfig, XenGuestConfig};
+pub use named::{Hypervisor, Peer};
 pub use pacing::{BUDGETS, BudgetSettings, PacingSettings};
-pub use settings::{Hypervisor, Peer, Settings};
+pub use settings::Settings;
 pub use tables::{LimitSettings, SlowChoice, TimingSettings};
 
 use crate::connection::{Transport, TransportError};

@@ -3,6 +3,7 @@
 
 use super::fit::{check_taps, one_service_per_address};
 use super::human::{parse_address, parse_remote};
+use super::named::{Hypervisor, Peer};
 use super::tables::{LimitSettings, TimingSettings};
 use super::text::{address_from_text, parse_peer, peers_from_table, remote_from_text};
 use super::{ConfigError, GuestSettings, NodeConfig, check_new_name, deprecated, guest};
@@ -18,15 +19,6 @@ use understudy_session::NodeName;
 
 /// A configuration with a thousand guests is shorter.
 const FILE_BYTES_MAX: u64 = 1 << 20;
-
-/// Another node and where it listens.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Peer {
-    /// Its name.
-    pub name: NodeName,
-    /// Where it listens.
-    pub address: SocketAddr,
-}
 
 /// What may be said about a node, by flag or in the file.
 #[derive(clap::Args, Deserialize, Clone, Default, Debug)]
@@ -75,17 +67,6 @@ pub struct Settings {
     #[arg(long = "guest", alias = "domain", value_name = "KEY=VALUE,…")]
     #[serde(rename = "guest", alias = "domain")]
     pub guests: Vec<GuestSettings>,
-}
-
-/// What runs guests on a host.
-#[derive(clap::ValueEnum, Deserialize, Clone, Copy, PartialEq, Eq, Default, Debug)]
-#[serde(rename_all = "lowercase")]
-pub enum Hypervisor {
-    /// The lab: guests live in this process.
-    #[default]
-    Lab,
-    /// Xen.
-    Xen,
 }
 
 impl Settings {

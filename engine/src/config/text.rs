@@ -4,7 +4,7 @@
 
 use super::check_new_name;
 use super::human::{HumanError, parse_address, parse_remote, parse_size, parse_span};
-use super::settings::Peer;
+use super::named::Peer;
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;

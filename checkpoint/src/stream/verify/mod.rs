@@ -17,6 +17,7 @@ mod libxl_order;
 mod order;
 mod pages;
 mod pv;
+mod width;
 mod written;
 
 use super::config::GuestConfig;

@@ -12,6 +12,7 @@
 use super::hvm::HvmState;
 use super::pages::Pages;
 use super::pv::PvState;
+use super::width::Width;
 use super::{Faults, GuestConfig};
 use crate::domain::GuestKind;
 use crate::stream::fault::Rule;
@@ -36,18 +37,6 @@ pub(super) struct LibxcOrder {
     pages: Pages,
     pv: PvState,
     hvm: HvmState,
-}
-
-/// The word size of a PV guest, as X86_PV_INFO told it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) enum Width {
-    /// It did not come yet.
-    #[default]
-    Untold,
-    /// It came broken: what depends on it is not checked.
-    Broken,
-    /// It came.
-    Told(GuestWidth),
 }
 
 /// What comes once, before memory.

@@ -5,7 +5,7 @@
 
 use super::Faults;
 use super::frames::Frames;
-use super::order::Width;
+use super::width::Width;
 use crate::PageType;
 use crate::stream::fault::{Defect, Rule};
 use crate::stream::libxc::{GuestWidth, P2mFrames, Vcpu, VcpuPart};

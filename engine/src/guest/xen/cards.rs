@@ -13,7 +13,6 @@
 //! everything is looked at anyway, for a queue may have failed.
 
 use super::ended::Ended;
-use super::settle::CONNECT_MAX;
 use crate::guest::output::interfaces::Card;
 use crate::guest::output::{HeldOutput, OutputWatch};
 use crate::guest::waker::LoopWaker;
@@ -28,6 +27,9 @@ use understudy_xen::vifs::{self, Vif};
 use understudy_xen::xenstore::{StoreError, Xenstore};
 use understudy_xen::xl::XlGuest;
 use understudy_xen::{DomId, Xen};
+
+/// How long a guest's driver is given to connect its cards.
+pub(in crate::guest) const CONNECT_MAX: Duration = Duration::from_secs(30);
 
 /// Between two looks when nothing is told.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

@@ -12,7 +12,7 @@
 //! Bridges send nothing by a card that is not connected, and switches may lose a frame just after a link has changed:
 //! hence the order, and the repetition.
 
-use super::cards;
+use super::cards::{self, CONNECT_MAX};
 use crate::guest::output::HeldOutput;
 use crate::guest::waker::LoopWaker;
 use std::sync::Arc;
@@ -23,8 +23,6 @@ use understudy_xen::DomId;
 use understudy_xen::vifs;
 use understudy_xen::xenstore::{StoreError, Xenstore};
 
-/// How long a guest's driver is given to connect its cards.
-pub(in crate::guest) const CONNECT_MAX: Duration = Duration::from_secs(30);
 /// How often that is looked at though nothing is told, and how long xenstore is left alone after an error.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
