@@ -375,6 +375,7 @@ mod tests {
             Code::HoldLeft,
             Code::RemusLeft,
             Code::StandingLeft,
+            Code::StandingKept,
             Code::ImageRescued,
             Code::Unlearnt,
         ];

@@ -20,7 +20,7 @@ use super::text::span_from_text;
 use super::{ConfigError, check_new_name};
 use clap::ValueEnum;
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 use understudy_session::primary::Pacing;
@@ -186,6 +186,13 @@ pub(super) fn decide_all(
     peers: &BTreeMap<NodeName, SocketAddr>,
     pacing: Pacing,
 ) -> Result<GuestConfigs, ConfigError> {
+    let mut names = BTreeSet::new();
+    if let Some(name) =
+        guests.iter().filter_map(|guest| guest.name.as_deref()).find(|name| !names.insert(*name))
+    {
+        // Which of them is meant nobody can say: their peers and budgets may differ.
+        return Err(ConfigError::Conflict(format!("Guest {name} is given twice")));
+    }
     match hypervisor {
         Hypervisor::Lab => lab::decide_all(guests, peers).map(GuestConfigs::Lab),
         Hypervisor::Xen => {
@@ -229,6 +236,25 @@ mod tests {
         ] {
             let error = text.parse::<GuestSettings>().unwrap_err();
             assert!(error.contains(reason), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_guest_is_given_once() {
+        let address: SocketAddr = "127.0.0.1:1".parse().unwrap();
+        let peers =
+            BTreeMap::from([("b", address), ("c", address)].map(|(name, at)| (NodeName(name.into()), at)));
+        let pacing = Pacing::Clock { interval: Span::from_ms(25) };
+        let lab = [
+            "name=g,peer=b,mac=52:54:00:00:00:01,ip=10.0.0.1",
+            "name=g,peer=b,mac=52:54:00:00:00:02,ip=10.0.0.2",
+        ];
+        for (guests, hypervisor) in
+            [(lab, Hypervisor::Lab), (["name=g,peer=b", "name=g,peer=c"], Hypervisor::Xen)]
+        {
+            let guests = guests.map(|text| text.parse().unwrap()).to_vec();
+            let error = decide_all(guests, hypervisor, &peers, pacing).unwrap_err().to_string();
+            assert!(error.contains("Guest g is given twice"), "{error}");
         }
     }
 
