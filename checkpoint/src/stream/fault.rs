@@ -43,8 +43,8 @@ impl Place {
     /// The name of its record type, if it is a record.
     pub fn kind_name(&self) -> Option<&'static str> {
         self.kind.map(|kind| match self.layer {
-            Layer::Libxc => super::libxc::kind_name(kind),
-            Layer::Libxl | Layer::Xl => super::libxl::kind_name(kind),
+            Layer::Libxc => super::kinds::libxc::name(kind),
+            Layer::Libxl | Layer::Xl => super::kinds::libxl::name(kind),
         })
     }
 }

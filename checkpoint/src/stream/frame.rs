@@ -5,6 +5,8 @@
 //!   | type   | length | body             | zero padding to a multiple of 8 |
 //! ```
 
+pub use super::kinds::OPTIONAL;
+
 use super::fault::{Defect, Rule};
 use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -14,9 +16,6 @@ pub const FRAME_HEADER_BYTES: usize = 8;
 
 /// Records are padded to a multiple of this.
 const ALIGN: usize = 8;
-
-/// Type bit that marks a record a receiver may skip if it does not know it.
-pub const OPTIONAL: u32 = 1 << 31;
 
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]

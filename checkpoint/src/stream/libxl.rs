@@ -6,6 +6,9 @@
 //!   records:              as in [`frame`](super::frame), little-endian
 //! ```
 
+pub use super::kinds::libxl as kind;
+pub use super::kinds::libxl::name as kind_name;
+
 use super::fault::{Defect, Rule};
 use super::frame::{self, Frame};
 use super::limits::{EMULATOR_CONTEXT_BYTES_MAX, SMALL_RECORD_BYTES_MAX, XENSTORE_BYTES_MAX};
@@ -21,35 +24,6 @@ pub const IDENT: &[u8; 8] = b"LibxlFmt";
 const VERSION: u32 = 2;
 const OPTION_BIG_ENDIAN: u32 = 1 << 0;
 const OPTION_LEGACY: u32 = 1 << 1;
-
-/// Record types.
-pub mod kind {
-    /// Ends a plain stream.
-    pub const END: u32 = 0;
-    /// The libxc stream follows.
-    pub const LIBXC_CONTEXT: u32 = 1;
-    /// The device model's keys in xenstore.
-    pub const EMULATOR_XENSTORE_DATA: u32 = 2;
-    /// The device model's own state.
-    pub const EMULATOR_CONTEXT: u32 = 3;
-    /// A checkpoint is complete.
-    pub const CHECKPOINT_END: u32 = 4;
-    /// COLO: what one side tells the other.
-    pub const CHECKPOINT_STATE: u32 = 5;
-}
-
-/// The name of a record type as Xen's specification writes it.
-pub fn kind_name(kind: u32) -> &'static str {
-    match kind {
-        kind::END => "END",
-        kind::LIBXC_CONTEXT => "LIBXC_CONTEXT",
-        kind::EMULATOR_XENSTORE_DATA => "EMULATOR_XENSTORE_DATA",
-        kind::EMULATOR_CONTEXT => "EMULATOR_CONTEXT",
-        kind::CHECKPOINT_END => "CHECKPOINT_END",
-        kind::CHECKPOINT_STATE => "CHECKPOINT_STATE",
-        _ => "unknown",
-    }
-}
 
 /// Body bytes that a type may announce. libxl's own reader takes up to 4 GiB.
 pub(super) fn body_bytes_max(kind: u32) -> usize {

@@ -26,6 +26,7 @@ mod fault;
 mod frame;
 mod input;
 mod inspect;
+mod kinds;
 mod lengths;
 pub mod libxc;
 pub mod libxl;

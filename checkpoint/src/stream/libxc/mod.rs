@@ -13,63 +13,16 @@ pub use hvm::{HvmContext, HvmEntry, HvmParam};
 pub use pages::{PageData, write_page_data, write_page_data_head};
 pub use pv::{GuestWidth, P2mFrames, TscInfo, Vcpu, VcpuMsr, VcpuPart};
 
+pub use super::kinds::libxc as kind;
+pub use super::kinds::libxc::name as kind_name;
+
 use super::fault::{Defect, Rule};
-use super::frame::{self, Frame, OPTIONAL};
+use super::frame::{self, Frame};
+use super::kinds::OPTIONAL;
 use super::limits::{HVM_CONTEXT_BYTES_MAX, RECORD_BYTES_MAX, SMALL_RECORD_BYTES_MAX};
 use crate::{PAGE_SIZE, Page};
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
-
-/// Record types.
-#[allow(missing_docs, reason = "the names are those of Xen's specification")]
-pub mod kind {
-    pub const END: u32 = 0x00;
-    pub const PAGE_DATA: u32 = 0x01;
-    pub const X86_PV_INFO: u32 = 0x02;
-    pub const X86_PV_P2M_FRAMES: u32 = 0x03;
-    pub const X86_PV_VCPU_BASIC: u32 = 0x04;
-    pub const X86_PV_VCPU_EXTENDED: u32 = 0x05;
-    pub const X86_PV_VCPU_XSAVE: u32 = 0x06;
-    pub const SHARED_INFO: u32 = 0x07;
-    pub const X86_TSC_INFO: u32 = 0x08;
-    pub const HVM_CONTEXT: u32 = 0x09;
-    pub const HVM_PARAMS: u32 = 0x0A;
-    pub const TOOLSTACK: u32 = 0x0B;
-    pub const X86_PV_VCPU_MSRS: u32 = 0x0C;
-    pub const VERIFY: u32 = 0x0D;
-    pub const CHECKPOINT: u32 = 0x0E;
-    pub const CHECKPOINT_DIRTY_PFN_LIST: u32 = 0x0F;
-    pub const STATIC_DATA_END: u32 = 0x10;
-    pub const X86_CPUID_POLICY: u32 = 0x11;
-    pub const X86_MSR_POLICY: u32 = 0x12;
-}
-
-/// The name of a record type as Xen's specification writes it.
-pub fn kind_name(kind: u32) -> &'static str {
-    match kind {
-        kind::END => "END",
-        kind::PAGE_DATA => "PAGE_DATA",
-        kind::X86_PV_INFO => "X86_PV_INFO",
-        kind::X86_PV_P2M_FRAMES => "X86_PV_P2M_FRAMES",
-        kind::X86_PV_VCPU_BASIC => "X86_PV_VCPU_BASIC",
-        kind::X86_PV_VCPU_EXTENDED => "X86_PV_VCPU_EXTENDED",
-        kind::X86_PV_VCPU_XSAVE => "X86_PV_VCPU_XSAVE",
-        kind::SHARED_INFO => "SHARED_INFO",
-        kind::X86_TSC_INFO => "X86_TSC_INFO",
-        kind::HVM_CONTEXT => "HVM_CONTEXT",
-        kind::HVM_PARAMS => "HVM_PARAMS",
-        kind::TOOLSTACK => "TOOLSTACK",
-        kind::X86_PV_VCPU_MSRS => "X86_PV_VCPU_MSRS",
-        kind::VERIFY => "VERIFY",
-        kind::CHECKPOINT => "CHECKPOINT",
-        kind::CHECKPOINT_DIRTY_PFN_LIST => "CHECKPOINT_DIRTY_PFN_LIST",
-        kind::STATIC_DATA_END => "STATIC_DATA_END",
-        kind::X86_CPUID_POLICY => "X86_CPUID_POLICY",
-        kind::X86_MSR_POLICY => "X86_MSR_POLICY",
-        optional if optional & OPTIONAL != 0 => "optional",
-        _ => "unknown",
-    }
-}
 
 /// Body bytes that a type may announce.
 pub(super) fn body_bytes_max(kind: u32) -> usize {

@@ -1,21 +1,16 @@
-//! A guest of Xen made of the image that was held of it: the domain that stands by becomes the guest, or another is built.
+//! A guest of Xen that xl builds from an image, and images that are saved in files.
 //!
 //! ```text
-//!   Standing ──activate──► the guest
-//!      ├─ fails for what may pass ─► given back, some times      the session tries again, within its bound
-//!      └─ fails ─► its image ─┬─ in memory ─► xl restore ─► the guest
-//!                             │                  └─ fails ─► given back
-//!                             └─ in a file where memory has no room ─► xl restore, five times ─► the guest
-//!                                                                          └─ fails ─► for a person
+//!   image ─┬─ in memory ─► xl restore ─► the guest
+//!          │                  └─ fails ─► given back
+//!          └─ in a file where memory has no room ─► xl restore, five times ─► the guest
+//!                                                       └─ fails ─► for a person
 //! ```
 //!
 //! Not here: what holds its output and lets it run ([`xen`](crate::guest::xen)).
 
-use super::standing_by::StandingBy;
 use crate::guest::host::NotBuilt;
-use crate::guest::replica::{InMemory, Replica};
-use crate::guest::replica::{NotSaved, NotStarted};
-use crate::memory;
+use crate::guest::replica::NotSaved;
 use crate::output_file::{Allow, write_to};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -35,9 +30,6 @@ use understudy_xen::xl;
 /// How often a domain is tried to be built, and after how long again.
 const RESTORE_ATTEMPTS: u32 = 5;
 const RESTORE_RETRY: Duration = Duration::from_secs(2);
-
-/// How often a domain that stands by is tried before another is built of its image.
-const STANDING_ATTEMPTS: u32 = 5;
 
 /// Memory that is left to the host.
 const RESERVE_BYTES: u64 = 256 << 20;
@@ -63,14 +55,6 @@ struct Unbuilt {
     image: Image,
 }
 
-/// What was made of a domain that stood by.
-pub(in crate::guest) enum Stood {
-    /// The guest.
-    Itself(StandingBy),
-    /// Another domain was built of its image, and is the guest.
-    Built(DomId),
-}
-
 impl Building {
     /// What fails from here on is not tried again.
     pub(in crate::guest) fn leave(&self) {
@@ -82,45 +66,6 @@ impl Building {
     pub(in crate::guest) fn rescue(&self, name: &str) -> Option<String> {
         let unbuilt = self.0.unbuilt.lock().get(name).cloned()?;
         Some(rescued(name, &unbuilt.what, &unbuilt.image))
-    }
-
-    /// Lets a domain that stands by be the guest; where it cannot, one is built from its memory, which takes up to
-    /// `bytes_max` of this host's.
-    pub(in crate::guest) fn activate_standing(
-        &self,
-        name: &str,
-        what: &Description,
-        mut by: StandingBy,
-        bytes_max: u64,
-    ) -> Result<Stood, NotStarted> {
-        let Err(error) = by.standing.activate() else { return Ok(Stood::Itself(by)) };
-        if by.standing.may_try_again(&error) && by.attempts < STANDING_ATTEMPTS {
-            by.attempts += 1;
-            return Err(NotStarted::with(error, Box::new(by)));
-        }
-        if !by.standing.has_image() {
-            return Err(format!("the domain that stood by cannot go on: {error}").into());
-        }
-        tracing::error!(guest = name, %error, "The domain that stood by cannot go on; building another");
-        // The domain's memory is needed for the next one.
-        if !has_room(memory::host_bytes(), bytes_max) {
-            match rescue(name, what, &*by.standing) {
-                Ok(file) => {
-                    drop(by);
-                    return Ok(Stood::Built(self.restore_from(name, &file)?));
-                }
-                Err(why) => {
-                    tracing::error!(guest = name, %why, "The image is copied to memory, which is short")
-                }
-            }
-        }
-        let image = by.standing.to_image().ok_or("the image of the domain that stood by is gone")?;
-        let host = Arc::new(by.host.clone());
-        drop(by);
-        self.restore(name, what, image).map(Stood::Built).map_err(|NotBuilt { why, image }| NotStarted {
-            why,
-            replica: image.map(|image| Box::new(InMemory::new(image, host)) as Box<dyn Replica>),
-        })
     }
 
     /// Builds the domain. Where that fails the image is given back; others may save it meanwhile.
@@ -142,7 +87,7 @@ impl Building {
     }
 
     /// The same, where the image is in a file already. It goes once there is a domain.
-    fn restore_from(&self, name: &str, file: &Path) -> Result<DomId, String> {
+    pub(in crate::guest) fn restore_from(&self, name: &str, file: &Path) -> Result<DomId, String> {
         let copy = |stream: &mut dyn Write| {
             let mut image = File::open(file)?;
             io::copy(&mut image, stream).map(drop)
@@ -187,7 +132,7 @@ fn build(name: &str, write: impl Fn(&mut dyn Write) -> io::Result<()>) -> Result
 }
 
 /// Whether this host has so much memory, and some for itself. What is not known is not had.
-fn has_room(available_bytes: Option<u64>, bytes: u64) -> bool {
+pub(in crate::guest) fn has_room(available_bytes: Option<u64>, bytes: u64) -> bool {
     available_bytes.is_some_and(|available| available.saturating_sub(RESERVE_BYTES) >= bytes)
 }
 

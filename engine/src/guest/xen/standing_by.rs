@@ -6,16 +6,22 @@
 //!                                                           └─ dropped ──► the domain goes first, then what held its cards
 //! ```
 //!
+//! ```text
+//!   activate ─┬─► the guest
+//!             ├─ fails for what may pass ─► given back, some times      the session tries again, within its bound
+//!             └─ fails ─► its image, in memory or in a file ─► another domain is built from it ([`build`](super::build))
+//! ```
+//!
 //! Not here: what the domain is made of (`understudy_xen::standby`), and how cards are found ([`cards`](super::cards)).
 
 use super::XenHost;
-use super::build::{Stood, rescue};
+use super::build::{Building, has_room, rescue};
 use super::machine::XenMachine;
-use crate::guest::host::Host;
+use crate::guest::host::{Host, NotBuilt};
 use crate::guest::machine::RunningGuest;
 use crate::guest::output::HeldOutput;
-use crate::guest::replica::{NotSaved, NotStarted};
-use crate::guest::replica::{Replica, Start};
+use crate::guest::replica::{InMemory, NotSaved, NotStarted, Replica, Start};
+use crate::memory;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -34,6 +40,17 @@ pub struct StandingBy {
     /// How often it was tried in vain to make it the guest.
     pub(in crate::guest) attempts: u32,
     pub(in crate::guest) host: XenHost,
+}
+
+/// How often a domain that stands by is tried before another is built of its image.
+const STANDING_ATTEMPTS: u32 = 5;
+
+/// What was made of a domain that stood by.
+enum Stood {
+    /// The guest.
+    Itself(StandingBy),
+    /// Another domain was built of its image, and is the guest.
+    Built(DomId),
 }
 
 impl fmt::Debug for StandingBy {
@@ -66,6 +83,45 @@ impl XenHost {
     }
 }
 
+/// Lets a domain that stands by be the guest; where it cannot, one is built from its memory, which takes up to
+/// `bytes_max` of this host's.
+fn stand_up(
+    mut by: StandingBy,
+    building: &Building,
+    name: &str,
+    what: &Description,
+    bytes_max: u64,
+) -> Result<Stood, NotStarted> {
+    let Err(error) = by.standing.activate() else { return Ok(Stood::Itself(by)) };
+    if by.standing.may_try_again(&error) && by.attempts < STANDING_ATTEMPTS {
+        by.attempts += 1;
+        return Err(NotStarted::with(error, Box::new(by)));
+    }
+    if !by.standing.has_image() {
+        return Err(format!("the domain that stood by cannot go on: {error}").into());
+    }
+    tracing::error!(guest = name, %error, "The domain that stood by cannot go on; building another");
+    // The domain's memory is needed for the next one.
+    if !has_room(memory::host_bytes(), bytes_max) {
+        match rescue(name, what, &*by.standing) {
+            Ok(file) => {
+                drop(by);
+                return Ok(Stood::Built(building.restore_from(name, &file)?));
+            }
+            Err(why) => {
+                tracing::error!(guest = name, %why, "The image is copied to memory, which is short")
+            }
+        }
+    }
+    let image = by.standing.to_image().ok_or("the image of the domain that stood by is gone")?;
+    let host = Arc::new(by.host.clone());
+    drop(by);
+    building.restore(name, what, image).map(Stood::Built).map_err(|NotBuilt { why, image }| NotStarted {
+        why,
+        replica: image.map(|image| Box::new(InMemory::new(image, host)) as Box<dyn Replica>),
+    })
+}
+
 impl Replica for StandingBy {
     fn to_image(&self) -> Option<Image> {
         self.standing.to_image()
@@ -81,7 +137,7 @@ impl Replica for StandingBy {
 
     fn activate(self: Box<Self>, start: &Start<'_>) -> Result<RunningGuest, NotStarted> {
         let (host, bytes_max) = (self.host.clone(), self.host.fallback_bytes(start.what));
-        let stood = host.building.activate_standing(start.name, start.what, *self, bytes_max)?;
+        let stood = stand_up(*self, &host.building, start.name, start.what, bytes_max)?;
         let (domain, machine, output) = match stood {
             Stood::Itself(StandingBy { standing, machine, output, .. }) => {
                 output.begin(start.open);
