@@ -7,6 +7,7 @@
 //! * [`stream`] Xen's record stream: xl header, libxl stream v2, libxc stream v2 and v3
 //! * [`pages`] dirty bitmap, page encodings, shadow
 //! * [`epoch`] staging on the primary; buffer and committed image on the secondary
+//! * [`time`] points and lengths of time, as whoever has a clock tells them
 
 // They panic where nobody reads, and wait for who reads slowly.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
@@ -17,6 +18,7 @@ pub mod epoch;
 pub mod pages;
 pub mod room;
 pub mod stream;
+pub mod time;
 mod words;
 
 pub use room::OutOfMemory;

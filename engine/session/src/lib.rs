@@ -61,7 +61,6 @@ mod outputs;
 pub mod primary;
 mod register;
 pub mod secondary;
-pub mod time;
 pub mod witness;
 
 pub use primary::Primary;
@@ -72,5 +71,5 @@ pub use message::{
     Copy, Decline, NodeName, Record, RequestId, Standing, ToPrimary, ToSecondary, WitnessOutcome,
     WitnessReply, WitnessRequest,
 };
-pub use time::{Span, Time};
 pub use understudy_checkpoint::EpochKind;
+pub use understudy_checkpoint::time::{self, Span, Time};

@@ -1,4 +1,5 @@
-//! Time as sessions see it: nanoseconds since the driver (or the simulator) started. Never a wall clock.
+//! Time as state machines see it: nanoseconds since the driver (or the simulator) started. Never a wall clock, and never
+//! read here: who has a clock tells it.
 
 use core::ops::{Add, Sub};
 use core::time::Duration;

@@ -1,0 +1,86 @@
+//! A frame as what is compared of it: the flow that it belongs to, and its content. Parsed once, borrowed, nothing
+//! allocated.
+//!
+//! ```text
+//!   virtio-net header │ Ethernet │ VLAN tags │ IPv4 / IPv6 + extension headers │ TCP ──────► Content::Tcp
+//!   (offloads)        │          │           │    fragments, AH                │ UDP, ICMP, SCTP, ESP, rest ─┐
+//!                     │          │           └ ARP, rest ────────────────────────────────────────► Content::Datagram
+//! ```
+//!
+//! Lengths are those that IP tells, never the frame's: Ethernet pads short frames. A frame that contradicts itself is a
+//! datagram of all its bytes: it leaves early only if the copy sent exactly that.
+//!
+//! Not compared, since they differ between two guests of one state or say nothing of it: Ethernet addresses, and IP's
+//! identification, TOS, TTL and checksum.
+
+mod flow;
+mod ip;
+mod segment;
+
+pub use flow::{Address, Card, Flow, Protocol, Side};
+pub use segment::{Flags, Options, Segment, Timestamps};
+
+/// What the card's header says (virtio-net, `struct virtio_net_hdr`): work that is left to whoever sends it out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Offload {
+    /// The transport checksum holds the pseudo header's sum alone, and is to be completed.
+    pub is_checksum_partial: bool,
+    /// One frame for many segments of this many bytes of payload; 0: it is one segment.
+    pub segment_bytes: u16,
+}
+
+/// A frame as a card has it: Ethernet, without its check sequence.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Frame<'a> {
+    /// Which of the guest's cards.
+    pub card: Card,
+    /// What is left to do.
+    pub offload: Offload,
+    /// From the destination's address on.
+    pub bytes: &'a [u8],
+}
+
+/// A frame, parsed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Packet<'a> {
+    /// To what it belongs.
+    pub flow: Flow,
+    /// What it says.
+    pub content: Content<'a>,
+}
+
+/// What a frame says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Content<'a> {
+    /// A TCP segment that can be compared as a part of a stream.
+    Tcp(Segment<'a>),
+    /// What is equal when its bytes are.
+    Datagram(Datagram<'a>),
+}
+
+/// What is equal when its bytes are; the checksum lies between the two and is left out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Datagram<'a> {
+    /// ICMP: type and code. A fragment: offset and flags. Others: zero.
+    pub head: [u8; 4],
+    /// All that follows.
+    pub body: &'a [u8],
+}
+
+impl<'a> Packet<'a> {
+    /// Parses a frame that `side` sent.
+    pub fn parse(frame: Frame<'a>, side: Side) -> Self {
+        ip::parse(frame, side).unwrap_or_else(|| Self {
+            flow: Flow::of_link(frame.card, [None; 2], 0, side),
+            content: Content::Datagram(Datagram { head: [0; 4], body: frame.bytes }),
+        })
+    }
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_be_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_be_bytes(*bytes.get(at..)?.first_chunk()?))
+}
