@@ -26,6 +26,11 @@
 #![forbid(unsafe_code)]
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+mod checksum;
+pub mod handshake;
 pub mod packet;
+pub mod patch;
 
+pub use handshake::{Handshake, Opening};
 pub use packet::{Card, Flow, Frame, Packet};
+pub use patch::Patch;

@@ -51,7 +51,7 @@ pub struct Flow {
 
 impl Flow {
     /// The flow of frames that are not IP.
-    pub(super) fn of_link(card: Card, vlan: [Option<u16>; 2], ether_type: u16, _side: Side) -> Self {
+    pub(super) fn of_link(card: Card, vlan: [Option<u16>; 2], ether_type: u16) -> Self {
         let none = Ipv6Addr::UNSPECIFIED;
         let protocol = Protocol::Ethernet(ether_type);
         Self { card, vlan, protocol, guest: none, world: none, guest_port: 0, world_port: 0 }

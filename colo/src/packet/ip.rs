@@ -1,14 +1,16 @@
 //! From Ethernet to the transport: VLAN tags (IEEE 802.1Q), IPv4 (RFC 791), IPv6 and its extension headers (RFC 8200),
 //! fragments, and how the ports of a flow are found.
 
-use super::segment::{self, Segment};
-use super::{Content, Datagram, Flow, Frame, Packet, Protocol, Side, u16_at};
+use super::{Content, Datagram, Flow, Frame, Packet, Protocol, Segment, Side, u16_at};
 use core::net::{Ipv4Addr, Ipv6Addr};
 
 const ETHERNET_BYTES: usize = 12;
 const VLAN_TAGS_MAX: usize = 2;
 /// More headers than any sender uses; a chain that is longer is compared as it is.
 const EXTENSIONS_MAX: usize = 8;
+const ARP: u16 = 0x0806;
+/// A type up to here is a length (IEEE 802.3, section 3.2.6).
+const LENGTH_MAX: u16 = 1500;
 const ICMP: u8 = 1;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
@@ -28,13 +30,28 @@ pub(super) fn parse(frame: Frame<'_>, side: Side) -> Option<Packet<'_>> {
             0x0800 => return ipv4(frame, side, vlan, at + 2),
             0x86dd => return ipv6(frame, side, vlan, at + 2),
             _ => {
-                let flow = Flow::of_link(frame.card, vlan, ether_type, side);
-                let body = frame.bytes.get(at + 2..)?;
+                let body = link_body(ether_type, frame.bytes.get(at + 2..)?);
+                let flow = Flow::of_link(frame.card, vlan, ether_type);
                 return Some(Packet { flow, content: Content::Datagram(Datagram { head: [0; 4], body }) });
             }
         }
     }
     None
+}
+
+/// Without the padding, where the content says how long it is: ARP (RFC 826), and IEEE 802.3 with a length for a type.
+fn link_body(ether_type: u16, body: &[u8]) -> &[u8] {
+    let bytes = match ether_type {
+        ARP => match body {
+            [_, _, _, _, hardware_bytes, protocol_bytes, ..] => {
+                8 + 2 * (usize::from(*hardware_bytes) + usize::from(*protocol_bytes))
+            }
+            _ => body.len(),
+        },
+        0..=LENGTH_MAX => usize::from(ether_type),
+        _ => body.len(),
+    };
+    body.get(..bytes).unwrap_or(body)
 }
 
 /// What an IP header said.
@@ -68,7 +85,7 @@ fn ipv4(frame: Frame<'_>, side: Side, vlan: [Option<u16>; 2], at: usize) -> Opti
             destination: address(16),
             protocol: header[9],
             begin: at + header_bytes,
-            end: end_of(frame, at, usize::from(u16_at(header, 2)?))?,
+            end: end_of(frame, at, 0, usize::from(u16_at(header, 2)?))?,
             fragment: (fragment != 0).then_some(fragment),
         },
     )
@@ -80,9 +97,7 @@ fn ipv6(frame: Frame<'_>, side: Side, vlan: [Option<u16>; 2], at: usize) -> Opti
         return None;
     }
     let address = |from: usize| Some(Ipv6Addr::from(*header[from..].first_chunk::<16>()?));
-    let payload_bytes = usize::from(u16_at(header, 4)?);
-    let total_bytes = if payload_bytes == 0 { 0 } else { 40 + payload_bytes };
-    let end = end_of(frame, at, total_bytes)?;
+    let end = end_of(frame, at, 40, usize::from(u16_at(header, 4)?))?;
     let (mut next, mut begin, mut fragment) = (header[6], at + 40, None);
     for _ in 0..EXTENSIONS_MAX {
         let extension = frame.bytes.get(begin..end)?;
@@ -99,7 +114,7 @@ fn ipv6(frame: Frame<'_>, side: Side, vlan: [Option<u16>; 2], at: usize) -> Opti
             _ => break,
         }
         next = *extension.first()?;
-        if fragment.is_some_and(|word| word & 0x1fff != 0) {
+        if fragment.is_some() {
             break;
         }
     }
@@ -111,12 +126,12 @@ fn ipv6(frame: Frame<'_>, side: Side, vlan: [Option<u16>; 2], at: usize) -> Opti
     )
 }
 
-/// Where a packet ends that begins at `at` and says that it has `total_bytes`. A super-frame may be too long to say it
-/// (Linux's BIG TCP says 0).
-fn end_of(frame: Frame<'_>, at: usize, total_bytes: usize) -> Option<usize> {
-    let end = match total_bytes {
+/// Where a packet ends that begins at `at` and says that it has `bytes` behind the first `head_bytes`. A super-frame may be
+/// too long to say it (Linux's BIG TCP says 0).
+fn end_of(frame: Frame<'_>, at: usize, head_bytes: usize, bytes: usize) -> Option<usize> {
+    let end = match bytes {
         0 if frame.offload.segment_bytes > 0 => frame.bytes.len(),
-        _ => at + total_bytes,
+        _ => at + head_bytes + bytes,
     };
     (end <= frame.bytes.len()).then_some(end)
 }
@@ -143,16 +158,15 @@ fn finish<'a>(frame: Frame<'a>, side: Side, vlan: [Option<u16>; 2], ip: Ip) -> O
     }
     let protocol = Protocol::Ip(ip.protocol);
     Some(match ip.protocol {
-        TCP => match Segment::parse(payload, ip.begin) {
-            Some(segment) => {
-                Packet { flow: flow(protocol, segment::ports(payload)), content: Content::Tcp(segment) }
-            }
-            None => {
-                Packet { flow: flow(protocol, segment::ports(payload)), content: datagram([0; 4], payload) }
-            }
-        },
+        TCP => {
+            let content = Segment::parse(payload, ip.begin).map(Content::Tcp);
+            let content = content.unwrap_or(datagram([0; 4], payload));
+            Packet { flow: flow(protocol, ports(payload)), content }
+        }
         UDP if payload.len() >= 8 => {
-            Packet { flow: flow(protocol, segment::ports(payload)), content: datagram([0; 4], &payload[8..]) }
+            let [high, low] = frame.offload.segment_bytes.to_be_bytes();
+            let head = [payload[4], payload[5], high, low];
+            Packet { flow: flow(protocol, ports(payload)), content: datagram(head, &payload[8..]) }
         }
         ICMP | ICMPV6 if payload.len() >= 4 => Packet {
             flow: flow(protocol, None),
@@ -160,4 +174,9 @@ fn finish<'a>(frame: Frame<'a>, side: Side, vlan: [Option<u16>; 2], ip: Ip) -> O
         },
         _ => Packet { flow: flow(protocol, None), content: datagram([0; 4], payload) },
     })
+}
+
+/// The ports of TCP and UDP: source, destination.
+fn ports(bytes: &[u8]) -> Option<(u16, u16)> {
+    Some((u16_at(bytes, 0)?, u16_at(bytes, 2)?))
 }

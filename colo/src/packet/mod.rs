@@ -10,15 +10,21 @@
 //! Lengths are those that IP tells, never the frame's: Ethernet pads short frames. A frame that contradicts itself is a
 //! datagram of all its bytes: it leaves early only if the copy sent exactly that.
 //!
-//! Not compared, since they differ between two guests of one state or say nothing of it: Ethernet addresses, and IP's
-//! identification, TOS, TTL and checksum.
+//! Not compared, since they differ between two guests of one state or say nothing of it: Ethernet addresses; IP's
+//! identification, TOS, TTL, flow label and checksum; IPv4's options and IPv6's extension headers.
+//!
+//! Not here: what may be matched. ESP, AH and SCTP are datagrams of their protocol, whose bytes are keyed or counted by each
+//! guest on its own.
 
 mod flow;
 mod ip;
+mod options;
 mod segment;
 
 pub use flow::{Address, Card, Flow, Protocol, Side};
-pub use segment::{Flags, Options, Segment, Timestamps};
+pub(crate) use options::next_option;
+pub use options::{OneOption, Options, Timestamps};
+pub use segment::{Flags, Segment};
 
 /// What the card's header says (virtio-net, `struct virtio_net_hdr`): work that is left to whoever sends it out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -61,7 +67,7 @@ pub enum Content<'a> {
 /// What is equal when its bytes are; the checksum lies between the two and is left out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Datagram<'a> {
-    /// ICMP: type and code. A fragment: offset and flags. Others: zero.
+    /// ICMP: type and code. UDP: its length, and the offload's bytes of a segment. A fragment: offset and flags. Others: zero.
     pub head: [u8; 4],
     /// All that follows.
     pub body: &'a [u8],
@@ -71,7 +77,7 @@ impl<'a> Packet<'a> {
     /// Parses a frame that `side` sent.
     pub fn parse(frame: Frame<'a>, side: Side) -> Self {
         ip::parse(frame, side).unwrap_or_else(|| Self {
-            flow: Flow::of_link(frame.card, [None; 2], 0, side),
+            flow: Flow::of_link(frame.card, [None; 2], 0),
             content: Content::Datagram(Datagram { head: [0; 4], body: frame.bytes }),
         })
     }

@@ -1,6 +1,8 @@
-//! A TCP segment (RFC 9293) and its options.
+//! A TCP segment (RFC 9293): its header and payload. Not here: its options (`options`).
 
-use super::{u16_at, u32_at};
+use core::ops::Range;
+
+use super::{Options, u16_at, u32_at};
 
 /// TCP's flags, as its header has them (RFC 9293, section 3.1).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -61,61 +63,15 @@ impl<'a> Segment<'a> {
             payload: bytes.get(header_bytes..)?,
         })
     }
-}
 
-/// The ports of TCP and UDP: source, destination.
-pub(super) fn ports(bytes: &[u8]) -> Option<(u16, u16)> {
-    Some((u16_at(bytes, 0)?, u16_at(bytes, 2)?))
-}
-
-/// TCP's options: kind, length, value, one after the other.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Options<'a>(pub &'a [u8]);
-
-/// RFC 7323, section 3.2.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Timestamps {
-    /// The sender's clock.
-    pub value: u32,
-    /// The receiver's, as the sender saw it last.
-    pub echo: u32,
-}
-
-/// One option: its kind, where its value begins among the options, and its value.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct OneOption<'a> {
-    /// Its number at IANA.
-    pub kind: u8,
-    /// Where its value begins, counted from the first option.
-    pub at: usize,
-    /// Its value.
-    pub value: &'a [u8],
-}
-
-impl<'a> Options<'a> {
-    const END: u8 = 0;
-    const NOTHING: u8 = 1;
-    const TIMESTAMPS: u8 = 8;
-
-    /// One after the other, without fillers; what follows a broken one is not told.
-    pub fn iter(self) -> impl Iterator<Item = OneOption<'a>> {
-        let mut at = 0;
-        core::iter::from_fn(move || {
-            while self.0.get(at) == Some(&Self::NOTHING) {
-                at += 1;
-            }
-            let kind = *self.0.get(at).filter(|kind| **kind != Self::END)?;
-            let bytes = usize::from(*self.0.get(at + 1)?);
-            let one = OneOption { kind, at: at + 2, value: self.0.get(at + 2..at + bytes)? };
-            at += bytes;
-            Some(one)
-        })
+    /// Where its header with the options lies in the frame.
+    pub fn header(&self) -> Range<usize> {
+        self.at..self.at + 20 + self.options.0.len()
     }
 
-    /// The time stamps, and where their value begins among the options.
-    pub fn timestamps(self) -> Option<(Timestamps, usize)> {
-        self.iter().find(|one| one.kind == Self::TIMESTAMPS && one.value.len() == 8).and_then(|one| {
-            Some((Timestamps { value: u32_at(one.value, 0)?, echo: u32_at(one.value, 4)? }, one.at))
-        })
+    /// How many sequence numbers it takes: its payload, SYN and FIN.
+    pub fn sequence_span(&self) -> u32 {
+        let flag = |flag| u32::from(self.flags.has(flag));
+        (self.payload.len() as u32).wrapping_add(flag(Flags::SYN)).wrapping_add(flag(Flags::FIN))
     }
 }
