@@ -30,6 +30,13 @@ impl<'a> Header<'a> {
         Self { bytes, change: 0, is_partial: offload.is_checksum_partial }
     }
 
+    pub(crate) fn sequence(&self) -> u32 {
+        self.bytes
+            .get(SEQUENCE..)
+            .and_then(|rest| rest.first_chunk())
+            .map_or(0, |bytes| u32::from_be_bytes(*bytes))
+    }
+
     pub(crate) fn add_to_sequence(&mut self, shift: u32) {
         self.map_u32(SEQUENCE, |sequence| sequence.wrapping_add(shift));
     }

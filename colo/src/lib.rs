@@ -30,7 +30,9 @@ mod checksum;
 pub mod handshake;
 pub mod packet;
 pub mod patch;
+pub mod rewriter;
 
 pub use handshake::{Handshake, Opening};
 pub use packet::{Card, Flow, Frame, Packet};
 pub use patch::Patch;
+pub use rewriter::Rewriter;

@@ -20,7 +20,7 @@ pub enum Side {
 pub type Address = Ipv6Addr;
 
 /// What the ports and the content belong to.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Protocol {
     /// IP's protocol number.
     Ip(u8),
@@ -31,7 +31,7 @@ pub enum Protocol {
 }
 
 /// To what a frame belongs.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Flow {
     /// The guest's card.
     pub card: Card,

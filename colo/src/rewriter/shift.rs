@@ -1,0 +1,111 @@
+//! What is changed in one segment: the copy's numbers become those the world knows, or the other way.
+//!
+//! ```text
+//!   world → copy   ack, SACK blocks += shift          TSecr += shift of the clock, but never a time that the copy
+//!                                                     has not told yet
+//!   copy → world   sequence number  −= shift          TSval −= shift of the clock, but never back
+//! ```
+//!
+//! Time stamps that are only nearly right are refused: Linux drops an ACK of a handshake whose TSecr it never sent, and
+//! any segment whose TSval goes back (PAWS). The clocks of two hosts drift, and both guests may have sent their SYN-ACK
+//! more than once; hence both limits.
+//!
+//! Left alone: sequence numbers of the world and acks of the copy (they count the world's bytes), windows, payload.
+
+use crate::checksum::Header;
+use crate::packet::{Flags, Options};
+
+/// By how much the copy's numbers are ahead of those that the world knows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Shift {
+    /// Of sequence numbers.
+    pub sequence: u32,
+    /// Of time stamps.
+    pub timestamp: u32,
+}
+
+/// Time stamps of one connection that went by.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Stamps {
+    /// The latest TSval of the copy, by its own clock.
+    told: Option<u32>,
+    /// The latest that the world has of the guest, whether from the primary or from the copy.
+    known: Option<u32>,
+}
+
+/// A clock that would go back further than this was not drifting.
+const BACK_MAX: u32 = 1 << 24;
+
+impl Stamps {
+    /// The copy's first.
+    pub(super) fn from(told: Option<u32>) -> Self {
+        Self { told, known: None }
+    }
+}
+
+/// Whether serial number `a` is later than `b` (RFC 1982).
+pub(super) fn is_after(a: u32, b: u32) -> bool {
+    a != b && a.wrapping_sub(b) < 1 << 31
+}
+
+fn later(a: Option<u32>, b: u32) -> u32 {
+    a.filter(|a| is_after(*a, b)).unwrap_or(b)
+}
+
+impl Shift {
+    /// A segment of the world, on its way to the copy.
+    pub(super) fn into_copy(self, header: &mut Header<'_>, flags: Flags, stamps: &mut Stamps) {
+        if !flags.has(Flags::ACK) {
+            return;
+        }
+        if self.sequence != 0 {
+            header.add_to_ack(self.sequence);
+        }
+        let mut from = 0;
+        while let Some((kind, value)) = header.next_option(from) {
+            from = value.end;
+            if kind == Options::SELECTIVE_ACK && self.sequence != 0 {
+                for edge in value.step_by(4).take_while(|edge| edge + 4 <= from) {
+                    header.map_u32(edge, |edge| edge.wrapping_add(self.sequence));
+                }
+            } else if kind == Options::TIMESTAMPS && value.len() == 8 {
+                header.map_u32(value.start + 4, |echo| self.echo(echo, stamps));
+            }
+        }
+    }
+
+    fn echo(self, echo: u32, stamps: &mut Stamps) -> u32 {
+        // 0 says that there is nothing to echo.
+        if echo == 0 {
+            return 0;
+        }
+        stamps.known = Some(later(stamps.known, echo));
+        let echo = echo.wrapping_add(self.timestamp);
+        stamps.told.filter(|told| is_after(echo, *told)).unwrap_or(echo)
+    }
+
+    /// A segment of the copy, on its way to the world.
+    pub(super) fn out_of_copy(self, header: &mut Header<'_>, flags: Flags, stamps: &mut Stamps) {
+        // The answer to a segment without an ack has number 0 of nobody's count (RFC 9293, section 3.10.7.1).
+        let is_uncounted = flags.has(Flags::RST) && flags.has(Flags::ACK) && header.sequence() == 0;
+        if self.sequence != 0 && !is_uncounted {
+            header.add_to_sequence(self.sequence.wrapping_neg());
+        }
+        let mut from = 0;
+        while let Some((kind, value)) = header.next_option(from) {
+            from = value.end;
+            if kind == Options::TIMESTAMPS && value.len() == 8 {
+                header.map_u32(value.start, |stamp| self.stamp(stamp, stamps));
+            }
+        }
+    }
+
+    fn stamp(self, stamp: u32, stamps: &mut Stamps) -> u32 {
+        stamps.told = Some(later(stamps.told, stamp));
+        let stamp = stamp.wrapping_sub(self.timestamp);
+        let is_back = |known: &u32| is_after(*known, stamp) && known.wrapping_sub(stamp) < BACK_MAX;
+        let stamp = stamps.known.filter(is_back).unwrap_or(stamp);
+        stamps.known = Some(stamp);
+        stamp
+    }
+}
