@@ -27,11 +27,13 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod checksum;
+pub mod comparer;
 pub mod handshake;
 pub mod packet;
 pub mod patch;
 pub mod rewriter;
 
+pub use comparer::{Comparer, FrameId};
 pub use handshake::{Handshake, Opening};
 pub use packet::{Card, Flow, Frame, Packet};
 pub use patch::Patch;

@@ -1,0 +1,336 @@
+//! Frames of TCP flows, of either guest, and which of those that wait may leave.
+//!
+//! Not here: how streams are compared and what a frame may promise (`tcp`).
+
+use super::core::Core;
+use super::output::{FrameId, Full, Output, Why};
+use super::table::{Kind, Slot};
+use super::tcp::{Arriving, Difference, Side, Stream, Stretch, Verdict};
+use super::waiting::{New, Pool, Queue, Queues, Said};
+use super::{Number, mutant::Mutant};
+use crate::handshake::{Handshake, Opening};
+use crate::packet::Segment;
+use understudy_checkpoint::Epoch;
+
+/// Which frame of the primary's guest.
+#[derive(Clone, Copy)]
+pub(super) struct Sent {
+    pub(super) id: FrameId,
+    pub(super) epoch: Epoch,
+}
+
+/// A frame of a flow that arrives.
+struct Work<'a> {
+    core: &'a mut Core,
+    stream: &'a mut Stream,
+    queues: &'a mut Queues,
+    at: u32,
+    stretch: Stretch,
+    bytes: &'a [u8],
+}
+
+/// Why a frame is not compared any more.
+enum Stop {
+    Differs(Difference),
+    Full(Full),
+}
+
+impl From<Difference> for Stop {
+    fn from(difference: Difference) -> Self {
+        Self::Differs(difference)
+    }
+}
+
+impl From<Full> for Stop {
+    fn from(full: Full) -> Self {
+        Self::Full(full)
+    }
+}
+
+impl Stop {
+    fn why(self) -> Why {
+        match self {
+            Self::Differs(Difference(why)) => why,
+            Self::Full(full) => Why::Full(full),
+        }
+    }
+}
+
+/// A frame of the primary's guest.
+pub(super) fn primary(
+    core: &mut Core,
+    slot: &mut Slot,
+    at: u32,
+    sent: Sent,
+    segment: &Segment<'_>,
+    frame: &[u8],
+) {
+    let (stretch, bytes) = Stretch::of(segment, frame);
+    let Slot { kind: Kind::Tcp(stream), queues, lost, flow, .. } = slot else { return };
+    if stretch.is_syn() && stream.opened != Some(stretch.begin) {
+        open(core, stream, queues, segment, stretch);
+        if let Some(lost) = lost {
+            (lost.end, lost.own) = (None, None);
+        }
+        core.outputs.extend(
+            Opening::of(segment)
+                .map(|opening| Output::Handshake(Handshake { epoch: sent.epoch, flow: *flow, opening })),
+        );
+    }
+    if let Some(lost) = lost.as_mut().filter(|lost| sent.epoch <= lost.through) {
+        return lost.add(stretch, stream.offer(stretch));
+    }
+    if core.acked.is_some_and(|acked| sent.epoch <= acked) {
+        return stream.left_by_ack(stretch);
+    }
+    let is_compared = lost.is_none() && core.comparable() == Some(sent.epoch);
+    let mut work = Work { core, stream, queues, at, stretch, bytes };
+    let outcome =
+        if is_compared { work.compare_primary(sent) } else { work.keep_primary(sent).map_err(Stop::from) };
+    if let Err(stop) = outcome {
+        core.diverge(slot, stop.why(), sent.epoch);
+        let (Kind::Tcp(stream), Some(lost)) = (&slot.kind, &mut slot.lost) else { return };
+        lost.through = lost.through.max(sent.epoch);
+        lost.add(stretch, stream.offer(stretch));
+    }
+}
+
+/// A frame of the live copy.
+pub(super) fn copy(core: &mut Core, slot: &mut Slot, at: u32, segment: &Segment<'_>, frame: &[u8]) {
+    let (stretch, bytes) = Stretch::of(segment, frame);
+    let Slot { kind: Kind::Tcp(stream), queues, .. } = slot else { return };
+    let Some(epoch) = core.comparable() else { return };
+    let mut work = Work { core, stream, queues, at, stretch, bytes };
+    if let Err(stop) = work.compare_copy(epoch) {
+        core.diverge(slot, stop.why(), epoch);
+    }
+}
+
+/// The guest opens a connection with numbers of its own. What waits of an earlier one leaves by its epoch's ack.
+fn open(core: &mut Core, stream: &mut Stream, queues: &mut Queues, segment: &Segment<'_>, stretch: Stretch) {
+    for queue in [Queue::Data, Queue::Acks, Queue::Ahead] {
+        while let Some(first) = core.pool.first(queues, queue) {
+            core.pool.remove(queues, first);
+        }
+    }
+    while let Some(first) = core.pool.first(queues, Queue::Staged) {
+        if core.pool.entry(first).stretch().is_syn() {
+            break;
+        }
+        core.pool.remove(queues, first);
+    }
+    stream.open(stretch, segment.options);
+}
+
+/// Lets leave what may.
+pub(super) fn settle(core: &mut Core, stream: &mut Stream, queues: &mut Queues) {
+    let Some(epoch) = core.comparable() else { return };
+    let is_rule_off = core.rules.lack(Mutant::AckRuleOff);
+    while let Some(first) = core.pool.first(queues, Queue::Data) {
+        let entry = core.pool.entry(first);
+        let stretch = entry.stretch();
+        let is_matched = if stretch.is_reset() { entry.is_paired } else { stream.has_matched(stretch) };
+        if entry.epoch != epoch || !is_matched {
+            break;
+        }
+        let Verdict::Leaves(patch) = stream.verdict(stretch, is_rule_off) else { break };
+        let entry = core.pool.remove(queues, first);
+        stream.left_by_match(stretch, patch);
+        core.release(entry.id, entry.since, patch);
+    }
+    let mut next = core.pool.first(queues, Queue::Acks);
+    while let Some(at) = next {
+        next = core.pool.after(at);
+        let entry = core.pool.entry(at);
+        let (stretch, order) = (entry.stretch(), entry.order);
+        if entry.epoch != epoch || !may_pass(&core.pool, stream, queues, stretch, order) {
+            break;
+        }
+        match stream.verdict(stretch, is_rule_off) {
+            Verdict::Leaves(patch) => {
+                let entry = core.pool.remove(queues, at);
+                stream.left_by_match(stretch, patch);
+                core.release(entry.id, entry.since, patch);
+            }
+            Verdict::NeedsAck => break,
+            Verdict::NeedsWindow => {}
+        }
+    }
+}
+
+/// A bare segment overtakes what waits only if its number lies past what is matched: else its time stamp would make the
+/// receiver refuse what comes after it with an older one (RFC 7323, section 5.3).
+fn may_pass(pool: &Pool, stream: &Stream, queues: &Queues, stretch: Stretch, order: u64) -> bool {
+    stream.matched.is_none_or(|matched| stretch.begin.is_past(matched))
+        || pool.first(queues, Queue::Data).is_none_or(|first| pool.entry(first).order > order)
+}
+
+impl Stream {
+    fn has_matched(&self, stretch: Stretch) -> bool {
+        self.matched.is_some_and(|matched| !stretch.end().is_past(matched))
+    }
+
+    /// Whether the guest's SYN waits for the copy's.
+    fn awaits_syn(&self) -> bool {
+        self.opened.is_some() && self.opened == self.matched
+    }
+}
+
+impl Work<'_> {
+    fn put(&mut self, queue: Queue, sent: Sent, bytes: &[u8]) -> Result<(), Full> {
+        let new = New {
+            flow: self.at,
+            queue,
+            said: Said::Segment(self.stretch),
+            id: sent.id,
+            epoch: sent.epoch,
+            since: self.core.now,
+        };
+        self.core.pool.put(self.queues, new, bytes)
+    }
+
+    fn advance(&mut self, epoch: Epoch, side: Option<Side>) -> Result<(), Difference> {
+        let arriving = side.map(|side| Arriving { side, stretch: self.stretch, bytes: self.bytes });
+        let outcome = self.stream.advance(&mut self.core.pool, self.queues, epoch, arriving, self.core.rules);
+        // What lies before a difference is equal.
+        settle(self.core, self.stream, self.queues);
+        outcome
+    }
+
+    /// A frame whose epoch may not match now.
+    fn keep_primary(&mut self, sent: Sent) -> Result<(), Full> {
+        self.begin_stream();
+        let queue = if self.stretch.is_bare() { Queue::Acks } else { Queue::Data };
+        self.put(queue, sent, self.bytes)
+    }
+
+    /// Where a stream begins whose SYN was not seen; whether it did.
+    fn begin_stream(&mut self) -> bool {
+        let is_first = self.stream.matched.is_none() && !self.stretch.is_bare() && !self.stretch.is_reset();
+        if is_first {
+            self.stream.matched = Some(self.stretch.begin);
+        }
+        is_first
+    }
+
+    fn compare_primary(&mut self, sent: Sent) -> Result<(), Stop> {
+        if self.begin_stream() || self.stretch.is_syn() {
+            self.unstage()?;
+        }
+        let stretch = self.stretch;
+        if stretch.is_reset() {
+            return self.compare_reset(sent);
+        }
+        if self.stream.matched.is_some_and(|matched| stretch.covers(matched)) {
+            self.advance(sent.epoch, Some(Side::Primary))?;
+        }
+        let (queue, may_leave) = if stretch.is_bare() {
+            let may_leave = may_pass(&self.core.pool, self.stream, self.queues, stretch, u64::MAX);
+            (Queue::Acks, may_leave)
+        } else {
+            let is_next = self.core.pool.first(self.queues, Queue::Data).is_none();
+            (Queue::Data, is_next && self.stream.has_matched(stretch))
+        };
+        let verdict = self.stream.verdict(stretch, self.core.rules.lack(Mutant::AckRuleOff));
+        if let (true, Verdict::Leaves(patch)) = (may_leave, verdict) {
+            self.stream.left_by_match(stretch, patch);
+            self.core.release(sent.id, self.core.now, patch);
+            return Ok(());
+        }
+        let bytes = if self.stream.has_matched(stretch) { &[] } else { self.bytes };
+        Ok(self.put(queue, sent, bytes)?)
+    }
+
+    fn compare_reset(&mut self, sent: Sent) -> Result<(), Stop> {
+        let (pool, queues) = (&self.core.pool, &*self.queues);
+        let arriving = Arriving { side: Side::Primary, stretch: self.stretch, bytes: self.bytes };
+        let twin = self.stream.find_reset(pool, queues, arriving, sent.epoch);
+        self.put(Queue::Data, sent, self.bytes)?;
+        if let Some(twin) = twin {
+            self.core.pool.remove(self.queues, twin);
+            self.core.pool.pair_last(self.queues, Queue::Data);
+        }
+        Ok(self.advance(sent.epoch, None)?)
+    }
+
+    fn compare_copy(&mut self, epoch: Epoch) -> Result<(), Stop> {
+        let stretch = self.stretch;
+        let kept = Sent { id: FrameId(0), epoch };
+        let is_new = stretch.is_syn() && self.stream.opened != Some(stretch.begin);
+        if is_new && self.stream.awaits_syn() && self.primary_waits(epoch) {
+            return Err(Difference(Why::Handshake { at: stretch.begin }).into());
+        }
+        if is_new || self.queues[Queue::Staged as usize].count > 0 {
+            return Ok(self.put(Queue::Staged, kept, self.bytes)?);
+        }
+        self.stream.copy_offers(stretch);
+        if stretch.is_bare() {
+            settle(self.core, self.stream, self.queues);
+            return Ok(());
+        }
+        if stretch.is_reset() {
+            let arriving = Arriving { side: Side::Copy, stretch, bytes: self.bytes };
+            let twin = self.stream.find_reset(&self.core.pool, self.queues, arriving, epoch);
+            match twin {
+                Some(twin) => self.core.pool.pair(twin),
+                None => self.put(Queue::Ahead, kept, self.bytes)?,
+            }
+            return Ok(self.advance(epoch, None)?);
+        }
+        let Some(matched) = self.stream.matched else {
+            return Ok(self.put(Queue::Staged, kept, self.bytes)?);
+        };
+        if stretch.covers(matched) {
+            self.advance(epoch, Some(Side::Copy))?;
+        } else {
+            settle(self.core, self.stream, self.queues);
+        }
+        if self.stream.has_matched(stretch) || self.is_repeated() {
+            self.core.stats.unneeded += u64::from(!stretch.covers(matched));
+            return Ok(());
+        }
+        Ok(self.put(Queue::Ahead, kept, self.bytes)?)
+    }
+
+    fn primary_waits(&self, epoch: Epoch) -> bool {
+        let first = self.core.pool.first(self.queues, Queue::Data);
+        first.is_some_and(|first| self.core.pool.entry(first).epoch == epoch)
+    }
+
+    /// Whether all of it waits already.
+    fn is_repeated(&self) -> bool {
+        let pool = &self.core.pool;
+        let contains = |at| {
+            let other = pool.entry(at).stretch();
+            !other.is_reset()
+                && !other.begin.is_past(self.stretch.begin)
+                && !self.stretch.end().is_past(other.end())
+        };
+        let is_after = |last| !pool.entry(last).stretch().end().is_past(self.stretch.begin);
+        if pool.last(self.queues, Queue::Ahead).is_none_or(is_after) {
+            return false;
+        }
+        let mut next = pool.first(self.queues, Queue::Ahead);
+        while let Some(at) = next {
+            if contains(at) {
+                return true;
+            }
+            next = pool.after(at);
+        }
+        false
+    }
+
+    /// The guest's stream is known: what the copy sent of it before takes its place.
+    fn unstage(&mut self) -> Result<(), Stop> {
+        while let Some(first) = self.core.pool.first(self.queues, Queue::Staged) {
+            let staged = self.core.pool.entry(first).stretch();
+            let opened: Option<Number> = self.stream.opened;
+            if staged.is_syn() && opened != Some(staged.begin) {
+                return Err(Difference(Why::Handshake { at: staged.begin }).into());
+            }
+            self.stream.copy_offers(staged);
+            self.core.pool.transfer(self.queues, first, Queue::Ahead);
+        }
+        Ok(())
+    }
+}

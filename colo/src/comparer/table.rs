@@ -1,0 +1,196 @@
+//! Flows, found by one hash of what makes them one; bounded.
+//!
+//! A new flow in a full table takes the place of another of which nothing waits: of one that is closed, else of one that
+//! was not used since the table was last searched. If of every flow that was looked at something waits, there is no room.
+//!
+//! Not here: what is compared in a flow (`tcp`, `datagram`).
+
+use super::Number;
+use super::output::Full;
+use super::tcp::{Offer, Stream};
+use super::waiting::Queues;
+use crate::packet::{Flow, Protocol};
+use hashbrown::HashTable;
+use std::collections::VecDeque;
+use understudy_checkpoint::Epoch;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+/// How many flows are looked at to find one that can be forgotten.
+const SEARCH_MAX: usize = 64;
+
+/// A flow, and how its frames are compared, as bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Key([u8; 48]);
+
+impl Key {
+    pub(super) fn new(flow: &Flow, is_stream: bool) -> Self {
+        let mut bytes = [0; 48];
+        bytes[..16].copy_from_slice(&flow.guest.octets());
+        bytes[16..32].copy_from_slice(&flow.world.octets());
+        let (class, protocol) = match flow.protocol {
+            Protocol::Ip(number) => (0, u16::from(number)),
+            Protocol::Fragment(number) => (1, u16::from(number)),
+            Protocol::Ethernet(ether_type) => (2, ether_type),
+        };
+        // Identifiers of VLANs have 12 bits.
+        let [outer, inner] = flow.vlan.map(|id| id.unwrap_or(u16::MAX));
+        let words = [
+            flow.guest_port,
+            flow.world_port,
+            flow.card.0,
+            outer,
+            inner,
+            protocol,
+            class << 1 | u16::from(is_stream),
+        ];
+        for (place, word) in bytes[32..].chunks_exact_mut(2).zip(words) {
+            place.copy_from_slice(&word.to_ne_bytes());
+        }
+        Self(bytes)
+    }
+}
+
+/// What a flow's frames are.
+pub(super) enum Kind {
+    Tcp(Stream),
+    Datagrams,
+}
+
+/// What leaves by its epoch's ack and is not compared any more, since the guests differ or there was no room.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct Lost {
+    /// The newest epoch of which it was.
+    pub(super) through: Epoch,
+    /// TCP: where the guest's stream stands after it.
+    pub(super) end: Option<Number>,
+    /// TCP: what it acknowledges.
+    pub(super) own: Option<Offer>,
+}
+
+/// A flow.
+pub(super) struct Slot {
+    key: Key,
+    pub(super) queues: Queues,
+    pub(super) kind: Kind,
+    /// The base to which the rest belongs, as the count of bases.
+    pub(super) round: u32,
+    was_used: bool,
+    is_listed_closed: bool,
+    pub(super) lost: Option<Lost>,
+    pub(super) flow: Flow,
+}
+
+impl Slot {
+    fn new(key: Key, flow: Flow, is_stream: bool) -> Self {
+        let kind = if is_stream { Kind::Tcp(Stream::default()) } else { Kind::Datagrams };
+        Self {
+            key,
+            queues: Queues::default(),
+            kind,
+            round: 0,
+            was_used: true,
+            is_listed_closed: false,
+            lost: None,
+            flow,
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.lost.is_none() && self.queues.iter().all(|list| list.count == 0)
+    }
+
+    fn is_closed(&self) -> bool {
+        matches!(&self.kind, Kind::Tcp(stream) if stream.is_closed)
+    }
+}
+
+pub(super) struct Table {
+    index: HashTable<u32>,
+    slots: Vec<Slot>,
+    closed: VecDeque<u32>,
+    hand: usize,
+    flows_max: usize,
+    seed: u64,
+}
+
+impl Table {
+    pub(super) fn new(flows_max: usize, seed: u64) -> Self {
+        let flows_max = flows_max.clamp(1, u32::MAX as usize - 1);
+        Self {
+            index: HashTable::with_capacity(flows_max),
+            slots: Vec::with_capacity(flows_max),
+            closed: VecDeque::with_capacity(flows_max),
+            hand: 0,
+            flows_max,
+            seed,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    pub(super) fn slot(&mut self, at: u32) -> &mut Slot {
+        &mut self.slots[at as usize]
+    }
+
+    /// The place of a flow, which is made known if it is not.
+    pub(super) fn place(&mut self, flow: &Flow, is_stream: bool) -> Result<u32, Full> {
+        let key = Key::new(flow, is_stream);
+        let hash = xxh3_64_with_seed(&key.0, self.seed);
+        if let Some(at) = self.index.find(hash, |at| self.slots[*at as usize].key == key) {
+            self.slots[*at as usize].was_used = true;
+            return Ok(*at);
+        }
+        let slot = Slot::new(key, *flow, is_stream);
+        let at = if self.slots.len() < self.flows_max {
+            self.slots.push(slot);
+            self.slots.len() as u32 - 1
+        } else {
+            let at = self.replaceable().ok_or(Full::Flows)?;
+            self.forget(at);
+            self.slots[at as usize] = slot;
+            at
+        };
+        let (slots, seed) = (&self.slots, self.seed);
+        self.index.insert_unique(hash, at, |at| xxh3_64_with_seed(&slots[*at as usize].key.0, seed));
+        Ok(at)
+    }
+
+    /// A flow that is closed is the first to be forgotten.
+    pub(super) fn note_closed(&mut self, at: u32) {
+        let slot = &mut self.slots[at as usize];
+        if slot.is_closed() && !slot.is_listed_closed {
+            slot.is_listed_closed = true;
+            self.closed.push_back(at);
+        }
+    }
+
+    fn replaceable(&mut self) -> Option<u32> {
+        for _ in 0..SEARCH_MAX.min(self.closed.len()) {
+            let at = self.closed.pop_front()?;
+            let slot = &mut self.slots[at as usize];
+            slot.is_listed_closed = false;
+            if slot.is_closed() && slot.is_idle() {
+                return Some(at);
+            }
+        }
+        for _ in 0..SEARCH_MAX.min(2 * self.slots.len()) {
+            self.hand = (self.hand + 1) % self.slots.len();
+            let slot = &mut self.slots[self.hand];
+            // A place in the other list stays a place of one flow only.
+            if !std::mem::take(&mut slot.was_used) && slot.is_idle() && !slot.is_listed_closed {
+                return Some(self.hand as u32);
+            }
+        }
+        None
+    }
+
+    fn forget(&mut self, at: u32) {
+        let key = &self.slots[at as usize].key;
+        let hash = xxh3_64_with_seed(&key.0, self.seed);
+        if let Ok(entry) = self.index.find_entry(hash, |other| *other == at) {
+            entry.remove();
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! What a frame promises to its receiver must hold for both guests.
+//!
+//! ```text
+//!                     ack ──────── window ───────► right edge
+//!   guest    ─────────────●━━━━━━━━━━━━━━━━━━━━●
+//!   copy     ─────────●━━━━━━━━━━━━━━━━━●
+//!   leaves   ─────────●━━━━━━━━━━━━━━━━━●             and never less than what left before
+//! ```
+//!
+//! A frame with payload is changed so. A bare acknowledgement waits for the copy's instead: made smaller, it would repeat
+//! what was said before, and three repetitions make the other end send again. So does one of which only the window would be
+//! left out, and which then says nothing new.
+
+use super::{Flags, Number, Offer, Stream, Stretch, newer};
+use crate::Patch;
+
+/// Whether a frame of which all is matched may leave.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in super::super) enum Verdict {
+    /// As it is, or changed.
+    Leaves(Patch),
+    /// Once the copy has received more.
+    NeedsAck,
+    /// Once the copy has more room: nothing is lost if it leaves later.
+    NeedsWindow,
+}
+
+impl Stream {
+    pub(in super::super) fn offer(&self, stretch: Stretch) -> Option<Offer> {
+        let window = u32::from(stretch.window) << self.shift(stretch).unwrap_or(0);
+        stretch.has(Flags::ACK).then(|| Offer {
+            ack: stretch.ack,
+            edge: stretch.ack.plus(window),
+            window: stretch.window,
+        })
+    }
+
+    /// The window of a SYN is never shifted (RFC 7323, section 2.2).
+    fn shift(&self, stretch: Stretch) -> Option<u8> {
+        if stretch.is_syn() { Some(0) } else { self.scale }
+    }
+
+    /// The copy has received up to here, and has room up to there.
+    pub(in super::super) fn copy_offers(&mut self, stretch: Stretch) {
+        self.copy = newer(self.copy, self.offer(stretch));
+    }
+
+    /// How a frame of the guest may leave, if its payload is matched.
+    pub(in super::super) fn verdict(&self, stretch: Stretch, is_rule_off: bool) -> Verdict {
+        let multipath = Patch { is_multipath_blanked: stretch.is_multipath, ..Patch::default() };
+        let Some(own) = self.offer(stretch).filter(|_| !is_rule_off) else {
+            return Verdict::Leaves(multipath);
+        };
+        let Some(copy) = self.copy else { return Verdict::NeedsAck };
+        let offer = self.smaller(own, copy, self.shift(stretch));
+        if stretch.is_bare() {
+            if own.ack.is_past(copy.ack) {
+                return Verdict::NeedsAck;
+            }
+            if offer.window < own.window && !self.is_news(offer) {
+                return Verdict::NeedsWindow;
+            }
+        }
+        Verdict::Leaves(Patch {
+            ack: (offer.ack != own.ack).then_some(offer.ack.0),
+            window: (offer.window != own.window).then_some(offer.window),
+            ..multipath
+        })
+    }
+
+    /// Of what both offer the smaller, but not less than was offered before.
+    fn smaller(&self, own: Offer, copy: Offer, shift: Option<u8>) -> Offer {
+        let ack = own.ack.or_earlier(copy.ack);
+        let Some(shift) = shift else {
+            let before = self.left.filter(|left| left.ack == ack).map_or(0, |left| left.window);
+            return Offer { ack, edge: ack, window: own.window.min(copy.window.max(before)) };
+        };
+        let left = self.left.map_or(copy.edge, |left| left.edge);
+        let edge = own.edge.or_earlier(copy.edge.or_later(left));
+        let room = edge.since(ack).max(0) as u32;
+        // Rounded down, the edge could go back by less than a unit; what was offered stays so.
+        let is_up = left.is_past(ack.plus(room >> shift << shift)) && !left.is_past(edge);
+        let window = ((room >> shift) + u32::from(is_up)).min(u16::MAX.into());
+        Offer { ack, edge: ack.plus(window << shift), window: window as u16 }
+    }
+
+    fn is_news(&self, offer: Offer) -> bool {
+        self.left.is_none_or(|left| {
+            offer.ack.is_past(left.ack)
+                || match self.scale {
+                    Some(_) => offer.edge.is_past(left.edge),
+                    None => offer.window > left.window,
+                }
+        })
+    }
+
+    /// A frame of the guest leaves with this patch.
+    pub(in super::super) fn left_by_match(&mut self, stretch: Stretch, patch: Patch) {
+        self.own = newer(self.own, self.offer(stretch));
+        let ack = patch.ack.map_or(stretch.ack, Number);
+        let window = patch.window.unwrap_or(stretch.window);
+        self.left = newer(self.left, self.offer(Stretch { ack, window, ..stretch }));
+        self.note_end(stretch);
+    }
+}
