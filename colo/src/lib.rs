@@ -29,12 +29,14 @@
 mod checksum;
 pub mod comparer;
 pub mod handshake;
+pub mod mirror;
 pub mod packet;
 pub mod patch;
 pub mod rewriter;
 
 pub use comparer::{Comparer, FrameId};
 pub use handshake::{Handshake, Opening};
+pub use mirror::Mirror;
 pub use packet::{Card, Flow, Frame, Packet};
 pub use patch::Patch;
 pub use rewriter::Rewriter;

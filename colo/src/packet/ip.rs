@@ -23,7 +23,7 @@ pub(super) fn parse(frame: Frame<'_>, side: Side) -> Option<Packet<'_>> {
     for depth in 0..=VLAN_TAGS_MAX {
         let ether_type = u16_at(frame.bytes, at)?;
         match ether_type {
-            0x8100 | 0x88a8 if depth < VLAN_TAGS_MAX => {
+            0x8100 | 0x88a8 | 0x9100 if depth < VLAN_TAGS_MAX => {
                 vlan[depth] = Some(u16_at(frame.bytes, at + 2)? & 0x0fff);
                 at += 4;
             }
@@ -102,8 +102,8 @@ fn ipv6(frame: Frame<'_>, side: Side, vlan: [Option<u16>; 2], at: usize) -> Opti
     for _ in 0..EXTENSIONS_MAX {
         let extension = frame.bytes.get(begin..end)?;
         match next {
-            // Hop-by-hop, routing, destination options, mobility: in units of 8 bytes, the first not counted.
-            0 | 43 | 60 | 135 => begin += usize::from(*extension.get(1)?) * 8 + 8,
+            // Hop-by-hop, routing, destination options: in units of 8 bytes, the first not counted.
+            0 | 43 | 60 => begin += usize::from(*extension.get(1)?) * 8 + 8,
             44 => {
                 let word = u16_at(extension, 2)?;
                 // The offset is in the upper 13 bits here, and in the lower 13 of IPv4.
