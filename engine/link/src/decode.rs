@@ -14,7 +14,7 @@ use understudy_checkpoint::domain::{Description, GuestKind};
 use understudy_checkpoint::pages::EpochSummary;
 use understudy_checkpoint::{Epoch, Generation};
 use understudy_session::{
-    Copy, Decline, EpochKind, Record, RequestId, Standing, ToPrimary, ToSecondary, WitnessOutcome,
+    Copy, CopyEnd, Decline, EpochKind, Record, RequestId, Standing, ToPrimary, ToSecondary, WitnessOutcome,
     WitnessReply, WitnessRequest,
 };
 
@@ -91,10 +91,13 @@ fn guest_frame<'a>(kind: Kind, body: &mut Body<'a>) -> Result<GuestFrame<'a>, Li
             epoch: body.epoch()?,
             summary: EpochSummary { entries: body.u64()?, data_pages: body.u64()?, digest: body.u64()? },
         },
-        Kind::Offer | Kind::EpochBegin | Kind::PrimaryHeartbeat | Kind::Switchover | Kind::Farewell => {
-            GuestFrame::ToSecondary(to_secondary(kind, body)?)
-        }
-        Kind::Stand | Kind::Ack | Kind::Declined | Kind::SecondaryHeartbeat => {
+        Kind::Offer
+        | Kind::EpochBegin
+        | Kind::PrimaryHeartbeat
+        | Kind::Switchover
+        | Kind::Farewell
+        | Kind::CopyWanted => GuestFrame::ToSecondary(to_secondary(kind, body)?),
+        Kind::Stand | Kind::Ack | Kind::Declined | Kind::SecondaryHeartbeat | Kind::Live | Kind::Halted => {
             GuestFrame::ToPrimary(to_primary(kind, body)?)
         }
         _ => return Err(LinkError::UnknownKind(kind.number())),
@@ -129,6 +132,7 @@ fn to_secondary(kind: Kind, body: &mut Body<'_>) -> Result<ToSecondary, LinkErro
         Kind::PrimaryHeartbeat => ToSecondary::Heartbeat { generation },
         Kind::Switchover => ToSecondary::Switchover { generation, epoch: body.epoch()? },
         Kind::Farewell => ToSecondary::Farewell { generation },
+        Kind::CopyWanted => ToSecondary::CopyWanted { generation, from: body.optional_u64()?.map(Epoch) },
         _ => return Err(LinkError::UnknownKind(kind.number())),
     })
 }
@@ -142,6 +146,8 @@ fn to_primary(kind: Kind, body: &mut Body<'_>) -> Result<ToPrimary, LinkError> {
             ToPrimary::Declined { generation, epoch: body.optional_u64()?.map(Epoch), why: decline(body)? }
         }
         Kind::SecondaryHeartbeat => ToPrimary::Heartbeat { generation },
+        Kind::Live => ToPrimary::Live { generation, base: body.epoch()? },
+        Kind::Halted => ToPrimary::Halted { generation, base: body.epoch()?, why: CopyEnd::read(body)? },
         _ => return Err(LinkError::UnknownKind(kind.number())),
     })
 }

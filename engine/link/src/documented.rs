@@ -9,7 +9,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use understudy_checkpoint::domain::GuestKind;
-use understudy_session::{EpochKind, WitnessOutcome};
+use understudy_session::{CopyEnd, EpochKind, WitnessOutcome};
 
 const DOCUMENT: &str = include_str!("../../../docs/LINK.md");
 
@@ -41,7 +41,7 @@ fn the_document_draws_each_kind_once_with_its_name_its_address_and_its_version()
             let is_of_guest = entry.trim_start().starts_with('·');
             let mut words = entry.trim_start_matches([' ', '·']).split_whitespace();
             let name = words.next().expect("a name").to_owned();
-            let since = if words.next() == Some("2") { 2 } else { 1 };
+            let since = words.next().and_then(|word| word.parse().ok()).unwrap_or(1);
             (number, name, is_of_guest, since)
         })
         .collect();
@@ -97,6 +97,7 @@ fn the_document_lists_each_value_of_each_field() {
         (Kind::Stand, "standing", table::<StandingTag>()),
         (Kind::Declined, "why", table::<DeclineTag>()),
         (Kind::HoldDeclined, "reason", table::<HoldReason>()),
+        (Kind::Halted, "why", table::<CopyEnd>()),
         (Kind::WitnessReply, "outcome", table::<WitnessOutcome>()),
         // The record is drawn behind the last kind that carries it.
         (Kind::WitnessReply, "copy", table::<CopyTag>()),
@@ -122,6 +123,7 @@ fn no_two_values_of_a_field_have_one_number_and_each_is_its_own_row() {
     check::<StandingTag>();
     check::<DeclineTag>();
     check::<HoldReason>();
+    check::<CopyEnd>();
     check::<WitnessOutcome>();
     check::<CopyTag>();
     assert_eq!(table::<HoldReason>().len(), HoldReason::ALL.len());

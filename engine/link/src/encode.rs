@@ -248,6 +248,10 @@ fn put_to_secondary(out: &mut Vec<u8>, message: &ToSecondary) {
             put_u64(out, generation.0);
             put_u64(out, epoch.0);
         }
+        ToSecondary::CopyWanted { generation, from } => {
+            put_u64(out, generation.0);
+            put_optional_u64(out, from.map(|epoch| epoch.0));
+        }
     }
 }
 
@@ -274,6 +278,15 @@ fn put_to_primary(out: &mut Vec<u8>, message: &ToPrimary) {
             put_u64(out, if let Decline::Fenced { generation } = why { generation.0 } else { 0 });
         }
         ToPrimary::Heartbeat { generation } => put_u64(out, generation.0),
+        ToPrimary::Live { generation, base } => {
+            put_u64(out, generation.0);
+            put_u64(out, base.0);
+        }
+        ToPrimary::Halted { generation, base, why } => {
+            put_u64(out, generation.0);
+            put_u64(out, base.0);
+            why.put(out);
+        }
     }
 }
 

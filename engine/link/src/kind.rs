@@ -76,6 +76,8 @@ kinds! {
     0x19 Farewell             1 Guest   "Farewell"       "a farewell";
     0x1A GuestOfferGeneration 2 Guest   "GuestOffer"     "a guest's offer";
 
+    0x1B CopyWanted           3 Guest   "CopyWanted"     "a wish for a copy";
+
     0x20 Stand                1 Guest   "Stand"          "a secondary's standing";
     0x21 Ack                  1 Guest   "Ack"            "an ack";
     0x22 Declined             1 Guest   "Declined"       "a decline";
@@ -83,6 +85,8 @@ kinds! {
     0x24 HoldDeclined         2 Guest   "HoldDeclined"   "a refusal to hold a guest";
     0x25 HoldReady            2 Guest   "HoldReady"      "a readiness to hold a guest";
     0x26 Window               2 Guest   "Window"         "a window";
+    0x27 Live                 3 Guest   "Live"           "a copy's beginning";
+    0x28 Halted               3 Guest   "Halted"         "a copy's end";
 
     0x30 WitnessRead          1 Witness "WitnessRead"    "a witness request";
     0x31 WitnessSwap          1 Witness "WitnessSwap"    "a witness request";

@@ -12,11 +12,11 @@ use understudy_checkpoint::domain::{Description, GuestKind};
 use understudy_checkpoint::pages::EpochSummary;
 use understudy_checkpoint::{Epoch, Generation};
 use understudy_session::{
-    Copy, Decline, EpochKind, NodeName, Record, RequestId, Standing, ToPrimary, ToSecondary, WitnessOutcome,
-    WitnessReply, WitnessRequest,
+    Copy, CopyEnd, Decline, EpochKind, NodeName, Record, RequestId, Standing, ToPrimary, ToSecondary,
+    WitnessOutcome, WitnessReply, WitnessRequest,
 };
 
-const KINDS: usize = 39;
+const KINDS: usize = 44;
 
 /// What frames are made of, so that each kind can be made with any content.
 #[derive(Clone, Debug)]
@@ -40,6 +40,7 @@ impl Parts {
         let to_primary = |message| GuestFrame::ToPrimary(message).of(guest);
         let declined = |why| to_primary(ToPrimary::Declined { generation, epoch: maybe_epoch, why });
         let standing = |standing| to_primary(ToPrimary::Stand { generation, standing });
+        let halted = |why| to_primary(ToPrimary::Halted { generation, base: epoch, why });
         let begin = |kind| ToSecondary::EpochBegin { generation, epoch, kind, base: maybe_epoch };
         match self.kind {
             0 => LinkFrame::Hello(Hello { versions: (b as u16, c as u16), service: Service::Node, from })
@@ -102,6 +103,11 @@ impl Parts {
             35 => GuestFrame::HoldReady.of(guest),
             36 => GuestFrame::Window { through_bytes: c }.of(guest),
             37 => declined(Decline::Diverged),
+            39 => to_secondary(ToSecondary::CopyWanted { generation, from: maybe_epoch }),
+            40 => to_primary(ToPrimary::Live { generation, base: epoch }),
+            41 => halted(CopyEnd::Crashed),
+            42 => halted(CopyEnd::NoRoom),
+            43 => halted(CopyEnd::Operator),
             38 => self.request(WitnessRequest::Reclaim { id: RequestId(d), expect: e, new: self.record() }),
             _ => self.reply([WitnessOutcome::Conflict, WitnessOutcome::Illegal][a as usize % 2]),
         }
@@ -258,6 +264,11 @@ fn each_kind_has_the_bytes_that_the_document_draws() {
         (0x26, "0300000000000000".to_owned()),
         (0x22, "0100000000000000".to_owned() + "01" + "0300000000000000" + "07" + "0000000000000000"),
         (0x33, "0400000000000000".to_owned() + "05616c706861" + "0500000000000000" + RECORD),
+        (0x1B, "0100000000000000".to_owned() + "01" + "0300000000000000"),
+        (0x27, "0100000000000000".to_owned() + "0200000000000000"),
+        (0x28, "0100000000000000".to_owned() + "0200000000000000" + "01"),
+        (0x28, "0100000000000000".to_owned() + "0200000000000000" + "02"),
+        (0x28, "0100000000000000".to_owned() + "0200000000000000" + "03"),
     ];
     const RECORD: &str = concat!("0200000000000000", "0100000000000000", "0462657461", "01", "0567616d6d61");
     assert_eq!(golden.len(), KINDS);
@@ -381,7 +392,7 @@ fn kinds_and_addresses_that_do_not_exist_are_refused() {
     for kind in [0, 0x07, 0x34, 0xFFFF] {
         assert_eq!(craft(kind, 0), Err(LinkError::UnknownKind(kind)));
     }
-    assert_eq!(craft(0x1B, 1), Err(LinkError::UnknownKind(0x1B)));
+    assert_eq!(craft(0x1F, 1), Err(LinkError::UnknownKind(0x1F)));
     assert_eq!(craft(0x04, 1), Err(LinkError::WrongAddress { kind: 0x04, guest: 1 }));
     assert_eq!(craft(0x13, 0), Err(LinkError::WrongAddress { kind: 0x13, guest: 0 }));
 }
@@ -390,8 +401,8 @@ fn kinds_and_addresses_that_do_not_exist_are_refused() {
 fn a_version_is_common_or_there_is_none() {
     assert_eq!(common_version((1, 1)), Some(1));
     assert_eq!(common_version((1, 2)), Some(2));
-    assert_eq!(common_version((0, 9)), Some(2));
-    assert_eq!(common_version((3, 9)), None);
+    assert_eq!(common_version((0, 9)), Some(3));
+    assert_eq!(common_version((4, 9)), None);
     assert_eq!(common_version((0, 0)), None);
     assert_eq!(common_version((9, 2)), None);
 }

@@ -9,7 +9,7 @@ use super::refusal::HoldReason;
 use super::service::{RefuseReason, Service};
 use alloc::vec::Vec;
 use understudy_checkpoint::domain::GuestKind;
-use understudy_session::{Decline, EpochKind, Standing, WitnessOutcome};
+use understudy_session::{CopyEnd, Decline, EpochKind, Standing, WitnessOutcome};
 
 /// A value, as it stands in a table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -137,6 +137,12 @@ values! { "reason to decline" DeclineTag {
     5 ImageLost  1 "image lost";
     6 TakingOver 1 "taking over";
     7 Diverged   2 "diverged";
+}}
+
+values! { "reason of a copy's end" CopyEnd {
+    1 Crashed  3 "crashed";
+    2 NoRoom   3 "no room";
+    3 Operator 3 "operator";
 }}
 
 /// Whether a record has a copy that may be activated; its holder follows.

@@ -2,8 +2,8 @@
 
 use core::ops::RangeInclusive;
 
-/// Versions of the protocol that this engine speaks: the current one and the one before.
-pub const VERSIONS: RangeInclusive<u16> = 1..=2;
+/// Versions of the protocol that this engine speaks: the current one and those before it that a host may still have.
+pub const VERSIONS: RangeInclusive<u16> = 1..=3;
 
 /// The first version with refusals for single guests, windows, and pings between nodes.
 pub const GUEST_REFUSALS_SINCE: u16 = 2;

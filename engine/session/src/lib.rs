@@ -39,6 +39,9 @@
 //!    over, or by nothing once what was received is dropped; `Commit` by `Committed` or `CommitFailed`, in order; `Activate` by `ActivationDelayed` or
 //!    `ActivationFailed`, unless the guest runs: then the session is dropped for a `Primary` of
 //!    [`Origin::TookOver`](primary::Origin::TookOver).
+//!    The same holds of a copy that runs: `SetCopy` is answered by `CopySet` or `CopySetFailed`, `HaltCopy` by `CopyHalted` or
+//!    `CopyCrashed`, unless `DropCopy` follows. While the session [waits](Secondary::is_halting) for a copy to stand still, no
+//!    `EpochBegin` is handed over.
 //! 6. **`Send` and `AskWitness` may be lost** with their connection: a session repeats what it needs. Answers of the witness
 //!    are welcome however old, since revisions only grow.
 //! 7. **A session is over** after `Destroy`, and after an `Activate` that was granted. It says nothing more.
@@ -55,6 +58,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod colo;
 mod liveness;
 pub mod message;
 mod outputs;
@@ -67,6 +71,7 @@ pub use primary::Primary;
 pub use secondary::Secondary;
 pub use witness::Witness;
 
+pub use colo::{CopyEnd, Divergence, Mode};
 pub use message::{
     Copy, Decline, NodeName, Record, RequestId, Standing, ToPrimary, ToSecondary, WitnessOutcome,
     WitnessReply, WitnessRequest,

@@ -52,6 +52,14 @@ pub enum ToSecondary {
         /// The sender's generation.
         generation: Generation,
     },
+    /// Whether the guest should run at the receiver as well, without effect on the world. Since version 3.
+    CopyWanted {
+        /// The sender's generation.
+        generation: Generation,
+        /// The copy may be set to this epoch or a later one: what the guest hears after their cuts is sent. `None`: there should
+        /// be no copy.
+        from: Option<Epoch>,
+    },
 }
 
 impl ToSecondary {
@@ -62,7 +70,8 @@ impl ToSecondary {
             | Self::EpochBegin { generation, .. }
             | Self::Heartbeat { generation }
             | Self::Switchover { generation, .. }
-            | Self::Farewell { generation } => *generation,
+            | Self::Farewell { generation }
+            | Self::CopyWanted { generation, .. } => *generation,
         }
     }
 }
@@ -133,6 +142,22 @@ pub enum ToPrimary {
     Heartbeat {
         /// The newest generation the sender knows of for this guest.
         generation: Generation,
+    },
+    /// The copy runs from `base`, which was acked, and what it sends is told. Since version 3.
+    Live {
+        /// Generation of the epoch.
+        generation: Generation,
+        /// The epoch that the copy was set to.
+        base: Epoch,
+    },
+    /// There is no copy that runs from `base`, or there is none any more. Since version 3.
+    Halted {
+        /// Generation of the epoch.
+        generation: Generation,
+        /// The epoch that it was, or should have been, set to.
+        base: Epoch,
+        /// Why.
+        why: super::CopyEnd,
     },
 }
 

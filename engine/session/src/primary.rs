@@ -22,6 +22,7 @@ mod events;
 mod flow;
 mod inputs;
 mod machine;
+mod matching;
 mod pacer;
 mod peer;
 mod phase;
@@ -33,8 +34,10 @@ mod tests;
 
 pub use events::{End, Event, GiveUp, Loss, Refusal, State};
 pub use machine::Primary;
+pub use matching::Rest;
 pub use pacer::{BARE_MANY, Budgets, PacedBy, Pacing, Waiting};
 
+use super::colo::{Colo, Divergence, Mode};
 use super::{Span, ToPrimary, ToSecondary, WitnessReply, WitnessRequest};
 use understudy_checkpoint::{Epoch, Generation};
 
@@ -68,6 +71,8 @@ pub struct Config {
     pub slow_policy: SlowPolicy,
     /// Whether there is a witness. Without one nothing is decided automatically (`docs/DESIGN.md#a7`).
     pub has_witness: bool,
+    /// Whether output may leave before its ack, and when.
+    pub colo: Colo,
 }
 
 /// What acts when epochs wait too long for their acks.
@@ -167,6 +172,20 @@ pub enum Input {
     OutputWaits(Waiting),
     /// Held output nears its limit: a checkpoint now would let it out.
     OutputPressure,
+    /// Frames will not leave by a match with the copy of `base`: they need a checkpoint.
+    Diverged {
+        /// Of the [`Output::MatchFrom`].
+        base: Epoch,
+        /// Why.
+        why: Divergence,
+    },
+    /// Frames have left since this was told last.
+    FramesLeft {
+        /// Because the copy had sent the same.
+        by_match: u64,
+        /// Because their epoch was acked.
+        by_ack: u64,
+    },
     /// Something that the guest sends can be neither held nor dropped. Told again while it is so.
     OutputLeaks,
     /// The peer itself spoke as this guest's primary (a `ToSecondary` came in where this session runs): after
@@ -179,6 +198,8 @@ pub enum Input {
     Operator(Wish),
     /// The operator's pacing, in place of what the session began with.
     Pacing(Pacing),
+    /// The operator's mode, in place of what the session began with.
+    Mode(Mode),
 }
 
 /// What an operator may wish.
@@ -238,6 +259,20 @@ pub enum Output {
         /// Newest acked epoch.
         through: Epoch,
     },
+    /// From here on tell the secondary what the guest hears, beginning at the cut of this epoch, which is not captured yet;
+    /// or tell it no more.
+    MirrorInput {
+        /// That epoch.
+        from: Option<Epoch>,
+    },
+    /// The copy runs from `base`: until `StopMatch` a frame of the epoch after it may leave, before its ack as well, once the copy
+    /// has sent the same from this base in this generation and has received every byte that the frame acknowledges.
+    MatchFrom {
+        /// The newest acked epoch.
+        base: Epoch,
+    },
+    /// Nothing leaves by a match from here on.
+    StopMatch,
     /// Let all output out from here on: unprotected.
     PassOutput,
     /// Pause the guest's vCPUs where they stand (`docs/DESIGN.md#a5`), until `ResumeGuest`.

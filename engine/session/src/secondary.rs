@@ -13,15 +13,21 @@
 //!                                                   │ └─ delayed: again, `ACTIVATION_MAX` at most
 //!                                                   └─► ActivationFailed: a person decides
 //! ```
+//!
+//! What becomes of a copy that runs here beside the image is in [`live_copy`].
 
 mod epochs;
+mod live_copy;
 mod machine;
 mod phase;
 mod takeover;
 
 pub use machine::Secondary;
 
-use super::{EpochKind, NodeName, Record, Span, ToPrimary, ToSecondary, WitnessReply, WitnessRequest};
+use super::colo::AfterCrash;
+use super::{
+    CopyEnd, EpochKind, NodeName, Record, Span, ToPrimary, ToSecondary, WitnessReply, WitnessRequest,
+};
 use understudy_checkpoint::{Epoch, Generation};
 
 /// Times of a secondary session.
@@ -42,6 +48,10 @@ pub struct Config {
     pub flap_max: Span,
     /// Whether there is a witness. Without one only an operator starts a takeover (`docs/DESIGN.md#a7`).
     pub has_witness: bool,
+    /// Whether a copy can run here.
+    pub runs_copies: bool,
+    /// What becomes of a takeover when the copy has crashed.
+    pub after_crash: AfterCrash,
 }
 
 /// What the driver tells a secondary.
@@ -81,6 +91,23 @@ pub enum Input {
     CommitFailed {
         /// The epoch.
         epoch: Epoch,
+    },
+    /// `SetCopy` is done: the copy is exactly this epoch, and stands still.
+    CopySet {
+        /// The epoch.
+        epoch: Epoch,
+    },
+    /// `SetCopy` failed: there is no copy.
+    CopySetFailed {
+        /// The epoch.
+        epoch: Epoch,
+    },
+    /// `HaltCopy` is done: nothing of the copy changes any more, and nothing that it sends is told.
+    CopyHalted,
+    /// The copy has ended, and not by this session's word.
+    CopyCrashed {
+        /// Something that it sent since it was set was told to the primary.
+        has_forwarded: bool,
     },
     /// `Activate` came to nothing for now: the image is whole, and nothing has run.
     ActivationDelayed,
@@ -125,6 +152,25 @@ pub enum Output {
     DropIncomplete,
     /// Drop the image and everything buffered: it may never be activated.
     DropImage,
+    /// Make the copy exactly this epoch, which is committed: pages that differ, state, input from its cut on. It stands
+    /// still before and after. The image does not change meanwhile: later commits wait.
+    SetCopy {
+        /// The epoch.
+        epoch: Epoch,
+    },
+    /// Let the copy run, give it its input, and tell the primary all that it sends, which goes nowhere else.
+    RunCopy {
+        /// Generation of the epoch.
+        generation: Generation,
+        /// The epoch that the copy was set to.
+        base: Epoch,
+    },
+    /// Stop the copy where it stands, whatever it is doing: nothing that it sends is told any more. It is kept as it is.
+    HaltCopy,
+    /// Tell the primary nothing more of what the copy sends. The copy runs on, and what it sends is kept.
+    StopForwarding,
+    /// Forget the copy.
+    DropCopy,
     /// The takeover is decided and the image stands at `epoch`: start the guest from it, announce it, make this
     /// host its primary in `record.generation` (a new primary session with `Origin::TookOver`). Said again some time
     /// after `ActivationDelayed`.
@@ -133,11 +179,25 @@ pub enum Output {
         record: Record,
         /// The committed epoch that the guest continues from.
         epoch: Epoch,
+        /// What becomes the guest.
+        start: Start,
     },
     /// Close the link to the primary: it does not answer any more.
     CloseLink,
     /// Something worth logging and counting.
     Report(Event),
+}
+
+/// What becomes the guest at a takeover.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Start {
+    /// The image.
+    Image,
+    /// The copy, which is exactly the image and has not run since.
+    SetCopy,
+    /// The copy as it is, running or halted: clients have seen what it sent. What it sent and the primary has not released
+    /// leaves first.
+    LiveCopy,
 }
 
 /// What an operator should know.
@@ -154,6 +214,18 @@ pub enum Event {
     ActivationFailed {
         /// The generation that this host owns.
         generation: Generation,
+    },
+    /// There is no copy any more.
+    CopyEnded {
+        /// The epoch that it was, or should have been, set to.
+        base: Epoch,
+        /// Why.
+        why: CopyEnd,
+    },
+    /// The witness would let this host take over, and clients may have seen what a copy sent that has crashed: a person decides.
+    TakeoverWithheld {
+        /// The epoch that the guest would be started from.
+        base: Epoch,
     },
     /// The takeover was lost at the witness: this is its record.
     TakeoverRefused {

@@ -29,6 +29,7 @@ use crate::connection::{Transport, TransportError};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use understudy_session::colo::{AfterCrash, Colo};
 use understudy_session::primary::{Pacing, SlowPolicy};
 use understudy_session::{NodeName, Span, primary, secondary};
 
@@ -203,6 +204,7 @@ impl NodeConfig {
             slow_max: self.timing.slow_max,
             slow_policy: self.timing.slow_policy,
             has_witness: self.witness.is_some(),
+            colo: Colo::default(),
         }
     }
 
@@ -217,6 +219,8 @@ impl NodeConfig {
             // The primary gives the copy up after `hold_max` at the latest.
             flap_max: Span(self.timing.hold_max.0.saturating_mul(2)),
             has_witness: self.witness.is_some(),
+            runs_copies: false,
+            after_crash: AfterCrash::default(),
         }
     }
 }

@@ -282,6 +282,10 @@ impl PrimaryGuest {
                     }
                     self.release_output(through);
                 }
+                // What the guest hears is not told to anyone yet: a copy of it would fall silent, which is a divergence.
+                Output::MirrorInput { .. } => {}
+                Output::MatchFrom { base } => self.participants.match_from(base),
+                Output::StopMatch => self.participants.stop_match(),
                 Output::PassOutput => {
                     // An engine after this one has to know in which generation the guest was let out.
                     self.mark();

@@ -329,7 +329,15 @@ impl SecondaryGuest {
                     self.begun.clear();
                     self.give(Work::DropImage);
                 }
-                Output::Activate { record, epoch } => {
+                // The session was told that no copy runs here.
+                Output::SetCopy { .. }
+                | Output::RunCopy { .. }
+                | Output::HaltCopy
+                | Output::StopForwarding
+                | Output::DropCopy => {
+                    tracing::error!(guest = %self.name, "A copy is to run where none can");
+                }
+                Output::Activate { record, epoch, start: _ } => {
                     let generation = record.generation;
                     self.give(Work::Activate { generation, open: epoch.next() });
                     self.is_being_started = true;

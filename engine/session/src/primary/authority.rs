@@ -57,6 +57,7 @@ impl Primary {
         }
         self.offer();
         self.pursue_rumour();
+        self.step_matching();
         self.capture();
     }
 
@@ -302,6 +303,7 @@ impl Primary {
 
     /// The copy is of no further use; the record has to say so.
     pub(super) fn give_up(&mut self, why: GiveUp) {
+        self.end_matching();
         let since = match self.phase {
             Phase::MarkingStale { since, .. } => since,
             _ => self.now,
@@ -330,6 +332,7 @@ impl Primary {
 
     /// Nothing leaves any more, and the guest stands still. It is kept: whoever is in charge may not have it running.
     pub(super) fn hold(&mut self, hold: Hold) {
+        self.end_matching();
         let generation = match hold {
             Hold::Fenced { by } => by,
             Hold::Rival { generation, .. } => {
@@ -361,6 +364,7 @@ impl Primary {
     }
 
     pub(super) fn destroy(&mut self, why: End) {
+        self.end_matching();
         self.phase = Phase::Ended;
         self.out.push(Output::Destroy { why });
     }

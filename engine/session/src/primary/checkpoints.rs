@@ -68,6 +68,7 @@ impl Primary {
             return;
         }
         let closing = matches!(self.phase, Phase::SwitchingOver(Handover::Waiting));
+        let paced_by = self.flow.due_at().and_then(|due| self.paced_by_copy(due).1);
         let (epoch, capture) = match self.phase {
             Phase::Unprotected { .. } => (self.flow.begin_seed(), Capture::Seed),
             _ => self.flow.begin_checkpoint(closing),
@@ -85,6 +86,8 @@ impl Primary {
             }
             _ => {}
         }
+        paced_by.into_iter().for_each(|by| self.flow.was_paced_by(by));
+        self.matching.captured();
         if let Capture::Resync { base } = capture {
             self.out.push(Output::Report(Event::Resync { base }));
         }
@@ -105,7 +108,7 @@ impl Primary {
             Phase::MarkingStale { since, .. } if self.is_flowing() => {
                 self.flow.due_at().map(|at| at.max(since + self.config.witness_retry))
             }
-            _ if self.is_flowing() => self.flow.due_at(),
+            _ if self.is_flowing() => self.flow.due_at().map(|due| self.paced_by_copy(due).0),
             _ => None,
         }
     }
@@ -157,7 +160,9 @@ impl Primary {
 
     /// A bound for what waits for an ack: with a long interval an ack is not there any sooner.
     fn at_this_interval(&self, bound: Span) -> Span {
-        bound.max(Span(self.flow.pacer().pacing().interval_max().0.saturating_mul(2)))
+        let interval = self.flow.pacer().pacing().interval_max();
+        let interval = self.matching.period().map_or(interval, |period| period.max(interval));
+        bound.max(Span(interval.0.saturating_mul(2)))
     }
 
     /// Looks whether commits still come, or come too late.

@@ -38,6 +38,18 @@ pub enum Event {
         /// The wish.
         wish: Wish,
     },
+    /// Frames do not leave by a match with the copy; a checkpoint is made for them.
+    OutputDiverged {
+        /// Why.
+        why: super::super::Divergence,
+    },
+    /// The guest is protected by checkpoints alone for a while.
+    CopyRests {
+        /// Why.
+        why: super::Rest,
+        /// For how long.
+        rest: Span,
+    },
     /// A full copy begins.
     Seed,
     /// After a link flap, a checkpoint of all that changed since `base` begins.

@@ -83,11 +83,27 @@ impl Flow {
     }
 
     pub(super) fn set_pacing(&mut self, pacing: Pacing, now: Time) {
-        // It is not the peer's fault that nothing was sent to it as yet.
-        if pacing.interval_max() < self.pacer.pacing().interval_max() && self.in_flight.is_empty() {
-            self.held_since = self.held_since.map(|at| at.max(now));
+        if pacing.interval_max() < self.pacer.pacing().interval_max() {
+            self.excuse(now);
         }
         self.pacer.set_pacing(pacing);
+    }
+
+    /// It is not the peer's fault that nothing was sent to it as yet.
+    pub(super) fn excuse(&mut self, now: Time) {
+        if self.in_flight.is_empty() {
+            self.held_since = self.held_since.map(|at| at.max(now));
+        }
+    }
+
+    /// The number of the next capture.
+    pub(super) fn next_epoch(&self) -> Epoch {
+        self.next_epoch
+    }
+
+    /// What the pacer does not know of had the newest checkpoint begin.
+    pub(super) fn was_paced_by(&mut self, by: PacedBy) {
+        self.paced_by = Some(by);
     }
 
     /// What had the newest checkpoint begin when it did.

@@ -43,10 +43,13 @@ impl Primary {
             Input::Encoded { epoch, busy, link_bytes } => self.flow.encoded(epoch, busy, link_bytes),
             Input::OutputWaits(waiting) => self.flow.output_waits(waiting, self.now),
             Input::OutputPressure => self.flow.press(),
+            Input::Diverged { base, why } => self.diverged(base, why),
+            Input::FramesLeft { by_match, by_ack } => self.left(by_match, by_ack),
             Input::OutputLeaks => self.output_leaks(),
             Input::Rival { generation } => self.rival_spoke(generation),
             Input::Operator(wish) => self.wish(wish),
             Input::Pacing(pacing) => self.flow.set_pacing(pacing, self.now),
+            Input::Mode(mode) => self.set_mode(mode),
         }
         if !self.phase.is_over() {
             self.finish();
@@ -67,6 +70,7 @@ impl Primary {
     pub(super) fn link_lost(&mut self, why: Loss) {
         let Some(peer) = self.peer() else { return };
         self.link.went_down();
+        self.end_matching();
         self.out.push(Output::Report(Event::PeerLost { why }));
         match &self.phase {
             Phase::Seeding { .. } => self.give_up(GiveUp::SeedFailed),
@@ -231,6 +235,7 @@ impl Primary {
             Wish::Switchover => {
                 let ready = matches!(self.phase, Phase::Protected) && self.peer() == Some(Peer::Following);
                 if ready {
+                    self.end_matching();
                     self.phase = Phase::SwitchingOver(Handover::Waiting);
                 } else {
                     self.out.push(Output::Report(Event::WishRefused { wish }));

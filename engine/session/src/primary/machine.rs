@@ -6,6 +6,7 @@ use super::super::outputs::Outputs;
 use super::super::register::{Known, Register};
 use super::super::{Record, RequestId, Time, WitnessRequest};
 use super::flow::Flow;
+use super::matching::Matching;
 use super::pacer::{PacedBy, Pacing};
 use super::phase::{Handover, Hold, Peer, Phase};
 use super::{Config, Event, GiveUp, Loss, Origin, Output, State};
@@ -25,6 +26,7 @@ pub struct Primary {
     /// Of the present link; see [`Self::peer`].
     pub(super) peer: Peer,
     pub(super) flow: Flow,
+    pub(super) matching: Matching,
     /// The generation that the guest was run under here last, if it ever was.
     pub(super) past: Option<Generation>,
     /// Newest generation that anyone has spoken of.
@@ -97,6 +99,7 @@ impl Primary {
             generation,
             past: if guest_settles { Some(generation) } else { past },
             flow: Flow::new(config.pacing, config.in_flight_max, next_epoch, now),
+            matching: Matching::new(config.colo.clone(), now),
             config,
             now,
             out: Outputs::default(),
@@ -215,6 +218,7 @@ impl Primary {
             self.silent_at(),
             self.register.next_timeout(),
             self.capture_at(),
+            self.matching_at(),
             self.too_slow_at(),
             self.late_at(),
             self.phase_at(),
@@ -257,6 +261,7 @@ impl Primary {
             self.generation,
             self.register.record()
         );
+        assert!(self.is_matching_rightly(), "{:?} in {:?}", self.matching, self.phase);
         let state = self.state();
         if self.state_reported.replace(state) != Some(state) {
             self.out.push(Output::Report(Event::State(state)));

@@ -63,6 +63,10 @@ pub enum PacedBy {
     CpuShare,
     /// The checkpoint before it, which is still being encoded.
     Encoder,
+    /// A live copy that sends something else.
+    Divergence,
+    /// A live copy, of which nothing is heard but the same: `Colo::period`.
+    Period,
 }
 
 /// Frames of the open epoch that wait for a checkpoint.
@@ -114,7 +118,7 @@ impl Pacing {
 
 impl PacedBy {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Clock,
         Self::Quiet,
         Self::Output,
@@ -124,6 +128,8 @@ impl PacedBy {
         Self::LinkRate,
         Self::CpuShare,
         Self::Encoder,
+        Self::Divergence,
+        Self::Period,
     ];
 
     /// As `status` and metrics call it.
@@ -138,6 +144,8 @@ impl PacedBy {
             Self::LinkRate => "link_rate",
             Self::CpuShare => "cpu_share",
             Self::Encoder => "encoder",
+            Self::Divergence => "divergence",
+            Self::Period => "period",
         }
     }
 }
@@ -160,6 +168,11 @@ impl Pacer {
 
     pub(super) fn pacing(&self) -> Pacing {
         self.pacing
+    }
+
+    /// When the guest ran on after the last pause.
+    pub(super) fn resumed_at(&self) -> Time {
+        self.resumed_at
     }
 
     /// Counts from now on: what waits for the end of a longer interval waits no longer than the new one.

@@ -37,8 +37,16 @@ impl Primary {
             ToPrimary::Declined { generation, epoch, why } if generation == self.generation => {
                 self.declined(epoch, why);
             }
+            ToPrimary::Live { generation, base } if generation == self.generation => self.copy_lives(base),
+            ToPrimary::Halted { generation, base, why } if generation == self.generation => {
+                self.copy_ended(base, why);
+            }
             // Of another generation: nothing it says is about what this one sent.
-            ToPrimary::Stand { .. } | ToPrimary::Ack { .. } | ToPrimary::Declined { .. } => {}
+            ToPrimary::Stand { .. }
+            | ToPrimary::Ack { .. }
+            | ToPrimary::Declined { .. }
+            | ToPrimary::Live { .. }
+            | ToPrimary::Halted { .. } => {}
         }
     }
 
@@ -58,7 +66,11 @@ impl Primary {
                 // Whatever keeps it from holding a copy, it has none.
                 _ => self.answered(Standing::Nothing),
             },
-            ToPrimary::Stand { .. } | ToPrimary::Ack { .. } | ToPrimary::Declined { .. } => {}
+            ToPrimary::Stand { .. }
+            | ToPrimary::Ack { .. }
+            | ToPrimary::Declined { .. }
+            | ToPrimary::Live { .. }
+            | ToPrimary::Halted { .. } => {}
         }
     }
 
@@ -198,6 +210,7 @@ impl Primary {
         }
         let Some(after) = self.flow.ack(epoch, self.now) else { return };
         assert_eq!(self.flow.acked(), Some(epoch), "nothing is released beyond what is acked");
+        self.matching_acked(epoch);
         self.out.push(Output::Release { through: epoch });
         self.out.push(Output::Report(Event::Committed { epoch, after }));
         self.is_late &= self.late_again();

@@ -40,6 +40,7 @@ fn config(has_witness: bool) -> Config {
         slow_max: Span::from_ms(2000),
         slow_policy: SlowPolicy::Stretch,
         has_witness,
+        colo: Colo::default(),
     }
 }
 

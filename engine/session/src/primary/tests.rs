@@ -35,6 +35,7 @@ fn config() -> Config {
         slow_max: Span::from_ms(2000),
         slow_policy: SlowPolicy::Stretch,
         has_witness: true,
+        colo: Colo::default(),
     }
 }
 

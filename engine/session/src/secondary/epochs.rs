@@ -59,6 +59,7 @@ impl Secondary {
                 }
             }
             ToSecondary::Farewell { .. } => self.farewell(generation),
+            ToSecondary::CopyWanted { from, .. } => self.copy_wanted(generation, from),
         }
     }
 
@@ -111,7 +112,7 @@ impl Secondary {
         assert_eq!(generation, self.newest, "a full copy is of the newest generation");
         self.drop_image();
         self.register.stop_asking();
-        self.lone_since = None;
+        (self.lone_since, self.wanted) = (None, None);
         self.phase = Phase::Seeding { generation, epoch };
         self.out.push(Output::Receive { generation, epoch, kind: EpochKind::Seed });
     }
@@ -121,6 +122,7 @@ impl Secondary {
             Phase::Standing { image, receiving } => {
                 if receiving.take().is_some() {
                     self.out.push(Output::DropIncomplete);
+                    self.copy.forget_whole();
                 }
                 let is_its_own = image.generation == generation;
                 if is_its_own && base == Some(image.complete) && epoch > image.complete {
@@ -147,15 +149,25 @@ impl Secondary {
             Phase::Standing { image, receiving }
                 if image.generation == generation && *receiving == Some(epoch) =>
             {
-                *receiving = None;
-                self.lone_since = None;
-                image.complete = epoch;
-                self.ack(generation, epoch);
-                self.out.push(Output::Commit { epoch });
+                let is_taken_in_later = self.halts_first(epoch);
+                if !is_taken_in_later {
+                    self.take_in(epoch);
+                }
             }
             // Dropped meanwhile.
             _ => {}
         }
+    }
+
+    /// The epoch that is arriving is whole, and no copy runs: from here on the guest would go on from it.
+    pub(super) fn take_in(&mut self, epoch: Epoch) {
+        let Phase::Standing { image, receiving } = &mut self.phase else { return };
+        *receiving = None;
+        image.complete = epoch;
+        let generation = image.generation;
+        self.lone_since = None;
+        self.ack(generation, epoch);
+        self.out.push(Output::Commit { epoch });
     }
 
     /// Says that `epoch` is held here and can be continued from: output leaves on this word.

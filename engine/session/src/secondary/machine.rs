@@ -6,6 +6,7 @@ use super::super::outputs::Outputs;
 use super::super::primary::Loss;
 use super::super::register::{Known, Register};
 use super::super::{Copy, Record, Time, ToPrimary, ToSecondary, WitnessRequest};
+use super::live_copy::LiveCopy;
 use super::phase::Phase;
 use super::{Config, Event, Input, Output, State};
 use understudy_checkpoint::{Epoch, Generation};
@@ -19,6 +20,11 @@ pub struct Secondary {
     pub(super) out: Outputs<Output>,
     pub(super) register: Register,
     pub(super) phase: Phase,
+    pub(super) copy: LiveCopy,
+    /// The generation and the first epoch that the primary wishes a copy of, on this link.
+    pub(super) wanted: Option<(Generation, Epoch)>,
+    /// The epoch that a takeover was withheld from.
+    pub(super) withheld_at: Option<Epoch>,
     pub(super) link: Liveness,
     /// Newest generation heard of, from a primary or from the witness.
     pub(super) newest: Generation,
@@ -40,6 +46,9 @@ impl Secondary {
             now,
             out: Outputs::default(),
             phase: Phase::Empty,
+            copy: LiveCopy::Off,
+            wanted: None,
+            withheld_at: None,
             link: Liveness::default(),
             newest: Generation(0),
             spoken: Generation(0),
@@ -124,6 +133,10 @@ impl Secondary {
                 }
             }
             Input::CommitFailed { epoch } => self.commit_failed(epoch),
+            Input::CopySet { epoch } => self.copy_set(epoch),
+            Input::CopySetFailed { epoch } => self.copy_set_failed(epoch),
+            Input::CopyHalted => self.copy_halted(),
+            Input::CopyCrashed { has_forwarded } => self.copy_crashed(has_forwarded),
             Input::WitnessUp => self.out.ask(Some(self.register.connect(self.now))),
             Input::WitnessDown => self.register.disconnect(),
             Input::Witness(reply) => self.witness(&reply),
@@ -170,6 +183,7 @@ impl Secondary {
     }
 
     pub(super) fn finish(&mut self) {
+        self.step_copy();
         match self.phase {
             Phase::TakingOver { .. } => self.take_over(),
             Phase::Empty => self.renounce(),
@@ -182,6 +196,7 @@ impl Secondary {
     }
 
     pub(super) fn drop_image(&mut self) {
+        self.drop_copy();
         if !matches!(self.phase, Phase::Empty) {
             self.phase = Phase::Empty;
             self.out.push(Output::DropImage);
@@ -195,6 +210,7 @@ impl Secondary {
 
     fn link_lost(&mut self, why: Loss) {
         let was_down = !self.link.went_down();
+        self.cut_copy();
         match &self.phase {
             // However it came to stand without a link, nobody else would start the grace.
             phase if was_down && !matches!(phase, Phase::Standing { .. }) => {}

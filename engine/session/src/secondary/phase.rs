@@ -1,7 +1,7 @@
 //! Where a secondary session stands. Each variant holds only what is valid there.
 
 use super::super::{Record, Time};
-use super::State;
+use super::{Start, State};
 use understudy_checkpoint::{Epoch, Generation};
 
 /// A copy of the guest that could be activated, if the witness lets it.
@@ -22,6 +22,8 @@ pub(super) struct Starting {
     pub(super) record: Record,
     /// The epoch that it continues from.
     pub(super) epoch: Epoch,
+    /// What becomes the guest.
+    pub(super) start: Start,
     /// What fails from here on is not tried again.
     pub(super) until: Time,
     /// It failed for now, and is tried again then.

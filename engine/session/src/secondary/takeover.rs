@@ -7,10 +7,11 @@
 //!                                              lost: DropImage ◄─────────────────────────────┘
 //! ```
 
+use super::super::colo::AfterCrash;
 use super::super::{Copy, Decline, Record, Span, ToPrimary, WitnessReply};
 use super::machine::Secondary;
 use super::phase::{Image, Phase, Starting};
-use super::{Config, Event, Input, Output};
+use super::{Config, Event, Input, Output, Start};
 use understudy_checkpoint::Epoch;
 
 /// How long it is tried to start a guest whose image stays whole, and how often: a host may lack something for a moment.
@@ -32,11 +33,15 @@ impl Secondary {
         if let Phase::Alone { image, look_at } = self.phase
             && look_at <= self.now
         {
-            self.phase = if self.may_take_over(&image) {
+            let may = self.may_take_over(&image);
+            self.phase = if may && !self.is_withheld(&image) {
                 Phase::TakingOver { image, told: true, asked: None }
             } else {
                 Phase::Alone { image, look_at: self.now + self.config.witness_retry }
             };
+            if may && self.is_withheld(&image) {
+                self.withhold(&image);
+            }
         }
     }
 
@@ -47,7 +52,8 @@ impl Secondary {
             .is_some_and(|record| record.generation == image.generation && is_held_here(record, &self.config))
     }
 
-    /// From here on nothing is acked in this generation, whatever the witness will say.
+    /// By a person's word. From here on nothing is acked in this generation, whatever the witness will say, and nothing that
+    /// a copy sends is told.
     pub(super) fn begin_takeover(&mut self) {
         let image = match self.phase {
             Phase::Standing { image, receiving } => {
@@ -58,6 +64,11 @@ impl Secondary {
             _ => return,
         };
         self.phase = Phase::TakingOver { image, told: false, asked: None };
+        self.cut_copy();
+        if self.is_withheld(&image) {
+            // The person takes the image for what it is.
+            self.drop_copy();
+        }
         if self.register.is_connected() {
             self.out.ask(Some(self.register.read(self.now)));
         }
@@ -73,13 +84,17 @@ impl Secondary {
         }
     }
 
-    /// Commits first, then the witness, then the guest: a commit that fails costs no authority.
+    /// Commits and the copy first, then the witness, then the guest: what fails before costs no authority.
     pub(super) fn take_over(&mut self) {
         let Phase::TakingOver { image, told, asked } = &self.phase else { return };
-        if image.committed < image.complete {
+        if image.committed < image.complete || self.copy.is_busy() {
             return;
         }
         let image = *image;
+        if asked.is_none() && self.is_withheld(&image) {
+            self.withhold(&image);
+            return self.stand_back(&image);
+        }
         if !self.config.has_witness {
             return self.activate(self.unwitnessed_record(&image), &image);
         }
@@ -106,19 +121,24 @@ impl Secondary {
         let never_asked = matches!(&self.phase, Phase::TakingOver { asked: None, .. });
         self.register.stop_asking();
         self.out.push(Output::Report(Event::TakeoverRefused { record: record.clone() }));
-        match (never_asked, self.link.has_spoken()) {
-            (false, _) => self.drop_image(),
-            (true, true) => {
-                self.phase = Phase::Standing { image: *image, receiving: None };
-            }
-            // Also on a link on which no primary has spoken: it may lead to a host that is none any more.
-            (true, false) => {
-                self.phase = Phase::Alone { image: *image, look_at: self.now + self.config.witness_retry };
-            }
+        if never_asked {
+            self.stand_back(image);
+        } else {
+            self.drop_image();
         }
         if let Some(record) = record {
             self.heard_of(record.generation);
         }
+    }
+
+    /// Nothing was asked for: the image stays what it is. Also on a link on which no primary has spoken, which may lead to a
+    /// host that is none any more, it is alone.
+    fn stand_back(&mut self, image: &Image) {
+        self.phase = if self.link.has_spoken() {
+            Phase::Standing { image: *image, receiving: None }
+        } else {
+            Phase::Alone { image: *image, look_at: self.now + self.config.witness_retry }
+        };
     }
 
     fn activate(&mut self, record: Record, image: &Image) {
@@ -130,10 +150,23 @@ impl Secondary {
             "only the owner starts a guest"
         );
         self.newest = record.generation;
+        let Some(start) = self.start_of(image) else {
+            self.withhold(image);
+            return self.give_start_up();
+        };
+        if start == Start::Image {
+            self.drop_copy();
+        }
         let (epoch, until) = (image.complete, self.now + ACTIVATION_MAX);
-        let starting = Starting { record: record.clone(), epoch, until, again_at: None };
+        let starting = Starting { record: record.clone(), epoch, start, until, again_at: None };
         self.phase = Phase::Activated(starting);
-        self.out.push(Output::Activate { record, epoch });
+        self.out.push(Output::Activate { record, epoch, start });
+    }
+
+    /// This host owns a generation that it cannot start. The old host may still have the guest.
+    fn give_start_up(&mut self) {
+        self.phase = Phase::Failed;
+        self.out.push(Output::Report(Event::ActivationFailed { generation: self.newest }));
     }
 
     /// While the guest is being started, and when it could not be, all else is over.
@@ -144,9 +177,22 @@ impl Secondary {
                 starting.again_at = Some(self.now + ACTIVATION_RETRY);
             }
             Input::ActivationDelayed | Input::ActivationFailed => {
-                self.phase = Phase::Failed;
-                self.out.push(Output::Report(Event::ActivationFailed { generation: self.newest }));
+                self.give_start_up();
                 self.finish();
+            }
+            // It was to be the guest. The order is answered all the same; what is tried again then starts from the image, or
+            // nothing is.
+            Input::CopyCrashed { has_forwarded } if starting.start == Start::LiveCopy => {
+                let is_refused = *has_forwarded && self.config.after_crash == AfterCrash::Refuse;
+                starting.start = Start::Image;
+                match (is_refused, starting.again_at) {
+                    (false, _) => {}
+                    (true, None) => starting.until = self.now,
+                    (true, Some(_)) => {
+                        self.give_start_up();
+                        self.finish();
+                    }
+                }
             }
             _ => {}
         }
@@ -154,10 +200,10 @@ impl Secondary {
 
     /// What was short may be there by now.
     pub(super) fn start_again(&mut self) {
-        if let Phase::Activated(Starting { record, epoch, again_at, .. }) = &mut self.phase
+        if let Phase::Activated(Starting { record, epoch, start, again_at, .. }) = &mut self.phase
             && again_at.take_if(|at| *at <= self.now).is_some()
         {
-            self.out.push(Output::Activate { record: record.clone(), epoch: *epoch });
+            self.out.push(Output::Activate { record: record.clone(), epoch: *epoch, start: *start });
         }
     }
 

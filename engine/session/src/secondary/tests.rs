@@ -46,6 +46,8 @@ impl Story {
             witness_retry: Span::from_ms(25),
             flap_max: Span::from_ms(300),
             has_witness: true,
+            runs_copies: false,
+            after_crash: AfterCrash::default(),
         };
         let mut story = Self { session: Secondary::new(config, Time(0)), now: Time(0) };
         let seed =
@@ -97,7 +99,7 @@ fn it_takes_over_when_the_grace_is_over_and_the_record_says_fresh() {
     let reply =
         WitnessReply { id: RequestId(3), outcome: WitnessOutcome::Swapped, record: Some(won.clone()) };
     let out = story.hear(Input::Witness(reply));
-    assert!(out.contains(&Output::Activate { record: won, epoch: Epoch(0) }));
+    assert!(out.contains(&Output::Activate { record: won, epoch: Epoch(0), start: Start::Image }));
     assert_eq!(story.session.next_timeout(), None);
 }
 
@@ -256,7 +258,7 @@ fn activating() -> (Story, Output) {
     let won = Record { revision: 4, generation: G.next(), owner: node("b"), copy: Copy::Stale };
     let reply =
         WitnessReply { id: RequestId(3), outcome: WitnessOutcome::Swapped, record: Some(won.clone()) };
-    let activate = Output::Activate { record: won, epoch: Epoch(0) };
+    let activate = Output::Activate { record: won, epoch: Epoch(0), start: Start::Image };
     assert!(story.hear(Input::Witness(reply)).contains(&activate));
     (story, activate)
 }

@@ -66,6 +66,13 @@ impl PrimaryGuest {
             Event::PeerLost { why } => {
                 tracing::warn!(guest, peer = %self.peer, why = loss_name(why), "Secondary lost");
             }
+            Event::OutputDiverged { why } => {
+                tracing::debug!(guest, why = why.name(), "What the copy sends is not what the guest sends");
+            }
+            Event::CopyRests { why, rest } => {
+                let rest_ms = rest.0 / 1_000_000;
+                tracing::info!(guest, ?why, rest_ms, "Protected by checkpoints alone for a while");
+            }
             Event::Seed => {
                 tracing::info!(guest, kind = "seed", "Synchronising");
                 self.meter.full_copy_begun();

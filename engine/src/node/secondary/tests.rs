@@ -116,6 +116,8 @@ fn guest(room: usize) -> (SecondaryGuest, Replica, Outside) {
         takeover_grace: Span::from_ms(250),
         witness_retry: Span::from_ms(200),
         flap_max: Span::from_ms(10_000),
+        runs_copies: false,
+        after_crash: understudy_session::colo::AfterCrash::default(),
         has_witness: false,
     };
     let parts = Parts {

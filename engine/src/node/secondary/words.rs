@@ -26,6 +26,17 @@ impl SecondaryGuest {
                 self.lost = Some((now, why));
             }
             Event::ActivationFailed { .. } => self.meter.set_protected(false),
+            Event::CopyEnded { base, why } => {
+                tracing::warn!(guest, %base, ?why, "There is no copy that runs any more");
+            }
+            Event::TakeoverWithheld { base } => {
+                let peer = &self.peer;
+                tracing::error!(
+                    guest, epoch = %base, %peer,
+                    "No takeover: the copy has crashed, and clients may have seen what is in no image; bring the other host \
+                     back, or take what there is with `understudy takeover` here"
+                );
+            }
             Event::TakeoverRefused { record } => {
                 let record = record.as_ref().map_or("none".to_owned(), record_words);
                 tracing::warn!(guest, record, "No takeover: the witness's record does not allow it");

@@ -96,6 +96,8 @@ fn holder() -> crate::Secondary {
         witness_retry: Span::from_ms(200),
         flap_max: Span::from_ms(10_000),
         has_witness: false,
+        runs_copies: false,
+        after_crash: crate::colo::AfterCrash::default(),
     };
     let (generation, epoch) = (Generation(2), Epoch(9));
     let mut held = crate::Secondary::new(config, Time(0));

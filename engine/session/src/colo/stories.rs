@@ -1,0 +1,380 @@
+//! Stories of a guest whose copy runs: when output may leave by a match, and what ends that.
+
+mod takeovers;
+
+use super::pair::{GAP, Held, INTERVAL, LIVE_MAX, PERIOD, Pair};
+use super::{AfterCrash, CopyEnd, Divergence, Mode};
+use crate::primary::{self, Output, Rest, State, Wish};
+use crate::secondary::{self, Output as Order};
+use crate::{ToPrimary, ToSecondary, WitnessRequest};
+use alloc::vec::Vec;
+use understudy_checkpoint::{Epoch, Generation};
+
+const INTERVAL_MS: u64 = INTERVAL.0 / 1_000_000;
+const PERIOD_MS: u64 = PERIOD.0 / 1_000_000;
+const LIVE_MAX_MS: u64 = LIVE_MAX.0 / 1_000_000;
+
+fn place<T: PartialEq>(all: &[T], one: &T) -> Option<usize> {
+    all.iter().position(|it| it == one)
+}
+
+fn captures(pair: &Pair) -> Vec<Epoch> {
+    let captures = pair.of_primary.iter().filter_map(|output| match output {
+        Output::Capture { epoch, .. } => Some(*epoch),
+        _ => None,
+    });
+    captures.collect()
+}
+
+fn is_acked(pair: &Pair, epoch: Epoch) -> bool {
+    let acks = |output: &Order| matches!(output, Order::Send(ToPrimary::Ack { epoch: acked, .. }) if *acked == epoch);
+    pair.of_secondary.iter().any(acks)
+}
+
+fn matches_from(pair: &Pair) -> Vec<Epoch> {
+    let bases = pair.of_primary.iter().filter_map(|output| match output {
+        Output::MatchFrom { base } => Some(*base),
+        _ => None,
+    });
+    bases.collect()
+}
+
+/// What copies were run from.
+fn runs(pair: &Pair) -> Vec<Epoch> {
+    let bases = pair.of_secondary.iter().filter_map(|output| match output {
+        Order::RunCopy { base, .. } => Some(*base),
+        _ => None,
+    });
+    bases.collect()
+}
+
+fn diverge(pair: &mut Pair) {
+    let base = pair.base();
+    pair.tell_primary(primary::Input::Diverged { base, why: Divergence::Content });
+}
+
+#[test]
+fn without_a_wish_for_a_copy_nothing_is_said_of_one() {
+    let mut pair = Pair::protected(Mode::Remus);
+    pair.tell_primary(primary::Input::FramesLeft { by_match: 0, by_ack: 1_000 });
+    pair.wait(PERIOD_MS);
+    let of_copies = |output: &Output| {
+        matches!(
+            output,
+            Output::MirrorInput { .. }
+                | Output::MatchFrom { .. }
+                | Output::StopMatch
+                | Output::Send(ToSecondary::CopyWanted { .. })
+        )
+    };
+    assert_eq!(pair.of_primary.iter().find(|output| of_copies(output)), None);
+    assert!(captures(&pair).len() > 100);
+}
+
+#[test]
+fn a_copy_is_set_to_an_acked_epoch_whose_input_is_told_and_then_frames_match() {
+    let mut pair = Pair::protected(Mode::Colo);
+    let asked = pair.of_primary.iter().find_map(|output| match output {
+        Output::Send(ToSecondary::CopyWanted { from: Some(from), .. }) => Some(*from),
+        _ => None,
+    });
+    let from = asked.expect("a copy is asked for");
+    assert_eq!(
+        pair.of_secondary.iter().filter(|it| matches!(it, Order::SetCopy { .. })).count(),
+        0,
+        "{from}"
+    );
+    let mirror = place(&pair.of_primary, &Output::MirrorInput { from: Some(from) });
+    assert!(mirror.is_some() && mirror < place(&pair.of_primary, &wanted(&pair, from)));
+    pair.wait(INTERVAL_MS + 1);
+    let generation = pair.primary.generation();
+    let orders = [
+        Order::Send(ToPrimary::Ack { generation, epoch: from }),
+        Order::Commit { epoch: from },
+        Order::SetCopy { epoch: from },
+        Order::RunCopy { generation, base: from },
+        Order::Send(ToPrimary::Live { generation, base: from }),
+    ];
+    let places: Vec<_> =
+        orders.iter().map(|order| place(&pair.of_secondary, order).expect("an order")).collect();
+    assert!(places.is_sorted(), "{places:?}");
+    assert_eq!(matches_from(&pair), [from]);
+}
+
+fn wanted(pair: &Pair, from: Epoch) -> Output {
+    Output::Send(ToSecondary::CopyWanted { generation: pair.primary.generation(), from: Some(from) })
+}
+
+#[test]
+fn an_epoch_is_never_acked_before_the_copy_stands_still() {
+    let mut pair = Pair::live();
+    pair.hold(Held::Halt);
+    diverge(&mut pair);
+    pair.wait(INTERVAL_MS);
+    let next = captures(&pair)[0];
+    assert!(place(&pair.of_secondary, &Order::HaltCopy).is_some() && !is_acked(&pair, next));
+    assert!(pair.secondary.is_halting());
+    assert_eq!(pair.secondary.live_base(), None, "nothing is told any more");
+    pair.let_go(Held::Halt);
+    assert!(is_acked(&pair, next) && !pair.secondary.is_halting());
+    assert_eq!(matches_from(&pair), [next], "set anew, and live again");
+}
+
+#[test]
+fn a_copy_that_crashes_while_it_is_halted_does_not_keep_the_ack_back() {
+    let mut pair = Pair::live();
+    pair.hold(Held::Halt);
+    diverge(&mut pair);
+    pair.wait(INTERVAL_MS);
+    pair.tell_secondary(secondary::Input::CopyCrashed { has_forwarded: true });
+    assert!(is_acked(&pair, captures(&pair)[0]));
+}
+
+#[test]
+fn an_epoch_that_is_acked_while_the_copy_is_set_leaves_nothing_to_run() {
+    let mut pair = Pair::protected(Mode::Colo);
+    pair.hold(Held::Set);
+    pair.wait(4 * (INTERVAL_MS + LIVE_MAX_MS));
+    let acked = pair.secondary.acked().expect("acks do not wait for a copy");
+    assert!(captures(&pair).len() > 2);
+    pair.forget();
+    pair.let_go(Held::Set);
+    assert_eq!(
+        pair.of_secondary[0],
+        Order::SetCopy { epoch: acked },
+        "not run, but set once more: {:?}",
+        pair.of_secondary
+    );
+    assert_eq!(matches_from(&pair), [acked]);
+}
+
+/// Each end of matching, and what stands behind `StopMatch`.
+#[test]
+fn matching_ends_with_the_next_ack_and_with_whatever_ends_protection() {
+    type Ending = fn(&mut Pair);
+    let endings: [(&str, Ending); 9] = [
+        ("the next ack", |pair| pair.wait(PERIOD_MS)),
+        ("the link", |pair| pair.link(false)),
+        ("silence", |pair| {
+            pair.is_linked = false;
+            pair.wait(400);
+        }),
+        ("a copy that crashes", |pair| {
+            pair.tell_secondary(secondary::Input::CopyCrashed { has_forwarded: true });
+        }),
+        ("a copy that is stopped", |pair| {
+            let (generation, base) = (pair.primary.generation(), pair.base());
+            pair.say(ToPrimary::Halted { generation, base, why: CopyEnd::Operator });
+        }),
+        ("a newer generation", |pair| {
+            let held = pair.witness.record("g").expect("a record").clone();
+            let new = crate::Record {
+                revision: held.revision + 1,
+                generation: held.generation.next(),
+                owner: crate::NodeName("b".into()),
+                copy: crate::Copy::Stale,
+            };
+            let id = crate::RequestId(99);
+            pair.ask("b", WitnessRequest::Swap { id, expect: held.revision, new });
+            pair.say(ToPrimary::Heartbeat { generation: held.generation.next() });
+            assert_eq!(pair.primary.state(), State::Fenced);
+        }),
+        ("marking stale", |pair| {
+            pair.tell_primary(primary::Input::Operator(Wish::Unprotect));
+            assert_eq!(pair.primary.state(), State::Unprotected);
+        }),
+        ("a switchover", |pair| pair.tell_primary(primary::Input::Operator(Wish::Switchover))),
+        ("another mode", |pair| pair.tell_primary(primary::Input::Mode(Mode::Remus))),
+    ];
+    for (name, end) in endings {
+        let mut pair = Pair::live();
+        let base = pair.base();
+        end(&mut pair);
+        let stop = place(&pair.of_primary, &Output::StopMatch);
+        assert!(stop.is_some(), "{name}: {:?}", pair.of_primary);
+        let later = |output: &Output| {
+            matches!(output, Output::Fence { .. } | Output::PassOutput)
+                || matches!(output, Output::Release { through } if *through > base)
+        };
+        assert!(pair.of_primary.iter().position(later).is_none_or(|at| stop < Some(at)), "{name}");
+        assert_ne!(pair.primary.live_base(), Some(base), "{name}");
+    }
+}
+
+#[test]
+fn only_the_newest_acked_epoch_in_this_generation_lets_frames_match_and_only_while_protected() {
+    let mut pair = Pair::protected(Mode::Colo);
+    pair.hold(Held::Set);
+    pair.wait(INTERVAL_MS + 1);
+    let (generation, acked) = (pair.primary.generation(), pair.primary.acked().expect("acked"));
+    pair.forget();
+    for (generation, base) in [
+        (Generation(generation.0 - 1), acked),
+        (generation.next(), acked),
+        (generation, Epoch(acked.0 - 1)),
+        (generation, acked.next()),
+    ] {
+        pair.say(ToPrimary::Live { generation, base });
+    }
+    assert_eq!(matches_from(&pair), []);
+    let live = ToPrimary::Live { generation, base: acked };
+    pair.say(live.clone());
+    assert_eq!(matches_from(&pair), [acked]);
+    pair.forget();
+    pair.tell_primary(primary::Input::Operator(Wish::Switchover));
+    pair.say(live);
+    assert_eq!(matches_from(&pair), []);
+}
+
+#[test]
+fn a_divergence_has_a_checkpoint_made_at_once_but_not_within_the_gap() {
+    let mut pair = Pair::live();
+    let gap_ms = GAP.0 / 1_000_000;
+    diverge(&mut pair);
+    pair.wait(gap_ms - 3);
+    assert_eq!(captures(&pair), [], "the last one was a moment ago");
+    pair.wait(3);
+    assert_eq!(captures(&pair).len(), 1);
+    pair.wait(500);
+    assert_eq!(captures(&pair).len(), 1, "nothing diverges");
+    pair.forget();
+    diverge(&mut pair);
+    assert_eq!(captures(&pair).len(), 1, "at once");
+    assert_eq!(pair.primary.paced_by(), Some(primary::PacedBy::Divergence));
+    pair.forget();
+    let base = Epoch(pair.base().0 - 1);
+    pair.tell_primary(primary::Input::Diverged { base, why: Divergence::Silence });
+    pair.wait(500);
+    assert_eq!(captures(&pair), [], "what is said of an older base is over");
+}
+
+#[test]
+fn while_a_copy_is_live_checkpoints_are_rare_and_the_guest_is_protected_all_the_same() {
+    let mut pair = Pair::live();
+    pair.wait(PERIOD_MS - 100);
+    assert_eq!((captures(&pair).len(), pair.primary.state()), (0, State::Protected));
+    pair.wait(200);
+    assert_eq!(captures(&pair).len(), 1);
+    assert_eq!(pair.primary.paced_by(), Some(primary::PacedBy::Period));
+    // The end of a long stretch without acks is not the secondary's fault.
+    pair.wait(PERIOD_MS - 500);
+    pair.tell_secondary(secondary::Input::CopyCrashed { has_forwarded: true });
+    assert_eq!(pair.primary.state(), State::Protected);
+    pair.wait(1_000);
+    assert_eq!(pair.primary.state(), State::Protected);
+}
+
+#[test]
+fn held_output_near_its_limit_waits_for_no_copy() {
+    let mut pair = Pair::live();
+    pair.tell_primary(primary::Input::OutputPressure);
+    assert_eq!(captures(&pair).len(), 1);
+}
+
+#[test]
+fn a_checkpoint_waits_for_a_copy_that_is_being_set_but_not_for_ever_and_not_each_time() {
+    let mut pair = Pair::protected(Mode::Colo);
+    pair.hold(Held::Set);
+    pair.wait(INTERVAL_MS + 1);
+    pair.forget();
+    pair.wait(LIVE_MAX_MS - 3);
+    assert_eq!(captures(&pair), []);
+    pair.wait(INTERVAL_MS);
+    assert_eq!(captures(&pair).len(), 1);
+    assert!(
+        pair.of_primary.iter().any(|it| matches!(it, Output::Send(ToSecondary::CopyWanted { .. }))),
+        "said again"
+    );
+    pair.forget();
+    pair.wait(40 * INTERVAL_MS);
+    assert!(captures(&pair).len() > 35, "as without a copy for a while: {}", captures(&pair).len());
+    pair.let_go(Held::Set);
+    assert_eq!(pair.primary.live_base(), pair.primary.acked());
+}
+
+/// Frames of one second each.
+fn frames_leave(pair: &mut Pair, by_match: u64, by_ack: u64, seconds: u64) {
+    for _ in 0..seconds {
+        pair.wait(1_000);
+        pair.tell_primary(primary::Input::FramesLeft { by_match, by_ack });
+    }
+}
+
+fn rests(pair: &Pair) -> Vec<(Rest, u64)> {
+    let rests = pair.of_primary.iter().filter_map(|output| match output {
+        Output::Report(primary::Event::CopyRests { why, rest }) => Some((*why, rest.0 / 1_000_000_000)),
+        _ => None,
+    });
+    rests.collect()
+}
+
+#[test]
+fn auto_tries_a_copy_where_output_waits_and_rests_longer_each_time_that_it_does_not_pay() {
+    let mut pair = Pair::protected(Mode::Auto);
+    frames_leave(&mut pair, 0, 1, 10);
+    assert_eq!(matches_from(&pair), [], "a guest that says nothing gains nothing");
+    frames_leave(&mut pair, 0, 100, 2);
+    pair.wait(2 * INTERVAL_MS);
+    assert!(pair.primary.live_base().is_some());
+    frames_leave(&mut pair, 60, 40, 20);
+    assert_eq!(rests(&pair), [], "it pays");
+    assert!(pair.primary.live_base().is_some());
+    frames_leave(&mut pair, 20, 80, 4);
+    assert_eq!(rests(&pair), [(Rest::FewMatches { percent: 20 }, 5)]);
+    assert_eq!(pair.primary.live_base(), None);
+    pair.forget();
+    frames_leave(&mut pair, 0, 100, 2);
+    assert_eq!(matches_from(&pair), [], "it rests");
+    assert_eq!(pair.secondary.live_base(), None);
+    frames_leave(&mut pair, 0, 100, 8);
+    assert!(!matches_from(&pair).is_empty(), "and is tried again");
+    assert_eq!(rests(&pair), [(Rest::FewMatches { percent: 0 }, 10)]);
+    frames_leave(&mut pair, 100, 0, 30);
+    assert!(matches!(pair.primary.state(), State::Protected));
+}
+
+#[test]
+fn a_peer_that_cannot_run_a_copy_is_asked_again_later_and_the_guest_is_protected_meanwhile() {
+    let mut pair = Pair::protected(Mode::Colo);
+    pair.hold(Held::Set);
+    pair.wait(INTERVAL_MS + 1);
+    let base = pair.secondary.acked().expect("an image");
+    pair.forget();
+    pair.tell_secondary(secondary::Input::CopySetFailed { epoch: base });
+    assert_eq!(rests(&pair), [(Rest::NoCopy { why: CopyEnd::NoRoom }, 5)]);
+    pair.wait(2_000);
+    assert!(captures(&pair).len() > 60, "as without a copy");
+    assert!(!pair.of_secondary.iter().any(|it| matches!(it, Order::SetCopy { .. })));
+    pair.wait(4_000);
+    assert!(pair.of_secondary.iter().any(|it| matches!(it, Order::SetCopy { .. })), "tried again");
+}
+
+#[test]
+fn after_a_lost_link_a_copy_is_live_only_from_an_epoch_of_the_new_link() {
+    let mut pair = Pair::live();
+    let base = pair.base();
+    pair.link(false);
+    assert!(place(&pair.of_secondary, &Order::StopForwarding).is_some());
+    assert!(place(&pair.of_primary, &Output::MirrorInput { from: None }).is_some());
+    pair.wait(50);
+    assert!(!pair.of_secondary.contains(&Order::HaltCopy), "it runs on");
+    pair.forget();
+    pair.link(true);
+    assert_ne!(pair.primary.live_base(), Some(base), "it has missed input");
+    pair.wait(2 * INTERVAL_MS);
+    let resync = Output::Report(primary::Event::Resync { base });
+    assert!(place(&pair.of_primary, &resync).is_some());
+    assert!(pair.base() > base && runs(&pair).iter().all(|of| *of > base));
+}
+
+#[test]
+fn a_copy_that_was_being_set_when_the_link_was_lost_is_not_run() {
+    let mut pair = Pair::protected(Mode::Colo);
+    pair.hold(Held::Set);
+    pair.wait(INTERVAL_MS + 1);
+    let base = pair.secondary.acked().expect("an image");
+    pair.link(false);
+    pair.let_go(Held::Set);
+    pair.link(true);
+    assert!(runs(&pair).iter().all(|of| *of > base), "{:?}", pair.of_secondary);
+}

@@ -1,0 +1,348 @@
+//! When output may leave because a live copy has sent the same, and what ends that. Not here: who compares.
+//!
+//! ```text
+//!            protected, worth a try: CopyWanted              Live(n), n acked: MatchFrom(n)
+//!   Off ──────────────────────────────────────► Asked ──────────────────────────────────────► Live
+//!    ▲                                          ▲   │                                          │ │
+//!    │   a rest, twice as long each time        │   └ Live is late: as without a copy          │ │ StopMatch
+//!    │◄── Halted: no room ──────────────────────┤                                              │ │
+//!    │                                          └─── Ack(n+1), Halted ─────────────────────────┘ │
+//!    └◄── not protected any more, link lost, fenced; Auto: too little leaves by a match ─────────┘
+//! ```
+//!
+//! Frames of the epoch after n alone match a copy of base n: one of the epoch after that would be in no state that is left once
+//! n+1 is acked. A divergence demands a checkpoint at once, or `gap_min` after the last; without one it is made each `period`.
+
+use super::super::colo::{Colo, CopyEnd, Divergence, Mode};
+use super::super::{Span, Time, ToSecondary};
+use super::machine::Primary;
+use super::pacer::PacedBy;
+use super::phase::{Peer, Phase};
+use super::{Event, Output};
+use understudy_checkpoint::Epoch;
+
+/// Why a guest is protected by checkpoints alone for a while, whose mode is another.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Rest {
+    /// So little of what left did so by a match, in percent.
+    FewMatches {
+        /// That.
+        percent: u8,
+    },
+    /// The peer cannot run a copy.
+    NoCopy {
+        /// Why.
+        why: CopyEnd,
+    },
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stage {
+    /// No copy is asked for.
+    Off,
+    /// A copy is asked for, and output follows acks.
+    Asked {
+        /// It may be set to this epoch or a later one.
+        from: Epoch,
+        /// The next checkpoint waits for it until then.
+        wait_until: Option<Time>,
+    },
+    /// Frames of the epoch after `base` leave when the copy has sent the same.
+    Live {
+        /// As in `Asked`.
+        from: Epoch,
+        /// The epoch that the copy was set to.
+        base: Epoch,
+    },
+}
+
+/// A rest, which doubles each time that it is taken.
+#[derive(Debug)]
+struct Doubling(Span);
+
+/// What left by which way.
+#[derive(Debug)]
+struct Window {
+    since: Time,
+    by_match: u64,
+    by_ack: u64,
+    /// A copy was live all the time but for the checkpoints.
+    is_live: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Matching {
+    config: Colo,
+    stage: Stage,
+    /// A checkpoint is to be made, with no regard to the period.
+    demanded: bool,
+    /// No copy is asked for before this.
+    try_at: Time,
+    rest: Doubling,
+    /// No checkpoint waits for a copy before this.
+    wait_at: Time,
+    wait_rest: Doubling,
+    window: Window,
+    /// So much waited for acks in the last window that a copy may pay.
+    is_busy: bool,
+}
+
+impl Doubling {
+    fn take(&mut self, max: Span) -> Span {
+        let taken = self.0.min(max);
+        self.0 = Span(taken.0.saturating_mul(2));
+        taken
+    }
+}
+
+impl Window {
+    fn new(now: Time, is_live: bool) -> Self {
+        Self { since: now, by_match: 0, by_ack: 0, is_live }
+    }
+
+    fn total(&self) -> u64 {
+        self.by_match.saturating_add(self.by_ack)
+    }
+
+    fn percent(&self) -> u8 {
+        let percent = u128::from(self.by_match) * 100 / u128::from(self.total().max(1));
+        u8::try_from(percent).unwrap_or(100)
+    }
+}
+
+impl Matching {
+    pub(super) fn new(config: Colo, now: Time) -> Self {
+        Self {
+            stage: Stage::Off,
+            demanded: false,
+            try_at: now,
+            rest: Doubling(config.rest),
+            wait_at: now,
+            wait_rest: Doubling(config.rest),
+            window: Window::new(now, false),
+            is_busy: false,
+            config,
+        }
+    }
+
+    fn base(&self) -> Option<Epoch> {
+        match self.stage {
+            Stage::Live { base, .. } => Some(base),
+            Stage::Off | Stage::Asked { .. } => None,
+        }
+    }
+
+    /// How long the guest runs between two checkpoints at most, if a copy has a say in it.
+    pub(super) fn period(&self) -> Option<Span> {
+        self.base().map(|_| self.config.period)
+    }
+
+    /// A checkpoint is being made.
+    pub(super) fn captured(&mut self) {
+        self.demanded = false;
+    }
+
+    fn wants_copy(&self, now: Time) -> bool {
+        let pays = match self.config.mode {
+            Mode::Remus => false,
+            Mode::Colo => true,
+            Mode::Auto => self.is_busy,
+        };
+        pays && self.try_at <= now
+    }
+}
+
+impl Primary {
+    /// How the guest is to be protected.
+    pub fn mode(&self) -> Mode {
+        self.matching.config.mode
+    }
+
+    /// The epoch of the live copy whose twins let frames out; `None` while output follows acks alone.
+    pub fn live_base(&self) -> Option<Epoch> {
+        self.matching.base()
+    }
+
+    pub(super) fn set_mode(&mut self, mode: Mode) {
+        self.matching.config.mode = mode;
+        (self.matching.try_at, self.matching.rest) = (self.now, Doubling(self.matching.config.rest));
+        if mode == Mode::Remus {
+            self.ask_for_no_copy();
+        }
+    }
+
+    /// When something is due here.
+    pub(super) fn matching_at(&self) -> Option<Time> {
+        match self.matching.stage {
+            Stage::Off if self.may_ask() => {
+                Some(self.matching.try_at).filter(|at| self.matching.wants_copy(*at))
+            }
+            Stage::Asked { wait_until, .. } => wait_until,
+            Stage::Off | Stage::Live { .. } => None,
+        }
+    }
+
+    fn may_ask(&self) -> bool {
+        matches!(self.phase, Phase::Protected) && self.peer() == Some(Peer::Following) && self.can_capture
+    }
+
+    /// Takes the step that is due.
+    pub(super) fn step_matching(&mut self) {
+        match self.matching.stage {
+            Stage::Off if self.may_ask() && self.matching.wants_copy(self.now) => {
+                let from = self.flow.next_epoch();
+                self.matching.stage = Stage::Asked { from, wait_until: None };
+                self.out.push(Output::MirrorInput { from: Some(from) });
+                self.ask_for_copy(Some(from));
+            }
+            Stage::Asked { from, wait_until: Some(at) } if at <= self.now => {
+                let wait_rest = self.matching.wait_rest.take(self.matching.config.rest_max);
+                self.matching.wait_at = self.now + wait_rest;
+                self.matching.stage = Stage::Asked { from, wait_until: None };
+                // It may have lost sight of the wish.
+                self.ask_for_copy(Some(from));
+            }
+            _ => {}
+        }
+    }
+
+    fn ask_for_copy(&mut self, from: Option<Epoch>) {
+        self.send(ToSecondary::CopyWanted { generation: self.generation, from });
+    }
+
+    /// The secondary's copy runs from `base`.
+    pub(super) fn copy_lives(&mut self, base: Epoch) {
+        let Stage::Asked { from, .. } = self.matching.stage else { return };
+        let is_newest = self.flow.acked() == Some(base) && base >= from;
+        if !is_newest || !matches!(self.phase, Phase::Protected) || self.output_fenced {
+            return;
+        }
+        self.matching.stage = Stage::Live { from, base };
+        self.matching.wait_rest = Doubling(self.matching.config.rest);
+        if !self.matching.window.is_live {
+            self.matching.window = Window::new(self.now, true);
+        }
+        self.out.push(Output::MatchFrom { base });
+    }
+
+    /// The secondary's copy of `base` does not run, or will not.
+    pub(super) fn copy_ended(&mut self, base: Epoch, why: CopyEnd) {
+        if matches!(self.matching.stage, Stage::Off) {
+            return;
+        }
+        if self.matching.base() == Some(base) {
+            // What it has let out is in no state but the one that is lost, and this guest's: a checkpoint mends that.
+            self.diverged(base, Divergence::CopyEnded);
+            self.stop_match();
+        }
+        if why != CopyEnd::Crashed {
+            self.rest_from_matching(Rest::NoCopy { why });
+        }
+    }
+
+    /// Who compares has found that frames will not leave by a match of `base`.
+    pub(super) fn diverged(&mut self, base: Epoch, why: Divergence) {
+        if self.matching.base() == Some(base) {
+            self.matching.demanded = true;
+            self.out.push(Output::Report(Event::OutputDiverged { why }));
+        }
+    }
+
+    /// So many frames have left since that was told last.
+    pub(super) fn left(&mut self, by_match: u64, by_ack: u64) {
+        let (config, window) = (&self.matching.config, &mut self.matching.window);
+        window.by_match = window.by_match.saturating_add(by_match);
+        window.by_ack = window.by_ack.saturating_add(by_ack);
+        if self.now < window.since + config.window {
+            return;
+        }
+        let says_something = window.total() >= config.frames_min;
+        let (percent, share_min, is_live) = (window.percent(), config.share_min_percent, window.is_live);
+        let is_off = matches!(self.matching.stage, Stage::Off);
+        self.matching.is_busy = is_off && window.by_ack >= config.frames_min;
+        self.matching.window = Window::new(self.now, is_live && !is_off);
+        if !says_something || !is_live || is_off {
+            return;
+        }
+        if percent >= share_min {
+            self.matching.rest = Doubling(self.matching.config.rest);
+        } else if self.matching.config.mode == Mode::Auto {
+            self.rest_from_matching(Rest::FewMatches { percent });
+        }
+    }
+
+    fn rest_from_matching(&mut self, why: Rest) {
+        let rest = self.matching.rest.take(self.matching.config.rest_max);
+        self.ask_for_no_copy();
+        self.matching.try_at = self.now + rest;
+        self.out.push(Output::Report(Event::CopyRests { why, rest }));
+    }
+
+    /// `epoch` is acked: no copy of an older base lets anything out from here on.
+    pub(super) fn matching_acked(&mut self, epoch: Epoch) {
+        self.stop_match();
+        let wait_until =
+            (self.matching.wait_at <= self.now).then_some(self.now + self.matching.config.live_max);
+        if let Stage::Asked { from, .. } = self.matching.stage
+            && epoch >= from
+        {
+            self.matching.stage = Stage::Asked { from, wait_until };
+        }
+    }
+
+    /// Output follows acks alone, until a copy is live again.
+    fn stop_match(&mut self) {
+        if let Stage::Live { from, .. } = self.matching.stage {
+            self.matching.stage = Stage::Asked { from, wait_until: None };
+            self.out.push(Output::StopMatch);
+            self.flow.excuse(self.now);
+        }
+    }
+
+    fn ask_for_no_copy(&mut self) {
+        if self.end_matching() {
+            self.ask_for_copy(None);
+        }
+    }
+
+    /// No copy is of use any more; returns whether one was asked for. The secondary finds by itself that it is not: the link is
+    /// lost, it is asked to take over, or the next full copy begins.
+    pub(super) fn end_matching(&mut self) -> bool {
+        self.stop_match();
+        let was_asked = core::mem::replace(&mut self.matching.stage, Stage::Off) != Stage::Off;
+        if was_asked {
+            self.matching.demanded = false;
+            self.matching.window = Window::new(self.now, false);
+            self.out.push(Output::MirrorInput { from: None });
+        }
+        was_asked
+    }
+
+    /// Whether what is said of the copy holds.
+    pub(super) fn is_matching_rightly(&self) -> bool {
+        let is_protected = matches!(self.phase, Phase::Protected) && self.link.is_up() && !self.output_fenced;
+        match self.matching.stage {
+            Stage::Off => true,
+            Stage::Asked { .. } => is_protected,
+            Stage::Live { base, .. } => is_protected && self.flow.acked() == Some(base),
+        }
+    }
+
+    /// When a checkpoint is made that would be due at `due` without a copy.
+    pub(super) fn paced_by_copy(&self, due: Time) -> (Time, Option<PacedBy>) {
+        let Matching { config, stage, demanded, .. } = &self.matching;
+        let resumed_at = self.flow.pacer().resumed_at();
+        match stage {
+            Stage::Off => (due, None),
+            // Whatever waits for nothing.
+            _ if due == Time(0) => (due, None),
+            Stage::Asked { wait_until: None, .. } if *demanded && due > resumed_at + config.gap_min => {
+                (resumed_at + config.gap_min, Some(PacedBy::Divergence))
+            }
+            Stage::Asked { wait_until: None, .. } => (due, None),
+            _ if *demanded => (resumed_at + config.gap_min, Some(PacedBy::Divergence)),
+            Stage::Asked { wait_until: Some(at), .. } => (due.max(*at), None),
+            Stage::Live { .. } => (resumed_at + config.period, Some(PacedBy::Period)),
+        }
+    }
+}

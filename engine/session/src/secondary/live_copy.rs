@@ -1,0 +1,286 @@
+//! A copy that runs here beside the image: when it is set, when it runs, and what of it a takeover goes on from.
+//!
+//! ```text
+//!           SetCopy(n)          CopySet: RunCopy, Live(n)         n+1 is whole: HaltCopy
+//!   Off ───────────────► Setting ───────────────────────► Running ──────────────────────► Halting
+//!    ▲                     ▲   │ n+1 was acked, or                │ crash                   │ CopyHalted
+//!    │ no copy is wanted   │   ▼ the link was lost                ▼                         ▼
+//!    └─────────────────────┴─ Halted ◄──────────────────────── Crashed          Ack(n+1), Commit(n+1): Halted
+//!                    n+1 is committed: SetCopy(n+1)
+//! ```
+//!
+//! **A copy of base n is the guest until n+1 is acked**: clients may have seen what it sent, and the image is older. From the ack
+//! on it is worth nothing. So it is halted before the ack, which promises that the guest goes on from n+1; and a takeover
+//! that finds n acked goes on with it. What it sends is told on the link that it was set on alone: the input of a copy
+//! that has missed some is not the guest's.
+//!
+//! Not here: what a copy is, its input, and who compares what it sends.
+
+use super::super::colo::AfterCrash;
+use super::super::{CopyEnd, ToPrimary};
+use super::machine::Secondary;
+use super::phase::{Image, Phase};
+use super::{Event, Output, Start};
+use understudy_checkpoint::{Epoch, Generation};
+
+/// Where the copy stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) enum LiveCopy {
+    /// There is none.
+    #[default]
+    Off,
+    /// It is being made exactly this epoch.
+    Setting {
+        /// That.
+        base: Epoch,
+        /// The link was lost meanwhile, and input with it: it is not run.
+        is_cut: bool,
+    },
+    /// It runs.
+    Running {
+        /// The epoch that it was set to.
+        base: Epoch,
+        /// The primary is told what it sends.
+        is_told: bool,
+    },
+    /// It is about to stand still.
+    Halting {
+        /// The epoch that it was set to.
+        base: Epoch,
+        /// The epoch that is acked once it does.
+        whole: Option<Epoch>,
+    },
+    /// It stands still.
+    Halted {
+        /// The epoch that it was set to.
+        base: Epoch,
+        /// It has run since.
+        has_run: bool,
+    },
+    /// It has ended.
+    Crashed {
+        /// The epoch that it was set to.
+        base: Epoch,
+        /// The primary was told of something that it sent.
+        has_forwarded: bool,
+    },
+}
+
+impl LiveCopy {
+    /// The epoch that it was, or is being, set to.
+    fn base(self) -> Option<Epoch> {
+        match self {
+            Self::Off => None,
+            Self::Setting { base, .. }
+            | Self::Running { base, .. }
+            | Self::Halting { base, .. }
+            | Self::Halted { base, .. }
+            | Self::Crashed { base, .. } => Some(base),
+        }
+    }
+
+    /// Whether an order of it is not answered yet.
+    pub(super) fn is_busy(self) -> bool {
+        matches!(self, Self::Setting { .. } | Self::Halting { .. })
+    }
+
+    /// Whether nothing of it counts any more, `complete` being the newest acked epoch, and it could be set anew.
+    fn is_free(self, complete: Epoch) -> bool {
+        !self.is_busy()
+            && !matches!(self, Self::Running { .. })
+            && self.base().is_none_or(|base| base < complete)
+    }
+
+    /// The epoch that waits for it to stand still is dropped.
+    pub(super) fn forget_whole(&mut self) {
+        if let Self::Halting { whole, .. } = self {
+            *whole = None;
+        }
+    }
+}
+
+impl Secondary {
+    /// The epoch that a copy runs from whose output is told.
+    pub fn live_base(&self) -> Option<Epoch> {
+        match self.copy {
+            LiveCopy::Running { base, is_told: true } => Some(base),
+            _ => None,
+        }
+    }
+
+    /// Whether an epoch is whole and waits for the copy to stand still.
+    pub fn is_halting(&self) -> bool {
+        matches!(self.copy, LiveCopy::Halting { whole: Some(_), .. })
+    }
+
+    /// The primary wishes a copy, or none.
+    pub(super) fn copy_wanted(&mut self, generation: Generation, from: Option<Epoch>) {
+        self.wanted = from.map(|from| (generation, from));
+        if let Some(base) = from.filter(|_| !self.config.runs_copies) {
+            self.wanted = None;
+            self.send(ToPrimary::Halted { generation, base, why: CopyEnd::NoRoom });
+        }
+    }
+
+    /// An epoch is whole. If the copy runs, it has to stand still before the ack.
+    pub(super) fn halts_first(&mut self, epoch: Epoch) -> bool {
+        match self.copy {
+            LiveCopy::Running { base, .. } => {
+                self.copy = LiveCopy::Halting { base, whole: Some(epoch) };
+                self.out.push(Output::HaltCopy);
+                true
+            }
+            LiveCopy::Halting { base, .. } => {
+                self.copy = LiveCopy::Halting { base, whole: Some(epoch) };
+                true
+            }
+            _ => false,
+        }
+    }
+
+    pub(super) fn copy_halted(&mut self) {
+        if let LiveCopy::Halting { base, whole } = self.copy {
+            self.copy = LiveCopy::Halted { base, has_run: true };
+            self.ack_whole(whole);
+        }
+    }
+
+    fn ack_whole(&mut self, whole: Option<Epoch>) {
+        if let Phase::Standing { receiving, .. } = &self.phase
+            && let Some(epoch) = whole.filter(|whole| *receiving == Some(*whole))
+        {
+            self.take_in(epoch);
+        }
+    }
+
+    pub(super) fn copy_set(&mut self, epoch: Epoch) {
+        let LiveCopy::Setting { base, is_cut } = self.copy else { return };
+        if base != epoch {
+            return;
+        }
+        self.copy = LiveCopy::Halted { base, has_run: false };
+        if let Phase::Standing { image, .. } = self.phase
+            && image.complete == base
+            && !is_cut
+            && self.is_wanted(&image)
+        {
+            let generation = image.generation;
+            self.copy = LiveCopy::Running { base, is_told: true };
+            self.out.push(Output::RunCopy { generation, base });
+            self.send(ToPrimary::Live { generation, base });
+        }
+    }
+
+    pub(super) fn copy_set_failed(&mut self, epoch: Epoch) {
+        if let LiveCopy::Setting { base, .. } = self.copy
+            && base == epoch
+        {
+            self.copy = LiveCopy::Off;
+            // The primary asks again when it thinks it worth another try.
+            self.wanted = None;
+            self.copy_ended(base, CopyEnd::NoRoom);
+        }
+    }
+
+    pub(super) fn copy_crashed(&mut self, has_forwarded: bool) {
+        let (base, whole) = match self.copy {
+            LiveCopy::Running { base, .. } | LiveCopy::Halted { base, has_run: true } => (base, None),
+            LiveCopy::Halting { base, whole } => (base, whole),
+            LiveCopy::Halted { has_run: false, .. } => {
+                self.drop_copy();
+                return;
+            }
+            LiveCopy::Off | LiveCopy::Setting { .. } | LiveCopy::Crashed { .. } => return,
+        };
+        self.copy = LiveCopy::Crashed { base, has_forwarded };
+        self.copy_ended(base, CopyEnd::Crashed);
+        self.ack_whole(whole);
+    }
+
+    fn copy_ended(&mut self, base: Epoch, why: CopyEnd) {
+        self.out.push(Output::Report(Event::CopyEnded { base, why }));
+        if let Some(image) = self.phase.image() {
+            self.send(ToPrimary::Halted { generation: image.generation, base, why });
+        }
+    }
+
+    /// The link is gone, or nothing more is to be said on it: what is sent from here on is kept for a takeover.
+    pub(super) fn cut_copy(&mut self) {
+        self.wanted = None;
+        match &mut self.copy {
+            LiveCopy::Setting { is_cut, .. } => *is_cut = true,
+            LiveCopy::Running { is_told, .. } if *is_told => {
+                *is_told = false;
+                self.out.push(Output::StopForwarding);
+            }
+            LiveCopy::Halting { .. } => self.copy.forget_whole(),
+            _ => {}
+        }
+    }
+
+    pub(super) fn drop_copy(&mut self) {
+        if core::mem::take(&mut self.copy) != LiveCopy::Off {
+            self.out.push(Output::DropCopy);
+        }
+    }
+
+    /// Takes the step that is due.
+    pub(super) fn step_copy(&mut self) {
+        match self.phase {
+            Phase::Standing { image, .. } if self.is_wanted(&image) => self.set_copy(&image),
+            Phase::Standing { image, .. } if self.wanted.is_none() && self.copy.is_free(image.complete) => {
+                self.drop_copy();
+            }
+            // One that ran from an older epoch is set to the newest, to be the guest.
+            Phase::TakingOver { image, .. } => match self.copy {
+                LiveCopy::Halted { .. } => self.set_copy(&image),
+                LiveCopy::Crashed { base, .. } if base < image.complete => self.drop_copy(),
+                _ => {}
+            },
+            _ => {}
+        }
+    }
+
+    /// Whether the primary wishes a copy of what is held.
+    fn is_wanted(&self, image: &Image) -> bool {
+        self.wanted.is_some_and(|(generation, from)| generation == image.generation && from <= image.complete)
+    }
+
+    fn set_copy(&mut self, image: &Image) {
+        let base = image.complete;
+        if image.committed == base && self.copy.is_free(base) {
+            let is_cut = !matches!(self.phase, Phase::Standing { .. });
+            self.copy = LiveCopy::Setting { base, is_cut };
+            self.out.push(Output::SetCopy { epoch: base });
+        }
+    }
+
+    /// Whether a person has to decide: clients may have seen what is in no state that is left.
+    pub(super) fn is_withheld(&self, image: &Image) -> bool {
+        let is_lost =
+            matches!(self.copy, LiveCopy::Crashed { base, has_forwarded: true } if base == image.complete);
+        is_lost && self.config.after_crash == AfterCrash::Refuse
+    }
+
+    /// The witness, or a person, would have the guest here. Said once for each copy that has crashed.
+    pub(super) fn withhold(&mut self, image: &Image) {
+        if self.withheld_at.replace(image.complete) != Some(image.complete) {
+            self.out.push(Output::Report(Event::TakeoverWithheld { base: image.complete }));
+        }
+    }
+
+    /// What a takeover of `image` goes on from; `None` if a person has to decide.
+    pub(super) fn start_of(&self, image: &Image) -> Option<Start> {
+        assert!(!self.copy.is_busy(), "a takeover is decided while the copy is {:?}", self.copy);
+        match self.copy {
+            _ if self.is_withheld(image) => None,
+            LiveCopy::Running { base, .. } | LiveCopy::Halted { base, has_run: true }
+                if base == image.complete =>
+            {
+                Some(Start::LiveCopy)
+            }
+            LiveCopy::Halted { base, has_run: false } if base == image.complete => Some(Start::SetCopy),
+            _ => Some(Start::Image),
+        }
+    }
+}
