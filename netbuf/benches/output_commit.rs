@@ -1,8 +1,7 @@
 //! Cost of output commit for each epoch and interface, beside a bare netlink round trip.
 //!
 //! Prints a table; its last column is the median as a multiple of the round trip that takes the lock of every change of
-//! the network, as a plug's commands do. Needs root, network namespaces and `ip`; says so and ends without. The plug's lines need
-//! `sch_plug`.
+//! the network. Needs root, network namespaces and `ip`; says so and ends without.
 
 use nix::ifaddrs::getifaddrs;
 use nix::sched::{CloneFlags, unshare};
@@ -16,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use understudy_checkpoint::Epoch;
 use understudy_netbuf::Limits;
-use understudy_netbuf::kernel::{OutputCommit, OwnQueue, PlugOutput, Start};
+use understudy_netbuf::kernel::{OutputCommit, OwnQueue, Start};
 
 const ROUNDS: u64 = 2_000;
 const VIFS: [&str; 8] = ["vif1.0", "vif1.1", "vif1.2", "vif1.3", "vif1.4", "vif1.5", "vif1.6", "vif1.7"];
@@ -45,15 +44,6 @@ fn main() {
             Err(error) => println!("own queue: {error}"),
         }
     }
-    for count in [1, 2, 4, 8] {
-        match PlugOutput::attach(&VIFS[..count], Epoch(0), Limits::default(), Start::Holding) {
-            Ok(output) => {
-                epochs(bare, &format!("plug, interfaces: {count}"), &output);
-                output.pass().and_then(|()| output.detach()).expect("the plug passes");
-            }
-            Err(error) => println!("plug: {error}"),
-        }
-    }
     for frames in [10, 1_000] {
         through(bare, frames);
     }
@@ -61,7 +51,7 @@ fn main() {
 }
 
 /// Requests without this crate: one that describes an interface, and one that changes nothing under the lock
-/// that every change of the network takes, as a plug's commands do. The median of the latter is what all else is
+/// that every change of the network takes. The median of the latter is what all else is
 /// compared with.
 fn round_trip() -> Duration {
     const GET_LINK: u16 = 18;

@@ -2,7 +2,7 @@
 
 use understudy_checkpoint::Epoch;
 use understudy_netbuf::Limits;
-use understudy_netbuf::kernel::{CutOff, OwnQueue, PlugOutput, Start};
+use understudy_netbuf::kernel::{CutOff, OwnQueue, Start};
 
 fn main() {
     let (vif, limits) = ("vif1.0", Limits::default());
@@ -10,11 +10,8 @@ fn main() {
         Some("own") => {
             Box::new(OwnQueue::attach(&[vif], Epoch(0), limits, Start::Holding).expect("attaches"))
         }
-        Some("plug") => {
-            Box::new(PlugOutput::attach(&[vif], Epoch(0), limits, Start::Holding).expect("attaches"))
-        }
         Some("cut off") => Box::new(CutOff::new(vif).expect("cuts off")),
-        other => panic!("{other:?} is none of own, plug, cut off"),
+        other => panic!("{other:?} is neither own nor cut off"),
     };
     println!("holding");
     loop {

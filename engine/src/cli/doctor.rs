@@ -22,7 +22,7 @@ use super::{CliError, Exit, OutputFormat, print};
 use crate::guest::{HostLock, HostLockError, RESCUE_DIRECTORY};
 use guests::{Behind, Host, Marked};
 use std::path::{Path, PathBuf};
-use understudy_netbuf::kernel::leftovers::{self, Kind, Leftover};
+use understudy_netbuf::kernel::leftovers::{self, Leftover};
 use understudy_netbuf::kernel::{Connection, KernelError};
 use understudy_xen::domain::{Settled, settle};
 use understudy_xen::standby::{Fate, StandbyDomain, standby_domains};
@@ -60,8 +60,6 @@ enum Code {
     OwnerUnknown,
     /// An interface is cut off, and nobody is behind it whose output has to wait.
     RedirectLeft,
-    /// A device that held frames is there without its engine.
-    HoldLeft,
     /// A guest may be suspended by `remus -b`, which is gone.
     RemusLeft,
     /// A domain stands by for an engine that is gone.
@@ -125,8 +123,8 @@ fn in_kernel(args: &Args, host: &Host) -> Result<Vec<Finding>, CliError> {
     let judged = found.iter().filter(|leftover| !leftover.in_use()).map(|leftover| {
         let behind = host.behind(leftover.interface());
         let vouched = args.let_out.iter().any(|interface| interface == leftover.interface());
-        let (code, what) = (code_of(leftover.kind(), &behind), leftover.to_string());
-        match judge(leftover.kind(), &behind, vouched.then_some(&witness)) {
+        let (code, what) = (code_of(&behind), leftover.to_string());
+        match judge(&behind, vouched.then_some(&witness)) {
             Err(advice) => Finding { code, what, advice, repaired: false },
             Ok(advice) if !args.repair => Finding { code, what, advice, repaired: false },
             Ok(_) => let_run(repair(&mut connection, leftover, code), &behind, vouched),
@@ -137,10 +135,7 @@ fn in_kernel(args: &Args, host: &Host) -> Result<Vec<Finding>, CliError> {
 
 /// An interface that is to be let out has to be one that a dead engine holds.
 fn check_let_out(interface: &str, found: &[Leftover]) -> Result<(), CliError> {
-    let of_it = |leftover: &&Leftover| {
-        leftover.interface() == interface && matches!(leftover.kind(), Kind::Redirect(_))
-    };
-    match found.iter().find(of_it) {
+    match found.iter().find(|leftover| leftover.interface() == interface) {
         None => Err(CliError::Usage(format!(
             "--let-out {interface}: nothing of an engine is on an interface of this name; `understudy doctor` lists those \
              that are cut off"
@@ -153,12 +148,11 @@ fn check_let_out(interface: &str, found: &[Leftover]) -> Result<(), CliError> {
     }
 }
 
-fn code_of(kind: &Kind, behind: &Behind) -> Code {
-    match (kind, behind) {
-        (Kind::Intermediate { .. }, _) => Code::HoldLeft,
-        (Kind::Redirect(_), Behind::Guest(_)) => Code::GuestCutOff,
-        (Kind::Redirect(_), Behind::Unknown(_)) => Code::OwnerUnknown,
-        (Kind::Redirect(_), Behind::Nobody(_)) => Code::RedirectLeft,
+fn code_of(behind: &Behind) -> Code {
+    match behind {
+        Behind::Guest(_) => Code::GuestCutOff,
+        Behind::Unknown(_) => Code::OwnerUnknown,
+        Behind::Nobody(_) => Code::RedirectLeft,
     }
 }
 
@@ -243,15 +237,12 @@ fn suspended_one(repair: bool, domain: DomId, name: &str) -> Option<Finding> {
     Some(Finding { code: Code::RemusLeft, what, advice, repaired })
 }
 
-/// Whether something may be removed, with what that does; the error is what to do instead. `vouched` is who is asked
+/// Whether a redirect may be removed, with what that does; the error is what to do instead. `vouched` is who is asked
 /// about an interface that a person wants let out.
-fn judge(kind: &Kind, behind: &Behind, vouched: Option<&Witness>) -> Result<String, String> {
-    let (Kind::Redirect(_), name) = (kind, behind.name()) else {
-        return Ok("--repair removes it, with what it holds".into());
-    };
+fn judge(behind: &Behind, vouched: Option<&Witness>) -> Result<String, String> {
     let why = match (behind, vouched) {
         (Behind::Nobody(why), _) => return Ok(format!("--repair removes it: {why}")),
-        (_, Some(witness)) => match witness.allows(name) {
+        (_, Some(witness)) => match witness.allows(behind.name()) {
             Ok(()) => return Ok("--repair removes it; the guest's output passes".into()),
             Err(why) => {
                 return Err(format!("{why}; nothing is let out. If you know better: --override-witness"));
@@ -337,21 +328,17 @@ mod tests {
     fn output_is_let_out_by_proof_or_by_a_persons_word_alone() {
         let guest =
             Behind::Guest(Marked { name: "web".into(), domain: DomId(5), generation: Some(Generation(3)) });
-        let advice = judge(&Kind::Redirect(None), &guest, None).unwrap_err();
+        let advice = judge(&guest, None).unwrap_err();
         assert!(advice.contains("web (domain 5)") && advice.contains("generation 3"), "{advice}");
         assert!(advice.contains("start the engine"), "{advice}");
         let unknown = Behind::Unknown("xenstored does not answer".into());
-        let advice = judge(&Kind::Redirect(None), &unknown, None).unwrap_err();
+        let advice = judge(&unknown, None).unwrap_err();
         assert!(advice.contains("xenstored does not answer") && advice.contains("left as it is"), "{advice}");
         for behind in [&guest, &unknown] {
-            assert!(judge(&Kind::Redirect(None), behind, Some(&Witness::None)).is_ok());
-            assert!(
-                judge(&Kind::Intermediate { held_frames: 3 }, behind, None).is_ok(),
-                "it lets nothing out"
-            );
+            assert!(judge(behind, Some(&Witness::None)).is_ok());
         }
         let nobody = Behind::Nobody("its domain 5 is gone".into());
-        assert!(judge(&Kind::Redirect(None), &nobody, None).unwrap().contains("is gone"));
+        assert!(judge(&nobody, None).unwrap().contains("is gone"));
     }
 
     #[test]
@@ -359,11 +346,9 @@ mod tests {
         let guest =
             Behind::Guest(Marked { name: "web".into(), domain: DomId(5), generation: Some(Generation(3)) });
         let (unknown, nobody) = (Behind::Unknown(String::new()), Behind::Nobody(String::new()));
-        let redirect = Kind::Redirect(None);
-        assert_eq!(code_of(&redirect, &guest), Code::GuestCutOff);
-        assert_eq!(code_of(&redirect, &unknown), Code::OwnerUnknown);
-        assert_eq!(code_of(&redirect, &nobody), Code::RedirectLeft);
-        assert_eq!(code_of(&Kind::Intermediate { held_frames: 0 }, &guest), Code::HoldLeft);
+        assert_eq!(code_of(&guest), Code::GuestCutOff);
+        assert_eq!(code_of(&unknown), Code::OwnerUnknown);
+        assert_eq!(code_of(&nobody), Code::RedirectLeft);
     }
 
     #[test]
@@ -372,7 +357,6 @@ mod tests {
             Code::GuestCutOff,
             Code::OwnerUnknown,
             Code::RedirectLeft,
-            Code::HoldLeft,
             Code::RemusLeft,
             Code::StandingLeft,
             Code::StandingKept,

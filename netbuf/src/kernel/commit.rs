@@ -1,4 +1,4 @@
-//! The trait of both backends: what a session may ask of a guest's held output.
+//! What a session may ask of a guest's held output: of the queue, and of a test's mutant in its place.
 
 use super::KernelError;
 use crate::QueueStats;
@@ -16,7 +16,7 @@ pub enum Start {
 /// Counters of all interfaces of a guest; all since attaching but `held_*`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct KernelStats {
-    /// What the queue counts. A plug knows no `released_frames`.
+    /// What the queue counts.
     pub queue: QueueStats,
     /// Frames lost on the way into the queue, because nobody read them in time.
     pub dropped_unread: u64,

@@ -4,7 +4,7 @@ use super::NetlinkError;
 use super::breach::Breach;
 use nix::errno::Errno;
 
-/// An error of the kernel backends. Only [`NotHeld`](Self::NotHeld) means that output may have left.
+/// An error of what holds output. Only [`NotHeld`](Self::NotHeld) means that output may have left.
 #[derive(thiserror::Error, Debug)]
 pub enum KernelError {
     /// An interface that should be there is not.
@@ -36,7 +36,7 @@ pub enum KernelError {
         breach: Breach,
     },
     /// Something of the kernel is missing.
-    #[error("The kernel cannot do this: {0}; load the module (modprobe) or use the other netbuf backend")]
+    #[error("The kernel cannot do this: {0}; load the module (modprobe)")]
     Unsupported(#[source] NetlinkError),
     /// Detaching would lose or leak output. A fenced guest is destroyed; its interfaces go with it.
     #[error("Output is held or fenced; let it pass, or destroy the guest, before detaching")]

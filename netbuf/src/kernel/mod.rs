@@ -4,9 +4,8 @@
 //!            guest
 //!              │ transmits
 //!   ┌──────────▼──────────┐  every frame   ┌──────────────────────────────┐
-//!   │ vif1.0   (ingress) ─┼───redirect────►│ us-vif1.0                    │
-//!   │                     │                │  OwnQueue: a tap, read here  │
-//!   │   receives again   ◄┼──after its ack─┤  PlugOutput: an ifb's qdisc  │
+//!   │ vif1.0   (ingress) ─┼───redirect────►│ us-vif1.0: a tap, read here, │
+//!   │   receives again   ◄┼──after its ack─┤ held by an [`OwnQueue`]      │
 //!   └──────────┬──────────┘                └──────────────────────────────┘
 //!              ▼ as if nothing had happened
 //!     bridge, Open vSwitch, routing of the host
@@ -16,10 +15,8 @@
 //! they always did, and nothing of the host's network has to be rearranged. What goes *to* the guest is not
 //! touched.
 //!
-//! Two ways to hold behind one trait, [`OutputCommit`]: [`OwnQueue`] holds any number of epochs apart;
-//! [`PlugOutput`] moves no frame through user space, but the kernel remembers one closed epoch only.
-//! What is left behind by a process that died holds on: see [`leftovers`]. Where neither works, [`CutOff`] sees to
-//! it that nothing leaks.
+//! What a session may ask of held output is [`OutputCommit`]. What is left behind by a process that died holds on: see
+//! [`leftovers`]. Where an interface cannot be held, [`CutOff`] sees to it that nothing leaks.
 
 mod breach;
 mod commit;
@@ -29,7 +26,6 @@ pub mod leftovers;
 mod netlink;
 mod own;
 mod owner;
-mod plug;
 mod redirect;
 mod sys;
 mod tap;
@@ -45,5 +41,4 @@ pub use netlink::ANSWERS_LATE_MS;
 pub use netlink::read_all;
 pub use netlink::{Connection, NetlinkError, WireError};
 pub use own::{Fault, OwnQueue};
-pub use plug::PlugOutput;
 pub use tap::GuestTap;

@@ -1,16 +1,14 @@
-//! Whose a redirect or a device is: a process, by number and start time, so that a number used again is not
+//! Whose a redirect is: a process, by number and start time, so that a number used again is not
 //! taken for it.
 //!
 //! ```text
 //!   cookie of a redirect  | "usdy" | pid u32 | start time u64 |       host's order, 16 bytes
-//!   alias of a device     "understudy output commit pid=1234 start=56789"
 //! ```
 
 use super::netlink::filter::COOKIE_BYTES;
 use std::io;
 
 const MAGIC: &[u8; 4] = b"usdy";
-const ALIAS: &str = "understudy output commit";
 
 /// A process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,17 +45,6 @@ impl Owner {
         let start_ticks = u64::from_ne_bytes(start.try_into().ok()?);
         (magic == MAGIC).then_some(Self { pid: u32::from_ne_bytes(*pid), start_ticks })
     }
-
-    pub(super) fn alias(&self) -> String {
-        format!("{ALIAS} pid={} start={}", self.pid, self.start_ticks)
-    }
-
-    pub(super) fn from_alias(alias: &str) -> Option<Self> {
-        let mut words = alias.strip_prefix(ALIAS)?.split_whitespace();
-        let pid = words.next()?.strip_prefix("pid=")?.parse().ok()?;
-        let start_ticks = words.next()?.strip_prefix("start=")?.parse().ok()?;
-        Some(Self { pid, start_ticks })
-    }
 }
 
 /// When the process began; `None` if its stat cannot be understood.
@@ -76,13 +63,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_owner_survives_both_forms() {
+    fn an_owner_survives_its_cookie() {
         let owner = Owner::this_process().unwrap();
         assert_eq!(Owner::from_cookie(&owner.cookie()), Some(owner));
-        assert_eq!(Owner::from_alias(&owner.alias()), Some(owner));
         assert!(owner.runs());
         assert_eq!(Owner::from_cookie(&[0; 16]), None);
-        assert_eq!(Owner::from_alias("uplink to the rack"), None);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   vif:     XDP ─► tcx ─► [ priority 1: redirect ] ─► others' filters ─► bridge
-//!   holder:  filters of what it transmits ─► tap or plug        a tap's filters of what it receives: the way back
+//!   holder:  filters of what it transmits ─► tap                a tap's filters of what it receives: the way back
 //! ```
 //!
 //! A change that lets frames by is a breach though it is undone at once: some may have left meanwhile. Of other changes
@@ -30,8 +30,6 @@ pub(super) struct Watched {
 #[derive(Clone, Debug)]
 pub(super) struct Holder {
     pub(super) device: Device,
-    /// Whether its qdisc holds, not this process.
-    pub(super) is_plug: bool,
     /// What it has to stay at; `None`: any.
     pub(super) mtu_bytes: Option<u32>,
 }
@@ -94,7 +92,7 @@ impl Watched {
             Event::Qdisc(qdisc) if of_vif(qdisc.index) && qdisc.parent == qdisc::CLSACT_PARENT => {
                 Breach::Removed
             }
-            Event::Qdisc(qdisc) if of_holder(qdisc.index) => self.of_holders_qdisc(qdisc),
+            Event::Qdisc(qdisc) if of_holder(qdisc.index) => Breach::Doubted,
             Event::Filter { index, parent, filter } if of_vif(*index) => {
                 return of_vifs_filter(*parent, filter).map(Notice::Breach);
             }
@@ -113,11 +111,6 @@ impl Watched {
     fn is_holder_changed(&self, link: &Link) -> bool {
         let mtu_bytes = self.holder.as_ref().and_then(|holder| holder.mtu_bytes);
         !link.up || link.has_xdp || mtu_bytes.is_some_and(|mtu_bytes| mtu_bytes != link.mtu_bytes)
-    }
-
-    fn of_holders_qdisc(&self, qdisc: &qdisc::Qdisc) -> Breach {
-        let is_plug = self.holder.as_ref().is_some_and(|holder| holder.is_plug);
-        if is_plug && qdisc.is_root() { Breach::Diverted } else { Breach::Doubted }
     }
 }
 
@@ -152,7 +145,7 @@ mod tests {
     }
 
     fn judged(event: &Event) -> Option<Notice> {
-        let holder = Some(Holder { device: device(6, "us-vif1.0"), is_plug: false, mtu_bytes: Some(9000) });
+        let holder = Some(Holder { device: device(6, "us-vif1.0"), mtu_bytes: Some(9000) });
         Watched { vif: device(5, "vif1.0"), holder }.judge(event)
     }
 

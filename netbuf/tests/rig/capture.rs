@@ -104,7 +104,7 @@ pub(crate) fn sender(interface: &str) -> OwnedFd {
     let mut addresses = getifaddrs().unwrap().filter(|it| it.interface_name == interface);
     let address = addresses.find_map(|it| it.address?.as_link_addr().copied()).unwrap();
     bind(socket.as_raw_fd(), &address).unwrap();
-    // Frames that a plug holds count against the socket they came from, as no real guest's do.
+    // Frames that are held count against the socket they came from, as no real guest's do.
     setsockopt(&socket, sockopt::SndBufForce, &(512 << 20)).unwrap();
     socket
 }

@@ -1,4 +1,4 @@
-//! What both backends must do alike, told once.
+//! What held output must do, told once for the queue and for its mutant.
 
 use super::capture::{Capture, PROTOCOLS, frame, let_pass, sender, transmit};
 use super::judge::{AckLog, Verdict};
@@ -74,7 +74,6 @@ pub(crate) fn every_protocol_waits_for_its_ack(rig: &Rig, output: &dyn OutputCom
         output.release(ended).unwrap();
         let_pass();
     }
-    // A plug lets an epoch out that was cut while another was in flight with the next one.
     let third = guest.checkpoint(output);
     acks.ack(third);
     output.release(third).unwrap();
@@ -228,7 +227,7 @@ fn retried<T>(mut call: impl FnMut() -> std::io::Result<T>) -> T {
     }
 }
 
-/// A backend that releases each epoch as soon as it is cut, as stock Remus does after its local write.
+/// Output that releases each epoch as soon as it is cut, as stock Remus does after its local write.
 pub(crate) struct ReleasesEarly<T>(pub(crate) T);
 
 impl<T: OutputCommit> OutputCommit for ReleasesEarly<T> {

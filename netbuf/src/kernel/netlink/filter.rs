@@ -56,35 +56,16 @@ impl Hook {
 /// Which frames.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Matcher {
-    /// Every frame, by `matchall`.
-    Everything,
-    /// Every frame, by `u32` without a key: for kernels without `matchall`. With the usual key `0/0 at 0` it
-    /// would miss frames with fewer than four bytes behind the Ethernet header.
-    EverythingByU32,
     /// Frames without this mark, by a classic BPF program.
     Unmarked(u32),
     /// Every frame, after the loaded program of this descriptor has had its way with it.
     Program(RawFd),
 }
 
-impl Matcher {
-    fn kind(self) -> &'static str {
-        match self {
-            Self::Everything => "matchall",
-            Self::EverythingByU32 => "u32",
-            Self::Unmarked(_) | Self::Program(_) => "bpf",
-        }
-    }
-
-    /// Type of the classifier's attribute that holds actions.
-    fn actions(self) -> u16 {
-        match self {
-            Self::Everything => 2,
-            Self::EverythingByU32 => 7,
-            Self::Unmarked(_) | Self::Program(_) => 1,
-        }
-    }
-}
+/// The classifier of all our filters.
+const KIND: &str = "bpf";
+/// Its attribute that holds actions.
+const TCA_BPF_ACT: u16 = 1;
 
 /// Where to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -145,17 +126,14 @@ pub(crate) fn add(
     target: Target,
     cookie: [u8; COOKIE_BYTES],
 ) -> Request {
-    let kind = matcher.kind();
     let mut request = Request::new(
         NEW_FILTER,
         super::CHANGE | CREATE | EXCLUSIVE,
         &fixed(index, 0, Hook::Ingress.parent(), info(priority)),
-        format!("a redirect on {name} (modules cls_{kind}, act_mirred)"),
+        format!("a redirect on {name} (modules cls_bpf, act_mirred)"),
     );
-    request.string(TCA_KIND, kind).nested(TCA_OPTIONS, |options| {
+    request.string(TCA_KIND, KIND).nested(TCA_OPTIONS, |options| {
         match matcher {
-            Matcher::Everything => (),
-            Matcher::EverythingByU32 => add_u32(options),
             Matcher::Unmarked(mark) => add_classic_program(options, mark),
             Matcher::Program(descriptor) => {
                 options
@@ -163,7 +141,7 @@ pub(crate) fn add(
                     .string(TCA_BPF_NAME, "understudy marker");
             }
         }
-        options.nested(matcher.actions(), |actions| {
+        options.nested(TCA_BPF_ACT, |actions| {
             actions.nested(1, |action| add_mirred(action, target, cookie));
         });
     });
@@ -185,7 +163,7 @@ pub(crate) fn add_drop((index, name): (u32, &str), priority: u16, cookie: [u8; C
     let words = cookie.chunks(4).map(|word| wire::u32_at(word, 0).expect("four bytes"));
     let program: Vec<_> =
         words.map(|word| (LD_IMM, 0, 0, word)).chain([(RET_K, 0, 0, TC_ACT_SHOT)]).collect();
-    request.string(TCA_KIND, "bpf").nested(TCA_OPTIONS, |options| {
+    request.string(TCA_KIND, KIND).nested(TCA_OPTIONS, |options| {
         add_instructions(options, &program);
         options.attribute(TCA_BPF_FLAGS, &ACT_DIRECT.to_ne_bytes());
     });
@@ -198,14 +176,6 @@ fn loaded_cookie(program: &[u8]) -> Option<[u8; COOKIE_BYTES]> {
     let is_ours = loads.chunks(INSTRUCTION_BYTES).all(|it| wire::u16_at(it, 0) == Some(LD_IMM));
     let words: Vec<u8> = loads.chunks(INSTRUCTION_BYTES).flat_map(|it| it[4..].to_vec()).collect();
     (is_ours && verdict.len() == INSTRUCTION_BYTES).then(|| words.try_into().ok()).flatten()
-}
-
-fn add_u32(options: &mut Request) {
-    const TCA_U32_SEL: u16 = 5;
-    const TC_U32_TERMINAL: u8 = 1;
-    let mut selector = [0; 16];
-    selector[0] = TC_U32_TERMINAL;
-    options.attribute(TCA_U32_SEL, &selector);
 }
 
 /// `ld #k` of classic BPF.
@@ -287,19 +257,13 @@ pub(crate) fn decode(body: &[u8]) -> Result<Filter, WireError> {
         kind: kind.clone(),
         ..Filter::default()
     };
-    let Some(actions) = [Matcher::Everything, Matcher::EverythingByU32, Matcher::Unmarked(0)]
-        .into_iter()
-        .find(|matcher| matcher.kind() == kind)
-        .map(Matcher::actions)
-    else {
+    if kind != KIND {
         return Ok(filter);
-    };
-    let Some(options) = wire::attribute(rest, TCA_OPTIONS)? else { return Ok(filter) };
-    if kind == Matcher::Unmarked(0).kind() {
-        filter.program = wire::attribute(options, TCA_BPF_OPS)?.unwrap_or_default().to_vec();
-        filter.cookie = loaded_cookie(&filter.program);
     }
-    let Some(actions) = wire::attribute(options, actions)? else { return Ok(filter) };
+    let Some(options) = wire::attribute(rest, TCA_OPTIONS)? else { return Ok(filter) };
+    filter.program = wire::attribute(options, TCA_BPF_OPS)?.unwrap_or_default().to_vec();
+    filter.cookie = loaded_cookie(&filter.program);
+    let Some(actions) = wire::attribute(options, TCA_BPF_ACT)? else { return Ok(filter) };
     let Some(action) = wire::attribute(actions, 1)? else { return Ok(filter) };
     filter.cookie = wire::attribute(action, TCA_ACT_COOKIE)?.and_then(|value| value.try_into().ok());
     if wire::attribute(action, TCA_ACT_KIND)?.map(wire::text).as_deref() == Some("mirred")

@@ -6,7 +6,7 @@
 //!
 //! Numbers: `linux/rtnetlink.h`, `linux/if_link.h`, `linux/if.h`.
 
-use super::wire::{self, ACK, CREATE, DUMP, EXCLUSIVE, Request, WireError};
+use super::wire::{self, ACK, DUMP, Request, WireError};
 
 const NEW_LINK: u16 = 16;
 const DELETE_LINK: u16 = 17;
@@ -24,7 +24,6 @@ const IFLA_LINKINFO: u16 = 18;
 const IFLA_IFALIAS: u16 = 20;
 const IFLA_STATS64: u16 = 23;
 const IFLA_AF_SPEC: u16 = 26;
-const IFLA_NUM_TX_QUEUES: u16 = 31;
 const IFLA_XDP: u16 = 43;
 const IFLA_NEW_NETNSID: u16 = 45;
 const IFLA_NEW_IFINDEX: u16 = 49;
@@ -45,7 +44,7 @@ pub(crate) struct Link {
     pub(crate) up: bool,
     /// The hardware address; empty if it has none.
     pub(crate) address: Vec<u8>,
-    /// `ifb`, `tun`, …; empty for an interface without a kind.
+    /// `veth`, `tun`, …; empty for an interface without a kind.
     pub(crate) kind: String,
     /// The administrator's free text; ours says whose the interface is.
     pub(crate) alias: String,
@@ -125,23 +124,6 @@ pub(crate) fn change(index: u32, name: &str, change: Change<'_>) -> Request {
     request
 }
 
-/// Creates an ifb with one queue: two queues would be two orders.
-pub(crate) fn create_ifb(name: &str) -> Request {
-    let mut request = Request::new(
-        NEW_LINK,
-        super::CHANGE | CREATE | EXCLUSIVE,
-        &fixed(0, 0, 0),
-        format!("to create the ifb {name} (module ifb)"),
-    );
-    request.string(IFLA_IFNAME, name).attribute(IFLA_NUM_TX_QUEUES, &1u32.to_ne_bytes()).nested(
-        IFLA_LINKINFO,
-        |info| {
-            info.attribute(IFLA_INFO_KIND, b"ifb");
-        },
-    );
-    request
-}
-
 /// Deletes the interface `index`.
 pub(crate) fn delete(index: u32, name: &str) -> Request {
     Request::new(DELETE_LINK, super::CHANGE, &fixed(index, 0, 0), format!("to delete {name}"))
@@ -186,16 +168,6 @@ mod tests {
     use super::super::wire::tests_support::bytes;
     use super::*;
     use proptest::prelude::*;
-
-    #[test]
-    fn golden_create_ifb() {
-        let expected = "40000000 1000 0506 01000000 00000000 \
-                        00 00 0000 00000000 00000000 00000000 \
-                        0c00 0300 75732d7669663100 \
-                        0800 1f00 01000000 \
-                        0c00 1200 0700 0100 696662 00";
-        assert_eq!(create_ifb("us-vif1").encode(1), bytes(expected));
-    }
 
     #[test]
     fn golden_change() {

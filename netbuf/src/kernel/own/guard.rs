@@ -362,6 +362,6 @@ impl State {
 
 fn watched(parts: &Parts) -> Watched {
     let (device, mtu_bytes) = (parts.tap_device.clone(), Some(super::TAP_MTU_BYTES));
-    let holder = Holder { device, is_plug: false, mtu_bytes };
+    let holder = Holder { device, mtu_bytes };
     Watched { vif: parts.vif.clone(), holder: Some(holder) }
 }
