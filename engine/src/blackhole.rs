@@ -11,7 +11,7 @@
 
 use crate::config::Limits;
 use crate::guest::{
-    CaptureOrder, HeldOutput, LoopWaker, Outlet, OutletClosed, OutputMaker, Part, PauseTimes, Protector,
+    CaptureOrder, HeldOutput, LoopWaker, Outlet, OutletClosed, OutputMaker, PauseTimes, Protector,
     ProtectorConfig, Report, Reporter, RunningGuest, RuntimeId, Stuck,
 };
 use crate::signals::ShutdownSignal;
@@ -19,6 +19,7 @@ use crossbeam::channel::{Receiver, Sender, bounded};
 use mio::{Events, Interest, Poll, Token, Waker};
 use std::io;
 use std::time::{Duration, Instant};
+use understudy_checkpoint::epoch::{EpochHead, EpochPart};
 use understudy_checkpoint::{Epoch, Generation};
 use understudy_session::Time;
 use understudy_session::primary::Capture;
@@ -341,13 +342,14 @@ struct Nowhere {
 }
 
 impl Outlet for Nowhere {
-    fn send(&mut self, part: Part<'_>) -> Result<u64, OutletClosed> {
-        let bytes = match part {
-            Part::Pages(bytes) | Part::LibxcState(bytes) | Part::LibxlState(bytes) => bytes.len() as u64,
-            Part::Begin(_) | Part::End(_) => 0,
-        };
+    fn begin(&mut self, _head: EpochHead) -> Result<u64, OutletClosed> {
+        Ok(0)
+    }
+
+    fn send(&mut self, part: EpochPart<&[u8]>) -> Result<u64, OutletClosed> {
+        let bytes = part.bytes().map_or(0, |bytes| bytes.len() as u64);
         self.bytes += bytes;
-        if let Part::End(_) = part {
+        if let EpochPart::End(_) = part {
             // Nobody waits for it any more where this fails.
             let _ = self.whole.send(self.bytes);
             self.waker.wake();

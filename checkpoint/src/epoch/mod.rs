@@ -6,6 +6,7 @@ mod checks;
 mod histories;
 mod image;
 mod intake;
+mod part;
 mod receiver;
 mod refusal;
 #[cfg(test)]
@@ -14,6 +15,7 @@ mod staging;
 mod store;
 
 pub use image::Image;
+pub use part::{EpochEnd, EpochHead, EpochPart};
 pub use receiver::{Limits, Receiver};
 pub use refusal::ReceiveError;
 pub use staging::Staging;

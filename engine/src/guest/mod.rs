@@ -36,7 +36,7 @@ pub use output::{HeldOutput, OutputError, OutputMaker, OutputStats, UnheldCard};
 pub use participant::{Health, Participant, ParticipantError, Participants};
 pub use pipeline::figures::{Encoded, PauseTimes};
 pub use pipeline::order::CaptureOrder;
-pub use pipeline::outlet::{EpochHead, Outlet, OutletClosed, Part};
+pub use pipeline::outlet::{Outlet, OutletClosed};
 pub use pipeline::protector::{Protector, ProtectorConfig, Stuck};
 pub use replica::receive::{Committed, Held, Keeper, Work};
 pub use replica::{InMemory, NotSaved, NotStarted, Replica, Start};

@@ -5,10 +5,11 @@
 //!                                                            full: waits here
 //! ```
 
-use crate::guest::{EpochHead, LoopWaker, Outlet, OutletClosed, Part};
+use crate::guest::{LoopWaker, Outlet, OutletClosed};
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::sync::Arc;
+use understudy_checkpoint::epoch::{EpochEnd, EpochHead, EpochPart};
 use understudy_link::{Encoded, Frame, GuestFrame, GuestId, STATE_BYTES_MAX, encode};
 use understudy_session::ToSecondary;
 
@@ -103,7 +104,6 @@ pub(super) struct EpochSender {
     guest: GuestId,
     queue: SendQueue,
     round: u64,
-    head: Option<EpochHead>,
     lot: Vec<Encoded>,
     lot_bytes: usize,
 }
@@ -111,7 +111,7 @@ pub(super) struct EpochSender {
 impl EpochSender {
     pub(super) fn new(guest: GuestId, queue: SendQueue) -> Self {
         let round = queue.round();
-        Self { guest, queue, round, head: None, lot: Vec::new(), lot_bytes: 0 }
+        Self { guest, queue, round, lot: Vec::new(), lot_bytes: 0 }
     }
 
     fn put(&mut self, frame: &Frame<'_>) -> Result<u64, OutletClosed> {
@@ -125,35 +125,34 @@ impl EpochSender {
         Ok(bytes as u64)
     }
 
-    fn put_part(&mut self, part: Part<'_>) -> Result<u64, OutletClosed> {
+    fn put_part(&mut self, part: EpochPart<&[u8]>) -> Result<u64, OutletClosed> {
         let guest = self.guest;
         match part {
-            Part::Begin(head) => {
-                self.head = Some(head);
-                let EpochHead { generation, epoch, kind, base } = head;
-                let message = ToSecondary::EpochBegin { generation, epoch, kind, base };
-                self.put(&GuestFrame::ToSecondary(message).of(guest))
-            }
-            Part::Pages(batch) => self.put(&GuestFrame::PageBatch(batch).of(guest)),
-            Part::LibxcState(records) => records
+            EpochPart::Pages(batch) => self.put(&GuestFrame::PageBatch(batch).of(guest)),
+            EpochPart::LibxcState(records) => records
                 .chunks(STATE_BYTES_MAX)
                 .map(|records| self.put(&GuestFrame::LibxcState(records).of(guest)))
                 .sum(),
-            Part::LibxlState(records) => records
+            EpochPart::LibxlState(records) => records
                 .chunks(STATE_BYTES_MAX)
                 .map(|records| self.put(&GuestFrame::LibxlState(records).of(guest)))
                 .sum(),
-            Part::End(summary) => {
-                let EpochHead { generation, epoch, .. } = self.head.expect("an epoch begins before it ends");
-                self.put(&GuestFrame::EpochEnd { generation, epoch, summary: *summary }.of(guest))
+            EpochPart::End(EpochEnd { generation, epoch, summary }) => {
+                self.put(&GuestFrame::EpochEnd { generation, epoch, summary }.of(guest))
             }
         }
     }
 }
 
 impl Outlet for EpochSender {
-    fn send(&mut self, part: Part<'_>) -> Result<u64, OutletClosed> {
-        let ends = matches!(part, Part::End(_));
+    fn begin(&mut self, head: EpochHead) -> Result<u64, OutletClosed> {
+        let EpochHead { generation, epoch, kind, base } = head;
+        let message = ToSecondary::EpochBegin { generation, epoch, kind, base };
+        self.put(&GuestFrame::ToSecondary(message).of(self.guest))
+    }
+
+    fn send(&mut self, part: EpochPart<&[u8]>) -> Result<u64, OutletClosed> {
+        let ends = matches!(part, EpochPart::End(_));
         let bytes = self.put_part(part)?;
         if ends || self.lot_bytes >= LOT_BYTES {
             self.lot_bytes = 0;
@@ -168,7 +167,10 @@ impl Outlet for EpochSender {
 pub(super) struct NoOutlet;
 
 impl Outlet for NoOutlet {
-    fn send(&mut self, _part: Part<'_>) -> Result<u64, OutletClosed> {
+    fn begin(&mut self, _head: EpochHead) -> Result<u64, OutletClosed> {
+        Err(OutletClosed)
+    }
+    fn send(&mut self, _part: EpochPart<&[u8]>) -> Result<u64, OutletClosed> {
         Err(OutletClosed)
     }
 }
@@ -184,14 +186,14 @@ mod tests {
         let mut outlet = EpochSender::new(GuestId::new(1).unwrap(), queue.clone());
         let head =
             EpochHead { generation: Generation(1), epoch: Epoch(epoch), kind: EpochKind::Seed, base: None };
-        outlet.send(Part::Begin(head)).unwrap();
+        outlet.begin(head).unwrap();
         outlet
     }
 
     /// Sends pages until they go nowhere, which nobody but the queue can bring about.
     fn send_until_closed(mut outlet: EpochSender) {
         let batch = vec![0; LOT_BYTES];
-        while outlet.send(Part::Pages(&batch)).is_ok() {}
+        while outlet.send(EpochPart::Pages(&batch)).is_ok() {}
     }
 
     #[test]
@@ -207,9 +209,9 @@ mod tests {
         assert!(queue.pop().is_none(), "nothing of it is left");
 
         let mut new = outlet(&queue, 2);
-        new.send(Part::Pages(&vec![0; LOT_BYTES])).unwrap();
+        new.send(EpochPart::Pages(&vec![0; LOT_BYTES])).unwrap();
         assert!(queue.pop().is_some() && queue.pop().is_some(), "its begin and its pages");
         queue.close();
-        assert!(new.send(Part::Pages(&vec![0; LOT_BYTES])).is_err());
+        assert!(new.send(EpochPart::Pages(&vec![0; LOT_BYTES])).is_err());
     }
 }

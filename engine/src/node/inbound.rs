@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use understudy_checkpoint::Generation;
 use understudy_checkpoint::domain::Description;
-use understudy_checkpoint::pages::EpochSummary;
-use understudy_checkpoint::{Epoch, Generation};
+use understudy_checkpoint::epoch::EpochPart;
 use understudy_link::HoldRefusal;
 use understudy_session::{ToPrimary, ToSecondary};
 
@@ -24,14 +24,8 @@ pub enum Inbound {
     ToSecondary(ToSecondary),
     /// From the guest's secondary session.
     ToPrimary(ToPrimary),
-    /// A page batch of the epoch begun last.
-    Pages(Parcel),
-    /// libxc records of the epoch begun last.
-    LibxcState(Parcel),
-    /// libxl records of the epoch begun last.
-    LibxlState(Parcel),
-    /// The epoch begun last is whole.
-    EpochEnd(Generation, Epoch, EpochSummary),
+    /// A part of the epoch begun last. That it begins is a message to the session, which lets it in or not.
+    Part(EpochPart<Parcel>),
 }
 
 /// Bytes of an epoch, and what they take of their guest's window.
@@ -80,13 +74,9 @@ impl Inbound {
     /// Memory it takes, for bounds.
     pub fn len_bytes(&self) -> usize {
         let data = match self {
-            Self::Pages(parcel) | Self::LibxcState(parcel) | Self::LibxlState(parcel) => parcel.bytes.len(),
+            Self::Part(part) => part.bytes().map_or(0, |parcel| parcel.bytes.len()),
             Self::Offer(_, description) => description.config.len() + description.static_records.len(),
-            Self::ToSecondary(_)
-            | Self::ToPrimary(_)
-            | Self::EpochEnd(..)
-            | Self::Declined(_)
-            | Self::Ready => 0,
+            Self::ToSecondary(_) | Self::ToPrimary(_) | Self::Declined(_) | Self::Ready => 0,
         };
         data + size_of::<Self>()
     }

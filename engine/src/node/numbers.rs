@@ -11,6 +11,7 @@
 use super::epoch_sender::SendQueue;
 use super::inbound::{GuestName, Inbound, Parcel, Taken};
 use std::collections::BTreeMap;
+use understudy_checkpoint::epoch::{EpochEnd, EpochPart};
 use understudy_link::{Encoded, GuestFrame, GuestId, LinkError, WINDOW_BYTES};
 
 /// Guests that one end may offer on a link: far more than a host runs.
@@ -156,18 +157,19 @@ impl Numbers {
         }
         theirs.received_bytes += counted;
         let credit = theirs.taken.credit(counted);
-        let parcel = |bytes: &[u8]| Parcel::new(bytes.to_vec(), credit);
-        let what = match frame {
-            GuestFrame::ToSecondary(message) => Inbound::ToSecondary(message),
-            GuestFrame::PageBatch(batch) => Inbound::Pages(parcel(batch)),
-            GuestFrame::LibxcState(records) => Inbound::LibxcState(parcel(records)),
-            GuestFrame::LibxlState(records) => Inbound::LibxlState(parcel(records)),
+        let name = theirs.name.clone();
+        let part = match frame {
+            GuestFrame::ToSecondary(message) => return Ok((name, Inbound::ToSecondary(message))),
+            GuestFrame::PageBatch(batch) => EpochPart::Pages(batch),
+            GuestFrame::LibxcState(records) => EpochPart::LibxcState(records),
+            GuestFrame::LibxlState(records) => EpochPart::LibxlState(records),
             GuestFrame::EpochEnd { generation, epoch, summary } => {
-                Inbound::EpochEnd(generation, epoch, summary)
+                EpochPart::End(EpochEnd { generation, epoch, summary })
             }
             _ => return Err(unknown()),
         };
-        Ok((theirs.name.clone(), what))
+        // The one copy on this host's way from the socket to the decoder: the connection's buffer is free again at once.
+        Ok((name, Inbound::Part(part.map(|bytes| Parcel::new(bytes.to_vec(), credit)))))
     }
 
     /// Takes down the number that the other end gives a guest: a number stays with its name.

@@ -20,6 +20,7 @@ use crate::guest::{PreviousRun, ReplicaThread, Report, RunningGuest, RuntimeId, 
 use crate::metrics::GuestMeter;
 use std::collections::VecDeque;
 use understudy_checkpoint::domain::Description;
+use understudy_checkpoint::epoch::EpochHead;
 use understudy_checkpoint::{Epoch, Generation};
 use understudy_link::{GuestFrame, HoldRefusal};
 use understudy_session::secondary::{Input, Output, Secondary, State};
@@ -316,7 +317,7 @@ impl SecondaryGuest {
                     }
                     self.receiving = Some((generation, epoch));
                     self.begun.push_back((epoch, cx.now()));
-                    self.give(Work::Begin { generation, epoch, kind, base: self.base });
+                    self.give(Work::Begin(EpochHead { generation, epoch, kind, base: self.base }));
                 }
                 Output::Commit { epoch } => self.give(Work::Commit(epoch)),
                 Output::DropIncomplete => {

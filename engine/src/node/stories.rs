@@ -21,6 +21,7 @@ use outside::{Bench, Fake, G, Outside, Said, description, node, node_config, not
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use understudy_checkpoint::epoch::{EpochEnd, EpochPart};
 use understudy_checkpoint::pages::EpochSummary;
 use understudy_checkpoint::{Epoch, Generation};
 use understudy_lab::Port;
@@ -126,7 +127,7 @@ impl Story {
         story.offer(G);
         story.primary(seed());
         let summary = EpochSummary { entries: 0, data_pages: 0, digest: 0 };
-        story.hear(Inbound::EpochEnd(G, Epoch(1), summary));
+        story.hear(Inbound::Part(EpochPart::End(EpochEnd { generation: G, epoch: Epoch(1), summary })));
         story.report(1, Report::Complete { generation: G, epoch: Epoch(1) });
         story
     }

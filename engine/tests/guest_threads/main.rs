@@ -14,11 +14,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use understudy::guest::{
-    CaptureOrder, Held, Keeper, LabCards, LabHost, LoopWaker, Outlet, OutletClosed, OutputMaker, Part,
-    Protector, ProtectorConfig, Report, Reporter, RuntimeId, Work,
+    CaptureOrder, Held, Keeper, LabCards, LabHost, LoopWaker, Outlet, OutletClosed, OutputMaker, Protector,
+    ProtectorConfig, Report, Reporter, RuntimeId, Work,
 };
 use understudy_checkpoint::domain::{Description, DomainError, DomainState, GuestKind, LogTells, Source};
-use understudy_checkpoint::epoch::{Limits, Staging};
+use understudy_checkpoint::epoch::{EpochHead, EpochPart, Limits, Staging};
 use understudy_checkpoint::pages::DirtyBitmap;
 use understudy_checkpoint::{Epoch, Generation, PAGE_SIZE, PageEntry, PageType, Pfn};
 use understudy_session::primary::Capture;
@@ -130,25 +130,22 @@ struct Wire {
     cut: bool,
 }
 
-impl Outlet for Wire {
-    fn send(&mut self, part: Part<'_>) -> Result<u64, OutletClosed> {
+impl Wire {
+    fn carry(&self, work: Work) -> Result<u64, OutletClosed> {
         if self.cut {
             return Err(OutletClosed);
         }
-        let work = match part {
-            Part::Begin(head) => Work::Begin {
-                generation: head.generation,
-                epoch: head.epoch,
-                kind: head.kind,
-                base: head.base,
-            },
-            Part::Pages(batch) => Work::Pages(batch.to_vec()),
-            Part::LibxcState(records) => Work::LibxcState(records.to_vec()),
-            Part::LibxlState(records) => Work::LibxlState(records.to_vec()),
-            Part::End(summary) => Work::End(*summary),
-        };
         self.to.send(work).map_err(|_| OutletClosed)?;
         Ok(0)
+    }
+}
+
+impl Outlet for Wire {
+    fn begin(&mut self, head: EpochHead) -> Result<u64, OutletClosed> {
+        self.carry(Work::Begin(head))
+    }
+    fn send(&mut self, part: EpochPart<&[u8]>) -> Result<u64, OutletClosed> {
+        self.carry(Work::Part(part.map(<[u8]>::to_vec)))
     }
 }
 
@@ -156,7 +153,11 @@ impl Outlet for Wire {
 struct Clogged(Receiver<()>);
 
 impl Outlet for Clogged {
-    fn send(&mut self, _part: Part<'_>) -> Result<u64, OutletClosed> {
+    fn begin(&mut self, _head: EpochHead) -> Result<u64, OutletClosed> {
+        let _ = self.0.recv();
+        Err(OutletClosed)
+    }
+    fn send(&mut self, _part: EpochPart<&[u8]>) -> Result<u64, OutletClosed> {
         let _ = self.0.recv();
         Err(OutletClosed)
     }
@@ -298,8 +299,8 @@ impl Rig {
     /// means that the primary gave that one up.
     fn carry(&self, work: Work) {
         match work {
-            Work::Begin { .. } if self.is_receiving.replace(true) => self.hand_over(Work::DropIncomplete),
-            Work::End(_) => self.is_receiving.set(false),
+            Work::Begin(_) if self.is_receiving.replace(true) => self.hand_over(Work::DropIncomplete),
+            Work::Part(EpochPart::End(_)) => self.is_receiving.set(false),
             _ => {}
         }
         self.hand_over(work);

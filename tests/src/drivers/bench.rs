@@ -225,11 +225,11 @@ impl ReplicaThread for SimReplica {
         if holding.waiting.len() >= WORK_MAX && !unbounded {
             return Err(work);
         }
-        if let Work::Begin { generation, epoch, kind, .. } = &work {
-            if *kind == EpochKind::Seed {
+        if let Work::Begin(head) = &work {
+            if head.kind == EpochKind::Seed {
                 holding.sent_in.clear();
             }
-            holding.sent_in.insert(*epoch, *generation);
+            holding.sent_in.insert(head.epoch, head.generation);
         }
         holding.waiting.push_back(work);
         holding.waited_max = holding.waited_max.max(holding.waiting.len());

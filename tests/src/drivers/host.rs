@@ -24,6 +24,7 @@ use understudy::control::Wish;
 use understudy::guest::{Encoded, LoopWaker, OutputMaker, PauseTimes, Report, RunningGuest, RuntimeId};
 use understudy::node::{Glance, Guests, Inbound};
 use understudy_checkpoint::Generation;
+use understudy_checkpoint::epoch::EpochPart;
 use understudy_session::primary::{Pacing, State};
 use understudy_session::{NodeName, Record, Time, WitnessReply};
 
@@ -221,16 +222,16 @@ impl Engine {
 
 fn harmed(what: Inbound, harm: &mut Option<Harm>) -> Inbound {
     match (what, *harm) {
-        (Inbound::Pages(mut batch), Some(Harm::Damage)) if !batch.bytes.is_empty() => {
+        (Inbound::Part(EpochPart::Pages(mut batch)), Some(Harm::Damage)) if !batch.bytes.is_empty() => {
             *harm = None;
             let last = batch.bytes.len() - 1;
             batch.bytes[last] ^= 0x40;
-            Inbound::Pages(batch)
+            Inbound::Part(EpochPart::Pages(batch))
         }
-        (Inbound::LibxcState(mut state), Some(Harm::TooLarge)) => {
+        (Inbound::Part(EpochPart::LibxcState(mut state)), Some(Harm::TooLarge)) => {
             *harm = None;
             state.bytes = vec![0; BUFFER_BYTES_MAX + 1];
-            Inbound::LibxcState(state)
+            Inbound::Part(EpochPart::LibxcState(state))
         }
         (what, _) => what,
     }

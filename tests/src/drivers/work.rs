@@ -169,7 +169,7 @@ impl Cluster {
                 (work, replica, holding.guest, holding.reporter.clone())
             };
             first = false;
-            let changes = !matches!(work, Work::Pages(_) | Work::LibxcState(_) | Work::LibxlState(_));
+            let changes = !matches!(&work, Work::Part(part) if part.bytes().is_some());
             let activates = match &work {
                 Work::Activate { generation, .. } => Some(*generation),
                 _ => None,

@@ -8,6 +8,7 @@ use super::mutant::Mutant;
 use understudy::guest::{SteppedReplica, Work};
 use understudy::node::{Glance, Inbound};
 use understudy_checkpoint::domain::Sink;
+use understudy_checkpoint::epoch::EpochPart;
 use understudy_checkpoint::{PAGE_SIZE, PageEntry, PageType, Pfn};
 use understudy_session::ToSecondary;
 
@@ -61,7 +62,7 @@ impl Cluster {
             return;
         }
         let words = match (self.mutant, work) {
-            (Some(Mutant::CommitPartial), Work::Pages(_)) => {
+            (Some(Mutant::CommitPartial), Work::Part(EpochPart::Pages(_))) => {
                 let domain = self.hosts[1 - at].yard.get().domains[guest].clone();
                 domain.and_then(|domain| domain.get().captured).map(|state| state.words)
             }

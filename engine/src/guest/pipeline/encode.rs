@@ -13,14 +13,14 @@
 
 use super::figures::Encoded;
 use super::job::Job;
-use super::outlet::{EpochHead, Outlet, OutletClosed, Part};
+use super::outlet::{Outlet, OutletClosed};
 use super::unmarked::Found;
 use crate::guest::report::{Report, Reporter};
 use crossbeam::channel::{Receiver, Sender};
 use std::time::Instant;
 use understudy_checkpoint::Epoch;
 use understudy_checkpoint::domain::DomainState;
-use understudy_checkpoint::epoch::Staging;
+use understudy_checkpoint::epoch::{EpochEnd, EpochHead, EpochPart, Staging};
 use understudy_checkpoint::pages::{Batches, Check, Encoder, put_checks, put_state_digest};
 
 /// An epoch being encoded.
@@ -32,11 +32,24 @@ pub(in crate::guest) struct Open {
 }
 
 impl Open {
-    fn send(&mut self, part: Part<'_>) {
-        match self.outlet.as_mut().map(|outlet| outlet.send(part)) {
-            Some(Ok(bytes)) => self.encoded.link_bytes += bytes,
-            Some(Err(OutletClosed)) => self.outlet = None,
-            None => {}
+    fn begin(head: EpochHead, mut outlet: Box<dyn Outlet>) -> Self {
+        let sent = outlet.begin(head);
+        let mut open = Self { head, outlet: Some(outlet), encoded: Encoded::default() };
+        open.count(sent);
+        open
+    }
+
+    fn send(&mut self, part: EpochPart<&[u8]>) {
+        if let Some(outlet) = &mut self.outlet {
+            let sent = outlet.send(part);
+            self.count(sent);
+        }
+    }
+
+    fn count(&mut self, sent: Result<u64, OutletClosed>) {
+        match sent {
+            Ok(bytes) => self.encoded.link_bytes += bytes,
+            Err(OutletClosed) => self.outlet = None,
         }
     }
 }
@@ -63,7 +76,10 @@ impl EncodeThread {
 
     pub(in crate::guest) fn step(&mut self, job: Job, mut open: Option<Open>) -> Option<Open> {
         match job {
-            Job::Begin { head, outlet } => return Some(self.begin(head, outlet)),
+            Job::Begin { head, outlet } => {
+                self.encoder.begin_epoch(head.epoch, head.kind);
+                return Some(Open::begin(head, outlet));
+            }
             Job::Pages(staging) => self.pages(staging, open.as_mut()),
             Job::End { state, checks } => {
                 self.end(&state, checks, open.take());
@@ -92,13 +108,6 @@ impl EncodeThread {
         }
     }
 
-    fn begin(&mut self, head: EpochHead, outlet: Box<dyn Outlet>) -> Open {
-        self.encoder.begin_epoch(head.epoch, head.kind);
-        let mut open = Open { head, outlet: Some(outlet), encoded: Encoded::default() };
-        open.send(Part::Begin(head));
-        open
-    }
-
     fn pages(&mut self, staging: Staging, open: Option<&mut Open>) {
         if let Some(open) = open {
             let started = Instant::now();
@@ -106,7 +115,7 @@ impl EncodeThread {
             open.encoded.stats += self.encoder.encode(&staging, &mut self.batches);
             open.encoded.busy += started.elapsed();
             self.put_back(staging);
-            self.batches.iter().for_each(|batch| open.send(Part::Pages(batch)));
+            self.batches.iter().for_each(|batch| open.send(EpochPart::Pages(batch)));
         } else {
             self.put_back(staging);
         }
@@ -121,12 +130,12 @@ impl EncodeThread {
         put_state_digest(state, &mut self.batches);
         open.encoded.busy += started.elapsed();
         open.encoded.checked_pages = checks.len() as u64;
-        self.batches.iter().for_each(|batch| open.send(Part::Pages(batch)));
-        let summary = self.encoder.end_epoch();
-        open.send(Part::LibxcState(&state.libxc));
-        open.send(Part::LibxlState(&state.libxl));
-        open.send(Part::End(&summary));
-        let (epoch, kind) = (open.head.epoch, open.head.kind);
+        self.batches.iter().for_each(|batch| open.send(EpochPart::Pages(batch)));
+        let EpochHead { generation, epoch, kind, .. } = open.head;
+        let end = EpochEnd { generation, epoch, summary: self.encoder.end_epoch() };
+        open.send(EpochPart::LibxcState(&state.libxc));
+        open.send(EpochPart::LibxlState(&state.libxl));
+        open.send(EpochPart::End(end));
         self.reporter.note(Report::Encoded { epoch, kind, encoded: open.encoded });
     }
 

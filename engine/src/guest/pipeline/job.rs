@@ -1,11 +1,11 @@
 //! What the capture thread hands to the encode thread, in its order.
 
 use super::order::CaptureOrder;
-use super::outlet::{EpochHead, Outlet};
+use super::outlet::Outlet;
 use crossbeam::channel::Sender;
 use understudy_checkpoint::Epoch;
 use understudy_checkpoint::domain::DomainState;
-use understudy_checkpoint::epoch::Staging;
+use understudy_checkpoint::epoch::{EpochHead, Staging};
 use understudy_checkpoint::pages::Check;
 use understudy_session::EpochKind;
 

@@ -21,8 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use understudy_checkpoint::domain::{Description, Sink};
-use understudy_checkpoint::epoch::{Image, Limits, ReceiveError, Receiver};
-use understudy_checkpoint::pages::EpochSummary;
+use understudy_checkpoint::epoch::{EpochHead, EpochPart, Image, Limits, ReceiveError, Receiver};
 use understudy_checkpoint::{Epoch, Generation};
 use understudy_link::{HoldReason, HoldRefusal};
 use understudy_session::{Decline, EpochKind};
@@ -38,24 +37,9 @@ const WATCHED_BATCHES: u32 = 64;
 #[derive(Debug)]
 pub enum Work {
     /// An epoch that the session takes in begins.
-    Begin {
-        /// As in `EpochBegin`.
-        generation: Generation,
-        /// As in `EpochBegin`.
-        epoch: Epoch,
-        /// As in `EpochBegin`.
-        kind: EpochKind,
-        /// As in `EpochBegin`.
-        base: Option<Epoch>,
-    },
-    /// A page batch.
-    Pages(Vec<u8>),
-    /// libxc records.
-    LibxcState(Vec<u8>),
-    /// libxl records.
-    LibxlState(Vec<u8>),
-    /// All of the epoch was handed over; answered by `Complete` or `Broken`.
-    End(EpochSummary),
+    Begin(EpochHead),
+    /// A part of the epoch begun last; the end is answered by `Complete` or `Broken`.
+    Part(EpochPart<Vec<u8>>),
     /// Make the epoch the image; answered by `Committed` or `CommitFailed`.
     Commit(Epoch),
     /// Drop what no commit was said for.
@@ -223,25 +207,8 @@ impl ReceiveThread {
 
     pub(in crate::guest) fn step(&mut self, work: Work) {
         match work {
-            Work::Begin { generation, epoch, kind, base } => {
-                self.open = Some((generation, epoch));
-                if kind == EpochKind::Seed {
-                    self.prepare();
-                }
-                self.part(|receiver| receiver.begin(epoch, kind, base));
-            }
-            Work::Pages(batch) => {
-                self.part(|receiver| receiver.pages(&batch));
-                self.watch_memory();
-            }
-            Work::LibxcState(records) => self.part(|receiver| receiver.libxc_state(&records)),
-            Work::LibxlState(records) => self.part(|receiver| receiver.libxl_state(&records)),
-            Work::End(summary) => {
-                self.part(|receiver| receiver.finish(summary));
-                if let Some((generation, epoch)) = self.open.take() {
-                    self.reporter.tell(Report::Complete { generation, epoch });
-                }
-            }
+            Work::Begin(head) => self.begin(head),
+            Work::Part(part) => self.part(&part),
             Work::Commit(epoch) => self.commit(epoch),
             Work::DropIncomplete => {
                 self.open = None;
@@ -259,6 +226,28 @@ impl ReceiveThread {
             Work::PauseOlder(newest) => self.pause_older(newest),
             Work::EndOlder(newest) => self.end_older(newest),
             Work::Activate { .. } => unreachable!("it ends the thread, see take"),
+        }
+    }
+
+    fn begin(&mut self, head: EpochHead) {
+        let EpochHead { generation, epoch, kind, base } = head;
+        self.open = Some((generation, epoch));
+        if kind == EpochKind::Seed {
+            self.prepare();
+        }
+        self.take_in(|receiver| receiver.begin(epoch, kind, base));
+    }
+
+    fn part(&mut self, part: &EpochPart<Vec<u8>>) {
+        self.take_in(|receiver| receiver.part(part));
+        match part {
+            EpochPart::Pages(_) => self.watch_memory(),
+            EpochPart::End(_) => {
+                if let Some((generation, epoch)) = self.open.take() {
+                    self.reporter.tell(Report::Complete { generation, epoch });
+                }
+            }
+            EpochPart::LibxcState(_) | EpochPart::LibxlState(_) => {}
         }
     }
 
@@ -336,8 +325,8 @@ impl ReceiveThread {
         self.reporter.tell(Report::GivenUp { refusal: HoldRefusal::new(HoldReason::Memory, why) });
     }
 
-    /// Takes in a part; an error ends the epoch, and what still comes of it is skipped.
-    fn part(&mut self, take: impl FnOnce(&mut Receiver<Box<dyn Replica>>) -> Result<(), ReceiveError>) {
+    /// An error ends the epoch, and what still comes of it is skipped.
+    fn take_in(&mut self, take: impl FnOnce(&mut Receiver<Box<dyn Replica>>) -> Result<(), ReceiveError>) {
         let Some((generation, epoch)) = self.open else { return };
         if let Err(error) = take(&mut self.receiver) {
             self.open = None;

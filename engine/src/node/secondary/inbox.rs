@@ -7,6 +7,7 @@ use super::SecondaryGuest;
 use crate::guest::Work;
 use crate::node::context::Context;
 use crate::node::inbound::Inbound;
+use understudy_checkpoint::epoch::{EpochEnd, EpochPart};
 use understudy_checkpoint::{Epoch, Generation};
 use understudy_session::secondary::{Input, State};
 use understudy_session::{Decline, ToSecondary};
@@ -61,7 +62,7 @@ impl SecondaryGuest {
     }
 
     fn take(&mut self, what: Inbound, cx: &mut dyn Context) {
-        let work = match what {
+        let part = match what {
             Inbound::ToSecondary(message) => {
                 match &message {
                     ToSecondary::EpochBegin { base, .. } => self.base = *base,
@@ -70,21 +71,18 @@ impl SecondaryGuest {
                 }
                 return self.handle(Input::Message(message), cx);
             }
-            Inbound::Pages(batch) => Work::Pages(batch.bytes),
-            Inbound::LibxcState(records) => Work::LibxcState(records.bytes),
-            Inbound::LibxlState(records) => Work::LibxlState(records.bytes),
-            Inbound::EpochEnd(generation, epoch, summary) => {
-                if self.receiving.is_some_and(|receiving| receiving != (generation, epoch)) {
-                    return self.wrong_end(generation, epoch, cx);
-                }
-                Work::End(summary)
-            }
+            Inbound::Part(part) => part,
             Inbound::Offer(..) | Inbound::ToPrimary(_) | Inbound::Declined(_) | Inbound::Ready => return,
         };
-        if self.receiving.is_some() {
-            self.verdict_due = matches!(work, Work::End(_));
-            self.give(work);
+        let Some(receiving) = self.receiving else { return };
+        match part {
+            EpochPart::End(EpochEnd { generation, epoch, .. }) if receiving != (generation, epoch) => {
+                return self.wrong_end(generation, epoch, cx);
+            }
+            EpochPart::End(_) => self.verdict_due = true,
+            _ => {}
         }
+        self.give(Work::Part(part.map(|parcel| parcel.bytes)));
     }
 
     /// An end that is not of the epoch begun last: what came between belongs to neither.

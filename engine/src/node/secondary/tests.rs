@@ -8,6 +8,7 @@ use crate::node::{Parcel, SendQueue};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use understudy_checkpoint::domain::GuestKind;
+use understudy_checkpoint::epoch::{EpochEnd, EpochPart};
 use understudy_checkpoint::pages::EpochSummary;
 use understudy_link::{Frame, GuestId};
 use understudy_session::{Span, ToSecondary, WitnessRequest, secondary};
@@ -140,11 +141,12 @@ fn begin(epoch: u64, kind: EpochKind, base: Option<u64>) -> Inbound {
 }
 
 fn pages() -> Inbound {
-    Inbound::Pages(Parcel::new(vec![0; 1000], Taken::default().credit(1000)))
+    Inbound::Part(EpochPart::Pages(Parcel::new(vec![0; 1000], Taken::default().credit(1000))))
 }
 
 fn end(epoch: u64) -> Inbound {
-    Inbound::EpochEnd(G, Epoch(epoch), EpochSummary { entries: 0, data_pages: 0, digest: 0 })
+    let summary = EpochSummary { entries: 0, data_pages: 0, digest: 0 };
+    Inbound::Part(EpochPart::End(EpochEnd { generation: G, epoch: Epoch(epoch), summary }))
 }
 
 /// A guest with an image as of epoch 1.
@@ -245,5 +247,5 @@ fn an_image_outlives_the_offer_of_another_guest_until_its_full_copy_begins() {
     assert_eq!(guest.description, description(b"second"));
     let taken = replica.taken.lock();
     let renewed = taken.iter().position(|work| matches!(work, Work::Renew(_))).unwrap();
-    assert!(matches!(taken[renewed + 1], Work::Begin { .. }));
+    assert!(matches!(taken[renewed + 1], Work::Begin(_)));
 }

@@ -124,7 +124,7 @@ impl ReplicaThread for Bench {
         self.work.lock().push(match work {
             Work::PauseOlder(_) => "pause older",
             Work::EndOlder(_) => "end older",
-            Work::Begin { .. } => "begin",
+            Work::Begin(_) => "begin",
             Work::Activate { .. } => "activate",
             Work::Save => "save",
             _ => "other",
