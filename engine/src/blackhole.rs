@@ -11,7 +11,7 @@
 
 use crate::config::Limits;
 use crate::guest::{
-    CaptureOrder, HeldOutput, LoopWaker, Outlet, OutletClosed, OutputMaker, PauseTimes, Protector,
+    CaptureOrder, HeldOutput, HostError, LoopWaker, Outlet, OutletClosed, OutputMaker, PauseTimes, Protector,
     ProtectorConfig, Report, Reporter, RunningGuest, RuntimeId, Stuck,
 };
 use crate::signals::ShutdownSignal;
@@ -49,7 +49,7 @@ pub struct Plan {
 pub enum BlackholeError {
     /// The guest cannot be protected as it is.
     #[error("{0}")]
-    Unfit(String),
+    Unfit(HostError),
     /// A node had it, or has it.
     #[error(
         "an engine runs it, or ran it and is gone; `understudy status` shows it, `understudy unprotect` ends that, and \
@@ -187,10 +187,9 @@ struct Run {
 impl Run {
     fn start(found: RunningGuest, plan: &Plan, waker: &LoopWaker) -> Result<Self, BlackholeError> {
         let RunningGuest { mut source, output, .. } = found;
-        let unfit = |error: &dyn ToString| BlackholeError::Unfit(error.to_string());
         let description = source.0.describe().map_err(|error| {
             output.let_go();
-            unfit(&error)
+            BlackholeError::Unfit(error.into())
         })?;
         let config = ProtectorConfig {
             staging_bytes: plan.limits.staging_bytes,

@@ -12,7 +12,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 use understudy::config::{NodeConfig, Settings};
 use understudy::control::{GuestRole, GuestState, GuestStatus, Status, Wish};
-use understudy::guest::{Host, LabCards, LabHost, NotBuilt, Replica, RunningGuest, Start};
+use understudy::guest::{Host, HostError, LabCards, LabHost, NotBuilt, Replica, RunningGuest, Start};
 use understudy::node::{Node, NodeHandle};
 use understudy_checkpoint::Generation;
 use understudy_checkpoint::domain::Description;
@@ -69,10 +69,10 @@ impl Host for Slow {
     fn build(&self, start: &Start<'_>, image: Image) -> Result<RunningGuest, NotBuilt> {
         self.lab.build(start, image)
     }
-    fn pause_older(&self, name: &str, newest: Generation) -> Result<(), String> {
+    fn pause_older(&self, name: &str, newest: Generation) -> Result<(), HostError> {
         self.lab.pause_older(name, newest)
     }
-    fn end_older(&self, name: &str, newest: Generation) -> Result<(), String> {
+    fn end_older(&self, name: &str, newest: Generation) -> Result<(), HostError> {
         self.lab.end_older(name, newest)
     }
 }

@@ -10,6 +10,9 @@ use understudy_checkpoint::epoch::Image;
 use understudy_checkpoint::{Generation, PAGE_SIZE};
 use understudy_link::HoldRefusal;
 
+/// An error of whatever host this is. The text is for the operator.
+pub type HostError = Box<dyn std::error::Error + Send + Sync>;
+
 /// Why a host could not build a guest from an image in memory. Nothing of it has run.
 #[derive(thiserror::Error, Debug)]
 #[error("{why}")]
@@ -78,10 +81,10 @@ pub trait Host: Send + Sync + Debug {
     }
 
     /// Pauses a guest `name` here that was run under a generation before `newest`, if there is one: a dead engine left it,
-    /// and another host runs it. The error is for the operator.
-    fn pause_older(&self, name: &str, newest: Generation) -> Result<(), String>;
+    /// and another host runs it.
+    fn pause_older(&self, name: &str, newest: Generation) -> Result<(), HostError>;
 
     /// Ends a guest `name` here that was run under a generation before `newest`, if there is one: a dead engine left
-    /// it. The error is for the operator.
-    fn end_older(&self, name: &str, newest: Generation) -> Result<(), String>;
+    /// it.
+    fn end_older(&self, name: &str, newest: Generation) -> Result<(), HostError>;
 }

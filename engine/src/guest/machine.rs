@@ -1,6 +1,7 @@
 //! A guest that runs on this host, as the engine sees it: paused and unpaused by the session's word, stopped for good when
 //! fenced.
 
+use crate::guest::host::HostError;
 use crate::guest::output::HeldOutput;
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -31,7 +32,7 @@ pub trait Machine: Send + Sync + Debug {
     fn take_renewed(&self) -> Option<Vec<u8>>;
     /// Another way to checkpoint it, after the one it began with has failed; `None` if there is none in this process.
     /// The error is for the log: it is asked again after a while. Does not wait long.
-    fn reopen(&self) -> Option<Result<BoxedSource, String>> {
+    fn reopen(&self) -> Option<Result<BoxedSource, HostError>> {
         None
     }
     /// Hands its network card a frame, if its network is the loop's.

@@ -28,7 +28,7 @@ mod waker;
 mod workers;
 mod xen;
 
-pub use host::{Host, NotBuilt};
+pub use host::{Host, HostError, NotBuilt};
 pub use lab::{LabCard, LabCards, LabHost, LabStartError, activated};
 pub use machine::{BoxedSource, Machine, PreviousRun, RunningGuest};
 pub use output::interfaces::Card;
@@ -48,5 +48,6 @@ pub(crate) use thread::panic_words;
 pub use waker::LoopWaker;
 pub use workers::{Checkpointer, ReplicaThread, Threads, Workers};
 pub use xen::{
-    Compare, HostLock, HostLockError, NotFound, RESCUE_DIRECTORY, StandingBy, XenHost, XenMachine, obstacle,
+    Compare, HostLock, HostLockError, NotFound, RESCUE_DIRECTORY, StandingBy, XenGuestError, XenHost,
+    XenMachine, obstacle,
 };

@@ -17,8 +17,6 @@ use understudy_session::{Span, Time};
 /// Between two looks for guests that are not there.
 const LOOK_EVERY: Span = Span::from_ms(2_000);
 
-const NO_WITNESS: &str = "the witness does not answer, so nobody can say whether it may run here";
-
 /// Guests that are looked for at once.
 const ASKED_MAX: usize = 64;
 
@@ -118,7 +116,7 @@ impl Discovery {
         self.had_to_wait = !may_claim;
         if !may_claim {
             let absent = self.wanted.values_mut().filter(|wanted| !is_here(&wanted.guest.name));
-            return absent.for_each(|wanted| wanted.say(&NotFound::Unfit(NO_WITNESS.into())));
+            return absent.for_each(|wanted| wanted.say(&NotFound::NoWitness));
         }
         for wanted in self.wanted.values_mut().filter(|wanted| !wanted.asked && !is_here(&wanted.guest.name))
         {
@@ -171,7 +169,9 @@ impl Wanted {
         match why {
             NotFound::Absent => tracing::info!(guest, "A guest that is to be protected does not run here"),
             NotFound::Starting => tracing::info!(guest, "A guest that is to be protected is starting"),
-            NotFound::Unfit(why) => tracing::error!(guest, why, "A guest cannot be protected"),
+            NotFound::NoWitness | NotFound::Unfit(_) => {
+                tracing::error!(guest, why = text, "A guest cannot be protected");
+            }
         }
         self.said = Some(text);
     }
@@ -181,6 +181,7 @@ impl Wanted {
 mod tests {
     use super::*;
     use crate::config::FindChanges;
+    use crate::guest::XenGuestError;
     use understudy_session::{NodeName, primary};
 
     #[test]
@@ -196,7 +197,7 @@ mod tests {
 
         assert!(discovery.forget("web"));
         assert!(!discovery.forget("web"), "once");
-        tell.send((web, Err(NotFound::Unfit("it has disks".into())))).unwrap();
+        tell.send((web, Err(NotFound::Unfit(XenGuestError::Dying)))).unwrap();
         assert!(discovery.next_seen().is_none());
         assert_eq!(discovery.waiting(|_| false), []);
         discovery.run(Time(0) + LOOK_EVERY, true, |_| false);

@@ -24,10 +24,10 @@ pub(super) fn configured(
         names: compared.map(|guest| guest.name.clone()).collect(),
         bytes_max: config.limits.compare_bytes_max,
     };
-    let host = XenHost::open(outputs, compare).map_err(NodeError::Hypervisor)?;
+    let host = XenHost::open(outputs, compare).map_err(|error| NodeError::Hypervisor(error.into()))?;
     let mut discovery = Discovery::start(host.clone(), waker).map_err(system("No thread can be had"))?;
     for guest in guests.clone() {
-        discovery.want(guest).map_err(NodeError::Hypervisor)?;
+        discovery.want(guest).map_err(|why| NodeError::Hypervisor(why.into()))?;
     }
     Ok((Arc::new(host), discovery))
 }

@@ -67,7 +67,7 @@ pub use replay_stats::{ReplayStats, Totals};
 use crate::config::NodeConfig;
 use crate::control;
 use crate::desk::Desk;
-use crate::guest::{Host, LoopWaker, OutputMaker, Report, RuntimeId, Threads};
+use crate::guest::{Host, HostError, LoopWaker, OutputMaker, Report, RuntimeId, Threads};
 use crate::metrics::{Metrics, http};
 use crate::signals::ShutdownSignal;
 use clock::Clock;
@@ -134,7 +134,7 @@ pub enum NodeError {
     },
     /// The hypervisor cannot be used.
     #[error("Xen cannot be used on this host: {0}")]
-    Hypervisor(String),
+    Hypervisor(HostError),
     /// The node's thread panicked; nothing of its guests leaves any more.
     #[error("The node's loop has ended by a panic; its log says why")]
     Panicked,

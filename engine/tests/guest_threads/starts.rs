@@ -7,8 +7,8 @@ use parking_lot::Mutex;
 use std::path::PathBuf;
 use std::sync::Arc;
 use understudy::guest::{
-    Held, Host, Keeper, LoopWaker, NotBuilt, NotSaved, Report, Reporter, RunningGuest, RuntimeId, Start,
-    SteppedReplica, Work,
+    Held, Host, HostError, Keeper, LoopWaker, NotBuilt, NotSaved, Report, Reporter, RunningGuest, RuntimeId,
+    Start, SteppedReplica, Work,
 };
 use understudy_checkpoint::domain::{Description, Sink};
 use understudy_checkpoint::epoch::{Image, Limits};
@@ -49,10 +49,10 @@ impl Host for Stubborn {
         self.saved.lock().push(first(image));
         Ok("/somewhere".into())
     }
-    fn pause_older(&self, _name: &str, _newest: Generation) -> Result<(), String> {
+    fn pause_older(&self, _name: &str, _newest: Generation) -> Result<(), HostError> {
         Ok(())
     }
-    fn end_older(&self, _name: &str, _newest: Generation) -> Result<(), String> {
+    fn end_older(&self, _name: &str, _newest: Generation) -> Result<(), HostError> {
         Ok(())
     }
 }

@@ -11,7 +11,7 @@ mod source;
 use super::frame::Frame;
 use super::{GuestId, HostId};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use understudy::guest::{BoxedSource, HeldOutput, Machine, Replica};
+use understudy::guest::{BoxedSource, HeldOutput, HostError, Machine, Replica};
 use understudy_checkpoint::epoch::Image;
 use understudy_checkpoint::{Epoch, Generation, Pfn};
 use understudy_lab::Port;
@@ -277,7 +277,7 @@ impl Machine for SharedDomain {
     fn take_renewed(&self) -> Option<Vec<u8>> {
         None
     }
-    fn reopen(&self) -> Option<Result<BoxedSource, String>> {
+    fn reopen(&self) -> Option<Result<BoxedSource, HostError>> {
         self.get().is_opened();
         Some(Ok(BoxedSource(Box::new(self.clone()))))
     }

@@ -8,7 +8,7 @@ use super::standing::{SimStanding, Stand};
 use super::{GuestId, HostId};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use understudy::guest::{
-    BoxedSource, Host, NotBuilt, OutputMaker, PreviousRun, Replica, RunningGuest, Start,
+    BoxedSource, Host, HostError, NotBuilt, OutputMaker, PreviousRun, Replica, RunningGuest, Start,
 };
 use understudy_checkpoint::domain::Description;
 use understudy_checkpoint::epoch::Image;
@@ -169,7 +169,7 @@ impl Host for SharedYard {
         self.start(start, State::of(&image)).map_err(NotBuilt::from)
     }
 
-    fn pause_older(&self, name: &str, newest: Generation) -> Result<(), String> {
+    fn pause_older(&self, name: &str, newest: Generation) -> Result<(), HostError> {
         if let Some(domain) = &self.get().domains[guest_of(name)] {
             let mut domain = domain.get();
             domain.paused |= domain.mark < newest && domain.generation < newest;
@@ -177,7 +177,7 @@ impl Host for SharedYard {
         Ok(())
     }
 
-    fn end_older(&self, name: &str, newest: Generation) -> Result<(), String> {
+    fn end_older(&self, name: &str, newest: Generation) -> Result<(), HostError> {
         if let Some(domain) = &self.get().domains[guest_of(name)] {
             let mut domain = domain.get();
             if domain.mark < newest && domain.generation < newest {

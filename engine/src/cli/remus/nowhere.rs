@@ -5,7 +5,7 @@ use super::Order;
 use crate::blackhole::{self, BlackholeError, End, Plan, Summary};
 use crate::config::Limits;
 use crate::console;
-use crate::guest::{Compare, NotFound, XenHost};
+use crate::guest::{Compare, HostError, NotFound, XenHost};
 use crate::signals::{Hangup, ShutdownSignal};
 use std::time::Duration;
 use understudy_xen::process::Process;
@@ -28,20 +28,17 @@ pub(super) fn run(order: &Order) -> Result<Exit, CliError> {
     };
     let mut marked = None;
     let find = |outputs| {
-        let unfit = |error: &dyn ToString| BlackholeError::Unfit(error.to_string());
-        let domain = xl::domain_named(&guest).map_err(|error| unfit(&error))?;
-        let domain = domain.ok_or_else(|| unfit(&NotFound::Absent))?;
-        if domain_labels::read(domain).map_err(|error| unfit(&error))?.is_some() {
+        let domain = xl::domain_named(&guest).map_err(unfit)?;
+        let domain = domain.ok_or_else(|| unfit(NotFound::Absent))?;
+        if domain_labels::read(domain).map_err(unfit)?.is_some() {
             return Err(BlackholeError::Protected);
         }
         let compare = Compare { bytes_max: plan.limits.compare_bytes_max, ..Compare::default() };
-        let host = XenHost::beside(outputs, compare).map_err(BlackholeError::Unfit)?;
-        let found = host.find(&guest, order.find_changes.unwrap_or_default()).map_err(|why| unfit(&why))?;
+        let host = XenHost::beside(outputs, compare).map_err(unfit)?;
+        let found = host.find(&guest, order.find_changes.unwrap_or_default()).map_err(unfit)?;
         // Killed in a pause, this leaves the guest suspended, for which xl has no command.
-        let this = Process::this().map_err(|error| unfit(&error));
-        if let Err(error) =
-            this.and_then(|this| domain_labels::write_nowhere(domain, this).map_err(|error| unfit(&error)))
-        {
+        let this = Process::this().map_err(unfit);
+        if let Err(error) = this.and_then(|this| domain_labels::write_nowhere(domain, this).map_err(unfit)) {
             found.output.let_go();
             return Err(error);
         }
@@ -49,7 +46,7 @@ pub(super) fn run(order: &Order) -> Result<Exit, CliError> {
         // An engine that found it at the same time sees this mark, or is seen here.
         if let Err(why) = XenHost::is_free(domain) {
             found.output.let_go();
-            return Err(BlackholeError::Unfit(why));
+            return Err(unfit(why));
         }
         console::say(format_args!(
             "{guest}: checkpoints to nowhere, one every {interval_ms} ms; it is not protected"
@@ -69,6 +66,10 @@ pub(super) fn run(order: &Order) -> Result<Exit, CliError> {
         Err(error) => return Err(failed(&guest, &error)),
     }
     Ok(Exit::Ok)
+}
+
+fn unfit(why: impl Into<HostError>) -> BlackholeError {
+    BlackholeError::Unfit(why.into())
 }
 
 fn failed(guest: &str, error: &BlackholeError) -> CliError {

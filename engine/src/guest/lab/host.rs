@@ -2,7 +2,7 @@
 
 use super::tap::{LabCard, LabCards};
 use crate::config::LabGuestConfig;
-use crate::guest::host::{Host, NotBuilt};
+use crate::guest::host::{Host, HostError, NotBuilt};
 use crate::guest::machine::{BoxedSource, Machine, RunningGuest};
 use crate::guest::replica::Start;
 use std::io;
@@ -70,12 +70,12 @@ impl Host for LabHost {
         activated(guest, card).map_err(|error| error.to_string().into())
     }
 
-    fn pause_older(&self, _name: &str, _newest: Generation) -> Result<(), String> {
+    fn pause_older(&self, _name: &str, _newest: Generation) -> Result<(), HostError> {
         // Lab guests end with their engine.
         Ok(())
     }
 
-    fn end_older(&self, _name: &str, _newest: Generation) -> Result<(), String> {
+    fn end_older(&self, _name: &str, _newest: Generation) -> Result<(), HostError> {
         // Lab guests end with their engine.
         Ok(())
     }
@@ -89,7 +89,7 @@ pub fn activated(guest: LabGuest, card: LabCard) -> std::io::Result<RunningGuest
 }
 
 impl Machine for LabGuest {
-    fn reopen(&self) -> Option<Result<BoxedSource, String>> {
+    fn reopen(&self) -> Option<Result<BoxedSource, HostError>> {
         Some(Ok(BoxedSource(Box::new(self.source()))))
     }
     fn pause(&self) {

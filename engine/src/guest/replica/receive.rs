@@ -370,14 +370,14 @@ impl ReceiveThread {
     fn pause_older(&self, newest: Generation) {
         let Held { name, host, .. } = &self.held;
         if let Err(error) = host.pause_older(name, newest) {
-            tracing::error!(guest = name, error, "What an earlier engine left of the guest cannot be paused");
+            tracing::error!(guest = name, %error, "What an earlier engine left of the guest cannot be paused");
         }
     }
 
     fn end_older(&self, newest: Generation) {
         let Held { name, host, .. } = &self.held;
         if let Err(error) = host.end_older(name, newest) {
-            tracing::error!(guest = name, error, "What an earlier engine left of the guest cannot be ended");
+            tracing::error!(guest = name, %error, "What an earlier engine left of the guest cannot be ended");
         }
     }
 

@@ -9,6 +9,7 @@
 //!
 //! Not here: what holds its output and lets it run ([`xen`](crate::guest::xen)).
 
+use super::error::XenGuestError;
 use crate::guest::host::NotBuilt;
 use crate::guest::replica::NotSaved;
 use crate::output_file::{Allow, write_to};
@@ -82,17 +83,18 @@ impl Building {
         built.map_err(|why| match Arc::try_unwrap(unbuilt) {
             Ok(unbuilt) => NotBuilt::with(why, unbuilt.image),
             // Somebody saves it at this moment, because the engine ends.
-            Err(_) => why.into(),
+            Err(_) => why.to_string().into(),
         })
     }
 
     /// The same, where the image is in a file already. It goes once there is a domain.
-    pub(in crate::guest) fn restore_from(&self, name: &str, file: &Path) -> Result<DomId, String> {
+    pub(in crate::guest) fn restore_from(&self, name: &str, file: &Path) -> Result<DomId, XenGuestError> {
         let copy = |stream: &mut dyn Write| {
             let mut image = File::open(file)?;
             io::copy(&mut image, stream).map(drop)
         };
-        let domain = self.build_again(name, copy).map_err(|error| format!("{error}; {}", kept_in(file)))?;
+        let in_file = |why| XenGuestError::InFile { why: Box::new(why), file: file.to_owned() };
+        let domain = self.build_again(name, copy).map_err(in_file)?;
         if let Err(error) = std::fs::remove_file(file) {
             tracing::warn!(guest = name, file = %file.display(), %error, "The guest runs; delete what it was built from");
         }
@@ -104,7 +106,7 @@ impl Building {
         &self,
         name: &str,
         write: impl Fn(&mut dyn Write) -> io::Result<()>,
-    ) -> Result<DomId, String> {
+    ) -> Result<DomId, XenGuestError> {
         let mut attempt = 1;
         loop {
             match build(name, &write) {
@@ -112,7 +114,7 @@ impl Building {
                     tracing::error!(
                         guest = name,
                         attempt,
-                        error,
+                        %error,
                         "The guest cannot be restored; trying again"
                     );
                 }
@@ -125,10 +127,9 @@ impl Building {
 }
 
 /// Has xl build the domain from what `write` writes.
-fn build(name: &str, write: impl Fn(&mut dyn Write) -> io::Result<()>) -> Result<DomId, String> {
-    xl::restore(|stream| write(stream)).map_err(|error| error.to_string())?;
-    let domain = xl::domain_named(name).map_err(|error| error.to_string())?;
-    domain.ok_or_else(|| "xl built a domain, but there is none of its name".into())
+fn build(name: &str, write: impl Fn(&mut dyn Write) -> io::Result<()>) -> Result<DomId, XenGuestError> {
+    xl::restore(|stream| write(stream))?;
+    xl::domain_named(name)?.ok_or(XenGuestError::NotBuilt)
 }
 
 /// Whether this host has so much memory, and some for itself. What is not known is not had.

@@ -13,6 +13,7 @@
 //! everything is looked at anyway, for a queue may have failed.
 
 use super::ended::Ended;
+use super::error::XenGuestError;
 use crate::guest::output::interfaces::Card;
 use crate::guest::output::{HeldOutput, OutputWatch};
 use crate::guest::waker::LoopWaker;
@@ -39,15 +40,13 @@ const LOOK_SOON: Duration = Duration::from_millis(10);
 /// The token of the watch by which xenstore tells of domains that end.
 const END: &str = "end";
 
-/// The cards of `domain`. The error is for the operator.
-pub(in crate::guest) fn of(domain: DomId) -> Result<Vec<Card>, String> {
-    let mut store = Xenstore::open().map_err(|error| error.to_string())?;
-    let vifs = vifs::vifs(&mut store, domain).map_err(|error| error.to_string())?;
+/// The cards of `domain`.
+pub(in crate::guest) fn of(domain: DomId) -> Result<Vec<Card>, XenGuestError> {
+    let vifs = vifs::vifs(&mut Xenstore::open()?, domain)?;
     match vifs.iter().find(|vif| vif.backend != DomId(0)) {
-        Some(vif) => Err(format!(
-            "its network card {} is served by domain {}, where its output cannot be held; use a bridge of dom0",
-            vif.device, vif.backend
-        )),
+        Some(Vif { device, backend, .. }) => {
+            Err(XenGuestError::CardElsewhere { device: *device, backend: *backend })
+        }
         None => Ok(vifs.into_iter().flat_map(interfaces).collect()),
     }
 }

@@ -11,6 +11,7 @@
 //!
 //! Not here: a source whose threads have failed ([`remake`](super::remake)).
 
+use super::error::XenGuestError;
 use crate::guest::machine::BoxedSource;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::sleep;
@@ -23,8 +24,8 @@ use understudy_checkpoint::pages::DirtyBitmap;
 /// Between two attempts of whoever waits for it.
 const RETRY: Duration = Duration::from_millis(20);
 
-/// How a source is found, and how much memory comparing its guest takes. The error is for the operator.
-type Open = Box<dyn FnMut() -> Result<(BoxedSource, u64), String> + Send>;
+/// How a source is found, and how much memory comparing its guest takes.
+type Open = Box<dyn FnMut() -> Result<(BoxedSource, u64), XenGuestError> + Send>;
 
 /// A source that is opened when it is first needed.
 pub(in crate::guest) struct LateSource {
@@ -49,7 +50,7 @@ impl LateSource {
     /// Of a guest that was `what`, to be found by `open`.
     pub(in crate::guest) fn new(
         what: Description,
-        open: impl FnMut() -> Result<(BoxedSource, u64), String> + Send + 'static,
+        open: impl FnMut() -> Result<(BoxedSource, u64), XenGuestError> + Send + 'static,
     ) -> Self {
         let why = "what makes checkpoints of it has not been found yet".to_owned();
         Self { what, open: Box::new(open), state: State::Awaited { why } }
@@ -83,13 +84,13 @@ impl LateSource {
             return Ok(());
         }
         let found = catch_unwind(AssertUnwindSafe(&mut self.open));
-        let found = found.unwrap_or_else(|_| Err("looking for it panicked; the log says where".into()));
+        let found = found.unwrap_or_else(|_| Err(XenGuestError::Panicked));
         let why = match found {
             Ok((source, compared_bytes)) => {
                 self.state = State::Open { source: source.0, compared_bytes, is_described: false };
                 return Ok(());
             }
-            Err(why) => why,
+            Err(why) => why.to_string(),
         };
         self.state = State::Awaited { why: why.clone() };
         Err(DomainError::Failed(format!("the guest runs here, and nothing can copy it yet: {why}")))
@@ -282,7 +283,7 @@ mod tests {
         let (logs, mut tries) = (Arc::new(AtomicU32::new(0)), VecDeque::from(tries));
         let counted = logs.clone();
         let open = move || match tries.pop_front().expect("it is not asked once it is open") {
-            Try::Fails(why) => Err(why.to_owned()),
+            Try::Fails(why) => Err(std::io::Error::other(why).into()),
             Try::Panics => panic!("as the test says"),
             Try::Works => Ok((BoxedSource(Box::new(Found(counted.clone()))), 7)),
         };

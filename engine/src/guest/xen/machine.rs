@@ -7,6 +7,7 @@ use super::ended::Ended;
 use super::noted::Noted;
 use super::remake::Remake;
 use super::settle::Settled;
+use crate::guest::host::HostError;
 use crate::guest::machine::{BoxedSource, Machine};
 use crate::guest::waker::LoopWaker;
 use parking_lot::Mutex;
@@ -53,11 +54,7 @@ impl XenMachine {
             remake: OnceLock::new(),
             ended: Ended::not_yet(waker.clone()),
             is_followed: Mutex::new(false),
-            noted: Noted::new(
-                name,
-                move |to| domain_labels::write(domain, to).map_err(|e| e.to_string()),
-                waker.clone(),
-            ),
+            noted: Noted::new(name, move |to| domain_labels::write(domain, to), waker.clone()),
         }
     }
 
@@ -150,8 +147,8 @@ impl Machine for XenMachine {
         );
     }
 
-    fn reopen(&self) -> Option<Result<BoxedSource, String>> {
-        Some(self.remake.get()?.take().map_err(|why| why.to_string()))
+    fn reopen(&self) -> Option<Result<BoxedSource, HostError>> {
+        Some(self.remake.get()?.take().map_err(Into::into))
     }
 
     fn has_settled(&self) -> bool {

@@ -13,6 +13,7 @@ mod admission;
 mod build;
 mod cards;
 mod ended;
+mod error;
 mod host_lock;
 mod late_source;
 mod machine;
@@ -24,12 +25,13 @@ mod source;
 mod standing_by;
 
 pub use build::RESCUE_DIRECTORY;
+pub use error::XenGuestError;
 pub use host_lock::{HostLock, HostLockError};
 pub use machine::XenMachine;
 pub use standing_by::StandingBy;
 
 use crate::config::FindChanges;
-use crate::guest::host::{Host, NotBuilt};
+use crate::guest::host::{Host, HostError, NotBuilt};
 use crate::guest::machine::{Machine, PreviousRun, RunningGuest};
 use crate::guest::output::{HeldOutput, OutputMaker};
 use crate::guest::replica::NotSaved;
@@ -66,7 +68,7 @@ pub struct Compare {
 }
 
 /// Why a guest is not ready to be protected.
-#[derive(thiserror::Error, Clone, PartialEq, Eq, Debug)]
+#[derive(thiserror::Error, Debug)]
 pub enum NotFound {
     /// There is none.
     #[error("it does not run here")]
@@ -76,14 +78,20 @@ pub enum NotFound {
         "it has just been started and has not connected its network card yet; it is protected as soon as it has"
     )]
     Starting,
+    /// A guest that is found is claimed, which another host may have done.
+    #[error("the witness does not answer, so nobody can say whether it may run here")]
+    NoWitness,
     /// It cannot be protected.
-    #[error("{0}")]
-    Unfit(String),
+    #[error(transparent)]
+    Unfit(XenGuestError),
 }
 
-impl From<String> for NotFound {
-    fn from(why: String) -> Self {
-        Self::Unfit(why)
+impl<E> From<E> for NotFound
+where
+    XenGuestError: From<E>,
+{
+    fn from(why: E) -> Self {
+        Self::Unfit(why.into())
     }
 }
 
@@ -101,9 +109,9 @@ pub struct XenHost {
 impl XenHost {
     /// Opens the hypervisor, as the one engine of this host. Guests' output is held by queues of `outputs`. What an engine
     /// that is gone had stand by goes: its memory is needed.
-    pub fn open(outputs: OutputMaker, compare: Compare) -> Result<Self, String> {
+    pub fn open(outputs: OutputMaker, compare: Compare) -> Result<Self, XenGuestError> {
         let mut host = Self::beside(outputs, compare)?;
-        host.lock = Some(Arc::new(HostLock::take().map_err(|error| error.to_string())?));
+        host.lock = Some(Arc::new(HostLock::take()?));
         match standby::destroy_left(&host.xen) {
             Ok(0) => {}
             Ok(domains) => tracing::warn!(domains, "Domains that stood by for a dead engine were destroyed"),
@@ -113,14 +121,13 @@ impl XenHost {
     }
 
     /// The same, beside an engine that may run on this host.
-    pub fn beside(outputs: OutputMaker, compare: Compare) -> Result<Self, String> {
-        let xen = Xen::open().map_err(|error| error.to_string())?;
-        Ok(Self { xen, outputs, compare, lock: None, building: Building::default() })
+    pub fn beside(outputs: OutputMaker, compare: Compare) -> Result<Self, XenGuestError> {
+        Ok(Self { xen: Xen::open()?, outputs, compare, lock: None, building: Building::default() })
     }
 
     /// The guest `name`, ready to be protected, its changes found as told. The error says why it is not.
     pub fn find(&self, name: &str, how: FindChanges) -> Result<RunningGuest, NotFound> {
-        let Some(domain) = xl::domain_named(name).map_err(|error| error.to_string())? else {
+        let Some(domain) = xl::domain_named(name)? else {
             return Err(NotFound::Absent);
         };
         self.claim(domain)?;
@@ -128,9 +135,9 @@ impl XenHost {
         if past.is_none() && is_starting(domain) {
             return Err(NotFound::Starting);
         }
-        let guest = XlGuest::find(name).map_err(|error| error.to_string())?;
+        let guest = XlGuest::find(name)?;
         check(&guest)?;
-        let info = self.xen.domain_info(domain).map_err(|error| error.to_string())?;
+        let info = self.xen.domain_info(domain)?;
         // As an engine that is gone left it.
         let machine = Arc::new(self.machine(domain, name, info.is_some_and(|info| info.is_paused())));
         let alive = Alive::default();
@@ -149,37 +156,33 @@ impl XenHost {
     }
 
     /// An error if somebody else makes checkpoints of a domain, or if that cannot be learnt.
-    pub fn is_free(domain: DomId) -> Result<(), String> {
-        taken(&domain_labels::of(domain).map_err(|error| error.to_string())?)?.map_or(Ok(()), Err)
+    pub fn is_free(domain: DomId) -> Result<(), XenGuestError> {
+        check_free(&domain_labels::of(domain)?)
     }
 
     /// Labels the domain as this process's, unless somebody else has it: two would read each other's dirty log, and each
     /// would miss what the other has read.
-    fn claim(&self, domain: DomId) -> Result<(), String> {
+    fn claim(&self, domain: DomId) -> Result<(), XenGuestError> {
         Self::is_free(domain)?;
         if self.lock.is_none() {
             return Ok(());
         }
-        let this = Process::this().map_err(|error| error.to_string())?;
-        domain_labels::write_engine(domain, this).map_err(|error| error.to_string())?;
+        domain_labels::write_engine(domain, Process::this()?)?;
         // Whoever marked it at the same time sees this mark, or is seen here.
         Self::is_free(domain)
     }
 
     /// What a domain was to an engine that is gone. The error says why it cannot be protected as it stands.
-    fn past(&self, domain: DomId) -> Result<Option<PreviousRun>, String> {
-        let info = self.xen.domain_info(domain).map_err(|error| error.to_string())?;
-        let info = info.filter(|info| !info.is_dying()).ok_or("it is being destroyed")?;
-        let marks = domain_labels::of(domain).map_err(|error| error.to_string())?;
-        let generation = marks.generation;
+    fn past(&self, domain: DomId) -> Result<Option<PreviousRun>, XenGuestError> {
+        let info = self.xen.domain_info(domain)?;
+        let info = info.filter(|info| !info.is_dying()).ok_or(XenGuestError::Dying)?;
+        let generation = domain_labels::of(domain)?.generation;
         let is_halted = info.is_shutdown() || info.is_paused();
         match (info.shutdown_reason(), generation) {
-            (Some(reason), _) if !info.is_suspended() => {
-                Err(format!("it has ended (shutdown reason {reason}) and was not removed"))
-            }
+            (Some(reason), _) if !info.is_suspended() => Err(XenGuestError::Ended { reason }),
             (_, Some(generation)) => Ok(Some(PreviousRun { generation, is_halted })),
-            (Some(_), None) => Err("it is suspended: being saved or migrated".into()),
-            (None, None) if info.is_paused() => Err("it is paused; unpause it if it may run here".into()),
+            (Some(_), None) => Err(XenGuestError::Suspended),
+            (None, None) if info.is_paused() => Err(XenGuestError::Paused),
             (None, None) => Ok(None),
         }
     }
@@ -195,8 +198,8 @@ impl XenHost {
         config: &[u8],
         machine: &XenMachine,
         output: &HeldOutput,
-    ) -> Result<(), String> {
-        output.hold(&cards::of(domain)?).map_err(|error| error.to_string())?;
+    ) -> Result<(), XenGuestError> {
+        output.hold(&cards::of(domain)?)?;
         self.follow_cards(domain, config, machine, output)
     }
 
@@ -207,7 +210,7 @@ impl XenHost {
         config: &[u8],
         machine: &XenMachine,
         output: &HeldOutput,
-    ) -> Result<(), String> {
+    ) -> Result<(), XenGuestError> {
         let start = || {
             let name = machine.name().to_owned();
             let watched = cards::Watched { xen: self.xen.clone(), domain, name };
@@ -215,7 +218,7 @@ impl XenHost {
                 cards::Follower::new(watched, config, machine.renewed().clone(), machine.ended().clone());
             follower.follow(output)
         };
-        machine.followed_by(start).map_err(|error| error.to_string())
+        Ok(machine.followed_by(start)?)
     }
 
     /// The same, of a guest that is nobody else's, and whether it runs or not: a card that cannot be held is tried again,
@@ -226,7 +229,7 @@ impl XenHost {
         config: &[u8],
         machine: &XenMachine,
         output: &HeldOutput,
-    ) -> Result<(), String> {
+    ) -> Result<(), XenGuestError> {
         self.follow_cards(domain, config, machine, output)?;
         output.follow(&cards::of(domain)?);
         Ok(())
@@ -250,7 +253,7 @@ impl XenHost {
         }
         let held = self.hold_all(domain, &what.config, &machine, &output);
         if let Err(error) = &held {
-            tracing::error!(guest = name, error, "Nothing holds what the guest sends; it runs all the same");
+            tracing::error!(guest = name, %error, "Nothing holds what the guest sends; it runs all the same");
         }
         if what.kind == GuestKind::Hvm
             && let Err(error) = continue_device_model(domain)
@@ -270,30 +273,24 @@ impl XenHost {
     }
 }
 
-/// Why a domain is somebody else's. What is not known is an error.
-fn taken(marks: &Labels) -> Result<Option<String>, String> {
+/// An error if a domain is somebody else's, or if that is not known.
+fn check_free(marks: &Labels) -> Result<(), XenGuestError> {
     let lives = |process: Option<Process>| match process.filter(|process| !process.is_this()) {
         None => Ok(None),
         Some(process) => match process.runs() {
             Ok(runs) => Ok(runs.then_some(process.pid)),
-            Err(error) => Err(format!("whether process {} still has it is not known: {error}", process.pid)),
+            Err(source) => Err(XenGuestError::OwnerUnknown { pid: process.pid, source }),
         },
     };
     if let Some(pid) = lives(marks.engine)? {
-        return Ok(Some(format!(
-            "an engine runs it (process {pid}); `understudy unprotect` there ends that"
-        )));
+        return Err(XenGuestError::RunByEngine { pid });
     }
-    Ok(lives(marks.nowhere)?.map(|pid| {
-        format!(
-            "`understudy remus -b` makes checkpoints of it that go nowhere (process {pid}); end that first"
-        )
-    }))
+    lives(marks.nowhere)?.map_or(Ok(()), |pid| Err(XenGuestError::RunByRemus { pid }))
 }
 
 /// Whether a guest can be protected at all.
-fn check(guest: &XlGuest) -> Result<(), String> {
-    obstacle::Obstacle::of(guest).next().map_or(Ok(()), |obstacle| Err(obstacle.to_string()))
+fn check(guest: &XlGuest) -> Result<(), XenGuestError> {
+    obstacle::Obstacle::of(guest).next().map_or(Ok(()), |obstacle| Err(obstacle.into()))
 }
 
 impl Host for XenHost {
@@ -347,9 +344,9 @@ impl Host for XenHost {
         self.building.rescue(name)
     }
 
-    fn pause_older(&self, name: &str, newest: Generation) -> Result<(), String> {
+    fn pause_older(&self, name: &str, newest: Generation) -> Result<(), HostError> {
         let Some((domain, generation)) = left_before(name, newest)? else { return Ok(()) };
-        let info = self.xen.domain_info(domain).map_err(|error| error.to_string())?;
+        let info = self.xen.domain_info(domain)?;
         // Xen counts pauses: one that stands still by its engine's hand is unpaused once.
         if info.is_none_or(|info| info.is_paused() || info.is_dying()) {
             return Ok(());
@@ -358,25 +355,23 @@ impl Host for XenHost {
             guest = name, %domain, generation = generation.0,
             "A dead engine left this guest here, and another host runs it; it is paused, and destroyed once a copy begins"
         );
-        self.xen.pause(domain).map_err(|error| error.to_string())
+        Ok(self.xen.pause(domain)?)
     }
 
-    fn end_older(&self, name: &str, newest: Generation) -> Result<(), String> {
+    fn end_older(&self, name: &str, newest: Generation) -> Result<(), HostError> {
         let Some((domain, generation)) = left_before(name, newest)? else { return Ok(()) };
         tracing::warn!(guest = name, %domain, generation = generation.0, "A dead engine left this guest here; destroying it");
-        xl::destroy(domain).map_err(|error| error.to_string())
+        Ok(xl::destroy(domain)?)
     }
 }
 
 /// What a dead engine left here of the guest `name`, run last under a generation before `newest`.
-fn left_before(name: &str, newest: Generation) -> Result<Option<(DomId, Generation)>, String> {
-    let Some(domain) = xl::domain_named(name).map_err(|error| error.to_string())? else { return Ok(None) };
-    match domain_labels::read(domain).map_err(|error| error.to_string())? {
+fn left_before(name: &str, newest: Generation) -> Result<Option<(DomId, Generation)>, XenGuestError> {
+    let Some(domain) = xl::domain_named(name)? else { return Ok(None) };
+    match domain_labels::read(domain)? {
         Some(generation) if generation < newest => Ok(Some((domain, generation))),
         Some(_) => Ok(None),
-        None => Err(format!(
-            "domain {domain} is called {name} too and was never protected; rename or destroy it, or a takeover will fail"
-        )),
+        None => Err(XenGuestError::Namesake { domain, name: name.to_owned() }),
     }
 }
 

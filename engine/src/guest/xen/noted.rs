@@ -13,12 +13,13 @@ use std::sync::{Arc, Weak};
 use std::thread::{Builder, sleep};
 use std::time::Duration;
 use understudy_checkpoint::Generation;
+use understudy_xen::xenstore::StoreError;
 
 /// How long after a failed attempt the next one is made.
 const RETRY: Duration = Duration::from_secs(3);
 
 /// How a generation is written; the error is for the log.
-type Write = dyn Fn(Generation) -> Result<(), String> + Send + Sync;
+type Write = dyn Fn(Generation) -> Result<(), StoreError> + Send + Sync;
 
 struct Inside {
     wanted: Generation,
@@ -47,7 +48,7 @@ impl Noted {
     /// Nothing is written yet. `waker` wakes the loop when something is.
     pub(in crate::guest) fn new(
         guest: &str,
-        write: impl Fn(Generation) -> Result<(), String> + Send + Sync + 'static,
+        write: impl Fn(Generation) -> Result<(), StoreError> + Send + Sync + 'static,
         waker: LoopWaker,
     ) -> Self {
         Self::retrying(guest, write, waker, RETRY)
@@ -55,7 +56,7 @@ impl Noted {
 
     fn retrying(
         guest: &str,
-        write: impl Fn(Generation) -> Result<(), String> + Send + Sync + 'static,
+        write: impl Fn(Generation) -> Result<(), StoreError> + Send + Sync + 'static,
         waker: LoopWaker,
         retry: Duration,
     ) -> Self {
@@ -107,7 +108,7 @@ fn write_until_done(shared: &Weak<Shared>) {
                 if !std::mem::replace(&mut is_said, true) {
                     let guest = &shared.guest;
                     tracing::error!(
-                        guest, %generation, error,
+                        guest, %generation, %error,
                         "The guest is not marked with its generation, so a restarted engine would not know it again; \
                          tried again until it is"
                     );
@@ -140,7 +141,7 @@ mod tests {
         let refusals = AtomicU32::new(20);
         let write =
             move |_| match refusals.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)) {
-                Ok(_) => Err("xenstored is away".to_owned()),
+                Ok(_) => Err(StoreError::Closed),
                 Err(_) => Ok(()),
             };
         let noted = Noted::retrying("web", write, LoopWaker::silent(), Duration::from_millis(1));

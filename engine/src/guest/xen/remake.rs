@@ -9,6 +9,7 @@
 //!
 //! Not here: when it is tried again (the node), and how a source is found ([`XenHost`](super::XenHost)).
 
+use super::error::XenGuestError;
 use crate::guest::machine::BoxedSource;
 use crossbeam::channel::{Receiver, RecvTimeoutError, bounded};
 use parking_lot::Mutex;
@@ -23,17 +24,20 @@ const WAIT: Duration = Duration::from_millis(50);
 /// Held by a source as long as there is one.
 pub(in crate::guest) type Alive = Arc<()>;
 
-type Make = Arc<dyn Fn(Alive) -> Result<BoxedSource, String> + Send + Sync>;
+type Made = Result<BoxedSource, XenGuestError>;
+type Make = Arc<dyn Fn(Alive) -> Made + Send + Sync>;
 
 /// Why there is no new source yet.
-#[derive(thiserror::Error, Clone, PartialEq, Eq, Debug)]
+#[derive(thiserror::Error, Debug)]
 pub(in crate::guest) enum NotRemade {
     #[error("the threads that copied it have not ended yet")]
     OldLives,
     #[error("its memory is being found anew")]
     UnderWay,
-    #[error("{0}")]
-    Failed(String),
+    #[error("finding its memory anew panicked")]
+    Panicked,
+    #[error(transparent)]
+    Failed(#[from] XenGuestError),
 }
 
 /// Makes a guest's source anew.
@@ -44,7 +48,7 @@ pub(in crate::guest) struct Remake {
 
 struct State {
     alive: Weak<()>,
-    under_way: Option<Receiver<Result<BoxedSource, String>>>,
+    under_way: Option<Receiver<Made>>,
 }
 
 impl fmt::Debug for Remake {
@@ -55,10 +59,7 @@ impl fmt::Debug for Remake {
 
 impl Remake {
     /// By `make`, once nobody holds `alive` any more. What is made holds what it is given.
-    pub(in crate::guest) fn new(
-        alive: &Alive,
-        make: impl Fn(Alive) -> Result<BoxedSource, String> + Send + Sync + 'static,
-    ) -> Self {
+    pub(in crate::guest) fn new(alive: &Alive, make: impl Fn(Alive) -> Made + Send + Sync + 'static) -> Self {
         let state = State { alive: Arc::downgrade(alive), under_way: None };
         Self { make: Arc::new(make), state: Mutex::new(state) }
     }
@@ -81,13 +82,11 @@ impl Remake {
                 state.under_way = Some(made);
                 Err(NotRemade::UnderWay)
             }
-            Err(RecvTimeoutError::Disconnected) => {
-                Err(NotRemade::Failed("finding its memory anew panicked".into()))
-            }
+            Err(RecvTimeoutError::Disconnected) => Err(NotRemade::Panicked),
         }
     }
 
-    fn begin(&self, alive: Alive) -> Result<Receiver<Result<BoxedSource, String>>, NotRemade> {
+    fn begin(&self, alive: Alive) -> Result<Receiver<Made>, NotRemade> {
         let (to, made) = bounded(1);
         let make = self.make.clone();
         let work = move || {
@@ -95,7 +94,7 @@ impl Remake {
             let _ = to.send(make(alive));
         };
         let thread = Builder::new().name("remake".into()).spawn(work);
-        thread.map(|_| made).map_err(|error| NotRemade::Failed(error.to_string()))
+        Ok(thread.map(|_| made).map_err(XenGuestError::from)?)
     }
 }
 
@@ -106,7 +105,7 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
     use understudy_checkpoint::epoch::Image;
 
-    fn made(alive: Alive) -> Result<BoxedSource, String> {
+    fn made(alive: Alive) -> Made {
         Ok(BoxedSource(Box::new(Still::with(Image::new(0)).holding(alive))))
     }
 
@@ -123,10 +122,10 @@ mod tests {
     fn there_is_one_source_at_a_time() {
         let first = Alive::default();
         let remake = Remake::new(&first, made);
-        assert_eq!(remake.take().unwrap_err(), NotRemade::OldLives);
+        assert!(matches!(remake.take(), Err(NotRemade::OldLives)));
         drop(first);
         let second = awaited(&remake).unwrap();
-        assert_eq!(remake.take().unwrap_err(), NotRemade::OldLives, "what was made counts, too");
+        assert!(matches!(remake.take(), Err(NotRemade::OldLives)), "what was made counts, too");
         drop(second);
         awaited(&remake).unwrap();
     }
@@ -142,7 +141,7 @@ mod tests {
             made(alive)
         });
         for _ in 0..3 {
-            assert_eq!(remake.take().unwrap_err(), NotRemade::UnderWay);
+            assert!(matches!(remake.take(), Err(NotRemade::UnderWay)));
         }
         drop(go);
         awaited(&remake).unwrap();
@@ -154,13 +153,12 @@ mod tests {
         let attempt = AtomicU32::new(0);
         let remake =
             Remake::new(&Alive::default(), move |alive| match attempt.fetch_add(1, Ordering::SeqCst) {
-                0 => Err("xenstored does not answer".into()),
+                0 => Err(XenGuestError::Dying),
                 1 => panic!("as the test says"),
                 _ => made(alive),
             });
-        let error = awaited(&remake).unwrap_err();
-        assert_eq!(error, NotRemade::Failed("xenstored does not answer".into()));
-        assert!(matches!(awaited(&remake), Err(NotRemade::Failed(_))));
+        assert!(matches!(awaited(&remake), Err(NotRemade::Failed(XenGuestError::Dying))));
+        assert!(matches!(awaited(&remake), Err(NotRemade::Panicked)));
         awaited(&remake).unwrap();
     }
 }

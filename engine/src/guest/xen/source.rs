@@ -9,6 +9,7 @@
 //! Not here: which guests those are, and what holds their output ([`xen`](crate::guest::xen)).
 
 use super::XenHost;
+use super::error::XenGuestError;
 use super::late_source::LateSource;
 use super::machine::XenMachine;
 use super::remake::{Alive, Remake};
@@ -41,18 +42,17 @@ impl XenHost {
         guest: &XlGuest,
         how: FindChanges,
         alive: Alive,
-    ) -> Result<(BoxedSource, u64), String> {
-        let opened = Suspender::open(self.xen.clone(), guest.domain)
+    ) -> Result<(BoxedSource, u64), XenGuestError> {
+        let mut source = Suspender::open(self.xen.clone(), guest.domain)
             .and_then(|suspender| match guest.kind {
                 GuestKind::Hvm => suspender.with_device_model(),
                 GuestKind::Pv | GuestKind::Pvh => Ok(suspender),
             })
-            .and_then(|suspender| XenSource::open(self.xen.clone(), guest.domain, suspender));
-        let mut source = opened.map_err(|error| error.to_string())?;
+            .and_then(|suspender| XenSource::open(self.xen.clone(), guest.domain, suspender))?;
         if how == FindChanges::Compare {
             let bytes_max = memory::host_bytes().unwrap_or(0).min(self.compare.bytes_max);
             let threads = std::thread::available_parallelism().map_or(1, usize::from);
-            source = source.comparing(bytes_max, threads).map_err(|error| error.to_string())?;
+            source = source.comparing(bytes_max, threads)?;
             let bytes = source.compared_bytes();
             tracing::info!(domain = %guest.domain, bytes, "Changes are found by comparing all memory in each pause");
         }
@@ -78,8 +78,8 @@ impl XenHost {
         let (kept, output) = (Arc::downgrade(machine), output.downgrade());
         let open = Arc::new(move |alive: Alive| {
             // No xl is asked: what it would say is known.
-            let machine = kept.upgrade().ok_or("it is not run here any more")?;
-            let guest = XlGuest::built(machine.name(), domain, &config).map_err(|error| error.to_string())?;
+            let machine = kept.upgrade().ok_or(XenGuestError::Forgotten)?;
+            let guest = XlGuest::built(machine.name(), domain, &config)?;
             if let Some(output) = output.get().filter(|_| !is_held.load(Ordering::Acquire)) {
                 host.hold_all(domain, &config, &machine, &output)?;
                 is_held.store(true, Ordering::Release);

@@ -67,7 +67,7 @@ impl XenHost {
         let output = self.outputs.interfaces(Epoch(0));
         output.fence();
         if let Err(error) = self.follow_cards(domain, &what.config, &machine, &output) {
-            tracing::warn!(guest = name, %domain, error, "The cards of the domain that stands by are not held yet");
+            tracing::warn!(guest = name, %domain, %error, "The cards of the domain that stands by are not held yet");
         }
         StandingBy { standing: Box::new(standing), machine, output, attempts: 0, host: self.clone() }
     }
@@ -106,7 +106,10 @@ fn stand_up(
         match rescue(name, what, &*by.standing) {
             Ok(file) => {
                 drop(by);
-                return Ok(Stood::Built(building.restore_from(name, &file)?));
+                return building
+                    .restore_from(name, &file)
+                    .map(Stood::Built)
+                    .map_err(|why| why.to_string().into());
             }
             Err(why) => {
                 tracing::error!(guest = name, %why, "The image is copied to memory, which is short")

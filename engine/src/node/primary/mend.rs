@@ -49,7 +49,7 @@ impl PrimaryGuest {
             }
             Some(Ok(source)) => Some(source),
             Some(Err(error)) => {
-                self.mend_later(&error, now);
+                self.mend_later(&error.to_string(), now);
                 None
             }
         }

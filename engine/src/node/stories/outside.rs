@@ -4,8 +4,8 @@
 use crate::config::{GuestConfigs, Limits, NodeConfig, Timing};
 use crate::connection::Transport;
 use crate::guest::{
-    BoxedSource, CaptureOrder, Checkpointer, Held, Host, LoopWaker, Machine, NotBuilt, Participants,
-    ProtectorConfig, ReplicaThread, Reporter, RunningGuest, Start, Still, Stuck, Work, Workers,
+    BoxedSource, CaptureOrder, Checkpointer, Held, Host, HostError, LoopWaker, Machine, NotBuilt,
+    Participants, ProtectorConfig, ReplicaThread, Reporter, RunningGuest, Start, Still, Stuck, Work, Workers,
 };
 use crate::node::context::{Context, Silence};
 use crate::node::epoch_sender::SendQueue;
@@ -173,10 +173,10 @@ impl Host for Bench {
         self.work.lock().push("rescue");
         Some(format!("the last commit of {name} is in a file"))
     }
-    fn pause_older(&self, _name: &str, _newest: Generation) -> Result<(), String> {
+    fn pause_older(&self, _name: &str, _newest: Generation) -> Result<(), HostError> {
         unreachable!("the bench does no work")
     }
-    fn end_older(&self, _name: &str, _newest: Generation) -> Result<(), String> {
+    fn end_older(&self, _name: &str, _newest: Generation) -> Result<(), HostError> {
         unreachable!("the bench does no work")
     }
 }
@@ -210,7 +210,7 @@ impl Machine for Fake {
     fn stop(&self) {
         self.is_stopped.store(true, Ordering::Relaxed);
     }
-    fn reopen(&self) -> Option<Result<BoxedSource, String>> {
+    fn reopen(&self) -> Option<Result<BoxedSource, HostError>> {
         self.can_reopen.load(Ordering::Relaxed).then(|| Ok(nothing()))
     }
     fn leave(&self) {
