@@ -22,11 +22,13 @@ use super::{CliError, Exit, OutputFormat, print};
 use crate::guest::{HostLock, HostLockError, RESCUE_DIRECTORY};
 use guests::{Behind, Host, Marked};
 use std::path::{Path, PathBuf};
+use understudy_checkpoint::domain::DomainError;
 use understudy_netbuf::kernel::leftovers::{self, Leftover};
 use understudy_netbuf::kernel::{Connection, KernelError};
 use understudy_xen::domain::{Settled, settle};
 use understudy_xen::standby::{Fate, StandbyDomain, standby_domains};
-use understudy_xen::{DomId, Xen, domain_labels, xl};
+use understudy_xen::xenstore::StoreError;
+use understudy_xen::{DomId, Xen, XenError, domain_labels, xl};
 use word::Witness;
 
 /// Arguments of `doctor`.
@@ -118,7 +120,8 @@ fn in_kernel(args: &Args, host: &Host) -> Result<Vec<Finding>, CliError> {
     args.let_out.iter().try_for_each(|interface| check_let_out(interface, &found))?;
     let witness = match args.let_out.is_empty() {
         true => Witness::None,
-        false => Witness::of(args.config.clone(), args.override_witness).map_err(CliError::Usage)?,
+        false => Witness::of(args.config.clone(), args.override_witness)
+            .map_err(|why| CliError::Usage(why.to_string()))?,
     };
     let judged = found.iter().filter(|leftover| !leftover.in_use()).map(|leftover| {
         let behind = host.behind(leftover.interface());
@@ -182,15 +185,25 @@ fn let_run(finding: Finding, behind: &Behind, vouched: bool) -> Finding {
     }
 }
 
+/// Why a suspended guest does not run again.
+#[derive(thiserror::Error, Debug)]
+enum NotResumed {
+    #[error(transparent)]
+    Xen(#[from] XenError),
+    #[error(transparent)]
+    Domain(#[from] DomainError),
+    #[error(transparent)]
+    Label(#[from] StoreError),
+    #[error("it is paused: `xl unpause` it, unless it runs elsewhere, and look again")]
+    Paused,
+}
+
 /// Lets a guest run that is suspended, or about to be; whether it was.
-fn resume(domain: DomId) -> Result<bool, String> {
-    let xen = Xen::open().map_err(|error| error.to_string())?;
-    match settle(&xen, domain).map_err(|error| error.to_string())? {
+fn resume(domain: DomId) -> Result<bool, NotResumed> {
+    match settle(&Xen::open()?, domain)? {
         Settled::Ran => Ok(false),
         Settled::WasSuspended => Ok(true),
-        Settled::Later => {
-            Err("it is paused: `xl unpause` it, unless it runs elsewhere, and look again".into())
-        }
+        Settled::Later => Err(NotResumed::Paused),
     }
 }
 
@@ -224,15 +237,16 @@ fn suspended_one(repair: bool, domain: DomId, name: &str) -> Option<Finding> {
         let advice = "an engine had it since; start the engine, which goes on with it or ends it".into();
         return Some(Finding { code: Code::RemusLeft, what, advice, repaired: false });
     }
-    let resumed = repair.then(|| {
+    let resumed = repair.then(|| -> Result<bool, NotResumed> {
         let was_suspended = resume(domain)?;
-        domain_labels::remove_nowhere(domain).map(|()| was_suspended).map_err(|error| error.to_string())
+        domain_labels::remove_nowhere(domain)?;
+        Ok(was_suspended)
     });
     let (advice, repaired) = match resumed {
         None => ("--repair lets it run".into(), false),
         Some(Ok(true)) => ("it was, and runs again".into(), true),
         Some(Ok(false)) => ("it was not".into(), true),
-        Some(Err(error)) => (error, false),
+        Some(Err(error)) => (error.to_string(), false),
     };
     Some(Finding { code: Code::RemusLeft, what, advice, repaired })
 }

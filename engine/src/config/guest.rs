@@ -16,6 +16,7 @@ pub use xen::{FindChanges, XenGuestConfig};
 use super::human::parse_span;
 use super::named::Hypervisor;
 use super::pacing::{BudgetSettings, budgets_from_text};
+use super::pairs::PairError;
 use super::text::span_from_text;
 use super::{ConfigError, check_new_name};
 use clap::ValueEnum;
@@ -88,25 +89,22 @@ impl GuestConfigs {
 }
 
 impl FromStr for GuestSettings {
-    type Err = String;
+    type Err = PairError;
 
     /// Reads `key=value,key=value`; each key once. Settings of the load follow it.
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, PairError> {
         let mut guest = Self::default();
         let mut last_key = "";
         for pair in text.split(',') {
-            let (key, value) = pair.split_once('=').ok_or_else(|| format!("{pair:?} is not KEY=VALUE"))?;
+            let (key, value) = pair.split_once('=').ok_or_else(|| PairError::NoPair(pair.to_owned()))?;
             if lab::LOAD_KEYS.contains(&key) {
-                let load = guest.load.as_mut().filter(|_| last_key == "load").ok_or_else(|| {
-                    format!(
-                        "{key} is a setting of the load; write it right after that, as in load=mixed,{pair}"
-                    )
-                })?;
+                let misplaced = || PairError::NotBehindLoad { key: key.to_owned(), pair: pair.to_owned() };
+                let load = guest.load.as_mut().filter(|_| last_key == "load").ok_or_else(misplaced)?;
                 load.push_str(&format!(",{pair}"));
                 continue;
             }
             if guest.put(key, value)? {
-                return Err(format!("{key} is given twice"));
+                return Err(PairError::Twice(key.to_owned()));
             }
             last_key = key;
         }
@@ -116,7 +114,7 @@ impl FromStr for GuestSettings {
 
 impl GuestSettings {
     /// Takes one `key=value`; whether the key was given before.
-    fn put(&mut self, key: &str, value: &str) -> Result<bool, String> {
+    fn put(&mut self, key: &str, value: &str) -> Result<bool, PairError> {
         let slot = match key {
             "name" => &mut self.name,
             "peer" => &mut self.peer,
@@ -124,16 +122,15 @@ impl GuestSettings {
             "mac" => &mut self.mac,
             "load" => &mut self.load,
             "ip" => {
-                let ip = value.parse().map_err(|_| format!("{value:?} is not an IPv4 address"))?;
+                let ip = value.parse().map_err(|_| PairError::Ip(value.to_owned()))?;
                 return Ok(self.ip.replace(ip).is_some());
             }
             "interval" => {
-                let interval = parse_span(value).map_err(|error| error.to_string())?;
-                return Ok(self.interval.replace(interval).is_some());
+                return Ok(self.interval.replace(parse_span(value)?).is_some());
             }
             "find-changes" => {
                 let how = FindChanges::from_str(value, false)
-                    .map_err(|_| format!("{value:?} is not one of log, compare"))?;
+                    .map_err(|_| PairError::FindChanges(value.to_owned()))?;
                 return Ok(self.find_changes.replace(how).is_some());
             }
             "pacing" if value == "output" => {
@@ -145,11 +142,12 @@ impl GuestSettings {
                 return self.pacing.get_or_insert_default().set(key, value);
             }
             _ => {
-                return Err(format!(
-                    "{key:?} is not one of name, peer; of a lab guest: memory, mac, ip, load; of a Xen guest: \
-                     find-changes, interval, pacing=output, {}",
+                let keys = format!(
+                    "name, peer; of a lab guest: memory, mac, ip, load; of a Xen guest: find-changes, interval, \
+                     pacing=output, {}",
                     BudgetSettings::KEYS.join(", ")
-                ));
+                );
+                return Err(PairError::UnknownKey { key: key.to_owned(), keys });
             }
         };
         Ok(slot.replace(value.to_owned()).is_some())
@@ -216,7 +214,10 @@ mod tests {
             assert_eq!((guest.load.as_deref(), guest.name.as_deref()), (Some(load), Some("g")));
         }
         for text in ["set=16M", "load=mixed,name=g,set=16M", "name=g,rate=5"] {
-            assert!(text.parse::<GuestSettings>().unwrap_err().contains("right after that"), "{text}");
+            assert!(
+                text.parse::<GuestSettings>().unwrap_err().to_string().contains("right after that"),
+                "{text}"
+            );
         }
     }
 
@@ -235,7 +236,7 @@ mod tests {
             ("size=3", "not one of name, peer"),
         ] {
             let error = text.parse::<GuestSettings>().unwrap_err();
-            assert!(error.contains(reason), "{text}: {error}");
+            assert!(error.to_string().contains(reason), "{text}: {error}");
         }
     }
 

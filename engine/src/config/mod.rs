@@ -15,6 +15,7 @@ mod guest;
 pub mod human;
 mod named;
 mod pacing;
+mod pairs;
 mod settings;
 mod tables;
 mod text;
@@ -22,6 +23,7 @@ mod text;
 pub use guest::{FindChanges, GuestConfigs, GuestSettings, LabGuestConfig, XenGuestConfig};
 pub use named::{Hypervisor, Peer};
 pub use pacing::{BUDGETS, BudgetSettings, PacingSettings};
+pub use pairs::PairError;
 pub use settings::Settings;
 pub use tables::{LimitSettings, SlowChoice, TimingSettings};
 

@@ -11,6 +11,7 @@
 
 use super::bounds::{self, check_bytes, check_count, check_span};
 use super::human::{parse_size, parse_span};
+use super::pairs::PairError;
 use super::{ConfigError, human};
 use serde::Deserialize;
 use std::fmt;
@@ -93,15 +94,12 @@ impl PacingSettings {
 }
 
 impl FromStr for PacingSettings {
-    type Err = String;
+    type Err = PairError;
 
     /// Reads `interval=25ms`, or budgets.
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, PairError> {
         match text.strip_prefix("interval=") {
-            Some(interval) => {
-                let interval = parse_span(interval).map_err(|error| error.to_string())?;
-                Ok(Self { interval: Some(interval), budgets: None })
-            }
+            Some(interval) => Ok(Self { interval: Some(parse_span(interval)?), budgets: None }),
             None => Ok(Self { interval: None, budgets: Some(text.parse()?) }),
         }
     }
@@ -183,43 +181,38 @@ impl BudgetSettings {
     }
 
     /// Takes one `key=value`; whether the key was given before.
-    pub(super) fn set(&mut self, key: &str, value: &str) -> Result<bool, String> {
-        let span = || parse_span(value).map_err(|error| error.to_string());
+    pub(super) fn set(&mut self, key: &str, value: &str) -> Result<bool, PairError> {
+        let span = || parse_span(value);
         let percent = || {
             let number = value.strip_suffix('%').and_then(|number| number.parse::<u32>().ok());
-            number.ok_or_else(|| format!("{value:?} is not a share; write a whole number and %, such as 25%"))
+            number.ok_or_else(|| PairError::Share(value.to_owned()))
         };
         Ok(match key {
             "interval-min" => self.interval_min.replace(span()?).is_some(),
             "interval-max" => self.interval_max.replace(span()?).is_some(),
             "pause-share" => self.pause_percent_max.replace(percent()?).is_some(),
             "cpu-share" => self.cpu_percent_max.replace(percent()?).is_some(),
-            "link-rate" => {
-                let bytes = parse_size(value).map_err(|error| error.to_string())?;
-                self.link_bytes_per_s_max.replace(bytes).is_some()
-            }
+            "link-rate" => self.link_bytes_per_s_max.replace(parse_size(value)?).is_some(),
             _ => {
-                return Err(format!("{key:?} is not one of {}", Self::KEYS.join(", ")));
+                return Err(PairError::UnknownKey { key: key.to_owned(), keys: Self::KEYS.join(", ") });
             }
         })
     }
 }
 
 impl FromStr for BudgetSettings {
-    type Err = String;
+    type Err = PairError;
 
     /// Reads `key=value,key=value`, each key once, or the word `output`, which changes no budget.
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, PairError> {
         let mut budgets = Self::default();
         if text == "output" {
             return Ok(budgets);
         }
         for pair in text.split(',') {
-            let (key, value) = pair
-                .split_once('=')
-                .ok_or_else(|| format!("{pair:?} is not KEY=VALUE; for the default budgets write output"))?;
+            let (key, value) = pair.split_once('=').ok_or_else(|| PairError::NoBudget(pair.to_owned()))?;
             if budgets.set(key, value)? {
-                return Err(format!("{key} is given twice"));
+                return Err(PairError::Twice(key.to_owned()));
             }
         }
         Ok(budgets)
@@ -290,7 +283,7 @@ mod tests {
             ("link-rate=fast", "not a size"),
         ] {
             let error = text.parse::<BudgetSettings>().unwrap_err();
-            assert!(error.contains(says), "{text}: {error}");
+            assert!(error.to_string().contains(says), "{text}: {error}");
         }
     }
 

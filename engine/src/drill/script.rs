@@ -116,10 +116,10 @@ impl Script<'_> {
         let look = self.world.look();
         let struck = Moment::now();
         for view in (0..self.world.owners.len()).filter_map(|guest| look.running(host, guest)) {
-            view::switch_over(&control, &view.name).map_err(|reason| DrillError::Refused {
+            view::switch_over(&control, &view.name).map_err(|error| DrillError::Refused {
                 host,
                 wish: "switch over",
-                reason,
+                reason: error.to_string(),
             })?;
         }
         let takeovers = self.wait_for_loss_of(host, struck)?;

@@ -2,7 +2,7 @@
 //! on, and for the report's figures. Nothing is judged by it.
 
 use super::history::Moment;
-use crate::control::{Client, GuestRole, GuestState, GuestStatus, Wish};
+use crate::control::{Client, ClientError, GuestRole, GuestState, GuestStatus, Wish};
 use std::path::Path;
 
 /// How a guest came to be taken over.
@@ -54,8 +54,8 @@ pub fn of_node(control: &Path) -> Vec<GuestView> {
 }
 
 /// Asks the node to move a guest to its peer.
-pub fn switch_over(control: &Path, guest: &str) -> Result<(), String> {
-    Client::new(control).wish(guest, Wish::Switchover).map_err(|error| error.to_string())
+pub fn switch_over(control: &Path, guest: &str) -> Result<(), ClientError> {
+    Client::new(control).wish(guest, Wish::Switchover)
 }
 
 fn view(guest: GuestStatus) -> GuestView {

@@ -250,7 +250,8 @@ impl Node {
     /// Protects a guest: again, or from now on.
     fn protect(&mut self, protection: Protection) -> Result<(), String> {
         let Protection { guest, to, interval_ms, pacing, find_changes } = protection;
-        let (name, pacing) = (&*guest, pacing.map(|text| text.parse::<PacingSettings>()).transpose()?);
+        let pacing = pacing.map(|text| text.parse::<PacingSettings>()).transpose();
+        let (name, pacing) = (&*guest, pacing.map_err(|error| error.to_string())?);
         let interval = interval_ms.map(|ms| Span::from_ms(u64::from(ms)));
         let clock = PacingSettings { interval, budgets: None };
         let pacing = pacing

@@ -5,6 +5,7 @@
 use super::VERSION;
 use super::facts::{Capacity, FORMAT, GuestFacts, HostFacts, Leaf, Presence, State, Suspends, XenFacts};
 use super::judge::Sought;
+use crate::guest::XenGuestError;
 use crate::guest::obstacle::Obstacle;
 use crate::memory;
 use std::collections::BTreeMap;
@@ -176,19 +177,18 @@ pub fn guest(name: &str) -> Sought {
     match look_at(name, &xl) {
         Ok(Some(guest)) => Sought::Found(Box::new(guest)),
         Ok(None) => Sought::Missing,
-        Err(why) => Sought::Unreadable(why),
+        Err(why) => Sought::Unreadable(why.to_string()),
     }
 }
 
 /// The guest, unless it went away just now.
-fn look_at(name: &str, guest: &XlGuest) -> Result<Option<GuestFacts>, String> {
-    let said = |error: &dyn Display| error.to_string();
+fn look_at(name: &str, guest: &XlGuest) -> Result<Option<GuestFacts>, XenGuestError> {
     let (domain, kind) = (guest.domain, guest.kind);
     let taken_by = taken_by(domain)?;
-    let xen = Xen::open().map_err(|error| said(&error))?;
+    let xen = Xen::open()?;
     let Some((info, state)) = settled(&xen, domain)? else { return Ok(None) };
     let is_pv = kind == GuestKind::Pv;
-    let is_32_bit = is_pv && xen.address_size(domain).map_err(|error| said(&error))? == 32;
+    let is_32_bit = is_pv && xen.address_size(domain)? == 32;
     let memory_bytes = info.tot_pages.saturating_mul(PAGE_SIZE as u64);
     Ok(Some(GuestFacts {
         name: name.into(),
@@ -202,24 +202,22 @@ fn look_at(name: &str, guest: &XlGuest) -> Result<Option<GuestFacts>, String> {
         obstacles: Obstacle::of(guest).collect(),
         nics: guest.nics,
         bridges: guest.bridges.clone(),
-        cpuid: leaves(xen.cpu_policy(domain).map_err(|error| said(&error))?),
+        cpuid: leaves(xen.cpu_policy(domain)?),
     }))
 }
 
 /// The process of `remus -b` that makes checkpoints of it, if one does.
-fn taken_by(domain: DomId) -> Result<Option<u32>, String> {
-    let marks = domain_labels::of(domain).map_err(|error| error.to_string())?;
-    let Some(process) = marks.nowhere else { return Ok(None) };
-    let runs = process.runs().map_err(|error| format!("process {}: {error}", process.pid))?;
+fn taken_by(domain: DomId) -> Result<Option<u32>, XenGuestError> {
+    let Some(process) = domain_labels::of(domain)?.nowhere else { return Ok(None) };
+    let runs = process.runs().map_err(|source| XenGuestError::OwnerUnknown { pid: process.pid, source })?;
     Ok(runs.then_some(process.pid))
 }
 
 /// How the guest stands when it does not stand still for a checkpoint.
-fn settled(xen: &Xen, domain: DomId) -> Result<Option<(DomainInfo, State)>, String> {
+fn settled(xen: &Xen, domain: DomId) -> Result<Option<(DomainInfo, State)>, XenGuestError> {
     let mut looks = 1;
     loop {
-        let info = xen.domain_info(domain).map_err(|error| error.to_string())?;
-        let Some(info) = info else { return Ok(None) };
+        let Some(info) = xen.domain_info(domain)? else { return Ok(None) };
         let state = state_of(&info);
         if looks == LOOKS || !matches!(state, State::Paused | State::Suspended) {
             return Ok(Some((info, state)));
@@ -251,14 +249,14 @@ fn overhead(kind: GuestKind, vcpus: u64, memory_bytes: u64) -> u64 {
 }
 
 /// How the guest will be suspended, also by what it announced.
-fn suspends(xen: &Xen, domain: DomId, is_hvm: bool) -> Result<Suspends, String> {
-    if !takes_part(xen, domain, is_hvm).map_err(|error| error.to_string())? {
+fn suspends(xen: &Xen, domain: DomId, is_hvm: bool) -> Result<Suspends, XenGuestError> {
+    if !takes_part(xen, domain, is_hvm)? {
         return Ok(Suspends::Unasked);
     }
-    let mut store = Xenstore::open().map_err(|error| error.to_string())?;
+    let mut store = Xenstore::open()?;
     let mut announces = |what: &str| {
         let node = store.read(&format!("/local/domain/{domain}/control/feature-{what}"));
-        node.map(|value| value.as_deref() == Some("1")).map_err(|error| error.to_string())
+        node.map(|value| value.as_deref() == Some("1"))
     };
     Ok(if announces("suspend")? {
         Suspends::OnRequest

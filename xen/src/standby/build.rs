@@ -46,11 +46,23 @@ pub(super) enum Build {
     /// The save helper waits for the frames of the rings.
     Waiting(Box<Waiting>),
     /// The rest is libxl's.
-    Completing(JoinHandle<Result<(), String>>),
+    Completing(JoinHandle<Result<(), Incomplete>>),
     /// The domain is complete.
     Complete,
     /// There will be none.
     Failed(String),
+}
+
+/// Why libxl did not complete a domain.
+#[derive(thiserror::Error, Debug)]
+pub(super) enum Incomplete {
+    #[error(transparent)]
+    Lost(#[from] std::io::Error),
+    /// Its own words.
+    #[error("{0}")]
+    Refused(String),
+    #[error("{written}; xl said: {said}")]
+    CutOff { written: std::io::Error, said: String },
 }
 
 pub(super) struct Waiting {
@@ -106,11 +118,11 @@ impl Build {
         let complete = move || {
             let written = write_line(&helper, &frames).and_then(|()| input.write_all(&rest));
             drop(input);
-            let output = xl.wait_with_output().map_err(|error| error.to_string())?;
+            let output = xl.wait_with_output()?;
             match (output.status.success(), written) {
                 (true, _) => Ok(()),
-                (false, Ok(())) => Err(words(&output)),
-                (false, Err(error)) => Err(format!("{error}; xl said: {}", words(&output))),
+                (false, Ok(())) => Err(Incomplete::Refused(words(&output))),
+                (false, Err(written)) => Err(Incomplete::CutOff { written, said: words(&output) }),
             }
         };
         let thread = std::thread::Builder::new().name("standing".into()).spawn(complete);
@@ -132,7 +144,7 @@ impl Build {
         *self = match std::mem::replace(self, Self::Failed("no image has been complete".into())) {
             Self::Completing(thread) => match thread.join() {
                 Ok(Ok(())) => Self::Complete,
-                Ok(Err(said)) => Self::Failed(said),
+                Ok(Err(why)) => Self::Failed(why.to_string()),
                 Err(_) => Self::Failed("its thread panicked".into()),
             },
             waiting @ Self::Waiting(_) => {
@@ -247,7 +259,7 @@ fn words(output: &Output) -> String {
 mod tests {
     use super::*;
 
-    fn completing(as_it_ends: Result<(), String>) -> Build {
+    fn completing(as_it_ends: Result<(), Incomplete>) -> Build {
         let build = Build::Completing(std::thread::spawn(|| as_it_ends));
         while let Build::Completing(thread) = &build
             && !thread.is_finished()
@@ -262,7 +274,7 @@ mod tests {
         let (go, wait) = std::sync::mpsc::channel::<()>();
         let mut build = Build::Completing(std::thread::spawn(move || {
             let _ = wait.recv();
-            Err("the bridge is missing".into())
+            Err(Incomplete::Refused("the bridge is missing".into()))
         }));
         assert_eq!(build.failure(), None, "libxl is at it");
         drop(go);

@@ -11,13 +11,14 @@
 //! "Nobody" takes proof. What cannot be asked, or does not fit together, is not known: a guest that was taken over
 //! elsewhere must not be let out because xenstored was restarted.
 
+use std::fmt::Display;
 use std::fs;
 use std::io;
 use std::path::Path;
 use understudy_checkpoint::Generation;
-use understudy_xen::domain_labels::{self, Labels};
-use understudy_xen::xenstore::Xenstore;
-use understudy_xen::{DomId, Xen, vifs};
+use understudy_xen::domain_labels::{self, LabelError, Labels};
+use understudy_xen::xenstore::{StoreError, Xenstore};
+use understudy_xen::{DomId, Xen, XenError, vifs};
 
 /// A domain that an engine had.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -57,12 +58,27 @@ pub(super) struct Seen {
     interfaces: Vec<String>,
 }
 
+/// Why it is not known which domains are here.
+#[derive(thiserror::Error, Debug)]
+pub(super) enum NotSeen {
+    #[error("whether Xen runs here: {0}")]
+    Kernel(#[from] io::Error),
+    #[error(transparent)]
+    Xen(#[from] XenError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Label(#[from] LabelError),
+    #[error("/local/domain/{0} is no domain")]
+    NoNumber(String),
+}
+
 /// What the host's tools say.
 pub(super) enum Host {
     /// There is no Xen here, and so no guest of it.
     Bare,
     /// Xen runs; the domains, if they could be learnt.
-    Xen { xen: Option<Xen>, domains: Result<Vec<Seen>, String> },
+    Xen { xen: Option<Xen>, domains: Result<Vec<Seen>, NotSeen> },
 }
 
 impl Host {
@@ -72,11 +88,11 @@ impl Host {
             Ok(true) => match Xen::open() {
                 Ok(xen) => Self::Xen {
                     xen: Some(xen),
-                    domains: Xenstore::open().map_err(text).and_then(|mut store| seen(&mut store)),
+                    domains: Xenstore::open().map_err(NotSeen::from).and_then(|mut store| seen(&mut store)),
                 },
-                Err(error) => Self::Xen { xen: None, domains: Err(error.to_string()) },
+                Err(error) => Self::Xen { xen: None, domains: Err(error.into()) },
             },
-            Err(error) => Self::Xen { xen: None, domains: Err(format!("whether Xen runs here: {error}")) },
+            Err(error) => Self::Xen { xen: None, domains: Err(error.into()) },
         }
     }
 
@@ -93,22 +109,17 @@ impl Host {
         };
         let domains = match domains {
             Ok(domains) => domains,
-            Err(why) => return Behind::Unknown(why.clone()),
+            Err(why) => return Behind::Unknown(why.to_string()),
         };
         match backend_of(Path::new("/"), name) {
             Ok(Some(domain)) => {
-                let lives = xen.as_ref().ok_or_else(|| "Xen does not answer".to_owned());
-                let lives = lives.and_then(|xen| xen.domain_info(domain).map_err(text));
-                of_domain(domain, lives.map(|info| info.is_some()), domains)
+                let Some(xen) = xen else { return Behind::Unknown("Xen does not answer".into()) };
+                of_domain(domain, xen.domain_info(domain).map(|info| info.is_some()), domains)
             }
             Ok(None) => by_name(name, domains),
             Err(error) => Behind::Unknown(format!("what {name} is: {error}")),
         }
     }
-}
-
-fn text(error: impl ToString) -> String {
-    error.to_string()
 }
 
 /// Whether this kernel runs under Xen, at `root`.
@@ -121,13 +132,13 @@ fn runs_xen(root: &Path) -> io::Result<bool> {
 }
 
 /// All domains with their marks and cards. An error of any is one of all: what is missing would look like nobody.
-fn seen(store: &mut Xenstore) -> Result<Vec<Seen>, String> {
+fn seen(store: &mut Xenstore) -> Result<Vec<Seen>, NotSeen> {
     let mut domains = Vec::new();
-    for domain in store.directory("/local/domain").map_err(text)? {
-        let domain = DomId(domain.parse().map_err(|_| format!("/local/domain/{domain} is no domain"))?);
-        let marks = domain_labels::all(store, domain).map_err(text)?;
-        let name = store.read(&format!("/local/domain/{domain}/name")).map_err(text)?;
-        let cards = vifs::vifs(store, domain).map_err(text)?;
+    for domain in store.directory("/local/domain")? {
+        let domain = DomId(domain.parse().map_err(|_| NotSeen::NoNumber(domain))?);
+        let marks = domain_labels::all(store, domain)?;
+        let name = store.read(&format!("/local/domain/{domain}/name"))?;
+        let cards = vifs::vifs(store, domain)?;
         let interfaces = cards.into_iter().flat_map(|card| [Some(card.name), card.tap]).flatten().collect();
         domains.push(Seen { domain, name: name.unwrap_or_default(), marks, interfaces });
     }
@@ -149,9 +160,9 @@ fn backend_of(root: &Path, interface: &str) -> io::Result<Option<DomId>> {
 }
 
 /// Who is in a domain; `lives` is Xen's word.
-fn of_domain(domain: DomId, lives: Result<bool, String>, domains: &[Seen]) -> Behind {
+fn of_domain(domain: DomId, lives: Result<bool, impl Display>, domains: &[Seen]) -> Behind {
     match (lives, domains.iter().find(|seen| seen.domain == domain)) {
-        (Err(why), _) => Behind::Unknown(why),
+        (Err(why), _) => Behind::Unknown(why.to_string()),
         (Ok(false), _) => Behind::Nobody(format!("its domain {domain} is gone")),
         (Ok(true), None) => Behind::Unknown(format!("xenstore does not know domain {domain}, which runs")),
         (Ok(true), Some(seen)) => of_seen(seen),
@@ -213,9 +224,7 @@ mod tests {
     #[test]
     fn only_proof_makes_it_nobody() {
         let domains = [seen(5, run_under(3)), seen(6, Labels::default())];
-        let of = |domain, lives: Result<bool, &str>| {
-            of_domain(DomId(domain), lives.map_err(str::to_owned), &domains)
-        };
+        let of = |domain, lives: Result<bool, &str>| of_domain(DomId(domain), lives, &domains);
         assert!(matches!(of(5, Ok(true)), Behind::Guest(Marked { generation: Some(Generation(3)), .. })));
         assert!(matches!(of(5, Ok(false)), Behind::Nobody(_)), "a domain that is gone sends nothing");
         assert!(matches!(of(5, Err("no answer")), Behind::Unknown(_)));
@@ -229,7 +238,7 @@ mod tests {
     #[test]
     fn what_remus_left_is_let_out_and_what_it_has_is_not() {
         let nowhere = |process| Labels { nowhere: Some(process), ..Labels::default() };
-        let of = |marks| of_domain(DomId(5), Ok(true), &[seen(5, marks)]);
+        let of = |marks| of_domain(DomId(5), Ok::<_, NotSeen>(true), &[seen(5, marks)]);
         assert!(matches!(of(nowhere(gone())), Behind::Nobody(_)));
         assert!(matches!(of(nowhere(this())), Behind::Unknown(_)));
         assert!(matches!(of(Labels { engine: Some(gone()), ..nowhere(gone()) }), Behind::Guest(_)));
@@ -249,8 +258,10 @@ mod tests {
 
     #[test]
     fn what_cannot_be_asked_is_not_known() {
-        let host = Host::Xen { xen: None, domains: Err("xenstored does not answer".into()) };
-        assert!(matches!(host.behind("vif5.0"), Behind::Unknown(why) if why.contains("does not answer")));
+        let host = Host::Xen { xen: None, domains: Err(StoreError::Closed.into()) };
+        assert!(
+            matches!(host.behind("vif5.0"), Behind::Unknown(why) if why.contains("closed the connection"))
+        );
         assert!(matches!(Host::Bare.behind("tap0"), Behind::Nobody(_)));
     }
 

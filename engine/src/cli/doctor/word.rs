@@ -5,11 +5,13 @@
 //!           anything else, no record, no answer ───────────► no, unless a person overrides it
 //! ```
 
-use crate::config::Settings;
-use crate::witness::read_record;
+use crate::config::{ConfigError, Settings};
+use crate::witness::{LookError, read_record};
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use understudy_checkpoint::Generation;
 use understudy_session::{Copy, NodeName, Record};
 
 /// The configuration of this host's node that nobody has named.
@@ -17,6 +19,35 @@ const CONFIG_DEFAULT: &str = "/etc/understudy/node.toml";
 
 /// A witness answers in milliseconds.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
+
+/// Why nobody can be asked.
+#[derive(thiserror::Error, Debug)]
+pub(super) enum NobodyToAsk {
+    #[error("{CONFIG_DEFAULT}: {0}")]
+    Hidden(#[from] io::Error),
+    #[error(transparent)]
+    Settings(#[from] ConfigError),
+    #[error("{} names a witness and no node", .0.display())]
+    NodeMissing(PathBuf),
+}
+
+/// Why a guest may not be let out here.
+#[derive(thiserror::Error, Debug)]
+pub(super) enum NotAllowed {
+    #[error("whose it is, is not known, so the witness cannot be asked")]
+    OwnerUnknown,
+    #[error("the witness at {witness}: {why}")]
+    NoAnswer { witness: SocketAddr, why: LookError },
+    #[error("the witness has no record of it")]
+    NoRecord,
+    #[error("the witness says that {owner} runs it, under generation {generation}: here it is an old copy")]
+    RunElsewhere { owner: NodeName, generation: Generation },
+    #[error(
+        "the witness says that {holder} holds a copy of it that it may take over at any moment; start the engine, which goes \
+         on with it"
+    )]
+    MayBeTakenOver { holder: NodeName },
+}
 
 /// Who can say it.
 #[derive(Debug)]
@@ -31,46 +62,40 @@ pub(super) enum Witness {
 
 impl Witness {
     /// That of the node whose configuration this is; the usual one, if there is one, where none is named.
-    pub(super) fn of(config: Option<PathBuf>, is_overridden: bool) -> Result<Self, String> {
+    pub(super) fn of(config: Option<PathBuf>, is_overridden: bool) -> Result<Self, NobodyToAsk> {
         if is_overridden {
             return Ok(Self::Overridden);
         }
         let usual = Path::new(CONFIG_DEFAULT);
         let path = match config {
             Some(path) => path,
-            None if usual.try_exists().map_err(|error| format!("{CONFIG_DEFAULT}: {error}"))? => usual.into(),
+            None if usual.try_exists()? => usual.into(),
             None => return Ok(Self::None),
         };
-        let settings = Settings::read(&path).map_err(|error| error.to_string())?;
+        let settings = Settings::read(&path)?;
         match (settings.witness, settings.node) {
             (None, _) => Ok(Self::None),
             (Some(witness), Some(node)) => Ok(Self::At { witness, node: NodeName(node) }),
-            (Some(_), None) => Err(format!("{} names a witness and no node", path.display())),
+            (Some(_), None) => Err(NobodyToAsk::NodeMissing(path)),
         }
     }
 
     /// An error, with what to do, unless the guest may be let out here.
-    pub(super) fn allows(&self, guest: Option<&str>) -> Result<(), String> {
+    pub(super) fn allows(&self, guest: Option<&str>) -> Result<(), NotAllowed> {
         let Self::At { witness, node } = self else { return Ok(()) };
-        let Some(guest) = guest else {
-            return Err("whose it is, is not known, so the witness cannot be asked".into());
-        };
+        let guest = guest.ok_or(NotAllowed::OwnerUnknown)?;
         let record = read_record(*witness, guest, ANSWER_MAX);
-        judge(record.map_err(|error| format!("the witness at {witness}: {error}"))?.as_ref(), node)
+        judge(record.map_err(|why| NotAllowed::NoAnswer { witness: *witness, why })?, node)
     }
 }
 
-fn judge(record: Option<&Record>, node: &NodeName) -> Result<(), String> {
+fn judge(record: Option<Record>, node: &NodeName) -> Result<(), NotAllowed> {
     match record {
-        None => Err("the witness has no record of it".into()),
-        Some(Record { owner, generation, .. }) if owner != node => Err(format!(
-            "the witness says that {owner} runs it, under generation {}: here it is an old copy",
-            generation.0
-        )),
-        Some(Record { copy: Copy::Fresh { holder }, .. }) => Err(format!(
-            "the witness says that {holder} holds a copy of it that it may take over at any moment; start the engine, which \
-             goes on with it"
-        )),
+        None => Err(NotAllowed::NoRecord),
+        Some(Record { owner, generation, .. }) if owner != *node => {
+            Err(NotAllowed::RunElsewhere { owner, generation })
+        }
+        Some(Record { copy: Copy::Fresh { holder }, .. }) => Err(NotAllowed::MayBeTakenOver { holder }),
         Some(Record { copy: Copy::Stale, .. }) => Ok(()),
     }
 }
@@ -78,7 +103,6 @@ fn judge(record: Option<&Record>, node: &NodeName) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use understudy_checkpoint::Generation;
 
     #[test]
     fn only_the_owner_of_a_guest_without_a_copy_lets_it_out() {
@@ -86,13 +110,13 @@ mod tests {
         let record =
             |owner: &str, copy| Record { revision: 4, generation: Generation(3), owner: name(owner), copy };
         let a = name("a");
-        assert!(judge(Some(&record("a", Copy::Stale)), &a).is_ok());
+        assert!(judge(Some(record("a", Copy::Stale)), &a).is_ok());
         for (record, said) in [
             (None, "no record"),
             (Some(record("b", Copy::Stale)), "b runs it"),
             (Some(record("a", Copy::Fresh { holder: name("b") })), "take over at any moment"),
         ] {
-            let why = judge(record.as_ref(), &a).unwrap_err();
+            let why = judge(record, &a).unwrap_err().to_string();
             assert!(why.contains(said), "{why}");
         }
     }
@@ -116,7 +140,7 @@ mod tests {
     fn a_witness_that_does_not_answer_says_no() {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let witness = Witness::At { witness: free, node: NodeName("a".into()) };
-        assert!(witness.allows(Some("web")).unwrap_err().contains("the witness at"));
+        assert!(witness.allows(Some("web")).unwrap_err().to_string().contains("the witness at"));
         assert!(witness.allows(None).is_err());
         assert!(Witness::None.allows(None).is_ok());
     }

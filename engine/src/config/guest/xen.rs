@@ -73,7 +73,8 @@ mod tests {
     fn decide(text: &str, peers: &[&str]) -> Result<XenGuestConfig, String> {
         let address: SocketAddr = "127.0.0.1:1".parse().unwrap();
         let peers = peers.iter().map(|name| (NodeName((*name).into()), address)).collect();
-        text.parse::<GuestSettings>()?.decide_xen(&peers, NODES).map_err(|error| error.to_string())
+        let settings = text.parse::<GuestSettings>().map_err(|error| error.to_string())?;
+        settings.decide_xen(&peers, NODES).map_err(|error| error.to_string())
     }
 
     #[test]
