@@ -5,6 +5,7 @@ use super::body::Body;
 use super::frame::{Frame, GuestFrame, GuestId, LinkFrame, WitnessFrame};
 use super::hello::{Hello, HelloAnswer, Identity};
 use super::kind::{Conversation, Kind};
+use super::packets::PacketFrame;
 use super::refusal::{HoldReason, HoldRefusal};
 use super::service::{RefuseReason, Service};
 use super::values::{CopyTag, DeclineTag, StandingTag, Value};
@@ -82,6 +83,9 @@ fn guest_frame<'a>(kind: Kind, body: &mut Body<'a>) -> Result<GuestFrame<'a>, Li
             detail: body.text()?.to_owned(),
         }),
         Kind::HoldReady => GuestFrame::HoldReady,
+        Kind::Input | Kind::Handshake | Kind::Released | Kind::Output => {
+            GuestFrame::Packets(PacketFrame::read(kind, body)?)
+        }
         Kind::Window => GuestFrame::Window { through_bytes: body.u64()? },
         Kind::PageBatch => GuestFrame::PageBatch(rest(body)),
         Kind::LibxcState => GuestFrame::LibxcState(rest(body)),

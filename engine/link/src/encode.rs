@@ -55,11 +55,6 @@ impl Encoded {
         self.class
     }
 
-    #[cfg(test)]
-    pub(super) fn of_class(self, class: Class) -> Self {
-        Self { class, ..self }
-    }
-
     /// The first version of the protocol that has it.
     pub(super) fn since(&self) -> u16 {
         self.since
@@ -93,6 +88,7 @@ fn check(frame: &Frame<'_>) -> Result<(), EncodeError> {
     let what = frame.kind_name();
     let long_bytes = match frame {
         Frame::Guest(_, GuestFrame::Offer { name, description, .. }) => offer_bytes(name, description),
+        Frame::Guest(_, GuestFrame::Packets(packets)) => packets.packet_bytes(),
         // Else a few numbers, names and one reason.
         frame => verbatim(frame).map_or(0, <[u8]>::len),
     };
@@ -157,7 +153,10 @@ fn names_in<'a>(frame: &'a Frame<'_>) -> [Option<&'a str>; 3] {
 
 /// Memory for the body in one piece: exact where it may be long.
 fn body_bytes_hint(frame: &Frame<'_>) -> usize {
-    verbatim(frame).map_or(64, <[u8]>::len)
+    match frame {
+        Frame::Guest(_, GuestFrame::Packets(packets)) => 24 + packets.packet_bytes(),
+        frame => verbatim(frame).map_or(64, <[u8]>::len),
+    }
 }
 
 fn put_body(out: &mut Vec<u8>, frame: &Frame<'_>) {
@@ -210,6 +209,7 @@ fn put_guest(out: &mut Vec<u8>, frame: &GuestFrame<'_>) {
             put_text(out, &refusal.detail);
         }
         GuestFrame::HoldReady => {}
+        GuestFrame::Packets(packets) => packets.put(out),
         GuestFrame::Window { through_bytes } => put_u64(out, *through_bytes),
     }
 }

@@ -54,6 +54,14 @@ pub enum LinkError {
         /// The number that came.
         found: u32,
     },
+    /// A packet is longer than networks carry.
+    #[error(
+        "The peer sent a packet of {0} bytes, which no network carries; report this as a bug of the sender"
+    )]
+    PacketTooLong(usize),
+    /// A list of packets is longer than a frame may carry.
+    #[error("The peer sent {0} bytes of packets in one frame; report this as a bug of the sender")]
+    TooManyPackets(usize),
     /// The body ends inside a field.
     #[error("A frame's body is too short for its kind; report this as a bug of the sender")]
     BodyTooShort,

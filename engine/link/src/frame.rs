@@ -6,6 +6,7 @@
 //!                 then, in this order for each epoch, as far as the peer's Window reaches:
 //!                 ToSecondary(EpochBegin) ─► PageBatch* ─► LibxcState* ─► LibxlState* ─► EpochEnd ─►
 //!                 ToSecondary(other) ─►                                       ◄─ ToPrimary, Window
+//!                 Packets ─►                                                  ◄─ Packets
 //!   WitnessFrame  Request ─► ◄─ Reply
 //! ```
 //!
@@ -17,6 +18,7 @@
 
 use super::hello::{Hello, HelloAnswer};
 use super::kind::Kind;
+use super::packets::PacketFrame;
 use super::refusal::HoldRefusal;
 use super::service::RefuseReason;
 use super::values::{DeclineTag, Value};
@@ -137,6 +139,8 @@ pub enum GuestFrame<'a> {
     HoldDeclined(HoldRefusal),
     /// The guest that was declined can be held now: its primary may begin. From version 2 on.
     HoldReady,
+    /// Packets of the guest and of its copy. From version 3 on.
+    Packets(PacketFrame<'a>),
     /// So many bytes of epoch frames of the guest may be sent, counted from its first offer on this connection: one may be
     /// sent while fewer were sent before it. From version 2 on.
     Window {
@@ -209,6 +213,7 @@ impl<'a> GuestFrame<'a> {
             },
             Self::HoldDeclined(_) => Kind::HoldDeclined,
             Self::HoldReady => Kind::HoldReady,
+            Self::Packets(packets) => packets.kind(),
             Self::Window { .. } => Kind::Window,
         }
     }

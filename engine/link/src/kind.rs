@@ -77,6 +77,9 @@ kinds! {
     0x1A GuestOfferGeneration 2 Guest   "GuestOffer"     "a guest's offer";
 
     0x1B CopyWanted           3 Guest   "CopyWanted"     "a wish for a copy";
+    0x1C Input                3 Guest   "Input"          "a guest's input";
+    0x1D Handshake            3 Guest   "Handshake"      "a connection's beginning";
+    0x1E Released             3 Guest   "Released"       "a release of a copy's output";
 
     0x20 Stand                1 Guest   "Stand"          "a secondary's standing";
     0x21 Ack                  1 Guest   "Ack"            "an ack";
@@ -87,6 +90,7 @@ kinds! {
     0x26 Window               2 Guest   "Window"         "a window";
     0x27 Live                 3 Guest   "Live"           "a copy's beginning";
     0x28 Halted               3 Guest   "Halted"         "a copy's end";
+    0x29 Output               3 Guest   "Output"         "a copy's output";
 
     0x30 WitnessRead          1 Witness "WitnessRead"    "a witness request";
     0x31 WitnessSwap          1 Witness "WitnessSwap"    "a witness request";

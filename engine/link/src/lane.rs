@@ -14,6 +14,10 @@ pub enum Lane {
     Offered(GuestId),
     /// A guest that the other end offers: this end is secondary.
     Held(GuestId),
+    /// Packets of a guest that this end offers.
+    OfferedPackets(GuestId),
+    /// Packets of the copy of a guest that the other end offers.
+    HeldPackets(GuestId),
 }
 
 impl Lane {
@@ -28,6 +32,10 @@ impl Lane {
                 | GuestFrame::HoldReady
                 | GuestFrame::Window { .. },
             ) => Self::Held(*guest),
+            Frame::Guest(guest, GuestFrame::Packets(packets)) if packets.is_of_holder() => {
+                Self::HeldPackets(*guest)
+            }
+            Frame::Guest(guest, GuestFrame::Packets(_)) => Self::OfferedPackets(*guest),
             Frame::Guest(guest, _) => Self::Offered(*guest),
         }
     }
@@ -38,8 +46,8 @@ impl Lane {
 pub enum Class {
     /// What the link says itself, and whatever is small.
     Control,
-    /// A guest's network packets: somebody waits for each of them. No kind of frame carries them yet. They need lanes of
-    /// their own, since nothing overtakes within a lane.
+    /// A guest's network packets: somebody waits for each of them. They have lanes of their own, since nothing overtakes
+    /// within a lane.
     Packets,
     /// Pages and state of epochs.
     Pages,
@@ -48,6 +56,11 @@ pub enum Class {
 impl Class {
     /// That of a frame of `len_bytes` in `lane`.
     pub(super) fn of(lane: Lane, len_bytes: usize) -> Self {
-        if lane == Lane::Link || len_bytes <= SMALL_FRAME_BYTES { Self::Control } else { Self::Pages }
+        match lane {
+            Lane::OfferedPackets(_) | Lane::HeldPackets(_) => Self::Packets,
+            Lane::Link => Self::Control,
+            Lane::Offered(_) | Lane::Held(_) if len_bytes <= SMALL_FRAME_BYTES => Self::Control,
+            Lane::Offered(_) | Lane::Held(_) => Self::Pages,
+        }
     }
 }

@@ -31,6 +31,7 @@ mod kind;
 mod lane;
 mod link;
 mod outbox;
+mod packets;
 mod refusal;
 mod service;
 #[cfg(test)]
@@ -52,6 +53,7 @@ pub use hello::{Hello, HelloAnswer, Identity, common_version};
 pub use lane::{Class, Lane};
 pub use link::{Event, Link, LinkEnd};
 pub use outbox::{Backlog, LANE_BYTES_HARD_MAX, LANE_BYTES_MAX, Outbox};
+pub use packets::{NotPacked, PACKET_BYTES_MAX, PACKETS_BYTES_MAX, PacketFrame, PacketList, Packets};
 pub use refusal::{HoldReason, HoldRefusal};
 pub use service::{RefuseReason, Service};
 pub use version::{GUEST_REFUSALS_SINCE, VERSIONS};

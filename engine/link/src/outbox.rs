@@ -4,6 +4,7 @@
 //!   push ─► link      │ hello, goodbye, witness      │ ──┐ Control: always first
 //!           offered 1 │ begin, batch, batch, end     │ ──┤ Pages
 //!           offered 2 │ heartbeat                    │ ──┤ Control: overtakes the long heads of other lanes
+//!           packets 2 │ input, input                 │ ──┤ Packets: before pages
 //!           held 1    │ ack                          │ ──┤
 //!                                                         │ in a class the lane that has had the least
 //!                                                         └─► numbered, sealed ─► batch for one writev
@@ -151,7 +152,7 @@ impl Outbox {
 mod tests {
     use super::super::frame::{GuestFrame, GuestId};
     use super::super::lane::Class;
-    use super::super::{Decoder, LinkFrame, encode};
+    use super::super::{Decoder, LinkFrame, PacketFrame, PacketList, encode};
     use super::*;
     use alloc::vec;
     use proptest::prelude::*;
@@ -169,6 +170,14 @@ mod tests {
     fn ack(number: u32, epoch: u64) -> Encoded {
         let message = ToPrimary::Ack { generation: Generation(1), epoch: Epoch(epoch) };
         encode(&GuestFrame::ToPrimary(message).of(guest(number))).unwrap()
+    }
+
+    fn output(number: u32, bytes: usize) -> Encoded {
+        let mut list = PacketList::default();
+        list.push(&vec![number as u8; bytes]).unwrap();
+        let packets = list.packets().unwrap();
+        let output = PacketFrame::Output { generation: Generation(1), base: Epoch(1), first: 0, packets };
+        encode(&GuestFrame::Packets(output).of(guest(number))).unwrap()
     }
 
     fn switchover(number: u32, epoch: u64) -> Encoded {
@@ -226,14 +235,30 @@ mod tests {
     fn packets_go_before_pages_and_after_what_sessions_say() {
         let mut outbox = Outbox::default();
         outbox.push(batch(1, 100_000)).unwrap();
-        outbox.push(batch(2, 50_000).of_class(Class::Packets)).unwrap();
+        outbox.push(output(2, 50_000)).unwrap();
         outbox.push(ack(3, 5)).unwrap();
         outbox.push(batch(4, 3_000)).unwrap();
         let order: Vec<_> =
             frames(&drain(&mut outbox, usize::MAX)).into_iter().map(|(lane, _)| lane).collect();
-        let [offered, packets] = [1, 2].map(|number| Lane::Offered(guest(number)));
-        assert_eq!(order[2..], [packets, offered]);
+        assert_eq!(order[2..], [Lane::HeldPackets(guest(2)), Lane::Offered(guest(1))]);
         assert!(order[..2].contains(&Lane::Held(guest(3))) && order[..2].contains(&Lane::Offered(guest(4))));
+    }
+
+    #[test]
+    fn a_packet_waits_neither_for_the_pages_of_its_own_guest_nor_for_its_turn_behind_small_frames() {
+        let mut outbox = Outbox::default();
+        outbox.push(batch(2, 100_000)).unwrap();
+        outbox.push(output(2, 60)).unwrap();
+        outbox.push(ack(2, 5)).unwrap();
+        let order: Vec<_> =
+            frames(&drain(&mut outbox, usize::MAX)).into_iter().map(|(lane, _)| lane).collect();
+        let of = guest(2);
+        assert_eq!(order, [Lane::Held(of), Lane::HeldPackets(of), Lane::Offered(of)]);
+        assert_eq!(
+            output(2, 60).class(),
+            Class::Packets,
+            "an ack is not kept waiting by packets, however small"
+        );
     }
 
     #[test]

@@ -16,7 +16,7 @@ use understudy_session::{
     WitnessOutcome, WitnessReply, WitnessRequest,
 };
 
-const KINDS: usize = 44;
+const KINDS: usize = 48;
 
 /// What frames are made of, so that each kind can be made with any content.
 #[derive(Clone, Debug)]
@@ -27,6 +27,7 @@ struct Parts {
     present: bool,
     names: [String; 3],
     bytes: Vec<u8>,
+    list: PacketList,
 }
 
 impl Parts {
@@ -40,6 +41,7 @@ impl Parts {
         let to_primary = |message| GuestFrame::ToPrimary(message).of(guest);
         let declined = |why| to_primary(ToPrimary::Declined { generation, epoch: maybe_epoch, why });
         let standing = |standing| to_primary(ToPrimary::Stand { generation, standing });
+        let packets = |frame| GuestFrame::Packets(frame).of(guest);
         let halted = |why| to_primary(ToPrimary::Halted { generation, base: epoch, why });
         let begin = |kind| ToSecondary::EpochBegin { generation, epoch, kind, base: maybe_epoch };
         match self.kind {
@@ -103,6 +105,10 @@ impl Parts {
             35 => GuestFrame::HoldReady.of(guest),
             36 => GuestFrame::Window { through_bytes: c }.of(guest),
             37 => declined(Decline::Diverged),
+            44 => packets(PacketFrame::Input { generation, epoch, first: c, packets: self.packets() }),
+            45 => packets(PacketFrame::Handshake { generation, epoch, packet: &self.bytes }),
+            46 => packets(PacketFrame::Released { generation, base: epoch, through: c }),
+            47 => packets(PacketFrame::Output { generation, base: epoch, first: c, packets: self.packets() }),
             39 => to_secondary(ToSecondary::CopyWanted { generation, from: maybe_epoch }),
             40 => to_primary(ToPrimary::Live { generation, base: epoch }),
             41 => halted(CopyEnd::Crashed),
@@ -111,6 +117,10 @@ impl Parts {
             38 => self.request(WitnessRequest::Reclaim { id: RequestId(d), expect: e, new: self.record() }),
             _ => self.reply([WitnessOutcome::Conflict, WitnessOutcome::Illegal][a as usize % 2]),
         }
+    }
+
+    fn packets(&self) -> Packets<'_> {
+        self.list.packets().unwrap()
     }
 
     fn node(&self, index: usize) -> NodeName {
@@ -154,13 +164,25 @@ fn parts() -> impl Strategy<Value = Parts> {
     let name = || "[a-zé]{1,40}";
     let bytes = proptest::collection::vec(any::<u8>(), 0..2_000);
     (0..KINDS, 1u32.., any::<[u64; 5]>(), any::<bool>(), [name(), name(), name()], bytes).prop_map(
-        |(kind, guest, numbers, present, names, bytes)| Parts { kind, guest, numbers, present, names, bytes },
+        |(kind, guest, numbers, present, names, bytes)| {
+            let list = list(&bytes);
+            Parts { kind, guest, numbers, present, names, bytes, list }
+        },
     )
+}
+
+/// The packet, twice.
+fn list(packet: &[u8]) -> PacketList {
+    let mut list = PacketList::default();
+    [packet, packet].into_iter().for_each(|packet| list.push(packet).unwrap());
+    list
 }
 
 fn known(kind: usize) -> Parts {
     let names = ["alpha", "beta", "gamma"].map(String::from);
-    Parts { kind, guest: 7, numbers: [1, 2, 3, 4, 5], present: true, names, bytes: vec![0xAB; 3] }
+    let bytes = vec![0xAB; 3];
+    let list = list(&bytes);
+    Parts { kind, guest: 7, numbers: [1, 2, 3, 4, 5], present: true, names, bytes, list }
 }
 
 fn on_the_wire(frames: &[Parts]) -> Vec<u8> {
@@ -269,7 +291,12 @@ fn each_kind_has_the_bytes_that_the_document_draws() {
         (0x28, "0100000000000000".to_owned() + "0200000000000000" + "01"),
         (0x28, "0100000000000000".to_owned() + "0200000000000000" + "02"),
         (0x28, "0100000000000000".to_owned() + "0200000000000000" + "03"),
+        (0x1C, "0100000000000000".to_owned() + "0200000000000000" + "0300000000000000" + PACKETS),
+        (0x1D, "0100000000000000".to_owned() + "0200000000000000" + "ababab"),
+        (0x1E, "0100000000000000".to_owned() + "0200000000000000" + "0300000000000000"),
+        (0x29, "0100000000000000".to_owned() + "0200000000000000" + "0300000000000000" + PACKETS),
     ];
+    const PACKETS: &str = concat!("03000000ababab", "03000000ababab");
     const RECORD: &str = concat!("0200000000000000", "0100000000000000", "0462657461", "01", "0567616d6d61");
     assert_eq!(golden.len(), KINDS);
     for (index, (kind, body)) in golden.into_iter().enumerate() {

@@ -136,6 +136,15 @@ impl Numbers {
             GuestFrame::ToPrimary(message) => Inbound::ToPrimary(message),
             GuestFrame::HoldDeclined(refusal) => Inbound::Declined(refusal),
             GuestFrame::HoldReady => Inbound::Ready,
+            // Nothing here runs a copy, or has asked for one.
+            GuestFrame::Packets(packets) => {
+                let is_known = if packets.is_of_holder() {
+                    self.ours.contains_key(&number)
+                } else {
+                    self.theirs.contains_key(&number)
+                };
+                return is_known.then_some(None).ok_or_else(unknown);
+            }
             frame => return self.of_theirs(number, frame).map(Some),
         };
         let ours = self.ours.get(&number).ok_or_else(unknown)?;
