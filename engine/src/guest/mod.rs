@@ -8,7 +8,7 @@
 //!
 //! ```text
 //!   runs here   [`Protector`]   capture thread ─jobs─► encode thread ─parts─► Outlet (a connection)
-//!   held here   [`Keeper`]      receive thread ─► Receiver<Replica>
+//!   held here   [`ReplicaHandle`]      receive thread ─► Receiver<Replica>
 //!   both        [`Report`]s and the [`LoopWaker`] towards the loop
 //! ```
 
@@ -38,7 +38,7 @@ pub use pipeline::figures::{Encoded, PauseTimes};
 pub use pipeline::order::CaptureOrder;
 pub use pipeline::outlet::{Outlet, OutletClosed};
 pub use pipeline::protector::{Protector, ProtectorConfig, Stuck};
-pub use replica::receive::{Committed, Held, Keeper, Work};
+pub use replica::receive::{Committed, Held, ReplicaHandle, Work};
 pub use replica::{InMemory, NotSaved, NotStarted, Replica, Start};
 pub use report::{Report, Reporter, RuntimeId};
 pub use stepped::{SteppedCapture, SteppedReplica};

@@ -116,7 +116,7 @@ impl fmt::Debug for SteppedReplica {
 }
 
 impl SteppedReplica {
-    /// As [`Keeper::start`](super::Keeper::start), save that the memory of the host limits nothing: what is done here
+    /// As [`ReplicaHandle::start`](super::ReplicaHandle::start), save that the memory of the host limits nothing: what is done here
     /// follows from the orders alone.
     pub fn new(held: Held, limits: Limits, reporter: Reporter) -> Self {
         let mut thread = ReceiveThread::new(held, limits, reporter);

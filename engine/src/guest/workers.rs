@@ -4,7 +4,7 @@
 use crate::guest::participant::Participants;
 use crate::guest::pipeline::order::CaptureOrder;
 use crate::guest::pipeline::protector::{Protector, ProtectorConfig, Stuck};
-use crate::guest::replica::receive::{Held, Keeper, Work};
+use crate::guest::replica::receive::{Held, ReplicaHandle, Work};
 use crate::guest::report::Reporter;
 use std::fmt::Debug;
 use std::io;
@@ -49,7 +49,7 @@ pub trait Workers: Send + Sync + Debug {
         reporter: &Reporter,
     ) -> io::Result<Box<dyn Checkpointer>>;
     /// For a guest that is held here.
-    fn keep(&self, held: Held, limits: Limits, reporter: Reporter) -> io::Result<Box<dyn ReplicaThread>>;
+    fn hold(&self, held: Held, limits: Limits, reporter: Reporter) -> io::Result<Box<dyn ReplicaThread>>;
 }
 
 /// A node's: threads.
@@ -68,8 +68,8 @@ impl Workers for Threads {
         Ok(Box::new(Protector::start(source, page_count, config, participants, reporter)?))
     }
 
-    fn keep(&self, held: Held, limits: Limits, reporter: Reporter) -> io::Result<Box<dyn ReplicaThread>> {
-        Ok(Box::new(Keeper::start(held, limits, reporter)?))
+    fn hold(&self, held: Held, limits: Limits, reporter: Reporter) -> io::Result<Box<dyn ReplicaThread>> {
+        Ok(Box::new(ReplicaHandle::start(held, limits, reporter)?))
     }
 }
 
@@ -94,7 +94,7 @@ impl Checkpointer for Protector {
     }
 }
 
-impl ReplicaThread for Keeper {
+impl ReplicaThread for ReplicaHandle {
     fn offer(&self, work: Work) -> Result<(), Work> {
         Self::offer(self, work)
     }

@@ -156,7 +156,7 @@ impl Guests {
             page_count: description.page_count,
         };
         let held = Held { name: name.to_string(), description: description.clone(), host: self.host.clone() };
-        let keeper = self.workers.keep(held, limits, reporter).map_err(|error| {
+        let replica_thread = self.workers.hold(held, limits, reporter).map_err(|error| {
             HoldRefusal::new(
                 HoldReason::Internal,
                 format!("a thread for the guest cannot be started: {error}"),
@@ -167,7 +167,7 @@ impl Guests {
             peer: peer.clone(),
             runtime,
             session: Secondary::new(self.config.secondary_session(), cx.now()),
-            keeper,
+            replica_thread,
             description,
             meter: self.metrics.guest(name),
         }));

@@ -39,10 +39,10 @@ impl Node {
             return;
         }
         let control = &self.config.control;
-        match control::open_desk(control, self.poll.registry(), CONTROL_FIRST) {
-            Ok((desk, file)) => {
+        match control::open_server(control, self.poll.registry(), CONTROL_FIRST) {
+            Ok((server, file)) => {
                 tracing::warn!(control = %control.display(), "The control socket was removed by another program; it is made anew");
-                self.control_desk = desk;
+                self.control_server = server;
                 self.doorplate.file = file;
                 self.doorplate.is_missed = false;
             }

@@ -58,9 +58,9 @@ impl Node {
             self.cx.links.next_timeout(),
             self.cx.witness.next_timeout(),
             self.switch.next_timeout(),
-            self.control_desk.next_timeout(),
+            self.control_server.next_timeout(),
             Some(self.doorplate.look_at()),
-            self.metrics_desk.as_ref().and_then(|desk| desk.next_timeout()),
+            self.metrics_server.as_ref().and_then(|server| server.next_timeout()),
         ];
         times.into_iter().flatten().min()
     }
@@ -72,8 +72,8 @@ impl Node {
                 TIMER => self.clock.rang()?,
                 WAKER => {}
                 SIGNAL => self.shut_down()?,
-                _ if self.control_desk.owns(token) => self.answer_operator(token),
-                _ if self.metrics_desk.as_ref().is_some_and(|desk| desk.owns(token)) => {
+                _ if self.control_server.owns(token) => self.answer_operator(token),
+                _ if self.metrics_server.as_ref().is_some_and(|server| server.owns(token)) => {
                     self.answer_scrape(token)
                 }
                 _ => {
@@ -209,8 +209,8 @@ impl Node {
         self.cx.witness.run_timers(now);
         self.switch.run_timers(now);
         self.look_after_control();
-        self.control_desk.expire(now);
-        self.metrics_desk.iter_mut().for_each(|desk| desk.expire(now));
+        self.control_server.expire(now);
+        self.metrics_server.iter_mut().for_each(|server| server.expire(now));
     }
 
     /// Released frames leave here and nowhere else.
@@ -227,7 +227,7 @@ impl Node {
     }
 
     fn answer_operator(&mut self, token: Token) {
-        let Some(question) = self.control_desk.ready(token, self.cx.now) else { return };
+        let Some(question) = self.control_server.ready(token, self.cx.now) else { return };
         let response = match control::parse_request(&question.bytes) {
             Ok(Request::Status) => Response::Status { status: Box::new(self.status()) },
             Ok(Request::Wish { guest, wish }) => answer_to(self.wish(&guest, wish)),
@@ -235,7 +235,7 @@ impl Node {
             Ok(Request::Export { guest, path }) => answer_to(export::begin(&self.guests, &guest, path)),
             Err(refusal) => refusal,
         };
-        self.control_desk.answer(question.visitor, control::line_of(&response));
+        self.control_server.answer(question.client, control::line_of(&response));
     }
 
     /// Begins what an operator wishes. A guest that is not here yet need not be looked for.
@@ -293,15 +293,15 @@ impl Node {
 
     fn answer_scrape(&mut self, token: Token) {
         let now = self.cx.now;
-        let Some(desk) = &mut self.metrics_desk else { return };
-        let Some(question) = desk.ready(token, now) else { return };
+        let Some(server) = &mut self.metrics_server else { return };
+        let Some(question) = server.ready(token, now) else { return };
         self.guests.measure();
         self.metrics.set_loop_stall(self.stalls.longest().0 as f64 / 1e9);
         let witness = &self.cx.witness;
         if witness.is_configured() {
             self.metrics.set_witness(witness.is_up() && witness.confirms(now));
         }
-        desk.answer(question.visitor, http::respond(&question.bytes, &self.metrics));
+        server.answer(question.client, http::respond(&question.bytes, &self.metrics));
     }
 
     fn status(&mut self) -> Status {

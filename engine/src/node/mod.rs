@@ -66,9 +66,9 @@ pub use replay_stats::{ReplayStats, Totals};
 
 use crate::config::NodeConfig;
 use crate::control;
-use crate::desk::Desk;
 use crate::guest::{Host, HostError, LoopWaker, OutputMaker, Report, RuntimeId, Threads};
 use crate::metrics::{Metrics, http};
+use crate::request_server::RequestServer;
 use crate::signals::ShutdownSignal;
 use clock::Clock;
 use crossbeam::channel::{Receiver, bounded};
@@ -93,8 +93,8 @@ const SIGNAL: Token = Token(2);
 const WITNESS: Token = Token(3);
 const SWITCH: Token = Token(4);
 const CONTROL_FIRST: usize = 16;
-const METRICS_FIRST: usize = CONTROL_FIRST + crate::desk::DESK_TOKENS;
-const LINKS_FIRST: usize = METRICS_FIRST + crate::desk::DESK_TOKENS;
+const METRICS_FIRST: usize = CONTROL_FIRST + crate::request_server::SERVER_TOKENS;
+const LINKS_FIRST: usize = METRICS_FIRST + crate::request_server::SERVER_TOKENS;
 
 /// Reports that wait for the loop. Workers that find it full wait; the loop never waits for them.
 const REPORTS_MAX: usize = 1024;
@@ -185,10 +185,10 @@ pub struct Node {
     discovery: Discovery,
     switch: SwitchPort,
     metrics: Metrics,
-    control_desk: Desk<UnixListener>,
+    control_server: RequestServer<UnixListener>,
     /// The control socket's file, gone with the node.
     doorplate: door::Doorplate,
-    metrics_desk: Option<Desk<TcpListener>>,
+    metrics_server: Option<RequestServer<TcpListener>>,
     shutdown: Option<ShutdownSignal>,
     stalls: stall::Stalls,
     /// Frames on their way from guests to the switch; kept for its memory.
@@ -227,12 +227,12 @@ impl Node {
             patiently(|| Links::open(&config, this.clone(), registry_of(&poll)?, LINKS_FIRST, waker.clone()))
                 .map_err(unusable(format!("Cannot listen on {}", config.listen)))?;
         let address = links.address().map_err(system("The listener has no address"))?;
-        let (control_desk, socket_file) =
-            control::open_desk(&config.control, poll.registry(), CONTROL_FIRST)?;
-        let metrics_desk = config
+        let (control_server, socket_file) =
+            control::open_server(&config.control, poll.registry(), CONTROL_FIRST)?;
+        let metrics_server = config
             .metrics
             .map(|at| {
-                patiently(|| http::open_desk(at, poll.registry(), METRICS_FIRST))
+                patiently(|| http::open_server(at, poll.registry(), METRICS_FIRST))
                     .map_err(unusable(format!("Cannot serve metrics on {at}")))
             })
             .transpose()?;
@@ -270,9 +270,9 @@ impl Node {
             discovery,
             switch,
             metrics,
-            control_desk,
+            control_server,
             doorplate: door::Doorplate::new(socket_file),
-            metrics_desk,
+            metrics_server,
         };
         node.start_guests()?;
         Ok((node, handle))

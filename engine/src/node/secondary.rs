@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   link ─► inbox ─► session (messages) ─► Receive, Commit, Drop… ─┐
-//!              └───► parts of the epoch being received ────────────┴─► Keeper (bounded)
+//!              └───► parts of the epoch being received ────────────┴─► ReplicaHandle (bounded)
 //! ```
 //!
 //! The inbox stands still while an epoch's verdict is awaited (the session learns of it before the next begin)
@@ -46,7 +46,7 @@ pub(super) struct SecondaryGuest {
     pub(super) peer: NodeName,
     pub(super) runtime: RuntimeId,
     pub(super) session: Secondary,
-    pub(super) keeper: Box<dyn ReplicaThread>,
+    pub(super) replica_thread: Box<dyn ReplicaThread>,
     pub(super) description: Description,
     pub(super) meter: GuestMeter,
     inbox: VecDeque<Inbound>,
@@ -91,21 +91,21 @@ pub(super) struct Parts {
     pub(super) peer: NodeName,
     pub(super) runtime: RuntimeId,
     pub(super) session: Secondary,
-    pub(super) keeper: Box<dyn ReplicaThread>,
+    pub(super) replica_thread: Box<dyn ReplicaThread>,
     pub(super) description: Description,
     pub(super) meter: GuestMeter,
 }
 
 impl SecondaryGuest {
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { name, peer, runtime, session, keeper, description, mut meter } = parts;
+        let Parts { name, peer, runtime, session, replica_thread, description, mut meter } = parts;
         meter.set_role(GuestRole::Secondary, 0);
         Self {
             name,
             peer,
             runtime,
             session,
-            keeper,
+            replica_thread,
             description,
             meter,
             inbox: VecDeque::new(),

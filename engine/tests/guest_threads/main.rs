@@ -14,8 +14,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use understudy::guest::{
-    CaptureOrder, Held, Keeper, LabCards, LabHost, LoopWaker, Outlet, OutletClosed, OutputMaker, Protector,
-    ProtectorConfig, Report, Reporter, RuntimeId, Work,
+    CaptureOrder, Held, LabCards, LabHost, LoopWaker, Outlet, OutletClosed, OutputMaker, Protector,
+    ProtectorConfig, ReplicaHandle, Report, Reporter, RuntimeId, Work,
 };
 use understudy_checkpoint::domain::{Description, DomainError, DomainState, GuestKind, LogTells, Source};
 use understudy_checkpoint::epoch::{EpochHead, EpochPart, Limits, Staging};
@@ -168,7 +168,7 @@ struct Rig {
     failures: Arc<AtomicU32>,
     log_losses: Arc<AtomicU32>,
     protector: Protector,
-    keeper: Keeper,
+    replica_thread: ReplicaHandle,
     reports: Receiver<(RuntimeId, Report)>,
     to_copy: Sender<Work>,
     at_copy: Receiver<Work>,
@@ -240,14 +240,14 @@ impl Rig {
         };
         let protector = Protector::start(source, page_count, config, output.into(), &reporter).unwrap();
         let limits = Limits { buffer_bytes_max: 64 << 20, page_count };
-        let keeper = Keeper::start(held(outputs, page_count), limits, reporter).unwrap();
+        let replica_thread = ReplicaHandle::start(held(outputs, page_count), limits, reporter).unwrap();
         let (to_copy, at_copy) = bounded(4096);
         Self {
             memory: Memory::default(),
             failures: Arc::default(),
             log_losses: Arc::default(),
             protector,
-            keeper,
+            replica_thread,
             reports,
             to_copy,
             at_copy,
@@ -308,7 +308,7 @@ impl Rig {
 
     fn hand_over(&self, mut work: Work) {
         let begun = Instant::now();
-        while let Err(back) = self.keeper.offer(work) {
+        while let Err(back) = self.replica_thread.offer(work) {
             assert!(begun.elapsed() < HANG, "the copy takes nothing in");
             std::thread::yield_now();
             work = back;

@@ -7,8 +7,8 @@ use parking_lot::Mutex;
 use std::path::PathBuf;
 use std::sync::Arc;
 use understudy::guest::{
-    Held, Host, HostError, Keeper, LoopWaker, NotBuilt, NotSaved, Report, Reporter, RunningGuest, RuntimeId,
-    Start, SteppedReplica, Work,
+    Held, Host, HostError, LoopWaker, NotBuilt, NotSaved, ReplicaHandle, Report, Reporter, RunningGuest,
+    RuntimeId, Start, SteppedReplica, Work,
 };
 use understudy_checkpoint::domain::{Description, Sink};
 use understudy_checkpoint::epoch::{Image, Limits};
@@ -112,12 +112,12 @@ fn a_copy_whose_takeover_had_begun_is_saved_when_its_thread_ends_and_no_other_is
     for (takes_over, saved) in [(true, 1), (false, 0)] {
         let host = Stubborn::default();
         let (held, reporter, reports, _poll) = held(&host);
-        let keeper = Keeper::start(held, LIMITS, reporter).unwrap();
+        let replica_thread = ReplicaHandle::start(held, LIMITS, reporter).unwrap();
         if takes_over {
-            keeper.offer(ACTIVATE).unwrap();
+            replica_thread.offer(ACTIVATE).unwrap();
             reports.recv_timeout(HANG).unwrap();
         }
-        assert!(keeper.end(HANG));
+        assert!(replica_thread.end(HANG));
         assert_eq!(host.saved.lock().len(), saved);
     }
 }

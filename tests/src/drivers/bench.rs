@@ -137,7 +137,7 @@ impl Workers for SimWorkers {
         Ok(Box::new(SimCheckpointer { bench: self.bench.clone(), slot: bench.captures.len() - 1 }))
     }
 
-    fn keep(&self, held: Held, limits: Limits, reporter: Reporter) -> io::Result<Box<dyn ReplicaThread>> {
+    fn hold(&self, held: Held, limits: Limits, reporter: Reporter) -> io::Result<Box<dyn ReplicaThread>> {
         let guest = guest_of(&held.name);
         let work = SteppedReplica::new(held, limits, reporter.clone());
         let mut bench = self.bench.get();

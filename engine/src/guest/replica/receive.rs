@@ -88,7 +88,7 @@ pub struct Held {
 
 /// The loop's hand on the thread. The thread ends when this is dropped, some time after.
 #[derive(Debug)]
-pub struct Keeper {
+pub struct ReplicaHandle {
     work: Sender<Work>,
     refused: Refused,
     /// Disconnected once the thread has ended.
@@ -109,7 +109,7 @@ impl Refused {
     }
 }
 
-impl Keeper {
+impl ReplicaHandle {
     /// Starts the thread.
     pub fn start(held: Held, limits: Limits, reporter: Reporter) -> io::Result<Self> {
         let (work, inbox) = bounded(WORK_MAX);

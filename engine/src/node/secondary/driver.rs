@@ -211,7 +211,7 @@ impl GuestDriver for SecondaryGuest {
     }
 
     fn copy(&self, to: Sender<Option<Committed>>) -> bool {
-        self.keeper.offer(Work::Copy(to)).is_ok()
+        self.replica_thread.offer(Work::Copy(to)).is_ok()
     }
 
     fn leave(&mut self) {}
@@ -238,6 +238,6 @@ impl GuestDriver for SecondaryGuest {
     }
 
     fn close(self: Box<Self>, time_max: Duration) -> bool {
-        self.keeper.end(time_max)
+        self.replica_thread.end(time_max)
     }
 }

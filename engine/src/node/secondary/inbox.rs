@@ -102,14 +102,14 @@ impl SecondaryGuest {
     pub(super) fn give(&mut self, work: Work) {
         if !self.waiting.is_empty() {
             self.waiting.push_back(work);
-        } else if let Err(work) = self.keeper.offer(work) {
+        } else if let Err(work) = self.replica_thread.offer(work) {
             self.waiting.push_back(work);
         }
     }
 
     fn give_waiting(&mut self) {
         while let Some(work) = self.waiting.pop_front() {
-            if let Err(work) = self.keeper.offer(work) {
+            if let Err(work) = self.replica_thread.offer(work) {
                 self.waiting.push_front(work);
                 return;
             }

@@ -126,7 +126,7 @@ fn guest(room: usize) -> (SecondaryGuest, Replica, Outside) {
         peer: NodeName("a".into()),
         runtime: RuntimeId(1),
         session: Secondary::new(config, Time(0)),
-        keeper: Box::new(replica.clone()),
+        replica_thread: Box::new(replica.clone()),
         description: description(b"first"),
         meter: Metrics::new().guest("g"),
     };

@@ -152,7 +152,7 @@ impl Workers for Bench {
         }
         Ok(Box::new(self.clone()))
     }
-    fn keep(
+    fn hold(
         &self,
         _held: Held,
         _limits: epoch::Limits,
