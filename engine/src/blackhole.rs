@@ -1,7 +1,7 @@
 //! Checkpoints that go nowhere: what protecting a guest would cost it, without another host (`xl remus -b`).
 //!
 //! ```text
-//!   guest ──► Protector: capture thread ─► encode thread ─► Nowhere: counts
+//!   guest ──► Protector: capture thread ─► encode thread ─► Blackhole: counts
 //!     ▲                                                       │ whole
 //!     └── output held, cut, released ◄── this loop ◄──────────┘ and after the interval: the next capture
 //! ```
@@ -261,7 +261,7 @@ impl Run {
 
     fn capture(&mut self, capture: Capture) -> Result<(), Stuck> {
         self.step = Step::BEGUN;
-        let outlet = Box::new(Nowhere { bytes: 0, whole: self.whole.0.clone(), waker: self.waker.clone() });
+        let outlet = Box::new(Blackhole { bytes: 0, whole: self.whole.0.clone(), waker: self.waker.clone() });
         let order = CaptureOrder {
             generation: Generation(0),
             epoch: self.epoch,
@@ -334,13 +334,13 @@ impl Run {
 }
 
 /// Takes what would go to another host, and counts.
-struct Nowhere {
+struct Blackhole {
     bytes: u64,
     whole: Sender<u64>,
     waker: LoopWaker,
 }
 
-impl Outlet for Nowhere {
+impl Outlet for Blackhole {
     fn begin(&mut self, _head: EpochHead) -> Result<u64, OutletClosed> {
         Ok(0)
     }

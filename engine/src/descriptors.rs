@@ -8,7 +8,7 @@
 //! The kernel gives out the lowest free number, so the number of a new descriptor tells how many are taken. A takeover
 //! opens devices, a witness opens the record it writes: what they need is the reserve.
 //!
-//! Not here: how many connections are let in where there is no shortage (`node/links.rs`, `witness/daemon.rs`, `desk`).
+//! Not here: how many connections are let in where there is no shortage (`node/links.rs`, `witness/daemon.rs`, `request_server`).
 
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};

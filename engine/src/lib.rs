@@ -8,7 +8,6 @@
 //! * [`console`] standard output and standard error that can neither end nor stop a process
 //! * [`control`] the local control socket
 //! * [`drill`] rehearsed failures of real processes, judged by what clients saw
-//! * [`desk`] short exchanges with local strangers: under the control socket and the metrics page
 //! * [`guest`] the threads of a guest: capture, encode, receive
 //! * [`memory`] what this process can still have
 //! * [`descriptors`] which descriptors are kept back from strangers
@@ -17,6 +16,7 @@
 //! * [`output_file`] where results are written, so that no file is lost that is not ours
 //! * [`preflight`] what stands against protecting a guest of real Xen
 //! * [`replay`] a recorded guest through the whole engine
+//! * [`request_server`] one request for each connection: under the control socket and the metrics page
 //! * [`signals`] a clean shutdown on SIGINT and SIGTERM, and what SIGHUP means
 //! * [`witness`] the third party as a process
 
@@ -32,7 +32,6 @@ pub mod connection;
 pub mod console;
 pub mod control;
 pub mod descriptors;
-pub mod desk;
 pub mod drill;
 pub mod guest;
 pub mod memory;
@@ -41,5 +40,6 @@ pub mod node;
 pub mod output_file;
 pub mod preflight;
 pub mod replay;
+pub mod request_server;
 pub mod signals;
 pub mod witness;

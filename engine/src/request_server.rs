@@ -1,12 +1,12 @@
-//! A desk: where strangers of this machine ask one short question each and get one answer. The control socket
-//! and the metrics page are desks in an event loop; what is asked and answered is theirs.
+//! A server of one request for each connection, for clients of this machine: a short request, one response. The control
+//! socket and the metrics page are such servers in an event loop; what is asked and answered is theirs.
 //!
 //! ```text
 //!   accept ─► Asking{bytes so far} ── whole ──► (the loop answers) ──► Telling{bytes left} ─► closed
-//!                  └── too long, too slow, or the desk is full ─► closed ◄──┘
+//!                  └── too long, too slow, or the server is full ─► closed ◄──┘
 //! ```
 //!
-//! Bounded in every direction: visitors, bytes of a question, time of a visit; where descriptors are scarce, one visitor
+//! Bounded in every direction: clients, bytes of a request, time of an exchange; where descriptors are scarce, one client
 //! at a time.
 
 use crate::descriptors::{is_exhausted, is_scarce};
@@ -17,55 +17,55 @@ use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use understudy_session::{Span, Time};
 
-/// Visitors at a time, at most; one more sends the longest waiting away.
-const VISITORS_MAX: usize = 16;
+/// Clients at a time, at most; one more sends the longest waiting away.
+const CLIENTS_MAX: usize = 16;
 
 /// Connections that are taken in one turn of the loop: so few that each is read from before it could be the longest waiting.
-const ACCEPTS_MAX: usize = VISITORS_MAX / 2;
+const ACCEPTS_MAX: usize = CLIENTS_MAX / 2;
 
-/// Bytes of a question, at most: an HTTP request's head with a browser's headers fits in.
-const QUESTION_BYTES_MAX: usize = 8 << 10;
+/// Bytes of a request, at most: an HTTP request's head with a browser's headers fits in.
+const REQUEST_BYTES_MAX: usize = 8 << 10;
 
-/// A visit that takes longer than this is over. Answers are small and readers are local.
-const VISIT_MAX: Span = Span::from_ms(10_000);
+/// An exchange that takes longer than this is over. Responses are small and readers are local.
+const EXCHANGE_MAX: Span = Span::from_ms(10_000);
 
-/// Tokens that a desk uses, from its first on.
-pub const DESK_TOKENS: usize = 1 + VISITORS_MAX;
+/// Tokens that a server uses, from its first on.
+pub const SERVER_TOKENS: usize = 1 + CLIENTS_MAX;
 
-/// A listener whose connections a desk can serve.
-pub trait Door: Source {
+/// A listener whose connections a server can serve.
+pub trait Listener: Source {
     /// A connection.
     type Stream: Read + Write + Source + AsFd;
     /// Takes the next connection.
     fn accept(&self) -> io::Result<Self::Stream>;
 }
 
-impl Door for TcpListener {
+impl Listener for TcpListener {
     type Stream = TcpStream;
     fn accept(&self) -> io::Result<TcpStream> {
         Self::accept(self).map(|(stream, _)| stream)
     }
 }
 
-impl Door for UnixListener {
+impl Listener for UnixListener {
     type Stream = UnixStream;
     fn accept(&self) -> io::Result<UnixStream> {
         Self::accept(self).map(|(stream, _)| stream)
     }
 }
 
-/// Who asked; an answer to a visitor who left goes nowhere.
+/// Who asked; an answer to a client who left goes nowhere.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct VisitorId {
+pub struct ClientId {
     seat: usize,
     serial: u64,
 }
 
-/// One question.
+/// One request.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Question {
+pub struct Request {
     /// Whom to answer.
-    pub visitor: VisitorId,
+    pub client: ClientId,
     /// What was asked; cut off, and so not whole, at the limit.
     pub bytes: Vec<u8>,
 }
@@ -78,55 +78,55 @@ enum Talk {
 }
 
 #[derive(Debug)]
-struct Visitor<S> {
+struct Client<S> {
     stream: S,
     serial: u64,
     since: Time,
     talk: Talk,
 }
 
-/// A listener and its visitors.
+/// A listener and its clients.
 #[derive(Debug)]
-pub struct Desk<D: Door> {
-    door: D,
+pub struct RequestServer<D: Listener> {
+    listener: D,
     registry: Registry,
     first_token: usize,
     is_whole: fn(&[u8]) -> bool,
-    seats: [Option<Visitor<D::Stream>>; VISITORS_MAX],
+    seats: [Option<Client<D::Stream>>; CLIENTS_MAX],
     serial: u64,
 }
 
-impl<D: Door> Desk<D> {
-    /// Opens a desk that uses [`DESK_TOKENS`] tokens from `first_token` on. `is_whole` says whether a question
+impl<D: Listener> RequestServer<D> {
+    /// Opens a server that uses [`SERVER_TOKENS`] tokens from `first_token` on. `is_whole` says whether a request
     /// is complete.
     pub fn open(
-        mut door: D,
+        mut listener: D,
         registry: &Registry,
         first_token: usize,
         is_whole: fn(&[u8]) -> bool,
     ) -> io::Result<Self> {
         let registry = registry.try_clone()?;
-        registry.register(&mut door, Token(first_token), Interest::READABLE)?;
-        Ok(Self { door, registry, first_token, is_whole, seats: Default::default(), serial: 0 })
+        registry.register(&mut listener, Token(first_token), Interest::READABLE)?;
+        Ok(Self { listener, registry, first_token, is_whole, seats: Default::default(), serial: 0 })
     }
 
-    /// Whether an event is for this desk.
+    /// Whether an event is for this server.
     pub fn owns(&self, token: Token) -> bool {
-        (self.first_token..self.first_token + DESK_TOKENS).contains(&token.0)
+        (self.first_token..self.first_token + SERVER_TOKENS).contains(&token.0)
     }
 
-    /// Goes on after an event for one of its tokens. A question that is now whole is returned, to be answered.
-    pub fn ready(&mut self, token: Token, now: Time) -> Option<Question> {
+    /// Goes on after an event for one of its tokens. A request that is now whole is returned, to be answered.
+    pub fn ready(&mut self, token: Token, now: Time) -> Option<Request> {
         if token.0 == self.first_token {
             self.let_in(now);
             return None;
         }
         let seat = token.0 - self.first_token - 1;
-        let visitor = self.seats[seat].as_mut()?;
-        match visitor.advance(self.is_whole) {
+        let client = self.seats[seat].as_mut()?;
+        match client.advance(self.is_whole) {
             Ok(Step::Wait) => None,
             Ok(Step::Asked(bytes)) => {
-                Some(Question { visitor: VisitorId { seat, serial: visitor.serial }, bytes })
+                Some(Request { client: ClientId { seat, serial: client.serial }, bytes })
             }
             Ok(Step::Done) | Err(_) => {
                 self.send_away(seat);
@@ -135,26 +135,26 @@ impl<D: Door> Desk<D> {
         }
     }
 
-    /// Answers a visitor; the visit ends when all of it is written.
-    pub fn answer(&mut self, to: VisitorId, answer: Vec<u8>) {
-        let Some(visitor) = self.seats[to.seat].as_mut().filter(|visitor| visitor.serial == to.serial) else {
+    /// Answers a client; the exchange ends when all of it is written.
+    pub fn answer(&mut self, to: ClientId, answer: Vec<u8>) {
+        let Some(client) = self.seats[to.seat].as_mut().filter(|client| client.serial == to.serial) else {
             return;
         };
-        visitor.talk = Talk::Telling { answer, told: 0 };
-        if !matches!(visitor.advance(self.is_whole), Ok(Step::Wait)) {
+        client.talk = Talk::Telling { answer, told: 0 };
+        if !matches!(client.advance(self.is_whole), Ok(Step::Wait)) {
             self.send_away(to.seat);
         }
     }
 
     /// When [`expire`](Self::expire) has something to do.
     pub fn next_timeout(&self) -> Option<Time> {
-        self.seats.iter().flatten().map(|visitor| visitor.since + VISIT_MAX).min()
+        self.seats.iter().flatten().map(|client| client.since + EXCHANGE_MAX).min()
     }
 
-    /// Ends visits that took too long.
+    /// Ends exchanges that took too long.
     pub fn expire(&mut self, now: Time) {
-        for seat in 0..VISITORS_MAX {
-            if self.seats[seat].as_ref().is_some_and(|visitor| visitor.since + VISIT_MAX <= now) {
+        for seat in 0..CLIENTS_MAX {
+            if self.seats[seat].as_ref().is_some_and(|client| client.since + EXCHANGE_MAX <= now) {
                 self.send_away(seat);
             }
         }
@@ -164,7 +164,7 @@ impl<D: Door> Desk<D> {
         // An error ends this round: the next connection is an event of its own. Who comes faster than seats are
         // freed sends others away, and cannot keep the loop here for ever.
         for _ in 0..ACCEPTS_MAX {
-            let mut stream = match self.door.accept() {
+            let mut stream = match self.listener.accept() {
                 Ok(stream) => stream,
                 Err(error) if is_exhausted(&error) && self.send_longest_away() => continue,
                 Err(_) => return,
@@ -177,10 +177,10 @@ impl<D: Door> Desk<D> {
             }
             self.serial += 1;
             let talk = Talk::Asking(Vec::new());
-            self.seats[seat] = Some(Visitor { stream, serial: self.serial, since: now, talk });
+            self.seats[seat] = Some(Client { stream, serial: self.serial, since: now, talk });
         }
         // There may be more, and no new event would say so.
-        let _ = self.registry.reregister(&mut self.door, Token(self.first_token), Interest::READABLE);
+        let _ = self.registry.reregister(&mut self.listener, Token(self.first_token), Interest::READABLE);
     }
 
     fn free_seat(&mut self) -> usize {
@@ -195,10 +195,7 @@ impl<D: Door> Desk<D> {
     /// The seat of who has been here longest.
     fn longest(&self) -> Option<usize> {
         let seated = self.seats.iter().enumerate();
-        seated
-            .filter_map(|(seat, visitor)| Some((visitor.as_ref()?.serial, seat)))
-            .min()
-            .map(|(_, seat)| seat)
+        seated.filter_map(|(seat, client)| Some((client.as_ref()?.serial, seat))).min().map(|(_, seat)| seat)
     }
 
     /// `false` if nobody is here.
@@ -209,9 +206,9 @@ impl<D: Door> Desk<D> {
     }
 
     fn send_away(&mut self, seat: usize) {
-        if let Some(mut visitor) = self.seats[seat].take() {
+        if let Some(mut client) = self.seats[seat].take() {
             // Closing deregisters as well; an error here changes nothing.
-            let _ = self.registry.deregister(&mut visitor.stream);
+            let _ = self.registry.deregister(&mut client.stream);
         }
     }
 }
@@ -222,21 +219,21 @@ enum Step {
     Done,
 }
 
-impl<S: Read + Write> Visitor<S> {
+impl<S: Read + Write> Client<S> {
     fn advance(&mut self, is_whole: fn(&[u8]) -> bool) -> io::Result<Step> {
         loop {
             let done = match &mut self.talk {
-                Talk::Asking(question) => {
+                Talk::Asking(request) => {
                     let mut piece = [0; 1024];
-                    let room = (QUESTION_BYTES_MAX - question.len()).min(piece.len());
+                    let room = (REQUEST_BYTES_MAX - request.len()).min(piece.len());
                     match self.stream.read(&mut piece[..room]) {
                         Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                         Ok(count) => {
-                            question.extend_from_slice(&piece[..count]);
-                            if is_whole(question) || question.len() == QUESTION_BYTES_MAX {
-                                let question = std::mem::take(question);
+                            request.extend_from_slice(&piece[..count]);
+                            if is_whole(request) || request.len() == REQUEST_BYTES_MAX {
+                                let request = std::mem::take(request);
                                 self.talk = Talk::Waiting;
-                                return Ok(Step::Asked(question));
+                                return Ok(Step::Asked(request));
                             }
                             continue;
                         }
@@ -271,24 +268,24 @@ mod tests {
         bytes.ends_with(b"\n")
     }
 
-    /// Serves a desk that answers in capital letters until `visits` were answered.
-    fn serve(visits: usize) -> (std::net::SocketAddr, thread::JoinHandle<()>) {
-        let door = TcpListener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let address = door.local_addr().unwrap();
-        (address, serve_at(door, visits))
+    /// Serves a server that answers in capital letters until `exchanges` were answered.
+    fn serve(exchanges: usize) -> (std::net::SocketAddr, thread::JoinHandle<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = listener.local_addr().unwrap();
+        (address, serve_at(listener, exchanges))
     }
 
-    fn serve_at(door: TcpListener, visits: usize) -> thread::JoinHandle<()> {
+    fn serve_at(listener: TcpListener, exchanges: usize) -> thread::JoinHandle<()> {
         thread::spawn(move || {
             let mut poll = Poll::new().unwrap();
-            let mut desk = Desk::open(door, poll.registry(), 5, line).unwrap();
+            let mut server = RequestServer::open(listener, poll.registry(), 5, line).unwrap();
             let (mut events, mut answered) = (Events::with_capacity(8), 0);
-            while answered < visits {
+            while answered < exchanges {
                 poll.poll(&mut events, Some(Duration::from_secs(20))).unwrap();
                 for event in &events {
-                    assert!(desk.owns(event.token()));
-                    if let Some(question) = desk.ready(event.token(), Time(0)) {
-                        desk.answer(question.visitor, question.bytes.to_ascii_uppercase());
+                    assert!(server.owns(event.token()));
+                    if let Some(request) = server.ready(event.token(), Time(0)) {
+                        server.answer(request.client, request.bytes.to_ascii_uppercase());
                         answered += 1;
                     }
                 }
@@ -298,8 +295,8 @@ mod tests {
 
     #[test]
     fn silent_visitors_do_not_keep_others_from_being_served() {
-        let (address, desk) = serve(3);
-        let silent: Vec<_> = (0..3 * VISITORS_MAX).map(|_| Client::connect(address).unwrap()).collect();
+        let (address, server) = serve(3);
+        let silent: Vec<_> = (0..3 * CLIENTS_MAX).map(|_| Client::connect(address).unwrap()).collect();
         for _ in 0..3 {
             let mut client = Client::connect(address).unwrap();
             client.write_all(b"hel").unwrap();
@@ -309,50 +306,50 @@ mod tests {
             assert_eq!(answer, "HELLO\n");
         }
         drop(silent);
-        desk.join().unwrap();
+        server.join().unwrap();
     }
 
     #[test]
     fn who_asks_at_once_is_answered_however_many_come_together() {
-        let door = TcpListener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let address = door.local_addr().unwrap();
-        // All of them are there, with their questions, before anybody is let in.
-        let mut clients: Vec<_> = (0..6 * VISITORS_MAX).map(|_| Client::connect(address).unwrap()).collect();
+        let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = listener.local_addr().unwrap();
+        // All of them are there, with their requests, before anybody is let in.
+        let mut clients: Vec<_> = (0..6 * CLIENTS_MAX).map(|_| Client::connect(address).unwrap()).collect();
         clients.iter_mut().for_each(|client| client.write_all(b"hello\n").unwrap());
-        let desk = serve_at(door, clients.len());
+        let server = serve_at(listener, clients.len());
         for mut client in clients {
             let mut answer = String::new();
             client.read_to_string(&mut answer).unwrap();
             assert_eq!(answer, "HELLO\n");
         }
-        desk.join().unwrap();
+        server.join().unwrap();
     }
 
     #[test]
     fn a_question_without_end_is_cut_at_the_limit() {
-        let (address, desk) = serve(1);
+        let (address, server) = serve(1);
         let mut client = Client::connect(address).unwrap();
-        client.write_all(&[b'a'; QUESTION_BYTES_MAX]).unwrap();
+        client.write_all(&[b'a'; REQUEST_BYTES_MAX]).unwrap();
         let mut answer = Vec::new();
         client.read_to_end(&mut answer).unwrap();
-        assert_eq!(answer, [b'A'; QUESTION_BYTES_MAX]);
-        desk.join().unwrap();
+        assert_eq!(answer, [b'A'; REQUEST_BYTES_MAX]);
+        server.join().unwrap();
     }
 
     #[test]
     fn a_visit_that_takes_too_long_is_over() {
         let mut poll = Poll::new().unwrap();
-        let door = TcpListener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let mut client = Client::connect(door.local_addr().unwrap()).unwrap();
-        let mut desk = Desk::open(door, poll.registry(), 0, line).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let mut client = Client::connect(listener.local_addr().unwrap()).unwrap();
+        let mut server = RequestServer::open(listener, poll.registry(), 0, line).unwrap();
         let mut events = Events::with_capacity(8);
         poll.poll(&mut events, Some(Duration::from_secs(20))).unwrap();
-        assert!(desk.ready(Token(0), Time(7)).is_none());
-        assert_eq!(desk.next_timeout(), Some(Time(7) + VISIT_MAX));
-        desk.expire(Time(6) + VISIT_MAX);
-        assert!(desk.next_timeout().is_some());
-        desk.expire(Time(7) + VISIT_MAX);
-        assert!(desk.next_timeout().is_none());
+        assert!(server.ready(Token(0), Time(7)).is_none());
+        assert_eq!(server.next_timeout(), Some(Time(7) + EXCHANGE_MAX));
+        server.expire(Time(6) + EXCHANGE_MAX);
+        assert!(server.next_timeout().is_some());
+        server.expire(Time(7) + EXCHANGE_MAX);
+        assert!(server.next_timeout().is_none());
         assert_eq!(client.read(&mut [0]).unwrap(), 0);
     }
 }

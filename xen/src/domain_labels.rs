@@ -44,7 +44,7 @@ pub struct Labels {
     /// The engine that has it, or had it.
     pub engine: Option<Process>,
     /// The process that makes checkpoints of it that go nowhere, or did.
-    pub nowhere: Option<Process>,
+    pub blackhole: Option<Process>,
 }
 
 fn path(domain: DomId, what: &str) -> String {
@@ -56,7 +56,7 @@ pub fn all(store: &mut Xenstore, domain: DomId) -> Result<Labels, LabelError> {
     Ok(Labels {
         generation: get(store, domain, "generation")?.map(Generation),
         engine: get(store, domain, "engine")?,
-        nowhere: get(store, domain, "nowhere")?,
+        blackhole: get(store, domain, "nowhere")?,
     })
 }
 
@@ -88,12 +88,12 @@ pub fn write_engine(domain: DomId, engine: Process) -> Result<(), StoreError> {
 }
 
 /// Labels `domain`: `process` makes checkpoints of it that go nowhere.
-pub fn write_nowhere(domain: DomId, process: Process) -> Result<(), StoreError> {
+pub fn write_blackhole(domain: DomId, process: Process) -> Result<(), StoreError> {
     put(&mut Xenstore::open()?, domain, "nowhere", &process.to_string())
 }
 
-/// Removes the label of [`write_nowhere`].
-pub fn remove_nowhere(domain: DomId) -> Result<(), StoreError> {
+/// Removes the label of [`write_blackhole`].
+pub fn remove_blackhole(domain: DomId) -> Result<(), StoreError> {
     Xenstore::open()?.rm(&path(domain, "nowhere"))
 }
 
@@ -124,7 +124,7 @@ mod tests {
         put(&mut store, DomId(5), "nowhere", "4711").unwrap();
         let labels = all(&mut store, DomId(5)).unwrap();
         assert_eq!((labels.generation, labels.engine), (Some(Generation(3)), Some(this)));
-        assert_eq!(labels.nowhere, Some("4711".parse().unwrap()), "as an older version wrote it");
+        assert_eq!(labels.blackhole, Some("4711".parse().unwrap()), "as an older version wrote it");
         for what in ["generation", "engine", "nowhere"] {
             put(&mut store, DomId(5), what, "three").unwrap();
             let error = all(&mut store, DomId(5)).unwrap_err();

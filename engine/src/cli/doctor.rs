@@ -227,7 +227,7 @@ fn suspended_one(repair: bool, domain: DomId, name: &str) -> Option<Finding> {
         Ok(marks) => marks,
         Err(error) => return Some(unseen(&format!("What {name} (domain {domain}) is marked with"), error)),
     };
-    match marks.nowhere?.runs() {
+    match marks.blackhole?.runs() {
         Ok(true) => return None,
         Ok(false) => {}
         Err(error) => return Some(unseen(&format!("The process that has {name} (domain {domain})"), error)),
@@ -239,7 +239,7 @@ fn suspended_one(repair: bool, domain: DomId, name: &str) -> Option<Finding> {
     }
     let resumed = repair.then(|| -> Result<bool, NotResumed> {
         let was_suspended = resume(domain)?;
-        domain_labels::remove_nowhere(domain)?;
+        domain_labels::remove_blackhole(domain)?;
         Ok(was_suspended)
     });
     let (advice, repaired) = match resumed {

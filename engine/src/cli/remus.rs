@@ -8,8 +8,8 @@
 //! The node does the work, and what it does is `protect`'s. What each option means here is decided in this file, and
 //! told in docs/OPERATIONS.md. Not here: what is watched until the end ([`follow`]).
 
+mod blackhole;
 mod follow;
-mod nowhere;
 
 use super::{CliError, Exit};
 use crate::config::FindChanges;
@@ -119,7 +119,7 @@ pub(super) fn run(args: Args) -> Result<Exit, CliError> {
     let control = args.control.clone();
     let order = args.decide()?;
     order.notices.iter().for_each(|notice| console::complain(format_args!("understudy: {notice}")));
-    if order.is_blackhole { nowhere::run(&order) } else { follow::run(&control, &order) }
+    if order.is_blackhole { blackhole::run(&order) } else { follow::run(&control, &order) }
 }
 
 impl Args {

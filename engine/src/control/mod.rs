@@ -13,7 +13,7 @@
 //! * [`status`] what a node says about itself, with [`GuestState`]
 //! * [`Client`] asks; it blocks
 //! * [`socket`] the socket as a file
-//! * [`open_desk`] answers, in the node's event loop
+//! * [`open_server`] answers, in the node's event loop
 
 mod client;
 pub mod socket;
@@ -26,7 +26,7 @@ pub use state::GuestState;
 pub use status::{GuestRole, GuestStatus, Status};
 
 use crate::config::FindChanges;
-use crate::desk::Desk;
+use crate::request_server::RequestServer;
 use mio::Registry;
 use mio::net::UnixListener;
 use serde::{Deserialize, Serialize};
@@ -132,16 +132,16 @@ pub fn line_of<T: Serialize>(message: &T) -> Vec<u8> {
     line
 }
 
-/// Listens at `path`, readable and writable for this user only, using [`DESK_TOKENS`](crate::desk::DESK_TOKENS)
+/// Listens at `path`, readable and writable for this user only, using [`SERVER_TOKENS`](crate::request_server::SERVER_TOKENS)
 /// tokens from `first_token` on. The socket's file goes with the second part of what is returned.
-pub fn open_desk(
+pub fn open_server(
     path: &Path,
     registry: &Registry,
     first_token: usize,
-) -> Result<(Desk<UnixListener>, SocketFile), SocketError> {
+) -> Result<(RequestServer<UnixListener>, SocketFile), SocketError> {
     let (listener, file) = socket::listen(path)?;
-    let desk = Desk::open(listener, registry, first_token, is_line);
-    desk.map(|desk| (desk, file)).map_err(|source| SocketError::Io { path: path.to_owned(), source })
+    let server = RequestServer::open(listener, registry, first_token, is_line);
+    server.map(|server| (server, file)).map_err(|source| SocketError::Io { path: path.to_owned(), source })
 }
 
 #[cfg(test)]

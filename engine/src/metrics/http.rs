@@ -1,7 +1,7 @@
-//! The page `/metrics`: as much of HTTP/1.1 as a scrape needs. Pure, but for [`open_desk`].
+//! The page `/metrics`: as much of HTTP/1.1 as a scrape needs. Pure, but for [`open_server`].
 
 use super::Metrics;
-use crate::desk::Desk;
+use crate::request_server::RequestServer;
 use mio::Registry;
 use mio::net::TcpListener;
 use std::io;
@@ -22,14 +22,14 @@ fn is_answerable(bytes: &[u8]) -> bool {
     is_head(bytes) || !begins_as_request
 }
 
-/// Listens at `address`, using [`DESK_TOKENS`](crate::desk::DESK_TOKENS) tokens from `first_token` on. Metrics
+/// Listens at `address`, using [`SERVER_TOKENS`](crate::request_server::SERVER_TOKENS) tokens from `first_token` on. Metrics
 /// are read only and no secret, so the address need not be on loopback.
-pub fn open_desk(
+pub fn open_server(
     address: SocketAddr,
     registry: &Registry,
     first_token: usize,
-) -> io::Result<Desk<TcpListener>> {
-    Desk::open(TcpListener::bind(address)?, registry, first_token, is_answerable)
+) -> io::Result<RequestServer<TcpListener>> {
+    RequestServer::open(TcpListener::bind(address)?, registry, first_token, is_answerable)
 }
 
 /// The response to a request's head.

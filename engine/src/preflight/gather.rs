@@ -208,7 +208,7 @@ fn look_at(name: &str, guest: &XlGuest) -> Result<Option<GuestFacts>, XenGuestEr
 
 /// The process of `remus -b` that makes checkpoints of it, if one does.
 fn taken_by(domain: DomId) -> Result<Option<u32>, XenGuestError> {
-    let Some(process) = domain_labels::of(domain)?.nowhere else { return Ok(None) };
+    let Some(process) = domain_labels::of(domain)?.blackhole else { return Ok(None) };
     let runs = process.runs().map_err(|source| XenGuestError::OwnerUnknown { pid: process.pid, source })?;
     Ok(runs.then_some(process.pid))
 }

@@ -1,7 +1,7 @@
 //! The witness's event loop: one thread, one poll, no allocation that a client decides.
 //!
 //! ```text
-//!   tokens   0 signal │ 1 listener │ 2.. metrics desk │ CLIENTS_FIRST.. one for each connection
+//!   tokens   0 signal │ 1 listener │ 2.. metrics server │ CLIENTS_FIRST.. one for each connection
 //! ```
 //!
 //! A client that sends without reading is not read from until it does; one that says no hello is closed after
@@ -14,8 +14,8 @@ use super::words::{copy_words, outcome_label};
 use super::{Store, StoreError};
 use crate::config::check_name;
 use crate::connection::{Connection, ConnectionError, Fill, Transport};
-use crate::desk::{DESK_TOKENS, Desk};
 use crate::metrics::{Metrics, http};
+use crate::request_server::{RequestServer, SERVER_TOKENS};
 use crate::signals::{Hangup, ShutdownSignal};
 use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token};
@@ -38,7 +38,7 @@ const STEPS_MAX: usize = 64;
 const SIGNAL: Token = Token(0);
 pub(super) const LISTENER: Token = Token(1);
 const METRICS_FIRST: usize = 2;
-const CLIENTS_FIRST: usize = METRICS_FIRST + DESK_TOKENS;
+const CLIENTS_FIRST: usize = METRICS_FIRST + SERVER_TOKENS;
 
 /// What a witness is told.
 #[derive(Clone, Debug)]
@@ -85,7 +85,7 @@ pub struct Daemon {
     pub(super) poll: Poll,
     signal: ShutdownSignal,
     pub(super) listener: TcpListener,
-    metrics_desk: Option<Desk<TcpListener>>,
+    metrics_server: Option<RequestServer<TcpListener>>,
     pub(super) transport: Transport,
     pub(super) this: Identity,
     began: Instant,
@@ -112,9 +112,9 @@ impl Daemon {
         let listen = |address| move |source| DaemonError::Listen { address, source };
         let listener = TcpListener::bind(config.listen).map_err(listen(config.listen))?;
         let poll = Poll::new()?;
-        let metrics_desk = match config.metrics {
+        let metrics_server = match config.metrics {
             Some(address) => {
-                Some(http::open_desk(address, poll.registry(), METRICS_FIRST).map_err(listen(address))?)
+                Some(http::open_server(address, poll.registry(), METRICS_FIRST).map_err(listen(address))?)
             }
             None => None,
         };
@@ -122,7 +122,7 @@ impl Daemon {
             poll,
             signal,
             listener,
-            metrics_desk,
+            metrics_server,
             transport: config.transport,
             this: Identity { node: NodeName("witness".into()), instance: u64::from(std::process::id()) },
             began: Instant::now(),
@@ -190,7 +190,7 @@ impl Daemon {
             return Some(Duration::ZERO);
         }
         let hellos = self.clients.values().filter_map(|client| client.connection.deadline());
-        let visits = self.metrics_desk.iter().filter_map(Desk::next_timeout);
+        let visits = self.metrics_server.iter().filter_map(RequestServer::next_timeout);
         let next =
             hellos.chain(visits).chain(self.twins.next_timeout()).chain([self.health.probe_at()]).min()?;
         Some((next - self.now()).into())
@@ -350,8 +350,8 @@ impl Daemon {
 
     fn expire(&mut self) {
         let now = self.now();
-        if let Some(desk) = &mut self.metrics_desk {
-            desk.expire(now);
+        if let Some(server) = &mut self.metrics_server {
+            server.expire(now);
         }
         let late = self.clients.iter().filter(|(_, client)| client.connection.check_timeout(now).is_err());
         for id in late.map(|(id, _)| *id).collect::<Vec<_>>() {
@@ -362,9 +362,9 @@ impl Daemon {
 
     fn show_metrics(&mut self, token: Token) {
         let now = self.now();
-        let Some(desk) = &mut self.metrics_desk else { return };
-        if let Some(question) = desk.ready(token, now) {
-            desk.answer(question.visitor, http::respond(&question.bytes, &self.metrics));
+        let Some(server) = &mut self.metrics_server else { return };
+        if let Some(question) = server.ready(token, now) {
+            server.answer(question.client, http::respond(&question.bytes, &self.metrics));
         }
     }
 }

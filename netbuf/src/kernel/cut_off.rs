@@ -123,7 +123,7 @@ impl CutOff {
 }
 
 fn drop_all(device: &Device) -> Redirect {
-    Redirect { from: device.clone(), way: Way::Nowhere }
+    Redirect { from: device.clone(), way: Way::Drop }
 }
 
 fn set_up(connection: &mut Connection, device: &Device, up: bool) -> Result<(), KernelError> {

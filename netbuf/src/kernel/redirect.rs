@@ -89,7 +89,7 @@ pub(super) enum Way {
     /// What matches goes there.
     To(Matcher, Target),
     /// Everything is dropped.
-    Nowhere,
+    Drop,
 }
 
 impl Redirect {
@@ -122,7 +122,7 @@ impl Redirect {
             Way::To(matcher, target) => {
                 filter::add(self.from.as_pair(), priority, matcher, target, owner.cookie())
             }
-            Way::Nowhere => filter::add_drop(self.from.as_pair(), priority, owner.cookie()),
+            Way::Drop => filter::add_drop(self.from.as_pair(), priority, owner.cookie()),
         }
     }
 }

@@ -171,7 +171,7 @@ fn of_domain(domain: DomId, lives: Result<bool, impl Display>, domains: &[Seen])
 
 fn of_seen(seen: &Seen) -> Behind {
     let Seen { domain, name, marks, .. } = seen;
-    match (marks.generation, marks.engine, marks.nowhere) {
+    match (marks.generation, marks.engine, marks.blackhole) {
         (None, None, Some(process)) => match process.runs() {
             Ok(false) => Behind::Nobody(format!(
                 "{name} (domain {domain}) was not protected, but looked at by `remus -b`"
@@ -237,13 +237,13 @@ mod tests {
 
     #[test]
     fn what_remus_left_is_let_out_and_what_it_has_is_not() {
-        let nowhere = |process| Labels { nowhere: Some(process), ..Labels::default() };
+        let had_by_remus = |process| Labels { blackhole: Some(process), ..Labels::default() };
         let of = |marks| of_domain(DomId(5), Ok::<_, NotSeen>(true), &[seen(5, marks)]);
-        assert!(matches!(of(nowhere(gone())), Behind::Nobody(_)));
-        assert!(matches!(of(nowhere(this())), Behind::Unknown(_)));
-        assert!(matches!(of(Labels { engine: Some(gone()), ..nowhere(gone()) }), Behind::Guest(_)));
+        assert!(matches!(of(had_by_remus(gone())), Behind::Nobody(_)));
+        assert!(matches!(of(had_by_remus(this())), Behind::Unknown(_)));
+        assert!(matches!(of(Labels { engine: Some(gone()), ..had_by_remus(gone()) }), Behind::Guest(_)));
         assert!(matches!(
-            of(Labels { generation: Some(Generation(1)), ..nowhere(gone()) }),
+            of(Labels { generation: Some(Generation(1)), ..had_by_remus(gone()) }),
             Behind::Guest(_)
         ));
     }

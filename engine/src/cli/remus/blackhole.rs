@@ -2,7 +2,7 @@
 
 use super::super::{CliError, Exit};
 use super::Order;
-use crate::blackhole::{self, BlackholeError, End, Plan, Summary};
+use crate::blackhole::{self as checkpoints, BlackholeError, End, Plan, Summary};
 use crate::config::Limits;
 use crate::console;
 use crate::guest::{Compare, HostError, NotFound, XenHost};
@@ -38,7 +38,8 @@ pub(super) fn run(order: &Order) -> Result<Exit, CliError> {
         let found = host.find(&guest, order.find_changes.unwrap_or_default()).map_err(unfit)?;
         // Killed in a pause, this leaves the guest suspended, for which xl has no command.
         let this = Process::this().map_err(unfit);
-        if let Err(error) = this.and_then(|this| domain_labels::write_nowhere(domain, this).map_err(unfit)) {
+        if let Err(error) = this.and_then(|this| domain_labels::write_blackhole(domain, this).map_err(unfit))
+        {
             found.output.let_go();
             return Err(error);
         }
@@ -53,12 +54,12 @@ pub(super) fn run(order: &Order) -> Result<Exit, CliError> {
         ));
         Ok(found)
     };
-    let end = blackhole::run(find, &plan, &mut signal, |summary| {
+    let end = checkpoints::run(find, &plan, &mut signal, |summary| {
         console::say(format_args!("{guest}: {}", line(&summary)));
     });
     if let Some(domain) = marked {
         // One that has ended took the mark with it.
-        let _ = domain_labels::remove_nowhere(domain);
+        let _ = domain_labels::remove_blackhole(domain);
     }
     match end {
         Ok(End::Stopped) => console::say(format_args!("{guest}: goes on as before")),

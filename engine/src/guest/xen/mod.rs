@@ -285,7 +285,7 @@ fn check_free(marks: &Labels) -> Result<(), XenGuestError> {
     if let Some(pid) = lives(marks.engine)? {
         return Err(XenGuestError::RunByEngine { pid });
     }
-    lives(marks.nowhere)?.map_or(Ok(()), |pid| Err(XenGuestError::RunByRemus { pid }))
+    lives(marks.blackhole)?.map_or(Ok(()), |pid| Err(XenGuestError::RunByRemus { pid }))
 }
 
 /// Whether a guest can be protected at all.
