@@ -1,7 +1,7 @@
 //! Limits that the documents name are those of the code.
 
 use super::greet::STRANGERS_MAX;
-use super::links::LINES_MAX;
+use super::links::CONNECTIONS_MAX;
 use super::numbers::GUESTS_MAX;
 use super::offers::HELD_MAX;
 use understudy_checkpoint::stream::limits;
@@ -91,7 +91,7 @@ fn the_limits_that_operators_are_told_are_those_of_the_code() {
     for words in [
         format!("{} GiB is the most that can be protected", GUEST_PAGES_MAX >> 18),
         format!("together they have to fit in {}", mib(BODY_BYTES_MAX)),
-        format!("up to {LINES_MAX} connections, {STRANGERS_MAX} of them of whoever"),
+        format!("up to {CONNECTIONS_MAX} connections, {STRANGERS_MAX} of them of whoever"),
         format!("Names have 1 to {} letters", crate::config::NAME_BYTES_MAX),
     ] {
         assert!(document.contains(&words), "docs/OPERATIONS.md does not say {words:?}");

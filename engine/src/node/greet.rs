@@ -10,9 +10,9 @@
 //!                  └── 64 others came since, or descriptors are scarce ─► closed
 //! ```
 
-use super::line::{Line, TWIN_WAIT, Whose};
-use super::links::{LINES_MAX, Links};
+use super::links::{CONNECTIONS_MAX, Links};
 use super::peer::Peer;
+use super::peer_connection::{PeerConnection, TWIN_WAIT, Whose};
 use crate::config::check_name;
 use crate::connection::Connection;
 use crate::descriptors::{is_exhausted, is_scarce};
@@ -61,17 +61,17 @@ impl Links {
 
     /// Connections of whom nothing is known, the oldest first.
     fn strangers(&self) -> impl Iterator<Item = Token> {
-        let is_one = |line: &Line| !matches!(line.whose, Whose::Dialed(_) | Whose::Open(_));
-        self.lines.iter().filter(move |(_, line)| is_one(line)).map(|(token, _)| *token)
+        let is_one = |link: &PeerConnection| !matches!(link.whose, Whose::Dialed(_) | Whose::Open(_));
+        self.connections.iter().filter(move |(_, link)| is_one(link)).map(|(token, _)| *token)
     }
 
     /// Who says hello at once is long known when its turn comes. `false` if there is none.
     fn send_oldest_stranger_away(&mut self) -> bool {
         let Some(oldest) = self.strangers().next() else { return false };
         self.unread.remove(&oldest);
-        if let Some(mut line) = self.lines.remove(&oldest) {
+        if let Some(mut link) = self.connections.remove(&oldest) {
             // Dropping the socket deregisters as well.
-            let _ = self.registry.deregister(&mut line.connection);
+            let _ = self.registry.deregister(&mut link.connection);
         }
         true
     }
@@ -85,13 +85,13 @@ impl Links {
     }
 
     fn add(&mut self, mut connection: Connection, whose: Whose, now: Time) -> io::Result<Token> {
-        if self.lines.len() >= LINES_MAX {
+        if self.connections.len() >= CONNECTIONS_MAX {
             return Err(io::Error::other("there are too many connections"));
         }
         let token = Token(self.next_token);
         self.next_token += 1;
         self.registry.register(&mut connection, token, Interest::READABLE | Interest::WRITABLE)?;
-        self.lines.insert(token, Line::new(connection, whose, now));
+        self.connections.insert(token, PeerConnection::new(connection, whose, now));
         self.unread.insert(token);
         Ok(token)
     }
@@ -144,30 +144,30 @@ impl Links {
 
     /// Another process than the one that has the link says that it is the peer: the one that is here is asked first.
     fn contend(&mut self, token: Token, older: Token, hello: Hello, now: Time) {
-        if let Some(line) = self.lines.get_mut(&older) {
-            line.ping(now);
+        if let Some(link) = self.connections.get_mut(&older) {
+            link.ping(now);
         }
-        if let Some(line) = self.lines.get_mut(&token) {
-            line.whose = Whose::Contending { hello, since: now };
+        if let Some(link) = self.connections.get_mut(&token) {
+            link.whose = Whose::Contending { hello, since: now };
         }
     }
 
     /// Decides between two processes of one name once the first has answered, or had its time to.
     pub(super) fn decide_contentions(&mut self, now: Time) {
         let contending: Vec<_> = self
-            .lines
+            .connections
             .iter()
-            .filter_map(|(token, line)| match &line.whose {
+            .filter_map(|(token, link)| match &link.whose {
                 Whose::Contending { hello, since } => Some((*token, hello.clone(), *since)),
                 _ => None,
             })
             .collect();
         for (token, hello, since) in contending {
             let name = &hello.from.node;
-            let first = self.line(name);
-            let answered = first.is_some_and(|line| match line.has_windows() {
-                true => line.ponged_at.is_some_and(|at| at > since),
-                false => line.heard_at > since,
+            let first = self.link(name);
+            let answered = first.is_some_and(|link| match link.has_windows() {
+                true => link.ponged_at.is_some_and(|at| at > since),
+                false => link.heard_at > since,
             });
             if answered {
                 self.refuse_twin(token, &hello, now);
@@ -179,7 +179,7 @@ impl Links {
 
     fn refuse_twin(&mut self, token: Token, hello: &Hello, now: Time) {
         let name = &hello.from.node;
-        let remote = self.lines.get(&token).map(|line| line.connection.remote());
+        let remote = self.connections.get(&token).map(|link| link.connection.remote());
         if let (Some(peer), Some(remote)) = (self.peers.get_mut(name), remote) {
             peer.has_twin(remote, now);
         }
@@ -198,7 +198,7 @@ impl Links {
         let others = [peer.open.as_ref().map(|open| open.token), peer.dialing];
         let others = others.into_iter().flatten();
         others.for_each(|other| self.end(other, "The peer connected anew", None, now));
-        let agreed = self.lines.get_mut(&token).map(|line| line.connection.agree(self.this.clone()));
+        let agreed = self.connections.get_mut(&token).map(|link| link.connection.agree(self.this.clone()));
         match agreed {
             Some(Ok(())) => self.up(token, identity, false, now),
             Some(Err(error)) => self.close(token, error, now),
@@ -207,10 +207,10 @@ impl Links {
     }
 
     fn refuse(&mut self, token: Token, reason: RefuseReason, detail: &str, now: Time) {
-        let Some(line) = self.lines.get_mut(&token) else { return };
-        let remote = line.connection.remote();
-        match line.connection.refuse(reason, detail) {
-            Ok(()) => line.whose = Whose::Refused,
+        let Some(link) = self.connections.get_mut(&token) else { return };
+        let remote = link.connection.remote();
+        match link.connection.refuse(reason, detail) {
+            Ok(()) => link.whose = Whose::Refused,
             Err(error) => self.close(token, error, now),
         }
         if reason == RefuseReason::UnknownNode {
@@ -220,8 +220,8 @@ impl Links {
 
     /// A peer that was dialled agrees.
     pub(super) fn agreed(&mut self, token: Token, identity: Identity, now: Time) {
-        let Some(line) = self.lines.get_mut(&token) else { return };
-        let Whose::Dialed(name) = line.whose.clone() else { return };
+        let Some(link) = self.connections.get_mut(&token) else { return };
+        let Whose::Dialed(name) = link.whose.clone() else { return };
         let peer = self.peers.get_mut(&name).expect("only peers are dialled");
         let open = peer.open.as_ref();
         let twin = open.is_some_and(|open| open.identity.instance != identity.instance);

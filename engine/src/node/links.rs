@@ -12,9 +12,9 @@
 use super::context::Silence;
 use super::epoch_sender::SendQueue;
 use super::inbound::GuestName;
-use super::line::{Line, Read, TWIN_WAIT, Whose};
 use super::link_event::LinkEvent;
 use super::peer::{Peer, PeerHealth, needs_a_person};
+use super::peer_connection::{PeerConnection, Read, TWIN_WAIT, Whose};
 use crate::config::NodeConfig;
 use crate::connection::{ConnectionError, Transport};
 use crate::guest::LoopWaker;
@@ -29,7 +29,7 @@ use understudy_link::{Frame, GUEST_REFUSALS_SINCE, GuestFrame, GuestId, Identity
 use understudy_session::{NodeName, Span, Time};
 
 /// Connections at a time, peers and those that have not said who they are.
-pub(super) const LINES_MAX: usize = 256;
+pub(super) const CONNECTIONS_MAX: usize = 256;
 
 /// All links.
 #[derive(Debug)]
@@ -42,9 +42,9 @@ pub(super) struct Links {
     /// Whether only peers of the configuration are let in.
     pub(super) strict: bool,
     pub(super) peers: BTreeMap<NodeName, Peer>,
-    pub(super) lines: BTreeMap<Token, Line>,
+    pub(super) connections: BTreeMap<Token, PeerConnection>,
     pub(super) next_token: usize,
-    /// Lines whose socket may hold more.
+    /// Connections whose socket may hold more.
     pub(super) unread: BTreeSet<Token>,
     pub(super) events: VecDeque<LinkEvent>,
     /// As sessions are told: a peer not heard for this long is lost.
@@ -78,7 +78,7 @@ impl Links {
             listener_token,
             strict: !peers.is_empty(),
             peers,
-            lines: BTreeMap::new(),
+            connections: BTreeMap::new(),
             next_token: first_token + 1,
             unread: BTreeSet::new(),
             events: VecDeque::new(),
@@ -99,14 +99,14 @@ impl Links {
     }
 
     pub(super) fn is_up(&self, peer: &NodeName) -> bool {
-        self.line(peer).is_some()
+        self.link(peer).is_some()
     }
 
     /// A readiness event for one of the links.
     pub(super) fn ready(&mut self, token: Token, now: Time) {
         if token == self.listener_token {
             self.accept(now);
-        } else if self.lines.contains_key(&token) {
+        } else if self.connections.contains_key(&token) {
             self.unread.insert(token);
         }
     }
@@ -122,9 +122,9 @@ impl Links {
             .collect();
         due.into_iter().for_each(|peer| self.dial(&peer, now));
         let late: Vec<_> = self
-            .lines
+            .connections
             .iter_mut()
-            .filter_map(|(token, line)| Some((*token, line.run_timers(now).err()?)))
+            .filter_map(|(token, link)| Some((*token, link.run_timers(now).err()?)))
             .collect();
         late.into_iter().for_each(|(token, why)| self.close(token, why, now));
         self.decide_contentions(now);
@@ -132,23 +132,23 @@ impl Links {
 
     pub(super) fn next_timeout(&self) -> Option<Time> {
         let peers = self.peers.values().flat_map(|peer| [peer.dial_at(), peer.settle_at()]).flatten();
-        let lines = self.lines.values().filter_map(|line| match line.whose {
+        let connections = self.connections.values().filter_map(|link| match link.whose {
             Whose::Contending { since, .. } => Some(since + TWIN_WAIT),
-            _ => line.next_timeout(),
+            _ => link.next_timeout(),
         });
-        peers.chain(lines).min()
+        peers.chain(connections).min()
     }
 
     /// Whether there is something to read that a guest has room for.
     pub(super) fn has_unread(&self) -> bool {
-        self.unread.iter().any(|token| self.lines.get(token).is_some_and(|line| !line.blocked))
+        self.unread.iter().any(|token| self.connections.get(token).is_some_and(|link| !link.blocked))
     }
 
     /// Reads from each link that has something and is not blocked, a bounded lot.
     pub(super) fn read(&mut self, now: Time) {
         for token in self.unread.iter().copied().collect::<Vec<_>>() {
-            let Some(line) = self.lines.get_mut(&token).filter(|line| !line.blocked) else { continue };
-            let result = line.read(&mut self.events, now);
+            let Some(link) = self.connections.get_mut(&token).filter(|link| !link.blocked) else { continue };
+            let result = link.read(&mut self.events, now);
             self.note_round_trip(token);
             match result {
                 Ok(Read::Drained) => {
@@ -165,10 +165,10 @@ impl Links {
     }
 
     fn note_round_trip(&mut self, token: Token) {
-        let Some(line) = self.lines.get_mut(&token) else { return };
-        if let Whose::Open(name) | Whose::Dialed(name) = &line.whose
+        let Some(link) = self.connections.get_mut(&token) else { return };
+        if let Whose::Open(name) | Whose::Dialed(name) = &link.whose
             && let Some(peer) = self.peers.get_mut(name)
-            && let Some(round_trip) = line.take_round_trip()
+            && let Some(round_trip) = link.take_round_trip()
         {
             peer.measured(round_trip);
         }
@@ -182,9 +182,9 @@ impl Links {
     /// Takes in nothing more from peers of version 1 of which `is_full` says that a guest of theirs has enough to do.
     /// Later versions have windows.
     pub(super) fn hold_back(&mut self, is_full: impl Fn(&NodeName) -> bool) {
-        for line in self.lines.values_mut() {
-            if let Whose::Open(peer) = &line.whose {
-                line.blocked = !line.has_windows() && is_full(peer);
+        for link in self.connections.values_mut() {
+            if let Whose::Open(peer) = &link.whose {
+                link.blocked = !link.has_windows() && is_full(peer);
             }
         }
     }
@@ -193,7 +193,8 @@ impl Links {
     pub(super) fn is_held_back(&self, peer: &NodeName) -> bool {
         let open = self.peers.get(peer).and_then(|peer| peer.open.as_ref());
         open.is_some_and(|open| {
-            self.unread.contains(&open.token) && self.lines.get(&open.token).is_some_and(|line| line.blocked)
+            self.unread.contains(&open.token)
+                && self.connections.get(&open.token).is_some_and(|link| link.blocked)
         })
     }
 
@@ -207,9 +208,9 @@ impl Links {
         description: &Description,
     ) -> Option<(GuestId, SendQueue)> {
         let queue = SendQueue::new(self.waker.clone());
-        let line = self.line_mut(peer)?;
-        let number = line.numbers.offer(guest.clone(), queue.clone());
-        let generation = (line.connection.version() >= GUEST_REFUSALS_SINCE).then_some(generation);
+        let link = self.link_mut(peer)?;
+        let number = link.numbers.offer(guest.clone(), queue.clone());
+        let generation = (link.connection.version() >= GUEST_REFUSALS_SINCE).then_some(generation);
         let description = Box::new(description.clone());
         self.send(peer, &GuestFrame::Offer { name: guest, generation, description }.of(number));
         Some((number, queue))
@@ -217,13 +218,13 @@ impl Links {
 
     /// The number that `peer` gave a guest it runs, on the present link.
     pub(super) fn number_of(&self, peer: &NodeName, guest: &GuestName) -> Option<GuestId> {
-        self.line(peer)?.numbers.number_of(guest)
+        self.link(peer)?.numbers.number_of(guest)
     }
 
     /// Puts a frame in its lane; flushed at the end of the turn. Without a link it goes nowhere.
     pub(super) fn send(&mut self, peer: &NodeName, frame: &Frame<'_>) {
-        if let Some(line) = self.line_mut(peer) {
-            line.send(frame);
+        if let Some(link) = self.link_mut(peer) {
+            link.send(frame);
         }
     }
 
@@ -238,8 +239,8 @@ impl Links {
     /// it is that guest's trouble alone.
     pub(super) fn silent(&mut self, peer: &NodeName, now: Time) -> Silence {
         let silence_max = self.silence_max;
-        let Some(line) = self.line(peer) else { return Silence::Closed };
-        if now - line.heard_at < silence_max {
+        let Some(link) = self.link(peer) else { return Silence::Closed };
+        if now - link.heard_at < silence_max {
             return Silence::Kept;
         }
         let round_trip = self.peers.get(peer).and_then(Peer::round_trip).filter(|trip| *trip >= silence_max);
@@ -257,18 +258,18 @@ impl Links {
 
     /// Says goodbye on every link.
     pub(super) fn say_goodbye(&mut self) {
-        for line in self.lines.values_mut() {
+        for link in self.connections.values_mut() {
             // The peer learns of the end by the socket's if not by this.
-            let _ = line.connection.say_goodbye();
+            let _ = link.connection.say_goodbye();
         }
     }
 
     /// Sends what waits, as far as sockets take it.
     pub(super) fn flush(&mut self, now: Time) {
         let mut failed = Vec::new();
-        for (token, line) in &mut self.lines {
-            match line.flush(now) {
-                Ok(()) if line.connection.is_finished() => failed.push((*token, LinkError::Ended.into())),
+        for (token, link) in &mut self.connections {
+            match link.flush(now) {
+                Ok(()) if link.connection.is_finished() => failed.push((*token, LinkError::Ended.into())),
                 Ok(()) => {}
                 Err(error) => failed.push((*token, error)),
             }
@@ -276,20 +277,20 @@ impl Links {
         failed.into_iter().for_each(|(token, why)| self.close(token, why, now));
     }
 
-    pub(super) fn line(&self, peer: &NodeName) -> Option<&Line> {
+    pub(super) fn link(&self, peer: &NodeName) -> Option<&PeerConnection> {
         let open = self.peers.get(peer)?.open.as_ref()?;
-        self.lines.get(&open.token)
+        self.connections.get(&open.token)
     }
 
-    pub(super) fn line_mut(&mut self, peer: &NodeName) -> Option<&mut Line> {
+    pub(super) fn link_mut(&mut self, peer: &NodeName) -> Option<&mut PeerConnection> {
         let token = self.peers.get(peer)?.open.as_ref()?.token;
-        self.lines.get_mut(&token)
+        self.connections.get_mut(&token)
     }
 
     pub(super) fn up(&mut self, token: Token, identity: Identity, dialed: bool, now: Time) {
         let name = identity.node.clone();
-        let line = self.lines.get_mut(&token).expect("the caller has it");
-        line.opened(name.clone(), now);
+        let link = self.connections.get_mut(&token).expect("the caller has it");
+        link.opened(name.clone(), now);
         let peer = self.peers.get_mut(&name).expect("the caller made sure");
         peer.opened(token, identity, dialed, now);
         self.events.push_back(LinkEvent::Up { peer: name });
@@ -301,11 +302,11 @@ impl Links {
     }
 
     pub(super) fn end(&mut self, token: Token, why: &str, error: Option<ConnectionError>, now: Time) {
-        let Some(mut line) = self.lines.remove(&token) else { return };
+        let Some(mut link) = self.connections.remove(&token) else { return };
         self.unread.remove(&token);
         // Dropping the socket deregisters as well.
-        let _ = self.registry.deregister(&mut line.connection);
-        match line.whose.clone() {
+        let _ = self.registry.deregister(&mut link.connection);
+        match link.whose.clone() {
             Whose::Open(name) => {
                 self.peers.get_mut(&name).expect("open links belong to peers").closed(why, now);
                 self.events.push_back(LinkEvent::Down { peer: name });
@@ -318,7 +319,7 @@ impl Links {
                 }
             }
             Whose::Stranger if error.as_ref().is_some_and(needs_a_person) => {
-                self.sent_away(&line.connection.remote(), &why, now);
+                self.sent_away(&link.connection.remote(), &why, now);
             }
             Whose::Stranger | Whose::Refused | Whose::Contending { .. } => {
                 tracing::debug!(why, "A connection ended before its hello");

@@ -6,7 +6,7 @@
 //!   theirs   socket ──► Parcel ──► the guest's thread ── dropped ──► taken ──► Window frames
 //! ```
 //!
-//! Not here: bytes and sockets ([`line`](super::line)).
+//! Not here: bytes and sockets ([`peer_connection`](super::peer_connection)).
 
 use super::epoch_sender::SendQueue;
 use super::inbound::{GuestName, Inbound, Parcel, Taken};

@@ -6,7 +6,7 @@
 //!     └── trouble: said once for each reason, shown until a link has lasted
 //! ```
 //!
-//! Not here: sockets and frames (`links`, `line`).
+//! Not here: sockets and frames (`links`, `peer_connection`).
 
 use crate::connection::ConnectionError;
 use mio::Token;

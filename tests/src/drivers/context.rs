@@ -32,7 +32,7 @@ pub(super) struct SimContext {
     pub(super) now: Time,
     host: usize,
     mutant: Option<Mutant>,
-    link: Option<Line>,
+    link: Option<SimLink>,
     pub(super) witness_up: bool,
     pub(super) said: Vec<Said>,
     /// The engine has closed the link in this turn and is to be told so.
@@ -41,7 +41,7 @@ pub(super) struct SimContext {
 
 /// One end of a connection.
 #[derive(Debug)]
-struct Line {
+struct SimLink {
     numbers: Numbers,
     decoder: Decoder,
     sequence: u32,
@@ -63,7 +63,7 @@ impl SimContext {
         let mut numbers = Numbers::default();
         numbers.use_windows(true);
         let (heard_at, inbox) = (self.now, VecDeque::new());
-        self.link = Some(Line { numbers, decoder, sequence: 0, heard_at, inbox });
+        self.link = Some(SimLink { numbers, decoder, sequence: 0, heard_at, inbox });
     }
 
     /// The connection is gone; true if there was one.

@@ -64,7 +64,7 @@ pub(super) enum Read {
 }
 
 #[derive(Debug)]
-pub(super) struct Line {
+pub(super) struct PeerConnection {
     pub(super) connection: Connection,
     pub(super) whose: Whose,
     /// Only on a link of version 1, which has no windows.
@@ -84,7 +84,7 @@ pub(super) struct Line {
     broken: Option<ConnectionError>,
 }
 
-impl Line {
+impl PeerConnection {
     pub(super) fn new(connection: Connection, whose: Whose, now: Time) -> Self {
         Self {
             connection,
