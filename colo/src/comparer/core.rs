@@ -126,13 +126,14 @@ impl Core {
 
     /// Nothing of this flow is compared until a base at or after `through`.
     pub(super) fn diverge(&mut self, slot: &mut Slot, why: Why, through: Epoch) {
-        if slot.lost.is_some() {
-            return;
-        }
-        let mut lost = Lost { through, ..Lost::default() };
+        let before = slot.lost.take();
+        let mut lost = before.unwrap_or_default();
+        lost.through = lost.through.max(through);
         self.empty(&mut slot.queues, &slot.kind, &mut lost);
         slot.lost = Some(lost);
-        self.tell(Divergence { flow: slot.flow, why, through });
+        if before.is_none() {
+            self.tell(Divergence { flow: slot.flow, why, through });
+        }
     }
 
     fn empty(&mut self, queues: &mut Queues, kind: &Kind, lost: &mut Lost) {

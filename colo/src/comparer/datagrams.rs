@@ -54,9 +54,6 @@ fn put(
     let new = New { flow: at, queue, said, id: sent.id, epoch: sent.epoch, since: core.now };
     if let Err(full) = core.pool.put(&mut slot.queues, new, datagram.body) {
         core.diverge(slot, Why::Full(full), sent.epoch);
-        if let Some(lost) = &mut slot.lost {
-            lost.through = lost.through.max(sent.epoch);
-        }
     }
 }
 

@@ -90,7 +90,6 @@ pub(super) fn primary(
     if let Err(stop) = outcome {
         core.diverge(slot, stop.why(), sent.epoch);
         let (Kind::Tcp(stream), Some(lost)) = (&slot.kind, &mut slot.lost) else { return };
-        lost.through = lost.through.max(sent.epoch);
         lost.add(stretch, stream.offer(stretch));
     }
 }
@@ -128,14 +127,14 @@ pub(super) fn settle(core: &mut Core, stream: &mut Stream, queues: &mut Queues) 
     let is_rule_off = core.rules.lack(Mutant::AckRuleOff);
     while let Some(first) = core.pool.first(queues, Queue::Data) {
         let entry = core.pool.entry(first);
-        let stretch = entry.stretch();
+        let (stretch, order) = (entry.stretch(), entry.order);
         let is_matched = if stretch.is_reset() { entry.is_paired } else { stream.has_matched(stretch) };
         if entry.epoch != epoch || !is_matched {
             break;
         }
-        let Verdict::Leaves(patch) = stream.verdict(stretch, is_rule_off) else { break };
+        let Verdict::Leaves(patch) = stream.verdict(stretch, order, is_rule_off) else { break };
         let entry = core.pool.remove(queues, first);
-        stream.left_by_match(stretch, patch);
+        stream.left_by_match(stretch, order, patch);
         core.release(entry.id, entry.since, patch);
     }
     let mut next = core.pool.first(queues, Queue::Acks);
@@ -146,10 +145,10 @@ pub(super) fn settle(core: &mut Core, stream: &mut Stream, queues: &mut Queues) 
         if entry.epoch != epoch || !may_pass(&core.pool, stream, queues, stretch, order) {
             break;
         }
-        match stream.verdict(stretch, is_rule_off) {
+        match stream.verdict(stretch, order, is_rule_off) {
             Verdict::Leaves(patch) => {
                 let entry = core.pool.remove(queues, at);
-                stream.left_by_match(stretch, patch);
+                stream.left_by_match(stretch, order, patch);
                 core.release(entry.id, entry.since, patch);
             }
             Verdict::NeedsAck => break,
@@ -231,9 +230,10 @@ impl Work<'_> {
             let is_next = self.core.pool.first(self.queues, Queue::Data).is_none();
             (Queue::Data, is_next && self.stream.has_matched(stretch))
         };
-        let verdict = self.stream.verdict(stretch, self.core.rules.lack(Mutant::AckRuleOff));
+        let order = self.core.pool.next_order();
+        let verdict = self.stream.verdict(stretch, order, self.core.rules.lack(Mutant::AckRuleOff));
         if let (true, Verdict::Leaves(patch)) = (may_leave, verdict) {
-            self.stream.left_by_match(stretch, patch);
+            self.stream.left_by_match(stretch, order, patch);
             self.core.release(sent.id, self.core.now, patch);
             return Ok(());
         }

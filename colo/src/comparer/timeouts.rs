@@ -59,7 +59,8 @@ fn due(core: &Core, age: Age) -> Option<(Time, Index)> {
 /// An acknowledgement that lacks nothing but the copy's window says nothing that the other end needs.
 fn ack_expired(core: &Core, slot: &Slot, at: Index) -> Option<Why> {
     let Kind::Tcp(stream) = &slot.kind else { return None };
-    let needs_ack = stream.verdict(core.pool.entry(at).stretch(), false) == Verdict::NeedsAck;
+    let entry = core.pool.entry(at);
+    let needs_ack = stream.verdict(entry.stretch(), entry.order, false) == Verdict::NeedsAck;
     needs_ack.then_some(Why::Timeout)
 }
 

@@ -157,6 +157,12 @@ impl Pool {
         self.store.used_bytes()
     }
 
+    /// A number for what comes next; unlike that of any frame that waits.
+    pub(super) fn next_order(&mut self) -> u64 {
+        self.order += 1;
+        self.order
+    }
+
     pub(super) fn first(&self, queues: &Queues, queue: Queue) -> Option<Index> {
         some(queues[queue as usize].first)
     }
@@ -209,8 +215,7 @@ impl Pool {
         let blob = self.store.put(bytes).ok_or(Full::Bytes)?;
         let New { flow, queue, said, id, epoch, since } = new;
         self.free = self.entries.get(index as usize).map_or(NONE, |entry| entry.near.after);
-        self.order += 1;
-        let order = self.order;
+        let order = self.next_order();
         let entry = Entry {
             near: UNLINKED,
             by_age: UNLINKED,

@@ -83,6 +83,19 @@ fn a_timeout_is_asked_for_again_after_the_next_base() {
 }
 
 #[test]
+fn a_flow_that_has_no_room_after_it_differed_does_not_hang() {
+    let mut t = Tester::with(Limits { flow_frames_max: 3, ..Limits::default() });
+    t.g(data(1, AS)).wait(100).says(&[Said::Diverged(Why::Timeout)]).comparer.cut(Epoch(1));
+    t.epoch = Epoch(2);
+    for number in 1..5 {
+        t.g(data(1 + number * 100, AS));
+    }
+    t.comparer.released(Epoch(1));
+    t.comparer.live(t.now, Epoch(1));
+    t.wait(1000).says(&[]).checkpoint().g(data(501, AS)).c(data(501, AS)).expect(&[5]);
+}
+
+#[test]
 fn a_frame_that_leaves_by_its_ack_is_not_told() {
     let mut t = Tester::live();
     t.g(data(1, AS)).guest(&udp(9, b"x"));

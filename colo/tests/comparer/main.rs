@@ -1,5 +1,10 @@
 //! The comparer from outside: frames in, outputs out.
 
+mod dice;
 mod epochs;
+mod history;
+mod judges;
+mod others;
+mod properties;
 mod rows;
 mod support;

@@ -9,7 +9,7 @@
 //!
 //! A frame with payload is changed so. A bare acknowledgement waits for the copy's instead: made smaller, it would repeat
 //! what was said before, and three repetitions make the other end send again. So does one of which only the window would be
-//! left out, and which then says nothing new.
+//! left out, and which then says nothing new. A frame that another has overtaken takes back nothing of what that one said.
 
 use super::{Flags, Number, Offer, Stream, Stretch, newer};
 use crate::Patch;
@@ -46,13 +46,13 @@ impl Stream {
     }
 
     /// How a frame of the guest may leave, if its payload is matched.
-    pub(in super::super) fn verdict(&self, stretch: Stretch, is_rule_off: bool) -> Verdict {
+    pub(in super::super) fn verdict(&self, stretch: Stretch, order: u64, is_rule_off: bool) -> Verdict {
         let multipath = Patch { is_multipath_blanked: stretch.is_multipath, ..Patch::default() };
         let Some(own) = self.offer(stretch).filter(|_| !is_rule_off) else {
             return Verdict::Leaves(multipath);
         };
         let Some(copy) = self.copy else { return Verdict::NeedsAck };
-        let offer = self.smaller(own, copy, self.shift(stretch));
+        let offer = self.smaller(own, copy, self.shift(stretch), order <= self.left_order);
         if stretch.is_bare() {
             if own.ack.is_past(copy.ack) {
                 return Verdict::NeedsAck;
@@ -69,18 +69,19 @@ impl Stream {
     }
 
     /// Of what both offer the smaller, but not less than was offered before.
-    fn smaller(&self, own: Offer, copy: Offer, shift: Option<u8>) -> Offer {
+    fn smaller(&self, own: Offer, copy: Offer, shift: Option<u8>, is_overtaken: bool) -> Offer {
         let ack = own.ack.or_earlier(copy.ack);
         let Some(shift) = shift else {
             let before = self.left.filter(|left| left.ack == ack).map_or(0, |left| left.window);
             return Offer { ack, edge: ack, window: own.window.min(copy.window.max(before)) };
         };
         let left = self.left.map_or(copy.edge, |left| left.edge);
+        // With an older acknowledgement than the newest, nobody looks at the window.
+        let is_current = self.left.is_some_and(|left| !left.ack.is_past(ack));
         let edge = own.edge.or_earlier(copy.edge.or_later(left));
-        let room = edge.since(ack).max(0) as u32;
-        // Rounded down, the edge could go back by less than a unit; what was offered stays so.
-        let is_up = left.is_past(ack.plus(room >> shift << shift)) && !left.is_past(edge);
-        let window = ((room >> shift) + u32::from(is_up)).min(u16::MAX.into());
+        let edge = if is_overtaken && is_current { edge.or_later(left) } else { edge };
+        // Rounded down, an edge goes back by less than a unit of the window, as receivers expect (RFC 7323, section 2.4).
+        let window = (edge.since(ack).max(0) as u32 >> shift).min(u16::MAX.into());
         Offer { ack, edge: ack.plus(window << shift), window: window as u16 }
     }
 
@@ -95,7 +96,8 @@ impl Stream {
     }
 
     /// A frame of the guest leaves with this patch.
-    pub(in super::super) fn left_by_match(&mut self, stretch: Stretch, patch: Patch) {
+    pub(in super::super) fn left_by_match(&mut self, stretch: Stretch, order: u64, patch: Patch) {
+        self.left_order = self.left_order.max(order);
         self.own = newer(self.own, self.offer(stretch));
         let ack = patch.ack.map_or(stretch.ack, Number);
         let window = patch.window.unwrap_or(stretch.window);

@@ -120,6 +120,8 @@ pub(super) struct Stream {
     own: Option<Offer>,
     /// What left.
     left: Option<Offer>,
+    /// Which of them came last.
+    left_order: u64,
     /// What the copy said.
     copy: Option<Offer>,
     /// The guest sent its last.

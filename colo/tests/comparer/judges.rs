@@ -1,0 +1,243 @@
+//! Who looks at what leaves, and says what is wrong with it.
+
+use super::dice::{Dice, SCALE, Stream};
+use super::support::{Seg, whole};
+use std::collections::BTreeMap;
+use understudy_checkpoint::Epoch;
+use understudy_checkpoint::time::{Span, Time};
+use understudy_colo::Patch;
+use understudy_colo::comparer::{Comparer, FrameId, Output, Why};
+use understudy_colo::packet::Flags;
+
+/// What can be wrong.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Judge {
+    /// Equal guests were told apart.
+    NoFalseAlarm,
+    /// Equal guests: all frames leave.
+    AllLeaves,
+    /// Frames of a flow leave in the order in which they were sent.
+    Order,
+    /// No acknowledgement leaves that the copy has not sent.
+    Acks,
+    /// No right edge goes back, and a bare acknowledgement is never made smaller.
+    Edges,
+    /// Nothing leaves at or after the first difference, which is told.
+    Content,
+    /// Nothing leaves by a copy of another base.
+    Base,
+    /// Silence is told.
+    Silence,
+    /// Datagrams leave as often as both sent them.
+    Datagrams,
+    /// Nothing is larger than its limit, and nothing is left over.
+    Bounds,
+}
+
+pub(crate) type Verdict = Result<(), Judge>;
+
+pub(crate) fn check(is_right: bool, judge: Judge) -> Verdict {
+    if is_right { Ok(()) } else { Err(judge) }
+}
+
+/// A comparer with a live copy of base 0.
+pub(crate) fn begun(mut comparer: Comparer) -> Comparer {
+    comparer.released(Epoch(0));
+    comparer.live(Time(1), Epoch(0));
+    comparer
+}
+
+/// A receiver of what leaves, and what it has seen.
+#[derive(Default)]
+struct Client {
+    acked: Option<u32>,
+    window_from: Option<(u32, u32)>,
+    edge: Option<u32>,
+}
+
+fn since(one: u32, other: u32) -> i32 {
+    one.wrapping_sub(other) as i32
+}
+
+impl Client {
+    /// Takes the window as RFC 9293, section 3.10.7.4, says; whether its right edge went back.
+    fn goes_back(&mut self, segment: &Seg, ack: u32, window: u16) -> bool {
+        let is_old = self.acked.is_some_and(|acked| since(ack, acked) < 0);
+        let is_newer = self.window_from.is_none_or(|(sequence, before)| {
+            let ahead = since(segment.sequence, sequence);
+            ahead > 0 || (ahead == 0 && since(ack, before) >= 0)
+        });
+        if is_old {
+            return false;
+        }
+        self.acked = Some(ack);
+        if !is_newer {
+            return false;
+        }
+        let shift = if segment.flags & Flags::SYN == 0 { SCALE } else { 0 };
+        let edge = ack.wrapping_add(u32::from(window) << shift);
+        // Less than a unit of the window is no step back (RFC 7323, section 2.4).
+        let is_back = self.edge.is_some_and(|before| since(edge, before) <= -(1 << SCALE));
+        let edge = self.edge.map_or(edge, |before| if since(edge, before) > 0 { edge } else { before });
+        (self.window_from, self.edge) = (Some((segment.sequence, ack)), Some(edge));
+        is_back
+    }
+}
+
+/// What came of two guests.
+pub(crate) struct Outcome {
+    pub(crate) left: Vec<u64>,
+    pub(crate) diverged: Vec<Why>,
+}
+
+/// Lets two guests send, in an order of the dice, and judges each frame that leaves.
+pub(crate) fn play(
+    comparer: &mut Comparer,
+    dice: &mut Dice,
+    guest: &[Seg],
+    copy: &[Seg],
+    has_scale: bool,
+) -> Result<Outcome, Judge> {
+    let mut outcome = Outcome { left: Vec::new(), diverged: Vec::new() };
+    let (mut client, mut copied) = (Client::default(), None);
+    let (mut ours, mut theirs) = (0, 0);
+    let lead = [1, 5, 50, 5000][dice.below(4)];
+    let mut now = Time(2);
+    while ours < guest.len() || theirs < copy.len() {
+        let is_ours = theirs == copy.len() || (ours < guest.len() && ours < theirs + lead && dice.one_in(2));
+        let is_ours = is_ours || (ours < guest.len() && theirs > ours + lead);
+        if is_ours {
+            comparer.primary(now, FrameId(ours as u64), whole(&guest[ours].frame()), Epoch(1));
+            ours += 1;
+        } else {
+            let segment = &copy[theirs];
+            copied = segment
+                .ack
+                .map(|ack| copied.map_or(ack, |before| if since(ack, before) > 0 { ack } else { before }));
+            comparer.copy(now, whole(&segment.frame()), Epoch(0));
+            theirs += 1;
+        }
+        now = now + Span(1000);
+        while let Some(output) = comparer.poll_output() {
+            let (id, patch) = match output {
+                Output::Release(FrameId(id)) => (id, Patch::default()),
+                Output::ReleaseAs(FrameId(id), patch) => (id, patch),
+                Output::Diverged(divergence) => {
+                    outcome.diverged.push(divergence.why);
+                    continue;
+                }
+                Output::Handshake(_) => continue,
+            };
+            let segment = &guest[id as usize];
+            let is_bare = segment.payload.is_empty() && segment.flags == 0;
+            let ack = patch.ack.or(segment.ack).expect("all of these acknowledge");
+            let window = patch.window.unwrap_or(segment.window);
+            check(copied.is_some_and(|copied| since(ack, copied) <= 0), Judge::Acks)?;
+            check(!is_bare || patch.ack.is_none(), Judge::Edges)?;
+            check(!has_scale || !client.goes_back(segment, ack, window), Judge::Edges)?;
+            let earlier = outcome.left.iter().rev().find(|id| !guest[**id as usize].payload.is_empty());
+            check(is_bare || earlier.is_none_or(|before| *before < id), Judge::Order)?;
+            outcome.left.push(id);
+        }
+    }
+    Ok(outcome)
+}
+
+/// Two guests that send the same: all of it leaves.
+pub(crate) fn equal_streams(seed: u64, comparer: Comparer) -> Verdict {
+    let (mut comparer, mut dice) = (begun(comparer), Dice(seed));
+    let stream = Stream::random(&mut dice);
+    let (guest, copy) = (stream.sent(&mut dice), stream.sent(&mut dice));
+    let outcome = play(&mut comparer, &mut dice, &guest, &copy, stream.has_syn)?;
+    check(outcome.diverged.is_empty(), Judge::NoFalseAlarm)?;
+    check(outcome.left.len() == guest.len(), Judge::AllLeaves)?;
+    comparer.stop();
+    check(comparer.waiting_frames() == 0 && comparer.waiting_bytes() == 0, Judge::Bounds)
+}
+
+/// Two guests whose streams differ from byte `at` on: in that byte, or in that one ends there.
+pub(crate) fn different_streams(seed: u64, comparer: Comparer) -> Verdict {
+    let (mut comparer, mut dice) = (begun(comparer), Dice(seed));
+    let stream = Stream::random(&mut dice);
+    let mut other = stream.clone();
+    let at = dice.below(stream.bytes.len());
+    if at == 0 || dice.one_in(2) {
+        other.bytes[at] ^= 1 << dice.below(8);
+    } else {
+        other.bytes.truncate(at);
+        other.has_fin = true;
+    }
+    let (mut one, mut two) = (&stream, &other);
+    if dice.one_in(2) {
+        (one, two) = (two, one);
+    }
+    let (guest, copy) = (one.sent(&mut dice), two.sent(&mut dice));
+    let outcome = play(&mut comparer, &mut dice, &guest, &copy, stream.has_syn)?;
+    let difference = stream.number(at);
+    for id in &outcome.left {
+        let segment = &guest[*id as usize];
+        let span = segment.payload.len() as u32
+            + u32::from(segment.flags & Flags::FIN != 0)
+            + u32::from(segment.flags & Flags::SYN != 0);
+        let is_before = since(segment.sequence.wrapping_add(span), difference) <= 0;
+        check(span == 0 || is_before, Judge::Content)?;
+    }
+    check(outcome.diverged.len() == 1, Judge::Content)
+}
+
+/// A copy that falls silent in the middle: that is told once, within the limit.
+pub(crate) fn silent_copy(seed: u64, comparer: Comparer) -> Verdict {
+    let (mut comparer, mut dice) = (begun(comparer), Dice(seed));
+    let stream = Stream::random(&mut dice);
+    let guest = stream.sent(&mut dice);
+    let mut copy = stream.sent(&mut dice);
+    // Its second half would repeat all.
+    copy.truncate(dice.below(copy.len() / 2));
+    let outcome = play(&mut comparer, &mut dice, &guest, &copy, stream.has_syn)?;
+    let waits = comparer.waiting_frames();
+    comparer.handle_timeout(Time(1) + Span::from_ms(10_000));
+    let told: Vec<Output> = std::iter::from_fn(|| comparer.poll_output()).collect();
+    check(outcome.diverged.is_empty() && told.len() == usize::from(waits > 0), Judge::Silence)?;
+    check(comparer.next_timeout().is_none(), Judge::Silence)
+}
+
+/// Datagrams of two guests, some of which only one sends: the others leave, whatever their order.
+pub(crate) fn datagrams(seed: u64, comparer: Comparer) -> Verdict {
+    let (mut comparer, mut dice) = (begun(comparer), Dice(seed));
+    let contents = 1 + dice.below(20);
+    let count = dice.below(60);
+    let frames = |dice: &mut Dice| -> Vec<(usize, Vec<u8>)> {
+        (0..count)
+            .map(|_| {
+                let content = dice.below(contents);
+                // Many of one length.
+                let payload = [vec![7; 40], content.to_le_bytes().to_vec(), vec![8; content % 3]].concat();
+                (content, super::support::udp(9, &payload))
+            })
+            .collect()
+    };
+    let (guest, copy) = (frames(&mut dice), frames(&mut dice));
+    let (mut ours, mut theirs) = (0, 0);
+    let mut both: BTreeMap<usize, (usize, usize)> = BTreeMap::new();
+    let mut left: BTreeMap<usize, usize> = BTreeMap::new();
+    while ours < count || theirs < count {
+        if theirs == count || (ours < count && dice.one_in(2)) {
+            both.entry(guest[ours].0).or_default().0 += 1;
+            comparer.primary(Time(2), FrameId(ours as u64), whole(&guest[ours].1), Epoch(1));
+            ours += 1;
+        } else {
+            both.entry(copy[theirs].0).or_default().1 += 1;
+            comparer.copy(Time(2), whole(&copy[theirs].1), Epoch(0));
+            theirs += 1;
+        }
+        while let Some(output) = comparer.poll_output() {
+            let Output::Release(FrameId(id)) = output else { return Err(Judge::Datagrams) };
+            *left.entry(guest[id as usize].0).or_default() += 1;
+        }
+        let is_right = both
+            .iter()
+            .all(|(content, (one, other))| left.get(content).copied().unwrap_or(0) == *one.min(other));
+        check(is_right, Judge::Datagrams)?;
+    }
+    Ok(())
+}
