@@ -35,6 +35,13 @@ pub(super) struct Half {
 }
 
 impl Half {
+    /// The copy's SYN, or the same again, which has a later time.
+    fn copy_opens(&mut self, opening: Opening) {
+        if self.copy.is_none_or(|known| known.sequence != opening.sequence) {
+            self.copy = Some(opening);
+        }
+    }
+
     /// Both guests answered the same SYN, or both opened.
     fn both(&self) -> Option<(Told, Opening)> {
         let (told, copy) = (self.primary?, self.copy?);
@@ -46,8 +53,8 @@ impl Half {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Numbers {
     pub(super) shift: Shift,
-    /// The sequence number of the copy's SYN.
-    pub(super) initial: u32,
+    /// The sequence number of the copy's SYN; `None`: it was sent before anything was known here.
+    pub(super) initial: Option<u32>,
     /// `None`: from before the base.
     pub(super) told: Option<Told>,
 }
@@ -59,16 +66,20 @@ impl Numbers {
             _ => 0,
         };
         let sequence = copy.sequence.wrapping_sub(told.opening.sequence);
-        Self { shift: Shift { sequence, timestamp }, initial: copy.sequence, told: Some(told) }
+        Self { shift: Shift { sequence, timestamp }, initial: Some(copy.sequence), told: Some(told) }
     }
 
     /// The copy was set to an image that contains the connection: it has the numbers of the primary's guest.
     fn of_image(told: Told) -> Self {
-        Self { shift: Shift::default(), initial: told.opening.sequence, told: Some(told) }
+        Self { shift: Shift::default(), initial: Some(told.opening.sequence), told: Some(told) }
     }
 
-    fn initial_of_world(&self) -> u32 {
-        self.initial.wrapping_sub(self.shift.sequence)
+    /// From before the base, and not shifted.
+    pub(super) const PLAIN: Self =
+        Self { shift: Shift { sequence: 0, timestamp: 0 }, initial: None, told: None };
+
+    fn initial_of_world(&self) -> Option<u32> {
+        self.initial.map(|initial| initial.wrapping_sub(self.shift.sequence))
     }
 }
 
@@ -161,7 +172,7 @@ impl Connection {
 
     /// The primary's guest opened it. Whether numbers are in force now that were not before.
     pub(super) fn told(&mut self, told: Told, base: Epoch) -> bool {
-        if self.numbers().is_some_and(|numbers| numbers.initial_of_world() == told.opening.sequence) {
+        if self.numbers().is_some_and(|numbers| numbers.initial_of_world() == Some(told.opening.sequence)) {
             return false;
         }
         if told.epoch <= base {
@@ -209,13 +220,12 @@ impl Connection {
     pub(super) fn output(&mut self, segment: &Segment<'_>) -> (Step, Turn) {
         let mut turn = Turn::None;
         if let Some(opening) = Opening::of(segment)
-            && self.numbers().is_none_or(|numbers| numbers.initial != opening.sequence)
-            && self.learn(|half| half.copy = Some(opening))
+            && self.numbers().is_none_or(|numbers| numbers.initial != Some(opening.sequence))
+            && self.learn(|half| half.copy_opens(opening))
         {
             turn = Turn::Resolved;
         }
         let step = match self.stage {
-            _ if self.waiting[1] > 0 => Step::Wait,
             Stage::Opening(half) | Stage::Reopening(_, half) if half.copy.is_some() => Step::Wait,
             Stage::Open(numbers) => Step::Rewrite(numbers.shift),
             Stage::Reopening(numbers, half) => {
@@ -254,7 +264,8 @@ impl Connection {
         };
         let in_image = |told: &Told| told.epoch <= base;
         let former = half.primary.filter(in_image).or(former.and_then(|numbers| numbers.told));
-        let former = former.filter(in_image).map(Numbers::of_image);
+        let is_kept = |numbers: &Numbers| *numbers == Numbers::PLAIN;
+        let former = former.filter(in_image).map(Numbers::of_image).or(self.numbers().filter(is_kept));
         let next = half.primary.filter(|told| !in_image(told));
         self.stage = match (former, next) {
             (None, None) => return false,
@@ -264,7 +275,8 @@ impl Connection {
             (Some(numbers), None) => Stage::Open(numbers),
             (Some(numbers), primary) => Stage::Reopening(numbers, Half { primary, ..Half::default() }),
         };
-        (self.stamps, self.ending, self.waiting) = Default::default();
+        (self.ending, self.waiting) = Default::default();
+        self.stamps.rebase();
         true
     }
 
@@ -276,13 +288,13 @@ impl Connection {
         };
     }
 
-    /// The copy's output goes out from now on, and nobody else's. `false`: its numbers are the world's.
+    /// The copy's output goes out from now on, and nobody else's. `false`: nothing of it need be remembered.
     pub(super) fn take_over(&mut self) -> bool {
         let numbers = match self.stage {
             Stage::Open(numbers) | Stage::Reopening(numbers, Half { copy: None, .. }) => numbers,
             Stage::Opening(_) | Stage::Reopening(..) => return false,
         };
         self.stage = Stage::Open(numbers);
-        numbers.shift != Shift::default()
+        numbers.shift != Shift::default() || self.stamps.is_known()
     }
 }

@@ -22,6 +22,8 @@
 //! * [`poll_output`](Rewriter::poll_output) is asked after every call until it is `None`, before the next: it lets go what
 //!   waited. What it gives comes after the frame that the call itself passed.
 //! * [`next_timeout`](Rewriter::next_timeout) says when [`handle_timeout`](Rewriter::handle_timeout) is due.
+//! * [`halt`](Rewriter::halt) stands before the ack of the epoch that the copy is set to: output that still waits would count
+//!   as an ack of a copy that is no more.
 //! * What is refused, full or unanswered asks for a checkpoint. The copy then lacks a frame, or will.
 //!
 //! Not rewritten: segments that are signed (TCP-MD5, TCP-AO), fragments, and ICMP errors that quote a segment.
@@ -143,6 +145,14 @@ impl Rewriter {
         }
     }
 
+    /// The copy is halted: what waits is forgotten, since nothing of this copy may be forwarded any more. Handshakes are
+    /// still told; input is logged and given to the copy once it is set.
+    pub fn halt(&mut self) {
+        self.waiting.clear();
+        self.ready.clear();
+        self.table.nothing_waits(None);
+    }
+
     /// The copy is set to the image of `base`: frames that wait are forgotten, and input since the cut of `base` is given
     /// again. `carried` is what the primary itself rewrote at that cut.
     pub fn set_base(
@@ -151,9 +161,8 @@ impl Rewriter {
         base: Epoch,
         carried: impl IntoIterator<Item = Carried>,
     ) -> Result<(), Full> {
+        self.halt();
         self.role = Role::Copy(base);
-        self.waiting.clear();
-        self.ready.clear();
         self.is_overdue = false;
         self.table.rebase(now, base, carried)
     }
@@ -162,7 +171,7 @@ impl Rewriter {
     /// the copy has them; what waited comes out.
     pub fn takeover(&mut self, now: Time) {
         self.role = Role::Owner;
-        self.table.take_over();
+        self.table.take_over(now);
         self.release(now, None);
     }
 
@@ -300,17 +309,21 @@ impl Rewriter {
             (Role::Copy(_), Some(opening)) if side == Side::Guest || opening.answers.is_none() => {
                 Some(self.table.get_or_insert(now, flow, Stage::Opening(Half::default()))?)
             }
+            (Role::Copy(_), None) if side == Side::Guest && segment.options.timestamps().is_some() => {
+                self.table.get_or_insert_plain(now, flow)
+            }
             _ => self.table.get(&flow),
         };
         let Some(connection) = connection else { return Ok((Step::Pass, Turn::None)) };
         connection.seen = now;
+        let was_over = connection.ending.is_over();
         let judged = match (side, self.role) {
             (Side::World, Role::Copy(_)) => (connection.input(segment), Turn::None),
             (Side::World, Role::Owner) => (connection.owned_input(segment), Turn::None),
             (Side::Guest, _) => connection.output(segment),
         };
-        if connection.ending.is_over() {
-            self.table.list(now, flow);
+        if connection.ending.is_over() && !was_over {
+            self.table.over(now, flow);
         }
         if judged.1 == Turn::Plain {
             self.table.remove(&flow);

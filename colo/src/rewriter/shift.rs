@@ -2,13 +2,13 @@
 //!
 //! ```text
 //!   world → copy   ack, SACK blocks += shift          TSecr += shift of the clock, but never a time that the copy
-//!                                                     has not told yet
+//!                                                     has not told
 //!   copy → world   sequence number  −= shift          TSval −= shift of the clock, but never back
 //! ```
 //!
 //! Time stamps that are only nearly right are refused: Linux drops an ACK of a handshake whose TSecr it never sent, and
-//! any segment whose TSval goes back (PAWS). The clocks of two hosts drift, and both guests may have sent their SYN-ACK
-//! more than once; hence both limits.
+//! any segment whose TSval goes back (PAWS). But both guests may have sent their SYN-ACK more than once, the clocks of two
+//! hosts drift, and the clock of a copy stood still from the cut of its base until it ran; hence both limits.
 //!
 //! Left alone: sequence numbers of the world and acks of the copy (they count the world's bytes), windows, payload.
 
@@ -27,19 +27,32 @@ pub struct Shift {
 /// Time stamps of one connection that went by.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Stamps {
-    /// The latest TSval of the copy, by its own clock.
+    /// The first TSval of the copy, by its own clock, while that is not long ago.
+    first: Option<u32>,
+    /// Its latest.
     told: Option<u32>,
     /// The latest that the world has of the guest, whether from the primary or from the copy.
     known: Option<u32>,
 }
 
+/// A time that is longer ago is too near to one that is yet to come.
+const FIRST_MAX: u32 = 1 << 30;
 /// A clock that would go back further than this was not drifting.
 const BACK_MAX: u32 = 1 << 24;
 
 impl Stamps {
     /// The copy's first.
     pub(super) fn from(told: Option<u32>) -> Self {
-        Self { told, known: None }
+        Self { first: told, told, known: None }
+    }
+
+    /// The copy is set anew, with another clock; the world's knowledge stays.
+    pub(super) fn rebase(&mut self) {
+        (self.first, self.told) = (None, None);
+    }
+
+    pub(super) fn is_known(&self) -> bool {
+        self.known.is_some()
     }
 }
 
@@ -81,6 +94,7 @@ impl Shift {
         }
         stamps.known = Some(later(stamps.known, echo));
         let echo = echo.wrapping_add(self.timestamp);
+        let echo = stamps.first.filter(|first| is_after(*first, echo)).unwrap_or(echo);
         stamps.told.filter(|told| is_after(echo, *told)).unwrap_or(echo)
     }
 
@@ -101,7 +115,9 @@ impl Shift {
     }
 
     fn stamp(self, stamp: u32, stamps: &mut Stamps) -> u32 {
-        stamps.told = Some(later(stamps.told, stamp));
+        let told = later(stamps.told, stamp);
+        stamps.told = Some(told);
+        stamps.first = stamps.first.filter(|first| told.wrapping_sub(*first) < FIRST_MAX);
         let stamp = stamp.wrapping_sub(self.timestamp);
         let is_back = |known: &u32| is_after(*known, stamp) && known.wrapping_sub(stamp) < BACK_MAX;
         let stamp = stamps.known.filter(is_back).unwrap_or(stamp);

@@ -28,6 +28,8 @@ pub(super) struct Table {
     places: u64,
     connections_max: usize,
     linger: Span,
+    /// The guest is no copy any more.
+    is_owner: bool,
     /// The last search for one that may be forgotten found none, and nothing has changed since.
     is_exhausted: bool,
 }
@@ -48,6 +50,7 @@ impl Table {
             places: 0,
             connections_max,
             linger,
+            is_owner: false,
             is_exhausted: false,
         }
     }
@@ -99,13 +102,21 @@ impl Table {
         if self.is_exhausted { Err(Full::Connections) } else { Ok(()) }
     }
 
+    /// One from before the base, so that the clock that the world sees does not go back. It takes nobody's room.
+    pub(super) fn get_or_insert_plain(&mut self, now: Time, flow: Flow) -> Option<&mut Connection> {
+        if self.connections.len() < self.connections_max {
+            let inserted = self.connections.entry(flow);
+            inserted.or_insert_with(|| Connection::new(Stage::Open(Numbers::PLAIN), now));
+        }
+        self.connections.get_mut(&flow)
+    }
+
     fn drop_void(&mut self) {
         self.listed.retain(|listed| self.connections.get(&listed.flow).is_some_and(|one| listed.is_of(one)));
     }
 
     /// It may be forgotten once it has been silent for a while.
     pub(super) fn list(&mut self, now: Time, flow: Flow) {
-        self.is_exhausted = false;
         if self.listed.len() >= 2 * self.connections_max {
             self.drop_void();
         }
@@ -115,6 +126,13 @@ impl Table {
             connection.listed = Some(self.places);
             self.listed.push_back(Listed { due: now + self.linger, flow, place: self.places });
             self.places += 1;
+        }
+    }
+
+    fn list_all(&mut self, now: Time, is_meant: fn(&Connection) -> bool) {
+        let meant = self.connections.iter().filter(|(_, one)| is_meant(one)).map(|(flow, _)| *flow);
+        for flow in meant.collect::<Vec<_>>() {
+            self.list(now, flow);
         }
     }
 
@@ -130,6 +148,10 @@ impl Table {
                 continue;
             };
             connection.listed = None;
+            if self.is_owner && connection.is_plain() {
+                self.remove(&flow);
+                continue;
+            }
             let is_unanswered = matches!(connection.stage, Stage::Opening(_));
             if !is_unanswered && !connection.ending.is_over() {
                 continue;
@@ -143,6 +165,12 @@ impl Table {
         }
     }
 
+    /// It has just ended.
+    pub(super) fn over(&mut self, now: Time, flow: Flow) {
+        self.is_exhausted = false;
+        self.list(now, flow);
+    }
+
     pub(super) fn remove(&mut self, flow: &Flow) {
         self.is_exhausted = false;
         self.connections.remove(flow);
@@ -151,7 +179,7 @@ impl Table {
     /// The guest opens a connection with another number than the one that is known.
     pub(super) fn forget_former(&mut self, flow: &Flow, initial: u32) {
         let known = self.connections.get(flow).and_then(Connection::numbers);
-        if known.is_some_and(|numbers| numbers.initial != initial) {
+        if known.is_some_and(|numbers| numbers.initial != Some(initial)) {
             self.remove(flow);
         }
     }
@@ -176,31 +204,30 @@ impl Table {
         base: Epoch,
         carried: impl IntoIterator<Item = Carried>,
     ) -> Result<(), Full> {
-        self.is_exhausted = false;
+        (self.is_owner, self.is_exhausted) = (false, false);
         self.connections.retain(|_, connection| connection.rebase(base));
         self.drop_void();
-        let is_unlisted = |one: &Connection| one.listed.is_none() && matches!(one.stage, Stage::Opening(_));
-        let unlisted = self.connections.iter().filter(|(_, one)| is_unlisted(one)).map(|(flow, _)| *flow);
-        for flow in unlisted.collect::<Vec<_>>() {
-            self.list(now, flow);
-        }
+        self.list_all(now, |one| matches!(one.stage, Stage::Opening(_)));
         for Carried { flow, shift, initial } in carried {
-            let numbers = Numbers { shift, initial, told: None };
+            let numbers = Numbers { shift, initial: Some(initial), told: None };
             self.get_or_insert(now, flow, Stage::Open(numbers))?.carry(numbers);
         }
         Ok(())
     }
 
-    pub(super) fn take_over(&mut self) {
+    pub(super) fn take_over(&mut self, now: Time) {
+        self.is_owner = true;
         self.is_exhausted = false;
         self.connections.retain(|_, connection| connection.take_over());
         self.drop_void();
+        // Those that are not shifted are remembered until the guest's clock has caught up.
+        self.list_all(now, Connection::is_plain);
     }
 
     pub(super) fn carried(&self) -> Vec<Carried> {
         let shifted = self.connections.iter().filter_map(|(flow, connection)| {
             let Numbers { shift, initial, .. } = connection.numbers()?;
-            (shift != Shift::default()).then_some(Carried { flow: *flow, shift, initial })
+            Some(Carried { flow: *flow, shift, initial: initial.filter(|_| shift != Shift::default())? })
         });
         let mut carried: Vec<_> = shifted.collect();
         carried.sort_by_key(|one| one.flow);

@@ -1,19 +1,11 @@
-//! Frames as bytes, and what is made of them; and that `etherparse` reads them in the same way.
+//! Each kind of frame, byte by byte, and what is made of it.
 
-mod support;
-
-use core::cell::Cell;
+use crate::build::*;
+use crate::support::*;
 use core::net::{Ipv4Addr, Ipv6Addr};
-use etherparse::{NetSlice, SlicedPacket, TransportSlice};
-use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
-use support::*;
-use understudy_colo::packet::{Content, Datagram, Flow, Frame, Offload, Options, Packet, Protocol, Side};
+use understudy_colo::packet::{Content, Datagram, Flow, Offload, Packet, Protocol, Side};
 
-const TCP: u8 = 6;
-const UDP: u8 = 17;
-
-/// "GET " with time stamps, from 10.0.0.1:50000 to 10.0.0.2:80, sequence 0x01020304, ack 0x0a0b0c0d, as it was captured.
+/// "GET " with time stamps, from 10.0.0.1:50000 to 10.0.0.2:80, sequence 0x01020304, ack 0x0a0b0c0d.
 const GET: &[u8] = &[
     0x52, 0x54, 0, 0, 0, 2, 0x52, 0x54, 0, 0, 0, 1, 0x08, 0x00, // Ethernet
     0x45, 0x10, 0x00, 0x38, 0x1c, 0x46, 0x40, 0x00, 0x40, 0x06, 0x0a, 0x68, 10, 0, 0, 1, 10, 0, 0,
@@ -22,14 +14,6 @@ const GET: &[u8] = &[
     0, // TCP
     1, 1, 8, 10, 0, 0, 0, 7, 0, 0, 0, 9, b'G', b'E', b'T', b' ',
 ];
-
-fn with(offload: Offload, bytes: &[u8]) -> Packet<'_> {
-    Packet::parse(Frame { card: CARD, offload, bytes }, Side::World)
-}
-
-fn parse(bytes: &[u8]) -> Packet<'_> {
-    with(WHOLE, bytes)
-}
 
 fn datagram(bytes: &[u8]) -> (Protocol, Datagram<'_>) {
     let packet = parse(bytes);
@@ -44,42 +28,6 @@ fn payload<'a>(packet: &Packet<'a>) -> &'a [u8] {
         Content::Tcp(segment) => segment.payload,
         Content::Datagram(datagram) => datagram.body,
     }
-}
-
-fn ethernet(ether_type: u16, body: &[u8]) -> Vec<u8> {
-    [&[2; 12][..], &ether_type.to_be_bytes(), body].concat()
-}
-
-fn ipv4(protocol: u8, options: &[u8], fragment: u16, body: &[u8]) -> Vec<u8> {
-    let total = ((20 + options.len() + body.len()) as u16).to_be_bytes();
-    let [high, low] = fragment.to_be_bytes();
-    let words = 0x45 + options.len() as u8 / 4;
-    let head = [words, 0, total[0], total[1], 9, 9, high, low, 64, protocol, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
-    ethernet(0x0800, &[&head[..], options, body].concat())
-}
-
-/// Extension headers: each its number and what follows its two first bytes.
-fn ipv6(extensions: &[(u8, Vec<u8>)], last: u8, body: &[u8]) -> Vec<u8> {
-    let mut chain = Vec::new();
-    for (index, (kind, rest)) in extensions.iter().enumerate() {
-        let next = extensions.get(index + 1).map_or(last, |(kind, _)| *kind);
-        let units = if *kind == 44 { 0 } else { ((rest.len() + 2) / 8 - 1) as u8 };
-        chain.extend([next, units]);
-        chain.extend(rest);
-    }
-    let first = extensions.first().map_or(last, |(kind, _)| *kind);
-    let bytes = ((chain.len() + body.len()) as u16).to_be_bytes();
-    let head = [&[0x60, 1, 2, 3, bytes[0], bytes[1], first, 64][..], &[1; 16], &[2; 16]].concat();
-    ethernet(0x86dd, &[head, chain, body.to_vec()].concat())
-}
-
-fn tcp_bytes(payload: &[u8]) -> Vec<u8> {
-    [&[0xc3, 0x50, 0, 80, 0, 0, 0, 1, 0, 0, 0, 2, 0x50, 0x10, 1, 0, 0, 0, 0, 0], payload].concat()
-}
-
-fn udp_bytes(payload: &[u8]) -> Vec<u8> {
-    let bytes = (payload.len() as u16 + 8).to_be_bytes();
-    [&[0xc3, 0x50, 0, 53, bytes[0], bytes[1], 0xaa, 0xbb], payload].concat()
 }
 
 #[test]
@@ -300,159 +248,5 @@ fn what_contradicts_itself_is_all_its_bytes() {
     ] {
         let (protocol, content) = datagram(&frame);
         assert_eq!((protocol, content.body), (Protocol::Ip(TCP), &frame[34..]), "{what}");
-    }
-}
-
-fn arbitrary_frame() -> impl Strategy<Value = Vec<u8>> {
-    let tags = prop::collection::vec((any::<bool>(), any::<[u8; 2]>()), 0..3);
-    let transport = prop_oneof![
-        (prop::collection::vec(any::<u8>(), 0..11), prop::collection::vec(any::<u8>(), 0..40)).prop_map(
-            |(options, payload)| {
-                let options = &options[..options.len() / 4 * 4];
-                let mut bytes = tcp_bytes(&[options, &payload].concat());
-                bytes[12] += (options.len() as u8 / 4) << 4;
-                (TCP, bytes)
-            }
-        ),
-        prop::collection::vec(any::<u8>(), 0..40).prop_map(|payload| (UDP, udp_bytes(&payload))),
-        (any::<u8>(), prop::collection::vec(any::<u8>(), 0..40)),
-    ];
-    let extension = prop_oneof![
-        (prop_oneof![Just(60_u8), Just(43)], (0_usize..3).prop_map(|units| vec![3; units * 8 + 6])),
-        (Just(44_u8), prop_oneof![Just(vec![0; 6]), any::<[u8; 6]>().prop_map(Vec::from)]),
-    ];
-    let network = (any::<bool>(), prop::collection::vec(extension, 0..3), 0_usize..3, 0_u16..4);
-    let padding = 0_usize..4;
-    let flips = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3);
-    (tags, network, transport, padding, flips).prop_map(
-        |(tags, (is_v4, extensions, options, fragment), (protocol, body), padding, flips)| {
-            let mut frame = if is_v4 {
-                ipv4(protocol, &vec![1; options * 4], [0, 0, 0x2000, 7][usize::from(fragment)], &body)
-            } else {
-                ipv6(&extensions, protocol, &body)
-            };
-            for (is_outer, id) in tags {
-                let kind = if is_outer { [0x88, 0xa8] } else { [0x81, 0] };
-                frame.splice(12..12, [kind[0], kind[1], id[0], id[1]]);
-            }
-            frame.resize(frame.len() + padding, 0);
-            for (at, value) in flips {
-                let at = at.index(frame.len());
-                frame[at] = value;
-            }
-            frame
-        },
-    )
-}
-
-/// Whether `etherparse` and we mean the same by the words: where we say less on purpose, it is not asked.
-fn is_understood_by_both(sliced: &SlicedPacket<'_>) -> bool {
-    let has_authentication = match &sliced.net {
-        Some(NetSlice::Ipv4(ip)) => ip.extensions().auth.is_some(),
-        Some(NetSlice::Ipv6(ip)) => {
-            ip.header().payload_length() == 0
-                || ip.extensions().clone().into_iter().count() >= 8
-                || ip
-                    .extensions()
-                    .clone()
-                    .into_iter()
-                    .any(|one| matches!(one, etherparse::Ipv6ExtensionSlice::Authentication(_)))
-        }
-        _ => true,
-    };
-    !has_authentication && sliced.link_exts.len() <= 2
-}
-
-#[test]
-fn etherparse_agrees() {
-    let (segments, datagrams, fragments) = (Cell::new(0), Cell::new(0), Cell::new(0));
-    let add = |count: &Cell<u32>| count.set(count.get() + 1);
-    let check = |frame: Vec<u8>| {
-        let ours = parse(&frame);
-        let Ok(theirs) = SlicedPacket::from_ethernet(&frame) else { return Ok(()) };
-        if !is_understood_by_both(&theirs) {
-            return Ok(());
-        }
-        let ids: Vec<_> = theirs.vlan_ids().iter().map(|id| Some(id.value())).collect();
-        let vlan = [ids.first().copied().flatten(), ids.get(1).copied().flatten()];
-        prop_assert_eq!(ours.flow.vlan, vlan);
-        let (world, guest) = match &theirs.net {
-            Some(NetSlice::Ipv4(ip)) => {
-                let header = ip.header();
-                (header.source_addr().to_ipv6_mapped(), header.destination_addr().to_ipv6_mapped())
-            }
-            Some(NetSlice::Ipv6(ip)) => (ip.header().source_addr(), ip.header().destination_addr()),
-            _ => return Ok(()),
-        };
-        prop_assert_eq!((ours.flow.world, ours.flow.guest), (world, guest));
-        let is_fragment = matches!(ours.flow.protocol, Protocol::Fragment(_));
-        prop_assert_eq!(is_fragment, theirs.is_ip_payload_fragmented());
-        if is_fragment {
-            add(&fragments);
-            return Ok(());
-        }
-        let whole = theirs.ip_payload().unwrap();
-        prop_assert_eq!(ours.flow.protocol, Protocol::Ip(whole.ip_number.0));
-        match (ours.content, &theirs.transport) {
-            (Content::Tcp(ours_tcp), Some(TransportSlice::Tcp(tcp))) => {
-                add(&segments);
-                prop_assert_eq!(
-                    (ours.flow.world_port, ours.flow.guest_port),
-                    (tcp.source_port(), tcp.destination_port())
-                );
-                prop_assert_eq!(
-                    (ours_tcp.sequence, ours_tcp.ack),
-                    (tcp.sequence_number(), tcp.acknowledgment_number())
-                );
-                prop_assert_eq!(
-                    (ours_tcp.window, ours_tcp.urgent),
-                    (tcp.window_size(), tcp.urgent_pointer())
-                );
-                prop_assert_eq!(ours_tcp.flags.has(FIN), tcp.fin());
-                prop_assert_eq!(ours_tcp.flags.has(SYN), tcp.syn());
-                prop_assert_eq!(ours_tcp.flags.has(RST), tcp.rst());
-                prop_assert_eq!(ours_tcp.flags.has(ACK), tcp.ack());
-                prop_assert_eq!(ours_tcp.options, Options(tcp.options()));
-                prop_assert_eq!(ours_tcp.payload, tcp.payload());
-                prop_assert_eq!(&frame[ours_tcp.header()], tcp.header_slice());
-            }
-            (Content::Datagram(ours), theirs) => {
-                add(&datagrams);
-                prop_assert!(!matches!(theirs, Some(TransportSlice::Tcp(_))));
-                prop_assert!(whole.payload.ends_with(ours.body));
-                prop_assert!(whole.payload.len() - ours.body.len() <= 8);
-            }
-            (ours, theirs) => prop_assert!(false, "{ours:?}, but {theirs:?}"),
-        }
-        Ok(())
-    };
-    let mut runner =
-        TestRunner::new(Config { cases: 20_000, failure_persistence: None, ..Config::default() });
-    runner.run(&arbitrary_frame(), check).unwrap();
-    for (what, count) in [("segments", segments), ("datagrams", datagrams), ("fragments", fragments)] {
-        assert!(count.get() > 300, "too few {what} to judge: {}", count.get());
-    }
-}
-
-proptest! {
-    #[test]
-    fn nothing_panics(bytes in prop::collection::vec(any::<u8>(), 0..200), segment_bytes in 0_u16..2) {
-        let offload = Offload { is_checksum_partial: false, segment_bytes };
-        for side in [Side::World, Side::Guest] {
-            Packet::parse(Frame { card: CARD, offload, bytes: &bytes }, side);
-        }
-    }
-
-    #[test]
-    fn nothing_panics_near_the_truth(frame in arbitrary_frame(), end in any::<prop::sample::Index>()) {
-        let cut = &frame[..end.index(frame.len() + 1)];
-        for segment_bytes in [0, 1448] {
-            let packet = with(Offload { is_checksum_partial: false, segment_bytes }, cut);
-            if let Content::Tcp(segment) = packet.content {
-                segment.options.timestamps();
-                segment.options.selective_acks().count();
-                prop_assert!(segment.header().end <= cut.len());
-            }
-        }
     }
 }

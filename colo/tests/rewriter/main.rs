@@ -1,0 +1,11 @@
+//! The rewriter: case by case, and in any order.
+
+mod any_order;
+mod bases;
+mod bench;
+mod bounds;
+mod model;
+mod numbers;
+mod opening;
+#[path = "../support/mod.rs"]
+mod support;

@@ -1,0 +1,179 @@
+//! What is changed in a segment, and what is not.
+
+use crate::bench::*;
+use crate::support::*;
+use understudy_checkpoint::Epoch;
+use understudy_colo::packet::{Content, Frame, Offload, Packet, Side};
+use understudy_colo::rewriter::{Limits, Verdict};
+
+#[test]
+fn resets() {
+    let mut bench = Bench::new();
+    bench.open(1);
+    assert_eq!(segment(&bench.pass(guest(RST, 9002, 0).port(1))).sequence, 1002, "without ACK");
+    assert_eq!(segment(&bench.pass(guest(RST | ACK, 9002, 101).port(1))).sequence, 1002);
+    assert_eq!(segment(&bench.pass(world(RST | ACK, 101, 1001).port(1))).ack, 9001);
+    assert_eq!(segment(&bench.pass(world(RST, 101, 0).port(1))).ack, 0);
+    // The answer to a segment without ACK counts nothing.
+    assert_eq!(segment(&bench.pass(guest(RST | ACK, 0, 101).port(1))).sequence, 0);
+}
+
+#[test]
+fn selective_acks_and_echoes_at_any_alignment() {
+    let mut bench = Bench::new();
+    bench.open(1);
+    let blocks = sacks(&[(1500, 1600), (1700, 1800)]);
+    let tcp = world(ACK, 101, 1001).port(1);
+    let frame = bench.pass(tcp.clone().options(&stamps(80, P_CLOCK)).options(&blocks));
+    assert_eq!(segment(&frame).options.selective_acks().collect::<Vec<_>>(), [(9500, 9600), (9700, 9800)]);
+    assert_eq!(echo(&bench.pass(tcp.clone().options(&odd_stamps(81, P_CLOCK)))), C_CLOCK);
+    let odd = [&[1][..], &sacks(&[(1500, 1600)])[2..], &[0]].concat();
+    let frame = bench.pass(tcp.clone().options(&odd));
+    assert_eq!(segment(&frame).options.selective_acks().next(), Some((9500, 9600)));
+    // What the guests acknowledge is the client's count.
+    let frame = bench.pass(guest(ACK, 9001, 101).options(&sacks(&[(150, 160)])).port(1));
+    assert_eq!(segment(&frame).options.selective_acks().next(), Some((150, 160)));
+    assert_eq!(echo(&bench.pass(tcp.options(&stamps(82, 0)))), 0, "nothing to echo");
+}
+
+#[test]
+fn an_echo_is_a_time_that_the_copy_told() {
+    let mut bench = Bench::new();
+    bench.pass(syn());
+    bench.tell(Epoch(8), &primary_syn_ack());
+    bench.pass(copy_syn_ack());
+    // The primary repeated its SYN-ACK a second later, and the client echoes the second.
+    bench.tell(Epoch(8), &guest(SYN | ACK, PRIMARY, 101).options(&stamps(P_CLOCK + 1000, 70)));
+    let ack = bench.pass(world(ACK, 101, 1001).options(&stamps(72, P_CLOCK + 1000)));
+    assert_eq!(echo(&ack), C_CLOCK);
+
+    // Its second was told first, and the client echoes the first.
+    let mut bench = Bench::new();
+    bench.pass(syn());
+    bench.tell(Epoch(8), &guest(SYN | ACK, PRIMARY, 101).options(&stamps(P_CLOCK + 1000, 70)));
+    bench.pass(copy_syn_ack());
+    bench.tell(Epoch(8), &primary_syn_ack());
+    assert_eq!(echo(&bench.pass(client_ack())), C_CLOCK);
+    // The copy repeated its own before anything was told.
+    let mut bench = Bench::new();
+    bench.pass(syn());
+    bench.wait(copy_syn_ack());
+    bench.wait(guest(SYN | ACK, COPY, CLIENT + 1).options(&stamps(C_CLOCK + 7, 70)));
+    bench.tell(Epoch(8), &guest(SYN | ACK, PRIMARY, 101).options(&stamps(P_CLOCK + 9, 70)));
+    let times: Vec<_> = bench.later().iter().map(|(_, frame)| stamp(frame)).collect();
+    assert_eq!(times, [P_CLOCK + 9, P_CLOCK + 16]);
+    assert_eq!(echo(&bench.pass(client_ack())), C_CLOCK);
+    // Long after, nothing is too early.
+    for quarter in 1..=3_u32 {
+        let clock = C_CLOCK + (quarter << 30);
+        bench.pass(guest(ACK, 9001, 101).options(&stamps(clock, 72)));
+        let back = world(ACK, 101, 1001).options(&stamps(73, clock - C_CLOCK + P_CLOCK + 1000));
+        assert_eq!(echo(&bench.pass(back)), clock);
+    }
+}
+
+#[test]
+fn the_clock_that_the_world_sees_never_goes_back() {
+    let mut bench = Bench::new();
+    bench.open(1);
+    // The primary's clock was faster: the client has seen P_CLOCK + 30.
+    bench.pass(world(ACK, 101, 1001).options(&stamps(80, P_CLOCK + 30)).port(1));
+    let reply = |clock| guest(ACK, 9001, 101).options(&stamps(clock, 80)).port(1);
+    assert_eq!(stamp(&bench.pass(reply(C_CLOCK + 10))), P_CLOCK + 30);
+    assert_eq!(stamp(&bench.pass(reply(C_CLOCK + 31))), P_CLOCK + 31);
+    assert_eq!(stamp(&bench.pass(reply(C_CLOCK + 29))), P_CLOCK + 31, "overtaken on its way");
+    // Half of all numbers later, silence has made every former stamp void.
+    let late = 1 << 31;
+    assert_eq!(stamp(&bench.pass(reply(C_CLOCK + late + 100))), P_CLOCK + late + 100);
+}
+
+#[test]
+fn the_clock_of_a_copy_stood_still_between_cut_and_start() {
+    let mut bench = Bench::new();
+    // From before the base: no shift. Since its cut, the primary's clock went on by 40.
+    let reply = |clock| guest(ACK, 1001, 101).options(&stamps(clock, 80));
+    bench.pass(reply(P_CLOCK));
+    bench.pass(world(ACK, 101, 1001).options(&stamps(81, P_CLOCK + 40)));
+    assert_eq!(stamp(&bench.pass(reply(P_CLOCK + 1))), P_CLOCK + 40);
+    bench.rebase(Epoch(8), vec![]);
+    bench.rewriter.takeover(bench.now);
+    assert_eq!(stamp(&bench.pass(reply(P_CLOCK + 39))), P_CLOCK + 40);
+    let echoed = bench.pass(world(ACK, 101, 1001).options(&stamps(82, P_CLOCK + 40)));
+    assert_eq!(echo(&echoed), P_CLOCK + 39, "a time that the copy told");
+    assert_eq!(bench.rewriter.offsets(), []);
+    bench.advance(Limits::default().linger);
+    assert_eq!(bench.rewriter.load().0, 0, "it has caught up");
+}
+
+#[test]
+fn wrapping_numbers() {
+    let mut bench = Bench::new();
+    let (primary, copy) = (u32::MAX - 1, 3);
+    bench.pass(world(SYN, u32::MAX, 0));
+    bench.tell(Epoch(8), &guest(SYN | ACK, primary, 0).options(&stamps(u32::MAX, 1)));
+    assert_eq!(segment(&bench.pass(guest(SYN | ACK, copy, 0).options(&stamps(2, 1)))).sequence, primary);
+    let ack = bench.pass(world(ACK, 0, u32::MAX).options(&stamps(1, u32::MAX)));
+    assert_eq!((segment(&ack).ack, echo(&ack)), (4, 2));
+    let data = bench.pass(guest(ACK, 4, 0).options(&stamps(3, 1)).payload(b"xyz"));
+    assert_eq!((segment(&data).sequence, stamp(&data)), (u32::MAX, 0));
+}
+
+#[test]
+fn a_wrong_checksum_stays_wrong_and_without_a_shift_nothing_is_touched() {
+    let mut bench = Bench::new();
+    bench.open(1);
+    for (port, is_shifted) in [(1, true), (2, false)] {
+        for tcp in [
+            world(ACK, 101, 1001).options(&stamps(80, P_CLOCK)).port(port),
+            guest(ACK, 9001, 101).options(&stamps(C_CLOCK + 9, 80)).port(port),
+        ] {
+            let mut frame = tcp.frame();
+            let place = segment(&frame).at + 16;
+            frame[place] ^= 0x40;
+            let before = frame.clone();
+            let verdict = match tcp.side {
+                Side::World => bench.rewriter.input(bench.now, CARD, WHOLE, &mut frame),
+                Side::Guest => bench.rewriter.output(bench.now, CARD, WHOLE, &mut frame),
+            };
+            assert_eq!(verdict, Verdict::Pass);
+            assert_eq!(frame != before, is_shifted);
+            assert!(!is_checksum_right(&frame));
+        }
+    }
+}
+
+#[test]
+fn super_frames_and_partial_checksums() {
+    let mut bench = Bench::new();
+    bench.open(1);
+    let offload = Offload { is_checksum_partial: true, segment_bytes: 1448 };
+    let mut frame = guest(ACK, 9001, 101).options(&stamps(C_CLOCK, 70)).payload(&[7; 60_000]).port(1).frame();
+    let before = frame.clone();
+    let place = segment(&frame).at + 16;
+    assert_eq!(bench.rewriter.output(bench.now, CARD, offload, &mut frame), Verdict::Pass);
+    assert_eq!(segment(&frame).sequence, 1001);
+    assert_eq!(frame[place..place + 2], before[place..place + 2], "the sum of the pseudo header");
+    assert_eq!(frame.len(), before.len());
+    assert_eq!(frame[place + 2..][30..], before[place + 2..][30..]);
+
+    let whole = bench.pass(guest(ACK, 9001, 101).payload(&[7; 1448]).ipv6().port(1));
+    assert_eq!(segment(&whole).sequence, 9001, "another flow");
+}
+
+#[test]
+fn whatever_is_no_tcp_passes_unchanged() {
+    let mut bench = Bench::new();
+    bench.open(1);
+    let mut fragment = guest(ACK, 9001, 101).payload(b"data").port(1).frame();
+    fragment[14 + 6] = 0x20;
+    let arp = [&[2; 12][..], &[8, 6], &[0; 46]].concat();
+    for mut frame in [fragment, arp, vec![], vec![0; 13]] {
+        let before = frame.clone();
+        let bytes = &mut frame[..];
+        assert_eq!(bench.rewriter.output(bench.now, CARD, WHOLE, bytes), Verdict::Pass);
+        assert_eq!(bench.rewriter.input(bench.now, CARD, WHOLE, bytes), Verdict::Pass);
+        assert_eq!(frame, before);
+        let parsed = Packet::parse(Frame { card: CARD, offload: WHOLE, bytes: &frame }, Side::Guest);
+        assert!(matches!(parsed.content, Content::Datagram(_)));
+    }
+}
