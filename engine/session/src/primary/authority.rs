@@ -295,9 +295,10 @@ impl Primary {
         (!waits && !self.register.is_final(&Copy::Stale)).then_some(since + self.config.hold_max)
     }
 
-    /// The peer has not been asked to take over yet: the guest goes on here.
+    /// The peer has not been asked to take over yet: the guest goes on here. Its last commit may be long ago by now.
     pub(super) fn call_off_switchover(&mut self) {
         self.phase = Phase::Protected;
+        self.is_late = self.late_again();
         self.resume();
     }
 

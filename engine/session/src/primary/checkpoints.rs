@@ -98,7 +98,8 @@ impl Primary {
     /// When the next capture may begin, if this phase wants one.
     pub(super) fn capture_at(&self) -> Option<Time> {
         match self.phase {
-            _ if !self.can_capture => None,
+            // A guest that stands still by this session's word would run again at the end of its capture.
+            _ if !self.can_capture || self.guest_halted => None,
             Phase::Unprotected { seed_at } => {
                 let wanted = self.protection_wished && self.peer() == Some(Peer::Present);
                 (wanted && !self.guest_settles && self.flow.capturing().is_none()).then_some(seed_at)

@@ -1,6 +1,7 @@
 //! Stories of a primary with a real witness: what it does when something around it fails that is no fault of the guest.
 
 mod claims;
+mod handover;
 mod unwitnessed;
 mod waits;
 
