@@ -21,6 +21,7 @@ mod checkpoints;
 mod events;
 mod flow;
 mod inputs;
+mod last_words;
 mod machine;
 mod matching;
 mod pacer;

@@ -47,6 +47,7 @@ impl Primary {
         }
         if let Phase::MarkingStale { why, since } = self.phase {
             self.mark_stale(why, since);
+            self.drop_last_words();
         }
         if self.phase.is_over() {
             return;
@@ -393,8 +394,8 @@ fn is_held_by(record: &Record, node: &super::super::NodeName) -> bool {
     matches!(&record.copy, Copy::Fresh { holder } if holder == node)
 }
 
-/// Without a witness nothing but a person's word, or the guest's own end, lets output out unprotected. A session that
-/// begins has its person's or its peer's word.
+/// Without a witness nothing but a person's word lets output out unprotected. A session that begins has its person's or
+/// its peer's word, and of a guest that has ended its peer is asked (`last_words`).
 fn is_persons_word(why: GiveUp) -> bool {
-    matches!(why, GiveUp::Wish | GiveUp::GuestGone | GiveUp::Beginning)
+    matches!(why, GiveUp::Wish | GiveUp::Beginning)
 }

@@ -22,6 +22,7 @@ impl Primary {
     /// peer what it knows first, in generation 0, which nobody runs a guest in.
     pub(super) fn offer(&mut self) {
         if self.beats() && self.peer() == Some(Peer::Unasked) {
+            self.end_copy();
             self.peer = Peer::Offered;
             self.beat();
         }
@@ -32,7 +33,8 @@ impl Primary {
     pub(super) fn beats(&self) -> bool {
         match &self.phase {
             Phase::Asking { .. } => !matches!(self.peer(), Some(Peer::Present | Peer::Following)),
-            Phase::MarkingStale { .. } => self.can_capture,
+            // Of a guest that has ended nothing is to be taken over.
+            Phase::MarkingStale { why, .. } => self.can_capture || *why == GiveUp::GuestGone,
             // A primary at the other end would take this one's silence for a link that is dead.
             Phase::Held(_) => !self.config.has_witness && self.generation > Generation(0),
             phase => phase.speaks(),

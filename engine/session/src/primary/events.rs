@@ -72,6 +72,8 @@ pub enum Event {
         /// That.
         generation: Generation,
     },
+    /// Without a witness: the guest has ended, and its peer has not said that it holds no copy. What was not acked is dropped.
+    LastOutputDropped,
     /// Without a witness: the peer holds a copy that this guest is not the origin of.
     CopyMet {
         /// What it holds.

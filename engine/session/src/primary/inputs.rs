@@ -138,7 +138,11 @@ impl Primary {
     /// Nobody may take over a guest that ended by itself. What it said before its end may leave when that is sure.
     fn guest_gone(&mut self) {
         if self.phase.speaks() {
+            let is_known = matches!(self.phase, Phase::MarkingStale { why: GiveUp::GuestGone, .. });
             self.give_up(GiveUp::GuestGone);
+            if !is_known {
+                self.ask_for_last_words();
+            }
         } else {
             self.phase = Phase::Ended;
         }
@@ -225,6 +229,7 @@ impl Primary {
                     Phase::MarkingStale { why, .. } if *why != GiveUp::GuestGone => {
                         self.give_up(GiveUp::Wish);
                     }
+                    _ if self.asks_for_last_words() => self.register.decide_alone(Copy::Stale),
                     Phase::SwitchingOver(Handover::Waiting | Handover::Closing { .. }) => {
                         self.call_off_switchover();
                         self.give_up(GiveUp::Wish);

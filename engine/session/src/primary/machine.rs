@@ -223,6 +223,7 @@ impl Primary {
             self.late_at(),
             self.phase_at(),
             self.unanswered_until(),
+            self.last_words_end_at(),
         ];
         times.into_iter().flatten().min()
     }

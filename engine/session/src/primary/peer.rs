@@ -158,6 +158,7 @@ impl Primary {
             return;
         }
         self.peer = Peer::Present;
+        self.hear_of_last_words(standing);
         let expects_copy = match &self.phase {
             Phase::Arming | Phase::Protected | Phase::LinkLost { .. } => true,
             Phase::MarkingStale { why, .. } => !matches!(why, GiveUp::GuestGone | GiveUp::Beginning),

@@ -91,6 +91,12 @@ impl PrimaryGuest {
             Event::RumourRefuted { generation } => {
                 tracing::warn!(guest, peer = %self.peer, %generation, "A generation was spoken of that the witness does not know");
             }
+            Event::LastOutputDropped => {
+                tracing::error!(
+                    guest, peer = %self.peer,
+                    "The guest has ended, and the peer has not said that it holds no copy: what the guest sent last is dropped"
+                );
+            }
             Event::CopyMet { .. } => {
                 tracing::warn!(guest, peer = %self.peer, "The peer holds a copy of a guest of this name; a person decides");
             }

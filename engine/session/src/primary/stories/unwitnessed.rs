@@ -179,3 +179,60 @@ fn a_guest_for_which_nobody_answers_stands_still_after_the_hold_and_runs_once_so
     story.wait(10_000);
     assert!(!story.wants(&Output::PauseGuest));
 }
+
+/// A guest that is protected without a witness; nothing of its last epoch is acked.
+fn protected_and_mute() -> Story {
+    let mut story = answered(None, Standing::Nothing);
+    let generation = story.session.generation();
+    story.say(ToPrimary::Stand { generation, standing: Standing::Nothing });
+    story.wait(10);
+    assert_eq!(story.session.state(), State::Protected);
+    story.world = World::Mute;
+    story.wait(30);
+    story.wanted.clear();
+    story
+}
+
+/// A person may have said at the peer that this host is dead: what was not acked is unknown to the guest that runs there.
+#[test]
+fn without_a_witness_what_a_guest_said_last_leaves_once_its_peer_holds_no_copy() {
+    let mut story = protected_and_mute();
+    let generation = story.session.generation();
+    story.hear(Input::GuestGone);
+    story.wait(100);
+    let at = |message: ToSecondary| story.wanted.iter().position(|out| *out == Output::Send(message.clone()));
+    let farewell = at(ToSecondary::Farewell { generation });
+    let offer = at(ToSecondary::Offer { generation, acked: story.session.acked() });
+    assert!(farewell.is_some() && farewell < offer, "{:?}", story.wanted);
+    assert!(!story.wants(&Output::PassOutput), "the peer has not answered");
+    story.say(ToPrimary::Stand { generation, standing: Standing::Nothing });
+    assert!(story.wants(&Output::PassOutput));
+    assert_eq!(story.session.state(), State::Ended);
+}
+
+#[test]
+fn without_a_witness_what_a_guest_said_last_goes_with_it_if_its_peer_says_nothing_or_takes_over() {
+    let generation = Generation(1);
+    let takes_over = ToPrimary::Declined { generation, epoch: None, why: Decline::TakingOver };
+    let standing = Standing::Complete { generation, epoch: Epoch(1) };
+    for says in [None, Some(takes_over), Some(ToPrimary::Stand { generation, standing })] {
+        let mut story = protected_and_mute();
+        assert_eq!(story.session.generation(), generation);
+        story.hear(Input::GuestGone);
+        says.clone().into_iter().for_each(|message| story.say(message));
+        story.wait(4_900);
+        assert_eq!(story.session.state(), State::MarkingStale, "{says:?}");
+        story.wait(200);
+        assert_eq!(story.session.state(), State::Ended, "{says:?}");
+        assert!(!story.wants(&Output::PassOutput), "{says:?}");
+        assert!(story.wants(&Output::Report(Event::LastOutputDropped)), "{says:?}");
+    }
+    // Nor does a link that is down from the beginning say anything, and a person may.
+    let mut story = protected_and_mute();
+    story.hear(Input::LinkDown);
+    story.hear(Input::GuestGone);
+    assert!(!story.wants(&Output::PassOutput));
+    story.hear(Input::Operator(Wish::Unprotect));
+    assert!(story.wants(&Output::PassOutput));
+    assert_eq!(story.session.state(), State::Ended);
+}
