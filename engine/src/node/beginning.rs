@@ -41,9 +41,10 @@ impl Guests {
         // A guest that no engine ran before is nobody else's: if it is not taken in, it keeps its network.
         let loose = found.past.is_none().then(|| found.output.clone());
         let let_go = |output: Option<HeldOutput>| output.into_iter().for_each(HeldOutput::let_go_soon);
+        let offered = self.offered_in(&name);
         let made_way = match self.guests.get(&*name) {
-            None => Some(MadeWay { is_wished: true, rival: None }),
-            Some(here) => here.make_way(found.past),
+            None => Some(MadeWay { is_wished: true, rival: offered }),
+            Some(here) => here.make_way(found.past, offered),
         };
         // It is run or held here meanwhile.
         let Some(MadeWay { is_wished, rival }) = made_way else { return let_go(loose) };
@@ -80,8 +81,9 @@ impl Guests {
         let (runtime, reporter) = self.runtime();
         let config = self.protector_config();
         let marked = match origin {
-            Origin::Adopted { generation, .. } => generation,
-            Origin::Started | Origin::TookOver { .. } | Origin::Outdated { .. } => Generation(0),
+            // It was started from a copy, and marked before it was begun.
+            Origin::Adopted { generation, .. } | Origin::Outdated { generation, .. } => generation,
+            Origin::Started | Origin::TookOver { .. } => Generation(0),
         };
         let participants = Participants::from(output.clone());
         let started =

@@ -169,9 +169,9 @@ pub(super) trait GuestDriver: Send {
         false
     }
 
-    /// A guest of this name was found running here, left by an engine that ran it in `past` if one did. `None`: it is run
-    /// or held here, and what was found is not taken in.
-    fn make_way(&self, past: Option<PreviousRun>) -> Option<MadeWay>;
+    /// A guest of this name was found running here, left by an engine that ran it in `past` if one did; a peer may have
+    /// `offered` it in another generation. `None`: it is run or held here, and what was found is not taken in.
+    fn make_way(&self, past: Option<PreviousRun>, offered: Option<Generation>) -> Option<MadeWay>;
 
     /// Whether there is nothing to remember of it while its host is away and offers nothing.
     fn is_forgettable(&self) -> bool {

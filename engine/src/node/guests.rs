@@ -136,6 +136,7 @@ impl Guests {
             return self.offered(&name, peer, generation, *description, cx);
         }
         if let Inbound::ToSecondary(message) = &what {
+            self.primary_spoke(&name, &peer, message);
             self.outrun(&name, &peer, message, cx);
         }
         if let Some(guest) = self.guests.get_mut(&name) {

@@ -42,12 +42,27 @@ impl Guests {
     ) {
         let key = (name.clone(), peer);
         let (refusal, look_at, wait) = (None, cx.now(), LOOK_FIRST);
-        let offer = PeerOffer { generation, description, refusal, look_at, wait };
+        let offer = PeerOffer { generation, description, is_over: false, refusal, look_at, wait };
         let earlier = self.offers.insert(key.clone(), offer);
         if let (Some(earlier), Some(offer)) = (earlier, self.offers.get_mut(&key)) {
             offer.wait = earlier.wait;
         }
         self.consider(&key, cx);
+    }
+
+    /// A peer speaks as the primary of a guest.
+    pub(super) fn primary_spoke(&mut self, name: &GuestName, peer: &NodeName, message: &ToSecondary) {
+        if let Some(offer) = self.offers.get_mut(&(name.clone(), peer.clone())) {
+            offer.is_over = matches!(message, ToSecondary::Farewell { .. });
+        }
+    }
+
+    /// The newest generation that a peer runs a guest in, by its present offer. Where nothing of the guest is held, that is
+    /// all that is known of it: a primary says nothing more once its offer is declined.
+    pub(super) fn offered_in(&self, name: &str) -> Option<Generation> {
+        let of_it = |((of, _), offer): &(&OfferKey, &PeerOffer)| &**of == name && !offer.is_over;
+        let generations = self.offers.iter().filter(of_it).filter_map(|(_, offer)| offer.generation);
+        generations.filter(|generation| *generation > Generation(0)).max()
     }
 
     /// A later generation of a guest that is of no use here any more runs on the host that it came from, for instance one
@@ -140,12 +155,16 @@ impl Guests {
         }
     }
 
-    /// Looks again at offers that were refused, those that are due.
+    /// Looks again at offers that were refused, those that are due; at once if it was for a guest that has ended here since.
     pub(super) fn look_at_offers(&mut self, cx: &mut dyn Context) {
         let now = cx.now();
-        let is_due = |offer: &PeerOffer| offer.refusal.is_some() && offer.look_at <= now;
-        let due: Vec<OfferKey> =
-            self.offers.iter().filter(|(_, offer)| is_due(offer)).map(|(key, _)| key.clone()).collect();
+        let is_vacant = |name: &GuestName| self.guests.get(name).is_some_and(|guest| guest.is_vacant());
+        let is_due = |((name, _), offer): &(&OfferKey, &PeerOffer)| match &offer.refusal {
+            Some(refusal) if refusal.reason == HoldReason::NameTaken && is_vacant(name) => true,
+            Some(_) => offer.look_at <= now,
+            None => false,
+        };
+        let due: Vec<OfferKey> = self.offers.iter().filter(is_due).map(|(key, _)| key.clone()).collect();
         due.iter().for_each(|key| self.consider(key, cx));
     }
 

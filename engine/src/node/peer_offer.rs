@@ -14,6 +14,8 @@ pub(super) type OfferKey = (GuestName, NodeName);
 pub(super) struct PeerOffer {
     pub(super) generation: Option<Generation>,
     pub(super) description: Description,
+    /// Its primary has said that the guest is over, and nothing after that.
+    pub(super) is_over: bool,
     pub(super) refusal: Option<HoldRefusal>,
     pub(super) look_at: Time,
     pub(super) wait: Span,

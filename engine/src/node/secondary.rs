@@ -136,10 +136,10 @@ impl SecondaryGuest {
         self.activation.is_none() && self.session.state() == State::Empty
     }
 
-    /// Whether a primary has spoken in a later generation than that of a guest which a dead engine left here: a copy of
-    /// that one's is about to come, and what is left makes way for it.
-    pub(super) fn is_newer_than(&self, left: Option<PreviousRun>) -> bool {
-        left.is_some_and(|left| self.session.heard_from() > Some(left.generation))
+    /// Whether a primary has spoken, or its node has offered the guest, in a later generation than that of a guest which a
+    /// dead engine left here: a copy of that one's is about to come, and what is left makes way for it.
+    pub(super) fn is_newer_than(&self, left: Option<PreviousRun>, offered: Option<Generation>) -> bool {
+        left.is_some_and(|left| self.session.heard_from().max(offered) > Some(left.generation))
     }
 
     /// Whether the guest is being started at this moment: what came of it will be reported.

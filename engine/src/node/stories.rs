@@ -2,6 +2,7 @@
 //! what the story wants of it.
 
 mod defects;
+mod leftovers;
 mod outside;
 mod starts;
 mod unseen;

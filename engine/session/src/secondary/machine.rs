@@ -28,7 +28,7 @@ pub struct Secondary {
     pub(super) link: Liveness,
     /// Newest generation heard of, from a primary or from the witness.
     pub(super) newest: Generation,
-    /// Newest generation that a primary has spoken in.
+    /// Newest generation that a primary has spoken in; 0 once that one's guest is over.
     pub(super) spoken: Generation,
     /// The primary has said that the guest is over: nothing more is expected of it.
     pub(super) farewell: bool,
@@ -68,7 +68,8 @@ impl Secondary {
         self.newest
     }
 
-    /// The newest generation that a primary has spoken in; `None` before one has.
+    /// The newest generation that a primary has spoken in; `None` before one has, and once it has said that the guest is
+    /// over and nothing after that.
     pub fn heard_from(&self) -> Option<Generation> {
         Some(self.spoken).filter(|spoken| *spoken > Generation(0))
     }
@@ -153,7 +154,13 @@ impl Secondary {
             Phase::Failed => return None,
             _ => {}
         }
-        let times = [self.silent_at(), self.heartbeat_at(), self.register.next_timeout(), self.look_at()];
+        let times = [
+            self.silent_at(),
+            self.over_at(),
+            self.heartbeat_at(),
+            self.register.next_timeout(),
+            self.look_at(),
+        ];
         times.into_iter().flatten().min()
     }
 
@@ -166,6 +173,9 @@ impl Secondary {
         if self.silent_at().is_some_and(|at| at <= self.now) {
             self.out.push(Output::CloseLink);
             self.link_lost(Loss::Silent);
+        }
+        if self.over_at().is_some_and(|at| at <= self.now) {
+            self.spoken = Generation(0);
         }
         if self.heartbeat_at().is_some_and(|at| at <= self.now) {
             self.send(ToPrimary::Heartbeat { generation: self.newest });
@@ -241,6 +251,14 @@ impl Secondary {
     fn silent_at(&self) -> Option<Time> {
         // Before it has spoken, or when it has said that the guest is over, its silence means nothing.
         self.link.silent_at(self.config.silence_max, None).filter(|_| !self.farewell)
+    }
+
+    /// When a primary that has said that the guest is over is one no more: no full copy comes of it, and what an engine that
+    /// is gone left of the guest here is a person's to decide about. One whose guest goes on unprotected speaks on. Without a
+    /// witness nobody would ask a person: what is left here stands still.
+    fn over_at(&self) -> Option<Time> {
+        let is_said = self.farewell && self.spoken > Generation(0) && self.config.has_witness;
+        self.link.silent_at(self.config.silence_max, None).filter(|_| is_said)
     }
 
     fn heartbeat_at(&self) -> Option<Time> {

@@ -119,7 +119,7 @@ impl GuestDriver for PrimaryGuest {
         if self.has_ended() { Verdict::Anew } else { Verdict::Taken("runs a guest of this name".into()) }
     }
 
-    fn make_way(&self, _past: Option<PreviousRun>) -> Option<MadeWay> {
+    fn make_way(&self, _past: Option<PreviousRun>, _offered: Option<Generation>) -> Option<MadeWay> {
         let is_wished = self.session.is_protection_wished();
         self.has_ended().then_some(MadeWay { is_wished, rival: None })
     }

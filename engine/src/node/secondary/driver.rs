@@ -166,11 +166,11 @@ impl GuestDriver for SecondaryGuest {
         self.peer == *peer && self.has_failed_before(Some(generation))
     }
 
-    fn make_way(&self, past: Option<PreviousRun>) -> Option<MadeWay> {
+    fn make_way(&self, past: Option<PreviousRun>, offered: Option<Generation>) -> Option<MadeWay> {
         // Of a guest that a peer offers nothing is held, so one that runs is not that one's copy. If the witness has a
         // copy here, whoever claims the guest takes that back. A primary that was heard says nothing more once its offer
         // is declined.
-        let is_vacant = self.holds_nothing() && !self.is_newer_than(past);
+        let is_vacant = self.holds_nothing() && !self.is_newer_than(past, offered);
         is_vacant.then(|| MadeWay { is_wished: true, rival: self.session.heard_from() })
     }
 
