@@ -8,7 +8,7 @@ use understudy_tests::drivers::exhaustive::{events_until, faults, faults_of_pair
 use understudy_tests::drivers::faults::{Fault, Moment};
 use understudy_tests::drivers::judge::Invariant;
 use understudy_tests::drivers::mutant::Mutant;
-use understudy_tests::drivers::network::{LINK, witness_channel};
+use understudy_tests::drivers::network::{LINK, WITNESS, witness_channel};
 use understudy_tests::drivers::pair::{A, B, Pair};
 use understudy_tests::drivers::standing::Fate;
 use understudy_tests::drivers::{Options, run_seed, run_seeds};
@@ -414,4 +414,40 @@ fn without_a_witness_a_copy_of_which_its_primary_never_heard_holds_nothing_back(
     pair.takeover();
     pair.pass(Span::from_ms(20));
     pair.ends_well();
+}
+
+/// The guest was suspended to be handed over, and the witness dies before anybody has decided. A checkpoint of it let it run
+/// again, though it was said to stand still; what it then sent past its queue nobody paused it for.
+#[test]
+fn a_guest_that_was_handed_over_stands_still_until_somebody_has_decided() {
+    let mut pair = Pair::protected();
+    pair.strike(Fault::Crash { node: WITNESS, silent: false, back_after: None });
+    pair.switch_over();
+    pair.until("nobody decides", |pair| pair.state(A) == Some(State::PausedUndecided));
+    pair.strike(Fault::RedirectLost { guest: 0, lasts: Span::from_ms(300) });
+    pair.pass(Span::from_ms(300));
+    assert_eq!(pair.state(A), Some(State::PausedUndecided));
+    pair.ends_well();
+}
+
+/// Without a witness, a person starts the guest on B, which is about to run; on A, which has not heard of it, it ends by
+/// itself. What it said last, B's knows nothing of.
+#[test]
+fn without_a_witness_what_a_guest_said_before_its_end_is_dropped_while_its_peer_starts_it() {
+    for has_link in [true, false] {
+        let mut pair = Pair::protected_with(|settings| settings.has_witness = false);
+        pair.checkpoint();
+        if !has_link {
+            pair.lose_link(Span::from_ms(400));
+            pair.pass(Span::from_ms(100));
+        }
+        pair.strike(Fault::ActivationSlow { host: B });
+        pair.force_takeover(B);
+        pair.pass(Span::from_ms(10));
+        pair.strike(Fault::GuestEnds { guest: 0 });
+        pair.until("B runs it", |pair| pair.is_activated());
+        pair.pass(Span::from_ms(400));
+        assert_eq!(pair.state(A), None, "{has_link}");
+        pair.ends_well();
+    }
 }

@@ -9,6 +9,9 @@ use understudy_session::{Record, Time};
 /// Generation, epoch and content of an image.
 pub type Image = (Generation, Epoch, State);
 
+/// A redirect that was removed: the host, its engine that is to see it, and how many there were of that guest before.
+pub type Breach = (HostId, u64, u64);
+
 /// One thing that happened.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Fact {
@@ -27,6 +30,8 @@ pub enum Fact {
         epoch: Epoch,
         /// The guest at its end.
         state: State,
+        /// When it was ordered. The guest may have hung since.
+        ordered_at: Time,
     },
     /// The secondary said that it holds `epoch`.
     AckSent {
@@ -76,6 +81,11 @@ pub enum Fact {
         /// The generation that is over.
         generation: Generation,
     },
+    /// An engine begins, and knows nothing.
+    EngineBegan {
+        /// Its host.
+        host: HostId,
+    },
     /// An engine died: what it knew is gone.
     Crashed {
         /// Its host.
@@ -87,16 +97,16 @@ pub enum Fact {
     Leaked {
         /// It.
         frame: Frame,
-        /// How many have done so, while an engine saw to the guest, since the redirect was removed.
-        count: u64,
+        /// Through which; `None` while no engine sees to the guest.
+        breach: Option<Breach>,
     },
-    /// Writes of the guest are missing, or will be, in the log that captures go by.
+    /// Writes of the guest are missing in the log that captures go by.
     BitsLost,
     /// The witness does not know any more what it knew.
     WitnessForgot,
     /// A person wished the guest to move, with nothing lost.
     MoveWished,
-    /// Something went wrong that was not the guest's or a person's doing.
+    /// Something went wrong that was not the guest's doing, nor what a person wished for it.
     Fault,
     /// A person decided something on this host that only a person may.
     Person {

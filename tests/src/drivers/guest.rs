@@ -102,8 +102,8 @@ pub struct Domain {
     pub is_loose: bool,
     /// Frames that have gone that way.
     pub leaked: Vec<Frame>,
-    /// How many did while an engine saw to it.
-    pub leaks: u64,
+    /// How often the redirect was removed.
+    pub breaches: u64,
     /// A mutant's doing.
     pub wrongs: Wrongs,
     /// The engine of its host that ran it last, by its number; 0 for none.
@@ -155,7 +155,7 @@ impl SharedDomain {
             unlogged_writes: 0,
             is_loose: false,
             leaked: Vec::new(),
-            leaks: 0,
+            breaches: 0,
             wrongs: Wrongs::default(),
             run_by: 0,
             gone: false,
@@ -190,12 +190,13 @@ impl Domain {
         self.paused && self.mark == Generation(0)
     }
 
-    /// One step: `chance` is what differs between two runs from the same state.
-    pub fn step(&mut self, chance: u64) {
+    /// One step: `chance` is what differs between two runs from the same state. Whether its write is missing in the log.
+    pub fn step(&mut self, chance: u64) -> bool {
         self.state.counter += 1;
         let word = ((chance >> 8) % WORDS as u64) as usize;
         self.state.words[word] = self.state.counter ^ (chance << 20);
-        if self.unlogged_writes > 0 {
+        let is_unlogged = self.unlogged_writes > 0;
+        if is_unlogged {
             self.unlogged_writes -= 1;
         } else if self.logs {
             self.dirty |= 1 << word;
@@ -219,11 +220,19 @@ impl Domain {
             Some(steps) => *steps -= 1,
             None => {}
         }
+        is_unlogged
     }
 
     /// Whoever opens it sees whether it is suspended.
     pub fn is_opened(&mut self) {
         self.is_seen_suspended = self.suspended;
+    }
+
+    /// What was to go wrong with its next capture does not. A log that is lost stays lost.
+    pub fn is_spared(&mut self) {
+        if !matches!(self.trouble, Trouble::LogLost | Trouble::ForEver) {
+            self.trouble = Trouble::None;
+        }
     }
 
     /// Its log is switched off.

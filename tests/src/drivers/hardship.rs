@@ -47,7 +47,10 @@ impl Cluster {
             Fault::BitsStolen { guest } => self.bits_are_lost(guest, None),
             Fault::BitsLost { guest, writes } => self.bits_are_lost(guest, Some(writes)),
             Fault::RedirectLost { guest, lasts } => {
-                self.at_domains(guest, |domain| (domain.is_loose, domain.leaks) = (true, 0));
+                self.at_domains(guest, |domain| {
+                    domain.is_loose = true;
+                    domain.breaches += 1;
+                });
                 self.agenda.add(self.now + lasts, Event::RedirectIsBack { guest });
             }
             Fault::ReceiverHangs { host, guest, lasts } => {
@@ -80,7 +83,7 @@ impl Cluster {
         if !self.settings.scrubs {
             return;
         }
-        let mut lost = writes.is_some();
+        let mut lost = false;
         for host in &self.hosts {
             if let Some(domain) = &host.yard.get().domains[guest] {
                 match writes {
@@ -189,7 +192,8 @@ impl Cluster {
         }
     }
 
-    /// Nothing new goes wrong any more. What is dead for good stays dead; hangs under way run out.
+    /// Nothing new goes wrong any more, nor does what was to go wrong the next time. What is dead for good stays dead; hangs
+    /// under way run out.
     pub fn heal(&mut self) {
         self.healed = true;
         for channel in 0..self.net.len() {
@@ -206,7 +210,10 @@ impl Cluster {
             (yard.activation_fails, yard.dies_activating) = (false, false);
         }
         self.witness.persist_fails = false;
-        (0..self.settings.guests).for_each(|guest| self.redirect_is_back(guest));
+        for guest in 0..self.settings.guests {
+            self.redirect_is_back(guest);
+            self.at_domains(guest, super::guest::Domain::is_spared);
+        }
     }
 
     /// When the last hang ends.

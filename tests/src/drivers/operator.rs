@@ -22,6 +22,9 @@ impl Cluster {
     pub(super) fn start_engine(&mut self, at: HostId) {
         let (settings, mutant) = (self.settings.clone(), self.mutant);
         self.hosts[at].start(at, &settings, mutant);
+        for guest in 0..settings.guests {
+            self.state_fact(guest, &Fact::EngineBegan { host: at });
+        }
         let life = self.hosts[at].life;
         self.agenda.add(self.now + FINDS_EVERY, Event::Finds { host: at, life });
     }
@@ -111,6 +114,9 @@ impl Cluster {
                 ) {
                     self.say_if_lost(guest);
                     self.wished(1 - at, guest, Wish::Reclaim);
+                } else {
+                    // One that was booted there, and stood still for the owner's, is all that is left.
+                    self.unpause_what_is_left(1 - at, guest);
                 }
             } else if is_looked_for(self.hosts[at].glance(guest)) {
                 self.say_if_lost(guest);
@@ -133,8 +139,14 @@ impl Cluster {
         }
     }
 
+    /// A copy of another guest that is held there goes with it: for that one it is as if the engine had died.
     fn restart_engine(&mut self, at: HostId) {
         self.note(at, || "the operator restarts the engine".to_owned());
+        for guest in 0..self.settings.guests {
+            if self.hosts[at].image(guest).is_some() {
+                self.state_fact(guest, &Fact::Fault);
+            }
+        }
         self.engine_ends(at);
         self.start_engine(at);
         self.dial_all(at);

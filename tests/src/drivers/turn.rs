@@ -221,11 +221,12 @@ impl Cluster {
         if it.id != id || it.gone {
             return;
         }
-        if it.runs() {
-            it.step(chance);
-        }
+        let loses_bits = it.runs() && it.step(chance);
         let leaked = std::mem::take(&mut it.leaked);
         drop(it);
+        if loses_bits {
+            self.state_fact(guest, &Fact::BitsLost);
+        }
         leaked.into_iter().for_each(|frame| self.leaks(at, frame));
         if self.hosts[at].engine.is_some() {
             self.turn(at, Item::Nothing);
@@ -243,12 +244,9 @@ impl Cluster {
         self.left_at[frame.guest] = self.now;
         let is_seen_to = matches!(self.hosts[at].glance(frame.guest), Some(Glance::Primary { .. }));
         let domain = self.hosts[at].yard.get().domains[frame.guest].clone();
-        let count = domain.map_or(0, |domain| {
-            let mut domain = domain.get();
-            domain.leaks += u64::from(is_seen_to);
-            domain.leaks
-        });
-        self.state_fact(frame.guest, &Fact::Leaked { frame, count });
+        let breaches = domain.map_or(0, |domain| domain.get().breaches);
+        let breach = is_seen_to.then_some((at, self.hosts[at].life, breaches));
+        self.state_fact(frame.guest, &Fact::Leaked { frame, breach });
         if self.mutant != Some(Mutant::BreachUnnoticed) {
             let pause = self.rng.span_us(10, 3_000);
             self.agenda.add(self.now + pause, Event::BreachIsSeen { host: at, guest: frame.guest });

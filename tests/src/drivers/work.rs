@@ -10,8 +10,8 @@ use super::rng::Rng;
 use super::{GuestId, HostId};
 use understudy::guest::{Report, Work};
 use understudy_checkpoint::{Epoch, Generation};
-use understudy_session::Span;
 use understudy_session::primary::Capture;
+use understudy_session::{Span, Time};
 
 /// How long a capture thread takes for an order.
 pub(super) fn pause_of(order: &Order, rng: &mut Rng) -> Span {
@@ -51,6 +51,7 @@ impl Cluster {
         let taken = match order {
             Order::Capture(mut order) => {
                 let (generation, epoch, capture) = (order.generation, order.epoch, order.capture);
+                let ordered_at = order.now;
                 domain.get().captured = None;
                 domain.get().late_step = (self.mutant == Some(Mutant::CutAfterStep)).then(|| self.rng.bits());
                 if self.wrong_capture(&mut order, &work) && self.settings.scrubs {
@@ -58,7 +59,7 @@ impl Cluster {
                 }
                 work.capture(order);
                 domain.get().late_step = None;
-                Some((generation, epoch, capture))
+                Some((generation, epoch, capture, ordered_at))
             }
             Order::Resume => {
                 work.resume();
@@ -72,8 +73,8 @@ impl Cluster {
         if let Some(Some(capturing)) = bench.get().captures.get_mut(slot) {
             capturing.work = Some(work);
         }
-        if let Some((generation, epoch, capture)) = taken {
-            let is_captured = self.was_captured(at, guest, generation, epoch);
+        if let Some((generation, epoch, capture, ordered_at)) = taken {
+            let is_captured = self.was_captured(at, guest, (generation, epoch), ordered_at);
             let passes = self.mutant == Some(Mutant::PassAtSeed) && capture == Capture::Seed;
             if passes {
                 participants.pass();
@@ -114,7 +115,13 @@ impl Cluster {
     }
 
     /// If the capture succeeded, it is said what it took.
-    fn was_captured(&mut self, at: HostId, guest: GuestId, generation: Generation, epoch: Epoch) -> bool {
+    fn was_captured(
+        &mut self,
+        at: HostId,
+        guest: GuestId,
+        (generation, epoch): (Generation, Epoch),
+        ordered_at: Time,
+    ) -> bool {
         let Some(engine) = &mut self.hosts[at].engine else { return false };
         engine.collect();
         let done = |report: &Report| matches!(report, Report::Captured { epoch: it, .. } if *it == epoch);
@@ -128,7 +135,7 @@ impl Cluster {
             domain.captured
         };
         if let Some(state) = state {
-            self.state_fact(guest, &Fact::Captured { generation, epoch, state });
+            self.state_fact(guest, &Fact::Captured { generation, epoch, state, ordered_at });
         }
         true
     }

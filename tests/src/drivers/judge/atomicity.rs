@@ -10,33 +10,37 @@ use understudy_session::{Span, Time};
 
 /// Wrong epochs in a row, where epochs are few: what was lost is seen after one cut, and compared with the next.
 const WRONG_MAX: u32 = 2;
-/// The last of wrong epochs in a row is captured within this after the first, where they are many. The whole guest is looked
-/// at each 25 ms; what was seen before a capture that fails does not count.
+/// The last but one of wrong epochs in a row is ordered within this after the first, where they are many. The whole guest is
+/// looked at each 25 ms, after the first cut that was ordered then, and what is seen is compared with the next epoch. The
+/// last one itself may be of any time: its host may have hung, or all epochs that may be in flight were, since the cut
+/// before. What was seen before a capture that fails does not count.
 const FOUND_WITHIN: Span = Span::from_ms(60);
-/// What is lost is written within this.
-const EFFECT: Span = Span::from_ms(300);
 
 #[derive(Debug, Default)]
 pub(super) struct Atomicity {
     captured: BTreeMap<(Generation, Epoch), State>,
-    captured_at: BTreeMap<(Generation, Epoch), Time>,
+    /// When each capture was made, and when it was ordered.
+    times: BTreeMap<(Generation, Epoch), (Time, Time)>,
     /// Of lives of the guest before this one: where nobody remembers a generation, it may be used again.
     earlier: BTreeMap<(Generation, Epoch), State>,
-    /// When bits were lost last.
+    /// When bits were lost last, of which no image is free: that of an epoch captured since is right in every word only if
+    /// what they were of was written once more. Until then each may be wrong, however long its host hung, or nothing
+    /// was captured or committed.
     lost_at: Option<Time>,
     /// Images that are wrong for that reason.
     wrong: [Option<Image>; 2],
     wrong_in_a_row: [u32; 2],
-    /// When the first of these was captured.
-    wrong_since: [Time; 2],
+    /// When the first of these was ordered, and the last.
+    wrong_from: [Time; 2],
+    wrong_to: [Time; 2],
 }
 
 impl Atomicity {
     pub(super) fn see(&mut self, at: Time, fact: &Fact) {
         match fact {
-            Fact::Captured { generation, epoch, state } => {
+            Fact::Captured { generation, epoch, state, ordered_at } => {
                 self.captured.insert((*generation, *epoch), *state);
-                self.captured_at.insert((*generation, *epoch), at);
+                self.times.insert((*generation, *epoch), (at, *ordered_at));
             }
             Fact::Began { .. } => self.earlier.append(&mut self.captured),
             Fact::BitsLost => self.lost_at = Some(at),
@@ -44,32 +48,32 @@ impl Atomicity {
         }
     }
 
-    pub(super) fn look(&mut self, at: Time, views: &[HostView; 2]) -> Verdict {
+    pub(super) fn look(&mut self, views: &[HostView; 2]) -> Verdict {
         for (host, view) in views.iter().enumerate() {
             let Some(image) = view.image else { continue };
             let (generation, epoch, state) = image;
             let captured = self.captured.get(&(generation, epoch));
             let earlier = self.earlier.get(&(generation, epoch));
+            let (captured_at, ordered_at) = self.times.get(&(generation, epoch)).copied().unwrap_or_default();
             if captured == Some(&state) || earlier == Some(&state) {
                 self.wrong_in_a_row[host] = 0;
+                self.lost_at = self.lost_at.filter(|lost_at| captured_at <= *lost_at);
                 continue;
             }
             if self.wrong[host] == Some(image) {
                 continue;
             }
-            let lost =
-                self.lost_at.is_some_and(|lost_at| at < lost_at + EFFECT) || self.wrong_in_a_row[host] > 0;
-            if !lost || captured.is_none_or(|captured| captured.counter != state.counter) {
+            if self.lost_at.is_none() || captured.is_none_or(|captured| captured.counter != state.counter) {
                 let what = format!("the image of epoch {epoch}, generation {generation}, is {state:?}");
                 return Err((Invariant::Atomicity, what));
             }
             self.wrong[host] = Some(image);
-            let captured_at = self.captured_at.get(&(generation, epoch)).copied().unwrap_or_default();
             if self.wrong_in_a_row[host] == 0 {
-                self.wrong_since[host] = captured_at;
+                self.wrong_from[host] = ordered_at;
             }
             self.wrong_in_a_row[host] += 1;
-            if self.wrong_in_a_row[host] > WRONG_MAX && captured_at > self.wrong_since[host] + FOUND_WITHIN {
+            let before = std::mem::replace(&mut self.wrong_to[host], ordered_at);
+            if self.wrong_in_a_row[host] > WRONG_MAX && before > self.wrong_from[host] + FOUND_WITHIN {
                 let what = format!("epoch {epoch}, generation {generation}, is wrong, as those before it");
                 return Err((Invariant::Divergence, what));
             }

@@ -78,8 +78,11 @@ pub struct Judges {
     lonely: alone::Alone,
     meeting: meeting::Meeting,
     has_witness: bool,
-    /// Without a witness a person has forced a takeover: two guests are that person's doing.
+    /// Without a witness a person has forced a takeover, or has let a guest go on that was handed over: two guests are that
+    /// person's doing.
     forced: bool,
+    /// A person has wished the guest to move, and its primary has not gone on since.
+    hands_over: bool,
     /// The witness has forgotten something: what it decides is worth nothing any more.
     forgot: bool,
     hears_all: bool,
@@ -96,7 +99,7 @@ impl Judges {
     pub fn see(&mut self, at: Time, fact: &Fact) -> Result<(), Violation> {
         self.atomicity.see(at, fact);
         self.forgot |= matches!(fact, Fact::WitnessForgot) && !self.hears_all;
-        self.forced |= !self.has_witness && matches!(fact, Fact::Person { moves: true, .. });
+        self.forced |= !self.has_witness && self.may_make_two(fact);
         let verdicts = [
             self.output_commit.see(fact),
             self.authority.see(fact),
@@ -108,10 +111,22 @@ impl Judges {
         self.first_heard(at, &verdicts)
     }
 
+    /// Whether a person's word may have two guests run. The peer may be starting one that was handed over: `unprotect` lets
+    /// the other one go on all the same, as it does one whose copy is taken over by force.
+    fn may_make_two(&mut self, fact: &Fact) -> bool {
+        match fact {
+            Fact::MoveWished => self.hands_over = true,
+            Fact::Followed { .. } | Fact::Activated { .. } => self.hands_over = false,
+            Fact::Person { moves, .. } => return *moves || self.hands_over,
+            _ => {}
+        }
+        false
+    }
+
     /// Looks at how the hosts stand after an event.
     pub fn after_event(&mut self, at: Time, views: &[HostView; 2]) -> Result<(), Violation> {
         let verdicts = [
-            self.atomicity.look(at, views),
+            self.atomicity.look(views),
             self.authority.look(views),
             self.meeting.look(at, views),
             bounds::look(views),

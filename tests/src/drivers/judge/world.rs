@@ -14,6 +14,8 @@ pub(super) struct World {
     /// Where that was begun, and whose engines have died since.
     begun_on: HostId,
     crashed: [bool; 2],
+    /// Hosts without an engine.
+    down: [bool; 2],
     /// The guest of that generation went with its host.
     guest_went: bool,
     /// How far each generation that is over was continued by the next: to the counter taken over, or not at all
@@ -63,8 +65,9 @@ impl World {
                     return Err((Invariant::Monotonicity, what));
                 }
             }
+            Fact::EngineBegan { host } => self.down[*host] = false,
             Fact::Crashed { host, took_guest } => {
-                self.crashed[*host] = true;
+                (self.crashed[*host], self.down[*host]) = (true, true);
                 self.guest_went |= *took_guest && *host == self.begun_on;
             }
             Fact::Adopted { host, generation }
@@ -99,7 +102,8 @@ impl World {
 
     fn is_begun(&mut self, generation: Generation, host: HostId) {
         (self.newest, self.begun_on) = (generation, host);
-        (self.crashed, self.guest_went) = ([false; 2], false);
+        // An engine that begins later has heard as little of it as one that has died since.
+        (self.crashed, self.guest_went) = (self.down, false);
     }
 
     fn begins(&mut self, generation: Generation, host: HostId, counter: u64) -> Verdict {
