@@ -14,7 +14,7 @@
 //!                                                   └─► ActivationFailed: a person decides
 //! ```
 //!
-//! What becomes of a copy that runs here beside the image is in [`live_copy`].
+//! What becomes of a copy that runs here beside the image is in `live_copy`.
 
 mod epochs;
 mod live_copy;
@@ -167,8 +167,9 @@ pub enum Output {
     },
     /// Stop the copy where it stands, whatever it is doing: nothing that it sends is told any more. It is kept as it is.
     HaltCopy,
-    /// Tell the primary nothing more of what the copy sends. The copy runs on, and what it sends is kept.
-    StopForwarding,
+    /// Tell the primary nothing more of what the copy sends, and give the copy no input: some was lost, or will be. The copy runs
+    /// on, and what it sends is kept.
+    CutCopy,
     /// Forget the copy.
     DropCopy,
     /// The takeover is decided and the image stands at `epoch`: start the guest from it, announce it, make this

@@ -334,7 +334,7 @@ impl SecondaryGuest {
                 Output::SetCopy { .. }
                 | Output::RunCopy { .. }
                 | Output::HaltCopy
-                | Output::StopForwarding
+                | Output::CutCopy
                 | Output::DropCopy => {
                     tracing::error!(guest = %self.name, "A copy is to run where none can");
                 }

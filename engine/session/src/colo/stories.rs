@@ -354,7 +354,7 @@ fn after_a_lost_link_a_copy_is_live_only_from_an_epoch_of_the_new_link() {
     let mut pair = Pair::live();
     let base = pair.base();
     pair.link(false);
-    assert!(place(&pair.of_secondary, &Order::StopForwarding).is_some());
+    assert!(place(&pair.of_secondary, &Order::CutCopy).is_some());
     assert!(place(&pair.of_primary, &Output::MirrorInput { from: None }).is_some());
     pair.wait(50);
     assert!(!pair.of_secondary.contains(&Order::HaltCopy), "it runs on");

@@ -211,7 +211,7 @@ impl Secondary {
             LiveCopy::Setting { is_cut, .. } => *is_cut = true,
             LiveCopy::Running { is_told, .. } if *is_told => {
                 *is_told = false;
-                self.out.push(Output::StopForwarding);
+                self.out.push(Output::CutCopy);
             }
             LiveCopy::Halting { .. } => self.copy.forget_whole(),
             _ => {}

@@ -23,7 +23,7 @@ fn a_live_copy_of_the_newest_acked_epoch_goes_on_as_it_is() {
     let base = pair.base();
     pair.lose_a();
     assert_eq!(started(&pair), Some((Start::LiveCopy, base)));
-    let stop = place(&pair.of_secondary, &Order::StopForwarding);
+    let stop = place(&pair.of_secondary, &Order::CutCopy);
     assert!(
         stop.is_some() && stop < swap_at(&pair),
         "it stops telling before it asks: {:?}",
@@ -181,7 +181,7 @@ fn a_takeover_by_a_person_stops_what_the_copy_tells_and_one_that_is_refused_leav
     let mut pair = Pair::live();
     pair.hold(Held::Reply);
     pair.tell_secondary(secondary::Input::ForceTakeover);
-    assert!(pair.of_secondary.contains(&Order::StopForwarding));
+    assert!(pair.of_secondary.contains(&Order::CutCopy));
     assert_eq!(pair.secondary.live_base(), None);
     // Stale was quicker.
     pair.tell_primary(primary::Input::Operator(Wish::Unprotect));
