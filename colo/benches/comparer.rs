@@ -121,7 +121,7 @@ fn whole(bytes: &[u8]) -> Frame<'_> {
 }
 
 /// How long the frames took, each of the guest's.
-fn timed(guest: &[Vec<u8>], copy: &[Vec<u8>], run: &mut dyn FnMut(&[Vec<u8>], &[Vec<u8>])) -> f64 {
+fn timed(guest: &[Vec<u8>], copy: &[Vec<u8>], mut run: impl FnMut(&[Vec<u8>], &[Vec<u8>])) -> f64 {
     let start = Instant::now();
     run(guest, copy);
     start.elapsed().as_secs_f64() * 1e9 / guest.len() as f64

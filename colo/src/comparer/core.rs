@@ -64,6 +64,7 @@ impl Core {
     }
 
     /// The only epoch whose frames may match.
+    #[inline]
     pub(super) fn comparable(&self) -> Option<Epoch> {
         self.live.map(|live| live.base.next())
     }
@@ -82,6 +83,7 @@ impl Core {
     }
 
     /// Brings what a flow remembers to the base that was live last.
+    #[inline]
     pub(super) fn enter(&self, slot: &mut Slot) {
         if slot.round == self.round {
             return;
@@ -106,10 +108,12 @@ impl Core {
     }
 
     /// Since when a frame waits for the live copy.
+    #[inline]
     pub(super) fn waits_since(&self, arrived: Time) -> Time {
         self.live.map_or(arrived, |live| arrived.max(live.since))
     }
 
+    #[inline]
     pub(super) fn release(&mut self, id: FrameId, arrived: Time, patch: Patch) {
         let waited = self.now - self.waits_since(arrived);
         self.usual = self.usual - self.usual / 16 + waited.0.min(1 << 40) / 16;

@@ -88,12 +88,12 @@ impl Comparer {
         self.core.now = now;
         self.core.current = self.core.current.max(epoch);
         let packet = Packet::parse(frame, Side::Guest);
-        let content = Compared::of(packet.content, frame.bytes);
+        let content = Compared::of(&packet.content, frame.bytes);
         let Some(at) = self.place(&packet, &content, epoch) else { return };
         let (core, slot) = (&mut self.core, self.table.slot(at));
         match content {
             Compared::Stream(segment) => {
-                streams::primary(core, slot, at, Sent { id, epoch }, &segment, frame.bytes);
+                streams::primary(core, slot, at, Sent { id, epoch }, segment, frame.bytes);
                 self.table.note_closed(at);
             }
             Compared::Bytes(datagram) => datagrams::primary(core, slot, at, Sent { id, epoch }, datagram),
@@ -112,7 +112,7 @@ impl Comparer {
             return;
         }
         let packet = Packet::parse(frame, Side::Guest);
-        let content = Compared::of(packet.content, frame.bytes);
+        let content = Compared::of(&packet.content, frame.bytes);
         let Some(at) = self.place(&packet, &content, base.next()) else { return };
         let (core, slot) = (&mut self.core, self.table.slot(at));
         if slot.lost.is_some() {
@@ -121,14 +121,14 @@ impl Comparer {
         }
         match content {
             Compared::Stream(segment) => {
-                streams::copy(core, slot, at, &segment, frame.bytes);
+                streams::copy(core, slot, at, segment, frame.bytes);
                 self.table.note_closed(at);
             }
             Compared::Bytes(datagram) => datagrams::copy(core, slot, at, datagram),
         }
     }
 
-    fn place(&mut self, packet: &Packet<'_>, content: &Compared<'_>, epoch: Epoch) -> Option<u32> {
+    fn place(&mut self, packet: &Packet<'_>, content: &Compared<'_, '_>, epoch: Epoch) -> Option<u32> {
         match self.table.place(&packet.flow, matches!(content, Compared::Stream(_))) {
             Ok(at) => {
                 self.core.enter(self.table.slot(at));
@@ -245,25 +245,27 @@ impl Comparer {
 }
 
 /// How a frame is compared.
-enum Compared<'a> {
-    Stream(Segment<'a>),
+enum Compared<'p, 'a> {
+    Stream(&'p Segment<'a>),
     Bytes(Datagram<'a>),
 }
 
-impl<'a> Compared<'a> {
-    fn of(content: Content<'a>, frame: &'a [u8]) -> Self {
+impl<'p, 'a> Compared<'p, 'a> {
+    #[inline]
+    fn of(content: &'p Content<'a>, frame: &'a [u8]) -> Self {
         match content {
             // A signature covers numbers that the rewriter would have to change.
             Content::Tcp(segment) if is_signed(segment.options) => {
-                let end = segment.at + 20 + segment.options.0.len() + segment.payload.len();
+                let end = segment.header().end + segment.payload.len();
                 Self::Bytes(Datagram { head: [0; 4], body: &frame[segment.at..end] })
             }
             Content::Tcp(segment) => Self::Stream(segment),
-            Content::Datagram(datagram) => Self::Bytes(datagram),
+            Content::Datagram(datagram) => Self::Bytes(*datagram),
         }
     }
 }
 
+#[inline]
 fn is_signed(options: Options<'_>) -> bool {
     // Nearly every segment has just time stamps, after two fillers.
     let is_plain = options.0.is_empty() || (options.0.len() == 12 && options.0[..4] == [1, 1, 8, 10]);

@@ -37,6 +37,7 @@ impl Store {
     }
 
     /// Keeps `bytes`. `None`: there is no room.
+    #[inline]
     pub(super) fn put(&mut self, bytes: &[u8]) -> Option<Blob> {
         if bytes.is_empty() {
             return Some(Blob::default());
@@ -52,6 +53,7 @@ impl Store {
         Some(blob)
     }
 
+    #[inline]
     pub(super) fn get(&self, blob: Blob) -> &[u8] {
         if blob.bytes == 0 {
             return &[];
@@ -60,6 +62,7 @@ impl Store {
         &self.classes[usize::from(blob.class)].slabs[slab][at..at + blob.bytes as usize]
     }
 
+    #[inline]
     pub(super) fn free(&mut self, blob: Blob) {
         if blob.bytes > 0 {
             self.used_bytes -= SIZES[usize::from(blob.class)];
@@ -72,6 +75,7 @@ impl Store {
         self.used_bytes
     }
 
+    #[inline]
     fn slice_mut(&mut self, blob: Blob) -> &mut [u8] {
         let (slab, at) = blob.place();
         &mut self.classes[usize::from(blob.class)].slabs[slab][at..at + blob.bytes as usize]
@@ -79,6 +83,7 @@ impl Store {
 }
 
 impl Blob {
+    #[inline]
     fn place(self) -> (usize, usize) {
         let size = SIZES[usize::from(self.class)];
         let per_slab = SLAB_BYTES / size;
@@ -87,6 +92,7 @@ impl Blob {
 }
 
 impl Class {
+    #[inline]
     fn take(&mut self, class: usize) -> Option<u32> {
         if self.free.is_empty() {
             self.grow(SLAB_BYTES / SIZES[class])?;

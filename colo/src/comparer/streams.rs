@@ -159,12 +159,14 @@ pub(super) fn settle(core: &mut Core, stream: &mut Stream, queues: &mut Queues) 
 
 /// A bare segment overtakes what waits only if its number lies past what is matched: else its time stamp would make the
 /// receiver refuse what comes after it with an older one (RFC 7323, section 5.3).
+#[inline]
 fn may_pass(pool: &Pool, stream: &Stream, queues: &Queues, stretch: Stretch, order: u64) -> bool {
     stream.matched.is_none_or(|matched| stretch.begin.is_past(matched))
         || pool.first(queues, Queue::Data).is_none_or(|first| pool.entry(first).order > order)
 }
 
 impl Stream {
+    #[inline]
     fn has_matched(&self, stretch: Stretch) -> bool {
         self.matched.is_some_and(|matched| !stretch.end().is_past(matched))
     }

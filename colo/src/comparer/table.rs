@@ -18,15 +18,12 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 /// How many flows are looked at to find one that can be forgotten.
 const SEARCH_MAX: usize = 64;
 
-/// A flow, and how its frames are compared, as bytes.
+/// A flow, and how its frames are compared.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Key([u8; 48]);
+pub(super) struct Key([u64; 6]);
 
 impl Key {
     pub(super) fn new(flow: &Flow, is_stream: bool) -> Self {
-        let mut bytes = [0; 48];
-        bytes[..16].copy_from_slice(&flow.guest.octets());
-        bytes[16..32].copy_from_slice(&flow.world.octets());
         let (class, protocol) = match flow.protocol {
             Protocol::Ip(number) => (0, u16::from(number)),
             Protocol::Fragment(number) => (1, u16::from(number)),
@@ -34,19 +31,35 @@ impl Key {
         };
         // Identifiers of VLANs have 12 bits.
         let [outer, inner] = flow.vlan.map(|id| id.unwrap_or(u16::MAX));
-        let words = [
-            flow.guest_port,
-            flow.world_port,
-            flow.card.0,
-            outer,
-            inner,
-            protocol,
-            class << 1 | u16::from(is_stream),
-        ];
-        for (place, word) in bytes[32..].chunks_exact_mut(2).zip(words) {
-            place.copy_from_slice(&word.to_ne_bytes());
-        }
-        Self(bytes)
+        let word = |words: [u16; 4]| words.into_iter().fold(0, |all, one| all << 16 | u64::from(one));
+        let (guest, world) = (u128::from(flow.guest), u128::from(flow.world));
+        Self([
+            (guest >> 64) as u64,
+            guest as u64,
+            (world >> 64) as u64,
+            world as u64,
+            word([flow.guest_port, flow.world_port, flow.card.0, outer]),
+            word([inner, protocol, class, u16::from(is_stream)]),
+        ])
+    }
+}
+
+/// Hashes keys by multiplying them with numbers that are secret.
+struct Hasher([u64; 6]);
+
+impl Hasher {
+    fn new(seed: u64) -> Self {
+        Self(std::array::from_fn(|at| xxh3_64_with_seed(&[at as u8], seed)))
+    }
+
+    #[inline]
+    fn hash(&self, key: &Key) -> u64 {
+        let fold = |one: u64, other: u64| {
+            let product = u128::from(one) * u128::from(other);
+            (product >> 64) as u64 ^ product as u64
+        };
+        let pair = |at: usize| fold(key.0[at] ^ self.0[at], key.0[at + 1] ^ self.0[at + 1]);
+        fold(pair(0) ^ self.0[5], pair(2) ^ pair(4).rotate_left(32) ^ self.0[0])
     }
 }
 
@@ -110,7 +123,7 @@ pub(super) struct Table {
     closed: VecDeque<u32>,
     hand: usize,
     flows_max: usize,
-    seed: u64,
+    hasher: Hasher,
 }
 
 impl Table {
@@ -122,7 +135,7 @@ impl Table {
             closed: VecDeque::with_capacity(flows_max),
             hand: 0,
             flows_max,
-            seed,
+            hasher: Hasher::new(seed),
         }
     }
 
@@ -130,14 +143,16 @@ impl Table {
         self.index.len()
     }
 
+    #[inline]
     pub(super) fn slot(&mut self, at: u32) -> &mut Slot {
         &mut self.slots[at as usize]
     }
 
     /// The place of a flow, which is made known if it is not.
+    #[inline]
     pub(super) fn place(&mut self, flow: &Flow, is_stream: bool) -> Result<u32, Full> {
         let key = Key::new(flow, is_stream);
-        let hash = xxh3_64_with_seed(&key.0, self.seed);
+        let hash = self.hasher.hash(&key);
         if let Some(at) = self.index.find(hash, |at| self.slots[*at as usize].key == key) {
             self.slots[*at as usize].was_used = true;
             return Ok(*at);
@@ -152,12 +167,13 @@ impl Table {
             self.slots[at as usize] = slot;
             at
         };
-        let (slots, seed) = (&self.slots, self.seed);
-        self.index.insert_unique(hash, at, |at| xxh3_64_with_seed(&slots[*at as usize].key.0, seed));
+        let (slots, hasher) = (&self.slots, &self.hasher);
+        self.index.insert_unique(hash, at, |at| hasher.hash(&slots[*at as usize].key));
         Ok(at)
     }
 
     /// A flow that is closed is the first to be forgotten.
+    #[inline]
     pub(super) fn note_closed(&mut self, at: u32) {
         let slot = &mut self.slots[at as usize];
         if slot.is_closed() && !slot.is_listed_closed {
@@ -188,7 +204,7 @@ impl Table {
 
     fn forget(&mut self, at: u32) {
         let key = &self.slots[at as usize].key;
-        let hash = xxh3_64_with_seed(&key.0, self.seed);
+        let hash = self.hasher.hash(key);
         if let Ok(entry) = self.index.find_entry(hash, |other| *other == at) {
             entry.remove();
         }

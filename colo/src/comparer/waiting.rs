@@ -158,37 +158,45 @@ impl Pool {
     }
 
     /// A number for what comes next; unlike that of any frame that waits.
+    #[inline]
     pub(super) fn next_order(&mut self) -> u64 {
         self.order += 1;
         self.order
     }
 
+    #[inline]
     pub(super) fn first(&self, queues: &Queues, queue: Queue) -> Option<Index> {
         some(queues[queue as usize].first)
     }
 
+    #[inline]
     pub(super) fn last(&self, queues: &Queues, queue: Queue) -> Option<Index> {
         some(queues[queue as usize].last)
     }
 
+    #[inline]
     pub(super) fn oldest(&self, age: Age) -> Option<Index> {
         some(self.ages[age as usize].first)
     }
 
     /// The next of the same flow and queue.
+    #[inline]
     pub(super) fn after(&self, index: Index) -> Option<Index> {
         some(self.entries[index as usize].near.after)
     }
 
     /// The next by age.
+    #[inline]
     pub(super) fn younger(&self, index: Index) -> Option<Index> {
         some(self.entries[index as usize].by_age.after)
     }
 
+    #[inline]
     pub(super) fn entry(&self, index: Index) -> &Entry {
         &self.entries[index as usize]
     }
 
+    #[inline]
     pub(super) fn bytes_of(&self, index: Index) -> &[u8] {
         self.store.get(self.entries[index as usize].blob)
     }
@@ -206,6 +214,7 @@ impl Pool {
     }
 
     /// Puts a frame with `bytes` at the end of a queue.
+    #[inline]
     pub(super) fn put(&mut self, queues: &mut Queues, new: New, bytes: &[u8]) -> Result<(), Full> {
         let list = &queues[new.queue as usize];
         if self.frames >= self.frames_max || list.count as usize >= self.flow_frames_max {
@@ -239,6 +248,7 @@ impl Pool {
         Ok(())
     }
 
+    #[inline]
     fn vacant(&mut self) -> Option<Index> {
         if self.free != NONE {
             return Some(self.free);
@@ -256,6 +266,7 @@ impl Pool {
     }
 
     /// Takes a frame out of both lists and forgets its bytes.
+    #[inline]
     pub(super) fn remove(&mut self, queues: &mut Queues, index: Index) -> Entry {
         let entry = self.entries[index as usize];
         unlink(&mut self.entries, &mut queues[entry.queue as usize], index, |entry| &mut entry.near);
@@ -269,6 +280,7 @@ impl Pool {
     }
 }
 
+#[inline]
 fn append(entries: &mut [Entry], list: &mut List, index: Index, links: fn(&mut Entry) -> &mut Links) {
     *links(&mut entries[index as usize]) = Links { before: list.last, after: NONE };
     match some(list.last) {
@@ -279,6 +291,7 @@ fn append(entries: &mut [Entry], list: &mut List, index: Index, links: fn(&mut E
     list.count += 1;
 }
 
+#[inline]
 fn unlink(entries: &mut [Entry], list: &mut List, index: Index, links: fn(&mut Entry) -> &mut Links) {
     let Links { before, after } = *links(&mut entries[index as usize]);
     match some(before) {

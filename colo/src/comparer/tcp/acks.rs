@@ -26,6 +26,7 @@ pub(in super::super) enum Verdict {
 }
 
 impl Stream {
+    #[inline]
     pub(in super::super) fn offer(&self, stretch: Stretch) -> Option<Offer> {
         let window = u32::from(stretch.window) << self.shift(stretch).unwrap_or(0);
         stretch.has(Flags::ACK).then(|| Offer {
@@ -36,16 +37,19 @@ impl Stream {
     }
 
     /// The window of a SYN is never shifted (RFC 7323, section 2.2).
+    #[inline]
     fn shift(&self, stretch: Stretch) -> Option<u8> {
         if stretch.is_syn() { Some(0) } else { self.scale }
     }
 
     /// The copy has received up to here, and has room up to there.
+    #[inline]
     pub(in super::super) fn copy_offers(&mut self, stretch: Stretch) {
         self.copy = newer(self.copy, self.offer(stretch));
     }
 
     /// How a frame of the guest may leave, if its payload is matched.
+    #[inline]
     pub(in super::super) fn verdict(&self, stretch: Stretch, order: u64, is_rule_off: bool) -> Verdict {
         let multipath = Patch { is_multipath_blanked: stretch.is_multipath, ..Patch::default() };
         let Some(own) = self.offer(stretch).filter(|_| !is_rule_off) else {
@@ -69,6 +73,7 @@ impl Stream {
     }
 
     /// Of what both offer the smaller, but not less than was offered before.
+    #[inline]
     fn smaller(&self, own: Offer, copy: Offer, shift: Option<u8>, is_overtaken: bool) -> Offer {
         let ack = own.ack.or_earlier(copy.ack);
         let Some(shift) = shift else {
@@ -96,6 +101,7 @@ impl Stream {
     }
 
     /// A frame of the guest leaves with this patch.
+    #[inline]
     pub(in super::super) fn left_by_match(&mut self, stretch: Stretch, order: u64, patch: Patch) {
         self.left_order = self.left_order.max(order);
         self.own = newer(self.own, self.offer(stretch));

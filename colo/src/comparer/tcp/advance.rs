@@ -31,6 +31,7 @@ enum At<'a> {
 }
 
 impl<'a> At<'a> {
+    #[inline]
     fn of(stretch: Stretch, bytes: &'a [u8], number: Number) -> Self {
         let (options, payload) = bytes.split_at(usize::from(stretch.option_bytes));
         let offset = number.since(stretch.begin) as usize;
@@ -44,6 +45,7 @@ impl<'a> At<'a> {
 
 impl Stream {
     /// Moves on as far as both guests' segments reach; the guest's are those of one epoch.
+    #[inline]
     pub(in super::super) fn advance(
         &mut self,
         pool: &mut Pool,
@@ -129,10 +131,12 @@ impl Stream {
     }
 }
 
+#[inline]
 fn kept(pool: &Pool, at: Index) -> (Stretch, &[u8]) {
     (pool.entry(at).stretch(), pool.bytes_of(at))
 }
 
+#[inline]
 fn covering(pool: &Pool, queues: &Queues, queue: Queue, matched: Number, epoch: Epoch) -> Option<Index> {
     let mut next = pool.first(queues, queue);
     while let Some(at) = next {
@@ -149,6 +153,7 @@ fn covering(pool: &Pool, queues: &Queues, queue: Queue, matched: Number, epoch: 
 }
 
 /// Of the copy's frames, those that were compared.
+#[inline]
 fn drop_matched(pool: &mut Pool, queues: &mut Queues, matched: Number) {
     let mut next = pool.first(queues, Queue::Ahead);
     while let Some(at) = next {
@@ -163,6 +168,7 @@ fn drop_matched(pool: &mut Pool, queues: &mut Queues, matched: Number) {
 }
 
 /// How many numbers are equal from `matched` on; or how many are, and what is not.
+#[inline]
 fn compare(
     (guest, guest_bytes): (Stretch, &[u8]),
     (copy, copy_bytes): (Stretch, &[u8]),

@@ -79,11 +79,13 @@ impl Stretch {
     }
 
     /// The number after its last.
+    #[inline]
     pub(super) fn end(self) -> Number {
         self.begin.plus(self.bytes + u32::from(self.is_syn()) + u32::from(self.has(Flags::FIN)))
     }
 
     /// Whether a number of it comes next.
+    #[inline]
     pub(super) fn covers(self, number: Number) -> bool {
         !self.is_reset() && !self.begin.is_past(number) && self.end().is_past(number)
     }
@@ -184,6 +186,7 @@ impl Stream {
 }
 
 /// What the later of two offers says.
+#[inline]
 pub(super) fn newer(one: Option<Offer>, other: Option<Offer>) -> Option<Offer> {
     let (Some(one), Some(other)) = (one, other) else { return one.or(other) };
     let window = match other.ack.since(one.ack) {
