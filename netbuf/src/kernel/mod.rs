@@ -41,4 +41,4 @@ pub use netlink::ANSWERS_LATE_MS;
 pub use netlink::read_all;
 pub use netlink::{Connection, NetlinkError, WireError};
 pub use own::{Fault, OwnQueue};
-pub use tap::GuestTap;
+pub use tap::{GuestTap, Offloads, Tap};

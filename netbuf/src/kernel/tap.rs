@@ -1,5 +1,5 @@
-//! Taps: one of our own that holds a guest's output ([`Tap`]), and one of the host's that is a guest's network card
-//! ([`GuestTap`]), for guests that are not Xen's. What is written to either appears as received by its interface.
+//! Taps: one of our own that gives frames as their sender handed them over ([`Tap`]), as the one that holds a guest's
+//! output, and one of the host's that is a guest's network card ([`GuestTap`]), for guests that are not Xen's. What is written to either appears as received by its interface.
 //!
 //! The reader of our own gets frames as the guest handed them over: super-packets and unfinished checksums too.
 //!
@@ -18,27 +18,39 @@ use std::fs::{File, OpenOptions};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 
-/// Bytes that a read may give: a super-packet of 64 KiB, Ethernet, two VLAN tags, and the header.
-pub(super) const READ_BYTES_MAX: usize = (64 << 10) + 64;
-
-/// `struct virtio_net_hdr` (`linux/virtio_net.h`); all zero: nothing is unfinished.
-pub(super) const VNET_HEADER_BYTES: usize = 10;
+/// What the reader of a tap takes unfinished.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Offloads {
+    /// Super-packets and partial checksums.
+    All,
+    /// Nothing: the kernel cuts and sums before a frame is read.
+    None,
+}
 
 /// An open tap. The interface exists as long as this does.
 #[derive(Debug)]
-pub(super) struct Tap {
+pub struct Tap {
     file: File,
     name: String,
 }
 
 impl Tap {
-    /// Creates the tap `name`. It is an error if someone else holds it.
-    pub(super) fn create(name: &str) -> Result<Self, KernelError> {
+    /// Bytes that a read may give: a super-packet of 64 KiB, Ethernet, two VLAN tags, and the header.
+    pub const READ_BYTES_MAX: usize = (64 << 10) + 64;
+
+    /// `struct virtio_net_hdr` (`linux/virtio_net.h`); all zero: nothing is unfinished.
+    pub const HEADER_BYTES: usize = 10;
+
+    /// Creates the tap `name` in the network namespace of the calling thread. It is an error if someone else holds it.
+    pub fn create(name: &str, offloads: Offloads) -> Result<Self, KernelError> {
         let tap = Self::open(name, sys::IFF_VNET_HDR)?;
-        // Kernels before 6.2 cut UDP super-packets into frames themselves.
-        sys::tun_set_offload(&tap.file, sys::OFFLOAD_TCP | sys::OFFLOAD_UDP)
-            .or_else(|_| sys::tun_set_offload(&tap.file, sys::OFFLOAD_TCP))
-            .map_err(|errno| KernelError::Tap { name: name.into(), errno })?;
+        let set = match offloads {
+            // Kernels before 6.2 cut UDP super-packets into frames themselves.
+            Offloads::All => sys::tun_set_offload(&tap.file, sys::OFFLOAD_TCP | sys::OFFLOAD_UDP)
+                .or_else(|_| sys::tun_set_offload(&tap.file, sys::OFFLOAD_TCP)),
+            Offloads::None => sys::tun_set_offload(&tap.file, 0),
+        };
+        set.map_err(|errno| KernelError::Tap { name: name.into(), errno })?;
         Ok(tap)
     }
 
@@ -64,7 +76,7 @@ impl Tap {
     }
 
     /// Reads one frame with its header; `None` if there is none now.
-    pub(super) fn read(&self, into: &mut [u8]) -> Result<Option<usize>, KernelError> {
+    pub fn read(&self, into: &mut [u8]) -> Result<Option<usize>, KernelError> {
         loop {
             match nix::unistd::read(&self.file, into) {
                 Ok(bytes) => return Ok(Some(bytes)),
@@ -76,7 +88,7 @@ impl Tap {
     }
 
     /// Writes one frame with its header; `false` if the kernel refuses this frame.
-    pub(super) fn write(&self, frame: &[u8]) -> Result<bool, KernelError> {
+    pub fn write(&self, frame: &[u8]) -> Result<bool, KernelError> {
         loop {
             match nix::unistd::write(&self.file, frame) {
                 Ok(_) => return Ok(true),
@@ -153,5 +165,52 @@ impl GuestTap {
 impl AsFd for GuestTap {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    use nix::sched::{CloneFlags, unshare};
+    use std::net::UdpSocket;
+    use std::process::Command;
+
+    /// The header of a datagram that this machine's stack sends through a tap.
+    fn header(offloads: Offloads) -> [u8; Tap::HEADER_BYTES] {
+        unshare(CloneFlags::CLONE_NEWNET).expect("this test needs root and network namespaces");
+        let tap = Tap::create("t0", offloads).unwrap();
+        for words in
+            ["link set t0 up", "addr add 10.9.9.1/24 dev t0", "neigh add 10.9.9.2 lladdr 02:0:0:0:0:2 dev t0"]
+        {
+            assert!(Command::new("ip").args(words.split(' ')).status().unwrap().success(), "ip {words}");
+        }
+        UdpSocket::bind("10.9.9.1:0").unwrap().send_to(b"datagram", "10.9.9.2:7").unwrap();
+        let mut bytes = vec![0; Tap::READ_BYTES_MAX];
+        loop {
+            match tap.read(&mut bytes).unwrap() {
+                // Ethernet's header, IPv4's, its protocol: UDP. The stack also looks for IPv6 routers.
+                Some(length)
+                    if length > 10 + 23 && bytes[10 + 12..10 + 14] == [8, 0] && bytes[10 + 23] == 17 =>
+                {
+                    return *bytes.first_chunk().unwrap();
+                }
+                Some(_) => {}
+                None => assert_ne!(
+                    poll(&mut [PollFd::new(tap.as_fd(), PollFlags::POLLIN)], PollTimeout::from(20_000_u16)),
+                    Ok(0),
+                    "the datagram does not come"
+                ),
+            }
+        }
+    }
+
+    #[test]
+    #[ignore = "needs root and network namespaces"]
+    fn work_is_left_to_the_reader_only_if_it_takes_it() {
+        const NEEDS_CHECKSUM: u8 = 1;
+        let flags = |offloads| std::thread::spawn(move || header(offloads)[0]).join().unwrap();
+        assert_eq!(flags(Offloads::All), NEEDS_CHECKSUM);
+        assert_eq!(flags(Offloads::None), 0);
     }
 }

@@ -14,7 +14,7 @@ use crate::kernel::netlink::link::{self, Link};
 use crate::kernel::netlink::{Connection, NetlinkError};
 use crate::kernel::redirect::{self, Device};
 use crate::kernel::sys::{self, TcxHook};
-use crate::kernel::tap::Tap;
+use crate::kernel::tap::{Offloads, Tap};
 use nix::errno::Errno;
 
 impl Guard {
@@ -98,7 +98,7 @@ impl Guard {
         let old = nic.parts();
         let delete = link::delete(old.tap_device.index, &old.tap_device.name);
         connection.all(&mut [delete], |error| error.is(Errno::ENODEV))?;
-        let tap = Tap::create(old.tap.name())?;
+        let tap = Tap::create(old.tap.name(), Offloads::All)?;
         let tap_device = Device::find(connection, tap.name())?;
         prepare(connection, &tap_device, &vif)?;
         nic.replace(Parts::new(vif, tap_device, tap));

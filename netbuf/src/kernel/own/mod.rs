@@ -34,7 +34,7 @@ use super::netlink::filter::{Matcher, Target};
 use super::netlink::{Connection, link, qdisc};
 use super::owner::Owner;
 use super::redirect::{Device, Redirect, Way};
-use super::tap::Tap;
+use super::tap::{Offloads, Tap};
 use super::{KernelError, sys};
 use crate::{Limits, Waiting};
 pub use guard::Fault;
@@ -218,7 +218,7 @@ fn reverse_arp(mac: [u8; 6]) -> Vec<u8> {
 fn create_tap(name: &str) -> Result<Tap, KernelError> {
     let begun = Instant::now();
     loop {
-        match Tap::create(name) {
+        match Tap::create(name, Offloads::All) {
             Err(KernelError::InUse { .. }) if begun.elapsed() < LET_GO_MAX => sleep(LET_GO_RETRY),
             created => return created,
         }

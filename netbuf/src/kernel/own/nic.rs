@@ -13,7 +13,7 @@
 use crate::kernel::KernelError;
 use crate::kernel::commit::{KernelStats, Start};
 use crate::kernel::redirect::Device;
-use crate::kernel::tap::{READ_BYTES_MAX, Tap, VNET_HEADER_BYTES};
+use crate::kernel::tap::Tap;
 use crate::{EpochQueue, Limits, Push, Waiting};
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use std::sync::Arc;
@@ -102,7 +102,7 @@ impl Nic {
             Start::Passing => EpochQueue::new(open, limits),
             Start::Holding => EpochQueue::holding(open, limits),
         };
-        let queue = queue.behind(VNET_HEADER_BYTES);
+        let queue = queue.behind(Tap::HEADER_BYTES);
         let state = State {
             queue,
             bytes_max: limits.bytes_max,
@@ -116,7 +116,7 @@ impl Nic {
         Self {
             name: parts.vif.name.clone(),
             parts: RwLock::new(Arc::new(parts)),
-            reader: Mutex::new(vec![0; READ_BYTES_MAX].into()),
+            reader: Mutex::new(vec![0; Tap::READ_BYTES_MAX].into()),
             writer: Mutex::new(()),
             state: Mutex::new(state),
             dropped_before: AtomicU64::new(0),
@@ -233,7 +233,7 @@ impl Nic {
     /// Takes a frame of the host's own for one that the guest sends now: it leaves when the guest's may.
     pub(super) fn push(&self, frame: &[u8]) {
         // No part of it is left to the hardware.
-        let mut with_header = vec![0; VNET_HEADER_BYTES];
+        let mut with_header = vec![0; Tap::HEADER_BYTES];
         with_header.extend_from_slice(frame);
         self.state.lock().push(&with_header);
     }
