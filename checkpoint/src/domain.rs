@@ -1,5 +1,6 @@
-//! The two traits everything hangs on: [`Source`], a guest that can be checkpointed, and [`Sink`], a guest
-//! being rebuilt. Xen, the lab and recorded streams implement them; the engine knows nothing else of a guest.
+//! The traits everything hangs on: [`Source`], a guest that can be checkpointed, [`Sink`], a guest being rebuilt, and
+//! [`LiveCopy`], a guest that runs beside its image. Xen, the lab and recorded streams implement them; the engine knows
+//! nothing else of a guest.
 //!
 //! ```text
 //!   describe ─► begin_log_dirty ─┬─► [ drain_dirty ─► copy_pages ]*       while the guest runs (first copy)
@@ -217,6 +218,35 @@ pub trait Sink: Send {
     fn fault(&self) -> Option<String> {
         None
     }
+}
+
+/// A guest that runs on the secondary beside the committed image that it was set to (COLO). It is not the image: what it
+/// writes is its own, and is undone when it is set to the next commit.
+///
+/// ```text
+///   halt ─► drain_dirty ─► put_page (what it wrote, and what the epoch changed) ─► put_state ─► deliver* ─► run ─► deliver*
+/// ```
+///
+/// Calls come from one thread, but for [`deliver`](Self::deliver). After an error of any of them it is in no state that
+/// stands for anything: it is dropped, and a new one is made from the image.
+pub trait LiveCopy: Send {
+    /// Stops it where it stands, without its help. When this returns no vCPU runs and no further frame is transmitted.
+    fn halt(&mut self) -> Result<(), DomainError>;
+
+    /// Reads and clears the log of what it wrote, adding to `into`. Only while halted. Never allocates.
+    fn drain_dirty(&mut self, into: &mut DirtyBitmap) -> Result<(), DomainError>;
+
+    /// Puts one page of the image in place. Only while halted.
+    fn put_page(&mut self, entry: PageEntry, page: Option<&Page>) -> Result<(), DomainError>;
+
+    /// Puts everything but pages in place, and drops input that the copy has not taken. Only while halted.
+    fn put_state(&mut self, state: &DomainState) -> Result<(), DomainError>;
+
+    /// Lets it run.
+    fn run(&mut self) -> Result<(), DomainError>;
+
+    /// Hands it a frame; `false` if it has no room for it. Never waits; also while it is halted, for when it runs.
+    fn deliver(&self, frame: &[u8]) -> bool;
 }
 
 impl<S: Sink + ?Sized> Sink for Box<S> {

@@ -12,6 +12,7 @@
 //! say *halted*. The vCPU looks at the raised hands after each frame and each page and gives the lock
 //! up at once, so a suspend waits for microseconds. A live copy raises no hand and takes turns with whole slices.
 
+use crate::conditions::{Conditions, Draw, Draws, Moment};
 use crate::config::{ConfigError, GuestConfig};
 use crate::guest::{Guest, RestoreError};
 use crate::nic::{Port, Ring};
@@ -28,6 +29,8 @@ use understudy_checkpoint::epoch::Image;
 const FRAMES_PER_SLICE: usize = 64;
 /// How long the load runs before a live copy gets its turn: some times longer than the copy's own turn.
 const SLICE: Duration = Duration::from_micros(100);
+/// A vCPU that its host stalls looks this often whether somebody wants it.
+const STALL_STEP: Duration = Duration::from_micros(100);
 /// Pages written between two looks at the clock and the ring: a frame waits some microseconds for them.
 const PAGES_PER_BURST: usize = 16;
 
@@ -59,6 +62,8 @@ pub(crate) struct Inside {
     power: Power,
     /// Guest time was counted up to here.
     counted_to: Instant,
+    draws: Draws,
+    frames_taken: u64,
 }
 
 /// Whether a guest runs.
@@ -93,22 +98,60 @@ enum Rest {
 impl LabGuest {
     /// Starts a new guest whose frames go to `port`.
     pub fn start(config: &GuestConfig, port: Arc<dyn Port>) -> Result<Self, ConfigError> {
+        Self::start_under(Conditions::NONE, config, port)
+    }
+
+    /// As [`start`](Self::start), on a host that does this to it.
+    pub fn start_under(
+        conditions: Conditions,
+        config: &GuestConfig,
+        port: Arc<dyn Port>,
+    ) -> Result<Self, ConfigError> {
         config.check()?;
         let guest = Guest::boot(config).map_err(|_| ConfigError::OutOfMemory(config.memory_bytes))?;
-        Self::run(guest, port).map_err(|error| ConfigError::Thread(error.to_string()))
+        Self::run(guest, Holds::NONE, conditions, port)
+            .map_err(|error| ConfigError::Thread(error.to_string()))
     }
 
     /// Continues the guest that `image` with its state stands for. The image becomes its memory, without a
     /// copy. The guest announces itself on `port`.
     pub fn restore(image: Image, port: Arc<dyn Port>) -> Result<Self, RestoreError> {
-        let mut guest = Guest::from_image(image)?;
-        guest.announce_soon();
-        Self::run(guest, port).map_err(|error| RestoreError::Thread(error.to_string()))
+        Self::restore_under(Conditions::NONE, image, port)
     }
 
-    fn run(guest: Guest, port: Arc<dyn Port>) -> std::io::Result<Self> {
+    /// As [`restore`](Self::restore), on a host that does this to it.
+    pub fn restore_under(
+        conditions: Conditions,
+        image: Image,
+        port: Arc<dyn Port>,
+    ) -> Result<Self, RestoreError> {
+        let mut guest = Guest::from_image(image)?;
+        guest.announce_soon();
+        Self::run(guest, Holds::NONE, conditions, port)
+            .map_err(|error| RestoreError::Thread(error.to_string()))
+    }
+
+    /// The guest that `image` stands for, which does not run yet and announces nothing: to be resumed.
+    pub(crate) fn stand(
+        conditions: Conditions,
+        image: Image,
+        port: Arc<dyn Port>,
+    ) -> Result<Self, RestoreError> {
+        let mut guest = Guest::from_image(image)?;
+        guest.ram_mut().begin_log_dirty();
+        let holds = Holds { suspended: true, ..Holds::NONE };
+        Self::run(guest, holds, conditions, port).map_err(|error| RestoreError::Thread(error.to_string()))
+    }
+
+    fn run(guest: Guest, holds: Holds, conditions: Conditions, port: Arc<dyn Port>) -> std::io::Result<Self> {
         let name = format!("vcpu {}", guest.registers().name);
-        let inside = Inside { guest, power: Power::On(Holds::NONE), counted_to: Instant::now() };
+        let inside = Inside {
+            guest,
+            power: Power::On(holds),
+            counted_to: Instant::now(),
+            draws: Draws::new(conditions),
+            frames_taken: 0,
+        };
         let shared = Arc::new(Shared {
             inside: Mutex::new(inside),
             hands: AtomicU32::new(0),
@@ -178,9 +221,38 @@ impl LabGuest {
         self.handle.shared.ring.dropped()
     }
 
-    /// Holds the guest for a checkpoint; `false` if it has ended.
+    /// Frames that the guest has taken from its card, of those that [`inject`](Self::inject) took: in their order, unless
+    /// its host reorders them. Exact while it is suspended.
+    pub fn frames_taken(&self) -> u64 {
+        self.visit().frames_taken
+    }
+
+    /// The guest says where it is, as one does that runs on in a new place.
+    pub fn announce(&self) {
+        self.visit().guest.announce_soon();
+        self.handle.vcpu.unpark();
+    }
+
+    /// Holds the guest for a checkpoint, in the time that its host makes of it; `false` if it has ended.
     pub(crate) fn suspend(&self) -> bool {
+        let (is_alive, takes) = {
+            let mut inside = self.visit();
+            (inside.hold(|hold| hold.suspended = true), inside.draws.suspend_takes())
+        };
+        if is_alive && !takes.is_zero() {
+            thread::sleep(takes);
+        }
+        is_alive
+    }
+
+    /// Holds the guest at once; `false` if it has ended.
+    pub(crate) fn halt(&self) -> bool {
         self.visit().hold(|hold| hold.suspended = true)
+    }
+
+    /// Drops what its card has and the guest has not taken.
+    pub(crate) fn clear_ring(&self) {
+        while self.handle.shared.ring.pop().is_some() {}
     }
 
     /// Lets a suspended guest run on; `false` if it has ended.
@@ -268,6 +340,14 @@ impl Shared {
         self.hands.load(Ordering::Acquire) > 0
     }
 
+    /// Lets time pass for the vCPU, unless somebody wants it.
+    fn stall(&self, time: Duration) {
+        let end = Instant::now() + time;
+        while Instant::now() < end && !self.hand_is_raised() {
+            thread::sleep(STALL_STEP.min(time));
+        }
+    }
+
     fn run_vcpu(&self, port: &dyn Port) {
         loop {
             while self.hand_is_raised() {
@@ -290,15 +370,27 @@ impl Shared {
 
     fn run_slice(&self, inside: &mut Inside, port: &dyn Port) -> Rest {
         inside.count_time();
-        let guest = &mut inside.guest;
-        guest.run_timers(port);
+        inside.guest.run_timers(port);
         for _ in 0..FRAMES_PER_SLICE {
             if self.hand_is_raised() {
                 return Rest::Nothing;
             }
             let Some(frame) = self.ring.pop() else { break };
-            guest.deliver(&frame, port);
+            inside.frames_taken += 1;
+            let mut moment = Moment::default();
+            match inside.draws.next() {
+                Draw::Now(drawn) => moment = drawn,
+                Draw::After(time) => self.stall(time),
+                Draw::Overtaken => {
+                    if let Some(later) = self.ring.pop() {
+                        inside.frames_taken += 1;
+                        inside.guest.deliver(&later, port);
+                    }
+                }
+            }
+            inside.guest.deliver_at(moment, &frame, port);
         }
+        let guest = &mut inside.guest;
         let slice_end = Instant::now() + SLICE;
         loop {
             // At least one burst, also under a flood of frames.

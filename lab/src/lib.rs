@@ -11,7 +11,9 @@
 //!   engine  ─┘                                   └────── LabSource ─► checkpoints ─────────┘
 //! ```
 //!
-//! * [`LabGuest`] start, restore, pause, stop; [`LabSource`] the guest as the engine checkpoints it
+//! * [`LabGuest`] start, restore, pause, stop; [`LabSource`] the guest as the engine checkpoints it; [`LabCopy`] the guest
+//!   as COLO runs it beside its image
+//! * [`Conditions`] what differs between two hosts of one guest
 //! * [`Recorded`] a stream recorded on real Xen, played as a guest
 //! * [`Guest`] the guest itself, without thread or clock
 //! * [`Switch`], [`Uplink`], [`Station`] the network around it
@@ -21,7 +23,9 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 #![forbid(unsafe_code)]
 
+mod conditions;
 mod config;
+mod copy;
 mod framing;
 mod guest;
 mod hypervisor;
@@ -39,7 +43,9 @@ mod switch;
 mod uplink;
 pub mod wire;
 
+pub use conditions::{Conditions, Divergence, DivergenceError, Moment, What};
 pub use config::{ConfigError, GuestConfig, MEMORY_BYTES_DEFAULT, MEMORY_BYTES_MAX};
+pub use copy::LabCopy;
 pub use framing::FramingError;
 pub use guest::{Guest, RestoreError};
 pub use hypervisor::{Inlet, LabGuest};

@@ -106,6 +106,11 @@ pub fn write_header(id: u16, out: &mut Vec<u8>) {
     out.extend_from_slice(&[0, 0, 0, 1, 0, 0]);
 }
 
+/// Writes the reserved field of a datagram's header, which no client reads.
+pub(crate) fn mark(mark: u16, datagram: &mut [u8]) {
+    datagram[6..8].copy_from_slice(&mark.to_be_bytes());
+}
+
 impl<'a> Request<'a> {
     /// Reads a request; `Err` is the answer to one that is none.
     pub fn parse(text: &'a [u8]) -> Result<Self, Reply<'static>> {

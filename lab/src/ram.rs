@@ -82,6 +82,11 @@ impl Ram {
         self.image.page_mut(pfn).expect("every frame of a lab guest has its page from the start")
     }
 
+    /// Puts a frame's content in place, which the guest has not written.
+    pub(crate) fn put_page(&mut self, pfn: Pfn, page: &Page) {
+        *self.image.page_mut(pfn).expect("every frame of a lab guest has its page from the start") = *page;
+    }
+
     /// Starts the log, clean.
     pub fn begin_log_dirty(&mut self) {
         self.log.clear();

@@ -11,6 +11,7 @@
 mod network;
 mod table;
 
+use crate::conditions::Moment;
 use crate::config::GuestConfig;
 use crate::load::{Rate, write_page};
 use crate::nic::Port;
@@ -20,6 +21,7 @@ use crate::registers::{Counters, Registers};
 use crate::state::StateError;
 use crate::wire::{Arp, ArpOp, Body, Frame, Mac};
 use table::Table;
+use understudy_checkpoint::domain::DomainState;
 use understudy_checkpoint::epoch::Image;
 use understudy_checkpoint::{OutOfMemory, Pfn};
 
@@ -123,6 +125,17 @@ impl Guest {
         self.registers.announce_at_ns = self.registers.time_ns;
     }
 
+    /// Becomes what `state` says, in memory that was put right before.
+    pub(crate) fn put_state(&mut self, state: &DomainState) -> Result<(), RestoreError> {
+        let registers = Registers::read_state(state)?;
+        let (state, frames) = (registers.page_count, self.ram.page_count());
+        if state != frames {
+            return Err(RestoreError::Size { state, image: frames });
+        }
+        self.registers = registers;
+        Ok(())
+    }
+
     /// Lets guest time pass.
     pub fn advance(&mut self, elapsed_ns: u64) {
         self.registers.time_ns += elapsed_ns;
@@ -134,11 +147,16 @@ impl Guest {
         }
     }
 
-    /// Takes one frame in and sends what answers it.
+    /// Takes one frame in, at a usual moment, and sends what answers it.
     pub fn deliver(&mut self, frame: &[u8], port: &dyn Port) {
+        self.deliver_at(Moment::default(), frame, port);
+    }
+
+    /// As [`deliver`](Self::deliver), with what the guest's host does to it meanwhile.
+    pub fn deliver_at(&mut self, moment: Moment, frame: &[u8], port: &dyn Port) {
         self.registers.counters.frames_received += 1;
         match Frame::parse(frame) {
-            Some(frame) => self.answer(&frame, port),
+            Some(frame) => self.answer(&frame, moment, port),
             None => self.registers.counters.frames_ignored += 1,
         }
     }

@@ -2,6 +2,7 @@
 
 use super::table::{Entry, Full};
 use super::{Guest, table};
+use crate::conditions::Moment;
 use crate::memcached::{self, PORT, Reply, Request};
 use crate::nic::Port;
 use crate::wire::{Arp, ArpOp, Body, Echo, Flow, Frame, Mac, Udp};
@@ -10,7 +11,7 @@ use crate::wire::{Arp, ArpOp, Body, Echo, Flow, Frame, Mac, Udp};
 const ECHO_BYTES_MAX: usize = 1472;
 
 impl Guest {
-    pub(super) fn answer(&mut self, frame: &Frame<'_>, port: &dyn Port) {
+    pub(super) fn answer(&mut self, frame: &Frame<'_>, moment: Moment, port: &dyn Port) {
         let (mac, ip) = (self.registers.mac, self.registers.ip);
         let is_mine = frame.dst == mac;
         match frame.body {
@@ -24,7 +25,7 @@ impl Guest {
                 self.send(&Frame { dst: frame.src, src: mac, body }, port);
             }
             Body::Udp(flow, udp) if is_mine && flow.dst == ip && udp.dst_port == PORT => {
-                self.serve(frame.src, flow, &udp, port);
+                self.serve(moment, frame.src, flow, &udp, port);
             }
             _ => self.registers.counters.frames_ignored += 1,
         }
@@ -45,7 +46,7 @@ impl Guest {
         self.send(&Frame { dst: arp.sender_mac, src: mac, body: Body::Arp(reply) }, port);
     }
 
-    fn serve(&mut self, client: Mac, flow: Flow, udp: &Udp<'_>, port: &dyn Port) {
+    fn serve(&mut self, moment: Moment, client: Mac, flow: Flow, udp: &Udp<'_>, port: &dyn Port) {
         let mut datagram = Vec::with_capacity(memcached::DATAGRAM_BYTES_MAX);
         let wants_reply = match memcached::split(udp.payload) {
             None => false,
@@ -61,6 +62,7 @@ impl Guest {
         };
         self.registers.counters.requests += 1;
         if wants_reply {
+            memcached::mark(moment.mark, &mut datagram);
             let reply = Udp { src_port: PORT, dst_port: udp.src_port, payload: &datagram };
             let body = Body::Udp(flow.reversed(), reply);
             self.send(&Frame { dst: client, src: self.registers.mac, body }, port);
