@@ -142,6 +142,11 @@ impl Connection {
         matches!(self.stage, Stage::Open(_)) && self.ending.is_over() && self.waiting == [0; 2]
     }
 
+    /// Whether a SYN of the world is all that there is: whoever answers it begins anew.
+    pub(super) fn is_bare(&self) -> bool {
+        matches!(self.stage, Stage::Opening(Half { primary: None, copy: None, .. })) && self.waiting == [0; 2]
+    }
+
     /// Whether forgetting it changes nothing but the memory of half-open handshakes.
     pub(super) fn is_plain(&self) -> bool {
         matches!(self.stage, Stage::Open(numbers) if numbers.shift == Shift::default())

@@ -1,5 +1,5 @@
-//! The connections of one copy: bounded. Those that are over go first, then those whose numbers are the world's; never one
-//! that is shifted, and never all.
+//! The connections of one copy: bounded. Those that are over go first, and SYNs that nobody answered; then those whose numbers
+//! are the world's; never one that is shifted, and never all.
 
 use super::Full;
 use super::connection::{Connection, Numbers, Stage};
@@ -80,16 +80,17 @@ impl Table {
         self.connections.get_mut(&flow).ok_or(Full::Connections)
     }
 
-    /// Those that are over and have been silent for longest go first, a part of all of them at a time.
+    /// Those that have been listed for longest go first, a part of all of them at a time.
     fn make_room(&mut self) -> Result<(), Full> {
         if self.is_exhausted {
             return Err(Full::Connections);
         }
         let before = self.connections.len();
         let many = before.div_ceil(16);
+        let may_go = |one: &Connection| one.is_over() || one.is_bare();
         for listed in &self.listed {
             if before - self.connections.len() < many
-                && self.connections.get(&listed.flow).is_some_and(|one| listed.is_of(one) && one.is_over())
+                && self.connections.get(&listed.flow).is_some_and(|one| listed.is_of(one) && may_go(one))
             {
                 self.connections.remove(&listed.flow);
             }

@@ -62,7 +62,7 @@ fn a_full_table_refuses_and_forgets_nobody() {
         assert_eq!(segment(&bench.pass(client_ack().port(port))).ack, 9001, "port {port}");
     }
     close(&mut bench);
-    bench.pass(syn().port(99));
+    bench.open(99);
     assert_eq!(bench.offer(&syn().port(98)).0, Verdict::Refused(Full::Connections));
     // After a checkpoint none has other numbers than the primary's.
     bench.rebase(Epoch(8), vec![]);
@@ -71,6 +71,28 @@ fn a_full_table_refuses_and_forgets_nobody() {
     for port in 100..120 {
         bench.pass(syn().port(port));
     }
+}
+
+#[test]
+fn a_flood_of_syns_takes_nobodys_numbers() {
+    let mut bench = Bench::with(Limits { connections_max: 20, ..Limits::default() });
+    for port in 1..=10 {
+        bench.open(port);
+    }
+    bench.pass(syn().port(11));
+    bench.wait(client_ack().port(11));
+    for port in 100..1000 {
+        bench.pass(syn().port(port));
+    }
+    assert!(bench.rewriter.load().0 <= 20);
+    assert_eq!(bench.rewriter.load().1, 1);
+    for port in 1..=10 {
+        assert_eq!(segment(&bench.pass(client_ack().port(port))).ack, 9001, "port {port}");
+    }
+    // One that is answered late has its numbers as well.
+    bench.tell(Epoch(8), &primary_syn_ack().port(100));
+    assert_eq!(segment(&bench.pass(copy_syn_ack().port(100))).sequence, 1000);
+    bench.open(500);
 }
 
 #[test]
