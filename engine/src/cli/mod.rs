@@ -8,11 +8,13 @@
 //!   status    protect   unprotect            asked of a running node over its control socket
 //!   switchover   takeover   remus
 //!   replay    stream                         recorded guests and their streams
+//!   colo                                     captures of two guests
 //! ```
 //!
 //! Each subcommand has its file with its `Args` and a `run`. Results go to standard output, everything else to
 //! standard error; how a run ended is its exit code ([`Exit`]).
 
+mod colo;
 mod doctor;
 #[cfg(test)]
 mod documented;
@@ -51,6 +53,9 @@ struct Cli {
 
 #[derive(Subcommand, Debug)]
 enum Command {
+    /// Judge by captures whether a service suits COLO
+    #[command(subcommand)]
+    Colo(colo::Command),
     /// Find and remove what a dead engine left on this host
     Doctor(doctor::Args),
     /// Rehearse failures in the lab and report what was lost (nothing) and how long it took
@@ -196,6 +201,7 @@ fn live_no_longer_than_parent() -> Result<(), CliError> {
 fn run(command: Command) -> Result<Exit, CliError> {
     use crate::control::Wish;
     match command {
+        Command::Colo(command) => colo::run(command),
         Command::Doctor(args) => doctor::run(args),
         Command::Drill(args) => drill::run(args),
         Command::Preflight(args) => preflight::run(args),
