@@ -97,7 +97,7 @@ pub enum DomainError {
     #[error("The guest did not suspend within {0} ms; it runs on unprotected until the next try")]
     SuspendTimeout(u64),
     /// The dirty log was lost: everything must be sent again.
-    #[error("The dirty log was lost; a full copy is needed: {0}")]
+    #[error("The dirty log was lost; a full sync is needed: {0}")]
     LogLost(String),
     /// The guest is not what [`Source::describe`] said any more: it has to be described again, and all of it sent again.
     #[error("The guest has changed, so that it has to be described anew and copied in full: {0}")]
@@ -204,7 +204,7 @@ pub trait Sink: Send {
     /// Puts the state of a complete epoch in place.
     fn apply_state(&mut self, state: &DomainState);
 
-    /// Pages for `count` frames from `first` on come next, of a full copy: whoever needs memory for them can get it in
+    /// Pages for `count` frames from `first` on come next, of a full sync: whoever needs memory for them can get it in
     /// one piece.
     fn expect_pages(&mut self, _first: Pfn, _count: u64) {}
 

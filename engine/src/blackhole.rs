@@ -110,7 +110,7 @@ pub struct Summary {
     pub pause_max: Duration,
     /// Median of pages copied in a pause.
     pub dirty_pages: u64,
-    /// Median of bytes that would have gone to another host, without the link's headers. A full copy's include all that
+    /// Median of bytes that would have gone to another host, without the link's headers. A full sync's include all that
     /// was copied while the guest ran.
     pub bytes: u64,
 }

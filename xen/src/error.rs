@@ -1,7 +1,7 @@
 //! What can go wrong between this crate and Xen, in words that tell an operator what to do.
 //!
 //! The variants apart from [`XenError::Hypercall`] are those a caller decides by: a guest that is gone ends its
-//! protection, a lost dirty log asks for a full copy, an unsupported log is a refusal in preflight.
+//! protection, a lost dirty log asks for a full sync, an unsupported log is a refusal in preflight.
 
 use crate::xenstore::StoreError;
 use crate::{DomId, GfnSlot};
@@ -59,7 +59,7 @@ pub enum XenError {
         domain: DomId,
     },
     /// What was written since the last clean is not known any more: everything must be sent again.
-    #[error("The dirty log of domain {domain} was lost ({why}); a full copy is needed")]
+    #[error("The dirty log of domain {domain} was lost ({why}); a full sync is needed")]
     LogLost {
         /// The domain that the call was for.
         domain: DomId,

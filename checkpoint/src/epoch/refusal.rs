@@ -47,7 +47,7 @@ pub enum ReceiveError {
     #[error(transparent)]
     OutOfMemory(#[from] OutOfMemory),
     /// A seed left frames out.
-    #[error("The full copy says nothing of frame {0}; it has to be sent again")]
+    #[error("The full sync says nothing of frame {0}; it has to be sent again")]
     SeedIncomplete(Pfn),
     /// The image's holder could not take it in.
     #[error("The image cannot be kept here: {0}")]

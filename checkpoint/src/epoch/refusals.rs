@@ -252,7 +252,7 @@ fn checks_are_refused_beyond_the_guest_in_numbers_and_in_a_full_copy() {
     assert_eq!(receiver.pages(&checks(0, 1)), refused, "more than an epoch may have");
     assert_untouched(&receiver);
     receiver.begin(Epoch(1), EpochKind::Seed, None).unwrap();
-    assert_eq!(receiver.pages(&checks(0, 1)), refused, "a full copy has nothing to be held against");
+    assert_eq!(receiver.pages(&checks(0, 1)), refused, "a full sync has nothing to be held against");
 }
 
 proptest! {

@@ -81,7 +81,7 @@ pub struct Config {
 pub enum SlowPolicy {
     /// Let epochs stretch and output wait, for `hold_max` at most.
     Stretch,
-    /// Mark the copy stale and go on unprotected; protect again afterwards from a full copy.
+    /// Mark the copy stale and go on unprotected; protect again afterwards from a full sync.
     Unprotect,
 }
 
@@ -156,17 +156,17 @@ pub enum Input {
         epoch: Epoch,
         /// Whether the guest itself is gone (shut down, crashed): protection ends.
         guest_gone: bool,
-        /// Whether no later capture can build on those before (the dirty log was lost): a full copy is needed.
+        /// Whether no later capture can build on those before (the dirty log was lost): a full sync is needed.
         needs_seed: bool,
     },
     /// Nothing can be captured any more: what does so has failed. A capture that is outstanding is not answered.
     CaptureBroke,
-    /// After `CaptureBroke`: captures can be made again, from a full copy on.
+    /// After `CaptureBroke`: captures can be made again, from a full sync on.
     CaptureMended,
     /// The guest ended by itself, which showed outside of a capture: protection ends with it.
     GuestGone,
     /// A guest that was taken over here uses its devices again. It does so with what processor and memory the host
-    /// has to spare, which a full copy would take from it while its clients wait.
+    /// has to spare, which a full sync would take from it while its clients wait.
     GuestSettled,
     /// Frames of the open epoch are held: told of the first answer, of the first bare frame, and at
     /// [`tell_at`](Primary::tell_at).

@@ -244,7 +244,7 @@ pub enum State {
     Seeding,
     /// A complete image; a primary is there.
     Standing,
-    /// A complete image of an earlier generation than the primary's, which has not sent a full copy yet.
+    /// A complete image of an earlier generation than the primary's, which has not sent a full sync yet.
     Outdated,
     /// A complete image; no primary has spoken since the link was lost, the grace runs or the witness is away.
     Alone,

@@ -69,7 +69,7 @@ pub(super) struct DiscardArgs {
 
 const RECLAIM_RISKS: &str = "\
 Nothing but you can tell whether another host runs the guest. If one does, two guests with one identity answer on
-the network. A copy that another host holds is overwritten by the next full copy of this guest.
+the network. A copy that another host holds is overwritten by the next full sync of this guest.
 See that the guest runs nowhere else, then repeat with --nobody-else-runs-it";
 
 const DISCARD_RISKS: &str = "\

@@ -20,7 +20,7 @@ pub enum GuestState {
     ClaimRefused,
     /// Primary: the guest runs and its output passes, and no copy may take over.
     Unprotected,
-    /// A full copy is on its way: from a primary, to a secondary.
+    /// A full sync is on its way: from a primary, to a secondary.
     Seeding,
     /// Primary: the copy is complete, and the witness has not yet recorded it.
     Arming,

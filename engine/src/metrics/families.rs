@@ -65,7 +65,7 @@ impl CheckpointFamilies {
             ),
             commit: make.histograms(
                 "checkpoint_commit_seconds",
-                "From the end of the pause to the ack of the secondary, without full copies; on the primary.",
+                "From the end of the pause to the ack of the secondary, without full syncs; on the primary.",
                 guest,
                 SECONDS_BUCKETS,
             ),

@@ -45,7 +45,7 @@ pub struct GuestMeter {
     dirty_pages: prometheus::Histogram,
     /// Made at the first commit: before, there is no time to tell.
     last_commit: Option<prometheus::Gauge>,
-    /// The full copy that was begun has not been acked yet.
+    /// The full sync that was begun has not been acked yet.
     is_full_copy: bool,
     sent: IntCounter,
     raw: IntCounter,
@@ -144,7 +144,7 @@ impl GuestMeter {
             .last_commit
             .get_or_insert_with(|| families.checkpoint.last_commit.with_label_values(&[guest]));
         last_commit.set(now.as_secs_f64());
-        // A full copy takes as long as the link takes for it: no output waits for that.
+        // A full sync takes as long as the link takes for it: no output waits for that.
         if std::mem::take(&mut self.is_full_copy) {
             self.checkpoint_unless_secondary();
             return;
@@ -156,7 +156,7 @@ impl GuestMeter {
         self.checkpoint_unless_secondary();
     }
 
-    /// A full copy is begun: its ack says nothing of how long output waits.
+    /// A full sync is begun: its ack says nothing of how long output waits.
     pub fn full_copy_begun(&mut self) {
         self.is_full_copy = true;
     }

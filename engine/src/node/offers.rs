@@ -130,7 +130,7 @@ impl Guests {
     }
 
     /// The same host runs another guest of that name, or the same with other devices. What is held stays until the first
-    /// full copy of the other one begins.
+    /// full sync of the other one begins.
     fn renew(&mut self, name: &GuestName, description: Description) -> Result<(), HoldRefusal> {
         self.admit(name, &description)?;
         if let Some(held) = self.guests.get_mut(name) {

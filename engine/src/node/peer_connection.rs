@@ -20,7 +20,7 @@ const READ_BYTES: usize = 1 << 20;
 const READ_FRAMES: usize = 4096;
 
 /// A lane is filled from its queue up to this: enough to keep the socket busy from one turn to the next, little
-/// enough that the last pages of a full copy, for whose ack output waits, are not long under way.
+/// enough that the last pages of a full sync, for whose ack output waits, are not long under way.
 const LANE_FILL_BYTES: usize = 512 << 10;
 
 /// A peer is asked this often whether it is there, which measures the round trip.

@@ -1,4 +1,4 @@
-//! What a protected guest has cost, apart for the first full copies and for the checkpoints after them.
+//! What a protected guest has cost, apart for the first full syncs and for the checkpoints after them.
 
 use crate::guest::Encoded;
 use std::time::Duration;
@@ -31,11 +31,11 @@ impl Totals {
 /// What protecting one guest has cost so far.
 #[derive(Clone, Default, Debug)]
 pub struct ReplayStats {
-    /// Full copies.
+    /// Full syncs.
     pub first_copy: Totals,
     /// All other checkpoints.
     pub checkpoints: Totals,
-    /// Full copies begun.
+    /// Full syncs begun.
     pub seeds: u64,
     /// Incremental resynchronisations begun, after a link came back.
     pub resyncs: u64,

@@ -76,7 +76,7 @@ pub(super) struct SecondaryGuest {
     pub(super) defect: Option<String>,
     /// Why the receive thread cannot hold the guest any more.
     pub(super) given_up: Option<HoldRefusal>,
-    /// What the guest is from its next full copy on, if that is something else than what is held.
+    /// What the guest is from its next full sync on, if that is something else than what is held.
     renewal: Option<Description>,
     /// What is left here of generations before this one was told to stand still.
     paused_before: Generation,
@@ -167,7 +167,7 @@ impl SecondaryGuest {
     }
 
     /// What an engine that is gone left of the guest here stands still as soon as a later generation is known of. It is
-    /// kept until that one's full copy begins.
+    /// kept until that one's full sync begins.
     fn pause_older(&mut self) {
         let newest = self.session.generation();
         if newest > self.paused_before && self.activation.is_none() {

@@ -143,7 +143,7 @@ pub(super) fn primary_reason(session: &primary::Primary, peer: &NodeName) -> Str
             }
             None => format!("{peer} holds no copy; it is made when {peer} is there"),
         },
-        State::Seeding => format!("the full copy is on its way to {peer}"),
+        State::Seeding => format!("the full sync is on its way to {peer}"),
         State::Arming => "the copy is complete; the witness has not yet recorded it".into(),
         State::Protected => String::new(),
         State::LinkLost => format!("the link to {peer} is down and may come back"),
@@ -166,7 +166,7 @@ pub(super) fn given_up_reason(why: primary::GiveUp, peer: &NodeName) -> String {
         GiveUp::PeerLost => format!("{peer} was lost"),
         GiveUp::Declined => format!("{peer} declined a checkpoint"),
         GiveUp::Diverged => format!("the copy at {peer} was not what the guest was"),
-        GiveUp::SeedFailed => format!("the full copy did not reach {peer}"),
+        GiveUp::SeedFailed => format!("the full sync did not reach {peer}"),
         GiveUp::TooSlow => format!("checkpoints did not reach {peer} in time"),
         GiveUp::Wish => "an operator wished it".into(),
         GiveUp::GuestGone => "the guest ended".into(),
@@ -188,7 +188,7 @@ pub(super) fn secondary_reason(state: secondary::State, peer: &NodeName, has_wit
     use secondary::State;
     match state {
         State::Empty => "there is no copy here".into(),
-        State::Seeding => format!("the full copy arrives from {peer}"),
+        State::Seeding => format!("the full sync arrives from {peer}"),
         State::Standing => String::new(),
         State::Alone if has_witness => format!("{peer} is not heard"),
         State::Alone => format!(

@@ -122,7 +122,7 @@ impl Story {
         self.guests.run(&mut self.outside);
     }
 
-    /// A full copy of the guest is held here.
+    /// A full sync of the guest is held here.
     fn standing() -> Self {
         let mut story = Self::new();
         story.offer(G);
@@ -367,7 +367,7 @@ fn a_complete_copy_is_no_protected_guest_and_its_generation_is_the_newest_heard_
     assert!(text.contains("role_info{generation=\"4\",guest=\"web\",role=\"secondary\"} 1"), "{text}");
 }
 
-/// The first full copy of the guest begins.
+/// The first full sync of the guest begins.
 fn seed() -> ToSecondary {
     ToSecondary::EpochBegin { generation: G, epoch: Epoch(1), kind: EpochKind::Seed, base: None }
 }

@@ -90,7 +90,7 @@ impl From<Quantiles> for Milliseconds {
 pub struct Report {
     /// Epochs played, the first copy's included.
     pub epochs: u64,
-    /// Full copies; more than one if the link broke.
+    /// Full syncs; more than one if the link broke.
     pub full_copies: u64,
     /// Whether the committed image is byte for byte the recording's last complete epoch; `null` if it could
     /// not be asked for.

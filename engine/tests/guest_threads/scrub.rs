@@ -170,7 +170,7 @@ fn a_lab_guest_whose_log_is_meddled_with_is_found_out_and_one_left_alone_is_not(
         told.store(LEFT_ALONE, Ordering::SeqCst);
         let seed = rig.order(Capture::Seed, false);
         rig.acked(seed);
-        assert!((0..3 * ROUND).all(|_| is_right(&mut rig)), "a full copy heals it");
+        assert!((0..3 * ROUND).all(|_| is_right(&mut rig)), "a full sync heals it");
         guest.stop();
     }
 }

@@ -86,7 +86,7 @@ fn what_agrees_here_goes_to_the_other_side_to_be_compared() {
     let mut rig = seeded();
     rig.memory.write_unseen(333, 66);
     let mut checked = 0;
-    // The epoch after the full copy has nothing to be compared as yet.
+    // The epoch after the full sync has nothing to be compared as yet.
     for _ in 0..=PAGES.div_ceil(64) {
         let epoch = rig.order(Capture::Delta, false);
         checked += rig.await_report(|report| match report {

@@ -7,7 +7,7 @@ use understudy_checkpoint::Epoch;
 /// What becomes of output between attaching and the first cut.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Start {
-    /// It passes: the first full copy does not stall the guest. The first cut begins to hold, without a gap.
+    /// It passes: the first full sync does not stall the guest. The first cut begins to hold, without a gap.
     Passing,
     /// It is held: whether anything may leave is not known yet, as after a restart of the engine.
     Holding,

@@ -3,7 +3,7 @@
 guests=(tpvh tpv)
 limit_s=600
 
-nowhere() { # nowhere: begins, and waits for the third summary: the first is of the full copy
+nowhere() { # nowhere: begins, and waits for the third summary: the first is of the full sync
     on a "setsid understudy remus -Fb -i 200 $guest nobody >/var/tmp/nowhere.log 2>&1 </dev/null & echo \$! >/run/nowhere.pid
         until [ \$(grep -c dirty /var/tmp/nowhere.log) -ge 3 ]; do
             [ -d /proc/\$(cat /run/nowhere.pid) ] || { cat /var/tmp/nowhere.log; exit 1; }; sleep 3

@@ -53,7 +53,7 @@ pub enum Trouble {
     None,
     /// The next one fails.
     Once,
-    /// Each fails until a full copy begins the log anew: the log is lost.
+    /// Each fails until a full sync begins the log anew: the log is lost.
     LogLost,
     /// Each fails for good.
     ForEver,

@@ -223,7 +223,7 @@ mod tests {
             hypervisor.asked();
             let error = xen.clean_log_dirty(DOMAIN, &mut bitmap, 20, true).unwrap_err();
             assert!(matches!(error, XenError::LogLost { domain: DOMAIN, .. }), "{error}");
-            assert!(error.to_string().contains("a full copy is needed"), "{error}");
+            assert!(error.to_string().contains("a full sync is needed"), "{error}");
             assert_eq!(hypervisor.asked(), [SHADOW], "no second clean over what the first one took");
         }
         hypervisor.fail(SHADOW, &[Errno::EINVAL]);

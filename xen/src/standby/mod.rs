@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Before each acknowledgement Xen is asked whether the domain is still there, paused and the same: mappings of a domain that
-//! is gone still take pages. Whether Xen accepts the state's records is tried once, with the full copy, while the guest runs
+//! is gone still take pages. Whether Xen accepts the state's records is tried once, with the full sync, while the guest runs
 //! elsewhere: the domain is given them then, and again by `activate`.
 //!
 //! Memory holds pages as the stream has them, so they are what deltas are made against, until `activate`. What `activate`

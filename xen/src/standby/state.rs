@@ -6,7 +6,7 @@
 //!         └ fails: undone, again             └ fails: another domain is built of the image, which is kept beside
 //! ```
 //!
-//! Not here: when ([`Standby::activate`], and with each full copy), and how a guest is rebuilt ([`Rebuild`]).
+//! Not here: when ([`Standby::activate`], and with each full sync), and how a guest is rebuilt ([`Rebuild`]).
 
 use super::{Standby, StandbyError};
 use crate::restore::Rebuild;

@@ -1,4 +1,4 @@
-//! When a primary captures, how long output may wait for an ack, and how long it rests before the next full copy.
+//! When a primary captures, how long output may wait for an ack, and how long it rests before the next full sync.
 //!
 //! ```text
 //!   ack or a seed's cut ──── slow_max ────► Late ──── hold_max ────► the copy is given up (policy Stretch)
@@ -14,7 +14,7 @@ use super::phase::{Handover, Peer, Phase};
 use super::{Capture, Event, GiveUp, Output, SlowPolicy};
 use understudy_checkpoint::Generation;
 
-/// The rest before the next full copy doubles this many times at most.
+/// The rest before the next full sync doubles this many times at most.
 const DOUBLINGS_MAX: u32 = 3;
 
 impl Primary {
@@ -180,7 +180,7 @@ impl Primary {
         }
     }
 
-    /// How long to wait before the next full copy. What has come to nothing again and again is not tried at once.
+    /// How long to wait before the next full sync. What has come to nothing again and again is not tried at once.
     pub(super) fn rest(&mut self, why: GiveUp) -> Span {
         match why {
             GiveUp::SeedFailed | GiveUp::TooSlow | GiveUp::Leak | GiveUp::CaptureFails | GiveUp::Broken => {

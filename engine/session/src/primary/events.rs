@@ -50,7 +50,7 @@ pub enum Event {
         /// For how long.
         rest: Span,
     },
-    /// A full copy begins.
+    /// A full sync begins.
     Seed,
     /// After a link flap, a checkpoint of all that changed since `base` begins.
     Resync {
@@ -187,7 +187,7 @@ pub enum State {
     ClaimRefused,
     /// Running, output passes, no usable copy.
     Unprotected,
-    /// The first full copy (or the one after the copy went stale) is on its way.
+    /// The first full sync (or the one after the copy went stale) is on its way.
     Seeding,
     /// A seed is acked, the witness has not yet confirmed the copy as fresh. Output follows acks.
     Arming,

@@ -306,7 +306,7 @@ impl Primary {
     }
 
     /// No copy is of use any more; returns whether one was asked for. The secondary finds by itself that it is not: the link is
-    /// lost, it is asked to take over, or the next full copy begins.
+    /// lost, it is asked to take over, or the next full sync begins.
     pub(super) fn end_matching(&mut self) -> bool {
         self.stop_match();
         let was_asked = core::mem::replace(&mut self.matching.stage, Stage::Off) != Stage::Off;

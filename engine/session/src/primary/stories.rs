@@ -347,7 +347,7 @@ fn nothing_is_built_on_a_copy_that_has_diverged_though_its_record_cannot_be_made
     assert_eq!(story.wanted.iter().find(goes_on), None);
     story.hear(Input::WitnessUp);
     story.wait(100);
-    assert_eq!(story.session.state(), State::Protected, "by a full copy");
+    assert_eq!(story.session.state(), State::Protected, "by a full sync");
 }
 
 /// Its queue has dropped what that would let out, and whoever took over may have gone on from less.

@@ -3,7 +3,7 @@
 //! ```text
 //!   Offer, generation 0      a question: answered, nothing changes
 //!   older than `newest`      declined: Fenced
-//!   newer than the image     the image stays until that generation's full copy begins
+//!   newer than the image     the image stays until that generation's full sync begins
 //! ```
 
 use super::super::{Decline, EpochKind, Standing, ToPrimary, ToSecondary};
@@ -63,7 +63,7 @@ impl Secondary {
         }
     }
 
-    /// There is a generation `generation`. An image of an older one is kept until a full copy of the newer one comes:
+    /// There is a generation `generation`. An image of an older one is kept until a full sync of the newer one comes:
     /// a word alone costs no image.
     pub(super) fn heard_of(&mut self, generation: Generation) {
         self.newest = self.newest.max(generation);
@@ -109,7 +109,7 @@ impl Secondary {
     /// A seed is sent only after the record has become stale, at a revision that a takeover begun before it
     /// cannot match: whatever was held or under way here is void.
     fn begin_seed(&mut self, generation: Generation, epoch: Epoch) {
-        assert_eq!(generation, self.newest, "a full copy is of the newest generation");
+        assert_eq!(generation, self.newest, "a full sync is of the newest generation");
         self.drop_image();
         self.register.stop_asking();
         (self.lone_since, self.wanted) = (None, None);

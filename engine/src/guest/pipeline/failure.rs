@@ -15,7 +15,7 @@ pub(in crate::guest) enum Failure {
     TooMuch,
     #[error("The encode thread has ended; protection of this guest must be started anew")]
     EncoderGone,
-    #[error("There is no checkpoint to build upon; a full copy is needed first")]
+    #[error("There is no checkpoint to build upon; a full sync is needed first")]
     NoBase,
     #[error(transparent)]
     Domain(#[from] DomainError),

@@ -75,7 +75,7 @@ impl UnackedDirty {
         }
     }
 
-    /// Every frame is pending: a full copy begins.
+    /// Every frame is pending: a full sync begins.
     pub(in crate::guest) fn everything(&mut self) {
         self.forget_through(Epoch(u64::MAX));
         self.pending.set_all();

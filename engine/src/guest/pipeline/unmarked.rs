@@ -5,7 +5,7 @@
 //!   scrub: frame 7 is clean ─► encoder: not what was encoded of it last ─► Found ─► pending at the next capture
 //!                                                                                     └─ not known yet? counted
 //!   new ones in two rounds of the scrub  ≤ what hypervisor and backends may write   they are known from here on
-//!                                        > that                                     the log is lost: a full copy
+//!                                        > that                                     the log is lost: a full sync
 //! ```
 //!
 //! Hypervisor and backends write few frames, and always the same ones. A reader of the log that takes marks takes those of
@@ -139,7 +139,7 @@ mod tests {
         found.add([3, 4].map(Pfn));
         let error = marked(&mut unmarked).unwrap_err();
         assert!(matches!(&error, DomainError::LogLost(why) if why.contains("4 page frames")), "{error}");
-        // After the full copy what is known does not end protection again.
+        // After the full sync what is known does not end protection again.
         unmarked.begin_anew();
         found.add([1, 2, 3, 4, 5].map(Pfn));
         assert_eq!(marked(&mut unmarked).unwrap(), 5);

@@ -46,7 +46,7 @@ pub enum Work {
     DropIncomplete,
     /// Drop everything.
     DropImage,
-    /// From the next full copy on the guest is another one, or has other devices. What is held is dropped.
+    /// From the next full sync on the guest is another one, or has other devices. What is held is dropped.
     Renew(Box<Description>),
     /// Let what a dead engine left here of an earlier generation than this stand still. It is kept.
     PauseOlder(Generation),
@@ -251,7 +251,7 @@ impl ReceiveThread {
         }
     }
 
-    /// The memory goes as well: another guest may need it before this one's next full copy.
+    /// The memory goes as well: another guest may need it before this one's next full sync.
     fn drop_image(&mut self) {
         self.receiver.drop_image();
         if self.receiver.sink().is_in_memory() {

@@ -3,11 +3,11 @@
 //!
 //! ```text
 //!   Awaited ──open──► Open ── every call is the source's own
-//!      │  └ fails: the call fails with the reason, and the next full copy tries again
+//!      │  └ fails: the call fails with the reason, and the next full sync tries again
 //!      └ describe: what the guest was when its copy was taken
 //! ```
 //!
-//! A full copy is tried again by the session for as long as the guest is unprotected, so nothing here waits or gives up.
+//! A full sync is tried again by the session for as long as the guest is unprotected, so nothing here waits or gives up.
 //!
 //! Not here: a source whose threads have failed ([`remake`](super::remake)).
 

@@ -3,7 +3,7 @@
 //! ```text
 //!   find      source ─► the guest is taken in
 //!   activate  unpause ─► late source ─► the guest is taken in ─┬─ found ─► protected
-//!                                                             └─ not yet ─► unprotected, found with a later full copy
+//!                                                             └─ not yet ─► unprotected, found with a later full sync
 //! ```
 //!
 //! Not here: which guests those are, and what holds their output ([`xen`](crate::guest::xen)).
@@ -62,7 +62,7 @@ impl XenHost {
     }
 
     /// The source of the guest `machine`, which runs here as `what`, and nowhere else. Whatever fails is tried again with
-    /// the next full copy; the guest goes on. `is_held`: its cards are. Also the memory that comparing it takes.
+    /// the next full sync; the guest goes on. `is_held`: its cards are. Also the memory that comparing it takes.
     pub(in crate::guest) fn late_source(
         &self,
         domain: DomId,

@@ -42,7 +42,7 @@ impl Gate {
         self.waits = None;
     }
 
-    /// A full copy begins: from its cut on nothing passes any more, and what came before leaves with its ack.
+    /// A full sync begins: from its cut on nothing passes any more, and what came before leaves with its ack.
     pub(in crate::node) fn seeds(&mut self) {
         self.waits.take_if(|waits| *waits == Waiting::Pass);
     }

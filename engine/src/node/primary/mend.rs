@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   panic, channel gone ─► CaptureBroke ─► the session gives the copy up, the guest runs on
-//!                            └─ Machine::reopen ─► new threads ─► CaptureMended ─► a full copy
+//!                            └─ Machine::reopen ─► new threads ─► CaptureMended ─► a full sync
 //!                                  └─ none in this process: restart the node
 //! ```
 

@@ -230,7 +230,7 @@ fn an_end_that_was_not_begun_is_declined_as_damaged() {
     assert_eq!(guest.session.acked(), Some(Epoch(1)), "the image stands where it stood");
 }
 
-/// Another guest of that name is offered, as after a reboot of its host: what is held is kept until a full copy of the
+/// Another guest of that name is offered, as after a reboot of its host: what is held is kept until a full sync of the
 /// other one begins, which the witness has let through.
 #[test]
 fn an_image_outlives_the_offer_of_another_guest_until_its_full_copy_begins() {

@@ -4,7 +4,7 @@
 //! ```text
 //!   renew:   a piece of each window ──► types ──┬─ as they were    mapped anew
 //!                                               └─ pages have gone  the window is stale: the next pause maps it anew
-//!   forget:  all windows are unmapped           before a full copy, which is to find what is there now
+//!   forget:  all windows are unmapped           before a full sync, which is to find what is there now
 //! ```
 //!
 //! A frame that only our mapping has kept goes by this, and the page count falls: the next pause takes every page for
