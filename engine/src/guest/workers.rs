@@ -4,7 +4,8 @@
 use crate::guest::participant::Participants;
 use crate::guest::pipeline::order::CaptureOrder;
 use crate::guest::pipeline::protector::{Protector, ProtectorConfig, Stuck};
-use crate::guest::replica::receive::{Held, ReplicaHandle, Work};
+use crate::guest::replica::handle::ReplicaHandle;
+use crate::guest::replica::work::{Held, Work};
 use crate::guest::report::Reporter;
 use std::fmt::Debug;
 use std::io;

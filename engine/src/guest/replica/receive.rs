@@ -10,143 +10,21 @@
 //! What is damaged or does not fit ends its epoch, never the image before it.
 
 use super::NotStarted;
+use super::work::{Committed, Held, Work};
 use super::{InMemory, Replica, Start};
 use crate::guest::host::Host;
 use crate::guest::report::{Report, Reporter};
-use crate::guest::thread;
 use crate::memory;
-use crossbeam::channel::{Receiver as Inbox, RecvTimeoutError, Sender, TrySendError, bounded};
-use std::io;
+use crossbeam::channel::Receiver as Inbox;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 use understudy_checkpoint::domain::{Description, Sink};
 use understudy_checkpoint::epoch::{EpochHead, EpochPart, Image, Limits, ReceiveError, Receiver};
 use understudy_checkpoint::{Epoch, Generation};
 use understudy_link::{HoldReason, HoldRefusal};
 use understudy_session::{Decline, EpochKind};
 
-/// Parts that wait for the thread. A part is at most a page batch or a piece of state, so this is about two
-/// megabytes for each guest, and more than one epoch of a quiet one.
-const WORK_MAX: usize = 16;
-
 /// Batches from one look at the host's memory to the next: some megabytes of pages.
 const WATCHED_BATCHES: u32 = 64;
-
-/// What the loop hands over, in the order it came.
-#[derive(Debug)]
-pub enum Work {
-    /// An epoch that the session takes in begins.
-    Begin(EpochHead),
-    /// A part of the epoch begun last; the end is answered by `Complete` or `Broken`.
-    Part(EpochPart<Vec<u8>>),
-    /// Make the epoch the image; answered by `Committed` or `CommitFailed`.
-    Commit(Epoch),
-    /// Drop what no commit was said for.
-    DropIncomplete,
-    /// Drop everything.
-    DropImage,
-    /// From the next full sync on the guest is another one, or has other devices. What is held is dropped.
-    Renew(Box<Description>),
-    /// Let what a dead engine left here of an earlier generation than this stand still. It is kept.
-    PauseOlder(Generation),
-    /// End what a dead engine left here of an earlier generation than this.
-    EndOlder(Generation),
-    /// Start the guest from the image, as the owner of `generation`; answered by `RunningGuest`, `ActivationFailed`, or
-    /// `ActivationDelayed`. The thread ends with the first two.
-    Activate {
-        /// That of the takeover.
-        generation: Generation,
-        /// The first epoch it runs in.
-        open: Epoch,
-    },
-    /// No guest could be started from the image: save it for a person.
-    Save,
-    /// Hand out a copy of what is committed; `None` if nothing is. The thread goes on.
-    Copy(Sender<Option<Committed>>),
-}
-
-/// A committed epoch, copied.
-#[derive(Debug)]
-pub struct Committed {
-    /// The epoch.
-    pub epoch: Epoch,
-    /// Its pages, types and state.
-    pub image: Image,
-}
-
-/// Whose image is kept, and what starts it.
-#[derive(Clone, Debug)]
-pub struct Held {
-    /// The guest's name.
-    pub name: String,
-    /// What it is.
-    pub description: Description,
-    /// What runs guests on this host.
-    pub host: Arc<dyn Host>,
-}
-
-/// The loop's hand on the thread. The thread ends when this is dropped, some time after.
-#[derive(Debug)]
-pub struct ReplicaHandle {
-    work: Sender<Work>,
-    refused: Refused,
-    /// Disconnected once the thread has ended.
-    ended: Inbox<()>,
-}
-
-/// Whether the loop had to keep work back, and so waits to be woken.
-#[derive(Clone, Debug, Default)]
-struct Refused(Arc<AtomicBool>);
-
-impl Refused {
-    fn remember(&self) {
-        self.0.store(true, Ordering::SeqCst);
-    }
-
-    fn take(&self) -> bool {
-        self.0.load(Ordering::SeqCst) && self.0.swap(false, Ordering::SeqCst)
-    }
-}
-
-impl ReplicaHandle {
-    /// Starts the thread.
-    pub fn start(held: Held, limits: Limits, reporter: Reporter) -> io::Result<Self> {
-        let (work, inbox) = bounded(WORK_MAX);
-        let (told, refused) = (reporter.clone(), Refused::default());
-        let waited_for = refused.clone();
-        let (lives, ended) = bounded::<()>(0);
-        thread::spawn("receive", reporter, move || {
-            // Dropped last, a panic or not.
-            let _lives = lives;
-            ReceiveThread::new(held, limits, told).run(&inbox, &waited_for);
-        })?;
-        Ok(Self { work, refused, ended })
-    }
-
-    /// Ends the thread, and waits until nothing of the guest is left on this host, `within_max` at most; whether that is
-    /// so.
-    pub fn end(self, within_max: Duration) -> bool {
-        drop(self.work);
-        self.ended.recv_timeout(within_max) == Err(RecvTimeoutError::Disconnected)
-    }
-
-    /// Hands work over; gives it back if the thread has enough to do. The loop is woken when it has room again.
-    pub fn offer(&self, work: Work) -> Result<(), Work> {
-        self.try_offer(work).or_else(|work| {
-            // Once more, lest the thread became idle just before it could see that somebody waits.
-            self.refused.remember();
-            self.try_offer(work)
-        })
-    }
-
-    fn try_offer(&self, work: Work) -> Result<(), Work> {
-        match self.work.try_send(work) {
-            Ok(()) | Err(TrySendError::Disconnected(_)) => Ok(()),
-            Err(TrySendError::Full(work)) => Err(work),
-        }
-    }
-}
 
 /// Memory of this process for an image of `page_count` frames.
 fn in_memory(page_count: u64, host: &Arc<dyn Host>) -> Box<dyn Replica> {
@@ -185,13 +63,12 @@ impl ReceiveThread {
         }
     }
 
-    fn run(mut self, inbox: &Inbox<Work>, refused: &Refused) {
+    /// Works until the loop drops its end; `did` is told of each thing done.
+    pub(super) fn run(mut self, inbox: &Inbox<Work>, did: impl Fn()) {
         for work in inbox {
             let Some(goes_on) = self.take(work) else { return };
             self = goes_on;
-            if refused.take() {
-                self.reporter.wake();
-            }
+            did();
         }
         self.save();
     }

@@ -1,0 +1,61 @@
+//! What the loop has a receive thread do, and for whom. Not here: how it is done ([`receive`](super::receive)).
+
+use crate::guest::host::Host;
+use crossbeam::channel::Sender;
+use std::sync::Arc;
+use understudy_checkpoint::domain::Description;
+use understudy_checkpoint::epoch::{EpochHead, EpochPart, Image};
+use understudy_checkpoint::{Epoch, Generation};
+
+/// What the loop hands over, in the order it came.
+#[derive(Debug)]
+pub enum Work {
+    /// An epoch that the session takes in begins.
+    Begin(EpochHead),
+    /// A part of the epoch begun last; the end is answered by `Complete` or `Broken`.
+    Part(EpochPart<Vec<u8>>),
+    /// Make the epoch the image; answered by `Committed` or `CommitFailed`.
+    Commit(Epoch),
+    /// Drop what no commit was said for.
+    DropIncomplete,
+    /// Drop everything.
+    DropImage,
+    /// From the next full sync on the guest is another one, or has other devices. What is held is dropped.
+    Renew(Box<Description>),
+    /// Let what a dead engine left here of an earlier generation than this stand still. It is kept.
+    PauseOlder(Generation),
+    /// End what a dead engine left here of an earlier generation than this.
+    EndOlder(Generation),
+    /// Start the guest from the image, as the owner of `generation`; answered by `RunningGuest`, `ActivationFailed`, or
+    /// `ActivationDelayed`. The thread ends with the first two.
+    Activate {
+        /// That of the takeover.
+        generation: Generation,
+        /// The first epoch it runs in.
+        open: Epoch,
+    },
+    /// No guest could be started from the image: save it for a person.
+    Save,
+    /// Hand out a copy of what is committed; `None` if nothing is. The thread goes on.
+    Copy(Sender<Option<Committed>>),
+}
+
+/// A committed epoch, copied.
+#[derive(Debug)]
+pub struct Committed {
+    /// The epoch.
+    pub epoch: Epoch,
+    /// Its pages, types and state.
+    pub image: Image,
+}
+
+/// Whose image is kept, and what starts it.
+#[derive(Clone, Debug)]
+pub struct Held {
+    /// The guest's name.
+    pub name: String,
+    /// What it is.
+    pub description: Description,
+    /// What runs guests on this host.
+    pub host: Arc<dyn Host>,
+}
