@@ -1,29 +1,28 @@
 //! A guest's outgoing frames, between its network cards, its checkpoints and the event loop.
 //!
 //! ```text
-//!   lab:  NIC ──push──► queue here ──take──► event loop ──► the lab's switch
+//!   lab:  NIC ──push──► a queue in this process ──take──► event loop ──► the lab's switch   (see `frames`)
 //!   Xen:  vif ──► the kernel ──► a queue for each interface ──► vif             (see `interfaces`)
 //!
 //!   capture     ──cut──► both
 //!   event loop  ──release / pass / fence──► both
 //! ```
 //!
-//! The rules of who may leave when are [`EpochQueue`]'s; this only shares it between threads and rings the
-//! loop's waker. Frames of the lab leave by the loop's hand alone, so nothing leaves once the loop has ended.
+//! Not here: who may leave when ([`EpochQueue`](understudy_netbuf::EpochQueue)).
 
+mod frames;
 pub(in crate::guest) mod interfaces;
 
 use crate::guest::participant::{Health, Participant, ParticipantError, Participants};
 use crate::guest::waker::LoopWaker;
+use frames::Frames;
 use interfaces::{Card, Interfaces};
-use parking_lot::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread::Builder;
 use understudy_checkpoint::Epoch;
 use understudy_lab::Port;
 use understudy_netbuf::kernel::KernelError;
-use understudy_netbuf::{EpochQueue, Limits, Push, Waiting};
+use understudy_netbuf::{Limits, Waiting};
 
 /// Held output, shared.
 #[derive(Clone, Debug)]
@@ -65,16 +64,6 @@ pub(in crate::guest) trait Hold: Participant {
     fn stats(&self) -> OutputStats;
     /// A lab guest's frame.
     fn transmit(&self, _frame: &[u8]) {}
-}
-
-/// Frames that go through this process from a lab guest to the lab's switch.
-#[derive(Debug)]
-struct Frames {
-    queue: Mutex<EpochQueue>,
-    pressure: AtomicBool,
-    /// Frames may have gone another way since everything could leave.
-    breached: AtomicBool,
-    waker: LoopWaker,
 }
 
 /// What is held and what was lost.
@@ -138,109 +127,13 @@ impl OutputMaker {
     /// A lab guest's, holding from the first frame on: whether output may pass without acks is for the session
     /// to say, never the state a guest starts in.
     pub fn frames(&self, open: Epoch) -> HeldOutput {
-        let queue = Mutex::new(EpochQueue::holding(open, self.limits));
-        let (pressure, breached) = (AtomicBool::new(false), AtomicBool::new(false));
-        HeldOutput(Arc::new(Frames { queue, pressure, breached, waker: self.waker.clone() }))
+        HeldOutput(Arc::new(Frames::holding(open, self.limits, self.waker.clone())))
     }
 
     /// That of interfaces of the kernel's, which [`hold`](HeldOutput::hold) names.
     pub fn interfaces(&self, open: Epoch) -> HeldOutput {
         let interfaces = Interfaces::new(open, self.limits, self.waker.clone());
         HeldOutput(Arc::new(interfaces))
-    }
-}
-
-impl Frames {
-    fn is_whole(&self) -> Result<(), OutputError> {
-        if self.breached.load(Ordering::Acquire) {
-            let (interface, why) = ("the lab's card".to_owned(), "frames went another way".to_owned());
-            return Err(OutputError::Leaked { interface, why });
-        }
-        Ok(())
-    }
-}
-
-impl Participant for Frames {
-    fn check(&self) -> Result<(), ParticipantError> {
-        Ok(self.is_whole()?)
-    }
-
-    fn cut(&self, epoch: Epoch) -> Result<(), ParticipantError> {
-        self.queue.lock().cut(epoch);
-        self.check()
-    }
-
-    fn release(&self, through: Epoch) {
-        self.queue.lock().release(through);
-    }
-
-    fn pass(&self) {
-        self.breached.store(false, Ordering::Release);
-        self.queue.lock().pass();
-    }
-
-    fn fence(&self) {
-        self.queue.lock().fence();
-    }
-
-    fn revive(&self) {
-        self.queue.lock().revive();
-    }
-
-    fn detach(&self) {}
-
-    fn take_health(&self) -> Health {
-        let pressure = self.pressure.swap(false, Ordering::AcqRel);
-        Health { pressure, leaks: self.leaks(), fault: None }
-    }
-
-    fn last_fault(&self) -> Option<String> {
-        None
-    }
-}
-
-impl Hold for Frames {
-    fn breach(&self) {
-        self.breached.store(true, Ordering::Release);
-        self.waker.wake();
-    }
-
-    fn leaks(&self) -> bool {
-        self.breached.load(Ordering::Acquire)
-    }
-
-    fn take_into(&self, into: &mut Vec<Vec<u8>>) {
-        let mut queue = self.queue.lock();
-        into.extend(std::iter::from_fn(|| queue.take()));
-    }
-
-    fn take_waiting(&self) -> Option<Waiting> {
-        let mut queue = self.queue.lock();
-        queue.has_news().then(|| queue.waiting())
-    }
-
-    fn tell_at(&self, answers: Option<u32>) {
-        self.queue.lock().tell_at(answers);
-    }
-
-    fn stats(&self) -> OutputStats {
-        let stats = self.queue.lock().stats();
-        let held_bytes = stats.held_bytes as u64;
-        OutputStats { held_bytes, dropped_frames: stats.dropped_at_limit, hold_faults: 0 }
-    }
-
-    fn transmit(&self, frame: &[u8]) {
-        let mut queue = self.queue.lock();
-        let had_news = queue.has_news();
-        let wakes = match queue.push(frame) {
-            Push::Passing => true,
-            Push::Held | Push::Dropped => !had_news && queue.has_news(),
-            Push::HeldNearLimit => !self.pressure.swap(true, Ordering::AcqRel),
-        };
-        drop(queue);
-        if wakes {
-            self.waker.wake();
-        }
     }
 }
 

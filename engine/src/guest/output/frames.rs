@@ -1,0 +1,121 @@
+//! Output of a lab guest: a queue in this process, shared between threads. Its frames leave by the loop's hand alone, so that
+//! nothing leaves once the loop has ended.
+//!
+//! Not here: who may leave when, which is [`EpochQueue`]'s.
+
+use super::{Hold, OutputError, OutputStats};
+use crate::guest::participant::{Health, Participant, ParticipantError};
+use crate::guest::waker::LoopWaker;
+use parking_lot::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use understudy_checkpoint::Epoch;
+use understudy_netbuf::{EpochQueue, Limits, Push, Waiting};
+
+/// Frames that go through this process from a lab guest to the lab's switch.
+#[derive(Debug)]
+pub(super) struct Frames {
+    queue: Mutex<EpochQueue>,
+    pressure: AtomicBool,
+    /// Frames may have gone another way since everything could leave.
+    breached: AtomicBool,
+    waker: LoopWaker,
+}
+
+impl Frames {
+    pub(super) fn holding(open: Epoch, limits: Limits, waker: LoopWaker) -> Self {
+        let queue = Mutex::new(EpochQueue::holding(open, limits));
+        Self { queue, pressure: AtomicBool::new(false), breached: AtomicBool::new(false), waker }
+    }
+
+    fn is_whole(&self) -> Result<(), OutputError> {
+        if self.breached.load(Ordering::Acquire) {
+            let (interface, why) = ("the lab's card".to_owned(), "frames went another way".to_owned());
+            return Err(OutputError::Leaked { interface, why });
+        }
+        Ok(())
+    }
+}
+
+impl Participant for Frames {
+    fn check(&self) -> Result<(), ParticipantError> {
+        Ok(self.is_whole()?)
+    }
+
+    fn cut(&self, epoch: Epoch) -> Result<(), ParticipantError> {
+        self.queue.lock().cut(epoch);
+        self.check()
+    }
+
+    fn release(&self, through: Epoch) {
+        self.queue.lock().release(through);
+    }
+
+    fn pass(&self) {
+        self.breached.store(false, Ordering::Release);
+        self.queue.lock().pass();
+    }
+
+    fn fence(&self) {
+        self.queue.lock().fence();
+    }
+
+    fn revive(&self) {
+        self.queue.lock().revive();
+    }
+
+    fn detach(&self) {}
+
+    fn take_health(&self) -> Health {
+        let pressure = self.pressure.swap(false, Ordering::AcqRel);
+        Health { pressure, leaks: self.leaks(), fault: None }
+    }
+
+    fn last_fault(&self) -> Option<String> {
+        None
+    }
+}
+
+impl Hold for Frames {
+    fn breach(&self) {
+        self.breached.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+
+    fn leaks(&self) -> bool {
+        self.breached.load(Ordering::Acquire)
+    }
+
+    fn take_into(&self, into: &mut Vec<Vec<u8>>) {
+        let mut queue = self.queue.lock();
+        into.extend(std::iter::from_fn(|| queue.take()));
+    }
+
+    fn take_waiting(&self) -> Option<Waiting> {
+        let mut queue = self.queue.lock();
+        queue.has_news().then(|| queue.waiting())
+    }
+
+    fn tell_at(&self, answers: Option<u32>) {
+        self.queue.lock().tell_at(answers);
+    }
+
+    fn stats(&self) -> OutputStats {
+        let stats = self.queue.lock().stats();
+        let held_bytes = stats.held_bytes as u64;
+        OutputStats { held_bytes, dropped_frames: stats.dropped_at_limit, hold_faults: 0 }
+    }
+
+    fn transmit(&self, frame: &[u8]) {
+        let mut queue = self.queue.lock();
+        let had_news = queue.has_news();
+        let wakes = match queue.push(frame) {
+            Push::Passing => true,
+            Push::Held | Push::Dropped => !had_news && queue.has_news(),
+            Push::HeldNearLimit => !self.pressure.swap(true, Ordering::AcqRel),
+        };
+        drop(queue);
+        if wakes {
+            self.waker.wake();
+        }
+    }
+}
