@@ -1,0 +1,161 @@
+//! Interfaces whose output a dead engine left cut off, and whether it may pass again.
+//!
+//! ```text
+//!   nobody behind it ─────────────────────────► may be let out
+//!   a guest, or whose it is is not known ─────► not, but by a person's word, and then the witness's
+//! ```
+//!
+//! Not here: who is behind an interface ([`guests`](super::guests)), and what the witness says ([`word`](super::word)).
+
+use super::domains::resume;
+use super::finding::{Code, Finding};
+use super::guests::{Behind, Host, Marked};
+use super::word::Witness;
+use crate::cli::CliError;
+use understudy_netbuf::kernel::leftovers::{self, Leftover};
+use understudy_netbuf::kernel::{Connection, KernelError};
+
+/// What a person wants of it.
+#[derive(Debug)]
+pub(super) struct Wanted<'a> {
+    /// Remove what may be removed.
+    pub(super) repair: bool,
+    /// Interfaces for which a person vouches.
+    pub(super) let_out: &'a [String],
+    /// Who is asked about those.
+    pub(super) witness: Witness,
+}
+
+/// Looks at all interfaces of this host.
+pub(super) fn look(wanted: &Wanted<'_>, host: &Host) -> Result<Vec<Finding>, CliError> {
+    let failed = |error: KernelError| CliError::Internal(format!("The kernel cannot be asked: {error}"));
+    let mut connection = Connection::open().map_err(|error| failed(error.into()))?;
+    let found = leftovers::find(&mut connection).map_err(failed)?;
+    wanted.let_out.iter().try_for_each(|interface| check_let_out(interface, &found))?;
+    let judged = found.iter().filter(|leftover| !leftover.in_use()).map(|leftover| {
+        let behind = host.behind(leftover.interface());
+        let vouched = wanted.let_out.iter().any(|interface| interface == leftover.interface());
+        let (code, what) = (code_of(&behind), leftover.to_string());
+        match judge(&behind, vouched.then_some(&wanted.witness)) {
+            Err(advice) => Finding { code, what, advice, repaired: false },
+            Ok(advice) if !wanted.repair => Finding { code, what, advice, repaired: false },
+            Ok(_) => let_run(repair(&mut connection, leftover, code), &behind, vouched),
+        }
+    });
+    Ok(judged.collect())
+}
+
+/// An interface that is to be let out has to be one that a dead engine holds.
+fn check_let_out(interface: &str, found: &[Leftover]) -> Result<(), CliError> {
+    match found.iter().find(|leftover| leftover.interface() == interface) {
+        None => Err(CliError::Usage(format!(
+            "--let-out {interface}: nothing of an engine is on an interface of this name; `understudy doctor` lists those \
+             that are cut off"
+        ))),
+        Some(leftover) if leftover.in_use() => Err(CliError::Refused(format!(
+            "--let-out {interface}: a running engine (process {}) holds its output; `understudy unprotect` ends that",
+            leftover.pid()
+        ))),
+        Some(_) => Ok(()),
+    }
+}
+
+fn code_of(behind: &Behind) -> Code {
+    match behind {
+        Behind::Guest(_) => Code::GuestCutOff,
+        Behind::Unknown(_) => Code::OwnerUnknown,
+        Behind::Nobody(_) => Code::RedirectLeft,
+    }
+}
+
+fn repair(connection: &mut Connection, leftover: &Leftover, code: Code) -> Finding {
+    let what = leftover.to_string();
+    match leftovers::repair(connection, leftover) {
+        Ok(done) => Finding { code, what, advice: done, repaired: true },
+        Err(error) => Finding { code, what, advice: error.to_string(), repaired: false },
+    }
+}
+
+/// A guest that is let out runs, too: its engine may have died in a pause.
+fn let_run(finding: Finding, behind: &Behind, vouched: bool) -> Finding {
+    let Behind::Guest(guest) = behind else { return finding };
+    if !finding.repaired || !vouched {
+        return finding;
+    }
+    match resume(guest.domain) {
+        Ok(false) => finding,
+        Ok(true) => {
+            Finding { advice: format!("{}; it was suspended and runs again", finding.advice), ..finding }
+        }
+        Err(error) => {
+            let advice = format!("{}; it is suspended and cannot be resumed: {error}", finding.advice);
+            Finding { advice, repaired: false, ..finding }
+        }
+    }
+}
+
+/// Whether a redirect may be removed, with what that does; the error is what to do instead. `vouched` is who is asked
+/// about an interface that a person wants let out.
+fn judge(behind: &Behind, vouched: Option<&Witness>) -> Result<String, String> {
+    let why = match (behind, vouched) {
+        (Behind::Nobody(why), _) => return Ok(format!("--repair removes it: {why}")),
+        (_, Some(witness)) => match witness.allows(behind.name()) {
+            Ok(()) => return Ok("--repair removes it; the guest's output passes".into()),
+            Err(why) => {
+                return Err(format!("{why}; nothing is let out. If you know better: --override-witness"));
+            }
+        },
+        (Behind::Guest(Marked { name, domain, generation }), None) => {
+            let under =
+                generation.map_or("an engine".into(), |generation| format!("generation {generation}"));
+            format!("{name} (domain {domain}) was run under {under} and is cut off")
+        }
+        (Behind::Unknown(why), None) => format!("whose it is, is not known ({why}), so it is left as it is"),
+    };
+    Err(format!(
+        "{why}: start the engine, which asks the witness and goes on with the guest or ends it; or, if no other host runs \
+         it, --repair --let-out INTERFACE"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::Exit;
+    use understudy_checkpoint::Generation;
+    use understudy_xen::DomId;
+
+    #[test]
+    fn output_is_let_out_by_proof_or_by_a_persons_word_alone() {
+        let guest =
+            Behind::Guest(Marked { name: "web".into(), domain: DomId(5), generation: Some(Generation(3)) });
+        let advice = judge(&guest, None).unwrap_err();
+        assert!(advice.contains("web (domain 5)") && advice.contains("generation 3"), "{advice}");
+        assert!(advice.contains("start the engine"), "{advice}");
+        let unknown = Behind::Unknown("xenstored does not answer".into());
+        let advice = judge(&unknown, None).unwrap_err();
+        assert!(advice.contains("xenstored does not answer") && advice.contains("left as it is"), "{advice}");
+        for behind in [&guest, &unknown] {
+            assert!(judge(behind, Some(&Witness::None)).is_ok());
+        }
+        let nobody = Behind::Nobody("its domain 5 is gone".into());
+        assert!(judge(&nobody, None).unwrap().contains("is gone"));
+    }
+
+    #[test]
+    fn programs_tell_by_the_code_what_has_to_be_decided() {
+        let guest =
+            Behind::Guest(Marked { name: "web".into(), domain: DomId(5), generation: Some(Generation(3)) });
+        let (unknown, nobody) = (Behind::Unknown(String::new()), Behind::Nobody(String::new()));
+        assert_eq!(code_of(&guest), Code::GuestCutOff);
+        assert_eq!(code_of(&unknown), Code::OwnerUnknown);
+        assert_eq!(code_of(&nobody), Code::RedirectLeft);
+    }
+
+    #[test]
+    fn an_interface_that_nobody_holds_cannot_be_let_out() {
+        let error = check_let_out("NOSUCH", &[]).unwrap_err();
+        assert_eq!(error.exit(), Exit::Usage);
+        assert!(error.to_string().contains("NOSUCH"), "{error}");
+    }
+}
