@@ -8,8 +8,8 @@
 //!                                └─► suspend ─► drain_dirty ─► copy_pages ─► capture_state ─► resume   each epoch
 //! ```
 
-use crate::epoch::Staging;
-use crate::pages::DirtyBitmap;
+use crate::bitmap::DirtyBitmap;
+use crate::staging::Staging;
 use crate::{OutOfMemory, Page, PageEntry, Pfn};
 use std::fmt;
 

@@ -13,10 +13,12 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 #![deny(unsafe_code)]
 
+mod bitmap;
 pub mod domain;
 pub mod epoch;
 pub mod pages;
 pub mod room;
+mod staging;
 pub mod stream;
 pub mod time;
 mod words;

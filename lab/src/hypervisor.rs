@@ -17,7 +17,6 @@ use crate::config::{ConfigError, GuestConfig};
 use crate::guest::{Guest, RestoreError};
 use crate::nic::{Port, Ring};
 use crate::registers::Counters;
-use crate::source::LabSource;
 use parking_lot::{Mutex, MutexGuard};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
@@ -164,11 +163,6 @@ impl LabGuest {
             of_vcpu.run_vcpu(&*port);
         })?;
         Ok(Self { handle: Arc::new(Handle { shared, vcpu: vcpu.thread().clone() }) })
-    }
-
-    /// The guest as the engine checkpoints it. One source at a time makes sense.
-    pub fn source(&self) -> LabSource {
-        LabSource::new(self.clone())
     }
 
     /// Hands the guest's network card a frame; `false` if it was dropped. Never blocks.

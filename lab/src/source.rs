@@ -17,11 +17,14 @@ pub struct LabSource {
     guest: LabGuest,
 }
 
-impl LabSource {
-    pub(crate) fn new(guest: LabGuest) -> Self {
-        Self { guest }
+impl LabGuest {
+    /// The guest as the engine checkpoints it. One source at a time makes sense.
+    pub fn source(&self) -> LabSource {
+        LabSource { guest: self.clone() }
     }
+}
 
+impl LabSource {
     fn visit(&self) -> Result<MutexGuard<'_, Inside>, DomainError> {
         alive(self.guest.visit())
     }

@@ -11,11 +11,10 @@ mod receiver;
 mod refusal;
 #[cfg(test)]
 mod refusals;
-mod staging;
 mod store;
 
+pub use crate::staging::Staging;
 pub use image::Image;
 pub use part::{EpochEnd, EpochHead, EpochPart};
 pub use receiver::{Limits, Receiver};
 pub use refusal::ReceiveError;
-pub use staging::Staging;

@@ -57,7 +57,7 @@ fn folded(hash: u64) -> u32 {
 mod tests {
     use super::super::{Batches, ContentHash, Encoder, EncoderConfig};
     use super::*;
-    use crate::epoch::Staging;
+    use crate::staging::Staging;
     use crate::{Epoch, EpochKind, PAGE_SIZE, Page, PageEntry, PageType};
 
     fn staged(pages: &[(u64, Option<u8>)]) -> Staging {

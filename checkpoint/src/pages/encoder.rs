@@ -20,7 +20,7 @@ use super::digest::{Digest, EpochSummary};
 use super::shadow::{Put, Shadow};
 use super::stats::EncodeStats;
 use super::zero::is_zero;
-use crate::epoch::Staging;
+use crate::staging::Staging;
 use crate::{Epoch, EpochKind, Page, PageEntry};
 
 /// A delta that costs more than this is sent as a whole page, on which LZ4 then does better than on scattered

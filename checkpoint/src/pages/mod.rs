@@ -7,7 +7,6 @@
 //! * the receiving side is [`epoch::Receiver`](crate::epoch::Receiver)
 
 mod batch;
-mod bitmap;
 mod body;
 mod check;
 mod contents;
@@ -22,8 +21,8 @@ mod streaming;
 mod varint;
 mod zero;
 
+pub use crate::bitmap::DirtyBitmap;
 pub use batch::{BATCH_BYTES_MAX, Batches};
-pub use bitmap::DirtyBitmap;
 pub use check::{
     CHECKED_PAGES_MAX, Check, ContentHash, FORM_CHECKS, FORM_STATE, put_checks, put_state_digest,
 };

@@ -24,7 +24,7 @@ pub use guest::{FindChanges, GuestConfigs, GuestSettings, LabGuestConfig, XenGue
 pub use named::{Hypervisor, Peer};
 pub use pacing::{BUDGETS, BudgetSettings, PacingSettings};
 pub use pairs::PairError;
-pub use settings::Settings;
+pub use settings::{CONTROL_PATH, Settings};
 pub use tables::{LimitSettings, SlowChoice, TimingSettings};
 
 use crate::connection::{Transport, TransportError};

@@ -8,7 +8,6 @@ use super::tables::{LimitSettings, TimingSettings};
 use super::text::{address_from_text, parse_peer, peers_from_table, remote_from_text};
 use super::{ConfigError, GuestSettings, NodeConfig, check_new_name, deprecated, guest};
 use crate::connection::Transport;
-use crate::control::DEFAULT_PATH;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -16,6 +15,9 @@ use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use understudy_session::NodeName;
+
+/// Where a node is reached unless it is told otherwise.
+pub const CONTROL_PATH: &str = "/run/understudy/control.sock";
 
 /// A configuration with a thousand guests is shorter.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -137,7 +139,7 @@ impl Settings {
         Ok(NodeConfig {
             listen,
             witness,
-            control: self.control.unwrap_or_else(|| DEFAULT_PATH.into()),
+            control: self.control.unwrap_or_else(|| CONTROL_PATH.into()),
             metrics: self.metrics,
             uplink: self.uplink,
             taps: self.taps,

@@ -25,15 +25,13 @@ pub use socket::{SocketError, SocketFile};
 pub use state::GuestState;
 pub use status::{GuestRole, GuestStatus, Status};
 
+pub use crate::config::CONTROL_PATH as DEFAULT_PATH;
 use crate::config::FindChanges;
 use crate::request_server::RequestServer;
 use mio::Registry;
 use mio::net::UnixListener;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
-
-/// Where a node is reached unless it is told otherwise.
-pub const DEFAULT_PATH: &str = "/run/understudy/control.sock";
 
 /// What an operator may wish for one guest.
 #[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]

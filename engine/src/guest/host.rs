@@ -1,7 +1,7 @@
 //! What runs guests on this host, as the engine sees it: the lab, or Xen. A host says what holds an image, and makes a
 //! [`Machine`](super::Machine) and its source from one in memory.
 
-use crate::guest::machine::RunningGuest;
+use crate::guest::machine::{HostError, RunningGuest};
 use crate::guest::replica::{NotSaved, Replica, Start};
 use std::fmt::Debug;
 use std::path::PathBuf;
@@ -9,9 +9,6 @@ use understudy_checkpoint::domain::Description;
 use understudy_checkpoint::epoch::Image;
 use understudy_checkpoint::{Generation, PAGE_SIZE};
 use understudy_link::HoldRefusal;
-
-/// An error of whatever host this is. The text is for the operator.
-pub type HostError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why a host could not build a guest from an image in memory. Nothing of it has run.
 #[derive(thiserror::Error, Debug)]

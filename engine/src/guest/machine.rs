@@ -1,12 +1,14 @@
 //! A guest that runs on this host, as the engine sees it: paused and unpaused by the session's word, stopped for good when
 //! fenced.
 
-use crate::guest::host::HostError;
 use crate::guest::output::HeldOutput;
 use std::fmt::Debug;
 use std::sync::Arc;
 use understudy_checkpoint::Generation;
 use understudy_checkpoint::domain::Source;
+
+/// An error of whatever host this is. The text is for the operator.
+pub type HostError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A guest that runs here. What is asked of it twice is done once.
 pub trait Machine: Send + Sync + Debug {

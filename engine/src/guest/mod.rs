@@ -12,12 +12,14 @@
 //!   both        [`Report`]s and the [`LoopWaker`] towards the loop
 //! ```
 
+mod figures;
 mod host;
 mod lab;
 mod machine;
 mod output;
 mod participant;
 mod pipeline;
+mod receiver;
 mod replica;
 mod report;
 mod stepped;
@@ -28,19 +30,20 @@ mod waker;
 mod workers;
 mod xen;
 
-pub use host::{Host, HostError, NotBuilt};
+pub use figures::{Encoded, PauseTimes};
+pub use host::{Host, NotBuilt};
 pub use lab::{LabCard, LabCards, LabHost, LabStartError, activated};
-pub use machine::{BoxedSource, Machine, PreviousRun, RunningGuest};
+pub use machine::{BoxedSource, HostError, Machine, PreviousRun, RunningGuest};
 pub use output::interfaces::Card;
 pub use output::{HeldOutput, OutputError, OutputMaker, OutputStats, UnheldCard};
 pub use participant::{Health, Participant, ParticipantError, Participants};
-pub use pipeline::figures::{Encoded, PauseTimes};
 pub use pipeline::order::CaptureOrder;
 pub use pipeline::outlet::{Outlet, OutletClosed};
 pub use pipeline::protector::{Protector, ProtectorConfig, Stuck};
-pub use replica::handle::ReplicaHandle;
-pub use replica::work::{Committed, Held, Work};
-pub use replica::{InMemory, NotSaved, NotStarted, Replica, Start};
+pub use receiver::handle::ReplicaHandle;
+pub use receiver::in_memory::InMemory;
+pub use receiver::work::{Committed, Held, Work};
+pub use replica::{NotSaved, NotStarted, Replica, Start};
 pub use report::{Report, Reporter, RuntimeId};
 pub use stepped::{SteppedCapture, SteppedReplica};
 #[cfg(test)]

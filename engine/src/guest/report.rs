@@ -2,8 +2,8 @@
 //!
 //! Workers may block here when the loop is behind; the loop never blocks on a worker, so this cannot lock up.
 
+use crate::guest::figures::{Encoded, PauseTimes};
 use crate::guest::machine::RunningGuest;
-use crate::guest::pipeline::figures::{Encoded, PauseTimes};
 use crate::guest::waker::LoopWaker;
 use crossbeam::channel::Sender;
 use understudy_checkpoint::domain::Description;

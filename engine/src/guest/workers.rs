@@ -4,8 +4,8 @@
 use crate::guest::participant::Participants;
 use crate::guest::pipeline::order::CaptureOrder;
 use crate::guest::pipeline::protector::{Protector, ProtectorConfig, Stuck};
-use crate::guest::replica::handle::ReplicaHandle;
-use crate::guest::replica::work::{Held, Work};
+use crate::guest::receiver::handle::ReplicaHandle;
+use crate::guest::receiver::work::{Held, Work};
 use crate::guest::report::Reporter;
 use std::fmt::Debug;
 use std::io;

@@ -7,9 +7,10 @@
 //! A client that sends without reading is not read from until it does; one that says no hello is closed after
 //! a while; one that connects again replaces its former connection.
 
-use super::health::Health;
-use super::places::{NODES_MAX, Ranks, STRANGERS_MAX};
-use super::twins::Twins;
+mod health;
+mod places;
+mod twins;
+
 use super::words::{copy_words, outcome_label};
 use super::{Store, StoreError};
 use crate::config::check_name;
@@ -17,13 +18,16 @@ use crate::connection::{Connection, ConnectionError, Fill, Transport};
 use crate::metrics::{Metrics, http};
 use crate::request_server::{RequestServer, SERVER_TOKENS};
 use crate::signals::{Hangup, ShutdownSignal};
+use health::Health;
 use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token};
+use places::{NODES_MAX, Ranks, STRANGERS_MAX};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
+use twins::Twins;
 use understudy_link::handshake::HELLO_MAX;
 use understudy_link::{Event, Identity, Lane, LinkError, LinkFrame, RefuseReason, WitnessFrame, encode};
 use understudy_session::witness::{GUESTS_MAX, GUESTS_OF_ONE_MAX, Input, Output, Witness};

@@ -15,12 +15,9 @@
 
 mod client;
 pub mod daemon;
-mod health;
 mod look;
-mod places;
 pub mod record_file;
 mod store;
-mod twins;
 mod words;
 
 pub use client::{News, WitnessLink};

@@ -2,8 +2,8 @@
 
 use super::tap::{LabCard, LabCards};
 use crate::config::LabGuestConfig;
-use crate::guest::host::{Host, HostError, NotBuilt};
-use crate::guest::machine::{BoxedSource, Machine, RunningGuest};
+use crate::guest::host::{Host, NotBuilt};
+use crate::guest::machine::{BoxedSource, HostError, Machine, RunningGuest};
 use crate::guest::replica::Start;
 use std::io;
 use std::sync::Arc;

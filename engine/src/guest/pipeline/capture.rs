@@ -10,7 +10,6 @@
 //! stands still is in [`pause`](super::pause).
 
 use super::failure::Failure;
-use super::figures::PauseTimes;
 use super::job::Job;
 use super::order::{CaptureOrder, Order};
 use super::pause::Pause;
@@ -18,6 +17,7 @@ use super::pool::{Abort, EmptyPieces, Pieces};
 use super::scrub::Scrub;
 use super::unacked_dirty::UnackedDirty;
 use super::unmarked::Unmarked;
+use crate::guest::figures::PauseTimes;
 use crate::guest::participant::Participants;
 use crate::guest::report::{Report, Reporter};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};

@@ -11,10 +11,10 @@
 //! epochs longer and nothing larger. When the connection has ended, the rest of the epoch is dropped; the
 //! session resynchronises on the next one.
 
-use super::figures::Encoded;
 use super::job::Job;
 use super::outlet::{Outlet, OutletClosed};
 use super::unmarked::Found;
+use crate::guest::figures::Encoded;
 use crate::guest::report::{Report, Reporter};
 use crossbeam::channel::{Receiver, Sender};
 use std::time::Instant;

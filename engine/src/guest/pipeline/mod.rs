@@ -11,7 +11,6 @@
 pub(in crate::guest) mod capture;
 pub(in crate::guest) mod encode;
 mod failure;
-pub(in crate::guest) mod figures;
 pub(in crate::guest) mod job;
 pub(in crate::guest) mod order;
 pub(in crate::guest) mod outlet;

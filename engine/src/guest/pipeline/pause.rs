@@ -9,8 +9,8 @@
 //! (`overflows` counts it), because a page may be late but never lost.
 
 use super::failure::Failure;
-use super::figures::PauseTimes;
 use super::pool::Pieces;
+use crate::guest::figures::PauseTimes;
 use crate::guest::participant::Participants;
 use std::time::{Duration, Instant, SystemTime};
 use understudy_checkpoint::domain::{DomainState, Source};

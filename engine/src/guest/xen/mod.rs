@@ -31,8 +31,8 @@ pub use machine::XenMachine;
 pub use standing_by::StandingBy;
 
 use crate::config::FindChanges;
-use crate::guest::host::{Host, HostError, NotBuilt};
-use crate::guest::machine::{Machine, PreviousRun, RunningGuest};
+use crate::guest::host::{Host, NotBuilt};
+use crate::guest::machine::{HostError, Machine, PreviousRun, RunningGuest};
 use crate::guest::output::{HeldOutput, OutputMaker};
 use crate::guest::replica::NotSaved;
 use crate::guest::replica::{Replica, Start};

@@ -1,8 +1,8 @@
 //! An image in memory of this process, and the host that builds the guest from it.
 
-use super::{NotSaved, NotStarted, Replica, Start};
 use crate::guest::host::{Host, NotBuilt};
 use crate::guest::machine::RunningGuest;
+use crate::guest::replica::{NotSaved, NotStarted, Replica, Start};
 use std::path::PathBuf;
 use std::sync::Arc;
 use understudy_checkpoint::domain::{Description, DomainState, Sink};

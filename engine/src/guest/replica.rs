@@ -9,13 +9,6 @@
 //!
 //! Not here: decoding what arrives, and its order (`checkpoint::epoch::Receiver`).
 
-pub(in crate::guest) mod handle;
-mod in_memory;
-pub(in crate::guest) mod receive;
-pub(in crate::guest) mod work;
-
-pub use in_memory::InMemory;
-
 use crate::guest::machine::RunningGuest;
 use std::fmt::Debug;
 use std::path::PathBuf;

@@ -3,8 +3,8 @@
 //! A disk that is full makes it refuse changes and go on. One whose flush fails ends it: see
 //! [`StoreError::is_unreliable`].
 
-use super::StoreError;
-use super::daemon::Daemon;
+use super::Daemon;
+use crate::witness::StoreError;
 use understudy_session::{Span, Time};
 
 /// How often it is found out whether records can be written.
@@ -12,26 +12,26 @@ const PROBE_EVERY: Span = Span::from_ms(10_000);
 
 /// What is known.
 #[derive(Debug)]
-pub(super) struct Health {
+pub(in crate::witness) struct Health {
     is_good: bool,
     probe_at: Time,
 }
 
 impl Health {
     /// Good until found otherwise, and to be found out at once.
-    pub(super) fn new() -> Self {
+    pub(in crate::witness) fn new() -> Self {
         Self { is_good: true, probe_at: Time(0) }
     }
 
     /// When it is tried again.
-    pub(super) fn probe_at(&self) -> Time {
+    pub(in crate::witness) fn probe_at(&self) -> Time {
         self.probe_at
     }
 }
 
 impl Daemon {
     /// Finds out in time, not at the takeover, that the disk is full.
-    pub(super) fn probe(&mut self) {
+    pub(in crate::witness) fn probe(&mut self) {
         if self.health.probe_at <= self.now() {
             let found = self.store.probe();
             self.found_health(found);
@@ -39,7 +39,7 @@ impl Daemon {
     }
 
     /// Says once per change whether records can be written.
-    pub(super) fn found_health(&mut self, found: Result<(), StoreError>) {
+    pub(in crate::witness) fn found_health(&mut self, found: Result<(), StoreError>) {
         self.health.probe_at = self.now() + PROBE_EVERY;
         let is_good = found.is_ok();
         let is_news = std::mem::replace(&mut self.health.is_good, is_good) != is_good;

@@ -7,7 +7,7 @@
 //!
 //! Nodes ask the witness whether it is there after half a second without a word, so one that lives is heard in time.
 
-use super::daemon::Daemon;
+use super::Daemon;
 use crate::connection::ConnectionError;
 use understudy_link::{GUEST_REFUSALS_SINCE, Hello, RefuseReason};
 use understudy_session::{NodeName, Span, Time};
@@ -20,7 +20,7 @@ const LOG_EVERY: Span = Span::from_ms(60_000);
 
 /// A process that waits whether the one before it lives.
 #[derive(Debug)]
-pub(super) struct Contender {
+pub(in crate::witness) struct Contender {
     /// Its connection.
     client: usize,
     hello: Hello,
@@ -29,21 +29,21 @@ pub(super) struct Contender {
 
 /// All that wait.
 #[derive(Default, Debug)]
-pub(super) struct Twins {
+pub(in crate::witness) struct Twins {
     waiting: Vec<Contender>,
     logged: Option<(NodeName, Time)>,
 }
 
 impl Twins {
-    pub(super) fn next_timeout(&self) -> Option<Time> {
+    pub(in crate::witness) fn next_timeout(&self) -> Option<Time> {
         self.waiting.iter().map(|contender| contender.since + TWIN_WAIT).min()
     }
 
-    pub(super) fn wait(&mut self, client: usize, hello: Hello, now: Time) {
+    pub(in crate::witness) fn wait(&mut self, client: usize, hello: Hello, now: Time) {
         self.waiting.push(Contender { client, hello, since: now });
     }
 
-    pub(super) fn forget(&mut self, client: usize) {
+    pub(in crate::witness) fn forget(&mut self, client: usize) {
         self.waiting.retain(|contender| contender.client != client);
     }
 
@@ -58,7 +58,7 @@ impl Twins {
 
 impl Daemon {
     /// Decides about those that wait, as far as it can be decided.
-    pub(super) fn decide_twins(&mut self) {
+    pub(in crate::witness) fn decide_twins(&mut self) {
         let now = self.now();
         for contender in std::mem::take(&mut self.twins.waiting) {
             let Contender { client, hello, since } = contender;

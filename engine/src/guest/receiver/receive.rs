@@ -9,10 +9,10 @@
 //!
 //! What is damaged or does not fit ends its epoch, never the image before it.
 
-use super::NotStarted;
+use super::in_memory::InMemory;
 use super::work::{Committed, Held, Work};
-use super::{InMemory, Replica, Start};
 use crate::guest::host::Host;
+use crate::guest::replica::{NotStarted, Replica, Start};
 use crate::guest::report::{Report, Reporter};
 use crate::memory;
 use crossbeam::channel::Receiver as Inbox;

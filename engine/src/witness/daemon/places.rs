@@ -11,7 +11,7 @@
 //!
 //! Not here: authentication. A stranger may still say a known node's name (see [`twins`](super::twins)).
 
-use super::daemon::{Client, Daemon, LISTENER};
+use super::{Client, Daemon, LISTENER};
 use crate::config::check_name;
 use crate::connection::{Connection, ConnectionError};
 use crate::descriptors::{is_exhausted, is_scarce};
@@ -21,24 +21,24 @@ use understudy_link::{Hello, Identity, RefuseReason, Service};
 use understudy_session::NodeName;
 
 /// Connections at a time that have not said hello. One more sends the oldest away: nodes keep room.
-pub(super) const STRANGERS_MAX: usize = 64;
+pub(in crate::witness) const STRANGERS_MAX: usize = 64;
 
 /// Connections that are taken in one turn of the loop: so few that each has its turn before it could be the oldest stranger.
 const ACCEPTS_MAX: usize = STRANGERS_MAX / 4;
 
 /// Connections of nodes at a time, at most.
-pub(super) const NODES_MAX: usize = 192;
+pub(in crate::witness) const NODES_MAX: usize = 192;
 
 /// The rank of a node that no record names.
 const UNKNOWN: u64 = u64::MAX;
 
 /// Since when records name each node. Made anew when it is needed and a record has changed.
 #[derive(Default, Debug)]
-pub(super) struct Ranks(Option<BTreeMap<NodeName, u64>>);
+pub(in crate::witness) struct Ranks(Option<BTreeMap<NodeName, u64>>);
 
 impl Ranks {
     /// A record has changed.
-    pub(super) fn are_old(&mut self) {
+    pub(in crate::witness) fn are_old(&mut self) {
         self.0 = None;
     }
 }
@@ -59,7 +59,7 @@ fn who_goes<'a>(
 
 impl Daemon {
     /// Takes connections.
-    pub(super) fn let_in(&mut self) {
+    pub(in crate::witness) fn let_in(&mut self) {
         // An error ends this round: the next connection is an event of its own.
         for _ in 0..ACCEPTS_MAX {
             let (stream, remote) = match self.listener.accept() {
@@ -97,7 +97,7 @@ impl Daemon {
     }
 
     /// Answers a hello.
-    pub(super) fn greet(&mut self, id: usize, hello: Hello) -> Result<(), ConnectionError> {
+    pub(in crate::witness) fn greet(&mut self, id: usize, hello: Hello) -> Result<(), ConnectionError> {
         let from = &hello.from;
         if let Err(error) = check_name(&from.node.0) {
             return self.connection(id).refuse(RefuseReason::UnknownNode, &error.to_string());
@@ -111,7 +111,7 @@ impl Daemon {
     }
 
     /// Agrees to a node's hello. Its former connection, if there is one, ends.
-    pub(super) fn agree(&mut self, id: usize, from: Identity) -> Result<(), ConnectionError> {
+    pub(in crate::witness) fn agree(&mut self, id: usize, from: Identity) -> Result<(), ConnectionError> {
         if let Some(former) = self.client_of(&from.node) {
             tracing::info!(node = %from.node, "Node connects again");
             self.close(former, None);

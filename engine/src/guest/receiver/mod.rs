@@ -1,0 +1,12 @@
+//! The copy of a guest that runs elsewhere, on a thread of its own.
+//!
+//! ```text
+//!   loop ─► [`handle`] ── [`work`] ──► [`receive`] ─► checkpoint::epoch::Receiver ─► a Replica: [`in_memory`], or the host's
+//! ```
+//!
+//! Not here: what a [`Replica`](crate::guest::Replica) is.
+
+pub(in crate::guest) mod handle;
+pub(in crate::guest) mod in_memory;
+pub(in crate::guest) mod receive;
+pub(in crate::guest) mod work;
