@@ -222,25 +222,32 @@ impl Work<'_> {
         if stretch.is_reset() {
             return self.compare_reset(sent);
         }
-        if self.stream.matched.is_some_and(|matched| stretch.covers(matched)) {
+        let copy_is_ahead = self.queues[Queue::Ahead as usize].count > 0;
+        if copy_is_ahead && self.stream.matched.is_some_and(|matched| stretch.covers(matched)) {
             self.advance(sent.epoch, Some(Side::Primary))?;
         }
         let (queue, may_leave) = if stretch.is_bare() {
             let may_leave = may_pass(&self.core.pool, self.stream, self.queues, stretch, u64::MAX);
             (Queue::Acks, may_leave)
         } else {
-            let is_next = self.core.pool.first(self.queues, Queue::Data).is_none();
+            let is_next = self.queues[Queue::Data as usize].count == 0;
             (Queue::Data, is_next && self.stream.has_matched(stretch))
         };
-        let order = self.core.pool.next_order();
-        let verdict = self.stream.verdict(stretch, order, self.core.rules.lack(Mutant::AckRuleOff));
-        if let (true, Verdict::Leaves(patch)) = (may_leave, verdict) {
-            self.stream.left_by_match(stretch, order, patch);
-            self.core.release(sent.id, self.core.now, patch);
+        if may_leave && self.leaves_at_once(sent) {
             return Ok(());
         }
         let bytes = if self.stream.has_matched(stretch) { &[] } else { self.bytes };
         Ok(self.put(queue, sent, bytes)?)
+    }
+
+    /// A frame of the guest for which nothing else is to be waited; whether it left.
+    fn leaves_at_once(&mut self, sent: Sent) -> bool {
+        let order = self.core.pool.next_order();
+        let verdict = self.stream.verdict(self.stretch, order, self.core.rules.lack(Mutant::AckRuleOff));
+        let Verdict::Leaves(patch) = verdict else { return false };
+        self.stream.left_by_match(self.stretch, order, patch);
+        self.core.release(sent.id, self.core.now, patch);
+        true
     }
 
     fn compare_reset(&mut self, sent: Sent) -> Result<(), Stop> {
