@@ -2,7 +2,7 @@
 
 /// What is wrong.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[cfg_attr(not(feature = "mutants"), allow(dead_code))]
+#[cfg_attr(not(feature = "mutants"), allow(dead_code, unreachable_pub))]
 pub enum Mutant {
     /// Frames leave whatever the copy has received.
     AckRuleOff,
