@@ -151,7 +151,13 @@ pub(super) fn settle(core: &mut Core, stream: &mut Stream, queues: &mut Queues) 
                 stream.left_by_match(stretch, order, patch);
                 core.release(entry.id, entry.since, patch);
             }
-            Verdict::NeedsAck => break,
+            Verdict::NeedsAck => {
+                // The last one stays: it tells the rest once the copy has received that, too.
+                let Some(patch) = next.and_then(|_| stream.news_of_copy(stretch, order)) else { break };
+                let entry = core.pool.remove(queues, at);
+                stream.left_by_match(stretch, order, patch);
+                core.release(entry.id, entry.since, patch);
+            }
             Verdict::NeedsWindow => {}
         }
     }

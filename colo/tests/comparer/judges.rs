@@ -20,7 +20,7 @@ pub(crate) enum Judge {
     Order,
     /// No acknowledgement leaves that the copy has not sent.
     Acks,
-    /// No right edge goes back, and a bare acknowledgement is never made smaller.
+    /// No right edge goes back, and a bare acknowledgement is made smaller only to say something new.
     Edges,
     /// Nothing leaves at or after the first difference, which is told.
     Content,
@@ -133,7 +133,8 @@ pub(crate) fn play(
             let ack = patch.ack.or(segment.ack).expect("all of these acknowledge");
             let window = patch.window.unwrap_or(segment.window);
             check(copied.is_some_and(|copied| since(ack, copied) <= 0), Judge::Acks)?;
-            check(!is_bare || patch.ack.is_none(), Judge::Edges)?;
+            let is_news = client.acked.is_none_or(|acked| since(ack, acked) > 0);
+            check(!is_bare || patch.ack.is_none() || is_news, Judge::Edges)?;
             check(!has_scale || !client.goes_back(segment, ack, window), Judge::Edges)?;
             let earlier = outcome.left.iter().rev().find(|id| !guest[**id as usize].payload.is_empty());
             check(is_bare || earlier.is_none_or(|before| *before < id), Judge::Order)?;

@@ -99,7 +99,20 @@ fn capped_duplicates_are_never_made() {
     for more in 1..=4 {
         t.g(ack(101, 5000 + more * 1000)).expect(&[]);
     }
-    t.c(ack(101, 7500)).expect(&[1, 2]).c(ack(101, 9000)).expect(&[3, 4]);
+    t.c(ack(101, 7000)).expect(&[1, 2]).c(ack(101, 6500)).expect(&[]).c(ack(101, 9000)).expect(&[3, 4]);
+}
+
+/// The copy lacks a segment that the guest has. The client sends again, from what it was told last, and comes to that segment
+/// only if it is told what the copy has received.
+#[test]
+fn a_client_is_told_what_the_copy_has_where_the_guest_has_more() {
+    let mut t = Tester::live();
+    t.g(data(1, AS).ack(5000)).c(data(1, AS).ack(5000)).expect(&[0]);
+    t.g(ack(101, 9000)).c(ack(101, 7000)).expect(&[]);
+    // Sent again by the client, and answered by both.
+    t.g(ack(101, 9000)).c(ack(101, 7000)).says(&[Said::LeftAs(1, patch(Some(7000), None))]);
+    t.g(ack(101, 9000)).c(ack(101, 7000)).expect(&[]);
+    t.c(ack(101, 9000)).expect(&[2, 3]);
 }
 
 #[test]

@@ -10,6 +10,9 @@
 //! A frame with payload is changed so. A bare acknowledgement waits for the copy's instead: made smaller, it would repeat
 //! what was said before, and three repetitions make the other end send again. So does one of which only the window would be
 //! left out, and which then says nothing new. A frame that another has overtaken takes back nothing of what that one said.
+//!
+//! Of several bare acknowledgements that wait, the first leaves made smaller if it tells something new. Where the copy lacks
+//! a segment that the guest has, the other end sends again what it was not told of, and would never come to that segment.
 
 use super::{Flags, Number, Offer, Stream, Stretch, newer};
 use crate::Patch;
@@ -69,6 +72,18 @@ impl Stream {
             ack: (offer.ack != own.ack).then_some(offer.ack.0),
             window: (offer.window != own.window).then_some(offer.window),
             ..multipath
+        })
+    }
+
+    /// How a bare acknowledgement tells what the copy has received, if that is more than was told.
+    pub(in super::super) fn news_of_copy(&self, stretch: Stretch, order: u64) -> Option<Patch> {
+        let (own, copy) = (self.offer(stretch)?, self.copy?);
+        let offer = self.smaller(own, copy, self.shift(stretch), order <= self.left_order);
+        let is_news = self.left.is_some_and(|left| offer.ack.is_past(left.ack));
+        is_news.then(|| Patch {
+            ack: (offer.ack != own.ack).then_some(offer.ack.0),
+            window: (offer.window != own.window).then_some(offer.window),
+            ..Patch::default()
         })
     }
 
