@@ -10,7 +10,9 @@
 #![deny(unsafe_code)]
 
 mod frame;
+mod held;
 pub mod kernel;
 mod queue;
 
+pub use held::HeldId;
 pub use queue::{BARE_MANY, EpochQueue, Limits, Push, QueueStats, Waiting};

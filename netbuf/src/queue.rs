@@ -3,12 +3,14 @@
 //! ```text
 //!   push ─► │ open epoch │ cut ─► │ closed N │ closed N-1 │ … │ release(N-1) ─► take
 //!           └── held, while Holding; straight to "may leave" while Passing ──┘
+//!                        let_out(id): one of them, before the others ──────────────► take
 //! ```
 //!
 //! Three states: *Passing* (the guest is unprotected, everything may leave), *Holding* (only released
 //! epochs may leave) and *Fenced* (everything is thrown away; only a newer generation may hold again).
 
 use crate::frame;
+use crate::held::{Held, HeldId};
 use std::collections::VecDeque;
 use understudy_checkpoint::Epoch;
 
@@ -72,6 +74,10 @@ pub struct QueueStats {
     pub held_frames: usize,
     /// Frames that may leave or have left.
     pub released_frames: u64,
+    /// Those of them whose epoch was released.
+    pub acked_frames: u64,
+    /// Those of them that left alone, before their epoch was released.
+    pub matched_frames: u64,
     /// Frames dropped because a limit was reached.
     pub dropped_at_limit: u64,
     /// Frames dropped because the queue was fenced.
@@ -91,7 +97,7 @@ pub struct EpochQueue {
     limits: Limits,
     mode: Mode,
     open: Epoch,
-    held: VecDeque<(Epoch, Vec<u8>)>,
+    held: Held,
     leaving: VecDeque<Vec<u8>>,
     stats: QueueStats,
     /// Bytes before each frame that are not the frame's.
@@ -110,7 +116,7 @@ impl EpochQueue {
             limits,
             mode: Mode::Passing,
             open,
-            held: VecDeque::new(),
+            held: Held::default(),
             leaving: VecDeque::new(),
             stats: QueueStats::default(),
             head_bytes: 0,
@@ -147,7 +153,7 @@ impl EpochQueue {
             self.leaving.push_back(frame.to_vec());
             return Push::Passing;
         }
-        self.held.push_back((self.open, frame.to_vec()));
+        self.held.push(self.open, frame.to_vec());
         self.stats.held_bytes = bytes;
         self.stats.held_frames = self.held.len();
         self.count(frame);
@@ -189,7 +195,7 @@ impl EpochQueue {
     pub fn reopen(&mut self, open: Epoch) {
         assert!(open >= self.open, "epoch {open} was closed before (open: {})", self.open);
         self.open = open;
-        self.held.iter_mut().for_each(|(epoch, _)| *epoch = open);
+        self.held.move_to(open);
     }
 
     /// Lets out every frame of epochs up to and including `through`, each acknowledged by the caller's word.
@@ -198,10 +204,33 @@ impl EpochQueue {
             return;
         }
         assert!(through < self.open, "epoch {through} is still open: it cannot have been acknowledged");
-        while self.held.front().is_some_and(|(epoch, _)| *epoch <= through) {
-            let (_, frame) = self.held.pop_front().expect("front exists");
-            self.let_out(frame);
+        while let Some(frame) = self.held.pop(through) {
+            self.stats.acked_frames += 1;
+            self.leaves(frame);
         }
+    }
+
+    /// Lets out one held frame now, changed by `edit`, whatever its epoch: a copy of the guest has sent the same. The others
+    /// stay, in their order. Whether it was held: one that has left, or was thrown away, is no error.
+    pub fn let_out(&mut self, id: HeldId, edit: impl FnOnce(&mut [u8])) -> bool {
+        let Some((epoch, mut frame)) = self.held.take(id) else { return false };
+        if epoch == self.open {
+            self.count_off(&frame);
+        }
+        edit(&mut frame);
+        self.stats.matched_frames += 1;
+        self.leaves(frame);
+        true
+    }
+
+    /// What is held from this number on, with its epoch.
+    pub fn held_from(&self, id: HeldId) -> impl Iterator<Item = (HeldId, Epoch, &[u8])> {
+        self.held.from(id)
+    }
+
+    /// The number of the next frame that is held.
+    pub fn next_id(&self) -> HeldId {
+        self.held.next_id()
     }
 
     /// Lets everything out, now and from here on: the guest is unprotected and the witness has recorded it.
@@ -211,8 +240,8 @@ impl EpochQueue {
         }
         self.mode = Mode::Passing;
         (self.waiting, self.has_news) = (Waiting::default(), false);
-        while let Some((_, frame)) = self.held.pop_front() {
-            self.let_out(frame);
+        while let Some(frame) = self.held.pop(self.open) {
+            self.leaves(frame);
         }
     }
 
@@ -253,21 +282,32 @@ impl EpochQueue {
         self.stats
     }
 
-    fn let_out(&mut self, frame: Vec<u8>) {
+    fn leaves(&mut self, frame: Vec<u8>) {
         self.stats.held_bytes -= frame.len();
         self.stats.held_frames = self.held.len();
         self.stats.released_frames += 1;
         self.leaving.push_back(frame);
     }
 
+    fn is_bare(&self, frame: &[u8]) -> bool {
+        frame.get(self.head_bytes..).is_some_and(frame::is_bare)
+    }
+
     fn count(&mut self, frame: &[u8]) {
-        if frame.get(self.head_bytes..).is_some_and(frame::is_bare) {
+        if self.is_bare(frame) {
             self.waiting.bare += 1;
             self.has_news |= self.tell_at.is_some() && matches!(self.waiting.bare, 1 | BARE_MANY);
         } else {
             self.waiting.answers += 1;
             self.has_news |= self.tell_at == Some(self.waiting.answers);
         }
+    }
+
+    /// One of the open epoch has left.
+    fn count_off(&mut self, frame: &[u8]) {
+        let kind = if self.is_bare(frame) { &mut self.waiting.bare } else { &mut self.waiting.answers };
+        *kind = kind.saturating_sub(1);
+        self.has_news &= self.waiting != Waiting::default();
     }
 
     fn near_limit(&self) -> bool {
@@ -278,139 +318,4 @@ impl EpochQueue {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn drain(queue: &mut EpochQueue) -> Vec<u8> {
-        std::iter::from_fn(|| queue.take()).map(|frame| frame[0]).collect()
-    }
-
-    #[test]
-    fn frames_leave_with_their_epoch_and_in_order() {
-        let mut queue = EpochQueue::new(Epoch(4), Limits::default());
-        assert_eq!(queue.push(&[1]), Push::Passing);
-        queue.cut(Epoch(4));
-        assert_eq!(queue.push(&[2]), Push::Held);
-        queue.cut(Epoch(5));
-        queue.push(&[3]);
-        queue.cut(Epoch(6));
-        queue.push(&[4]);
-        assert_eq!(drain(&mut queue), [1]);
-        queue.release(Epoch(4));
-        assert!(drain(&mut queue).is_empty());
-        queue.release(Epoch(6));
-        assert_eq!(drain(&mut queue), [2, 3]);
-        queue.pass();
-        assert_eq!(drain(&mut queue), [4]);
-    }
-
-    #[test]
-    fn a_queue_that_begins_holding_lets_nothing_out_before_it_may() {
-        let mut queue = EpochQueue::holding(Epoch(0), Limits::default());
-        assert_eq!(queue.push(&[1]), Push::Held);
-        assert!(drain(&mut queue).is_empty());
-        queue.pass();
-        assert_eq!(drain(&mut queue), [1]);
-    }
-
-    #[test]
-    fn a_fenced_queue_lets_nothing_out_not_even_what_was_released() {
-        let mut queue = EpochQueue::new(Epoch(0), Limits::default());
-        queue.cut(Epoch(0));
-        queue.push(&[1]);
-        queue.cut(Epoch(1));
-        queue.release(Epoch(1));
-        queue.fence();
-        queue.release(Epoch(1));
-        queue.pass();
-        assert_eq!(queue.push(&[2]), Push::Dropped);
-        assert!(drain(&mut queue).is_empty());
-        assert_eq!(queue.stats().dropped_fenced, 1);
-    }
-
-    #[test]
-    fn limits_drop_and_count_and_warn_before() {
-        let limits = Limits { bytes_max: 10, frames_max: 3, pressure_percent: 50 };
-        let mut queue = EpochQueue::new(Epoch(0), limits);
-        queue.cut(Epoch(0));
-        assert_eq!(queue.push(&[0; 4]), Push::Held);
-        assert_eq!(queue.push(&[0; 4]), Push::HeldNearLimit);
-        assert_eq!(queue.push(&[0; 4]), Push::Dropped);
-        assert_eq!(queue.stats().dropped_at_limit, 1);
-        queue.cut(Epoch(1));
-        queue.release(Epoch(1));
-        drain(&mut queue);
-        assert_eq!(queue.push(&[0; 10]), Push::HeldNearLimit);
-    }
-
-    fn take_news(queue: &mut EpochQueue) -> Option<Waiting> {
-        queue.has_news().then(|| queue.waiting())
-    }
-
-    #[test]
-    fn news_is_the_first_answer_and_as_many_as_were_asked_for() {
-        let arp = [&[2; 12][..], &[0x08, 0x06], &[0; 28]].concat();
-        let mut queue = EpochQueue::holding(Epoch(0), Limits::default());
-        queue.push(&[1]);
-        assert_eq!(take_news(&mut queue), Some(Waiting { answers: 1, bare: 0 }));
-        queue.tell_at(Some(3));
-        queue.push(&[2]);
-        assert_eq!(take_news(&mut queue), None);
-        queue.push(&[3]);
-        assert_eq!(take_news(&mut queue), Some(Waiting { answers: 3, bare: 0 }));
-        queue.tell_at(Some(2));
-        assert!(queue.has_news(), "there are more already");
-        queue.cut(Epoch(0));
-        assert_eq!(take_news(&mut queue), None, "they wait for an ack, not for a checkpoint");
-        queue.push(&arp);
-        assert_eq!(take_news(&mut queue), Some(Waiting { answers: 0, bare: 1 }));
-        for _ in 0..BARE_MANY - 2 {
-            queue.push(&arp);
-        }
-        assert!(!queue.has_news());
-        queue.push(&arp);
-        assert_eq!(take_news(&mut queue), Some(Waiting { answers: 0, bare: BARE_MANY }));
-        queue.cut(Epoch(1));
-        queue.tell_at(None);
-        queue.push(&[4]);
-        queue.push(&arp);
-        assert_eq!(take_news(&mut queue), None, "nobody wants to be told");
-        queue.pass();
-        queue.push(&[5]);
-        assert_eq!(take_news(&mut queue), None, "it has left");
-    }
-
-    proptest! {
-        /// Whatever the order of calls, nothing leaves before its release and nothing that was taken in is
-        /// lost or reordered.
-        #[test]
-        fn nothing_leaves_early_nothing_is_lost(steps in proptest::collection::vec(0u8..4, 1..200)) {
-            let mut queue = EpochQueue::new(Epoch(0), Limits::default());
-            queue.cut(Epoch(0));
-            let (mut released, mut pushed, mut seen) = (0u64, Vec::new(), Vec::new());
-            for step in steps {
-                match step {
-                    0 | 1 => {
-                        let frame = (pushed.len() as u64).to_le_bytes();
-                        pushed.push(queue.open_epoch());
-                        queue.push(&frame);
-                    }
-                    2 => queue.cut(queue.open_epoch()),
-                    _ => {
-                        released = queue.open_epoch().0 - 1;
-                        queue.release(Epoch(released));
-                    }
-                }
-                while let Some(frame) = queue.take() {
-                    let index = u64::from_le_bytes(frame.try_into().unwrap());
-                    prop_assert!(pushed[index as usize] <= Epoch(released));
-                    seen.push(index);
-                }
-            }
-            queue.pass();
-            seen.extend(std::iter::from_fn(|| queue.take()).map(|frame| u64::from_le_bytes(frame.try_into().unwrap())));
-            prop_assert_eq!(seen, (0..pushed.len() as u64).collect::<Vec<_>>());
-        }
-    }
-}
+mod tests;

@@ -274,6 +274,8 @@ impl Nic {
         sum.queue.held_bytes += stats.held_bytes;
         sum.queue.held_frames += stats.held_frames;
         sum.queue.released_frames += stats.released_frames;
+        sum.queue.acked_frames += stats.acked_frames;
+        sum.queue.matched_frames += stats.matched_frames;
         sum.queue.dropped_at_limit += stats.dropped_at_limit + state.dropped_here;
         sum.queue.dropped_fenced += stats.dropped_fenced;
         sum.dropped_refused += state.dropped_refused;
