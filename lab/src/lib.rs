@@ -41,6 +41,7 @@ mod state;
 mod station;
 mod switch;
 mod uplink;
+mod vcpu;
 pub mod wire;
 
 pub use conditions::{Conditions, Divergence, DivergenceError, Moment, What};

@@ -1,7 +1,8 @@
 //! A lab guest as the engine checkpoints it.
 
 use crate::config::describe;
-use crate::hypervisor::{Inside, LabGuest};
+use crate::hypervisor::LabGuest;
+use crate::vcpu::Inside;
 use parking_lot::MutexGuard;
 use understudy_checkpoint::domain::{Description, DomainError, DomainState, Source};
 use understudy_checkpoint::epoch::{Image, Staging};

@@ -1,0 +1,222 @@
+//! The vCPU of a lab guest: a thread that runs it in short slices under one lock.
+//!
+//! ```text
+//!   vCPU thread:  lock ─ slice ─ unlock ─ lock ─ slice ─ …     sleeps when nothing is due
+//!   visitor:      raise hand ── lock ── (halt it, copy, …) ── unlock
+//! ```
+//!
+//! Who holds the lock knows that the guest does not run and transmits nothing. The vCPU looks at the raised hands after each
+//! frame and each page and gives the lock up at once. Not here: who suspends and pauses it ([`hypervisor`](crate::hypervisor)).
+
+use crate::conditions::{Draw, Draws, Moment};
+use crate::guest::Guest;
+use crate::nic::{Port, Ring};
+use parking_lot::{Mutex, MutexGuard};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Frames taken in before the load gets its turn.
+const FRAMES_PER_SLICE: usize = 64;
+/// How long the load runs before a live copy gets its turn: some times longer than the copy's own turn.
+const SLICE: Duration = Duration::from_micros(100);
+/// A vCPU that its host stalls looks this often whether somebody wants it.
+const STALL_STEP: Duration = Duration::from_micros(100);
+/// Pages written between two looks at the clock and the ring: a frame waits some microseconds for them.
+const PAGES_PER_BURST: usize = 16;
+
+/// What the vCPU's thread and the handles share.
+pub(crate) struct Shared {
+    pub(crate) inside: Mutex<Inside>,
+    /// Visitors that want the lock now.
+    hands: AtomicU32,
+    pub(crate) ring: Ring,
+    /// The vCPU's thread has ended, for whatever reason.
+    pub(crate) has_ended: AtomicBool,
+}
+
+/// The guest and whether it runs.
+pub(crate) struct Inside {
+    pub(crate) guest: Guest,
+    pub(crate) power: Power,
+    /// Guest time was counted up to here.
+    counted_to: Instant,
+    pub(crate) draws: Draws,
+    pub(crate) frames_taken: u64,
+}
+
+/// Whether a guest runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Power {
+    /// There is a vCPU. It runs unless something holds it.
+    On(Holds),
+    /// It never runs again.
+    Off,
+}
+
+/// What keeps a vCPU from running. Either is enough.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Holds {
+    /// For a checkpoint.
+    pub(crate) suspended: bool,
+    /// By the engine's or the operator's decision, over many checkpoints.
+    pub(crate) paused: bool,
+}
+
+impl Holds {
+    pub(crate) const NONE: Self = Self { suspended: false, paused: false };
+}
+
+/// What the vCPU does after a slice.
+enum Rest {
+    Nothing,
+    Until(Duration),
+    UntilWoken,
+}
+
+/// A vCPU that ended for whatever reason, a panic too, leaves its guest off, not silently hanging.
+pub(crate) struct OffWhenDone<'a>(pub(crate) &'a Shared);
+
+impl Drop for OffWhenDone<'_> {
+    fn drop(&mut self) {
+        self.0.visit().power = Power::Off;
+        self.0.has_ended.store(true, Ordering::Release);
+    }
+}
+
+impl Shared {
+    pub(crate) fn new(guest: Guest, holds: Holds, draws: Draws) -> Self {
+        let power = Power::On(holds);
+        let inside = Inside { guest, power, counted_to: Instant::now(), draws, frames_taken: 0 };
+        Self {
+            inside: Mutex::new(inside),
+            hands: AtomicU32::new(0),
+            ring: Ring::new(),
+            has_ended: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn visit(&self) -> MutexGuard<'_, Inside> {
+        self.hands.fetch_add(1, Ordering::AcqRel);
+        let inside = self.inside.lock();
+        self.hands.fetch_sub(1, Ordering::AcqRel);
+        inside
+    }
+
+    fn hand_is_raised(&self) -> bool {
+        self.hands.load(Ordering::Acquire) > 0
+    }
+
+    /// Lets time pass for the vCPU, unless somebody wants it.
+    fn stall(&self, time: Duration) {
+        let end = Instant::now() + time;
+        while Instant::now() < end && !self.hand_is_raised() {
+            thread::sleep(STALL_STEP.min(time));
+        }
+    }
+
+    pub(crate) fn run_vcpu(&self, port: &dyn Port) {
+        loop {
+            while self.hand_is_raised() {
+                thread::yield_now();
+            }
+            let mut inside = self.inside.lock();
+            let rest = match inside.power {
+                Power::Off => return,
+                Power::On(Holds::NONE) => self.run_slice(&mut inside, port),
+                Power::On(_) => Rest::UntilWoken,
+            };
+            MutexGuard::unlock_fair(inside);
+            match rest {
+                Rest::Nothing => (),
+                Rest::Until(time) => thread::park_timeout(time),
+                Rest::UntilWoken => thread::park(),
+            }
+        }
+    }
+
+    fn run_slice(&self, inside: &mut Inside, port: &dyn Port) -> Rest {
+        inside.count_time();
+        inside.guest.run_timers(port);
+        for _ in 0..FRAMES_PER_SLICE {
+            if self.hand_is_raised() {
+                return Rest::Nothing;
+            }
+            let Some(frame) = self.ring.pop() else { break };
+            inside.frames_taken += 1;
+            let mut moment = Moment::default();
+            match inside.draws.next() {
+                Draw::Now(drawn) => moment = drawn,
+                Draw::After(time) => self.stall(time),
+                Draw::Overtaken => {
+                    if let Some(later) = self.ring.pop() {
+                        inside.frames_taken += 1;
+                        inside.guest.deliver(&later, port);
+                    }
+                }
+            }
+            inside.guest.deliver_at(moment, &frame, port);
+        }
+        let guest = &mut inside.guest;
+        let slice_end = Instant::now() + SLICE;
+        loop {
+            // At least one burst, also under a flood of frames.
+            for _ in 0..PAGES_PER_BURST {
+                if self.hand_is_raised() {
+                    return Rest::Nothing;
+                }
+                if !guest.load_is_due() {
+                    return if self.ring.is_empty() {
+                        Rest::after(guest.next_due_ns())
+                    } else {
+                        Rest::Nothing
+                    };
+                }
+                guest.write_load_page();
+            }
+            if !self.ring.is_empty() || Instant::now() >= slice_end {
+                return Rest::Nothing;
+            }
+        }
+    }
+}
+
+impl Rest {
+    fn after(due_ns: Option<u64>) -> Self {
+        match due_ns {
+            Some(0) => Self::Nothing,
+            Some(ns) => Self::Until(Duration::from_nanos(ns)),
+            None => Self::UntilWoken,
+        }
+    }
+}
+
+impl Inside {
+    pub(crate) fn is_off(&self) -> bool {
+        self.power == Power::Off
+    }
+
+    pub(crate) fn is_suspended(&self) -> bool {
+        matches!(self.power, Power::On(Holds { suspended: true, .. }))
+    }
+
+    /// Changes what holds the guest, and counts its time up to now if it ran; `false` if it has ended.
+    pub(crate) fn hold(&mut self, change: impl FnOnce(&mut Holds)) -> bool {
+        let Power::On(holds) = &mut self.power else { return false };
+        let ran = *holds == Holds::NONE;
+        change(holds);
+        if ran {
+            self.count_time();
+        } else {
+            self.counted_to = Instant::now();
+        }
+        true
+    }
+
+    fn count_time(&mut self) {
+        let now = Instant::now();
+        let elapsed = now.duration_since(self.counted_to);
+        self.guest.advance(elapsed.as_nanos() as u64);
+        self.counted_to = now;
+    }
+}
