@@ -58,6 +58,8 @@ fn copied(image: &Image) -> Image {
 fn pair(load: Load, conditions: Conditions) -> (Pair, Image) {
     let (from_original, from_copy) = (Arc::new(Collector::default()), Arc::new(Collector::default()));
     let original = LabGuest::start(&config(load, 1), from_original.clone()).unwrap();
+    // Before the capture: what is written between the two would be in neither.
+    original.source().begin_log_dirty().unwrap();
     let image = capture(&original);
     let copy = LabCopy::new(conditions, copied(&image), from_copy.clone()).unwrap();
     (Pair { original, from_original, copy, from_copy }, image)
@@ -162,7 +164,6 @@ fn requests_that_overtake_each_other_are_each_answered() {
 #[test]
 fn a_copy_that_went_its_own_way_is_set_to_what_the_original_is() {
     let (mut pair, _) = pair(Load::MIXED, Conditions { seed: 3, ..Conditions::NONE });
-    pair.original.source().begin_log_dirty().unwrap();
     pair.copy.run().unwrap();
     // Input that the original never gets.
     assert!(pair.copy.deliver(&request_frame(1, &Request::Incr { key: b"key-1", by: 77, noreply: false })));
