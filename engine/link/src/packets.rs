@@ -128,9 +128,21 @@ impl PacketList {
         (!self.0.is_empty()).then_some(Packets(&self.0))
     }
 
+    /// Bytes of it.
+    pub fn len_bytes(&self) -> usize {
+        self.0.len()
+    }
+
     /// Empties the list and keeps its memory.
     pub fn clear(&mut self) {
         self.0.clear();
+    }
+}
+
+/// A list that has arrived, in memory of its own.
+impl From<Packets<'_>> for PacketList {
+    fn from(packets: Packets<'_>) -> Self {
+        Self(packets.0.to_vec())
     }
 }
 

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use understudy_checkpoint::Generation;
 use understudy_checkpoint::domain::Description;
 use understudy_checkpoint::epoch::EpochPart;
-use understudy_link::HoldRefusal;
+use understudy_checkpoint::{Epoch, Generation};
+use understudy_link::{HoldRefusal, PacketFrame, PacketList};
 use understudy_session::{ToPrimary, ToSecondary};
 
 /// A guest's name.
@@ -26,6 +26,82 @@ pub enum Inbound {
     ToPrimary(ToPrimary),
     /// A part of the epoch begun last. That it begins is a message to the session, which lets it in or not.
     Part(EpochPart<Parcel>),
+    /// Packets of the guest or of its copy, or what became of them.
+    Packets(GuestPackets),
+}
+
+/// A [`PacketFrame`] in the loop's own memory.
+#[derive(Debug)]
+pub enum GuestPackets {
+    /// What the guest has heard.
+    Input {
+        /// The sender's.
+        generation: Generation,
+        /// The newest epoch that was cut before.
+        epoch: Epoch,
+        /// The number of the first one.
+        first: u64,
+        /// They.
+        packets: PacketList,
+    },
+    /// How the guest began a TCP connection.
+    Handshake {
+        /// The sender's.
+        generation: Generation,
+        /// The newest epoch that was cut before.
+        epoch: Epoch,
+        /// The SYN.
+        packet: Vec<u8>,
+    },
+    /// What the copy sent up to this has left.
+    Released {
+        /// The sender's.
+        generation: Generation,
+        /// What the copy was set to.
+        base: Epoch,
+        /// The number of the last one.
+        through: u64,
+    },
+    /// What the copy has sent.
+    Output {
+        /// That of the epoch.
+        generation: Generation,
+        /// What the copy was set to.
+        base: Epoch,
+        /// The number of the first one.
+        first: u64,
+        /// They.
+        packets: PacketList,
+    },
+}
+
+impl From<PacketFrame<'_>> for GuestPackets {
+    fn from(frame: PacketFrame<'_>) -> Self {
+        match frame {
+            PacketFrame::Input { generation, epoch, first, packets } => {
+                Self::Input { generation, epoch, first, packets: packets.into() }
+            }
+            PacketFrame::Handshake { generation, epoch, packet } => {
+                Self::Handshake { generation, epoch, packet: packet.to_vec() }
+            }
+            PacketFrame::Released { generation, base, through } => {
+                Self::Released { generation, base, through }
+            }
+            PacketFrame::Output { generation, base, first, packets } => {
+                Self::Output { generation, base, first, packets: packets.into() }
+            }
+        }
+    }
+}
+
+impl GuestPackets {
+    fn len_bytes(&self) -> usize {
+        match self {
+            Self::Input { packets, .. } | Self::Output { packets, .. } => packets.len_bytes(),
+            Self::Handshake { packet, .. } => packet.len(),
+            Self::Released { .. } => 0,
+        }
+    }
 }
 
 /// Bytes of an epoch, and what they take of their guest's window.
@@ -76,6 +152,7 @@ impl Inbound {
         let data = match self {
             Self::Part(part) => part.bytes().map_or(0, |parcel| parcel.bytes.len()),
             Self::Offer(_, description) => description.config.len() + description.static_records.len(),
+            Self::Packets(packets) => packets.len_bytes(),
             Self::ToSecondary(_) | Self::ToPrimary(_) | Self::Declined(_) | Self::Ready => 0,
         };
         data + size_of::<Self>()

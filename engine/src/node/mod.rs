@@ -59,7 +59,7 @@ pub use export::NOT_EXPORTED;
 pub use glance::Glance;
 pub use guests::Guests;
 pub use handle::NodeHandle;
-pub use inbound::{Credit, GuestName, Inbound, Parcel};
+pub use inbound::{Credit, GuestName, GuestPackets, Inbound, Parcel};
 pub use new_primary::{AddError, NewPrimary};
 pub use numbers::{Numbers, Ours};
 pub use replay_stats::{ReplayStats, Totals};

@@ -136,14 +136,14 @@ impl Numbers {
             GuestFrame::ToPrimary(message) => Inbound::ToPrimary(message),
             GuestFrame::HoldDeclined(refusal) => Inbound::Declined(refusal),
             GuestFrame::HoldReady => Inbound::Ready,
-            // Nothing here runs a copy, or has asked for one.
             GuestFrame::Packets(packets) => {
-                let is_known = if packets.is_of_holder() {
-                    self.ours.contains_key(&number)
+                let name = if packets.is_of_holder() {
+                    self.ours.get(&number).map(|ours| &ours.name)
                 } else {
-                    self.theirs.contains_key(&number)
+                    self.name_of(number)
                 };
-                return is_known.then_some(None).ok_or_else(unknown);
+                let name = name.ok_or_else(unknown)?.clone();
+                return Ok(Some((name, Inbound::Packets(packets.into()))));
             }
             frame => return self.of_theirs(number, frame).map(Some),
         };
@@ -205,8 +205,11 @@ impl Drop for Numbers {
 
 #[cfg(test)]
 mod tests {
+    use super::super::inbound::GuestPackets;
     use super::*;
     use understudy_checkpoint::domain::{Description, GuestKind};
+    use understudy_checkpoint::{Epoch, Generation};
+    use understudy_link::{PacketFrame, PacketList};
 
     fn number(number: u32) -> GuestId {
         GuestId::new(number).unwrap()
@@ -267,5 +270,21 @@ mod tests {
             (3..5_000).take_while(|guest| numbers.sort(number(*guest), offer(&format!("n{guest}"))).is_ok());
         assert_eq!(taken.count(), GUESTS_MAX - 2);
         assert!(numbers.sort(number(4_999), GuestFrame::PageBatch(&[])).is_err(), "nobody offered that");
+    }
+
+    #[test]
+    fn packets_are_of_the_guest_that_their_sender_offers_or_holds() {
+        let mut numbers = numbers();
+        let (generation, base) = (Generation(1), Epoch(1));
+        let released = GuestFrame::Packets(PacketFrame::Released { generation, base, through: 3 });
+        let (name, what) = numbers.sort(number(2), released.clone()).unwrap().unwrap();
+        assert!(matches!(what, Inbound::Packets(GuestPackets::Released { through: 3, .. })));
+        assert_eq!(&*name, "g2");
+        assert!(numbers.sort(number(3), released).is_err(), "nobody offered that");
+        let mut list = PacketList::default();
+        list.push(b"said").unwrap();
+        let packets = list.packets().unwrap();
+        let output = GuestFrame::Packets(PacketFrame::Output { generation, base, first: 0, packets });
+        assert!(numbers.sort(number(2), output).is_err(), "that is a number of theirs");
     }
 }

@@ -72,7 +72,11 @@ impl SecondaryGuest {
                 return self.handle(Input::Message(message), cx);
             }
             Inbound::Part(part) => part,
-            Inbound::Offer(..) | Inbound::ToPrimary(_) | Inbound::Declined(_) | Inbound::Ready => return,
+            Inbound::Offer(..)
+            | Inbound::ToPrimary(_)
+            | Inbound::Declined(_)
+            | Inbound::Ready
+            | Inbound::Packets(_) => return,
         };
         let Some(receiving) = self.receiving else { return };
         match part {
