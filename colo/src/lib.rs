@@ -20,6 +20,7 @@
 //! * [`comparer`] both guests' frames in; out comes which of the primary's may leave, and why a checkpoint is needed
 //! * [`rewriter`] the copy's sequence numbers and time stamps become the primary's, both ways
 //! * [`mirror`] a bounded log of input, with a mark at each cut
+//! * [`unreleased`] what the copy has sent and the world has not seen
 //!
 //! Nothing here is unbounded, and nothing is dropped silently: what is full asks for a checkpoint.
 
@@ -33,6 +34,7 @@ pub mod mirror;
 pub mod packet;
 pub mod patch;
 pub mod rewriter;
+pub mod unreleased;
 
 pub use comparer::{Comparer, FrameId};
 pub use handshake::{Handshake, Opening};
@@ -40,3 +42,4 @@ pub use mirror::Mirror;
 pub use packet::{Card, Flow, Frame, Packet};
 pub use patch::Patch;
 pub use rewriter::Rewriter;
+pub use unreleased::Unreleased;
