@@ -34,6 +34,7 @@ pub mod mirror;
 pub mod packet;
 pub mod patch;
 pub mod rewriter;
+mod serial;
 pub mod unreleased;
 
 pub use comparer::{Comparer, FrameId};

@@ -35,7 +35,6 @@ mod datagrams;
 mod limits;
 mod mutant;
 mod output;
-mod serial;
 mod store;
 mod streams;
 mod table;
@@ -43,11 +42,11 @@ mod tcp;
 mod timeouts;
 mod waiting;
 
+pub use crate::serial::Number;
 pub use limits::Limits;
 #[cfg(feature = "mutants")]
 pub use mutant::Mutant;
 pub use output::{Divergence, FrameId, Full, Output, Stats, WAIT_BUCKETS, Why};
-pub use serial::Number;
 
 use self::core::Core;
 use self::streams::Sent;

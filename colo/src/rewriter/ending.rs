@@ -10,16 +10,16 @@
 //! A segment that anybody could have sent must not end a connection: a forged RST would take its numbers away. So the
 //! world's word counts only where the copy agrees.
 
-use super::shift::is_after;
 use crate::packet::{Flags, Segment};
+use crate::serial::Number;
 
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Ending {
     /// What the copy expects next of the world: by its acks, and by what it was given.
-    copy_ack: Option<u32>,
-    world_end: Option<u32>,
+    copy_ack: Option<Number>,
+    world_end: Option<Number>,
     /// The ack that the world's FIN waits for.
-    world_fin: Option<u32>,
+    world_fin: Option<Number>,
     is_world_done: bool,
     is_copy_done: bool,
     is_reset: bool,
@@ -32,13 +32,11 @@ impl Ending {
 
     pub(super) fn input(&mut self, segment: &Segment<'_>) {
         if segment.flags.has(Flags::RST) {
-            self.is_reset |= [self.copy_ack, self.world_end].contains(&Some(segment.sequence));
+            self.is_reset |= [self.copy_ack, self.world_end].contains(&Some(Number(segment.sequence)));
             return;
         }
-        let end = segment.sequence.wrapping_add(segment.sequence_span());
-        if self.world_end.is_none_or(|known| is_after(end, known)) {
-            self.world_end = Some(end);
-        }
+        let end = Number(segment.sequence).plus(segment.sequence_span());
+        self.world_end = Some(end.or_later(self.world_end.unwrap_or(end)));
         if segment.flags.has(Flags::FIN) {
             self.world_fin = Some(end);
         }
@@ -47,10 +45,11 @@ impl Ending {
     pub(super) fn output(&mut self, segment: &Segment<'_>) {
         self.is_reset |= segment.flags.has(Flags::RST);
         self.is_copy_done |= segment.flags.has(Flags::FIN);
-        if segment.flags.has(Flags::ACK) && self.copy_ack.is_none_or(|known| is_after(segment.ack, known)) {
-            self.copy_ack = Some(segment.ack);
+        if segment.flags.has(Flags::ACK) {
+            let ack = Number(segment.ack);
+            self.copy_ack = Some(ack.or_later(self.copy_ack.unwrap_or(ack)));
         }
-        let is_acked = |fin| self.copy_ack.is_some_and(|ack| !is_after(fin, ack));
+        let is_acked = |fin: Number| self.copy_ack.is_some_and(|ack| !fin.is_past(ack));
         self.is_world_done |= self.world_fin.is_some_and(is_acked);
     }
 }

@@ -14,6 +14,7 @@
 
 use crate::checksum::Header;
 use crate::packet::{Flags, Options};
+use crate::serial::Number;
 
 /// By how much the copy's numbers are ahead of those that the world knows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -28,21 +29,22 @@ pub struct Shift {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Stamps {
     /// The first TSval of the copy, by its own clock, while that is not long ago.
-    first: Option<u32>,
+    first: Option<Number>,
     /// Its latest.
-    told: Option<u32>,
+    told: Option<Number>,
     /// The latest that the world has of the guest, whether from the primary or from the copy.
-    known: Option<u32>,
+    known: Option<Number>,
 }
 
 /// A time that is longer ago is too near to one that is yet to come.
-const FIRST_MAX: u32 = 1 << 30;
+const FIRST_MAX: i32 = 1 << 30;
 /// A clock that would go back further than this was not drifting.
-const BACK_MAX: u32 = 1 << 24;
+const BACK_MAX: i32 = 1 << 24;
 
 impl Stamps {
     /// The copy's first.
     pub(super) fn from(told: Option<u32>) -> Self {
+        let told = told.map(Number);
         Self { first: told, told, known: None }
     }
 
@@ -54,15 +56,6 @@ impl Stamps {
     pub(super) fn is_known(&self) -> bool {
         self.known.is_some()
     }
-}
-
-/// Whether serial number `a` is later than `b` (RFC 1982).
-pub(super) fn is_after(a: u32, b: u32) -> bool {
-    a != b && a.wrapping_sub(b) < 1 << 31
-}
-
-fn later(a: Option<u32>, b: u32) -> u32 {
-    a.filter(|a| is_after(*a, b)).unwrap_or(b)
 }
 
 impl Shift {
@@ -92,10 +85,11 @@ impl Shift {
         if echo == 0 {
             return 0;
         }
-        stamps.known = Some(later(stamps.known, echo));
-        let echo = echo.wrapping_add(self.timestamp);
-        let echo = stamps.first.filter(|first| is_after(*first, echo)).unwrap_or(echo);
-        stamps.told.filter(|told| is_after(echo, *told)).unwrap_or(echo)
+        let echo = Number(echo);
+        stamps.known = Some(stamps.known.unwrap_or(echo).or_later(echo));
+        let echo = echo.plus(self.timestamp);
+        let echo = stamps.first.unwrap_or(echo).or_later(echo);
+        stamps.told.unwrap_or(echo).or_earlier(echo).0
     }
 
     /// A segment of the copy, on its way to the world.
@@ -115,13 +109,14 @@ impl Shift {
     }
 
     fn stamp(self, stamp: u32, stamps: &mut Stamps) -> u32 {
-        let told = later(stamps.told, stamp);
+        let stamp = Number(stamp);
+        let told = stamps.told.unwrap_or(stamp).or_later(stamp);
         stamps.told = Some(told);
-        stamps.first = stamps.first.filter(|first| told.wrapping_sub(*first) < FIRST_MAX);
-        let stamp = stamp.wrapping_sub(self.timestamp);
-        let is_back = |known: &u32| is_after(*known, stamp) && known.wrapping_sub(stamp) < BACK_MAX;
+        stamps.first = stamps.first.filter(|first| (0..FIRST_MAX).contains(&told.since(*first)));
+        let stamp = stamp.plus(self.timestamp.wrapping_neg());
+        let is_back = |known: &Number| (1..BACK_MAX).contains(&known.since(stamp));
         let stamp = stamps.known.filter(is_back).unwrap_or(stamp);
         stamps.known = Some(stamp);
-        stamp
+        stamp.0
     }
 }

@@ -1,6 +1,6 @@
-//! Sequence and acknowledgement numbers, which wrap (RFC 9293, section 3.4).
+//! Numbers that wrap: those of a TCP stream (RFC 9293, section 3.4), and its time stamps (RFC 7323, section 5.2).
 
-/// A number of a TCP stream. Two of one stream are never further apart than half of all numbers.
+/// A number of a TCP stream, or of its sender's clock. Two that are compared are never further apart than half of all numbers.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Number(pub u32);
 
