@@ -6,6 +6,7 @@ use super::mutant::Mutant;
 use super::output::{FrameId, Why};
 use super::streams::Sent;
 use super::table::Slot;
+use super::uses::CopyNumber;
 use super::waiting::{Index, New, Queue, Said};
 use crate::Patch;
 use crate::packet::Datagram;
@@ -29,7 +30,7 @@ pub(super) fn primary(core: &mut Core, slot: &mut Slot, at: u32, sent: Sent, dat
 }
 
 /// A frame of the live copy.
-pub(super) fn copy(core: &mut Core, slot: &mut Slot, at: u32, datagram: Datagram<'_>) {
+pub(super) fn copy(core: &mut Core, slot: &mut Slot, at: u32, number: CopyNumber, datagram: Datagram<'_>) {
     let Some(epoch) = core.comparable() else { return };
     let print = print(datagram);
     match find(core, slot, Queue::Data, datagram, print) {
@@ -37,7 +38,7 @@ pub(super) fn copy(core: &mut Core, slot: &mut Slot, at: u32, datagram: Datagram
             let entry = core.pool.remove(&mut slot.queues, twin);
             core.release(entry.id, entry.since, Patch::default());
         }
-        None => put(core, slot, at, Queue::Ahead, Sent { id: FrameId(0), epoch }, datagram, print),
+        None => put(core, slot, at, Queue::Ahead, Sent { id: FrameId(number.0), epoch }, datagram, print),
     }
 }
 

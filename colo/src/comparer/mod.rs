@@ -4,7 +4,7 @@
 //!   primary(id, frame, epoch) ─┐                          ┌─ Release(id), ReleaseAs(id, patch)
 //!   copy(frame, base) ─────────┤   flows ─ streams        ├─ Handshake(its numbers)
 //!   cut, released, live, stop ─┤         └ datagrams      ├─ Diverged(flow, why)
-//!   handle_timeout(now) ───────┘                          └─ next_timeout()
+//!   handle_timeout(now) ───────┘                          └─ next_timeout(), used_through()
 //! ```
 //!
 //! The frames' bytes stay with the queue that holds output until its epoch is acked; of a frame that waits, what is
@@ -16,6 +16,7 @@
 //!   goes back.
 //! * [`Comparer::poll_output`] says what to do about it, until it is `None`; after each call, and in order.
 //! * [`Comparer::next_timeout`] says when [`Comparer::handle_timeout`] is due. One that comes late is only late.
+//! * [`Comparer::used_through`] says which of the copy's frames its host need not keep any more.
 //! * One comparer is for one generation: the next one begins with none of its flows.
 //!
 //! # Which base matches which epoch
@@ -40,6 +41,7 @@ mod streams;
 mod table;
 mod tcp;
 mod timeouts;
+mod uses;
 mod waiting;
 
 pub use crate::serial::Number;
@@ -47,6 +49,7 @@ pub use limits::Limits;
 #[cfg(feature = "mutants")]
 pub use mutant::Mutant;
 pub use output::{Divergence, FrameId, Full, Output, Stats, WAIT_BUCKETS, Why};
+pub use uses::CopyNumber;
 
 use self::core::Core;
 use self::streams::Sent;
@@ -99,8 +102,13 @@ impl Comparer {
         }
     }
 
-    /// The copy of `base` sent a frame. It is in the primary's numbers already.
+    /// The copy of `base` sent a frame, the next one. It is in the primary's numbers already.
     pub fn copy(&mut self, now: Time, frame: Frame<'_>, base: Epoch) {
+        self.copy_numbered(now, self.core.pool.uses.next(), frame, base);
+    }
+
+    /// The same, where some of the copy's frames may not have come here.
+    pub fn copy_numbered(&mut self, now: Time, number: CopyNumber, frame: Frame<'_>, base: Epoch) {
         self.core.now = now;
         let Some(live) = self.core.live else {
             self.core.stats.stale += 1;
@@ -112,19 +120,30 @@ impl Comparer {
         }
         let packet = Packet::parse(frame, Side::Guest);
         let content = Compared::of(&packet.content, frame.bytes);
-        let Some(at) = self.place(&packet, &content, base.next()) else { return };
+        let Some(at) = self.place(&packet, &content, base.next()) else {
+            return self.core.pool.uses.break_off();
+        };
         let (core, slot) = (&mut self.core, self.table.slot(at));
+        core.pool.uses.begin(number, at, slot.tenant);
         if slot.lost.is_some() {
             core.stats.unneeded += 1;
             return;
         }
         match content {
             Compared::Stream(segment) => {
-                streams::copy(core, slot, at, segment, frame.bytes);
+                streams::copy(core, slot, at, number, segment, frame.bytes);
                 self.table.note_closed(at);
             }
-            Compared::Bytes(datagram) => datagrams::copy(core, slot, at, datagram),
+            Compared::Bytes(datagram) => datagrams::copy(core, slot, at, number, datagram),
         }
+        uses::use_up(&mut self.core, &mut self.table);
+    }
+
+    /// Up to which number the frames of the live copy are used up: what they say has left in frames of the primary's guest. It
+    /// is exact or late, never early. `None`: none of them is.
+    pub fn used_through(&mut self) -> Option<CopyNumber> {
+        uses::use_up(&mut self.core, &mut self.table);
+        self.core.pool.uses.through()
     }
 
     fn place(&mut self, packet: &Packet<'_>, content: &Compared<'_, '_>, epoch: Epoch) -> Option<u32> {
@@ -186,6 +205,7 @@ impl Comparer {
     /// The copy does not run any more, or must not be believed.
     pub fn stop(&mut self) {
         self.core.live = None;
+        self.core.pool.uses.clear();
         while let Some(oldest) = self.core.pool.oldest(Age::Copies) {
             let at = self.core.pool.entry(oldest).flow;
             self.core.pool.remove(&mut self.table.slot(at).queues, oldest);

@@ -6,6 +6,7 @@ use super::core::Core;
 use super::output::{FrameId, Full, Output, Why};
 use super::table::{Kind, Slot};
 use super::tcp::{Arriving, Difference, Side, Stream, Stretch, Verdict};
+use super::uses::{CopyAck, CopyNumber};
 use super::waiting::{New, Pool, Queue, Queues, Said};
 use super::{Number, mutant::Mutant};
 use crate::handshake::{Handshake, Opening};
@@ -95,12 +96,22 @@ pub(super) fn primary(
 }
 
 /// A frame of the live copy.
-pub(super) fn copy(core: &mut Core, slot: &mut Slot, at: u32, segment: &Segment<'_>, frame: &[u8]) {
+pub(super) fn copy(
+    core: &mut Core,
+    slot: &mut Slot,
+    at: u32,
+    number: CopyNumber,
+    segment: &Segment<'_>,
+    frame: &[u8],
+) {
     let (stretch, bytes) = Stretch::of(segment, frame);
     let Slot { kind: Kind::Tcp(stream), queues, .. } = slot else { return };
     let Some(epoch) = core.comparable() else { return };
     let mut work = Work { core, stream, queues, at, stretch, bytes };
-    if let Err(stop) = work.compare_copy(epoch) {
+    let outcome = work.compare_copy(number, epoch);
+    let ack = work.copy_ack();
+    core.pool.uses.end(number, core.pool.order(), ack);
+    if let Err(stop) = outcome {
         core.diverge(slot, stop.why(), epoch);
     }
 }
@@ -198,7 +209,9 @@ impl Work<'_> {
 
     fn advance(&mut self, epoch: Epoch, side: Option<Side>) -> Result<(), Difference> {
         let arriving = side.map(|side| Arriving { side, stretch: self.stretch, bytes: self.bytes });
+        self.core.pool.is_guest_arriving = side == Some(Side::Primary);
         let outcome = self.stream.advance(&mut self.core.pool, self.queues, epoch, arriving, self.core.rules);
+        self.core.pool.is_guest_arriving = false;
         // What lies before a difference is equal.
         settle(self.core, self.stream, self.queues);
         outcome
@@ -268,9 +281,17 @@ impl Work<'_> {
         Ok(self.advance(sent.epoch, None)?)
     }
 
-    fn compare_copy(&mut self, epoch: Epoch) -> Result<(), Stop> {
+    /// What the copy's frame acknowledges, after it was compared or kept.
+    fn copy_ack(&self) -> Option<CopyAck> {
+        let ack = self.stretch.ack()?;
+        let staged = self.core.pool.first(self.queues, Queue::Staged);
+        let is_of_next = staged.is_some_and(|first| self.core.pool.entry(first).stretch().is_syn());
+        Some(CopyAck { ack, connection: self.stream.connection.wrapping_add(is_of_next.into()) })
+    }
+
+    fn compare_copy(&mut self, number: CopyNumber, epoch: Epoch) -> Result<(), Stop> {
         let stretch = self.stretch;
-        let kept = Sent { id: FrameId(0), epoch };
+        let kept = Sent { id: FrameId(number.0), epoch };
         let is_new = stretch.is_syn() && self.stream.opened != Some(stretch.begin);
         if is_new && self.stream.awaits_syn() && self.primary_waits(epoch) {
             return Err(Difference(Why::Handshake { at: stretch.begin }).into());

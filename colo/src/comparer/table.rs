@@ -91,10 +91,12 @@ pub(super) struct Slot {
     is_listed_closed: bool,
     pub(super) lost: Option<Lost>,
     pub(super) flow: Flow,
+    /// Unlike that of any other flow that had this place.
+    pub(super) tenant: u64,
 }
 
 impl Slot {
-    fn new(key: Key, flow: Flow, is_stream: bool) -> Self {
+    fn new(key: Key, flow: Flow, is_stream: bool, tenant: u64) -> Self {
         let kind = if is_stream { Kind::Tcp(Stream::default()) } else { Kind::Datagrams };
         Self {
             key,
@@ -105,6 +107,7 @@ impl Slot {
             is_listed_closed: false,
             lost: None,
             flow,
+            tenant,
         }
     }
 
@@ -123,6 +126,8 @@ pub(super) struct Table {
     closed: VecDeque<u32>,
     hand: usize,
     flows_max: usize,
+    /// Flows that had a place so far.
+    tenants: u64,
     hasher: Hasher,
 }
 
@@ -135,6 +140,7 @@ impl Table {
             closed: VecDeque::with_capacity(flows_max),
             hand: 0,
             flows_max,
+            tenants: 0,
             hasher: Hasher::new(seed),
         }
     }
@@ -148,6 +154,11 @@ impl Table {
         &mut self.slots[at as usize]
     }
 
+    #[inline]
+    pub(super) fn slot_of(&self, at: u32) -> &Slot {
+        &self.slots[at as usize]
+    }
+
     /// The place of a flow, which is made known if it is not.
     #[inline]
     pub(super) fn place(&mut self, flow: &Flow, is_stream: bool) -> Result<u32, Full> {
@@ -157,7 +168,8 @@ impl Table {
             self.slots[*at as usize].was_used = true;
             return Ok(*at);
         }
-        let slot = Slot::new(key, *flow, is_stream);
+        self.tenants += 1;
+        let slot = Slot::new(key, *flow, is_stream, self.tenants);
         let at = if self.slots.len() < self.flows_max {
             self.slots.push(slot);
             self.slots.len() as u32 - 1

@@ -11,6 +11,7 @@
 use super::output::{FrameId, Full};
 use super::store::{Blob, Store};
 use super::tcp::Stretch;
+use super::uses::Uses;
 use understudy_checkpoint::Epoch;
 use understudy_checkpoint::time::Time;
 
@@ -56,7 +57,7 @@ pub(super) enum Said {
     },
 }
 
-/// A frame that waits; of the copy's frames `id` and `epoch` say nothing.
+/// A frame that waits. Of the copy's frames `id` is their number, and `epoch` says nothing.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Entry {
     near: Links,
@@ -130,9 +131,13 @@ pub(super) struct Pool {
     ages: [List; 3],
     store: Store,
     order: u64,
+    /// A frame of the primary's guest is being compared, and is put afterwards if it does not leave.
+    pub(super) is_guest_arriving: bool,
     frames: usize,
     frames_max: usize,
     flow_frames_max: usize,
+    /// What became of the copy's frames.
+    pub(super) uses: Uses,
 }
 
 impl Pool {
@@ -143,9 +148,11 @@ impl Pool {
             ages: Default::default(),
             store: Store::new(bytes_max),
             order: 0,
+            is_guest_arriving: false,
             frames: 0,
             frames_max,
             flow_frames_max,
+            uses: Uses::new(frames_max),
         }
     }
 
@@ -155,6 +162,12 @@ impl Pool {
 
     pub(super) fn bytes(&self) -> usize {
         self.store.used_bytes()
+    }
+
+    /// The order of what came last.
+    #[inline]
+    pub(super) fn order(&self) -> u64 {
+        self.order
     }
 
     /// A number for what comes next; unlike that of any frame that waits.
@@ -243,6 +256,9 @@ impl Pool {
             None => self.entries.push(entry),
         }
         self.frames += 1;
+        if queue.age() == Age::Copies {
+            self.uses.waits(id.0);
+        }
         append(&mut self.entries, &mut queues[queue as usize], index, |entry| &mut entry.near);
         append(&mut self.entries, &mut self.ages[queue.age() as usize], index, |entry| &mut entry.by_age);
         Ok(())
@@ -276,6 +292,11 @@ impl Pool {
         self.entries[index as usize].near.after = self.free;
         self.free = index;
         self.frames -= 1;
+        if entry.queue.age() == Age::Copies {
+            // What arrives has one of the next two orders, if it does not leave.
+            let arriving = if self.is_guest_arriving { 2 } else { 0 };
+            self.uses.compared(entry.id.0, self.order + arriving);
+        }
         entry
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use understudy_checkpoint::Epoch;
 use understudy_checkpoint::time::{Span, Time};
 use understudy_colo::Patch;
-use understudy_colo::comparer::{Comparer, FrameId, Output, Why};
+use understudy_colo::comparer::{Comparer, CopyNumber, FrameId, Output, Why};
 use understudy_colo::packet::Flags;
 
 /// What can be wrong.
@@ -28,6 +28,8 @@ pub(crate) enum Judge {
     Base,
     /// Silence is told.
     Silence,
+    /// No frame of the copy is called used up before all of it has left, and each is after that.
+    Uses,
     /// Datagrams leave as often as both sent them.
     Datagrams,
     /// Nothing is larger than its limit, and nothing is left over.
@@ -84,6 +86,42 @@ impl Client {
     }
 }
 
+/// What has left of a stream.
+struct Left {
+    begin: u32,
+    numbers: Vec<bool>,
+    acked: Option<u32>,
+}
+
+fn numbers(segment: &Seg, begin: u32) -> std::ops::Range<usize> {
+    let flags = [Flags::SYN, Flags::FIN].map(|flag| usize::from(segment.flags & flag != 0));
+    let from = segment.sequence.wrapping_sub(begin) as usize;
+    from..from + segment.payload.len() + flags[0] + flags[1]
+}
+
+impl Left {
+    fn new(guest: &[Seg]) -> Self {
+        Self { begin: guest[0].sequence, numbers: vec![false; 8000], acked: None }
+    }
+
+    fn add(&mut self, segment: &Seg, ack: u32) {
+        self.numbers[numbers(segment, self.begin)].fill(true);
+        self.acked = Some(self.acked.map_or(ack, |before| if since(ack, before) > 0 { ack } else { before }));
+    }
+
+    /// Of the copy's frames up to this one, of which `sent` were sent.
+    fn contains_all(&self, copy: &[Seg], sent: usize, through: Option<CopyNumber>) -> bool {
+        let count = through.map_or(0, |CopyNumber(number)| number as usize + 1);
+        copy[..count].iter().enumerate().all(|(place, segment)| {
+            let ack = segment.ack.expect("all of these acknowledge");
+            let is_told = self.acked.is_some_and(|acked| since(ack, acked) <= 0);
+            let later = &copy[place + 1..sent];
+            let is_outdone = || later.iter().any(|one| one.ack.is_some_and(|later| since(later, ack) > 0));
+            self.numbers[numbers(segment, self.begin)].iter().all(|left| *left) && (is_told || is_outdone())
+        })
+    }
+}
+
 /// What came of two guests.
 pub(crate) struct Outcome {
     pub(crate) left: Vec<u64>,
@@ -100,6 +138,7 @@ pub(crate) fn play(
 ) -> Result<Outcome, Judge> {
     let mut outcome = Outcome { left: Vec::new(), diverged: Vec::new() };
     let (mut client, mut copied) = (Client::default(), None);
+    let mut left = Left::new(guest);
     let (mut ours, mut theirs) = (0, 0);
     let lead = [1, 5, 50, 5000][dice.below(4)];
     let mut now = Time(2);
@@ -136,10 +175,12 @@ pub(crate) fn play(
             let is_news = client.acked.is_none_or(|acked| since(ack, acked) > 0);
             check(!is_bare || patch.ack.is_none() || is_news, Judge::Edges)?;
             check(!has_scale || !client.goes_back(segment, ack, window), Judge::Edges)?;
+            left.add(segment, ack);
             let earlier = outcome.left.iter().rev().find(|id| !guest[**id as usize].payload.is_empty());
             check(is_bare || earlier.is_none_or(|before| *before < id), Judge::Order)?;
             outcome.left.push(id);
         }
+        check(left.contains_all(copy, theirs, comparer.used_through()), Judge::Uses)?;
     }
     Ok(outcome)
 }
@@ -152,6 +193,7 @@ pub(crate) fn equal_streams(seed: u64, comparer: Comparer) -> Verdict {
     let outcome = play(&mut comparer, &mut dice, &guest, &copy, stream.has_syn)?;
     check(outcome.diverged.is_empty(), Judge::NoFalseAlarm)?;
     check(outcome.left.len() == guest.len(), Judge::AllLeaves)?;
+    check(comparer.used_through() == Some(CopyNumber(copy.len() as u64 - 1)), Judge::Uses)?;
     comparer.stop();
     check(comparer.waiting_frames() == 0 && comparer.waiting_bytes() == 0, Judge::Bounds)
 }

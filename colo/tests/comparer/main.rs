@@ -8,3 +8,4 @@ mod others;
 mod properties;
 mod rows;
 mod support;
+mod uses;

@@ -16,6 +16,7 @@
 
 use super::{Flags, Number, Offer, Stream, Stretch, newer};
 use crate::Patch;
+use crate::comparer::uses::CopyAck;
 
 /// Whether a frame of which all is matched may leave.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -49,6 +50,14 @@ impl Stream {
     #[inline]
     pub(in super::super) fn copy_offers(&mut self, stretch: Stretch) {
         self.copy = newer(self.copy, self.offer(stretch));
+    }
+
+    /// Whether the world knows what the copy acknowledged, or a later frame of the copy says it.
+    #[inline]
+    pub(in super::super) fn has_told(&self, CopyAck { ack, connection }: CopyAck) -> bool {
+        let has_left = self.left.is_some_and(|left| !ack.is_past(left.ack));
+        let is_outdone = self.copy.is_some_and(|copy| copy.ack.is_past(ack));
+        has_left || is_outdone || self.is_reset || connection != self.connection
     }
 
     /// How a frame of the guest may leave, if its payload is matched.

@@ -90,6 +90,11 @@ impl Stretch {
         !self.is_reset() && !self.begin.is_past(number) && self.end().is_past(number)
     }
 
+    /// What it acknowledges; of a reset nobody needs to know.
+    pub(super) fn ack(self) -> Option<Number> {
+        (self.has(Flags::ACK) && !self.is_reset()).then_some(self.ack)
+    }
+
     fn urgent(self) -> Option<Number> {
         self.has(Flags::URG).then(|| self.begin.plus(u32::from(self.urgent)))
     }
@@ -112,6 +117,8 @@ pub(super) struct Difference(pub(super) Why);
 /// The two streams of a flow.
 #[derive(Clone, Copy, Default, Debug)]
 pub(super) struct Stream {
+    /// Counts the connections of the flow.
+    pub(super) connection: u32,
     /// The number of the guest's SYN.
     pub(super) opened: Option<Number>,
     /// Up to where both are equal; `None` until the guest's stream is known.
@@ -130,6 +137,8 @@ pub(super) struct Stream {
     pub(super) is_closed: bool,
     /// A reset waits.
     has_resets: bool,
+    /// The guest's has left.
+    is_reset: bool,
 }
 
 impl Stream {
@@ -141,7 +150,13 @@ impl Stream {
             Some(_) if !stretch.has(Flags::ACK) => None,
             bits => bits,
         };
-        *self = Self { opened: Some(stretch.begin), matched: Some(stretch.begin), scale, ..Self::default() };
+        *self = Self {
+            connection: self.connection.wrapping_add(1),
+            opened: Some(stretch.begin),
+            matched: Some(stretch.begin),
+            scale,
+            ..Self::default()
+        };
     }
 
     /// A copy was set to what the guest was: it has what the guest had.
@@ -175,6 +190,7 @@ impl Stream {
 
     pub(super) fn note_end(&mut self, stretch: Stretch) {
         self.is_closed |= stretch.has(Flags::FIN | Flags::RST);
+        self.is_reset |= stretch.is_reset();
     }
 
     /// Of a frame that nobody keeps.
