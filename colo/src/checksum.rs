@@ -3,7 +3,8 @@
 //! A checksum that is partial (virtio-net's `NEEDS_CSUM`) holds the sum of the pseudo header: addresses, protocol and length.
 //! No byte that is changed here is part of that, so it is left alone, and whoever completes it reads the new bytes.
 //!
-//! Not here: full sums over a payload. Nobody needs one, and a frame that came with a wrong checksum leaves with a wrong one.
+//! Not here: full sums over a payload. Only of a header that is built here there is one; a frame that came with a wrong checksum
+//! leaves with a wrong one.
 
 use crate::packet::{Offload, Options, next_option};
 use core::ops::Range;
@@ -98,6 +99,12 @@ impl<'a> Header<'a> {
         let old = u16::from_be_bytes([field[0], field[1]]);
         field.copy_from_slice(&update(old, self.change).to_be_bytes());
     }
+}
+
+/// The checksum over parts that each have an even number of bytes (RFC 1071).
+pub(crate) fn sum(parts: &[&[u8]]) -> u16 {
+    let words = parts.iter().flat_map(|part| part.chunks_exact(2));
+    update(u16::MAX, words.map(|word| u32::from(word[0]) << 8 | u32::from(word[1])).sum())
 }
 
 /// A checksum after words were changed; `change` is the sum of `~old + new` over them.

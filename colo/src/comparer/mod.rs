@@ -1,7 +1,7 @@
 //! Both guests' frames in; out comes which of the primary's may leave, and where the two differ.
 //!
 //! ```text
-//!   primary(id, frame, epoch) ─┐                          ┌─ Release(id), ReleaseAs(id, patch)
+//!   primary(id, frame, epoch) ─┐                          ┌─ Release(id), ReleaseAs(id, patch), Acknowledge(numbers)
 //!   copy(frame, base) ─────────┤   flows ─ streams        ├─ Handshake(its numbers)
 //!   cut, released, live, stop ─┤         └ datagrams      ├─ Diverged(flow, why)
 //!   handle_timeout(now) ───────┘                          └─ next_timeout(), used_through()
@@ -31,6 +31,7 @@
 //! A frame of n+2 that matched a copy of n would be in nobody's state once n+1 is acked: that copy is dead then, and image
 //! n+1 is older than the frame.
 
+mod acknowledge;
 mod core;
 mod datagrams;
 mod limits;
@@ -48,7 +49,7 @@ pub use crate::serial::Number;
 pub use limits::Limits;
 #[cfg(feature = "mutants")]
 pub use mutant::Mutant;
-pub use output::{Divergence, FrameId, Full, Output, Stats, WAIT_BUCKETS, Why};
+pub use output::{Acknowledge, Divergence, FrameId, Full, Output, Stats, WAIT_BUCKETS, Why};
 pub use uses::CopyNumber;
 
 use self::core::Core;
@@ -240,6 +241,13 @@ impl Comparer {
     /// What to do, one thing at a time.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.core.outputs.pop_front()
+    }
+
+    /// Writes the frame that an [`Output::Acknowledge`] asks for into `frame`, whole and with right checksums. It is to be
+    /// called before the comparer is told anything else. `false`: nothing is to be sent.
+    pub fn write_acknowledgement(&self, what: &Acknowledge, frame: &mut Vec<u8>) -> bool {
+        let head = self.table.find_stream(&what.flow).and_then(|slot| slot.head);
+        head.inspect(|head| head.write(what, frame)).is_some()
     }
 
     /// What was counted.

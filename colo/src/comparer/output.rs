@@ -22,6 +22,23 @@ pub enum Output {
     Handshake(Handshake),
     /// The guests are not the same any more: a checkpoint is needed. Told once for each flow and base.
     Diverged(Divergence),
+    /// A bare acknowledgement is to be sent to the world, which
+    /// [`write_acknowledgement`](super::Comparer::write_acknowledgement) builds. One that is not sent costs time and nothing
+    /// else.
+    Acknowledge(Acknowledge),
+}
+
+/// What the world was not told when a frame left, since the copy had not received it: now it has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Acknowledge {
+    /// To whom, and on which card.
+    pub flow: Flow,
+    /// The guest's next number.
+    pub sequence: u32,
+    /// What both guests have received.
+    pub ack: u32,
+    /// The room of both, as the header has it.
+    pub window: u16,
 }
 
 /// Where two guests differ.
@@ -104,6 +121,8 @@ pub struct Stats {
     pub released: u64,
     /// Those of them that were changed.
     pub patched: u64,
+    /// Acknowledgements that were asked for.
+    pub acknowledged: u64,
     /// Frames that left by their epoch's ack.
     pub acked: u64,
     /// Frames of the copy with another base than the live one.

@@ -2,6 +2,7 @@
 //!
 //! Not here: how streams are compared and what a frame may promise (`tcp`).
 
+use super::acknowledge::{self, Head};
 use super::core::Core;
 use super::output::{FrameId, Full, Output, Why};
 use super::table::{Kind, Slot};
@@ -67,7 +68,8 @@ pub(super) fn primary(
     frame: &[u8],
 ) {
     let (stretch, bytes) = Stretch::of(segment, frame);
-    let Slot { kind: Kind::Tcp(stream), queues, lost, flow, .. } = slot else { return };
+    let Slot { kind: Kind::Tcp(stream), queues, lost, flow, head, .. } = slot else { return };
+    *head = Head::of(flow, segment, frame);
     if stretch.is_syn() && stream.opened != Some(stretch.begin) {
         open(core, stream, queues, segment, stretch);
         if let Some(lost) = lost {
@@ -111,8 +113,9 @@ pub(super) fn copy(
     let outcome = work.compare_copy(number, epoch);
     let ack = work.copy_ack();
     core.pool.uses.end(number, core.pool.order(), ack);
-    if let Err(stop) = outcome {
-        core.diverge(slot, stop.why(), epoch);
+    match outcome {
+        Ok(()) => acknowledge::ask(core, slot),
+        Err(stop) => core.diverge(slot, stop.why(), epoch),
     }
 }
 
@@ -189,7 +192,7 @@ impl Stream {
     }
 
     /// Whether the guest's SYN waits for the copy's.
-    fn awaits_syn(&self) -> bool {
+    pub(super) fn awaits_syn(&self) -> bool {
         self.opened.is_some() && self.opened == self.matched
     }
 }

@@ -6,6 +6,7 @@
 //! Not here: what is compared in a flow (`tcp`, `datagram`).
 
 use super::Number;
+use super::acknowledge::Head;
 use super::output::Full;
 use super::tcp::{Offer, Stream};
 use super::waiting::Queues;
@@ -93,6 +94,8 @@ pub(super) struct Slot {
     pub(super) flow: Flow,
     /// Unlike that of any other flow that had this place.
     pub(super) tenant: u64,
+    /// Of the guest's newest frame; TCP.
+    pub(super) head: Option<Head>,
 }
 
 impl Slot {
@@ -108,6 +111,7 @@ impl Slot {
             lost: None,
             flow,
             tenant,
+            head: None,
         }
     }
 
@@ -157,6 +161,13 @@ impl Table {
     #[inline]
     pub(super) fn slot_of(&self, at: u32) -> &Slot {
         &self.slots[at as usize]
+    }
+
+    /// A TCP flow that is known.
+    pub(super) fn find_stream(&self, flow: &Flow) -> Option<&Slot> {
+        let key = Key::new(flow, true);
+        let at = self.index.find(self.hasher.hash(&key), |at| self.slots[*at as usize].key == key)?;
+        self.slots.get(*at as usize)
     }
 
     /// The place of a flow, which is made known if it is not.

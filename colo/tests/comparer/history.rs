@@ -146,6 +146,11 @@ impl History {
                     continue;
                 }
                 Output::Handshake(_) => continue,
+                Output::Acknowledge(what) => {
+                    let copy = self.copy.as_ref().ok_or(Judge::Base)?;
+                    check(what.ack <= copy.guest.received, Judge::Acks)?;
+                    continue;
+                }
             };
             let frame = &mut self.frames[id as usize];
             let copy = self.copy.as_ref().ok_or(Judge::Base)?;

@@ -1,12 +1,12 @@
 //! Who looks at what leaves, and says what is wrong with it.
 
 use super::dice::{Dice, SCALE, Stream};
-use super::support::{Seg, whole};
+use super::support::{Seg, ack, whole};
 use std::collections::BTreeMap;
 use understudy_checkpoint::Epoch;
 use understudy_checkpoint::time::{Span, Time};
 use understudy_colo::Patch;
-use understudy_colo::comparer::{Comparer, CopyNumber, FrameId, Output, Why};
+use understudy_colo::comparer::{Acknowledge, Comparer, CopyNumber, FrameId, Output, Why};
 use understudy_colo::packet::Flags;
 
 /// What can be wrong.
@@ -28,6 +28,8 @@ pub(crate) enum Judge {
     Base,
     /// Silence is told.
     Silence,
+    /// Nothing waits, and the client was not told what both guests have.
+    Told,
     /// No frame of the copy is called used up before all of it has left, and each is after that.
     Uses,
     /// Datagrams leave as often as both sent them.
@@ -83,6 +85,17 @@ impl Client {
         let edge = self.edge.map_or(edge, |before| if since(edge, before) > 0 { edge } else { before });
         (self.window_from, self.edge) = (Some((segment.sequence, ack)), Some(edge));
         is_back
+    }
+}
+
+impl Client {
+    /// Whether a bare acknowledgement from the comparer says something new and takes nothing back.
+    fn hears(&mut self, what: &Acknowledge, acked: Option<u32>, has_scale: bool) -> bool {
+        let is_news = acked.is_some_and(|acked| since(what.ack, acked) > 0);
+        let edge = what.ack.wrapping_add(u32::from(what.window) << SCALE);
+        let is_room = has_scale && self.edge.is_some_and(|before| since(edge, before) > 0);
+        let is_back = self.goes_back(&ack(what.sequence, what.ack), what.ack, what.window);
+        (is_news || is_room) && !(has_scale && is_back)
     }
 }
 
@@ -166,6 +179,12 @@ pub(crate) fn play(
                     continue;
                 }
                 Output::Handshake(_) => continue,
+                Output::Acknowledge(what) => {
+                    check(copied.is_some_and(|copied| since(what.ack, copied) <= 0), Judge::Acks)?;
+                    check(client.hears(&what, left.acked, has_scale), Judge::Edges)?;
+                    left.acked = Some(what.ack);
+                    continue;
+                }
             };
             let segment = &guest[id as usize];
             let is_bare = segment.payload.is_empty() && segment.flags == 0;
@@ -180,6 +199,12 @@ pub(crate) fn play(
             check(is_bare || earlier.is_none_or(|before| *before < id), Judge::Order)?;
             outcome.left.push(id);
         }
+        let is_waiting = outcome.left.len() < ours || !outcome.diverged.is_empty();
+        let own = guest[..ours].iter().filter_map(|one| one.ack);
+        let own = own.reduce(|one, other| if since(one, other) > 0 { one } else { other });
+        let both = own.zip(copied).map(|(own, copied)| if since(own, copied) < 0 { own } else { copied });
+        let is_told = both.is_none_or(|both| left.acked.is_some_and(|acked| since(both, acked) <= 0));
+        check(is_waiting || is_told, Judge::Told)?;
         check(left.contains_all(copy, theirs, comparer.used_through()), Judge::Uses)?;
     }
     Ok(outcome)

@@ -1,5 +1,6 @@
 //! The comparer from outside: frames in, outputs out.
 
+mod acknowledge;
 mod dice;
 mod epochs;
 mod history;

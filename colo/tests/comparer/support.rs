@@ -3,7 +3,7 @@
 use etherparse::{PacketBuilder, TcpHeader, VlanId};
 use understudy_checkpoint::Epoch;
 use understudy_checkpoint::time::{Span, Time};
-use understudy_colo::comparer::{Comparer, FrameId, Limits, Output, Why};
+use understudy_colo::comparer::{Acknowledge, Comparer, FrameId, Limits, Output, Why};
 use understudy_colo::packet::{Card, Flags, Frame, Offload};
 use understudy_colo::{Handshake, Patch};
 
@@ -137,6 +137,7 @@ pub(crate) enum Said {
     LeftAs(u64, Patch),
     Opened(Handshake),
     Diverged(Why),
+    Told(Acknowledge),
 }
 
 /// A comparer and its time. Frames are numbered from 0.
@@ -210,6 +211,7 @@ impl Tester {
                 Output::ReleaseAs(id, patch) => Said::LeftAs(id.0, patch),
                 Output::Handshake(handshake) => Said::Opened(handshake),
                 Output::Diverged(divergence) => Said::Diverged(divergence.why),
+                Output::Acknowledge(what) => Said::Told(what),
             })
             .collect()
     }

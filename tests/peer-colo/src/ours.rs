@@ -95,7 +95,7 @@ impl Compare {
             match output {
                 comparer::Output::Release(id) => self.left(id, None),
                 comparer::Output::ReleaseAs(id, patch) => self.left(id, patch.ack),
-                comparer::Output::Handshake(_) => {}
+                comparer::Output::Handshake(_) | comparer::Output::Acknowledge(_) => {}
                 comparer::Output::Diverged(_) => self.outcome.asked = true,
             }
         }

@@ -125,6 +125,8 @@ pub(crate) fn run(directory: &Path) -> io::Result<()> {
                 Output::ReleaseAs(id, patch) => held.leave(id, patch, &mut leaving),
                 Output::Handshake(_) => {}
                 Output::Diverged(divergence) => return Err(io::Error::other(divergence)),
+                // Its time is not measured, and no client waits here.
+                Output::Acknowledge(_) => {}
             }
         }
         out.write_all(&leaving)?;

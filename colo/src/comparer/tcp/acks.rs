@@ -96,6 +96,26 @@ impl Stream {
         })
     }
 
+    /// What the guest has said and the world was not told, once the copy says it, too: as a sequence number, an ack and a
+    /// window. It counts as told.
+    pub(in super::super) fn tell_rest(&mut self, order: u64) -> Option<(Number, Number, u16)> {
+        let (matched, own, copy, left) = (self.matched?, self.own?, self.copy?, self.left?);
+        if self.is_reset || self.awaits_syn() {
+            return None;
+        }
+        let offer = self.smaller(own, copy, self.scale, true);
+        // Half of the room is worth a frame (RFC 9293, section 3.8.6.2.2), and nobody waits for less.
+        let more = offer.edge.since(left.edge);
+        let is_much = self.scale.is_some() && more > 0 && more >= own.edge.since(own.ack) / 2;
+        let is_room_news = is_much && offer.ack == left.ack;
+        if !offer.ack.is_past(left.ack) && !is_room_news {
+            return None;
+        }
+        self.left = newer(self.left, Some(offer));
+        self.left_order = self.left_order.max(order);
+        Some((matched, offer.ack, offer.window))
+    }
+
     /// Of what both offer the smaller, but not less than was offered before.
     #[inline]
     fn smaller(&self, own: Offer, copy: Offer, shift: Option<u8>, is_overtaken: bool) -> Offer {

@@ -261,6 +261,8 @@ impl Judge {
                 }
             }
             comparer::Output::Diverged(divergence) => self.diverged(divergence.flow, divergence.why),
+            // No frame of the captures.
+            comparer::Output::Acknowledge(_) => {}
         }
     }
 

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use understudy_checkpoint::Epoch;
 use understudy_checkpoint::time::{Span, Time};
 use understudy_colo::comparer::{self, Comparer, FrameId};
-use understudy_colo::packet::{Flow, Packet, Side};
+use understudy_colo::packet::{Flow, Offload, Packet, Side};
 use understudy_colo::rewriter::{self, Rewriter, Verdict};
 use understudy_colo::{Handshake, Patch};
 use understudy_netbuf::kernel::Tap;
@@ -255,6 +255,13 @@ impl Pair {
             comparer::Output::Diverged(divergence) => {
                 out.diverged.push(divergence.to_string());
                 self.lose(now, divergence.flow, out);
+            }
+            comparer::Output::Acknowledge(what) => {
+                let mut ethernet = Vec::new();
+                if self.comparer.write_acknowledgement(&what, &mut ethernet) {
+                    let frame = with_header(Side::Guest, Offload::default(), &ethernet);
+                    out.to_world.push((frame, Duration::ZERO));
+                }
             }
         }
     }

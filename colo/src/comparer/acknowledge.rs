@@ -1,0 +1,96 @@
+//! An acknowledgement that neither guest sends: where the last frame that left had to say less than the guest, and the copy has
+//! received the rest since. Without it, a client that waits for an acknowledgement or for room would wait for the guest's next
+//! frame.
+//!
+//! ```text
+//!   guest  data, ack 9000 ─► leaves with 5000 ═══╗                    ╔══► bare, ack 9000
+//!   copy   data, ack 5000 ─────────► ════════════╝ ── bare, 9000 ─────╝    as both said
+//! ```
+//!
+//! * It is asked for only when nothing of the flow waits that would tell the same, and says something new each time: a greater
+//!   ack, or half of the guest's room. So it is never a duplicate, of which three make a client send again.
+//! * It has the headers and time stamps of the guest's newest frame, all of which left before.
+//! * After a new base, what is untold is told with the copy's first frame of the flow.
+
+use super::core::Core;
+use super::output::{Acknowledge, Output};
+use super::table::{Kind, Slot};
+use super::waiting::Queue;
+use crate::checksum::sum;
+use crate::packet::{Flags, Flow, Options, Segment, Timestamps};
+
+/// Ethernet with two VLAN tags, and IPv6 without more headers.
+const HEAD_MAX: usize = 14 + 8 + 40;
+const TCP: u8 = 6;
+const TCP_BYTES: u16 = 20;
+const STAMPS_BYTES: u16 = 12;
+
+/// What stands before TCP in a flow's frames, and the newest time stamps.
+#[derive(Clone, Copy)]
+pub(super) struct Head {
+    bytes: [u8; HEAD_MAX],
+    ip_at: u8,
+    count: u8,
+    stamps: Option<Timestamps>,
+}
+
+impl Head {
+    /// `None`: IP's header has options or extensions, whose meaning for another packet is not known.
+    #[inline]
+    pub(super) fn of(flow: &Flow, segment: &Segment<'_>, frame: &[u8]) -> Option<Self> {
+        let ip_at = 14 + 4 * flow.vlan.iter().flatten().count();
+        let ip_bytes = if frame.get(ip_at)? >> 4 == 4 { 20 } else { 40 };
+        let mut bytes = [0; HEAD_MAX];
+        bytes.get_mut(..segment.at)?.copy_from_slice(frame.get(..segment.at)?);
+        let stamps = segment.options.timestamps().map(|(stamps, _)| stamps);
+        let head = Self { bytes, ip_at: ip_at as u8, count: segment.at as u8, stamps };
+        (segment.at == ip_at + ip_bytes).then_some(head)
+    }
+
+    /// Writes a frame with all its checksums.
+    pub(super) fn write(&self, what: &Acknowledge, frame: &mut Vec<u8>) {
+        let (ip_at, tcp_at) = (usize::from(self.ip_at), usize::from(self.count));
+        frame.clear();
+        frame.extend_from_slice(&self.bytes[..tcp_at]);
+        let tcp_bytes = TCP_BYTES + if self.stamps.is_some() { STAMPS_BYTES } else { 0 };
+        frame.extend(what.flow.guest_port.to_be_bytes());
+        frame.extend(what.flow.world_port.to_be_bytes());
+        frame.extend(what.sequence.to_be_bytes());
+        frame.extend(what.ack.to_be_bytes());
+        frame.extend([(tcp_bytes / 4) as u8 * 16, Flags::ACK]);
+        frame.extend(what.window.to_be_bytes());
+        frame.extend([0; 4]);
+        if let Some(Timestamps { value, echo }) = self.stamps {
+            frame.extend([Options::NOTHING, Options::NOTHING, Options::TIMESTAMPS, 10]);
+            frame.extend(value.to_be_bytes());
+            frame.extend(echo.to_be_bytes());
+        }
+        let addresses = if frame[ip_at] >> 4 == 4 {
+            frame[ip_at + 2..ip_at + 4].copy_from_slice(&(20 + tcp_bytes).to_be_bytes());
+            frame[ip_at + 10..ip_at + 12].fill(0);
+            let checksum = sum(&[&frame[ip_at..tcp_at]]);
+            frame[ip_at + 10..ip_at + 12].copy_from_slice(&checksum.to_be_bytes());
+            ip_at + 12..tcp_at
+        } else {
+            frame[ip_at + 4..ip_at + 6].copy_from_slice(&tcp_bytes.to_be_bytes());
+            ip_at + 8..tcp_at
+        };
+        let checksum = sum(&[&frame[addresses], &[0, TCP], &tcp_bytes.to_be_bytes(), &frame[tcp_at..]]);
+        frame[tcp_at + 16..tcp_at + 18].copy_from_slice(&checksum.to_be_bytes());
+    }
+}
+
+/// Asks for an acknowledgement if there is something to say that nobody else says.
+#[inline]
+pub(super) fn ask(core: &mut Core, slot: &mut Slot) {
+    let Slot { kind: Kind::Tcp(stream), queues, lost: None, head: Some(_), flow, .. } = slot else { return };
+    let waits = [Queue::Data, Queue::Acks].into_iter().any(|queue| queues[queue as usize].count > 0);
+    if waits {
+        return;
+    }
+    if let Some((sequence, ack, window)) = stream.tell_rest(core.pool.order()) {
+        core.stats.acknowledged += 1;
+        let what = Acknowledge { flow: *flow, sequence: sequence.0, ack: ack.0, window };
+        core.outputs.push_back(Output::Acknowledge(what));
+    }
+}
