@@ -13,6 +13,7 @@
 
 use crate::checksum::Header;
 use crate::packet::{Card, Content, Flow, Frame, Offload, Packet, Segment, Side};
+use crate::serial::Number;
 use std::collections::{BTreeMap, VecDeque};
 use thiserror::Error;
 
@@ -108,13 +109,11 @@ impl Unreleased {
     /// All of it, in order, each connection with the newest clock that the copy has told: the primary may have told a later one
     /// than a frame has that waited, and a stack takes no segment whose clock goes back.
     pub fn take(&mut self) -> Vec<Kept> {
-        let mut clocks = BTreeMap::<Flow, u32>::new();
+        let mut clocks = BTreeMap::<Flow, Number>::new();
         for kept in &self.frames {
             if let (flow, Some((clock, _))) = clock_of(kept) {
                 let newest = clocks.entry(flow).or_insert(clock);
-                if is_after(clock, *newest) {
-                    *newest = clock;
-                }
+                *newest = newest.or_later(clock);
             }
         }
         self.first = self.next();
@@ -125,7 +124,7 @@ impl Unreleased {
                 && let Some(clock) = clocks.get(&flow)
             {
                 let mut header = Header::new(&mut kept.bytes[place.header], kept.offload);
-                header.map_u32(place.at, |_| *clock);
+                header.map_u32(place.at, |_| clock.0);
                 header.finish();
             }
         }
@@ -144,7 +143,7 @@ struct Place {
     at: usize,
 }
 
-fn clock_of(kept: &Kept) -> (Flow, Option<(u32, Place)>) {
+fn clock_of(kept: &Kept) -> (Flow, Option<(Number, Place)>) {
     let Kept { card, offload, bytes } = kept;
     let packet = Packet::parse(Frame { card: *card, offload: *offload, bytes }, Side::Guest);
     let clock = match &packet.content {
@@ -154,15 +153,10 @@ fn clock_of(kept: &Kept) -> (Flow, Option<(u32, Place)>) {
     (packet.flow, clock)
 }
 
-fn clock_in(segment: &Segment<'_>) -> Option<(u32, Place)> {
+fn clock_in(segment: &Segment<'_>) -> Option<(Number, Place)> {
     let (stamps, at) = segment.options.timestamps()?;
     let header = segment.header();
     // Options follow the fixed part of the header.
     let fixed = header.len() - segment.options.0.len();
-    Some((stamps.value, Place { header, at: fixed + at }))
-}
-
-/// Serial numbers (RFC 1982).
-fn is_after(a: u32, b: u32) -> bool {
-    a != b && a.wrapping_sub(b) < 1 << 31
+    Some((Number(stamps.value), Place { header, at: fixed + at }))
 }
