@@ -295,11 +295,12 @@ impl Connection {
 
     /// The copy's output goes out from now on, and nobody else's. `false`: nothing of it need be remembered.
     pub(super) fn take_over(&mut self) -> bool {
-        let numbers = match self.stage {
+        let mut numbers = match self.stage {
             Stage::Open(numbers) | Stage::Reopening(numbers, Half { copy: None, .. }) => numbers,
             Stage::Opening(_) | Stage::Reopening(..) => return false,
         };
+        self.stamps.leap(&mut numbers.shift);
         self.stage = Stage::Open(numbers);
-        numbers.shift != Shift::default() || self.stamps.is_known()
+        true
     }
 }

@@ -13,7 +13,8 @@
 //!
 //! A copy that is set to an image has the numbers of the image: those of the primary's guest. They are the world's as well,
 //! unless the primary's host was a copy's host before and rewrites them itself: then it hands over its table
-//! ([`Rewriter::offsets`], [`Rewriter::set_base`]). After a takeover the rewriter stays for the connections that it shifts.
+//! ([`Rewriter::offsets`], [`Rewriter::set_base`]). After a takeover the rewriter stays for the connections that it knows: the
+//! clocks of all of them are shifted.
 //!
 //! # What a driver does
 //!
@@ -168,11 +169,31 @@ impl Rewriter {
     }
 
     /// The copy is the guest from now on. Nobody was told of connections whose numbers are not known, so that they are as
-    /// the copy has them; what waited comes out.
+    /// the copy has them; what waited comes out. The clock of a known connection leaps ahead of all that the world may have seen
+    /// of the primary's. What the copy sent before and nobody has seen needs [`bring_forward`](Self::bring_forward).
     pub fn takeover(&mut self, now: Time) {
         self.role = Role::Owner;
-        self.table.take_over(now);
+        self.table.take_over();
         self.release(now, None);
+    }
+
+    /// A frame that the copy sent, which was rewritten before the takeover and leaves after it: its clock becomes one that is
+    /// not older than what the world has seen, and not newer than what the guest tells next.
+    pub fn bring_forward(&mut self, card: Card, offload: Offload, frame: &mut [u8]) {
+        let packet = Packet::parse(Frame { card, offload, bytes: frame }, Side::Guest);
+        let Content::Tcp(segment) = packet.content else { return };
+        let place = segment.header();
+        let connection = self.table.get(&packet.flow).filter(|_| !segment.options.is_signed());
+        let Some(connection) = connection else { return };
+        let mut header = Header::new(&mut frame[place], offload);
+        let mut from = 0;
+        while let Some((kind, value)) = header.next_option(from) {
+            from = value.end;
+            if kind == Options::TIMESTAMPS && value.len() == 8 {
+                header.map_u32(value.start, |stamp| connection.stamps.bring_forward(stamp));
+            }
+        }
+        header.finish();
     }
 
     /// What is rewritten, in the order of flows: for a copy that is made of this guest.

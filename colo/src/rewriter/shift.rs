@@ -10,6 +10,17 @@
 //! any segment whose TSval goes back (PAWS). But both guests may have sent their SYN-ACK more than once, the clocks of two
 //! hosts drift, and the clock of a copy stood still from the cut of its base until it ran; hence both limits.
 //!
+//! At a takeover the shift of the clock moves on by `AHEAD`. The primary's clock may have been ahead of the copy's: by what the
+//! copy's answer came later than the primary's, by the time between cut and start of its base, by drift. What the primary
+//! told last is not known here: echoes of the world tell of it, but late. So the copy's clock moves by what it was seen to be
+//! behind, and by a time that is longer than echo and mirror are under way. A clock that leaps forward is refused by nobody, and
+//! the way back is exact on both sides of the leap:
+//!
+//! ```text
+//!   world  ─────── told' ┊              ┊ told' + ahead ───────►     echoes before here: as before the takeover
+//!   copy   ──────── told ┴──────────────┴ told ────────────────►
+//! ```
+//!
 //! Left alone: sequence numbers of the world and acks of the copy (they count the world's bytes), windows, payload.
 
 use crate::checksum::Header;
@@ -34,27 +45,54 @@ pub(super) struct Stamps {
     told: Option<Number>,
     /// The latest that the world has of the guest, whether from the primary or from the copy.
     known: Option<Number>,
+    /// By how much the copy's was behind that, at most.
+    lag: u32,
+    leap: Option<Leap>,
+}
+
+/// What a takeover did to a clock.
+#[derive(Clone, Copy, Debug)]
+struct Leap {
+    /// The copy's clock then; `None`: it has told no time since.
+    at: Option<Number>,
+    by: u32,
 }
 
 /// A time that is longer ago is too near to one that is yet to come.
 const FIRST_MAX: i32 = 1 << 30;
 /// A clock that would go back further than this was not drifting.
 const BACK_MAX: i32 = 1 << 24;
+/// Four seconds of a clock of 1 kHz, the fastest that RFC 7323, section 5.4, allows.
+const AHEAD: u32 = 4096;
 
 impl Stamps {
     /// The copy's first.
     pub(super) fn from(told: Option<u32>) -> Self {
         let told = told.map(Number);
-        Self { first: told, told, known: None }
+        Self { first: told, told, ..Self::default() }
     }
 
     /// The copy is set anew, with another clock; the world's knowledge stays.
     pub(super) fn rebase(&mut self) {
-        (self.first, self.told) = (None, None);
+        *self = Self { known: self.known, ..Self::default() };
     }
 
-    pub(super) fn is_known(&self) -> bool {
-        self.known.is_some()
+    /// The copy takes over: its clock moves to where the world cannot have seen a later one.
+    pub(super) fn leap(&mut self, shift: &mut Shift) {
+        let newest = self.told.map(|told| told.plus(shift.timestamp.wrapping_neg()));
+        let behind = newest.zip(self.known).map_or(0, |(newest, known)| known.since(newest));
+        let behind = if behind < BACK_MAX { behind.max(0) as u32 } else { 0 };
+        let by = self.lag.max(behind) + AHEAD;
+        shift.timestamp = shift.timestamp.wrapping_sub(by);
+        self.leap = Some(Leap { at: self.told, by });
+        self.known = newest.map(|newest| newest.plus(by)).or(self.known);
+    }
+
+    /// What the copy told earlier and the world has not seen is told now: no time that is older than what it has seen.
+    pub(super) fn bring_forward(&self, stamp: u32) -> u32 {
+        let stamp = Number(stamp);
+        let is_back = |known: &Number| (1..BACK_MAX).contains(&known.since(stamp));
+        self.known.filter(is_back).unwrap_or(stamp).0
     }
 }
 
@@ -88,6 +126,9 @@ impl Shift {
         let echo = Number(echo);
         stamps.known = Some(stamps.known.unwrap_or(echo).or_later(echo));
         let echo = echo.plus(self.timestamp);
+        // A time that was told before the takeover.
+        let is_former = |leap: &Leap| leap.at.is_none_or(|at| at.is_past(echo));
+        let echo = echo.plus(stamps.leap.filter(is_former).map_or(0, |leap| leap.by));
         let echo = stamps.first.unwrap_or(echo).or_later(echo);
         stamps.told.unwrap_or(echo).or_earlier(echo).0
     }
@@ -113,10 +154,14 @@ impl Shift {
         let told = stamps.told.unwrap_or(stamp).or_later(stamp);
         stamps.told = Some(told);
         stamps.first = stamps.first.filter(|first| (0..FIRST_MAX).contains(&told.since(*first)));
+        if let Some(leap) = &mut stamps.leap {
+            let at = *leap.at.get_or_insert(told);
+            stamps.leap = stamps.leap.filter(|_| (0..FIRST_MAX).contains(&told.since(at)));
+        }
         let stamp = stamp.plus(self.timestamp.wrapping_neg());
-        let is_back = |known: &Number| (1..BACK_MAX).contains(&known.since(stamp));
-        let stamp = stamps.known.filter(is_back).unwrap_or(stamp);
-        stamps.known = Some(stamp);
-        stamp.0
+        let known = Number(stamps.bring_forward(stamp.0));
+        stamps.lag = stamps.lag.max(known.since(stamp) as u32);
+        stamps.known = Some(known);
+        known.0
     }
 }

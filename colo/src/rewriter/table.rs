@@ -28,8 +28,6 @@ pub(super) struct Table {
     places: u64,
     connections_max: usize,
     linger: Span,
-    /// The guest is no copy any more.
-    is_owner: bool,
     /// The last search for one that may be forgotten found none, and nothing has changed since.
     is_exhausted: bool,
 }
@@ -50,7 +48,6 @@ impl Table {
             places: 0,
             connections_max,
             linger,
-            is_owner: false,
             is_exhausted: false,
         }
     }
@@ -149,10 +146,6 @@ impl Table {
                 continue;
             };
             connection.listed = None;
-            if self.is_owner && connection.is_plain() {
-                self.remove(&flow);
-                continue;
-            }
             let is_unanswered = matches!(connection.stage, Stage::Opening(_));
             if !is_unanswered && !connection.ending.is_over() {
                 continue;
@@ -205,7 +198,7 @@ impl Table {
         base: Epoch,
         carried: impl IntoIterator<Item = Carried>,
     ) -> Result<(), Full> {
-        (self.is_owner, self.is_exhausted) = (false, false);
+        self.is_exhausted = false;
         self.connections.retain(|_, connection| connection.rebase(base));
         self.drop_void();
         self.list_all(now, |one| matches!(one.stage, Stage::Opening(_)));
@@ -216,13 +209,10 @@ impl Table {
         Ok(())
     }
 
-    pub(super) fn take_over(&mut self, now: Time) {
-        self.is_owner = true;
+    pub(super) fn take_over(&mut self) {
         self.is_exhausted = false;
         self.connections.retain(|_, connection| connection.take_over());
         self.drop_void();
-        // Those that are not shifted are remembered until the guest's clock has caught up.
-        self.list_all(now, Connection::is_plain);
     }
 
     pub(super) fn carried(&self) -> Vec<Carried> {

@@ -316,7 +316,8 @@ impl Simulation {
         self.rewriter.takeover(self.time());
         self.poll_rewriter();
         // What it sent, and what is not known to have left: it goes out now, perhaps again.
-        for (_, frame) in std::mem::take(&mut self.back) {
+        for (_, mut frame) in std::mem::take(&mut self.back) {
+            self.rewriter.bring_forward(CARD, WHOLE, &mut frame);
             self.world.deliver(self.now, frame);
         }
         self.sent.clear();
