@@ -208,9 +208,20 @@ impl Inlet {
         taken
     }
 
+    /// Whether the guest's vCPU is no more. Never waits.
+    pub fn has_ended(&self) -> bool {
+        self.shared.upgrade().is_none_or(|shared| shared.has_ended.load(Ordering::Acquire))
+    }
+
     /// Whether the guest has not ended.
     pub fn is_open(&self) -> bool {
         self.shared.upgrade().is_some_and(|shared| !shared.visit().is_off())
+    }
+}
+
+impl std::fmt::Debug for Inlet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Inlet")
     }
 }
 

@@ -194,10 +194,16 @@ impl<S: Sink> Receiver<S> {
     /// Puts every complete epoch up to `epoch` into the image. If its holder cannot take one in, there is no image
     /// any more.
     pub fn commit(&mut self, epoch: Epoch) {
+        self.commit_telling(epoch, |_| {});
+    }
+
+    /// The same; `changed` is told of each frame of the image that it puts something into.
+    pub fn commit_telling(&mut self, epoch: Epoch, mut changed: impl FnMut(Pfn)) {
         while self.complete.front().is_some_and(|front| front.epoch <= epoch) {
             let buffer = self.complete.pop_front().expect("just seen");
             for (entry, held) in buffer.entries() {
                 self.sink.apply_page(*entry, held.page(&self.pool));
+                changed(entry.pfn());
             }
             self.sink.apply_state(&buffer.state);
             self.committed = Some(buffer.epoch);

@@ -1,13 +1,16 @@
 //! What runs guests on this host, as the engine sees it: the lab, or Xen. A host says what holds an image, and makes a
 //! [`Machine`](super::Machine) and its source from one in memory.
 
+use crate::guest::copy::HostCopy;
 use crate::guest::machine::{HostError, RunningGuest};
 use crate::guest::replica::{NotSaved, Replica, Start};
 use std::fmt::Debug;
 use std::path::PathBuf;
+use std::sync::Arc;
 use understudy_checkpoint::domain::Description;
 use understudy_checkpoint::epoch::Image;
 use understudy_checkpoint::{Generation, PAGE_SIZE};
+use understudy_lab::Port;
 use understudy_link::HoldRefusal;
 
 /// Why a host could not build a guest from an image in memory. Nothing of it has run.
@@ -62,6 +65,27 @@ pub trait Host: Send + Sync + Debug {
 
     /// Starts a guest from an image in memory, as [`Replica::activate`] does.
     fn build(&self, start: &Start<'_>, image: Image) -> Result<RunningGuest, NotBuilt>;
+
+    /// Whether guests can run here beside their images.
+    fn runs_copies(&self) -> bool {
+        false
+    }
+
+    /// Memory of this host that a copy of `what` takes beside the image, at most.
+    fn copy_bytes(&self, what: &Description) -> u64 {
+        self.image_bytes(what)
+    }
+
+    /// Makes a copy of the guest `name` that `what` describes: it stands where `image` does, halted, and sends to `port`.
+    fn copy(
+        &self,
+        _name: &str,
+        _what: &Description,
+        _image: Image,
+        _port: Arc<dyn Port>,
+    ) -> Result<Box<dyn HostCopy>, String> {
+        Err("this host runs no copies of guests".into())
+    }
 
     /// Saves an image that no guest could be started from where a person can start it from.
     fn save(&self, _name: &str, _what: &Description, _image: &Image) -> Result<PathBuf, NotSaved> {

@@ -3,6 +3,7 @@
 //! sockets or the witness.
 //!
 //! * `pipeline` takes checkpoints of a guest that runs here; `replica` holds the image of one that does not
+//! * `copy` runs the guest beside that image; it may become the guest
 //! * `output` holds what it sends; [`Participant`] is whatever is cut and let go with an epoch
 //! * `lab`, `xen` are the hosts: what runs guests, and what only they know of them
 //!
@@ -12,6 +13,7 @@
 //!   both        [`Report`]s and the [`LoopWaker`] towards the loop
 //! ```
 
+mod copy;
 mod figures;
 mod host;
 mod lab;
@@ -30,6 +32,7 @@ mod waker;
 mod workers;
 mod xen;
 
+pub use copy::{CopyCard, CopyOrder, HostCopy, NotBegun, OutOfStep, Through, Traffic, TrafficStats, Untold};
 pub use figures::{Encoded, PauseTimes};
 pub use host::{Host, NotBuilt};
 pub use lab::{LabCard, LabCards, LabHost, LabStartError, activated};

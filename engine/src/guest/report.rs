@@ -77,6 +77,25 @@ pub enum Report {
         /// For the log.
         error: String,
     },
+    /// The copy is exactly this epoch, and stands still.
+    CopySet {
+        /// The epoch.
+        epoch: Epoch,
+    },
+    /// The copy could not be set: there is none.
+    CopySetFailed {
+        /// The epoch.
+        epoch: Epoch,
+        /// For the log.
+        error: String,
+    },
+    /// The copy stands still.
+    CopyHalted,
+    /// The copy has ended by itself.
+    CopyEnded {
+        /// For the log.
+        error: String,
+    },
     /// The guest runs, from the image.
     Activated {
         /// It.
@@ -117,6 +136,10 @@ impl Report {
             Self::Broken { .. } => "broken",
             Self::Committed { .. } => "committed",
             Self::CommitFailed { .. } => "commit failed",
+            Self::CopySet { .. } => "copy set",
+            Self::CopySetFailed { .. } => "copy not set",
+            Self::CopyHalted => "copy halted",
+            Self::CopyEnded { .. } => "copy ended",
             Self::Activated { .. } => "activated",
             Self::GivenUp { .. } => "given up",
             Self::ActivationDelayed { .. } => "activation delayed",

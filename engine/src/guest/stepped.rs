@@ -128,7 +128,7 @@ impl SteppedReplica {
     /// Does one thing and reports what came of it; `None` once the guest was to be started, which ends the thread.
     #[must_use]
     pub fn take(mut self, work: Work) -> Option<Self> {
-        if let Work::Activate { .. } = work {
+        if let Work::Activate { .. } | Work::ActivateCopy { .. } = work {
             return self.0.take(work).map(Box::new).map(Self);
         }
         self.0.step(work);

@@ -16,7 +16,8 @@ use super::primary::{Gate, OwnOffer, PrimaryGuest};
 use super::replay_stats::ReplayStats;
 use super::secondary::{Parts, SecondaryGuest};
 use crate::config::XenGuestConfig;
-use crate::guest::{Held, HeldOutput, Participants, RunningGuest};
+use crate::guest::{Held, HeldOutput, Participants, RunningGuest, Traffic};
+use std::sync::Arc;
 use understudy_checkpoint::domain::Description;
 use understudy_checkpoint::{Generation, epoch};
 use understudy_link::{HoldReason, HoldRefusal};
@@ -153,6 +154,8 @@ impl Guests {
     ) -> Result<(), HoldRefusal> {
         self.admit(name, &description)?;
         let (runtime, reporter) = self.runtime();
+        let traffic = self.host.runs_copies().then(|| Arc::new(Traffic::new(reporter.clone())));
+        let session = secondary::Config { runs_copies: traffic.is_some(), ..self.config.secondary_session() };
         let limits = epoch::Limits {
             buffer_bytes_max: self.config.limits.epoch_buffer_bytes as usize,
             page_count: description.page_count,
@@ -168,8 +171,9 @@ impl Guests {
             name: name.clone(),
             peer: peer.clone(),
             runtime,
-            session: Secondary::new(self.config.secondary_session(), cx.now()),
+            session: Secondary::new(session, cx.now()),
             replica_thread,
+            traffic,
             description,
             meter: self.metrics.guest(name),
         }));

@@ -9,6 +9,7 @@
 //! and while the thread has enough to do; then the primary's window stays shut (a link of version 1
 //! is not read on), and its epochs get longer. A heartbeat does not wait in it.
 
+mod copy;
 mod driver;
 mod inbox;
 mod words;
@@ -16,14 +17,16 @@ mod words;
 use super::context::Context;
 use super::inbound::{GuestName, Inbound};
 use crate::control::GuestRole;
-use crate::guest::{PreviousRun, ReplicaThread, Report, RunningGuest, RuntimeId, Work};
+use crate::guest::{PreviousRun, ReplicaThread, Report, RunningGuest, RuntimeId, Traffic, Work};
 use crate::metrics::GuestMeter;
+use copy::CopyHere;
 use std::collections::VecDeque;
+use std::sync::Arc;
 use understudy_checkpoint::domain::Description;
 use understudy_checkpoint::epoch::EpochHead;
 use understudy_checkpoint::{Epoch, Generation};
 use understudy_link::{GuestFrame, HoldRefusal};
-use understudy_session::secondary::{Input, Output, Secondary, State};
+use understudy_session::secondary::{Input, Output, Secondary, Start, State};
 use understudy_session::{Decline, EpochKind, NodeName, Record, Standing, Time, ToPrimary};
 
 /// Above this a link without windows is not read on until the thread has caught up.
@@ -47,6 +50,8 @@ pub(super) struct SecondaryGuest {
     pub(super) runtime: RuntimeId,
     pub(super) session: Secondary,
     pub(super) replica_thread: Box<dyn ReplicaThread>,
+    /// Of a copy that may run here.
+    copy: Option<CopyHere>,
     pub(super) description: Description,
     pub(super) meter: GuestMeter,
     inbox: VecDeque<Inbound>,
@@ -92,13 +97,15 @@ pub(super) struct Parts {
     pub(super) runtime: RuntimeId,
     pub(super) session: Secondary,
     pub(super) replica_thread: Box<dyn ReplicaThread>,
+    /// `None` where no copy can run.
+    pub(super) traffic: Option<Arc<Traffic>>,
     pub(super) description: Description,
     pub(super) meter: GuestMeter,
 }
 
 impl SecondaryGuest {
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { name, peer, runtime, session, replica_thread, description, mut meter } = parts;
+        let Parts { name, peer, runtime, session, replica_thread, traffic, description, mut meter } = parts;
         meter.set_role(GuestRole::Secondary, 0);
         Self {
             name,
@@ -106,6 +113,7 @@ impl SecondaryGuest {
             runtime,
             session,
             replica_thread,
+            copy: traffic.map(CopyHere::new),
             description,
             meter,
             inbox: VecDeque::new(),
@@ -179,7 +187,8 @@ impl SecondaryGuest {
     /// Runs the session's timer if it is due.
     pub(super) fn run_timers(&mut self, cx: &mut dyn Context) {
         let now = cx.now();
-        if self.next_timeout().is_some_and(|at| at <= now)
+        if self.session.next_timeout().is_some_and(|at| at <= now)
+            && self.defect.is_none()
             && self.call(|session| session.handle_timeout(now), cx)
         {
             self.perform_all(cx);
@@ -188,7 +197,9 @@ impl SecondaryGuest {
 
     /// When [`run_timers`](Self::run_timers) has something to do; never if the session is lost.
     pub(super) fn next_timeout(&self) -> Option<Time> {
-        self.session.next_timeout().filter(|_| self.defect.is_none())
+        let of_copy = self.copy.as_ref().and_then(CopyHere::next_look);
+        let session = self.session.next_timeout().into_iter().chain(of_copy).min();
+        session.filter(|_| self.defect.is_none())
     }
 
     /// There is a link to the primary.
@@ -210,6 +221,7 @@ impl SecondaryGuest {
         self.inbox.clear();
         (self.inbox_bytes, self.renewal) = (0, None);
         (self.is_attached, self.has_spoken) = (false, false);
+        self.copy.iter().for_each(CopyHere::link_lost);
     }
 
     /// The primary runs something else than what is held. The image stays what it is, and may be activated, until a full
@@ -250,12 +262,17 @@ impl SecondaryGuest {
                     self.meter.committed((cx.now() - since).into());
                 }
                 self.last_commit = Some(cx.now());
+                self.copy.iter().for_each(|copy| copy.committed(epoch));
                 self.handle(Input::Committed { epoch }, cx);
             }
             Report::CommitFailed { epoch, error } => {
                 tracing::error!(guest = %self.name, %epoch, error, "The image is lost");
                 self.handle(Input::CommitFailed { epoch }, cx);
             }
+            Report::CopySet { .. }
+            | Report::CopySetFailed { .. }
+            | Report::CopyHalted
+            | Report::CopyEnded { .. } => self.copy_report(report, cx),
             Report::Activated { guest } => {
                 self.started = Some(guest);
                 return;
@@ -330,17 +347,17 @@ impl SecondaryGuest {
                     self.begun.clear();
                     self.give(Work::DropImage);
                 }
-                // The session was told that no copy runs here.
                 Output::SetCopy { .. }
                 | Output::RunCopy { .. }
                 | Output::HaltCopy
                 | Output::CutCopy
-                | Output::DropCopy => {
-                    tracing::error!(guest = %self.name, "A copy is to run where none can");
-                }
-                Output::Activate { record, epoch, start: _ } => {
-                    let generation = record.generation;
-                    self.give(Work::Activate { generation, open: epoch.next() });
+                | Output::DropCopy => self.copy_order(&output, cx),
+                Output::Activate { record, epoch, start } => {
+                    let (generation, open) = (record.generation, epoch.next());
+                    self.give(match start {
+                        Start::Image => Work::Activate { generation, open },
+                        Start::SetCopy | Start::LiveCopy => Work::ActivateCopy { generation, open },
+                    });
                     self.is_being_started = true;
                     let authority_at = cx.now();
                     self.activation.get_or_insert(Activation {

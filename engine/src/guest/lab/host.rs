@@ -1,7 +1,9 @@
 //! The lab as a host: guests in this process, which begin and end with it.
 
+use super::copy::HostedCopy;
 use super::tap::{LabCard, LabCards};
 use crate::config::LabGuestConfig;
+use crate::guest::copy::HostCopy;
 use crate::guest::host::{Host, NotBuilt};
 use crate::guest::machine::{BoxedSource, HostError, Machine, RunningGuest};
 use crate::guest::replica::Start;
@@ -10,7 +12,7 @@ use std::sync::Arc;
 use understudy_checkpoint::domain::Description;
 use understudy_checkpoint::epoch::Image;
 use understudy_checkpoint::{Epoch, Generation};
-use understudy_lab::{ConfigError, GuestConfig, LabGuest, LoadError, Mac};
+use understudy_lab::{Conditions, ConfigError, GuestConfig, LabCopy, LabGuest, LoadError, Mac, Port};
 use understudy_link::{HoldReason, HoldRefusal};
 use understudy_netbuf::kernel::KernelError;
 
@@ -18,6 +20,7 @@ use understudy_netbuf::kernel::KernelError;
 #[derive(Clone, Debug)]
 pub struct LabHost {
     cards: LabCards,
+    conditions: Conditions,
 }
 
 /// Why a guest of the lab did not begin.
@@ -40,7 +43,12 @@ pub enum LabStartError {
 impl LabHost {
     /// Whose guests get their network cards from `cards`.
     pub fn new(cards: LabCards) -> Self {
-        Self { cards }
+        Self { cards, conditions: Conditions::NONE }
+    }
+
+    /// The same, which does this to its guests and copies.
+    pub fn under(self, conditions: Conditions) -> Self {
+        Self { conditions, ..self }
     }
 
     /// Starts a guest that nobody ran before.
@@ -51,7 +59,7 @@ impl LabHost {
             ..GuestConfig::new(guest.name.clone(), Mac(guest.mac), guest.ip)
         };
         let card = self.cards.make(&guest.name, Epoch(0))?;
-        let machine = LabGuest::start(&config, card.port())?;
+        let machine = LabGuest::start_under(self.conditions, &config, card.port())?;
         Ok(activated(machine, card)?)
     }
 }
@@ -66,8 +74,24 @@ impl Host for LabHost {
             Ok(card) => card,
             Err(error) => return Err(NotBuilt::with(error, image)),
         };
-        let guest = LabGuest::restore(image, card.port()).map_err(|error| error.to_string())?;
+        let guest = LabGuest::restore_under(self.conditions, image, card.port())
+            .map_err(|error| error.to_string())?;
         activated(guest, card).map_err(|error| error.to_string().into())
+    }
+
+    fn runs_copies(&self) -> bool {
+        true
+    }
+
+    fn copy(
+        &self,
+        _name: &str,
+        _what: &Description,
+        image: Image,
+        port: Arc<dyn Port>,
+    ) -> Result<Box<dyn HostCopy>, String> {
+        let copy = LabCopy::new(self.conditions, image, port).map_err(|error| error.to_string())?;
+        Ok(Box::new(HostedCopy::new(copy, self.cards.clone())))
     }
 
     fn pause_older(&self, _name: &str, _newest: Generation) -> Result<(), HostError> {

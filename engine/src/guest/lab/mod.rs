@@ -1,5 +1,6 @@
 //! Guests of the lab as the engine runs them: the host that starts them, and their network cards.
 
+mod copy;
 mod host;
 mod tap;
 

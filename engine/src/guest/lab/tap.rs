@@ -8,6 +8,7 @@
 //!                 ◄── thread ◄── tap
 //! ```
 
+use crate::guest::copy::Traffic;
 use crate::guest::output::interfaces::Card;
 use crate::guest::output::{HeldOutput, OutputMaker};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -99,7 +100,26 @@ impl LabCard {
             Self::Switch(output) => Ok(output),
             Self::Tap { tap, output } => {
                 let inlet = guest.inlet();
-                Builder::new().name("tap".into()).spawn(move || receive(&tap, &inlet))?;
+                let deliver = inlet.clone();
+                let spawn = Builder::new().name("tap".into());
+                spawn.spawn(move || {
+                    receive(&tap, &inlet, |frame| {
+                        deliver.inject(frame);
+                    });
+                })?;
+                Ok(output)
+            }
+        }
+    }
+
+    /// The same for a guest that was a copy: what it receives goes through `traffic`.
+    pub(super) fn plug_through(self, guest: &LabGuest, traffic: Arc<Traffic>) -> std::io::Result<HeldOutput> {
+        match self {
+            Self::Switch(output) => Ok(output),
+            Self::Tap { tap, output } => {
+                let inlet = guest.inlet();
+                let spawn = Builder::new().name("tap".into());
+                spawn.spawn(move || receive(&tap, &inlet, |frame| traffic.deliver(frame)))?;
                 Ok(output)
             }
         }
@@ -117,7 +137,7 @@ impl Port for TapPort {
 }
 
 /// Until the guest has ended, or its tap is gone.
-fn receive(tap: &GuestTap, inlet: &Inlet) {
+fn receive(tap: &GuestTap, inlet: &Inlet, deliver: impl Fn(&[u8])) {
     let mut frame = vec![0; FRAME_BYTES_MAX];
     while inlet.is_open() {
         let mut ready = [PollFd::new(tap.as_fd(), PollFlags::POLLIN)];
@@ -125,7 +145,7 @@ fn receive(tap: &GuestTap, inlet: &Inlet) {
         let _ = poll(&mut ready, PollTimeout::from(LOOK_EVERY_MS));
         loop {
             match tap.receive(&mut frame) {
-                Ok(Some(bytes)) => drop(inlet.inject(&frame[..bytes])),
+                Ok(Some(bytes)) => deliver(&frame[..bytes]),
                 Ok(None) => break,
                 Err(error) => {
                     tracing::warn!(tap = tap.name(), %error, "The guest's network card is gone");

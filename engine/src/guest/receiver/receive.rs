@@ -10,12 +10,13 @@
 //! What is damaged or does not fit ends its epoch, never the image before it.
 
 use super::in_memory::InMemory;
+use super::keeping::Keeping;
 use super::work::{Committed, Held, Work};
 use crate::guest::host::Host;
 use crate::guest::replica::{NotStarted, Replica, Start};
 use crate::guest::report::{Report, Reporter};
 use crate::memory;
-use crossbeam::channel::Receiver as Inbox;
+use crossbeam::channel::{Receiver as Inbox, TryRecvError};
 use std::sync::Arc;
 use understudy_checkpoint::domain::{Description, Sink};
 use understudy_checkpoint::epoch::{EpochHead, EpochPart, Image, Limits, ReceiveError, Receiver};
@@ -32,8 +33,10 @@ fn in_memory(page_count: u64, host: &Arc<dyn Host>) -> Box<dyn Replica> {
 }
 
 pub(in crate::guest) struct ReceiveThread {
-    held: Held,
+    pub(super) held: Held,
     pub(in crate::guest) receiver: Receiver<Box<dyn Replica>>,
+    /// The copy that runs beside the image.
+    pub(super) copy: Keeping,
     /// The host was asked what is to hold the image.
     is_prepared: bool,
     /// The epoch that parts belong to; `None` while parts are to be skipped.
@@ -41,10 +44,10 @@ pub(in crate::guest) struct ReceiveThread {
     limits: Limits,
     unwatched_batches: u32,
     /// A takeover has begun, and nobody else has what is held here.
-    is_last_copy: bool,
+    pub(super) is_last_copy: bool,
     /// What says how much memory can still be had.
     pub(in crate::guest) available_bytes: fn() -> Option<u64>,
-    reporter: Reporter,
+    pub(super) reporter: Reporter,
 }
 
 impl ReceiveThread {
@@ -53,6 +56,7 @@ impl ReceiveThread {
         Self {
             held,
             receiver,
+            copy: Keeping::default(),
             is_prepared: false,
             open: None,
             limits,
@@ -65,10 +69,22 @@ impl ReceiveThread {
 
     /// Works until the loop drops its end; `did` is told of each thing done.
     pub(super) fn run(mut self, inbox: &Inbox<Work>, did: impl Fn()) {
-        for work in inbox {
-            let Some(goes_on) = self.take(work) else { return };
-            self = goes_on;
-            did();
+        loop {
+            // While a copy is set, what arrives goes first, and does not keep it waiting.
+            let work = match self.copy.is_setting() {
+                true => inbox.try_recv(),
+                false => inbox.recv().map_err(|_| TryRecvError::Disconnected),
+            };
+            match work {
+                Ok(work) => {
+                    let Some(goes_on) = self.take(work) else { return };
+                    self = goes_on;
+                    did();
+                }
+                Err(TryRecvError::Empty) => {}
+                Err(TryRecvError::Disconnected) => break,
+            }
+            self.set_on();
         }
         self.save();
     }
@@ -76,7 +92,11 @@ impl ReceiveThread {
     /// Does one thing; `None` once the guest was to be started.
     pub(in crate::guest) fn take(mut self, work: Work) -> Option<Self> {
         if let Work::Activate { generation, open } = work {
+            self.copy.drop_copy();
             return self.activate(generation, open);
+        }
+        if let Work::ActivateCopy { generation, open } = work {
+            return self.activate_copy(generation, open);
         }
         self.step(work);
         Some(self)
@@ -86,23 +106,31 @@ impl ReceiveThread {
         match work {
             Work::Begin(head) => self.begin(head),
             Work::Part(part) => self.part(&part),
+            Work::Commit(epoch) if self.copy.is_setting() => self.copy.put_off(epoch),
             Work::Commit(epoch) => self.commit(epoch),
             Work::DropIncomplete => {
+                // What is acked and waits for the copy is not incomplete.
+                self.set_to_end();
                 self.open = None;
                 self.receiver.drop_uncommitted();
             }
             Work::DropImage => {
+                self.copy.drop_copy();
                 self.open = None;
                 self.drop_image();
             }
-            Work::Renew(description) => self.renew(*description),
+            Work::Renew(description) => {
+                self.copy.drop_copy();
+                self.renew(*description);
+            }
+            Work::LiveCopy(order) => self.order(order),
             Work::Copy(to) => {
                 let _ = to.send(self.copy());
             }
             Work::Save => self.save(),
             Work::PauseOlder(newest) => self.pause_older(newest),
             Work::EndOlder(newest) => self.end_older(newest),
-            Work::Activate { .. } => unreachable!("it ends the thread, see take"),
+            Work::Activate { .. } | Work::ActivateCopy { .. } => unreachable!("it ends the thread, see take"),
         }
     }
 
@@ -110,6 +138,7 @@ impl ReceiveThread {
         let EpochHead { generation, epoch, kind, base } = head;
         self.open = Some((generation, epoch));
         if kind == EpochKind::Seed {
+            self.copy.drop_copy();
             self.prepare();
         }
         self.take_in(|receiver| receiver.begin(epoch, kind, base));
@@ -219,8 +248,8 @@ impl ReceiveThread {
         }
     }
 
-    fn commit(&mut self, epoch: Epoch) {
-        self.receiver.commit(epoch);
+    pub(super) fn commit(&mut self, epoch: Epoch) {
+        self.receiver.commit_telling(epoch, |pfn| self.copy.changed(pfn));
         if let Some((why, image)) = self.receiver.sink_mut().fall_back() {
             *self.receiver.sink_mut() = Box::new(InMemory::new(image, self.held.host.clone()));
             tracing::warn!(
@@ -251,7 +280,7 @@ impl ReceiveThread {
         }
     }
 
-    fn end_older(&self, newest: Generation) {
+    pub(super) fn end_older(&self, newest: Generation) {
         let Held { name, host, .. } = &self.held;
         if let Err(error) = host.end_older(name, newest) {
             tracing::error!(guest = name, %error, "What an earlier engine left of the guest cannot be ended");

@@ -1,5 +1,6 @@
 //! What the loop has a receive thread do, and for whom. Not here: how it is done ([`receive`](super::receive)).
 
+use crate::guest::copy::CopyOrder;
 use crate::guest::host::Host;
 use crossbeam::channel::Sender;
 use std::sync::Arc;
@@ -29,6 +30,16 @@ pub enum Work {
     /// Start the guest from the image, as the owner of `generation`; answered by `RunningGuest`, `ActivationFailed`, or
     /// `ActivationDelayed`. The thread ends with the first two.
     Activate {
+        /// That of the takeover.
+        generation: Generation,
+        /// The first epoch it runs in.
+        open: Epoch,
+    },
+    /// What becomes of the copy that runs beside the image.
+    LiveCopy(CopyOrder),
+    /// The copy is the guest from now on, as it is, of the owner of `generation`; answered as `Activate` is, or by `CopyEnded` and
+    /// `ActivationDelayed` if there is no copy any more.
+    ActivateCopy {
         /// That of the takeover.
         generation: Generation,
         /// The first epoch it runs in.

@@ -73,6 +73,7 @@ impl GuestDriver for SecondaryGuest {
             self.handle(Input::SignOfLife, cx);
         }
         self.run_timers(cx);
+        self.run_copy(cx);
         self.pump(cx);
     }
 

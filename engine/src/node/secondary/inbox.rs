@@ -29,6 +29,11 @@ impl SecondaryGuest {
         // One that was silent speaks again.
         self.attach(cx);
         self.has_spoken = true;
+        // Somebody waits for each packet: they do not wait behind pages.
+        let what = match what {
+            Inbound::Packets(packets) => return self.copy_hears(packets, cx),
+            what => what,
+        };
         if let Inbound::ToSecondary(ToSecondary::Heartbeat { generation }) = &what
             && *generation == self.session.generation()
             && !self.inbox.is_empty()
@@ -50,6 +55,7 @@ impl SecondaryGuest {
         let mut heard = false;
         while self.waiting.is_empty()
             && !self.verdict_due
+            && !self.waits_for_copy()
             && let Some(what) = self.inbox.pop_front()
         {
             self.inbox_bytes -= what.len_bytes();
@@ -59,6 +65,13 @@ impl SecondaryGuest {
         if heard {
             self.handle(Input::SignOfLife, cx);
         }
+    }
+
+    /// An epoch does not begin while one that is whole waits for the copy to stand still.
+    fn waits_for_copy(&self) -> bool {
+        let is_begin =
+            || matches!(self.inbox.front(), Some(Inbound::ToSecondary(ToSecondary::EpochBegin { .. })));
+        self.session.is_halting() && is_begin()
     }
 
     fn take(&mut self, what: Inbound, cx: &mut dyn Context) {

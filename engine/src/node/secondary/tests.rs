@@ -1,5 +1,7 @@
 //! A guest held here whose thread takes its time, or whose primary changes its mind.
 
+mod copies;
+
 use super::*;
 use crate::metrics::Metrics;
 use crate::node::context::Silence;
@@ -10,7 +12,7 @@ use std::sync::Arc;
 use understudy_checkpoint::domain::GuestKind;
 use understudy_checkpoint::epoch::{EpochEnd, EpochPart};
 use understudy_checkpoint::pages::EpochSummary;
-use understudy_link::{Frame, GuestId};
+use understudy_link::{Frame, GuestId, PacketFrame};
 use understudy_session::{Span, ToSecondary, WitnessRequest, secondary};
 
 const MS: u64 = 1_000_000;
@@ -20,6 +22,8 @@ const G: Generation = Generation(1);
 struct Outside {
     now: Time,
     sent: Vec<ToPrimary>,
+    /// Frames of a copy: its base, their number, and they.
+    told: Vec<(Epoch, u64, Vec<u8>)>,
     /// Whether the peer speaks for others.
     others_speak: bool,
     silences: usize,
@@ -27,7 +31,7 @@ struct Outside {
 
 impl Outside {
     fn new() -> Self {
-        Self { now: Time(0), sent: Vec::new(), others_speak: false, silences: 0 }
+        Self { now: Time(0), sent: Vec::new(), told: Vec::new(), others_speak: false, silences: 0 }
     }
 }
 
@@ -56,6 +60,11 @@ impl Context for Outside {
     fn send(&mut self, _peer: &NodeName, frame: &Frame<'_>) {
         if let Frame::Guest(_, GuestFrame::ToPrimary(message)) = frame {
             self.sent.push(message.clone());
+        }
+        if let Frame::Guest(_, GuestFrame::Packets(PacketFrame::Output { base, first, packets, .. })) = frame
+        {
+            let frames = (*first..).zip(packets.iter());
+            self.told.extend(frames.map(|(number, frame)| (*base, number, frame.to_vec())));
         }
     }
     fn close_link(&mut self, _peer: &NodeName, why: &str) {
@@ -108,9 +117,8 @@ fn description(config: &[u8]) -> Description {
     }
 }
 
-fn guest(room: usize) -> (SecondaryGuest, Replica, Outside) {
-    let replica = Replica { room: Arc::new(Mutex::new(room)), ..Replica::default() };
-    let config = secondary::Config {
+fn config_of_b() -> secondary::Config {
+    secondary::Config {
         node: NodeName("b".into()),
         heartbeat: Span::from_ms(50),
         silence_max: Span::from_ms(300),
@@ -120,13 +128,19 @@ fn guest(room: usize) -> (SecondaryGuest, Replica, Outside) {
         runs_copies: false,
         after_crash: understudy_session::colo::AfterCrash::default(),
         has_witness: false,
-    };
+    }
+}
+
+fn guest(room: usize) -> (SecondaryGuest, Replica, Outside) {
+    let replica = Replica { room: Arc::new(Mutex::new(room)), ..Replica::default() };
+    let config = config_of_b();
     let parts = Parts {
         name: "g".into(),
         peer: NodeName("a".into()),
         runtime: RuntimeId(1),
         session: Secondary::new(config, Time(0)),
         replica_thread: Box::new(replica.clone()),
+        traffic: None,
         description: description(b"first"),
         meter: Metrics::new().guest("g"),
     };

@@ -1,0 +1,45 @@
+//! A guest that runs here beside its image (COLO): what sets it and runs it, and what passes between it and the world.
+//!
+//! ```text
+//!   link ─► loop ─ input, handshakes, released ─► [`traffic`] ─► rewriter ─► its card
+//!        ◄─ loop ◄──── what it sends ─────────────    ▲   └───◄─ rewriter ◄── its card
+//!                                                     │
+//!   receive thread ─ set, run, halt, drop ─► [`beside`] ─► a HostCopy ([`running`])
+//! ```
+//!
+//! A copy that becomes the guest keeps its rewriter ([`through`]): its connections have other numbers than the world knows.
+//!
+//! Not here: when a copy is set, runs or is the guest (the session), and who compares what it sends (the primary's host).
+
+pub(in crate::guest) mod beside;
+mod input;
+mod running;
+mod through;
+mod traffic;
+mod way;
+
+pub use input::OutOfStep;
+pub use running::{CopyCard, HostCopy, NotBegun};
+pub use through::Through;
+pub use traffic::{Traffic, TrafficStats, Untold};
+
+use std::sync::Arc;
+use understudy_checkpoint::Epoch;
+
+/// What the loop has a receive thread do with the copy.
+#[derive(Clone, Debug)]
+pub enum CopyOrder {
+    /// Make it exactly this epoch, which is committed; answered by `CopySet` or `CopySetFailed`.
+    Set {
+        /// The epoch.
+        epoch: Epoch,
+        /// What passes between it and the world: the same each time.
+        traffic: Arc<Traffic>,
+    },
+    /// Let it run; answered by `CopyEnded` if it does not.
+    Run,
+    /// Stop it where it stands; answered by `CopyHalted` or `CopyEnded`.
+    Halt,
+    /// Forget it.
+    Drop,
+}

@@ -1,0 +1,177 @@
+//! The way of frames between a copy and the world: through the rewriter, both ways.
+//!
+//! ```text
+//!   input  ─► rewriter ─► card        full: they wait here, in order, up to a bound
+//!   output ◄─ rewriter ◄─ card
+//! ```
+//!
+//! What is lost here is lost as on a network: the guests' protocols send it again, and until then what the copy sends matches
+//! nothing, which asks for a checkpoint. It is counted.
+//!
+//! Not here: what of the output is told or kept ([`traffic`](super::traffic)).
+
+use super::input::CARD;
+use super::running::CopyCard;
+use std::collections::VecDeque;
+use std::time::Instant;
+use understudy_checkpoint::Epoch;
+use understudy_checkpoint::time::Time;
+use understudy_colo::packet::{Frame, Offload, Packet, Side};
+use understudy_colo::rewriter::{self, Rewriter, Verdict};
+use understudy_colo::{Handshake, Opening};
+
+/// Frames that wait for room in the copy's card, and their bytes.
+const PENDING_MAX: usize = 1 << 14;
+const PENDING_BYTES_MAX: usize = 4 << 20;
+
+#[derive(Debug)]
+pub(super) struct Way {
+    began: Instant,
+    rewriter: Rewriter,
+    pub(super) card: Option<Box<dyn CopyCard>>,
+    pending: VecDeque<Vec<u8>>,
+    pending_bytes: usize,
+    scratch: Vec<u8>,
+    /// Frames that had no room anywhere.
+    pub(super) lost: u64,
+    /// Connections whose numbers the primary's host did not tell in time.
+    pub(super) unanswered: u64,
+}
+
+impl Way {
+    pub(super) fn new() -> Self {
+        Self {
+            began: Instant::now(),
+            rewriter: Rewriter::new(Epoch(0), rewriter::Limits::default()),
+            card: None,
+            pending: VecDeque::new(),
+            pending_bytes: 0,
+            scratch: Vec::new(),
+            lost: 0,
+            unanswered: 0,
+        }
+    }
+
+    fn now(&self) -> Time {
+        Time(self.began.elapsed().as_nanos() as u64)
+    }
+
+    /// The copy was set to `base`.
+    pub(super) fn set(&mut self, base: Epoch) {
+        self.forget_pending();
+        let now = self.now();
+        if self.rewriter.set_base(now, base, []).is_err() {
+            self.lost += 1;
+        }
+    }
+
+    /// The copy stands still.
+    pub(super) fn halt(&mut self) {
+        self.rewriter.halt();
+        self.forget_pending();
+    }
+
+    fn forget_pending(&mut self) {
+        self.pending.clear();
+        self.pending_bytes = 0;
+    }
+
+    /// The copy is the guest; what waited comes out.
+    pub(super) fn takeover(&mut self, out: &mut dyn FnMut(&[u8])) {
+        let now = self.now();
+        self.rewriter.takeover(now);
+        self.settle(out);
+    }
+
+    /// The guest has begun a connection in the epoch after `cut`.
+    pub(super) fn handshake(&mut self, cut: Epoch, packet: &[u8], out: &mut dyn FnMut(&[u8])) {
+        let parsed = Packet::parse(frame(packet), Side::Guest);
+        let understudy_colo::packet::Content::Tcp(segment) = &parsed.content else { return };
+        let Some(opening) = Opening::of(segment) else { return };
+        let handshake = Handshake { epoch: cut.next(), flow: parsed.flow, opening };
+        let now = self.now();
+        if self.rewriter.handshake(now, &handshake).is_err() {
+            self.lost += 1;
+        }
+        self.settle(out);
+    }
+
+    /// A frame of the world for the copy; `out` takes what the copy had sent and waited.
+    pub(super) fn input(&mut self, packet: &[u8], out: &mut dyn FnMut(&[u8])) {
+        self.through(Side::World, packet, out);
+    }
+
+    /// A frame of the copy; `out` takes it, rewritten, and what waited.
+    pub(super) fn output(&mut self, packet: &[u8], out: &mut dyn FnMut(&[u8])) {
+        self.through(Side::Guest, packet, out);
+    }
+
+    fn through(&mut self, side: Side, packet: &[u8], out: &mut dyn FnMut(&[u8])) {
+        let now = self.now();
+        let mut bytes = std::mem::take(&mut self.scratch);
+        bytes.clear();
+        bytes.extend_from_slice(packet);
+        let (whole, rewriter) = (Offload::default(), &mut self.rewriter);
+        let verdict = match side {
+            Side::World => rewriter.input(now, CARD, whole, &mut bytes),
+            Side::Guest => rewriter.output(now, CARD, whole, &mut bytes),
+        };
+        match (verdict, side) {
+            (Verdict::Pass, Side::World) => self.deliver(&bytes),
+            (Verdict::Pass, Side::Guest) => out(&bytes),
+            (Verdict::Waits, _) => {}
+            (Verdict::Refused(_), _) => self.lost += 1,
+        }
+        self.scratch = bytes;
+        self.settle(out);
+    }
+
+    /// Time has passed, and the card may have room again.
+    pub(super) fn tick(&mut self, out: &mut dyn FnMut(&[u8])) {
+        let now = self.now();
+        if self.rewriter.next_timeout().is_some_and(|at| at <= now) {
+            self.rewriter.handle_timeout(now);
+            self.settle(out);
+        }
+        while let Some(card) = &self.card
+            && self.pending.front().is_some_and(|frame| card.deliver(frame))
+        {
+            let delivered = self.pending.pop_front().map_or(0, |frame| frame.len());
+            self.pending_bytes -= delivered;
+        }
+    }
+
+    /// Does what the rewriter says, until it has no more to say.
+    fn settle(&mut self, out: &mut dyn FnMut(&[u8])) {
+        while let Some(output) = self.rewriter.poll_output() {
+            match output {
+                rewriter::Output::Deliver(waited) => {
+                    match waited.side {
+                        Side::World => self.deliver(&waited.bytes),
+                        Side::Guest => out(&waited.bytes),
+                    }
+                    self.rewriter.recycle(waited.bytes);
+                }
+                rewriter::Output::Unanswered(_) => self.unanswered += 1,
+            }
+        }
+    }
+
+    fn deliver(&mut self, frame: &[u8]) {
+        let Some(card) = &self.card else { return };
+        if self.pending.is_empty() && card.deliver(frame) {
+            return;
+        }
+        if self.pending.len() >= PENDING_MAX || self.pending_bytes + frame.len() > PENDING_BYTES_MAX {
+            self.lost += 1;
+            return;
+        }
+        self.pending_bytes += frame.len();
+        self.pending.push_back(frame.to_vec());
+    }
+}
+
+/// A frame as a lab guest's card has it: nothing is left to do.
+pub(super) fn frame(bytes: &[u8]) -> Frame<'_> {
+    Frame { card: CARD, offload: Offload::default(), bytes }
+}

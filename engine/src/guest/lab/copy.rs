@@ -1,0 +1,93 @@
+//! A copy of a lab guest, as the engine runs it: beside its image, and, once the session says so, as the guest.
+
+use super::tap::LabCards;
+use crate::guest::copy::{CopyCard, HostCopy, NotBegun, Through, Traffic};
+use crate::guest::machine::{BoxedSource, RunningGuest};
+use crate::guest::replica::Start;
+use std::sync::Arc;
+use understudy_checkpoint::domain::{DomainError, DomainState, LiveCopy};
+use understudy_checkpoint::pages::DirtyBitmap;
+use understudy_checkpoint::{Epoch, Page, PageEntry};
+use understudy_lab::wire::FRAME_BYTES_MAX;
+use understudy_lab::{Inlet, LabCopy};
+
+/// A copy of a lab guest, and where its network card comes from if it becomes the guest.
+#[derive(Debug)]
+pub(super) struct HostedCopy {
+    copy: LabCopy,
+    cards: LabCards,
+}
+
+impl HostedCopy {
+    pub(super) fn new(copy: LabCopy, cards: LabCards) -> Self {
+        Self { copy, cards }
+    }
+}
+
+impl HostCopy for HostedCopy {
+    fn card(&self) -> Box<dyn CopyCard> {
+        Box::new(Card(self.copy.guest().inlet()))
+    }
+
+    fn begin(
+        mut self: Box<Self>,
+        start: &Start<'_>,
+        traffic: &Arc<Traffic>,
+    ) -> Result<RunningGuest, NotBegun> {
+        let card = match self.cards.make(start.name, start.open) {
+            Ok(card) => card,
+            Err(error) => return Err(NotBegun { why: error.to_string(), copy: Some(self) }),
+        };
+        let guest = self.copy.guest().clone();
+        let gone = |why: String| NotBegun { why, copy: None };
+        self.copy.run().map_err(|error| gone(error.to_string()))?;
+        traffic.begin(Epoch(start.open.0.saturating_sub(1)), card.port());
+        let output = card
+            .plug_through(&guest, traffic.clone())
+            .map_err(|error| gone(format!("the guest's network card gets no thread: {error}")))?;
+        guest.announce();
+        let source = BoxedSource(Box::new(guest.source()));
+        let machine = Arc::new(Through::new(Arc::new(guest), traffic.clone()));
+        Ok(RunningGuest { source, machine, output, past: None, compared_bytes: 0 })
+    }
+}
+
+/// The way to a lab guest's card.
+#[derive(Debug)]
+struct Card(Inlet);
+
+impl CopyCard for Card {
+    fn deliver(&self, frame: &[u8]) -> bool {
+        // What is longer no card takes, however often it is tried; what is shorter is no frame.
+        let fits = (ETHERNET_BYTES..=FRAME_BYTES_MAX).contains(&frame.len());
+        !fits || self.0.has_ended() || self.0.inject(frame)
+    }
+
+    fn has_ended(&self) -> bool {
+        self.0.has_ended()
+    }
+}
+
+/// The head of any frame.
+const ETHERNET_BYTES: usize = 14;
+
+impl LiveCopy for HostedCopy {
+    fn halt(&mut self) -> Result<(), DomainError> {
+        self.copy.halt()
+    }
+    fn drain_dirty(&mut self, into: &mut DirtyBitmap) -> Result<(), DomainError> {
+        self.copy.drain_dirty(into)
+    }
+    fn put_page(&mut self, entry: PageEntry, page: Option<&Page>) -> Result<(), DomainError> {
+        self.copy.put_page(entry, page)
+    }
+    fn put_state(&mut self, state: &DomainState) -> Result<(), DomainError> {
+        self.copy.put_state(state)
+    }
+    fn run(&mut self) -> Result<(), DomainError> {
+        self.copy.run()
+    }
+    fn deliver(&self, frame: &[u8]) -> bool {
+        self.copy.deliver(frame)
+    }
+}

@@ -1,0 +1,159 @@
+//! The copy of a guest that is held here: the session's orders to it, what it hears, and what the primary is told of it.
+//!
+//! ```text
+//!   session ─ SetCopy, RunCopy, HaltCopy, DropCopy ─► receive thread ─ CopySet, CopyHalted … ─► session
+//!           ─ RunCopy, HaltCopy, CutCopy ───────────► Traffic: told, or not any more, at once
+//!   link    ─ Input, Handshake, Released ───────────► Traffic
+//!           ◄─ Output ─────────────────────────────── Traffic, in each turn of the loop
+//! ```
+//!
+//! Not here: what a copy is (`guest/copy`), and what is decided of it (the session).
+
+use super::SecondaryGuest;
+use crate::guest::{CopyOrder, Report, Traffic, TrafficStats, Untold, Work};
+use crate::node::context::Context;
+use crate::node::inbound::GuestPackets;
+use std::sync::Arc;
+use understudy_checkpoint::Epoch;
+use understudy_link::{GuestFrame, PacketFrame};
+use understudy_session::secondary::{Input, Output};
+use understudy_session::{Span, Time};
+
+/// How often a copy that is there is looked at: whether it has ended, and what waits for time to pass.
+const LOOK_EVERY: Span = Span::from_ms(20);
+
+/// A copy, or the place for one.
+#[derive(Debug)]
+pub(super) struct CopyHere {
+    traffic: Arc<Traffic>,
+    /// When to look at it; `None` if it is not there.
+    look_at: Option<Time>,
+    /// What was lost when it was said last.
+    said: TrafficStats,
+}
+
+impl CopyHere {
+    pub(super) fn new(traffic: Arc<Traffic>) -> Self {
+        Self { traffic, look_at: None, said: TrafficStats::default() }
+    }
+
+    pub(super) fn next_look(&self) -> Option<Time> {
+        self.look_at
+    }
+
+    pub(super) fn link_lost(&self) {
+        self.traffic.link_lost();
+    }
+
+    pub(super) fn committed(&self, epoch: Epoch) {
+        self.traffic.forget(epoch);
+    }
+}
+
+impl SecondaryGuest {
+    /// What the session wants of the copy.
+    pub(super) fn copy_order(&mut self, output: &Output, cx: &mut dyn Context) {
+        let Some(CopyHere { traffic, look_at, .. }) = &mut self.copy else {
+            // The session was told that no copy runs here.
+            return tracing::error!(guest = %self.name, "A copy is to run where none can");
+        };
+        let order = match *output {
+            Output::SetCopy { epoch } => {
+                *look_at = None;
+                CopyOrder::Set { epoch, traffic: traffic.clone() }
+            }
+            Output::RunCopy { generation, base } => {
+                traffic.run(generation, base);
+                *look_at = Some(cx.now());
+                CopyOrder::Run
+            }
+            Output::HaltCopy => {
+                traffic.mute();
+                CopyOrder::Halt
+            }
+            Output::CutCopy => return traffic.mute(),
+            _ => {
+                traffic.idle();
+                *look_at = None;
+                CopyOrder::Drop
+            }
+        };
+        self.give(Work::LiveCopy(order));
+    }
+
+    /// What the receive thread says of it.
+    pub(super) fn copy_report(&mut self, report: Report, cx: &mut dyn Context) {
+        let Some(CopyHere { traffic, look_at, .. }) = &mut self.copy else { return };
+        let guest = &*self.name;
+        let input = match report {
+            Report::CopySet { epoch } => match traffic.reaches(epoch) {
+                Ok(()) => Input::CopySet { epoch },
+                Err(why) => {
+                    tracing::warn!(guest, %epoch, %why, "The copy cannot run");
+                    Input::CopySetFailed { epoch }
+                }
+            },
+            Report::CopySetFailed { epoch, error } => {
+                tracing::warn!(guest, %epoch, error, "The copy cannot be set");
+                Input::CopySetFailed { epoch }
+            }
+            Report::CopyHalted => Input::CopyHalted,
+            Report::CopyEnded { error } => {
+                tracing::error!(guest, error, "The copy has ended");
+                *look_at = None;
+                Input::CopyCrashed { has_forwarded: traffic.has_forwarded() }
+            }
+            _ => return,
+        };
+        self.handle(input, cx);
+    }
+
+    /// Packets of the primary.
+    pub(super) fn copy_hears(&mut self, packets: GuestPackets, cx: &mut dyn Context) {
+        let Some(CopyHere { traffic, .. }) = &self.copy else { return };
+        match packets {
+            GuestPackets::Input { generation, epoch, first, packets } => {
+                if let Some(packets) = packets.packets()
+                    && let Err(why) = traffic.input(generation, epoch, first, packets)
+                {
+                    cx.close_link(&self.peer, &why.to_string());
+                }
+            }
+            GuestPackets::Handshake { epoch, packet, .. } => traffic.handshake(epoch, &packet),
+            GuestPackets::Released { generation, base, through } => {
+                traffic.released(generation, base, through)
+            }
+            GuestPackets::Output { .. } => {}
+        }
+    }
+
+    /// Tells the primary what the copy has sent, and looks at the copy if it is time to.
+    pub(super) fn run_copy(&mut self, cx: &mut dyn Context) {
+        let now = cx.now();
+        let Some(CopyHere { traffic, look_at: Some(look_at), said }) = &mut self.copy else { return };
+        if let Some(number) = cx.number_of(&self.peer, &self.name) {
+            while let Some(Untold { generation, base, first, list }) = traffic.take_untold() {
+                if let Some(packets) = list.packets() {
+                    let output = PacketFrame::Output { generation, base, first, packets };
+                    cx.send(&self.peer, &GuestFrame::Packets(output).of(number));
+                }
+            }
+        }
+        if *look_at > now {
+            return;
+        }
+        *look_at = now + LOOK_EVERY;
+        traffic.tick();
+        let stats = traffic.stats();
+        if stats != *said {
+            tracing::warn!(
+                guest = %self.name, input = stats.input_lost, output = stats.output_lost, unanswered = stats.unanswered,
+                "Frames between the copy and the world had no room, in all; a checkpoint follows"
+            );
+            *said = stats;
+        }
+        if traffic.has_ended() {
+            self.copy_report(Report::CopyEnded { error: "its vCPU has stopped".into() }, cx);
+        }
+    }
+}
