@@ -6,6 +6,12 @@
 //!   options  multipath TCP becomes fillers in a SYN: its keys are random, no copy could go on with them
 //! ```
 //!
+//! Selective acknowledgements stay, also those of bytes that only the guest has. They are advice: a receiver may drop what it
+//! has told so, and a sender keeps each byte until the ack passes it (RFC 2018, section 8), which this ack does not do before both
+//! guests have it. Where the copy lacks such bytes, the ack stops in front of them; then the sender knows that they were dropped
+//! and sends them again, at the latest when its timer ends. Without the blocks, it would send again also what both guests
+//! have, at each loss.
+//!
 //! Not here: what these numbers are (the comparer).
 
 use crate::checksum::Header;

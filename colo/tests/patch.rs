@@ -29,6 +29,13 @@ fn an_ack_and_a_window_are_lowered() {
 }
 
 #[test]
+fn selective_acks_beyond_the_ack_stay() {
+    let patch = Patch { ack: Some(5000), ..Patch::default() };
+    let tcp = guest(ACK, 1, 9000).options(&sacks(&[(9500, 9600), (10_000, 10_100)]));
+    assert_eq!(patched(patch, &tcp), Tcp { ack: 5000, ..tcp }.frame());
+}
+
+#[test]
 fn multipath_becomes_fillers_in_a_syn_alone() {
     let patch = Patch { is_multipath_blanked: true, ..Patch::default() };
     let options = [2, 4, 5, 0xb4, 30, 4, 1, 0x81, 3, 3, 7, 0];
