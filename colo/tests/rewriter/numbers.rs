@@ -4,7 +4,8 @@ use crate::bench::*;
 use crate::support::*;
 use understudy_checkpoint::Epoch;
 use understudy_colo::packet::{Content, Frame, Offload, Packet, Side};
-use understudy_colo::rewriter::Verdict;
+use understudy_colo::rewriter::{Output, Verdict};
+use understudy_colo::{Handshake, Opening};
 
 #[test]
 fn resets() {
@@ -203,6 +204,19 @@ fn super_frames_and_partial_checksums() {
     assert_eq!(frame[place..place + 2], before[place..place + 2], "the sum of the pseudo header");
     assert_eq!(frame.len(), before.len());
     assert_eq!(frame[place + 2..][30..], before[place + 2..][30..]);
+
+    // Of frames that wait, as well.
+    bench.pass(syn().port(2));
+    assert_eq!(
+        bench.rewriter.output(bench.now, CARD, offload, &mut copy_syn_ack().port(2).frame()),
+        Verdict::Waits
+    );
+    let primary = primary_syn_ack().port(2).frame();
+    let (flow, segment_of_primary) = parsed(&primary, Side::Guest);
+    let opening = Opening::of(&segment_of_primary).unwrap();
+    bench.rewriter.handshake(bench.now, &Handshake { epoch: Epoch(8), flow, opening }).unwrap();
+    let Some(Output::Deliver(waited)) = bench.rewriter.poll_output() else { panic!("it waited") };
+    assert_eq!((waited.side, waited.offload), (Side::Guest, offload));
 
     let whole = bench.pass(guest(ACK, 9001, 101).payload(&[7; 1448]).ipv6().port(1));
     assert_eq!(segment(&whole).sequence, 9001, "another flow");
