@@ -30,22 +30,25 @@ struct Pair {
 fn capture(guest: &LabGuest) -> Image {
     let mut source = guest.source();
     source.suspend().unwrap();
+    let image = capture_halted(guest);
+    source.resume().unwrap();
+    image
+}
+
+/// As [`capture`], of a guest that stands still.
+fn capture_halted(guest: &LabGuest) -> Image {
+    let mut source = guest.source();
     let (mut image, mut all) = (Image::new(PAGES), DirtyBitmap::new(PAGES));
     (0..PAGES).for_each(|pfn| all.set(Pfn(pfn)));
     let mut staging = Staging::new(PAGES as usize);
     assert_eq!(source.copy_pages(&all, Pfn(0), &mut staging, 1).unwrap(), None);
     let mut state = DomainState::default();
     source.capture_state(&mut state).unwrap();
-    source.resume().unwrap();
-    put_staged(&staging, &mut image);
-    image.apply_state(&state);
-    image
-}
-
-fn put_staged(staging: &Staging, image: &mut Image) {
     for (entry, page) in staging.entries().iter().zip(staging.pages()) {
         image.apply_page(*entry, Some(page));
     }
+    image.apply_state(&state);
+    image
 }
 
 fn copied(image: &Image) -> Image {
@@ -176,7 +179,7 @@ fn a_copy_that_went_its_own_way_is_set_to_what_the_original_is() {
     pair.original.source().drain_dirty(&mut changed).unwrap();
     // Written after the capture, too: a superset is no harm.
     pair.set(&image, &mut changed);
-    let set = capture_halted(&pair.copy);
+    let set = capture_halted(pair.copy.guest());
     assert_eq!(differing(&image, &set), vec![]);
     assert_eq!(image.state(), set.state());
 
@@ -186,20 +189,6 @@ fn a_copy_that_went_its_own_way_is_set_to_what_the_original_is() {
     pair.ask(100..130);
     let [original, copy] = pair.answers(30);
     assert_eq!(original, copy);
-}
-
-/// A halted copy, as an image.
-fn capture_halted(copy: &LabCopy) -> Image {
-    let mut source = copy.guest().source();
-    let (mut image, mut all) = (Image::new(PAGES), DirtyBitmap::new(PAGES));
-    (0..PAGES).for_each(|pfn| all.set(Pfn(pfn)));
-    let mut staging = Staging::new(PAGES as usize);
-    assert_eq!(source.copy_pages(&all, Pfn(0), &mut staging, 1).unwrap(), None);
-    let mut state = DomainState::default();
-    source.capture_state(&mut state).unwrap();
-    put_staged(&staging, &mut image);
-    image.apply_state(&state);
-    image
 }
 
 #[test]

@@ -1,3 +1,5 @@
+//! What leaves the queue when, in order, and within its bounds.
+
 use super::*;
 use proptest::prelude::*;
 

@@ -66,14 +66,20 @@ fn once_the_next_epoch_is_acked_the_copy_is_set_to_it_and_run() {
     assert!(!pair.of_secondary.iter().any(|it| matches!(it, Order::RunCopy { .. })));
 }
 
-#[test]
-fn a_copy_that_is_being_set_is_set_to_the_end() {
+/// The primary's host is lost while the copy is being set to this epoch, which was acked.
+fn lost_while_setting() -> (Pair, Epoch) {
     let mut pair = Pair::live();
     pair.hold(Held::Set);
     diverge(&mut pair);
     pair.wait(INTERVAL_MS);
     let next = captures(&pair)[0];
     pair.lose_a();
+    (pair, next)
+}
+
+#[test]
+fn a_copy_that_is_being_set_is_set_to_the_end() {
+    let (mut pair, next) = lost_while_setting();
     assert_eq!(swap_at(&pair), None);
     pair.let_go(Held::Set);
     assert_eq!(started(&pair), Some((Start::SetCopy, next)));
@@ -81,12 +87,7 @@ fn a_copy_that_is_being_set_is_set_to_the_end() {
 
 #[test]
 fn a_copy_that_cannot_be_set_leaves_the_image() {
-    let mut pair = Pair::live();
-    pair.hold(Held::Set);
-    diverge(&mut pair);
-    pair.wait(INTERVAL_MS);
-    let next = captures(&pair)[0];
-    pair.lose_a();
+    let (mut pair, next) = lost_while_setting();
     pair.tell_secondary(secondary::Input::CopySetFailed { epoch: next });
     assert_eq!(started(&pair), Some((Start::Image, next)));
 }
