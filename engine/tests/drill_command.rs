@@ -82,6 +82,18 @@ fn several_guests_fail_over_together() {
 }
 
 #[test]
+fn guests_that_differ_by_their_host_and_suspend_slowly_fail_over_as_others() {
+    let conditions =
+        "--memory 8M --diverge chance=0.2,what=delay --suspend-takes 20ms --fail kill,switchover";
+    let output = drill(&format!("{conditions} --output json")).output().unwrap();
+    let report = report(&output);
+    assert_eq!(report["held"], true, "{report:#}");
+    for round in report["rounds"].as_array().unwrap() {
+        assert!(round["pause_us_p50"].as_u64().unwrap() >= 20_000, "{round:#}");
+    }
+}
+
+#[test]
 fn a_drill_that_is_interrupted_leaves_nothing() {
     let (drill, children) = long_drill();
     kill(Pid::from_raw(drill.id() as i32), Signal::SIGINT).unwrap();
@@ -109,6 +121,8 @@ fn what_no_guest_can_be_is_refused_at_once() {
         ("--rounds 0", "not in 1..=1000000"),
         ("--guests 0", "not in 1..=64"),
         ("--fail fire", "possible values"),
+        ("--diverge chance=2", "chance=0.01,what=value"),
+        ("--suspend-takes 100", "ns, us"),
     ] {
         let output = drill(arguments).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);

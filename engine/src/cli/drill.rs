@@ -10,7 +10,7 @@ use crate::drill::network::{guest_address, guest_name};
 use crate::drill::plan::{Cut, Failure, Plan};
 use crate::drill::run::{Finished, run as run_drill};
 use crate::drill::table;
-use understudy_lab::{GuestConfig, LoadError};
+use understudy_lab::{Divergence, GuestConfig, LoadError};
 use understudy_session::Span;
 use understudy_session::primary::Pacing;
 
@@ -46,6 +46,12 @@ pub(super) struct Args {
     /// How the guests use their memory: a name or a description that the lab knows
     #[arg(long, default_value = "mixed")]
     load: String,
+    /// The hosts' guests differ by chance: in what they reply (value, clock), when (delay) or in which order
+    #[arg(long, value_name = "chance=0..1,what=WHAT")]
+    diverge: Option<Divergence>,
+    /// How long a guest stands still to suspend, beside what the work takes: what a guest of emulated Xen takes is 100ms
+    #[arg(long, value_name = "TIME", value_parser = parse_span, default_value = "0ms")]
+    suspend_takes: Span,
     /// Guests, each with its own protection, all on host A at first
     #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=i64::from(GUESTS_MAX)))]
     guests: u16,
@@ -124,6 +130,8 @@ impl Args {
             pacing,
             memory_bytes: self.memory,
             load: self.load,
+            diverge: self.diverge,
+            suspend_takes: self.suspend_takes,
             guests: self.guests,
             clients: self.clients,
             keep_logs: self.keep_logs,

@@ -27,6 +27,7 @@ pub(super) const TAKEOVER_GRACE: RangeInclusive<Span> = Span(1)..=ms(1_500_000);
 pub(super) const HOLD_MAX: RangeInclusive<Span> = ms(100)..=ms(3_600_000);
 pub(super) const WITNESS_RETRY: RangeInclusive<Span> = ms(10)..=ms(60_000);
 pub(super) const SLOW_MAX: RangeInclusive<Span> = ms(100)..=ms(600_000);
+pub(super) const SUSPEND_TAKES: RangeInclusive<Span> = ms(0)..=ms(10_000);
 
 /// Each may take a staging buffer's pages and a slot at the secondary.
 pub(super) const IN_FLIGHT_MAX: RangeInclusive<u32> = 1..=256;
@@ -186,6 +187,7 @@ mod tests {
             ("`hold-max`", span(HOLD_MAX)),
             ("`witness-retry`", span(WITNESS_RETRY)),
             ("`slow-max`", span(SLOW_MAX)),
+            ("`lab-suspend-takes`", span(SUSPEND_TAKES)),
             ("`in-flight-max`", (IN_FLIGHT_MAX.start().to_string(), IN_FLIGHT_MAX.end().to_string())),
             ("`staging`, `epoch-buffer`, `held-output`", bytes(BUFFER_BYTES)),
             ("`shadow`, `compare-max`", bytes(CACHE_BYTES)),

@@ -13,6 +13,7 @@ pub mod deprecated;
 mod fit;
 mod guest;
 pub mod human;
+mod lab;
 mod named;
 mod pacing;
 mod pairs;
@@ -21,6 +22,7 @@ mod tables;
 mod text;
 
 pub use guest::{FindChanges, GuestConfigs, GuestSettings, LabGuestConfig, XenGuestConfig};
+pub use lab::LabSettings;
 pub use named::{Hypervisor, Peer};
 pub use pacing::{BUDGETS, BudgetSettings, PacingSettings};
 pub use pairs::PairError;
@@ -31,6 +33,7 @@ use crate::connection::{Transport, TransportError};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use understudy_lab::Conditions;
 use understudy_session::colo::{AfterCrash, Colo};
 use understudy_session::primary::{Pacing, SlowPolicy};
 use understudy_session::{NodeName, Span, primary, secondary};
@@ -180,6 +183,8 @@ pub struct NodeConfig {
     pub uplink: Option<PathBuf>,
     /// What begins the name of a lab guest's tap, if its card is one.
     pub taps: Option<String>,
+    /// What the lab does to guests that run here.
+    pub lab: Conditions,
     /// Times.
     pub timing: Timing,
     /// Bounds.

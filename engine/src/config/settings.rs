@@ -3,6 +3,7 @@
 
 use super::fit::{check_taps, one_service_per_address};
 use super::human::{parse_address, parse_remote};
+use super::lab::LabSettings;
 use super::named::{Hypervisor, Peer};
 use super::tables::{LimitSettings, TimingSettings};
 use super::text::{address_from_text, parse_peer, peers_from_table, remote_from_text};
@@ -55,6 +56,9 @@ pub struct Settings {
     /// Lab guests' network cards are TAP devices of this host instead, each called PREFIX and its guest's name.
     #[arg(long, value_name = "PREFIX")]
     pub taps: Option<String>,
+    /// What the lab does to guests that run here. In the file: table `lab`.
+    #[command(flatten)]
+    pub lab: LabSettings,
     /// Times. In the file: table `timing`.
     #[command(flatten)]
     pub timing: TimingSettings,
@@ -103,6 +107,7 @@ impl Settings {
             metrics: self.metrics.or(below.metrics),
             uplink: self.uplink.or(below.uplink),
             taps: self.taps.or(below.taps),
+            lab: self.lab.over(below.lab),
             timing: self.timing.over(below.timing),
             limits: self.limits.over(below.limits),
             hypervisor: self.hypervisor.or(below.hypervisor),
@@ -136,7 +141,9 @@ impl Settings {
             ));
         }
         let timing = self.timing.decide()?;
+        let node = NodeName(node);
         Ok(NodeConfig {
+            lab: self.lab.decide(&node, hypervisor)?,
             listen,
             witness,
             control: self.control.unwrap_or_else(|| CONTROL_PATH.into()),
@@ -148,7 +155,7 @@ impl Settings {
             transport,
             guests: guest::decide_all(self.guests, hypervisor, &peers, timing.pacing)?,
             peers,
-            node: NodeName(node),
+            node,
         })
     }
 }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
+use understudy_lab::Divergence;
 use understudy_session::{NodeName, Span};
 
 /// Reads `NAME=ADDR`.
@@ -58,6 +59,12 @@ fn read<'de, D: Deserializer<'de>, T>(
 
 pub(super) fn span_from_text<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Span>, D::Error> {
     read(from, parse_span).map(Some)
+}
+
+pub(super) fn divergence_from_text<'de, D: Deserializer<'de>>(
+    from: D,
+) -> Result<Option<Divergence>, D::Error> {
+    String::deserialize(from)?.parse().map(Some).map_err(Error::custom)
 }
 
 pub(super) fn size_from_text<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {

@@ -1,6 +1,10 @@
 //! What a drill is asked to do.
 
+use crate::config::PacingSettings;
+use crate::config::human::show_span;
 use std::fmt;
+use understudy_lab::Divergence;
+use understudy_session::Span;
 use understudy_session::primary::Pacing;
 
 /// A failure to rehearse.
@@ -72,6 +76,10 @@ pub struct Plan {
     pub memory_bytes: u64,
     /// How the guests use it, in the lab's words.
     pub load: String,
+    /// What differs between the hosts, for their guests.
+    pub diverge: Option<Divergence>,
+    /// How long a guest stands still to suspend, beside the work.
+    pub suspend_takes: Span,
     /// Guests, all on host A at first.
     pub guests: u16,
     /// Clients of each guest.
@@ -83,6 +91,16 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// The flags of a host that runs guests of this plan.
+    pub fn host_flags(&self) -> Vec<String> {
+        let diverge = self.diverge.map(|what| ["--lab-diverge".into(), what.to_string()]);
+        let suspend = (self.suspend_takes > Span(0))
+            .then(|| ["--lab-suspend-takes".into(), show_span(self.suspend_takes)]);
+        let pacing = PacingSettings::from(self.pacing).as_flags();
+        let conditions = diverge.into_iter().chain(suspend).flatten();
+        pacing.into_iter().chain(conditions).chain(self.node_flags.iter().cloned()).collect()
+    }
+
     /// Whether any round parts the network, so that links must pass through relays.
     pub fn needs_relays(&self) -> bool {
         self.rounds.iter().any(|failure| matches!(failure, Failure::Partition(_)))

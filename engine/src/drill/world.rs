@@ -20,7 +20,6 @@ use super::view::{self, GuestView};
 use super::watch::Watch;
 use super::wires::Wires;
 use crate::child::Process;
-use crate::config::PacingSettings;
 use parking_lot::Mutex;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -180,8 +179,7 @@ impl World {
         ]
         .into_iter()
         .map(str::to_owned)
-        .chain(PacingSettings::from(self.plan.pacing).as_flags())
-        .chain(self.plan.node_flags.iter().cloned())
+        .chain(self.plan.host_flags())
         .collect()
     }
 

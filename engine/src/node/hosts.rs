@@ -47,5 +47,5 @@ pub(super) fn first_guests(config: &NodeConfig, outputs: &OutputMaker) -> Result
 }
 
 fn lab(config: &NodeConfig, outputs: &OutputMaker) -> LabHost {
-    LabHost::new(LabCards::new(outputs.clone(), config.taps.clone()))
+    LabHost::new(LabCards::new(outputs.clone(), config.taps.clone())).under(config.lab)
 }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use understudy::config::{GuestConfigs, Limits, NodeConfig, Timing};
 use understudy::connection::Transport;
 use understudy::metrics::Metrics;
+use understudy_lab::Conditions;
 use understudy_session::Span;
 use understudy_session::primary::{Pacing, SlowPolicy};
 
@@ -55,6 +56,7 @@ impl Settings {
             metrics: None,
             uplink: None,
             taps: None,
+            lab: Conditions::NONE,
             timing: Timing {
                 pacing: self.pacing,
                 heartbeat: ms(20),

@@ -19,6 +19,7 @@ use std::time::Duration;
 use understudy_checkpoint::domain::{Description, GuestKind, Source};
 use understudy_checkpoint::epoch::{self, Image};
 use understudy_checkpoint::{Epoch, Generation};
+use understudy_lab::Conditions;
 use understudy_link::{Frame, GuestFrame, GuestId, HoldReason, HoldRefusal};
 use understudy_session::primary::{self, Pacing, SlowPolicy};
 use understudy_session::{NodeName, Span, Time, ToPrimary, ToSecondary, WitnessRequest};
@@ -268,6 +269,7 @@ pub(super) fn node_config() -> NodeConfig {
         metrics: None,
         uplink: None,
         taps: None,
+        lab: Conditions::NONE,
         timing: Timing {
             pacing: Pacing::Clock { interval: ms(25) },
             heartbeat: ms(50),

@@ -90,6 +90,8 @@ impl House {
             pacing: wanted.pacing,
             memory_bytes: wanted.memory_bytes,
             load: wanted.load.clone(),
+            diverge: None,
+            suspend_takes: Span(0),
             guests: 1,
             clients: wanted.clients,
             keep_logs: false,
