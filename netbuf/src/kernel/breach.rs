@@ -1,5 +1,6 @@
 //! What can be wrong with what holds an interface's output.
 
+use super::priority::PRIORITY_MAX;
 use std::fmt;
 
 /// A fault of the hold on an interface. Other programs of the host cause it: filters, programs and devices are theirs to
@@ -66,7 +67,7 @@ impl fmt::Display for Breach {
                 return write!(
                     f,
                     "a filter of priority {priority} comes before its redirect; give that filter a priority above {}",
-                    super::redirect::PRIORITY_MAX
+                    PRIORITY_MAX
                 );
             }
             Self::Program(ProgramKind::Xdp) => {

@@ -26,6 +26,7 @@ pub mod leftovers;
 mod netlink;
 mod own;
 mod owner;
+mod priority;
 mod redirect;
 mod sys;
 mod tap;

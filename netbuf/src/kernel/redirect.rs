@@ -17,12 +17,8 @@ use super::netlink::filter::{self, Filter, Hook, Matcher, Target};
 use super::netlink::wire::Request;
 use super::netlink::{Connection, link, qdisc};
 use super::owner::Owner;
+use super::priority::{PRIORITY, first_free};
 use nix::errno::Errno;
-
-/// The priority of a redirect once it stands.
-pub(super) const PRIORITY: u16 = 1;
-/// The last one that a redirect may have for a moment. The kernel's automatic ones begin at 0xc000 and go down.
-pub(super) const PRIORITY_MAX: u16 = 8;
 
 /// Prefix of intermediate devices.
 const PREFIX: &str = "us-";
@@ -182,7 +178,9 @@ fn add_all(
     for redirect in redirects {
         let from = &redirect.from;
         let there = filters(connection, from, Hook::Ingress)?;
-        let priority = free_priority(from, &there)?;
+        let priority = first_free(&there, |filter| owner_of(filter).is_some()).map_err(|priority| {
+            KernelError::NotHeld { name: from.name.clone(), breach: Breach::InFront { priority } }
+        })?;
         adds.push(redirect.add(priority, owner));
         priorities.push(priority);
         let ours = there.iter().filter(|filter| owner_of(filter).is_some());
@@ -192,17 +190,6 @@ fn add_all(
     added.extend(priorities);
     connection.all(&mut adds, |_| false)?;
     Ok(stale)
-}
-
-/// The first priority that no filter has, before those of all others.
-fn free_priority(from: &Device, there: &[Filter]) -> Result<u16, KernelError> {
-    let not_first =
-        |priority| KernelError::NotHeld { name: from.name.clone(), breach: Breach::InFront { priority } };
-    let is_taken = |priority: &u16| there.iter().any(|filter| filter.priority == *priority);
-    let others = there.iter().filter(|filter| owner_of(filter).is_none()).map(|filter| filter.priority);
-    let first_of_others = others.min().unwrap_or(u16::MAX);
-    let free = (PRIORITY..=PRIORITY_MAX).find(|priority| !is_taken(priority));
-    free.filter(|priority| *priority < first_of_others).ok_or_else(|| not_first(first_of_others))
 }
 
 /// Removes `owner`'s redirects of `devices`; the hooks stay. An interface that is gone has none.

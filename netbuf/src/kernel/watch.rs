@@ -15,6 +15,7 @@ use super::netlink::events::{Event, Events, SHARED_BLOCK};
 use super::netlink::filter::{Filter, Hook};
 use super::netlink::link::Link;
 use super::netlink::{NetlinkError, qdisc};
+use super::priority::{PRIORITY, PRIORITY_MAX};
 use super::redirect::{self, Device};
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -122,10 +123,10 @@ fn of_vifs_filter(parent: u32, filter: &Filter) -> Option<Breach> {
     match filter.priority {
         _ if redirect::owner_of(filter).is_some() => Some(Breach::Removed),
         // All of a priority at once are told without what they were.
-        priority if priority <= redirect::PRIORITY && filter.handle == 0 => Some(Breach::Removed),
+        priority if priority <= PRIORITY && filter.handle == 0 => Some(Breach::Removed),
         // Ours stands there: what has the same one is another filter of the same classifier.
-        priority if priority <= redirect::PRIORITY => Some(Breach::InFront { priority }),
-        priority if priority <= redirect::PRIORITY_MAX => Some(Breach::Doubted),
+        priority if priority <= PRIORITY => Some(Breach::InFront { priority }),
+        priority if priority <= PRIORITY_MAX => Some(Breach::Doubted),
         // Behind ours.
         _ => None,
     }

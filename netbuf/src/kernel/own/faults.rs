@@ -2,8 +2,9 @@
 //! may be left behind, and no guest that nobody holds may stay cut off.
 
 use super::*;
+use crate::kernel::CutOff;
 use crate::kernel::netlink::faults::{self, Fault};
-use crate::kernel::{CutOff, redirect};
+use crate::kernel::redirect::{self, Device};
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
 use std::process::Command;

@@ -12,19 +12,17 @@
 //!
 //! Once a second everything is looked at anyway: of a program that is attached by a `bpf_link` nobody is told.
 
-use super::inspect::{describe, program_in_front};
+use super::inspect::{Repair, Sight, describe, program_in_front};
 use super::nic::{Nic, Parts};
-use super::{Shared, both_ways, ring};
+use super::signals::{Bell, Signals};
+use super::wiring::{TAP_MTU_BYTES, Wiring};
 use crate::kernel::KernelError;
 use crate::kernel::breach::Breach;
 use crate::kernel::netlink::Connection;
-use crate::kernel::owner::Owner;
-use crate::kernel::redirect;
 use crate::kernel::watch::{Holder, Notice, Watch, Watched};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::eventfd::EventFd;
 use parking_lot::Mutex;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Between two looks when nothing is heard, and when something could not be put right.
@@ -51,13 +49,11 @@ pub(super) struct Guard {
     /// Never locked over a question to the kernel.
     state: Mutex<State>,
     heard: OwnedFd,
-    bell: EventFd,
-    /// What is asked and changed by it is no news.
+    bell: Bell,
+    /// Changes made through this connection are no news.
     connection: Mutex<Connection>,
     port: u32,
-    pub(super) owner: Owner,
-    /// The classifier that marks released frames.
-    marker: OwnedFd,
+    wiring: Wiring,
     /// The redirects are to go: nothing is put back any more.
     is_retired: AtomicBool,
 }
@@ -79,27 +75,15 @@ struct State {
 
 /// What is known of one interface.
 #[derive(Clone, Copy, Default, Debug)]
-pub(super) struct Place {
+struct Place {
     is_gone: bool,
-    pub(super) has_moved: bool,
-    pub(super) wrong: Option<Breach>,
-}
-
-/// What a look at an interface finds.
-pub(super) enum Sight {
-    Whole,
-    Wrong(Breach),
-    Gone,
+    has_moved: bool,
+    wrong: Option<Breach>,
 }
 
 impl Guard {
     /// Hears of changes from now on.
-    pub(super) fn new(
-        connection: Connection,
-        owner: Owner,
-        marker: OwnedFd,
-        bell: EventFd,
-    ) -> Result<Self, KernelError> {
+    pub(super) fn new(connection: Connection, wiring: Wiring) -> Result<Self, KernelError> {
         let watch = Watch::open()?;
         let heard = watch.as_fd().try_clone_to_owned()?;
         let state = State {
@@ -116,11 +100,10 @@ impl Guard {
         Ok(Self {
             state: Mutex::new(state),
             heard,
-            bell,
+            bell: Bell::to_poll()?,
             connection: Mutex::new(connection),
             port,
-            owner,
-            marker,
+            wiring,
             is_retired: AtomicBool::new(false),
         })
     }
@@ -134,7 +117,7 @@ impl Guard {
         state.watch.forget(self.port);
         drop(state);
         let mut connection = self.connection.lock();
-        let redirects: Vec<_> = nics.iter().flat_map(|nic| self.both_ways(&nic.parts())).collect();
+        let redirects: Vec<_> = nics.iter().flat_map(|nic| self.wiring.redirects(&nic.parts())).collect();
         for nic in nics {
             // A program is in nobody's way but ours: it is not for us to take it off.
             if let Some(kind) = program_in_front(&mut connection, &nic.parts().vif)? {
@@ -142,7 +125,7 @@ impl Guard {
                 return Err(KernelError::NotHeld { name: nic.name().into(), breach });
             }
         }
-        redirect::install(&mut connection, &redirects, &self.owner)
+        self.wiring.install(&mut connection, &redirects)
     }
 
     /// Removes the redirects. Whoever is about to put one right has done so before.
@@ -151,8 +134,8 @@ impl Guard {
         let mut connection = self.connection.lock();
         let vifs: Vec<_> = nics.iter().map(|nic| nic.parts().vif.clone()).collect();
         // Once more, for what stays redirected is cut off when the tap goes, and nobody holds it any more.
-        redirect::remove(&mut connection, &vifs, &self.owner)
-            .or_else(|_| redirect::remove(&mut connection, &vifs, &self.owner))
+        let wiring = &self.wiring;
+        wiring.remove(&mut connection, &vifs).or_else(|_| wiring.remove(&mut connection, &vifs))
     }
 
     /// Whether the interface is gone, as the kernel says now.
@@ -182,7 +165,7 @@ impl Guard {
         }
         let is_news = (faults, doubts) != (state.faults, state.doubts);
         if is_news {
-            ring(&self.bell);
+            self.bell.ring();
         }
         is_news
     }
@@ -210,11 +193,6 @@ impl Guard {
         self.state.lock().fault()
     }
 
-    /// Whether the interface of this name was moved away, as far as was heard.
-    pub(super) fn has_moved(&self, name: &str) -> bool {
-        self.state.lock().has_moved(name)
-    }
-
     /// The newest fault, and how many there were.
     pub(super) fn faults(&self) -> (Option<Fault>, u64) {
         let state = self.state.lock();
@@ -227,42 +205,42 @@ impl Guard {
     }
 
     pub(super) fn wake(&self) {
-        ring(&self.bell);
+        self.bell.ring();
     }
 
-    /// This thread's work, until it is told to stop.
-    pub(super) fn run(&self, shared: &Shared) {
+    /// The guard thread's work. Ends when `signals` say stop.
+    pub(super) fn run(&self, nics: &[Nic], signals: &Signals) {
         let mut wait_ms = LOOK_EVERY_MS;
-        while !shared.stop.load(Ordering::Acquire) {
+        while !signals.is_stopped() {
             let mut ready =
-                [&self.heard.as_fd(), &self.bell.as_fd()].map(|it| PollFd::new(*it, PollFlags::POLLIN));
+                [self.heard.as_fd(), self.bell.as_fd()].map(|it| PollFd::new(it, PollFlags::POLLIN));
             let _ = poll(&mut ready, PollTimeout::from(wait_ms));
-            let _ = self.bell.read();
-            if shared.stop.load(Ordering::Acquire) {
+            self.bell.clear();
+            if signals.is_stopped() {
                 return;
             }
-            self.look(&shared.nics);
+            self.look(nics);
             let before = self.faults();
-            let is_whole = self.examine(shared);
+            let is_whole = self.examine(nics, signals);
             wait_ms = if is_whole { LOOK_EVERY_MS } else { RETRY_EVERY_MS };
             if self.leak().is_some() || before != self.faults() {
-                shared.alarm();
+                signals.alarm();
             }
         }
     }
 
-    /// Looks at everything and puts right what can be. Whether nothing is wrong any more. Without an answer of the kernel
-    /// nothing is known, and doubts stay.
-    fn examine(&self, shared: &Shared) -> bool {
+    /// Checks every interface and repairs what can be repaired. Returns whether nothing is wrong any more. If the kernel
+    /// does not answer, nothing is known and the doubts stay.
+    fn examine(&self, nics: &[Nic], signals: &Signals) -> bool {
         let doubts = self.state.lock().doubts;
         let mut connection = self.connection.lock();
         let mut is_whole = true;
-        for (place, nic) in shared.nics.iter().enumerate() {
+        for place in 0..nics.len() {
             let was = self.state.lock().places[place];
             if was.is_gone || self.is_retired.load(Ordering::Acquire) {
                 continue;
             }
-            let seen = self.put_right(&mut connection, place, nic, was, shared);
+            let seen = self.put_right(&mut connection, nics, place, was, signals);
             let mut state = self.state.lock();
             match seen {
                 Ok(Sight::Whole) => {
@@ -271,7 +249,7 @@ impl Guard {
                     state.places[place] = Place { has_moved, ..Place::default() };
                 }
                 Ok(Sight::Wrong(breach)) => state.places[place].wrong = Some(breach),
-                Ok(Sight::Gone) => state.places[place] = Place { is_gone: true, ..Place::default() },
+                Ok(Sight::Missing) => state.places[place] = Place { is_gone: true, ..Place::default() },
                 Err(_) => return false,
             }
             is_whole &= state.places[place].wrong.is_none();
@@ -280,33 +258,49 @@ impl Guard {
         is_whole
     }
 
-    /// Looks at an interface, repairs what is wrong, and looks again.
+    /// Checks an interface, repairs what is wrong, and checks again.
     fn put_right(
         &self,
         connection: &mut Connection,
+        nics: &[Nic],
         place: usize,
-        nic: &Nic,
         was: Place,
-        shared: &Shared,
+        signals: &Signals,
     ) -> Result<Sight, KernelError> {
-        let breach = match self.inspect(connection, nic, was, shared)? {
+        let nic = &nics[place];
+        let breach = match self.check(connection, nics, place, was.has_moved)? {
             Sight::Wrong(breach) => breach,
             sight => return Ok(sight),
         };
         self.state.lock().find(place, breach, nic, was);
-        // What cannot be done shows at the second look.
-        let repaired = self.repair(connection, nic, breach, was);
-        if matches!(repaired, Ok(true)) {
+        // A repair that failed shows at the second check.
+        let repaired = self.wiring.repair(connection, nic, breach, was.wrong == Some(breach));
+        if matches!(repaired, Ok(Repair::OtherDevices)) {
             self.state.lock().watched[place] = watched(&nic.parts());
-            ring(&shared.reader_bell);
-            ring(&shared.sender_bell);
+            signals.reader.ring();
+            signals.sender.ring();
         }
-        let has_moved = was.has_moved && repaired.is_err();
-        self.inspect(connection, nic, Place { has_moved, ..was }, shared)
+        self.check(connection, nics, place, was.has_moved && repaired.is_err())
     }
 
-    pub(super) fn both_ways(&self, parts: &Parts) -> [redirect::Redirect; 2] {
-        both_ways(&parts.vif, &parts.tap_device, self.marker.as_raw_fd())
+    /// Checks one interface, and tells one that was moved from one that is gone.
+    fn check(
+        &self,
+        connection: &mut Connection,
+        nics: &[Nic],
+        place: usize,
+        has_moved: bool,
+    ) -> Result<Sight, KernelError> {
+        let nic = &nics[place];
+        match self.wiring.inspect(connection, nic, has_moved)? {
+            Sight::Missing => {
+                // By now the kernel has reported where it went.
+                self.look(nics);
+                let has_moved = has_moved || self.state.lock().has_moved(nic.name());
+                Ok(if has_moved { Sight::Wrong(Breach::Moved) } else { Sight::Missing })
+            }
+            sight => Ok(sight),
+        }
     }
 }
 
@@ -361,7 +355,7 @@ impl State {
 }
 
 fn watched(parts: &Parts) -> Watched {
-    let (device, mtu_bytes) = (parts.tap_device.clone(), Some(super::TAP_MTU_BYTES));
+    let (device, mtu_bytes) = (parts.tap_device.clone(), Some(TAP_MTU_BYTES));
     let holder = Holder { device, mtu_bytes };
     Watched { vif: parts.vif.clone(), holder: Some(holder) }
 }

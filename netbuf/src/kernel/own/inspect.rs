@@ -1,12 +1,13 @@
-//! The guard's look at one interface, and what it repairs. All of it waits for the kernel.
+//! Checks the wiring of one interface, and repairs it. Both wait for the kernel.
 //!
 //! ```text
 //!   is the vif there? ─ no program in front? ─ tap there? ─ redirect first? ─ nothing takes from the tap? ─ way back?
 //! ```
+//!
+//! Not here: when to check, and what a finding means for the guest ([`guard`](super::guard)).
 
-use super::guard::{Guard, Place, Sight};
 use super::nic::{Nic, Parts};
-use super::{Shared, prepare};
+use super::wiring::{TAP_MTU_BYTES, Wiring, prepare};
 use crate::kernel::KernelError;
 use crate::kernel::breach::{Breach, ProgramKind};
 use crate::kernel::netlink::filter::Hook;
@@ -17,23 +18,35 @@ use crate::kernel::sys::{self, TcxHook};
 use crate::kernel::tap::{Offloads, Tap};
 use nix::errno::Errno;
 
-impl Guard {
+/// What a check finds.
+pub(super) enum Sight {
+    Whole,
+    Wrong(Breach),
+    /// The interface is not in this network namespace: it was deleted, or moved.
+    Missing,
+}
+
+/// What was done about a breach.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Repair {
+    /// The same devices, or nothing: the next check shows whether it helped.
+    InPlace,
+    /// Another tap, or another vif, takes part now.
+    OtherDevices,
+}
+
+impl Wiring {
+    /// `came_back`: the interface was in another network namespace since the last check.
     pub(super) fn inspect(
         &self,
         connection: &mut Connection,
         nic: &Nic,
-        was: Place,
-        shared: &Shared,
+        came_back: bool,
     ) -> Result<Sight, KernelError> {
         let parts = nic.parts();
-        let Some(vif) = describe(connection, &parts.vif)? else {
-            // By now the kernel has told where it went.
-            self.look(&shared.nics);
-            let has_moved = was.has_moved || self.has_moved(nic.name());
-            return Ok(if has_moved { Sight::Wrong(Breach::Moved) } else { Sight::Gone });
-        };
-        if was.has_moved {
-            // It is back: its filters went when it left.
+        let Some(vif) = describe(connection, &parts.vif)? else { return Ok(Sight::Missing) };
+        if came_back {
+            // Its filters went when it left.
             return Ok(Sight::Wrong(Breach::Removed));
         }
         if vif.has_xdp {
@@ -42,12 +55,12 @@ impl Guard {
         if has_tcx(&parts.vif, TcxHook::Ingress)? {
             return Ok(Sight::Wrong(Breach::Program(ProgramKind::Tcx)));
         }
-        // First, for a redirect to a device that is gone is not as it was set up either; it drops.
+        // Before the redirects: a redirect to a device that is gone differs from what was set up, too, but it drops.
         let Some(tap) = describe(connection, &parts.tap_device)?.filter(|_| !parts.has_failed()) else {
             return Ok(Sight::Wrong(Breach::HolderGone));
         };
         nic.set_dropped_unread(tap.tx_dropped);
-        let [way_back, way_in] = self.both_ways(&parts);
+        let [way_back, way_in] = self.redirects(&parts);
         if let Some(breach) = way_in.inspect(connection, &self.owner)? {
             return Ok(Sight::Wrong(breach));
         }
@@ -56,44 +69,44 @@ impl Guard {
         {
             return Ok(Sight::Wrong(Breach::Diverted));
         }
-        if !tap.up || tap.has_xdp || tap.mtu_bytes != super::TAP_MTU_BYTES || tap.address != vif.address {
+        if !tap.up || tap.has_xdp || tap.mtu_bytes != TAP_MTU_BYTES || tap.address != vif.address {
             return Ok(Sight::Wrong(Breach::HolderChanged));
         }
         let back = way_back.inspect(connection, &self.owner)?;
         Ok(back.map_or(Sight::Whole, |_| Sight::Wrong(Breach::NoWayBack)))
     }
 
-    /// Puts right what is wrong, if that can be done. Whether other devices take part now.
+    /// Repairs `breach` if that can be done. `again`: the last repair of the same breach did not help.
     pub(super) fn repair(
         &self,
         connection: &mut Connection,
         nic: &Nic,
         breach: Breach,
-        was: Place,
-    ) -> Result<bool, KernelError> {
+        again: bool,
+    ) -> Result<Repair, KernelError> {
         let parts = nic.parts();
         match breach {
-            // A program is its owner's to detach.
-            Breach::Program(_) | Breach::Doubted | Breach::Unknown => return Ok(false),
+            // Only its owner may detach a program.
+            Breach::Program(_) | Breach::Doubted | Breach::Unknown => return Ok(Repair::InPlace),
             Breach::Moved => {
                 let vif = Device::find(connection, nic.name())?;
                 self.renew(connection, nic, vif)?;
             }
             Breach::Diverted | Breach::HolderGone => self.renew(connection, nic, parts.vif.clone())?,
-            Breach::HolderChanged if was.wrong != Some(breach) => {
+            Breach::HolderChanged if !again => {
                 prepare(connection, &parts.tap_device, &parts.vif)?;
-                return Ok(false);
+                return Ok(Repair::InPlace);
             }
             Breach::HolderChanged => self.renew(connection, nic, parts.vif.clone())?,
             Breach::Removed | Breach::InFront { .. } | Breach::NoWayBack => {
-                redirect::install(connection, &self.both_ways(&parts), &self.owner)?;
-                return Ok(false);
+                self.install(connection, &self.redirects(&parts))?;
+                return Ok(Repair::InPlace);
             }
         }
-        Ok(true)
+        Ok(Repair::OtherDevices)
     }
 
-    /// Makes the tap of an interface anew. Until the redirect leads there what the guest sends is dropped.
+    /// Replaces an interface's tap. What the guest sends before the redirect leads to the new one is dropped.
     fn renew(&self, connection: &mut Connection, nic: &Nic, vif: Device) -> Result<(), KernelError> {
         let old = nic.parts();
         let delete = link::delete(old.tap_device.index, &old.tap_device.name);
@@ -102,11 +115,11 @@ impl Guard {
         let tap_device = Device::find(connection, tap.name())?;
         prepare(connection, &tap_device, &vif)?;
         nic.replace(Parts::new(vif, tap_device, tap));
-        redirect::install(connection, &self.both_ways(&nic.parts()), &self.owner)
+        self.install(connection, &self.redirects(&nic.parts()))
     }
 }
 
-/// `None` if it is gone.
+/// The kernel's description of `device`; `None` if it is gone.
 pub(super) fn describe(connection: &mut Connection, device: &Device) -> Result<Option<Link>, KernelError> {
     match connection.ask(link::get_by_index(device.index, &device.name), link::decode) {
         Ok(links) => Ok(links.into_iter().next()),

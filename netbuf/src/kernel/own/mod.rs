@@ -27,40 +27,25 @@ mod inspect;
 mod nic;
 #[cfg(test)]
 mod programs;
+mod signals;
+mod wiring;
 
+use super::KernelError;
 use super::breach::Breach;
 use super::commit::{KernelStats, OutputCommit, Start};
-use super::netlink::filter::{Matcher, Target};
-use super::netlink::{Connection, link, qdisc};
-use super::owner::Owner;
-use super::redirect::{Device, Redirect, Way};
-use super::tap::{Offloads, Tap};
-use super::{KernelError, sys};
+use super::netlink::Connection;
 use crate::{Limits, Waiting};
 pub use guard::Fault;
 use guard::Guard;
-use nic::{Nic, Parts, Turn};
+use nic::{Nic, Turn};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::eventfd::{EfdFlags, EventFd};
-use std::fmt::{self, Debug, Formatter};
+use signals::Signals;
 use std::io;
-use std::os::fd::{AsFd, RawFd};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::thread::{JoinHandle, sleep};
-use std::time::{Duration, Instant};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::thread::JoinHandle;
 use understudy_checkpoint::Epoch;
-
-/// Frames that a tap keeps for a reader that is late: at 10 Gbit/s and full frames, 10 ms.
-const RING_FRAMES: u32 = 8192;
-/// The largest MTU the kernel gives a tap: whatever the vif's MTU is or becomes, its frames fit.
-const TAP_MTU_BYTES: u32 = 65_521;
-/// The mark of released frames (`fwmark`), by which the vif knows not to send them round again. A guest cannot
-/// set one: a mark belongs to the host's buffers and is no part of a frame. The host's firewall sees it.
-const RELEASED_MARK: u32 = 0x5553_0001;
-/// How long a tap that is let go may still be there, and how often that is tried.
-const LET_GO_MAX: Duration = Duration::from_secs(1);
-const LET_GO_RETRY: Duration = Duration::from_millis(5);
+use wiring::Wiring;
 
 /// Output of a guest's interfaces, held in this process.
 #[derive(Debug)]
@@ -69,16 +54,11 @@ pub struct OwnQueue {
     threads: Vec<JoinHandle<()>>,
 }
 
+#[derive(Debug)]
 struct Shared {
     nics: Vec<Nic>,
     guard: Guard,
-    /// Called after a turn that left an interface near a limit, or after a fault of what holds.
-    alarm: OnceLock<Box<dyn Fn() + Send + Sync>>,
-    /// Wakes the reader: other taps, or stop.
-    reader_bell: EventFd,
-    /// Wakes the sender: frames may leave, or stop.
-    sender_bell: EventFd,
-    stop: AtomicBool,
+    signals: Signals,
 }
 
 impl OwnQueue {
@@ -89,40 +69,29 @@ impl OwnQueue {
     /// and CAP_BPF, and the modules tun, sch_ingress, cls_bpf and act_mirred. It waits for the kernel.
     pub fn attach(vifs: &[&str], open: Epoch, limits: Limits, start: Start) -> Result<Self, KernelError> {
         let mut connection = Connection::open()?;
-        let owner = Owner::this_process()?;
-        // The redirects keep the program once they are there.
-        let marker = sys::load_marker(RELEASED_MARK).map_err(KernelError::Classifier)?;
+        let wiring = Wiring::new()?;
         let mut nics = Vec::new();
         for vif in vifs {
-            let vif = Device::find(&mut connection, vif)?;
-            let tap = create_tap(&vif.intermediate_name())?;
-            let tap_device = Device::find(&mut connection, tap.name())?;
-            prepare(&mut connection, &tap_device, &vif)?;
-            nics.push(Nic::new(Parts::new(vif, tap_device, tap), open, limits, start));
+            let parts = wiring.open(&mut connection, vif)?;
+            nics.push(Nic::new(parts, open, limits, start));
         }
-        let shared = Arc::new(Shared {
-            guard: Guard::new(connection, owner, marker, bell(EfdFlags::EFD_NONBLOCK)?)?,
-            nics,
-            alarm: OnceLock::new(),
-            reader_bell: bell(EfdFlags::EFD_NONBLOCK)?,
-            sender_bell: bell(EfdFlags::empty())?,
-            stop: AtomicBool::new(false),
-        });
+        let guard = Guard::new(connection, wiring)?;
+        let shared = Arc::new(Shared { nics, guard, signals: Signals::new()? });
         let mut queue = Self { shared, threads: Vec::new() };
         queue.start("netbuf-read", Shared::read)?;
         queue.start("netbuf-send", Shared::send)?;
         // From here on frames arrive.
         queue.shared.guard.install(&queue.shared.nics)?;
-        queue.start("netbuf-guard", |shared| shared.guard.run(shared))?;
+        queue.start("netbuf-guard", |shared| shared.guard.run(&shared.nics, &shared.signals))?;
         Ok(queue)
     }
 
     /// Has `alarm` called whenever an interface came near a limit, and whenever something is wrong with what holds, by
     /// threads that have other work: it must be quick. Only the first one given counts.
     pub fn on_alarm(&self, alarm: impl Fn() + Send + Sync + 'static) {
-        let _ = self.shared.alarm.set(Box::new(alarm));
+        self.shared.signals.set_alarm(alarm);
         // Of what happened before it there was nobody to tell.
-        self.shared.alarm();
+        self.shared.signals.alarm();
     }
 
     /// Has every switch learn where the address `mac` is: a frame that the guest might have sent, and that leaves when the
@@ -130,7 +99,7 @@ impl OwnQueue {
     pub fn announce(&self, mac: [u8; 6]) {
         let frame = reverse_arp(mac);
         self.shared.nics.iter().for_each(|nic| nic.push(&frame));
-        ring(&self.shared.sender_bell);
+        self.shared.signals.sender.ring();
     }
 
     /// What was held since attaching counts as of `open`: others of the guest's interfaces have been cut meanwhile, and
@@ -197,9 +166,7 @@ impl OwnQueue {
     }
 
     fn stop(&self) {
-        self.shared.stop.store(true, Ordering::Release);
-        ring(&self.shared.reader_bell);
-        ring(&self.shared.sender_bell);
+        self.shared.signals.stop();
         self.shared.guard.wake();
     }
 }
@@ -214,26 +181,6 @@ fn reverse_arp(mac: [u8; 6]) -> Vec<u8> {
     frame
 }
 
-/// The tap `name`. One of this process that has just been let go may be there for a moment.
-fn create_tap(name: &str) -> Result<Tap, KernelError> {
-    let begun = Instant::now();
-    loop {
-        match Tap::create(name, Offloads::All) {
-            Err(KernelError::InUse { .. }) if begun.elapsed() < LET_GO_MAX => sleep(LET_GO_RETRY),
-            created => return created,
-        }
-    }
-}
-
-fn bell(flags: EfdFlags) -> Result<EventFd, io::Error> {
-    Ok(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | flags)?)
-}
-
-fn ring(bell: &EventFd) {
-    // Refused only if it has rung 2^64 times unheard.
-    let _ = bell.write(1);
-}
-
 impl Drop for OwnQueue {
     /// Stops without detaching: the taps vanish once the threads have ended, which nobody waits for, and output is held
     /// as it is when the process dies.
@@ -242,74 +189,37 @@ impl Drop for OwnQueue {
     }
 }
 
-/// Sets a new tap up: the vif's address, so that "for this host" means the same at both; room for late reading;
-/// no queue of the host's, and none of the host's own talk.
-fn prepare(connection: &mut Connection, tap: &Device, vif: &Device) -> Result<(), KernelError> {
-    let described = connection.ask(link::get_by_index(vif.index, &vif.name), link::decode)?;
-    let address = described.first().map(|link| link.address.as_slice());
-    let room = link::Change {
-        mtu_bytes: Some(TAP_MTU_BYTES),
-        queue_frames: Some(RING_FRAMES),
-        address,
-        ..Default::default()
-    };
-    let silent = link::Change { silent: true, ..Default::default() };
-    let up = link::Change { up: Some(true), ..Default::default() };
-    let mut requests = [room, up].map(|change| link::change(tap.index, &tap.name, change));
-    // Without IPv6 on this host there is no talk to silence, and the kernel refuses to.
-    connection.all(&mut [link::change(tap.index, &tap.name, silent)], |_| true)?;
-    connection.all(&mut [qdisc::add_noqueue(tap.index, &tap.name)], |_| false)?;
-    Ok(connection.all(&mut requests, |_| false)?)
-}
-
-/// The way back and the way in, in the order to set them up.
-fn both_ways(vif: &Device, tap: &Device, marker: RawFd) -> [Redirect; 2] {
-    [
-        Redirect { from: tap.clone(), way: Way::To(Matcher::Program(marker), Target::ReceiveOn(vif.index)) },
-        Redirect {
-            from: vif.clone(),
-            way: Way::To(Matcher::Unmarked(RELEASED_MARK), Target::TransmitOn(tap.index)),
-        },
-    ]
-}
-
-impl Debug for Shared {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared").field("nics", &self.nics).finish_non_exhaustive()
-    }
-}
-
 impl Shared {
     /// Reads frames until told to stop.
     fn read(&self) {
-        while !self.stop.load(Ordering::Acquire) {
+        while !self.signals.is_stopped() {
             let turns: Vec<_> = self.nics.iter().map(Nic::receive).collect();
             if self.nics.iter().any(Nic::has_leaving) {
-                ring(&self.sender_bell);
+                self.signals.sender.ring();
             }
             if self.nics.iter().any(|nic| nic.is_pressed() || nic.has_news()) {
-                self.alarm();
+                self.signals.alarm();
             }
             if turns.iter().any(|turn| matches!(turn, Ok(Turn::Busy))) {
                 continue;
             }
             let parts: Vec<_> = self.nics.iter().map(Nic::parts).collect();
-            let mut wait = vec![PollFd::new(self.reader_bell.as_fd(), PollFlags::POLLIN)];
+            let mut wait = vec![PollFd::new(self.signals.reader.as_fd(), PollFlags::POLLIN)];
             // The tap of a failed interface would be ready for ever.
             let sound = parts.iter().filter(|parts| !parts.has_failed());
             wait.extend(sound.map(|parts| PollFd::new(parts.tap.as_fd(), PollFlags::POLLIN)));
             let _ = poll(&mut wait, PollTimeout::NONE);
-            let _ = self.reader_bell.read();
+            self.signals.reader.clear();
         }
     }
 
     /// Sends what may leave until told to stop. Apart from reading, for a frame's way through the host's network
     /// takes longer than the next may wait in the tap's ring.
     fn send(&self) {
-        while !self.stop.load(Ordering::Acquire) {
+        while !self.signals.is_stopped() {
             let turns = self.nics.iter().map(Nic::send);
             if turns.filter(|turn| matches!(turn, Ok(Turn::Busy))).count() == 0 {
-                let _ = self.sender_bell.read();
+                self.signals.sender.clear();
             }
         }
     }
@@ -322,16 +232,10 @@ impl Shared {
         }
     }
 
-    fn alarm(&self) {
-        if let Some(alarm) = self.alarm.get() {
-            alarm();
-        }
-    }
-
     /// Does `call` on every interface and has the sender send what may leave.
     fn let_out(&self, call: impl Fn(&Nic)) -> Result<(), KernelError> {
         self.nics.iter().for_each(call);
-        ring(&self.sender_bell);
+        self.signals.sender.ring();
         self.nics.iter().map(|nic| self.explain(nic, nic.check())).fold(Ok(()), Result::and)
     }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::kernel::breach::{Breach, ProgramKind};
+use crate::kernel::redirect::Device;
 use crate::kernel::sys::programs::{self, Attached};
 use nix::sched::{CloneFlags, unshare};
 use std::process::Command;
