@@ -1,14 +1,14 @@
-//! One TCP connection without a limit to and from a guest whose output is held: what pacing gives, and what the windows of
-//! both ends give beyond that. Real TCP of this kernel in two network namespaces; there is no guest to copy, so a
-//! checkpoint is a cut and, [`COMMIT`] later, a release.
+//! Throughput of one unlimited TCP connection to and from a guest whose output is held: what pacing gives, and what the
+//! windows of both ends give beyond that. Uses this kernel's real TCP in two network namespaces. There is no guest to
+//! copy, so a checkpoint is a cut and, [`COMMIT`] later, a release.
 //!
 //! ```text
 //!   "guest" ── vif1.0 ─► own queue, cut and released ─► br0 ── "client"
 //!           ◄──────────────────────────────────────────
 //! ```
 //!
-//! Prints Mbit/s, and their share of what the same connection reaches with nothing held. Needs root, network namespaces
-//! and `ip`; says so and ends without.
+//! Prints Mbit/s, and the share of what the same connection reaches with nothing held. Needs root, network namespaces
+//! and `ip`; without them it says so and ends.
 
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::gettid;

@@ -1,7 +1,7 @@
-//! Cost of output commit for each epoch and interface, beside a bare netlink round trip.
+//! The cost of output commit for each epoch and interface, beside a bare netlink round trip.
 //!
-//! Prints a table; its last column is the median as a multiple of the round trip that takes the lock of every change of
-//! the network. Needs root, network namespaces and `ip`; says so and ends without.
+//! Prints a table. Its last column is the median as a multiple of the round trip that takes the lock of every network
+//! change. Needs root, network namespaces and `ip`; without them it says so and ends.
 
 use nix::ifaddrs::getifaddrs;
 use nix::sched::{CloneFlags, unshare};

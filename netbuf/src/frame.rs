@@ -1,7 +1,7 @@
-//! What kind of frame a guest sends: one that somebody waits for, or one that carries nothing by itself.
+//! Classifies a guest's frames: an *answer* that a client may wait for, or a *bare* frame that carries no data.
 //!
-//! It looks at headers only, and takes what it does not understand for an answer: a frame that waits too short costs a
-//! checkpoint, one that waits too long costs a client.
+//! Only headers are read. A frame that is not understood counts as an answer: taking a bare frame for an answer costs
+//! one early checkpoint, but taking an answer for a bare frame makes a client wait.
 //!
 //! ```text
 //!   Ethernet │ VLAN tags │ IPv4 / IPv6 │ TCP: no payload, ACK alone ─► bare
@@ -15,11 +15,11 @@ const VLAN_TAGS_MAX: usize = 2;
 const TCP: u8 = 6;
 const ICMPV6: u8 = 58;
 const IGMP: u8 = 2;
-/// RFC 9293, section 3.1: FIN, SYN, RST, PSH, URG. A segment with one of them is not just an acknowledgement.
+/// RFC 9293, section 3.1: FIN, SYN, RST, PSH, URG. A segment with any of them is more than an acknowledgement.
 const TCP_SAYS_MORE: u8 = 0b0010_1111;
 
-/// Whether the frame, an Ethernet frame without its checksum, carries nothing that anybody waits for: a TCP
-/// acknowledgement alone (RFC 9293), ARP (RFC 826), IGMP, IPv6 neighbour discovery and listener reports (RFC 4861, 3810).
+/// Whether `frame` (Ethernet, without its checksum) carries nothing that a client waits for: a TCP acknowledgement
+/// without data (RFC 9293), ARP (RFC 826), IGMP, IPv6 neighbour discovery or a listener report (RFC 4861, 3810).
 pub(crate) fn is_bare(frame: &[u8]) -> bool {
     judge(frame).unwrap_or(false)
 }

@@ -1,26 +1,26 @@
-//! Frames that are held, each under a number, in the order in which they came. Any one may go before the others.
+//! Held frames in the order of their arrival, each with a number. A frame may be taken out of order.
 //!
 //! ```text
-//!    41 │ 42 │ ── │ 44 │ ── │ 46        ──  went alone: the place stays until all before it are gone,
-//!   └ front: the next to go in turn         or as many places are empty as are not
+//!   41 │ 42 │ ── │ 44 │ ── │ 46        ──  taken out of order: its place stays until the frames before it are gone,
+//!  └ front: next to leave in order         or until empty places outnumber the frames
 //! ```
 //!
-//! Not here: which may go ([`EpochQueue`](crate::EpochQueue)).
+//! Not here: which frames may leave ([`EpochQueue`](crate::EpochQueue)).
 
 use std::collections::VecDeque;
 use understudy_checkpoint::Epoch;
 
-/// A held frame's place in the order in which frames came to be held; counted from 0, never used twice.
+/// The number of a held frame, counted from 0 in order of arrival. No number is used twice.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct HeldId(pub u64);
 
-/// So many places may be empty however few are not.
+/// Empty places that are kept without compacting, however few frames there are.
 const EMPTY_MIN: usize = 64;
 
-/// They.
+/// The held frames.
 #[derive(Debug, Default)]
 pub(crate) struct Held {
-    /// By number. That in front is not empty.
+    /// Ordered by number. The front place always holds a frame.
     places: VecDeque<Place>,
     next: u64,
     frames: usize,
@@ -34,7 +34,7 @@ struct Place {
 }
 
 impl Held {
-    /// How many frames there are.
+    /// The number of held frames.
     pub(crate) fn len(&self) -> usize {
         self.frames
     }
@@ -45,7 +45,7 @@ impl Held {
         self.frames += 1;
     }
 
-    /// The next in turn, if its epoch is none after `through`.
+    /// Takes the front frame, if its epoch is `through` or earlier.
     pub(crate) fn pop(&mut self, through: Epoch) -> Option<Vec<u8>> {
         let frame = self.places.pop_front_if(|place| place.epoch <= through)?.frame;
         self.frames -= usize::from(frame.is_some());
@@ -53,8 +53,8 @@ impl Held {
         frame
     }
 
-    /// That of this number, out of turn; `None` if it is gone. Some comparisons for thousands of frames; moving what is left
-    /// together costs each that is taken one move at most.
+    /// Takes the frame `id` out of order; `None` if it has left. Finding it is a binary search; compacting costs at
+    /// most one move for each frame taken.
     pub(crate) fn take(&mut self, id: HeldId) -> Option<(Epoch, Vec<u8>)> {
         let at = self.places.binary_search_by_key(&id.0, |place| place.id).ok()?;
         let place = self.places.get_mut(at)?;
@@ -67,7 +67,7 @@ impl Held {
         Some((epoch, frame))
     }
 
-    /// Those from this number on.
+    /// The frames from `id` on.
     pub(crate) fn from(&self, id: HeldId) -> impl Iterator<Item = (HeldId, Epoch, &[u8])> {
         let at = self.places.partition_point(|place| place.id < id.0);
         self.places
@@ -75,12 +75,12 @@ impl Held {
             .filter_map(|place| Some((HeldId(place.id), place.epoch, place.frame.as_deref()?)))
     }
 
-    /// The number of the next that comes.
+    /// The number that the next frame will get.
     pub(crate) fn next_id(&self) -> HeldId {
         HeldId(self.next)
     }
 
-    /// All of them count as of this epoch.
+    /// Assigns every held frame to `epoch`.
     pub(crate) fn move_to(&mut self, epoch: Epoch) {
         self.places.iter_mut().for_each(|place| place.epoch = epoch);
     }
@@ -114,7 +114,8 @@ mod tests {
     }
 
     proptest! {
-        /// As a map by number, whichever goes first; and no more places than twice the frames.
+        /// Behaves as a map by number, whatever order frames are taken in, and never keeps more than twice as many
+        /// places as frames.
         #[test]
         fn any_may_go_first_and_places_are_bounded(steps in proptest::collection::vec((0u8..8, any::<u16>()), 1..600)) {
             let (mut held, mut map, mut next) = (Held::default(), BTreeMap::new(), 0u64);

@@ -1,9 +1,9 @@
-//! Output commit: what a guest sends is held until the checkpoint of its epoch is acknowledged.
+//! Output commit: what a guest sends is held until the secondary has acknowledged the checkpoint of its epoch.
 //!
-//! [`EpochQueue`] is our own queue of Ethernet frames. It knows of no socket: frames go in, and those that
-//! may leave come out. Unlike a plug qdisc it holds any number of closed epochs.
+//! [`EpochQueue`] holds Ethernet frames by epoch. It does no I/O: the caller pushes frames in and takes the released
+//! ones out. Any number of closed epochs may be held at once, which Linux's plug qdisc cannot do.
 //!
-//! [`kernel`] puts it, or a plug qdisc, behind the network interfaces of a real guest.
+//! [`kernel`] puts the queue behind the network interfaces of a real guest.
 
 // They panic where nobody reads, and wait for who reads slowly.
 #![deny(clippy::print_stdout, clippy::print_stderr)]

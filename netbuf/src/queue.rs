@@ -1,4 +1,4 @@
-//! The epoch queue.
+//! [`EpochQueue`]: Ethernet frames, held by epoch.
 //!
 //! ```text
 //!   push ─► │ open epoch │ cut ─► │ closed N │ closed N-1 │ … │ release(N-1) ─► take
@@ -14,12 +14,12 @@ use crate::held::{Held, HeldId};
 use std::collections::VecDeque;
 use understudy_checkpoint::Epoch;
 
-/// Bounds of a queue. A frame beyond them is dropped and counted, never silently.
+/// Bounds of a queue. A frame beyond them is dropped and counted.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Bytes held at most, over all epochs.
+    /// Most bytes held, over all epochs.
     pub bytes_max: usize,
-    /// Frames held at most, over all epochs.
+    /// Most frames held, over all epochs.
     pub frames_max: usize,
     /// Above this share of either limit (percent) [`EpochQueue::push`] says [`Push::HeldNearLimit`].
     pub pressure_percent: u8,
@@ -31,25 +31,25 @@ impl Default for Limits {
     }
 }
 
-/// What became of a pushed frame.
+/// What happened to a pushed frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Push {
     /// It may leave now: call [`EpochQueue::take`].
     Passing,
     /// It is held until its epoch is released.
     Held,
-    /// Held, and the queue nears a limit: a checkpoint now would empty it.
+    /// It is held, and the queue nears a limit: a checkpoint now would empty it.
     HeldNearLimit,
-    /// Dropped and counted: a limit is reached, or the queue is fenced.
+    /// It was dropped and counted: a limit is reached, or the queue is fenced.
     Dropped,
 }
 
-/// Frames of the open epoch, which only the next checkpoint can let out. Counts of several queues add up.
+/// Frames of the open epoch, which only the next checkpoint can release. Counts of several queues may be added.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Waiting {
-    /// Frames that somebody may wait for.
+    /// Frames that a client may wait for.
     pub answers: u32,
-    /// Frames that carry nothing by themselves: a TCP acknowledgement alone, ARP, neighbour discovery.
+    /// Frames that carry no data: TCP acknowledgements alone, ARP, neighbour discovery.
     pub bare: u32,
 }
 
@@ -62,10 +62,10 @@ impl std::iter::Sum for Waiting {
     }
 }
 
-/// So many frames that carry nothing are worth telling of at once: a sender's window depends on them.
+/// This many bare frames are news at once, because a sender's window depends on them.
 pub const BARE_MANY: u32 = 8;
 
-/// Counters for metrics; all since creation but `held_*`.
+/// Counters for metrics. All but `held_*` count since the queue was made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct QueueStats {
     /// Bytes held now.
@@ -74,9 +74,9 @@ pub struct QueueStats {
     pub held_frames: usize,
     /// Frames that may leave or have left.
     pub released_frames: u64,
-    /// Those of them whose epoch was released.
+    /// Those released because their epoch was.
     pub acked_frames: u64,
-    /// Those of them that left alone, before their epoch was released.
+    /// Those that left individually, before their epoch was released.
     pub matched_frames: u64,
     /// Frames dropped because a limit was reached.
     pub dropped_at_limit: u64,
@@ -91,7 +91,7 @@ enum Mode {
     Fenced,
 }
 
-/// Frames of a guest's output, by epoch.
+/// The frames of a guest's output, by epoch.
 #[derive(Debug)]
 pub struct EpochQueue {
     limits: Limits,
@@ -100,10 +100,10 @@ pub struct EpochQueue {
     held: Held,
     leaving: VecDeque<Vec<u8>>,
     stats: QueueStats,
-    /// Bytes before each frame that are not the frame's.
+    /// Bytes in front of each frame that are not part of it.
     head_bytes: usize,
     waiting: Waiting,
-    /// Of so many answers there is news; `None`: of none.
+    /// The number of answers that is news; `None`: no number is.
     tell_at: Option<u32>,
     has_news: bool,
 }
@@ -126,17 +126,17 @@ impl EpochQueue {
         }
     }
 
-    /// As it is, for frames behind a header of `head_bytes` that is not theirs.
+    /// Makes the queue expect a header of `head_bytes` in front of each frame.
     pub fn behind(self, head_bytes: usize) -> Self {
         Self { head_bytes, ..self }
     }
 
-    /// As [`new`](Self::new), but holding from the start: for a guest whose host may not let anything out yet.
+    /// A queue that holds from the start: for a guest whose host may not let anything out yet.
     pub fn holding(open: Epoch, limits: Limits) -> Self {
         Self { mode: Mode::Holding, ..Self::new(open, limits) }
     }
 
-    /// Takes one frame that the guest sent in the open epoch.
+    /// Takes one frame, which the guest sent in the open epoch.
     pub fn push(&mut self, frame: &[u8]) -> Push {
         if self.mode == Mode::Fenced {
             self.stats.dropped_fenced += 1;
@@ -160,8 +160,8 @@ impl EpochQueue {
         if self.near_limit() { Push::HeldNearLimit } else { Push::Held }
     }
 
-    /// Closes `epoch`, which must be the open one or later, opens the next, and holds from here on.
-    /// Called inside the pause: it moves no frame.
+    /// Closes `epoch`, which must be the open one or later, opens the next, and holds from here on. Called inside the
+    /// pause: no frame is moved.
     pub fn cut(&mut self, epoch: Epoch) {
         assert!(epoch >= self.open, "epoch {epoch} was closed before (open: {})", self.open);
         self.open = epoch.next();
@@ -171,34 +171,34 @@ impl EpochQueue {
         (self.waiting, self.tell_at, self.has_news) = (Waiting::default(), Some(1), false);
     }
 
-    /// From how many answers in the open epoch on there is news; `None`: nothing more is, nor are bare frames. A cut makes it
-    /// one again.
+    /// Sets how many answers in the open epoch are news. `None`: neither further answers nor bare frames are. A cut
+    /// resets this to one.
     pub fn tell_at(&mut self, answers: Option<u32>) {
         self.tell_at = answers;
         self.has_news |= answers.is_some_and(|answers| (1..=self.waiting.answers).contains(&answers));
     }
 
-    /// Whether [`waiting`](Self::waiting) is worth asking for: after the first answer, as many as were asked for, the first
-    /// bare frame, or many of them.
+    /// Whether [`waiting`](Self::waiting) is worth calling: after the first answer, after the number set by
+    /// [`tell_at`](Self::tell_at), after the first bare frame, or after many.
     pub fn has_news(&self) -> bool {
         self.has_news
     }
 
-    /// What waits in the open epoch. It is no news any more.
+    /// The frames of the open epoch. Resets [`has_news`](Self::has_news).
     pub fn waiting(&mut self) -> Waiting {
         self.has_news = false;
         self.waiting
     }
 
-    /// What is held, all of it sent in the epoch that was open, counts as of `open` and stays: for a queue that began to
-    /// hold while others were cut. Held longer, never shorter.
+    /// Assigns everything held to epoch `open`: for a queue that began to hold while others were cut. Its frames are
+    /// held longer, never shorter.
     pub fn reopen(&mut self, open: Epoch) {
         assert!(open >= self.open, "epoch {open} was closed before (open: {})", self.open);
         self.open = open;
         self.held.move_to(open);
     }
 
-    /// Lets out every frame of epochs up to and including `through`, each acknowledged by the caller's word.
+    /// Releases every frame of `through` and earlier epochs, which the secondary has acknowledged.
     pub fn release(&mut self, through: Epoch) {
         if self.mode == Mode::Fenced {
             return;
@@ -210,8 +210,8 @@ impl EpochQueue {
         }
     }
 
-    /// Lets out one held frame now, changed by `edit`, whatever its epoch: a copy of the guest has sent the same. The others
-    /// stay, in their order. Whether it was held: one that has left, or was thrown away, is no error.
+    /// Releases one held frame now, changed by `edit`, whatever its epoch, because the guest's copy has sent the same.
+    /// The other frames stay, in order. Returns whether the frame was still held.
     pub fn let_out(&mut self, id: HeldId, edit: impl FnOnce(&mut [u8])) -> bool {
         let Some((epoch, mut frame)) = self.held.take(id) else { return false };
         if epoch == self.open {
@@ -223,17 +223,17 @@ impl EpochQueue {
         true
     }
 
-    /// What is held from this number on, with its epoch.
+    /// The held frames from number `id` on, with their epochs.
     pub fn held_from(&self, id: HeldId) -> impl Iterator<Item = (HeldId, Epoch, &[u8])> {
         self.held.from(id)
     }
 
-    /// The number of the next frame that is held.
+    /// The number that the next held frame will get.
     pub fn next_id(&self) -> HeldId {
         self.held.next_id()
     }
 
-    /// Lets everything out, now and from here on: the guest is unprotected and the witness has recorded it.
+    /// Releases everything, now and from here on: the witness has recorded that the guest is unprotected.
     pub fn pass(&mut self) {
         if self.mode == Mode::Fenced {
             return;
@@ -245,8 +245,8 @@ impl EpochQueue {
         }
     }
 
-    /// Throws away what is held and lets nothing out ever again: this generation has lost its authority.
-    /// Frames already released but not yet taken are thrown away as well.
+    /// Drops everything, and lets nothing out ever again: this generation has lost its authority. Released frames that
+    /// were not taken yet are dropped, too.
     pub fn fence(&mut self) {
         self.mode = Mode::Fenced;
         self.held.clear();
@@ -255,19 +255,19 @@ impl EpochQueue {
         self.stats.held_frames = 0;
     }
 
-    /// A fenced queue holds again: the guest is in a newer generation. What was thrown away stays so.
+    /// Holds again after a fence, for a newer generation of the guest. What was dropped stays dropped.
     pub fn revive(&mut self) {
         if self.mode == Mode::Fenced {
             self.mode = Mode::Holding;
         }
     }
 
-    /// The next frame that may leave.
+    /// Takes the next released frame.
     pub fn take(&mut self) -> Option<Vec<u8>> {
         self.leaving.pop_front()
     }
 
-    /// Whether released frames wait to be taken.
+    /// Whether released frames are waiting to be taken.
     pub fn has_leaving(&self) -> bool {
         !self.leaving.is_empty()
     }
@@ -303,7 +303,7 @@ impl EpochQueue {
         }
     }
 
-    /// One of the open epoch has left.
+    /// Uncounts a frame of the open epoch that has left.
     fn count_off(&mut self, frame: &[u8]) {
         let kind = if self.is_bare(frame) { &mut self.waiting.bare } else { &mut self.waiting.answers };
         *kind = kind.saturating_sub(1);

@@ -1,4 +1,4 @@
-//! For tests: takes hold of `vif1.0` as its argument says, writes `holding`, and stays until it is killed.
+//! For tests: attaches to `vif1.0` as its argument says, prints `holding`, and stays until it is killed.
 
 use understudy_checkpoint::Epoch;
 use understudy_netbuf::Limits;

@@ -1,5 +1,5 @@
-//! What holds output is watched: other programs of the host take it away, in each way there is, and no cut succeeds for
-//! an epoch in which something may have left.
+//! Other programs of the host take away what holds output, in every way there is. No cut may succeed for an epoch in
+//! which a frame may have left.
 
 mod rig;
 

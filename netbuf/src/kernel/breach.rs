@@ -1,10 +1,10 @@
-//! What can be wrong with what holds an interface's output.
+//! Breaches: what can go wrong with the devices and filters that hold an interface's output.
 
 use super::priority::PRIORITY_MAX;
 use std::fmt;
 
-/// A fault of the hold on an interface. Other programs of the host cause it: filters, programs and devices are theirs to
-/// change as well.
+/// A fault in what holds an interface's output. Other programs of the host cause it: they, too, may change filters, BPF
+/// programs and devices.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Breach {
     /// The redirect is missing, or is not as it was set up.

@@ -1,41 +1,43 @@
-//! What a session may ask of a guest's held output: of the queue, and of a test's mutant in its place.
+//! [`OutputCommit`]: what the engine asks of a guest's held output. Implemented by the queue, and by a test's mutant.
 
 use super::KernelError;
 use crate::QueueStats;
 use understudy_checkpoint::Epoch;
 
-/// What becomes of output between attaching and the first cut.
+/// What happens to output between attaching and the first cut.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Start {
-    /// It passes: the first full sync does not stall the guest. The first cut begins to hold, without a gap.
+    /// Output passes, so that the first full sync does not stall the guest. The first cut begins to hold, without a
+    /// gap.
     Passing,
-    /// It is held: whether anything may leave is not known yet, as after a restart of the engine.
+    /// Output is held, because it is not known yet whether anything may leave; for example after a restart of the
+    /// engine.
     Holding,
 }
 
-/// Counters of all interfaces of a guest; all since attaching but `held_*`.
+/// Counters, summed over a guest's interfaces. All but `held_*` count since attaching.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct KernelStats {
-    /// What the queue counts.
+    /// The queue's own counters.
     pub queue: QueueStats,
-    /// Frames lost on the way into the queue, because nobody read them in time.
+    /// Frames lost before the queue, because nobody read the tap in time.
     pub dropped_unread: u64,
-    /// Released frames that the kernel did not take back.
+    /// Released frames that the kernel refused to take back.
     pub dropped_refused: u64,
 }
 
 impl KernelStats {
-    /// Frames lost by lack of room or by refusal. Not zero: alert.
+    /// Frames lost for lack of room or refused. Alert if this is not zero.
     pub fn dropped(&self) -> u64 {
         self.queue.dropped_at_limit + self.dropped_unread + self.dropped_refused
     }
 }
 
-/// A guest's output, held in the kernel. Calls mirror [`EpochQueue`](crate::EpochQueue)'s.
+/// A guest's output, held in the kernel. The calls mirror [`EpochQueue`](crate::EpochQueue)'s.
 ///
-/// Each call is done for every interface, also if one of them fails: the first error is returned. After an
-/// error of [`cut`](Self::cut) the epoch's output may pass unheld, so the caller must not go on as protected.
-/// After an error of any other call output is held longer than it had to be, never shorter.
+/// Each call acts on every interface even if one fails, and returns the first error. After an error of
+/// [`cut`](Self::cut) the epoch's output may leave unheld, so the caller must not report the guest as protected. After
+/// an error of any other call output may be held longer than necessary, never shorter.
 pub trait OutputCommit: Send + Sync {
     /// Closes `epoch`, opens the next, and holds from here on. The guest is suspended.
     fn cut(&self, epoch: Epoch) -> Result<(), KernelError>;
@@ -49,7 +51,7 @@ pub trait OutputCommit: Send + Sync {
     /// What is held is thrown away and nothing leaves ever again: this generation has lost its authority.
     fn fence(&self) -> Result<(), KernelError>;
 
-    /// Whether an interface came near a limit since this was asked last: a checkpoint now would empty it.
+    /// Whether an interface came near a limit since the last call. A checkpoint now would empty it.
     fn take_pressure(&self) -> bool;
 
     /// Counters, summed over the interfaces.

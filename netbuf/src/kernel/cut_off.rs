@@ -1,13 +1,13 @@
-//! The last resort for an interface whose output cannot be held: none of it gets any further.
+//! The last resort for an interface whose output cannot be held: drop everything that the guest sends.
 //!
 //! ```text
 //!   vif receives ──► filter that drops      needs no tap, no program to load, no module but the classifier's
 //!   vif is down                             where even that is refused
 //! ```
 //!
-//! Not for holding: what is dropped here is lost. A queue that is attached later replaces the filter without a gap; if
-//! this process dies, the filter stays and [`leftovers`](super::leftovers) finds it. Whoever takes the filter away, or
-//! sets the interface up, is heard of by [`leak`](CutOff::leak).
+//! Dropped frames are lost; nothing is held here. A queue that is attached later replaces the filter without a gap. If
+//! this process dies, the filter stays and [`leftovers`](super::leftovers) finds it. If somebody removes the filter or
+//! sets the interface up, [`leak`](CutOff::leak) reports it.
 
 use super::breach::Breach;
 use super::netlink::{Connection, link};
@@ -18,14 +18,14 @@ use super::{KernelError, NetlinkError};
 use nix::errno::Errno;
 use parking_lot::Mutex;
 
-/// An interface that receives nothing from its guest. Dropping this changes nothing: it stays cut off.
+/// An interface whose guest's output is dropped. The interface stays cut off when this value is dropped.
 #[derive(Debug)]
 pub struct CutOff {
     device: Device,
     owner: Owner,
-    /// By a filter; otherwise by being down.
+    /// `true`: by a filter; `false`: by setting the interface down.
     is_filtered: bool,
-    /// Asked and changed by it is what [`heard`](Self::heard) leaves out.
+    /// [`heard`](Self::heard) ignores changes made through this connection.
     connection: Mutex<Connection>,
     port: u32,
     heard: Mutex<Heard>,
@@ -35,12 +35,12 @@ pub struct CutOff {
 struct Heard {
     watch: Watch,
     leak: Option<Breach>,
-    /// A queue of this process is about to take its place: what happens to the filter is its doing.
+    /// A queue of this process is about to replace the filter; changes of the filter are no leak meanwhile.
     is_replaced: bool,
 }
 
 impl CutOff {
-    /// Cuts the interface `name` off, in the network namespace of the calling thread. Needs CAP_NET_ADMIN.
+    /// Cuts off the interface `name` in the network namespace of the calling thread. Needs CAP_NET_ADMIN.
     pub fn new(name: &str) -> Result<Self, KernelError> {
         let mut connection = Connection::open()?;
         let device = Device::find(&mut connection, name)?;
@@ -57,7 +57,7 @@ impl CutOff {
         Ok(Self { device, owner, is_filtered, connection, port, heard })
     }
 
-    /// Sees to it that it stays so: others may remove a filter, or set an interface up. It waits for the kernel.
+    /// Restores the cut, in case somebody removed the filter or set the interface up. Waits for the kernel.
     pub fn renew(&self) -> Result<(), KernelError> {
         let mut connection = self.connection.lock();
         if !self.is_filtered {
@@ -77,14 +77,15 @@ impl CutOff {
         Ok(())
     }
 
-    /// A queue of this process is about to be attached, which replaces the filter: that is no leak. What was one before
-    /// is told by [`leak`](Self::leak) all the same; [`renew`](Self::renew) ends this.
+    /// Announces that a queue of this process is about to replace the filter, which is no leak. Leaks from before are
+    /// still reported by [`leak`](Self::leak). [`renew`](Self::renew) ends this.
     pub fn make_way(&self) {
         self.leak();
         self.heard.lock().is_replaced = true;
     }
 
-    /// What may have let something out since it was cut off, as far as was heard. It does not wait.
+    /// What may have let a frame out since the interface was cut off, according to the notifications so far. Does not
+    /// wait.
     pub fn leak(&self) -> Option<Breach> {
         let watched = [Watched { vif: self.device.clone(), holder: None }];
         let Heard { watch, leak, is_replaced } = &mut *self.heard.lock();
@@ -100,19 +101,19 @@ impl CutOff {
         *leak
     }
 
-    /// Whether the interface had to be set down for it, which others may undo.
+    /// Whether the interface is cut off by being down, which others may undo.
     pub fn is_down(&self) -> bool {
         !self.is_filtered
     }
 
-    /// Lets its output pass. It waits for the kernel.
+    /// Lets output pass again. Waits for the kernel.
     pub fn lift(&self) -> Result<(), KernelError> {
         let mut connection = self.connection.lock();
         redirect::remove(&mut connection, std::slice::from_ref(&self.device), &self.owner)?;
         self.set_up_again(&mut connection)
     }
 
-    /// A queue of this process was attached, which has replaced the filter. It waits for the kernel.
+    /// Forgets the filter, which an attached queue of this process has replaced. Waits for the kernel.
     pub fn replaced(&self) -> Result<(), KernelError> {
         self.set_up_again(&mut self.connection.lock())
     }

@@ -1,16 +1,17 @@
-//! Why output cannot be held, or not any more.
+//! Errors: why output cannot be held, or is no longer held.
 
 use super::NetlinkError;
 use super::breach::Breach;
 use nix::errno::Errno;
 
-/// An error of what holds output. Only [`NotHeld`](Self::NotHeld) means that output may have left.
+/// An error of the devices and filters that hold output. Only [`NotHeld`](Self::NotHeld) means that output may have
+/// left.
 #[derive(thiserror::Error, Debug)]
 pub enum KernelError {
     /// An interface that should be there is not.
     #[error("The interface {name} is gone; was the device unplugged, or the guest destroyed?")]
     Gone {
-        /// The interface as it was called.
+        /// The interface, by the name it had when it was attached.
         name: String,
     },
     /// The intermediate device belongs to a process that still runs.
@@ -30,15 +31,15 @@ pub enum KernelError {
     /// What the guest sends is not held, or was not for a moment.
     #[error("What the guest sends by {name} is not held for sure: {breach}")]
     NotHeld {
-        /// The interface as it was called.
+        /// The interface, by the name it had when it was attached.
         name: String,
         /// What is wrong.
         breach: Breach,
     },
-    /// Something of the kernel is missing.
+    /// The kernel lacks a module or feature that is needed.
     #[error("The kernel cannot do this: {0}; load the module (modprobe)")]
     Unsupported(#[source] NetlinkError),
-    /// Detaching would lose or leak output. A fenced guest is destroyed; its interfaces go with it.
+    /// Detaching now would lose or leak output. The interfaces of a fenced guest go when the guest is destroyed.
     #[error("Output is held or fenced; let it pass, or destroy the guest, before detaching")]
     StillHolding,
     /// There is no such tap.
@@ -47,7 +48,7 @@ pub enum KernelError {
         /// What it should be called.
         name: String,
     },
-    /// No interface can be called so.
+    /// The name is too long for an interface.
     #[error(
         "{name} is too long for the name of an interface, which has at most {max} bytes; choose a shorter one"
     )]
@@ -62,13 +63,13 @@ pub enum KernelError {
     Tap {
         /// The tap.
         name: String,
-        /// The driver's word.
+        /// The driver's error.
         errno: Errno,
     },
     /// The classifier that marks released frames was not accepted.
     #[error("The kernel did not load the classifier of released frames; it needs CAP_BPF: {}", .0.desc())]
     Classifier(Errno),
-    /// Which programs meet frames of an interface was not told.
+    /// The kernel did not say which programs see an interface's frames.
     #[error("The kernel did not tell which programs are attached to an interface; it needs CAP_NET_ADMIN: {}", .0.desc())]
     Programs(Errno),
     /// A thread, a descriptor or /proc failed.

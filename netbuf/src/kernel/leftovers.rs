@@ -1,10 +1,10 @@
-//! What a dead engine left in the kernel: found, described, removed.
+//! Finds, describes and removes what a dead engine left in the kernel.
 //!
-//! Leftovers hold: a redirect whose tap died with its process drops every frame. So a guest's output does not leak when
-//! its engine is killed, but it stays cut off until a new engine attaches (which replaces leftovers by itself) or [`repair`] removes them.
+//! A leftover redirect drops every frame, because its tap died with its process. So killing the engine leaks nothing,
+//! but it cuts the guest off until a new engine attaches (which replaces leftovers) or [`repair`] removes them.
 //!
-//! Repairing lets the guest's output pass again. That is right only for a guest whose session says so: one
-//! that is not protected any more, or whose protection was given up with the witness's word.
+//! Repairing lets the guest's output pass. That is right only for a guest whose session agrees: one that is no longer
+//! protected, or whose protection was given up with the witness's consent.
 
 use super::KernelError;
 use super::netlink::{Connection, link, qdisc};
@@ -12,27 +12,27 @@ use super::owner::Owner;
 use super::redirect::{self, Device};
 use std::fmt;
 
-/// A redirect of ours found in the kernel.
+/// A redirect of ours, found in the kernel.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Leftover {
     device: Device,
-    /// The device that it leads to; `None` if that is gone, or if everything is dropped because it could not be held.
+    /// The device that the redirect leads to; `None` if that device is gone, or if the filter drops everything.
     to: Option<String>,
     owner: Owner,
 }
 
 impl Leftover {
-    /// The interface that it is on.
+    /// The interface that carries the redirect.
     pub fn interface(&self) -> &str {
         &self.device.name
     }
 
-    /// The process that made it.
+    /// The process that made the redirect.
     pub fn pid(&self) -> u32 {
         self.owner.pid
     }
 
-    /// Whether that process still runs; then it is no leftover but in use.
+    /// Whether that process still runs. Then this is no leftover.
     pub fn in_use(&self) -> bool {
         self.owner.runs()
     }
@@ -49,8 +49,7 @@ impl fmt::Display for Leftover {
     }
 }
 
-/// All redirects of ours in this network namespace. What is [in use](Leftover::in_use) is listed
-/// too.
+/// All redirects of ours in this network namespace, including those [in use](Leftover::in_use).
 pub fn find(connection: &mut Connection) -> Result<Vec<Leftover>, KernelError> {
     let links = connection.ask(link::dump(), link::decode)?;
     let qdiscs = connection.ask(qdisc::dump(), qdisc::decode)?;
@@ -66,7 +65,7 @@ pub fn find(connection: &mut Connection) -> Result<Vec<Leftover>, KernelError> {
     Ok(found)
 }
 
-/// Removes one leftover and says what was done. Refused while its process runs.
+/// Removes one leftover and returns what was done, in words for the operator. Refused while its process runs.
 pub fn repair(connection: &mut Connection, leftover: &Leftover) -> Result<String, KernelError> {
     let Leftover { device, owner, .. } = leftover;
     if owner.runs() {

@@ -1,4 +1,5 @@
-//! Output commit in the kernel: what a real guest's interfaces (vif, tap) deliver to the host is held there.
+//! Output commit in the kernel: intercepts and holds what the interfaces of a real guest (vif, tap) deliver to the
+//! host.
 //!
 //! ```text
 //!            guest
@@ -11,12 +12,11 @@
 //!     bridge, Open vSwitch, routing of the host
 //! ```
 //!
-//! Frames come back to the very interface they were taken from, so bridges learn the guest's address where
-//! they always did, and nothing of the host's network has to be rearranged. What goes *to* the guest is not
-//! touched.
+//! Released frames return to the interface they were taken from. Bridges therefore learn the guest's address where they
+//! always did, and the host's network needs no rearranging. Frames *to* the guest are not touched.
 //!
-//! What a session may ask of held output is [`OutputCommit`]. What is left behind by a process that died holds on: see
-//! [`leftovers`]. Where an interface cannot be held, [`CutOff`] sees to it that nothing leaks.
+//! The engine drives held output through [`OutputCommit`]. If this process dies, what it set up keeps holding: see
+//! [`leftovers`]. Where an interface cannot be held, [`CutOff`] drops its output instead.
 
 mod breach;
 mod commit;

@@ -1,5 +1,4 @@
-//! Whose a redirect is: a process, by number and start time, so that a number used again is not
-//! taken for it.
+//! The process that owns a redirect, identified by process number and start time, because numbers are used again.
 //!
 //! ```text
 //!   cookie of a redirect  | "usdy" | pid u32 | start time u64 |       host's order, 16 bytes
@@ -10,11 +9,11 @@ use std::io;
 
 const MAGIC: &[u8; 4] = b"usdy";
 
-/// A process.
+/// A process, identified by number and start time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Owner {
     pub(super) pid: u32,
-    /// Clock ticks from the host's start to the process's (field 22 of proc(5)'s stat).
+    /// Clock ticks from the host's start to the process's start (field 22 of stat in proc(5)).
     start_ticks: u64,
 }
 
@@ -47,7 +46,7 @@ impl Owner {
     }
 }
 
-/// When the process began; `None` if its stat cannot be understood.
+/// The start time of a process; `None` if its stat file cannot be parsed.
 fn start_ticks(pid: u32) -> io::Result<Option<u64>> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
     // The second field is the command in parentheses and may hold anything; state is the third.

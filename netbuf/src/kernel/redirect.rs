@@ -1,15 +1,15 @@
-//! Redirects on interfaces: set up, looked at, replaced without a gap, removed.
+//! Installs, inspects, replaces and removes redirects on interfaces.
 //!
 //! ```text
 //!   priority 1 (2 to 8 while one is replaced):  matcher ─► mirred ─► target    the first match takes the frame
 //!                                               or everything dropped
 //! ```
 //!
-//! A redirect is replaced by adding the new one at a free priority and removing the old one then: no frame meets an
-//! interface without one. It ends at priority 1, before every filter that anybody adds later; a filter that is there
-//! already with one of our priorities is refused ([`KernelError::NotHeld`]). Ours are known by their cookie ([`Owner`]);
-//! filters of others are not touched. Nor is the hook ever removed: between a look at it and its removal another process
-//! may have hung a redirect on it.
+//! To replace a redirect, the new one is added at a free [`priority`](super::priority) before the old one is removed,
+//! so that no frame finds the interface without one. The new one ends at priority 1, before every filter that anybody
+//! adds later. If another program's filter has one of our priorities, installing fails ([`KernelError::NotHeld`]). Our
+//! redirects are known by their cookie ([`Owner`]); other filters are not touched. The hook is never removed: another
+//! process may have attached a redirect to it since we looked.
 
 use super::KernelError;
 use super::breach::Breach;
@@ -20,12 +20,12 @@ use super::owner::Owner;
 use super::priority::{PRIORITY, first_free};
 use nix::errno::Errno;
 
-/// Prefix of intermediate devices.
+/// Prefix of the names of our taps.
 const PREFIX: &str = "us-";
-/// Longest name of an interface: `IFNAMSIZ` with its NUL is 16.
+/// Longest name of an interface: `IFNAMSIZ` is 16, with the NUL.
 pub(super) const NAME_BYTES_MAX: usize = 15;
 
-/// An interface by number, which a rename does not change, and by the name it had.
+/// An interface, by its number, which survives a rename, and by the name it had.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Device {
     pub(super) index: u32,
@@ -40,7 +40,7 @@ impl Device {
         }
     }
 
-    /// The name of the device that holds this one's output.
+    /// The name of the tap that holds this interface's output.
     pub(super) fn intermediate_name(&self) -> String {
         if PREFIX.len() + self.name.len() <= NAME_BYTES_MAX {
             format!("{PREFIX}{}", self.name)
@@ -49,7 +49,7 @@ impl Device {
         }
     }
 
-    /// An error unless the interface is still there.
+    /// Fails if the interface is gone.
     pub(super) fn check(&self, connection: &mut Connection) -> Result<(), KernelError> {
         match connection.ask(link::get_by_index(self.index, &self.name), link::decode) {
             Ok(_) => Ok(()),
@@ -63,7 +63,7 @@ impl Device {
     }
 }
 
-/// The interface `name`, if there is one.
+/// The interface `name`, if it exists.
 pub(super) fn find_link(connection: &mut Connection, name: &str) -> Result<Option<link::Link>, KernelError> {
     match connection.ask(link::get(name), link::decode) {
         Ok(links) => Ok(links.into_iter().next()),
@@ -72,24 +72,24 @@ pub(super) fn find_link(connection: &mut Connection, name: &str) -> Result<Optio
     }
 }
 
-/// A redirect to set up.
+/// A redirect to install.
 #[derive(Clone, Debug)]
 pub(super) struct Redirect {
     pub(super) from: Device,
     pub(super) way: Way,
 }
 
-/// What becomes of what arrives.
+/// What happens to arriving frames.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Way {
-    /// What matches goes there.
+    /// Matching frames are redirected.
     To(Matcher, Target),
-    /// Everything is dropped.
+    /// All frames are dropped.
     Drop,
 }
 
 impl Redirect {
-    /// What is wrong with it: it has to be there as it was set up, alone at its priority, and the first that frames meet.
+    /// What is wrong with the redirect. It must be as it was installed, alone at its priority, and first in line.
     pub(super) fn inspect(
         &self,
         connection: &mut Connection,
@@ -123,9 +123,9 @@ impl Redirect {
     }
 }
 
-/// Sets all redirects up: hooks, then filters, each in one batch. Redirects of ours that were there before, from
-/// whichever process, are replaced. If one is refused, the new ones are removed and the old ones stay: what they
-/// held or dropped does not leak because a new process failed.
+/// Installs all redirects: hooks first, then filters, each in one batch. Replaces redirects that any process of ours
+/// left. If one is refused, the new ones are removed and the old ones stay, so that a process that fails to start leaks
+/// nothing.
 pub(super) fn install(
     connection: &mut Connection,
     redirects: &[Redirect],
@@ -141,7 +141,7 @@ pub(super) fn install(
     Ok(())
 }
 
-/// Adds the redirects, removes those that they replace, and tells the priority of each.
+/// Adds the redirects, removes those that they replace, and returns the priority of each.
 fn put_before_others(
     connection: &mut Connection,
     redirects: &[Redirect],
@@ -164,7 +164,7 @@ fn put_before_others(
     Ok(added)
 }
 
-/// Adds all redirects, whose priorities `added` tells whatever becomes of them. Those that they replace.
+/// Adds all redirects, and returns those that they replace. `added` gets their priorities even if adding fails.
 fn add_all(
     connection: &mut Connection,
     redirects: &[Redirect],
@@ -192,7 +192,7 @@ fn add_all(
     Ok(stale)
 }
 
-/// Removes `owner`'s redirects of `devices`; the hooks stay. An interface that is gone has none.
+/// Removes `owner`'s redirects from `devices` but leaves the hooks. An interface that is gone has none.
 pub(super) fn remove(
     connection: &mut Connection,
     devices: &[Device],
@@ -201,7 +201,7 @@ pub(super) fn remove(
     devices.iter().try_for_each(|device| remove_if(connection, device, |it| owner_of(it) == Some(*owner)))
 }
 
-/// Removes `owner`'s redirects of a device, and leaves the hooks.
+/// Removes `owner`'s redirects from one device but leaves the hooks.
 pub(super) fn remove_filters(
     connection: &mut Connection,
     device: &Device,
@@ -225,14 +225,14 @@ fn remove_if(
     Ok(connection.all(&mut deletes, is_gone)?)
 }
 
-/// Our redirects of what arrives at an interface, one for each priority.
+/// Our redirects of the frames that arrive at an interface, one for each priority.
 pub(super) fn ours(connection: &mut Connection, device: &Device) -> Result<Vec<Filter>, KernelError> {
     let mut filters = filters(connection, device, Hook::Ingress)?;
     filters.retain(|filter| owner_of(filter).is_some());
     Ok(filters)
 }
 
-/// Whose redirect it is, if it is one of ours.
+/// The owner of a redirect, if it is one of ours.
 pub(super) fn owner_of(filter: &Filter) -> Option<Owner> {
     filter.cookie.as_ref().and_then(Owner::from_cookie)
 }
@@ -246,7 +246,7 @@ fn filters(connection: &mut Connection, device: &Device, hook: Hook) -> Result<V
     Ok(filters)
 }
 
-/// The filters of a hook as the kernel lists them; none if the interface or the hook is gone.
+/// The filters of a hook, as the kernel lists them; none if the interface or the hook is gone.
 pub(super) fn listed(
     connection: &mut Connection,
     device: &Device,
@@ -259,8 +259,8 @@ pub(super) fn listed(
     }
 }
 
-/// What the kernel says of filters and hooks whose interface or hook is not there: ENODEV, EINVAL for a parent
-/// that is no qdisc, ENOENT.
+/// Whether the error means that the interface or the hook does not exist: ENODEV, ENOENT, or EINVAL for a parent that
+/// is not a qdisc.
 fn is_gone(error: &super::NetlinkError) -> bool {
     [Errno::ENODEV, Errno::ENOENT, Errno::EINVAL].into_iter().any(|errno| error.is(errno))
 }

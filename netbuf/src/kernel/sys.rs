@@ -1,8 +1,8 @@
-//! The five system calls that no safe wrapper exists for: two ioctls of the TUN driver, a socket option of netlink, the
-//! load of a four-instruction classifier, and the question which programs are attached to an interface.
+//! The five system calls without a safe wrapper: two ioctls of the TUN driver, a netlink socket option, loading a
+//! classifier of four instructions, and querying the programs attached to an interface.
 //!
-//! The only place of this crate with `unsafe`. Nothing here decides anything.
-//! Numbers: `linux/if_tun.h`, `linux/netlink.h`, `linux/bpf.h`.
+//! This is the only `unsafe` code of this crate, and it decides nothing. Numbers: `linux/if_tun.h`, `linux/netlink.h`,
+//! `linux/bpf.h`.
 
 #![allow(unsafe_code)]
 
@@ -17,12 +17,12 @@ pub(super) const IFF_NO_PI: u16 = 0x1000;
 /// `IFF_VNET_HDR`: `struct virtio_net_hdr` in front, so that unfinished checksums and super-packets pass.
 pub(super) const IFF_VNET_HDR: u16 = 0x4000;
 
-/// `TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN`: what the reader takes unfinished.
+/// `TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN`: the reader accepts super-packets and unfinished checksums.
 pub(super) const OFFLOAD_TCP: u32 = 0x01 | 0x02 | 0x04 | 0x08;
 /// `TUN_F_USO4 | TUN_F_USO6`, known since Linux 6.2.
 pub(super) const OFFLOAD_UDP: u32 = 0x20 | 0x40;
 
-/// `struct ifreq` as TUNSETIFF uses it: name and flags, the rest unused.
+/// `struct ifreq` as TUNSETIFF uses it: name and flags; the rest is unused.
 #[repr(C)]
 struct InterfaceRequest {
     name: [u8; 16],
@@ -36,8 +36,8 @@ mod raw {
     nix::ioctl_write_int_bad!(tun_set_offload, nix::request_code_write!(b'T', 208, 4));
 }
 
-/// `TUNSETIFF`: makes `tun` the holder of the interface `name`, which is created unless it exists.
-/// `name` has at most 15 bytes; a longer one is refused with `ENAMETOOLONG`.
+/// `TUNSETIFF`: attaches `tun` to the interface `name`, and creates the interface if it does not exist. A name of more
+/// than 15 bytes is refused with `ENAMETOOLONG`.
 pub(super) fn tun_set_iff(tun: impl AsFd, name: &str, flags: u16) -> Result<(), Errno> {
     let mut request = InterfaceRequest { name: [0; 16], flags, unused: [0; 22] };
     if name.len() >= request.name.len() {
@@ -49,7 +49,7 @@ pub(super) fn tun_set_iff(tun: impl AsFd, name: &str, flags: u16) -> Result<(), 
     unsafe { raw::tun_set_iff(tun.as_fd().as_raw_fd(), &mut request) }.map(drop)
 }
 
-/// `TUNSETOFFLOAD`: which unfinished work the reader of the interface takes.
+/// `TUNSETOFFLOAD`: sets which unfinished frames the reader accepts.
 pub(super) fn tun_set_offload(tun: impl AsFd, offload: u32) -> Result<(), Errno> {
     let offload = i32::try_from(offload).map_err(|_| Errno::EINVAL)?;
     // SAFETY: the descriptor is open for the length of the call; the argument is a number, no pointer.
@@ -136,8 +136,8 @@ struct ProgramQuery {
     revision: u64,
 }
 
-/// `bpf(BPF_PROG_QUERY)`: how many programs are attached to a hook of the interface `index` by `bpf(2)`. Refused with
-/// `EINVAL` by kernels before 6.6, which cannot attach any.
+/// `bpf(BPF_PROG_QUERY)`: the number of programs that `bpf(2)` attached to a hook of the interface `index`. Kernels
+/// before 6.6 have no such hook and refuse this with `EINVAL`.
 pub(super) fn tcx_programs(index: u32, hook: TcxHook) -> Result<u32, Errno> {
     const BPF_PROG_QUERY: i32 = 16;
     let mut query = ProgramQuery { interface: index, attach_type: hook as u32, ..Default::default() };
@@ -148,7 +148,7 @@ pub(super) fn tcx_programs(index: u32, hook: TcxHook) -> Result<u32, Errno> {
     Errno::result(result).map(|_| query.count)
 }
 
-/// `NETLINK_EXT_ACK`: a refusal comes with the kernel's reason in words.
+/// `NETLINK_EXT_ACK`: asks for an explanation in words with each refusal.
 pub(super) fn netlink_ext_ack(socket: impl AsFd) -> Result<(), Errno> {
     let on: i32 = 1;
     // SAFETY: `on` lives through the call, and its size is the one that is given.
@@ -164,7 +164,7 @@ pub(super) fn netlink_ext_ack(socket: impl AsFd) -> Result<(), Errno> {
     Errno::result(result).map(drop)
 }
 
-/// For tests: programs that let every frame by, attached by a `bpf_link`. They are detached when that is closed.
+/// For tests: attaches programs that let every frame pass, by a `bpf_link`. Closing it detaches the program.
 #[cfg(test)]
 pub(super) mod programs {
     use super::*;
@@ -172,7 +172,7 @@ pub(super) mod programs {
     /// An attached program.
     pub(crate) struct Attached(#[allow(dead_code, reason = "closed when it is dropped")] OwnedFd);
 
-    /// `BPF_XDP`, in the kernel's generic way: any interface takes it.
+    /// `BPF_XDP` in the kernel's generic mode, which every interface supports.
     pub(crate) fn attach_xdp(index: u32) -> Attached {
         const XDP_FLAGS_SKB_MODE: u32 = 2;
         // BPF_PROG_TYPE_XDP, XDP_PASS.

@@ -1,15 +1,15 @@
-//! Taps: one of our own that gives frames as their sender handed them over ([`Tap`]), as the one that holds a guest's
-//! output, and one of the host's that is a guest's network card ([`GuestTap`]), for guests that are not Xen's. What is written to either appears as received by its interface.
+//! Taps: [`Tap`], which we create and which holds a guest's output, and [`GuestTap`], made by the host, which is the
+//! network card of a guest that is not Xen's. A frame written to either arrives as received by its interface.
 //!
-//! The reader of our own gets frames as the guest handed them over: super-packets and unfinished checksums too.
+//! The reader of a [`Tap`] gets frames as the guest sent them: super-packets, and frames with unfinished checksums.
 //!
 //! ```text
 //!   what is read   | virtio_net_hdr, 10 bytes | destination | source | [VLAN tag] | type | payload … |
 //! ```
 //!
-//! The header says what is unfinished (checksum from where, segments of which size). We neither read nor change
-//! it: it goes back into the kernel with its frame. A VLAN tag that the kernel keeps beside the frame is put
-//! back into it by the driver.
+//! The header says what is unfinished (where the checksum starts, how long the segments are). We neither read nor
+//! change it; it returns to the kernel with its frame. The driver puts a VLAN tag that the kernel keeps beside the
+//! frame back into it.
 
 use super::redirect::NAME_BYTES_MAX;
 use super::{KernelError, sys};
@@ -18,16 +18,16 @@ use std::fs::{File, OpenOptions};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 
-/// What the reader of a tap takes unfinished.
+/// Which unfinished frames the reader of a tap accepts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Offloads {
     /// Super-packets and partial checksums.
     All,
-    /// Nothing: the kernel cuts and sums before a frame is read.
+    /// None: the kernel segments frames and completes checksums before they are read.
     None,
 }
 
-/// An open tap. The interface exists as long as this does.
+/// An open tap. Its interface exists as long as this value does.
 #[derive(Debug)]
 pub struct Tap {
     file: File,
@@ -35,13 +35,14 @@ pub struct Tap {
 }
 
 impl Tap {
-    /// Bytes that a read may give: a super-packet of 64 KiB, Ethernet, two VLAN tags, and the header.
+    /// The most bytes that a read returns: a super-packet of 64 KiB, its Ethernet header, two VLAN tags and the virtio
+    /// header.
     pub const READ_BYTES_MAX: usize = (64 << 10) + 64;
 
-    /// `struct virtio_net_hdr` (`linux/virtio_net.h`); all zero: nothing is unfinished.
+    /// Bytes of `struct virtio_net_hdr` (`linux/virtio_net.h`). All zero: nothing is unfinished.
     pub const HEADER_BYTES: usize = 10;
 
-    /// Creates the tap `name` in the network namespace of the calling thread. It is an error if someone else holds it.
+    /// Creates the tap `name` in the network namespace of the calling thread. Fails if another process holds it.
     pub fn create(name: &str, offloads: Offloads) -> Result<Self, KernelError> {
         let tap = Self::open(name, sys::IFF_VNET_HDR)?;
         let set = match offloads {
@@ -54,7 +55,7 @@ impl Tap {
         Ok(tap)
     }
 
-    /// The tap `name`, which is created unless it exists.
+    /// Opens the tap `name`, and creates it if it does not exist.
     fn open(name: &str, flags: u16) -> Result<Self, KernelError> {
         let failed = |errno| match errno {
             Errno::EBUSY => KernelError::InUse { name: name.into(), pid: 0 },
@@ -75,7 +76,7 @@ impl Tap {
         &self.name
     }
 
-    /// Reads one frame with its header; `None` if there is none now.
+    /// Reads one frame with its header; `None` if none is waiting.
     pub fn read(&self, into: &mut [u8]) -> Result<Option<usize>, KernelError> {
         loop {
             match nix::unistd::read(&self.file, into) {
@@ -119,19 +120,19 @@ impl AsFd for Tap {
     }
 }
 
-/// A guest's network card: a tap of the host's, which the host made, and which stays when this ends.
+/// A guest's network card: a tap that the host made, and that stays when this value is dropped.
 #[derive(Debug)]
 pub struct GuestTap(Tap);
 
 impl GuestTap {
-    /// Plugs into the tap `name` in the network namespace of the calling thread. Needs CAP_NET_ADMIN, or a tap that
-    /// was made for this user.
+    /// Opens the tap `name` in the network namespace of the calling thread. Needs CAP_NET_ADMIN, or a tap that was made
+    /// for this user.
     pub fn open(name: &str) -> Result<Self, KernelError> {
         Self::check(name)?;
         Tap::open(name, 0).map(Self)
     }
 
-    /// An error if no interface is called `name`. It does not wait for the lock of the host's network configuration.
+    /// Fails if no interface is called `name`. Does not wait for the lock of the host's network configuration.
     pub fn check(name: &str) -> Result<(), KernelError> {
         if name.len() > NAME_BYTES_MAX {
             return Err(KernelError::LongName { name: name.into(), max: NAME_BYTES_MAX });
@@ -143,12 +144,12 @@ impl GuestTap {
         }
     }
 
-    /// Its name.
+    /// The name of the interface.
     pub fn name(&self) -> &str {
         self.0.name()
     }
 
-    /// Sends a frame; `false` if it is lost, as when the interface is down.
+    /// Sends a frame; `false` if it is lost, for example because the interface is down.
     pub fn send(&self, frame: &[u8]) -> Result<bool, KernelError> {
         match self.0.write(frame) {
             Err(KernelError::Gone { .. }) => Ok(false),
@@ -156,7 +157,8 @@ impl GuestTap {
         }
     }
 
-    /// The length of a frame for the guest, now in `into`, cut off at its end; `None` if there is none now.
+    /// Reads a frame for the guest into `into`, truncated to its length. Returns the frame's length there; `None` if
+    /// none is waiting.
     pub fn receive(&self, into: &mut [u8]) -> Result<Option<usize>, KernelError> {
         self.0.read(into)
     }
@@ -176,7 +178,7 @@ mod tests {
     use std::net::UdpSocket;
     use std::process::Command;
 
-    /// The header of a datagram that this machine's stack sends through a tap.
+    /// The header of a datagram that this machine sends through a tap.
     fn header(offloads: Offloads) -> [u8; Tap::HEADER_BYTES] {
         unshare(CloneFlags::CLONE_NEWNET).expect("this test needs root and network namespaces");
         let tap = Tap::create("t0", offloads).unwrap();

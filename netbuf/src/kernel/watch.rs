@@ -1,14 +1,14 @@
-//! Judges notifications: which of them mean that an interface's output is not held, or may not be.
+//! Judges notifications: which of them mean that an interface's output is not held, or may not be held.
 //!
 //! ```text
 //!   vif:     XDP ─► tcx ─► [ priority 1: redirect ] ─► others' filters ─► bridge
-//!   holder:  filters of what it transmits ─► tap                a tap's filters of what it receives: the way back
+//!   holder:  filters of transmitted frames ─► tap             filters of received frames: the way back
 //! ```
 //!
-//! A change that lets frames by is a breach though it is undone at once: some may have left meanwhile. Of other changes
-//! whoever holds has to see what they are ([`Breach::Doubted`]).
+//! A change that lets frames by is a breach even if it is undone at once, because some may have left. Other changes
+//! have to be examined ([`Breach::Doubted`]).
 //!
-//! Not here: looking ([`Redirect::inspect`](super::redirect::Redirect::inspect)), and putting right.
+//! Not here: examining ([`Redirect::inspect`](super::redirect::Redirect::inspect)) and repairing.
 
 use super::breach::{Breach, ProgramKind};
 use super::netlink::events::{Event, Events, SHARED_BLOCK};
@@ -19,11 +19,11 @@ use super::priority::{PRIORITY, PRIORITY_MAX};
 use super::redirect::{self, Device};
 use std::os::fd::{AsFd, BorrowedFd};
 
-/// What is watched for one interface.
+/// The devices to watch for one interface.
 #[derive(Clone, Debug)]
 pub(super) struct Watched {
     pub(super) vif: Device,
-    /// `None`: what the interface receives is dropped.
+    /// `None`: the interface drops what it receives.
     pub(super) holder: Option<Holder>,
 }
 
@@ -31,7 +31,7 @@ pub(super) struct Watched {
 #[derive(Clone, Debug)]
 pub(super) struct Holder {
     pub(super) device: Device,
-    /// What it has to stay at; `None`: any.
+    /// The MTU that it must keep; `None`: any.
     pub(super) mtu_bytes: Option<u32>,
 }
 
@@ -44,18 +44,18 @@ pub(super) enum Notice {
     Gone,
 }
 
-/// Hears what is changed, from when it was opened.
+/// A subscription to changes, from the moment it was opened.
 #[derive(Debug)]
 pub(super) struct Watch(Events);
 
 impl Watch {
-    /// In the network namespace of the calling thread.
+    /// Subscribes in the network namespace of the calling thread.
     pub(super) fn open() -> Result<Self, NetlinkError> {
         Events::open().map(Self)
     }
 
-    /// Tells what has happened to `watched`, each by its place, since the last call. It does not wait. Changes made
-    /// through the connection with the port `own` are not told.
+    /// Passes what happened to `watched` since the last call to `each`, with the index of the interface. Does not wait.
+    /// Changes made through the connection with the port `own` are left out.
     pub(super) fn look(&mut self, own: u32, watched: &[Watched], mut each: impl FnMut(usize, Notice)) {
         self.0.drain(own, |event| {
             for (place, it) in watched.iter().enumerate() {
@@ -64,7 +64,7 @@ impl Watch {
         });
     }
 
-    /// Forgets what has happened so far.
+    /// Discards the notifications so far.
     pub(super) fn forget(&mut self, own: u32) {
         self.0.drain(own, drop);
     }
@@ -77,7 +77,7 @@ impl AsFd for Watch {
 }
 
 impl Watched {
-    /// What `event` means here.
+    /// What `event` means for this interface.
     fn judge(&self, event: &Event) -> Option<Notice> {
         let of_vif = |index: u32| index == self.vif.index;
         let of_holder = |index: u32| self.holder.as_ref().is_some_and(|it| it.device.index == index);
@@ -108,14 +108,15 @@ impl Watched {
         Some(Notice::Breach(breach))
     }
 
-    /// What is told of a device that nobody touches, such as that its carrier is there, is no change.
+    /// Whether the device differs from what was set up. Notifications without a change, such as of its carrier, do not
+    /// count.
     fn is_holder_changed(&self, link: &Link) -> bool {
         let mtu_bytes = self.holder.as_ref().and_then(|holder| holder.mtu_bytes);
         !link.up || link.has_xdp || mtu_bytes.is_some_and(|mtu_bytes| mtu_bytes != link.mtu_bytes)
     }
 }
 
-/// What it means that a filter of the interface came, changed or went.
+/// What the addition, change or removal of a filter of the interface means.
 fn of_vifs_filter(parent: u32, filter: &Filter) -> Option<Breach> {
     if parent == Hook::Egress.parent() || filter.chain != 0 {
         return None;

@@ -1,4 +1,5 @@
-//! Captures: every frame at an interface with the time the kernel saw it, and frames that tell who they are.
+//! Captures: every frame at an interface with the kernel's time stamp, and test frames that carry their epoch and
+//! number.
 //!
 //! ```text
 //!   | Ethernet, any type | … | "USDYTEST" | epoch u64 | sequence u64 | filling |

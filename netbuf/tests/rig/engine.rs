@@ -1,4 +1,4 @@
-//! An engine as a process of its own, to be killed: the program `netbuf-test-engine`.
+//! An engine as a separate process that tests can kill: the program `netbuf-test-engine`.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};

@@ -1,4 +1,4 @@
-//! The judge: from a capture outside and the log of acks, on one clock, whether output commit held.
+//! The judge: from a capture on the outside and the log of acks, on one clock, decides whether output commit held.
 
 use super::capture::{Protocol, Seen, now_ns};
 use std::collections::BTreeSet;

@@ -1,4 +1,4 @@
-//! What held output must do, told once for the queue and for its mutant.
+//! What held output must do: one scenario, run against the queue and against its mutant.
 
 use super::capture::{Capture, PROTOCOLS, frame, let_pass, sender, transmit};
 use super::judge::{AckLog, Verdict};

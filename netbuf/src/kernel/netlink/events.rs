@@ -1,12 +1,12 @@
-//! Notifications: what anybody changes of interfaces, qdiscs, filters and actions in this network namespace.
+//! Notifications of changes to interfaces, qdiscs, filters and actions in this network namespace, whoever makes them.
 //!
 //! ```text
 //!   tc, ip, ovs-vswitchd … ──change──► kernel ──RTNLGRP_LINK, RTNLGRP_TC──► this socket's queue ──drain──► judge
 //! ```
 //!
-//! The kernel queues a notification under the same lock under which it does the change. So whoever drains the queue has
-//! heard of every change that had been finished by then; a queue that ran over says so ([`Event::Lost`]).
-//! Attaching a BPF program by a `bpf_link` is the one change of which nobody is notified.
+//! The kernel queues a notification under the same lock as the change itself. Whoever drains the queue has therefore
+//! heard of every change that was complete by then. A queue that overflowed says so ([`Event::Lost`]). One change is
+//! not notified: attaching a BPF program by a `bpf_link`.
 //!
 //! Not here: what a change means for held output (`watch`).
 
@@ -25,11 +25,11 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// `RTMGRP_LINK | RTMGRP_TC`.
 const GROUPS: u32 = 0x1 | 0x8;
-/// Room for notifications that nobody has drained yet. The kernel charges it only while they are there.
+/// Bytes of notifications that may wait to be drained. The kernel charges only what is used.
 const QUEUE_BYTES: usize = 4 << 20;
-/// Bytes of one notification: an interface with all its attributes takes some two thousand.
+/// Bytes of one notification. An interface with all its attributes takes about 2,000.
 const DATAGRAM_BYTES_MAX: usize = 32 << 10;
-/// Notifications taken by one drain: a pause waits for it. More than that is as good as lost.
+/// Notifications taken by one drain, because a pause waits for it. More count as lost.
 const DRAIN_MAX: usize = 4096;
 
 /// `TCM_IFINDEX_MAGIC_BLOCK`: a filter of a block that several interfaces share.
@@ -38,13 +38,13 @@ pub(crate) const SHARED_BLOCK: u32 = u32::MAX;
 /// What somebody changed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Event {
-    /// An interface is now as described.
+    /// An interface was made or changed; its state now.
     Link(Link),
-    /// An interface is gone from this namespace.
+    /// An interface left this namespace.
     LinkGone(Link),
-    /// A qdisc came, changed or went.
+    /// A qdisc was added, changed or removed.
     Qdisc(Qdisc),
-    /// A filter came, changed or went at this interface ([`SHARED_BLOCK`]: at some), below this parent.
+    /// A filter was added, changed or removed at this interface ([`SHARED_BLOCK`]: at several), below this parent.
     Filter {
         /// The interface.
         index: u32,
@@ -55,11 +55,11 @@ pub(crate) enum Event {
     },
     /// An action that filters may share was changed.
     Action,
-    /// There was more to tell than the queue has room for, or it cannot be read.
+    /// The queue overflowed, or cannot be read.
     Lost,
 }
 
-/// A socket that hears notifications from when it was opened.
+/// A socket that receives notifications from the moment it was opened.
 #[derive(Debug)]
 pub(crate) struct Events {
     socket: OwnedFd,
@@ -67,7 +67,7 @@ pub(crate) struct Events {
 }
 
 impl Events {
-    /// Begins to hear what happens in the network namespace of the calling thread.
+    /// Subscribes in the network namespace of the calling thread.
     pub(crate) fn open() -> Result<Self, NetlinkError> {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let socket = socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkRoute)?;
@@ -77,8 +77,8 @@ impl Events {
         Ok(Self { socket, datagram: vec![0; DATAGRAM_BYTES_MAX] })
     }
 
-    /// Hands everything that was heard since the last call to `each`, without waiting. What was done at the request of
-    /// the socket with the port `own` is left out.
+    /// Passes each notification since the last call to `each`, without waiting. Changes requested by the socket with
+    /// the port `own` are left out.
     pub(crate) fn drain(&mut self, own: u32, mut each: impl FnMut(Event)) {
         for _ in 0..DRAIN_MAX {
             match self.receive(own, &mut each) {
@@ -92,7 +92,7 @@ impl Events {
         each(Event::Lost);
     }
 
-    /// Whether there was a datagram.
+    /// Returns whether there was a datagram.
     fn receive(&mut self, own: u32, each: &mut impl FnMut(Event)) -> Result<bool, NetlinkError> {
         let mut into = [IoSliceMut::new(&mut self.datagram)];
         let received =
@@ -125,7 +125,7 @@ impl AsFd for Events {
     }
 }
 
-/// What a notification tells; `None` if it is of something else.
+/// Decodes a notification; `None` if it is of another kind.
 pub(super) fn read(message: &Message<'_>) -> Result<Option<Event>, WireError> {
     const NEW_LINK: u16 = 16;
     const DELETE_LINK: u16 = 17;

@@ -1,7 +1,7 @@
-//! For tests: one request of this thread's is refused, or never answered, whatever the kernel would have said of it.
+//! For tests: makes one netlink request of this thread fail or go unanswered, whatever the kernel would do.
 //!
 //! ```text
-//!   request n ──► its type is none that there is ──► kernel: EOPNOTSUPP ──► told as the errno that is wanted
+//!   request n ──► sent with an unknown type ──► kernel: EOPNOTSUPP ──► reported as the errno that the test wants
 //!                 or it is not sent               ──► no answer
 //! ```
 
@@ -9,10 +9,10 @@ use super::wire::HEADER_BYTES;
 use nix::errno::Errno;
 use std::cell::Cell;
 
-/// Beyond `RTM_MAX`.
+/// A message type beyond `RTM_MAX`.
 const NO_KIND: u16 = 0x7ff0;
 
-/// What becomes of a request.
+/// How a request fails.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Fault {
     /// The kernel refuses it.
@@ -24,9 +24,9 @@ pub(crate) enum Fault {
 #[derive(Clone, Copy)]
 enum State {
     Sound,
-    /// Requests that still pass.
+    /// So many requests still succeed, then this fault.
     After(usize, Fault),
-    /// The request of this number was struck.
+    /// The request of this number was made to fail.
     Struck(u32, Fault),
 }
 
@@ -34,17 +34,17 @@ thread_local! {
     static STATE: Cell<State> = const { Cell::new(State::Sound) };
 }
 
-/// The request after the next `passing` ones meets `fault`.
+/// Makes the request after the next `passing` ones fail by `fault`.
 pub(crate) fn plan(passing: usize, fault: Fault) {
     STATE.set(State::After(passing, fault));
 }
 
-/// Ends the plan; whether a request met its fault.
+/// Ends the plan. Returns whether a request was made to fail.
 pub(crate) fn clear() -> bool {
     matches!(STATE.replace(State::Sound), State::Struck(..))
 }
 
-/// Does `work` without faults; the plan goes on afterwards.
+/// Does `work` without faults; the plan continues afterwards.
 pub(crate) fn suspended<T>(work: impl FnOnce() -> T) -> T {
     let state = STATE.replace(State::Sound);
     let done = work();
@@ -52,7 +52,7 @@ pub(crate) fn suspended<T>(work: impl FnOnce() -> T) -> T {
     done
 }
 
-/// What is sent instead of `message`.
+/// The bytes to send instead of `message`.
 pub(super) fn strike(message: &[u8]) -> Vec<u8> {
     let mut message = message.to_vec();
     match STATE.get() {
@@ -71,7 +71,7 @@ pub(super) fn strike(message: &[u8]) -> Vec<u8> {
     message
 }
 
-/// The errno that the answer to a struck request is told as.
+/// The errno to report for request `sequence`, if it was made to fail.
 pub(super) fn instead(sequence: u32) -> Option<i32> {
     match STATE.get() {
         State::Struck(struck, Fault::Refused(errno)) if struck == sequence => Some(errno as i32),

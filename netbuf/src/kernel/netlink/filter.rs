@@ -34,17 +34,17 @@ const TC_ACT_STOLEN: u32 = 4;
 /// Bytes of a cookie.
 pub(crate) const COOKIE_BYTES: usize = 16;
 
-/// Which way frames go at the interface that the filter hangs on.
+/// The direction of the frames that a filter sees.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Hook {
-    /// What the interface delivers to the host.
+    /// Frames that the interface delivers to the host.
     Ingress,
-    /// What the host transmits on it.
+    /// Frames that the host transmits on the interface.
     Egress,
 }
 
 impl Hook {
-    /// The parent of its filters: `TC_H_CLSACT` with `TC_H_MIN_INGRESS` or `TC_H_MIN_EGRESS`.
+    /// The parent handle of the hook's filters: `TC_H_CLSACT` with `TC_H_MIN_INGRESS` or `TC_H_MIN_EGRESS`.
     pub(crate) fn parent(self) -> u32 {
         match self {
             Self::Ingress => 0xffff_fff2,
@@ -53,12 +53,12 @@ impl Hook {
     }
 }
 
-/// Which frames.
+/// The frames that a filter matches.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Matcher {
     /// Frames without this mark, by a classic BPF program.
     Unmarked(u32),
-    /// Every frame, after the loaded program of this descriptor has had its way with it.
+    /// Every frame, after the loaded program with this descriptor has marked it.
     Program(RawFd),
 }
 
@@ -67,7 +67,7 @@ const KIND: &str = "bpf";
 /// Its attribute that holds actions.
 const TCA_BPF_ACT: u16 = 1;
 
-/// Where to.
+/// Where a redirect sends frames.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Target {
     /// As if the host transmitted it on the interface of this index.
@@ -82,33 +82,33 @@ pub(crate) struct Filter {
     pub(crate) priority: u16,
     /// `ETH_P_ALL`, or the only protocol that it sees.
     pub(crate) protocol: u16,
-    /// Where the kernel begins is chain 0.
+    /// The kernel starts in chain 0.
     pub(crate) chain: u32,
-    /// 0: this describes the classifier, not a filter in it.
+    /// 0: this describes the classifier, not one of its filters.
     pub(crate) handle: u32,
     pub(crate) kind: String,
-    /// Of a classic BPF program, its instructions.
+    /// The instructions of a classic BPF program.
     pub(crate) program: Vec<u8>,
-    /// Of its first action.
+    /// The cookie of the first action.
     pub(crate) cookie: Option<[u8; COOKIE_BYTES]>,
-    /// `mirred`'s interface; 0 once that is gone.
+    /// The interface that `mirred` redirects to; 0 once it is gone.
     pub(crate) target: Option<u32>,
-    /// `mirred`'s way (`TCA_EGRESS_REDIR` and so on) and verdict.
+    /// The direction of `mirred` (`TCA_EGRESS_REDIR` and so on) and its verdict.
     pub(crate) way: Option<(u32, u32)>,
 }
 
 impl Filter {
-    /// What the kernel tells of a filter that `request` adds, but for its handle.
+    /// The description that the kernel will give of the filter that `request` adds, except for its handle.
     pub(crate) fn added_by(request: &mut Request) -> Self {
         decode(&request.encode(0)[wire::HEADER_BYTES..]).expect("we write what can be read")
     }
 
-    /// Whether it is one of the tables in which `u32` keeps its filters.
+    /// Whether this is one of the tables in which `u32` keeps its filters.
     pub(crate) fn is_table(&self) -> bool {
         self.kind == "u32" && self.handle & 0xfff == 0
     }
 
-    /// Whether the kernel tells of the same filter.
+    /// Whether the two describe the same filter.
     pub(crate) fn is_as(&self, other: &Self) -> bool {
         Self { handle: 0, ..self.clone() } == Self { handle: 0, ..other.clone() }
     }
@@ -118,7 +118,7 @@ fn info(priority: u16) -> u32 {
     u32::from(priority) << 16 | u32::from(ETH_P_ALL.to_be())
 }
 
-/// Adds a redirect of what arrives. Refused with `EEXIST` where the priority is taken.
+/// Request: add a redirect of arriving frames. The kernel refuses it with `EEXIST` if the priority is taken.
 pub(crate) fn add(
     (index, name): (u32, &str),
     priority: u16,
@@ -148,8 +148,9 @@ pub(crate) fn add(
     request
 }
 
-/// Adds a filter that drops whatever arrives: a program whose verdict is the kernel's to carry out, so that nothing but
-/// the classifier is needed. It has no action to hang a cookie on, so the program begins by loading it, word by word.
+/// Request: add a filter that drops every arriving frame. The program's return value is the verdict, so only the
+/// classifier is needed. There is no action to carry the cookie, so the program's first instructions load it, word by
+/// word.
 pub(crate) fn add_drop((index, name): (u32, &str), priority: u16, cookie: [u8; COOKIE_BYTES]) -> Request {
     /// `TCA_BPF_FLAG_ACT_DIRECT`.
     const ACT_DIRECT: u32 = 1;
@@ -170,7 +171,7 @@ pub(crate) fn add_drop((index, name): (u32, &str), priority: u16, cookie: [u8; C
     request
 }
 
-/// What a program loads before anything else, if it is one of [`add_drop`]'s.
+/// The cookie that a program loads first, if [`add_drop`] made it.
 fn loaded_cookie(program: &[u8]) -> Option<[u8; COOKIE_BYTES]> {
     let (loads, verdict) = program.split_at_checked(COOKIE_BYTES / 4 * INSTRUCTION_BYTES)?;
     let is_ours = loads.chunks(INSTRUCTION_BYTES).all(|it| wire::u16_at(it, 0) == Some(LD_IMM));
@@ -230,19 +231,19 @@ fn add_mirred(action: &mut Request, target: Target, cookie: [u8; COOKIE_BYTES]) 
         .attribute(TCA_ACT_COOKIE, &cookie);
 }
 
-/// Deletes every filter of a priority on what arrives.
+/// Request: delete every filter of a priority on arriving frames.
 pub(crate) fn delete((index, name): (u32, &str), priority: u16) -> Request {
     let fixed = fixed(index, 0, Hook::Ingress.parent(), info(priority));
     Request::new(DELETE_FILTER, super::CHANGE, &fixed, format!("to remove the redirect of {name}"))
 }
 
-/// Asks for the filters of a hook.
+/// Request: list the filters of a hook.
 pub(crate) fn dump((index, name): (u32, &str), hook: Hook) -> Request {
     let fixed = fixed(index, 0, hook.parent(), 0);
     Request::new(GET_FILTER, DUMP, &fixed, format!("to list the filters of {name}"))
 }
 
-/// Reads the body of an `RTM_NEWTFILTER`. A filter of a kind we do not make has neither cookie nor target.
+/// Decodes the body of an `RTM_NEWTFILTER`. A filter of another kind than ours has neither cookie nor target.
 pub(crate) fn decode(body: &[u8]) -> Result<Filter, WireError> {
     let short = WireError("a filter's description is cut short");
     let rest = body.get(TCMSG_BYTES..).ok_or(short)?;

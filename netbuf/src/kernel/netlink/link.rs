@@ -44,22 +44,22 @@ pub(crate) struct Link {
     pub(crate) up: bool,
     /// The hardware address; empty if it has none.
     pub(crate) address: Vec<u8>,
-    /// `veth`, `tun`, …; empty for an interface without a kind.
+    /// `veth`, `tun` and so on; empty if the interface has no kind.
     pub(crate) kind: String,
-    /// The administrator's free text; ours says whose the interface is.
+    /// The administrator's free text. Ours names the owner.
     pub(crate) alias: String,
     pub(crate) mtu_bytes: u32,
     /// Frames that arrived.
     pub(crate) rx_frames: u64,
     /// Frames that could not be transmitted.
     pub(crate) tx_dropped: u64,
-    /// An XDP program meets what arrives before any filter does.
+    /// Whether an XDP program sees arriving frames before any filter.
     pub(crate) has_xdp: bool,
-    /// In a notification that the interface is gone: it is in another network namespace now.
+    /// In a notification of removal: the interface moved to another network namespace.
     pub(crate) has_moved: bool,
 }
 
-/// What to change of an interface; `None` stays.
+/// Changes to an interface. `None` leaves a property as it is.
 #[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct Change<'a> {
     pub(crate) up: Option<bool>,
@@ -67,7 +67,7 @@ pub(crate) struct Change<'a> {
     pub(crate) address: Option<&'a [u8]>,
     pub(crate) queue_frames: Option<u32>,
     pub(crate) alias: Option<&'a str>,
-    /// Keep the host's own IPv6 from speaking on it.
+    /// Keep the host's own IPv6 from sending on the interface.
     pub(crate) silent: bool,
 }
 
@@ -79,24 +79,24 @@ fn fixed(index: u32, flags: u32, change: u32) -> [u8; IFINFO_BYTES] {
     bytes
 }
 
-/// Asks for the interface `name`.
+/// Request: describe the interface `name`.
 pub(crate) fn get(name: &str) -> Request {
     let mut request = Request::new(GET_LINK, ACK, &fixed(0, 0, 0), format!("to describe {name}"));
     request.string(IFLA_IFNAME, name);
     request
 }
 
-/// Asks for the interface `index`, called `name` for the operator.
+/// Request: describe the interface `index`; errors call it `name`.
 pub(crate) fn get_by_index(index: u32, name: &str) -> Request {
     Request::new(GET_LINK, ACK, &fixed(index, 0, 0), format!("to describe {name}"))
 }
 
-/// Asks for all interfaces.
+/// Request: list all interfaces.
 pub(crate) fn dump() -> Request {
     Request::new(GET_LINK, DUMP, &fixed(0, 0, 0), "to list the interfaces")
 }
 
-/// Changes the interface `index`.
+/// Request: change the interface `index`.
 pub(crate) fn change(index: u32, name: &str, change: Change<'_>) -> Request {
     let flags = if change.up == Some(true) { UP } else { 0 };
     let mask = if change.up.is_some() { UP } else { 0 };
@@ -124,12 +124,12 @@ pub(crate) fn change(index: u32, name: &str, change: Change<'_>) -> Request {
     request
 }
 
-/// Deletes the interface `index`.
+/// Request: delete the interface `index`.
 pub(crate) fn delete(index: u32, name: &str) -> Request {
     Request::new(DELETE_LINK, super::CHANGE, &fixed(index, 0, 0), format!("to delete {name}"))
 }
 
-/// Reads the body of an `RTM_NEWLINK`.
+/// Decodes the body of an `RTM_NEWLINK`.
 pub(crate) fn decode(body: &[u8]) -> Result<Link, WireError> {
     let short = WireError("an interface's description is cut short");
     let rest = body.get(IFINFO_BYTES..).ok_or(short)?;

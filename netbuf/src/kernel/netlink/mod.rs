@@ -1,12 +1,12 @@
-//! A connection to the kernel's rtnetlink, and the few messages that output commit needs of it.
+//! A connection to the kernel's rtnetlink, with the few messages that output commit needs.
 //!
 //! ```text
 //!   [ request 1 | request 2 | … ]  ──one send──►  kernel, under one lock
 //!   [ ack 1 ] [ ack 2 ] …          ◄────────────  one for each, in order, errors with words
 //! ```
 //!
-//! Every request asks for its ack: stock Remus does not, and so never learns that a release was refused.
-//! The messages themselves are pure and each family has its file: [`link`], [`qdisc`], [`filter`].
+//! Every request asks for an acknowledgement. Stock Remus asks for none, and so never learns that a release was
+//! refused. The messages are pure; each family has its file: [`link`], [`qdisc`], [`filter`].
 
 pub(crate) mod events;
 #[cfg(test)]
@@ -27,7 +27,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 pub use wire::WireError;
 use wire::{ACK, DONE, ERROR, Message, Request};
 
-/// For the fuzzer: reads a datagram of the kernel's as every kind of answer there is.
+/// For the fuzzer: decodes a datagram as every kind of answer.
 #[cfg(fuzzing)]
 pub fn read_all(datagram: &[u8]) {
     for message in wire::messages(datagram) {
@@ -38,47 +38,47 @@ pub fn read_all(datagram: &[u8]) {
     }
 }
 
-/// How late the answers of this process are, milliseconds: what somebody who holds the network lock makes of them.
+/// For tests: delay of every answer in milliseconds, as if somebody held the lock of the network configuration.
 #[cfg(feature = "late-answers")]
 pub static ANSWERS_LATE_MS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
 
-/// Longest wait for an answer, milliseconds. The kernel answers in microseconds unless someone holds the lock
+/// Longest wait for an answer, in milliseconds. The kernel answers within microseconds unless somebody holds the lock
 /// of the network configuration, as the removal of many devices does.
 const ANSWER_MS_MAX: i64 = if cfg!(test) { 200 } else { 5_000 };
-/// Bytes of one datagram of answers: the kernel fills dumps up to 32 KiB.
+/// Bytes of one datagram of answers. The kernel fills dumps up to 32 KiB.
 const DATAGRAM_BYTES_MAX: usize = 64 << 10;
-/// Bytes that one batch may have: well below the socket's send buffer.
+/// Bytes of one batch of requests: well below the socket's send buffer.
 const BATCH_BYTES_MAX: usize = 64 << 10;
 
-/// Why a request came to nothing.
+/// Why a request failed.
 #[derive(thiserror::Error, Debug)]
 pub enum NetlinkError {
-    /// The kernel said no.
+    /// The kernel refused.
     #[error("The kernel refused {what}: {}{}", errno.desc(), in_words(reason.as_ref()))]
     Refused {
         /// What was asked for.
         what: String,
-        /// The kernel's number for it.
+        /// The kernel's error number.
         errno: Errno,
-        /// The kernel's words, if it gave any.
+        /// The kernel's own explanation, if it gave one.
         reason: Option<String>,
     },
     /// The socket failed: no permission to open it, or out of memory.
     #[error("The netlink socket failed; it needs CAP_NET_ADMIN and memory: {0}")]
     Socket(#[from] Errno),
-    /// No answer within the time.
+    /// The kernel did not answer in time.
     #[error("The kernel did not answer {what} within {ANSWER_MS_MAX} ms; something holds the network lock")]
     NoAnswer {
         /// What was asked for.
         what: String,
     },
-    /// The answer is no netlink message.
+    /// The answer is not a netlink message.
     #[error("The kernel's answer cannot be read: {0}; please report the kernel's version")]
     Malformed(#[from] WireError),
 }
 
 impl NetlinkError {
-    /// Whether it is a refusal with this number.
+    /// Whether this is a refusal with the number `wanted`.
     pub(crate) fn is(&self, wanted: Errno) -> bool {
         matches!(self, Self::Refused { errno, .. } if *errno == wanted)
     }
@@ -88,11 +88,11 @@ fn in_words(reason: Option<&String>) -> String {
     reason.map(|words| format!(" ({words})")).unwrap_or_default()
 }
 
-/// A socket of the network namespace it was opened in.
+/// A netlink socket, bound to the network namespace it was opened in.
 #[derive(Debug)]
 pub struct Connection {
     socket: OwnedFd,
-    /// The kernel's number of this socket: notifications of what we did bear it.
+    /// The kernel's number of this socket. Notifications of changes made through it carry the number.
     port: u32,
     sequence: u32,
     datagram: Vec<u8>,
@@ -115,13 +115,13 @@ impl Connection {
         Ok(Self { socket, port, sequence: 0, datagram: vec![0; DATAGRAM_BYTES_MAX] })
     }
 
-    /// What notifications of this connection's own changes bear.
+    /// The port that notifications of this connection's own changes carry.
     pub(crate) fn port(&self) -> u32 {
         self.port
     }
 
-    /// Sends all `requests` at once and gives the kernel's verdict on each, in order. A refusal does not keep
-    /// the kernel from doing the requests after it.
+    /// Sends all `requests` at once and returns the kernel's verdict on each, in order. The kernel carries on after a
+    /// request that it refuses.
     pub(crate) fn batch(
         &mut self,
         requests: &mut [Request],
@@ -150,7 +150,7 @@ impl Connection {
         Ok(verdicts.into_iter().map(|verdict| verdict.expect("every request was answered")).collect())
     }
 
-    /// Does all `requests`; the first refusal that `forgive` does not forgive is the error.
+    /// Sends all `requests`. Fails with the first refusal that `forgive` rejects.
     pub(crate) fn all(
         &mut self,
         requests: &mut [Request],
@@ -160,7 +160,7 @@ impl Connection {
         refused.map_or(Ok(()), Err)
     }
 
-    /// Everything that the kernel tells in answer to `request`: one message, or all of a dump.
+    /// Everything that the kernel answers to `request`: one message, or a whole dump.
     pub(crate) fn ask<T>(
         &mut self,
         mut request: Request,
@@ -186,7 +186,7 @@ impl Connection {
         Ok(found)
     }
 
-    /// Sends as many of `requests` as fit one datagram, at least one; returns how many.
+    /// Sends as many of `requests` as fit one datagram, at least one. Returns how many.
     fn send_some(&mut self, requests: &mut [Request]) -> Result<usize, NetlinkError> {
         let mut bytes = Vec::new();
         let mut sent = 0;
@@ -205,7 +205,7 @@ impl Connection {
         Ok(sent)
     }
 
-    /// Waits for a datagram and hands its messages to `each`.
+    /// Waits for a datagram and passes its messages to `each`.
     fn receive(
         &mut self,
         what: &str,
@@ -237,7 +237,7 @@ impl Connection {
     }
 }
 
-/// What an ack says; the outer error is one of reading it.
+/// The verdict that an ack carries. The outer error means that the ack could not be read.
 fn as_result(message: &Message<'_>, what: &str) -> Result<Result<(), NetlinkError>, WireError> {
     let (errno, reason) = wire::verdict(message)?;
     #[cfg(test)]

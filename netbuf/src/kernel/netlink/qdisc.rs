@@ -34,7 +34,7 @@ pub(crate) struct Qdisc {
 }
 
 impl Qdisc {
-    /// Whether filters on what arrives can hang on it.
+    /// Whether filters on arriving frames can be attached to it.
     pub(crate) fn has_hooks(&self) -> bool {
         self.kind == "clsact" || self.kind == "ingress"
     }
@@ -49,7 +49,7 @@ pub(super) fn fixed(index: u32, handle: u32, parent: u32, info: u32) -> [u8; TCM
     bytes
 }
 
-/// Gives an interface its hooks. Refused with `EEXIST` where it has them.
+/// Request: give an interface its hooks. Refused with `EEXIST` if it has them.
 pub(crate) fn add_clsact(index: u32, name: &str) -> Request {
     let mut request = Request::new(
         NEW_QDISC,
@@ -61,7 +61,7 @@ pub(crate) fn add_clsact(index: u32, name: &str) -> Request {
     request
 }
 
-/// Makes an interface's root take frames straight to the driver: nothing waits, reorders or drops in between.
+/// Request: pass an interface's frames straight to the driver; nothing waits, reorders or drops in between.
 pub(crate) fn add_noqueue(index: u32, name: &str) -> Request {
     let mut request = Request::new(
         NEW_QDISC,
@@ -73,12 +73,12 @@ pub(crate) fn add_noqueue(index: u32, name: &str) -> Request {
     request
 }
 
-/// Asks for the queueing disciplines of all interfaces.
+/// Request: list the qdiscs of all interfaces.
 pub(crate) fn dump() -> Request {
     Request::new(GET_QDISC, DUMP, &fixed(0, 0, 0, 0), "to list the qdiscs")
 }
 
-/// Reads the body of an `RTM_NEWQDISC`.
+/// Decodes the body of an `RTM_NEWQDISC`.
 pub(crate) fn decode(body: &[u8]) -> Result<Qdisc, WireError> {
     let short = WireError("a qdisc's description is cut short");
     let rest = body.get(TCMSG_BYTES..).ok_or(short)?;

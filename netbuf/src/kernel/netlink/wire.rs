@@ -1,4 +1,4 @@
-//! Netlink messages as bytes: building requests, taking answers apart. Pure; no socket.
+//! Netlink messages as bytes: encodes requests and decodes answers. Pure; no socket.
 //!
 //! ```text
 //!   nlmsghdr  | length u32 | type u16 | flags u16 | sequence u32 | port u32 |
@@ -7,8 +7,8 @@
 //!   error     | errno i32 (negative; 0 is an ack) | the request's nlmsghdr | [its body] | [attributes] |
 //! ```
 //!
-//! Numbers are in the host's order unless a field says otherwise (`linux/netlink.h`). Answers come from the
-//! kernel, but are read as if they did not: a short or lying length is an error, never a panic.
+//! Numbers are in the host's byte order unless a field says otherwise (`linux/netlink.h`). Answers come from the kernel
+//! but are not trusted: a short message or a wrong length is an error, never a panic.
 
 /// Bytes of `struct nlmsghdr`.
 pub(crate) const HEADER_BYTES: usize = 16;
@@ -38,7 +38,7 @@ const REASON: u16 = 1;
 /// `NLA_F_NESTED` and `NLA_F_NET_BYTEORDER`: no part of an attribute's type.
 const TYPE_MASK: u16 = 0x3fff;
 
-/// A request, and what it is for in words that complete "The kernel refused …".
+/// A request, with a description that completes the sentence "The kernel refused …".
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Request {
     bytes: Vec<u8>,
@@ -46,7 +46,7 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    /// A request of type `kind` that begins with the family's fixed part.
+    /// A request of type `kind` that starts with the family's fixed part.
     pub(crate) fn new(kind: u16, flags: u16, fixed: &[u8], what: impl Into<String>) -> Self {
         let mut bytes = vec![0; HEADER_BYTES];
         bytes[4..6].copy_from_slice(&kind.to_ne_bytes());
@@ -82,7 +82,7 @@ impl Request {
         self
     }
 
-    /// The bytes to send, with `sequence` filled in.
+    /// The encoded request, with `sequence` filled in.
     pub(crate) fn encode(&mut self, sequence: u32) -> &[u8] {
         let length = u32::try_from(self.bytes.len()).expect("requests are a few hundred bytes");
         self.bytes[0..4].copy_from_slice(&length.to_ne_bytes());
@@ -90,7 +90,7 @@ impl Request {
         &self.bytes
     }
 
-    /// What the request is for.
+    /// The description of the request.
     pub(crate) fn what(&self) -> &str {
         &self.what
     }
@@ -100,7 +100,7 @@ impl Request {
     }
 }
 
-/// Bytes that are no netlink message; the text says which rule they break.
+/// A violation of the netlink format; the text names the rule.
 #[derive(thiserror::Error, Clone, Copy, PartialEq, Eq, Debug)]
 #[error("{0}")]
 pub struct WireError(pub(crate) &'static str);
@@ -111,12 +111,12 @@ pub(crate) struct Message<'a> {
     pub(crate) kind: u16,
     pub(crate) flags: u16,
     pub(crate) sequence: u32,
-    /// Port of the socket that the message answers, or whose request a notification is of; 0: the kernel's own.
+    /// The port of the socket that the message answers, or whose request it notifies of; 0: the kernel itself.
     pub(crate) port: u32,
     pub(crate) body: &'a [u8],
 }
 
-/// The messages of a datagram, one after another. Ends after the first error.
+/// The messages of a datagram in order. Ends after the first error.
 pub(crate) fn messages(datagram: &[u8]) -> impl Iterator<Item = Result<Message<'_>, WireError>> {
     let mut rest = datagram;
     std::iter::from_fn(move || {
@@ -177,7 +177,7 @@ pub(crate) fn attribute(bytes: &[u8], wanted: u16) -> Result<Option<&[u8]>, Wire
     Ok(None)
 }
 
-/// What an [`ERROR`] message says: errno (0: done) and the kernel's words, if it gave any.
+/// The content of an [`ERROR`] message: the errno (0: done) and the kernel's explanation, if it gave one.
 pub(crate) fn verdict(message: &Message<'_>) -> Result<(i32, Option<String>), WireError> {
     let short = WireError("an ack is cut short");
     let errno = u32_at(message.body, 0).ok_or(short)?.cast_signed();
@@ -191,7 +191,7 @@ pub(crate) fn verdict(message: &Message<'_>) -> Result<(i32, Option<String>), Wi
     Ok((errno.wrapping_neg(), reason))
 }
 
-/// A string attribute, without its NUL; what is no UTF-8 is replaced.
+/// A string attribute without its NUL. Invalid UTF-8 is replaced.
 pub(crate) fn text(value: &[u8]) -> String {
     let end = value.iter().position(|byte| *byte == 0).unwrap_or(value.len());
     String::from_utf8_lossy(&value[..end]).into_owned()
@@ -212,7 +212,7 @@ pub(crate) fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_ne_bytes(bytes.get(at..at.checked_add(8)?)?.try_into().ok()?))
 }
 
-/// Golden bytes are written in hexadecimal, with blanks where fields end.
+/// Golden bytes are written in hexadecimal, with blanks between fields.
 #[cfg(test)]
 pub(crate) mod tests_support {
     pub(crate) fn bytes(hex: &str) -> Vec<u8> {

@@ -1,5 +1,5 @@
-//! Tests: each request to the kernel in turn is refused or not answered. Nothing may leak that was held before, nothing
-//! may be left behind, and no guest that nobody holds may stay cut off.
+//! Tests: each request to the kernel in turn is refused or not answered. Held output must not leak, nothing may be left
+//! behind, and no guest that nobody holds may stay cut off.
 
 use super::*;
 use crate::kernel::CutOff;
@@ -26,7 +26,7 @@ fn run(command: &str) -> String {
     String::from_utf8(done.stdout).unwrap()
 }
 
-/// A host with an interface `vif1.0`.
+/// Makes a network namespace with an interface `vif1.0`.
 fn host() {
     unshare(CloneFlags::CLONE_NEWNET).expect("these tests need root and network namespaces");
     run("ip link add vif1.0 type veth peer name guest0");
@@ -40,7 +40,8 @@ fn inventory() -> String {
     run("ip -br link") + &qdiscs.join("\n") + &run("tc filter show dev vif1.0 ingress")
 }
 
-/// Soon: a tap goes with its last descriptor, and a process that another test forks has one for a moment.
+/// Waits until the inventory equals `before`: a tap goes with its last descriptor, which a process forked by another
+/// test may have for a moment.
 fn assert_stands_at(before: &str, what: &str) {
     let begun = Instant::now();
     while inventory() != before && begun.elapsed() < Duration::from_secs(10) {
@@ -62,14 +63,14 @@ fn let_go(queue: OwnQueue) {
     queue.detach().unwrap();
 }
 
-/// Whether something of ours takes away what arrives at the interface.
+/// Whether a redirect of ours is on the interface.
 fn is_kept() -> bool {
     let mut connection = Connection::open().unwrap();
     let vif = Device::find(&mut connection, "vif1.0").unwrap();
     !redirect::ours(&mut connection, &vif).unwrap().is_empty()
 }
 
-/// Does `work` with each request of it struck by each fault in turn.
+/// Runs `work` once for each of its requests and each fault.
 fn with_each_request_struck(by: &[Fault], mut work: impl FnMut(&str)) {
     for &fault in by {
         for request in 0.. {

@@ -1,16 +1,16 @@
-//! Sees to it that what holds output stays in place: hears of every change, looks, and puts right.
+//! The guard of an own queue: learns of every change to the devices and filters that hold output, and repairs them.
 //!
 //! ```text
 //!   kernel ──notifications──► look ─┬─ leaks? ──► leak, until everything may leave anyway
 //!                ▲                  └─ doubts ──► examine: filters, tap, programs ──► repair ──► settled
-//!   cut ─────────┘ (never waits)                  (this thread; it waits for the kernel)
+//!   cut ─────────┘ (never waits)                  (the guard's thread; waits for the kernel)
 //! ```
 //!
-//! A cut succeeds only if the guard has heard of nothing since output began to be held that may have let a frame by, and
-//! everything that it has heard of has been looked at. So an epoch that leaked is never taken for one that was held,
-//! though what held it is back in place a millisecond later.
+//! A cut succeeds only if, since output began to be held, no change was notified that may have let a frame by, and
+//! every notified change has been examined. An epoch that leaked is thus never taken for one that was held, even if the
+//! leak was closed a millisecond later.
 //!
-//! Once a second everything is looked at anyway: of a program that is attached by a `bpf_link` nobody is told.
+//! Everything is examined once a second anyway, because attaching a program by a `bpf_link` is not notified.
 
 use super::inspect::{Repair, Sight, describe, program_in_front};
 use super::nic::{Nic, Parts};
@@ -25,16 +25,16 @@ use parking_lot::Mutex;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Between two looks when nothing is heard, and when something could not be put right.
+/// Milliseconds between two examinations without a notification, and after a repair that failed.
 const LOOK_EVERY_MS: u16 = 1000;
 const RETRY_EVERY_MS: u16 = 100;
 
-/// A fault of the hold on an interface.
+/// A fault of the devices and filters that hold an interface's output.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Fault {
-    /// The interface as it was called when it was attached.
+    /// The interface, by the name it had when it was attached.
     pub interface: String,
-    /// What is wrong, or was.
+    /// What is, or was, wrong.
     pub breach: Breach,
 }
 
@@ -46,7 +46,7 @@ impl Fault {
 
 #[derive(Debug)]
 pub(super) struct Guard {
-    /// Never locked over a question to the kernel.
+    /// Never locked while the kernel is asked something.
     state: Mutex<State>,
     heard: OwnedFd,
     bell: Bell,
@@ -54,7 +54,7 @@ pub(super) struct Guard {
     connection: Mutex<Connection>,
     port: u32,
     wiring: Wiring,
-    /// The redirects are to go: nothing is put back any more.
+    /// The redirects are being removed; repair nothing any more.
     is_retired: AtomicBool,
 }
 
@@ -63,12 +63,12 @@ struct State {
     watch: Watch,
     watched: Vec<Watched>,
     places: Vec<Place>,
-    /// Changes heard of, and those among them that have been looked at.
+    /// Changes notified, and how many of them have been examined.
     doubts: u64,
     settled: u64,
-    /// What may have left since output is held.
+    /// The first fault since output is held by which frames may have left.
     leak: Option<Fault>,
-    /// The newest fault, and how many there were.
+    /// The newest fault, and the number of faults.
     last: Option<Fault>,
     faults: u64,
 }
@@ -82,7 +82,7 @@ struct Place {
 }
 
 impl Guard {
-    /// Hears of changes from now on.
+    /// Subscribes to notifications.
     pub(super) fn new(connection: Connection, wiring: Wiring) -> Result<Self, KernelError> {
         let watch = Watch::open()?;
         let heard = watch.as_fd().try_clone_to_owned()?;
@@ -108,7 +108,7 @@ impl Guard {
         })
     }
 
-    /// Puts the redirects in place for the first time. From here on frames arrive.
+    /// Installs the redirects for the first time. Frames arrive at the taps from here on.
     pub(super) fn install(&self, nics: &[Nic]) -> Result<(), KernelError> {
         let mut state = self.state.lock();
         state.watched = nics.iter().map(|nic| watched(&nic.parts())).collect();
@@ -128,7 +128,7 @@ impl Guard {
         self.wiring.install(&mut connection, &redirects)
     }
 
-    /// Removes the redirects. Whoever is about to put one right has done so before.
+    /// Removes the redirects, after any repair that is under way.
     pub(super) fn remove(&self, nics: &[Nic]) -> Result<(), KernelError> {
         self.is_retired.store(true, Ordering::Release);
         let mut connection = self.connection.lock();
@@ -138,12 +138,12 @@ impl Guard {
         wiring.remove(&mut connection, &vifs).or_else(|_| wiring.remove(&mut connection, &vifs))
     }
 
-    /// Whether the interface is gone, as the kernel says now.
+    /// Asks the kernel whether the interface is gone.
     pub(super) fn ask_whether_gone(&self, nic: &Nic) -> bool {
         nic.parts().vif.check(&mut self.connection.lock()).is_err()
     }
 
-    /// Frames that arrived at the interfaces since they were made, as the kernel says now.
+    /// Asks the kernel how many frames have arrived at the interfaces since they were made.
     pub(super) fn ask_received(&self, nics: &[Nic]) -> Result<u64, KernelError> {
         let mut connection = self.connection.lock();
         let mut frames = 0;
@@ -153,7 +153,7 @@ impl Guard {
         Ok(frames)
     }
 
-    /// Takes in what was heard. It does not wait. Whether there was anything that matters.
+    /// Takes in the notifications so far, without waiting. Returns whether any mattered.
     pub(super) fn look(&self, nics: &[Nic]) -> bool {
         let mut state = self.state.lock();
         let (faults, doubts) = (state.faults, state.doubts);
@@ -170,7 +170,7 @@ impl Guard {
         is_news
     }
 
-    /// Whether everything was held since [`forgive`](Self::forgive), as far as was heard.
+    /// Fails if anything may have leaked since [`forgive`](Self::forgive), according to the notifications so far.
     pub(super) fn verdict(&self) -> Result<(), KernelError> {
         let state = self.state.lock();
         match state.leak.clone().or_else(|| state.fault()) {
@@ -179,7 +179,7 @@ impl Guard {
         }
     }
 
-    /// What has left, if it was that, was allowed to.
+    /// Forgets a leak: what left was allowed to leave.
     pub(super) fn forgive(&self) {
         self.state.lock().leak = None;
     }
@@ -188,18 +188,18 @@ impl Guard {
         self.state.lock().leak.clone()
     }
 
-    /// What is wrong at this moment.
+    /// The fault of this moment.
     pub(super) fn fault(&self) -> Option<Fault> {
         self.state.lock().fault()
     }
 
-    /// The newest fault, and how many there were.
+    /// The newest fault, and the number of faults.
     pub(super) fn faults(&self) -> (Option<Fault>, u64) {
         let state = self.state.lock();
         (state.last.clone(), state.faults)
     }
 
-    /// The first interface that is gone.
+    /// The index of the first interface that is gone.
     pub(super) fn gone(&self) -> Option<usize> {
         self.state.lock().places.iter().position(|place| place.is_gone)
     }
@@ -208,7 +208,7 @@ impl Guard {
         self.bell.ring();
     }
 
-    /// The guard thread's work. Ends when `signals` say stop.
+    /// The guard thread. Ends when `signals` say so.
     pub(super) fn run(&self, nics: &[Nic], signals: &Signals) {
         let mut wait_ms = LOOK_EVERY_MS;
         while !signals.is_stopped() {
@@ -229,8 +229,8 @@ impl Guard {
         }
     }
 
-    /// Checks every interface and repairs what can be repaired. Returns whether nothing is wrong any more. If the kernel
-    /// does not answer, nothing is known and the doubts stay.
+    /// Checks every interface and repairs what can be repaired. Returns whether nothing is wrong any more. If the
+    /// kernel does not answer, nothing is learnt and the doubts stay.
     fn examine(&self, nics: &[Nic], signals: &Signals) -> bool {
         let doubts = self.state.lock().doubts;
         let mut connection = self.connection.lock();
@@ -283,7 +283,7 @@ impl Guard {
         self.check(connection, nics, place, was.has_moved && repaired.is_err())
     }
 
-    /// Checks one interface, and tells one that was moved from one that is gone.
+    /// Checks one interface. If it is missing, finds out whether it was moved or deleted.
     fn check(
         &self,
         connection: &mut Connection,
@@ -318,13 +318,13 @@ impl State {
         }
     }
 
-    /// Whether the interface was moved away. If notifications were lost that is not known, and it may have been.
+    /// Whether the interface was moved away. Lost notifications count as yes.
     fn has_moved(&self, name: &str) -> bool {
         let has_moved = |(watched, place): (&Watched, &Place)| watched.vif.name == name && place.has_moved;
         self.watched.iter().zip(&self.places).any(has_moved)
     }
 
-    /// A look has found what may have been heard of.
+    /// Records a breach that a check found, unless a notification has already counted it.
     fn find(&mut self, place: usize, breach: Breach, nic: &Nic, was: Place) {
         let was_heard = self.doubts != self.settled && self.last.as_ref().is_some_and(|it| it.breach.leaks());
         if was.wrong != Some(breach) && !was_heard {
@@ -342,7 +342,7 @@ impl State {
         self.faults += 1;
     }
 
-    /// What is wrong, or not known to be right.
+    /// The fault of this moment; a change that was not examined yet counts as one.
     fn fault(&self) -> Option<Fault> {
         let fault = |place: usize, breach| Fault { interface: self.watched[place].vif.name.clone(), breach };
         let wrong = self.places.iter().position(|place| place.wrong.is_some());

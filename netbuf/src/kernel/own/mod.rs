@@ -1,24 +1,18 @@
-//! The own queue: output goes through a tap into this process, is held in an [`EpochQueue`](crate::EpochQueue)
-//! for each interface, and is given back to the interface it came from.
+//! [`OwnQueue`]: a guest's output goes through taps into this process, is held in one [`EpochQueue`](crate::EpochQueue)
+//! for each interface, and returns to the interface it came from.
 //!
 //! ```text
 //!   cut, release, pass, fence ──► Nic ◄── reader: one thread for all interfaces of a guest
-//!                                  ▲  ◄── sender: another
-//!                                  └───── guard: another, which asks the kernel and puts right
+//!                                  ▲  ◄── sender: one more
+//!                                  └───── guard: one more, which asks the kernel and repairs
 //! ```
 //!
-//! None of these calls waits for the kernel; attaching and detaching do.
+//! Only attaching and detaching wait for the kernel. Any number of epochs may be in flight.
 //!
-//! Any number of epochs may be in flight. What was released goes this way:
+//! Memory is bounded by [`Limits`] for each interface. If this process dies, its taps vanish and the redirects to them
+//! drop what the guest sends, until another process attaches.
 //!
-//! ```text
-//!   vif receives ─ marked? ─ no ──► tap, to be read      tap is written to ─ marked, redirected ─┐
-//!        ▲            └───── yes ─► bridge                                                       │
-//!        └───────────────────────────────────────────────────────────────────────────────────────┘
-//! ```
-//!
-//! Memory is bounded by [`Limits`] for each interface. If this process dies, its taps vanish and the redirects
-//! to them drop what the guest sends, until another process attaches.
+//! Not here: the redirects that bring frames in and back out ([`wiring`]).
 
 #[cfg(test)]
 mod faults;
@@ -47,7 +41,7 @@ use std::thread::JoinHandle;
 use understudy_checkpoint::Epoch;
 use wiring::Wiring;
 
-/// Output of a guest's interfaces, held in this process.
+/// The output of a guest's interfaces, held in this process.
 #[derive(Debug)]
 pub struct OwnQueue {
     shared: Arc<Shared>,
@@ -62,11 +56,11 @@ struct Shared {
 }
 
 impl OwnQueue {
-    /// Takes hold of the output of `vifs`, whose open epoch is `open`, in the network namespace of the calling
-    /// thread. `limits` are for each interface.
+    /// Starts to intercept the output of `vifs` in the network namespace of the calling thread. `open` is the open
+    /// epoch; `limits` apply to each interface.
     ///
-    /// Replaces the redirects that a dead process left on them, without letting a frame by. Needs CAP_NET_ADMIN
-    /// and CAP_BPF, and the modules tun, sch_ingress, cls_bpf and act_mirred. It waits for the kernel.
+    /// Replaces redirects that a dead process left, without letting a frame by. Needs CAP_NET_ADMIN, CAP_BPF, and the
+    /// modules tun, sch_ingress, cls_bpf and act_mirred. Waits for the kernel.
     pub fn attach(vifs: &[&str], open: Epoch, limits: Limits, start: Start) -> Result<Self, KernelError> {
         let mut connection = Connection::open()?;
         let wiring = Wiring::new()?;
@@ -86,24 +80,24 @@ impl OwnQueue {
         Ok(queue)
     }
 
-    /// Has `alarm` called whenever an interface came near a limit, and whenever something is wrong with what holds, by
-    /// threads that have other work: it must be quick. Only the first one given counts.
+    /// Sets the callback for "an interface nears a limit", "output waits" and "a fault was found". The queue's own
+    /// threads call it, so it must be quick. Later calls have no effect.
     pub fn on_alarm(&self, alarm: impl Fn() + Send + Sync + 'static) {
         self.shared.signals.set_alarm(alarm);
         // Of what happened before it there was nobody to tell.
         self.shared.signals.alarm();
     }
 
-    /// Has every switch learn where the address `mac` is: a frame that the guest might have sent, and that leaves when the
-    /// guest's frames may.
+    /// Sends a frame that teaches every switch where the address `mac` is. It counts as the guest's own and leaves when
+    /// the guest's frames may.
     pub fn announce(&self, mac: [u8; 6]) {
         let frame = reverse_arp(mac);
         self.shared.nics.iter().for_each(|nic| nic.push(&frame));
         self.shared.signals.sender.ring();
     }
 
-    /// What was held since attaching counts as of `open`: others of the guest's interfaces have been cut meanwhile, and
-    /// this one has not.
+    /// Assigns everything held since attaching to epoch `open`: the guest's other interfaces were cut meanwhile, this
+    /// one was not.
     pub fn reopen(&self, open: Epoch) {
         self.shared.nics.iter().for_each(|nic| nic.reopen(open));
     }
@@ -113,23 +107,23 @@ impl OwnQueue {
         self.shared.nics.iter().map(Nic::name)
     }
 
-    /// Frames that the interfaces received since they were made, as the kernel says: more than zero right after
-    /// attaching means that some may not have been held. It waits for the kernel.
+    /// Asks the kernel how many frames have arrived at the interfaces since they were made. More than zero right after
+    /// attaching means that some may not have been held. Waits for the kernel.
     pub fn ask_received(&self) -> Result<u64, KernelError> {
         self.shared.guard.ask_received(&self.shared.nics)
     }
 
-    /// What may have left that should have been held, since everything was allowed to leave last.
+    /// The first fault by which held output may have left, since everything was last allowed to leave.
     pub fn leak(&self) -> Option<Fault> {
         self.shared.guard.leak()
     }
 
-    /// What is wrong at this moment with what holds.
+    /// The fault of this moment.
     pub fn fault(&self) -> Option<Fault> {
         self.shared.guard.fault()
     }
 
-    /// The newest fault of what holds, and how many there were.
+    /// The newest fault, and the number of faults.
     pub fn faults(&self) -> (Option<Fault>, u64) {
         self.shared.guard.faults()
     }
@@ -139,9 +133,9 @@ impl OwnQueue {
         self.shared.guard.gone().is_some()
     }
 
-    /// Gives the interfaces' output its direct way again. Every interface must pass, or be gone. It waits for the kernel.
+    /// Removes the taps and redirects. Every interface must pass, or be gone. Waits for the kernel.
     ///
-    /// No frame is lost; those of the last instant may overtake each other.
+    /// No frame is lost; the last ones may overtake each other.
     pub fn detach(mut self) -> Result<(), KernelError> {
         let Shared { nics, guard, .. } = &*self.shared;
         if nics.iter().any(|nic| !nic.is_passing() && !guard.ask_whether_gone(nic)) {
@@ -171,8 +165,8 @@ impl OwnQueue {
     }
 }
 
-/// "Who has this Ethernet address?", asked by itself (RFC 903): no address of IP is needed, and every switch on the way
-/// learns.
+/// A reverse ARP request (RFC 903) of the address for itself: it needs no IP address, and every switch on its way
+/// learns the address.
 fn reverse_arp(mac: [u8; 6]) -> Vec<u8> {
     const HEAD: [u8; 10] = [0x80, 0x35, 0, 1, 8, 0, 6, 4, 0, 3];
     let (broadcast, nobody) = ([0xff; 6], [0; 4]);
@@ -182,15 +176,15 @@ fn reverse_arp(mac: [u8; 6]) -> Vec<u8> {
 }
 
 impl Drop for OwnQueue {
-    /// Stops without detaching: the taps vanish once the threads have ended, which nobody waits for, and output is held
-    /// as it is when the process dies.
+    /// Stops without detaching: the taps vanish when the threads have ended, which nobody waits for. Until then, and
+    /// afterwards, output is cut off as if the process had died.
     fn drop(&mut self) {
         self.stop();
     }
 }
 
 impl Shared {
-    /// Reads frames until told to stop.
+    /// The reader thread: reads frames until the queue stops.
     fn read(&self) {
         while !self.signals.is_stopped() {
             let turns: Vec<_> = self.nics.iter().map(Nic::receive).collect();
@@ -213,8 +207,8 @@ impl Shared {
         }
     }
 
-    /// Sends what may leave until told to stop. Apart from reading, for a frame's way through the host's network
-    /// takes longer than the next may wait in the tap's ring.
+    /// The sender thread: sends released frames until the queue stops. It is a thread of its own because a frame's way
+    /// through the host's network takes longer than the next frame may wait in the tap's ring.
     fn send(&self) {
         while !self.signals.is_stopped() {
             let turns = self.nics.iter().map(Nic::send);
@@ -224,7 +218,7 @@ impl Shared {
         }
     }
 
-    /// Moves frames by the caller's hand until nothing is left to move.
+    /// Moves frames in the calling thread until none is left to move.
     fn drain(&self) {
         for nic in &self.nics {
             while matches!(nic.receive(), Ok(Turn::Busy)) {}
@@ -232,15 +226,15 @@ impl Shared {
         }
     }
 
-    /// Does `call` on every interface and has the sender send what may leave.
+    /// Does `call` on every interface and wakes the sender.
     fn let_out(&self, call: impl Fn(&Nic)) -> Result<(), KernelError> {
         self.nics.iter().for_each(call);
         self.signals.sender.ring();
         self.nics.iter().map(|nic| self.explain(nic, nic.check())).fold(Ok(()), Result::and)
     }
 
-    /// What an error means to whoever knows only the interface: that the interface is gone, or else that what holds its
-    /// output is. A tap that another program deleted, or that is being made anew, is no unplugged card.
+    /// Turns an error of the tap into one of the interface: the interface is gone, or else the device that holds its
+    /// output is. A deleted tap is not an unplugged network card.
     fn explain(&self, nic: &Nic, result: Result<(), KernelError>) -> Result<(), KernelError> {
         let is_gone = self.guard.gone().is_some_and(|place| self.nics[place].name() == nic.name());
         let name = || nic.name().to_owned();
@@ -255,22 +249,23 @@ impl Shared {
 }
 
 impl OwnQueue {
-    /// After a fence: holds again, in a newer generation of the guest. Nothing from before leaves.
+    /// Holds again after a fence, for a newer generation of the guest. Nothing from before the fence leaves.
     pub fn revive(&self) {
         self.shared.nics.iter().for_each(Nic::revive);
     }
 
-    /// As [`EpochQueue::has_news`](crate::EpochQueue::has_news), of any interface. The alarm is given when there is.
+    /// [`EpochQueue::has_news`](crate::EpochQueue::has_news) of any interface. The alarm is raised when this becomes
+    /// true.
     pub fn has_news(&self) -> bool {
         self.shared.nics.iter().any(Nic::has_news)
     }
 
-    /// As [`EpochQueue::waiting`](crate::EpochQueue::waiting), of all interfaces together.
+    /// [`EpochQueue::waiting`](crate::EpochQueue::waiting), summed over the interfaces.
     pub fn waiting(&self) -> Waiting {
         self.shared.nics.iter().map(Nic::waiting).sum()
     }
 
-    /// From how many answers on there is news, as [`EpochQueue::tell_at`](crate::EpochQueue::tell_at), by each interface.
+    /// [`EpochQueue::tell_at`](crate::EpochQueue::tell_at), for each interface.
     pub fn tell_at(&self, answers: Option<u32>) {
         self.shared.nics.iter().for_each(|nic| nic.tell_at(answers));
     }

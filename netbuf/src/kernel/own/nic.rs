@@ -1,4 +1,4 @@
-//! One interface's own queue: from the tap into the [`EpochQueue`], and from there back.
+//! The queue of one interface: moves frames from the tap into the [`EpochQueue`], and released ones back.
 //!
 //! ```text
 //!   tap ─read─► │ limit: bytes held + bytes leaving │ EpochQueue │ ─take─► tap ─write─► as received by the vif
@@ -6,9 +6,9 @@
 //!    └ ring: frames nobody has read yet; the kernel counts what it drops
 //! ```
 //!
-//! A write takes its frame all the way through the host's network, some ten times as long as a read. So reading
-//! and writing have a lock each: a cut, in the guest's pause, waits for some reads and for no write. Frames
-//! leave in the order they came, for each side has one hand at a time.
+//! A write takes its frame all the way through the host's network, and so ten times as long as a read. Reading and
+//! writing therefore have separate locks: a cut, which happens in the guest's pause, waits for some reads and for no
+//! write. Frames leave in the order of their arrival, because one thread at a time reads and one writes.
 
 use crate::kernel::KernelError;
 use crate::kernel::commit::{KernelStats, Start};
@@ -25,7 +25,7 @@ const TURN_FRAMES: usize = 64;
 /// Frames that a cut reads at most before it closes the epoch.
 const CUT_FRAMES_MAX: usize = 256;
 
-/// What a turn of work left.
+/// Whether a turn of reading or sending left work.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Turn {
     /// Nothing to do until a frame arrives or is released.
@@ -37,25 +37,25 @@ pub(super) enum Turn {
 /// An interface under output commit. Locks are taken in the order reader, writer, state.
 #[derive(Debug)]
 pub(super) struct Nic {
-    /// The interface as it was called when it was attached.
+    /// The interface, by the name it had when it was attached.
     name: String,
     parts: RwLock<Arc<Parts>>,
-    /// Room for one frame.
+    /// A buffer for one frame.
     reader: Mutex<Box<[u8]>>,
     writer: Mutex<()>,
     state: Mutex<State>,
-    /// What taps that are no more have dropped unread, and what this one has.
+    /// Frames that earlier taps of this interface dropped unread, and those that the present one dropped.
     dropped_before: AtomicU64,
     dropped_unread: AtomicU64,
 }
 
-/// What of the kernel's an interface is made of. It is replaced when the host has taken the tap away.
+/// The kernel objects behind an interface. They are replaced when the host has removed the tap.
 #[derive(Debug)]
 pub(super) struct Parts {
     pub(super) vif: Device,
     pub(super) tap_device: Device,
     pub(super) tap: Tap,
-    /// The tap failed; that is final.
+    /// The tap has failed, for good.
     failed: AtomicBool,
 }
 
@@ -87,7 +87,7 @@ impl Parts {
 struct State {
     queue: EpochQueue,
     bytes_max: usize,
-    /// Bytes released and not sent yet: the queue's own limit leaves them out.
+    /// Bytes released but not sent yet, which the queue's own limit does not count.
     leaving_bytes: usize,
     passing: bool,
     fenced: bool,
@@ -132,14 +132,14 @@ impl Nic {
         Arc::clone(&self.parts.read())
     }
 
-    /// Goes on with another tap. What is held stays held.
+    /// Continues with another tap. Held frames stay held.
     pub(super) fn replace(&self, parts: Parts) {
         *self.parts.write() = Arc::new(parts);
         let lost = self.dropped_unread.swap(0, Ordering::AcqRel);
         self.dropped_before.fetch_add(lost, Ordering::AcqRel);
     }
 
-    /// The kernel says that the tap has dropped so many frames because nobody read them in time.
+    /// Records the kernel's count of frames that the tap dropped because nobody read them in time.
     pub(super) fn set_dropped_unread(&self, frames: u64) {
         self.dropped_unread.store(frames, Ordering::Release);
     }
@@ -153,7 +153,7 @@ impl Nic {
         Ok(if more { Turn::Busy } else { Turn::Idle })
     }
 
-    /// Reads up to `frames_max` frames; whether there may be more.
+    /// Reads up to `frames_max` frames. Returns whether there may be more.
     fn read(&self, buffer: &mut [u8], frames_max: usize) -> Result<bool, KernelError> {
         let parts = self.parts();
         for _ in 0..frames_max {
@@ -168,7 +168,7 @@ impl Nic {
         self.state.lock().queue.has_leaving()
     }
 
-    /// Sends some of the frames that may leave. An error is final. Whoever fences waits for one frame at most.
+    /// Sends some of the released frames. An error is final. A fence waits for at most one frame.
     pub(super) fn send(&self) -> Result<Turn, KernelError> {
         let parts = self.parts();
         let mut writer = self.writer.lock();
@@ -184,13 +184,13 @@ impl Nic {
         Ok(if self.has_leaving() { Turn::Busy } else { Turn::Idle })
     }
 
-    /// An error if nothing can be sent or read any more.
+    /// Fails if the tap has failed.
     pub(super) fn check(&self) -> Result<(), KernelError> {
         self.parts.read().check()
     }
 
-    /// Takes in what the guest sent before it was suspended, as far as it is there, and closes `epoch`. What
-    /// the kernel hands over later counts as the next epoch's: held longer, never shorter.
+    /// Reads what the guest sent before it was suspended, as far as it has arrived, and closes `epoch`. Frames that the
+    /// kernel delivers later belong to the next epoch: they are held longer, never shorter.
     pub(super) fn cut(&self, epoch: Epoch) -> Result<(), KernelError> {
         let mut reader = self.reader.lock();
         let read = self.read(&mut reader, CUT_FRAMES_MAX);
@@ -200,25 +200,25 @@ impl Nic {
         read.map(drop)
     }
 
-    /// As [`EpochQueue::release`].
+    /// [`EpochQueue::release`].
     pub(super) fn release(&self, through: Epoch) {
         self.state.lock().let_out(|queue| queue.release(through));
     }
 
-    /// As [`EpochQueue::pass`].
+    /// [`EpochQueue::pass`].
     pub(super) fn pass(&self) {
         let mut state = self.state.lock();
         state.let_out(EpochQueue::pass);
         state.passing = !state.fenced;
     }
 
-    /// As [`EpochQueue::fence`]. When this returns the last frame has left.
+    /// [`EpochQueue::fence`]. When this returns, no frame is being sent any more.
     pub(super) fn fence(&self) {
         let _nobody_writes = self.writer.lock();
         self.state.lock().fence();
     }
 
-    /// As [`EpochQueue::revive`].
+    /// [`EpochQueue::revive`].
     pub(super) fn revive(&self) {
         let mut state = self.state.lock();
         state.queue.revive();
@@ -230,7 +230,7 @@ impl Nic {
         self.state.lock().passing
     }
 
-    /// Takes a frame of the host's own for one that the guest sends now: it leaves when the guest's may.
+    /// Takes a frame of the host's own as if the guest sent it now.
     pub(super) fn push(&self, frame: &[u8]) {
         // No part of it is left to the hardware.
         let mut with_header = vec![0; Tap::HEADER_BYTES];
@@ -238,12 +238,12 @@ impl Nic {
         self.state.lock().push(&with_header);
     }
 
-    /// What is held counts as of `open`: nothing has been cut yet.
+    /// Assigns everything held to epoch `open`.
     pub(super) fn reopen(&self, open: Epoch) {
         self.state.lock().queue.reopen(open);
     }
 
-    /// Whether [`take_pressure`](Self::take_pressure) would say so.
+    /// What [`take_pressure`](Self::take_pressure) would return.
     pub(super) fn is_pressed(&self) -> bool {
         self.state.lock().pressure
     }
@@ -252,22 +252,22 @@ impl Nic {
         std::mem::take(&mut self.state.lock().pressure)
     }
 
-    /// As [`EpochQueue::has_news`].
+    /// [`EpochQueue::has_news`].
     pub(super) fn has_news(&self) -> bool {
         self.state.lock().queue.has_news()
     }
 
-    /// As [`EpochQueue::waiting`].
+    /// [`EpochQueue::waiting`].
     pub(super) fn waiting(&self) -> Waiting {
         self.state.lock().queue.waiting()
     }
 
-    /// As [`EpochQueue::tell_at`].
+    /// [`EpochQueue::tell_at`].
     pub(super) fn tell_at(&self, answers: Option<u32>) {
         self.state.lock().queue.tell_at(answers);
     }
 
-    /// Adds this interface's counters.
+    /// Adds this interface's counters to `sum`.
     pub(super) fn add_stats(&self, sum: &mut KernelStats) {
         let state = self.state.lock();
         let stats = state.queue.stats();

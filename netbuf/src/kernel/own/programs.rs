@@ -1,4 +1,4 @@
-//! Tests: BPF programs that are attached before the redirect, with and without the kernel telling of it.
+//! Tests: BPF programs attached before the redirect, some with and some without a notification from the kernel.
 
 use super::*;
 use crate::kernel::breach::{Breach, ProgramKind};
@@ -27,7 +27,7 @@ fn wait_until(what: &str, is_so: impl Fn() -> bool) {
     }
 }
 
-/// Attached while output is held, attached before, and detached.
+/// The program is attached while output is held, or before; then it is detached.
 fn comes_before_the_redirect(kind: ProgramKind, attach: impl Fn(u32) -> Attached) {
     let vif = vif();
     let take_hold = || OwnQueue::attach(&["vif1.0"], Epoch(0), Limits::default(), Start::Holding);
