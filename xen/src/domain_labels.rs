@@ -1,16 +1,17 @@
-//! Labels of a domain in xenstore: the generation of its guest, the engine that runs it, or the process that makes
-//! checkpoints of it that go nowhere. A label dies with its domain. It proves that this very domain ran under that
-//! generation, or that the process may have suspended it, whatever became of the process.
+//! Labels of a domain in xenstore: the generation of its guest, the engine that runs it, and the process that makes
+//! checkpoints of it without sending them (`remus --blackhole`). A label disappears with its domain. It proves that
+//! this very domain ran under that generation, or that the process may have suspended it, whatever happened to the
+//! process since.
 //!
 //! ```text
-//!   /local/domain/5/understudy/generation = "3"               written by dom0; the guest may not
+//!   /local/domain/5/understudy/generation = "3"               written by dom0; the guest may not write it
 //!   /local/domain/5/understudy/engine     = "4711 56789"      a process, see [`Process`]
 //!   /local/domain/5/understudy/nowhere    = "4711 56789"
 //! ```
 //!
-//! A label that cannot be read is an error, never "none": "none" would allow the guest to run here.
+//! A label that cannot be read is an error, never "none", because "none" would allow the guest to run here.
 //!
-//! Not here: labels of a domain that stands by ([`standby`](crate::standby)).
+//! Not here: labels of a standby domain ([`standby`](crate::standby)).
 
 use crate::DomId;
 use crate::process::Process;
@@ -24,7 +25,7 @@ pub enum LabelError {
     /// Xenstore does not answer, or refuses.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Somebody else wrote there.
+    /// The label has a value that understudy does not write.
     #[error(
         "{path} is {value:?}, which understudy does not write; look who did, and `xenstore-rm` it if the guest may run here"
     )]
@@ -39,11 +40,11 @@ pub enum LabelError {
 /// The labels of a domain.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Labels {
-    /// The generation that it was last run under.
+    /// The generation under which the domain last ran.
     pub generation: Option<Generation>,
-    /// The engine that has it, or had it.
+    /// The engine that runs it, or ran it.
     pub engine: Option<Process>,
-    /// The process that makes checkpoints of it that go nowhere, or did.
+    /// The process that makes checkpoints of it without sending them, or did.
     pub blackhole: Option<Process>,
 }
 
@@ -69,7 +70,7 @@ fn get<T: FromStr>(store: &mut Xenstore, domain: DomId, what: &str) -> Result<Op
     }
 }
 
-/// A write makes the domain's node if it is not there: one of a domain that has ended would stay.
+/// Writes a label, unless the domain has ended: the write would create the domain's node, which would stay.
 fn put(store: &mut Xenstore, domain: DomId, what: &str, value: &str) -> Result<(), StoreError> {
     if store.directory(&format!("/local/domain/{domain}"))?.is_empty() {
         return Ok(());
@@ -77,17 +78,17 @@ fn put(store: &mut Xenstore, domain: DomId, what: &str, value: &str) -> Result<(
     store.write(&path(domain, what), value)
 }
 
-/// Labels `domain` as running under `generation`.
+/// Records that `domain` runs under `generation`.
 pub fn write(domain: DomId, generation: Generation) -> Result<(), StoreError> {
     put(&mut Xenstore::open()?, domain, "generation", &generation.to_string())
 }
 
-/// Labels `domain` as run by `engine`.
+/// Records that `engine` runs `domain`.
 pub fn write_engine(domain: DomId, engine: Process) -> Result<(), StoreError> {
     put(&mut Xenstore::open()?, domain, "engine", &engine.to_string())
 }
 
-/// Labels `domain`: `process` makes checkpoints of it that go nowhere.
+/// Records that `process` makes checkpoints of `domain` without sending them.
 pub fn write_blackhole(domain: DomId, process: Process) -> Result<(), StoreError> {
     put(&mut Xenstore::open()?, domain, "nowhere", &process.to_string())
 }
@@ -97,12 +98,12 @@ pub fn remove_blackhole(domain: DomId) -> Result<(), StoreError> {
     Xenstore::open()?.rm(&path(domain, "nowhere"))
 }
 
-/// All labels of `domain`, asked over a connection of its own.
+/// All labels of `domain`, read over a new connection.
 pub fn of(domain: DomId) -> Result<Labels, LabelError> {
     all(&mut Xenstore::open()?, domain)
 }
 
-/// The generation that `domain` was last run under; `None` if it never was.
+/// The generation under which `domain` last ran; `None` if it never did.
 pub fn read(domain: DomId) -> Result<Option<Generation>, LabelError> {
     Ok(of(domain)?.generation)
 }

@@ -1,7 +1,7 @@
-//! What can go wrong between this crate and Xen, in words that tell an operator what to do.
+//! Errors between this crate and Xen, with advice for the operator.
 //!
-//! The variants apart from [`XenError::Hypercall`] are those a caller decides by: a guest that is gone ends its
-//! protection, a lost dirty log asks for a full sync, an unsupported log is a refusal in preflight.
+//! Callers act on every variant but [`XenError::Hypercall`]: a guest that is gone ends its protection, a lost dirty log
+//! requires a full sync, an unsupported log is refused by preflight.
 
 use crate::xenstore::StoreError;
 use crate::{DomId, GfnSlot};
@@ -9,16 +9,16 @@ use nix::errno::Errno;
 use std::io;
 use std::path::PathBuf;
 
-/// Why Xen did not do what was asked.
+/// Why Xen did not do what it was asked.
 #[derive(thiserror::Error, Debug)]
 #[non_exhaustive]
 pub enum XenError {
     /// A hypercall failed. The text adds advice where the errno has one known meaning.
     #[error("{what}{} failed: {errno}{}", of_domain(.domain), advice(*.errno))]
     Hypercall {
-        /// What was asked, in words.
+        /// The request, in words.
         what: &'static str,
-        /// Of which domain, if of one.
+        /// The domain, if the request concerned one.
         domain: Option<DomId>,
         /// Xen's answer.
         errno: Errno,
@@ -28,15 +28,15 @@ pub enum XenError {
     Gone {
         /// The domain that the call was for.
         domain: DomId,
-        /// What was asked, in words.
+        /// The request, in words.
         what: &'static str,
     },
-    /// The domain exists, the vCPU does not: ESRCH.
+    /// The domain exists but the vCPU does not: ESRCH.
     #[error("{what}: domain {domain} has no such vCPU. Was its number of vCPUs changed meanwhile?")]
     NoVcpu {
         /// The domain that the call was for.
         domain: DomId,
-        /// What was asked, in words.
+        /// The request, in words.
         what: &'static str,
     },
     /// Xen has no log-dirty mode for this kind of guest: EOPNOTSUPP (95).
@@ -49,7 +49,7 @@ pub enum XenError {
         /// The domain that the call was for.
         domain: DomId,
     },
-    /// Log-dirty mode was refused, and again after it had been switched off: EINVAL.
+    /// Xen refused log-dirty mode, even after it had been switched off: EINVAL.
     #[error(
         "Xen refuses to track the writes of domain {domain}: a domain with a passed-through device cannot be \
          checkpointed. Detach it (`xl pci-list {domain}`) and try again"
@@ -58,7 +58,7 @@ pub enum XenError {
         /// The domain that the call was for.
         domain: DomId,
     },
-    /// What was written since the last clean is not known any more: everything must be sent again.
+    /// The dirty log is incomplete, so everything must be sent again.
     #[error("The dirty log of domain {domain} was lost ({why}); a full sync is needed")]
     LogLost {
         /// The domain that the call was for.
@@ -66,7 +66,7 @@ pub enum XenError {
         /// Why the log is incomplete.
         why: &'static str,
     },
-    /// Xen did not accept a CPU policy and says which part of it.
+    /// Xen refused a CPU policy and named the part that it refused.
     #[error(
         "Xen refused the CPU policy for domain {domain} at {position}: {errno}. The guest was started on a processor \
          (or with a configuration) that this host cannot offer; level the hosts' features with `cpuid=` or \
@@ -88,12 +88,12 @@ pub enum XenError {
         /// The kernel's answer.
         source: io::Error,
     },
-    /// Memory that hypercalls can use could not be had.
+    /// There is no memory that hypercalls can use.
     #[error(
         "No memory for hypercalls: {0}. Raise the limit of locked memory (`ulimit -l`) or free memory in dom0"
     )]
     Buffer(#[source] io::Error),
-    /// Xen speaks a version of the domctl interface that this program was not checked against.
+    /// Xen has a version of the domctl interface for which this program was not checked.
     #[error(
         "Xen {major}.{minor} speaks none of the domctl versions that this program knows ({known}){}. Use a newer \
          understudy; or, if you know that the structures are unchanged, set {OVERRIDE_VARIABLE} to Xen's \
@@ -105,20 +105,20 @@ pub enum XenError {
         major: u32,
         /// `XENVER_version`, lower half.
         minor: u32,
-        /// The versions that were tried, for people.
+        /// The versions that were tried.
         known: String,
-        /// The version given by the override, if there was one.
+        /// The version set by the override, if there is one.
         overridden: Option<u32>,
     },
-    /// Xen speaks a version of the sysctl interface that this program was not checked against.
+    /// Xen has a version of the sysctl interface for which this program was not checked.
     #[error(
         "{what} failed: Xen speaks none of the sysctl versions that this program knows ({known}). Use a newer \
          understudy"
     )]
     UnknownSysctlVersion {
-        /// What was asked, in words.
+        /// The request, in words.
         what: &'static str,
-        /// The versions that were tried, for people.
+        /// The versions that were tried.
         known: String,
     },
     /// The override of the domctl version is not a number.
@@ -134,12 +134,12 @@ pub enum XenError {
         /// The kernel's or Xen's answer.
         errno: Errno,
     },
-    /// Xen answered something that cannot be.
+    /// Xen gave an impossible answer.
     #[error("{what}{} answered {answer}, which cannot be; please report this with `xl info`", of_domain(.domain))]
     Nonsense {
-        /// What was asked, in words.
+        /// The request, in words.
         what: &'static str,
-        /// Of which domain, if of one.
+        /// The domain, if the request concerned one.
         domain: Option<DomId>,
         /// The answer, in words.
         answer: String,
@@ -149,14 +149,14 @@ pub enum XenError {
     Xenstore(#[from] StoreError),
 }
 
-/// Which part of a CPU policy Xen did not accept.
+/// The part of a CPU policy that Xen refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PolicyPosition {
     /// A CPUID leaf.
     Leaf {
         /// Number of the leaf (EAX).
         leaf: u32,
-        /// Subleaf, where the leaf has such.
+        /// The subleaf, if the leaf has any.
         subleaf: Option<u32>,
     },
     /// A model-specific register.
@@ -175,14 +175,14 @@ impl std::fmt::Display for PolicyPosition {
     }
 }
 
-/// Names the version to use where none of the known ones is accepted.
+/// Sets the domctl version to use if Xen accepts none of the known ones.
 pub(crate) const OVERRIDE_VARIABLE: &str = "UNDERSTUDY_XEN_DOMCTL_VERSION";
 
 fn of_domain(domain: &Option<DomId>) -> String {
     domain.map_or_else(String::new, |domain| format!(" of domain {domain}"))
 }
 
-/// What an operator can do about `errno`; empty where it says enough.
+/// Advice about `errno`; empty if its name says enough.
 fn advice(errno: Errno) -> &'static str {
     match errno {
         Errno::EPERM => ". Run this as root in dom0; with XSM, its policy must allow it",

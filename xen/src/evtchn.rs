@@ -1,11 +1,11 @@
-//! Event channels through `/dev/xen/evtchn`: one bit that another domain, or Xen, can set, and that wakes us.
+//! Event channels through `/dev/xen/evtchn`: one bit that another domain or Xen can set, and that wakes this process.
 //!
 //! ```text
 //!   bind ─► port ─┬─ signalled ─► readable ─► pending() = port, which stays masked ─► unmask(port) ─┐
 //!                 └──────────────────────────────◄──────────────────────────────────────────────────┘
 //! ```
 //!
-//! Ports are given back when the device is closed.
+//! Closing the device frees the ports.
 
 #![allow(unsafe_code)]
 
@@ -29,7 +29,7 @@ mod ioctl {
 
 const PATH: &str = "/dev/xen/evtchn";
 
-/// Event channels of this process. Reading never blocks; poll it to wait.
+/// The event channels of this process. Reading never blocks; poll the descriptor to wait.
 #[derive(Debug)]
 pub struct Evtchn {
     device: File,
@@ -45,7 +45,7 @@ impl Evtchn {
         Ok(Self { device })
     }
 
-    /// Binds a new local port to port `remote` of `domain`, which must have offered it.
+    /// Binds a new local port to port `remote` of `domain`, which must have been offered.
     pub fn bind_interdomain(&self, domain: DomId, remote: u32) -> Result<u32, XenError> {
         let request = evtchn::BindInterdomain { remote_domain: domain.0.into(), remote_port: remote };
         // SAFETY: the kernel reads one such structure.
@@ -53,20 +53,20 @@ impl Evtchn {
         port("Binding an event channel", Some(domain), answer)
     }
 
-    /// A new local port that `domain` may bind.
+    /// Allocates a local port that `domain` may bind.
     pub fn bind_unbound(&self, domain: DomId) -> Result<u32, XenError> {
         // SAFETY: the kernel reads one u32.
         let answer = unsafe { ioctl::bind_unbound(self.device.as_raw_fd(), &u32::from(domain.0)) };
         port("Offering an event channel", Some(domain), answer)
     }
 
-    /// A new local port on which Xen signals `virq` (`VIRQ_*`).
+    /// Allocates a local port on which Xen signals `virq` (`VIRQ_*`).
     pub fn bind_virq(&self, virq: u32) -> Result<u32, XenError> {
         // SAFETY: the kernel reads one u32.
         port("Binding a virtual interrupt", None, unsafe { ioctl::bind_virq(self.device.as_raw_fd(), &virq) })
     }
 
-    /// Gives a local port back.
+    /// Frees a local port.
     pub fn unbind(&self, local: u32) -> Result<(), XenError> {
         // SAFETY: the kernel reads one u32.
         let answer = unsafe { ioctl::unbind(self.device.as_raw_fd(), &local) };
@@ -80,8 +80,8 @@ impl Evtchn {
         port("Signalling an event channel", None, answer).map(drop)
     }
 
-    /// A local port that was signalled; `None` if there is none now. It signals again once it is
-    /// [`unmask`](Self::unmask)ed.
+    /// The next local port that was signalled; `None` if there is none. The port signals again after
+    /// [`unmask`](Self::unmask).
     pub fn pending(&self) -> Result<Option<u32>, XenError> {
         let mut port = [0; size_of::<u32>()];
         match (&self.device).read(&mut port) {

@@ -1,25 +1,25 @@
-//! The three numbers of a page frame, which look alike and must not be mistaken for one another.
+//! The three kinds of frame number, which look alike and must not be confused.
 //!
 //! ```text
 //!                    HVM, PVH                          PV
-//!   Pfn   the guest counts its memory by it: 0, 1, 2 …, the same on every host
-//!   Gfn   what Xen's calls on the domain take:
+//!   Pfn   the guest's own count of its memory: 0, 1, 2 …, the same on every host
+//!   Gfn   the number in Xen's calls on the domain:
 //!                    the pfn                           the mfn
-//!   Mfn   memory of this host; another after each restore
-//!                    the guest never sees it           its page tables hold it
+//!   Mfn   memory of this host; differs after each restore
+//!                    the guest never sees it           the guest's page tables hold it
 //! ```
 //!
-//! [`Pfn`] comes with the stream (`understudy_checkpoint`). A [`Gfn`] is made of one of the others, and the name of the
-//! function says what kind of guest makes it so.
+//! [`Pfn`] comes with the stream (`understudy_checkpoint`). A [`Gfn`] is made from one of the others, by a function
+//! whose name says for which kind of guest that is right.
 //!
-//! Not here: which frame a pfn has (`domain::frames`, `domain::pv`, `restore::memory`).
+//! Not here: the frame of a pfn (`domain::frames`, `domain::pv`, `restore::memory`).
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use understudy_checkpoint::{PAGE_SIZE, Pfn};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// A frame of a domain as Xen's calls on that domain name it (`gfn_t`).
+/// A frame of a domain, as Xen's calls on that domain name it (`gfn_t`).
 #[repr(transparent)]
 #[derive(
     Serialize,
@@ -45,12 +45,13 @@ impl Gfn {
         Self(pfn.0)
     }
 
-    /// The gfn of a PV guest's machine frame, and of one of Xen's own ([`DomId::XEN`](crate::DomId::XEN)): the same number.
+    /// The gfn of a PV guest's machine frame, or of one of Xen's own ([`DomId::XEN`](crate::DomId::XEN)): the same
+    /// number.
     pub const fn of_pv(mfn: Mfn) -> Self {
         Self(mfn.0)
     }
 
-    /// The machine frame that this is if the guest is PV.
+    /// The machine frame, if the guest is PV.
     pub const fn pv_mfn(self) -> Mfn {
         Mfn(self.0)
     }
@@ -62,7 +63,7 @@ impl fmt::LowerHex for Gfn {
     }
 }
 
-/// A frame of this host's memory (`mfn_t`).
+/// A machine frame of this host (`mfn_t`).
 #[repr(transparent)]
 #[derive(
     Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, FromBytes, IntoBytes, Immutable, KnownLayout,
@@ -70,7 +71,7 @@ impl fmt::LowerHex for Gfn {
 pub struct Mfn(pub u64);
 
 impl Mfn {
-    /// The frame that a machine address lies in.
+    /// The frame that contains a machine address.
     pub const fn at(address: u64) -> Self {
         Self(address / PAGE_SIZE as u64)
     }
@@ -87,7 +88,7 @@ impl fmt::LowerHex for Mfn {
     }
 }
 
-/// A [`Gfn`] or none, in the eight bytes that arrays for Xen and the kernel have for it: all ones is no frame
+/// A [`Gfn`] or none, in the eight bytes that arrays for Xen and the kernel use. All ones means no frame
 /// (`INVALID_GFN`), and never maps.
 #[repr(transparent)]
 #[derive(Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]

@@ -6,11 +6,11 @@
 //!                                                                                    └─ Simulated  scripted answers
 //! ```
 //!
-//! A [`Call`] borrows all memory that Xen may touch, so no address outlives its buffer and an implementation
-//! without a hypervisor needs no address at all. What a call cannot check is whether Xen stays inside: that the
-//! *counts* in the argument fit the buffers is the duty of `control/`, which names the bytes of each.
+//! A [`Call`] borrows all memory that Xen may access, so no address outlives its buffer, and an implementation without
+//! a hypervisor needs no addresses at all. A call cannot check that the *counts* in its argument fit the buffers; that
+//! is the duty of `control/`, which states the bytes of each buffer.
 //!
-//! Not here: what a hypercall means.
+//! Not here: the meaning of a hypercall.
 
 #![allow(unsafe_code)]
 
@@ -24,16 +24,16 @@ use std::ptr::NonNull;
 use std::sync::{Arc, OnceLock};
 use understudy_checkpoint::{PAGE_SIZE, Page};
 
-/// The hypervisor, as far as this crate reaches it.
+/// What this crate needs of the hypervisor.
 pub trait Hypervisor: Send + Sync {
-    /// Does a hypercall. The answer is Xen's, errors included.
+    /// Does a hypercall. Returns Xen's answer, including errors.
     fn hypercall(&self, call: &mut Call<'_>) -> Result<u64, Errno>;
 
     /// Access to the memory of `domain`.
     fn foreign_memory(&self, domain: DomId) -> io::Result<Arc<dyn ForeignMemory>>;
 }
 
-/// What a mapping is for.
+/// The kind of access to mapped memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Access {
     /// Reading only.
@@ -42,15 +42,15 @@ pub enum Access {
     ReadWrite,
 }
 
-/// Access to the memory of one domain. [`Mapping`](crate::Mapping) decides what goes where.
+/// Access to the memory of one domain. [`Mapping`](crate::Mapping) decides what is mapped where.
 pub trait ForeignMemory: Send + Sync {
-    /// Maps `frames` from the address `at` on, in place of whatever was there, and says for each in `errors` why it did
-    /// not map (errno; 0: it did). Where the whole call fails, nothing readable may be left there.
+    /// Maps `frames` at the address `at`, replacing what was there, and sets `errors` to the errno of each frame; 0:
+    /// mapped. If the whole call fails, nothing readable may be left there.
     ///
     /// # Safety
-    /// `at` begins a range of `frames.len()` pages that belongs to the caller and that nobody reads or writes
-    /// meanwhile. The range is one that no earlier `replace` overlapped in part: the kernel cannot split what
-    /// it mapped (see `mapping.rs`). `errors` is as long as `frames`.
+    /// `at` is the start of a range of `frames.len()` pages that belongs to the caller and that nobody reads or writes
+    /// meanwhile. No earlier `replace` may have overlapped a part of the range: the kernel cannot split what it mapped
+    /// (see `mapping.rs`). `errors` is as long as `frames`.
     unsafe fn replace(
         &self,
         at: NonNull<Page>,
@@ -59,8 +59,8 @@ pub trait ForeignMemory: Send + Sync {
         errors: &mut [u8],
     ) -> Result<(), Errno>;
 
-    /// Maps `frames` from the address `at` on, where a `replace` left only frames that did not map. `EINVAL` where the kernel
-    /// cannot do that; nothing is changed then.
+    /// Maps `frames` at the address `at`, where a `replace` left only frames that did not map. Fails with `EINVAL` if
+    /// the kernel cannot do that; then nothing is changed.
     ///
     /// # Safety
     /// As for [`replace`](Self::replace), but `at` lies anywhere in one range that was given to it.
@@ -84,18 +84,18 @@ pub(crate) enum Register {
     Data,
 }
 
-/// A place in the argument where the address of (a part of) the data belongs.
+/// A place in the argument that receives the address of (a part of) the data.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Pointer {
-    /// Offset in the argument of the handle, eight bytes.
+    /// Offset in the argument of the eight-byte handle.
     pub(crate) at: usize,
-    /// Offset in the data that it points to.
+    /// Offset in the data that the handle points to.
     pub(crate) to: usize,
-    /// Bytes from there on that Xen may touch, by the counts in the argument.
+    /// Bytes from there on that Xen may access, according to the counts in the argument.
     pub(crate) bytes: usize,
 }
 
-/// A hypercall: what is asked, and all memory that Xen reads and writes for it.
+/// A hypercall: the request, and all memory that Xen reads and writes for it.
 #[derive(Debug)]
 pub struct Call<'c> {
     op: u64,
@@ -106,9 +106,9 @@ pub struct Call<'c> {
 }
 
 impl<'c> Call<'c> {
-    /// A call whose `argument` is filled in but for addresses.
+    /// A call whose `argument` is complete except for addresses.
     ///
-    /// Panics if a pointer leads out of its buffer: the caller's counts are wrong, and Xen would write there.
+    /// Panics if a pointer leads out of its buffer: then the caller's counts are wrong, and Xen would write beyond it.
     pub(crate) fn new(
         op: u64,
         registers: [Register; 5],
@@ -140,17 +140,17 @@ impl<'c> Call<'c> {
         }
     }
 
-    /// The structure that a register points to. Handles in it are null until the call is made.
+    /// The structure that a register points to. Its handles are null until the call is made.
     pub fn argument(&mut self) -> &mut [u8] {
         self.argument.as_bytes_mut()
     }
 
-    /// What the structure points to, or a register; `None` for null handles.
+    /// The data that the structure or a register points to; `None` if nothing does.
     pub fn data(&mut self) -> Option<&mut [u8]> {
         self.data.as_mut().map(|data| data.as_bytes_mut())
     }
 
-    /// Writes the addresses to where they belong and answers the registers.
+    /// Fills in the addresses and returns the registers.
     pub(crate) fn registers(&mut self) -> [u64; 5] {
         let data = self.data.as_ref().map_or(0, |data| data.address());
         for pointer in self.pointers {
@@ -168,9 +168,9 @@ impl<'c> Call<'c> {
 
 /// Memory that Xen reads and writes in hypercalls.
 ///
-/// Xen follows the addresses it is given and faults nothing in, so the pages must be there: they come from
-/// `/dev/xen/hypercall` (Linux 4.18 and later), or are locked, touched and kept out of forks, since copying on
-/// write would take them away.
+/// Xen follows the addresses it is given and does not fault pages in, so the pages must be present. They come from
+/// `/dev/xen/hypercall` (Linux 4.18 and later), or are locked, touched and excluded from forks, because copy-on-write
+/// would take them away.
 #[derive(Debug)]
 pub struct HypercallBuffer {
     start: NonNull<u8>,
@@ -183,7 +183,7 @@ unsafe impl Send for HypercallBuffer {}
 unsafe impl Sync for HypercallBuffer {}
 
 impl HypercallBuffer {
-    /// `bytes` bytes, zeroed. At least one page is taken, and whole ones.
+    /// Allocates at least `bytes` bytes in whole pages, zeroed.
     pub fn new(bytes: usize) -> io::Result<Self> {
         let length = whole_pages(bytes)?;
         let start = match Self::device() {
@@ -193,20 +193,20 @@ impl HypercallBuffer {
         Ok(Self { start, bytes })
     }
 
-    /// What is in it.
+    /// The content.
     pub fn as_bytes(&self) -> &[u8] {
         // SAFETY: the pages are mapped for as long as `self` lives and were zeroed; Xen writes them only in a
         // `Call`, which borrows `self` mutably.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.bytes) }
     }
 
-    /// What is in it, to be changed.
+    /// The content, to be changed.
     pub fn as_bytes_mut(&mut self) -> &mut [u8] {
         // SAFETY: as in `as_bytes`, and the borrow is exclusive.
         unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.bytes) }
     }
 
-    /// Where it lies in this process: the beginning of a page.
+    /// The address of the buffer in this process: the start of a page.
     pub fn address(&self) -> u64 {
         self.start.as_ptr().addr() as u64
     }

@@ -1,5 +1,5 @@
-//! The real hypervisor: its binary interface, hypercalls, event channels and xenstore; and domains that are saved and
-//! restored by means of them.
+//! Access to real Xen: its binary interface, hypercalls, event channels and xenstore; and on top of these, saving and
+//! restoring domains.
 //!
 //! ```text
 //!        helper/   standby/                           whole operations
@@ -13,36 +13,36 @@
 //!      /dev/xen/privcmd   (tests)   /dev/xen/evtchn
 //! ```
 //!
-//! | module | has |
+//! | module | contains |
 //! |---|---|
 //! | [`abi`] | structures and numbers of Xen's and the kernel's headers |
-//! | `hypervisor` | the traits [`Hypervisor`] and [`ForeignMemory`], a hypercall and its memory |
+//! | `hypervisor` | the traits [`Hypervisor`] and [`ForeignMemory`]; a hypercall and its memory |
 //! | `privcmd` | both traits over `/dev/xen/privcmd` |
 //! | `simulated` | both traits for tests |
 //! | `control` | [`Xen`]: typed hypercalls |
-//! | `mapping` | [`Mapping`]: frames of a domain in this process |
+//! | `mapping` | [`Mapping`]: frames of a domain, mapped into this process |
 //! | `evtchn` | [`Evtchn`]: event channels |
-//! | `frame_number` | [`Gfn`], [`Mfn`] and [`GfnSlot`]; the third, `Pfn`, comes with the stream |
-//! | `window` | which pfns are mapped together |
+//! | `frame_number` | [`Gfn`], [`Mfn`] and [`GfnSlot`]; the third frame number, `Pfn`, comes with the stream |
+//! | `window` | the grouping of pfns that are mapped together |
 //! | `words` | [`DomId`] |
 //! | `error` | [`XenError`], with advice for operators |
-//! | [`xenstore`] | the tree of small texts: requests, transactions, watches |
+//! | [`xenstore`] | a client of xenstore: requests, transactions, watches |
 //! | [`qmp`] | the monitor of an HVM guest's QEMU |
-//! | [`xl`] | stock `xl`, for what is left to it |
+//! | [`xl`] | running stock `xl`: configuration, building and destroying domains |
 //! | [`domain`] | a running domain as a Source of checkpoints |
-//! | [`restore`] | a domain that records rebuild |
-//! | [`standby`] | a domain that stands by for a takeover |
-//! | [`helper`] | `libxl-save-helper` on this engine |
-//! | [`domain_labels`] | what xenstore keeps of a guest: its generation and its engine |
-//! | [`process`] | a process that no other can be mistaken for |
-//! | [`vifs`] | a domain's network interfaces as this host has them |
+//! | [`restore`] | rebuilding a domain from records |
+//! | [`standby`] | a domain that is ready for a takeover |
+//! | [`helper`] | a replacement for `libxl-save-helper` |
+//! | [`domain_labels`] | labels in xenstore: a guest's generation and engine |
+//! | [`process`] | a process, named so that no other can be mistaken for it |
+//! | [`vifs`] | a domain's network interfaces on this host |
 //!
-//! Works on Xen 4.17 to 4.22 without any of Xen's libraries: their interface changes with each release, that of
-//! the hypervisor hardly ever. See `abi/` for how that is checked.
+//! Works on Xen 4.17 to 4.22 without any of Xen's libraries: their interface changes with each release, the hypervisor's
+//! hardly ever. [`abi`] says how that is checked.
 //!
-//! `unsafe` is allowed in `hypervisor`, `privcmd`, `mapping`, `evtchn` and `simulated`. Four files above them use it, each
-//! with its reason: `domain/peek.rs` reads guest memory word by word, `standby/pages.rs` and `restore/memory.rs` lend pages
-//! of a domain that does not run, `helper/signal.rs` takes over a descriptor.
+//! `unsafe` is allowed in `hypervisor`, `privcmd`, `mapping`, `evtchn` and `simulated`. Four other files use it, each with
+//! its reason: `domain/peek.rs` reads guest memory word by word, `standby/pages.rs` and `restore/memory.rs` lend pages of a
+//! domain that does not run, `helper/signal.rs` takes over a descriptor.
 
 // Printing panics when the reader is gone and blocks when it is slow.
 #![deny(clippy::print_stdout, clippy::print_stderr)]

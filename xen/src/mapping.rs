@@ -1,22 +1,22 @@
-//! Frames of a domain, mapped into this process.
+//! [`Mapping`]: frames of a domain, mapped into this process.
 //!
 //! ```text
-//!   Mapping  │ piece 0 (≥ 1024 frames) │ piece 1 │ … │     one range of addresses, reserved whole
+//!   Mapping  │ piece 0 (≥ 1024 frames) │ piece 1 │ … │     one address range, reserved as a whole
 //!            └─ one mapping of the kernel each, with a lock, its frames and their errors
 //! ```
 //!
-//! A mapping lives as long as protection does. Meanwhile the guest may give pages back and get others: the old frame
-//! stays mapped then, and its place must be [`remap`](Mapping::remap)ped. The kernel's driver maps into holes that an
-//! earlier attempt left, but never over a mapped frame: that takes a fresh mapping (`mmap` with `MAP_FIXED`). A fresh
-//! mapping of only a part is no way out. The driver keeps one record for each mapping (on a PVH dom0 the pages that it
-//! took) and releases the record when the mapping closes; a mapping that is split releases it twice. Hence pieces: a
-//! piece is replaced whole, with the frames that it has and the new ones. Its pages are unmapped meanwhile, so copiers
-//! wait: each piece has a lock of its own.
+//! A mapping lives as long as the guest is protected. Meanwhile the guest may give pages back and get others: the old
+//! frame stays mapped, and its place must be [`remap`](Mapping::remap)ped. The kernel's driver maps into holes that an
+//! earlier attempt left, but never over a mapped frame; that takes a fresh mapping (`mmap` with `MAP_FIXED`). Replacing
+//! only a part of a mapping does not work either: the driver keeps one record for each mapping (on a PVH dom0 the pages
+//! that it took) and releases the record when the mapping closes, and a mapping that is split releases it twice. Hence
+//! pieces. A piece is replaced as a whole, with the frames that it has and the new ones. Its pages are unmapped
+//! meanwhile, so copiers wait: each piece has a lock.
 //!
-//! Guest memory changes while it is read. The copy is therefore written in assembly, where the compiler assumes nothing,
-//! and no reference to the memory of a running guest is ever made.
+//! Guest memory changes while it is read. The copy is therefore written in assembly, about which the compiler assumes
+//! nothing, and no reference to the memory of a running guest is ever made.
 //!
-//! Not here: which frames a domain has, and when they change.
+//! Not here: which frames a domain has, and when they change ([`domain`](crate::domain)).
 
 #![allow(unsafe_code)]
 
@@ -36,13 +36,13 @@ use understudy_checkpoint::{PAGE_SIZE, Page};
 #[cfg(not(target_arch = "x86_64"))]
 compile_error!("understudy-xen knows Xen's x86-64 interface only");
 
-/// Frames in a piece, at least: replacing so many costs a few tenths of a millisecond.
+/// Fewest frames in a piece. Replacing this many takes a few tenths of a millisecond.
 const PIECE_FRAMES_MIN: usize = 1024;
-/// Pieces of a mapping, at most: the kernel allows a process 65 530 mappings of all kinds.
+/// Most pieces of a mapping: the kernel allows a process 65 530 mappings of all kinds.
 const PIECES_MAX: usize = 4096;
 
-/// A frame that is paged out maps once its pager has read it. So many attempts are made, with this pause between them
-/// (stock Xen's library pauses as long, and tries for ever).
+/// A frame that is paged out maps once its pager has read it. Mapping is tried so often, with a pause in between (stock
+/// Xen's library pauses as long, and tries for ever).
 const PAGED_TRIES_MAX: usize = 10_000;
 const PAGED_WAIT: Duration = Duration::from_micros(100);
 
@@ -62,7 +62,7 @@ pub struct Mapping {
 
 struct Piece {
     frames: Box<[GfnSlot]>,
-    /// Errno of each frame; 0: mapped.
+    /// The errno of each frame; 0: mapped.
     errors: Box<[u8]>,
 }
 
@@ -80,7 +80,7 @@ impl std::fmt::Debug for Mapping {
 
 #[expect(clippy::len_without_is_empty, reason = "an empty mapping is of no use to ask for")]
 impl Mapping {
-    /// Maps `frames` of `domain`. [`error`](Self::error) says which did not map.
+    /// Maps `frames` of `domain`. [`error`](Self::error) tells which did not map.
     pub(crate) fn new(
         memory: Arc<dyn ForeignMemory>,
         domain: DomId,
@@ -95,7 +95,7 @@ impl Mapping {
         Ok(mapping)
     }
 
-    /// Maps the first frame of the domain's grant table, for writing.
+    /// Maps the first frame of the domain's grant table, writable.
     pub(crate) fn grant_table(memory: Arc<dyn ForeignMemory>, domain: DomId) -> Result<Self, XenError> {
         let mapping = Self::reserve(memory, domain, &[GfnSlot::EMPTY], Access::ReadWrite)?;
         // SAFETY: one page, reserved just now and known to nobody else.
@@ -108,7 +108,7 @@ impl Mapping {
         Ok(mapping)
     }
 
-    /// The range and its pieces, with nothing mapped yet.
+    /// Reserves the address range and its pieces. Nothing is mapped yet.
     fn reserve(
         memory: Arc<dyn ForeignMemory>,
         domain: DomId,
@@ -133,36 +133,36 @@ impl Mapping {
         Ok(Self { domain, access, memory, start, len: frames.len(), piece_frames, pieces })
     }
 
-    /// Number of frames, those that did not map included.
+    /// The number of frames, including those that did not map.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Why a frame did not map (errno, positive); `None` if it did.
+    /// The errno (positive) of a frame that did not map; `None` if it is mapped.
     pub fn error(&self, index: usize) -> Option<i32> {
         let (piece, within) = self.piece(index);
         Some(i32::from(piece.errors[within])).filter(|errno| *errno != 0)
     }
 
-    /// Where a frame lies; `None` where it did not map.
+    /// The address of a frame; `None` if it did not map.
     ///
-    /// The address is good until the mapping is dropped or the place remapped. The guest may write there at any
-    /// time: read it as such (volatile), never through a reference.
+    /// The address is valid until the mapping is dropped or the place remapped. The guest may write there at any time,
+    /// so read it as volatile memory and never through a reference.
     pub fn page(&self, index: usize) -> Option<*const Page> {
         self.error(index).is_none().then(|| self.address(index).as_ptr().cast_const())
     }
 
-    /// A frame of a domain that stands still; `None` where it did not map.
+    /// A frame of a domain that does not run; `None` if it did not map.
     ///
     /// # Safety
-    /// As long as the reference lives nobody writes to the frame: the domain has never run, no backend has it, and
-    /// neither [`write`](Self::write) nor [`remap`](Self::remap) is called for it.
+    /// While the reference lives nobody may write to the frame: the domain has never run, no backend has mapped the
+    /// frame, and neither [`write`](Self::write) nor [`remap`](Self::remap) is called for it.
     pub(crate) unsafe fn still_page(&self, index: usize) -> Option<&Page> {
         // SAFETY: the frame is mapped and stays so as long as `self` does; the caller keeps writers away.
         self.error(index).is_none().then(|| unsafe { self.address(index).as_ref() })
     }
 
-    /// Copies a frame out; false where it did not map. What the guest writes meanwhile may be seen in part.
+    /// Copies a frame; `false` if it did not map. What the guest writes meanwhile may be seen in part.
     pub fn copy_page(&self, index: usize, into: &mut Page) -> bool {
         let (piece, within) = self.piece(index);
         if piece.errors[within] != 0 {
@@ -173,14 +173,14 @@ impl Mapping {
         true
     }
 
-    /// Overwrites a frame; false where it did not map, or if the mapping is for reading only.
+    /// Overwrites a frame; `false` if it did not map, or if the mapping is read-only.
     pub fn write_page(&self, index: usize, from: &Page) -> bool {
         self.write(index, 0, from)
     }
 
-    /// Overwrites a part of a frame; false as for [`write_page`](Self::write_page).
+    /// Overwrites a part of a frame; `false` as for [`write_page`](Self::write_page).
     ///
-    /// Panics if the part does not lie in a page.
+    /// Panics if the part does not lie within a page.
     pub fn write(&self, index: usize, offset: usize, from: &[u8]) -> bool {
         assert!(offset <= PAGE_SIZE && from.len() <= PAGE_SIZE - offset, "a part of one page");
         let (piece, within) = self.piece(index);
@@ -193,18 +193,18 @@ impl Mapping {
         true
     }
 
-    /// Maps `frames` over the places from `index` on: [`remap_each`](Self::remap_each) for a run of places.
+    /// Maps `frames` over the consecutive places from `index` on: [`remap_each`](Self::remap_each) for a run.
     pub fn remap(&self, index: usize, frames: &[GfnSlot]) -> Result<(), XenError> {
         let changes: Vec<(usize, GfnSlot)> = (index..).zip(frames.iter().copied()).collect();
         self.remap_each(&changes)
     }
 
-    /// Maps a frame over each of these places (index, frame). Addresses stay the same;
-    /// [`error`](Self::error) says which frames did not map. Cheapest with ascending places, and far cheaper than one by one.
+    /// Maps a frame over each of the given places (index, frame). Addresses stay the same; [`error`](Self::error) tells
+    /// which frames did not map. Cheapest with ascending places, and far cheaper than one call for each place.
     ///
-    /// Holes are filled where they are; over mapped frames their whole piece is mapped anew, once for all changes
-    /// in it, which copiers of that piece wait for. On an error the pieces not reached yet keep what they had, and
-    /// the one that failed has nothing mapped.
+    /// Holes are filled where they are. To replace a mapped frame, its whole piece is remapped, once for all changes in
+    /// it; copiers of that piece wait. After an error the pieces that were not reached keep what they had, and the one
+    /// that failed has nothing mapped.
     pub fn remap_each(&self, changes: &[(usize, GfnSlot)]) -> Result<(), XenError> {
         for changes in changes.chunk_by(|one, next| one.0 / self.piece_frames == next.0 / self.piece_frames) {
             assert!(changes.iter().all(|(index, _)| *index < self.len), "places of this mapping");
@@ -220,13 +220,13 @@ impl Mapping {
         Ok(())
     }
 
-    /// Frames that [`renew`](Self::renew) maps at once.
+    /// The number of frames that [`renew`](Self::renew) remaps at once.
     pub(crate) fn piece_frames(&self) -> usize {
         self.piece_frames
     }
 
-    /// Maps the piece that `index` lies in anew, with the frames that it has: behind a gfn may be another page by now.
-    /// Addresses, frames that do not map and errors are as with [`remap_each`](Self::remap_each).
+    /// Remaps the piece that contains `index`, with the frames that it has: another page may be behind a gfn by now.
+    /// Addresses, frames that do not map and errors are as for [`remap_each`](Self::remap_each).
     pub(crate) fn renew(&self, index: usize) -> Result<(), XenError> {
         assert!(index < self.len, "a place of this mapping");
         let number = index / self.piece_frames;
@@ -234,7 +234,7 @@ impl Mapping {
         self.replace_piece(number, &mut piece)
     }
 
-    /// Maps the changed frames of a locked piece into holes; false if they are none, or the kernel cannot.
+    /// Maps the changed frames of a locked piece into holes; `false` if they are not holes, or if the kernel cannot.
     fn fill_holes(&self, piece: &mut Piece, changes: &[(usize, GfnSlot)]) -> bool {
         if changes.iter().any(|(index, _)| piece.errors[index % self.piece_frames] == 0) {
             return false;
@@ -250,7 +250,7 @@ impl Mapping {
         })
     }
 
-    /// Maps all frames of a locked piece anew, and waits for those that are paged out.
+    /// Remaps all frames of a locked piece, and waits for those that are paged out.
     fn replace_piece(&self, number: usize, piece: &mut Piece) -> Result<(), XenError> {
         let at = self.address(number * self.piece_frames);
         for attempt in 0.. {
@@ -283,7 +283,7 @@ impl Mapping {
         (piece, index % self.piece_frames)
     }
 
-    /// Where the frame at `index` is mapped, or would be.
+    /// The address at which the frame `index` is, or would be, mapped.
     fn address(&self, index: usize) -> NonNull<Page> {
         debug_assert!(index < self.len);
         // SAFETY: the range has `len` pages.

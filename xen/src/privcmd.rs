@@ -1,11 +1,11 @@
 //! The hypervisor through `/dev/xen/privcmd`.
 //!
-//! Hypercalls go through one descriptor. Memory is mapped through another, which is restricted to one domain and reaches no
-//! other guest. (A restricted descriptor does no hypercalls: EPERM.)
+//! Hypercalls use one descriptor. Memory is mapped through another, which is restricted to one domain and cannot reach
+//! other guests. (A restricted descriptor cannot do hypercalls: EPERM.)
 //!
 //! ```text
 //!   Privcmd ── fd ─────────────► HYPERCALL
-//!      └────── fd, RESTRICT d ─► mmap + MMAPBATCH_V2, MMAP_RESOURCE       one for the domain mapped last
+//!      └────── fd, RESTRICT d ─► mmap + MMAPBATCH_V2, MMAP_RESOURCE       one, for the domain mapped last
 //! ```
 
 #![allow(unsafe_code)]
@@ -32,15 +32,15 @@ mod ioctl {
     nix::ioctl_write_ptr_bad!(mmap_resource, privcmd::MMAP_RESOURCE, privcmd::MmapResource);
 }
 
-/// Paths of the device; the second is that of old kernels, through xenfs.
+/// Paths of the device. The second is that of old kernels, through xenfs.
 const PATHS: [&str; 2] = ["/dev/xen/privcmd", "/proc/xen/privcmd"];
 
-/// The hypervisor that this host runs on.
+/// The hypervisor of this host.
 #[derive(Debug)]
 pub(crate) struct Privcmd {
     path: PathBuf,
     calls: File,
-    /// The descriptor that mapped last: a guest's pages are mapped batch by batch, one guest for most of the time.
+    /// The descriptor used last for mapping: pages are mapped batch by batch, mostly for one guest.
     last: Mutex<Option<(DomId, Arc<PrivcmdFd>)>>,
 }
 
@@ -104,7 +104,7 @@ struct PrivcmdFd {
 }
 
 impl PrivcmdFd {
-    /// Maps a fresh part of the device at the address `at`, with no frames behind it yet.
+    /// Maps a fresh part of the device at the address `at`, with no frames yet.
     ///
     /// # Safety
     /// As for [`ForeignMemory::replace`].
@@ -119,7 +119,7 @@ impl PrivcmdFd {
         unsafe { mmap(Some(start), length, rights, flags, &self.device, 0) }.map(drop)
     }
 
-    /// Has the kernel map `frames` behind what `map_at` put at the address `at`.
+    /// Makes the kernel map `frames` into what `map_at` put at the address `at`.
     ///
     /// # Safety
     /// As for [`ForeignMemory::fill`].
@@ -148,7 +148,7 @@ impl PrivcmdFd {
         Ok(())
     }
 
-    /// Takes everything away from `at` on after a failure, and keeps the range reserved.
+    /// Unmaps everything from the address `at` on after a failure, but keeps the range reserved.
     ///
     /// # Safety
     /// As for [`ForeignMemory::replace`].
@@ -216,7 +216,7 @@ mod tests {
     use super::*;
     use crate::{Gfn, HypercallBuffer, Mapping, Xen};
 
-    /// A device that can be opened and mapped and knows no request.
+    /// A device that can be opened and mapped but rejects every request.
     fn no_privcmd() -> Privcmd {
         let path = PathBuf::from("/dev/zero");
         Privcmd { calls: open(&path).unwrap(), path, last: Mutex::new(None) }

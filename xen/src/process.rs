@@ -1,12 +1,12 @@
-//! A process, named by number and start time: another process with the same number is told apart. Labels of domains name
-//! processes this way.
+//! A process, named by its number and start time, so that a later process with the same number is not mistaken for it.
+//! Labels of domains name processes this way.
 //!
 //! ```text
-//!   "4711 56789"    number, clock ticks from the host's start to the process's (field 22 of proc(5)'s stat)
-//!   "4711"          as versions before this one wrote it: the number alone
+//!   "4711 56789"    number, clock ticks from the host's start to the process's start (field 22 of stat in proc(5))
+//!   "4711"          as earlier versions wrote it: the number alone
 //! ```
 //!
-//! Numbers are those of this process's PID namespace: all engines of a host have to run in the same.
+//! Numbers are those of this process's PID namespace: all engines of a host have to run in the same one.
 
 use std::fmt;
 use std::io;
@@ -20,7 +20,7 @@ pub struct Process {
     start_ticks: Option<u64>,
 }
 
-/// Words that name no process.
+/// The text does not name a process.
 #[derive(thiserror::Error, Clone, PartialEq, Eq, Debug)]
 #[error("{0:?} names no process; it should be a number and a start time")]
 pub struct NoProcess(String);
@@ -33,7 +33,7 @@ impl Process {
         Ok(Self { pid, start_ticks })
     }
 
-    /// Whether it still runs. An error says that this is not known.
+    /// Whether the process still runs. An error means that this is not known.
     pub fn runs(&self) -> io::Result<bool> {
         let start = match start_of(self.pid) {
             Err(error) if is_gone(&error) => return Ok(false),
@@ -48,12 +48,12 @@ impl Process {
     }
 }
 
-/// No such process, or one that ended while it was read.
+/// Whether the error means that there is no such process, or that it ended while it was read.
 fn is_gone(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(nix::libc::ESRCH)
 }
 
-/// When a process began; `None` if it has ended and nobody has waited for it.
+/// The start time of a process; `None` if it is a zombie.
 fn start_of(pid: u32) -> io::Result<Option<u64>> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
     // The second field is the command in parentheses and may hold anything; state is the third.

@@ -1,7 +1,7 @@
-//! A hypervisor for tests: answers as scripted, remembers what it was asked, and has memory to map.
+//! A hypervisor for tests: gives scripted answers, records what it was asked, and has memory to map.
 //!
-//! Domctls and sysctls with a wrong interface version are answered with EACCES, as Xen does before it looks at anything
-//! else; what no script answers is a panic that names it.
+//! A domctl or sysctl with a wrong interface version is answered with EACCES, before anything else, as Xen does. A call
+//! without a script panics and names the call.
 //!
 //! Not here: a model of Xen. The tests say what Xen would answer.
 
@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use understudy_checkpoint::{PAGE_SIZE, Page};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// A hypercall, as scripts name it: number and subcommand.
+/// A hypercall as scripts name it: number and subcommand.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Asked {
     /// `XEN_DOMCTL_*`
@@ -43,7 +43,7 @@ pub(crate) enum Asked {
     Mmu,
     /// Writes to page tables and to the machine-to-physical table.
     MmuUpdate,
-    /// What a device model does.
+    /// Operations of a device model.
     DeviceModel,
     /// `XENVER_*`
     Version(u64),
@@ -66,7 +66,7 @@ struct Script {
 }
 
 impl Simulated {
-    /// Xen 4.17 with domctls and sysctls of version 0x15 and nothing else to say.
+    /// A Xen 4.17 with domctl and sysctl version 0x15, and no scripts.
     pub(crate) fn new() -> Arc<Self> {
         let simulated = Self {
             script: Mutex::new(Script {
@@ -85,17 +85,17 @@ impl Simulated {
         Arc::new(simulated)
     }
 
-    /// The version of the domctl interface that is accepted.
+    /// Sets the version of the domctl interface.
     pub(crate) fn speak(&self, domctl_version: u32) {
         self.script().domctl_version = domctl_version;
     }
 
-    /// The version of the sysctl interface that is accepted.
+    /// Sets the version of the sysctl interface.
     pub(crate) fn speak_sysctl(&self, sysctl_version: u32) {
         self.script().sysctl_version = sysctl_version;
     }
 
-    /// Answers a hypercall from here on with what `answer` says and writes.
+    /// Sets the script of a hypercall.
     pub(crate) fn answer(
         &self,
         asked: Asked,
@@ -104,12 +104,12 @@ impl Simulated {
         self.script().answers.insert(asked, Box::new(answer));
     }
 
-    /// Fails a hypercall the next times with these, then answers as before.
+    /// Makes a hypercall fail the next times with `errnos`, and then succeed as before.
     pub(crate) fn fail(&self, asked: Asked, errnos: &[Errno]) {
         self.script().failures.entry(asked).or_default().extend(errnos);
     }
 
-    /// What was asked since the last time, in order.
+    /// The calls since the last time this was called, in order.
     pub(crate) fn asked(&self) -> Vec<Asked> {
         std::mem::take(&mut self.script().log)
     }
@@ -119,12 +119,12 @@ impl Simulated {
     }
 }
 
-/// The payload of a domctl, to be read.
+/// Decodes the payload of a domctl.
 pub(crate) fn payload<T: FromBytes + KnownLayout + Immutable>(call: &mut Call<'_>) -> T {
     T::read_from_prefix(&call.argument()[domctl::HEAD_BYTES..]).expect("payloads fit").0
 }
 
-/// The payload of a sysctl, to be read.
+/// Decodes the payload of a sysctl.
 pub(crate) fn sysctl_payload<T: FromBytes + KnownLayout + Immutable>(call: &mut Call<'_>) -> T {
     T::read_from_prefix(&call.argument()[sysctl::HEAD_BYTES..]).expect("payloads fit").0
 }
@@ -156,12 +156,12 @@ fn asked(call: &mut Call<'_>) -> Asked {
     }
 }
 
-/// Flags of a domain that has suspended itself.
+/// The flags of a domain that has suspended itself.
 pub(crate) fn suspended_flags() -> DomainFlags {
     DomainFlags::SHUTDOWN | DomainFlags::from_bits_retain(sched::SHUTDOWN_SUSPEND << domctl::SHUTDOWN_SHIFT)
 }
 
-/// The head of a domctl.
+/// Decodes the head of a domctl.
 pub(crate) fn head(call: &mut Call<'_>) -> domctl::Head {
     domctl::Head::read_from_prefix(call.argument()).expect("domctls have heads").0
 }
@@ -195,7 +195,7 @@ impl Hypervisor for Simulated {
     }
 }
 
-/// The memory that is mapped: a sparse file, a page for each frame, the same whatever the domain.
+/// The memory to map: a sparse file with one page for each frame, shared by all domains.
 struct Guest {
     memory: File,
     state: Mutex<GuestState>,
@@ -203,16 +203,16 @@ struct Guest {
 
 #[derive(Default)]
 struct GuestState {
-    /// Errno of frames that do not map, and how often.
+    /// Frames that do not map: the errno, and how often.
     broken: HashMap<u64, (Errno, usize)>,
-    /// Frames that are elsewhere by now.
+    /// Frames that have moved.
     moved: HashMap<u64, u64>,
     fails: Option<Errno>,
     cannot_fill: bool,
     replaced: usize,
 }
 
-/// Where the grant table lies in the file: beyond any test's frames.
+/// The grant table's page in the file, beyond any test's frames.
 const GRANT_FRAME: u64 = FRAMES - 1;
 const FRAMES: u64 = 1 << 20;
 
@@ -314,24 +314,24 @@ impl ForeignMemory for Guest {
 
 /// The guest's side of its memory.
 impl Simulated {
-    /// What a frame holds.
+    /// The content of a frame.
     pub(crate) fn read_frame(&self, frame: u64) -> Page {
         let mut page = [0; PAGE_SIZE];
         self.guest.memory.read_exact_at(&mut page, frame * PAGE_SIZE as u64).expect("frames are in the file");
         page
     }
 
-    /// Writes a frame as the guest would.
+    /// Writes to a frame, as the guest would.
     pub(crate) fn write_frame(&self, frame: u64, page: &Page) {
         self.guest.memory.write_all_at(page, frame * PAGE_SIZE as u64).expect("frames are in the file");
     }
 
-    /// What the first frame of the grant table holds.
+    /// The content of the grant table's first frame.
     pub(crate) fn read_grant_table(&self) -> Page {
         self.read_frame(GRANT_FRAME)
     }
 
-    /// From here on a frame does not map.
+    /// Makes a frame fail to map.
     pub(crate) fn break_frame(&self, frame: u64, errno: Errno) {
         self.guest.state().broken.insert(frame, (errno, usize::MAX));
     }
@@ -341,17 +341,17 @@ impl Simulated {
         self.guest.state().broken.remove(&frame);
     }
 
-    /// A frame is paged out for so many attempts to map it.
+    /// Pages a frame out for so many attempts to map it.
     pub(crate) fn page_out(&self, frame: u64, attempts: usize) {
         self.guest.state().broken.insert(frame, (Errno::ENOENT, attempts));
     }
 
-    /// What is mapped as `frame` from here on is what `place` holds. What is mapped already stays.
+    /// Lets later mappings of `frame` find what `place` holds. Existing mappings stay.
     pub(crate) fn move_frame(&self, frame: u64, place: u64) {
         self.guest.state().moved.insert(frame, place);
     }
 
-    /// From here on mapping fails as a whole.
+    /// Makes all mapping fail.
     pub(crate) fn fail_maps(&self, errno: Errno) {
         self.guest.state().fails = Some(errno);
     }
@@ -361,12 +361,12 @@ impl Simulated {
         self.guest.state().fails = None;
     }
 
-    /// Whether holes can be filled (a PV dom0) or not (a PVH dom0).
+    /// Sets whether holes can be filled (as on a PV dom0) or not (as on a PVH dom0).
     pub(crate) fn kernel_fills(&self, fills: bool) {
         self.guest.state().cannot_fill = !fills;
     }
 
-    /// How often a piece was mapped anew.
+    /// How often a piece was remapped.
     pub(crate) fn replaced(&self) -> usize {
         self.guest.state().replaced
     }

@@ -1,11 +1,11 @@
-//! The host's network interfaces for a domain. Netback makes one for each virtual card. Where the card is emulated, too, QEMU
-//! makes a second one on the same bridge, which the guest uses until its PV driver takes over, or always.
+//! A domain's network interfaces on this host. Netback makes one for each virtual card. If the card is emulated as
+//! well, QEMU makes a second one on the same bridge, which the guest uses until its PV driver takes over, or for good.
 //!
 //! ```text
-//!   /libxl/5/device/vif/0/backend = /local/domain/0/backend/vif/5/0       written by libxl; the guest cannot
-//!   /local/domain/0/backend/vif/5/0/{vifname, mac, state, type}           vifname only if its configuration has one
+//!   /libxl/5/device/vif/0/backend = /local/domain/0/backend/vif/5/0       written by libxl; the guest cannot write it
+//!   /local/domain/0/backend/vif/5/0/{vifname, mac, state, type}           vifname only if the configuration has one
 //!
-//!   vif5.0       netback's                                                or vifname
+//!   vif5.0       netback's interface                                      or vifname
 //!   vif5.0-emu   QEMU's tap, if type is vif_ioemu                         or vifname-emu
 //! ```
 
@@ -15,38 +15,38 @@ use crate::xenstore::{StoreError, Xenstore};
 /// `XenbusStateConnected` (`xen/include/public/io/xenbus.h`): from here on the guest can send.
 const CONNECTED: &str = "4";
 
-/// What libxl appends to the name of a card for its tap (`TAP_DEVICE_SUFFIX`), and the type of a card that has one.
+/// The suffix that libxl gives the tap of an emulated card (`TAP_DEVICE_SUFFIX`), and the type of such a card.
 const TAP_SUFFIX: &str = "-emu";
 const EMULATED: &str = "vif_ioemu";
 
 /// A virtual network card of a guest.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Vif {
-    /// Its number among the guest's.
+    /// The card's number.
     pub device: u32,
-    /// Its interface in the backend.
+    /// The card's interface in the backend.
     pub name: String,
-    /// QEMU's interface of the same card, if it emulates one.
+    /// QEMU's interface of the same card, if the card is emulated.
     pub tap: Option<String>,
-    /// Its Ethernet address, if the backend has one.
+    /// The Ethernet address, if the backend has one.
     pub mac: Option<[u8; 6]>,
-    /// The domain that serves it; 0 unless there is a driver domain.
+    /// The domain that serves the card; 0 unless there is a driver domain.
     pub backend: DomId,
-    /// Whether both ends are connected.
+    /// Whether frontend and backend are connected.
     pub is_connected: bool,
 }
 
-/// What to watch for cards that come and go.
+/// The path to watch for cards that are added or removed.
 pub fn watched_path(domain: DomId) -> String {
     format!("/libxl/{domain}/device/vif")
 }
 
-/// What to watch for the states of a domain's cards, as dom0's backend has them.
+/// The path to watch for the states of a domain's cards in dom0's backend.
 pub fn backend_path(domain: DomId) -> String {
     format!("/local/domain/0/backend/vif/{domain}")
 }
 
-/// The cards of `domain`, by number. One that is just being added or removed may be missing.
+/// The cards of `domain`, by number. A card that is just being added or removed may be missing.
 pub fn vifs(store: &mut Xenstore, domain: DomId) -> Result<Vec<Vif>, StoreError> {
     let base = watched_path(domain);
     let mut vifs = Vec::new();
@@ -72,7 +72,7 @@ pub fn vifs(store: &mut Xenstore, domain: DomId) -> Result<Vec<Vif>, StoreError>
     Ok(vifs)
 }
 
-/// The domain of a path `/local/domain/N/backend/…`.
+/// The domain in a path `/local/domain/N/backend/…`.
 fn backend_of(path: &str) -> Option<DomId> {
     let (domain, _) = path.strip_prefix("/local/domain/")?.split_once("/backend/")?;
     domain.parse().ok().map(DomId)

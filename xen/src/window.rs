@@ -1,4 +1,4 @@
-//! A guest's pfns in windows, each of which is one mapping, made when a page of it is first wanted.
+//! Divides a guest's pfns into windows. Each window is one mapping, made when a page in it is first needed.
 //!
 //! ```text
 //!   pfn ──► window = pfn / 4096, place = pfn % 4096          16 MiB of guest memory
@@ -11,7 +11,7 @@ use understudy_checkpoint::Pfn;
 /// Pfns in a window.
 pub(crate) const WINDOW_PFNS: usize = 4096;
 
-/// The window that a pfn lies in, and its place there.
+/// The window that contains a pfn, and the pfn's place in it.
 pub(crate) fn split(pfn: Pfn) -> (usize, usize) {
     (pfn.0 as usize / WINDOW_PFNS, pfn.0 as usize % WINDOW_PFNS)
 }
@@ -21,12 +21,12 @@ pub(crate) fn pfn_at(window: usize, place: usize) -> Pfn {
     Pfn((window * WINDOW_PFNS + place) as u64)
 }
 
-/// Windows that so many pfns take, the last perhaps in part.
+/// The number of windows for `pfns` pfns; the last may be partly used.
 pub(crate) fn count(pfns: usize) -> usize {
     pfns.div_ceil(WINDOW_PFNS)
 }
 
-/// Parts of `pfns`, ascending, that lie in one window each.
+/// Splits ascending `pfns` into runs that lie in one window each.
 pub(crate) fn by_window(pfns: &[Pfn]) -> impl Iterator<Item = (usize, &[Pfn])> {
     let parts = pfns.chunk_by(|one, next| split(*one).0 == split(*next).0);
     parts.map(|part| (split(part[0]).0, part))

@@ -1,9 +1,9 @@
-//! The words of this crate as types.
+//! [`DomId`].
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Number of a domain on this host (Xen: `domid_t`). Numbers are given anew to each domain and never name a
+/// Number of a domain on this host (Xen: `domid_t`). Every new domain gets a new number, so a number does not name a
 /// guest for long: a guest that is saved and restored gets another.
 #[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct DomId(pub u16);

@@ -1,5 +1,5 @@
-//! What is left to stock `xl`: a guest's configuration, building a domain from a stream, destroying one with its
-//! devices. Each is one process, waited for; its own words are in the error.
+//! Runs stock `xl` for what is left to it: a guest's configuration, building a domain from a stream, destroying a
+//! domain with its devices. Each is one process, waited for; its output is in the error.
 
 use crate::DomId;
 use crate::xenstore::{StoreError, Xenstore};
@@ -9,10 +9,10 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use understudy_checkpoint::domain::GuestKind;
 
-/// The child's standard input, whatever /dev looks like.
+/// A path to the child's standard input that does not depend on /dev.
 const STDIN_PATH: &str = "/proc/self/fd/0";
 
-/// What xl could not do.
+/// Why xl could not do something.
 #[derive(thiserror::Error, Debug)]
 pub enum XlError {
     /// xl cannot be started.
@@ -23,23 +23,23 @@ pub enum XlError {
     Failed {
         /// The arguments that xl was called with.
         what: String,
-        /// The last of what it said.
+        /// The last lines of its output.
         said: String,
     },
-    /// The stream could not be handed to xl.
+    /// The stream could not be passed to xl.
     #[error("xl took no more of the guest's stream ({source}); it said: {said}")]
     Stream {
         /// Why the file could not be written.
         source: io::Error,
-        /// The last of what xl said.
+        /// The last lines of xl's output.
         said: String,
     },
-    /// A configuration is not what it should be, or xl answered with another.
+    /// A configuration is not valid, or is of another guest.
     #[error("The configuration of {name} is nothing usable: {why}")]
     Answer {
         /// Name of the guest.
         name: String,
-        /// What is wrong with what xl says of it.
+        /// What is wrong with the configuration.
         why: String,
     },
     /// There is no such guest.
@@ -53,27 +53,27 @@ pub enum XlError {
 /// A guest as xl configured it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct XlGuest {
-    /// Domain number, while it runs.
+    /// The domain's number while the guest runs.
     pub domain: DomId,
     /// What kind it is.
     pub kind: GuestKind,
-    /// libxl's JSON with its NUL, as xl's header carries it.
+    /// libxl's JSON with its NUL, as in xl's header.
     pub config: Vec<u8>,
-    /// How many network cards it has.
+    /// The number of network cards.
     pub nics: usize,
-    /// The bridges that they are plugged into, as far as the configuration names them.
+    /// The bridges of the network cards, if the configuration names them.
     pub bridges: Vec<String>,
-    /// How many disks it has.
+    /// The number of disks.
     pub disks: usize,
-    /// How its device model runs, if it has one that is not QEMU in dom0.
+    /// The device model, if it is another than QEMU in dom0.
     pub odd_device_model: Option<OddDeviceModel>,
-    /// How many devices of the host are passed through to it.
+    /// The number of host devices that are passed through.
     pub passed_through: usize,
-    /// Whether it has devices of other classes, or arguments of its own for QEMU, which may be any device.
+    /// Whether the guest has devices of other classes, or its own arguments for QEMU, which may add any device.
     pub has_other_devices: bool,
-    /// vCPUs that it may have.
+    /// The most vCPUs that it may have.
     pub max_vcpus: u64,
-    /// Whether it has NUMA nodes of its own.
+    /// Whether it has virtual NUMA nodes.
     pub has_vnuma: bool,
 }
 
@@ -82,7 +82,7 @@ pub struct XlGuest {
 pub enum OddDeviceModel {
     /// The QEMU that came with Xen before 4.21.
     Traditional,
-    /// In a domain of its own.
+    /// QEMU in a stub domain.
     Stubdomain,
 }
 
@@ -98,7 +98,7 @@ impl XlGuest {
         Self::from_config(domain, config).ok_or_else(|| wrong("the configuration names no type of guest"))
     }
 
-    /// The guest in `domain` that libxl has just built from `config`, its JSON. Asks nobody.
+    /// A guest that libxl has just built in `domain` from `config`, its JSON. Runs no process.
     pub fn built(name: &str, domain: DomId, config: &[u8]) -> Result<Self, XlError> {
         let wrong = |why: String| XlError::Answer { name: name.into(), why };
         let text = config.strip_suffix(&[0]).unwrap_or(config);
@@ -136,8 +136,8 @@ impl XlGuest {
     }
 }
 
-/// Pages that a guest of this configuration (libxl's JSON) may have: its memory, its video memory, and 16 MiB for what
-/// libxl adds. `None` if it does not say.
+/// The most pages of a guest with this configuration (libxl's JSON): its memory, its video memory, and 16 MiB that
+/// libxl adds. `None` if the configuration does not say.
 pub fn pages_max(config: &[u8]) -> Option<u64> {
     const ADDED_PAGES: u64 = 4096;
     let config: Value = serde_json::from_slice(config.strip_suffix(&[0]).unwrap_or(config)).ok()?;
@@ -146,13 +146,13 @@ pub fn pages_max(config: &[u8]) -> Option<u64> {
     (memory_kib / 4).checked_add(ADDED_PAGES)
 }
 
-/// Parts of a configuration that are no devices, or devices that are judged by themselves.
+/// Parts of a configuration that are not devices, or devices that are checked separately.
 const KNOWN_PARTS: [&str; 7] = ["c_info", "b_info", "nics", "disks", "pcidevs", "usbdevs", "dtdevs"];
 
-/// Lists of arguments that are handed to QEMU as they are.
+/// Lists of arguments that are passed to QEMU unchanged.
 const QEMU_ARGUMENTS: [&str; 3] = ["extra", "extra_pv", "extra_hvm"];
 
-/// Whether the configuration has devices of classes that are not known here. What a later libxl adds is not known.
+/// Whether the configuration has devices of unknown classes. Devices that a later libxl adds are unknown.
 fn has_other_devices(kind: GuestKind, config: &Value) -> bool {
     let is_empty = |value: &Value| match value {
         Value::Null => true,
@@ -171,7 +171,7 @@ fn has_other_devices(kind: GuestKind, config: &Value) -> bool {
         || QEMU_ARGUMENTS.iter().any(|arguments| !is_empty(&config["b_info"][arguments]))
 }
 
-/// USB devices of the host that QEMU hands to an HVM guest: `usbdevice=["host:1.2"]`. Others are emulated.
+/// The USB devices of the host that QEMU passes to an HVM guest: `usbdevice=["host:1.2"]`. Others are emulated.
 fn host_usb(build: &Value) -> usize {
     let hvm = &build["type.hvm"];
     let list = hvm["usbdevice_list"].as_array().into_iter().flatten();
@@ -188,12 +188,12 @@ fn odd_device_model(build: &Value) -> Option<OddDeviceModel> {
     (build["device_model_version"] == "qemu_xen_traditional").then_some(OddDeviceModel::Traditional)
 }
 
-/// The domain of this name, if there is one.
+/// The domain with this name, if there is one.
 pub fn domain_named(name: &str) -> Result<Option<DomId>, XlError> {
     Ok(domains()?.into_iter().find(|(_, its)| its == name).map(|(domain, _)| domain))
 }
 
-/// The domains of this host with their names, as far as they have one.
+/// The domains of this host, with their names if they have any.
 pub fn domains() -> Result<Vec<(DomId, String)>, XlError> {
     let mut store = Xenstore::open()?;
     let mut domains = Vec::new();
@@ -206,7 +206,7 @@ pub fn domains() -> Result<Vec<(DomId, String)>, XlError> {
     Ok(domains)
 }
 
-/// How long ago libxl made the domain; `None` if it did not say when, or that is in the future.
+/// The age of the domain; `None` if libxl did not record it, or recorded a time in the future.
 pub fn age(domain: DomId) -> Result<Option<Duration>, StoreError> {
     let mut store = Xenstore::open()?;
     let Some(vm) = store.read(&format!("/local/domain/{domain}/vm"))? else { return Ok(None) };
@@ -214,13 +214,13 @@ pub fn age(domain: DomId) -> Result<Option<Duration>, StoreError> {
     Ok(start.and_then(|start| since(&start, SystemTime::now())))
 }
 
-/// `start` is in seconds since 1970, with a fraction (libxl's `start_time`).
+/// The time since `start`, libxl's `start_time`: seconds since 1970, with a fraction.
 fn since(start: &str, now: SystemTime) -> Option<Duration> {
     let start = Duration::try_from_secs_f64(start.parse().ok()?).ok()?;
     now.duration_since(UNIX_EPOCH.checked_add(start)?).ok()
 }
 
-/// Builds a domain from the stream that `write` writes, and leaves it paused.
+/// Builds a domain from the stream that `write` writes. The domain stays paused.
 pub fn restore(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), XlError> {
     let what = ["restore", "-p", STDIN_PATH];
     let mut child = Command::new("xl")
@@ -254,7 +254,7 @@ fn run(what: &[&str]) -> Result<Output, XlError> {
     Err(XlError::Failed { what: what.join(" "), said: last_words(&output) })
 }
 
-/// The last lines of what it said: the first are of what went well.
+/// The last lines of the output; the first report what went well.
 pub(crate) fn last_words(output: &Output) -> String {
     let said = String::from_utf8_lossy(&output.stderr);
     let lines: Vec<&str> = said.lines().collect();

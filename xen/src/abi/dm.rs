@@ -1,4 +1,4 @@
-//! `xen/hvm/dm_op.h`: what a device model may do to its guest.
+//! `xen/hvm/dm_op.h`: what a device model may ask of Xen about its guest.
 
 use super::Handle;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};

@@ -14,8 +14,8 @@ pub const DOMCTL_BYTES: usize = 144;
 /// Bytes before its union.
 pub const HEAD_BYTES: usize = 16;
 
-/// The versions of the interface whose structures are those below, newest first:
-/// Xen 4.22, 4.19 to 4.21, 4.18, 4.17 (`XEN_DOMCTL_INTERFACE_VERSION`).
+/// The interface versions that have the structures below (`XEN_DOMCTL_INTERFACE_VERSION`), newest first: Xen 4.22, 4.19
+/// to 4.21, 4.18, 4.17.
 pub const KNOWN_VERSIONS: [u32; 4] = [0x18, 0x17, 0x16, 0x15];
 
 /// `XEN_DOMCTL_pausedomain`: no payload.
@@ -71,9 +71,9 @@ pub const SET_CPU_POLICY: u32 = 83;
 pub struct Head {
     /// `XEN_DOMCTL_*`
     pub command: u32,
-    /// Of which version of this interface the structures are.
+    /// The version of the interface that the structures follow.
     pub interface_version: u32,
-    /// The domain that the call is on (`domid_t`).
+    /// The domain to act on (`domid_t`).
     pub domain: u16,
     /// Zero.
     pub pad: [u16; 3],
@@ -154,7 +154,7 @@ pub const SHADOW_OFF: u32 = 0;
 pub const SHADOW_ENABLE_LOG_DIRTY: u32 = 2;
 /// `XEN_DOMCTL_SHADOW_OP_CLEAN`
 pub const SHADOW_CLEAN: u32 = 11;
-/// `XEN_DOMCTL_SHADOW_LOGDIRTY_FINAL`: also what the hypervisor itself has mapped for writing.
+/// `XEN_DOMCTL_SHADOW_LOGDIRTY_FINAL`: include the frames that the hypervisor itself has mapped for writing.
 pub const SHADOW_MODE_FINAL: u32 = 1 << 0;
 
 /// `struct xen_domctl_shadow_op`
@@ -201,7 +201,7 @@ pub struct VcpuInfo {
     pub online: u8,
     /// Waits for an event.
     pub blocked: u8,
-    /// On a processor now.
+    /// Runs on a processor now.
     pub running: u8,
     /// Zero.
     pub pad: u8,
@@ -261,7 +261,7 @@ pub struct TscInfo {
     pub mode: u32,
     /// Frequency that the guest sees.
     pub khz: u32,
-    /// How often the guest was moved.
+    /// How often the guest has moved.
     pub incarnation: u32,
     /// Zero.
     pub pad: u32,
@@ -279,9 +279,9 @@ pub const PAGE_TYPE_SHIFT: u32 = 28;
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct PageFrameInfo {
-    /// Frames asked about, at most [`PAGE_FRAMES_MAX`].
+    /// Number of frames, at most [`PAGE_FRAMES_MAX`].
     pub num: u64,
-    /// Frames, replaced by types: 64 bits each.
+    /// In: frames. Out: their types. 64 bits each.
     pub array: Handle,
 }
 
@@ -293,7 +293,7 @@ pub struct VcpuExtState {
     pub vcpu: u32,
     /// Zero.
     pub pad: u32,
-    /// Features that may be in the area; must come back as it was answered.
+    /// Features that may be in the area. Must be returned to Xen unchanged.
     pub xfeature_mask: u64,
     /// Bytes of the buffer, exactly those of the state.
     pub size: u64,
@@ -320,16 +320,16 @@ pub struct VcpuMsrs {
 pub const CPUID_LEAF_BYTES: usize = 24;
 /// Bytes of `xen_msr_entry_t`: `u32 index, u32 flags, u64 value`.
 pub const MSR_ENTRY_BYTES: usize = 16;
-/// `XEN_CPUID_INPUT_UNUSED`; also what `err_*` say when they say nothing.
+/// `XEN_CPUID_INPUT_UNUSED`; in `err_*`: nothing to report.
 pub const CPUID_INPUT_UNUSED: u32 = 0xFFFF_FFFF;
 
 /// `struct xen_domctl_cpu_policy`
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct CpuPolicy {
-    /// CPUID leaves: room for, then written.
+    /// CPUID leaves. In: room; out: written.
     pub nr_leaves: u32,
-    /// MSRs: room for, then written.
+    /// MSRs. In: room; out: written.
     pub nr_msrs: u32,
     /// Leaves; both null ask for the largest counts.
     pub leaves: Handle,

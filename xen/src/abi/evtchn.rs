@@ -1,5 +1,5 @@
-//! `xen/sys/evtchn.h`: the kernel's device for event channels; and of `xen/event_channel.h` what is asked of Xen itself, on
-//! another domain's behalf.
+//! `xen/sys/evtchn.h`: the kernel's device for event channels. And from `xen/event_channel.h`: calls to Xen on behalf
+//! of another domain.
 
 use super::ioc;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -45,9 +45,9 @@ pub const ALLOC_UNBOUND: u64 = 6;
 pub struct AllocUnbound {
     /// The domain that gets the port.
     pub domain: u16,
-    /// Who may bind it.
+    /// The domain that may bind the port.
     pub remote_domain: u16,
-    /// Out: which it is.
+    /// Out: the port.
     pub port: u32,
 }
 

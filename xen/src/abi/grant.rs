@@ -1,4 +1,4 @@
-//! `xen/grant_table.h`: memory that a domain lets others map.
+//! `xen/grant_table.h`: memory that a domain allows others to map.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 

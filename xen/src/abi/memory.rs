@@ -45,7 +45,7 @@ pub struct MachphysList {
     pub max_extents: u32,
     /// Zero.
     pub pad: u32,
-    /// First machine frame of each 2 MiB of the table: 64 bits each; zero where there is none.
+    /// First machine frame of each 2 MiB of the table, 64 bits each; zero for a gap.
     pub extent_start: Handle,
     /// Out: extents written.
     pub nr_extents: u32,
@@ -53,7 +53,7 @@ pub struct MachphysList {
     pub pad2: u32,
 }
 
-/// The argument of calls that only name a domain: a `domid_t`.
+/// The argument of calls that name only a domain.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Domain {

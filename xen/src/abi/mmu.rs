@@ -28,7 +28,7 @@ pub const MACHPHYS_UPDATE: u64 = 1;
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Update {
-    /// A machine address, and what is done to it.
+    /// A machine address, and the operation in its low bits.
     pub address: u64,
     /// The value to write: for [`MACHPHYS_UPDATE`] a pfn.
     pub value: u64,

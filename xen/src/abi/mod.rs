@@ -1,8 +1,8 @@
-//! Xen's and the kernel's binary interface: structures and numbers, one file for each header. No logic.
+//! The binary interface of Xen and of the kernel: structures and numbers, one file for each header. No logic.
 //!
-//! All of it is the same from Xen 4.17 to 4.22 on x86-64. Sizes are asserted where the structures stand; every
-//! offset and number is compared with the public headers by `tests/abi_layout.rs`, which fails for a structure that it does
-//! not know.
+//! All of it is the same from Xen 4.17 to 4.22 on x86-64. Sizes are asserted beside the structures.
+//! `tests/abi_layout.rs` compares every offset and number with the public headers, and fails for a structure that it
+//! does not know.
 
 pub mod dm;
 pub mod domctl;
@@ -41,7 +41,7 @@ pub mod hypercall {
     pub const DM_OP: u64 = 41;
 }
 
-/// Number of an ioctl that Xen's drivers know: the kernel's `_IOC(_IOC_NONE, kind, number, size)` (`linux/ioctl.h`).
+/// Number of an ioctl of Xen's drivers: the kernel's `_IOC(_IOC_NONE, kind, number, size)` (`linux/ioctl.h`).
 ///
 /// ```text
 ///   bits 29..16 bytes of the argument │ 15..8 the driver's letter │ 7..0 number
@@ -56,13 +56,13 @@ pub const XENVER_VERSION: u64 = 0;
 
 /// `XEN_GUEST_HANDLE_64`: the address of a buffer inside a structure.
 ///
-/// Only null can be made here: addresses are written by the [`Call`](crate::Call) that holds the buffer, so no
-/// structure can carry one that outlives its memory.
+/// Only null can be made here. The [`Call`](crate::Call) that holds the buffer fills in addresses, so no structure can
+/// carry an address that outlives its memory.
 #[repr(transparent)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Handle(u64);
 
 impl Handle {
-    /// No buffer: many calls then answer how large it should be.
+    /// No buffer. Many calls then answer how large it should be.
     pub const NULL: Self = Self(0);
 }

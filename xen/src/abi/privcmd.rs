@@ -1,6 +1,6 @@
 //! `xen/sys/privcmd.h`: the kernel's device for hypercalls and other domains' memory.
 //!
-//! Addresses are plain numbers here; only `privcmd.rs` makes them.
+//! Addresses are plain numbers here; only `privcmd.rs` fills them in.
 
 use super::ioc;
 
@@ -47,7 +47,7 @@ pub struct MmapResource {
     pub domain: u16,
     /// `XENMEM_resource_*`
     pub kind: u32,
-    /// Which of that kind.
+    /// The number of the resource among those of its kind.
     pub id: u32,
     /// The first frame of the resource to map.
     pub index: u32,

@@ -1,4 +1,4 @@
-//! `xen/sched.h`: what stops a domain.
+//! `xen/sched.h`: shutting a domain down.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 

@@ -14,8 +14,8 @@ pub const SYSCTL_BYTES: usize = 136;
 /// Bytes before its union.
 pub const HEAD_BYTES: usize = 8;
 
-/// The versions of the interface whose structures are those below, newest first:
-/// Xen 4.21 and 4.22, 4.17 to 4.20 (`XEN_SYSCTL_INTERFACE_VERSION`). The step between them changed live patches only.
+/// The interface versions that have the structures below (`XEN_SYSCTL_INTERFACE_VERSION`), newest first: Xen 4.21 and
+/// 4.22, 4.17 to 4.20. The step between them changed live patches only.
 pub const KNOWN_VERSIONS: [u32; 2] = [0x16, 0x15];
 
 /// `XEN_SYSCTL_physinfo`: [`PhysInfo`].
@@ -29,7 +29,7 @@ pub const GET_CPU_POLICY: u32 = 29;
 pub struct Head {
     /// `XEN_SYSCTL_*`
     pub command: u32,
-    /// Of which version of this interface the structures are.
+    /// The version of the interface that the structures follow.
     pub interface_version: u32,
 }
 
@@ -61,17 +61,17 @@ pub struct PhysInfo {
     pub cores_per_socket: u32,
     /// Processors that are online.
     pub nr_cpus: u32,
-    /// The highest number that a processor may have.
+    /// The highest processor number.
     pub max_cpu_id: u32,
     /// NUMA nodes that are online.
     pub nr_nodes: u32,
-    /// The highest number that a node may have.
+    /// The highest node number.
     pub max_node_id: u32,
     /// Frequency of the processors, in kHz.
     pub cpu_khz: u32,
-    /// What it can do.
+    /// What the host supports.
     pub capabilities: Capabilities,
-    /// Those of the architecture.
+    /// Capabilities of the architecture.
     pub arch_capabilities: u32,
     /// Zero.
     pub pad: u32,
@@ -81,9 +81,9 @@ pub struct PhysInfo {
     pub free_pages: u64,
     /// Pages that belong to nobody once they are scrubbed.
     pub scrub_pages: u64,
-    /// Pages claimed for domains that are being built: among the free ones, and not to be had.
+    /// Pages claimed for domains that are being built: counted as free, but not available.
     pub outstanding_pages: u64,
-    /// The highest frame number that there may be.
+    /// The highest frame number.
     pub max_mfn: u64,
     /// Raw CPUID words.
     pub hw_cap: [u32; 8],
@@ -100,9 +100,9 @@ pub const POLICY_HVM_MAX: u32 = 3;
 pub struct CpuPolicy {
     /// `POLICY_*`
     pub index: u32,
-    /// CPUID leaves: room for, then written.
+    /// CPUID leaves. In: room; out: written.
     pub nr_leaves: u32,
-    /// MSRs: room for, then written.
+    /// MSRs. In: room; out: written.
     pub nr_msrs: u32,
     /// Zero.
     pub reserved: u32,

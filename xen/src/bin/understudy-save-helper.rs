@@ -1,4 +1,4 @@
-//! What libxl runs instead of its own save helper, see [`understudy_xen::helper`].
+//! The program that libxl runs in place of its own save helper; see [`understudy_xen::helper`].
 
 // They panic where nobody reads, and wait for who reads slowly.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
@@ -8,17 +8,17 @@ use std::io::{Write, stderr, stdout};
 use std::process::ExitCode;
 use understudy_xen::helper::Order;
 
-/// libxl's pipes broke: nobody is left to tell.
+/// The pipes to libxl broke, so the result could not be reported.
 const EXIT_NO_LIBXL: u8 = 1;
 /// Not called by libxl.
 const EXIT_USAGE: u8 = 2;
 
-/// What xl prints of its helper. Nobody may be left to read it.
+/// Prints an error for xl to show. Somebody may have closed the pipe.
 fn complain(error: &dyn Display) {
     let _ = writeln!(stderr(), "understudy-save-helper: {error}");
 }
 
-/// What people ask who find this program.
+/// Answers `--help` and `--version`, for people who find this program.
 fn about(word: &str) -> Option<&'static str> {
     match word {
         "--version" | "-V" => Some(concat!("understudy-save-helper ", env!("CARGO_PKG_VERSION"))),

@@ -1,4 +1,4 @@
-//! What a domain is and whether it runs.
+//! Calls on one domain: its state, pause, resume, shutdown, TSC.
 
 use super::Xen;
 use crate::abi::domctl::DomainFlags;
@@ -6,7 +6,7 @@ use crate::abi::{domctl, evtchn, hypercall, sched};
 use crate::{DomId, Gfn, XenError};
 use zerocopy::FromZeros;
 
-/// What Xen says of a domain (`XEN_DOMCTL_getdomaininfo`).
+/// A domain's state (`XEN_DOMCTL_getdomaininfo`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct DomainInfo {
     /// Number of the domain.
@@ -17,13 +17,13 @@ pub struct DomainInfo {
     pub tot_pages: u64,
     /// Pages it may have.
     pub max_pages: u64,
-    /// Pages claimed for it and not given yet.
+    /// Pages claimed for it and not yet given.
     pub outstanding_pages: u64,
     /// Pages shared with other domains.
     pub shr_pages: u64,
     /// Pages paged out.
     pub paged_pages: u64,
-    /// Its shared info page.
+    /// The frame of its shared info page.
     pub shared_info_frame: Gfn,
     /// Processor time of all its vCPUs, in nanoseconds.
     pub cpu_time_ns: u64,
@@ -36,33 +36,33 @@ pub struct DomainInfo {
 }
 
 impl DomainInfo {
-    /// Hardware-virtualised: HVM or PVH, not PV.
+    /// Whether it is hardware-virtualised: HVM or PVH, not PV.
     pub fn is_hvm(&self) -> bool {
         self.flags.contains(DomainFlags::HVM)
     }
 
-    /// Whether it is being destroyed: its memory is still given back.
+    /// Whether it is being destroyed: its memory is still being freed.
     pub fn is_dying(&self) -> bool {
         self.flags.contains(DomainFlags::DYING)
     }
 
-    /// Shut down, suspended included.
+    /// Whether it has shut down, or suspended.
     pub fn is_shutdown(&self) -> bool {
         self.flags.contains(DomainFlags::SHUTDOWN)
     }
 
-    /// Shut down to be suspended (`SHUTDOWN_suspend`, `xen/include/public/sched.h`).
+    /// Whether it has shut down with the reason *suspend* (`SHUTDOWN_suspend`, `xen/include/public/sched.h`).
     pub fn is_suspended(&self) -> bool {
         self.shutdown_reason() == Some(sched::SHUTDOWN_SUSPEND)
     }
 
-    /// Paused by a toolstack.
+    /// Whether a toolstack has paused it.
     pub fn is_paused(&self) -> bool {
         self.flags.contains(DomainFlags::PAUSED)
     }
 
-    /// Why it shut down (`SHUTDOWN_*`: 0 poweroff, 1 reboot, 2 suspend, 3 crash, 4 watchdog, 5 soft reset);
-    /// `None` if it did not.
+    /// Why it shut down (`SHUTDOWN_*`: 0 poweroff, 1 reboot, 2 suspend, 3 crash, 4 watchdog, 5 soft reset); `None` if
+    /// it has not.
     pub fn shutdown_reason(&self) -> Option<u32> {
         self.is_shutdown().then_some((self.flags.bits() >> domctl::SHUTDOWN_SHIFT) & domctl::SHUTDOWN_MASK)
     }
@@ -92,14 +92,14 @@ pub struct TscInfo {
     pub mode: u32,
     /// Frequency that the guest sees, in kHz.
     pub khz: u32,
-    /// How often the guest was moved.
+    /// How often the guest has moved.
     pub incarnation: u32,
     /// Nanoseconds since the guest's boot.
     pub elapsed_ns: u64,
 }
 
 impl Xen {
-    /// What Xen says of a domain; `None` if there is none of this number.
+    /// The state of a domain; `None` if there is no such domain.
     pub fn domain_info(&self, domain: DomId) -> Result<Option<DomainInfo>, XenError> {
         let mut info = domctl::DomainInfo::new_zeroed();
         match self.domctl_get("Asking about a domain", domctl::GET_DOMAIN_INFO, domain, &mut info, None) {
@@ -115,17 +115,17 @@ impl Xen {
         self.order("Pausing", domctl::PAUSE_DOMAIN, domain)
     }
 
-    /// Takes one [`pause`](Self::pause) back.
+    /// Undoes one [`pause`](Self::pause).
     pub fn unpause(&self, domain: DomId) -> Result<(), XenError> {
         self.order("Unpausing", domctl::UNPAUSE_DOMAIN, domain)
     }
 
-    /// Lets a domain that shut down with the reason *suspend* run on.
+    /// Lets a domain continue that shut down with the reason *suspend*.
     pub fn resume(&self, domain: DomId) -> Result<(), XenError> {
         self.order("Resuming", domctl::RESUME_DOMAIN, domain)
     }
 
-    /// Shuts a domain down for it (`SCHEDOP_remote_shutdown`), with one of the reasons of
+    /// Shuts a domain down from outside (`SCHEDOP_remote_shutdown`), with one of the reasons of
     /// [`DomainInfo::shutdown_reason`].
     pub fn shutdown(&self, domain: DomId, reason: u32) -> Result<(), XenError> {
         let mut argument = sched::RemoteShutdown { domain: domain.0, pad: 0, reason };
@@ -133,7 +133,7 @@ impl Xen {
         self.subcommand("Shutting down", Some(domain), call, &mut argument, None).map(drop)
     }
 
-    /// A new event channel port of `domain` that this domain may bind.
+    /// Allocates an event channel port in `domain` that dom0 may bind.
     pub fn offer_port_of(&self, domain: DomId) -> Result<u32, XenError> {
         let mut argument =
             evtchn::AllocUnbound { domain: domain.0, remote_domain: evtchn::DOMID_SELF, port: 0 };
@@ -143,7 +143,7 @@ impl Xen {
     }
 
     /// Makes Xen signal `port`, an event channel port of the domain itself, when the domain suspends, *instead of* the
-    /// virtual interrupt that announces every other shutdown to toolstacks; 0 ends that. The last subscriber wins.
+    /// virtual interrupt that announces every other shutdown to toolstacks. Port 0 ends that. The last subscriber wins.
     pub fn subscribe_suspend(&self, domain: DomId, port: u32) -> Result<(), XenError> {
         let mut payload = domctl::Subscribe { port };
         self.domctl("Subscribing to the suspend", domctl::SUBSCRIBE, domain, &mut payload, None).map(drop)
@@ -157,7 +157,7 @@ impl Xen {
         Ok(TscInfo { mode, khz, incarnation, elapsed_ns })
     }
 
-    /// Says how the guest's time stamp counter is to run.
+    /// Sets how the guest's time stamp counter runs.
     pub fn set_tsc_info(&self, domain: DomId, info: TscInfo) -> Result<(), XenError> {
         let TscInfo { mode, khz, incarnation, elapsed_ns } = info;
         let mut payload = domctl::TscInfo { mode, khz, incarnation, pad: 0, elapsed_ns };
@@ -178,7 +178,7 @@ impl Xen {
         }
     }
 
-    /// A domctl without payload.
+    /// Does a domctl without payload.
     fn order(&self, what: &'static str, command: u32, domain: DomId) -> Result<(), XenError> {
         self.domctl(what, command, domain, &mut domctl::Nothing {}, None).map(drop)
     }

@@ -1,7 +1,7 @@
-//! What the host has and can do.
+//! What the host has and supports.
 //!
-//! Sysctls have an interface version of their own; Xen answers any other with EACCES before it looks at anything else. They
-//! are so rare that each call tries the known versions, newest first.
+//! Sysctls have an interface version of their own. Xen answers any other version with EACCES before it looks at
+//! anything else. Sysctls are so rare that each call tries the known versions, newest first.
 
 use super::{Argument, Data, FAULT_TRIES, Register, Xen};
 use crate::XenError;
@@ -9,16 +9,16 @@ use crate::abi::hypercall;
 use crate::abi::sysctl::{self, Capabilities};
 use nix::errno::Errno;
 
-/// What Xen says of its host (`XEN_SYSCTL_physinfo`).
+/// The host's memory and capabilities (`XEN_SYSCTL_physinfo`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct HostInfo {
-    /// Pages that a new domain can have.
+    /// Pages available to a new domain.
     pub free_pages: u64,
-    /// HVM and PVH guests can run.
+    /// Whether HVM and PVH guests can run.
     pub runs_hvm: bool,
-    /// PV guests can run.
+    /// Whether PV guests can run.
     pub runs_pv: bool,
-    /// There is shadow paging, without which the writes of PV guests cannot be tracked.
+    /// Whether Xen has shadow paging, without which it cannot track the writes of PV guests.
     pub has_shadow_paging: bool,
 }
 
@@ -35,14 +35,14 @@ impl HostInfo {
 }
 
 impl Xen {
-    /// What the host has and can do.
+    /// The host's memory and capabilities.
     pub fn host_info(&self) -> Result<HostInfo, XenError> {
         let mut info = sysctl::PhysInfo::default();
         self.sysctl_get("Asking about the host", sysctl::PHYS_INFO, &mut info, None)?;
         Ok(HostInfo::of(&info))
     }
 
-    /// Does a sysctl that only asks. `payload` is what Xen left of it.
+    /// Does a sysctl that changes nothing. `payload` receives the answer.
     pub(super) fn sysctl_get<T: Argument>(
         &self,
         what: &'static str,
@@ -71,7 +71,7 @@ impl Xen {
         Err(XenError::UnknownSysctlVersion { what, known })
     }
 
-    /// One attempt, in one version. The outer error is ours, the inner one Xen's.
+    /// One attempt with one interface version. The outer error is ours, the inner one Xen's.
     fn sysctl<T: Argument>(
         &self,
         interface_version: u32,

@@ -1,4 +1,4 @@
-//! Context and parameters of HVM and PVH guests.
+//! HVM context and parameters of HVM and PVH guests.
 
 use super::{Data, Xen, payload_pointer};
 use crate::abi::domctl::{self, HvmContext};
@@ -6,17 +6,17 @@ use crate::abi::{hvm, hypercall};
 use crate::{DomId, XenError};
 use nix::errno::Errno;
 
-/// How often a context may outgrow the size that Xen just named. It grows when a vCPU comes online, so not often.
+/// How often a context may outgrow the size that Xen has just answered. It grows when a vCPU comes online, so seldom.
 const GROWTHS_MAX: usize = 8;
 
-/// Room beyond the size that Xen names: the size of a context varies with the state of its vCPUs.
+/// Room beyond the size that Xen answers, because a context's size varies with the state of the vCPUs.
 const SPARE_BYTES: usize = 4096;
 
 impl Xen {
-    /// Appends the HVM context (all that hardware and hypervisor know of the guest, memory excepted).
+    /// Appends the HVM context: everything that hardware and hypervisor know of the guest except its memory.
     ///
-    /// Pauses the domain meanwhile. Asks for the size only when the context has outgrown the buffer of the call
-    /// before, so not in the steady state.
+    /// Pauses the domain meanwhile. Asks for the size only if the context has outgrown the last call's buffer, so not
+    /// in the steady state.
     pub fn hvm_context(&self, domain: DomId, into: &mut Vec<u8>) -> Result<(), XenError> {
         let what = "Reading the HVM context";
         let mut wanted = 1;
@@ -45,7 +45,7 @@ impl Xen {
         Err(XenError::Hypercall { what, domain: Some(domain), errno: Errno::ENOSPC })
     }
 
-    /// Bytes that the context may have now.
+    /// The present size of the context, with some room.
     fn hvm_context_bytes(&self, domain: DomId) -> Result<usize, XenError> {
         let mut payload = HvmContext::default();
         let what = "Asking the size of the HVM context";
@@ -53,8 +53,8 @@ impl Xen {
         Ok(payload.size as usize)
     }
 
-    /// Gives a domain that does not run its HVM context. EINVAL or ENODATA mean that it is of a newer Xen, or
-    /// damaged.
+    /// Gives a domain that does not run its HVM context. EINVAL or ENODATA mean that the context is damaged, or from a
+    /// newer Xen.
     pub fn set_hvm_context(&self, domain: DomId, context: &[u8]) -> Result<(), XenError> {
         let what = "Setting the HVM context";
         let size = u32::try_from(context.len()).map_err(|_| XenError::Hypercall {
@@ -96,7 +96,7 @@ mod tests {
     const CONTEXT: Asked = Asked::Domctl(domctl::GET_HVM_CONTEXT);
     const DOMAIN: DomId = DomId(2);
 
-    /// A guest whose context grows by `growth` bytes with each question after its size.
+    /// A guest whose context grows by `growth` bytes each time its size is asked.
     fn guest(bytes: u32, growth: u32) -> (Arc<Simulated>, Arc<AtomicU32>, Xen) {
         let hypervisor = Simulated::new();
         let xen = Xen::over(hypervisor.clone()).unwrap();

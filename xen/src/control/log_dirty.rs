@@ -1,32 +1,32 @@
-//! Log-dirty mode: which frames were written since the last time.
+//! Log-dirty mode: which frames were written since the last reading.
 //!
 //! ```text
-//!   enable ─► [ clean ]*  ─► disable        bit i % 8 of byte i / 8: frame i was written since the clean before
+//!   enable ─► [ clean ]*  ─► disable        bit i % 8 of byte i / 8: frame i was written since the last clean
 //! ```
 //!
-//! Nothing is dirty by itself after `enable`. Writes of dom0 through foreign mappings are never logged; those of
-//! a device model only after it was told to (QMP `xen-set-global-dirty-log`).
+//! No frame is dirty right after `enable`. Writes by dom0 through foreign mappings are never logged; writes by a device
+//! model only after it was asked to report them (QMP `xen-set-global-dirty-log`).
 
 use super::{Data, Xen, payload_pointer};
 use crate::abi::domctl::{self, ShadowOp};
 use crate::{DomId, HypercallBuffer, XenError};
 use nix::errno::Errno;
 
-/// What Xen counted since the last clean.
+/// Xen's counts since the last clean.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct DirtyStats {
     /// Faults that logging cost.
     pub fault_count: u32,
-    /// Frames written, those beyond the bitmap included.
+    /// Frames written, including those beyond the bitmap.
     pub dirty_count: u32,
 }
 
 impl Xen {
-    /// Begins to log. A log that was on already (EINVAL) is switched off and on again: whose it was is unknown.
+    /// Starts logging. A log that is already on (EINVAL) is switched off and on again, because its owner is unknown.
     ///
-    /// [`LogDirtyUnsupported`](XenError::LogDirtyUnsupported) for PV guests of a Xen without shadow paging,
-    /// [`LogDirtyRefused`](XenError::LogDirtyRefused) for domains with passed-through devices; EBUSY where
-    /// another toolstack works on the domain.
+    /// Fails with [`LogDirtyUnsupported`](XenError::LogDirtyUnsupported) for PV guests of a Xen without shadow paging,
+    /// with [`LogDirtyRefused`](XenError::LogDirtyRefused) for domains with passed-through devices, and with EBUSY
+    /// while another toolstack works on the domain.
     pub fn enable_log_dirty(&self, domain: DomId) -> Result<(), XenError> {
         match self.switch_on(domain) {
             Err(XenError::LogDirtyRefused { .. }) => {
@@ -40,8 +40,8 @@ impl Xen {
         }
     }
 
-    /// An error unless the log is on. Reading one that is off succeeds, and says that nothing was written; so it is asked
-    /// after each read that counts. What was off is on afterwards: what was written before is not in it.
+    /// Fails unless the log is on. Reading a log that is off succeeds and reports no writes, so this is called after
+    /// each reading that matters. It switches a log that was off on; earlier writes are not in it.
     pub fn check_log_dirty(&self, domain: DomId) -> Result<(), XenError> {
         match self.switch_on(domain) {
             Err(XenError::LogDirtyRefused { .. }) => Ok(()),
@@ -65,16 +65,17 @@ impl Xen {
         }
     }
 
-    /// Ends logging. Idempotent as far as Xen is: a domain without a log is left as it is.
+    /// Stops logging. A domain without a log is left as it is.
     pub fn disable_log_dirty(&self, domain: DomId) -> Result<(), XenError> {
         let mut payload = ShadowOp { op: domctl::SHADOW_OFF, ..ShadowOp::default() };
         self.domctl("Disabling log-dirty mode", domctl::SHADOW_OP, domain, &mut payload, None).map(drop)
     }
 
-    /// Reads the log of frames below `pages` into `bitmap` and begins it anew.
+    /// Reads the log of frames below `pages` into `bitmap`, and clears it.
     ///
-    /// `is_final` also marks what the hypervisor itself has mapped for writing: for each clean of a suspended
-    /// guest. [`LogLost`](XenError::LogLost) if the log is incomplete: everything must be sent again.
+    /// `is_final` includes the frames that the hypervisor itself has mapped for writing; set it for each reading of a
+    /// suspended guest. Fails with [`LogLost`](XenError::LogLost) if the log is incomplete: everything must be sent
+    /// again.
     ///
     /// Panics if `bitmap` is too small.
     pub fn clean_log_dirty(
@@ -129,7 +130,7 @@ mod tests {
     const SHADOW: Asked = Asked::Domctl(domctl::SHADOW_OP);
     const DOMAIN: DomId = DomId(2);
 
-    /// A domain that answers ENABLE as scripted, and OFF.
+    /// A domain that answers ENABLE and OFF as scripted.
     fn domain(answers: &[Result<u64, Errno>]) -> (Arc<Mutex<Vec<u32>>>, Xen) {
         let hypervisor = Simulated::new();
         let xen = Xen::over(hypervisor.clone()).unwrap();

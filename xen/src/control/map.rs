@@ -1,4 +1,4 @@
-//! Memory of domains mapped into this process: guest frames, and the grant table.
+//! Maps memory of domains into this process: guest frames, and the grant table.
 
 use super::Xen;
 use crate::abi::grant::{self, EntryV1};
@@ -9,14 +9,14 @@ use std::sync::Arc;
 use zerocopy::IntoBytes;
 
 impl Xen {
-    /// Maps frames. [`Mapping::error`] says which did not map, and why; empty slots never do. Frames that are paged out
-    /// are waited for, a few seconds at most.
+    /// Maps frames. [`Mapping::error`] tells which frames did not map and why; empty slots never map. Waits a few
+    /// seconds at most for frames that are paged out.
     pub fn map(&self, domain: DomId, frames: &[GfnSlot], access: Access) -> Result<Mapping, XenError> {
         let first = frames.first().copied().unwrap_or(GfnSlot::EMPTY);
         Mapping::new(self.foreign_memory(domain, first)?, domain, frames, access)
     }
 
-    /// As [`map`](Self::map), but it is an error if any frame does not map.
+    /// Maps frames, and fails if any does not map.
     pub fn map_whole(&self, domain: DomId, frames: &[Gfn], access: Access) -> Result<Mapping, XenError> {
         let frames: Vec<GfnSlot> = frames.iter().map(|gfn| GfnSlot::from(*gfn)).collect();
         let mapping = self.map(domain, &frames, access)?;
@@ -26,10 +26,10 @@ impl Xen {
         }
     }
 
-    /// Fills one of the entries of a domain's grant table that are the toolstack's to fill before the domain
-    /// runs (0: console, 1: xenstore), so that `backend` may map `gfn`.
+    /// Fills a grant table entry that is reserved for the toolstack (0: console, 1: xenstore) before the domain runs,
+    /// so that `backend` may map `gfn`.
     ///
-    /// Panics if `index` is not one of them.
+    /// Panics if `index` is not reserved.
     pub fn seed_grant(&self, domain: DomId, index: u32, gfn: Gfn, backend: DomId) -> Result<(), XenError> {
         assert!(index < grant::RESERVED_ENTRIES, "an entry of the toolstack");
         let unnameable = XenError::Map { domain, frame: gfn.into(), errno: Errno::E2BIG };

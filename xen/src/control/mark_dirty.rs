@@ -1,15 +1,15 @@
-//! Marks of our own in a domain's dirty log, as if the guest had written.
+//! Sets marks in a domain's dirty log, as if the guest had written the pages.
 //!
 //! ```text
-//!   HVM, PVH   DMOP modified_memory        what a device model does for the memory that it writes
-//!   PV         MMU_MACHPHYS_UPDATE         the entry of a frame is written as it is; Xen marks its pfn
+//!   HVM, PVH   DMOP modified_memory        as a device model does for the memory that it writes
+//!   PV         MMU_MACHPHYS_UPDATE         a frame's entry is written unchanged; Xen marks its pfn
 //!
 //!   DMOP:  argument │ handle │ size │ handle │ size │      data │ op, count │ extent │
 //!                       └──────────────┼──────────────────────────┘           ▲
 //!                                      └──────────────────────────────────────┘
 //! ```
 //!
-//! Not here: what a mark is for.
+//! Not here: what the marks are for ([`domain`](crate::domain)).
 
 use super::{Data, Xen, failure};
 use crate::abi::{dm, hypercall, mmu};
@@ -19,14 +19,14 @@ use std::mem::offset_of;
 use understudy_checkpoint::Pfn;
 use zerocopy::IntoBytes;
 
-/// Where the extents lie in the data of a DMOP.
+/// Offset of the extents in the data of a DMOP.
 const EXTENTS_AT: usize = size_of::<dm::ModifiedMemory>();
 
 const EXTENT_BYTES: usize = size_of::<dm::Extent>();
 
 impl Xen {
-    /// Marks pages of an HVM or PVH domain, a few. A pfn without a page is passed over by Xen, without an error; the highest
-    /// one is refused.
+    /// Marks a few pages of an HVM or PVH domain. Xen silently ignores a pfn without a page, and refuses the highest
+    /// pfn.
     pub fn mark_dirty(&self, domain: DomId, pfns: &[Pfn]) -> Result<(), XenError> {
         let extents_bytes = pfns.len() * EXTENT_BYTES;
         let mut data = self.data(EXTENTS_AT + extents_bytes)?;
@@ -54,8 +54,8 @@ impl Xen {
         answer.map(drop).map_err(|errno| failure("Marking pages as written", domain, errno))
     }
 
-    /// Marks pages of a PV domain, a few, given with their machine frames. It must not run: that a frame is its pfn is
-    /// written to Xen's table anew.
+    /// Marks a few pages of a PV domain, given with their machine frames. The domain must not run, because the entries
+    /// of Xen's machine-to-physical table are written again.
     pub fn mark_dirty_pv(&self, domain: DomId, pages: &[(Pfn, Mfn)]) -> Result<(), XenError> {
         const UPDATE_BYTES: usize = size_of::<mmu::Update>();
         let mut data = self.data(pages.len() * UPDATE_BYTES)?;

@@ -1,4 +1,4 @@
-//! Frames of a domain and of the host: types, populating, page tables, the machine-to-physical table.
+//! Calls on frames: types, populating, page tables, the machine-to-physical table.
 
 use super::{Data, FAULT_TRIES, Xen, failure, payload_pointer};
 use crate::abi::domctl::{self, PAGE_FRAMES_MAX, PAGE_TYPE_SHIFT, PageFrameInfo};
@@ -11,7 +11,7 @@ use std::mem::offset_of;
 use understudy_checkpoint::Pfn;
 use zerocopy::{FromBytes, IntoBytes};
 
-/// Frames or operations in one hypercall, as many as the stock tools give.
+/// Frames or operations in one hypercall; as many as the stock tools use.
 const BATCH_MAX: usize = 1024;
 
 /// The level at which a PV guest's page table is pinned.
@@ -36,7 +36,7 @@ impl PinLevel {
 const _: () = assert!(mmu::PIN_L1_TABLE + PinLevel::L4 as u32 == mmu::PIN_L4_TABLE);
 
 impl Xen {
-    /// The highest pfn of a domain; it has one more than this, holes counted.
+    /// The highest pfn of a domain.
     pub fn maximum_gpfn(&self, domain: DomId) -> Result<Pfn, XenError> {
         let mut argument = memory::Domain { domain: domain.0 };
         let call = (hypercall::MEMORY_OP, memory::MAXIMUM_GPFN);
@@ -50,8 +50,8 @@ impl Xen {
             .map(Mfn)
     }
 
-    /// Fills `types`, one for each frame, with what Xen says of it: the nibble of a
-    /// [`PageType`](understudy_checkpoint::PageType). Any number of frames.
+    /// Fills `types` with the type of each frame: the nibble of a [`PageType`](understudy_checkpoint::PageType). Takes
+    /// any number of frames.
     ///
     /// Panics if there are not as many types as frames.
     pub fn page_types(&self, domain: DomId, frames: &[Gfn], types: &mut [u8]) -> Result<(), XenError> {
@@ -86,9 +86,9 @@ impl Xen {
         }
     }
 
-    /// Gives a domain memory: `1 << order` frames from each of `pfns` on. `given` is called with the frame that each
-    /// extent begins with: of a PV guest a machine frame, of others the pfn. Answers how many extents were done; fewer than asked for
-    /// means that the host, or the domain's limit, has no more (of this order).
+    /// Gives a domain memory: an extent of `1 << order` frames from each of `pfns` on. Calls `given` with the first
+    /// frame of each extent: the machine frame for a PV guest, the pfn for others. Returns the number of extents done;
+    /// fewer than asked for means that the host, or the domain's limit, has no more of this order.
     pub fn populate_physmap(
         &self,
         domain: DomId,
@@ -111,7 +111,7 @@ impl Xen {
         Ok(done)
     }
 
-    /// Takes single frames from a domain; answers how many were taken.
+    /// Takes single frames from a domain. Returns how many were taken.
     pub fn decrease_reservation(&self, domain: DomId, frames: &[Gfn]) -> Result<usize, XenError> {
         let mut done = 0;
         for chunk in frames.chunks(BATCH_MAX) {
@@ -126,8 +126,8 @@ impl Xen {
         Ok(done)
     }
 
-    /// Does a call with a list of frames, [`BATCH_MAX`] at most. Calls `each` for each extent done, with its index and the
-    /// frame that Xen has left in its place.
+    /// Does a call with a list of at most [`BATCH_MAX`] frames. Calls `each` with the index of each extent done and the
+    /// frame that Xen has put in its place.
     fn reservation(
         &self,
         (what, sub): (&'static str, u64),
@@ -156,8 +156,8 @@ impl Xen {
         Ok(done as usize)
     }
 
-    /// The first machine frame of each 2 MiB of the machine-to-physical table, at most `count` of them; 0 where
-    /// the host has no memory that far up. To be mapped as [`DomId::XEN`]'s, 512 frames each.
+    /// The first machine frame of each 2 MiB of the machine-to-physical table, at most `count`; 0 for addresses at
+    /// which the host has no memory. Map them as frames of [`DomId::XEN`], 512 each.
     pub fn machphys_frames(&self, count: usize) -> Result<Vec<Mfn>, XenError> {
         let what = "Asking for the M2P";
         let bytes = count * size_of::<Mfn>();
@@ -185,8 +185,7 @@ impl Xen {
         Ok(<[Mfn]>::ref_from_bytes(written).expect("buffers begin pages").to_vec())
     }
 
-    /// Pins page tables of a PV domain. EINVAL means that one of them is no sound table: Xen
-    /// says which in its own log (`xl dmesg`).
+    /// Pins page tables of a PV domain. EINVAL means that one of them is not a valid table; `xl dmesg` shows which.
     pub fn pin_tables(&self, domain: DomId, pins: &[(PinLevel, Mfn)]) -> Result<(), XenError> {
         for batch in pins.chunks(BATCH_MAX) {
             let ops = batch.iter().map(|(level, mfn)| mmu::ExtOp {
@@ -199,7 +198,7 @@ impl Xen {
         Ok(())
     }
 
-    /// Does page table operations, [`BATCH_MAX`] at most.
+    /// Does at most [`BATCH_MAX`] page table operations.
     fn mmu(
         &self,
         what: &'static str,

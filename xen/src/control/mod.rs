@@ -1,22 +1,21 @@
-//! What this crate asks of Xen: typed calls over any [`Hypervisor`].
+//! [`Xen`]: typed hypercalls over any [`Hypervisor`].
 //!
 //! ```text
-//!   Xen ─┬─ domain.rs     what a domain is; pause, resume, shutdown, TSC, width
+//!   Xen ─┬─ domain.rs     a domain's state; pause, resume, shutdown, TSC, width
 //!        ├─ log_dirty.rs  which frames were written
-//!        ├─ mark_dirty.rs frames that count as written
+//!        ├─ mark_dirty.rs marks frames as written
 //!        ├─ memory.rs     frames: types, populating, page tables, machine-to-physical table
 //!        ├─ vcpu.rs       vCPUs of PV guests
 //!        ├─ hvm.rs        context and parameters of HVM and PVH guests
 //!        ├─ policy.rs     CPUID and MSR policy
-//!        ├─ host.rs       what the host has and can do
+//!        ├─ host.rs       the host's memory and capabilities
 //!        └─ map.rs        foreign memory, grant table
 //! ```
 //!
-//! Each call takes its hypercall-safe memory from a pool, so none is allocated in the steady state. A call that
-//! only asks is repeated when Xen could not reach the memory it was given (EFAULT: the kernel moved a page);
-//! one that changes something is not.
+//! Calls take hypercall-safe memory from a pool, so none is allocated in the steady state. A call that changes nothing
+//! is repeated when Xen could not reach the memory it was given (EFAULT: the kernel moved a page).
 //!
-//! Not here: sequences of calls; see `domain/` for those.
+//! Not here: sequences of calls ([`domain`](crate::domain), [`restore`](crate::restore)).
 
 mod domain;
 mod host;
@@ -47,14 +46,14 @@ use std::sync::Arc;
 use understudy_checkpoint::PAGE_SIZE;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// How often a call that only asks is made when Xen answers EFAULT.
+/// Attempts of a call that changes nothing, when Xen answers EFAULT.
 const FAULT_TRIES: usize = 3;
 
-/// Bytes of data that the pool's buffers hold: 1024 page table operations, the largest batch there is. Larger
-/// data (the CPU policy of a big machine, say) get a buffer of their own.
+/// Bytes of the pool's data buffers: 1024 page table operations, the largest batch. Larger data, such as the CPU policy
+/// of a big machine, get buffers of their own.
 const DATA_BYTES: usize = 24 << 10;
 
-/// The hypervisor. Clones are the same connection; any thread may use any of them.
+/// A connection to the hypervisor. Clones share it, and any thread may use any of them.
 #[derive(Clone)]
 pub struct Xen {
     shared: Arc<Shared>,
@@ -65,11 +64,11 @@ struct Shared {
     /// Xen's release: major, minor.
     release: (u32, u32),
     domctl_version: u32,
-    /// Argument structures: a page each.
+    /// Argument structures, one page each.
     arguments: Pool,
-    /// What arguments point to: [`DATA_BYTES`] each.
+    /// What arguments point to, [`DATA_BYTES`] each.
     data: Pool,
-    /// HVM contexts, as large as they were last.
+    /// HVM contexts, of the last size needed.
     contexts: Pool,
 }
 
@@ -80,13 +79,13 @@ impl std::fmt::Debug for Xen {
     }
 }
 
-/// What a call points to besides its argument.
+/// The data that a call points to besides its argument.
 struct Data<'d> {
     buffer: &'d mut HypercallBuffer,
     pointers: &'d [Pointer],
 }
 
-/// What of `T`, the payload of a domctl, points to `bytes` bytes from the start of the data on.
+/// The pointer from a field of payload `T` to the first `bytes` bytes of the data.
 macro_rules! payload_pointer {
     ($payload:ty, $field:ident, $bytes:expr) => {
         crate::hypervisor::Pointer {
@@ -98,20 +97,20 @@ macro_rules! payload_pointer {
 }
 use payload_pointer;
 
-/// What can be the argument of a hypercall.
+/// A structure that can be the argument of a hypercall.
 trait Argument: FromBytes + IntoBytes + Immutable + KnownLayout + Copy {}
 impl<T: FromBytes + IntoBytes + Immutable + KnownLayout + Copy> Argument for T {}
 
 impl Xen {
     /// Opens the hypervisor of this host.
     ///
-    /// `UNDERSTUDY_XEN_DOMCTL_VERSION` names the version of the domctl interface to use where none of the known
-    /// ones is accepted.
+    /// `UNDERSTUDY_XEN_DOMCTL_VERSION` sets the version of the domctl interface to use if Xen accepts none of the known
+    /// ones.
     pub fn open() -> Result<Self, XenError> {
         Self::over(Arc::new(Privcmd::open()?))
     }
 
-    /// As [`open`](Self::open), over any hypervisor.
+    /// [`open`](Self::open) over the given hypervisor.
     pub fn over(hypervisor: Arc<dyn Hypervisor>) -> Result<Self, XenError> {
         Self::probed(hypervisor, std::env::var(crate::error::OVERRIDE_VARIABLE).ok().as_deref())
     }
@@ -121,7 +120,7 @@ impl Xen {
         self.shared.release
     }
 
-    /// Does a domctl. `payload` is what Xen left of it, also where it failed.
+    /// Does a domctl. `payload` receives what Xen left there, even after an error.
     fn domctl<T: Argument>(
         &self,
         what: &'static str,
@@ -149,7 +148,7 @@ impl Xen {
         answer.map_err(|errno| failure(what, domain, errno))
     }
 
-    /// As [`domctl`](Self::domctl), for what only asks: made again where Xen could not reach its memory.
+    /// [`domctl`](Self::domctl) for calls that change nothing; repeated if Xen could not reach its memory.
     fn domctl_get<T: Argument>(
         &self,
         what: &'static str,
@@ -170,7 +169,7 @@ impl Xen {
         }
     }
 
-    /// Does a hypercall of two registers: subcommand and argument. `argument` is what Xen left of it.
+    /// Does a hypercall with two registers: subcommand and argument. `argument` receives what Xen left there.
     fn subcommand<T: Argument>(
         &self,
         what: &'static str,
@@ -209,12 +208,12 @@ impl Xen {
         self.shared.arguments.lease(PAGE_SIZE).map_err(XenError::Buffer)
     }
 
-    /// Memory for what an argument points to.
+    /// A buffer for the data of a call.
     fn data(&self, bytes: usize) -> Result<Lease<'_>, XenError> {
         self.shared.data.lease(bytes.max(DATA_BYTES)).map_err(XenError::Buffer)
     }
 
-    /// As [`data`](Self::data), filled.
+    /// A buffer that holds `bytes`.
     fn data_of(&self, bytes: &[u8]) -> Result<Lease<'_>, XenError> {
         let mut data = self.data(bytes.len())?;
         data.as_bytes_mut()[..bytes.len()].copy_from_slice(bytes);
@@ -222,7 +221,7 @@ impl Xen {
     }
 }
 
-/// What an errno means for a call on a domain. ESRCH is how Xen says that there is no such domain.
+/// The error for `errno` of a call on a domain. ESRCH means that the domain does not exist.
 fn failure(what: &'static str, domain: DomId, errno: Errno) -> XenError {
     match errno {
         Errno::ESRCH => XenError::Gone { domain, what },

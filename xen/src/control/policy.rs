@@ -1,4 +1,4 @@
-//! The CPU policy: which CPUID leaves and MSRs a guest sees. A guest must go on with the one it was started with.
+//! The CPU policy: the CPUID leaves and MSRs that a guest sees. A guest must keep the policy it was started with.
 
 use super::{Data, Xen};
 use crate::abi::domctl::{self, CPUID_INPUT_UNUSED, CPUID_LEAF_BYTES, MSR_ENTRY_BYTES};
@@ -7,7 +7,7 @@ use crate::hypervisor::Pointer;
 use crate::{DomId, PolicyPosition, XenError};
 use std::mem::offset_of;
 
-/// A guest's CPUID leaves and MSRs, as records X86_CPUID_POLICY and X86_MSR_POLICY carry them.
+/// A guest's CPUID leaves and MSRs, encoded as in the records X86_CPUID_POLICY and X86_MSR_POLICY.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct CpuPolicy {
     /// `xen_cpuid_leaf_t`, 24 bytes each: `u32 leaf, subleaf, a, b, c, d`.
@@ -16,19 +16,19 @@ pub struct CpuPolicy {
     pub msrs: Vec<u8>,
 }
 
-/// A CPUID leaf and the four registers that it answers with.
+/// A CPUID leaf and its four registers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CpuidLeaf {
-    /// What eax asks for.
+    /// The leaf number (eax on input).
     pub leaf: u32,
-    /// What ecx asks for; `u32::MAX` where the leaf has no subleaves.
+    /// The subleaf number (ecx on input); `u32::MAX` if the leaf has no subleaves.
     pub subleaf: u32,
-    /// The answer: eax, ebx, ecx, edx.
+    /// eax, ebx, ecx, edx.
     pub registers: [u32; 4],
 }
 
 impl CpuPolicy {
-    /// The leaves, one by one.
+    /// Decodes the leaves.
     pub fn cpuid(&self) -> impl Iterator<Item = CpuidLeaf> {
         let (entries, _) = self.leaves.as_chunks::<CPUID_LEAF_BYTES>();
         entries.iter().map(|entry| {
@@ -39,10 +39,10 @@ impl CpuPolicy {
     }
 }
 
-/// Which guests a host's limit is for.
+/// The kind of guest that a host's limit applies to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PolicyLimit {
-    /// The most that a PV guest may be given.
+    /// PV guests.
     Pv,
     /// HVM and PVH guests.
     Hvm,
@@ -59,22 +59,22 @@ const NO_POLICY: domctl::CpuPolicy = domctl::CpuPolicy {
     pad: 0,
 };
 
-/// More leaves or MSRs than any policy has: some two hundred in Xen 4.22.
+/// More leaves or MSRs than any policy has; Xen 4.22 has about two hundred.
 const ENTRIES_MAX: u32 = 1 << 16;
 
-/// Where the handles of both lists lie in a domctl.
+/// Offsets of the two handles in a domctl.
 const DOMCTL_HANDLES: [usize; 2] = [
     domctl::HEAD_BYTES + offset_of!(domctl::CpuPolicy, leaves),
     domctl::HEAD_BYTES + offset_of!(domctl::CpuPolicy, msrs),
 ];
 
-/// The same in a sysctl.
+/// Offsets of the two handles in a sysctl.
 const SYSCTL_HANDLES: [usize; 2] = [
     sysctl::HEAD_BYTES + offset_of!(sysctl::CpuPolicy, leaves),
     sysctl::HEAD_BYTES + offset_of!(sysctl::CpuPolicy, msrs),
 ];
 
-/// Both lists lie one after the other.
+/// Pointers to both lists, which lie one after the other.
 fn pointers(handles: [usize; 2], leaf_bytes: usize, msr_bytes: usize) -> [Pointer; 2] {
     [
         Pointer { at: handles[0], to: 0, bytes: leaf_bytes },
@@ -93,7 +93,7 @@ impl Xen {
         })
     }
 
-    /// The most that this host can give to a guest: everything outside of it, a guest from elsewhere would lose.
+    /// The most that this host can offer a guest. A guest from elsewhere would lose anything beyond it.
     pub fn policy_limit(&self, limit: PolicyLimit) -> Result<CpuPolicy, XenError> {
         let what = "Reading the host's CPU policy";
         let index = match limit {
@@ -108,7 +108,7 @@ impl Xen {
         })
     }
 
-    /// Asks twice: how much there is, then for it. `ask` takes and gives the numbers of leaves and MSRs.
+    /// Reads a policy: asks for its size, then for its content. `ask` takes and returns the numbers of leaves and MSRs.
     fn read_policy(
         &self,
         what: &'static str,
@@ -139,10 +139,9 @@ impl Xen {
         })
     }
 
-    /// Gives a domain its policy, before its vCPUs run. [`Policy`](XenError::Policy) names what this host cannot
-    /// offer.
+    /// Sets a domain's policy before its vCPUs run. [`Policy`](XenError::Policy) names what this host cannot offer.
     ///
-    /// Panics if the lists are not of whole entries.
+    /// Panics if the lists do not consist of whole entries.
     pub fn set_cpu_policy(&self, domain: DomId, policy: &CpuPolicy) -> Result<(), XenError> {
         let CpuPolicy { leaves, msrs } = policy;
         assert!(leaves.len().is_multiple_of(CPUID_LEAF_BYTES) && msrs.len().is_multiple_of(MSR_ENTRY_BYTES));
@@ -168,7 +167,7 @@ impl Xen {
     }
 }
 
-/// What Xen objects to, if it says.
+/// The leaf or MSR that Xen objects to, if it names one.
 fn position(answer: &domctl::CpuPolicy) -> Option<PolicyPosition> {
     let named = |value: u32| (value != CPUID_INPUT_UNUSED).then_some(value);
     match (named(answer.err_leaf), named(answer.err_msr)) {

@@ -1,11 +1,11 @@
-//! Hypercall-safe memory that is used again: making it costs system calls, and locked pages are scarce.
+//! A pool of hypercall-safe memory: making such memory costs system calls, and locked pages are scarce.
 
 use crate::HypercallBuffer;
 use std::io;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, PoisonError};
 
-/// Buffers that wait, at most: as many as threads call Xen at the same time for one guest, and some to spare.
+/// Idle buffers that are kept: one for each thread that may call Xen for one guest, and some to spare.
 const IDLE_MAX: usize = 8;
 
 /// Buffers of about the same size.
@@ -19,7 +19,7 @@ impl Pool {
         Self { idle: Mutex::new(Vec::with_capacity(IDLE_MAX)) }
     }
 
-    /// A buffer of at least `bytes` bytes, with anything in it. It comes back when the lease is dropped.
+    /// Takes a buffer of at least `bytes` bytes, with undefined content. Dropping the lease returns it.
     pub(super) fn lease(&self, bytes: usize) -> io::Result<Lease<'_>> {
         let waiting = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let buffer = match waiting {
@@ -30,11 +30,11 @@ impl Pool {
     }
 }
 
-/// A buffer for a while.
+/// A buffer on loan from the pool.
 #[derive(Debug)]
 pub(super) struct Lease<'p> {
     pool: &'p Pool,
-    /// Always there until the lease is dropped.
+    /// `Some` until the lease is dropped.
     buffer: Option<HypercallBuffer>,
 }
 

@@ -1,4 +1,4 @@
-//! vCPUs. What is read and set here is a PV guest's state; that of HVM and PVH guests is in their HVM context.
+//! vCPUs of PV guests. The vCPU state of HVM and PVH guests is in their HVM context.
 
 use super::{Data, Xen, payload_pointer};
 use crate::abi::domctl::{self, ExtVcpuContext, VCPU_MSR_BYTES, VcpuContext, VcpuExtState, VcpuMsrs};
@@ -6,23 +6,23 @@ use crate::{DomId, XenError};
 use nix::errno::Errno;
 use zerocopy::{FromZeros, IntoBytes};
 
-/// The larger `vcpu_guest_context`, of 64-bit guests. Xen decides by the guest's width how much it reads or
-/// writes, so it is always given this much room.
+/// Bytes of the larger `vcpu_guest_context`, that of 64-bit guests. Xen reads or writes as much as the guest's width
+/// needs, so it is always given this much room.
 const CONTEXT_BYTES_MAX: usize = 5168;
 
-/// What Xen says of a vCPU.
+/// The state of a vCPU.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct VcpuInfo {
     /// Whether the guest has brought it up and not unplugged it.
     pub online: bool,
-    /// Waits for an event.
+    /// Whether it waits for an event.
     pub blocked: bool,
-    /// On a processor at this moment.
+    /// Whether it runs on a processor at this moment.
     pub running: bool,
 }
 
 impl Xen {
-    /// What Xen says of a vCPU.
+    /// The state of a vCPU.
     pub fn vcpu_info(&self, domain: DomId, vcpu: u32) -> Result<VcpuInfo, XenError> {
         let mut payload = domctl::VcpuInfo { vcpu, ..domctl::VcpuInfo::default() };
         let answer =
@@ -32,8 +32,8 @@ impl Xen {
         Ok(VcpuInfo { online: online != 0, blocked: blocked != 0, running: running != 0 })
     }
 
-    /// Registers of a vCPU: `vcpu_guest_context` of the guest's width, of which `bytes` bytes are answered (5168
-    /// for 64-bit guests, 2800 for 32-bit ones). ENODATA: the vCPU was never initialised.
+    /// Reads a vCPU's registers: `vcpu_guest_context` of the guest's width, `bytes` bytes of it (5168 for 64-bit
+    /// guests, 2800 for 32-bit ones). ENODATA: the vCPU was never initialised.
     ///
     /// Panics if `bytes` is more than any guest has.
     pub fn vcpu_context(&self, domain: DomId, vcpu: u32, bytes: usize) -> Result<Vec<u8>, XenError> {
@@ -66,7 +66,7 @@ impl Xen {
         self.or_no_such_vcpu(domain, answer)
     }
 
-    /// What the registers do not say of a vCPU: `xen_domctl_ext_vcpucontext`, as many bytes as it is long.
+    /// Reads what is not in the registers: `xen_domctl_ext_vcpucontext`, as many bytes as it is long.
     pub fn ext_vcpu_context(&self, domain: DomId, vcpu: u32) -> Result<Vec<u8>, XenError> {
         let what = "Reading a vCPU's extended context";
         let mut payload = ExtVcpuContext { vcpu, ..ExtVcpuContext::new_zeroed() };
@@ -78,7 +78,7 @@ impl Xen {
         Ok(context.ok_or_else(nonsense)?.to_vec())
     }
 
-    /// Sets what [`ext_vcpu_context`](Self::ext_vcpu_context) answered. The vCPU's number in it is overwritten.
+    /// Sets an [`ext_vcpu_context`](Self::ext_vcpu_context). The vCPU number in it is overwritten.
     ///
     /// E2BIG if it is longer than the interface allows.
     pub fn set_ext_vcpu_context(&self, domain: DomId, vcpu: u32, context: &[u8]) -> Result<(), XenError> {
@@ -93,8 +93,8 @@ impl Xen {
         self.or_no_such_vcpu(domain, answer)
     }
 
-    /// The extended processor state of a vCPU: `u64 xcr0, u64 xcr0_accum`, XSAVE area. Empty if this host has
-    /// no XSAVE. Only while the vCPU does not run: its size must not change between two questions.
+    /// Reads the extended processor state of a vCPU: `u64 xcr0, u64 xcr0_accum`, XSAVE area. Empty if this host has no
+    /// XSAVE. The vCPU must not run: the size must not change between asking for it and reading.
     pub fn vcpu_xsave(&self, domain: DomId, vcpu: u32) -> Result<Vec<u8>, XenError> {
         let what = "Reading a vCPU's XSAVE state";
         let mut payload = VcpuExtState { vcpu, ..VcpuExtState::default() };
@@ -119,8 +119,8 @@ impl Xen {
         Ok(written.ok_or_else(|| nonsense(payload.size))?.to_vec())
     }
 
-    /// Sets what [`vcpu_xsave`](Self::vcpu_xsave) answered. EINVAL or EOPNOTSUPP: this host's processor lacks
-    /// something that the guest used.
+    /// Sets a [`vcpu_xsave`](Self::vcpu_xsave). EINVAL or EOPNOTSUPP: this host's processor lacks a feature that the
+    /// guest used.
     pub fn set_vcpu_xsave(&self, domain: DomId, vcpu: u32, state: &[u8]) -> Result<(), XenError> {
         let mut data = self.data_of(state)?;
         let mut payload = VcpuExtState { vcpu, size: state.len() as u64, ..VcpuExtState::default() };
@@ -131,8 +131,7 @@ impl Xen {
         self.or_no_such_vcpu(domain, answer)
     }
 
-    /// Model-specific registers of a vCPU that differ from their state at reset: `u32 index, u32 0, u64 value`
-    /// each.
+    /// Reads the model-specific registers that differ from their reset value: `u32 index, u32 0, u64 value` each.
     pub fn vcpu_msrs(&self, domain: DomId, vcpu: u32) -> Result<Vec<u8>, XenError> {
         let what = "Reading a vCPU's MSRs";
         let mut payload = VcpuMsrs { vcpu, ..VcpuMsrs::default() };
@@ -154,9 +153,9 @@ impl Xen {
         Ok(msrs.as_bytes()[..payload.msr_count as usize * VCPU_MSR_BYTES].to_vec())
     }
 
-    /// Sets what [`vcpu_msrs`](Self::vcpu_msrs) answered.
+    /// Sets [`vcpu_msrs`](Self::vcpu_msrs).
     ///
-    /// Panics if that is not a number of whole entries.
+    /// Panics if `msrs` does not consist of whole entries.
     pub fn set_vcpu_msrs(&self, domain: DomId, vcpu: u32, msrs: &[u8]) -> Result<(), XenError> {
         assert!(msrs.len().is_multiple_of(VCPU_MSR_BYTES), "whole entries");
         let what = "Setting a vCPU's MSRs";
@@ -170,7 +169,7 @@ impl Xen {
         self.or_no_such_vcpu(domain, answer)
     }
 
-    /// ESRCH means no such domain or no such vCPU; only Xen knows which.
+    /// ESRCH means that either the domain or the vCPU does not exist; finds out which.
     fn or_no_such_vcpu(&self, domain: DomId, answer: Result<u64, XenError>) -> Result<(), XenError> {
         match answer {
             Err(XenError::Gone { what, .. }) if self.domain_info(domain)?.is_some() => {
@@ -181,7 +180,7 @@ impl Xen {
     }
 }
 
-/// More than any processor's XSAVE area: AMX, the largest part there is, has 8 KiB.
+/// More than any processor's XSAVE area. AMX, the largest part of one, has 8 KiB.
 const XSAVE_BYTES_MAX: usize = 1 << 20;
 
 #[cfg(test)]

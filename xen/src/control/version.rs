@@ -1,7 +1,7 @@
-//! Which version of the domctl interface this Xen speaks.
+//! Finds out which version of the domctl interface this Xen speaks.
 //!
-//! Xen answers a domctl of another version with EACCES before it looks at anything else. So a question about dom0, which
-//! always exists, is asked in each known version, newest first.
+//! Xen answers a domctl of another version with EACCES before it looks at anything else. So a harmless question about
+//! dom0, which always exists, is asked with each known version, newest first.
 
 use super::{Pool, Register, Shared, Xen};
 use crate::abi::{XENVER_VERSION, domctl, hypercall};
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use zerocopy::FromZeros;
 
 impl Xen {
-    /// A connection with the version found out; `overridden` is used where no known one is accepted.
+    /// A connection with the version that Xen accepts, or else with `overridden`.
     pub(super) fn probed(
         hypervisor: Arc<dyn Hypervisor>,
         overridden: Option<&str>,
@@ -54,7 +54,7 @@ impl Xen {
         Ok(((answer >> 16) as u32, (answer & 0xFFFF) as u32))
     }
 
-    /// Whether Xen accepts this version. Fails where it does but forbids the question (EPERM).
+    /// Whether Xen accepts this version. Fails if it does but forbids the question (EPERM).
     fn is_understood(&self) -> Result<bool, XenError> {
         let mut info = domctl::DomainInfo::new_zeroed();
         let what = "Asking Xen about dom0";
@@ -66,7 +66,7 @@ impl Xen {
     }
 }
 
-/// A number as people write it: decimal, or hexadecimal with `0x`.
+/// Parses a number, decimal or hexadecimal with `0x`.
 fn number(text: &str) -> Result<u32, XenError> {
     let parsed = match text.strip_prefix("0x") {
         Some(hexadecimal) => u32::from_str_radix(hexadecimal, 16),

@@ -1,4 +1,4 @@
-//! Finds what a guest changed without Xen's help: every page is compared with what was sent of it last.
+//! Finds the pages that a guest changed without a dirty log: compares every page with what was last sent of it.
 //!
 //! ```text
 //!              ┌───────────── keep ◄──────────────┐ what was staged, as it was staged
@@ -8,29 +8,29 @@
 //!   guest:  [ page | page | … ]  ──► changed ──► copied ──► staging
 //! ```
 //!
-//! For hypervisors that cannot log the writes of a PV guest. A page counts as changed if what would be sent of it now is
-//! not what was staged of it last, be it the content, the kind, or whether there is a page at all. Page tables are
-//! compared as they are sent, without machine frames: a frame may change under a table whose bytes stay, and an entry may
-//! come to mean another pfn. A copy that was torn while the guest ran is kept torn, and so differs in the pause. What is
-//! written to a page after its comparison (network buffers that dom0 fills) differs in the next pause. It does not matter
-//! who wrote.
+//! For hypervisors that cannot log the writes of a PV guest. A page counts as changed if what would be sent of it now
+//! differs from what was last staged of it, in content, in type, or in whether the page exists. Page tables are
+//! compared as they are sent, without machine frames: a frame may change under a table whose bytes stay the same, and
+//! an entry may come to mean another pfn. A copy that was torn while the guest ran is kept torn, and so differs in the
+//! pause. A page that is written after its comparison (network buffers that dom0 fills) differs in the next pause. It
+//! does not matter who wrote.
 //!
-//! Not here: how a page of the guest is read; the caller passes a closure.
+//! Not here: reading a page of the guest; the caller passes a closure.
 
 use crate::DomId;
 use crossbeam::thread::scope;
 use understudy_checkpoint::{OutOfMemory, PAGE_SIZE, Page, PageEntry, PageType, Pfn, room};
 
-/// Pfns whose marks are one word.
+/// Pfns whose marks share one word.
 const PFNS_PER_WORD: usize = 64;
 
-/// Pfns of a share, at least: below this starting a thread costs more than it saves.
+/// Fewest pfns per thread. Below this, starting a thread costs more than it saves.
 const SHARE_PFNS_MIN: usize = 4096;
 
 /// Why a guest's changes cannot be found by comparing.
 #[derive(thiserror::Error, Clone, PartialEq, Eq, Debug)]
 pub enum CompareError {
-    /// The limit is there so that no guest takes the control domain's memory.
+    /// The reference copy would exceed its limit, which keeps one guest from taking the control domain's memory.
     #[error(
         "comparing domain {domain} takes {needed_mib} MiB of this host's memory, and {limit_mib} MiB may be had for it; \
          raise --compare-max, give dom0 more memory, or run the guest as PVH"
@@ -38,20 +38,20 @@ pub enum CompareError {
     TooLarge {
         /// The domain to compare.
         domain: DomId,
-        /// What it would take.
+        /// MiB that the reference copy needs.
         needed_mib: u64,
-        /// What the reference copy may take, in MiB.
+        /// MiB that the reference copy may use.
         limit_mib: u64,
     },
-    /// The system has no memory.
+    /// This host has no memory left.
     #[error("{needed_mib} MiB to compare domain {domain} with cannot be had; give dom0 more memory")]
     NoMemory {
         /// The domain to compare.
         domain: DomId,
-        /// What it would take.
+        /// MiB that the reference copy needs.
         needed_mib: u64,
     },
-    /// Xen has a log of it, which costs less.
+    /// The guest is not PV, so Xen can log its writes, which costs less.
     #[error(
         "domain {domain} is not PV: Xen logs what it changes with any hypervisor, so leave find-changes out for it"
     )]
@@ -61,17 +61,17 @@ pub enum CompareError {
     },
 }
 
-/// What was staged last, of every pfn.
+/// What was last staged of every pfn.
 pub(super) struct Reference {
     pages: Vec<Page>,
-    /// `None`: nothing was staged.
+    /// `None`: nothing was staged yet.
     kinds: Vec<Option<PageType>>,
     changed: Vec<u64>,
     threads: usize,
 }
 
 impl Reference {
-    /// An empty reference, its memory taken and touched: no page fault falls into a pause.
+    /// An empty reference. All its memory is allocated and touched, so that no page fault happens in a pause.
     pub(super) fn new(
         domain: DomId,
         page_count: u64,
@@ -97,17 +97,17 @@ impl Reference {
         })
     }
 
-    /// How much of this host's memory it takes.
+    /// Bytes of this host's memory that it uses.
     pub(super) fn bytes(&self) -> u64 {
         (self.pages.len() * PAGE_SIZE) as u64
     }
 
-    /// Nothing counts as staged any more.
+    /// Forgets everything that was staged.
     pub(super) fn forget(&mut self) {
         self.kinds.fill(None);
     }
 
-    /// Keeps what was staged: `pages` are those of the entries that have data.
+    /// Keeps what was staged: `pages` holds one page for each entry that has data.
     pub(super) fn keep(&mut self, entries: &[PageEntry], pages: &[Page]) {
         let mut pages = pages.iter();
         for entry in entries {
@@ -119,8 +119,9 @@ impl Reference {
         }
     }
 
-    /// Compares all of a guest that stands still. `kind` is what a pfn is now; `is_same` whether what would be sent of
-    /// it now is this page. The marks are as in Xen's log, and good until the next time.
+    /// Compares all pages of a suspended guest. `kind` returns the present type of a pfn; `is_same` whether what would
+    /// be sent of it now equals the given page. The marks have the layout of Xen's log and are valid until the next
+    /// comparison.
     pub(super) fn compare(
         &mut self,
         kind: impl Fn(Pfn) -> PageType + Sync,
@@ -163,7 +164,7 @@ mod tests {
 
     const TABLE: PageType = PageType::Table { level: 1, pinned: false };
 
-    /// A guest of a test: what each pfn is and holds.
+    /// A test's guest: type and content of each pfn.
     #[derive(Clone)]
     struct Guest(Vec<(PageType, Page)>);
 
@@ -257,7 +258,8 @@ mod tests {
     }
 
     proptest! {
-        /// After any history of writes, stagings and comparisons: changed is exactly what differs from what was staged.
+        /// After any sequence of writes, stagings and comparisons, the changed pages are exactly those that differ from
+        /// what was staged.
         #[test]
         fn changed_is_what_differs_from_what_was_staged(
             steps in proptest::collection::vec((0u8..4, 0u64..80, 0u8..3), 1..60),

@@ -1,4 +1,4 @@
-//! QEMU of an HVM guest: stopped with the guest, saved with the checkpoint, continued before the guest.
+//! QEMU of an HVM guest: stopped with the guest, saved with each checkpoint, continued before the guest.
 //!
 //! ```text
 //!   guest   runs ──────────────────────────┤ suspended ├──────────────────────────────────────┤ runs
@@ -7,17 +7,19 @@
 //!           connect, hand over an empty file                   └ read the file      └ close
 //! ```
 //!
-//! QEMU is stopped only while the guest is suspended, so whoever finds a running guest need not look after its QEMU, and
-//! whoever resumes a suspended one (an engine started anew) continues it as well. What takes long, connecting, is done
-//! while the guest still runs. libxl's socket serves one client at a time: it is free again when the guest is.
+//! QEMU is stopped only while the guest is suspended. Whoever finds a running guest therefore need not check its QEMU,
+//! and whoever resumes a suspended guest (a restarted engine) continues QEMU as well. Connecting takes long, and so
+//! happens while the guest still runs. libxl's socket serves one client at a time; it is free again when the guest
+//! runs.
 //!
-//! QEMU writes its state into memory of ours that is handed over as a file. No path is shared, so it makes no difference
-//! whether QEMU runs as another user or in a root of its own, and nothing is left of it, whoever is killed when. QEMU
-//! closes its end when the connection ends.
+//! QEMU writes its state into an anonymous file of ours, which is passed as a descriptor. No path is shared, so it does
+//! not matter whether QEMU runs as another user or in a chroot, and nothing remains if either process is killed. QEMU
+//! closes its descriptor when the connection ends.
 //!
-//! There is no EMULATOR_XENSTORE_DATA: a QEMU built for Xen 4.11 or later keeps nothing in xenstore that is to be saved.
+//! There is no EMULATOR_XENSTORE_DATA record: a QEMU built for Xen 4.11 or later keeps nothing in xenstore that must be
+//! saved.
 //!
-//! Not here: what becomes of the record, which is libxl's to read.
+//! Not here: the content of the record, which only libxl reads.
 
 use crate::DomId;
 use crate::qmp::{Qmp, QmpError, socket_of};
@@ -38,29 +40,29 @@ pub(super) fn is_there(domain: DomId) -> bool {
     socket_of(domain).exists()
 }
 
-/// Has QEMU of `domain` run, if it does not: as `xl unpause` does for a guest that was restored.
+/// Continues the QEMU of `domain` if it is stopped, as `xl unpause` does for a guest that was restored.
 pub fn continue_device_model(domain: DomId) -> Result<(), QmpError> {
     Qmp::connect(&socket_of(domain))?.execute("cont", Value::Null).map(|_| ())
 }
 
-/// QEMU of one guest.
+/// The QEMU of one guest.
 pub(super) struct DeviceModel {
     socket: PathBuf,
-    /// While a pause lasts.
+    /// `Some` during a pause.
     held: Option<Held>,
-    /// Where QEMU saves to: memory without a name.
+    /// The anonymous file that QEMU saves to.
     file: File,
     state: Vec<u8>,
 }
 
-/// A connection, and the name that QEMU knows our file by.
+/// A connection, and QEMU's name for our file.
 struct Held {
     qmp: Qmp,
     file_name: String,
 }
 
 impl DeviceModel {
-    /// That of `domain`. Does not connect yet.
+    /// The QEMU of `domain`. Does not connect yet.
     pub(super) fn of(domain: DomId) -> Result<Self, DomainError> {
         Self::at(socket_of(domain)).map_err(failed)
     }
@@ -70,18 +72,18 @@ impl DeviceModel {
         Ok(Self { socket, held: None, file: File::from(file), state: Vec::new() })
     }
 
-    /// Makes QEMU report the frames that it writes to Xen from now on. Asking again changes nothing.
+    /// Makes QEMU report the frames that it writes to Xen from now on. Repeating this changes nothing.
     ///
-    /// Reporting is never switched off. QEMU crashes when it is told to stop and does not report (seen with 7.2); it cannot
-    /// be asked whether it does, and a stock `xl migrate` may have stopped it meanwhile. A report without a log in Xen costs
-    /// one hypercall.
+    /// Reporting is never switched off. QEMU 7.2 crashes when it is told to stop while it does not report; it cannot be
+    /// asked whether it does, and a stock `xl migrate` may have stopped it meanwhile. Reporting to a Xen without a log
+    /// costs one hypercall.
     pub(super) fn report_writes(&self) -> Result<(), DomainError> {
         let mut qmp = Qmp::connect(&self.socket).map_err(failed)?;
         qmp.execute("xen-set-global-dirty-log", json!({ "enable": true })).map_err(failed)?;
         Ok(())
     }
 
-    /// Gets ready for a pause.
+    /// Connects, before a pause.
     pub(super) fn take_hold(&mut self) -> Result<(), DomainError> {
         // Of a pause that came to nothing. While it is open, the next would wait for it.
         self.held = None;
@@ -102,18 +104,18 @@ impl DeviceModel {
         Ok(Held { qmp, file_name: format!("/dev/fdset/{id}") })
     }
 
-    /// Gives it up without continuing it, because it was not stopped.
+    /// Disconnects without continuing QEMU, because it was not stopped.
     pub(super) fn let_go(&mut self) {
         self.held = None;
     }
 
-    /// Stops it: from here on it changes neither its state nor the guest's memory.
+    /// Stops QEMU. From here on neither its state nor the guest's memory changes through it.
     pub(super) fn stop(&mut self) -> Result<(), DomainError> {
         self.held()?.qmp.execute("stop", Value::Null).map_err(failed)?;
         Ok(())
     }
 
-    /// Appends the record of its state. Only while it is stopped.
+    /// Appends the record of QEMU's state. Only while it is stopped.
     pub(super) fn save(&mut self, out: &mut Vec<u8>) -> Result<(), DomainError> {
         let held = self.held()?;
         // Not live: the guest goes on here, so disks stay open.
@@ -134,7 +136,7 @@ impl DeviceModel {
         self.file.read_exact_at(&mut self.state, 0)
     }
 
-    /// Has it run on, and lets go of it.
+    /// Continues QEMU and disconnects.
     pub(super) fn go_on(&mut self) -> Result<(), DomainError> {
         if let Some(Held { mut qmp, .. }) = self.held.take()
             && qmp.execute("cont", Value::Null).is_ok()
@@ -161,7 +163,7 @@ mod tests {
     use crate::qmp::real::{Qemu, status};
     use understudy_checkpoint::stream::libxl::kind;
 
-    /// The state in a record that was just saved.
+    /// The state in the record that was just saved.
     fn pause(model: &mut DeviceModel) -> Vec<u8> {
         let mut out = Vec::new();
         model.take_hold().unwrap();

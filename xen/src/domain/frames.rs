@@ -1,29 +1,31 @@
-//! A guest's frames, mapped once and kept: the pause copies from here without a system call.
+//! A guest's frames, mapped once and kept, so that the pause copies without a system call.
 //!
 //! ```text
 //!   pfn ──► window (pfn / 4096) ──► place in the window ──► page
-//!           mapped when first wanted   mapped anew when the frame behind the pfn may have changed
+//!           mapped on first use        remapped when the frame behind the pfn may have changed
 //! ```
 //!
-//! A mapping names a frame, not a pfn. A page that the guest's balloon gives back stays with the domain as long as it is
-//! mapped here; when the guest takes a page again, the pfn gets another frame, and the domain's page count has grown. What
-//! the guest writes to such a page until the next clean is not in its dirty log, since the page is mapped writable at once
-//! (seen with Xen 4.17, HAP: a guest that ballooned before its host died crashed after the takeover). Xen cannot be asked
-//! which pfns those are. So:
+//! A mapping names a frame, not a pfn. A page that the guest's balloon gives back stays with the domain as long as it
+//! is mapped here. When the guest takes a page again, the pfn gets another frame, and the domain's page count grows.
+//! What the guest writes to that page before the next clean is not in its dirty log, because the page is mapped
+//! writable at once (seen with Xen 4.17, HAP: a guest that ballooned before its host died crashed after the takeover).
+//! Xen cannot be asked which pfns those are. So:
 //!
 //! ```text
-//!   page count at the end of a pause ≠ at the beginning of the next ──► all is mapped anew and all counts as dirty
-//!   a page that has gone (found by the survey, some pfns at a time) ──► sent as absent, its window mapped anew
+//!   page count at the end of a pause ≠ at the beginning of the next ──► everything is remapped and counts as dirty
+//!   a page that has gone (found by the survey, some pfns at a time) ──► sent as absent, its window remapped
 //! ```
 //!
-//! Windows are unmapped only while the guest stands still: it lowers the page count and would hide what the guest takes.
-//! For the same reason a window that held pages has to be mapped again before the guest runs on; where it is not, all
-//! counts as dirty at the next pause.
+//! Windows are unmapped only while the guest is suspended: unmapping lowers the page count and would hide what the
+//! guest takes. For the same reason a window that held pages has to be mapped again before the guest continues; if it
+//! is not, everything counts as dirty at the next pause.
 //!
-//! A page that Xen has and that cannot be mapped is never reported absent: the receiver would drop it. While the guest
-//! stands still it is an error; while the guest runs the page may be on its way out, and is looked up again in the pause.
+//! A page that Xen has but that cannot be mapped is never reported as absent, because the receiver would drop it. While
+//! the guest is suspended it is an error. While the guest runs, the page may be on its way out and is looked up again
+//! in the pause.
 //!
-//! Not here: what a pfn's frame is (the caller knows: for HVM the pfn itself, for PV the P2M table's entry).
+//! Not here: which frame belongs to a pfn (the caller knows: for HVM the pfn itself, for PV the entry of the P2M
+//! table).
 
 mod renew;
 mod sample;
@@ -36,41 +38,41 @@ use std::collections::BTreeSet;
 use understudy_checkpoint::pages::DirtyBitmap;
 use understudy_checkpoint::{OutOfMemory, Page, PageType, Pfn, room};
 
-/// Pfns that one survey looks at: one hypercall beside the running guest.
+/// Pfns in one survey: one hypercall while the guest runs.
 const SURVEY_PFNS: usize = 1024;
 
-/// What is behind a pfn.
+/// What is known of a pfn.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Place {
-    /// The frame mapped there.
+    /// The frame that is mapped.
     frame: GfnSlot,
     /// Its type when it was looked up.
     kind: PageType,
-    /// When it was looked up, see [`Frames::look_live`]; [`NEVER`] if it has to be looked up again.
+    /// The round of the last look-up, see [`Frames::look_live`]; [`NEVER`]: look it up again.
     sure_since: u32,
 }
 
-/// The round of a place that has to be looked up again: rounds count from 1.
+/// The round of a place that must be looked up again. Rounds count from 1.
 const NEVER: u32 = 0;
 
-/// What becomes of a page that Xen has and that cannot be mapped.
+/// What to do about a page that Xen has but that cannot be mapped.
 pub(super) enum Unmapped<'a> {
-    /// The guest stands still: that is an error.
+    /// The guest is suspended: report an error.
     Fails,
-    /// The guest runs, and may be giving the page back: it is marked here, to be looked up again in the pause.
+    /// The guest runs and may be giving the page back: mark it here, and look it up again in the pause.
     Waits(&'a mut DirtyBitmap),
 }
 
 struct Window {
     mapping: Mapping,
     places: Vec<Place>,
-    /// A page of it has gone.
+    /// A page of the window has gone.
     is_stale: bool,
 }
 
 impl Window {
-    /// Whether no place that counts as mapped is a hole. Mapping a piece anew leaves holes where frames have gone
-    /// since: those places have to be looked up again, or their pages could not be copied.
+    /// Whether every place that counts as mapped is mapped. Remapping a piece leaves holes where frames have gone
+    /// since; those places have to be looked up again before their pages can be copied.
     fn find_holes(&mut self) -> bool {
         let Self { mapping, places, is_stale } = self;
         let holes = places.iter_mut().enumerate().filter(|(index, place)| {
@@ -91,18 +93,18 @@ pub(super) struct Frames {
     domain: DomId,
     windows: Vec<Option<Window>>,
     page_count: u64,
-    /// Grows when places become unsure.
+    /// Increases when places become unsure.
     round: u32,
-    /// The domain's page count when it was last looked at.
+    /// The domain's page count at the last look.
     tot_pages: u64,
-    /// It changed since the last pause, or may have.
+    /// The page count has changed since the last pause, or may have.
     is_unsettled: bool,
     is_in_pause: bool,
-    /// Pfns that held a page in windows that were unmapped.
+    /// Pfns that held a page in windows that have been unmapped.
     before: DirtyBitmap,
-    /// Windows that held pages and are not mapped.
+    /// Windows that held pages and are not mapped now.
     dropped: BTreeSet<usize>,
-    /// Where the next survey begins.
+    /// The first pfn of the next survey.
     survey_next: usize,
 }
 
@@ -128,7 +130,7 @@ impl Frames {
         })
     }
 
-    /// Takes note of the domain's page count while the guest runs: a change makes every place unsure.
+    /// Records the domain's page count while the guest runs. A change makes every place unsure.
     pub(super) fn look_live(&mut self, tot_pages: u64) {
         if tot_pages != self.tot_pages {
             self.tot_pages = tot_pages;
@@ -137,7 +139,7 @@ impl Frames {
         }
     }
 
-    /// The guest stands still. Unmaps stale windows. True if every page has to be taken for dirty
+    /// Starts a pause: unmaps stale windows. Returns `true` if every page has to count as dirty
     /// ([`mark_present`](Self::mark_present)).
     pub(super) fn begin_pause(&mut self, tot_pages: u64) -> bool {
         self.is_in_pause = true;
@@ -151,7 +153,7 @@ impl Frames {
         is_unsettled
     }
 
-    /// Unmaps a window, and remembers what it held.
+    /// Unmaps a window and remembers which pfns held pages.
     fn drop_window(&mut self, number: usize) {
         let Some(window) = self.windows[number].take() else { return };
         let had_data = window.places.iter().enumerate().filter(|(_, place)| place.kind.has_data());
@@ -161,13 +163,14 @@ impl Frames {
         }
     }
 
-    /// Maps the windows that were unmapped in this pause: what the guest gives back from now on is kept with it.
+    /// Maps the windows that were unmapped in this pause. From then on pages that the guest gives back stay with the
+    /// domain.
     pub(super) fn map_dropped(&mut self, frame_of: &dyn Fn(Pfn) -> Option<Gfn>) -> Result<(), XenError> {
         let numbers: Vec<usize> = self.dropped.iter().copied().collect();
         numbers.into_iter().try_for_each(|number| self.map_window(number, frame_of))
     }
 
-    /// Marks every pfn that holds a page, or did when it was last looked up.
+    /// Marks every pfn that holds a page, or held one at the last look-up.
     pub(super) fn mark_present(
         &mut self,
         into: &mut DirtyBitmap,
@@ -183,7 +186,7 @@ impl Frames {
         Ok(())
     }
 
-    /// The guest will run again, with this page count.
+    /// Ends a pause: the guest is about to run again, with this page count.
     pub(super) fn end_pause(&mut self, tot_pages: u64) {
         self.tot_pages = tot_pages;
         // Nobody looked how many it had before.
@@ -192,27 +195,28 @@ impl Frames {
         self.is_unsettled |= !self.dropped.is_empty();
     }
 
-    /// The guest will run again, and its page count could not be asked.
+    /// Ends a pause in which the page count could not be asked.
     pub(super) fn end_pause_unseen(&mut self) {
         (self.is_in_pause, self.is_unsettled) = (false, true);
     }
 
-    /// The type of a place that is sure and holds a page: nothing about it needs to be asked.
+    /// The type of a place that is sure and holds a page: Xen need not be asked about it.
     pub(super) fn sure_type(&self, pfn: Pfn) -> Option<PageType> {
         let (window, index) = split(pfn);
         let place = self.windows.get(window)?.as_ref()?.places[index];
         (place.sure_since == self.round && place.kind.has_data()).then_some(place.kind)
     }
 
-    /// The type found by the last look-up, absent if there was none.
+    /// The type found by the last look-up; absent if there was none.
     pub(super) fn found_type(&self, pfn: Pfn) -> PageType {
         let (window, index) = split(pfn);
         let window = self.windows.get(window).and_then(Option::as_ref);
         window.map_or(PageType::Absent, |window| window.places[index].kind)
     }
 
-    /// Copies the page of a place whose type has data; false if it is not mapped. A running guest may write it meanwhile
-    /// and tear the copy; its log then has the page as dirty, and it is copied again while the guest stands still.
+    /// Copies the page of a place whose type has data; `false` if it is not mapped. A running guest may write to the
+    /// page meanwhile and tear the copy. Its log then has the page as dirty, and the page is copied again while the
+    /// guest is suspended.
     #[must_use]
     pub(super) fn copy(&self, pfn: Pfn, into: &mut Page) -> bool {
         let (window, index) = split(pfn);
@@ -230,16 +234,15 @@ impl Frames {
         XenError::Map { domain: self.domain, frame, errno }
     }
 
-    /// Whether the page of a place holds just this; not if there is none.
+    /// Whether a place holds exactly this page; `false` if it holds none.
     pub(super) fn is_same(&self, pfn: Pfn, page: &Page) -> bool {
         let (window, index) = split(pfn);
         let window = self.windows.get(window).and_then(Option::as_ref);
         window.and_then(|window| peek::is_same(&window.mapping, index, page)).unwrap_or(false)
     }
 
-    /// Looks up `pfns`, ascending: their types are asked for, and those that hold a page are mapped. `frame_of`
-    /// says which frame a pfn is. Whether all that was sure before still is: else it has to be
-    /// looked up again.
+    /// Looks up `pfns`, ascending: asks for their types, and maps those that hold a page. `frame_of` returns the frame
+    /// of a pfn. Returns whether everything that was sure before still is; otherwise that has to be looked up again.
     pub(super) fn look_up(
         &mut self,
         pfns: &[Pfn],
@@ -254,8 +257,8 @@ impl Frames {
         Ok(is_whole)
     }
 
-    /// Looks for pages that have gone or come, some pfns at a time, and says which. What comes is in no dirty log, and
-    /// may leave the page count as it was: a guest can move a page from one pfn to another.
+    /// Looks for pages that have come or gone, some pfns at a time, and reports them. A page that came is in no dirty
+    /// log and may leave the page count as it was: a guest can move a page from one pfn to another.
     pub(super) fn survey(
         &mut self,
         frame_of: &dyn Fn(Pfn) -> Option<Gfn>,
@@ -279,7 +282,7 @@ impl Frames {
         Ok(())
     }
 
-    /// Maps a window as a whole if it is not mapped.
+    /// Maps a whole window if it is not mapped.
     fn map_window(&mut self, window: usize, frame_of: &dyn Fn(Pfn) -> Option<Gfn>) -> Result<(), XenError> {
         if self.windows[window].is_some() {
             return Ok(());
@@ -302,7 +305,7 @@ impl Frames {
         Ok(())
     }
 
-    /// Looks up pfns of one mapped window; whether its other places are as sure as they were.
+    /// Looks up pfns of one mapped window. Returns whether its other places are as sure as before.
     fn look_up_in(
         &mut self,
         number: usize,
@@ -350,7 +353,7 @@ impl Frames {
         }
     }
 
-    /// What Xen says the frames are; an empty slot is absent.
+    /// The types of the frames, from Xen; an empty slot is absent.
     fn types(&self, frames: &[GfnSlot]) -> Result<Vec<PageType>, XenError> {
         let asked: Vec<Gfn> = frames.iter().filter_map(|frame| frame.get()).collect();
         let mut nibbles = vec![0; asked.len()];

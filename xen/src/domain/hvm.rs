@@ -1,13 +1,13 @@
-//! State of an HVM or PVH guest besides memory: TSC, HVM context, HVM parameters, in the order in which stock Xen
-//! writes them: the context before the parameters (`tools/libs/guest/xg_sr_save_x86_hvm.c`).
+//! State of an HVM or PVH guest besides memory: TSC, HVM context, HVM parameters, in stock Xen's order
+//! (`tools/libs/guest/xg_sr_save_x86_hvm.c`).
 
 use crate::{DomId, Xen, XenError};
 use understudy_checkpoint::stream::libxc::{HvmContext, HvmParam, Record};
 
-/// The parameters that stock Xen saves, in its order (`xg_sr_save_x86_hvm.c`). Those that are 0 are left out.
+/// The parameters that stock Xen saves, in its order (`xg_sr_save_x86_hvm.c`). Parameters that are 0 are left out.
 const SAVED_PARAMS: [u32; 16] = [1, 5, 6, 27, 28, 29, 37, 17, 19, 9, 12, 34, 32, 33, 36, 38];
 
-/// What is needed to capture the state again and again without allocating.
+/// The buffers that capturing needs, kept so that it does not allocate.
 #[derive(Debug, Default)]
 pub(super) struct HvmState {
     context: Vec<u8>,
@@ -15,7 +15,7 @@ pub(super) struct HvmState {
 }
 
 impl HvmState {
-    /// Appends the records of the suspended domain's state.
+    /// Appends the records of a suspended domain's state.
     pub(super) fn capture(&mut self, xen: &Xen, domain: DomId, out: &mut Vec<u8>) -> Result<(), XenError> {
         super::tsc::write(xen, domain, out)?;
         self.context.clear();

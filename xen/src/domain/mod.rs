@@ -1,10 +1,10 @@
-//! A running domain: its memory mapped, its dirty log read, its state captured.
+//! A running domain: maps its memory, reads its dirty log, captures its state.
 //!
 //! * [`XenSource`] implements the engine's [`Source`](understudy_checkpoint::domain::Source)
-//! * [`CompareError`] why its changes cannot be found without a log
-//! * [`Toolstack`] who suspends and resumes the guest
+//! * [`CompareError`] says why a guest's changes cannot be found without a log
+//! * [`Toolstack`] suspends and resumes the guest
 //!
-//! Not here: rebuilding a domain, which is [`restore`](crate::restore).
+//! Not here: rebuilding a domain ([`restore`](crate::restore)).
 
 mod compare;
 mod device_model;
@@ -27,7 +27,7 @@ pub use toolstack::{Settled, Toolstack};
 use crate::{DomainInfo, XenError};
 use understudy_checkpoint::domain::DomainError;
 
-/// A hypervisor's error as the engine sees it.
+/// A hypervisor's error in the engine's terms.
 pub(crate) fn error(error: XenError) -> DomainError {
     match error {
         XenError::Gone { .. } => DomainError::Gone(error.to_string()),
@@ -36,7 +36,7 @@ pub(crate) fn error(error: XenError) -> DomainError {
     }
 }
 
-/// Why a domain that should have been suspended is not.
+/// The error for a domain that should be suspended but is not.
 fn gone(info: &DomainInfo) -> DomainError {
     let how = match info.shutdown_reason() {
         Some(0) => "it powered off",

@@ -5,12 +5,13 @@
 //!                                             └─ otherwise:   VIRQ_DOM_EXC ─► xenstored ─► @releaseDomain ─► everyone
 //! ```
 //!
-//! Without the channel every checkpoint would wake xenstored and all toolstacks. Worse, the `xl` that watches over the guest
-//! would take a suspend for the end of its watch, and nobody would restart the guest when it reboots (seen with xl 4.17).
+//! Without the channel every checkpoint would wake xenstored and all toolstacks. Worse, the `xl` process that watches
+//! the guest would take a suspend for the guest's end, and nobody would restart the guest when it reboots (seen with xl
+//! 4.17).
 //!
-//! The guest's port is allocated on its behalf; the guest does not know of it. The port outlives this process, so its number
-//! is kept in the domain's xenstore for the next engine. The subscription must end with us: stock `xl save` would wait for
-//! an event that never comes.
+//! The guest's port is allocated on the guest's behalf, without its knowledge. The port outlives this process, so its
+//! number is kept in the domain's xenstore for the next engine. The subscription must end with this process: stock `xl
+//! save` would wait for an event that never comes.
 
 use crate::xenstore::Xenstore;
 use crate::{DomId, Evtchn, Xen, XenError};
@@ -19,10 +20,10 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-/// In place of a port: ends the subscription, the virtual interrupt is sent again.
+/// The port that ends a subscription. Xen then sends the virtual interrupt again.
 const NONE: u32 = 0;
 
-/// A subscription; it ends when this is dropped.
+/// A subscription. Dropping it ends it.
 pub(super) struct Notice {
     xen: Xen,
     domain: DomId,
@@ -52,7 +53,7 @@ impl Notice {
         Ok(Self { xen, domain, evtchn })
     }
 
-    /// Waits for an event, at most `timeout`. It may be of an earlier suspend: ask Xen about the domain.
+    /// Waits for an event, at most `timeout`. The event may be of an earlier suspend, so ask Xen about the domain.
     pub(super) fn wait(&self, timeout: Duration) -> Result<(), XenError> {
         let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
         let mut wait = [PollFd::new(self.evtchn.as_fd(), PollFlags::POLLIN)];

@@ -1,4 +1,4 @@
-//! Reads mapped memory that the guest, or who serves it, may be writing: single words, and whole pages to compare.
+//! Reads mapped memory that the guest or a backend may be writing: single words, and whole pages to compare.
 
 use crate::Mapping;
 use understudy_checkpoint::{PAGE_SIZE, Page};
@@ -13,9 +13,9 @@ pub(crate) fn word(mapping: &Mapping, index: usize, offset: usize) -> Option<u64
     Some(unsafe { page.add(offset / 8).read_volatile() })
 }
 
-/// Whether the page at `index` holds just this; `None` if it is not mapped. Ends at the first cache line that differs.
+/// Whether the page at `index` equals `page`; `None` if it is not mapped. Stops at the first cache line that differs.
 ///
-/// Measured at 6 ms for 64 MiB that are the same; copying each page out and comparing the copy takes 11 ms.
+/// Measured: 6 ms for 64 MiB that are the same; copying each page and comparing the copy takes 11 ms.
 #[allow(unsafe_code)]
 pub(crate) fn is_same(mapping: &Mapping, index: usize, page: &Page) -> Option<bool> {
     const WORDS_PER_LINE: usize = 8;

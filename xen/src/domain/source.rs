@@ -1,4 +1,4 @@
-//! A running domain as a [`Source`].
+//! [`XenSource`]: a running domain as a [`Source`].
 //!
 //! ```text
 //!   suspend ──► drain_dirty ──────────────► copy_pages ─────────────► capture_state ──► resume
@@ -8,11 +8,11 @@
 //!               is the log still on?
 //! ```
 //!
-//! Xen alone decides whether the guest stands still, and is asked anew whenever suspending or resuming failed. A guest that
-//! is wrongly taken for suspended would have its vCPU rewritten while it runs; one wrongly taken for running would stand
-//! still for ever.
+//! Xen alone knows whether the guest is suspended, and is asked again whenever suspending or resuming failed. If a
+//! running guest were taken for suspended, its vCPU would be rewritten while it runs; if a suspended guest were taken
+//! for running, it would never continue.
 //!
-//! Not here: how a guest is suspended ([`Toolstack`]), how pages are found and copied (`pages`), what becomes of them.
+//! Not here: how a guest is suspended ([`Toolstack`]), and how pages are found and copied (`pages`).
 
 mod checks;
 mod head;
@@ -35,20 +35,20 @@ use understudy_checkpoint::pages::DirtyBitmap;
 
 /// How changed pages are found.
 enum Changes {
-    /// In Xen's log: what CLEAN writes into, a bit for each pfn.
+    /// In Xen's log. CLEAN writes into this buffer, a bit for each pfn.
     Logged(HypercallBuffer),
-    /// By comparing, where Xen has no log.
+    /// By comparing, because Xen has no log.
     Compared(Box<Reference>),
 }
 
-/// What comparing may take.
+/// The memory and threads that comparing may use.
 #[derive(Clone, Copy)]
 struct CompareBounds {
     bytes_max: u64,
     threads: usize,
 }
 
-/// A domain that is saved or protected. Its mappings end with it; its dirty log ends with
+/// A domain that is saved or protected. Dropping it unmaps the domain's memory. The dirty log ends with
 /// [`end_log_dirty`](Source::end_log_dirty), or when the next source begins one.
 pub struct XenSource<T> {
     xen: Xen,
@@ -60,28 +60,28 @@ pub struct XenSource<T> {
     page_count: u64,
     is_tracking: bool,
     is_suspended: bool,
-    /// Page tables that named frames not the guest's own while it ran: they are dirty still.
+    /// Page tables that named frames not the guest's own while it ran. They count as dirty.
     deferred: DirtyBitmap,
-    /// The next drain that finds the guest suspended takes every page for dirty.
+    /// The next drain that finds the guest suspended counts every page as dirty.
     all_dirty: bool,
     /// Pfns to look up before the next copy.
     unsure: Vec<Pfn>,
-    /// The guest ran since the log was read last.
+    /// The guest has run since the log was last read.
     has_run: bool,
-    /// It has more pfns, or other tables, than [`describe`](Source::describe) said.
+    /// The guest has more pfns, or other tables, than [`describe`](Source::describe) returned.
     is_outgrown: bool,
-    /// How many frames others than the guest may write, see `unmarked`.
+    /// How many frames others than the guest may write; see `unmarked`.
     others_frames_max: u64,
     tripwire: Tripwire,
     compare: Option<CompareBounds>,
-    /// The guest's kind by libxl's distinction, and libxl's configuration: the hypervisor knows neither.
+    /// The guest's kind and configuration, which libxl knows and the hypervisor does not.
     named: Option<(GuestKind, Vec<u8>)>,
-    /// The caller's, dropped last: see [`holding`](Self::holding).
+    /// The caller's value, dropped last; see [`holding`](Self::holding).
     _held: Option<Box<dyn Send>>,
 }
 
 impl<T: Toolstack> XenSource<T> {
-    /// The domain as a source, suspended if it was found so. Maps nothing of its memory yet.
+    /// Opens a domain as a source; it may be suspended already. Maps none of its memory yet.
     pub fn open(xen: Xen, domain: DomId, toolstack: T) -> Result<Self, DomainError> {
         let info = info(&xen, domain)?;
         let (kind, page_count) = kind_of(&xen, domain, &info)?;
@@ -108,7 +108,7 @@ impl<T: Toolstack> XenSource<T> {
         })
     }
 
-    /// Finds the guest's tables and its number of pfns anew. Nothing of it counts as copied afterwards.
+    /// Finds the guest's tables and number of pfns again. Nothing counts as copied afterwards.
     fn find_anew(&mut self) -> Result<(), DomainError> {
         let info = info(&self.xen, self.domain)?;
         let (kind, page_count) = kind_of(&self.xen, self.domain, &info)?;
@@ -132,18 +132,18 @@ impl<T: Toolstack> XenSource<T> {
         Reference::new(self.domain, page_count, bounds.bytes_max, bounds.threads)
     }
 
-    /// Adds the kind and configuration that libxl knows, for a stream that `xl` is to read.
+    /// Sets the kind and configuration that libxl knows, for a stream that `xl` will read.
     pub fn named(self, kind: GuestKind, config: Vec<u8>) -> Self {
         Self { named: Some((kind, config)), ..self }
     }
 
-    /// Keeps `what` alive as long as the source: a lock, say, that shows others that the log is in use.
+    /// Keeps `what` alive as long as the source; for example a lock that shows others that the log is in use.
     pub fn holding(self, what: impl Send + 'static) -> Self {
         Self { _held: Some(Box::new(what)), ..self }
     }
 
-    /// Finds the changes of a PV guest by comparing all of it in each pause, for a Xen that cannot log them. Takes as much
-    /// memory as the guest has, `bytes_max` at most, and up to `threads` threads.
+    /// Finds the changes of a PV guest by comparing all its pages in each pause, for a Xen that cannot log them. Uses
+    /// as much memory as the guest has, `bytes_max` at most, and up to `threads` threads.
     pub fn comparing(self, bytes_max: u64, threads: usize) -> Result<Self, CompareError> {
         let Kind::Pv(_) = self.kind else { return Err(CompareError::NotPv { domain: self.domain }) };
         let bounds = CompareBounds { bytes_max, threads };
@@ -151,7 +151,7 @@ impl<T: Toolstack> XenSource<T> {
         Ok(Self { changes: Changes::Compared(Box::new(reference)), compare: Some(bounds), ..self })
     }
 
-    /// How much of this host's memory comparing takes; 0 where Xen logs.
+    /// Bytes of this host's memory that comparing uses; 0 if Xen logs.
     pub fn compared_bytes(&self) -> u64 {
         match &self.changes {
             Changes::Logged(_) => 0,
@@ -159,17 +159,18 @@ impl<T: Toolstack> XenSource<T> {
         }
     }
 
-    /// Pfns are below this.
+    /// The number of pfns.
     pub fn page_count(&self) -> u64 {
         self.page_count
     }
 
-    /// The toolstack that suspends and resumes it.
+    /// The toolstack that suspends and resumes the guest.
     pub fn toolstack(&mut self) -> &mut T {
         &mut self.toolstack
     }
 
-    /// A PV guest's memory is written by no device model, and libxl fails when asked about one.
+    /// Switches the device model's reporting. Not for PV guests: no device model writes their memory, and libxl fails
+    /// when asked about one.
     fn log_device_model(&mut self, on: bool) -> Result<(), DomainError> {
         match self.kind {
             Kind::Hvm(_) => self.toolstack.log_device_model(on),
@@ -356,7 +357,7 @@ fn info(xen: &Xen, domain: DomId) -> Result<DomainInfo, DomainError> {
     info.ok_or_else(|| DomainError::Gone(format!("There is no domain {domain} any more")))
 }
 
-/// Memory for Xen's log of so many pfns.
+/// A buffer for Xen's log of `page_count` pfns.
 fn log_of(page_count: u64) -> Result<HypercallBuffer, DomainError> {
     HypercallBuffer::new(page_count.div_ceil(64) as usize * 8).map_err(|why| {
         DomainError::Failed(format!("No memory for the dirty log of {page_count} pages: {why}"))

@@ -1,5 +1,5 @@
-//! Suspends and resumes a guest ourselves, the way its kind asks for (`tools/libs/light/libxl_dom_suspend.c`,
-//! `tools/libs/ctrl/xc_resume.c`).
+//! Suspends and resumes a guest without libxl, in the way that its kind requires
+//! (`tools/libs/light/libxl_dom_suspend.c`, `tools/libs/ctrl/xc_resume.c`).
 //!
 //! ```text
 //!   PV, and HVM or PVH with PV drivers                       HVM without PV drivers, or in S3
@@ -9,11 +9,11 @@
 //!   resume: rax of vCPU 0 := 1 ("cancelled"), resumedomain, xenstore RESUME
 //! ```
 //!
-//! The guest runs until its last vCPU has stopped; only from then on it stands still. QEMU of an HVM guest is stopped
-//! after it and continued before it (`device_model`).
+//! The guest runs until its last vCPU has stopped. The QEMU of an HVM guest is stopped after it and continued before it
+//! (`device_model`).
 //!
-//! A vCPU is written only while Xen says that the guest is suspended. Once Xen has resumed it, it runs, whatever becomes
-//! of the rest: where xenstored missed a resume, it is informed before the next suspend.
+//! A vCPU's registers are written only while Xen says that the guest is suspended. Once Xen has resumed the guest, it
+//! runs, whatever fails afterwards: if xenstored missed a resume, it is informed before the next suspend.
 
 use super::device_model::DeviceModel;
 use super::notice::Notice;
@@ -26,44 +26,47 @@ use std::time::{Duration, Instant};
 use understudy_checkpoint::domain::DomainError;
 use understudy_checkpoint::stream::libxc::GuestWidth;
 
-/// Stock Xen waits for 60 s. Here the guest's output is held meanwhile, and its users would have given up by then.
+/// Longest wait for the guest to take a request. Stock Xen waits for 60 s, but here the guest's output is held
+/// meanwhile.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
-/// Once the guest has acknowledged the request, freezing takes milliseconds, or much longer on a busy guest.
+/// Longest wait for the guest to freeze its devices after it has taken the request. It takes milliseconds, or much
+/// longer on a busy guest.
 const FREEZE_MAX: Duration = Duration::from_secs(60);
-/// The engine pauses a guest whose output leaks, perhaps while the guest freezes; what follows waits for this capture.
+/// Longest wait while the guest is paused. The engine pauses a guest whose output leaks, perhaps during this capture.
 const PAUSED_MAX: Duration = Duration::from_millis(500);
 
-/// How long a guest is waited for.
+/// How long to wait for a guest.
 #[derive(Clone, Copy)]
 struct Patience {
     /// Until it takes a request.
     answer: Duration,
     /// Until it has followed one.
     freeze: Duration,
-    /// While it is paused, and can follow none.
+    /// While it is paused and cannot follow one.
     paused: Duration,
 }
 
 /// How waiting for a guest ended.
 enum Waited {
-    /// No vCPU of it runs any more, or it is gone.
+    /// None of its vCPUs runs any more, or it is gone.
     Stopped,
     /// It took too long.
     TooLong,
-    /// Somebody has paused it: it cannot follow a request until it is unpaused.
+    /// Somebody has paused it. It cannot follow a request until it is unpaused.
     Paused,
 }
 
-/// Between two looks at the domain: `POLL` where no event will come, `LOOK` beside an event channel, for a guest that
-/// crashes meanwhile.
+/// Time between two looks at the domain: `POLL` without an event channel; `LOOK` beside one, in case the guest crashes.
 const POLL: Duration = Duration::from_micros(100);
 const LOOK: Duration = Duration::from_millis(20);
 
-/// HVM parameters (`xen/include/public/hvm/params.h`): set by a guest with PV drivers; not 0 while it sleeps.
+/// HVM parameters (`xen/include/public/hvm/params.h`): set by a guest with PV drivers; and not 0 while the guest
+/// sleeps.
 const CALLBACK_IRQ: u32 = 0;
 const ACPI_S_STATE: u32 = 14;
 
-/// Offset of rax in a 64-bit vCPU context, and what SCHEDOP_shutdown returns there when the suspend was cancelled.
+/// Offset of rax in a 64-bit vCPU context, and the value that SCHEDOP_shutdown returns there if the suspend was
+/// cancelled.
 const RAX: usize = 600;
 const CANCELLED: u64 = 1;
 
@@ -77,11 +80,11 @@ pub struct Suspender {
     notice: Option<Notice>,
     device_model: Option<DeviceModel>,
     patience: Patience,
-    /// A request to suspend is out, and the guest has not been seen to follow it.
+    /// The guest was asked to suspend, and was not seen to follow.
     is_asked: bool,
     /// The guest suspended itself the last time; Xen did not force it.
     took_part: bool,
-    /// Xenstored has not been told of the last resume.
+    /// Xenstored has not been informed of the last resume.
     is_untold: bool,
 }
 
@@ -94,7 +97,7 @@ fn failed(error: StoreError) -> DomainError {
     DomainError::Failed(error.to_string())
 }
 
-/// Whether a guest takes part in suspending: it has PV drivers that will reconnect. Asking changes nothing, also for a
+/// Whether a guest takes part in suspending, because it has PV drivers that can reconnect. Changes nothing, even for a
 /// guest that an engine protects.
 pub fn takes_part(xen: &Xen, domain: DomId, is_hvm: bool) -> Result<bool, DomainError> {
     if !is_hvm {
@@ -104,13 +107,13 @@ pub fn takes_part(xen: &Xen, domain: DomId, is_hvm: bool) -> Result<bool, Domain
     Ok(param(CALLBACK_IRQ)? != 0 && param(ACPI_S_STATE)? == 0)
 }
 
-/// Lets a guest run on that a dead process had asked to suspend. Not for a guest that an engine protects.
+/// Resumes a guest that a dead process had asked to suspend. Not for a guest that an engine protects.
 pub fn settle(xen: &Xen, domain: DomId) -> Result<Settled, DomainError> {
     Suspender::open(xen.clone(), domain)?.settle()
 }
 
 impl Suspender {
-    /// For `domain`. Fails if there is none.
+    /// Fails if there is no such domain.
     pub fn open(xen: Xen, domain: DomId) -> Result<Self, DomainError> {
         let info = xen.domain_info(domain).map_err(super::error)?;
         let info = info.ok_or_else(|| DomainError::Gone(format!("There is no domain {domain}")))?;
@@ -139,7 +142,7 @@ impl Suspender {
         }
     }
 
-    /// Told that the guest has a QEMU, which Xen does not know.
+    /// Makes the suspender stop and continue QEMU, of which Xen does not know.
     pub fn with_device_model(self) -> Result<Self, DomainError> {
         let device_model = Some(DeviceModel::of(self.domain)?);
         Ok(Self { device_model, ..self })
@@ -164,7 +167,7 @@ impl Suspender {
         }
     }
 
-    /// Waits until no vCPU runs any more, but not for what cannot be.
+    /// Waits until no vCPU runs any more, as long as that can still happen.
     fn await_stop(&self, time_max: Duration) -> Result<Waited, DomainError> {
         let begun = Instant::now();
         let mut paused_at = None;
@@ -195,7 +198,7 @@ impl Suspender {
         }
     }
 
-    /// The guest has not looked: it must not find the request later. It may look just now.
+    /// Withdraws the request, because the guest must not find it later; the guest may be taking it just now.
     fn take_back(&mut self) -> Result<(), DomainError> {
         match self.withdraw()? {
             true => {
@@ -206,7 +209,7 @@ impl Suspender {
         }
     }
 
-    /// Withdraws a request that the guest has not taken; whether there was one.
+    /// Withdraws a request that the guest has not taken. Returns whether there was one.
     fn withdraw(&mut self) -> Result<bool, DomainError> {
         let control = self.control.clone();
         let withdrawn = self.store.retry(|store| {
@@ -233,7 +236,7 @@ impl Suspender {
         Ok(self.info()?.is_none_or(|info| info.is_dying() || info.is_shutdown()))
     }
 
-    /// Whether it has ended, or is about to: its device model goes with it.
+    /// Whether the guest has ended or is about to; its device model ends with it.
     fn is_ended(&self) -> Result<bool, DomainError> {
         Ok(self.info()?.is_none_or(|info| info.is_dying() || info.is_shutdown() && !info.is_suspended()))
     }
@@ -246,7 +249,8 @@ impl Suspender {
         }
     }
 
-    /// Until no vCPU runs. A guest that stands still already is not asked: it would find that when it runs again.
+    /// Suspends the guest. A guest that is suspended already is not asked: it would find the request when it runs
+    /// again.
     fn suspend_guest(&mut self) -> Result<(), DomainError> {
         self.took_part = false;
         if self.is_gone()? {
@@ -265,7 +269,7 @@ impl Suspender {
         Ok(())
     }
 
-    /// Stops the device model of a guest that is suspended. After an error the guest runs on.
+    /// Stops the device model of a suspended guest. After an error the guest runs.
     fn stop_device_model(&mut self) -> Result<(), DomainError> {
         // One that has ended takes its device model with it; the source will say so.
         let is_ended = self.device_model.is_some() && self.is_ended()?;
@@ -278,7 +282,7 @@ impl Suspender {
         Err(error)
     }
 
-    /// Lets a guest run that is suspended; one that is not is left alone. After an error it is still suspended.
+    /// Resumes a suspended guest; leaves a running one alone. After an error the guest is still suspended.
     fn resume_guest(&mut self) -> Result<(), DomainError> {
         if !self.is_suspended()? {
             return Ok(());
@@ -297,7 +301,7 @@ impl Suspender {
         Ok(())
     }
 
-    /// Tells xenstored that the guest runs again. It is not needed to run: where that fails it is done later.
+    /// Informs xenstored that the guest runs again. The guest does not depend on it, so a failure is made up for later.
     fn tell_resumed(&mut self) {
         if !self.is_untold {
             return;
@@ -342,7 +346,7 @@ impl Toolstack for Suspender {
     }
 
     /// A guest takes a request from xenstore some time before it is suspended, and nothing shows that it has. So it is
-    /// asked once more: whichever request it follows, it is suspended then, and the other one is withdrawn.
+    /// asked once more: whichever request it follows, it is suspended then, and the other request is withdrawn.
     fn settle(&mut self) -> Result<Settled, DomainError> {
         let was_suspended = self.is_suspended()?;
         if !was_suspended && self.info()?.is_some_and(|info| info.is_paused()) {

@@ -1,4 +1,4 @@
-//! X86_TSC_INFO, which every kind of guest has.
+//! The record X86_TSC_INFO, which every kind of guest has.
 
 use crate::{DomId, Xen, XenError};
 use understudy_checkpoint::stream::libxc::{Record, TscInfo};

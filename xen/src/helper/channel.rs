@@ -1,4 +1,4 @@
-//! What a save helper says to libxl, and what libxl answers (`tools/libs/light/libxl_save_msgs_gen.pl`).
+//! The messages of a save helper to libxl, and libxl's replies (`tools/libs/light/libxl_save_msgs_gen.pl`).
 //!
 //! ```text
 //!   helper ── stdout ──►  u16 length │ u16 number │ arguments, packed, in the machine's byte order
@@ -8,7 +8,7 @@
 //!   7 switch_qemu_logdirty   8 static_data_done   9 restore_results   10 complete
 //! ```
 //!
-//! libxl says in a mask which of 3 … 9 it answers. One that it does not answer is never sent.
+//! A mask on the command line says which of 3 … 9 libxl answers. The others are never sent.
 
 use crate::restore::{MissingData, RingFrames};
 use std::io::{self, Read, Write};
@@ -45,10 +45,10 @@ pub enum Level {
 /// The longest text of one message: the length field has 16 bits, and three texts share it.
 const TEXT_BYTES_MAX: usize = 16 << 10;
 
-/// Who says it, in libxl's log.
+/// The sender's name in libxl's log.
 const CONTEXT: &str = "understudy";
 
-/// libxl does not answer any more, or not as it should.
+/// libxl does not answer any more, or not as expected.
 #[derive(thiserror::Error, Debug)]
 pub enum ChannelError {
     /// The pipes to libxl broke.
@@ -59,10 +59,10 @@ pub enum ChannelError {
     Refused {
         /// Name of the message.
         what: &'static str,
-        /// libxl's answer: negative, or one that the message does not have.
+        /// libxl's answer: negative, or a value that the message does not define.
         reply: i32,
     },
-    /// libxl does not offer what this stream needs.
+    /// libxl does not answer a message that this stream needs.
     #[error("libxl does not offer {0} to its save helper; this kind of stream needs it")]
     NotOffered(&'static str),
 }
@@ -71,13 +71,13 @@ pub enum ChannelError {
 pub struct Channel {
     messages: Box<dyn Write + Send>,
     replies: Box<dyn Read + Send>,
-    /// Bit n: libxl answers message n.
+    /// Bit n is set if libxl answers message n.
     offered: u32,
     buffer: Vec<u8>,
 }
 
 impl Channel {
-    /// A channel that writes `messages` and reads `replies`; `offered` is the mask of the command line.
+    /// A channel that writes `messages` and reads `replies`. `offered` is the mask from the command line.
     pub fn new(
         messages: impl Write + Send + 'static,
         replies: impl Read + Send + 'static,
@@ -86,7 +86,7 @@ impl Channel {
         Self { messages: Box::new(messages), replies: Box::new(replies), offered, buffer: Vec::new() }
     }
 
-    /// A line for libxl's log. A log that cannot be written is no reason to fail.
+    /// Writes a line to libxl's log. A failure is ignored.
     pub fn log(&mut self, level: Level, text: &str) {
         let mut arguments = Vec::new();
         arguments.extend((level as u32).to_ne_bytes());
@@ -96,7 +96,7 @@ impl Channel {
         let _ = self.send(number::LOG, &arguments);
     }
 
-    /// How far `what` is.
+    /// Reports progress of `what`.
     pub fn progress(&mut self, what: &str, done: u64, total: u64) {
         let mut arguments = Vec::new();
         put_text(&mut arguments, CONTEXT);
@@ -111,12 +111,13 @@ impl Channel {
         self.demand(number::SUSPEND, "suspend")
     }
 
-    /// Everything of the epoch is copied: lets the guest run on.
+    /// Reports that everything of the epoch is copied: libxl lets the guest continue.
     pub fn postcopy(&mut self) -> Result<(), ChannelError> {
         self.demand(number::POSTCOPY, "postcopy")
     }
 
-    /// libxc's part of a checkpoint is written or read: libxl's follows on the same stream. Returns its answer.
+    /// Reports that libxc's part of a checkpoint was written or read; libxl's part follows on the same stream. Returns
+    /// libxl's answer.
     pub fn checkpoint(&mut self) -> Result<i32, ChannelError> {
         self.ask(number::CHECKPOINT, "checkpoint", &[])
     }
@@ -134,7 +135,7 @@ impl Channel {
         }
     }
 
-    /// The stream's static data are complete, but for what is `missing`.
+    /// Reports that the stream's static data are complete, except for `missing`.
     pub fn static_data_done(&mut self, missing: MissingData) -> Result<(), ChannelError> {
         if !self.is_offered(number::STATIC_DATA_DONE) {
             return Ok(());
@@ -146,13 +147,13 @@ impl Channel {
         }
     }
 
-    /// Where the rebuilt guest has its rings.
+    /// Reports the frames of the rebuilt guest's rings.
     pub fn restore_results(&mut self, rings: RingFrames) -> Result<(), ChannelError> {
         let arguments = [rings.store.0.to_ne_bytes(), rings.console.0.to_ne_bytes()].concat();
         Ok(self.send(number::RESTORE_RESULTS, &arguments)?)
     }
 
-    /// How it ended: the last message.
+    /// Reports the result. This is the last message.
     pub fn complete(&mut self, retval: i32, errno: i32) -> Result<(), ChannelError> {
         self.send(number::COMPLETE, &[retval.to_ne_bytes(), errno.to_ne_bytes()].concat())?;
         self.reply().map(|_| ())
@@ -162,7 +163,7 @@ impl Channel {
         self.offered >> number & 1 == 1
     }
 
-    /// Asks for something that is answered by 1 if it was done.
+    /// Sends a request that libxl answers with 1 if it was done.
     fn demand(&mut self, number: u16, what: &'static str) -> Result<(), ChannelError> {
         match self.ask(number, what, &[])? {
             1 => Ok(()),
@@ -195,7 +196,7 @@ impl Channel {
     }
 }
 
-/// A text with its NUL; one that holds a NUL ends there, and a very long one is cut.
+/// Appends a text with its NUL. A text that contains a NUL ends there, and a very long one is cut.
 fn put_text(out: &mut Vec<u8>, text: &str) {
     let bytes = text.bytes().take_while(|byte| *byte != 0).take(TEXT_BYTES_MAX);
     let bytes: Vec<u8> = bytes.chain([0]).collect();
@@ -208,7 +209,7 @@ mod tests {
     use super::*;
     use parking::Shared;
 
-    /// A place that both the test and the channel can look at.
+    /// A buffer that both the test and the channel can access.
     mod parking {
         use std::io::{self, Write};
         use std::sync::{Arc, Mutex};

@@ -1,11 +1,12 @@
-//! The command line by which libxl runs its save helper, and what becomes of it.
+//! The command line with which libxl runs its save helper, and what the helper does then.
 //!
 //! ```text
 //!   --save-domain    IO_FD RECV_FD DOMID FLAGS CALLBACKS STREAM_TYPE
 //!   --restore-domain IO_FD BACK_FD DOMID STORE_PORT STORE_DOMID CONSOLE_PORT CONSOLE_DOMID CALLBACKS STREAM_TYPE
 //! ```
 //!
-//! The exit code is 0 once libxl has taken the final message, whatever that says (`tools/libs/light/libxl_save_helper.c`).
+//! The exit code is 0 once libxl has received the final message, even if that reports a failure
+//! (`tools/libs/light/libxl_save_helper.c`).
 
 use super::channel::{Channel, ChannelError, Level};
 use super::restore::{Restore, RestoreFailure};
@@ -22,10 +23,10 @@ use std::os::fd::RawFd;
 use std::path::Path;
 use understudy_checkpoint::domain::DomainError;
 
-/// Save: the guest runs while most of its memory is copied (`XCFLAGS_LIVE`, `xenguest.h`).
+/// Save: copy most of the memory while the guest runs (`XCFLAGS_LIVE`, `xenguest.h`).
 const FLAG_LIVE: u32 = 1 << 0;
 
-/// What libxl's command line asks of the helper.
+/// What libxl asks of the helper.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Order {
     /// Write a domain's stream.
@@ -38,7 +39,7 @@ pub enum Order {
         live: bool,
         /// Messages that libxl answers.
         callbacks: u32,
-        /// Once or again and again.
+        /// Once, or checkpoint after checkpoint.
         kind: StreamKind,
     },
     /// Fill an empty domain from a stream.
@@ -47,7 +48,7 @@ pub enum Order {
         stream: RawFd,
         /// The domain to fill, which libxl has made.
         domain: DomId,
-        /// Ports and backends of its rings.
+        /// Ports and backends of the guest's rings.
         rings: Rings,
         /// Messages that libxl answers.
         callbacks: u32,
@@ -59,21 +60,21 @@ pub enum Order {
 /// The command line is not one of libxl's.
 #[derive(thiserror::Error, Clone, PartialEq, Eq, Debug)]
 pub enum UsageError {
-    /// Something else altogether.
+    /// These are not libxl's arguments.
     #[error(
         "This is a save helper for libxl, not for the command line: set LIBXL_SAVE_HELPER to its path and use xl"
     )]
     NotLibxl,
-    /// One word is not what it should be.
+    /// A number is missing or malformed.
     #[error("{0:?} is not a number that can stand there; libxl of Xen 4.17 to 4.22 gives others")]
     BadNumber(String),
-    /// COLO.
+    /// COLO streams are not supported.
     #[error("COLO streams are not supported yet; use xl remus without -c")]
     Colo,
 }
 
 impl Order {
-    /// Reads the words after the program's name.
+    /// Parses the arguments after the program's name.
     pub fn parse(words: &[String]) -> Result<Self, UsageError> {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         match words[..] {
@@ -180,7 +181,7 @@ fn restore(
     }
 }
 
-/// The domain is filled by an engine: libxl waits until that says so.
+/// An engine fills the domain: libxl waits until the engine says that it is done.
 fn stand(
     channel: &mut Channel,
     xen: Xen,

@@ -1,5 +1,5 @@
-//! The drop-in for Xen's `libxl-save-helper`: with it stock `xl save`, `xl restore`, `xl migrate` and `xl remus` run
-//! on understudy's engine, while libxl goes on doing what it does well.
+//! A replacement for Xen's `libxl-save-helper`: with it, stock `xl save`, `xl restore`, `xl migrate` and `xl remus` use
+//! understudy's engine. Devices and configuration stay with libxl.
 //!
 //! ```text
 //!   libxl ── fork, exec $LIBXL_SAVE_HELPER ──► understudy-save-helper

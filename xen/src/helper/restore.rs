@@ -1,13 +1,13 @@
-//! Restores a domain for libxl: a plain stream, or checkpoints of which the last complete one counts.
+//! Restores a domain for libxl: a plain stream, or the last complete one of a sequence of checkpoints.
 //!
 //! ```text
 //!   plain           records ──► applied as they come ──► END ──► complete
 //!   checkpointed    records ──► applied as they come ──► CHECKPOINT ──► from here on buffered
-//!                   buffered ──► CHECKPOINT, libxl's part read ──► applied, all of it
-//!                   buffered ──► end of input, damage ──► dropped; the guest is complete as it stands: failover
+//!                   buffered ──► CHECKPOINT, libxl's part read ──► applied as a whole
+//!                   buffered ──► end of input, damage ──► dropped; the guest is complete without it: failover
 //! ```
 //!
-//! What a checkpoint may take is bounded by the guest's size: stock Xen buffers without a bound.
+//! A checkpoint may use as much memory as the guest; stock Xen buffers without a bound.
 
 use super::channel::{Channel, ChannelError, Level};
 use super::save::StreamKind;
@@ -17,17 +17,17 @@ use std::io::Read;
 use understudy_checkpoint::stream::libxc::Record;
 use understudy_checkpoint::stream::{Content, Frame, StreamError};
 
-/// Beside its pages a checkpoint has state of vCPUs and devices.
+/// Bytes of vCPU and device state that a checkpoint may have besides its pages.
 const STATE_BYTES_MAX: usize = 64 << 20;
 
-/// libxl's answers to `checkpoint`: its part was read, or the input broke off.
+/// libxl's answers to `checkpoint`: it read its part, or the input ended early.
 const CHECKPOINT_READ: i32 = 1;
 const CHECKPOINT_FAILOVER: i32 = 2;
 
 /// Why a restore failed.
 #[derive(thiserror::Error, Debug)]
 pub enum RestoreFailure {
-    /// The stream or the hypervisor.
+    /// The stream or the hypervisor is at fault.
     #[error(transparent)]
     Restore(#[from] RestoreError),
     /// libxl does not answer, or refuses.
@@ -35,7 +35,7 @@ pub enum RestoreFailure {
     Channel(#[from] ChannelError),
 }
 
-/// One checkpoint that is not complete yet: records, one behind the other.
+/// The records of one incomplete checkpoint, one after the other.
 #[derive(Debug, Default)]
 struct Buffered {
     bytes: Vec<u8>,
@@ -62,14 +62,14 @@ impl Buffered {
     }
 }
 
-/// What came of one item.
+/// What follows from one item.
 enum Next {
     Go,
-    /// The guest is complete as it stands.
+    /// The guest is complete.
     Complete,
 }
 
-/// A restore under way.
+/// A restore in progress.
 pub struct Restore<'a, R> {
     xen: Xen,
     domain: DomId,
@@ -77,7 +77,7 @@ pub struct Restore<'a, R> {
     channel: &'a mut Channel,
     kind: StreamKind,
     rebuild: Option<Rebuild>,
-    /// Since the first checkpoint.
+    /// `Some` after the first checkpoint.
     buffered: Option<Buffered>,
     version: u32,
 }
@@ -89,13 +89,13 @@ impl<'a, R: Read> Restore<'a, R> {
         Self { xen, domain, items, channel, kind, rebuild: None, buffered: None, version: 3 }
     }
 
-    /// Makes it ready to be filled by someone else: all but memory and state.
+    /// Prepares the domain for somebody else to fill: everything but memory and state.
     pub fn run_empty(mut self) -> Result<(), RestoreFailure> {
         while let Next::Go = self.step()? {}
         Ok(())
     }
 
-    /// Restores it, to the end or to the last checkpoint before the input broke off.
+    /// Restores the domain, to the stream's end or to the last checkpoint before the input ended early.
     pub fn run(mut self, rings: Rings) -> Result<RingFrames, RestoreFailure> {
         loop {
             match self.step() {
@@ -148,7 +148,7 @@ impl<'a, R: Read> Restore<'a, R> {
         Ok(Next::Go)
     }
 
-    /// libxc's part of a checkpoint is here: libxl reads its own, then the checkpoint counts.
+    /// libxc's part of a checkpoint has arrived. libxl reads its own; then the checkpoint counts.
     fn checkpoint(&mut self) -> Result<Next, RestoreFailure> {
         if self.kind == StreamKind::Plain {
             return Err(RestoreError::Order("a plain stream has a checkpoint").into());
@@ -168,7 +168,7 @@ impl<'a, R: Read> Restore<'a, R> {
     }
 }
 
-/// Whether the stream is at fault: what came before it still stands.
+/// Whether the stream is at fault. What came before the fault remains valid.
 fn is_of_input(error: &RestoreError) -> bool {
     matches!(
         error,

@@ -1,4 +1,4 @@
-//! Saves a domain for libxl: plain (`xl save`, `xl migrate`) or as an endless sequence of checkpoints (`xl remus`).
+//! Saves a domain for libxl: once (`xl save`, `xl migrate`), or as an endless sequence of checkpoints (`xl remus`).
 //!
 //! ```text
 //!   head │ live passes │ suspend, what is left │ state │ END                                 plain
@@ -6,10 +6,10 @@
 //!                      ▲ each epoch: suspend, copy to staging, state, RESUME, and only then the writing
 //! ```
 //!
-//! Stock Xen writes an epoch's pages while the guest is suspended. Here the guest is resumed as soon as they are in
-//! staging; if they do not fit, what does not is written from within the pause, which is slow and never wrong.
+//! Stock Xen writes an epoch's pages while the guest is suspended. Here the guest continues as soon as they are in
+//! staging. Pages that do not fit are written within the pause, which is slow but correct.
 //!
-//! Not here: the guest's memory and state ([`XenSource`](crate::domain::XenSource)), the messages ([`Channel`]).
+//! Not here: the guest's memory and state ([`XenSource`](crate::domain::XenSource)), and the messages ([`Channel`]).
 
 use super::channel::{Channel, ChannelError, Level};
 use super::toolstack::Libxl;
@@ -24,47 +24,47 @@ use understudy_checkpoint::stream::libxc::{DomainType, LibxcHeader, Record, writ
 use understudy_checkpoint::stream::limits::BATCH_ENTRIES_MAX;
 use zerocopy::IntoBytes;
 
-/// As stock Xen does: passes while the guest runs …
+/// Live passes at most, as in stock Xen …
 const LIVE_PASSES_MAX: u32 = 5;
-/// … until fewer pages than this are dirty.
+/// … which end when fewer pages than this are dirty.
 const LIVE_STOP_PAGES: u64 = 50;
 
-/// Staging: what one pause can copy without writing. 64 MiB, whole batches.
+/// Pages of staging: what one pause can copy without writing. 64 MiB, whole batches.
 const STAGING_PAGES: usize = 16 * BATCH_ENTRIES_MAX;
 
-/// Which domain is saved, and how.
+/// How a domain is saved.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum StreamKind {
     /// Once; the guest stays suspended.
     Plain,
-    /// Again and again, until someone ends it.
+    /// Checkpoint after checkpoint, until somebody ends it.
     Remus,
 }
 
 /// Why a save ended early.
 #[derive(thiserror::Error, Debug)]
 pub enum SaveError {
-    /// The guest or the hypervisor.
+    /// The guest or the hypervisor is at fault.
     #[error(transparent)]
     Domain(#[from] DomainError),
     /// libxl does not answer, or refuses.
     #[error(transparent)]
     Channel(#[from] ChannelError),
-    /// The stream's reader is gone or does not take it.
+    /// The stream cannot be written.
     #[error("The stream cannot be written: {0}")]
     Stream(#[from] io::Error),
 }
 
-/// A save under way.
+/// A save in progress.
 pub struct Save<'a, W> {
     source: &'a mut XenSource<Libxl>,
     out: W,
     kind: StreamKind,
     staging: Staging,
     state: DomainState,
-    /// Frames that the stream lacks.
+    /// Frames that must still be sent.
     pending: DirtyBitmap,
-    /// Bytes put together before they are written.
+    /// Bytes collected before they are written.
     buffer: Vec<u8>,
     copiers: usize,
 }
@@ -94,7 +94,7 @@ impl<'a, W: Write> Save<'a, W> {
         })
     }
 
-    /// Saves all of it. For [`StreamKind::Remus`] this ends only with an error.
+    /// Writes the whole stream. With [`StreamKind::Remus`] this ends only by an error.
     pub fn run(mut self, live: bool) -> Result<(), SaveError> {
         let tracks = live || self.kind == StreamKind::Remus;
         let saved = self.save(tracks);
@@ -141,7 +141,7 @@ impl<'a, W: Write> Save<'a, W> {
         Ok(())
     }
 
-    /// Everything once, then what was dirtied meanwhile, while the guest runs.
+    /// Writes everything once and then what was dirtied meanwhile, while the guest runs.
     fn live_passes(&mut self) -> Result<(), SaveError> {
         for pass in 0..LIVE_PASSES_MAX {
             let dirty = self.pending.count();
@@ -166,7 +166,7 @@ impl<'a, W: Write> Save<'a, W> {
         Ok(())
     }
 
-    /// What is left once the guest stands still, and its state.
+    /// Writes what is left once the guest is suspended, and its state.
     fn last_pass(&mut self, tracks: bool) -> Result<(), SaveError> {
         if tracks {
             self.source.drain_dirty(&mut self.pending)?;
@@ -175,7 +175,7 @@ impl<'a, W: Write> Save<'a, W> {
         self.capture_state()
     }
 
-    /// Sends one epoch: suspend, dirty pages, state, resume, and libxl's part behind it.
+    /// Writes one epoch: suspend, dirty pages, state, resume, then libxl's part.
     fn checkpoint(&mut self) -> Result<(), SaveError> {
         self.source.suspend()?;
         let suspended = Instant::now();
@@ -216,8 +216,9 @@ impl<'a, W: Write> Save<'a, W> {
         Ok(self.out.write_all(&self.buffer)?)
     }
 
-    /// Writes what is staged in batches. In a pass over everything they are aligned blocks of 1,024 pfns, so that no
-    /// 2 MiB block is split over records: receivers since Xen 4.21 make a superpage only of a block that is whole.
+    /// Writes staged pages in batches. In a pass over all pages the batches are aligned blocks of 1,024 pfns, so that
+    /// no 2 MiB block is split between records: receivers since Xen 4.21 make a superpage only from a block that comes
+    /// whole.
     fn write_staged(&mut self) -> Result<(), SaveError> {
         let mut pages = self.staging.pages();
         for entries in self.staging.entries().chunks(BATCH_ENTRIES_MAX) {

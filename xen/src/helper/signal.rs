@@ -1,7 +1,7 @@
-//! The stream's descriptor: taken over from libxl, and made to fail when libxl wants the helper to end.
+//! The stream's descriptor: inherited from libxl, and made to fail when libxl wants the helper to end.
 //!
-//! On SIGTERM the descriptor becomes one that cannot be written. The next write fails, and the helper ends the way
-//! it ends after any failed write: with the guest's dirty log off (`save_signal_handler` in
+//! On SIGTERM the descriptor is replaced by one that cannot be written. The next write fails, and the helper ends as
+//! after any failed write, with the guest's dirty log off (`save_signal_handler` in
 //! `tools/libs/light/libxl_save_helper.c`).
 
 #![allow(unsafe_code)]
@@ -22,7 +22,7 @@ pub(super) fn stream(fd: RawFd) -> File {
     unsafe { File::from_raw_fd(fd) }
 }
 
-/// From now on SIGTERM makes writes to `fd` fail.
+/// Makes SIGTERM fail all later writes to `fd`.
 pub(super) fn break_stream_on_sigterm(fd: RawFd) {
     let Ok(nowhere) = File::open("/dev/null") else { return };
     STREAM.store(fd, Ordering::Release);

@@ -1,19 +1,19 @@
-//! libxl as the toolstack of a source: it suspends and resumes when the helper asks for it.
+//! libxl as the toolstack of a source: it suspends and resumes the guest at the helper's request.
 
 use super::channel::{Channel, ChannelError};
 use crate::DomId;
 use crate::domain::Toolstack;
 use understudy_checkpoint::domain::DomainError;
 
-/// libxl behind its channel.
+/// libxl, reached through its channel.
 pub struct Libxl {
-    /// The channel, for what is not about the guest's life.
+    /// The channel, for other messages.
     pub channel: Channel,
     domain: DomId,
 }
 
 impl Libxl {
-    /// libxl, asked about `domain`.
+    /// A toolstack that asks libxl about `domain`.
     pub fn new(channel: Channel, domain: DomId) -> Self {
         Self { channel, domain }
     }

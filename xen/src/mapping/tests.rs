@@ -1,4 +1,4 @@
-//! Mappings of a simulated guest: what is seen, what holes do, what a copier meets while a piece is replaced.
+//! Mappings of a simulated guest: what is read, what holes do, and what a copier meets while a piece is replaced.
 
 use super::*;
 use crate::simulated::Simulated;

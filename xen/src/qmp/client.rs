@@ -1,6 +1,6 @@
-//! A connection to QEMU's monitor: one command at a time, each answered or given up in bounded time.
+//! [`Qmp`]: a connection to QEMU's monitor. Each command is answered, or given up, in bounded time.
 //!
-//! The descriptor never blocks, not even in connecting: a listener whose queue is full is asked again.
+//! The descriptor never blocks, not even when it connects: if the listener's queue is full, connecting is tried again.
 
 use super::QmpError;
 use super::message::{self, MESSAGE_BYTES_MAX, Message};
@@ -17,20 +17,20 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// As long as libxl waits for one answer, and long enough that a program which keeps the monitor for a command of its
-/// own has left.
+/// Longest wait for an answer. libxl waits as long; it is long enough for another program to finish its command and
+/// leave the monitor.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 
-/// Between two tries to connect to a listener whose queue is full.
+/// Time between two attempts to connect to a listener whose queue is full.
 const CONNECT_RETRY: Duration = Duration::from_millis(1);
 
-/// Read at once: more than any answer that is asked for.
+/// Bytes read at once: more than any answer we ask for has.
 const READ_BYTES: usize = 4096;
 
-/// Events that may come before an answer. QEMU sends two or three.
+/// Most events before an answer. QEMU sends two or three.
 const EVENTS_MAX: usize = 1000;
 
-/// A connection. QEMU serves no other program on this socket until it is dropped.
+/// A connection. QEMU serves no other program on this socket until the connection is dropped.
 #[derive(Debug)]
 pub struct Qmp {
     socket: UnixStream,
@@ -40,8 +40,8 @@ pub struct Qmp {
 }
 
 impl Qmp {
-    /// Connects to QEMU's monitor at `path` and gets it ready for commands. Waits, in bounded time, until other programs
-    /// have left it.
+    /// Connects to QEMU's monitor at `path` and negotiates capabilities. Waits, in bounded time, until other programs
+    /// have left the monitor.
     pub fn connect(path: &Path) -> Result<Self, QmpError> {
         Self::connect_within(path, ANSWER_MAX)
     }
@@ -60,12 +60,12 @@ impl Qmp {
         Ok(qmp)
     }
 
-    /// Has QEMU carry out a command, with `arguments` if they are not null. Returns its answer.
+    /// Executes a command, with `arguments` unless they are null. Returns QEMU's answer.
     pub fn execute(&mut self, command: &str, arguments: Value) -> Result<Value, QmpError> {
         self.ask(command, arguments, None)
     }
 
-    /// The same with a file that goes with the command.
+    /// [`execute`](Self::execute), with a file descriptor that accompanies the command.
     pub fn execute_with(
         &mut self,
         command: &str,
@@ -155,7 +155,7 @@ impl Qmp {
         }
     }
 
-    /// Waits until the socket is ready; false at the deadline.
+    /// Waits until the socket is ready; `false` at the deadline.
     fn wait(&self, ready: PollFlags, deadline: Instant) -> Result<bool, QmpError> {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -180,7 +180,7 @@ fn is_end(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset)
 }
 
-/// A connected socket that does not block; `None` if the listener's queue was full until `deadline`.
+/// Connects a non-blocking socket; `None` if the listener's queue was full until `deadline`.
 fn open(path: &Path, deadline: Instant) -> io::Result<Option<UnixStream>> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;

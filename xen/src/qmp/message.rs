@@ -1,24 +1,25 @@
-//! QMP's messages: lines to structures. No input or output.
+//! QMP messages: decodes lines to structures. No I/O.
 //!
-//! QEMU ends each message with a line feed, some versions with a carriage return before it; within one there is none.
+//! QEMU ends each message with a line feed, and some versions put a carriage return before it. A message contains no
+//! other line feed.
 
 use super::QmpError;
 use serde_json::Value;
 use std::fmt;
 
-/// Bytes of a message, at most. QEMU's own are some hundred bytes; what can be longer is not asked for.
+/// Most bytes of a message. The answers we ask for have a few hundred.
 pub(super) const MESSAGE_BYTES_MAX: usize = 64 << 10;
 
-/// What QEMU says.
+/// A message from QEMU.
 #[derive(Clone, PartialEq, Debug)]
 pub(super) enum Message {
-    /// It is there, and waits for `qmp_capabilities`.
+    /// QEMU is ready for `qmp_capabilities`.
     Greeting,
-    /// Done. `id` is the command's.
+    /// The command `id` was executed.
     Return { id: u64, value: Value },
-    /// Not done. Without `id` it could not even read the command.
+    /// The command `id` failed; without `id` QEMU could not even parse it.
     Error { id: Option<u64>, class: String, description: String },
-    /// An event, by name: QEMU was not asked.
+    /// An event, by name.
     Event(String),
 }
 
@@ -33,7 +34,7 @@ impl fmt::Display for Message {
     }
 }
 
-/// Takes the first message out of `incoming`; `None` if there is none whole.
+/// Takes the first message from `incoming`; `None` if none is complete.
 pub(super) fn take(incoming: &mut Vec<u8>) -> Result<Option<Message>, QmpError> {
     loop {
         let Some(end) = incoming.iter().position(|byte| *byte == b'\n') else {
@@ -78,7 +79,7 @@ fn decode(line: &[u8]) -> Result<Message, QmpError> {
     }
 }
 
-/// For the fuzzer: takes whatever is whole out of `bytes`, as a connection does.
+/// For the fuzzer: takes every complete message from `bytes`, as a connection does.
 #[cfg(fuzzing)]
 pub fn take_all(bytes: &[u8]) {
     let mut incoming = bytes.to_vec();
@@ -162,7 +163,7 @@ mod tests {
         assert!(matches!(take(&mut incoming), Err(QmpError::Protocol(_))));
     }
 
-    /// All that comes when `pieces` arrive one after the other.
+    /// The messages that arrive in `pieces`.
     fn all<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Vec<Result<Message, String>> {
         let (mut incoming, mut taken) = (Vec::new(), Vec::new());
         for piece in pieces {

@@ -1,4 +1,4 @@
-//! QEMU's monitor protocol (QMP), as far as a device model is stopped, saved and continued by it.
+//! QEMU's monitor protocol (QMP): the part that stops, saves and continues a device model.
 //!
 //! ```text
 //!   QEMU ──► {"QMP": {"version": …}}                              greeting, once
@@ -9,16 +9,16 @@
 //!        ──► {"return": {}, "id": 2}  or  {"error": {"class": …, "desc": …}, "id": 2}
 //! ```
 //!
-//! * `message` messages as bytes, a line each
-//! * `client` [`Qmp`]: a connection, commands in bounded time
+//! * `message` decodes messages, one line each
+//! * `client` [`Qmp`]: a connection, with commands in bounded time
 //!
-//! **One client at a time.** libxl starts QEMU with a socket of `server=on,wait=off`: whoever connects while another is
-//! served waits for its greeting until the other leaves. libxl connects for a command and leaves, and gives up after ten
-//! seconds; so a connection must be as short. Hold one no longer than a pause.
+//! **One client at a time.** libxl starts QEMU with a socket of `server=on,wait=off`: a second client gets no greeting
+//! until the first leaves. libxl connects for one command, leaves, and gives up after ten seconds, so our connections
+//! must be short as well: no longer than a pause.
 //!
-//! Source: QEMU's `docs/interop/qmp-spec`; what libxl does of it is in its `libxl_qmp.c` and `libxl_dm.c`.
+//! Source: QEMU's `docs/interop/qmp-spec`; for libxl's part, its `libxl_qmp.c` and `libxl_dm.c`.
 //!
-//! Not here: what is asked of a device model, and when.
+//! Not here: which commands are sent to a device model, and when.
 
 mod client;
 mod message;
@@ -35,12 +35,13 @@ use crate::DomId;
 use std::io;
 use std::path::PathBuf;
 
-/// Where QEMU of `domain` listens for libxl (`libxl__domain_device_model…`, `--with-rundir` left as it is).
+/// The path at which the QEMU of `domain` listens for libxl (`libxl__domain_device_model…`, with the default
+/// `--with-rundir`).
 pub fn socket_of(domain: DomId) -> PathBuf {
     PathBuf::from(format!("/var/run/xen/qmp-libxl-{domain}"))
 }
 
-/// Why QEMU did not do what was asked.
+/// Why QEMU did not execute a command.
 #[derive(thiserror::Error, Debug)]
 #[non_exhaustive]
 pub enum QmpError {
@@ -52,15 +53,15 @@ pub enum QmpError {
         /// Why connecting failed.
         source: io::Error,
     },
-    /// No answer in time. The connection is of no further use.
+    /// There was no answer in time. The connection cannot be used further.
     #[error(
         "QEMU did not answer {command} within {within_ms} ms: it hangs, or another program keeps its monitor to itself \
          (`ss -xp | grep qmp-libxl`)"
     )]
     Timeout {
-        /// What was asked; `connect` while it had not even greeted.
+        /// The command; `connect` if QEMU had not even greeted.
         command: String,
-        /// How long was waited.
+        /// How long we waited.
         within_ms: u64,
     },
     /// QEMU ended, or closed the connection.
@@ -74,15 +75,15 @@ pub enum QmpError {
     Refused {
         /// Name of the QMP command.
         command: String,
-        /// Which class of error, in QEMU's words.
+        /// The class of the error, from QEMU.
         class: String,
-        /// Why, in QEMU's words.
+        /// QEMU's description of the error.
         description: String,
     },
-    /// The connection failed, or the file that goes with it.
+    /// The connection failed, or the file that accompanies a command.
     #[error("The connection to QEMU failed: {0}")]
     Io(#[from] io::Error),
-    /// QEMU sent something that is not QMP. The connection is of no further use.
+    /// QEMU sent something that is not QMP. The connection cannot be used further.
     #[error("QEMU's monitor said {0}; please report this with the version of QEMU")]
     Protocol(String),
 }

@@ -1,4 +1,4 @@
-//! A real QEMU for tests, without a machine, where one is installed: Debian's `qemu-system-x86` is enough.
+//! A real QEMU without a machine, for tests, if one is installed; Debian's `qemu-system-x86` is enough.
 
 use super::{Qmp, QmpError};
 use serde_json::Value;
@@ -7,17 +7,17 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// A slow machine takes its time.
+/// A generous timeout for slow machines.
 const LONG: Duration = Duration::from_secs(60);
 
-/// A QEMU without a machine. Ended when dropped.
+/// A QEMU without a machine. Dropping it ends the process.
 pub(crate) struct Qemu {
     directory: tempfile::TempDir,
     child: Child,
 }
 
 impl Qemu {
-    /// `None` where there is none.
+    /// `None` if no QEMU is installed.
     pub(crate) fn start() -> Option<Self> {
         let directory = tempfile::tempdir().unwrap();
         let socket = format!("unix:{}/qmp,server=on,wait=off", directory.path().display());
@@ -62,7 +62,7 @@ impl Drop for Qemu {
     }
 }
 
-/// What it says of itself.
+/// QEMU's run state.
 pub(crate) fn status(qmp: &mut Qmp) -> String {
     qmp.execute("query-status", Value::Null).unwrap()["status"].as_str().unwrap().to_owned()
 }

@@ -1,4 +1,4 @@
-//! The client against a server that answers by a script, and against a real QEMU where one is installed.
+//! The client against a scripted server, and against a real QEMU if one is installed.
 
 use super::message::MESSAGE_BYTES_MAX;
 use super::real::{Qemu, status};
@@ -13,12 +13,12 @@ use std::thread::{JoinHandle, spawn};
 use std::time::Duration;
 
 const GREETING: &str = r#"{"QMP": {"version": {}, "capabilities": []}}"#;
-/// For what must come; a slow machine takes its time.
+/// Timeout for what must come; generous, for slow machines.
 const LONG: Duration = Duration::from_secs(60);
-/// For what does not come.
+/// Timeout for what must not come.
 const SHORT: Duration = Duration::from_millis(100);
 
-/// A server for one client: greets it, lets it in, then answers each command with the next of `answers`. Gives back the
+/// A server for one client: greets it, negotiates, and answers each command with the next of `answers`. Returns the
 /// commands.
 struct Server {
     _directory: tempfile::TempDir,

@@ -1,14 +1,14 @@
-//! Items from a file descriptor that others read, too: not one byte beyond an item is taken. After libxc's CHECKPOINT
+//! Reads items from a descriptor that others read, too, and never takes a byte beyond an item: after libxc's CHECKPOINT
 //! the next bytes are libxl's.
 
 use std::io::{self, ErrorKind, Read};
 use understudy_checkpoint::room;
 use understudy_checkpoint::stream::{Item, Layer, Reader, Step, StreamError};
 
-/// Memory is taken in steps of this, and only for bytes that arrive.
+/// Memory is allocated in steps of this size, and only for bytes that arrive.
 const GROW_BYTES: usize = 4 << 20;
 
-/// A libxc stream and one item of it.
+/// A libxc stream, with a buffer for one item.
 pub(crate) struct ExactItems<R> {
     input: R,
     reader: Reader,
@@ -20,7 +20,7 @@ impl<R: Read> ExactItems<R> {
         Self { input, reader: Reader::at(Layer::Libxc), buffer: Vec::new() }
     }
 
-    /// The next item; `None` when the input ends between two items.
+    /// The next item; `None` if the input ends between two items.
     pub(crate) fn next_item(&mut self) -> Result<Option<Item<'_>>, StreamError> {
         self.buffer.clear();
         loop {
@@ -49,7 +49,7 @@ impl<R: Read> ExactItems<R> {
         }
     }
 
-    /// Reads once to the end of the buffer from `have` on.
+    /// Reads once, into the buffer from `have` on.
     fn read(&mut self, have: usize) -> io::Result<usize> {
         loop {
             match self.input.read(&mut self.buffer[have..]) {

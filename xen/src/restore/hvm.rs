@@ -1,15 +1,16 @@
-//! What is particular about rebuilding an HVM or PVH guest: parameters as they come, the context at the end.
+//! The part of rebuilding that is specific to HVM and PVH guests: parameters are set as they come, the context at the
+//! end.
 
 use super::{RestoreError, RingFrames, Rings};
 use crate::{Access, DomId, Gfn, Xen};
 use understudy_checkpoint::PAGE_SIZE;
 use understudy_checkpoint::stream::libxc::{HvmParam, Record};
 
-/// Parameters that are event channels: never in a stream, set when the guest is complete
+/// Parameters that name event channels. They are never in a stream, and are set when the guest is complete
 /// (`xen/include/public/hvm/params.h`).
 pub(crate) const STORE_EVTCHN: u32 = 2;
 pub(crate) const CONSOLE_EVTCHN: u32 = 18;
-/// A parameter of long ago, which Xen takes no more.
+/// An obsolete parameter that Xen rejects.
 const PAE_ENABLED: u64 = 4;
 
 /// State that is kept until the guest is complete.
@@ -17,12 +18,12 @@ const PAE_ENABLED: u64 = 4;
 pub(super) struct HvmRebuild {
     context: Vec<u8>,
     rings: RingFrames,
-    /// The rings are new and in use: nothing of an old guest is in them.
+    /// The rings are new and in use; nothing of an old guest is in them.
     has_rings: bool,
 }
 
 impl HvmRebuild {
-    /// Backends have mapped the rings.
+    /// Records that backends have mapped the rings.
     pub(super) fn keep_rings(&mut self) {
         self.has_rings = true;
     }

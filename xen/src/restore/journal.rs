@@ -1,13 +1,13 @@
-//! The pages of a domain as they were before it was given a guest's state: a takeover that fails half-way still has the
-//! image. Few pages are overwritten: page tables, the P2M table, start info.
+//! The pages of a domain as they were before it was given a guest's state, so that a takeover that fails half-way still
+//! has the image. Few pages are overwritten: page tables, the P2M table, start info.
 //!
 //! ```text
 //!   begin ──► write: the old page is kept, once ──┬─ done
-//!                                                 └─ failed ─┬─ still mapped: written back, it may be tried again
-//!                                                            └─ unmapped, perhaps page tables by now: read beside it
+//!                                                 └─ failed ─┬─ still mapped: written back, and it may be tried again
+//!                                                            └─ unmapped, perhaps page tables by now: read from here
 //! ```
 //!
-//! Not here: who writes ([`GuestMemory`](super::memory::GuestMemory)).
+//! Not here: writing to the pages ([`GuestMemory`](super::memory::GuestMemory)).
 
 use std::collections::BTreeMap;
 use understudy_checkpoint::{Page, Pfn};
@@ -17,12 +17,12 @@ use understudy_checkpoint::{Page, Pfn};
 pub(super) struct Journal {
     places: BTreeMap<u64, usize>,
     pages: Vec<Page>,
-    /// There was no memory for some page: the journal is incomplete.
+    /// Some page could not be kept for lack of memory.
     is_lost: bool,
 }
 
 impl Journal {
-    /// Keeps what a page holds before it is overwritten first.
+    /// Keeps the content of a page before it is first overwritten.
     pub(super) fn keep(&mut self, pfn: Pfn, read: impl FnOnce(&mut Page) -> bool) {
         if self.is_lost || self.places.contains_key(&pfn.0) {
             return;
@@ -42,17 +42,17 @@ impl Journal {
         }
     }
 
-    /// Whether it has all that was overwritten.
+    /// Whether every overwritten page was kept.
     pub(super) fn is_whole(&self) -> bool {
         !self.is_lost
     }
 
-    /// What a page held before.
+    /// The former content of a page.
     pub(super) fn before(&self, pfn: Pfn) -> Option<&Page> {
         self.places.get(&pfn.0).map(|place| &self.pages[*place])
     }
 
-    /// All pages kept, in no order.
+    /// All kept pages, in no particular order.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Pfn, &Page)> {
         self.places.iter().map(|(pfn, place)| (Pfn(*pfn), &self.pages[*place]))
     }

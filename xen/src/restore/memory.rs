@@ -1,8 +1,9 @@
-//! Memory of a domain being rebuilt: populated where the stream has pages, written through kept mappings.
+//! The memory of a domain that is being rebuilt: populated where the stream has pages, written through kept mappings.
 //!
 //! ```text
 //!   pfn ──► frame: HVM the pfn itself; PV the machine frame that populating gave
-//!       └─► window (pfn / 4096) ──► mapped once, places added as they are populated
+//!   pfn ──► frame: HVM the pfn itself; PV the machine frame that populating returned
+//!       └─► window (pfn / 4096) ──► mapped once; places are added as they are populated
 //! ```
 
 use super::journal::Journal;
@@ -21,10 +22,10 @@ pub enum MemoryError {
     /// The hypervisor refused.
     #[error(transparent)]
     Xen(#[from] XenError),
-    /// This host has no memory for the lists of the guest's frames.
+    /// This host lacks memory for the list of the guest's frames.
     #[error(transparent)]
     NoRoom(#[from] OutOfMemory),
-    /// Not all frames could be had.
+    /// Xen gave fewer frames than needed.
     #[error(
         "Xen gave {done} of {wanted} pages to domain {domain}: this host lacks memory, or the guest's configuration allows less than the stream brings"
     )]
@@ -36,14 +37,14 @@ pub enum MemoryError {
         /// Pages wanted.
         wanted: usize,
     },
-    /// Frames cannot be given back.
+    /// Xen did not take frames back.
     #[error("Xen took back only {done} of {wanted} pages of domain {domain}; destroy the domain")]
     Kept {
         /// The domain being rebuilt.
         domain: DomId,
         /// Pages taken back.
         done: usize,
-        /// Pages that should have been.
+        /// Pages that should have been taken back.
         wanted: usize,
     },
     /// A frame cannot be mapped.
@@ -53,9 +54,9 @@ pub enum MemoryError {
     Unmapped {
         /// The domain being rebuilt.
         domain: DomId,
-        /// The page that was to be read or written.
+        /// The page to be read or written.
         pfn: Pfn,
-        /// Why it did not map; 0 where the mapping is for reading only.
+        /// Why it did not map; 0 if the mapping is read-only.
         errno: i32,
     },
 }
@@ -64,22 +65,22 @@ pub enum MemoryError {
 pub(crate) struct GuestMemory {
     xen: Xen,
     domain: DomId,
-    /// Frames behind pfns, empty where nothing is populated.
+    /// The frame of each pfn; empty if nothing is populated.
     frames: Vec<GfnSlot>,
     is_hvm: bool,
     windows: Vec<Option<Mapping>>,
-    /// What pages held before, while it is to be undone.
+    /// The former content of overwritten pages, while the changes may have to be undone.
     journal: Option<Journal>,
 }
 
-/// What there is of pages as they were.
+/// How much of the former memory is left.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Undone {
-    /// The memory is as it was.
+    /// The memory is as it was before.
     Whole,
-    /// The domain has it in use; [`before`](GuestMemory::before) has what was overwritten, the rest can be read.
+    /// The domain uses the memory. [`before`](GuestMemory::before) has what was overwritten; the rest can be read.
     Readable,
-    /// Nothing that could be relied on.
+    /// Nothing reliable.
     Lost,
 }
 
@@ -88,17 +89,17 @@ impl GuestMemory {
         Self { xen, domain, frames: Vec::new(), is_hvm, windows: Vec::new(), journal: None }
     }
 
-    /// From here on keeps what pages hold before they are overwritten.
+    /// Starts to keep the content of pages before they are overwritten.
     pub(crate) fn begin_journal(&mut self) {
         self.journal = Some(Journal::default());
     }
 
-    /// What a page held when the journal began, if it was overwritten since.
+    /// The content of a page when the journal began, if it was overwritten since.
     pub(crate) fn before(&self, pfn: Pfn) -> Option<&Page> {
         self.journal.as_ref()?.before(pfn)
     }
 
-    /// Makes it again what it was when the journal began, as far as the domain still lets it.
+    /// Restores the memory to what it was when the journal began, as far as the domain allows.
     pub(crate) fn undo(&mut self) -> Undone {
         let Some(journal) = self.journal.take().filter(Journal::is_whole) else { return Undone::Lost };
         let is_mapped = !self.windows.is_empty();
@@ -109,7 +110,7 @@ impl GuestMemory {
         if is_mapped || self.map_for_reading().is_ok() { Undone::Readable } else { Undone::Lost }
     }
 
-    /// Maps everything that is populated. Frames that are page tables by now cannot be mapped for more than reading.
+    /// Maps everything that is populated, read-only: frames that have become page tables cannot be mapped writable.
     fn map_for_reading(&mut self) -> Result<(), XenError> {
         let map = |frames: &[GfnSlot]| {
             let mut frames = frames.to_vec();
@@ -121,12 +122,12 @@ impl GuestMemory {
         Ok(())
     }
 
-    /// The frame behind a pfn, if it is populated.
+    /// The frame of a pfn, if it is populated.
     pub(crate) fn frame(&self, pfn: Pfn) -> Option<Gfn> {
         self.slot(pfn).get()
     }
 
-    /// The machine frame behind a PV guest's pfn, if it is populated.
+    /// The machine frame of a PV guest's pfn, if it is populated.
     pub(crate) fn pv_mfn(&self, pfn: Pfn) -> Option<Mfn> {
         debug_assert!(!self.is_hvm, "of other guests Xen alone knows the machine frames");
         self.frame(pfn).map(Gfn::pv_mfn)
@@ -141,7 +142,7 @@ impl GuestMemory {
         self.frames.iter().zip(0..).filter_map(|(frame, pfn)| Some((Pfn(pfn), frame.get()?)))
     }
 
-    /// Populates those of `pfns`, ascending or not, that are not yet.
+    /// Populates those of `pfns` that are not populated yet. They need not ascend.
     pub(crate) fn populate(&mut self, pfns: impl Iterator<Item = Pfn>) -> Result<(), MemoryError> {
         let mut missing: Vec<Pfn> = pfns.filter(|pfn| self.frame(*pfn).is_none()).collect();
         missing.sort_unstable();
@@ -163,7 +164,7 @@ impl GuestMemory {
         populated
     }
 
-    /// Populates pfns, ascending, none of which is yet.
+    /// Populates pfns, which ascend and are not populated yet.
     fn populate_all(&mut self, pfns: &[Pfn]) -> Result<(), MemoryError> {
         let mut rest = pfns;
         while !rest.is_empty() {
@@ -179,7 +180,7 @@ impl GuestMemory {
         Ok(())
     }
 
-    /// Populates the aligned 2 MiB that `rest` begins with, if it does and Xen has such a piece.
+    /// Populates an aligned superpage if `rest` begins with one and Xen has one.
     fn populate_superpage(&mut self, rest: &[Pfn]) -> Result<bool, XenError> {
         if !starts_superpage(rest) {
             return Ok(false);
@@ -203,7 +204,7 @@ impl GuestMemory {
         Ok(())
     }
 
-    /// Maps freshly populated pfns, ascending.
+    /// Maps freshly populated pfns, which ascend.
     fn map_new(&mut self, pfns: &[Pfn]) -> Result<(), MemoryError> {
         for (_, pfns) in by_window(pfns) {
             for run in pfns.chunk_by(|one, next| one.0 + 1 == next.0) {
@@ -254,7 +255,7 @@ impl GuestMemory {
         Err(MemoryError::Unmapped { domain: self.domain, pfn, errno: mapping.error(index).unwrap_or(0) })
     }
 
-    /// A populated page of a domain that stands still; `None` if nothing is populated there.
+    /// A populated page of a domain that does not run; `None` if nothing is populated there.
     ///
     /// # Safety
     /// As for [`Mapping::still_page`]: nobody writes to it meanwhile.
@@ -266,7 +267,7 @@ impl GuestMemory {
         unsafe { mapping.still_page(index) }
     }
 
-    /// Gives frames back to the host: `pfns` ascend and are populated.
+    /// Returns frames to the host. `pfns` ascend and are populated.
     pub(crate) fn release(&mut self, pfns: &[Pfn]) -> Result<(), MemoryError> {
         for (_, run) in by_window(pfns) {
             // A frame that is mapped here is not free before it is unmapped.
@@ -284,7 +285,7 @@ impl GuestMemory {
         Ok(())
     }
 
-    /// Unmaps everything. A frame that is mapped writable cannot become a PV guest's page table.
+    /// Unmaps everything, because a frame that is mapped writable cannot become a PV guest's page table.
     pub(crate) fn unmap_all(&mut self) {
         self.windows.clear();
     }
@@ -296,7 +297,7 @@ impl GuestMemory {
     }
 }
 
-/// How many of the first pfns have to come one by one: up to the next that begins a whole superpage.
+/// How many of the first pfns must be populated singly, before the next whole superpage.
 fn singles(pfns: &[Pfn], is_hvm: bool) -> usize {
     if !is_hvm {
         return pfns.len();
@@ -304,7 +305,7 @@ fn singles(pfns: &[Pfn], is_hvm: bool) -> usize {
     (1..pfns.len()).find(|index| starts_superpage(&pfns[*index..])).unwrap_or(pfns.len())
 }
 
-/// Whether ascending pfns begin with all of an aligned superpage.
+/// Whether ascending pfns begin with a whole aligned superpage.
 fn starts_superpage(pfns: &[Pfn]) -> bool {
     let (first, last) = (pfns[0].0, pfns.get(SUPERPAGE_PFNS as usize - 1));
     first.is_multiple_of(SUPERPAGE_PFNS) && last == Some(&Pfn(first + SUPERPAGE_PFNS - 1))

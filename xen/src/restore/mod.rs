@@ -1,4 +1,5 @@
-//! A domain rebuilt from a libxc stream: libxl has made it empty, records fill it, completion makes it fit to run.
+//! Rebuilds a domain from a libxc stream: libxl has made the domain empty, records fill it, and completion makes it
+//! runnable.
 //!
 //! ```text
 //!   static data ──► policy set │ PAGE_DATA ──► populated, written │ TSC, parameters, shared info ──► set
@@ -6,7 +7,7 @@
 //!   complete: vCPUs, page tables pinned, P2M, event channels, grants ──► the guest may be unpaused
 //! ```
 //!
-//! Not here: who reads the stream and decides when an epoch counts ([`helper`](crate::helper)).
+//! Not here: reading the stream, and deciding when an epoch counts ([`helper`](crate::helper)).
 
 mod error;
 mod exact;
@@ -30,12 +31,12 @@ use understudy_checkpoint::stream::libxc::{DomainType, LibxcHeader, PageData, Re
 use understudy_checkpoint::{PAGE_SIZE, PageEntry, PageType, Pfn};
 use zerocopy::IntoBytes;
 
-/// A ring's event channel and who is at its other end.
+/// A ring's event channel and the domain at its other end.
 #[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RingEnd {
-    /// The guest's port, which libxl has allocated.
+    /// The guest's port, allocated by libxl.
     pub port: u32,
-    /// The domain that serves it.
+    /// The domain that serves the ring.
     pub backend: DomId,
 }
 
@@ -48,7 +49,7 @@ pub struct Rings {
     pub console: RingEnd,
 }
 
-/// Where the rebuilt guest has its rings; 0 where it has none, as HVM parameters and libxl have it.
+/// The frames of the rebuilt guest's rings; 0 if it has none, as in HVM parameters and in libxl.
 #[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RingFrames {
     /// The frame of xenstore's ring.
@@ -58,7 +59,7 @@ pub struct RingFrames {
 }
 
 impl RingFrames {
-    /// In place of a ring's frame: the guest has no such ring.
+    /// In place of a ring's frame: there is no such ring.
     pub const NONE: Gfn = Gfn(0);
 }
 
@@ -69,7 +70,7 @@ impl Default for RingFrames {
 }
 
 bitflags! {
-    /// Static data that a stream has not, as the toolstack is told (`XGR_SDD_MISSING_*`, `xenguest.h`).
+    /// Static data that a stream lacks, as reported to the toolstack (`XGR_SDD_MISSING_*`, `xenguest.h`).
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
     pub struct MissingData: u32 {
         /// The CPUID policy.
@@ -91,18 +92,18 @@ pub struct Rebuild {
     memory: GuestMemory,
     guest: Guest,
     policy: CpuPolicy,
-    /// Static data are complete.
+    /// All static data have arrived.
     is_static_done: bool,
-    /// Pages that follow are to be compared with what is there.
+    /// Compare the pages that follow with what is there.
     is_verifying: bool,
-    /// Pages that differed when they were compared.
+    /// Pages that differed in the comparison.
     mismatches: u64,
-    /// The rings are in use already: libxl completed the domain before its memory was what it is now.
+    /// The rings are in use: libxl completed the domain before its memory got its present content.
     has_rings: bool,
 }
 
 impl Rebuild {
-    /// The domain that libxl has made, for a stream with this header.
+    /// Starts to rebuild the domain that libxl has made, from a stream with this header.
     pub fn begin(xen: Xen, domain: DomId, header: &LibxcHeader) -> Result<Self, RestoreError> {
         let info = xen.domain_info(domain)?.ok_or(RestoreError::Order("there is no such domain"))?;
         let name = |is_hvm| if is_hvm { "HVM or PVH" } else { "PV" };
@@ -129,7 +130,8 @@ impl Rebuild {
         })
     }
 
-    /// A domain that libxl has completed, and whose memory is in place as a stream has it: state follows.
+    /// Starts with a domain that libxl has completed and whose memory is in place as the stream has it; only state
+    /// follows.
     pub(crate) fn of_standby(xen: Xen, domain: DomId, what: &Description) -> Result<Self, RestoreError> {
         let domain_type = if what.kind == GuestKind::Pv { DomainType::Pv } else { DomainType::Hvm };
         let header = LibxcHeader { version: what.libxc_version, domain_type, xen_version: what.xen_version };
@@ -143,8 +145,8 @@ impl Rebuild {
         Ok(rebuild)
     }
 
-    /// Takes the memory of a PV guest and makes its page tables name machine frames. `page_type` is the type of each pfn.
-    /// After an error [`into_memory`](Self::into_memory) gives the memory back.
+    /// Takes the memory of a PV guest and makes its page tables name machine frames. `page_type` returns the type of a
+    /// pfn. After an error [`into_memory`](Self::into_memory) returns the memory.
     pub(crate) fn localise(
         &mut self,
         static_records: &[u8],
@@ -160,7 +162,7 @@ impl Rebuild {
         guest.localise_tables(&mut self.memory, page_type)
     }
 
-    /// Checks the state of a PV guest against its memory, without giving Xen anything.
+    /// Checks the state of a PV guest against its memory, without passing anything to Xen.
     pub(crate) fn check(
         mut self,
         static_records: &[u8],
@@ -180,33 +182,33 @@ impl Rebuild {
         guest.check(memory, page_type)
     }
 
-    /// The memory, which it came with.
+    /// Returns the memory.
     pub(crate) fn into_memory(self) -> GuestMemory {
         self.memory
     }
 
-    /// Applies libxc records that stand one behind the other.
+    /// Applies a sequence of libxc records.
     pub(crate) fn apply_all(&mut self, bytes: &[u8]) -> Result<(), RestoreError> {
         records(bytes, |record| self.apply(record))
     }
 
-    /// Whether the static data are complete.
+    /// Whether all static data have arrived.
     pub fn is_static_done(&self) -> bool {
         self.is_static_done
     }
 
-    /// Pages that differed from what a VERIFY pass brought.
+    /// The number of pages that differed from those of a VERIFY pass.
     pub fn mismatches(&self) -> u64 {
         self.mismatches
     }
 
-    /// Whether `record` needs the static data complete: in a v2 stream, which does not say so, the first of these is
-    /// where they are.
+    /// Whether `record` requires all static data. A v2 stream does not say where they end; they end before the first
+    /// such record.
     pub fn needs_static_data(record: &Record<'_>) -> bool {
         matches!(record, Record::P2mFrames(_) | Record::PageData(_))
     }
 
-    /// The static data are complete: the policy is set. Returns what is missing.
+    /// Ends the static data: sets the policy. Returns what is missing.
     pub fn finish_static_data(&mut self) -> Result<MissingData, RestoreError> {
         if std::mem::replace(&mut self.is_static_done, true) {
             return Err(RestoreError::Order("its static data end twice"));
@@ -220,7 +222,7 @@ impl Rebuild {
         Ok(missing)
     }
 
-    /// Puts a record in place. END, CHECKPOINT and STATIC_DATA_END are the caller's business.
+    /// Applies a record. END, CHECKPOINT and STATIC_DATA_END are left to the caller.
     pub fn apply(&mut self, record: &Record<'_>) -> Result<(), RestoreError> {
         if Self::needs_static_data(record) && !self.is_static_done {
             return Err(RestoreError::Order("memory comes before the static data are complete"));
@@ -253,12 +255,12 @@ impl Rebuild {
         Ok(())
     }
 
-    /// Makes the guest fit to run. Afterwards nothing is mapped any more.
+    /// Makes the guest runnable. Afterwards nothing is mapped any more.
     pub fn complete(self, rings: Rings) -> Result<RingFrames, RestoreError> {
         self.complete_keeping(rings).0
     }
 
-    /// The same; also what the memory is by then, perhaps unmapped.
+    /// [`complete`](Self::complete), which also returns the memory, perhaps unmapped.
     pub(crate) fn complete_keeping(
         mut self,
         rings: Rings,
@@ -305,7 +307,7 @@ impl Rebuild {
         Ok(())
     }
 
-    /// Counts pages that are not what the stream says. A PV guest's page tables are not comparable any more.
+    /// Counts pages that differ from the stream's. A PV guest's page tables cannot be compared any more.
     fn compare(&mut self, pages: &PageData<'_>) -> Result<(), RestoreError> {
         let mut here = [0; PAGE_SIZE];
         for (entry, page) in pages.iter() {
@@ -319,11 +321,11 @@ impl Rebuild {
     }
 }
 
-/// Grant table entries that every guest begins with (`xen/include/public/grant_table.h`).
+/// Grant table entries that every guest starts with (`xen/include/public/grant_table.h`).
 const GRANT_CONSOLE: u32 = 0;
 const GRANT_STORE: u32 = 1;
 
-/// Reads libxc records that stand one behind the other.
+/// Parses a sequence of libxc records.
 pub(crate) fn records(
     mut bytes: &[u8],
     mut take: impl FnMut(&Record<'_>) -> Result<(), RestoreError>,
@@ -335,7 +337,7 @@ pub(crate) fn records(
     Ok(())
 }
 
-/// Lets the backends map the rings.
+/// Allows the backends to map the rings.
 pub(crate) fn seed_rings(
     xen: &Xen,
     domain: DomId,

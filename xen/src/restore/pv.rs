@@ -1,5 +1,5 @@
-//! What is particular about rebuilding a 64-bit PV guest: page tables name machine frames again, the P2M table is
-//! written, vCPUs and page tables are set and pinned at the end (`tools/libs/guest/xg_sr_restore_x86_pv.c`).
+//! The part of rebuilding that is specific to 64-bit PV guests: page tables name machine frames again, the P2M table is
+//! written, vCPUs are set and page tables pinned at the end (`tools/libs/guest/xg_sr_restore_x86_pv.c`).
 //!
 //! ```text
 //!   PAGE_DATA  table entries: pfn ──► mfn, populating what is not there yet
@@ -23,10 +23,10 @@ use understudy_checkpoint::{PAGE_SIZE, Page, PageEntry, PageType, Pfn, room};
 const PRESENT: u64 = 1;
 const FRAME_MASK: u64 = 0x000F_FFFF_FFFF_F000;
 
-/// What the P2M table has for a pfn without a frame.
+/// The P2M entry of a pfn without a frame.
 const INVALID_P2M_ENTRY: u64 = u64::MAX;
 
-/// Offset of `flags` in a vCPU's context, and its bit *online* (`arch-x86/xen.h`).
+/// Offset of `flags` in a vCPU's context, and the bit *online* (`arch-x86/xen.h`).
 const CONTEXT_FLAGS: usize = 512;
 const VGCF_ONLINE: u64 = 1 << 5;
 
@@ -41,7 +41,7 @@ pub(crate) mod start_info {
     pub(super) const CONSOLE_EVTCHN: usize = 80;
 }
 
-/// A vCPU's state until the guest is complete.
+/// The state of a vCPU, kept until the guest is complete.
 #[derive(Debug, Default)]
 struct VcpuState {
     basic: Vec<u8>,
@@ -56,10 +56,10 @@ pub(super) struct PvRebuild {
     max_vcpu_id: u32,
     shared_info_frame: Gfn,
     width: Option<GuestWidth>,
-    /// Highest pfn, once the P2M table's frames are known.
+    /// The highest pfn, once the frames of the P2M table are known.
     max_pfn: Option<u64>,
     p2m_frames: Vec<Pfn>,
-    /// Types as the stream said last, one for each pfn.
+    /// The type of each pfn, as the stream last said.
     types: Vec<PageType>,
     vcpus: BTreeMap<u32, VcpuState>,
 }
@@ -134,7 +134,7 @@ impl PvRebuild {
         Ok(())
     }
 
-    /// Takes over what outlives a move: vCPU info and the arch part. Event channels begin anew.
+    /// Keeps what survives a move: vCPU info and the architecture's part. Event channels start anew.
     fn set_shared_info(&self, xen: &Xen, domain: DomId, old: &Page) -> Result<(), RestoreError> {
         let mapping = xen.map_whole(domain, &[self.shared_info_frame], Access::ReadWrite)?;
         let mut new = [0; PAGE_SIZE];
@@ -144,7 +144,7 @@ impl PvRebuild {
         Ok(())
     }
 
-    /// Remembers what an entry says of its frame.
+    /// Records the type that an entry gives its pfn.
     pub(super) fn note_type(&mut self, entry: PageEntry) -> Result<(), RestoreError> {
         let Some(known) = self.types.get_mut(entry.pfn().0 as usize) else {
             return Err(RestoreError::BadFrame {
@@ -157,7 +157,7 @@ impl PvRebuild {
         Ok(())
     }
 
-    /// Writes a page; one that is a page table is made to name machine frames.
+    /// Writes a page. A page table is made to name machine frames.
     pub(super) fn write(
         &self,
         memory: &mut GuestMemory,
@@ -187,7 +187,7 @@ impl PvRebuild {
         self.types.iter_mut().zip(0..).for_each(|(known, pfn)| *known = page_type(Pfn(pfn)));
     }
 
-    /// Makes the page tables of memory that is in place name machine frames.
+    /// Makes the page tables in memory name machine frames.
     pub(super) fn localise_tables(
         &mut self,
         memory: &mut GuestMemory,
@@ -231,7 +231,7 @@ impl PvRebuild {
         Ok(frames)
     }
 
-    /// The frame of a pfn that has to be populated and plain memory.
+    /// The frame of a pfn that must be populated and must not be a page table.
     fn plain_frame(&self, memory: &GuestMemory, what: &'static str, pfn: Pfn) -> Result<Mfn, RestoreError> {
         self.typed_frame(memory, what, pfn, |kind| kind == PageType::Normal)
     }
@@ -286,7 +286,7 @@ impl PvRebuild {
         Ok(())
     }
 
-    /// Tells the guest where it is now. `frame` is the machine frame of its start info.
+    /// Updates start info for this host. `frame` is the machine frame of the start info page.
     fn fix_start_info(
         &self,
         memory: &mut GuestMemory,

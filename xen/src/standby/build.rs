@@ -1,10 +1,11 @@
-//! libxl builds the domain: one `xl restore -p`, which our save helper holds up until the guest's memory is there.
+//! libxl builds the standby domain: one `xl restore -p`, which our save helper holds up until the guest's memory has
+//! arrived.
 //!
 //! ```text
 //!   engine ──spawns──► xl restore -p ──LIBXL_SAVE_HELPER──► this program, --restore-domain … ([`stand_by`])
 //!     │ stdin: heads, static data, END                        │
 //!     │ ◄── socket: domain, rings ────────────────────────────┤  static data are set, the domain is empty
-//!     │     … a seed fills it …                               │
+//!     │     … a full sync fills it …                          │
 //!     ├──── socket: frames of the rings ─────────────────────►┤  libxl: store and console introduced
 //!     │ stdin: libxl's records, END                           ┘         devices plugged in, xl ends
 //! ```
@@ -23,17 +24,17 @@ use std::time::{Duration, Instant};
 use understudy_checkpoint::domain::Description;
 use understudy_checkpoint::stream::{libxc, libxl, write_head};
 
-/// By this variable the helper knows that it is to wait for an engine, and where that listens.
+/// Tells the helper to wait for an engine; the value is the path of the engine's socket.
 pub const STANDBY_VARIABLE: &str = "UNDERSTUDY_STANDING";
 
-/// How long xl is given to make an empty domain: it waits for other xl processes.
+/// Longest wait for xl to make an empty domain. It waits for other xl processes.
 const MAKE_MAX: Duration = Duration::from_secs(120);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// The longest line on the socket.
 const LINE_BYTES_MAX: u64 = 1024;
 
-/// The helper's message to the engine: the domain that libxl has made.
+/// The helper's message to the engine: the domain that libxl has made, and its ports.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug)]
 pub(super) struct Made {
     pub(super) domain: DomId,
@@ -41,15 +42,15 @@ pub(super) struct Made {
     pub(super) rings: Rings,
 }
 
-/// How far libxl is.
+/// How far libxl has come.
 pub(super) enum Build {
     /// The save helper waits for the frames of the rings.
     Waiting(Box<Waiting>),
-    /// The rest is libxl's.
+    /// libxl does the rest.
     Completing(JoinHandle<Result<(), Incomplete>>),
     /// The domain is complete.
     Complete,
-    /// There will be none.
+    /// libxl failed.
     Failed(String),
 }
 
@@ -58,7 +59,7 @@ pub(super) enum Build {
 pub(super) enum Incomplete {
     #[error(transparent)]
     Lost(#[from] std::io::Error),
-    /// Its own words.
+    /// libxl's own words.
     #[error("{0}")]
     Refused(String),
     #[error("{written}; xl said: {said}")]
@@ -72,7 +73,7 @@ pub(super) struct Waiting {
 }
 
 impl Build {
-    /// Starts it; when this returns the domain is there and empty.
+    /// Starts xl. When this returns, the domain exists and is empty.
     pub(super) fn start(name: &str, what: &Description) -> Result<(Self, Made), StandbyError> {
         let failed = |what: &str, error: std::io::Error| StandbyError::Build(format!("{what}: {error}"));
         // By this name libxl finds this very program also after an update has replaced its file.
@@ -106,7 +107,7 @@ impl Build {
         matches!(self, Self::Waiting(_))
     }
 
-    /// Lets libxl complete the domain, on a thread.
+    /// Lets libxl complete the domain, in a thread.
     pub(super) fn complete(&mut self, frames: RingFrames, libxl_records: &[u8]) -> Result<(), StandbyError> {
         let Self::Waiting(waiting) = std::mem::replace(self, Self::Failed("it was not waiting".into()))
         else {
@@ -130,7 +131,7 @@ impl Build {
         Ok(())
     }
 
-    /// Why libxl could not complete the domain, if it is known to have failed; does not wait.
+    /// Why libxl failed to complete the domain, if it is known. Does not wait.
     pub(super) fn failure(&mut self) -> Option<String> {
         match self {
             Self::Completing(thread) if !thread.is_finished() => None,
@@ -159,7 +160,7 @@ impl Build {
         }
     }
 
-    /// No domain is wanted any more: afterwards no process is at it.
+    /// Gives up the domain. Afterwards no process works on it.
     pub(super) fn end(&mut self) {
         if let Self::Waiting(waiting) = std::mem::replace(self, Self::Failed("it was ended".into())) {
             let Waiting { xl, input, helper } = *waiting;
@@ -170,7 +171,7 @@ impl Build {
     }
 }
 
-/// All that libxl needs to make an empty domain.
+/// Everything that libxl needs to make an empty domain.
 fn head(name: &str, what: &Description) -> Result<Vec<u8>, StandbyError> {
     let bad = |why: &str| StandbyError::Build(format!("the guest's configuration {why}"));
     let text = what.config.strip_suffix(&[0]).unwrap_or(&what.config);
@@ -185,7 +186,7 @@ fn head(name: &str, what: &Description) -> Result<Vec<u8>, StandbyError> {
     Ok(head)
 }
 
-/// Where a helper finds its engine.
+/// The socket at which a helper finds its engine.
 struct Meeting {
     path: PathBuf,
     listener: UnixListener,
@@ -202,7 +203,7 @@ impl Meeting {
         Ok(Self { path, listener })
     }
 
-    /// Waits until the helper is there, or xl gave up.
+    /// Waits until the helper connects, or xl gives up.
     fn wait(&self, xl: &mut Child) -> std::io::Result<UnixStream> {
         let begun = Instant::now();
         loop {
@@ -231,7 +232,7 @@ impl Drop for Meeting {
     }
 }
 
-/// The helper's part: sends the engine the domain's number and ports, and waits for the frames of its rings.
+/// The helper's part: sends the domain's number and ports to the engine, and waits for the frames of its rings.
 pub fn stand_by(engine: &Path, domain: DomId, rings: Rings) -> std::io::Result<RingFrames> {
     let engine = UnixStream::connect(engine)?;
     write_line(&engine, &Made { domain, rings })?;
@@ -250,7 +251,7 @@ fn read_line<T: for<'de> Deserialize<'de>>(from: &UnixStream) -> std::io::Result
     Ok(serde_json::from_str(&line)?)
 }
 
-/// The last lines of what xl said.
+/// The last lines of xl's output.
 fn words(output: &Output) -> String {
     crate::xl::last_words(output)
 }

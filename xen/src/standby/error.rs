@@ -1,4 +1,4 @@
-//! Why a domain does not stand by, or cannot be made its guest; and which of that passes.
+//! Why a domain does not stand by, or cannot become its guest; and which of these errors may pass.
 
 use crate::restore::RestoreError;
 use crate::restore::memory::MemoryError;
@@ -6,35 +6,35 @@ use crate::xenstore::StoreError;
 use crate::{DomId, XenError, xl};
 use nix::errno::Errno;
 
-/// Why a domain does not stand by, or cannot go on.
+/// Why a domain does not stand by, or cannot continue.
 #[derive(thiserror::Error, Debug)]
 pub enum StandbyError {
-    /// A kind of guest that is held otherwise.
+    /// The guest has a device model, so it cannot have a standby domain.
     #[error("a guest with a device model is not held in a domain of its own")]
     DeviceModel,
-    /// libxl, or the way to it.
+    /// libxl could not build the domain.
     #[error("libxl built no domain to stand by: {0}")]
     Build(String),
-    /// It is not there as it was left.
+    /// The domain is not as it was left.
     #[error("domain {domain}, which stood by, {how}; it holds no image any more")]
     Lost {
-        /// The domain that stood by.
+        /// The standby domain.
         domain: DomId,
-        /// What became of it.
+        /// What happened to it.
         how: &'static str,
     },
-    /// It ran: its memory is no image any more.
+    /// The domain ran, so its memory is no longer an image.
     #[error(
         "domain {domain}, which stood by, was let run by somebody (xl unpause?); it holds no image any more"
     )]
     Ran {
-        /// The domain that stood by.
+        /// The standby domain.
         domain: DomId,
     },
     /// Xen would not start the guest with this state.
     #[error("Xen does not take the guest's state on this host: {0}; a takeover would fail")]
     State(#[source] RestoreError),
-    /// A record, or the hypervisor.
+    /// A record is malformed, or the hypervisor refused it.
     #[error(transparent)]
     Restore(#[from] RestoreError),
     /// The domain's memory cannot be populated, mapped or written.
@@ -49,7 +49,7 @@ pub enum StandbyError {
 }
 
 impl StandbyError {
-    /// Whether it may be otherwise a moment later: what the host lacks, others may give back; xenstored may be restarted.
+    /// Whether the error may pass: others may free what the host lacks, and xenstored may be restarted.
     pub fn is_passing(&self) -> bool {
         match self {
             Self::Store(_) => true,

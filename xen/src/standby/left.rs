@@ -1,15 +1,15 @@
-//! Domains on this host that stand by, or stood by, for any engine. Their labels in xenstore tell. Such a domain is destroyed
-//! only if no living process has it and it was never more than a copy.
+//! The standby domains on this host, of any engine, found by their labels in xenstore. One is destroyed only if no
+//! living process owns it and it was never more than a copy.
 //!
 //! ```text
 //!   /local/domain/7/name                  = "web--incoming"
 //!   /local/domain/7/understudy/standing   = "4711 56789"        the engine, see [`Process`]
-//!   /local/domain/7/understudy/activation = "begun"             a takeover makes it the guest ─► "whole" ─► both marks go,
-//!                                                               with the name
+//!   /local/domain/7/understudy/activation = "begun"             a takeover makes it the guest ─► "whole" ─► both labels go,
+//!                                                               and the name becomes the guest's
 //! ```
 //!
-//! A takeover is decided before it begins here: from `begun` on the domain may be all that there is of its guest. So may one
-//! that has run. Both are kept for a person.
+//! A takeover has been decided before it begins here. From `begun` on, the domain may be the only copy of its guest,
+//! and so may a domain that has run. Both are kept for a person to decide.
 
 use super::INCOMING;
 use crate::process::Process;
@@ -19,9 +19,9 @@ use crate::{DomId, DomainInfo, Xen, xl};
 /// How far a takeover has come with a domain.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Activation {
-    /// It is being given the guest's state.
+    /// The domain is being given the guest's state.
     Begun,
-    /// It has the guest's state. Only its name is not the guest's yet.
+    /// The domain has the guest's state, but not yet its name.
     Whole,
 }
 
@@ -33,40 +33,40 @@ impl Activation {
         }
     }
 
-    /// A word that nobody here writes stands for a takeover all the same.
+    /// Decodes the label. An unknown value counts as a takeover.
     fn of(word: &str) -> Self {
         if word == Self::Whole.word() { Self::Whole } else { Self::Begun }
     }
 }
 
-/// A domain that stands by on this host.
+/// A standby domain on this host.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct StandbyDomain {
-    /// The domain that stands by.
+    /// The domain's number.
     pub domain: DomId,
-    /// Its name: that of the guest, and `--incoming`.
+    /// The domain's name: the guest's name and `--incoming`.
     pub name: String,
-    /// The process that has it stand by; `None` if the mark names none.
+    /// The engine that owns it; `None` if the label names no process.
     pub engine: Option<Process>,
-    /// The takeover that was under way.
+    /// The takeover that was in progress.
     pub activation: Option<Activation>,
-    /// It runs, or has run; what Xen does not say counts as that.
+    /// Whether it runs or has run. If Xen does not answer, it counts as yes.
     pub may_have_run: bool,
 }
 
-/// What a domain that stands by is to its host.
+/// What to do with a standby domain.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fate {
-    /// An engine has it.
+    /// A living engine owns it.
     Had,
-    /// A copy that nobody has any more.
+    /// A copy that nobody owns any more.
     Left,
-    /// It may be the only copy of its guest: for a person.
+    /// It may be the only copy of its guest: a person must decide.
     MayBeTheGuest,
 }
 
 impl StandbyDomain {
-    /// What it is. An error says that this is not known.
+    /// What to do with it. An error means that this is not known.
     pub fn fate(&self) -> std::io::Result<Fate> {
         let runs = match &self.engine {
             Some(engine) => engine.runs()?,
@@ -84,7 +84,7 @@ impl StandbyDomain {
         self.name.strip_suffix(INCOMING).unwrap_or(&self.name)
     }
 
-    /// What a person should know and do, of one that may be the only copy of its guest.
+    /// Advice to a person about a domain that may be the only copy of its guest.
     pub fn advice(&self) -> String {
         let (domain, guest) = (self.domain, self.guest());
         let first = format!(
@@ -103,7 +103,7 @@ impl StandbyDomain {
     }
 }
 
-/// The domains that stand by on this host.
+/// The standby domains on this host.
 pub fn standby_domains(xen: &Xen) -> Result<Vec<StandbyDomain>, xl::XlError> {
     let mut store = Xenstore::open()?;
     let mut standby = Vec::new();
@@ -122,7 +122,7 @@ fn has_run(info: DomainInfo) -> bool {
     !info.is_paused() || info.cpu_time_ns > 0
 }
 
-/// Destroys the domains that stand by for engines that are gone, since their memory is needed; answers how many. A domain
+/// Destroys the standby domains of engines that are gone, because their memory is needed. Returns how many. A domain
 /// whose state is unknown, or that may be the only copy of a guest, is kept and logged.
 pub fn destroy_left(xen: &Xen) -> Result<usize, xl::XlError> {
     let mut destroyed = 0;
@@ -155,7 +155,7 @@ fn activation_path(domain: DomId) -> String {
     format!("/local/domain/{domain}/understudy/activation")
 }
 
-/// Has whoever finds the domain after this process know how far it has come.
+/// Records how far the takeover has come, for whoever finds the domain after this process.
 pub(super) fn mark_activation(domain: DomId, activation: Activation) -> Result<(), StoreError> {
     Xenstore::open()?.write(&activation_path(domain), activation.word())
 }
@@ -165,7 +165,7 @@ pub(super) fn mark(domain: DomId) -> Result<(), StoreError> {
     Xenstore::open()?.write(&mark_path(domain), &this.to_string())
 }
 
-/// The domain is the guest: as libxl renames one, all at once, and no longer marked.
+/// Turns the domain into the guest: renames it as libxl does, in one transaction, and removes the labels.
 pub(super) fn rename(domain: DomId, name: &str) -> Result<(), StoreError> {
     Xenstore::open()?.transaction(|transaction| {
         let path = format!("/local/domain/{domain}");
@@ -194,7 +194,7 @@ mod tests {
         }
     }
 
-    /// A process of a number that is used again.
+    /// The label of a process whose number is in use by another.
     fn dead() -> String {
         let this = Process::this().unwrap().to_string();
         let (pid, start) = this.split_once(' ').unwrap();

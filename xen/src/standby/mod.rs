@@ -1,23 +1,23 @@
-//! A domain that stands by: made by libxl before it is needed, with devices, its memory the committed image itself.
-//! It has never run; a takeover gives it its state and lets it go.
+//! [`Standby`]: a domain that libxl builds, with devices, before it is needed, and whose memory is the committed image
+//! itself. It has never run. A takeover gives it the guest's state and lets it run.
 //!
 //! ```text
 //!   begin      xl restore -p ──► empty domain NAME--incoming ──► our save helper waits for its rings ([`build`])
-//!   a seed     pages ──► the domain's memory; state ──► where the rings are ──► libxl plugs in devices, xl ends
+//!   full sync  pages ──► the domain's memory; state ──► where the rings are ──► libxl plugs in devices, xl ends
 //!   an epoch   pages ──► memory, those of the rings ──► kept here; state ──► kept here
 //!   activate   state ──► domain, PV: page tables name machine frames; named NAME; the caller unpauses it
 //!   drop       destroyed
 //! ```
 //!
-//! Before each acknowledgement Xen is asked whether the domain is still there, paused and the same: mappings of a domain that
-//! is gone still take pages. Whether Xen accepts the state's records is tried once, with the full sync, while the guest runs
-//! elsewhere: the domain is given them then, and again by `activate`.
+//! Before each acknowledgement Xen is asked whether the domain is still there, paused and the same, because mappings of
+//! a domain that is gone still accept pages. Whether Xen accepts the state's records is tried once, with the full sync,
+//! while the guest runs elsewhere: the domain is given them then, and again by `activate`.
 //!
-//! Memory holds pages as the stream has them, so they are what deltas are made against, until `activate`. What `activate`
-//! overwrites is kept beside it until the guest has its state: when it fails, the image is still there. The rings belong to
-//! xenstored and xenconsoled as soon as libxl has completed the domain: the guest's own pages are kept aside.
+//! Until `activate`, memory holds pages as the stream has them, so deltas can be applied to it. What `activate`
+//! overwrites is kept until the guest has its state, so the image survives a failure. The rings belong to xenstored and
+//! xenconsoled as soon as libxl has completed the domain, so the guest's own pages are kept here.
 //!
-//! Not for HVM guests: their device model would have to be given a new state at each takeover.
+//! Not for HVM guests: their device model would need a new state at each takeover.
 
 mod build;
 mod error;
@@ -46,19 +46,19 @@ use understudy_checkpoint::epoch::Image;
 use understudy_checkpoint::stream::Committed;
 use understudy_checkpoint::{Page, PageEntry, Pfn};
 
-/// What follows the name of a guest whose domain stands by, as stock Xen names a domain that is migrated in.
+/// Suffix of the name of a standby domain; stock Xen uses the same for a domain that is migrated in.
 const INCOMING: &str = "--incoming";
 
-/// How long to wait for a name to be free, and between two attempts.
+/// Longest wait for a name to become free, and the pause between two attempts.
 const FREE_MAX: Duration = Duration::from_secs(30);
 const FREE_RETRY: Duration = Duration::from_millis(100);
 
-/// A domain that stands by. Dropping it destroys it, which takes xl a while.
+/// A standby domain. Dropping it destroys it, which takes xl a while.
 pub struct Standby {
     xen: Xen,
     domain: DomId,
     name: String,
-    /// Xen's handle of it, once it is known: a number may be used again.
+    /// The domain's UUID, once it is known: the number may be used again.
     uuid: Option<[u8; 16]>,
     what: Description,
     rings: Rings,
@@ -66,17 +66,17 @@ pub struct Standby {
     pages: StandbyPages,
     state: DomainState,
     fault: Option<String>,
-    /// The fault is the guest's state.
+    /// The guest's state is at fault.
     is_refused: bool,
-    /// It is a guest now, and no longer ours to destroy.
+    /// It has become the guest, and is no longer ours to destroy.
     is_activated: bool,
     /// Its memory is no longer as the stream has it.
     is_changed: bool,
     /// [`activate`](Self::activate) has begun.
     is_begun: bool,
-    /// Xen has its memory in use, so that it cannot be tried again.
+    /// Xen uses its memory, so that activating cannot be tried again.
     is_used: bool,
-    /// What notes how far a takeover has come.
+    /// Records how far a takeover has come.
     mark: fn(DomId, Activation) -> Result<(), StoreError>,
 }
 
@@ -87,7 +87,7 @@ impl fmt::Debug for Standby {
 }
 
 impl Standby {
-    /// Has libxl make an empty domain for the guest `name`. Takes as long as xl does.
+    /// Makes libxl build an empty domain for the guest `name`. Takes as long as xl does.
     pub fn begin(xen: &Xen, name: &str, what: &Description) -> Result<Self, StandbyError> {
         if what.kind == GuestKind::Hvm {
             return Err(StandbyError::DeviceModel);
@@ -118,12 +118,12 @@ impl Standby {
         Ok(standby)
     }
 
-    /// Number of the domain that stands by. It stays the same when the domain becomes the guest.
+    /// The domain's number, which stays the same when the domain becomes the guest.
     pub fn domain(&self) -> DomId {
         self.domain
     }
 
-    /// Gives the domain its state and its guest's name. It is paused as it was. After an error
+    /// Gives the domain the guest's state and name. The domain stays paused. After an error
     /// [`to_image`](Self::to_image) may still have the guest.
     pub fn activate(&mut self) -> Result<DomId, StandbyError> {
         if let Some(fault) = &self.fault {
@@ -158,7 +158,7 @@ impl Standby {
         Ok(self.domain)
     }
 
-    /// What Xen says of the domain.
+    /// The domain's state, from Xen.
     fn look(&self) -> Result<DomainInfo, StandbyError> {
         let lost = |how| StandbyError::Lost { domain: self.domain, how };
         let info = self.xen.domain_info(self.domain).map_err(RestoreError::from)?;
@@ -172,7 +172,7 @@ impl Standby {
         }
     }
 
-    /// An error unless the domain stands as it was left.
+    /// Fails unless the domain is as it was left.
     fn is_as_it_was(&self) -> Result<(), StandbyError> {
         if Some(self.look()?.uuid) == self.uuid {
             return Ok(());
@@ -180,7 +180,7 @@ impl Standby {
         Err(StandbyError::Lost { domain: self.domain, how: "was destroyed, and its number is another's" })
     }
 
-    /// Whether the domain of its number is still the one that was made.
+    /// Whether the domain with our number is still the one that we made.
     fn is_ours_to_destroy(&self) -> bool {
         match self.xen.domain_info(self.domain) {
             Ok(info) => info.is_some_and(|info| self.uuid.is_none_or(|uuid| uuid == info.uuid)),
@@ -191,12 +191,12 @@ impl Standby {
         }
     }
 
-    /// Whether this host can never run the guest with the state that it has.
+    /// Whether this host can never run the guest with its present state.
     pub fn is_refused(&self) -> bool {
         self.is_refused
     }
 
-    /// Why libxl could not complete the domain, as soon as that is known: it cannot be activated then, but
+    /// Why libxl failed to complete the domain, as soon as that is known. The domain cannot be activated then, but
     /// [`to_image`](Self::to_image) has the guest.
     pub fn failure(&mut self) -> Option<String> {
         self.build.failure()
@@ -207,7 +207,7 @@ impl Standby {
         !self.is_changed && self.fault.is_none()
     }
 
-    /// Whether [`activate`](Self::activate), which failed by `error`, may succeed a moment later on this very domain.
+    /// Whether [`activate`](Self::activate), which failed with `error`, may succeed a moment later on this very domain.
     pub fn may_try_again(&self, error: &StandbyError) -> bool {
         error.is_passing() && self.has_image() && !self.is_used
     }
@@ -225,7 +225,7 @@ impl Standby {
         Some(image)
     }
 
-    /// The first state of a guest says where its rings are; then libxl can complete the domain.
+    /// Lets libxl complete the domain: the guest's first state says where its rings are.
     fn complete(&mut self) -> Result<(), StandbyError> {
         let pfns = rings::find(self.what.kind, &self.state, &self.pages)?;
         let frames = self.pages.set_rings(pfns)?;
@@ -241,8 +241,8 @@ impl Standby {
         self.build.complete(frames, &self.state.libxl)
     }
 
-    /// Finds out whether Xen accepts the state. A PVH domain is simply given it, since `activate` overwrites it. The state of
-    /// a PV guest names pfns that only `activate` translates: it is checked against the memory instead.
+    /// Finds out whether Xen accepts the state. A PVH domain is simply given it, because `activate` overwrites it. The
+    /// state of a PV guest names pfns that only `activate` translates, so it is checked against the memory instead.
     fn try_state(&mut self) -> Result<(), StandbyError> {
         let tried = match self.what.kind {
             GuestKind::Pv => self.check_pv_state(),
@@ -262,7 +262,7 @@ impl Standby {
         if self.build.is_waiting() { self.complete() } else { Ok(()) }
     }
 
-    /// Keeps the first fault: what follows comes of it.
+    /// Keeps the first fault; later ones are consequences of it.
     fn note(&mut self, result: Result<(), StandbyError>) {
         if let (Err(error), None) = (result, &self.fault) {
             self.fault = Some(error.to_string());
@@ -347,7 +347,7 @@ impl Drop for Standby {
     }
 }
 
-/// Waits until no domain has this name: one that stood by for the guest as it was is on its way out.
+/// Waits until no domain has this name: an earlier standby domain of the guest may be on its way out.
 fn await_free(name: &str) -> Result<(), StandbyError> {
     let begun = Instant::now();
     while let Some(domain) = xl::domain_named(name)? {

@@ -1,12 +1,12 @@
-//! The memory of a domain that stands by, as the image of a guest: pages as the stream has them, by pfn.
+//! The memory of a standby domain as the image of a guest: pages as the stream has them, by pfn.
 //!
 //! ```text
-//!   types     what each pfn is; a page is in the domain's memory, or, of a ring, in `rings`
-//!   unused    frames allocated as part of a superpage (2 MiB) that the stream has no page for: given back
+//!   types     the type of each pfn; a page is in the domain's memory, or, if it is a ring's, in `rings`
+//!   unused    frames allocated as part of a superpage (2 MiB) for which the stream has no page: returned
 //! ```
 //!
-//! A superpage is allocated whole where the guest has memory at its beginning: on small pages alone a guest would be
-//! slower after each takeover.
+//! A superpage is allocated as a whole if the guest has memory at its beginning: with small pages only, a guest would
+//! be slower after each takeover.
 
 #![allow(unsafe_code)]
 
@@ -16,7 +16,7 @@ use crate::{DomId, Xen};
 use understudy_checkpoint::domain::{Description, GuestKind};
 use understudy_checkpoint::{OutOfMemory, PAGE_SIZE, Page, PageEntry, PageType, Pfn, room};
 
-/// Pfns populated at once.
+/// Pfns that are populated at once.
 const PIECE_PFNS: u64 = 4096;
 
 /// Pfns of the rings.
@@ -26,7 +26,7 @@ pub(super) struct RingPfns {
     pub(super) console: Pfn,
 }
 
-/// A page of a ring as the guest had it.
+/// The content of a ring's page as the guest had it.
 struct RingPage {
     pfn: Pfn,
     content: Box<Page>,
@@ -35,10 +35,10 @@ struct RingPage {
 pub(super) struct StandbyPages {
     memory: GuestMemory,
     is_hvm: bool,
-    /// Page type of each pfn, as the nibble of [`PageType`]: one byte each.
+    /// The type of each pfn, as the nibble of [`PageType`]; one byte each.
     types: Vec<u8>,
     rings: Vec<RingPage>,
-    /// Frames that are populated though nothing in the stream is there.
+    /// Frames that are populated although the stream has nothing there.
     unused: u64,
 }
 
@@ -55,12 +55,12 @@ impl StandbyPages {
         })
     }
 
-    /// The type of a pfn; absent beyond the guest.
+    /// The type of a pfn; absent beyond the guest's memory.
     pub(super) fn page_type(&self, pfn: Pfn) -> PageType {
         self.types.get(pfn.0 as usize).map_or(PageType::Absent, |nibble| of_nibble(*nibble))
     }
 
-    /// The content of a frame that holds a page.
+    /// The content of a pfn that holds a page.
     pub(super) fn page(&self, pfn: Pfn) -> Option<&Page> {
         if !self.page_type(pfn).has_data() {
             return None;
@@ -74,13 +74,13 @@ impl StandbyPages {
         }
     }
 
-    /// All frames that are something, ascending.
+    /// All pfns that are not absent, ascending.
     pub(super) fn entries(&self) -> impl Iterator<Item = PageEntry> {
         let entry = |(nibble, pfn): (&u8, u64)| PageEntry::new(Pfn(pfn), of_nibble(*nibble));
         self.types.iter().zip(0..).map(entry).filter(|entry| entry.page_type() != PageType::Absent)
     }
 
-    /// Gets memory for pages that come next.
+    /// Populates memory for pages that will follow.
     pub(super) fn expect(&mut self, first: Pfn, count: u64) -> Result<(), MemoryError> {
         let end = (first.0 + count).min(self.types.len() as u64);
         let mut from = first.0;
@@ -92,7 +92,7 @@ impl StandbyPages {
         Ok(())
     }
 
-    /// Populates pfns of one piece, and the rest of each superpage that begins in it.
+    /// Populates the pfns of one piece, and the rest of each superpage that begins in it.
     fn populate_piece(&mut self, from: u64, until: u64) -> Result<(), MemoryError> {
         let begun = |pfn: u64| pfn - pfn % SUPERPAGE_PFNS;
         let end = match begun(until - 1) {
@@ -121,7 +121,7 @@ impl StandbyPages {
         done
     }
 
-    /// Puts a page in place.
+    /// Writes a page.
     pub(super) fn apply(&mut self, entry: PageEntry, page: Option<&Page>) -> Result<(), RestoreError> {
         let (pfn, new) = (entry.pfn(), entry.page_type());
         if is_used(new) && self.memory.frame(pfn).is_none() {
@@ -143,7 +143,7 @@ impl StandbyPages {
         Ok(())
     }
 
-    /// Gives frames back to the host that hold no page of the stream.
+    /// Returns frames to the host that hold no page of the stream.
     pub(super) fn release_unused(&mut self) -> Result<(), MemoryError> {
         if self.unused == 0 {
             return Ok(());
@@ -158,8 +158,8 @@ impl StandbyPages {
         Ok(())
     }
 
-    /// Hands the frames of the rings over to their backends, zeroed; the guest's pages are kept here from now on. Answers
-    /// which frames they are.
+    /// Hands the frames of the rings to their backends, zeroed. The guest's own pages are kept here from now on.
+    /// Returns the frames.
     pub(super) fn set_rings(&mut self, pfns: RingPfns) -> Result<RingFrames, RestoreError> {
         let frame = |what, pfn| match (self.page(pfn), self.memory.frame(pfn)) {
             (Some(content), Some(frame)) => Ok((Box::new(*content), frame)),
@@ -177,8 +177,8 @@ impl StandbyPages {
         Ok(RingFrames { store: store_frame, console: console_frame })
     }
 
-    /// Hands out the memory, which keeps from here on what is overwritten of it. Until it is
-    /// [put back](Self::put_back) no page is here.
+    /// Lends the memory, which keeps a copy of what is overwritten from now on. Until it is [put back](Self::put_back)
+    /// there are no pages here.
     pub(super) fn lend(&mut self, xen: &Xen, domain: DomId) -> GuestMemory {
         let none = GuestMemory::new(xen.clone(), domain, self.is_hvm);
         let mut memory = std::mem::replace(&mut self.memory, none);
@@ -186,17 +186,17 @@ impl StandbyPages {
         memory
     }
 
-    /// The memory, to be read. Rings are beside it.
+    /// The memory, for reading. The rings' pages are not in it.
     pub(super) fn memory(&self) -> &GuestMemory {
         &self.memory
     }
 
-    /// The memory is back, whatever was done to it.
+    /// Takes the memory back, whatever was done to it.
     pub(super) fn put_back(&mut self, memory: GuestMemory) {
         self.memory = memory;
     }
 
-    /// Pages are what they were when the memory was lent, as far as they still can be.
+    /// Restores the pages to what they were when the memory was lent, as far as possible.
     pub(super) fn undo(&mut self) -> Undone {
         self.memory.undo()
     }
@@ -227,7 +227,7 @@ mod tests {
 
     const DOMAIN: DomId = DomId(4);
 
-    /// A host that gives and takes back frames of a PVH guest, as long as it has some.
+    /// A host with `frames_max` frames for a PVH guest.
     fn host(frames_max: usize, page_count: u64) -> (Arc<Simulated>, Arc<Mutex<BTreeSet<u64>>>, StandbyPages) {
         let hypervisor = Simulated::new();
         let xen = Xen::over(hypervisor.clone()).unwrap();

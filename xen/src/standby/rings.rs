@@ -1,4 +1,4 @@
-//! Where a guest has its rings, from the state of an epoch: HVM parameters, or a PV guest's start info.
+//! Finds a guest's rings in the state of an epoch: in HVM parameters, or in a PV guest's start info.
 //!
 //! ```text
 //!   PVH   HVM_PARAMS: STORE_PFN, CONSOLE_PFN

@@ -1,12 +1,13 @@
-//! A domain that stands by is given the guest's state.
+//! Gives the guest's state to a standby domain.
 //!
 //! ```text
-//!   PVH   records ──► Xen            nothing of the image changes: done again, as often as it takes
+//!   PVH   records ──► Xen            the image does not change: repeated as often as necessary
 //!   PV    tables name frames ──► records ──► unmapped, vCPUs, tables pinned
-//!         └ fails: undone, again             └ fails: another domain is built of the image, which is kept beside
+//!         └ fails: undone, tried again       └ fails: another domain is built from the image, which is kept beside
 //! ```
 //!
-//! Not here: when ([`Standby::activate`], and with each full sync), and how a guest is rebuilt ([`Rebuild`]).
+//! Not here: when this happens ([`Standby::activate`], and with each full sync), and how a guest is rebuilt
+//! ([`Rebuild`]).
 
 use super::{Standby, StandbyError};
 use crate::restore::Rebuild;
@@ -15,12 +16,12 @@ use std::fmt;
 use std::thread::sleep;
 use std::time::Duration;
 
-/// What may fail for a moment is done so often, after so long.
+/// Attempts of what may fail for a moment, and the pause between them.
 const ATTEMPTS: u32 = 5;
 const RETRY: Duration = Duration::from_millis(200);
 
 impl Standby {
-    /// Gives a PVH guest's domain the state. Its memory stays what the stream has.
+    /// Gives the state to a PVH guest's domain. Its memory stays what the stream has.
     pub(super) fn give_state(&self) -> Result<(), StandbyError> {
         let mut rebuild = Rebuild::of_standby(self.xen.clone(), self.domain, &self.what)?;
         rebuild.apply_all(&self.state.libxc)?;
@@ -28,8 +29,8 @@ impl Standby {
         Ok(())
     }
 
-    /// Gives a PV guest's domain the state, and its page tables this host's frames. What fails before Xen has anything of it
-    /// is undone and done again; afterwards the image is still readable.
+    /// Gives the state to a PV guest's domain, and this host's frames to its page tables. A failure before Xen has
+    /// taken any of it is undone and tried again; after that the image can still be read.
     pub(super) fn give_pv_state(&mut self) -> Result<(), StandbyError> {
         let mut attempt = 1;
         loop {
@@ -56,7 +57,7 @@ impl Standby {
         }
     }
 
-    /// Finds out whether a PV guest's state fits its memory. It is given nothing.
+    /// Checks whether a PV guest's state fits its memory. Passes nothing to Xen.
     pub(super) fn check_pv_state(&self) -> Result<(), StandbyError> {
         let rebuild = Rebuild::of_standby(self.xen.clone(), self.domain, &self.what)?;
         let page_type = |pfn| self.pages.page_type(pfn);
@@ -81,7 +82,7 @@ impl Standby {
     }
 }
 
-/// Does what may fail for a moment until it is done, or has failed often enough.
+/// Repeats `attempt` until it succeeds or has failed too often.
 pub(super) fn retry<T, E: fmt::Display>(mut attempt: impl FnMut() -> Result<T, E>) -> Result<T, E> {
     for _ in 1..ATTEMPTS {
         match attempt() {

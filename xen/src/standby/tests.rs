@@ -1,4 +1,4 @@
-//! A PVH guest's domain that stands by, on a simulated hypervisor: what is asked of it before it counts.
+//! A PVH guest's standby domain on a simulated hypervisor: what is checked before it counts.
 
 use super::*;
 use crate::abi::domctl::{self, DomainFlags};
@@ -10,12 +10,12 @@ use std::sync::{Arc, Mutex};
 use understudy_checkpoint::stream::libxc::{HvmContext, Record};
 use zerocopy::FromZeros;
 
-/// What Xen says of the domain: flags and handle; `None` if there is none.
+/// The domain as Xen describes it: flags and UUID byte; `None` if it does not exist.
 type Said = Arc<Mutex<Option<(DomainFlags, u8)>>>;
 
 const PAUSED: Option<(DomainFlags, u8)> = Some((DomainFlags::HVM.union(DomainFlags::PAUSED), 7));
 
-/// Never dropped: that would ask the `xl` of this host to destroy a domain.
+/// Must not be dropped, because that would ask the `xl` of this host to destroy a domain.
 fn standby() -> (Arc<Simulated>, Said, ManuallyDrop<Standby>) {
     let hypervisor = Simulated::new();
     let said: Said = Arc::new(Mutex::new(PAUSED));

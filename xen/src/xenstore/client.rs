@@ -1,14 +1,14 @@
-//! One connection to xenstore: requests with their replies, and watches with their events.
+//! [`Xenstore`]: one connection, with requests and their replies, and watches and their events.
 //!
 //! ```text
 //!   request ─► send ─► receive ─┬─ WATCH_EVENT ─► queue ─► next_event
 //!                               └─ reply ─► answer
 //! ```
 //!
-//! One request is under way at a time. A connection that answered out of turn, or not in time, is broken for
-//! good: what it would say next could be the answer to anything.
+//! One request is in progress at a time. A connection that answered out of turn or too late is broken for good: its
+//! next message could be the answer to anything.
 //!
-//! Not here: where xenstore is (`locate`), what can be asked of it (`requests`, `transaction`).
+//! Not here: finding xenstore (`locate`), and the requests (`requests`, `transaction`).
 
 use super::connection::Connection;
 use super::wire::{self, Kind, Message};
@@ -18,10 +18,10 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// Xenstore answers in well under a millisecond; a host that takes so long has other troubles.
+/// Longest wait for a reply. Xenstore answers in well under a millisecond.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Events that wait to be taken, at most. An event that waits already is not queued again: it would say the same.
+/// Most events that wait to be taken. An event equal to one that waits already is not queued.
 const EVENTS_MAX: usize = 1024;
 
 /// A connection to xenstore.
@@ -36,18 +36,18 @@ pub struct Xenstore {
     broken: bool,
 }
 
-/// What is asked, in words.
+/// A request, in words, for errors.
 #[derive(Clone, Copy)]
 pub(super) struct Asked<'a> {
     pub(super) what: &'static str,
     pub(super) subject: &'a str,
 }
 
-/// The transaction of requests that belong to none.
+/// The transaction number of requests outside transactions.
 pub(super) const NO_TRANSACTION: u32 = 0;
 
 impl Xenstore {
-    /// Connects to a socket or device of this path.
+    /// Connects to the socket or device `path`.
     pub fn connect(path: &Path) -> std::io::Result<Self> {
         Ok(Self {
             connection: Connection::open(path)?,
@@ -60,20 +60,20 @@ impl Xenstore {
         })
     }
 
-    /// Whether it is of no further use: it ended, or answered late or out of turn.
+    /// Whether the connection cannot be used further: it ended, or answered late or out of turn.
     pub fn is_broken(&self) -> bool {
         self.broken
     }
 
-    /// Watches a node and all below it: each change comes as an event with this token. The first event comes at once,
-    /// whether or not the node is there.
+    /// Watches a node and everything below it. Each change produces an event with this token. The first event comes at
+    /// once, whether or not the node exists.
     pub fn watch(&mut self, path: &str, token: &str) -> Result<(), StoreError> {
         let asked = Asked { what: "watch", subject: path };
         let parts: [&[u8]; 4] = [wire::name(path)?, b"\0", wire::name(token)?, b"\0"];
         self.ask(Kind::Watch, NO_TRANSACTION, &parts, asked).map(drop)
     }
 
-    /// Ends a watch. Events with this token that were not taken yet are dropped: give each watch its own.
+    /// Ends a watch. Events with this token that were not taken yet are dropped, so give each watch its own token.
     pub fn unwatch(&mut self, path: &str, token: &str) -> Result<(), StoreError> {
         let asked = Asked { what: "unwatch", subject: path };
         let parts: [&[u8]; 4] = [wire::name(path)?, b"\0", wire::name(token)?, b"\0"];
@@ -82,10 +82,10 @@ impl Xenstore {
         Ok(())
     }
 
-    /// The next event; `None` if none came within `timeout` (none given: waits for ever).
+    /// The next event; `None` if none came within `timeout` (`None`: wait for ever).
     ///
-    /// Events also come in during requests: before the descriptor is polled, all that are there must be taken
-    /// (with a timeout of zero, until `None`).
+    /// Events also arrive during requests. Before polling the descriptor, take all events that have arrived (with a
+    /// timeout of zero, until `None`).
     pub fn next_event(&mut self, timeout: Option<Duration>) -> Result<Option<WatchEvent>, StoreError> {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         loop {
@@ -113,7 +113,7 @@ impl Xenstore {
         }
     }
 
-    /// Sends a request and waits for its reply; events that come before it are queued.
+    /// Sends a request and waits for its reply. Queues events that come first.
     pub(super) fn ask(
         &mut self,
         kind: Kind,
@@ -138,7 +138,7 @@ impl Xenstore {
         Ok(reply.payload)
     }
 
-    /// Sends what is to go out and waits for what answers it.
+    /// Sends the request in the buffer and waits for its reply.
     fn exchange(&mut self, kind: Kind) -> Result<Message, StoreError> {
         let deadline = Instant::now() + self.reply_timeout;
         let timeout = self.reply_timeout;
@@ -162,8 +162,8 @@ impl Xenstore {
         }
     }
 
-    /// Whether a message is the reply to the request under way. The kernel's device answers watches itself, and
-    /// older kernels leave the request's number out.
+    /// Whether a message is the reply to the request in progress. The kernel's device answers watches itself, and older
+    /// kernels leave out the request's number.
     fn answers(&self, message: &Message, kind: Kind) -> bool {
         let by_kernel = self.connection.is_device() && matches!(kind, Kind::Watch | Kind::Unwatch);
         let numbered = message.request == self.request || by_kernel && message.request == 0;

@@ -1,4 +1,4 @@
-//! One connection to xenstore: whole messages in and out, in bounded time.
+//! One connection to xenstore: sends and receives whole messages in bounded time.
 //!
 //! ```text
 //!   unix socket ──┐                     ┌─ whole? ─► message
@@ -6,10 +6,10 @@
 //!   /dev/xen/xenbus                     └─ not yet ─► poll, until the deadline
 //! ```
 //!
-//! The descriptor never blocks. The device cannot be polled for writing, nor need it be: it takes a request
-//! whole, at once.
+//! The descriptor never blocks. The device cannot be polled for writing and need not be: it accepts a whole request at
+//! once.
 //!
-//! Not here: which message answers which.
+//! Not here: matching replies to requests.
 
 use super::StoreError;
 use super::wire::{self, MESSAGE_MAX, Message};
@@ -23,18 +23,18 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// Where bytes go and come from.
+/// The socket or device.
 #[derive(Debug)]
 enum Stream {
     Socket(UnixStream),
     Device(File),
 }
 
-/// A socket or device that is connected to xenstore, with the bytes of a message that is not whole yet.
+/// A socket or device that is connected to xenstore, with the bytes of an incomplete message.
 #[derive(Debug)]
 pub(super) struct Connection {
     stream: Stream,
-    /// What came and was not taken: less than a message, and what one read added to it.
+    /// Received bytes that were not taken yet: less than a message, plus what one read added.
     incoming: Vec<u8>,
 }
 
@@ -57,7 +57,7 @@ impl Connection {
         matches!(self.stream, Stream::Device(_))
     }
 
-    /// Sends a whole message; false if it could not be sent by `deadline`.
+    /// Sends a whole message; `false` if that was not possible by `deadline`.
     pub(super) fn send(&mut self, mut message: &[u8], deadline: Instant) -> Result<bool, StoreError> {
         while !message.is_empty() {
             let written = match &mut self.stream {
@@ -80,8 +80,8 @@ impl Connection {
         Ok(true)
     }
 
-    /// The next message; `None` if none came whole by `deadline` (none given: waits for ever). What has come
-    /// already is given also after the deadline.
+    /// The next message; `None` if none was complete by `deadline` (`None`: wait for ever). A message that has already
+    /// arrived is returned even after the deadline.
     pub(super) fn receive(&mut self, deadline: Option<Instant>) -> Result<Option<Message>, StoreError> {
         loop {
             if let Some((message, length)) = wire::decode(&self.incoming)? {
@@ -113,7 +113,7 @@ impl Connection {
         }
     }
 
-    /// Waits until the descriptor is ready; false at the deadline.
+    /// Waits until the descriptor is ready; `false` at the deadline.
     fn wait(&self, ready: PollFlags, deadline: Option<Instant>) -> Result<bool, StoreError> {
         loop {
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
@@ -137,7 +137,7 @@ impl AsFd for Connection {
     }
 }
 
-/// In whole milliseconds, rounded up so as not to spin, and as long as poll can wait at most.
+/// Whole milliseconds for poll: rounded up, so as not to spin, and limited to what poll accepts.
 fn timeout(left: Duration) -> PollTimeout {
     let milliseconds = left.as_micros().div_ceil(1000);
     PollTimeout::try_from(milliseconds).unwrap_or(PollTimeout::MAX)

@@ -1,4 +1,4 @@
-//! A xenstored for tests: a tree of its own behind a real socket, which hangs up when it is told to.
+//! A xenstored for tests: a real socket with a tree of its own, which drops connections on demand.
 //!
 //! Not here: permissions, watches, quotas, transactions that conflict.
 
@@ -10,13 +10,13 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-/// Its tree, and what it was asked.
+/// The tree, and the requests so far.
 #[derive(Default)]
 pub(crate) struct Tree {
     pub(crate) nodes: BTreeMap<String, String>,
-    /// Domains of which RESUME was asked.
+    /// Domains for which RESUME was requested.
     pub(crate) resumed: Vec<String>,
-    /// Connections that end at the next RESUME instead of an answer.
+    /// Connections to drop at the next RESUME instead of answering.
     pub(crate) hang_ups: u32,
     on_write: Option<OnWrite>,
 }
@@ -48,7 +48,7 @@ impl Fake {
         self.tree.lock().expect("no test panics here and goes on")
     }
 
-    /// Called after each write, with path and value: what the guest does then.
+    /// Sets a callback for each write, with path and value: the guest's reaction.
     pub(crate) fn on_write(
         &self,
         on_write: impl FnMut(&str, &str, &mut BTreeMap<String, String>) + Send + 'static,

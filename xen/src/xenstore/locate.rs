@@ -1,4 +1,4 @@
-//! Where this host's xenstore is.
+//! Finds this host's xenstore.
 //!
 //! Not here: what is asked of it (`requests`).
 
@@ -8,14 +8,15 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 impl Xenstore {
-    /// Connects to this host's xenstore: `$XENSTORED_PATH`, `$XENSTORED_RUNDIR/socket` (else
-    /// `/var/run/xenstored/socket`), `/run/xenstored/socket`, then the kernel's `/dev/xen/xenbus`, as where xenstore has a
-    /// domain of its own.
+    /// Connects to this host's xenstore: `$XENSTORED_PATH`, `$XENSTORED_RUNDIR/socket` (or
+    /// `/var/run/xenstored/socket`), `/run/xenstored/socket`, then the kernel's `/dev/xen/xenbus`, for hosts on which
+    /// xenstore has a domain of its own.
     pub fn open() -> Result<Self, StoreError> {
         Self::open_first(places(std::env::var_os("XENSTORED_PATH"), std::env::var_os("XENSTORED_RUNDIR")))
     }
 
-    /// A socket that refuses is that of a daemon which died. The kernel would take requests for it, and answer none.
+    /// A socket that refuses belongs to a daemon that has died. The kernel would accept requests for it and answer
+    /// none, so the search ends there.
     fn open_first(places: Vec<PathBuf>) -> Result<Self, StoreError> {
         let mut tried = Vec::new();
         for path in places {
@@ -34,7 +35,7 @@ impl Xenstore {
     }
 }
 
-/// The places to look for xenstore at, by the environment's variables.
+/// The places to look for xenstore, from the environment's variables.
 fn places(socket: Option<OsString>, folder: Option<OsString>) -> Vec<PathBuf> {
     let folder = folder.map_or_else(|| PathBuf::from("/var/run/xenstored"), PathBuf::from);
     let usual = [folder.join("socket"), "/run/xenstored/socket".into(), "/dev/xen/xenbus".into()];

@@ -1,14 +1,14 @@
-//! Xenstore: the tree of small texts through which toolstack, guests and backends find each other.
+//! A client of xenstore, the tree of short texts through which toolstack, guests and backends find each other.
 //!
 //! * `wire` messages as bytes
-//! * `connection` one socket or device: whole messages in and out, in bounded time
-//! * `client` [`Xenstore`]: a connection with its replies and watch events
-//! * `locate` where this host's xenstore is
+//! * `connection` one socket or device: whole messages in bounded time
+//! * `client` [`Xenstore`]: a connection with replies and watch events
+//! * `locate` finds this host's xenstore
 //! * `requests` what can be asked
 //! * `transaction` [`Transaction`]
-//! * `reopening` [`Reopening`]: a connection that outlives a restart of xenstored
+//! * `reopening` [`Reopening`]: a connection that survives a restart of xenstored
 //!
-//! Not here: what the paths mean.
+//! Not here: the meaning of paths.
 
 mod client;
 mod connection;
@@ -30,56 +30,56 @@ use crate::DomId;
 use std::io;
 use std::path::PathBuf;
 
-/// Why xenstore did not do what was asked.
+/// Why xenstore did not do what it was asked.
 #[derive(thiserror::Error, Debug)]
 #[non_exhaustive]
 pub enum StoreError {
     /// No xenstore answers at any of the known places.
     #[error("No xenstore here: {}. Is xenstored running (`systemctl status xenstored`), and this dom0?", tried(.0))]
     Unreachable(Vec<(PathBuf, io::Error)>),
-    /// Xenstore refused. The name is that of an errno.
+    /// Xenstore refused; `name` is the name of an errno.
     #[error("Xenstore refused to {what} {subject}: {name}{}", advice(.name))]
     Refused {
         /// What was asked, as a verb.
         what: &'static str,
-        /// Of what: a path, mostly.
+        /// What the request was for, usually a path.
         subject: String,
         /// ENOENT, EACCES, …
         name: String,
     },
-    /// The connection ended. Watches and open transactions went with it: connect anew.
+    /// The connection ended, and with it its watches and open transactions. Connect again.
     #[error("Xenstore closed the connection (xenstored ended or was restarted); connect anew")]
     Closed,
-    /// No reply in time. The connection is of no further use.
+    /// There was no reply in time. The connection cannot be used further.
     #[error("Xenstore did not answer within {0} ms; xenstored hangs or the host is overloaded")]
     Timeout(u64),
     /// The connection failed.
     #[error("The connection to xenstore failed: {0}")]
     Io(#[from] io::Error),
-    /// Xenstored sent something that is not of its protocol. The connection is of no further use.
+    /// Xenstored violated its protocol. The connection cannot be used further.
     #[error("Xenstore sent {0}; please report this with the version of xenstored")]
     Protocol(String),
-    /// A request that xenstore does not take.
+    /// The request is too long for xenstore.
     #[error("A xenstore request of {bytes} bytes is larger than the {} that it takes", wire::PAYLOAD_MAX)]
     TooLong {
         /// Bytes of its payload.
         bytes: usize,
     },
-    /// A path, token or name with a NUL in it, or an empty one.
+    /// A path, token or name is empty, or contains a NUL.
     #[error("{0:?} cannot be named to xenstore: it is empty or contains a NUL")]
     BadName(String),
-    /// Others changed what a transaction read, every time it was tried.
+    /// Others kept changing what a transaction read.
     #[error(
         "A xenstore transaction met others' changes {0} times in a row; something writes there without end"
     )]
     Conflict(usize),
-    /// More watch events came than were taken. Read again whatever is watched.
+    /// More watch events came than were taken. Read everything again that is watched.
     #[error("More than {0} xenstore events came before they were taken; some were dropped")]
     EventsLost(usize),
 }
 
 impl StoreError {
-    /// Whether xenstore refused with this errno.
+    /// Whether xenstore refused with the errno of this name.
     fn is(&self, errno: &str) -> bool {
         matches!(self, Self::Refused { name, .. } if name == errno)
     }
@@ -90,7 +90,7 @@ fn tried(places: &[(PathBuf, io::Error)]) -> String {
     places.iter().map(place).collect::<Vec<_>>().join("; ")
 }
 
-/// What an operator can do about a refusal; empty where its name says enough.
+/// Advice about a refusal; empty if its name says enough.
 fn advice(name: &str) -> &'static str {
     match name {
         "EACCES" | "EPERM" => ". Run this as root in dom0",
@@ -103,28 +103,28 @@ fn advice(name: &str) -> &'static str {
 /// What a domain may do with a node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NodeAccess {
-    /// Neither reading nor writing.
+    /// Neither read nor write it.
     None,
-    /// Reading.
+    /// Read it.
     Read,
-    /// Writing.
+    /// Write it.
     Write,
     /// Read and write it.
     Both,
 }
 
-/// One entry of a node's permissions. The first names the node's owner, and what all domains may do that are not
-/// named.
+/// One entry of a node's permissions. The first entry names the node's owner, and what all domains may do that have no
+/// entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Permission {
-    /// The domain that the entry is for.
+    /// The domain that the entry applies to.
     pub domain: DomId,
     /// What that domain may do.
     pub access: NodeAccess,
 }
 
 impl std::fmt::Display for Permission {
-    /// As xenstore writes it: `r5`.
+    /// In xenstore's notation, for example `r5`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let letter = match self.access {
             NodeAccess::None => 'n',
@@ -139,8 +139,8 @@ impl std::fmt::Display for Permission {
 /// A watch fired.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct WatchEvent {
-    /// The node that changed: the watched one or one below it; or the special one (`@releaseDomain`).
+    /// The node that changed: the watched node, one below it, or a special one (`@releaseDomain`).
     pub path: String,
-    /// The token given with the watch.
+    /// The token of the watch.
     pub token: String,
 }

@@ -1,15 +1,15 @@
-//! A connection to xenstore that is made anew when it has come to nothing: xenstored was restarted, or answered late.
+//! A connection to xenstore that reconnects when it is broken: xenstored was restarted, or answered late.
 //!
-//! Only for requests that may be made twice. Watches and transactions end with their connection; there are no watches
-//! here, and a transaction is done again as a whole.
+//! Only for requests that may be repeated. Watches and transactions end with their connection, so there are no watches
+//! here, and a transaction is repeated as a whole.
 
 use super::{StoreError, Xenstore};
 use std::path::PathBuf;
 
-/// A connection, or the way to one.
+/// A connection, or how to make one.
 #[derive(Debug)]
 pub struct Reopening {
-    /// `None`: where xenstore usually is.
+    /// `None`: the usual place.
     at: Option<PathBuf>,
     store: Option<Xenstore>,
 }
@@ -20,7 +20,7 @@ impl Reopening {
         Self::of(None)
     }
 
-    /// Connects to a socket of this path, each time.
+    /// Connects to the socket `path`, now and whenever it reconnects.
     pub fn connect(path: PathBuf) -> Result<Self, StoreError> {
         Self::of(Some(path))
     }
@@ -31,7 +31,7 @@ impl Reopening {
         Ok(this)
     }
 
-    /// A connection that nothing is known against.
+    /// A connection that is not known to be broken.
     pub fn connection(&mut self) -> Result<&mut Xenstore, StoreError> {
         if self.store.as_ref().is_none_or(Xenstore::is_broken) {
             // The old one first: xenstored bounds how many there are.
@@ -44,8 +44,8 @@ impl Reopening {
         Ok(self.store.as_mut().expect("it was just made"))
     }
 
-    /// Does `request`, and once more where it turns out that the connection had ended. A xenstored that does not answer
-    /// in time is not asked again: the guest may stand still meanwhile.
+    /// Does `request`, and repeats it once if the connection turns out to have ended. If xenstored does not answer in
+    /// time the request is not repeated, because the guest may be suspended meanwhile.
     pub fn retry<T>(
         &mut self,
         mut request: impl FnMut(&mut Xenstore) -> Result<T, StoreError>,

@@ -1,8 +1,8 @@
-//! What can be asked of xenstore: nodes, their permissions, and the word that a domain runs on.
+//! The requests: on nodes, on their permissions, and the notice that a domain runs again.
 //!
-//! Requests on nodes exist twice: by themselves, and (`…_in`) in a transaction.
+//! Requests on nodes exist twice: alone, and in a transaction (`…_in`).
 //!
-//! Not here: how a request gets its reply (`client`), how a transaction begins and ends (`transaction`).
+//! Not here: receiving the reply (`client`), starting and ending a transaction (`transaction`).
 
 use super::client::{Asked, NO_TRANSACTION, Xenstore};
 use super::wire::{self, Kind};
@@ -10,37 +10,37 @@ use super::{Permission, StoreError};
 use crate::DomId;
 
 impl Xenstore {
-    /// The value of a node; `None` if there is no such node.
+    /// The value of a node; `None` if it does not exist.
     pub fn read(&mut self, path: &str) -> Result<Option<String>, StoreError> {
         self.read_in(NO_TRANSACTION, path)
     }
 
-    /// Sets the value of a node, which is created where it is not there.
+    /// Sets the value of a node, and creates the node if it does not exist.
     pub fn write(&mut self, path: &str, value: &str) -> Result<(), StoreError> {
         self.write_in(NO_TRANSACTION, path, value)
     }
 
-    /// Creates an empty node; one that is there is left as it is.
+    /// Creates an empty node. An existing node is left as it is.
     pub fn mkdir(&mut self, path: &str) -> Result<(), StoreError> {
         self.mkdir_in(NO_TRANSACTION, path)
     }
 
-    /// Removes a node and all below it, if it is there.
+    /// Removes a node and everything below it, if it exists.
     pub fn rm(&mut self, path: &str) -> Result<(), StoreError> {
         self.rm_in(NO_TRANSACTION, path)
     }
 
-    /// Names of the nodes right below a node; none if it is not there.
+    /// The names of a node's children; none if the node does not exist.
     pub fn directory(&mut self, path: &str) -> Result<Vec<String>, StoreError> {
         self.directory_in(NO_TRANSACTION, path)
     }
 
-    /// Says who may do what with a node.
+    /// Sets a node's permissions.
     pub fn set_permissions(&mut self, path: &str, permissions: &[Permission]) -> Result<(), StoreError> {
         self.set_permissions_in(NO_TRANSACTION, path, permissions)
     }
 
-    /// Tells xenstore that a domain that shut down runs on, so that its next shutdown is announced.
+    /// Reports that a domain that shut down runs again, so that its next shutdown is announced.
     pub fn resume(&mut self, domain: DomId) -> Result<(), StoreError> {
         let domain = domain.to_string();
         let asked = Asked { what: "resume domain", subject: &domain };
@@ -93,7 +93,7 @@ impl Xenstore {
         self.ask(Kind::SetPerms, transaction, &parts, asked).map(drop)
     }
 
-    /// A request that names a path and nothing else.
+    /// A request whose payload is only a path.
     fn of_path(
         &mut self,
         kind: Kind,

@@ -10,12 +10,12 @@ use super::client::{Asked, NO_TRANSACTION};
 use super::wire::{self, Kind};
 use super::{Permission, StoreError, Xenstore};
 
-/// How often a transaction is tried. Each conflict means that somebody else got on.
+/// How often a transaction is tried. Each conflict means that somebody else made progress.
 const TRIES_MAX: usize = 100;
 
 impl Xenstore {
-    /// Does `body` in a transaction: others see all of its changes or none. Where others changed meanwhile what it
-    /// read, it is done again, so it must not have other effects. An error of `body` undoes its changes.
+    /// Runs `body` in a transaction: others see all of its changes or none. If others change what it read, it is run
+    /// again, so it must not have other effects. An error of `body` undoes its changes.
     pub fn transaction<T>(
         &mut self,
         mut body: impl FnMut(&mut Transaction<'_>) -> Result<T, StoreError>,
@@ -46,7 +46,7 @@ impl Xenstore {
     }
 }
 
-/// A transaction under way: changes that others do not see yet.
+/// A transaction in progress. Others do not see its changes yet.
 #[derive(Debug)]
 pub struct Transaction<'s> {
     store: &'s mut Xenstore,
@@ -54,32 +54,32 @@ pub struct Transaction<'s> {
 }
 
 impl Transaction<'_> {
-    /// As [`Xenstore::read`].
+    /// [`Xenstore::read`] in the transaction.
     pub fn read(&mut self, path: &str) -> Result<Option<String>, StoreError> {
         self.store.read_in(self.id, path)
     }
 
-    /// As [`Xenstore::write`].
+    /// [`Xenstore::write`] in the transaction.
     pub fn write(&mut self, path: &str, value: &str) -> Result<(), StoreError> {
         self.store.write_in(self.id, path, value)
     }
 
-    /// As [`Xenstore::mkdir`].
+    /// [`Xenstore::mkdir`] in the transaction.
     pub fn mkdir(&mut self, path: &str) -> Result<(), StoreError> {
         self.store.mkdir_in(self.id, path)
     }
 
-    /// As [`Xenstore::rm`].
+    /// [`Xenstore::rm`] in the transaction.
     pub fn rm(&mut self, path: &str) -> Result<(), StoreError> {
         self.store.rm_in(self.id, path)
     }
 
-    /// As [`Xenstore::directory`].
+    /// [`Xenstore::directory`] in the transaction.
     pub fn directory(&mut self, path: &str) -> Result<Vec<String>, StoreError> {
         self.store.directory_in(self.id, path)
     }
 
-    /// As [`Xenstore::set_permissions`].
+    /// [`Xenstore::set_permissions`] in the transaction.
     pub fn set_permissions(&mut self, path: &str, permissions: &[Permission]) -> Result<(), StoreError> {
         self.store.set_permissions_in(self.id, path, permissions)
     }

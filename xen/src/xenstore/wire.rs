@@ -1,12 +1,12 @@
-//! Xenstore's messages: bytes to structures and back. No input or output.
+//! Xenstore's messages: encodes requests and decodes replies and events. No I/O.
 //!
 //! ```text
 //!   0      4        8       12       16
 //!   │ type │ req id │ tx id │ length │ payload, at most 4096 bytes        all u32, of this processor's order
 //! ```
 //!
-//! A reply repeats type and request id, or is of type ERROR with the name of an errno. WATCH_EVENT comes at any
-//! time, also between a request and its reply. Strings end with a NUL, except a value that is written or read.
+//! A reply repeats type and request number, or is of type ERROR with the name of an errno. WATCH_EVENT may come at any
+//! time, even between a request and its reply. Strings end with a NUL, except for values.
 //!
 //! Source: `xen/io/xs_wire.h`, `docs/misc/xenstore.txt`.
 
@@ -17,10 +17,10 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub(super) const PAYLOAD_MAX: usize = 4096;
 /// Bytes of a header.
 pub(super) const HEADER_BYTES: usize = size_of::<Header>();
-/// Bytes of a message, at most.
+/// Most bytes of a message.
 pub(super) const MESSAGE_MAX: usize = HEADER_BYTES + PAYLOAD_MAX;
 
-/// What a message is, `enum xsd_sockmsg_type`.
+/// The type of a message, `enum xsd_sockmsg_type`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u32)]
 pub(super) enum Kind {
@@ -48,10 +48,10 @@ struct Header {
     length: u32,
 }
 
-/// A message that came.
+/// A received message.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Message {
-    /// As it stands in the message: it may be of no known kind.
+    /// The type as received, which may be unknown.
     pub(super) kind: u32,
     pub(super) request: u32,
     pub(super) payload: Vec<u8>,
@@ -63,7 +63,7 @@ impl Message {
     }
 }
 
-/// Replaces `into` by a request whose payload is `parts`, one after the other.
+/// Replaces the content of `into` by a request whose payload is `parts`, concatenated.
 pub(super) fn encode(
     kind: Kind,
     request: u32,
@@ -82,7 +82,7 @@ pub(super) fn encode(
     Ok(())
 }
 
-/// The message that `bytes` begin with, and how long it is; `None` if it is not there whole.
+/// The first message in `bytes` and its length; `None` if it is not complete.
 pub(super) fn decode(bytes: &[u8]) -> Result<Option<(Message, usize)>, StoreError> {
     let Ok((header, rest)) = Header::read_from_prefix(bytes) else {
         return Ok(None);
@@ -98,24 +98,24 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Option<(Message, usize)>, StoreErro
     Ok(Some((message, HEADER_BYTES + length)))
 }
 
-/// Payload as text.
+/// Decodes a payload as text.
 pub(super) fn text(payload: &[u8]) -> Result<&str, StoreError> {
     let broken = |_| StoreError::Protocol(format!("bytes that are no text: {}", payload.escape_ascii()));
     std::str::from_utf8(payload).map_err(broken)
 }
 
-/// Payload as one string, with its NUL.
+/// Decodes a payload as one string with its NUL.
 pub(super) fn string(payload: &[u8]) -> Result<&str, StoreError> {
     text(payload.strip_suffix(&[0]).unwrap_or(payload))
 }
 
-/// Payload as strings, each ended by a NUL. Bytes after the last NUL are ignored.
+/// Decodes a payload as strings that end with a NUL each. Bytes after the last NUL are ignored.
 pub(super) fn strings(payload: &[u8]) -> impl Iterator<Item = Result<&str, StoreError>> {
     let end = payload.iter().rposition(|byte| *byte == 0).map_or(0, |last| last + 1);
     payload[..end].split_inclusive(|byte| *byte == 0).map(string)
 }
 
-/// For the fuzzer: takes whatever is whole out of `bytes`, as a connection does.
+/// For the fuzzer: takes every complete message from `bytes`, as a connection does.
 #[cfg(fuzzing)]
 pub fn take_all(mut bytes: &[u8]) {
     while let Ok(Some((message, length))) = decode(bytes) {
@@ -126,7 +126,7 @@ pub fn take_all(mut bytes: &[u8]) {
     }
 }
 
-/// The bytes of a path or token, if it can be one.
+/// The bytes of a path or token, if it is valid.
 pub(super) fn name(text: &str) -> Result<&[u8], StoreError> {
     if text.is_empty() || text.contains('\0') {
         return Err(StoreError::BadName(text.to_owned()));

@@ -1,4 +1,4 @@
-//! Calls on frames, with what a scripted Xen is asked and answers.
+//! Calls on frames against a scripted Xen.
 
 use super::*;
 use crate::hypervisor::Call;
@@ -23,7 +23,7 @@ fn reservation(call: &mut Call<'_>) -> Reservation {
     Reservation::read_from_prefix(call.argument()).unwrap().0
 }
 
-/// Types that tell which frame they are of.
+/// Answers types that reveal the frame.
 fn answer_types(call: &mut Call<'_>) -> Result<u64, Errno> {
     let num = payload::<PageFrameInfo>(call).num as usize;
     assert!(num <= PAGE_FRAMES_MAX);

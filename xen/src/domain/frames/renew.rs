@@ -1,14 +1,14 @@
-//! Maps pieces anew though no change was seen. A guest may move a page onto a pfn that had another (`XENMAPSPACE_gmfn`):
-//! no log shows it, the page count stays, and the old frame would stay mapped for ever.
+//! Remaps pieces although no change was seen. A guest may move a page onto a pfn that had another (`XENMAPSPACE_gmfn`).
+//! No log shows it and the page count stays the same, so the old frame would stay mapped for ever.
 //!
 //! ```text
-//!   renew:   a piece of each window ──► types ──┬─ as they were    mapped anew
-//!                                               └─ pages have gone  the window is stale: the next pause maps it anew
-//!   forget:  all windows are unmapped           before a full sync, which is to find what is there now
+//!   renew:   a piece of each window ──► types ──┬─ as they were    remapped
+//!                                               └─ pages have gone  the window is stale: the next pause remaps it
+//!   forget:  all windows are unmapped           before a full sync, which has to find what is there now
 //! ```
 //!
-//! A frame that only our mapping has kept goes by this, and the page count falls: the next pause takes every page for
-//! dirty. That is right for a page that was moved. What was merely given back is left to the pause.
+//! Remapping frees a frame that only our mapping has kept, and the page count falls: the next pause takes every page
+//! for dirty. That is right for a page that was moved. Pages that were merely given back are left to the pause.
 
 use super::Frames;
 use crate::window::{WINDOW_PFNS, split};
@@ -17,7 +17,7 @@ use std::ops::Range;
 use understudy_checkpoint::Pfn;
 
 impl Frames {
-    /// Maps anew the pieces that begin at a pfn of `pfns`. The guest runs.
+    /// Remaps the pieces that begin at a pfn of `pfns`. The guest runs.
     pub(in crate::domain) fn renew(&mut self, pfns: Range<u64>) -> Result<(), XenError> {
         let mut pfn = pfns.start;
         while pfn < pfns.end {
@@ -60,7 +60,7 @@ impl Frames {
         Ok(())
     }
 
-    /// Unmaps all: everything is copied next, and found where it is then. `tot_pages` is asked for afterwards.
+    /// Unmaps everything, before a full sync looks all frames up again. `tot_pages` is called afterwards.
     pub(in crate::domain) fn forget<E>(
         &mut self,
         tot_pages: impl FnOnce() -> Result<u64, E>,

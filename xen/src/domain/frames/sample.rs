@@ -1,17 +1,16 @@
-//! Pages that the guest had when its frames were last looked up: some from anywhere in its memory, or the next one.
+//! Samples of the pages that the guest had at the last look-up: some from anywhere in its memory, or the next one.
 //!
-//! Not here: whether it has them still.
+//! Not here: whether the guest still has them.
 
 use super::Frames;
 use crate::window::{WINDOW_PFNS, pfn_at};
 use understudy_checkpoint::Pfn;
 
-/// Places from one page to the next, so that those of a sample have little to do with each other.
+/// Distance between two pages of a sample, so that they have little to do with each other.
 const STRIDE: usize = 97;
 
 impl Frames {
-    /// The first pfn from `from` on, and before `end`, that held a page when it was looked up last. What is not mapped holds
-    /// none.
+    /// The first pfn from `from` on and before `end` that held a page at the last look-up. Unmapped windows hold none.
     pub(in crate::domain) fn next_held(&self, from: Pfn, end: Pfn) -> Option<Pfn> {
         let end = (end.0 as usize).min(self.windows.len() * WINDOW_PFNS);
         let mut next = from.0 as usize;
@@ -28,7 +27,7 @@ impl Frames {
         None
     }
 
-    /// Fills `into` from one mapped window, another for another `seed`; how many there are.
+    /// Fills `into` from one mapped window, which `seed` selects. Returns the number of pages.
     pub(in crate::domain) fn sample(
         &self,
         seed: usize,

@@ -1,4 +1,4 @@
-//! Frames on a simulated hypervisor: what is looked up, what a failed mapping leaves behind.
+//! Frames on a simulated hypervisor: what is looked up, and what a failed mapping leaves behind.
 
 use super::*;
 use crate::abi::domctl;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use zerocopy::FromBytes;
 
 const PFNS: u64 = 4096;
-/// Frame of pfn 0.
+/// The frame of pfn 0.
 const FIRST: u64 = 5000;
 
 fn frames() -> Frames {
@@ -20,7 +20,7 @@ fn a_guest_that_no_host_can_keep_account_of_is_refused() {
     assert_eq!(Frames::new(xen, DomId(1), u64::MAX, 1000).err(), Some(OutOfMemory));
 }
 
-/// Frames of a guest all of whose pfns hold a page, on a kernel that fills no holes.
+/// Frames of a guest whose pfns all hold a page, on a kernel that fills no holes.
 fn on(hypervisor: &Arc<Simulated>) -> Frames {
     hypervisor.answer(Asked::Domctl(domctl::GET_PAGE_FRAME_INFO), |call| {
         let count = payload::<domctl::PageFrameInfo>(call).num as usize;
@@ -35,7 +35,7 @@ fn usual(pfn: Pfn) -> Option<Gfn> {
     Some(Gfn(FIRST + pfn.0))
 }
 
-/// The guest has moved pfn 700.
+/// The frame of a pfn after the guest has moved pfn 700.
 fn moved(pfn: Pfn) -> Option<Gfn> {
     if pfn.0 == 700 { Some(Gfn(9999)) } else { usual(pfn) }
 }
@@ -177,7 +177,8 @@ fn a_page_that_moves_to_an_empty_pfn_is_found_though_the_page_count_stays() {
     assert_eq!((frames.found_type(Pfn(8)), frames.found_type(Pfn(9))), (PageType::Absent, PageType::Normal));
 }
 
-/// The guest gives a page back, which is found; then it gives another back and takes one: its page count is the same.
+/// The guest gives a page back, which is found. Then it gives another back and takes one: its page count stays the
+/// same.
 #[test]
 fn what_is_given_back_and_taken_in_equal_amounts_is_seen() {
     let hypervisor = Simulated::new();
@@ -209,7 +210,7 @@ fn what_is_given_back_and_taken_in_equal_amounts_is_seen() {
     assert!(frames.begin_pause(999), "nobody can say what it took");
 }
 
-/// The first frame of each of the window's pieces is elsewhere.
+/// The guest moves the first frame of each piece of the window.
 fn move_pieces(hypervisor: &Simulated) {
     for piece in 0..4 {
         let frame = FIRST + piece * 1024;

@@ -1,22 +1,22 @@
-//! Xen's machine-to-physical table, mapped read-only: which pfn a machine frame is to its domain.
+//! Xen's machine-to-physical table, mapped read-only: the pfn of each machine frame in its domain.
 
 use super::super::peek;
 use crate::{Access, DomId, Gfn, Mapping, Mfn, Xen, XenError};
 use understudy_checkpoint::{PAGE_SIZE, Pfn};
 
-/// Xen gives the table out in pieces of 2 MiB.
+/// Frames of one piece of the table, which Xen hands out in 2 MiB.
 const PIECE_FRAMES: u64 = 512;
 
 const ENTRIES_PER_FRAME: u64 = (PAGE_SIZE / 8) as u64;
 
-/// The table of all of this host's memory, mapped for reading.
+/// The table for all of this host's memory, mapped read-only.
 pub(in crate::domain) struct M2p {
     table: Mapping,
     entries: u64,
 }
 
 impl M2p {
-    /// Maps the table of all of this host's memory.
+    /// Maps the table for all of this host's memory.
     pub(in crate::domain) fn map(xen: &Xen) -> Result<Self, XenError> {
         let entries = xen.maximum_ram_page()?.0 + 1;
         let frames = entries.div_ceil(ENTRIES_PER_FRAME);
@@ -26,8 +26,8 @@ impl M2p {
         Ok(Self { table: xen.map_whole(DomId::XEN, &frames, Access::Read)?, entries })
     }
 
-    /// What `mfn` is to its domain; `None` beyond the host's memory. Frames that are no domain's memory have
-    /// entries that are beyond any guest.
+    /// The pfn of `mfn` in its domain; `None` beyond the host's memory. Frames that belong to no domain have entries
+    /// larger than any guest's pfn.
     pub(in crate::domain) fn pfn(&self, mfn: Mfn) -> Option<Pfn> {
         if mfn.0 >= self.entries {
             return None;

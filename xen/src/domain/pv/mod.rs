@@ -1,5 +1,4 @@
-//! What is particular about a 64-bit PV guest: its pfns are not frames, its page tables hold machine frames, and
-//! its vCPUs do, too.
+//! What only 64-bit PV guests have: pfns that differ from frames, and page tables and vCPUs that hold machine frames.
 //!
 //! ```text
 //!   pfn ──P2M (the guest's, mapped)──► mfn ──M2P (Xen's, mapped)──► pfn      both must agree
@@ -20,7 +19,7 @@ use understudy_checkpoint::domain::DomainError;
 use understudy_checkpoint::stream::libxc::{GuestWidth, P2mFrames, Record};
 use understudy_checkpoint::{PAGE_SIZE, Page, PageEntry, PageType, Pfn};
 
-/// A PV guest's tables, mapped.
+/// The mapped tables of a PV guest.
 pub(super) struct PvGuest {
     xen: Xen,
     domain: DomId,
@@ -63,12 +62,12 @@ impl PvGuest {
         })
     }
 
-    /// Pfns are below this.
+    /// The number of pfns.
     pub(super) fn pfn_count(&self) -> u64 {
         self.p2m.pfn_count()
     }
 
-    /// The frame of a pfn; none also where Xen's table says otherwise.
+    /// The frame of a pfn; `None` also if Xen's table disagrees.
     pub(super) fn frame(&self, pfn: Pfn) -> Option<Mfn> {
         self.p2m.frame(pfn).filter(|mfn| self.m2p.pfn(*mfn) == Some(pfn))
     }
@@ -93,8 +92,8 @@ impl PvGuest {
         Ok(())
     }
 
-    /// Why the guest has to be found anew; `None` if it is as it was. The stream names the frames of the P2M table once,
-    /// at its beginning: they must not move afterwards, and no pfn may come to it.
+    /// Why the guest has to be described again; `None` if nothing has changed. The stream names the frames of the P2M
+    /// table once, at its beginning: they must not move afterwards, and no pfn may be added.
     pub(super) fn changed(&mut self) -> Result<Option<String>, DomainError> {
         let (generation, claimed) = (self.shared.p2m_generation(), self.shared.pfn_count());
         if (generation, claimed) == (self.p2m_generation, self.claimed_pfns) {
@@ -112,8 +111,8 @@ impl PvGuest {
         Ok(None)
     }
 
-    /// Makes the copy of a page table free of machine frames. `false`: entries that could not be translated were
-    /// emptied, which a running guest may bring about; the page has to be copied again.
+    /// Replaces the machine frames in the copy of a page table by pfns. `false`: some entries could not be translated
+    /// and were emptied, which a running guest may cause; the page has to be copied again.
     pub(super) fn normalise(&self, entry: PageEntry, page: &mut Page) -> Result<bool, DomainError> {
         let PageType::Table { level, .. } = entry.page_type() else { return Ok(true) };
         match tables::normalise(page, level, &self.p2m, &self.m2p) {
@@ -134,7 +133,7 @@ impl PvGuest {
         }
     }
 
-    /// Appends the records of the suspended guest's state.
+    /// Appends the records of a suspended guest's state.
     pub(super) fn capture(&mut self, out: &mut Vec<u8>) -> Result<(), DomainError> {
         super::tsc::write(&self.xen, self.domain, out).map_err(failed)?;
         self.shared.copy(&mut self.shared_copy);

@@ -1,4 +1,4 @@
-//! A 64-bit PV guest's physical-to-machine table: found, mapped, read.
+//! A 64-bit PV guest's physical-to-machine table: finds, maps and reads it.
 //!
 //! ```text
 //!   linear list (p2m_cr3 ≠ 0)                       tree (p2m_cr3 = 0)
@@ -8,8 +8,8 @@
 //!   leaf: 512 entries of 8 bytes, entry = the machine frame of a pfn
 //! ```
 //!
-//! Leaves are the guest's memory and change while it runs. The guest may also move them; the generation in shared info
-//! changes then.
+//! Leaves are in the guest's memory and change while it runs. The guest may also move them; then the generation in
+//! shared info changes.
 
 use super::super::peek;
 use super::m2p::M2p;
@@ -22,14 +22,14 @@ use understudy_checkpoint::{PAGE_SIZE, Page, Pfn};
 
 pub(super) const ENTRIES_PER_LEAF: u64 = (PAGE_SIZE / 8) as u64;
 
-/// Entries that stand for no frame of the guest's own: foreign (bit 63) and identity mapped (bit 62) frames, as
-/// Linux marks them; an invalid entry has both.
+/// Marks of entries that are not frames of the guest's own: foreign (bit 63) and identity-mapped (bit 62) frames, as
+/// Linux sets them. An invalid entry has both.
 const NOT_OWN: u64 = 3 << 62;
 
 const PRESENT: u64 = 1;
 const FRAME_MASK: u64 = 0x000F_FFFF_FFFF_F000;
 
-/// The leaves of a guest's table, mapped for reading.
+/// The leaves of a guest's table, mapped read-only.
 pub(in crate::domain) struct P2m {
     leaves: Mapping,
     leaf_frames: Vec<Mfn>,
@@ -64,12 +64,12 @@ impl P2m {
         Ok(Self { leaves, leaf_frames, pfn_count })
     }
 
-    /// Pfns are below this.
+    /// The number of pfns.
     pub(in crate::domain) fn pfn_count(&self) -> u64 {
         self.pfn_count
     }
 
-    /// The machine frame behind a pfn.
+    /// The machine frame of a pfn.
     pub(in crate::domain) fn frame(&self, pfn: Pfn) -> Option<Mfn> {
         if pfn.0 >= self.pfn_count {
             return None;
@@ -79,7 +79,7 @@ impl P2m {
         word.filter(|frame| frame & NOT_OWN == 0).map(Mfn)
     }
 
-    /// The pfn that a machine frame of this guest has: both tables must agree.
+    /// The pfn of a machine frame of this guest. Both tables must agree.
     pub(super) fn pfn_of(&self, m2p: &M2p, frame: Mfn) -> Option<Pfn> {
         m2p.pfn(frame).filter(|pfn| self.frame(*pfn) == Some(frame))
     }
@@ -90,7 +90,7 @@ impl P2m {
     }
 }
 
-/// Pages of tables, copied once.
+/// Pages of tables, each copied once.
 struct Tables<'x> {
     xen: &'x Xen,
     domain: DomId,

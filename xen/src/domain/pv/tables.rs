@@ -1,5 +1,5 @@
-//! Page tables of a 64-bit PV guest, made free of machine frames: each present entry names a pfn afterwards
-//! (`normalise_pagetable` in `tools/libs/guest/xg_sr_save_x86_pv.c`).
+//! Replaces machine frames by pfns in the page tables of a 64-bit PV guest (`normalise_pagetable` in
+//! `tools/libs/guest/xg_sr_save_x86_pv.c`).
 
 use super::m2p::M2p;
 use super::p2m::P2m;
@@ -7,27 +7,28 @@ use crate::Mfn;
 use understudy_checkpoint::{Page, Pfn};
 
 const PRESENT: u64 = 1 << 0;
-/// In levels 2 and up: a superpage.
+/// The superpage bit in tables of level 2 and up.
 const PSE: u64 = 1 << 7;
 const FRAME_MASK: u64 = 0x000F_FFFF_FFFF_F000;
 
 /// Slots of a level 4 table that belong to Xen.
 const XEN_SLOTS: std::ops::RangeInclusive<usize> = 256..=271;
 
-/// Why a table cannot be sent as it is.
+/// Why a table cannot be sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Obstacle {
     /// An entry maps a superpage.
     Superpage,
-    /// An entry names a frame that is not the guest's own by both tables: a change under way if the guest runs.
+    /// An entry names a frame that both tables do not agree is the guest's own. If the guest runs, a change is under
+    /// way.
     NotOwn {
         /// The machine frame that the entry names.
         frame: Mfn,
     },
 }
 
-/// Replaces frames by pfns in the copy of a table of `level`. At an obstacle the entry is emptied, and the rest is
-/// done all the same; the first obstacle is reported.
+/// Replaces frames by pfns in the copy of a table of `level`. An entry that cannot be translated is emptied and the
+/// rest is translated; the first such entry is reported.
 pub(super) fn normalise(page: &mut Page, level: u8, p2m: &P2m, m2p: &M2p) -> Result<(), Obstacle> {
     let pfn_of = |frame| p2m.pfn_of(m2p, frame);
     normalise_with(page, level, &pfn_of)
@@ -73,7 +74,7 @@ mod tests {
         page
     }
 
-    /// Frames 0x1000.. are pfns 0..
+    /// The pfn of a frame: frames from 0x1000 on are pfns from 0 on.
     fn pfn_of(frame: Mfn) -> Option<Pfn> {
         frame.0.checked_sub(0x1000).filter(|pfn| *pfn < 0x100).map(Pfn)
     }

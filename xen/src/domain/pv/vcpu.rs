@@ -1,5 +1,5 @@
-//! vCPUs of a suspended 64-bit PV guest: their records, with machine frames as pfns (`xg_sr_save_x86_pv.c`; offsets
-//! in `vcpu_guest_context` from `xen/include/public/arch-x86/xen.h`).
+//! Records of the vCPUs of a suspended 64-bit PV guest, with machine frames replaced by pfns (`xg_sr_save_x86_pv.c`;
+//! offsets in `vcpu_guest_context` from `xen/include/public/arch-x86/xen.h`).
 
 use super::m2p::M2p;
 use super::p2m::P2m;
@@ -13,7 +13,7 @@ pub(crate) const GDT_ENTRIES: usize = 4960;
 pub(crate) const CR1: usize = 4992;
 pub(crate) const CR3: usize = 5008;
 
-/// Entries of a GDT that are the guest's own (`FIRST_RESERVED_GDT_ENTRY`).
+/// Entries of a GDT that belong to the guest (`FIRST_RESERVED_GDT_ENTRY`).
 pub(crate) const GDT_ENTRIES_MAX: u64 = 14 * 512;
 pub(crate) const GDT_ENTRIES_PER_FRAME: u64 = 512;
 
@@ -58,7 +58,7 @@ fn others(xen: &Xen, domain: DomId, vcpu: u32) -> Result<[(VcpuPart, Vec<u8>); 3
     ])
 }
 
-/// Replaces the machine frames in a context.
+/// Replaces the machine frames in a context by pfns.
 fn normalise(context: &mut [u8], vcpu_id: u32, (p2m, m2p): (&P2m, &M2p)) -> Result<(), DomainError> {
     let pfn_of = |frame: Mfn, what: &str| {
         p2m.pfn_of(m2p, frame).map(|pfn| pfn.0).ok_or_else(|| {

@@ -1,7 +1,7 @@
-//! What a source asks instead of assuming it: whether the guest stands still, has outgrown what was said of it, and
-//! whether its dirty log is a log.
+//! What a source checks instead of assuming: whether the guest is suspended, whether it has outgrown its description,
+//! and whether its dirty log is on.
 //!
-//! Not here: what follows from the answers, which the caller of the source decides.
+//! Not here: what follows from the answers, which the source's caller decides.
 
 use super::tripwire::read_by_others;
 use super::{Changes, Kind, XenSource, error, info};
@@ -10,7 +10,7 @@ use understudy_checkpoint::domain::DomainError;
 use understudy_checkpoint::pages::DirtyBitmap;
 
 impl<T: Toolstack> XenSource<T> {
-    /// Asks Xen whether the guest stands still, which an error of the toolstack does not tell.
+    /// Asks Xen whether the guest is suspended, because an error of the toolstack does not tell.
     pub(super) fn look_whether_suspended(&mut self) {
         // Where Xen does not say, it is what it was.
         let Ok(info) = info(&self.xen, self.domain) else { return };
@@ -20,7 +20,7 @@ impl<T: Toolstack> XenSource<T> {
         self.is_suspended = info.is_suspended();
     }
 
-    /// The guest has not outgrown what was said of it.
+    /// Fails if the guest has outgrown its description.
     pub(super) fn check_size(&mut self) -> Result<(), DomainError> {
         let why = match &mut self.kind {
             Kind::Hvm(_) => {
@@ -39,7 +39,7 @@ impl<T: Toolstack> XenSource<T> {
         }
     }
 
-    /// Reads the log into `into`, and makes sure that it was one. Others may switch it off (`xl migrate` does, at its
+    /// Reads the log into `into`, and checks that it was on. Others may switch it off (`xl migrate` does so at its
     /// end), and then Xen answers that nothing was written.
     pub(super) fn drain_log(&mut self, into: &mut DirtyBitmap) -> Result<(), DomainError> {
         let Changes::Logged(log) = &mut self.changes else { return Ok(()) };

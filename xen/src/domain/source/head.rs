@@ -1,6 +1,6 @@
-//! The records of a source that come once, at the head of its stream.
+//! The records that a source writes once, at the head of its stream.
 //!
-//! Not here: what they are for ([`Description`](understudy_checkpoint::domain::Description)).
+//! Not here: their meaning ([`Description`](understudy_checkpoint::domain::Description)).
 
 use super::{Kind, XenSource, error};
 use crate::CpuPolicy;
@@ -11,7 +11,7 @@ use understudy_checkpoint::stream::libxc::{CpuidLeaf, MsrEntry, Record};
 use zerocopy::FromBytes;
 
 impl<T: Toolstack> XenSource<T> {
-    /// Static records of the stream's head.
+    /// The static records of the stream's head.
     pub(super) fn static_records(&self) -> Result<Vec<u8>, DomainError> {
         let mut out = Vec::new();
         if let Kind::Pv(_) = self.kind {
@@ -26,7 +26,7 @@ impl<T: Toolstack> XenSource<T> {
     }
 }
 
-/// The policy's records; an empty part is left out.
+/// Writes the policy's records; an empty part is left out.
 fn write_policy(policy: &CpuPolicy, out: &mut Vec<u8>) {
     let leaves = <[CpuidLeaf]>::ref_from_bytes(&policy.leaves).expect("Xen gives whole leaves");
     let msrs = <[MsrEntry]>::ref_from_bytes(&policy.msrs).expect("Xen gives whole entries");

@@ -1,4 +1,4 @@
-//! The two kinds of guest that Xen distinguishes, as a source sees them.
+//! The two kinds of guest that Xen knows, as a source sees them.
 //!
 //! ```text
 //!            a pfn's frame is        state besides memory
@@ -13,7 +13,7 @@ use crate::{DomId, DomainInfo, Gfn, Xen};
 use understudy_checkpoint::Pfn;
 use understudy_checkpoint::domain::DomainError;
 
-/// What is particular about a kind of guest.
+/// What is specific to a kind of guest.
 pub(super) enum Kind {
     /// HVM and PVH: a pfn is a gfn.
     Hvm(HvmState),
@@ -30,7 +30,7 @@ impl Kind {
     }
 }
 
-/// What is particular about a domain, and how many pfns it has.
+/// Finds out a domain's kind and its number of pfns.
 pub(super) fn kind_of(xen: &Xen, domain: DomId, info: &DomainInfo) -> Result<(Kind, u64), DomainError> {
     if info.is_hvm() {
         let page_count = xen.maximum_gpfn(domain).map_err(error)?.0 + 1;

@@ -1,4 +1,4 @@
-//! An HVM guest whose changes Xen logs, on a simulated hypervisor: what is asked instead of assumed.
+//! An HVM guest whose changes Xen logs, on a simulated hypervisor: what the source checks instead of assuming.
 
 use super::scripted::{Guest, PFNS};
 use super::*;
@@ -35,7 +35,7 @@ fn a_guest_that_ran_and_wrote_nothing_had_its_log_read_by_others() {
     assert_eq!(guest.copy().unwrap(), []);
 }
 
-/// A guest of a Xen that marks pages, protected for a while.
+/// A guest that has been protected for a while, on a Xen that can mark pages.
 fn with_a_mark() -> Guest {
     let mut guest = Guest::new();
     guest.world().marking = Ok(0);
@@ -190,7 +190,7 @@ fn a_page_that_cannot_be_mapped_fails_the_pause_and_waits_for_it_while_the_guest
     assert_eq!(guest.source.frames.found_type(Pfn(5)), PageType::Normal);
 }
 
-/// What the scrub sees of all pfns of a guest that runs.
+/// What the scrub reads of all pfns of a running guest.
 fn looked_at(guest: &mut Guest) -> Vec<(u64, u8)> {
     let (mut all, mut staging) = (DirtyBitmap::new(PFNS), Staging::new(PFNS as usize));
     all.set_all();

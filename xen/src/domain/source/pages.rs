@@ -1,11 +1,12 @@
-//! Pages of a source: looked up, compared, copied to staging, freed of machine frames.
+//! The pages of a source: looked up, compared, copied to staging, machine frames replaced by pfns.
 //!
 //! ```text
 //!   wanted ──► look up what is not sure ──► copy, by several threads ──► PV: page tables name pfns ──► staging
 //! ```
 //!
-//! A page that Xen has and that cannot be copied fails the capture, or, while the guest runs, is left to the pause. Not
-//! here: where frames are mapped ([`Frames`](super::super::frames)).
+//! A page that Xen has but that cannot be copied fails the capture, or, while the guest runs, is left to the pause.
+//!
+//! Not here: mapping frames ([`Frames`](super::super::frames)).
 
 use super::super::frames::Unmapped;
 use super::{Changes, Kind, XenSource, error};
@@ -21,11 +22,11 @@ use zerocopy::IntoBytes;
 /// How often a batch is looked up: mapping one pfn may make others unsure.
 const LOOK_UPS_MAX: usize = 4;
 
-/// In place of the pfn that could not be copied: all could.
+/// In place of a pfn that could not be copied: all were copied.
 const NONE: u64 = u64::MAX;
 
 impl<T: Toolstack> XenSource<T> {
-    /// Copies wanted pages from `from` on, as far as there is room; where to go on.
+    /// Copies wanted pages from `from` on, as far as there is room. Returns where to continue.
     pub(super) fn stage(
         &mut self,
         wanted: &DirtyBitmap,
@@ -57,7 +58,7 @@ impl<T: Toolstack> XenSource<T> {
         Ok(next)
     }
 
-    /// Looks up what is not sure of `wanted` from `from` on, as far as `room` entries reach. Types of a PV guest's
+    /// Looks up the unsure pfns of `wanted` from `from` on, as many as `room` entries reach. The types of a PV guest's
     /// frames change as it makes and drops page tables, so they are asked for each time.
     fn make_sure(&mut self, wanted: &DirtyBitmap, from: Pfn, room: usize) -> Result<(), DomainError> {
         let Self { kind, frames, unsure, deferred, is_suspended, .. } = self;
@@ -76,7 +77,7 @@ impl<T: Toolstack> XenSource<T> {
         Ok(())
     }
 
-    /// Marks what differs from what was staged of it last. The guest stands still.
+    /// Marks the pages that differ from what was last staged of them. The guest is suspended.
     pub(super) fn compare(&mut self, into: &mut DirtyBitmap) -> Result<(), DomainError> {
         let Self { kind: Kind::Pv(guest), frames, changes: Changes::Compared(reference), unsure, .. } = self
         else {

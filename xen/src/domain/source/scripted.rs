@@ -1,6 +1,6 @@
-//! A guest of tests, whose Xen and toolstack say what its script has: an HVM guest whose changes Xen logs.
+//! A test's HVM guest with a scripted Xen and toolstack.
 //!
-//! Not here: what is asked of it (`logged`).
+//! Not here: the tests themselves (`logged`).
 
 use super::*;
 use crate::abi::domctl::{self, DomainFlags};
@@ -14,19 +14,19 @@ use zerocopy::{FromBytes, FromZeros};
 
 pub(super) const PFNS: u64 = 64;
 
-/// What the hypervisor and the toolstack are to say.
+/// The script: what the hypervisor and the toolstack answer.
 pub(super) struct World {
     pub(super) is_suspended: bool,
     pub(super) is_logging: bool,
     pub(super) dirty: BTreeSet<u64>,
     pub(super) gpfn_max: u64,
-    /// The toolstack fails, after it has or has not done what it was asked.
+    /// `Some`: the toolstack fails to suspend, after doing it (`true`) or not (`false`).
     pub(super) suspend_fails: Option<bool>,
     pub(super) resume_fails: Option<bool>,
     pub(super) takes_part: bool,
     pub(super) is_asked: bool,
     pub(super) resumed: u32,
-    /// What Xen answers when a page is to be marked as written.
+    /// Xen's answer when a page is to be marked as written.
     pub(super) marking: Result<u64, Errno>,
 }
 
@@ -116,7 +116,7 @@ impl Guest {
         }
     }
 
-    /// A pause that copies what is dirty; what it copied, by pfn.
+    /// A pause that copies what is dirty. Returns the first byte of each copied page, by pfn.
     pub(super) fn pause(&mut self) -> Result<Vec<(u64, u8)>, DomainError> {
         let copied = self.copy();
         self.source.resume().unwrap();

@@ -1,4 +1,4 @@
-//! A PV guest without a log, of eight pfns on a simulated hypervisor: what comparing finds.
+//! A PV guest without a log, with eight pfns on a simulated hypervisor: what comparing finds.
 //!
 //! ```text
 //!   frame 50 shared info ─► 51 ─► 52 ─► 53: P2M leaf, pfn i is frame 100 + i        60: M2P, frame 100 + i is pfn i
@@ -21,7 +21,7 @@ const M2P: u64 = 60;
 const ACCESSED: u64 = 1 << 5;
 const NOTHING: [u64; 0] = [];
 
-/// Somebody who finds the guest suspended.
+/// A toolstack whose guest is always suspended.
 struct Still;
 
 impl Toolstack for Still {
@@ -66,7 +66,7 @@ impl Guest {
         source.comparing(1 << 20, 1).unwrap()
     }
 
-    /// Gives a pfn a frame, in both tables, or none.
+    /// Gives a pfn a frame, in both tables, or takes it away.
     fn put(&self, pfn: u64, frame: Option<u64>) {
         set_words(&self.hypervisor, P2M_LEAF, &[(pfn as usize, frame.unwrap_or(u64::MAX))]);
         if let Some(frame) = frame {

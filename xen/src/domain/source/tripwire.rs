@@ -1,4 +1,4 @@
-//! Marks of our own in the dirty log: if they are still there, nobody else has read it.
+//! Tripwire marks in the dirty log: as long as they are there, nobody else has read the log.
 //!
 //! ```text
 //!   pause N   CLEAN ─► marks at 4 pages ─┐ the guest runs ┌─► pause N+1   CLEAN: all are in it     the log is whole
@@ -6,16 +6,16 @@
 //!             others CLEAN, or switch it off and on ─────────────────►   CLEAN: one is not in it   the log is lost
 //! ```
 //!
-//! Others are `xl migrate`, `xl save` and `remus`: they take the log over, and where they end as they should they switch
-//! it off, which is seen by itself. One that is killed, as `xl migrate` is when its connection breaks, leaves the log on,
-//! and took from it what nobody can tell.
+//! Other readers are `xl migrate`, `xl save` and `remus`. They take the log over, and switch it off when they end
+//! normally, which the source notices. One that is killed, as `xl migrate` is when its connection breaks, leaves the
+//! log on after taking an unknown part of it.
 //!
-//! The guest may write a marked page itself after others took its mark (seen with the page it writes most). So there are
-//! several, others each time, and at pages that were not written last.
+//! The guest may write a marked page itself after somebody took its mark (seen with the page it writes most). So there
+//! are several marks, at other pages each time, and at pages that were not written last.
 //!
-//! The marks are made while the guest stands still, at pages that it has; it cannot give them back meanwhile, and a page
-//! that is given back later keeps its mark. A log that is read while the guest runs takes the marks with it, so what others
-//! take between such a reading and the next pause is not seen.
+//! Marks are made while the guest is suspended, at pages that it has. It cannot give them back meanwhile, and a page
+//! that is given back later keeps its mark. Reading the log while the guest runs takes the marks, so what others take
+//! between such a reading and the next pause goes unnoticed.
 //!
 //! Not here: what follows from a lost log.
 
@@ -29,30 +29,30 @@ use understudy_checkpoint::{PageType, Pfn};
 /// Pages marked in each pause.
 const MARKS: usize = 4;
 
-/// Pfns considered for a mark in each pause.
+/// Pfns considered for marks in each pause.
 const CANDIDATES: usize = 16;
 
-/// From one sample of pages to the next.
+/// Step of the seed from one sample of pages to the next.
 const SEED_STEP: usize = 1_000_003;
 
 /// Where the marks are.
 #[derive(Debug, Default)]
 pub(super) struct Tripwire {
     marked: [Pfn; MARKS],
-    /// How many of them are in the log, unless somebody else took them.
+    /// Marks in the log, unless somebody else took them.
     count: usize,
     seed: usize,
-    /// Xen makes no marks for us.
+    /// Xen cannot make marks for us.
     is_refused: bool,
 }
 
 impl Tripwire {
-    /// There are no marks in a log that begins.
+    /// Forgets the marks: a log that begins has none.
     pub(super) fn lower(&mut self) {
         self.count = 0;
     }
 
-    /// Whether the marks are in a log that was just read, and so in Xen's no more; `None` if there were none.
+    /// Whether the marks are in a log that was just read, and so removed from Xen's; `None` if there were none.
     pub(super) fn is_in(&mut self, log: &[u8]) -> Option<bool> {
         let count = std::mem::take(&mut self.count);
         let is_in = |pfn: &Pfn| log[pfn.0 as usize / 8] & 1 << (pfn.0 % 8) != 0;
@@ -60,7 +60,7 @@ impl Tripwire {
     }
 }
 
-/// Puts into `places` what there is, as far as there is room; answers how many.
+/// Fills `places` from `items`, as far as there is room. Returns how many were filled.
 fn fill<T>(places: &mut [T], items: impl Iterator<Item = T>) -> usize {
     let mut count = 0;
     for (place, item) in places.iter_mut().zip(items) {
@@ -70,7 +70,7 @@ fn fill<T>(places: &mut [T], items: impl Iterator<Item = T>) -> usize {
     count
 }
 
-/// A mark is gone.
+/// The error for a mark that is gone.
 pub(super) fn read_by_others(domain: DomId) -> DomainError {
     DomainError::LogLost(format!(
         "the dirty log of domain {domain} was read by another tool (xl migrate, xl save, remus), which took from it what the \
@@ -79,7 +79,7 @@ pub(super) fn read_by_others(domain: DomId) -> DomainError {
 }
 
 impl<T: Toolstack> XenSource<T> {
-    /// Makes the next marks, at pages that were not `written`. The guest stands still.
+    /// Sets the next marks, at pages that were not `written`. The guest is suspended.
     pub(super) fn set_tripwire(&mut self, written: &DirtyBitmap) -> Result<(), DomainError> {
         if self.tripwire.is_refused {
             return Ok(());
@@ -107,7 +107,7 @@ impl<T: Toolstack> XenSource<T> {
         Ok(())
     }
 
-    /// Pages that the guest has, with their frames, and how many.
+    /// Pages that the guest has, with their frames, and their number.
     fn pages_to_mark(&self, written: &DirtyBitmap) -> Result<([(Pfn, Gfn); MARKS], usize), XenError> {
         let mut pfns = [Pfn(0); CANDIDATES];
         // Xen refuses to mark the highest pfn.

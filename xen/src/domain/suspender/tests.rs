@@ -1,4 +1,4 @@
-//! A PV guest that takes part in suspending, on a simulated hypervisor and a xenstored that hangs up.
+//! A PV guest that takes part in suspending, on a simulated hypervisor with a xenstored that drops connections.
 
 use super::*;
 use crate::abi::domctl::{self, DomainFlags};
@@ -56,7 +56,7 @@ impl Guest {
         Self { store, is_suspended, is_paused, vcpu_writes, suspender }
     }
 
-    /// From here on it follows each request at once.
+    /// Makes the guest follow each request at once.
     fn follows(&self) {
         let suspended = self.is_suspended.clone();
         self.store.on_write(move |path, value, nodes| {

@@ -1,5 +1,5 @@
-//! What completing a PV guest would refuse, found while the guest still runs elsewhere. Nothing is written, and Xen is asked
-//! nothing: it takes a PV guest's state once.
+//! Finds, while the guest still runs elsewhere, what completing a PV guest would refuse. Writes nothing and asks Xen
+//! nothing, because Xen takes a PV guest's state only once.
 //!
 //! Not here: what Xen itself would refuse.
 
@@ -10,7 +10,8 @@ use crate::restore::memory::GuestMemory;
 use understudy_checkpoint::{PAGE_SIZE, PageType, Pfn};
 
 impl PvRebuild {
-    /// Checks what vCPUs, start info, the P2M table and page tables name. `page_type` is the type of each pfn.
+    /// Checks the frames that vCPUs, start info, the P2M table and page tables name. `page_type` returns the type of a
+    /// pfn.
     pub(in crate::restore) fn check(
         &mut self,
         memory: &GuestMemory,

@@ -1,5 +1,5 @@
-//! Shared info of a PV guest that moves (`xen/include/public/xen.h`): vCPU info and the arch part go with it, event channels
-//! begin anew, and the wall clock is the new host's.
+//! The shared info of a PV guest that moves (`xen/include/public/xen.h`): vCPU info and the architecture's part move
+//! along, event channels start anew, and the wall clock is the new host's.
 
 use std::ops::Range;
 use understudy_checkpoint::Page;
@@ -11,7 +11,7 @@ const EVTCHN_MASK: Range<usize> = 2560..3072;
 const ARCH: Range<usize> = 3088..3136;
 const FRAME_LIST_LIST: Range<usize> = 3096..3104;
 
-/// Takes over what outlives a move, from the old page into the new host's.
+/// Copies what survives a move from the old page to the new host's.
 pub(super) fn write(new: &mut Page, old: &Page) {
     new[VCPU_INFO].copy_from_slice(&old[VCPU_INFO]);
     new[ARCH].copy_from_slice(&old[ARCH]);

@@ -1,4 +1,4 @@
-//! A PV guest's domain that stands by, on a simulated hypervisor: whichever step of a takeover fails, the image is there.
+//! A PV guest's standby domain on a simulated hypervisor: whichever step of a takeover fails, the image survives.
 
 use super::super::build::Build;
 use super::super::pages::StandbyPages;
@@ -18,7 +18,7 @@ use understudy_checkpoint::{PAGE_SIZE, Page, PageEntry, PageType, Pfn};
 use zerocopy::{FromBytes, FromZeros};
 
 const PFNS: u64 = 16;
-/// Machine frame of pfn 0.
+/// The machine frame of pfn 0.
 const FIRST_FRAME: u64 = 1000;
 const SHARED_INFO: u64 = 900;
 
@@ -45,7 +45,7 @@ fn kind(pfn: u64) -> PageType {
     }
 }
 
-/// What the stream has of a pfn.
+/// The stream's content of a pfn.
 fn content(pfn: u64) -> Page {
     match pfn {
         START_INFO => words(&[(56, STORE), (72, CONSOLE)]),
@@ -100,7 +100,7 @@ fn state() -> DomainState {
     state
 }
 
-/// Never dropped: that would ask the `xl` of this host to destroy a domain.
+/// Must not be dropped, because that would ask the `xl` of this host to destroy a domain.
 fn standby() -> (Arc<Simulated>, ManuallyDrop<Standby>) {
     let hypervisor = Simulated::new();
     answer(&hypervisor);
@@ -156,7 +156,7 @@ fn assert_image(standby: &Standby) {
     );
 }
 
-/// The domain is a guest: its tables name frames.
+/// The domain has become the guest: its tables name frames.
 fn assert_given(hypervisor: &Simulated) {
     assert_eq!(hypervisor.read_frame(FIRST_FRAME + TOP), words(&[(0, (FIRST_FRAME + LEAF) << 12 | 1)]));
     let leaf = words(&[(0, (FIRST_FRAME + 8) << 12 | 1), (8, (FIRST_FRAME + 9) << 12 | 3)]);
