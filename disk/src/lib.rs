@@ -1,0 +1,27 @@
+//! A guest's disks in the same epochs as its memory. **Not wired to guests yet**: nothing here is reached by a node.
+//!
+//! ```text
+//!  primary    write ─► flight ─► intent map ─► record of the open epoch ─► local disk ─► answer
+//!                                                        │ cut in the pause
+//!  secondary  batches ─► held by epoch ─(ack N)─► commit N ─► journal ─flush─► its disk ─flush─► applied N
+//! ```
+//!
+//! * [`words`] extents of disks
+//! * [`batch`] writes in bytes; [`record`] the primary's, of the open epoch; [`held`] the secondary's, of epochs not committed
+//! * [`storage`] what bytes are kept on and what is believed of it
+//! * [`pair`] a record that survives a torn write; [`label`] what this host knows of its disk
+//!
+//! The rules are in `docs/DISKS.md`. Pure but for [`storage::file`]: no socket, no thread, no clock.
+
+#![forbid(unsafe_code)]
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
+pub mod batch;
+pub mod held;
+pub mod label;
+pub mod pair;
+pub mod record;
+pub mod storage;
+#[cfg(test)]
+mod testing;
+pub mod words;
