@@ -1,10 +1,10 @@
-//! Which frames are dirty: one bit each, scanned a word at a time into runs.
+//! [`DirtyBitmap`]: one bit for each frame, scanned a word at a time into runs.
 
 use crate::Pfn;
 use crate::room::{self, OutOfMemory};
 use std::ops::Range;
 
-/// One bit for each pfn of a guest. Its size is fixed at creation.
+/// A mark for each pfn of a guest. The size is fixed at creation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DirtyBitmap {
     words: Vec<u64>,
@@ -12,19 +12,19 @@ pub struct DirtyBitmap {
 }
 
 impl DirtyBitmap {
-    /// A clean bitmap for pfns below `page_count`, of a size that nobody else decides. Where a peer, a guest or a stream
-    /// gives it: [`try_new`](Self::try_new).
+    /// An empty bitmap for pfns below `page_count`. If a peer, a guest or a stream determines `page_count`, use
+    /// [`try_new`](Self::try_new).
     pub fn new(page_count: u64) -> Self {
         Self::try_new(page_count).expect("the host has memory for a bitmap of a known size")
     }
 
-    /// A clean bitmap for pfns below `page_count`, if the host has the memory.
+    /// An empty bitmap for pfns below `page_count`; fails if the host lacks the memory.
     pub fn try_new(page_count: u64) -> Result<Self, OutOfMemory> {
         let count = usize::try_from(page_count.div_ceil(64)).map_err(|_| OutOfMemory)?;
         Ok(Self { words: room::filled(0, count)?, page_count })
     }
 
-    /// Pfns are below this.
+    /// The number of pfns.
     pub fn page_count(&self) -> u64 {
         self.page_count
     }
@@ -44,7 +44,7 @@ impl DirtyBitmap {
         }
     }
 
-    /// Whether a frame is marked; frames beyond the guest are not.
+    /// Whether a frame is marked; `false` beyond the guest's memory.
     pub fn get(&self, pfn: Pfn) -> bool {
         self.words.get((pfn.0 / 64) as usize).is_some_and(|word| word >> (pfn.0 % 64) & 1 == 1)
     }
@@ -54,12 +54,12 @@ impl DirtyBitmap {
         self.words.fill(0);
     }
 
-    /// How many frames are marked.
+    /// The number of marked frames.
     pub fn count(&self) -> u64 {
         self.words.iter().map(|word| u64::from(word.count_ones())).sum()
     }
 
-    /// Adds all frames of `other`, which is for the same guest.
+    /// Adds all marks of `other`, which belongs to the same guest.
     pub fn merge(&mut self, other: &Self) {
         assert_eq!(self.page_count, other.page_count, "bitmaps of one guest have one size");
         for (into, from) in self.words.iter_mut().zip(&other.words) {
@@ -67,8 +67,8 @@ impl DirtyBitmap {
         }
     }
 
-    /// Adds the marks of a bitmap as Xen lays it out: bit i of byte b is pfn 8·b + i. Bits beyond the guest are
-    /// ignored, and so is what `bytes` lacks.
+    /// Adds the marks of a bitmap in Xen's layout: bit i of byte b is pfn 8·b + i. Bits beyond the guest's memory are
+    /// ignored; missing bytes count as zero.
     pub fn merge_bytes(&mut self, bytes: &[u8]) {
         let mut left = self.page_count;
         for (word, bytes) in self.words.iter_mut().zip(bytes.chunks(8)) {
@@ -80,7 +80,7 @@ impl DirtyBitmap {
         }
     }
 
-    /// Moves all marks of this bitmap into `into`, leaving this one clean: what reading and clearing the log means.
+    /// Moves all marks into `into`, leaving this bitmap empty, as reading and clearing a log does.
     pub fn drain_into(&mut self, into: &mut Self) {
         assert_eq!(self.page_count, into.page_count, "bitmaps of one guest have one size");
         for (from, into) in self.words.iter_mut().zip(&mut into.words) {
@@ -88,12 +88,12 @@ impl DirtyBitmap {
         }
     }
 
-    /// The words of the bitmap: bit i of word w is pfn 64·w + i, as Xen lays it out in memory.
+    /// The words of the bitmap in Xen's layout: bit i of word w is pfn 64·w + i.
     pub fn words(&self) -> &[u64] {
         &self.words
     }
 
-    /// The marked frames from `from` on as ascending, maximal runs of pfns.
+    /// The marked frames from `from` on, as ascending, maximal runs of pfns.
     pub fn runs(&self, from: Pfn) -> Runs<'_> {
         Runs { bitmap: self, next: from.0 }
     }

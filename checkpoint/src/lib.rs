@@ -1,13 +1,14 @@
-//! The migration v2 record stream and the checkpoint itself.
+//! The migration v2 record stream, and checkpoints: their encoding, staging and committed images.
 //!
-//! Pure: nothing here knows of sockets, hypervisors or clocks. Bytes come in as slices and leave in
-//! buffers that the caller owns.
+//! This crate is pure: it knows no sockets, hypervisors or clocks. Bytes come in as slices and leave in buffers that
+//! the caller owns.
 //!
-//! * [`domain`] the two traits everything hangs on: a guest that can be checkpointed, a guest being rebuilt
+//! * [`domain`] the traits between the engine and a guest: [`Source`](domain::Source), [`Sink`](domain::Sink),
+//! [`LiveCopy`](domain::LiveCopy)
 //! * [`stream`] Xen's record stream: xl header, libxl stream v2, libxc stream v2 and v3
 //! * [`pages`] dirty bitmap, page encodings, shadow
 //! * [`epoch`] staging on the primary; buffer and committed image on the secondary
-//! * [`time`] points and lengths of time, as whoever has a clock tells them
+//! * [`time`] points and spans of time, passed in by the caller
 
 // They panic where nobody reads, and wait for who reads slowly.
 #![deny(clippy::print_stdout, clippy::print_stderr)]

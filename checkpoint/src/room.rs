@@ -1,9 +1,9 @@
-//! Memory whose amount a peer or a guest decides: asked for so that "there is none" is an answer. A host that is out of
-//! memory then loses one epoch or one copy, not the process and with it every guest.
+//! Fallible allocation, for memory whose amount a peer or a guest determines. A host that runs out of memory then loses
+//! one epoch or one copy, and not the process with all its guests.
 
 use std::io;
 
-/// The host has no memory for it.
+/// The host is out of memory.
 #[derive(thiserror::Error, Clone, Copy, PartialEq, Eq, Debug)]
 #[error(
     "The host has no memory for the guest's image, or for what goes with it; give it memory, or hold fewer guests on it"
@@ -16,7 +16,7 @@ impl From<OutOfMemory> for io::Error {
     }
 }
 
-/// `count` elements that are all `value`.
+/// `count` elements equal to `value`.
 pub fn filled<T: Clone>(value: T, count: usize) -> Result<Vec<T>, OutOfMemory> {
     let mut all = Vec::new();
     reserve_exact(&mut all, count)?;
@@ -24,7 +24,7 @@ pub fn filled<T: Clone>(value: T, count: usize) -> Result<Vec<T>, OutOfMemory> {
     Ok(all)
 }
 
-/// Makes `into` `count` elements long; those that are missing are `value`.
+/// Lengthens `into` to `count` elements; new ones equal `value`.
 pub fn lengthen<T: Clone>(into: &mut Vec<T>, count: usize, value: T) -> Result<(), OutOfMemory> {
     if let Some(more) = count.checked_sub(into.len()) {
         reserve(into, more)?;
@@ -33,7 +33,7 @@ pub fn lengthen<T: Clone>(into: &mut Vec<T>, count: usize, value: T) -> Result<(
     Ok(())
 }
 
-/// As [`lengthen`], without a reserve for what may come after.
+/// [`lengthen`], without spare capacity.
 pub fn lengthen_exact<T: Clone>(into: &mut Vec<T>, count: usize, value: T) -> Result<(), OutOfMemory> {
     if let Some(more) = count.checked_sub(into.len()) {
         reserve_exact(into, more)?;
@@ -41,21 +41,21 @@ pub fn lengthen_exact<T: Clone>(into: &mut Vec<T>, count: usize, value: T) -> Re
     lengthen(into, count, value)
 }
 
-/// Makes room for `more` elements.
+/// Reserves room for `more` elements.
 pub fn reserve<T>(into: &mut Vec<T>, more: usize) -> Result<(), OutOfMemory> {
     #[cfg(test)]
     scarce::allow(into.capacity() - into.len(), more)?;
     into.try_reserve(more).map_err(|_| OutOfMemory)
 }
 
-/// As [`reserve`], without a reserve for what may come after.
+/// [`reserve`], without spare capacity.
 pub(crate) fn reserve_exact<T>(into: &mut Vec<T>, more: usize) -> Result<(), OutOfMemory> {
     #[cfg(test)]
     scarce::allow(into.capacity() - into.len(), more)?;
     into.try_reserve_exact(more).map_err(|_| OutOfMemory)
 }
 
-/// Makes `into` what `from` is.
+/// Makes `into` equal to `from`.
 pub(crate) fn copy(into: &mut Vec<u8>, from: &[u8]) -> Result<(), OutOfMemory> {
     into.clear();
     reserve(into, from.len())?;
@@ -63,7 +63,7 @@ pub(crate) fn copy(into: &mut Vec<u8>, from: &[u8]) -> Result<(), OutOfMemory> {
     Ok(())
 }
 
-/// A test's host without memory.
+/// For tests: a host without memory.
 #[cfg(test)]
 pub(crate) mod scarce {
     use super::OutOfMemory;
@@ -73,7 +73,7 @@ pub(crate) mod scarce {
         static LEFT: Cell<usize> = const { Cell::new(usize::MAX) };
     }
 
-    /// What `work` does with memory for so many requests that need new memory.
+    /// Runs `work` with memory for so many allocations.
     pub(crate) fn with<T>(requests: usize, work: impl FnOnce() -> T) -> T {
         LEFT.set(requests);
         let result = work();

@@ -1,10 +1,10 @@
-//! Where the pause puts pages: host memory that belongs to the engine, allocated once and reused.
-//! Encoding reads from here after the guest has resumed.
+//! [`Staging`]: the buffer that receives pages during the pause. It is allocated once, and encoding reads from it after
+//! the guest has resumed.
 
 use crate::{PAGE_SIZE, Page, PageEntry};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-/// A page where the processor's vectors and the cache lines begin with it.
+/// A page aligned to cache lines and the processor's vectors.
 #[derive(FromBytes, IntoBytes, Immutable, Debug)]
 #[repr(C, align(4096))]
 struct AlignedPage(Page);
@@ -14,7 +14,7 @@ fn plain(pages: &[AlignedPage]) -> &[Page] {
     pages.as_bytes().as_chunks().0
 }
 
-/// Entries of one drain with their page data, up to a fixed capacity.
+/// The entries and page data of one drain, up to a fixed capacity.
 #[derive(Debug)]
 pub struct Staging {
     entries: Vec<PageEntry>,
@@ -23,47 +23,46 @@ pub struct Staging {
 }
 
 impl Staging {
-    /// Room for `capacity` entries. All memory is allocated and touched here, so that no page fault falls
-    /// into a pause.
+    /// Allocates room for `capacity` entries and touches all of it, so that no page fault happens in a pause.
     pub fn new(capacity: usize) -> Self {
         assert!(capacity > 0, "staging without room would never drain");
         let pages = (0..capacity).map(|_| AlignedPage([1; PAGE_SIZE])).collect();
         Self { entries: Vec::with_capacity(capacity), pages, data_pages: 0 }
     }
 
-    /// Entries it can hold.
+    /// Entries that it can hold.
     pub fn capacity(&self) -> usize {
         self.pages.len()
     }
 
-    /// Entries it can still take.
+    /// Entries for which there is still room.
     pub fn room(&self) -> usize {
         self.capacity() - self.entries.len()
     }
 
-    /// Forgets what is staged; the memory stays.
+    /// Empties it and keeps the memory.
     pub fn clear(&mut self) {
         self.entries.clear();
         self.data_pages = 0;
     }
 
-    /// What is staged, in the order it was staged.
+    /// The staged entries, in the order in which they were staged.
     pub fn entries(&self) -> &[PageEntry] {
         &self.entries
     }
 
-    /// The data of the entries that carry data, in the order of the entries.
+    /// The data of the entries that carry any, in order.
     pub fn pages(&self) -> &[Page] {
         plain(&self.pages[..self.data_pages])
     }
 
-    /// Appends entries and returns room for the data of those that carry any, one page each, in order.
-    /// The caller fills every page. Panics if there is not enough room: callers ask [`room`](Self::room) first.
+    /// Appends entries, and returns room for the data of those that carry any, one page each, in order. The caller
+    /// fills every page. Panics if there is not enough room; see [`room`](Self::room).
     pub fn extend(&mut self, entries: impl IntoIterator<Item = PageEntry>) -> &mut [Page] {
         self.extend_split(entries).1
     }
 
-    /// As [`extend`](Self::extend), and gives the new entries along with the room for their data.
+    /// [`extend`](Self::extend), which also returns the new entries.
     pub fn extend_split(
         &mut self,
         entries: impl IntoIterator<Item = PageEntry>,

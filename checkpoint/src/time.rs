@@ -1,5 +1,5 @@
-//! Time as state machines see it: nanoseconds since the driver (or the simulator) started. Never a wall clock, and never
-//! read here: who has a clock tells it.
+//! Time for state machines: nanoseconds since the driver (or the simulator) started. Never a wall clock, and never read
+//! here: the caller passes it in.
 
 use core::ops::{Add, Sub};
 use core::time::Duration;
@@ -39,7 +39,7 @@ impl Add<Span> for Time {
 
 impl Sub for Time {
     type Output = Span;
-    /// How long since `earlier`; nothing if it is not earlier.
+    /// The time since `earlier`; zero if it is not earlier.
     fn sub(self, earlier: Self) -> Span {
         Span(self.0.saturating_sub(earlier.0))
     }

@@ -1,4 +1,4 @@
-//! The words of the project as types: one newtype for each number that must not be mistaken for another.
+//! The project's terms as types: a newtype for each number that must not be confused with another.
 
 use std::fmt;
 
@@ -25,24 +25,24 @@ impl Epoch {
     }
 }
 
-/// Grows at every change of authority over a guest: the fencing token.
+/// Increases at every change of authority over a guest: the fencing token.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Generation(pub u64);
 
 impl Generation {
-    /// The generation that a change of authority creates.
+    /// The generation after the next change of authority.
     pub fn next(self) -> Self {
         Self(self.0 + 1)
     }
 }
 
-/// What an epoch on the link contains and how it may be applied.
+/// The content of an epoch, and how it is applied.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum EpochKind {
-    /// Every page of the guest: a copy made from nothing. It is applied as it arrives, since there is no image
-    /// to keep; legal only while the witness holds the copy *stale*.
+    /// Every page of the guest: a full sync. It is applied as it arrives, because there is no image to keep; allowed
+    /// only while the witness holds the copy *stale*.
     Seed,
-    /// What changed since the epoch before (or since `base` after a link flap). Buffered, then committed whole.
+    /// The changes since the previous epoch (or since `base` after a link flap). Buffered, then committed as a whole.
     Delta,
 }
 
@@ -57,8 +57,8 @@ macro_rules! display_as_number {
 }
 display_as_number!(Pfn, Epoch, Generation);
 
-/// What a page frame is, as the four type bits of a PAGE_DATA entry say it
-/// (Xen: `XEN_DOMCTL_PFINFO_*`, libxc stream specification, PAGE_DATA).
+/// The type of a page frame, as in the four type bits of a PAGE_DATA entry (Xen: `XEN_DOMCTL_PFINFO_*`, libxc stream
+/// specification, PAGE_DATA).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub enum PageType {
     /// Plain memory.
@@ -93,7 +93,7 @@ impl fmt::Display for PageType {
 }
 
 impl PageType {
-    /// The type that the nibble (bits 63..60 of an entry) stands for; `None` for the reserved 5..=8.
+    /// The type for a nibble (bits 63..60 of an entry); `None` for the reserved 5..=8.
     pub fn from_nibble(nibble: u8) -> Option<Self> {
         Some(match nibble {
             0 => Self::Normal,
@@ -106,7 +106,7 @@ impl PageType {
         })
     }
 
-    /// The nibble that stands for this type.
+    /// The nibble for this type.
     pub fn nibble(self) -> u8 {
         match self {
             Self::Normal => 0,
@@ -117,43 +117,43 @@ impl PageType {
         }
     }
 
-    /// Whether an entry of this type is followed by a page of data.
+    /// Whether a page of data follows an entry of this type.
     pub fn has_data(self) -> bool {
         matches!(self, Self::Normal | Self::Table { .. })
     }
 }
 
-/// A pfn with its type, as a PAGE_DATA entry carries them: bits 63..60 type, 59..52 zero, 51..0 pfn.
+/// A pfn with its type, as in a PAGE_DATA entry: bits 63..60 type, 59..52 zero, 51..0 pfn.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PageEntry(u64);
 
 impl PageEntry {
     const PFN_MASK: u64 = 0x000F_FFFF_FFFF_FFFF;
 
-    /// Builds an entry. Bits of `pfn` above 51 cannot be carried; callers bound pfns long before that.
+    /// An entry. Bits of `pfn` above 51 cannot be represented; callers limit pfns long before that.
     pub fn new(pfn: Pfn, page_type: PageType) -> Self {
         debug_assert_eq!(pfn.0 & !Self::PFN_MASK, 0, "a pfn has 52 bits");
         Self((pfn.0 & Self::PFN_MASK) | (u64::from(page_type.nibble()) << 60))
     }
 
-    /// Reads an entry from the wire; `None` if the type is reserved or a reserved bit is set.
+    /// Decodes an entry; `None` if the type is reserved or a reserved bit is set.
     pub fn from_wire(word: u64) -> Option<Self> {
         let reserved = word & !Self::PFN_MASK & !(0xF << 60);
         PageType::from_nibble((word >> 60) as u8)?;
         (reserved == 0).then_some(Self(word))
     }
 
-    /// The word as it stands on the wire.
+    /// The encoded entry.
     pub fn to_wire(self) -> u64 {
         self.0
     }
 
-    /// Which frame.
+    /// The frame.
     pub fn pfn(self) -> Pfn {
         Pfn(self.0 & Self::PFN_MASK)
     }
 
-    /// Its type.
+    /// The type of the frame.
     pub fn page_type(self) -> PageType {
         PageType::from_nibble((self.0 >> 60) as u8).expect("both constructors admit only known types")
     }

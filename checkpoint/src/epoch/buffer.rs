@@ -1,5 +1,5 @@
-//! The pages of one epoch on the secondary, until its commit: entries by pfn, contents in slots of a pool that
-//! all epochs share and that is reused.
+//! The pages of one epoch on the secondary until its commit: entries by pfn, and contents in slots of a pool that all
+//! epochs share.
 //!
 //! ```text
 //!   epoch 7   index: pfn → position     entries: (pfn 3, slot 0) (pfn 9, zero) (pfn 12, no page)
@@ -14,19 +14,19 @@ use std::collections::HashMap;
 
 const CHUNK_PAGES: usize = 256;
 
-/// What an entry costs besides its page: itself and its place in the index, which is at most 7/16 empty.
+/// Bytes of an entry besides its page: the entry and its place in the index, which is at most 7/16 empty.
 pub(super) const ENTRY_BYTES: usize = 64;
 
 pub(super) static ZERO_PAGE: Page = [0; PAGE_SIZE];
 
-/// Page slots, taken in chunks as they are needed and never given back.
+/// Page slots, allocated in chunks as needed and kept.
 #[derive(Debug, Default)]
 pub(super) struct PagePool {
     chunks: Vec<Box<[Page]>>,
     free: Vec<Slot>,
 }
 
-/// A page of the pool. Whoever holds it gives it back.
+/// A slot of the pool. Its owner returns it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Slot(u32);
 
@@ -57,13 +57,13 @@ impl PagePool {
         &mut self.chunks[slot.0 as usize / CHUNK_PAGES][slot.0 as usize % CHUNK_PAGES]
     }
 
-    /// Bytes of the slots that are taken.
+    /// Bytes of the slots in use.
     pub(super) fn used_bytes(&self) -> usize {
         (self.chunks.len() * CHUNK_PAGES - self.free.len()) * PAGE_SIZE
     }
 }
 
-/// The content an epoch gives a frame.
+/// The content that an epoch gives a frame.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Held {
     /// The type carries no data.
@@ -73,7 +73,7 @@ pub(super) enum Held {
 }
 
 impl Held {
-    /// The content, if there is any.
+    /// The content, if the type carries data.
     pub(super) fn page<'a>(&self, pool: &'a PagePool) -> Option<&'a Page> {
         match self {
             Self::Nothing => None,
@@ -83,7 +83,7 @@ impl Held {
     }
 }
 
-/// Everything one epoch changes.
+/// Everything that one epoch changes.
 #[derive(Debug)]
 pub(super) struct EpochBuffer {
     pub(super) epoch: Epoch,
@@ -97,14 +97,14 @@ impl EpochBuffer {
         Self { epoch, state: DomainState::default(), entries: Vec::new(), index: HashMap::new() }
     }
 
-    /// What this epoch made of a frame, if it touches it.
+    /// The content that this epoch gives a frame, if it changes the frame.
     pub(super) fn get(&self, pfn: Pfn) -> Option<&Held> {
         let position = *self.index.get(&pfn)?;
         Some(&self.entries[position as usize].1)
     }
 
-    /// Sets what a frame becomes and gives the slot of a page that this replaces back to the pool.
-    /// Without memory for that the epoch is of no use.
+    /// Sets the content of a frame, and returns the slot of the page that this replaces to the pool. After an error for
+    /// lack of memory the epoch cannot be used.
     pub(super) fn set(
         &mut self,
         entry: PageEntry,
@@ -131,12 +131,12 @@ impl EpochBuffer {
         Ok(())
     }
 
-    /// Entries with their contents, each frame once.
+    /// The entries with their contents, each frame once.
     pub(super) fn entries(&self) -> impl Iterator<Item = &(PageEntry, Held)> {
         self.entries.iter()
     }
 
-    /// Empties the buffer for another epoch and gives its slots back.
+    /// Empties the buffer for another epoch and returns its slots.
     pub(super) fn reuse(&mut self, pool: &mut PagePool) {
         for (_, held) in self.entries.drain(..) {
             if let Held::Page(slot) = held {
@@ -147,7 +147,7 @@ impl EpochBuffer {
         self.state.clear();
     }
 
-    /// What it takes besides page slots.
+    /// Bytes besides page slots.
     pub(super) fn overhead_bytes(&self) -> usize {
         self.entries.len() * ENTRY_BYTES + self.state.libxc.len() + self.state.libxl.len()
     }

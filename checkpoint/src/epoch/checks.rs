@@ -1,5 +1,5 @@
-//! What an epoch's checks found: pages that are said to be clean against those that the epoch builds on, and the digest
-//! of its state. Told when the epoch ends, so that what is damaged on the way is told as that.
+//! The result of an epoch's checks: pages that should be unchanged are compared with those that the epoch builds on,
+//! and the state with its digest. Reported when the epoch ends, so that damage on the way is reported as such.
 
 use super::refusal::ReceiveError;
 use crate::domain::DomainState;
@@ -9,14 +9,14 @@ use crate::{Epoch, Page, Pfn};
 #[derive(Debug, Default)]
 pub(super) struct Checked {
     pages: u64,
-    /// The first stretch that differs.
+    /// The first stretch of frames that differs.
     differs_at: Option<(Pfn, Pfn)>,
     differing: u64,
     state: Option<StateDigest>,
 }
 
 impl Checked {
-    /// Takes in a batch of checks; `page` is what a frame holds before the epoch.
+    /// Evaluates a batch of checks. `page` returns the content of a frame before the epoch.
     pub(super) fn pages<'a>(
         &mut self,
         batch: &[u8],
@@ -37,13 +37,13 @@ impl Checked {
         Ok(())
     }
 
-    /// Takes in the digest of the state.
+    /// Records the digest of the state.
     pub(super) fn state(&mut self, batch: &[u8]) -> Result<(), BatchError> {
         self.state = Some(StateDigest::read(batch)?);
         Ok(())
     }
 
-    /// Judges an epoch that is otherwise whole.
+    /// Judges an epoch that is otherwise complete.
     pub(super) fn verify(&self, epoch: Epoch, state: &DomainState) -> Result<(), ReceiveError> {
         if self.state.is_some_and(|sent| sent != StateDigest::of(state)) {
             return Err(ReceiveError::StateMismatch(epoch));

@@ -26,7 +26,7 @@ enum Write {
     Noise {
         seed: u64,
     },
-    /// One of few, so that a page may become what it was before.
+    /// The byte to fill the page with. There are few, so that a page may become what it was before.
     Fill(u8),
     Nothing,
     Become(PageType),
@@ -118,9 +118,9 @@ struct Step {
 
 #[derive(Clone, Copy, Debug)]
 enum Fate {
-    /// It arrives; the image follows up to this many epochs later.
+    /// It arrives. The image follows up to this many epochs later.
     Arrives { commit_behind: u64 },
-    /// The link is cut after this many batches; the primary resynchronises from what the peer says it has.
+    /// The link is cut after this many batches. The primary resynchronises from the epoch that the peer reports.
     Cut { batches: usize },
     /// A bit flips on the way.
     Damaged { batch: usize, bit: usize },
@@ -136,12 +136,12 @@ fn step() -> impl Strategy<Value = Step> {
         .prop_map(|(writes, fate)| Step { writes, fate })
 }
 
-/// Primary and secondary of one guest with nothing but batches between them.
+/// The primary and the secondary of one guest, with nothing but batches between them.
 struct Pair {
     guest: Guest,
     encoder: Encoder,
     receiver: Receiver<Image>,
-    /// Written since the newest epoch that the peer has complete.
+    /// Frames written since the peer's newest complete epoch.
     dirty: BTreeSet<u64>,
     /// The guest as it was at each complete epoch that is not yet committed, and at the last one committed.
     history: Vec<(Epoch, Guest)>,
@@ -175,7 +175,7 @@ impl Pair {
         self.next = self.next.next();
     }
 
-    /// Sends the frames in stagings that are too small for them, some frames twice, changed in between.
+    /// Sends the frames in stagings that are too small for them; some frames twice, changed in between.
     fn send(
         &mut self,
         kind: EpochKind,
@@ -249,7 +249,7 @@ impl Pair {
         self.check();
     }
 
-    /// The image is the guest at just the epoch it says.
+    /// The image equals the guest at the epoch that the receiver reports.
     fn check(&self) {
         let committed = self.receiver.committed().expect("a seed came first");
         let (_, guest) = self.history.iter().find(|(epoch, _)| *epoch == committed).unwrap();
@@ -273,7 +273,7 @@ proptest! {
         pair.check();
         prop_assert_eq!(pair.receiver.buffered_bytes(), 0);
     }
-    /// A write that no log tells of, or that the image alone has, is found by the next epoch; whatever came before.
+    /// A write that no log reports, or a change to the image alone, is found by the next epoch, whatever came before.
     #[test]
     fn what_one_side_alone_has_is_found(
         steps in proptest::collection::vec(step(), 0..6),

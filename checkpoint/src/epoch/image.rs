@@ -1,8 +1,8 @@
-//! A guest's memory at rest: the secondary's committed image, and what a lab guest runs on.
+//! A guest's memory at rest: the secondary's committed image, and the memory that a lab guest runs on.
 //!
-//! Sparse, in chunks of 512 frames: a PVH guest's pfns reach to 4 GiB however small it is, a ballooned guest has a few
-//! pages in each 2 MiB, and a hostile stream may name pfns as far as its limit goes. Memory is taken for pages that are
-//! there, and given back when a frame loses its page.
+//! It is sparse, in chunks of 512 frames. A PVH guest's pfns reach to 4 GiB however small the guest is, a ballooned
+//! guest has a few pages in each 2 MiB, and a hostile stream may name pfns up to its limit. Memory is allocated for
+//! pages that exist, and freed when a frame loses its page.
 //!
 //! ```text
 //!   chunks:  [ ● | – | ● | – | – | … ]      – nothing but absent frames; the list ends at the last frame that had a page
@@ -20,14 +20,14 @@ use crate::{Page, PageEntry, PageType, Pfn};
 
 const CHUNK_PAGES: usize = STORE_FRAMES;
 
-/// Nibbles of the types of a chunk's frames, and their pages once there is one.
+/// The types of a chunk's frames as nibbles, and their pages once there is one.
 #[derive(Debug)]
 struct Chunk {
     types: [u8; CHUNK_PAGES],
     pages: Option<PageStore>,
 }
 
-/// A chunk where it is: a box that can be asked for, as boxes of one thing cannot.
+/// A chunk on the heap: a box whose allocation may fail, which a box of a single value cannot.
 type Place = Box<[Chunk; 1]>;
 
 impl Chunk {
@@ -43,34 +43,34 @@ impl Chunk {
     }
 }
 
-/// Page frames by pfn, with their types, and the state that belongs to them.
+/// The frames of a guest by pfn, with their types, and the state that belongs to them.
 #[derive(Debug)]
 pub struct Image {
     page_count: u64,
     chunks: Vec<Option<Place>>,
     state: DomainState,
     resident_bytes: usize,
-    /// Since when it holds less than it was given.
+    /// Set once memory ran out: from then on the image lacks something that it was given.
     fault: Option<OutOfMemory>,
 }
 
 impl Image {
-    /// An image without any page, for pfns below `page_count`. Takes no memory yet, however many those are.
+    /// An image without pages, for pfns below `page_count`. Allocates no memory yet.
     pub fn new(page_count: u64) -> Self {
         Self { page_count, chunks: Vec::new(), state: DomainState::default(), resident_bytes: 0, fault: None }
     }
 
-    /// Allows pfns below `page_count`; never takes any away.
+    /// Allows pfns below `page_count`. Never removes any.
     pub fn grow(&mut self, page_count: u64) {
         self.page_count = self.page_count.max(page_count);
     }
 
-    /// Pfns are below this.
+    /// The number of pfns.
     pub fn page_count(&self) -> u64 {
         self.page_count
     }
 
-    /// What a frame is.
+    /// The type of a frame.
     pub fn page_type(&self, pfn: Pfn) -> PageType {
         self.chunk(pfn).map_or(PageType::Absent, |chunk| chunk.page_type(pfn.0 as usize % CHUNK_PAGES))
     }
@@ -94,7 +94,7 @@ impl Image {
         Ok(&mut place.as_mut().expect("made if it was not there")[0])
     }
 
-    /// As [`page_type`](Self::page_type), absent if the frame should hold a page and nothing put one there.
+    /// The type of a frame, but absent if the type carries data and no page was written yet.
     fn held_type(&self, pfn: Pfn) -> PageType {
         let page_type = self.page_type(pfn);
         if page_type.has_data() && self.page(pfn).is_none() { PageType::Absent } else { page_type }
@@ -105,8 +105,8 @@ impl Image {
         self.chunk(pfn)?.pages.as_ref()?.get(pfn.0 as usize % CHUNK_PAGES)
     }
 
-    /// The content of a frame for writing; a frame without a page becomes a zeroed plain page. An error where the host
-    /// has no memory for that.
+    /// The content of a frame, for writing. A frame without a page becomes a zeroed plain page. Fails if the host lacks
+    /// the memory.
     pub fn page_mut(&mut self, pfn: Pfn) -> Result<&mut Page, OutOfMemory> {
         let index = pfn.0 as usize % CHUNK_PAGES;
         if self.page(pfn).is_none() {
@@ -147,7 +147,7 @@ impl Image {
         Ok(())
     }
 
-    /// Every frame that something was applied to, ascending.
+    /// Every frame that was written, ascending.
     pub fn entries(&self) -> impl Iterator<Item = PageEntry> {
         self.chunks
             .iter()
@@ -160,9 +160,9 @@ impl Image {
             .filter(|entry| entry.page_type() != PageType::Absent)
     }
 
-    /// Copies the frames set in `wanted` from `from` on into `staging`, as
-    /// [`Source::copy_pages`](crate::domain::Source::copy_pages) asks for: returns the pfn to go on from when
-    /// the staging is full.
+    /// Copies the frames marked in `wanted` from `from` on into `staging`, as
+    /// [`Source::copy_pages`](crate::domain::Source::copy_pages) requires: returns the pfn to continue from when the
+    /// staging is full.
     pub fn copy_pages(
         &self,
         wanted: &DirtyBitmap,
@@ -178,12 +178,12 @@ impl Image {
         pfns.next()
     }
 
-    /// The state of the epoch the image stands at.
+    /// The state of the image's epoch.
     pub fn state(&self) -> &DomainState {
         &self.state
     }
 
-    /// Bytes of page memory that are taken.
+    /// Bytes of page memory in use.
     pub fn resident_bytes(&self) -> usize {
         self.resident_bytes
     }

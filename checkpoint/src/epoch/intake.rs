@@ -1,4 +1,4 @@
-//! Decoded entries into where they belong: a seed's straight into the sink, a delta's into its buffer.
+//! Decodes a full sync's entries into the sink, and a delta's into its buffer.
 //!
 //! ```text
 //!   delta of frame f   base = f in this epoch, else in the newest complete one that has it, else in the sink
@@ -11,7 +11,7 @@ use crate::pages::{Content, Digest, DirtyBitmap, Entries};
 use crate::{PAGE_SIZE, Page, PageEntry, Pfn};
 use std::collections::VecDeque;
 
-/// Applies a seed's entries straight to the sink.
+/// Applies a full sync's entries to the sink.
 pub(super) fn apply_seed<S: Sink>(
     entries: &mut Entries<'_>,
     sink: &mut S,
@@ -42,7 +42,7 @@ pub(super) fn apply_seed<S: Sink>(
     Ok(())
 }
 
-/// What a delta epoch is built on.
+/// The state that a delta epoch builds on.
 pub(super) struct Base<'a, S> {
     pub(super) complete: &'a VecDeque<EpochBuffer>,
     pub(super) sink: &'a S,
@@ -57,16 +57,16 @@ impl<'a, S: Sink> Base<'a, S> {
     }
 }
 
-/// What the buffer's bound leaves for the epoch that is arriving.
+/// How much memory the arriving epoch may still use.
 #[derive(Clone, Copy)]
 pub(super) struct Room {
     pub(super) limit: usize,
-    /// What other epochs hold besides page slots.
+    /// Bytes of other epochs besides page slots.
     pub(super) others: usize,
 }
 
 impl Room {
-    /// Whether one more entry with a page fits. Asked before anything is allocated for it.
+    /// Fails unless one more entry with a page fits. Called before anything is allocated for it.
     fn check(self, buffer: &EpochBuffer, pool: &PagePool) -> Result<(), ReceiveError> {
         let held = self.others + buffer.overhead_bytes() + pool.used_bytes();
         let fits = held + ENTRY_BYTES + PAGE_SIZE <= self.limit;

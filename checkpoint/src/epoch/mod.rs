@@ -1,4 +1,4 @@
-//! A checkpoint's pages at rest: staged on the primary, buffered and committed on the secondary.
+//! A checkpoint's pages in memory: staged on the primary, buffered and committed on the secondary.
 
 mod buffer;
 mod checks;

@@ -1,4 +1,4 @@
-//! One epoch on its way from the encoder to the sink, in the same terms all along.
+//! The parts of an epoch on its way from the encoder to the sink. All stations use these types.
 //!
 //! ```text
 //!   encoder ─► Outlet ─► frames of the link ─► the loop's inbox ─► receive thread ─► Receiver
@@ -13,31 +13,31 @@ use crate::domain::Sink;
 use crate::pages::EpochSummary;
 use crate::{Epoch, EpochKind, Generation};
 
-/// What has to be known before the pages of an epoch.
+/// What the secondary must know before the pages of an epoch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct EpochHead {
-    /// Sent in this generation.
+    /// The generation that sends it.
     pub generation: Generation,
-    /// The epoch.
+    /// The number of the epoch.
     pub epoch: Epoch,
     /// Seed or delta.
     pub kind: EpochKind,
-    /// For a delta: what it changes.
+    /// For a delta: the epoch that it changes.
     pub base: Option<Epoch>,
 }
 
-/// The epoch is whole.
+/// The end of an epoch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct EpochEnd {
-    /// As in its head.
+    /// As in the head.
     pub generation: Generation,
-    /// As in its head.
+    /// As in the head.
     pub epoch: Epoch,
-    /// What all its pages come to.
+    /// Number and digest of all pages.
     pub summary: EpochSummary,
 }
 
-/// What follows the head of an epoch, in this order; bytes are held by a `B`.
+/// What follows the head of an epoch, in this order. A `B` holds the bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum EpochPart<B> {
     /// One batch of encoded pages.
@@ -46,12 +46,12 @@ pub enum EpochPart<B> {
     LibxcState(B),
     /// libxl records.
     LibxlState(B),
-    /// Nothing follows.
+    /// The end.
     End(EpochEnd),
 }
 
 impl<B> EpochPart<B> {
-    /// The same part, its bytes held by something else.
+    /// Converts what holds the bytes.
     pub fn map<C>(self, hold: impl FnOnce(B) -> C) -> EpochPart<C> {
         match self {
             Self::Pages(batch) => EpochPart::Pages(hold(batch)),
@@ -61,7 +61,7 @@ impl<B> EpochPart<B> {
         }
     }
 
-    /// What holds its bytes, if it has any.
+    /// The bytes, if the part has any.
     pub fn bytes(&self) -> Option<&B> {
         match self {
             Self::Pages(bytes) | Self::LibxcState(bytes) | Self::LibxlState(bytes) => Some(bytes),
@@ -71,7 +71,7 @@ impl<B> EpochPart<B> {
 }
 
 impl<S: Sink> Receiver<S> {
-    /// Takes in a part of the epoch begun last. After an error the epoch is dropped.
+    /// Processes a part of the epoch that was begun last. After an error the epoch is dropped.
     pub fn part<B: AsRef<[u8]>>(&mut self, part: &EpochPart<B>) -> Result<(), ReceiveError> {
         match part {
             EpochPart::Pages(batch) => self.pages(batch.as_ref()),

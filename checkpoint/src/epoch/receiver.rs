@@ -1,4 +1,5 @@
-//! The secondary's side of an epoch: batches in, a committed image out, all of an epoch or nothing of it.
+//! [`Receiver`], the secondary's side of an epoch: turns batches into a committed image. An epoch counts as a whole or
+//! not at all.
 //!
 //! ```text
 //!                begin(Delta, base)          finish: digest agrees           commit
@@ -11,8 +12,8 @@
 //!       └──── error, drop_incomplete, drop_image: the image is lost
 //! ```
 //!
-//! Pages of a delta epoch are decoded when they arrive, against the newest complete state, so that a commit only
-//! copies and cannot fail for what an epoch contains.
+//! Pages of a delta epoch are decoded when they arrive, against the newest complete epoch. A commit therefore only
+//! copies, and cannot fail because of an epoch's content.
 //!
 //! Not here: acks, links, time.
 
@@ -26,19 +27,19 @@ use crate::room::reserve;
 use crate::{Epoch, EpochKind, Pfn};
 use std::collections::VecDeque;
 
-/// Emptied buffers kept for their memory: one epoch arrives while the one before is committed.
+/// Emptied buffers that are kept: one epoch arrives while the previous one is committed.
 const SPARE_BUFFERS_MAX: usize = 2;
 
-/// Bounds of a receiver.
+/// Limits of a receiver.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Memory for all epochs that are not committed yet, with their state.
+    /// Bytes for all uncommitted epochs, including their state.
     pub buffer_bytes_max: usize,
-    /// Pfns are below this.
+    /// The number of pfns.
     pub page_count: u64,
 }
 
-/// Rebuilds a guest from epochs.
+/// Rebuilds a guest's image from epochs.
 #[derive(Debug)]
 pub struct Receiver<S> {
     sink: S,
@@ -49,7 +50,7 @@ pub struct Receiver<S> {
     /// Complete epochs after `committed`, oldest first.
     complete: VecDeque<EpochBuffer>,
     open: Option<Open>,
-    /// Emptied buffers, kept for their memory.
+    /// Emptied buffers, kept for reuse.
     spare: Vec<EpochBuffer>,
 }
 
@@ -64,7 +65,7 @@ struct Open {
 
 #[derive(Debug)]
 enum OpenPages {
-    /// Applied as they come; `covered` marks the frames that came.
+    /// Applied as it arrives; `covered` marks the frames that have arrived.
     Seed {
         covered: DirtyBitmap,
         state: DomainState,
@@ -98,7 +99,7 @@ impl OpenPages {
 }
 
 impl<S: Sink> Receiver<S> {
-    /// A receiver that holds nothing yet.
+    /// A receiver that holds nothing.
     pub fn new(sink: S, limits: Limits) -> Self {
         Self {
             sink,
@@ -112,7 +113,7 @@ impl<S: Sink> Receiver<S> {
         }
     }
 
-    /// Begins an epoch. A delta must build on the newest complete epoch; a seed gives up whatever is held.
+    /// Starts an epoch. A delta must build on the newest complete epoch; a full sync gives up whatever is held.
     pub fn begin(&mut self, epoch: Epoch, kind: EpochKind, base: Option<Epoch>) -> Result<(), ReceiveError> {
         if let Some(open) = &self.open {
             return Err(ReceiveError::StillOpen(epoch, open.epoch));
@@ -137,7 +138,7 @@ impl<S: Sink> Receiver<S> {
         Ok(())
     }
 
-    /// Takes in a batch of pages. After an error the epoch is dropped.
+    /// Processes a batch of pages. After an error the epoch is dropped.
     pub fn pages(&mut self, batch: &[u8]) -> Result<(), ReceiveError> {
         let result = self.take_batch(batch);
         if result.is_err() {
@@ -146,18 +147,18 @@ impl<S: Sink> Receiver<S> {
         result
     }
 
-    /// Takes in a piece of the epoch's libxc records; pieces are joined.
+    /// Processes a piece of the epoch's libxc records. Pieces are joined.
     pub fn libxc_state(&mut self, bytes: &[u8]) -> Result<(), ReceiveError> {
         self.take_state(bytes, |state| &mut state.libxc)
     }
 
-    /// Takes in a piece of the epoch's libxl records; pieces are joined.
+    /// Processes a piece of the epoch's libxl records. Pieces are joined.
     pub fn libxl_state(&mut self, bytes: &[u8]) -> Result<(), ReceiveError> {
         self.take_state(bytes, |state| &mut state.libxl)
     }
 
-    /// Ends the epoch: if all of it is here and right, it is complete and may be acked. A seed then is also
-    /// committed. After an error the epoch is dropped.
+    /// Ends the epoch. If everything has arrived and is right, the epoch is complete and may be acknowledged; a full
+    /// sync is then also committed. After an error the epoch is dropped.
     pub fn finish(&mut self, sent: EpochSummary) -> Result<(), ReceiveError> {
         let open = self.open.as_ref().ok_or(ReceiveError::NoEpoch)?;
         if let Err(error) = open.verify(sent) {
@@ -179,25 +180,26 @@ impl<S: Sink> Receiver<S> {
         Ok(())
     }
 
-    /// What may be acked has to be an image that could be activated now; where it could not there is none any more.
+    /// Checks that the image could be activated now, because an acknowledgement promises that. If it could not, the
+    /// image is given up.
     fn check_sink(&mut self) -> Result<(), ReceiveError> {
         let Some(fault) = self.sink.check() else { return Ok(()) };
         self.drop_image();
         Err(ReceiveError::Sink(fault))
     }
 
-    /// Why a part was refused: a fault of what holds the image comes first, as its pages are not those that were sent.
+    /// Why a part was refused. A fault of the sink comes first, because its pages then differ from those that were
+    /// sent.
     pub fn explain(&mut self, error: ReceiveError) -> ReceiveError {
         self.check_sink().err().unwrap_or(error)
     }
 
-    /// Puts every complete epoch up to `epoch` into the image. If its holder cannot take one in, there is no image
-    /// any more.
+    /// Applies every complete epoch up to `epoch` to the image. If the sink fails to apply one, the image is given up.
     pub fn commit(&mut self, epoch: Epoch) {
         self.commit_telling(epoch, |_| {});
     }
 
-    /// The same; `changed` is told of each frame of the image that it puts something into.
+    /// [`commit`](Self::commit), which calls `changed` for each frame of the image that it writes.
     pub fn commit_telling(&mut self, epoch: Epoch, mut changed: impl FnMut(Pfn)) {
         while self.complete.front().is_some_and(|front| front.epoch <= epoch) {
             let buffer = self.complete.pop_front().expect("just seen");
@@ -214,15 +216,14 @@ impl<S: Sink> Receiver<S> {
         }
     }
 
-    /// Drops the epoch that is arriving, if any. If it was a seed there is no image left.
+    /// Drops the epoch that is arriving, if any. If it was a full sync, no image is left.
     pub fn drop_incomplete(&mut self) {
         if let Some(Open { pages: OpenPages::Delta { buffer }, .. }) = self.open.take() {
             self.recycle(buffer);
         }
     }
 
-    /// Drops the epoch that is arriving and every complete one that was not committed: what a holder does that
-    /// will not acknowledge them.
+    /// Drops the arriving epoch and every complete but uncommitted one, because they will not be acknowledged.
     pub fn drop_uncommitted(&mut self) {
         self.drop_incomplete();
         while let Some(buffer) = self.complete.pop_front() {
@@ -230,7 +231,7 @@ impl<S: Sink> Receiver<S> {
         }
     }
 
-    /// Drops everything held: only a seed can follow.
+    /// Drops everything. Only a full sync can follow.
     pub fn drop_image(&mut self) {
         self.drop_uncommitted();
         self.committed = None;
@@ -241,29 +242,29 @@ impl<S: Sink> Receiver<S> {
         self.complete.back().map(|buffer| buffer.epoch).or(self.committed)
     }
 
-    /// The epoch that the sink stands at; `None` if there is no image.
+    /// The epoch of the sink's image; `None` if there is no image.
     pub fn committed(&self) -> Option<Epoch> {
         self.committed
     }
 
-    /// Memory held by epochs that are not committed, as bounded by [`Limits::buffer_bytes_max`].
+    /// Bytes of uncommitted epochs, which [`Limits::buffer_bytes_max`] bounds.
     pub fn buffered_bytes(&self) -> usize {
         let open = self.open.as_ref().and_then(|open| open.pages.buffer());
         let epochs = self.complete.iter().chain(open);
         self.pool.used_bytes() + epochs.map(EpochBuffer::overhead_bytes).sum::<usize>()
     }
 
-    /// The image's holder.
+    /// The sink.
     pub fn sink(&self) -> &S {
         &self.sink
     }
 
-    /// The image's holder, for what does not change the guest's pages or state.
+    /// The sink, for changes that do not concern the guest's pages or state.
     pub fn sink_mut(&mut self) -> &mut S {
         &mut self.sink
     }
 
-    /// Gives the sink away, standing at [`committed`](Self::committed): a takeover commits first.
+    /// Returns the sink, at the epoch [`committed`](Self::committed). A takeover commits first.
     pub fn into_sink(self) -> S {
         self.sink
     }
@@ -326,7 +327,7 @@ impl<S: Sink> Receiver<S> {
 }
 
 impl Open {
-    /// Whether what arrived is all that was sent.
+    /// Whether everything that was sent has arrived.
     fn verify(&self, sent: EpochSummary) -> Result<(), ReceiveError> {
         let received = self.digest.summary();
         if received != sent {

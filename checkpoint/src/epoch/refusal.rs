@@ -1,6 +1,6 @@
-//! Why an epoch is not taken, in words for whoever sends and whoever operates.
+//! Why an epoch is refused, in words for the sender and the operator.
 //!
-//! Not here: what becomes of the image ([`Receiver`](super::Receiver)), and which answer goes over a link.
+//! Not here: what happens to the image ([`Receiver`](super::Receiver)), and the answer on the link.
 
 use crate::pages::{BatchError, EpochSummary};
 use crate::room::OutOfMemory;
@@ -11,72 +11,72 @@ fn or_nothing(epoch: &Option<Epoch>) -> String {
     epoch.map_or("nothing".into(), |epoch| format!("epoch {epoch}"))
 }
 
-/// Why an epoch is not taken. The epoch is dropped; the image of a delta stands where it stood, a seed's is lost.
+/// Why an epoch is refused. The epoch is dropped. The image of a delta stays as it was; that of a full sync is lost.
 #[derive(thiserror::Error, Clone, PartialEq, Eq, Debug)]
 pub enum ReceiveError {
     /// A batch does not decode.
     #[error(transparent)]
     Batch(#[from] BatchError),
-    /// Pages, state or an end came while no epoch was open; what follows a refused epoch is to be skipped.
+    /// Pages, state or an end came while no epoch was open. What follows a refused epoch must be skipped.
     #[error("Data of an epoch came without its begin; skip it up to the next epoch")]
     NoEpoch,
-    /// An epoch began before the one before it ended.
+    /// An epoch began before the previous one ended.
     #[error("Epoch {0} began before epoch {1} ended; the sender has to end or abort epochs in order")]
     StillOpen(Epoch, Epoch),
-    /// The epoch does not build on what is held here.
+    /// The epoch does not build on the newest complete epoch here.
     #[error(
         "Epoch {epoch} builds on {}, but {} is held here; the sender has to resynchronise",
         or_nothing(.base),
         or_nothing(.standing)
     )]
     WrongBase {
-        /// The epoch refused.
+        /// The refused epoch.
         epoch: Epoch,
-        /// What it builds on.
+        /// The epoch that it builds on.
         base: Option<Epoch>,
         /// Newest complete epoch.
         standing: Option<Epoch>,
     },
-    /// A page is a change to a page that is not here.
+    /// A delta of a page that is not here.
     #[error("Frame {0} was sent as a change, but no page is held for it; the sender has to send whole pages")]
     NoBasePage(Pfn),
-    /// The epochs not yet committed pass the buffer's bound.
+    /// The uncommitted epochs exceed the memory limit.
     #[error("The epoch does not fit the buffer of {0} bytes; shorten the interval or allow a larger buffer")]
     TooLarge(usize),
-    /// The host has no memory for it.
+    /// The host is out of memory.
     #[error(transparent)]
     OutOfMemory(#[from] OutOfMemory),
-    /// A seed left frames out.
+    /// A full sync left frames out.
     #[error("The full sync says nothing of frame {0}; it has to be sent again")]
     SeedIncomplete(Pfn),
-    /// The image's holder could not take it in.
+    /// The sink could not apply the epoch.
     #[error("The image cannot be kept here: {0}")]
     Sink(String),
-    /// A page that the sender says did not change is another one here.
+    /// A page that the sender did not change differs here.
     #[error(
         "Frames {first} to {last} did not change in epoch {epoch}, but are others here than where the guest runs \
          ({stretches} stretches differ): a write was missed, and nothing that was copied can be trusted; everything has \
          to be sent again"
     )]
     Diverged {
-        /// The epoch whose checks showed it.
+        /// The epoch whose checks found it.
         epoch: Epoch,
-        /// Where the first stretch of frames that differs begins.
+        /// The first frame of the first stretch that differs.
         first: Pfn,
-        /// Where it ends.
+        /// The last frame of that stretch.
         last: Pfn,
-        /// Stretches that differ.
+        /// The number of stretches that differ.
         stretches: u64,
     },
-    /// The state records that arrived are not those that were sent.
+    /// The state records differ from those that were sent.
     #[error("The state of epoch {0} differs from what was sent; the epoch has to be sent again")]
     StateMismatch(Epoch),
-    /// What arrived is not what was sent.
+    /// The pages differ from those that were sent.
     #[error("Pages differ from what was sent ({received} instead of {sent}); the epoch has to be sent again")]
     Mismatch {
-        /// What the sender's end says.
+        /// The sender's count and digest.
         sent: EpochSummary,
-        /// What arrived.
+        /// The receiver's count and digest.
         received: EpochSummary,
     },
 }

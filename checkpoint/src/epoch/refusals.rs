@@ -1,4 +1,4 @@
-//! What a receiver refuses, and that a refusal leaves the image where it stood.
+//! What a receiver refuses, and that a refusal leaves the image as it was.
 
 use super::{Image, Limits, ReceiveError, Receiver, Staging};
 use crate::domain::{DomainState, Sink};
@@ -12,7 +12,7 @@ use proptest::prelude::*;
 
 const FRAMES: u64 = 16;
 
-/// The same text in every page, apart from its first bytes: whole pages compress, small changes are deltas.
+/// A page whose first bytes vary: whole pages compress, and small changes become deltas.
 fn page(salt: u64) -> Page {
     let mut page = [0; PAGE_SIZE];
     page.iter_mut().enumerate().for_each(|(at, byte)| *byte = b"a page of some guest "[at % 21]);
@@ -36,7 +36,7 @@ fn epoch(encoder: &mut Encoder, number: u64, kind: EpochKind, pfns: &[u64]) -> (
     (batches, encoder.end_epoch())
 }
 
-/// An encoder and a receiver that stand at epoch 0.
+/// An encoder and a receiver at epoch 0.
 fn seeded(buffer_bytes_max: usize) -> (Encoder, Receiver<Image>) {
     let mut encoder = Encoder::new(EncoderConfig { shadow_bytes_max: 1 << 20 });
     let mut receiver = Receiver::new(Image::new(FRAMES), Limits { buffer_bytes_max, page_count: FRAMES });
@@ -57,7 +57,7 @@ fn assert_untouched(receiver: &Receiver<Image>) {
     }
 }
 
-/// A domain that somebody lets run.
+/// A sink whose domain somebody has let run.
 struct LetRun {
     image: Image,
     runs: bool,

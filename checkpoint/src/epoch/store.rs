@@ -1,16 +1,16 @@
-//! The pages of 512 consecutive frames, in memory of as many pages as there are.
+//! The pages of 512 consecutive frames, in memory for as many pages as exist.
 //!
 //! ```text
 //!   slot_of   frame → slot, or none        frames  . . 3 . . . 0 1 . 2 . …
-//!   segments  1 · 1 · 2 · 4 · 8 · 16 · 32 · 64 · 64 · 64 · 64 · 64 · 64 · 64 pages, taken one by one: 512 at most
+//!   segments  1 · 1 · 2 · 4 · 8 · 16 · 32 · 64 · 64 · 64 · 64 · 64 · 64 · 64 pages, allocated one by one: 512 at most
 //!   free      slots whose frames lost their page; the next new page goes there
 //! ```
 //!
-//! A guest that was ballooned has a few pages in each 2 MiB; a guest that was not has all. Growing never moves a
-//! page, so the second costs no more than one piece of 2 MiB would; what is taken and not used is less than 64 pages
-//! and less than what is used. When three quarters of the slots are free, what is left moves to a smaller store.
+//! A ballooned guest has a few pages in each 2 MiB; another guest has all of them. Growing never moves a page, so the
+//! second costs no more than one piece of 2 MiB. Allocated but unused memory is less than 64 pages and less than what
+//! is used. When three quarters of the slots are free, the remaining pages move to a smaller store.
 //!
-//! Not here: what type a frame has.
+//! Not here: the types of frames.
 
 use crate::room::{OutOfMemory, reserve, reserve_exact};
 use crate::{PAGE_SIZE, Page};
@@ -18,13 +18,13 @@ use crate::{PAGE_SIZE, Page};
 /// Frames of one store.
 pub(super) const STORE_FRAMES: usize = 512;
 
-/// Segments double up to this.
+/// Most pages of a segment; segments double up to this.
 const SEGMENT_PAGES_MAX: usize = 64;
 
 /// Segments before those of [`SEGMENT_PAGES_MAX`]: 1, 1, 2, … half of it.
 const SEGMENTS_GROWING: usize = 1 + SEGMENT_PAGES_MAX.ilog2() as usize;
 
-/// What stands for a frame without a page.
+/// In place of a slot: the frame has no page.
 const NO_SLOT: u16 = u16::MAX;
 
 /// Pages by frame.
@@ -33,9 +33,9 @@ pub(super) struct PageStore {
     slot_of: [u16; STORE_FRAMES],
     segments: Vec<Vec<Page>>,
     free: Vec<u16>,
-    /// Slots that were ever given out.
+    /// Slots that were ever used.
     slots: u16,
-    /// Pages that the segments have room for.
+    /// Pages for which the segments have room.
     pages_taken: usize,
 }
 
@@ -56,13 +56,13 @@ impl PageStore {
         Some(&self.segments[segment][offset])
     }
 
-    /// The page of a frame, to write to.
+    /// The page of a frame, for writing.
     pub(super) fn get_mut(&mut self, frame: usize) -> Option<&mut Page> {
         let (segment, offset) = place(self.slot_of[frame])?;
         Some(&mut self.segments[segment][offset])
     }
 
-    /// Gives a frame this page. Without memory for it nothing changes.
+    /// Sets the page of a frame. If memory runs out, nothing changes.
     pub(super) fn put(&mut self, frame: usize, page: &Page) -> Result<(), OutOfMemory> {
         if let Some(held) = self.get_mut(frame) {
             *held = *page;
@@ -87,7 +87,7 @@ impl PageStore {
         Ok(())
     }
 
-    /// Takes a frame's page away.
+    /// Removes a frame's page.
     pub(super) fn remove(&mut self, frame: usize) {
         let slot = std::mem::replace(&mut self.slot_of[frame], NO_SLOT);
         if slot == NO_SLOT {
@@ -99,12 +99,12 @@ impl PageStore {
         }
     }
 
-    /// Bytes of page memory that are taken.
+    /// Bytes of page memory in use.
     pub(super) fn bytes(&self) -> usize {
         self.pages_taken * PAGE_SIZE
     }
 
-    /// Moves what is left to a store of its size. Without memory for that it stays where it is.
+    /// Moves the remaining pages to a smaller store. If memory runs out, they stay.
     fn shrink(&mut self) {
         let mut smaller = Self::new();
         for frame in 0..STORE_FRAMES {
@@ -118,7 +118,7 @@ impl PageStore {
     }
 }
 
-/// Pages of a segment.
+/// The number of pages of a segment.
 fn segment_pages(segment: usize) -> usize {
     match segment {
         0 => 1,
@@ -127,7 +127,7 @@ fn segment_pages(segment: usize) -> usize {
     }
 }
 
-/// Segment of a slot and the offset in it; `None` for a frame without a slot.
+/// The segment of a slot and the offset in it; `None` for a frame without a slot.
 fn place(slot: u16) -> Option<(usize, usize)> {
     let slot = usize::from(slot);
     match slot {

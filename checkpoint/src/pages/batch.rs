@@ -1,5 +1,5 @@
-//! A batch of encoded pages: what one frame of the link carries. It can be decoded without any other batch,
-//! except for the base pages its deltas change.
+//! A batch of encoded pages, which is the content of one link frame. It can be decoded without any other batch, except
+//! for the base pages that its deltas change.
 //!
 //! ```text
 //!   batch    form u8 | raw_length varint | body (form 0: verbatim, form 1: one LZ4 block; 2 and 3: see `check`)
@@ -17,20 +17,20 @@
 //!   data     for each whole page its 4096 bytes, for each delta page the bytes of its runs
 //! ```
 //!
-//! Numbers come first and page bytes last, so that LZ4 finds like among like. All of a batch goes through LZ4
-//! together: pages of one epoch resemble each other, and one page alone is too short a text.
+//! Numbers come first and page bytes last, so that LZ4 finds similar bytes together. A whole batch is compressed at
+//! once, because pages of one epoch resemble each other and a single page is too short to compress well.
 
 use super::varint::{self, take_varint};
 use crate::{PageType, Pfn};
 
-/// Raw bytes of a body, at most: what a decoder has to hold. A body that is not yet full takes one page more,
-/// with an op of at most 23 bytes and runs of less than half a page.
+/// Most raw bytes of a body, which a decoder has to hold. A body that is not yet full takes one page more, with an op
+/// of at most 23 bytes and runs of less than half a page.
 pub(super) const BODY_BYTES_MAX: usize = BODY_BYTES_FULL + 2 * crate::PAGE_SIZE;
 
-/// A body of this many raw bytes is closed. Twice the window of LZ4, beyond which a longer body gains nothing.
+/// A body with this many raw bytes is closed. Twice LZ4's window; a longer body gains nothing.
 pub(super) const BODY_BYTES_FULL: usize = 128 * 1024;
 
-/// Bytes of a batch, at most: a body that does not compress, with its head.
+/// Most bytes of a batch: a body that does not compress, with its head.
 pub const BATCH_BYTES_MAX: usize = BODY_BYTES_MAX + 16;
 
 pub(super) const FORM_STORED: u8 = 0;
@@ -43,7 +43,7 @@ pub(super) enum Kind {
     Zero,
     /// The page itself.
     Whole,
-    /// Changes to the page that the receiver has.
+    /// Changes to the receiver's page.
     Delta,
     /// The type carries no data.
     NoData,
@@ -78,17 +78,17 @@ const PAGES_SHIFT: u32 = 3;
 const PAGES_MORE: u64 = 31;
 
 impl Op {
-    /// The pfn after the last.
+    /// The pfn after the last one.
     pub(super) fn end(&self) -> u64 {
         self.first.0 + self.pages
     }
 
-    /// Whether one page more makes the stretch longer.
+    /// Whether the given page extends the stretch.
     pub(super) fn continues_with(&self, kind: Kind, page_type: PageType, pfn: Pfn) -> bool {
         self.kind == kind && self.page_type == page_type && self.end() == pfn.0
     }
 
-    /// Appends the op; `cursor` is the end of the op before.
+    /// Appends the op. `cursor` is the end of the previous op.
     pub(super) fn write(&self, cursor: u64, out: &mut Vec<u8>) {
         debug_assert!(self.first.0 >= cursor && self.pages > 0);
         let typed = self.page_type != self.kind.untyped();
@@ -103,7 +103,7 @@ impl Op {
         }
     }
 
-    /// Takes an op off the front of `ops`; `None` if it is cut short, of a reserved type, has a type that does
+    /// Decodes the first op of `ops` and removes it. `None` if it is truncated, has a reserved type or one that does
     /// not go with its kind, or reaches beyond `page_count`.
     pub(super) fn take(ops: &mut &[u8], cursor: u64, page_count: u64) -> Option<Self> {
         let head = take_byte(ops)?;
@@ -128,7 +128,7 @@ fn take_byte(bytes: &mut &[u8]) -> Option<u8> {
     Some(*first)
 }
 
-/// Encoded batches, one after the other in one piece of memory that is kept when cleared.
+/// Encoded batches, stored one after the other in memory that is kept when they are cleared.
 #[derive(Debug, Default)]
 pub struct Batches {
     bytes: Vec<u8>,
@@ -141,24 +141,24 @@ impl Batches {
         Self::default()
     }
 
-    /// Forgets all batches and keeps the memory.
+    /// Removes all batches and keeps the memory.
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.ends.clear();
     }
 
-    /// The batches in the order they have to be decoded in, each of at most [`BATCH_BYTES_MAX`] bytes.
+    /// The batches in the order in which they must be decoded, each of at most [`BATCH_BYTES_MAX`] bytes.
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
         let starts = std::iter::once(0).chain(self.ends.iter().copied());
         starts.zip(&self.ends).map(|(start, end)| &self.bytes[start..*end])
     }
 
-    /// How many batches.
+    /// The number of batches.
     pub fn len(&self) -> usize {
         self.ends.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are no batches.
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }
@@ -168,7 +168,7 @@ impl Batches {
         self.bytes.len()
     }
 
-    /// Where the next batch is written; [`close`](Self::close) ends it.
+    /// The buffer for the next batch, which [`close`](Self::close) ends.
     pub(super) fn tail(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
     }

@@ -1,12 +1,12 @@
-//! The batch being filled: its three parts grow side by side and go through LZ4 as one when it is closed.
+//! The batch that is being filled. Its three parts grow separately and are compressed together when it is closed.
 //!
 //! ```text
 //!   push …  ─► ops  ┐
-//!           ─► runs ├─ flush ─► joined ─► LZ4 ─► smaller? else as it is ─► Batches
+//!           ─► runs ├─ flush ─► joined ─► LZ4 ─► smaller? otherwise uncompressed ─► Batches
 //!           ─► data ┘
 //! ```
 //!
-//! The format is drawn in `batch`. Not here: which kind a page is.
+//! `batch` draws the format. Not here: choosing the encoding of a page.
 
 use super::batch::{self, BODY_BYTES_FULL, BODY_BYTES_MAX, Batches, Kind, Op};
 use super::delta::Runs;
@@ -15,17 +15,17 @@ use super::varint::put_varint;
 use crate::{Page, PageEntry};
 use lz4_flex::block::{CompressTable, compress_into_with_table, get_maximum_output_size};
 
-/// The batch being filled.
+/// The batch that is being filled.
 pub(super) struct Body {
     ops: Vec<u8>,
     runs: Vec<u8>,
     data: Vec<u8>,
-    /// The stretch that may still grow; not yet in `ops`.
+    /// The last stretch, which may still grow; not yet in `ops`.
     open: Option<Op>,
-    /// End of the last op in `ops`.
+    /// The end of the last op in `ops`.
     cursor: u64,
     whole_pages: u64,
-    /// The three parts in one piece, for LZ4.
+    /// The three parts concatenated, for LZ4.
     joined: Vec<u8>,
     packed: Vec<u8>,
     table: CompressTable,
@@ -56,12 +56,12 @@ impl Body {
         self.ops.len() + self.runs.len() + self.data.len() >= BODY_BYTES_FULL
     }
 
-    /// Whether the entry comes after all that are in: pfns ascend within a batch.
+    /// Whether the entry comes after all others in the batch: pfns ascend.
     pub(super) fn can_take(&self, entry: PageEntry) -> bool {
         entry.pfn().0 >= self.open.map_or(self.cursor, |op| op.end())
     }
 
-    /// Adds an entry of a kind that needs no data.
+    /// Adds an entry that needs no data.
     pub(super) fn push(&mut self, kind: Kind, entry: PageEntry) {
         let (page_type, pfn) = (entry.page_type(), entry.pfn());
         match &mut self.open {
@@ -79,7 +79,7 @@ impl Body {
         self.whole_pages += 1;
     }
 
-    /// Adds what turns the page that the receiver has into `page`.
+    /// Adds the changes that turn the receiver's page into `page`.
     pub(super) fn push_delta(&mut self, entry: PageEntry, runs: &Runs, page: &Page) {
         self.push(Kind::Delta, entry);
         runs.write(page, &mut self.runs, &mut self.data);
@@ -92,7 +92,7 @@ impl Body {
         }
     }
 
-    /// Writes the batch, if anything is in it.
+    /// Writes the batch, unless it is empty.
     pub(super) fn flush(&mut self, out: &mut Batches, stats: &mut EncodeStats) {
         self.close_op();
         if self.ops.is_empty() {
@@ -114,7 +114,7 @@ impl Body {
         out.close();
     }
 
-    /// Writes the joined parts as LZ4, or as they are if that is not smaller.
+    /// Writes the joined parts compressed, or verbatim if LZ4 does not make them smaller. Returns whether it did.
     fn write_compressed(&mut self, out: &mut Batches) -> bool {
         debug_assert!(self.joined.len() <= BODY_BYTES_MAX);
         let packed = compress_into_with_table(&self.joined, &mut self.packed, &mut self.table)

@@ -1,5 +1,5 @@
-//! What an epoch says besides its pages, so that both sides can be compared: hashes of pages that did *not* change, and
-//! the digest of its state records. Batches of forms of their own; `batch` has those of pages.
+//! Checks of an epoch that let both sides compare their copies: hashes of pages that did *not* change, and the digest
+//! of its state records. They travel in batches of their own forms; `batch` has those of pages.
 //!
 //! ```text
 //!   form 2   2 u8 │ stretches …        stretch   gap varint │ pages − 1 varint │ hash u64
@@ -7,12 +7,13 @@
 //!   form 3   3 u8 │ libxc u64 │ libxl u64        XXH3 of each part's bytes, pieces joined
 //! ```
 //!
-//! The hash of a stretch is XXH3 over the hashes of its pages, 8 bytes each: XXH3 of a page as it would be sent (of a PV
-//! guest's page table: with pfns), 0 for a frame that holds none. The receiver makes it of the pages that the epoch
-//! builds on. Where they differ, a page changed on one side only: a write that the dirty log did not tell of, or an
-//! image that lost one. Which type a page has is not compared.
+//! The hash of a stretch is the XXH3 of its pages' hashes, 8 bytes each: XXH3 of a page as it would be sent (a PV
+//! guest's page table: with pfns), 0 for a frame without a page. The receiver computes it from the pages that the epoch
+//! builds on. If they differ, a page changed on one side only: the dirty log missed a write, or the image lost one.
+//! Page types are not compared.
 //!
-//! Not here: which pages are checked when (the engine's scrub), what a difference leads to (the receiver, the session).
+//! Not here: which pages are checked when (the engine's scrub), and what follows from a difference (the receiver, the
+//! session).
 
 use super::batch::Batches;
 use super::decoder::BatchError;
@@ -22,26 +23,26 @@ use crate::domain::DomainState;
 use crate::{Page, Pfn};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
-/// A batch of this form holds checks.
+/// Form of a batch of checks.
 pub const FORM_CHECKS: u8 = 2;
 
-/// A batch of this form holds the digest of the epoch's state.
+/// Form of a batch with the digest of the epoch's state.
 pub const FORM_STATE: u8 = 3;
 
-/// Pages that one epoch may check: what a receiver has to hash at once.
+/// Most pages that one epoch may check, because the receiver hashes them at once.
 pub const CHECKED_PAGES_MAX: usize = 4096;
 
-/// Pages of a stretch, at most: where to look when it differs.
+/// Most pages of a stretch: how closely a difference is located.
 const STRETCH_PAGES_MAX: u64 = 64;
 
 const STRETCH_HASH_BYTES: usize = 8;
 
-/// The hash of what a frame holds.
+/// The hash of a frame's content.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ContentHash(u64);
 
 impl ContentHash {
-    /// Of the page of a frame; `None` for a frame that holds none.
+    /// The hash of a page; `None` for a frame without a page.
     pub fn of(page: Option<&Page>) -> Self {
         Self(page.map_or(0, page_hash))
     }
@@ -52,17 +53,17 @@ impl ContentHash {
     }
 }
 
-/// What a frame holds while it is clean.
+/// The content of a frame that did not change.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Check {
-    /// Which frame.
+    /// The frame.
     pub pfn: Pfn,
-    /// The hash of what it holds.
+    /// The hash of its content.
     pub content: ContentHash,
 }
 
-/// Appends checks as batches. They ascend, each frame is there once, and there are at most [`CHECKED_PAGES_MAX`] of them
-/// in an epoch.
+/// Appends checks as batches. They must ascend, name each frame once, and number at most [`CHECKED_PAGES_MAX`] in an
+/// epoch.
 pub fn put_checks(checks: &[Check], out: &mut Batches) {
     debug_assert!(checks.len() <= CHECKED_PAGES_MAX && checks.is_sorted_by(|one, next| one.pfn < next.pfn));
     if checks.is_empty() {
@@ -103,7 +104,7 @@ impl StateDigest {
         Self { libxc: xxh3_64(&state.libxc), libxl: xxh3_64(&state.libxl) }
     }
 
-    /// Reads a batch of [`FORM_STATE`].
+    /// Decodes a batch of [`FORM_STATE`].
     pub(crate) fn read(batch: &[u8]) -> Result<Self, BatchError> {
         let Some((&[FORM_STATE], hashes)) = batch.split_first_chunk() else { return Err(BatchError::Checks) };
         match hashes.as_chunks::<8>() {
@@ -115,7 +116,7 @@ impl StateDigest {
     }
 }
 
-/// Consecutive frames and the hash of what they hold.
+/// Consecutive frames and the hash of their content.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Stretch {
     pub(crate) first: Pfn,
@@ -124,14 +125,14 @@ pub(crate) struct Stretch {
 }
 
 impl Stretch {
-    /// Whether frames hold what was hashed.
+    /// Whether the frames' content has the hash.
     pub(crate) fn agrees(&self, page: impl Fn(Pfn) -> ContentHash) -> bool {
         let pfns = (self.first.0..self.first.0 + self.pages).map(Pfn);
         hash_of(pfns.map(page)) == self.hash
     }
 }
 
-/// The stretches of a batch of [`FORM_CHECKS`], for a guest whose pfns are below `page_count`.
+/// Decodes the stretches of a batch of [`FORM_CHECKS`], for a guest whose pfns are below `page_count`.
 pub(crate) fn stretches(
     batch: &[u8],
     page_count: u64,

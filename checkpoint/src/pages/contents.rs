@@ -1,31 +1,31 @@
-//! What was encoded last of each frame: four bytes of its hash. By it a frame that changed without a mark is told on the
-//! primary itself, frame by frame, before the other side is asked to compare.
+//! Four bytes of hash for each frame, of what was last encoded of it. The primary itself recognises a frame that
+//! changed without a mark, before it asks the secondary to compare.
 //!
 //! ```text
 //!   encode ──► hashes[pfn] = low half of XXH3(page) XOR high half        0: no page, or never encoded
 //! ```
 //!
-//! Two pages that differ are taken for the same once in four thousand million. Memory is taken as frames come, 0.1 % of the
-//! guest's; where there is none, nothing is told any more.
+//! Two different pages have the same hash once in four thousand million. Memory is allocated as frames come, 0.1 % of
+//! the guest's; if it runs out, nothing is recognised any more.
 //!
-//! Not here: which frames are looked at ([`Check`]), what follows from a difference (the engine).
+//! Not here: which frames are examined ([`Check`]), and what follows from a difference (the engine).
 
 use super::check::Check;
 use crate::Pfn;
 
-/// Frames for which memory is taken at once.
+/// Frames for which memory is allocated at once.
 const BLOCK_FRAMES: usize = 1 << 16;
 
-/// Hashes of what was encoded last of each frame.
+/// Hashes of what was last encoded of each frame.
 #[derive(Clone, Debug, Default)]
 pub struct Contents {
     hashes: Vec<u32>,
-    /// There was no memory for some frame.
+    /// Memory for some frame ran out.
     is_lost: bool,
 }
 
 impl Contents {
-    /// Remembers a frame; 0 is the hash of none.
+    /// Records a frame's hash; 0 stands for none.
     pub(super) fn note(&mut self, pfn: Pfn, hash: u64) {
         if self.is_lost {
             return;
@@ -42,7 +42,7 @@ impl Contents {
         self.hashes[index] = folded(hash);
     }
 
-    /// Whether a frame holds what was encoded of it last; `None` if that is not remembered.
+    /// Whether a frame still holds what was last encoded of it; `None` if that is not known.
     pub fn agrees(&self, check: &Check) -> Option<bool> {
         let hash = self.hashes.get(check.pfn.0 as usize)?;
         Some(*hash == folded(check.content.get()))
@@ -70,7 +70,7 @@ mod tests {
         staging
     }
 
-    /// Differs from that of another byte in one place.
+    /// A page that differs from that of another byte in one place.
     fn page_of(byte: u8) -> Page {
         let mut page = [0x55; PAGE_SIZE];
         page[99] = byte;

@@ -1,22 +1,22 @@
-//! Copies guest pages into staging: in the pause, so in parallel, and into memory that is there already.
+//! Copies guest pages into staging. This happens in the pause, so it is parallel and allocates nothing.
 //!
-//! Not here: which pages are wanted, and how a guest's memory is reached.
+//! Not here: which pages are wanted, and how a guest's memory is accessed.
 
 use super::streaming::Stores;
 use crate::{Page, PageEntry, Pfn};
 
-/// Below this many pages for each copier, starting a thread may cost more than it saves: 100 to 200 µs on
-/// two busy cores, in which one copies some 300 pages.
+/// With fewer pages for each copier, starting a thread may cost more than it saves: 100 to 200 µs on two busy cores, in
+/// which one core copies some 300 pages.
 const PAGES_PER_COPIER_MIN: usize = 1024;
 
-/// From this many pages on they are written past the caches: what fits a core's L2 cache (512 KiB on the smallest
-/// servers) is encoded from there.
+/// From this many pages on, they are written past the caches. Fewer fit a core's L2 cache (512 KiB on the smallest
+/// servers), from which they are encoded.
 const STREAMED_PAGES_MIN: usize = 128;
 
-/// Fills `pages`, one for each of `entries` that carries data, in their order, with what `page_of` gives for
-/// its frame. Uses up to `copiers` threads, this one included, when there is enough to copy.
+/// Fills `pages`, one for each of `entries` that carries data, in order, with the pages that `page_of` returns. Uses up
+/// to `copiers` threads including the calling one, if there is enough to copy.
 ///
-/// Panics if the number of pages is not that of entries with data, or if a copier panics.
+/// Panics if the number of pages differs from that of entries with data, or if a copier panics.
 pub fn copy_into<'source, F>(entries: &[PageEntry], pages: &mut [Page], copiers: usize, page_of: F)
 where
     F: Fn(Pfn) -> &'source Page + Sync,
@@ -25,8 +25,8 @@ where
     in_shares(entries, pages, copiers, |entries, pages| copy_share(entries, pages, stores, &page_of));
 }
 
-/// As [`copy_into`], for memory that others write meanwhile, of which there can be no reference: `copy` fills the page
-/// of a frame.
+/// [`copy_into`] for memory that others write meanwhile, to which no reference may exist: `copy` fills the page of a
+/// frame.
 pub fn copy_into_by<F>(entries: &[PageEntry], pages: &mut [Page], copiers: usize, copy: F)
 where
     F: Fn(Pfn, &mut Page) + Sync,
@@ -40,7 +40,7 @@ where
     });
 }
 
-/// Lets up to `copiers` threads, this one included, do their share.
+/// Divides the work among up to `copiers` threads including the calling one.
 fn in_shares(
     entries: &[PageEntry],
     pages: &mut [Page],
@@ -65,7 +65,7 @@ fn in_shares(
     .expect("a copier panicked");
 }
 
-/// How many entries from the front hold just `pages` pages of data.
+/// The number of entries from the front that contain exactly `pages` pages of data.
 fn entries_of(entries: &[PageEntry], pages: usize) -> usize {
     let mut with_data = entries.iter().enumerate().filter(|(_, entry)| entry.page_type().has_data());
     with_data.nth(pages).map_or(entries.len(), |(index, _)| index)

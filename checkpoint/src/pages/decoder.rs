@@ -1,5 +1,5 @@
-//! Takes batches apart: bytes of the wire in, entries with their encoded content out. Nothing in a batch can
-//! make it allocate more than one body, panic, or run longer than the batch's pages.
+//! Decodes batches into entries with their content. A malformed batch can neither make it allocate more than one body,
+//! nor panic, nor run longer than the batch's pages take.
 
 use super::batch::{self, BATCH_BYTES_MAX, BODY_BYTES_MAX, Kind, Op};
 use super::delta;
@@ -7,34 +7,34 @@ use super::varint::take_varint;
 use crate::{PAGE_SIZE, Page, PageEntry, Pfn};
 use lz4_flex::block::decompress_into;
 
-/// What is wrong with a batch. Each means that the sender or the link is at fault; the epoch must be sent again.
+/// What is wrong with a batch. Either the sender or the link is at fault; the epoch must be sent again.
 #[derive(thiserror::Error, Clone, Copy, PartialEq, Eq, Debug)]
 pub enum BatchError {
-    /// More bytes than any batch has.
+    /// The batch is longer than any valid one.
     #[error(
         "A batch of {0} bytes is larger than any encoder writes; check that both engines are of one version"
     )]
     TooLong(usize),
-    /// The form is none that this version knows, or the body does not decompress to the length it names.
+    /// The form is unknown, or the body does not decompress to the stated length.
     #[error("A batch is damaged: its body cannot be unpacked; the epoch has to be sent again")]
     Body,
-    /// An entry is cut short, of a reserved type, or beyond the guest's last frame.
+    /// An entry is truncated, has a reserved type, or is beyond the guest's last frame.
     #[error(
         "A batch is damaged: an entry is malformed or beyond the guest's frames; the epoch has to be sent again"
     )]
     Entry,
-    /// A page's data is cut short, or its changes reach beyond it.
+    /// A page's data is truncated, or its changes reach beyond the page.
     #[error("A batch is damaged: the data of frame {0} is malformed; the epoch has to be sent again")]
     Content(Pfn),
-    /// Checks, or a state digest, that are malformed, beyond the guest's frames, or more than an epoch may have.
+    /// Checks or a state digest are malformed, beyond the guest's frames, or more than an epoch may have.
     #[error("A batch is damaged: its checks are malformed or too many; the epoch has to be sent again")]
     Checks,
-    /// Data is left that belongs to no entry.
+    /// Data is left over.
     #[error("A batch is damaged: it holds data that belongs to no entry; the epoch has to be sent again")]
     Trailing,
 }
 
-/// Unpacks batches; keeps one body's memory.
+/// Decodes batches. Keeps the memory of one body.
 #[derive(Debug)]
 pub(crate) struct Decoder {
     body: Vec<u8>,
@@ -45,7 +45,7 @@ impl Decoder {
         Self { body: vec![0; BODY_BYTES_MAX] }
     }
 
-    /// Unpacks a batch for a guest whose pfns are below `page_count`.
+    /// Opens a batch for a guest whose pfns are below `page_count`.
     pub(crate) fn open(&mut self, bytes: &[u8], page_count: u64) -> Result<Entries<'_>, BatchError> {
         if bytes.len() > BATCH_BYTES_MAX {
             return Err(BatchError::TooLong(bytes.len()));
@@ -67,7 +67,7 @@ impl Decoder {
     }
 }
 
-/// The entries of a batch, one after the other.
+/// The entries of a batch in order.
 #[derive(Debug)]
 pub(crate) struct Entries<'a> {
     ops: &'a [u8],
@@ -75,17 +75,17 @@ pub(crate) struct Entries<'a> {
     data: &'a [u8],
     page_count: u64,
     op: Op,
-    /// Pages of `op` not yet given out.
+    /// Pages of `op` still to return.
     left: u64,
 }
 
-/// An entry's content as it was sent.
+/// An entry's content as sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Content<'a> {
     None,
     Zero,
     Whole(&'a Page),
-    /// Changes to the page the receiver has: [`Entries::apply`] must follow.
+    /// Changes to the receiver's page: call [`Entries::apply`].
     Delta,
 }
 
@@ -125,13 +125,12 @@ impl<'a> Entries<'a> {
         Ok(Some((PageEntry::new(pfn, self.op.page_type), content)))
     }
 
-    /// The frames that the entry that [`next`](Self::next) just gave out begins a stretch of, of one kind and type.
+    /// The number of frames of the same kind and type that the entry just returned by [`next`](Self::next) begins.
     pub(crate) fn begun_stretch(&self) -> Option<u64> {
         (self.left + 1 == self.op.pages).then_some(self.op.pages)
     }
 
-    /// Applies the changes of the delta that [`next`](Self::next) just gave out. After an error `page` is of
-    /// no use.
+    /// Applies the delta just returned by [`next`](Self::next) to `page`. After an error `page` is undefined.
     pub(crate) fn apply(&mut self, pfn: Pfn, page: &mut Page) -> Result<(), BatchError> {
         delta::apply(&mut self.runs, &mut self.data, page).ok_or(BatchError::Content(pfn))
     }

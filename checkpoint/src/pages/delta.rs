@@ -1,4 +1,4 @@
-//! What changed in a page: runs of new bytes over the page as the receiver has it.
+//! A page's changes: runs of new bytes, to be written over the receiver's page.
 //!
 //! ```text
 //!   runs of one page    count varint | count × ( skip varint | length varint )
@@ -8,25 +8,25 @@
 //!   new   a a a a X X c c c c c c c c Y d      count 2: (4, 2) (8, 1), data X X Y
 //! ```
 //!
-//! Not here: when a delta is worth it, and where base pages come from.
+//! Not here: when to prefer a delta, and where base pages come from.
 
 use super::varint::{put_varint, take_varint};
 use crate::{PAGE_SIZE, Page};
 use std::ops::Range;
 
-/// Runs with no more unchanged bytes than this between them become one. A new run costs two bytes and parts what
-/// LZ4 could see as one piece; measured on recorded guests, 5 to 7 are best. 6 is also the most that can lie
-/// between two changed bytes of an aligned word, so a word is never part of two runs.
+/// Runs with at most this many unchanged bytes between them are joined. A new run costs two bytes and splits what LZ4
+/// could compress as one piece; measured on recorded guests, 5 to 7 are best. 6 is also the most that can lie between
+/// two changed bytes of an aligned word, so a word is never part of two runs.
 const GAP_MERGED_MAX: usize = 6;
 
-/// What a run costs besides its bytes, as far as choosing between a delta and the whole page goes: its two
-/// numbers, and what LZ4 loses at a seam.
+/// The assumed cost of a run besides its bytes, for choosing between a delta and a whole page: its two numbers, and
+/// what LZ4 loses at the boundary.
 const RUN_COST_BYTES: usize = 4;
 
 const LINE_BYTES: usize = 64;
 const WORD_BYTES: usize = 8;
 
-/// The stretches of a page that changed, ascending; reused from page to page.
+/// The changed stretches of a page, ascending. Reused from page to page.
 #[derive(Debug, Default)]
 pub(super) struct Runs {
     runs: Vec<Range<usize>>,
@@ -34,7 +34,7 @@ pub(super) struct Runs {
 }
 
 impl Runs {
-    /// About how many bytes the delta adds to a batch before LZ4.
+    /// The approximate number of bytes that the delta adds to a batch before LZ4.
     pub(super) fn cost_bytes(&self) -> usize {
         self.bytes + RUN_COST_BYTES * self.runs.len()
     }
@@ -44,7 +44,7 @@ impl Runs {
         self.runs.is_empty()
     }
 
-    /// Finds what turns `old` into `new`.
+    /// Finds the changes from `old` to `new`.
     pub(super) fn compare(&mut self, old: &Page, new: &Page) {
         self.runs.clear();
         let (old_lines, _) = old.as_chunks::<LINE_BYTES>();
@@ -69,7 +69,7 @@ impl Runs {
         self.bytes = self.runs.iter().map(ExactSizeIterator::len).sum();
     }
 
-    /// Appends the runs and the bytes of `new` in them.
+    /// Appends the runs, and their bytes from `new`.
     pub(super) fn write(&self, new: &Page, runs: &mut Vec<u8>, data: &mut Vec<u8>) {
         put_varint(self.runs.len() as u64, runs);
         let mut cursor = 0;
@@ -98,8 +98,8 @@ fn difference(old: &[u8; LINE_BYTES], new: &[u8; LINE_BYTES]) -> [u64; LINE_BYTE
     std::array::from_fn(|index| word(old, index) ^ word(new, index))
 }
 
-/// Applies the next page's runs to `page`, taking them and their bytes off the fronts. `None` if they are cut
-/// short or reach beyond the page; `page` is then of no use.
+/// Applies the runs of the next page to `page`, and removes them and their bytes. `None` if they are truncated or reach
+/// beyond the page; then `page` is undefined.
 pub(super) fn apply(runs: &mut &[u8], data: &mut &[u8], page: &mut Page) -> Option<()> {
     let mut cursor = 0usize;
     for _ in 0..take_varint(runs)? {

@@ -1,7 +1,7 @@
-//! The digest of an epoch's pages: both sides compute it over what they hold, not over what travelled.
+//! The digest of an epoch's pages. Each side computes it from its own copy, not from the bytes that travelled.
 //!
-//! A base page that the two sides do not share, a page altered on the way and an op lost or added all show as
-//! a digest that differs. It guards against faults, not against a forger: the link authenticates.
+//! A base page that differs, a page altered on the way, and an op lost or added all change the digest. It guards
+//! against faults, not against forgery; that is the link's task.
 
 use crate::{PAGE_SIZE, Page, PageEntry};
 use std::fmt;
@@ -11,12 +11,12 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 /// Hash of a page of zeros.
 static ZERO_HASH: LazyLock<u64> = LazyLock::new(|| xxh3_64(&[0; PAGE_SIZE]));
 
-/// Hash of a page's content.
+/// The hash of a page.
 pub(super) fn page_hash(page: &Page) -> u64 {
     xxh3_64(page)
 }
 
-/// Takes in entries with their content, in the order they are sent.
+/// Accumulates entries with their content, in the order in which they are sent.
 #[derive(Clone)]
 pub(crate) struct Digest {
     hasher: Xxh3,
@@ -35,19 +35,19 @@ impl Digest {
         Self { hasher: Xxh3::new(), entries: 0, data_pages: 0 }
     }
 
-    /// An entry with its page, whose hash is answered.
+    /// Adds an entry with its page. Returns the page's hash.
     pub(crate) fn page(&mut self, entry: PageEntry, page: &Page) -> u64 {
         self.data_pages += 1;
         self.push(entry, page_hash(page))
     }
 
-    /// An entry whose page is all zeros.
+    /// Adds an entry whose page is all zeros.
     pub(crate) fn zero(&mut self, entry: PageEntry) -> u64 {
         self.data_pages += 1;
         self.push(entry, *ZERO_HASH)
     }
 
-    /// An entry without data.
+    /// Adds an entry without data.
     pub(crate) fn no_data(&mut self, entry: PageEntry) -> u64 {
         self.push(entry, 0)
     }
@@ -61,7 +61,7 @@ impl Digest {
         content
     }
 
-    /// What the epoch's end says.
+    /// The summary for the epoch's end.
     pub(crate) fn summary(&self) -> EpochSummary {
         EpochSummary { entries: self.entries, data_pages: self.data_pages, digest: self.hasher.digest() }
     }
@@ -74,12 +74,12 @@ impl fmt::Display for EpochSummary {
     }
 }
 
-/// What the end of an epoch says about its pages; the receiver compares it with its own.
+/// The number and digest of an epoch's pages, sent with its end. The receiver compares it with its own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct EpochSummary {
-    /// Entries sent, repeated ones counted each time. Unchanged pages are not sent.
+    /// Entries sent; a repeated entry counts each time. Unchanged pages are not sent.
     pub entries: u64,
-    /// Those of them that carry a page.
+    /// Entries that carry a page.
     pub data_pages: u64,
     /// XXH3 (64 bits) over the entries in the order sent, each a little-endian PAGE_DATA entry followed by the
     /// XXH3 of its page's content, 0 if its type carries none.

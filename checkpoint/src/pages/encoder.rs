@@ -1,6 +1,6 @@
-//! The primary's encoder: staged pages in, batches out. One for each guest.
+//! [`Encoder`]: turns staged pages into batches on the primary, one encoder for each guest.
 //!
-//! The cheapest encoding that fits, page by page:
+//! For each page, the cheapest encoding that fits:
 //!
 //! ```text
 //!   no data?  all zero?  as in the shadow?  in the shadow?                 else
@@ -23,21 +23,21 @@ use super::zero::is_zero;
 use crate::staging::Staging;
 use crate::{Epoch, EpochKind, Page, PageEntry};
 
-/// A delta that costs more than this is sent as a whole page, on which LZ4 then does better than on scattered
-/// pieces of it. Measured on recorded guests: between 2,000 and 3,000 hardly matters.
+/// A delta that costs more than this is sent as a whole page, on which LZ4 does better than on scattered pieces.
+/// Measured on recorded guests; between 2,000 and 3,000 it hardly matters.
 const DELTA_COST_BYTES_MAX: usize = 2560;
 
-/// Bounds of an encoder.
+/// Limits of an encoder.
 #[derive(Clone, Copy, Debug)]
 pub struct EncoderConfig {
-    /// Memory for the shadow's pages. What does not fit travels whole each time.
+    /// Bytes for the shadow's pages. Pages that do not fit are sent whole each time.
     pub shadow_bytes_max: usize,
 }
 
-/// Encodes the pages of one guest's epochs and follows what the secondary has.
+/// Encodes the pages of one guest's epochs, and tracks what the secondary has.
 ///
-/// Everything encoded must be sent, in order; what was lost on the way must be told with
-/// [`forget_after`](Self::forget_after) or [`reset`](Self::reset) before the next epoch.
+/// Everything encoded must be sent, in order. Report losses with [`forget_after`](Self::forget_after) or
+/// [`reset`](Self::reset) before the next epoch.
 #[derive(Debug)]
 pub struct Encoder {
     shadow: Shadow,
@@ -50,7 +50,7 @@ pub struct Encoder {
 }
 
 impl Encoder {
-    /// An encoder whose peer has nothing yet. Shadow memory is taken as pages come.
+    /// An encoder whose peer has nothing yet. Memory for the shadow is allocated as pages come.
     pub fn new(config: EncoderConfig) -> Self {
         Self {
             shadow: Shadow::new(config.shadow_bytes_max),
@@ -63,17 +63,17 @@ impl Encoder {
         }
     }
 
-    /// One that remembers what it has encoded of each frame: [`Contents`].
+    /// Makes the encoder remember a hash of what it last encoded of each frame: [`Contents`].
     pub fn with_contents(self) -> Self {
         Self { contents: Some(Contents::default()), ..self }
     }
 
-    /// What was encoded last of each frame, if that is remembered.
+    /// The hashes of what was last encoded of each frame, if they are remembered.
     pub fn contents(&self) -> Option<&Contents> {
         self.contents.as_ref()
     }
 
-    /// Begins an epoch. A seed starts from nothing: the shadow is emptied.
+    /// Starts an epoch. A full sync empties the shadow.
     pub fn begin_epoch(&mut self, epoch: Epoch, kind: EpochKind) {
         if kind == EpochKind::Seed {
             self.shadow.clear();
@@ -83,8 +83,8 @@ impl Encoder {
         self.digest = Digest::new();
     }
 
-    /// Encodes all that is staged and appends it to `out`, in as many batches as it takes. May be called
-    /// several times in an epoch; a page that comes again replaces what was sent before.
+    /// Encodes everything staged and appends it to `out` in as many batches as needed. May be called several times in
+    /// an epoch; a page that comes again replaces what was sent before.
     pub fn encode(&mut self, staging: &Staging, out: &mut Batches) -> EncodeStats {
         let mut stats = EncodeStats::default();
         let before = out.byte_count();
@@ -109,18 +109,18 @@ impl Encoder {
         stats
     }
 
-    /// Ends the epoch: what its end on the link says.
+    /// Ends the epoch. Returns the summary for its end on the link.
     pub fn end_epoch(&mut self) -> EpochSummary {
         self.digest.summary()
     }
 
-    /// What was sent in epochs after `base` may be lost: pages that changed since are not built upon. The next
-    /// epoch must contain every page dirtied since `base` was captured.
+    /// Forgets what was sent in epochs after `base`, which may be lost: no delta will build on it. The next epoch must
+    /// contain every page dirtied since `base` was captured.
     pub fn forget_after(&mut self, base: Epoch) {
         self.shadow.forget_after(base);
     }
 
-    /// The peer has nothing any more.
+    /// Forgets everything: the peer has nothing any more.
     pub fn reset(&mut self) {
         self.shadow.clear();
     }
@@ -166,7 +166,7 @@ impl Encoder {
         self.note(entry, hash);
     }
 
-    /// A page that is as in the shadow was noted when it went there.
+    /// Records the hash. For a page equal to the shadow's this was done when it was put there.
     fn note(&mut self, entry: PageEntry, hash: u64) {
         if let Some(contents) = &mut self.contents {
             contents.note(entry.pfn(), hash);

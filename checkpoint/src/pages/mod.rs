@@ -1,9 +1,9 @@
-//! Which pages are dirty, and how they are made small.
+//! Dirty pages and their encodings.
 //!
-//! * [`DirtyBitmap`] which frames
-//! * [`Encoder`] the primary's side: staged pages to [`Batches`]; owns the shadow
-//! * [`Check`] what a page holds that did not change, for the other side to compare
-//! * [`Contents`] what was encoded last of each frame
+//! * [`DirtyBitmap`] marks dirty frames
+//! * [`Encoder`] the primary's side: turns staged pages into [`Batches`], and owns the shadow
+//! * [`Check`] the content of an unchanged page, for the other side to compare
+//! * [`Contents`] hashes of what was last encoded of each frame
 //! * the receiving side is [`epoch::Receiver`](crate::epoch::Receiver)
 
 mod batch;

@@ -1,4 +1,4 @@
-//! The primary's copy of pages as the secondary has them: what deltas are made against. Bounded.
+//! The primary's bounded copy of pages as the secondary has them. Deltas are computed against it.
 //!
 //! ```text
 //!   index   [ ● | – | ● | … ]       for each 512 pfns: slot numbers, or nothing
@@ -7,9 +7,9 @@
 //!   chunks  [ 512 pages ] [ … ]                 slot n is page n
 //! ```
 //!
-//! A page is here only if the secondary has exactly this page, or will have it once it has received everything
-//! sent so far. When in doubt a page is dropped: the next time it travels whole. When full, the clock hand drops
-//! the first page that nobody asked for since it last came by.
+//! A page is here only if the secondary has exactly this page, or will have it once everything sent so far has arrived.
+//! In doubt a page is dropped, and the next time it is sent whole. When the shadow is full, the clock algorithm drops
+//! the first page that was not used since the hand last passed.
 
 use crate::room::reserve_exact;
 use crate::{Epoch, PAGE_SIZE, Page, PageType, Pfn};
@@ -36,20 +36,20 @@ struct Slot {
     used: bool,
 }
 
-/// A page of the shadow, for comparing and for following the change that is sent.
+/// A page of the shadow, to compare with and to update.
 pub(super) struct Held<'a> {
     pub(super) page: &'a mut Page,
     pub(super) page_type: &'a mut PageType,
     pub(super) put: &'a mut Epoch,
 }
 
-/// What became of a page that was offered.
+/// What happened to a page that was offered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Put {
     Kept,
-    /// Kept in place of another page.
+    /// It was kept in place of another page.
     KeptEvicting,
-    /// There is no room and nothing may be evicted.
+    /// There is no room, and nothing may be evicted.
     Refused,
 }
 
@@ -66,14 +66,14 @@ impl Shadow {
         }
     }
 
-    /// Drops all pages; the memory stays for the next ones.
+    /// Drops all pages and keeps the memory.
     pub(super) fn clear(&mut self) {
         for slot in 0..self.slots.len() as u32 {
             self.release(slot);
         }
     }
 
-    /// The page as the secondary has it.
+    /// The page of a frame, as the secondary has it.
     pub(super) fn get(&mut self, pfn: Pfn) -> Option<Held<'_>> {
         let number = self.slot_of(pfn)?;
         let slot = &mut self.slots[number as usize];
@@ -82,7 +82,7 @@ impl Shadow {
         Some(Held { page, page_type: &mut slot.page_type, put: &mut slot.put })
     }
 
-    /// Keeps a page that is not here yet and is being sent whole in `epoch`.
+    /// Adds a page that is not here yet and is being sent whole in `epoch`.
     pub(super) fn put(
         &mut self,
         pfn: Pfn,
@@ -108,7 +108,7 @@ impl Shadow {
         put
     }
 
-    /// Drops a page, if it is here.
+    /// Drops a page.
     pub(super) fn remove(&mut self, pfn: Pfn) {
         if let Some(number) = self.slot_of(pfn) {
             self.release(number);
@@ -130,7 +130,7 @@ impl Shadow {
         (number != NO_SLOT).then_some(number)
     }
 
-    /// A slot that holds nothing, made if the bound allows.
+    /// An empty slot, allocated if the limit allows.
     fn vacant(&mut self) -> Option<u32> {
         if let Some(number) = self.free.pop() {
             return Some(number);
@@ -151,7 +151,7 @@ impl Shadow {
         Some(number as u32)
     }
 
-    /// Advances the hand to a page that was not asked for since it last came by, and drops that page.
+    /// Advances the hand to a page that was not used since the hand last passed, and drops that page.
     fn evict(&mut self) -> u32 {
         loop {
             let number = self.hand as u32;

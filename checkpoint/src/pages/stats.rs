@@ -1,17 +1,17 @@
-//! What encoding did: pages by encoding, bytes before and after.
+//! Statistics of encoding: pages by encoding, bytes before and after.
 
 use crate::PAGE_SIZE;
 use std::ops::AddAssign;
 
-/// Counts of one or more calls of [`Encoder::encode`](super::Encoder::encode). Every staged entry is counted in
-/// exactly one of the six.
+/// Counts of one or more calls of [`Encoder::encode`](super::Encoder::encode). Each staged entry is counted in exactly
+/// one of the first six.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct EncodeStats {
     /// Pages of zeros.
     pub zero: u64,
-    /// Pages that are as the secondary has them; nothing is sent.
+    /// Pages equal to the secondary's; nothing is sent.
     pub unchanged: u64,
-    /// Pages sent as changes to what the secondary has.
+    /// Pages sent as changes to the secondary's page.
     pub delta: u64,
     /// Whole pages in batches that LZ4 made smaller.
     pub lz4: u64,
@@ -19,9 +19,9 @@ pub struct EncodeStats {
     pub raw: u64,
     /// Entries whose type carries no data.
     pub no_data: u64,
-    /// Bytes of encoded batches, all of their framing included.
+    /// Bytes of encoded batches, including their framing.
     pub encoded_bytes: u64,
-    /// Pages that were dropped from the shadow to make room.
+    /// Pages dropped from the shadow to make room.
     pub evicted: u64,
 }
 

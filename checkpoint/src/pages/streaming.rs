@@ -1,7 +1,8 @@
-//! Copies pages past the caches: staged pages are read again only after the pause, so writing them through the
-//! caches would first read the lines to be overwritten and then push out what the guest needs.
+//! Copies pages past the caches. Staged pages are read only after the pause; writing them through the caches would
+//! first read the lines to be overwritten, and then evict what the guest needs.
 //!
-//! The only `unsafe` of this crate. Where the processor or the alignment does not allow it, a plain copy.
+//! This is the only `unsafe` code of this crate. If the processor or the alignment does not allow it, a plain copy is
+//! made.
 
 #![allow(unsafe_code)]
 
@@ -30,8 +31,8 @@ impl Stores {
         Self::Plain
     }
 
-    /// Copies a page, and asks for `next`, the page to be copied after it: it lies elsewhere in memory, where
-    /// the processor would not look by itself.
+    /// Copies a page, and prefetches `next`, the page to be copied after it, which lies elsewhere in memory where the
+    /// processor's own prefetcher would not look.
     #[inline]
     pub(super) fn copy(self, source: &Page, next: &Page, target: &mut Page) {
         match self {
@@ -50,8 +51,8 @@ impl Stores {
         }
     }
 
-    /// Makes what this thread copied visible before whatever it does next. Streaming stores are not ordered
-    /// with other stores, so a thread that hands its pages on calls this first.
+    /// Orders what this thread copied before its later stores. Streaming stores are not ordered with other stores, so a
+    /// thread calls this before it passes its pages on.
     pub(super) fn fence(self) {
         #[cfg(target_arch = "x86_64")]
         if matches!(self, Self::Streaming(_)) {
@@ -60,10 +61,10 @@ impl Stores {
     }
 }
 
-/// How much of the next page is asked for at a time.
+/// Bytes of the next page that are prefetched at a time.
 const PIECE_BYTES: usize = 512;
 
-/// Asks for memory that is about to be read.
+/// Prefetches memory that is about to be read.
 #[inline]
 fn prefetch(bytes: &[u8]) {
     #[cfg(target_arch = "x86_64")]
@@ -81,10 +82,10 @@ mod avx2 {
 
     pub(super) const VECTOR_BYTES: usize = size_of::<__m256i>();
 
-    /// Vectors in flight: one cache line is two, and two lines keep the load ports busy.
+    /// Bytes in flight: two cache lines of two vectors each keep the load ports busy.
     const STEP_BYTES: usize = 4 * VECTOR_BYTES;
 
-    /// Copies a page with streaming stores while `next` is fetched.
+    /// Copies a page with streaming stores while prefetching `next`.
     ///
     /// # Safety
     /// The processor has AVX2, and `target` is aligned to [`VECTOR_BYTES`].

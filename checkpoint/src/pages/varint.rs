@@ -1,6 +1,6 @@
-//! Numbers of variable length: seven bits a byte, low bits first, the high bit says that more follow.
+//! Variable-length numbers: seven bits in each byte, low bits first; the high bit means that more bytes follow.
 
-/// Bytes a number may take: 64 bits in sevens.
+/// Most bytes of a number: 64 bits in sevens.
 const VARINT_BYTES_MAX: usize = 10;
 
 pub(super) fn put_varint(mut number: u64, out: &mut Vec<u8>) {
@@ -11,7 +11,7 @@ pub(super) fn put_varint(mut number: u64, out: &mut Vec<u8>) {
     out.push(number as u8);
 }
 
-/// Takes a number off the front; `None` if it is cut short or does not fit 64 bits.
+/// Decodes the first number of `bytes` and removes it; `None` if it is truncated or exceeds 64 bits.
 pub(super) fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
     let mut number = 0u64;
     for index in 0..VARINT_BYTES_MAX {

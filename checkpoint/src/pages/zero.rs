@@ -2,8 +2,8 @@
 
 use crate::Page;
 
-/// Bytes looked at before asking whether to go on: most pages with content show it at once, and this much at
-/// a time keeps the vector units busy on those that do not.
+/// Bytes examined before each test. Most pages with content show it at once, and this many at a time keep the vector
+/// units busy on the others.
 const STEP_BYTES: usize = 256;
 
 /// Whether every byte is zero.

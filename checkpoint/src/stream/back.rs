@@ -1,4 +1,4 @@
-//! The back channel: what a receiver says while it takes a stream.
+//! The back channel: what a receiver sends while it takes a stream.
 //!
 //! ```text
 //!   Migrate:  banner ─► "domain received, ready…" ─► "my copy unpause results…" + status byte
@@ -15,10 +15,10 @@
 //!   4.18+:  | 0F | 8·n | 0 (u64)  pfn 1 … pfn n |
 //! ```
 //!
-//! A first pfn other than 0 shows that a peer is right. A first 0 may be pfn 0 or the defect, and the eight
-//! bytes after the list tell: with the defect they are the last pfn, otherwise a record follows, later.
-//! Whoever waits for a right peer's next record waits for ever, since that peer waits for pages; so the reader
-//! reports [`BackStep::Undecided`] and lets the caller, who has a clock, [decide](BackReader::assume_right).
+//! A first pfn other than 0 shows that the peer is right. A first 0 may be pfn 0 or the defect; the eight bytes after
+//! the list tell, because with the defect they are the last pfn, and otherwise the next record follows, later. Waiting
+//! for a correct peer's next record would take for ever, because that peer waits for pages. So the reader returns
+//! [`BackStep::Undecided`] and lets the caller, who has a clock, [decide](BackReader::assume_right).
 
 use super::fault::{Defect, Fault, Layer, Place, Rule};
 use super::frame::{self, FRAME_HEADER_BYTES, Frame};
@@ -29,7 +29,7 @@ use crate::Pfn;
 use zerocopy::FromBytes;
 use zerocopy::little_endian::U64;
 
-/// What kind of receiver answers.
+/// The kind of receiver.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum BackKind {
     /// `xl migrate-receive`.
@@ -56,49 +56,49 @@ impl<'a> DirtyPfnList<'a> {
         Ok(Self { pfns })
     }
 
-    /// The pfns in the order of the wire.
+    /// The pfns in wire order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Pfn> + use<'a> {
         self.pfns.iter().map(|pfn| Pfn(pfn.get()))
     }
 
-    /// Appends the record with its right header of 8 bytes, which every primary reads rightly.
+    /// Appends the record with the correct header of 8 bytes, which every primary reads correctly.
     pub fn write(&self, out: &mut Vec<u8>) {
         use zerocopy::IntoBytes;
         frame::write(out, libxc::kind::CHECKPOINT_DIRTY_PFN_LIST, &[self.pfns.as_bytes()]);
     }
 }
 
-/// Something a receiver said.
+/// A message from a receiver.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Answer<'a> {
     /// Ready for the stream.
     Banner,
     /// The guest is built and may be run.
     Ready,
-    /// Whether the guest runs: 0, or a negative error code as a byte.
+    /// The result of starting the guest: 0, or a negative error code as a byte.
     Report(u8),
-    /// It failed; the guest is the sender's again.
+    /// The receiver failed; the guest is the sender's again.
     TakeBack,
-    /// COLO: what the secondary does.
+    /// COLO: the state of the secondary.
     State(CheckpointState),
-    /// COLO: what the secondary's guest wrote.
+    /// COLO: the pages that the secondary's guest wrote.
     DirtyPfns(DirtyPfnList<'a>),
 }
 
-/// What [`BackReader::next`] made of the input.
+/// The result of [`BackReader::next`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum BackStep<'a> {
-    /// An answer from the front of the input, `bytes` long.
+    /// An answer from the front of the input.
     Answer {
-        /// Bytes to go on after.
+        /// Its length; continue after it.
         bytes: usize,
         /// The answer.
         answer: Answer<'a>,
     },
-    /// Come again with at least this many bytes, from the same start.
+    /// Call again with at least this many bytes from the same start.
     Need(usize),
-    /// A whole dirty list is here, but it begins with 0: eight more bytes would show whether the peer has the
-    /// 4.18 defect. If none come for a while, call [`BackReader::assume_right`].
+    /// A whole dirty list has arrived, but it begins with 0. Eight more bytes would show whether the peer has the 4.18
+    /// defect. If none come for a while, call [`BackReader::assume_right`].
     Undecided(usize),
     /// Nothing can follow.
     End,
@@ -121,8 +121,8 @@ enum ListForm {
     EightZeroBytes,
 }
 
-/// Reads the back channel: bytes in, answers out, incremental, borrowing and bounded as
-/// [`Reader`](super::Reader) is.
+/// Parses the back channel, incrementally and within limits as [`Reader`](super::Reader) does. Answers borrow from the
+/// input.
 #[derive(Clone, Debug)]
 pub struct BackReader {
     kind: BackKind,
@@ -143,14 +143,14 @@ impl BackReader {
         self.lists == ListForm::EightZeroBytes
     }
 
-    /// Takes the peer's lists for right: to be called when [`BackStep::Undecided`] stands for a while.
+    /// Decides that the peer's lists are correct. Call it if [`BackStep::Undecided`] persists.
     pub fn assume_right(&mut self) {
         if self.lists == ListForm::Unknown {
             self.lists = ListForm::Right;
         }
     }
 
-    /// Takes the next answer from the front of `input`.
+    /// Parses the next answer at the front of `input`.
     pub fn next<'a>(&mut self, input: &'a [u8]) -> Result<BackStep<'a>, Fault> {
         let place = self.place(input);
         let step = match self.state {
@@ -261,7 +261,7 @@ impl BackReader {
     }
 }
 
-/// Whether `input` is, as far as it goes, `text`; and whether it has all of it.
+/// Whether `input` starts with `text`; `false` if it is too short to tell. Fails if it differs.
 fn expect(input: &[u8], text: &[u8]) -> Result<bool, Defect> {
     let seen = input.len().min(text.len());
     if input[..seen] != text[..seen] {
@@ -287,8 +287,8 @@ fn state_record(input: &[u8], length: usize) -> Result<BackStep<'_>, Defect> {
     }
 }
 
-/// Whether eight bytes after a list are the header of a CHECKPOINT_STATE, the only record that follows one.
-/// As a pfn they would stand for 64 TiB of guest memory.
+/// Whether eight bytes after a list are the header of a CHECKPOINT_STATE, the only record that may follow one. As a pfn
+/// they would mean 64 TiB of guest memory.
 fn is_state_header(word: u64) -> bool {
     let (kind, length) = (word as u32, word >> 32);
     kind == libxl::kind::CHECKPOINT_STATE && (length == 4 || length == 8)

@@ -1,17 +1,17 @@
-//! The little of libxl's JSON configuration that a stream's reader needs.
+//! The part of libxl's JSON configuration that a stream's reader needs.
 
 use super::limits::{MEMORY_BYTES_SLACK, MEMORY_BYTES_UNCONFIGURED};
 use crate::domain::GuestKind;
 use serde::Deserialize;
 
-/// What a stream's configuration says of its guest. Every part may be missing: only xl streams have one.
+/// A guest's configuration from a stream. Every part may be missing; only xl streams have any.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct GuestConfig {
     /// The guest's name.
     pub name: Option<String>,
-    /// HVM and PVH are one to libxc; only this tells them apart.
+    /// The kind of guest. libxc does not distinguish HVM from PVH; only this does.
     pub kind: Option<GuestKind>,
-    /// Memory it may have at most, in KiB.
+    /// The most memory that the guest may have, in KiB.
     pub memory_kib_max: Option<u64>,
 }
 
@@ -36,7 +36,8 @@ struct BuildInfo {
 }
 
 impl GuestConfig {
-    /// Reads the configuration of an xl header, with or without its NUL. What is no libxl JSON says nothing.
+    /// Parses the configuration of an xl header, with or without its NUL. If it is not libxl's JSON, every part is
+    /// missing.
     pub fn read(config: &[u8]) -> Self {
         let text = config.strip_suffix(&[0]).unwrap_or(config);
         let json: Json = serde_json::from_slice(text).unwrap_or_default();
@@ -51,7 +52,7 @@ impl GuestConfig {
         Self { name: json.c_info.name, kind, memory_kib_max }
     }
 
-    /// Bytes that the pages of the guest may take.
+    /// Most bytes that the guest's pages may take.
     pub fn image_bytes_max(&self) -> u64 {
         match self.memory_kib_max {
             Some(kib) => kib.saturating_mul(1024).saturating_add(MEMORY_BYTES_SLACK),

@@ -1,9 +1,9 @@
-//! What is not a stream but holds one: compressed files and libvirt's save files, known by their first bytes, each with
-//! the command that gets the stream out.
+//! Recognises files that contain a stream but are not one, by their first bytes: compressed files and libvirt's save
+//! files. The error names the command that extracts the stream.
 
 use super::fault::{Defect, Rule};
 
-/// First bytes, and what unpacks what begins with them.
+/// First bytes of compressed files, and the command that unpacks them.
 const COMPRESSED: [(&[u8], &str); 8] = [
     (&[0x28, 0xB5, 0x2F, 0xFD], "zstd -dc --long=27"),
     (&[0x1F, 0x8B], "gzip -dc"),
@@ -15,16 +15,16 @@ const COMPRESSED: [(&[u8], &str); 8] = [
     (&[0x89, b'L', b'Z', b'O', 0], "lzop -dc"),
 ];
 
-/// What `virsh save` writes for a guest of Xen: a header, the guest's XML, then the stream.
+/// The magic of a file that `virsh save` writes for a Xen guest: a header, the guest's XML, then the stream.
 const LIBVIRT_MAGIC: &[u8; 16] = b"libvirt-xml\n \0 \r";
 
-/// Bytes of that header; the length of the XML lies at 20.
+/// Bytes of that header. The length of the XML is at offset 20.
 const LIBVIRT_HEADER_BYTES: u64 = 64;
 
-/// Bytes that tell a container, at most.
+/// Most bytes needed to recognise a container.
 pub(super) const CONTAINER_BYTES: usize = 24;
 
-/// Refuses an input that begins as a container does.
+/// Fails if `input` begins as a container does.
 pub(super) fn refuse(input: &[u8]) -> Result<(), Defect> {
     if let Some((_, command)) = COMPRESSED.iter().find(|(magic, _)| input.starts_with(magic)) {
         let hint = format!("The input is compressed; run it through `{command}` first");
@@ -43,7 +43,7 @@ pub(super) fn refuse(input: &[u8]) -> Result<(), Defect> {
     Err(Defect::new(Rule::Magic, detail))
 }
 
-/// Whether more bytes may show a container that fewer do not.
+/// Whether more bytes may reveal a container.
 pub(super) fn may_become(input: &[u8]) -> bool {
     input.len() < CONTAINER_BYTES && LIBVIRT_MAGIC.starts_with(&input[..input.len().min(LIBVIRT_MAGIC.len())])
 }

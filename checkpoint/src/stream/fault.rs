@@ -1,10 +1,10 @@
-//! What can be wrong with a stream, where, and by which rule. Reading and verifying share these.
+//! Faults of a stream: the rule that is broken, and where. Shared by reading and verifying.
 
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 use std::fmt;
 
-/// The protocol layer that a piece of a stream belongs to.
+/// The protocol layer of a piece of a stream.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Layer {
@@ -26,21 +26,21 @@ impl fmt::Display for Layer {
     }
 }
 
-/// Where in a stream something stands.
+/// A place in a stream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Place {
-    /// Byte offset from the start of the stream.
+    /// The byte offset from the start of the stream.
     pub offset: u64,
-    /// Number of the record, counted over both layers from 0; `None` for headers and handshakes.
+    /// The number of the record, counted over both layers from 0; `None` for headers and handshakes.
     pub record: Option<u64>,
-    /// The layer it belongs to.
+    /// The layer.
     pub layer: Layer,
-    /// Its record type, if it is a record whose header could be read.
+    /// The record type, if the header of a record could be read.
     pub kind: Option<u32>,
 }
 
 impl Place {
-    /// The name of its record type, if it is a record.
+    /// The name of the record type.
     pub fn kind_name(&self) -> Option<&'static str> {
         self.kind.map(|kind| match self.layer {
             Layer::Libxc => super::kinds::libxc::name(kind),
@@ -74,7 +74,7 @@ impl fmt::Display for Place {
 
 macro_rules! rules {
     ($($(#[$doc:meta])* $name:ident = $id:literal,)*) => {
-        /// A rule that streams must keep. Its [`id`](Rule::id) is stable: programs may match on it.
+        /// A rule for streams. Its [`id`](Rule::id) is stable, so programs may match on it.
         #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
         pub enum Rule { $($(#[$doc])* $name,)* }
 
@@ -91,9 +91,9 @@ macro_rules! rules {
 }
 
 rules! {
-    /// The first bytes are none that a stream begins with.
+    /// The stream begins with a known magic.
     Magic = "magic",
-    /// The input is compressed.
+    /// The input is not compressed.
     Compressed = "compressed",
     /// The xl header's byte order, flags and optional data are ones that xl writes.
     XlHeader = "xl-header",
@@ -179,7 +179,7 @@ impl fmt::Display for Rule {
     }
 }
 
-/// A broken rule in a body, not yet placed.
+/// A broken rule in a body, without its place.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{detail} [{rule}]")]
 pub struct Defect {
@@ -199,7 +199,7 @@ impl Defect {
     }
 }
 
-/// A broken rule and where it was broken.
+/// A broken rule and its place.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error, Serialize)]
 #[error("{place}: {detail} [{rule}]")]
 pub struct Fault {

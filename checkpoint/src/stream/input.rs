@@ -1,29 +1,29 @@
-//! Items from anything that can be read: keeps just enough bytes for the next item.
+//! [`Items`]: reads items from any input, and buffers just enough for the next one.
 
 use super::fault::Fault;
 use super::reader::{Ending, Item, Reader, Step};
 use crate::room::lengthen;
 use std::io::{self, Read};
 
-/// Read at once when the next item is small. Larger items are read to their end and not beyond, so that
-/// little is ever moved within the buffer.
+/// Bytes read at once when the next item is small. A larger item is read to its end and not beyond, so that little is
+/// ever moved within the buffer.
 const READ_AHEAD_BYTES: usize = 64 << 10;
 
-/// The buffer grows in steps of at least this, and only for bytes that arrive: a hostile length costs nothing.
+/// The buffer grows in steps of at least this, and only for bytes that arrive, so a hostile length costs nothing.
 const GROW_BYTES: usize = 1 << 20;
 
-/// Why no further item came.
+/// Why there is no further item.
 #[derive(thiserror::Error, Debug)]
 pub enum StreamError {
     /// The input could not be read.
     #[error("The input cannot be read: {0}")]
     Io(#[from] std::io::Error),
-    /// The stream is broken.
+    /// The stream is malformed.
     #[error(transparent)]
     Fault(#[from] Fault),
 }
 
-/// A [`Reader`] with its input and a buffer.
+/// A [`Reader`] with its input and buffer.
 #[derive(Debug)]
 pub struct Items<R> {
     input: R,
@@ -40,12 +40,12 @@ impl<R: Read> Items<R> {
         Self { input, reader, buffer: Vec::new(), start: 0, end: 0, eof: false }
     }
 
-    /// The reader: how far it is.
+    /// The reader, which knows its position.
     pub fn reader(&self) -> &Reader {
         &self.reader
     }
 
-    /// The next item; `None` when the stream has ended where one may end.
+    /// The next item; `None` if the stream has ended properly.
     pub fn next_item(&mut self) -> Result<Option<Item<'_>>, StreamError> {
         loop {
             let have = &self.buffer[self.start..self.end];
@@ -76,12 +76,12 @@ impl<R: Read> Items<R> {
         self.reader.finish(&self.buffer[self.start..self.end])
     }
 
-    /// Whether bytes stand behind the end of the stream. They are not read further than to see that.
+    /// Whether bytes follow the end of the stream. Only one read is made to see that.
     pub fn is_followed(&self) -> bool {
         self.reader.is_followed_by(&self.buffer[self.start..self.end])
     }
 
-    /// Reads on towards `needed` bytes.
+    /// Reads towards a total of `needed` bytes.
     fn fill(&mut self, needed: usize) -> Result<(), StreamError> {
         let target = needed.max(READ_AHEAD_BYTES);
         let have = self.end - self.start;

@@ -1,5 +1,5 @@
-//! What a stream holds: records by type, checkpoints, sizes, page types. Says nothing about whether it is
-//! right; a broken stream is described up to its fault.
+//! Describes a stream: records by type, checkpoints, sizes, page types. Does not judge it; a malformed stream is
+//! described up to its fault.
 
 use super::config::GuestConfig;
 use super::fault::{Fault, Layer};
@@ -14,12 +14,12 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 
-/// How many records of a type there are, and their bytes with headers and padding.
+/// The number of records of a type, and their bytes including headers and padding.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct RecordCount {
-    /// The layer they belong to.
+    /// The layer.
     pub layer: Layer,
-    /// The type's name.
+    /// The name of the type.
     #[serde(rename = "type")]
     pub name: &'static str,
     /// How many.
@@ -28,14 +28,14 @@ pub struct RecordCount {
     pub bytes: u64,
 }
 
-/// Entries of PAGE_DATA records by what they are.
+/// Entries of PAGE_DATA records, by type.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
 pub struct PageCounts {
     /// Plain pages.
     pub normal: u64,
     /// PV page tables by level 1..=4.
     pub tables: [u64; 4],
-    /// Of those, pinned ones.
+    /// Pinned ones among the page tables.
     pub pinned: u64,
     /// Entries without data: no page here.
     pub absent: u64,
@@ -70,9 +70,9 @@ impl PageCounts {
 /// One complete checkpoint, or a plain stream as a whole.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
 pub struct EpochSummary {
-    /// Number of the checkpoint in the stream, from 0.
+    /// The number of the checkpoint in the stream, from 0.
     pub epoch: u64,
-    /// Where it begins.
+    /// The offset of its first byte.
     pub offset: u64,
     /// Its bytes.
     pub bytes: u64,
@@ -80,16 +80,17 @@ pub struct EpochSummary {
     pub pages: PageCounts,
 }
 
-/// What a stream holds.
+/// The content of a stream.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
 pub struct Inspection {
-    /// Its outermost layer.
+    /// The outermost layer.
     pub layer: Option<Layer>,
-    /// `pv`, `hvm` or `pvh`; `hvm` too if only libxc's word is there, to which both are one.
+    /// `pv`, `hvm` or `pvh`. `hvm` also stands for PVH if there is no configuration, because libxc does not distinguish
+    /// them.
     pub guest: Option<&'static str>,
     /// The guest's name, if the stream has its configuration.
     pub name: Option<String>,
-    /// The memory it may have, in KiB, if the stream has its configuration.
+    /// The memory that the guest may have, in KiB, if the stream has its configuration.
     pub memory_kib_max: Option<u64>,
     /// Version of the libxc stream.
     pub libxc_version: Option<u32>,
@@ -101,21 +102,21 @@ pub struct Inspection {
     pub records: Vec<RecordCount>,
     /// PAGE_DATA entries of the whole stream.
     pub pages: PageCounts,
-    /// The highest pfn named.
+    /// The highest pfn in the stream.
     pub pfn_max: Option<u64>,
-    /// Complete checkpoints (1 for a plain stream).
+    /// Complete checkpoints; 1 for a plain stream.
     pub epoch_count: u64,
-    /// The first of them.
+    /// The first checkpoints.
     pub epochs: Vec<EpochSummary>,
-    /// How the stream ended; `None` if it is cut or broken.
+    /// How the stream ended; `None` if it is truncated or malformed.
     pub ending: Option<Ending>,
-    /// Bytes stand behind the end. No receiver reads them.
+    /// Whether bytes follow the end. No receiver reads them.
     pub followed: bool,
-    /// Why it is broken.
+    /// The fault, if the stream is malformed.
     pub fault: Option<Fault>,
 }
 
-/// Looks through a stream of any layer. Fails only if `input` cannot be read.
+/// Describes a stream of any layer. Fails only if `input` cannot be read.
 pub fn inspect(input: impl Read) -> io::Result<Inspection> {
     let mut items = Items::new(input, Reader::new());
     let mut inspector = Inspector::default();
@@ -224,7 +225,7 @@ impl Inspector {
     }
 }
 
-/// All optional types that are not known count as one: there are two thousand million of them.
+/// Merges all unknown optional types into one: there are two thousand million of them.
 fn known(layer: Layer, kind: u32) -> u32 {
     if layer == Layer::Libxc && kind & super::OPTIONAL != 0 { super::OPTIONAL } else { kind }
 }

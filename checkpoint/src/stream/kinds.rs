@@ -4,7 +4,7 @@
 /// Type bit that marks a record a receiver may skip if it does not know it.
 pub const OPTIONAL: u32 = 1 << 31;
 
-/// Of libxc.
+/// Record types of libxc.
 #[allow(missing_docs, reason = "the names are those of Xen's specification")]
 pub mod libxc {
     pub const END: u32 = 0x00;
@@ -27,7 +27,7 @@ pub mod libxc {
     pub const X86_CPUID_POLICY: u32 = 0x11;
     pub const X86_MSR_POLICY: u32 = 0x12;
 
-    /// Its name.
+    /// The name of a type.
     pub fn name(kind: u32) -> &'static str {
         match kind {
             END => "END",
@@ -55,7 +55,7 @@ pub mod libxc {
     }
 }
 
-/// Of libxl.
+/// Record types of libxl.
 pub mod libxl {
     /// Ends a plain stream.
     pub const END: u32 = 0;
@@ -67,10 +67,10 @@ pub mod libxl {
     pub const EMULATOR_CONTEXT: u32 = 3;
     /// A checkpoint is complete.
     pub const CHECKPOINT_END: u32 = 4;
-    /// COLO: what one side tells the other.
+    /// COLO: a message from one side to the other.
     pub const CHECKPOINT_STATE: u32 = 5;
 
-    /// Its name.
+    /// The name of a type.
     pub fn name(kind: u32) -> &'static str {
         match kind {
             END => "END",

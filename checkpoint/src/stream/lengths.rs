@@ -1,16 +1,16 @@
-//! How long what comes next is, told from its first bytes, before the rest is waited for.
+//! Finds the length of the next item from its first bytes, before the rest has arrived.
 //!
-//! Not here: which layer it belongs to (the reader).
+//! Not here: the layer of the item (the reader).
 
 use super::fault::{Defect, Layer, Rule};
 use super::frame::{self, FRAME_HEADER_BYTES};
 use super::{libxc, libxl, xl};
 
-/// As many bytes of xl's handshake at the end tell that it is meant to be one.
+/// Bytes that suffice to recognise xl's handshake at the end.
 const HANDSHAKE_BYTES_TOLD: usize = 8;
 
-/// Bytes of the record that `input` begins with, refused as soon as its header is there if type or length
-/// are beyond bounds.
+/// The length of the record at the front of `input`. A type or length beyond its limit is refused as soon as the header
+/// is there.
 pub(super) fn record_bytes(input: &[u8], layer: Layer) -> Result<usize, Defect> {
     let Some((kind, length)) = frame::peek(input) else {
         return Ok(FRAME_HEADER_BYTES);
@@ -32,7 +32,7 @@ pub(super) fn record_bytes(input: &[u8], layer: Layer) -> Result<usize, Defect> 
     Ok(FRAME_HEADER_BYTES + frame::padded(length))
 }
 
-/// Bytes of xl's handshake, if it is one; 0 if nothing follows that is.
+/// The length of xl's handshake; 0 if something else follows, or nothing.
 pub(super) fn handshake_bytes(input: &[u8]) -> Result<usize, Defect> {
     let same = input.iter().zip(xl::GO).take_while(|(seen, expected)| seen == expected).count();
     if input.is_empty() {

@@ -1,5 +1,5 @@
-//! libxl stream v2: its header and its records. Around a libxc stream it carries the device model's state
-//! and, in checkpointed streams, the ends of checkpoints.
+//! libxl stream v2: its header and records. Around a libxc stream it carries the device model's state and, in
+//! checkpointed streams, the ends of checkpoints.
 //!
 //! ```text
 //!   header (big-endian):  | "LibxlFmt" 8 | version 4 | options 4 |
@@ -18,14 +18,14 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned, big_endi
 /// Bytes of the header.
 pub const HEADER_BYTES: usize = 16;
 
-/// What the header begins with.
+/// The first bytes of the header.
 pub const IDENT: &[u8; 8] = b"LibxlFmt";
 
 const VERSION: u32 = 2;
 const OPTION_BIG_ENDIAN: u32 = 1 << 0;
 const OPTION_LEGACY: u32 = 1 << 1;
 
-/// Body bytes that a type may announce. libxl's own reader takes up to 4 GiB.
+/// Most body bytes of a record type. libxl's own reader accepts up to 4 GiB.
 pub(super) fn body_bytes_max(kind: u32) -> usize {
     match kind {
         kind::EMULATOR_XENSTORE_DATA => XENSTORE_BYTES_MAX,
@@ -34,7 +34,7 @@ pub(super) fn body_bytes_max(kind: u32) -> usize {
     }
 }
 
-/// libxl refuses every type it does not know, also optional ones (its specification says otherwise).
+/// Fails for unknown types. libxl refuses them all, even optional ones, although its specification says otherwise.
 pub(super) fn check_kind(kind: u32) -> Result<(), Defect> {
     if kind <= kind::CHECKPOINT_STATE {
         return Ok(());
@@ -85,7 +85,7 @@ impl LibxlHeader {
     }
 }
 
-/// Which device model a record belongs to.
+/// Names the device model that a record belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct EmulatorHeader {
@@ -141,17 +141,17 @@ impl CheckpointState {
     }
 }
 
-/// A device model's keys and values, `key NUL value NUL …`, checked.
+/// The keys and values of a device model, `key NUL value NUL …`, validated.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct XenstoreData<'a> {
-    /// Whose they are.
+    /// The device model.
     pub emulator: EmulatorHeader,
     blob: &'a [u8],
 }
 
 impl<'a> XenstoreData<'a> {
-    /// Takes `key NUL value NUL …`. Refused are unterminated strings and keys that are empty, absolute or
-    /// climb out of the device model's own directory (`..`; stock libxl would follow them).
+    /// Parses `key NUL value NUL …`. Refuses unterminated strings, and keys that are empty, absolute or leave the
+    /// device model's own directory (`..`; stock libxl would follow them).
     pub fn new(emulator: EmulatorHeader, blob: &'a [u8]) -> Result<Self, Defect> {
         let refuse = |detail: &str| Err(Defect::new(Rule::XenstoreData, detail));
         let mut rest = blob;
@@ -169,7 +169,7 @@ impl<'a> XenstoreData<'a> {
         Ok(Self { emulator, blob })
     }
 
-    /// Keys with their values, without NULs.
+    /// The keys with their values, without NULs.
     pub fn pairs(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
         let mut rest = self.blob;
         std::iter::from_fn(move || {
@@ -186,7 +186,7 @@ fn split_string(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((&bytes[..end], &bytes[end + 1..]))
 }
 
-/// A libxl record with its body. All types that libxl knows; it refuses every other, also optional ones.
+/// A libxl record with its body. libxl refuses all other types, even optional ones.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Record<'a> {
     /// Ends a plain stream.
@@ -197,19 +197,19 @@ pub enum Record<'a> {
     EmulatorXenstoreData(XenstoreData<'a>),
     /// The device model's own state: QEMU's `xen-save-devices-state`, verbatim.
     EmulatorContext {
-        /// Whose it is.
+        /// The device model.
         emulator: EmulatorHeader,
         /// The state.
         blob: &'a [u8],
     },
     /// A checkpoint is complete.
     CheckpointEnd,
-    /// COLO: what one side tells the other.
+    /// COLO: a message from one side to the other.
     CheckpointState(CheckpointState),
 }
 
 impl<'a> Record<'a> {
-    /// Interprets a record of the libxl layer.
+    /// Parses a record of the libxl layer.
     pub fn parse(frame: Frame<'a>) -> Result<Self, Defect> {
         check_kind(frame.kind)?;
         frame.check_padding()?;

@@ -1,11 +1,11 @@
-//! What a stream may claim before it is refused. Lengths come from the wire; memory is only ever taken for
-//! bytes that really arrived, and never for more than these.
+//! Limits on what a stream may claim. Lengths come from the wire; memory is only allocated for bytes that have arrived,
+//! and never for more than these.
 
 /// Body bytes of any libxc record: Xen's REC_LENGTH_MAX. libxl has no limit of its own; it gets the same.
 pub const RECORD_BYTES_MAX: usize = 128 << 20;
 
-/// Body bytes of a record whose size is fixed or small by nature. Larger claims are refused before the body
-/// is waited for; smaller wrong ones are read and reported as what they are.
+/// Body bytes of a record whose size is fixed or naturally small. Larger claims are refused before the body arrives;
+/// smaller wrong sizes are read and reported.
 pub const SMALL_RECORD_BYTES_MAX: usize = 64 << 10;
 
 /// Optional data of the xl header. libxl's JSON of a guest with many devices has some tens of KiB.
@@ -30,7 +30,7 @@ pub const VCPU_EXTENDED_BYTES_MAX: usize = 128;
 /// An HVM context: some KiB for each vCPU.
 pub const HVM_CONTEXT_BYTES_MAX: usize = 64 << 20;
 
-/// What QEMU writes for one device model: KiB to a few MiB; its RAM is not in it.
+/// QEMU's state of one device model: KiB to a few MiB, without its RAM.
 pub const EMULATOR_CONTEXT_BYTES_MAX: usize = 64 << 20;
 
 /// Keys and values of one device model in xenstore.
@@ -39,14 +39,14 @@ pub const XENSTORE_BYTES_MAX: usize = 1 << 20;
 /// Pfns in one CHECKPOINT_DIRTY_PFN_LIST: what fits in a record.
 pub const DIRTY_PFNS_MAX: usize = RECORD_BYTES_MAX / 8;
 
-/// Entries of a PAGE_DATA record as we write them (Xen: MAX_BATCH_SIZE).
+/// Entries of a PAGE_DATA record that we write (Xen: MAX_BATCH_SIZE).
 pub const BATCH_ENTRIES_MAX: usize = 1024;
 
-/// Memory that an image may take beyond what the guest's configuration says: special pages, firmware, and
-/// the granularity of 2 MiB in which images are held.
+/// Memory that an image may use beyond the guest's configuration: special pages, firmware, and the granularity of 2 MiB
+/// in which images are stored.
 pub const MEMORY_BYTES_SLACK: u64 = 256 << 20;
 
-/// Memory that an image may take if the stream has no configuration that says so.
+/// Memory that an image may use if the stream has no configuration.
 pub const MEMORY_BYTES_UNCONFIGURED: u64 = 64 << 30;
 
 /// Faults that a verdict keeps. More are counted.

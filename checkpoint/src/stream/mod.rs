@@ -1,5 +1,5 @@
-//! Xen's migration v2 record stream: read, written, verified. No sockets, no hypervisor; bytes come in as
-//! slices (or from anything that can be read) and leave in buffers that the caller owns.
+//! Xen's migration v2 record stream: parses, writes and verifies it. No sockets, no hypervisor. Bytes come in as slices
+//! (or from anything that can be read) and leave in buffers that the caller owns.
 //!
 //! ```text
 //!   xl header + config                                     [xl]
@@ -10,12 +10,13 @@
 //!         └ checkpointed:  CHECKPOINT ─► device model ─► CHECKPOINT_END ─► memory, state, CHECKPOINT …
 //! ```
 //!
-//! * [`Reader`] bytes in, [`Item`]s out; [`Items`] does so from anything that can be read
-//! * [`xl`], [`libxl`], [`libxc`] the layers: headers and typed records, read and written
-//! * [`Recording`] a recorded stream epoch by epoch; [`write_restore_file`] a file that `xl restore` takes
-//! * [`verify()`] judges a stream, [`verify_restore_file`] an epoch before it is written, [`inspect()`] tells what it holds
-//! * [`back`] what comes back from the receiver
-//! * [`limits`] what a stream may claim; [`Rule`] what can be wrong with one
+//! * [`Reader`] parses bytes into [`Item`]s; [`Items`] does so from anything that can be read
+//! * [`xl`], [`libxl`], [`libxc`] the layers: headers and typed records
+//! * [`Recording`] a recorded stream, epoch by epoch; [`write_restore_file`] writes a file for `xl restore`
+//! * [`verify()`] judges a stream, [`verify_restore_file`] an epoch before it is written; [`inspect()`] describes a
+//! stream
+//! * [`back`] the messages of the receiver
+//! * [`limits`] limits of a stream; [`Rule`] the rules that it must keep
 
 #![forbid(unsafe_code)]
 

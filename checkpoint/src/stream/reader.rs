@@ -1,4 +1,4 @@
-//! The forward stream: bytes in, items out. Incremental (any split of the input gives the same items),
+//! [`Reader`]: parses the forward stream into items. It is incremental (any split of the input gives the same items),
 //! borrowing (an item points into the input) and bounded (see [`limits`](super::limits)).
 //!
 //! ```text
@@ -13,10 +13,10 @@
 //!                  Handshake ──"domain is yours…"──► Ended                   └─CHECKPOINT_STATE─┘
 //! ```
 //!
-//! Nothing on the wire says which layer a record belongs to: type 4 is a vCPU in libxc and CHECKPOINT_END in
-//! libxl. The state above is the only key. A stream that begins with libxc stays there, also at CHECKPOINT.
+//! Nothing on the wire tells the layer of a record: type 4 is a vCPU in libxc and CHECKPOINT_END in libxl. Only the
+//! state above tells. A stream that begins with libxc stays there, even at CHECKPOINT.
 //!
-//! The reader checks headers and framing; bodies are checked when they are parsed.
+//! The reader checks headers and framing. Bodies are checked when they are parsed.
 
 use super::container::{self, CONTAINER_BYTES};
 use super::fault::{Defect, Fault, Layer, Place, Rule};
@@ -28,7 +28,7 @@ use super::xl::{self, XlHeader};
 use super::{libxc, libxl};
 use serde::Serialize;
 
-/// What an item is.
+/// The content of an item.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Content<'a> {
     /// xl's header with the configuration.
@@ -37,27 +37,27 @@ pub enum Content<'a> {
     LibxlHeader(LibxlHeader),
     /// libxc's image and domain headers.
     LibxcHeader(LibxcHeader),
-    /// A record of the libxl layer; [`libxl::Record::parse`] interprets it.
+    /// A record of the libxl layer; [`libxl::Record::parse`] parses its body.
     Libxl(Frame<'a>),
-    /// A record of the libxc layer; [`libxc::Record::parse`] interprets it.
+    /// A record of the libxc layer; [`libxc::Record::parse`] parses its body.
     Libxc(Frame<'a>),
-    /// After a plain migration: the sender clears the receiver to run the guest.
+    /// After a plain migration: the sender allows the receiver to run the guest.
     Go,
 }
 
 /// A header, a record or a handshake.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Item<'a> {
-    /// Where it stands.
+    /// The place in the stream.
     pub place: Place,
     /// All its bytes, verbatim.
     pub bytes: &'a [u8],
-    /// What it is.
+    /// The content.
     pub content: Content<'a>,
 }
 
 impl<'a> Item<'a> {
-    /// Interprets a libxl record; `None` for anything else.
+    /// Parses a libxl record; `None` for anything else.
     pub fn libxl(&self) -> Option<Result<libxl::Record<'a>, Fault>> {
         match self.content {
             Content::Libxl(frame) => {
@@ -67,7 +67,7 @@ impl<'a> Item<'a> {
         }
     }
 
-    /// Interprets a libxc record; `None` for anything else.
+    /// Parses a libxc record; `None` for anything else.
     pub fn libxc(&self) -> Option<Result<libxc::Record<'a>, Fault>> {
         match self.content {
             Content::Libxc(frame) => {
@@ -78,14 +78,14 @@ impl<'a> Item<'a> {
     }
 }
 
-/// What [`Reader::next`] made of the input.
+/// The result of [`Reader::next`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Step<'a> {
-    /// An item from the front of the input. It is `item.bytes.len()` bytes long; go on after them.
+    /// An item at the front of the input, `item.bytes.len()` bytes long. Continue after it.
     Item(Item<'a>),
-    /// The input holds no whole item. Come again with at least this many bytes, from the same start.
+    /// The item is not complete. Call again with at least this many bytes from the same start.
     Need(usize),
-    /// Nothing can follow; there is no more input either.
+    /// The stream has ended, and so has the input.
     End,
 }
 
@@ -99,7 +99,7 @@ pub enum Ending {
     Checkpoint,
 }
 
-/// Where libxl records stand.
+/// The place of libxl records.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Around {
     /// Before or after the libxc stream.
@@ -110,7 +110,7 @@ enum Around {
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
-    /// The first bytes tell the outermost layer.
+    /// The first bytes reveal the outermost layer.
     Detect,
     Xl,
     Libxl,
@@ -130,10 +130,10 @@ enum State {
     Ended,
 }
 
-/// Bytes that tell the outermost layer apart.
+/// Bytes that reveal the outermost layer.
 const DETECT_BYTES: usize = 8;
 
-/// Reads the forward direction of a saved or migrating guest: plain or checkpointed, from any layer.
+/// Parses the forward direction of a saved or migrating guest: plain or checkpointed, from any layer.
 #[derive(Clone, Debug)]
 pub struct Reader {
     state: State,
@@ -150,7 +150,7 @@ impl Default for Reader {
 }
 
 impl Reader {
-    /// A reader that finds the outermost layer from the first bytes.
+    /// A reader that detects the outermost layer from the first bytes.
     pub fn new() -> Self {
         Self { state: State::Detect, offset: 0, records: 0, checkpoints: 0, domain_type: None }
     }
@@ -170,14 +170,14 @@ impl Reader {
         self.offset
     }
 
-    /// Checkpoints read to their end so far.
+    /// The number of complete checkpoints so far.
     pub fn checkpoints(&self) -> u64 {
         self.checkpoints
     }
 
-    /// How many bytes the next item has, as far as `input`, its beginning, tells. If that is no more than
-    /// there are, [`next`](Self::next) gives it. 0 when nothing can follow: the stream has ended, and what stands behind
-    /// it belongs to something else (a volume, an older file), as receivers see it, who read no further.
+    /// The length of the next item, as far as its beginning in `input` tells. If it is all there, [`next`](Self::next)
+    /// returns the item. 0 if nothing can follow: the stream has ended, and what follows belongs to something else (a
+    /// volume, an older file). Receivers, too, read no further.
     pub fn needed(&self, input: &[u8]) -> Result<usize, Fault> {
         match self.state {
             State::Detect => self.detect(input),
@@ -193,7 +193,7 @@ impl Reader {
         .map_err(|defect| defect.at(self.place(input)))
     }
 
-    /// Takes the next item from the front of `input`.
+    /// Parses the next item at the front of `input`.
     pub fn next<'a>(&mut self, input: &'a [u8]) -> Result<Step<'a>, Fault> {
         if self.state == State::Detect {
             let needed = self.needed(input)?;
@@ -217,7 +217,7 @@ impl Reader {
         Ok(Step::Item(Item { place, bytes, content }))
     }
 
-    /// To be asked when the input has ended with `rest`, bytes that make no whole item.
+    /// The ending, once the input has ended with `rest`, bytes of an incomplete item.
     pub fn finish(&self, rest: &[u8]) -> Result<Ending, Fault> {
         let fault = |detail: String| Err(Defect::new(Rule::Truncated, detail).at(self.place(rest)));
         if self.is_followed_by(rest) {
@@ -234,7 +234,7 @@ impl Reader {
         }
     }
 
-    /// Whether `rest` stands behind the end of the stream, and belongs to something else.
+    /// Whether `rest` follows the end of the stream and belongs to something else.
     pub fn is_followed_by(&self, rest: &[u8]) -> bool {
         let may_end = matches!(self.state, State::Ended | State::Handshake);
         may_end && !rest.is_empty() && self.needed(rest) == Ok(0)
@@ -260,7 +260,7 @@ impl Reader {
         Self::at(outermost(input)).needed(input).map_err(|fault| Defect::new(fault.rule, fault.detail))
     }
 
-    /// The place of the item that `input` begins with.
+    /// The place of the item at the front of `input`.
     fn place(&self, input: &[u8]) -> Place {
         let layer = match self.state {
             State::Detect | State::Xl | State::Handshake => Layer::Xl,
@@ -278,7 +278,7 @@ impl Reader {
         Place { offset: self.offset, record, layer, kind }
     }
 
-    /// Reads the whole item `bytes`; returns it and the state after it.
+    /// Parses the complete item `bytes`. Returns it and the state after it.
     fn read<'a>(&mut self, bytes: &'a [u8]) -> Result<(Content<'a>, State), Defect> {
         match self.state {
             State::Detect => unreachable!("the layer is detected before anything is read"),
@@ -363,8 +363,8 @@ fn outermost(input: &[u8]) -> Layer {
     }
 }
 
-/// The layer of the record after CHECKPOINT_END. COLO (HVM only) puts one libxl CHECKPOINT_STATE there; the
-/// same number in libxc is part of a vCPU, which only PV guests have. So the guest's type decides.
+/// The layer of the record after CHECKPOINT_END. COLO (HVM only) puts a libxl CHECKPOINT_STATE there. The same number
+/// in libxc is a part of a vCPU, which only PV guests have, so the guest's type decides.
 fn next_layer(input: &[u8], domain_type: DomainType) -> Layer {
     match (frame::peek(input), domain_type) {
         (Some((libxl::kind::CHECKPOINT_STATE, _)), DomainType::Hvm) => Layer::Libxl,

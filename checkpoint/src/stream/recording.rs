@@ -1,4 +1,4 @@
-//! A recorded stream as epochs: the first copy, then each complete checkpoint.
+//! [`Recording`]: a recorded stream as epochs: the first copy, then each complete checkpoint.
 //!
 //! ```text
 //!   headers, static records │ memory, state, CHECKPOINT … CHECKPOINT_END │ memory, state … CHECKPOINT_END │ mem
@@ -6,9 +6,9 @@
 //!                                                                                                 never played
 //! ```
 //!
-//! A plain stream is a first copy and no epochs. The frames of an HVM guest may reach higher in a later epoch than in
-//! the first copy; those of a PV guest end where X86_PV_P2M_FRAMES says. An entry without page (XTAB) ends the page that was there:
-//! the guest gave the frame back. (Stock receivers keep such a page until the guest is gone.)
+//! A plain stream is a first copy without epochs. An HVM guest's frames may reach higher in a later epoch than in the
+//! first copy; a PV guest's end where X86_PV_P2M_FRAMES says. An entry without a page (XTAB) removes the page that was
+//! there: the guest gave the frame back. (Stock receivers keep such a page as long as the guest exists.)
 
 use super::config::GuestConfig;
 use super::fault::{Defect, Fault, Layer, Place, Rule};
@@ -21,7 +21,7 @@ use crate::epoch::Image;
 use crate::{PAGE_SIZE, Page, PageEntry, Pfn};
 use std::io::Read;
 
-/// What a checkpoint changed.
+/// The changes of one checkpoint.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct RecordedEpoch {
     entries: Vec<PageEntry>,
@@ -30,12 +30,12 @@ pub struct RecordedEpoch {
 }
 
 impl RecordedEpoch {
-    /// The pages that changed, in the order of the recording; a pfn that comes again replaces what came before.
+    /// The changed pages in the order of the recording. A pfn that comes again replaces what came before.
     pub fn entries(&self) -> &[PageEntry] {
         &self.entries
     }
 
-    /// The data of the entries that carry data, in their order.
+    /// The data of the entries that carry any, in order.
     pub fn pages(&self) -> &[Page] {
         &self.pages
     }
@@ -45,13 +45,13 @@ impl RecordedEpoch {
         &self.state
     }
 
-    /// Makes an image that stands at the epoch before stand at this one. The image grows to what the epoch names.
+    /// Advances an image from the previous epoch to this one. The image grows to the highest pfn in the epoch.
     pub fn apply_to(&self, image: &mut Image) {
         self.apply_pages(image);
         image.apply_state(&self.state);
     }
 
-    /// The highest frame that it names.
+    /// The highest pfn in the epoch.
     pub fn pfn_max(&self) -> Option<Pfn> {
         self.entries.iter().map(|entry| entry.pfn()).max()
     }
@@ -78,7 +78,7 @@ impl RecordedEpoch {
     }
 }
 
-/// What one item brought.
+/// The effect of one item.
 enum Progress {
     More,
     /// A checkpoint is complete.
@@ -87,7 +87,7 @@ enum Progress {
     Ended,
 }
 
-/// Reads a recording, epoch by epoch, in memory bounded by the guest's size.
+/// Reads a recording epoch by epoch, in memory bounded by the guest's size.
 #[derive(Debug)]
 pub struct Recording<R> {
     items: Items<R>,
@@ -95,23 +95,23 @@ pub struct Recording<R> {
 }
 
 impl<R: Read> Recording<R> {
-    /// A recording whose outermost layer is found from its first bytes.
+    /// A recording whose outermost layer is detected from its first bytes.
     pub fn new(input: R) -> Self {
         Self { items: Items::new(input, Reader::new()), intake: Intake::default() }
     }
 
-    /// Checkpoints read to their end so far.
+    /// The number of complete checkpoints so far.
     pub fn checkpoints(&self) -> u64 {
         self.items.reader().checkpoints()
     }
 
-    /// What the configuration says of the guest; known after the first copy.
+    /// The guest's configuration; known after the first copy.
     pub fn guest(&self) -> &GuestConfig {
         &self.intake.guest
     }
 
-    /// Reads up to the end of the first copy: what the guest is, and its image at the first checkpoint (of a
-    /// plain stream: at its end).
+    /// Reads the first copy: the guest's description, and its image at the first checkpoint (in a plain stream: at the
+    /// end).
     pub fn first_copy(&mut self) -> Result<(Description, Image), StreamError> {
         let mut image = Image::new(0);
         let mut epoch = RecordedEpoch::default();
@@ -136,8 +136,8 @@ impl<R: Read> Recording<R> {
         Ok((self.intake.describe(&header, image.page_count(), has_emulator), image))
     }
 
-    /// Reads the next complete epoch. `false` if there is none: the recording has ended, perhaps within an
-    /// epoch, and then `into` is not to be used.
+    /// Reads the next complete epoch. `false` if there is none: the recording has ended, perhaps within an epoch; then
+    /// do not use `into`.
     pub fn next_epoch(&mut self, into: &mut RecordedEpoch) -> Result<bool, StreamError> {
         into.clear_pages();
         into.state.clear();
@@ -152,8 +152,8 @@ impl<R: Read> Recording<R> {
         }
     }
 
-    /// As [`next_epoch`](Self::next_epoch), and makes an image that stands at the epoch before stand at this one, unless
-    /// the guest would have more memory than its configuration allows.
+    /// [`next_epoch`](Self::next_epoch), which also advances an image from the previous epoch to this one. Fails if the
+    /// guest would have more memory than its configuration allows.
     pub fn next_epoch_onto(
         &mut self,
         image: &mut Image,
@@ -167,7 +167,7 @@ impl<R: Read> Recording<R> {
         Ok(true)
     }
 
-    /// Takes one item into `epoch`.
+    /// Adds one item to `epoch`.
     fn step(&mut self, epoch: &mut RecordedEpoch) -> Result<Progress, StreamError> {
         let before = self.items.reader().checkpoints();
         let Some(item) = self.items.next_item()? else {
@@ -187,14 +187,14 @@ impl<R: Read> Recording<R> {
         Err(self.fault(Rule::ImageSize, detail))
     }
 
-    /// What is wrong with the stream as far as it was read.
+    /// A fault at the present place of the stream.
     fn fault(&self, rule: Rule, detail: String) -> Fault {
         let offset = self.items.reader().offset();
         Defect::new(rule, detail).at(Place { offset, record: None, layer: Layer::Libxc, kind: None })
     }
 }
 
-/// What was learnt from the head of the stream, and what later items are checked against.
+/// What the head of the stream says, against which later items are checked.
 #[derive(Debug, Default)]
 struct Intake {
     config: Vec<u8>,
@@ -204,7 +204,7 @@ struct Intake {
     static_complete: bool,
     pv_width: Option<GuestWidth>,
     pv_pfn_max: Option<u64>,
-    /// After VERIFY all pages come again, only to be compared.
+    /// After VERIFY: all pages come again, only to be compared.
     comparing: bool,
     first_copy_read: bool,
 }

@@ -1,4 +1,4 @@
-//! Writes a committed image as a plain stream that `xl restore` takes.
+//! Writes a committed image as a plain stream for `xl restore`.
 //!
 //! ```text
 //!   xl header + config, libxl header, LIBXC_CONTEXT,            write_head
@@ -7,7 +7,7 @@
 //!   state, END, device model, END                               write_state
 //! ```
 //!
-//! Batches lie in aligned blocks of 1,024 pfns, so no aligned block of 2 MiB is split over records: receivers
+//! Batches are aligned blocks of 1,024 pfns, so that no aligned block of 2 MiB is split between records: receivers
 //! since Xen 4.21 populate a superpage only for a block that comes whole in one record.
 
 use super::libxc::{self, DomainType, LibxcHeader, write_page_data};
@@ -19,9 +19,9 @@ use crate::epoch::Image;
 use crate::{Page, PageEntry, Pfn};
 use std::io::{self, Write};
 
-/// What a file is written from: whoever holds a committed image.
+/// A committed image, from which a file is written.
 pub trait Committed {
-    /// All frames that are something, ascending.
+    /// All frames that are not absent, ascending.
     fn committed_entries(&self) -> Box<dyn Iterator<Item = PageEntry> + '_>;
     /// The content of a frame that holds a page.
     fn committed_page(&self, pfn: Pfn) -> Option<&Page>;
@@ -41,7 +41,7 @@ impl Committed for Image {
     }
 }
 
-/// Writes the whole file: `image` as it stands, with its state.
+/// Writes the whole file: `image` with its state.
 ///
 /// Frames without a page are left out; a receiver populates only what it is sent.
 pub fn write_restore_file(
@@ -72,7 +72,7 @@ pub fn write_head(out: &mut Vec<u8>, what: &Description) {
     out.extend_from_slice(&what.static_records);
 }
 
-/// Writes all frames of an image that are something.
+/// Writes all frames of an image that are not absent.
 pub fn write_pages(out: &mut impl Write, image: &impl Committed) -> io::Result<()> {
     let mut buffer = Vec::new();
     let mut batch: Vec<PageEntry> = Vec::with_capacity(BATCH_ENTRIES_MAX);

@@ -1,4 +1,4 @@
-//! xl's header before a saved or migrating guest, and the handshake strings around it.
+//! xl's header in front of a saved or migrating guest, and the handshake strings around the stream.
 //!
 //! ```text
 //!   0       32         36         40        44        48
@@ -11,7 +11,7 @@ use super::limits::CONFIG_BYTES_MAX;
 use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-/// What a file or a migration begins with.
+/// The first bytes of a file or a migration.
 pub const MAGIC: &[u8; 32] = b"Xen saved domain, xl format\n \0 \r";
 
 /// Receiver to sender, first: ready for the stream. 54 bytes, no NUL.
@@ -20,10 +20,10 @@ pub const BANNER: &[u8] = b"xl migration receiver ready, send binary domain data
 /// Receiver to sender, after the stream of a plain migration: the guest is built.
 pub const READY: &[u8] = b"domain received, ready to unpause\0";
 
-/// Sender to receiver: run it; the point of no return. Receiver to sender, after a failure: take it back.
+/// Sender to receiver: run the guest; the point of no return. Receiver to sender, after a failure: take the guest back.
 pub const GO: &[u8] = b"domain is yours, you are cleared to unpause\0";
 
-/// Receiver to sender, before one status byte (0: it runs).
+/// Receiver to sender, before one status byte (0: the guest runs).
 pub const REPORT: &[u8] = b"my copy unpause results are as follows\0";
 
 /// Bytes of the header without its optional data.
@@ -52,12 +52,12 @@ pub struct XlHeader<'a> {
     pub optional_flags: u32,
     /// The configuration with its terminating NUL; `None` if there is no optional data.
     pub config: Option<&'a [u8]>,
-    /// What follows the configuration in the optional data; xl writes and reads nothing of it.
+    /// What follows the configuration in the optional data. xl neither writes nor reads anything there.
     pub extra: &'a [u8],
 }
 
 impl<'a> XlHeader<'a> {
-    /// Bytes of the whole header, once its fixed part is there.
+    /// The length of the whole header, once its fixed part is there.
     pub(super) fn needed(input: &[u8]) -> Result<usize, Defect> {
         let Ok((fixed, _)) = Fixed::read_from_prefix(input) else {
             return Ok(HEADER_BYTES);
@@ -84,7 +84,7 @@ impl<'a> XlHeader<'a> {
         Ok(HEADER_BYTES + length)
     }
 
-    /// Reads a header that is whole.
+    /// Parses a complete header.
     pub(super) fn read(input: &'a [u8]) -> Result<Self, Defect> {
         let (fixed, data) = Fixed::ref_from_prefix(input)
             .map_err(|_| Defect::new(Rule::XlHeader, "The header is not complete"))?;

@@ -13,7 +13,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned, big_endi
 /// Bytes of both headers.
 pub const HEADER_BYTES: usize = 40;
 
-/// What the image header begins with.
+/// The first bytes of the image header.
 pub const MARKER: [u8; 8] = [0xFF; 8];
 
 const ID: u32 = 0x5845_4E46;
@@ -36,7 +36,7 @@ struct Wire {
     xen_minor: U32,
 }
 
-/// What kind of domain a libxc stream carries.
+/// The kind of domain in a libxc stream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum DomainType {
     /// x86 PV: 1.
@@ -50,7 +50,7 @@ pub enum DomainType {
 pub struct LibxcHeader {
     /// 2 (Xen 4.6 to 4.13) or 3.
     pub version: u32,
-    /// What the stream carries.
+    /// The kind of domain.
     pub domain_type: DomainType,
     /// `xen_major`, `xen_minor` of the writer; a major of 0 means converted from legacy.
     pub xen_version: (u32, u32),

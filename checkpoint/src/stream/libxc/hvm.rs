@@ -1,4 +1,4 @@
-//! Bodies of the records that only HVM and PVH guests have.
+//! Records that only HVM and PVH guests have.
 //!
 //! The HVM context is a chain that fills the record exactly; entries are not padded:
 //!
@@ -38,15 +38,15 @@ struct ContextHeader {
 /// An entry of the HVM context (`xen/include/public/hvm/save.h`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct HvmEntry<'a> {
-    /// What it is: 1 HEADER, 2 CPU, 3 PIC … 20 CPU_MSR.
+    /// The kind of entry: 1 HEADER, 2 CPU, 3 PIC … 20 CPU_MSR.
     pub typecode: u16,
-    /// Which one of its kind, for a vCPU its number.
+    /// The instance among entries of the same kind; for a vCPU its number.
     pub instance: u16,
     /// The state itself.
     pub data: &'a [u8],
 }
 
-/// HVM_CONTEXT: platform and vCPU state as Xen gave it. Its content is not interpreted when a stream is read.
+/// HVM_CONTEXT: platform and vCPU state as Xen returned it. Its content is not parsed when a stream is read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct HvmContext<'a> {
     /// The whole blob.
@@ -61,7 +61,7 @@ impl<'a> HvmContext<'a> {
         Ok(Self { blob: body })
     }
 
-    /// Walks the chain from HEADER to END. Stops with a defect where the chain is broken.
+    /// The entries from HEADER to END. Stops with a defect where the chain is broken.
     pub fn entries(&self) -> impl Iterator<Item = Result<HvmEntry<'a>, Defect>> + use<'a> {
         let mut rest = Some(self.blob);
         let mut first = true;
@@ -74,7 +74,7 @@ impl<'a> HvmContext<'a> {
         })
     }
 
-    /// Walks the whole chain.
+    /// Checks the whole chain.
     pub fn check(&self) -> Result<(), Defect> {
         self.entries().try_for_each(|entry| entry.map(|_| ()))
     }
@@ -117,7 +117,7 @@ fn check_header(data: &[u8]) -> Result<(), Defect> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct HvmParam {
-    /// Which one.
+    /// The number of the parameter.
     pub index: U64,
     /// Its value.
     pub value: U64,

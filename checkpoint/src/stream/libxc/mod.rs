@@ -1,7 +1,7 @@
 //! libxc stream v2 and v3: memory, vCPUs and platform state of a domain.
 //!
-//! Bodies are views into the input (little-endian, unaligned); nothing is copied. A body that parses is
-//! written back byte for byte, except padding, which is always written as zero.
+//! Bodies are views of the input (little-endian, unaligned); nothing is copied. A body that was parsed is written back
+//! byte for byte, except for padding, which is always written as zero.
 
 mod header;
 mod hvm;
@@ -24,7 +24,7 @@ use crate::{PAGE_SIZE, Page};
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-/// Body bytes that a type may announce.
+/// Most body bytes of a record type.
 pub(super) fn body_bytes_max(kind: u32) -> usize {
     match kind {
         kind::PAGE_DATA | kind::X86_PV_P2M_FRAMES | kind::CHECKPOINT_DIRTY_PFN_LIST => RECORD_BYTES_MAX,
@@ -34,7 +34,7 @@ pub(super) fn body_bytes_max(kind: u32) -> usize {
     }
 }
 
-/// Whether a type may stand in a forward stream: known, or unknown and optional.
+/// Fails unless a type may occur in a forward stream: known, or unknown and optional.
 pub(super) fn check_kind(kind: u32) -> Result<(), Defect> {
     match kind {
         kind::TOOLSTACK => {
@@ -69,7 +69,7 @@ pub struct CpuidLeaf {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct MsrEntry {
-    /// Which register.
+    /// The number of the register.
     pub index: U32,
     /// Zero.
     pub flags: U32,
@@ -86,7 +86,7 @@ pub enum Record<'a> {
     PageData(PageData<'a>),
     /// Width of a PV guest.
     PvInfo(GuestWidth),
-    /// Where a PV guest keeps its P2M table.
+    /// The frames of a PV guest's P2M table.
     P2mFrames(P2mFrames<'a>),
     /// Part of a PV vCPU's state.
     Vcpu(Vcpu<'a>),
@@ -98,9 +98,9 @@ pub enum Record<'a> {
     HvmContext(HvmContext<'a>),
     /// Parameters of an HVM guest.
     HvmParams(&'a [HvmParam]),
-    /// All pages follow again, to compare (debugging).
+    /// All pages follow once more, to be compared (for debugging).
     Verify,
-    /// A checkpoint's libxc part is complete; libxl takes over.
+    /// libxc's part of a checkpoint is complete; libxl's follows.
     Checkpoint,
     /// Static data are complete (v3).
     StaticDataEnd,
@@ -108,8 +108,8 @@ pub enum Record<'a> {
     CpuidPolicy(&'a [CpuidLeaf]),
     /// MSR policy (v3).
     MsrPolicy(&'a [MsrEntry]),
-    /// An optional record of a type that is not known. Receivers skip it; stock ones only before the first
-    /// CHECKPOINT, later it makes them fail.
+    /// An optional record of unknown type. Receivers skip it; stock ones do so only before the first CHECKPOINT, and
+    /// fail afterwards.
     Optional {
         /// Its type, bit 31 set.
         kind: u32,
@@ -119,7 +119,7 @@ pub enum Record<'a> {
 }
 
 impl<'a> Record<'a> {
-    /// Interprets a record of the libxc layer of a forward stream.
+    /// Parses a record of the libxc layer of a forward stream.
     pub fn parse(frame: Frame<'a>) -> Result<Self, Defect> {
         check_kind(frame.kind)?;
         frame.check_padding()?;

@@ -1,4 +1,4 @@
-//! PAGE_DATA: pfns with their types, then one page for each whose type carries data.
+//! PAGE_DATA: pfns with their types, followed by a page for each entry whose type carries data.
 //!
 //! ```text
 //!   0       4     8           8+8C                  8+8C+4096N
@@ -49,17 +49,17 @@ impl<'a> PageData<'a> {
         Ok(Self { entries, pages: frame::elements(pages, "Pages of PAGE_DATA")? })
     }
 
-    /// How many entries there are.
+    /// The number of entries.
     pub fn entry_count(&self) -> usize {
         self.entries.len()
     }
 
-    /// The entries in the order of the wire.
+    /// The entries in wire order.
     pub fn entries(&self) -> impl ExactSizeIterator<Item = PageEntry> + use<'a> {
         self.entries.iter().map(|word| entry(word.get()))
     }
 
-    /// The data of those entries that carry data, in their order.
+    /// The data of the entries that carry any, in order.
     pub fn pages(&self) -> &'a [Page] {
         self.pages
     }
@@ -84,7 +84,7 @@ fn entry(word: u64) -> PageEntry {
     PageEntry::from_wire(word).expect("entries were checked when the record was read")
 }
 
-/// Checks type, reserved bits and range of every entry. Returns how many carry data.
+/// Checks type, reserved bits and range of every entry. Returns the number of entries that carry data.
 fn check_entries(entries: &[U64]) -> Result<usize, Defect> {
     let mut data_pages = 0;
     for word in entries {
@@ -101,8 +101,8 @@ fn check_entries(entries: &[U64]) -> Result<usize, Defect> {
     Ok(data_pages)
 }
 
-/// Appends a PAGE_DATA record for entries whose pages lie apart in memory. `page` is asked for the data of
-/// each entry that carries any, in order.
+/// Appends a PAGE_DATA record for entries whose pages are scattered in memory. `page` returns the data of each entry
+/// that carries any, in order.
 pub fn write_page_data<'p>(out: &mut Vec<u8>, entries: &[PageEntry], page: impl Fn(PageEntry) -> &'p Page) {
     let data_pages = write_page_data_head(out, entries);
     out.reserve(data_pages * PAGE_SIZE);
@@ -111,8 +111,8 @@ pub fn write_page_data<'p>(out: &mut Vec<u8>, entries: &[PageEntry], page: impl 
     }
 }
 
-/// Appends a PAGE_DATA record up to its data and returns how many pages have to follow: for who has them one
-/// behind the other, and need not copy them.
+/// Appends a PAGE_DATA record except for its data, and returns the number of pages that must follow. For a caller whose
+/// pages are contiguous and need no copying.
 pub fn write_page_data_head(out: &mut Vec<u8>, entries: &[PageEntry]) -> usize {
     assert!((1..=PAGE_ENTRIES_MAX).contains(&entries.len()), "callers send batches of bounded size");
     let data_pages = entries.iter().filter(|entry| entry.page_type().has_data()).count();

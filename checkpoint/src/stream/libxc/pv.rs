@@ -1,4 +1,4 @@
-//! Bodies of the records that only PV guests have, and of the TSC record that all have.
+//! Records that only PV guests have, and the TSC record that all guests have.
 
 use crate::PAGE_SIZE;
 use crate::stream::fault::{Defect, Rule};
@@ -8,7 +8,7 @@ use std::fmt;
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-/// Word size of a PV guest, which fixes the depth of its page tables.
+/// Word size of a PV guest, which determines the depth of its page tables.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum GuestWidth {
     /// 4 bytes, 3 levels.
@@ -83,7 +83,7 @@ struct WireP2mHeader {
     end: U32,
 }
 
-/// X86_PV_P2M_FRAMES: which guest frames hold the P2M table for a range of pfns.
+/// X86_PV_P2M_FRAMES: the guest frames that hold the P2M table for a range of pfns.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct P2mFrames<'a> {
     /// First pfn of the range.
@@ -108,7 +108,7 @@ impl<'a> P2mFrames<'a> {
         Ok(Self { start, end, frames: frame::elements(frames, "X86_PV_P2M_FRAMES")? })
     }
 
-    /// How many frames the range takes for a guest of this width.
+    /// The number of frames for the range, for a guest of this width.
     pub fn frames_expected(&self, width: GuestWidth) -> u64 {
         let per_page = width.frames_per_page();
         u64::from(self.end) / per_page - u64::from(self.start) / per_page + 1
@@ -128,7 +128,7 @@ struct WireVcpu {
     reserved: U32,
 }
 
-/// Which part of a PV vCPU's state a record carries.
+/// The part of a PV vCPU's state in a record.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum VcpuPart {
     /// Registers: `vcpu_guest_context`, frame numbers as pfns. 5,168 or 2,800 bytes by the guest's width.
@@ -162,7 +162,7 @@ impl VcpuPart {
         }
     }
 
-    /// Whether a blob of this size is one. Empty blobs are: senders of Xen 4.6 to 4.8 emitted them.
+    /// Whether a blob of this size is valid. Empty blobs are: Xen 4.6 to 4.8 wrote them.
     fn admits(self, length: usize) -> bool {
         length == 0
             || match self {
@@ -179,11 +179,11 @@ impl VcpuPart {
 /// One part of a PV vCPU's state.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Vcpu<'a> {
-    /// Which vCPU.
+    /// The number of the vCPU.
     pub vcpu_id: u32,
-    /// Which part.
+    /// The part.
     pub part: VcpuPart,
-    /// The state itself; may be empty, and then means nothing.
+    /// The state; may be empty, and then means nothing.
     pub blob: &'a [u8],
 }
 
@@ -191,7 +191,7 @@ pub struct Vcpu<'a> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct VcpuMsr {
-    /// Its number.
+    /// The number of the register.
     pub index: U32,
     /// Zero.
     pub reserved: U32,
@@ -235,7 +235,7 @@ impl<'a> Vcpu<'a> {
     }
 }
 
-/// X86_TSC_INFO, in the order of the wire (the domctl and the legacy chunk have others).
+/// X86_TSC_INFO, in wire order (the domctl and the legacy chunk have other orders).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct TscInfo {
@@ -245,7 +245,7 @@ pub struct TscInfo {
     pub khz: U32,
     /// Elapsed nanoseconds.
     pub nsec: U64,
-    /// Grows with every restore.
+    /// Increases with every restore.
     pub incarnation: U32,
     /// Zero.
     pub reserved: U32,

@@ -1,16 +1,16 @@
-//! What every frame is in the final view, a nibble for each, allocated where a stream names frames.
+//! The final type of every frame, a nibble each, allocated where a stream names frames.
 
 use crate::{PageEntry, PageType};
 
 /// Frames of one chunk: 32 KiB of nibbles.
 const CHUNK_FRAMES: u64 = 1 << 16;
 
-/// A nibble that stands for no page type (5..=8 are reserved): the stream never named the frame.
+/// A nibble that is no page type (5..=8 are reserved): the stream never named the frame.
 const UNNAMED: u8 = 5;
 
 type Chunk = Box<[u8]>;
 
-/// Page types by pfn. Callers bound pfns.
+/// Page types by pfn. Callers limit pfns.
 #[derive(Debug, Default)]
 pub(super) struct Frames {
     chunks: Vec<Option<Chunk>>,
@@ -18,19 +18,19 @@ pub(super) struct Frames {
 }
 
 impl Frames {
-    /// Frames whose type carries data.
+    /// The number of frames whose type carries data.
     pub(super) fn data_pages(&self) -> u64 {
         self.data_pages
     }
 
-    /// What a frame is; `None` if the stream never named it.
+    /// The type of a frame; `None` if the stream never named it.
     pub(super) fn get(&self, pfn: u64) -> Option<PageType> {
         let chunk = self.chunks.get((pfn / CHUNK_FRAMES) as usize)?.as_ref()?;
         let (byte, shift) = position(pfn);
         PageType::from_nibble(chunk[byte] >> shift & 0xF)
     }
 
-    /// Notes what frames are from here on.
+    /// Sets the types of frames.
     pub(super) fn set(&mut self, entries: impl Iterator<Item = PageEntry>) {
         // Entries mostly ascend, so the chunk of one is mostly that of the next.
         let mut chunk: &mut [u8] = &mut [];
@@ -63,7 +63,7 @@ fn position(pfn: u64) -> (usize, u32) {
     ((within / 2) as usize, (within % 2) as u32 * 4)
 }
 
-/// 1 for nibbles of types that carry data, as a bit mask knows them; 0 for others and for `UNNAMED`.
+/// 1 for nibbles of types that carry data, 0 for others and for `UNNAMED`. Computed with a bit mask.
 fn has_data(nibble: u8) -> u64 {
     const WITH_DATA: u64 = 0b0001_1110_0001_1111;
     WITH_DATA >> nibble & 1

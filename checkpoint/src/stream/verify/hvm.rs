@@ -1,7 +1,7 @@
 //! What HVM and PVH guests must have at each checkpoint.
 //!
-//! Parameters are judged as a receiver takes them: one by one, from as many records as there are, the last value
-//! counts. Some of them Xen takes only once; those are remembered over checkpoints.
+//! Parameters are judged as a receiver takes them: one by one, from as many records as there are, and the last value
+//! counts. Xen accepts some of them only once; those are remembered across checkpoints.
 
 use super::Faults;
 use super::frames::Frames;
@@ -14,21 +14,21 @@ use std::collections::BTreeMap;
 /// HVM context entry of a vCPU's registers.
 const CPU_TYPECODE: u16 = 2;
 
-/// Parameters without which a guest with a device model does not come back.
+/// Parameters without which a guest with a device model cannot be restored.
 const EMULATOR_PARAMS: [u64; 4] =
     [HvmParam::STORE_PFN, HvmParam::IOREQ_PFN, HvmParam::BUFIOREQ_PFN, HvmParam::CONSOLE_PFN];
 
-/// Parameters that Xen refuses another value for, once one is set: VIRIDIAN, IOREQ_SERVER_PFN,
-/// NR_IOREQ_SERVER_PAGES, ALTP2M, MCA_CAP.
+/// Parameters that Xen does not change once they are set: VIRIDIAN, IOREQ_SERVER_PFN, NR_IOREQ_SERVER_PAGES, ALTP2M,
+/// MCA_CAP.
 const PARAMS_SET_ONCE: [u64; 5] = [9, 32, 33, 35, 38];
 
 #[derive(Debug, Default)]
 pub(super) struct HvmState {
     context_seen: bool,
     params_seen: bool,
-    /// What this epoch's records set: at most [`HVM_PARAMS_MAX`].
+    /// Parameters that this epoch's records set, at most [`HVM_PARAMS_MAX`].
     params: BTreeMap<u64, u64>,
-    /// What any epoch set of those that are set once.
+    /// Values of the parameters that can be set only once, from any epoch.
     set_once: BTreeMap<u64, u64>,
 }
 

@@ -1,5 +1,5 @@
-//! What libxl's records may follow, and what each checkpoint must hold of the device model.
-//! The reader has already refused records that no state of the stream allows.
+//! The order of libxl's records, and what each checkpoint must contain of the device model. The reader has already
+//! refused records that no state of the stream allows.
 
 use super::{Faults, GuestConfig};
 use crate::domain::GuestKind;
@@ -15,18 +15,18 @@ pub(super) struct LibxlOrder {
     emulator_context: EmulatorContext,
 }
 
-/// What came of a device model's state.
+/// The device model's state so far.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 enum EmulatorContext {
     #[default]
     Missing,
-    /// A record without a byte of state: no device model starts from that.
+    /// A record with an empty state, from which no device model can start.
     Empty,
     Here,
 }
 
 impl LibxlOrder {
-    /// The libxc stream says what it carries; the configuration says what the guest is.
+    /// Compares the kind of domain in the libxc stream with the guest's configuration.
     pub(super) fn libxc_header(&mut self, header: LibxcHeader, guest: &GuestConfig, faults: &mut Faults) {
         self.guest_kind = match (header.domain_type, guest.kind) {
             (DomainType::Pv, _) => Some(GuestKind::Pv),
@@ -44,12 +44,12 @@ impl LibxlOrder {
         );
     }
 
-    /// A new checkpoint needs the device model's state anew.
+    /// A new checkpoint needs the device model's state again.
     pub(super) fn checkpoint_begins(&mut self) {
         self.emulator_context = EmulatorContext::Missing;
     }
 
-    /// A record whose body was refused: what it would have brought is not reported as missing too.
+    /// A record whose body was refused. Its content is not reported as missing, too.
     pub(super) fn broken(&mut self, record_kind: u32) {
         self.context_seen |= record_kind == kind::LIBXC_CONTEXT;
         if record_kind == kind::EMULATOR_CONTEXT {

@@ -1,15 +1,15 @@
-//! Judges a stream: all that Xen's own `verify-stream-v2` checks, and what it cannot see: order, coverage,
-//! completeness, the HVM context's chain, PV page tables; and checkpointed streams whole.
+//! Judges a stream. Checks everything that Xen's own `verify-stream-v2` checks, and what it cannot: order, coverage,
+//! completeness, the HVM context's chain, PV page tables, and whole checkpointed streams.
 //!
 //! ```text
-//!   Reader ── items ─► Verifier ─┬─ order:  what may follow what, what each checkpoint must hold
-//!      │                         ├─ pages:  ranges, duplicates, page tables, the final view of each frame
+//!   Reader ── items ─► Verifier ─┬─ order:  what may follow what, and what each checkpoint must contain
+//!      │                         ├─ pages:  ranges, duplicates, page tables, the final type of each frame
 //!      │                         └─ state:  frames that vCPUs, P2M table and parameters refer to
-//!      └─ fault: broken framing ends the verification; every other fault is noted and it goes on
+//!      └─ fault: broken framing ends the verification; after any other fault it continues
 //! ```
 //!
-//! One pass, in memory bounded by half a byte for each frame named. A verdict without faults does not promise
-//! that a guest restores, only that no check known to us speaks against it.
+//! One pass, in memory bounded by half a byte for each named frame. A verdict without faults does not promise that a
+//! guest can be restored, only that no check known to us fails.
 
 mod frames;
 mod hvm;
@@ -34,7 +34,7 @@ use std::io::{self, Read};
 
 pub use written::verify_restore_file;
 
-/// What a verification found.
+/// The result of a verification.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Verdict {
     /// No fault was found.
@@ -45,17 +45,17 @@ pub struct Verdict {
     pub records: u64,
     /// Complete checkpoints.
     pub checkpoints: u64,
-    /// How the stream ended; `None` if it is cut or broken.
+    /// How the stream ended; `None` if it is truncated or malformed.
     pub ending: Option<Ending>,
-    /// Bytes stand behind the end. No receiver reads them.
+    /// Whether bytes follow the end. No receiver reads them.
     pub followed: bool,
-    /// How many faults there are.
+    /// The number of faults.
     pub fault_count: u64,
-    /// The first of them.
+    /// The first faults.
     pub faults: Vec<Fault>,
 }
 
-/// Faults as they are found at one place after the other.
+/// Collects faults together with the place of the present item.
 #[derive(Debug)]
 struct Faults {
     place: Place,
@@ -107,7 +107,7 @@ impl Default for Verifier {
 }
 
 impl Verifier {
-    /// A verifier that has seen nothing.
+    /// A verifier at the start of a stream.
     pub fn new() -> Self {
         let place = Place { offset: 0, record: None, layer: Layer::Xl, kind: None };
         Self {
@@ -158,7 +158,7 @@ impl Verifier {
         }
     }
 
-    /// The verdict, with how the input ended: well, or at a fault that stopped the reader.
+    /// The verdict. `end` is how the input ended: properly, or at a fault that stopped the reader.
     pub fn finish(mut self, reader: &Reader, end: Result<Ending, Fault>) -> Verdict {
         let ending = match end {
             Ok(ending) => Some(ending),

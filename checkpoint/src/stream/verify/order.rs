@@ -1,13 +1,13 @@
-//! What libxc's records may follow, and what each checkpoint, and the end, must hold.
+//! The order of libxc's records, and what each checkpoint and the end must contain.
 //!
 //! ```text
 //!   PV:   PV_INFO, [CPUID], [MSR], STATIC_DATA_END, P2M_FRAMES, PAGE_DATA…, { TSC, SHARED_INFO, vCPUs }, end
 //!   HVM:           [CPUID], [MSR], STATIC_DATA_END,             PAGE_DATA…, { TSC, CONTEXT, PARAMS },    end
 //! ```
 //!
-//! v2 has neither policies nor STATIC_DATA_END. The braces are free in their order, and a record of them may come
-//! again: a receiver takes the last. What must be there depends on who wrote the stream: a converter has no policies
-//! to give, Xen since 4.14 always has.
+//! v2 has neither policies nor STATIC_DATA_END. The order within braces is free, and a record there may come again: a
+//! receiver takes the last. What is required depends on the stream's writer: a converter has no policies, Xen since
+//! 4.14 always has.
 
 use super::hvm::HvmState;
 use super::pages::Pages;
@@ -18,7 +18,7 @@ use crate::domain::GuestKind;
 use crate::stream::fault::Rule;
 use crate::stream::libxc::{DomainType, GuestWidth, LibxcHeader, P2mFrames, PageData, Record, kind};
 
-/// The first Xen whose guests have policies of their own in a stream.
+/// The first Xen that writes policies into a stream.
 const POLICIES_SINCE: (u32, u32) = (4, 14);
 
 #[derive(Debug)]
@@ -28,9 +28,9 @@ pub(super) struct LibxcOrder {
     image_bytes_max: u64,
     statics: Statics,
     checkpoints: u64,
-    /// Nothing came since the last CHECKPOINT.
+    /// No record has come since the last CHECKPOINT.
     epoch_empty: bool,
-    /// A body of this epoch was broken: what it held may be missing without a fault of its own.
+    /// A body of this epoch was malformed, so its content may be missing without a fault of its own.
     epoch_broken: bool,
     comparing: bool,
     tsc_seen: bool,
@@ -39,7 +39,7 @@ pub(super) struct LibxcOrder {
     hvm: HvmState,
 }
 
-/// What comes once, before memory.
+/// Records that come once, before memory.
 #[derive(Debug, Default)]
 struct Statics {
     width: Width,
@@ -67,7 +67,7 @@ impl LibxcOrder {
         }
     }
 
-    /// A record whose body was refused: what it would have brought is not reported as missing too.
+    /// A record whose body was refused. Its content is not reported as missing, too.
     pub(super) fn broken(&mut self, record_kind: u32) {
         self.epoch_empty = false;
         self.epoch_broken = true;
@@ -154,12 +154,12 @@ impl LibxcOrder {
         faults.note_if(self.statics.end_seen, Rule::Order, "A policy comes after STATIC_DATA_END");
     }
 
-    /// Converters of legacy streams write version 0.x for the Xen that saved the guest.
+    /// Whether a converter wrote the stream: it writes version 0.x for the Xen that saved the guest.
     fn is_converted(&self) -> bool {
         self.header.xen_version.0 == 0
     }
 
-    /// Whether whoever wrote the stream had policies to write. A receiver makes up the policies of older guests.
+    /// Whether the stream's writer had policies to write. A receiver invents the policies of older guests.
     fn writer_has_policies(&self) -> bool {
         self.header.xen_version >= POLICIES_SINCE
     }
@@ -200,7 +200,7 @@ impl LibxcOrder {
         self.pages.data(data, self.header.domain_type, !self.comparing, faults);
     }
 
-    /// Everything that a receiver needs at a checkpoint or at the end is there.
+    /// Checks that everything a receiver needs at a checkpoint, or at the end, has come.
     fn end_epoch(&mut self, faults: &mut Faults) {
         if !self.epoch_broken {
             // A guest that was saved before Xen 4.0 has none; a receiver leaves the new domain's.

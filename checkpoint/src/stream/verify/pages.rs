@@ -1,4 +1,4 @@
-//! PAGE_DATA as a whole: ranges, duplicates, PV page tables, and what each frame is in the final view.
+//! Judges PAGE_DATA records: ranges, duplicates, PV page tables, and the final type of each frame.
 
 use super::Faults;
 use super::frames::Frames;
@@ -16,7 +16,7 @@ const PTE_FRAME: u64 = 0x000F_FFFF_FFFF_F000;
 #[derive(Debug, Default)]
 pub(super) struct Pages {
     frames: Frames,
-    /// PV only: the guest's last pfn, once X86_PV_P2M_FRAMES has told it.
+    /// PV only: the guest's last pfn, once X86_PV_P2M_FRAMES has come.
     pfn_max: Option<u64>,
     width: Option<GuestWidth>,
     /// Reused for records whose pfns do not ascend.
@@ -28,7 +28,7 @@ impl Pages {
         &self.frames
     }
 
-    /// The guest's last pfn: all that the limit allows as long as nothing said less.
+    /// The guest's last pfn; the limit as long as the stream does not say less.
     pub(super) fn pfn_max(&self) -> u64 {
         self.pfn_max.unwrap_or(PFNS_MAX - 1)
     }
@@ -41,7 +41,7 @@ impl Pages {
         self.pfn_max = self.pfn_max.max(Some(pfn_max));
     }
 
-    /// The range could not be read: any pfn below the limit may come.
+    /// The range could not be read, so any pfn below the limit may come.
     pub(super) fn any_pfn(&mut self) {
         self.pfn_max = Some(PFNS_MAX - 1);
     }
@@ -115,7 +115,7 @@ impl Pages {
     }
 }
 
-/// What is wrong with the first wrong entry. Entries that are not present mean nothing to Xen.
+/// The fault of the first wrong entry. Xen ignores entries that are not present.
 fn check_table(page: &Page, level: u8, pfn_max: u64) -> Option<String> {
     let entries = <[U64; PAGE_SIZE / 8]>::ref_from_bytes(page).expect("a page holds 512 entries");
     let wrong = |pte: u64| {

@@ -1,7 +1,7 @@
 //! What PV guests must have at each checkpoint, and the frames that their state refers to.
 //!
-//! Offsets are those of `vcpu_guest_context` (xen/include/public/arch-x86/xen.h) in both widths; frame
-//! numbers in it are pfns on the wire.
+//! Offsets are those of `vcpu_guest_context` (xen/include/public/arch-x86/xen.h) in both widths. Frame numbers in it
+//! are pfns on the wire.
 
 use super::Faults;
 use super::frames::Frames;
@@ -18,7 +18,7 @@ const GDT_ENTRIES_MAX: u64 = 14 * 512;
 pub(super) struct PvState {
     p2m_frames: Vec<u64>,
     shared_info_seen: bool,
-    /// By vCPU: at most as many as there may be vCPUs, however often a record comes.
+    /// By vCPU number; at most as many as a guest may have, however often records come.
     vcpus: BTreeMap<u32, Registers>,
     levels: u8,
 }
@@ -134,7 +134,7 @@ impl Registers {
 
 /// Byte offsets in `vcpu_guest_context`.
 struct Offsets {
-    /// (r)dx, which holds the start info's frame while a guest is suspended.
+    /// (r)dx, which holds the frame of start info while a guest is suspended.
     start_info: usize,
     gdt_frames: usize,
     gdt_entries: usize,

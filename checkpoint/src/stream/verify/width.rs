@@ -1,15 +1,15 @@
-//! What is known of a PV guest's word size.
+//! What the stream has said about a PV guest's word size.
 
 use crate::stream::libxc::GuestWidth;
 
-/// The word size of a PV guest, as X86_PV_INFO told it.
+/// The word size of a PV guest, according to X86_PV_INFO.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) enum Width {
-    /// It did not come yet.
+    /// No record yet.
     #[default]
     Untold,
-    /// It came broken: what depends on it is not checked.
+    /// The record was malformed. What depends on it is not checked.
     Broken,
-    /// It came.
+    /// The word size.
     Told(GuestWidth),
 }

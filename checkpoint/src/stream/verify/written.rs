@@ -1,10 +1,11 @@
-//! Judges an epoch as it would be written: the restore file's bytes go through reader and verifier, and nowhere else.
+//! Judges an epoch before it is written: the bytes of the restore file go through reader and verifier, and nowhere
+//! else.
 //!
 //! ```text
 //!   Description, Image ─► write_restore_file ─► Judge: Reader ─► Verifier ─► Verdict
 //! ```
 //!
-//! Holds one record at a time. Not here: what a recording broke before that epoch.
+//! Holds one record at a time. Not here: faults of a recording before that epoch.
 
 use super::{Verdict, Verifier};
 use crate::domain::Description;
@@ -14,7 +15,7 @@ use crate::stream::reader::{Reader, Step};
 use crate::stream::restore_file::write_restore_file;
 use std::io::{self, Write};
 
-/// What [`verify`](super::verify()) would say of the file that [`write_restore_file`] writes.
+/// The verdict that [`verify`](super::verify()) would give of the file that [`write_restore_file`] writes.
 pub fn verify_restore_file(what: &Description, image: &Image) -> Verdict {
     let mut judge = Judge::default();
     // A judge takes all bytes.
@@ -26,9 +27,9 @@ pub fn verify_restore_file(what: &Description, image: &Image) -> Verdict {
 struct Judge {
     reader: Reader,
     verifier: Verifier,
-    /// The beginning of the next item.
+    /// The first bytes of the next item.
     pending: Vec<u8>,
-    /// What ended the reading.
+    /// The fault that stopped reading.
     broken: Option<Fault>,
 }
 
