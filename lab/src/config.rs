@@ -1,26 +1,15 @@
-//! What a new lab guest is made of, and how it describes itself to the engine: as a PVH guest.
+//! The configuration of a new lab guest, and its limits.
 
-use crate::guest::FRAMES_MIN;
 use crate::load::Load;
-use crate::ram::pages_for;
-use crate::registers::Registers;
+use crate::mac::Mac;
 use crate::state::NAME_BYTES_MAX;
-use crate::wire::Mac;
 use std::net::Ipv4Addr;
 use understudy_checkpoint::PAGE_SIZE;
-use understudy_checkpoint::domain::{Description, GuestKind};
-use understudy_checkpoint::stream::libxc::{CpuidLeaf, MsrEntry, Record};
-use zerocopy::little_endian::{U32, U64};
-
-/// "No subleaf" in a CPUID policy.
-const NO_SUBLEAF: u32 = u32::MAX;
-/// MSR_ARCH_CAPABILITIES; a policy must not be empty.
-const MSR_ARCH_CAPABILITIES: u32 = 0x10A;
-/// The Xen release whose streams a lab guest's look like.
-const XEN_VERSION: (u32, u32) = (4, 17);
 
 /// Memory of a guest unless told otherwise.
 pub const MEMORY_BYTES_DEFAULT: u64 = 256 << 20;
+/// Least memory of a guest.
+pub const MEMORY_BYTES_MIN: u64 = 1 << 20;
 /// Most memory of a guest: what the load's scattering can address, with a wide margin.
 pub const MEMORY_BYTES_MAX: u64 = 1 << 40;
 
@@ -73,7 +62,7 @@ impl GuestConfig {
         if !(1..=NAME_BYTES_MAX).contains(&self.name.len()) || !self.name.bytes().all(is_plain) {
             return Err(ConfigError::Name(self.name.clone()));
         }
-        let fits = self.memory_bytes <= MEMORY_BYTES_MAX && pages_for(self.memory_bytes) >= FRAMES_MIN;
+        let fits = (MEMORY_BYTES_MIN..=MEMORY_BYTES_MAX).contains(&self.memory_bytes);
         if !fits || !self.memory_bytes.is_multiple_of(PAGE_SIZE as u64) {
             return Err(ConfigError::Memory(self.memory_bytes));
         }
@@ -81,29 +70,5 @@ impl GuestConfig {
             return Err(ConfigError::GroupAddress(self.mac));
         }
         Ok(())
-    }
-}
-
-/// How a guest describes itself: all of it follows from the registers, so that a restored guest says the same.
-pub(crate) fn describe(registers: &Registers) -> Description {
-    let kib = registers.page_count * (PAGE_SIZE as u64 / 1024);
-    let config = format!(
-        "{{\"c_info\": {{\"type\": \"pvh\", \"name\": \"{}\"}}, \"b_info\": {{\"type.pvh\": {{}}, \"max_memkb\": {kib}, \"target_memkb\": {kib}}}}}\0",
-        registers.name
-    );
-    let mut static_records = Vec::new();
-    // Leaf 0: the highest leaf is 0, no vendor.
-    let leaf = CpuidLeaf { leaf: U32::new(0), subleaf: U32::new(NO_SUBLEAF), registers: [U32::new(0); 4] };
-    let msr = MsrEntry { index: U32::new(MSR_ARCH_CAPABILITIES), flags: U32::new(0), value: U64::new(0) };
-    for record in [Record::CpuidPolicy(&[leaf]), Record::MsrPolicy(&[msr]), Record::StaticDataEnd] {
-        record.write(&mut static_records);
-    }
-    Description {
-        kind: GuestKind::Pvh,
-        page_count: registers.page_count,
-        libxc_version: 3,
-        xen_version: XEN_VERSION,
-        config: config.into_bytes(),
-        static_records,
     }
 }

@@ -1,8 +1,8 @@
 //! The vCPU's registers: all of a guest that is not memory. Their form in a checkpoint is in `state`.
 
 use crate::load::Load;
+use crate::mac::Mac;
 use crate::random::Random;
-use crate::wire::Mac;
 use std::net::Ipv4Addr;
 
 /// Everything of a running guest that is not in its memory.

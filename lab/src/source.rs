@@ -1,6 +1,6 @@
 //! A lab guest as the engine checkpoints it.
 
-use crate::config::describe;
+use crate::description::describe;
 use crate::hypervisor::LabGuest;
 use crate::vcpu::Inside;
 use parking_lot::MutexGuard;

@@ -11,9 +11,9 @@
 //! ```
 
 use crate::load::{Content, Load, RATE_MAX, Rate};
+use crate::mac::Mac;
 use crate::random::Random;
 use crate::registers::{Counters, Registers};
-use crate::wire::Mac;
 use understudy_checkpoint::domain::DomainState;
 use understudy_checkpoint::stream::libxc::{HvmContext, HvmParam, Record, TscInfo};
 use understudy_checkpoint::stream::{Defect, FRAME_HEADER_BYTES, Frame};

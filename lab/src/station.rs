@@ -3,9 +3,10 @@
 //! Each answer says which Ethernet address it came from. A request without an answer says whether it can have
 //! been done: [`Outcome::Unknown`] may, [`Outcome::NotSent`] cannot.
 
+use crate::mac::Mac;
 use crate::memcached::{self, Reply, Request};
 use crate::uplink::{Uplink, UplinkError};
-use crate::wire::{Arp, ArpOp, Body, Echo, Flow, Frame, Mac, Udp};
+use crate::wire::{Arp, ArpOp, Body, Echo, Flow, Frame, Udp};
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::path::Path;

@@ -7,8 +7,9 @@
 
 use super::history::ClientId;
 use std::net::Ipv4Addr;
+use understudy_lab::Mac;
 use understudy_lab::memcached;
-use understudy_lab::wire::{Body, Frame, Mac, source_of};
+use understudy_lab::wire::{Body, Frame, source_of};
 
 const GUEST_PREFIX: [u8; 4] = [0x02, 0x75, 0x64, 0x01];
 const CLIENT_PREFIX: [u8; 4] = [0x02, 0x75, 0x64, 0x02];

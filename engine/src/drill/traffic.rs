@@ -14,7 +14,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
-use understudy_lab::wire::{Arp, ArpOp, Body, Frame, Mac};
+use understudy_lab::Mac;
+use understudy_lab::wire::{Arp, ArpOp, Body, Frame};
 use understudy_lab::{Uplink, UplinkError};
 
 /// A client looks this often whether it must give up or stop, when nothing arrives.

@@ -12,21 +12,20 @@ mod network;
 mod table;
 
 use crate::conditions::Moment;
-use crate::config::GuestConfig;
+use crate::config::{GuestConfig, MEMORY_BYTES_MIN};
 use crate::load::{Rate, write_page};
+use crate::mac::Mac;
 use crate::nic::Port;
 use crate::ram::{Ram, RamError, pages_for};
 use crate::random::Random;
 use crate::registers::{Counters, Registers};
 use crate::state::StateError;
-use crate::wire::{Arp, ArpOp, Body, Frame, Mac};
+use crate::wire::{Arp, ArpOp, Body, Frame};
 use table::Table;
 use understudy_checkpoint::domain::DomainState;
 use understudy_checkpoint::epoch::Image;
 use understudy_checkpoint::{OutOfMemory, Pfn};
 
-/// Fewest frames a guest has: 1 MiB.
-pub(crate) const FRAMES_MIN: u64 = 256;
 /// Store and console frame.
 const SPECIAL_FRAMES: u64 = 2;
 /// A write costs this much credit; credit grows by nanoseconds × rate.
@@ -98,7 +97,7 @@ impl Guest {
     pub fn from_image(image: Image) -> Result<Self, RestoreError> {
         let registers = Registers::read_state(image.state())?;
         let (state, frames) = (registers.page_count, image.page_count());
-        if state != frames || frames < FRAMES_MIN {
+        if state != frames || frames < pages_for(MEMORY_BYTES_MIN) {
             return Err(RestoreError::Size { state, image: frames });
         }
         Ok(Self { ram: Ram::from_image(image)?, registers, outgoing: Vec::new() })

@@ -3,9 +3,10 @@
 use super::table::{Entry, Full};
 use super::{Guest, table};
 use crate::conditions::Moment;
+use crate::mac::Mac;
 use crate::memcached::{self, PORT, Reply, Request};
 use crate::nic::Port;
-use crate::wire::{Arp, ArpOp, Body, Echo, Flow, Frame, Mac, Udp};
+use crate::wire::{Arp, ArpOp, Body, Echo, Flow, Frame, Udp};
 
 /// Longest echo the guest answers: a frame of usual size. Longer ones are ignored.
 const ECHO_BYTES_MAX: usize = 1472;

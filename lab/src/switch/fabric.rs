@@ -9,7 +9,8 @@
 //! port that reconnects under the name is still cut.
 
 use crate::framing::FrameWriter;
-use crate::wire::{ETHERNET_BYTES, Mac, destination_of, source_of};
+use crate::mac::Mac;
+use crate::wire::{ETHERNET_BYTES, destination_of, source_of};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 

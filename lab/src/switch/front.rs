@@ -6,7 +6,7 @@
 
 use super::fabric::{Fabric, PortCounters, PortId};
 use crate::framing::{Filled, FrameReader};
-use crate::wire::Mac;
+use crate::mac::Mac;
 use mio::net::{UnixListener, UnixStream};
 use mio::{Events, Interest, Poll, Token, Waker};
 use parking_lot::Mutex;
