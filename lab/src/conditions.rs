@@ -1,5 +1,5 @@
-//! What a guest's host does to it, and what no checkpoint carries: nothing of it is in memory or registers, so that two
-//! hosts of one guest differ in it. Equal guests given equal input do different things by this alone.
+//! Conditions of a guest's host that no checkpoint carries: nothing of them is in memory or registers, so the two hosts
+//! of a guest differ in them. They are the only reason why equal guests with equal input may behave differently.
 //!
 //! ```text
 //!   chance=0.01,what=value     one reply in a hundred differs in a byte that clients ignore
@@ -13,7 +13,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// A draw is one of so many.
+/// The range of a draw.
 const DRAWS: u64 = 1 << 32;
 /// The longest delay of [`What::Delay`].
 const DELAY_US_MAX: u64 = 4000;
@@ -21,11 +21,11 @@ const DELAY_US_MAX: u64 = 4000;
 /// What differs between two hosts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum What {
-    /// A reply's content.
+    /// The content of a reply.
     Value,
-    /// When a request is answered.
+    /// The time at which a request is answered.
     Delay,
-    /// In which order two requests are taken in.
+    /// The order in which two requests are taken.
     Order,
     /// A reply carries the host's time.
     Clock,
@@ -34,16 +34,16 @@ pub enum What {
 const NAMES: [(What, &str); 4] =
     [(What::Value, "value"), (What::Delay, "delay"), (What::Order, "order"), (What::Clock, "clock")];
 
-/// How often a guest does what depends on its host.
+/// How often a guest's behaviour depends on its host.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Divergence {
-    /// For each frame taken in: 0 never, 1 always.
+    /// The probability for each frame: 0 never, 1 always.
     pub chance: f64,
-    /// What it does then.
+    /// What the guest does then.
     pub what: What,
 }
 
-/// Words that are no [`Divergence`].
+/// The text is not a [`Divergence`].
 #[derive(thiserror::Error, Clone, PartialEq, Eq, Debug)]
 #[error(
     "\"{0}\" says no divergence; write for example chance=0.01,what=value (or delay, order, clock), with a chance from 0 to 1"
@@ -81,20 +81,20 @@ impl fmt::Display for Divergence {
     }
 }
 
-/// What a guest's host does to it.
+/// The conditions of a guest's host.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Conditions {
-    /// What depends on this host, if anything does.
+    /// Behaviour that depends on this host, if any.
     pub divergence: Option<Divergence>,
-    /// How long the guest takes to suspend, standing still meanwhile, beside what the work takes: a PVH guest under
+    /// How long the guest takes to suspend, standing still meanwhile, besides the work itself. A PVH guest under
     /// emulated Xen takes some 100 ms.
     pub suspend_takes: Duration,
-    /// What this host's draws start from.
+    /// The seed of this host's draws.
     pub seed: u64,
 }
 
 impl Conditions {
-    /// A host that does nothing of its own.
+    /// A host without conditions of its own.
     pub const NONE: Self = Self { divergence: None, suspend_takes: Duration::ZERO, seed: 0 };
 }
 
@@ -104,28 +104,28 @@ impl Default for Conditions {
     }
 }
 
-/// What one frame meets on its host.
+/// How the host affects one frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Moment {
-    /// What a reply carries in its header's reserved field, which clients ignore.
+    /// The value of the reserved field in a reply's header, which clients ignore.
     pub mark: u16,
 }
 
-/// The draws of one host.
+/// The random draws of one host.
 #[derive(Debug)]
 pub(crate) struct Draws {
     conditions: Conditions,
     random: Random,
 }
 
-/// How the next frame is taken in.
+/// How the next frame is taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Draw {
-    /// As it comes.
+    /// At once.
     Now(Moment),
-    /// So much later.
+    /// After this delay.
     After(Duration),
-    /// After the one that follows it, if one is there.
+    /// After the frame that follows it, if there is one.
     Overtaken,
 }
 
@@ -153,7 +153,7 @@ impl Draws {
     }
 }
 
-/// Milliseconds, never 0.
+/// Milliseconds of the host's clock, never 0.
 fn host_clock() -> u16 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     since.as_millis() as u16 | 1

@@ -6,14 +6,14 @@ use crate::state::NAME_BYTES_MAX;
 use std::net::Ipv4Addr;
 use understudy_checkpoint::PAGE_SIZE;
 
-/// Memory of a guest unless told otherwise.
+/// Memory of a guest by default.
 pub const MEMORY_BYTES_DEFAULT: u64 = 256 << 20;
 /// Least memory of a guest.
 pub const MEMORY_BYTES_MIN: u64 = 1 << 20;
 /// Most memory of a guest: what the load's scattering can address, with a wide margin.
 pub const MEMORY_BYTES_MAX: u64 = 1 << 40;
 
-/// What a new guest is made of.
+/// The configuration of a new guest.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct GuestConfig {
     /// Its name: letters, digits, `.`, `_` and `-`, at most 64.
@@ -22,27 +22,27 @@ pub struct GuestConfig {
     pub memory_bytes: u64,
     /// Address of its network card.
     pub mac: Mac,
-    /// Address of its stack.
+    /// IP address of its stack.
     pub ip: Ipv4Addr,
     /// How it dirties memory.
     pub load: Load,
-    /// What its random numbers start from.
+    /// The seed of its random numbers.
     pub seed: u64,
 }
 
-/// A configuration no guest can be made from.
+/// The configuration is not valid.
 #[derive(thiserror::Error, Clone, PartialEq, Eq, Debug)]
 pub enum ConfigError {
-    /// The name cannot stand in a configuration or a file name.
+    /// The name is not valid in a configuration or a file name.
     #[error("\"{0}\" cannot name a guest; use 1 to 64 of letters, digits, \".\", \"_\" and \"-\"")]
     Name(String),
-    /// Too little, too much, or not whole frames.
+    /// The memory is too little, too much, or not whole frames.
     #[error("A guest cannot have {0} bytes of memory; use a multiple of 4096 from 1 MiB to 1 TiB")]
     Memory(u64),
-    /// Not the address of one station.
+    /// The address is not that of a single station.
     #[error("{0} is a group address; a guest's network card needs an address of its own")]
     GroupAddress(Mac),
-    /// The host lacks it.
+    /// The host lacks the memory.
     #[error("The host has no memory for a guest of {0} bytes; give the guest less")]
     OutOfMemory(u64),
     /// The vCPU's thread could not be started.
@@ -56,7 +56,7 @@ impl GuestConfig {
         Self { name: name.into(), memory_bytes: MEMORY_BYTES_DEFAULT, mac, ip, load: Load::MIXED, seed: 0 }
     }
 
-    /// Says what is wrong with it, if anything.
+    /// Checks the configuration.
     pub fn check(&self) -> Result<(), ConfigError> {
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
         if !(1..=NAME_BYTES_MAX).contains(&self.name.len()) || !self.name.bytes().all(is_plain) {

@@ -1,4 +1,4 @@
-//! A lab guest as COLO runs it on the secondary: beside its image, set anew to each commit.
+//! [`LabCopy`]: a lab guest that COLO runs on the secondary beside its image, and sets to each commit.
 
 use crate::conditions::Conditions;
 use crate::guest::RestoreError;
@@ -10,19 +10,19 @@ use understudy_checkpoint::epoch::Image;
 use understudy_checkpoint::pages::DirtyBitmap;
 use understudy_checkpoint::{Page, PageEntry};
 
-/// A copy of a lab guest; halted from the start. It shares nothing with the image it was made from.
+/// A copy of a lab guest, halted at first. It shares nothing with the image it was made from.
 #[derive(Debug)]
 pub struct LabCopy {
     guest: LabGuest,
 }
 
 impl LabCopy {
-    /// A copy that stands where `image` does, and sends to `port` once it runs.
+    /// A copy in the state of `image`, which sends to `port` once it runs.
     pub fn new(conditions: Conditions, image: Image, port: Arc<dyn Port>) -> Result<Self, RestoreError> {
         Ok(Self { guest: LabGuest::stand(conditions, image, port)? })
     }
 
-    /// The guest: after a takeover it goes on as what it is.
+    /// The guest. After a takeover the copy continues as the guest.
     pub fn guest(&self) -> &LabGuest {
         &self.guest
     }

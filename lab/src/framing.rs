@@ -1,41 +1,41 @@
-//! Frames on a byte stream: each with its length before it, as the switch and its uplinks exchange them.
+//! Frames on a byte stream, each preceded by its length, as the switch and its uplinks exchange them.
 //!
 //! ```text
 //!   | length u32, little-endian | frame |     1 ≤ length ≤ FRAME_BYTES_MAX
 //! ```
 //!
-//! Both buffers are bounded. What does not fit the writer is dropped and counted, as a switch's queue does.
+//! Both buffers are bounded. A frame that does not fit the writer is dropped and counted, as in a switch's queue.
 
 use crate::wire::FRAME_BYTES_MAX;
 use std::io::{self, Read, Write};
 
 const LENGTH_BYTES: usize = 4;
-/// One read takes in this much: many small frames, and any single one.
+/// Bytes of one read: many small frames, or any single one.
 const READ_BYTES: usize = 64 << 10;
-/// Bytes that wait to be written at most: some milliseconds of a busy port.
+/// Most bytes that wait to be written: some milliseconds of a busy port.
 const WRITE_BYTES_MAX: usize = 1 << 20;
 
 const _: () = assert!(READ_BYTES >= 2 * (LENGTH_BYTES + FRAME_BYTES_MAX));
 
-/// A length no frame has: the other side does not speak this protocol.
+/// No frame has this length: the other side does not speak this protocol.
 #[derive(thiserror::Error, Clone, Copy, PartialEq, Eq, Debug)]
 #[error(
     "A frame of {0} bytes was announced, the limit is {FRAME_BYTES_MAX}; the other side is no switch or uplink of this lab"
 )]
 pub struct FramingError(pub u32);
 
-/// What a read brought.
+/// The result of a read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Filled {
     /// Bytes.
     Some,
     /// Nothing now.
     WouldBlock,
-    /// Nothing ever again.
+    /// The end of the stream.
     End,
 }
 
-/// Takes frames out of a byte stream.
+/// Splits a byte stream into frames.
 #[derive(Debug)]
 pub(crate) struct FrameReader {
     buffer: Box<[u8]>,
@@ -48,7 +48,7 @@ impl FrameReader {
         Self { buffer: vec![0; READ_BYTES].into_boxed_slice(), start: 0, end: 0 }
     }
 
-    /// Reads once from `from`. Call it when [`next_length`](Self::next_length) has no whole frame.
+    /// Reads once from `from`. Call it when [`next_length`](Self::next_length) has no complete frame.
     pub(crate) fn fill(&mut self, from: &mut impl Read) -> io::Result<Filled> {
         self.buffer.copy_within(self.start..self.end, 0);
         self.end -= self.start;
@@ -67,7 +67,7 @@ impl FrameReader {
         }
     }
 
-    /// Length of the next frame, if the whole of it is here.
+    /// The length of the next frame, if it is complete.
     pub(crate) fn next_length(&self) -> Result<Option<usize>, FramingError> {
         let unread = &self.buffer[self.start..self.end];
         let Some(length) = unread.first_chunk::<LENGTH_BYTES>() else { return Ok(None) };
@@ -79,7 +79,7 @@ impl FrameReader {
         Ok((unread.len() >= LENGTH_BYTES + length).then_some(length))
     }
 
-    /// The next frame, if the whole of it is here.
+    /// The next frame, if it is complete.
     pub(crate) fn take(&mut self) -> Result<Option<&[u8]>, FramingError> {
         let Some(length) = self.next_length()? else { return Ok(None) };
         let frame_at = self.start + LENGTH_BYTES;
@@ -96,7 +96,7 @@ pub(crate) struct FrameWriter {
 }
 
 impl FrameWriter {
-    /// Queues a frame; `false` if it was dropped: no room, or no frame has this length.
+    /// Queues a frame; `false` if it was dropped, for lack of room or because no frame has this length.
     pub(crate) fn push(&mut self, frame: &[u8]) -> bool {
         let waiting = self.buffer.len() - self.start;
         let fits = waiting + LENGTH_BYTES + frame.len() <= WRITE_BYTES_MAX;
@@ -116,7 +116,7 @@ impl FrameWriter {
         self.start == self.buffer.len()
     }
 
-    /// Writes as much as `into` takes.
+    /// Writes as much as `into` accepts.
     pub(crate) fn flush(&mut self, into: &mut impl Write) -> io::Result<()> {
         while !self.is_empty() {
             match into.write(&self.buffer[self.start..]) {
@@ -138,7 +138,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Gives at most `step` bytes a read, then would block.
+    /// Returns at most `step` bytes for each read, then would block.
     struct Dripping<'a>(&'a [u8], usize);
 
     impl Read for Dripping<'_> {

@@ -1,12 +1,13 @@
-//! The hypervisor: a guest on a thread of its own, and who holds it.
+//! The hypervisor: runs a guest on a thread of its own, and suspends and pauses it.
 //!
 //! ```text
 //!             suspend / pause            resume / unpause
 //!   running ──────────────────► halted ──────────────────► running       stop, last handle gone: off
 //! ```
 //!
-//! A suspend is: take the vCPU's lock, say *halted*. It waits for microseconds, since the vCPU gives the lock up at once. A
-//! live copy raises no hand and takes turns with whole slices. Not here: what the vCPU does ([`vcpu`](crate::vcpu)).
+//! To suspend: take the vCPU's lock and set *halted*. That takes microseconds, because the vCPU releases the lock as
+//! soon as somebody asks. Copying pages while the guest runs does not ask; it alternates with whole slices. Not here:
+//! what the vCPU does ([`vcpu`](crate::vcpu)).
 
 use crate::conditions::{Conditions, Draws};
 use crate::config::{ConfigError, GuestConfig};
@@ -20,7 +21,7 @@ use std::sync::{Arc, Weak};
 use std::thread::{self, Thread};
 use understudy_checkpoint::epoch::Image;
 
-/// A handle to a running guest. Clones are handles to the same guest; with the last of them the guest ends.
+/// A handle to a running guest. Clones are handles to the same guest; dropping the last one ends it.
 #[derive(Clone)]
 pub struct LabGuest {
     handle: Arc<Handle>,
@@ -33,12 +34,12 @@ struct Handle {
 }
 
 impl LabGuest {
-    /// Starts a new guest whose frames go to `port`.
+    /// Starts a new guest that sends to `port`.
     pub fn start(config: &GuestConfig, port: Arc<dyn Port>) -> Result<Self, ConfigError> {
         Self::start_under(Conditions::NONE, config, port)
     }
 
-    /// As [`start`](Self::start), on a host that does this to it.
+    /// [`start`](Self::start) under the conditions of a host.
     pub fn start_under(
         conditions: Conditions,
         config: &GuestConfig,
@@ -50,13 +51,13 @@ impl LabGuest {
             .map_err(|error| ConfigError::Thread(error.to_string()))
     }
 
-    /// Continues the guest that `image` with its state stands for. The image becomes its memory, without a
-    /// copy. The guest announces itself on `port`.
+    /// Continues the guest of `image` with its state. The image becomes the guest's memory, without a copy. The guest
+    /// announces its address on `port`.
     pub fn restore(image: Image, port: Arc<dyn Port>) -> Result<Self, RestoreError> {
         Self::restore_under(Conditions::NONE, image, port)
     }
 
-    /// As [`restore`](Self::restore), on a host that does this to it.
+    /// [`restore`](Self::restore) under the conditions of a host.
     pub fn restore_under(
         conditions: Conditions,
         image: Image,
@@ -68,7 +69,7 @@ impl LabGuest {
             .map_err(|error| RestoreError::Thread(error.to_string()))
     }
 
-    /// The guest that `image` stands for, which does not run yet and announces nothing: to be resumed.
+    /// The guest of `image`, which does not run yet and announces nothing; call [`resume`](Self::resume).
     pub(crate) fn stand(
         conditions: Conditions,
         image: Image,
@@ -91,31 +92,31 @@ impl LabGuest {
         Ok(Self { handle: Arc::new(Handle { shared, vcpu: vcpu.thread().clone() }) })
     }
 
-    /// Hands the guest's network card a frame; `false` if it was dropped. Never blocks.
+    /// Passes a frame to the guest's network card; `false` if it was dropped. Never blocks.
     pub fn inject(&self, frame: &[u8]) -> bool {
         let taken = self.handle.shared.ring.push(frame);
         self.handle.vcpu.unpark();
         taken
     }
 
-    /// A way to its network card that does not keep it.
+    /// A handle to the network card, which does not keep the guest alive.
     pub fn inlet(&self) -> Inlet {
         Inlet { shared: Arc::downgrade(&self.handle.shared), vcpu: self.handle.vcpu.clone() }
     }
 
-    /// Holds the guest until [`unpause`](Self::unpause), whatever checkpoints do meanwhile. When this returns
-    /// it transmits no more. Idempotent.
+    /// Stops the guest until [`unpause`](Self::unpause), whatever checkpoints do meanwhile. When this returns, the
+    /// guest transmits nothing. Idempotent.
     pub fn pause(&self) {
         self.visit().hold(|hold| hold.paused = true);
     }
 
-    /// Lets a paused guest run on. Idempotent.
+    /// Lets a paused guest continue. Idempotent.
     pub fn unpause(&self) {
         self.visit().hold(|hold| hold.paused = false);
         self.handle.vcpu.unpark();
     }
 
-    /// Ends the guest. When this returns it transmits no more, ever. Idempotent.
+    /// Ends the guest. When this returns, it never transmits again. Idempotent.
     pub fn stop(&self) {
         self.handle.stop();
     }
@@ -125,13 +126,13 @@ impl LabGuest {
         self.visit().power == Power::Off
     }
 
-    /// Whether its vCPU is no more, for whatever reason. Costs the guest nothing, and may be true a moment after
-    /// [`is_stopped`](Self::is_stopped).
+    /// Whether the vCPU's thread has ended, for whatever reason. Does not disturb the guest, and may become true a
+    /// moment after [`is_stopped`](Self::is_stopped).
     pub fn has_ended(&self) -> bool {
         self.handle.shared.has_ended.load(Ordering::Acquire)
     }
 
-    /// What the guest has done. Costs the guest a slice's end.
+    /// The guest's counters. Interrupts the guest's slice.
     pub fn counters(&self) -> Counters {
         self.visit().guest.registers().counters
     }
@@ -141,19 +142,19 @@ impl LabGuest {
         self.handle.shared.ring.dropped()
     }
 
-    /// Frames that the guest has taken from its card, of those that [`inject`](Self::inject) took: in their order, unless
-    /// its host reorders them. Exact while it is suspended.
+    /// The number of frames accepted by [`inject`](Self::inject) that the guest has taken from its card: in order,
+    /// unless its host reorders them. Exact while the guest is suspended.
     pub fn frames_taken(&self) -> u64 {
         self.visit().frames_taken
     }
 
-    /// The guest says where it is, as one does that runs on in a new place.
+    /// Makes the guest announce its address, as after a move.
     pub fn announce(&self) {
         self.visit().guest.announce_soon();
         self.handle.vcpu.unpark();
     }
 
-    /// Holds the guest for a checkpoint, in the time that its host makes of it; `false` if it has ended.
+    /// Suspends the guest for a checkpoint, which takes as long as its host's conditions say; `false` if it has ended.
     pub(crate) fn suspend(&self) -> bool {
         let (is_alive, takes) = {
             let mut inside = self.visit();
@@ -165,17 +166,17 @@ impl LabGuest {
         is_alive
     }
 
-    /// Holds the guest at once; `false` if it has ended.
+    /// Stops the guest at once; `false` if it has ended.
     pub(crate) fn halt(&self) -> bool {
         self.visit().hold(|hold| hold.suspended = true)
     }
 
-    /// Drops what its card has and the guest has not taken.
+    /// Drops the frames that the card holds and the guest has not taken.
     pub(crate) fn clear_ring(&self) {
         while self.handle.shared.ring.pop().is_some() {}
     }
 
-    /// Lets a suspended guest run on; `false` if it has ended.
+    /// Lets a suspended guest continue; `false` if it has ended.
     pub(crate) fn resume(&self) -> bool {
         let is_alive = self.visit().hold(|hold| hold.suspended = false);
         self.handle.vcpu.unpark();
@@ -187,13 +188,13 @@ impl LabGuest {
         self.handle.shared.visit()
     }
 
-    /// Takes the lock in turn with the vCPU's slices. Give it back with [`MutexGuard::unlock_fair`].
+    /// Takes the lock between two slices of the vCPU. Release it with [`MutexGuard::unlock_fair`].
     pub(crate) fn take_turn(&self) -> MutexGuard<'_, Inside> {
         self.handle.shared.inside.lock()
     }
 }
 
-/// A way to a guest's network card, which does not keep the guest.
+/// A handle to a guest's network card, which does not keep the guest alive.
 #[derive(Clone)]
 pub struct Inlet {
     shared: Weak<Shared>,
@@ -201,14 +202,14 @@ pub struct Inlet {
 }
 
 impl Inlet {
-    /// Hands the card a frame; `false` if it was dropped, or the guest has ended. Never blocks.
+    /// Passes a frame to the card; `false` if it was dropped, or the guest has ended. Never blocks.
     pub fn inject(&self, frame: &[u8]) -> bool {
         let taken = self.shared.upgrade().is_some_and(|shared| shared.ring.push(frame));
         self.vcpu.unpark();
         taken
     }
 
-    /// Whether the guest's vCPU is no more. Never waits.
+    /// Whether the vCPU's thread has ended. Never waits.
     pub fn has_ended(&self) -> bool {
         self.shared.upgrade().is_none_or(|shared| shared.has_ended.load(Ordering::Acquire))
     }

@@ -1,9 +1,9 @@
 //! A software hypervisor for machines without Xen, with Xen's semantics where they matter.
 //!
-//! A lab guest has memory in page frames with log-dirty, one vCPU, and a network card that speaks Ethernet. It
-//! answers ARP and ping, serves a key-value store over UDP, and dirties its memory as its [`Load`] says. All of
-//! it is in memory and registers, so a restored copy continues exactly. It is no emulator: the program is Rust,
-//! not machine code.
+//! A lab guest has memory in page frames with log-dirty, one vCPU, and a network card that speaks Ethernet. It answers
+//! ARP and ping, serves a key-value store over UDP, and dirties its memory according to its [`Load`]. All of this is in
+//! memory and registers, so a restored copy continues exactly. It is not an emulator: the program is Rust, not machine
+//! code.
 //!
 //! ```text
 //!   station ─┐                                   ┌──────────────── LabGuest ───────────────┐
@@ -11,13 +11,13 @@
 //!   engine  ─┘                                   └────── LabSource ─► checkpoints ─────────┘
 //! ```
 //!
-//! * [`LabGuest`] start, restore, pause, stop; [`LabSource`] the guest as the engine checkpoints it; [`LabCopy`] the guest
-//!   as COLO runs it beside its image
-//! * [`Conditions`] what differs between two hosts of one guest
+//! * [`LabGuest`] starts, restores, pauses and stops a guest; [`LabSource`] is the guest as the engine checkpoints it;
+//! [`LabCopy`] is the guest as COLO runs it beside its image
+//! * [`Conditions`] differences between two hosts of one guest
 //! * [`Recorded`] a stream recorded on real Xen, played as a guest
 //! * [`Guest`] the guest itself, without thread or clock
 //! * [`Switch`], [`Uplink`], [`Station`] the network around it
-//! * [`memcached`] and [`wire`] what is spoken with it
+//! * [`memcached`] and [`wire`] the protocols that it speaks
 
 // They panic where nobody reads, and wait for who reads slowly.
 #![deny(clippy::print_stdout, clippy::print_stderr)]

@@ -1,17 +1,17 @@
-//! How a guest dirties its memory: how fast, where, and with what.
+//! [`Load`]: how a guest dirties its memory: how fast, where, and with what.
 //!
 //! ```text
 //!   rate=20000,set=64M,skew=0.9,content=words
 //!   │          │       │        └ what is written: words, text, random, zero, mixed
-//!   │          │       └ how uneven: 0 sweeps through the set in order; towards 1 a few frames take most writes
+//!   │          │       └ unevenness: 0 sweeps through the set in order; towards 1 a few frames take most writes
 //!   │          └ working set, from the start of the guest's free memory
-//!   └ frames written a second of guest time, or `max`
+//!   └ frames written in a second of guest time, or `max`
 //! ```
 //!
-//! Names for usual settings: `idle`, `mixed`, and `loop`: a pure memory loop as fast as it goes, whose count of
-//! written frames says how fast the guest runs. Settings after a name change it: `loop,set=1M`.
+//! Names of common settings: `idle`, `mixed`, and `loop`, a pure memory loop at full speed, whose count of written
+//! frames tells how fast the guest runs. Settings after a name change it: `loop,set=1M`.
 //!
-//! Everything follows from the random register and the cursor register; see [`Load::pick`].
+//! Everything is determined by the random register and the cursor register; see [`Load::pick`].
 
 use crate::ram::pages_for;
 use crate::random::Random;
@@ -19,7 +19,7 @@ use std::fmt;
 use std::str::FromStr;
 use understudy_checkpoint::{PAGE_SIZE, Page};
 
-/// Above this a rate is as good as `max` on any machine, and sums of nanoseconds × rate stay within 64 bits.
+/// A higher rate is as good as `max` on any machine. Below it, sums of nanoseconds × rate fit 64 bits.
 pub const RATE_MAX: u64 = 100_000_000;
 /// Each step towards the hot end narrows the set by this factor.
 const HOT_FRACTION: u64 = 8;
@@ -29,9 +29,9 @@ const SCATTER: u64 = 2_654_435_761;
 /// A guest's memory load.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Load {
-    /// How fast.
+    /// The rate.
     pub rate: Rate,
-    /// Frames in the working set; more than the guest has free means all of them.
+    /// Frames in the working set. More than the guest has free means all of them.
     pub set_pages: u64,
     /// Unevenness in percent, 0..=99.
     pub skew_percent: u8,
@@ -39,7 +39,7 @@ pub struct Load {
     pub content: Content,
 }
 
-/// How fast memory is dirtied.
+/// The rate at which memory is dirtied.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Rate {
     /// Frame writes in a second of guest time; 0 is idle.
@@ -48,14 +48,14 @@ pub enum Rate {
     Max,
 }
 
-/// What one write puts into a frame.
+/// What one write does to a frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Content {
     /// Counts up four words of 8 bytes: few bytes of a page change.
     Words,
     /// A line of 256 bytes of English-like text.
     Text,
-    /// 4096 random bytes: nothing compresses it.
+    /// Writes 4096 random bytes, which nothing compresses.
     Random,
     /// Zeroes the frame.
     Zero,
@@ -72,12 +72,12 @@ const CONTENT_NAMES: [(Content, &str); 5] = [
 ];
 
 impl Content {
-    /// A number for the state record.
+    /// The content's number in the state record.
     pub(crate) fn code(self) -> u8 {
         CONTENT_NAMES.iter().position(|(content, _)| *content == self).expect("every content is named") as u8
     }
 
-    /// The content that [`code`](Self::code) gave a number.
+    /// The content with this number.
     pub(crate) fn from_code(code: u8) -> Option<Self> {
         CONTENT_NAMES.get(usize::from(code)).map(|(content, _)| *content)
     }
@@ -87,7 +87,7 @@ impl Load {
     /// Writes nothing.
     pub const IDLE: Self =
         Self { rate: Rate::PagesPerSecond(0), set_pages: 16384, skew_percent: 0, content: Content::Words };
-    /// A busy server's memory, in small: 20,000 writes a second, 64 MiB, mostly to few frames, all kinds.
+    /// A small version of a busy server: 20,000 writes a second, 64 MiB, mostly to few frames, all kinds of content.
     pub const MIXED: Self = Self {
         rate: Rate::PagesPerSecond(20_000),
         set_pages: 16384,
@@ -98,11 +98,11 @@ impl Load {
     pub const LOOP: Self =
         Self { rate: Rate::Max, set_pages: 4096, skew_percent: 0, content: Content::Words };
 
-    /// Which frame of a set of `set_pages` is written next. `cursor` counts the writes so far.
+    /// Picks the next frame to write in a set of `set_pages`. `cursor` counts the writes so far.
     ///
-    /// With skew `s`, each of a series of tosses with probability `s` narrows the choice to an eighth: a
-    /// self-similar, zipf-like law in whole numbers, so that every host computes the same. Hot frames are then
-    /// scattered over the set.
+    /// With skew `s`, each of a series of tosses with probability `s` narrows the choice to an eighth: a self-similar,
+    /// zipf-like law in whole numbers, so that every host computes the same. Hot frames are then scattered over the
+    /// set.
     pub fn pick(&self, set_pages: u64, cursor: u64, random: &mut Random) -> u64 {
         if self.skew_percent == 0 {
             return cursor % set_pages;
@@ -177,7 +177,7 @@ fn write_line(page: &mut Page, random: &mut Random) {
     }
 }
 
-/// A text that describes no load.
+/// The text is not a load.
 #[derive(thiserror::Error, Clone, PartialEq, Eq, Debug)]
 pub enum LoadError {
     /// Neither a name nor `key=value`.
@@ -185,16 +185,16 @@ pub enum LoadError {
         "\"{0}\" is no load; write idle, mixed, loop, or settings like rate=20000,set=64M,skew=0.9,content=words"
     )]
     Unknown(String),
-    /// A rate that is no number.
+    /// The rate is not a number.
     #[error("\"{0}\" is no rate; write pages a second up to {RATE_MAX}, or max")]
     Rate(String),
-    /// A set that is no size.
+    /// The set is not a size.
     #[error("\"{0}\" is no working set; write a size from 4K up, like 512K, 64M or 1G")]
     Set(String),
-    /// A skew out of range.
+    /// The skew is out of range.
     #[error("\"{0}\" is no skew; write a number from 0 up to 0.99, with two digits after the point at most")]
     Skew(String),
-    /// An unknown content.
+    /// The content is unknown.
     #[error("\"{0}\" is no content; write words, text, random, zero or mixed")]
     Content(String),
 }

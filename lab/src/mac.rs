@@ -8,10 +8,10 @@ use std::str::FromStr;
 pub struct Mac(pub [u8; 6]);
 
 impl Mac {
-    /// Everybody.
+    /// The address of all stations.
     pub const BROADCAST: Self = Self([0xFF; 6]);
 
-    /// Whether it stands for several stations: broadcast or multicast.
+    /// Whether it addresses several stations: broadcast or multicast.
     pub fn is_group(self) -> bool {
         self.0[0] & 1 == 1
     }
@@ -24,7 +24,7 @@ impl fmt::Display for Mac {
     }
 }
 
-/// A text that is no Ethernet address.
+/// The text is not an Ethernet address.
 #[derive(thiserror::Error, Clone, PartialEq, Eq, Debug)]
 #[error("\"{0}\" is not an Ethernet address; write six hexadecimal bytes, like 00:16:3e:00:00:01")]
 pub struct MacError(String);

@@ -1,5 +1,5 @@
-//! The memcached text protocol over UDP, as much of it as the lab's guest speaks: requests and replies, each
-//! with a writer and a reader, for the guest and for its clients.
+//! The part of the memcached text protocol over UDP that the lab uses: requests and replies, each with an encoder and a
+//! parser, for the guest and its clients.
 //!
 //! ```text
 //!   0          2          4          6          8
@@ -12,107 +12,108 @@
 //!   stats\r\n                                   STAT requests N\r\nSTAT load_pages N\r\nEND\r\n
 //! ```
 //!
-//! Not memcached: values are at most 1 KiB so that all fits one datagram, and nothing expires.
+//! Unlike memcached, values have at most 1 KiB so that everything fits one datagram, and nothing expires.
 
-/// Longest key, memcached's own limit.
+/// Longest key; memcached's own limit.
 pub const KEY_BYTES_MAX: usize = 250;
-/// Longest value: with key and texts it fits one unfragmented datagram.
+/// Longest value: with key and text it fits one unfragmented datagram.
 pub const VALUE_BYTES_MAX: usize = 1024;
 /// Longest datagram, header included.
 pub const DATAGRAM_BYTES_MAX: usize = 1400;
-/// Where the service listens.
+/// The UDP port of the service.
 pub const PORT: u16 = 11211;
 /// Bytes before the text.
 pub const HEADER_BYTES: usize = 8;
 
-/// What a client asks.
+/// A request of a client.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Request<'a> {
     /// The value of a key.
     Get {
-        /// Which.
+        /// The key.
         key: &'a [u8],
     },
-    /// Give a key a value.
+    /// Sets the value of a key.
     Set {
-        /// Which.
+        /// The key.
         key: &'a [u8],
-        /// Kept with the value, for the client's use.
+        /// Stored with the value, for the client's use.
         flags: u32,
         /// The value.
         value: &'a [u8],
-        /// No answer is wanted.
+        /// Whether the client wants no reply.
         noreply: bool,
     },
-    /// Add to a value that is a decimal number.
+    /// Adds to a value that is a decimal number.
     Incr {
-        /// Which.
+        /// The key.
         key: &'a [u8],
-        /// How much; the sum wraps at 2⁶⁴.
+        /// The number to add; the sum wraps at 2⁶⁴.
         by: u64,
-        /// No answer is wanted.
+        /// Whether the client wants no reply.
         noreply: bool,
     },
-    /// What the guest has done so far.
+    /// Asks what the guest has done so far.
     Stats,
 }
 
-/// What the service answers.
+/// A reply of the service.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Reply<'a> {
-    /// The value asked for.
+    /// The value of the key.
     Value {
-        /// Whose.
+        /// The key.
         key: &'a [u8],
-        /// As set.
+        /// The flags stored with the value.
         flags: u32,
         /// The value.
         value: &'a [u8],
     },
-    /// There is no value for the key asked for.
+    /// The key has no value.
     Miss,
-    /// The value is set.
+    /// The value was set.
     Stored,
     /// The sum.
     Number(u64),
     /// What the guest has done so far.
     Stats {
-        /// Requests it answered.
+        /// Requests answered.
         requests: u64,
-        /// Frames that its load wrote.
+        /// Frames that the load wrote.
         load_pages: u64,
     },
-    /// There is nothing to add to.
+    /// The key has no value to add to.
     NotFound,
-    /// Not a request of this service.
+    /// The request is unknown.
     Error,
-    /// A request that breaks the protocol.
+    /// The request violates the protocol.
     ClientError(&'a str),
     /// The service cannot do it.
     ServerError(&'a str),
 }
 
-/// Splits a datagram of one part into request id and text. `Err` with the id for a message of several parts.
+/// Splits a datagram that is a whole message into request id and text. `Err` with the id for a part of a longer
+/// message.
 pub fn split(datagram: &[u8]) -> Option<Result<(u16, &[u8]), u16>> {
     let (header, text) = datagram.split_at_checked(HEADER_BYTES)?;
     let id = u16::from_be_bytes([header[0], header[1]]);
     Some(if header[2..6] == [0, 0, 0, 1] { Ok((id, text)) } else { Err(id) })
 }
 
-/// Replaces `out` with the header of a datagram of one part.
+/// Replaces the content of `out` with the header of a datagram that is a whole message.
 pub fn write_header(id: u16, out: &mut Vec<u8>) {
     out.clear();
     out.extend_from_slice(&id.to_be_bytes());
     out.extend_from_slice(&[0, 0, 0, 1, 0, 0]);
 }
 
-/// Writes the reserved field of a datagram's header, which no client reads.
+/// Sets the reserved field of a datagram's header, which no client reads.
 pub(crate) fn mark(mark: u16, datagram: &mut [u8]) {
     datagram[6..8].copy_from_slice(&mark.to_be_bytes());
 }
 
 impl<'a> Request<'a> {
-    /// Reads a request; `Err` is the answer to one that is none.
+    /// Parses a request. `Err` is the reply to an invalid one.
     pub fn parse(text: &'a [u8]) -> Result<Self, Reply<'static>> {
         let (line, data) = split_line(text).ok_or(Reply::Error)?;
         let mut words = line.split(|byte| *byte == b' ').filter(|word| !word.is_empty());
@@ -191,7 +192,7 @@ impl<'a> Reply<'a> {
         }
     }
 
-    /// Reads a reply; `None` if it is none.
+    /// Parses a reply; `None` if it is invalid.
     pub fn parse(text: &'a [u8]) -> Option<Self> {
         let (line, data) = split_line(text)?;
         if let Some(rest) = line.strip_prefix(b"VALUE ") {
@@ -227,7 +228,7 @@ impl<'a> Reply<'a> {
     }
 }
 
-/// A decimal number of 64 bits: digits only, as memcached writes them.
+/// Parses a decimal number of 64 bits: digits only, as memcached writes them.
 pub fn number(text: &[u8]) -> Option<u64> {
     if !text.iter().all(u8::is_ascii_digit) {
         return None;

@@ -1,4 +1,4 @@
-//! Guest memory: flat page frames with a log of which were written.
+//! [`Ram`]: a guest's memory, flat page frames with a log of writes.
 //!
 //! ```text
 //!   write(pfn) ──► log[pfn] = 1 (while logging) ──► frame
@@ -11,7 +11,7 @@ use understudy_checkpoint::epoch::Image;
 use understudy_checkpoint::pages::DirtyBitmap;
 use understudy_checkpoint::{OutOfMemory, PAGE_SIZE, Page, PageType, Pfn};
 
-/// An image that cannot be a lab guest's memory.
+/// The image is not a lab guest's memory.
 #[derive(thiserror::Error, Clone, PartialEq, Eq, Debug)]
 pub enum RamError {
     /// A frame without a page, or a page table.
@@ -19,12 +19,12 @@ pub enum RamError {
         "Frame {pfn} of the image is {found}, but every frame of a lab guest is plain memory; the image is incomplete or not of a lab guest"
     )]
     NotPlain {
-        /// Which frame.
+        /// The frame.
         pfn: Pfn,
-        /// What it is.
+        /// Its type.
         found: PageType,
     },
-    /// The host has no memory for what goes with it.
+    /// The host lacks memory.
     #[error(transparent)]
     NoMemory(#[from] OutOfMemory),
 }
@@ -47,7 +47,7 @@ impl Ram {
         Ok(Self { image, log: DirtyBitmap::try_new(page_count)?, logging: false })
     }
 
-    /// Takes a committed image over as memory, without a copy.
+    /// Turns a committed image into memory, without a copy.
     pub fn from_image(image: Image) -> Result<Self, RamError> {
         let page_count = image.page_count();
         for pfn in (0..page_count).map(Pfn) {
@@ -59,7 +59,7 @@ impl Ram {
         Ok(Self { image, log: DirtyBitmap::try_new(page_count)?, logging: false })
     }
 
-    /// Frames of memory.
+    /// The number of frames.
     pub fn page_count(&self) -> u64 {
         self.image.page_count()
     }
@@ -74,7 +74,7 @@ impl Ram {
         self.image.page(pfn).expect("every frame of a lab guest is plain memory")
     }
 
-    /// A frame for writing; it counts as written.
+    /// A frame for writing. It counts as written.
     pub fn page_mut(&mut self, pfn: Pfn) -> &mut Page {
         if self.logging {
             self.log.set(pfn);
@@ -82,12 +82,12 @@ impl Ram {
         self.image.page_mut(pfn).expect("every frame of a lab guest has its page from the start")
     }
 
-    /// Puts a frame's content in place, which the guest has not written.
+    /// Sets a frame's content without logging a write.
     pub(crate) fn put_page(&mut self, pfn: Pfn, page: &Page) {
         *self.image.page_mut(pfn).expect("every frame of a lab guest has its page from the start") = *page;
     }
 
-    /// Starts the log, clean.
+    /// Starts the log, empty.
     pub fn begin_log_dirty(&mut self) {
         self.log.clear();
         self.logging = true;
@@ -99,13 +99,13 @@ impl Ram {
         self.log.clear();
     }
 
-    /// Moves the log into `into`.
+    /// Moves the log's marks into `into`.
     pub fn drain_dirty(&mut self, into: &mut DirtyBitmap) {
         self.log.drain_into(into);
     }
 }
 
-/// Frames that hold `bytes`, rounded up.
+/// The number of frames that hold `bytes`, rounded up.
 pub(crate) fn pages_for(bytes: u64) -> u64 {
     bytes.div_ceil(PAGE_SIZE as u64)
 }

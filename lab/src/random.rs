@@ -1,5 +1,5 @@
-//! The guest's random numbers: splitmix64, one word of state, kept in a register so that a restored guest
-//! draws the same numbers. Not for secrets.
+//! The guest's random numbers: splitmix64, with one word of state in a register, so that a restored guest draws the
+//! same numbers. Not for secrets.
 
 /// A generator; equal states draw equal numbers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -1,13 +1,13 @@
-//! A recorded stream played as a guest: each epoch of the recording is an epoch of the source.
+//! [`Recorded`]: a recorded stream played as a guest. Each epoch of the recording is an epoch of the source.
 //!
 //! ```text
-//!   describe           reads the first copy: the guest stands at the recording's first checkpoint
-//!   first suspend      changes nothing: that checkpoint is what the first copy ends with
+//!   describe           reads the first copy: the guest is at the recording's first checkpoint
+//!   first suspend      changes nothing: the first copy ends with that checkpoint
 //!   each later one     plays the next complete epoch: its pages are dirty, its state is captured
 //! ```
 //!
-//! Between two suspends nothing happens, so the pace is the caller's. What the recording holds beyond its
-//! last complete epoch is never played.
+//! Nothing happens between two suspends, so the caller determines the pace. What follows the last complete epoch is
+//! never played.
 
 use std::io::Read;
 use understudy_checkpoint::Pfn;
@@ -22,23 +22,23 @@ pub struct Recorded<R> {
     recording: Recording<R>,
     epoch: RecordedEpoch,
     guest: Guest,
-    /// Frames that the guest has at least.
+    /// The least number of frames that the guest has.
     page_count_min: u64,
 }
 
 /// What is known of the guest.
 #[derive(Debug)]
 enum Guest {
-    /// The first copy is still to be read.
+    /// The first copy has not been read yet.
     Unread,
-    /// Its memory and its dirty log; it stands at a checkpoint of the recording.
+    /// Memory and dirty log; the guest is at a checkpoint of the recording.
     Standing { image: Image, dirty: DirtyBitmap, life: Life },
 }
 
-/// Where the guest is between two checkpoints.
+/// The guest's state between two checkpoints.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Life {
-    /// Running, and never suspended so far.
+    /// Running, and not suspended yet.
     Fresh,
     Running,
     Suspended,
@@ -51,8 +51,8 @@ impl<R: Read + Send> Recorded<R> {
         Self { recording: Recording::new(input), epoch, guest: Guest::Unread, page_count_min: 0 }
     }
 
-    /// Makes room for frames up to `pfn_max`, the highest that any epoch names: a guest is described before its later
-    /// epochs are read, and its frames are counted once.
+    /// Makes room for frames up to `pfn_max`, the highest in any epoch: a guest is described before its later epochs
+    /// are read, and its frames are counted only once.
     pub fn with_room_up_to(mut self, pfn_max: u64) -> Self {
         self.page_count_min = pfn_max + 1;
         self

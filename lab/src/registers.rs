@@ -1,4 +1,4 @@
-//! The vCPU's registers: all of a guest that is not memory. Their form in a checkpoint is in `state`.
+//! The vCPU's registers: everything of a guest that is not memory. `state` has their encoding in a checkpoint.
 
 use crate::load::Load;
 use crate::mac::Mac;
@@ -14,32 +14,32 @@ pub struct Registers {
     pub mac: Mac,
     /// The stack's address.
     pub ip: Ipv4Addr,
-    /// How memory is dirtied.
+    /// The memory load.
     pub load: Load,
     /// Frames of memory.
     pub page_count: u64,
-    /// Guest time since its first start; stands still while it does not run.
+    /// Guest time since its first start. It stops while the guest does not run.
     pub time_ns: u64,
-    /// Random numbers of the load.
+    /// The load's random numbers.
     pub random: Random,
     /// Frames written by the load so far.
     pub load_cursor: u64,
-    /// Nanoseconds × rate not yet spent on writes; a write costs 10⁹.
+    /// Nanoseconds × rate that are not spent on writes yet. A write costs 10⁹.
     pub load_credit: u64,
-    /// Gratuitous ARP announcements still to be sent.
+    /// Gratuitous ARP announcements that remain to be sent.
     pub announcements_due: u64,
-    /// Guest time of the next of them.
+    /// Guest time of the next announcement.
     pub announce_at_ns: u64,
-    /// What the guest has done.
+    /// Counters of the guest.
     pub counters: Counters,
 }
 
-/// What a guest has done since its first start.
+/// Counts since the guest's first start.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Counters {
     /// Frames that arrived.
     pub frames_received: u64,
-    /// Frames that arrived and were not for this guest or not understood.
+    /// Frames that arrived and were for others, or not understood.
     pub frames_ignored: u64,
     /// Frames sent.
     pub frames_sent: u64,

@@ -1,4 +1,4 @@
-//! A lab guest as the engine checkpoints it.
+//! [`LabSource`]: a lab guest as the engine checkpoints it.
 
 use crate::description::describe;
 use crate::hypervisor::LabGuest;
@@ -12,14 +12,14 @@ use understudy_checkpoint::{PageEntry, Pfn};
 /// Pages copied from a running guest before it gets its turn: 256 KiB, some tens of microseconds.
 const LIVE_COPY_PAGES: usize = 64;
 
-/// The source; keeps its guest alive.
+/// The source. It keeps its guest alive.
 #[derive(Debug)]
 pub struct LabSource {
     guest: LabGuest,
 }
 
 impl LabGuest {
-    /// The guest as the engine checkpoints it. One source at a time makes sense.
+    /// The guest as the engine checkpoints it. Use one source at a time.
     pub fn source(&self) -> LabSource {
         LabSource { guest: self.clone() }
     }
@@ -102,7 +102,7 @@ impl Source for LabSource {
     }
 }
 
-/// Stages the next few wanted frames from `from` on; returns where to go on, as `copy_pages` does.
+/// Stages the next few wanted frames from `from` on. Returns where to continue, as `copy_pages` does.
 fn copy_some(image: &Image, wanted: &DirtyBitmap, from: Pfn, staging: &mut Staging) -> Option<Pfn> {
     let mut pfns = wanted.runs(from).flatten().map(Pfn);
     let pages_max = LIVE_COPY_PAGES.min(staging.room());

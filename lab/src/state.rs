@@ -1,6 +1,6 @@
-//! The form of the registers in a checkpoint's state.
+//! Encodes the registers in a checkpoint's state.
 //!
-//! It is a legal piece of a libxc stream, so that every tool for streams can read a lab guest's image:
+//! The encoding is a valid part of a libxc stream, so that every tool for streams can read a lab guest's image:
 //!
 //! ```text
 //!   X86_TSC_INFO │ mode 0, khz, guest time in ns, incarnation 0
@@ -22,7 +22,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 const CONTEXT_HEADER: u16 = 1;
 const CONTEXT_END: u16 = 0;
-/// Xen's typecodes end at 20 and grow by one at a time; this one stays out of their way.
+/// Typecode of the lab's entry. Xen's end at 20 and grow by one at a time.
 const CONTEXT_LAB: u16 = 0x4C42;
 const HVM_FILE_MAGIC: u32 = 0x5438_1286;
 const HVM_FILE_VERSION: u32 = 1;
@@ -31,18 +31,18 @@ const TSC_KHZ: u32 = 1_000_000;
 const VERSION: u32 = 1;
 /// Longest guest name.
 pub const NAME_BYTES_MAX: usize = 64;
-/// A rate of `max`.
+/// The encoding of the rate `max`.
 const RATE_IS_MAX: u64 = u64::MAX;
-/// No guest counts this far in its life; a register beyond it is damage, and below it no sum overflows.
+/// No guest counts this far; a larger register is damaged. Below it no sum overflows.
 const COUNT_MAX: u64 = 1 << 62;
 
-/// A state that is no lab guest's.
+/// The state is not a lab guest's.
 #[derive(thiserror::Error, Clone, PartialEq, Eq, Debug)]
 pub enum StateError {
-    /// The records are cut short or contradict themselves.
+    /// The records are truncated or contradict each other.
     #[error("The state is damaged and cannot be started from: {0}")]
     Damaged(String),
-    /// No entry of the lab's own.
+    /// There is no entry of the lab.
     #[error("The state has no lab registers; it belongs to another kind of guest")]
     NotLab,
     /// Written by another version of the lab.
@@ -50,7 +50,7 @@ pub enum StateError {
         "The state has lab registers of version {0}, this lab reads version {VERSION}; start it with the understudy that wrote it"
     )]
     Version(u32),
-    /// A register that no lab writes.
+    /// A register has a value that no lab guest writes.
     #[error("The register \"{0}\" has a value that no lab writes; the state is damaged")]
     Value(&'static str),
 }
@@ -61,7 +61,7 @@ impl From<Defect> for StateError {
     }
 }
 
-/// What stands before each entry of an HVM context.
+/// The descriptor in front of each entry of an HVM context.
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 struct Descriptor {
@@ -70,7 +70,7 @@ struct Descriptor {
     length: U32,
 }
 
-/// HEADER. Changeset and CPUID signature are 0: there is no hypervisor build and no CPU to name.
+/// The entry HEADER. Changeset and CPUID signature are 0, because there is neither a hypervisor build nor a CPU.
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 struct HeaderEntry {
@@ -81,7 +81,7 @@ struct HeaderEntry {
     gtsc_khz: U32,
 }
 
-/// LAB.
+/// The entry LAB.
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 struct LabEntry {
@@ -143,7 +143,7 @@ impl Registers {
         Record::HvmParams(&params).write(out);
     }
 
-    /// Reads the registers out of a state.
+    /// Decodes the registers in a state.
     pub fn read_state(state: &DomainState) -> Result<Self, StateError> {
         let mut rest = &state.libxc[..];
         while !rest.is_empty() {

@@ -1,7 +1,7 @@
-//! A small host on the switch: resolves, pings, and asks the guest's key-value service.
+//! [`Station`]: a small host on the switch that resolves addresses, pings, and asks the guest's key-value service.
 //!
-//! Each answer says which Ethernet address it came from. A request without an answer says whether it can have
-//! been done: [`Outcome::Unknown`] may, [`Outcome::NotSent`] cannot.
+//! Each answer comes with the Ethernet address that sent it. If there is no answer, the outcome tells whether the
+//! request may have been executed: [`Outcome::Unknown`] it may, [`Outcome::NotSent`] it was not.
 
 use crate::mac::Mac;
 use crate::memcached::{self, Reply, Request};
@@ -12,64 +12,64 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// Neighbours a station remembers; a drill has far fewer guests.
+/// Most neighbours that a station remembers; a drill has far fewer guests.
 const NEIGHBOURS_MAX: usize = 1024;
 
 /// How long to wait for an answer, and how often to ask.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Patience {
-    /// For one answer.
+    /// How long to wait for one answer.
     pub timeout: Duration,
-    /// Times to ask at most, 1 or more. More than one only for what may be done twice.
+    /// How often to ask at most, 1 or more. More than one only for requests that may be executed twice.
     pub attempts: u32,
 }
 
-/// What became of a request.
+/// The outcome of a request.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Outcome {
     /// It was answered.
     Answered {
-        /// With this.
+        /// The answer.
         answer: Answer,
-        /// From this address.
+        /// The address that sent it.
         by: Mac,
     },
-    /// No answer came in time. It may have been done, once for each attempt.
+    /// No answer came in time. The request may have been executed, once for each attempt.
     Unknown,
-    /// The address could not be resolved: it was not sent and not done.
+    /// The address could not be resolved, so the request was not sent.
     NotSent,
 }
 
 /// An answer of the key-value service.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Answer {
-    /// The value of the key asked for.
+    /// The value of the key.
     Value(Vec<u8>),
-    /// There is none.
+    /// The key has no value.
     Miss,
-    /// It is set.
+    /// The value was set.
     Stored,
     /// The sum.
     Number(u64),
     /// What the guest has done so far.
     Stats {
-        /// Requests it answered.
+        /// Requests answered.
         requests: u64,
-        /// Frames that its load wrote.
+        /// Frames that the load wrote.
         load_pages: u64,
     },
-    /// There is nothing to add to.
+    /// The key has no value to add to.
     NotFound,
-    /// The service refused, in its words.
+    /// The service refused, with its message.
     Refused(String),
 }
 
 /// An answered ping.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Pong {
-    /// Who answered.
+    /// The address that answered.
     pub by: Mac,
-    /// How long it took.
+    /// The round-trip time.
     pub time: Duration,
 }
 
@@ -80,20 +80,20 @@ pub struct Station {
     mac: Mac,
     ip: Ipv4Addr,
     neighbours: HashMap<Ipv4Addr, Mac>,
-    /// Id of the last request; ids count up and wrap.
+    /// The id of the last request. Ids count up and wrap.
     request_id: u16,
-    /// Where frames are written before they leave; holds nothing between calls.
+    /// A buffer for outgoing frames; empty between calls.
     outgoing: Vec<u8>,
 }
 
 impl Station {
-    /// Plugs into the switch at `path` as `name`.
+    /// Connects to the switch at `path` under `name`.
     pub fn connect(path: &Path, name: &str, mac: Mac, ip: Ipv4Addr) -> Result<Self, UplinkError> {
         let uplink = Uplink::connect(path, name)?;
         Ok(Self { uplink, mac, ip, neighbours: HashMap::new(), request_id: 0, outgoing: Vec::new() })
     }
 
-    /// The Ethernet address of `ip`: remembered, or asked for. `None` if nobody answers.
+    /// The Ethernet address of `ip`, from memory or by ARP; `None` if nobody answers.
     pub fn resolve(&mut self, ip: Ipv4Addr, patience: Patience) -> Result<Option<Mac>, UplinkError> {
         for _ in 0..patience.attempts {
             if let Some(mac) = self.neighbours.get(&ip) {
@@ -155,7 +155,7 @@ impl Station {
         self.ask(ip, &Request::Set { key: key.as_bytes(), flags: 0, value, noreply: false }, patience)
     }
 
-    /// Adds to a value, asking once: twice could add twice.
+    /// Adds to a value. Asks once, because asking twice could add twice.
     pub fn incr(
         &mut self,
         ip: Ipv4Addr,
@@ -167,7 +167,7 @@ impl Station {
         self.ask(ip, &Request::Incr { key: key.as_bytes(), by, noreply: false }, once)
     }
 
-    /// Asks anything of the key-value service at `ip`. All attempts of one request carry one id.
+    /// Sends any request to the key-value service at `ip`. All attempts of one request have the same id.
     pub fn ask(
         &mut self,
         ip: Ipv4Addr,
@@ -198,7 +198,7 @@ impl Station {
         Ok(Outcome::Unknown)
     }
 
-    /// Id of the last request, as its datagrams carry it.
+    /// The id of the last request.
     pub fn last_request_id(&self) -> u16 {
         self.request_id
     }
@@ -214,7 +214,7 @@ impl Station {
         self.uplink.flush().map(drop)
     }
 
-    /// Handles what arrives until `pick` has found what it looks for, or `timeout` has passed.
+    /// Handles arriving frames until `pick` returns something, or `timeout` has passed.
     fn await_frame<T>(
         &mut self,
         timeout: Duration,
@@ -261,7 +261,7 @@ impl Station {
     }
 }
 
-/// The answer in a datagram, if it answers request `id`.
+/// Decodes the answer in a datagram, if it is for request `id`.
 fn answer_to(id: u16, datagram: &[u8]) -> Option<Answer> {
     let (answered, text) = memcached::split(datagram)?.ok()?;
     if answered != id {

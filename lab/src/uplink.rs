@@ -1,8 +1,7 @@
-//! The other end of the switch's socket: what an engine or a station is plugged in with.
+//! [`Uplink`]: the client of the switch's socket, for an engine or a station.
 //!
-//! Never blocks but in [`Uplink::wait`]. An event loop watches its descriptor for reading, calls
-//! [`Uplink::next_frame`] until there is none, and calls [`Uplink::flush`] after writing and whenever the
-//! descriptor takes bytes again.
+//! Only [`Uplink::wait`] blocks. An event loop polls the descriptor for reading, calls [`Uplink::next_frame`] until
+//! there is none, and calls [`Uplink::flush`] after writing and whenever the descriptor is writable again.
 
 use crate::framing::{Filled, FrameReader, FrameWriter, FramingError};
 use crate::switch::PORT_NAME_BYTES_MAX;
@@ -13,10 +12,10 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-/// Why an uplink carries nothing any more.
+/// Why an uplink does not work any more.
 #[derive(thiserror::Error, Debug)]
 pub enum UplinkError {
-    /// The name does not fit the protocol.
+    /// The name is too long or empty.
     #[error("\"{0}\" cannot name a port of the switch; use 1 to {PORT_NAME_BYTES_MAX} bytes")]
     Name(String),
     /// The socket failed, or nobody listens there.
@@ -25,12 +24,12 @@ pub enum UplinkError {
     /// The switch closed the connection.
     #[error("The switch closed the connection")]
     Closed,
-    /// Not a switch.
+    /// The other side is not a switch.
     #[error(transparent)]
     Framing(#[from] FramingError),
 }
 
-/// A port of the switch, from outside.
+/// A port of the switch, seen from outside.
 #[derive(Debug)]
 pub struct Uplink {
     stream: UnixStream,
@@ -40,7 +39,7 @@ pub struct Uplink {
 }
 
 impl Uplink {
-    /// Plugs into the switch at `path` as `name`.
+    /// Connects to the switch at `path` under `name`.
     pub fn connect(path: &Path, name: &str) -> Result<Self, UplinkError> {
         if !(1..=PORT_NAME_BYTES_MAX).contains(&name.len()) {
             return Err(UplinkError::Name(name.into()));
@@ -54,7 +53,7 @@ impl Uplink {
         Ok(uplink)
     }
 
-    /// The next frame that has arrived; `None` if there is none now.
+    /// The next frame that has arrived; `None` if there is none.
     pub fn next_frame(&mut self) -> Result<Option<&[u8]>, UplinkError> {
         while self.reader.next_length()?.is_none() {
             match self.reader.fill(&mut self.stream)? {
@@ -66,14 +65,14 @@ impl Uplink {
         Ok(self.reader.take()?)
     }
 
-    /// Queues a frame; `false` if it was dropped and counted because the queue is full.
+    /// Queues a frame; `false` if it was dropped, and counted, because the queue is full.
     pub fn write_frame(&mut self, frame: &[u8]) -> bool {
         let queued = self.writer.push(frame);
         self.dropped += u64::from(!queued);
         queued
     }
 
-    /// Sends what the socket takes; `true` if nothing is left.
+    /// Sends what the socket accepts; `true` if nothing is left.
     pub fn flush(&mut self) -> Result<bool, UplinkError> {
         self.writer.flush(&mut self.stream)?;
         Ok(self.writer.is_empty())
@@ -90,7 +89,7 @@ impl Uplink {
         }
     }
 
-    /// Frames that did not fit the queue.
+    /// Frames that were dropped because the queue was full.
     pub fn dropped(&self) -> u64 {
         self.dropped
     }

@@ -1,12 +1,13 @@
-//! The vCPU of a lab guest: a thread that runs it in short slices under one lock.
+//! The vCPU of a lab guest: a thread that runs the guest in short slices under one lock.
 //!
 //! ```text
 //!   vCPU thread:  lock ─ slice ─ unlock ─ lock ─ slice ─ …     sleeps when nothing is due
 //!   visitor:      raise hand ── lock ── (halt it, copy, …) ── unlock
 //! ```
 //!
-//! Who holds the lock knows that the guest does not run and transmits nothing. The vCPU looks at the raised hands after each
-//! frame and each page and gives the lock up at once. Not here: who suspends and pauses it ([`hypervisor`](crate::hypervisor)).
+//! Whoever holds the lock knows that the guest neither runs nor transmits. The vCPU checks for raised hands after each
+//! frame and each page, and releases the lock at once. Not here: suspending and pausing
+//! ([`hypervisor`](crate::hypervisor)).
 
 use crate::conditions::{Draw, Draws, Moment};
 use crate::guest::Guest;
@@ -16,30 +17,30 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Frames taken in before the load gets its turn.
+/// Frames taken before the load gets its turn.
 const FRAMES_PER_SLICE: usize = 64;
-/// How long the load runs before a live copy gets its turn: some times longer than the copy's own turn.
+/// How long the load runs before a copy of the running guest gets its turn: some times longer than the copy's own turn.
 const SLICE: Duration = Duration::from_micros(100);
-/// A vCPU that its host stalls looks this often whether somebody wants it.
+/// How often a vCPU that its host stalls checks whether somebody wants the lock.
 const STALL_STEP: Duration = Duration::from_micros(100);
-/// Pages written between two looks at the clock and the ring: a frame waits some microseconds for them.
+/// Pages written between two looks at the clock and the ring. A frame waits some microseconds for them.
 const PAGES_PER_BURST: usize = 16;
 
 /// What the vCPU's thread and the handles share.
 pub(crate) struct Shared {
     pub(crate) inside: Mutex<Inside>,
-    /// Visitors that want the lock now.
+    /// The number of visitors that want the lock now.
     hands: AtomicU32,
     pub(crate) ring: Ring,
     /// The vCPU's thread has ended, for whatever reason.
     pub(crate) has_ended: AtomicBool,
 }
 
-/// The guest and whether it runs.
+/// The guest, and whether it runs.
 pub(crate) struct Inside {
     pub(crate) guest: Guest,
     pub(crate) power: Power,
-    /// Guest time was counted up to here.
+    /// Guest time has been counted up to here.
     counted_to: Instant,
     pub(crate) draws: Draws,
     pub(crate) frames_taken: u64,
@@ -48,18 +49,18 @@ pub(crate) struct Inside {
 /// Whether a guest runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Power {
-    /// There is a vCPU. It runs unless something holds it.
+    /// The guest runs unless something holds it.
     On(Holds),
     /// It never runs again.
     Off,
 }
 
-/// What keeps a vCPU from running. Either is enough.
+/// The reasons why a vCPU does not run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Holds {
     /// For a checkpoint.
     pub(crate) suspended: bool,
-    /// By the engine's or the operator's decision, over many checkpoints.
+    /// By decision of the engine or the operator, over many checkpoints.
     pub(crate) paused: bool,
 }
 
@@ -74,7 +75,8 @@ enum Rest {
     UntilWoken,
 }
 
-/// A vCPU that ended for whatever reason, a panic too, leaves its guest off, not silently hanging.
+/// Switches a guest off when its vCPU's thread ends for whatever reason, even a panic, so that it does not hang
+/// silently.
 pub(crate) struct OffWhenDone<'a>(pub(crate) &'a Shared);
 
 impl Drop for OffWhenDone<'_> {
@@ -107,7 +109,7 @@ impl Shared {
         self.hands.load(Ordering::Acquire) > 0
     }
 
-    /// Lets time pass for the vCPU, unless somebody wants it.
+    /// Lets time pass for the vCPU, unless somebody wants the lock.
     fn stall(&self, time: Duration) {
         let end = Instant::now() + time;
         while Instant::now() < end && !self.hand_is_raised() {
@@ -200,7 +202,7 @@ impl Inside {
         matches!(self.power, Power::On(Holds { suspended: true, .. }))
     }
 
-    /// Changes what holds the guest, and counts its time up to now if it ran; `false` if it has ended.
+    /// Changes the reasons for which the guest is held, and counts its time so far if it ran; `false` if it has ended.
     pub(crate) fn hold(&mut self, change: impl FnOnce(&mut Holds)) -> bool {
         let Power::On(holds) = &mut self.power else { return false };
         let ran = *holds == Holds::NONE;

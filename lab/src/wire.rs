@@ -1,6 +1,6 @@
-//! Ethernet, ARP, IPv4, ICMP echo and UDP: just what the guest's stack and the lab's stations need.
+//! Ethernet, ARP, IPv4, ICMP echo and UDP: the parts that the guest's stack and the lab's stations need.
 //!
-//! Parsing never panics: whatever is short, inconsistent, fragmented or has a wrong checksum is `None`.
+//! Parsing never panics: a frame that is truncated, inconsistent, fragmented, or has a wrong checksum is `None`.
 //!
 //! ```text
 //!   0      6      12     14               34               42
@@ -22,24 +22,24 @@ const UDP_BYTES: usize = 8;
 const ICMP_BYTES: usize = 8;
 const PROTOCOL_ICMP: u8 = 1;
 const PROTOCOL_UDP: u8 = 17;
-/// What the lab's stacks send with.
+/// The time to live of packets that the lab sends.
 const TTL: u8 = 64;
 
-/// A frame, split once.
+/// A decoded frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Frame<'a> {
-    /// To whom.
+    /// Destination address.
     pub dst: Mac,
-    /// From whom.
+    /// Source address.
     pub src: Mac,
-    /// What it carries, as far as the lab knows it.
+    /// The content, as far as the lab understands it.
     pub body: Body<'a>,
 }
 
-/// What a frame carries.
+/// The content of a frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Body<'a> {
-    /// Who has an address, or has it.
+    /// An ARP packet.
     Arp(Arp),
     /// An echo request or reply.
     Echo(Flow, Echo<'a>),
@@ -52,13 +52,13 @@ pub enum Body<'a> {
 pub struct Arp {
     /// Request or reply.
     pub op: ArpOp,
-    /// Ethernet address of who speaks.
+    /// Ethernet address of the sender.
     pub sender_mac: Mac,
-    /// IPv4 address of who speaks.
+    /// IPv4 address of the sender.
     pub sender_ip: Ipv4Addr,
-    /// Ethernet address of who is spoken to; zeros in a request.
+    /// Ethernet address of the target; zeros in a request.
     pub target_mac: Mac,
-    /// IPv4 address of who is spoken to or asked for.
+    /// IPv4 address of the target.
     pub target_ip: Ipv4Addr,
 }
 
@@ -74,14 +74,14 @@ pub enum ArpOp {
 /// Addresses of an IPv4 packet.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Flow {
-    /// From.
+    /// Source.
     pub src: Ipv4Addr,
-    /// To.
+    /// Destination.
     pub dst: Ipv4Addr,
 }
 
 impl Flow {
-    /// The way back.
+    /// The addresses of the reply.
     pub fn reversed(self) -> Self {
         Self { src: self.dst, dst: self.src }
     }
@@ -90,39 +90,39 @@ impl Flow {
 /// ICMP echo.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Echo<'a> {
-    /// A reply, not a request.
+    /// Whether this is a reply.
     pub is_reply: bool,
-    /// Chosen by the requester, echoed.
+    /// Set by the requester, repeated in the reply.
     pub id: u16,
-    /// Chosen by the requester, echoed.
+    /// Set by the requester, repeated in the reply.
     pub sequence: u16,
-    /// Echoed.
+    /// Repeated in the reply.
     pub data: &'a [u8],
 }
 
 /// A UDP datagram.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Udp<'a> {
-    /// From.
+    /// Source port.
     pub src_port: u16,
-    /// To.
+    /// Destination port.
     pub dst_port: u16,
-    /// What it says.
+    /// The content.
     pub payload: &'a [u8],
 }
 
-/// Source address of any frame long enough to have one, whatever it carries.
+/// Source address of a frame, whatever it carries; `None` if the frame is too short.
 pub fn source_of(frame: &[u8]) -> Option<Mac> {
     frame.get(6..12)?.try_into().ok().map(Mac)
 }
 
-/// Destination address of any frame long enough to have one, whatever it carries.
+/// Destination address of a frame, whatever it carries; `None` if the frame is too short.
 pub fn destination_of(frame: &[u8]) -> Option<Mac> {
     frame.get(..6)?.try_into().ok().map(Mac)
 }
 
 impl<'a> Frame<'a> {
-    /// Reads a frame; `None` for everything the lab's stacks ignore.
+    /// Decodes a frame; `None` for everything that the lab's stacks ignore.
     pub fn parse(frame: &'a [u8]) -> Option<Self> {
         if frame.len() > FRAME_BYTES_MAX {
             return None;
@@ -137,7 +137,7 @@ impl<'a> Frame<'a> {
         Some(Self { dst, src, body })
     }
 
-    /// Writes the frame into `out`, replacing what is there. Checksums are computed.
+    /// Encodes the frame into `out`, replacing its content. Computes the checksums.
     pub fn write(&self, out: &mut Vec<u8>) {
         out.clear();
         out.extend_from_slice(&self.dst.0);
@@ -270,7 +270,7 @@ fn pseudo_header_sum(flow: Flow, udp_bytes: usize) -> u32 {
     words(flow.src) + words(flow.dst) + u32::from(PROTOCOL_UDP) + udp_bytes as u32
 }
 
-/// The Internet checksum (RFC 1071) of `bytes`, on top of `sum`. Zero for a packet whose checksum is right.
+/// The Internet checksum (RFC 1071) of `bytes`, continued from `sum`. Zero for a packet whose checksum is right.
 fn checksum(sum: u32, bytes: &[u8]) -> u16 {
     let (pairs, rest) = bytes.as_chunks::<2>();
     // Frames are short: 2^15 words of 16 bits do not overflow the 32-bit sum.

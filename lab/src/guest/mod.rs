@@ -1,5 +1,5 @@
-//! The guest: memory, registers, and the program that runs on them. No thread, clock or socket: frames and
-//! elapsed time come in, frames go out, and equal guests given equal input do equal things.
+//! [`Guest`]: memory, registers, and the program that runs on them. No thread, clock or socket: frames and elapsed time
+//! come in, frames go out. Equal guests with equal input behave equally.
 //!
 //! ```text
 //!   frames: | 0 … table … | free: the load's working set … | store | console |
@@ -26,26 +26,26 @@ use understudy_checkpoint::domain::DomainState;
 use understudy_checkpoint::epoch::Image;
 use understudy_checkpoint::{OutOfMemory, Pfn};
 
-/// Store and console frame.
+/// The frames of the store and console rings.
 const SPECIAL_FRAMES: u64 = 2;
-/// A write costs this much credit; credit grows by nanoseconds × rate.
+/// The credit that a write costs. Credit grows by nanoseconds × rate.
 const CREDIT_PER_PAGE: u64 = 1_000_000_000;
-/// Writes that could not be done for this long are not caught up with: a guest that was starved of CPU
-/// does not come back with a storm.
+/// Writes that are later than this are skipped, so that a guest that was starved of CPU does not come back with a
+/// storm.
 const LOAD_BACKLOG_NS_MAX: u64 = 10_000_000;
-/// Writes of a slow load are done in batches this far apart, so that an almost idle guest really sleeps.
+/// Writes of a slow load are batched at this distance, so that an almost idle guest really sleeps.
 const LOAD_TICK_NS: u64 = 1_000_000;
-/// A started guest says this often where it is, in case a switch loses one.
+/// How often a started guest announces its address, in case a switch loses an announcement.
 const ANNOUNCEMENTS: u64 = 3;
 const ANNOUNCE_EVERY_NS: u64 = 50_000_000;
 
-/// An image and state that are no lab guest.
+/// An image and state that are not a lab guest's.
 #[derive(thiserror::Error, Clone, PartialEq, Eq, Debug)]
 pub enum RestoreError {
-    /// The state cannot be read.
+    /// The state cannot be decoded.
     #[error(transparent)]
     State(#[from] StateError),
-    /// The memory is not whole.
+    /// The memory is incomplete.
     #[error(transparent)]
     Ram(#[from] RamError),
     /// State and memory do not belong together.
@@ -53,7 +53,7 @@ pub enum RestoreError {
         "The state is of a guest with {state} frames, the image has {image}; they do not belong together"
     )]
     Size {
-        /// Frames by the state.
+        /// Frames according to the state.
         state: u64,
         /// Frames of the image.
         image: u64,
@@ -68,12 +68,12 @@ pub enum RestoreError {
 pub struct Guest {
     ram: Ram,
     registers: Registers,
-    /// Where frames are written before they leave; holds nothing between calls.
+    /// A buffer for outgoing frames; empty between calls.
     outgoing: Vec<u8>,
 }
 
 impl Guest {
-    /// A guest that was never run, if the host has memory for it. The configuration was [checked](GuestConfig::check).
+    /// A new guest, if the host has the memory. The configuration must have been [checked](GuestConfig::check).
     pub fn boot(config: &GuestConfig) -> Result<Self, OutOfMemory> {
         let page_count = pages_for(config.memory_bytes);
         let registers = Registers {
@@ -93,7 +93,7 @@ impl Guest {
         Ok(Self { ram: Ram::new(page_count)?, registers, outgoing: Vec::new() })
     }
 
-    /// The guest that an image with its state stands for, exactly as it was captured.
+    /// The guest of an image with its state, exactly as it was captured.
     pub fn from_image(image: Image) -> Result<Self, RestoreError> {
         let registers = Registers::read_state(image.state())?;
         let (state, frames) = (registers.page_count, image.page_count());
@@ -118,13 +118,13 @@ impl Guest {
         &self.registers
     }
 
-    /// What a platform tells a guest that runs on in a new place: say where you are.
+    /// Makes the guest announce its address, as a platform does when a guest continues in a new place.
     pub fn announce_soon(&mut self) {
         self.registers.announcements_due = ANNOUNCEMENTS;
         self.registers.announce_at_ns = self.registers.time_ns;
     }
 
-    /// Becomes what `state` says, in memory that was put right before.
+    /// Sets the registers to `state`; the memory must match already.
     pub(crate) fn put_state(&mut self, state: &DomainState) -> Result<(), RestoreError> {
         let registers = Registers::read_state(state)?;
         let (state, frames) = (registers.page_count, self.ram.page_count());
@@ -135,7 +135,7 @@ impl Guest {
         Ok(())
     }
 
-    /// Lets guest time pass.
+    /// Advances guest time.
     pub fn advance(&mut self, elapsed_ns: u64) {
         self.registers.time_ns += elapsed_ns;
         if let Rate::PagesPerSecond(rate) = self.registers.load.rate {
@@ -146,12 +146,12 @@ impl Guest {
         }
     }
 
-    /// Takes one frame in, at a usual moment, and sends what answers it.
+    /// Takes one frame and sends the answers, under no conditions.
     pub fn deliver(&mut self, frame: &[u8], port: &dyn Port) {
         self.deliver_at(Moment::default(), frame, port);
     }
 
-    /// As [`deliver`](Self::deliver), with what the guest's host does to it meanwhile.
+    /// [`deliver`](Self::deliver) under the host's conditions for this frame.
     pub fn deliver_at(&mut self, moment: Moment, frame: &[u8], port: &dyn Port) {
         self.registers.counters.frames_received += 1;
         match Frame::parse(frame) {
@@ -160,7 +160,7 @@ impl Guest {
         }
     }
 
-    /// Sends the announcement that is due, if one is.
+    /// Sends an announcement if one is due.
     pub fn run_timers(&mut self, port: &dyn Port) {
         let registers = &mut self.registers;
         if registers.announcements_due == 0 || registers.time_ns < registers.announce_at_ns {
@@ -174,7 +174,7 @@ impl Guest {
         self.send(&Frame { dst: Mac::BROADCAST, src: mac, body: Body::Arp(gratuitous) }, port);
     }
 
-    /// Whether the load has a write to do now.
+    /// Whether a write of the load is due.
     pub fn load_is_due(&self) -> bool {
         match self.registers.load.rate {
             Rate::Max => true,
@@ -195,7 +195,7 @@ impl Guest {
         registers.counters.load_pages += 1;
     }
 
-    /// Guest time until something is due without a frame arriving; `None` if nothing ever is.
+    /// Guest time until something is due without a frame arriving; `None` if nothing will be.
     pub fn next_due_ns(&self) -> Option<u64> {
         let registers = &self.registers;
         let load = match registers.load.rate {

@@ -1,4 +1,4 @@
-//! The guest's stack and service: what each frame is answered with.
+//! The guest's network stack and key-value service: answers frames.
 
 use super::table::{Entry, Full};
 use super::{Guest, table};
@@ -8,7 +8,7 @@ use crate::memcached::{self, PORT, Reply, Request};
 use crate::nic::Port;
 use crate::wire::{Arp, ArpOp, Body, Echo, Flow, Frame, Udp};
 
-/// Longest echo the guest answers: a frame of usual size. Longer ones are ignored.
+/// Longest echo request that the guest answers: a frame of usual size.
 const ECHO_BYTES_MAX: usize = 1472;
 
 impl Guest {
@@ -70,7 +70,7 @@ impl Guest {
         }
     }
 
-    /// Does a request and appends the reply to `out`; `false` if the client wants none.
+    /// Executes a request and appends the reply to `out`; `false` if the client wants none.
     fn execute(&mut self, text: &[u8], out: &mut Vec<u8>) -> bool {
         let table = table(&self.registers);
         match Request::parse(text) {

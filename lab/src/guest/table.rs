@@ -8,8 +8,8 @@
 //!   | used  | key len | value len | flags  | key (250)  |     | value (1024) |
 //! ```
 //!
-//! A key lives in the first free slot from its home frame on, at most [`PROBE_FRAMES`] frames away. Nothing is
-//! ever removed, so the first free slot ends a search. Numbers are little-endian.
+//! A key is stored in the first free slot from its home frame on, at most [`PROBE_FRAMES`] frames away. Nothing is ever
+//! removed, so the first free slot ends a search. Numbers are little-endian.
 
 use crate::memcached::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::ram::Ram;
@@ -19,12 +19,12 @@ const KEY_AT: usize = 8;
 const VALUE_AT: usize = 264;
 const SLOT_BYTES: usize = VALUE_AT + VALUE_BYTES_MAX;
 const SLOTS_PER_FRAME: usize = PAGE_SIZE / SLOT_BYTES;
-/// Bounds a search: a table this crowded around one key counts as full.
+/// Most frames of a search: a table this crowded around one key counts as full.
 const PROBE_FRAMES: u64 = 32;
 
 const _: () = assert!(KEY_AT + KEY_BYTES_MAX <= VALUE_AT && KEY_BYTES_MAX <= u8::MAX as usize);
 
-/// No free slot within reach of the key.
+/// There is no free slot within reach of the key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Full;
 
@@ -35,7 +35,7 @@ pub(crate) struct Entry<'a> {
     pub(crate) value: &'a [u8],
 }
 
-/// Where the table is: the first `frames` frames.
+/// The table: the first `frames` frames of memory.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Table {
     pub(crate) frames: u64,
@@ -56,7 +56,7 @@ impl Table {
         Some(Entry { flags, value: &slot[VALUE_AT..VALUE_AT + value_bytes] })
     }
 
-    /// Key and value are within their limits: the protocol's reader saw to it.
+    /// Sets a key. Key and value must be within their limits, which the protocol's parser ensures.
     pub(crate) fn set(&self, ram: &mut Ram, key: &[u8], entry: Entry<'_>) -> Result<(), Full> {
         let (pfn, at) = match self.find(ram, key) {
             Place::Found(pfn, at) | Place::Free(pfn, at) => (pfn, at),

@@ -1,12 +1,12 @@
-//! The switch itself: where a frame goes. No socket, thread or clock.
+//! The forwarding of the switch: decides where a frame goes. No socket, thread or clock.
 //!
 //! ```text
 //!   frame from port p:  learn  source → p  (a known source moves)
 //!                       known destination → its port      unknown, group → every other port
 //! ```
 //!
-//! A cut port is plugged in and carries nothing, either way, until it is mended; it goes by its name, so that a
-//! port that reconnects under the name is still cut.
+//! A cut port stays connected but carries nothing in either direction until it is mended. Cutting goes by name, so a
+//! port that reconnects under its name is still cut.
 
 use crate::framing::FrameWriter;
 use crate::mac::Mac;
@@ -14,19 +14,19 @@ use crate::wire::{ETHERNET_BYTES, destination_of, source_of};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-/// Addresses that are learnt at most. Beyond them frames are flooded: correct, only slower.
+/// Most addresses that are learnt. Beyond them frames are flooded, which is correct but slower.
 const ADDRESSES_MAX: usize = 4096;
 
-/// A port of the switch; never used again after it was unplugged.
+/// The number of a port. Not used again after the port is disconnected.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct PortId(pub usize);
 
 /// What a port has carried.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct PortCounters {
-    /// Frames taken from whoever is plugged in.
+    /// Frames received from the port.
     pub received: u64,
-    /// Frames queued to whoever is plugged in.
+    /// Frames queued to the port.
     pub sent: u64,
     /// Frames dropped because the queue was full.
     pub dropped_full: u64,
@@ -41,7 +41,7 @@ struct Port {
     counters: PortCounters,
 }
 
-/// Ports, and which address is behind which.
+/// The ports, and the addresses behind them.
 #[derive(Debug, Default)]
 pub(crate) struct Fabric {
     ports: BTreeMap<PortId, Port>,
@@ -70,8 +70,8 @@ impl Fabric {
         }
     }
 
-    /// Takes a frame from a port and queues it where it goes. `None` if the port carries nothing, or it is no
-    /// frame; otherwise the port's name.
+    /// Forwards a frame from a port, and returns the port's name. `None` if the port is cut or the bytes are not a
+    /// frame.
     pub(crate) fn forward(&mut self, from: PortId, frame: &[u8]) -> Option<Arc<str>> {
         let port = self.ports.get_mut(&from)?;
         let (source, destination) = (source_of(frame)?, destination_of(frame)?);
@@ -110,17 +110,17 @@ impl Fabric {
         }
     }
 
-    /// What waits to leave through a port.
+    /// The queue of frames to a port.
     pub(crate) fn outgoing(&mut self, port: PortId) -> Option<&mut FrameWriter> {
         self.ports.get_mut(&port).map(|port| &mut port.outgoing)
     }
 
-    /// Ports through which something waits to leave.
+    /// Ports with queued frames.
     pub(crate) fn waiting(&self) -> Vec<PortId> {
         self.ports.iter().filter(|(_, port)| !port.outgoing.is_empty()).map(|(id, _)| *id).collect()
     }
 
-    /// Where an address was last seen.
+    /// The port where an address was last seen.
     pub(crate) fn port_of(&self, address: Mac) -> Option<(PortId, Arc<str>)> {
         let port = self.addresses.get(&address)?;
         Some((*port, self.ports.get(port)?.name.clone()))
@@ -141,7 +141,7 @@ mod tests {
         [&address(destination)[..], &address(source), &[0x08, 0x00, 1, 2, 3]].concat()
     }
 
-    /// How many frames wait at each port; empties the queues.
+    /// The number of frames in each port's queue; empties the queues.
     fn drain(fabric: &mut Fabric) -> Vec<usize> {
         (0..3)
             .map(|port| {

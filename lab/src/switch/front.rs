@@ -1,4 +1,4 @@
-//! The switch's front: a Unix socket, one connection a port, one thread.
+//! The socket of the switch: a Unix socket with one connection for each port, served by one thread.
 //!
 //! ```text
 //!   connection:  | length | name | then | length | frame | length | frame | …       both ways: framing.rs
@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 const LISTENER: Token = Token(0);
 const WAKER: Token = Token(1);
-/// Ports count from here, so that a port's number is its token.
+/// Ports count from here, so that a port's number is also its token.
 const FIRST_PORT: usize = 2;
 /// Longest name of a port.
 pub(crate) const PORT_NAME_BYTES_MAX: usize = 64;
@@ -28,23 +28,23 @@ pub(crate) const PORT_NAME_BYTES_MAX: usize = 64;
 /// A frame that entered the switch.
 #[derive(Clone, Copy, Debug)]
 pub struct Sighting<'a> {
-    /// When.
+    /// The time.
     pub at: Instant,
-    /// Through which port.
+    /// The port.
     pub port: PortId,
-    /// The name that the port gave itself.
+    /// The port's name.
     pub name: &'a str,
-    /// All of it.
+    /// The frame.
     pub frame: &'a [u8],
 }
 
-/// Sees every frame that enters the switch through a port that is not cut, before it is passed on.
+/// Observes every frame that enters the switch through a port that is not cut, before it is forwarded.
 pub trait Observer: Send {
-    /// One frame. Called on the switch's thread: what takes long delays all ports.
+    /// Called on the switch's thread, so a slow observer delays all ports.
     fn seen(&mut self, sighting: &Sighting<'_>);
 }
 
-/// A running switch; stops with the value, and takes its socket away.
+/// A running switch. Dropping it stops it and removes its socket.
 #[derive(Debug)]
 pub struct Switch {
     path: PathBuf,
@@ -55,7 +55,7 @@ pub struct Switch {
 }
 
 impl Switch {
-    /// Listens on a socket at `path`, where nothing may be yet.
+    /// Listens on a socket at `path`, where nothing may exist yet.
     pub fn start(path: &Path, observer: Option<Box<dyn Observer>>) -> io::Result<Self> {
         let mut listener = UnixListener::bind(path)?;
         let poll = Poll::new()?;
@@ -76,12 +76,12 @@ impl Switch {
         Ok(Self { path: path.into(), fabric, stop, waker, thread: Some(thread) })
     }
 
-    /// Where uplinks connect.
+    /// The path of the socket.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Cuts every port of this name, now and later, or mends them.
+    /// Cuts or mends every port of this name, now and in future.
     pub fn set_cut(&self, name: &str, cut: bool) {
         self.fabric.lock().set_cut(name, cut);
     }
@@ -91,7 +91,7 @@ impl Switch {
         self.fabric.lock().port_of(address).map(|(port, name)| (port, name.to_string()))
     }
 
-    /// Ports that are plugged in, with their names and counters.
+    /// The connected ports, with names and counters.
     pub fn ports(&self) -> Vec<(PortId, String, PortCounters)> {
         self.fabric.lock().counters()
     }
@@ -113,21 +113,21 @@ impl Drop for Switch {
 struct Connection {
     stream: UnixStream,
     reader: FrameReader,
-    /// Whether it has said its name and is plugged into the fabric.
+    /// Whether it has sent its name and is connected to the fabric.
     is_plugged: bool,
 }
 
-/// Why a connection ends.
+/// The connection has ended.
 struct Ended;
 
-/// What the thread owns.
+/// The state of the switch's thread.
 struct Front {
     poll: Poll,
     listener: UnixListener,
     fabric: Arc<Mutex<Fabric>>,
     observer: Option<Box<dyn Observer>>,
     connections: HashMap<PortId, Connection>,
-    /// Connections that may have more to read; each gets one read a turn, so that none starves the others.
+    /// Connections that may have more to read. Each gets one read a turn, so that none starves the others.
     readable: VecDeque<PortId>,
     next_port: usize,
 }
@@ -175,14 +175,14 @@ impl Front {
         }
     }
 
-    /// Queues a port for one read, if it is not queued already.
+    /// Queues a port for one read, unless it is queued already.
     fn read_soon(&mut self, port: PortId) {
         if !self.readable.contains(&port) {
             self.readable.push_back(port);
         }
     }
 
-    /// One read from a connection, and what it brought.
+    /// Reads once from a connection, and forwards the frames.
     fn serve(&mut self, port: PortId) {
         let Some(connection) = self.connections.get_mut(&port) else { return };
         let filled = connection.reader.fill(&mut connection.stream);

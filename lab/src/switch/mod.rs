@@ -1,4 +1,4 @@
-//! A small learning Ethernet switch. Hosts and stations plug in over a Unix socket; no root is needed.
+//! A small learning Ethernet switch. Hosts and stations connect over a Unix socket; no root is needed.
 //!
 //! ```text
 //!   uplink "host-a"  ══╗
@@ -6,7 +6,7 @@
 //!   station "client" ══╝
 //! ```
 //!
-//! * `fabric` the switch itself: no socket, no clock
+//! * `fabric` the forwarding: no socket, no clock
 //! * `front` the socket and the thread
 
 mod fabric;
