@@ -109,6 +109,23 @@ impl Mirror {
         }
     }
 
+    /// An empty log, without a mark, whose first frame has the number `first`. What was before it is missing.
+    pub fn beginning_at(first: Number, limits: Limits) -> Self {
+        Self { next: first.0, lost: first.0.checked_sub(1), ..Self::new(limits) }
+    }
+
+    /// The number of the next frame.
+    pub fn next(&self) -> Number {
+        Number(self.next)
+    }
+
+    /// The next frame has the number `next`: those in between have not come, and have no room.
+    pub fn skip_to(&mut self, next: Number) {
+        if next.0 > self.next {
+            (self.next, self.lost) = (next.0, Some(next.0 - 1));
+        }
+    }
+
     /// Logs a frame. It has a number even if it has no room.
     pub fn push(&mut self, frame: Frame<'_>) -> Result<Number, Full> {
         let number = self.next;
@@ -124,12 +141,17 @@ impl Mirror {
 
     /// What was logged so far is in the image of `epoch`.
     pub fn mark(&mut self, epoch: Epoch) -> Result<(), Full> {
+        self.mark_at(epoch, Number(self.next))
+    }
+
+    /// What has, or will have, a number before `next` is in the image of `epoch`.
+    pub fn mark_at(&mut self, epoch: Epoch, next: Number) -> Result<(), Full> {
         if self.marks.len() >= self.limits.frames_max {
             return Err(Full);
         }
         // An epoch that is made again replaces what was cut for it, and after it, before.
         while self.marks.pop_back_if(|mark| mark.epoch >= epoch).is_some() {}
-        self.marks.push_back(Mark { epoch, next: self.next });
+        self.marks.push_back(Mark { epoch, next: next.0 });
         Ok(())
     }
 

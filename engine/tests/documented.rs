@@ -82,6 +82,8 @@ fn every_label_value_that_the_table_names_is_one() {
         ("log_lines_lost_total", "cause"),
         ("page_encoded_total", "kind"),
         ("failovers_total", "reason"),
+        ("colo_released_total", "by"),
+        ("colo_diverged_total", "why"),
     ] {
         let row = table.lines().find(|line| line.contains(&format!("`{metric}{{")));
         let row = row.unwrap_or_else(|| panic!("{metric} has no row with its labels"));

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use understudy::control::status::{
-    FORMAT, GuestStatus, PageCounts, PauseParts, PeerStatus, Quantiles, Takeover, WaitingStatus,
+    ColoStatus, FORMAT, GuestStatus, PageCounts, PauseParts, PeerStatus, Quantiles, Takeover, WaitingStatus,
     WitnessStatus,
 };
 use understudy::control::{GuestRole, GuestState, Status};
@@ -56,6 +56,19 @@ fn whole() -> Status {
             activated_at_ns: 81_030_000_000,
             from_epoch: 77,
         }),
+        colo: ColoStatus {
+            mode: "auto".into(),
+            live: true,
+            reason: String::new(),
+            base: Some(1203),
+            released_by_match: 300,
+            released_by_ack: 100,
+            match_share: Some(0.75),
+            diverged: [("content", 3), ("copy_ended", 0), ("full", 0), ("silence", 1), ("unmatched", 0)]
+                .map(|(why, count)| (why.to_owned(), count))
+                .into(),
+            match_us: Quantiles { count: 300, p50: 181, p99: 724, max: 1448 },
+        },
     };
     Status {
         format: FORMAT,

@@ -94,9 +94,15 @@ impl LabGuest {
 
     /// Passes a frame to the guest's network card; `false` if it was dropped. Never blocks.
     pub fn inject(&self, frame: &[u8]) -> bool {
-        let taken = self.handle.shared.ring.push(frame);
+        self.inject_numbered(frame).is_some()
+    }
+
+    /// The same, with the frame's place in the order in which the guest takes frames, if nobody else injects any: it is taken
+    /// once [`frames_taken`](Self::frames_taken) is more.
+    pub fn inject_numbered(&self, frame: &[u8]) -> Option<u64> {
+        let number = self.handle.shared.ring.push(frame);
         self.handle.vcpu.unpark();
-        taken
+        number
     }
 
     /// A handle to the network card, which does not keep the guest alive.
@@ -142,10 +148,10 @@ impl LabGuest {
         self.handle.shared.ring.dropped()
     }
 
-    /// The number of frames accepted by [`inject`](Self::inject) that the guest has taken from its card: in order,
-    /// unless its host reorders them. Exact while the guest is suspended.
+    /// Frames that have left its card, of those that [`inject`](Self::inject) took, in their order: the guest has taken them, or
+    /// they were dropped when it was set. Exact while it is suspended.
     pub fn frames_taken(&self) -> u64 {
-        self.visit().frames_taken
+        self.handle.shared.ring.popped()
     }
 
     /// Makes the guest announce its address, as after a move.
@@ -204,9 +210,24 @@ pub struct Inlet {
 impl Inlet {
     /// Passes a frame to the card; `false` if it was dropped, or the guest has ended. Never blocks.
     pub fn inject(&self, frame: &[u8]) -> bool {
-        let taken = self.shared.upgrade().is_some_and(|shared| shared.ring.push(frame));
+        self.inject_numbered(frame).is_some()
+    }
+
+    /// As [`LabGuest::inject_numbered`].
+    pub fn inject_numbered(&self, frame: &[u8]) -> Option<u64> {
+        let number = self.shared.upgrade().and_then(|shared| shared.ring.push(frame));
         self.vcpu.unpark();
-        taken
+        number
+    }
+
+    /// The number of the next frame that is injected, if nobody else injects any; `None` if the guest has ended.
+    pub fn next_number(&self) -> Option<u64> {
+        self.shared.upgrade().map(|shared| shared.ring.pushed())
+    }
+
+    /// As [`LabGuest::frames_taken`]; 0 if the guest is gone.
+    pub fn frames_taken(&self) -> u64 {
+        self.shared.upgrade().map_or(0, |shared| shared.ring.popped())
     }
 
     /// Whether the vCPU's thread has ended. Never waits.

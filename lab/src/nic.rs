@@ -30,25 +30,44 @@ pub trait Port: Send + Sync {
 pub(crate) struct Ring {
     frames: ArrayQueue<Box<[u8]>>,
     dropped: AtomicU64,
+    /// Frames that went in.
+    pushed: AtomicU64,
+    /// Those of them that came out, in the same order.
+    popped: AtomicU64,
 }
 
 impl Ring {
     pub(crate) fn new() -> Self {
-        Self { frames: ArrayQueue::new(RING_FRAMES), dropped: AtomicU64::new(0) }
+        let (dropped, pushed, popped) = <(AtomicU64, AtomicU64, AtomicU64)>::default();
+        Self { frames: ArrayQueue::new(RING_FRAMES), dropped, pushed, popped }
     }
 
-    /// Adds a frame; `false` if it was dropped: the ring is full, or no frame has this length.
-    pub(crate) fn push(&self, frame: &[u8]) -> bool {
+    /// Takes a frame in and says its number, counted from 0, which is right where frames come from one thread. `None` if it was
+    /// dropped: the ring is full, or no frame has this length.
+    pub(crate) fn push(&self, frame: &[u8]) -> Option<u64> {
         let taken = (ETHERNET_BYTES..=FRAME_BYTES_MAX).contains(&frame.len())
             && self.frames.push(frame.into()).is_ok();
         if !taken {
             self.dropped.fetch_add(1, Ordering::Relaxed);
+            return None;
         }
-        taken
+        Some(self.pushed.fetch_add(1, Ordering::AcqRel))
     }
 
     pub(crate) fn pop(&self) -> Option<Box<[u8]>> {
-        self.frames.pop()
+        let frame = self.frames.pop()?;
+        self.popped.fetch_add(1, Ordering::AcqRel);
+        Some(frame)
+    }
+
+    /// The number of the next frame that goes in.
+    pub(crate) fn pushed(&self) -> u64 {
+        self.pushed.load(Ordering::Acquire)
+    }
+
+    /// The number of the next frame that comes out.
+    pub(crate) fn popped(&self) -> u64 {
+        self.popped.load(Ordering::Acquire)
     }
 
     pub(crate) fn is_empty(&self) -> bool {

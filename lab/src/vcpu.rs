@@ -43,7 +43,6 @@ pub(crate) struct Inside {
     /// Guest time has been counted up to here.
     counted_to: Instant,
     pub(crate) draws: Draws,
-    pub(crate) frames_taken: u64,
 }
 
 /// Whether a guest runs.
@@ -89,7 +88,7 @@ impl Drop for OffWhenDone<'_> {
 impl Shared {
     pub(crate) fn new(guest: Guest, holds: Holds, draws: Draws) -> Self {
         let power = Power::On(holds);
-        let inside = Inside { guest, power, counted_to: Instant::now(), draws, frames_taken: 0 };
+        let inside = Inside { guest, power, counted_to: Instant::now(), draws };
         Self {
             inside: Mutex::new(inside),
             hands: AtomicU32::new(0),
@@ -145,14 +144,12 @@ impl Shared {
                 return Rest::Nothing;
             }
             let Some(frame) = self.ring.pop() else { break };
-            inside.frames_taken += 1;
             let mut moment = Moment::default();
             match inside.draws.next() {
                 Draw::Now(drawn) => moment = drawn,
                 Draw::After(time) => self.stall(time),
                 Draw::Overtaken => {
                     if let Some(later) = self.ring.pop() {
-                        inside.frames_taken += 1;
                         inside.guest.deliver(&later, port);
                     }
                 }

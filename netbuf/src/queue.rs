@@ -223,6 +223,14 @@ impl EpochQueue {
         true
     }
 
+    /// A frame that this host makes in the guest's name leaves after those that may leave now. Nothing does while the queue is
+    /// fenced, and none has to: it is dropped where there is no room.
+    pub fn add_leaving(&mut self, frame: Vec<u8>) {
+        if self.mode != Mode::Fenced && self.held.len() + self.leaving.len() < self.limits.frames_max {
+            self.leaving.push_back(frame);
+        }
+    }
+
     /// The held frames from number `id` on, with their epochs.
     pub fn held_from(&self, id: HeldId) -> impl Iterator<Item = (HeldId, Epoch, &[u8])> {
         self.held.from(id)

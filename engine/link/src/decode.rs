@@ -15,8 +15,8 @@ use understudy_checkpoint::domain::{Description, GuestKind};
 use understudy_checkpoint::pages::EpochSummary;
 use understudy_checkpoint::{Epoch, Generation};
 use understudy_session::{
-    Copy, CopyEnd, Decline, EpochKind, Record, RequestId, Standing, ToPrimary, ToSecondary, WitnessOutcome,
-    WitnessReply, WitnessRequest,
+    Copy, CopyEnd, Decline, EpochKind, Mode, Record, RequestId, Standing, ToPrimary, ToSecondary,
+    WitnessOutcome, WitnessReply, WitnessRequest,
 };
 
 /// Reads a body of `kind` for `guest`. Nothing is taken that [`encode`](super::encode) would not have written.
@@ -83,7 +83,7 @@ fn guest_frame<'a>(kind: Kind, body: &mut Body<'a>) -> Result<GuestFrame<'a>, Li
             detail: body.text()?.to_owned(),
         }),
         Kind::HoldReady => GuestFrame::HoldReady,
-        Kind::Input | Kind::Handshake | Kind::Released | Kind::Output => {
+        Kind::Input | Kind::Cut | Kind::Handshake | Kind::Released | Kind::Output => {
             GuestFrame::Packets(PacketFrame::read(kind, body)?)
         }
         Kind::Window => GuestFrame::Window { through_bytes: body.u64()? },
@@ -136,7 +136,11 @@ fn to_secondary(kind: Kind, body: &mut Body<'_>) -> Result<ToSecondary, LinkErro
         Kind::PrimaryHeartbeat => ToSecondary::Heartbeat { generation },
         Kind::Switchover => ToSecondary::Switchover { generation, epoch: body.epoch()? },
         Kind::Farewell => ToSecondary::Farewell { generation },
-        Kind::CopyWanted => ToSecondary::CopyWanted { generation, from: body.optional_u64()?.map(Epoch) },
+        Kind::CopyWanted => ToSecondary::CopyWanted {
+            generation,
+            mode: Mode::read(body)?,
+            from: body.optional_u64()?.map(Epoch),
+        },
         _ => return Err(LinkError::UnknownKind(kind.number())),
     })
 }

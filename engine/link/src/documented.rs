@@ -9,7 +9,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use understudy_checkpoint::domain::GuestKind;
-use understudy_session::{CopyEnd, EpochKind, WitnessOutcome};
+use understudy_session::{CopyEnd, EpochKind, Mode, WitnessOutcome};
 
 const DOCUMENT: &str = include_str!("../../../docs/LINK.md");
 
@@ -97,6 +97,7 @@ fn the_document_lists_each_value_of_each_field() {
         (Kind::Stand, "standing", table::<StandingTag>()),
         (Kind::Declined, "why", table::<DeclineTag>()),
         (Kind::HoldDeclined, "reason", table::<HoldReason>()),
+        (Kind::CopyWanted, "mode", table::<Mode>()),
         (Kind::Halted, "why", table::<CopyEnd>()),
         (Kind::WitnessReply, "outcome", table::<WitnessOutcome>()),
         // The record is drawn behind the last kind that carries it.
@@ -123,6 +124,7 @@ fn no_two_values_of_a_field_have_one_number_and_each_is_its_own_row() {
     check::<StandingTag>();
     check::<DeclineTag>();
     check::<HoldReason>();
+    check::<Mode>();
     check::<CopyEnd>();
     check::<WitnessOutcome>();
     check::<CopyTag>();

@@ -248,8 +248,9 @@ fn put_to_secondary(out: &mut Vec<u8>, message: &ToSecondary) {
             put_u64(out, generation.0);
             put_u64(out, epoch.0);
         }
-        ToSecondary::CopyWanted { generation, from } => {
+        ToSecondary::CopyWanted { generation, mode, from } => {
             put_u64(out, generation.0);
+            mode.put(out);
             put_optional_u64(out, from.map(|epoch| epoch.0));
         }
     }

@@ -80,6 +80,7 @@ kinds! {
     0x1C Input                3 Guest   "Input"          "a guest's input";
     0x1D Handshake            3 Guest   "Handshake"      "a connection's beginning";
     0x1E Released             3 Guest   "Released"       "a release of a copy's output";
+    0x1F Cut                  3 Guest   "Cut"            "an epoch's cut of input";
 
     0x20 Stand                1 Guest   "Stand"          "a secondary's standing";
     0x21 Ack                  1 Guest   "Ack"            "an ack";

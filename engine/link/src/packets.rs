@@ -1,8 +1,8 @@
 //! Network packets of a guest with a copy that runs: what the guest hears, what the copy sends, and what became of it.
 //!
 //! ```text
-//!   primary ── Input, Handshake, Released ──► secondary          in lanes of their own, before pages: somebody
-//!           ◄─ Output ───────────────────────                    waits for each packet
+//!   primary ── Input, Cut, Handshake, Released ──► secondary     in lanes of their own, before pages: somebody
+//!           ◄─ Output ────────────────────────────               waits for each packet
 //!
 //!   a list of packets   length u32 │ that many bytes │ length u32 │ …      at least one, numbered one by one from `first`
 //! ```
@@ -28,12 +28,21 @@ pub enum PacketFrame<'a> {
     Input {
         /// The sender's generation.
         generation: Generation,
-        /// The newest epoch that was cut before it was heard.
-        epoch: Epoch,
-        /// The number of the first packet, counted in this generation.
+        /// The number of the first packet. Numbers only grow in a generation; those that are left out were lost.
         first: u64,
         /// The packets, in order.
         packets: Packets<'a>,
+    },
+    /// An epoch was cut. What was heard before is sent before.
+    Cut {
+        /// The sender's generation.
+        generation: Generation,
+        /// The epoch.
+        epoch: Epoch,
+        /// The number of the first packet that the image of the epoch does not contain.
+        next: u64,
+        /// Connections whose numbers the sender rewrites, in a form that is not the link's.
+        carried: &'a [u8],
     },
     /// The guest has sent this beginning of a TCP connection: what its numbers are.
     Handshake {
@@ -157,6 +166,7 @@ impl<'a> PacketFrame<'a> {
     pub(super) fn kind(&self) -> Kind {
         match self {
             Self::Input { .. } => Kind::Input,
+            Self::Cut { .. } => Kind::Cut,
             Self::Handshake { .. } => Kind::Handshake,
             Self::Released { .. } => Kind::Released,
             Self::Output { .. } => Kind::Output,
@@ -173,6 +183,7 @@ impl<'a> PacketFrame<'a> {
         match self {
             Self::Input { packets, .. } | Self::Output { packets, .. } => packets.0.len(),
             Self::Handshake { packet, .. } => packet.len(),
+            Self::Cut { carried, .. } => carried.len(),
             Self::Released { .. } => 0,
         }
     }
@@ -180,9 +191,17 @@ impl<'a> PacketFrame<'a> {
     pub(super) fn put(&self, out: &mut Vec<u8>) {
         let mut put = |words: [u64; 2]| words.into_iter().for_each(|word| put_u64(out, word));
         match self {
-            Self::Input { generation, epoch, first, packets }
-            | Self::Output { generation, base: epoch, first, packets } => {
+            Self::Input { generation, first, packets } => {
+                put([generation.0, *first]);
+                out.extend_from_slice(packets.0);
+            }
+            Self::Cut { generation, epoch, next, carried } => {
                 put([generation.0, epoch.0]);
+                put_u64(out, *next);
+                out.extend_from_slice(carried);
+            }
+            Self::Output { generation, base, first, packets } => {
+                put([generation.0, base.0]);
                 put_u64(out, *first);
                 out.extend_from_slice(packets.0);
             }
@@ -198,10 +217,14 @@ impl<'a> PacketFrame<'a> {
     }
 
     pub(super) fn read(kind: Kind, body: &mut Body<'a>) -> Result<Self, LinkError> {
-        let (generation, epoch) = (body.generation()?, body.epoch()?);
+        let generation = body.generation()?;
+        if kind == Kind::Input {
+            return Ok(Self::Input { generation, first: body.u64()?, packets: Packets::read(body)? });
+        }
+        let epoch = body.epoch()?;
         Ok(match kind {
-            Kind::Input => {
-                Self::Input { generation, epoch, first: body.u64()?, packets: Packets::read(body)? }
+            Kind::Cut => {
+                Self::Cut { generation, epoch, next: body.u64()?, carried: core::mem::take(&mut body.0) }
             }
             Kind::Output => {
                 Self::Output { generation, base: epoch, first: body.u64()?, packets: Packets::read(body)? }

@@ -12,11 +12,11 @@ use understudy_checkpoint::domain::{Description, GuestKind};
 use understudy_checkpoint::pages::EpochSummary;
 use understudy_checkpoint::{Epoch, Generation};
 use understudy_session::{
-    Copy, CopyEnd, Decline, EpochKind, NodeName, Record, RequestId, Standing, ToPrimary, ToSecondary,
+    Copy, CopyEnd, Decline, EpochKind, Mode, NodeName, Record, RequestId, Standing, ToPrimary, ToSecondary,
     WitnessOutcome, WitnessReply, WitnessRequest,
 };
 
-const KINDS: usize = 48;
+const KINDS: usize = 51;
 
 /// What frames are made of, so that each kind can be made with any content.
 #[derive(Clone, Debug)]
@@ -43,6 +43,7 @@ impl Parts {
         let standing = |standing| to_primary(ToPrimary::Stand { generation, standing });
         let packets = |frame| GuestFrame::Packets(frame).of(guest);
         let halted = |why| to_primary(ToPrimary::Halted { generation, base: epoch, why });
+        let wanted = |mode| to_secondary(ToSecondary::CopyWanted { generation, mode, from: maybe_epoch });
         let begin = |kind| ToSecondary::EpochBegin { generation, epoch, kind, base: maybe_epoch };
         match self.kind {
             0 => LinkFrame::Hello(Hello { versions: (b as u16, c as u16), service: Service::Node, from })
@@ -105,11 +106,14 @@ impl Parts {
             35 => GuestFrame::HoldReady.of(guest),
             36 => GuestFrame::Window { through_bytes: c }.of(guest),
             37 => declined(Decline::Diverged),
-            44 => packets(PacketFrame::Input { generation, epoch, first: c, packets: self.packets() }),
+            44 => packets(PacketFrame::Input { generation, first: c, packets: self.packets() }),
             45 => packets(PacketFrame::Handshake { generation, epoch, packet: &self.bytes }),
             46 => packets(PacketFrame::Released { generation, base: epoch, through: c }),
             47 => packets(PacketFrame::Output { generation, base: epoch, first: c, packets: self.packets() }),
-            39 => to_secondary(ToSecondary::CopyWanted { generation, from: maybe_epoch }),
+            48 => packets(PacketFrame::Cut { generation, epoch, next: c, carried: &self.bytes }),
+            39 => wanted(Mode::Remus),
+            49 => wanted(Mode::Colo),
+            50 => wanted(Mode::Auto),
             40 => to_primary(ToPrimary::Live { generation, base: epoch }),
             41 => halted(CopyEnd::Crashed),
             42 => halted(CopyEnd::NoRoom),
@@ -286,15 +290,18 @@ fn each_kind_has_the_bytes_that_the_document_draws() {
         (0x26, "0300000000000000".to_owned()),
         (0x22, "0100000000000000".to_owned() + "01" + "0300000000000000" + "07" + "0000000000000000"),
         (0x33, "0400000000000000".to_owned() + "05616c706861" + "0500000000000000" + RECORD),
-        (0x1B, "0100000000000000".to_owned() + "01" + "0300000000000000"),
+        (0x1B, "0100000000000000".to_owned() + "01" + "01" + "0300000000000000"),
         (0x27, "0100000000000000".to_owned() + "0200000000000000"),
         (0x28, "0100000000000000".to_owned() + "0200000000000000" + "01"),
         (0x28, "0100000000000000".to_owned() + "0200000000000000" + "02"),
         (0x28, "0100000000000000".to_owned() + "0200000000000000" + "03"),
-        (0x1C, "0100000000000000".to_owned() + "0200000000000000" + "0300000000000000" + PACKETS),
+        (0x1C, "0100000000000000".to_owned() + "0300000000000000" + PACKETS),
         (0x1D, "0100000000000000".to_owned() + "0200000000000000" + "ababab"),
         (0x1E, "0100000000000000".to_owned() + "0200000000000000" + "0300000000000000"),
         (0x29, "0100000000000000".to_owned() + "0200000000000000" + "0300000000000000" + PACKETS),
+        (0x1F, "0100000000000000".to_owned() + "0200000000000000" + "0300000000000000" + "ababab"),
+        (0x1B, "0100000000000000".to_owned() + "02" + "01" + "0300000000000000"),
+        (0x1B, "0100000000000000".to_owned() + "03" + "01" + "0300000000000000"),
     ];
     const PACKETS: &str = concat!("03000000ababab", "03000000ababab");
     const RECORD: &str = concat!("0200000000000000", "0100000000000000", "0462657461", "01", "0567616d6d61");
@@ -419,7 +426,7 @@ fn kinds_and_addresses_that_do_not_exist_are_refused() {
     for kind in [0, 0x07, 0x34, 0xFFFF] {
         assert_eq!(craft(kind, 0), Err(LinkError::UnknownKind(kind)));
     }
-    assert_eq!(craft(0x1F, 1), Err(LinkError::UnknownKind(0x1F)));
+    assert_eq!(craft(0x2F, 1), Err(LinkError::UnknownKind(0x2F)));
     assert_eq!(craft(0x04, 1), Err(LinkError::WrongAddress { kind: 0x04, guest: 1 }));
     assert_eq!(craft(0x13, 0), Err(LinkError::WrongAddress { kind: 0x13, guest: 0 }));
 }

@@ -9,7 +9,7 @@ use super::refusal::HoldReason;
 use super::service::{RefuseReason, Service};
 use alloc::vec::Vec;
 use understudy_checkpoint::domain::GuestKind;
-use understudy_session::{CopyEnd, Decline, EpochKind, Standing, WitnessOutcome};
+use understudy_session::{CopyEnd, Decline, EpochKind, Mode, Standing, WitnessOutcome};
 
 /// A value, as it stands in a table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -137,6 +137,12 @@ values! { "reason to decline" DeclineTag {
     5 ImageLost  1 "image lost";
     6 TakingOver 1 "taking over";
     7 Diverged   2 "diverged";
+}}
+
+values! { "mode" Mode {
+    1 Remus 3 "remus";
+    2 Colo  3 "colo";
+    3 Auto  3 "auto";
 }}
 
 values! { "reason of a copy's end" CopyEnd {

@@ -56,6 +56,8 @@ pub enum ToSecondary {
     CopyWanted {
         /// The sender's generation.
         generation: Generation,
+        /// How the guest is protected: after a takeover it is so on.
+        mode: super::Mode,
         /// The copy may be set to this epoch or a later one: what the guest hears after their cuts is sent. `None`: there should
         /// be no copy.
         from: Option<Epoch>,

@@ -35,7 +35,7 @@ mod tests;
 
 pub use events::{End, Event, GiveUp, Loss, Refusal, State};
 pub use machine::Primary;
-pub use matching::Rest;
+pub use matching::{CopyStanding, Rest};
 pub use pacer::{BARE_MANY, Budgets, PacedBy, Pacing, Waiting};
 
 use super::colo::{Colo, Divergence, Mode};

@@ -96,6 +96,8 @@ pub enum Input {
     CopySet {
         /// The epoch.
         epoch: Epoch,
+        /// All that the guest has heard since is here. Without, it does not run before it is set to a later one.
+        hears_all: bool,
     },
     /// `SetCopy` failed: there is no copy.
     CopySetFailed {

@@ -112,6 +112,9 @@ fn put_guests(text: &mut String, status: &Status) {
         if let Some(pace) = pace(guest) {
             let _ = writeln!(text, "{:width$}  └ {pace}", "", width = widths[0]);
         }
+        if let Some(colo) = colo(guest) {
+            let _ = writeln!(text, "{:width$}  └ {colo}", "", width = widths[0]);
+        }
         if let Some(age) = late_commit(guest) {
             let _ = writeln!(
                 text,
@@ -125,6 +128,36 @@ fn put_guests(text: &mut String, status: &Status) {
             let _ = writeln!(text, "{:width$}  └ {}", "", guest.reason, width = widths[0]);
         }
     }
+}
+
+/// How output leaves before its ack; `None` where it is not to.
+fn colo(guest: &GuestStatus) -> Option<String> {
+    let colo = &guest.colo;
+    if guest.role != GuestRole::Primary || matches!(&*colo.mode, "" | "remus") {
+        return None;
+    }
+    let mut text = format!("colo, mode {}: ", colo.mode);
+    if colo.live {
+        text.push_str("the copy is live");
+    } else {
+        let _ = write!(text, "not live: {}", colo.reason);
+    }
+    if let Some(share) = colo.match_share {
+        let _ = write!(text, "; {:.0} % of what left did so by a match", share * 100.0);
+    }
+    if colo.match_us.count > 0 {
+        let _ = write!(text, ", after {}", times(colo.match_us));
+    }
+    let diverged: Vec<String> = colo
+        .diverged
+        .iter()
+        .filter(|(_, count)| **count > 0)
+        .map(|(why, count)| format!("{why} {count}"))
+        .collect();
+    if !diverged.is_empty() {
+        let _ = write!(text, "; checkpoints for what did not match: {}", diverged.join(", "));
+    }
+    Some(text)
 }
 
 /// What decides when the guest's checkpoints begin, where no clock does.
@@ -246,7 +279,9 @@ fn put_line(text: &mut String, cells: &[String; 9], widths: &[usize; 9]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::status::{FORMAT, PageCounts, PauseParts, PeerStatus, WaitingStatus, WitnessStatus};
+    use crate::control::status::{
+        ColoStatus, FORMAT, PageCounts, PauseParts, PeerStatus, WaitingStatus, WitnessStatus,
+    };
 
     pub(super) fn guest(name: &str) -> GuestStatus {
         GuestStatus {
@@ -274,6 +309,7 @@ mod tests {
             held_bytes: 0,
             dropped_frames: 0,
             takeover: None,
+            colo: ColoStatus::default(),
         }
     }
 
@@ -282,6 +318,33 @@ mod tests {
         let mut names = ["m10", "m2", "a", "m1", "m1-b2", "m"];
         names.sort_by_cached_key(|name| natural(name));
         assert_eq!(names, ["a", "m1", "m1-b2", "m2", "m10", "m"]);
+    }
+
+    #[test]
+    fn a_copy_that_runs_is_told_and_why_it_does_not() {
+        assert_eq!(colo(&guest("g1")), None);
+        let live = ColoStatus {
+            mode: "auto".into(),
+            live: true,
+            match_share: Some(0.75),
+            diverged: [("content".to_owned(), 3), ("full".to_owned(), 0)].into(),
+            match_us: Quantiles { count: 300, p50: 181, p99: 724, max: 1448 },
+            ..ColoStatus::default()
+        };
+        let said = |colo_status| colo(&GuestStatus { colo: colo_status, ..guest("g1") });
+        assert_eq!(
+            said(live).as_deref(),
+            Some(
+                "colo, mode auto: the copy is live; 75 % of what left did so by a match, after 181 µs / 724 µs; \
+                 checkpoints for what did not match: content 3"
+            )
+        );
+        let off = ColoStatus {
+            mode: "colo".into(),
+            reason: "the guest is not protected".into(),
+            ..ColoStatus::default()
+        };
+        assert_eq!(said(off).as_deref(), Some("colo, mode colo: not live: the guest is not protected"));
     }
 
     #[test]

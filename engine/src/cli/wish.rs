@@ -2,7 +2,7 @@
 
 use super::{CliError, ControlArgs, Exit, OutputFormat, print};
 use crate::config::human::parse_span;
-use crate::config::{BudgetSettings, FindChanges, PacingSettings};
+use crate::config::{BudgetSettings, FindChanges, ModeChoice, PacingSettings};
 use crate::control::{Client, GuestRole, GuestState, Protection, Wish};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -35,6 +35,10 @@ pub(super) struct ProtectArgs {
     /// How changed pages are found; `compare` is for PV guests where Xen has no log [default: log]
     #[arg(long, value_name = "HOW")]
     find_changes: Option<FindChanges>,
+    /// Checkpoints alone (remus), a copy that runs on the peer as well (colo), or whichever pays (auto); of a guest that is
+    /// protected already, too [default: remus]
+    #[arg(long, value_name = "MODE")]
+    mode: Option<ModeChoice>,
 }
 
 /// Arguments of `takeover`.
@@ -128,6 +132,7 @@ pub(super) fn run_protect(args: ProtectArgs) -> Result<Exit, CliError> {
         interval_ms: None,
         pacing: Some(pacing).filter(|it| !it.is_empty()).map(|it| it.to_string()),
         find_changes: args.find_changes,
+        mode: args.mode,
     })?;
     let began = Instant::now();
     loop {

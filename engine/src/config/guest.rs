@@ -8,9 +8,11 @@
 //! A key of the other kind is refused, not passed over: whoever writes it means another node.
 
 mod lab;
+mod mode;
 mod xen;
 
 pub use lab::LabGuestConfig;
+pub use mode::ModeChoice;
 pub use xen::{FindChanges, XenGuestConfig};
 
 use super::human::parse_span;
@@ -25,7 +27,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 use understudy_session::primary::Pacing;
-use understudy_session::{NodeName, Span};
+use understudy_session::{Mode, NodeName, Span};
 
 /// A guest as a flag or a table gives it.
 #[derive(Deserialize, Clone, Default, PartialEq, Eq, Debug)]
@@ -35,6 +37,8 @@ pub struct GuestSettings {
     pub name: Option<String>,
     /// Which peer holds its copy; needed only if there are several.
     pub peer: Option<String>,
+    /// How it is protected; else by checkpoints alone.
+    pub mode: Option<ModeChoice>,
     /// Lab: its memory, such as `256M`.
     pub memory: Option<String>,
     /// Lab: its Ethernet address.
@@ -128,6 +132,11 @@ impl GuestSettings {
             "interval" => {
                 return Ok(self.interval.replace(parse_span(value)?).is_some());
             }
+            "mode" => {
+                let mode =
+                    ModeChoice::from_str(value, false).map_err(|_| PairError::Mode(value.to_owned()))?;
+                return Ok(self.mode.replace(mode).is_some());
+            }
             "find-changes" => {
                 let how = FindChanges::from_str(value, false)
                     .map_err(|_| PairError::FindChanges(value.to_owned()))?;
@@ -143,7 +152,7 @@ impl GuestSettings {
             }
             _ => {
                 let keys = format!(
-                    "name, peer; of a lab guest: memory, mac, ip, load; of a Xen guest: find-changes, interval, \
+                    "name, peer, mode; of a lab guest: memory, mac, ip, load; of a Xen guest: find-changes, interval, \
                      pacing=output, {}",
                     BudgetSettings::KEYS.join(", ")
                 );
@@ -151,6 +160,10 @@ impl GuestSettings {
             }
         };
         Ok(slot.replace(value.to_owned()).is_some())
+    }
+
+    fn decide_mode(&self) -> Mode {
+        self.mode.map(Mode::from).unwrap_or_default()
     }
 
     fn checked_name(&self) -> Result<&str, ConfigError> {
@@ -231,6 +244,7 @@ mod tests {
             ("interval=1s,interval=1s", "twice"),
             ("ip=x", "not an IPv4 address"),
             ("find-changes=guess", "not one of log, compare"),
+            ("mode=fast", "not one of remus, colo, auto"),
             ("pacing=clock", "pacing=output"),
             ("nam=a", "not one of name, peer"),
             ("size=3", "not one of name, peer"),

@@ -21,7 +21,7 @@ mod settings;
 mod tables;
 mod text;
 
-pub use guest::{FindChanges, GuestConfigs, GuestSettings, LabGuestConfig, XenGuestConfig};
+pub use guest::{FindChanges, GuestConfigs, GuestSettings, LabGuestConfig, ModeChoice, XenGuestConfig};
 pub use lab::LabSettings;
 pub use named::{Hypervisor, Peer};
 pub use pacing::{BUDGETS, BudgetSettings, PacingSettings};

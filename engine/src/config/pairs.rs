@@ -44,4 +44,7 @@ pub enum PairError {
     /// Not a way to find changes.
     #[error("{0:?} is not one of log, compare")]
     FindChanges(String),
+    /// Not a way to protect.
+    #[error("{0:?} is not one of remus, colo, auto")]
+    Mode(String),
 }

@@ -68,7 +68,7 @@ pub struct Settings {
     /// What runs guests on this host [default: lab].
     #[arg(long, value_name = "WHAT")]
     pub hypervisor: Option<Hypervisor>,
-    /// A guest to protect; repeatable. In the file: tables `guest`. Keys: name, peer; of a lab guest, which the node starts:
+    /// A guest to protect; repeatable. In the file: tables `guest`. Keys: name, peer, mode (remus, colo, auto); of a lab guest, which the node starts:
     /// memory, mac, ip, load; of a Xen guest, whenever it runs here: interval, pacing=output and budgets, find-changes.
     #[arg(long = "guest", alias = "domain", value_name = "KEY=VALUE,…")]
     #[serde(rename = "guest", alias = "domain")]

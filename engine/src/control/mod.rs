@@ -26,7 +26,7 @@ pub use state::GuestState;
 pub use status::{GuestRole, GuestStatus, Status};
 
 pub use crate::config::CONTROL_PATH as DEFAULT_PATH;
-use crate::config::FindChanges;
+use crate::config::{FindChanges, ModeChoice};
 use crate::request_server::RequestServer;
 use mio::Registry;
 use mio::net::UnixListener;
@@ -92,6 +92,9 @@ pub struct Protection {
     /// How changed pages are found; else in Xen's log. Not of a guest that is here already.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub find_changes: Option<FindChanges>,
+    /// How it is protected; else as it is, or by checkpoints alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<ModeChoice>,
 }
 
 /// A node's answer.
@@ -158,6 +161,7 @@ mod tests {
             interval_ms: None,
             pacing: None,
             find_changes: None,
+            mode: None,
         };
         let protect = Request::Protect(plain.clone());
         let line = b"{\"ask\":\"protect\",\"guest\":\"g1\",\"to\":\"b\"}\n";

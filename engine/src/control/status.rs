@@ -3,6 +3,7 @@
 
 use super::GuestState;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 /// Which form of the status this is.
@@ -134,6 +135,32 @@ pub struct GuestStatus {
     pub dropped_frames: u64,
     /// The takeover that made this node the guest's primary, if one did.
     pub takeover: Option<Takeover>,
+    /// How output leaves before its ack.
+    #[serde(default)]
+    pub colo: ColoStatus,
+}
+
+/// How a guest's output leaves because a copy of it, which runs on the peer, has sent the same.
+#[derive(Serialize, Deserialize, Clone, Default, PartialEq, Debug)]
+pub struct ColoStatus {
+    /// How the guest is to be protected: `remus`, `colo` or `auto`. Empty on a secondary before it was told.
+    pub mode: String,
+    /// Whether output leaves by a match now.
+    pub live: bool,
+    /// Why not; empty if it does, or is not to.
+    pub reason: String,
+    /// The epoch that the copy was set to, if it is live.
+    pub base: Option<u64>,
+    /// Frames that left by a match.
+    pub released_by_match: u64,
+    /// Frames that were held and left by their ack.
+    pub released_by_ack: u64,
+    /// The share of the former in both, from 0 to 1.
+    pub match_share: Option<f64>,
+    /// How often a checkpoint was asked for because output would not leave by a match, by why.
+    pub diverged: BTreeMap<String, u64>,
+    /// How long frames that left by a match waited for the copy's, in microseconds, each to a power of two.
+    pub match_us: Quantiles,
 }
 
 /// What a node of an earlier version does not say.

@@ -1,6 +1,7 @@
 //! A guest that runs on this host, as the engine sees it: paused and unpaused by the session's word, stopped for good when
 //! fenced.
 
+use crate::guest::copy::Heard;
 use crate::guest::output::HeldOutput;
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -39,6 +40,10 @@ pub trait Machine: Send + Sync + Debug {
     }
     /// Hands its network card a frame, if its network is the loop's.
     fn deliver(&self, frame: &[u8]);
+    /// What it hears, where a copy of it could hear the same.
+    fn heard(&self) -> Option<Arc<Heard>> {
+        None
+    }
 }
 
 /// A guest that runs here.

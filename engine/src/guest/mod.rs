@@ -32,13 +32,16 @@ mod waker;
 mod workers;
 mod xen;
 
-pub use copy::{CopyCard, CopyOrder, HostCopy, NotBegun, OutOfStep, Through, Traffic, TrafficStats, Untold};
+pub use copy::{
+    Batch, CARD, CopyCard, CopyOrder, Delivery, Heard, HostCopy, INPUT_BYTES_MAX, INPUT_FRAMES_MAX, NotBegun,
+    OutOfStep, Through, Traffic, TrafficStats, Untold,
+};
 pub use figures::{Encoded, PauseTimes};
 pub use host::{Host, NotBuilt};
 pub use lab::{LabCard, LabCards, LabHost, LabStartError, activated};
 pub use machine::{BoxedSource, HostError, Machine, PreviousRun, RunningGuest};
 pub use output::interfaces::Card;
-pub use output::{HeldOutput, OutputError, OutputMaker, OutputStats, UnheldCard};
+pub use output::{Compared, HeldOutput, OutputError, OutputMaker, OutputStats, UnheldCard};
 pub use participant::{Health, Participant, ParticipantError, Participants};
 pub use pipeline::order::CaptureOrder;
 pub use pipeline::outlet::{Outlet, OutletClosed};

@@ -4,7 +4,6 @@
 //! ```text
 //!   capture ── check ── cut(N) ──────► each participant: what comes from here on is epoch N+1's
 //!   loop    ── release(N) ───────────► what is of epochs up to N may leave          (N is acked)
-//!           ── match_from(N) ────────► what is of N+1 may leave when a copy has sent the same, until stop_match
 //!           ── pass · fence · revive ► all of it may leave · nothing ever · held again
 //!           ◄─ take_health ──────────  pressure, leaks, faults
 //! ```
@@ -47,13 +46,6 @@ pub trait Participant: Send + Sync + Debug {
 
     /// `through` is acked: what is of epochs up to it may leave.
     fn release(&self, through: Epoch);
-
-    /// What is of the epoch after `base` may leave as well, once a copy that runs from `base` has sent the same. Of what
-    /// compares nothing, nothing does.
-    fn match_from(&self, _base: Epoch) {}
-
-    /// Nothing leaves by a match from here on.
-    fn stop_match(&self) {}
 
     /// Everything may leave, now and from here on.
     fn pass(&self);
@@ -101,16 +93,6 @@ impl Participants {
     /// `through` is acked.
     pub fn release(&self, through: Epoch) {
         self.0.iter().for_each(|one| one.release(through));
-    }
-
-    /// A copy runs from `base`.
-    pub fn match_from(&self, base: Epoch) {
-        self.0.iter().for_each(|one| one.match_from(base));
-    }
-
-    /// No copy runs, or it says nothing more.
-    pub fn stop_match(&self) {
-        self.0.iter().for_each(|one| one.stop_match());
     }
 
     /// Everything may leave.

@@ -22,6 +22,7 @@ pub(super) struct GuestFamilies {
     pub(super) page: PageFamilies,
     pub(super) output: OutputFamilies,
     pub(super) standing: StandingFamilies,
+    pub(super) matching: MatchFamilies,
 }
 
 impl GuestFamilies {
@@ -31,6 +32,7 @@ impl GuestFamilies {
             page: PageFamilies::new(make),
             output: OutputFamilies::new(make),
             standing: StandingFamilies::new(make),
+            matching: MatchFamilies::new(make),
         }
     }
 }
@@ -202,6 +204,44 @@ impl StandingFamilies {
                 "What bounds made happen: stretched epochs, checkpoints brought forward by output pressure, \
                  pauses lengthened by full staging, protection given up for slowness.",
                 &["guest", "policy"],
+            ),
+        }
+    }
+}
+
+/// Output that leaves because a copy has sent the same.
+#[derive(Clone, Debug)]
+pub(super) struct MatchFamilies {
+    pub(super) live: IntGaugeVec,
+    pub(super) seconds: HistogramVec,
+    pub(super) released: IntCounterVec,
+    pub(super) diverged: IntCounterVec,
+}
+
+impl MatchFamilies {
+    fn new(make: &Maker) -> Self {
+        let guest = &["guest"][..];
+        Self {
+            live: make.gauges(
+                "colo_live",
+                "Whether output leaves by a match with a copy that runs on the peer.",
+                guest,
+            ),
+            seconds: make.histograms(
+                "colo_match_seconds",
+                "How long frames that left by a match waited for the copy's, each to a power of two.",
+                guest,
+                SECONDS_BUCKETS,
+            ),
+            released: make.counters(
+                "colo_released_total",
+                "Frames of output that were held, by what let them out: a match with the copy's, or the ack of their epoch.",
+                &["guest", "by"],
+            ),
+            diverged: make.counters(
+                "colo_diverged_total",
+                "Checkpoints that were asked for because output would not leave by a match, by why.",
+                &["guest", "why"],
             ),
         }
     }

@@ -2,6 +2,7 @@
 
 use super::Role;
 use super::families::GuestFamilies;
+use super::matching::{MatchMeter, Waits};
 use crate::control::status::PageCounts;
 use crate::control::status::{GuestStatus, PauseParts, Quantiles};
 use hdrhistogram::Histogram;
@@ -9,6 +10,7 @@ use prometheus::{IntCounter, IntGauge};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use understudy_checkpoint::pages::EncodeStats;
 use understudy_link::HoldReason;
+use understudy_session::Divergence;
 use understudy_session::primary::PacedBy;
 
 /// The parts of a pause, as labels and in the order they happen.
@@ -28,7 +30,7 @@ const TAKEOVER_REASONS: [&str; 4] = ["link_ended", "silent", "switchover", "oper
 const TIME_US_MAX: u64 = 60_000_000;
 
 /// A time's distribution to two digits: 1 % off at most, some ten kilobytes.
-fn times() -> Histogram<u64> {
+pub(super) fn times() -> Histogram<u64> {
     Histogram::new_with_max(TIME_US_MAX, 2).expect("constant bounds are valid")
 }
 
@@ -63,6 +65,7 @@ pub struct GuestMeter {
     raw_bytes: u64,
     dropped_frames_before: u64,
     hold_faults_before: u64,
+    matching: MatchMeter,
 }
 
 impl GuestMeter {
@@ -95,6 +98,7 @@ impl GuestMeter {
             raw_bytes: 0,
             dropped_frames_before: 0,
             hold_faults_before: 0,
+            matching: MatchMeter::new(&families.matching, guest),
             guest: guest.to_owned(),
             families,
         }
@@ -276,6 +280,26 @@ impl GuestMeter {
         self.policy("unprotect");
     }
 
+    /// How long frames waited for the copy's, since `before`.
+    pub fn matched(&mut self, before: &Waits, now: &Waits) {
+        self.matching.waited(before, now);
+    }
+
+    /// What has left of this output so far, by a match and by an ack.
+    pub fn left(&mut self, by_match: u64, by_ack: u64) {
+        self.matching.left(by_match, by_ack);
+    }
+
+    /// What the copy sends is not what the guest sends.
+    pub fn output_diverged(&mut self, why: Divergence) {
+        self.matching.diverged(why);
+    }
+
+    /// Whether output leaves by a live copy now.
+    pub fn set_live(&self, is_live: bool) {
+        self.matching.set_live(is_live);
+    }
+
     fn policy(&self, policy: &str) {
         self.families.standing.policy.with_label_values(&[self.guest.as_str(), policy]).inc();
     }
@@ -297,6 +321,7 @@ impl GuestMeter {
         status.link_bytes = self.link_bytes;
         status.held_bytes = self.held_bytes.get().cast_unsigned();
         status.dropped_frames = self.dropped_frames_before;
+        self.matching.fill(&mut status.colo);
     }
 
     fn forget_role(&mut self) {
@@ -341,6 +366,7 @@ impl Drop for GuestMeter {
         let _ = self.families.output.held_bytes.remove_label_values(guest);
         let _ = self.families.output.unheld_cards.remove_label_values(guest);
         let _ = self.families.checkpoint.last_commit.remove_label_values(guest);
+        let _ = self.families.matching.live.remove_label_values(guest);
     }
 }
 
@@ -348,7 +374,12 @@ fn record(times: &mut Histogram<u64>, time: Duration) {
     times.saturating_record(time.as_micros().min(u128::from(TIME_US_MAX)) as u64);
 }
 
-fn quantiles(times: &Histogram<u64>) -> Quantiles {
+/// The same time for many.
+pub(super) fn record_n(times: &mut Histogram<u64>, us: u64, count: u64) {
+    times.saturating_record_n(us.min(TIME_US_MAX), count);
+}
+
+pub(super) fn quantiles(times: &Histogram<u64>) -> Quantiles {
     Quantiles {
         count: times.len(),
         p50: times.value_at_quantile(0.5),

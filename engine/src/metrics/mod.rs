@@ -7,10 +7,12 @@
 
 mod families;
 pub mod http;
+mod matching;
 mod meter;
 mod process;
 mod role;
 
+pub use matching::Waits;
 pub use meter::GuestMeter;
 pub use role::Role;
 

@@ -8,7 +8,7 @@ use crate::control::{GuestStatus, Wish};
 use crate::guest::Committed;
 use crossbeam::channel::Sender;
 use understudy_checkpoint::domain::Description;
-use understudy_session::Time;
+use understudy_session::{Mode, Time};
 
 impl Guests {
     /// Begins what an operator wishes; the error says why not.
@@ -29,6 +29,11 @@ impl Guests {
     ) -> Result<(), ConfigError> {
         let of_node = self.config.timing.pacing;
         self.guests.get_mut(name).map_or(Ok(()), |guest| guest.set_pacing(wished, of_node, cx))
+    }
+
+    /// Changes how a guest that runs here is protected.
+    pub(super) fn set_mode(&mut self, name: &str, mode: Mode, cx: &mut dyn Context) -> Result<(), String> {
+        self.guests.get_mut(name).map_or(Ok(()), |guest| guest.set_mode(mode, cx))
     }
 
     /// Whether the changes of a guest are found in this way.

@@ -12,11 +12,11 @@ use super::driver::MadeWay;
 use super::guests::Guests;
 use super::inbound::GuestName;
 use super::new_primary::{AddError, NewPrimary, check_size};
-use super::primary::{Gate, OwnOffer, PrimaryGuest};
+use super::primary::{CopyElsewhere, Gate, OwnOffer, PrimaryGuest};
 use super::replay_stats::ReplayStats;
 use super::secondary::{Parts, SecondaryGuest};
 use crate::config::XenGuestConfig;
-use crate::guest::{Held, HeldOutput, Participants, RunningGuest, Traffic};
+use crate::guest::{Heard, Held, HeldOutput, Participant, Participants, RunningGuest, Traffic};
 use std::sync::Arc;
 use understudy_checkpoint::domain::Description;
 use understudy_checkpoint::{Generation, epoch};
@@ -38,7 +38,7 @@ impl Guests {
 
     /// Takes in a Xen guest that was found running. One of this name that has ended here makes way.
     pub fn found(&mut self, guest: XenGuestConfig, found: RunningGuest, cx: &mut dyn Context) {
-        let XenGuestConfig { name, peer, pacing, find_changes: _ } = guest;
+        let XenGuestConfig { name, peer, mode, pacing, find_changes: _ } = guest;
         // A guest that no engine ran before is nobody else's: if it is not taken in, it keeps its network.
         let loose = found.past.is_none().then(|| found.output.clone());
         let let_go = |output: Option<HeldOutput>| output.into_iter().for_each(HeldOutput::let_go_soon);
@@ -51,7 +51,7 @@ impl Guests {
         let Some(MadeWay { is_wished, rival }) = made_way else { return let_go(loose) };
         let name: GuestName = name.into();
         self.guests.remove(&name);
-        let beginning = NewPrimary { pacing: Some(pacing), ..NewPrimary::of(&name, found, peer) };
+        let beginning = NewPrimary { pacing: Some(pacing), mode, ..NewPrimary::of(&name, found, peer) };
         let mut guest = match self.begin(beginning, cx) {
             Ok(guest) => guest,
             Err(error) => {
@@ -71,8 +71,18 @@ impl Guests {
 
     /// Makes the driver of a guest that runs here.
     fn begin(&mut self, beginning: NewPrimary, cx: &mut dyn Context) -> Result<Box<PrimaryGuest>, AddError> {
-        let NewPrimary { name, peer, mut source, machine, output, origin, takeover, pacing, compared_bytes } =
-            beginning;
+        let NewPrimary {
+            name,
+            peer,
+            mut source,
+            machine,
+            output,
+            origin,
+            takeover,
+            pacing,
+            mode,
+            compared_bytes,
+        } = beginning;
         let description = source.0.describe()?;
         // A guest that an engine ran before goes on whatever its size: it says why it is not protected.
         let is_new = matches!(origin, Origin::Started);
@@ -86,7 +96,9 @@ impl Guests {
             Origin::Adopted { generation, .. } | Origin::Outdated { generation, .. } => generation,
             Origin::Started | Origin::TookOver { .. } => Generation(0),
         };
-        let participants = Participants::from(output.clone());
+        let heard = machine.as_ref().and_then(|machine| machine.heard());
+        let copy = CopyElsewhere::new(heard.clone(), output.compared().is_some(), mode);
+        let participants = participants_of(&output, heard);
         let started =
             self.workers.protect(source.0, description.page_count, config, participants.clone(), &reporter);
         let (protector, broken) = match started.map_err(AddError::from) {
@@ -100,6 +112,7 @@ impl Guests {
         }
         let mut timing = self.config.primary_session(peer.clone());
         timing.pacing = pacing.unwrap_or(timing.pacing);
+        timing.colo.mode = copy.mode();
         let session = Primary::new(timing, origin, cx.now());
         let mut meter = self.metrics.guest(&name);
         meter.compares_with(compared_bytes);
@@ -125,6 +138,7 @@ impl Guests {
             recording_ended: None,
             offer: OwnOffer::default(),
             gate: Gate::default(),
+            copy,
             end_seen: false,
             broken: None,
             over: None,
@@ -198,4 +212,10 @@ impl Guests {
             }
         }
     }
+}
+
+/// What is cut in each pause: what the guest sends, and what it has heard.
+fn participants_of(output: &HeldOutput, heard: Option<Arc<Heard>>) -> Participants {
+    let heard = heard.map(|heard| heard as Arc<dyn Participant>);
+    Participants::new(std::iter::once(output.participant()).chain(heard).collect())
 }

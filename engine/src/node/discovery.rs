@@ -190,7 +190,13 @@ mod tests {
         let mut discovery = Discovery { thread: Some((ask, told)), ..Discovery::none() };
         let pacing = primary::Pacing::Clock { interval: Span::from_ms(25) };
         let find_changes = FindChanges::Log;
-        let web = XenGuestConfig { name: "web".into(), peer: NodeName("b".into()), pacing, find_changes };
+        let web = XenGuestConfig {
+            name: "web".into(),
+            peer: NodeName("b".into()),
+            mode: Default::default(),
+            pacing,
+            find_changes,
+        };
         discovery.want(web.clone()).unwrap();
         discovery.run(Time(0), true, |_| false);
         assert_eq!(asked.try_recv().as_ref(), Ok(&web));

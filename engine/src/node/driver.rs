@@ -27,7 +27,7 @@ use understudy_checkpoint::Generation;
 use understudy_checkpoint::domain::Description;
 use understudy_link::HoldRefusal;
 use understudy_session::primary::Pacing;
-use understudy_session::{NodeName, Time, WitnessReply};
+use understudy_session::{Mode, NodeName, Time, WitnessReply};
 
 /// What a guest hears of the witness.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -203,6 +203,11 @@ pub(super) trait GuestDriver: Send {
         _of_node: Pacing,
         _wires: &mut dyn Context,
     ) -> Result<(), ConfigError> {
+        Ok(())
+    }
+
+    /// Changes how it is protected; the error says why that cannot be.
+    fn set_mode(&mut self, _mode: Mode, _wires: &mut dyn Context) -> Result<(), String> {
         Ok(())
     }
 

@@ -15,8 +15,8 @@ use mio::Token;
 use std::io;
 use std::time::Duration;
 use understudy_checkpoint::Epoch;
-use understudy_session::Span;
 use understudy_session::primary::Origin;
+use understudy_session::{Mode, Span};
 
 impl Node {
     /// One iteration.
@@ -132,6 +132,7 @@ impl Node {
                 let output = self.guests.outputs.frames(Epoch(0));
                 let (name, source) = (guest.as_str().into(), BoxedSource(source));
                 let (machine, origin, takeover, pacing) = (None, Origin::Started, None, None);
+                let mode = Mode::default();
                 let compared_bytes = 0;
                 let beginning = NewPrimary {
                     name,
@@ -142,6 +143,7 @@ impl Node {
                     origin,
                     takeover,
                     pacing,
+                    mode,
                     compared_bytes,
                 };
                 let _ = to.send(self.guests.add(beginning, &mut self.cx));
@@ -249,7 +251,7 @@ impl Node {
 
     /// Protects a guest: again, or from now on.
     fn protect(&mut self, protection: Protection) -> Result<(), String> {
-        let Protection { guest, to, interval_ms, pacing, find_changes } = protection;
+        let Protection { guest, to, interval_ms, pacing, find_changes, mode } = protection;
         let pacing = pacing.map(|text| text.parse::<PacingSettings>()).transpose();
         let (name, pacing) = (&*guest, pacing.map_err(|error| error.to_string())?);
         let interval = interval_ms.map(|ms| Span::from_ms(u64::from(ms)));
@@ -272,6 +274,9 @@ impl Node {
                 ));
             }
             self.guests.wish(name, control::Wish::Protect, &mut self.cx)?;
+            if let Some(mode) = mode {
+                self.guests.set_mode(name, mode.into(), &mut self.cx)?;
+            }
             return self.guests.set_pacing(name, pacing, &mut self.cx).map_err(|error| error.to_string());
         }
         let PacingSettings { interval, budgets } = pacing;
@@ -281,6 +286,7 @@ impl Node {
             interval,
             pacing: budgets,
             find_changes,
+            mode,
             ..GuestSettings::default()
         };
         let guest = guest

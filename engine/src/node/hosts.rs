@@ -40,7 +40,10 @@ pub(super) fn first_guests(config: &NodeConfig, outputs: &OutputMaker) -> Result
     }
     let host = lab(config, outputs);
     let begin = |guest| match host.start(guest) {
-        Ok(activated) => Ok(NewPrimary::of(&guest.name, activated, guest.peer.clone())),
+        Ok(activated) => {
+            let beginning = NewPrimary::of(&guest.name, activated, guest.peer.clone());
+            Ok(NewPrimary { mode: guest.mode, ..beginning })
+        }
         Err(why) => Err(NodeError::Guest { name: guest.name.clone(), reason: why.to_string() }),
     };
     guests.iter().map(begin).collect()

@@ -37,12 +37,21 @@ pub enum GuestPackets {
     Input {
         /// The sender's.
         generation: Generation,
-        /// The newest epoch that was cut before.
-        epoch: Epoch,
         /// The number of the first one.
         first: u64,
         /// They.
         packets: PacketList,
+    },
+    /// An epoch was cut.
+    Cut {
+        /// The sender's.
+        generation: Generation,
+        /// The epoch.
+        epoch: Epoch,
+        /// The number of the first packet that its image does not contain.
+        next: u64,
+        /// Connections whose numbers the sender rewrites.
+        carried: Vec<u8>,
     },
     /// How the guest began a TCP connection.
     Handshake {
@@ -78,8 +87,11 @@ pub enum GuestPackets {
 impl From<PacketFrame<'_>> for GuestPackets {
     fn from(frame: PacketFrame<'_>) -> Self {
         match frame {
-            PacketFrame::Input { generation, epoch, first, packets } => {
-                Self::Input { generation, epoch, first, packets: packets.into() }
+            PacketFrame::Input { generation, first, packets } => {
+                Self::Input { generation, first, packets: packets.into() }
+            }
+            PacketFrame::Cut { generation, epoch, next, carried } => {
+                Self::Cut { generation, epoch, next, carried: carried.to_vec() }
             }
             PacketFrame::Handshake { generation, epoch, packet } => {
                 Self::Handshake { generation, epoch, packet: packet.to_vec() }
@@ -99,6 +111,7 @@ impl GuestPackets {
         match self {
             Self::Input { packets, .. } | Self::Output { packets, .. } => packets.len_bytes(),
             Self::Handshake { packet, .. } => packet.len(),
+            Self::Cut { carried, .. } => carried.len(),
             Self::Released { .. } => 0,
         }
     }

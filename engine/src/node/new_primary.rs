@@ -6,8 +6,8 @@ use crate::guest::{BoxedSource, HeldOutput, Machine, PreviousRun, RunningGuest, 
 use std::sync::Arc;
 use understudy_checkpoint::domain::{Description, DomainError};
 use understudy_link::{EncodeError, GUEST_PAGES_MAX, check_offer};
-use understudy_session::NodeName;
 use understudy_session::primary::{Origin, Pacing};
+use understudy_session::{Mode, NodeName};
 
 /// Why a guest cannot be taken in.
 #[derive(thiserror::Error, Debug)]
@@ -54,6 +54,8 @@ pub struct NewPrimary {
     pub takeover: Option<Takeover>,
     /// `None`: the node's.
     pub pacing: Option<Pacing>,
+    /// How it is protected.
+    pub mode: Mode,
     /// Memory that comparing it takes; 0 where Xen logs.
     pub compared_bytes: u64,
 }
@@ -75,6 +77,7 @@ impl NewPrimary {
             origin,
             takeover: None,
             pacing: None,
+            mode: Mode::default(),
             compared_bytes,
         }
     }

@@ -1,5 +1,6 @@
 //! A guest that runs here: its session's outputs performed, its workers' reports told to the session.
 
+mod copy;
 mod driver;
 mod ending;
 mod gate;
@@ -17,6 +18,7 @@ use crate::control::status::Takeover;
 use crate::guest::{CaptureOrder, Checkpointer, Health, HeldOutput, Machine, Outlet, Participants};
 use crate::guest::{Report, RuntimeId, Stuck};
 use crate::metrics::GuestMeter;
+pub(super) use copy::CopyElsewhere;
 pub(super) use gate::Gate;
 use mend::Broken;
 pub(super) use offer::OwnOffer;
@@ -82,6 +84,7 @@ pub(super) struct PrimaryGuest {
     /// What the peer makes of the guest that is offered to it.
     pub(super) offer: OwnOffer,
     pub(super) gate: Gate,
+    pub(super) copy: CopyElsewhere,
     /// Its end was logged.
     pub(super) end_seen: bool,
     pub(super) broken: Option<Broken>,
@@ -117,6 +120,7 @@ impl PrimaryGuest {
         if self.session.guest_settles() && self.machine.as_ref().is_none_or(|machine| machine.has_settled()) {
             self.handle(Input::GuestSettled, cx);
         }
+        self.run_matching(cx);
         self.pace(cx);
         let Health { pressure, leaks, fault } = self.participants.take_health();
         if pressure {
@@ -210,6 +214,7 @@ impl PrimaryGuest {
                 }
                 (0..pause.overflows).for_each(|_| self.meter.staging_overflow());
                 let stood = Span(pause.total().as_nanos() as u64);
+                self.cut_input(epoch, cx);
                 self.handle(Input::Captured { epoch, pause: stood }, cx);
             }
             Report::CaptureFailed { epoch, end_of_recording: true, .. } => {
@@ -277,15 +282,15 @@ impl PrimaryGuest {
                 }
                 Output::Release { through } => {
                     output_log::acked(&self.name, through);
+                    self.matching_released(through, cx.now());
                     if let Some(protector) = &self.protector {
                         protector.acked(through);
                     }
                     self.release_output(through);
                 }
-                // What the guest hears is not told to anyone yet: a copy of it would fall silent, which is a divergence.
-                Output::MirrorInput { .. } => {}
-                Output::MatchFrom { base } => self.participants.match_from(base),
-                Output::StopMatch => self.participants.stop_match(),
+                Output::MirrorInput { from } => self.mirror_input(from),
+                Output::MatchFrom { base } => self.match_from(base, cx.now()),
+                Output::StopMatch => self.stop_match(),
                 Output::PassOutput => {
                     // An engine after this one has to know in which generation the guest was let out.
                     self.mark();

@@ -1,9 +1,9 @@
 //! States in words, for `status`.
 
-use crate::control::status::{GuestStatus, PageCounts, PauseParts, Quantiles};
+use crate::control::status::{ColoStatus, GuestStatus, PageCounts, PauseParts, Quantiles};
 use crate::control::{GuestRole, GuestState};
 use crate::guest::UnheldCard;
-use understudy_session::{Copy, Decline, NodeName, Record, primary, secondary};
+use understudy_session::{Copy, Decline, NodeName, Record, Time, primary, secondary};
 
 /// The status of a guest of which nothing is known yet.
 pub(super) fn blank(name: &str, role: GuestRole, state: GuestState) -> GuestStatus {
@@ -32,6 +32,7 @@ pub(super) fn blank(name: &str, role: GuestRole, state: GuestState) -> GuestStat
         held_bytes: 0,
         dropped_frames: 0,
         takeover: None,
+        colo: ColoStatus::default(),
     }
 }
 
@@ -173,6 +174,38 @@ pub(super) fn given_up_reason(why: primary::GiveUp, peer: &NodeName) -> String {
         GiveUp::Leak => "output could not be held".into(),
         GiveUp::CaptureFails => "checkpoints of the guest failed".into(),
         GiveUp::Broken => "what copies the guest had failed".into(),
+    }
+}
+
+/// Why no copy is tried for a while.
+pub(super) fn rest_reason(why: primary::Rest, peer: &NodeName) -> String {
+    use understudy_session::CopyEnd;
+    match why {
+        primary::Rest::FewMatches { percent } => {
+            format!("{percent} % of what left did so because the copy had sent the same, which is too little")
+        }
+        primary::Rest::NoCopy { why: CopyEnd::NoRoom } => {
+            format!("{peer} cannot run a copy of it; its log says why")
+        }
+        primary::Rest::NoCopy { why: CopyEnd::Crashed } => format!("the copy at {peer} crashed"),
+        primary::Rest::NoCopy { why: CopyEnd::Operator } => {
+            format!("a person has stopped the copy at {peer}")
+        }
+    }
+}
+
+/// Why output does not leave by a match; empty if it does, or is not to.
+pub(super) fn copy_reason(standing: primary::CopyStanding, peer: &NodeName, now: Time) -> String {
+    use primary::CopyStanding;
+    match standing {
+        CopyStanding::Live { .. } | CopyStanding::Unwanted => String::new(),
+        CopyStanding::NotProtected => "the guest is not protected".into(),
+        CopyStanding::Idle => "too little waits for checkpoints".into(),
+        CopyStanding::Asked => format!("the copy at {peer} is being set"),
+        CopyStanding::Rests { why, until } => {
+            let seconds = (until - now).0.div_ceil(1_000_000_000);
+            format!("{}; it is tried again in {seconds} s", rest_reason(why, peer))
+        }
     }
 }
 

@@ -107,7 +107,11 @@ impl Story {
         };
         let (name, peer, find_changes) = ("web".into(), node("a"), FindChanges::Log);
         let pacing = Pacing::Clock { interval: Span::from_ms(25) };
-        self.guests.found(XenGuestConfig { name, peer, pacing, find_changes }, found, &mut self.outside);
+        self.guests.found(
+            XenGuestConfig { name, peer, mode: Default::default(), pacing, find_changes },
+            found,
+            &mut self.outside,
+        );
         self.guests.run(&mut self.outside);
         output
     }

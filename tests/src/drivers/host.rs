@@ -192,7 +192,11 @@ impl Engine {
             Item::Found(guest, found) => {
                 let (name, pacing, find_changes) =
                     (guest_name(guest).to_owned(), self.pacing, FindChanges::Log);
-                guests.found(XenGuestConfig { name, peer, pacing, find_changes }, *found, cx);
+                guests.found(
+                    XenGuestConfig { name, peer, mode: Default::default(), pacing, find_changes },
+                    *found,
+                    cx,
+                );
             }
             Item::Wish(guest, wish) => {
                 // What cannot be granted now is refused, as it is to a person.

@@ -256,7 +256,7 @@ impl Pair {
                     self.answer(Held::Commit, secondary::Input::Committed { epoch: *epoch });
                 }
                 secondary::Output::SetCopy { epoch } => {
-                    self.answer(Held::Set, secondary::Input::CopySet { epoch: *epoch });
+                    self.answer(Held::Set, secondary::Input::CopySet { epoch: *epoch, hears_all: true });
                 }
                 secondary::Output::HaltCopy => self.answer(Held::Halt, secondary::Input::CopyHalted),
                 _ => {}

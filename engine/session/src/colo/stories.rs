@@ -4,7 +4,7 @@ mod takeovers;
 
 use super::pair::{GAP, Held, INTERVAL, LIVE_MAX, PERIOD, Pair};
 use super::{AfterCrash, CopyEnd, Divergence, Mode};
-use crate::primary::{self, Output, Rest, State, Wish};
+use crate::primary::{self, CopyStanding, Output, Rest, State, Wish};
 use crate::secondary::{self, Output as Order};
 use crate::{ToPrimary, ToSecondary, WitnessRequest};
 use alloc::vec::Vec;
@@ -102,7 +102,8 @@ fn a_copy_is_set_to_an_acked_epoch_whose_input_is_told_and_then_frames_match() {
 }
 
 fn wanted(pair: &Pair, from: Epoch) -> Output {
-    Output::Send(ToSecondary::CopyWanted { generation: pair.primary.generation(), from: Some(from) })
+    let (generation, mode) = (pair.primary.generation(), pair.primary.mode());
+    Output::Send(ToSecondary::CopyWanted { generation, mode, from: Some(from) })
 }
 
 #[test]
@@ -377,4 +378,37 @@ fn a_copy_that_was_being_set_when_the_link_was_lost_is_not_run() {
     pair.let_go(Held::Set);
     pair.link(true);
     assert!(runs(&pair).iter().all(|of| *of > base), "{:?}", pair.of_secondary);
+}
+
+#[test]
+fn a_copy_that_lacks_input_stands_still_until_it_is_set_to_a_later_epoch() {
+    let mut pair = Pair::protected(Mode::Colo);
+    pair.hold(Held::Set);
+    pair.wait(INTERVAL_MS + 1);
+    let base = pair.primary.acked().expect("an acked epoch");
+    pair.tell_secondary(secondary::Input::CopySet { epoch: base, hears_all: false });
+    assert_eq!((pair.secondary.live_base(), pair.primary.live_base()), (None, None));
+    pair.let_go(Held::Set);
+    assert_eq!(pair.secondary.live_base(), None, "it was set once");
+    pair.wait(LIVE_MAX_MS + INTERVAL_MS);
+    assert!(pair.primary.live_base() > Some(base), "{:?}", pair.primary);
+    assert_eq!(pair.primary.copy_standing(), CopyStanding::Live { base: pair.base() }, "and nobody rests");
+}
+
+#[test]
+fn the_peer_knows_the_mode_that_the_guest_is_to_be_protected_in() {
+    let mut pair = Pair::protected(Mode::Auto);
+    assert_eq!(pair.secondary.mode(), Mode::Auto, "also while no copy is asked for");
+    assert_eq!(pair.primary.copy_standing(), CopyStanding::Idle);
+    pair.tell_primary(primary::Input::Mode(Mode::Colo));
+    assert_eq!(pair.secondary.mode(), Mode::Colo);
+    pair.tell_primary(primary::Input::Mode(Mode::Remus));
+    assert_eq!(pair.secondary.mode(), Mode::Remus);
+    assert_eq!(pair.primary.copy_standing(), CopyStanding::Unwanted);
+    pair.tell_primary(primary::Input::Mode(Mode::Colo));
+    // A full sync begins anew what is known there.
+    pair.tell_primary(primary::Input::Operator(Wish::Unprotect));
+    pair.tell_primary(primary::Input::Operator(Wish::Protect));
+    pair.wait(3_000);
+    assert_eq!((pair.primary.state(), pair.secondary.mode()), (State::Protected, Mode::Colo));
 }

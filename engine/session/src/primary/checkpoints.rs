@@ -89,7 +89,7 @@ impl Primary {
             _ => {}
         }
         paced_by.into_iter().for_each(|by| self.flow.was_paced_by(by));
-        self.matching.captured();
+        self.matching.captured(capture);
         if let Capture::Resync { base } = capture {
             self.out.push(Output::Report(Event::Resync { base }));
         }

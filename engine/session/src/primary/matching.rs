@@ -18,7 +18,7 @@ use super::super::{Span, Time, ToSecondary};
 use super::machine::Primary;
 use super::pacer::PacedBy;
 use super::phase::{Peer, Phase};
-use super::{Event, Output};
+use super::{Capture, Event, Output};
 use understudy_checkpoint::Epoch;
 
 /// Why a guest is protected by checkpoints alone for a while, whose mode is another.
@@ -33,6 +33,31 @@ pub enum Rest {
     NoCopy {
         /// Why.
         why: CopyEnd,
+    },
+}
+
+/// What a primary knows of a copy of its guest.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CopyStanding {
+    /// The guest is to be protected by checkpoints alone.
+    Unwanted,
+    /// There is no image that a copy could be set to.
+    NotProtected,
+    /// Too little waits for acks.
+    Idle,
+    /// It is done without one for a while.
+    Rests {
+        /// Why.
+        why: Rest,
+        /// When it is tried again.
+        until: Time,
+    },
+    /// It is being set.
+    Asked,
+    /// Output leaves by it.
+    Live {
+        /// The epoch that it was set to.
+        base: Epoch,
     },
 }
 
@@ -85,6 +110,10 @@ pub(super) struct Matching {
     window: Window,
     /// So much waited for acks in the last window that a copy may pay.
     is_busy: bool,
+    /// Why no copy is asked for before `try_at`.
+    rests: Option<Rest>,
+    /// The mode that the peer was told on this link.
+    told_mode: Option<Mode>,
 }
 
 impl Doubling {
@@ -121,6 +150,8 @@ impl Matching {
             wait_rest: Doubling(config.rest),
             window: Window::new(now, false),
             is_busy: false,
+            rests: None,
+            told_mode: None,
             config,
         }
     }
@@ -137,9 +168,12 @@ impl Matching {
         self.base().map(|_| self.config.period)
     }
 
-    /// A checkpoint is being made.
-    pub(super) fn captured(&mut self) {
+    /// A checkpoint is being made. The peer forgets the mode when it begins anew.
+    pub(super) fn captured(&mut self, capture: Capture) {
         self.demanded = false;
+        if capture == Capture::Seed {
+            self.told_mode = None;
+        }
     }
 
     fn wants_copy(&self, now: Time) -> bool {
@@ -163,11 +197,42 @@ impl Primary {
         self.matching.base()
     }
 
+    /// What is known of a copy.
+    pub fn copy_standing(&self) -> CopyStanding {
+        let matching = &self.matching;
+        match matching.stage {
+            Stage::Live { base, .. } => CopyStanding::Live { base },
+            Stage::Asked { .. } => CopyStanding::Asked,
+            Stage::Off if matching.config.mode == Mode::Remus => CopyStanding::Unwanted,
+            Stage::Off if !self.may_ask() => CopyStanding::NotProtected,
+            Stage::Off => match matching.rests {
+                Some(why) if self.now < matching.try_at => {
+                    CopyStanding::Rests { why, until: matching.try_at }
+                }
+                _ => CopyStanding::Idle,
+            },
+        }
+    }
+
     pub(super) fn set_mode(&mut self, mode: Mode) {
         self.matching.config.mode = mode;
         (self.matching.try_at, self.matching.rest) = (self.now, Doubling(self.matching.config.rest));
+        self.matching.rests = None;
         if mode == Mode::Remus {
             self.ask_for_no_copy();
+        }
+    }
+
+    /// The peer is to go on in the same mode if it takes over.
+    fn tell_mode(&mut self) {
+        let mode = self.matching.config.mode;
+        let known = self.matching.told_mode.unwrap_or_default();
+        if self.may_ask() && known != mode {
+            let from = match self.matching.stage {
+                Stage::Off => None,
+                Stage::Asked { from, .. } | Stage::Live { from, .. } => Some(from),
+            };
+            self.ask_for_copy(from);
         }
     }
 
@@ -188,6 +253,7 @@ impl Primary {
 
     /// Takes the step that is due.
     pub(super) fn step_matching(&mut self) {
+        self.tell_mode();
         match self.matching.stage {
             Stage::Off if self.may_ask() && self.matching.wants_copy(self.now) => {
                 let from = self.flow.next_epoch();
@@ -207,7 +273,9 @@ impl Primary {
     }
 
     fn ask_for_copy(&mut self, from: Option<Epoch>) {
-        self.send(ToSecondary::CopyWanted { generation: self.generation, from });
+        let mode = self.matching.config.mode;
+        self.matching.told_mode = Some(mode);
+        self.send(ToSecondary::CopyWanted { generation: self.generation, mode, from });
     }
 
     /// The secondary's copy runs from `base`.
@@ -274,7 +342,7 @@ impl Primary {
     fn rest_from_matching(&mut self, why: Rest) {
         let rest = self.matching.rest.take(self.matching.config.rest_max);
         self.ask_for_no_copy();
-        self.matching.try_at = self.now + rest;
+        (self.matching.try_at, self.matching.rests) = (self.now + rest, Some(why));
         self.out.push(Output::Report(Event::CopyRests { why, rest }));
     }
 
@@ -310,6 +378,9 @@ impl Primary {
     pub(super) fn end_matching(&mut self) -> bool {
         self.stop_match();
         let was_asked = core::mem::replace(&mut self.matching.stage, Stage::Off) != Stage::Off;
+        if !self.link.is_up() {
+            self.matching.told_mode = None;
+        }
         if was_asked {
             self.matching.demanded = false;
             self.matching.window = Window::new(self.now, false);

@@ -6,7 +6,7 @@
 //!   newer than the image     the image stays until that generation's full sync begins
 //! ```
 
-use super::super::{Decline, EpochKind, Standing, ToPrimary, ToSecondary};
+use super::super::{Decline, EpochKind, Mode, Standing, ToPrimary, ToSecondary};
 use super::Output;
 use super::machine::Secondary;
 use super::phase::{Image, Phase};
@@ -59,7 +59,7 @@ impl Secondary {
                 }
             }
             ToSecondary::Farewell { .. } => self.farewell(generation),
-            ToSecondary::CopyWanted { from, .. } => self.copy_wanted(generation, from),
+            ToSecondary::CopyWanted { mode, from, .. } => self.copy_wanted(generation, mode, from),
         }
     }
 
@@ -112,7 +112,7 @@ impl Secondary {
         assert_eq!(generation, self.newest, "a full sync is of the newest generation");
         self.drop_image();
         self.register.stop_asking();
-        (self.lone_since, self.wanted) = (None, None);
+        (self.lone_since, self.wanted, self.mode) = (None, None, Mode::default());
         self.phase = Phase::Seeding { generation, epoch };
         self.out.push(Output::Receive { generation, epoch, kind: EpochKind::Seed });
     }

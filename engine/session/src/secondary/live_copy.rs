@@ -16,7 +16,7 @@
 //!
 //! Not here: what a copy is, its input, and who compares what it sends.
 
-use super::super::colo::AfterCrash;
+use super::super::colo::{AfterCrash, Mode};
 use super::super::{CopyEnd, ToPrimary};
 use super::machine::Secondary;
 use super::phase::{Image, Phase};
@@ -108,13 +108,24 @@ impl Secondary {
         }
     }
 
+    /// How the primary said last that the guest is protected.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Whether a copy that is set may run, as far as the primary has a say in it.
+    pub fn wants_copy(&self) -> bool {
+        self.wanted.is_some()
+    }
+
     /// Whether an epoch is whole and waits for the copy to stand still.
     pub fn is_halting(&self) -> bool {
         matches!(self.copy, LiveCopy::Halting { whole: Some(_), .. })
     }
 
     /// The primary wishes a copy, or none.
-    pub(super) fn copy_wanted(&mut self, generation: Generation, from: Option<Epoch>) {
+    pub(super) fn copy_wanted(&mut self, generation: Generation, mode: Mode, from: Option<Epoch>) {
+        self.mode = mode;
         self.wanted = from.map(|from| (generation, from));
         if let Some(base) = from.filter(|_| !self.config.runs_copies) {
             self.wanted = None;
@@ -153,7 +164,7 @@ impl Secondary {
         }
     }
 
-    pub(super) fn copy_set(&mut self, epoch: Epoch) {
+    pub(super) fn copy_set(&mut self, epoch: Epoch, hears_all: bool) {
         let LiveCopy::Setting { base, is_cut } = self.copy else { return };
         if base != epoch {
             return;
@@ -162,6 +173,7 @@ impl Secondary {
         if let Phase::Standing { image, .. } = self.phase
             && image.complete == base
             && !is_cut
+            && hears_all
             && self.is_wanted(&image)
         {
             let generation = image.generation;

@@ -5,7 +5,7 @@ use super::super::liveness::Liveness;
 use super::super::outputs::Outputs;
 use super::super::primary::Loss;
 use super::super::register::{Known, Register};
-use super::super::{Copy, Record, Time, ToPrimary, ToSecondary, WitnessRequest};
+use super::super::{Copy, Mode, Record, Time, ToPrimary, ToSecondary, WitnessRequest};
 use super::live_copy::LiveCopy;
 use super::phase::Phase;
 use super::{Config, Event, Input, Output, State};
@@ -23,6 +23,8 @@ pub struct Secondary {
     pub(super) copy: LiveCopy,
     /// The generation and the first epoch that the primary wishes a copy of, on this link.
     pub(super) wanted: Option<(Generation, Epoch)>,
+    /// How the primary said last that the guest is protected.
+    pub(super) mode: Mode,
     /// The epoch that a takeover was withheld from.
     pub(super) withheld_at: Option<Epoch>,
     pub(super) link: Liveness,
@@ -48,6 +50,7 @@ impl Secondary {
             phase: Phase::Empty,
             copy: LiveCopy::Off,
             wanted: None,
+            mode: Mode::default(),
             withheld_at: None,
             link: Liveness::default(),
             newest: Generation(0),
@@ -134,7 +137,7 @@ impl Secondary {
                 }
             }
             Input::CommitFailed { epoch } => self.commit_failed(epoch),
-            Input::CopySet { epoch } => self.copy_set(epoch),
+            Input::CopySet { epoch, hears_all } => self.copy_set(epoch, hears_all),
             Input::CopySetFailed { epoch } => self.copy_set_failed(epoch),
             Input::CopyHalted => self.copy_halted(),
             Input::CopyCrashed { has_forwarded } => self.copy_crashed(has_forwarded),

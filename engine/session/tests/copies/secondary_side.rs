@@ -187,7 +187,7 @@ impl World {
         if of == epoch {
             self.judges.copy_set(generation, of, &guest, was_running);
         }
-        self.tell_secondary(host, Input::CopySet { epoch: Epoch(epoch) });
+        self.tell_secondary(host, Input::CopySet { epoch: Epoch(epoch), hears_all: true });
     }
 
     fn run_copy(&mut self, host: usize, generation: Generation, base: Epoch) {

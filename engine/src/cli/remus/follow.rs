@@ -40,6 +40,7 @@ pub(super) fn run(control: &Path, order: &Order) -> Result<Exit, CliError> {
         to: Some(to.clone()),
         interval_ms: order.interval_ms,
         pacing: None,
+        mode: None,
         find_changes: order.find_changes,
     })?;
     let mut watch = Watch::new(guest, to);

@@ -4,7 +4,7 @@ use super::{ConfigError, GuestSettings};
 use crate::config::human::parse_size;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
-use understudy_session::NodeName;
+use understudy_session::{Mode, NodeName};
 
 /// Memory of a guest that says nothing.
 const MEMORY_BYTES_DEFAULT: u64 = 256 << 20;
@@ -31,6 +31,8 @@ pub struct LabGuestConfig {
     pub load: String,
     /// Which peer holds its copy.
     pub peer: NodeName,
+    /// How it is protected.
+    pub mode: Mode,
 }
 
 /// Decides all guests of a node that has these peers.
@@ -59,7 +61,7 @@ impl GuestSettings {
     fn decide_lab(self, peers: &BTreeMap<NodeName, SocketAddr>) -> Result<LabGuestConfig, ConfigError> {
         let name = self.checked_name()?.to_owned();
         self.check_no_xen(&name)?;
-        let peer = self.decide_peer(&name, peers)?;
+        let (peer, mode) = (self.decide_peer(&name, peers)?, self.decide_mode());
         let missing = |what| ConfigError::Conflict(format!("Guest {name} needs {what}"));
         let mac = self.mac.ok_or_else(|| {
             missing("a mac, such as mac=52:54:00:00:00:01 (or the node --hypervisor xen, if it is a guest of Xen)")
@@ -80,7 +82,7 @@ impl GuestSettings {
             return Err(missing("a memory of whole pages, from 1M to 1024G"));
         }
         let load = self.load.unwrap_or_else(|| "mixed".into());
-        Ok(LabGuestConfig { name, memory_bytes, mac, ip, load, peer })
+        Ok(LabGuestConfig { name, memory_bytes, mac, ip, load, peer, mode })
     }
 
     fn check_no_xen(&self, name: &str) -> Result<(), ConfigError> {

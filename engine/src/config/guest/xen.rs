@@ -5,8 +5,8 @@ use crate::config::PacingSettings;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use understudy_session::NodeName;
 use understudy_session::primary::Pacing;
+use understudy_session::{Mode, NodeName};
 
 /// How the pages that a guest changed are found.
 #[derive(clap::ValueEnum, Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -26,6 +26,8 @@ pub struct XenGuestConfig {
     pub name: String,
     /// Which peer holds its copy.
     pub peer: NodeName,
+    /// How it is protected.
+    pub mode: Mode,
     /// What decides when its checkpoints begin.
     pub pacing: Pacing,
     /// How changed pages are found.
@@ -42,9 +44,10 @@ impl GuestSettings {
         let name = self.checked_name()?.to_owned();
         self.check_no_lab(&name)?;
         let peer = self.decide_peer(&name, peers)?;
+        let mode = self.decide_mode();
         let pacing = PacingSettings { interval: self.interval, budgets: self.pacing }.decide(pacing)?;
         let find_changes = self.find_changes.unwrap_or_default();
-        Ok(XenGuestConfig { name, peer, pacing, find_changes })
+        Ok(XenGuestConfig { name, peer, mode, pacing, find_changes })
     }
 
     fn check_no_lab(&self, name: &str) -> Result<(), ConfigError> {

@@ -7,21 +7,25 @@
 //!   receive thread ─ set, run, halt, drop ─► [`beside`] ─► a HostCopy ([`running`])
 //! ```
 //!
+//! On the other host, [`heard`] is what the guest that runs there hears.
+//!
 //! A copy that becomes the guest keeps its rewriter ([`through`]): its connections have other numbers than the world knows.
 //!
 //! Not here: when a copy is set, runs or is the guest (the session), and who compares what it sends (the primary's host).
 
 pub(in crate::guest) mod beside;
+mod heard;
 mod input;
 mod running;
 mod through;
 mod traffic;
 mod way;
 
-pub use input::OutOfStep;
-pub use running::{CopyCard, HostCopy, NotBegun};
+pub use heard::{Batch, Heard};
+pub use input::{CARD, OutOfStep};
+pub use running::{CopyCard, Delivery, HostCopy, NotBegun};
 pub use through::Through;
-pub use traffic::{Traffic, TrafficStats, Untold};
+pub use traffic::{INPUT_BYTES_MAX, INPUT_FRAMES_MAX, Traffic, TrafficStats, Untold};
 
 use std::sync::Arc;
 use understudy_checkpoint::Epoch;

@@ -9,10 +9,23 @@ use understudy_checkpoint::domain::LiveCopy;
 
 /// The way to a copy's card. It does not keep the copy.
 pub trait CopyCard: Send + Debug {
-    /// Hands it a frame; `false` if it has no room now. One that no card takes is lost, and was handed over. Never waits.
-    fn deliver(&self, frame: &[u8]) -> bool;
+    /// Hands it a frame. Never waits.
+    fn deliver(&self, frame: &[u8]) -> Delivery;
+    /// The number of the next frame that it takes, in the order in which the guest takes them.
+    fn next_number(&self) -> u64;
     /// Whether the copy is no more, for whatever reason. Never waits.
     fn has_ended(&self) -> bool;
+}
+
+/// What became of a frame for a copy's card.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Delivery {
+    /// The card has it, under this number.
+    Taken(u64),
+    /// There is no room now.
+    NoRoom,
+    /// No card takes it, or there is no guest any more.
+    Lost,
 }
 
 /// Why a copy did not become the guest. Nobody has seen that it should.

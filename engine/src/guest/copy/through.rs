@@ -1,7 +1,7 @@
 //! A guest that was a copy: what it is sent goes through its rewriter, since its connections have other numbers than the world
 //! knows. All else is as with any guest.
 
-use super::Traffic;
+use super::{Heard, Traffic};
 use crate::guest::machine::{BoxedSource, HostError, Machine};
 use std::sync::Arc;
 use understudy_checkpoint::Generation;
@@ -11,12 +11,13 @@ use understudy_checkpoint::Generation;
 pub struct Through {
     machine: Arc<dyn Machine>,
     traffic: Arc<Traffic>,
+    heard: Arc<Heard>,
 }
 
 impl Through {
-    /// `machine`, whose frames go through `traffic`.
-    pub fn new(machine: Arc<dyn Machine>, traffic: Arc<Traffic>) -> Self {
-        Self { machine, traffic }
+    /// `machine`, whose frames go through `traffic`, and are `heard` as the world sends them.
+    pub fn new(machine: Arc<dyn Machine>, traffic: Arc<Traffic>, heard: Arc<Heard>) -> Self {
+        Self { machine, traffic, heard }
     }
 }
 
@@ -55,6 +56,9 @@ impl Machine for Through {
         self.machine.reopen()
     }
     fn deliver(&self, frame: &[u8]) {
-        self.traffic.deliver(frame);
+        self.heard.hear(frame, |frame| self.traffic.deliver(frame));
+    }
+    fn heard(&self) -> Option<Arc<Heard>> {
+        Some(self.heard.clone())
     }
 }

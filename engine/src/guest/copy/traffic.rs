@@ -25,8 +25,9 @@ use understudy_lab::Port;
 use understudy_link::{PacketList, Packets};
 
 /// Input of each guest that is kept for a copy that is set later.
-const INPUT_BYTES_MAX: usize = 16 << 20;
-const INPUT_FRAMES_MAX: usize = 1 << 16;
+pub const INPUT_BYTES_MAX: usize = 16 << 20;
+/// Packets of it.
+pub const INPUT_FRAMES_MAX: usize = 1 << 16;
 
 /// What passes between one copy and the world.
 #[derive(Debug)]
@@ -110,23 +111,16 @@ impl Traffic {
 
     // ── the loop, about what comes by the link ───────────────────────────────────────────────────────────────────────
 
-    /// What the guest has heard after the cut of `epoch`.
-    pub fn input(
-        &self,
-        generation: Generation,
-        epoch: Epoch,
-        first: u64,
-        packets: Packets<'_>,
-    ) -> Result<(), OutOfStep> {
+    /// What the guest has heard, `first` the number of the first packet. A copy that runs was given all that came before.
+    pub fn input(&self, generation: Generation, first: u64, packets: Packets<'_>) -> Result<(), OutOfStep> {
         let mut inside = self.inside.lock();
-        let is_news = inside.input.begin(generation, epoch, first)?;
-        let hears = is_news
-            && matches!(inside.stage, Stage::Told { generation: of, base } if of == generation && base <= epoch);
+        inside.input.begin(generation, first)?;
+        let hears = matches!(inside.stage, Stage::Told { generation: of, .. } if of == generation);
         if hears {
             inside.with_way(Way::tick);
         }
         for packet in packets.iter() {
-            inside.input.push(packet, is_news);
+            inside.input.push(packet);
             if hears {
                 inside.hear(packet);
             }
@@ -134,6 +128,11 @@ impl Traffic {
         drop(inside);
         self.reporter.wake();
         Ok(())
+    }
+
+    /// `epoch` was cut: its image contains all before the packet `next`.
+    pub fn cut(&self, generation: Generation, epoch: Epoch, next: u64) -> Result<(), OutOfStep> {
+        self.inside.lock().input.cut(generation, epoch, next)
     }
 
     /// The guest has begun a connection after the cut of `epoch`.
@@ -178,7 +177,7 @@ impl Traffic {
 
     // ── the loop, by the session's word ──────────────────────────────────────────────────────────────────────────────
 
-    /// Whether a copy can be set to `base`: all that the guest heard since is here.
+    /// Whether a copy can run from `base`: its cut was told, and all that the guest heard since is here.
     pub fn reaches(&self, base: Epoch) -> Result<(), Missing> {
         self.inside.lock().input.reaches(base)
     }
@@ -271,18 +270,20 @@ impl Traffic {
         inside.stage = Stage::Owner(output);
     }
 
-    /// A frame of the world for the copy that is the guest.
-    pub fn deliver(&self, packet: &[u8]) {
-        self.inside.lock().hear(packet);
+    /// A frame of the world for the copy that is the guest; its number in the order in which the guest takes them.
+    pub fn deliver(&self, packet: &[u8]) -> Option<u64> {
+        self.inside.lock().hear(packet)
     }
 }
 
 impl Inside {
-    fn hear(&mut self, packet: &[u8]) {
-        self.with_way(|way, out| way.input(packet, out));
+    fn hear(&mut self, packet: &[u8]) -> Option<u64> {
+        let mut number = None;
+        self.with_way(|way, out| number = way.input(packet, out));
         if matches!(self.stage, Stage::Owner(_)) {
             self.with_way(Way::tick);
         }
+        number
     }
 
     /// Where what comes out goes by the stage.

@@ -11,7 +11,7 @@
 //! Not here: what of the output is told or kept ([`traffic`](super::traffic)).
 
 use super::input::CARD;
-use super::running::CopyCard;
+use super::running::{CopyCard, Delivery};
 use std::collections::VecDeque;
 use std::time::Instant;
 use understudy_checkpoint::Epoch;
@@ -96,9 +96,10 @@ impl Way {
         self.settle(out);
     }
 
-    /// A frame of the world for the copy; `out` takes what the copy had sent and waited.
-    pub(super) fn input(&mut self, packet: &[u8], out: &mut dyn FnMut(&[u8])) {
-        self.through(Side::World, packet, out);
+    /// A frame of the world for the copy; `out` takes what the copy had sent and waited. The answer is its number in the order in
+    /// which the copy takes frames, unless it waits for others or is lost.
+    pub(super) fn input(&mut self, packet: &[u8], out: &mut dyn FnMut(&[u8])) -> Option<u64> {
+        self.through(Side::World, packet, out)
     }
 
     /// A frame of the copy; `out` takes it, rewritten, and what waited.
@@ -106,7 +107,7 @@ impl Way {
         self.through(Side::Guest, packet, out);
     }
 
-    fn through(&mut self, side: Side, packet: &[u8], out: &mut dyn FnMut(&[u8])) {
+    fn through(&mut self, side: Side, packet: &[u8], out: &mut dyn FnMut(&[u8])) -> Option<u64> {
         let now = self.now();
         let mut bytes = std::mem::take(&mut self.scratch);
         bytes.clear();
@@ -116,14 +117,16 @@ impl Way {
             Side::World => rewriter.input(now, CARD, whole, &mut bytes),
             Side::Guest => rewriter.output(now, CARD, whole, &mut bytes),
         };
+        let mut number = None;
         match (verdict, side) {
-            (Verdict::Pass, Side::World) => self.deliver(&bytes),
+            (Verdict::Pass, Side::World) => number = self.deliver(&bytes),
             (Verdict::Pass, Side::Guest) => out(&bytes),
             (Verdict::Waits, _) => {}
             (Verdict::Refused(_), _) => self.lost += 1,
         }
         self.scratch = bytes;
         self.settle(out);
+        number
     }
 
     /// Time has passed, and the card may have room again.
@@ -134,7 +137,7 @@ impl Way {
             self.settle(out);
         }
         while let Some(card) = &self.card
-            && self.pending.front().is_some_and(|frame| card.deliver(frame))
+            && self.pending.front().is_some_and(|frame| card.deliver(frame) != Delivery::NoRoom)
         {
             let delivered = self.pending.pop_front().map_or(0, |frame| frame.len());
             self.pending_bytes -= delivered;
@@ -147,7 +150,7 @@ impl Way {
             match output {
                 rewriter::Output::Deliver(waited) => {
                     match waited.side {
-                        Side::World => self.deliver(&waited.bytes),
+                        Side::World => _ = self.deliver(&waited.bytes),
                         Side::Guest => out(&waited.bytes),
                     }
                     self.rewriter.recycle(waited.bytes);
@@ -157,17 +160,23 @@ impl Way {
         }
     }
 
-    fn deliver(&mut self, frame: &[u8]) {
-        let Some(card) = &self.card else { return };
-        if self.pending.is_empty() && card.deliver(frame) {
-            return;
+    fn deliver(&mut self, frame: &[u8]) -> Option<u64> {
+        let card = self.card.as_ref()?;
+        if self.pending.is_empty() {
+            match card.deliver(frame) {
+                Delivery::Taken(number) => return Some(number),
+                Delivery::Lost => return None,
+                Delivery::NoRoom => {}
+            }
         }
         if self.pending.len() >= PENDING_MAX || self.pending_bytes + frame.len() > PENDING_BYTES_MAX {
             self.lost += 1;
-            return;
+            return None;
         }
+        let number = card.next_number() + self.pending.len() as u64;
         self.pending_bytes += frame.len();
         self.pending.push_back(frame.to_vec());
+        Some(number)
     }
 }
 

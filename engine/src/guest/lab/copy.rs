@@ -1,9 +1,11 @@
 //! A copy of a lab guest, as the engine runs it: beside its image, and, once the session says so, as the guest.
 
+use super::host::LabMachine;
 use super::tap::LabCards;
-use crate::guest::copy::{CopyCard, HostCopy, NotBegun, Through, Traffic};
+use crate::guest::copy::{CopyCard, Delivery, Heard, HostCopy, NotBegun, Through, Traffic};
 use crate::guest::machine::{BoxedSource, RunningGuest};
 use crate::guest::replica::Start;
+use crate::guest::waker::LoopWaker;
 use std::sync::Arc;
 use understudy_checkpoint::domain::{DomainError, DomainState, LiveCopy};
 use understudy_checkpoint::pages::DirtyBitmap;
@@ -42,12 +44,16 @@ impl HostCopy for HostedCopy {
         let gone = |why: String| NotBegun { why, copy: None };
         self.copy.run().map_err(|error| gone(error.to_string()))?;
         traffic.begin(Epoch(start.open.0.saturating_sub(1)), card.port());
+        let taken = guest.inlet();
+        let heard = Heard::new(move || taken.frames_taken(), card.waker());
         let output = card
-            .plug_through(&guest, traffic.clone())
+            .plug_through(&guest, traffic.clone(), heard.clone())
             .map_err(|error| gone(format!("the guest's network card gets no thread: {error}")))?;
         guest.announce();
         let source = BoxedSource(Box::new(guest.source()));
-        let machine = Arc::new(Through::new(Arc::new(guest), traffic.clone()));
+        let unheard = Heard::new(|| 0, LoopWaker::silent());
+        let machine = Arc::new(LabMachine { guest, heard: unheard });
+        let machine = Arc::new(Through::new(machine, traffic.clone(), heard));
         Ok(RunningGuest { source, machine, output, past: None, compared_bytes: 0 })
     }
 }
@@ -57,10 +63,18 @@ impl HostCopy for HostedCopy {
 struct Card(Inlet);
 
 impl CopyCard for Card {
-    fn deliver(&self, frame: &[u8]) -> bool {
+    fn deliver(&self, frame: &[u8]) -> Delivery {
         // What is longer no card takes, however often it is tried; what is shorter is no frame.
         let fits = (ETHERNET_BYTES..=FRAME_BYTES_MAX).contains(&frame.len());
-        !fits || self.0.has_ended() || self.0.inject(frame)
+        match self.0.inject_numbered(frame) {
+            Some(number) => Delivery::Taken(number),
+            None if !fits || self.0.has_ended() => Delivery::Lost,
+            None => Delivery::NoRoom,
+        }
+    }
+
+    fn next_number(&self) -> u64 {
+        self.0.next_number().unwrap_or(0)
     }
 
     fn has_ended(&self) -> bool {

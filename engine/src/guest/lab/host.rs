@@ -3,7 +3,7 @@
 use super::copy::HostedCopy;
 use super::tap::{LabCard, LabCards};
 use crate::config::LabGuestConfig;
-use crate::guest::copy::HostCopy;
+use crate::guest::copy::{Heard, HostCopy};
 use crate::guest::host::{Host, NotBuilt};
 use crate::guest::machine::{BoxedSource, HostError, Machine, RunningGuest};
 use crate::guest::replica::Start;
@@ -107,33 +107,43 @@ impl Host for LabHost {
 
 /// A lab guest that sends by `card`.
 pub fn activated(guest: LabGuest, card: LabCard) -> std::io::Result<RunningGuest> {
-    let output = card.plug(&guest)?;
+    let taken = guest.inlet();
+    let heard = Heard::new(move || taken.frames_taken(), card.waker());
+    let output = card.plug(&guest, &heard)?;
     let source = BoxedSource(Box::new(guest.source()));
-    Ok(RunningGuest { source, machine: Arc::new(guest), output, past: None, compared_bytes: 0 })
+    let machine = Arc::new(LabMachine { guest, heard });
+    Ok(RunningGuest { source, machine, output, past: None, compared_bytes: 0 })
 }
 
-impl Machine for LabGuest {
+/// A lab guest, and what it hears.
+#[derive(Debug)]
+pub(super) struct LabMachine {
+    pub(super) guest: LabGuest,
+    pub(super) heard: Arc<Heard>,
+}
+
+impl Machine for LabMachine {
     fn reopen(&self) -> Option<Result<BoxedSource, HostError>> {
-        Some(Ok(BoxedSource(Box::new(self.source()))))
+        Some(Ok(BoxedSource(Box::new(self.guest.source()))))
     }
     fn pause(&self) {
-        Self::pause(self);
+        self.guest.pause();
     }
     fn unpause(&self) {
-        Self::unpause(self);
+        self.guest.unpause();
     }
     fn stop(&self) {
-        Self::stop(self);
+        self.guest.stop();
     }
     fn outlives_us(&self) -> bool {
         false
     }
     fn leave(&self) {
         // It lives in this process.
-        Self::stop(self);
+        self.guest.stop();
     }
     fn has_ended(&self) -> bool {
-        Self::has_ended(self)
+        self.guest.has_ended()
     }
     fn mark(&self, _generation: Generation) {
         // It ends with this process: nobody will find it.
@@ -151,6 +161,9 @@ impl Machine for LabGuest {
     }
     fn deliver(&self, frame: &[u8]) {
         // A full ring drops it, as a network card does.
-        let _ = self.inject(frame);
+        self.heard.hear(frame, |frame| self.guest.inject_numbered(frame));
+    }
+    fn heard(&self) -> Option<Arc<Heard>> {
+        Some(self.heard.clone())
     }
 }

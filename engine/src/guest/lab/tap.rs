@@ -8,9 +8,10 @@
 //!                 ◄── thread ◄── tap
 //! ```
 
-use crate::guest::copy::Traffic;
+use crate::guest::copy::{Heard, Traffic};
 use crate::guest::output::interfaces::Card;
 use crate::guest::output::{HeldOutput, OutputMaker};
+use crate::guest::waker::LoopWaker;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -50,11 +51,14 @@ impl LabCards {
 
     /// A card for the guest `name`, which sends nothing that is not held as of epoch `open`.
     pub fn make(&self, name: &str, open: Epoch) -> Result<LabCard, KernelError> {
-        let Some(prefix) = &self.taps else { return Ok(LabCard::Switch(self.outputs.frames(open))) };
+        let waker = self.outputs.waker.clone();
+        let Some(prefix) = &self.taps else {
+            return Ok(LabCard { tap: None, output: self.outputs.frames(open), waker });
+        };
         let tap = Arc::new(open_tap(&format!("{prefix}{name}"))?);
         let output = self.outputs.interfaces(open);
         output.hold(&[Card { interface: tap.name().into(), mac: None, is_connected: false }])?;
-        Ok(LabCard::Tap { tap, output })
+        Ok(LabCard { tap: Some(tap), output, waker })
     }
 }
 
@@ -71,58 +75,56 @@ fn open_tap(name: &str) -> Result<GuestTap, KernelError> {
     }
 }
 
-/// A lab guest's network card.
+/// A lab guest's network card: on the switch, unless it is a tap.
 #[derive(Debug)]
-pub enum LabCard {
-    /// On the switch.
-    Switch(HeldOutput),
-    /// A tap.
-    Tap {
-        /// It.
-        tap: Arc<GuestTap>,
-        /// What the guest sends by it.
-        output: HeldOutput,
-    },
+pub struct LabCard {
+    tap: Option<Arc<GuestTap>>,
+    /// What the guest sends by it.
+    output: HeldOutput,
+    waker: LoopWaker,
 }
 
 impl LabCard {
     /// Where the guest is to send.
     pub fn port(&self) -> Arc<dyn Port> {
-        match self {
-            Self::Switch(output) => Arc::new(output.clone()),
-            Self::Tap { tap, .. } => Arc::new(TapPort(tap.clone())),
+        match &self.tap {
+            None => Arc::new(self.output.clone()),
+            Some(tap) => Arc::new(TapPort(tap.clone())),
         }
+    }
+
+    /// What wakes the loop.
+    pub(super) fn waker(&self) -> LoopWaker {
+        self.waker.clone()
     }
 
     /// The guest has started: from here on it receives, and this is its output.
-    pub fn plug(self, guest: &LabGuest) -> std::io::Result<HeldOutput> {
-        match self {
-            Self::Switch(output) => Ok(output),
-            Self::Tap { tap, output } => {
-                let inlet = guest.inlet();
-                let deliver = inlet.clone();
-                let spawn = Builder::new().name("tap".into());
-                spawn.spawn(move || {
-                    receive(&tap, &inlet, |frame| {
-                        deliver.inject(frame);
-                    });
-                })?;
-                Ok(output)
-            }
-        }
+    pub(super) fn plug(self, guest: &LabGuest, heard: &Arc<Heard>) -> std::io::Result<HeldOutput> {
+        let (deliver, heard) = (guest.inlet(), heard.clone());
+        self.receive(guest, move |frame| heard.hear_elsewhere(frame, |frame| deliver.inject_numbered(frame)))
     }
 
     /// The same for a guest that was a copy: what it receives goes through `traffic`.
-    pub(super) fn plug_through(self, guest: &LabGuest, traffic: Arc<Traffic>) -> std::io::Result<HeldOutput> {
-        match self {
-            Self::Switch(output) => Ok(output),
-            Self::Tap { tap, output } => {
-                let inlet = guest.inlet();
-                let spawn = Builder::new().name("tap".into());
-                spawn.spawn(move || receive(&tap, &inlet, |frame| traffic.deliver(frame)))?;
-                Ok(output)
-            }
+    pub(super) fn plug_through(
+        self,
+        guest: &LabGuest,
+        traffic: Arc<Traffic>,
+        heard: Arc<Heard>,
+    ) -> std::io::Result<HeldOutput> {
+        self.receive(guest, move |frame| heard.hear_elsewhere(frame, |frame| traffic.deliver(frame)))
+    }
+
+    /// What comes by a tap goes to the guest on a thread of its own.
+    fn receive(
+        self,
+        guest: &LabGuest,
+        deliver: impl Fn(&[u8]) + Send + 'static,
+    ) -> std::io::Result<HeldOutput> {
+        if let Some(tap) = self.tap {
+            let inlet = guest.inlet();
+            Builder::new().name("tap".into()).spawn(move || receive(&tap, &inlet, deliver))?;
         }
+        Ok(self.output)
     }
 }
 

@@ -3,18 +3,22 @@
 //!
 //! Not here: who may leave when, which is [`EpochQueue`]'s.
 
-use super::{Hold, OutputError, OutputStats};
+use super::{Compared, Hold, OutputError, OutputStats};
 use crate::guest::participant::{Health, Participant, ParticipantError};
 use crate::guest::waker::LoopWaker;
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use understudy_checkpoint::Epoch;
-use understudy_netbuf::{EpochQueue, Limits, Push, Waiting};
+use understudy_netbuf::{EpochQueue, HeldId, Limits, Push, Waiting};
 
 /// Frames that go through this process from a lab guest to the lab's switch.
 #[derive(Debug)]
 pub(super) struct Frames {
     queue: Mutex<EpochQueue>,
+    /// Each frame that is held wakes the loop.
+    watched: AtomicBool,
+    /// The loop was woken for a frame, and has not looked since.
+    is_unseen: AtomicBool,
     pressure: AtomicBool,
     /// Frames may have gone another way since everything could leave.
     breached: AtomicBool,
@@ -24,7 +28,8 @@ pub(super) struct Frames {
 impl Frames {
     pub(super) fn holding(open: Epoch, limits: Limits, waker: LoopWaker) -> Self {
         let queue = Mutex::new(EpochQueue::holding(open, limits));
-        Self { queue, pressure: AtomicBool::new(false), breached: AtomicBool::new(false), waker }
+        let (watched, is_unseen, pressure, breached) = Default::default();
+        Self { queue, watched, is_unseen, pressure, breached, waker }
     }
 
     fn is_whole(&self) -> Result<(), OutputError> {
@@ -101,8 +106,13 @@ impl Hold for Frames {
 
     fn stats(&self) -> OutputStats {
         let stats = self.queue.lock().stats();
-        let held_bytes = stats.held_bytes as u64;
-        OutputStats { held_bytes, dropped_frames: stats.dropped_at_limit, hold_faults: 0 }
+        OutputStats {
+            held_bytes: stats.held_bytes as u64,
+            dropped_frames: stats.dropped_at_limit,
+            hold_faults: 0,
+            matched_frames: stats.matched_frames,
+            acked_frames: stats.acked_frames,
+        }
     }
 
     fn transmit(&self, frame: &[u8]) {
@@ -114,8 +124,39 @@ impl Hold for Frames {
             Push::HeldNearLimit => !self.pressure.swap(true, Ordering::AcqRel),
         };
         drop(queue);
-        if wakes {
+        let is_watched = self.watched.load(Ordering::Acquire);
+        if wakes | (is_watched && !self.is_unseen.swap(true, Ordering::AcqRel)) {
             self.waker.wake();
         }
+    }
+
+    fn compared(&self) -> Option<&dyn Compared> {
+        Some(self)
+    }
+}
+
+impl Compared for Frames {
+    fn watch(&self, watches: bool) {
+        self.watched.store(watches, Ordering::Release);
+    }
+
+    fn next_id(&self) -> HeldId {
+        self.queue.lock().next_id()
+    }
+
+    fn look(&self, from: HeldId, see: &mut dyn FnMut(HeldId, Epoch, &[u8])) -> HeldId {
+        // Before the lock: what comes behind it wakes the loop again.
+        self.is_unseen.store(false, Ordering::Release);
+        let queue = self.queue.lock();
+        queue.held_from(from).for_each(|(id, epoch, frame)| see(id, epoch, frame));
+        queue.next_id()
+    }
+
+    fn let_out(&self, id: HeldId, edit: &mut dyn FnMut(&mut [u8])) {
+        self.queue.lock().let_out(id, edit);
+    }
+
+    fn add(&self, frame: Vec<u8>) {
+        self.queue.lock().add_leaving(frame);
     }
 }

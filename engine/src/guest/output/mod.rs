@@ -22,7 +22,7 @@ use std::thread::Builder;
 use understudy_checkpoint::Epoch;
 use understudy_lab::Port;
 use understudy_netbuf::kernel::KernelError;
-use understudy_netbuf::{Limits, Waiting};
+use understudy_netbuf::{HeldId, Limits, Waiting};
 
 /// Held output, shared.
 #[derive(Clone, Debug)]
@@ -64,6 +64,25 @@ pub(in crate::guest) trait Hold: Participant {
     fn stats(&self) -> OutputStats;
     /// A lab guest's frame.
     fn transmit(&self, _frame: &[u8]) {}
+    /// See [`HeldOutput::compared`].
+    fn compared(&self) -> Option<&dyn Compared> {
+        None
+    }
+}
+
+/// Held frames that are looked at one by one, and may leave alone.
+pub trait Compared: Send + Sync {
+    /// Whether the loop is woken for each frame that is held, until it has looked.
+    fn watch(&self, watches: bool);
+    /// The number of the next frame that is held.
+    fn next_id(&self) -> HeldId;
+    /// Shows what is held from this number on; the answer is the number of the next frame that is held. It must not come back here
+    /// meanwhile.
+    fn look(&self, from: HeldId, see: &mut dyn FnMut(HeldId, Epoch, &[u8])) -> HeldId;
+    /// Lets out one frame, changed by `edit`, unless it is not held any more.
+    fn let_out(&self, id: HeldId, edit: &mut dyn FnMut(&mut [u8]));
+    /// A frame of this host's making leaves after those that may.
+    fn add(&self, frame: Vec<u8>);
 }
 
 /// What is held and what was lost.
@@ -75,6 +94,10 @@ pub struct OutputStats {
     pub dropped_frames: u64,
     /// How often something was wrong with what holds.
     pub hold_faults: u64,
+    /// Frames that left because a copy had sent the same.
+    pub matched_frames: u64,
+    /// Frames that left by the ack of their epoch.
+    pub acked_frames: u64,
 }
 
 /// A card of the guest whose output cannot be held.
@@ -254,6 +277,11 @@ impl HeldOutput {
     /// Whether a queue came near a limit, and the rest of its [`Health`], since this was asked last.
     pub fn take_health(&self) -> Health {
         self.0.take_health()
+    }
+
+    /// Its frames, one by one; `None` where they cannot be looked at.
+    pub fn compared(&self) -> Option<&dyn Compared> {
+        self.0.compared()
     }
 
     /// Counters.

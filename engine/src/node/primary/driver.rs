@@ -13,7 +13,7 @@ use understudy_checkpoint::Generation;
 use understudy_checkpoint::domain::Description;
 use understudy_link::HoldRefusal;
 use understudy_session::primary::{self, Input, Pacing, State};
-use understudy_session::{NodeName, Time};
+use understudy_session::{Mode, NodeName, Time};
 
 impl GuestDriver for PrimaryGuest {
     fn peer(&self) -> &NodeName {
@@ -54,6 +54,7 @@ impl GuestDriver for PrimaryGuest {
             }
             _ if *from != self.peer => {}
             Inbound::ToPrimary(message) => self.handle(Input::Message(message), cx),
+            Inbound::Packets(packets) => self.copy_sent(packets, cx),
             Inbound::Declined(refusal) => self.declined(refusal, cx),
             Inbound::Ready => self.attach(cx),
             _ => {}
@@ -181,6 +182,14 @@ impl GuestDriver for PrimaryGuest {
             Pacing::Clock { .. } => of_node,
         };
         self.handle(Input::Pacing(wished.decide(below)?), cx);
+        Ok(())
+    }
+
+    fn set_mode(&mut self, mode: Mode, cx: &mut dyn Context) -> Result<(), String> {
+        if let Some(obstacle) = self.copy.obstacle().filter(|_| mode == Mode::Colo) {
+            return Err(format!("{} cannot be protected by a copy that runs: {obstacle}", self.name));
+        }
+        PrimaryGuest::set_mode(self, mode, cx);
         Ok(())
     }
 

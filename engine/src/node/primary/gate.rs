@@ -99,7 +99,7 @@ impl PrimaryGuest {
         }
     }
 
-    fn is_marked(&self) -> bool {
+    pub(super) fn is_marked(&self) -> bool {
         let generation = self.session.generation();
         let is_noted = |machine: &std::sync::Arc<dyn crate::guest::Machine>| machine.is_marked(generation);
         self.gate.waived >= generation || self.machine.as_ref().is_none_or(is_noted)

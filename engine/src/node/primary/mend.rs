@@ -89,6 +89,9 @@ impl PrimaryGuest {
     /// When [`run_timers`](Self::run_timers) has something to do.
     pub(in crate::node) fn next_timeout(&self) -> Option<Time> {
         let mend_at = self.broken.as_ref().and_then(|broken| broken.mend_at);
-        [self.session_timeout(), mend_at, self.offer.again_at()].into_iter().flatten().min()
+        [self.session_timeout(), mend_at, self.offer.again_at(), self.copy.next_timeout()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 }

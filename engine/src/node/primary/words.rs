@@ -6,8 +6,8 @@ use crate::control::GuestState;
 use crate::control::status::GuestStatus;
 use crate::node::status::{self, decline_words, loss_name};
 use understudy_checkpoint::Generation;
-use understudy_session::primary::{Event, State};
-use understudy_session::{Decline, Time};
+use understudy_session::primary::{CopyStanding, Event, State};
+use understudy_session::{Decline, Mode, Time};
 
 /// The guest is fenced here.
 pub(super) fn fenced(guest: &str, generation: Generation, is_wished: bool) {
@@ -67,11 +67,16 @@ impl PrimaryGuest {
                 tracing::warn!(guest, peer = %self.peer, why = loss_name(why), "Secondary lost");
             }
             Event::OutputDiverged { why } => {
-                tracing::debug!(guest, why = why.name(), "What the copy sends is not what the guest sends");
+                tracing::debug!(
+                    guest,
+                    why = why.name(),
+                    "A checkpoint is made for output that does not match"
+                );
+                self.meter.output_diverged(why);
             }
             Event::CopyRests { why, rest } => {
-                let rest_ms = rest.0 / 1_000_000;
-                tracing::info!(guest, ?why, rest_ms, "Protected by checkpoints alone for a while");
+                let (why, rest_ms) = (status::rest_reason(why, &self.peer), rest.0 / 1_000_000);
+                tracing::info!(guest, why, rest_ms, "Protected by checkpoints alone for a while");
             }
             Event::Seed => {
                 tracing::info!(guest, kind = "seed", "Synchronising");
@@ -146,6 +151,20 @@ impl PrimaryGuest {
         status.committed = status.acked;
         status.commit_age_ms = self.last_commit.map(|at| (now - at).0 / 1_000_000);
         status.takeover = self.takeover;
+        self.fill_colo(status, now);
+    }
+
+    fn fill_colo(&self, status: &mut GuestStatus, now: Time) {
+        let (colo, standing) = (&mut status.colo, self.session.copy_standing());
+        colo.mode = self.copy.wished().name().into();
+        colo.live = matches!(standing, CopyStanding::Live { .. });
+        colo.reason = match self.copy.obstacle() {
+            Some(obstacle) if self.copy.wished() != Mode::Remus => obstacle.into(),
+            _ => status::copy_reason(standing, &self.peer, now),
+        };
+        if let CopyStanding::Live { base } = standing {
+            colo.base = Some(base.0);
+        }
     }
 
     /// Brings the output's counters into the meter.
@@ -155,5 +174,7 @@ impl PrimaryGuest {
         self.meter.output(stats.held_bytes, stats.dropped_frames);
         self.meter.hold_faults(stats.hold_faults);
         self.meter.unheld_cards(self.output.unheld().len());
+        self.meter.left(stats.matched_frames, stats.acked_frames);
+        self.meter.set_live(self.session.live_base().is_some());
     }
 }

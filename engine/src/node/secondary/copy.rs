@@ -15,6 +15,7 @@ use crate::node::context::Context;
 use crate::node::inbound::GuestPackets;
 use std::sync::Arc;
 use understudy_checkpoint::Epoch;
+use understudy_colo::mirror::Missing;
 use understudy_link::{GuestFrame, PacketFrame};
 use understudy_session::secondary::{Input, Output};
 use understudy_session::{Span, Time};
@@ -22,23 +23,29 @@ use understudy_session::{Span, Time};
 /// How often a copy that is there is looked at: whether it has ended, and what waits for time to pass.
 const LOOK_EVERY: Span = Span::from_ms(20);
 
+/// How long a copy that is set waits to be told what its image contains of the guest's input. That is sent before the image is
+/// whole, and may come a moment later.
+const CUT_MAX: Span = Span::from_ms(1_000);
+
 /// A copy, or the place for one.
 #[derive(Debug)]
 pub(super) struct CopyHere {
     traffic: Arc<Traffic>,
     /// When to look at it; `None` if it is not there.
     look_at: Option<Time>,
+    /// It is set to this epoch, whose cut was not told yet; and how long that is waited for.
+    awaits_cut: Option<(Epoch, Time)>,
     /// What was lost when it was said last.
     said: TrafficStats,
 }
 
 impl CopyHere {
     pub(super) fn new(traffic: Arc<Traffic>) -> Self {
-        Self { traffic, look_at: None, said: TrafficStats::default() }
+        Self { traffic, look_at: None, awaits_cut: None, said: TrafficStats::default() }
     }
 
     pub(super) fn next_look(&self) -> Option<Time> {
-        self.look_at
+        self.look_at.into_iter().chain(self.awaits_cut.map(|(_, until)| until)).min()
     }
 
     pub(super) fn link_lost(&self) {
@@ -86,13 +93,10 @@ impl SecondaryGuest {
         let Some(CopyHere { traffic, look_at, .. }) = &mut self.copy else { return };
         let guest = &*self.name;
         let input = match report {
-            Report::CopySet { epoch } => match traffic.reaches(epoch) {
-                Ok(()) => Input::CopySet { epoch },
-                Err(why) => {
-                    tracing::warn!(guest, %epoch, %why, "The copy cannot run");
-                    Input::CopySetFailed { epoch }
-                }
-            },
+            Report::CopySet { epoch } => {
+                self.copy.iter_mut().for_each(|copy| copy.awaits_cut = Some((epoch, cx.now() + CUT_MAX)));
+                return self.copy_is_set(cx);
+            }
             Report::CopySetFailed { epoch, error } => {
                 tracing::warn!(guest, %epoch, error, "The copy cannot be set");
                 Input::CopySetFailed { epoch }
@@ -108,15 +112,37 @@ impl SecondaryGuest {
         self.handle(input, cx);
     }
 
+    /// The copy is set: whether it can run is known once the cut of its epoch was told, or will not be.
+    fn copy_is_set(&mut self, cx: &mut dyn Context) {
+        let Some(copy) = &mut self.copy else { return };
+        let Some((epoch, until)) = copy.awaits_cut else { return };
+        let hears_all = match copy.traffic.reaches(epoch) {
+            Ok(()) => true,
+            Err(Missing::Mark(_)) if self.session.wants_copy() && cx.now() < until => return,
+            Err(why) => {
+                tracing::debug!(guest = %self.name, %epoch, %why, "The copy does not run from this epoch");
+                false
+            }
+        };
+        copy.awaits_cut = None;
+        self.handle(Input::CopySet { epoch, hears_all }, cx);
+    }
+
     /// Packets of the primary.
     pub(super) fn copy_hears(&mut self, packets: GuestPackets, cx: &mut dyn Context) {
         let Some(CopyHere { traffic, .. }) = &self.copy else { return };
         match packets {
-            GuestPackets::Input { generation, epoch, first, packets } => {
+            GuestPackets::Input { generation, first, packets } => {
                 if let Some(packets) = packets.packets()
-                    && let Err(why) = traffic.input(generation, epoch, first, packets)
+                    && let Err(why) = traffic.input(generation, first, packets)
                 {
                     cx.close_link(&self.peer, &why.to_string());
+                }
+            }
+            GuestPackets::Cut { generation, epoch, next, carried: _ } => {
+                match traffic.cut(generation, epoch, next) {
+                    Ok(()) => self.copy_is_set(cx),
+                    Err(why) => cx.close_link(&self.peer, &why.to_string()),
                 }
             }
             GuestPackets::Handshake { epoch, packet, .. } => traffic.handshake(epoch, &packet),
@@ -130,7 +156,8 @@ impl SecondaryGuest {
     /// Tells the primary what the copy has sent, and looks at the copy if it is time to.
     pub(super) fn run_copy(&mut self, cx: &mut dyn Context) {
         let now = cx.now();
-        let Some(CopyHere { traffic, look_at: Some(look_at), said }) = &mut self.copy else { return };
+        self.copy_is_set(cx);
+        let Some(CopyHere { traffic, look_at: Some(look_at), said, .. }) = &mut self.copy else { return };
         if let Some(number) = cx.number_of(&self.peer, &self.name) {
             while let Some(Untold { generation, base, first, list }) = traffic.take_untold() {
                 if let Some(packets) = list.packets() {

@@ -114,6 +114,7 @@ impl GuestDriver for SecondaryGuest {
             origin,
             takeover: Some(takeover),
             pacing: None,
+            mode: self.session.mode(),
             compared_bytes,
         })
     }

@@ -60,6 +60,9 @@ impl SecondaryGuest {
             status.reason = why;
         }
         status.generation = self.session.generation().0;
+        if self.session.acked().is_some() {
+            status.colo.mode = self.session.mode().name().into();
+        }
         status.acked = self.session.acked().map(|epoch| epoch.0);
         status.epoch = self.receiving.map(|(_, epoch)| epoch.0).or(status.acked);
         status.committed = self.session.committed().map(|epoch| epoch.0);

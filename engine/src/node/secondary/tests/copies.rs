@@ -160,7 +160,8 @@ impl Rig {
         };
         rig.holder.attach(&mut rig.outside);
         rig.checkpoint(Capture::Seed);
-        rig.say(ToSecondary::CopyWanted { generation: G, from: Some(Epoch(0)) });
+        let from = Some(Epoch(0));
+        rig.say(ToSecondary::CopyWanted { generation: G, mode: understudy_session::Mode::Colo, from });
         rig.await_said(ToPrimary::Live { generation: G, base: Epoch(0) });
         rig
     }
@@ -206,6 +207,9 @@ impl Rig {
             outlet: Box::new(Wire(self.to_holder.clone())),
         };
         self.protector.capture(order).unwrap();
+        // The guest has taken all that it was asked.
+        let cut = GuestPackets::Cut { generation: G, epoch, next: self.next.1, carried: Vec::new() };
+        self.holder.arrived(Inbound::Packets(cut), &mut self.outside);
         epoch
     }
 
@@ -216,7 +220,7 @@ impl Rig {
         epoch
     }
 
-    /// Both hear of `count` requests that add one, after the cut of the epoch before the next.
+    /// Both hear of `count` requests that add one.
     fn ask(&mut self, count: usize) {
         let mut list = PacketList::default();
         let first = self.next.1;
@@ -231,8 +235,7 @@ impl Rig {
             list.push(&add).unwrap();
         }
         self.next.1 += count as u64;
-        let epoch = Epoch(self.next.0.0 - 1);
-        let input = GuestPackets::Input { generation: G, epoch, first, packets: list };
+        let input = GuestPackets::Input { generation: G, first, packets: list };
         self.holder.arrived(Inbound::Packets(input), &mut self.outside);
     }
 

@@ -1,0 +1,213 @@
+//! What a guest that runs here hears, for a copy of it on another host: kept until the loop sends it, with what the guest had
+//! taken in at each cut.
+//!
+//! ```text
+//!   network ── hear ─┬─► the guest's card ── taken ─► the guest
+//!                    └─► batches ── take ─► loop ─► link
+//!   capture ── cut(N) ─► how much was taken then: what came later is in no image of N
+//! ```
+//!
+//! A frame's number is its place in the order in which the guest takes frames from its card.
+//!
+//! Not here: whether anybody wants to know (the session), and what a copy makes of it ([`Traffic`](super::Traffic)).
+
+use crate::guest::participant::{Health, Participant, ParticipantError};
+use crate::guest::waker::LoopWaker;
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use understudy_checkpoint::Epoch;
+use understudy_link::PacketList;
+
+/// What may wait for the loop's next turn.
+const WAITING_BYTES_MAX: usize = 4 << 20;
+
+/// The number of the next frame that the guest takes from its card: exact while it stands still.
+type Taken = Box<dyn Fn() -> u64 + Send + Sync>;
+
+/// What one guest hears.
+pub struct Heard {
+    inside: Mutex<Inside>,
+    taken: Taken,
+    waker: LoopWaker,
+}
+
+#[derive(Debug, Default)]
+struct Inside {
+    listens: bool,
+    batches: VecDeque<Batch>,
+    bytes: usize,
+    /// How much was taken when an epoch was cut that is not acked.
+    cuts: VecDeque<(Epoch, u64)>,
+    /// Frames that had no room.
+    lost: u64,
+}
+
+/// Frames with numbers one by one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Batch {
+    /// The number of the first.
+    pub first: u64,
+    /// How many there are.
+    pub count: u64,
+    /// They.
+    pub list: PacketList,
+}
+
+impl std::fmt::Debug for Heard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Heard").field(&*self.inside.lock()).finish()
+    }
+}
+
+impl Heard {
+    /// Of a guest that takes frames from its card as `taken` says; the loop is woken by `waker`.
+    pub fn new(taken: impl Fn() -> u64 + Send + Sync + 'static, waker: LoopWaker) -> Arc<Self> {
+        Arc::new(Self { inside: Mutex::default(), taken: Box::new(taken), waker })
+    }
+
+    /// A frame comes for the guest: `deliver` hands it to the guest's card, and says its number if the card took it. By the loop.
+    pub fn hear(&self, frame: &[u8], deliver: impl FnOnce(&[u8]) -> Option<u64>) {
+        let mut inside = self.inside.lock();
+        if let Some(number) = deliver(frame)
+            && inside.listens
+        {
+            inside.keep(number, frame);
+        }
+    }
+
+    /// The same by another thread.
+    pub fn hear_elsewhere(&self, frame: &[u8], deliver: impl FnOnce(&[u8]) -> Option<u64>) {
+        self.hear(frame, deliver);
+        if !self.inside.lock().batches.is_empty() {
+            self.waker.wake();
+        }
+    }
+
+    /// Whether what is heard from here on is kept.
+    pub fn listen(&self, listens: bool) {
+        let mut inside = self.inside.lock();
+        inside.listens = listens;
+        inside.batches.clear();
+        inside.bytes = 0;
+    }
+
+    /// What was heard and not fetched yet.
+    pub fn take(&self) -> Option<Batch> {
+        let mut inside = self.inside.lock();
+        let batch = inside.batches.pop_front()?;
+        inside.bytes -= batch.list.len_bytes();
+        Some(batch)
+    }
+
+    /// The first frame that the image of `epoch` does not contain, if that was cut and is not acked.
+    pub fn taken_at(&self, epoch: Epoch) -> Option<u64> {
+        let inside = self.inside.lock();
+        inside.cuts.iter().find(|(cut, _)| *cut == epoch).map(|(_, next)| *next)
+    }
+
+    /// Frames that had no room so far.
+    pub fn lost(&self) -> u64 {
+        self.inside.lock().lost
+    }
+}
+
+impl Inside {
+    fn keep(&mut self, number: u64, frame: &[u8]) {
+        if self.bytes + frame.len() > WAITING_BYTES_MAX {
+            self.lost += 1;
+            return;
+        }
+        let before = self.batches.back_mut().filter(|batch| batch.first + batch.count == number);
+        let bytes_before = before.as_ref().map_or(0, |batch| batch.list.len_bytes());
+        if let Some(batch) = before
+            && batch.list.push(frame).is_ok()
+        {
+            batch.count += 1;
+            self.bytes += batch.list.len_bytes() - bytes_before;
+            return;
+        }
+        let mut list = PacketList::default();
+        if list.push(frame).is_err() {
+            // No card takes what is so long.
+            self.lost += 1;
+            return;
+        }
+        self.bytes += list.len_bytes();
+        self.batches.push_back(Batch { first: number, count: 1, list });
+    }
+}
+
+impl Participant for Heard {
+    fn check(&self) -> Result<(), ParticipantError> {
+        Ok(())
+    }
+
+    fn cut(&self, epoch: Epoch) -> Result<(), ParticipantError> {
+        let mut inside = self.inside.lock();
+        let taken = (self.taken)();
+        inside.cuts.retain(|(cut, _)| *cut < epoch);
+        inside.cuts.push_back((epoch, taken));
+        Ok(())
+    }
+
+    fn release(&self, through: Epoch) {
+        self.inside.lock().cuts.retain(|(cut, _)| *cut > through);
+    }
+
+    fn pass(&self) {}
+    fn fence(&self) {}
+    fn revive(&self) {}
+    fn detach(&self) {}
+
+    fn take_health(&self) -> Health {
+        Health::default()
+    }
+
+    fn last_fault(&self) -> Option<String> {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    fn numbers(heard: &Heard) -> Vec<(u64, u64)> {
+        std::iter::from_fn(|| heard.take()).map(|batch| (batch.first, batch.count)).collect()
+    }
+
+    #[test]
+    fn what_the_card_took_is_kept_with_its_place_and_a_cut_says_what_the_guest_had_taken() {
+        let taken = Arc::new(AtomicU64::new(0));
+        let of_guest = taken.clone();
+        let heard = Heard::new(move || of_guest.load(Ordering::Relaxed), LoopWaker::silent());
+        heard.hear(&[0; 20], |_| Some(6));
+        assert_eq!(numbers(&heard), [], "nobody wants to know");
+        heard.listen(true);
+        (7..10).for_each(|number| heard.hear(&[0; 20], |_| Some(number)));
+        heard.hear(&[0; 20], |_| None);
+        taken.store(8, Ordering::Relaxed);
+        heard.cut(Epoch(3)).unwrap();
+        heard.hear(&[0; 20], |_| Some(10));
+        heard.hear(&[0; 20], |_| Some(12));
+        assert_eq!((heard.taken_at(Epoch(3)), heard.taken_at(Epoch(4))), (Some(8), None));
+        assert_eq!(numbers(&heard), [(7, 4), (12, 1)]);
+        heard.release(Epoch(3));
+        assert_eq!(heard.taken_at(Epoch(3)), None);
+    }
+
+    #[test]
+    fn what_waits_is_bounded_and_what_has_no_room_leaves_a_gap() {
+        let heard = Heard::new(|| 0, LoopWaker::silent());
+        heard.listen(true);
+        let many = (WAITING_BYTES_MAX / 1500) as u64 + 10;
+        (0..many).for_each(|number| heard.hear(&[0; 1500], |_| Some(number)));
+        assert!(heard.lost() > 0);
+        let kept: u64 = numbers(&heard).iter().map(|(_, count)| count).sum();
+        assert_eq!(kept + heard.lost(), many);
+        heard.hear(&[0; 1500], |_| Some(many));
+        assert_eq!(numbers(&heard), [(many, 1)]);
+    }
+}

@@ -1,0 +1,422 @@
+//! The copy of a guest that runs here, on the other host: what it is told, and what of the guest's output leaves because the copy
+//! has sent the same.
+//!
+//! ```text
+//!   session ─ MirrorInput, MatchFrom, StopMatch, Release ─┐
+//!   guest   ─ held frames ────────────────────────────────┼─► comparer ─ Release(id) ────► held output: it leaves
+//!   link    ─ Output ─────────────────────────────────────┘            ├ Diverged ───────► session: a checkpoint
+//!   network ─ what the guest hears ─► link: Input, Cut                 └ Handshake, used ► link: Handshake, Released
+//! ```
+//!
+//! All of it is done in the loop's turn. Frames of the guest are looked at where they are held; none of them is copied.
+//!
+//! Not here: when a copy is wanted (the session), and what two frames have to have in common (`colo`).
+
+use super::PrimaryGuest;
+use crate::guest::{Batch, CARD, Compared, Heard, INPUT_BYTES_MAX, INPUT_FRAMES_MAX};
+use crate::node::context::Context;
+use crate::node::inbound::GuestPackets;
+use std::collections::VecDeque;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::Arc;
+use understudy_checkpoint::{Epoch, Generation};
+use understudy_colo::comparer::{self, CopyNumber, Output, Why};
+use understudy_colo::packet::{Frame, Offload};
+use understudy_colo::{Comparer, FrameId, Patch};
+use understudy_link::{GuestFrame, PacketFrame, PacketList};
+use understudy_netbuf::HeldId;
+use understudy_session::primary::Input;
+use understudy_session::{Divergence, Mode, Span, Time};
+
+/// How often the session is told what left by which way.
+const TELL_EVERY: Span = Span::from_ms(50);
+
+/// The copy at the other host, or the place for one.
+#[derive(Debug)]
+pub(in crate::node) struct CopyElsewhere {
+    /// `None` where what the guest hears cannot be told.
+    heard: Option<Arc<Heard>>,
+    /// Whether what the guest sends can be compared.
+    can_compare: bool,
+    /// What the operator wants.
+    wished: Mode,
+    /// While the copy is told what the guest hears.
+    comparing: Option<Comparing>,
+    /// What left by a match and by an ack when it was told last, and when that was.
+    told: (u64, u64),
+    tell_at: Option<Time>,
+}
+
+struct Comparing {
+    generation: Generation,
+    comparer: Comparer,
+    /// The next held frame to look at.
+    next: HeldId,
+    /// Frames may leave by a match with a copy of this epoch.
+    base: Option<Epoch>,
+    /// The copy's host knows that frames up to this are used up.
+    used: Option<CopyNumber>,
+    input: InputLoad,
+    todo: Todo,
+    /// Counted when it was looked at last.
+    stats: comparer::Stats,
+}
+
+/// What the comparer wants done, in its order.
+#[derive(Debug, Default)]
+struct Todo {
+    leaving: Vec<Leaving>,
+    /// Beginnings of connections, with the epoch that they were sent in.
+    handshakes: Vec<(Epoch, Vec<u8>)>,
+    diverged: Vec<comparer::Divergence>,
+}
+
+#[derive(Debug)]
+enum Leaving {
+    Held(HeldId, Patch),
+    Made(Vec<u8>),
+}
+
+/// How much the copy's host may have to keep of what the guest hears: all since the cut of the newest acked epoch.
+#[derive(Debug, Default)]
+struct InputLoad {
+    bytes: u64,
+    frames: u64,
+    /// How much it was at each cut that is not acked.
+    cuts: VecDeque<(Epoch, u64, u64)>,
+    forgotten: (u64, u64),
+    is_full_told: bool,
+}
+
+impl InputLoad {
+    fn waits(&self) -> (u64, u64) {
+        (self.bytes - self.forgotten.0, self.frames - self.forgotten.1)
+    }
+
+    /// Whether there is room for another batch.
+    fn has_room(&self) -> bool {
+        let (bytes, frames) = self.waits();
+        bytes < INPUT_BYTES_MAX as u64 * 3 / 4 && frames < INPUT_FRAMES_MAX as u64 * 3 / 4
+    }
+
+    /// Whether a checkpoint is worth it for this alone.
+    fn is_near_full(&self) -> bool {
+        let (bytes, frames) = self.waits();
+        bytes > INPUT_BYTES_MAX as u64 / 2 || frames > INPUT_FRAMES_MAX as u64 / 2
+    }
+
+    fn acked(&mut self, through: Epoch) {
+        while let Some((_, bytes, frames)) = self.cuts.pop_front_if(|(epoch, ..)| *epoch <= through) {
+            self.forgotten = (bytes, frames);
+            self.is_full_told = false;
+        }
+    }
+}
+
+impl std::fmt::Debug for Comparing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Comparing")
+            .field("base", &self.base)
+            .field("next", &self.next)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Comparing {
+    fn new(generation: Generation, next: HeldId) -> Self {
+        // Who knows it could make the table of flows slow.
+        let seed = RandomState::new().build_hasher().finish();
+        Self {
+            generation,
+            comparer: Comparer::new(comparer::Limits::default(), seed),
+            next,
+            base: None,
+            used: None,
+            input: InputLoad::default(),
+            todo: Todo::default(),
+            stats: comparer::Stats::default(),
+        }
+    }
+
+    /// What the guest has sent since this was asked last.
+    fn look(&mut self, held: &dyn Compared, now: Time) {
+        let Self { comparer, next, todo, .. } = self;
+        *next = held.look(*next, &mut |id, epoch, bytes| {
+            comparer.primary(now, FrameId(id.0), frame(bytes), epoch);
+            todo.note(comparer, Some(bytes));
+        });
+    }
+
+    /// What the copy has sent.
+    fn copy_sent(&mut self, base: Epoch, first: u64, packets: &PacketList, now: Time) {
+        let Some(packets) = packets.packets() else { return };
+        for (number, bytes) in (first..).zip(packets.iter()) {
+            self.comparer.copy_numbered(now, CopyNumber(number), frame(bytes), base);
+            self.todo.note(&mut self.comparer, None);
+        }
+    }
+}
+
+impl Todo {
+    /// What the comparer says to what it was told last: `sent`, if that was a frame of the guest.
+    fn note(&mut self, comparer: &mut Comparer, sent: Option<&[u8]>) {
+        while let Some(output) = comparer.poll_output() {
+            match output {
+                Output::Release(FrameId(id)) => {
+                    self.leaving.push(Leaving::Held(HeldId(id), Patch::default()));
+                }
+                Output::ReleaseAs(FrameId(id), patch) => self.leaving.push(Leaving::Held(HeldId(id), patch)),
+                Output::Handshake(handshake) => {
+                    self.handshakes.extend(sent.map(|sent| (handshake.epoch, sent.to_vec())));
+                }
+                Output::Diverged(divergence) => self.diverged.push(divergence),
+                Output::Acknowledge(what) => {
+                    let mut frame = Vec::new();
+                    if comparer.write_acknowledgement(&what, &mut frame) {
+                        self.leaving.push(Leaving::Made(frame));
+                    }
+                }
+            }
+        }
+    }
+
+    fn let_out(&mut self, held: &dyn Compared, guest: &str) {
+        for leaving in self.leaving.drain(..) {
+            match leaving {
+                Leaving::Made(frame) => held.add(frame),
+                Leaving::Held(id, patch) => held.let_out(id, &mut |frame| {
+                    if !patch.is_empty()
+                        && let Err(error) = patch.apply(frame, Offload::default())
+                    {
+                        tracing::error!(guest, %error, "A frame leaves as it is");
+                    }
+                }),
+            }
+        }
+    }
+}
+
+impl CopyElsewhere {
+    /// Of a guest whose input is `heard`.
+    pub(in crate::node) fn new(heard: Option<Arc<Heard>>, can_compare: bool, wished: Mode) -> Self {
+        Self { heard, can_compare, wished, comparing: None, told: (0, 0), tell_at: None }
+    }
+
+    /// What the operator wants.
+    pub(in crate::node) fn wished(&self) -> Mode {
+        self.wished
+    }
+
+    /// What it comes to: a guest that cannot be copied is protected by checkpoints alone.
+    pub(in crate::node) fn mode(&self) -> Mode {
+        if self.obstacle().is_some() { Mode::Remus } else { self.wished }
+    }
+
+    /// Why the guest cannot have a copy, if so.
+    pub(in crate::node) fn obstacle(&self) -> Option<&'static str> {
+        match (&self.heard, self.can_compare) {
+            (None, _) => Some("copies of guests of this kind are not run yet"),
+            (_, false) => Some("what leaves by an interface of the kernel is not compared yet"),
+            _ => None,
+        }
+    }
+
+    pub(in crate::node) fn next_timeout(&self) -> Option<Time> {
+        let comparer = self.comparing.as_ref().and_then(|comparing| comparing.comparer.next_timeout());
+        comparer.into_iter().chain(self.tell_at).min()
+    }
+}
+
+impl PrimaryGuest {
+    /// The mode that the operator wants from now on.
+    pub(in crate::node) fn set_mode(&mut self, mode: Mode, cx: &mut dyn Context) {
+        self.copy.wished = mode;
+        self.handle(Input::Mode(self.copy.mode()), cx);
+    }
+
+    /// The session's: the copy is to be told what the guest hears from now on, or nothing more.
+    pub(super) fn mirror_input(&mut self, from: Option<Epoch>) {
+        let (Some(held), Some(heard)) = (self.output.compared(), &self.copy.heard) else { return };
+        heard.listen(from.is_some());
+        held.watch(from.is_some());
+        self.copy.comparing = from.map(|_| Comparing::new(self.session.generation(), held.next_id()));
+    }
+
+    /// The session's: frames may leave by a match with the copy of `base`. Nothing does before the guest is marked.
+    pub(super) fn match_from(&mut self, base: Epoch, now: Time) {
+        if !self.is_marked() {
+            return;
+        }
+        let (Some(held), Some(comparing)) = (self.output.compared(), &mut self.copy.comparing) else {
+            return;
+        };
+        comparing.look(held, now);
+        (comparing.base, comparing.used) = (Some(base), None);
+        comparing.comparer.live(now, base);
+        comparing.todo.note(&mut comparing.comparer, None);
+    }
+
+    /// The session's: nothing leaves by a match from here on.
+    pub(super) fn stop_match(&mut self) {
+        if let Some(comparing) = &mut self.copy.comparing {
+            comparing.base = None;
+            comparing.comparer.stop();
+            // What was to leave and has not leaves by its ack.
+            (comparing.todo.leaving, comparing.todo.diverged) = Default::default();
+        }
+    }
+
+    /// `through` is acked, and leaves after this.
+    pub(super) fn matching_released(&mut self, through: Epoch, now: Time) {
+        let (Some(held), Some(comparing)) = (self.output.compared(), &mut self.copy.comparing) else {
+            return;
+        };
+        // What leaves unseen would be missing from its stream.
+        comparing.look(held, now);
+        comparing.comparer.released(through);
+        comparing.todo.note(&mut comparing.comparer, None);
+        comparing.input.acked(through);
+    }
+
+    /// A capture has cut `epoch`.
+    pub(super) fn cut_input(&mut self, epoch: Epoch, cx: &mut dyn Context) {
+        self.send_input(cx);
+        let Some((guest, _)) = self.place else { return };
+        let (Some(heard), Some(comparing)) = (&self.copy.heard, &mut self.copy.comparing) else { return };
+        comparing.comparer.cut(epoch);
+        let Some(next) = heard.taken_at(epoch) else { return };
+        comparing.input.cuts.push_back((epoch, comparing.input.bytes, comparing.input.frames));
+        let cut = PacketFrame::Cut { generation: comparing.generation, epoch, next, carried: &[] };
+        cx.send(&self.peer, &GuestFrame::Packets(cut).of(guest));
+    }
+
+    /// Tells the copy what the guest has heard.
+    fn send_input(&mut self, cx: &mut dyn Context) {
+        let (Some(heard), Some(comparing)) = (&self.copy.heard, &mut self.copy.comparing) else { return };
+        while let Some(Batch { first, count, list }) = heard.take() {
+            let Some((guest, _)) = self.place else { continue };
+            if !comparing.input.has_room() {
+                // Their numbers tell that they are missing, and a checkpoint was asked for.
+                continue;
+            }
+            comparing.input.bytes += list.len_bytes() as u64;
+            comparing.input.frames += count;
+            if let Some(packets) = list.packets() {
+                let input = PacketFrame::Input { generation: comparing.generation, first, packets };
+                cx.send(&self.peer, &GuestFrame::Packets(input).of(guest));
+            }
+        }
+    }
+
+    /// What the copy has sent.
+    pub(super) fn copy_sent(&mut self, packets: GuestPackets, cx: &mut dyn Context) {
+        let GuestPackets::Output { generation, base, first, packets } = packets else { return };
+        let (Some(held), Some(comparing)) = (self.output.compared(), &mut self.copy.comparing) else {
+            return;
+        };
+        if generation != comparing.generation {
+            return;
+        }
+        let now = cx.now();
+        // What the guest sent first is compared first.
+        comparing.look(held, now);
+        comparing.copy_sent(base, first, &packets, now);
+        self.settle_matching(cx);
+    }
+
+    /// Once in each turn of the loop.
+    pub(super) fn run_matching(&mut self, cx: &mut dyn Context) {
+        self.send_input(cx);
+        let now = cx.now();
+        if let (Some(held), Some(comparing)) = (self.output.compared(), &mut self.copy.comparing) {
+            comparing.look(held, now);
+            if comparing.comparer.next_timeout().is_some_and(|at| at <= now) {
+                comparing.comparer.handle_timeout(now);
+                comparing.todo.note(&mut comparing.comparer, None);
+            }
+        }
+        self.settle_matching(cx);
+        self.tell_what_left(cx);
+    }
+
+    /// Does what the comparer wants done.
+    fn settle_matching(&mut self, cx: &mut dyn Context) {
+        let (Some(held), Some(comparing)) = (self.output.compared(), &mut self.copy.comparing) else {
+            return;
+        };
+        comparing.todo.let_out(held, &self.name);
+        let stats = *comparing.comparer.stats();
+        self.meter.matched(&comparing.stats.waits, &stats.waits);
+        comparing.stats = stats;
+        if let Some((guest, _)) = self.place {
+            let generation = comparing.generation;
+            for (epoch, packet) in comparing.todo.handshakes.drain(..) {
+                // The receiver counts by the newest cut before, not by the epoch that it was sent in.
+                let epoch = Epoch(epoch.0.saturating_sub(1));
+                let handshake = PacketFrame::Handshake { generation, epoch, packet: &packet };
+                cx.send(&self.peer, &GuestFrame::Packets(handshake).of(guest));
+            }
+            if let (Some(base), Some(used)) = (comparing.base, comparing.comparer.used_through())
+                && comparing.used < Some(used)
+            {
+                comparing.used = Some(used);
+                let released = PacketFrame::Released { generation, base, through: used.0 };
+                cx.send(&self.peer, &GuestFrame::Packets(released).of(guest));
+            }
+        }
+        self.tell_divergences(cx);
+    }
+
+    fn tell_divergences(&mut self, cx: &mut dyn Context) {
+        let Some(comparing) = &mut self.copy.comparing else { return };
+        let diverged = std::mem::take(&mut comparing.todo.diverged);
+        let Some(base) = comparing.base else { return };
+        let captured = self.session.newest_captured();
+        // Once that epoch was cut, no other checkpoint is needed.
+        let mut whys: Vec<Divergence> =
+            diverged.iter().filter(|it| Some(it.through) > captured).map(|it| kind(it.why)).collect();
+        for divergence in &diverged {
+            tracing::debug!(guest = %self.name, %divergence, "What the copy sends is not what the guest sends");
+        }
+        if comparing.input.is_near_full() && !std::mem::replace(&mut comparing.input.is_full_told, true) {
+            whys.push(Divergence::Full);
+        }
+        whys.into_iter().for_each(|why| self.handle(Input::Diverged { base, why }, cx));
+    }
+
+    /// Tells the session what left by which way, not in each turn.
+    fn tell_what_left(&mut self, cx: &mut dyn Context) {
+        let stats = self.output.stats();
+        let left = (stats.matched_frames, stats.acked_frames);
+        if self.copy.mode() == Mode::Remus || left == self.copy.told {
+            self.copy.tell_at = None;
+            return;
+        }
+        let now = cx.now();
+        if now < *self.copy.tell_at.get_or_insert(now + TELL_EVERY) {
+            return;
+        }
+        let (by_match, by_ack) = (left.0 - self.copy.told.0, left.1 - self.copy.told.1);
+        (self.copy.told, self.copy.tell_at) = (left, None);
+        self.handle(Input::FramesLeft { by_match, by_ack }, cx);
+    }
+}
+
+/// As the session calls it.
+fn kind(why: Why) -> Divergence {
+    match why {
+        Why::Timeout => Divergence::Silence,
+        Why::Full(_) => Divergence::Full,
+        Why::Payload { .. }
+        | Why::End { .. }
+        | Why::Reset { .. }
+        | Why::Handshake { .. }
+        | Why::Urgent { .. }
+        | Why::Silent => Divergence::Content,
+    }
+}
+
+/// A frame as a lab guest's card has it: nothing is left to do.
+fn frame(bytes: &[u8]) -> Frame<'_> {
+    Frame { card: CARD, offload: Offload::default(), bytes }
+}
