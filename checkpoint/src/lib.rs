@@ -5,6 +5,7 @@
 //!
 //! * [`domain`] the traits between the engine and a guest: [`Source`](domain::Source), [`Sink`](domain::Sink),
 //! [`LiveCopy`](domain::LiveCopy)
+//! * [`legacy`] streams of Xen before 4.6, and their conversion
 //! * [`stream`] Xen's record stream: xl header, libxl stream v2, libxc stream v2 and v3
 //! * [`pages`] dirty bitmap, page encodings, shadow
 //! * [`epoch`] staging on the primary; buffer and committed image on the secondary
@@ -17,6 +18,7 @@
 mod bitmap;
 pub mod domain;
 pub mod epoch;
+pub mod legacy;
 pub mod pages;
 pub mod room;
 mod staging;

@@ -16,8 +16,12 @@ pub fn path(file: &str) -> PathBuf {
 
 /// The whole decompressed stream. Panics, saying what to install, if it cannot be decompressed.
 pub fn stream(name: &str) -> Vec<u8> {
-    let file = path(&format!("{name}.zst"));
-    let run = Command::new("zstd").args(["-dc", "--long=27"]).arg(&file).output();
+    decompressed(&path(&format!("{name}.zst")))
+}
+
+/// A decompressed file. Panics, saying what to install, if it cannot be decompressed.
+pub fn decompressed(file: &Path) -> Vec<u8> {
+    let run = Command::new("zstd").args(["-dc", "--long=27"]).arg(file).output();
     let output = run.expect("the tests need the zstd command: install Debian's zstd");
     assert!(output.status.success(), "{}: {}", file.display(), String::from_utf8_lossy(&output.stderr));
     output.stdout

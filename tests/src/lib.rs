@@ -4,3 +4,4 @@
 
 pub mod drivers;
 pub mod golden;
+pub mod legacy;

@@ -24,9 +24,14 @@ const LIBVIRT_HEADER_BYTES: u64 = 64;
 /// Most bytes needed to recognise a container.
 pub(super) const CONTAINER_BYTES: usize = 24;
 
+/// The command that unpacks an input that begins as a compressed one.
+pub(crate) fn compressed_by(input: &[u8]) -> Option<&'static str> {
+    COMPRESSED.iter().find(|(magic, _)| input.starts_with(magic)).map(|(_, command)| *command)
+}
+
 /// Fails if `input` begins as a container does.
 pub(super) fn refuse(input: &[u8]) -> Result<(), Defect> {
-    if let Some((_, command)) = COMPRESSED.iter().find(|(magic, _)| input.starts_with(magic)) {
+    if let Some(command) = compressed_by(input) {
         let hint = format!("The input is compressed; run it through `{command}` first");
         return Err(Defect::new(Rule::Compressed, hint));
     }

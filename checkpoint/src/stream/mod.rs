@@ -39,6 +39,7 @@ mod verify;
 pub mod xl;
 
 pub use config::GuestConfig;
+pub(crate) use container::compressed_by;
 pub use fault::{Defect, Fault, Layer, Place, Rule};
 pub use frame::{FRAME_HEADER_BYTES, Frame, OPTIONAL};
 pub use input::{Items, StreamError};

@@ -51,6 +51,8 @@ struct Statics {
 
 impl LibxcOrder {
     pub(super) fn new(header: LibxcHeader, guest: &GuestConfig) -> Self {
+        let mut pages = Pages::default();
+        pages.set_converted(is_converted(&header));
         Self {
             header,
             has_emulator: guest.kind == Some(GuestKind::Hvm),
@@ -61,7 +63,7 @@ impl LibxcOrder {
             epoch_broken: false,
             comparing: false,
             tsc_seen: false,
-            pages: Pages::default(),
+            pages,
             pv: PvState::default(),
             hvm: HvmState::default(),
         }
@@ -154,11 +156,6 @@ impl LibxcOrder {
         faults.note_if(self.statics.end_seen, Rule::Order, "A policy comes after STATIC_DATA_END");
     }
 
-    /// Whether a converter wrote the stream: it writes version 0.x for the Xen that saved the guest.
-    fn is_converted(&self) -> bool {
-        self.header.xen_version.0 == 0
-    }
-
     /// Whether the stream's writer had policies to write. A receiver invents the policies of older guests.
     fn writer_has_policies(&self) -> bool {
         self.header.xen_version >= POLICIES_SINCE
@@ -204,7 +201,7 @@ impl LibxcOrder {
     fn end_epoch(&mut self, faults: &mut Faults) {
         if !self.epoch_broken {
             // A guest that was saved before Xen 4.0 has none; a receiver leaves the new domain's.
-            let tsc_missing = !self.tsc_seen && !self.is_converted();
+            let tsc_missing = !self.tsc_seen && !is_converted(&self.header);
             faults.note_if(tsc_missing, Rule::StateMissing, "X86_TSC_INFO is missing");
             match self.header.domain_type {
                 DomainType::Pv if self.statics.width == Width::Broken => {}
@@ -221,4 +218,9 @@ impl LibxcOrder {
         self.pv.next_epoch();
         self.hvm.next_epoch();
     }
+}
+
+/// Converters of legacy streams write version 0.x for the Xen that saved the guest.
+fn is_converted(header: &LibxcHeader) -> bool {
+    header.xen_version.0 == 0
 }

@@ -6,6 +6,7 @@ use crate::stream::fault::Rule;
 use crate::stream::libxc::{DomainType, GuestWidth, PageData};
 use crate::stream::limits::PFNS_MAX;
 use crate::{PAGE_SIZE, Page, PageType};
+use std::ops::Range;
 use zerocopy::FromBytes;
 use zerocopy::little_endian::U64;
 
@@ -13,9 +14,15 @@ const PTE_PRESENT: u64 = 1 << 0;
 const PTE_SUPERPAGE: u64 = 1 << 7;
 const PTE_FRAME: u64 = 0x000F_FFFF_FFFF_F000;
 
+/// Entries of a 32-bit guest's top table of level 2 that belong to Xen.
+const XEN_SLOTS: Range<usize> = 428..512;
+
 #[derive(Debug, Default)]
 pub(super) struct Pages {
     frames: Frames,
+    /// 64-bit tools before Xen 4.6 sent Xen's slots of 32-bit guests as they found them: present, of size bit and frame 0.
+    /// Xen writes them anew when it takes the table.
+    xen_slots_may_map: bool,
     /// PV only: the guest's last pfn, once X86_PV_P2M_FRAMES has come.
     pfn_max: Option<u64>,
     width: Option<GuestWidth>,
@@ -31,6 +38,11 @@ impl Pages {
     /// The guest's last pfn; the limit as long as the stream does not say less.
     pub(super) fn pfn_max(&self) -> u64 {
         self.pfn_max.unwrap_or(PFNS_MAX - 1)
+    }
+
+    /// The stream was converted from a legacy one.
+    pub(super) fn set_converted(&mut self, converted: bool) {
+        self.xen_slots_may_map = converted;
     }
 
     pub(super) fn set_width(&mut self, width: GuestWidth) {
@@ -97,7 +109,9 @@ impl Pages {
                         format!("Frame {:#x} is a table of level {level} of {levels}", entry.pfn().0);
                     faults.note(Rule::PageTable, detail);
                 }
-                if let Some(broken) = check_table(page, level, self.pfn_max()) {
+                let xen_slots = self.xen_slots_may_map && (level, levels) == (2, 3);
+                let xen_slots = if xen_slots { XEN_SLOTS } else { 0..0 };
+                if let Some(broken) = check_table(page, level, self.pfn_max(), &xen_slots) {
                     let detail = format!("Table {:#x} of level {level}: {broken}", entry.pfn().0);
                     faults.note(Rule::PageTable, detail);
                 }
@@ -115,14 +129,17 @@ impl Pages {
     }
 }
 
-/// The fault of the first wrong entry. Xen ignores entries that are not present.
-fn check_table(page: &Page, level: u8, pfn_max: u64) -> Option<String> {
+/// The fault of the first wrong entry. Xen ignores entries that are not present. Those in `xen_slots` may be what Xen
+/// left there.
+fn check_table(page: &Page, level: u8, pfn_max: u64, xen_slots: &Range<usize>) -> Option<String> {
     let entries = <[U64; PAGE_SIZE / 8]>::ref_from_bytes(page).expect("a page holds 512 entries");
     let wrong = |pte: u64| {
         pte & PTE_PRESENT != 0
             && ((level > 1 && pte & PTE_SUPERPAGE != 0) || (pte & PTE_FRAME) >> 12 > pfn_max)
     };
-    let index = entries.iter().position(|pte| wrong(pte.get()))?;
+    let is_xens = |index: usize, pte: u64| xen_slots.contains(&index) && pte & PTE_FRAME == 0;
+    let mut all = entries.iter().enumerate();
+    let (index, _) = all.find(|(index, pte)| wrong(pte.get()) && !is_xens(*index, pte.get()))?;
     let pte = entries[index].get();
     if level > 1 && pte & PTE_SUPERPAGE != 0 {
         return Some(format!("entry {index} maps a superpage"));
