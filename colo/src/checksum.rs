@@ -3,8 +3,8 @@
 //! A checksum that is partial (virtio-net's `NEEDS_CSUM`) holds the sum of the pseudo header: addresses, protocol and length.
 //! No byte that is changed here is part of that, so it is left alone, and whoever completes it reads the new bytes.
 //!
-//! Not here: full sums over a payload. Only of a header that is built here there is one; a frame that came with a wrong checksum
-//! leaves with a wrong one.
+//! Not here: full sums over a frame that leaves as it came: if it came with a wrong checksum, it leaves with a wrong one. Only of
+//! what is built here there is one.
 
 use crate::packet::{Offload, Options, next_option};
 use core::ops::Range;
@@ -101,10 +101,36 @@ impl<'a> Header<'a> {
     }
 }
 
-/// The checksum over parts that each have an even number of bytes (RFC 1071).
-pub(crate) fn sum(parts: &[&[u8]]) -> u16 {
-    let words = parts.iter().flat_map(|part| part.chunks_exact(2));
-    update(u16::MAX, words.map(|word| u32::from(word[0]) << 8 | u32::from(word[1])).sum())
+/// The length of an IP packet that begins at `ip_at` and ends with the frame, and the checksum of IPv4's header.
+pub(crate) fn put_ip_length(frame: &mut [u8], ip_at: usize) {
+    let bytes = (frame.len() - ip_at) as u16;
+    if frame[ip_at] >> 4 == 4 {
+        let end = ip_at + usize::from(frame[ip_at] & 15) * 4;
+        frame[ip_at + 2..ip_at + 4].copy_from_slice(&bytes.to_be_bytes());
+        frame[ip_at + 10..ip_at + 12].fill(0);
+        let checksum = sum(&[&frame[ip_at..end]]);
+        frame[ip_at + 10..ip_at + 12].copy_from_slice(&checksum.to_be_bytes());
+    } else {
+        frame[ip_at + 4..ip_at + 6].copy_from_slice(&(bytes - 40).to_be_bytes());
+    }
+}
+
+/// The checksum of a TCP segment that begins at `tcp_at` and ends with the frame.
+pub(crate) fn put_tcp_checksum(frame: &mut [u8], ip_at: usize, tcp_at: usize) {
+    const TCP: u8 = 6;
+    let addresses = if frame[ip_at] >> 4 == 4 { ip_at + 12..ip_at + 20 } else { ip_at + 8..ip_at + 40 };
+    let field = tcp_at + CHECKSUM..tcp_at + CHECKSUM + 2;
+    frame[field.clone()].fill(0);
+    let bytes = (frame.len() - tcp_at) as u16;
+    let checksum = sum(&[&frame[addresses], &[0, TCP], &bytes.to_be_bytes(), &frame[tcp_at..]]);
+    frame[field].copy_from_slice(&checksum.to_be_bytes());
+}
+
+/// The checksum over parts, of which all but the last have an even number of bytes (RFC 1071).
+fn sum(parts: &[&[u8]]) -> u16 {
+    let words = parts.iter().flat_map(|part| part.chunks(2));
+    let word = |pair: &[u8]| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0));
+    update(u16::MAX, words.map(word).sum())
 }
 
 /// A checksum after words were changed; `change` is the sum of `~old + new` over them.

@@ -3,6 +3,7 @@
 //! ```text
 //!   ack      no more than the copy has received: the client must not forget a byte that only one guest has
 //!   window   no more than the copy takes
+//!   clock    no older than that of a later frame which has left already: receivers refuse what goes back (RFC 7323, section 5)
 //!   options  multipath TCP becomes fillers in a SYN: its keys are random, no copy could go on with them
 //! ```
 //!
@@ -25,6 +26,8 @@ pub struct Patch {
     pub ack: Option<u32>,
     /// The window field, not scaled, in place of its own.
     pub window: Option<u16>,
+    /// The time stamp in place of its own.
+    pub clock: Option<u32>,
     /// Multipath TCP's option becomes fillers if it is a SYN.
     pub is_multipath_blanked: bool,
 }
@@ -47,12 +50,17 @@ impl Patch {
         let packet = Packet::parse(Frame { card: Card(0), offload, bytes: frame }, Side::Guest);
         let Content::Tcp(segment) = packet.content else { return Err(NotTcp) };
         let (header, is_syn) = (segment.header(), segment.flags.has(Flags::SYN));
+        let fixed_bytes = header.len() - segment.options.0.len();
+        let stamps = segment.options.timestamps().map(|(stamps, at)| (stamps, fixed_bytes + at));
         let mut header = Header::new(&mut frame[header], offload);
         if let Some(ack) = self.ack {
             header.set_ack(ack);
         }
         if let Some(window) = self.window {
             header.set_window(window);
+        }
+        if let (Some(clock), Some((_, at))) = (self.clock, stamps) {
+            header.map_u32(at, |_| clock);
         }
         if self.is_multipath_blanked && is_syn {
             header.blank_options(Options::MULTIPATH);

@@ -29,6 +29,18 @@ fn an_ack_and_a_window_are_lowered() {
 }
 
 #[test]
+fn a_clock_is_put_at_any_alignment_and_only_where_there_is_one() {
+    let patch = Patch { clock: Some(7_000_001), ..Patch::default() };
+    for with in [stamps, odd_stamps] {
+        let tcp = guest(ACK, 1, 9000).payload(b"reply");
+        let expected = tcp.clone().options(&with(7_000_001, 2)).frame();
+        assert_eq!(patched(patch, &tcp.options(&with(1, 2))), expected);
+    }
+    let without = guest(ACK, 1, 9000);
+    assert_eq!(patched(patch, &without), without.frame());
+}
+
+#[test]
 fn selective_acks_beyond_the_ack_stay() {
     let patch = Patch { ack: Some(5000), ..Patch::default() };
     let tcp = guest(ACK, 1, 9000).options(&sacks(&[(9500, 9600), (10_000, 10_100)]));
@@ -69,7 +81,7 @@ proptest! {
         let mut frame = tcp.frame();
         let place = parsed(&frame, Side::Guest).1.at + 16;
         let offload = Offload { is_checksum_partial: is_partial, segment_bytes: 0 };
-        let patch = Patch { ack: Some(lower), window: Some(narrow), is_multipath_blanked: true };
+        let patch = Patch { ack: Some(lower), window: Some(narrow), is_multipath_blanked: true, clock: None };
         patch.apply(&mut frame, offload).unwrap();
         let mut expected = Tcp { ack: lower, window: narrow, ..tcp.clone() }.frame();
         if is_partial {

@@ -16,12 +16,11 @@ use super::core::Core;
 use super::output::{Acknowledge, Output};
 use super::table::{Kind, Slot};
 use super::waiting::Queue;
-use crate::checksum::sum;
+use crate::checksum::{put_ip_length, put_tcp_checksum};
 use crate::packet::{Flags, Flow, Options, Segment, Timestamps};
 
 /// Ethernet with two VLAN tags, and IPv6 without more headers.
 const HEAD_MAX: usize = 14 + 8 + 40;
-const TCP: u8 = 6;
 const TCP_BYTES: u16 = 20;
 const STAMPS_BYTES: u16 = 12;
 
@@ -37,12 +36,16 @@ pub(super) struct Head {
 impl Head {
     /// `None`: IP's header has options or extensions, whose meaning for another packet is not known.
     #[inline]
-    pub(super) fn of(flow: &Flow, segment: &Segment<'_>, frame: &[u8]) -> Option<Self> {
+    pub(super) fn of(
+        flow: &Flow,
+        segment: &Segment<'_>,
+        stamps: Option<Timestamps>,
+        frame: &[u8],
+    ) -> Option<Self> {
         let ip_at = 14 + 4 * flow.vlan.iter().flatten().count();
         let ip_bytes = if frame.get(ip_at)? >> 4 == 4 { 20 } else { 40 };
         let mut bytes = [0; HEAD_MAX];
         bytes.get_mut(..segment.at)?.copy_from_slice(frame.get(..segment.at)?);
-        let stamps = segment.options.timestamps().map(|(stamps, _)| stamps);
         let head = Self { bytes, ip_at: ip_at as u8, count: segment.at as u8, stamps };
         (segment.at == ip_at + ip_bytes).then_some(head)
     }
@@ -65,18 +68,8 @@ impl Head {
             frame.extend(value.to_be_bytes());
             frame.extend(echo.to_be_bytes());
         }
-        let addresses = if frame[ip_at] >> 4 == 4 {
-            frame[ip_at + 2..ip_at + 4].copy_from_slice(&(20 + tcp_bytes).to_be_bytes());
-            frame[ip_at + 10..ip_at + 12].fill(0);
-            let checksum = sum(&[&frame[ip_at..tcp_at]]);
-            frame[ip_at + 10..ip_at + 12].copy_from_slice(&checksum.to_be_bytes());
-            ip_at + 12..tcp_at
-        } else {
-            frame[ip_at + 4..ip_at + 6].copy_from_slice(&tcp_bytes.to_be_bytes());
-            ip_at + 8..tcp_at
-        };
-        let checksum = sum(&[&frame[addresses], &[0, TCP], &tcp_bytes.to_be_bytes(), &frame[tcp_at..]]);
-        frame[tcp_at + 16..tcp_at + 18].copy_from_slice(&checksum.to_be_bytes());
+        put_ip_length(frame, ip_at);
+        put_tcp_checksum(frame, ip_at, tcp_at);
     }
 }
 

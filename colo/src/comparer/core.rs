@@ -3,7 +3,7 @@
 
 use super::Number;
 use super::limits::Limits;
-use super::mutant::Rules;
+use super::mutant::{Mutant, Rules};
 use super::output::{Divergence, FrameId, Output, Stats, Why};
 use super::table::{Kind, Lost, Slot};
 use super::tcp::{Offer, Stretch, newer};
@@ -115,6 +115,7 @@ impl Core {
 
     #[inline]
     pub(super) fn release(&mut self, id: FrameId, arrived: Time, patch: Patch) {
+        let patch = if self.rules.lack(Mutant::OldClocks) { Patch { clock: None, ..patch } } else { patch };
         let waited = self.now - self.waits_since(arrived);
         self.usual = self.usual - self.usual / 16 + waited.0.min(1 << 40) / 16;
         self.stats.waited(waited);

@@ -12,6 +12,8 @@ pub enum Mutant {
     TimeoutOff,
     /// What is as long is the same.
     LengthOnly,
+    /// What a later frame has overtaken leaves with its own clock.
+    OldClocks,
     /// The end of a stream is the same as any byte.
     EndIgnored,
 }

@@ -2,7 +2,7 @@
 
 use super::Number;
 use crate::packet::Flow;
-use crate::{Handshake, Patch};
+use crate::{Handshake, Part, Patch};
 use thiserror::Error;
 use understudy_checkpoint::Epoch;
 use understudy_checkpoint::time::Span;
@@ -26,6 +26,11 @@ pub enum Output {
     /// [`write_acknowledgement`](super::Comparer::write_acknowledgement) builds. One that is not sent costs time and nothing
     /// else.
     Acknowledge(Acknowledge),
+    /// A part of a frame that still waits may leave. One that is not sent costs time, and a checkpoint at the latest.
+    ReleasePart(FrameId, Part),
+    /// A bare acknowledgement must not leave any more: a later frame has left, which says as much and has a later clock. One that
+    /// leaves all the same, by its epoch's ack, is refused by its receiver, or repeats.
+    Outdated(FrameId),
 }
 
 /// What the world was not told when a frame left, since the copy had not received it: now it has.
@@ -123,6 +128,10 @@ pub struct Stats {
     pub patched: u64,
     /// Acknowledgements that were asked for.
     pub acknowledged: u64,
+    /// Parts of frames that left before the rest.
+    pub parts: u64,
+    /// Bare acknowledgements that a later frame has made needless.
+    pub outdated: u64,
     /// Frames that left by their epoch's ack.
     pub acked: u64,
     /// Frames of the copy with another base than the live one.

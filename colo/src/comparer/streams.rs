@@ -8,10 +8,11 @@ use super::output::{FrameId, Full, Output, Why};
 use super::table::{Kind, Slot};
 use super::tcp::{Arriving, Difference, Side, Stream, Stretch, Verdict};
 use super::uses::{CopyAck, CopyNumber};
-use super::waiting::{New, Pool, Queue, Queues, Said};
+use super::waiting::{Index, New, Queue, Queues, Said};
 use super::{Number, mutant::Mutant};
 use crate::handshake::{Handshake, Opening};
 use crate::packet::Segment;
+use crate::{Part, Patch};
 use understudy_checkpoint::Epoch;
 
 /// Which frame of the primary's guest.
@@ -69,7 +70,9 @@ pub(super) fn primary(
 ) {
     let (stretch, bytes) = Stretch::of(segment, frame);
     let Slot { kind: Kind::Tcp(stream), queues, lost, flow, head, .. } = slot else { return };
-    *head = Head::of(flow, segment, frame);
+    let stamps = segment.options.timestamps().map(|(stamps, _)| stamps);
+    let mut stretch = stretch.at(stamps.map(|stamps| Number(stamps.value)));
+    *head = Head::of(flow, segment, stamps, frame);
     if stretch.is_syn() && stream.opened != Some(stretch.begin) {
         open(core, stream, queues, segment, stretch);
         if let Some(lost) = lost {
@@ -80,6 +83,7 @@ pub(super) fn primary(
                 .map(|opening| Output::Handshake(Handshake { epoch: sent.epoch, flow: *flow, opening })),
         );
     }
+    stream.guest_says(&mut stretch);
     if let Some(lost) = lost.as_mut().filter(|lost| sent.epoch <= lost.through) {
         return lost.add(stretch, stream.offer(stretch));
     }
@@ -147,42 +151,51 @@ pub(super) fn settle(core: &mut Core, stream: &mut Stream, queues: &mut Queues) 
             break;
         }
         let Verdict::Leaves(patch) = stream.verdict(stretch, order, is_rule_off) else { break };
-        let entry = core.pool.remove(queues, first);
-        stream.left_by_match(stretch, order, patch);
-        core.release(entry.id, entry.since, patch);
+        leave(core, stream, queues, first, patch);
     }
     let mut next = core.pool.first(queues, Queue::Acks);
     while let Some(at) = next {
         next = core.pool.after(at);
         let entry = core.pool.entry(at);
         let (stretch, order) = (entry.stretch(), entry.order);
-        if entry.epoch != epoch || !may_pass(&core.pool, stream, queues, stretch, order) {
+        if entry.epoch != epoch {
             break;
         }
         match stream.verdict(stretch, order, is_rule_off) {
-            Verdict::Leaves(patch) => {
-                let entry = core.pool.remove(queues, at);
-                stream.left_by_match(stretch, order, patch);
-                core.release(entry.id, entry.since, patch);
-            }
+            Verdict::Leaves(patch) => leave(core, stream, queues, at, patch),
             Verdict::NeedsAck => {
                 // The last one stays: it tells the rest once the copy has received that, too.
                 let Some(patch) = next.and_then(|_| stream.news_of_copy(stretch, order)) else { break };
-                let entry = core.pool.remove(queues, at);
-                stream.left_by_match(stretch, order, patch);
-                core.release(entry.id, entry.since, patch);
+                leave(core, stream, queues, at, patch);
             }
             Verdict::NeedsWindow => {}
         }
     }
 }
 
-/// A bare segment overtakes what waits only if its number lies past what is matched: else its time stamp would make the
-/// receiver refuse what comes after it with an older one (RFC 7323, section 5.3).
+fn leave(core: &mut Core, stream: &mut Stream, queues: &mut Queues, at: Index, patch: Patch) {
+    let entry = core.pool.remove(queues, at);
+    let patch = stream.left_by_match(entry.stretch(), entry.order, patch);
+    core.release(entry.id, entry.since, patch);
+    outdate(core, stream, queues, entry.order);
+}
+
+/// A frame leaves: bare acknowledgements that were sent before it and wait say nothing that it does not say, and their time
+/// stamps and numbers are older, so that nobody would take them (RFC 7323, section 5.3; RFC 9293, section 3.10.7.4). What it had to
+/// leave out is told once the copy has it, too (`acknowledge`).
 #[inline]
-fn may_pass(pool: &Pool, stream: &Stream, queues: &Queues, stretch: Stretch, order: u64) -> bool {
-    stream.matched.is_none_or(|matched| stretch.begin.is_past(matched))
-        || pool.first(queues, Queue::Data).is_none_or(|first| pool.entry(first).order > order)
+fn outdate(core: &mut Core, stream: &mut Stream, queues: &mut Queues, order: u64) {
+    if core.rules.lack(Mutant::OldClocks) {
+        return;
+    }
+    while let Some(first) =
+        core.pool.first(queues, Queue::Acks).filter(|at| core.pool.entry(*at).order < order)
+    {
+        let entry = core.pool.remove(queues, first);
+        stream.skip(entry.stretch());
+        core.stats.outdated += 1;
+        core.outputs.push_back(Output::Outdated(entry.id));
+    }
 }
 
 impl Stream {
@@ -248,12 +261,11 @@ impl Work<'_> {
         if copy_is_ahead && self.stream.matched.is_some_and(|matched| stretch.covers(matched)) {
             self.advance(sent.epoch, Some(Side::Primary))?;
         }
-        let (queue, may_leave) = if stretch.is_bare() {
-            let may_leave = may_pass(&self.core.pool, self.stream, self.queues, stretch, u64::MAX);
-            (Queue::Acks, may_leave)
-        } else {
-            let is_next = self.queues[Queue::Data as usize].count == 0;
-            (Queue::Data, is_next && self.stream.has_matched(stretch))
+        // What only repeats, or is bare, overtakes what waits: the other end may lack it, and the copy may send no more until
+        // the other end has it.
+        let (queue, may_leave) = match stretch.is_bare() {
+            true => (Queue::Acks, true),
+            false => (Queue::Data, self.stream.has_matched(stretch)),
         };
         if may_leave && self.leaves_at_once(sent) {
             return Ok(());
@@ -267,8 +279,9 @@ impl Work<'_> {
         let order = self.core.pool.next_order();
         let verdict = self.stream.verdict(self.stretch, order, self.core.rules.lack(Mutant::AckRuleOff));
         let Verdict::Leaves(patch) = verdict else { return false };
-        self.stream.left_by_match(self.stretch, order, patch);
+        let patch = self.stream.left_by_match(self.stretch, order, patch);
         self.core.release(sent.id, self.core.now, patch);
+        outdate(self.core, self.stream, self.queues, order);
         true
     }
 
@@ -325,10 +338,29 @@ impl Work<'_> {
             settle(self.core, self.stream, self.queues);
         }
         if self.stream.has_matched(stretch) || self.is_repeated() {
-            self.core.stats.unneeded += u64::from(!stretch.covers(matched));
+            if !stretch.covers(matched) {
+                self.core.stats.unneeded += 1;
+                self.release_part();
+            }
             return Ok(());
         }
         Ok(self.put(Queue::Ahead, kept, self.bytes)?)
+    }
+
+    /// The copy sends again what was matched, so that it waits for the world to acknowledge it. If that is a part of a frame that
+    /// waits for more, it leaves: a copy whose congestion window holds no more would never send the rest.
+    fn release_part(&mut self) {
+        let Some(matched) = self.stream.matched else { return };
+        let first = self.core.pool.first(self.queues, Queue::Data).map(|at| *self.core.pool.entry(at));
+        let Some(first) = first.filter(|first| Some(first.epoch) == self.core.comparable()) else { return };
+        let Some((part, from)) = first.stretch().part(self.stretch, matched) else { return };
+        let verdict = self.stream.verdict(part, first.order, self.core.rules.lack(Mutant::AckRuleOff));
+        let Verdict::Leaves(patch) = verdict else { return };
+        let patch = self.stream.left_by_match(part, first.order, patch);
+        self.core.stats.parts += 1;
+        let part = Part { from, bytes: part.payload_bytes(), patch };
+        self.core.outputs.push_back(Output::ReleasePart(first.id, part));
+        outdate(self.core, self.stream, self.queues, first.order);
     }
 
     fn primary_waits(&self, epoch: Epoch) -> bool {

@@ -12,9 +12,11 @@
 //! What opens a connection anew is what a guest sends, never the world's SYN alone: that may be an old one, or forged.
 
 use super::ending::Ending;
+use super::repeats::Repeats;
 use super::shift::{Shift, Stamps};
 use crate::handshake::Opening;
 use crate::packet::{Flags, Segment};
+use crate::serial::Number;
 use understudy_checkpoint::Epoch;
 use understudy_checkpoint::time::Time;
 
@@ -96,6 +98,7 @@ pub(super) struct Connection {
     pub(super) stage: Stage,
     pub(super) stamps: Stamps,
     pub(super) ending: Ending,
+    repeats: Repeats,
     /// Frames that wait: of the world, of the copy.
     pub(super) waiting: [u32; 2],
     pub(super) seen: Time,
@@ -125,8 +128,8 @@ pub(super) enum Turn {
 
 impl Connection {
     pub(super) fn new(stage: Stage, now: Time) -> Self {
-        let (stamps, ending) = <(Stamps, Ending)>::default();
-        Self { stage, stamps, ending, waiting: [0; 2], seen: now, listed: None }
+        let (stamps, ending, repeats) = Default::default();
+        Self { stage, stamps, ending, repeats, waiting: [0; 2], seen: now, listed: None }
     }
 
     /// The numbers in force.
@@ -156,7 +159,7 @@ impl Connection {
     fn open(&mut self, numbers: Numbers, copy: Option<Opening>) {
         self.stage = Stage::Open(numbers);
         self.stamps = Stamps::from(copy.and_then(|copy| copy.timestamp));
-        self.ending = Ending::default();
+        (self.ending, self.repeats) = Default::default();
     }
 
     /// Whether numbers are in force now that were not before.
@@ -209,6 +212,8 @@ impl Connection {
             _ if self.waiting[0] > 0 || (is_shift_unknown && flags.has(Flags::ACK)) => Step::Wait,
             Some(numbers) => {
                 self.ending.input(segment);
+                let ack = Number(segment.ack).plus(numbers.shift.sequence);
+                self.stamps.echo_min = flags.has(Flags::ACK).then(|| self.repeats.echo_min(ack)).flatten();
                 Step::Rewrite(numbers.shift)
             }
             None => Step::Pass,
@@ -252,6 +257,7 @@ impl Connection {
         };
         if matches!(step, Step::Rewrite(_)) {
             self.ending.output(segment);
+            self.repeats.output(segment);
         }
         (step, turn)
     }
@@ -280,7 +286,7 @@ impl Connection {
             (Some(numbers), None) => Stage::Open(numbers),
             (Some(numbers), primary) => Stage::Reopening(numbers, Half { primary, ..Half::default() }),
         };
-        (self.ending, self.waiting) = Default::default();
+        (self.ending, self.repeats, self.waiting) = Default::default();
         self.stamps.rebase();
         true
     }
@@ -300,6 +306,7 @@ impl Connection {
             Stage::Opening(_) | Stage::Reopening(..) => return false,
         };
         self.stamps.leap(&mut numbers.shift);
+        self.repeats = Repeats::default();
         self.stage = Stage::Open(numbers);
         true
     }

@@ -33,6 +33,7 @@
 
 mod connection;
 mod ending;
+mod repeats;
 mod shift;
 mod table;
 mod waiting;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   world → copy   ack, SACK blocks += shift          TSecr += shift of the clock, but never a time that the copy
-//!                                                     has not told
+//!                                                     has not told, nor one from before it sent again what is acked
 //!   copy → world   sequence number  −= shift          TSval −= shift of the clock, but never back
 //! ```
 //!
@@ -48,6 +48,8 @@ pub(super) struct Stamps {
     /// By how much the copy's was behind that, at most.
     lag: u32,
     leap: Option<Leap>,
+    /// The next echo is no earlier time of the copy than this.
+    pub(super) echo_min: Option<Number>,
 }
 
 /// What a takeover did to a clock.
@@ -86,6 +88,7 @@ impl Stamps {
         shift.timestamp = shift.timestamp.wrapping_sub(by);
         self.leap = Some(Leap { at: self.told, by });
         self.known = newest.map(|newest| newest.plus(by)).or(self.known);
+        self.echo_min = None;
     }
 
     /// What the copy told earlier and the world has not seen is told now: no time that is older than what it has seen.
@@ -129,6 +132,7 @@ impl Shift {
         // A time that was told before the takeover.
         let is_former = |leap: &Leap| leap.at.is_none_or(|at| at.is_past(echo));
         let echo = echo.plus(stamps.leap.filter(is_former).map_or(0, |leap| leap.by));
+        let echo = stamps.echo_min.take().unwrap_or(echo).or_later(echo);
         let echo = stamps.first.unwrap_or(echo).or_later(echo);
         stamps.told.unwrap_or(echo).or_earlier(echo).0
     }

@@ -37,6 +37,7 @@ struct Copy {
 
 struct Frame {
     epoch: Epoch,
+    begin: u32,
     end: u32,
     ack: u32,
     has_left: bool,
@@ -82,6 +83,7 @@ impl History {
         let id = FrameId(self.frames.len() as u64);
         self.frames.push(Frame {
             epoch: self.epoch,
+            begin: from,
             end: if from == to { 0 } else { to },
             ack: self.guest.received,
             has_left: false,
@@ -149,6 +151,21 @@ impl History {
                 Output::Acknowledge(what) => {
                     let copy = self.copy.as_ref().ok_or(Judge::Base)?;
                     check(what.ack <= copy.guest.received, Judge::Acks)?;
+                    continue;
+                }
+                Output::ReleasePart(FrameId(id), part) => {
+                    let (frame, copy) = (&self.frames[id as usize], self.copy.as_ref().ok_or(Judge::Base)?);
+                    let end = frame.begin + part.from + part.bytes;
+                    check(frame.epoch == copy.base.next() && !frame.has_left, Judge::Base)?;
+                    check(end <= copy.guest.sent && end < frame.end, Judge::Base)?;
+                    check(end <= copy.differs_from.max(self.image.sent), Judge::Content)?;
+                    check(part.patch.ack.unwrap_or(frame.ack) <= copy.guest.received, Judge::Acks)?;
+                    continue;
+                }
+                Output::Outdated(FrameId(id)) => {
+                    let frame = &mut self.frames[id as usize];
+                    let is_bare = frame.end == 0;
+                    check(is_bare && !std::mem::replace(&mut frame.has_left, true), Judge::Base)?;
                     continue;
                 }
             };

@@ -5,9 +5,9 @@ use super::support::{Seg, ack, whole};
 use std::collections::BTreeMap;
 use understudy_checkpoint::Epoch;
 use understudy_checkpoint::time::{Span, Time};
-use understudy_colo::Patch;
 use understudy_colo::comparer::{Acknowledge, Comparer, CopyNumber, FrameId, Output, Why};
-use understudy_colo::packet::Flags;
+use understudy_colo::packet::{Content, Flags, Packet, Side};
+use understudy_colo::{Part, Patch};
 
 /// What can be wrong.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -16,8 +16,10 @@ pub(crate) enum Judge {
     NoFalseAlarm,
     /// Equal guests: all frames leave.
     AllLeaves,
-    /// Frames of a flow leave in the order in which they were sent.
+    /// Frames of a flow leave in the order in which they were sent, but for repetitions.
     Order,
+    /// No frame leaves with a clock that its receiver refuses (RFC 7323, section 5.3).
+    Clock,
     /// No acknowledgement leaves that the copy has not sent.
     Acks,
     /// No right edge goes back, and a bare acknowledgement is made smaller only to say something new.
@@ -103,7 +105,11 @@ impl Client {
 struct Left {
     begin: u32,
     numbers: Vec<bool>,
+    /// How many of them lie before the first that has not left.
+    next: usize,
     acked: Option<u32>,
+    /// The latest clock that counts.
+    clock: Option<u32>,
 }
 
 fn numbers(segment: &Seg, begin: u32) -> std::ops::Range<usize> {
@@ -114,11 +120,23 @@ fn numbers(segment: &Seg, begin: u32) -> std::ops::Range<usize> {
 
 impl Left {
     fn new(guest: &[Seg]) -> Self {
-        Self { begin: guest[0].sequence, numbers: vec![false; 8000], acked: None }
+        Self { begin: guest[0].sequence, numbers: vec![false; 8000], next: 0, acked: None, clock: None }
+    }
+
+    /// Whether a receiver takes this clock; one that is ahead of what is awaited changes nothing.
+    fn takes_clock(&mut self, clock: Option<u32>, sequence: u32) -> bool {
+        let Some(clock) = clock else { return true };
+        let is_ahead = sequence.wrapping_sub(self.begin) as i32 > self.next as i32;
+        let is_taken = self.clock.is_none_or(|before| since(clock, before) >= 0);
+        if is_taken && !is_ahead {
+            self.clock = Some(clock);
+        }
+        is_taken
     }
 
     fn add(&mut self, segment: &Seg, ack: u32) {
         self.numbers[numbers(segment, self.begin)].fill(true);
+        self.next += self.numbers[self.next..].iter().take_while(|left| **left).count();
         self.acked = Some(self.acked.map_or(ack, |before| if since(ack, before) > 0 { ack } else { before }));
     }
 
@@ -138,7 +156,38 @@ impl Left {
 /// What came of two guests.
 pub(crate) struct Outcome {
     pub(crate) left: Vec<u64>,
+    /// Those that must not leave any more.
+    pub(crate) outdated: usize,
     pub(crate) diverged: Vec<Why>,
+}
+
+fn clock_of(frame: &[u8]) -> Option<u32> {
+    match Packet::parse(whole(frame), Side::Guest).content {
+        Content::Tcp(segment) => segment.options.timestamps().map(|(stamps, _)| stamps.value),
+        Content::Datagram(_) => None,
+    }
+}
+
+/// Whether a frame has numbers beyond all that its guest sent before.
+fn goes_on(guest: &[Seg], at: usize) -> bool {
+    let end = |one: &Seg| numbers(one, guest[0].sequence).end;
+    guest[..at].iter().all(|one| end(one) < end(&guest[at]))
+}
+
+fn part_of(segment: &Seg, part: Part) -> Seg {
+    let range = part.from as usize..(part.from + part.bytes) as usize;
+    Seg {
+        sequence: segment.sequence.wrapping_add(part.from),
+        payload: segment.payload[range].to_vec(),
+        ack: part.patch.ack.or(segment.ack),
+        window: part.patch.window.unwrap_or(segment.window),
+        options: match part.patch.clock {
+            Some(clock) => [&[1, 1, 8, 10][..], &clock.to_be_bytes(), &[0; 4]].concat(),
+            None => segment.options.clone(),
+        },
+        flags: segment.flags & !Flags::FIN,
+        ..segment.clone()
+    }
 }
 
 /// Lets two guests send, in an order of the dice, and judges each frame that leaves.
@@ -149,9 +198,9 @@ pub(crate) fn play(
     copy: &[Seg],
     has_scale: bool,
 ) -> Result<Outcome, Judge> {
-    let mut outcome = Outcome { left: Vec::new(), diverged: Vec::new() };
+    let mut outcome = Outcome { left: Vec::new(), outdated: 0, diverged: Vec::new() };
     let (mut client, mut copied) = (Client::default(), None);
-    let mut left = Left::new(guest);
+    let (mut left, mut newest) = (Left::new(guest), None);
     let (mut ours, mut theirs) = (0, 0);
     let lead = [1, 5, 50, 5000][dice.below(4)];
     let mut now = Time(2);
@@ -183,6 +232,24 @@ pub(crate) fn play(
                     check(copied.is_some_and(|copied| since(what.ack, copied) <= 0), Judge::Acks)?;
                     check(client.hears(&what, left.acked, has_scale), Judge::Edges)?;
                     left.acked = Some(what.ack);
+                    let mut frame = Vec::new();
+                    check(comparer.write_acknowledgement(&what, &mut frame), Judge::Told)?;
+                    check(left.takes_clock(clock_of(&frame), what.sequence), Judge::Clock)?;
+                    continue;
+                }
+                Output::ReleasePart(FrameId(id), part) => {
+                    let segment = part_of(&guest[id as usize], part);
+                    let ack = segment.ack.expect("all of these acknowledge");
+                    check(copied.is_some_and(|copied| since(ack, copied) <= 0), Judge::Acks)?;
+                    check(!has_scale || !client.goes_back(&segment, ack, segment.window), Judge::Edges)?;
+                    check(left.takes_clock(clock_of(&segment.frame()), segment.sequence), Judge::Clock)?;
+                    left.add(&segment, ack);
+                    continue;
+                }
+                Output::Outdated(FrameId(id)) => {
+                    let segment = &guest[id as usize];
+                    check(segment.payload.is_empty() && segment.flags == 0, Judge::AllLeaves)?;
+                    outcome.outdated += 1;
                     continue;
                 }
             };
@@ -194,12 +261,16 @@ pub(crate) fn play(
             let is_news = client.acked.is_none_or(|acked| since(ack, acked) > 0);
             check(!is_bare || patch.ack.is_none() || is_news, Judge::Edges)?;
             check(!has_scale || !client.goes_back(segment, ack, window), Judge::Edges)?;
+            let clock = patch.clock.or_else(|| clock_of(&segment.frame()));
+            check(left.takes_clock(clock, segment.sequence), Judge::Clock)?;
+            if !is_bare && goes_on(guest, id as usize) {
+                check(newest.is_none_or(|before| before < id), Judge::Order)?;
+                newest = Some(id);
+            }
             left.add(segment, ack);
-            let earlier = outcome.left.iter().rev().find(|id| !guest[**id as usize].payload.is_empty());
-            check(is_bare || earlier.is_none_or(|before| *before < id), Judge::Order)?;
             outcome.left.push(id);
         }
-        let is_waiting = outcome.left.len() < ours || !outcome.diverged.is_empty();
+        let is_waiting = outcome.left.len() + outcome.outdated < ours || !outcome.diverged.is_empty();
         let own = guest[..ours].iter().filter_map(|one| one.ack);
         let own = own.reduce(|one, other| if since(one, other) > 0 { one } else { other });
         let both = own.zip(copied).map(|(own, copied)| if since(own, copied) < 0 { own } else { copied });
@@ -217,7 +288,7 @@ pub(crate) fn equal_streams(seed: u64, comparer: Comparer) -> Verdict {
     let (guest, copy) = (stream.sent(&mut dice), stream.sent(&mut dice));
     let outcome = play(&mut comparer, &mut dice, &guest, &copy, stream.has_syn)?;
     check(outcome.diverged.is_empty(), Judge::NoFalseAlarm)?;
-    check(outcome.left.len() == guest.len(), Judge::AllLeaves)?;
+    check(outcome.left.len() + outcome.outdated == guest.len(), Judge::AllLeaves)?;
     check(comparer.used_through() == Some(CopyNumber(copy.len() as u64 - 1)), Judge::Uses)?;
     comparer.stop();
     check(comparer.waiting_frames() == 0 && comparer.waiting_bytes() == 0, Judge::Bounds)

@@ -8,5 +8,6 @@ mod judges;
 mod others;
 mod properties;
 mod rows;
+mod stuck;
 mod support;
 mod uses;

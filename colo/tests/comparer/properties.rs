@@ -71,11 +71,12 @@ fn histories_are_not_empty() {
 
 #[test]
 fn each_rule_is_needed() {
-    use Judge::{Acks, Base, Content, Datagrams, Edges, Silence};
-    let expected: [(Mutant, &[Judge]); 5] = [
+    use Judge::{Acks, Base, Clock, Content, Datagrams, Edges, Silence};
+    let expected: [(Mutant, &[Judge]); 6] = [
         (Mutant::AckRuleOff, &[Acks, Edges]),
         (Mutant::AnyBase, &[Acks, Base, Content]),
         (Mutant::TimeoutOff, &[Silence]),
+        (Mutant::OldClocks, &[Clock]),
         (Mutant::LengthOnly, &[Content, Datagrams]),
         (Mutant::EndIgnored, &[Content]),
     ];

@@ -5,7 +5,7 @@ use understudy_checkpoint::Epoch;
 use understudy_checkpoint::time::{Span, Time};
 use understudy_colo::comparer::{Acknowledge, Comparer, FrameId, Limits, Output, Why};
 use understudy_colo::packet::{Card, Flags, Frame, Offload};
-use understudy_colo::{Handshake, Patch};
+use understudy_colo::{Handshake, Part, Patch};
 
 pub(crate) const SEED: u64 = 0x5eed;
 
@@ -138,6 +138,10 @@ pub(crate) enum Said {
     Opened(Handshake),
     Diverged(Why),
     Told(Acknowledge),
+    /// This part of this frame left.
+    Part(u64, Part),
+    /// This frame must not leave.
+    Outdated(u64),
 }
 
 /// A comparer and its time. Frames are numbered from 0.
@@ -212,6 +216,8 @@ impl Tester {
                 Output::Handshake(handshake) => Said::Opened(handshake),
                 Output::Diverged(divergence) => Said::Diverged(divergence.why),
                 Output::Acknowledge(what) => Said::Told(what),
+                Output::ReleasePart(id, part) => Said::Part(id.0, part),
+                Output::Outdated(id) => Said::Outdated(id.0),
             })
             .collect()
     }
@@ -256,5 +262,5 @@ pub(crate) fn whole(bytes: &[u8]) -> Frame<'_> {
 }
 
 pub(crate) fn patch(ack: Option<u32>, window: Option<u16>) -> Patch {
-    Patch { ack, window, is_multipath_blanked: false }
+    Patch { ack, window, ..Patch::default() }
 }

@@ -73,6 +73,37 @@ fn an_echo_is_a_time_that_the_copy_told() {
     }
 }
 
+/// A sender that reads an echo from before it sent again would take its timer for too early, and send no more of what was lost.
+#[test]
+fn an_ack_of_what_the_copy_sent_again_echoes_that() {
+    let mut bench = Bench::new();
+    bench.open(1);
+    let sends = |sequence: u32, clock: u32| {
+        guest(ACK, sequence, 101).payload(&[7; 100]).options(&stamps(C_CLOCK + clock, 80)).port(1)
+    };
+    let acked = |bench: &mut Bench, ack: u32, clock: u32| {
+        let frame = bench.pass(world(ACK, 101, ack).options(&stamps(81, P_CLOCK + clock)).port(1));
+        echo(&frame) - C_CLOCK
+    };
+    for sequence in [9001, 9101, 9201] {
+        bench.pass(sends(sequence, 10));
+    }
+    assert_eq!(acked(&mut bench, 1001, 10), 10);
+    bench.pass(sends(9001, 300));
+    assert_eq!(acked(&mut bench, 1001, 10), 10, "not of what was sent again");
+    assert_eq!(acked(&mut bench, 1101, 10), 300);
+    bench.pass(sends(9101, 500));
+    assert_eq!(acked(&mut bench, 1201, 10), 300, "since the first of them");
+    assert_eq!(acked(&mut bench, 1201, 400), 400);
+    assert_eq!(acked(&mut bench, 1301, 10), 300, "the last of what was sent before");
+    bench.pass(sends(9301, 600));
+    assert_eq!(acked(&mut bench, 1401, 590), 590);
+    // It owns the connection, and its own segments have reached the world.
+    bench.pass(sends(9301, 900));
+    bench.rewriter.takeover(bench.now);
+    assert_eq!(acked(&mut bench, 1401, 600), 600);
+}
+
 #[test]
 fn the_clock_that_the_world_sees_never_goes_back() {
     let mut bench = Bench::new();

@@ -28,7 +28,7 @@ fuzz_target!(|input: &[u8]| {
 
 fn patch(bytes: &[u8], offload: Offload, header: core::ops::Range<usize>, ack: u8) {
     let mut frame = bytes.to_vec();
-    let patch = Patch { ack: Some(ack.into()), window: Some(ack.into()), is_multipath_blanked: true };
+    let patch = Patch { ack: Some(ack.into()), window: Some(ack.into()), clock: Some(ack.into()), is_multipath_blanked: true };
     patch.apply(&mut frame, offload).expect("it was TCP");
     assert_eq!(frame.len(), bytes.len());
     assert_eq!(frame[..header.start], bytes[..header.start]);

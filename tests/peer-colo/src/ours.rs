@@ -95,7 +95,10 @@ impl Compare {
             match output {
                 comparer::Output::Release(id) => self.left(id, None),
                 comparer::Output::ReleaseAs(id, patch) => self.left(id, patch.ack),
-                comparer::Output::Handshake(_) | comparer::Output::Acknowledge(_) => {}
+                comparer::Output::Handshake(_)
+                | comparer::Output::Acknowledge(_)
+                | comparer::Output::ReleasePart(..)
+                | comparer::Output::Outdated(_) => {}
                 comparer::Output::Diverged(_) => self.outcome.asked = true,
             }
         }

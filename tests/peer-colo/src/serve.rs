@@ -126,7 +126,7 @@ pub(crate) fn run(directory: &Path) -> io::Result<()> {
                 Output::Handshake(_) => {}
                 Output::Diverged(divergence) => return Err(io::Error::other(divergence)),
                 // Its time is not measured, and no client waits here.
-                Output::Acknowledge(_) => {}
+                Output::Acknowledge(_) | Output::ReleasePart(..) | Output::Outdated(_) => {}
             }
         }
         out.write_all(&leaving)?;

@@ -9,7 +9,9 @@
 //!
 //! A frame with payload is changed so. A bare acknowledgement waits for the copy's instead: made smaller, it would repeat
 //! what was said before, and three repetitions make the other end send again. So does one of which only the window would be
-//! left out, and which then says nothing new. A frame that another has overtaken takes back nothing of what that one said.
+//! left out, and which then says nothing new. But where the guest itself repeats what it said, the other end has asked for that,
+//! or is asked: by a keep-alive, or where a window is closed. Such a frame leaves, with what the copy offers, too. A frame that
+//! another has overtaken takes back nothing of what that one said.
 //!
 //! Of several bare acknowledgements that wait, the first leaves made smaller if it tells something new. Where the copy lacks
 //! a segment that the guest has, the other end sends again what it was not told of, and would never come to that segment.
@@ -46,6 +48,21 @@ impl Stream {
         if stretch.is_syn() { Some(0) } else { self.scale }
     }
 
+    /// The guest sends this; marks what only repeats.
+    #[inline]
+    pub(in super::super) fn guest_says(&mut self, stretch: &mut Stretch) {
+        let Some(offer) = self.offer(*stretch) else { return };
+        if stretch.is_bare() {
+            let is_probe = self.matched.is_some_and(|matched| matched.is_past(stretch.begin));
+            let is_said = self.said.is_some_and(|said| match self.scale {
+                Some(_) => offer.ack == said.ack && !offer.edge.is_past(said.edge),
+                None => offer.ack == said.ack && offer.window <= said.window,
+            });
+            stretch.is_repeat = is_probe || is_said;
+        }
+        self.said = newer(self.said, Some(offer));
+    }
+
     /// The copy has received up to here, and has room up to there.
     #[inline]
     pub(in super::super) fn copy_offers(&mut self, stretch: Stretch) {
@@ -73,7 +90,7 @@ impl Stream {
             if own.ack.is_past(copy.ack) {
                 return Verdict::NeedsAck;
             }
-            if offer.window < own.window && !self.is_news(offer) {
+            if offer.window < own.window && !stretch.is_repeat && !self.is_news(offer) {
                 return Verdict::NeedsWindow;
             }
         }
@@ -144,14 +161,18 @@ impl Stream {
         })
     }
 
-    /// A frame of the guest leaves with this patch.
+    /// A frame of the guest leaves with this patch, to which a clock is added if another one has overtaken this frame.
     #[inline]
-    pub(in super::super) fn left_by_match(&mut self, stretch: Stretch, order: u64, patch: Patch) {
+    pub(in super::super) fn left_by_match(&mut self, stretch: Stretch, order: u64, patch: Patch) -> Patch {
+        let is_past = |left: &Number| stretch.clock.is_some_and(|clock| left.is_past(clock));
+        let clock = self.left_clock.filter(is_past).map(|left| left.0);
+        self.note_clock(stretch);
         self.left_order = self.left_order.max(order);
         self.own = newer(self.own, self.offer(stretch));
         let ack = patch.ack.map_or(stretch.ack, Number);
         let window = patch.window.unwrap_or(stretch.window);
         self.left = newer(self.left, self.offer(Stretch { ack, window, ..stretch }));
         self.note_end(stretch);
+        Patch { clock, ..patch }
     }
 }

@@ -37,9 +37,13 @@ pub(super) struct Stretch {
     window: u16,
     urgent: u16,
     flags: u8,
+    /// The sender's time stamp.
+    clock: Option<Number>,
     /// Of a SYN's options, which are kept before its payload.
     option_bytes: u8,
     is_multipath: bool,
+    /// A bare segment of the guest that asks for an answer, or is one: it says nothing that the guest has not said before.
+    is_repeat: bool,
 }
 
 impl Stretch {
@@ -55,10 +59,17 @@ impl Stretch {
             window: segment.window,
             urgent: segment.urgent,
             flags: segment.flags.0,
+            clock: None,
             option_bytes: option_bytes as u8,
             is_multipath: is_syn && segment.options.is_multipath(),
+            is_repeat: false,
         };
         (stretch, &frame[payload_at - option_bytes..payload_at + segment.payload.len()])
+    }
+
+    /// The same, with the sender's time stamp.
+    pub(super) fn at(self, clock: Option<Number>) -> Self {
+        Self { clock, ..self }
     }
 
     fn has(self, flag: u8) -> bool {
@@ -88,6 +99,24 @@ impl Stretch {
     #[inline]
     pub(super) fn covers(self, number: Number) -> bool {
         !self.is_reset() && !self.begin.is_past(number) && self.end().is_past(number)
+    }
+
+    /// Those of its bytes that lie in `other`, if no SYN and nothing urgent is among them: as a stretch, and as a place in the
+    /// payload. Its end is not part of it.
+    pub(super) fn part(self, other: Self, end: Number) -> Option<(Self, u32)> {
+        let begin = self.begin.or_later(other.begin);
+        let end = self.begin.plus(self.bytes).or_earlier(other.end()).or_earlier(end);
+        let is_plain = self.flags & (Flags::SYN | Flags::RST | Flags::URG) == 0;
+        let flags = self.flags & !Flags::FIN;
+        (is_plain && end.is_past(begin)).then(|| {
+            let bytes = end.since(begin) as u32;
+            (Self { begin, bytes, flags, ..self }, begin.since(self.begin) as u32)
+        })
+    }
+
+    /// How many bytes of payload.
+    pub(super) fn payload_bytes(self) -> u32 {
+        self.bytes
     }
 
     /// What it acknowledges; of a reset nobody needs to know.
@@ -125,12 +154,16 @@ pub(super) struct Stream {
     pub(super) matched: Option<Number>,
     /// By how many bits the guests' windows are shifted, if that is known.
     scale: Option<u8>,
+    /// What the guest said, whether that left or not.
+    said: Option<Offer>,
     /// What the guest said in frames that left, not changed.
     own: Option<Offer>,
     /// What left.
     left: Option<Offer>,
     /// Which of them came last.
     left_order: u64,
+    /// The latest time stamp in them.
+    pub(super) left_clock: Option<Number>,
     /// What the copy said.
     copy: Option<Offer>,
     /// The guest sent its last.
@@ -168,6 +201,7 @@ impl Stream {
     pub(super) fn left_by_ack(&mut self, stretch: Stretch) {
         let offer = self.offer(stretch);
         self.left = newer(self.left, offer);
+        self.note_clock(stretch);
         self.skip(stretch);
     }
 
@@ -191,6 +225,11 @@ impl Stream {
     pub(super) fn note_end(&mut self, stretch: Stretch) {
         self.is_closed |= stretch.has(Flags::FIN | Flags::RST);
         self.is_reset |= stretch.is_reset();
+    }
+
+    fn note_clock(&mut self, stretch: Stretch) {
+        let later = |clock: Number| self.left_clock.map_or(clock, |left| left.or_later(clock));
+        self.left_clock = stretch.clock.map(later).or(self.left_clock);
     }
 
     /// Of a frame that nobody keeps.

@@ -261,8 +261,10 @@ impl Judge {
                 }
             }
             comparer::Output::Diverged(divergence) => self.diverged(divergence.flow, divergence.why),
-            // No frame of the captures.
-            comparer::Output::Acknowledge(_) => {}
+            // A later frame that left says the same: nobody waits for this one.
+            comparer::Output::Outdated(id) => self.left(id, Patch::default()),
+            // No frames of the captures.
+            comparer::Output::Acknowledge(_) | comparer::Output::ReleasePart(..) => {}
         }
     }
 

@@ -176,6 +176,10 @@ impl Todo {
                         self.leaving.push(Leaving::Made(frame));
                     }
                 }
+                // It leaves by its epoch's ack, and says nothing new.
+                Output::Outdated(_) => {}
+                // The checkpoint comes first: a frame waits for less time than any guest waits before it sends again.
+                Output::ReleasePart(..) => {}
             }
         }
     }

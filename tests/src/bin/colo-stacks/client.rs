@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   Down      one connection, replies of up to 2 MB
+//!   Slow      the same, little room, and pauses in which it fills
 //!   Up        one connection, requests of up to 1 MB, each answered by its digest
 //!   Small     one connection, requests of up to 64 bytes, one after the other
 //!   Churn     a new connection for each few requests, closed by either side
@@ -9,6 +10,7 @@
 
 use crate::service::{Kind, PORT, Pattern, Request};
 use crate::world::Family;
+use nix::sys::socket::{setsockopt, sockopt};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -21,18 +23,24 @@ use xxhash_rust::xxh3::Xxh3;
 /// Nothing that is right takes so long: TCP has by then sent a lost segment again six times.
 pub(crate) const HANG: Duration = Duration::from_secs(15);
 const CHUNK_BYTES: usize = 64 << 10;
+/// A few segments.
+const SLOW_ROOM_BYTES: usize = 8 << 10;
+/// Longer than TCP's first timeout.
+const SLOW_PAUSE: Duration = Duration::from_millis(250);
 
 /// What a client does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Habit {
     Down,
+    Slow,
     Up,
     Small,
     Churn,
 }
 
 /// Clients of a round.
-pub(crate) const HABITS: [Habit; 5] = [Habit::Down, Habit::Up, Habit::Small, Habit::Churn, Habit::Churn];
+pub(crate) const HABITS: [Habit; 6] =
+    [Habit::Down, Habit::Slow, Habit::Up, Habit::Small, Habit::Churn, Habit::Churn];
 
 /// What a client has seen.
 #[derive(Clone, Copy, Default, Debug)]
@@ -104,6 +112,9 @@ impl Client {
 
     fn stay(&mut self) -> Result<Tally, Wrong> {
         let mut connection = Connection::open(self.family)?;
+        if self.habit == Habit::Slow {
+            connection.be_slow()?;
+        }
         while !self.is_ending.load(Ordering::Acquire) {
             self.ask(&mut connection)?;
         }
@@ -133,6 +144,7 @@ impl Client {
         let up_to = |rng: &mut Rng, most: u64| 1 + rng.below(most) as u32;
         match self.habit {
             Habit::Down => connection.get(Kind::Get, up_to(&mut self.rng, 2_000_000), seed),
+            Habit::Slow => connection.get(Kind::Get, up_to(&mut self.rng, 120_000), seed),
             Habit::Up => connection.put(up_to(&mut self.rng, 1_000_000), seed),
             Habit::Small => connection.echo(up_to(&mut self.rng, 64), seed),
             Habit::Churn if self.rng.chance(50) => {
@@ -151,6 +163,7 @@ struct Connection {
     chunk: Vec<u8>,
     got: Vec<u8>,
     tally: Tally,
+    is_slow: bool,
 }
 
 impl Connection {
@@ -161,7 +174,14 @@ impl Connection {
         stream.set_nodelay(true)?;
         let tally = Tally { connections: 1, ..Tally::default() };
         let (chunk, got) = (vec![0; CHUNK_BYTES], vec![0; CHUNK_BYTES]);
-        Ok(Self { stream, requests: 0, carried: Xxh3::new(), chunk, got, tally })
+        Ok(Self { stream, requests: 0, carried: Xxh3::new(), chunk, got, tally, is_slow: false })
+    }
+
+    /// Has little room, and reads with pauses.
+    fn be_slow(&mut self) -> Result<(), Wrong> {
+        setsockopt(&self.stream, sockopt::RcvBuf, &SLOW_ROOM_BYTES).map_err(io::Error::from)?;
+        self.is_slow = true;
+        Ok(())
     }
 
     fn get(&mut self, kind: Kind, bytes: u32, seed: u64) -> Result<(), Wrong> {
@@ -172,6 +192,9 @@ impl Connection {
             let piece = pattern.next(&mut self.chunk);
             if piece == 0 {
                 break;
+            }
+            if self.is_slow {
+                std::thread::sleep(SLOW_PAUSE);
             }
             self.stream.read_exact(&mut self.got[..piece])?;
             let pairs = self.chunk[..piece].iter().zip(&self.got[..piece]);

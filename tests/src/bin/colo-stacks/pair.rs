@@ -21,7 +21,7 @@ use understudy_checkpoint::time::{Span, Time};
 use understudy_colo::comparer::{self, Comparer, FrameId};
 use understudy_colo::packet::{Flow, Offload, Packet, Side};
 use understudy_colo::rewriter::{self, Rewriter, Verdict};
-use understudy_colo::{Handshake, Patch};
+use understudy_colo::{Handshake, Part, Patch};
 use understudy_netbuf::kernel::Tap;
 
 const BASE: Epoch = Epoch(0);
@@ -263,6 +263,24 @@ impl Pair {
                     out.to_world.push((frame, Duration::ZERO));
                 }
             }
+            comparer::Output::ReleasePart(FrameId(id), part) => self.release_part(now, id, part, out),
+            // What must not leave any more.
+            comparer::Output::Outdated(FrameId(id)) => drop(self.held.remove(&id)),
+        }
+    }
+
+    fn release_part(&mut self, now: Instant, id: u64, part: Part, out: &mut Out) {
+        let Some(held) = self.held.get(&id) else {
+            out.diverged.push(format!("a part of frame {id}, which is not held"));
+            return;
+        };
+        let mut ethernet = Vec::new();
+        match part.cut(view(&held.bytes), &mut ethernet) {
+            Ok(()) => {
+                let frame = with_header(Side::Guest, Offload::default(), &ethernet);
+                out.to_world.push((frame, now - held.since));
+            }
+            Err(error) => out.diverged.push(error.to_string()),
         }
     }
 
