@@ -8,6 +8,10 @@
 //!
 //! * [`words`] extents of disks
 //! * [`batch`] writes in bytes; [`record`] the primary's, of the open epoch; [`held`] the secondary's, of epochs not committed
+//! * [`journal`] an epoch is durable there before it touches the disk; [`apply`] what brings it there, and what disks are worth
+//!   after a crash
+//! * [`flight`] requests that overlap, in their order; [`ledger`] what the peer may lack; [`intent`] what a crash may have left
+//!   different
 //! * [`storage`] what bytes are kept on and what is believed of it
 //! * [`pair`] a record that survives a torn write; [`label`] what this host knows of its disk
 //!
@@ -16,9 +20,15 @@
 #![forbid(unsafe_code)]
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+pub mod apply;
 pub mod batch;
+pub mod bits;
+pub mod flight;
 pub mod held;
+pub mod intent;
+pub mod journal;
 pub mod label;
+pub mod ledger;
 pub mod pair;
 pub mod record;
 pub mod storage;

@@ -119,8 +119,8 @@ impl Pair {
         Ok(pair)
     }
 
-    /// Reads the newest whole record, and makes both slots durable before it is believed: what is read may never have been
-    /// flushed.
+    /// Reads the newest whole record, and makes both slots durable before it is believed: what is read may come from a cache,
+    /// never flushed, or given up by a flush that failed. So its own slot comes first.
     pub fn open<S: Storage>(
         storage: &mut Guarded<S>,
         format: Format,
@@ -149,9 +149,13 @@ impl Pair {
             (Slot::Blank | Slot::Damaged, Slot::Blank | Slot::Damaged) => return Err(damaged),
         };
         let (durable, Slot::Whole { sequence, id, body }) = newest else { return Err(damaged) };
-        let mut pair = Self { format, name, id, sequence, durable };
-        pair.put(storage, &body)?;
-        storage.flush()?;
+        let pair = Self { format, name, id, sequence, durable };
+        let block = pair.block(sequence, &body);
+        // The same bytes over themselves cannot be torn, and if they are not on the media, the other place still is.
+        for slot in [durable, 1 - durable] {
+            storage.write_at((slot * BLOCK_BYTES) as u64, &block)?;
+            storage.flush()?;
+        }
         Ok(Opened { pair, body, was_healed })
     }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 use thiserror::Error;
+use understudy_checkpoint::{Epoch, Generation};
 
 /// What a guest reads and writes at least. Extents are whole sectors, and a loss of power leaves each sector old or new.
 pub const SECTOR_BYTES: u64 = 512;
@@ -18,6 +19,21 @@ pub struct DiskNumber(pub u16);
 impl fmt::Display for DiskNumber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+/// An epoch of a generation. Numbers of epochs that were lost with a takeover may be used again in the next generation.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Point {
+    /// The later one is the later point.
+    pub generation: Generation,
+    /// Within it.
+    pub epoch: Epoch,
+}
+
+impl fmt::Display for Point {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "epoch {} of generation {}", self.epoch, self.generation)
     }
 }
 

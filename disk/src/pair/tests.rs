@@ -44,7 +44,8 @@ fn whatever_is_torn_the_record_is_the_last_one_put_or_the_one_that_was_being_put
             let mut dice = Dice::new(seed);
             let (mut durable, mut wished) = (0u8, 0u8);
             for _ in 0..3 {
-                machine.fail_at(machine.operations() + end_at, Fault::End);
+                let fault = if seed % 2 == 0 { Fault::End } else { Fault::Flush };
+                machine.fail_at(machine.operations() + end_at, fault);
                 let mut storage = Guarded::new(disk.clone());
                 if let Ok(mut opened) = Pair::open(&mut storage, FORMAT, "a test") {
                     assert!(
@@ -54,7 +55,7 @@ fn whatever_is_torn_the_record_is_the_last_one_put_or_the_one_that_was_being_put
                     );
                     assert_eq!(opened.pair.id(), [9; 16]);
                     durable = opened.body[0];
-                    while !machine.has_ended() {
+                    while !storage.has_ended() {
                         wished = durable + 1;
                         if opened.pair.put(&mut storage, &[wished]).is_ok() {
                             durable = wished;
@@ -62,7 +63,11 @@ fn whatever_is_torn_the_record_is_the_last_one_put_or_the_one_that_was_being_put
                     }
                     ends += 1;
                 }
-                machine.lose_power(&mut |count| dice.below(count));
+                if dice.below(3) == 0 {
+                    machine.restart_process();
+                } else {
+                    machine.lose_power(&mut |count| dice.below(count));
+                }
             }
             let last = open(&disk).unwrap();
             assert!((durable..=wished).contains(&last.body[0]), "{durable}..={wished}: {:?}", last.body);
@@ -122,6 +127,11 @@ fn a_first_record_that_was_not_finished_is_never_an_older_one() {
     for end_at in 0..6 {
         for seed in 0..60 {
             let (machine, disk) = created(b"old");
+            // Its sequence is higher than a new one's.
+            let mut storage = Guarded::new(disk.clone());
+            let mut pair = Pair::open(&mut storage, FORMAT, "a test").unwrap().pair;
+            (0..3).for_each(|_| pair.put(&mut storage, b"old").unwrap());
+            storage.flush().unwrap();
             let mut dice = Dice::new(seed);
             machine.fail_at(machine.operations() + end_at, Fault::End);
             let created = Pair::create(&mut Guarded::new(disk.clone()), FORMAT, "a test", [8; 16], b"new");

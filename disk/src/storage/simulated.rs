@@ -49,6 +49,7 @@ struct State {
 struct Platter {
     media: Vec<Sector>,
     cache: BTreeMap<usize, Cached>,
+    is_lying: bool,
 }
 
 #[derive(Debug, Default)]
@@ -80,7 +81,7 @@ impl Machine {
         assert!(size_bytes.is_multiple_of(SECTOR_BYTES), "disks are whole sectors");
         let mut state = self.state();
         let media = vec![[0; SECTOR]; (size_bytes / SECTOR_BYTES) as usize];
-        state.disks.push(Platter { media, cache: BTreeMap::new() });
+        state.disks.push(Platter { media, cache: BTreeMap::new(), is_lying: false });
         SimulatedDisk { machine: self.clone(), index: state.disks.len() - 1, size_bytes }
     }
 
@@ -158,6 +159,9 @@ impl Platter {
     }
 
     fn flush(&mut self) {
+        if self.is_lying {
+            return;
+        }
         let media = &mut self.media;
         self.cache.retain(|sector, cached| {
             if !cached.is_given_up {
@@ -175,6 +179,11 @@ impl SimulatedDisk {
         let platter = &mut state.disks[self.index];
         assert!(platter.cache.is_empty(), "rot is of the media");
         platter.media[(offset / SECTOR_BYTES) as usize][(offset % SECTOR_BYTES) as usize] ^= flip;
+    }
+
+    /// From now on it says that it flushes, and does not.
+    pub fn never_flush(&self) {
+        self.machine.state().disks[self.index].is_lying = true;
     }
 
     /// All that a read would give now, without counting as an operation.
