@@ -10,6 +10,7 @@
 //! * [`batch`] writes in bytes; [`record`] the primary's, of the open epoch; [`held`] the secondary's, of epochs not committed
 //! * [`journal`] an epoch is durable there before it touches the disk; [`apply`] what brings it there, and what disks are worth
 //!   after a crash
+//! * [`nbd`] the kernel's requests and replies; [`server`] what becomes of each
 //! * [`flight`] requests that overlap, in their order; [`ledger`] what the peer may lack; [`intent`] what a crash may have left
 //!   different
 //! * [`storage`] what bytes are kept on and what is believed of it
@@ -29,8 +30,10 @@ pub mod intent;
 pub mod journal;
 pub mod label;
 pub mod ledger;
+pub mod nbd;
 pub mod pair;
 pub mod record;
+pub mod server;
 pub mod storage;
 #[cfg(test)]
 mod testing;

@@ -165,6 +165,11 @@ impl Intent {
         self.changed.insert(region / SECTOR_REGIONS);
     }
 
+    /// Whether it could not be written: what is not durable now will not be.
+    pub fn has_failed(&self) -> bool {
+        self.has_failed
+    }
+
     /// What is to be written and flushed now; none if nothing changed, or if some is on its way.
     pub fn take(&mut self) -> Option<Pending> {
         if self.is_pending || self.has_failed || self.changed.is_empty() {
