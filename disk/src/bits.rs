@@ -65,7 +65,12 @@ impl Bits {
 
     /// They, as ascending runs that do not touch.
     pub fn runs(&self) -> impl Iterator<Item = Range<u64>> {
-        let mut next = 0;
+        self.runs_from(0)
+    }
+
+    /// As [`runs`](Self::runs), of those from this piece on.
+    pub fn runs_from(&self, from: u64) -> impl Iterator<Item = Range<u64>> {
+        let mut next = from;
         std::iter::from_fn(move || {
             let begin = self.seek(next, true);
             let end = self.seek(begin, false);
@@ -111,6 +116,8 @@ mod tests {
             prop_assert_eq!(bits.is_empty(), set.is_empty());
             let runs: Vec<_> = bits.runs().collect();
             prop_assert!(runs.windows(2).all(|pair| pair[0].end < pair[1].start));
+            let late: Vec<_> = bits.runs_from(100).flatten().collect();
+            prop_assert_eq!(late, set.range(100..).copied().collect::<Vec<_>>());
             prop_assert_eq!(runs.into_iter().flatten().collect::<Vec<_>>(), set.into_iter().collect::<Vec<_>>());
         }
     }

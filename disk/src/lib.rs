@@ -13,6 +13,7 @@
 //! * [`nbd`] the kernel's requests and replies; [`server`] what becomes of each
 //! * [`flight`] requests that overlap, in their order; [`ledger`] what the peer may lack; [`intent`] what a crash may have left
 //!   different
+//! * [`sync`] bringing the other host's disk to this one's content
 //! * [`storage`] what bytes are kept on and what is believed of it
 //! * [`pair`] a record that survives a torn write; [`label`] what this host knows of its disk
 //!
@@ -35,6 +36,7 @@ pub mod pair;
 pub mod record;
 pub mod server;
 pub mod storage;
+pub mod sync;
 #[cfg(test)]
 mod testing;
 pub mod words;

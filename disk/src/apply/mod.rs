@@ -26,7 +26,7 @@ use crate::storage::{Guarded, Storage, StorageError};
 use crate::words::{DiskNumber, Point};
 use std::collections::VecDeque;
 use thiserror::Error;
-use understudy_checkpoint::Generation;
+use understudy_checkpoint::{Epoch, Generation};
 
 /// What is promised after a loss of power.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -294,6 +294,19 @@ impl<S: Storage> Applier<S> {
     }
 }
 
+impl<S: Storage> Applier<S> {
+    /// The other host has applied so much of what the guest wrote here. It is durable before the intent map forgets a region
+    /// by it: after a crash the two say together what the other host may lack.
+    pub fn peer_applied(&mut self, through: Epoch) -> Result<(), ApplyError> {
+        for volume in &mut self.volumes {
+            let label = volume.label.label().clone();
+            assert_eq!(label.standing, Standing::Owned, "the guest runs here");
+            volume.label.put(Label { applied: label.applied.max(through), ..label })?;
+        }
+        Ok(())
+    }
+}
+
 fn check<S: Storage>(volumes: &[Volume<S>], history: [u8; 16]) -> Result<(), ApplyError> {
     for (number, volume) in volumes.iter().enumerate() {
         let disk = DiskNumber(number as u16);
@@ -319,8 +332,15 @@ fn trust<S: Storage>(volumes: &[Volume<S>], journal: &Recovered<S>) -> Result<Tr
         let disk = DiskNumber(owned as u16);
         return Err(ApplyError::Foreign { disk, what: "a guest ran on it, and its journal is open" });
     }
+    let labels = || {
+        volumes.iter().map(|volume| volume.label.label()).filter(|label| label.standing == Standing::Owned)
+    };
     let generation = volumes[owned].label.label().generation;
-    Ok(Trust::Owned { generation, applied: journal.point() })
+    let known = labels().map(|label| label.applied).min().unwrap_or_default();
+    // What the labels say is of this generation, unless it is where the disks were settled before it.
+    let settled = journal.point();
+    let applied = if known > settled.epoch { Point { generation, epoch: known } } else { settled };
+    Ok(Trust::Owned { generation, applied })
 }
 
 fn write_batch<S: Storage>(

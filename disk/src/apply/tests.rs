@@ -7,7 +7,6 @@ use crate::label::LABEL_BYTES;
 use crate::storage::simulated::{Fault, Machine, SimulatedDisk};
 use crate::testing::Dice;
 use crate::words::Extent;
-use understudy_checkpoint::Epoch;
 
 const SECTORS: u64 = 24;
 const DISKS: usize = 2;
@@ -313,6 +312,23 @@ fn after_a_takeover_nothing_is_replayed_over_what_the_guest_writes() {
         }
     }
     assert!(owned > 20, "{owned}");
+}
+
+#[test]
+fn an_owner_remembers_what_the_other_host_has_applied() {
+    let mut world = World::new(1, Liar::Nobody);
+    let mut applier = world.create(Mode::Ordered);
+    let (held, point, _) = world.epoch(Generation(1));
+    applier.log(Generation(1), held).unwrap();
+    assert_eq!(applier.settle().unwrap(), point);
+    applier.own(Generation(2)).unwrap();
+    let trust = |world: &World| world.recover(Mode::Ordered).unwrap().1;
+    let generation = Generation(2);
+    assert_eq!(trust(&world), Trust::Owned { generation, applied: point }, "it is of the generation before");
+    applier.peer_applied(Epoch(7)).unwrap();
+    applier.peer_applied(Epoch(6)).unwrap();
+    world.lose_power();
+    assert_eq!(trust(&world), Trust::Owned { generation, applied: Point { generation, epoch: Epoch(7) } });
 }
 
 #[test]
