@@ -19,6 +19,8 @@ pub(crate) enum Mutant {
     AckRuleOff,
     /// Input of a connection reaches the copy before its handshake is known.
     HandshakeNotAwaited,
+    /// What the copy has sent and nobody has seen leaves at the takeover with the clock that it had.
+    NotBroughtForward,
 }
 
 /// Knobs of the command; each is drawn from the seed unless it is given.
@@ -104,7 +106,9 @@ impl Knobs {
     pub(crate) fn of_mutant(seed: u64, mutant: Mutant) -> Self {
         let given = Given::of(Guest::Own);
         let given = Given { timestamps: Some(true), mutant: Some(mutant), ..given };
-        Self::draw(seed, &Given { delay_ms: Some(5), lost: Some(0), overtaken: Some(0), ..given })
+        // Clocks differ by as much as the copy is late.
+        let delay_ms = if mutant == Mutant::NotBroughtForward { 60 } else { 5 };
+        Self::draw(seed, &Given { delay_ms: Some(delay_ms), lost: Some(0), overtaken: Some(0), ..given })
     }
 
     pub(crate) fn draw(seed: u64, given: &Given) -> Self {

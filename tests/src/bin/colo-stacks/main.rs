@@ -38,7 +38,6 @@ mod skew;
 mod stage;
 mod table;
 mod unmodified;
-mod unreleased;
 mod visits;
 mod wire;
 mod world;
@@ -50,7 +49,7 @@ use table::Table;
 use understudy::drill::workdir::Workdir;
 
 /// A mutant has so many rounds to be noticed in.
-const MUTANT_ROUNDS: u64 = 10;
+const MUTANT_ROUNDS: u64 = 20;
 
 /// Real TCP stacks in network namespaces, one the copy of the other; needs root.
 ///

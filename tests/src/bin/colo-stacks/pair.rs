@@ -4,7 +4,7 @@
 //!   input ─────────────────────► rewriter ─► copy
 //!   primary ─► held ─► comparer ─ handshakes ─► late as the mirror is ─► rewriter
 //!                 └─ released ─► world    ▲
-//!   copy ─► rewriter ─► unreleased ───────┘
+//!   copy ─► rewriter ─► unreleased ───────┘      and at a takeover: unreleased, brought forward ─► world
 //! ```
 //!
 //! There are no checkpoints: base 0 stays, every frame is of epoch 1. A flow that is not the same any more is told, and the
@@ -12,15 +12,15 @@
 
 use crate::knobs::Mutant;
 use crate::mutant;
-use crate::unreleased::Unreleased;
 use crate::wire::{Bytes, view, with_header};
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 use understudy_checkpoint::Epoch;
 use understudy_checkpoint::time::{Span, Time};
-use understudy_colo::comparer::{self, Comparer, FrameId};
+use understudy_colo::comparer::{self, Comparer, CopyNumber, FrameId};
 use understudy_colo::packet::{Flow, Offload, Packet, Side};
 use understudy_colo::rewriter::{self, Rewriter, Verdict};
+use understudy_colo::unreleased::{self, Unreleased};
 use understudy_colo::{Handshake, Part, Patch};
 use understudy_netbuf::kernel::Tap;
 
@@ -28,6 +28,8 @@ const BASE: Epoch = Epoch(0);
 const EPOCH: Epoch = Epoch(1);
 /// Longer than a client's patience: no checkpoint would help whom this test makes wait.
 const PATIENCE: Span = Span::from_ms(20_000);
+/// Nothing is forgotten from a flow on that differs, and no checkpoint ends that.
+const KEPT: unreleased::Limits = unreleased::Limits { frames_max: 1 << 20, bytes_max: 256 << 20 };
 
 /// What is to be done.
 #[derive(Default)]
@@ -84,7 +86,7 @@ impl Pair {
             next_id: 0,
             handshakes: VecDeque::new(),
             handshake_delay,
-            unreleased: Unreleased::default(),
+            unreleased: Unreleased::new(KEPT),
             has_taken_over: false,
             mutant,
         }
@@ -165,15 +167,15 @@ impl Pair {
             out.to_world.push((frame, Duration::ZERO));
             return;
         }
-        let time = self.time(now);
-        if self.mutant == Some(Mutant::AckRuleOff) {
-            let mut seen = frame.clone();
-            mutant::acknowledge_all(&mut seen);
-            self.comparer.copy(time, view(&seen), BASE);
-        } else {
-            self.comparer.copy(time, view(&frame), BASE);
+        let number = CopyNumber(self.unreleased.next());
+        if let Err(full) = self.unreleased.push(view(&frame)) {
+            return out.diverged.push(full.to_string());
         }
-        self.unreleased.sent_by_copy(frame);
+        let mut seen = frame;
+        if self.mutant == Some(Mutant::AckRuleOff) {
+            mutant::acknowledge_all(&mut seen);
+        }
+        self.comparer.copy_numbered(self.time(now), number, view(&seen), BASE);
     }
 
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
@@ -208,8 +210,17 @@ impl Pair {
         self.handshakes.clear();
         self.comparer.stop();
         self.has_taken_over = true;
-        out.to_world.extend(self.unreleased.take().into_iter().map(|frame| (frame, Duration::ZERO)));
         self.rewriter.takeover(self.time(now));
+        for mut kept in self.unreleased.take() {
+            if self.mutant != Some(Mutant::NotBroughtForward) {
+                self.rewriter.bring_forward(kept.card, kept.offload, &mut kept.bytes);
+            }
+            let frame = with_header(Side::Guest, kept.offload, &kept.bytes);
+            // Of a flow that differs, the world has heard the primary.
+            if !self.lost.contains(&Packet::parse(view(&frame), Side::Guest).flow) {
+                out.to_world.push((frame, Duration::ZERO));
+            }
+        }
         self.settle(now, &mut out);
         (held, out)
     }
@@ -222,8 +233,11 @@ impl Pair {
             } else if let Some(output) = self.comparer.poll_output() {
                 self.compared(now, output, out);
             } else {
-                return;
+                break;
             }
+        }
+        if let Some(CopyNumber(through)) = self.comparer.used_through() {
+            self.unreleased.released(through);
         }
     }
 
@@ -295,13 +309,11 @@ impl Pair {
                 out.diverged.push(error.to_string());
             }
         }
-        self.unreleased.left(&held.bytes);
         out.to_world.push((held.bytes, now - held.since));
     }
 
     fn lose(&mut self, now: Instant, flow: Flow, out: &mut Out) {
         self.lost.insert(flow);
-        self.unreleased.forget(&flow);
         let of_flow: Vec<_> = self.held.extract_if(.., |_, held| held.flow == flow).collect();
         out.to_world.extend(of_flow.into_iter().map(|(_, held)| (held.bytes, now - held.since)));
     }

@@ -66,9 +66,7 @@ fn judge(knobs: &Knobs, done: Done, seen: Seen, counters: &[Counters; 3]) -> Res
         report.wrong.extend(told);
     }
     for (whose, counters) in ["client", "primary", "copy"].into_iter().zip(counters) {
-        // The copy's clock may be behind what the primary has told a moment before its end.
-        let is_calm = knobs.is_calm() && !(whose == "client" && knobs.is_killed);
-        let wrong = counters.wrong(is_calm);
+        let wrong = counters.wrong(knobs.is_calm());
         report.wrong.extend(wrong.map(|(name, count)| format!("{whose}'s kernel: {name} {count}")));
         report.told.extend(counters.told());
     }
