@@ -101,6 +101,15 @@ impl<'a> Header<'a> {
     }
 }
 
+/// A checksum after bytes that it covers were changed, the first of them at `at`.
+pub(crate) fn amend(checksum: u16, at: usize, before: &[u8], after: &[u8]) -> u16 {
+    let change = (at..).zip(before.iter().zip(after)).map(|(at, (old, new))| {
+        let word = |byte: u8| u16::from_be_bytes(if at.is_multiple_of(2) { [byte, 0] } else { [0, byte] });
+        if old == new { 0 } else { u32::from(!word(*old)) + u32::from(word(*new)) }
+    });
+    update(checksum, change.sum())
+}
+
 /// The length of an IP packet that begins at `ip_at` and ends with the frame, and the checksum of IPv4's header.
 pub(crate) fn put_ip_length(frame: &mut [u8], ip_at: usize) {
     let bytes = (frame.len() - ip_at) as u16;

@@ -289,6 +289,9 @@ impl Work<'_> {
         let (pool, queues) = (&self.core.pool, &*self.queues);
         let arriving = Arriving { side: Side::Primary, stretch: self.stretch, bytes: self.bytes };
         let twin = self.stream.find_reset(pool, queues, arriving, sent.epoch);
+        if self.stream.matched.is_none() {
+            self.check_crossing(Queue::Staged, sent.epoch)?;
+        }
         self.put(Queue::Data, sent, self.bytes)?;
         if let Some(twin) = twin {
             self.core.pool.remove(self.queues, twin);
@@ -312,7 +315,10 @@ impl Work<'_> {
         if is_new && self.stream.awaits_syn() && self.primary_waits(epoch) {
             return Err(Difference(Why::Handshake { at: stretch.begin }).into());
         }
-        if is_new || self.queues[Queue::Staged as usize].count > 0 {
+        // A reset stands by itself, unless it is that of a connection which waits to be placed.
+        let staged = self.core.pool.first(self.queues, Queue::Staged);
+        let is_next = |first| !stretch.is_reset() || self.core.pool.entry(first).stretch().is_syn();
+        if is_new || staged.is_some_and(is_next) {
             return Ok(self.put(Queue::Staged, kept, self.bytes)?);
         }
         self.stream.copy_offers(stretch);
@@ -330,6 +336,7 @@ impl Work<'_> {
             return Ok(self.advance(epoch, None)?);
         }
         let Some(matched) = self.stream.matched else {
+            self.check_crossing(Queue::Data, epoch)?;
             return Ok(self.put(Queue::Staged, kept, self.bytes)?);
         };
         if stretch.covers(matched) {
@@ -366,6 +373,24 @@ impl Work<'_> {
     fn primary_waits(&self, epoch: Epoch) -> bool {
         let first = self.core.pool.first(self.queues, Queue::Data);
         first.is_some_and(|first| self.core.pool.entry(first).epoch == epoch)
+    }
+
+    /// Nothing is known of the guest's stream but a reset, which stands where the guest would go on: a copy that sends what lies
+    /// beyond it goes on without the guest.
+    fn check_crossing(&self, others: Queue, epoch: Epoch) -> Result<(), Difference> {
+        let own = self.stretch;
+        let mut next = self.core.pool.first(self.queues, others);
+        while let Some(at) = next {
+            let entry = self.core.pool.entry(at);
+            let other = entry.stretch();
+            let (reset, goes_on) = if own.is_reset() { (own, other) } else { (other, own) };
+            let is_crossed = reset.is_reset() && !goes_on.is_reset() && goes_on.end().is_past(reset.begin);
+            if is_crossed && !entry.is_paired && entry.epoch == epoch {
+                return Err(Difference(Why::Reset { at: reset.begin }));
+            }
+            next = self.core.pool.after(at);
+        }
+        Ok(())
     }
 
     /// Whether all of it waits already.

@@ -8,32 +8,70 @@ const ETHERNET_BYTES: usize = 12;
 const VLAN_TAGS_MAX: usize = 2;
 /// More headers than any sender uses; a chain that is longer is compared as it is.
 const EXTENSIONS_MAX: usize = 8;
+const IPV4: u16 = 0x0800;
+const IPV6: u16 = 0x86dd;
 const ARP: u16 = 0x0806;
 /// A type up to here is a length (IEEE 802.3, section 3.2.6).
 const LENGTH_MAX: u16 = 1500;
-const ICMP: u8 = 1;
-const TCP: u8 = 6;
+pub(crate) const ICMP: u8 = 1;
+pub(crate) const TCP: u8 = 6;
 const UDP: u8 = 17;
-const ICMPV6: u8 = 58;
+pub(crate) const ICMPV6: u8 = 58;
 
 /// `None`: it contradicts itself.
+#[inline]
 pub(super) fn parse(frame: Frame<'_>, side: Side) -> Option<Packet<'_>> {
+    let Link { vlan, ether_type, at } = link(frame.bytes)?;
+    let ending = if frame.offload.segment_bytes > 0 { Ending::Super } else { Ending::Told };
+    match ether_type {
+        IPV4 => finish(frame, side, vlan, ipv4(frame.bytes, at, ending)?),
+        IPV6 => finish(frame, side, vlan, ipv6(frame.bytes, at, ending)?),
+        _ => {
+            let body = link_body(ether_type, frame.bytes.get(at..)?);
+            let flow = Flow::of_link(frame.card, vlan, ether_type);
+            Some(Packet { flow, content: Content::Datagram(Datagram { head: [0; 4], body }) })
+        }
+    }
+}
+
+/// Of an ICMP message: its VLANs, where it begins and ends, and whether it is of IPv4.
+pub(super) fn outer(frame: Frame<'_>) -> Option<([Option<u16>; 2], usize, usize, bool)> {
+    let Link { vlan, ether_type, at } = link(frame.bytes)?;
+    let (ip, icmp) = match ether_type {
+        IPV4 => (ipv4(frame.bytes, at, Ending::Told)?, ICMP),
+        IPV6 => (ipv6(frame.bytes, at, Ending::Told)?, ICMPV6),
+        _ => return None,
+    };
+    let is_it = ip.protocol == icmp && ip.fragment.is_none();
+    is_it.then_some((vlan, ip.begin, ip.end, ether_type == IPV4))
+}
+
+/// A packet that is quoted from `at` on, which may be cut off.
+pub(super) fn quoted(bytes: &[u8], at: usize, is_v4: bool) -> Option<Ip> {
+    let read = if is_v4 { ipv4 } else { ipv6 };
+    read(bytes, at, Ending::CutOff).filter(|ip| ip.fragment.is_none())
+}
+
+/// What stands before IP.
+struct Link {
+    vlan: [Option<u16>; 2],
+    ether_type: u16,
+    /// Where what follows begins.
+    at: usize,
+}
+
+#[inline]
+fn link(bytes: &[u8]) -> Option<Link> {
     let mut vlan = [None; VLAN_TAGS_MAX];
     let mut at = ETHERNET_BYTES;
     for depth in 0..=VLAN_TAGS_MAX {
-        let ether_type = u16_at(frame.bytes, at)?;
+        let ether_type = u16_at(bytes, at)?;
         match ether_type {
             0x8100 | 0x88a8 | 0x9100 if depth < VLAN_TAGS_MAX => {
-                vlan[depth] = Some(u16_at(frame.bytes, at + 2)? & 0x0fff);
+                vlan[depth] = Some(u16_at(bytes, at + 2)? & 0x0fff);
                 at += 4;
             }
-            0x0800 => return ipv4(frame, side, vlan, at + 2),
-            0x86dd => return ipv6(frame, side, vlan, at + 2),
-            _ => {
-                let body = link_body(ether_type, frame.bytes.get(at + 2..)?);
-                let flow = Flow::of_link(frame.card, vlan, ether_type);
-                return Some(Packet { flow, content: Content::Datagram(Datagram { head: [0; 4], body }) });
-            }
+            _ => return Some(Link { vlan, ether_type, at: at + 2 }),
         }
     }
     None
@@ -55,19 +93,56 @@ fn link_body(ether_type: u16, body: &[u8]) -> &[u8] {
 }
 
 /// What an IP header said.
-struct Ip {
+pub(super) struct Ip {
     source: Ipv6Addr,
     destination: Ipv6Addr,
-    protocol: u8,
+    pub(super) protocol: u8,
     /// Where the payload begins and ends in the frame.
-    begin: usize,
-    end: usize,
+    pub(super) begin: usize,
+    pub(super) end: usize,
     /// Offset, in units of 8 bytes, and flags, of a packet that is not whole.
     fragment: Option<u16>,
 }
 
-fn ipv4(frame: Frame<'_>, side: Side, vlan: [Option<u16>; 2], at: usize) -> Option<Packet<'_>> {
-    let header = frame.bytes.get(at..)?.first_chunk::<20>()?;
+impl Ip {
+    /// The flow of a segment that `side` sent.
+    pub(super) fn flow(&self, frame: Frame<'_>, side: Side, vlan: [Option<u16>; 2]) -> Option<Flow> {
+        let ports = ports(frame.bytes.get(self.begin..self.end)?);
+        Some(self.flow_of(frame, side, vlan, Protocol::Ip(self.protocol), ports))
+    }
+
+    #[inline]
+    fn flow_of(
+        &self,
+        frame: Frame<'_>,
+        side: Side,
+        vlan: [Option<u16>; 2],
+        protocol: Protocol,
+        ports: Option<(u16, u16)>,
+    ) -> Flow {
+        let (source, destination) = ports.unwrap_or_default();
+        let (guest, world, guest_port, world_port) = match side {
+            Side::Guest => (self.source, self.destination, source, destination),
+            Side::World => (self.destination, self.source, destination, source),
+        };
+        Flow { card: frame.card, vlan, protocol, guest, world, guest_port, world_port }
+    }
+}
+
+/// How a packet's end is known.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// It says so.
+    Told,
+    /// A super-frame may be too long to say it (Linux's BIG TCP says 0): then it ends with the frame.
+    Super,
+    /// It says so, unless it ends with the frame before.
+    CutOff,
+}
+
+#[inline]
+fn ipv4(bytes: &[u8], at: usize, ending: Ending) -> Option<Ip> {
+    let header = bytes.get(at..)?.first_chunk::<20>()?;
     let header_bytes = usize::from(header[0] & 0x0f) * 4;
     if header[0] >> 4 != 4 || header_bytes < 20 {
         return None;
@@ -76,31 +151,27 @@ fn ipv4(frame: Frame<'_>, side: Side, vlan: [Option<u16>; 2], at: usize) -> Opti
         Ipv4Addr::new(header[from], header[from + 1], header[from + 2], header[from + 3]).to_ipv6_mapped()
     };
     let fragment = u16_at(header, 6)? & 0x3fff;
-    finish(
-        frame,
-        side,
-        vlan,
-        Ip {
-            source: address(12),
-            destination: address(16),
-            protocol: header[9],
-            begin: at + header_bytes,
-            end: end_of(frame, at, 0, usize::from(u16_at(header, 2)?))?,
-            fragment: (fragment != 0).then_some(fragment),
-        },
-    )
+    Some(Ip {
+        source: address(12),
+        destination: address(16),
+        protocol: header[9],
+        begin: at + header_bytes,
+        end: end_of(bytes, at, 0, usize::from(u16_at(header, 2)?), ending)?,
+        fragment: (fragment != 0).then_some(fragment),
+    })
 }
 
-fn ipv6(frame: Frame<'_>, side: Side, vlan: [Option<u16>; 2], at: usize) -> Option<Packet<'_>> {
-    let header = frame.bytes.get(at..)?.first_chunk::<40>()?;
+#[inline]
+fn ipv6(bytes: &[u8], at: usize, ending: Ending) -> Option<Ip> {
+    let header = bytes.get(at..)?.first_chunk::<40>()?;
     if header[0] >> 4 != 6 {
         return None;
     }
     let address = |from: usize| Some(Ipv6Addr::from(*header[from..].first_chunk::<16>()?));
-    let end = end_of(frame, at, 40, usize::from(u16_at(header, 4)?))?;
+    let end = end_of(bytes, at, 40, usize::from(u16_at(header, 4)?), ending)?;
     let (mut next, mut begin, mut fragment) = (header[6], at + 40, None);
     for _ in 0..EXTENSIONS_MAX {
-        let extension = frame.bytes.get(begin..end)?;
+        let extension = bytes.get(begin..end)?;
         match next {
             // Hop-by-hop, routing, destination options: in units of 8 bytes, the first not counted.
             0 | 43 | 60 => begin += usize::from(*extension.get(1)?) * 8 + 8,
@@ -118,38 +189,24 @@ fn ipv6(frame: Frame<'_>, side: Side, vlan: [Option<u16>; 2], at: usize) -> Opti
             break;
         }
     }
-    finish(
-        frame,
-        side,
-        vlan,
-        Ip { source: address(8)?, destination: address(24)?, protocol: next, begin, end, fragment },
-    )
+    Some(Ip { source: address(8)?, destination: address(24)?, protocol: next, begin, end, fragment })
 }
 
-/// Where a packet ends that begins at `at` and says that it has `bytes` behind the first `head_bytes`. A super-frame may be
-/// too long to say it (Linux's BIG TCP says 0).
-fn end_of(frame: Frame<'_>, at: usize, head_bytes: usize, bytes: usize) -> Option<usize> {
-    let end = match bytes {
-        0 if frame.offload.segment_bytes > 0 => frame.bytes.len(),
-        _ => at + head_bytes + bytes,
+/// Where a packet ends that begins at `at` and says that it has `told` bytes behind the first `head_bytes`.
+#[inline]
+fn end_of(bytes: &[u8], at: usize, head_bytes: usize, told: usize, ending: Ending) -> Option<usize> {
+    let end = match (told, ending) {
+        (0, Ending::Super) => bytes.len(),
+        (_, Ending::CutOff) => bytes.len().min(at + head_bytes + told),
+        _ => at + head_bytes + told,
     };
-    (end <= frame.bytes.len()).then_some(end)
+    (end <= bytes.len()).then_some(end)
 }
 
+#[inline]
 fn finish<'a>(frame: Frame<'a>, side: Side, vlan: [Option<u16>; 2], ip: Ip) -> Option<Packet<'a>> {
     let payload = frame.bytes.get(ip.begin..ip.end)?;
-    let (guest, world) = match side {
-        Side::Guest => (ip.source, ip.destination),
-        Side::World => (ip.destination, ip.source),
-    };
-    let flow = |protocol, ports: Option<(u16, u16)>| {
-        let (source, destination) = ports.unwrap_or_default();
-        let (guest_port, world_port) = match side {
-            Side::Guest => (source, destination),
-            Side::World => (destination, source),
-        };
-        Flow { card: frame.card, vlan, protocol, guest, world, guest_port, world_port }
-    };
+    let flow = |protocol, ports| ip.flow_of(frame, side, vlan, protocol, ports);
     let datagram = |head, body| Content::Datagram(Datagram { head, body });
     if let Some(word) = ip.fragment {
         let [high, low] = word.to_be_bytes();

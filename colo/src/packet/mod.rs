@@ -19,11 +19,14 @@
 mod flow;
 mod ip;
 mod options;
+mod quote;
 mod segment;
 
 pub use flow::{Address, Card, Flow, Protocol, Side};
+pub(crate) use ip::{ICMP, ICMPV6};
 pub(crate) use options::next_option;
 pub use options::{OneOption, Options, Timestamps};
+pub(crate) use quote::Quote;
 pub use segment::{Flags, Segment};
 
 /// What the card's header says (virtio-net, `struct virtio_net_hdr`): work that is left to whoever sends it out.

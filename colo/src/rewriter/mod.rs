@@ -27,12 +27,13 @@
 //!   as an ack of a copy that is no more.
 //! * What is refused, full or unanswered asks for a checkpoint. The copy then lacks a frame, or will.
 //!
-//! Not rewritten: segments that are signed (TCP-MD5, TCP-AO), fragments, and ICMP errors that quote a segment.
+//! Not rewritten: segments that are signed (TCP-MD5, TCP-AO), and fragments.
 //!
 //! Not here: what a match is (the comparer), input that a copy gets again after it was set (the mirror).
 
 mod connection;
 mod ending;
+mod quote;
 mod repeats;
 mod shift;
 mod table;
@@ -44,7 +45,9 @@ pub use waiting::Waited;
 
 use crate::checksum::Header;
 use crate::handshake::{Handshake, Opening};
-use crate::packet::{Card, Content, Flags, Flow, Frame, Offload, Options, Packet, Segment, Side};
+use crate::packet::{
+    Card, Content, Flags, Flow, Frame, ICMP, ICMPV6, Offload, Options, Packet, Protocol, Quote, Segment, Side,
+};
 use connection::{Half, Stage, Step, Told, Turn};
 use std::collections::VecDeque;
 use table::Table;
@@ -290,7 +293,12 @@ impl Rewriter {
         frame: &mut [u8],
     ) -> (Verdict, Option<Flow>, Turn) {
         let packet = Packet::parse(Frame { card, offload, bytes: frame }, side);
-        let Content::Tcp(segment) = packet.content else { return (Verdict::Pass, None, Turn::None) };
+        let Content::Tcp(segment) = packet.content else {
+            if matches!(packet.flow.protocol, Protocol::Ip(ICMP | ICMPV6)) {
+                self.rewrite_quote(side, card, offload, frame);
+            }
+            return (Verdict::Pass, None, Turn::None);
+        };
         let (flow, flags, place) = (packet.flow, segment.flags, segment.header());
         if segment.options.is_signed() {
             return (Verdict::Pass, Some(flow), Turn::None);
@@ -312,6 +320,13 @@ impl Rewriter {
         header.finish();
         let verdict = if step == Step::Wait { Verdict::Waits } else { Verdict::Pass };
         (verdict, Some(flow), turn)
+    }
+
+    fn rewrite_quote(&mut self, side: Side, card: Card, offload: Offload, frame: &mut [u8]) {
+        let Some(quote) = Quote::find(Frame { card, offload, bytes: frame }, side) else { return };
+        if let Some(numbers) = self.table.get(&quote.flow).and_then(|connection| connection.numbers()) {
+            quote::rewrite(frame, &quote, side, numbers.shift);
+        }
     }
 
     fn judge(

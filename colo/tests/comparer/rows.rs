@@ -143,6 +143,20 @@ fn a_reset_against_data_is_a_divergence() {
 }
 
 #[test]
+fn a_reset_of_an_unknown_flow_against_data_is_a_divergence_at_once() {
+    let reset = |number| data(number, &[]).rst();
+    let differs = |at_number| [Said::Diverged(Why::Reset { at: at(at_number) })];
+    Tester::live().g(reset(101)).c(data(101, AS)).says(&differs(101));
+    Tester::live().c(data(101, AS)).g(reset(101)).says(&differs(101));
+    Tester::live().g(reset(150)).c(data(101, AS)).says(&differs(150));
+    Tester::live().c(reset(101)).g(data(101, AS)).says(&differs(101));
+    Tester::live().g(data(101, AS)).c(reset(101)).says(&differs(101));
+    // The copy sends again what the guest sent before its base, and then resets, too.
+    Tester::live().g(reset(201)).c(data(101, AS)).says(&[]).c(reset(201)).expect(&[0]);
+    Tester::live().c(data(101, AS)).g(reset(201)).says(&[]).c(reset(201)).expect(&[0]);
+}
+
+#[test]
 fn equal_resets_leave() {
     let mut t = Tester::live();
     t.g(data(1, AS)).c(data(1, AS)).expect(&[0]);

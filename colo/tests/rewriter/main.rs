@@ -7,5 +7,6 @@ mod bounds;
 mod model;
 mod numbers;
 mod opening;
+mod quotes;
 #[path = "../support/mod.rs"]
 mod support;
