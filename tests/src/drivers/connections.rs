@@ -10,6 +10,8 @@ use understudy_session::Span;
 const DIAL_EVERY: Span = Span::from_ms(8);
 /// After how long an end notices that the other end of a connection is dead, if nobody tells it.
 const KEEPALIVE: Span = Span::from_ms(100);
+/// How late a witness that lingers may hear a request or be heard: long after its sender has asked again.
+const LATE_MAX_US: u64 = 150_000;
 
 impl Cluster {
     /// The end of a channel at which `node` is.
@@ -28,12 +30,34 @@ impl Cluster {
             line.parked[end].push_back(wire);
             return;
         }
+        let Some(wire) = self.not_late(channel, end, wire) else { return };
+        let line = &mut self.net[channel];
         let at = line.arrival(end, self.now, transfer, &mut self.rng);
         let conn = line.conn;
         if line.lost_after[1 - end].is_some_and(|lost_after| at > lost_after) {
             return self.lost(channel, end, wire);
         }
         self.agenda.add(at, Event::Arrives { channel, conn, end: 1 - end, wire });
+    }
+
+    /// What a witness that lingers is told, or tells, in time. The rest arrives at some other time: a request whose answer gets
+    /// lost, or an answer that another has overtaken.
+    fn not_late(&mut self, channel: usize, sender: usize, wire: Wire) -> Option<Wire> {
+        if self.now >= self.witness.lingers_until || self.rng.chance(30) {
+            return Some(wire);
+        }
+        let at = self.now + self.rng.span_us(500, LATE_MAX_US);
+        match wire {
+            Wire::Request(guest, request) => {
+                self.agenda.add(at, Event::Straggler { host: ENDS[channel][sender], guest, request });
+            }
+            Wire::Reply(..) => {
+                let conn = self.net[channel].conn;
+                self.agenda.add(at, Event::Arrives { channel, conn, end: 1 - sender, wire });
+            }
+            wire => return Some(wire),
+        }
+        None
     }
 
     /// What was lost with its connection; a request may have reached the witness's buffers all the same.

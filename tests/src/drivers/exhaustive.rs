@@ -27,6 +27,7 @@ pub fn faults() -> Vec<Fault> {
             faults.push(Fault::Stall { channel, ends, lasts: long });
         }
     }
+    faults.push(Fault::WitnessLingers { lasts: long });
     for thread in [Thread::Capture, Thread::Encode, Thread::Receive] {
         faults.push(Fault::ThreadDies { guest: 0, thread });
     }

@@ -142,6 +142,12 @@ pub enum Fault {
     },
     /// The witness's next write fails; what its disk holds is anyone's guess.
     PersistFails,
+    /// Requests to the witness, and its answers, take long for a while, overtake each other and get lost, over connections that
+    /// stand: as with a cluster that takes them down and agrees on them late.
+    WitnessLingers {
+        /// How long.
+        lasts: Span,
+    },
     /// An operator's wish, on both hosts: one of them runs the guest.
     Wish {
         /// For which guest.

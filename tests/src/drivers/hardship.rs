@@ -62,6 +62,9 @@ impl Cluster {
             Fault::ActivationFails { host } => self.hosts[host].yard.get().activation_fails = true,
             Fault::GuestEnds { guest } => self.guest_ends(guest),
             Fault::PersistFails => self.witness.persist_fails = true,
+            Fault::WitnessLingers { lasts } => {
+                self.witness.lingers_until = self.witness.lingers_until.max(self.now + lasts);
+            }
             Fault::Wish { guest, wish } => (0..2).for_each(|at| self.wished(at, guest, wish)),
             Fault::ForceTakeover { host, guest } => self.wished(host, guest, Wish::ForceTakeover),
         }
@@ -210,6 +213,7 @@ impl Cluster {
             (yard.activation_fails, yard.dies_activating) = (false, false);
         }
         self.witness.persist_fails = false;
+        self.witness.lingers_until = self.now;
         for guest in 0..self.settings.guests {
             self.redirect_is_back(guest);
             self.at_domains(guest, super::guest::Domain::is_spared);

@@ -52,6 +52,8 @@ pub enum Kind {
     GuestEnds,
     /// A write of the witness that fails.
     PersistFails,
+    /// A witness that hears and answers late.
+    Linger,
     /// A witness that forgets.
     Amnesia,
     /// What people wish.
@@ -62,7 +64,7 @@ pub enum Kind {
     Decide,
 }
 
-const KINDS: usize = 24;
+const KINDS: usize = 25;
 
 /// What the weights are drawn around.
 const USUAL: [(Kind, u64); KINDS] = [
@@ -86,6 +88,7 @@ const USUAL: [(Kind, u64); KINDS] = [
     (Kind::Starve, 3),
     (Kind::GuestEnds, 1),
     (Kind::PersistFails, 3),
+    (Kind::Linger, 5),
     (Kind::Amnesia, 3),
     (Kind::Wish, 9),
     (Kind::Force, 4),
@@ -173,6 +176,7 @@ impl Weights {
             }
             Kind::GuestEnds => Fault::GuestEnds { guest },
             Kind::PersistFails => Fault::PersistFails,
+            Kind::Linger => Fault::WitnessLingers { lasts: any_length(rng) },
             Kind::Amnesia => {
                 let how = [Amnesia::RolledBack, Amnesia::Emptied, Amnesia::NotDurable][choice as usize % 3];
                 Fault::WitnessForgets(how)

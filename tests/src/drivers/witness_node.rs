@@ -10,7 +10,7 @@ use super::network::{WITNESS, Wire};
 use super::{GUESTS, GuestId, HostId};
 use std::collections::BTreeMap;
 use understudy_session::witness::{Input, Output, Witness};
-use understudy_session::{Copy, Record, Span, WitnessRequest};
+use understudy_session::{Copy, Record, Span, Time, WitnessRequest};
 
 /// The third node.
 #[derive(Debug)]
@@ -20,6 +20,8 @@ pub struct WitnessNode {
     writing: BTreeMap<u64, (GuestId, Record)>,
     pub(super) life: u64,
     pub(super) persist_fails: bool,
+    /// Until when requests and answers come late and out of order.
+    pub(super) lingers_until: Time,
     /// Its disk loses what it holds not for sure, at the next crash.
     is_not_durable: bool,
     /// Records that were stable once, for the mutant that compares what they say.
@@ -34,6 +36,7 @@ impl WitnessNode {
             writing: BTreeMap::new(),
             life: 0,
             persist_fails: false,
+            lingers_until: Time(0),
             is_not_durable: false,
             past: Default::default(),
         }
