@@ -8,6 +8,7 @@
 //! * [`console`] standard output and standard error that can neither end nor stop a process
 //! * [`control`] the local control socket
 //! * [`drill`] rehearsed failures of real processes, judged by what clients saw
+//! * [`etcd`] etcd as the witness
 //! * [`guest`] the threads of a guest: capture, encode, receive
 //! * [`memory`] what this process can still have
 //! * [`descriptors`] which descriptors are kept back from strangers
@@ -33,6 +34,7 @@ pub mod console;
 pub mod control;
 pub mod descriptors;
 pub mod drill;
+pub mod etcd;
 pub mod guest;
 pub mod memory;
 pub mod metrics;

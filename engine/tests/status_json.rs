@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use understudy::control::status::{
     ColoStatus, FORMAT, GuestStatus, PageCounts, PauseParts, PeerStatus, Quantiles, Takeover, WaitingStatus,
-    WitnessStatus,
+    WitnessKind, WitnessStatus,
 };
 use understudy::control::{GuestRole, GuestState, Status};
 
@@ -74,7 +74,13 @@ fn whole() -> Status {
         format: FORMAT,
         node: "a".into(),
         pid: 4711,
-        witness: WitnessStatus { configured: true, connected: true, reason: String::new() },
+        witness: WitnessStatus {
+            configured: true,
+            kind: Some(WitnessKind::Own),
+            address: "127.0.0.1:7000".into(),
+            connected: true,
+            reason: String::new(),
+        },
         peers: vec![PeerStatus {
             node: "b".into(),
             address: Some("127.0.0.1:7002".parse().unwrap()),

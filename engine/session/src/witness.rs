@@ -267,8 +267,9 @@ fn is_claim(request: &WitnessRequest) -> bool {
     !matches!(request, WitnessRequest::Read { .. })
 }
 
-/// What becomes of a swap: the rules of authority, all of them.
-fn judge(
+/// What becomes of a swap by `from`, where `held` is the record: the rules of authority, all of them. Pure, so that who keeps
+/// records somewhere else can ask: a swap that is `Swapped` here may be made of `held` and of no other record.
+pub fn judge(
     held: Option<&Record>,
     expect: u64,
     new: &Record,

@@ -3,13 +3,15 @@
 use super::{CliError, Exit, OutputFormat, print, print_json};
 use crate::config::bounds::HostMemory;
 use crate::config::human::{parse_size, parse_span, show_bytes};
-use crate::config::{BUDGETS, BudgetSettings, PacingSettings};
+use crate::config::{BUDGETS, BudgetSettings, EtcdSettings, PacingSettings, WitnessAddress, WitnessConfig};
+use crate::connection::Transport;
 use crate::console;
 use crate::drill::DrillError;
 use crate::drill::network::{guest_address, guest_name};
 use crate::drill::plan::{Cut, Failure, Plan};
 use crate::drill::run::{Finished, run as run_drill};
 use crate::drill::table;
+use crate::etcd::EtcdConfig;
 use understudy_lab::{Divergence, GuestConfig, LoadError};
 use understudy_session::Span;
 use understudy_session::primary::Pacing;
@@ -58,6 +60,11 @@ pub(super) struct Args {
     /// Clients of each guest
     #[arg(long, value_name = "COUNT", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=i64::from(CLIENTS_MAX)))]
     clients: u16,
+    /// An etcd that serves as witness, instead of one of the drill's own: etcd://ADDR,...[/PREFIX]
+    #[arg(long, value_name = "ADDR")]
+    witness: Option<WitnessAddress>,
+    #[command(flatten)]
+    etcd: EtcdSettings,
     /// Form of the report
     #[arg(long, value_name = "FORM", value_enum, default_value_t)]
     output: OutputFormat,
@@ -111,7 +118,8 @@ impl Choice {
 
 impl Args {
     fn plan(self) -> Result<Plan, CliError> {
-        let failures: Vec<Failure> = self.fail.iter().flat_map(|choice| choice.failures()).collect();
+        let etcd = etcd_of(self.witness.clone(), self.etcd.clone())?;
+        let failures = failures_of(&self.fail, etcd.as_ref())?;
         let rounds = self.rounds.map_or(failures.len(), |rounds| rounds as usize);
         self.check_guest()?;
         let pacing = PacingSettings { interval: self.interval, budgets: self.pacing }
@@ -135,6 +143,7 @@ impl Args {
             guests: self.guests,
             clients: self.clients,
             keep_logs: self.keep_logs,
+            etcd,
             node_flags: Vec::new(),
         })
     }
@@ -150,6 +159,37 @@ impl Args {
         guest.memory_bytes = self.memory;
         guest.check().map_err(|error| usage(&error))
     }
+}
+
+fn etcd_of(witness: Option<WitnessAddress>, etcd: EtcdSettings) -> Result<Option<EtcdConfig>, CliError> {
+    match WitnessConfig::decide(witness, etcd, Transport::PlainLoopback)? {
+        None => Ok(None),
+        Some(WitnessConfig::Etcd(etcd)) => Ok(Some(etcd)),
+        Some(WitnessConfig::Own(_)) => Err(CliError::Usage(
+            "A drill starts its own witness; with --witness it uses etcd instead: give etcd://ADDR,…".into(),
+        )),
+    }
+}
+
+/// What fails. An etcd that is not the drill's is not killed by it, and only what is on this machine can be cut off.
+fn failures_of(choices: &[Choice], etcd: Option<&EtcdConfig>) -> Result<Vec<Failure>, CliError> {
+    let mut failures: Vec<Failure> = choices.iter().flat_map(|choice| choice.failures()).collect();
+    let Some(etcd) = etcd else { return Ok(failures) };
+    if choices.contains(&Choice::Witness) {
+        return Err(CliError::Usage(
+            "A drill does not kill an etcd that is not its own; leave `witness` out of --fail".into(),
+        ));
+    }
+    failures.retain(|failure| *failure != Failure::Witness);
+    let is_cut = failures.iter().any(|failure| matches!(failure, Failure::Partition(_)));
+    if is_cut && !etcd.address.members.iter().all(|member| member.ip().is_loopback()) {
+        return Err(CliError::Usage(
+            "A drill cuts hosts off from an etcd on this machine only; leave `partition` out of --fail, or give members of \
+             etcd on loopback"
+                .into(),
+        ));
+    }
+    Ok(failures)
 }
 
 /// Runs the drill and prints its report; the exit code says whether every check held.

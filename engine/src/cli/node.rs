@@ -96,7 +96,10 @@ impl From<NodeError> for CliError {
     fn from(error: NodeError) -> Self {
         let text = error.to_string();
         match error {
-            NodeError::Unusable { .. } | NodeError::Control(_) | NodeError::Guest { .. } => Self::Usage(text),
+            NodeError::Unusable { .. }
+            | NodeError::Etcd(_)
+            | NodeError::Control(_)
+            | NodeError::Guest { .. } => Self::Usage(text),
             NodeError::Hypervisor(_) => Self::Refused(text),
             NodeError::System { .. } | NodeError::Panicked => Self::Internal(text),
         }

@@ -14,7 +14,7 @@ mod verdict;
 use super::{CliError, ControlArgs, Exit, OutputFormat, print, print_json};
 use crate::config::human::{show_bytes, show_us};
 use crate::console;
-use crate::control::status::Quantiles;
+use crate::control::status::{Quantiles, WitnessKind};
 use crate::control::{Client, ClientError, GuestRole, GuestState, GuestStatus, Status};
 use std::fmt::Write;
 
@@ -206,7 +206,8 @@ fn head(status: &Status) -> String {
     let link = |connected| if connected { "connected" } else { "NOT connected" };
     let mut text = format!("node {}, process {}; ", status.node, status.pid);
     if status.witness.configured {
-        let _ = write!(text, "witness {}", link(status.witness.connected));
+        let etcd = if status.witness.kind == Some(WitnessKind::Etcd) { " etcd" } else { "" };
+        let _ = write!(text, "witness{etcd} {}", link(status.witness.connected));
     } else {
         text.push_str("no witness: only an operator can order a takeover");
     }
@@ -280,7 +281,7 @@ fn put_line(text: &mut String, cells: &[String; 9], widths: &[usize; 9]) {
 mod tests {
     use super::*;
     use crate::control::status::{
-        ColoStatus, FORMAT, PageCounts, PauseParts, PeerStatus, WaitingStatus, WitnessStatus,
+        ColoStatus, FORMAT, PageCounts, PauseParts, PeerStatus, WaitingStatus, WitnessKind, WitnessStatus,
     };
 
     pub(super) fn guest(name: &str) -> GuestStatus {
@@ -379,7 +380,13 @@ mod tests {
             format: FORMAT,
             node: "a".into(),
             pid: 4711,
-            witness: WitnessStatus { configured: true, connected: true, reason: String::new() },
+            witness: WitnessStatus {
+                configured: true,
+                kind: Some(WitnessKind::Own),
+                address: "127.0.0.1:7000".into(),
+                connected: true,
+                reason: String::new(),
+            },
             peers: vec![PeerStatus {
                 node: "b".into(),
                 address: None,

@@ -20,14 +20,16 @@ mod pairs;
 mod settings;
 mod tables;
 mod text;
+mod witness;
 
 pub use guest::{FindChanges, GuestConfigs, GuestSettings, LabGuestConfig, ModeChoice, XenGuestConfig};
 pub use lab::LabSettings;
 pub use named::{Hypervisor, Peer};
 pub use pacing::{BUDGETS, BudgetSettings, PacingSettings};
 pub use pairs::PairError;
-pub use settings::{CONTROL_PATH, Settings};
+pub use settings::{CONFIG_PATH, CONTROL_PATH, Settings};
 pub use tables::{LimitSettings, SlowChoice, TimingSettings};
+pub use witness::{EtcdSettings, WitnessAddress, WitnessConfig};
 
 use crate::connection::{Transport, TransportError};
 use std::collections::BTreeMap;
@@ -173,8 +175,8 @@ pub struct NodeConfig {
     pub listen: SocketAddr,
     /// Where the peers listen.
     pub peers: BTreeMap<NodeName, SocketAddr>,
-    /// Where the witness listens.
-    pub witness: Option<SocketAddr>,
+    /// The witness, if there is one.
+    pub witness: Option<WitnessConfig>,
     /// Path of the control socket.
     pub control: PathBuf,
     /// Where to serve metrics.

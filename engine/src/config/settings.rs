@@ -2,11 +2,12 @@
 //! over layer, then decided.
 
 use super::fit::{check_taps, one_service_per_address};
-use super::human::{parse_address, parse_remote};
+use super::human::parse_address;
 use super::lab::LabSettings;
 use super::named::{Hypervisor, Peer};
 use super::tables::{LimitSettings, TimingSettings};
-use super::text::{address_from_text, parse_peer, peers_from_table, remote_from_text};
+use super::text::{address_from_text, parse_peer, peers_from_table, witness_from_text};
+use super::witness::{EtcdSettings, WitnessAddress, WitnessConfig};
 use super::{ConfigError, GuestSettings, NodeConfig, check_new_name, deprecated, guest};
 use crate::connection::Transport;
 use serde::Deserialize;
@@ -19,6 +20,9 @@ use understudy_session::NodeName;
 
 /// Where a node is reached unless it is told otherwise.
 pub const CONTROL_PATH: &str = "/run/understudy/control.sock";
+
+/// The configuration of a host's node that nobody has named.
+pub const CONFIG_PATH: &str = "/etc/understudy/node.toml";
 
 /// A configuration with a thousand guests is shorter.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -38,10 +42,10 @@ pub struct Settings {
     #[arg(long = "peer", value_name = "NAME=ADDR", value_parser = parse_peer)]
     #[serde(deserialize_with = "peers_from_table")]
     pub peers: Vec<Peer>,
-    /// Where the witness listens. Without a witness no takeover happens by itself.
-    #[arg(long, value_name = "ADDR", value_parser = parse_remote)]
-    #[serde(deserialize_with = "remote_from_text")]
-    pub witness: Option<SocketAddr>,
+    /// Where the witness listens, or etcd as witness: etcd://ADDR,…[/PREFIX]. Without a witness no takeover happens by itself.
+    #[arg(long, value_name = "ADDR")]
+    #[serde(deserialize_with = "witness_from_text")]
+    pub witness: Option<WitnessAddress>,
     /// Path of the local control socket that `status` and the other commands talk to; two nodes of one host need two
     /// [default: /run/understudy/control.sock].
     #[arg(long, value_name = "PATH")]
@@ -59,6 +63,9 @@ pub struct Settings {
     /// What the lab does to guests that run here. In the file: table `lab`.
     #[command(flatten)]
     pub lab: LabSettings,
+    /// What etcd asks of its clients. In the file: table `etcd`.
+    #[command(flatten)]
+    pub etcd: EtcdSettings,
     /// Times. In the file: table `timing`.
     #[command(flatten)]
     pub timing: TimingSettings,
@@ -108,6 +115,7 @@ impl Settings {
             uplink: self.uplink.or(below.uplink),
             taps: self.taps.or(below.taps),
             lab: self.lab.over(below.lab),
+            etcd: self.etcd.over(below.etcd),
             timing: self.timing.over(below.timing),
             limits: self.limits.over(below.limits),
             hypervisor: self.hypervisor.or(below.hypervisor),
@@ -131,8 +139,8 @@ impl Settings {
             }
         }
         let listen = transport.admit(self.listen.ok_or(ConfigError::Missing("listen"))?)?;
-        let witness = self.witness.map(|address| transport.admit(address)).transpose()?;
-        one_service_per_address(listen, witness, &peers)?;
+        let witness = WitnessConfig::decide(self.witness, self.etcd, transport)?;
+        one_service_per_address(listen, witness.as_ref().and_then(WitnessConfig::own), &peers)?;
         self.taps.as_deref().map_or(Ok(()), check_taps)?;
         let hypervisor = self.hypervisor.unwrap_or_default();
         if self.taps.is_some() && (self.uplink.is_some() || hypervisor == Hypervisor::Xen) {

@@ -5,6 +5,7 @@
 use super::check_new_name;
 use super::human::{HumanError, parse_address, parse_remote, parse_size, parse_span};
 use super::named::Peer;
+use super::witness::WitnessAddress;
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
@@ -75,8 +76,10 @@ pub(super) fn address_from_text<'de, D: Deserializer<'de>>(from: D) -> Result<Op
     read(from, parse_address).map(Some)
 }
 
-pub(super) fn remote_from_text<'de, D: Deserializer<'de>>(from: D) -> Result<Option<SocketAddr>, D::Error> {
-    read(from, parse_remote).map(Some)
+pub(super) fn witness_from_text<'de, D: Deserializer<'de>>(
+    from: D,
+) -> Result<Option<WitnessAddress>, D::Error> {
+    from.deserialize_any(Words)?.parse().map(Some).map_err(Error::custom)
 }
 
 pub(super) fn peers_from_table<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Peer>, D::Error> {

@@ -169,7 +169,7 @@ mod tests {
         let path = directory.path().join("a.sock");
         let listener = UnixListener::bind(&path).unwrap();
         for (format, is_read) in [(FORMAT, true), (FORMAT + 1, false)] {
-            let witness = WitnessStatus { configured: false, connected: false, reason: String::new() };
+            let witness = WitnessStatus::none();
             let (peers, guests, waiting) = (Vec::new(), Vec::new(), Vec::new());
             let status = Status { format, node: "a".into(), pid: 1, witness, peers, guests, waiting };
             let answer = line_of(&Response::Status { status: Box::new(status) });

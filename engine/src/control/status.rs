@@ -43,11 +43,35 @@ pub struct WaitingStatus {
 pub struct WitnessStatus {
     /// Whether there is one.
     pub configured: bool,
+    /// What it is; of an older node, or where there is none, it is not said.
+    #[serde(default)]
+    pub kind: Option<WitnessKind>,
+    /// Where it is; empty if there is none.
+    #[serde(default)]
+    pub address: String,
     /// Whether it answers.
     pub connected: bool,
     /// Why it does not; empty if it does.
     #[serde(default)]
     pub reason: String,
+}
+
+impl WitnessStatus {
+    /// Of a node without a witness.
+    pub fn none() -> Self {
+        let (address, reason) = (String::new(), String::new());
+        Self { configured: false, kind: None, address, connected: false, reason }
+    }
+}
+
+/// What serves as a witness.
+#[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
+#[serde(rename_all = "lowercase")]
+pub enum WitnessKind {
+    /// `understudy witness`.
+    Own,
+    /// etcd.
+    Etcd,
 }
 
 /// A peer as a node sees it.

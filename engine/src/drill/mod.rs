@@ -7,7 +7,8 @@
 //! ```
 //!
 //! * [`plan`] what is asked; [`run`] all rounds; [`round`] one of them; [`script`] what each failure does
-//! * [`world`] the three processes ([`crate::child`]), the switch, the [`wires`] that [`relay`]s can cut
+//! * [`world`] the three processes ([`crate::child`]), the switch, the [`wires`] that [`relay`]s can cut, another
+//!   [`witness`] than a process
 //! * [`traffic`] clients at work ([`client`]), their record ([`history`]), the switch's record ([`sightings`])
 //! * [`mod@check`] the judgement, which knows nothing of the engine; [`report`] and [`table`] what came of it, in
 //!   lines that a page holds ([`wrap`])
@@ -31,6 +32,7 @@ pub mod traffic;
 pub mod view;
 pub mod watch;
 pub mod wires;
+pub mod witness;
 pub mod workdir;
 pub mod world;
 pub mod wrap;

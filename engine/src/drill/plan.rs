@@ -2,6 +2,7 @@
 
 use crate::config::PacingSettings;
 use crate::config::human::show_span;
+use crate::etcd::EtcdConfig;
 use std::fmt;
 use understudy_lab::Divergence;
 use understudy_session::Span;
@@ -86,6 +87,8 @@ pub struct Plan {
     pub clients: u16,
     /// Whether the processes' logs are kept even if all went well.
     pub keep_logs: bool,
+    /// The etcd that serves as witness, if it is not a process of the drill's.
+    pub etcd: Option<EtcdConfig>,
     /// Further flags for both hosts.
     pub node_flags: Vec<String>,
 }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   127.x.y.z, from the drill's process number: witness :7000   host A :7001   host B :7002
+//!   (an etcd that serves as witness has its own addresses)
 //!
 //!   A ──[A→B]──► B        B ──[B→A]──► A        A ──[A→W]──► witness        B ──[B→W]──► witness
 //!        each [relay] has two gates: onward and back
@@ -24,6 +25,7 @@ const HOST_B_PORT: u16 = 7002;
 #[derive(Debug)]
 pub struct Wires {
     ip: IpAddr,
+    witness: Vec<SocketAddr>,
     relays: Option<Relays>,
 }
 
@@ -31,29 +33,33 @@ pub struct Wires {
 struct Relays {
     a_to_b: Relay,
     b_to_a: Relay,
-    a_to_witness: Relay,
-    b_to_witness: Relay,
+    /// One for each place where the witness is.
+    a_to_witness: Vec<Relay>,
+    b_to_witness: Vec<Relay>,
 }
 
 impl Wires {
-    /// Lays the wires; with relays if anything will be cut.
-    pub fn lay(with_relays: bool) -> Result<Self, DrillError> {
+    /// Lays the wires; with relays if anything will be cut. `etcd` are the members of the witness, if it is not our own.
+    pub fn lay(with_relays: bool, etcd: Option<&[SocketAddr]>) -> Result<Self, DrillError> {
         let [_, high, middle, low] = std::process::id().to_be_bytes();
         // 127.64.0.0 and above: nobody's habit. Process numbers are below 2^22.
-        let mut wires = Self { ip: Ipv4Addr::new(127, 64 | high, middle, low).into(), relays: None };
+        let ip = IpAddr::from(Ipv4Addr::new(127, 64 | high, middle, low));
+        let witness = etcd.map_or_else(|| vec![SocketAddr::new(ip, WITNESS_PORT)], Into::into);
+        let mut wires = Self { ip, witness, relays: None };
         if with_relays {
             let relay = |target| Relay::start(target).map_err(DrillError::system("start a relay"));
+            let to_witness = || wires.witness.iter().map(|at| relay(*at)).collect::<Result<_, _>>();
             wires.relays = Some(Relays {
                 a_to_b: relay(wires.host(HostId::B))?,
                 b_to_a: relay(wires.host(HostId::A))?,
-                a_to_witness: relay(wires.witness())?,
-                b_to_witness: relay(wires.witness())?,
+                a_to_witness: to_witness()?,
+                b_to_witness: to_witness()?,
             });
         }
         Ok(wires)
     }
 
-    /// Where the witness listens.
+    /// Where the drill's own witness listens.
     pub fn witness(&self) -> SocketAddr {
         SocketAddr::new(self.ip, WITNESS_PORT)
     }
@@ -76,13 +82,14 @@ impl Wires {
         }
     }
 
-    /// Where `host` dials to reach the witness.
-    pub fn witness_of(&self, host: HostId) -> SocketAddr {
-        match (&self.relays, host) {
-            (None, _) => self.witness(),
-            (Some(relays), HostId::A) => relays.a_to_witness.listen,
-            (Some(relays), HostId::B) => relays.b_to_witness.listen,
-        }
+    /// Where `host` dials to reach the witness, in all places where it is.
+    pub fn witness_of(&self, host: HostId) -> Vec<SocketAddr> {
+        let relays = match (&self.relays, host) {
+            (None, _) => return self.witness.clone(),
+            (Some(relays), HostId::A) => &relays.a_to_witness,
+            (Some(relays), HostId::B) => &relays.b_to_witness,
+        };
+        relays.iter().map(|relay| relay.listen).collect()
     }
 
     /// Cuts, seen from the host that is `primary`. Nothing happens without relays.
@@ -101,7 +108,8 @@ impl Wires {
     /// Opens everything.
     pub fn heal(&self) {
         let Some(relays) = &self.relays else { return };
-        for relay in [&relays.a_to_b, &relays.b_to_a, &relays.a_to_witness, &relays.b_to_witness] {
+        let between = [&relays.a_to_b, &relays.b_to_a];
+        for relay in between.into_iter().chain(&relays.a_to_witness).chain(&relays.b_to_witness) {
             relay.onward.set_open(true);
             relay.back.set_open(true);
         }
@@ -127,6 +135,6 @@ impl Relays {
             HostId::A => &self.a_to_witness,
             HostId::B => &self.b_to_witness,
         };
-        self.close(&[[&witness.onward, &witness.back]]);
+        witness.iter().for_each(|relay| self.close(&[[&relay.onward, &relay.back]]));
     }
 }

@@ -6,7 +6,7 @@
 //!     ┌── switch ──┐            every guest frame is seen here: Sightings
 //!   host A       host B         processes, each `understudy node`
 //!     └──────┬─────┘
-//!         witness               a process
+//!         witness               a process, or an etcd that is not the drill's
 //! ```
 //!
 //! Dropping it ends all of them.
@@ -19,6 +19,7 @@ use super::sightings::{HostId, Sightings};
 use super::view::{self, GuestView};
 use super::watch::Watch;
 use super::wires::Wires;
+use super::witness::EtcdKeys;
 use crate::child::Process;
 use parking_lot::Mutex;
 use std::path::PathBuf;
@@ -42,6 +43,8 @@ pub struct World {
     witness: Option<Process>,
     host_a: Option<Process>,
     host_b: Option<Process>,
+    // Dropped after the processes that use them.
+    etcd: Option<EtcdKeys>,
     /// By guest, the host that owns it now.
     pub owners: Vec<HostId>,
 }
@@ -107,19 +110,23 @@ impl World {
         let recorder = Box::new(Recorder(sightings.clone()));
         let switch = Switch::start(&directory.join("switch.sock"), Some(recorder))
             .map_err(DrillError::system("start the drill's switch"))?;
+        let members = plan.etcd.as_ref().map(|etcd| &*etcd.address.members);
         let mut world = Self {
             plan: plan.clone(),
             program,
             directory,
-            wires: Wires::lay(plan.needs_relays())?,
+            wires: Wires::lay(plan.needs_relays(), members)?,
             switch,
             sightings,
             witness: None,
             host_a: None,
             host_b: None,
+            etcd: plan.etcd.clone().map(EtcdKeys::new).transpose()?,
             owners: vec![HostId::A; usize::from(plan.guests)],
         };
-        world.start_witness()?;
+        if world.etcd.is_none() {
+            world.start_witness()?;
+        }
         world.start_secondary(HostId::B)?;
         world.start_primary(HostId::A)?;
         Ok(world)
@@ -170,8 +177,6 @@ impl World {
             &self.wires.host(host).to_string(),
             "--peer",
             &format!("{}={}", host.other(), self.wires.peer_of(host)),
-            "--witness",
-            &self.wires.witness_of(host).to_string(),
             "--control",
             &self.control_path(host).display().to_string(),
             "--uplink",
@@ -179,8 +184,17 @@ impl World {
         ]
         .into_iter()
         .map(str::to_owned)
+        .chain(self.witness_flags(host))
         .chain(self.plan.host_flags())
         .collect()
+    }
+
+    fn witness_flags(&self, host: HostId) -> Vec<String> {
+        let places = self.wires.witness_of(host);
+        match &self.etcd {
+            Some(etcd) => etcd.node_flags(places),
+            None => places.iter().flat_map(|at| ["--witness".to_owned(), at.to_string()]).collect(),
+        }
     }
 
     fn spawn(&self, name: &str, arguments: &[String]) -> Result<Process, DrillError> {

@@ -311,7 +311,6 @@ impl Node {
     }
 
     fn status(&mut self) -> Status {
-        let (configured, connected) = (self.cx.witness.is_configured(), self.cx.witness.is_up());
         let peer = |(node, health): (&understudy_session::NodeName, super::peer::PeerHealth)| PeerStatus {
             node: node.0.clone(),
             address: self.config.peers.get(node).copied(),
@@ -323,10 +322,24 @@ impl Node {
             format: FORMAT,
             node: self.config.node.0.clone(),
             pid: std::process::id(),
-            witness: WitnessStatus { configured, connected, reason: self.cx.witness.trouble(self.cx.now) },
+            witness: self.witness_status(),
             peers: self.cx.links.peers(self.cx.now).map(peer).collect(),
             guests: self.guests.status(self.cx.now),
             waiting: self.discovery.waiting(|name| self.guests.sees_to(name)),
+        }
+    }
+}
+
+/// What the configuration names, and what becomes of questions to it.
+impl Node {
+    fn witness_status(&self) -> WitnessStatus {
+        let Some(config) = &self.config.witness else { return WitnessStatus::none() };
+        WitnessStatus {
+            configured: true,
+            kind: Some(config.kind()),
+            address: config.to_string(),
+            connected: self.cx.witness.is_up(),
+            reason: self.cx.witness.trouble(self.cx.now),
         }
     }
 }

@@ -64,8 +64,9 @@ pub use new_primary::{AddError, NewPrimary};
 pub use numbers::{Numbers, Ours};
 pub use replay_stats::{ReplayStats, Totals};
 
-use crate::config::NodeConfig;
+use crate::config::{NodeConfig, WitnessConfig};
 use crate::control;
+use crate::etcd::{Cluster, CredentialError, EtcdConfig, Records};
 use crate::guest::{Host, HostError, LoopWaker, OutputMaker, Report, RuntimeId, Threads};
 use crate::metrics::{Metrics, http};
 use crate::request_server::RequestServer;
@@ -84,8 +85,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use understudy_link::Identity;
+use understudy_session::NodeName;
 use uplink::SwitchPort;
-use witness::{OwnWitness, Witness, WitnessClient};
+use witness::{EtcdWitness, OwnWitness, Witness, WitnessClient};
 
 const TIMER: Token = Token(0);
 const WAKER: Token = Token(1);
@@ -121,6 +123,9 @@ pub enum NodeError {
         /// What the system said.
         source: io::Error,
     },
+    /// What the configuration has for etcd cannot be used.
+    #[error("The witness cannot be asked: {0}")]
+    Etcd(#[source] CredentialError),
     /// There is no control socket.
     #[error(transparent)]
     Control(#[from] control::SocketError),
@@ -169,6 +174,13 @@ fn system(what: impl Into<String>) -> impl FnOnce(io::Error) -> NodeError {
 fn unusable(what: impl Into<String>) -> impl FnOnce(io::Error) -> NodeError {
     let what = what.into();
     move |source| NodeError::Unusable { what, source }
+}
+
+/// Begins to ask etcd, with what the configuration has for it.
+fn open_etcd(etcd: &EtcdConfig, node: &NodeName, waker: &LoopWaker) -> Result<EtcdWitness, NodeError> {
+    let cluster = Cluster::new(etcd.clone()).map_err(NodeError::Etcd)?;
+    EtcdWitness::new(Records::new(cluster, node.clone()), waker)
+        .map_err(system("No thread can be had for etcd"))
 }
 
 /// A node that is ready to run.
@@ -239,8 +251,14 @@ impl Node {
         let (to_reports, reports) = bounded(REPORTS_MAX);
         let (to_commands, commands) = bounded(COMMANDS_MAX);
         let metrics = Metrics::new();
-        let at = config.witness.map(|at| Ok::<_, NodeError>(OwnWitness::new(at, this, registry()?, WITNESS)));
-        let witness = Witness::new(at.transpose()?.map(|client| Box::new(client) as Box<dyn WitnessClient>));
+        let witness = match &config.witness {
+            None => None,
+            Some(WitnessConfig::Own(at)) => {
+                Some(Box::new(OwnWitness::new(*at, this, registry()?, WITNESS)) as Box<dyn WitnessClient>)
+            }
+            Some(WitnessConfig::Etcd(etcd)) => Some(Box::new(open_etcd(etcd, &config.node, &waker)?) as _),
+        };
+        let witness = Witness::new(witness);
         let cx = NodeContext { links, witness, now: clock.now(), start_ns: clock.start_ns() };
         let switch = SwitchPort::new(config.uplink.clone(), config.node.0.clone(), registry()?, SWITCH);
         let limits = understudy_netbuf::Limits {

@@ -11,7 +11,7 @@ use super::glance::Glance;
 use super::guests::Guests;
 use super::inbound::Inbound;
 use super::new_primary::NewPrimary;
-use crate::config::{FindChanges, NodeConfig, XenGuestConfig};
+use crate::config::{FindChanges, NodeConfig, WitnessConfig, XenGuestConfig};
 use crate::control::{GuestState, GuestStatus, Wish};
 use crate::guest::{
     HeldOutput, LoopWaker, Machine, OutputMaker, PreviousRun, Report, RunningGuest, RuntimeId,
@@ -332,7 +332,7 @@ fn a_guest_whose_start_does_not_end_is_saved_and_the_node_ends_all_the_same() {
 #[test]
 fn a_refused_claim_has_its_reason_in_what_programs_read() {
     let nowhere = std::net::SocketAddr::from(([127, 0, 0, 1], 2));
-    let mut story = Story::of(NodeConfig { witness: Some(nowhere), ..node_config() });
+    let mut story = Story::of(NodeConfig { witness: Some(WitnessConfig::Own(nowhere)), ..node_config() });
     story.outside.is_witness_up = true;
     let (mut story, _) = Story::adopting(story, &Arc::new(Fake::default()));
     let id = story.outside.asked.last().expect("it asks").id();

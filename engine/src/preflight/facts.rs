@@ -3,6 +3,7 @@
 //! A host's facts travel: the other host prints them, this one reads them. Fields may be added at any time, so that what
 //! is not known is skipped and what is missing has a default; [`FORMAT`] grows only when a field changes its meaning.
 
+use crate::control::status::WitnessKind;
 use crate::guest::obstacle::Obstacle;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -47,9 +48,24 @@ pub struct HostFacts {
     /// Whether there is a save helper where libxl looks for it.
     #[serde(default)]
     pub has_save_helper: bool,
+    /// The witness of the node of this host; none where no node is configured, or without one.
+    #[serde(default)]
+    pub witness: Option<WitnessFacts>,
     /// What could not be learnt, and why.
     #[serde(default)]
     pub unlearnt: Vec<String>,
+}
+
+/// The witness as a host's configuration names it.
+#[derive(Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
+pub struct WitnessFacts {
+    /// What it is.
+    pub kind: WitnessKind,
+    /// Where it is.
+    pub address: String,
+    /// Why it does not answer; none if it does.
+    #[serde(default)]
+    pub trouble: Option<String>,
 }
 
 /// What the hypervisor says.
@@ -223,6 +239,7 @@ mod tests {
             modules: [("tun".into(), Presence::Present), ("cls_bpf".into(), Presence::Missing)].into(),
             has_xl: true,
             has_save_helper: false,
+            witness: None,
             unlearnt: vec!["why".into()],
         }
     }

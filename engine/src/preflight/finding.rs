@@ -42,6 +42,29 @@ pub enum Finding {
         /// Where.
         host: HostName,
     },
+    /// The witness of that host's node does not answer it.
+    #[error("{host} gets no answer from its witness at {address}: {why}. Until it does, nobody takes over")]
+    WitnessUnreachable {
+        /// Which host.
+        host: HostName,
+        /// Where the witness is.
+        address: String,
+        /// Why.
+        why: String,
+    },
+    /// Two witnesses.
+    #[error(
+        "{host} has another witness ({there}) than this host ({here}); both nodes must ask the same one, or each host may be \
+         given the guest"
+    )]
+    WitnessesDiffer {
+        /// The other host.
+        host: HostName,
+        /// Its witness.
+        there: String,
+        /// The witness here.
+        here: String,
+    },
     /// There is no such guest.
     #[error("No domain named {guest} runs on this host; `xl list` shows those that do")]
     GuestNotFound {
@@ -372,6 +395,8 @@ impl Finding {
             Self::NoImageMemory { .. } => (Refuse, "no_image_memory"),
             Self::OlderXen { .. } => (Refuse, "older_xen"),
             Self::NewerXen { .. } => (Warn, "newer_xen"),
+            Self::WitnessUnreachable { .. } => (Warn, "witness_unreachable"),
+            Self::WitnessesDiffer { .. } => (Refuse, "witnesses_differ"),
             Self::LinkSkew { .. } => (Refuse, "link_skew"),
             Self::UnderstudySkew { .. } => (Warn, "understudy_skew"),
             Self::NoXl { .. } => (Refuse, "no_xl"),

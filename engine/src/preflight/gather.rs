@@ -3,11 +3,16 @@
 //! What cannot be learnt of the host is a fact too: it is said in [`HostFacts::unlearnt`] and nothing else is lost by it.
 
 use super::VERSION;
-use super::facts::{Capacity, FORMAT, GuestFacts, HostFacts, Leaf, Presence, State, Suspends, XenFacts};
+use super::facts::{
+    Capacity, FORMAT, GuestFacts, HostFacts, Leaf, Presence, State, Suspends, WitnessFacts, XenFacts,
+};
 use super::judge::Sought;
+use crate::config::{CONFIG_PATH, ConfigError, Settings, WitnessConfig};
+use crate::connection::Transport;
 use crate::guest::XenGuestError;
 use crate::guest::obstacle::Obstacle;
 use crate::memory;
+use crate::witness::read_record;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fmt::Display;
@@ -18,6 +23,7 @@ use std::time::Duration;
 use understudy_checkpoint::PAGE_SIZE;
 use understudy_checkpoint::domain::GuestKind;
 use understudy_link::VERSIONS;
+use understudy_session::NodeName;
 use understudy_xen::domain::takes_part;
 use understudy_xen::xenstore::Xenstore;
 use understudy_xen::xl::{self, XlError, XlGuest};
@@ -79,8 +85,25 @@ pub fn host() -> HostFacts {
         modules: modules(Path::new("/")),
         has_xl: is_in_path("xl"),
         has_save_helper: has_save_helper(),
+        witness: learn(&mut unlearnt, witness(Path::new(CONFIG_PATH))).flatten(),
         unlearnt,
     }
+}
+
+/// The witness that a node's configuration names, asked as that node.
+fn witness(config: &Path) -> Result<Option<WitnessFacts>, ConfigError> {
+    if !config.exists() {
+        return Ok(None);
+    }
+    let settings = Settings::read(config)?;
+    let node = NodeName(settings.node.unwrap_or_default());
+    let witness = WitnessConfig::decide(settings.witness, settings.etcd, Transport::PlainLoopback)?;
+    Ok(witness.map(|witness| WitnessFacts {
+        kind: witness.kind(),
+        address: witness.to_string(),
+        // Any guest's record shows whether there are answers.
+        trouble: read_record(&witness, &node, "preflight").err().map(|why| why.to_string()),
+    }))
 }
 
 /// What was learnt, or a note of why not.

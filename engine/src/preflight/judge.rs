@@ -1,8 +1,10 @@
 //! The judgement: from facts to findings. Nothing is asked or read here.
 
 use super::cpu;
-use super::facts::{Capacity, GuestFacts, HostFacts, Leaf, Presence, State, Suspends};
+use super::facts::{Capacity, GuestFacts, HostFacts, Leaf, Presence, State, Suspends, WitnessFacts};
 use super::finding::{Finding, HostName};
+use crate::control::status::WitnessKind;
+use crate::etcd::EtcdAddress;
 use understudy_checkpoint::domain::GuestKind;
 use understudy_link::common_version;
 
@@ -51,6 +53,7 @@ pub fn judge(name: &str, guest: &Sought, here: &HostFacts, there: Option<Other<'
         let at = HostName::Other(name.into());
         host(&at, facts, &mut findings);
         releases(&at, facts, &mut findings);
+        findings.extend(witnesses(&at, here, facts));
         if let Some(guest) = found {
             room(guest, &at, facts, &mut findings);
             surroundings(guest, &at, facts, &mut findings);
@@ -59,6 +62,17 @@ pub fn judge(name: &str, guest: &Sought, here: &HostFacts, there: Option<Other<'
         }
     }
     findings
+}
+
+/// Whether two hosts are sure to have different witnesses. Our own may have one address on each host, of a tunnel's ends;
+/// members of etcd as well, and its keys have one name.
+fn witnesses(at: &HostName, here: &HostFacts, there: &HostFacts) -> Option<Finding> {
+    let (here, there) = (here.witness.as_ref()?, there.witness.as_ref()?);
+    let prefix =
+        |witness: &WitnessFacts| witness.address.parse::<EtcdAddress>().ok().map(|address| address.prefix);
+    let same = here.kind == there.kind && (here.kind == WitnessKind::Own || prefix(here) == prefix(there));
+    let (here, there) = (here.address.clone(), there.address.clone());
+    (!same).then(|| Finding::WitnessesDiffer { host: at.clone(), there, here })
 }
 
 /// What a host lacks whatever the guest.
@@ -72,6 +86,10 @@ fn host(at: &HostName, facts: &HostFacts, findings: &mut Vec<Finding>) {
     } else if !facts.has_save_helper {
         findings.push(Finding::NoSaveHelper { host: host() });
     }
+    findings.extend(facts.witness.as_ref().and_then(|witness| {
+        let why = witness.trouble.clone()?;
+        Some(Finding::WitnessUnreachable { host: host(), address: witness.address.clone(), why })
+    }));
     findings.extend(facts.unlearnt.iter().map(|why| Finding::Unlearnt { host: host(), why: why.clone() }));
 }
 

@@ -1,9 +1,12 @@
 //! What follows from which facts: a test for each finding, and one for a guest that has none.
 
 use super::VERSION;
-use super::facts::{Capacity, FORMAT, GuestFacts, HostFacts, Leaf, Presence, State, Suspends, XenFacts};
+use super::facts::{
+    Capacity, FORMAT, GuestFacts, HostFacts, Leaf, Presence, State, Suspends, WitnessFacts, XenFacts,
+};
 use super::finding::{Finding, HostName, Severity};
 use super::judge::{Other, Sought, judge};
+use crate::control::status::WitnessKind;
 use crate::guest::obstacle::Obstacle;
 use std::collections::BTreeSet;
 use understudy_checkpoint::domain::GuestKind;
@@ -49,6 +52,7 @@ fn host() -> HostFacts {
         modules: [("tun".into(), Presence::Present), ("cls_bpf".into(), Presence::Loadable)].into(),
         has_xl: true,
         has_save_helper: true,
+        witness: None,
         unlearnt: Vec::new(),
     }
 }
@@ -276,6 +280,24 @@ fn what_could_not_be_learnt_is_told_of_both_hosts() {
 }
 
 #[test]
+fn a_witness_that_does_not_answer_and_two_witnesses_are_found() {
+    let with = |address: &str, trouble: Option<&str>| {
+        let kind = if address.starts_with("etcd") { WitnessKind::Etcd } else { WitnessKind::Own };
+        let witness = WitnessFacts { kind, address: address.into(), trouble: trouble.map(Into::into) };
+        HostFacts { witness: Some(witness), ..host() }
+    };
+    let of = |here: &HostFacts, there: &HostFacts| codes(&judged(guest(), here, there));
+    let (own, tunnelled) = (with("127.0.0.1:7100", None), with("127.0.0.1:7200", None));
+    let (etcd, other_way) = (with("etcd://10.0.0.1:2379/s", None), with("etcd://10.0.0.2:2379/s", None));
+    assert_eq!(of(&own, &tunnelled), [""; 0], "one witness may have two addresses");
+    assert_eq!(of(&etcd, &other_way), [""; 0]);
+    assert_eq!(of(&etcd, &host()), [""; 0], "a host without a node's configuration says nothing");
+    assert_eq!(of(&etcd, &own), ["witnesses_differ"]);
+    assert_eq!(of(&etcd, &with("etcd://10.0.0.1:2379/t", None)), ["witnesses_differ"]);
+    assert_eq!(of(&with("127.0.0.1:7100", Some("nobody there")), &own), ["witness_unreachable"]);
+}
+
+#[test]
 fn facts_that_cannot_be_do_no_harm() {
     let mut absurd = host();
     absurd.link = (9, 0);
@@ -323,6 +345,8 @@ fn every_finding() -> Vec<Finding> {
         Finding::FeaturesMissing { host: host(), guest: guest(), features: Vec::new() },
         Finding::KernelLacks { host: host(), guest: guest(), modules: Vec::new() },
         Finding::Unlearnt { host: host(), why: text() },
+        Finding::WitnessUnreachable { host: host(), address: text(), why: text() },
+        Finding::WitnessesDiffer { host: host(), there: text(), here: text() },
     ];
     all.extend(OBSTACLES.map(|obstacle| Finding::Configured { guest: guest(), obstacle }));
     all

@@ -1,7 +1,9 @@
-//! One record read by a command, which has no event loop: connects, asks, waits, and goes.
+//! One record read by a command, which has no event loop: connects, asks, waits, and goes. Of whatever serves as a witness.
 
 use super::client::{News, WitnessLink};
+use crate::config::WitnessConfig;
 use crate::connection::ConnectionError;
+use crate::etcd::{Cluster, EtcdError, Records};
 use mio::{Events, Interest, Poll, Token};
 use std::io;
 use std::net::SocketAddr;
@@ -21,17 +23,33 @@ pub enum LookError {
     /// It says nothing.
     #[error("it does not answer within {} s; is it running?", .0.as_secs())]
     Silent(Duration),
+    /// etcd.
+    #[error(transparent)]
+    Etcd(#[from] EtcdError),
     /// This host.
     #[error("this host cannot wait for it: {0}")]
     System(#[from] io::Error),
 }
 
-/// The witness's record of `guest`, `None` if it has none.
+/// How long our own witness may take. It answers in milliseconds; etcd has its own limits.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
+
+/// The witness's record of `guest`, `None` if it has none, as `node` is told it.
 pub fn read_record(
-    witness: SocketAddr,
+    witness: &WitnessConfig,
+    node: &NodeName,
     guest: &str,
-    within_max: Duration,
 ) -> Result<Option<Record>, LookError> {
+    match witness {
+        WitnessConfig::Own(at) => read_own(*at, guest, ANSWER_MAX),
+        WitnessConfig::Etcd(etcd) => {
+            let cluster = Cluster::new(etcd.clone()).map_err(EtcdError::from)?;
+            Ok(Records::new(cluster, node.clone()).read(guest)?)
+        }
+    }
+}
+
+fn read_own(witness: SocketAddr, guest: &str, within_max: Duration) -> Result<Option<Record>, LookError> {
     let begun = Instant::now();
     let now = || Time(begun.elapsed().as_nanos() as u64);
     // A name of its own: a node of this host may be connected.

@@ -4,7 +4,7 @@ use super::HostId;
 use super::host::{BUFFER_BYTES_MAX, name};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use understudy::config::{GuestConfigs, Limits, NodeConfig, Timing};
+use understudy::config::{GuestConfigs, Limits, NodeConfig, Timing, WitnessConfig};
 use understudy::connection::Transport;
 use understudy::metrics::Metrics;
 use understudy_lab::Conditions;
@@ -51,7 +51,7 @@ impl Settings {
             node: name(host),
             listen: nowhere,
             peers: BTreeMap::from([(name(1 - host), nowhere)]),
-            witness: self.has_witness.then_some(nowhere),
+            witness: self.has_witness.then_some(WitnessConfig::Own(nowhere)),
             control: PathBuf::new(),
             metrics: None,
             uplink: None,

@@ -5,25 +5,18 @@
 //!           anything else, no record, no answer ───────────► no, unless a person overrides it
 //! ```
 
-use crate::config::{ConfigError, Settings};
+use crate::config::{CONFIG_PATH, ConfigError, Settings, WitnessConfig};
+use crate::connection::Transport;
 use crate::witness::{LookError, read_record};
 use std::io;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 use understudy_checkpoint::Generation;
 use understudy_session::{Copy, NodeName, Record};
-
-/// The configuration of this host's node that nobody has named.
-const CONFIG_DEFAULT: &str = "/etc/understudy/node.toml";
-
-/// A witness answers in milliseconds.
-const ANSWER_MAX: Duration = Duration::from_secs(5);
 
 /// Why nobody can be asked.
 #[derive(thiserror::Error, Debug)]
 pub(super) enum NobodyToAsk {
-    #[error("{CONFIG_DEFAULT}: {0}")]
+    #[error("{CONFIG_PATH}: {0}")]
     Hidden(#[from] io::Error),
     #[error(transparent)]
     Settings(#[from] ConfigError),
@@ -37,7 +30,7 @@ pub(super) enum NotAllowed {
     #[error("whose it is, is not known, so the witness cannot be asked")]
     OwnerUnknown,
     #[error("the witness at {witness}: {why}")]
-    NoAnswer { witness: SocketAddr, why: LookError },
+    NoAnswer { witness: String, why: Box<LookError> },
     #[error("the witness has no record of it")]
     NoRecord,
     #[error("the witness says that {owner} runs it, under generation {generation}: here it is an old copy")]
@@ -55,7 +48,7 @@ pub(super) enum Witness {
     /// This host has none: a person's word has to do.
     None,
     /// This one, asked as this node.
-    At { witness: SocketAddr, node: NodeName },
+    At { witness: WitnessConfig, node: NodeName },
     /// It is not asked.
     Overridden,
 }
@@ -66,14 +59,15 @@ impl Witness {
         if is_overridden {
             return Ok(Self::Overridden);
         }
-        let usual = Path::new(CONFIG_DEFAULT);
+        let usual = Path::new(CONFIG_PATH);
         let path = match config {
             Some(path) => path,
             None if usual.try_exists()? => usual.into(),
             None => return Ok(Self::None),
         };
         let settings = Settings::read(&path)?;
-        match (settings.witness, settings.node) {
+        let witness = WitnessConfig::decide(settings.witness, settings.etcd, Transport::PlainLoopback)?;
+        match (witness, settings.node) {
             (None, _) => Ok(Self::None),
             (Some(witness), Some(node)) => Ok(Self::At { witness, node: NodeName(node) }),
             (Some(_), None) => Err(NobodyToAsk::NodeMissing(path)),
@@ -84,8 +78,9 @@ impl Witness {
     pub(super) fn allows(&self, guest: Option<&str>) -> Result<(), NotAllowed> {
         let Self::At { witness, node } = self else { return Ok(()) };
         let guest = guest.ok_or(NotAllowed::OwnerUnknown)?;
-        let record = read_record(*witness, guest, ANSWER_MAX);
-        judge(record.map_err(|why| NotAllowed::NoAnswer { witness: *witness, why })?, node)
+        let record = read_record(witness, node, guest);
+        let no_answer = |why| NotAllowed::NoAnswer { witness: witness.to_string(), why: Box::new(why) };
+        judge(record.map_err(no_answer)?, node)
     }
 }
 
@@ -139,9 +134,15 @@ mod tests {
     #[test]
     fn a_witness_that_does_not_answer_says_no() {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let witness = Witness::At { witness: free, node: NodeName("a".into()) };
-        assert!(witness.allows(Some("web")).unwrap_err().to_string().contains("the witness at"));
-        assert!(witness.allows(None).is_err());
+        let etcd = format!("witness = \"etcd://{free}\"");
+        let etcd = toml::from_str::<Settings>(&etcd).unwrap().witness;
+        let etcd =
+            WitnessConfig::decide(etcd, Default::default(), Transport::PlainLoopback).unwrap().unwrap();
+        for witness in [WitnessConfig::Own(free), etcd] {
+            let witness = Witness::At { witness, node: NodeName("a".into()) };
+            assert!(witness.allows(Some("web")).unwrap_err().to_string().contains("the witness at"));
+            assert!(witness.allows(None).is_err());
+        }
         assert!(Witness::None.allows(None).is_ok());
     }
 }

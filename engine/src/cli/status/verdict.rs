@@ -52,7 +52,7 @@ mod tests {
     use crate::control::status::{FORMAT, WaitingStatus, WitnessStatus};
 
     fn status(guests: Vec<GuestStatus>) -> Status {
-        let witness = WitnessStatus { configured: false, connected: false, reason: String::new() };
+        let witness = WitnessStatus::none();
         Status {
             format: FORMAT,
             node: "a".into(),

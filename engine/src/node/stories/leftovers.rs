@@ -12,7 +12,7 @@ fn with_a_newer_primary() -> Story {
 
 fn with_a_witness() -> Story {
     let nowhere = std::net::SocketAddr::from(([127, 0, 0, 1], 2));
-    let mut story = Story::of(NodeConfig { witness: Some(nowhere), ..node_config() });
+    let mut story = Story::of(NodeConfig { witness: Some(WitnessConfig::Own(nowhere)), ..node_config() });
     story.outside.is_witness_up = true;
     story
 }

@@ -41,6 +41,6 @@ fn a_guest_that_is_seen_to_run_here_was_never_said_to_be_nowhere() {
 #[test]
 fn with_a_witness_whose_guest_it_is_need_not_be_seen_here() {
     let nowhere = std::net::SocketAddr::from(([127, 0, 0, 1], 2));
-    let story = begun(NodeConfig { witness: Some(nowhere), ..node_config() });
+    let story = begun(NodeConfig { witness: Some(WitnessConfig::Own(nowhere)), ..node_config() });
     assert_eq!(story.secondary(), Some(secondary::State::Empty));
 }

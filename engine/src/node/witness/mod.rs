@@ -3,14 +3,16 @@
 //!
 //! ```text
 //!   sessions ── ask ──► Witness ──► WitnessClient ──► the witness      own: our server, over a link
-//!            ◄─events──    └ what is not confirmed yet                 (etcd: not yet)
+//!            ◄─events──    └ what is not confirmed yet                 etcd: a cluster, asked by threads
 //! ```
 //!
-//! The rules of who may change a record are the session crate's. A client whose server does not know them has to hold them
-//! itself, as `understudy_session::Witness` does.
+//! The rules of who may change a record are the session crate's. A client whose server does not know them, as etcd does not,
+//! holds them itself.
 
+mod etcd;
 mod own;
 
+pub(super) use etcd::EtcdWitness;
 pub(super) use own::OwnWitness;
 
 use mio::Token;

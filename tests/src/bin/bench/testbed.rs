@@ -95,6 +95,7 @@ impl House {
             guests: 1,
             clients: wanted.clients,
             keep_logs: false,
+            etcd: None,
             node_flags: wanted.node_flags.clone(),
         };
         let mut world = World::start(&plan, self.program.clone(), directory)?;

@@ -1,7 +1,7 @@
 //! What is made of a node's statuses, one after the other.
 
 use super::*;
-use crate::control::status::{FORMAT, WaitingStatus, WitnessStatus};
+use crate::control::status::{FORMAT, WaitingStatus, WitnessKind, WitnessStatus};
 
 fn peer(node: &str, address: &str) -> PeerStatus {
     PeerStatus {
@@ -31,7 +31,13 @@ fn status(guest: Option<(&str, bool)>, waiting: Option<&str>) -> Status {
         format: FORMAT,
         node: "a".into(),
         pid: 1,
-        witness: WitnessStatus { configured: true, connected: true, reason: String::new() },
+        witness: WitnessStatus {
+            configured: true,
+            kind: Some(WitnessKind::Own),
+            address: "127.0.0.1:7000".into(),
+            connected: true,
+            reason: String::new(),
+        },
         peers: vec![peer("b", "127.0.0.1:7102")],
         guests: guest.into_iter().collect(),
         waiting: waiting

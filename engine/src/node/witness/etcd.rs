@@ -1,0 +1,283 @@
+//! The way to etcd as the witness. etcd is asked by threads, as its client waits for answers; the loop never does.
+//!
+//! ```text
+//!   loop: ask ──► questions, bounded ──► etcd-0 … etcd-3: one question each at a time ──► the cluster
+//!         read ◄─ answers, bounded ◄──────────┘ wakes the loop
+//! ```
+//!
+//! There is no connection whose end would tell anything: it is up as long as it answers, and is asked for a sign of life each
+//! half second. What gets no answer is dropped here, and the session asks again.
+//!
+//! Not here: what is said to etcd, and what an answer is worth ([`crate::etcd`]).
+
+use super::{WitnessClient, WitnessEvent};
+use crate::etcd::{EtcdError, Records};
+use crate::guest::LoopWaker;
+use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
+use mio::Token;
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use understudy_session::{Span, Time, WitnessReply, WitnessRequest};
+
+/// Questions under way at once. A takeover of many guests is as many questions.
+const THREADS: usize = 4;
+
+/// Questions that wait. More are dropped, as sessions repeat them.
+const QUESTIONS_MAX: usize = 1_024;
+
+/// How often a sign of life is asked for.
+const PING_EVERY: Span = Span::from_ms(500);
+
+/// An etcd that has answered nothing for this long is taken for unreachable.
+const SILENCE_MAX: Span = Span::from_ms(2_000);
+
+/// A question that has waited for a thread this long has been asked anew, or is not wanted any more.
+const WAITING_MAX: Duration = Duration::from_secs(2);
+
+#[derive(Debug)]
+struct Question {
+    asked: Instant,
+    what: Ask,
+}
+
+#[derive(Debug)]
+enum Ask {
+    Ping,
+    About { guest: String, request: WitnessRequest },
+}
+
+#[derive(Debug)]
+enum Answer {
+    /// It is there.
+    Pong,
+    Reply {
+        guest: String,
+        request: WitnessRequest,
+        reply: WitnessReply,
+    },
+    Failed {
+        what: Ask,
+        why: Failure,
+    },
+}
+
+#[derive(Debug)]
+enum Failure {
+    /// Nobody had time for it.
+    Late,
+    Etcd(EtcdError),
+}
+
+/// Whether etcd answers.
+#[derive(Debug)]
+enum State {
+    Down,
+    Up {
+        heard_at: Time,
+    },
+    /// It went back in time: nothing that it says counts any more.
+    Distrusted,
+}
+
+/// The way.
+#[derive(Debug)]
+pub(in crate::node) struct EtcdWitness {
+    questions: Sender<Question>,
+    answers: Receiver<Answer>,
+    state: State,
+    /// What is asked and not answered, by guest: a question that is repeated meanwhile is not asked twice.
+    open: BTreeMap<String, Vec<WitnessRequest>>,
+    ping_at: Time,
+    ping_open: bool,
+    /// What failed last, if nothing has succeeded since.
+    trouble: Option<String>,
+    events: Vec<WitnessEvent>,
+}
+
+impl EtcdWitness {
+    /// Starts the threads; they end with it. The first sign of life is asked for at the first turn of the loop.
+    pub(in crate::node) fn new(records: Records, waker: &LoopWaker) -> io::Result<Self> {
+        let (records, (questions, to_ask)) = (Arc::new(records), bounded(QUESTIONS_MAX));
+        let (to_tell, answers) = bounded(QUESTIONS_MAX);
+        for number in 0..THREADS {
+            let (records, to_ask, to_tell, waker) =
+                (records.clone(), to_ask.clone(), to_tell.clone(), waker.clone());
+            std::thread::Builder::new()
+                .name(format!("etcd-{number}"))
+                .spawn(move || serve(&records, &to_ask, &to_tell, &waker))?;
+        }
+        let (state, open, events) = (State::Down, BTreeMap::new(), Vec::new());
+        let (ping_at, ping_open, trouble) = (Time(0), false, Some("it has not answered yet".into()));
+        Ok(Self { questions, answers, state, open, ping_at, ping_open, trouble, events })
+    }
+
+    /// Whether a thread will have it.
+    fn put(&self, what: Ask) -> bool {
+        match self.questions.try_send(Question { asked: Instant::now(), what }) {
+            Ok(()) => true,
+            Err(TrySendError::Full(_)) => false,
+            Err(TrySendError::Disconnected(_)) => {
+                tracing::error!(
+                    "The threads that ask etcd are gone; nothing changes hands on this node any more"
+                );
+                false
+            }
+        }
+    }
+
+    fn heard(&mut self, now: Time) {
+        match &mut self.state {
+            State::Down => {
+                tracing::info!("etcd answers");
+                self.state = State::Up { heard_at: now };
+                self.events.push(WitnessEvent::Up);
+            }
+            State::Up { heard_at } => *heard_at = now,
+            State::Distrusted => {}
+        }
+    }
+
+    fn failed(&mut self, why: &EtcdError) {
+        let went_back = matches!(why, EtcdError::WentBack(_));
+        let why = why.to_string();
+        if self.trouble.as_ref() != Some(&why) {
+            tracing::warn!(why, "etcd did not do what it was asked");
+        }
+        self.trouble = Some(why);
+        if went_back && !matches!(self.state, State::Distrusted) {
+            self.falls_to(State::Distrusted);
+        }
+    }
+
+    fn falls_to(&mut self, state: State) {
+        if let State::Up { .. } = std::mem::replace(&mut self.state, state) {
+            tracing::warn!(why = self.trouble(), "etcd is gone; nothing changes hands until it is back");
+            self.events.push(WitnessEvent::Down);
+        }
+        self.open.clear();
+    }
+
+    fn close(&mut self, guest: &str, request: &WitnessRequest) {
+        if let Some(open) = self.open.get_mut(guest) {
+            open.retain(|it| it != request);
+            if open.is_empty() {
+                self.open.remove(guest);
+            }
+        }
+    }
+
+    fn take(&mut self, answer: Answer, now: Time) {
+        match answer {
+            Answer::Pong => {
+                self.ping_open = false;
+                self.heard(now);
+                // A change that failed is trouble until a change succeeds.
+                if self.open.is_empty() && self.is_up() {
+                    self.trouble = None;
+                }
+            }
+            Answer::Reply { guest, request, reply } => {
+                self.heard(now);
+                self.close(&guest, &request);
+                if self.is_up() {
+                    self.trouble = None;
+                    self.events.push(WitnessEvent::Reply { guest, reply });
+                }
+            }
+            Answer::Failed { what, why } => {
+                match what {
+                    Ask::Ping => self.ping_open = false,
+                    Ask::About { guest, request } => self.close(&guest, &request),
+                }
+                if let Failure::Etcd(why) = why {
+                    self.failed(&why);
+                }
+            }
+        }
+    }
+}
+
+/// One thread: asks what comes until nobody wants to know any more.
+fn serve(records: &Records, questions: &Receiver<Question>, answers: &Sender<Answer>, waker: &LoopWaker) {
+    for Question { asked, what } in questions {
+        let answer = if asked.elapsed() > WAITING_MAX {
+            Answer::Failed { what, why: Failure::Late }
+        } else {
+            match what {
+                Ask::Ping => match records.ping() {
+                    Ok(()) => Answer::Pong,
+                    Err(why) => Answer::Failed { what: Ask::Ping, why: Failure::Etcd(why) },
+                },
+                Ask::About { guest, request } => match records.answer(&guest, &request) {
+                    Ok(reply) => Answer::Reply { guest, request, reply },
+                    Err(why) => {
+                        Answer::Failed { what: Ask::About { guest, request }, why: Failure::Etcd(why) }
+                    }
+                },
+            }
+        };
+        if answers.send(answer).is_err() {
+            return;
+        }
+        waker.wake();
+    }
+}
+
+impl WitnessClient for EtcdWitness {
+    fn is_up(&self) -> bool {
+        matches!(self.state, State::Up { .. })
+    }
+
+    fn ask(&mut self, guest: &str, request: WitnessRequest, _: Time) {
+        let is_open = self.open.get(guest).is_some_and(|open| open.contains(&request));
+        if self.is_up()
+            && !is_open
+            && self.put(Ask::About { guest: guest.to_owned(), request: request.clone() })
+        {
+            self.open.entry(guest.to_owned()).or_default().push(request);
+        }
+    }
+
+    fn ready(&mut self, _: Token) {}
+
+    fn read(&mut self, now: Time) {
+        while let Ok(answer) = self.answers.try_recv() {
+            self.take(answer, now);
+        }
+    }
+
+    fn run_timers(&mut self, now: Time) {
+        if let State::Up { heard_at } = self.state
+            && now >= heard_at + SILENCE_MAX
+        {
+            self.trouble.get_or_insert_with(|| "no member of etcd answers".into());
+            self.falls_to(State::Down);
+        }
+        if !self.ping_open && self.ping_at <= now && !matches!(self.state, State::Distrusted) {
+            self.ping_at = now + PING_EVERY;
+            self.ping_open = self.put(Ask::Ping);
+        }
+    }
+
+    fn next_timeout(&self) -> Option<Time> {
+        let ping = (!self.ping_open).then_some(self.ping_at);
+        match self.state {
+            State::Up { heard_at } => {
+                let silent = heard_at + SILENCE_MAX;
+                Some(ping.map_or(silent, |ping| ping.min(silent)))
+            }
+            State::Down => ping,
+            State::Distrusted => None,
+        }
+    }
+
+    fn take_events(&mut self) -> Vec<WitnessEvent> {
+        std::mem::take(&mut self.events)
+    }
+
+    fn trouble(&self) -> Option<&str> {
+        self.trouble.as_deref()
+    }
+}
