@@ -10,7 +10,7 @@ use std::sync::Arc;
 use understudy_checkpoint::domain::Description;
 use understudy_checkpoint::epoch::Image;
 use understudy_checkpoint::{Generation, PAGE_SIZE};
-use understudy_lab::Port;
+use understudy_lab::{Port, RestoreError};
 use understudy_link::HoldRefusal;
 
 /// Why a host could not build a guest from an image in memory. Nothing of it has run.
@@ -40,6 +40,17 @@ impl From<&str> for NotBuilt {
     fn from(why: &str) -> Self {
         why.to_owned().into()
     }
+}
+
+/// Why a host made no copy of a guest.
+#[derive(thiserror::Error, Debug)]
+pub enum NotCopied {
+    /// This kind of host cannot run a guest beside its image.
+    #[error("this host runs no copies of guests")]
+    Unsupported,
+    /// The lab could not make a guest of the image.
+    #[error(transparent)]
+    Lab(#[from] RestoreError),
 }
 
 /// Starts guests from images.
@@ -83,8 +94,8 @@ pub trait Host: Send + Sync + Debug {
         _what: &Description,
         _image: Image,
         _port: Arc<dyn Port>,
-    ) -> Result<Box<dyn HostCopy>, String> {
-        Err("this host runs no copies of guests".into())
+    ) -> Result<Box<dyn HostCopy>, NotCopied> {
+        Err(NotCopied::Unsupported)
     }
 
     /// Saves an image that no guest could be started from where a person can start it from.

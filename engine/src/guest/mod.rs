@@ -37,7 +37,7 @@ pub use copy::{
     OutOfStep, Through, Traffic, TrafficStats, Untold,
 };
 pub use figures::{Encoded, PauseTimes};
-pub use host::{Host, NotBuilt};
+pub use host::{Host, NotBuilt, NotCopied};
 pub use lab::{LabCard, LabCards, LabHost, LabStartError, activated};
 pub use machine::{BoxedSource, HostError, Machine, PreviousRun, RunningGuest};
 pub use output::interfaces::Card;

@@ -10,19 +10,22 @@
 use super::domains::resume;
 use super::finding::{Code, Finding};
 use super::guests::{Behind, Host, Marked};
-use super::word::Witness;
+use super::word::{NotAllowed, Witness};
 use crate::cli::CliError;
+use std::fmt;
+use understudy_checkpoint::Generation;
 use understudy_netbuf::kernel::leftovers::{self, Leftover};
 use understudy_netbuf::kernel::{Connection, KernelError};
+use understudy_xen::DomId;
 
-/// What a person wants of it.
+/// What a person wants to be done about leftovers.
 #[derive(Debug)]
 pub(super) struct Wanted<'a> {
     /// Remove what may be removed.
     pub(super) repair: bool,
     /// Interfaces for which a person vouches.
     pub(super) let_out: &'a [String],
-    /// Who is asked about those.
+    /// The witness to ask about those interfaces.
     pub(super) witness: Witness,
 }
 
@@ -37,8 +40,10 @@ pub(super) fn look(wanted: &Wanted<'_>, host: &Host) -> Result<Vec<Finding>, Cli
         let vouched = wanted.let_out.iter().any(|interface| interface == leftover.interface());
         let (code, what) = (code_of(&behind), leftover.to_string());
         match judge(&behind, vouched.then_some(&wanted.witness)) {
-            Err(advice) => Finding { code, what, advice, repaired: false },
-            Ok(advice) if !wanted.repair => Finding { code, what, advice, repaired: false },
+            Err(kept) => Finding { code, what, advice: kept.to_string(), repaired: false },
+            Ok(removable) if !wanted.repair => {
+                Finding { code, what, advice: removable.to_string(), repaired: false }
+            }
             Ok(_) => let_run(repair(&mut connection, leftover, code), &behind, vouched),
         }
     });
@@ -94,52 +99,77 @@ fn let_run(finding: Finding, behind: &Behind, vouched: bool) -> Finding {
     }
 }
 
-/// Whether a redirect may be removed, with what that does; the error is what to do instead. `vouched` is who is asked
-/// about an interface that a person wants let out.
-fn judge(behind: &Behind, vouched: Option<&Witness>) -> Result<String, String> {
-    let why = match (behind, vouched) {
-        (Behind::Nobody(why), _) => return Ok(format!("--repair removes it: {why}")),
-        (_, Some(witness)) => match witness.allows(behind.name()) {
-            Ok(()) => return Ok("--repair removes it; the guest's output passes".into()),
-            Err(why) => {
-                return Err(format!("{why}; nothing is let out. If you know better: --override-witness"));
-            }
-        },
-        (Behind::Guest(Marked { name, domain, generation }), None) => {
-            let under =
-                generation.map_or("an engine".into(), |generation| format!("generation {generation}"));
-            format!("{name} (domain {domain}) was run under {under} and is cut off")
+/// Why a redirect may be removed.
+#[derive(Debug)]
+enum Removable<'a> {
+    /// There is no guest whose output could leave.
+    Nobody { why: &'a str },
+    /// A person vouches, and the witness agrees or is not asked.
+    Vouched,
+}
+
+/// Why a redirect is kept, and what to do instead.
+#[derive(thiserror::Error, Debug)]
+enum Kept<'a> {
+    #[error("{name} (domain {domain}) was run under {} and is cut off: {START_OR_VOUCH}", in_words(.generation))]
+    Guest { name: &'a str, domain: DomId, generation: Option<Generation> },
+    #[error("whose it is, is not known ({why}), so it is left as it is: {START_OR_VOUCH}")]
+    OwnerUnknown { why: &'a str },
+    #[error("{0}; nothing is let out. If you know better: --override-witness")]
+    Refused(NotAllowed),
+}
+
+const START_OR_VOUCH: &str = "start the engine, which asks the witness and goes on with the guest or ends it; or, if no \
+    other host runs it, --repair --let-out INTERFACE";
+
+fn in_words(generation: &Option<Generation>) -> String {
+    generation.map_or("an engine".into(), |generation| format!("generation {generation}"))
+}
+
+impl fmt::Display for Removable<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nobody { why } => write!(f, "--repair removes it: {why}"),
+            Self::Vouched => f.write_str("--repair removes it; the guest's output passes"),
         }
-        (Behind::Unknown(why), None) => format!("whose it is, is not known ({why}), so it is left as it is"),
-    };
-    Err(format!(
-        "{why}: start the engine, which asks the witness and goes on with the guest or ends it; or, if no other host runs \
-         it, --repair --let-out INTERFACE"
-    ))
+    }
+}
+
+/// Whether a redirect may be removed. `vouched` is the witness to ask about an interface that a person wants let out.
+fn judge<'a>(behind: &'a Behind, vouched: Option<&Witness>) -> Result<Removable<'a>, Kept<'a>> {
+    match (behind, vouched) {
+        (Behind::Nobody(why), _) => Ok(Removable::Nobody { why }),
+        (_, Some(witness)) => {
+            witness.allows(behind.name()).map_err(Kept::Refused)?;
+            Ok(Removable::Vouched)
+        }
+        (Behind::Guest(Marked { name, domain, generation }), None) => {
+            Err(Kept::Guest { name, domain: *domain, generation: *generation })
+        }
+        (Behind::Unknown(why), None) => Err(Kept::OwnerUnknown { why }),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cli::Exit;
-    use understudy_checkpoint::Generation;
-    use understudy_xen::DomId;
 
     #[test]
     fn output_is_let_out_by_proof_or_by_a_persons_word_alone() {
         let guest =
             Behind::Guest(Marked { name: "web".into(), domain: DomId(5), generation: Some(Generation(3)) });
-        let advice = judge(&guest, None).unwrap_err();
+        let advice = judge(&guest, None).unwrap_err().to_string();
         assert!(advice.contains("web (domain 5)") && advice.contains("generation 3"), "{advice}");
         assert!(advice.contains("start the engine"), "{advice}");
         let unknown = Behind::Unknown("xenstored does not answer".into());
-        let advice = judge(&unknown, None).unwrap_err();
+        let advice = judge(&unknown, None).unwrap_err().to_string();
         assert!(advice.contains("xenstored does not answer") && advice.contains("left as it is"), "{advice}");
         for behind in [&guest, &unknown] {
             assert!(judge(behind, Some(&Witness::None)).is_ok());
         }
         let nobody = Behind::Nobody("its domain 5 is gone".into());
-        assert!(judge(&nobody, None).unwrap().contains("is gone"));
+        assert!(judge(&nobody, None).unwrap().to_string().contains("is gone"));
     }
 
     #[test]

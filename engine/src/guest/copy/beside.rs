@@ -130,7 +130,8 @@ impl Beside {
             made.apply_state(image.state());
             let differs = DirtyBitmap::try_new(image.page_count()).map_err(|error| error.to_string())?;
             let port = self.traffic.clone();
-            let copy = held.host.copy(&held.name, &held.description, made, port)?;
+            let copy = held.host.copy(&held.name, &held.description, made, port);
+            let copy = copy.map_err(|error| error.to_string())?;
             self.traffic.connect(copy.card());
             self.copy = Some(Placed { copy, differs });
             return Ok(());

@@ -4,7 +4,7 @@ use super::copy::HostedCopy;
 use super::tap::{LabCard, LabCards};
 use crate::config::LabGuestConfig;
 use crate::guest::copy::{Heard, HostCopy};
-use crate::guest::host::{Host, NotBuilt};
+use crate::guest::host::{Host, NotBuilt, NotCopied};
 use crate::guest::machine::{BoxedSource, HostError, Machine, RunningGuest};
 use crate::guest::replica::Start;
 use std::io;
@@ -89,8 +89,8 @@ impl Host for LabHost {
         _what: &Description,
         image: Image,
         port: Arc<dyn Port>,
-    ) -> Result<Box<dyn HostCopy>, String> {
-        let copy = LabCopy::new(self.conditions, image, port).map_err(|error| error.to_string())?;
+    ) -> Result<Box<dyn HostCopy>, NotCopied> {
+        let copy = LabCopy::new(self.conditions, image, port)?;
         Ok(Box::new(HostedCopy::new(copy, self.cards.clone())))
     }
 

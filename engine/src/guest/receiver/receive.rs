@@ -10,8 +10,9 @@
 //! What is damaged or does not fit ends its epoch, never the image before it.
 
 use super::in_memory::InMemory;
-use super::keeping::Keeping;
+use super::keeping::{Keeping, NotTheGuest};
 use super::work::{Committed, Held, Work};
+use crate::guest::copy::CopyOrder;
 use crate::guest::host::Host;
 use crate::guest::replica::{NotStarted, Replica, Start};
 use crate::guest::report::{Report, Reporter};
@@ -33,10 +34,10 @@ fn in_memory(page_count: u64, host: &Arc<dyn Host>) -> Box<dyn Replica> {
 }
 
 pub(in crate::guest) struct ReceiveThread {
-    pub(super) held: Held,
+    held: Held,
     pub(in crate::guest) receiver: Receiver<Box<dyn Replica>>,
     /// The copy that runs beside the image.
-    pub(super) copy: Keeping,
+    copy: Keeping,
     /// The host was asked what is to hold the image.
     is_prepared: bool,
     /// The epoch that parts belong to; `None` while parts are to be skipped.
@@ -44,10 +45,10 @@ pub(in crate::guest) struct ReceiveThread {
     limits: Limits,
     unwatched_batches: u32,
     /// A takeover has begun, and nobody else has what is held here.
-    pub(super) is_last_copy: bool,
+    is_last_copy: bool,
     /// What says how much memory can still be had.
     pub(in crate::guest) available_bytes: fn() -> Option<u64>,
-    pub(super) reporter: Reporter,
+    reporter: Reporter,
 }
 
 impl ReceiveThread {
@@ -248,7 +249,7 @@ impl ReceiveThread {
         }
     }
 
-    pub(super) fn commit(&mut self, epoch: Epoch) {
+    fn commit(&mut self, epoch: Epoch) {
         self.receiver.commit_telling(epoch, |pfn| self.copy.changed(pfn));
         if let Some((why, image)) = self.receiver.sink_mut().fall_back() {
             *self.receiver.sink_mut() = Box::new(InMemory::new(image, self.held.host.clone()));
@@ -280,7 +281,7 @@ impl ReceiveThread {
         }
     }
 
-    pub(super) fn end_older(&self, newest: Generation) {
+    fn end_older(&self, newest: Generation) {
         let Held { name, host, .. } = &self.held;
         if let Err(error) = host.end_older(name, newest) {
             tracing::error!(guest = name, %error, "What an earlier engine left of the guest cannot be ended");
@@ -305,6 +306,58 @@ impl ReceiveThread {
         }
         self.reporter.tell(report);
         None
+    }
+
+    fn order(&mut self, order: CopyOrder) {
+        let is_drop = matches!(order, CopyOrder::Drop);
+        if let Some(report) = self.copy.order(order, &self.receiver, &self.held) {
+            self.reporter.tell(report);
+        }
+        if is_drop {
+            self.commit_put_off();
+        }
+    }
+
+    /// Sets some more frames of the copy. Once it is set, does the commits that waited.
+    fn set_on(&mut self) {
+        if let Some(report) = self.copy.step(&self.receiver, &self.held) {
+            self.reporter.tell(report);
+            self.commit_put_off();
+        }
+    }
+
+    /// Sets the rest of the copy at once, because what comes next cannot be done in between.
+    fn set_to_end(&mut self) {
+        while self.copy.is_setting() {
+            self.set_on();
+        }
+    }
+
+    fn commit_put_off(&mut self) {
+        while let Some(epoch) = self.copy.next_put_off() {
+            self.commit(epoch);
+        }
+    }
+
+    /// `None` if the copy is the guest now.
+    fn activate_copy(mut self, generation: Generation, open: Epoch) -> Option<Self> {
+        self.end_older(generation);
+        self.set_to_end();
+        let (name, what) = (&self.held.name, &self.held.description);
+        match self.copy.begin(&Start { name, what, generation, open }) {
+            Ok(guest) => {
+                self.reporter.tell(Report::Activated { guest });
+                None
+            }
+            Err(NotTheGuest { why, is_gone }) => {
+                if is_gone {
+                    self.reporter.tell(Report::CopyEnded { error: why.clone() });
+                }
+                self.is_last_copy = true;
+                self.reporter.tell(Report::ActivationDelayed { error: why });
+                Some(self)
+            }
+        }
     }
 
     fn take_replica(&mut self) -> Box<dyn Replica> {
