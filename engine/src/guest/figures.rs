@@ -1,10 +1,10 @@
-//! What one checkpoint cost: the guest's pause, and what became of the epoch on the link.
+//! The cost of a checkpoint: the guest's pause, and the epoch's size on the link.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
 use understudy_checkpoint::pages::EncodeStats;
 
-/// How long each part of one pause took.
+/// The time of each part of one pause.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct PauseTimes {
     /// Until no vCPU ran.
@@ -13,17 +13,17 @@ pub struct PauseTimes {
     pub drain: Duration,
     /// Copying dirty pages to staging, and waiting for staging if it overflowed.
     pub copy: Duration,
-    /// Capturing what the hypervisor has of it.
+    /// Capturing the hypervisor's state of the guest.
     pub state: Duration,
-    /// Capturing what its device model has of it; next to nothing without one.
+    /// Capturing the device model's state; next to nothing without a device model.
     pub device_model: Duration,
-    /// Cutting what takes part in the epoch: its output.
+    /// Cutting the participants of the epoch, such as output.
     pub cut: Duration,
     /// Until the guest ran again.
     pub resume: Duration,
-    /// How often staging was full and the guest waited for the encoder.
+    /// How often staging was full, so that the guest waited for the encoder.
     pub overflows: u32,
-    /// When everything had been cut; `None` without a pause.
+    /// The time when everything had been cut; `None` without a pause.
     pub cut_at: Option<SystemTime>,
 }
 
@@ -33,7 +33,7 @@ impl PauseTimes {
         self.parts().iter().sum()
     }
 
-    /// The parts, in their order.
+    /// The parts, in order.
     pub fn parts(&self) -> [Duration; 7] {
         [self.suspend, self.drain, self.copy, self.state, self.device_model, self.cut, self.resume]
     }
@@ -53,17 +53,17 @@ impl fmt::Display for PauseTimes {
     }
 }
 
-/// What one epoch became on the link.
+/// One epoch on the link.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Encoded {
     /// Pages by encoding, and bytes.
     pub stats: EncodeStats,
-    /// Pages that did not change and were sent to be compared.
+    /// Unchanged pages that were sent to be compared.
     pub checked_pages: u64,
-    /// Pages that changed without a mark: they are sent again.
+    /// Pages that changed without a mark, and are sent again.
     pub unmarked_pages: u64,
-    /// Bytes on the link, everything included.
+    /// Bytes on the link, including all framing.
     pub link_bytes: u64,
-    /// Time spent encoding, without waiting for the link.
+    /// Time spent encoding, without waits for the link.
     pub busy: Duration,
 }

@@ -1,5 +1,5 @@
-//! What runs guests on this host, as the engine sees it: the lab, or Xen. A host says what holds an image, and makes a
-//! [`Machine`](super::Machine) and its source from one in memory.
+//! [`Host`]: the lab or Xen on this machine, as the engine sees it. A host chooses the replica of a guest, and builds a
+//! [`Machine`](super::Machine) and its source from an image in memory.
 
 use crate::guest::copy::HostCopy;
 use crate::guest::machine::{HostError, RunningGuest};
@@ -13,18 +13,18 @@ use understudy_checkpoint::{Generation, PAGE_SIZE};
 use understudy_lab::{Port, RestoreError};
 use understudy_link::HoldRefusal;
 
-/// Why a host could not build a guest from an image in memory. Nothing of it has run.
+/// Why a host could not build a guest from an image in memory. The guest has not run.
 #[derive(thiserror::Error, Debug)]
 #[error("{why}")]
 pub struct NotBuilt {
-    /// For the operator.
+    /// The reason, for the operator.
     pub why: String,
-    /// The image, where it is still whole: it may be tried again.
+    /// The image, if it is still complete: building may be tried again.
     pub image: Option<Image>,
 }
 
 impl NotBuilt {
-    /// `image` is as it was.
+    /// The error, with an unchanged image.
     pub fn with(why: impl ToString, image: Image) -> Self {
         Self { why: why.to_string(), image: Some(image) }
     }
@@ -53,41 +53,41 @@ pub enum NotCopied {
     Lab(#[from] RestoreError),
 }
 
-/// Starts guests from images.
+/// Runs guests, and starts them from images.
 pub trait Host: Send + Sync + Debug {
-    /// Whether the guest `name` that `what` describes could run here.
+    /// Whether the guest `name`, described by `what`, could run here.
     fn admits(&self, name: &str, what: &Description) -> Result<(), HoldRefusal>;
 
-    /// Memory of this host that an image of `what` takes, at most.
+    /// The most memory of this host that an image of `what` takes.
     fn image_bytes(&self, what: &Description) -> u64 {
         what.page_count.saturating_mul(PAGE_SIZE as u64 + 1)
     }
 
-    /// Memory of this process that an image of `what` takes where nothing else holds it.
+    /// The memory of this process that an image of `what` takes if nothing else holds it.
     fn fallback_bytes(&self, what: &Description) -> u64 {
         what.page_count.saturating_mul(PAGE_SIZE as u64 + 1)
     }
 
-    /// What this host has to hold the image of the guest `name` that `what` describes; `None`: memory of this process
-    /// holds it. May take a while.
+    /// Makes a replica for the guest `name`, described by `what`; `None`: memory of this process is the replica. May
+    /// take a while.
     fn replica(&self, _name: &str, _what: &Description) -> Option<Box<dyn Replica>> {
         None
     }
 
-    /// Starts a guest from an image in memory, as [`Replica::activate`] does.
+    /// Starts a guest from an image in memory, like [`Replica::activate`].
     fn build(&self, start: &Start<'_>, image: Image) -> Result<RunningGuest, NotBuilt>;
 
-    /// Whether guests can run here beside their images.
+    /// Whether this host can run guests beside their images.
     fn runs_copies(&self) -> bool {
         false
     }
 
-    /// Memory of this host that a copy of `what` takes beside the image, at most.
+    /// The most memory of this host that a copy of `what` takes besides the image.
     fn copy_bytes(&self, what: &Description) -> u64 {
         self.image_bytes(what)
     }
 
-    /// Makes a copy of the guest `name` that `what` describes: it stands where `image` does, halted, and sends to `port`.
+    /// Makes a copy of the guest `name`, described by `what`, in the state of `image`: halted, and sending to `port`.
     fn copy(
         &self,
         _name: &str,
@@ -98,25 +98,24 @@ pub trait Host: Send + Sync + Debug {
         Err(NotCopied::Unsupported)
     }
 
-    /// Saves an image that no guest could be started from where a person can start it from.
+    /// Saves an image from which no guest could be started, so that a person can start it.
     fn save(&self, _name: &str, _what: &Description, _image: &Image) -> Result<PathBuf, NotSaved> {
         Err(NotSaved::NotHere)
     }
 
-    /// The engine ends: what fails from here on is not tried again.
+    /// The engine ends: do not repeat what fails from here on.
     fn leave(&self) {}
 
-    /// Saves the image of a guest `name` whose start has not ended, where a person can start it
-    /// from: what came of that, in words. `None` if there is no such image.
+    /// Saves the image of a guest `name` whose start has not finished, so that a person can start it. Returns the
+    /// result in words; `None` if there is no such image.
     fn rescue(&self, _name: &str) -> Option<String> {
         None
     }
 
-    /// Pauses a guest `name` here that was run under a generation before `newest`, if there is one: a dead engine left it,
-    /// and another host runs it.
+    /// Pauses a guest `name` that ran here under a generation before `newest`, if there is one: a dead engine left it,
+    /// and another host runs the guest.
     fn pause_older(&self, name: &str, newest: Generation) -> Result<(), HostError>;
 
-    /// Ends a guest `name` here that was run under a generation before `newest`, if there is one: a dead engine left
-    /// it.
+    /// Ends a guest `name` that ran here under a generation before `newest`, if there is one: a dead engine left it.
     fn end_older(&self, name: &str, newest: Generation) -> Result<(), HostError>;
 }

@@ -1,5 +1,5 @@
-//! A guest that runs on this host, as the engine sees it: paused and unpaused by the session's word, stopped for good when
-//! fenced.
+//! [`Machine`]: a guest that runs on this host, as the engine sees it. The session decides when it is paused, unpaused,
+//! and stopped for good.
 
 use crate::guest::copy::Heard;
 use crate::guest::output::HeldOutput;
@@ -8,39 +8,39 @@ use std::sync::Arc;
 use understudy_checkpoint::Generation;
 use understudy_checkpoint::domain::Source;
 
-/// An error of whatever host this is. The text is for the operator.
+/// An error of a host, with a text for the operator.
 pub type HostError = Box<dyn std::error::Error + Send + Sync>;
 
-/// A guest that runs here. What is asked of it twice is done once.
+/// A guest that runs here. Repeating a call has no effect.
 pub trait Machine: Send + Sync + Debug {
-    /// Holds its vCPUs where they stand, whatever checkpoints do meanwhile.
+    /// Stops its vCPUs where they are, whatever checkpoints do meanwhile.
     fn pause(&self);
-    /// Lets them go on.
+    /// Lets its vCPUs continue.
     fn unpause(&self);
-    /// Whether it can run on without this process.
+    /// Whether the guest can continue without this process.
     fn outlives_us(&self) -> bool;
-    /// Ends it for good. When this returns it runs no more.
+    /// Ends the guest for good. When this returns, it does not run any more.
     fn stop(&self);
-    /// This process ends while the guest is protected, or may be: it must not run on as it does.
+    /// Prepares the guest for the end of this process while it is, or may be, protected: it must not continue as it is.
     fn leave(&self);
-    /// Whether it is no more, and not by this engine's hand. What is not known is "no".
+    /// Whether the guest has ended, other than by this engine. Unknown counts as no.
     fn has_ended(&self) -> bool;
-    /// It is run under this generation now, as the witness has recorded: begins to note that with it.
+    /// Starts to record that the guest runs under this generation, which the witness has recorded.
     fn mark(&self, generation: Generation);
-    /// Whether that is noted, so that an engine after this one knows it again.
+    /// Whether that has been recorded, so that a later engine recognises the guest.
     fn is_marked(&self, generation: Generation) -> bool;
-    /// Whether it uses its devices again after it was taken over here, or had its time for it.
+    /// Whether the guest uses its devices again after a takeover here, or has had its time for it.
     fn has_settled(&self) -> bool;
-    /// Its configuration, if its devices have changed since this was asked last: what a takeover builds it from.
+    /// The guest's configuration, if its devices have changed since the last call. A takeover builds the guest from it.
     fn take_renewed(&self) -> Option<Vec<u8>>;
-    /// Another way to checkpoint it, after the one it began with has failed; `None` if there is none in this process.
-    /// The error is for the log: it is asked again after a while. Does not wait long.
+    /// A new source, after the last one failed; `None` if this process cannot make another. The error is for the log;
+    /// this is called again after a while. Does not wait long.
     fn reopen(&self) -> Option<Result<BoxedSource, HostError>> {
         None
     }
-    /// Hands its network card a frame, if its network is the loop's.
+    /// Passes a frame to the guest's network card, if the loop serves its network.
     fn deliver(&self, frame: &[u8]);
-    /// What it hears, where a copy of it could hear the same.
+    /// What the guest hears, if a copy of it could hear the same.
     fn heard(&self) -> Option<Arc<Heard>> {
         None
     }
@@ -49,28 +49,28 @@ pub trait Machine: Send + Sync + Debug {
 /// A guest that runs here.
 #[derive(Debug)]
 pub struct RunningGuest {
-    /// It.
+    /// The guest.
     pub machine: Arc<dyn Machine>,
-    /// How it is checkpointed from here on.
+    /// Its source of checkpoints.
     pub source: BoxedSource,
-    /// What it sends, held.
+    /// Its output, held.
     pub output: HeldOutput,
-    /// What it was before, if an engine that is gone ran it.
+    /// Its state under an engine that is gone, if there was one.
     pub past: Option<PreviousRun>,
-    /// Memory that comparing it takes; 0 where its changes are logged.
+    /// Memory used to find its changes by comparing; 0 if they are logged.
     pub compared_bytes: u64,
 }
 
 /// What is known of a guest whose engine is gone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PreviousRun {
-    /// The generation it was run under last.
+    /// The generation it last ran under.
     pub generation: Generation,
-    /// It stands still, by that engine's hand.
+    /// That engine has paused it.
     pub is_halted: bool,
 }
 
-/// A source, which has nothing to show of itself.
+/// A source. Its `Debug` output is empty.
 pub struct BoxedSource(pub Box<dyn Source>);
 
 impl Debug for BoxedSource {

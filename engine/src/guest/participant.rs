@@ -1,87 +1,87 @@
-//! What takes part in a guest's epochs beside its memory: what it sends, and later its disks. The pause cuts every
-//! participant, and the session's word after the ack lets go of what each holds.
+//! [`Participant`]: anything besides memory that takes part in a guest's epochs, such as output, and later disks. The
+//! pause cuts every participant, and after the ack the session releases what each of them holds.
 //!
 //! ```text
-//!   capture ── check ── cut(N) ──────► each participant: what comes from here on is epoch N+1's
-//!   loop    ── release(N) ───────────► what is of epochs up to N may leave          (N is acked)
-//!           ── pass · fence · revive ► all of it may leave · nothing ever · held again
+//!   capture ── check ── cut(N) ──────► each participant: what follows belongs to epoch N+1
+//!   loop    ── release(N) ───────────► epochs up to N may leave                    (N is acked)
+//!           ── pass · fence · revive ► everything may leave · nothing may, ever · held again
 //!           ◄─ take_health ──────────  pressure, leaks, faults
 //! ```
 //!
-//! Not here: which frames leave how ([`output`](crate::guest::output)).
+//! Not here: how frames leave ([`output`](crate::guest::output)).
 
 use std::error::Error;
 use std::fmt::Debug;
 use std::sync::Arc;
 use understudy_checkpoint::Epoch;
 
-/// Why an epoch cannot be closed.
+/// Why an epoch could not be closed.
 #[derive(thiserror::Error, Debug)]
 #[error("{what}: {why}")]
 pub struct ParticipantError {
-    /// What cannot be held, for the operator: a sentence without its end.
+    /// The part that cannot be held, as a sentence without its end, for the operator.
     pub what: &'static str,
-    /// Why not.
+    /// The reason.
     pub why: Box<dyn Error + Send + Sync>,
 }
 
-/// What became of a participant since this was asked last.
+/// The health of a participant since the last call.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Health {
-    /// It is near a limit: a checkpoint should come soon.
+    /// A limit is near: a checkpoint should come soon.
     pub pressure: bool,
-    /// Something leaves that should be held, or did since everything could leave.
+    /// Something that should be held leaves, or has left since everything was last allowed to leave.
     pub leaks: bool,
-    /// What was wrong with it, and was put right.
+    /// A fault that was found and repaired.
     pub fault: Option<String>,
 }
 
-/// One participant of one guest. Nothing in here waits, but for [`detach`](Self::detach).
+/// A participant in one guest's epochs. Only [`detach`](Self::detach) may wait.
 pub trait Participant: Send + Sync + Debug {
-    /// Whether everything can be held.
+    /// Fails unless everything can be held.
     fn check(&self) -> Result<(), ParticipantError>;
 
-    /// Closes `epoch`, in the pause. After an error something may not be held.
+    /// Closes `epoch`; called in the pause. After an error something may not be held.
     fn cut(&self, epoch: Epoch) -> Result<(), ParticipantError>;
 
-    /// `through` is acked: what is of epochs up to it may leave.
+    /// Allows epochs up to `through` to leave: they are acked.
     fn release(&self, through: Epoch);
 
-    /// Everything may leave, now and from here on.
+    /// Allows everything to leave, now and from here on.
     fn pass(&self);
 
-    /// Nothing may leave any more.
+    /// Lets nothing leave from here on.
     fn fence(&self);
 
-    /// After [`fence`](Self::fence), by a person's word: holds again. Nothing from before leaves.
+    /// Holds again after [`fence`](Self::fence), because a person asked for it. Nothing from before leaves.
     fn revive(&self);
 
-    /// What passes goes on without this process. It may wait for the kernel.
+    /// Lets what passes continue without this process. May wait for the kernel.
     fn detach(&self);
 
-    /// How it is.
+    /// Its health since the last call.
     fn take_health(&self) -> Health;
 
-    /// What was wrong with it last, in words.
+    /// Its last fault, in words.
     fn last_fault(&self) -> Option<String>;
 }
 
-/// All participants of one guest, shared between its threads and the loop.
+/// All participants of one guest, shared by its threads and the loop.
 #[derive(Clone, Debug)]
 pub struct Participants(Arc<[Arc<dyn Participant>]>);
 
 impl Participants {
-    /// These, cut in this order.
+    /// The participants, in the order in which they are cut.
     pub fn new(all: Vec<Arc<dyn Participant>>) -> Self {
         Self(all.into())
     }
 
-    /// Whether everything can be held.
+    /// Fails unless everything can be held.
     pub fn check(&self) -> Result<(), ParticipantError> {
         self.0.iter().try_for_each(|one| one.check())
     }
 
-    /// Closes `epoch` in all of them, also where one fails: what is held stays in its epoch.
+    /// Closes `epoch` in all of them, even if one fails, so that what is held stays in its epoch.
     pub fn cut(&self, epoch: Epoch) -> Result<(), ParticipantError> {
         let mut result = Ok(());
         for one in self.0.iter() {
@@ -90,32 +90,32 @@ impl Participants {
         result
     }
 
-    /// `through` is acked.
+    /// Allows epochs up to `through` to leave.
     pub fn release(&self, through: Epoch) {
         self.0.iter().for_each(|one| one.release(through));
     }
 
-    /// Everything may leave.
+    /// Allows everything to leave.
     pub fn pass(&self) {
         self.0.iter().for_each(|one| one.pass());
     }
 
-    /// Nothing may leave any more.
+    /// Lets nothing leave from here on.
     pub fn fence(&self) {
         self.0.iter().for_each(|one| one.fence());
     }
 
-    /// All of them hold again.
+    /// Makes all of them hold again.
     pub fn revive(&self) {
         self.0.iter().for_each(|one| one.revive());
     }
 
-    /// What passes goes on without this process.
+    /// Lets what passes continue without this process.
     pub fn detach(&self) {
         self.0.iter().for_each(|one| one.detach());
     }
 
-    /// The worst of all: each is asked, for asking forgets.
+    /// The worst health of all. Every participant is asked, because asking resets it.
     pub fn take_health(&self) -> Health {
         self.0.iter().map(|one| one.take_health()).fold(Health::default(), |all, one| Health {
             pressure: all.pressure | one.pressure,
@@ -124,7 +124,7 @@ impl Participants {
         })
     }
 
-    /// What was wrong last, in words.
+    /// The last fault, in words.
     pub fn last_fault(&self) -> Option<String> {
         self.0.iter().find_map(|one| one.last_fault())
     }
@@ -135,7 +135,7 @@ mod tests {
     use super::*;
     use parking_lot::Mutex;
 
-    /// Notes what it was told; `fails` whatever is asked.
+    /// Records its calls. If `fails`, every call fails.
     #[derive(Clone, Default, Debug)]
     struct Noting {
         told: Arc<Mutex<Vec<String>>>,

@@ -1,6 +1,6 @@
-//! What workers tell the event loop.
+//! [`Report`]: messages from workers to the event loop.
 //!
-//! Workers may block here when the loop is behind; the loop never blocks on a worker, so this cannot lock up.
+//! Workers may block here when the loop is behind. The loop never blocks on a worker, so this cannot deadlock.
 
 use crate::guest::figures::{Encoded, PauseTimes};
 use crate::guest::machine::RunningGuest;
@@ -11,61 +11,61 @@ use understudy_checkpoint::{Epoch, Generation};
 use understudy_link::HoldRefusal;
 use understudy_session::{Decline, EpochKind};
 
-/// What a worker of one guest has to say.
+/// A message from a worker of one guest.
 #[derive(Debug)]
 pub enum Report {
-    /// The pause of a capture is over.
+    /// A capture's pause is over.
     Captured {
         /// The epoch captured.
         epoch: Epoch,
-        /// How long the guest stood still.
+        /// The parts of the pause.
         pause: PauseTimes,
         /// Pages copied in the pause.
         dirty_pages: u64,
     },
-    /// A capture came to nothing; its pages stay in the account.
+    /// A capture failed. Its pages stay pending.
     CaptureFailed {
-        /// The epoch not captured.
+        /// The epoch that was not captured.
         epoch: Epoch,
-        /// There is no guest any more.
+        /// The guest is gone.
         guest_gone: bool,
-        /// What the peer holds can be no base of a later capture: only a seed can help.
+        /// No later delta can build on what the peer holds; a full sync is needed.
         needs_seed: bool,
-        /// What the guest is now, where it is not what it was described as.
+        /// The guest's new description, if it no longer matches the old one.
         described: Option<Box<Description>>,
-        /// The guest is a recording, and it is over.
+        /// The guest is a recording that has ended.
         end_of_recording: bool,
-        /// For the log.
+        /// The reason, for the log.
         why: String,
     },
     /// An epoch is encoded and in the link's queue (or the connection has ended).
     Encoded {
         /// The epoch.
         epoch: Epoch,
-        /// Seed or delta.
+        /// Full sync or delta.
         kind: EpochKind,
-        /// What it became.
+        /// Its size and encodings.
         encoded: Encoded,
     },
-    /// An epoch arrived whole.
+    /// An epoch has arrived completely.
     Complete {
-        /// As its begin said.
+        /// As in its head.
         generation: Generation,
         /// The epoch.
         epoch: Epoch,
     },
-    /// An epoch that arrived cannot be used.
+    /// An arrived epoch cannot be used.
     Broken {
-        /// As its begin said.
+        /// As in its head.
         generation: Generation,
         /// The epoch.
         epoch: Epoch,
-        /// What to tell the primary.
+        /// The answer to the primary.
         why: Decline,
-        /// For the log.
+        /// The error, for the log.
         error: String,
     },
-    /// The image stands at this epoch.
+    /// The image is at this epoch.
     Committed {
         /// The epoch.
         epoch: Epoch,
@@ -74,59 +74,59 @@ pub enum Report {
     CommitFailed {
         /// The epoch.
         epoch: Epoch,
-        /// For the log.
+        /// The error, for the log.
         error: String,
     },
-    /// The copy is exactly this epoch, and stands still.
+    /// The copy is at exactly this epoch, and halted.
     CopySet {
         /// The epoch.
         epoch: Epoch,
     },
-    /// The copy could not be set: there is none.
+    /// The copy could not be set, and is gone.
     CopySetFailed {
         /// The epoch.
         epoch: Epoch,
-        /// For the log.
+        /// The error, for the log.
         error: String,
     },
-    /// The copy stands still.
+    /// The copy is halted.
     CopyHalted,
     /// The copy has ended by itself.
     CopyEnded {
-        /// For the log.
+        /// The error, for the log.
         error: String,
     },
-    /// The guest runs, from the image.
+    /// The guest runs, started from the image.
     Activated {
-        /// It.
+        /// The guest.
         guest: RunningGuest,
     },
-    /// The guest cannot be held any more; its image is gone.
+    /// The guest cannot be held here any more; its image is gone.
     GivenUp {
-        /// Why.
+        /// The reason.
         refusal: HoldRefusal,
     },
-    /// The guest could not be started from the image yet: that may be tried again.
+    /// The guest could not be started from the image yet; it may be tried again.
     ActivationDelayed {
-        /// For the log.
+        /// The error, for the log.
         error: String,
     },
     /// The guest could not be started from the image.
     ActivationFailed {
-        /// For the log.
+        /// The error, for the log.
         error: String,
     },
-    /// A thread of this guest panicked. Its other threads end as well.
+    /// A thread of this guest panicked. Its other threads end, too.
     Panicked {
-        /// Which thread.
+        /// The thread.
         worker: &'static str,
-        /// What it said.
+        /// The panic's message.
         message: String,
     },
 }
 
 impl Report {
-    /// What it is about, for the log.
+    /// The kind of report, for the log.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Captured { .. } => "captured",
@@ -149,12 +149,11 @@ impl Report {
     }
 }
 
-/// Tells one runtime of a guest from another of the same guest before or after it: reports of a runtime that
-/// was dropped are ignored.
+/// Distinguishes one runtime of a guest from earlier and later ones. Reports of a dropped runtime are ignored.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct RuntimeId(pub u64);
 
-/// One worker's way to the loop.
+/// A worker's channel to the loop.
 #[derive(Clone, Debug)]
 pub struct Reporter {
     runtime: RuntimeId,
@@ -163,26 +162,27 @@ pub struct Reporter {
 }
 
 impl Reporter {
-    /// Reports go to `reports` as coming from `runtime`, and wake the loop by `waker`.
+    /// Sends to `reports` in the name of `runtime`, and wakes the loop by `waker`.
     pub fn new(runtime: RuntimeId, reports: Sender<(RuntimeId, Report)>, waker: LoopWaker) -> Self {
         Self { runtime, reports, waker }
     }
 
-    /// Hands a report over. Without a loop (shutdown) nobody wants it and it is dropped.
+    /// Sends a report. Without a loop (during shutdown) it is dropped.
     pub fn tell(&self, report: Report) {
         if self.reports.send((self.runtime, report)).is_ok() {
             self.wake();
         }
     }
 
-    /// Leaves a report for the loop's next turn, whatever wakes it: a turn only to count things costs more than
+    /// Leaves a report for the loop's next iteration without waking it: an iteration only to count things is not worth
+    /// its cost.
     /// it is worth.
     pub fn note(&self, report: Report) {
         // Without a loop nobody wants it.
         let _ = self.reports.send((self.runtime, report));
     }
 
-    /// Wakes the loop without a report: there is room for more work.
+    /// Wakes the loop without a report, because there is room for more work.
     pub fn wake(&self) {
         self.waker.wake();
     }

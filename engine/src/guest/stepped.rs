@@ -1,13 +1,13 @@
-//! The work of a guest's threads without the threads: each part is done when the caller says so, on the caller's own
-//! thread. The simulator decides with it what comes first; what is done is the same code.
+//! The work of a guest's threads without threads: each step is done when the caller asks for it, on the caller's
+//! thread. The simulator uses it to choose the order of steps. The code of a step is the same as in the threads.
 //!
 //! ```text
 //!   SteppedCapture   capture() ─jobs─► encode() ─parts─► Outlet
 //!   SteppedReplica   take(work) ─► Receiver<Box<dyn Replica>>
 //! ```
 //!
-//! Nothing in here waits. A guest has to be so small that one piece of staging holds a quarter of it and that its first
-//! copy needs no live pass; the threads' own tests are for larger ones.
+//! Nothing here waits. The guest must be so small that one piece of staging holds a quarter of it, and that its first
+//! copy needs no live pass; the threads' own tests cover larger ones.
 
 use crate::guest::participant::Participants;
 use crate::guest::pipeline::capture::{Acked, Capturer};
@@ -27,10 +27,10 @@ use understudy_checkpoint::Epoch;
 use understudy_checkpoint::domain::{DomainError, Source};
 use understudy_checkpoint::epoch::{Limits, Receiver};
 
-/// What a capture thread and an encode thread do.
+/// The work of a capture thread and an encode thread.
 pub struct SteppedCapture {
     capturer: Capturer,
-    /// `None` once it has died.
+    /// `None` once the encode thread has died.
     encoder: Option<(EncodeThread, Inbox<Job>, Option<Open>)>,
     abort: Abort,
     acked: Acked,
@@ -43,7 +43,7 @@ impl fmt::Debug for SteppedCapture {
 }
 
 impl SteppedCapture {
-    /// As [`Protector::start`](super::Protector::start).
+    /// Like [`Protector::start`](super::Protector::start).
     pub fn new(
         source: Box<dyn Source>,
         page_count: u64,
@@ -57,7 +57,7 @@ impl SteppedCapture {
         Ok(Self { capturer, encoder: Some((encoder, jobs, None)), abort, acked })
     }
 
-    /// Takes a checkpoint and reports it. What the one before left to be encoded is encoded first.
+    /// Takes a checkpoint and reports it. Encodes first what is left of the last one.
     pub fn capture(&mut self, order: CaptureOrder) {
         self.encode();
         self.capturer.answer(order);
@@ -71,43 +71,43 @@ impl SteppedCapture {
         }
     }
 
-    /// The encode thread dies here.
+    /// Makes the encode thread die.
     pub fn lose_encoder(&mut self) {
         self.encoder = None;
     }
 
-    /// The capture of `epoch` is to be given up.
+    /// Gives up the capture of `epoch`.
     pub fn abort(&self, epoch: Epoch) {
         self.abort.give_up(epoch);
     }
 
-    /// Epochs up to `through` are acked.
+    /// Passes on that epochs up to `through` are acked.
     pub fn acked(&self, through: Epoch) {
         self.acked.set(through);
     }
 
-    /// Lets the guest run that a capture left suspended.
+    /// Resumes a guest that a capture left suspended.
     pub fn resume(&mut self) {
         self.capturer.let_run();
     }
 
-    /// Ends what an engine before this one may have begun.
+    /// Ends a suspend that an earlier engine may have begun.
     pub fn settle(&mut self) {
         self.capturer.begin_settling();
     }
 
-    /// What is done from time to time while there is no order.
+    /// What the thread does now and then while it has no order.
     pub fn look_after(&mut self) {
         self.capturer.look_after();
     }
 
-    /// The thread ends: the source is given back.
+    /// Ends the thread: the source is dropped.
     pub fn finish(mut self) -> Result<(), DomainError> {
         self.capturer.source.end_log_dirty()
     }
 }
 
-/// What a receive thread does.
+/// The work of a receive thread.
 pub struct SteppedReplica(Box<ReceiveThread>);
 
 impl fmt::Debug for SteppedReplica {
@@ -117,15 +117,15 @@ impl fmt::Debug for SteppedReplica {
 }
 
 impl SteppedReplica {
-    /// As [`ReplicaHandle::start`](super::ReplicaHandle::start), save that the memory of the host limits nothing: what is done here
-    /// follows from the orders alone.
+    /// Like [`ReplicaHandle::start`](super::ReplicaHandle::start), but without regard to the host's memory, so that the
+    /// result depends on the orders alone.
     pub fn new(held: Held, limits: Limits, reporter: Reporter) -> Self {
         let mut thread = ReceiveThread::new(held, limits, reporter);
         thread.available_bytes = || None;
         Self(Box::new(thread))
     }
 
-    /// Does one thing and reports what came of it; `None` once the guest was to be started, which ends the thread.
+    /// Does one piece of work and reports the result; `None` once the guest was to be started, which ends the thread.
     #[must_use]
     pub fn take(mut self, work: Work) -> Option<Self> {
         if let Work::Activate { .. } | Work::ActivateCopy { .. } = work {
@@ -135,7 +135,7 @@ impl SteppedReplica {
         Some(self)
     }
 
-    /// What is held, to be harmed.
+    /// The receiver, for tests that damage it.
     pub fn receiver_mut(&mut self) -> &mut Receiver<Box<dyn Replica>> {
         &mut self.0.receiver
     }

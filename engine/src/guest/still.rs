@@ -1,4 +1,4 @@
-//! For tests: a guest that stands still. It takes every order, does nothing, and has the pages that it was given.
+//! For tests: a source that accepts every call, does nothing, and has the pages that it was given.
 
 use std::any::Any;
 use understudy_checkpoint::Pfn;
@@ -6,28 +6,28 @@ use understudy_checkpoint::domain::{Description, DomainError, DomainState, LogTe
 use understudy_checkpoint::epoch::{Image, Staging};
 use understudy_checkpoint::pages::DirtyBitmap;
 
-/// The guest.
+/// The source.
 pub(crate) struct Still {
     pub(crate) image: Image,
     pub(crate) tells: LogTells,
-    /// If it knows: below this frame all hold pages, above it only the last does.
+    /// If known: below this frame all frames hold pages, above it only the last one does.
     pub(crate) held_below: Option<u64>,
     what: Option<Description>,
     _held: Box<dyn Any + Send>,
 }
 
 impl Still {
-    /// One with these pages, which nobody can describe.
+    /// A source with these pages, which cannot be described.
     pub(crate) fn with(image: Image) -> Self {
         Self { image, tells: LogTells::Everything, held_below: None, what: None, _held: Box::new(()) }
     }
 
-    /// One without pages, described so.
+    /// A source without pages, described by `what`.
     pub(crate) fn described(what: Description) -> Self {
         Self { what: Some(what), ..Self::with(Image::new(0)) }
     }
 
-    /// Holds something as long as it lives.
+    /// Keeps a value alive as long as the source.
     pub(crate) fn holding(self, what: impl Any + Send) -> Self {
         Self { _held: Box::new(what), ..self }
     }

@@ -1,4 +1,4 @@
-//! Threads of a guest: named, and never silently gone.
+//! Starts threads of a guest: named, and with panics reported.
 
 use crate::guest::report::{Report, Reporter};
 use std::any::Any;
@@ -6,8 +6,8 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::{Builder, JoinHandle};
 
-/// Starts `work` on a thread of its own. A panic in it is reported, with its words; the thread's ends of all
-/// channels are dropped by it, which ends the guest's other threads.
+/// Starts `work` on a new thread. A panic is reported with its message. It drops the thread's ends of all channels,
+/// which ends the guest's other threads.
 pub(super) fn spawn(
     worker: &'static str,
     reporter: Reporter,
@@ -20,7 +20,7 @@ pub(super) fn spawn(
     })
 }
 
-/// What a panic said.
+/// The message of a panic.
 pub(crate) fn panic_words(panic: &(dyn Any + Send)) -> String {
     let literal = panic.downcast_ref::<&str>().map(|words| (*words).to_owned());
     literal.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())

@@ -1,10 +1,10 @@
-//! What wakes the event loop from other threads. Not here: what they have to say ([`report`](super::report)).
+//! [`LoopWaker`]: wakes the event loop from other threads. Not here: their messages ([`report`](super::report)).
 
 use mio::Waker;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Wakes the event loop, once for any number of calls until it answers.
+/// Wakes the event loop; several calls before it answers count as one.
 #[derive(Clone, Debug)]
 pub struct LoopWaker(Arc<(AtomicBool, Option<Waker>)>);
 
@@ -14,12 +14,12 @@ impl LoopWaker {
         Self(Arc::new((AtomicBool::new(false), Some(waker))))
     }
 
-    /// Wakes nobody, for a loop that looks by itself.
+    /// Wakes nobody, for a loop that polls by itself.
     pub fn silent() -> Self {
         Self(Arc::new((AtomicBool::new(false), None)))
     }
 
-    /// Wakes the loop unless it was already woken and has not answered yet.
+    /// Wakes the loop, unless it was woken and has not answered yet.
     pub fn wake(&self) {
         if !self.0.0.swap(true, Ordering::AcqRel)
             && let Some(waker) = &self.0.1
@@ -29,7 +29,7 @@ impl LoopWaker {
         }
     }
 
-    /// The loop says: I am awake. A call after this wakes it again, so it looks at everything after.
+    /// Called by the loop when it is awake. Later calls wake it again, so it must look at everything after this.
     pub fn answer(&self) {
         self.0.0.swap(false, Ordering::AcqRel);
     }

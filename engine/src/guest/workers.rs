@@ -1,5 +1,5 @@
-//! What the loop has done for it elsewhere: taking checkpoints, keeping an image. A node has threads for that; the
-//! simulator does the same work in steps ([`stepped`](crate::guest::stepped)), in an order that it chooses.
+//! The traits between the loop and its workers, which take checkpoints and hold images. A node uses threads; the
+//! simulator does the same work in steps ([`stepped`](crate::guest::stepped)) in an order that it chooses.
 
 use crate::guest::participant::Participants;
 use crate::guest::pipeline::order::CaptureOrder;
@@ -14,31 +14,32 @@ use understudy_checkpoint::Epoch;
 use understudy_checkpoint::domain::Source;
 use understudy_checkpoint::epoch::Limits;
 
-/// Takes the checkpoints of one guest that runs here. Dropping it ends the last hold on the source.
+/// Takes the checkpoints of one guest that runs here. Dropping it drops the source.
 pub trait Checkpointer: Send + Debug {
     /// Orders a checkpoint.
     fn capture(&self, order: CaptureOrder) -> Result<(), Stuck>;
-    /// Gives up the capture of `epoch` if it is under way. It is answered all the same.
+    /// Gives up the capture of `epoch` if it is in progress. It is still answered.
     fn abort(&self, epoch: Epoch);
-    /// Epochs up to `through` are acked.
+    /// Passes on that epochs up to `through` are acked.
     fn acked(&self, through: Epoch);
-    /// Lets a guest run that a capture left suspended.
+    /// Resumes a guest that a capture left suspended.
     fn resume(&self) -> Result<(), Stuck>;
-    /// Ends what an engine before this one may have begun.
+    /// Ends a suspend that an earlier engine may have begun.
     fn settle(&self) -> Result<(), Stuck>;
-    /// Ends it and waits until the source is given back, `within_max` at most.
+    /// Ends it and waits, at most `within_max`, until the source is dropped.
     fn finish(self: Box<Self>, within_max: Duration);
 }
 
-/// Keeps the image of one guest that is held here.
+/// Holds the image of one guest as secondary.
 pub trait ReplicaThread: Send + Debug {
-    /// Hands work over; gives it back if there is enough to do. The loop is woken when there is room again.
+    /// Passes work on, or returns it if there is enough to do. The loop is woken when there is room again.
     fn offer(&self, work: Work) -> Result<(), Work>;
-    /// Ends it, and waits until nothing of the guest is left on this host, `within_max` at most; whether that is so.
+    /// Ends it, and waits at most `within_max` until nothing of the guest is left on this host. Returns whether that is
+    /// so.
     fn end(self: Box<Self>, within_max: Duration) -> bool;
 }
 
-/// Makes both.
+/// Makes workers of both kinds.
 pub trait Workers: Send + Sync + Debug {
     /// For a guest of `page_count` frames that runs here.
     fn protect(
@@ -53,7 +54,7 @@ pub trait Workers: Send + Sync + Debug {
     fn hold(&self, held: Held, limits: Limits, reporter: Reporter) -> io::Result<Box<dyn ReplicaThread>>;
 }
 
-/// A node's: threads.
+/// The workers of a node: threads.
 #[derive(Clone, Copy, Debug)]
 pub struct Threads;
 

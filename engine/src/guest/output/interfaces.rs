@@ -1,15 +1,15 @@
-//! A Xen guest's output: what its interfaces on this host receive from it is held in a queue for each, which cards
-//! join and leave while the guest runs.
+//! A Xen guest's output: a queue for each of its interfaces on this host. Network cards may join and leave while the
+//! guest runs.
 //!
 //! ```text
 //!   capture ──cut─────────────┐
 //!   loop ──release/pass/fence─┼──► state: mode, open epoch, [ card ─ OwnQueue │ card ─ OwnQueue … ]
 //!   watch ──follow(cards)─────┘      ▲                           └ taps, redirects in the kernel
-//!              └─ asks the kernel ───┘ without the lock: a new queue holds until it is brought to the mode of the moment
+//!               └─ asks the kernel ───┘ without the lock: a new queue holds until it is brought to the present mode
 //! ```
 //!
-//! The lock is never held over a question to the kernel, so the loop and a guest's pause wait for none. A card that joins
-//! and cannot be held must not leak:
+//! The lock is never held while the kernel is asked something, so neither the loop nor a guest's pause waits for the
+//! kernel. A card that joins and cannot be held must not leak:
 //!
 //! ```text
 //!   holding, fenced   cut off: a filter drops what the guest sends by it, or its interface is down (netbuf's CutOff)
@@ -18,10 +18,10 @@
 //!   every second      tried again
 //! ```
 //!
-//! Nor may a card that could send before it was held, and one whose hold another program of the host took away for a
-//! moment: what left then is not in the copy.
+//! The same applies to a card that could send before it was held, and to one that another program released for a
+//! moment: what left then is not in the secondary's image.
 //!
-//! Not here: which cards a guest has (`cards`), and putting right what another program changed (netbuf).
+//! Not here: which cards a guest has (`cards`), and repairing what another program changed (netbuf).
 
 mod logged;
 mod state;
@@ -40,26 +40,26 @@ use understudy_netbuf::{Limits, Waiting};
 /// A guest's network card.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Card {
-    /// Its interface on this host.
+    /// The card's interface on this host.
     pub interface: String,
-    /// Its Ethernet address, if it is known.
+    /// The card's Ethernet address, if it is known.
     pub mac: Option<[u8; 6]>,
-    /// Whether the guest can send already.
+    /// Whether the guest can send by the card already.
     pub is_connected: bool,
 }
 
-/// Output of a guest's interfaces.
+/// The output of a guest's interfaces.
 #[derive(Debug)]
 pub(in crate::guest) struct Interfaces {
     state: Mutex<State>,
-    /// Whoever takes hold of cards: one at a time.
+    /// Held by whoever attaches queues, so that only one thread does.
     joining: Mutex<()>,
     limits: Limits,
     waker: LoopWaker,
 }
 
 impl Interfaces {
-    /// Output of a guest without cards so far, whose open epoch is `open`.
+    /// The output of a guest without cards. `open` is the open epoch.
     pub(in crate::guest) fn new(open: Epoch, limits: Limits, waker: LoopWaker) -> Self {
         let state = State {
             mode: Mode::Holding,
@@ -98,7 +98,7 @@ impl Interfaces {
         state.unheld.iter().find(|it| it.interface == card.interface)?.cut_off.clone()
     }
 
-    /// A queue that holds, and that nobody else knows of yet.
+    /// Attaches a queue that holds, and that nobody else knows yet.
     fn attach(&self, card: &Card) -> Result<OwnQueue, KernelError> {
         let open = self.state.lock().open;
         let queue = OwnQueue::attach(&[&card.interface], open, self.limits, Start::Holding)?;
@@ -107,7 +107,7 @@ impl Interfaces {
         Ok(queue)
     }
 
-    /// A card joins the guest while it runs. What it sent before it was held has left.
+    /// Adds a card that joined while the guest runs. What it sent before it was held has left.
     fn join(&self, card: &Card, queue: OwnQueue) {
         let interface = &card.interface;
         // Asked now that all is held: zero means that nothing can have left.
@@ -130,7 +130,7 @@ impl Interfaces {
         self.take_in(card, queue);
     }
 
-    /// Brings a queue that holds to the mode and the epoch of the moment.
+    /// Brings a new queue, which holds, to the present mode and epoch.
     fn take_in(&self, card: &Card, queue: OwnQueue) {
         let interface = &card.interface;
         let mut state = self.state.lock();
@@ -156,7 +156,7 @@ impl Interfaces {
         }
     }
 
-    /// `card` is there and cannot be held: while anything is, nothing may leave by it.
+    /// Handles a card that cannot be held: as long as anything is held, nothing may leave by it.
     fn cannot_hold(&self, card: &Card, error: &KernelError) {
         let (interface, why) = (&card.interface, error.to_string());
         let (is_new, is_holding, known) = {
@@ -195,7 +195,7 @@ impl Interfaces {
         }
     }
 
-    /// Whether it stays so: everything may be allowed to leave by now.
+    /// Whether the interface stays cut off; meanwhile everything may have been allowed to leave.
     fn is_cut_off_now(&self, interface: &str, cut_off: Arc<CutOff>) -> bool {
         if self.state.lock().is_holding() {
             self.set_cut_off(interface, Some(cut_off));
@@ -212,13 +212,13 @@ impl Interfaces {
         }
     }
 
-    /// Whether a queue came near a limit since this was asked last.
+    /// Whether a queue came near a limit since the last call.
     fn take_pressure(&self) -> bool {
         // Asked of each, for asking resets it.
         self.state.lock().held.iter().filter(|(_, queue)| queue.take_pressure()).count() > 0
     }
 
-    /// The newest fault of what holds, in words, if there was one since this was asked last.
+    /// The newest fault in words, if there was one since the last call.
     fn take_fault(&self) -> Option<String> {
         let faults = self.stats().hold_faults;
         let told = std::mem::replace(&mut self.state.lock().faults_told, faults);
@@ -265,7 +265,7 @@ impl Participant for Interfaces {
         }
     }
 
-    /// Gives back the direct way to output that passes. It waits for the kernel.
+    /// Detaches queues that pass. Waits for the kernel.
     fn detach(&self) {
         let held = {
             let mut state = self.state.lock();
@@ -280,7 +280,7 @@ impl Participant for Interfaces {
         }
     }
 
-    /// The newest fault of what holds, for the operator.
+    /// The newest fault, for the operator.
     fn last_fault(&self) -> Option<String> {
         let state = self.state.lock();
         let mut faults = state.held.iter().filter_map(|(_, queue)| queue.faults().0);
@@ -308,15 +308,15 @@ impl Hold for Interfaces {
         self.state.lock().mode == Mode::Fenced
     }
 
-    /// Takes hold of the output of `cards`: nothing leaves from now on. After an error those before it are held. It waits
-    /// for the kernel.
+    /// Attaches queues to `cards`: nothing leaves from now on. After an error the cards before it are held. Waits for
+    /// the kernel.
     fn hold(&self, cards: &[Card]) -> Result<(), KernelError> {
         let _alone = self.joining.lock();
         cards.iter().try_for_each(|card| self.attach(card).map(|queue| self.take_in(card, queue)))
     }
 
-    /// Takes hold of cards that joined, and lets go of those that left. It waits for the kernel. Whether to look again
-    /// soon.
+    /// Attaches queues to cards that joined, and drops those of cards that left. Waits for the kernel. Returns whether
+    /// to look again soon.
     fn follow(&self, cards: &[Card]) -> bool {
         let _alone = self.joining.lock();
         let (known, gone) = {
@@ -348,7 +348,7 @@ impl Hold for Interfaces {
         look_again || (state.is_holding() && state.unheld.iter().any(Unheld::may_leak))
     }
 
-    /// Whether something leaves that should be held, or did since everything could leave last.
+    /// Whether something that should be held leaves, or has left since everything was last allowed to leave.
     fn leaks(&self) -> bool {
         let state = self.state.lock();
         state.is_holding() && (state.check().is_err() || state.leak().is_some())
@@ -371,8 +371,8 @@ impl Hold for Interfaces {
         state.unheld.iter().map(told).chain(faults).collect()
     }
 
-    /// Has every switch learn where the guest's addresses are, as soon as the guest may speak. A guest with Linux's drivers
-    /// does so itself; this is for those that do not, and costs a frame.
+    /// Teaches every switch where the guest's addresses are, as soon as the guest may send. A guest with Linux's
+    /// drivers does so itself; for others it costs one frame.
     fn announce(&self) {
         for (card, queue) in &self.state.lock().held {
             card.mac.into_iter().for_each(|mac| queue.announce(mac));

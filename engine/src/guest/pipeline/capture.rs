@@ -3,11 +3,11 @@
 //! ```text
 //!   event loop ──order──► capture thread ──jobs──► encode thread ──frames──► link
 //!        ▲                    │ seed: live passes while the guest runs, then a pause for the rest
-//!        └──── Captured ──────┘ delta, resync: one pause
+//!        ▲                    │ full sync: live passes while the guest runs, then a pause for the rest
 //! ```
 //!
-//! It owns the guest as a [`Source`] and the [`UnackedDirty`] of frames the peer lacks. What it does while the guest
-//! stands still is in [`pause`](super::pause).
+//! The thread owns the guest as a [`Source`], and the [`UnackedDirty`] frames that the peer lacks.
+//! [`pause`](super::pause) has what it does while the guest is suspended.
 
 use super::failure::Failure;
 use super::job::Job;
@@ -29,20 +29,21 @@ use understudy_checkpoint::{Epoch, Pfn};
 use understudy_session::EpochKind;
 use understudy_session::primary::Capture;
 
-/// Live passes of a seed over what was dirtied during the pass before. A guest that dirties memory faster than
-/// the link carries it would otherwise never get to its first checkpoint.
+/// Live passes of a full sync at most, each over what was dirtied during the last one. Otherwise a guest that dirties
+/// memory faster than the link carries it would never get to its first checkpoint.
 const LIVE_PASSES_MAX: u32 = 8;
 
-/// A live pass that leaves no more dirty pages than this is the last: a pause copies them in a fraction of a
+/// A live pass that leaves at most this many dirty pages is the last: a pause copies them in a fraction of a
+/// millisecond.
 /// millisecond.
 const LIVE_STOP_PAGES: u64 = 256;
 
-/// Newest acked epoch, told to the capture thread without an order: it may skip any number of values.
+/// The newest acked epoch, passed to the capture thread without an order. Values may be skipped.
 #[derive(Clone, Debug, Default)]
 pub(in crate::guest) struct Acked(Arc<AtomicU64>);
 
 impl Acked {
-    /// `through` is acked.
+    /// Sets the newest acked epoch.
     pub(in crate::guest) fn set(&self, through: Epoch) {
         self.0.store(through.0 + 1, Ordering::Release);
     }
@@ -52,7 +53,7 @@ impl Acked {
     }
 }
 
-/// The thread's own state.
+/// The state of the thread.
 pub(in crate::guest) struct Capturer {
     pub(in crate::guest) source: Box<dyn Source>,
     pub(in crate::guest) unacked: UnackedDirty,
@@ -64,26 +65,26 @@ pub(in crate::guest) struct Capturer {
     pub(in crate::guest) acked: Acked,
     pub(in crate::guest) reporter: Reporter,
     pub(in crate::guest) copiers: usize,
-    /// How long a guest may stand still because the link is slow.
+    /// The longest wait of a suspended guest for a slow link.
     pub(in crate::guest) pause_wait_max: Duration,
-    /// What one pause copies without waiting for the link.
+    /// Pages that one pause copies without waiting for the link.
     pub(in crate::guest) staging_pages: u64,
     pub(in crate::guest) scrub: Scrub,
     pub(in crate::guest) unmarked: Unmarked,
-    /// The newest captured epoch: what the next delta changes.
+    /// The newest captured epoch, on which the next delta builds.
     pub(in crate::guest) last: Option<Epoch>,
-    /// A guest that is found suspended is to stay so.
+    /// A guest that is found suspended must stay so.
     pub(in crate::guest) stays_paused: bool,
-    /// What an engine before this one may have begun is not ended yet.
+    /// A suspend that an earlier engine may have begun has not been ended yet.
     pub(in crate::guest) is_unsettled: bool,
 }
 
-/// How often a guest is looked after that no checkpoint is made of: whether it stands still though it should run.
+/// How often to check whether a guest that should run is suspended, while no checkpoint is made.
 const LOOK_AFTER: Duration = Duration::from_secs(1);
 
 impl Capturer {
-    /// Carries out orders until the loop drops its end. `pieces` are made for the first capture, since each of their
-    /// pages is touched then: a guest that was just taken over needs the processor to connect its cards.
+    /// Carries out orders until the loop drops its end. `pieces` are allocated for the first capture, because every
+    /// page of them is touched then, and a guest that was just taken over needs the processor to connect its cards.
     pub(in crate::guest) fn run(mut self, orders: &Receiver<Order>, pieces: EmptyPieces) {
         let mut pieces = Some(pieces);
         loop {
@@ -117,7 +118,8 @@ impl Capturer {
         self.settle();
     }
 
-    /// A guest that stands still cannot follow what it has been asked for: it would do so when it runs.
+    /// Ends a suspend that an earlier engine began. If the guest is paused, this has to wait: the guest would follow
+    /// the request when it runs.
     fn settle(&mut self) {
         if !self.is_unsettled {
             return;
@@ -130,7 +132,7 @@ impl Capturer {
         }
     }
 
-    /// Nobody has asked for anything for a while: a guest that should run runs.
+    /// Makes sure that a guest that should run does run. Called while there are no orders.
     pub(in crate::guest) fn look_after(&mut self) {
         if !self.stays_paused
             && let Err(error) = self.source.resume().and_then(|()| self.source.look_after())
@@ -164,8 +166,9 @@ impl Capturer {
         }
     }
 
-    /// Pages of the failed epoch may be with the encoder or the peer already: neither counts on them. Without
-    /// its dirty log the guest may have written anything. What the guest is now, if that is the reason.
+    /// Repairs the accounts after a failure. Pages of the failed epoch may be with the encoder or the peer, so neither
+    /// may rely on them. Without its dirty log the guest may have written anything. Returns the guest's new
+    /// description, if that is the reason.
     fn after_failure(&mut self, failure: &Failure) -> Option<Box<Description>> {
         self.scrub.forget();
         if failure.needs_seed() {
@@ -186,7 +189,7 @@ impl Capturer {
         }
     }
 
-    /// What the guest is now, with accounts for as many frames.
+    /// Describes the guest again, and sizes the accounts for its frames.
     fn describe_anew(&mut self) -> Result<Description, DomainError> {
         let description = self.source.describe()?;
         let unacked = self.unacked.resized(description.page_count)?;
@@ -239,9 +242,9 @@ impl Capturer {
         Ok(())
     }
 
-    /// Copies everything while the guest runs, then what it dirtied meanwhile, until little is left or a pass
-    /// gains nothing. Each pass waits for the encoder, so that the pause at the end finds the link nearly
-    /// caught up: from that pause on output waits for the ack.
+    /// Copies everything while the guest runs, then what it dirtied meanwhile, until little is left or a pass gains
+    /// nothing. Each pass waits for the encoder, so that the pause at the end finds the link nearly idle: from that
+    /// pause on, output waits for the ack.
     fn live_passes(&mut self, epoch: Epoch) -> Result<(), Failure> {
         let (mut copied, mut took) = (u64::MAX, Duration::ZERO);
         for _ in 0..LIVE_PASSES_MAX {
@@ -260,7 +263,7 @@ impl Capturer {
         self.is_worth_a_pause(copied, took)
     }
 
-    /// Whether the rest, at the pace of the last live pass, fits into a pause: if not, the guest need not stand still to
+    /// Fails if the rest would not fit into a pause at the speed of the last live pass. The guest is not suspended to
     /// find that out.
     fn is_worth_a_pause(&self, copied: u64, took: Duration) -> Result<(), Failure> {
         let rest = self.unacked.pending().count().saturating_sub(self.staging_pages);

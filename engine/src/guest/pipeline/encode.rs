@@ -1,4 +1,4 @@
-//! The encode thread of a protected guest: staged pages in, frames for the link out. The guest runs meanwhile.
+//! The encode thread of a protected guest: encodes staged pages for the link, while the guest runs.
 //!
 //! ```text
 //!   Begin  Pages* End │ Begin  Pages* Abandon │ Forget │ …        jobs, from the capture thread
@@ -7,9 +7,9 @@
 //!                        └─ the last ones: checks of clean pages, digest of the state
 //! ```
 //!
-//! A full queue blocks here, which keeps staging full, which delays the next capture: so a slow link makes
-//! epochs longer and nothing larger. When the connection has ended, the rest of the epoch is dropped; the
-//! session resynchronises on the next one.
+//! A full queue blocks this thread, which keeps staging full, which delays the next capture. A slow link thus makes
+//! epochs longer, and no buffer larger. When the connection has ended, the rest of the epoch is dropped; the session
+//! resynchronises on the next connection.
 
 use super::job::Job;
 use super::outlet::{Outlet, OutletClosed};
@@ -23,7 +23,7 @@ use understudy_checkpoint::domain::DomainState;
 use understudy_checkpoint::epoch::{EpochEnd, EpochHead, EpochPart, Staging};
 use understudy_checkpoint::pages::{Batches, Check, Encoder, put_checks, put_state_digest};
 
-/// An epoch being encoded.
+/// An epoch that is being encoded.
 pub(in crate::guest) struct Open {
     head: EpochHead,
     /// `None` once the connection has ended.
@@ -54,7 +54,7 @@ impl Open {
     }
 }
 
-/// The thread's own state.
+/// The state of the thread.
 pub(in crate::guest) struct EncodeThread {
     pub(in crate::guest) encoder: Encoder,
     pub(in crate::guest) batches: Batches,
@@ -139,8 +139,9 @@ impl EncodeThread {
         self.reporter.note(Report::Encoded { epoch, kind, encoded: open.encoded });
     }
 
-    /// Takes out what is clean by the log and yet not what was encoded of it last; how many there are. All that was staged
-    /// of this epoch is encoded by now. What is not remembered is not held against anybody.
+    /// Removes frames that are clean according to the log but differ from what was last encoded of them, and returns
+    /// how many there are. Everything staged for this epoch is encoded by now. A frame whose hash is not known is left
+    /// in.
     fn take_unmarked(&self, checks: &mut Vec<Check>) -> u64 {
         let Some(contents) = self.encoder.contents() else { return 0 };
         let (mut unmarked, mut found) = (0, Vec::new());
@@ -156,8 +157,8 @@ impl EncodeThread {
         unmarked
     }
 
-    /// The circle has room for every piece there is, so this never waits; without a capture thread the piece
-    /// is not needed any more.
+    /// Returns a piece of staging. The channel has room for every piece, so this never waits. Without a capture thread
+    /// the piece is not needed any more.
     fn put_back(&self, mut staging: Staging) {
         staging.clear();
         let _ = self.empty.send(staging);

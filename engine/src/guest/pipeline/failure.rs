@@ -1,9 +1,9 @@
-//! Why a capture comes to nothing. Not here: what the session makes of it.
+//! Why a capture fails. Not here: what the session does about it.
 
 use crate::guest::participant::ParticipantError;
 use understudy_checkpoint::domain::DomainError;
 
-/// Why a capture failed. The guest runs on unless it is gone.
+/// Why a capture failed. The guest continues unless it is gone.
 #[derive(thiserror::Error, Debug)]
 pub(in crate::guest) enum Failure {
     #[error("The capture was given up")]
@@ -24,12 +24,12 @@ pub(in crate::guest) enum Failure {
 }
 
 impl Failure {
-    /// Whether what the peer holds can be no base of a later capture.
+    /// Whether no later delta can build on what the peer holds, so that a full sync is needed.
     pub(in crate::guest) fn needs_seed(&self) -> bool {
         matches!(self, Self::NoBase | Self::Domain(DomainError::LogLost(_) | DomainError::Outgrown(_)))
     }
 
-    /// Whether there is no guest any more.
+    /// Whether the guest is gone.
     pub(in crate::guest) fn guest_gone(&self) -> bool {
         matches!(self, Self::Domain(DomainError::Gone(_) | DomainError::EndOfRecording))
     }

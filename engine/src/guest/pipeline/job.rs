@@ -1,4 +1,4 @@
-//! What the capture thread hands to the encode thread, in its order.
+//! [`Job`]: what the capture thread passes to the encode thread, in order.
 
 use super::order::CaptureOrder;
 use super::outlet::Outlet;
@@ -9,7 +9,7 @@ use understudy_checkpoint::epoch::{EpochHead, Staging};
 use understudy_checkpoint::pages::Check;
 use understudy_session::EpochKind;
 
-/// What the capture thread hands over.
+/// A job for the encode thread.
 pub(in crate::guest) enum Job {
     Begin {
         head: EpochHead,
@@ -21,15 +21,15 @@ pub(in crate::guest) enum Job {
         /// Pages that did not change.
         checks: Vec<Check>,
     },
-    /// The epoch begun last comes to nothing; the peer will stand at this one.
+    /// The epoch begun last is dropped; the peer will be at this epoch.
     Abandon {
         stand: Option<Epoch>,
     },
-    /// The peer stands at `after`: nothing newer may be counted on.
+    /// The peer is at epoch `after`: do not rely on anything newer.
     Forget {
         after: Epoch,
     },
-    /// Everything before this is encoded and handed to the link once this is answered.
+    /// Answered once everything before it is encoded and in the link's queue.
     Answer(Sender<()>),
     PutBack(Staging),
     PutBackState(DomainState),

@@ -3,7 +3,7 @@
 //! ```text
 //!   orders ─► capture ─ pause: suspend, drain, copy, state, cut, resume ─ pieces of staging ─► encode ─► Outlet
 //!               │ unacked_dirty: frames the peer lacks   scrub, unmarked: frames that changed without a mark
-//!               └─ failure: the guest runs on, and the session decides
+//!               └─ failure: the guest continues, and the session decides
 //! ```
 //!
 //! Not here: when a checkpoint is due (the session), and the connection behind the outlet (`node`).

@@ -1,23 +1,24 @@
-//! What the loop orders of a guest's capture thread. Not here: how it is done ([`capture`](super::capture)).
+//! [`Order`]: the loop's orders to a guest's capture thread. Not here: how they are carried out
+//! ([`capture`](super::capture)).
 
 use super::outlet::Outlet;
 use understudy_checkpoint::{Epoch, Generation};
 use understudy_session::Time;
 use understudy_session::primary::Capture;
 
-/// The loop's orders, carried out in their order.
+/// Orders, carried out in the order in which they are given.
 pub(in crate::guest) enum Order {
     /// Take a checkpoint; answered by `Captured` or `CaptureFailed`.
     Capture(CaptureOrder),
-    /// Let a guest run that a capture left suspended.
+    /// Resume a guest that a capture left suspended.
     Resume,
-    /// End what an engine before this one may have begun, once the guest runs.
+    /// End a suspend that an earlier engine may have begun, once the guest runs.
     Settle,
 }
 
 /// One checkpoint to take.
 pub struct CaptureOrder {
-    /// Sent in this generation.
+    /// The generation that sends it.
     pub generation: Generation,
     /// The epoch that it ends.
     pub epoch: Epoch,
@@ -25,8 +26,8 @@ pub struct CaptureOrder {
     pub capture: Capture,
     /// Leave the guest suspended.
     pub stay_paused: bool,
-    /// When it was ordered: the scrub goes by time.
+    /// The time of the order, by which the scrub paces itself.
     pub now: Time,
-    /// The connection it is sent on. When that ends, the rest of the epoch goes nowhere.
+    /// The connection to send it on. When that ends, the rest of the epoch is dropped.
     pub outlet: Box<dyn Outlet>,
 }

@@ -1,17 +1,18 @@
-//! Where an epoch goes, part by part. Not here: the connection behind it (`node/epoch_sender.rs`).
+//! [`Outlet`]: the destination of an epoch's parts. Not here: the connection behind it (`node/epoch_sender.rs`).
 
 use understudy_checkpoint::epoch::{EpochHead, EpochPart};
 
-/// The connection an outlet belongs to has ended.
+/// The connection has ended.
 #[derive(thiserror::Error, Clone, Copy, PartialEq, Eq, Debug)]
 #[error("The connection has ended")]
 pub struct OutletClosed;
 
-/// Where epochs go: one guest's share of one connection. Both block while the connection's queue is full, and return the
+/// The destination of one guest's epochs on one connection. Both calls block while the connection's queue is full, and
+/// return the number of bytes that the link takes.
 /// bytes that are taken on the link.
 pub trait Outlet: Send {
-    /// An epoch begins.
+    /// Sends the head of an epoch.
     fn begin(&mut self, head: EpochHead) -> Result<u64, OutletClosed>;
-    /// A part of the epoch begun last.
+    /// Sends a part of the epoch begun last.
     fn send(&mut self, part: EpochPart<&[u8]>) -> Result<u64, OutletClosed>;
 }

@@ -1,12 +1,12 @@
-//! The pause: the only stretch in which the guest stands still, with the time each part of it took.
+//! The pause: the only time in which the guest is suspended. Each part is timed.
 //!
 //! ```text
 //!   guest runs │ suspend │ drain │ copy to staging │ state │ device model │ cut participants │ resume │ guest runs
 //! ```
 //!
-//! Nothing else belongs in here: no allocation, no log, no encoding, no sending. The one exception is named:
-//! when more pages are dirty than staging holds, staging is emptied through the pipeline while the guest waits
-//! (`overflows` counts it), because a page may be late but never lost.
+//! Nothing else belongs here: no allocation, logging, encoding or sending. There is one exception: if more pages are
+//! dirty than staging holds, staging is emptied through the pipeline while the guest waits (`overflows` counts it),
+//! because a page may be late but must not be lost.
 
 use super::failure::Failure;
 use super::pool::Pieces;
@@ -20,22 +20,22 @@ use understudy_checkpoint::{Epoch, Pfn};
 /// What one pause works with.
 pub(in crate::guest) struct Pause<'a> {
     pub(in crate::guest) source: &'a mut dyn Source,
-    /// Drained to, and copied from: frames already in here are copied as well.
+    /// The bitmap to drain into and copy from. Frames that it contains already are copied as well.
     pub(in crate::guest) pending: &'a mut DirtyBitmap,
-    /// Takes the pages.
+    /// Receives the pages.
     pub(in crate::guest) pieces: &'a mut Pieces,
-    /// Takes the state.
+    /// Receives the state.
     pub(in crate::guest) state: &'a mut DomainState,
-    /// Cut at the end of the pause, all of them.
+    /// All are cut at the end of the pause.
     pub(in crate::guest) participants: &'a Participants,
     pub(in crate::guest) copiers: usize,
-    /// How long the guest may stand still for the encoder to make room.
+    /// How long the guest may stay suspended until the encoder makes room.
     pub(in crate::guest) wait_max: Duration,
 }
 
 impl Pause<'_> {
-    /// Runs the pause. On an error the guest runs on (unless it is gone), its output is not cut, and every
-    /// drained frame is still pending.
+    /// Runs the pause. After an error the guest continues (unless it is gone), its output is not cut, and every drained
+    /// frame is still pending.
     pub(in crate::guest) fn run(&mut self, epoch: Epoch, stay_paused: bool) -> Result<PauseTimes, Failure> {
         self.run_parts(epoch, stay_paused).inspect_err(|failure| {
             // What comes of the failure depends on it, so it is what is told; the capture thread tries again.
@@ -87,7 +87,7 @@ impl Pause<'_> {
     }
 }
 
-/// Splits time into laps.
+/// Measures laps.
 struct Watch(Instant);
 
 impl Watch {

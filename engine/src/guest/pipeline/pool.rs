@@ -1,4 +1,4 @@
-//! Staging that goes round: from the capture thread, filled, to the encode thread, and back.
+//! Staging buffers that circulate: filled by the capture thread, emptied by the encode thread, and returned.
 //!
 //! ```text
 //!          ┌──────────────── empty ◄───────────────┐
@@ -6,7 +6,7 @@
 //!   capture thread ── filled pieces ──► encode thread
 //! ```
 //!
-//! The number of pieces is fixed, so their memory is the bound on dirty pages between pause and link.
+//! The number of pieces is fixed, so their memory bounds the dirty pages between pause and link.
 
 use super::failure::Failure;
 use super::job::Job;
@@ -17,15 +17,15 @@ use std::time::{Duration, Instant};
 use understudy_checkpoint::Epoch;
 use understudy_checkpoint::epoch::Staging;
 
-/// How long to wait for an empty piece before looking whether the capture is given up.
+/// How often to check whether the capture was given up, while waiting for an empty piece.
 const ABORT_CHECK: Duration = Duration::from_millis(5);
 
-/// The loop's way to give up a capture that is under way.
+/// Lets the loop give up a capture that is in progress.
 #[derive(Clone, Debug, Default)]
 pub(in crate::guest) struct Abort(Arc<AtomicU64>);
 
 impl Abort {
-    /// Gives up the capture of `epoch`. Epoch numbers are not reused, so this cannot hit another capture.
+    /// Gives up the capture of `epoch`. Epoch numbers are not reused, so this cannot affect another capture.
     pub(in crate::guest) fn give_up(&self, epoch: Epoch) {
         self.0.store(epoch.0.wrapping_add(1), Ordering::Release);
     }
@@ -36,7 +36,7 @@ impl Abort {
     }
 }
 
-/// Staging that is still to be made.
+/// Staging that is not allocated yet.
 pub(in crate::guest) struct EmptyPieces {
     pool: Sender<Staging>,
     pieces: u64,
@@ -44,12 +44,12 @@ pub(in crate::guest) struct EmptyPieces {
 }
 
 impl EmptyPieces {
-    /// `pieces` of them, each for `piece_pages` pages, that go to `pool`.
+    /// `pieces` pieces of `piece_pages` pages each, for `pool`.
     pub(in crate::guest) fn new(pool: Sender<Staging>, pieces: u64, piece_pages: usize) -> Self {
         Self { pool, pieces, piece_pages }
     }
 
-    /// Makes it.
+    /// Allocates it.
     pub(in crate::guest) fn fill(self) {
         for _ in 0..self.pieces {
             let _ = self.pool.send(Staging::new(self.piece_pages));
@@ -61,13 +61,13 @@ impl EmptyPieces {
 pub(in crate::guest) struct Pieces {
     empty: Receiver<Staging>,
     jobs: Sender<Job>,
-    /// Pieces of the epoch being captured, the last one perhaps with room.
+    /// Filled pieces of the epoch being captured; the last may have room.
     filled: Vec<Staging>,
-    /// The begin of the epoch, until its first pages go.
+    /// The start of the epoch, until its first pages are passed on.
     begin: Option<Job>,
     overflows: u32,
     abort: Abort,
-    /// Until when the guest that stands still may be kept waiting.
+    /// Until when a suspended guest may be kept waiting.
     until: Option<Instant>,
 }
 
@@ -77,17 +77,17 @@ impl Pieces {
         Self { empty, jobs, filled, begin: None, overflows: 0, abort, until: None }
     }
 
-    /// From here on a guest stands still, and waits for room no longer than until then; `None`: it runs again.
+    /// Sets until when a suspended guest may wait for room; `None`: the guest runs again.
     pub(in crate::guest) fn wait_until(&mut self, until: Option<Instant>) {
         self.until = until;
     }
 
-    /// How often a capture had to wait for the encoder to empty staging.
+    /// How often a capture waited for the encoder to empty staging.
     pub(in crate::guest) fn overflows(&self) -> u32 {
         self.overflows
     }
 
-    /// A piece with room. When all are full, hands them to the encoder and waits for one.
+    /// A piece with room. If all are full, passes them to the encoder and waits for one.
     pub(in crate::guest) fn with_room(&mut self, epoch: Epoch) -> Result<&mut Staging, Failure> {
         if self.filled.last().is_none_or(|piece| piece.room() == 0) {
             let piece = match self.empty.try_recv() {
@@ -103,7 +103,7 @@ impl Pieces {
         Ok(self.filled.last_mut().expect("a piece was just put there"))
     }
 
-    /// Waits until there is an empty piece, so that a pause that begins now begins with room.
+    /// Waits for an empty piece, so that a pause that begins now has room.
     pub(in crate::guest) fn wait_for_room(&mut self, epoch: Epoch) -> Result<(), Failure> {
         if self.filled.is_empty() {
             let piece = self.wait(epoch)?;
@@ -112,13 +112,13 @@ impl Pieces {
         Ok(())
     }
 
-    /// The job that goes to the encoder before this epoch's pages. It waits for them, so that the encoder does
-    /// not wake in the middle of a pause.
+    /// Sets the job that goes to the encoder before this epoch's pages. It is kept until there are pages, so that the
+    /// encoder does not wake up in the middle of a pause.
     pub(in crate::guest) fn begin(&mut self, begin: Job) {
         self.begin = Some(begin);
     }
 
-    /// Hands the begin of the epoch and all filled pieces to the encoder.
+    /// Passes the start of the epoch and all filled pieces to the encoder.
     pub(in crate::guest) fn hand_over(&mut self) -> Result<(), Failure> {
         if let Some(begin) = self.begin.take() {
             self.jobs.send(begin).map_err(|_| Failure::EncoderGone)?;
@@ -129,7 +129,7 @@ impl Pieces {
         Ok(())
     }
 
-    /// Forgets what the pieces hold and puts them back, by way of the encoder.
+    /// Discards the pieces' content and returns them, through the encoder.
     pub(in crate::guest) fn put_back(&mut self) -> Result<(), Failure> {
         self.begin = None;
         for piece in self.filled.drain(..) {
@@ -138,7 +138,7 @@ impl Pieces {
         Ok(())
     }
 
-    /// Waits until everything handed over is encoded and in the link's queue.
+    /// Waits until everything passed on is encoded and in the link's queue.
     pub(in crate::guest) fn wait_until_encoded(&self, epoch: Epoch) -> Result<(), Failure> {
         let (to, answer) = bounded(1);
         self.jobs.send(Job::Answer(to)).map_err(|_| Failure::EncoderGone)?;
@@ -149,7 +149,7 @@ impl Pieces {
         self.wait_for(&self.empty, epoch)
     }
 
-    /// Waits for something that the encoder gives back, unless the capture is given up meanwhile.
+    /// Waits for an answer of the encoder, unless the capture is given up meanwhile.
     pub(in crate::guest) fn wait_for<T>(&self, what: &Receiver<T>, epoch: Epoch) -> Result<T, Failure> {
         loop {
             self.abort.check(epoch)?;

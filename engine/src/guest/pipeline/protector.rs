@@ -1,4 +1,4 @@
-//! The loop's hand on a guest that runs here: starts its threads, orders captures, tells of acks.
+//! [`Protector`]: the loop's handle to a guest that runs here. Starts its threads, orders captures, passes on acks.
 
 use super::capture::{Acked, Capturer};
 use super::encode::EncodeThread;
@@ -19,31 +19,31 @@ use understudy_checkpoint::domain::{DomainState, LogTells, Source};
 use understudy_checkpoint::pages::{Batches, Encoder, EncoderConfig};
 use understudy_checkpoint::{Epoch, OutOfMemory, PAGE_SIZE};
 
-/// Orders that wait. The session has one capture outstanding and pauses or resumes a guest now and then.
+/// Most orders that wait. The session has one capture in progress, and pauses or resumes a guest now and then.
 const ORDERS_MAX: usize = 64;
 
-/// Staging is cut into this many pieces, so that encoding one and filling another overlap.
+/// Pieces of staging, so that one is encoded while another is filled.
 const PIECES: u64 = 4;
 
-/// State buffers that go round between the two threads: one being filled, one being sent.
+/// State buffers that circulate between the two threads: one being filled, one being sent.
 const STATES: usize = 2;
 
-/// Bounds of a guest's threads.
+/// Limits of a guest's threads.
 #[derive(Clone, Copy, Debug)]
 pub struct ProtectorConfig {
-    /// Staging memory: what one pause can copy without waiting for the encoder.
+    /// Bytes of staging: what one pause can copy without waiting for the encoder.
     pub staging_bytes: u64,
-    /// Shadow memory of the encoder.
+    /// Bytes of the encoder's shadow.
     pub shadow_bytes: u64,
     /// Threads that copy pages in a pause.
     pub copiers: usize,
-    /// Unacked epochs the session allows.
+    /// Unacked epochs that the session allows.
     pub in_flight_max: u32,
-    /// How long the guest may stand still because the link takes no more.
+    /// How long the guest may stay suspended because the link is full.
     pub pause_wait_max: Duration,
 }
 
-/// What the two threads work with, before there are any.
+/// What the two threads work with.
 pub(in crate::guest) struct Parts {
     pub(in crate::guest) capturer: Capturer,
     pub(in crate::guest) encoder: EncodeThread,
@@ -107,8 +107,7 @@ impl Parts {
     }
 }
 
-/// A guest that runs here, as the loop has it. Dropping it ends the threads and with them the last hold on the
-/// source.
+/// A handle to a guest that runs here. Dropping it ends the threads, which drop the source.
 #[derive(Debug)]
 pub struct Protector {
     orders: Sender<Order>,
@@ -117,7 +116,7 @@ pub struct Protector {
     capturer: JoinHandle<()>,
 }
 
-/// The capture thread does not take orders any more.
+/// The capture thread does not accept orders any more.
 #[derive(thiserror::Error, Clone, Copy, PartialEq, Eq, Debug)]
 #[error("The guest's capture thread does not answer")]
 pub struct Stuck;
@@ -144,28 +143,28 @@ impl Protector {
         self.order(Order::Capture(order))
     }
 
-    /// Gives up the capture of `epoch` if it is under way. It is answered all the same.
+    /// Gives up the capture of `epoch` if it is in progress. It is still answered.
     pub fn abort(&self, epoch: Epoch) {
         self.abort.give_up(epoch);
     }
 
-    /// Epochs up to `through` are acked.
+    /// Passes on that epochs up to `through` are acked.
     pub fn acked(&self, through: Epoch) {
         self.acked.set(through);
     }
 
-    /// Lets a guest run that a capture left suspended.
+    /// Resumes a guest that a capture left suspended.
     pub fn resume(&self) -> Result<(), Stuck> {
         self.order(Order::Resume)
     }
 
-    /// Ends what an engine before this one may have begun: a guest that it had asked to suspend would stand still.
+    /// Ends a suspend that an earlier engine may have begun, because the guest would stay suspended.
     pub fn settle(&self) -> Result<(), Stuck> {
         self.order(Order::Settle)
     }
 
-    /// Ends the threads and waits until the source is given back, `within_max` at most: what it has told the
-    /// hypervisor must not outlive the process.
+    /// Ends the threads and waits, at most `within_max`, until the source is dropped: its settings in the hypervisor
+    /// must not outlive the process.
     pub fn finish(self, within_max: Duration) {
         let Self { orders, capturer, .. } = self;
         drop(orders);

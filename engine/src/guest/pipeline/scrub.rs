@@ -1,7 +1,7 @@
-//! The scrub: a rotation over the guest's frames that has the peer compare pages which did not change, some in each
-//! epoch. It finds what the dirty log did not tell, whoever lost it: a write that was not marked, a bit that another
-//! reader of the log took, a log that was switched off, an image that lost a write. Where others than the guest write
-//! without a mark, what differs on the primary already is taken out before the peer compares
+//! The scrub: lets the peer compare pages that did not change, some in each epoch, in a rotation over the guest's
+//! frames. It finds what the dirty log missed, for whatever reason: a write that was not marked, a mark that another
+//! reader of the log took, a log that was switched off, an image that lost a write. If others than the guest write
+//! without a mark, what differs on the primary itself is removed before the peer compares
 //! ([`unmarked`](super::unmarked)).
 //!
 //! ```text
@@ -9,16 +9,17 @@
 //!                      (the guest runs)                               clean since cut N?
 //! ```
 //!
-//! Why after the resume, and not in the pause: a frame that was written after drain N, before or after it was copied, is
-//! marked at drain N+1 and left out. A frame that is not marked held at cut N+1 what was copied, unless its mark was
-//! lost; just that is looked for. So nothing of the scrub is in the pause, and hashing is over before the next one.
+//! It works after the resume, not in the pause. A frame that is written after drain N, before or after it was copied,
+//! is marked at drain N+1 and left out. A frame that is not marked held at cut N+1 what was copied, unless its mark was
+//! lost, and that is what the scrub looks for. So nothing of the scrub is in the pause, and hashing is over before the
+//! next one.
 //!
-//! Pages are copied the way they are sent (page tables of PV guests with pfns, frames that were ballooned out as absent).
-//! The rotation goes round the frames that hold pages in [`ROUND`], whether epochs are few or many in that time. Frames of a
-//! PVH or HVM guest go up to 4 GiB, however little memory it has: where nothing was, something may be that was not told of,
-//! so a second rotation goes round those, by as many frames in each epoch.
+//! Pages are copied as they are sent (page tables of PV guests with pfns, ballooned frames as absent). The rotation
+//! covers the frames that hold pages once in [`ROUND`], whether epochs are few or many. A PVH or HVM guest has frames
+//! up to 4 GiB, however little memory it has. Something unreported may be where nothing was, so a second rotation
+//! covers those frames, as many in each epoch.
 //!
-//! Not here: what is compared with what (the receiver), what a difference leads to (the session).
+//! Not here: the comparison (the receiver), and what follows from a difference (the session).
 
 use understudy_checkpoint::domain::{LogTells, Source};
 use understudy_checkpoint::epoch::Staging;
@@ -26,40 +27,41 @@ use understudy_checkpoint::pages::{CHECKED_PAGES_MAX, Check, ContentHash, DirtyB
 use understudy_checkpoint::{OutOfMemory, Pfn};
 use understudy_session::{Span, Time};
 
-/// The time in which every frame of a guest that holds a page is looked at once, as far as [`CHECKED_PAGES_MAX`] in an epoch allow.
+/// The time in which every frame that holds a page is examined once, as far as [`CHECKED_PAGES_MAX`] in an epoch
+/// allows.
 const ROUND: Span = Span::from_ms(120_000);
 
-/// Frames of a small guest that are looked at in a second: a guest of less than 1.2 GiB has shorter rounds.
+/// Frames of a small guest that are examined in a second. A guest of less than 1.2 GiB has shorter rounds.
 const FRAMES_PER_S_MIN: u64 = 2560;
 
-/// So many frames are looked at together: fewer are not worth a mapping of their own.
+/// Fewest frames to examine together; fewer are not worth a mapping.
 const FRAMES_MIN: u64 = 64;
 
-/// Frames that are gone by in an epoch in search of those without a page.
+/// Most frames skipped in an epoch in search of those without a page.
 const WALK_MAX: u64 = 1024;
 
 const NS_PER_S: u64 = 1_000_000_000;
 
-/// Where the rotation stands, and what was seen since the last cut.
+/// The state of the rotation, and what was seen since the last cut.
 #[derive(Debug)]
 pub(in crate::guest) struct Scrub {
     next: Pfn,
     next_hole: Pfn,
-    /// Frames of this round that held pages, so far.
+    /// Frames of this round so far that held pages.
     held: u64,
-    /// Such frames to be looked at in a second.
+    /// Frames with pages to examine in a second.
     frames_per_s: u64,
-    /// What is owed is counted up to here.
+    /// The time up to which the debt is counted.
     counted_to: Option<Time>,
-    /// Frames to look at by now, times a second in ns.
+    /// Frames to examine by now, times nanoseconds a second.
     owed_frame_ns: u64,
     wanted: DirtyBitmap,
-    /// Made when it is first needed, on the guest's own thread.
+    /// Allocated when first needed, on the guest's own thread.
     staging: Option<Staging>,
     seen: Vec<Check>,
 }
 
-/// How many of so many frames are to be looked at in a second.
+/// Frames to examine in a second, for a guest of `frames` frames.
 fn pace_of(frames: u64) -> u64 {
     frames.saturating_mul(NS_PER_S).div_ceil(ROUND.0).max(FRAMES_PER_S_MIN)
 }
@@ -79,8 +81,8 @@ impl Scrub {
         })
     }
 
-    /// Copies and hashes the next frames of a guest that runs; whether a round begins with them. To be called after a cut,
-    /// before the next drain. `now` is the time of that cut's order.
+    /// Copies and hashes the next frames of a running guest. Returns whether a round begins with them. Call it after a
+    /// cut and before the next drain. `now` is the time of that cut's order.
     pub(in crate::guest) fn look(&mut self, source: &mut dyn Source, now: Time) -> bool {
         self.seen.clear();
         let page_count = self.wanted.page_count();
@@ -108,7 +110,7 @@ impl Scrub {
         begins
     }
 
-    /// The next frames that hold pages, `frames` at most; how many.
+    /// Marks the next frames that hold pages, at most `frames`. Returns how many.
     fn want_held(&mut self, source: &dyn Source, frames: u64) -> u64 {
         let page_count = self.wanted.page_count();
         let held_from = |from: u64| source.next_held(Pfn(from), Pfn(page_count));
@@ -129,7 +131,7 @@ impl Scrub {
         count
     }
 
-    /// The next frames that hold none, `frames` at most.
+    /// Marks the next frames that hold no page, at most `frames`.
     fn want_holes(&mut self, source: &dyn Source, frames: u64) {
         let page_count = self.wanted.page_count();
         let (mut count, mut walked) = (0, 0);
@@ -145,7 +147,7 @@ impl Scrub {
         }
     }
 
-    /// Frames to look at now; 0 if they are too few as yet. What was missed for long is not made good.
+    /// Frames to examine now; 0 if they are still too few. What was missed for long is not made up for.
     fn take_owed(&mut self, now: Time) -> u64 {
         let since = now - self.counted_to.replace(now).unwrap_or(now);
         let most = CHECKED_PAGES_MAX as u64 * NS_PER_S;
@@ -156,14 +158,14 @@ impl Scrub {
         taken
     }
 
-    /// What was seen and is clean: `pending` is what was drained at the cut, and all that was left before.
+    /// The frames seen that are clean. `pending` is what was drained at the cut and before.
     pub(in crate::guest) fn clean(&mut self, pending: &DirtyBitmap) -> Vec<Check> {
         let mut clean = std::mem::take(&mut self.seen);
         clean.retain(|check| !pending.get(check.pfn));
         clean
     }
 
-    /// Nothing that was seen counts: what it was seen against does not hold any more.
+    /// Discards what was seen, because it cannot be compared any more.
     pub(in crate::guest) fn forget(&mut self) {
         self.seen.clear();
     }

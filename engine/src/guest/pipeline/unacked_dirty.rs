@@ -1,4 +1,4 @@
-//! Which frames the peer does not have yet: the account behind incremental resync.
+//! [`UnackedDirty`]: the frames that the peer does not have yet. Incremental resync relies on it.
 //!
 //! ```text
 //!   dirty log ──drain──► pending ──staged──► unacked: [ epoch 7 | epoch 8 | epoch 9 ] ──acked──► forgotten
@@ -6,14 +6,14 @@
 //!                           └──────────── rewind to 7 ──────────┘
 //! ```
 //!
-//! A bit that left the guest's dirty log stands in exactly one place here until the epoch that carried its page
-//! is acked. So a failed capture, an aborted one or a lost link never loses a page.
+//! A mark that left the guest's dirty log is in exactly one place here until the epoch that carried its page is acked.
+//! So a failed capture, an aborted one or a lost link never loses a page.
 
 use std::collections::VecDeque;
 use understudy_checkpoint::pages::DirtyBitmap;
 use understudy_checkpoint::{Epoch, OutOfMemory};
 
-/// Dirty frames of one guest, by what became of them.
+/// The dirty frames of one guest, pending and unacked.
 #[derive(Debug)]
 pub(in crate::guest) struct UnackedDirty {
     pending: DirtyBitmap,
@@ -22,8 +22,7 @@ pub(in crate::guest) struct UnackedDirty {
 }
 
 impl UnackedDirty {
-    /// An account without dirty frames, for pfns below `page_count`, that holds `in_flight` unacked epochs
-    /// without allocating.
+    /// No dirty frames, for pfns below `page_count`. Holds `in_flight` unacked epochs without allocating.
     pub(in crate::guest) fn new(page_count: u64, in_flight: usize) -> Result<Self, OutOfMemory> {
         let spare = (0..=in_flight).map(|_| DirtyBitmap::try_new(page_count));
         Ok(Self {
@@ -33,31 +32,31 @@ impl UnackedDirty {
         })
     }
 
-    /// The account of the same guest, which has another number of pfns now: all of them are pending.
+    /// The same for a guest whose number of pfns has changed: all of them are pending.
     pub(in crate::guest) fn resized(&self, page_count: u64) -> Result<Self, OutOfMemory> {
         let mut account = Self::new(page_count, self.unacked.capacity().saturating_sub(1))?;
         account.everything();
         Ok(account)
     }
 
-    /// Frames drained and not yet staged.
+    /// Frames that were drained and not staged yet.
     pub(in crate::guest) fn pending(&self) -> &DirtyBitmap {
         &self.pending
     }
 
-    /// Where a drain adds to.
+    /// The bitmap to drain into.
     pub(in crate::guest) fn pending_mut(&mut self) -> &mut DirtyBitmap {
         &mut self.pending
     }
 
-    /// All pending frames are staged as `epoch`: they are the peer's once that is acked.
+    /// All pending frames are staged as `epoch`, and forgotten once that is acked.
     pub(in crate::guest) fn staged(&mut self, epoch: Epoch) {
         let clean = self.spare.pop().unwrap_or_else(|| DirtyBitmap::new(self.pending.page_count()));
         let staged = std::mem::replace(&mut self.pending, clean);
         self.unacked.push_back((epoch, staged));
     }
 
-    /// Forgets what epochs up to and including `acked` carried: the peer has it.
+    /// Forgets the frames of epochs up to `acked`: the peer has them.
     pub(in crate::guest) fn forget_through(&mut self, acked: Epoch) {
         while self.unacked.front().is_some_and(|(epoch, _)| *epoch <= acked) {
             let (_, mut bitmap) = self.unacked.pop_front().expect("front exists");
@@ -66,7 +65,7 @@ impl UnackedDirty {
         }
     }
 
-    /// What was staged after `base` is pending again: the peer stands at `base`.
+    /// Makes what was staged after `base` pending again: the peer is at `base`.
     pub(in crate::guest) fn rewind_to(&mut self, base: Epoch) {
         self.forget_through(base);
         while let Some((_, mut bitmap)) = self.unacked.pop_front() {
@@ -75,7 +74,7 @@ impl UnackedDirty {
         }
     }
 
-    /// Every frame is pending: a full sync begins.
+    /// Makes every frame pending, for a full sync.
     pub(in crate::guest) fn everything(&mut self) {
         self.forget_through(Epoch(u64::MAX));
         self.pending.set_all();
@@ -94,7 +93,8 @@ mod tests {
     }
 
     proptest! {
-        /// A model with plain sets: after any history, a rewind makes pending exactly what the peer may lack.
+        /// Compares with a model of plain sets: after any history, a rewind makes exactly the frames pending that the
+        /// peer may lack.
         #[test]
         fn no_page_is_ever_lost(steps in proptest::collection::vec((0u8..4, 0u64..64), 1..120)) {
             let mut account = UnackedDirty::new(64, 2).unwrap();

@@ -1,5 +1,5 @@
-//! Frames that changed without a mark in a log that tells of the guest's writes only. They are sent again, whoever wrote
-//! them; how many there are tells whether marks were lost.
+//! Frames that changed without a mark in a log of the guest's own writes. They are sent again, whoever wrote them.
+//! Their number tells whether marks were lost.
 //!
 //! ```text
 //!   scrub: frame 7 is clean ─► encoder: not what was encoded of it last ─► Found ─► pending at the next capture
@@ -8,11 +8,12 @@
 //!                                        > that                                     the log is lost: a full sync
 //! ```
 //!
-//! Hypervisor and backends write few frames, and always the same ones. A reader of the log that takes marks takes those of
-//! whatever the guest wrote meanwhile. A single lost mark is not told apart from a frame of the first kind: it is mended
-//! without an alarm.
+//! Hypervisor and backends write few frames, and always the same ones. A reader of the log that takes marks takes those
+//! of whatever the guest wrote meanwhile. A single lost mark cannot be told from a write of the first kind; it is
+//! repaired without an alarm.
 //!
-//! Not here: which frames are looked at ([`scrub`](super::scrub)), and what was encoded of them (the encoder's contents).
+//! Not here: which frames are examined ([`scrub`](super::scrub)), and what was encoded of them (the encoder's
+//! contents).
 
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
@@ -21,18 +22,18 @@ use understudy_checkpoint::Pfn;
 use understudy_checkpoint::domain::{DomainError, LogTells};
 use understudy_checkpoint::pages::{CHECKED_PAGES_MAX, DirtyBitmap};
 
-/// Frames found and not taken yet, at most. What is beyond is found again in the next round.
+/// Most frames found and not taken yet. Others are found again in the next round.
 const FOUND_MAX: usize = 4 * CHECKED_PAGES_MAX;
 
-/// Frames that are known, at most; when there are more, all are learnt anew.
+/// Most known frames. If there are more, all are learnt again.
 const KNOWN_MAX: usize = 4096;
 
-/// What the encode thread has found, for the capture thread.
+/// Frames that the encode thread found, for the capture thread.
 #[derive(Clone, Debug, Default)]
 pub(in crate::guest) struct Found(Arc<Mutex<Vec<Pfn>>>);
 
 impl Found {
-    /// Frames changed without a mark.
+    /// Adds frames that changed without a mark.
     pub(in crate::guest) fn add(&self, frames: impl IntoIterator<Item = Pfn>) {
         let mut found = self.0.lock();
         let room = FOUND_MAX.saturating_sub(found.len());
@@ -40,19 +41,19 @@ impl Found {
     }
 }
 
-/// The capture thread's account of them.
+/// The capture thread's account of such frames.
 #[derive(Debug)]
 pub(in crate::guest) struct Unmarked {
     found: Found,
-    /// New ones in two rounds, at most; `None` where the other side judges.
+    /// Most new ones in two rounds; `None` if the peer judges.
     new_max: Option<u64>,
     known: BTreeSet<Pfn>,
-    /// New ones in this round and the one before.
+    /// New ones in this round and in the last.
     new: [u64; 2],
 }
 
 impl Unmarked {
-    /// Of a source whose log tells this much.
+    /// For a source whose log records `tells`.
     pub(in crate::guest) fn new(tells: LogTells, found: Found) -> Self {
         let new_max = match tells {
             LogTells::GuestWrites { others_frames_max } => Some(others_frames_max),
@@ -61,18 +62,18 @@ impl Unmarked {
         Self { found, new_max, known: BTreeSet::new(), new: [0; 2] }
     }
 
-    /// The scrub begins another round.
+    /// Starts another round of the scrub.
     pub(in crate::guest) fn begin_round(&mut self) {
         self.new = [0, self.new[0]];
     }
 
-    /// Everything is copied anew. What is known stays known.
+    /// Starts over, because everything is copied again. Known frames stay known.
     pub(in crate::guest) fn begin_anew(&mut self) {
         self.found.0.lock().clear();
         self.new = [0; 2];
     }
 
-    /// Marks what was found, so that it is sent again. An error says that there are too many.
+    /// Marks what was found as pending, so that it is sent again. Fails if there is too much of it.
     pub(in crate::guest) fn mark(&mut self, pending: &mut DirtyBitmap) -> Result<(), DomainError> {
         let Some(new_max) = self.new_max else { return Ok(()) };
         let found = std::mem::take(&mut *self.found.0.lock());

@@ -1,4 +1,4 @@
-//! The loop's hand on a receive thread.
+//! [`ReplicaHandle`]: the loop's handle to a receive thread.
 //!
 //! ```text
 //!   loop ── offer ──► bounded channel ──► receive thread
@@ -19,11 +19,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use understudy_checkpoint::epoch::Limits;
 
-/// Parts that wait for the thread. A part is at most a page batch or a piece of state, so this is about two
-/// megabytes for each guest, and more than one epoch of a quiet one.
+/// Most parts that wait for the thread. A part is a page batch or a piece of state, so this is about two megabytes for
+/// each guest, and more than one epoch of a quiet guest.
 const WORK_MAX: usize = 16;
 
-/// The thread ends when this is dropped, some time after.
+/// A handle to the thread, which ends some time after this is dropped.
 #[derive(Debug)]
 pub struct ReplicaHandle {
     work: Sender<Work>,
@@ -32,7 +32,7 @@ pub struct ReplicaHandle {
     ended: Receiver<()>,
 }
 
-/// Whether the loop had to keep work back, and so waits to be woken.
+/// Whether the loop had to keep work back, and waits to be woken.
 #[derive(Clone, Debug, Default)]
 struct Refused(Arc<AtomicBool>);
 
@@ -66,14 +66,15 @@ impl ReplicaHandle {
         Ok(Self { work, refused, ended })
     }
 
-    /// Ends the thread, and waits until nothing of the guest is left on this host, `within_max` at most; whether that is
-    /// so.
+    /// Ends the thread, and waits at most `within_max` until nothing of the guest is left on this host. Returns whether
+    /// that is so.
     pub fn end(self, within_max: Duration) -> bool {
         drop(self.work);
         self.ended.recv_timeout(within_max) == Err(RecvTimeoutError::Disconnected)
     }
 
-    /// Hands work over; gives it back if the thread has enough to do. The loop is woken when it has room again.
+    /// Passes work to the thread, or returns it if the thread has enough to do. The loop is woken when there is room
+    /// again.
     pub fn offer(&self, work: Work) -> Result<(), Work> {
         self.try_offer(work).or_else(|work| {
             // Once more, lest the thread became idle just before it could see that somebody waits.

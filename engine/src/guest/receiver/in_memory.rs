@@ -1,4 +1,4 @@
-//! An image in memory of this process, and the host that builds the guest from it.
+//! [`InMemory`]: an image in memory of this process, from which the host builds the guest.
 
 use crate::guest::host::{Host, NotBuilt};
 use crate::guest::machine::RunningGuest;
@@ -17,7 +17,7 @@ pub struct InMemory {
 }
 
 impl InMemory {
-    /// `image`, from which `host` builds the guest.
+    /// `host` will build the guest from `image`.
     pub fn new(image: Image, host: Arc<dyn Host>) -> Self {
         Self { image, host }
     }

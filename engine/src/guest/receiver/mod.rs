@@ -1,4 +1,4 @@
-//! The copy of a guest that runs elsewhere, on a thread of its own.
+//! The secondary's thread of a guest: receives epochs, and holds the image.
 //!
 //! ```text
 //!   loop ─► [`handle`] ── [`work`] ──► [`receive`] ─► checkpoint::epoch::Receiver ─► a Replica: [`in_memory`], or the host's

@@ -1,4 +1,4 @@
-//! Whether a guest of Xen could run on this host: told when it is offered, not when it is needed.
+//! Checks whether a guest of Xen could run on this host when the guest is offered, and not only when it is needed.
 //!
 //! Not here: memory, counts and names, which are the same for guests of any host (`node/offers.rs`).
 
@@ -10,8 +10,8 @@ use understudy_link::{HoldReason, HoldRefusal};
 use understudy_xen::DomId;
 use understudy_xen::xl::XlGuest;
 
-/// Looks for what a takeover of the guest `name` would need here. `root` is `/`, or a test's; `path` is the search path;
-/// `ours` is this host's version of Xen.
+/// Checks for what a takeover of the guest `name` would need here. `root` is `/`, or a test's directory; `path` is the
+/// search path; `ours` is this host's version of Xen.
 pub(in crate::guest) fn of_xen(
     name: &str,
     what: &Description,

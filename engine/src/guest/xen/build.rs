@@ -1,4 +1,4 @@
-//! A guest of Xen that xl builds from an image, and images that are saved in files.
+//! Builds a Xen guest from an image with xl, and saves images in files.
 //!
 //! ```text
 //!   image ─┬─ in memory ─► xl restore ─► the guest
@@ -7,7 +7,7 @@
 //!                                                       └─ fails ─► for a person
 //! ```
 //!
-//! Not here: what holds its output and lets it run ([`xen`](crate::guest::xen)).
+//! Not here: holding the guest's output, and letting it run ([`xen`](crate::guest::xen)).
 
 use super::error::XenGuestError;
 use crate::guest::host::NotBuilt;
@@ -28,17 +28,17 @@ use understudy_checkpoint::stream::{Committed, write_restore_file};
 use understudy_xen::DomId;
 use understudy_xen::xl;
 
-/// How often a domain is tried to be built, and after how long again.
+/// How often building a domain is tried, and the pause between two attempts.
 const RESTORE_ATTEMPTS: u32 = 5;
 const RESTORE_RETRY: Duration = Duration::from_secs(2);
 
 /// Memory that is left to the host.
 const RESERVE_BYTES: u64 = 256 << 20;
 
-/// Where libxl keeps what it saves (its own directory, there on every host with xl).
+/// The directory where libxl saves guests. It exists on every host with xl.
 pub const RESCUE_DIRECTORY: &str = "/var/lib/xen";
 
-/// Guests that are being built, and their images: they are nowhere else.
+/// Guests that are being built, with their images, which exist nowhere else.
 #[derive(Clone, Default, Debug)]
 pub(in crate::guest) struct Building(Arc<Inside>);
 
@@ -57,19 +57,19 @@ struct Unbuilt {
 }
 
 impl Building {
-    /// What fails from here on is not tried again.
+    /// Do not repeat what fails from here on: the engine ends.
     pub(in crate::guest) fn leave(&self) {
         self.0.leaves.store(true, Ordering::Release);
     }
 
-    /// Writes the image of a guest that is still being built to a file, and says what came of it; `None` if there is no
-    /// such guest.
+    /// Writes the image of a guest that is still being built to a file. Returns the result in words; `None` if there is
+    /// no such guest.
     pub(in crate::guest) fn rescue(&self, name: &str) -> Option<String> {
         let unbuilt = self.0.unbuilt.lock().get(name).cloned()?;
         Some(rescued(name, &unbuilt.what, &unbuilt.image))
     }
 
-    /// Builds the domain. Where that fails the image is given back; others may save it meanwhile.
+    /// Builds the domain. If that fails, returns the image; meanwhile others may save it.
     pub(in crate::guest) fn restore(
         &self,
         name: &str,
@@ -87,7 +87,7 @@ impl Building {
         })
     }
 
-    /// The same, where the image is in a file already. It goes once there is a domain.
+    /// [`restore`](Self::restore) for an image that is in a file already. The file is deleted once there is a domain.
     pub(in crate::guest) fn restore_from(&self, name: &str, file: &Path) -> Result<DomId, XenGuestError> {
         let copy = |stream: &mut dyn Write| {
             let mut image = File::open(file)?;
@@ -101,7 +101,7 @@ impl Building {
         Ok(domain)
     }
 
-    /// A host that lacks something for a moment is asked again.
+    /// Tries again if the host lacks something for a moment.
     fn build_again(
         &self,
         name: &str,
@@ -126,13 +126,13 @@ impl Building {
     }
 }
 
-/// Has xl build the domain from what `write` writes.
+/// Makes xl build the domain from what `write` writes.
 fn build(name: &str, write: impl Fn(&mut dyn Write) -> io::Result<()>) -> Result<DomId, XenGuestError> {
     xl::restore(|stream| write(stream))?;
     xl::domain_named(name)?.ok_or(XenGuestError::NotBuilt)
 }
 
-/// Whether this host has so much memory, and some for itself. What is not known is not had.
+/// Whether this host has so much memory and a reserve for itself. Unknown counts as no.
 pub(in crate::guest) fn has_room(available_bytes: Option<u64>, bytes: u64) -> bool {
     available_bytes.is_some_and(|available| available.saturating_sub(RESERVE_BYTES) >= bytes)
 }
@@ -150,7 +150,7 @@ pub(in crate::guest) fn rescue(
     }
 }
 
-/// The same, and says what came of it: nothing else has the image.
+/// [`rescue`], with the result in words. Nothing else has the image.
 fn rescued(name: &str, what: &Description, image: &Image) -> String {
     rescue(name, what, image).map_or_else(|why| format!("{why} and is lost"), |file| kept_in(&file))
 }

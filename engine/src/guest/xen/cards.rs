@@ -1,5 +1,5 @@
-//! Which network cards a Xen guest has: read once, then followed as they are plugged in and out. By the same connection to
-//! xenstore the thread hears that the guest has ended ([`ended`](super::ended)).
+//! Follows the network cards of a Xen guest as they are added and removed. The same connection to xenstore reports the
+//! guest's end ([`ended`](super::ended)).
 //!
 //! ```text
 //!   xenstore ──watch on /libxl/N/device/vif──► this thread ──follow──► HeldOutput
@@ -7,10 +7,10 @@
 //!                                                └──Renewed──► loop: offers the guest anew, with these cards
 //! ```
 //!
-//! The toolstack writes a card's nodes before the guest can send by it, so a card that joins is normally held before
-//! its first frame. The cards of a domain that stands by are followed from its making on, so that nothing leaves by them
-//! though somebody lets it run. An interface appears some time after its nodes: it is looked for until it does. Once a second
-//! everything is looked at anyway, for a queue may have failed.
+//! The toolstack writes a card's nodes before the guest can send by the card, so a card that joins is normally held
+//! before its first frame. The cards of a standby domain are followed from its creation, so that nothing leaves even if
+//! somebody lets it run. An interface appears some time after its nodes, and is looked for until it does. Once a second
+//! everything is checked anyway, because a queue may have failed.
 
 use super::ended::Ended;
 use super::error::XenGuestError;
@@ -29,15 +29,16 @@ use understudy_xen::xenstore::{StoreError, Xenstore};
 use understudy_xen::xl::XlGuest;
 use understudy_xen::{DomId, Xen};
 
-/// How long a guest's driver is given to connect its cards.
+/// How long a guest's driver may take to connect its cards.
 pub(in crate::guest) const CONNECT_MAX: Duration = Duration::from_secs(30);
 
-/// Between two looks when nothing is told.
+/// Time between two looks without an event.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Between two looks for an interface that is announced, or may leak: shorter than a guest takes to use a new card.
+/// Time between two looks for an interface that is announced, or that may leak: shorter than a guest takes to use a new
+/// card.
 const LOOK_SOON: Duration = Duration::from_millis(10);
 
-/// The token of the watch by which xenstore tells of domains that end.
+/// The token of the watch for domains that end.
 const END: &str = "end";
 
 /// The cards of `domain`.
@@ -51,16 +52,16 @@ pub(in crate::guest) fn of(domain: DomId) -> Result<Vec<Card>, XenGuestError> {
     }
 }
 
-/// What a card sends by: netback's interface, and QEMU's while it emulates one, which ends when a driver in the guest
-/// unplugs the emulated card. QEMU's can send at any time. It is not announced: QEMU does so itself, and switches would
-/// look for the guest where it may not be.
+/// The interfaces of a card: netback's, and QEMU's while QEMU emulates the card, until a driver in the guest unplugs
+/// the emulated card. The guest can send by QEMU's at any time. QEMU's is not announced: QEMU does that itself, and
+/// switches would look for the guest where it may not be.
 fn interfaces(vif: Vif) -> impl Iterator<Item = Card> {
     let tap = vif.tap.filter(|tap| Path::new("/sys/class/net").join(tap).exists());
     let tap = tap.map(|interface| Card { interface, mac: None, is_connected: true });
     [Card { interface: vif.name, mac: vif.mac, is_connected: vif.is_connected }].into_iter().chain(tap)
 }
 
-/// The configuration of a guest whose cards have changed, on its way to the loop.
+/// The new configuration of a guest whose cards have changed, for the loop.
 #[derive(Clone, Debug)]
 pub(in crate::guest) struct Renewed {
     config: Arc<Mutex<Option<Vec<u8>>>>,
@@ -68,12 +69,12 @@ pub(in crate::guest) struct Renewed {
 }
 
 impl Renewed {
-    /// Nothing yet; `waker` wakes the loop for what comes.
+    /// No configuration yet. `waker` wakes the loop when there is one.
     pub(in crate::guest) fn new(waker: LoopWaker) -> Self {
         Self { config: Arc::default(), waker }
     }
 
-    /// What came since this was asked last.
+    /// The configuration that came since the last call.
     pub(in crate::guest) fn take(&self) -> Option<Vec<u8>> {
         self.config.lock().take()
     }
@@ -84,11 +85,11 @@ impl Renewed {
     }
 }
 
-/// The domain whose cards are followed.
+/// A domain whose cards are followed.
 pub(in crate::guest) struct Watched {
     pub(in crate::guest) xen: Xen,
     pub(in crate::guest) domain: DomId,
-    /// Its guest's name.
+    /// The guest's name.
     pub(in crate::guest) name: String,
 }
 
@@ -97,22 +98,22 @@ pub(in crate::guest) struct Follower {
     watched: Watched,
     renewed: Renewed,
     ended: Ended,
-    /// The cards in libxl's configuration of the guest, as the loop has it.
+    /// The cards in the guest's configuration as the loop has it.
     known: Value,
-    /// The interfaces for which that was looked at.
+    /// Interfaces already compared with the configuration.
     looked_at: Option<Vec<String>>,
-    /// When the guest began to connect its cards.
+    /// The time when the guest began to connect its cards.
     begun: Instant,
 }
 
 impl Follower {
-    /// Of a guest as `config` describes it; another configuration goes to `renewed`, its end to `ended`.
+    /// For a guest with this `config`. Another configuration goes to `renewed`, the guest's end to `ended`.
     pub(in crate::guest) fn new(watched: Watched, config: &[u8], renewed: Renewed, ended: Ended) -> Self {
         let known = cards_in(config);
         Self { watched, renewed, ended, known, looked_at: None, begun: Instant::now() }
     }
 
-    /// Has `output` follow the cards as long as somebody else holds it.
+    /// Makes `output` follow the cards for as long as somebody else holds it.
     pub(in crate::guest) fn follow(self, output: &HeldOutput) -> io::Result<()> {
         let output = output.downgrade();
         Builder::new().name("cards".into()).spawn(move || self.run(&output))?;
@@ -151,7 +152,7 @@ impl Follower {
         }
     }
 
-    /// Waits for news of the cards, `time_max` at most. Every domain of the host that ends is told of: that alone is no
+    /// Waits at most `time_max` for news of the cards. Every domain of the host that ends is reported; that alone is no
     /// reason to read all cards.
     fn wait(&self, store: &mut Xenstore, time_max: Duration) -> Result<(), StoreError> {
         let until = Instant::now() + time_max;
@@ -166,9 +167,9 @@ impl Follower {
         }
     }
 
-    /// Tells the loop of another configuration: a takeover would build the guest with the cards it had before. Asking
-    /// xl takes a while, so it is done only when a card has come or gone; and not while a guest that was just taken over
-    /// connects its cards, which it was built with, and for which it needs the processor.
+    /// Reports another configuration to the loop, because a takeover would build the guest with its former cards.
+    /// Asking xl takes a while, so it is done only when a card was added or removed, and not while a guest that was
+    /// just taken over connects the cards it was built with, for which it needs the processor.
     fn compare(&mut self, cards: Vec<Card>) {
         let settles = cards.iter().any(|card| !card.is_connected) && self.begun.elapsed() < CONNECT_MAX;
         if settles {
@@ -192,7 +193,7 @@ impl Follower {
     }
 }
 
-/// The cards in a configuration of libxl's.
+/// The cards in a configuration of libxl.
 fn cards_in(config: &[u8]) -> Value {
     let json = config.strip_suffix(&[0]).unwrap_or(config);
     serde_json::from_slice::<Value>(json).map_or(Value::Null, |mut config| config["nics"].take())

@@ -1,10 +1,10 @@
-//! A guest that ends, by itself or by another's hand: seen at once, also while no checkpoint is made of it.
+//! Notices at once that a guest has ended, whoever ended it, even while no checkpoint is made of it.
 //!
 //! ```text
 //!   xenstore @releaseDomain ──► cards thread ──► domain_info: gone, dying, shut down ──► Ended ──wakes─► loop: GuestGone
 //! ```
 //!
-//! A suspended guest has not ended. What Xen does not say is not an end.
+//! A suspended guest has not ended. If Xen does not answer, the guest counts as not ended.
 
 use crate::guest::waker::LoopWaker;
 use std::sync::Arc;
@@ -19,12 +19,12 @@ pub(in crate::guest) struct Ended {
 }
 
 impl Ended {
-    /// Not yet; `waker` wakes the loop once it has.
+    /// Not ended yet. `waker` wakes the loop when it has.
     pub(in crate::guest) fn not_yet(waker: LoopWaker) -> Self {
         Self { is_so: Arc::default(), waker }
     }
 
-    /// Whether it has.
+    /// Whether the guest has ended.
     pub(in crate::guest) fn is_so(&self) -> bool {
         self.is_so.load(Ordering::Acquire)
     }

@@ -1,5 +1,5 @@
-//! Why a domain of Xen cannot be protected, built, paused or ended here. Each text follows the name of the guest that it is
-//! about, and says what to do where somebody can do something.
+//! Why a Xen domain cannot be protected, built, paused or ended here. Each text follows the name of the guest, and says
+//! what to do if anything can be done.
 
 use super::host_lock::HostLockError;
 use super::obstacle::Obstacle;
@@ -13,75 +13,75 @@ use understudy_xen::xenstore::StoreError;
 use understudy_xen::xl::XlError;
 use understudy_xen::{DomId, XenError};
 
-/// What is wrong with a guest, or with whoever was asked about it.
+/// What is wrong with a guest, or with the programs asked about it.
 #[derive(thiserror::Error, Debug)]
 pub enum XenGuestError {
-    /// The hypervisor refuses.
+    /// The hypervisor refused.
     #[error(transparent)]
     Hypervisor(#[from] XenError),
-    /// xl refuses.
+    /// xl refused.
     #[error(transparent)]
     Toolstack(#[from] XlError),
-    /// Xenstore refuses.
+    /// Xenstore refused.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A label of it cannot be read.
+    /// A label of the guest cannot be read.
     #[error(transparent)]
     Label(#[from] LabelError),
-    /// What it sends cannot be held.
+    /// The guest's output cannot be held.
     #[error(transparent)]
     Network(#[from] KernelError),
-    /// It cannot be described or copied.
+    /// The guest cannot be described or copied.
     #[error(transparent)]
     Source(#[from] DomainError),
-    /// Its changes cannot be found by comparing.
+    /// The guest's changes cannot be found by comparing.
     #[error(transparent)]
     Compare(#[from] CompareError),
     /// Another engine runs on this host.
     #[error(transparent)]
     Locked(#[from] HostLockError),
-    /// It is configured as no guest may be.
+    /// The guest's configuration is not supported.
     #[error(transparent)]
     Unfit(#[from] Obstacle),
     /// This host lacks something.
     #[error(transparent)]
     System(#[from] io::Error),
-    /// It is on its way out.
+    /// The domain is being destroyed.
     #[error("it is being destroyed")]
     Dying,
-    /// It runs no more.
+    /// The guest has shut down.
     #[error("it has ended (shutdown reason {reason}) and was not removed")]
     Ended {
         /// Xen's number of the reason.
         reason: u32,
     },
-    /// Another program is at work on it.
+    /// Another program works on the guest.
     #[error("it is suspended: being saved or migrated")]
     Suspended,
-    /// Somebody paused it.
+    /// Somebody has paused the guest.
     #[error("it is paused; unpause it if it may run here")]
     Paused,
-    /// Another engine has it.
+    /// Another engine runs the guest.
     #[error("an engine runs it (process {pid}); `understudy unprotect` there ends that")]
     RunByEngine {
-        /// That engine's process.
+        /// The process of that engine.
         pid: u32,
     },
-    /// `remus -b` has it.
+    /// `remus -b` makes checkpoints of the guest.
     #[error("`understudy remus -b` makes checkpoints of it that go nowhere (process {pid}); end that first")]
     RunByRemus {
-        /// That command's process.
+        /// The process of that command.
         pid: u32,
     },
-    /// Whether the process that labelled it still runs is not known.
+    /// It is not known whether the process that labelled the domain still runs.
     #[error("whether process {pid} still has it is not known: {source}")]
     OwnerUnknown {
         /// The process.
         pid: u32,
-        /// What /proc said.
+        /// The error from /proc.
         source: io::Error,
     },
-    /// A driver domain serves its card.
+    /// A driver domain serves a card of the guest.
     #[error(
         "its network card {device} is served by domain {backend}, where its output cannot be held; use a bridge of dom0"
     )]
@@ -91,31 +91,31 @@ pub enum XenGuestError {
         /// The driver domain.
         backend: DomId,
     },
-    /// Its name is taken here by a guest that no engine has run.
+    /// A guest that no engine has run has the same name here.
     #[error(
         "domain {domain} is called {name} too and was never protected; rename or destroy it, or a takeover will fail"
     )]
     Namesake {
-        /// The other one.
+        /// The other domain.
         domain: DomId,
-        /// The name of both.
+        /// The common name.
         name: String,
     },
-    /// xl said that all went well.
+    /// xl reported success, but there is no domain.
     #[error("xl built a domain, but there is none of its name")]
     NotBuilt,
-    /// Its last commit is in a file, from which a person may start it.
+    /// The guest's last commit is in a file, from which a person may start it.
     #[error("{why}; its last commit is in {}: make room and run `xl restore {}`", file.display(), file.display())]
     InFile {
-        /// Why it was not started from it.
+        /// Why the guest was not started from it.
         why: Box<Self>,
         /// The file.
         file: PathBuf,
     },
-    /// It has gone meanwhile.
+    /// The guest is gone meanwhile.
     #[error("it is not run here any more")]
     Forgotten,
-    /// A defect, of which the log has more.
+    /// A defect; the log has details.
     #[error("looking for it panicked; the log says where")]
     Panicked,
 }

@@ -1,4 +1,4 @@
-//! One engine on a host: a lock that the engine of Xen's guests holds as long as it runs, and that `doctor` takes while it
+//! One engine for each host: a lock that the engine of Xen guests holds while it runs, and that `doctor` takes while it
 //! repairs.
 //!
 //! ```text
@@ -6,8 +6,8 @@
 //!                                 "4711 56789"       who, for people
 //! ```
 //!
-//! Two engines would attach to the same interfaces, end each other's standing domains and read each other's dirty logs.
-//! The kernel drops the lock when its process ends, however it ends.
+//! Two engines would attach to the same interfaces, end each other's standby domains and read each other's dirty logs.
+//! The kernel releases the lock when its process ends, however it ends.
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
@@ -19,10 +19,10 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 use understudy_xen::process::Process;
 
-/// Where it lies.
+/// The path of the lock file.
 const PATH: &str = "/run/understudy/host.lock";
 
-/// A process that was killed holds it until the kernel has freed its memory.
+/// How long a killed process may hold the lock, until the kernel has freed its memory.
 const DYING_MAX: Duration = Duration::from_secs(3);
 const RETRY: Duration = Duration::from_millis(50);
 
@@ -35,20 +35,20 @@ pub struct HostLock {
 /// Why the lock is not held.
 #[derive(thiserror::Error, Debug)]
 pub enum HostLockError {
-    /// Somebody holds it.
+    /// Another process holds it.
     #[error("another understudy runs on this host{} and holds {}; there is one for all guests of a host", by(.holder), path.display())]
     Held {
-        /// The lock.
+        /// The path of the lock.
         path: PathBuf,
-        /// Who, if that can be read.
+        /// The holder, if the file names it.
         holder: Option<Process>,
     },
-    /// The file cannot be had.
+    /// The lock file cannot be opened.
     #[error("the lock of this host, {}, cannot be had: {source}", path.display())]
     Io {
-        /// The lock.
+        /// The path of the lock.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 }
@@ -115,7 +115,7 @@ mod tests {
         HostLock::take_at(&path, Duration::ZERO).unwrap();
     }
 
-    /// An engine's xl may outlive it, and a doctor must not take that for the engine.
+    /// An engine's xl may outlive the engine. `doctor` must not mistake it for the engine.
     #[test]
     fn what_its_holder_started_does_not_hold_it() {
         let folder = tempfile::tempdir().unwrap();

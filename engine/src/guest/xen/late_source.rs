@@ -1,13 +1,13 @@
-//! The source of a guest that was just let go here, found as late as it takes: a guest that runs is never said not to,
-//! because what makes its checkpoints could not be had at that moment.
+//! The source of a guest that has just been started here. It is opened as late as necessary: a guest that runs must not
+//! be reported as failed because its checkpoints cannot be made yet.
 //!
 //! ```text
-//!   Awaited ──open──► Open ── every call is the source's own
+//!   Awaited ──open──► Open ── every call is passed on
 //!      │  └ fails: the call fails with the reason, and the next full sync tries again
-//!      └ describe: what the guest was when its copy was taken
+//!      └ describe: the guest's description when its copy was taken
 //! ```
 //!
-//! A full sync is tried again by the session for as long as the guest is unprotected, so nothing here waits or gives up.
+//! The session repeats a full sync for as long as the guest is unprotected, so nothing here waits or gives up.
 //!
 //! Not here: a source whose threads have failed ([`remake`](super::remake)).
 
@@ -21,13 +21,13 @@ use understudy_checkpoint::domain::{Description, DomainError, DomainState, LogTe
 use understudy_checkpoint::epoch::Staging;
 use understudy_checkpoint::pages::DirtyBitmap;
 
-/// Between two attempts of whoever waits for it.
+/// Time between two attempts of [`await_open`](LateSource::await_open).
 const RETRY: Duration = Duration::from_millis(20);
 
-/// How a source is found, and how much memory comparing its guest takes.
+/// Opens a source. Also returns the memory that comparing takes.
 type Open = Box<dyn FnMut() -> Result<(BoxedSource, u64), XenGuestError> + Send>;
 
-/// A source that is opened when it is first needed.
+/// A source that is opened when first needed.
 pub(in crate::guest) struct LateSource {
     what: Description,
     open: Open,
@@ -41,13 +41,13 @@ enum State {
     Open {
         source: Box<dyn Source>,
         compared_bytes: u64,
-        /// Whoever copies it knows what it is.
+        /// The engine has described the guest already.
         is_described: bool,
     },
 }
 
 impl LateSource {
-    /// Of a guest that was `what`, to be found by `open`.
+    /// A source of a guest described by `what`, which `open` will open.
     pub(in crate::guest) fn new(
         what: Description,
         open: impl FnMut() -> Result<(BoxedSource, u64), XenGuestError> + Send + 'static,
@@ -56,7 +56,7 @@ impl LateSource {
         Self { what, open: Box::new(open), state: State::Awaited { why } }
     }
 
-    /// Tries for `time_max` at most. Why it is not open then, if it is not.
+    /// Tries to open it for at most `time_max`. Returns why it is not open, if it is not.
     pub(in crate::guest) fn await_open(&mut self, time_max: Duration) -> Option<&str> {
         let begun = Instant::now();
         while let Err(_) = self.opened()
@@ -70,7 +70,7 @@ impl LateSource {
         }
     }
 
-    /// Memory that comparing its guest takes, as far as that is known.
+    /// Memory used to find changes by comparing, if it is known.
     pub(in crate::guest) fn compared_bytes(&self) -> u64 {
         match self.state {
             State::Awaited { .. } => 0,
@@ -78,7 +78,7 @@ impl LateSource {
         }
     }
 
-    /// Opens it, unless it is open. A panic is a failure like others: the guest runs.
+    /// Opens the source unless it is open. A panic counts as a failure like others, because the guest runs.
     fn opened(&mut self) -> Result<(), DomainError> {
         if let State::Open { .. } = self.state {
             return Ok(());
@@ -104,7 +104,8 @@ impl LateSource {
     }
 }
 
-/// Whether a copy that was offered as one can be made of the other. A configuration is compared by whoever follows it.
+/// Whether a copy that was offered under one description can be made from the other. Configurations are compared
+/// elsewhere.
 fn is_same(one: &Description, other: &Description) -> bool {
     let Description { kind, page_count, libxc_version, xen_version, config: _, static_records } = one;
     (kind, page_count, libxc_version, xen_version, static_records)

@@ -1,4 +1,4 @@
-//! A domain of Xen as the engine runs it: paused, unpaused, marked, destroyed.
+//! [`XenMachine`]: a Xen domain as the engine runs it: paused, unpaused, labelled, destroyed.
 //!
 //! Not here: how it is found, built and checkpointed ([`xen`](crate::guest::xen)).
 
@@ -22,20 +22,20 @@ pub struct XenMachine {
     xen: Xen,
     domain: DomId,
     name: String,
-    /// Xen counts pauses; what is asked of a machine twice is done once.
+    /// Whether we have paused it. Xen counts pauses, but a machine is paused once.
     is_paused: AtomicBool,
     renewed: Renewed,
     settled: Settled,
-    /// How its source is made anew; set once it has one.
+    /// Makes the source again; set once there is one.
     remake: OnceLock<Remake>,
     ended: Ended,
-    /// Its output follows its cards.
+    /// Whether its output follows its cards.
     is_followed: Mutex<bool>,
     noted: Noted,
 }
 
 impl XenMachine {
-    /// A domain that is paused, or not.
+    /// A domain that is paused or not.
     pub(in crate::guest) fn new(
         xen: &Xen,
         domain: DomId,
@@ -73,7 +73,7 @@ impl XenMachine {
         &self.settled
     }
 
-    /// Has `start` begun to follow its cards, once.
+    /// Makes `start` follow its cards, once.
     pub(in crate::guest) fn followed_by(&self, start: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
         let mut is_followed = self.is_followed.lock();
         if !*is_followed {
@@ -83,7 +83,7 @@ impl XenMachine {
         Ok(())
     }
 
-    /// Told how its source is made anew.
+    /// Sets how its source is made again.
     pub(in crate::guest) fn remade_by(&self, remake: Remake) {
         let _ = self.remake.set(remake);
     }

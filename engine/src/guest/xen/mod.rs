@@ -1,13 +1,13 @@
-//! Xen's guests as the engine runs them: found by name, activated from an image, paused, destroyed.
+//! Xen guests as the engine runs them: found by name, activated from an image, paused, destroyed.
 //!
 //! ```text
 //!   primary:    xl list -l ──► XenSource (hypercalls, kept mappings) │ XenMachine
-//!   secondary:  a domain that stands by, its memory the image ──► unpause ──► the same two
-//!               where there is none: image ──restore file──► xl restore -p ──► unpause ──► …
+//!   secondary:  a standby domain, whose memory is the image ──► unpause ──► the same two
+//!               without one: image ──restore file──► xl restore -p ──► unpause ──► …
 //! ```
 //!
-//! What the guest sends is held from before it runs; each domain is marked with its generation, by which a later engine
-//! knows it again.
+//! A guest's output is held before the guest runs. Each domain is labelled with its generation, by which a later engine
+//! recognises it.
 
 mod admission;
 mod build;
@@ -54,34 +54,35 @@ use understudy_xen::xenstore::StoreError;
 use understudy_xen::xl::{self, XlGuest};
 use understudy_xen::{DomId, Xen, domain_labels};
 
-/// How long a guest that was created is given to connect its cards before it is protected all the same. Linux does so
-/// from the thread by which it suspends: one that is asked to suspend before stands still for its 20 s of freezing tasks.
+/// How long a newly created guest may take to connect its cards before it is protected all the same. Linux connects
+/// them in the thread that suspends: if it is asked to suspend earlier, it stops for the 20 s in which it tries to
+/// freeze tasks.
 const STARTING_MAX: Duration = Duration::from_secs(60);
 
 /// Guests whose changes are found by comparing.
 #[derive(Clone, Default, Debug)]
 pub struct Compare {
-    /// Of those that are taken over here.
+    /// Names of guests that are compared once they are taken over here.
     pub names: BTreeSet<String>,
-    /// Memory that each may take, at most; never more than the host has available.
+    /// Most memory that each may use; never more than the host has available.
     pub bytes_max: u64,
 }
 
 /// Why a guest is not ready to be protected.
 #[derive(thiserror::Error, Debug)]
 pub enum NotFound {
-    /// There is none.
+    /// There is no such guest.
     #[error("it does not run here")]
     Absent,
-    /// It was created a moment ago.
+    /// The guest was created a moment ago.
     #[error(
         "it has just been started and has not connected its network card yet; it is protected as soon as it has"
     )]
     Starting,
-    /// A guest that is found is claimed, which another host may have done.
+    /// A guest that is found has to be claimed at the witness, because another host may have claimed it.
     #[error("the witness does not answer, so nobody can say whether it may run here")]
     NoWitness,
-    /// It cannot be protected.
+    /// The guest cannot be protected.
     #[error(transparent)]
     Unfit(XenGuestError),
 }
@@ -101,14 +102,14 @@ pub struct XenHost {
     pub(in crate::guest) xen: Xen,
     pub(in crate::guest) outputs: OutputMaker,
     pub(in crate::guest) compare: Compare,
-    /// `None` beside an engine.
+    /// `None` if it runs beside an engine.
     lock: Option<Arc<HostLock>>,
     pub(in crate::guest) building: Building,
 }
 
 impl XenHost {
-    /// Opens the hypervisor, as the one engine of this host. Guests' output is held by queues of `outputs`. What an engine
-    /// that is gone had stand by goes: its memory is needed.
+    /// Opens the hypervisor, as the only engine of this host. `outputs` makes the queues for guests' output. Destroys
+    /// standby domains of engines that are gone, because their memory is needed.
     pub fn open(outputs: OutputMaker, compare: Compare) -> Result<Self, XenGuestError> {
         let mut host = Self::beside(outputs, compare)?;
         host.lock = Some(Arc::new(HostLock::take()?));
@@ -120,12 +121,13 @@ impl XenHost {
         Ok(host)
     }
 
-    /// The same, beside an engine that may run on this host.
+    /// [`open`](Self::open) beside an engine that may run on this host.
     pub fn beside(outputs: OutputMaker, compare: Compare) -> Result<Self, XenGuestError> {
         Ok(Self { xen: Xen::open()?, outputs, compare, lock: None, building: Building::default() })
     }
 
-    /// The guest `name`, ready to be protected, its changes found as told. The error says why it is not.
+    /// Finds the guest `name`, ready to be protected; `how` says how its changes are found. The error says why it is
+    /// not ready.
     pub fn find(&self, name: &str, how: FindChanges) -> Result<RunningGuest, NotFound> {
         let Some(domain) = xl::domain_named(name)? else {
             return Err(NotFound::Absent);
@@ -155,13 +157,13 @@ impl XenHost {
         Ok(RunningGuest { machine, source, output, past, compared_bytes })
     }
 
-    /// An error if somebody else makes checkpoints of a domain, or if that cannot be learnt.
+    /// Fails if somebody else makes checkpoints of a domain, or if that is not known.
     pub fn is_free(domain: DomId) -> Result<(), XenGuestError> {
         check_free(&domain_labels::of(domain)?)
     }
 
-    /// Labels the domain as this process's, unless somebody else has it: two would read each other's dirty log, and each
-    /// would miss what the other has read.
+    /// Labels the domain with this process, unless somebody else has it: two processes would read each other's dirty
+    /// log, and each would miss what the other has read.
     fn claim(&self, domain: DomId) -> Result<(), XenGuestError> {
         Self::is_free(domain)?;
         if self.lock.is_none() {
@@ -172,7 +174,7 @@ impl XenHost {
         Self::is_free(domain)
     }
 
-    /// What a domain was to an engine that is gone. The error says why it cannot be protected as it stands.
+    /// The domain's state under an engine that is gone. The error says why the domain cannot be protected.
     fn past(&self, domain: DomId) -> Result<Option<PreviousRun>, XenGuestError> {
         let info = self.xen.domain_info(domain)?;
         let info = info.filter(|info| !info.is_dying()).ok_or(XenGuestError::Dying)?;
@@ -203,7 +205,7 @@ impl XenHost {
         self.follow_cards(domain, config, machine, output)
     }
 
-    /// Has its output follow its cards, if it does not yet.
+    /// Makes its output follow its cards, unless it does already.
     pub(in crate::guest) fn follow_cards(
         &self,
         domain: DomId,
@@ -221,8 +223,8 @@ impl XenHost {
         Ok(machine.followed_by(start)?)
     }
 
-    /// The same, of a guest that is nobody else's, and whether it runs or not: a card that cannot be held is tried again,
-    /// and nothing can be copied before.
+    /// [`hold`](Self::hold) for a guest that nobody else has, whether it runs or not: a card that cannot be held is
+    /// tried again, and nothing can be copied before.
     pub(in crate::guest) fn hold_all(
         &self,
         domain: DomId,
@@ -235,7 +237,7 @@ impl XenHost {
         Ok(())
     }
 
-    /// Lets a domain run that was made of a guest's image.
+    /// Lets a domain run that was made from a guest's image.
     pub(in crate::guest) fn begin(
         &self,
         start: &Start<'_>,
@@ -267,13 +269,13 @@ impl XenHost {
         RunningGuest { machine, source, output, past: None, compared_bytes }
     }
 
-    /// Whether changes of the guest `name` are found by comparing, once it is taken over here.
+    /// Whether changes of the guest `name` are found by comparing once it is taken over here.
     pub(in crate::guest) fn compares(&self, name: &str) -> bool {
         self.compare.names.contains(name)
     }
 }
 
-/// An error if a domain is somebody else's, or if that is not known.
+/// Fails if somebody else has the domain, or if that is not known.
 fn check_free(marks: &Labels) -> Result<(), XenGuestError> {
     let lives = |process: Option<Process>| match process.filter(|process| !process.is_this()) {
         None => Ok(None),
@@ -288,7 +290,7 @@ fn check_free(marks: &Labels) -> Result<(), XenGuestError> {
     lives(marks.blackhole)?.map_or(Ok(()), |pid| Err(XenGuestError::RunByRemus { pid }))
 }
 
-/// Whether a guest can be protected at all.
+/// Fails if a guest cannot be protected at all.
 fn check(guest: &XlGuest) -> Result<(), XenGuestError> {
     obstacle::Obstacle::of(guest).next().map_or(Ok(()), |obstacle| Err(obstacle.into()))
 }
@@ -307,7 +309,7 @@ impl Host for XenHost {
         }
     }
 
-    /// The frames of a PVH or HVM guest go up to 4 GiB, however little memory it has.
+    /// A PVH or HVM guest has frames up to 4 GiB, however little memory it has.
     fn fallback_bytes(&self, what: &Description) -> u64 {
         let pages = xl::pages_max(&what.config).map_or(what.page_count, |pages| pages.min(what.page_count));
         pages.saturating_mul(PAGE_SIZE as u64 + 1)
@@ -365,7 +367,7 @@ impl Host for XenHost {
     }
 }
 
-/// What a dead engine left here of the guest `name`, run last under a generation before `newest`.
+/// What a dead engine left here of the guest `name`, last run under a generation before `newest`.
 fn left_before(name: &str, newest: Generation) -> Result<Option<(DomId, Generation)>, XenGuestError> {
     let Some(domain) = xl::domain_named(name)? else { return Ok(None) };
     match domain_labels::read(domain)? {

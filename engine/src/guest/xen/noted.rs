@@ -1,11 +1,12 @@
-//! The generation that a domain is marked with: written by a thread of its own, again and again until xenstore has it.
+//! Writes the generation label of a domain, in a separate thread, and repeats that until xenstore has it.
 //!
 //! ```text
 //!   loop ── mark(g) ──► thread ── xenstore ──► written = g ──wakes─► loop: what waited for the mark leaves
 //!                          └── xenstored hangs, refuses ── 3 s ──┘
 //! ```
 //!
-//! The loop waits for none of it: what must not be before the mark waits by itself (`node/primary/gate.rs`).
+//! The loop does not wait for it. Whatever must not happen before the label is written waits separately
+//! (`node/primary/gate.rs`).
 
 use crate::guest::waker::LoopWaker;
 use parking_lot::Mutex;
@@ -15,10 +16,10 @@ use std::time::Duration;
 use understudy_checkpoint::Generation;
 use understudy_xen::xenstore::StoreError;
 
-/// How long after a failed attempt the next one is made.
+/// The pause after a failed attempt.
 const RETRY: Duration = Duration::from_secs(3);
 
-/// How a generation is written; the error is for the log.
+/// Writes a generation; the error is for the log.
 type Write = dyn Fn(Generation) -> Result<(), StoreError> + Send + Sync;
 
 struct Inside {
@@ -35,7 +36,7 @@ struct Shared {
     retry: Duration,
 }
 
-/// The mark of one domain.
+/// The generation label of one domain.
 pub(in crate::guest) struct Noted(Arc<Shared>);
 
 impl std::fmt::Debug for Noted {

@@ -1,31 +1,32 @@
-//! What a guest of real Xen must not have to be protected, today. The engine refuses it, and preflight says so before.
+//! [`Obstacle`]: what keeps a guest of real Xen from being protected today. The engine refuses such a guest, and
+//! preflight reports it in advance.
 
 use understudy_xen::DomId;
 use understudy_xen::xl::{OddDeviceModel, XlGuest};
 
-/// A reason that lies in how the guest is configured. The text follows the guest's name and says what to do.
+/// A reason in the guest's configuration. The text follows the guest's name and says what to do.
 #[derive(thiserror::Error, Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Obstacle {
-    /// It is no guest.
+    /// The control domain is not a guest.
     #[error("it is the control domain of this host, which runs understudy itself; name a guest")]
     ControlDomain,
-    /// Its state could be told to no other host.
+    /// The state of this device model cannot be sent to another host.
     #[error("its device model is qemu-traditional, which cannot be saved; remove device_model_version")]
     TraditionalDeviceModel,
-    /// Nobody here reaches it.
+    /// A device model in a stub domain cannot be reached.
     #[error(
         "its device model runs in a stub domain, where it cannot be saved; remove device_model_stubdomain_override"
     )]
     StubDomain,
-    /// Hardware cannot follow.
+    /// Passed-through hardware cannot move.
     #[error("it has devices of this host passed through, which no other host has; detach them")]
     PassedThrough,
-    /// Memory and disks would stand at different moments, and two hosts could write.
+    /// Memory and disks would be of different times, and two hosts could write to the disks.
     #[error(
         "it has disks, which are not replicated and not fenced yet (nothing would keep both hosts from writing to them)"
     )]
     Disks,
-    /// What such devices hold, or send by ways of their own, is in no checkpoint.
+    /// The state and output of such devices are in no checkpoint.
     #[error(
         "it has devices of a class that is not replicated (9pfs, pvcalls, vtpm, channels, virtio and the like), or \
          device_model_args, which may be any device; `xl list -l` shows them; remove them from its configuration"
@@ -39,7 +40,7 @@ pub enum Obstacle {
 }
 
 impl Obstacle {
-    /// All that this guest has.
+    /// All obstacles of this guest.
     pub fn of(guest: &XlGuest) -> impl Iterator<Item = Self> {
         let all = [
             (Self::ControlDomain, guest.domain == DomId::DOM0),

@@ -1,4 +1,4 @@
-//! A source made anew after its threads have failed: by a thread of its own, since finding a guest's memory may take long
+//! Makes a source again after its threads have failed, in a separate thread: finding a guest's memory may take long,
 //! and the loop has other guests.
 //!
 //! ```text
@@ -7,7 +7,7 @@
 //!                                  └─ later ──────────── "not yet", handed out at a later call
 //! ```
 //!
-//! Not here: when it is tried again (the node), and how a source is found ([`XenHost`](super::XenHost)).
+//! Not here: when this is repeated (the node), and how a source is found ([`XenHost`](super::XenHost)).
 
 use super::error::XenGuestError;
 use crate::guest::machine::BoxedSource;
@@ -18,10 +18,10 @@ use std::sync::{Arc, Weak};
 use std::thread::Builder;
 use std::time::Duration;
 
-/// How long the loop waits for a source that is being made.
+/// How long the loop waits for a source.
 const WAIT: Duration = Duration::from_millis(50);
 
-/// Held by a source as long as there is one.
+/// Held by a source as long as it exists.
 pub(in crate::guest) type Alive = Arc<()>;
 
 type Made = Result<BoxedSource, XenGuestError>;
@@ -40,7 +40,7 @@ pub(in crate::guest) enum NotRemade {
     Failed(#[from] XenGuestError),
 }
 
-/// Makes a guest's source anew.
+/// Makes a guest's source again.
 pub(in crate::guest) struct Remake {
     make: Make,
     state: Mutex<State>,
@@ -58,7 +58,7 @@ impl fmt::Debug for Remake {
 }
 
 impl Remake {
-    /// By `make`, once nobody holds `alive` any more. What is made holds what it is given.
+    /// Calls `make` once nobody holds `alive` any more. The source that it makes keeps the value it is given.
     pub(in crate::guest) fn new(alive: &Alive, make: impl Fn(Alive) -> Made + Send + Sync + 'static) -> Self {
         let state = State { alive: Arc::downgrade(alive), under_way: None };
         Self { make: Arc::new(make), state: Mutex::new(state) }

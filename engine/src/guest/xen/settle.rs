@@ -1,16 +1,16 @@
-//! A guest that was taken over settles: its driver connects its cards, then the network is told where it is, and a full
-//! copy of it may begin.
+//! Waits until a guest that was taken over has settled: its driver connects its cards, the network is told where the
+//! guest is, and a full copy of it may begin.
 //!
 //! ```text
 //!   unpause ──► xenstore: vif/N/state of all is 4 ──┬─► announced, five times in a second
 //!                (30 s at most)                     └─► Settled ──wakes─► loop: Input::GuestSettled
 //! ```
 //!
-//! Xenstore tells when a state changes. Asking for it many times a second would take the processor, and xenstore's turn,
-//! from the guest that is connecting its cards.
+//! Xenstore reports when a state changes. Asking for it many times a second would take processor time, and xenstore's,
+//! from the guest that connects its cards.
 //!
-//! Bridges send nothing by a card that is not connected, and switches may lose a frame just after a link has changed:
-//! hence the order, and the repetition.
+//! Bridges send nothing through a card that is not connected, and switches may lose a frame just after a link has
+//! changed; hence the order and the repetition.
 
 use super::cards::{self, CONNECT_MAX};
 use crate::guest::output::HeldOutput;
@@ -23,13 +23,13 @@ use understudy_xen::DomId;
 use understudy_xen::vifs;
 use understudy_xen::xenstore::{StoreError, Xenstore};
 
-/// How often that is looked at though nothing is told, and how long xenstore is left alone after an error.
+/// How often to check without an event, and how long to leave xenstore alone after an error.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// Waits before each announcement of a guest's new place.
+/// The waits before each announcement of a guest's new place.
 const ANNOUNCE_AFTER_MS: [u64; 5] = [0, 50, 150, 250, 500];
 
-/// Whether a guest has settled, or had its time for it.
+/// Whether a guest has settled, or has had its time for it.
 #[derive(Clone, Debug)]
 pub(in crate::guest) struct Settled {
     is_so: Arc<AtomicBool>,
@@ -37,12 +37,12 @@ pub(in crate::guest) struct Settled {
 }
 
 impl Settled {
-    /// Not yet; `waker` wakes the loop once it has.
+    /// Not settled yet. `waker` wakes the loop when it has.
     pub(in crate::guest) fn not_yet(waker: LoopWaker) -> Self {
         Self { is_so: Arc::default(), waker }
     }
 
-    /// Whether it has.
+    /// Whether the guest has settled.
     pub(in crate::guest) fn is_so(&self) -> bool {
         self.is_so.load(Ordering::Acquire)
     }
@@ -58,7 +58,7 @@ pub(in crate::guest) fn are_connected(domain: DomId) -> bool {
     cards::of(domain).is_ok_and(|cards| cards.iter().all(|card| card.is_connected))
 }
 
-/// Waits until the driver of `domain` has connected all its cards; whether it has by `deadline`.
+/// Waits until the driver of `domain` has connected all its cards. Returns whether it has by `deadline`.
 fn await_connected(domain: DomId, deadline: Instant) -> bool {
     loop {
         match follow_until_connected(domain, deadline) {
@@ -90,7 +90,7 @@ fn follow_until_connected(domain: DomId, deadline: Instant) -> Result<bool, Stor
     }
 }
 
-/// Waits, in a thread of its own, for `domain` to settle, says so and announces it.
+/// Waits in a separate thread for `domain` to settle, reports that, and announces the guest.
 pub(in crate::guest) fn watch(domain: DomId, output: &HeldOutput, settled: &Settled) {
     let (output, told) = (output.clone(), settled.clone());
     let wait = move || {

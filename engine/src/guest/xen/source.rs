@@ -1,4 +1,5 @@
-//! How the source of a Xen guest is found: at once, anew after its threads have failed, or late, of a guest that runs already.
+//! Finds the source of a Xen guest: at once; again, after its threads have failed; or late, for a guest that runs
+//! already.
 //!
 //! ```text
 //!   find      source ─► the guest is taken in
@@ -6,7 +7,7 @@
 //!                                                             └─ not yet ─► unprotected, found with a later full sync
 //! ```
 //!
-//! Not here: which guests those are, and what holds their output ([`xen`](crate::guest::xen)).
+//! Not here: which guests these are, and what holds their output ([`xen`](crate::guest::xen)).
 
 use super::XenHost;
 use super::error::XenGuestError;
@@ -25,18 +26,18 @@ use understudy_xen::DomId;
 use understudy_xen::domain::{Suspender, XenSource};
 use understudy_xen::xl::XlGuest;
 
-/// How long a guest that was started here is given until its memory can be found: a PV guest's can only once it has told
-/// Xen where its tables are on this host. Its output waits meanwhile.
+/// How long to wait for the memory of a guest that was started here: a PV guest's can be found only once the guest has
+/// told Xen where its tables are on this host. Its output waits meanwhile.
 const SOURCE_MAX: Duration = Duration::from_secs(10);
 
 impl XenHost {
-    /// How its source is made anew.
+    /// How to make its source again.
     pub(in crate::guest) fn remake(&self, alive: &Alive, guest: &XlGuest, how: FindChanges) -> Remake {
         let (host, guest) = (self.clone(), guest.clone());
         Remake::new(alive, move |alive| host.source(&guest, how, alive).map(|(source, _)| source))
     }
 
-    /// Its source, which holds `alive`, and how much memory comparing it takes.
+    /// Its source, which holds `alive`, and the memory that comparing takes.
     pub(in crate::guest) fn source(
         &self,
         guest: &XlGuest,
@@ -61,8 +62,9 @@ impl XenHost {
         Ok((BoxedSource(Box::new(source)), compared_bytes))
     }
 
-    /// The source of the guest `machine`, which runs here as `what`, and nowhere else. Whatever fails is tried again with
-    /// the next full sync; the guest goes on. `is_held`: its cards are. Also the memory that comparing it takes.
+    /// The source of the guest `machine`, described by `what`, which runs here and nowhere else. Whatever fails is
+    /// tried again with the next full sync; the guest continues. `is_held`: its cards are held. Also returns the memory
+    /// that comparing takes.
     pub(in crate::guest) fn late_source(
         &self,
         domain: DomId,

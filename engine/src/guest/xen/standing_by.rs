@@ -1,18 +1,18 @@
-//! A domain that stands by for a takeover, and what keeps the network from it: its cards are held, and nothing leaves by them,
-//! from their making on. The state it was tried with makes it the guest of some time ago, should anybody let it run.
+//! [`StandingBy`]: a standby domain together with what keeps it off the network. Its cards are held, and nothing leaves
+//! by them, from their creation on. If anybody let it run, it would be the guest of some time ago.
 //!
 //! ```text
-//!   replica ─► Standby + HeldOutput, fenced ──card made──► held ──activate──► the same HeldOutput holds as of its first epoch
-//!                                                           └─ dropped ──► the domain goes first, then what held its cards
+//!   replica ─► Standby + HeldOutput, fenced ──card made──► held ──activate──► the same HeldOutput holds from its first epoch on
+//!                                                           └─ dropped ──► the domain goes first, then the queues of its cards
 //! ```
 //!
 //! ```text
 //!   activate ─┬─► the guest
-//!             ├─ fails for what may pass ─► given back, some times      the session tries again, within its bound
+//!             ├─ fails, and may pass ─► given back, some times          the session tries again, within its bound
 //!             └─ fails ─► its image, in memory or in a file ─► another domain is built from it ([`build`](super::build))
 //! ```
 //!
-//! Not here: what the domain is made of (`understudy_xen::standby`), and how cards are found ([`cards`](super::cards)).
+//! Not here: how the domain is built (`understudy_xen::standby`), and how cards are found ([`cards`](super::cards)).
 
 use super::XenHost;
 use super::build::{Building, has_room, rescue};
@@ -32,25 +32,25 @@ use understudy_checkpoint::{Epoch, Page, PageEntry, Pfn};
 use understudy_xen::DomId;
 use understudy_xen::standby::Standby;
 
-/// A domain that stands by. Dropping it destroys the domain.
+/// A standby domain. Dropping it destroys the domain.
 pub struct StandingBy {
     // In this order they are dropped.
     pub(in crate::guest) standing: Box<Standby>,
     pub(in crate::guest) machine: Arc<XenMachine>,
     pub(in crate::guest) output: HeldOutput,
-    /// How often it was tried in vain to make it the guest.
+    /// How often activating it has failed.
     pub(in crate::guest) attempts: u32,
     pub(in crate::guest) host: XenHost,
 }
 
-/// How often a domain that stands by is tried before another is built of its image.
+/// How often to activate a standby domain before another is built from its image.
 const STANDING_ATTEMPTS: u32 = 5;
 
-/// What was made of a domain that stood by.
+/// What a standby domain has become.
 enum Stood {
-    /// The guest.
+    /// It is the guest.
     Itself(StandingBy),
-    /// Another domain was built of its image, and is the guest.
+    /// Another domain was built from its image, and is the guest.
     Built(DomId),
 }
 
@@ -61,7 +61,7 @@ impl fmt::Debug for StandingBy {
 }
 
 impl XenHost {
-    /// What is to keep the network from a domain that stands by.
+    /// Fences the network of a standby domain.
     pub(in crate::guest) fn stand_by(&self, name: &str, what: &Description, standing: Standby) -> StandingBy {
         let domain = standing.domain();
         let machine = Arc::new(self.machine(domain, name, true));
@@ -73,7 +73,7 @@ impl XenHost {
         StandingBy { standing: Box::new(standing), machine, output, attempts: 0, host: self.clone() }
     }
 
-    /// Makes a domain of the image in memory: paused, and its cards not held.
+    /// Builds a domain from an image in memory: paused, and its cards not held.
     pub(in crate::guest) fn built(
         &self,
         domain: DomId,
@@ -84,8 +84,8 @@ impl XenHost {
     }
 }
 
-/// Lets a domain that stands by be the guest; where it cannot, one is built from its memory, which takes up to
-/// `bytes_max` of this host's.
+/// Makes a standby domain the guest. If that fails, builds another from its memory, which takes up to `bytes_max` of
+/// this host's.
 fn stand_up(
     mut by: StandingBy,
     building: &Building,

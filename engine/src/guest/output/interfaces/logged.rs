@@ -1,11 +1,11 @@
-//! What is done to a card of which an error lets nothing out: nobody can do more about it than read of it.
+//! Operations on a card whose errors let nothing out: they can only be logged.
 //!
-//! Not here: what fails a cut, or gives protection up.
+//! Not here: errors that fail a cut or end protection.
 
 use std::sync::Arc;
 use understudy_netbuf::kernel::{CutOff, KernelError};
 
-/// Lets the output of a card pass that was cut off, in a thread of its own: the kernel may take its time.
+/// Lets the output of a cut-off card pass, in a separate thread because the kernel may take its time.
 pub(super) fn lift(interface: &str, cut_off: Arc<CutOff>) {
     let name = interface.to_owned();
     let lifting = std::thread::Builder::new().name("let-out".into());
@@ -15,7 +15,7 @@ pub(super) fn lift(interface: &str, cut_off: Arc<CutOff>) {
     }
 }
 
-/// An error of these never lets anything out: it is for the log.
+/// Logs an error that lets nothing out.
 pub(super) fn note(interface: &str, what: &str, result: Result<(), KernelError>) {
     if let Err(error) = result {
         tracing::error!(interface, %error, "What the guest sends cannot be {what}");

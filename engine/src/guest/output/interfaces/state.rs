@@ -1,4 +1,4 @@
-//! What is known of a guest's cards at a moment: those that are held, those that cannot be, and what leaked.
+//! The state of a guest's cards: those that are held, those that cannot be, and what leaked.
 //!
 //! Nothing here waits for the kernel.
 
@@ -22,12 +22,12 @@ pub(super) struct State {
     pub(super) open: Epoch,
     pub(super) held: Vec<(Card, OwnQueue)>,
     pub(super) unheld: Vec<Unheld>,
-    /// A card by which something may have left before it was held, and why.
+    /// The card by which something may have left before it was held, and why.
     pub(super) leak: Option<(String, String)>,
-    /// Frames lost, and faults seen, by queues that are no more.
+    /// Frames lost, and faults seen, by queues that are gone.
     pub(super) dropped_before: u64,
     pub(super) faults_before: u64,
-    /// How many faults the operator was told of.
+    /// How many faults were reported to the operator.
     pub(super) faults_told: u64,
 }
 
@@ -41,12 +41,12 @@ pub(super) struct Unheld {
 }
 
 impl Unheld {
-    /// What the guest sends by it leaves, or does once somebody sets its interface up.
+    /// Whether what the guest sends by it leaves, or will once somebody sets its interface up.
     pub(super) fn may_leak(&self) -> bool {
         self.cut_off.as_ref().is_none_or(|cut_off| cut_off.is_down())
     }
 
-    /// What may have left though it is cut off.
+    /// How something may have left although the card is cut off.
     pub(super) fn leak(&self) -> Option<Breach> {
         self.cut_off.as_ref().and_then(|cut_off| cut_off.leak())
     }
@@ -57,7 +57,7 @@ impl State {
         matches!(self.mode, Mode::Holding | Mode::Fenced)
     }
 
-    /// What was fenced holds from here on; what stood by so, as of epoch `open`.
+    /// Makes fenced queues hold again; queues of a standby domain do so from epoch `open` on.
     pub(super) fn revive(&mut self, open: Option<Epoch>) {
         if let Some(open) = open {
             self.open = open;
@@ -81,7 +81,7 @@ impl State {
         }
     }
 
-    /// What may have left since everything could.
+    /// What may have left since everything was last allowed to leave.
     pub(super) fn leak(&self) -> Option<OutputError> {
         let of_queues = self.held.iter().filter_map(|(_, queue)| queue.leak());
         let of_queues = of_queues.map(|fault| (fault.interface, fault.breach.to_string()));
@@ -91,7 +91,7 @@ impl State {
         Some(OutputError::Leaked { interface, why })
     }
 
-    /// Takes out what is not among `cards` any more, and queues whose interface is gone.
+    /// Removes the cards that are not in `cards`, and queues whose interface is gone.
     pub(super) fn take_gone(&mut self, cards: &[Card]) -> Vec<(Card, OwnQueue)> {
         let is_there = |name: &str| cards.iter().any(|card| card.interface == name);
         let goes = |(card, queue): &mut (Card, OwnQueue)| !is_there(&card.interface) || queue.is_gone();
