@@ -1,4 +1,5 @@
-//! Checkpoints that go nowhere: what protecting a guest would cost it, without another host (`xl remus -b`).
+//! `remus --blackhole`: makes checkpoints and discards them, to show what protecting a guest would cost without another
+//! host (`xl remus -b`).
 //!
 //! ```text
 //!   guest ──► Protector: capture thread ─► encode thread ─► Blackhole: counts
@@ -6,8 +7,9 @@
 //!     └── output held, cut, released ◄── this loop ◄──────────┘ and after the interval: the next capture
 //! ```
 //!
-//! Everything of a checkpoint is done but sending and holding it: pauses, encoding, output that waits. The guest is not
-//! protected: there is no session, no witness, no generation. Not here: a guest that a node protects ([`node`](crate::node)).
+//! Everything of a checkpoint is done except sending and holding it: pauses, encoding, output that waits. The guest is
+//! not protected: there is no session, no witness, no generation. Not here: a guest that a node protects
+//! ([`node`](crate::node)).
 
 use crate::config::Limits;
 use crate::guest::{
@@ -27,63 +29,63 @@ use understudy_session::primary::Capture;
 const BELL: Token = Token(0);
 const SIGNAL: Token = Token(1);
 
-/// Reports that wait: one checkpoint is under way at a time.
+/// Most reports that wait; one checkpoint is in progress at a time.
 const REPORTS_MAX: usize = 64;
 
-/// How long the end waits for the capture thread, as a node's does.
+/// How long the end waits for the capture thread; the same as in a node.
 const FINISH_MAX: Duration = Duration::from_secs(2);
 
-/// How the checkpoints are made.
+/// How to make checkpoints.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
-    /// From the end of one pause to the beginning of the next.
+    /// The time from the end of one pause to the beginning of the next.
     pub interval: Duration,
-    /// As of a node.
+    /// The same limits as a node's.
     pub limits: Limits,
-    /// A [`Summary`] is told this often.
+    /// How often a [`Summary`] is reported.
     pub tell_every: Duration,
 }
 
-/// Why there are no checkpoints, or no more.
+/// Why checkpoints cannot be made, or not any more.
 #[derive(thiserror::Error, Debug)]
 pub enum BlackholeError {
-    /// The guest cannot be protected as it is.
+    /// The guest cannot be protected.
     #[error("{0}")]
     Unfit(HostError),
-    /// A node had it, or has it.
+    /// A node runs the guest, or ran it.
     #[error(
         "an engine runs it, or ran it and is gone; `understudy status` shows it, `understudy unprotect` ends that, and \
          `understudy doctor` finds what a dead one left"
     )]
     Protected,
-    /// A checkpoint failed. The guest runs on, and its output passes.
+    /// A checkpoint failed. The guest continues, and its output passes.
     #[error("checkpoint {epoch} came to nothing: {why}")]
     CaptureFailed {
-        /// The checkpoint.
+        /// The epoch of the checkpoint.
         epoch: Epoch,
-        /// The capture thread's reason.
+        /// The reason, from the capture thread.
         why: String,
     },
-    /// A thread is gone.
+    /// A thread panicked.
     #[error("its {worker} thread panicked: {message}")]
     Panicked {
-        /// Which.
+        /// The thread.
         worker: &'static str,
-        /// With what.
+        /// The panic's message.
         message: String,
     },
     /// A thread does not answer.
     #[error(transparent)]
     Stuck(#[from] Stuck),
-    /// This host.
+    /// This host's system failed.
     #[error(transparent)]
     System(#[from] io::Error),
 }
 
-/// How it ended.
+/// How the checkpoints ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum End {
-    /// A signal came. The guest runs on, and its output passes.
+    /// A signal arrived. The guest continues, and its output passes.
     Stopped,
     /// The guest is gone.
     GuestEnded,
@@ -97,21 +99,21 @@ struct Checkpoint {
     bytes: u64,
 }
 
-/// What the checkpoints since the last summary cost.
+/// The cost of the checkpoints since the last summary.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Summary {
-    /// How many.
+    /// The number of checkpoints.
     pub checkpoints: usize,
-    /// Since the last summary.
+    /// The time since the last summary.
     pub within: Duration,
-    /// Median of how long the guest stood still.
+    /// The median pause.
     pub pause: Duration,
-    /// The longest.
+    /// The longest pause.
     pub pause_max: Duration,
-    /// Median of pages copied in a pause.
+    /// The median number of pages copied in a pause.
     pub dirty_pages: u64,
-    /// Median of bytes that would have gone to another host, without the link's headers. A full sync's include all that
-    /// was copied while the guest ran.
+    /// The median number of bytes that would be sent to another host, without the link's headers. A full sync's include
+    /// everything that was copied while the guest ran.
     pub bytes: u64,
 }
 
@@ -133,7 +135,7 @@ impl Summary {
     }
 }
 
-/// Finds the guest with the queues it is given, and makes checkpoints of it until it ends or `signal` does.
+/// Finds the guest, with queues from `outputs`, and makes checkpoints of it until it ends or `signal` arrives.
 pub fn run(
     find: impl FnOnce(OutputMaker) -> Result<RunningGuest, BlackholeError>,
     plan: &Plan,
@@ -157,12 +159,12 @@ pub fn run(
     result
 }
 
-/// What is done next.
+/// The next step.
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    /// A capture is under way, or its encoding.
+    /// A capture or its encoding is in progress.
     Making { captured: Option<(Instant, PauseTimes, u64)>, whole_bytes: Option<u64> },
-    /// The next capture begins then.
+    /// The next capture begins at this time.
     Resting { until: Instant },
 }
 
@@ -273,7 +275,7 @@ impl Run {
         self.protector.capture(order)
     }
 
-    /// What the threads have said; whether the guest is gone.
+    /// Handles the threads' reports. Returns whether the guest is gone.
     fn hear(&mut self) -> Result<bool, BlackholeError> {
         while let Ok((_, report)) = self.reports.try_recv() {
             match report {
@@ -298,7 +300,7 @@ impl Run {
         Ok(false)
     }
 
-    /// Takes the steps that are due: a checkpoint that is whole is as good as acked.
+    /// Takes the steps that are due. A complete checkpoint counts as acked.
     fn go_on(&mut self) -> Result<(), Stuck> {
         if let Step::Making { captured: Some((at, pause, dirty_pages)), whole_bytes: Some(bytes) } = self.step
         {
@@ -325,7 +327,7 @@ impl Run {
         self.made.clear();
     }
 
-    /// The guest runs on as if nothing had been. A capture that is under way is given up.
+    /// Lets the guest continue as if nothing had happened. A capture in progress is given up.
     fn end(self) {
         self.protector.abort(self.epoch);
         self.protector.finish(FINISH_MAX);
@@ -333,7 +335,7 @@ impl Run {
     }
 }
 
-/// Takes what would go to another host, and counts.
+/// An outlet that counts what it would send.
 struct Blackhole {
     bytes: u64,
     whole: Sender<u64>,

@@ -1,9 +1,8 @@
-//! Processes that a drill or a replay starts: this same program with another subcommand, whose log goes to a file, and
-//! which never outlives the one that started it.
+//! Child processes of a drill or a replay: this program with another subcommand, whose log goes to a file.
 //!
-//! Three things see to that: dropping a [`Process`] kills it; the kernel kills it when the parent's main thread
-//! dies, however that happens ([`die_with_parent`]); and it is in a process group of its own, so that Ctrl-C
-//! reaches the parent alone, which then ends in order.
+//! A child never outlives its parent. Dropping a [`Process`] kills it; the kernel kills it when the parent's main
+//! thread dies, for whatever reason ([`die_with_parent`]); and it has its own process group, so that Ctrl-C reaches
+//! only the parent, which then ends the child in order.
 
 use nix::sys::prctl;
 use nix::sys::signal::{Signal, kill};
@@ -14,10 +13,10 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
-/// Names the process that a child must not outlive.
+/// The environment variable that names the process a child must not outlive.
 const PARENT_VARIABLE: &str = "UNDERSTUDY_PARENT_PID";
 
-/// Makes the kernel kill this process when its parent dies, if the parent asked for it. Called first in `main`.
+/// Makes the kernel kill this process when its parent dies, if the parent asked for it. Must be called first in `main`.
 pub fn die_with_parent() -> io::Result<()> {
     let Ok(parent) = std::env::var(PARENT_VARIABLE) else { return Ok(()) };
     prctl::set_pdeathsig(Signal::SIGKILL)?;
@@ -52,41 +51,41 @@ impl Process {
         Ok(Self { child, log: log.to_owned(), stopped: false })
     }
 
-    /// Where its output goes.
+    /// The path of its log.
     pub fn log(&self) -> &Path {
         &self.log
     }
 
-    /// Its number.
+    /// Its process number.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// SIGKILL, and waits until it is gone.
+    /// Sends SIGKILL and waits until the process is gone.
     pub fn kill(&mut self) -> io::Result<()> {
         self.child.kill()?;
         self.child.wait()?;
         Ok(())
     }
 
-    /// SIGSTOP: it hangs.
+    /// Sends SIGSTOP.
     pub fn stop(&mut self) -> io::Result<()> {
         self.stopped = true;
         self.signal(Signal::SIGSTOP)
     }
 
-    /// SIGCONT: it goes on where it hung.
+    /// Sends SIGCONT.
     pub fn go_on(&mut self) -> io::Result<()> {
         self.stopped = false;
         self.signal(Signal::SIGCONT)
     }
 
-    /// Whether it hangs.
+    /// Whether it is stopped.
     pub fn is_stopped(&self) -> bool {
         self.stopped
     }
 
-    /// How it ended, if it did.
+    /// Its exit status, if it has ended.
     pub fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
         self.child.try_wait()
     }

@@ -1,4 +1,4 @@
-//! Standard output and standard error, written so that whoever reads them can neither end nor stop this process.
+//! Standard output and standard error, written so that a reader can neither end nor stop this process.
 //!
 //! ```text
 //!   log lines, say, complain, draw ─► bounded queue ─► a thread for each stream ─► write(2)
@@ -6,10 +6,10 @@
 //!   report ─► write(2) on the caller's thread: the result of a command that is then over
 //! ```
 //!
-//! A disk that is full, a pipe that was closed, a terminal that was stopped: lines are lost and counted
-//! ([`lost_lines`]), and nothing else happens. Limits on how often one line may be said are in [`limit`].
+//! On a full disk, a closed pipe or a stopped terminal, lines are lost and counted ([`lost_lines`]), and nothing else
+//! happens. [`limit`] limits how often a line may be repeated.
 //!
-//! Not here: what is logged and in which form (`cli/log.rs`), and files (`whole_file`).
+//! Not here: the content and form of log lines (`cli/log.rs`), and files (`output_file`).
 
 pub mod limit;
 mod outlet;
@@ -20,10 +20,10 @@ use std::os::fd::AsFd;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-/// How long the end of a process waits for its last lines to be written.
+/// How long the end of a process waits for its last lines.
 const FINISH_MAX: Duration = Duration::from_millis(500);
 
-/// How long a line that stays waits for the one that was drawn to be gone.
+/// How long a permanent line waits for a drawn line to be cleared.
 const CLEAR_MAX: Duration = Duration::from_millis(100);
 
 static STDERR: OnceLock<Outlet> = OnceLock::new();
@@ -37,34 +37,34 @@ fn stdout() -> &'static Outlet {
     STDOUT.get_or_init(|| Outlet::start("stdout", io::stdout().as_fd().try_clone_to_owned()))
 }
 
-/// Log lines that were lost because standard error could not take them.
+/// Log lines that were lost because standard error could not accept them.
 pub fn lost_lines() -> u64 {
     STDERR.get().map_or(0, Outlet::lost)
 }
 
-/// A line of a process that goes on, on standard output.
+/// Prints a line of a running process to standard output.
 pub fn say(line: impl std::fmt::Display) {
     stdout().put(plain(&format!("{line}\n")).into_bytes());
 }
 
-/// A line for the operator, on standard error, whatever `--log` says.
+/// Prints a line for the operator to standard error, whatever `--log` says.
 pub fn complain(line: impl std::fmt::Display) {
     stderr().put(plain(&format!("{line}\n")).into_bytes());
 }
 
-/// Text for a terminal, on standard error, without a line's end.
+/// Draws text on a terminal, on standard error, without a line end.
 pub fn draw(text: String) {
     stderr().put(text.into_bytes());
 }
 
-/// Empties the line that was drawn, before something else is said on that terminal.
+/// Clears the drawn line before something else is printed on the terminal.
 pub fn clear_line() {
     draw("\r\x1b[2K".into());
     stderr().finish(Some(CLEAR_MAX));
 }
 
-/// The result of a command, on standard output, behind all that was said before. Waits for its reader as any
-/// command does. A reader that has closed its end has seen enough: that is no error.
+/// Prints the result of a command to standard output, after everything printed before. Waits for its reader, as any
+/// command does. A reader that has closed its end has seen enough; that is not an error.
 pub fn report(text: &str) -> io::Result<()> {
     if let Some(said) = STDOUT.get() {
         said.finish(None);
@@ -81,7 +81,7 @@ pub fn report(text: &str) -> io::Result<()> {
     }
 }
 
-/// Text as a terminal may be shown it: names and reasons come from other hosts, and may hold what a terminal obeys.
+/// Text without control characters: names and reasons come from other hosts, and a terminal would obey such characters.
 fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for letter in text.chars() {
@@ -94,12 +94,12 @@ fn plain(text: &str) -> String {
     plain
 }
 
-/// Waits until everything was written, but not long.
+/// Waits a short time until everything is written.
 pub fn finish() {
     [STDOUT.get(), STDERR.get()].into_iter().flatten().for_each(|outlet| outlet.finish(Some(FINISH_MAX)));
 }
 
-/// Has panics told by this module: the standard library's way waits for whoever reads standard error.
+/// Makes panics use this module; the standard library would wait for the reader of standard error.
 pub fn tell_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let thread = std::thread::current();
@@ -115,7 +115,7 @@ pub fn tell_panics() {
     }));
 }
 
-/// Where a subscriber writes log lines. Never fails and never waits.
+/// The writer of a subscriber's log lines. Never fails and never waits.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct LogWriter;
 

@@ -1,28 +1,29 @@
-//! File descriptors: a process has a limited number, and strangers must not get those that its guests need.
+//! File descriptors: a process has a limited number, and strangers must not take those that its guests need.
 //!
 //! ```text
 //!   0 ........................ limit − reserve ............ limit
-//!   whoever comes             strangers take turns: one at a time at each door
+//!   everybody                 strangers take turns: one at a time at each listener
 //! ```
 //!
-//! The kernel gives out the lowest free number, so the number of a new descriptor tells how many are taken. A takeover
-//! opens devices, a witness opens the record it writes: what they need is the reserve.
+//! The kernel assigns the lowest free number, so the number of a new descriptor tells how many are in use. The reserve
+//! is for a takeover, which opens devices, and for a witness, which opens the record that it writes.
 //!
-//! Not here: how many connections are let in where there is no shortage (`node/links.rs`, `witness/daemon.rs`, `request_server`).
+//! Not here: how many connections are accepted while there is no shortage (`node/links.rs`, `witness/daemon.rs`,
+//! `request_server`).
 
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
-/// No process of this program needs more; what is allowed beyond would make some programs slow.
+/// A higher limit would make some programs slow, and no process of this program needs more.
 const LIMIT_MAX: u64 = 65_536;
 
-/// What a takeover of several guests at once opens, and more.
+/// More than what a takeover of several guests at once opens.
 const RESERVE_MAX: u64 = 64;
 
-/// Takes as many descriptors as this process is allowed to have. The limit that a shell or a service manager sets at
-/// first is for programs that cannot deal with large numbers.
+/// Raises the limit of this process to what it is allowed. Shells and service managers set a low limit for programs
+/// that cannot handle large numbers.
 pub fn raise_limit() {
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return };
     let wanted = hard.min(LIMIT_MAX);

@@ -1,33 +1,33 @@
-//! Memory that this process can still have, before it takes any: the host's, its control group's, its own limit's.
+//! The memory that this process can still allocate: what the host, its control group and its own limit allow.
 //!
-//! The least of the three counts. What cannot be learnt limits nothing: then taking fails, not counting.
+//! The least of the three counts. A value that cannot be read limits nothing; then allocating fails.
 
 use nix::sys::resource::{Resource, getrlimit};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Left to the host and to what else the engine does, whatever an image could use.
+/// Memory that is left to the host and to the rest of the engine, whatever an image could use.
 pub const RESERVE_BYTES: u64 = 64 << 20;
 
-/// What can still be taken; `None` if nothing says.
+/// Bytes that can still be allocated; `None` if nothing says.
 pub fn available_bytes() -> Option<u64> {
     let limits = [host_bytes(), group_bytes(Path::new("/")), address_space_bytes()];
     limits.into_iter().flatten().min()
 }
 
-/// What programs of this host can still have, whatever limits this one.
+/// Bytes that programs of this host can still allocate, without regard to this process's limits.
 pub fn host_bytes() -> Option<u64> {
     fs::read_to_string("/proc/meminfo").ok().as_deref().and_then(host_bytes_in)
 }
 
-/// The same, by the text of `/proc/meminfo`.
+/// The same from the text of `/proc/meminfo`.
 fn host_bytes_in(meminfo: &str) -> Option<u64> {
     let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     kib.checked_mul(1024)
 }
 
-/// What is left of the address space that this process may use.
+/// The rest of the address space that this process may use.
 fn address_space_bytes() -> Option<u64> {
     let (limit, _) = getrlimit(Resource::RLIMIT_AS).ok()?;
     if limit == nix::sys::resource::RLIM_INFINITY {
@@ -38,7 +38,8 @@ fn address_space_bytes() -> Option<u64> {
     Some(limit.saturating_sub(used.saturating_mul(4096)))
 }
 
-/// What is left to the control group (version 2) of this process, and to each around it. `root` is `/`, or a test's.
+/// The rest of what the control group (version 2) of this process, and each group around it, may use. `root` is `/`, or
+/// a test's directory.
 fn group_bytes(root: &Path) -> Option<u64> {
     let own = fs::read_to_string(root.join("proc/self/cgroup")).ok()?;
     let path = own.lines().find_map(|line| line.strip_prefix("0::/"))?;

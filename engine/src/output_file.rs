@@ -1,4 +1,4 @@
-//! Where a result is written: a file that is ours only once it is whole, or whatever else the operator names.
+//! Writes a result to a file that takes its name only when it is complete, or to whatever else the operator names.
 //!
 //! ```text
 //!   nothing there, a plain file    .NAME.PID.new, 0600 ─► write ─► fsync ─► rename ─► fsync of the directory
@@ -7,11 +7,11 @@
 //!   link, directory, socket        refused
 //! ```
 //!
-//! A file that stood there before survives until the new one is whole: no full disk, no crash and no damaged input
-//! costs it. Files hold the memory of guests, so that only their owner may read them.
+//! An existing file survives until the new one is complete: it is not lost to a full disk, a crash or a damaged input.
+//! Files contain guests' memory, so only their owner may read them.
 //!
-//! Not here: what is printed for people (`console`), and the witness's records (`witness/store.rs`), which are written
-//! the same way into a directory that is the witness's own.
+//! Not here: output for people (`console`), and the witness's records (`witness/store.rs`), which are written in the
+//! same way into a directory of the witness's own.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -20,32 +20,32 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// Why a result has no place there.
+/// Why a result cannot be written there.
 #[derive(thiserror::Error, Debug)]
 pub enum OutputError {
-    /// What it points to may not be ours to replace.
+    /// The path is a link: its target may not be ours to replace.
     #[error("{0} is a symbolic link; name the file itself")]
     Link(PathBuf),
-    /// Not a file.
+    /// The path is a directory.
     #[error("{0} is a directory; name a file in it")]
     Directory(PathBuf),
-    /// Nothing that can be written to.
+    /// The path is a socket.
     #[error("{0} is a socket; name a file")]
     Socket(PathBuf),
-    /// Where only a file will do.
+    /// The path is not a file, and only a file will do.
     #[error("{0} is a pipe or a device, which this process may not wait for; name a file")]
     NotAFile(PathBuf),
-    /// No file can be there.
+    /// There is no such directory.
     #[error("{0} cannot be made: its directory does not exist")]
     NoDirectory(PathBuf),
-    /// The system refused something. What stood there before is as it was, unless it is no file.
+    /// The system refused. An existing file is unchanged.
     #[error("{path} cannot be written: {attempt}: {source}")]
     Io {
-        /// Which file.
+        /// The path.
         path: PathBuf,
-        /// What was attempted.
+        /// The failed operation.
         attempt: &'static str,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 }
@@ -67,11 +67,11 @@ fn failed(path: &Path, attempt: &'static str) -> impl FnOnce(io::Error) -> Outpu
 pub enum Allow {
     /// Whatever the operator names; a pipe is waited for.
     Anything,
-    /// Files only: of a process that may not wait.
+    /// Only a file, because the process must not wait.
     Files,
 }
 
-/// Has `write` write the output at `path`: all of it, or a file of that name is as it was.
+/// Writes the output at `path` with `write`: completely, or an existing file is unchanged.
 pub fn write_to(
     path: &Path,
     allow: Allow,
@@ -127,8 +127,8 @@ impl Place {
     }
 }
 
-/// A path that means a descriptor of this process. To open it by its path would begin a file anew that is open, and
-/// in the middle of it.
+/// The descriptor of this process that a path means. Opening the path would truncate a file that is open and
+/// half-written.
 fn open_descriptor(path: &Path) -> Option<io::Result<File>> {
     let text = path.to_str()?;
     let number = match text {
@@ -174,12 +174,12 @@ fn write_beside(
     sync_directory(parent).map_err(failed(path, "make its name stable"))
 }
 
-/// Makes the names in a directory stable.
+/// Makes the names in a directory durable.
 pub fn sync_directory(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
-/// A file that is not whole; gone when dropped.
+/// An incomplete file, deleted when dropped.
 struct Half(PathBuf);
 
 impl Half {

@@ -1,5 +1,5 @@
-//! SIGINT, SIGTERM, SIGHUP and what else is sent to daemons as a readable file descriptor, so that an event loop ends in order instead of mid-step,
-//! or, after SIGHUP, does not end.
+//! [`ShutdownSignal`]: SIGINT, SIGTERM, SIGHUP and the other signals that daemons get, as a readable file descriptor.
+//! An event loop can thus end in order instead of mid-step, or, after SIGHUP, continue.
 
 use mio::event::Source;
 use mio::unix::SourceFd;
@@ -9,18 +9,18 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use std::io;
 use std::os::fd::AsRawFd;
 
-/// What SIGHUP is to a process: its terminal was closed.
+/// The meaning of SIGHUP for a process. It is sent when the terminal is closed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Hangup {
-    /// It has no terminal and stays: guests depend on it.
+    /// The process continues: guests depend on it.
     Ignored,
-    /// It works for who sat there, and ends in order.
+    /// The process ends in order: it works for whoever sat at the terminal.
     Ends,
-    /// It dies of it at once, as of any signal that nobody waits for.
+    /// The process dies at once, as without a handler.
     Kills,
 }
 
-/// Readable once a signal arrived. Create it before any thread: the signals are blocked in the calling thread, and
+/// Readable once a signal has arrived. Create it before any thread: the signals are blocked in the calling thread, and
 /// threads inherit that.
 #[derive(Debug)]
 pub struct ShutdownSignal {
@@ -48,7 +48,7 @@ impl ShutdownSignal {
         Ok(Self { descriptor, signals, hangup })
     }
 
-    /// The name of the signal to end by, if one arrived.
+    /// The name of the signal that arrived and by which to end.
     pub fn arrived(&mut self) -> io::Result<Option<&'static str>> {
         while let Some(info) = self.descriptor.read_signal()? {
             match i32::try_from(info.ssi_signo).ok().and_then(|number| Signal::try_from(number).ok()) {

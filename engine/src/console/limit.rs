@@ -1,13 +1,13 @@
-//! How often one cause may fill the log: a stranger who connects ten thousand times a second is told of a few
+//! Limits how often one cause may fill the log: a stranger who connects ten thousand times a second is logged a few
 //! times, and counted.
 //!
 //! ```text
-//!   a line ─► what it says (its place in the source) and of which guest ─► tokens left? ─► written
-//!                                                                              └ none ─► counted, and told once
-//!                                                                                        every ten seconds
+//!   a line ─► its place in the source, and its guest ─► tokens left? ─► written
+//!                                                            └ none ─► counted, and reported once
+//!                                                                      every ten seconds
 //! ```
 //!
-//! Lines of DEBUG and TRACE are not limited: whoever asks for them wants them all.
+//! DEBUG and TRACE lines are not limited: whoever asks for them wants them all.
 
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -20,20 +20,20 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 
-/// Lines of one cause that may follow each other at once.
+/// Lines of one cause that may come at once.
 const BURST: f64 = 50.0;
-/// Lines of one cause for each second after that.
+/// Lines of one cause in each later second.
 const RATE_PER_S: f64 = 1.0;
-/// The same for one place in the source, whatever guests it speaks of.
+/// Lines of one place in the source that may come at once, for all guests together.
 const PLACE_BURST: f64 = 500.0;
 const PLACE_RATE_PER_S: f64 = 5.0;
-/// Causes that are told apart, at most.
+/// Most causes that are distinguished.
 const CAUSES_MAX: usize = 4096;
 
 static LEFT_OUT: AtomicU64 = AtomicU64::new(0);
 static UNTOLD: Mutex<Option<Untold>> = Mutex::new(None);
 
-/// Lines that were left out because there were too many of one cause.
+/// Lines that were left out because one cause had too many.
 pub fn left_out() -> u64 {
     LEFT_OUT.load(Ordering::Relaxed)
 }
@@ -54,14 +54,14 @@ impl Bucket {
         has
     }
 
-    /// Nothing is remembered by it.
+    /// Whether the bucket is full, so that it need not be remembered.
     fn is_full(&self, now: Instant, burst: f64, rate_per_s: f64) -> bool {
         let passed = now.saturating_duration_since(self.at).as_secs_f64();
         self.tokens + passed * rate_per_s >= burst
     }
 }
 
-/// What is known of the causes. A place in the source stands for itself with no guest.
+/// The causes. A place in the source without a guest stands for the place itself.
 #[derive(Default, Debug)]
 struct Causes(HashMap<(Identifier, Option<u64>), Bucket>);
 
@@ -92,7 +92,7 @@ pub struct Limit {
     causes: Mutex<Causes>,
 }
 
-/// Left out since it was told last.
+/// Lines left out since the last report of them.
 #[derive(Debug)]
 pub(super) struct Untold {
     pub(super) lines: u64,
@@ -100,7 +100,7 @@ pub(super) struct Untold {
     pub(super) example: String,
 }
 
-/// What has to be told, and then is told.
+/// Takes the number of lines to report.
 pub(super) fn take_untold() -> Option<Untold> {
     UNTOLD.lock().take()
 }
@@ -131,7 +131,7 @@ impl<S: Subscriber> Layer<S> for Limit {
     }
 }
 
-/// The guest that an event names, hashed.
+/// The hash of the guest that an event names.
 struct Guest(Option<u64>);
 
 impl Visit for Guest {

@@ -1,4 +1,4 @@
-//! One stream and the thread that writes it.
+//! One stream, and the thread that writes it.
 
 use super::limit::{Untold, take_untold};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
@@ -11,21 +11,21 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::{self, Builder};
 use std::time::{Duration, Instant};
 
-/// Pieces that wait to be written, at most.
+/// Most pieces that wait to be written.
 const PIECES_MAX: usize = 4096;
 
-/// Bytes that wait to be written, at most.
+/// Most bytes that wait to be written.
 const QUEUED_BYTES_MAX: usize = 4 << 20;
 
-/// A stream that takes nothing at the moment and would say so (`O_NONBLOCK`) is tried again after this long.
+/// The pause before a non-blocking stream that is full is tried again.
 const RETRY_AFTER: Duration = Duration::from_millis(20);
 
-/// Losses are told at most this often.
+/// How often losses are reported at most.
 const TELL_EVERY: Duration = Duration::from_secs(10);
 
 enum Piece {
     Text(Vec<u8>),
-    /// Everything before this was written, or lost.
+    /// Answered once everything before it is written or lost.
     Mark(Sender<()>),
 }
 
@@ -35,7 +35,7 @@ struct Counts {
     lost: AtomicU64,
 }
 
-/// The front of a stream. Nothing here waits, but for [`finish`](Self::finish).
+/// The sending side of a stream. Only [`finish`](Self::finish) waits.
 #[derive(Debug)]
 pub(super) struct Outlet {
     pieces: Sender<Piece>,
@@ -43,7 +43,7 @@ pub(super) struct Outlet {
 }
 
 impl Outlet {
-    /// Starts the thread of a stream. Without a thread or a descriptor all is lost, and counted.
+    /// Starts the thread of a stream. Without a thread or a descriptor everything is lost, and counted.
     pub(super) fn start(name: &str, stream: io::Result<OwnedFd>) -> Self {
         let (to_pieces, pieces) = bounded(PIECES_MAX);
         let counts = Arc::new(Counts::default());
@@ -69,7 +69,7 @@ impl Outlet {
         self.counts.lost.load(Ordering::Relaxed)
     }
 
-    /// Waits until everything that was put so far is written or lost, at most for `wait_max`.
+    /// Waits until everything sent so far is written or lost, at most for `wait_max`.
     pub(super) fn finish(&self, wait_max: Option<Duration>) {
         let (done, is_done) = bounded(1);
         // An error: the thread is gone or the wait is over; both end the wait.
@@ -88,7 +88,7 @@ impl Outlet {
     }
 }
 
-/// Threads inherit which signals are blocked. This one must get none: a loop elsewhere waits for them.
+/// Starts a thread with all signals blocked, because a loop elsewhere waits for them.
 fn start_thread(name: &str, body: impl FnOnce() + Send + 'static) {
     let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_BLOCK);
     // Without a thread the receiver is gone, and `put` counts.
@@ -98,11 +98,11 @@ fn start_thread(name: &str, body: impl FnOnce() + Send + 'static) {
     }
 }
 
-/// The back of a stream.
+/// The writing side of a stream.
 struct Pump {
     stream: File,
     counts: Arc<Counts>,
-    /// The last line was not written to its end.
+    /// The last line was not written completely.
     torn: bool,
 }
 
@@ -124,7 +124,8 @@ impl Pump {
         }
     }
 
-    /// Logs what is not in the log since `told` lines were lost. A log line never waits, not even for this thread.
+    /// Logs the losses that the log does not mention yet; `told` of them it does. A log line never waits, not even for
+    /// this thread.
     fn tell_losses(&self, told: u64) -> u64 {
         let lost = self.counts.lost.load(Ordering::Relaxed);
         if lost > told {

@@ -1,17 +1,17 @@
-//! Whether a processor can go on with what a guest sees of another one.
+//! Compares what a guest sees of one processor with what another can offer.
 //!
-//! Xen checks little of this itself. It refuses a guest that sees more leaves than the host can give; features that the
-//! host lacks it takes away silently, and the guest dies of an invalid instruction.
+//! Xen checks little of this itself. It refuses a guest that sees more leaves than the host has; features that the host
+//! lacks it silently removes, and the guest dies of an invalid instruction.
 
 use super::facts::Leaf;
 
-/// Registers of a leaf, as [`Leaf::registers`] has them.
+/// Indexes of registers in [`Leaf::registers`].
 const EAX: usize = 0;
 const EBX: usize = 1;
 const ECX: usize = 2;
 const EDX: usize = 3;
 
-/// The subleaf of leaves that have none (`XEN_CPUID_NO_SUBLEAF`).
+/// The subleaf of leaves without subleaves (`XEN_CPUID_NO_SUBLEAF`).
 const NO_SUBLEAF: u32 = u32::MAX;
 
 /// A register whose bits are features.
@@ -19,9 +19,9 @@ struct Word {
     leaf: u32,
     subleaf: u32,
     register: usize,
-    /// Bits that the hypervisor makes up, or that describe a fault rather than offer something.
+    /// Bits that the hypervisor sets itself, or that describe a defect and not a feature.
     ignored: u32,
-    /// Names of bits, as `cpuid=` has them.
+    /// Names of bits, as in `cpuid=`.
     names: &'static [(u32, &'static str)],
 }
 
@@ -111,28 +111,28 @@ const WORDS: [Word; 15] = [
     word((0x8000_0021, NO_SUBLEAF, ECX), 0, &[]),
 ];
 
-/// Where the highest leaf of each range stands: Xen refuses a guest that sees more of them.
+/// The leaves that hold the highest leaf of each range. Xen refuses a guest that sees more.
 const RANGES: [(u32, u32); 3] = [(0, NO_SUBLEAF), (7, 0), (0x8000_0000, NO_SUBLEAF)];
 
 fn registers(leaves: &[Leaf], leaf: u32, subleaf: u32) -> Option<[u32; 4]> {
     leaves.iter().find(|its| (its.leaf, its.subleaf) == (leaf, subleaf)).map(|its| its.registers)
 }
 
-/// The makers of guest's and host's processors, if they differ.
+/// The vendors of the guest's and the host's processor, if they differ.
 pub(super) fn other_vendor(guest: &[Leaf], host: &[Leaf]) -> Option<(String, String)> {
     let [ours, theirs] = [guest, host].map(|leaves| registers(leaves, 0, NO_SUBLEAF).map(vendor));
     let (ours, theirs) = (ours?, theirs?);
     (ours != theirs).then_some((ours, theirs))
 }
 
-/// `GenuineIntel` and the like, which leaf 0 spells in ebx, edx, ecx.
+/// The vendor, such as `GenuineIntel`, which leaf 0 spells in ebx, edx, ecx.
 fn vendor(registers: [u32; 4]) -> String {
     let bytes = [EBX, EDX, ECX].map(|register| registers[register].to_le_bytes());
     let spelt = bytes.as_flattened();
     spelt.iter().map(|byte| if byte.is_ascii_graphic() { char::from(*byte) } else { '?' }).collect()
 }
 
-/// What the guest sees and the host cannot give, in words.
+/// The names of what the guest sees and the host lacks.
 pub(super) fn missing(guest: &[Leaf], host: &[Leaf]) -> Vec<String> {
     let mut missing = Vec::new();
     for (leaf, subleaf) in RANGES {

@@ -1,4 +1,4 @@
-//! Preflight: why a guest cannot, or should not, be protected towards another host, before anybody tries.
+//! Preflight: reports why a guest cannot, or should not, be protected towards another host, before anybody tries.
 //!
 //! ```text
 //!   this host                                              the other host
@@ -13,13 +13,13 @@
 //!                    [ Finding ]      each with its cause and what to do
 //! ```
 //!
-//! Nothing is changed anywhere: what could only be found out by trying is not asked. The log of dirty pages of a guest
-//! that is protected already stays as it is.
+//! Nothing is changed anywhere. What could only be found out by trying is not checked. The dirty log of a guest that is
+//! already protected stays as it is.
 //!
-//! * [`facts`] what is known
-//! * [`gather`] where it is learnt
-//! * [`remote`] how another host is asked
-//! * [`judge`] what follows, and [`finding`] in which words
+//! * [`facts`] facts of a host and of a guest
+//! * [`gather`] collects them here
+//! * [`remote`] asks another host for them
+//! * [`judge`] draws the conclusions, and [`finding`] puts them into words
 
 mod cpu;
 pub mod facts;

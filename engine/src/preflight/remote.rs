@@ -1,4 +1,4 @@
-//! Asks another host for its facts: `ssh HOST understudy preflight --facts`, bounded in time and bytes.
+//! Asks another host for its facts: `ssh HOST understudy preflight --facts`, limited in time and bytes.
 
 use super::facts::{BYTES_MAX, FactsError, HostFacts};
 use std::io::{self, Read};
@@ -7,13 +7,13 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// What is run there.
+/// The command to run there.
 const QUESTION: [&str; 3] = ["understudy", "preflight", "--facts"];
 
-/// Of what a failed command says, the end is what matters, and all of it is kept up to this.
+/// Most bytes of a failed command's output that are kept, from its end.
 const WORDS_MAX: usize = 16 << 10;
 
-/// Between two looks whether the command has ended.
+/// How often to check whether the command has ended.
 const POLL: Duration = Duration::from_millis(10);
 
 /// Why another host's facts are not known.
@@ -25,16 +25,16 @@ pub enum RemoteError {
     /// There is no command to run.
     #[error("--ssh names no command")]
     NoCommand,
-    /// It does not start.
+    /// The command does not start.
     #[error("{command} cannot be started")]
     Start {
         /// The command.
         command: String,
-        /// Why.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
-    /// It takes too long.
+    /// The command took too long.
     #[error(
         "{host} has not told its facts within {} ms and {command} was ended; is it up, does it ask for a password?",
         .after.as_millis()
@@ -47,29 +47,29 @@ pub enum RemoteError {
         /// How long it was given.
         after: Duration,
     },
-    /// It failed.
+    /// The command failed.
     #[error("{host} cannot be asked for its facts ({command} ended with {status}){}", advice(status, said))]
     Failed {
         /// The host.
         host: String,
         /// The command.
         command: String,
-        /// How it ended.
+        /// Its exit status.
         status: ExitStatus,
-        /// What it said last.
+        /// The last lines of its output.
         said: String,
     },
-    /// It does not end.
+    /// The command printed too much.
     #[error(
         "{0} says more than {BYTES_MAX} bytes and not a host's facts; is `understudy` there this program?"
     )]
     TooLong(String),
-    /// What it says cannot be understood.
+    /// The output is not a host's facts.
     #[error("{host} has answered, but {error}")]
     Facts {
         /// The host.
         host: String,
-        /// Why.
+        /// The error.
         error: FactsError,
     },
 }
@@ -84,7 +84,7 @@ fn advice(status: &ExitStatus, said: &str) -> String {
     format!("{hint}{words}")
 }
 
-/// What `host` says of itself. `ssh` is a command with its options, separated by spaces; no shell reads it here.
+/// The facts of `host`. `ssh` is a command with its options, separated by spaces; no shell parses it.
 pub fn facts(host: &str, ssh: &str, timeout: Duration) -> Result<HostFacts, RemoteError> {
     if host.is_empty() || host.starts_with('-') {
         return Err(RemoteError::Host(host.into()));
@@ -110,7 +110,7 @@ pub fn facts(host: &str, ssh: &str, timeout: Duration) -> Result<HostFacts, Remo
     HostFacts::read(&answer?).map_err(|error| RemoteError::Facts { host: host.into(), error })
 }
 
-/// A command that runs.
+/// A running command.
 struct Asked<'h> {
     host: &'h str,
     command: &'h str,
@@ -120,7 +120,7 @@ struct Asked<'h> {
 }
 
 impl Asked<'_> {
-    /// All that it says, once it has ended well.
+    /// The command's whole output, once it has ended successfully.
     fn answer(&mut self) -> Result<Vec<u8>, RemoteError> {
         let said = read_aside(self.child.stdout.take(), BYTES_MAX + 1);
         let complaints = read_aside(self.child.stderr.take(), WORDS_MAX);
@@ -164,7 +164,8 @@ impl Asked<'_> {
     }
 }
 
-/// Reads a pipe to its end, or `most` bytes of it. The thread outlives a pipe that nobody closes: it ends with us.
+/// Reads a pipe to its end, or `most` bytes of it. The thread outlives a pipe that nobody closes, and ends with this
+/// process.
 fn read_aside(pipe: Option<impl Read + Send + 'static>, most: usize) -> Receiver<Vec<u8>> {
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
@@ -190,7 +191,7 @@ mod tests {
 
     const SOON: Duration = Duration::from_secs(20);
 
-    /// A command in place of ssh that does what `script` says.
+    /// Runs a shell script in place of ssh.
     fn ask(script: &str, timeout: Duration) -> Result<HostFacts, RemoteError> {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("ssh");

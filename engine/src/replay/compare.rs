@@ -1,21 +1,21 @@
-//! Is a file byte for byte what the last complete epoch of a recording materializes to?
+//! Compares a file byte by byte with the last complete epoch of a recording.
 
 use std::io::{self, Read, Write};
 use understudy_checkpoint::stream::{RecordedEpoch, Recording, StreamError, write_restore_file};
 
-/// What a comparison found.
+/// The result of a comparison.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Finding {
     /// All bytes are the same.
     Identical {
-        /// How many.
+        /// The number of bytes.
         bytes: u64,
     },
-    /// They differ from this byte on, or one ends there.
+    /// They differ at this offset, or one ends there.
     DiffersAt(u64),
 }
 
-/// Why nothing could be found out.
+/// Why nothing could be compared.
 #[derive(thiserror::Error, Debug)]
 pub enum CompareError {
     /// The recording cannot be read a second time.
@@ -41,7 +41,7 @@ pub fn compare(recording: impl Read, exported: impl Read) -> Result<Finding, Com
     }
 }
 
-/// Takes only the bytes that `exported` has next.
+/// A writer that expects exactly the bytes of `exported`.
 struct Expect<R> {
     exported: R,
     piece: Vec<u8>,

@@ -1,5 +1,5 @@
-//! A source that does not end when its recording does. A guest that is gone ends its protection, and the
-//! secondary then forgets its image; so the end is held back until the image was looked at.
+//! A source that does not end when its recording does. A guest that is gone ends its protection, and the secondary then
+//! drops its image; so the end is delayed until the image has been examined.
 
 use crossbeam::channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
@@ -10,7 +10,7 @@ use understudy_checkpoint::domain::{Description, DomainError, DomainState, LogTe
 use understudy_checkpoint::epoch::Staging;
 use understudy_checkpoint::pages::DirtyBitmap;
 
-/// The source, described.
+/// The source, after it was described.
 #[derive(Debug)]
 pub struct Held<S> {
     source: S,
@@ -21,7 +21,7 @@ pub struct Held<S> {
     fault: Arc<Mutex<Option<String>>>,
 }
 
-/// The hand on it. Dropping it lets the end happen.
+/// A handle to the source. Dropping it lets the source end.
 #[derive(Debug)]
 pub struct Hold {
     played: Arc<AtomicU64>,
@@ -36,20 +36,20 @@ impl Hold {
         self.played.load(Ordering::Acquire)
     }
 
-    /// What is wrong with the recording where it cannot be played any further. A guest would be tried again; a
-    /// recording stays as it is.
+    /// The fault of a recording that cannot be played further. A node would try a guest again, but a recording does not
+    /// change.
     pub fn fault(&self) -> Option<String> {
         self.fault.lock().clone()
     }
 
-    /// Whether the recording is over. Says so once.
+    /// Whether the recording has ended. Returns `true` once.
     pub fn is_at_end(&self) -> bool {
         self.at_end.try_recv().is_ok()
     }
 }
 
-/// Takes hold of `source`, and has it describe itself here: that reads a recording's whole first copy, which
-/// would keep a node's loop from its links.
+/// Wraps `source`, and has it describe itself here: that reads a recording's whole first copy, which would block a
+/// node's loop.
 pub fn hold<S: Source>(mut source: S) -> Result<(Held<S>, Hold), DomainError> {
     let description = source.describe()?;
     let played = Arc::new(AtomicU64::new(0));
@@ -61,7 +61,7 @@ pub fn hold<S: Source>(mut source: S) -> Result<(Held<S>, Hold), DomainError> {
 }
 
 impl<S> Held<S> {
-    /// Notes the first error.
+    /// Records the first error.
     fn noted<T>(&self, result: Result<T, DomainError>) -> Result<T, DomainError> {
         if let Err(error) = &result
             && !matches!(error, DomainError::EndOfRecording)

@@ -1,5 +1,5 @@
-//! A recorded guest through the whole engine: a primary node in this process, a secondary in another one, the
-//! link between them; and then the question whether what is committed there is what was recorded.
+//! Plays a recorded guest through the whole engine: a primary node in this process, a secondary in another, and a link
+//! between them. Then checks whether the committed image equals the recording.
 //!
 //! ```text
 //!   recording ─► Recorded ─► Held ─► primary node ══ link ══► secondary process
@@ -7,9 +7,9 @@
 //!       └────────── materialized again: last complete epoch ──► compared byte by byte
 //! ```
 //!
-//! * [`held`] keeps the guest alive at the recording's end until everything was looked at
-//! * [`compare`] is the image the same?
-//! * [`report`] what it cost
+//! * [`held`] keeps the guest alive at the recording's end until everything has been examined
+//! * [`compare`] compares the images
+//! * [`report`] the cost
 
 pub mod compare;
 pub mod held;

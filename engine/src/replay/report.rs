@@ -1,5 +1,5 @@
-//! What a replay cost and whether it ended well: for people, and as the JSON of `replay --output json`.
-//! Keys of the JSON are added, never changed or removed.
+//! The cost of a replay and its result, for people and as the JSON of `replay --output json`. Keys of the JSON are
+//! added, never changed or removed.
 
 use super::compare::Finding;
 use crate::control::status::Quantiles;
@@ -7,25 +7,25 @@ use crate::node::{ReplayStats, Totals};
 use serde::Serialize;
 use std::time::Duration;
 
-/// Pages by how they were sent.
+/// Pages by encoding.
 #[derive(Serialize, Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Encodings {
-    /// All zero: a few bits.
+    /// Zero pages: a few bits.
     pub zero: u64,
-    /// As the secondary has them: nothing is sent.
+    /// Pages that the secondary has already: nothing is sent.
     pub unchanged: u64,
-    /// As changes to what the secondary has.
+    /// Pages sent as changes.
     pub delta: u64,
     /// Whole, in batches that LZ4 made smaller.
     pub lz4: u64,
-    /// Whole, as they are.
+    /// Whole pages, uncompressed.
     pub raw: u64,
 }
 
-/// The first copy, or all checkpoints after it.
+/// The first copy, or all later checkpoints.
 #[derive(Serialize, Clone, Copy, PartialEq, Debug)]
 pub struct Part {
-    /// Epochs.
+    /// The number of epochs.
     pub epochs: u64,
     /// Dirty pages with data.
     pub pages: u64,
@@ -33,13 +33,13 @@ pub struct Part {
     pub entries_without_data: u64,
     /// Bytes of those pages.
     pub raw_bytes: u64,
-    /// Bytes on the link, everything included.
+    /// Bytes on the link, including all framing.
     pub link_bytes: u64,
     /// Raw bytes for each byte on the link.
     pub ratio: Option<f64>,
     /// Pages by encoding.
     pub encodings: Encodings,
-    /// Raw gigabytes encoded in a second of one core.
+    /// Raw gigabytes that one core encodes in a second.
     pub encode_gb_per_s_per_core: Option<f64>,
 }
 
@@ -67,12 +67,12 @@ impl Part {
     }
 }
 
-/// Quantiles of a time in milliseconds.
+/// Percentiles of a time, in milliseconds.
 #[derive(Serialize, Clone, Copy, PartialEq, Debug)]
 pub struct Milliseconds {
     /// The median.
     pub p50: f64,
-    /// 99 of 100 are not longer.
+    /// The 99th percentile.
     pub p99: f64,
     /// The longest.
     pub max: f64,
@@ -85,31 +85,31 @@ impl From<Quantiles> for Milliseconds {
     }
 }
 
-/// A replay.
+/// The report of a replay.
 #[derive(Serialize, Clone, PartialEq, Debug)]
 pub struct Report {
-    /// Epochs played, the first copy's included.
+    /// Epochs played, including the first copy.
     pub epochs: u64,
     /// Full syncs; more than one if the link broke.
     pub full_copies: u64,
-    /// Whether the committed image is byte for byte the recording's last complete epoch; `null` if it could
-    /// not be asked for.
+    /// Whether the committed image is byte for byte the recording's last complete epoch; `null` if the secondary could
+    /// not be asked for it.
     pub identical: Option<bool>,
-    /// Where it differs first, in the file that `xl restore` would take.
+    /// The offset of the first difference in the file for `xl restore`.
     pub differs_at: Option<u64>,
     /// The first copy.
     pub first_copy: Part,
     /// All checkpoints after it.
     pub checkpoints: Part,
-    /// From the end of a pause to its ack.
+    /// The time from the end of a pause to its ack.
     pub commit_ms: Milliseconds,
-    /// How long the guest stood still; a recording takes the time of reading it.
+    /// The pauses; a recording needs the time to read it.
     pub pause_ms: Milliseconds,
     /// Seconds from the first byte sent to the last ack.
     pub seconds: f64,
 }
 
-/// What a report is made of.
+/// What a report is made from.
 pub(super) struct Ingredients {
     pub(super) played: u64,
     pub(super) replay_stats: ReplayStats,

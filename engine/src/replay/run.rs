@@ -1,4 +1,4 @@
-//! One replay from its processes' start to its report.
+//! Runs one replay, from starting its processes to its report.
 
 use super::compare::{CompareError, compare};
 use super::held::{Hold, hold};
@@ -22,51 +22,51 @@ use understudy_session::{NodeName, Span};
 /// The guest's name on the link.
 const GUEST: &str = "recorded";
 
-/// How often the node is asked how far it is.
+/// How often the node is asked for its progress.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// Without any progress for this long, something is stuck.
+/// Without progress for this long, the replay has failed.
 const STUCK_AFTER: Duration = Duration::from_secs(60);
 
-/// Which secondary a recording is protected towards.
+/// The secondary to replay to.
 #[derive(Clone, Debug)]
 pub enum Towards {
     /// A process that the replay starts and ends.
     Own,
-    /// A running one.
+    /// A secondary that runs already.
     Running {
-        /// Its name and where it listens.
+        /// Its name and address.
         peer: Peer,
-        /// Its control socket, if it is on this machine: how its image is asked for.
+        /// Its control socket, if it is on this machine; its image is exported through it.
         control: Option<PathBuf>,
     },
 }
 
-/// What to replay and how.
+/// What to replay, and how.
 #[derive(Clone, Debug)]
 pub struct Request {
     /// The recording, not compressed. It is read three times.
     pub file: PathBuf,
-    /// Where to.
+    /// The secondary.
     pub towards: Towards,
     /// From the end of one pause to the next.
     pub interval: Span,
-    /// The engine's bounds.
+    /// The engine's limits.
     pub limits: LimitSettings,
 }
 
-/// Why a replay did not come to its end.
+/// Why a replay failed.
 #[derive(thiserror::Error, Debug)]
 pub enum ReplayError {
     /// The recording cannot be opened.
     #[error("{path} cannot be read: {source}")]
     Open {
-        /// Which file.
+        /// The path.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// It cannot be read twice.
+    /// The input cannot be read several times.
     #[error(
         "{0} is no file: a recording is read three times, from its beginning; write it to a file first, such as by \
          `zstd -dc RECORDING.zst > FILE`"
@@ -75,14 +75,14 @@ pub enum ReplayError {
     /// The recording cannot be played.
     #[error(transparent)]
     Recording(#[from] AddError),
-    /// It can be played up to a point.
+    /// The recording is damaged after some epochs.
     #[error("{path} is damaged after its epoch {played}: {reason}")]
     Damaged {
-        /// Which file.
+        /// The path.
         path: PathBuf,
         /// Epochs played before.
         played: u64,
-        /// What is wrong there.
+        /// The fault.
         reason: String,
     },
     /// The settings cannot be used.
@@ -91,18 +91,18 @@ pub enum ReplayError {
     /// The primary node cannot run.
     #[error(transparent)]
     Node(#[from] NodeError),
-    /// The system refused something.
+    /// The system refused.
     #[error("Cannot {attempt}: {source}")]
     System {
-        /// What was attempted.
+        /// The failed operation.
         attempt: &'static str,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// The secondary did not begin.
+    /// The secondary did not start.
     #[error("The secondary ended as it began ({how}): {said}")]
     NoSecondary {
-        /// How.
+        /// Its exit status.
         how: ExitStatus,
         /// The end of its log.
         said: String,
@@ -116,12 +116,12 @@ pub enum ReplayError {
     /// The images cannot be compared.
     #[error(transparent)]
     Compare(#[from] CompareError),
-    /// Nothing goes on.
+    /// There is no progress.
     #[error("Nothing went on for {} s after {acked} acked epochs: {state}; is the secondary there?", STUCK_AFTER.as_secs())]
     Stuck {
         /// Epochs acked so far.
         acked: u64,
-        /// What the guest's state is.
+        /// The guest's state.
         state: String,
     },
 }
@@ -130,7 +130,7 @@ fn system(attempt: &'static str) -> impl FnOnce(io::Error) -> ReplayError {
     move |source| ReplayError::System { attempt, source }
 }
 
-/// Replays a recording. Called from the main thread, which the secondary's process is tied to.
+/// Replays a recording. Must be called from the main thread, to which the life of the secondary's process is tied.
 pub fn run(request: &Request) -> Result<Report, ReplayError> {
     let unreadable = |source| ReplayError::Open { path: request.file.clone(), source };
     // Before it is opened: a pipe would be waited for.
@@ -167,7 +167,7 @@ pub fn run(request: &Request) -> Result<Report, ReplayError> {
     Ok(Report::new(Ingredients { played, replay_stats, commit, pause, took, finding }))
 }
 
-/// The recording as a guest with room for all frames that any of its epochs names.
+/// The recording as a guest with room for every frame in any of its epochs.
 fn recorded(recording: File, again: File) -> Result<Recorded<File>, ReplayError> {
     let highest = inspect(again).map_err(system("read the recording"))?.pfn_max;
     Ok(Recorded::new(recording).with_room_up_to(highest.unwrap_or(0)))
@@ -213,7 +213,7 @@ fn secondary(
     Ok((peer, Some(control), Some(process)))
 }
 
-/// Waits until the secondary answers: it is dialed only then, so that nothing fails that is worth a warning.
+/// Waits until the secondary answers. It is dialed only then, so that no failure is logged.
 fn wait_started(process: &mut Process, control: &Client) -> Result<(), ReplayError> {
     let until = Instant::now() + STUCK_AFTER;
     while let Err(error) = control.status() {
@@ -232,7 +232,7 @@ fn wait_started(process: &mut Process, control: &Client) -> Result<(), ReplayErr
     Ok(())
 }
 
-/// Waits until the recording is over and all of it is acked.
+/// Waits until the recording has ended and everything is acked.
 fn play(
     handle: &NodeHandle,
     hold: &Hold,
@@ -272,13 +272,13 @@ fn status_of(handle: &NodeHandle) -> Option<GuestStatus> {
     handle.status()?.guests.into_iter().find(|guest| guest.name == GUEST)
 }
 
-/// What our own secondary's log says of an image that it could not write.
+/// Why our own secondary could not write its image, from its log.
 fn refusal(log: &Path) -> Option<String> {
     let log = fs::read_to_string(log).ok()?;
     log.lines().find(|line| line.contains(NOT_EXPORTED)).map(str::to_owned)
 }
 
-/// Has the secondary write its image once it stands at the primary's last epoch; opens the file.
+/// Makes the secondary write its image once it is at the primary's last epoch, and opens the file.
 fn export(
     secondary: &Client,
     primary: &GuestStatus,

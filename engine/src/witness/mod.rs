@@ -1,5 +1,5 @@
-//! The witness as a process: a small server around [`session::witness`](understudy_session::witness), which has all
-//! the rules, and a directory that has all the records.
+//! The witness as a process: a small server around [`session::witness`](understudy_session::witness), which has all the
+//! rules, and a directory with all the records.
 //!
 //! ```text
 //!   node ──┐                                        ┌─► store: write, fsync, rename, fsync

@@ -1,4 +1,4 @@
-//! One record as a file: text that an operator can read, behind a checksum that tells damage. Pure.
+//! A record as a file: text for operators, and a checksum against damage. Pure.
 //!
 //! ```text
 //!   understudy witness record 1
@@ -17,10 +17,10 @@ use xxhash_rust::xxh3::xxh3_64;
 
 const HEAD: &str = "understudy witness record 1";
 
-/// Longest file: three names and the words around them. Longer ones are not even read.
+/// Most bytes of a file: three names and the words around them. A longer file is not read at all.
 pub const FILE_BYTES_MAX: u64 = 1 << 10;
 
-/// The file's content.
+/// Encodes a file's content.
 pub fn write(guest: &str, record: &Record) -> String {
     let Record { revision, generation, owner, copy } = record;
     let copy = match copy {
@@ -34,7 +34,7 @@ pub fn write(guest: &str, record: &Record) -> String {
     format!("{text}xxh3 {checksum:016x}\n")
 }
 
-/// Reads a file's content. `None`: it is not exactly what [`write()`] wrote.
+/// Decodes a file's content; `None` if it is not exactly what [`write()`] writes.
 pub fn read(content: &str) -> Option<(String, Record)> {
     let mut lines = content.lines();
     let mut value = |key: &str| lines.next()?.strip_prefix(key)?.strip_prefix(' ');

@@ -1,21 +1,21 @@
-//! The directory of the records: one file for each guest, replaced whole.
+//! The directory of records: one file for each guest, always replaced as a whole.
 //!
 //! ```text
 //!   DIR/lock           held by the one witness that uses DIR
 //!   DIR/g1.record      the record of guest g1
-//!   DIR/g1.new         half-written, of a witness that died; thrown away at the next start
-//!   DIR/probe.new      written now and then, to know before it matters that records can be written
+//!   DIR/g1.new         half-written by a witness that died; deleted at the next start
+//!   DIR/probe.new      written now and then, to find out early whether records can be written
 //!
 //!   open: fsync each g1.record ─► fsync DIR ─► fsync of DIR's own directory ─► only then anybody is told
 //!   put:  write g1.new ─► fsync g1.new ─► rename to g1.record ─► fsync DIR
 //! ```
 //!
-//! What a dead witness wrote may be in memory only: a record that is told and then lost in a power cut would let two
-//! hosts run a guest. A flush that fails for any reason but a full disk leaves nobody knowing what the disk holds:
-//! [`StoreError::is_unreliable`], after which this process may tell nobody anything.
+//! What a dead witness wrote may only be in memory. A record that is reported and then lost in a power cut would let
+//! two hosts run a guest. If a flush fails for any reason but a full disk, nobody knows what the disk holds
+//! ([`StoreError::is_unreliable`]), and this process must not report anything any more.
 //!
-//! Dying at any point leaves the old record or the new one. What a file system must do for that: rename is
-//! atomic, and fsync of file and directory makes both stable.
+//! Dying at any moment leaves either the old record or the new one, on a file system where rename is atomic and fsync
+//! of file and directory makes both durable.
 
 use super::record_file::{self, FILE_BYTES_MAX};
 use crate::config::check_name;
@@ -32,14 +32,14 @@ pub enum StoreError {
     /// Another witness uses it.
     #[error("{0} is in use by another witness; give each witness its own --state")]
     InUse(PathBuf),
-    /// A record is not what this witness wrote.
+    /// A record is damaged.
     #[error(
         "{0} is damaged. Without it this witness could hand a guest to two hosts, so it does not start. Restore \
          the file from a backup no older than the guest's last takeover, or remove it once no host runs that \
          guest"
     )]
     Damaged(PathBuf),
-    /// No record of this name.
+    /// There is no record of this guest.
     #[error("{path} has no record of {guest}; `understudy witness show` lists them")]
     Unknown {
         /// The directory.
@@ -47,23 +47,23 @@ pub enum StoreError {
         /// The guest.
         guest: String,
     },
-    /// The system refused something.
+    /// The system refused.
     #[error("Cannot {attempt} {path}: {source}")]
     Io {
-        /// What was attempted.
+        /// The failed operation.
         attempt: &'static str,
-        /// On which path.
+        /// The path.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 }
 
-/// What a flush is called in errors.
+/// The name of a flush in errors.
 const MAKE_STABLE: &str = "make stable";
 
 impl StoreError {
-    /// Whether it is unknown what the disk holds, as against a write that a full disk refused.
+    /// Whether it is unknown what the disk holds; not so after a write that a full disk refused.
     pub fn is_unreliable(&self) -> bool {
         let Self::Io { attempt, source, .. } = self else { return false };
         let is_full = matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
@@ -81,12 +81,12 @@ fn failed(attempt: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Store
 pub struct Store {
     path: PathBuf,
     directory: File,
-    /// Held as long as the store lives.
+    /// Held as long as the store exists.
     _lock: File,
 }
 
 impl Store {
-    /// Opens (or creates) the directory, locks it and reads all records. Refuses to go on without any of them.
+    /// Opens (or creates) the directory, locks it and reads all records. Fails if any of them cannot be read.
     pub fn open(path: &Path) -> Result<(Self, Vec<(String, Record)>), StoreError> {
         fs::create_dir_all(path).map_err(failed("create", path))?;
         let store = Self::lock(path)?;
@@ -98,7 +98,7 @@ impl Store {
         Ok((store, records))
     }
 
-    /// The directory, which is there, for this process alone.
+    /// Locks the directory, which must exist, for this process.
     fn lock(path: &Path) -> Result<Self, StoreError> {
         let lock_path = path.join("lock");
         let mut options = File::options();
@@ -113,7 +113,7 @@ impl Store {
         Ok(Self { path: path.to_owned(), directory, _lock: lock })
     }
 
-    /// Reads the records of a directory, beside the witness that may use it: each is replaced whole.
+    /// Reads the records of a directory without locking it; each record is replaced as a whole.
     pub fn look(path: &Path) -> Result<Vec<(String, Record)>, StoreError> {
         let mut records = Vec::new();
         for entry in fs::read_dir(path).map_err(failed("list", path))? {
@@ -126,8 +126,8 @@ impl Store {
         Ok(records)
     }
 
-    /// Removes the records of guests from a directory that no witness uses: of all of them, or, where one has none, of
-    /// none. What they said is returned.
+    /// Deletes the records of `guests` from a directory that no witness uses: all of them, or none if one has no
+    /// record. Returns the deleted records.
     pub fn forget(path: &Path, guests: &[String]) -> Result<Vec<(String, Record)>, StoreError> {
         let unknown = |guest: &String| StoreError::Unknown { path: path.to_owned(), guest: guest.clone() };
         let file_of = |guest: &String| path.join(format!("{guest}.record"));
@@ -152,7 +152,7 @@ impl Store {
         Ok(records)
     }
 
-    /// Whether a record could be written now, found out by writing as much.
+    /// Finds out whether a record could be written now, by writing as much.
     pub fn probe(&self) -> Result<(), StoreError> {
         self.check_place()?;
         let path = self.path.join("probe.new");
@@ -162,7 +162,7 @@ impl Store {
         written.and(removed)
     }
 
-    /// Makes a guest's record stable. After an error the old or the new record may be there.
+    /// Makes a guest's record durable. After an error either the old or the new record may be there.
     pub fn put(&self, guest: &str, record: &Record) -> Result<(), StoreError> {
         let new_path = self.path.join(format!("{guest}.new"));
         let record_path = self.path.join(format!("{guest}.record"));
@@ -173,7 +173,7 @@ impl Store {
         self.directory.sync_all().map_err(failed(MAKE_STABLE, &self.path))
     }
 
-    /// Whether the directory that is locked is the one at the path: another may have been put there, or mounted over it.
+    /// Whether the locked directory is still the one at the path: another may have been moved or mounted there.
     fn check_place(&self) -> Result<(), StoreError> {
         let ours = self.directory.metadata().map_err(failed("look at", &self.path))?;
         let there = fs::metadata(&self.path).map_err(failed("look at", &self.path))?;
@@ -203,10 +203,10 @@ impl Store {
     }
 }
 
-/// Through a link, somebody else's file would be written to.
+/// Opening must not follow a link, because somebody else's file would be written to.
 const NOT_THROUGH_A_LINK: i32 = OFlag::O_NOFOLLOW.bits();
 
-/// Writes a file of ours, in place of what a write that failed may have left.
+/// Writes a file of ours, replacing what a failed write may have left.
 fn write_new(path: &Path, content: &[u8]) -> Result<(), StoreError> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed("remove", path)(error)),

@@ -1,4 +1,4 @@
-//! Records and outcomes in words, for the log and the metrics.
+//! Texts for records and outcomes, for the log and the metrics.
 
 use understudy_session::{Copy, WitnessOutcome};
 

@@ -1,16 +1,16 @@
-//! Whether a witness can write its records: tried now and then, seen at each change, said once, and measured.
+//! Whether the witness can write its records: probed now and then, observed at each change, logged once, and measured.
 //!
-//! A disk that is full makes it refuse changes and go on. One whose flush fails ends it: see
+//! With a full disk the witness refuses changes and continues. A failed flush ends it; see
 //! [`StoreError::is_unreliable`].
 
 use super::Daemon;
 use crate::witness::StoreError;
 use understudy_session::{Span, Time};
 
-/// How often it is found out whether records can be written.
+/// How often it is probed whether records can be written.
 const PROBE_EVERY: Span = Span::from_ms(10_000);
 
-/// What is known.
+/// What is known of the disk.
 #[derive(Debug)]
 pub(in crate::witness) struct Health {
     is_good: bool,
@@ -18,19 +18,19 @@ pub(in crate::witness) struct Health {
 }
 
 impl Health {
-    /// Good until found otherwise, and to be found out at once.
+    /// Good until found otherwise; probed at once.
     pub(in crate::witness) fn new() -> Self {
         Self { is_good: true, probe_at: Time(0) }
     }
 
-    /// When it is tried again.
+    /// The time of the next probe.
     pub(in crate::witness) fn probe_at(&self) -> Time {
         self.probe_at
     }
 }
 
 impl Daemon {
-    /// Finds out in time, not at the takeover, that the disk is full.
+    /// Probes the disk, so that a full disk is found in time and not at the takeover.
     pub(in crate::witness) fn probe(&mut self) {
         if self.health.probe_at <= self.now() {
             let found = self.store.probe();
@@ -38,7 +38,7 @@ impl Daemon {
         }
     }
 
-    /// Says once per change whether records can be written.
+    /// Logs each change of whether records can be written.
     pub(in crate::witness) fn found_health(&mut self, found: Result<(), StoreError>) {
         self.health.probe_at = self.now() + PROBE_EVERY;
         let is_good = found.is_ok();

@@ -1,24 +1,24 @@
-//! Two processes of one node name at the witness: the second would ask for guests in the name of the first.
+//! Two processes with one node name: the second would act for guests in the name of the first.
 //!
 //! ```text
-//!   hello of another process of that name ─► waits ─┬─ the first says anything ─► refused
-//!                                                   └─ 1 s of silence ──────────► takes its place: it was restarted
+//!   hello of another process of that name ─► waits ─┬─ the first sends anything ─► refused
+//!                                                   └─ 1 s of silence ───────────► takes its place: it was restarted
 //! ```
 //!
-//! Nodes ask the witness whether it is there after half a second without a word, so one that lives is heard in time.
+//! A node asks a silent witness for a sign of life after half a second, so a living first process is heard in time.
 
 use super::Daemon;
 use crate::connection::ConnectionError;
 use understudy_link::{GUEST_REFUSALS_SINCE, Hello, RefuseReason};
 use understudy_session::{NodeName, Span, Time};
 
-/// How long the first process is given to be heard.
+/// How long to wait for the first process.
 const TWIN_WAIT: Span = Span::from_ms(1_000);
 
-/// A name's second process is logged this seldom: it comes again and again.
+/// How often the second process of a name is logged at most, because it comes again and again.
 const LOG_EVERY: Span = Span::from_ms(60_000);
 
-/// A process that waits whether the one before it lives.
+/// A process that waits until the first process of its name is known to live or not.
 #[derive(Debug)]
 pub(in crate::witness) struct Contender {
     /// Its connection.
@@ -27,7 +27,7 @@ pub(in crate::witness) struct Contender {
     since: Time,
 }
 
-/// All that wait.
+/// All processes that wait.
 #[derive(Default, Debug)]
 pub(in crate::witness) struct Twins {
     waiting: Vec<Contender>,
@@ -57,7 +57,7 @@ impl Twins {
 }
 
 impl Daemon {
-    /// Decides about those that wait, as far as it can be decided.
+    /// Decides about those that wait, as far as possible.
     pub(in crate::witness) fn decide_twins(&mut self) {
         let now = self.now();
         for contender in std::mem::take(&mut self.twins.waiting) {
