@@ -1,4 +1,4 @@
-//! `understudy doctor`: what a dead engine left on this host, and what to do about it.
+//! `understudy doctor`: finds what a dead engine left on this host, and says what to do about it.
 //!
 //! ```text
 //!   kernel:  redirects and devices of ours, with the process that made them ─┐
@@ -8,12 +8,12 @@
 //!   files:   images that no domain could be built from ──────────────────────┘
 //! ```
 //!
-//! What is left holds, so nothing is urgent. Letting the output of a guest pass is right only where no other host runs
-//! that guest: a started engine asks the witness; a person may vouch for it with `--let-out`, and the witness is asked
-//! where this host has one.
+//! What is left keeps holding, so nothing is urgent. Letting the output of a guest pass is right only if no other host
+//! runs that guest: a started engine asks the witness; a person may vouch for it with `--let-out`, and then the witness
+//! is asked if this host has one.
 //!
-//! Nothing is repaired without proof: what cannot be learnt is left, and said. Repairing takes the lock of this host, so
-//! that no engine begins meanwhile.
+//! Nothing is repaired without proof: what cannot be learnt is left alone, and reported. Repairing takes the lock of
+//! this host, so that no engine starts meanwhile.
 
 mod cut_off;
 mod domains;
@@ -50,7 +50,7 @@ pub(super) struct Args {
     output: OutputFormat,
 }
 
-/// Looks, repairs if that is asked, and prints. Exit code 3 if something is left.
+/// Inspects, repairs if asked to, and prints. Exit code 3 if something is left.
 pub(super) fn run(args: Args) -> Result<Exit, CliError> {
     let _lock = if args.repair { Some(HostLock::take().map_err(locked)?) } else { None };
     let host = Host::look();

@@ -1,4 +1,4 @@
-//! Commands that the documents show are commands that this program takes.
+//! Checks that this program accepts the commands that the documents show.
 //!
 //! Not here: whether they do what the documents say.
 
@@ -19,7 +19,7 @@ fn documents() -> Vec<PathBuf> {
         .collect()
 }
 
-/// Lines of a text that begin with the command, each with what its continuation lines add.
+/// The lines of a text that begin with the command, each joined with its continuation lines.
 fn shown(text: &str) -> Vec<String> {
     let mut commands = Vec::<String>::new();
     let mut is_continued = false;
@@ -42,7 +42,7 @@ fn shown(text: &str) -> Vec<String> {
     commands
 }
 
-/// The words of a command without the remark that stands behind it, two spaces away.
+/// The words of a command, without a remark two spaces behind it.
 fn words(command: &str) -> Vec<String> {
     let command = command.split(" #").next().unwrap_or(command);
     let mut parts = command.split("  ").map(str::trim).filter(|part| !part.is_empty());
@@ -76,7 +76,7 @@ fn each_command_that_stands_on_a_line_of_its_own_is_taken_as_it_is() {
     assert!(tried > 30, "only {tried} commands were found");
 }
 
-/// That a command and all its flags exist. A value may be left out or be a placeholder, a name may not be another.
+/// Checks that a command and all its flags exist. A value may be missing or a placeholder; a name must be exact.
 fn exists(command: &str, document: &Path) {
     let unknown = [ErrorKind::InvalidSubcommand, ErrorKind::UnknownArgument];
     if let Err(error) = Cli::try_parse_from(words(command)) {

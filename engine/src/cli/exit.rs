@@ -1,4 +1,4 @@
-//! How a run ends: the exit codes, and the errors that lead to them.
+//! How a command ends: exit codes, and the errors that lead to them.
 
 use crate::config::ConfigError;
 use crate::console;
@@ -21,19 +21,19 @@ Exit codes:
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum Exit {
-    /// Done, and every check held.
+    /// The command succeeded, and every check passed.
     Ok = 0,
-    /// Something that should not happen.
+    /// A defect.
     Internal = 1,
     /// Wrong arguments or configuration. clap ends with the same code.
     Usage = 2,
-    /// What was examined is not as it must be.
+    /// A check failed.
     CheckFailed = 3,
     /// A file or stream cannot be read or is damaged.
     BadInput = 4,
     /// The engine, peer, witness or other host cannot be reached.
     Unreachable = 5,
-    /// The engine, or the command itself, will not do it, or cannot yet.
+    /// The engine, or the command itself, refuses, or cannot do it yet.
     Refused = 6,
 }
 
@@ -43,8 +43,7 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Why a subcommand did not do what was asked. The text is the whole first line an operator sees; causes
-/// follow indented.
+/// Why a subcommand failed. The text is the first line that an operator sees; causes follow, indented.
 #[derive(thiserror::Error, Debug)]
 pub enum CliError {
     /// Arguments that contradict each other or cannot work.
@@ -53,30 +52,30 @@ pub enum CliError {
     /// The configuration cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// What `xl remus` takes and understudy does not.
+    /// An option of `xl remus` that understudy does not support.
     #[error(transparent)]
     Remus(#[from] super::remus::RemusError),
     /// An input cannot be read or is damaged.
     #[error("{0}")]
     BadInput(String),
-    /// What was watched did not end as it must.
+    /// What the command watched did not end as it must.
     #[error("{0}")]
     CheckFailed(String),
-    /// A result has no place where it was to be written.
+    /// A result could not be written.
     #[error(transparent)]
     Output(#[from] OutputError),
     /// Nobody answers.
     #[error("{0}")]
     Unreachable(String),
-    /// The engine will not do it, with its reason.
+    /// The engine refused, with its reason.
     #[error("{0}")]
     Refused(String),
-    /// The system refused something, with what was attempted.
+    /// The system refused.
     #[error("{attempt}")]
     System {
-        /// What was attempted, in the words of the message.
+        /// The failed operation, in words.
         attempt: String,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: std::io::Error,
     },

@@ -1,4 +1,4 @@
-//! Logs: to standard error, filtered by `--log`, limited for each cause, and never waited for.
+//! Logging: to standard error, filtered by `--log`, limited for each cause, without ever waiting.
 
 use super::CliError;
 use crate::console::{LogWriter, limit::Limit};
@@ -7,10 +7,10 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, fmt};
 
-/// Of options that every command has: in a part of the help of their own, after those of the command.
+/// The heading of options that every command has, in the help.
 const HEADING: &str = "Logging";
 
-/// What is logged, and how.
+/// The options of logging.
 #[derive(clap::Args, Debug)]
 #[group(skip)]
 pub(super) struct Args {
@@ -40,7 +40,7 @@ impl Args {
     }
 }
 
-/// Colours are for terminals, and for people who have not asked for none (<https://no-color.org>).
+/// Whether to use colours: only on terminals, unless the user has switched them off (<https://no-color.org>).
 fn is_coloured() -> bool {
     let is_unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     std::io::stderr().is_terminal() && !is_unwanted

@@ -1,4 +1,4 @@
-//! `understudy preflight`: why a guest cannot be protected towards another host, before anybody tries.
+//! `understudy preflight`: reports why a guest cannot be protected towards another host, before anybody tries.
 //!
 //! ```text
 //!   tpvh from this host to host-b
@@ -42,7 +42,7 @@ pub(super) struct Args {
     output: OutputFormat,
 }
 
-/// Looks, judges and prints; the exit code says whether anything stands against protecting the guest.
+/// Gathers facts, judges and prints. The exit code says whether something stands against protecting the guest.
 pub(super) fn run(args: Args) -> Result<Exit, CliError> {
     let Some(guest) = &args.guest else {
         print_json(&gather::host())?;
@@ -82,14 +82,14 @@ impl From<RemoteError> for CliError {
     }
 }
 
-/// What came out.
+/// The result, for people.
 struct Verdict<'v> {
     guest: &'v str,
     to: Option<&'v str>,
     findings: &'v [Finding],
 }
 
-/// The same for programs.
+/// The result, for programs.
 #[derive(Serialize)]
 struct Answer<'v> {
     guest: &'v str,
@@ -132,7 +132,7 @@ impl Verdict<'_> {
         Answer { guest, to, can_be_protected: self.can_be_protected(), findings: findings.collect() }
     }
 
-    /// The same for a person: what refuses first.
+    /// The text for people; refusals come first.
     fn text(&self) -> String {
         let mut text = match self.to {
             Some(to) => format!("{} from this host to {to}\n\n", self.guest),
@@ -167,7 +167,7 @@ impl Verdict<'_> {
     }
 }
 
-/// A part of it may be another host's words, which have no business with the terminal.
+/// One line of text without control characters, because a part of it may come from another host.
 fn one_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }

@@ -1,12 +1,13 @@
-//! `understudy remus`: what `xl remus` takes, asked of this host's node, in the foreground until protection ends.
+//! `understudy remus`: takes the arguments of `xl remus`, passes the work to this host's node, and stays in the
+//! foreground until protection ends.
 //!
 //! ```text
 //!   xl remus [options] DOM HOST ──► Args ──decide──► Order: guest, host, interval, notices ──► follow
-//!                                         └────────► RemusError: what must not be, or is not there yet
+//!                                         └────────► RemusError: an option that is refused, or not supported yet
 //! ```
 //!
-//! The node does the work, and what it does is `protect`'s. What each option means here is decided in this file, and
-//! told in docs/OPERATIONS.md. Not here: what is watched until the end ([`follow`]).
+//! The node does the work, as for `protect`. This file decides what each option means here, and docs/OPERATIONS.md
+//! documents it. Not here: watching until the end ([`follow`]).
 
 mod blackhole;
 mod follow;
@@ -70,13 +71,13 @@ pub(super) struct Args {
 /// Why `remus` does not do what `xl remus` would. The text says what to do instead.
 #[derive(thiserror::Error, Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RemusError {
-    /// Stock asks for the same.
+    /// Stock `xl remus` requires the same.
     #[error("-{0} makes the guest less safe; xl remus and understudy do it only with -F")]
     NeedsUnsafe(char),
-    /// Stock asks for the same.
+    /// Stock `xl remus` requires the same.
     #[error("-p is about COLO's proxy; give -c with it")]
     ProxyWithoutColo,
-    /// Stock asks for the same.
+    /// Stock `xl remus` requires the same.
     #[error("COLO makes a checkpoint when outputs differ, so -c goes with none of -i, -b, -n and -d")]
     ColoConflict,
     /// It is not built.
@@ -97,24 +98,24 @@ impl RemusError {
     }
 }
 
-/// What is to be done.
+/// What to do.
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Order {
     /// As given: a name or a number.
     domain: String,
     /// As given: a peer, or an address.
     host: String,
-    /// `None`: the node's.
+    /// `None`: the node's interval.
     interval_ms: Option<u32>,
-    /// `None`: in Xen's log.
+    /// `None`: by Xen's log.
     find_changes: Option<FindChanges>,
-    /// To nowhere.
+    /// Discard the checkpoints.
     is_blackhole: bool,
-    /// What options were taken without effect, each a line.
+    /// A line for each option that is accepted without effect.
     notices: Vec<&'static str>,
 }
 
-/// Decides, asks the node, and stays.
+/// Decides what to do, asks the node, and stays.
 pub(super) fn run(args: Args) -> Result<Exit, CliError> {
     let control = args.control.clone();
     let order = args.decide()?;
@@ -123,7 +124,7 @@ pub(super) fn run(args: Args) -> Result<Exit, CliError> {
 }
 
 impl Args {
-    /// What to do, or why not.
+    /// Decides what to do, or why not.
     fn decide(self) -> Result<Order, RemusError> {
         self.check()?;
         let notices = [

@@ -1,4 +1,4 @@
-//! `understudy replay`: a guest recorded on real Xen, through the whole engine.
+//! `understudy replay`: plays a guest that was recorded on real Xen through the whole engine.
 //!
 //! Exit code 0 if the committed image is the recording's last complete epoch, 3 if it is not, 4 if the
 //! recording cannot be played, 5 if the secondary does not answer.

@@ -1,4 +1,4 @@
-//! `understudy protect | unprotect | switchover | takeover`: an operator's wish for one guest of a running node.
+//! `understudy protect | unprotect | switchover | takeover`: an operator's request about one guest of a running node.
 
 use super::{CliError, ControlArgs, Exit, OutputFormat, print};
 use crate::config::human::parse_span;
@@ -85,18 +85,18 @@ Nothing but you can tell whether the guest still runs on the other host. If it d
 guests with one identity: both answer on the network, and both write to every disk they share.
 Switch the other host off first, then repeat with --primary-is-dead";
 
-/// How long a switchover is waited for. It takes a few epochs; a node that cannot says so before.
+/// How long a switchover may take: a few epochs. A node that cannot do it says so before.
 const SWITCHOVER_MAX: Duration = Duration::from_secs(30);
 
-/// How long it takes at most to find out whether a guest can be protected.
+/// How long finding out whether a guest can be protected may take.
 const FIND_MAX: Duration = Duration::from_secs(20);
 
 const PROTECT_ACCEPTED: &str = "accepted: `understudy status` shows when the guest is protected";
 
-/// How often the node is asked how far a wish is.
+/// How often the node is asked for the progress of a request.
 const ASK_EVERY: Duration = Duration::from_millis(20);
 
-/// Asks the node, waits for a switchover to be done, and prints what became of it.
+/// Asks the node, waits for a switchover to finish, and prints the result.
 pub(super) fn run(wish: Wish, args: Args) -> Result<Exit, CliError> {
     let client = Client::new(&args.control.control);
     client.wish(&args.guest, wish)?;
@@ -121,7 +121,7 @@ fn report(args: &Args, outcome: &str) -> Result<(), CliError> {
     }
 }
 
-/// Has a guest protected, and waits until the node has it, or says why it cannot.
+/// Asks the node to protect a guest, and waits until it does or says why it cannot.
 pub(super) fn run_protect(args: ProtectArgs) -> Result<Exit, CliError> {
     let client = Client::new(&args.wish.control.control);
     let guest = &args.wish.guest;
@@ -156,7 +156,7 @@ pub(super) fn run_protect(args: ProtectArgs) -> Result<Exit, CliError> {
     }
 }
 
-/// Waits until this node is not the guest's primary any more.
+/// Waits until this node is no longer the guest's primary.
 fn wait_until_moved(client: &Client, guest: &str) -> Result<&'static str, CliError> {
     let began = Instant::now();
     loop {
@@ -176,7 +176,7 @@ fn wait_until_moved(client: &Client, guest: &str) -> Result<&'static str, CliErr
     }
 }
 
-/// Has the node run a guest that it keeps, or prints the risks.
+/// Makes the node run a guest that it keeps paused, or prints the risks.
 pub(super) fn run_reclaim(args: ReclaimArgs) -> Result<Exit, CliError> {
     if !args.nobody_else_runs_it {
         return Err(CliError::Refused(RECLAIM_RISKS.into()));
@@ -184,7 +184,7 @@ pub(super) fn run_reclaim(args: ReclaimArgs) -> Result<Exit, CliError> {
     run(Wish::Reclaim, args.wish)
 }
 
-/// Has the node end a guest that it keeps, or prints the risks.
+/// Makes the node end a guest that it keeps paused, or prints the risks.
 pub(super) fn run_discard(args: DiscardArgs) -> Result<Exit, CliError> {
     if !args.lose_it {
         return Err(CliError::Refused(DISCARD_RISKS.into()));
@@ -192,7 +192,7 @@ pub(super) fn run_discard(args: DiscardArgs) -> Result<Exit, CliError> {
     run(Wish::Discard, args.wish)
 }
 
-/// Asks for a takeover that no witness decides, or prints its risks.
+/// Asks for a takeover without a witness's decision, or prints its risks.
 pub(super) fn run_takeover(args: TakeoverArgs) -> Result<Exit, CliError> {
     if !args.primary_is_dead {
         return Err(CliError::Refused(TAKEOVER_RISKS.into()));

@@ -1,7 +1,7 @@
-//! Chance from a seed, so that a drill can be repeated: when to strike, which way to cut.
-//! Not for anything that must be hard to guess.
+//! Random numbers from a seed, so that a drill can be repeated: when to strike, which direction to cut. Not for
+//! anything that must be hard to guess.
 
-/// A stream of numbers that its seed decides (SplitMix64).
+/// A stream of numbers that depends only on its seed (SplitMix64).
 #[derive(Clone, Debug)]
 pub struct Chance(u64);
 

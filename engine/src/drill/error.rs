@@ -1,4 +1,4 @@
-//! Why a drill could not go on.
+//! Why a drill could not continue.
 
 use super::sightings::HostId;
 use std::io;
@@ -6,63 +6,63 @@ use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-/// Why a drill could not go on. All but [`Interrupted`](Self::Interrupted) and [`System`](Self::System) are
-/// findings about the engine: the round they end has failed.
+/// Why a drill could not continue. All but [`Interrupted`](Self::Interrupted) and [`System`](Self::System) are findings
+/// about the engine: they fail the round.
 #[derive(thiserror::Error, Debug)]
 pub enum DrillError {
-    /// Ctrl-C, or a request to end.
+    /// Ctrl-C, or a signal to end.
     #[error("Ended by {0}; no process of the drill is left")]
     Interrupted(&'static str),
-    /// What had to happen did not.
+    /// Something did not happen in time.
     #[error("Waited {} s in vain: {what}", limit.as_secs())]
     TookTooLong {
-        /// For what.
+        /// What was expected.
         what: String,
-        /// How long.
+        /// How long it may take.
         limit: Duration,
     },
-    /// A process ended that should not have.
+    /// A process ended unexpectedly.
     #[error("{who} ended by itself ({status}); its log says why: {log}")]
     ProcessEnded {
-        /// Which.
+        /// The process.
         who: String,
-        /// How.
+        /// Its exit status.
         status: ExitStatus,
-        /// Where its log is.
+        /// The path of its log.
         log: PathBuf,
     },
-    /// The engine did something that this failure must not lead to.
+    /// The engine did something that this failure must not cause.
     #[error("{0}")]
     WrongEnding(String),
     /// A host's engine refused a command.
     #[error("Host {host} refused to {wish}: {reason}")]
     Refused {
-        /// Which.
+        /// The host.
         host: HostId,
-        /// What was asked.
+        /// The command.
         wish: &'static str,
-        /// Its words.
+        /// The engine's reason.
         reason: String,
     },
-    /// The system refused something that the drill itself needs.
+    /// The system refused something that the drill needs.
     #[error("Cannot {attempt}")]
     System {
-        /// What was attempted.
+        /// The failed operation.
         attempt: String,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
 }
 
 impl DrillError {
-    /// For `map_err`: the system refused to `attempt`.
+    /// For `map_err`: the error of the operation `attempt`.
     pub fn system(attempt: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let attempt = attempt.into();
         move |source| Self::System { attempt, source }
     }
 
-    /// Whether the drill itself cannot go on, as against a finding about the engine.
+    /// Whether the drill cannot continue; otherwise it is a finding about the engine.
     pub fn is_fatal(&self) -> bool {
         matches!(self, Self::Interrupted(_) | Self::System { .. })
     }

@@ -1,5 +1,5 @@
-//! Who is who on the drill's network: addresses follow from numbers, so that a frame names its guest, its
-//! client and its request.
+//! Addresses on the drill's network. They follow from numbers, so that a frame reveals its guest, its client and its
+//! request.
 //!
 //! ```text
 //!   guest g   02:75:64:01:hi:lo   10.77.0.0/16 + 256 + g       client c   02:75:64:02:hi:lo   10.78.0.0/16 + 256 + c
@@ -13,7 +13,7 @@ use understudy_lab::wire::{Body, Frame, source_of};
 
 const GUEST_PREFIX: [u8; 4] = [0x02, 0x75, 0x64, 0x01];
 const CLIENT_PREFIX: [u8; 4] = [0x02, 0x75, 0x64, 0x02];
-/// Skips the network's own address and what looks like one.
+/// Skips the network's own address and what looks like it.
 const FIRST_HOST: u32 = 256;
 /// Port that every client sends from; kept for the whole drill.
 pub const CLIENT_PORT: u16 = 40_000;

@@ -1,4 +1,4 @@
-//! What the drill is doing, on one line of a terminal that is overwritten. Nothing if there is no terminal.
+//! Shows what the drill is doing, on one line of a terminal that is overwritten; nothing without a terminal.
 
 use crate::console;
 use std::io::{IsTerminal, stderr};
@@ -13,7 +13,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// A line on standard error, which stays empty if that is no terminal.
+    /// A line on standard error; empty if that is not a terminal.
     pub fn new() -> Self {
         Self { is_terminal: stderr().is_terminal(), began: Instant::now(), shown: false }
     }
@@ -26,7 +26,7 @@ impl Progress {
         }
     }
 
-    /// Empties the line.
+    /// Clears the line.
     pub fn clear(&mut self) {
         if std::mem::take(&mut self.shown) {
             console::clear_line();

@@ -1,13 +1,13 @@
-//! A TCP relay that can be cut, so that a drill can part hosts on one machine without being root.
+//! A TCP relay that can be cut, so that a drill can partition hosts on one machine without root.
 //!
 //! ```text
 //!   node ──► listen ─┤ gate ├─► target      bytes of the dialling side towards the target
 //!        ◄───────────┤ gate ├──             bytes back
 //! ```
 //!
-//! A closed gate is a network that loses everything: bytes wait in the senders' sockets, connections and their
-//! ends are not noticed, new ones do not get through. When it opens, what was not given up arrives, as after
-//! retransmission; so late messages are part of the drill.
+//! A closed gate behaves like a network that loses everything: bytes wait in the senders' sockets, the ends of
+//! connections go unnoticed, and new connections do not get through. When it opens, what was not given up arrives, as
+//! after retransmission, so late messages are part of the drill.
 
 use parking_lot::{Condvar, Mutex};
 use std::io::{self, Read, Write};
@@ -15,9 +15,9 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread;
 
-/// One read. Enough that a first copy through the relay is not bound by system calls.
+/// Bytes of one read, large enough that system calls do not limit a first copy through the relay.
 const CHUNK_BYTES: usize = 256 << 10;
-/// Threads of a relay do little and call nothing deep.
+/// Stack of a relay's thread, which does little.
 const STACK_BYTES: usize = 64 << 10;
 
 /// One direction of a relay: open or closed.
@@ -38,7 +38,7 @@ impl Gate {
         self.opened.notify_all();
     }
 
-    /// Waits until it is open.
+    /// Waits until the gate is open.
     fn pass(&self) {
         let mut open = self.open.lock();
         while !*open {
@@ -50,16 +50,16 @@ impl Gate {
 /// A relay in front of one listener.
 #[derive(Debug)]
 pub struct Relay {
-    /// Where to dial instead of the target.
+    /// The address to dial instead of the target.
     pub listen: SocketAddr,
-    /// Bytes from who dials to the target.
+    /// Direction from the dialler to the target.
     pub onward: Arc<Gate>,
-    /// Bytes from the target back.
+    /// Direction from the target to the dialler.
     pub back: Arc<Gate>,
 }
 
 impl Relay {
-    /// Starts to relay from a free port to `target`, which may come and go. Ends with the process.
+    /// Starts relaying from a free port to `target`, which may come and go. Ends with the process.
     pub fn start(target: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind((target.ip(), 0))?;
         let relay = Self { listen: listener.local_addr()?, onward: Gate::new(), back: Gate::new() };

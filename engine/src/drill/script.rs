@@ -1,4 +1,4 @@
-//! What is done in each kind of round, and how it must end.
+//! The script of each kind of round: what is done, and how it must end.
 //!
 //! | failure    | done                                  | must end in                                              |
 //! |------------|---------------------------------------|----------------------------------------------------------|
@@ -9,7 +9,7 @@
 //! | witness    | SIGKILL witness; start it again       | still protected, no takeover; a switchover works         |
 //! | switchover | asked of the primary                  | the other host runs the guest; then protected            |
 //!
-//! This is said of one guest; with several, each ends as its own roles have it.
+//! This is for one guest. With several, each ends according to its own roles.
 
 use super::error::DrillError;
 use super::history::Moment;
@@ -22,7 +22,7 @@ use std::time::Duration;
 
 /// How long the witness stays away: several times what any host waits for an answer.
 const WITNESS_AWAY: Duration = Duration::from_millis(400);
-/// How long a returned old primary is watched before it is believed that it stays quiet.
+/// How long a returned old primary is watched to see that it stays quiet.
 const ZOMBIE_WATCHED: Duration = Duration::from_millis(100);
 
 /// How a failure ended.
@@ -30,19 +30,19 @@ const ZOMBIE_WATCHED: Duration = Duration::from_millis(100);
 pub struct Outcome {
     /// When the failure struck.
     pub struck: Moment,
-    /// By guest: how it was taken over, if it was.
+    /// For each guest, how it was taken over, if it was.
     pub takeovers: Vec<Option<Takeover>>,
-    /// Whether the old owner could do nothing any more from `struck` on.
+    /// Whether the old owner could do nothing from `struck` on.
     pub stopped_at_once: bool,
-    /// Whether it was asked for.
+    /// Whether it was a switchover.
     pub is_planned: bool,
     /// When every guest was protected again.
     pub protected: Moment,
-    /// In words.
+    /// The result in words.
     pub ending: String,
 }
 
-/// A round being played.
+/// A round in progress.
 pub struct Script<'a> {
     /// The processes.
     pub world: &'a mut World,
@@ -51,7 +51,7 @@ pub struct Script<'a> {
 }
 
 impl Script<'_> {
-    /// Does what `failure` asks for and waits until all is well again.
+    /// Causes `failure` and waits until all is well again.
     pub fn play(&mut self, failure: Failure) -> Result<Outcome, DrillError> {
         // Guests may come to run on both hosts; the first one's host counts as the primary.
         let primary = self.world.owners[0];
@@ -129,8 +129,8 @@ impl Script<'_> {
         )
     }
 
-    /// Waits until every guest of `host` is taken over by the other host, and every guest of the other host
-    /// goes on without its copy (unless nothing but a switchover happened: then its copy is still there).
+    /// Waits until every guest of `host` is taken over by the other host, and every guest of the other host continues
+    /// without its copy (unless it was only a switchover: then its copy is still there).
     fn wait_for_loss_of(
         &mut self,
         host: HostId,
@@ -150,7 +150,7 @@ impl Script<'_> {
         Ok(takeovers)
     }
 
-    /// Waits until the partition is decided: every guest is taken over, or goes on alone where it was.
+    /// Waits until the partition is decided: every guest is taken over, or continues alone where it was.
     fn wait_settled(&mut self, struck: Moment) -> Result<Vec<Option<Takeover>>, DrillError> {
         let what = "waiting until one host goes on";
         let takeovers = self.world.wait_for_each(self.watch, what, |guest, owner, look| {
@@ -187,7 +187,7 @@ impl Script<'_> {
     }
 }
 
-/// An outcome of which the end is still to come.
+/// An outcome without its end.
 fn outcome(struck: Moment, takeovers: Vec<Option<Takeover>>) -> Outcome {
     Outcome {
         struck,

@@ -4,12 +4,12 @@
 //!   run  host A ▒▒▒▒▒▒▒▒▒▒▒▒▒▒      late ▒
 //!   run  host B                 ▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒
 //! ```
-//! A host's frames make a run until another host's first frame. Frames of a host whose run is over are *late*
-//! and are kept one by one: the checker lets them pass only for one reason (see [`check`](super::check)).
+//! A host's frames form a run until another host's first frame. Frames of a host whose run is over are *late*, and are
+//! kept one by one: the checker accepts them for only one reason (see [`check`](super::check)).
 
 use super::history::{ClientId, Moment};
 
-/// Late frames kept for the checker. One is reason enough to look closely; more are only counted.
+/// Most late frames that are kept for the checker; more are only counted.
 const LATE_MAX: usize = 4096;
 
 /// A host of the drill.
@@ -40,27 +40,27 @@ impl std::fmt::Display for HostId {
     }
 }
 
-/// Frames of the guest that one host sent, with no other host's between them.
+/// Frames of the guest from one host, without another host's between them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Run {
-    /// Who sent them.
+    /// The host.
     pub host: HostId,
     /// When the first was seen.
     pub first: Moment,
     /// When the last was seen.
     pub last: Moment,
-    /// How many.
+    /// The number of frames.
     pub frames: u64,
 }
 
 /// A frame of a host whose run was over.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Late {
-    /// Who sent it.
+    /// The host.
     pub host: HostId,
-    /// When it was seen.
+    /// The time at which it was seen.
     pub at: Moment,
-    /// The client and the request it answers; `None` if it is no answer of the key-value service.
+    /// The client and the request that it answers; `None` if it is not an answer of the key-value service.
     pub answers: Option<(ClientId, u16)>,
 }
 
@@ -92,7 +92,7 @@ impl Sightings {
         }
     }
 
-    /// Ends the round: returns its record and begins the next with the host that sends now.
+    /// Ends the round: returns its record, and starts the next with the host that sends now.
     pub fn end_round(&mut self) -> Self {
         let next = Self {
             runs: self
@@ -111,7 +111,7 @@ impl Sightings {
         self.runs.iter().map(|run| run.frames).sum::<u64>() + self.late.len() as u64 + self.late_uncounted
     }
 
-    /// When `host` began to send in this round.
+    /// The time at which `host` began to send in this round.
     pub fn began(&self, host: HostId) -> Option<Moment> {
         self.runs.iter().find(|run| run.host == host && run.frames > 0).map(|run| run.first)
     }

@@ -1,4 +1,4 @@
-//! Waiting, with a limit, a line that says for what, and an ear for Ctrl-C.
+//! Waits with a limit, shows on a line what it waits for, and reacts to Ctrl-C.
 
 use super::error::DrillError;
 use super::history::Moment;
@@ -7,8 +7,8 @@ use crate::signals::{Hangup, ShutdownSignal};
 use std::thread;
 use std::time::Duration;
 
-/// How often what is waited for is looked at. Times in the report do not depend on it: they come from the
-/// engines and from the clients.
+/// How often the awaited condition is checked. The times in the report do not depend on it: they come from the engines
+/// and clients.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// Waits for things to happen.
@@ -16,12 +16,12 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 pub struct Watch {
     signal: ShutdownSignal,
     progress: Progress,
-    /// Said before what is being waited for.
+    /// The part of the drill, shown before what is awaited.
     scene: String,
 }
 
 impl Drop for Watch {
-    /// What follows is the report, whose reader may take long; Ctrl-C then ends this process as any other.
+    /// Lets Ctrl-C end this process as usual: what follows is the report, whose reader may take long.
     fn drop(&mut self) {
         // Without this, Ctrl-C goes on being noted and not acted upon.
         let _ = self.signal.release();
@@ -36,17 +36,17 @@ impl Watch {
         Ok(Self { signal, progress: Progress::new(), scene: String::new() })
     }
 
-    /// Says what part of the drill is being played.
+    /// Sets the part of the drill that is shown.
     pub fn set_scene(&mut self, scene: String) {
         self.scene = scene;
     }
 
-    /// Clears the line for something that stays on the terminal.
+    /// Clears the line for a permanent one.
     pub fn clear(&mut self) {
         self.progress.clear();
     }
 
-    /// Waits until `look` finds what it looks for.
+    /// Waits until `look` returns something.
     pub fn until<T>(
         &mut self,
         what: &str,
@@ -66,7 +66,7 @@ impl Watch {
         }
     }
 
-    /// Waits for this long, in which `what` goes on.
+    /// Waits for this time, while `what` continues.
     pub fn rest(&mut self, what: &str, span: Duration) -> Result<(), DrillError> {
         self.progress.show(format_args!("{}{what}", self.scene));
         let end = Moment::now() + span;

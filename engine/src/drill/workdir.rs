@@ -1,5 +1,5 @@
-//! The directory of a drill or a replay: sockets, the witness's records, logs. Gone with its process unless it is to be
-//! kept; and if that process was killed, gone when the next one starts.
+//! The directory of a drill or a replay: sockets, the witness's records, logs. It is deleted with its process unless it
+//! is to be kept; if the process was killed, the next one deletes it.
 //!
 //! ```text
 //!   /tmp/understudy-drill-PID/in-use      PID is dead: removed with all of it by the next one of this user
@@ -19,7 +19,7 @@ const PARENT: &str = "/tmp";
 /// Logs, sockets and records of a short drill.
 const ROOM_BYTES_MIN: u64 = 1 << 20;
 
-/// What tells a directory that nobody wants from one that is kept.
+/// The file that distinguishes a leftover directory from one that is kept.
 const IN_USE: &str = "in-use";
 
 /// The directory.
@@ -30,7 +30,7 @@ pub struct Workdir {
 }
 
 impl Workdir {
-    /// Creates it, for this user alone, and removes those of dead processes. `what` is `drill` or `replay`.
+    /// Creates it for this user alone, and deletes those of dead processes. `what` is `drill` or `replay`.
     pub fn create(what: &str) -> io::Result<Self> {
         let prefix = format!("understudy-{what}-");
         sweep(Path::new(PARENT), &prefix);
@@ -42,12 +42,12 @@ impl Workdir {
         Ok(this)
     }
 
-    /// Where it is.
+    /// Its path.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// From here on it stays after the drill.
+    /// Keeps it after the drill.
     pub fn keep(&mut self) {
         self.kept = true;
         // If it stays, the next drill takes the logs away.
@@ -69,7 +69,7 @@ impl Drop for Workdir {
     }
 }
 
-/// Without room the witness would record nothing and everything would wait for it.
+/// Fails if there is little room: the witness could record nothing, and everything would wait for it.
 fn check_room(found: Statvfs) -> io::Result<()> {
     let free_bytes = found.blocks_available() * found.fragment_size();
     if free_bytes >= ROOM_BYTES_MIN {
@@ -80,7 +80,7 @@ fn check_room(found: Statvfs) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::StorageFull, why))
 }
 
-/// Removes what processes left that were killed. Nothing depends on it, so errors are passed over.
+/// Deletes what killed processes left. Nothing depends on it, so errors are ignored.
 fn sweep(parent: &Path, prefix: &str) {
     let user = nix::unistd::geteuid().as_raw();
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {

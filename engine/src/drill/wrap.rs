@@ -1,4 +1,4 @@
-//! Text for people in lines of at most [`WIDTH`] columns.
+//! Wraps text for people into lines of at most [`WIDTH`] columns.
 //!
 //! ```text
 //!   [piece, piece, piece, …]  ─►  └ piece; piece; piece;
@@ -6,13 +6,13 @@
 //!                                   the next one, between two words
 //! ```
 //!
-//! Not here: which pieces there are ([`table`](super::table)).
+//! Not here: the content of the pieces ([`table`](super::table)).
 
 /// The most columns of a line.
 pub const WIDTH: usize = 100;
 
-/// Pieces that belong together, as lines: `first` stands before the first one, as many blanks before the others. A line
-/// ends between two pieces where that is possible, otherwise between two words, and within a word that no line can hold.
+/// The pieces as lines: `first` precedes the first line, as many blanks the others. A line ends between two pieces if
+/// possible, otherwise between two words, and within a word that no line can hold.
 pub fn wrap(first: &str, pieces: &[String]) -> String {
     let room = WIDTH - first.chars().count();
     let mut lines = Lines { room, done: Vec::new(), line: String::new() };
@@ -31,7 +31,7 @@ struct Lines {
 }
 
 impl Lines {
-    /// A piece, whole if a line can hold it.
+    /// Adds a piece, unbroken if a line can hold it.
     fn put(&mut self, piece: &str) {
         if piece.chars().count() <= self.room {
             self.put_whole(piece);

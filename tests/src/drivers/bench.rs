@@ -1,5 +1,5 @@
-//! Where the work of an engine's guest threads waits for its turn. The engine orders it as it orders threads; the cluster
-//! has it done, by the engine's own code, when virtual time has come so far.
+//! The bench: the pending work of an engine's guest threads. The engine gives orders as to real threads; the cluster
+//! carries them out with the engine's own code when their virtual time has come.
 
 use super::GuestId;
 use super::context::guest_of;
@@ -19,7 +19,7 @@ use understudy_checkpoint::epoch::Limits;
 use understudy_checkpoint::{Epoch, Generation};
 use understudy_session::EpochKind;
 
-/// Work that a receive thread lets wait, as the engine's does.
+/// Most work that waits for a receive thread, as in the engine.
 pub(super) const WORK_MAX: usize = 16;
 
 /// One order to a capture thread.
@@ -36,13 +36,13 @@ pub(super) struct Capturing {
     /// `None` once its thread has died.
     pub(super) work: Option<Box<SteppedCapture>>,
     pub(super) orders: VecDeque<Order>,
-    /// An event for it is on the agenda.
+    /// Whether an event for it is on the agenda.
     pub(super) scheduled: bool,
     pub(super) reporter: Reporter,
     pub(super) participants: Participants,
 }
 
-/// A guest that is held here.
+/// A guest that is held here as secondary.
 pub(super) struct Holding {
     pub(super) guest: GuestId,
     /// `None` once its thread has ended.
@@ -50,16 +50,16 @@ pub(super) struct Holding {
     pub(super) waiting: VecDeque<Work>,
     pub(super) scheduled: bool,
     pub(super) reporter: Reporter,
-    /// The generation that each epoch begun was sent in.
+    /// The generation that sent each epoch.
     pub(super) sent_in: BTreeMap<Epoch, Generation>,
-    /// The image, as it was after the last piece of work.
+    /// The image after the last piece of work.
     pub(super) image: Option<(Generation, Epoch, State)>,
     /// The most work that ever waited.
     pub(super) waited_max: usize,
 }
 
 impl Holding {
-    /// Looks at the image again.
+    /// Updates [`image`](Self::image).
     pub(super) fn look(&mut self) {
         self.image = self.work.as_ref().and_then(|work| {
             let epoch = work.receiver().committed()?;
@@ -68,7 +68,7 @@ impl Holding {
     }
 }
 
-/// All work of one engine.
+/// All pending work of one engine.
 #[derive(Default)]
 pub(super) struct Bench {
     pub(super) captures: Vec<Option<Capturing>>,
@@ -97,13 +97,13 @@ impl std::fmt::Debug for SharedBench {
 }
 
 impl Bench {
-    /// The copy of a guest that is held here.
+    /// The image of a guest that is held here.
     pub(super) fn holding(&self, guest: GuestId) -> Option<&Holding> {
         self.replicas.iter().flatten().rfind(|holding| holding.guest == guest)
     }
 }
 
-/// Puts the work of guests on the bench.
+/// Puts guests' work on the bench.
 #[derive(Debug)]
 pub(super) struct SimWorkers {
     pub(super) bench: SharedBench,
@@ -248,7 +248,7 @@ impl Drop for SimReplica {
     }
 }
 
-/// A thread dies; nothing of what it was told is done any more.
+/// Makes a thread die; its pending orders are dropped.
 pub(super) fn dies(reporter: &Reporter, worker: &'static str) {
     reporter.tell(Report::Panicked { worker, message: "as the simulator wanted it".to_owned() });
 }

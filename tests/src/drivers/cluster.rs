@@ -1,5 +1,5 @@
-//! The cluster in virtual time: two hosts, a witness, the channels between them, and the loop that moves from
-//! one event to the next. Everything in it follows from the seed.
+//! The cluster in virtual time: two hosts, a witness, the channels between them, and the loop from one event to the
+//! next. Everything is determined by the seed.
 
 use super::events::{Agenda, Event};
 use super::facts::Fact;
@@ -18,15 +18,15 @@ use understudy_session::{Span, Time};
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Node {
     pub(super) down: bool,
-    /// It handles nothing before this.
+    /// The node handles nothing before this time.
     pub(super) hangs_until: Time,
-    /// Since when it has been there and hung no more.
+    /// Since when the node has existed without hanging.
     pub(super) there_since: Time,
-    /// After a hang, timers come before what has arrived meanwhile.
+    /// After a hang, timers run before the messages that arrived meanwhile.
     pub(super) timers_first: bool,
 }
 
-/// Everything there is.
+/// The simulated world.
 #[derive(Debug)]
 pub struct Cluster {
     pub(super) now: Time,
@@ -42,21 +42,21 @@ pub struct Cluster {
     pub(super) judges: [Judges; GUESTS],
     pub(super) violation: Option<Violation>,
     pub(super) events_handled: u64,
-    /// When a frame of each guest last left.
+    /// The time at which a frame of each guest last left.
     pub(super) left_at: [Time; GUESTS],
-    /// Since when hosts, link and witness are well.
+    /// Since when hosts, link and witness have been without fault.
     pub(super) well_since: Option<Time>,
-    /// Faults are over: crashed nodes that are to come back do so, and nothing new goes wrong.
+    /// Faults are over: crashed nodes that should return do so, and nothing new fails.
     pub(super) healed: bool,
-    /// Faults that wait for their moment.
+    /// Faults that wait for a particular moment.
     pub(super) aimed: Vec<Aimed>,
-    /// Moments there have been.
+    /// The moments so far.
     pub(super) moments: Vec<Moment>,
     trace: Option<trace::Trace>,
 }
 
 impl Cluster {
-    /// Two hosts and a witness at time 0; the first guest is started on the first, the second on the second.
+    /// Two hosts and a witness at time 0. The first guest is started on the first host, the second on the second.
     pub fn new(rng: Rng, settings: Settings, options: Options) -> Self {
         let has_witness = settings.has_witness;
         let mut cluster = Self {
@@ -94,7 +94,7 @@ impl Cluster {
         cluster
     }
 
-    /// Handles events up to `until`, or to a violation, or to the number of events given.
+    /// Handles events up to `until`, a violation, or `events_max` events.
     pub fn run(&mut self, until: Time, events_max: u64) {
         while self.violation.is_none() && self.events_handled < events_max {
             let Some(at) = self.next_at().filter(|at| *at <= until) else {
@@ -149,7 +149,7 @@ impl Cluster {
         timers.chain(self.agenda.next_at()).min()
     }
 
-    /// When a host's session has something to do; not while the host hangs, and never in the past.
+    /// The time of a host's next timeout: not while the host hangs, and never in the past.
     fn timeout_at(&self, host: HostId) -> Option<Time> {
         let at = self.hosts[host].next_timeout()?;
         Some(at.max(self.nodes[host].hangs_until).max(self.now))
@@ -205,12 +205,12 @@ impl Cluster {
         }
     }
 
-    /// Lets something go wrong now.
+    /// Injects a fault now.
     pub fn inject(&mut self, fault: Fault) {
         self.agenda.add(self.now, Event::Strikes(fault));
     }
 
-    /// A session has entered a state: what was aimed at that strikes, once.
+    /// A session has entered a state: faults that were aimed at it strike, once.
     pub(super) fn moment(&mut self, moment: Moment) {
         if !self.moments.contains(&moment) {
             self.moments.push(moment);
@@ -232,7 +232,7 @@ impl Cluster {
         }
     }
 
-    /// One line of the trace about a node.
+    /// Adds a line about a node to the trace.
     pub(super) fn note(&mut self, node: usize, what: impl FnOnce() -> String) {
         if let Some(trace) = &mut self.trace {
             let role = self.hosts.get(node).map_or("witness".to_owned(), trace::role);
@@ -246,7 +246,7 @@ impl Cluster {
     }
 }
 
-/// The node that an event is for: it waits while that node hangs.
+/// The node that handles an event, which waits while that node hangs.
 fn node_of(event: &Event) -> Option<usize> {
     match event {
         Event::Arrives { channel, end, .. }

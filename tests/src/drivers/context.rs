@@ -1,5 +1,5 @@
-//! What an engine of the simulator reaches: one link, one witness, the virtual time. Frames become bytes and come back
-//! from bytes by the engine's own code; what is said in a turn is collected and sent at its end, in order.
+//! The surroundings of a simulated engine: one link, one witness, virtual time. Frames are encoded and decoded by the
+//! engine's own code. What the engine sends in an iteration is collected and delivered at its end, in order.
 
 use super::GuestId;
 use super::host::{guest_name, name};
@@ -13,20 +13,20 @@ use understudy_checkpoint::{Epoch, Generation};
 use understudy_link::{Decoder, Encoded, Frame, GuestFrame, GuestId as Number, encode};
 use understudy_session::{Decline, NodeName, Time, ToPrimary, WitnessRequest};
 
-/// One thing that an engine said in a turn.
+/// A message that the engine sent in an iteration.
 #[derive(Debug)]
 pub(super) enum Said {
-    /// A frame for the link, sealed.
+    /// An encoded frame for the link.
     Frame(Vec<u8>),
-    /// It has closed the link.
+    /// The engine has closed the link.
     CloseLink,
-    /// A question for the witness.
+    /// A request to the witness.
     Ask(GuestId, WitnessRequest),
-    /// Among the frames before was this ack.
+    /// Records that the frames before contain this ack.
     Ack(GuestId, Generation, Epoch),
 }
 
-/// The cx of one engine.
+/// The `Context` of one engine.
 #[derive(Debug)]
 pub(super) struct SimContext {
     pub(super) now: Time,
@@ -35,7 +35,7 @@ pub(super) struct SimContext {
     link: Option<SimLink>,
     pub(super) witness_up: bool,
     pub(super) said: Vec<Said>,
-    /// The engine has closed the link in this turn and is to be told so.
+    /// The engine has closed the link in this iteration and must be informed.
     pub(super) closed: bool,
 }
 
@@ -46,7 +46,7 @@ struct SimLink {
     decoder: Decoder,
     sequence: u32,
     heard_at: Time,
-    /// Frames that have arrived and are not taken in.
+    /// Frames that have arrived and were not handled yet.
     inbox: VecDeque<Vec<u8>>,
 }
 
@@ -56,7 +56,7 @@ impl SimContext {
         Self { now: Time(0), host, mutant, link: None, witness_up: false, said, closed: false }
     }
 
-    /// A new connection stands.
+    /// Establishes a new connection.
     pub(super) fn connect(&mut self) {
         let mut decoder = Decoder::new();
         decoder.allow_long_frames();
@@ -66,12 +66,12 @@ impl SimContext {
         self.link = Some(SimLink { numbers, decoder, sequence: 0, heard_at, inbox });
     }
 
-    /// The connection is gone; true if there was one.
+    /// Ends the connection. Returns whether there was one.
     pub(super) fn disconnect(&mut self) -> bool {
         self.link.take().is_some()
     }
 
-    /// A frame has arrived.
+    /// Adds an arrived frame.
     pub(super) fn receive(&mut self, bytes: Vec<u8>) {
         if let Some(line) = &mut self.link {
             line.heard_at = self.now;
@@ -79,7 +79,7 @@ impl SimContext {
         }
     }
 
-    /// The next frame that may be taken in. What cannot be read ends the connection.
+    /// The next arrived frame that may be handled. A frame that cannot be decoded ends the connection.
     pub(super) fn next_arrived(&mut self) -> Option<(GuestName, Inbound)> {
         loop {
             if let Some(arrived) = self.take_frame()? {
@@ -88,7 +88,7 @@ impl SimContext {
         }
     }
 
-    /// `None`: there is no frame. `Some(None)`: it was about the link itself.
+    /// `None`: there is no frame. `Some(None)`: the frame concerned the link itself.
     fn take_frame(&mut self) -> Option<Option<(GuestName, Inbound)>> {
         let line = self.link.as_mut()?;
         let bytes = line.inbox.pop_front()?;
@@ -110,7 +110,7 @@ impl SimContext {
         sorted
     }
 
-    /// What encoders have for the link goes there.
+    /// Moves what the encoders have queued to the link.
     pub(super) fn drain_send_queues(&mut self) {
         let Some(line) = &mut self.link else { return };
         let windows = line.numbers.next_windows();
@@ -135,7 +135,7 @@ impl SimContext {
         }
     }
 
-    /// Mutants: a secondary that has begun a takeover goes on acking; what has arrived is acked, whatever it is worth.
+    /// For mutants: a secondary that has begun a takeover keeps acking; whatever has arrived is acked.
     fn wronged(&self, message: ToPrimary) -> ToPrimary {
         match message {
             ToPrimary::Declined { generation, epoch: Some(epoch), why: Decline::TakingOver }
@@ -153,7 +153,7 @@ impl SimContext {
     }
 }
 
-/// Which guest has this name.
+/// The guest of this name.
 pub(super) fn guest_of(name: &str) -> GuestId {
     usize::from(name != guest_name(0))
 }
@@ -220,7 +220,7 @@ impl Context for SimContext {
         Silence::Closed
     }
 
-    /// Each guest has a window of its own, so nothing is held back.
+    /// Each guest has its own window, so nothing is held back.
     fn hold_back(&mut self, _is_full: &dyn Fn(&NodeName) -> bool) {}
 
     fn is_held_back(&self, _peer: &NodeName) -> bool {

@@ -1,4 +1,4 @@
-//! What will happen, in the order of virtual time. Equal times keep the order in which they were put in.
+//! The agenda: future events in the order of virtual time. Events of equal time keep the order in which they were added.
 
 use super::network::Wire;
 use super::{GuestId, HostId, faults::Fault};
@@ -6,147 +6,52 @@ use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use understudy_session::{Time, WitnessRequest};
 
-/// One thing to come. `life` numbers the engines a host has had: what was meant for an earlier one is void.
+/// A future event.
+///
+/// `channel` and `end` name a place in the [network](super::network), and `conn` the connection that the event belongs to.
+/// `id` is the number of a domain, `slot` a place on the [bench](super::bench). `life` numbers the engines that a host has
+/// had (or the incarnations of the witness): an event for an earlier one is void.
 #[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the comment above explains the fields")]
 pub enum Event {
-    /// Something arrives at an end of a channel.
-    Arrives {
-        /// Channel.
-        channel: usize,
-        /// Connection it was sent on.
-        conn: u64,
-        /// Receiving end.
-        end: usize,
-        /// What.
-        wire: Wire,
-    },
-    /// A connection stands, for this end.
-    Up {
-        /// Channel.
-        channel: usize,
-        /// Connection.
-        conn: u64,
-        /// End.
-        end: usize,
-    },
+    /// A message arrives at the end `end` of a channel.
+    Arrives { channel: usize, conn: u64, end: usize, wire: Wire },
+    /// A connection is established, for this end.
+    Up { channel: usize, conn: u64, end: usize },
     /// This end learns that the connection is gone.
-    Down {
-        /// Channel.
-        channel: usize,
-        /// Connection.
-        conn: u64,
-        /// End.
-        end: usize,
-    },
+    Down { channel: usize, conn: u64, end: usize },
     /// The dialling end tries to connect.
-    Dial {
-        /// Channel.
-        channel: usize,
-    },
-    /// A request of a connection that is gone reaches the witness all the same.
-    Straggler {
-        /// Host that sent it.
-        host: HostId,
-        /// About which guest.
-        guest: GuestId,
-        /// What.
-        request: WitnessRequest,
-    },
-    /// The guest makes a step.
-    Step {
-        /// Where.
-        host: HostId,
-        /// Which guest.
-        guest: GuestId,
-        /// Its domain.
-        id: u64,
-    },
+    Dial { channel: usize },
+    /// A request on a connection that is gone reaches the witness late.
+    Straggler { host: HostId, guest: GuestId, request: WitnessRequest },
+    /// The guest takes a step.
+    Step { host: HostId, guest: GuestId, id: u64 },
     /// A guest that was taken over uses its devices again.
-    Settles {
-        /// Where.
-        host: HostId,
-        /// Which guest.
-        guest: GuestId,
-        /// Its domain.
-        id: u64,
-    },
+    Settles { host: HostId, guest: GuestId, id: u64 },
     /// A capture thread carries out its next order.
-    Captures {
-        /// Where.
-        host: HostId,
-        /// Engine.
-        life: u64,
-        /// Its place on the bench.
-        slot: usize,
-    },
-    /// An encode thread works off what it has.
-    Encodes {
-        /// Where.
-        host: HostId,
-        /// Engine.
-        life: u64,
-        /// Its place on the bench.
-        slot: usize,
-    },
-    /// A receive thread works on.
-    Works {
-        /// Where.
-        host: HostId,
-        /// Engine.
-        life: u64,
-        /// Its place on the bench.
-        slot: usize,
-    },
-    /// An engine looks for guests that nobody sees to.
-    Finds {
-        /// Where.
-        host: HostId,
-        /// Engine.
-        life: u64,
-    },
+    Captures { host: HostId, life: u64, slot: usize },
+    /// An encode thread encodes what it has.
+    Encodes { host: HostId, life: u64, slot: usize },
+    /// A receive thread does its next work.
+    Works { host: HostId, life: u64, slot: usize },
+    /// An engine looks for guests without an engine.
+    Finds { host: HostId, life: u64 },
     /// The witness's write is done.
-    PersistEnds {
-        /// Incarnation of the witness.
-        life: u64,
-        /// Of the write.
-        ticket: u64,
-    },
-    /// Something goes wrong.
+    PersistEnds { life: u64, ticket: u64 },
+    /// A fault strikes.
     Strikes(Fault),
-    /// Messages pass again.
-    StallEnds {
-        /// Channel.
-        channel: usize,
-    },
-    /// A mutant: nobody is asked.
-    TakesOverAlone {
-        /// Where.
-        host: HostId,
-        /// Which guest.
-        guest: GuestId,
-    },
-    /// A guest's frames go into its queue again.
-    RedirectIsBack {
-        /// Which guest.
-        guest: GuestId,
-    },
-    /// The engine hears that frames went another way.
-    BreachIsSeen {
-        /// Where.
-        host: HostId,
-        /// Which guest.
-        guest: GuestId,
-    },
-    /// The link is as fast as before.
-    SlownessEnds {
-        /// Channel.
-        channel: usize,
-    },
+    /// A stall ends.
+    StallEnds { channel: usize },
+    /// For a mutant: a takeover without asking the witness.
+    TakesOverAlone { host: HostId, guest: GuestId },
+    /// A guest's frames enter its queue again.
+    RedirectIsBack { guest: GuestId },
+    /// The engine learns that frames bypassed the queue.
+    BreachIsSeen { host: HostId, guest: GuestId },
+    /// The link has its former speed again.
+    SlownessEnds { channel: usize },
     /// A crashed node comes back.
-    Restarts {
-        /// Which.
-        node: usize,
-    },
+    Restarts { node: usize },
     /// The operator looks whether a guest is gone for good and starts it anew.
     OperatorLooks,
 }
@@ -170,13 +75,13 @@ impl PartialOrd for Entry {
     }
 }
 impl Ord for Entry {
-    /// The heap gives its greatest first, so the earliest is the greatest.
+    /// The heap returns its greatest element first, so the earliest event is the greatest.
     fn cmp(&self, other: &Self) -> Ordering {
         (other.at, other.order).cmp(&(self.at, self.order))
     }
 }
 
-/// Everything to come.
+/// All future events.
 #[derive(Debug, Default)]
 pub struct Agenda {
     heap: BinaryHeap<Entry>,
@@ -184,23 +89,23 @@ pub struct Agenda {
 }
 
 impl Agenda {
-    /// Puts an event in.
+    /// Adds an event.
     pub fn add(&mut self, at: Time, event: Event) {
         self.order += 1;
         self.heap.push(Entry { at, order: self.order, event });
     }
 
-    /// When the next event is.
+    /// The time of the next event.
     pub fn next_at(&self) -> Option<Time> {
         self.heap.peek().map(|entry| entry.at)
     }
 
-    /// Takes the next event, with its place among equals.
+    /// Removes the next event. Also returns its place among events of equal time.
     pub fn pop(&mut self) -> Option<(Time, u64, Event)> {
         self.heap.pop().map(|entry| (entry.at, entry.order, entry.event))
     }
 
-    /// Puts an event off to a later time; among others put off to that time it keeps its place.
+    /// Postpones an event. Among others postponed to the same time it keeps its place.
     pub fn put_off(&mut self, at: Time, order: u64, event: Event) {
         self.heap.push(Entry { at, order, event });
     }

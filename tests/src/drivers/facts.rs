@@ -1,4 +1,4 @@
-//! What happened to one guest, as the judges see it. The simulation states facts; it never judges them.
+//! Facts: what happened to one guest, as the judges see it. The simulation states facts and never judges them.
 
 use super::HostId;
 use super::frame::Frame;
@@ -6,143 +6,113 @@ use super::guest::State;
 use understudy_checkpoint::{Epoch, Generation};
 use understudy_session::{Record, Time};
 
-/// Generation, epoch and content of an image.
+/// An image: generation, epoch and content.
 pub type Image = (Generation, Epoch, State);
 
-/// A redirect that was removed: the host, its engine that is to see it, and how many there were of that guest before.
+/// A redirect that was removed: the host, the engine that should notice it, and how many of that guest's were removed before.
 pub type Breach = (HostId, u64, u64);
 
-/// One thing that happened.
+/// Something that happened to a guest. `host` is where it happened, `generation` the guest's generation at the time.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[allow(missing_docs, reason = "the comment above explains the fields")]
 pub enum Fact {
     /// A guest begins from nothing in this generation, its claim being confirmed.
-    Began {
-        /// Where.
-        host: HostId,
-        /// Of the claim.
-        generation: Generation,
-    },
+    Began { host: HostId, generation: Generation },
     /// A guest was captured: this is what checkpoint `epoch` means.
     Captured {
-        /// Of the capture.
         generation: Generation,
-        /// The epoch.
         epoch: Epoch,
         /// The guest at its end.
         state: State,
         /// When it was ordered. The guest may have hung since.
         ordered_at: Time,
     },
-    /// The secondary said that it holds `epoch`.
+    /// The secondary acknowledged `epoch`.
     AckSent {
-        /// Of the ack.
         generation: Generation,
-        /// The epoch.
         epoch: Epoch,
-        /// At this moment a guest could be started from what is held.
+        /// Whether a guest could have been started from the image at that moment.
         could_start: bool,
     },
-    /// The primary has heard an ack in this generation: it knows of a copy.
-    Followed {
-        /// Of its session.
-        generation: Generation,
-    },
+    /// The primary received an ack in this generation, so it knows that there is a copy.
+    Followed { generation: Generation },
     /// A frame left the host.
     Left(Frame),
-    /// The witness's disk holds this record from here on.
+    /// The record is on the witness's disk from here on.
     Recorded(Record),
-    /// A takeover: the guest goes on in `generation` from `state`.
+    /// A takeover: the guest continues in `generation` from `state`.
     Activated {
-        /// Where.
         host: HostId,
         /// Made by the takeover.
         generation: Generation,
-        /// The image.
         state: State,
     },
-    /// A guest that its engine left behind goes on in `generation` under a new one.
-    Adopted {
-        /// Where.
-        host: HostId,
-        /// That of the new session.
-        generation: Generation,
-    },
-    /// The witness told a host of a generation.
-    Learnt {
-        /// Which host.
-        host: HostId,
-        /// The generation.
-        generation: Generation,
-    },
+    /// A guest that its engine left behind continues in `generation` under a new engine.
+    Adopted { host: HostId, generation: Generation },
+    /// A host learnt of a generation from the witness.
+    Learnt { host: HostId, generation: Generation },
     /// The session on this host knows that its generation is over.
     Fenced {
-        /// Where.
         host: HostId,
         /// The generation that is over.
         generation: Generation,
     },
-    /// An engine begins, and knows nothing.
-    EngineBegan {
-        /// Its host.
-        host: HostId,
-    },
-    /// An engine died: what it knew is gone.
+    /// An engine starts without knowledge.
+    EngineBegan { host: HostId },
+    /// An engine died, and its knowledge with it.
     Crashed {
-        /// Its host.
         host: HostId,
-        /// The guest ran there, and is gone as well.
+        /// Whether the guest ran there and died with it.
         took_guest: bool,
     },
-    /// A frame left another way than through the queue that was to hold it.
+    /// A frame bypassed the queue that should have held it.
     Leaked {
-        /// It.
         frame: Frame,
         /// Through which; `None` while no engine sees to the guest.
         breach: Option<Breach>,
     },
-    /// Writes of the guest are missing in the log that captures go by.
+    /// Writes of the guest are missing in the dirty log.
     BitsLost,
-    /// The witness does not know any more what it knew.
+    /// The witness lost its records.
     WitnessForgot,
-    /// A person wished the guest to move, with nothing lost.
+    /// A person asked for a switchover.
     MoveWished,
-    /// Something went wrong that was not the guest's doing, nor what a person wished for it.
+    /// A fault that neither the guest nor a person caused.
     Fault,
-    /// A person decided something on this host that only a person may.
+    /// A person decided on this host what only a person may decide.
     Person {
-        /// Where.
         host: HostId,
-        /// The guest may move to this host by it.
+        /// Whether that allows the guest to move to this host.
         moves: bool,
     },
     /// The guest has ended by itself.
     Ended,
-    /// The guest is nowhere any more, and nothing is left that it could go on from.
+    /// The guest is gone, and there is no image from which it could continue.
     Lost,
 }
 
-/// How one host stands to a guest after an event.
+/// The state of a guest on one host after an event.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HostView {
-    /// The guest's vCPU goes here: its generation, 0 before its claim.
+    /// The generation under which the guest's vCPU runs here, 0 before it is claimed; `None` if it does not run.
     pub runs: Option<Generation>,
-    /// The engine here runs it: it is none that a dead engine left behind.
+    /// Whether the engine here runs it; not so for a guest that a dead engine left behind.
     pub is_primary: bool,
-    /// The image held here, if there is one that is not being seeded.
+    /// The image held here, unless a full sync is still filling it.
     pub image: Option<Image>,
-    /// The guest is to run here and has stood still since then, by nobody's decision.
+    /// Since when the guest has been suspended here although it should run.
     pub still_since: Option<Time>,
-    /// The engine says that the guest is protected; with the time of its last commit.
+    /// `Some` if the engine reports the guest as protected, with the time of its last commit.
     pub protected: Option<Option<Time>>,
-    /// Hosts, link and witness have been well since this time.
+    /// Since when hosts, link and witness have been without fault.
     pub well_since: Option<Time>,
-    /// Epochs captured and not acked, with their limit.
+    /// Epochs that are captured and not acked, and their limit.
     pub in_flight: (usize, usize),
-    /// Work that waits for a receive thread, with its limit.
+    /// Pieces of work that wait for a receive thread, and their limit.
     pub work: (usize, usize),
-    /// Memory of epochs that are not committed, with its limit.
+    /// Bytes of uncommitted epochs, and their limit.
     pub buffered_bytes: (usize, usize),
-    /// Output held, with its limit.
+    /// Bytes of held output, and their limit.
     pub held_bytes: (usize, usize),
     /// Frames that were dropped because of a limit.
     pub dropped_frames: u64,

@@ -1,25 +1,25 @@
-//! What the guest sends: a frame says where and when it was made, so that whoever sees it can be judged by it.
+//! A guest's frame. It records where and when it was made, so that a judge can tell from the frame alone.
 
 use super::{GuestId, HostId};
 use understudy_checkpoint::{Epoch, Generation};
 
-/// An Ethernet frame of the guest, with what the outside world must not need to know: where it came from.
+/// An Ethernet frame of the guest, with its origin, which the outside world need not know.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Frame {
-    /// Whose.
+    /// The guest that sent it.
     pub guest: GuestId,
-    /// Host it left from.
+    /// The host that it left from.
     pub host: HostId,
-    /// Generation it was made in.
+    /// The generation in which it was made.
     pub generation: Generation,
-    /// Epoch that was open when it was made.
+    /// The epoch that was open when it was made.
     pub epoch: Epoch,
-    /// The guest's counter when it was made: whoever sees the frame knows that the guest came this far.
+    /// The guest's counter when it was made: whoever sees the frame knows that the guest has come this far.
     pub counter: u64,
 }
 
 impl Frame {
-    /// The frame as the queue holds it.
+    /// Encodes the frame as the queue holds it.
     pub fn to_bytes(self) -> [u8; 26] {
         let mut bytes = [0; 26];
         (bytes[0], bytes[25]) = (self.host as u8, self.guest as u8);
@@ -29,7 +29,7 @@ impl Frame {
         bytes
     }
 
-    /// The frame that `bytes` are.
+    /// Decodes a frame.
     pub fn from_bytes(bytes: &[u8]) -> Self {
         let word =
             |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("frames have 26 bytes"));

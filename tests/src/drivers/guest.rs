@@ -1,5 +1,5 @@
-//! The guest of the simulator: eight pages of memory, a vCPU that counts, a card, a dirty log. It is small and its pages
-//! are real: the capture, the encoder, the receiver and the image that work on it are the engine's own.
+//! The simulator's guest: eight pages of memory, a vCPU that counts, a network card, a dirty log. It is small, but its
+//! pages are real: capture, encoder, receiver and image are the engine's own.
 //!
 //! ```text
 //!   step: counter + 1, one page written, sometimes a frame ─► HeldOutput
@@ -19,7 +19,7 @@ use understudy_lab::Port;
 /// Pages of guest memory; each holds one word.
 pub const WORDS: usize = 8;
 
-/// The whole state of a guest.
+/// The complete state of a guest.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct State {
     /// Steps the guest has made since it was first started.
@@ -29,12 +29,12 @@ pub struct State {
 }
 
 impl State {
-    /// What is held; `None` if nothing is left of it.
+    /// The state in a replica; `None` if there is no image.
     pub fn kept(replica: &dyn Replica) -> Option<Self> {
         Self::of(replica.image()?)
     }
 
-    /// What an image holds; `None` if it is not of such a guest.
+    /// The state in an image; `None` if it is not such a guest's.
     pub fn of(image: &Image) -> Option<Self> {
         let word = |bytes: &[u8]| Some(u64::from_le_bytes(*bytes.first_chunk()?));
         let mut state = Self { counter: word(&image.state().libxc)?, words: [0; WORDS] };
@@ -45,101 +45,101 @@ impl State {
     }
 }
 
-/// What goes wrong with captures of a guest.
+/// A fault of captures.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum Trouble {
-    /// Nothing.
+    /// No fault.
     #[default]
     None,
-    /// The next one fails.
+    /// The next capture fails.
     Once,
-    /// Each fails until a full sync begins the log anew: the log is lost.
+    /// Captures fail until a full sync starts a new log: the log is lost.
     LogLost,
-    /// Each fails for good.
+    /// Captures fail for good.
     ForEver,
-    /// The next one asks the guest to suspend and does not see it do so; it does so some steps later.
+    /// The next capture asks the guest to suspend and gives up waiting; the guest suspends some steps later.
     SuspendsLate,
-    /// In the next one a page cannot be mapped.
+    /// In the next capture a page cannot be mapped.
     UnmappedPage,
 }
 
-/// What a mutant makes wrong about a guest.
+/// What a mutant does wrong to a guest.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Wrongs {
-    /// Nobody looks whether it stands still.
+    /// Nobody checks whether it stays suspended.
     pub is_not_looked_after: bool,
-    /// A page that cannot be mapped is taken for an empty one.
+    /// A page that cannot be mapped counts as empty.
     pub unmapped_is_empty: bool,
-    /// Instead of being paused it is let out.
+    /// Instead of being paused, its output passes.
     pub passes_instead_of_pausing: bool,
 }
 
 /// A guest on a host.
 #[derive(Debug)]
 pub struct Domain {
-    /// Its number in the order of all domains there were.
+    /// Its number among all domains there ever were.
     pub id: u64,
-    /// Which guest it is.
+    /// The guest.
     pub guest: GuestId,
-    /// Where.
+    /// The host.
     pub host: HostId,
     /// Memory and vCPU.
     pub state: State,
     /// Pages written since the log was drained.
     dirty: u8,
     logs: bool,
-    /// Held by the toolstack.
+    /// Paused by the toolstack.
     pub paused: bool,
-    /// It has followed a request to suspend.
+    /// Suspended, after a request.
     pub suspended: bool,
-    /// Somebody here has seen that, and is to let it run again.
+    /// Somebody here has noticed that it is suspended, and must resume it.
     is_seen_suspended: bool,
-    /// It follows a request in so many steps.
+    /// Steps until it follows a request to suspend.
     suspends_in: Option<u64>,
-    /// So many writes are not going to be logged.
+    /// The number of coming writes that will not be logged.
     pub unlogged_writes: u64,
-    /// What it sends leaves its host as it is made: the redirect into the queue is gone.
+    /// Its frames bypass the queue: the redirect is gone.
     pub is_loose: bool,
-    /// Frames that have gone that way.
+    /// Frames that bypassed the queue.
     pub leaked: Vec<Frame>,
     /// How often the redirect was removed.
     pub breaches: u64,
-    /// A mutant's doing.
+    /// What a mutant does wrong.
     pub wrongs: Wrongs,
-    /// The engine of its host that ran it last, by its number; 0 for none.
+    /// The number of the last engine of its host that ran it; 0 for none.
     pub run_by: u64,
-    /// It is no more.
+    /// It is gone.
     pub gone: bool,
-    /// It goes on when its engine dies.
+    /// It survives its engine.
     pub outlives: bool,
     /// It uses its devices again.
     pub settled: bool,
-    /// The generation that an engine noted with it.
+    /// The generation with which an engine labelled it.
     pub mark: Generation,
-    /// That under which it runs now; 0 before its claim.
+    /// The generation under which it runs; 0 before it is claimed.
     pub generation: Generation,
-    /// What its frames say of that: 0 while its engine has no claim.
+    /// The generation in its frames: 0 while its engine has not claimed it.
     pub stamp: Generation,
-    /// The epoch that it is in: the captures of it are counted here, not by the queue.
+    /// Its epoch, counted by its captures and not by the queue.
     pub open: Epoch,
-    /// What it was at the last capture.
+    /// Its state at the last capture.
     pub captured: Option<State>,
-    /// Of its captures.
+    /// The fault of its captures.
     pub trouble: Trouble,
-    /// Its card.
+    /// Its network card.
     pub output: HeldOutput,
-    /// Each write to it is in its log, so that pages may be compared that are not.
+    /// Every write to it is logged, so that unchanged pages may be compared.
     pub logs_all_writes: bool,
-    /// A step that comes between the state and the cut of a capture, for a mutant.
+    /// For a mutant: a step between capturing the state and cutting the output.
     pub late_step: Option<u64>,
 }
 
-/// A guest on a host, shared by all that have to do with it.
+/// A domain, shared by all that use it.
 #[derive(Clone, Debug)]
 pub struct SharedDomain(Arc<Mutex<Domain>>);
 
 impl SharedDomain {
-    /// A guest that goes on from `state`, or begins.
+    /// A guest that continues from `state`, or starts anew.
     pub fn new(id: u64, guest: GuestId, host: HostId, state: Option<State>, output: HeldOutput) -> Self {
         Self(Arc::new(Mutex::new(Domain {
             id,
@@ -173,24 +173,25 @@ impl SharedDomain {
         })))
     }
 
-    /// It.
+    /// The domain.
     pub fn get(&self) -> MutexGuard<'_, Domain> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Domain {
-    /// Whether its vCPU goes.
+    /// Whether its vCPU runs.
     pub fn runs(&self) -> bool {
         !(self.gone || self.paused || self.suspended)
     }
 
-    /// Whether it is paused, and no engine knows it for its own.
+    /// Whether it is paused and no engine considers it its own.
     pub fn is_left_paused(&self) -> bool {
         self.paused && self.mark == Generation(0)
     }
 
-    /// One step: `chance` is what differs between two runs from the same state. Whether its write is missing in the log.
+    /// Takes a step. `chance` is the only difference between two runs from the same state. Returns whether its write
+    /// was not logged.
     pub fn step(&mut self, chance: u64) -> bool {
         self.state.counter += 1;
         let word = ((chance >> 8) % WORDS as u64) as usize;
@@ -223,24 +224,24 @@ impl Domain {
         is_unlogged
     }
 
-    /// Whoever opens it sees whether it is suspended.
+    /// An engine opens it, and sees whether it is suspended.
     pub fn is_opened(&mut self) {
         self.is_seen_suspended = self.suspended;
     }
 
-    /// What was to go wrong with its next capture does not. A log that is lost stays lost.
+    /// Cancels the fault of its next capture. A lost log stays lost.
     pub fn is_spared(&mut self) {
         if !matches!(self.trouble, Trouble::LogLost | Trouble::ForEver) {
             self.trouble = Trouble::None;
         }
     }
 
-    /// Its log is switched off.
+    /// Switches its log off.
     pub fn stops_logging(&mut self) {
         self.logs = false;
     }
 
-    /// Another reader of its log takes what is in there; false if that was nothing.
+    /// Another reader of the log takes its marks; `false` if there were none.
     pub fn loses_dirty_bits(&mut self) -> bool {
         self.logs && std::mem::take(&mut self.dirty) != 0
     }

@@ -9,19 +9,19 @@ use understudy::node::Glance;
 use understudy_session::primary::State;
 use understudy_session::{Copy, Span, Time};
 
-/// Time for what was under way to arrive: stragglers at the witness, keepalives.
+/// Time for what is under way to arrive: late requests at the witness, keepalives.
 pub const SETTLE: Span = Span::from_ms(200);
-/// Within this, frames leave again. The sum of what may have to follow on each other: silence, grace, retries of
-/// both hosts, a pause held at the witness, the operator's look, a seed.
+/// Within this time frames leave again. It is the sum of what may happen in sequence: silence, grace, retries of both
+/// hosts, a pause at the witness, the operator's look, a full sync.
 pub const BOUND: Span = Span::from_ms(1_000);
-/// A run in which all is well for so long may end: longer than the judges of what is said of protection wait.
+/// A run in which all is well for this long may end. It is longer than the judges of reported protection wait.
 pub const WELL: Span = Span::from_ms(300);
-/// Between two looks whether it is.
+/// How often that is checked.
 pub const LOOK_EVERY: Span = Span::from_ms(50);
-/// A guest that runs and may speak says something at least this often.
+/// A guest that runs and may send sends something at least this often.
 const RECENT: Span = Span::from_ms(250);
 
-/// Whether someone who may run the guest is there to do so.
+/// Whether somebody who may run the guest is able to do so.
 pub fn can_resume(cluster: &Cluster, guest: GuestId) -> bool {
     let lives = |at: &usize| !cluster.is_down(*at);
     let Some(record) = cluster.witness.record(guest) else { return lives(&guest) };
@@ -38,7 +38,7 @@ pub fn can_resume(cluster: &Cluster, guest: GuestId) -> bool {
     owner_runs || owner_restarts && !hangs || holder_holds
 }
 
-/// Judges a run that was healed and could resume, at its end.
+/// Judges the end of a run that was healed and could resume.
 pub fn judge(cluster: &Cluster, guest: GuestId, at: Time) -> Result<(), Violation> {
     let violation = |what: String| Err(Violation { invariant: Invariant::Liveness, at, what });
     let left_at = cluster.left_at(guest);

@@ -1,19 +1,20 @@
-//! The simulator: the real drivers and sessions of two engines, with their real captures, encoders, receivers and output
-//! queues, in virtual time; what is beneath and between them is modelled, and every fault is drawn from one seed.
+//! The simulator: the real drivers and sessions of two engines, with their real captures, encoders, receivers and
+//! output queues, in virtual time. What lies beneath and between them is modelled, and every fault is drawn from one
+//! seed.
 //!
 //! ```text
 //!   seed ─► rng ─► faults ──┐
 //!                           ▼
 //!   agenda ─► cluster { A: yard + engine,  B: yard + engine,  W: session + disk,  channels }
 //!                           │               │
-//!                           │               └─ node::Guests ─ cx (bytes of frames) ─ bench (threads' work)
+//!                           │               └─ node::Guests ─ context (bytes of frames) ─ bench (threads' work)
 //!                           │ facts, views after every event
 //!                           ▼
 //!                        judges           at the end: liveness, durability
 //! ```
 //!
-//! Simulating and judging are separate: the cluster states what happened, the judges know nothing of sessions. What a
-//! seed does not lead through: live passes of a first copy (the guest is too small), sockets and the hello, Xen.
+//! Simulation and judgement are separate: the cluster states what happened, and the judges know nothing of sessions.
+//! Seeds do not reach live passes of a first copy (the guest is too small), sockets and the hello, and Xen.
 
 mod bench;
 pub mod cluster;

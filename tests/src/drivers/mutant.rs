@@ -1,5 +1,5 @@
-//! Deliberately wrong drivers and witnesses. Each is what a bug in a session or its driver would look like from
-//! outside; a test holds that a named invariant catches each of them.
+//! Mutants: deliberately wrong drivers and witnesses. Each shows from outside what a bug in a session or its driver
+//! would look like. A test checks that a named invariant catches each of them.
 
 use super::faults::{Aimed, Fault, Moment};
 use super::judge::Invariant;
@@ -11,7 +11,7 @@ use understudy::control::Wish;
 use understudy_session::primary::State;
 use understudy_session::{Span, secondary};
 
-/// One way to be wrong.
+/// A way to be wrong.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Mutant {
     /// Output of an epoch leaves when it is captured.
@@ -20,76 +20,76 @@ pub enum Mutant {
     PassBeforeStale,
     /// A read that shows a stale record is taken for the confirmation of a swap.
     TrustRead,
-    /// Output goes on passing after a seed.
+    /// Output keeps passing after a full sync.
     PassAtSeed,
     /// A takeover does not wait for the witness.
     TakeoverWithoutWitness,
-    /// A secondary that has begun a takeover goes on acking.
+    /// A secondary that has begun a takeover keeps acking.
     AckAfterTakeover,
-    /// A commit is said to be done and is not.
+    /// A commit is reported as done, but was not done.
     CommitSkipped,
     /// A resync carries only what is dirty now, not what the lost epochs carried.
     ResyncForgets,
     /// A resync leaves out what the first lost epoch carried.
     ResyncBaseLater,
-    /// The guest goes on between the copy of its state and the cut of its output.
+    /// The guest takes a step between the capture of its state and the cut of its output.
     CutAfterStep,
-    /// A guest that its engine left behind is let out when it is found.
+    /// The output of a guest that its engine left behind passes as soon as the guest is found.
     AdoptedPassesAtOnce,
     /// A thread's panic ends its guest.
     PanicDestroys,
     /// A fenced guest is destroyed before its new owner runs it.
     FenceDestroys,
-    /// A fenced guest goes on running.
+    /// A fenced guest keeps running.
     FencedRuns,
     /// A fenced host lets out what it still holds.
     FencedReleases,
     /// The witness answers before its disk holds the record.
     ReplyBeforeFsync,
-    /// The witness compares what records say, not their revisions.
+    /// The witness compares the content of records, not their revisions.
     NoRevision,
-    /// A guest that was started here need not be claimed: its output passes at once.
+    /// A guest that was started here is not claimed: its output passes at once.
     NoClaim,
-    /// A host whose guest is to be paused, undecided, lets its output go instead.
+    /// A host that should pause its guest, undecided, lets its output pass instead.
     PassInsteadOfPause,
     /// The link is read although the secondary's buffer is full.
     NoBackpressure,
-    /// After a while the witness's answers get nowhere.
+    /// After a while the witness's answers are lost.
     DeafToWitness,
     /// Pages of an epoch are applied to the image as they arrive.
     CommitPartial,
     /// A damaged page goes into the image.
     DamageUnnoticed,
-    /// A page that cannot be mapped is taken for an empty one.
+    /// A page that cannot be mapped counts as empty.
     UnmappedIsEmpty,
-    /// An epoch is acked when it has arrived, whatever comes of decoding it.
+    /// An epoch is acked when it has arrived, before it is decoded.
     AckBeforeDecode,
-    /// Nobody compares pages that did not change.
+    /// Unchanged pages are not compared.
     ScrubOff,
-    /// Nobody looks whether the domain that stands by is there.
+    /// Nobody checks whether the standby domain is there.
     AcksWithoutDomain,
-    /// An offer drops what is held of the guest.
+    /// An offer drops the image of the guest.
     OfferDropsImage,
-    /// After a restart the generation before counts for nothing.
+    /// After a restart the former generation is forgotten.
     GenerationReused,
-    /// A primary does not listen to what another host says as the guest's primary.
+    /// A primary ignores what another host says as the guest's primary.
     RivalIgnored,
     /// Without a witness a secondary takes over when it is alone.
     TakeoverWithoutPerson,
     /// Timers stand still.
     ClockStands,
-    /// A link that has ended goes on to give signs of life.
+    /// A link that has ended keeps sending heartbeats.
     DeadPeerSpeaks,
-    /// A link is not read while one of its guests has enough to do.
+    /// A link is not read while one of its guests has enough work.
     LinkStopsForOne,
-    /// Nobody notices that frames go another way than through their queue.
+    /// Nobody notices that frames bypass their queue.
     BreachUnnoticed,
-    /// Nobody looks whether a guest stands still.
+    /// Nobody checks whether a guest stays suspended.
     LateSuspendStays,
 }
 
 impl Mutant {
-    /// All of them, each with the invariants that catch it, every one of these by itself.
+    /// All mutants, each with the invariants that catch it, each of these by itself.
     pub const ALL: [(Self, &'static [Invariant]); 36] = [
         (Self::ReleaseBeforeAck, &[Invariant::OutputCommit, Invariant::Monotonicity]),
         (Self::PassBeforeStale, &[Invariant::OutputCommit]),
@@ -129,7 +129,7 @@ impl Mutant {
         (Self::LateSuspendStays, &[Invariant::Progress]),
     ];
 
-    /// Faults without which it does no harm: in seeds of this mutant they strike more often.
+    /// Faults that a mutant needs to do harm. In its seeds they strike more often.
     pub fn rife(self) -> &'static [Kind] {
         match self {
             Self::GenerationReused => &[Kind::Crash],
@@ -152,7 +152,7 @@ impl Mutant {
         }
     }
 
-    /// What else a seed of it has, if the harm is rare otherwise.
+    /// Further preparation of a seed, if the harm would be rare otherwise.
     pub fn prepare(self, settings: &mut Settings, rng: &mut Rng, aimed: &mut Vec<Aimed>) {
         match self {
             Self::RivalIgnored => settings.has_witness = false,

@@ -1,4 +1,4 @@
-//! Connections between the nodes: in order while they last, with delay, and with every way to end or to stall.
+//! Connections between the nodes: in order as long as they last, with delay, and with every way to end or stall.
 //!
 //! ```text
 //!   A ═══════ link ═══════ B      one connection at a time on each channel; a new one has a new number
@@ -11,7 +11,7 @@ use super::rng::Rng;
 use std::collections::VecDeque;
 use understudy_session::{Span, Time, WitnessReply, WitnessRequest};
 
-/// A, B and W.
+/// The nodes: A, B and W.
 pub const NODES: usize = 3;
 /// The witness's number among the nodes.
 pub const WITNESS: usize = 2;
@@ -26,14 +26,14 @@ pub fn witness_channel(host: usize) -> usize {
     1 + host
 }
 
-/// What travels on a connection.
+/// A message on a connection.
 #[derive(Clone, Debug)]
 pub enum Wire {
     /// A frame between engines, in bytes.
     Frame(Vec<u8>),
-    /// To the witness.
+    /// A request to the witness.
     Request(GuestId, WitnessRequest),
-    /// From the witness.
+    /// The witness's reply.
     Reply(GuestId, WitnessReply),
     /// The sender has closed the connection.
     Fin,
@@ -46,15 +46,15 @@ pub struct Channel {
     pub conn: u64,
     /// Whether each end believes that the connection stands.
     pub up: [bool; 2],
-    /// Whether each end's sending is stalled.
+    /// Whether each end's sending direction is stalled.
     pub stalled: [bool; 2],
-    /// What waits behind a stall, by sender.
+    /// Messages behind a stall, by sender.
     pub parked: [VecDeque<Wire>; 2],
-    /// Until when the line of each sender is taken by bytes sent before.
+    /// Until when each sender's line is busy with earlier bytes.
     pub busy_until: [Time; 2],
-    /// When the last thing sent by each end arrives: nothing overtakes it.
+    /// When the last message of each end arrives; later ones do not overtake it.
     pub last_at: [Time; 2],
-    /// What arrives at each end after this is lost: the connection was reset.
+    /// Messages that would arrive at an end after this time are lost, because the connection was reset.
     pub lost_after: [Option<Time>; 2],
     /// Added to each delay.
     pub slowness: Span,
@@ -63,7 +63,7 @@ pub struct Channel {
 }
 
 impl Channel {
-    /// When something sent by `end` now arrives.
+    /// The arrival time of a message that `end` sends now.
     pub fn arrival(&mut self, end: usize, now: Time, transfer: Span, rng: &mut Rng) -> Time {
         let delay = if rng.chance(4) { rng.span_us(500, 8_000) } else { rng.span_us(50, 600) };
         let sent = self.busy_until[end].max(now + delay) + transfer;
@@ -73,7 +73,7 @@ impl Channel {
         at
     }
 
-    /// Begins a new connection; nothing of the one before remains.
+    /// Starts a new connection, without anything of the last one.
     pub fn renew(&mut self, now: Time) {
         self.conn += 1;
         self.parked = Default::default();
@@ -82,7 +82,7 @@ impl Channel {
         self.lost_after = [None; 2];
     }
 
-    /// Whether anything gets through in both directions.
+    /// Whether messages pass in both directions.
     pub fn is_clear(&self) -> bool {
         self.stalled == [false, false]
     }

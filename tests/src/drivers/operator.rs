@@ -1,4 +1,4 @@
-//! What people and the system around engines do: start engines and guests, look for what was left behind.
+//! What people and the system around engines do: start engines and guests, and look for what was left behind.
 
 use super::cluster::Cluster;
 use super::events::Event;
@@ -13,12 +13,12 @@ use understudy_checkpoint::{Epoch, Generation};
 use understudy_session::primary::State;
 use understudy_session::{Span, secondary};
 
-/// How often an engine looks for guests, and an operator for what is lost.
+/// How often an engine looks for guests, and an operator for lost ones.
 const FINDS_EVERY: Span = Span::from_ms(5);
 const LOOKS_EVERY: Span = Span::from_ms(40);
 
 impl Cluster {
-    /// An engine begins on a host that has none.
+    /// Starts an engine on a host that has none.
     pub(super) fn start_engine(&mut self, at: HostId) {
         let (settings, mutant) = (self.settings.clone(), self.mutant);
         self.hosts[at].start(at, &settings, mutant);
@@ -43,7 +43,7 @@ impl Cluster {
         }
     }
 
-    /// Some hosts start the guests anew that they ran before they lost their power, whoever runs them meanwhile.
+    /// After a power loss, some hosts start the guests that they ran before, whoever runs them meanwhile.
     pub(super) fn toolstack_starts(&mut self, at: HostId) {
         if !(self.settings.autostarts && std::mem::take(&mut self.hosts[at].boots)) {
             return;
@@ -65,7 +65,7 @@ impl Cluster {
         }
     }
 
-    /// An engine looks for guests that nobody sees to; not before the witness can be asked.
+    /// An engine looks for guests without an engine, once the witness can be asked.
     pub(super) fn finds(&mut self, at: HostId) {
         let life = self.hosts[at].life;
         self.agenda.add(self.now + FINDS_EVERY, Event::Finds { host: at, life });
@@ -92,8 +92,7 @@ impl Cluster {
         }
     }
 
-    /// Whoever runs guests starts one anew if it is gone for good: its owner is here without it, and nobody
-    /// may take it over.
+    /// The operator starts a guest that is gone for good: its owner is here without it, and nobody may take it over.
     pub(super) fn operator_looks(&mut self) {
         self.agenda.add(self.now + LOOKS_EVERY, Event::OperatorLooks);
         if !self.settings.has_witness || self.nodes[WITNESS].down {
@@ -128,7 +127,7 @@ impl Cluster {
         }
     }
 
-    /// A guest that an engine paused and did not mark is nobody's once that engine is gone.
+    /// A guest that an engine paused and did not label belongs to nobody once that engine is gone.
     fn unpause_what_is_left(&mut self, at: HostId, guest: GuestId) {
         let domain = self.hosts[at].yard.get().domains[guest].clone();
         if is_looked_for(self.hosts[at].glance(guest))
@@ -139,7 +138,7 @@ impl Cluster {
         }
     }
 
-    /// A copy of another guest that is held there goes with it: for that one it is as if the engine had died.
+    /// A restart also drops the image of the other guest that is held there, as if the engine had died.
     fn restart_engine(&mut self, at: HostId) {
         self.note(at, || "the operator restarts the engine".to_owned());
         for guest in 0..self.settings.guests {
@@ -152,7 +151,7 @@ impl Cluster {
         self.dial_all(at);
     }
 
-    /// Whether a guest is nowhere any more.
+    /// States the fact if a guest is nowhere any more.
     pub(super) fn say_if_lost(&mut self, guest: GuestId) {
         let is_somewhere = self.hosts.iter().any(|host| host.has_begun(guest) || host.image(guest).is_some());
         if !is_somewhere {
@@ -160,7 +159,7 @@ impl Cluster {
         }
     }
 
-    /// A person wishes something of a guest, wherever it is run or held.
+    /// A person asks for something about a guest, where it runs or is held.
     pub(super) fn wished(&mut self, at: HostId, guest: GuestId, wish: Wish) {
         // Some: a decision; true: one that may move the guest.
         let decision = match (wish, self.hosts[at].glance(guest)) {
@@ -178,7 +177,7 @@ impl Cluster {
         self.turn(at, Item::Wish(guest, wish));
     }
 
-    /// An engine's process ends. What it ran goes on, halted or not, or ends with it.
+    /// An engine's process ends. Its guests continue, halted or not, or end with it.
     pub(super) fn engine_ends(&mut self, at: HostId) {
         self.hosts[at].engine = None;
         self.hosts[at].life += 1;
@@ -195,7 +194,7 @@ impl Cluster {
     }
 }
 
-/// Whether an engine that stands so to a guest takes in one that it finds.
+/// Whether an engine in this relation to a guest takes in one that it finds.
 fn is_looked_for(glance: Option<Glance>) -> bool {
     match glance {
         Some(Glance::Primary { state, .. }) => state == State::Ended,

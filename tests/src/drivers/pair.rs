@@ -1,4 +1,4 @@
-//! Two hosts, a witness and one guest, to tell a story with: without chance in what goes wrong, in the words of the story.
+//! Stories: two hosts, a witness and one guest, with faults chosen by the story and not by chance.
 //!
 //! ```text
 //!   let mut pair = Pair::protected();
@@ -21,10 +21,10 @@ use understudy_checkpoint::Epoch;
 use understudy_session::primary::State;
 use understudy_session::{Span, Time};
 
-/// Nothing in a story takes longer.
+/// Nothing in a story takes longer than this.
 const LONG: Span = Span::from_ms(2_000);
 
-/// The host on which the guest of a story begins, and the other one.
+/// The host on which the guest starts.
 pub const A: HostId = 0;
 /// The host that holds the copy at first.
 pub const B: HostId = 1;
@@ -34,7 +34,7 @@ pub const B: HostId = 1;
 pub struct Pair(Cluster);
 
 impl Pair {
-    /// Both hosts have just begun; at most so many epochs are in flight.
+    /// Both hosts have just started; at most `in_flight_max` epochs are in flight.
     pub fn begun(in_flight_max: u32) -> Self {
         let settings = super::settings::Settings { in_flight_max, ..plain_settings() };
         Self(Cluster::new(Rng::new(1), settings, Options::default()))
@@ -47,32 +47,32 @@ impl Pair {
         pair
     }
 
-    /// Both hosts have just begun, with settings of the story's own.
+    /// Both hosts have just started, with changed settings.
     pub fn begun_with(change: impl FnOnce(&mut super::settings::Settings)) -> Self {
         let mut settings = plain_settings();
         change(&mut settings);
         Self(Cluster::new(Rng::new(1), settings, Options::default()))
     }
 
-    /// The guest is protected, with settings of the story's own.
+    /// The guest is protected, with changed settings.
     pub fn protected_with(change: impl FnOnce(&mut super::settings::Settings)) -> Self {
         let mut pair = Self::begun_with(change);
         pair.until("the guest is protected", |pair| pair.state(A) == Some(State::Protected));
         pair
     }
 
-    /// What was wrong is found and mended: the guest is not protected for a while, and then it is.
+    /// A fault is found and repaired: the guest is unprotected for a while, and then protected again.
     pub fn is_protected_again(&mut self, at: HostId) {
         self.until("it is seen", |pair| pair.state(at) != Some(State::Protected));
         self.until("the guest is protected again", |pair| pair.state(at) == Some(State::Protected));
     }
 
-    /// A person has the guest run where it is kept.
+    /// A person has a guest run that is kept paused.
     pub fn reclaim(&mut self) {
         self.strike(Fault::Wish { guest: 0, wish: Wish::Reclaim });
     }
 
-    /// Runs until something is so; panics, with the words for it, if it never is.
+    /// Runs until a condition holds. Panics with `what` if it never does.
     pub fn until(&mut self, what: &str, is_so: impl Fn(&Self) -> bool) {
         let end = self.0.now + LONG;
         while !is_so(self) {
@@ -94,7 +94,7 @@ impl Pair {
         self.until("a checkpoint", |pair| pair.committed() > before);
     }
 
-    /// Something goes wrong.
+    /// Injects a fault.
     pub fn strike(&mut self, fault: Fault) {
         self.0.inject(fault);
         self.pass(Span(0));
@@ -105,32 +105,32 @@ impl Pair {
         self.strike(Fault::Stall { channel: LINK, ends: [true, true], lasts });
     }
 
-    /// A host dies without a word, and comes back after a while or never.
+    /// Kills a host, which returns after a while or never.
     pub fn lose_host(&mut self, node: HostId, back_after: Option<Span>) {
         self.strike(Fault::Crash { node, silent: true, back_after });
     }
 
-    /// A person moves the guest.
+    /// A person asks for a switchover.
     pub fn switch_over(&mut self) {
         self.strike(Fault::Wish { guest: 0, wish: Wish::Switchover });
     }
 
-    /// A person says that the other host is dead.
+    /// A person confirms that the other host is dead.
     pub fn force_takeover(&mut self, host: HostId) {
         self.strike(Fault::ForceTakeover { host, guest: 0 });
     }
 
-    /// The other host takes over.
+    /// Waits until the other host takes over.
     pub fn takeover(&mut self) {
         self.until("a takeover", |pair| matches!(pair.0.hosts[B].glance(0), Some(Glance::Primary { .. })));
     }
 
-    /// There is a domain of the guest on B, whether its engine lives or not.
+    /// Whether B has a domain of the guest, whether its engine lives or not.
     pub fn is_activated(&self) -> bool {
         self.0.hosts[B].keeps(0)
     }
 
-    /// What the primary session of a host is doing, if there is one.
+    /// The state of the primary session on a host, if there is one.
     pub fn state(&self, host: HostId) -> Option<State> {
         match self.0.hosts[host].glance(0) {
             Some(Glance::Primary { state, .. }) => Some(state),
@@ -138,7 +138,7 @@ impl Pair {
         }
     }
 
-    /// The epoch that the copy stands at.
+    /// The epoch of the secondary's image.
     pub fn committed(&self) -> Option<Epoch> {
         self.0.hosts.iter().find_map(|host| host.image(0)).map(|(_, epoch, _)| epoch)
     }
@@ -148,12 +148,12 @@ impl Pair {
         self.0.now
     }
 
-    /// Faults are over, everything settles, and every judge is content; panics otherwise.
+    /// Ends the faults, lets everything settle, and panics unless every judge is content.
     pub fn ends_well(self) {
         assert_eq!(self.ends(), None);
     }
 
-    /// As [`ends_well`](Self::ends_well), with what a judge had to say.
+    /// [`ends_well`](Self::ends_well), but returns a judge's violation.
     pub fn ends(mut self) -> Option<Violation> {
         finish(&mut self.0);
         self.0.violation.take()

@@ -1,8 +1,8 @@
-//! Chance from one seed: SplitMix64 (Steele, Lea, Flood 2014), small enough to read and the same everywhere.
+//! Random numbers from one seed: SplitMix64 (Steele, Lea, Flood 2014), small enough to read and the same everywhere.
 
 use understudy_session::Span;
 
-/// A stream of numbers that its seed alone decides.
+/// A stream of numbers that depends only on its seed.
 #[derive(Clone, Debug)]
 pub struct Rng(u64);
 
@@ -30,7 +30,7 @@ impl Rng {
         self.below(100) < percent
     }
 
-    /// A length of time from `least_us` up to but without `most_us` microseconds.
+    /// A span from `least_us` up to, but not including, `most_us` microseconds.
     pub fn span_us(&mut self, least_us: u64, most_us: u64) -> Span {
         Span::from_us(least_us + self.below(most_us - least_us))
     }

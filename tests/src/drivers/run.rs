@@ -1,4 +1,4 @@
-//! One seed from its beginning to its verdict.
+//! Runs one seed from its start to its verdict.
 
 use super::GuestId;
 use super::cluster::Cluster;
@@ -20,19 +20,19 @@ use understudy_session::{Span, Time};
 /// How a seed is run.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
-    /// Be wrong in this way.
+    /// The mutant to run, if any.
     pub mutant: Option<Mutant>,
-    /// Hear this judge alone.
+    /// The only judge to hear, if any.
     pub alone: Option<Invariant>,
     /// Keep a trace.
     pub traced: bool,
-    /// Hear every judge also after the witness has forgotten something.
+    /// Hear every judge even after the witness has lost records.
     pub hears_all: bool,
-    /// Have unchanged pages compared, or not, whatever the seed says.
+    /// Compare unchanged pages or not, whatever the seed says.
     pub scrubs: Option<bool>,
 }
 
-/// What a run came to.
+/// The result of a run.
 #[derive(Debug)]
 pub struct Outcome {
     /// Its seed.
@@ -43,15 +43,15 @@ pub struct Outcome {
     pub events: u64,
     /// Frames that left.
     pub frames: u64,
-    /// The faults, for a person.
+    /// The faults, in words.
     pub faults: Vec<String>,
     /// States that sessions were in.
     pub moments: Vec<Moment>,
-    /// One line for each event, if it was asked for.
+    /// One line for each event, if requested.
     pub trace: Option<Trace>,
 }
 
-/// Settings that a seed draws.
+/// Draws a seed's settings.
 pub fn settings(rng: &mut Rng) -> Settings {
     Settings {
         in_flight_max: 1 + rng.below(4) as u32,
@@ -83,13 +83,13 @@ fn pacing(rng: &mut Rng) -> Pacing {
     })
 }
 
-/// What all engines of a thread count into: nobody looks at it, and a registry takes its time to make.
+/// Metrics that all engines of a thread share: nobody reads them, and making a registry takes time.
 fn metrics() -> Metrics {
     thread_local!(static METRICS: Metrics = Metrics::new());
     METRICS.with(Metrics::clone)
 }
 
-/// Runs one seed: faults until a moment, then healing, then the verdict on liveness.
+/// Runs one seed: faults for a while, then healing, then the verdict on liveness.
 pub fn run_seed(seed: u64, options: Options) -> Outcome {
     let mut rng = Rng::new(seed);
     let mut settings = settings(&mut rng);
@@ -127,8 +127,8 @@ fn describe(plan: &[(Time, Fault)], aimed: &[Aimed]) -> Vec<String> {
     planned.chain(waiting).collect()
 }
 
-/// Heals the cluster, lets it settle and go on, and judges its liveness. Without a witness nothing resumes by
-/// itself, so nothing is asked for. Once all is well for a while, nothing new is learnt, and the run is over.
+/// Heals the cluster, lets it settle, and judges its liveness. Without a witness nothing resumes by itself, so liveness
+/// is not judged. Once all is well for a while, the run is over.
 pub fn finish(cluster: &mut Cluster) {
     if cluster.violation.is_some() {
         return;
@@ -158,8 +158,8 @@ pub fn finish(cluster: &mut Cluster) {
     }
 }
 
-/// Runs seeds on all processors until the first that fails; returns the failing outcome with the lowest seed
-/// among those found, or else how many events and frames there were.
+/// Runs seeds on all processors until one fails. Returns the failing outcome with the lowest seed among those found, or
+/// the numbers of events and frames.
 pub fn run_seeds(seeds: Range<u64>, options: Options) -> Result<(u64, u64), Box<Outcome>> {
     let next = AtomicU64::new(seeds.start);
     let work = || {
@@ -196,7 +196,7 @@ pub fn run_seeds(seeds: Range<u64>, options: Options) -> Result<(u64, u64), Box<
     failed.map_or(Ok(sum), Err)
 }
 
-/// Runs seeds on all processors, whatever comes of each; the outcomes are in the order of the seeds.
+/// Runs all seeds on all processors, whatever their outcome; outcomes are in the order of the seeds.
 pub fn run_all(seeds: Range<u64>, options: Options) -> Vec<Outcome> {
     let next = AtomicU64::new(seeds.start);
     let work = || {
@@ -215,7 +215,7 @@ fn workers() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// A cluster without chance in its settings, for passes over every event.
+/// Settings without chance, for passes over every event.
 pub fn plain_settings() -> Settings {
     Settings {
         in_flight_max: 2,

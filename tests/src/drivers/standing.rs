@@ -1,4 +1,4 @@
-//! A domain that stands by on a host of the simulator and holds the image of a guest: others may destroy it or let it run.
+//! A standby domain on a host of the simulator, which holds the image of a guest. Others may destroy it or let it run.
 
 use super::guest::State;
 use super::yard::SharedYard;
@@ -10,18 +10,18 @@ use understudy_checkpoint::domain::{Description, DomainState, Sink};
 use understudy_checkpoint::epoch::Image;
 use understudy_checkpoint::{Page, PageEntry, Pfn};
 
-/// What may become of a domain that stands by.
+/// The state of a standby domain.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fate {
     /// It stands by.
     Stands,
     /// Somebody destroyed it.
     Destroyed,
-    /// Somebody let it run: its memory is no image any more.
+    /// Somebody let it run, so its memory is no longer an image.
     Ran,
 }
 
-/// The domain, as its host sees it.
+/// A standby domain, as its host sees it.
 #[derive(Clone, Debug)]
 pub struct Stand(Arc<AtomicU8>);
 
@@ -30,7 +30,7 @@ impl Stand {
         Self(Arc::new(AtomicU8::new(Fate::Stands as u8)))
     }
 
-    /// What became of it.
+    /// Its state.
     pub fn fate(&self) -> Fate {
         match self.0.load(Ordering::Relaxed) {
             0 => Fate::Stands,
@@ -39,18 +39,18 @@ impl Stand {
         }
     }
 
-    /// Somebody does this to it.
+    /// Somebody puts it into this state.
     pub fn suffers(&self, fate: Fate) {
         self.0.store(fate as u8, Ordering::Relaxed);
     }
 }
 
-/// The image in it.
+/// The replica in it.
 #[derive(Debug)]
 pub(super) struct SimStanding {
     image: Image,
     stand: Stand,
-    /// A mutant: nobody looks at the domain before an ack.
+    /// For a mutant: the domain is not checked before an ack.
     unseen: bool,
     yard: SharedYard,
 }

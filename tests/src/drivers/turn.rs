@@ -1,5 +1,5 @@
-//! What comes of an engine's turn: what it said goes on its way, frames leave, work goes on the agenda, and what has
-//! changed becomes facts.
+//! The results of an engine's iteration: messages are sent, frames leave, work goes on the agenda, and changes become
+//! facts.
 
 use super::cluster::Cluster;
 use super::context::Said;
@@ -18,7 +18,7 @@ use understudy_session::secondary;
 use understudy_session::{Copy, Span, WitnessOutcome, WitnessReply, WitnessRequest};
 
 impl Cluster {
-    /// Something happens to an engine, and it does what follows.
+    /// Passes an event to an engine, and handles the results.
     pub(super) fn turn(&mut self, at: HostId, item: Item) {
         self.note(at, || format!("◄ {item:?}"));
         let now = self.now;
@@ -33,7 +33,7 @@ impl Cluster {
         self.schedule(at);
     }
 
-    /// The witness's answer reaches a host.
+    /// The witness's reply reaches a host.
     pub(super) fn told(&mut self, at: HostId, guest: GuestId, mut reply: WitnessReply) {
         let told = reply.record.clone();
         if self.mutant == Some(Mutant::TrustRead) {
@@ -48,7 +48,7 @@ impl Cluster {
         }
     }
 
-    /// What has changed in an engine's opinion of a guest.
+    /// Turns a change of an engine's view of a guest into facts.
     fn look(&mut self, at: HostId, guest: GuestId) {
         let glance = self.hosts[at].glance(guest);
         let before = std::mem::replace(&mut self.hosts[at].seen[guest], glance);
@@ -86,7 +86,7 @@ impl Cluster {
         }
     }
 
-    /// A primary session has the authority for a guest.
+    /// A primary session has got the authority over a guest.
     fn is_run_as(&mut self, at: HostId, guest: GuestId, generation: Generation) {
         let Some(domain) = self.hosts[at].yard.get().domains[guest].clone() else { return };
         let (before, is_anew) = {
@@ -102,7 +102,7 @@ impl Cluster {
         }
     }
 
-    /// A primary session is over.
+    /// A primary session has ended.
     fn gives_way(&mut self, at: HostId, guest: GuestId, generation: Generation) {
         let newer = self.hosts[at].told[guest].as_ref().is_some_and(|told| told.generation > generation);
         if !newer {
@@ -175,8 +175,8 @@ impl Cluster {
         self.send(witness_channel(at), at, Wire::Request(guest, request), Span(0));
     }
 
-    /// The mutant: a record that is seen to be stale need not be swapped to be stale for sure. It counts the swaps that
-    /// it only pretends, so that the session does not notice.
+    /// For a mutant: a record that is seen as stale need not be swapped. Counts the swaps that it only pretends, so
+    /// that the session does not notice.
     fn trusting(&self, at: HostId, guest: GuestId, request: WitnessRequest) -> WitnessRequest {
         let told = self.hosts[at].told[guest].as_ref();
         let seen_stale = told.is_some_and(|record| record.copy == Copy::Stale);
@@ -213,7 +213,7 @@ impl Cluster {
         matches!(self.hosts[at].seen[guest], Some(Glance::Primary { state, .. }) if has_authority(state))
     }
 
-    /// The guest runs a little and sometimes says something.
+    /// The guest runs a step, and sometimes sends a frame.
     pub(super) fn step(&mut self, at: HostId, guest: GuestId, id: u64) {
         let chance = self.rng.bits();
         let Some(domain) = self.hosts[at].yard.get().domains[guest].clone() else { return };
@@ -239,7 +239,7 @@ impl Cluster {
         self.agenda.add(self.now + pause, Event::Step { host, guest, id });
     }
 
-    /// A frame leaves as it was made; the engine hears of it soon.
+    /// A frame bypasses the queue. The engine learns of it soon.
     fn leaks(&mut self, at: HostId, frame: Frame) {
         self.left_at[frame.guest] = self.now;
         let is_seen_to = matches!(self.hosts[at].glance(frame.guest), Some(Glance::Primary { .. }));
@@ -277,7 +277,7 @@ impl Cluster {
         self.state_fact(frame.guest, &Fact::Left(frame));
     }
 
-    /// What was put on the bench goes on the agenda.
+    /// Schedules what was put on the bench.
     pub(super) fn schedule(&mut self, at: HostId) {
         let Some(engine) = &self.hosts[at].engine else { return };
         let (life, bench) = (self.hosts[at].life, engine.bench.clone());
@@ -304,14 +304,14 @@ impl Cluster {
     }
 }
 
-/// Whether a primary session in this state speaks for its guest.
+/// Whether a primary session in this state has authority over its guest.
 fn has_authority(state: State) -> bool {
     let asks =
         matches!(state, State::Asking | State::AwaitingOperator | State::Claiming | State::ClaimRefused);
     !asks && !is_held(state) && state != State::Ended
 }
 
-/// Whether the guest is paused and kept for what another host says.
+/// Whether the guest is kept paused because of another host's message.
 fn is_held(state: State) -> bool {
     matches!(state, State::Fenced | State::Contested)
 }

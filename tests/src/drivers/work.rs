@@ -1,4 +1,4 @@
-//! The work on an engine's benches, done: captures, encoding, receiving, activation.
+//! Does the work on an engine's benches: captures, encoding, receiving, activation.
 
 use super::bench::{Order, dies};
 use super::cluster::Cluster;
@@ -13,7 +13,7 @@ use understudy_checkpoint::{Epoch, Generation};
 use understudy_session::primary::Capture;
 use understudy_session::{Span, Time};
 
-/// How long a capture thread takes for an order.
+/// The time that a capture thread takes for an order.
 pub(super) fn pause_of(order: &Order, rng: &mut Rng) -> Span {
     match order {
         Order::Capture(order) if order.capture == Capture::Seed => rng.span_us(2_000, 25_000),
@@ -22,7 +22,7 @@ pub(super) fn pause_of(order: &Order, rng: &mut Rng) -> Span {
     }
 }
 
-/// How long a receive thread takes for a piece of work.
+/// The time that a receive thread takes for a piece of work.
 pub(super) fn time_of(work: &Work, rng: &mut Rng, slow: &mut bool) -> Span {
     match work {
         Work::Activate { .. } if std::mem::take(slow) => rng.span_us(100_000, 400_000),
@@ -33,7 +33,7 @@ pub(super) fn time_of(work: &Work, rng: &mut Rng, slow: &mut bool) -> Span {
 }
 
 impl Cluster {
-    /// A capture thread carries out its next order: this is where epochs are made.
+    /// A capture thread carries out its next order. Epochs are made here.
     pub(super) fn captures(&mut self, at: HostId, slot: usize) {
         let Some(engine) = &self.hosts[at].engine else { return };
         let bench = engine.bench.clone();
@@ -88,7 +88,7 @@ impl Cluster {
         self.turn(at, Item::Nothing);
     }
 
-    /// What capture threads do from time to time while there is no order.
+    /// What capture threads do now and then while there is no order.
     pub(super) fn look_after(&mut self, at: HostId) {
         let Some(engine) = &self.hosts[at].engine else { return };
         let bench = engine.bench.clone();
@@ -99,7 +99,7 @@ impl Cluster {
         }
     }
 
-    /// Mutants of what a capture thread is told; whether it forgets something by that.
+    /// Mutants of a capture thread's orders. Returns whether the thread forgets something.
     fn wrong_capture(
         &self,
         order: &mut understudy::guest::CaptureOrder,
@@ -114,7 +114,7 @@ impl Cluster {
         true
     }
 
-    /// If the capture succeeded, it is said what it took.
+    /// After a successful capture, states what it took.
     fn was_captured(
         &mut self,
         at: HostId,
@@ -140,7 +140,7 @@ impl Cluster {
         true
     }
 
-    /// An encode thread works off what it has.
+    /// An encode thread encodes what it has.
     pub(super) fn encodes(&mut self, at: HostId, slot: usize) {
         if let Some(engine) = &self.hosts[at].engine {
             let bench = engine.bench.clone();
@@ -155,7 +155,7 @@ impl Cluster {
         self.turn(at, Item::Nothing);
     }
 
-    /// A receive thread works on, up to something that takes its time.
+    /// A receive thread works until something takes time.
     pub(super) fn works(&mut self, at: HostId, slot: usize) {
         let Some(engine) = &self.hosts[at].engine else { return };
         let bench = engine.bench.clone();
@@ -211,7 +211,7 @@ impl Cluster {
         self.turn(at, Item::Nothing);
     }
 
-    /// The guest is built, and whoever built it is no more.
+    /// The engine dies after the guest has been built.
     fn dies_activating(&mut self, at: HostId) {
         self.engine_ends(at);
         self.start_engine(at);
@@ -241,7 +241,7 @@ impl Cluster {
         }
     }
 
-    /// A thread of a guest panics.
+    /// Makes a thread of a guest panic.
     pub(super) fn thread_dies(&mut self, at: HostId, guest: GuestId, thread: super::faults::Thread) {
         use super::faults::Thread;
         let Some(engine) = &self.hosts[at].engine else { return };

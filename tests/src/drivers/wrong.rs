@@ -1,5 +1,6 @@
-//! What mutants do between an engine and what surrounds it: to what it hears of the other host, and to what its receive
-//! threads do. Those of what it says are in `cx` and `turn`, those of its guests in `guest` and `yard`.
+//! What mutants do between an engine and its surroundings: to what it receives from the other host, and to the work of
+//! its receive threads. Mutants of what it sends are in `context` and `turn`, those of its guests in `guest` and
+//! `yard`.
 
 use super::HostId;
 use super::cluster::Cluster;
@@ -12,17 +13,17 @@ use understudy_checkpoint::epoch::EpochPart;
 use understudy_checkpoint::{PAGE_SIZE, PageEntry, PageType, Pfn};
 use understudy_session::ToSecondary;
 
-/// Work that is enough for the mutant that stops a link for one guest.
+/// Enough work for the mutant that stops a link for one guest.
 const ENOUGH: usize = 3;
 
 impl Engine {
-    /// The mutant: a link is not read while a guest has enough to do.
+    /// For a mutant: a link is not read while a guest has enough work.
     pub(super) fn stops_for_one(&self) -> bool {
         self.mutant == Some(Mutant::LinkStopsForOne)
             && self.bench.get().replicas.iter().flatten().any(|holding| holding.waiting.len() >= ENOUGH)
     }
 
-    /// Whether the engine hears this.
+    /// Whether the engine receives this message.
     pub(super) fn lets_in(&self, name: &str, what: &Inbound) -> bool {
         let glance = self.guests.glance(name);
         match (self.mutant, what) {
@@ -41,7 +42,7 @@ impl Engine {
         }
     }
 
-    /// The mutant: heartbeats go on to come from a connection that has ended.
+    /// For a mutant: heartbeats keep coming from a connection that has ended.
     pub(super) fn hear_the_dead(&mut self, host: HostId) {
         if self.mutant != Some(Mutant::DeadPeerSpeaks) {
             return;
@@ -56,7 +57,7 @@ impl Engine {
 }
 
 impl Cluster {
-    /// Mutants of what a receive thread does with its work.
+    /// Mutants of a receive thread's work.
     pub(super) fn wrong_work(&mut self, at: HostId, guest: usize, work: &Work, replica: &mut SteppedReplica) {
         if replica.receiver().committed().is_none() {
             return;

@@ -1,4 +1,4 @@
-//! The domains of one host. They belong to the host, not to the engine: an engine that dies leaves them behind.
+//! The domains of one host. They belong to the host and not to the engine: an engine that dies leaves them behind.
 
 use super::context::guest_of;
 use super::guest::{SharedDomain, State, Wrongs};
@@ -19,23 +19,23 @@ use understudy_link::HoldRefusal;
 #[derive(Debug)]
 pub struct Yard {
     host: HostId,
-    /// The newest one of each guest.
+    /// The newest domain of each guest.
     pub domains: [Option<SharedDomain>; 2],
-    /// Domains there ever were.
+    /// The number of domains there ever were.
     made: u64,
-    /// Guests go on when their engine dies.
+    /// Guests survive their engine.
     pub outlives: bool,
-    /// Each write of a guest is logged: its unchanged pages may be compared with the copy's.
+    /// Every write of a guest is logged, so its unchanged pages may be compared with the secondary's.
     logs_all_writes: bool,
-    /// Images are held by domains that stand by.
+    /// Images are held by standby domains.
     stands_by: bool,
-    /// The newest domain of each guest that stands by, or stood.
+    /// The newest standby domain of each guest.
     pub standing: [Option<Stand>; 2],
-    /// The next takeover cannot start its guest.
+    /// The next takeover fails to start its guest.
     pub activation_fails: bool,
-    /// The engine dies in the midst of the next takeover, when the guest is built and nobody knows of it yet.
+    /// The engine dies during the next takeover, when the guest is built and nobody knows of it yet.
     pub dies_activating: bool,
-    /// Takeovers that came to something, to be told as facts.
+    /// Takeovers that succeeded, to be stated as facts.
     pub activated: Vec<(GuestId, State)>,
     outputs: OutputMaker,
     mutant: Option<Mutant>,
@@ -46,7 +46,7 @@ pub struct Yard {
 pub struct SharedYard(Arc<Mutex<Yard>>);
 
 impl SharedYard {
-    /// An empty one.
+    /// An empty yard.
     pub fn new(host: HostId, settings: &Settings, outputs: OutputMaker, mutant: Option<Mutant>) -> Self {
         Self(Arc::new(Mutex::new(Yard {
             host,
@@ -64,7 +64,7 @@ impl SharedYard {
         })))
     }
 
-    /// It.
+    /// The yard.
     pub fn get(&self) -> MutexGuard<'_, Yard> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -95,8 +95,8 @@ impl Yard {
         }
     }
 
-    /// What an engine finds of a guest here that nobody sees to, if it lives. One that no engine ran before and that is
-    /// paused waits for a person.
+    /// Finds a guest here without an engine, if it lives. A guest that no engine has run and that is paused waits for a
+    /// person.
     pub fn find(&mut self, guest: GuestId) -> Option<RunningGuest> {
         let domain = self.domains[guest].clone()?;
         let output = self.outputs.frames(Epoch(0));
@@ -120,14 +120,14 @@ impl Yard {
         })
     }
 
-    /// The host loses its power: nothing outlives that.
+    /// The host loses its power: nothing survives.
     pub fn loses_power(&mut self) {
         self.domains.iter().flatten().for_each(|domain| domain.get().outlives = false);
     }
 }
 
 impl SharedYard {
-    /// Starts a guest from the state that was held of it.
+    /// Starts a guest from the state in its image.
     pub(super) fn start(
         &self,
         start: &Start<'_>,

@@ -1,11 +1,11 @@
-//! Interfaces whose output a dead engine left cut off, and whether it may pass again.
+//! Interfaces that a dead engine left cut off, and whether their output may pass again.
 //!
 //! ```text
 //!   nobody behind it ─────────────────────────► may be let out
-//!   a guest, or whose it is is not known ─────► not, but by a person's word, and then the witness's
+//!   a guest, or an unknown owner ─────────────► only if a person vouches for it, and then the witness agrees
 //! ```
 //!
-//! Not here: who is behind an interface ([`guests`](super::guests)), and what the witness says ([`word`](super::word)).
+//! Not here: who is behind an interface ([`guests`](super::guests)), and the witness's answer ([`word`](super::word)).
 
 use super::domains::resume;
 use super::finding::{Code, Finding};
@@ -29,7 +29,7 @@ pub(super) struct Wanted<'a> {
     pub(super) witness: Witness,
 }
 
-/// Looks at all interfaces of this host.
+/// Inspects all interfaces of this host.
 pub(super) fn look(wanted: &Wanted<'_>, host: &Host) -> Result<Vec<Finding>, CliError> {
     let failed = |error: KernelError| CliError::Internal(format!("The kernel cannot be asked: {error}"));
     let mut connection = Connection::open().map_err(|error| failed(error.into()))?;
@@ -50,7 +50,7 @@ pub(super) fn look(wanted: &Wanted<'_>, host: &Host) -> Result<Vec<Finding>, Cli
     Ok(judged.collect())
 }
 
-/// An interface that is to be let out has to be one that a dead engine holds.
+/// Fails unless a dead engine holds the interface.
 fn check_let_out(interface: &str, found: &[Leftover]) -> Result<(), CliError> {
     match found.iter().find(|leftover| leftover.interface() == interface) {
         None => Err(CliError::Usage(format!(
@@ -81,7 +81,7 @@ fn repair(connection: &mut Connection, leftover: &Leftover, code: Code) -> Findi
     }
 }
 
-/// A guest that is let out runs, too: its engine may have died in a pause.
+/// Resumes a guest that was let out, because its engine may have died in a pause.
 fn let_run(finding: Finding, behind: &Behind, vouched: bool) -> Finding {
     let Behind::Guest(guest) = behind else { return finding };
     if !finding.repaired || !vouched {

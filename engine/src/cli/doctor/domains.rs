@@ -1,6 +1,6 @@
 //! Domains that a dead engine, or a dead `remus -b`, left suspended or standing by; and images in files.
 //!
-//! Not here: what of them is cut off from the network ([`cut_off`](super::cut_off)).
+//! Not here: their interfaces that are cut off ([`cut_off`](super::cut_off)).
 
 use super::finding::{Code, Finding, unseen};
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use understudy_xen::standby::{Fate, StandbyDomain, standby_domains};
 use understudy_xen::xenstore::StoreError;
 use understudy_xen::{DomId, Xen, XenError, domain_labels, xl};
 
-/// Why a suspended guest does not run again.
+/// Why a suspended guest could not be resumed.
 #[derive(thiserror::Error, Debug)]
 pub(super) enum NotResumed {
     #[error(transparent)]
@@ -23,7 +23,7 @@ pub(super) enum NotResumed {
     Paused,
 }
 
-/// Lets a guest run that is suspended, or about to be; whether it was.
+/// Resumes a guest that is suspended, or about to be. Returns whether it was.
 pub(super) fn resume(domain: DomId) -> Result<bool, NotResumed> {
     match settle(&Xen::open()?, domain)? {
         Settled::Ran => Ok(false),
@@ -32,7 +32,7 @@ pub(super) fn resume(domain: DomId) -> Result<bool, NotResumed> {
     }
 }
 
-/// Domains of which a process made checkpoints to nowhere that is gone.
+/// Domains left by a dead `remus --blackhole` process.
 pub(super) fn suspended(repair: bool) -> Vec<Finding> {
     let domains = match xl::domains() {
         Ok(domains) => domains,
@@ -70,7 +70,7 @@ fn suspended_one(repair: bool, domain: DomId, name: &str) -> Option<Finding> {
     Some(Finding { code: Code::RemusLeft, what, advice, repaired })
 }
 
-/// Domains that stand by for an engine that is gone.
+/// Standby domains of engines that are gone.
 pub(super) fn standing_by(repair: bool) -> Vec<Finding> {
     let domains = match Xen::open() {
         Ok(xen) => standby_domains(&xen).map_err(|error| unseen("Domains that stand by", error)),
@@ -104,7 +104,7 @@ fn standing_one(repair: bool, standing: &StandbyDomain) -> Option<Finding> {
     Some(Finding { code: Code::StandingLeft, what, advice, repaired })
 }
 
-/// Images that no domain could be built from.
+/// Images from which no domain could be built.
 pub(super) fn rescued(directory: &Path) -> Vec<Finding> {
     let entries = match std::fs::read_dir(directory) {
         Ok(entries) => entries.flatten(),

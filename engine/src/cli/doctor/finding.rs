@@ -1,28 +1,28 @@
-//! What `doctor` has to say of one thing, to people and to programs. Not here: what is looked at.
+//! [`Finding`]: what `doctor` reports, for people and for programs. Not here: inspecting.
 
-/// What kind of thing was found, for programs. `docs/OPERATIONS.md` lists all of them; they are added, never changed.
+/// The kind of finding, for programs. `docs/OPERATIONS.md` lists all of them; codes are added, never changed.
 #[derive(serde::Serialize, Clone, Copy, PartialEq, Eq, Debug)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Code {
     /// The output of a guest of a dead engine is cut off.
     GuestCutOff,
-    /// An interface is cut off, and whose it is cannot be learnt.
+    /// An interface is cut off, and its owner cannot be learnt.
     OwnerUnknown,
-    /// An interface is cut off, and nobody is behind it whose output has to wait.
+    /// An interface is cut off, and nobody whose output has to wait is behind it.
     RedirectLeft,
-    /// A guest may be suspended by `remus -b`, which is gone.
+    /// A guest may be suspended by a dead `remus -b`.
     RemusLeft,
-    /// A domain stands by for an engine that is gone.
+    /// A standby domain of an engine that is gone.
     StandingLeft,
-    /// A domain that stood by for an engine that is gone may be the only copy of its guest.
+    /// A standby domain of an engine that is gone, which may be the only copy of its guest.
     StandingKept,
     /// The last commit of a guest that could not be started is in a file.
     ImageRescued,
-    /// Something could not be looked at.
+    /// Something could not be inspected.
     Unlearnt,
 }
 
-/// Something that was found, and what became of it.
+/// Something that was found, and whether it was repaired.
 #[derive(serde::Serialize, Debug)]
 pub(super) struct Finding {
     pub(super) code: Code,
@@ -31,7 +31,7 @@ pub(super) struct Finding {
     pub(super) repaired: bool,
 }
 
-/// What could not be looked at is a finding: something may be left there.
+/// The finding that something could not be inspected: something may be left there.
 pub(super) fn unseen(what: &str, error: impl std::fmt::Display) -> Finding {
     let what = format!("{what} cannot be looked at");
     Finding { code: Code::Unlearnt, what, advice: error.to_string(), repaired: false }

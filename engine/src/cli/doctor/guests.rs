@@ -1,15 +1,15 @@
-//! Who is behind an interface that a dead engine left cut off: what Xen, xenstore and the kernel say together.
+//! Finds out who is behind an interface that a dead engine left cut off, from Xen, xenstore and the kernel together.
 //!
 //! ```text
 //!   /sys/class/net/vif5.0/device ─► vif-5-0 ─► domain 5 ─┬─ Xen knows none ──────────────► nobody
-//!                                                        ├─ marked: generation, engine ──► a guest of an engine
-//!                                                        ├─ marked: remus -b, gone ──────► a guest that is not protected
+//!                                                        ├─ label: generation, engine ───► a guest of an engine
+//!                                                        ├─ label: dead remus -b ────────► a guest that is not protected
 //!                                                        └─ anything else ───────────────► not known
 //!   another interface (QEMU's tap) ─► by name, among the cards of all domains
 //! ```
 //!
-//! "Nobody" takes proof. What cannot be asked, or does not fit together, is not known: a guest that was taken over
-//! elsewhere must not be let out because xenstored was restarted.
+//! "Nobody" needs proof. What cannot be asked, or is inconsistent, is not known: a guest that was taken over elsewhere
+//! must not be let out because xenstored was restarted.
 
 use std::fmt::Display;
 use std::fs;
@@ -20,7 +20,7 @@ use understudy_xen::domain_labels::{self, LabelError, Labels};
 use understudy_xen::xenstore::{StoreError, Xenstore};
 use understudy_xen::{DomId, Xen, XenError, vifs};
 
-/// A domain that an engine had.
+/// A domain that an engine ran.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Marked {
     pub(super) name: String,
@@ -31,11 +31,11 @@ pub(super) struct Marked {
 /// Who is behind an interface.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Behind {
-    /// Nobody who could send, or nobody whose output has to wait, and why.
+    /// Nobody who could send, or nobody whose output has to wait; and why.
     Nobody(String),
     /// A guest of an engine that is gone.
     Guest(Marked),
-    /// That cannot be learnt, and why.
+    /// That cannot be learnt; and why.
     Unknown(String),
 }
 
@@ -49,7 +49,7 @@ impl Behind {
     }
 }
 
-/// A domain as this host's tools see it.
+/// A domain, as this host's tools describe it.
 #[derive(Clone, Debug)]
 pub(super) struct Seen {
     domain: DomId,
@@ -73,11 +73,11 @@ pub(super) enum NotSeen {
     NoNumber(String),
 }
 
-/// What the host's tools say.
+/// What is known of this host's guests.
 pub(super) enum Host {
-    /// There is no Xen here, and so no guest of it.
+    /// This host does not run Xen, so it has no Xen guests.
     Bare,
-    /// Xen runs; the domains, if they could be learnt.
+    /// Xen runs. The domains, if they could be listed.
     Xen { xen: Option<Xen>, domains: Result<Vec<Seen>, NotSeen> },
 }
 
@@ -131,7 +131,8 @@ fn runs_xen(root: &Path) -> io::Result<bool> {
     }
 }
 
-/// All domains with their marks and cards. An error of any is one of all: what is missing would look like nobody.
+/// All domains with their labels and cards. An error about one is an error about all, because a missing domain would
+/// look like nobody.
 fn seen(store: &mut Xenstore) -> Result<Vec<Seen>, NotSeen> {
     let mut domains = Vec::new();
     for domain in store.directory("/local/domain")? {
@@ -145,7 +146,7 @@ fn seen(store: &mut Xenstore) -> Result<Vec<Seen>, NotSeen> {
     Ok(domains)
 }
 
-/// The domain whose virtual card netback serves by this interface; `None` if it is no such interface.
+/// The domain whose virtual card netback serves by this interface; `None` if it is not such an interface.
 fn backend_of(root: &Path, interface: &str) -> io::Result<Option<DomId>> {
     let device = match fs::read_link(root.join("sys/class/net").join(interface).join("device")) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -159,7 +160,7 @@ fn backend_of(root: &Path, interface: &str) -> io::Result<Option<DomId>> {
         .ok_or_else(|| io::Error::other(format!("{name} names no domain")))
 }
 
-/// Who is in a domain; `lives` is Xen's word.
+/// Who is in a domain; `lives` is Xen's answer.
 fn of_domain(domain: DomId, lives: Result<bool, impl Display>, domains: &[Seen]) -> Behind {
     match (lives, domains.iter().find(|seen| seen.domain == domain)) {
         (Err(why), _) => Behind::Unknown(why.to_string()),
@@ -212,7 +213,7 @@ mod tests {
         Labels { generation: Some(Generation(generation)), ..Labels::default() }
     }
 
-    /// A process that ended long ago: this one's number, and another start.
+    /// A process that ended long ago: this process's number with another start time.
     fn gone() -> understudy_xen::process::Process {
         format!("{} 1", std::process::id()).parse().unwrap()
     }

@@ -1,4 +1,4 @@
-//! `understudy remus -b`: checkpoints of a guest that go nowhere, and what they cost.
+//! `understudy remus -b`: makes checkpoints of a guest, discards them, and reports their cost.
 
 use super::super::{CliError, Exit};
 use super::Order;
@@ -11,11 +11,11 @@ use std::time::Duration;
 use understudy_xen::process::Process;
 use understudy_xen::{domain_labels, xl};
 
-/// Stock's.
+/// The default of stock `xl remus`.
 const INTERVAL_MS: u32 = 200;
 const TELL_EVERY: Duration = Duration::from_secs(5);
 
-/// Makes checkpoints until the guest ends or a signal comes.
+/// Makes checkpoints until the guest ends or a signal arrives.
 pub(super) fn run(order: &Order) -> Result<Exit, CliError> {
     let attempt = |source| CliError::System { attempt: "Signals cannot be watched".into(), source };
     let mut signal = ShutdownSignal::install(Hangup::Ends).map_err(attempt)?;

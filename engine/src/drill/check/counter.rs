@@ -1,5 +1,5 @@
-//! A counter that many clients increment by one: each answer lies between two bounds that the others' answers
-//! and requests give.
+//! Judges a counter that many clients increment by one: each answer must lie between two bounds, which the other
+//! requests and answers determine.
 //!
 //! ```text
 //!            least: baseline + increments acknowledged before this request left   (else a write is lost)

@@ -1,17 +1,17 @@
-//! No reply from two owners: what the switch saw against who may own the guest in this round.
+//! Judges that no two owners reply: compares what the switch saw with who may own the guest in this round.
 //!
-//! After the new owner's first frame, an old owner's frame is a violation, but for one case that the rules of
-//! authority allow (an ack that arrived before the takeover and was read after it may still release its epoch,
-//! for that epoch is in the taken-over state). Such a frame answers a request that was made before the old
-//! owner could have lost its authority. Its content is judged like any answer's, by the counter and register
-//! rules, so output of a lost epoch does not slip through here.
+//! After the new owner's first frame, an old owner's frame is a violation, with one exception that the rules of
+//! authority allow: an ack that arrived before the takeover and was read after it may still release its epoch, because
+//! that epoch is in the taken-over state. Such a frame answers a request that was made before the old owner could have
+//! lost its authority. Its content is judged like any answer's, by the counter and register rules, so output of a lost
+//! epoch does not slip through here.
 
 use super::{Expectation, Violation};
 use crate::drill::history::{ClientId, History, Moment, Operation};
 use crate::drill::sightings::{Late, Sightings};
 use std::collections::HashMap;
 
-/// Requests by client and number, each with the moments it was made.
+/// Requests by client and number, with the moments at which each was made.
 type Requests<'a> = HashMap<(ClientId, u16), Vec<&'a Operation>>;
 
 /// Judges who sent the guest's frames.

@@ -1,5 +1,5 @@
-//! A register with one writer that sets 1, 2, 3 …: a read sees the last set acknowledged before it was asked,
-//! or one asked for later; and never an older one than anyone has seen.
+//! Judges a register whose only writer sets 1, 2, 3 …: a read must return the last set acknowledged before it was
+//! requested, or one requested later, and never an older value than anybody has seen.
 //!
 //! A set of unknown outcome may be seen or not. Since the writer's requests reach the guest in order, an older
 //! set cannot overtake a newer one, so values only rise.

@@ -1,4 +1,4 @@
-//! Answers to "what was known by then?" over many moments, by binary search in what is sorted once.
+//! Answers "what was known by then?" for many moments, by binary search in sorted data.
 
 use crate::drill::history::Moment;
 

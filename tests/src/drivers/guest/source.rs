@@ -1,4 +1,4 @@
-//! A guest of the simulator as what is captured: its suspending, its log, its pages, each with what may go wrong there.
+//! The simulator's guest as a Source: suspending, log and pages, each with what may fail.
 
 use super::{SharedDomain, Trouble, WORDS};
 use understudy_checkpoint::domain::{Description, DomainError, DomainState, GuestKind, LogTells, Source};
@@ -55,7 +55,7 @@ impl Source for SharedDomain {
         Ok(())
     }
 
-    /// Of a guest that nobody has seen suspend nothing is known here.
+    /// Does nothing to a guest that nobody has seen suspended.
     fn resume(&mut self) -> Result<(), DomainError> {
         let mut domain = self.get();
         if std::mem::take(&mut domain.is_seen_suspended) {
