@@ -40,6 +40,7 @@ pub mod settings;
 pub mod standing;
 pub mod trace;
 mod turn;
+mod view;
 pub mod weights;
 pub mod witness_node;
 mod work;
