@@ -9,7 +9,7 @@
 
 use crate::pair::{Out, Pair};
 use crate::skew::Skew;
-use crate::wire::{Bytes, Wire};
+use crate::wire::{Bytes, Wire, is_of_the_start, is_tcp};
 use crate::world::Taps;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::collections::BTreeMap;
@@ -37,6 +37,8 @@ pub(crate) struct Seen {
     pub(crate) copy: u64,
     /// Frames of the primary that left.
     pub(crate) released: u64,
+    /// Those of them that answer or ask for a MAC address, or are no TCP otherwise.
+    pub(crate) neighbours: u64,
     /// Input under way to the copy when the primary ended.
     pub(crate) lost_on_mirror: u64,
     /// Frames of the primary that never left.
@@ -123,7 +125,7 @@ impl Hub {
 
     fn read_primary(&mut self, now: Instant) -> Result<bool, KernelError> {
         let Some(tap) = &self.primary else { return Ok(false) };
-        let frames = read(tap, &mut self.buffer)?;
+        let frames = read_guest(tap, &mut self.buffer)?;
         let is_busy = !frames.is_empty();
         for mut frame in frames {
             self.seen.primary += 1;
@@ -135,7 +137,7 @@ impl Hub {
     }
 
     fn read_copy(&mut self, now: Instant) -> Result<bool, KernelError> {
-        let frames = read(&self.copy, &mut self.buffer)?;
+        let frames = read_guest(&self.copy, &mut self.buffer)?;
         let is_busy = !frames.is_empty();
         for mut frame in frames {
             self.seen.copy += 1;
@@ -178,6 +180,7 @@ impl Hub {
         }
         for (frame, held) in out.to_world {
             self.seen.released += 1;
+            self.seen.neighbours += u64::from(!is_tcp(&frame));
             self.seen.held_max = self.seen.held_max.max(held);
             self.between.down.send(now, frame);
         }
@@ -195,6 +198,12 @@ impl Hub {
         self.seen.sent_at_takeover = out.to_world.len() as u64;
         self.send(now, out)
     }
+}
+
+fn read_guest(tap: &Tap, buffer: &mut [u8]) -> Result<Vec<Bytes>, KernelError> {
+    let mut frames = read(tap, buffer)?;
+    frames.retain(|frame| !is_of_the_start(frame));
+    Ok(frames)
 }
 
 /// The frames that wait in a tap, some of them if they are many.

@@ -15,7 +15,7 @@
 //!   colo-stacks kills --kills 1000 --seed 5000  the long run: a quarter of an hour
 //!   colo-stacks kills --kills 1 --seed 17       a round again, as far as kernels do the same again; flags set its knobs
 //!   colo-stacks mutants                         each wrongness must be noticed
-//!   colo-stacks services                        redis, nginx, iperf3, sshd, as Debian has them
+//!   colo-stacks services                        redis, nginx, iperf3, sshd, PostgreSQL, as Debian has them
 //! ```
 //!
 //! Namespaces have no names, and processes in them are killed with this one: nothing is left behind, however it ends.

@@ -70,6 +70,9 @@ fn judge(knobs: &Knobs, done: Done, seen: Seen, counters: &[Counters; 3]) -> Res
         report.wrong.extend(wrong.map(|(name, count)| format!("{whose}'s kernel: {name} {count}")));
         report.told.extend(counters.told());
     }
+    if report.seen.neighbours == 0 {
+        report.wrong.push("nobody was told the guest's MAC address".into());
+    }
     if report.seen.refused > 0 {
         report.wrong.push(format!("kernels refused {} frames", report.seen.refused));
     }

@@ -36,6 +36,7 @@ impl Table {
         all.primary += report.seen.primary;
         all.copy += report.seen.copy;
         all.released += report.seen.released;
+        all.neighbours += report.seen.neighbours;
         all.lost_on_mirror += report.seen.lost_on_mirror;
         all.unreleased += report.seen.unreleased;
         all.sent_at_takeover += report.seen.sent_at_takeover;
@@ -71,6 +72,7 @@ impl Table {
             seen.released,
             seen.held_max.as_secs_f64() * 1e3
         );
+        println!("among them ARP, ND        {:>10}", seen.neighbours);
         println!(
             "lost with the primary     {:>10}   on the mirror; {} of its frames never left",
             seen.lost_on_mirror, seen.unreleased

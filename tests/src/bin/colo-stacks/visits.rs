@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   redis, nginx      a round without the primary's end, then rounds with it
-//!   iperf3, sshd      what differs is counted, and the client must succeed all the same
+//!   iperf3, sshd, postgres   what differs is counted, and the client must succeed all the same
 //! ```
 
 use crate::Ending;
@@ -12,11 +12,12 @@ use crate::knobs::{Given, Knobs};
 use crate::round;
 use crate::stage::Stage;
 use crate::table::Table;
-use crate::unmodified::{is_installed, programs};
+use crate::unmodified::{is_installed, postgres, programs};
 use crate::world::World;
 use std::path::Path;
 
 const PROGRAMS: [&str; 4] = ["redis-server", "nginx", "iperf3", "sshd"];
+const POSTGRES: &str = "postgres";
 /// Rounds of each service in which the primary ends.
 const KILLS: u64 = 4;
 
@@ -36,8 +37,12 @@ pub(crate) fn all(seed: u64, work: &Path) -> Result<Ending, String> {
     if is_installed("sshd") {
         has_failed |= !sshd(seed, work)?;
     }
+    let has_postgres = postgres::program(POSTGRES).is_some();
+    if has_postgres {
+        has_failed |= !postgres(seed, work)?;
+    }
     let missing = PROGRAMS.into_iter().filter(|program| !is_installed(program));
-    let missing: Vec<_> = missing.collect();
+    let missing: Vec<_> = missing.chain((!has_postgres).then_some(POSTGRES)).collect();
     Ok(match (has_failed, missing.is_empty()) {
         (true, _) => Ending::Wrong,
         (false, true) => Ending::Right,
@@ -90,6 +95,23 @@ fn sshd(seed: u64, work: &Path) -> Result<bool, String> {
         println!("sshd: two key exchanges were the same, which cannot be");
     }
     Ok(tell("sshd", done, &seen) && has_differed)
+}
+
+fn postgres(seed: u64, work: &Path) -> Result<bool, String> {
+    let knobs = Knobs::draw(seed, &Given::of(Guest::Own));
+    let [ours, theirs] = ["ours", "theirs"].map(|whose| work.join("postgres").with_extension(whose));
+    postgres::make([&ours, &theirs])?;
+    let stage = Stage::new(&knobs)?;
+    let World { primary, secondary, client } = &stage.world;
+    let _services = [postgres::start(primary, &ours)?, postgres::start(secondary, &theirs)?];
+    stage.wait_listening(postgres::PORT)?;
+    let done = postgres::bench(client, knobs.family);
+    let (seen, _) = stage.finish()?;
+    let has_differed = !seen.diverged.is_empty();
+    if !has_differed {
+        println!("postgres: two servers gave the same keys, which cannot be");
+    }
+    Ok(tell("postgres", done, &seen) && has_differed)
 }
 
 fn tell(name: &str, done: Result<String, String>, seen: &Seen) -> bool {

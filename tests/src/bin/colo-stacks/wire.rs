@@ -7,6 +7,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::net::Ipv6Addr;
 use std::time::{Duration, Instant};
 use understudy_colo::packet::{Content, Offload, Packet, Side};
 use understudy_colo::{Card, Frame};
@@ -25,6 +26,18 @@ const TCP_CHECKSUM_AT: u16 = 16;
 pub(crate) fn view(bytes: &[u8]) -> Frame<'_> {
     let (header, ethernet) = bytes.split_at(Tap::HEADER_BYTES);
     Frame { card: Card(0), offload: offload(header), bytes: ethernet }
+}
+
+/// Whether it is a guest's segment.
+pub(crate) fn is_tcp(bytes: &[u8]) -> bool {
+    matches!(Packet::parse(view(bytes), Side::Guest).content, Content::Tcp(_))
+}
+
+/// Whether a guest tells a router which groups its new interface listens to (RFC 3810), which each does in its own time. A copy's
+/// interface is not new.
+pub(crate) fn is_of_the_start(bytes: &[u8]) -> bool {
+    const ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x16);
+    Packet::parse(view(bytes), Side::Guest).flow.world == ROUTERS
 }
 
 /// What the header in front of a frame leaves to do.

@@ -1,5 +1,6 @@
 //! Three TCP stacks: a client's, the primary's and its copy's. The guests have the same address and MAC; nothing connects the
-//! three but the process that holds their taps.
+//! three but the process that holds their taps. They ask for each other's MAC addresses as hosts do: what the guests ask and answer
+//! is compared like everything else.
 //!
 //! ```text
 //!   client      t0  10.7.0.1  fd00:7::1  02:00:00:00:07:01
@@ -47,16 +48,15 @@ impl World {
     pub(crate) fn new(offloads: Offloads) -> Result<(Self, Taps), String> {
         let world = Self { client: Place::new()?, primary: Place::new()?, secondary: Place::new()? };
         let taps = Taps {
-            client: wire_up(&world.client, 1, 2, offloads)?,
-            primary: wire_up(&world.primary, 2, 1, offloads)?,
-            secondary: wire_up(&world.secondary, 2, 1, offloads)?,
+            client: wire_up(&world.client, 1, offloads)?,
+            primary: wire_up(&world.primary, 2, offloads)?,
+            secondary: wire_up(&world.secondary, 2, offloads)?,
         };
         Ok((world, taps))
     }
 }
 
-/// Neighbours are known: when each of two guests asks for them is its own affair, and not what is looked at here.
-fn wire_up(place: &Place, own: u8, other: u8, offloads: Offloads) -> Result<Tap, String> {
+fn wire_up(place: &Place, own: u8, offloads: Offloads) -> Result<Tap, String> {
     let tap = place.run(move || Tap::create("t0", offloads)).map_err(|error| error.to_string())?;
     place.set("ipv6/conf/default/accept_dad", "0")?;
     place.set("ipv6/conf/t0/accept_dad", "0")?;
@@ -68,9 +68,7 @@ fn wire_up(place: &Place, own: u8, other: u8, offloads: Offloads) -> Result<Tap,
          link set t0 address 02:00:00:00:07:0{own} addrgenmode none\n\
          addr add 10.7.0.{own}/24 dev t0\n\
          addr add fd00:7::{own}/64 dev t0 nodad\n\
-         link set t0 up\n\
-         neigh add 10.7.0.{other} lladdr 02:00:00:00:07:0{other} dev t0 nud permanent\n\
-         neigh add fd00:7::{other} lladdr 02:00:00:00:07:0{other} dev t0 nud permanent\n"
+         link set t0 up\n"
     ))?;
     Ok(tap)
 }

@@ -5,10 +5,12 @@
 //!   redis     clients with keys of their own     the same
 //!   nginx     static files                       but for the second in `Date`
 //!   iperf3    both ways                          but for what each host has measured, at the end
+//!   postgres  pgbench                           a key for each new connection
 //!   sshd      a command                          never: keys are exchanged
 //! ```
 
 pub(crate) mod nginx;
+pub(crate) mod postgres;
 pub(crate) mod programs;
 pub(crate) mod redis;
 
