@@ -13,11 +13,12 @@
 //! * [`nbd`] the kernel's requests and replies; [`server`] what becomes of each
 //! * [`flight`] requests that overlap, in their order; [`ledger`] what the peer may lack; [`intent`] what a crash may have left
 //!   different
+//! * [`kernel`] what is asked of the kernel
 //! * [`sync`] bringing the other host's disk to this one's content
 //! * [`storage`] what bytes are kept on and what is believed of it
 //! * [`pair`] a record that survives a torn write; [`label`] what this host knows of its disk
 //!
-//! The rules are in `docs/DISKS.md`. Pure but for [`storage::file`]: no socket, no thread, no clock.
+//! The rules are in `docs/DISKS.md`. Pure but for [`storage::file`] and [`kernel`]: no socket, no thread, no clock.
 
 #![forbid(unsafe_code)]
 #![deny(clippy::print_stdout, clippy::print_stderr)]
@@ -29,6 +30,7 @@ pub mod flight;
 pub mod held;
 pub mod intent;
 pub mod journal;
+pub mod kernel;
 pub mod label;
 pub mod ledger;
 pub mod nbd;

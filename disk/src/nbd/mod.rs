@@ -15,10 +15,11 @@
 //! sockets and says no hello. A cookie is the kernel's, and comes back as it was.
 //!
 //! * [`Decoder`] bytes of the socket, cut into requests
-//! * [`Offer`] what the kernel is told that a device can do
+//! * [`Offer`] what the kernel is told that a device can do, and [`control`] how it is told
 //!
 //! Not here: what is done with a request, and the kernel's configuration of its devices.
 
+pub mod control;
 mod decoder;
 mod wire;
 

@@ -210,7 +210,10 @@ mod tests {
             let mut reading: Vec<(Extent, u64)> = Vec::new();
             let mut passes = Passes::new(SIZE, all(), LIMITS);
             let (mut is_recording, busy) = (false, dice.below(4));
+            let mut steps = 0;
             while passes.phase() != Phase::Even {
+                steps += 1;
+                assert!(steps < 100_000, "seed {seed}: it ends, however much the guest writes");
                 match dice.below(3 + busy) {
                     0 => {
                         if let Next::Read(extent) = passes.next(Time(0)) {
@@ -260,6 +263,18 @@ mod tests {
         assert!(seen.is_sorted() && seen.len() as u64 == CHUNKS);
         assert_eq!(seen[CHUNKS as usize - 1].end(), SIZE);
         assert_eq!(passes.left(), CHUNKS, "none is sent");
+    }
+
+    #[test]
+    fn a_chunk_that_is_written_while_it_is_read_is_read_again_and_not_twice_at_once() {
+        let mut one = Bits::try_new(CHUNKS).unwrap();
+        one.insert(5);
+        let mut passes = Passes::new(SIZE, one, LIMITS);
+        let Next::Read(extent) = passes.next(Time(0)) else { panic!("it is wanted") };
+        passes.wrote(extent);
+        assert_eq!((passes.next(Time(0)), passes.left()), (Next::Idle, 2));
+        passes.sent(extent);
+        assert_eq!(passes.next(Time(0)), Next::Read(extent));
     }
 
     #[test]
