@@ -82,6 +82,35 @@ fn several_guests_fail_over_together() {
 }
 
 #[test]
+fn with_a_live_copy_every_failure_ends_as_it_must_and_output_left_by_matches() {
+    let output = drill("--mode colo --fail all --memory 16M --output json --seed 7").output().unwrap();
+    let report = report(&output);
+    let rounds = report["rounds"].as_array().unwrap();
+    for round in rounds {
+        assert_eq!(round["held"], true, "{round:#}");
+        assert!(round["replies"].as_u64().unwrap() > 0, "{round:#}");
+    }
+    let matched: u64 = rounds.iter().map(|round| round["matched"].as_u64().unwrap()).sum();
+    assert!(matched > 0, "{report:#}");
+    assert_eq!(
+        (rounds.len(), &report["held"], &report["settings"]["mode"]),
+        (10, &true.into(), &"colo".into())
+    );
+}
+
+#[test]
+fn copies_that_differ_cost_checkpoints_and_no_answer() {
+    for what in ["value", "delay", "order", "clock"] {
+        let diverge = format!("--diverge chance=0.05,what={what}");
+        let output = drill(&format!("--mode colo --fail kill,hang --memory 8M {diverge} --output json"))
+            .output()
+            .unwrap();
+        let report = report(&output);
+        assert_eq!(report["held"], true, "{what}: {report:#}");
+    }
+}
+
+#[test]
 fn guests_that_differ_by_their_host_and_suspend_slowly_fail_over_as_others() {
     let conditions =
         "--memory 8M --diverge chance=0.2,what=delay --suspend-takes 20ms --fail kill,switchover";

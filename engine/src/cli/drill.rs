@@ -3,7 +3,9 @@
 use super::{CliError, Exit, OutputFormat, print, print_json};
 use crate::config::bounds::HostMemory;
 use crate::config::human::{parse_size, parse_span, show_bytes};
-use crate::config::{BUDGETS, BudgetSettings, EtcdSettings, PacingSettings, WitnessAddress, WitnessConfig};
+use crate::config::{
+    BUDGETS, BudgetSettings, EtcdSettings, ModeChoice, PacingSettings, WitnessAddress, WitnessConfig,
+};
 use crate::connection::Transport;
 use crate::console;
 use crate::drill::DrillError;
@@ -48,6 +50,9 @@ pub(super) struct Args {
     /// How the guests use their memory: a name or a description that the lab knows
     #[arg(long, default_value = "mixed")]
     load: String,
+    /// How the guests are protected: by checkpoints alone, or by a copy that runs on the other host as well
+    #[arg(long, value_name = "MODE", value_enum, default_value = "remus")]
+    mode: ModeChoice,
     /// The hosts' guests differ by chance: in what they reply (value, clock), when (delay) or in which order
     #[arg(long, value_name = "chance=0..1,what=WHAT")]
     diverge: Option<Divergence>,
@@ -138,6 +143,7 @@ impl Args {
             pacing,
             memory_bytes: self.memory,
             load: self.load,
+            mode: self.mode.into(),
             diverge: self.diverge,
             suspend_takes: self.suspend_takes,
             guests: self.guests,

@@ -11,6 +11,7 @@ use super::chance::Chance;
 use super::history::{Action, ClientId, Key, Moment, Operation, Outcome, Surplus};
 use super::network::{Address, CLIENT_PORT, client_address};
 use std::collections::{HashMap, VecDeque};
+use std::hash::{DefaultHasher, Hasher};
 use std::time::Duration;
 use understudy_lab::memcached::{self, Reply, Request};
 use understudy_lab::wire::{Body, Flow, Frame, Udp};
@@ -70,6 +71,11 @@ pub struct Client {
     open: VecDeque<usize>,
     /// The newest operation of each request number, for as long as its answer may come.
     by_request: HashMap<u16, usize>,
+    /// The open request that sets this client's register. There is one at a time, for datagrams may overtake each other,
+    /// and whichever is taken in last counts.
+    open_set: Option<usize>,
+    /// What answered each request number last, by its hash.
+    answered: HashMap<u16, u64>,
     scratch: Vec<u8>,
 }
 
@@ -88,6 +94,8 @@ impl Client {
             surplus: Vec::new(),
             open: VecDeque::with_capacity(WINDOW),
             by_request: HashMap::new(),
+            open_set: None,
+            answered: HashMap::new(),
             scratch: Vec::new(),
         }
     }
@@ -112,11 +120,11 @@ impl Client {
         let other = ClientId(self.keys.first.0 + self.chance.below(self.keys.clients.into()) as u16);
         let (key, action) = match self.chance.below(8) {
             0 | 1 => (self.keys.shared(), Action::Incr),
-            2 | 3 => (self.keys.own_counter(self.id), Action::Incr),
-            4 | 5 => {
+            4 | 5 if self.open_set.is_none() => {
                 self.next_set += 1;
                 (self.keys.own_register(self.id), Action::Set(self.next_set))
             }
+            2..=5 => (self.keys.own_counter(self.id), Action::Incr),
             6 => (self.keys.own_register(other), Action::Get),
             _ => (self.keys.shared(), Action::Get),
         };
@@ -132,7 +140,11 @@ impl Client {
         let outcome = Outcome::Unknown;
         self.operations.push(Operation { client: self.id, request, key, action, invoked: now, outcome });
         self.open.push_back(index);
+        if matches!(action, Action::Set(_)) {
+            self.open_set = Some(index);
+        }
         self.by_request.insert(request, index);
+        self.answered.remove(&request);
     }
 
     fn write_request(&mut self, request: u16, key: Key, action: Action, frame: &mut Vec<u8>) {
@@ -163,9 +175,11 @@ impl Client {
             return;
         }
         let Some(Ok((request, text))) = memcached::split(udp.payload) else { return };
-        let open = self.by_request.remove(&request);
-        let Some(index) = open else {
-            self.surplus.push(Surplus { client: self.id, request, at: now });
+        let answer = hash_of(udp.payload);
+        let before = self.answered.insert(request, answer);
+        let Some(index) = self.by_request.remove(&request) else {
+            let is_repeated = before == Some(answer);
+            self.surplus.push(Surplus { client: self.id, request, at: now, is_repeated });
             return;
         };
         let operation = &mut self.operations[index];
@@ -174,6 +188,7 @@ impl Client {
             None => Outcome::Nonsense { at: now },
         };
         self.open.retain(|open| *open != index);
+        self.open_set = self.open_set.filter(|open| *open != index);
     }
 
     /// Stops waiting for what was asked too long ago.
@@ -181,6 +196,7 @@ impl Client {
         while let Some(oldest) = self.open.front()
             && now.since(self.operations[*oldest].invoked) >= GIVE_UP_AFTER
         {
+            self.open_set = self.open_set.filter(|open| open != oldest);
             self.open.pop_front();
         }
     }
@@ -194,9 +210,17 @@ impl Client {
     /// here on.
     pub fn end_round(&mut self) -> (Vec<Operation>, Vec<Surplus>) {
         self.open.clear();
+        self.open_set = None;
         self.by_request.clear();
+        self.answered.clear();
         (std::mem::take(&mut self.operations), std::mem::take(&mut self.surplus))
     }
+}
+
+fn hash_of(bytes: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(bytes);
+    hasher.finish()
 }
 
 /// The value that an answer to `operation` says; `None` if it is no sane answer to it.
@@ -271,7 +295,19 @@ mod tests {
         client.hear(&answer(&frame, Reply::Number(2)), Moment(8));
         assert_eq!(client.newest().unwrap().answer(), Some((Moment(7), 1)));
         let (_, surplus) = client.end_round();
-        assert_eq!(surplus, [Surplus { client: ClientId(5), request: 0, at: Moment(8) }]);
+        let other = Surplus { client: ClientId(5), request: 0, at: Moment(8), is_repeated: false };
+        assert_eq!(surplus, [other]);
+    }
+
+    #[test]
+    fn a_second_answer_is_told_from_the_same_one_again() {
+        let (mut client, mut frame) = (client(), Vec::new());
+        client.ask(KEYS.shared(), Action::Incr, Moment(0), &mut frame);
+        client.hear(&answer(&frame, Reply::Number(1)), Moment(7));
+        client.hear(&answer(&frame, Reply::Number(1)), Moment(8));
+        client.hear(&answer(&frame, Reply::Number(2)), Moment(9));
+        let (_, surplus) = client.end_round();
+        assert_eq!(surplus.iter().map(|it| it.is_repeated).collect::<Vec<_>>(), [true, false]);
     }
 
     #[test]

@@ -126,6 +126,8 @@ pub struct Surplus {
     pub request: u16,
     /// When it came.
     pub at: Moment,
+    /// Byte for byte the answer that the request has had.
+    pub is_repeated: bool,
 }
 
 /// What each key is known to hold when a round begins: read at the end of the round before, with no request

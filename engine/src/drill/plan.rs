@@ -5,8 +5,8 @@ use crate::config::human::show_span;
 use crate::etcd::EtcdConfig;
 use std::fmt;
 use understudy_lab::Divergence;
-use understudy_session::Span;
 use understudy_session::primary::Pacing;
+use understudy_session::{Mode, Span};
 
 /// A failure to rehearse.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -77,6 +77,8 @@ pub struct Plan {
     pub memory_bytes: u64,
     /// How the guests use it, in the lab's words.
     pub load: String,
+    /// How the guests are protected.
+    pub mode: Mode,
     /// What differs between the hosts, for their guests.
     pub diverge: Option<Divergence>,
     /// How long a guest stands still to suspend, beside the work.

@@ -23,6 +23,8 @@ impl From<Duration> for Millis {
 pub struct Figures {
     /// Checkpoints committed.
     pub epochs: u64,
+    /// Frames that left because a live copy had sent the same.
+    pub matched: u64,
     /// Bytes of the pages in them.
     pub raw_bytes: u64,
     /// Bytes on the link for them, everything counted.
@@ -73,6 +75,8 @@ pub struct Traffic {
     pub unknown: u64,
     /// Answers that an old owner owed and gave after the new one had begun.
     pub late: u64,
+    /// Answers that came a second time.
+    pub repeated: u64,
 }
 
 /// One round.
@@ -114,6 +118,10 @@ pub struct FailureSummary {
     pub first_reply_ms_p50: Option<Millis>,
     /// The longest.
     pub first_reply_ms_max: Option<Millis>,
+    /// Median time from the witness's word to the first reply of the new owner: what a takeover itself takes.
+    pub authority_to_reply_ms_p50: Option<Millis>,
+    /// 99th percentile.
+    pub authority_to_reply_ms_p99: Option<Millis>,
     /// Median of the longest gaps.
     pub gap_ms_p50: Option<Millis>,
     /// The longest gap.
@@ -127,6 +135,12 @@ pub struct Settings {
     pub seed: u64,
     /// What decided when checkpoints began, as a node takes it.
     pub pacing: String,
+    /// How the guests were protected.
+    pub mode: &'static str,
+    /// What differed between the hosts for their guests, as a node takes it.
+    pub diverge: Option<String>,
+    /// How long each guest stood still to suspend, beside the work.
+    pub suspend_takes_ms: Millis,
     /// Memory of each guest.
     pub memory_bytes: u64,
     /// Its load.
@@ -173,12 +187,15 @@ fn summarize(rounds: &[&Round]) -> FailureSummary {
         values
     };
     let first_reply = sorted(|times| times.first_reply_ms);
+    let takeover = sorted(|times| Some(Millis(times.first_reply_ms?.0 - times.authority_ms?.0)));
     let gap = sorted(|times| times.gap_ms);
     FailureSummary {
         rounds: rounds.len(),
         held: rounds.iter().filter(|round| round.held).count(),
         first_reply_ms_p50: first_reply.get(first_reply.len() / 2).copied(),
         first_reply_ms_max: first_reply.last().copied(),
+        authority_to_reply_ms_p50: takeover.get(takeover.len() / 2).copied(),
+        authority_to_reply_ms_p99: takeover.get(takeover.len() * 99 / 100).copied(),
         gap_ms_p50: gap.get(gap.len() / 2).copied(),
         gap_ms_max: gap.last().copied(),
     }
@@ -197,8 +214,8 @@ pub(super) mod tests {
             ending: "B took over".into(),
             held,
             violations: if held { Vec::new() } else { vec!["Lost write: …".into()] },
-            times: Times { first_reply_ms, ..Times::default() },
-            traffic: Traffic { requests: 10, replies: 9, unknown: 1, late: 0 },
+            times: Times { authority_ms: Some(Millis(4.0)), first_reply_ms, ..Times::default() },
+            traffic: Traffic { requests: 10, replies: 9, unknown: 1, late: 0, repeated: 0 },
             figures: Figures { raw_bytes: 100, link_bytes: 10, ..Figures::default() },
             ratio: 10.0,
             duration_ms: Millis(1.0),
@@ -210,6 +227,9 @@ pub(super) mod tests {
         Settings {
             seed: 1,
             pacing: "interval=25ms".into(),
+            mode: "remus",
+            diverge: None,
+            suspend_takes_ms: Millis(0.0),
             memory_bytes: 1 << 28,
             load,
             guests: 1,
@@ -233,5 +253,7 @@ pub(super) mod tests {
         assert_eq!((kill.rounds, kill.held), (3, 2));
         assert_eq!(kill.first_reply_ms_p50, Some(Millis(20.0)));
         assert_eq!(kill.first_reply_ms_max, Some(Millis(30.0)));
+        assert_eq!(kill.authority_to_reply_ms_p50, Some(Millis(16.0)));
+        assert_eq!(kill.authority_to_reply_ms_p99, Some(Millis(26.0)));
     }
 }

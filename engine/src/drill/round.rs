@@ -13,6 +13,7 @@ use super::watch::Watch;
 use super::world::World;
 use std::collections::BTreeMap;
 use std::time::Duration;
+use understudy_session::Mode;
 
 /// How long the clients work under protection before the failure, at least.
 const BEFORE: Duration = Duration::from_millis(250);
@@ -48,6 +49,10 @@ pub fn play(
     let clients: Vec<_> = stage.crews.iter().map(Crew::clients).collect();
     let traffic = stage.crews.drain(..).map(Crew::start).collect::<Result<Vec<_>, _>>()?;
 
+    let mode = stage.world.mode();
+    if mode == Mode::Colo {
+        stage.world.wait_live(stage.watch)?;
+    }
     let wait = BEFORE + Duration::from_nanos(chance % STRIKE_WITHIN.as_nanos() as u64);
     stage.watch.rest("clients at work under protection", wait)?;
     let protected = stage.world.wait_protected(stage.watch)?;
@@ -58,7 +63,7 @@ pub fn play(
     let sightings = stage.world.end_sightings();
     let mut violations = Vec::new();
     for (guest, (history, seen)) in histories.iter().zip(&sightings).enumerate() {
-        let expectation = expect(&outcome, guest, old_owners[guest], seen, clients[guest].clone());
+        let expectation = expect(mode, &outcome, guest, old_owners[guest], seen, clients[guest].clone());
         let found = check(history, seen, &expectation);
         violations.extend(found.into_iter().map(|violation| violation.to_string()));
     }
@@ -96,6 +101,7 @@ fn finish(traffic: Vec<Traffic>, crews: &mut Vec<Crew>) -> Result<Vec<History>, 
 
 /// What must hold for one guest, by how the round ended.
 fn expect(
+    mode: Mode,
     outcome: &Outcome,
     guest: usize,
     old_owner: HostId,
@@ -104,11 +110,19 @@ fn expect(
 ) -> Expectation {
     let struck = outcome.struck;
     let Some(takeover) = outcome.takeovers[guest] else {
-        return Expectation { owners: vec![old_owner], owed_before: struck, clients, resumed: struck };
+        return Expectation {
+            owners: vec![old_owner],
+            owed_before: struck,
+            repeats_before: None,
+            clients,
+            resumed: struck,
+        };
     };
+    let owed_before = if outcome.stopped_at_once { struck } else { takeover.authority };
     Expectation {
         owners: vec![old_owner, old_owner.other()],
-        owed_before: if outcome.stopped_at_once { struck } else { takeover.authority },
+        owed_before,
+        repeats_before: (mode != Mode::Remus).then_some(owed_before),
         clients,
         resumed: seen.began(old_owner.other()).unwrap_or(struck),
     }
@@ -158,6 +172,7 @@ fn count(histories: &[History], sightings: &[Sightings]) -> TrafficReport {
             Known::Answered { .. } | Known::Nonsense { .. } => report.replies += 1,
         }
     }
+    report.repeated = histories.iter().map(|history| history.surplus.len() as u64).sum();
     report.late = sightings.iter().map(|seen| seen.late.len() as u64 + seen.late_uncounted).sum();
     report
 }
@@ -169,6 +184,7 @@ fn figures(before: &[GuestView], after: &[GuestView]) -> Figures {
         let earlier = before.iter().find(|earlier| earlier.name == view.name);
         let since = |now: u64, pick: fn(&GuestView) -> u64| now.saturating_sub(earlier.map_or(0, pick));
         figures.epochs += since(view.epochs, |view| view.epochs);
+        figures.matched += since(view.matched, |view| view.matched);
         figures.raw_bytes += since(view.raw_bytes, |view| view.raw_bytes);
         figures.link_bytes += since(view.link_bytes, |view| view.link_bytes);
         figures.pause_us_p50 = figures.pause_us_p50.max(view.pause_us_p50);

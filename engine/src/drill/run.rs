@@ -123,6 +123,9 @@ fn settings(plan: &Plan) -> Settings {
     Settings {
         seed: plan.seed,
         pacing: PacingSettings::from(plan.pacing).to_string(),
+        mode: plan.mode.name(),
+        diverge: plan.diverge.map(|what| what.to_string()),
+        suspend_takes_ms: Duration::from(plan.suspend_takes).into(),
         memory_bytes: plan.memory_bytes,
         load: plan.load.clone(),
         guests: plan.guests,

@@ -46,9 +46,13 @@ pub fn line(round: &Round) -> String {
 fn details(round: &Round) -> Vec<String> {
     let figures = &round.figures;
     let failed = if round.held { "" } else { "FAILED: " };
+    let matched = match figures.matched {
+        0 => String::new(),
+        matched => format!(", {matched} frames matched"),
+    };
     vec![
         format!("{failed}{}", round.ending),
-        format!("{} epochs, {} replies", figures.epochs, round.traffic.replies),
+        format!("{} epochs, {} replies{matched}", figures.epochs, round.traffic.replies),
         format!(
             "pages {:.1} MB, sent {:.1} MB ({:.1}:1)",
             megabytes(figures.raw_bytes),
@@ -66,8 +70,21 @@ fn details(round: &Round) -> Vec<String> {
 
 /// What all rounds come to.
 pub fn summary(report: &Report) -> String {
-    let mut text = String::from(
-        "\nfailure                 rounds   held │ first reply ms: median    max │ gap ms: median    max\n",
+    let mut text = format!(
+        "\n{:37} │ {:^15} │ {:^15} │ {:^15}\n{:<23} {:>6} {:>6} │ {:>8} {:>6} │ {:>8} {:>6} │ {:>8} {:>6}\n",
+        "milliseconds",
+        "first reply",
+        "after authority",
+        "gap",
+        "failure",
+        "rounds",
+        "held",
+        "median",
+        "max",
+        "median",
+        "p99",
+        "median",
+        "max"
     );
     for (failure, rounds) in &report.by_failure {
         let _ = writeln!(text, "{}", summary_line(failure, rounds));
@@ -76,10 +93,12 @@ pub fn summary(report: &Report) -> String {
     let replies = sum(|round| round.traffic.replies);
     let unknown = sum(|round| round.traffic.unknown);
     let late = sum(|round| round.traffic.late);
+    let repeated = sum(|round| round.traffic.repeated);
     let answers = [
         format!("{replies} replies checked"),
         format!("{unknown} requests stayed unanswered"),
         format!("{late} answers came late from an old owner that owed them"),
+        format!("{repeated} came twice"),
     ];
     let (raw, sent) = (sum(|round| round.figures.raw_bytes), sum(|round| round.figures.link_bytes));
     let ratio = if sent == 0 { 0.0 } else { raw as f64 / sent as f64 };
@@ -103,11 +122,13 @@ fn rounds(count: usize) -> String {
 
 fn summary_line(failure: &str, rounds: &FailureSummary) -> String {
     format!(
-        "{failure:<23} {:>6} {:>6} │ {:>22} {:>6} │ {:>14} {:>6}",
+        "{failure:<23} {:>6} {:>6} │ {:>8} {:>6} │ {:>8} {:>6} │ {:>8} {:>6}",
         rounds.rounds,
         rounds.held,
         cell(rounds.first_reply_ms_p50),
         cell(rounds.first_reply_ms_max),
+        cell(rounds.authority_to_reply_ms_p50),
+        cell(rounds.authority_to_reply_ms_p99),
         cell(rounds.gap_ms_p50),
         cell(rounds.gap_ms_max),
     )
@@ -167,6 +188,7 @@ mod tests {
         worst.traffic.replies = u64::MAX;
         worst.figures = Figures {
             epochs: u64::MAX,
+            matched: u64::MAX,
             raw_bytes: u64::MAX,
             link_bytes: u64::MAX,
             pause_us_p50: u64::MAX,

@@ -307,7 +307,8 @@ mod tests {
         let (_, history) = traffic.finish().unwrap();
         guest.end();
         let sightings = recorder.0.lock().end_round();
-        let expectation = Expectation { owners, owed_before: middle, clients, resumed: middle };
+        let expectation =
+            Expectation { owners, owed_before: middle, repeats_before: None, clients, resumed: middle };
         (sightings.frames(), check(&history, &sightings, &expectation))
     }
 

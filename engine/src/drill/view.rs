@@ -31,6 +31,10 @@ pub struct GuestView {
     pub generation: u64,
     /// How it came here, if by a takeover.
     pub takeover: Option<Takeover>,
+    /// Whether a copy runs on the other host and lets output out.
+    pub is_live: bool,
+    /// Frames that left because the copy had sent the same.
+    pub matched: u64,
     /// Checkpoints committed since it came here.
     pub epochs: u64,
     /// Bytes of their pages.
@@ -73,6 +77,8 @@ fn view(guest: GuestStatus) -> GuestView {
             && matches!(guest.state, GuestState::Unprotected | GuestState::Seeding | GuestState::Arming),
         generation: guest.generation,
         takeover,
+        is_live: is_primary && guest.colo.live,
+        matched: guest.colo.released_by_match,
         epochs: guest.commit_us.count,
         raw_bytes: guest.raw_bytes,
         link_bytes: guest.link_bytes,

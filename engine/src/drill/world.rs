@@ -26,6 +26,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use understudy_lab::{Observer, Sighting, Switch};
+use understudy_session::Mode;
 
 /// How long anything may take that must happen: a first copy of a large guest on a busy machine is the longest.
 pub const WAIT_MAX: Duration = Duration::from_secs(60);
@@ -74,8 +75,9 @@ fn guest_tables(plan: &Plan) -> String {
         let address = guest_address(number);
         // A string in TOML is written as in JSON, as long as it is printable.
         format!(
-            "[[guest]]\nname = {:?}\nmemory = \"{}\"\nmac = \"{}\"\nip = \"{}\"\nload = {:?}\n",
+            "[[guest]]\nname = {:?}\nmode = {:?}\nmemory = \"{}\"\nmac = \"{}\"\nip = \"{}\"\nload = {:?}\n",
             guest_name(number),
+            plan.mode.name(),
             plan.memory_bytes,
             address.mac,
             address.ip,
@@ -301,6 +303,19 @@ impl World {
         self.wait_for_each(watch, "waiting until every guest is protected", |guest, owner, look| {
             look.running(owner, guest).filter(|view| view.is_protected).cloned()
         })
+    }
+
+    /// Waits until a copy of every guest runs on the other host, and output leaves by it.
+    pub fn wait_live(&mut self, watch: &mut Watch) -> Result<(), DrillError> {
+        self.wait_for_each(watch, "waiting until every guest has a live copy", |guest, owner, look| {
+            look.running(owner, guest).filter(|view| view.is_live).map(drop)
+        })?;
+        Ok(())
+    }
+
+    /// How the guests are protected.
+    pub fn mode(&self) -> Mode {
+        self.plan.mode
     }
 
     /// Ends a round at the switch: what was seen of each guest.

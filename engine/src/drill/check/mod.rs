@@ -3,7 +3,8 @@
 //! It knows nothing of the engine. Its rules:
 //!
 //! * no acknowledged write is lost, no counter goes back, nothing comes from nowhere (`counter`, `register`)
-//! * no reply from two owners (`owners`), no request answered twice
+//! * no reply from two owners (`owners`), no request answered twice: but a copy that takes over repeats, byte for byte,
+//!   what it cannot know to have left its peer, as a network may at any time
 //! * connections go on: every client gets answers, from the same address and port, to requests it made after
 //!   the failure
 //!
@@ -19,7 +20,7 @@ mod mutants;
 
 use super::history::{ClientId, History, Key, Moment, Operation, Outcome};
 use super::sightings::{HostId, Sightings};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// Who may own the guest in a round, and what must go on.
@@ -30,6 +31,9 @@ pub struct Expectation {
     /// An old owner may still owe answers to requests made before this moment: when it was stopped, or when the
     /// new owner was given authority.
     pub owed_before: Moment,
+    /// Where a copy ran, it sends again what it cannot know to have left: requests made before this moment may be answered
+    /// a second time with the same bytes. `None`: no request may.
+    pub repeats_before: Option<Moment>,
     /// Each of these clients must get an answer to a request made after `resumed`.
     pub clients: Vec<ClientId>,
     /// From when on service is expected again.
@@ -180,14 +184,18 @@ pub fn check(history: &History, sightings: &Sightings, expectation: &Expectation
             Key::Register(_) => register::check(*key, baseline, operations, &mut found),
         }
     }
-    check_answers(history, &mut found);
+    check_answers(history, expectation, &mut found);
     owners::check(history, sightings, expectation, &mut found);
     check_connections(history, expectation, &mut found);
     found
 }
 
-fn check_answers(history: &History, found: &mut Vec<Violation>) {
+fn check_answers(history: &History, expectation: &Expectation, found: &mut Vec<Violation>) {
+    let repeatable = repeatable(history, expectation);
     for surplus in &history.surplus {
+        if surplus.is_repeated && repeatable.contains(&(surplus.client, surplus.request)) {
+            continue;
+        }
         let (client, request, at) = (surplus.client, surplus.request, surplus.at);
         found.push(Violation::AnsweredTwice { client, request, at });
     }
@@ -196,6 +204,20 @@ fn check_answers(history: &History, found: &mut Vec<Violation>) {
             found.push(Violation::Nonsense { key: operation.key, client: operation.client, at });
         }
     }
+}
+
+/// Requests, by client and number, that may be answered again with the same bytes. A number that wrapped counts by its
+/// newest request.
+fn repeatable(history: &History, expectation: &Expectation) -> BTreeSet<(ClientId, u16)> {
+    let Some(before) = expectation.repeats_before.filter(|_| !history.surplus.is_empty()) else {
+        return BTreeSet::new();
+    };
+    let mut newest = BTreeMap::<(ClientId, u16), Moment>::new();
+    for operation in &history.operations {
+        let invoked = newest.entry((operation.client, operation.request)).or_insert(operation.invoked);
+        *invoked = operation.invoked.max(*invoked);
+    }
+    newest.into_iter().filter(|(_, invoked)| *invoked < before).map(|(request, _)| request).collect()
 }
 
 fn check_connections(history: &History, expectation: &Expectation, found: &mut Vec<Violation>) {

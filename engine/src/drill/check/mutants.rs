@@ -28,6 +28,8 @@ enum Bug {
     AppliesTwice,
     ForgetsOneClient,
     RepeatsAnswers,
+    AnswersTwiceOtherwise,
+    RepeatsWhatWasAskedBefore,
     AnswersNonsense,
 }
 
@@ -103,9 +105,14 @@ impl Model {
     }
 
     fn judge(&self) -> Vec<Violation> {
+        self.judge_with(None)
+    }
+
+    fn judge_with(&self, repeats_before: Option<Moment>) -> Vec<Violation> {
         let expectation = Expectation {
             owners: vec![HostId::A, HostId::B],
             owed_before: moment(FAULT),
+            repeats_before,
             clients: (0..CLIENTS).map(ClientId).collect(),
             resumed: moment(TAKEOVER),
         };
@@ -234,8 +241,14 @@ impl Model {
             _ if self.bug == Bug::AnswersNonsense && self.now > TAKEOVER => Outcome::Nonsense { at },
             _ => Outcome::Answered { at, value },
         };
-        if self.bug == Bug::RepeatsAnswers {
-            self.history.surplus.push(Surplus { client, request, at });
+        let repeats = match self.bug {
+            Bug::RepeatsAnswers | Bug::AnswersTwiceOtherwise => true,
+            Bug::RepeatsWhatWasAskedBefore => operation.invoked < moment(FAULT),
+            _ => false,
+        };
+        if repeats {
+            let is_repeated = self.bug != Bug::AnswersTwiceOtherwise;
+            self.history.surplus.push(Surplus { client, request, at, is_repeated });
         }
     }
 }
@@ -307,6 +320,21 @@ fn answers_too_many_and_answers_that_cannot_be_are_violations() {
     assert_caught(Bug::AnswersNonsense, |v| matches!(v, Violation::Nonsense { .. }));
 }
 
+#[test]
+fn a_copy_may_repeat_what_was_asked_before_and_nothing_else() {
+    let before = Some(moment(FAULT));
+    for seed in 0..64 {
+        let repeats = Model::run(seed, Bug::RepeatsWhatWasAskedBefore);
+        assert_eq!(repeats.judge_with(before), [], "seed {seed}");
+        assert_ne!(repeats.judge(), [], "without a copy, seed {seed}");
+        for bug in [Bug::RepeatsAnswers, Bug::AnswersTwiceOtherwise] {
+            let found = Model::run(seed, bug).judge_with(before);
+            let is_twice = |v: &Violation| matches!(v, Violation::AnsweredTwice { .. });
+            assert!(found.iter().any(is_twice), "{bug:?}, seed {seed}");
+        }
+    }
+}
+
 /// One operation on the shared counter, in microseconds; no answer means unknown.
 fn operation(client: u16, action: Action, invoked: u64, answer: Option<(u64, u64)>) -> Operation {
     let outcome = match answer {
@@ -322,6 +350,7 @@ fn judge(baseline: u64, operations: Vec<Operation>) -> Vec<Violation> {
     let expectation = Expectation {
         owners: vec![HostId::A],
         owed_before: Moment(0),
+        repeats_before: None,
         clients: Vec::new(),
         resumed: Moment(0),
     };
@@ -370,6 +399,7 @@ fn a_frame_from_a_host_without_authority_is_caught() {
     let expectation = Expectation {
         owners: vec![HostId::A],
         owed_before: Moment(0),
+        repeats_before: None,
         clients: Vec::new(),
         resumed: Moment(0),
     };
@@ -386,6 +416,7 @@ fn a_late_frame_that_answers_a_request_made_after_the_failure_is_caught() {
     let mut expectation = Expectation {
         owners: vec![HostId::A, HostId::B],
         owed_before: moment(11),
+        repeats_before: None,
         clients: Vec::new(),
         resumed: Moment(0),
     };

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //!   bench            all parts
-//!   bench PART…      rates, slowdown, pause, memory
+//!   bench PART…      rates, slowdown, colo, pause, memory
 //! ```
 //!
 //! The bench hosts a drill's world (switch, witness, two hosts); the processes are this same program, which
@@ -13,6 +13,8 @@
 
 #![forbid(unsafe_code)]
 
+mod colo;
+mod measure;
 mod memory;
 mod pause;
 mod rates;
@@ -25,8 +27,13 @@ use understudy::drill::DrillError;
 
 type Part = fn(&mut House) -> Result<(), DrillError>;
 
-const PARTS: [(&str, Part); 4] =
-    [("rates", rates::run), ("slowdown", slowdown::run), ("pause", pause::run), ("memory", memory::run)];
+const PARTS: [(&str, Part); 5] = [
+    ("rates", rates::run),
+    ("slowdown", slowdown::run),
+    ("colo", colo::run),
+    ("pause", pause::run),
+    ("memory", memory::run),
+];
 
 fn main() -> ExitCode {
     let asked: Vec<String> = std::env::args().skip(1).collect();

@@ -15,8 +15,8 @@ pub(crate) fn run(testbed: &mut House) -> Result<(), DrillError> {
         load: "mixed".into(),
         pacing: every(Duration::from_millis(25)),
         memory_bytes: MEMORY_BYTES,
-        clients: 1,
         node_flags: ["--epoch-buffer".into(), EPOCH_BUFFER_BYTES.to_string()].into(),
+        ..Wanted::default()
     };
     let mut testbed = testbed.testbed(&wanted)?;
     testbed.rest("letting the secondary work", SPAN)?;

@@ -31,9 +31,9 @@ pub(crate) fn run(testbed: &mut House) -> Result<(), DrillError> {
             load: format!("rate={rate},set=256M,skew=0,content=words"),
             pacing: every(INTERVAL),
             memory_bytes: 512 << 20,
-            clients: 1,
             // Room for the largest pause, so that none is cut short.
             node_flags: ["--staging", "192M", "--epoch-buffer", "256M"].map(str::to_owned).into(),
+            ..Wanted::default()
         };
         let mut testbed = testbed.testbed(&wanted)?;
         let stretch = testbed.measure("measuring pauses", SPAN)?;

@@ -41,9 +41,7 @@ pub(crate) fn run(testbed: &mut House) -> Result<(), DrillError> {
         let wanted = Wanted {
             load: format!("rate={rate},set={}K,skew=0,content=words", 4 * point.pages),
             pacing: every(point.interval),
-            memory_bytes: 256 << 20,
-            clients: 1,
-            node_flags: Vec::new(),
+            ..Wanted::default()
         };
         let mut testbed = testbed.testbed(&wanted)?;
         let stretch = testbed.measure("measuring checkpoints per second", SPAN)?;

@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 use std::time::Duration;
+use understudy::config::BUDGETS;
 use understudy::control::{Client, GuestStatus, Wish};
 use understudy::drill::DrillError;
 use understudy::drill::history::Moment;
@@ -14,9 +15,9 @@ use understudy::drill::watch::Watch;
 use understudy::drill::workdir::Workdir;
 use understudy::drill::world::{WAIT_MAX, World};
 use understudy_lab::memcached::Request;
-use understudy_lab::{Answer, Outcome, Patience, Station};
-use understudy_session::Span;
+use understudy_lab::{Answer, Divergence, Outcome, Patience, Station};
 use understudy_session::primary::Pacing;
+use understudy_session::{Mode, Span};
 
 /// Time for a world to come to rest after it is protected: the encoder's shadow fills, buffers find their size.
 const SETTLE: Duration = Duration::from_millis(1500);
@@ -35,9 +36,33 @@ pub(crate) struct Wanted {
     pub(crate) memory_bytes: u64,
     /// Clients, if any.
     pub(crate) clients: u16,
+    /// How it is protected.
+    pub(crate) mode: Mode,
+    /// What differs between the hosts, for their guests.
+    pub(crate) diverge: Option<Divergence>,
+    /// How long the guest stands still to suspend, beside the work.
+    pub(crate) suspend_takes: Span,
     /// Further flags for both hosts.
     pub(crate) node_flags: Vec<String>,
 }
+
+impl Default for Wanted {
+    fn default() -> Self {
+        Self {
+            load: "idle".into(),
+            pacing: OUTPUT,
+            memory_bytes: 256 << 20,
+            clients: 1,
+            mode: Mode::Remus,
+            diverge: None,
+            suspend_takes: Span(0),
+            node_flags: Vec::new(),
+        }
+    }
+}
+
+/// As a node paces that is told nothing.
+pub(crate) const OUTPUT: Pacing = Pacing::Output(BUDGETS);
 
 /// A checkpoint so long after the end of the pause before.
 pub(crate) fn every(interval: Duration) -> Pacing {
@@ -90,8 +115,9 @@ impl House {
             pacing: wanted.pacing,
             memory_bytes: wanted.memory_bytes,
             load: wanted.load.clone(),
-            diverge: None,
-            suspend_takes: Span(0),
+            mode: wanted.mode,
+            diverge: wanted.diverge,
+            suspend_takes: wanted.suspend_takes,
             guests: 1,
             clients: wanted.clients,
             keep_logs: false,
