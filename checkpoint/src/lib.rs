@@ -4,7 +4,7 @@
 //! the caller owns.
 //!
 //! * [`domain`] the traits between the engine and a guest: [`Source`](domain::Source), [`Sink`](domain::Sink),
-//! [`LiveCopy`](domain::LiveCopy)
+//!   [`LiveCopy`](domain::LiveCopy)
 //! * [`legacy`] streams of Xen before 4.6, and their conversion
 //! * [`stream`] Xen's record stream: xl header, libxl stream v2, libxc stream v2 and v3
 //! * [`pages`] dirty bitmap, page encodings, shadow

@@ -12,7 +12,7 @@
 //! ```
 //!
 //! * [`LabGuest`] starts, restores, pauses and stops a guest; [`LabSource`] is the guest as the engine checkpoints it;
-//! [`LabCopy`] is the guest as COLO runs it beside its image
+//!   [`LabCopy`] is the guest as COLO runs it beside its image
 //! * [`Conditions`] differences between two hosts of one guest
 //! * [`Recorded`] a stream recorded on real Xen, played as a guest
 //! * [`Guest`] the guest itself, without thread or clock

@@ -14,7 +14,7 @@
 //! * [`xl`], [`libxl`], [`libxc`] the layers: headers and typed records
 //! * [`Recording`] a recorded stream, epoch by epoch; [`write_restore_file`] writes a file for `xl restore`
 //! * [`verify()`] judges a stream, [`verify_restore_file`] an epoch before it is written; [`inspect()`] describes a
-//! stream
+//!   stream
 //! * [`back`] the messages of the receiver
 //! * [`limits`] limits of a stream; [`Rule`] the rules that it must keep
 
