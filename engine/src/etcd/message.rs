@@ -156,14 +156,14 @@ struct ResponseJson<'a> {
     response_put: Option<serde::de::IgnoredAny>,
 }
 
-/// The answer to [`range`] of this key.
+/// The answer to `range` of this key.
 pub fn parse_range(key: &str, answer: &[u8]) -> Result<(Header, Held), MalformedAnswer> {
     let answer: RangeJson<'_> = read(answer)?;
     let header = header_of(answer.header.as_ref())?;
     Ok((header, held_of(key, &answer)?))
 }
 
-/// The answer to [`swap`] of this key.
+/// The answer to `swap` of this key.
 pub fn parse_txn(key: &str, answer: &[u8]) -> Result<(Header, Swap), MalformedAnswer> {
     let answer: TxnJson<'_> = read(answer)?;
     let header = header_of(answer.header.as_ref())?;

@@ -9,7 +9,7 @@ use understudy_session::{Time, WitnessRequest};
 /// A future event.
 ///
 /// `channel` and `end` name a place in the [network](super::network), and `conn` the connection that the event belongs to.
-/// `id` is the number of a domain, `slot` a place on the [bench](super::bench). `life` numbers the engines that a host has
+/// `id` is the number of a domain, `slot` a place on the bench. `life` numbers the engines that a host has
 /// had (or the incarnations of the witness): an event for an earlier one is void.
 #[derive(Clone, Debug)]
 #[allow(missing_docs, reason = "the comment above explains the fields")]

@@ -7,7 +7,7 @@
 //!
 //! This is the order of a node's loop. The cluster decides which of these there are, and when.
 //!
-//! Not here: what the judges see of a host ([`view`](super::view)).
+//! Not here: what the judges see of a host (`view`).
 
 use super::bench::{SharedBench, SimWorkers};
 use super::context::{Said, SimContext, guest_of};
