@@ -80,7 +80,7 @@ fn every_label_value_that_the_table_names_is_one() {
         ("policy_actions_total", "policy"),
         ("witness_requests_total", "outcome"),
         ("log_lines_lost_total", "cause"),
-        ("page_encoded_total", "kind"),
+        ("pages_encoded_total", "kind"),
         ("failovers_total", "reason"),
         ("colo_released_total", "by"),
         ("colo_diverged_total", "why"),

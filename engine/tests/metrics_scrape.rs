@@ -113,7 +113,7 @@ fn prometheus_sees_a_guest_become_protected_and_its_checkpoints_go_on() {
     let (_b, b_metrics) = node("b", directory.path(), b, &["--witness", &witness]);
     let guest = "name=g1,memory=16M,mac=52:54:00:00:00:01,ip=10.77.0.11,load=mixed";
     let more = ["--witness", &witness, "--peer", &format!("b={b}"), "--guest", guest];
-    let (_a, a_metrics) = node("a", directory.path(), a, &more);
+    let (a, a_metrics) = node("a", directory.path(), a, &more);
     let targets = [witness_metrics, a_metrics, b_metrics];
     let (_prometheus, address) = prometheus(directory.path(), &targets);
 
@@ -127,6 +127,9 @@ fn prometheus_sees_a_guest_become_protected_and_its_checkpoints_go_on() {
         let words = promtool(&["check", "metrics"], &get(metrics, "/metrics").unwrap().1);
         assert!(words.trim().is_empty(), "promtool: {words}");
     }
+    // The first takeover of a node's life is an increase, since what counts it was there before.
+    drop(a);
+    wait_for(address, "sum(increase(understudy_failovers_total{guest=\"g1\"}[30s]))>bool(0)", one);
 }
 
 #[test]
@@ -151,4 +154,45 @@ fn alerts_notice_what_they_should_and_nothing_else() {
     let tests = rules().with_file_name("understudy.test.yml");
     promtool(&["check", "rules", rules().to_str().unwrap()], "");
     promtool(&["test", "rules", tests.to_str().unwrap()], "");
+}
+
+/// The alerts of the rules, each with the lines of its rule.
+fn alerts(rules: &str) -> Vec<(&str, &str)> {
+    let rules = rules.split("- alert: ").skip(1);
+    rules.map(|rule| rule.split_once('\n').expect("a rule has lines")).collect()
+}
+
+/// Whether a test expects this alert: to fire, and not to.
+fn expected(tests: &str, alert: &str) -> (bool, bool) {
+    let named = format!("alertname: {alert}\n");
+    let cases = tests.split("- eval_time: ").filter(|case| case.contains(&named));
+    cases.fold((false, false), |(fires, stays), case| {
+        let silent = case.contains("exp_alerts: []");
+        (fires || (!silent && case.contains("exp_labels:")), stays || silent)
+    })
+}
+
+#[test]
+fn each_alert_is_seen_to_fire_and_not_to_and_leads_to_what_to_do() {
+    let read = |path: &str| std::fs::read_to_string(rules().with_file_name(path)).unwrap();
+    let (rules, tests) = (read("understudy.rules.yml"), read("understudy.test.yml"));
+    let operations = read("../../docs/OPERATIONS.md");
+    let alerts = alerts(&rules);
+    assert!(alerts.len() > 20);
+    for (alert, rule) in alerts {
+        assert_eq!(
+            expected(&tests, alert),
+            (true, true),
+            "{alert}: a test in which it fires, and one in which not"
+        );
+        let anchor = alert.to_lowercase();
+        assert!(rule.contains(&format!("runbook_url: \"docs/OPERATIONS.md#{anchor}\"")), "{alert}: {rule}");
+        assert!(operations.contains(&format!("<a id=\"{anchor}\"></a>`{alert}`")), "{alert} is in no table");
+    }
+    let untested = tests.replace("alertname: UnderstudyLinkDown\n", "alertname: UnderstudyOther\n");
+    assert_eq!(
+        expected(&untested, "UnderstudyLinkDown"),
+        (false, false),
+        "an alert without tests is noticed"
+    );
 }

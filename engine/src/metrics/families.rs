@@ -10,6 +10,9 @@ const SECONDS_BUCKETS: &[f64] = &[
     50e-3, 100e-3, 200e-3, 350e-3, 500e-3, 1.0,
 ];
 
+/// Parts of a pause, of which each guest has seven: half as many, as each one is a series.
+const PART_SECONDS_BUCKETS: &[f64] = &[100e-6, 350e-6, 1e-3, 3.5e-3, 10e-3, 35e-3, 100e-3, 350e-3, 1.0, 10.0];
+
 /// Dirty pages of a checkpoint: from one page to 4 GiB.
 const PAGES_BUCKETS: &[f64] = &[
     1.0, 4.0, 16.0, 64.0, 256.0, 512.0, 1024.0, 2048.0, 4096.0, 8192.0, 16384.0, 32768.0, 131072.0, 1048576.0,
@@ -63,7 +66,7 @@ impl CheckpointFamilies {
                 "checkpoint_pause_part_seconds",
                 "The parts of the pause.",
                 &["guest", "part"],
-                SECONDS_BUCKETS,
+                PART_SECONDS_BUCKETS,
             ),
             commit: make.histograms(
                 "checkpoint_commit_seconds",
@@ -112,7 +115,7 @@ impl PageFamilies {
         let guest = &["guest"][..];
         Self {
             encoded: make.counters(
-                "page_encoded_total",
+                "pages_encoded_total",
                 "Dirty pages by how they were sent.",
                 &["guest", "kind"],
             ),

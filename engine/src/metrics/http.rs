@@ -142,7 +142,7 @@ mod tests {
             "understudy_checkpoint_pause_part_seconds_count{guest=\"g1\",part=\"copy\"} 1",
             "understudy_checkpoint_dirty_pages_sum{guest=\"g1\"} 1000",
             "understudy_checkpoints_total{guest=\"g1\",result=\"acked\"} 1",
-            "understudy_page_encoded_total{guest=\"g1\",kind=\"unchanged\"} 400",
+            "understudy_pages_encoded_total{guest=\"g1\",kind=\"unchanged\"} 400",
             "understudy_stream_raw_bytes_total{guest=\"g1\"} 4096000",
             "understudy_stream_sent_bytes_total{guest=\"g1\"} 12345",
             "understudy_role_info{generation=\"2\",guest=\"g1\",role=\"primary\"} 1",
