@@ -1,5 +1,6 @@
 //! Stories of a guest whose copy runs: when output may leave by a match, and what ends that.
 
+mod ends;
 mod takeovers;
 
 use super::pair::{GAP, Held, INTERVAL, LIVE_MAX, PERIOD, Pair};

@@ -1,0 +1,79 @@
+//! What a copy that was asked for counts for once the link was lost, or before it could be one; and whose fault a long wait is not.
+
+use super::super::pair::{Held, Pair};
+use super::super::{CopyEnd, Mode};
+use super::{INTERVAL_MS, PERIOD_MS, matches_from};
+use crate::primary::{self, Output, State};
+use crate::secondary::{self, Output as Order};
+use crate::{ToPrimary, ToSecondary};
+use alloc::vec::Vec;
+use understudy_checkpoint::Epoch;
+
+fn sets(pair: &Pair) -> Vec<Epoch> {
+    let sets = pair.of_secondary.iter().filter_map(|order| match order {
+        Order::SetCopy { epoch } => Some(*epoch),
+        _ => None,
+    });
+    sets.collect()
+}
+
+#[test]
+fn a_copy_whose_link_was_lost_while_it_was_set_does_not_run_whoever_wishes_it() {
+    let mut pair = Pair::protected(Mode::Colo);
+    pair.hold(Held::Set);
+    pair.wait(INTERVAL_MS + 1);
+    let base = *sets(&pair).last().expect("it is being set");
+    pair.link(false);
+    pair.forget();
+    // Input was told on the link that is gone.
+    pair.tell_secondary(secondary::Input::LinkUp);
+    let (generation, mode, from) = (pair.primary.generation(), Mode::Colo, Some(base));
+    pair.tell_secondary(secondary::Input::Message(ToSecondary::CopyWanted { generation, mode, from }));
+    pair.let_go(Held::Set);
+    let runs = pair.of_secondary.iter().any(|order| matches!(order, Order::RunCopy { .. }));
+    assert!(!runs && pair.secondary.live_base().is_none(), "{:?}", pair.of_secondary);
+}
+
+#[test]
+fn what_was_wished_on_a_link_is_not_wished_on_the_next() {
+    let mut pair = Pair::live();
+    pair.link(false);
+    // Nobody is there to hear of it.
+    pair.tell_primary(primary::Input::Mode(Mode::Remus));
+    pair.forget();
+    pair.link(true);
+    pair.wait(10 * INTERVAL_MS);
+    assert_eq!(pair.primary.state(), State::Protected);
+    assert!(pair.primary.acked() > Some(Epoch(3)), "epochs were committed");
+    assert_eq!(sets(&pair), []);
+}
+
+#[test]
+fn a_copy_of_an_epoch_from_before_the_wish_is_not_believed() {
+    let mut pair = Pair::protected(Mode::Remus);
+    pair.wait(INTERVAL_MS + 1);
+    let acked = pair.primary.acked().expect("an acked epoch");
+    pair.hold(Held::Complete);
+    pair.tell_primary(primary::Input::Mode(Mode::Colo));
+    let from = pair.of_primary.iter().find_map(|output| match output {
+        Output::Send(ToSecondary::CopyWanted { from, .. }) => *from,
+        _ => None,
+    });
+    assert!(from > Some(acked), "what is heard is told from the next cut on: {from:?}");
+    // Whatever it was set to, nobody has told it what the guest has heard.
+    pair.say(ToPrimary::Live { generation: pair.primary.generation(), base: acked });
+    assert_eq!((matches_from(&pair), pair.primary.live_base()), (Vec::new(), None));
+}
+
+#[test]
+fn that_nothing_was_acked_while_a_copy_was_live_is_not_the_peers_fault_once_it_is_not() {
+    let mut pair = Pair::live();
+    pair.wait(PERIOD_MS - 500);
+    let (generation, base) = (pair.primary.generation(), pair.base());
+    // The ack of the checkpoint that follows is a moment late.
+    pair.is_linked = false;
+    pair.say(ToPrimary::Halted { generation, base, why: CopyEnd::Crashed });
+    assert_eq!(pair.primary.live_base(), None);
+    pair.wait(200);
+    assert_eq!(pair.primary.state(), State::Protected, "two and a half seconds would be too late");
+}
