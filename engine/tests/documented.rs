@@ -150,8 +150,8 @@ fn the_shipped_configuration_has_every_setting() {
     let help = help(&["node"]);
     let elsewhere = ["config", "guest", "peer", "log", "log-json", "help", "version"];
     for flag in flags(&help).into_iter().filter(|flag| !elsewhere.contains(flag)) {
-        // What the lab does, and what etcd asks, have tables of their own.
-        let in_table = flag.strip_prefix("lab-").or_else(|| flag.strip_prefix("etcd-"));
+        // What the lab does, what etcd asks, and how copies are used have tables of their own.
+        let in_table = ["lab-", "etcd-", "colo-"].iter().find_map(|table| flag.strip_prefix(table));
         let key = format!("{} = ", in_table.unwrap_or(flag).replace('-', "_"));
         assert!(
             shipped.lines().any(|line| line.trim_start_matches("# ").starts_with(&key)),

@@ -31,6 +31,7 @@
 //!
 //! Not here: what a match is (the comparer), input that a copy gets again after it was set (the mirror).
 
+pub mod carried;
 mod connection;
 mod ending;
 mod quote;

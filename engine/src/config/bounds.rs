@@ -29,6 +29,11 @@ pub(super) const WITNESS_RETRY: RangeInclusive<Span> = ms(10)..=ms(60_000);
 pub(super) const SLOW_MAX: RangeInclusive<Span> = ms(100)..=ms(600_000);
 pub(super) const SUSPEND_TAKES: RangeInclusive<Span> = ms(0)..=ms(10_000);
 
+/// A client waits so long for each frame that differs.
+pub(super) const MATCH_MAX: RangeInclusive<Span> = ms(1)..=ms(10_000);
+pub(super) const COLO_SPAN: RangeInclusive<Span> = ms(100)..=ms(3_600_000);
+pub(super) const SHARE_PERCENT: RangeInclusive<u32> = 0..=100;
+
 /// Each may take a staging buffer's pages and a slot at the secondary.
 pub(super) const IN_FLIGHT_MAX: RangeInclusive<u32> = 1..=256;
 
@@ -188,6 +193,9 @@ mod tests {
             ("`witness-retry`", span(WITNESS_RETRY)),
             ("`slow-max`", span(SLOW_MAX)),
             ("`lab-suspend-takes`", span(SUSPEND_TAKES)),
+            ("`colo-match-max`, `colo-gap-min`", span(MATCH_MAX)),
+            ("`colo-period`, `colo-window`, `colo-rest`", span(COLO_SPAN)),
+            ("`colo-share-min`", percent(SHARE_PERCENT)),
             ("`in-flight-max`", (IN_FLIGHT_MAX.start().to_string(), IN_FLIGHT_MAX.end().to_string())),
             ("`staging`, `epoch-buffer`, `held-output`", bytes(BUFFER_BYTES)),
             ("`shadow`, `compare-max`", bytes(CACHE_BYTES)),

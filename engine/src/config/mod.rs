@@ -9,6 +9,7 @@
 //! The same struct is read by clap and by serde, so a flag and its key cannot drift apart.
 
 pub mod bounds;
+mod colo;
 pub mod deprecated;
 mod fit;
 mod guest;
@@ -22,6 +23,7 @@ mod tables;
 mod text;
 mod witness;
 
+pub use colo::{AfterCrashChoice, ColoConfig, ColoSettings};
 pub use guest::{FindChanges, GuestConfigs, GuestSettings, LabGuestConfig, ModeChoice, XenGuestConfig};
 pub use lab::LabSettings;
 pub use named::{Hypervisor, Peer};
@@ -36,7 +38,6 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use understudy_lab::Conditions;
-use understudy_session::colo::{AfterCrash, Colo};
 use understudy_session::primary::{Pacing, SlowPolicy};
 use understudy_session::{NodeName, Span, primary, secondary};
 
@@ -187,6 +188,8 @@ pub struct NodeConfig {
     pub taps: Option<String>,
     /// What the lab does to guests that run here.
     pub lab: Conditions,
+    /// How copies that run are used.
+    pub colo: ColoConfig,
     /// Times.
     pub timing: Timing,
     /// Bounds.
@@ -213,7 +216,7 @@ impl NodeConfig {
             slow_max: self.timing.slow_max,
             slow_policy: self.timing.slow_policy,
             has_witness: self.witness.is_some(),
-            colo: Colo::default(),
+            colo: self.colo.session.clone(),
         }
     }
 
@@ -229,7 +232,7 @@ impl NodeConfig {
             flap_max: Span(self.timing.hold_max.0.saturating_mul(2)),
             has_witness: self.witness.is_some(),
             runs_copies: false,
-            after_crash: AfterCrash::default(),
+            after_crash: self.colo.after_crash,
         }
     }
 }

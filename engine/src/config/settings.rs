@@ -1,6 +1,7 @@
 //! What may be said about a node, with everything optional: one struct, read by clap and by serde, merged layer
 //! over layer, then decided.
 
+use super::colo::ColoSettings;
 use super::fit::{check_taps, one_service_per_address};
 use super::human::parse_address;
 use super::lab::LabSettings;
@@ -66,6 +67,9 @@ pub struct Settings {
     /// What etcd asks of its clients. In the file: table `etcd`.
     #[command(flatten)]
     pub etcd: EtcdSettings,
+    /// How copies that run are used. In the file: table `colo`.
+    #[command(flatten)]
+    pub colo: ColoSettings,
     /// Times. In the file: table `timing`.
     #[command(flatten)]
     pub timing: TimingSettings,
@@ -75,8 +79,9 @@ pub struct Settings {
     /// What runs guests on this host [default: lab].
     #[arg(long, value_name = "WHAT")]
     pub hypervisor: Option<Hypervisor>,
-    /// A guest to protect; repeatable. In the file: tables `guest`. Keys: name, peer, mode (remus, colo, auto); of a lab guest, which the node starts:
-    /// memory, mac, ip, load; of a Xen guest, whenever it runs here: interval, pacing=output and budgets, find-changes.
+    /// A guest to protect; repeatable. In the file: tables `guest`. Keys: name, peer, mode (remus, colo, auto); of a lab guest,
+    /// which the node starts: memory, mac, ip, load; of a Xen guest, whenever it runs here: interval, pacing=output and budgets,
+    /// find-changes.
     #[arg(long = "guest", alias = "domain", value_name = "KEY=VALUE,…")]
     #[serde(rename = "guest", alias = "domain")]
     pub guests: Vec<GuestSettings>,
@@ -116,6 +121,7 @@ impl Settings {
             taps: self.taps.or(below.taps),
             lab: self.lab.over(below.lab),
             etcd: self.etcd.over(below.etcd),
+            colo: self.colo.over(below.colo),
             timing: self.timing.over(below.timing),
             limits: self.limits.over(below.limits),
             hypervisor: self.hypervisor.or(below.hypervisor),
@@ -152,6 +158,7 @@ impl Settings {
         let node = NodeName(node);
         Ok(NodeConfig {
             lab: self.lab.decide(&node, hypervisor)?,
+            colo: self.colo.decide()?,
             listen,
             witness,
             control: self.control.unwrap_or_else(|| CONTROL_PATH.into()),

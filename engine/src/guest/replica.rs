@@ -9,9 +9,11 @@
 //!
 //! Not here: decoding what arrives, and its order (`checkpoint::epoch::Receiver`).
 
+use crate::guest::copy::Traffic;
 use crate::guest::machine::RunningGuest;
 use std::fmt::Debug;
 use std::path::PathBuf;
+use std::sync::Arc;
 use understudy_checkpoint::domain::{Description, Sink};
 use understudy_checkpoint::epoch::Image;
 use understudy_checkpoint::{Epoch, Generation};
@@ -27,6 +29,8 @@ pub struct Start<'a> {
     pub generation: Generation,
     /// The first epoch it runs in.
     pub open: Epoch,
+    /// What rewrites its connections, if they have other numbers than the world knows. It belongs to no copy.
+    pub through: Option<&'a Arc<Traffic>>,
 }
 
 /// Why a guest was not started from its image. Nothing of it has run.

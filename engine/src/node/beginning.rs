@@ -97,7 +97,8 @@ impl Guests {
             Origin::Started | Origin::TookOver { .. } => Generation(0),
         };
         let heard = machine.as_ref().and_then(|machine| machine.heard());
-        let copy = CopyElsewhere::new(heard.clone(), output.compared().is_some(), mode);
+        let can_compare = output.compared().is_some();
+        let copy = CopyElsewhere::new(heard.clone(), can_compare, mode, self.config.colo.comparer);
         let participants = participants_of(&output, heard);
         let started =
             self.workers.protect(source.0, description.page_count, config, participants.clone(), &reporter);
@@ -174,7 +175,12 @@ impl Guests {
             buffer_bytes_max: self.config.limits.epoch_buffer_bytes as usize,
             page_count: description.page_count,
         };
-        let held = Held { name: name.to_string(), description: description.clone(), host: self.host.clone() };
+        let held = Held {
+            name: name.to_string(),
+            description: description.clone(),
+            host: self.host.clone(),
+            room: self.copy_room.clone(),
+        };
         let replica_thread = self.workers.hold(held, limits, reporter).map_err(|error| {
             HoldRefusal::new(
                 HoldReason::Internal,

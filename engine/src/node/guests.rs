@@ -13,7 +13,9 @@ use super::inbound::{GuestName, Inbound};
 use super::new_primary::unexpected;
 use super::peer_offer::{OfferKey, PeerOffer};
 use crate::config::NodeConfig;
-use crate::guest::{BoxedSource, Host, OutputMaker, ProtectorConfig, Report, Reporter, RuntimeId, Workers};
+use crate::guest::{
+    BoxedSource, CopyRoom, Host, OutputMaker, ProtectorConfig, Report, Reporter, RuntimeId, Workers,
+};
 use crate::memory;
 use crate::metrics::Metrics;
 use crossbeam::channel::Sender;
@@ -39,6 +41,8 @@ pub struct Guests {
     pub(super) unseen: BTreeSet<GuestName>,
     /// What says how much memory can still be had; a simulated host's is its own.
     pub(super) available_bytes: fn() -> Option<u64>,
+    /// What copies that run here may take, beside images.
+    pub(super) copy_room: CopyRoom,
     /// Threads that copy pages in a pause. Counting processors reads files: not in each turn of the loop.
     copiers: usize,
 }
@@ -59,7 +63,9 @@ impl Guests {
         reports: Sender<(RuntimeId, Report)>,
         outputs: OutputMaker,
     ) -> Self {
+        let copy_room = CopyRoom::new(config.limits.image_bytes_max);
         Self {
+            copy_room,
             config,
             metrics,
             host,
@@ -187,6 +193,7 @@ impl Guests {
         self.look_at_offers(cx);
         self.forget_empty();
         self.hold_back_links(cx);
+        self.copy_room.images_take(self.image_bytes());
     }
 
     /// Makes the threads of guests anew whose threads have failed.

@@ -235,6 +235,12 @@ impl Guests {
         self.has_memory(name, description)
     }
 
+    /// What the images of all guests held here take.
+    pub(super) fn image_bytes(&self) -> u64 {
+        let held = self.guests.values().filter_map(|guest| guest.held());
+        held.map(|held| self.host.image_bytes(held.description)).sum()
+    }
+
     /// Whether there is memory for the image, beside what is promised to guests whose images are still to come.
     fn has_memory(&self, name: &GuestName, description: &Description) -> Result<(), HoldRefusal> {
         let mib = |bytes: u64| bytes.div_ceil(1 << 20);
@@ -244,12 +250,15 @@ impl Guests {
         let bytes = |held: HeldCopy<'_>| self.host.image_bytes(held.description);
         let promised: u64 = others().filter(|held| !held.is_whole).map(bytes).sum();
         let held: Vec<u64> = others().map(bytes).collect();
-        let (taken, bound) = (held.iter().sum::<u64>(), self.config.limits.image_bytes_max);
+        let copies = self.copy_room.of_copies();
+        let taken = held.iter().sum::<u64>().saturating_add(copies);
+        let bound = self.config.limits.image_bytes_max;
         if needed > bound.saturating_sub(taken) {
             let (node, count) = (&self.config.node, held.len());
             let why = format!(
-                "the image takes {} MiB, and beside the images of {count} guests {node} may use {} MiB more (image-max)",
+                "the image takes {} MiB, and beside the images of {count} guests{} {node} may use {} MiB more (image-max)",
                 mib(needed),
+                if copies > 0 { " and copies that run" } else { "" },
                 bound.saturating_sub(taken) >> 20
             );
             return Err(HoldRefusal::new(HoldReason::Memory, why));

@@ -355,7 +355,10 @@ impl SecondaryGuest {
                 Output::Activate { record, epoch, start } => {
                     let (generation, open) = (record.generation, epoch.next());
                     self.give(match start {
-                        Start::Image => Work::Activate { generation, open },
+                        Start::Image => {
+                            let through = self.copy.as_ref().and_then(|copy| copy.through(epoch));
+                            Work::Activate { generation, open, through }
+                        }
                         Start::SetCopy | Start::LiveCopy => Work::ActivateCopy { generation, open },
                     });
                     self.is_being_started = true;

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use understudy::guest::{
-    CaptureOrder, Held, LabCards, LabHost, LoopWaker, Outlet, OutletClosed, OutputMaker, Protector,
+    CaptureOrder, CopyRoom, Held, LabCards, LabHost, LoopWaker, Outlet, OutletClosed, OutputMaker, Protector,
     ProtectorConfig, ReplicaHandle, Report, Reporter, RuntimeId, Work,
 };
 use understudy_checkpoint::domain::{Description, DomainError, DomainState, GuestKind, LogTells, Source};
@@ -194,6 +194,7 @@ fn held(outputs: OutputMaker, page_count: u64) -> Held {
         name: "g".into(),
         description: Description { page_count, ..description() },
         host: Arc::new(LabHost::new(LabCards::new(outputs, None))),
+        room: CopyRoom::new(u64::MAX),
     }
 }
 

@@ -7,8 +7,8 @@ use parking_lot::Mutex;
 use std::path::PathBuf;
 use std::sync::Arc;
 use understudy::guest::{
-    Held, Host, HostError, LoopWaker, NotBuilt, NotSaved, ReplicaHandle, Report, Reporter, RunningGuest,
-    RuntimeId, Start, SteppedReplica, Work,
+    CopyRoom, Held, Host, HostError, LoopWaker, NotBuilt, NotSaved, ReplicaHandle, Report, Reporter,
+    RunningGuest, RuntimeId, Start, SteppedReplica, Work,
 };
 use understudy_checkpoint::domain::{Description, Sink};
 use understudy_checkpoint::epoch::{Image, Limits};
@@ -58,13 +58,14 @@ impl Host for Stubborn {
 }
 
 const LIMITS: Limits = Limits { buffer_bytes_max: 64 << 20, page_count: PAGES };
-const ACTIVATE: Work = Work::Activate { generation: GENERATION, open: Epoch(1) };
+const ACTIVATE: Work = Work::Activate { generation: GENERATION, open: Epoch(1), through: None };
 
 fn held(host: &Stubborn) -> (Held, Reporter, Receiver<(RuntimeId, Report)>, Poll) {
     let poll = Poll::new().unwrap();
     let waker = LoopWaker::new(Waker::new(poll.registry(), Token(0)).unwrap());
     let (to_reports, reports) = unbounded();
-    let held = Held { name: "g".into(), description: description(), host: Arc::new(host.clone()) };
+    let room = CopyRoom::new(u64::MAX);
+    let held = Held { name: "g".into(), description: description(), host: Arc::new(host.clone()), room };
     (held, Reporter::new(RuntimeId(1), to_reports, waker), reports, poll)
 }
 

@@ -1,8 +1,8 @@
 //! A rewriter among guests, a world and a link that say anything in any order: no panic, no memory beyond its bounds, and no
 //! frame longer or shorter than it was.
 //!
-//! The input is a list of steps: what happens in one byte, then three for a segment (port, flags, numbers) or a frame as it
-//! is, of a length in one byte.
+//! The input is a list of steps: what happens in one byte, then three for a segment (port, flags, numbers), or a frame
+//! or a list of carried connections as it is, of a length in one byte.
 
 #![no_main]
 
@@ -10,7 +10,7 @@ use libfuzzer_sys::fuzz_target;
 use understudy_checkpoint::Epoch;
 use understudy_checkpoint::time::{Span, Time};
 use understudy_colo::packet::{Card, Content, Frame, Offload, Packet, Side};
-use understudy_colo::rewriter::{Limits, Output, Rewriter, Verdict};
+use understudy_colo::rewriter::{Limits, Output, Rewriter, Verdict, carried};
 use understudy_colo::{Handshake, Opening};
 
 const LIMITS: Limits = Limits {
@@ -44,12 +44,19 @@ fuzz_target!(|input: &[u8]| {
                 let Some((length, after)) = rest.split_first() else { return };
                 let (frame, after) = after.split_at(after.len().min(usize::from(*length)));
                 rest = after;
-                give(&mut rewriter, now, side, frame.to_vec());
+                if step & 16 != 0 {
+                    carry(&mut rewriter, now, frame);
+                } else {
+                    give(&mut rewriter, now, side, frame.to_vec());
+                }
             }
             5 => now = now + Span::from_ms(u64::from(step >> 4)),
             6 if side == Side::Guest => rewriter.halt(),
             6 => {
-                let carried = rewriter.offsets();
+                let mut bytes = Vec::new();
+                carried::write(&rewriter.offsets(), &mut bytes);
+                let carried = carried::read(&bytes).expect("what was written");
+                assert_eq!(carried, rewriter.offsets());
                 let carried = if step & 16 != 0 { carried } else { vec![] };
                 rewriter.set_base(now, Epoch(u64::from(step >> 4)), carried).expect("no more than it had");
             }
@@ -65,6 +72,16 @@ fuzz_target!(|input: &[u8]| {
         assert!(rewriter.load().0 <= LIMITS.connections_max && rewriter.load().1 <= LIMITS.frames_max);
     }
 });
+
+/// The copy is set to an image that is said to carry these connections: whatever a peer says.
+fn carry(rewriter: &mut Rewriter, now: Time, bytes: &[u8]) {
+    let Ok(carried) = carried::read(bytes) else { return };
+    let mut again = Vec::new();
+    carried::write(&carried, &mut again);
+    assert_eq!(again, bytes);
+    // There may be no room for all of them.
+    let _ = rewriter.set_base(now, Epoch(1), carried);
+}
 
 fn give(rewriter: &mut Rewriter, now: Time, side: Side, mut frame: Vec<u8>) {
     let before = frame.clone();

@@ -57,6 +57,7 @@ impl Settings {
             uplink: None,
             taps: None,
             lab: Conditions::NONE,
+            colo: understudy::config::ColoConfig::default(),
             timing: Timing {
                 pacing: self.pacing,
                 heartbeat: ms(20),

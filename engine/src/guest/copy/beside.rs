@@ -12,6 +12,7 @@
 //!
 //! Not here: when it is set, and what it hears and says ([`traffic`](super::traffic)).
 
+use super::room::Taken;
 use super::running::{HostCopy, NotBegun};
 use super::traffic::Traffic;
 use crate::guest::machine::RunningGuest;
@@ -39,6 +40,7 @@ pub(in crate::guest) struct Beside {
 #[derive(Debug)]
 struct Placed {
     copy: Box<dyn HostCopy>,
+    _room: Taken,
     /// Where it and the image may differ, beside what it has written since: what epochs changed.
     differs: DirtyBitmap,
 }
@@ -49,8 +51,8 @@ struct Setting {
     epoch: Epoch,
     /// The next frame to look at.
     next: Pfn,
-    /// What a new copy is made from.
-    made: Option<Image>,
+    /// What a new copy is made from, and the room that it takes.
+    made: Option<(Image, Taken)>,
 }
 
 /// Why a copy cannot be set: there is none any more.
@@ -76,14 +78,14 @@ impl Beside {
     pub(in crate::guest) fn set(&mut self, epoch: Epoch, held: &Held) -> Result<(), Why> {
         self.traffic.idle();
         let made = match &mut self.copy {
-            Some(Placed { copy, differs }) => {
+            Some(Placed { copy, differs, .. }) => {
                 let halted = copy.halt().and_then(|()| copy.drain_dirty(differs));
                 halted.map_err(|error| self.fail(&error))?;
                 None
             }
             None => {
-                has_room(held)?;
-                Some(Image::new(held.description.page_count))
+                let room = take_room(held)?;
+                Some((Image::new(held.description.page_count), room))
             }
         };
         self.setting = Some(Setting { epoch, next: Pfn(0), made });
@@ -101,7 +103,7 @@ impl Beside {
         let until = Pfn(from.0.saturating_add(STEP_FRAMES).min(image.page_count()));
         *next = until;
         let done = match (made, &mut self.copy) {
-            (Some(made), _) => make(made, image, from, until),
+            (Some((made, _)), _) => make(made, image, from, until),
             (None, Some(placed)) => change(placed, image, from, until).map_err(|error| error.to_string()),
             (None, None) => Err("the copy is gone".into()),
         };
@@ -126,17 +128,19 @@ impl Beside {
 
     /// All pages are in place.
     fn finish(&mut self, image: &Image, held: &Held) -> Result<(), Why> {
-        if let Some(Setting { made: Some(mut made), .. }) = self.setting.take() {
+        if let Some(Setting { made: Some((mut made, room)), .. }) = self.setting.take() {
             made.apply_state(image.state());
             let differs = DirtyBitmap::try_new(image.page_count()).map_err(|error| error.to_string())?;
             let port = self.traffic.clone();
             let copy = held.host.copy(&held.name, &held.description, made, port);
             let copy = copy.map_err(|error| error.to_string())?;
             self.traffic.connect(copy.card());
-            self.copy = Some(Placed { copy, differs });
+            self.copy = Some(Placed { copy, _room: room, differs });
             return Ok(());
         }
-        let Some(Placed { copy, differs }) = &mut self.copy else { return Err("the copy is gone".into()) };
+        let Some(Placed { copy, differs, .. }) = &mut self.copy else {
+            return Err("the copy is gone".into());
+        };
         differs.clear();
         copy.put_state(image.state()).map_err(|error| error.to_string())
     }
@@ -168,9 +172,11 @@ impl Beside {
 
     /// The copy is the guest from now on. After an error it is still there only if it may be tried again.
     pub(in crate::guest) fn begin(&mut self, start: &Start<'_>) -> Result<RunningGuest, Why> {
-        let Some(Placed { copy, differs }) = self.copy.take() else { return Err("there is no copy".into()) };
+        let Some(Placed { copy, _room, differs }) = self.copy.take() else {
+            return Err("there is no copy".into());
+        };
         copy.begin(start, &self.traffic).map_err(|NotBegun { why, copy }| {
-            self.copy = copy.map(|copy| Placed { copy, differs });
+            self.copy = copy.map(|copy| Placed { copy, _room, differs });
             why
         })
     }
@@ -181,15 +187,22 @@ impl Beside {
 }
 
 /// A copy takes as much memory as an image: the kernel would end the whole process if it took what is not there.
-fn has_room(held: &Held) -> Result<(), Why> {
-    let needed = held.host.copy_bytes(&held.description).saturating_add(memory::RESERVE_BYTES);
+fn take_room(held: &Held) -> Result<Taken, Why> {
+    let bytes = held.host.copy_bytes(&held.description);
+    let needed = bytes.saturating_add(memory::RESERVE_BYTES);
     match memory::available_bytes() {
         Some(available) if available < needed => Err(format!(
             "a copy that runs takes as much memory as the image, {} MiB with the host's reserve, and {} MiB are available",
             needed >> 20,
             available >> 20
         )),
-        _ => Ok(()),
+        _ => held.room.take(bytes).map_err(|room| {
+            format!(
+                "a copy that runs takes as much memory as the image, {} MiB, and of image-max {} MiB are left",
+                bytes >> 20,
+                room >> 20
+            )
+        }),
     }
 }
 
@@ -204,7 +217,7 @@ fn make(made: &mut Image, image: &Image, from: Pfn, until: Pfn) -> Result<(), Wh
 }
 
 fn change(placed: &mut Placed, image: &Image, from: Pfn, until: Pfn) -> Result<(), DomainError> {
-    let Placed { copy, differs } = placed;
+    let Placed { copy, differs, .. } = placed;
     for pfn in (from.0..until.0).map(Pfn).filter(|pfn| differs.get(*pfn)) {
         copy.put_page(PageEntry::new(pfn, image.page_type(pfn)), image.page(pfn))?;
     }

@@ -17,7 +17,11 @@ use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use understudy_checkpoint::Epoch;
+use understudy_colo::rewriter::Carried;
 use understudy_link::PacketList;
+
+/// Epochs that are not acked, at most: as many as may be in flight, and some whose captures came to nothing.
+const CUTS_MAX: usize = 512;
 
 /// What may wait for the loop's next turn.
 const WAITING_BYTES_MAX: usize = 4 << 20;
@@ -25,10 +29,14 @@ const WAITING_BYTES_MAX: usize = 4 << 20;
 /// The number of the next frame that the guest takes from its card: exact while it stands still.
 type Taken = Box<dyn Fn() -> u64 + Send + Sync>;
 
+/// Connections whose numbers are rewritten on this host.
+type Rewritten = Box<dyn Fn() -> Vec<Carried> + Send + Sync>;
+
 /// What one guest hears.
 pub struct Heard {
     inside: Mutex<Inside>,
     taken: Taken,
+    rewritten: Rewritten,
     waker: LoopWaker,
 }
 
@@ -37,10 +45,20 @@ struct Inside {
     listens: bool,
     batches: VecDeque<Batch>,
     bytes: usize,
-    /// How much was taken when an epoch was cut that is not acked.
-    cuts: VecDeque<(Epoch, u64)>,
+    /// Of epochs that are not acked.
+    cuts: VecDeque<Cut>,
     /// Frames that had no room.
     lost: u64,
+}
+
+/// What the image of an epoch contains, and does not say by itself.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Cut {
+    epoch: Epoch,
+    /// The first frame that it does not contain.
+    pub next: u64,
+    /// Connections that have other numbers in it than the world knows.
+    pub carried: Vec<Carried>,
 }
 
 /// Frames with numbers one by one.
@@ -63,7 +81,17 @@ impl std::fmt::Debug for Heard {
 impl Heard {
     /// Of a guest that takes frames from its card as `taken` says; the loop is woken by `waker`.
     pub fn new(taken: impl Fn() -> u64 + Send + Sync + 'static, waker: LoopWaker) -> Arc<Self> {
-        Arc::new(Self { inside: Mutex::default(), taken: Box::new(taken), waker })
+        Self::rewriting(taken, Vec::new, waker)
+    }
+
+    /// The same of a guest of which connections are `rewritten` on this host.
+    pub fn rewriting(
+        taken: impl Fn() -> u64 + Send + Sync + 'static,
+        rewritten: impl Fn() -> Vec<Carried> + Send + Sync + 'static,
+        waker: LoopWaker,
+    ) -> Arc<Self> {
+        let (taken, rewritten) = (Box::new(taken), Box::new(rewritten));
+        Arc::new(Self { inside: Mutex::default(), taken, rewritten, waker })
     }
 
     /// A frame comes for the guest: `deliver` hands it to the guest's card, and says its number if the card took it. By the loop.
@@ -100,10 +128,9 @@ impl Heard {
         Some(batch)
     }
 
-    /// The first frame that the image of `epoch` does not contain, if that was cut and is not acked.
-    pub fn taken_at(&self, epoch: Epoch) -> Option<u64> {
-        let inside = self.inside.lock();
-        inside.cuts.iter().find(|(cut, _)| *cut == epoch).map(|(_, next)| *next)
+    /// What is to be known of `epoch`, if that was cut and is not acked.
+    pub fn cut_of(&self, epoch: Epoch) -> Option<Cut> {
+        self.inside.lock().cuts.iter().find(|cut| cut.epoch == epoch).cloned()
     }
 
     /// Frames that had no room so far.
@@ -145,14 +172,17 @@ impl Participant for Heard {
 
     fn cut(&self, epoch: Epoch) -> Result<(), ParticipantError> {
         let mut inside = self.inside.lock();
-        let taken = (self.taken)();
-        inside.cuts.retain(|(cut, _)| *cut < epoch);
-        inside.cuts.push_back((epoch, taken));
+        let cut = Cut { epoch, next: (self.taken)(), carried: (self.rewritten)() };
+        inside.cuts.retain(|cut| cut.epoch < epoch);
+        if inside.cuts.len() >= CUTS_MAX {
+            inside.cuts.pop_front();
+        }
+        inside.cuts.push_back(cut);
         Ok(())
     }
 
     fn release(&self, through: Epoch) {
-        self.inside.lock().cuts.retain(|(cut, _)| *cut > through);
+        self.inside.lock().cuts.retain(|cut| cut.epoch > through);
     }
 
     fn pass(&self) {}
@@ -192,10 +222,10 @@ mod tests {
         heard.cut(Epoch(3)).unwrap();
         heard.hear(&[0; 20], |_| Some(10));
         heard.hear(&[0; 20], |_| Some(12));
-        assert_eq!((heard.taken_at(Epoch(3)), heard.taken_at(Epoch(4))), (Some(8), None));
+        assert_eq!((heard.cut_of(Epoch(3)).unwrap().next, heard.cut_of(Epoch(4))), (8, None));
         assert_eq!(numbers(&heard), [(7, 4), (12, 1)]);
         heard.release(Epoch(3));
-        assert_eq!(heard.taken_at(Epoch(3)), None);
+        assert_eq!(heard.cut_of(Epoch(3)), None);
     }
 
     #[test]

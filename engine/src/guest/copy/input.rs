@@ -10,10 +10,16 @@
 //!
 //! Not here: how much is kept, and in what (`colo::Mirror`).
 
+use std::collections::VecDeque;
 use thiserror::Error;
 use understudy_checkpoint::{Epoch, Generation};
 use understudy_colo::mirror::{Limits, Mirror, Missing, Number};
 use understudy_colo::packet::{Card, Frame, Offload};
+use understudy_colo::rewriter::Carried;
+use understudy_colo::rewriter::carried::CARRIED_MAX;
+
+/// Connections of all epochs that are not committed, together.
+const CARRIED_SUM_MAX: usize = 4 * CARRIED_MAX;
 
 /// The link has said something twice: what is sent from here on is of no use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
@@ -37,13 +43,15 @@ pub(super) struct Input {
     limits: Limits,
     /// Of packets of this generation.
     log: Option<(Generation, Mirror)>,
-    /// Packets that had no room, here or at the sender.
+    /// Of the images of epochs of that generation: connections with other numbers than the world knows. They outlive the link.
+    carried: (Generation, VecDeque<(Epoch, Vec<Carried>)>),
+    /// Packets that had no room here.
     pub(super) lost: u64,
 }
 
 impl Input {
     pub(super) fn new(limits: Limits) -> Self {
-        Self { limits, log: None, lost: 0 }
+        Self { limits, log: None, carried: (Generation(0), VecDeque::new()), lost: 0 }
     }
 
     /// The link is another one: what is told on it has a beginning of its own.
@@ -66,8 +74,8 @@ impl Input {
         if first < expected {
             return Err(OutOfStep::Number { found: first, expected });
         }
+        // The sender had no room for those in between, or told nobody of them.
         log.skip_to(Number(first));
-        self.lost += first - expected;
         Ok(())
     }
 
@@ -81,10 +89,35 @@ impl Input {
         }
     }
 
-    /// `epoch` was cut: its image contains all before the packet `next`.
-    pub(super) fn cut(&mut self, generation: Generation, epoch: Epoch, next: u64) -> Result<(), OutOfStep> {
+    /// `epoch` was cut: its image contains all before the packet `next`, and has other numbers for `carried` connections than the
+    /// world knows.
+    pub(super) fn cut(
+        &mut self,
+        generation: Generation,
+        epoch: Epoch,
+        next: u64,
+        carried: Vec<Carried>,
+    ) -> Result<(), OutOfStep> {
+        if self.carried.0 != generation {
+            self.carried = (generation, VecDeque::new());
+        }
+        let all = &mut self.carried.1;
+        all.retain(|(cut, _)| *cut < epoch);
+        if !carried.is_empty() {
+            let sum: usize = all.iter().map(|(_, carried)| carried.len()).sum();
+            if sum + carried.len() > CARRIED_SUM_MAX {
+                return Err(OutOfStep::Epochs);
+            }
+            all.push_back((epoch, carried));
+        }
         let log = self.log_of(generation, next);
         log.mark_at(epoch, Number(next)).map_err(|_| OutOfStep::Epochs)
+    }
+
+    /// Connections with other numbers in the image of `epoch` than the world knows.
+    pub(super) fn carried(&self, epoch: Epoch) -> &[Carried] {
+        let (_, all) = &self.carried;
+        all.iter().find(|(cut, _)| *cut == epoch).map_or(&[], |(_, carried)| carried)
     }
 
     /// Whether a copy can run from `base`: its cut was told, and all that was heard since is here.
@@ -100,6 +133,7 @@ impl Input {
 
     /// No copy will be set to an epoch before this one.
     pub(super) fn forget(&mut self, before: Epoch) {
+        self.carried.1.retain(|(epoch, _)| *epoch >= before);
         if let Some((_, log)) = &mut self.log {
             log.forget(before);
         }
@@ -134,10 +168,10 @@ mod tests {
         hear(&mut input, 7, &[1, 2, 3, 4]);
         assert_eq!(after(&input, 3), Err(Missing::Mark(Epoch(3))), "it was not told what the image contains");
         // The guest had not taken the third yet when it was cut.
-        input.cut(G, Epoch(3), 9).unwrap();
+        input.cut(G, Epoch(3), 9, Vec::new()).unwrap();
         hear(&mut input, 11, &[5]);
         assert_eq!(after(&input, 3).unwrap(), [3, 4, 5]);
-        input.cut(G, Epoch(4), 12).unwrap();
+        input.cut(G, Epoch(4), 12, Vec::new()).unwrap();
         assert!(after(&input, 4).unwrap().is_empty());
         hear(&mut input, 12, &[6]);
         assert_eq!(after(&input, 4).unwrap(), [6]);
@@ -147,8 +181,8 @@ mod tests {
     fn what_no_base_needs_is_forgotten_and_no_more() {
         let mut input = input(100);
         hear(&mut input, 0, &[1, 2, 3]);
-        input.cut(G, Epoch(3), 1).unwrap();
-        input.cut(G, Epoch(4), 2).unwrap();
+        input.cut(G, Epoch(3), 1, Vec::new()).unwrap();
+        input.cut(G, Epoch(4), 2, Vec::new()).unwrap();
         input.forget(Epoch(4));
         assert_eq!(after(&input, 4).unwrap(), [3]);
         assert_eq!(input.log.as_ref().unwrap().1.load().0, 1);
@@ -158,25 +192,25 @@ mod tests {
     fn what_had_no_room_keeps_a_copy_from_running_until_the_next_cut() {
         let mut input = input(2);
         hear(&mut input, 0, &[1]);
-        input.cut(G, Epoch(3), 0).unwrap();
+        input.cut(G, Epoch(3), 0, Vec::new()).unwrap();
         hear(&mut input, 1, &[2, 3]);
         assert_eq!(input.lost, 1);
         assert_eq!(input.reaches(Epoch(3)), Err(Missing::Input(Epoch(3))));
-        input.cut(G, Epoch(4), 3).unwrap();
+        input.cut(G, Epoch(4), 3, Vec::new()).unwrap();
         assert_eq!(input.reaches(Epoch(4)), Ok(()));
         // The sender had no room for two.
         input.forget(Epoch(4));
         hear(&mut input, 5, &[6]);
-        assert_eq!((input.lost, input.reaches(Epoch(4))), (3, Err(Missing::Input(Epoch(4)))));
+        assert_eq!((input.lost, input.reaches(Epoch(4))), (1, Err(Missing::Input(Epoch(4)))));
     }
 
     #[test]
     fn what_was_heard_before_anything_was_told_is_missing() {
         let mut input = input(100);
         hear(&mut input, 7, &[1]);
-        input.cut(G, Epoch(3), 6).unwrap();
+        input.cut(G, Epoch(3), 6, Vec::new()).unwrap();
         assert_eq!(input.reaches(Epoch(3)), Err(Missing::Input(Epoch(3))));
-        input.cut(G, Epoch(4), 7).unwrap();
+        input.cut(G, Epoch(4), 7, Vec::new()).unwrap();
         assert_eq!(after(&input, 4).unwrap(), [1]);
     }
 
@@ -186,7 +220,7 @@ mod tests {
         hear(&mut input, 7, &[1]);
         assert_eq!(input.begin(G, 7), Err(OutOfStep::Number { found: 7, expected: 8 }));
         assert_eq!(input.begin(Generation(2), 0), Ok(()));
-        input.cut(Generation(2), Epoch(1), 0).unwrap();
+        input.cut(Generation(2), Epoch(1), 0, Vec::new()).unwrap();
         assert!(after(&input, 1).unwrap().is_empty());
     }
 }

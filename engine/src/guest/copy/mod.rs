@@ -16,13 +16,15 @@
 pub(in crate::guest) mod beside;
 mod heard;
 mod input;
+mod room;
 mod running;
 mod through;
 mod traffic;
 mod way;
 
-pub use heard::{Batch, Heard};
+pub use heard::{Batch, Cut, Heard};
 pub use input::{CARD, OutOfStep};
+pub use room::CopyRoom;
 pub use running::{CopyCard, Delivery, HostCopy, NotBegun};
 pub use through::Through;
 pub use traffic::{INPUT_BYTES_MAX, INPUT_FRAMES_MAX, Traffic, TrafficStats, Untold};

@@ -20,6 +20,7 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use understudy_checkpoint::{Epoch, Generation};
 use understudy_colo::mirror::{self, Missing};
+use understudy_colo::rewriter::Carried;
 use understudy_colo::unreleased::{self, Unreleased};
 use understudy_lab::Port;
 use understudy_link::{PacketList, Packets};
@@ -130,9 +131,26 @@ impl Traffic {
         Ok(())
     }
 
-    /// `epoch` was cut: its image contains all before the packet `next`.
-    pub fn cut(&self, generation: Generation, epoch: Epoch, next: u64) -> Result<(), OutOfStep> {
-        self.inside.lock().input.cut(generation, epoch, next)
+    /// `epoch` was cut: its image contains all before the packet `next`, and has other numbers for `carried` connections than the
+    /// world knows.
+    pub fn cut(
+        &self,
+        generation: Generation,
+        epoch: Epoch,
+        next: u64,
+        carried: Vec<Carried>,
+    ) -> Result<(), OutOfStep> {
+        self.inside.lock().input.cut(generation, epoch, next, carried)
+    }
+
+    /// Whether a guest that is started from the image of `epoch` has other numbers than the world knows.
+    pub fn carries(&self, epoch: Epoch) -> bool {
+        !self.inside.lock().input.carried(epoch).is_empty()
+    }
+
+    /// Connections whose numbers are rewritten here, of a copy that is the guest.
+    pub fn rewritten(&self) -> Vec<Carried> {
+        self.inside.lock().way.carried()
     }
 
     /// The guest has begun a connection after the cut of `epoch`.
@@ -186,7 +204,7 @@ impl Traffic {
     pub fn run(&self, generation: Generation, base: Epoch) {
         let mut guard = self.inside.lock();
         let inside = &mut *guard;
-        inside.way.set(base);
+        inside.way.set(base, inside.input.carried(base));
         inside.sent.clear();
         inside.next_told = 0;
         inside.stage = Stage::Told { generation, base };
@@ -248,7 +266,7 @@ impl Traffic {
     // ── the copy's host ──────────────────────────────────────────────────────────────────────────────────────────────
 
     /// There is a copy with this card.
-    pub(super) fn connect(&self, card: Box<dyn CopyCard>) {
+    pub(in crate::guest) fn connect(&self, card: Box<dyn CopyCard>) {
         self.inside.lock().way.card = Some(card);
     }
 
@@ -263,10 +281,10 @@ impl Traffic {
         let mut guard = self.inside.lock();
         let inside = &mut *guard;
         if matches!(inside.stage, Stage::Idle) {
-            inside.way.set(base);
+            inside.way.set(base, inside.input.carried(base));
         }
-        inside.sent.take().iter().for_each(|kept| output.transmit(&kept.bytes));
-        inside.way.takeover(&mut |bytes| output.transmit(bytes));
+        let sent = inside.sent.take();
+        inside.way.takeover(sent, &mut |bytes| output.transmit(bytes));
         inside.stage = Stage::Owner(output);
     }
 
@@ -310,3 +328,6 @@ impl Port for Traffic {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,7 +17,8 @@ use std::time::Instant;
 use understudy_checkpoint::Epoch;
 use understudy_checkpoint::time::Time;
 use understudy_colo::packet::{Frame, Offload, Packet, Side};
-use understudy_colo::rewriter::{self, Rewriter, Verdict};
+use understudy_colo::rewriter::{self, Carried, Rewriter, Verdict};
+use understudy_colo::unreleased::Kept;
 use understudy_colo::{Handshake, Opening};
 
 /// Frames that wait for room in the copy's card, and their bytes.
@@ -56,11 +57,11 @@ impl Way {
         Time(self.began.elapsed().as_nanos() as u64)
     }
 
-    /// The copy was set to `base`.
-    pub(super) fn set(&mut self, base: Epoch) {
+    /// The copy was set to `base`, whose image has other numbers for `carried` connections than the world knows.
+    pub(super) fn set(&mut self, base: Epoch, carried: &[Carried]) {
         self.forget_pending();
         let now = self.now();
-        if self.rewriter.set_base(now, base, []).is_err() {
+        if self.rewriter.set_base(now, base, carried.iter().copied()).is_err() {
             self.lost += 1;
         }
     }
@@ -76,11 +77,20 @@ impl Way {
         self.pending_bytes = 0;
     }
 
-    /// The copy is the guest; what waited comes out.
-    pub(super) fn takeover(&mut self, out: &mut dyn FnMut(&[u8])) {
+    /// The copy is the guest. What it had `sent` and nobody has seen leaves first, then what waited here.
+    pub(super) fn takeover(&mut self, sent: Vec<Kept>, out: &mut dyn FnMut(&[u8])) {
         let now = self.now();
         self.rewriter.takeover(now);
+        for mut kept in sent {
+            self.rewriter.bring_forward(kept.card, kept.offload, &mut kept.bytes);
+            out(&kept.bytes);
+        }
         self.settle(out);
+    }
+
+    /// Connections whose numbers are rewritten here.
+    pub(super) fn carried(&self) -> Vec<Carried> {
+        self.rewriter.offsets()
     }
 
     /// The guest has begun a connection in the epoch after `cut`.

@@ -1,7 +1,7 @@
 //! A copy of a lab guest, as the engine runs it: beside its image, and, once the session says so, as the guest.
 
 use super::host::LabMachine;
-use super::tap::LabCards;
+use super::tap::{LabCard, LabCards};
 use crate::guest::copy::{CopyCard, Delivery, Heard, HostCopy, NotBegun, Through, Traffic};
 use crate::guest::machine::{BoxedSource, RunningGuest};
 use crate::guest::replica::Start;
@@ -11,7 +11,7 @@ use understudy_checkpoint::domain::{DomainError, DomainState, LiveCopy};
 use understudy_checkpoint::pages::DirtyBitmap;
 use understudy_checkpoint::{Epoch, Page, PageEntry};
 use understudy_lab::wire::FRAME_BYTES_MAX;
-use understudy_lab::{Inlet, LabCopy};
+use understudy_lab::{Inlet, LabCopy, LabGuest};
 
 /// A copy of a lab guest, and where its network card comes from if it becomes the guest.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ impl HostedCopy {
 
 impl HostCopy for HostedCopy {
     fn card(&self) -> Box<dyn CopyCard> {
-        Box::new(Card(self.copy.guest().inlet()))
+        card_of(self.copy.guest())
     }
 
     fn begin(
@@ -44,18 +44,31 @@ impl HostCopy for HostedCopy {
         let gone = |why: String| NotBegun { why, copy: None };
         self.copy.run().map_err(|error| gone(error.to_string()))?;
         traffic.begin(Epoch(start.open.0.saturating_sub(1)), card.port());
-        let taken = guest.inlet();
-        let heard = Heard::new(move || taken.frames_taken(), card.waker());
-        let output = card
-            .plug_through(&guest, traffic.clone(), heard.clone())
-            .map_err(|error| gone(format!("the guest's network card gets no thread: {error}")))?;
-        guest.announce();
-        let source = BoxedSource(Box::new(guest.source()));
-        let unheard = Heard::new(|| 0, LoopWaker::silent());
-        let machine = Arc::new(LabMachine { guest, heard: unheard });
-        let machine = Arc::new(Through::new(machine, traffic.clone(), heard));
-        Ok(RunningGuest { source, machine, output, past: None, compared_bytes: 0 })
+        running_through(guest, traffic, card)
+            .map_err(|error| gone(format!("the guest's network card gets no thread: {error}")))
     }
+}
+
+/// A guest that goes on by `card`, and whose connections `traffic` rewrites, which has begun.
+pub(super) fn running_through(
+    guest: LabGuest,
+    traffic: &Arc<Traffic>,
+    card: LabCard,
+) -> std::io::Result<RunningGuest> {
+    let (taken, rewriter) = (guest.inlet(), traffic.clone());
+    let heard = Heard::rewriting(move || taken.frames_taken(), move || rewriter.rewritten(), card.waker());
+    let output = card.plug_through(&guest, traffic.clone(), heard.clone())?;
+    guest.announce();
+    let source = BoxedSource(Box::new(guest.source()));
+    let unheard = Heard::new(|| 0, LoopWaker::silent());
+    let machine = Arc::new(LabMachine { guest, heard: unheard });
+    let machine = Arc::new(Through::new(machine, traffic.clone(), heard));
+    Ok(RunningGuest { source, machine, output, past: None, compared_bytes: 0 })
+}
+
+/// The way to the card of `guest`.
+pub(super) fn card_of(guest: &LabGuest) -> Box<dyn CopyCard> {
+    Box::new(Card(guest.inlet()))
 }
 
 /// The way to a lab guest's card.

@@ -1,9 +1,9 @@
 //! The lab as a host: guests in this process, which begin and end with it.
 
-use super::copy::HostedCopy;
+use super::copy::{HostedCopy, card_of, running_through};
 use super::tap::{LabCard, LabCards};
 use crate::config::LabGuestConfig;
-use crate::guest::copy::{Heard, HostCopy};
+use crate::guest::copy::{Heard, HostCopy, Traffic};
 use crate::guest::host::{Host, NotBuilt, NotCopied};
 use crate::guest::machine::{BoxedSource, HostError, Machine, RunningGuest};
 use crate::guest::replica::Start;
@@ -51,6 +51,23 @@ impl LabHost {
         Self { conditions, ..self }
     }
 
+    /// As `build`, of a guest whose connections `traffic` rewrites.
+    fn build_through(
+        &self,
+        start: &Start<'_>,
+        image: Image,
+        card: LabCard,
+        traffic: &Arc<Traffic>,
+    ) -> Result<RunningGuest, NotBuilt> {
+        // It sends as soon as it is there.
+        traffic.idle();
+        traffic.begin(Epoch(start.open.0.saturating_sub(1)), card.port());
+        let guest = LabGuest::restore_under(self.conditions, image, traffic.clone())
+            .map_err(|error| error.to_string())?;
+        traffic.connect(card_of(&guest));
+        running_through(guest, traffic, card).map_err(|error| error.to_string().into())
+    }
+
     /// Starts a guest that nobody ran before.
     pub fn start(&self, guest: &LabGuestConfig) -> Result<RunningGuest, LabStartError> {
         let config = GuestConfig {
@@ -74,6 +91,9 @@ impl Host for LabHost {
             Ok(card) => card,
             Err(error) => return Err(NotBuilt::with(error, image)),
         };
+        if let Some(traffic) = start.through {
+            return self.build_through(start, image, card, traffic);
+        }
         let guest = LabGuest::restore_under(self.conditions, image, card.port())
             .map_err(|error| error.to_string())?;
         activated(guest, card).map_err(|error| error.to_string().into())

@@ -12,7 +12,7 @@
 use super::in_memory::InMemory;
 use super::keeping::{Keeping, NotTheGuest};
 use super::work::{Committed, Held, Work};
-use crate::guest::copy::CopyOrder;
+use crate::guest::copy::{CopyOrder, Traffic};
 use crate::guest::host::Host;
 use crate::guest::replica::{NotStarted, Replica, Start};
 use crate::guest::report::{Report, Reporter};
@@ -92,9 +92,9 @@ impl ReceiveThread {
 
     /// Does one thing; `None` once the guest was to be started.
     pub(in crate::guest) fn take(mut self, work: Work) -> Option<Self> {
-        if let Work::Activate { generation, open } = work {
+        if let Work::Activate { generation, open, through } = work {
             self.copy.drop_copy();
-            return self.activate(generation, open);
+            return self.activate(generation, open, through.as_ref());
         }
         if let Work::ActivateCopy { generation, open } = work {
             return self.activate_copy(generation, open);
@@ -175,7 +175,7 @@ impl ReceiveThread {
 
     /// A seed needs something to hold it: what the host offers, or, where that failed, this process's memory.
     fn prepare(&mut self) {
-        let Held { name, description, host } = &self.held;
+        let Held { name, description, host, .. } = &self.held;
         if self.receiver.sink().is_refused() {
             // Built in another way it would not start either: it is tried again, and not acknowledged until it is taken.
             self.receiver.drop_image();
@@ -289,11 +289,16 @@ impl ReceiveThread {
     }
 
     /// `None` if the guest runs, or nothing is left of it here.
-    fn activate(mut self, generation: Generation, open: Epoch) -> Option<Self> {
+    fn activate(
+        mut self,
+        generation: Generation,
+        open: Epoch,
+        through: Option<&Arc<Traffic>>,
+    ) -> Option<Self> {
         self.end_older(generation);
         let replica = self.take_replica();
         let Held { name, description: what, .. } = &self.held;
-        let (report, replica) = match replica.activate(&Start { name, what, generation, open }) {
+        let (report, replica) = match replica.activate(&Start { name, what, generation, open, through }) {
             Ok(guest) => (Report::Activated { guest }, None),
             Err(NotStarted { why, replica: None }) => (Report::ActivationFailed { error: why }, None),
             Err(NotStarted { why, replica }) => (Report::ActivationDelayed { error: why }, replica),
@@ -344,7 +349,7 @@ impl ReceiveThread {
         self.end_older(generation);
         self.set_to_end();
         let (name, what) = (&self.held.name, &self.held.description);
-        match self.copy.begin(&Start { name, what, generation, open }) {
+        match self.copy.begin(&Start { name, what, generation, open, through: None }) {
             Ok(guest) => {
                 self.reporter.tell(Report::Activated { guest });
                 None

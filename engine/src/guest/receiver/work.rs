@@ -1,6 +1,6 @@
 //! What the loop has a receive thread do, and for whom. Not here: how it is done ([`receive`](super::receive)).
 
-use crate::guest::copy::CopyOrder;
+use crate::guest::copy::{CopyOrder, CopyRoom, Traffic};
 use crate::guest::host::Host;
 use crossbeam::channel::Sender;
 use std::sync::Arc;
@@ -34,6 +34,8 @@ pub enum Work {
         generation: Generation,
         /// The first epoch it runs in.
         open: Epoch,
+        /// Its connections have other numbers than the world knows: what rewrites them.
+        through: Option<Arc<Traffic>>,
     },
     /// What becomes of the copy that runs beside the image.
     LiveCopy(CopyOrder),
@@ -69,4 +71,6 @@ pub struct Held {
     pub description: Description,
     /// What runs guests on this host.
     pub host: Arc<dyn Host>,
+    /// What copies that run here may take.
+    pub room: CopyRoom,
 }

@@ -13,7 +13,7 @@
 //! Not here: when a copy is wanted (the session), and what two frames have to have in common (`colo`).
 
 use super::PrimaryGuest;
-use crate::guest::{Batch, CARD, Compared, Heard, INPUT_BYTES_MAX, INPUT_FRAMES_MAX};
+use crate::guest::{Batch, CARD, Compared, Cut, Heard, INPUT_BYTES_MAX, INPUT_FRAMES_MAX};
 use crate::node::context::Context;
 use crate::node::inbound::GuestPackets;
 use std::collections::VecDeque;
@@ -22,6 +22,7 @@ use std::sync::Arc;
 use understudy_checkpoint::{Epoch, Generation};
 use understudy_colo::comparer::{self, CopyNumber, Output, Why};
 use understudy_colo::packet::{Frame, Offload};
+use understudy_colo::rewriter::carried;
 use understudy_colo::{Comparer, FrameId, Patch};
 use understudy_link::{GuestFrame, PacketFrame, PacketList};
 use understudy_netbuf::HeldId;
@@ -40,6 +41,7 @@ pub(in crate::node) struct CopyElsewhere {
     can_compare: bool,
     /// What the operator wants.
     wished: Mode,
+    limits: comparer::Limits,
     /// While the copy is told what the guest hears.
     comparing: Option<Comparing>,
     /// What left by a match and by an ack when it was told last, and when that was.
@@ -86,6 +88,9 @@ struct InputLoad {
     cuts: VecDeque<(Epoch, u64, u64)>,
     forgotten: (u64, u64),
     is_full_told: bool,
+    /// Frames that had no room, and those of them that were said.
+    lost: u64,
+    lost_said: u64,
 }
 
 impl InputLoad {
@@ -123,12 +128,12 @@ impl std::fmt::Debug for Comparing {
 }
 
 impl Comparing {
-    fn new(generation: Generation, next: HeldId) -> Self {
+    fn new(generation: Generation, next: HeldId, limits: comparer::Limits) -> Self {
         // Who knows it could make the table of flows slow.
         let seed = RandomState::new().build_hasher().finish();
         Self {
             generation,
-            comparer: Comparer::new(comparer::Limits::default(), seed),
+            comparer: Comparer::new(limits, seed),
             next,
             base: None,
             used: None,
@@ -202,8 +207,13 @@ impl Todo {
 
 impl CopyElsewhere {
     /// Of a guest whose input is `heard`.
-    pub(in crate::node) fn new(heard: Option<Arc<Heard>>, can_compare: bool, wished: Mode) -> Self {
-        Self { heard, can_compare, wished, comparing: None, told: (0, 0), tell_at: None }
+    pub(in crate::node) fn new(
+        heard: Option<Arc<Heard>>,
+        can_compare: bool,
+        wished: Mode,
+        limits: comparer::Limits,
+    ) -> Self {
+        Self { heard, can_compare, wished, limits, comparing: None, told: (0, 0), tell_at: None }
     }
 
     /// What the operator wants.
@@ -243,7 +253,11 @@ impl PrimaryGuest {
         let (Some(held), Some(heard)) = (self.output.compared(), &self.copy.heard) else { return };
         heard.listen(from.is_some());
         held.watch(from.is_some());
-        self.copy.comparing = from.map(|_| Comparing::new(self.session.generation(), held.next_id()));
+        let (generation, limits) = (self.session.generation(), self.copy.limits);
+        self.copy.comparing = from.map(|_| Comparing::new(generation, held.next_id(), limits));
+        if let Some(comparing) = &mut self.copy.comparing {
+            comparing.input.lost_said = heard.lost();
+        }
     }
 
     /// The session's: frames may leave by a match with the copy of `base`. Nothing does before the guest is marked.
@@ -282,16 +296,24 @@ impl PrimaryGuest {
         comparing.input.acked(through);
     }
 
-    /// A capture has cut `epoch`.
+    /// A capture has cut `epoch`: the copy's host is told what its image contains of the input, and of which connections the numbers
+    /// in it are not the world's. The latter are needed for a guest that is started from the image, too.
     pub(super) fn cut_input(&mut self, epoch: Epoch, cx: &mut dyn Context) {
         self.send_input(cx);
-        let Some((guest, _)) = self.place else { return };
-        let (Some(heard), Some(comparing)) = (&self.copy.heard, &mut self.copy.comparing) else { return };
-        comparing.comparer.cut(epoch);
-        let Some(next) = heard.taken_at(epoch) else { return };
-        comparing.input.cuts.push_back((epoch, comparing.input.bytes, comparing.input.frames));
-        let cut = PacketFrame::Cut { generation: comparing.generation, epoch, next, carried: &[] };
-        cx.send(&self.peer, &GuestFrame::Packets(cut).of(guest));
+        let (Some((guest, _)), Some(heard)) = (&self.place, &self.copy.heard) else { return };
+        let Some(Cut { next, carried, .. }) = heard.cut_of(epoch) else { return };
+        match &mut self.copy.comparing {
+            Some(comparing) => {
+                comparing.comparer.cut(epoch);
+                comparing.input.cuts.push_back((epoch, comparing.input.bytes, comparing.input.frames));
+            }
+            None if carried.is_empty() => return,
+            None => {}
+        }
+        let mut bytes = Vec::new();
+        carried::write(&carried, &mut bytes);
+        let cut = PacketFrame::Cut { generation: self.session.generation(), epoch, next, carried: &bytes };
+        cx.send(&self.peer, &GuestFrame::Packets(cut).of(*guest));
     }
 
     /// Tells the copy what the guest has heard.
@@ -301,6 +323,7 @@ impl PrimaryGuest {
             let Some((guest, _)) = self.place else { continue };
             if !comparing.input.has_room() {
                 // Their numbers tell that they are missing, and a checkpoint was asked for.
+                comparing.input.lost += count;
                 continue;
             }
             comparing.input.bytes += list.len_bytes() as u64;
@@ -309,6 +332,19 @@ impl PrimaryGuest {
                 let input = PacketFrame::Input { generation: comparing.generation, first, packets };
                 cx.send(&self.peer, &GuestFrame::Packets(input).of(guest));
             }
+        }
+    }
+
+    /// What the copy was not told, and nobody will tell it before it is set anew.
+    fn say_lost_input(&mut self) {
+        let (Some(heard), Some(comparing)) = (&self.copy.heard, &mut self.copy.comparing) else { return };
+        let lost = comparing.input.lost + heard.lost();
+        if lost > comparing.input.lost_said {
+            comparing.input.lost_said = lost;
+            tracing::warn!(
+                guest = %self.name, frames = lost,
+                "The copy lacks frames that the guest has heard, since there was no room for them; a checkpoint sets it anew"
+            );
         }
     }
 
@@ -331,6 +367,7 @@ impl PrimaryGuest {
     /// Once in each turn of the loop.
     pub(super) fn run_matching(&mut self, cx: &mut dyn Context) {
         self.send_input(cx);
+        self.say_lost_input();
         let now = cx.now();
         if let (Some(held), Some(comparing)) = (self.output.compared(), &mut self.copy.comparing) {
             comparing.look(held, now);
@@ -390,9 +427,13 @@ impl PrimaryGuest {
 
     /// Tells the session what left by which way, not in each turn.
     fn tell_what_left(&mut self, cx: &mut dyn Context) {
+        if self.copy.mode() == Mode::Remus {
+            self.copy.tell_at = None;
+            return;
+        }
         let stats = self.output.stats();
         let left = (stats.matched_frames, stats.acked_frames);
-        if self.copy.mode() == Mode::Remus || left == self.copy.told {
+        if left == self.copy.told {
             self.copy.tell_at = None;
             return;
         }

@@ -16,6 +16,7 @@ use crate::node::inbound::GuestPackets;
 use std::sync::Arc;
 use understudy_checkpoint::Epoch;
 use understudy_colo::mirror::Missing;
+use understudy_colo::rewriter::carried;
 use understudy_link::{GuestFrame, PacketFrame};
 use understudy_session::secondary::{Input, Output};
 use understudy_session::{Span, Time};
@@ -50,6 +51,11 @@ impl CopyHere {
 
     pub(super) fn link_lost(&self) {
         self.traffic.link_lost();
+    }
+
+    /// What rewrites the connections of a guest that is started from the image of `epoch`, if any have other numbers.
+    pub(super) fn through(&self, epoch: Epoch) -> Option<Arc<Traffic>> {
+        self.traffic.carries(epoch).then(|| self.traffic.clone())
     }
 
     pub(super) fn committed(&self, epoch: Epoch) {
@@ -139,10 +145,13 @@ impl SecondaryGuest {
                     cx.close_link(&self.peer, &why.to_string());
                 }
             }
-            GuestPackets::Cut { generation, epoch, next, carried: _ } => {
-                match traffic.cut(generation, epoch, next) {
+            GuestPackets::Cut { generation, epoch, next, carried } => {
+                let cut = carried::read(&carried).map_err(|error| error.to_string()).and_then(|carried| {
+                    traffic.cut(generation, epoch, next, carried).map_err(|error| error.to_string())
+                });
+                match cut {
                     Ok(()) => self.copy_is_set(cx),
-                    Err(why) => cx.close_link(&self.peer, &why.to_string()),
+                    Err(why) => cx.close_link(&self.peer, &why),
                 }
             }
             GuestPackets::Handshake { epoch, packet, .. } => traffic.handshake(epoch, &packet),

@@ -1,7 +1,7 @@
 //! What stories of guests are told with: an outside that notes what is said to it, workers that do nothing, a machine that
 //! does what the story wants of it.
 
-use crate::config::{GuestConfigs, Limits, NodeConfig, Timing};
+use crate::config::{ColoConfig, GuestConfigs, Limits, NodeConfig, Timing};
 use crate::connection::Transport;
 use crate::guest::{
     BoxedSource, CaptureOrder, Checkpointer, Held, Host, HostError, LoopWaker, Machine, NotBuilt,
@@ -270,6 +270,7 @@ pub(super) fn node_config() -> NodeConfig {
         uplink: None,
         taps: None,
         lab: Conditions::NONE,
+        colo: ColoConfig::default(),
         timing: Timing {
             pacing: Pacing::Clock { interval: ms(25) },
             heartbeat: ms(50),

@@ -1,0 +1,77 @@
+//! How much memory the copies that run on this host take, of what the images of all guests held here may take together.
+//!
+//! Not here: what a copy takes (`Host::copy_bytes`), and what images take (`node/offers`).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Shared by all guests that are held here.
+#[derive(Clone, Debug)]
+pub struct CopyRoom(Arc<Bytes>);
+
+#[derive(Debug)]
+struct Bytes {
+    max: u64,
+    images: AtomicU64,
+    copies: AtomicU64,
+}
+
+/// What one copy takes, as long as it is there.
+#[derive(Debug)]
+pub struct Taken {
+    room: CopyRoom,
+    bytes: u64,
+}
+
+impl CopyRoom {
+    /// Images and copies take `max` bytes together at most.
+    pub fn new(max: u64) -> Self {
+        Self(Arc::new(Bytes { max, images: AtomicU64::new(0), copies: AtomicU64::new(0) }))
+    }
+
+    /// Images take so much.
+    pub fn images_take(&self, bytes: u64) {
+        self.0.images.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Copies take so much.
+    pub fn of_copies(&self) -> u64 {
+        self.0.copies.load(Ordering::Relaxed)
+    }
+
+    /// Room for a copy of so many bytes; the error is how many there are.
+    pub fn take(&self, bytes: u64) -> Result<Taken, u64> {
+        let room = self.0.max.saturating_sub(self.0.images.load(Ordering::Relaxed));
+        let take = |taken: u64| taken.checked_add(bytes).filter(|sum| *sum <= room);
+        match self.0.copies.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take) {
+            Ok(_) => Ok(Taken { room: self.clone(), bytes }),
+            Err(taken) => Err(room.saturating_sub(taken)),
+        }
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.room.0.copies.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copies_take_what_images_leave_and_give_it_back() {
+        let room = CopyRoom::new(100);
+        room.images_take(40);
+        let one = room.take(50).unwrap();
+        assert_eq!(room.take(11).unwrap_err(), 10);
+        drop(one);
+        let one = room.take(60).unwrap();
+        assert_eq!(room.of_copies(), 60);
+        room.images_take(90);
+        assert_eq!(room.take(1).unwrap_err(), 0, "there is less than it has");
+        drop(one);
+        assert!(room.take(10).is_ok());
+    }
+}
