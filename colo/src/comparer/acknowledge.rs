@@ -34,14 +34,29 @@ pub(super) struct Head {
 }
 
 impl Head {
-    /// `None`: IP's header has options or extensions, whose meaning for another packet is not known.
+    /// That of the next frame. Of one after the other, what stands before TCP is the same but for Ethernet's addresses, if the way
+    /// to the other end has changed, and for numbers that say nothing to it.
     #[inline]
-    pub(super) fn of(
+    pub(super) fn renew(
+        head: &mut Option<Self>,
         flow: &Flow,
         segment: &Segment<'_>,
         stamps: Option<Timestamps>,
         frame: &[u8],
-    ) -> Option<Self> {
+    ) {
+        match head {
+            Some(head)
+                if usize::from(head.count) == segment.at && frame.get(..12) == Some(&head.bytes[..12]) =>
+            {
+                head.stamps = stamps;
+            }
+            _ => *head = Self::of(flow, segment, stamps, frame),
+        }
+    }
+
+    /// `None`: IP's header has options or extensions, whose meaning for another packet is not known.
+    #[inline]
+    fn of(flow: &Flow, segment: &Segment<'_>, stamps: Option<Timestamps>, frame: &[u8]) -> Option<Self> {
         let ip_at = 14 + 4 * flow.vlan.iter().flatten().count();
         let ip_bytes = if frame.get(ip_at)? >> 4 == 4 { 20 } else { 40 };
         let mut bytes = [0; HEAD_MAX];

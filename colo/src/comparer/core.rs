@@ -147,10 +147,10 @@ impl Core {
                 if self.pool.entry(first).epoch > lost.through {
                     break;
                 }
-                let entry = self.pool.remove(queues, first);
-                if let (Kind::Tcp(stream), Said::Segment(stretch)) = (kind, entry.said) {
+                if let (Kind::Tcp(stream), Said::Segment(stretch)) = (kind, self.pool.entry(first).said) {
                     lost.add(stretch, stream.offer(stretch));
                 }
+                self.pool.remove(queues, first);
             }
         }
         self.drop_copies(queues);

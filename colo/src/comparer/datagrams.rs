@@ -35,8 +35,9 @@ pub(super) fn copy(core: &mut Core, slot: &mut Slot, at: u32, number: CopyNumber
     let print = print(datagram);
     match find(core, slot, Queue::Data, datagram, print) {
         Some(twin) => {
-            let entry = core.pool.remove(&mut slot.queues, twin);
-            core.release(entry.id, entry.since, Patch::default());
+            let (id, since) = (core.pool.entry(twin).id, core.pool.entry(twin).since);
+            core.pool.remove(&mut slot.queues, twin);
+            core.release(id, since, Patch::default());
         }
         None => put(core, slot, at, Queue::Ahead, Sent { id: FrameId(number.0), epoch }, datagram, print),
     }

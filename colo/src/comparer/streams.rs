@@ -72,7 +72,7 @@ pub(super) fn primary(
     let Slot { kind: Kind::Tcp(stream), queues, lost, flow, head, .. } = slot else { return };
     let stamps = segment.options.timestamps().map(|(stamps, _)| stamps);
     let mut stretch = stretch.at(stamps.map(|stamps| Number(stamps.value)));
-    *head = Head::of(flow, segment, stamps, frame);
+    Head::renew(head, flow, segment, stamps, frame);
     if stretch.is_syn() && stream.opened != Some(stretch.begin) {
         open(core, stream, queues, segment, stretch);
         if let Some(lost) = lost {
@@ -173,11 +173,14 @@ pub(super) fn settle(core: &mut Core, stream: &mut Stream, queues: &mut Queues) 
     }
 }
 
+#[inline]
 fn leave(core: &mut Core, stream: &mut Stream, queues: &mut Queues, at: Index, patch: Patch) {
-    let entry = core.pool.remove(queues, at);
-    let patch = stream.left_by_match(entry.stretch(), entry.order, patch);
-    core.release(entry.id, entry.since, patch);
-    outdate(core, stream, queues, entry.order);
+    let entry = core.pool.entry(at);
+    let (id, since, order) = (entry.id, entry.since, entry.order);
+    let patch = stream.left_by_match(entry.stretch(), order, patch);
+    core.pool.remove(queues, at);
+    core.release(id, since, patch);
+    outdate(core, stream, queues, order);
 }
 
 /// A frame leaves: bare acknowledgements that were sent before it and wait say nothing that it does not say, and their time
@@ -191,10 +194,11 @@ fn outdate(core: &mut Core, stream: &mut Stream, queues: &mut Queues, order: u64
     while let Some(first) =
         core.pool.first(queues, Queue::Acks).filter(|at| core.pool.entry(*at).order < order)
     {
-        let entry = core.pool.remove(queues, first);
+        let entry = core.pool.entry(first);
         stream.skip(entry.stretch());
         core.stats.outdated += 1;
         core.outputs.push_back(Output::Outdated(entry.id));
+        core.pool.remove(queues, first);
     }
 }
 

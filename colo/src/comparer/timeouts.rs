@@ -77,8 +77,9 @@ fn copy_expired(core: &Core, slot: &Slot, at: Index) -> Option<Why> {
 }
 
 fn drop_one(core: &mut Core, slot: &mut Slot, at: Index) {
-    let entry = core.pool.remove(&mut slot.queues, at);
+    let entry = core.pool.entry(at);
     if let (Age::Acks, Kind::Tcp(stream)) = (entry.queue.age(), &mut slot.kind) {
         stream.skip(entry.stretch());
     }
+    core.pool.remove(&mut slot.queues, at);
 }

@@ -281,23 +281,22 @@ impl Pool {
         append(&mut self.entries, &mut queues[queue as usize], index, |entry| &mut entry.near);
     }
 
-    /// Takes a frame out of both lists and forgets its bytes.
+    /// Takes a frame out of both lists and forgets its bytes. What it said is looked at before, where it lies: it is large.
     #[inline]
-    pub(super) fn remove(&mut self, queues: &mut Queues, index: Index) -> Entry {
-        let entry = self.entries[index as usize];
-        unlink(&mut self.entries, &mut queues[entry.queue as usize], index, |entry| &mut entry.near);
-        let age = &mut self.ages[entry.queue.age() as usize];
+    pub(super) fn remove(&mut self, queues: &mut Queues, index: Index) {
+        let Entry { queue, blob, id, .. } = self.entries[index as usize];
+        unlink(&mut self.entries, &mut queues[queue as usize], index, |entry| &mut entry.near);
+        let age = &mut self.ages[queue.age() as usize];
         unlink(&mut self.entries, age, index, |entry| &mut entry.by_age);
-        self.store.free(entry.blob);
+        self.store.free(blob);
         self.entries[index as usize].near.after = self.free;
         self.free = index;
         self.frames -= 1;
-        if entry.queue.age() == Age::Copies {
+        if queue.age() == Age::Copies {
             // What arrives has one of the next two orders, if it does not leave.
             let arriving = if self.is_guest_arriving { 2 } else { 0 };
-            self.uses.compared(entry.id.0, self.order + arriving);
+            self.uses.compared(id.0, self.order + arriving);
         }
-        entry
     }
 }
 
