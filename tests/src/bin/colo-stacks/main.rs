@@ -49,7 +49,7 @@ use table::Table;
 use understudy::drill::workdir::Workdir;
 
 /// A mutant has so many rounds to be noticed in.
-const MUTANT_ROUNDS: u64 = 20;
+const MUTANT_ROUNDS: u64 = 60;
 
 /// Real TCP stacks in network namespaces, one the copy of the other; needs root.
 ///
