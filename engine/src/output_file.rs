@@ -77,6 +77,19 @@ pub fn write_to(
     allow: Allow,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<(), OutputError> {
+    write_file_to(path, allow, |file| {
+        let mut buffered = BufWriter::with_capacity(1 << 20, file);
+        write(&mut buffered)?;
+        buffered.flush()
+    })
+}
+
+/// As [`write_to`], for a `write` that uses the open file itself.
+pub fn write_file_to(
+    path: &Path,
+    allow: Allow,
+    write: impl FnOnce(&File) -> io::Result<()>,
+) -> Result<(), OutputError> {
     match Place::of(path)? {
         Place::File => write_beside(path, write),
         _ if allow == Allow::Files => Err(OutputError::NotAFile(path.to_owned())),
@@ -147,10 +160,7 @@ fn open_descriptor(path: &Path) -> Option<io::Result<File>> {
     })
 }
 
-fn write_beside(
-    path: &Path,
-    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
-) -> Result<(), OutputError> {
+fn write_beside(path: &Path, write: impl FnOnce(&File) -> io::Result<()>) -> Result<(), OutputError> {
     let name = path.file_name().ok_or_else(|| OutputError::Directory(path.to_owned()))?;
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let parent = parent.unwrap_or(Path::new("."));
@@ -165,9 +175,7 @@ fn write_beside(
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => OutputError::NoDirectory(path.to_owned()),
         _ => failed(path, "make a file beside it")(source),
     })?;
-    let mut buffered = BufWriter::with_capacity(1 << 20, file);
-    write(&mut buffered).map_err(failed(path, "write"))?;
-    let file = buffered.into_inner().map_err(|error| failed(path, "write")(error.into_error()))?;
+    write(&file).map_err(failed(path, "write"))?;
     file.sync_all().map_err(failed(path, "make it stable"))?;
     fs::rename(&half.0, path).map_err(failed(path, "give it its name"))?;
     half.stays();
@@ -198,11 +206,9 @@ impl Drop for Half {
 fn write_through(
     path: &Path,
     file: File,
-    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    write: impl FnOnce(&File) -> io::Result<()>,
 ) -> Result<(), OutputError> {
-    let mut buffered = BufWriter::with_capacity(1 << 20, file);
-    write(&mut buffered).map_err(failed(path, "write"))?;
-    let file = buffered.into_inner().map_err(|error| failed(path, "write")(error.into_error()))?;
+    write(&file).map_err(failed(path, "write"))?;
     match file.sync_all() {
         // A pipe, a terminal, /dev/null: there is nothing to make stable.
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),

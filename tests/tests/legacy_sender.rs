@@ -332,3 +332,59 @@ fn every_cut_of_a_plain_stream_is_told() {
         }
     }
 }
+
+/// A body that begins with transcendent memory: one pool that says it holds so many pages.
+fn with_tmem(pages: u32) -> (Guest, Vec<u8>) {
+    let (guest, stream) = silent();
+    let mut sender = Sender::new(WordSize::Eight, Xen::V4_0);
+    sender.head(&guest);
+    let head = sender.out.len();
+    let numbers =
+        |numbers: &[u32]| numbers.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<u8>>();
+    let chunk =
+        numbers(&[-5i32 as u32, 1, 16, u32::MAX, 0, 1, 0, u32::MAX, 3, 0, pages, 1, 2, 3, 4, u32::MAX]);
+    let extra = numbers(&[-6i32 as u32, 3, 1, 0, 2, 0, 3, 0, 9, u32::MAX]);
+    (guest, [&stream[..head], &chunk, &extra, &stream[head..]].concat())
+}
+
+#[test]
+fn transcendent_memory_is_converted_if_nothing_is_lost() {
+    let (guest, stream) = with_tmem(0);
+    let (_, out) = converted(&stream, &[13], TOLD_NOTHING).unwrap();
+    assert_eq!(state_digest(&out).1, state_digest(&guest.write()).1);
+    match converted(&with_tmem(1).1, &[13], TOLD_NOTHING) {
+        Err(ConvertError::Fault(fault)) => {
+            assert_eq!(fault.rule, Rule::Tmem);
+            assert!(fault.detail.contains("holds 1 pages"), "{fault}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn frames_that_could_not_be_mapped_are_left_out_and_doubled_ones_come_twice() {
+    let (guest, _) = silent();
+    let mut sender = Sender::new(WordSize::Four, Xen::V4_5);
+    sender.head(&guest);
+    sender.tsc(&guest);
+    let lost = (Pfn(0), PageType::Absent, None);
+    sender.batch(&[lost, lost]);
+    let (before, after) = (page(1, &[]), page(9, &[]));
+    sender.batch(&[
+        (Pfn(5), PageType::Normal, Some(&*before)),
+        lost,
+        (Pfn(5), PageType::Normal, Some(&*after)),
+    ]);
+    sender.end_body(&guest, true, false);
+    sender.tail(&guest);
+    let (_, out) = converted(&sender.out, &[1000], TOLD_NOTHING).unwrap();
+    assert_eq!(state_digest(&out).1, state_digest(&guest.write()).1);
+    assert!(out == converted_from_memory(&sender.out));
+    assert!(
+        understudy_checkpoint::stream::verify(&out[..])
+            .unwrap()
+            .faults
+            .iter()
+            .all(|fault| { !fault.detail.contains("twice") && !fault.detail.contains("0 entries") })
+    );
+}

@@ -2,7 +2,7 @@
 //! restoring domains.
 //!
 //! ```text
-//!        helper/   standby/                           whole operations
+//!        helper/   standby/   convert/                whole operations
 //!        domain/   restore/                           sequences: what to ask in which order
 //!      ─────────┬────────────────────────────────────────────────
 //!        control/ Xen    mapping    evtchn    xenstore/   qmp/   xl
@@ -33,6 +33,7 @@
 //! | [`restore`] | rebuilding a domain from records |
 //! | [`standby`] | a domain that is ready for a takeover |
 //! | [`helper`] | a replacement for `libxl-save-helper` |
+//! | [`convert`] | a replacement for `convert-legacy-stream` |
 //! | [`domain_labels`] | labels in xenstore: a guest's generation and engine |
 //! | [`process`] | a process, named so that no other can be mistaken for it |
 //! | [`vifs`] | a domain's network interfaces on this host |
@@ -40,9 +41,9 @@
 //! Works on Xen 4.17 to 4.22 without any of Xen's libraries: their interface changes with each release, the hypervisor's
 //! hardly ever. [`abi`] says how that is checked.
 //!
-//! `unsafe` is allowed in `hypervisor`, `privcmd`, `mapping`, `evtchn` and `simulated`. Four other files use it, each with
+//! `unsafe` is allowed in `hypervisor`, `privcmd`, `mapping`, `evtchn` and `simulated`. Five other files use it, each with
 //! its reason: `domain/peek.rs` reads guest memory word by word, `standby/pages.rs` and `restore/memory.rs` lend pages of a
-//! domain that does not run, `helper/signal.rs` takes over a descriptor.
+//! domain that does not run, `helper/signal.rs` and `convert/descriptors.rs` take over a descriptor.
 
 // Printing panics when the reader is gone and blocks when it is slow.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
@@ -50,6 +51,7 @@
 
 pub mod abi;
 mod control;
+pub mod convert;
 pub mod domain;
 pub mod domain_labels;
 mod error;

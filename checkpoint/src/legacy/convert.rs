@@ -327,16 +327,13 @@ impl Converter {
     fn check_told(&self, head: &Head) -> Result<(), Defect> {
         let told = |detail: String| Err(Defect::new(Rule::Told, detail));
         if let Some(word) = self.options.word.filter(|word| *word != head.word) {
-            return told(format!(
-                "A {}-bit sender was named, but the bytes are those of a {head}",
-                word.bits()
-            ));
+            return told(format!("A {}-bit sender was named, but the bytes say: {head}", word.bits()));
         }
         for (guest, who) in [(self.options.guest, "was named"), (self.told, "is what the configuration says")]
         {
             if let Some(guest) = guest.filter(|guest| *guest != head.guest) {
                 return told(format!(
-                    "A guest of kind {} {who}, but the bytes are those of a {head}",
+                    "A guest of kind {} {who}, but the bytes say: {head}",
                     guest_name(guest)
                 ));
             }

@@ -74,7 +74,8 @@ impl<'a> XlHeader<'a> {
             return refuse(format!("Mandatory flags {unknown:#x} are unknown; a newer xl wrote this"));
         }
         if fixed.mandatory.get() & FLAG_STREAM_V2 == 0 {
-            let hint = "This is a legacy stream (before Xen 4.6); convert it first";
+            let hint =
+                "This is a legacy stream (before Xen 4.6); run it through `understudy stream convert` first";
             return Err(Defect::new(Rule::Legacy, hint));
         }
         let length = fixed.data_length.get() as usize;

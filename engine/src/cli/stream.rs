@@ -1,6 +1,6 @@
-//! `understudy stream`: read, check and cut Xen migration streams.
+//! `understudy stream`: read, check, cut and convert Xen migration streams.
 //!
-//! All three take a path or `-`. What is wrong with a stream is told by [`stream`](understudy_checkpoint::stream);
+//! All take a path or `-`. What is wrong with a stream is told by [`stream`](understudy_checkpoint::stream);
 //! here it gets its form and its exit code:
 //!
 //! ```text
@@ -8,16 +8,22 @@
 //!   inspect          0              4                        4
 //!   verify           0              3                        4
 //!   materialize      0         4, or 3 (below)               4
+//!   convert          0         4, or 6 (convert.rs)          4       of a legacy stream
 //! ```
+//!
+//! A legacy stream (before Xen 4.6) is no stream to the first three: they say what it is, and `convert` takes it.
 //!
 //! `materialize` judges the epoch by the rules of `verify` before it writes a byte. With `--unsound` it writes an epoch
 //! that breaks them, and ends with 3.
+
+mod convert;
 
 use super::{CliError, Exit, OutputFormat, print, print_json};
 use crate::output_file::{Allow, write_to};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use understudy_checkpoint::legacy::{Recognised, recognise};
 use understudy_checkpoint::stream::{
     Defect, Ending, Inspection, PageCounts, RecordedEpoch, Recording, Rule, StreamError, Verdict, inspect,
     verify, verify_restore_file, write_restore_file,
@@ -32,6 +38,8 @@ pub(super) enum Command {
     Verify(ReadArgs),
     /// Turn one committed epoch of a checkpointed stream into a plain stream that `xl restore` takes
     Materialize(MaterializeArgs),
+    /// Turn a legacy stream (Xen 3.1 to 4.5) into one that `xl restore` of today takes
+    Convert(convert::Args),
 }
 
 /// A stream to read.
@@ -66,16 +74,61 @@ pub(super) fn run(command: Command) -> Result<Exit, CliError> {
         Command::Inspect(args) => run_inspect(&args),
         Command::Verify(args) => run_verify(&args),
         Command::Materialize(args) => run_materialize(&args),
+        Command::Convert(args) => convert::run(&args),
     }
 }
 
-/// Opens a file, or standard input for `-`.
-pub(super) fn open(path: &Path) -> Result<Box<dyn Read + Send>, CliError> {
-    if path == Path::new("-") {
-        return Ok(Box::new(io::stdin()));
+/// What an input is, told from its first bytes.
+enum Opened {
+    /// Something to read, legacy streams excepted.
+    Other(Box<dyn Read + Send>),
+    Legacy(Recognised),
+}
+
+impl Opened {
+    fn at(path: &Path) -> Result<Self, CliError> {
+        let mut input: Box<dyn Read + Send> = if path == Path::new("-") {
+            Box::new(io::stdin())
+        } else {
+            Box::new(File::open(path).map_err(|error| unreadable(path, &error))?)
+        };
+        let (found, read) = recognise(&mut input).map_err(|error| unreadable(path, &error))?;
+        Ok(match found {
+            Some(found) => Self::Legacy(found),
+            None => Self::Other(Box::new(io::Cursor::new(read).chain(input))),
+        })
     }
-    let file = File::open(path).map_err(|error| unreadable(path, &error))?;
-    Ok(Box::new(file))
+}
+
+/// Opens a stream in a file, or on standard input for `-`.
+pub(super) fn open(path: &Path) -> Result<Box<dyn Read + Send>, CliError> {
+    match Opened::at(path)? {
+        Opened::Other(input) => Ok(input),
+        Opened::Legacy(found) => Err(legacy(path, &found)),
+    }
+}
+
+/// The error for an input that is a legacy stream.
+fn legacy(path: &Path, found: &Recognised) -> CliError {
+    let Recognised { envelope, head } = found;
+    CliError::BadInput(format!(
+        "{}: This is a legacy stream (before Xen 4.6), {envelope}: {head}. `understudy stream convert` makes a stream of \
+         today of it",
+        path.display()
+    ))
+}
+
+/// Opens a stream for a command that answers in JSON, too.
+fn open_to_answer(args: &ReadArgs) -> Result<Box<dyn Read + Send>, CliError> {
+    match Opened::at(&args.file)? {
+        Opened::Other(input) => Ok(input),
+        Opened::Legacy(found) => {
+            if args.output == OutputFormat::Json {
+                print_json(&convert::described(&found))?;
+            }
+            Err(legacy(&args.file, &found))
+        }
+    }
 }
 
 /// The error for an input that the system does not give.
@@ -89,7 +142,7 @@ pub(super) fn unsound(path: &Path, error: &StreamError) -> CliError {
 }
 
 fn run_inspect(args: &ReadArgs) -> Result<Exit, CliError> {
-    let found = inspect(open(&args.file)?).map_err(|error| unreadable(&args.file, &error))?;
+    let found = inspect(open_to_answer(args)?).map_err(|error| unreadable(&args.file, &error))?;
     match args.output {
         OutputFormat::Json => print_json(&found)?,
         OutputFormat::Text => print(&describe(&found))?,
@@ -159,7 +212,7 @@ fn describe(found: &Inspection) -> String {
 }
 
 fn run_verify(args: &ReadArgs) -> Result<Exit, CliError> {
-    let verdict = verify(open(&args.file)?).map_err(|error| unreadable(&args.file, &error))?;
+    let verdict = verify(open_to_answer(args)?).map_err(|error| unreadable(&args.file, &error))?;
     match args.output {
         OutputFormat::Json => print_json(&verdict)?,
         OutputFormat::Text => print(&judge(&verdict))?,

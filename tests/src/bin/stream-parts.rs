@@ -1,9 +1,11 @@
-//! Takes streams apart for `tests/peer-verify`.
+//! Takes streams apart, and writes legacy ones, for `tests/peer-verify`, `tests/peer-legacy` and the rig.
 //!
 //! ```text
 //!   stream-parts rewrite IN OUT    every item read and written again from its typed form
 //!   stream-parts libxc   IN OUT    the libxc layer alone, of all epochs, with an END if it has none
 //!   stream-parts sample  OUT       a small saved HVM guest; prints where its parts begin
+//!   stream-parts legacy  IN OUT 32|64 [bare]    a saved guest, as a toolstack of Xen 4.5 with such words saved it
+//!   stream-parts large   OUT       a legacy stream of an HVM guest, 1 GiB of pages
 //! ```
 
 use std::fs::File;
@@ -11,9 +13,13 @@ use std::io::{BufWriter, Error, Result, Write};
 use std::path::Path;
 use understudy_checkpoint::domain::{Description, DomainState, GuestKind, Sink};
 use understudy_checkpoint::epoch::Image;
-use understudy_checkpoint::stream::libxc::{CpuidLeaf, HvmContext, HvmParam, MsrEntry, Record, TscInfo};
+use understudy_checkpoint::legacy::WordSize;
+use understudy_checkpoint::stream::libxc::{
+    CpuidLeaf, DomainType, HvmContext, HvmParam, MsrEntry, Record, TscInfo,
+};
 use understudy_checkpoint::stream::{Content, Item, Items, Reader, libxc, libxl, write_restore_file, xl};
-use understudy_checkpoint::{PAGE_SIZE, PageEntry, PageType, Pfn};
+use understudy_checkpoint::{PAGE_SIZE, Page, PageEntry, PageType, Pfn};
+use understudy_tests::legacy::{Guest, Sender, Xen, plain};
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -22,7 +28,12 @@ fn main() -> Result<()> {
         ["rewrite", from, to] => copy(from, to, rewrite, |_, _| {}),
         ["libxc", from, to] => copy(from, to, libxc_alone, end_libxc),
         ["sample", to] => sample(to),
-        _ => Err(Error::other("usage: stream-parts rewrite IN OUT | libxc IN OUT | sample OUT")),
+        ["legacy", from, to, bits] => legacy(from, to, bits, false),
+        ["legacy", from, to, bits, "bare"] => legacy(from, to, bits, true),
+        ["large", to] => large(to),
+        _ => Err(Error::other(
+            "usage: stream-parts rewrite IN OUT | libxc IN OUT | sample OUT | legacy IN OUT 32|64 [bare] | large OUT",
+        )),
     }
 }
 
@@ -155,4 +166,41 @@ fn hvm_context() -> Vec<u8> {
     let mut header = [0; 24];
     header[..8].copy_from_slice(&[0x86, 0x12, 0x38, 0x54, 1, 0, 0, 0]);
     [entry(1, &header), entry(2, &[9; 5]), entry(0, &[])].concat()
+}
+
+fn legacy(from: &str, to: &str, bits: &str, bare: bool) -> Result<()> {
+    let word = match bits {
+        "32" => WordSize::Four,
+        "64" => WordSize::Eight,
+        _ => return Err(Error::other("words have 32 or 64 bits")),
+    };
+    let mut guest = Guest::read(&std::fs::read(from)?);
+    if bare {
+        guest.config.clear();
+    }
+    std::fs::write(to, plain(&guest, word, Xen::V4_5))
+}
+
+/// Pages of the large guest: 1 GiB.
+const LARGE_PAGES: u64 = 1 << 18;
+
+fn large(to: &str) -> Result<()> {
+    let mut guest = Guest::new(DomainType::Hvm);
+    guest.frames = LARGE_PAGES as u32;
+    guest.context = vec![1; 4112];
+    guest.emulator = [&b"QEVM"[..], &[2; 6000]].concat();
+    let pages: Vec<Page> = (0..1024).map(|seed| [seed as u8; PAGE_SIZE]).collect();
+    let mut out = BufWriter::new(File::create(to)?);
+    let mut sender = Sender::new(WordSize::Eight, Xen::V4_5);
+    sender.head(&guest);
+    sender.tsc(&guest);
+    for first in (0..LARGE_PAGES).step_by(pages.len()) {
+        let item = |(index, page)| (Pfn(first + index), PageType::Normal, Some(page));
+        sender.batch(&(0..).zip(&pages).map(item).collect::<Vec<_>>());
+        out.write_all(&std::mem::take(&mut sender.out))?;
+    }
+    sender.end_body(&guest, true, false);
+    sender.tail(&guest);
+    out.write_all(&sender.out)?;
+    out.flush()
 }
