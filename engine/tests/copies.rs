@@ -283,7 +283,7 @@ fn auto_goes_live_where_much_waits() {
     let idle = pair.a().wait_for(|status| status.protected && !status.colo.reason.is_empty());
     assert!(!idle.colo.live, "{:#?}", idle.colo);
     let begun = Instant::now();
-    while !pair.a().guest().is_some_and(|status| status.colo.released_by_match > 100) {
+    while pair.a().guest().is_none_or(|status| status.colo.released_by_match <= 100) {
         set(&mut client, "key", "1");
         assert!(begun.elapsed() < HANG, "{:#?}", pair.a().guest());
     }
