@@ -19,6 +19,7 @@
 //! * [`replay`] a recorded guest through the whole engine
 //! * [`request_server`] one request for each connection: under the control socket and the metrics page
 //! * [`signals`] a clean shutdown on SIGINT and SIGTERM, and what SIGHUP means
+//! * [`trust`] certificates: this end's, and whose others are
 //! * [`witness`] the third party as a process
 
 // They panic where nobody reads, and wait for who reads slowly.
@@ -44,4 +45,5 @@ pub mod preflight;
 pub mod replay;
 pub mod request_server;
 pub mod signals;
+pub mod trust;
 pub mod witness;

@@ -12,8 +12,8 @@ use std::os::fd::AsRawFd;
 /// The meaning of SIGHUP for a process. It is sent when the terminal is closed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Hangup {
-    /// The process continues: guests depend on it.
-    Ignored,
+    /// The process continues, since guests depend on it, and is to read its certificates anew.
+    Reloads,
     /// The process ends in order: it works for whoever sat at the terminal.
     Ends,
     /// The process dies at once, as without a handler.
@@ -27,6 +27,7 @@ pub struct ShutdownSignal {
     descriptor: SignalFd,
     signals: SigSet,
     hangup: Hangup,
+    reload: bool,
 }
 
 impl ShutdownSignal {
@@ -38,23 +39,21 @@ impl ShutdownSignal {
         if hangup != Hangup::Kills {
             signals.add(Signal::SIGHUP);
         }
-        if hangup == Hangup::Ignored {
+        if hangup == Hangup::Reloads {
             // Other daemons open their logs anew or tell of themselves on these; here they would end the guests.
             signals.add(Signal::SIGUSR1);
             signals.add(Signal::SIGUSR2);
         }
         signals.thread_block()?;
         let descriptor = SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
-        Ok(Self { descriptor, signals, hangup })
+        Ok(Self { descriptor, signals, hangup, reload: false })
     }
 
     /// The name of the signal that arrived and by which to end.
     pub fn arrived(&mut self) -> io::Result<Option<&'static str>> {
         while let Some(info) = self.descriptor.read_signal()? {
             match i32::try_from(info.ssi_signo).ok().and_then(|number| Signal::try_from(number).ok()) {
-                Some(Signal::SIGHUP) if self.hangup == Hangup::Ignored => {
-                    tracing::info!("SIGHUP is passed over: settings are read at the start only");
-                }
+                Some(Signal::SIGHUP) if self.hangup == Hangup::Reloads => self.reload = true,
                 Some(signal @ (Signal::SIGUSR1 | Signal::SIGUSR2)) => {
                     tracing::info!(
                         signal = signal.as_str(),
@@ -66,6 +65,12 @@ impl ShutdownSignal {
             }
         }
         Ok(None)
+    }
+
+    /// Whether a signal came since this was asked last that tells to read certificates anew. Ask it after
+    /// [`arrived`](Self::arrived).
+    pub fn take_reload(&mut self) -> bool {
+        std::mem::take(&mut self.reload)
     }
 
     /// From here on the signals end this process at once.

@@ -47,6 +47,7 @@ fn page() -> String {
     meter.copy_refused(Some(HoldReason::Memory));
     metrics.set_link("b", true);
     metrics.set_witness(true);
+    metrics.set_certificate_expiry(Some(1_924_905_600));
     metrics.set_loop_stall(0.0);
     metrics.begin_witness();
     metrics.text()

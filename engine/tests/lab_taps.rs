@@ -71,7 +71,7 @@ impl Pair {
 
     fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let (witness, address, _) = witness(dir.path(), "127.0.0.1:0");
+        let (witness, address, _) = witness(dir.path(), "127.0.0.1:0", &[]);
         let (at_a, at_b) = (free_address(), free_address());
         let start = |name, listen, peer: (&str, SocketAddr), more: &[&str]| {
             let (peer, witness) = (format!("{}={}", peer.0, peer.1), address.to_string());

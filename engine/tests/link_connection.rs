@@ -6,7 +6,7 @@ use mio::{Events, Interest, Poll, Token};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
-use understudy::connection::{Connection, ConnectionError, Fill};
+use understudy::connection::{Connection, ConnectionError, Dialing, Fill, Security};
 use understudy_checkpoint::{Epoch, Generation};
 use understudy_link::{Event, GuestFrame, GuestId, Identity, Lane, LinkError, RefuseReason, Service, encode};
 use understudy_session::{NodeName, Time, ToPrimary};
@@ -86,15 +86,23 @@ fn accept(listener: &TcpListener, service: Service) -> End {
     loop {
         assert!(began.elapsed() < HANG_GUARD, "nobody connects");
         if let Ok((stream, remote)) = listener.accept() {
-            return End::new(Connection::accepted(stream, remote, service, Time(0)));
+            let plain = Security::PlainLoopback;
+            return End::new(Connection::accepted(stream, remote, service, &plain, Time(0)));
         }
     }
+}
+
+/// a's end of a connection to b.
+fn dial(remote: SocketAddr) -> Result<End, ConnectionError> {
+    let (peer, this) = (NodeName("b".into()), identity("a"));
+    let dialing = Dialing { peer, remote, service: Service::Node, this };
+    Connection::dial(dialing, &Security::PlainLoopback, Time(0)).map(End::new)
 }
 
 /// Both ends of an open link between a and b.
 fn link() -> (End, End) {
     let (listener, address) = listener();
-    let mut a = End::new(Connection::dial(address, Service::Node, identity("a"), Time(0)).unwrap());
+    let mut a = dial(address).unwrap();
     let mut b = accept(&listener, Service::Node);
     // The dialing end sends its hello as soon as it is connected.
     a.poll.poll(&mut Events::with_capacity(4), Some(HANG_GUARD)).unwrap();
@@ -148,7 +156,7 @@ fn a_goodbye_arrives_before_the_end() {
 #[test]
 fn a_refusal_says_why() {
     let (listener, address) = listener();
-    let mut a = End::new(Connection::dial(address, Service::Node, identity("a"), Time(0)).unwrap());
+    let mut a = dial(address).unwrap();
     let mut b = accept(&listener, Service::Witness);
     a.poll.poll(&mut Events::with_capacity(4), Some(HANG_GUARD)).unwrap();
     a.connection.flush().unwrap();
@@ -184,8 +192,7 @@ fn an_end_that_says_nothing_is_given_up() {
 fn a_connection_that_nobody_takes_is_an_error_not_a_wait() {
     let (listener, address) = listener();
     drop(listener);
-    let outcome = Connection::dial(address, Service::Node, identity("a"), Time(0)).map(End::new);
-    let error = outcome.map_err(ConnectionError::from).and_then(|mut end| end.next()).unwrap_err();
+    let error = dial(address).and_then(|mut end| end.next()).unwrap_err();
     assert!(matches!(error, ConnectionError::Io(_)), "{error}");
 }
 

@@ -23,7 +23,7 @@ impl Pair {
         let switch = Switch::start(&directory.path().join("switch"), None).unwrap();
         let uplink = switch.path().to_str().unwrap().to_owned();
         let (at_a, at_b) = (free_address(), free_address());
-        let (witness, at_witness, _) = witness(directory.path(), "127.0.0.1:0");
+        let (witness, at_witness, _) = witness(directory.path(), "127.0.0.1:0", &[]);
         let at_witness = at_witness.to_string();
         let peer = format!("a={at_a}");
         let args = ["--witness", &at_witness, "--peer", &peer, "--uplink", &uplink];

@@ -80,7 +80,7 @@ fn a_primary_whose_log_cannot_be_written_goes_on_when_there_is_something_to_log(
     for (name, stderr) in [("full", full()), ("closed", closed())] {
         let directory = tempfile::tempdir().unwrap();
         let (a, b) = (free_address(), free_address());
-        let (_watching, at, _) = witness(directory.path(), "127.0.0.1:0");
+        let (_watching, at, _) = witness(directory.path(), "127.0.0.1:0", &[]);
         let as_secondary = || node("b", directory.path(), b, &["--witness", &at.to_string()]);
         let (holding, _) = as_secondary();
         let (mut running, client) = primary(directory.path(), (a, b, at), "info", stderr);
@@ -99,7 +99,7 @@ fn a_reader_that_reads_no_more_stops_no_node() {
     let directory = tempfile::tempdir().unwrap();
     let (a, b) = (free_address(), free_address());
     let (_reader, writer) = std::io::pipe().unwrap();
-    let (_watching, at, _) = witness(directory.path(), "127.0.0.1:0");
+    let (_watching, at, _) = witness(directory.path(), "127.0.0.1:0", &[]);
     let (_holding, _) = node("b", directory.path(), b, &["--witness", &at.to_string()]);
     let (_running, client) = primary(directory.path(), (a, b, at), "trace", writer.into());
     wait_for(&client, is_protected);

@@ -23,7 +23,7 @@ impl Pair {
     fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let (at_a, at_b) = (free_address(), free_address());
-        let (witness, at_witness, _) = witness(directory.path(), "127.0.0.1:0");
+        let (witness, at_witness, _) = witness(directory.path(), "127.0.0.1:0", &[]);
         let at_witness = at_witness.to_string();
         let peer = format!("a={at_a}");
         let args = ["--witness", &at_witness, "--peer", &peer];

@@ -5,8 +5,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use understudy::control::status::{
-    ColoStatus, FORMAT, GuestStatus, PageCounts, PauseParts, PeerStatus, Quantiles, Takeover, WaitingStatus,
-    WitnessKind, WitnessStatus,
+    CertificateStatus, ColoStatus, FORMAT, GuestStatus, PageCounts, PauseParts, PeerStatus, Quantiles,
+    Takeover, WaitingStatus, WitnessKind, WitnessStatus,
 };
 use understudy::control::{GuestRole, GuestState, Status};
 
@@ -81,6 +81,10 @@ fn whole() -> Status {
             connected: true,
             reason: String::new(),
         },
+        certificate: Some(CertificateStatus {
+            fingerprint: "ba7816bf".repeat(8),
+            expires: Some(1_924_905_600),
+        }),
         peers: vec![PeerStatus {
             node: "b".into(),
             address: Some("127.0.0.1:7002".parse().unwrap()),

@@ -37,7 +37,7 @@ fn kill(mut running: Running) {
 fn without_secondary_and_witness_the_guest_is_paused_and_goes_on_when_the_witness_is_back() {
     let directory = tempfile::tempdir().unwrap();
     let (a, b, listen) = (free_address(), free_address(), free_address().to_string());
-    let (watching, _, _) = witness(directory.path(), &listen);
+    let (watching, _, _) = witness(directory.path(), &listen, &[]);
     let (holding, _) = node("b", directory.path(), b, &["--witness", &listen]);
     let guest = "name=g1,memory=16M,mac=52:54:00:00:00:01,ip=10.77.0.11,load=mixed";
     let peer = format!("b={b}");
@@ -51,7 +51,7 @@ fn without_secondary_and_witness_the_guest_is_paused_and_goes_on_when_the_witnes
     let paused = wait_for(&client, |guest| guest.state == GuestState::PausedUndecided);
     assert!(!paused.protected && !paused.reason.is_empty(), "it says why: {paused:?}");
 
-    let (_watching, _, _) = witness(directory.path(), &listen);
+    let (_watching, _, _) = witness(directory.path(), &listen, &[]);
     let alone = wait_for(&client, |guest| guest.state == GuestState::Unprotected);
     assert_eq!(alone.generation, paused.generation, "nobody else was in charge meanwhile");
 
@@ -72,7 +72,7 @@ fn page(metrics: SocketAddr) -> String {
 fn a_guest_of_another_host_is_refused_in_words_and_protected_once_that_host_is_back() {
     let directory = tempfile::tempdir().unwrap();
     let (a, b, listen) = (free_address(), free_address(), free_address().to_string());
-    let (_watching, _, _) = witness(directory.path(), &listen);
+    let (_watching, _, _) = witness(directory.path(), &listen, &[]);
     let guest = "name=g1,memory=16M,mac=52:54:00:00:00:01,ip=10.77.0.11,load=idle";
     let (to_a, to_b) = (format!("a={a}"), format!("b={b}"));
     let of_b = ["--witness", &listen, "--peer", &to_a, "--guest", guest];

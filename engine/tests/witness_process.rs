@@ -9,6 +9,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 use understudy::connection::ConnectionError;
+use understudy::connection::Security;
 use understudy::witness::{News, WitnessLink};
 use understudy_checkpoint::Generation;
 use understudy_link::{
@@ -249,7 +250,7 @@ fn a_witness_that_hangs_is_noticed_and_an_idle_one_is_kept() {
     let witness = Witness::start(state.path());
     let (began, mut poll) = (Instant::now(), Poll::new().unwrap());
     let from = Identity { node: NodeName("a".into()), instance: 1 };
-    let mut link = WitnessLink::dial(witness.address, from, Time(0)).unwrap();
+    let mut link = WitnessLink::dial(witness.address, from, &Security::PlainLoopback, Time(0)).unwrap();
     link.register(poll.registry(), Token(0), Interest::READABLE | Interest::WRITABLE).unwrap();
     keep(&mut link, &mut poll, began, Duration::from_secs(5)).unwrap();
     assert!(link.is_up());

@@ -46,7 +46,7 @@ fn asked(state: &Path, words: &[&str]) -> (Option<i32>, String) {
 #[test]
 fn a_witness_that_cannot_write_says_so_and_its_records_are_shown_and_forgotten() {
     let directory = tempfile::tempdir().unwrap();
-    let (watching, at, page) = witness(directory.path(), "127.0.0.1:0");
+    let (watching, at, page) = witness(directory.path(), "127.0.0.1:0", &[]);
     let (state, away) = (directory.path().join("witness"), directory.path().join("away"));
     let text = metrics(page);
     assert!(text.contains("understudy_witness_requests_total{outcome=\"failed\"} 0"), "{text}");

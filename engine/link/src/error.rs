@@ -98,6 +98,17 @@ pub enum LinkError {
         /// Why, in the peer's words.
         detail: String,
     },
+    /// The peer's certificate is another node's.
+    #[error(
+        "The other end calls itself {said} and has the certificate of {proven}; give it its own name, or the certificate of \
+         {said} its place on the other end"
+    )]
+    NotItsName {
+        /// Whose certificate it is.
+        proven: String,
+        /// What its hello says.
+        said: String,
+    },
     /// A peer that was asked whether it is there has not said anything for long.
     #[error("The peer does not answer any more; check its host and the network between")]
     Silent,

@@ -86,6 +86,30 @@ pub(super) fn read_hello(frame: Frame<'_>, service: Service) -> Result<(Hello, A
     Ok((hello, answer))
 }
 
+/// What the name of a reader of records at the witness begins with: its process number, a dot and the name of its node
+/// follow. It may be connected beside that node, and may only read.
+pub const READER_PREFIX: &str = "look.";
+
+/// Refuses a hello whose name is not that of the certificate.
+pub(super) fn check_name(
+    proven: &NodeName,
+    said: &NodeName,
+    service: Service,
+) -> Result<(), (RefuseReason, String)> {
+    if said == proven || service == Service::Witness && is_reader_of(said, proven) {
+        return Ok(());
+    }
+    let why = format!("This certificate is that of {proven}, and the hello says {said}");
+    Err((RefuseReason::UnknownNode, why))
+}
+
+/// Whether `said` is the name of a reader of records that belongs to `node`.
+fn is_reader_of(said: &NodeName, node: &NodeName) -> bool {
+    let name = said.0.strip_prefix(READER_PREFIX).and_then(|rest| rest.split_once('.'));
+    // A long name may be cut.
+    name.is_some_and(|(_, name)| !name.is_empty() && node.0.starts_with(name))
+}
+
 pub(super) fn unexpected(expected: &'static str, found: &Frame<'_>) -> LinkError {
     LinkError::Unexpected { expected, found: found.kind_name() }
 }
@@ -232,6 +256,22 @@ mod tests {
             let open: Vec<_> = nodes.iter().map(|node| node.open.map(|(id, _)| id)).collect();
             prop_assert!(open[0].is_some() && open[0] == open[1], "{:?}", open);
         }
+    }
+
+    #[test]
+    fn a_proven_name_is_the_only_one_that_may_be_said() {
+        let name = |name: &str| NodeName(name.into());
+        let proven = name("a");
+        assert!(check_name(&proven, &proven, Service::Node).is_ok());
+        for said in ["b", "A", "a.", "", "look.7.b", "look.7.", "look.a"] {
+            for service in [Service::Node, Service::Witness] {
+                let (reason, why) = check_name(&proven, &name(said), service).unwrap_err();
+                assert_eq!(reason, RefuseReason::UnknownNode);
+                assert!(why.contains("certificate is that of a"), "{why}");
+            }
+        }
+        assert!(check_name(&proven, &name("look.7.a"), Service::Witness).is_ok());
+        assert!(check_name(&proven, &name("look.7.a"), Service::Node).is_err(), "there is nothing to read");
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::{
 };
 use alloc::borrow::ToOwned;
 use understudy_checkpoint::OutOfMemory;
-use understudy_session::Time;
+use understudy_session::{NodeName, Time};
 
 /// Why a link is over.
 #[derive(thiserror::Error, Debug)]
@@ -79,6 +79,8 @@ pub struct Link {
     /// What both ends speak, once the link is open.
     version: u16,
     begun: Time,
+    /// Who the peer is, where something below this link proves it.
+    proven: Option<NodeName>,
     decoder: Decoder,
     outbox: Outbox,
 }
@@ -99,7 +101,18 @@ impl Link {
 
     fn new(service: Service, handshake: Handshake, begun: Time) -> Self {
         let (decoder, outbox) = (Decoder::new(), Outbox::default());
-        Self { service, handshake, version: *VERSIONS.start(), begun, decoder, outbox }
+        Self { service, handshake, version: *VERSIONS.start(), begun, proven: None, decoder, outbox }
+    }
+
+    /// The peer has proven to be `node`: a hello, or an answer to one, that says another name ends the link. Call it
+    /// before [`next_event`](Self::next_event) looks at what it has sent.
+    pub fn peer_is(&mut self, node: NodeName) {
+        self.proven = Some(node);
+    }
+
+    /// Who the peer has proven to be.
+    pub fn proven(&self) -> Option<&NodeName> {
+        self.proven.as_ref()
     }
 
     /// The version that both ends of an open link speak.
@@ -226,6 +239,11 @@ impl Link {
             }
             Some(frame) => handshake::read_answer(frame)?,
         };
+        if let Some(proven) = &self.proven
+            && *proven != peer.node
+        {
+            return Err(LinkError::NotItsName { proven: proven.0.clone(), said: peer.node.0 }.into());
+        }
         self.open(version);
         Ok(Some(Event::Up(peer)))
     }
@@ -235,6 +253,10 @@ impl Link {
             return Ok(None);
         };
         let (hello, answer) = handshake::read_hello(frame, self.service)?;
+        let answer = answer.and_then(|version| match &self.proven {
+            Some(proven) => handshake::check_name(proven, &hello.from.node, self.service).map(|()| version),
+            None => Ok(version),
+        });
         match answer {
             Ok(version) => {
                 self.handshake = Handshake::Deciding { version };

@@ -73,6 +73,9 @@ pub(super) struct Args {
     /// Form of the report
     #[arg(long, value_name = "FORM", value_enum, default_value_t)]
     output: OutputFormat,
+    /// Links and witness without TLS, to compare
+    #[arg(long)]
+    plain: bool,
     /// Keep the processes' logs even if every check held
     #[arg(long)]
     keep_logs: bool,
@@ -148,6 +151,7 @@ impl Args {
             suspend_takes: self.suspend_takes,
             guests: self.guests,
             clients: self.clients,
+            plain: self.plain,
             keep_logs: self.keep_logs,
             etcd,
             node_flags: Vec::new(),
@@ -168,7 +172,7 @@ impl Args {
 }
 
 fn etcd_of(witness: Option<WitnessAddress>, etcd: EtcdSettings) -> Result<Option<EtcdConfig>, CliError> {
-    match WitnessConfig::decide(witness, etcd, Transport::PlainLoopback)? {
+    match WitnessConfig::decide(witness, etcd, &Transport::PlainLoopback)? {
         None => Ok(None),
         Some(WitnessConfig::Etcd(etcd)) => Ok(Some(etcd)),
         Some(WitnessConfig::Own(_)) => Err(CliError::Usage(

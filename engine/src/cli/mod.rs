@@ -4,6 +4,8 @@
 //!   drill                                    everything at once, on this machine, with a report
 //!   doctor                                   what a dead engine left on this host
 //!   node      witness                        the processes that stay
+//!   keygen    invite    join                 by which certificate other hosts know this one
+//!   trust     reload                         who is known here
 //!   preflight                                why a guest cannot be protected, before anybody tries
 //!   status    protect   unprotect            asked of a running node over its control socket
 //!   switchover   takeover   remus
@@ -20,6 +22,7 @@ mod doctor;
 mod documented;
 mod drill;
 mod exit;
+mod keygen;
 mod log;
 mod node;
 mod preflight;
@@ -27,6 +30,7 @@ mod remus;
 mod replay;
 mod status;
 mod stream;
+mod trust;
 mod wish;
 mod witness;
 
@@ -60,6 +64,12 @@ enum Command {
     Doctor(doctor::Args),
     /// Rehearse failures in the lab and report what was lost (nothing) and how long it took
     Drill(drill::Args),
+    /// Let a node or witness join this one, once: prints the line to run there
+    Invite(trust::InviteArgs),
+    /// Join a node or witness by its invitation: each trusts the other's certificate from then on
+    Join(trust::JoinArgs),
+    /// Make the certificate by which other hosts know this one
+    Keygen(keygen::Args),
     /// Say why a guest of real Xen cannot be protected towards another host, and what to do
     Preflight(preflight::Args),
     /// Run this host's engine: it protects guests, holds copies of its peers' guests, and takes over
@@ -90,9 +100,14 @@ enum Command {
     Unprotect(wish::Args),
     /// Run a guest recorded on real Xen through the whole engine
     Replay(replay::Args),
+    /// Have a running node read its certificates anew
+    Reload(trust::ReloadArgs),
     /// Read, check and cut Xen migration streams
     #[command(subcommand)]
     Stream(stream::Command),
+    /// Show whom this host trusts by its certificate, or end that
+    #[command(subcommand)]
+    Trust(trust::TrustCommand),
 }
 
 /// How a result is written to standard output.
@@ -204,6 +219,9 @@ fn run(command: Command) -> Result<Exit, CliError> {
         Command::Colo(command) => colo::run(command),
         Command::Doctor(args) => doctor::run(args),
         Command::Drill(args) => drill::run(args),
+        Command::Invite(args) => trust::run_invite(&args),
+        Command::Join(args) => trust::run_join(&args),
+        Command::Keygen(args) => keygen::run(&args),
         Command::Preflight(args) => preflight::run(args),
         Command::Node(args) => node::run(args),
         Command::Primary(args) => node::run_former(node::Former::Primary, args),
@@ -218,6 +236,8 @@ fn run(command: Command) -> Result<Exit, CliError> {
         Command::Discard(args) => wish::run_discard(args),
         Command::Unprotect(args) => wish::run(Wish::Unprotect, args),
         Command::Replay(args) => replay::run(args),
+        Command::Reload(args) => trust::run_reload(&args),
+        Command::Trust(command) => trust::run_trust(command),
         Command::Stream(command) => stream::run(command),
     }
 }

@@ -44,7 +44,7 @@ fn run_decided(config: NodeConfig) -> Result<Exit, CliError> {
     let attempt = |source| CliError::System { attempt: "Signals cannot be watched".into(), source };
     raise_limit();
     // Before any thread: threads inherit that signals go to the loop.
-    let shutdown = ShutdownSignal::install(Hangup::Ignored).map_err(attempt)?;
+    let shutdown = ShutdownSignal::install(Hangup::Reloads).map_err(attempt)?;
     let (node, _handle) = Node::open(config)?;
     node.run(Some(shutdown))?;
     Ok(Exit::Ok)
@@ -98,6 +98,7 @@ impl From<NodeError> for CliError {
         match error {
             NodeError::Unusable { .. }
             | NodeError::Etcd(_)
+            | NodeError::Credentials(_)
             | NodeError::Control(_)
             | NodeError::Guest { .. } => Self::Usage(text),
             NodeError::Hypervisor(_) => Self::Refused(text),

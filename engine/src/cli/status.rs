@@ -17,6 +17,7 @@ use crate::console;
 use crate::control::status::{Quantiles, WitnessKind};
 use crate::control::{Client, ClientError, GuestRole, GuestState, GuestStatus, Status};
 use std::fmt::Write;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Arguments of `status`.
 #[derive(clap::Args, Debug)]
@@ -220,7 +221,20 @@ fn head(status: &Status) -> String {
     for (name, reason) in std::iter::once(witness).chain(peers).filter(|(_, reason)| !reason.is_empty()) {
         let _ = writeln!(text, "  └ {name}: {reason}");
     }
+    let days = status.certificate.as_ref().and_then(|own| own.expires).map(days_until);
+    if let Some(days) = days.filter(|days| *days < EXPIRY_SAID_DAYS) {
+        let _ = writeln!(text, "  └ certificate: good for {days} days more; have it signed anew, and reload");
+    }
     text
+}
+
+/// A certificate that is good for less than this is told of.
+const EXPIRY_SAID_DAYS: u64 = 30;
+
+/// Whole days from now to a time in seconds since 1970; 0 once it has gone by.
+pub(super) fn days_until(seconds: u64) -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
+    seconds.saturating_sub(now) / (24 * 60 * 60)
 }
 
 fn row(guest: &GuestStatus) -> [String; 9] {
@@ -387,6 +401,7 @@ mod tests {
                 connected: true,
                 reason: String::new(),
             },
+            certificate: None,
             peers: vec![PeerStatus {
                 node: "b".into(),
                 address: None,

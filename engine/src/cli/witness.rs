@@ -27,6 +27,9 @@ pub(super) struct Args {
     /// Where to serve Prometheus metrics (HTTP, /metrics)
     #[arg(long, value_name = "ADDR", value_parser = parse_address)]
     metrics: Option<SocketAddr>,
+    /// Directory of its certificate and of those that it trusts: nodes are taken over mutual TLS, and no others
+    #[arg(long, value_name = "DIR")]
+    tls: Option<PathBuf>,
 }
 
 #[derive(clap::Subcommand, Debug)]
@@ -77,7 +80,7 @@ pub(super) fn run(args: Args) -> Result<Exit, CliError> {
         return Err(CliError::Usage("A witness needs --listen and --state".into()));
     };
     raise_limit();
-    let transport = Transport::PlainLoopback;
+    let transport = args.tls.map_or(Transport::PlainLoopback, |directory| Transport::Tls { directory });
     let listen = transport.admit(listen).map_err(|error| CliError::Usage(error.to_string()))?;
     let mut daemon = Daemon::open(Config { listen, state, metrics: args.metrics, transport })?;
     let address = daemon.address().map_err(|error| CliError::Internal(error.to_string()))?;
@@ -189,6 +192,7 @@ impl From<DaemonError> for CliError {
     fn from(error: DaemonError) -> Self {
         match error {
             DaemonError::Store(error) => error.into(),
+            DaemonError::Credentials(_) => Self::Usage(error.to_string()),
             DaemonError::Listen { ref source, .. } if is_exhausted(source) => {
                 Self::Internal(error.to_string())
             }

@@ -11,6 +11,7 @@ use super::text::{address_from_text, parse_peer, peers_from_table, witness_from_
 use super::witness::{EtcdSettings, WitnessAddress, WitnessConfig};
 use super::{ConfigError, GuestSettings, NodeConfig, check_new_name, deprecated, guest};
 use crate::connection::Transport;
+use crate::trust::WITNESS;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -47,6 +48,10 @@ pub struct Settings {
     #[arg(long, value_name = "ADDR")]
     #[serde(deserialize_with = "witness_from_text")]
     pub witness: Option<WitnessAddress>,
+    /// Directory of this node's certificate and of those that it trusts: links and the witness are reached over mutual
+    /// TLS, and so may be on other machines.
+    #[arg(long, value_name = "DIR")]
+    pub tls: Option<PathBuf>,
     /// Path of the local control socket that `status` and the other commands talk to; two nodes of one host need two
     /// [default: /run/understudy/control.sock].
     #[arg(long, value_name = "PATH")]
@@ -115,6 +120,7 @@ impl Settings {
             listen: self.listen.or(below.listen),
             peers: list(self.peers, below.peers),
             witness: self.witness.or(below.witness),
+            tls: self.tls.or(below.tls),
             control: self.control.or(below.control),
             metrics: self.metrics.or(below.metrics),
             uplink: self.uplink.or(below.uplink),
@@ -129,11 +135,21 @@ impl Settings {
         }
     }
 
+    /// What connections there are.
+    pub fn transport(&self) -> Transport {
+        self.tls.clone().map_or(Transport::PlainLoopback, |directory| Transport::Tls { directory })
+    }
+
     /// Fills in the defaults and checks everything that can be checked without touching the system.
     pub fn decide(self) -> Result<NodeConfig, ConfigError> {
-        let transport = Transport::PlainLoopback;
+        let transport = self.transport();
         let node = self.node.ok_or(ConfigError::Missing("node"))?;
         check_new_name(&node)?;
+        if transport != Transport::PlainLoopback && node == WITNESS {
+            return Err(ConfigError::Conflict(format!(
+                "{WITNESS} is the name of the witness's certificate; give this node another name"
+            )));
+        }
         let mut peers = BTreeMap::new();
         for Peer { name, address } in self.peers {
             if name.0 == node {
@@ -145,7 +161,7 @@ impl Settings {
             }
         }
         let listen = transport.admit(self.listen.ok_or(ConfigError::Missing("listen"))?)?;
-        let witness = WitnessConfig::decide(self.witness, self.etcd, transport)?;
+        let witness = WitnessConfig::decide(self.witness, self.etcd, &transport)?;
         one_service_per_address(listen, witness.as_ref().and_then(WitnessConfig::own), &peers)?;
         self.taps.as_deref().map_or(Ok(()), check_taps)?;
         let hypervisor = self.hypervisor.unwrap_or_default();

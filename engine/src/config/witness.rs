@@ -72,10 +72,10 @@ impl WitnessConfig {
     pub fn decide(
         address: Option<WitnessAddress>,
         etcd: EtcdSettings,
-        transport: Transport,
+        transport: &Transport,
     ) -> Result<Option<Self>, ConfigError> {
         match address {
-            Some(WitnessAddress::Etcd(address)) => etcd.decide(address, transport).map(Self::Etcd).map(Some),
+            Some(WitnessAddress::Etcd(address)) => etcd.decide(address).map(Self::Etcd).map(Some),
             _ if etcd.says_something() => Err(ConfigError::Conflict(
                 "Certificates or a user for etcd are given, and the witness is not etcd; give witness etcd://…, or leave them out"
                     .into(),
@@ -130,7 +130,7 @@ impl EtcdSettings {
             || self.password_file.is_some()
     }
 
-    fn decide(self, address: EtcdAddress, transport: Transport) -> Result<EtcdConfig, ConfigError> {
+    fn decide(self, address: EtcdAddress) -> Result<EtcdConfig, ConfigError> {
         let certificates = match (self.ca, self.certificate, self.key) {
             (Some(ca), Some(certificate), Some(key)) => Some(Certificates { ca, certificate, key }),
             (None, None, None) => None,
@@ -154,7 +154,7 @@ impl EtcdSettings {
         // A plain connection proves nothing about its other end, whoever that is.
         if certificates.is_none() {
             for member in &address.members {
-                transport.admit(*member).map_err(|TransportError::PlainBeyondLoopback(member)| {
+                Transport::PlainLoopback.admit(*member).map_err(|TransportError::PlainBeyondLoopback(member)| {
                     ConfigError::Conflict(format!(
                         "etcd at {member} is not on this machine, so it must be reached with certificates; give etcd-ca, \
                          etcd-certificate and etcd-key"
@@ -172,7 +172,7 @@ mod tests {
 
     fn decided(witness: &str, etcd: &str) -> Result<Option<WitnessConfig>, ConfigError> {
         let etcd = toml::from_str(etcd).unwrap();
-        WitnessConfig::decide(Some(witness.parse().unwrap()), etcd, Transport::PlainLoopback)
+        WitnessConfig::decide(Some(witness.parse().unwrap()), etcd, &Transport::PlainLoopback)
     }
 
     #[test]

@@ -1,24 +1,31 @@
-//! A link on a nonblocking socket of the event loop. What may come and leave is [`Link`]'s; what frames mean, when to
+//! A link on a nonblocking socket of the event loop, in plain or inside of TLS. What may come and leave is [`Link`]'s; what frames mean, when to
 //! connect again, and who is told of an end, is the loop's.
 //!
 //! ```text
 //!   readable:   loop { while next_event() { … }   fill() ─► Some: again, Drained: wait, Ended: close }
 //!   writable:   flush()          also after pushing frames
 //!   timer:      check_timeout(now) at deadline()
+//!
+//!   Link ◄──► Channel (plain, TLS) ◄──► TcpStream
 //! ```
 
+pub use crate::trust::TlsError;
 use mio::event::Source;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use understudy_link::{Backlog, EncodeError, Encoded, Event, Identity, Lane, Link, LinkEnd, LinkError};
 use understudy_link::{Outbox, RefuseReason, Service};
-use understudy_session::Time;
+use understudy_session::{NodeName, Time};
 
+pub mod channel;
+mod strangers;
 pub mod transport;
 
-pub use transport::{Transport, TransportError};
+pub use channel::{Channel, ChannelError};
+pub use strangers::{Stranger, which_stranger_goes};
+pub use transport::{Security, Transport, TransportError};
 
 /// Why a connection is over.
 #[derive(thiserror::Error, Debug)]
@@ -32,9 +39,21 @@ pub enum ConnectionError {
     /// A frame does not fit.
     #[error(transparent)]
     Encode(#[from] EncodeError),
+    /// The other end is not who it should be, or this end is not taken for who it is.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The socket failed.
     #[error("The connection failed: {0}")]
     Io(#[from] io::Error),
+}
+
+impl From<ChannelError> for ConnectionError {
+    fn from(error: ChannelError) -> Self {
+        match error {
+            ChannelError::Io(error) => Self::Io(error),
+            ChannelError::Tls(error) => Self::Tls(error),
+        }
+    }
 }
 
 impl From<LinkEnd> for ConnectionError {
@@ -65,25 +84,68 @@ pub struct Connection {
     remote: SocketAddr,
     /// Connected, and told not to wait for fuller packets: an ack is small and urgent.
     ready: bool,
+    channel: Channel,
     link: Link,
 }
 
+/// What an end says of itself, and by which means.
+#[derive(Clone, Debug)]
+pub struct Dialing {
+    /// Who is to be there.
+    pub peer: NodeName,
+    /// Where.
+    pub remote: SocketAddr,
+    /// What it is to be.
+    pub service: Service,
+    /// Who connects.
+    pub this: Identity,
+}
+
 impl Connection {
-    /// Begins to connect to `remote`, which the transport admitted, and to say hello there.
-    pub fn dial(remote: SocketAddr, service: Service, this: Identity, now: Time) -> io::Result<Self> {
-        let link = Link::dialed(service, this, now).map_err(io::Error::other)?;
+    /// Begins to connect, and to say hello. The transport admitted the address.
+    pub fn dial(dialing: Dialing, security: &Security, now: Time) -> Result<Self, ConnectionError> {
+        let Dialing { peer, remote, service, this } = dialing;
+        let link = Link::dialed(service, this, now)?;
+        let channel = match security {
+            Security::PlainLoopback => Channel::Plain,
+            Security::Tls(credentials) => Channel::dial(credentials.clone(), &peer)?,
+        };
         let stream = TcpStream::connect(remote)?;
-        Ok(Self { stream, remote, ready: false, link })
+        Ok(Self { stream, remote, ready: false, channel, link })
     }
 
     /// Takes an accepted connection of a peer that is to say hello to `service`.
-    pub fn accepted(stream: TcpStream, remote: SocketAddr, service: Service, now: Time) -> Self {
-        Self { stream, remote, ready: false, link: Link::accepted(service, now) }
+    pub fn accepted(
+        stream: TcpStream,
+        remote: SocketAddr,
+        service: Service,
+        security: &Security,
+        now: Time,
+    ) -> Self {
+        let channel = match security {
+            Security::PlainLoopback => Channel::Plain,
+            Security::Tls(credentials) => Channel::accept(credentials.clone()),
+        };
+        Self { stream, remote, ready: false, channel, link: Link::accepted(service, now) }
     }
 
-    /// Whether the socket was found connected.
+    /// Whether bytes of the link can go: the socket was found connected, and the handshake of TLS is done.
     pub fn is_connected(&self) -> bool {
-        self.ready
+        self.ready && self.channel.is_open()
+    }
+
+    /// Who is there by its certificate; nobody while that is not known, and never on a plain connection.
+    pub fn proven(&self) -> Option<&NodeName> {
+        self.channel.peer()
+    }
+
+    /// Holds who is there against what is trusted now; an error if the connection is to end. One whose handshake is under
+    /// way goes by what was trusted before, so it ends as well.
+    pub fn check_trust(&self, security: &Security) -> Result<(), TlsError> {
+        match security {
+            Security::PlainLoopback => Ok(()),
+            Security::Tls(credentials) => self.channel.check_trust(credentials),
+        }
     }
 
     /// The version that both ends of an open link speak.
@@ -94,6 +156,11 @@ impl Connection {
     /// Address of the other end.
     pub fn remote(&self) -> SocketAddr {
         self.remote
+    }
+
+    /// This connection among those that have not said hello.
+    pub fn as_stranger<K>(&self, id: K) -> Stranger<K> {
+        Stranger { id, address: self.remote.ip(), proven: self.proven().is_some() }
     }
 
     /// Whether both ends know each other.
@@ -121,7 +188,7 @@ impl Connection {
 
     /// Whether this end has refused or said goodbye, and the socket has taken all of it.
     pub fn is_finished(&self) -> bool {
-        self.link.is_finished()
+        self.link.is_finished() && self.channel.is_drained()
     }
 
     /// When [`check_timeout`](Self::check_timeout) is due; `None` while nothing is awaited.
@@ -155,18 +222,22 @@ impl Connection {
         if !self.is_ready()? {
             return Ok(());
         }
-        loop {
+        while self.channel.drain(&mut self.stream)? {
             let pieces: Vec<IoSlice<'_>> = self.link.pieces().map(IoSlice::new).collect();
             if pieces.is_empty() {
+                if self.link.has_ended() {
+                    self.channel.close(&mut self.stream)?;
+                }
                 return Ok(());
             }
-            match self.stream.write_vectored(&pieces) {
+            match self.channel.write(&mut self.stream, &pieces) {
                 Ok(count) => self.link.written(count),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(ChannelError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(ChannelError::Io(error)) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error.into()),
             }
         }
+        Ok(())
     }
 
     /// Reads once.
@@ -178,19 +249,32 @@ impl Connection {
         if self.link.has_ended() {
             self.flush()?;
         }
+        let was_open = self.channel.is_open();
+        let result = self.read();
+        if !was_open && let Some(peer) = self.channel.peer() {
+            self.link.peer_is(peer.clone());
+            // What waited for the handshake; if bytes came behind it, they are looked at after this.
+            self.flush()?;
+        }
+        result
+    }
+
+    fn read(&mut self) -> Result<Fill, ConnectionError> {
         let mut skipped = [0; 4096];
         loop {
             let space = self.link.space().map_err(io::Error::from)?;
             let skipping = space.is_none();
-            match self.stream.read(space.unwrap_or(&mut skipped)) {
+            match self.channel.read(&mut self.stream, space.unwrap_or(&mut skipped)) {
                 Ok(0) => return Ok(Fill::Ended),
                 Ok(_) if skipping => return Ok(Fill::Some),
                 Ok(count) => {
                     self.link.filled(count);
                     return Ok(Fill::Some);
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Fill::Drained),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(ChannelError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Ok(Fill::Drained);
+                }
+                Err(ChannelError::Io(error)) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error.into()),
             }
         }

@@ -108,6 +108,11 @@ impl Client {
         self.begin(&Request::Protect(protection))
     }
 
+    /// Has the node read its certificates anew.
+    pub fn reload(&self) -> Result<(), ClientError> {
+        self.begin(&Request::Reload)
+    }
+
     /// Begins to write the committed image of a guest held there to `path`, an absolute one. The file appears
     /// when it is whole.
     pub fn export(&self, guest: &str, path: &Path) -> Result<(), ClientError> {
@@ -170,8 +175,9 @@ mod tests {
         let listener = UnixListener::bind(&path).unwrap();
         for (format, is_read) in [(FORMAT, true), (FORMAT + 1, false)] {
             let witness = WitnessStatus::none();
-            let (peers, guests, waiting) = (Vec::new(), Vec::new(), Vec::new());
-            let status = Status { format, node: "a".into(), pid: 1, witness, peers, guests, waiting };
+            let (certificate, peers, guests, waiting) = (None, Vec::new(), Vec::new(), Vec::new());
+            let status =
+                Status { format, node: "a".into(), pid: 1, witness, certificate, peers, guests, waiting };
             let answer = line_of(&Response::Status { status: Box::new(status) });
             let said = std::thread::scope(|scope| {
                 scope.spawn(|| {

@@ -7,6 +7,7 @@
 //!   {"ask":"status"}                                      {"answer":"status","status":{…}}
 //!   {"ask":"wish","guest":"g1","wish":"switchover"}       {"answer":"accepted"} | {"answer":"refused","reason":"…"}
 //!   {"ask":"protect","guest":"g1","to":"b"}               the same; with "interval_ms":200 if wished
+//!   {"ask":"reload"}                                      the same
 //!   {"ask":"export","guest":"g1","path":"/tmp/g1.save"}   {"answer":"accepted"} | {"answer":"refused","reason":"…"}
 //! ```
 //!
@@ -66,6 +67,8 @@ pub enum Request {
     },
     /// Protect a guest: one of the node's again, or a Xen guest of this host from now on.
     Protect(Protection),
+    /// Read the certificates anew.
+    Reload,
     /// Write the committed image of a guest held here as a file that `xl restore` takes.
     Export {
         /// Name of the guest.
@@ -151,6 +154,7 @@ mod tests {
 
     #[test]
     fn requests_are_these_lines() {
+        assert_eq!(line_of(&Request::Reload), b"{\"ask\":\"reload\"}\n");
         let wish = Request::Wish { guest: "g1".into(), wish: Wish::ForceTakeover };
         assert_eq!(line_of(&Request::Status), b"{\"ask\":\"status\"}\n");
         assert_eq!(line_of(&wish), b"{\"ask\":\"wish\",\"guest\":\"g1\",\"wish\":\"force_takeover\"}\n");

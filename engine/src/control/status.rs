@@ -20,6 +20,9 @@ pub struct Status {
     pub pid: u32,
     /// Its witness.
     pub witness: WitnessStatus,
+    /// What it shows to others; nothing where its links have no TLS.
+    #[serde(default)]
+    pub certificate: Option<CertificateStatus>,
     /// Its peers, by name.
     pub peers: Vec<PeerStatus>,
     /// Its guests, by name.
@@ -54,6 +57,16 @@ pub struct WitnessStatus {
     /// Why it does not; empty if it does.
     #[serde(default)]
     pub reason: String,
+}
+
+/// A node's own certificate.
+#[derive(Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
+pub struct CertificateStatus {
+    /// SHA-256 of it, in hexadecimal digits.
+    pub fingerprint: String,
+    /// Until when an authority vouches for it, in seconds since 1970; nothing for one that is pinned.
+    #[serde(default)]
+    pub expires: Option<u64>,
 }
 
 impl WitnessStatus {

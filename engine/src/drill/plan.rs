@@ -87,6 +87,8 @@ pub struct Plan {
     pub guests: u16,
     /// Clients of each guest.
     pub clients: u16,
+    /// Whether links and witness go without TLS.
+    pub plain: bool,
     /// Whether the processes' logs are kept even if all went well.
     pub keep_logs: bool,
     /// The etcd that serves as witness, if it is not a process of the drill's.

@@ -21,12 +21,15 @@ use super::watch::Watch;
 use super::wires::Wires;
 use super::witness::EtcdKeys;
 use crate::child::Process;
+use crate::trust::WITNESS;
+use crate::trust::keygen::keygen;
 use parking_lot::Mutex;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use understudy_lab::{Observer, Sighting, Switch};
-use understudy_session::Mode;
+use understudy_session::{Mode, NodeName};
 
 /// How long anything may take that must happen: a first copy of a large guest on a busy machine is the longest.
 pub const WAIT_MAX: Duration = Duration::from_secs(60);
@@ -126,12 +129,46 @@ impl World {
             etcd: plan.etcd.clone().map(EtcdKeys::new).transpose()?,
             owners: vec![HostId::A; usize::from(plan.guests)],
         };
+        world.make_certificates()?;
         if world.etcd.is_none() {
             world.start_witness()?;
         }
         world.start_secondary(HostId::B)?;
         world.start_primary(HostId::A)?;
         Ok(world)
+    }
+
+    /// Makes what the three know each other by: each trusts the two others.
+    fn make_certificates(&self) -> Result<(), DrillError> {
+        if self.plan.plain {
+            return Ok(());
+        }
+        let names = [HostId::A.to_string(), HostId::B.to_string(), WITNESS.to_owned()];
+        let failed = |error: &dyn std::fmt::Display| {
+            DrillError::system("make certificates")(io::Error::other(error.to_string()))
+        };
+        let made = names.each_ref().map(|name| keygen(&self.tls(name), &NodeName(name.clone())));
+        for (name, made) in names.iter().zip(made) {
+            let made = made.map_err(|error| failed(&error))?;
+            for other in names.iter().filter(|other| *other != name) {
+                let pin = self.tls(other).join("trust").join(format!("{name}.crt"));
+                std::fs::copy(&made.certificate, pin).map_err(|error| failed(&error))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Where the certificates of one of the three are.
+    fn tls(&self, name: &str) -> PathBuf {
+        self.directory.join(format!("{name}.tls"))
+    }
+
+    /// The flags by which one of the three goes by its certificates.
+    fn tls_flags(&self, name: &str) -> Vec<String> {
+        match self.plan.plain {
+            true => Vec::new(),
+            false => vec!["--tls".into(), self.tls(name).display().to_string()],
+        }
     }
 
     /// Path of the switch's socket.
@@ -146,6 +183,7 @@ impl World {
             .map(str::to_owned)
             .into_iter()
             .chain([state.display().to_string()])
+            .chain(self.tls_flags(WITNESS))
             .collect::<Vec<_>>();
         self.witness = Some(self.spawn("witness", &arguments)?);
         Ok(())
@@ -188,6 +226,7 @@ impl World {
         .map(str::to_owned)
         .chain(self.witness_flags(host))
         .chain(self.plan.host_flags())
+        .chain(self.tls_flags(&host.to_string()))
         .collect()
     }
 

@@ -27,6 +27,7 @@ pub struct Metrics {
     guests: GuestFamilies,
     link_up: IntGaugeVec,
     witness_up: IntGaugeVec,
+    certificate_expiry: IntGaugeVec,
     loop_stall: prometheus::GaugeVec,
     witness_requests: IntCounterVec,
     witness_writable: IntGaugeVec,
@@ -49,6 +50,11 @@ impl Metrics {
         let make = Maker(Registry::new());
         let guests = GuestFamilies::new(&make);
         let link_up = make.gauges("link_up", "Whether the link to a peer is up.", &["peer"]);
+        let certificate_expiry = make.gauges(
+            "certificate_expiry_timestamp_seconds",
+            "Until when the authority vouches for this end's certificate. There is none for a certificate that others pin.",
+            &[],
+        );
         let witness_up = make.gauges("witness_up", "Whether this node is connected to its witness.", &[]);
         let loop_stall = make.time_gauges(
             "loop_stall_seconds",
@@ -78,6 +84,7 @@ impl Metrics {
             guests,
             link_up,
             witness_up,
+            certificate_expiry,
             loop_stall,
             witness_requests,
             witness_writable,
@@ -99,6 +106,14 @@ impl Metrics {
     /// Says whether the witness is connected. Not called by a node without a witness.
     pub fn set_witness(&self, up: bool) {
         self.witness_up.with_label_values::<&str>(&[]).set(i64::from(up));
+    }
+
+    /// Says until when this end's certificate is good; nothing, where it has no date.
+    pub fn set_certificate_expiry(&self, seconds: Option<u64>) {
+        match seconds.and_then(|seconds| i64::try_from(seconds).ok()) {
+            Some(seconds) => self.certificate_expiry.with_label_values::<&str>(&[]).set(seconds),
+            None => self.certificate_expiry.reset(),
+        }
     }
 
     /// How long the loop's longest turn took, of late.

@@ -7,7 +7,7 @@ use super::new_primary::NewPrimary;
 use super::witness::WitnessEvent;
 use super::{Node, SIGNAL, TIMER, WAKER};
 use crate::config::{GuestSettings, PacingSettings};
-use crate::control::status::{FORMAT, PeerStatus, WitnessStatus};
+use crate::control::status::{CertificateStatus, FORMAT, PeerStatus, WitnessStatus};
 use crate::control::{self, Protection, Request, Response, Status};
 use crate::guest::BoxedSource;
 use crate::metrics::http;
@@ -71,7 +71,7 @@ impl Node {
             match token {
                 TIMER => self.clock.rang()?,
                 WAKER => {}
-                SIGNAL => self.shut_down()?,
+                SIGNAL => self.take_signals()?,
                 _ if self.control_server.owns(token) => self.answer_operator(token),
                 _ if self.metrics_server.as_ref().is_some_and(|server| server.owns(token)) => {
                     self.answer_scrape(token)
@@ -86,12 +86,13 @@ impl Node {
         Ok(())
     }
 
-    fn shut_down(&mut self) -> io::Result<()> {
-        if let Some(signal) = &mut self.shutdown
-            && let Some(name) = signal.arrived()?
-        {
+    fn take_signals(&mut self) -> io::Result<()> {
+        let Some(signal) = &mut self.shutdown else { return Ok(()) };
+        if let Some(name) = signal.arrived()? {
             tracing::info!(signal = name, "Ending; guests that run here end too, their copies take over");
             self.stopping = true;
+        } else if signal.take_reload() {
+            self.reload_by_signal();
         }
         Ok(())
     }
@@ -181,6 +182,9 @@ impl Node {
 
     fn read_links(&mut self) {
         self.cx.links.read(self.cx.now);
+        if self.cx.links.take_joined() {
+            self.reload_by_signal();
+        }
         self.take_link_events();
     }
 
@@ -234,6 +238,7 @@ impl Node {
             Ok(Request::Status) => Response::Status { status: Box::new(self.status()) },
             Ok(Request::Wish { guest, wish }) => answer_to(self.wish(&guest, wish)),
             Ok(Request::Protect(protection)) => answer_to(self.protect(protection)),
+            Ok(Request::Reload) => answer_to(self.reload()),
             Ok(Request::Export { guest, path }) => answer_to(export::begin(&self.guests, &guest, path)),
             Err(refusal) => refusal,
         };
@@ -303,6 +308,7 @@ impl Node {
         let Some(question) = server.ready(token, now) else { return };
         self.guests.measure();
         self.metrics.set_loop_stall(self.stalls.longest().0 as f64 / 1e9);
+        self.metrics.set_certificate_expiry(self.cx.links.security.expires_at());
         let witness = &self.cx.witness;
         if witness.is_configured() {
             self.metrics.set_witness(witness.is_up() && witness.confirms(now));
@@ -323,6 +329,10 @@ impl Node {
             node: self.config.node.0.clone(),
             pid: std::process::id(),
             witness: self.witness_status(),
+            certificate: self.cx.links.security.credentials().map(|own| CertificateStatus {
+                fingerprint: format!("{:#}", own.fingerprint()),
+                expires: own.expires_at().map(|at| at.as_secs()),
+            }),
             peers: self.cx.links.peers(self.cx.now).map(peer).collect(),
             guests: self.guests.status(self.cx.now),
             waiting: self.discovery.waiting(|name| self.guests.sees_to(name)),

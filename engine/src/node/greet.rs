@@ -7,14 +7,14 @@
 //!                                  └─► Contending: the link is of another process of that name, which is asked
 //!                                        ├─ it answers ─► refused, said on both sides
 //!                                        └─ 1 s of silence ─► taken: the peer was restarted
-//!                  └── 64 others came since, or descriptors are scarce ─► closed
+//!                  └── 64 others are there, or descriptors are scarce ─► one is closed (`which_stranger_goes`)
 //! ```
 
 use super::links::{CONNECTIONS_MAX, Links};
 use super::peer::Peer;
 use super::peer_connection::{PeerConnection, TWIN_WAIT, Whose};
 use crate::config::check_name;
-use crate::connection::Connection;
+use crate::connection::{Connection, ConnectionError, Dialing, Stranger, which_stranger_goes};
 use crate::descriptors::{is_exhausted, is_scarce};
 use mio::{Interest, Token};
 use std::io;
@@ -23,10 +23,10 @@ use understudy_link::handshake::{Choice, Standing, choose};
 use understudy_link::{GUEST_REFUSALS_SINCE, Hello, Identity, RefuseReason, Service};
 use understudy_session::{NodeName, Span, Time};
 
-/// Connections at a time of whom nothing is known. One more sends the oldest away: peers and dialled ones keep room.
+/// Connections at a time of whom nothing is known. One more sends one of them away: peers and dialled ones keep room.
 pub(super) const STRANGERS_MAX: usize = 64;
 
-/// Connections that are taken in one turn of the loop: so few that each has its turn before it could be the oldest stranger.
+/// Connections that are taken in one turn of the loop: so few that each has its turn before it could be sent away for others.
 const ACCEPTS_MAX: usize = STRANGERS_MAX / 4;
 
 /// A stranger that is sent away is logged this seldom: whoever reaches the port could fill the log.
@@ -38,19 +38,19 @@ impl Links {
         for _ in 0..ACCEPTS_MAX {
             let (stream, remote) = match self.listener.accept() {
                 Ok(accepted) => accepted,
-                Err(error) if is_exhausted(&error) && self.send_oldest_stranger_away() => continue,
+                Err(error) if is_exhausted(&error) && self.send_a_stranger_away() => continue,
                 Err(_) => return,
             };
-            if let Err(error) = self.transport.admit(remote) {
+            if let Err(error) = self.security.admit(remote) {
                 self.sent_away(&remote, &error, now);
                 continue;
             }
             let is_full = self.strangers().count() >= STRANGERS_MAX;
             if is_full {
-                self.send_oldest_stranger_away();
+                self.send_a_stranger_away();
             }
-            while is_scarce(&stream) && self.send_oldest_stranger_away() {}
-            let connection = Connection::accepted(stream, remote, Service::Node, now);
+            while is_scarce(&stream) && self.send_a_stranger_away() {}
+            let connection = Connection::accepted(stream, remote, Service::Node, &self.security, now);
             if let Err(error) = self.add(connection, Whose::Stranger, now) {
                 self.sent_away(&remote, &error, now);
             }
@@ -59,17 +59,18 @@ impl Links {
         let _ = self.registry.reregister(&mut self.listener, self.listener_token, Interest::READABLE);
     }
 
-    /// Connections of whom nothing is known, the oldest first.
-    fn strangers(&self) -> impl Iterator<Item = Token> {
+    /// Connections of whom nothing is known.
+    fn strangers(&self) -> impl Iterator<Item = Stranger<Token>> {
         let is_one = |link: &PeerConnection| !matches!(link.whose, Whose::Dialed(_) | Whose::Open(_));
-        self.connections.iter().filter(move |(_, link)| is_one(link)).map(|(token, _)| *token)
+        let strangers = self.connections.iter().filter(move |(_, link)| is_one(link));
+        strangers.map(|(token, link)| link.connection.as_stranger(*token))
     }
 
     /// Who says hello at once is long known when its turn comes. `false` if there is none.
-    fn send_oldest_stranger_away(&mut self) -> bool {
-        let Some(oldest) = self.strangers().next() else { return false };
-        self.unread.remove(&oldest);
-        if let Some(mut link) = self.connections.remove(&oldest) {
+    fn send_a_stranger_away(&mut self) -> bool {
+        let Some(one) = which_stranger_goes(self.strangers()) else { return false };
+        self.unread.remove(&one);
+        if let Some(mut link) = self.connections.remove(&one) {
             // Dropping the socket deregisters as well.
             let _ = self.registry.deregister(&mut link.connection);
         }
@@ -98,12 +99,14 @@ impl Links {
 
     pub(super) fn dial(&mut self, name: &NodeName, now: Time) {
         let Some(address) = self.peers.get(name).and_then(|peer| peer.address) else { return };
-        let dialed = Connection::dial(address, Service::Node, self.this.clone(), now)
-            .and_then(|connection| self.add(connection, Whose::Dialed(name.clone()), now));
+        let (peer, this) = (name.clone(), self.this.clone());
+        let dialing = Dialing { peer, remote: address, service: Service::Node, this };
+        let dialed: Result<_, ConnectionError> = Connection::dial(dialing, &self.security, now)
+            .and_then(|connection| Ok(self.add(connection, Whose::Dialed(name.clone()), now)?));
         let peer = self.peers.get_mut(name).expect("just looked at");
         match dialed {
             Ok(token) => peer.dialing = Some(token),
-            Err(error) => peer.dial_failed(&error.into(), now),
+            Err(error) => peer.dial_failed(&error, now),
         }
     }
 

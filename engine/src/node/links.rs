@@ -16,7 +16,7 @@ use super::link_event::LinkEvent;
 use super::peer::{Peer, PeerHealth, needs_a_person};
 use super::peer_connection::{PeerConnection, Read, TWIN_WAIT, Whose};
 use crate::config::NodeConfig;
-use crate::connection::{ConnectionError, Transport};
+use crate::connection::{ConnectionError, Security, TlsError};
 use crate::guest::LoopWaker;
 use mio::net::TcpListener;
 use mio::{Interest, Registry, Token};
@@ -35,7 +35,7 @@ pub(super) const CONNECTIONS_MAX: usize = 256;
 #[derive(Debug)]
 pub(super) struct Links {
     pub(super) this: Identity,
-    pub(super) transport: Transport,
+    pub(super) security: Security,
     pub(super) registry: Registry,
     pub(super) listener: TcpListener,
     pub(super) listener_token: Token,
@@ -50,6 +50,8 @@ pub(super) struct Links {
     /// As sessions are told: a peer not heard for this long is lost.
     silence_max: Span,
     pub(super) stranger_logged_at: Option<Time>,
+    /// Somebody has joined by an invitation, and stands among the certificates.
+    joined: bool,
     pub(super) waker: LoopWaker,
 }
 
@@ -58,6 +60,7 @@ impl Links {
     pub(super) fn open(
         config: &NodeConfig,
         this: Identity,
+        security: Security,
         registry: Registry,
         first_token: usize,
         waker: LoopWaker,
@@ -72,7 +75,7 @@ impl Links {
             .collect();
         Ok(Self {
             this,
-            transport: config.transport,
+            security,
             registry,
             listener,
             listener_token,
@@ -84,6 +87,7 @@ impl Links {
             events: VecDeque::new(),
             silence_max: config.timing.silence_max,
             stranger_logged_at: None,
+            joined: false,
             waker,
         })
     }
@@ -172,6 +176,11 @@ impl Links {
         {
             peer.measured(round_trip);
         }
+    }
+
+    /// Whether somebody has joined since this was asked last.
+    pub(super) fn take_joined(&mut self) -> bool {
+        std::mem::take(&mut self.joined)
     }
 
     /// What happened, in order.
@@ -317,6 +326,10 @@ impl Links {
                     Some(error) => peer.dial_failed(&error, now),
                     None => peer.dialing = None,
                 }
+            }
+            Whose::Stranger if matches!(error, Some(ConnectionError::Tls(TlsError::Joined { .. }))) => {
+                tracing::info!("{why}");
+                self.joined = true;
             }
             Whose::Stranger if error.as_ref().is_some_and(needs_a_person) => {
                 self.sent_away(&link.connection.remote(), &why, now);

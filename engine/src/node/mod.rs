@@ -44,6 +44,7 @@ mod peer;
 mod peer_connection;
 mod peer_offer;
 mod primary;
+mod reload;
 mod replay_stats;
 mod secondary;
 mod stall;
@@ -65,12 +66,14 @@ pub use numbers::{Numbers, Ours};
 pub use replay_stats::{ReplayStats, Totals};
 
 use crate::config::{NodeConfig, WitnessConfig};
+use crate::connection::Security;
 use crate::control;
 use crate::etcd::{Cluster, CredentialError, EtcdConfig, Records};
 use crate::guest::{Host, HostError, LoopWaker, OutputMaker, Report, RuntimeId, Threads};
 use crate::metrics::{Metrics, http};
 use crate::request_server::RequestServer;
 use crate::signals::ShutdownSignal;
+use crate::trust::CredentialsError;
 use clock::Clock;
 use crossbeam::channel::{Receiver, bounded};
 use discovery::Discovery;
@@ -126,6 +129,9 @@ pub enum NodeError {
     /// What the configuration has for etcd cannot be used.
     #[error("The witness cannot be asked: {0}")]
     Etcd(#[source] CredentialError),
+    /// Its certificates cannot be used.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
     /// There is no control socket.
     #[error(transparent)]
     Control(#[from] control::SocketError),
@@ -235,9 +241,12 @@ impl Node {
         let clock = Clock::new(poll.registry(), TIMER).map_err(system("No timer can be had"))?;
         let this =
             Identity { node: config.node.clone(), instance: RandomState::new().build_hasher().finish() };
-        let links =
-            patiently(|| Links::open(&config, this.clone(), registry_of(&poll)?, LINKS_FIRST, waker.clone()))
-                .map_err(unusable(format!("Cannot listen on {}", config.listen)))?;
+        let security = Security::open(&config.transport, &config.node)?;
+        let links = patiently(|| {
+            let (this, security) = (this.clone(), security.clone());
+            Links::open(&config, this, security, registry_of(&poll)?, LINKS_FIRST, waker.clone())
+        })
+        .map_err(unusable(format!("Cannot listen on {}", config.listen)))?;
         let address = links.address().map_err(system("The listener has no address"))?;
         let (control_server, socket_file) =
             control::open_server(&config.control, poll.registry(), CONTROL_FIRST)?;
@@ -254,7 +263,8 @@ impl Node {
         let witness = match &config.witness {
             None => None,
             Some(WitnessConfig::Own(at)) => {
-                Some(Box::new(OwnWitness::new(*at, this, registry()?, WITNESS)) as Box<dyn WitnessClient>)
+                Some(Box::new(OwnWitness::new(*at, this, security, registry()?, WITNESS))
+                    as Box<dyn WitnessClient>)
             }
             Some(WitnessConfig::Etcd(etcd)) => Some(Box::new(open_etcd(etcd, &config.node, &waker)?) as _),
         };

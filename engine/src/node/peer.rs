@@ -202,6 +202,7 @@ pub(super) fn needs_a_person(error: &ConnectionError) -> bool {
             | LinkError::OutOfSequence { .. },
         ) => false,
         ConnectionError::Protocol(_) | ConnectionError::Encode(_) => true,
+        ConnectionError::Tls(error) => error.needs_a_person(),
         ConnectionError::Backlog(_) | ConnectionError::Io(_) => false,
     }
 }

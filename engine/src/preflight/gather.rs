@@ -8,7 +8,6 @@ use super::facts::{
 };
 use super::judge::Sought;
 use crate::config::{CONFIG_PATH, ConfigError, Settings, WitnessConfig};
-use crate::connection::Transport;
 use crate::guest::XenGuestError;
 use crate::guest::obstacle::Obstacle;
 use crate::memory;
@@ -96,13 +95,14 @@ fn witness(config: &Path) -> Result<Option<WitnessFacts>, ConfigError> {
         return Ok(None);
     }
     let settings = Settings::read(config)?;
+    let transport = settings.transport();
     let node = NodeName(settings.node.unwrap_or_default());
-    let witness = WitnessConfig::decide(settings.witness, settings.etcd, Transport::PlainLoopback)?;
+    let witness = WitnessConfig::decide(settings.witness, settings.etcd, &transport)?;
     Ok(witness.map(|witness| WitnessFacts {
         kind: witness.kind(),
         address: witness.to_string(),
         // Any guest's record shows whether there are answers.
-        trouble: read_record(&witness, &node, "preflight").err().map(|why| why.to_string()),
+        trouble: read_record(&witness, &node, &transport, "preflight").err().map(|why| why.to_string()),
     }))
 }
 

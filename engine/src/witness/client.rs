@@ -1,13 +1,14 @@
 //! A node's end of the connection to the witness. When to connect again is the event loop's
 //! ([`Backoff`](understudy_link::Backoff)).
 
-use crate::connection::{Connection, ConnectionError, Fill};
+use crate::connection::{Connection, ConnectionError, Dialing, Fill, Security};
+use crate::trust::WITNESS;
 use mio::event::Source;
 use mio::{Interest, Registry, Token};
 use std::io;
 use std::net::SocketAddr;
 use understudy_link::{Event, Identity, LinkFrame, Service, WitnessFrame, encode};
-use understudy_session::{Span, Time, WitnessReply, WitnessRequest};
+use understudy_session::{NodeName, Span, Time, WitnessReply, WitnessRequest};
 
 /// What the witness has to say.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -47,9 +48,21 @@ pub struct WitnessLink {
 
 impl WitnessLink {
     /// Begins to connect.
-    pub fn dial(witness: SocketAddr, this: Identity, now: Time) -> io::Result<Self> {
-        let connection = Connection::dial(witness, Service::Witness, this, now)?;
+    pub fn dial(
+        witness: SocketAddr,
+        this: Identity,
+        security: &Security,
+        now: Time,
+    ) -> Result<Self, ConnectionError> {
+        let peer = NodeName(WITNESS.into());
+        let dialing = Dialing { peer, remote: witness, service: Service::Witness, this };
+        let connection = Connection::dial(dialing, security, now)?;
         Ok(Self { connection, heard_at: now, pinged: false })
+    }
+
+    /// Holds who is there against what is trusted now; an error ends the connection.
+    pub fn check_trust(&self, security: &Security) -> Result<(), ConnectionError> {
+        Ok(self.connection.check_trust(security)?)
     }
 
     /// Whether requests may be asked.

@@ -14,10 +14,11 @@ mod twins;
 use super::words::{copy_words, outcome_label};
 use super::{Store, StoreError};
 use crate::config::check_name;
-use crate::connection::{Connection, ConnectionError, Fill, Transport};
+use crate::connection::{Connection, ConnectionError, Fill, Security, TlsError, Transport};
 use crate::metrics::{Metrics, http};
 use crate::request_server::{RequestServer, SERVER_TOKENS};
 use crate::signals::{Hangup, ShutdownSignal};
+use crate::trust::{CredentialsError, WITNESS};
 use health::Health;
 use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token};
@@ -63,6 +64,9 @@ pub enum DaemonError {
     /// The directory cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Its certificates cannot be used.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
     /// An address cannot be listened on.
     #[error("Cannot listen on {address}: {source}")]
     Listen {
@@ -90,7 +94,10 @@ pub struct Daemon {
     signal: ShutdownSignal,
     pub(super) listener: TcpListener,
     metrics_server: Option<RequestServer<TcpListener>>,
-    pub(super) transport: Transport,
+    transport: Transport,
+    pub(super) security: Security,
+    /// By a signal, or by somebody who joined by an invitation.
+    reload_wanted: bool,
     pub(super) this: Identity,
     began: Instant,
     pub(super) store: Store,
@@ -110,7 +117,9 @@ pub struct Daemon {
 impl Daemon {
     /// Reads the records and listens. To be called before any thread is started: signals are blocked here.
     pub fn open(config: Config) -> Result<Self, DaemonError> {
-        let signal = ShutdownSignal::install(Hangup::Ignored)?;
+        let signal = ShutdownSignal::install(Hangup::Reloads)?;
+        let this = NodeName(WITNESS.into());
+        let security = Security::open(&config.transport, &this)?;
         let (store, records) = Store::open(&config.state)?;
         tracing::info!(guests = records.len(), state = %config.state.display(), "Records read");
         let listen = |address| move |source| DaemonError::Listen { address, source };
@@ -128,7 +137,9 @@ impl Daemon {
             listener,
             metrics_server,
             transport: config.transport,
-            this: Identity { node: NodeName("witness".into()), instance: u64::from(std::process::id()) },
+            security,
+            reload_wanted: false,
+            this: Identity { node: this, instance: u64::from(std::process::id()) },
             began: Instant::now(),
             store,
             session: Witness::new(records),
@@ -169,6 +180,7 @@ impl Daemon {
                             tracing::info!(signal, "Ending");
                             return Ok(());
                         }
+                        self.reload_wanted |= self.signal.take_reload();
                     }
                     LISTENER => self.let_in(),
                     Token(client) if client >= CLIENTS_FIRST => _ = due.insert(client),
@@ -176,6 +188,9 @@ impl Daemon {
                 }
             }
             due.into_iter().for_each(|client| self.serve(client));
+            if std::mem::take(&mut self.reload_wanted) {
+                self.reload();
+            }
             self.decide_twins();
             self.expire();
             self.probe();
@@ -277,7 +292,13 @@ impl Daemon {
         if let Err(error) = check_name(&guest) {
             return self.connection(id).refuse(RefuseReason::Protocol, &error.to_string());
         }
-        let from = self.clients[&id].node.clone().expect("requests come after the hello").node;
+        let client = &self.clients[&id];
+        let from = client.node.clone().expect("requests come after the hello").node;
+        let is_reader = client.connection.proven().is_some_and(|node| *node != from);
+        if is_reader && !matches!(request, WitnessRequest::Read { .. }) {
+            let why = format!("{from} may read records, and change none");
+            return self.connection(id).refuse(RefuseReason::Protocol, &why);
+        }
         self.session.handle(Input::Request { client: id as u64, from, guest, request });
         while let Some(output) = self.session.poll_output() {
             self.perform(output);
@@ -343,6 +364,10 @@ impl Daemon {
         self.twins.forget(id);
         // Closing deregisters as well; an error here changes nothing.
         let _ = self.poll.registry().deregister(&mut client.connection);
+        if let Some(ConnectionError::Tls(joined @ TlsError::Joined { .. })) = why {
+            self.reload_wanted = true;
+            return tracing::info!("{joined}");
+        }
         let node = client.node.map_or_else(|| "(no hello)".to_owned(), |known| known.node.0);
         match why {
             Some(error) => {
@@ -350,6 +375,25 @@ impl Daemon {
             }
             None => tracing::info!(%node, "Connection ended"),
         }
+    }
+
+    /// Reads the certificates anew. Who is trusted no more loses its connection; if the files cannot be used, everything
+    /// stays as it is.
+    fn reload(&mut self) {
+        match Security::open(&self.transport, &self.this.node) {
+            Err(error) => return tracing::warn!(%error, "The certificates are used as they were"),
+            Ok(Security::PlainLoopback) => {
+                return tracing::info!("There is no --tls, and so nothing to read anew");
+            }
+            Ok(security) => self.security = security,
+        }
+        tracing::info!("Certificates read anew");
+        let gone: Vec<_> = self
+            .clients
+            .iter()
+            .filter_map(|(id, client)| Some((*id, client.connection.check_trust(&self.security).err()?)))
+            .collect();
+        gone.into_iter().for_each(|(id, why)| self.close(id, Some(&why.into())));
     }
 
     fn expire(&mut self) {
@@ -368,6 +412,7 @@ impl Daemon {
         let now = self.now();
         let Some(server) = &mut self.metrics_server else { return };
         if let Some(question) = server.ready(token, now) {
+            self.metrics.set_certificate_expiry(self.security.expires_at());
             server.answer(question.client, http::respond(&question.bytes, &self.metrics));
         }
     }

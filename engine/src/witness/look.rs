@@ -1,14 +1,16 @@
 //! One record read by a command, which has no event loop: connects, asks, waits, and goes. Of whatever serves as a witness.
 
 use super::client::{News, WitnessLink};
-use crate::config::WitnessConfig;
-use crate::connection::ConnectionError;
+use crate::config::{NAME_BYTES_MAX, WitnessConfig};
+use crate::connection::{ConnectionError, Security, Transport};
 use crate::etcd::{Cluster, EtcdError, Records};
+use crate::trust::CredentialsError;
 use mio::{Events, Interest, Poll, Token};
 use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use understudy_link::Identity;
+use understudy_link::handshake::READER_PREFIX;
 use understudy_session::{NodeName, Record, RequestId, Time, WitnessRequest};
 
 /// Why a record is not known.
@@ -23,6 +25,9 @@ pub enum LookError {
     /// It says nothing.
     #[error("it does not answer within {} s; is it running?", .0.as_secs())]
     Silent(Duration),
+    /// This host's certificates.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
     /// etcd.
     #[error(transparent)]
     Etcd(#[from] EtcdError),
@@ -34,14 +39,19 @@ pub enum LookError {
 /// How long our own witness may take. It answers in milliseconds; etcd has its own limits.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 
-/// The witness's record of `guest`, `None` if it has none, as `node` is told it.
+/// The witness's record of `guest`, `None` if it has none, as `node` is told it; by its certificate, where
+/// its witness is reached over TLS.
 pub fn read_record(
     witness: &WitnessConfig,
     node: &NodeName,
+    transport: &Transport,
     guest: &str,
 ) -> Result<Option<Record>, LookError> {
     match witness {
-        WitnessConfig::Own(at) => read_own(*at, guest, ANSWER_MAX),
+        WitnessConfig::Own(at) => {
+            let security = Security::open(transport, node)?;
+            read_own(*at, node, &security, guest, ANSWER_MAX)
+        }
         WitnessConfig::Etcd(etcd) => {
             let cluster = Cluster::new(etcd.clone()).map_err(EtcdError::from)?;
             Ok(Records::new(cluster, node.clone()).read(guest)?)
@@ -49,13 +59,21 @@ pub fn read_record(
     }
 }
 
-fn read_own(witness: SocketAddr, guest: &str, within_max: Duration) -> Result<Option<Record>, LookError> {
+fn read_own(
+    witness: SocketAddr,
+    node: &NodeName,
+    security: &Security,
+    guest: &str,
+    within_max: Duration,
+) -> Result<Option<Record>, LookError> {
     let begun = Instant::now();
     let now = || Time(begun.elapsed().as_nanos() as u64);
     // A name of its own: a node of this host may be connected.
-    let this = Identity { node: NodeName(format!("look-{}", std::process::id())), instance: 0 };
+    let mut name = format!("{READER_PREFIX}{}.{node}", std::process::id());
+    name.truncate(NAME_BYTES_MAX);
+    let this = Identity { node: NodeName(name), instance: 0 };
     let id = RequestId(1);
-    let mut link = WitnessLink::dial(witness, this, now())?;
+    let mut link = WitnessLink::dial(witness, this, security, now())?;
     let mut poll = Poll::new()?;
     poll.registry().register(&mut link, Token(0), Interest::READABLE | Interest::WRITABLE)?;
     let mut events = Events::with_capacity(4);

@@ -29,7 +29,7 @@ fn understudy(args: &[&str]) -> Command {
 }
 
 /// A witness when it is ready, with its state in `directory`: where it listens, and where its metrics are.
-pub(crate) fn witness(directory: &Path, listen: &str) -> (Running, SocketAddr, SocketAddr) {
+pub(crate) fn witness(directory: &Path, listen: &str, more: &[&str]) -> (Running, SocketAddr, SocketAddr) {
     let metrics = free_address();
     let state = directory.join("witness");
     let args = [
@@ -41,7 +41,7 @@ pub(crate) fn witness(directory: &Path, listen: &str) -> (Running, SocketAddr, S
         "--metrics",
         &metrics.to_string(),
     ];
-    let mut process = understudy(&args).stdout(Stdio::piped()).spawn().unwrap();
+    let mut process = understudy(&args).args(more).stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let listen = line.trim().strip_prefix("witness listening on ").expect("the first line says where");

@@ -48,7 +48,7 @@ pub(super) enum Witness {
     /// This host has none: a person's word has to do.
     None,
     /// This one, asked as this node.
-    At { witness: WitnessConfig, node: NodeName },
+    At { witness: WitnessConfig, node: NodeName, transport: Transport },
     /// It is not asked.
     Overridden,
 }
@@ -66,19 +66,20 @@ impl Witness {
             None => return Ok(Self::None),
         };
         let settings = Settings::read(&path)?;
-        let witness = WitnessConfig::decide(settings.witness, settings.etcd, Transport::PlainLoopback)?;
+        let transport = settings.transport();
+        let witness = WitnessConfig::decide(settings.witness, settings.etcd, &transport)?;
         match (witness, settings.node) {
             (None, _) => Ok(Self::None),
-            (Some(witness), Some(node)) => Ok(Self::At { witness, node: NodeName(node) }),
+            (Some(witness), Some(node)) => Ok(Self::At { witness, node: NodeName(node), transport }),
             (Some(_), None) => Err(NobodyToAsk::NodeMissing(path)),
         }
     }
 
     /// An error, with what to do, unless the guest may be let out here.
     pub(super) fn allows(&self, guest: Option<&str>) -> Result<(), NotAllowed> {
-        let Self::At { witness, node } = self else { return Ok(()) };
+        let Self::At { witness, node, transport } = self else { return Ok(()) };
         let guest = guest.ok_or(NotAllowed::OwnerUnknown)?;
-        let record = read_record(witness, node, guest);
+        let record = read_record(witness, node, transport, guest);
         let no_answer = |why| NotAllowed::NoAnswer { witness: witness.to_string(), why: Box::new(why) };
         judge(record.map_err(no_answer)?, node)
     }
@@ -137,9 +138,10 @@ mod tests {
         let etcd = format!("witness = \"etcd://{free}\"");
         let etcd = toml::from_str::<Settings>(&etcd).unwrap().witness;
         let etcd =
-            WitnessConfig::decide(etcd, Default::default(), Transport::PlainLoopback).unwrap().unwrap();
+            WitnessConfig::decide(etcd, Default::default(), &Transport::PlainLoopback).unwrap().unwrap();
         for witness in [WitnessConfig::Own(free), etcd] {
-            let witness = Witness::At { witness, node: NodeName("a".into()) };
+            let witness =
+                Witness::At { witness, node: NodeName("a".into()), transport: Transport::PlainLoopback };
             assert!(witness.allows(Some("web")).unwrap_err().to_string().contains("the witness at"));
             assert!(witness.allows(None).is_err());
         }

@@ -58,6 +58,7 @@ mod tests {
             node: "a".into(),
             pid: 1,
             witness,
+            certificate: None,
             peers: Vec::new(),
             guests,
             waiting: Vec::new(),

@@ -15,6 +15,7 @@ mod own;
 pub(super) use etcd::EtcdWitness;
 pub(super) use own::OwnWitness;
 
+use crate::connection::Security;
 use mio::Token;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -56,6 +57,9 @@ pub(super) trait WitnessClient: Send + Debug {
 
     /// What happened since this was asked last, in its order.
     fn take_events(&mut self) -> Vec<WitnessEvent>;
+
+    /// Goes by these certificates of the links from now on. A client that has others of its own goes on with those.
+    fn use_security(&mut self, _: &Security, _: Time) {}
 
     /// Why it cannot be asked, if it cannot; for the operator.
     fn trouble(&self) -> Option<&str>;
@@ -110,6 +114,11 @@ impl Witness {
 
     pub(super) fn read(&mut self, now: Time) {
         self.client.iter_mut().for_each(|client| client.read(now));
+    }
+
+    /// Goes by these certificates from now on.
+    pub(super) fn use_security(&mut self, security: &Security, now: Time) {
+        self.client.iter_mut().for_each(|client| client.use_security(security, now));
     }
 
     /// What happened, in its order.

@@ -1,11 +1,10 @@
 //! The way to our own witness: a link, dialled again whenever it ends.
 
 use super::{WitnessClient, WitnessEvent};
-use crate::connection::ConnectionError;
+use crate::connection::{ConnectionError, Security};
 use crate::node::peer::needs_a_person;
 use crate::witness::{News, WitnessLink};
 use mio::{Interest, Registry, Token};
-use std::io;
 use std::net::SocketAddr;
 use understudy_link::{Backoff, Identity, LinkError};
 use understudy_session::{Time, WitnessRequest};
@@ -24,6 +23,7 @@ enum State {
 pub(in crate::node) struct OwnWitness {
     address: SocketAddr,
     this: Identity,
+    security: Security,
     registry: Registry,
     token: Token,
     state: State,
@@ -40,12 +40,13 @@ impl OwnWitness {
     pub(in crate::node) fn new(
         address: SocketAddr,
         this: Identity,
+        security: Security,
         registry: Registry,
         token: Token,
     ) -> Self {
         let (state, backoff) = (State::Down { retry_at: Time(0) }, Backoff::default());
         let (trouble, unread, events) = (None, false, Vec::new());
-        Self { address, this, registry, token, state, backoff, trouble, unread, events }
+        Self { address, this, security, registry, token, state, backoff, trouble, unread, events }
     }
 
     fn dial(&mut self, now: Time) {
@@ -54,12 +55,12 @@ impl OwnWitness {
                 self.state = State::There(Box::new(link));
                 self.unread = true;
             }
-            Err(error) => self.end(&error.into(), now),
+            Err(error) => self.end(&error, now),
         }
     }
 
-    fn try_dial(&self, now: Time) -> io::Result<WitnessLink> {
-        let mut link = WitnessLink::dial(self.address, self.this.clone(), now)?;
+    fn try_dial(&self, now: Time) -> Result<WitnessLink, ConnectionError> {
+        let mut link = WitnessLink::dial(self.address, self.this.clone(), &self.security, now)?;
         self.registry.register(&mut link, self.token, Interest::READABLE | Interest::WRITABLE)?;
         Ok(link)
     }
@@ -153,6 +154,15 @@ impl WitnessClient for OwnWitness {
 
     fn take_events(&mut self) -> Vec<WitnessEvent> {
         std::mem::take(&mut self.events)
+    }
+
+    fn use_security(&mut self, security: &Security, now: Time) {
+        self.security = security.clone();
+        if let State::There(link) = &self.state
+            && let Err(error) = link.check_trust(security)
+        {
+            self.end(&error, now);
+        }
     }
 
     fn trouble(&self) -> Option<&str> {

@@ -5,25 +5,25 @@
 //!                   │ 192 are nodes:          one more sends away whom records name last, or not at all
 //! ```
 //!
-//! Whoever connects may call itself anything, so the names of a stranger can be many. A node that records name keeps its
+//! On a plain port, whoever connects may call itself anything, so the names of a stranger can be many. A node that records name keeps its
 //! place, or has it back, before one that they name since later: those that were here first are the least likely to be
 //! made up.
 //!
-//! Not here: authentication. A stranger may still say a known node's name (see [`twins`](super::twins)).
+//! Not here: authentication. On a plain port a stranger may still say a known node's name (see [`twins`](super::twins)).
 
 use super::{Client, Daemon, LISTENER};
 use crate::config::check_name;
-use crate::connection::{Connection, ConnectionError};
+use crate::connection::{Connection, ConnectionError, which_stranger_goes};
 use crate::descriptors::{is_exhausted, is_scarce};
 use mio::{Interest, Token};
 use std::collections::BTreeMap;
 use understudy_link::{Hello, Identity, RefuseReason, Service};
 use understudy_session::NodeName;
 
-/// Connections at a time that have not said hello. One more sends the oldest away: nodes keep room.
+/// Connections at a time that have not said hello. One more sends one of them away: nodes keep room.
 pub(in crate::witness) const STRANGERS_MAX: usize = 64;
 
-/// Connections that are taken in one turn of the loop: so few that each has its turn before it could be the oldest stranger.
+/// Connections that are taken in one turn of the loop: so few that each has its turn before it could be sent away for others.
 const ACCEPTS_MAX: usize = STRANGERS_MAX / 4;
 
 /// Connections of nodes at a time, at most.
@@ -64,18 +64,19 @@ impl Daemon {
         for _ in 0..ACCEPTS_MAX {
             let (stream, remote) = match self.listener.accept() {
                 Ok(accepted) => accepted,
-                Err(error) if is_exhausted(&error) && self.send_oldest_stranger_away() => continue,
+                Err(error) if is_exhausted(&error) && self.send_a_stranger_away() => continue,
                 Err(_) => return,
             };
-            if let Err(error) = self.transport.admit(remote) {
+            if let Err(error) = self.security.admit(remote) {
                 tracing::warn!(%error, "Connection not taken");
                 continue;
             }
             if self.clients.values().filter(|client| client.node.is_none()).count() >= STRANGERS_MAX {
-                self.send_oldest_stranger_away();
+                self.send_a_stranger_away();
             }
-            while is_scarce(&stream) && self.send_oldest_stranger_away() {}
-            let mut connection = Connection::accepted(stream, remote, Service::Witness, self.now());
+            while is_scarce(&stream) && self.send_a_stranger_away() {}
+            let mut connection =
+                Connection::accepted(stream, remote, Service::Witness, &self.security, self.now());
             let token = self.next_client;
             let interest = Interest::READABLE | Interest::WRITABLE;
             if let Err(error) = self.poll.registry().register(&mut connection, Token(token), interest) {
@@ -90,10 +91,11 @@ impl Daemon {
     }
 
     /// Who says hello at once is long known when its turn comes. `false` if there is none.
-    fn send_oldest_stranger_away(&mut self) -> bool {
-        let oldest = self.clients.iter().find(|(_, client)| client.node.is_none()).map(|(id, _)| *id);
-        oldest.into_iter().for_each(|id| self.close(id, None));
-        oldest.is_some()
+    fn send_a_stranger_away(&mut self) -> bool {
+        let strangers = self.clients.iter().filter(|(_, client)| client.node.is_none());
+        let one = which_stranger_goes(strangers.map(|(id, client)| client.connection.as_stranger(*id)));
+        one.into_iter().for_each(|id| self.close(id, None));
+        one.is_some()
     }
 
     /// Answers a hello.

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //!   bench            all parts
-//!   bench PART…      rates, slowdown, colo, pause, memory
+//!   bench PART…      rates, slowdown, colo, pause, memory, tls
 //! ```
 //!
 //! The bench hosts a drill's world (switch, witness, two hosts); the processes are this same program, which
@@ -20,6 +20,7 @@ mod pause;
 mod rates;
 mod slowdown;
 mod testbed;
+mod tls;
 
 use std::process::ExitCode;
 use testbed::House;
@@ -27,12 +28,13 @@ use understudy::drill::DrillError;
 
 type Part = fn(&mut House) -> Result<(), DrillError>;
 
-const PARTS: [(&str, Part); 5] = [
+const PARTS: [(&str, Part); 6] = [
     ("rates", rates::run),
     ("slowdown", slowdown::run),
     ("colo", colo::run),
     ("pause", pause::run),
     ("memory", memory::run),
+    ("tls", tls::run),
 ];
 
 fn main() -> ExitCode {

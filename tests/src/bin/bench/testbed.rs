@@ -1,7 +1,7 @@
 //! What every part of the bench needs: worlds with the load and interval it wants, one after the other, and
 //! the engine's own figures over a stretch of time.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use understudy::config::BUDGETS;
 use understudy::control::{Client, GuestStatus, Wish};
@@ -44,6 +44,8 @@ pub(crate) struct Wanted {
     pub(crate) suspend_takes: Span,
     /// Further flags for both hosts.
     pub(crate) node_flags: Vec<String>,
+    /// Links without TLS: the parts that are not about it leave it out.
+    pub(crate) plain: bool,
 }
 
 impl Default for Wanted {
@@ -57,6 +59,7 @@ impl Default for Wanted {
             diverge: None,
             suspend_takes: Span(0),
             node_flags: Vec::new(),
+            plain: true,
         }
     }
 }
@@ -104,6 +107,11 @@ impl House {
         })
     }
 
+    /// Where files of a part may be.
+    pub(crate) fn directory(&self) -> &Path {
+        self.workdir.path()
+    }
+
     /// A world as wanted. The one before must be gone.
     pub(crate) fn testbed(&mut self, wanted: &Wanted) -> Result<Testbed<'_>, DrillError> {
         self.worlds += 1;
@@ -120,6 +128,7 @@ impl House {
             suspend_takes: wanted.suspend_takes,
             guests: 1,
             clients: wanted.clients,
+            plain: wanted.plain,
             keep_logs: false,
             etcd: None,
             node_flags: wanted.node_flags.clone(),
@@ -172,6 +181,14 @@ impl Testbed<'_> {
             look.running(owner, guest).filter(|view| view.is_alone).map(drop)
         })?;
         Ok(())
+    }
+
+    /// Has it protected again, and says how long that took.
+    pub(crate) fn protect(&mut self) -> Result<Duration, DrillError> {
+        let began = Moment::now();
+        self.wish(Wish::Protect)?;
+        self.world.wait_protected(self.watch)?;
+        Ok(Moment::now().since(began))
     }
 
     fn wish(&self, wish: Wish) -> Result<(), DrillError> {

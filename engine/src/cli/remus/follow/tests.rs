@@ -38,6 +38,7 @@ fn status(guest: Option<(&str, bool)>, waiting: Option<&str>) -> Status {
             connected: true,
             reason: String::new(),
         },
+        certificate: None,
         peers: vec![peer("b", "127.0.0.1:7102")],
         guests: guest.into_iter().collect(),
         waiting: waiting

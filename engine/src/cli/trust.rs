@@ -1,0 +1,219 @@
+//! `understudy invite | join | trust | reload`: who is trusted by this host, and since when.
+//!
+//! ```text
+//!   on a:  invite b ──► a line                 on b:  the line (join) ──► trust/a.crt here, trust/b.crt on a
+//!   trust list · trust remove b · reload       what stands there, who goes, and that processes read it anew
+//! ```
+
+use super::keygen::TLS_DEFAULT;
+use super::status::days_until;
+use super::{CliError, Exit, OutputFormat, print, print_json};
+use crate::config::check_new_name;
+use crate::config::human::parse_remote;
+use crate::control::{Client, DEFAULT_PATH};
+use crate::trust::invitation::{GOOD_FOR, Token, invite};
+use crate::trust::keygen::keygen;
+use crate::trust::{self, Credentials, CredentialsError, Fingerprint, JoinError, join};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::SystemTime;
+use understudy_session::NodeName;
+
+/// Where certificates are.
+#[derive(clap::Args, Debug)]
+struct Directory {
+    /// Directory of this host's certificate, and of those that it trusts
+    #[arg(long, value_name = "DIR", default_value = TLS_DEFAULT)]
+    tls: PathBuf,
+}
+
+/// Arguments of `invite`.
+#[derive(clap::Args, Debug)]
+pub(super) struct InviteArgs {
+    /// Name of the node that is to join, or `witness`
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// Where this node or witness is reached by it: its --listen, as seen from there
+    #[arg(long, value_name = "ADDR", value_parser = parse_remote)]
+    address: SocketAddr,
+    #[command(flatten)]
+    directory: Directory,
+}
+
+/// Arguments of `join`.
+#[derive(clap::Args, Debug)]
+pub(super) struct JoinArgs {
+    /// Name of this node, as it was invited
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// Where the inviter is
+    #[arg(value_name = "ADDR", value_parser = parse_remote)]
+    address: SocketAddr,
+    /// Fingerprint of the inviter's certificate
+    #[arg(value_name = "FINGERPRINT")]
+    inviter: Fingerprint,
+    /// The token of the invitation
+    #[arg(value_name = "TOKEN")]
+    token: Token,
+    #[command(flatten)]
+    directory: Directory,
+}
+
+/// What is asked of the trusted ones.
+#[derive(clap::Subcommand, Debug)]
+pub(super) enum TrustCommand {
+    /// Show this host's certificate and those that it trusts
+    List(ListArgs),
+    /// Trust a node no more: its link ends at once
+    Remove(RemoveArgs),
+}
+
+/// Arguments of `trust list`.
+#[derive(clap::Args, Debug)]
+pub(super) struct ListArgs {
+    #[command(flatten)]
+    directory: Directory,
+    /// Form of the answer
+    #[arg(long, value_name = "FORM", value_enum, default_value_t)]
+    output: OutputFormat,
+}
+
+/// Arguments of `trust remove`.
+#[derive(clap::Args, Debug)]
+pub(super) struct RemoveArgs {
+    /// Name of the node
+    #[arg(value_name = "NAME")]
+    name: String,
+    #[command(flatten)]
+    directory: Directory,
+    #[command(flatten)]
+    node: ReloadArgs,
+}
+
+/// Arguments of `reload`.
+#[derive(clap::Args, Debug)]
+pub(super) struct ReloadArgs {
+    /// Control socket of the node
+    #[arg(long, value_name = "PATH", env = "UNDERSTUDY_CONTROL", default_value = DEFAULT_PATH)]
+    control: PathBuf,
+}
+
+/// Makes an invitation and prints the line that takes it.
+pub(super) fn run_invite(args: &InviteArgs) -> Result<Exit, CliError> {
+    let InviteArgs { name, address, directory: Directory { tls } } = args;
+    check_new_name(name)?;
+    // Its own name is not needed here: nothing is dialled.
+    let own = Credentials::load(tls, &NodeName(String::new()))?;
+    let name = NodeName(name.clone());
+    let attempt = format!("{name} cannot be invited by a file in {}", tls.display());
+    let token =
+        invite(tls, &name, SystemTime::now()).map_err(|source| CliError::System { attempt, source })?;
+    print(&format!(
+        "On the host of {name}, within {} min, once:\n\n    understudy join {name} {address} {:#} {token}\n\nThis end shows the \
+         certificate {}",
+        GOOD_FOR.as_secs() / 60,
+        own.fingerprint(),
+        own.fingerprint(),
+    ))?;
+    Ok(Exit::Ok)
+}
+
+/// Brings this host's certificate to the inviter; makes it, if there is none.
+pub(super) fn run_join(args: &JoinArgs) -> Result<Exit, CliError> {
+    let JoinArgs { name, address, inviter, token, directory: Directory { tls } } = args;
+    check_new_name(name)?;
+    let name = NodeName(name.clone());
+    if !tls.join("own.crt").exists() {
+        keygen(tls, &name)?;
+    }
+    let own = Credentials::load(tls, &name)?;
+    let joined = join(&own, *address, *inviter, token)?;
+    print(&format!(
+        "{name} shows:  {}\n{inviter} shows:  {}\nEach trusts the other. A node or witness that runs here reads it by \
+         `understudy reload`, or by SIGHUP.",
+        own.fingerprint(),
+        joined.shows,
+        inviter = joined.inviter,
+    ))?;
+    Ok(Exit::Ok)
+}
+
+/// Lists, or removes and has it read anew.
+pub(super) fn run_trust(command: TrustCommand) -> Result<Exit, CliError> {
+    match command {
+        TrustCommand::List(args) => list(&args),
+        TrustCommand::Remove(args) => remove(&args),
+    }
+}
+
+fn list(args: &ListArgs) -> Result<Exit, CliError> {
+    let own = Credentials::load(&args.directory.tls, &NodeName(String::new()))?;
+    let expires = own.expires_at().map(|at| at.as_secs());
+    let pins: Vec<(&str, Vec<Fingerprint>)> =
+        own.pins().map(|(name, pins)| (name.0.as_str(), pins.collect())).collect();
+    if args.output == OutputFormat::Json {
+        let trusted = pins.iter().map(|(name, pins)| {
+            let pins: Vec<_> = pins.iter().map(|pin| format!("{pin:#}")).collect();
+            serde_json::json!({ "name": name, "fingerprints": pins })
+        });
+        print_json(&serde_json::json!({
+            "own": format!("{:#}", own.fingerprint()),
+            "expires": expires,
+            "authority": own.has_authority(),
+            "trusted": trusted.collect::<Vec<_>>(),
+        }))?;
+        return Ok(Exit::Ok);
+    }
+    let mut lines = vec![format!("own      {}", own.fingerprint())];
+    if let Some(expires) = expires {
+        lines.push(format!("         by the authority's word for {} days more", days_until(expires)));
+    }
+    for (name, pins) in &pins {
+        lines.extend(pins.iter().map(|pin| format!("{name:8} {pin}")));
+    }
+    if own.has_authority() {
+        lines.push("and whom the authority of ca.crt vouches for".into());
+    } else if pins.is_empty() {
+        lines.push("nobody is trusted yet".into());
+    }
+    print(&lines.join("\n"))?;
+    Ok(Exit::Ok)
+}
+
+fn remove(args: &RemoveArgs) -> Result<Exit, CliError> {
+    let name = NodeName(args.name.clone());
+    check_new_name(&name.0)?;
+    if !trust::remove(&args.directory.tls, &name)? {
+        return Err(CliError::Refused(format!(
+            "{name} is not trusted by a file in {}; `understudy trust list` shows who is",
+            args.directory.tls.display()
+        )));
+    }
+    match Client::new(&args.node.control).reload() {
+        Ok(()) => print(&format!("{name} is trusted no more; its link has ended, if it had one"))?,
+        Err(error) => print(&format!(
+            "{name} is trusted no more by what starts from now on. What runs with this directory has to read it anew by \
+             SIGHUP: {error}"
+        ))?,
+    }
+    Ok(Exit::Ok)
+}
+
+/// Has the node read its certificates anew.
+pub(super) fn run_reload(args: &ReloadArgs) -> Result<Exit, CliError> {
+    Client::new(&args.control).reload()?;
+    print("certificates read anew")?;
+    Ok(Exit::Ok)
+}
+
+impl From<CredentialsError> for CliError {
+    fn from(error: CredentialsError) -> Self {
+        Self::Usage(error.to_string())
+    }
+}
+
+impl From<JoinError> for CliError {
+    fn from(error: JoinError) -> Self {
+        Self::Refused(error.to_string())
+    }
+}

@@ -1,0 +1,46 @@
+//! Certificates read anew, while guests go on: who is trusted no more loses its connection at once, and new connections go by
+//! the new files. If they cannot be used, everything stays as it is.
+//!
+//! Not here: other settings, which are read at the start only.
+
+use super::Node;
+use super::links::Links;
+use crate::connection::{Security, Transport};
+use understudy_session::Time;
+
+impl Node {
+    /// Reads them, for an operator or a signal. The error says why nothing has changed.
+    pub(super) fn reload(&mut self) -> Result<(), String> {
+        if self.config.transport == Transport::PlainLoopback {
+            return Err("This node has no --tls, so there are no certificates to read anew; other settings are read at the \
+                        start only"
+                .into());
+        }
+        let read = Security::open(&self.config.transport, &self.config.node);
+        let security = read.map_err(|error| format!("Nothing has changed: {error}"))?;
+        self.cx.links.use_security(security.clone(), self.cx.now);
+        self.cx.witness.use_security(&security, self.cx.now);
+        tracing::info!("Certificates read anew");
+        Ok(())
+    }
+
+    /// As [`reload`](Self::reload), where nobody waits for an answer.
+    pub(super) fn reload_by_signal(&mut self) {
+        if let Err(why) = self.reload() {
+            tracing::warn!("{why}");
+        }
+    }
+}
+
+impl Links {
+    /// Goes by these certificates from now on.
+    fn use_security(&mut self, security: Security, now: Time) {
+        self.security = security;
+        let gone: Vec<_> = self
+            .connections
+            .iter()
+            .filter_map(|(token, link)| Some((*token, link.connection.check_trust(&self.security).err()?)))
+            .collect();
+        gone.into_iter().for_each(|(token, why)| self.close(token, why.into(), now));
+    }
+}

@@ -1,0 +1,88 @@
+//! Makes what a node or a witness shows: a key, and a certificate that it signs itself.
+//!
+//! The certificate is no more than a wrapper around the key: what counts is that others have put it among those that they
+//! trust. So it has no date to run out at, and its names are for people.
+
+use super::files::{OWN_CERTIFICATE, OWN_KEY, TRUST};
+use super::fingerprint::Fingerprint;
+use rcgen::{
+    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose,
+};
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use understudy_session::NodeName;
+
+/// Why there is no new key.
+#[derive(thiserror::Error, Debug)]
+pub enum KeygenError {
+    /// There is one.
+    #[error(
+        "{path} is there already, and peers trust it; to replace it, make the new pair in another directory, and follow \
+         \"A new key\" in docs/OPERATIONS.md",
+        path = .0.display()
+    )]
+    IsThere(PathBuf),
+    /// The system refuses.
+    #[error("{path}: {source}", path = .path.display())]
+    System {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The library cannot make one.
+    #[error("No key can be made: {0}")]
+    Library(#[from] rcgen::Error),
+}
+
+/// What was made.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Made {
+    /// The certificate's file: what others are given.
+    pub certificate: PathBuf,
+    /// Its fingerprint.
+    pub fingerprint: Fingerprint,
+}
+
+/// Makes a pair for `name` in `directory`, which is created where it is missing. Nothing that is there is replaced.
+pub fn keygen(directory: &Path, name: &NodeName) -> Result<Made, KeygenError> {
+    let key = KeyPair::generate()?;
+    let mut params = CertificateParams::new(Vec::new())?;
+    let mut subject = DistinguishedName::new();
+    // No common name: etcd takes no client that has one for a user.
+    subject.push(DnType::OrganizationName, "understudy");
+    subject.push(DnType::OrganizationalUnitName, name.0.clone());
+    params.distinguished_name = subject;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages =
+        vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
+    let made = params.self_signed(&key)?;
+    make_directory(directory, 0o755)?;
+    make_directory(&directory.join(TRUST), 0o755)?;
+    // The key first: a certificate without its key would look finished.
+    write_new(&directory.join(OWN_KEY), 0o600, &key.serialize_pem())?;
+    let certificate = directory.join(OWN_CERTIFICATE);
+    write_new(&certificate, 0o644, &made.pem())?;
+    Ok(Made { certificate, fingerprint: Fingerprint::of(made.der()) })
+}
+
+fn make_directory(path: &Path, mode: u32) -> Result<(), KeygenError> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(mode)
+        .create(path)
+        .map_err(|source| KeygenError::System { path: path.into(), source })
+}
+
+/// Writes a file that was not there, and makes it stable.
+fn write_new(path: &Path, mode: u32, text: &str) -> Result<(), KeygenError> {
+    let failed = |source: io::Error| match source.kind() {
+        io::ErrorKind::AlreadyExists => KeygenError::IsThere(path.into()),
+        _ => KeygenError::System { path: path.into(), source },
+    };
+    let mut file: File =
+        OpenOptions::new().write(true).create_new(true).mode(mode).open(path).map_err(failed)?;
+    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)
+}

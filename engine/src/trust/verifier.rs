@@ -1,0 +1,128 @@
+//! [`Trusted`] in the form in which TLS asks: once for the certificate, once for the proof that the peer has its key.
+
+use super::fingerprint::Fingerprint;
+use super::trusted::{Side, TrustError, Trusted};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{DigitallySignedStruct, DistinguishedName, Error, PeerIncompatible, SignatureScheme};
+use std::sync::Arc;
+use understudy_session::NodeName;
+
+/// Whose certificate is taken.
+#[derive(Debug)]
+pub(super) enum Rule {
+    /// That of anybody who is trusted.
+    Trusted(Arc<Trusted>),
+    /// That of this node.
+    Only(Arc<Trusted>, NodeName),
+    /// The one that a line of an invitation names.
+    Shown(Fingerprint),
+    /// Anybody's, who then has to prove an invitation.
+    Anybody,
+}
+
+/// What a handshake asks.
+#[derive(Debug)]
+pub(super) struct Verifier {
+    pub(super) rule: Rule,
+    pub(super) algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl Verifier {
+    fn check(
+        &self,
+        side: Side,
+        leaf: &CertificateDer<'_>,
+        rest: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<(), Error> {
+        match &self.rule {
+            Rule::Trusted(trusted) => trusted.vouch(side, leaf, rest, now).map(drop),
+            Rule::Only(trusted, expected) => match trusted.vouch(side, leaf, rest, now)? {
+                found if found != *expected => {
+                    Err(TrustError::Another { expected: expected.clone(), found }.into())
+                }
+                _ => Ok(()),
+            },
+            Rule::Shown(expected) => match Fingerprint::of(leaf) {
+                found if found != *expected => Err(TrustError::NotInviter(found).into()),
+                _ => Ok(()),
+            },
+            Rule::Anybody => Ok(()),
+        }
+    }
+}
+
+impl ClientCertVerifier for Verifier {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        rest: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        self.check(Side::Client, leaf, rest, now).map(|()| ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(PeerIncompatible::Tls12NotOfferedOrEnabled.into())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, leaf, signature, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        rest: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        self.check(Side::Server, leaf, rest, now).map(|()| ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(PeerIncompatible::Tls12NotOfferedOrEnabled.into())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, leaf, signature, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
