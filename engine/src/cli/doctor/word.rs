@@ -48,7 +48,7 @@ pub(super) enum Witness {
     /// This host has none: a person's word has to do.
     None,
     /// This one, asked as this node.
-    At { witness: WitnessConfig, node: NodeName, transport: Transport },
+    At { witness: Box<WitnessConfig>, node: NodeName, transport: Transport },
     /// It is not asked.
     Overridden,
 }
@@ -70,7 +70,9 @@ impl Witness {
         let witness = WitnessConfig::decide(settings.witness, settings.etcd, &transport)?;
         match (witness, settings.node) {
             (None, _) => Ok(Self::None),
-            (Some(witness), Some(node)) => Ok(Self::At { witness, node: NodeName(node), transport }),
+            (Some(witness), Some(node)) => {
+                Ok(Self::At { witness: Box::new(witness), node: NodeName(node), transport })
+            }
             (Some(_), None) => Err(NobodyToAsk::NodeMissing(path)),
         }
     }
@@ -140,8 +142,8 @@ mod tests {
         let etcd =
             WitnessConfig::decide(etcd, Default::default(), &Transport::PlainLoopback).unwrap().unwrap();
         for witness in [WitnessConfig::Own(free), etcd] {
-            let witness =
-                Witness::At { witness, node: NodeName("a".into()), transport: Transport::PlainLoopback };
+            let (witness, node) = (Box::new(witness), NodeName("a".into()));
+            let witness = Witness::At { witness, node, transport: Transport::PlainLoopback };
             assert!(witness.allows(Some("web")).unwrap_err().to_string().contains("the witness at"));
             assert!(witness.allows(None).is_err());
         }
