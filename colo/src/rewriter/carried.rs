@@ -48,7 +48,7 @@ pub fn write(carried: &[Carried], into: &mut Vec<u8>) {
     }
 }
 
-/// Reads what [`write`] wrote.
+/// Reads what [`write()`] wrote.
 pub fn read(bytes: &[u8]) -> Result<Vec<Carried>, Malformed> {
     let (connections, rest) = bytes.as_chunks::<CARRIED_BYTES>();
     if !rest.is_empty() || connections.len() > CARRIED_MAX {
