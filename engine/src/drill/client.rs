@@ -201,8 +201,19 @@ impl Client {
         }
     }
 
+    /// Requests made in this round so far.
+    pub fn made(&self) -> usize {
+        self.operations.len()
+    }
+
+    /// Whether a request was answered of those made after the first `made`.
+    pub fn has_answer_since(&self, made: usize) -> bool {
+        self.operations[made..].iter().any(|operation| operation.outcome != Outcome::Unknown)
+    }
+
     /// The newest operation: after an [`ask`](Self::ask), what became of it.
-    pub fn newest(&self) -> Option<&Operation> {
+    #[cfg(test)]
+    fn newest(&self) -> Option<&Operation> {
         self.operations.last()
     }
 
@@ -285,6 +296,20 @@ mod tests {
         assert_eq!(client.newest().unwrap().outcome, Outcome::Unknown);
         client.hear(&answer(&frame, Reply::Number(1)), Moment(7));
         assert_eq!(client.newest().unwrap().answer(), Some((Moment(7), 1)));
+    }
+
+    #[test]
+    fn an_answer_to_an_earlier_attempt_is_an_answer() {
+        let (mut client, mut frame) = (client(), Vec::new());
+        client.ask(KEYS.shared(), Action::Set(0), Moment(0), &mut frame);
+        let first = client.made();
+        client.ask(KEYS.shared(), Action::Set(0), Moment(0), &mut frame);
+        let attempt = frame.clone();
+        client.give_up(Moment(0) + GIVE_UP_AFTER);
+        client.ask(KEYS.shared(), Action::Set(0), Moment(0) + GIVE_UP_AFTER, &mut frame);
+        assert!(!client.has_answer_since(first));
+        client.hear(&answer(&attempt, Reply::Stored), Moment(7) + GIVE_UP_AFTER);
+        assert!(client.has_answer_since(first) && !client.has_answer_since(first + 1));
     }
 
     #[test]

@@ -7,7 +7,7 @@
 
 use super::client::{Client, Keys, WINDOW};
 use super::error::DrillError;
-use super::history::{Action, Baseline, ClientId, History, Key, Moment, Outcome};
+use super::history::{Action, Baseline, ClientId, History, Key, Moment};
 use super::network::{client_address, guest_address};
 use std::path::Path;
 use std::sync::Arc;
@@ -179,8 +179,10 @@ impl Member {
         Ok(())
     }
 
-    /// Asks the same until it is answered (`true`) or `deadline` has passed. Only for what may be done twice.
+    /// Asks the same until it is answered (`true`) or `deadline` has passed. Only for what may be done twice: of a guest that
+    /// takes longer than a client waits, the answer to an earlier attempt counts.
     fn insist(&mut self, key: Key, action: Action, deadline: Moment) -> Result<bool, UplinkError> {
+        let attempts = self.client.made();
         while Moment::now() < deadline {
             self.client.ask(key, action, Moment::now(), &mut self.frame);
             self.uplink.write_frame(&self.frame);
@@ -189,7 +191,7 @@ impl Member {
                 self.hear(WAIT)?;
                 self.client.give_up(Moment::now());
             }
-            if self.client.newest().is_some_and(|operation| operation.outcome != Outcome::Unknown) {
+            if self.client.has_answer_since(attempts) {
                 return Ok(true);
             }
         }

@@ -62,7 +62,9 @@ pub(crate) fn run(house: &mut House) -> Result<(), DrillError> {
             "processor"
         );
         let mut unprotected = None;
-        for row in rows() {
+        // A clock that leaves a guest less time to run than it stands still lets clients give up.
+        let is_fit = |row: &Row| matches!(row.pacing, Pacing::Output(_)) || suspend_takes == Span(0);
+        for row in rows().into_iter().filter(is_fit) {
             let measured = measure(house, &row, suspend_takes)?;
             let [many, few] = *unprotected.get_or_insert([measured.many.per_second, measured.few.per_second]);
             let [p50, p99, p999] = measured.latency_us;
