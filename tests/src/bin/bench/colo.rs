@@ -58,7 +58,7 @@ pub(crate) fn run(house: &mut House) -> Result<(), DrillError> {
     );
     for (pause, suspend_takes) in [("short", Span(0)), ("100 ms", LONG_PAUSE)] {
         println!(
-            "\n  pause {pause:<12} replies/s: 768 open   share │ 8 open   share │ one at a time µs p50     p99    p999 │ {:>12} checkpoints/s  link kB/s",
+            "\n  pause {pause:<12} replies/s: 768 open   share │ 8 open   share │ one at a time µs p50     p99    p999 │ {:>12} checkpoints/s  link kB/s  differences/s",
             "processor"
         );
         let mut unprotected = None;
@@ -69,7 +69,7 @@ pub(crate) fn run(house: &mut House) -> Result<(), DrillError> {
             let [many, few] = *unprotected.get_or_insert([measured.many.per_second, measured.few.per_second]);
             let [p50, p99, p999] = measured.latency_us;
             println!(
-                "  {:<18} {:19.0} {:7.2} │ {:6.0} {:7.2} │ {p50:20} {p99:7} {p999:7} │ {:>12} {:13.0} {:10.0}",
+                "  {:<18} {:19.0} {:7.2} │ {:6.0} {:7.2} │ {p50:20} {p99:7} {p999:7} │ {:>12} {:13.0} {:10.0}  {}",
                 row.name,
                 measured.many.per_second,
                 measured.many.per_second / many,
@@ -78,6 +78,7 @@ pub(crate) fn run(house: &mut House) -> Result<(), DrillError> {
                 measured.many.shares(),
                 measured.many.checkpoints,
                 measured.many.link_bytes / 1e3,
+                measured.many.divergences(),
             );
         }
     }

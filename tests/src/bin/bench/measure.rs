@@ -3,6 +3,7 @@
 //! Not here: what is compared with what (`slowdown`, `colo`).
 
 use super::testbed::{Testbed, load_pages};
+use std::collections::BTreeMap;
 use std::time::Duration;
 use understudy::control::GuestStatus;
 use understudy::drill::DrillError;
@@ -23,6 +24,8 @@ pub(crate) struct Rate {
     pub(crate) per_second: f64,
     pub(crate) checkpoints: f64,
     pub(crate) link_bytes: f64,
+    /// Checkpoints asked for because output would not leave by a match, by why.
+    pub(crate) diverged: BTreeMap<String, f64>,
     /// Of one processor: host A, host B, clients and switch.
     pub(crate) processor_shares: [f64; 3],
 }
@@ -44,7 +47,11 @@ impl Spent {
         let span = end.at.since(self.at).as_secs_f64();
         let share =
             |whose: usize| (end.processor_time[whose] - self.processor_time[whose]).as_secs_f64() / span;
+        let before = |why: &str| self.guest.colo.diverged.get(why).copied().unwrap_or(0);
+        let diverged = end.guest.colo.diverged.iter();
+        let diverged = diverged.map(|(why, now)| (why.clone(), (now - before(why)) as f64 / span));
         Rate {
+            diverged: diverged.filter(|(_, per_second)| *per_second > 0.0).collect(),
             per_second: count / span,
             checkpoints: (end.guest.commit_us.count - self.guest.commit_us.count) as f64 / span,
             link_bytes: (end.guest.link_bytes - self.guest.link_bytes) as f64 / span,
@@ -54,6 +61,12 @@ impl Spent {
 }
 
 impl Rate {
+    /// What differed, each with how often in a second.
+    pub(crate) fn divergences(&self) -> String {
+        let each = self.diverged.iter().map(|(why, per_second)| format!("{why} {per_second:.0}"));
+        each.collect::<Vec<_>>().join(", ")
+    }
+
     /// Processor shares in percent.
     pub(crate) fn shares(&self) -> String {
         self.processor_shares.map(|share| format!("{:.0}", share * 1e2)).join(" ")
