@@ -1,5 +1,5 @@
-//! The copy: a guest that runs on the secondary as well, so that output may leave before its ack (COLO). The words that both
-//! sessions share, and what a primary is set to.
+//! The live copy of a guest, which runs on the secondary so that output may leave before its ack (COLO): the types that
+//! both sessions share, and a primary's settings.
 //!
 //! ```text
 //!   primary ── CopyWanted{from} ──────► secondary     a copy may be set to `from` or a later epoch; input after its cut is sent
@@ -7,8 +7,8 @@
 //!           ◄─ Halted{base, why} ──────               it does not any more
 //! ```
 //!
-//! With no live copy nothing differs from a guest that is protected by checkpoints alone: so a copy may come and go at any
-//! moment. Not here: who compares frames, and what runs the copy. Sessions know only what comes of it.
+//! Without a live copy, a guest is protected by checkpoints alone, as with Remus. So a copy may come and go at any
+//! moment. Not here: who compares frames, and what runs the copy. Sessions learn only the results.
 
 use super::Span;
 
@@ -18,14 +18,15 @@ pub enum Mode {
     /// By checkpoints alone: output waits for the ack of its epoch.
     #[default]
     Remus,
-    /// By a live copy as well, whenever there can be one: output leaves as soon as the copy has sent the same.
+    /// By a live copy as well, whenever one can run: output leaves as soon as the copy has sent the same.
     Colo,
-    /// As `Colo` while that lets enough of the output out sooner, else as `Remus`; tried again and again.
+    /// As `Colo` while enough of the output leaves sooner by it, else as `Remus`; `Colo` is tried again from time to
+    /// time.
     Auto,
 }
 
 impl Mode {
-    /// As settings and `status` call it.
+    /// Its name in settings and `status`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Remus => "remus",
@@ -35,26 +36,26 @@ impl Mode {
     }
 }
 
-/// Why a frame of the guest has no twin of the copy's, and needs a checkpoint.
+/// Why the copy did not send the same as the guest, so that the guest's frame needs a checkpoint.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Divergence {
-    /// The copy has sent something else.
+    /// The copy sent something else.
     Content,
-    /// The copy has sent nothing for as long as a match may take.
+    /// The copy sent nothing within the time that a match may take.
     Silence,
-    /// Frames wait that are never compared.
+    /// Frames of a kind that is not compared wait.
     Unmatched,
     /// A bounded queue or table is full.
     Full,
-    /// What the copy ran in is gone, or it has been stopped.
+    /// The copy's host environment is gone, or the copy was stopped.
     CopyEnded,
 }
 
 impl Divergence {
-    /// All of them.
+    /// All values.
     pub const ALL: [Self; 5] = [Self::Content, Self::Silence, Self::Unmatched, Self::Full, Self::CopyEnded];
 
-    /// As metrics call it.
+    /// Its name in metrics.
     pub fn name(self) -> &'static str {
         match self {
             Self::Content => "content",
@@ -73,47 +74,47 @@ pub enum CopyEnd {
     Crashed,
     /// The host cannot run one, or could not set it.
     NoRoom,
-    /// A person has stopped it.
+    /// A person stopped it.
     Operator,
 }
 
-/// What becomes of a takeover if the copy crashed after something that it sent was told to the primary: the image may be
-/// older than what clients have seen.
+/// What a takeover does if the copy crashed after its output was reported to the primary: the image may then be older
+/// than what clients have seen.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub enum AfterCrash {
     /// A person decides.
     #[default]
     Refuse,
-    /// The guest is started from the image all the same.
+    /// The guest is started from the image nevertheless.
     FromCommit,
 }
 
-/// What a primary may do with a copy.
+/// A primary's settings for a live copy.
 #[derive(Clone, Debug)]
 pub struct Colo {
     /// How the guest is protected.
     pub mode: Mode,
-    /// The guest runs this long at least between a checkpoint and the next one that a divergence demands.
+    /// The least time that the guest runs between a checkpoint and the next one demanded by a divergence.
     pub gap_min: Span,
-    /// While a copy is live, a checkpoint is made this often without a divergence: what a copy that is set anew has to be
-    /// told stays bounded.
+    /// While a copy is live, the time between checkpoints when nothing diverges. It bounds the input that a newly set
+    /// copy must catch up on.
     pub period: Span,
-    /// After an ack the copy is set anew. The next checkpoint waits this long for it at most.
+    /// After an ack the copy is set to the new epoch. The next checkpoint waits at most this long for it.
     pub live_max: Span,
-    /// `Auto` looks back this far.
+    /// The window over which `Auto` judges a copy.
     pub window: Span,
-    /// `Auto` goes on with a copy while this much of what left did so by a match, in percent.
+    /// `Auto` keeps a copy while at least this share of the frames left by a match, in percent.
     pub share_min_percent: u8,
-    /// Fewer frames than this in a window say nothing of what a copy would gain.
+    /// With fewer frames than this in a window, `Auto` does not judge.
     pub frames_min: u64,
-    /// The first rest after a copy came to nothing. It doubles each time that it does so again.
+    /// How long to do without a copy after one failed. It doubles with each further failure.
     pub rest: Span,
-    /// The longest rest.
+    /// The longest time without a copy.
     pub rest_max: Span,
 }
 
 impl Default for Colo {
-    /// No copy. The times are those of a copy that is asked for without any of its own.
+    /// No copy. The times are the defaults for a copy that is requested without times.
     fn default() -> Self {
         Self {
             mode: Mode::Remus,

@@ -1,8 +1,8 @@
 //! Sans-IO sessions: who may run a guest, what is captured when, what may leave.
 //!
-//! One [`Primary`] or [`Secondary`] session per guest and host, one [`Witness`] for all. Each is a pure state machine: it
-//! reads no clock, opens no socket, starts no thread and draws no number. A driver carries it, in the engine
-//! `node`'s guests and the witness's process; the simulator in `tests/` runs the same drivers in virtual time.
+//! One [`Primary`] or [`Secondary`] session per guest and host, one [`Witness`] for all. Each is a pure state machine:
+//! it reads no clock, opens no socket, starts no thread and draws no random number. A driver runs it: the guests of the
+//! engine's `node`, and the witness's process; the simulator in `tests/` runs the same drivers in virtual time.
 //!
 //! ```text
 //!             ToSecondary ─────────────────────────────►
@@ -11,8 +11,8 @@
 //!      └── WitnessRequest ──► Witness ◄── WitnessRequest ────┘
 //! ```
 //!
-//! Page data does not pass through the sessions: the driver's workers carry it over the link between
-//! `EpochBegin` and the epoch's end, and tell the sessions when an epoch is whole.
+//! Page data does not pass through the sessions: the driver's workers carry it over the link between `EpochBegin` and
+//! the epoch's end, and tell the sessions when an epoch is complete.
 //!
 //! # What a driver does
 //!
@@ -26,11 +26,11 @@
 //!
 //! What the sessions rely on:
 //!
-//! 1. **Outputs are performed in their order**, all of them before the next input is told. `Fence` stands before `PauseGuest`,
-//!    `Revive` before `PassOutput`, that before `ResumeGuest`, an ack before its `Commit`. What comes of performing one at
-//!    once, such as a capture that cannot be ordered, is an input for after the last.
+//! 1. **Outputs are performed in their order**, all of them before the next input is told. `Fence` stands before
+//!    `PauseGuest`, `Revive` before `PassOutput`, that before `ResumeGuest`, an ack before its `Commit`. If performing
+//!    one has a result at once, such as a capture that cannot be ordered, that input is told after the last output.
 //! 2. **`now` never goes back**, and is one clock for all inputs of a session.
-//! 3. **A new session** is told `LinkUp` and `WitnessUp` if those connections already stand.
+//! 3. **A new session** is told `LinkUp` and `WitnessUp` if those connections are already up.
 //! 4. **`LinkDown` is followed by nothing of the old connection**: neither messages nor page data, and what was captured
 //!    before it is not sent over a later link. `CloseLink` is answered by `LinkDown` once the link is closed, or by nothing
 //!    if it stays for other guests.
@@ -45,14 +45,19 @@
 //! 6. **`Send` and `AskWitness` may be lost** with their connection: a session repeats what it needs. Answers of the witness
 //!    are welcome however old, since revisions only grow.
 //! 7. **A session is over** after `Destroy`, and after an `Activate` that was granted. It says nothing more.
-//! 8. **A session that panics is lost**: it has found that something does not hold on which rests that a guest runs once
-//!    and that no output outlives its state. Nothing that it still had to say is performed, and it is told nothing more.
-//!    The guest is paused and kept, unless its record was stale (`docs/DESIGN.md#s1`); other guests do not notice.
+//! 8. **A session that panics is lost**: it has found that an invariant does not hold which keeps a guest from running
+//!    twice, or output from outliving its state. None of its remaining outputs is performed, and it gets no more
+//!    inputs. The guest is paused and kept, unless its record was stale (`docs/DESIGN.md#s1`); other guests do not
+//!    notice.
 //!
-//! The crate is `no_std`, so that the compiler vouches for the sentence about clocks and sockets.
+//! The crate is `no_std`, so the compiler proves that it uses neither clock nor socket.
 
 #![no_std]
 #![forbid(unsafe_code)]
+#![allow(
+    missing_docs,
+    reason = "a field that its name and type explain needs no comment; the crate serves the engine alone"
+)]
 
 extern crate alloc;
 #[cfg(test)]

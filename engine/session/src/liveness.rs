@@ -1,5 +1,5 @@
-//! The link to the other host, as a session of either role sees it: whether it is up, whether the peer has spoken on it,
-//! and until when silence means nothing.
+//! The link to the other host, as a session of either role sees it: whether it is up, whether the peer has spoken on
+//! it, and how long its silence means nothing.
 //!
 //! ```text
 //!   came_up ──────► up ── the peer speaks ──► up, spoken ── silent_at ──► the peer is lost
@@ -10,7 +10,7 @@
 
 use super::{Span, Time};
 
-/// What is known of the present link.
+/// What is known about the present link.
 #[derive(Debug)]
 struct Up {
     /// The peer has said something on this link.

@@ -1,4 +1,4 @@
-//! What sessions say to each other. `link/` gives these a form in bytes; nothing here depends on it.
+//! The messages between sessions. The link encodes them as bytes; nothing here depends on it.
 
 use alloc::string::String;
 use core::fmt;
@@ -19,53 +19,44 @@ impl fmt::Display for NodeName {
 pub enum ToSecondary {
     /// First message after the link came up: I run this guest in this generation.
     Offer {
-        /// The sender's generation.
         generation: Generation,
         /// The newest epoch the sender has an ack for in this generation, if any.
         acked: Option<Epoch>,
     },
     /// Pages and records of an epoch follow on the link, then its end.
     EpochBegin {
-        /// The sender's generation.
         generation: Generation,
-        /// The epoch that follows.
         epoch: Epoch,
-        /// Seed or delta.
         kind: EpochKind,
-        /// For a delta: the epoch whose image it changes. The receiver must stand at, or have complete, just this.
+        /// For a delta: the epoch whose image it changes. The receiver's image must be at this epoch, or have it
+        /// complete.
         base: Option<Epoch>,
     },
-    /// Sent when nothing else was for a while.
-    Heartbeat {
-        /// The sender's generation.
-        generation: Generation,
-    },
-    /// Planned takeover: the guest is suspended for good after `epoch`, which was acked. Take over.
+    /// Sent when nothing else has been for a while.
+    Heartbeat { generation: Generation },
+    /// Planned takeover: the guest was suspended for good after `epoch`, which was acked. The receiver should take
+    /// over.
     Switchover {
-        /// The sender's generation.
         generation: Generation,
         /// The last epoch of this generation.
         epoch: Epoch,
     },
-    /// Protection ends by the operator's wish (the witness holds the copy stale); forget the image.
-    Farewell {
-        /// The sender's generation.
-        generation: Generation,
-    },
-    /// Whether the guest should run at the receiver as well, without effect on the world. Since version 3.
+    /// The operator ends protection, and the witness's record says the copy is stale. The receiver should drop the
+    /// image.
+    Farewell { generation: Generation },
+    /// Whether a copy of the guest should run at the receiver as well, with its output kept from the network. Since
+    /// version 3.
     CopyWanted {
-        /// The sender's generation.
         generation: Generation,
-        /// How the guest is protected: after a takeover it is so on.
+        /// How the guest is protected. The receiver keeps this mode if it takes over.
         mode: super::Mode,
-        /// The copy may be set to this epoch or a later one: what the guest hears after their cuts is sent. `None`: there should
-        /// be no copy.
+        /// The first epoch that the copy may be set to: the guest's input after that epoch's cut is sent. `None`: there
+        /// should be no copy.
         from: Option<Epoch>,
     },
 }
 
 impl ToSecondary {
-    /// The sender's generation.
     pub fn generation(&self) -> Generation {
         match self {
             Self::Offer { generation, .. }
@@ -81,36 +72,34 @@ impl ToSecondary {
 /// What a secondary holds for a guest.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Standing {
-    /// No image that could be built upon: a seed is needed.
+    /// No image that a delta could build on: a full sync is needed.
     Nothing,
-    /// A committed image, the newest complete epoch being this one, of this generation.
+    /// A committed image.
     Complete {
-        /// Generation it was acked in.
+        /// The generation in which its epochs were acked.
         generation: Generation,
-        /// Newest complete (acked) epoch.
+        /// Its newest complete (acked) epoch.
         epoch: Epoch,
     },
 }
 
-/// Why a secondary does not take an offer or an epoch.
+/// Why a secondary declines an offer or an epoch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Decline {
-    /// The sender's generation is over: the receiver knows of this newer one.
-    Fenced {
-        /// The newer generation.
-        generation: Generation,
-    },
-    /// The epoch does not follow what the receiver holds.
+    /// The generation of what was sent is over: there is a newer one.
+    Fenced { generation: Generation },
+    /// The epoch does not follow on what the secondary holds.
     WrongBase,
-    /// The epoch arrived damaged or does not decode; the image stands where it stood.
+    /// The epoch arrived damaged or does not decode; the image is unchanged.
     Damaged,
-    /// Pages that did not change are others in the receiver's image: no epoch can be built on it. Since version 2.
+    /// Pages that the primary calls unchanged differ in the secondary's image: no epoch can build on it. Since version
+    /// 2.
     Diverged,
-    /// The epoch is larger than the receiver's buffer; the image stands where it stood.
+    /// The epoch is larger than the secondary's buffer; the image is unchanged.
     TooLarge,
-    /// The receiver lost its image (a failed commit): a seed is needed.
+    /// The secondary lost its image (a failed commit): a full sync is needed.
     ImageLost,
-    /// The receiver has begun a takeover and does not ack in this generation any more.
+    /// The secondary has begun a takeover and acks nothing more in this generation.
     TakingOver,
 }
 
@@ -119,46 +108,41 @@ pub enum Decline {
 pub enum ToPrimary {
     /// Answer to `Offer`.
     Stand {
-        /// Generation of the offer answered.
+        /// The generation of the offer that this answers.
         generation: Generation,
-        /// What the sender holds.
         standing: Standing,
     },
-    /// Checkpoint `epoch` is complete and held here.
+    /// Checkpoint `epoch` is complete and held by the sender.
     Ack {
-        /// Generation it was sent in.
+        /// The generation it was sent in.
         generation: Generation,
-        /// The epoch.
         epoch: Epoch,
     },
-    /// An offer or an epoch is not taken.
+    /// An offer or an epoch is declined.
     Declined {
-        /// Generation of what is declined.
+        /// The generation of what is declined.
         generation: Generation,
-        /// The epoch, if it was one.
+        /// The epoch; `None` for an offer.
         epoch: Option<Epoch>,
-        /// Why.
         why: Decline,
     },
-    /// Sent when nothing else was for a while.
+    /// Sent when nothing else has been for a while.
     Heartbeat {
-        /// The newest generation the sender knows of for this guest.
+        /// The newest generation of this guest that the sender knows of.
         generation: Generation,
     },
-    /// The copy runs from `base`, which was acked, and what it sends is told. Since version 3.
+    /// The copy runs from `base`, which was acked, and its output is reported. Since version 3.
     Live {
-        /// Generation of the epoch.
+        /// The generation of `base`.
         generation: Generation,
-        /// The epoch that the copy was set to.
         base: Epoch,
     },
-    /// There is no copy that runs from `base`, or there is none any more. Since version 3.
+    /// No copy runs from `base`: it could not be set, or it has stopped. Since version 3.
     Halted {
-        /// Generation of the epoch.
+        /// The generation of `base`.
         generation: Generation,
-        /// The epoch that it was, or should have been, set to.
+        /// The epoch that the copy was, or should have been, set to.
         base: Epoch,
-        /// Why.
         why: super::CopyEnd,
     },
 }
@@ -168,11 +152,8 @@ pub enum ToPrimary {
 pub enum Copy {
     /// No copy may be activated.
     Stale,
-    /// The copy at `holder` may be activated, by it alone, with a takeover.
-    Fresh {
-        /// Who holds it.
-        holder: NodeName,
-    },
+    /// Only `holder` may activate its copy, by a takeover.
+    Fresh { holder: NodeName },
 }
 
 /// The witness's record of one guest (`docs/DESIGN.md#a1`).
@@ -188,33 +169,33 @@ pub struct Record {
     pub copy: Copy,
 }
 
-/// Pairs a reply with its request; unique per session instance and connection.
+/// Matches a reply to its request; unique per session instance and connection.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct RequestId(pub u64);
 
-/// To the witness. `guest` is added by the driver, which knows whose session speaks.
+/// To the witness. The driver adds the guest's name, since it knows whose session asks.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum WitnessRequest {
-    /// What does the record say?
+    /// Read the record.
     Read {
-        /// Echoed.
+        /// Returned in the reply.
         id: RequestId,
     },
     /// Replace the record if its revision is still `expect` (0: there is no record).
     Swap {
-        /// Echoed.
+        /// Returned in the reply.
         id: RequestId,
-        /// Revision the sender has seen.
+        /// The revision that the sender has seen.
         expect: u64,
         /// The new record; its `revision` must be `expect + 1`.
         new: Record,
     },
-    /// As `Swap`, by a person's word: whatever the record says, nobody but the sender has the guest. The sender takes
-    /// it in a newer generation.
+    /// As `Swap`, on a person's order: whatever the record says, nobody but the sender has the guest. The sender takes
+    /// the guest in a newer generation.
     Reclaim {
-        /// Echoed.
+        /// Returned in the reply.
         id: RequestId,
-        /// Revision of the record that the person saw.
+        /// The revision of the record that the person saw.
         expect: u64,
         /// The new record; its `revision` must be `expect + 1`.
         new: Record,
@@ -222,7 +203,6 @@ pub enum WitnessRequest {
 }
 
 impl WitnessRequest {
-    /// Its id.
     pub fn id(&self) -> RequestId {
         match self {
             Self::Read { id } | Self::Swap { id, .. } | Self::Reclaim { id, .. } => *id,
@@ -230,12 +210,12 @@ impl WitnessRequest {
     }
 }
 
-/// What became of a request.
+/// The outcome of a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum WitnessOutcome {
     /// Answer to `Read`.
     Told,
-    /// The record is replaced, on stable storage.
+    /// The record was replaced, on stable storage.
     Swapped,
     /// The record had changed; `record` is what it is now.
     Conflict,
@@ -246,9 +226,7 @@ pub enum WitnessOutcome {
 /// From the witness.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct WitnessReply {
-    /// Of the request answered.
     pub id: RequestId,
-    /// What became of it.
     pub outcome: WitnessOutcome,
     /// The record as it is now; `None` if the guest has none.
     pub record: Option<Record>,

@@ -1,5 +1,5 @@
-//! What a session wants done: queued as it decides, taken by its driver in the same order. Its memory is kept from one
-//! event to the next.
+//! The queue of a session's outputs, which its driver takes in the same order. Its memory is kept from one event to the
+//! next.
 
 use super::WitnessRequest;
 use alloc::collections::VecDeque;
@@ -24,7 +24,7 @@ impl<O> Outputs<O> {
 }
 
 impl<O: From<WitnessRequest>> Outputs<O> {
-    /// Has the driver ask the witness, if there is something to ask.
+    /// Queues a request to the witness, if there is one.
     pub(super) fn ask(&mut self, request: Option<WitnessRequest>) {
         self.0.extend(request.map(O::from));
     }

@@ -1,6 +1,6 @@
 //! The primary's session: when to capture, what may leave, who is in charge.
 //!
-//! It owns no data. It tells the driver what to do ([`Output`]) and learns what happened ([`Input`]).
+//! It owns no data. It tells the driver what to do ([`Output`]) and is told what happened ([`Input`]).
 //!
 //! ```text
 //!   Claiming, Asking ─► Unprotected ◄─ stale is final ─ MarkingStale ◄─ no use ─┐
@@ -51,22 +51,23 @@ pub struct Config {
     pub peer: super::NodeName,
     /// What decides when a checkpoint begins.
     pub pacing: Pacing,
-    /// Epochs captured and not yet acked, at most. At the limit the next checkpoint waits for an ack: epochs
+    /// The most epochs that may be captured and not acked. At the limit the next checkpoint waits for an ack: epochs
     /// get longer, output waits longer, nothing is dropped (policy *stretch*).
     pub in_flight_max: u32,
-    /// A heartbeat is sent when nothing else was for this long.
+    /// A heartbeat is sent when nothing else has been for this long.
     pub heartbeat: Span,
-    /// The peer is lost when nothing was heard from it for this long.
+    /// The peer counts as lost after a silence this long.
     pub silence_max: Span,
-    /// After the link ended, how long to wait for it to come back before marking the copy stale. Shorter than
-    /// the secondary's, so that a cut between two healthy hosts is won by the one that runs the guest.
+    /// After the link ended, how long to wait for it to come back before marking the copy stale. Shorter than the
+    /// secondary's: when the link between two healthy hosts is cut, the one that runs the guest wins.
     pub link_grace: Span,
     /// With neither secondary nor witness, output is held this long before the guest is paused (`docs/DESIGN.md#a5`).
     pub hold_max: Span,
     /// An unanswered witness request is repeated after this long.
     pub witness_retry: Span,
-    /// A guest whose last ack, or oldest unacked epoch, is older than this is not called protected, and `slow_policy`
-    /// acts. (Twice the interval, if that is longer.) After a seed failed or the policy acted, the next seed waits as long.
+    /// A guest whose last ack or oldest unacked epoch is older than this is not called protected, and `slow_policy`
+    /// acts. (Twice the interval, if that is longer.) After a failed full sync, or after the policy acted, the next
+    /// full sync waits as long.
     pub slow_max: Span,
     /// What to do when the secondary or the link is too slow.
     pub slow_policy: SlowPolicy,
@@ -76,7 +77,7 @@ pub struct Config {
     pub colo: Colo,
 }
 
-/// What acts when epochs wait too long for their acks.
+/// What happens when epochs wait too long for their acks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SlowPolicy {
     /// Let epochs stretch and output wait, for `hold_max` at most.
@@ -91,27 +92,27 @@ pub enum Origin {
     /// A guest started here. The session claims it at the witness (no record, or a stale one of this host's own)
     /// before any output may leave.
     Started,
-    /// The guest ran here before this session, under `generation`, and its engine is gone. Nothing has left since then
-    /// that this host did not run, so where the record still is that generation's, even with a fresh copy, the session
-    /// goes on with the guest: it marks the copy stale, if the holder has not taken over first.
+    /// The guest ran here in `generation` before this session, and its engine is gone. This host has run all that has
+    /// left since. So while the record is still of that generation, even with a fresh copy, the session goes on with
+    /// the guest: it marks the copy stale, unless the holder has taken over first.
     Adopted {
-        /// That under which it was run last.
+        /// The generation in which the guest ran last.
         generation: Generation,
-        /// It stands still: paused, or suspended in the midst of a capture.
+        /// Whether the guest is paused, or suspended in the midst of a capture.
         is_halted: bool,
     },
-    /// A takeover made this host the owner: the witness's record as the takeover's swap left it, and the first
-    /// epoch that has not been used. No copy is made before [`Input::GuestSettled`].
+    /// A takeover made this host the owner. No copy is made before [`Input::GuestSettled`].
     TookOver {
-        /// The record, its copy stale.
+        /// The witness's record as the takeover's swap left it, its copy stale.
         record: super::Record,
         /// The first unused epoch.
         next_epoch: Epoch,
     },
-    /// A takeover made this host the owner of `generation`, and before the guest ran here another host spoke as primary
-    /// of a later one: a person had it back there. The session claims it anew before any output may leave.
+    /// A takeover made this host the owner of `generation`, but before the guest ran here, another host spoke as
+    /// primary of a later one: a person had given it the guest. The session claims the guest anew before any output may
+    /// leave.
     Outdated {
-        /// That of the takeover.
+        /// The generation of the takeover.
         generation: Generation,
         /// The first unused epoch.
         next_epoch: Epoch,
@@ -127,7 +128,7 @@ pub enum Input {
     LinkDown,
     /// A message from the secondary. Any message counts as a sign of life.
     Message(ToPrimary),
-    /// The connection to the witness is up: open requests are to be asked anew.
+    /// The connection to the witness is up: open requests are repeated.
     WitnessUp,
     /// The connection to the witness ended.
     WitnessDown,
@@ -136,66 +137,63 @@ pub enum Input {
     /// A capture's pause is over: everything is staged, output is cut at `epoch`, and the guest runs (or stays
     /// paused if that was asked).
     Captured {
-        /// The epoch captured.
         epoch: Epoch,
         /// How long the guest stood still.
         pause: Span,
     },
-    /// All of a captured epoch is encoded and on its way.
+    /// A captured epoch is encoded and handed to the link as a whole.
     Encoded {
-        /// The epoch.
         epoch: Epoch,
-        /// Processor time that its capture and encoding took.
+        /// The processor time that its capture and encoding took.
         busy: Span,
-        /// Bytes on the link, everything included.
+        /// Its bytes on the link, everything included.
         link_bytes: u64,
     },
-    /// A capture failed. The guest runs unless it is gone; its pages stay dirty in the driver's account.
+    /// A capture failed. The guest runs unless it is gone; its pages stay dirty in the driver's records.
     CaptureFailed {
-        /// The epoch not captured. It is not used again.
+        /// The epoch that was not captured. Its number is not used again.
         epoch: Epoch,
         /// Whether the guest itself is gone (shut down, crashed): protection ends.
         guest_gone: bool,
-        /// Whether no later capture can build on those before (the dirty log was lost): a full sync is needed.
+        /// Whether later captures cannot build on earlier ones, because the dirty log was lost: a full sync is needed.
         needs_seed: bool,
     },
-    /// Nothing can be captured any more: what does so has failed. A capture that is outstanding is not answered.
+    /// The capture thread has failed, so nothing can be captured. An outstanding capture is not answered.
     CaptureBroke,
-    /// After `CaptureBroke`: captures can be made again, from a full sync on.
+    /// After `CaptureBroke`: captures can be made again, beginning with a full sync.
     CaptureMended,
-    /// The guest ended by itself, which showed outside of a capture: protection ends with it.
+    /// The guest ended by itself, as seen outside of a capture: protection ends with it.
     GuestGone,
-    /// A guest that was taken over here uses its devices again. It does so with what processor and memory the host
-    /// has to spare, which a full sync would take from it while its clients wait.
+    /// A guest that was taken over here uses its devices again. Until then a full sync would take processor and memory
+    /// from it while its clients wait.
     GuestSettled,
-    /// Frames of the open epoch are held: told of the first answer, of the first bare frame, and at
+    /// Frames of the open epoch are held. Told at the first answer, at the first bare frame, and at
     /// [`tell_at`](Primary::tell_at).
     OutputWaits(Waiting),
     /// Held output nears its limit: a checkpoint now would let it out.
     OutputPressure,
-    /// Frames will not leave by a match with the copy of `base`: they need a checkpoint.
+    /// Frames did not match the copy of `base`: they need a checkpoint.
     Diverged {
-        /// Of the [`Output::MatchFrom`].
+        /// As in [`Output::MatchFrom`].
         base: Epoch,
-        /// Why.
         why: Divergence,
     },
-    /// Frames have left since this was told last.
+    /// How many frames have left since the last report.
     FramesLeft {
-        /// Because the copy had sent the same.
+        /// Left because the copy had sent the same.
         by_match: u64,
-        /// Because their epoch was acked.
+        /// Left because their epoch was acked.
         by_ack: u64,
     },
-    /// Something that the guest sends can be neither held nor dropped. Told again while it is so.
+    /// Some output of the guest can be neither held nor dropped. Repeated while that is so.
     OutputLeaks,
-    /// The peer itself spoke as this guest's primary (a `ToSecondary` came in where this session runs): after
-    /// a takeover both ends are primaries until the older generation learns of the newer.
+    /// The peer itself spoke as this guest's primary: a `ToSecondary` came to a primary. After a takeover both ends are
+    /// primaries until the older generation learns of the newer.
     Rival {
         /// The generation it claims.
         generation: Generation,
     },
-    /// The operator's wish.
+    /// The operator's request.
     Operator(Wish),
     /// The operator's pacing, in place of what the session began with.
     Pacing(Pacing),
@@ -203,14 +201,14 @@ pub enum Input {
     Mode(Mode),
 }
 
-/// What an operator may wish.
+/// What an operator may request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Wish {
-    /// Protect the guest (the state a session begins with).
+    /// Protect the guest (as a session does from its beginning).
     Protect,
     /// Go on unprotected, after marking the copy stale.
     Unprotect,
-    /// Move the guest to the peer, with nothing lost.
+    /// Move the guest to the peer without losing anything.
     Switchover,
     /// Run the guest that is held here, in a newer generation: a person has seen that no other host has it.
     Reclaim,
@@ -221,14 +219,14 @@ pub enum Wish {
 /// What a capture copies.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Capture {
-    /// All pages, most of them while the guest runs; begins the dirty log.
+    /// All pages, most of them copied while the guest runs; begins the dirty log.
     Seed,
-    /// Pages dirtied since the capture before.
+    /// Pages dirtied since the previous capture.
     Delta,
-    /// Pages dirtied since `base` was captured: those of the unacked epochs after it and those since.
-    /// Everything sent after `base` may be lost, so the encoder forgets what it assumed the peer to have.
+    /// Pages dirtied since `base` was captured: those of the unacked epochs after it and those since. Everything sent
+    /// after `base` may be lost, so the encoder forgets its shadow.
     Resync {
-        /// The newest epoch that the peer stands at.
+        /// The newest epoch that the peer has.
         base: Epoch,
     },
 }
@@ -244,30 +242,27 @@ pub enum Output {
     /// it from these), pages and records, and the end. Answered by `Captured` or `CaptureFailed`, once.
     /// At most one capture is outstanding.
     Capture {
-        /// The generation to send it in.
+        /// The generation in which it is sent.
         generation: Generation,
-        /// Number of the epoch that this capture ends.
+        /// The epoch that this capture ends.
         epoch: Epoch,
-        /// What to copy.
         capture: Capture,
-        /// Leave the guest suspended (switchover).
+        /// Whether to leave the guest suspended (switchover).
         stay_paused: bool,
     },
-    /// Give up the outstanding capture as soon as possible (a seed may take long); it is still answered.
+    /// Give up the outstanding capture as soon as possible (a full sync may take long); it is still answered.
     AbortCapture,
-    /// `through` is acked: let its output out, forget what a resync from before it would need.
+    /// `through` is acked: let its output out, and forget what only a resync from an earlier epoch would need.
     Release {
-        /// Newest acked epoch.
+        /// The newest acked epoch.
         through: Epoch,
     },
-    /// From here on tell the secondary what the guest hears, beginning at the cut of this epoch, which is not captured yet;
-    /// or tell it no more.
-    MirrorInput {
-        /// That epoch.
-        from: Option<Epoch>,
-    },
-    /// The copy runs from `base`: until `StopMatch` a frame of the epoch after it may leave, before its ack as well, once the copy
-    /// has sent the same from this base in this generation and has received every byte that the frame acknowledges.
+    /// Send the guest's input to the secondary, beginning at the cut of this epoch, which is not captured yet; `None`:
+    /// send it no more.
+    MirrorInput { from: Option<Epoch> },
+    /// The copy runs from `base`. Until `StopMatch`, a frame of the epoch after `base` may leave before its ack, once
+    /// the copy has sent the same from this base in this generation, and has received every byte that the frame
+    /// acknowledges.
     MatchFrom {
         /// The newest acked epoch.
         base: Epoch,
@@ -280,21 +275,18 @@ pub enum Output {
     PauseGuest,
     /// Let the guest run again after `PauseGuest` or a `Capture` with `stay_paused`.
     ResumeGuest,
-    /// Drop what is held and let nothing out any more. The guest is kept. `generation` is the other one.
+    /// Drop held output and let nothing out any more. The guest is kept.
     Fence {
         /// The generation that is in charge, or claims to be.
         generation: Generation,
-        /// A person has had the guest handed over: this is how that ends.
+        /// The outcome of a switchover that a person ordered.
         is_wished: bool,
     },
-    /// After `Fence`, by a person's word: hold output again, as of a guest that begins. Nothing from before leaves.
+    /// After `Fence`, on a person's order: hold output again, as of a new guest. Nothing from before leaves.
     Revive,
     /// End the guest and drop the session. If the peer offers the guest, this host holds its copy.
-    Destroy {
-        /// Why.
-        why: End,
-    },
-    /// Close the link to the peer: it does not answer any more. (`LinkDown` follows from the driver.)
+    Destroy { why: End },
+    /// Close the link to the peer, which does not answer any more. (`LinkDown` follows from the driver.)
     CloseLink,
     /// Something worth logging and counting.
     Report(Event),

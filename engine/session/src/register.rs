@@ -1,8 +1,7 @@
-//! What a host knows of its guest's record at the witness, and the one request it has open there.
+//! What a host knows about its guest's record at the witness, and its one open request there.
 //!
-//! It does not decide what the record should say. It knows when an answer is *final*: a swap that was sent may
-//! still be on its way long after its sender has changed its mind, and only a record whose revision has moved
-//! on makes it void.
+//! It does not decide what the record should say. It knows when an answer is *final*: a swap may still be in transit
+//! long after its sender has changed its mind, and only a record with a later revision makes it void.
 //!
 //! ```text
 //!   known: revision 5, stale      sent: swap 5 → 6 fresh (no answer, connection lost)
@@ -13,7 +12,7 @@
 use super::{Copy, NodeName, Record, RequestId, Span, Time, WitnessOutcome, WitnessReply, WitnessRequest};
 use understudy_checkpoint::Generation;
 
-/// What the witness has told so far.
+/// What the witness has said so far.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Known {
     /// Nothing yet.
@@ -37,7 +36,7 @@ pub(super) struct Register {
     known: Known,
     asking: Option<Asking>,
     ids_used: u64,
-    /// A swap that expects the known revision has been sent, and its fate is not known.
+    /// Whether a swap that expects the known revision was sent and its outcome is unknown.
     loose: bool,
 }
 
@@ -57,12 +56,12 @@ impl Register {
         }
     }
 
-    /// The record says `copy` and no swap of ours that says otherwise can arrive any more.
+    /// Whether the record says `copy`, and no swap of ours that says otherwise can still arrive.
     pub(super) fn is_final(&self, copy: &Copy) -> bool {
         !self.loose && self.record().is_some_and(|record| record.copy == *copy)
     }
 
-    /// The connection is up: what was open is asked anew, or else the record is read.
+    /// The connection is up: repeats the open request, or else reads the record.
     pub(super) fn connect(&mut self, now: Time) -> WitnessRequest {
         self.connected = true;
         let again_at = now + self.retry;
@@ -85,8 +84,8 @@ impl Register {
         self.ask(now, WitnessRequest::Read { id })
     }
 
-    /// Asks for the record to become `owner`'s with `generation` and `copy`. Nothing if just this is open
-    /// already, or while the witness is away; a read while nothing is known to build upon.
+    /// Asks for the record to become `owner`'s with `generation` and `copy`. Nothing if the same request is open
+    /// already or the witness is away; a read while no record is known to start from.
     pub(super) fn propose(
         &mut self,
         now: Time,
@@ -111,7 +110,7 @@ impl Register {
         Some(self.ask(now, WitnessRequest::Swap { id, expect, new: proposed }))
     }
 
-    /// As [`Self::propose`], by a person's word: `owner` takes the guest over from whoever has it in the known record.
+    /// As [`Self::propose`], on a person's order: `owner` takes the guest from whoever has it in the known record.
     pub(super) fn reclaim(
         &mut self,
         now: Time,
@@ -173,13 +172,13 @@ impl Register {
         self.asking = None;
     }
 
-    /// Takes in an answer. Answers to requests that are no longer open teach as well: revisions only grow.
+    /// Takes in an answer. Answers to requests that are no longer open count as well, since revisions only grow.
     pub(super) fn learn(&mut self, reply: &WitnessReply) {
         if reply.record.as_ref().is_some_and(|told| !is_possible(told)) {
             return;
         }
-        // A witness that has forgotten a record, or went back to an older one, is no authority over it: the
-        // request stays open until it knows better.
+        // A witness that has lost a record, or went back to an older one, has no authority: the request stays open
+        // until the witness answers with a newer record.
         let forgetful = match (&reply.record, self.record()) {
             (told, Some(known)) => told.as_ref().is_none_or(|told| age_of(told) < age_of(known)),
             (_, None) => false,
@@ -204,7 +203,7 @@ impl Register {
         self.asking.as_ref().filter(|_| self.connected).map(|asking| asking.again_at)
     }
 
-    /// Repeats an unanswered request when its time has come.
+    /// Repeats an unanswered request when that is due.
     pub(super) fn on_timeout(&mut self, now: Time) -> Option<WitnessRequest> {
         let retry = self.retry;
         let due = |asking: &&mut Asking| self.connected && asking.again_at <= now;
@@ -225,14 +224,14 @@ impl Register {
     }
 }
 
-/// Both numbers of a record grow together. Where a witness went back to an older state, revisions begin again and a newer
-/// generation may have a smaller one: it is in charge all the same.
+/// Revision and generation grow together. After a witness went back to an older state, a newer generation may have a
+/// smaller revision: it is in charge nevertheless.
 fn age_of(record: &Record) -> (Generation, u64) {
     (record.generation, record.revision)
 }
 
-/// Revisions and generations grow one by one from 1: no record has come far. What is told beyond that is damaged or made
-/// up, and must not be counted on from.
+/// Revisions and generations grow one by one from 1. A number beyond this is damaged or made up, and must not be
+/// counted on from.
 fn is_possible(record: &Record) -> bool {
     record.revision <= u64::MAX >> 1 && record.generation.0 <= u64::MAX >> 1
 }

@@ -14,7 +14,7 @@
 //!                                                   └─► ActivationFailed: a person decides
 //! ```
 //!
-//! What becomes of a copy that runs here beside the image is in `live_copy`.
+//! A copy that runs here beside the image is in `live_copy`.
 
 mod epochs;
 mod live_copy;
@@ -35,22 +35,22 @@ use understudy_checkpoint::{Epoch, Generation};
 pub struct Config {
     /// This host.
     pub node: NodeName,
-    /// A heartbeat is sent when nothing else was for this long.
+    /// A heartbeat is sent when nothing else has been for this long.
     pub heartbeat: Span,
-    /// The primary is lost when nothing was heard from it for this long.
+    /// The primary counts as lost after a silence this long.
     pub silence_max: Span,
     /// After the link ended, how long to wait for it to come back before taking over.
     pub takeover_grace: Span,
     /// An unanswered witness request is repeated after this long.
     pub witness_retry: Span,
-    /// How long the link may come and go without a whole epoch before a lone secondary looks at the record although
-    /// a primary speaks. Longer than the primary takes to give the copy up.
+    /// How long the link may come and go without a complete epoch before the secondary reads the record although a
+    /// primary speaks. Longer than the primary takes to give the copy up.
     pub flap_max: Span,
     /// Whether there is a witness. Without one only an operator starts a takeover (`docs/DESIGN.md#a7`).
     pub has_witness: bool,
     /// Whether a copy can run here.
     pub runs_copies: bool,
-    /// What becomes of a takeover when the copy has crashed.
+    /// What a takeover does when the copy has crashed.
     pub after_crash: AfterCrash,
 }
 
@@ -64,56 +64,36 @@ pub enum Input {
     /// A message from the primary. Any message counts as a sign of life; so do page frames
     /// ([`SignOfLife`](Self::SignOfLife)).
     Message(ToSecondary),
-    /// Page frames arrived (the driver says so at least every few milliseconds while they do).
+    /// Page frames arrived (told at least every few milliseconds while they do).
     SignOfLife,
-    /// The epoch begun last is whole (said before the next `EpochBegin` is handed over): decoded, verified, held in the buffer (or, for a seed, in the image).
-    Complete {
-        /// As in `EpochBegin`.
-        generation: Generation,
-        /// As in `EpochBegin`.
-        epoch: Epoch,
-    },
-    /// The epoch begun last cannot be used. Nothing of it remains; for a seed, the image is gone.
-    Broken {
-        /// As in `EpochBegin`.
-        generation: Generation,
-        /// As in `EpochBegin`.
-        epoch: Epoch,
-        /// Damaged or too large.
-        why: super::Decline,
-    },
+    /// The epoch begun last is complete: decoded, verified, and held in the buffer (or, for a full sync, in the image).
+    /// Told before the next `EpochBegin` is handed over.
+    Complete { generation: Generation, epoch: Epoch },
+    /// The epoch begun last cannot be used. Nothing of it remains; for a full sync, the image is gone.
+    Broken { generation: Generation, epoch: Epoch, why: super::Decline },
     /// `Commit` is done: the image is exactly this epoch.
-    Committed {
-        /// The epoch.
-        epoch: Epoch,
-    },
+    Committed { epoch: Epoch },
     /// `Commit` failed: the image is lost.
-    CommitFailed {
-        /// The epoch.
-        epoch: Epoch,
-    },
-    /// `SetCopy` is done: the copy is exactly this epoch, and stands still.
+    CommitFailed { epoch: Epoch },
+    /// `SetCopy` is done: the copy is exactly this epoch, and is halted.
     CopySet {
-        /// The epoch.
         epoch: Epoch,
-        /// All that the guest has heard since is here. Without, it does not run before it is set to a later one.
+        /// Whether all input of the guest since then is here. If not, the copy does not run until it is set to a later
+        /// epoch.
         hears_all: bool,
     },
     /// `SetCopy` failed: there is no copy.
-    CopySetFailed {
-        /// The epoch.
-        epoch: Epoch,
-    },
-    /// `HaltCopy` is done: nothing of the copy changes any more, and nothing that it sends is told.
+    CopySetFailed { epoch: Epoch },
+    /// `HaltCopy` is done: the copy does not change any more, and no output of it is reported.
     CopyHalted,
-    /// The copy has ended, and not by this session's word.
+    /// The copy has ended without an order.
     CopyCrashed {
-        /// Something that it sent since it was set was told to the primary.
+        /// Whether any output since it was set was reported to the primary.
         has_forwarded: bool,
     },
-    /// `Activate` came to nothing for now: the image is whole, and nothing has run.
+    /// `Activate` failed for now: the image is whole, and nothing has run.
     ActivationDelayed,
-    /// `Activate` came to nothing: the guest does not run here.
+    /// `Activate` failed for good: the guest does not run here.
     ActivationFailed,
     /// The connection to the witness is up.
     WitnessUp,
@@ -132,50 +112,42 @@ pub enum Output {
     Send(ToPrimary),
     /// Ask the witness.
     AskWitness(WitnessRequest),
-    /// Take in the epoch whose `EpochBegin` was just handled; answered by `Complete` or `Broken`. Frames of an
-    /// epoch for which this was not said are skipped by the driver.
+    /// Receive the epoch whose `EpochBegin` was just handled; answered by `Complete` or `Broken`. The driver skips the
+    /// frames of an epoch without this order.
     Receive {
-        /// Of the `EpochBegin`.
         generation: Generation,
-        /// Of the `EpochBegin`.
         epoch: Epoch,
-        /// Seed: apply as it arrives. Delta: buffer.
+        /// A full sync is applied as it arrives, a delta is buffered.
         kind: EpochKind,
     },
-    /// Make this complete (acked) epoch the image. Said once for each delta, right after its ack; never for a
-    /// seed, which is in the image when it is complete. Acks do not wait for commits, so it is the driver that
-    /// bounds its buffer: while that is full it does not read the link. Answered by `Committed` or `CommitFailed`. Commits are in order.
-    Commit {
-        /// The epoch.
-        epoch: Epoch,
-    },
-    /// Drop the epoch that is being received, even if it just became whole. Epochs for which `Commit` was said
+    /// Make this complete (acked) epoch the image. Ordered once for each delta, right after its ack; never for a full
+    /// sync, which is in the image when it is complete. Acks do not wait for commits, so it is the driver that bounds
+    /// its buffer: while that is full it does not read the link. Answered by `Committed` or `CommitFailed`. Commits are
+    /// in order.
+    Commit { epoch: Epoch },
+    /// Drop the epoch that is being received, even if it has just become complete. Epochs whose `Commit` was ordered
     /// stay.
     DropIncomplete,
     /// Drop the image and everything buffered: it may never be activated.
     DropImage,
-    /// Make the copy exactly this epoch, which is committed: pages that differ, state, input from its cut on. It stands
-    /// still before and after. The image does not change meanwhile: later commits wait.
-    SetCopy {
-        /// The epoch.
-        epoch: Epoch,
-    },
-    /// Let the copy run, give it its input, and tell the primary all that it sends, which goes nowhere else.
+    /// Set the copy to exactly this epoch, which is committed: pages that differ, state, and input from its cut on. The
+    /// copy is halted before and after. The image does not change meanwhile: later commits wait.
+    SetCopy { epoch: Epoch },
+    /// Let the copy run, give it its input, and report all its output to the primary. The output goes nowhere else.
     RunCopy {
-        /// Generation of the epoch.
+        /// The generation of `base`.
         generation: Generation,
-        /// The epoch that the copy was set to.
         base: Epoch,
     },
-    /// Stop the copy where it stands, whatever it is doing: nothing that it sends is told any more. It is kept as it is.
+    /// Stop the copy at once, whatever it is doing: no more of its output is reported. The copy is kept as it is.
     HaltCopy,
-    /// Tell the primary nothing more of what the copy sends, and give the copy no input: some was lost, or will be. The copy runs
-    /// on, and what it sends is kept.
+    /// Report no more of the copy's output, and give the copy no more input: some was lost, or will be. The copy runs
+    /// on, and its output is kept.
     CutCopy,
     /// Forget the copy.
     DropCopy,
-    /// The takeover is decided and the image stands at `epoch`: start the guest from it, announce it, make this
-    /// host its primary in `record.generation` (a new primary session with `Origin::TookOver`). Said again some time
+    /// The takeover is decided and the image stands at `epoch`: start the guest from it, announce it, make this host
+    /// its primary in `record.generation` (a new primary session with `Origin::TookOver`). Ordered again some time
     /// after `ActivationDelayed`.
     Activate {
         /// The record that this host's swap wrote; its copy is stale.
@@ -185,7 +157,7 @@ pub enum Output {
         /// What becomes the guest.
         start: Start,
     },
-    /// Close the link to the primary: it does not answer any more.
+    /// Close the link to the primary, which does not answer any more.
     CloseLink,
     /// Something worth logging and counting.
     Report(Event),
@@ -198,8 +170,8 @@ pub enum Start {
     Image,
     /// The copy, which is exactly the image and has not run since.
     SetCopy,
-    /// The copy as it is, running or halted: clients have seen what it sent. What it sent and the primary has not released
-    /// leaves first.
+    /// The copy as it is, running or halted: clients have seen its output. What it sent and the primary has not
+    /// released leaves first.
     LiveCopy,
 }
 
@@ -208,33 +180,24 @@ pub enum Start {
 pub enum Event {
     /// The state has changed to this one.
     State(State),
-    /// The primary was lost for this reason: the moment of detection.
-    PrimaryLost {
-        /// What was seen.
-        why: super::primary::Loss,
-    },
+    /// The primary was lost, for this reason. This is the moment of detection.
+    PrimaryLost { why: super::primary::Loss },
     /// The takeover was decided for this host, which could not start the guest.
-    ActivationFailed {
-        /// The generation that this host owns.
-        generation: Generation,
-    },
-    /// There is no copy any more.
+    ActivationFailed { generation: Generation },
+    /// The copy is gone.
     CopyEnded {
-        /// The epoch that it was, or should have been, set to.
+        /// The epoch that the copy was, or should have been, set to.
         base: Epoch,
-        /// Why.
         why: CopyEnd,
     },
-    /// The witness would let this host take over, and clients may have seen what a copy sent that has crashed: a person decides.
+    /// The witness would let this host take over, but clients may have seen output of a copy that has crashed: a person
+    /// decides.
     TakeoverWithheld {
         /// The epoch that the guest would be started from.
         base: Epoch,
     },
-    /// The takeover was lost at the witness: this is its record.
-    TakeoverRefused {
-        /// The record as it is.
-        record: Option<Record>,
-    },
+    /// The takeover was lost at the witness.
+    TakeoverRefused { record: Option<Record> },
 }
 
 /// A session's state as `status` and metrics show it.
@@ -242,13 +205,13 @@ pub enum Event {
 pub enum State {
     /// No image.
     Empty,
-    /// A seed is arriving.
+    /// A full sync is arriving.
     Seeding,
-    /// A complete image; a primary is there.
+    /// A complete image, and a primary is there.
     Standing,
     /// A complete image of an earlier generation than the primary's, which has not sent a full sync yet.
     Outdated,
-    /// A complete image; no primary has spoken since the link was lost, the grace runs or the witness is away.
+    /// A complete image. No primary has spoken since the link was lost; the grace runs, or the witness is away.
     Alone,
     /// Finishing commits, then asking the witness; no more acks in this generation.
     TakingOver,

@@ -1,4 +1,5 @@
-//! The witness's session: one record per guest, changed by compare-and-swap only, stable before it is told.
+//! The witness's session: one record per guest, changed only by compare-and-swap, and persisted before it is
+//! acknowledged.
 //!
 //! The driver keeps the records on disk (fsync) and hands them back at start. What the owner and the holder of
 //! a copy may write:
@@ -10,8 +11,8 @@
 //!                      g, anyone, any copy ───────────► later, sender, stale  by a person's word (`Reclaim`)
 //! ```
 //!
-//! Every change adds one to `revision`, also from stale to stale: that is how an owner voids a swap of its own
-//! that may still be on its way.
+//! Every change adds one to `revision`, even from stale to stale. An owner uses that to void a swap of its own that may
+//! still be in transit.
 
 use super::{Copy, NodeName, Record, RequestId, WitnessOutcome, WitnessReply, WitnessRequest};
 use alloc::borrow::ToOwned;
@@ -24,64 +25,42 @@ use understudy_checkpoint::Generation;
 pub enum Input {
     /// A request about `guest` by `from`; the reply goes back by `client`.
     Request {
-        /// Connection, as the driver numbers them.
+        /// The connection, by the driver's number.
         client: u64,
-        /// Name the connection's hello gave.
+        /// The name in the connection's hello.
         from: NodeName,
-        /// Name of the guest.
         guest: String,
-        /// The request.
         request: WitnessRequest,
     },
-    /// `Persist` is done for this ticket.
-    Persisted {
-        /// Of the `Persist`.
-        ticket: u64,
-    },
-    /// `Persist` failed: the record must not be told; memory goes back to what the disk holds.
-    PersistFailed {
-        /// Of the `Persist`.
-        ticket: u64,
-    },
+    /// The `Persist` with this ticket is done.
+    Persisted { ticket: u64 },
+    /// `Persist` failed: its record must not be reported, and the record on disk counts again.
+    PersistFailed { ticket: u64 },
 }
 
 /// What the witness tells the driver to do, in this order: see [what a driver does](crate#what-a-driver-does).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Output {
-    /// Make the record of `guest` stable, then say so.
-    Persist {
-        /// Pairs the answer.
-        ticket: u64,
-        /// Name of the guest.
-        guest: String,
-        /// The record.
-        record: Record,
-    },
-    /// Send this to a client (nothing happens if it is gone).
-    Reply {
-        /// Connection.
-        client: u64,
-        /// Name of the guest.
-        guest: String,
-        /// The reply.
-        reply: WitnessReply,
-    },
-    /// There is no room for another record: nothing is recorded, and nobody is told anything.
+    /// Write the record of `guest` to stable storage, then report it with the ticket.
+    Persist { ticket: u64, guest: String, record: Record },
+    /// Send this to a client; nothing happens if the client is gone.
+    Reply { client: u64, guest: String, reply: WitnessReply },
+    /// There is no room for another record. Nothing is recorded, and the claim gets no answer.
     NoRoom {
-        /// Name of the guest.
         guest: String,
-        /// Who claims it.
+        /// The node that claims it.
         from: NodeName,
     },
 }
 
-/// Guests with a record, at most: about a hundred bytes each, and a witness is a small machine.
+/// The most guests that may have a record. A record takes about a hundred bytes, and a witness is a small machine.
 pub const GUESTS_MAX: usize = 16_384;
 
-/// Guests that one node owns, at most: as many as its peer takes offers of. No node fills a witness alone.
+/// The most guests that one node may own: as many as its peer accepts offers of. No node can fill a witness alone.
 pub const GUESTS_OF_ONE_MAX: usize = 1_024;
 
-/// Requests about one guest that wait for its record to be stable. More are left unanswered; clients repeat.
+/// The most requests about one guest that wait for its record to become stable. Further ones get no answer; clients
+/// repeat them.
 const WAITING_MAX: usize = 64;
 
 #[derive(Debug)]
@@ -104,7 +83,7 @@ struct Persisting {
 struct Register {
     /// What stable storage holds.
     stable: Option<Record>,
-    /// What is on its way there. Until it has arrived, nobody is told anything about this guest.
+    /// The record that is being written. Until it is stable, no request about this guest is answered.
     persisting: Option<Persisting>,
     waiting: VecDeque<Waiting>,
     /// The order in which guests came; 0 if the record was there at the start.
@@ -128,7 +107,7 @@ struct Room {
 }
 
 impl Witness {
-    /// A witness that holds `records`, as they were read from stable storage.
+    /// A witness that starts with `records`, which were read from stable storage.
     pub fn new(records: impl IntoIterator<Item = (String, Record)>) -> Self {
         let held = |(guest, record)| (guest, Register { stable: Some(record), ..Register::default() });
         let room = Room { guests_max: GUESTS_MAX, of_one_max: GUESTS_OF_ONE_MAX };
@@ -172,7 +151,7 @@ impl Witness {
         self.guests.iter().filter_map(|(guest, register)| Some((guest.as_str(), register.stable.as_ref()?)))
     }
 
-    /// Since when each node is named by a record, as owner or holder: the smaller, the longer.
+    /// When each node was first named by a record, as owner or holder: the smaller the number, the earlier.
     pub fn known_nodes(&self) -> BTreeMap<NodeName, u64> {
         let mut known = BTreeMap::new();
         for register in self.guests.values() {
@@ -189,7 +168,7 @@ impl Witness {
         known
     }
 
-    /// Whether another guest may be claimed by this node. Guests that are known are not concerned.
+    /// Whether this node may claim another guest. Guests that have a record already are not affected.
     fn has_room_for(&self, node: &NodeName) -> bool {
         let owner = |register: &Register| {
             let persisting = register.persisting.as_ref().map(|persisting| &persisting.record);
@@ -199,8 +178,8 @@ impl Witness {
             && self.guests.values().filter(|register| owner(register)).count() < self.room.of_one_max
     }
 
-    /// A failed write may have reached the disk all the same. It is then as if the swap came later; whatever is
-    /// made stable after it has a revision that voids it.
+    /// A failed write may still have reached the disk. That is as if the swap had arrived later: the next record that
+    /// is written has a revision that voids it.
     fn persisted(&mut self, ticket: u64, done: bool) {
         let is_it = |register: &Register| register.persisting.as_ref().is_some_and(|p| p.ticket == ticket);
         let Some((guest, register)) = self.guests.iter_mut().find(|(_, register)| is_it(register)) else {
@@ -225,7 +204,7 @@ impl Witness {
         self.serve(&guest);
     }
 
-    /// Answers what waits for this guest, up to and including the first legal swap.
+    /// Answers the requests that wait for this guest, up to and including the first legal swap.
     fn serve(&mut self, guest: &str) {
         let Some(register) = self.guests.get_mut(guest) else { return };
         while register.persisting.is_none()
@@ -262,13 +241,13 @@ impl Witness {
     }
 }
 
-/// Whether a record is to be made or changed.
+/// Whether the request would create or change a record.
 fn is_claim(request: &WitnessRequest) -> bool {
     !matches!(request, WitnessRequest::Read { .. })
 }
 
-/// What becomes of a swap by `from`, where `held` is the record: the rules of authority, all of them. Pure, so that who keeps
-/// records somewhere else can ask: a swap that is `Swapped` here may be made of `held` and of no other record.
+/// Judges a swap by `from` against the record `held`, by all the rules of authority. It is pure, so that a client of
+/// another store can use it too: a swap judged `Swapped` may replace `held` and no other record.
 pub fn judge(
     held: Option<&Record>,
     expect: u64,
@@ -289,19 +268,19 @@ pub fn judge(
     if counted && legal { WitnessOutcome::Swapped } else { WitnessOutcome::Illegal }
 }
 
-/// A guest that nobody has: it begins in generation 1, unprotected, with whoever asks.
+/// A guest without a record begins in generation 1, unprotected, with the node that asks.
 fn is_first_claim(new: &Record, from: &NodeName) -> bool {
     new.generation == Generation(1) && new.owner == *from && new.copy == Copy::Stale
 }
 
-/// A person says that nobody but `from` has the guest. Generations only grow, all the same: also past those of which
-/// this witness has lost the record.
+/// A person vouches that only `from` has the guest. Generations still only grow, even past those whose records this
+/// witness has lost.
 fn is_reclaim(held: Option<&Record>, new: &Record, from: &NodeName) -> bool {
     let before = held.map_or(Generation(0), |held| held.generation);
     new.generation > before && new.owner == *from && new.copy == Copy::Stale
 }
 
-/// Within a generation the owner says whether there is a copy; a holder may say that its own is no more.
+/// Within a generation the owner says whether there is a copy. A holder may only say that its copy is lost.
 fn is_marking(held: &Record, new: &Record, from: &NodeName) -> bool {
     if new.owner != held.owner {
         return false;
@@ -312,7 +291,7 @@ fn is_marking(held: &Record, new: &Record, from: &NodeName) -> bool {
     }
 }
 
-/// A takeover by the holder of a fresh copy, or a new start by the owner of a guest of which no copy is left.
+/// A takeover by the holder of a fresh copy, or a new start by the owner of a guest that has no copy left.
 fn is_new_generation(held: &Record, new: &Record, from: &NodeName) -> bool {
     let takeover = is_held_by(&held.copy, from);
     let restart = held.owner == *from && held.copy == Copy::Stale;

@@ -1,4 +1,4 @@
-//! A primary and authority: how it gets the guest, how it gives the copy up, and when it holds still.
+//! A primary's authority: how it gets the guest, how it gives the copy up, and when it pauses the guest for good.
 //!
 //! ```text
 //!   Claiming (witness) ─┐ won                          stale is final
@@ -9,7 +9,7 @@
 //!   Held, Claiming{refused} ◄── fenced ── any phase that speaks for the guest
 //! ```
 //!
-//! Nothing in here ends a guest, save that another host runs it in a newer generation, or a person's word.
+//! Nothing in here ends a guest, unless another host runs it in a newer generation or a person orders it.
 
 use super::super::register::Known;
 use super::super::{Copy, Record, Time, ToSecondary};
@@ -22,7 +22,7 @@ use understudy_checkpoint::Generation;
 enum Step {
     /// The guest, in this generation.
     Claim(Generation),
-    /// That the copy of what runs here already may not take over.
+    /// That the copy of the guest, which already runs here, may not take over.
     MarkStale(Generation),
 }
 
@@ -87,7 +87,8 @@ impl Primary {
         self.out.ask(request);
     }
 
-    /// What the record allows. One that is older than what this host knows of the guest is no authority over it.
+    /// Acts on what the record allows. A record older than what this host knows about the guest has no authority over
+    /// it.
     fn judge_claim(&self, record: Option<&Record>) -> Result<Step, Refusal> {
         let known = self.heard.max(self.past.unwrap_or(Generation(0)));
         let Some(record) = record else {
@@ -110,7 +111,7 @@ impl Primary {
         }
     }
 
-    /// The guest stands still and is kept; the record may change, and is looked at again and again.
+    /// The guest is paused and kept. The record may change, so it is read again from time to time.
     fn refuse(&mut self, why: Refusal) {
         match &why {
             Refusal::Elsewhere { record } if self.rival >= record.generation => {
@@ -143,14 +144,14 @@ impl Primary {
         self.phase = Phase::Claiming { claim: None, refused: Some(refused) };
     }
 
-    /// The record has a fresh copy on this host, which holds none: it runs a guest of that name, or has one that ended.
-    /// Unless that is taken back, an owner that has lost the guest as well waits for this host for ever.
+    /// The record names a fresh copy on this host, which has none: it runs a guest of that name, or has one that ended.
+    /// Unless that is taken back, an owner that has lost the guest as well would wait for this host for ever.
     fn renounce(&mut self, record: &Record) {
         let (generation, owner) = (record.generation, &record.owner);
         self.out.ask(self.register.propose(self.now, generation, owner, Copy::Stale));
     }
 
-    /// Takes the guest by a person's word, as long as the record is the one that the person saw.
+    /// Takes the guest on a person's order, as long as the record is the one that the person saw.
     fn reclaim(&mut self) {
         let Phase::Reclaiming { judged, claim } = &self.phase else { return };
         if !self.config.has_witness {
@@ -174,14 +175,14 @@ impl Primary {
         self.out.ask(request);
     }
 
-    /// Later than everything that this host knows of.
+    /// A generation later than every one that this host knows of.
     fn next_generation(&self) -> Generation {
         let recorded = self.register.record().map_or(Generation(0), |record| record.generation);
         let past = self.past.unwrap_or(Generation(0));
         [self.generation, past, self.heard, self.rival, recorded].into_iter().max().unwrap_or(recorded).next()
     }
 
-    /// Without a witness: nobody else has the guest, by the peer's or a person's word.
+    /// Without a witness: the peer or a person has said that nobody else has the guest.
     pub(super) fn begin_alone(&mut self) {
         assert!(!self.config.has_witness, "where there is a witness, it decides");
         let generation = self.next_generation();
@@ -205,7 +206,7 @@ impl Primary {
         self.past = Some(generation);
     }
 
-    /// Makes the record say that the peer's copy may take over.
+    /// Changes the record so that the peer's copy may take over.
     fn arm(&mut self) {
         assert!(self.flow.acked().is_some(), "a copy is made fresh after an ack of all of it");
         let fresh = Copy::Fresh { holder: self.config.peer.clone() };
@@ -221,8 +222,8 @@ impl Primary {
         self.out.ask(request);
     }
 
-    /// Makes the record say that no copy may take over, then lets output pass. While neither the witness nor
-    /// the peer helps, output is held; after `hold_max` the guest is.
+    /// Changes the record so that no copy may take over, then lets output pass. Until the witness or the peer answers,
+    /// output is held; after `hold_max` the guest is paused.
     fn mark_stale(&mut self, why: GiveUp, since: Time) {
         if !self.config.has_witness && is_persons_word(why) {
             self.register.decide_alone(Copy::Stale);
@@ -235,8 +236,8 @@ impl Primary {
             if self.flow.abort() {
                 self.out.push(Output::AbortCapture);
             }
-            // A guest that stands still does not follow a request to suspend, and the capture waits for that. What it
-            // sends is held until the capture has ended.
+            // A paused guest does not follow a request to suspend, which the capture waits for. Output is held until
+            // the capture has ended.
             if why != GiveUp::GuestGone {
                 self.resume();
             }
@@ -252,7 +253,7 @@ impl Primary {
         }
     }
 
-    /// The copy is stale for sure: everything may leave.
+    /// The copy is stale for certain: everything may leave.
     fn go_unprotected(&mut self, why: GiveUp) {
         assert!(self.is_owner(), "only the owner lets output out: {:?}", self.register.record());
         assert!(self.register.is_final(&Copy::Stale), "output passes while a copy may take over");
@@ -279,8 +280,8 @@ impl Primary {
         self.outgrow_peer();
     }
 
-    /// Without a witness, a peer that runs nothing may know of a newer generation than this one: it would decline
-    /// everything. A later one than that is begun; nothing of this one is at the peer.
+    /// Without a witness, a peer that runs nothing may know of a newer generation than this one, and would decline
+    /// everything. So a later generation is begun; the peer holds nothing of this one.
     pub(super) fn outgrow_peer(&mut self) {
         let is_free = matches!(self.phase, Phase::Unprotected { .. }) && !self.config.has_witness;
         if is_free && self.heard > self.generation && self.rival <= self.generation {
@@ -290,20 +291,21 @@ impl Primary {
         }
     }
 
-    /// When holding output turns into pausing the guest.
+    /// When the guest is paused because output has been held for too long.
     pub(super) fn hold_ends_at(&self, since: Time) -> Option<Time> {
         let waits = self.guest_halted || self.flow.capturing().is_some() || self.is_flowing();
         (!waits && !self.register.is_final(&Copy::Stale)).then_some(since + self.config.hold_max)
     }
 
-    /// The peer has not been asked to take over yet: the guest goes on here. Its last commit may be long ago by now.
+    /// Calls off a switchover before the peer was asked to take over: the guest goes on here. Its last commit may be
+    /// old by now.
     pub(super) fn call_off_switchover(&mut self) {
         self.phase = Phase::Protected;
         self.is_late = self.late_again();
         self.resume();
     }
 
-    /// The copy is of no further use; the record has to say so.
+    /// The copy is of no more use, and the record has to say so.
     pub(super) fn give_up(&mut self, why: GiveUp) {
         self.end_matching();
         let since = match self.phase {
@@ -326,13 +328,14 @@ impl Primary {
         }
     }
 
-    /// Another generation is in charge, by the witness's word.
+    /// The witness's record puts another generation in charge.
     pub(super) fn fence(&mut self, by: Generation) {
         self.hold(Hold::Fenced { by });
         self.give_way();
     }
 
-    /// Nothing leaves any more, and the guest stands still. It is kept: whoever is in charge may not have it running.
+    /// Nothing leaves any more, and the guest is paused. It is kept, because the host in charge may not have it
+    /// running.
     pub(super) fn hold(&mut self, hold: Hold) {
         self.end_matching();
         let generation = match hold {
@@ -355,7 +358,7 @@ impl Primary {
         self.phase = Phase::Held(hold);
     }
 
-    /// The generation that the witness has put in charge speaks from a guest that runs: this one is not needed.
+    /// The generation that the witness has put in charge says that its guest runs: this one is not needed.
     pub(super) fn give_way(&mut self) {
         if let Phase::Held(Hold::Fenced { by }) = self.phase
             && self.rival >= by
@@ -371,7 +374,7 @@ impl Primary {
         self.out.push(Output::Destroy { why });
     }
 
-    /// What somebody says of a newer generation is asked of the witness.
+    /// Asks the witness about a newer generation that a peer has mentioned.
     fn pursue_rumour(&mut self) {
         let can_ask = self.register.is_connected() && !self.register.is_asking();
         match (&mut self.rumour, &mut self.phase) {
@@ -389,13 +392,13 @@ impl Primary {
     }
 }
 
-/// Whether the record has a copy at `node` that may take over.
+/// Whether the record lets a copy at `node` take over.
 fn is_held_by(record: &Record, node: &super::super::NodeName) -> bool {
     matches!(&record.copy, Copy::Fresh { holder } if holder == node)
 }
 
-/// Without a witness nothing but a person's word lets output out unprotected. A session that begins has its person's or
-/// its peer's word, and of a guest that has ended its peer is asked (`last_words`).
+/// Without a witness only a person lets output out unprotected. A new session begins by a person's order or after its
+/// peer's answer, and after a guest's end the peer is asked (`last_words`).
 fn is_persons_word(why: GiveUp) -> bool {
     matches!(why, GiveUp::Wish | GiveUp::Beginning)
 }

@@ -6,7 +6,7 @@
 //!                                └► given up at once (policy Unprotect, or captures that fail)
 //! ```
 //!
-//! The wait is measured from the last ack, over any number of links, and at the oldest epoch in flight.
+//! The wait is measured from the last ack or the oldest epoch in flight, over any number of links.
 
 use super::super::{Span, Time, ToSecondary};
 use super::machine::Primary;
@@ -18,8 +18,8 @@ use understudy_checkpoint::Generation;
 const DOUBLINGS_MAX: u32 = 3;
 
 impl Primary {
-    /// Introduces this generation on a link that has not heard of it. Without a witness a session that begins asks the
-    /// peer what it knows first, in generation 0, which nobody runs a guest in.
+    /// Offers this generation on a link that has not seen it. Without a witness, a new session first asks the peer what
+    /// it knows, in generation 0, in which no guest ever runs.
     pub(super) fn offer(&mut self) {
         if self.beats() && self.peer() == Some(Peer::Unasked) {
             self.end_copy();
@@ -28,21 +28,21 @@ impl Primary {
         }
     }
 
-    /// Whether signs of life are sent. One that can make no checkpoint any more is silent while its copy is fresh, so
+    /// Whether to send signs of life. A primary that can make no more checkpoints is silent while its copy is fresh, so
     /// that the secondary decides.
     pub(super) fn beats(&self) -> bool {
         match &self.phase {
             Phase::Asking { .. } => !matches!(self.peer(), Some(Peer::Present | Peer::Following)),
-            // Of a guest that has ended nothing is to be taken over.
+            // A guest that has ended must not be taken over.
             Phase::MarkingStale { why, .. } => self.can_capture || *why == GiveUp::GuestGone,
-            // A primary at the other end would take this one's silence for a link that is dead.
+            // A primary at the other end would take silence for a dead link.
             Phase::Held(_) => !self.config.has_witness && self.generation > Generation(0),
             phase => phase.speaks(),
         }
     }
 
-    /// A sign of life. An offer is repeated until it is answered: it may have met an older generation's primary,
-    /// which gave way to a secondary that knows nothing of it.
+    /// Sends a sign of life. An offer is repeated until it is answered: the first one may have reached an older
+    /// generation's primary, whose successor, a secondary, has not seen it.
     pub(super) fn beat(&mut self) {
         let generation = self.generation;
         let message = match self.peer() {
@@ -100,14 +100,14 @@ impl Primary {
     /// When the next capture may begin, if this phase wants one.
     pub(super) fn capture_at(&self) -> Option<Time> {
         match self.phase {
-            // A guest that stands still by this session's word would run again at the end of its capture.
+            // A guest that this session has paused would run again at the end of a capture.
             _ if !self.can_capture || self.guest_halted => None,
             Phase::Unprotected { seed_at } => {
                 let wanted = self.protection_wished && self.peer() == Some(Peer::Present);
                 (wanted && !self.guest_settles && self.flow.capturing().is_none()).then_some(seed_at)
             }
             Phase::SwitchingOver(Handover::Waiting) => self.flow.capturing().is_none().then_some(Time(0)),
-            // The decision is a round trip away. If it does not come, output must not wait for it.
+            // The answer is a round trip away. If it does not come, output must not wait for it.
             Phase::MarkingStale { since, .. } if self.is_flowing() => {
                 self.flow.due_at().map(|at| at.max(since + self.config.witness_retry))
             }
@@ -128,7 +128,7 @@ impl Primary {
         wanted && self.can_capture && self.peer() == Some(Peer::Following)
     }
 
-    /// When the copy is given up, however often the link comes and goes. Without a witness a person does that.
+    /// When to give the copy up, however often the link comes and goes. Without a witness a person does that.
     pub(super) fn too_slow_at(&self) -> Option<Time> {
         let fails = self.flow.is_failing();
         let wait_max = match self.config.slow_policy {
@@ -155,20 +155,20 @@ impl Primary {
         held_at.map(|at| at + self.at_this_interval(self.config.slow_max))
     }
 
-    /// Whether a commit that is late is followed by one that is no less so.
+    /// Whether the next commit will be late as well.
     pub(super) fn late_again(&self) -> bool {
         let bound = self.at_this_interval(self.config.slow_max);
         self.flow.held_at().is_some_and(|at| at + bound <= self.now)
     }
 
-    /// A bound for what waits for an ack: with a long interval an ack is not there any sooner.
+    /// The bound for waiting for an ack. It grows with the interval, since an ack cannot come sooner.
     fn at_this_interval(&self, bound: Span) -> Span {
         let interval = self.flow.pacer().pacing().interval_max();
         let interval = self.matching.period().map_or(interval, |period| period.max(interval));
         bound.max(Span(interval.0.saturating_mul(2)))
     }
 
-    /// Looks whether commits still come, or come too late.
+    /// Checks whether commits still come, and in time.
     pub(super) fn watch_commits(&mut self) {
         if self.late_at().is_some_and(|at| at <= self.now) {
             self.is_late = true;
@@ -180,7 +180,7 @@ impl Primary {
         }
     }
 
-    /// How long to wait before the next full sync. What has come to nothing again and again is not tried at once.
+    /// How long to wait before the next full sync: longer after each failure.
     pub(super) fn rest(&mut self, why: GiveUp) -> Span {
         match why {
             GiveUp::SeedFailed | GiveUp::TooSlow | GiveUp::Leak | GiveUp::CaptureFails | GiveUp::Broken => {

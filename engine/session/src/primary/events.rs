@@ -1,5 +1,5 @@
-//! What a primary tells an operator: its states, why a guest may not run, why a copy is given up, why a guest is ended.
-//! Nothing here is acted upon, save that the driver ends a guest for an [`End`].
+//! What a primary reports to an operator: its state, why a guest may not run, why a copy was given up, why a guest is
+//! ended. No session acts on these; a driver acts only on [`End`].
 
 use super::{Span, Wish};
 use understudy_checkpoint::{Epoch, Generation};
@@ -10,91 +10,60 @@ pub enum Event {
     /// The state has changed to this one.
     State(State),
     /// The link was lost for this reason.
-    PeerLost {
-        /// What was seen.
-        why: Loss,
-    },
+    PeerLost { why: Loss },
     /// An ack came, this long after the epoch's capture ended.
     Committed {
-        /// The epoch.
         epoch: Epoch,
-        /// Capture to ack.
+        /// From the end of the capture to the ack.
         after: Span,
     },
     /// The in-flight limit delays the next checkpoint.
     Stretched,
-    /// The copy is given up, since output has waited too long for an ack.
-    TooSlow {
-        /// Why it waited.
-        why: GiveUp,
-    },
+    /// The copy is given up because output waited too long for an ack.
+    TooSlow { why: GiveUp },
     /// The secondary declined something.
-    Declined {
-        /// Why.
-        why: super::super::Decline,
-    },
-    /// The wish cannot be granted in this state (a switchover needs `Protected`).
-    WishRefused {
-        /// The wish.
-        wish: Wish,
-    },
-    /// Frames do not leave by a match with the copy; a checkpoint is made for them.
-    OutputDiverged {
-        /// Why.
-        why: super::super::Divergence,
-    },
+    Declined { why: super::super::Decline },
+    /// An operator's request is impossible in this state (a switchover needs `Protected`).
+    WishRefused { wish: Wish },
+    /// Frames did not match the copy's; a checkpoint is made for them.
+    OutputDiverged { why: super::super::Divergence },
     /// The guest is protected by checkpoints alone for a while.
     CopyRests {
-        /// Why.
         why: super::Rest,
         /// For how long.
         rest: Span,
     },
     /// A full sync begins.
     Seed,
-    /// After a link flap, a checkpoint of all that changed since `base` begins.
+    /// After a link flap, a checkpoint begins that has all changes since `base`.
     Resync {
-        /// The newest epoch that the peer stands at.
+        /// The newest epoch that the peer has.
         base: Epoch,
     },
-    /// The guest may not run here at present. It is paused and kept; the claim is tried again.
-    ClaimRefused {
-        /// Why.
-        why: Refusal,
-    },
-    /// Another host speaks as primary of this guest, which no witness has settled.
+    /// The guest may not run here for now. It is paused and kept; the claim is tried again.
+    ClaimRefused { why: Refusal },
+    /// Another host speaks as primary of this guest, and no witness has decided between them.
     Rivalled {
-        /// What it claims.
+        /// The generation that it claims.
         generation: Generation,
     },
-    /// Somebody spoke of this newer generation, of which the witness knows nothing.
-    RumourRefuted {
-        /// That.
-        generation: Generation,
-    },
-    /// Without a witness: the guest has ended, and its peer has not said that it holds no copy. What was not acked is dropped.
+    /// A peer mentioned this newer generation, which the witness does not know.
+    RumourRefuted { generation: Generation },
+    /// Without a witness: the guest has ended, and its peer has not confirmed that it holds no copy. Output that was
+    /// not acked is dropped.
     LastOutputDropped,
-    /// Without a witness: the peer holds a copy that this guest is not the origin of.
-    CopyMet {
-        /// What it holds.
-        standing: super::super::Standing,
-    },
+    /// Without a witness: the peer holds a copy that was not made from this guest.
+    CopyMet { standing: super::super::Standing },
 }
 
 /// Why the witness's record does not allow a guest to run here.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Refusal {
     /// Another host owns it.
-    Elsewhere {
-        /// The record.
-        record: super::super::Record,
-    },
+    Elsewhere { record: super::super::Record },
     /// Another host holds a copy that may take over.
-    CopyElsewhere {
-        /// The record.
-        record: super::super::Record,
-    },
-    /// The witness knows less of the guest than this host: it has lost its records, or went back to older ones.
+    CopyElsewhere { record: super::super::Record },
+    /// The witness knows less about the guest than this host: it has lost its records, or went back to older ones.
     Older {
         /// The newest generation known here.
         known: Generation,
@@ -127,41 +96,38 @@ impl core::fmt::Display for Refusal {
 /// Why a guest is ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum End {
-    /// A primary of this newer generation speaks from a guest that runs.
-    Superseded {
-        /// That.
-        generation: Generation,
-    },
-    /// A person says so.
+    /// The primary of this newer generation says that its guest runs.
+    Superseded { generation: Generation },
+    /// A person ordered it.
     Discarded,
 }
 
 /// Why a copy is given up, or why there is none.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum GiveUp {
-    /// The session begins: its record is stale.
+    /// The session has just begun: its record is stale.
     Beginning,
     /// The peer is not reachable.
     PeerLost,
-    /// The peer has no copy, or one that is of no use.
+    /// The peer has no copy, or a useless one.
     NoCopy,
     /// The peer cannot take an epoch, or has begun to take over.
     Declined,
-    /// The copy is not what the guest was.
+    /// The copy differs from the guest.
     Diverged,
-    /// A seed came to nothing.
+    /// A full sync failed.
     SeedFailed,
     /// Acks came too late.
     TooSlow,
-    /// The operator's wish.
+    /// The operator ended protection.
     Wish,
     /// The guest ended by itself.
     GuestGone,
-    /// What the guest sends can be neither held nor dropped.
+    /// Some output of the guest can be neither held nor dropped.
     Leak,
-    /// Captures come to nothing, or cannot build on those before.
+    /// Captures fail, or cannot build on earlier ones.
     CaptureFails,
-    /// What makes captures has failed.
+    /// The capture thread has failed.
     Broken,
 }
 
@@ -170,14 +136,14 @@ pub enum GiveUp {
 pub enum Loss {
     /// The connection ended.
     LinkEnded,
-    /// Nothing was heard for `silence_max`.
+    /// The peer was silent for `silence_max`.
     Silent,
 }
 
 /// A session's state as `status` and metrics show it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum State {
-    /// Without a witness: asking the peer what it knows of this guest; nothing leaves.
+    /// Without a witness: asking the peer what it knows about this guest; nothing leaves.
     Asking,
     /// Without a witness: the peer holds a copy of a guest of this name; nothing leaves until a person decides.
     AwaitingOperator,
@@ -189,23 +155,23 @@ pub enum State {
     Unprotected,
     /// The first full sync (or the one after the copy went stale) is on its way.
     Seeding,
-    /// A seed is acked, the witness has not yet confirmed the copy as fresh. Output follows acks.
+    /// A full sync is acked, and the witness has not yet confirmed the copy as fresh. Output follows acks.
     Arming,
     /// Every output waits for its ack; the copy can take over.
     Protected,
     /// As `Protected`, but the last commit is older than `slow_max`.
     Late,
-    /// Protected, the link is down and may come back.
+    /// Protected, but the link is down; it may come back.
     LinkLost,
     /// Asking the witness to mark the copy stale; output is held.
     MarkingStale,
     /// As `MarkingStale`, for so long that the guest was paused.
     PausedUndecided,
-    /// The guest is suspended for good, the peer is asked to take over.
+    /// The guest is suspended for good, and the peer is asked to take over.
     SwitchingOver,
     /// The witness has put another generation in charge. The guest is paused and kept.
     Fenced,
-    /// Another host speaks as primary, and no witness has settled it. The guest is paused and kept.
+    /// Another host speaks as primary, and no witness has decided. The guest is paused and kept.
     Contested,
     /// The guest ended, by itself or by `Destroy`.
     Ended,

@@ -1,5 +1,5 @@
-//! The stream of epochs from this primary: their numbers, which are in flight, which are acked, and whether there is
-//! room for another. When that one is worth its pause is the pacer's to say. It knows nothing of authority.
+//! The stream of epochs from this primary: their numbers, which of them are in flight or acked, and whether there is
+//! room for another. The pacer decides when another is worth its pause. Nothing here knows of authority.
 //!
 //! ```text
 //!    acked        in flight (unacked)         capturing     next
@@ -19,7 +19,7 @@ struct Flight {
     captured_at: Time,
 }
 
-/// The capture that the driver was asked for and has not answered.
+/// The capture that was ordered and not answered yet.
 #[derive(Debug)]
 pub(super) struct Capturing {
     pub(super) epoch: Epoch,
@@ -31,21 +31,21 @@ pub(super) struct Capturing {
 #[derive(Debug)]
 pub(super) struct Flow {
     pacer: Pacer,
-    /// What had the newest checkpoint begin.
+    /// What set the time of the newest checkpoint.
     paced_by: Option<PacedBy>,
     in_flight_max: usize,
     next_epoch: Epoch,
-    /// Newest acked epoch since the last seed: what the copy stands at, as far as known.
+    /// The newest acked epoch since the last full sync: what the copy is known to have.
     acked: Option<Epoch>,
     in_flight: VecDeque<Flight>,
     capturing: Option<Capturing>,
-    /// First epoch sent since the last seed or resync began. What was sent before is lost or void.
+    /// The first epoch of the last full sync or resync. Epochs sent before it are lost or void.
     begins: Epoch,
     /// The next capture has to build on this epoch instead of on the capture before it.
     resync: Option<Epoch>,
-    /// Captured, and not all of it is on its way yet.
+    /// Captured, and not yet sent as a whole.
     encoding: Option<Epoch>,
-    /// Held output nears its limit.
+    /// Whether held output nears its limit.
     pressed: bool,
     /// Declines since the last ack.
     declines: u32,
@@ -53,7 +53,7 @@ pub(super) struct Flow {
     held_since: Option<Time>,
     /// When the copy got its first ack.
     copied_at: Option<Time>,
-    /// The last capture came to nothing.
+    /// Whether the last capture failed.
     is_failing: bool,
 }
 
@@ -89,7 +89,7 @@ impl Flow {
         self.pacer.set_pacing(pacing);
     }
 
-    /// It is not the peer's fault that nothing was sent to it as yet.
+    /// A peer that was sent nothing yet is not to blame.
     pub(super) fn excuse(&mut self, now: Time) {
         if self.in_flight.is_empty() {
             self.held_since = self.held_since.map(|at| at.max(now));
@@ -101,12 +101,12 @@ impl Flow {
         self.next_epoch
     }
 
-    /// What the pacer does not know of had the newest checkpoint begin.
+    /// Records that something other than the pacer began the newest checkpoint.
     pub(super) fn was_paced_by(&mut self, by: PacedBy) {
         self.paced_by = Some(by);
     }
 
-    /// What had the newest checkpoint begin when it did.
+    /// What set the time of the newest checkpoint.
     pub(super) fn paced_by(&self) -> Option<PacedBy> {
         self.paced_by
     }
@@ -136,8 +136,9 @@ impl Flow {
         (self.capturing.is_none() && self.has_room()).then(|| self.due().at)
     }
 
-    /// A guest that is paced by its output would lose by a capture that has to wait for the encoder: what is sent meanwhile
-    /// would be an epoch later. A clock waits for nothing, and neither does what a clock would do in its place.
+    /// With pacing by output, a capture does not begin while the encoder is busy: it would wait for it, and output sent
+    /// in the meantime would fall into a later epoch. With pacing by a clock, or when `interval_max` is over, a capture
+    /// waits for nothing.
     fn due(&self) -> Due {
         if self.pressed || self.resync.is_some() {
             return Due { at: Time(0), by: PacedBy::Output };
@@ -145,7 +146,7 @@ impl Flow {
         self.pacer.due(self.encoding.is_some())
     }
 
-    /// Whether only the in-flight limit delays a capture that is due.
+    /// Whether a capture is due and only the in-flight limit delays it.
     pub(super) fn is_stretched(&self, now: Time) -> bool {
         self.capturing.is_none() && !self.has_room() && self.due().at <= now
     }
@@ -161,7 +162,7 @@ impl Flow {
         self.copied_at.map_or(Span(0), |at| now - at)
     }
 
-    /// Whether the last capture came to nothing.
+    /// Whether the last capture failed.
     pub(super) fn is_failing(&self) -> bool {
         self.is_failing
     }
@@ -193,8 +194,8 @@ impl Flow {
         (self.begin(capture, stay_paused), capture)
     }
 
-    /// What was sent before a resync from `base` is lost on the way. The newest epoch alone may have been captured late
-    /// enough to have gone over the new link: its ack may still come.
+    /// Forgets the epochs that a resync from `base` replaces: they were lost with the old link. Only the newest may
+    /// have been captured late enough to go over the new link, so its ack may still come.
     fn forget_all_in_flight_but_the_newest(&mut self, base: Epoch) {
         let lost = self.in_flight.len().saturating_sub(1);
         self.in_flight.drain(..lost);
@@ -206,7 +207,7 @@ impl Flow {
         );
     }
 
-    /// Whether the outstanding capture should be told to stop, which is said once.
+    /// Whether to order the outstanding capture to stop; true only once.
     pub(super) fn abort(&mut self) -> bool {
         self.capturing.as_mut().is_some_and(|capturing| !core::mem::replace(&mut capturing.aborted, true))
     }
@@ -224,7 +225,7 @@ impl Flow {
         Some(capturing)
     }
 
-    /// The capture of `epoch` came to nothing. Its number is used up.
+    /// The capture of `epoch` failed. Its number is not used again.
     pub(super) fn capture_failed(&mut self, epoch: Epoch, now: Time) -> Option<Capturing> {
         let capturing = self.answered(epoch)?;
         self.pacer.resumed(None, now);
@@ -235,7 +236,7 @@ impl Flow {
         Some(capturing)
     }
 
-    /// All of `epoch` is on its way.
+    /// `epoch` is encoded and sent as a whole.
     pub(super) fn encoded(&mut self, epoch: Epoch, busy: Span, link_bytes: u64) {
         self.encoding.take_if(|encoding| *encoding <= epoch);
         self.pacer.cost(busy, link_bytes);
@@ -268,12 +269,12 @@ impl Flow {
         self.resync = Some(base);
     }
 
-    /// A checkpoint now would relieve the output queue.
+    /// The output queue is nearly full, and a checkpoint would relieve it.
     pub(super) fn press(&mut self) {
         self.pressed = true;
     }
 
-    /// Counts a decline of `epoch`, unless it tells nothing new; returns how many there were since an ack.
+    /// Counts a decline of `epoch`, unless it is old news; returns how many there were since the last ack.
     pub(super) fn decline(&mut self, epoch: Epoch) -> Option<u32> {
         if epoch < self.begins {
             return None;

@@ -1,5 +1,5 @@
-//! What a primary learns from its driver: captures, the witness, its operator. What the peer says is in `peer`; steps
-//! that follow are taken by `advance` (see `authority`).
+//! What a primary learns from its driver: about captures, the witness, and its operator. Messages of the peer are in
+//! `peer`; `advance` takes the steps that follow (see `authority`).
 
 use super::super::{Copy, NodeName, Record, Time, WitnessReply};
 use super::flow::Capturing;
@@ -17,7 +17,7 @@ impl Primary {
         match input {
             Input::LinkUp => self.link_up(),
             Input::LinkDown => self.link_lost(Loss::LinkEnded),
-            // What the driver had of a link that is gone says nothing of the next.
+            // What arrived on the old link says nothing about the new one.
             Input::Message(_) if !self.link.is_up() => {}
             Input::Message(message) => {
                 self.link.heard(self.now);
@@ -61,12 +61,12 @@ impl Primary {
         self.link.came_up(self.now);
         self.peer = Peer::Unasked;
         if let Phase::Asking { met } = &mut self.phase {
-            // It may stand otherwise by now.
+            // The record may have changed by now.
             *met = None;
         }
     }
 
-    /// The link is gone, by its own end or because the peer is silent.
+    /// The link is gone: it ended, or the peer is silent.
     pub(super) fn link_lost(&mut self, why: Loss) {
         let Some(peer) = self.peer() else { return };
         self.link.went_down();
@@ -88,7 +88,7 @@ impl Primary {
         }
     }
 
-    /// The grace is one for all short-lived links together: it ends when output has waited for an ack long enough.
+    /// Short-lived links share one grace: it ends when output has waited long enough for an ack.
     fn wait_for_link(&mut self) {
         self.is_late = false;
         self.phase = Phase::LinkLost { decide_at: self.now + self.config.link_grace };
@@ -113,7 +113,7 @@ impl Primary {
             return self.fence(by);
         }
         if let Some(rumour) = self.rumour.take_if(|rumour| rumour.asked == Some(reply.id)) {
-            // Asked after somebody had spoken of it, the witness knows nothing of it.
+            // The witness was asked after a peer had claimed this generation, and does not know it.
             let generation = rumour.generation;
             self.refuted = self.refuted.max(generation);
             self.out.push(Output::Report(Event::RumourRefuted { generation }));
@@ -135,7 +135,7 @@ impl Primary {
         }
     }
 
-    /// Nobody may take over a guest that ended by itself. What it said before its end may leave when that is sure.
+    /// Nobody may take over a guest that ended by itself. Its last output may leave once that is certain.
     fn guest_gone(&mut self) {
         if self.phase.speaks() {
             let is_known = matches!(self.phase, Phase::MarkingStale { why: GiveUp::GuestGone, .. });
@@ -174,7 +174,7 @@ impl Primary {
         }
     }
 
-    /// What makes captures is gone; the guest is not. Its copy can only get older.
+    /// The capture thread is gone; the guest is not. Its copy can only get older.
     fn capture_broke(&mut self) {
         self.can_capture = false;
         self.flow.lose_capture();
@@ -192,8 +192,8 @@ impl Primary {
         }
     }
 
-    /// The guest stands still until the copy is stale: what leaves then may leave. While it is stale anyway, as until
-    /// the first ack of a seed, or while only a capture has to end, nothing is wrong.
+    /// The guest is paused until the copy is stale, when its output may leave. Nothing is wrong while the copy is stale
+    /// anyway (as until the first ack of a full sync), or while only a capture has to end.
     fn output_leaks(&mut self) {
         let is_stale = match self.phase {
             Phase::Unprotected { .. } | Phase::Seeding { .. } => true,
@@ -207,7 +207,7 @@ impl Primary {
             self.out.push(Output::PauseGuest);
         }
         match &self.phase {
-            // Whoever has the guest now decides.
+            // The host that has the guest now decides.
             phase if !phase.speaks() => {}
             Phase::SwitchingOver(Handover::Asked { .. }) => {}
             Phase::MarkingStale { why: GiveUp::Wish | GiveUp::GuestGone | GiveUp::Leak, .. } => {}
@@ -221,7 +221,7 @@ impl Primary {
             Wish::Unprotect => {
                 self.protection_wished = false;
                 match &self.phase {
-                    // Without a witness it is a person who lets output out.
+                    // Without a witness only a person lets output out.
                     Phase::Asking { .. } => self.begin_alone(),
                     Phase::Seeding { .. } | Phase::Arming | Phase::Protected | Phase::LinkLost { .. } => {
                         self.give_up(GiveUp::Wish);

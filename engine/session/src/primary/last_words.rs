@@ -1,6 +1,6 @@
-//! What a guest has said before its own end, where there is no witness: it leaves once the peer has said that it holds no
-//! copy any more, or by a person's word. The peer may be in the midst of a takeover that a person forced there, or may be cut
-//! off and forced to later: then it goes on from the last ack, and the world must not know more than that.
+//! The last output of a guest that ended by itself, where there is no witness. It leaves once the peer confirms that it
+//! holds no copy any more, or when a person says so. Until then a person may force the peer to take over, which goes on
+//! from the last ack: clients must not have seen more than that.
 //!
 //! ```text
 //!   the guest ends ─► Farewell, Offer ─► Stand: nothing ─► the last output leaves ─► Ended
@@ -15,34 +15,34 @@ use super::phase::{Peer, Phase};
 use super::{Event, GiveUp, Output};
 
 impl Primary {
-    /// Whether the guest has ended, and only its peer knows whether its copy runs.
+    /// Whether the guest has ended and only its peer knows whether the copy runs.
     pub(super) fn asks_for_last_words(&self) -> bool {
         let has_ended = matches!(self.phase, Phase::MarkingStale { why: GiveUp::GuestGone, .. });
         has_ended && !self.config.has_witness && !self.register.is_final(&Copy::Stale)
     }
 
-    /// The guest has ended just now: the peer hears of it, and is asked anew what it holds.
+    /// The guest has just ended: tells the peer, and asks it anew what it holds.
     pub(super) fn ask_for_last_words(&mut self) {
         if self.asks_for_last_words() {
             self.peer = Peer::Unasked;
         }
     }
 
-    /// Ends the copy at the peer, before the question what is held there.
+    /// Ends the copy at the peer, before asking what the peer holds.
     pub(super) fn end_copy(&mut self) {
         if self.asks_for_last_words() {
             self.send(ToSecondary::Farewell { generation: self.generation });
         }
     }
 
-    /// The peer has told what it holds.
+    /// The peer has said what it holds.
     pub(super) fn hear_of_last_words(&mut self, standing: Standing) {
         if self.asks_for_last_words() && standing == Standing::Nothing {
             self.register.decide_alone(Copy::Stale);
         }
     }
 
-    /// When nobody is waited for any more.
+    /// When to stop waiting for the peer.
     pub(super) fn last_words_end_at(&self) -> Option<Time> {
         match self.phase {
             Phase::MarkingStale { since, .. } if self.asks_for_last_words() => {
@@ -52,7 +52,7 @@ impl Primary {
         }
     }
 
-    /// Ends the session of a guest whose peer has said nothing for long; what is held goes with it.
+    /// Ends the session of a guest whose peer did not answer in time; held output is dropped.
     pub(super) fn drop_last_words(&mut self) {
         if self.last_words_end_at().is_some_and(|at| at <= self.now) {
             self.out.push(Output::Report(Event::LastOutputDropped));

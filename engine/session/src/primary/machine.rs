@@ -1,5 +1,5 @@
-//! A primary session: what it knows, what it shows, and its timers. What follows from that is elsewhere: `inputs` and
-//! `peer` change what is known, `authority` and `checkpoints` take the steps that are due.
+//! A primary session: its knowledge, what it shows, and its timers. `inputs` and `peer` change the knowledge;
+//! `authority` and `checkpoints` take the steps that follow from it.
 
 use super::super::liveness::Liveness;
 use super::super::outputs::Outputs;
@@ -16,61 +16,61 @@ use understudy_checkpoint::{Epoch, Generation};
 #[derive(Debug)]
 pub struct Primary {
     pub(super) config: Config,
-    /// Of the input or the timeout that is being handled.
+    /// The time of the input or timeout that is being handled.
     pub(super) now: Time,
     pub(super) out: Outputs<Output>,
     pub(super) register: Register,
     pub(super) generation: Generation,
     pub(super) phase: Phase,
     pub(super) link: Liveness,
-    /// Of the present link; see [`Self::peer`].
+    /// What the peer has said on the present link; see [`Self::peer`].
     pub(super) peer: Peer,
     pub(super) flow: Flow,
     pub(super) matching: Matching,
-    /// The generation that the guest was run under here last, if it ever was.
+    /// The generation in which the guest last ran here, if it ever did.
     pub(super) past: Option<Generation>,
-    /// Newest generation that anyone has spoken of.
+    /// The newest generation that any peer has mentioned.
     pub(super) heard: Generation,
-    /// Newest generation that another host has spoken as primary of.
+    /// The newest generation for which another host has spoken as primary.
     pub(super) rival: Generation,
-    /// A newer generation that the witness has not confirmed yet.
+    /// A newer generation that a peer has mentioned and the witness has not confirmed yet.
     pub(super) rumour: Option<Rumour>,
-    /// Newest generation of which the witness knew nothing.
+    /// The newest such generation that the witness did not know.
     pub(super) refuted: Generation,
     /// The guest is suspended by `PauseGuest` or by a capture that left it so.
     pub(super) guest_halted: bool,
-    /// Output was dropped for good; only a person's word for a new generation lets it be held again.
+    /// Output was dropped for good; only a new generation on a person's order lets it be held again.
     pub(super) output_fenced: bool,
-    /// It was taken over a moment ago; no copy is made yet.
+    /// The guest was taken over a moment ago, and its devices are not back yet: no copy is made.
     pub(super) guest_settles: bool,
-    /// A person's switchover has asked the peer to take this generation's guest over.
+    /// A person's switchover has asked the peer to take over this generation's guest.
     pub(super) handed_over: bool,
-    /// What makes captures works.
+    /// Whether captures can be made.
     pub(super) can_capture: bool,
     pub(super) protection_wished: bool,
-    /// The peer has found that the present copy is not what the guest was.
+    /// The peer has found that the present copy differs from the guest.
     pub(super) is_diverged: bool,
     /// Why the last copy was given up.
     pub(super) given_up: Option<GiveUp>,
-    /// Copies that came to nothing since one lasted.
+    /// How many copies failed since the last one that lasted.
     pub(super) failures: u32,
-    /// The newest commit is older than a protected guest's may be.
+    /// Whether the newest commit is too old for a guest that is called protected.
     pub(super) is_late: bool,
     pub(super) stretch_reported: bool,
     state_reported: Option<State>,
-    /// Since when what the guest sends waits for a first word that it may run here.
+    /// Since when output waits for the first decision about whether the guest may run here.
     began_at: Time,
-    /// Due once, right after the beginning.
+    /// The first timeout, due once at the beginning.
     first_timeout: Option<Time>,
 }
 
-/// A generation newer than this session's, by somebody's word.
+/// A generation newer than this session's that a peer has mentioned.
 #[derive(Debug)]
 pub(super) struct Rumour {
     pub(super) generation: Generation,
-    /// A host has spoken as its primary.
+    /// Whether a host has spoken as its primary.
     pub(super) runs: bool,
-    /// The read that will tell.
+    /// The read that will settle it.
     pub(super) asked: Option<RequestId>,
 }
 
@@ -128,7 +128,7 @@ impl Primary {
         }
     }
 
-    /// What `status` shows.
+    /// The state as `status` shows it.
     pub fn state(&self) -> State {
         self.phase.state(self.guest_halted, self.is_late)
     }
@@ -153,7 +153,7 @@ impl Primary {
         self.guest_settles
     }
 
-    /// Why there is no copy, if one was given up since the guest was protected last.
+    /// Why there is no copy, if one was given up since the guest was last protected.
     pub fn given_up(&self) -> Option<GiveUp> {
         self.given_up
     }
@@ -166,7 +166,7 @@ impl Primary {
         }
     }
 
-    /// Whether `Reclaim` and `Discard` may be wished: a person has to say what becomes of the guest.
+    /// Whether `Reclaim` and `Discard` are possible: a person has to decide about the guest.
     pub fn awaits_person(&self) -> bool {
         self.phase.awaits_person()
     }
@@ -176,18 +176,19 @@ impl Primary {
         self.flow.pacer().pacing()
     }
 
-    /// What had the newest checkpoint begin when it did; `None` before the first of a copy.
+    /// What set the time of the newest checkpoint; `None` before the first one of a copy.
     pub fn paced_by(&self) -> Option<PacedBy> {
         self.flow.paced_by()
     }
 
-    /// The number of answers in the open epoch at which [`OutputWaits`](super::Input::OutputWaits) should be told; none of a
-    /// session that is over: it takes nothing in, and who tells as long as there is news would not come to an end.
+    /// The number of answers in the open epoch at which the driver should report
+    /// [`OutputWaits`](super::Input::OutputWaits). `None` for a session that is over: it ignores inputs, and a driver
+    /// that reports until nothing is new would never stop.
     pub fn tell_at(&self) -> Option<u32> {
         self.flow.pacer().tell_at().filter(|_| !self.phase.is_over())
     }
 
-    /// Whether the guest stands still by this session's word.
+    /// Whether this session has paused the guest.
     pub fn stands_still(&self) -> bool {
         self.guest_halted
     }
@@ -202,7 +203,7 @@ impl Primary {
         self.flow.in_flight()
     }
 
-    /// The witness's record, as far as it has been told.
+    /// The witness's record, as last heard.
     pub fn record(&self) -> Option<&Record> {
         self.register.record()
     }
@@ -252,7 +253,7 @@ impl Primary {
         self.out.poll()
     }
 
-    /// Takes the steps that are due and reports where that led.
+    /// Takes the steps that are due and reports a change of state.
     pub(super) fn finish(&mut self) {
         self.advance();
         assert!(
@@ -269,20 +270,20 @@ impl Primary {
         }
     }
 
-    /// Whether the record, as far as known, has the guest as this host's in this generation.
+    /// Whether the last known record names this host as owner in this generation.
     pub(super) fn is_owner(&self) -> bool {
         let is_ours =
             |record: &Record| (record.generation, &record.owner) == (self.generation, &self.config.node);
         self.generation > Generation(0) && self.register.record().is_some_and(is_ours)
     }
 
-    /// How far the peer has come, while there is a link to it.
+    /// What the peer has said, while there is a link to it.
     pub(super) fn peer(&self) -> Option<Peer> {
         self.link.is_up().then_some(self.peer)
     }
 
     fn silent_at(&self) -> Option<Time> {
-        // A peer that has not answered at all on this link may be busy with other guests, whose link it is as well.
+        // A peer that has not answered yet on this link may be busy with other guests, which share the link.
         let unspoken_max = self.config.silence_max.max(self.config.hold_max);
         self.link.silent_at(self.config.silence_max, Some(unspoken_max)).filter(|_| self.phase.speaks())
     }
@@ -291,8 +292,8 @@ impl Primary {
         self.link.heartbeat_at(self.config.heartbeat).filter(|_| self.beats())
     }
 
-    /// When a guest of which nobody has said yet whether it may run here stands still: what it sends is held meanwhile, and
-    /// no memory holds it for ever.
+    /// When to pause a guest for which it is still undecided whether it may run here: its output is held meanwhile, and
+    /// memory for that is bounded.
     pub(super) fn unanswered_until(&self) -> Option<Time> {
         let is_unanswered =
             matches!(self.phase, Phase::Asking { met: None } | Phase::Claiming { refused: None, .. });

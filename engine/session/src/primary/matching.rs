@@ -1,4 +1,4 @@
-//! When output may leave because a live copy has sent the same, and what ends that. Not here: who compares.
+//! When output may leave because a live copy has sent the same, and when that ends. Not here: the comparison itself.
 //!
 //! ```text
 //!            protected, worth a try: CopyWanted              Live(n), n acked: MatchFrom(n)
@@ -10,8 +10,9 @@
 //!    └◄── not protected any more, link lost, fenced; Auto: too little leaves by a match ─────────┘
 //! ```
 //!
-//! Frames of the epoch after n alone match a copy of base n: one of the epoch after that would be in no state that is left once
-//! n+1 is acked. A divergence demands a checkpoint at once, or `gap_min` after the last; without one it is made each `period`.
+//! Only frames of the epoch after n match a copy of base n: the effects of any later frame would be in no surviving
+//! state once n+1 is acked. A divergence demands a checkpoint at once, or `gap_min` after the last one; without a
+//! divergence, one is made every `period`.
 
 use super::super::colo::{Colo, CopyEnd, Divergence, Mode};
 use super::super::{Span, Time, ToSecondary};
@@ -21,42 +22,35 @@ use super::phase::{Peer, Phase};
 use super::{Capture, Event, Output};
 use understudy_checkpoint::Epoch;
 
-/// Why a guest is protected by checkpoints alone for a while, whose mode is another.
+/// Why a guest in mode `Colo` or `Auto` is protected by checkpoints alone for a while.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Rest {
-    /// So little of what left did so by a match, in percent.
-    FewMatches {
-        /// That.
-        percent: u8,
-    },
+    /// Too few of the frames left by a match: this share, in percent.
+    FewMatches { percent: u8 },
     /// The peer cannot run a copy.
-    NoCopy {
-        /// Why.
-        why: CopyEnd,
-    },
+    NoCopy { why: CopyEnd },
 }
 
-/// What a primary knows of a copy of its guest.
+/// What a primary knows about the copy of its guest.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CopyStanding {
-    /// The guest is to be protected by checkpoints alone.
+    /// The mode is `Remus`.
     Unwanted,
-    /// There is no image that a copy could be set to.
+    /// The secondary has no image that a copy could be set to.
     NotProtected,
-    /// Too little waits for acks.
+    /// So little output waits for acks that a copy would not pay.
     Idle,
-    /// It is done without one for a while.
+    /// No copy is tried for a while.
     Rests {
-        /// Why.
         why: Rest,
-        /// When it is tried again.
+        /// When a copy is tried again.
         until: Time,
     },
-    /// It is being set.
+    /// The copy is being set.
     Asked,
-    /// Output leaves by it.
+    /// The copy is live, and output leaves by it.
     Live {
-        /// The epoch that it was set to.
+        /// The epoch that the copy was set to.
         base: Epoch,
     },
 }
@@ -65,11 +59,11 @@ pub enum CopyStanding {
 enum Stage {
     /// No copy is asked for.
     Off,
-    /// A copy is asked for, and output follows acks.
+    /// A copy is asked for; meanwhile output follows acks.
     Asked {
-        /// It may be set to this epoch or a later one.
+        /// The first epoch that the copy may be set to.
         from: Epoch,
-        /// The next checkpoint waits for it until then.
+        /// Until when the next checkpoint waits for the copy.
         wait_until: Option<Time>,
     },
     /// Frames of the epoch after `base` leave when the copy has sent the same.
@@ -81,17 +75,17 @@ enum Stage {
     },
 }
 
-/// A rest, which doubles each time that it is taken.
+/// A time without a copy, which doubles each time it is used.
 #[derive(Debug)]
 struct Doubling(Span);
 
-/// What left by which way.
+/// How many frames left by a match, and how many by an ack.
 #[derive(Debug)]
 struct Window {
     since: Time,
     by_match: u64,
     by_ack: u64,
-    /// A copy was live all the time but for the checkpoints.
+    /// A copy was live all the time, apart from checkpoints.
     is_live: bool,
 }
 
@@ -99,7 +93,7 @@ struct Window {
 pub(super) struct Matching {
     config: Colo,
     stage: Stage,
-    /// A checkpoint is to be made, with no regard to the period.
+    /// A checkpoint is due before the period is over.
     demanded: bool,
     /// No copy is asked for before this.
     try_at: Time,
@@ -108,11 +102,11 @@ pub(super) struct Matching {
     wait_at: Time,
     wait_rest: Doubling,
     window: Window,
-    /// So much waited for acks in the last window that a copy may pay.
+    /// Enough output waited for acks in the last window for a copy to pay.
     is_busy: bool,
     /// Why no copy is asked for before `try_at`.
     rests: Option<Rest>,
-    /// The mode that the peer was told on this link.
+    /// The mode last sent to the peer on this link.
     told_mode: Option<Mode>,
 }
 
@@ -163,12 +157,12 @@ impl Matching {
         }
     }
 
-    /// How long the guest runs between two checkpoints at most, if a copy has a say in it.
+    /// The most time between two checkpoints, if the copy limits it.
     pub(super) fn period(&self) -> Option<Span> {
         self.base().map(|_| self.config.period)
     }
 
-    /// A checkpoint is being made. The peer forgets the mode when it begins anew.
+    /// A checkpoint is being made. A full sync makes the peer forget the mode.
     pub(super) fn captured(&mut self, capture: Capture) {
         self.demanded = false;
         if capture == Capture::Seed {
@@ -187,17 +181,17 @@ impl Matching {
 }
 
 impl Primary {
-    /// How the guest is to be protected.
+    /// The mode that the guest should be protected in.
     pub fn mode(&self) -> Mode {
         self.matching.config.mode
     }
 
-    /// The epoch of the live copy whose twins let frames out; `None` while output follows acks alone.
+    /// The base of the live copy that lets frames out; `None` while output follows acks alone.
     pub fn live_base(&self) -> Option<Epoch> {
         self.matching.base()
     }
 
-    /// What is known of a copy.
+    /// What is known about the copy.
     pub fn copy_standing(&self) -> CopyStanding {
         let matching = &self.matching;
         match matching.stage {
@@ -223,7 +217,7 @@ impl Primary {
         }
     }
 
-    /// The peer is to go on in the same mode if it takes over.
+    /// Tells the peer the mode, so that it goes on in it after a takeover.
     fn tell_mode(&mut self) {
         let mode = self.matching.config.mode;
         let known = self.matching.told_mode.unwrap_or_default();
@@ -265,7 +259,7 @@ impl Primary {
                 let wait_rest = self.matching.wait_rest.take(self.matching.config.rest_max);
                 self.matching.wait_at = self.now + wait_rest;
                 self.matching.stage = Stage::Asked { from, wait_until: None };
-                // It may have lost sight of the wish.
+                // The peer may have dropped the request.
                 self.ask_for_copy(Some(from));
             }
             _ => {}
@@ -293,13 +287,13 @@ impl Primary {
         self.out.push(Output::MatchFrom { base });
     }
 
-    /// The secondary's copy of `base` does not run, or will not.
+    /// The secondary's copy of `base` has stopped, or could not be set.
     pub(super) fn copy_ended(&mut self, base: Epoch, why: CopyEnd) {
         if matches!(self.matching.stage, Stage::Off) {
             return;
         }
         if self.matching.base() == Some(base) {
-            // What it has let out is in no state but the one that is lost, and this guest's: a checkpoint mends that.
+            // The effects of what the copy let out are left in this guest alone: a checkpoint mends that.
             self.diverged(base, Divergence::CopyEnded);
             self.stop_match();
         }
@@ -308,7 +302,7 @@ impl Primary {
         }
     }
 
-    /// Who compares has found that frames will not leave by a match of `base`.
+    /// The comparer found that frames will not match the copy of `base`.
     pub(super) fn diverged(&mut self, base: Epoch, why: Divergence) {
         if self.matching.base() == Some(base) {
             self.matching.demanded = true;
@@ -316,7 +310,7 @@ impl Primary {
         }
     }
 
-    /// So many frames have left since that was told last.
+    /// Adds the frames that left since the last report.
     pub(super) fn left(&mut self, by_match: u64, by_ack: u64) {
         let (config, window) = (&self.matching.config, &mut self.matching.window);
         window.by_match = window.by_match.saturating_add(by_match);
@@ -346,7 +340,7 @@ impl Primary {
         self.out.push(Output::Report(Event::CopyRests { why, rest }));
     }
 
-    /// `epoch` is acked: no copy of an older base lets anything out from here on.
+    /// `epoch` is acked: from here on no copy of an older base lets anything out.
     pub(super) fn matching_acked(&mut self, epoch: Epoch) {
         self.stop_match();
         let wait_until =
@@ -373,8 +367,8 @@ impl Primary {
         }
     }
 
-    /// No copy is of use any more; returns whether one was asked for. The secondary finds by itself that it is not: the link is
-    /// lost, it is asked to take over, or the next full sync begins.
+    /// Forgets the copy, which is of no more use, and returns whether one was asked for. The secondary need not be
+    /// told: it sees the link end, a takeover, or the next full sync.
     pub(super) fn end_matching(&mut self) -> bool {
         self.stop_match();
         let was_asked = core::mem::replace(&mut self.matching.stage, Stage::Off) != Stage::Off;
@@ -389,7 +383,7 @@ impl Primary {
         was_asked
     }
 
-    /// Whether what is said of the copy holds.
+    /// Whether the invariants of the copy hold.
     pub(super) fn is_matching_rightly(&self) -> bool {
         let is_protected = matches!(self.phase, Phase::Protected) && self.link.is_up() && !self.output_fenced;
         match self.matching.stage {
@@ -399,13 +393,13 @@ impl Primary {
         }
     }
 
-    /// When a checkpoint is made that would be due at `due` without a copy.
+    /// When a checkpoint is made that would be due at `due` if there were no copy.
     pub(super) fn paced_by_copy(&self, due: Time) -> (Time, Option<PacedBy>) {
         let Matching { config, stage, demanded, .. } = &self.matching;
         let resumed_at = self.flow.pacer().resumed_at();
         match stage {
             Stage::Off => (due, None),
-            // Whatever waits for nothing.
+            // These wait for no copy.
             _ if due == Time(0) => (due, None),
             Stage::Asked { wait_until: None, .. } if *demanded && due > resumed_at + config.gap_min => {
                 (resumed_at + config.gap_min, Some(PacedBy::Divergence))

@@ -1,7 +1,7 @@
-//! When the next checkpoint is worth its pause. It is told of pauses, acks, costs and of output that waits; it owns no timer
-//! and knows nothing of epochs.
+//! Decides when the next checkpoint is worth its pause, from pauses, acks, costs and the output that waits. It owns no
+//! timer and knows nothing of epochs.
 //!
-//! A client feels how long its answer is held, the guest pays with the time it stands still. Both are budgets:
+//! A client notices how long its answer is held; the guest pays with the time it is paused. Both have a budget:
 //!
 //! ```text
 //!   pause │ the guest's share: not before ─┤
@@ -10,8 +10,9 @@
 //!         └──────────────────────────── interval_max: now at the latest ────────────┤
 //! ```
 //!
-//! The first of the last three that has come begins the next checkpoint, but not before the guest has had its share.
-//! `interval_max` wins over every budget: a guest whose pauses are long is paced as by a clock, and never starves.
+//! Whichever of the last three comes first begins the next checkpoint, but not before the guest has had its share.
+//! `interval_max` wins over every budget: a guest with long pauses is paced as if by a clock, and its output never
+//! starves.
 
 use super::super::{Span, Time};
 
@@ -19,30 +20,27 @@ use super::super::{Span, Time};
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Pacing {
     /// A clock: this long from the end of one pause to the beginning of the next.
-    Clock {
-        /// That time.
-        interval: Span,
-    },
+    Clock { interval: Span },
     /// Output that waits, within budgets.
     Output(Budgets),
 }
 
-/// How much protection may cost a guest that is paced by its output.
+/// How much protection may cost, for a guest that is paced by its output.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Budgets {
-    /// The guest runs this long between two pauses at least.
+    /// The least time that the guest runs between two pauses.
     pub interval_min: Span,
-    /// It runs this long at most, whether output waits or not.
+    /// The most time that it runs between two pauses, whether output waits or not.
     pub interval_max: Span,
-    /// Of all time, the share that the guest may stand still, in percent.
+    /// The share of time that the guest may be paused, in percent.
     pub pause_percent_max: u8,
-    /// What checkpoints may send in a second, in bytes.
+    /// The bytes that checkpoints may send in a second.
     pub link_bytes_per_s_max: u64,
-    /// Processor time that checkpoints may take on this host, in percent of one processor.
+    /// The processor time that checkpoints may take on this host, in percent of one processor.
     pub cpu_percent_max: u16,
 }
 
-/// What had a checkpoint begin when it did, or has the next one wait.
+/// What set the time of a checkpoint, or keeps the next one waiting.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum PacedBy {
     /// The fixed interval.
@@ -51,21 +49,21 @@ pub enum PacedBy {
     Quiet,
     /// Output that waited.
     Output,
-    /// Answers that were expected beside those that waited.
+    /// Answers that were expected besides those that waited.
     Batch,
     /// `interval_min`.
     IntervalMin,
-    /// The share of time that the guest may stand still.
+    /// The share of time that the guest may be paused.
     PauseShare,
-    /// What the link may take.
+    /// The budget of the link.
     LinkRate,
-    /// The processor time that checkpoints may take.
+    /// The budget of processor time.
     CpuShare,
-    /// The checkpoint before it, which is still being encoded.
+    /// The previous checkpoint, which is still being encoded.
     Encoder,
-    /// A live copy that sends something else.
+    /// A live copy that sent something else.
     Divergence,
-    /// A live copy, of which nothing is heard but the same: `Colo::period`.
+    /// A live copy without a divergence: `Colo::period`.
     Period,
 }
 
@@ -85,10 +83,11 @@ pub(super) struct Due {
     pub(super) by: PacedBy,
 }
 
-/// How long frames that carry nothing wait by themselves. A sender of bulk has a window acknowledged once in that time: with
-/// 10 ms it came to a tenth of what 2 ms let it reach (netbuf's bench bulk_tcp).
+/// How long bare frames wait by themselves. A bulk sender gets a window acknowledged once in that time: 10 ms gave a
+/// tenth of the throughput that 2 ms gave (netbuf's bench bulk_tcp).
 const BARE_WAIT: Span = Span::from_ms(2);
-/// So many of them are a sender whose window depends on them. Who holds the frames has to tell of just as many.
+/// This many bare frames mean a sender whose window depends on them. The holder of frames has to report at the same
+/// number.
 pub const BARE_MANY: u32 = 8;
 
 #[derive(Debug)]
@@ -99,7 +98,7 @@ pub(super) struct Pacer {
     commit: Mean,
     cpu: Mean,
     link_bytes: Mean,
-    /// Answers of an epoch, in 1/16.
+    /// The mean number of answers in an epoch, in sixteenths.
     batch: Mean,
     waiting: Waiting,
     answers_since: Option<Time>,
@@ -107,7 +106,7 @@ pub(super) struct Pacer {
 }
 
 impl Pacing {
-    /// The longest that the guest runs between two pauses.
+    /// The most time that the guest runs between two pauses.
     pub fn interval_max(&self) -> Span {
         match self {
             Self::Clock { interval } => *interval,
@@ -117,7 +116,7 @@ impl Pacing {
 }
 
 impl PacedBy {
-    /// All of them.
+    /// All values.
     pub const ALL: [Self; 11] = [
         Self::Clock,
         Self::Quiet,
@@ -132,7 +131,7 @@ impl PacedBy {
         Self::Period,
     ];
 
-    /// As `status` and metrics call it.
+    /// Its name in `status` and metrics.
     pub fn name(self) -> &'static str {
         match self {
             Self::Clock => "clock",
@@ -175,12 +174,12 @@ impl Pacer {
         self.resumed_at
     }
 
-    /// Counts from now on: what waits for the end of a longer interval waits no longer than the new one.
+    /// Takes new settings at once: what waits for the end of a longer interval waits no longer than the new one.
     pub(super) fn set_pacing(&mut self, pacing: Pacing) {
         self.pacing = pacing;
     }
 
-    /// When the next capture may begin, as far as time, output and a busy encoder decide that.
+    /// When the next capture may begin, judged by time, output and a busy encoder.
     pub(super) fn due(&self, is_encoding: bool) -> Due {
         let budgets = match self.pacing {
             Pacing::Clock { interval } => {
@@ -206,7 +205,7 @@ impl Pacer {
         }
     }
 
-    /// Of how many answers it wants to be told; `None` if more of them change nothing.
+    /// At how many answers it wants a report; `None` if further ones change nothing.
     pub(super) fn tell_at(&self) -> Option<u32> {
         match self.pacing {
             Pacing::Clock { .. } => None,
@@ -226,12 +225,12 @@ impl Pacer {
         }
     }
 
-    /// A pause is over: what waited is in an epoch that is closed. `None` if the capture came to nothing, without a cut.
+    /// A pause is over, and what waited is in a closed epoch. `None` if the capture failed without a cut.
     pub(super) fn resumed(&mut self, pause: Option<Span>, now: Time) {
         self.resumed_at = now;
         let Some(pause) = pause else { return };
         self.pause.add(pause.0);
-        // An epoch in which nobody waited says nothing of how many come together.
+        // An epoch in which nobody waited does not tell how many answers come together.
         if self.waiting.answers > 0 {
             self.batch.add(u64::from(self.waiting.answers) * 16);
         }
@@ -244,14 +243,14 @@ impl Pacer {
         self.commit.add(after.0);
     }
 
-    /// An epoch has taken this much processor time here, and these bytes on the link.
+    /// An epoch took this much processor time here, and this many bytes on the link.
     pub(super) fn cost(&mut self, cpu: Span, link_bytes: u64) {
         self.cpu.add(cpu.0);
         self.link_bytes.add(link_bytes);
     }
 
-    /// Where one answer comes alone it goes at once. Where several came together, so will the next: they are waited for,
-    /// but for no longer than it pays.
+    /// Where answers come one by one, each goes at once. Where several came together, several are expected and waited
+    /// for, but no longer than pays.
     fn answers_due(&self) -> Option<Due> {
         let since = self.answers_since?;
         if self.waiting.answers >= self.expected() {
@@ -266,12 +265,12 @@ impl Pacer {
         Some(Due { at: since + wait, by: PacedBy::Output })
     }
 
-    /// Answers that come together, as far as is known.
+    /// How many answers come together, by recent epochs.
     fn expected(&self) -> u32 {
         (self.batch.get() / 16).max(1).try_into().unwrap_or(u32::MAX)
     }
 
-    /// Until when the guest runs in any case, `interval_max` aside.
+    /// Until when the guest runs in any case, unless `interval_max` ends first.
     fn guests_share(&self, budgets: &Budgets) -> Due {
         let part = |cost: u64, percent: u64| cost.saturating_mul(100) / percent.max(1);
         let percent = u64::from(budgets.pause_percent_max);

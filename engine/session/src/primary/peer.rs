@@ -1,4 +1,4 @@
-//! What the peer says to a primary: as its secondary, or as a rival that runs the guest as well.
+//! A peer's messages to a primary: as its secondary, or as a rival that runs the same guest.
 //!
 //! ```text
 //!   as secondary, of a newer generation   the witness is asked; without one a later generation is begun, in peace
@@ -14,10 +14,10 @@ use super::phase::{Handover, Hold, Peer, Phase};
 use super::{End, Event, GiveUp, Output};
 use understudy_checkpoint::{Epoch, Generation};
 
-/// After so many declines without an ack between them a resync will not help: the copy is made anew.
+/// After this many declines without an ack in between, a resync will not help: a full sync follows.
 const DECLINES_MAX: u32 = 3;
 
-/// Generations grow one by one from 1. What lies beyond this is no generation.
+/// Generations grow one by one from 1, so a number beyond this is not one.
 const GENERATION_MAX: Generation = Generation(u64::MAX >> 1);
 
 impl Primary {
@@ -41,7 +41,7 @@ impl Primary {
             ToPrimary::Halted { generation, base, why } if generation == self.generation => {
                 self.copy_ended(base, why);
             }
-            // Of another generation: nothing it says is about what this one sent.
+            // The message is of another generation, so it is not about anything that this session sent.
             ToPrimary::Stand { .. }
             | ToPrimary::Ack { .. }
             | ToPrimary::Declined { .. }
@@ -50,20 +50,20 @@ impl Primary {
         }
     }
 
-    /// What a peer says to a session that asks it, in generation 0.
+    /// A peer's answer to a session that asks in generation 0.
     fn answer(&mut self, message: &ToPrimary) {
         match message {
             ToPrimary::Heartbeat { generation } => self.heard_of(*generation),
             ToPrimary::Stand { generation: Generation(0), standing } => self.answered(*standing),
             ToPrimary::Declined { generation: Generation(0), epoch: None, why } => match why {
-                // An earlier version knows no question, and does not say what it holds.
+                // An earlier version does not know this question, and does not say what it holds.
                 Decline::Fenced { generation } => {
                     let standing = Standing::Complete { generation: *generation, epoch: Epoch(0) };
                     self.answered(standing);
                 }
-                // It is about to run it.
+                // The peer is about to run the guest.
                 Decline::TakingOver => {}
-                // Whatever keeps it from holding a copy, it has none.
+                // Whatever the reason, the peer has no copy.
                 _ => self.answered(Standing::Nothing),
             },
             ToPrimary::Stand { .. }
@@ -98,7 +98,7 @@ impl Primary {
         self.rival = self.rival.max(generation);
         let look_at = self.now + self.config.witness_retry;
         match &mut self.phase {
-            // What was only started here is no copy of a guest that runs there.
+            // A guest that was only just started here is not the guest that runs there.
             Phase::Asking { .. } if self.past.is_none() => self.destroy(End::Superseded { generation }),
             Phase::Asking { .. } => self.hold(Hold::Rival { generation, look_at }),
             Phase::Claiming { .. } | Phase::Reclaiming { .. } | Phase::Ended => {}
@@ -111,7 +111,7 @@ impl Primary {
                 }
             }
             _ if self.config.has_witness => self.suspect(generation, true),
-            // A person has moved it there.
+            // A person moved the guest there.
             _ if self.handed_over => self.destroy(End::Superseded { generation }),
             _ => self.hold(Hold::Rival { generation, look_at }),
         }
@@ -129,7 +129,7 @@ impl Primary {
         }
     }
 
-    /// Without a witness: the peer has said what it holds of a guest that begins here. It does not run it.
+    /// Without a witness: the peer has said what it holds of a guest that begins here. The peer does not run it.
     fn answered(&mut self, standing: Standing) {
         self.peer = Peer::Present;
         if let Standing::Complete { generation, .. } = standing {
@@ -152,7 +152,7 @@ impl Primary {
         }
     }
 
-    /// The peer has told what it holds.
+    /// The peer has said what it holds.
     fn stands(&mut self, standing: Standing) {
         if self.peer() != Some(Peer::Offered) {
             return;
@@ -164,7 +164,8 @@ impl Primary {
             Phase::MarkingStale { why, .. } => !matches!(why, GiveUp::GuestGone | GiveUp::Beginning),
             _ => false,
         };
-        // Nothing is built on a copy that is not what the guest was, however long the record says that it may take over.
+        // No epoch may build on a copy that differs from the guest, even while the record still lets that copy take
+        // over.
         if !expects_copy || self.is_diverged {
             return;
         }
@@ -178,13 +179,13 @@ impl Primary {
         }
     }
 
-    /// The copy stands at `epoch`: checkpoints go on from there.
+    /// The copy is at `epoch`; checkpoints go on from there.
     fn follow_on(&mut self, epoch: Epoch) {
         self.peer = Peer::Following;
         self.acked_through(epoch);
         self.flow.resync_from(epoch);
         match &self.phase {
-            // Whether the record still is what it was is for the witness to say; acks are safe either way.
+            // Only the witness knows whether the record still is what it was; acks are safe either way.
             Phase::LinkLost { .. } | Phase::MarkingStale { why: GiveUp::PeerLost, .. } => {
                 self.phase = Phase::Arming;
                 self.handed_over = false;
@@ -195,7 +196,7 @@ impl Primary {
         }
     }
 
-    /// There is no copy any more. A reason that is there already says more.
+    /// The copy is lost. An earlier reason tells more and is kept.
     fn lose_copy(&mut self, why: GiveUp) {
         self.peer = Peer::Present;
         let keeps = matches!(&self.phase, Phase::MarkingStale { why, .. } if *why != GiveUp::PeerLost);
@@ -206,7 +207,7 @@ impl Primary {
 
     fn acked_through(&mut self, epoch: Epoch) {
         if self.output_fenced {
-            // What it would let out was dropped for good.
+            // The output that an ack would release was dropped for good.
             return;
         }
         let Some(after) = self.flow.ack(epoch, self.now) else { return };
@@ -232,7 +233,7 @@ impl Primary {
 
     fn declined(&mut self, epoch: Option<Epoch>, why: Decline) {
         if self.peer() == Some(Peer::Offered) && epoch.is_none() {
-            // It does not take the offer, but it is there: a seed voids what it is at.
+            // The peer declines the offer but is there: a full sync voids whatever it is doing.
             self.peer = Peer::Present;
         }
         let declines = epoch.map_or(Some(0), |epoch| self.flow.decline(epoch));

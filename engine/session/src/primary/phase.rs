@@ -1,54 +1,54 @@
-//! Where a primary session stands. Each variant holds only what is valid there.
+//! The phases of a primary session. Each variant holds only what is valid in it.
 
 use super::super::{Record, Span, Standing, Time};
 use super::{GiveUp, Refusal, State};
 use understudy_checkpoint::{Epoch, Generation};
 
-/// How far the peer has come on the present link. Without a link it says nothing.
+/// What the peer has said on the present link. It means nothing without a link.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Peer {
     /// The link is up, no offer is open (there is nothing to offer yet).
     Unasked,
     /// An offer was sent and is not answered.
     Offered,
-    /// It has answered; it has no copy that could be built upon.
+    /// It has answered, and has no copy that a delta could build on.
     Present,
-    /// It takes epochs: a seed has begun, or its copy was found to be ours.
+    /// It takes epochs: a full sync has begun, or its copy is one of ours.
     Following,
 }
 
 #[derive(Debug)]
 pub(super) enum Phase {
-    /// There is no witness: the peer is asked what it knows of the guest; nothing may leave.
+    /// There is no witness, so the peer is asked what it knows about the guest; nothing may leave.
     Asking {
-        /// The peer holds this, which the guest here is not the origin of: a person decides.
+        /// What the peer holds, if it was not made from the guest here: a person decides.
         met: Option<Standing>,
     },
     /// The witness is asked for the guest; nothing may leave.
     Claiming {
         /// The record that the last claim would make; seeing it means that the claim was won.
         claim: Option<Record>,
-        /// The record does not allow it at present.
+        /// Set if the record does not allow it for now.
         refused: Option<Refused>,
     },
     /// A person gives the guest to this host; nothing may leave until the witness has confirmed it.
     Reclaiming {
-        /// The record that the person saw. If it has changed since, the person's word was about something else.
+        /// The record that the person saw. If it has changed since, the order no longer applies.
         judged: Option<Record>,
         /// The record that the swap would make.
         claim: Option<Record>,
     },
-    /// The record is stale for sure, output passes.
+    /// The record is stale for certain; output passes.
     Unprotected {
-        /// No seed before this.
+        /// No full sync before this time.
         seed_at: Time,
     },
-    /// As `Unprotected`, and a seed is being captured or is on its way. Output passes until its cut.
+    /// As `Unprotected`, while a full sync is captured or sent. Output passes until its cut.
     Seeding {
-        /// The seed's epoch.
+        /// The epoch of the full sync.
         epoch: Epoch,
     },
-    /// The seed is acked; the record is to become fresh. Output follows acks.
+    /// The full sync is acked; the record is being changed to fresh. Output follows acks.
     Arming,
     /// The record is fresh. Output follows acks.
     Protected,
@@ -57,16 +57,15 @@ pub(super) enum Phase {
         /// When to give the copy up.
         decide_at: Time,
     },
-    /// The record is to become stale. Output follows acks, if there still are any.
+    /// The record is being changed to stale. Output follows acks, if any still come.
     MarkingStale {
-        /// Why the copy is given up.
         why: GiveUp,
-        /// Since when output has been held for it.
+        /// Since when output has been held for this.
         since: Time,
     },
-    /// The operator wishes the peer to run the guest.
+    /// The operator asked for the peer to run the guest.
     SwitchingOver(Handover),
-    /// The guest is paused and kept, and nothing of it leaves.
+    /// The guest is paused and kept, and none of its output leaves.
     Held(Hold),
     /// The guest is gone.
     Ended,
@@ -78,7 +77,7 @@ pub(super) struct Refused {
     pub(super) why: Refusal,
     /// When to look at the record again.
     pub(super) look_at: Time,
-    /// How long to wait after that.
+    /// How long to wait after that look.
     pub(super) wait: Span,
 }
 
@@ -87,11 +86,11 @@ pub(super) struct Refused {
 pub(super) enum Hold {
     /// The witness has put this generation in charge.
     Fenced { by: Generation },
-    /// Another host speaks as the guest's primary, and no witness has said which of the two is.
+    /// Another host speaks as the guest's primary, and no witness has decided between the two.
     Rival {
-        /// What it claims.
+        /// The generation that it claims.
         generation: Generation,
-        /// The witness is not asked again before this.
+        /// The witness is not asked again before this time.
         look_at: Time,
     },
 }
@@ -99,18 +98,18 @@ pub(super) enum Hold {
 /// Stages of a switchover.
 #[derive(Debug)]
 pub(super) enum Handover {
-    /// The last checkpoint waits for the capture before it.
+    /// The last checkpoint waits for an earlier capture.
     Waiting,
-    /// The last checkpoint is being captured, or is on its way.
+    /// The last checkpoint is being captured or sent.
     Closing {
         /// The last epoch of this generation.
         epoch: Epoch,
-        /// When to call it off and go on here, if it is not acked by then.
+        /// When to call the switchover off and go on here, if it is not acked by then.
         ends_at: Time,
     },
     /// The peer was asked to take over.
     Asked {
-        /// When to decide at the witness instead of waiting on.
+        /// When to stop waiting and decide at the witness.
         decide_at: Time,
     },
 }
@@ -137,12 +136,12 @@ impl Phase {
         }
     }
 
-    /// The session is over; nothing it hears matters.
+    /// Whether the session is over and ignores all inputs.
     pub(super) fn is_over(&self) -> bool {
         matches!(self, Self::Ended)
     }
 
-    /// Whether the guest is this host's to speak for.
+    /// Whether this host speaks for the guest.
     pub(super) fn speaks(&self) -> bool {
         match self {
             Self::Asking { .. }

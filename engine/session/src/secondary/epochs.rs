@@ -1,4 +1,4 @@
-//! What a secondary does with each message of the primary: which epochs it takes in, what it acks, what it declines.
+//! What a secondary does with each message of the primary: which epochs it receives, which it acks, which it declines.
 //!
 //! ```text
 //!   Offer, generation 0      a question: answered, nothing changes
@@ -12,10 +12,10 @@ use super::machine::Secondary;
 use super::phase::{Image, Phase};
 use understudy_checkpoint::{Epoch, Generation};
 
-/// Generations grow one by one from 1. What lies beyond this is no generation.
+/// Generations grow one by one from 1, so a number beyond this is not one.
 const GENERATION_MAX: Generation = Generation(u64::MAX >> 1);
 
-/// So do epochs.
+/// Epochs grow one by one too.
 const EPOCH_MAX: Epoch = Epoch(u64::MAX >> 1);
 
 impl Secondary {
@@ -36,7 +36,7 @@ impl Secondary {
         self.heard_of(generation);
         self.spoken = self.spoken.max(generation);
         self.farewell = matches!(message, ToSecondary::Farewell { .. });
-        // Only now: a link alone may lead to a host that has restarted and is no primary any more.
+        // Only now: a link without an offer may lead to a host that has restarted and is not a primary any more.
         if let Phase::Alone { image, .. } = self.phase
             && !self.decides_for_itself()
         {
@@ -63,19 +63,19 @@ impl Secondary {
         }
     }
 
-    /// There is a generation `generation`. An image of an older one is kept until a full sync of the newer one comes:
-    /// a word alone costs no image.
+    /// Notes that `generation` exists. An image of an older generation is kept until a full sync of the newer one
+    /// begins: a mere message costs no image.
     pub(super) fn heard_of(&mut self, generation: Generation) {
         self.newest = self.newest.max(generation);
     }
 
-    /// A host without a witness asks what is known of its guest. It is no primary yet.
+    /// A host without a witness asks what is known about its guest. It is not a primary yet.
     pub(super) fn asked(&mut self) {
         self.send(ToPrimary::Heartbeat { generation: self.newest });
         self.offered(Generation(0));
     }
 
-    /// Its own primary may end what is held here, another one may not.
+    /// Only its own primary may end what is held here.
     fn farewell(&mut self, generation: Generation) {
         let is_its_own = match &self.phase {
             Phase::Seeding { generation: of, .. } => *of == generation,
@@ -86,7 +86,7 @@ impl Secondary {
         }
     }
 
-    /// The link comes and goes and brings nothing whole, and the witness is there to decide.
+    /// Whether the link comes and goes without bringing a complete epoch, and a witness is there to decide.
     fn decides_for_itself(&self) -> bool {
         let overdue = self.lone_since.is_some_and(|at| at + self.config.flap_max <= self.now);
         overdue && self.config.has_witness && self.register.is_connected()
@@ -106,8 +106,8 @@ impl Secondary {
         self.send(ToPrimary::Stand { generation, standing });
     }
 
-    /// A seed is sent only after the record has become stale, at a revision that a takeover begun before it
-    /// cannot match: whatever was held or under way here is void.
+    /// A full sync is sent only after the record has become stale, at a revision that no earlier takeover can match:
+    /// whatever was held or under way here is void.
     fn begin_seed(&mut self, generation: Generation, epoch: Epoch) {
         assert_eq!(generation, self.newest, "a full sync is of the newest generation");
         self.drop_image();
@@ -154,12 +154,12 @@ impl Secondary {
                     self.take_in(epoch);
                 }
             }
-            // Dropped meanwhile.
+            // It was dropped meanwhile.
             _ => {}
         }
     }
 
-    /// The epoch that is arriving is whole, and no copy runs: from here on the guest would go on from it.
+    /// The epoch that is arriving is complete, and no copy runs: from here on a takeover would go on from it.
     pub(super) fn take_in(&mut self, epoch: Epoch) {
         let Phase::Standing { image, receiving } = &mut self.phase else { return };
         *receiving = None;
@@ -170,7 +170,7 @@ impl Secondary {
         self.out.push(Output::Commit { epoch });
     }
 
-    /// Says that `epoch` is held here and can be continued from: output leaves on this word.
+    /// Acks `epoch`: it is held here and a takeover can go on from it. Output leaves because of this.
     fn ack(&mut self, generation: Generation, epoch: Epoch) {
         let Phase::Standing { image, receiving: None } = &self.phase else {
             panic!("an ack of epoch {epoch} in {:?}", self.phase);
@@ -190,7 +190,7 @@ impl Secondary {
             {
                 *receiving = None;
                 if why == Decline::ImageLost {
-                    // What holds it is gone: nothing can be started from here.
+                    // The replica is gone: nothing can be started from here.
                     self.drop_image();
                     if self.register.is_connected() {
                         self.out.ask(Some(self.register.read(self.now)));
@@ -210,7 +210,7 @@ impl Secondary {
         self.drop_image();
         let generation = image.generation;
         self.send(ToPrimary::Declined { generation, epoch: None, why: Decline::ImageLost });
-        // If the record says that there is a copy here, that has to be taken back.
+        // If the record says that there is a copy here, it has to be corrected.
         if self.register.is_connected() {
             self.out.ask(Some(self.register.read(self.now)));
         }

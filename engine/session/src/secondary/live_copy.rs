@@ -1,4 +1,4 @@
-//! A copy that runs here beside the image: when it is set, when it runs, and what of it a takeover goes on from.
+//! A copy that runs here beside the image: when it is set, when it runs, and whether a takeover goes on from it.
 //!
 //! ```text
 //!           SetCopy(n)          CopySet: RunCopy, Live(n)         n+1 is whole: HaltCopy
@@ -9,12 +9,12 @@
 //!                    n+1 is committed: SetCopy(n+1)
 //! ```
 //!
-//! **A copy of base n is the guest until n+1 is acked**: clients may have seen what it sent, and the image is older. From the ack
-//! on it is worth nothing. So it is halted before the ack, which promises that the guest goes on from n+1; and a takeover
-//! that finds n acked goes on with it. What it sends is told on the link that it was set on alone: the input of a copy
-//! that has missed some is not the guest's.
+//! **A copy of base n is the guest until n+1 is acked**: clients may have seen what it sent, and the image is older.
+//! After the ack it is useless. So the copy is halted before the ack, which promises that the guest goes on from n+1;
+//! and a takeover that finds n acked goes on with the copy. Its output is reported only on the link on which it was
+//! set: a copy that has missed some input no longer does what the guest does.
 //!
-//! Not here: what a copy is, its input, and who compares what it sends.
+//! Not here: what a copy is, its input, and who compares its output.
 
 use super::super::colo::{AfterCrash, Mode};
 use super::super::{CopyEnd, ToPrimary};
@@ -23,51 +23,46 @@ use super::phase::{Image, Phase};
 use super::{Event, Output, Start};
 use understudy_checkpoint::{Epoch, Generation};
 
-/// Where the copy stands.
+/// The state of the copy.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) enum LiveCopy {
-    /// There is none.
+    /// There is no copy.
     #[default]
     Off,
-    /// It is being made exactly this epoch.
+    /// It is being set to this epoch.
     Setting {
-        /// That.
         base: Epoch,
-        /// The link was lost meanwhile, and input with it: it is not run.
+        /// Whether the link was lost meanwhile, and input with it: then it is not run.
         is_cut: bool,
     },
     /// It runs.
     Running {
-        /// The epoch that it was set to.
         base: Epoch,
-        /// The primary is told what it sends.
+        /// Whether its output is reported to the primary.
         is_told: bool,
     },
-    /// It is about to stand still.
+    /// It is being halted.
     Halting {
-        /// The epoch that it was set to.
         base: Epoch,
-        /// The epoch that is acked once it does.
+        /// The epoch that is acked once it has halted.
         whole: Option<Epoch>,
     },
-    /// It stands still.
+    /// It is halted.
     Halted {
-        /// The epoch that it was set to.
         base: Epoch,
-        /// It has run since.
+        /// Whether it has run since it was set.
         has_run: bool,
     },
-    /// It has ended.
+    /// It has crashed.
     Crashed {
-        /// The epoch that it was set to.
         base: Epoch,
-        /// The primary was told of something that it sent.
+        /// Whether any of its output was reported to the primary.
         has_forwarded: bool,
     },
 }
 
 impl LiveCopy {
-    /// The epoch that it was, or is being, set to.
+    /// The epoch that the copy was, or is being, set to.
     fn base(self) -> Option<Epoch> {
         match self {
             Self::Off => None,
@@ -79,19 +74,19 @@ impl LiveCopy {
         }
     }
 
-    /// Whether an order of it is not answered yet.
+    /// Whether an order about the copy is unanswered.
     pub(super) fn is_busy(self) -> bool {
         matches!(self, Self::Setting { .. } | Self::Halting { .. })
     }
 
-    /// Whether nothing of it counts any more, `complete` being the newest acked epoch, and it could be set anew.
+    /// Whether the copy is useless, with `complete` as the newest acked epoch, and could be set anew.
     fn is_free(self, complete: Epoch) -> bool {
         !self.is_busy()
             && !matches!(self, Self::Running { .. })
             && self.base().is_none_or(|base| base < complete)
     }
 
-    /// The epoch that waits for it to stand still is dropped.
+    /// Drops the epoch that waits for the copy to halt.
     pub(super) fn forget_whole(&mut self) {
         if let Self::Halting { whole, .. } = self {
             *whole = None;
@@ -100,7 +95,7 @@ impl LiveCopy {
 }
 
 impl Secondary {
-    /// The epoch that a copy runs from whose output is told.
+    /// The base of a copy that runs and whose output is reported.
     pub fn live_base(&self) -> Option<Epoch> {
         match self.copy {
             LiveCopy::Running { base, is_told: true } => Some(base),
@@ -108,22 +103,22 @@ impl Secondary {
         }
     }
 
-    /// How the primary said last that the guest is protected.
+    /// The mode that the primary said last.
     pub fn mode(&self) -> Mode {
         self.mode
     }
 
-    /// Whether a copy that is set may run, as far as the primary has a say in it.
+    /// Whether the primary lets a copy run once it is set.
     pub fn wants_copy(&self) -> bool {
         self.wanted.is_some()
     }
 
-    /// Whether an epoch is whole and waits for the copy to stand still.
+    /// Whether a complete epoch waits for the copy to halt.
     pub fn is_halting(&self) -> bool {
         matches!(self.copy, LiveCopy::Halting { whole: Some(_), .. })
     }
 
-    /// The primary wishes a copy, or none.
+    /// The primary asks for a copy, or for none.
     pub(super) fn copy_wanted(&mut self, generation: Generation, mode: Mode, from: Option<Epoch>) {
         self.mode = mode;
         self.wanted = from.map(|from| (generation, from));
@@ -133,7 +128,7 @@ impl Secondary {
         }
     }
 
-    /// An epoch is whole. If the copy runs, it has to stand still before the ack.
+    /// An epoch is complete. If the copy runs, it must halt before the ack.
     pub(super) fn halts_first(&mut self, epoch: Epoch) -> bool {
         match self.copy {
             LiveCopy::Running { base, .. } => {
@@ -188,7 +183,7 @@ impl Secondary {
             && base == epoch
         {
             self.copy = LiveCopy::Off;
-            // The primary asks again when it thinks it worth another try.
+            // The primary asks again when it wants another try.
             self.wanted = None;
             self.copy_ended(base, CopyEnd::NoRoom);
         }
@@ -216,7 +211,7 @@ impl Secondary {
         }
     }
 
-    /// The link is gone, or nothing more is to be said on it: what is sent from here on is kept for a takeover.
+    /// The link is gone, or nothing more may be said on it: from here on the copy's output is kept for a takeover.
     pub(super) fn cut_copy(&mut self) {
         self.wanted = None;
         match &mut self.copy {
@@ -243,7 +238,7 @@ impl Secondary {
             Phase::Standing { image, .. } if self.wanted.is_none() && self.copy.is_free(image.complete) => {
                 self.drop_copy();
             }
-            // One that ran from an older epoch is set to the newest, to be the guest.
+            // A copy that ran from an older epoch is set to the newest one, to become the guest.
             Phase::TakingOver { image, .. } => match self.copy {
                 LiveCopy::Halted { .. } => self.set_copy(&image),
                 LiveCopy::Crashed { base, .. } if base < image.complete => self.drop_copy(),
@@ -253,7 +248,7 @@ impl Secondary {
         }
     }
 
-    /// Whether the primary wishes a copy of what is held.
+    /// Whether the primary wants a copy of the image that is held.
     fn is_wanted(&self, image: &Image) -> bool {
         self.wanted.is_some_and(|(generation, from)| generation == image.generation && from <= image.complete)
     }
@@ -267,21 +262,22 @@ impl Secondary {
         }
     }
 
-    /// Whether a person has to decide: clients may have seen what is in no state that is left.
+    /// Whether a person has to decide, because clients may have seen effects that are in no surviving state.
     pub(super) fn is_withheld(&self, image: &Image) -> bool {
         let is_lost =
             matches!(self.copy, LiveCopy::Crashed { base, has_forwarded: true } if base == image.complete);
         is_lost && self.config.after_crash == AfterCrash::Refuse
     }
 
-    /// The witness, or a person, would have the guest here. Said once for each copy that has crashed.
+    /// The witness or a person would let this host take over, but the copy has crashed. Reported once for each such
+    /// copy.
     pub(super) fn withhold(&mut self, image: &Image) {
         if self.withheld_at.replace(image.complete) != Some(image.complete) {
             self.out.push(Output::Report(Event::TakeoverWithheld { base: image.complete }));
         }
     }
 
-    /// What a takeover of `image` goes on from; `None` if a person has to decide.
+    /// What a takeover with `image` goes on from; `None` if a person has to decide.
     pub(super) fn start_of(&self, image: &Image) -> Option<Start> {
         assert!(!self.copy.is_busy(), "a takeover is decided while the copy is {:?}", self.copy);
         match self.copy {

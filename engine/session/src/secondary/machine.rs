@@ -1,5 +1,5 @@
-//! A secondary session: what it knows, its link, and its timers. What it does with the primary's messages is in `epochs`,
-//! how it asks for the guest in `takeover`.
+//! A secondary session: its knowledge, its link, and its timers. `epochs` handles the primary's messages, `takeover`
+//! asks for the guest.
 
 use super::super::liveness::Liveness;
 use super::super::outputs::Outputs;
@@ -15,26 +15,26 @@ use understudy_checkpoint::{Epoch, Generation};
 #[derive(Debug)]
 pub struct Secondary {
     pub(super) config: Config,
-    /// Of the input or the timeout that is being handled.
+    /// The time of the input or timeout that is being handled.
     pub(super) now: Time,
     pub(super) out: Outputs<Output>,
     pub(super) register: Register,
     pub(super) phase: Phase,
     pub(super) copy: LiveCopy,
-    /// The generation and the first epoch that the primary wishes a copy of, on this link.
+    /// The generation and the first epoch that the primary, on this link, wants a copy of.
     pub(super) wanted: Option<(Generation, Epoch)>,
-    /// How the primary said last that the guest is protected.
+    /// The mode that the primary said last.
     pub(super) mode: Mode,
-    /// The epoch that a takeover was withheld from.
+    /// The epoch from which a takeover was withheld, to be reported only once.
     pub(super) withheld_at: Option<Epoch>,
     pub(super) link: Liveness,
-    /// Newest generation heard of, from a primary or from the witness.
+    /// The newest generation mentioned by a primary or the witness.
     pub(super) newest: Generation,
-    /// Newest generation that a primary has spoken in; 0 once that one's guest is over.
+    /// The newest generation in which a primary has spoken; 0 once that primary's guest has ended.
     pub(super) spoken: Generation,
-    /// The primary has said that the guest is over: nothing more is expected of it.
+    /// Whether the primary has said that the guest has ended: nothing more is expected from it.
     pub(super) farewell: bool,
-    /// Since when no epoch became whole, the link having been lost at least once.
+    /// Since when no epoch became complete, after the link was lost at least once.
     pub(super) lone_since: Option<Time>,
     state_reported: Option<State>,
 }
@@ -61,18 +61,18 @@ impl Secondary {
         }
     }
 
-    /// What `status` shows.
+    /// The state as `status` shows it.
     pub fn state(&self) -> State {
         self.phase.state(self.newest)
     }
 
-    /// The newest generation heard of; 0 if none.
+    /// The newest generation mentioned so far; 0 if none.
     pub fn generation(&self) -> Generation {
         self.newest
     }
 
-    /// The newest generation that a primary has spoken in; `None` before one has, and once it has said that the guest is
-    /// over and nothing after that.
+    /// The newest generation in which a primary has spoken. `None` before one has, and after it has said that the guest
+    /// has ended and nothing since.
     pub fn heard_from(&self) -> Option<Generation> {
         Some(self.spoken).filter(|spoken| *spoken > Generation(0))
     }
@@ -82,12 +82,12 @@ impl Secondary {
         self.phase.image().map(|image| image.complete)
     }
 
-    /// The epoch that the image stands at.
+    /// The epoch of the committed image.
     pub fn committed(&self) -> Option<Epoch> {
         self.phase.image().map(|image| image.committed)
     }
 
-    /// Whether nothing is lost if this session ends: there is no image here, and no record that says there is one.
+    /// Whether this session may end without loss: there is no image here, and no record says that there is.
     pub fn has_nothing_here(&self) -> bool {
         let is_settled = !self.config.has_witness
             || match self.register.known() {
@@ -100,7 +100,7 @@ impl Secondary {
         matches!(self.phase, Phase::Empty) && is_settled
     }
 
-    /// The witness's record, as far as it has been told.
+    /// The witness's record, as last heard.
     pub fn record(&self) -> Option<&Record> {
         self.register.record()
     }
@@ -114,7 +114,7 @@ impl Secondary {
         match input {
             Input::LinkUp => self.link_up(),
             Input::LinkDown => self.link_lost(Loss::LinkEnded),
-            // What the driver had of a link that is gone does not mean that a primary is there.
+            // What arrived on the old link does not prove that a primary is there now.
             Input::Message(_) | Input::SignOfLife if !self.link.is_up() => {}
             Input::Message(ToSecondary::Offer { generation: Generation(0), .. }) => self.asked(),
             Input::Message(message) => {
@@ -122,7 +122,7 @@ impl Secondary {
                 self.message(message);
             }
             Input::SignOfLife => {
-                // The link is other guests' as well: bytes alone do not make a primary of this one.
+                // Other guests share the link: bytes alone do not prove that this guest has a primary there.
                 if self.link.has_spoken() {
                     self.link.heard(self.now);
                 }
@@ -225,7 +225,7 @@ impl Secondary {
         let was_down = !self.link.went_down();
         self.cut_copy();
         match &self.phase {
-            // However it came to stand without a link, nobody else would start the grace.
+            // For whatever reason it has no link, nobody else would start the grace.
             phase if was_down && !matches!(phase, Phase::Standing { .. }) => {}
             Phase::Seeding { .. } => self.drop_image(),
             Phase::Standing { image, receiving } => {
@@ -252,13 +252,13 @@ impl Secondary {
     }
 
     fn silent_at(&self) -> Option<Time> {
-        // Before it has spoken, or when it has said that the guest is over, its silence means nothing.
+        // Before the primary has spoken, or after it has said that the guest has ended, its silence means nothing.
         self.link.silent_at(self.config.silence_max, None).filter(|_| !self.farewell)
     }
 
-    /// When a primary that has said that the guest is over is one no more: no full copy comes of it, and what an engine that
-    /// is gone left of the guest here is a person's to decide about. One whose guest goes on unprotected speaks on. Without a
-    /// witness nobody would ask a person: what is left here stands still.
+    /// When to stop waiting for a primary that has said that the guest has ended: no full sync will come, and a person
+    /// decides about what an earlier engine left of the guest here. A primary whose guest goes on unprotected keeps
+    /// speaking. Without a witness nobody would ask a person, and what is left here stays paused.
     fn over_at(&self) -> Option<Time> {
         let is_said = self.farewell && self.spoken > Generation(0) && self.config.has_witness;
         self.link.silent_at(self.config.silence_max, None).filter(|_| is_said)
@@ -268,7 +268,7 @@ impl Secondary {
         self.link.heartbeat_at(self.config.heartbeat)
     }
 
-    /// When to look at the record because the primary has been away for long enough.
+    /// When to read the record because the primary has been away for long enough.
     fn look_at(&self) -> Option<Time> {
         let can_ask = self.config.has_witness && self.register.is_connected() && !self.register.is_asking();
         match &self.phase {

@@ -1,17 +1,17 @@
-//! Where a secondary session stands. Each variant holds only what is valid there.
+//! The phases of a secondary session. Each variant holds only what is valid in it.
 
 use super::super::{Record, Time};
 use super::{Start, State};
 use understudy_checkpoint::{Epoch, Generation};
 
-/// A copy of the guest that could be activated, if the witness lets it.
+/// A copy of the guest that could be activated, if the witness allows it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Image {
-    /// Generation its epochs belong to.
+    /// The generation of its epochs.
     pub(super) generation: Generation,
-    /// Newest complete epoch: acked, its commit said.
+    /// The newest complete epoch: acked, and its commit ordered.
     pub(super) complete: Epoch,
-    /// Newest committed epoch: the image is exactly this.
+    /// The newest committed epoch: the image is exactly this.
     pub(super) committed: Epoch,
 }
 
@@ -26,7 +26,7 @@ pub(super) struct Starting {
     pub(super) start: Start,
     /// What fails from here on is not tried again.
     pub(super) until: Time,
-    /// It failed for now, and is tried again then.
+    /// It failed for now; when to try again.
     pub(super) again_at: Option<Time>,
 }
 
@@ -34,39 +34,31 @@ pub(super) struct Starting {
 pub(super) enum Phase {
     /// No image.
     Empty,
-    /// A seed is arriving.
-    Seeding {
-        /// Of the seed.
-        generation: Generation,
-        /// Of the seed.
-        epoch: Epoch,
-    },
+    /// A full sync is arriving.
+    Seeding { generation: Generation, epoch: Epoch },
     /// An image, and a link to the primary.
     Standing {
-        /// What is held.
         image: Image,
         /// The epoch that is arriving.
         receiving: Option<Epoch>,
     },
     /// An image, and no link.
     Alone {
-        /// What is held.
         image: Image,
-        /// When to look at the witness's record (again).
+        /// When to read the witness's record next.
         look_at: Time,
     },
     /// No more acks in the image's generation; commits are finished, then the witness decides.
     TakingOver {
-        /// What is held.
         image: Image,
-        /// The witness has answered since this began.
+        /// Whether the witness has answered since this began.
         told: bool,
-        /// The record that the last swap asked for would make; seeing it means that the takeover is won.
+        /// The record that the last requested swap would make; seeing it means that the takeover is won.
         asked: Option<Record>,
     },
     /// The guest is being started here; if it is, this session is over.
     Activated(Starting),
-    /// It could not be started. This host owns a generation that nobody runs.
+    /// The guest could not be started. This host owns a generation that nobody runs.
     Failed,
 }
 

@@ -1,4 +1,4 @@
-//! The secondary and authority: when it asks for the guest, and what it does with the answer.
+//! A secondary's authority: when it asks for the guest, and what it does with the answer.
 //!
 //! ```text
 //!   Alone ─ grace over ─► Read ─► fresh{this host}? ─ yes ─► TakingOver ─► commits done ─► Swap g → g+1 stale
@@ -14,8 +14,8 @@ use super::phase::{Image, Phase, Starting};
 use super::{Config, Event, Input, Output, Start};
 use understudy_checkpoint::Epoch;
 
-/// How long it is tried to start a guest whose image stays whole, and how often: a host may lack something for a moment.
-/// The guest runs nowhere else meanwhile.
+/// How long and how often to try to start a guest whose image stays whole: a host may lack something for a moment. The
+/// guest runs nowhere else meanwhile.
 const ACTIVATION_MAX: Span = Span::from_ms(30_000);
 const ACTIVATION_RETRY: Span = Span::from_ms(1_000);
 
@@ -45,15 +45,15 @@ impl Secondary {
         }
     }
 
-    /// Whether the record, as far as known, lets this copy be activated.
+    /// Whether the last known record lets this copy be activated.
     fn may_take_over(&self, image: &Image) -> bool {
         self.register
             .record()
             .is_some_and(|record| record.generation == image.generation && is_held_here(record, &self.config))
     }
 
-    /// By a person's word. From here on nothing is acked in this generation, whatever the witness will say, and nothing that
-    /// a copy sends is told.
+    /// A person orders a takeover. From here on nothing is acked in this generation, whatever the witness says, and no
+    /// output of a live copy is reported.
     pub(super) fn begin_takeover(&mut self) {
         let image = match self.phase {
             Phase::Standing { image, receiving } => {
@@ -66,7 +66,7 @@ impl Secondary {
         self.phase = Phase::TakingOver { image, told: false, asked: None };
         self.cut_copy();
         if self.is_withheld(&image) {
-            // The person takes the image for what it is.
+            // The person accepts the image as it is.
             self.drop_copy();
         }
         if self.register.is_connected() {
@@ -74,8 +74,8 @@ impl Secondary {
         }
     }
 
-    /// The epoch that is arriving will never be acked, and the primary has to know: if the takeover comes to
-    /// nothing it would wait for that ack for ever.
+    /// The epoch that is arriving will never be acked. The primary is told, or it would wait for ever for that ack if
+    /// the takeover fails.
     fn decline_incomplete(&mut self, image: &Image, receiving: Option<Epoch>) {
         if receiving.is_some() {
             self.out.push(Output::DropIncomplete);
@@ -84,7 +84,8 @@ impl Secondary {
         }
     }
 
-    /// Commits and the copy first, then the witness, then the guest: what fails before costs no authority.
+    /// Commits and the live copy come first, then the witness, then the guest: a failure before the witness costs no
+    /// authority.
     pub(super) fn take_over(&mut self) {
         let Phase::TakingOver { image, told, asked } = &self.phase else { return };
         if image.committed < image.complete || self.copy.is_busy() {
@@ -115,8 +116,8 @@ impl Secondary {
         self.refused(record, &image);
     }
 
-    /// The record does not let this copy be activated. If a swap was asked for, it has lost, and so has the
-    /// image: its generation gets no more acks from here.
+    /// The record does not let this copy be activated. If a swap was requested, it has lost, and the image is useless:
+    /// its generation gets no more acks from here.
     fn refused(&mut self, record: Option<Record>, image: &Image) {
         let never_asked = matches!(&self.phase, Phase::TakingOver { asked: None, .. });
         self.register.stop_asking();
@@ -131,8 +132,8 @@ impl Secondary {
         }
     }
 
-    /// Nothing was asked for: the image stays what it is. Also on a link on which no primary has spoken, which may lead to a
-    /// host that is none any more, it is alone.
+    /// No swap was requested: the image stays as it is. Without a word from a primary the session is `Alone`, even if a
+    /// link is up: the host there may not be a primary any more.
     fn stand_back(&mut self, image: &Image) {
         self.phase = if self.link.has_spoken() {
             Phase::Standing { image: *image, receiving: None }
@@ -169,7 +170,7 @@ impl Secondary {
         self.out.push(Output::Report(Event::ActivationFailed { generation: self.newest }));
     }
 
-    /// While the guest is being started, and when it could not be, all else is over.
+    /// While the guest is being started, or when it could not be, nothing else matters.
     pub(super) fn starting(&mut self, input: &Input) {
         let Phase::Activated(starting) = &mut self.phase else { return };
         match input {
@@ -180,8 +181,8 @@ impl Secondary {
                 self.give_start_up();
                 self.finish();
             }
-            // It was to be the guest. The order is answered all the same; what is tried again then starts from the image, or
-            // nothing is.
+            // The copy was to become the guest. The order is still answered; a further attempt starts from the image,
+            // or there is none.
             Input::CopyCrashed { has_forwarded } if starting.start == Start::LiveCopy => {
                 let is_refused = *has_forwarded && self.config.after_crash == AfterCrash::Refuse;
                 starting.start = Start::Image;
@@ -198,7 +199,7 @@ impl Secondary {
         }
     }
 
-    /// What was short may be there by now.
+    /// The host may have by now what it lacked.
     pub(super) fn start_again(&mut self) {
         if let Phase::Activated(Starting { record, epoch, start, again_at, .. }) = &mut self.phase
             && again_at.take_if(|at| *at <= self.now).is_some()
@@ -216,8 +217,8 @@ impl Secondary {
         }
     }
 
-    /// Without an image, a record that says there is one here is taken back, so that the owner may start the
-    /// guest anew if it has lost it as well.
+    /// Without an image, corrects a record that says there is one here, so that the owner may start the guest anew if
+    /// it has lost it as well.
     pub(super) fn renounce(&mut self) {
         if let Some(record) = self.register.record().filter(|record| is_held_here(record, &self.config)) {
             let (generation, owner) = (record.generation, record.owner.clone());
