@@ -2,10 +2,10 @@
 
 use understudy_session::{Span, Time};
 
-/// The first wait, and the one after a link that had been up. Short: a flap is to heal within a grace.
+/// The first wait, and the wait after a link that had been up. Short, so that a flap heals within a grace.
 const FIRST: Span = Span::from_ms(10);
 
-/// The longest wait: a host that returns is found within this.
+/// The longest wait. A host that returns is found within this time.
 const LONGEST: Span = Span::from_ms(500);
 
 /// How long to wait before the next attempt.
@@ -21,17 +21,17 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// The wait after a refusal that stands until a person changes something.
+    /// The wait after a refusal that only a person can lift.
     pub const REFUSED: Span = Span::from_ms(5_000);
 
-    /// An attempt failed, or a link ended: when to try again.
+    /// An attempt failed or a link ended; returns when to try again.
     pub fn failed(&mut self, now: Time) -> Time {
         let wait = self.next;
         self.next = Span((2 * wait.0).min(LONGEST.0));
         now + wait
     }
 
-    /// A link is up.
+    /// A link came up: the next wait is the first one again.
     pub fn succeeded(&mut self) {
         self.next = FIRST;
     }

@@ -6,10 +6,10 @@ use alloc::vec::Vec;
 use understudy_checkpoint::{Epoch, Generation};
 use understudy_session::NodeName;
 
-/// Names and reasons are no longer than this; what a person reads fits in.
+/// The longest name or reason: enough for what a person reads.
 pub const TEXT_BYTES_MAX: usize = 255;
 
-/// Reads a body from its beginning; every step says if the body ends too soon.
+/// Reads a body field by field; every step fails if the body ends too soon.
 #[derive(Debug)]
 pub(super) struct Body<'a>(pub(super) &'a [u8]);
 
@@ -59,7 +59,7 @@ impl<'a> Body<'a> {
         }
     }
 
-    /// A value behind a flag that says whether it is there; its place is always there, zero if it is not.
+    /// An optional value behind a flag. Its bytes are always there, and zero if it has no value.
     pub(super) fn optional_u64(&mut self) -> Result<Option<u64>, LinkError> {
         let present = self.flag()?;
         match (present, self.u64()?) {
@@ -91,7 +91,7 @@ impl<'a> Body<'a> {
         self.bytes(length)
     }
 
-    /// The body ends here.
+    /// Checks that the body ends here.
     pub(super) fn end(self) -> Result<(), LinkError> {
         if self.0.is_empty() { Ok(()) } else { Err(LinkError::BodyTooLong(self.0.len())) }
     }
@@ -114,7 +114,7 @@ pub(super) fn put_optional_u64(out: &mut Vec<u8>, value: Option<u64>) {
     put_u64(out, value.unwrap_or(0));
 }
 
-/// Appends a text, cut at a character if it is too long: only reasons can be, names are checked before.
+/// Appends a text, cut between characters if it is too long. Only reasons can be: names were checked before.
 pub(super) fn put_text(out: &mut Vec<u8>, text: &str) {
     let text = &text[..text.floor_char_boundary(TEXT_BYTES_MAX)];
     out.push(text.len() as u8);

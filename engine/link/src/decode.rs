@@ -1,4 +1,4 @@
-//! Bytes to frames: the body of one whole frame whose seal held.
+//! Decodes the body of one whole frame whose seal matched.
 
 use super::LinkError;
 use super::body::Body;
@@ -19,7 +19,7 @@ use understudy_session::{
     WitnessOutcome, WitnessReply, WitnessRequest,
 };
 
-/// Reads a body of `kind` for `guest`. Nothing is taken that [`encode`](super::encode) would not have written.
+/// Reads a body of `kind` for `guest`. Accepts only what [`encode`](super::encode) could have written.
 pub(super) fn decode(kind: u16, guest: u32, bytes: &[u8]) -> Result<Frame<'_>, LinkError> {
     let known = Kind::of(kind).ok_or(LinkError::UnknownKind(kind))?;
     let mut body = Body(bytes);
@@ -184,7 +184,7 @@ fn decline(body: &mut Body<'_>) -> Result<Decline, LinkError> {
     })
 }
 
-/// A value whose further fields are zero by its meaning, and are not.
+/// The error for a value whose unused fields are not zero.
 fn not_empty<V: Value>(tag: V) -> LinkError {
     LinkError::UnknownValue { field: V::FIELD, value: tag.row().number }
 }

@@ -1,11 +1,11 @@
-//! The incremental decoder: bytes in as they come, frames out as they are whole.
+//! The incremental decoder: bytes in as they arrive, frames out as they become complete.
 //!
 //! ```text
 //!   buffer   │ handed out │ whole and partial frames │ free │
 //!            0          start                      end     capacity ≤ header + longest body
 //! ```
 //!
-//! The buffer grows only as bytes arrive: a length that lies costs its sender as many bytes as it costs us.
+//! The buffer grows only as bytes arrive: a false length costs its sender as many bytes as it costs us.
 
 use super::decode::decode;
 use super::header::{HEADER_BYTES, Header};
@@ -13,10 +13,10 @@ use super::{BODY_BYTES_MAX, Frame, LinkError, SMALL_BODY_BYTES_MAX};
 use alloc::vec::Vec;
 use understudy_checkpoint::{OutOfMemory, room};
 
-/// What the buffer begins with, and grows by at least.
+/// The buffer's first size, and the least that it grows by.
 const GROWTH_BYTES: usize = 16 << 10;
 
-/// Takes a peer's bytes apart.
+/// Splits a peer's bytes into frames.
 #[derive(Debug)]
 pub struct Decoder {
     buffer: Vec<u8>,
@@ -39,13 +39,13 @@ impl Decoder {
         Self { buffer: Vec::new(), start: 0, end: 0, body_bytes_max: SMALL_BODY_BYTES_MAX, sequence: 0 }
     }
 
-    /// The hello is done: bodies may be as long as [`BODY_BYTES_MAX`].
+    /// Allows bodies up to [`BODY_BYTES_MAX`], once the hello is done.
     pub fn allow_long_frames(&mut self) {
         self.body_bytes_max = BODY_BYTES_MAX;
     }
 
-    /// Free memory to read into; never empty. Frames handed out before are gone. Call it only after
-    /// [`next_frame`](Self::next_frame) said that there is no whole frame.
+    /// Free memory to read into; never empty. Frames handed out before become invalid. Call it only after
+    /// [`next_frame`](Self::next_frame) has returned no frame.
     pub fn space(&mut self) -> Result<&mut [u8], OutOfMemory> {
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
@@ -56,7 +56,7 @@ impl Decoder {
         }
         if self.end == self.buffer.len() {
             let doubled = (2 * self.buffer.len()).max(GROWTH_BYTES);
-            // Whole frames are taken out before more is read, so a partial one always leaves room here.
+            // Whole frames are taken out before more is read, so a partial frame always leaves room here.
             let capacity = doubled.min(HEADER_BYTES + self.body_bytes_max.max(GROWTH_BYTES));
             room::lengthen_exact(&mut self.buffer, capacity, 0)?;
         }
@@ -70,7 +70,7 @@ impl Decoder {
         assert!(self.end <= self.buffer.len(), "more bytes than there was space");
     }
 
-    /// The next whole frame. After an error the connection is to be closed: what follows has no meaning.
+    /// The next whole frame. After an error the connection must be closed: what follows has no meaning.
     pub fn next_frame(&mut self) -> Result<Option<Frame<'_>>, LinkError> {
         let unread = &self.buffer[self.start..self.end];
         let Some(header_bytes) = unread.first_chunk::<HEADER_BYTES>() else {

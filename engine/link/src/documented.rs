@@ -1,4 +1,4 @@
-//! `docs/LINK.md` against the tables: kinds with their versions and addresses, and every value of a field.
+//! Compares `docs/LINK.md` with the tables: kinds with their versions and addresses, and every value of a field.
 
 use super::kind::{Conversation, Kind};
 use super::refusal::HoldReason;
@@ -13,7 +13,7 @@ use understudy_session::{CopyEnd, EpochKind, Mode, WitnessOutcome};
 
 const DOCUMENT: &str = include_str!("../../../docs/LINK.md");
 
-/// The drawing of all bodies.
+/// The drawing of all bodies in the document.
 fn bodies() -> &'static str {
     let section = DOCUMENT.split("\n## Bodies\n").nth(1).expect("a section on bodies");
     section.split("```").nth(1).expect("a drawing of them")
@@ -59,7 +59,7 @@ fn the_document_draws_each_kind_once_with_its_name_its_address_and_its_version()
     assert_eq!(drawn, kinds);
 }
 
-/// What the document lists behind `label` for a kind: numbers and words, without what stands in parentheses.
+/// What the document lists after `label` for a kind: numbers and words, without parentheses.
 fn listed(number: u16, label: &str) -> Vec<(u8, String)> {
     let entry = entries().into_iter().find(|(drawn, _)| *drawn == number).expect("a drawn kind").1;
     let label = format!(" {label}: ");

@@ -1,4 +1,4 @@
-//! Frames to bytes.
+//! Encodes frames as bytes.
 
 use super::body::TEXT_BYTES_MAX;
 use super::body::{put_blob, put_optional_u64, put_text, put_u16, put_u32, put_u64};
@@ -14,7 +14,7 @@ use understudy_session::{
     Copy, Decline, Record, Standing, ToPrimary, ToSecondary, WitnessReply, WitnessRequest,
 };
 
-/// One frame in bytes, closed and not yet sealed: [`Outbox`](super::Outbox) numbers and seals it as it leaves.
+/// One encoded frame, complete but not sealed: [`Outbox`](super::Outbox) numbers and seals it as it leaves.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Encoded {
     lane: Lane,
@@ -23,34 +23,24 @@ pub struct Encoded {
     bytes: Vec<u8>,
 }
 
-/// Why a frame cannot be sent. Nothing of it was.
+/// Why a frame cannot be sent. None of it was.
 #[derive(thiserror::Error, Clone, PartialEq, Eq, Debug)]
 pub enum EncodeError {
-    /// The body would be longer than frames are.
+    /// The body would be longer than a frame may be.
     #[error("{what} takes {bytes} bytes on a link, and a frame carries at most {BODY_BYTES_MAX}")]
-    TooLong {
-        /// The kind of frame.
-        what: &'static str,
-        /// Bytes of its body.
-        bytes: usize,
-    },
-    /// A name is empty, or longer than names are.
+    TooLong { what: &'static str, bytes: usize },
+    /// A name is empty or too long.
     #[error("A name in {what} has {bytes} bytes; use 1 to {TEXT_BYTES_MAX}")]
-    Name {
-        /// The kind of frame.
-        what: &'static str,
-        /// Bytes of the name.
-        bytes: usize,
-    },
+    Name { what: &'static str, bytes: usize },
 }
 
 impl Encoded {
-    /// Whose order it keeps.
+    /// The lane it is sent in.
     pub fn lane(&self) -> Lane {
         self.lane
     }
 
-    /// What it goes before.
+    /// Its priority among lanes.
     pub fn class(&self) -> Class {
         self.class
     }
@@ -72,7 +62,7 @@ impl Encoded {
     }
 }
 
-/// Encodes a frame. Reasons that are too long are cut; anything else that does not fit is an error.
+/// Encodes a frame. A reason that is too long is cut; anything else that does not fit is an error.
 pub fn encode(frame: &Frame<'_>) -> Result<Encoded, EncodeError> {
     check(frame)?;
     let mut bytes = Vec::with_capacity(header::HEADER_BYTES + body_bytes_hint(frame));
@@ -83,13 +73,13 @@ pub fn encode(frame: &Frame<'_>) -> Result<Encoded, EncodeError> {
     Ok(Encoded { lane, class: Class::of(lane, bytes.len()), since: frame.since(), bytes })
 }
 
-/// Whether a frame fits, told before any memory is taken for it.
+/// Checks that a frame fits, before any memory is allocated for it.
 fn check(frame: &Frame<'_>) -> Result<(), EncodeError> {
     let what = frame.kind_name();
     let long_bytes = match frame {
         Frame::Guest(_, GuestFrame::Offer { name, description, .. }) => offer_bytes(name, description),
         Frame::Guest(_, GuestFrame::Packets(packets)) => packets.packet_bytes(),
-        // Else a few numbers, names and one reason.
+        // All others have a few numbers, names and at most one reason.
         frame => verbatim(frame).map_or(0, <[u8]>::len),
     };
     if long_bytes > BODY_BYTES_MAX {
@@ -102,7 +92,7 @@ fn check(frame: &Frame<'_>) -> Result<(), EncodeError> {
     }
 }
 
-/// The bytes that a body consists of, where it does.
+/// The bytes of a body that consists of bytes alone.
 fn verbatim<'a>(frame: &Frame<'a>) -> Option<&'a [u8]> {
     match frame {
         Frame::Guest(
@@ -151,7 +141,7 @@ fn names_in<'a>(frame: &'a Frame<'_>) -> [Option<&'a str>; 3] {
     }
 }
 
-/// Memory for the body in one piece: exact where it may be long.
+/// How much memory the body takes: exact for bodies that may be long.
 fn body_bytes_hint(frame: &Frame<'_>) -> usize {
     match frame {
         Frame::Guest(_, GuestFrame::Packets(packets)) => 24 + packets.packet_bytes(),

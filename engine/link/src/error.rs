@@ -1,21 +1,21 @@
-//! What can be wrong with the bytes of a link. Each of these ends the connection; the sessions then see the
-//! link down and begin anew on the next one.
+//! What can be wrong with the bytes of a link. Each error ends the connection; the sessions see the link go down and
+//! begin anew on the next one.
 
 use alloc::string::String;
 
-/// Why a peer's bytes are not taken.
+/// Why a peer's bytes are rejected.
 #[derive(thiserror::Error, Clone, PartialEq, Eq, Debug)]
 pub enum LinkError {
-    /// The first bytes are not a frame's.
+    /// The first bytes do not begin a frame.
     #[error("The other end does not speak the understudy link protocol; check the address")]
     NotALink,
-    /// After whole frames, bytes that are no frame's.
+    /// After whole frames, bytes came that do not begin a frame.
     #[error(
         "After {after} frames come bytes that are none; something between the hosts adds, drops or repeats bytes: look for a \
          proxy, a balancer or a tunnel on the way, and connect without it"
     )]
     OutOfStep {
-        /// Frames that came whole before.
+        /// How many whole frames came before.
         after: u32,
     },
     /// A kind that this version does not know.
@@ -23,38 +23,27 @@ pub enum LinkError {
     UnknownKind(u16),
     /// A value of a field that this version does not know.
     #[error("The peer sent the unknown value {value} as {field}; both ends must run matching versions")]
-    UnknownValue {
-        /// Which field.
-        field: &'static str,
-        /// Its value.
-        value: u8,
-    },
+    UnknownValue { field: &'static str, value: u8 },
     /// The body is longer than frames may be at this point of the connection.
     #[error("The peer announced a frame of {bytes} bytes where {limit} are allowed")]
-    FrameTooLong {
-        /// Announced length of the body.
-        bytes: usize,
-        /// Allowed length of a body.
-        limit: usize,
-    },
+    FrameTooLong { bytes: usize, limit: usize },
     /// The seal does not match: bytes changed on the way.
     #[error(
         "A frame arrived damaged; check the network between the hosts, and what stands in it: a proxy that repeats or drops \
          bytes does this, and a card whose checksum offload is broken"
     )]
     Damaged,
-    /// A frame is missing or came twice, which TCP excludes.
+    /// A frame is missing or came twice, which TCP rules out.
     #[error(
         "Frame {found} arrived where {expected} was due, which TCP excludes: look for a proxy, a balancer or a tunnel between \
          the hosts that repeats or drops bytes, and connect without it; only without one is this a bug of the sender"
     )]
     OutOfSequence {
-        /// The number that was due.
+        /// The expected number.
         expected: u32,
-        /// The number that came.
         found: u32,
     },
-    /// A packet is longer than networks carry.
+    /// A packet is longer than any network carries.
     #[error(
         "The peer sent a packet of {0} bytes, which no network carries; report this as a bug of the sender"
     )]
@@ -71,45 +60,39 @@ pub enum LinkError {
     /// A name or reason is not UTF-8.
     #[error("A frame carries a text that is not UTF-8; report this as a bug of the sender")]
     NotText,
-    /// A name without a character.
+    /// A name is empty.
     #[error("A frame carries an empty name; report this as a bug of the sender")]
     EmptyName,
-    /// A frame about a guest for the link itself, or the other way round.
+    /// A frame about a guest came with the link's guest number, or the other way round.
     #[error("A frame of kind {kind:#x} is addressed to guest {guest}; report this as a bug of the sender")]
-    WrongAddress {
-        /// Its kind.
-        kind: u16,
-        /// Its guest number.
-        guest: u32,
-    },
-    /// A frame that may not come at this point of the connection.
+    WrongAddress { kind: u16, guest: u32 },
+    /// A frame came that is not allowed at this point of the connection.
     #[error("The peer sent {found} where {expected} was due; report this as a bug of the sender")]
     Unexpected {
-        /// What was due.
+        /// What was expected.
         expected: &'static str,
-        /// What came.
         found: &'static str,
     },
-    /// The other end will not talk to us.
+    /// The other end refused this link.
     #[error("The peer refuses the link: {reason}: {detail}")]
     Refused {
-        /// Why, from a closed list.
+        /// The reason, from a closed list.
         reason: super::RefuseReason,
-        /// Why, in the peer's words.
+        /// The reason, in the peer's words.
         detail: String,
     },
-    /// The peer's certificate is another node's.
+    /// The peer's certificate belongs to another node.
     #[error(
         "The other end calls itself {said} and has the certificate of {proven}; give it its own name, or the certificate of \
          {said} its place on the other end"
     )]
     NotItsName {
-        /// Whose certificate it is.
+        /// The node that the certificate belongs to.
         proven: String,
-        /// What its hello says.
+        /// The node's name in its hello.
         said: String,
     },
-    /// A peer that was asked whether it is there has not said anything for long.
+    /// A peer did not answer a ping for too long.
     #[error("The peer does not answer any more; check its host and the network between")]
     Silent,
     /// The peer closed the connection, in order or not.

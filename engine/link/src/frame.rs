@@ -1,4 +1,4 @@
-//! What a frame can be. `docs/LINK.md` draws each body byte by byte.
+//! The frames of a link. `docs/LINK.md` draws each body byte by byte.
 //!
 //! ```text
 //!   LinkFrame     Hello ─► ◄─ HelloAnswer | Refuse          Bye, Ping, Pong
@@ -10,11 +10,11 @@
 //!   WitnessFrame  Request ─► ◄─ Reply
 //! ```
 //!
-//! Each conversation is a type of its own, so that a node is never asked about the witness's frames, nor the witness about a
+//! Each conversation is a type of its own, so that a node never handles the witness's frames, nor the witness a
 //! guest's.
 //!
-//! A guest's number is given by the end that offers it, and is valid for that end's frames and the answers to
-//! them: each direction of offering has its own numbers.
+//! The end that offers a guest gives it a number, which is valid for that end's frames and the answers to them. Each
+//! end numbers its own guests.
 
 use super::hello::{Hello, HelloAnswer};
 use super::kind::Kind;
@@ -31,21 +31,21 @@ use understudy_checkpoint::pages::{EpochSummary, FORM_CHECKS, FORM_STATE};
 use understudy_checkpoint::{Epoch, Generation};
 use understudy_session::{ToPrimary, ToSecondary, WitnessReply, WitnessRequest};
 
-/// Frames of the largest guest that engines protect: 256 GiB. Its page types alone take 64 MiB in an image.
+/// Page frames of the largest guest that engines protect: 256 GiB. Its page types alone take 64 MiB in an image.
 pub const GUEST_PAGES_MAX: u64 = 1 << 26;
 
 /// Bytes of epoch frames that may be sent for a guest before its holder announces a further window.
 pub const WINDOW_BYTES: u64 = 8 << 20;
 
-/// A body is no longer than this. Page batches stay far below it; a description may carry a configuration and
-/// the frame list of a large PV guest.
+/// The longest body. Page batches stay far below it; a description may carry a configuration and the frame list of a
+/// large PV guest.
 pub const BODY_BYTES_MAX: usize = 4 << 20;
 
-/// A body is no longer than this before the hello is done, and always on a link to the witness: a stranger
-/// gets no more memory of ours.
+/// The longest body before the hello is done, and always on a link to the witness: a stranger can make us allocate no
+/// more.
 pub const SMALL_BODY_BYTES_MAX: usize = 2 << 10;
 
-/// A state frame carries at most this much; longer state is cut and joined again.
+/// The most that a state frame carries; longer state is split and joined again.
 pub const STATE_BYTES_MAX: usize = 1 << 20;
 
 /// A guest's number on one connection, from 1 on.
@@ -58,7 +58,6 @@ impl GuestId {
         core::num::NonZeroU32::new(number).map(Self)
     }
 
-    /// The number.
     pub fn get(self) -> u32 {
         self.0.get()
     }
@@ -70,8 +69,7 @@ impl fmt::Display for GuestId {
     }
 }
 
-/// A frame, by the conversation that it belongs to. Page batches and state borrow from where they stand; everything else is
-/// small and owned.
+/// A frame, by its conversation. Page batches and state are borrowed; everything else is small and owned.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Frame<'a> {
     /// About the link itself.
@@ -82,38 +80,35 @@ pub enum Frame<'a> {
     Witness(WitnessFrame<'a>),
 }
 
-/// What the ends of a link say about the link.
+/// Frames about the link itself.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum LinkFrame {
     /// First frame of the end that connected.
     Hello(Hello),
     /// Agreement of the other end.
     HelloAnswer(HelloAnswer),
-    /// Disagreement, at the hello or at any later time; the sender closes.
+    /// Refusal, at the hello or at any later time; the sender closes.
     Refuse {
-        /// Why.
         reason: RefuseReason,
-        /// Why, for a person.
+        /// The reason in words, for a person.
         detail: String,
     },
     /// The sender ends in order and closes.
     Bye,
-    /// Are you there? Between nodes from version 2 on.
+    /// Asks whether the other end is alive. Between nodes from version 2 on.
     Ping,
-    /// Yes.
+    /// The answer to a ping.
     Pong,
 }
 
-/// What two nodes say about a guest.
+/// Frames between two nodes about a guest.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum GuestFrame<'a> {
-    /// Gives the guest its number on this connection. Precedes everything else about it.
+    /// Gives the guest its number on this connection. Precedes all other frames about it.
     Offer {
-        /// Its name.
         name: &'a str,
-        /// The generation it runs in, 0 before it has one; `None` on a link of version 1.
+        /// The generation in which it runs, 0 before it has one; `None` on a link of version 1.
         generation: Option<Generation>,
-        /// What it is.
         description: Box<Description>,
     },
     /// From the session of the guest's primary.
@@ -124,48 +119,33 @@ pub enum GuestFrame<'a> {
     LibxcState(&'a [u8]),
     /// libxl records of the epoch begun last, verbatim. Several such frames are joined.
     LibxlState(&'a [u8]),
-    /// The epoch begun last is whole.
+    /// The epoch begun last is complete.
     EpochEnd {
-        /// As in `EpochBegin`.
         generation: Generation,
-        /// As in `EpochBegin`.
         epoch: Epoch,
-        /// What must have arrived.
+        /// The counts and digest of what must have arrived.
         summary: EpochSummary,
     },
     /// From the session of the guest's secondary.
     ToPrimary(ToPrimary),
-    /// The guest that was offered is not held here: nothing of it is to be sent. From version 2 on.
+    /// The offered guest is not held here: its primary must send none of its epochs. From version 2 on.
     HoldDeclined(HoldRefusal),
     /// The guest that was declined can be held now: its primary may begin. From version 2 on.
     HoldReady,
     /// Packets of the guest and of its copy. From version 3 on.
     Packets(PacketFrame<'a>),
-    /// So many bytes of epoch frames of the guest may be sent, counted from its first offer on this connection: one may be
-    /// sent while fewer were sent before it. From version 2 on.
-    Window {
-        /// That.
-        through_bytes: u64,
-    },
+    /// How many bytes of the guest's epoch frames may be sent, counted from its first offer on this connection. A frame
+    /// may be sent while fewer bytes were sent before it. From version 2 on.
+    Window { through_bytes: u64 },
 }
 
-/// What a node and the witness say.
+/// Frames between a node and the witness.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum WitnessFrame<'a> {
     /// To the witness.
-    Request {
-        /// Name of the guest.
-        guest: &'a str,
-        /// The request.
-        request: WitnessRequest,
-    },
+    Request { guest: &'a str, request: WitnessRequest },
     /// From the witness.
-    Reply {
-        /// Name of the guest.
-        guest: &'a str,
-        /// The reply.
-        reply: WitnessReply,
-    },
+    Reply { guest: &'a str, reply: WitnessReply },
 }
 
 impl LinkFrame {
@@ -182,7 +162,7 @@ impl LinkFrame {
 }
 
 impl<'a> GuestFrame<'a> {
-    /// As a frame about `guest`.
+    /// Makes a frame about `guest` of it.
     pub fn of(self, guest: GuestId) -> Frame<'a> {
         Frame::Guest(guest, self)
     }
@@ -223,7 +203,7 @@ impl<'a> GuestFrame<'a> {
         self.kind().words()
     }
 
-    /// Bytes on the link of a frame that windows count: what an epoch is made of.
+    /// The frame's bytes on the link, if windows count it: the parts of an epoch.
     pub fn window_bytes(&self) -> Option<u64> {
         let body = match self {
             Self::ToSecondary(ToSecondary::EpochBegin { .. }) => EPOCH_BEGIN_BYTES,
@@ -264,7 +244,7 @@ impl<'a> From<WitnessFrame<'a>> for Frame<'a> {
 }
 
 impl Frame<'_> {
-    /// What its body is.
+    /// The kind of its body.
     pub(super) fn kind(&self) -> Kind {
         match self {
             Self::Link(frame) => frame.kind(),
@@ -278,7 +258,7 @@ impl Frame<'_> {
         self.kind().words()
     }
 
-    /// Which guest it is about; `None` for the link itself and for the witness, which knows guests by name.
+    /// The guest that it is about; `None` for the link itself and for the witness, which knows guests by name.
     pub fn guest(&self) -> Option<GuestId> {
         match self {
             Self::Guest(guest, _) => Some(*guest),

@@ -24,21 +24,21 @@ use understudy_session::{NodeName, Span};
 /// A hello that is not complete after this long ends the connection.
 pub const HELLO_MAX: Span = Span::from_ms(2_000);
 
-/// How far the hello is.
+/// The state of the hello.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Handshake {
     /// Our hello is sent; its answer is due.
     Answering,
     /// The peer's hello is due.
     Greeting,
-    /// The peer's hello is here; ours to agree or to refuse.
+    /// The peer's hello is here; this end has to agree or refuse.
     Deciding {
         /// The newest version that both speak.
         version: u16,
     },
-    /// Both know each other.
+    /// Both ends have agreed.
     Open,
-    /// We refuse or said goodbye; what still comes is skipped.
+    /// This end has refused or said goodbye; whatever still arrives is skipped.
     Ending,
 }
 
@@ -48,7 +48,7 @@ pub(super) fn hello(from: Identity, service: Service) -> Result<Encoded, EncodeE
     encode(&LinkFrame::Hello(hello).into())
 }
 
-/// Reads the answer to our hello: who is there, and the version that both speak.
+/// Reads the answer to our hello: the peer, and the version that both speak.
 pub(super) fn read_answer(frame: Frame<'_>) -> Result<(Identity, u16), LinkError> {
     match frame {
         Frame::Link(LinkFrame::HelloAnswer(HelloAnswer { version, from })) if VERSIONS.contains(&version) => {
@@ -61,10 +61,10 @@ pub(super) fn read_answer(frame: Frame<'_>) -> Result<(Identity, u16), LinkError
     }
 }
 
-/// The version to speak, or how to refuse.
+/// The version to speak, or the refusal.
 pub(super) type Answer = Result<u16, (RefuseReason, String)>;
 
-/// Reads a hello to `service`, and says how to answer.
+/// Reads a hello to `service`, and returns how to answer it.
 pub(super) fn read_hello(frame: Frame<'_>, service: Service) -> Result<(Hello, Answer), LinkError> {
     let Frame::Link(LinkFrame::Hello(hello)) = frame else {
         return Err(unexpected("a hello", &frame));
@@ -86,11 +86,11 @@ pub(super) fn read_hello(frame: Frame<'_>, service: Service) -> Result<(Hello, A
     Ok((hello, answer))
 }
 
-/// What the name of a reader of records at the witness begins with: its process number, a dot and the name of its node
-/// follow. It may be connected beside that node, and may only read.
+/// The first part of a reader's name at the witness; its process number, a dot and the name of its node follow. A
+/// reader may be connected beside its node, and may only read records.
 pub const READER_PREFIX: &str = "look.";
 
-/// Refuses a hello whose name is not that of the certificate.
+/// Refuses a hello whose name differs from the certificate's.
 pub(super) fn check_name(
     proven: &NodeName,
     said: &NodeName,
@@ -103,10 +103,10 @@ pub(super) fn check_name(
     Err((RefuseReason::UnknownNode, why))
 }
 
-/// Whether `said` is the name of a reader of records that belongs to `node`.
+/// Whether `said` is the name of a reader that belongs to `node`.
 fn is_reader_of(said: &NodeName, node: &NodeName) -> bool {
     let name = said.0.strip_prefix(READER_PREFIX).and_then(|rest| rest.split_once('.'));
-    // A long name may be cut.
+    // A reader's name may be cut at its end.
     name.is_some_and(|(_, name)| !name.is_empty() && node.0.starts_with(name))
 }
 
@@ -114,18 +114,18 @@ pub(super) fn unexpected(expected: &'static str, found: &Frame<'_>) -> LinkError
     LinkError::Unexpected { expected, found: found.kind_name() }
 }
 
-/// What a node has towards a peer when that peer's hello arrives.
+/// The connection that a node already has to a peer when that peer's hello arrives.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Standing {
     /// No other connection.
     Alone,
-    /// This node's own hello is under way.
+    /// This node has dialled and sent its own hello.
     Dialing,
     /// A link is open.
     Open {
         /// The peer's instance on that link.
         instance: u64,
-        /// Whether this node had connected it.
+        /// Whether this node dialled it.
         dialed: bool,
     },
 }
@@ -133,19 +133,20 @@ pub enum Standing {
 /// What to do with a peer's hello.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Choice {
-    /// Agree; close whatever else there is towards this peer.
+    /// Agree, and close any other connection to this peer.
     Take,
-    /// Refuse as [`RefuseReason::Duplicate`]; what is there stays.
+    /// Refuse as [`RefuseReason::Duplicate`], and keep the other connection.
     Keep,
 }
 
-/// Decides between what there is and a peer's hello. Both ends come to the same link:
+/// Decides between an existing connection and a peer's hello, so that both ends keep the same link:
 ///
 /// * Both hellos cross: the one from the node with the lesser name stays.
-/// * An open link, and the peer connects anew the same way as before, or was restarted: the peer has lost the
-///   old one, and knows better.
-/// * An open link that this node connected, and a hello from the same process: it was sent before the peer
-///   took our link. If the peer has lost our link after all, its end reaches us too, and it connects again.
+/// * The link is open, and the peer connects again the same way as before, or was restarted: the peer has lost the old
+///   link, so the new one stays.
+/// * The link is open, this node dialled it, and the hello comes from the same process: it was sent before the peer
+///   accepted our link, so our link stays. If the peer has lost our link after all, the link's end reaches us too, and
+///   the peer connects again.
 pub fn choose(standing: Standing, this: &NodeName, peer: &Identity) -> Choice {
     match standing {
         Standing::Alone => Choice::Take,
@@ -167,7 +168,7 @@ mod tests {
         Identity { node: NodeName(name.into()), instance: 1 }
     }
 
-    /// A node as far as links go: at most one dialing and one open connection.
+    /// A node, reduced to its connections: at most one that is being dialled and one that is open.
     struct Node {
         me: Identity,
         peer: Identity,
@@ -223,7 +224,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whoever dials when, and however messages interleave, both nodes end with the same one link.
+        /// In whatever order nodes dial and messages arrive, both nodes end with the same one link.
         #[test]
         fn two_nodes_that_both_dial_keep_the_same_link(steps in proptest::collection::vec(0u8..4, 1..40)) {
             let (a, b) = (identity("a"), identity("b"));
@@ -247,7 +248,7 @@ mod tests {
             for choice in steps {
                 step(&mut nodes, &mut wires, choice);
             }
-            // Each dials again whenever it has nothing, as nodes do; then all is delivered.
+            // Each dials again whenever it has no connection, as nodes do; then all messages are delivered.
             for _ in 0..20 {
                 for choice in [0, 2, 3, 2, 3, 1, 2, 3, 2, 3] {
                     step(&mut nodes, &mut wires, choice);

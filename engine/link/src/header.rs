@@ -20,10 +20,10 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 /// Bytes of a header.
 pub const HEADER_BYTES: usize = 24;
 
-/// First bytes of each frame, so that a stranger is told apart at once.
+/// The first bytes of each frame, by which a peer of another protocol is recognised at once.
 const MAGIC: [u8; 2] = *b"uS";
 
-/// What a header says, its magic checked and its seal not yet.
+/// A header whose magic was checked and whose seal was not.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Header {
     pub(super) kind: u16,
@@ -48,13 +48,13 @@ impl Header {
         })
     }
 
-    /// Whether header and body are what was sealed.
+    /// Whether the seal matches header and body.
     pub(super) fn holds(&self, header: &[u8; HEADER_BYTES], body: &[u8]) -> bool {
         self.seal == seal_of(header, xxh3_64(body))
     }
 }
 
-/// Appends an unsealed header for a body that is still to be written; [`close`] completes it.
+/// Appends an unsealed header for a body that is not written yet; [`close`] completes it.
 pub(super) fn open(out: &mut Vec<u8>, kind: u16, guest: u32) {
     out.extend_from_slice(&MAGIC);
     out.extend_from_slice(&kind.to_le_bytes());
@@ -70,7 +70,7 @@ pub(super) fn close(frame: &mut [u8]) {
     header[16..24].copy_from_slice(&xxh3_64(body).to_le_bytes());
 }
 
-/// Numbers and seals a closed frame. Once: the seal takes the place of the body's hash.
+/// Numbers and seals a complete frame. Call it once: the seal replaces the body's hash.
 pub(super) fn seal(frame: &mut [u8], sequence: u32) {
     let header: &mut [u8; HEADER_BYTES] =
         frame.first_chunk_mut().expect("a closed frame begins with a header");

@@ -1,4 +1,4 @@
-//! What a hello and its answers say. How they are exchanged is in [`handshake`](super::handshake).
+//! The contents of a hello and its answers. How they are exchanged is in [`handshake`](super::handshake).
 
 use super::service::{RefuseReason, Service};
 use super::values::Value;
@@ -6,32 +6,28 @@ use super::version::VERSIONS;
 use core::fmt;
 use understudy_session::NodeName;
 
-/// Who an end of a link is.
+/// The identity of one end of a link.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Identity {
-    /// Its name.
     pub node: NodeName,
-    /// Drawn anew whenever its process starts: tells a restarted node from one that lost a connection.
+    /// A random number drawn at each start of its process. It tells a restarted node from one that lost a connection.
     pub instance: u64,
 }
 
 /// The first frame of the end that connected.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Hello {
-    /// Versions it speaks.
+    /// The versions that it speaks.
     pub versions: (u16, u16),
-    /// What it wants to talk to.
     pub service: Service,
-    /// Who it is.
     pub from: Identity,
 }
 
 /// The first frame of the end that was connected to, if it agrees.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct HelloAnswer {
-    /// The version that both speak from here on.
+    /// The version that both ends speak from here on.
     pub version: u16,
-    /// Who it is.
     pub from: Identity,
 }
 

@@ -1,9 +1,9 @@
 //! The kinds of frames. A kind's number, the version that brought it, whom it is addressed to and what it is called stand
 //! here and nowhere else; `docs/LINK.md` draws the bodies, and a test compares it with this table.
 //!
-//! 0 is no kind, so that zeroed memory is never a frame. A number is never used again for something else.
+//! 0 is not a kind, so that zeroed memory is never a frame. A number is never reused.
 
-/// To whom a frame is addressed.
+/// What a frame is about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Conversation {
     /// The link itself: its guest is 0.
@@ -14,7 +14,7 @@ pub(super) enum Conversation {
     Witness,
 }
 
-/// What is to be known of a kind.
+/// The properties of a kind.
 struct Row {
     since: u16,
     conversation: Conversation,
@@ -24,7 +24,7 @@ struct Row {
 
 macro_rules! kinds {
     ($($number:literal $kind:ident $since:literal $conversation:ident $name:literal $words:literal;)*) => {
-        /// What the body of a frame is.
+        /// The kind of a frame.
         #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
         #[repr(u16)]
         pub(super) enum Kind { $($kind = $number,)* }
@@ -33,7 +33,7 @@ macro_rules! kinds {
             #[cfg(test)]
             pub(super) const ALL: &[Self] = &[$(Self::$kind,)*];
 
-            /// The kind of this number.
+            /// The kind with this number.
             pub(super) fn of(number: u16) -> Option<Self> {
                 match number {
                     $($number => Some(Self::$kind),)*

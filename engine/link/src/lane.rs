@@ -1,18 +1,19 @@
-//! Whose order a frame keeps, and what it goes before. Not here: what leaves next ([`Outbox`](super::Outbox)).
+//! Lanes, in which frames keep their order, and the priorities among lanes. Not here: what is sent next
+//! ([`Outbox`](super::Outbox)).
 
 use super::frame::{Frame, GuestFrame, GuestId};
 
-/// A frame up to this many bytes is small: whatever sessions say, and the checkpoints of an idle guest.
+/// A frame up to this many bytes is small: messages of sessions, and the checkpoints of an idle guest.
 const SMALL_FRAME_BYTES: usize = 4 << 10;
 
-/// Whose order a frame keeps.
+/// A queue of frames that keep their order.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Lane {
     /// The link itself, and the witness.
     Link,
-    /// A guest that this end offers: it is primary.
+    /// A guest that this end offers, as its primary.
     Offered(GuestId),
-    /// A guest that the other end offers: this end is secondary.
+    /// A guest that the other end offers: this end is its secondary.
     Held(GuestId),
     /// Packets of a guest that this end offers.
     OfferedPackets(GuestId),
@@ -21,7 +22,7 @@ pub enum Lane {
 }
 
 impl Lane {
-    /// Where a frame belongs.
+    /// The lane of a frame.
     pub fn of(frame: &Frame<'_>) -> Self {
         match frame {
             Frame::Link(_) | Frame::Witness(_) => Self::Link,
@@ -41,10 +42,10 @@ impl Lane {
     }
 }
 
-/// What goes before what, among the heads of lanes.
+/// The priority of a lane's first frame.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Class {
-    /// What the link says itself, and whatever is small.
+    /// The link's own frames, and all small ones.
     Control,
     /// A guest's network packets: somebody waits for each of them. They have lanes of their own, since nothing overtakes
     /// within a lane.
@@ -54,7 +55,7 @@ pub enum Class {
 }
 
 impl Class {
-    /// That of a frame of `len_bytes` in `lane`.
+    /// The class of a frame of `len_bytes` in `lane`.
     pub(super) fn of(lane: Lane, len_bytes: usize) -> Self {
         match lane {
             Lane::OfferedPackets(_) | Lane::HeldPackets(_) => Self::Packets,

@@ -1,15 +1,19 @@
 //! The link: one connection between two engines (or an engine and the witness), drawn byte by byte in
 //! `docs/LINK.md`.
 //!
-//! * [`frame`] what may be said; [`encode()`] and [`Decoder`] turn it into bytes and back
-//! * [`Outbox`] what leaves next: bounded, small frames first, fair between guests
+//! * [`frame`] the frames; [`encode()`] and [`Decoder`] turn it into bytes and back
+//! * [`Outbox`] what is sent next: bounded, small frames first, fair between guests
 //! * [`Handshake`](handshake) who is at the other end, and which of two links between two nodes stays
 //! * [`Backoff`] when to try another connection
 //!
-//! Not here: sockets. The engine's `connection` puts all of these on one.
+//! Not here: sockets. The engine's `connection` puts a link on one.
 
 #![no_std]
 #![forbid(unsafe_code)]
+#![allow(
+    missing_docs,
+    reason = "a field that its name and type explain needs no comment; the crate serves the engine alone"
+)]
 
 extern crate alloc;
 #[cfg(test)]

@@ -23,21 +23,21 @@ use alloc::borrow::ToOwned;
 use understudy_checkpoint::OutOfMemory;
 use understudy_session::{NodeName, Time};
 
-/// Why a link is over.
+/// Why a link ended.
 #[derive(thiserror::Error, Debug)]
 pub enum LinkEnd {
-    /// The peer sent what this end does not take, or refused.
+    /// The peer sent something invalid, or refused.
     #[error(transparent)]
     Protocol(#[from] LinkError),
-    /// The peer takes in too little.
+    /// The peer reads too slowly.
     #[error(transparent)]
     Backlog(#[from] Backlog),
-    /// What this end wanted to say has no place in a frame.
+    /// This end wanted to send something that does not fit a frame.
     #[error(transparent)]
     Encode(#[from] EncodeError),
 }
 
-/// What a link has to tell its driver.
+/// What a link reports to its driver.
 #[derive(Debug)]
 pub enum Event<'a> {
     /// A peer connected and says hello: call [`Link::agree`] or [`Link::refuse`] before anything else.
@@ -48,16 +48,16 @@ pub enum Event<'a> {
     Guest(GuestId, GuestFrame<'a>),
     /// A request or a reply, on a link to the witness.
     Witness(WitnessFrame<'a>),
-    /// The peer asks whether this end is there: answer with a pong.
+    /// The peer asks whether this end is alive: answer with a pong.
     Ping,
     /// The peer's answer to a ping.
     Pong,
-    /// The peer ends in order.
+    /// The peer said goodbye.
     Bye,
 }
 
 impl Event<'_> {
-    /// What came, for a person.
+    /// The frame in words, for a person.
     pub fn kind_name(&self) -> &'static str {
         match self {
             Self::Hello(_) => Kind::Hello.words(),
@@ -76,17 +76,17 @@ impl Event<'_> {
 pub struct Link {
     service: Service,
     handshake: Handshake,
-    /// What both ends speak, once the link is open.
+    /// The version that both ends speak, once the link is open.
     version: u16,
     begun: Time,
-    /// Who the peer is, where something below this link proves it.
+    /// Who the peer is, if something below this link proves it.
     proven: Option<NodeName>,
     decoder: Decoder,
     outbox: Outbox,
 }
 
 impl Link {
-    /// The end that connects: it says hello to `service`.
+    /// The end that connects: it sends a hello to `service`.
     pub fn dialed(service: Service, this: Identity, now: Time) -> Result<Self, LinkEnd> {
         let hello = handshake::hello(this, service)?;
         let mut link = Self::new(service, Handshake::Answering, now);
@@ -94,7 +94,7 @@ impl Link {
         Ok(link)
     }
 
-    /// The end that a peer connected to; the peer is to say hello to `service`.
+    /// The end that a peer connected to: it expects a hello to `service`.
     pub fn accepted(service: Service, now: Time) -> Self {
         Self::new(service, Handshake::Greeting, now)
     }
@@ -104,13 +104,13 @@ impl Link {
         Self { service, handshake, version: *VERSIONS.start(), begun, proven: None, decoder, outbox }
     }
 
-    /// The peer has proven to be `node`: a hello, or an answer to one, that says another name ends the link. Call it
-    /// before [`next_event`](Self::next_event) looks at what it has sent.
+    /// The peer has proven to be `node`: a hello or answer with another name ends the link. Call it before
+    /// [`next_event`](Self::next_event) reads what the peer has sent.
     pub fn peer_is(&mut self, node: NodeName) {
         self.proven = Some(node);
     }
 
-    /// Who the peer has proven to be.
+    /// The node that the peer has proven to be.
     pub fn proven(&self) -> Option<&NodeName> {
         self.proven.as_ref()
     }
@@ -120,7 +120,7 @@ impl Link {
         self.version
     }
 
-    /// Whether both ends know each other.
+    /// Whether both ends have agreed.
     pub fn is_open(&self) -> bool {
         self.handshake == Handshake::Open
     }
@@ -152,7 +152,7 @@ impl Link {
         Ok(())
     }
 
-    /// Whether this end has refused or said goodbye. What it said may still have to be written.
+    /// Whether this end has refused or said goodbye; its last frame may not be written yet.
     pub fn has_ended(&self) -> bool {
         self.handshake == Handshake::Ending
     }
@@ -167,7 +167,7 @@ impl Link {
         (self.handshake != Handshake::Open).then(|| self.begun + HELLO_MAX)
     }
 
-    /// An error if the hello, or whose end, takes too long.
+    /// An error if the hello, or the end of the link, takes too long.
     pub fn check_timeout(&self, now: Time) -> Result<(), LinkEnd> {
         match self.deadline() {
             Some(deadline) if deadline <= now => Err(LinkError::HelloTimeout.into()),
@@ -175,8 +175,8 @@ impl Link {
         }
     }
 
-    /// Puts a frame in its lane; [`pieces`](Self::pieces) hands it out. A frame that is newer than the link's version is
-    /// left out: the peer does not know it.
+    /// Puts a frame in its lane; [`pieces`](Self::pieces) hands it out. A frame that the link's version does not have
+    /// is dropped.
     pub fn push(&mut self, frame: Encoded) -> Result<(), Backlog> {
         if self.is_open() && frame.since() > self.version {
             return Ok(());
@@ -189,7 +189,7 @@ impl Link {
         self.outbox.has_room(lane)
     }
 
-    /// What waits and what was sent.
+    /// The outbox, to look at what waits and what was sent.
     pub fn outbox(&self) -> &Outbox {
         &self.outbox
     }
@@ -204,8 +204,8 @@ impl Link {
         self.outbox.written(count);
     }
 
-    /// Where the peer's next bytes go; call [`filled`](Self::filled) with how many came. `None` after this end's last
-    /// word: what still comes is read only to learn of the end.
+    /// Where to read the peer's next bytes; call [`filled`](Self::filled) with how many came. `None` once this end has
+    /// refused or said goodbye: the rest is read only to see the peer close.
     pub fn space(&mut self) -> Result<Option<&mut [u8]>, OutOfMemory> {
         match self.handshake {
             Handshake::Ending => Ok(None),
@@ -218,7 +218,7 @@ impl Link {
         self.decoder.filled(count);
     }
 
-    /// What has arrived. `None`: nothing whole; read more.
+    /// The next event. `None`: no whole frame has arrived; read more.
     pub fn next_event(&mut self) -> Result<Option<Event<'_>>, LinkEnd> {
         match self.handshake {
             Handshake::Open => match self.decoder.next_frame()? {

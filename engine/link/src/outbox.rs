@@ -1,4 +1,4 @@
-//! What leaves next. Pure: it holds frames and hands out bytes; no socket.
+//! Decides what is sent next. Pure: it holds frames and hands out bytes; it has no socket.
 //!
 //! ```text
 //!   push ─► link      │ hello, goodbye, witness      │ ──┐ Control: always first
@@ -12,9 +12,9 @@
 //!
 //! The class of a lane is that of its head: [`Class`].
 //!
-//! Within a lane the order of pushing is the order of sending, always. A lane is bounded: producers of long
-//! frames ask [`has_room`](Outbox::has_room) and wait; what is still pushed beyond the hard limit ends the
-//! connection, since the other end does not take in what it must.
+//! Within a lane, frames are always sent in the order in which they were pushed. A lane is bounded: producers of long
+//! frames ask [`has_room`](Outbox::has_room) and wait. A push beyond the hard limit ends the connection, since the
+//! other end does not read what it must.
 
 use super::encode::Encoded;
 use super::lane::Lane;
@@ -24,16 +24,17 @@ use alloc::vec::Vec;
 /// Above this, a lane has no room for long frames: some hundred milliseconds of a gigabit link.
 pub const LANE_BYTES_MAX: usize = 8 << 20;
 
-/// Above this the connection ends. The difference holds a long frame in hand and what sessions say meanwhile.
+/// Above this the connection ends. The difference has room for one long frame and for the sessions' messages.
 pub const LANE_BYTES_HARD_MAX: usize = LANE_BYTES_MAX + (8 << 20);
 
-/// Bytes sealed ahead of the socket, at most, but for the last frame's rest: what a small frame still waits for.
+/// The most bytes that are sealed ahead of the socket, apart from the rest of the last frame: a new small frame has to
+/// wait for these.
 const BATCH_BYTES: usize = 256 << 10;
 
 /// Frames in one writev, at most.
 const BATCH_FRAMES: usize = 64;
 
-/// The other end does not take in what it must; the connection is to be closed.
+/// The other end does not read what it must; the connection has to be closed.
 #[derive(thiserror::Error, Clone, Copy, PartialEq, Eq, Debug)]
 #[error("The peer takes in too little: more than {LANE_BYTES_HARD_MAX} bytes wait for it")]
 pub struct Backlog;
@@ -42,20 +43,20 @@ pub struct Backlog;
 struct Queue {
     frames: VecDeque<Encoded>,
     queued_bytes: usize,
-    /// Bytes sent, moved up to the others' when the lane was idle: an idle lane saves up no turn.
+    /// Bytes sent by this lane, raised to the others' count after it was idle: an idle lane does not save up turns.
     share_bytes: u64,
     sent_bytes: u64,
 }
 
-/// Frames on their way out of one connection.
+/// The frames that one connection has to send.
 #[derive(Debug, Default)]
 pub struct Outbox {
     lanes: BTreeMap<Lane, Queue>,
-    /// `share_bytes` of the lane served last.
+    /// The `share_bytes` of the lane served last.
     share_clock: u64,
     batch: VecDeque<Vec<u8>>,
     batch_bytes: usize,
-    /// Of the batch's first frame.
+    /// How many bytes of the batch's first frame were written.
     written_bytes: usize,
     sequence: u32,
 }
@@ -81,17 +82,17 @@ impl Outbox {
         self.queued_bytes(lane) < LANE_BYTES_MAX
     }
 
-    /// Bytes that wait in a lane.
+    /// The bytes that wait in a lane.
     pub fn queued_bytes(&self, lane: Lane) -> usize {
         self.lanes.get(&lane).map_or(0, |queue| queue.queued_bytes)
     }
 
-    /// Bytes of a lane that were sealed for sending, since the connection began.
+    /// The bytes of a lane that were sealed since the connection began.
     pub fn sent_bytes(&self, lane: Lane) -> u64 {
         self.lanes.get(&lane).map_or(0, |queue| queue.sent_bytes)
     }
 
-    /// Whether nothing waits.
+    /// Whether nothing waits to be written.
     pub fn is_empty(&self) -> bool {
         self.batch.is_empty() && self.lanes.values().all(|queue| queue.frames.is_empty())
     }
@@ -272,7 +273,7 @@ mod tests {
             outbox.push(batch(2, 100_000)).unwrap();
         }
         wire.extend(drain(&mut outbox, usize::MAX));
-        // Ten frames were written and at most four sealed before guest 2 had anything to send.
+        // Ten frames were written, and at most four more sealed, before guest 2 had anything to send.
         let shared = &frames(&wire)[14..30];
         let second = shared.iter().filter(|(lane, _)| *lane == Lane::Offered(guest(2))).count();
         assert!((7..=9).contains(&second), "guest 2 had {second} of {}", shared.len());
@@ -303,7 +304,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is pushed and however little the socket takes, each lane's frames leave in order, once.
+        /// Whatever is pushed, and however little the socket takes, each lane's frames leave in order and once.
         #[test]
         fn each_lane_keeps_its_order(
             pushes in proptest::collection::vec((1u32..4, 1usize..9_000, any::<bool>()), 1..60),

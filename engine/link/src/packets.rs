@@ -1,4 +1,4 @@
-//! Network packets of a guest with a copy that runs: what the guest hears, what the copy sends, and what became of it.
+//! Network packets of a guest with a live copy: the guest's input, the copy's output, and which of that was released.
 //!
 //! ```text
 //!   primary ── Input, Cut, Handshake, Released ──► secondary     in lanes of their own, before pages: somebody
@@ -7,7 +7,7 @@
 //!   a list of packets   length u32 │ that many bytes │ length u32 │ …      at least one, numbered one by one from `first`
 //! ```
 //!
-//! Not here: what a packet is (`colo`), and which leave.
+//! Not here: what a packet contains (`colo`), and which packets leave.
 
 use super::LinkError;
 use super::body::{Body, put_blob, put_u64};
@@ -15,80 +15,72 @@ use super::kind::Kind;
 use alloc::vec::Vec;
 use understudy_checkpoint::{Epoch, Generation};
 
-/// A packet is no longer than this: 64 KiB of IP behind an Ethernet header with VLANs, and the header of a virtual card.
+/// The longest packet: 64 KiB of IP behind an Ethernet header with VLANs, and the header of a virtual card.
 pub const PACKET_BYTES_MAX: usize = (64 << 10) + 64;
 
-/// A list of packets is no longer than this: what a later packet waits for on a slow link.
+/// The longest list of packets, which a later packet has to wait for on a slow link.
 pub const PACKETS_BYTES_MAX: usize = 256 << 10;
 
-/// A frame that carries packets, or tells of them.
+/// A frame that carries packets or is about them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PacketFrame<'a> {
-    /// What the guest has heard.
+    /// Input that the guest has received.
     Input {
-        /// The sender's generation.
         generation: Generation,
-        /// The number of the first packet. Numbers only grow in a generation; those that are left out were lost.
+        /// The number of the first packet. Numbers only grow in a generation; a gap means lost packets.
         first: u64,
-        /// The packets, in order.
         packets: Packets<'a>,
     },
-    /// An epoch was cut. What was heard before is sent before.
+    /// An epoch was cut. Input received before the cut is sent before this.
     Cut {
-        /// The sender's generation.
         generation: Generation,
-        /// The epoch.
         epoch: Epoch,
         /// The number of the first packet that the image of the epoch does not contain.
         next: u64,
-        /// Connections whose numbers the sender rewrites, in a form that is not the link's.
+        /// Connections whose numbers the sender rewrites, in a form that `colo` defines.
         carried: &'a [u8],
     },
-    /// The guest has sent this beginning of a TCP connection: what its numbers are.
+    /// The guest's first packet of a TCP connection, which shows the connection's sequence numbers.
     Handshake {
-        /// The sender's generation.
         generation: Generation,
-        /// The newest epoch that was cut before it was sent.
+        /// The newest epoch that was cut before the guest sent it.
         epoch: Epoch,
-        /// The packet.
         packet: &'a [u8],
     },
-    /// What the copy sent from `base` up to this has left by itself or in the guest's words.
+    /// Output of the copy of `base`, up to this packet, has left, as it was or as the guest's own.
     Released {
-        /// The sender's generation.
         generation: Generation,
-        /// Of the `Output`.
+        /// As in `Output`.
         base: Epoch,
-        /// The number of the last one.
+        /// The number of the last packet.
         through: u64,
     },
-    /// What the copy has sent.
+    /// Output of the copy.
     Output {
-        /// Generation of the epoch.
+        /// The generation of `base`.
         generation: Generation,
         /// The epoch that the copy was set to.
         base: Epoch,
         /// The number of the first packet, counted from `base`.
         first: u64,
-        /// The packets, in order.
         packets: Packets<'a>,
     },
 }
 
-/// Why a packet is not in a list.
+/// Why a packet was not added to a list.
 #[derive(thiserror::Error, Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NotPacked {
-    /// Nothing is so long on a network.
+    /// No network carries a packet this long.
     #[error(
         "a packet of {0} bytes is longer than any that a guest sends, which is at most {PACKET_BYTES_MAX}"
     )]
     TooLong(usize),
-    /// The list is to be sent first.
+    /// The list is full and has to be sent first.
     #[error("the list is full: it carries at most {PACKETS_BYTES_MAX} bytes")]
     Full,
 }
 
-/// A list of packets as it stands in a frame; there is one at least, and each has its bounds.
+/// A list of packets as encoded in a frame, checked: it has at least one packet, and each is within bounds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Packets<'a>(&'a [u8]);
 
@@ -99,7 +91,7 @@ impl<'a> Packets<'a> {
         core::iter::from_fn(move || rest.blob().ok())
     }
 
-    /// Reads a list to its end.
+    /// Reads and checks a whole list.
     fn read(body: &mut Body<'a>) -> Result<Self, LinkError> {
         let list = core::mem::take(&mut body.0);
         if list.len() > PACKETS_BYTES_MAX {
@@ -115,7 +107,7 @@ impl<'a> Packets<'a> {
     }
 }
 
-/// A list of packets that is being made.
+/// A list of packets under construction.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct PacketList(Vec<u8>);
 
@@ -132,12 +124,12 @@ impl PacketList {
         Ok(())
     }
 
-    /// The list; `None` if there is nothing in it.
+    /// The list; `None` if it is empty.
     pub fn packets(&self) -> Option<Packets<'_>> {
         (!self.0.is_empty()).then_some(Packets(&self.0))
     }
 
-    /// Bytes of it.
+    /// Its length in bytes.
     pub fn len_bytes(&self) -> usize {
         self.0.len()
     }
@@ -148,14 +140,14 @@ impl PacketList {
     }
 }
 
-/// A list that has arrived, in memory of its own.
+/// A list that has arrived, as a copy that owns its memory.
 impl From<Packets<'_>> for PacketList {
     fn from(packets: Packets<'_>) -> Self {
         Self(packets.0.to_vec())
     }
 }
 
-/// Bytes of a packet's length.
+/// Bytes of the length field before each packet.
 const LENGTH_BYTES: usize = 4;
 
 fn check(packet: &[u8]) -> Result<(), LinkError> {
@@ -173,12 +165,12 @@ impl<'a> PacketFrame<'a> {
         }
     }
 
-    /// Whether the end that holds the guest sends it.
+    /// Whether the guest's primary sends it.
     pub fn is_of_holder(&self) -> bool {
         matches!(self, Self::Output { .. })
     }
 
-    /// Bytes of packets in it.
+    /// The bytes of its packets.
     pub fn packet_bytes(&self) -> usize {
         match self {
             Self::Input { packets, .. } | Self::Output { packets, .. } => packets.0.len(),

@@ -1,10 +1,11 @@
-//! Why a node does not hold a guest: what is said on the link, shown in `status`, and a label of the metrics.
+//! Why a node refuses to hold a guest: sent on the link, shown in `status`, and used as a label in metrics.
 //!
 //! Not here: refusals of a whole connection ([`RefuseReason`](super::RefuseReason)).
 
 use alloc::string::String;
 
-/// Why a node does not hold a guest that it was offered. It looks again by itself; a person may have to act first.
+/// Why a node refuses to hold a guest that it was offered. It reconsiders from time to time; a person may have to act
+/// first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum HoldReason {
     /// The guest's name cannot be used there.
@@ -17,7 +18,7 @@ pub enum HoldReason {
     Network,
     /// Guests of this kind, or of this version of Xen, do not run there.
     Unfit,
-    /// What the node needs to build guests is missing or fails.
+    /// Something that the node needs to build guests is missing or fails.
     Toolstack,
     /// The node holds as many guests as it may.
     TooMany,
@@ -28,7 +29,7 @@ pub enum HoldReason {
 }
 
 impl HoldReason {
-    /// All of them.
+    /// All reasons.
     pub const ALL: [Self; 9] = [
         Self::Name,
         Self::TooLarge,
@@ -61,9 +62,9 @@ impl HoldReason {
 #[derive(thiserror::Error, Clone, PartialEq, Eq, Debug)]
 #[error("{detail}")]
 pub struct HoldRefusal {
-    /// Why, from a closed list.
+    /// The reason, from a closed list.
     pub reason: HoldReason,
-    /// Why, for a person.
+    /// The reason in words, for a person.
     pub detail: String,
 }
 

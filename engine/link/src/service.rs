@@ -1,7 +1,7 @@
-//! What an end of a link serves, and why it does not agree to a link. Not here: refusals of single guests
+//! What an end of a link serves, and why it refuses a link. Not here: refusals of single guests
 //! ([`refusal`](super::refusal)).
 
-/// What the end that connects wants to talk to.
+/// The service that the connecting end asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Service {
     /// A node that holds guests.
@@ -10,21 +10,21 @@ pub enum Service {
     Witness,
 }
 
-/// Why an end does not agree.
+/// Why an end refuses a link.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RefuseReason {
-    /// No version that both speak.
+    /// There is no version that both ends speak.
     NoCommonVersion,
-    /// It is not what the other end wants to talk to.
+    /// It is not the service that the other end asked for.
     WrongService,
     /// There is, or is about to be, another link between these two nodes.
     Duplicate,
-    /// It does not expect this node.
+    /// The node is not one of its peers.
     UnknownNode,
     /// It has no room for another connection.
     Full,
     /// The other end did not keep to the protocol.
     Protocol,
-    /// Another process of this name is connected and answers. Only for ends that speak version 2.
+    /// Another process with this node's name is connected and answers. Only sent to ends that speak version 2.
     NameInUse,
 }

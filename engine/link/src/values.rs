@@ -1,7 +1,7 @@
-//! The values of fields that are one of a few: each number once, for both directions. `docs/LINK.md` lists them, and a test
-//! compares it with these tables.
+//! Fields with a closed set of values: each number stands here once, for both directions. `docs/LINK.md` lists them,
+//! and a test compares it with these tables.
 //!
-//! A number is never used again for something else. An unknown one is an error with the field's name in it.
+//! A number is never reused. An unknown one is an error that names the field.
 
 use super::LinkError;
 use super::body::Body;
@@ -11,22 +11,22 @@ use alloc::vec::Vec;
 use understudy_checkpoint::domain::GuestKind;
 use understudy_session::{CopyEnd, Decline, EpochKind, Mode, Standing, WitnessOutcome};
 
-/// A value, as it stands in a table.
+/// One row of a table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Row<V: 'static> {
     pub(super) value: V,
     pub(super) number: u8,
     /// The first version of the protocol that has it.
     pub(super) since: u16,
-    /// As in `docs/LINK.md`.
+    /// Its name in `docs/LINK.md`.
     pub(super) words: &'static str,
 }
 
-/// One of a few, in one byte.
+/// A closed set of values, in one byte.
 pub(super) trait Value: Copy + PartialEq + 'static {
-    /// What an error calls the field.
+    /// The field's name in errors.
     const FIELD: &'static str;
-    /// All of them.
+    /// The table.
     const TABLE: &'static [Row<Self>];
 
     fn row(self) -> &'static Row<Self>;
@@ -105,7 +105,7 @@ values! { "outcome" WitnessOutcome {
     4 Illegal  1 "illegal";
 }}
 
-/// Which [`Standing`] it is; what it holds follows.
+/// The variant of a [`Standing`]; its fields follow.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum StandingTag {
     Nothing,
@@ -117,7 +117,7 @@ values! { "standing" StandingTag {
     1 Complete 1 "complete";
 }}
 
-/// Which [`Decline`] it is; the newer generation of a fenced one follows.
+/// The variant of a [`Decline`]; the newer generation of `Fenced` follows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum DeclineTag {
     Fenced,
