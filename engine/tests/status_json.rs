@@ -20,6 +20,7 @@ fn whole() -> Status {
     let guest = GuestStatus {
         name: "g1".into(),
         role: GuestRole::Primary,
+        peer: "b".into(),
         state: GuestState::Protected,
         protected: true,
         wished: true,

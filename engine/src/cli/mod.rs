@@ -8,7 +8,7 @@
 //!   trust     reload                         who is known here
 //!   preflight                                why a guest cannot be protected, before anybody tries
 //!   status    protect   unprotect            asked of a running node over its control socket
-//!   switchover   takeover   remus
+//!   switchover   takeover   evacuate   remus
 //!   replay    stream                         recorded guests and their streams
 //!   colo                                     captures of two guests
 //! ```
@@ -21,6 +21,7 @@ mod doctor;
 #[cfg(test)]
 mod documented;
 mod drill;
+mod evacuate;
 mod exit;
 mod keygen;
 mod log;
@@ -64,6 +65,8 @@ enum Command {
     Doctor(doctor::Args),
     /// Rehearse failures in the lab and report what was lost (nothing) and how long it took
     Drill(drill::Args),
+    /// Move every guest that runs here to the host that holds its copy, or say which stay
+    Evacuate(evacuate::Args),
     /// Let a node or witness join this one, once: prints the line to run there
     Invite(trust::InviteArgs),
     /// Join a node or witness by its invitation: each trusts the other's certificate from then on
@@ -219,6 +222,7 @@ fn run(command: Command) -> Result<Exit, CliError> {
         Command::Colo(command) => colo::run(command),
         Command::Doctor(args) => doctor::run(args),
         Command::Drill(args) => drill::run(args),
+        Command::Evacuate(args) => evacuate::run(args),
         Command::Invite(args) => trust::run_invite(&args),
         Command::Join(args) => trust::run_join(&args),
         Command::Keygen(args) => keygen::run(&args),

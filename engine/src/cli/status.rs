@@ -292,16 +292,17 @@ fn put_line(text: &mut String, cells: &[String; 9], widths: &[usize; 9]) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::control::status::{
         ColoStatus, FORMAT, PageCounts, PauseParts, PeerStatus, WaitingStatus, WitnessKind, WitnessStatus,
     };
 
-    pub(super) fn guest(name: &str) -> GuestStatus {
+    pub(in crate::cli) fn guest(name: &str) -> GuestStatus {
         GuestStatus {
             name: name.into(),
             role: GuestRole::Primary,
+            peer: "b".into(),
             state: GuestState::Protected,
             protected: true,
             wished: true,

@@ -122,6 +122,9 @@ pub struct GuestStatus {
     pub name: String,
     /// What this node is to it.
     pub role: GuestRole,
+    /// The other host of the pair; an older node does not say it.
+    #[serde(default)]
+    pub peer: String,
     /// How it stands.
     pub state: GuestState,
     /// Whether the guest would survive the death of its host now. Only the node that runs it says so; of a copy, `state`

@@ -6,10 +6,11 @@ use crate::guest::UnheldCard;
 use understudy_session::{Copy, Decline, NodeName, Record, Time, primary, secondary};
 
 /// The status of a guest of which nothing is known yet.
-pub(super) fn blank(name: &str, role: GuestRole, state: GuestState) -> GuestStatus {
+pub(super) fn blank(name: &str, role: GuestRole, peer: &NodeName, state: GuestState) -> GuestStatus {
     GuestStatus {
         name: name.to_owned(),
         role,
+        peer: peer.0.clone(),
         state,
         protected: false,
         wished: true,

@@ -198,7 +198,8 @@ impl GuestDriver for PrimaryGuest {
     }
 
     fn status(&mut self, now: Time, _has_witness: bool) -> GuestStatus {
-        let mut status = status::blank(&self.name, GuestRole::Primary, self.session.state().into());
+        let mut status =
+            status::blank(&self.name, GuestRole::Primary, &self.peer, self.session.state().into());
         self.measure();
         self.meter.fill(&mut status);
         self.fill(&mut status, now);

@@ -201,7 +201,8 @@ impl GuestDriver for SecondaryGuest {
     }
 
     fn status(&mut self, now: Time, has_witness: bool) -> GuestStatus {
-        let mut status = status::blank(&self.name, GuestRole::Secondary, self.session.state().into());
+        let mut status =
+            status::blank(&self.name, GuestRole::Secondary, &self.peer, self.session.state().into());
         self.measure();
         self.meter.fill(&mut status);
         self.fill(&mut status, now, has_witness);
