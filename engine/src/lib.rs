@@ -1,30 +1,34 @@
-//! The engine: sessions that decide, a driver that does, a link between hosts, and the command line.
+//! The engine: drivers of the sessions, connections between hosts, the threads of guests, and the command line.
 //!
-//! * [`connection`] a link on a socket: the link itself is a crate beside this one, and so are the sessions
-//! * [`blackhole`] checkpoints that go nowhere: what protecting a guest would cost it
-//! * [`child`] processes of this program that end with the one that started them
+//! * [`connection`] a link on a socket; links and sessions themselves are crates beside this one
+//! * [`blackhole`] checkpoints that go nowhere, to measure what protecting a guest would cost it
+//! * [`child`] child processes of this program, which end with their parent
 //! * [`cli`] the `understudy` command
-//! * [`config`] what a node is told: its file, its flags, its defaults
-//! * [`console`] standard output and standard error that can neither end nor stop a process
+//! * [`config`] a node's settings: its file, its flags, its defaults
+//! * [`console`] standard output and standard error, which can neither end nor block a process
 //! * [`control`] the local control socket
-//! * [`drill`] rehearsed failures of real processes, judged by what clients saw
+//! * [`drill`] rehearsed failures of real processes, judged by what clients see
 //! * [`etcd`] etcd as the witness
 //! * [`guest`] the threads of a guest: capture, encode, receive
-//! * [`memory`] what this process can still have
-//! * [`descriptors`] which descriptors are kept back from strangers
+//! * [`memory`] how much memory this process can still get
+//! * [`descriptors`] keeps some descriptors free for known peers
 //! * [`metrics`] what is measured, for Prometheus and for `status`
 //! * [`node`] the event loop that performs what sessions decide
-//! * [`output_file`] where results are written, so that no file is lost that is not ours
-//! * [`preflight`] what stands against protecting a guest of real Xen
+//! * [`output_file`] writes results to files, and overwrites no file but its own
+//! * [`preflight`] obstacles to protecting a Xen guest
 //! * [`replay`] a recorded guest through the whole engine
-//! * [`request_server`] one request for each connection: under the control socket and the metrics page
-//! * [`signals`] a clean shutdown on SIGINT and SIGTERM, and what SIGHUP means
-//! * [`trust`] certificates: this end's, and whose others are
+//! * [`request_server`] a server for one request per connection: the control socket and the metrics page use it
+//! * [`signals`] a clean shutdown on SIGINT and SIGTERM, and certificates read again on SIGHUP
+//! * [`trust`] certificates: this node's own, and those of its peers
 //! * [`witness`] the third party as a process
 
-// They panic where nobody reads, and wait for who reads slowly.
+// The standard macros panic when nobody reads their output, and block while somebody reads slowly.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 #![forbid(unsafe_code)]
+#![allow(
+    missing_docs,
+    reason = "a field that its name and type explain needs no comment; this is a program's library"
+)]
 
 pub mod blackhole;
 pub mod child;

@@ -1,6 +1,6 @@
 //! The `understudy` command: everything is in [`understudy::cli`].
 
-// They panic where nobody reads, and wait for who reads slowly.
+// The standard macros panic when nobody reads their output, and block while somebody reads slowly.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 #![forbid(unsafe_code)]
 

@@ -1,7 +1,7 @@
 //! Compares what a guest sees of one processor with what another can offer.
 //!
-//! Xen checks little of this itself. It refuses a guest that sees more leaves than the host has; features that the host
-//! lacks it silently removes, and the guest dies of an invalid instruction.
+//! Xen checks little of this itself. It refuses a guest that sees more leaves than the host has; it silently removes
+//! features that the host lacks, and the guest then dies of an invalid instruction.
 
 use super::facts::Leaf;
 
@@ -39,7 +39,7 @@ const COMMON_1D: u32 = 0x0183_F3FF;
 
 /// All words of `xen/arch-x86/cpufeatureset.h` that are CPUID leaves.
 const WORDS: [Word; 15] = [
-    // APIC, HTT: whatever the guest was given.
+    // APIC, HTT: ignored, whatever the guest was given.
     word((1, NO_SUBLEAF, EDX), 1 << 9 | 1 << 28, &[(25, "sse"), (26, "sse2")]),
     // X2APIC, OSXSAVE, HYPERVISOR.
     word(
@@ -71,7 +71,7 @@ const WORDS: [Word; 15] = [
     // CMP_LEGACY.
     word((0x8000_0001, NO_SUBLEAF, ECX), 1 << 1, &[(5, "abm"), (6, "sse4a"), (11, "xop"), (16, "fma4")]),
     word((0xD, 1, EAX), 0, &[(0, "xsaveopt"), (1, "xsavec"), (2, "xgetbv1"), (3, "xsaves")]),
-    // FDP_EXCP_ONLY, NO_FPU_SEL: how an old FPU errs.
+    // FDP_EXCP_ONLY, NO_FPU_SEL: defects of old FPUs.
     word(
         (7, 0, EBX),
         1 << 6 | 1 << 13,

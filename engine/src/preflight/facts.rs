@@ -1,7 +1,7 @@
-//! What is known of a host and of a guest, without any judgement.
+//! Facts about a host and a guest, without any judgement.
 //!
-//! A host's facts travel: the other host prints them, this one reads them. Fields may be added at any time, so that what
-//! is not known is skipped and what is missing has a default; [`FORMAT`] grows only when a field changes its meaning.
+//! The other host prints its facts, and this one reads them. Fields may be added at any time: unknown fields are
+//! skipped, and missing ones have a default. [`FORMAT`] grows only when a field changes its meaning.
 
 use crate::control::status::WitnessKind;
 use crate::guest::obstacle::Obstacle;
@@ -9,49 +9,50 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use understudy_checkpoint::domain::GuestKind;
 
-/// Of which format facts are.
+/// The version of the format.
 pub const FORMAT: u32 = 1;
 
-/// No host has facts of more bytes than this: some hundred CPUID leaves, and a line for each guest and interface.
+/// The longest that a host's facts may be: they have some hundred CPUID leaves, and a line for each guest and
+/// interface.
 pub const BYTES_MAX: usize = 1 << 20;
 
-/// What a host has and can do.
+/// Facts about a host.
 #[derive(Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
 pub struct HostFacts {
     /// [`FORMAT`]
     pub format: u32,
-    /// Version of understudy there.
+    /// The version of understudy there.
     pub understudy: String,
-    /// Versions of the link that it speaks, oldest and newest.
+    /// The oldest and newest version of the link that it speaks.
     pub link: (u16, u16),
     /// The hypervisor, if it answers.
     #[serde(default)]
     pub xen: Option<XenFacts>,
-    /// Names of the domains that run there.
+    /// The names of its domains.
     #[serde(default)]
     pub domains: Vec<String>,
-    /// Network interfaces of its dom0, bridges among them.
+    /// The network interfaces of its dom0, including bridges.
     #[serde(default)]
     pub interfaces: Vec<String>,
-    /// Memory that dom0's programs can still have.
+    /// Memory that is available to programs in dom0.
     #[serde(default)]
     pub available_bytes: Option<u64>,
-    /// Mappings that a process of dom0 may have (`vm.max_map_count`).
+    /// How many mappings a process of dom0 may have (`vm.max_map_count`).
     #[serde(default)]
     pub mappings_max: Option<u64>,
     /// What dom0's kernel offers for holding output.
     #[serde(default)]
     pub modules: BTreeMap<String, Presence>,
-    /// Whether there is an `xl`.
+    /// Whether `xl` is installed.
     #[serde(default)]
     pub has_xl: bool,
     /// Whether there is a save helper where libxl looks for it.
     #[serde(default)]
     pub has_save_helper: bool,
-    /// The witness of the node of this host; none where no node is configured, or without one.
+    /// The witness of this host's node; `None` if no node is configured, or the node has no witness.
     #[serde(default)]
     pub witness: Option<WitnessFacts>,
-    /// What could not be learnt, and why.
+    /// What could not be found out, and why.
     #[serde(default)]
     pub unlearnt: Vec<String>,
 }
@@ -59,77 +60,76 @@ pub struct HostFacts {
 /// The witness as a host's configuration names it.
 #[derive(Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
 pub struct WitnessFacts {
-    /// What it is.
     pub kind: WitnessKind,
-    /// Where it is.
+    /// Its address.
     pub address: String,
-    /// Why it does not answer; none if it does.
+    /// Why it does not answer; `None` if it does.
     #[serde(default)]
     pub trouble: Option<String>,
 }
 
-/// What the hypervisor says.
+/// Facts about the hypervisor.
 #[derive(Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
 pub struct XenFacts {
-    /// Major and minor.
+    /// Major and minor version.
     pub version: (u32, u32),
-    /// What the host has and can do, if Xen told.
+    /// The host's resources and abilities, if Xen reports them.
     #[serde(default)]
     pub host: Option<Capacity>,
-    /// The most that PV guests can have of the processor.
+    /// The processor features that PV guests can have at most.
     #[serde(default)]
     pub pv_limit: Vec<Leaf>,
-    /// The most that HVM and PVH guests can have of it.
+    /// The processor features that HVM and PVH guests can have at most.
     #[serde(default)]
     pub hvm_limit: Vec<Leaf>,
 }
 
-/// What a hypervisor has and can do.
+/// A hypervisor's resources and abilities.
 #[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Capacity {
-    /// Memory that a new domain can have.
+    /// Memory that is free for a new domain.
     pub free_bytes: u64,
-    /// HVM and PVH guests can run.
+    /// Whether HVM and PVH guests can run.
     pub runs_hvm: bool,
-    /// PV guests can run.
+    /// Whether PV guests can run.
     pub runs_pv: bool,
-    /// The writes of PV guests can be tracked.
+    /// Whether Xen can track the writes of PV guests.
     pub has_shadow_paging: bool,
 }
 
 /// A CPUID leaf.
 #[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Leaf {
-    /// What eax asks for.
+    /// The leaf: eax when asking.
     pub leaf: u32,
-    /// What ecx asks for; `u32::MAX` where that does not matter.
+    /// The subleaf: ecx when asking; `u32::MAX` if it does not matter.
     pub subleaf: u32,
-    /// eax, ebx, ecx, edx.
+    /// The answer in eax, ebx, ecx, edx.
     pub registers: [u32; 4],
 }
 
-/// Whether a part of the kernel is there.
+/// Whether a part of the kernel is available.
 #[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
 #[serde(rename_all = "snake_case")]
 pub enum Presence {
     /// Loaded, or built in.
     Present,
-    /// The kernel loads it when it is asked for.
+    /// The kernel loads it on demand.
     Loadable,
-    /// It cannot be had.
+    /// It is missing.
     Missing,
-    /// This kernel does not tell, or tells it in a word of a later version.
+    /// This kernel does not tell, or the answer is a word of a later version of understudy.
     #[serde(other)]
     Unknown,
 }
 
-/// Why the words of another host are not facts.
+/// Why another host's output cannot be read as facts.
 #[derive(thiserror::Error, Debug)]
 pub enum FactsError {
-    /// Not a host's facts at all.
+    /// It is not a host's facts at all.
     #[error("that is not a host's facts ({0}); is `understudy` there this program?")]
     Garbled(#[from] serde_json::Error),
-    /// Facts that mean something else.
+    /// The format is another, in which fields have other meanings.
     #[error(
         "its facts are of format {0} and this program knows {FORMAT}; use the same understudy on both hosts"
     )]
@@ -137,13 +137,13 @@ pub enum FactsError {
 }
 
 impl HostFacts {
-    /// Reads what another host printed.
+    /// Reads the facts that another host printed.
     pub fn read(bytes: &[u8]) -> Result<Self, FactsError> {
         #[derive(Deserialize)]
         struct Head {
             format: u32,
         }
-        // First: of another format, the rest need not fit.
+        // This comes first: in another format, the rest may not parse.
         let Head { format } = serde_json::from_slice(bytes)?;
         if format != FORMAT {
             return Err(FactsError::Format(format));
@@ -152,39 +152,35 @@ impl HostFacts {
     }
 }
 
-/// What is known of a guest on this host.
+/// Facts about a guest on this host.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct GuestFacts {
-    /// Its name.
     pub name: String,
-    /// Its kind.
     pub kind: GuestKind,
-    /// Whether it is a PV guest of 32 bits.
+    /// Whether it is a 32-bit PV guest.
     pub is_32_bit: bool,
-    /// Memory that it has.
+    /// The memory that it has.
     pub memory_bytes: u64,
-    /// Memory that Xen needs beside that to run it.
+    /// The memory that Xen needs besides to run it.
     pub overhead_bytes: u64,
-    /// Whether it runs.
     pub state: State,
-    /// How it is suspended.
     pub suspends: Suspends,
-    /// The process of `remus -b` that makes checkpoints of it.
+    /// The process of a `remus -b` that makes checkpoints of it.
     pub taken_by: Option<u32>,
-    /// What stands against it in its configuration.
+    /// What in its configuration prevents protection.
     pub obstacles: Vec<Obstacle>,
     /// How many network cards it has.
     pub nics: usize,
-    /// Bridges that they are plugged into.
+    /// The bridges that its cards are attached to.
     pub bridges: Vec<String>,
-    /// What it sees of the processor.
+    /// The processor as the guest sees it.
     pub cpuid: Vec<Leaf>,
 }
 
 /// Whether a guest runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum State {
-    /// It does, or would if it had something to do.
+    /// It runs, or is idle.
     Running,
     /// A toolstack paused it.
     Paused,
@@ -192,7 +188,7 @@ pub enum State {
     Suspended,
     /// It crashed.
     Crashed,
-    /// It shut down, for another reason.
+    /// It shut down for another reason.
     ShutDown,
     /// It is being destroyed.
     Dying,
@@ -201,13 +197,13 @@ pub enum State {
 /// How a guest is suspended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Suspends {
-    /// It is asked to, and announced that it can.
+    /// It is asked to suspend, and has announced that it can.
     OnRequest,
-    /// It announced what it can be asked for, and suspending is not among that.
+    /// It has announced what it can do when asked, and suspending is not included.
     Never,
-    /// It is asked to, and has announced nothing.
+    /// It is asked to suspend, and has announced nothing.
     Unannounced,
-    /// Without its help: it has no drivers that would have to know.
+    /// It is suspended without its help: it has no drivers that would have to know.
     Unasked,
 }
 

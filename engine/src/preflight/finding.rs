@@ -1,24 +1,24 @@
-//! What stands against protecting a guest: one variant for each reason, which says its cause and what to do.
+//! Obstacles to protecting a guest: one variant for each, whose text names the cause and what to do.
 
 use crate::config::human::show_bytes;
 use crate::guest::obstacle::Obstacle;
 use std::fmt::{self, Display};
 
-/// How much a finding weighs.
+/// How serious a finding is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Severity {
     /// Protecting the guest fails, or its copy could not take over.
     Refuse,
-    /// It works, with less than one might expect.
+    /// Protection works, but gives less than one might expect.
     Warn,
 }
 
-/// A host as sentences name it.
+/// A host, as it is named in a finding's text.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum HostName {
-    /// The one that preflight runs on.
+    /// The host that preflight runs on.
     This,
-    /// The other one, as it was given.
+    /// The other host, as the operator named it.
     Other(String),
 }
 
@@ -31,123 +31,68 @@ impl Display for HostName {
     }
 }
 
-/// Something that was found. `docs/OPERATIONS.md` lists all of them by their [`code`](Self::code).
+/// A finding. `docs/OPERATIONS.md` lists all of them by their [`code`](Self::code).
 #[derive(thiserror::Error, Clone, PartialEq, Eq, Debug)]
 pub enum Finding {
     /// No hypervisor answers.
     #[error(
         "{host} does not run Xen, or understudy may not speak to it there: boot it with Xen, run this as root in dom0"
     )]
-    NoXen {
-        /// Where.
-        host: HostName,
-    },
+    NoXen { host: HostName },
     /// The witness of that host's node does not answer it.
     #[error("{host} gets no answer from its witness at {address}: {why}. Until it does, nobody takes over")]
-    WitnessUnreachable {
-        /// Which host.
-        host: HostName,
-        /// Where the witness is.
-        address: String,
-        /// Why.
-        why: String,
-    },
-    /// Two witnesses.
+    WitnessUnreachable { host: HostName, address: String, why: String },
+    /// The two hosts use different witnesses.
     #[error(
         "{host} has another witness ({there}) than this host ({here}); both nodes must ask the same one, or each host may be \
          given the guest"
     )]
-    WitnessesDiffer {
-        /// The other host.
-        host: HostName,
-        /// Its witness.
-        there: String,
-        /// The witness here.
-        here: String,
-    },
+    WitnessesDiffer { host: HostName, there: String, here: String },
     /// There is no such guest.
     #[error("No domain named {guest} runs on this host; `xl list` shows those that do")]
-    GuestNotFound {
-        /// Its name.
-        guest: String,
-    },
-    /// The guest is there, but not how it is.
+    GuestNotFound { guest: String },
+    /// The guest exists, but its state could not be found out.
     #[error("{guest} cannot be looked at: {why}")]
-    GuestUnreadable {
-        /// Its name.
-        guest: String,
-        /// What failed.
-        why: String,
-    },
-    /// Something in the guest's configuration.
+    GuestUnreadable { guest: String, why: String },
+    /// Something in the guest's configuration prevents protection.
     #[error("{guest} cannot be protected: {obstacle}")]
-    Configured {
-        /// Its name.
-        guest: String,
-        /// What.
-        obstacle: Obstacle,
-    },
-    /// A PV guest of 32 bits.
+    Configured { guest: String, obstacle: Obstacle },
+    /// The guest is a 32-bit PV guest.
     #[error(
         "{guest} is a PV guest of 32 bits, which cannot be captured; run a 64-bit kernel, or run it as PVH"
     )]
-    Narrow {
-        /// Its name.
-        guest: String,
-    },
-    /// A paused guest does not answer when it is asked to suspend.
+    Narrow { guest: String },
+    /// The guest is paused, and would not answer when it is asked to suspend.
     #[error("{guest} is paused and answers no request; see why, then `xl unpause {guest}`")]
-    Paused {
-        /// Its name.
-        guest: String,
-    },
-    /// The guest does not run any more.
+    Paused { guest: String },
+    /// The guest has stopped.
     #[error("{guest} does not run ({how}); destroy it and start it again")]
-    Ended {
-        /// Its name.
-        guest: String,
-        /// What it did.
-        how: &'static str,
-    },
+    Ended { guest: String, how: &'static str },
     /// The guest cannot be suspended.
     #[error(
         "The kernel of {guest} cannot suspend (control/feature-suspend is not there, others are); use one that is built \
          with CONFIG_HIBERNATE_CALLBACKS"
     )]
-    NoSuspend {
-        /// Its name.
-        guest: String,
-    },
-    /// The guest may be unable to be suspended.
+    NoSuspend { guest: String },
+    /// It may not be possible to suspend the guest.
     #[error(
         "{guest} does not say whether it can suspend; if it is booting, look again; if its kernel is old, try \
          `xl save -c {guest} FILE` first"
     )]
-    SuspendUnannounced {
-        /// Its name.
-        guest: String,
-    },
-    /// Two that read one dirty log miss each other's writes.
+    SuspendUnannounced { guest: String },
+    /// A `remus -b` makes checkpoints of the guest: two readers of one dirty log take writes from each other.
     #[error("`understudy remus -b` (process {pid}) makes checkpoints of {guest}; end that first")]
-    TakenByRemus {
-        /// Its name.
-        guest: String,
-        /// The process.
-        pid: u32,
-    },
+    TakenByRemus { guest: String, pid: u32 },
     /// Not all of the guest's memory can be mapped.
     #[error(
         "{host} allows a process {max} mappings, and an engine that maps all of {guest} needs {needed}; set \
          vm.max_map_count there to twice that (sysctl)"
     )]
     MappingsTooFew {
-        /// Where.
         host: HostName,
-        /// Its name.
         guest: String,
         /// `vm.max_map_count`
         max: u64,
-        /// What it takes.
         needed: u64,
     },
     /// The hypervisor here cannot track the writes of PV guests.
@@ -156,210 +101,105 @@ pub enum Finding {
          need. Run the guest as PVH; or boot a Xen built with CONFIG_SHADOW_PAGING=y; or, if it is small, have the node \
          find its changes by comparing (--guest name={guest},find-changes=compare), which costs memory and longer pauses"
     )]
-    NoLogDirty {
-        /// Its name.
-        guest: String,
-    },
-    /// The hypervisor there cannot.
+    NoLogDirty { guest: String },
+    /// The hypervisor there cannot track them.
     #[error(
         "The Xen of {host} is built without shadow paging: after a takeover {guest} would run there, and could not be \
          protected again. Run it as PVH; or boot a Xen built with CONFIG_SHADOW_PAGING=y; or, if it is small, have the node \
          there find its changes by comparing (--guest name={guest},find-changes=compare)"
     )]
-    NoLogDirtyThere {
-        /// Its name.
-        guest: String,
-        /// Where.
-        host: HostName,
-    },
+    NoLogDirtyThere { guest: String, host: HostName },
     /// Guests of this kind do not run there.
     #[error("{host} cannot run {kind} guests: {remedy}")]
-    KindNotRun {
-        /// Where.
-        host: HostName,
-        /// PV or PVH.
-        kind: &'static str,
-        /// What to do.
-        remedy: &'static str,
-    },
+    KindNotRun { host: HostName, kind: &'static str, remedy: &'static str },
     /// A takeover could not create the domain.
     #[error("{host} has a domain named {guest} already; rename or destroy that one (is {host} this host?)")]
-    NameTaken {
-        /// Where.
-        host: HostName,
-        /// The name.
-        guest: String,
-    },
-    /// A network card would have nowhere to go.
+    NameTaken { host: HostName, guest: String },
+    /// A network card has no bridge to attach to there.
     #[error(
         "{host} has no bridge {bridge}, which a network card of {guest} is plugged into; create it there, of the same \
          network"
     )]
-    BridgeMissing {
-        /// Where.
-        host: HostName,
-        /// Its name.
-        bridge: String,
-        /// Whose.
-        guest: String,
-    },
+    BridgeMissing { host: HostName, bridge: String, guest: String },
     /// A takeover could not build the domain.
     #[error(
         "{host} has {} free for a domain and {guest} needs {}; end or shrink guests there, or give its dom0 less",
         show_bytes(*free_bytes), show_bytes(*needed_bytes)
     )]
-    NoMemory {
-        /// Where.
-        host: HostName,
-        /// Whose.
-        guest: String,
-        /// What there is.
-        free_bytes: u64,
-        /// What it takes.
-        needed_bytes: u64,
-    },
-    /// The image would not fit.
+    NoMemory { host: HostName, guest: String, free_bytes: u64, needed_bytes: u64 },
+    /// The image would not fit into dom0's memory.
     #[error(
         "dom0 of {host} has {} left and must hold {guest}'s image of {} until it takes over; give that dom0 more memory",
         show_bytes(*available_bytes), show_bytes(*needed_bytes)
     )]
-    NoImageMemory {
-        /// Where.
-        host: HostName,
-        /// Whose.
-        guest: String,
-        /// What there is.
-        available_bytes: u64,
-        /// What it takes.
-        needed_bytes: u64,
-    },
+    NoImageMemory { host: HostName, guest: String, available_bytes: u64, needed_bytes: u64 },
     /// Guests move to newer hypervisors only.
     #[error(
         "{host} runs Xen {}.{}, which cannot take guests of this host's newer {}.{}; bring both to one release",
         there.0, there.1, here.0, here.1
     )]
-    OlderXen {
-        /// Where.
-        host: HostName,
-        /// Its release.
-        there: (u32, u32),
-        /// Ours.
-        here: (u32, u32),
-    },
-    /// There is no way back.
+    OlderXen { host: HostName, there: (u32, u32), here: (u32, u32) },
+    /// After a takeover the guest could not be protected towards this host again.
     #[error(
         "{host} runs Xen {}.{}, newer than this host's {}.{}: {guest} can go there, but not come back; bring both to one \
          release",
         there.0, there.1, here.0, here.1
     )]
-    NewerXen {
-        /// Where.
-        host: HostName,
-        /// Whose.
-        guest: String,
-        /// Its release.
-        there: (u32, u32),
-        /// Ours.
-        here: (u32, u32),
-    },
-    /// The engines do not understand each other.
+    NewerXen { host: HostName, guest: String, there: (u32, u32), here: (u32, u32) },
+    /// The two engines have no link version in common.
     #[error(
         "understudy {theirs} of {host} speaks no version of the link that this one ({ours}) does; install the same on both"
     )]
-    LinkSkew {
-        /// Where.
-        host: HostName,
-        /// Its version.
-        theirs: String,
-        /// This one.
-        ours: &'static str,
-    },
-    /// They do, and are not the same.
+    LinkSkew { host: HostName, theirs: String, ours: &'static str },
+    /// The two engines have a link version in common, but are of different versions.
     #[error("{host} has understudy {theirs} and this host {ours}; install the same on both")]
-    UnderstudySkew {
-        /// Where.
-        host: HostName,
-        /// Its version.
-        theirs: String,
-        /// This one.
-        ours: &'static str,
-    },
-    /// No toolstack.
+    UnderstudySkew { host: HostName, theirs: String, ours: &'static str },
+    /// `xl` is missing.
     #[error(
         "{host} has no xl, which builds and destroys guests; install Xen's utilities (Debian: xen-utils)"
     )]
-    NoXl {
-        /// Where.
-        host: HostName,
-    },
-    /// Perhaps no save helper.
+    NoXl { host: HostName },
+    /// The save helper was not found where libxl usually looks.
     #[error(
         "No libxl-save-helper is where {host} should have it, without which `xl restore` fails; see that Xen's utilities \
          are whole"
     )]
-    NoSaveHelper {
-        /// Where.
-        host: HostName,
-    },
-    /// The processors are of different makes.
+    NoSaveHelper { host: HostName },
+    /// The processors are from different vendors.
     #[error(
         "{guest} was started on a processor of {ours} and that of {host} is of {theirs}; a running guest cannot change that"
     )]
-    OtherVendor {
-        /// Where.
-        host: HostName,
-        /// Whose.
-        guest: String,
-        /// The guest's.
-        ours: String,
-        /// The host's.
-        theirs: String,
-    },
-    /// The guest may use what that processor does not have.
+    OtherVendor { host: HostName, guest: String, ours: String, theirs: String },
+    /// The guest may use features that the other processor does not have.
     #[error(
         "{guest} sees processor features that {host} cannot give it: {}; start it again with these hidden (cpuid= in its \
          configuration), or level the hosts on Xen's command line",
         some_of(features)
     )]
-    FeaturesMissing {
-        /// Where.
-        host: HostName,
-        /// Whose.
-        guest: String,
-        /// Which.
-        features: Vec<String>,
-    },
-    /// Output cannot be held.
+    FeaturesMissing { host: HostName, guest: String, features: Vec<String> },
+    /// The kernel cannot hold output.
     #[error(
         "The kernel of {host} lacks {}, without which what {guest} sends cannot be held until it is acknowledged; install \
          the whole of its modules, or another kernel",
         modules.join(", ")
     )]
-    KernelLacks {
-        /// Where.
-        host: HostName,
-        /// Whose.
-        guest: String,
-        /// What.
-        modules: Vec<String>,
-    },
-    /// Something is not known.
+    KernelLacks { host: HostName, guest: String, modules: Vec<String> },
+    /// Something could not be found out.
     #[error("Not everything could be learnt of {host}: {why}")]
     Unlearnt {
-        /// Where.
         host: HostName,
-        /// What, and why.
+        /// What could not be found out, and why.
         why: String,
     },
 }
 
 impl Finding {
-    /// Its name for programs and in the documentation.
+    /// Its name, for programs and in the documentation.
     pub fn code(&self) -> &'static str {
         self.class().1
     }
 
-    /// How much it weighs.
+    /// How serious it is.
     pub fn severity(&self) -> Severity {
         self.class().0
     }
@@ -409,7 +249,7 @@ impl Finding {
     }
 }
 
-/// A sentence has room for this many features.
+/// How many features a text lists at most.
 const FEATURES_SHOWN: usize = 5;
 
 fn some_of(features: &[String]) -> String {

@@ -1,6 +1,7 @@
-//! Facts of this host and of a guest on it, from Xen, `xl`, xenstore, `/proc` and `/sys`. Only looks, changes nothing.
+//! Facts of this host and of a guest on it, from Xen, `xl`, xenstore, `/proc` and `/sys`. Reads only; changes nothing.
 //!
-//! What cannot be learnt of the host is a fact too: it is said in [`HostFacts::unlearnt`] and nothing else is lost by it.
+//! What cannot be found out about the host is listed in [`HostFacts::unlearnt`], and does not keep the other facts from
+//! being gathered.
 
 use super::VERSION;
 use super::facts::{
@@ -28,13 +29,13 @@ use understudy_xen::xenstore::Xenstore;
 use understudy_xen::xl::{self, XlError, XlGuest};
 use understudy_xen::{CpuPolicy, DomId, DomainInfo, PolicyLimit, Xen, domain_labels};
 
-/// What the queue of held output is made of (docs/NETBUF.md).
+/// The parts of the kernel that hold output (docs/NETBUF.md).
 const MODULES: [&str; 4] = ["tun", "sch_ingress", "cls_bpf", "act_mirred"];
 
-/// Where administrators' programs are, which the path of a login over ssh may leave out.
+/// Where administrators' programs are; the path of a login over ssh may leave these out.
 const SYSTEM_PATHS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
 
-/// Where Xen's utilities are installed: by itself and by distributions. Debian's has the release in its name.
+/// Where Xen itself and distributions install Xen's utilities. Debian's folder has the release in its name.
 const HELPER_PLACES: [&str; 6] = [
     "/usr/lib/xen/bin",
     "/usr/libexec/xen/bin",
@@ -45,18 +46,19 @@ const HELPER_PLACES: [&str; 6] = [
 ];
 const SAVE_HELPER: &str = "libxl-save-helper";
 
-/// A checkpoint is the shortest of pauses; a guest that stands still this often does not stand still for one.
+/// How often to look before a paused guest counts as paused: the pause of a checkpoint is short, and would be over by
+/// then.
 const LOOKS: u32 = 10;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
 
-/// What Xen keeps beside a guest's pages whatever its size: vCPUs, page tables' top, libxl's own margin.
+/// What Xen needs besides a guest's pages, whatever its size: vCPUs, the top of the page tables, libxl's own margin.
 const OVERHEAD_BYTES: u64 = 4 << 20;
 
 /// `SHUTDOWN_suspend`, `SHUTDOWN_crash` (`xen/include/public/sched.h`).
 const SHUTDOWN_SUSPEND: u32 = 2;
 const SHUTDOWN_CRASH: u32 = 3;
 
-/// What is known of this host.
+/// Gathers the facts about this host.
 pub fn host() -> HostFacts {
     let mut unlearnt = Vec::new();
     let xen = match Xen::open() {
@@ -89,7 +91,7 @@ pub fn host() -> HostFacts {
     }
 }
 
-/// The witness that a node's configuration names, asked as that node.
+/// The witness in a node's configuration, asked as that node.
 fn witness(config: &Path) -> Result<Option<WitnessFacts>, ConfigError> {
     if !config.exists() {
         return Ok(None);
@@ -101,12 +103,12 @@ fn witness(config: &Path) -> Result<Option<WitnessFacts>, ConfigError> {
     Ok(witness.map(|witness| WitnessFacts {
         kind: witness.kind(),
         address: witness.to_string(),
-        // Any guest's record shows whether there are answers.
+        // Asking for any guest's record shows whether the witness answers.
         trouble: read_record(&witness, &node, &transport, "preflight").err().map(|why| why.to_string()),
     }))
 }
 
-/// What was learnt, or a note of why not.
+/// The result, or a note of why there is none.
 fn learn<T, E: Display>(unlearnt: &mut Vec<String>, answer: Result<T, E>) -> Option<T> {
     answer.map_err(|error| unlearnt.push(error.to_string())).ok()
 }
@@ -118,7 +120,7 @@ fn hypervisor(xen: &Xen, unlearnt: &mut Vec<String>) -> XenFacts {
         runs_pv: host.runs_pv,
         has_shadow_paging: host.has_shadow_paging,
     });
-    // Of guests that do not run there, Xen has no policy.
+    // Xen has no policy for kinds of guests that it cannot run.
     let mut limit = |runs: fn(Capacity) -> bool, limit| match host {
         Some(host) if runs(host) => learn(unlearnt, xen.policy_limit(limit)).map_or_else(Vec::new, leaves),
         _ => Vec::new(),
@@ -144,7 +146,7 @@ fn names_in(directory: &Path) -> Vec<String> {
     names
 }
 
-/// What the kernel offers for holding output. `root` is `/`, or a test's.
+/// What the kernel offers for holding output. `root` is `/`, or a test's directory.
 fn modules(root: &Path) -> BTreeMap<String, Presence> {
     let release = fs::read_to_string(root.join("proc/sys/kernel/osrelease")).unwrap_or_default();
     let folder = root.join("lib/modules").join(release.trim());
@@ -157,14 +159,14 @@ fn modules(root: &Path) -> BTreeMap<String, Presence> {
             [Some(built_in), _] if lists_module(built_in, name) => Presence::Present,
             [_, Some(loadable)] if lists_module(loadable, name) => Presence::Loadable,
             [Some(_), Some(_)] => Presence::Missing,
-            // A kernel without modules does not say what it has.
+            // A kernel without modules does not list what it has.
             _ => Presence::Unknown,
         }
     };
     MODULES.map(|name| (name.to_owned(), presence(name))).into()
 }
 
-/// Whether a line of the kernel's lists is of this module: `kernel/net/sched/cls_bpf.ko.xz: …`.
+/// Whether a line in one of the kernel's lists is about this module: `kernel/net/sched/cls_bpf.ko.xz: …`.
 fn lists_module(list: &str, name: &str) -> bool {
     list.lines().any(|line| {
         let path = line.split(':').next().unwrap_or_default();
@@ -179,7 +181,7 @@ fn is_in_path(program: &str) -> bool {
     places.into_iter().any(|place| place.join(program).is_file())
 }
 
-/// Whether `xl restore` will find its helper. libxl has the place built in, so the usual ones are looked at.
+/// Whether `xl restore` will find its helper. The path is built into libxl, so the usual ones are checked.
 fn has_save_helper() -> bool {
     if let Some(given) = std::env::var_os("LIBXL_SAVE_HELPER") {
         return Path::new(&given).is_file();
@@ -190,7 +192,7 @@ fn has_save_helper() -> bool {
     places.chain(HELPER_PLACES.map(PathBuf::from)).any(|place| place.join(OsStr::new(SAVE_HELPER)).is_file())
 }
 
-/// What is known of the guest `name`.
+/// Gathers the facts about the guest `name`.
 pub fn guest(name: &str) -> Sought {
     let xl = match XlGuest::find(name) {
         Ok(xl) => xl,
@@ -204,7 +206,7 @@ pub fn guest(name: &str) -> Sought {
     }
 }
 
-/// The guest, unless it went away just now.
+/// The guest's facts; `None` if it has just gone.
 fn look_at(name: &str, guest: &XlGuest) -> Result<Option<GuestFacts>, XenGuestError> {
     let (domain, kind) = (guest.domain, guest.kind);
     let taken_by = taken_by(domain)?;
@@ -229,14 +231,14 @@ fn look_at(name: &str, guest: &XlGuest) -> Result<Option<GuestFacts>, XenGuestEr
     }))
 }
 
-/// The process of `remus -b` that makes checkpoints of it, if one does.
+/// The process of a `remus -b` that makes checkpoints of the guest, if there is one.
 fn taken_by(domain: DomId) -> Result<Option<u32>, XenGuestError> {
     let Some(process) = domain_labels::of(domain)?.blackhole else { return Ok(None) };
     let runs = process.runs().map_err(|source| XenGuestError::OwnerUnknown { pid: process.pid, source })?;
     Ok(runs.then_some(process.pid))
 }
 
-/// How the guest stands when it does not stand still for a checkpoint.
+/// The guest's state, apart from the pauses of checkpoints.
 fn settled(xen: &Xen, domain: DomId) -> Result<Option<(DomainInfo, State)>, XenGuestError> {
     let mut looks = 1;
     loop {
@@ -271,7 +273,7 @@ fn overhead(kind: GuestKind, vcpus: u64, memory_bytes: u64) -> u64 {
     tables.saturating_add(OVERHEAD_BYTES)
 }
 
-/// How the guest will be suspended, also by what it announced.
+/// How the guest will be suspended, considering what it has announced.
 fn suspends(xen: &Xen, domain: DomId, is_hvm: bool) -> Result<Suspends, XenGuestError> {
     if !takes_part(xen, domain, is_hvm)? {
         return Ok(Suspends::Unasked);

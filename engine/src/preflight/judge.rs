@@ -1,4 +1,4 @@
-//! The judgement: from facts to findings. Nothing is asked or read here.
+//! Derives findings from facts. Nothing is asked or read here.
 
 use super::cpu;
 use super::facts::{Capacity, GuestFacts, HostFacts, Leaf, Presence, State, Suspends, WitnessFacts};
@@ -8,28 +8,28 @@ use crate::etcd::EtcdAddress;
 use understudy_checkpoint::domain::GuestKind;
 use understudy_link::common_version;
 
-/// What was learnt of the guest.
+/// What was found out about the guest.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Sought {
-    /// All that is asked for.
+    /// All facts.
     Found(Box<GuestFacts>),
-    /// There is none of this name.
+    /// There is no guest of this name.
     Missing,
-    /// Not enough, and why.
+    /// The facts could not be gathered, and why.
     Unreadable(String),
 }
 
-/// Another host, and how it was named.
+/// Another host, and how the operator named it.
 #[derive(Clone, Copy, Debug)]
 pub struct Other<'f> {
-    /// As it was given.
+    /// Its name, as given.
     pub name: &'f str,
-    /// What it says of itself.
+    /// Its facts.
     pub facts: &'f HostFacts,
 }
 
-/// What stands against protecting a guest of this host, as far as this host and the guest go, and the other one if it
-/// is told. The order is that of the questions: this host, the guest, the other host, both.
+/// Obstacles to protecting a guest of this host: of this host, of the guest, then of the other host and of the pair if
+/// another host is given.
 pub fn judge(name: &str, guest: &Sought, here: &HostFacts, there: Option<Other<'_>>) -> Vec<Finding> {
     let mut findings = Vec::new();
     host(&HostName::This, here, &mut findings);
@@ -38,7 +38,7 @@ pub fn judge(name: &str, guest: &Sought, here: &HostFacts, there: Option<Other<'
             itself(guest, here, &mut findings);
             Some(&**guest)
         }
-        // Without Xen there is no guest, and saying so would not help.
+        // Without Xen there is no guest, and a second finding would not help.
         _ if here.xen.is_none() => None,
         Sought::Missing => {
             findings.push(Finding::GuestNotFound { guest: name.into() });
@@ -64,8 +64,8 @@ pub fn judge(name: &str, guest: &Sought, here: &HostFacts, there: Option<Other<'
     findings
 }
 
-/// Whether two hosts are sure to have different witnesses. Our own may have one address on each host, of a tunnel's ends;
-/// members of etcd as well, and its keys have one name.
+/// Whether two hosts certainly have different witnesses. Addresses alone do not tell: each host may reach the same
+/// witness, or the same members of etcd, by its own end of a tunnel.
 fn witnesses(at: &HostName, here: &HostFacts, there: &HostFacts) -> Option<Finding> {
     let (here, there) = (here.witness.as_ref()?, there.witness.as_ref()?);
     let prefix =
@@ -75,7 +75,7 @@ fn witnesses(at: &HostName, here: &HostFacts, there: &HostFacts) -> Option<Findi
     (!same).then(|| Finding::WitnessesDiffer { host: at.clone(), there, here })
 }
 
-/// What a host lacks whatever the guest.
+/// What a host lacks for any guest.
 fn host(at: &HostName, facts: &HostFacts, findings: &mut Vec<Finding>) {
     let host = || at.clone();
     if facts.xen.is_none() {
@@ -93,7 +93,7 @@ fn host(at: &HostName, facts: &HostFacts, findings: &mut Vec<Finding>) {
     findings.extend(facts.unlearnt.iter().map(|why| Finding::Unlearnt { host: host(), why: why.clone() }));
 }
 
-/// What the guest is, on the host where it is.
+/// Obstacles of the guest on its own host.
 fn itself(guest: &GuestFacts, here: &HostFacts, findings: &mut Vec<Finding>) {
     let name = || guest.name.clone();
     findings.extend(guest.obstacles.iter().map(|&obstacle| Finding::Configured { guest: name(), obstacle }));
@@ -119,10 +119,10 @@ fn itself(guest: &GuestFacts, here: &HostFacts, findings: &mut Vec<Finding>) {
     output(guest, &HostName::This, here, findings);
 }
 
-/// Guest memory is mapped in pieces of this size, each a mapping of the kernel's.
+/// Guest memory is mapped in pieces of this size; the kernel counts each as a mapping.
 const MAPPED_PIECE_BYTES: u64 = 4 << 20;
 
-/// Mappings that an engine has besides: libraries, threads, buffers.
+/// An engine's other mappings: libraries, threads, buffers.
 const MAPPINGS_BESIDE: u64 = 2_000;
 
 /// Whether a host's engine can map all of the guest's memory.
@@ -143,7 +143,7 @@ fn suspending(guest: &GuestFacts) -> Option<Finding> {
     }
 }
 
-/// Whether a host can hold what the guest sends.
+/// Whether a host can hold the guest's output.
 fn output(guest: &GuestFacts, at: &HostName, facts: &HostFacts, findings: &mut Vec<Finding>) {
     let missing = facts.modules.iter().filter(|(_, presence)| **presence == Presence::Missing);
     let modules: Vec<String> = missing.map(|(name, _)| name.clone()).collect();
@@ -162,7 +162,7 @@ fn releases(at: &HostName, there: &HostFacts, findings: &mut Vec<Finding>) {
     }
 }
 
-/// Whether the guest fits into the other host's memory: its image in dom0, and at a takeover the domain beside it.
+/// Whether the guest fits into the other host's memory: its image in dom0 and, at a takeover, the domain as well.
 fn room(guest: &GuestFacts, at: &HostName, there: &HostFacts, findings: &mut Vec<Finding>) {
     let needed_bytes = guest.memory_bytes.saturating_add(guest.overhead_bytes);
     mappings(guest, at, there, findings);
@@ -181,7 +181,8 @@ fn room(guest: &GuestFacts, at: &HostName, there: &HostFacts, findings: &mut Vec
     }
 }
 
-/// Whether the other host has what is around the guest here: its name free, its bridges, its output held.
+/// Whether the other host has the surroundings that the guest needs: a free name, its bridges, a kernel that holds
+/// output.
 fn surroundings(guest: &GuestFacts, at: &HostName, there: &HostFacts, findings: &mut Vec<Finding>) {
     let name = || guest.name.clone();
     if there.domains.contains(&guest.name) {
@@ -199,17 +200,17 @@ fn surroundings(guest: &GuestFacts, at: &HostName, there: &HostFacts, findings: 
     output(guest, at, there, findings);
 }
 
-/// Whether the other processor can go on with what the guest sees of this one.
+/// Whether the other processor has what the guest sees of this one.
 fn processor(guest: &GuestFacts, at: &HostName, there: &HostFacts, findings: &mut Vec<Finding>) {
     let Some(xen) = &there.xen else { return };
     let limit: &[Leaf] = if guest.kind == GuestKind::Pv { &xen.pv_limit } else { &xen.hvm_limit };
     if limit.is_empty() {
-        // Not told, or such guests do not run there: both have findings of their own.
+        // The host did not tell, or cannot run such guests: both have findings of their own.
         return;
     }
     let (host, guest_name) = (at.clone(), guest.name.clone());
     if let Some((ours, theirs)) = cpu::other_vendor(&guest.cpuid, limit) {
-        // Features of different makers are no longer worth a list.
+        // With different vendors, a list of features is of no use.
         findings.push(Finding::OtherVendor { host, guest: guest_name, ours, theirs });
         return;
     }
@@ -219,7 +220,7 @@ fn processor(guest: &GuestFacts, at: &HostName, there: &HostFacts, findings: &mu
     }
 }
 
-/// Whether the other hypervisor takes the guest, and could protect it in turn.
+/// Whether the other hypervisor takes the guest, and could then protect it towards this host.
 fn hypervisor(
     guest: &GuestFacts,
     at: &HostName,

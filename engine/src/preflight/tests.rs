@@ -1,4 +1,4 @@
-//! What follows from which facts: a test for each finding, and one for a guest that has none.
+//! Which findings follow from which facts: a test for each finding, and one for a guest that has none.
 
 use super::VERSION;
 use super::facts::{
@@ -25,7 +25,7 @@ const OBSTACLES: [Obstacle; 7] = [
     Obstacle::Vnuma,
 ];
 
-/// Leaf 0, of a processor that Intel made, and leaf 7 with these features in ebx.
+/// Leaf 0 of a processor from Intel, and leaf 7 with these features in ebx.
 fn processor(features: u32) -> Vec<Leaf> {
     vec![
         Leaf { leaf: 0, subleaf: NO_SUBLEAF, registers: [0xD, 0x756E_6547, 0x6C65_746E, 0x4965_6E69] },
@@ -86,14 +86,14 @@ fn codes(findings: &[Finding]) -> Vec<&'static str> {
     findings.iter().map(Finding::code).collect()
 }
 
-/// What is found when the guest is changed so.
+/// The findings after this change to the guest.
 fn of_guest(change: impl FnOnce(&mut GuestFacts)) -> Vec<&'static str> {
     let mut guest = guest();
     change(&mut guest);
     codes(&judged(guest, &host(), &host()))
 }
 
-/// What is found of a guest when the other host is changed so.
+/// The findings after this change to the other host.
 fn of_other(guest: GuestFacts, change: impl FnOnce(&mut HostFacts)) -> Vec<&'static str> {
     let mut there = host();
     change(&mut there);
@@ -180,7 +180,7 @@ fn pv_guests_need_shadow_paging_here_and_should_have_it_there() {
 fn a_host_that_does_not_run_such_guests_is_found() {
     assert_eq!(of_other(guest(), |there| capacity(there).runs_hvm = false), ["kind_not_run"]);
     assert_eq!(of_other(guest(), |there| capacity(there).runs_pv = false), [""; 0]);
-    // Such a host tells no limit for them either.
+    // Such a host reports no limit for them either.
     let without_pv = |there: &mut HostFacts| {
         capacity(there).runs_pv = false;
         there.xen.as_mut().unwrap().pv_limit = Vec::new();
@@ -312,7 +312,7 @@ fn facts_that_cannot_be_do_no_harm() {
     assert_eq!(codes(&judged(huge, &host(), &absurd)), expected);
 }
 
-/// One of each.
+/// One of each finding.
 fn every_finding() -> Vec<Finding> {
     let host = || HostName::Other("b".into());
     let guest = || "web".to_owned();

@@ -1,4 +1,4 @@
-//! A node's end of the connection to the witness. When to connect again is the event loop's
+//! A node's end of the connection to the witness. The event loop decides when to connect again
 //! ([`Backoff`](understudy_link::Backoff)).
 
 use crate::connection::{Connection, ConnectionError, Dialing, Fill, Security};
@@ -10,26 +10,23 @@ use std::net::SocketAddr;
 use understudy_link::{Event, Identity, LinkFrame, Service, WitnessFrame, encode};
 use understudy_session::{NodeName, Span, Time, WitnessReply, WitnessRequest};
 
-/// What the witness has to say.
+/// What came from the witness.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum News {
-    /// The hello is done: requests are answered from here on.
+    /// The hello is done: requests will be answered.
     Up,
-    /// An answer.
     Reply {
-        /// Name of the guest.
         guest: String,
-        /// The answer.
         reply: WitnessReply,
     },
     /// The witness ended the connection.
     Ended,
 }
 
-/// A witness that was not heard for this long is asked whether it is there.
+/// A witness that has been silent for this long is pinged.
 const PING_AFTER: Span = Span::from_ms(500);
 
-/// A witness that was not heard for this long is taken for unreachable: hung, or cut off without a word.
+/// A witness that has been silent for this long counts as unreachable: it hangs, or the network is cut.
 const SILENCE_MAX: Span = Span::from_ms(2_000);
 
 /// A connection to the witness.
@@ -60,23 +57,23 @@ impl WitnessLink {
         Ok(Self { connection, heard_at: now, pinged: false })
     }
 
-    /// Holds who is there against what is trusted now; an error ends the connection.
+    /// Checks the peer against the certificates that are trusted now; an error ends the connection.
     pub fn check_trust(&self, security: &Security) -> Result<(), ConnectionError> {
         Ok(self.connection.check_trust(security)?)
     }
 
-    /// Whether requests may be asked.
+    /// Whether requests may be sent.
     pub fn is_up(&self) -> bool {
         self.connection.is_open()
     }
 
-    /// Asks about a guest. Only when [`is_up`](Self::is_up).
+    /// Sends a request about a guest. Only when [`is_up`](Self::is_up).
     pub fn ask(&mut self, guest: &str, request: WitnessRequest) -> Result<(), ConnectionError> {
         self.connection.push(encode(&WitnessFrame::Request { guest, request }.into())?)?;
         self.connection.flush()
     }
 
-    /// After an event: what the witness has to say, until there is nothing (`None`). An error ends the connection.
+    /// Call it after an event, until it returns `None`: what came from the witness. An error ends the connection.
     pub fn next_news(&mut self, now: Time) -> Result<Option<News>, ConnectionError> {
         self.connection.flush()?;
         loop {
@@ -113,7 +110,7 @@ impl WitnessLink {
         }
     }
 
-    /// Asks a silent witness whether it is there. An error: it does not answer, neither hello nor ping.
+    /// Pings a silent witness. An error means that it answers neither hello nor ping.
     pub fn tick(&mut self, now: Time) -> Result<(), ConnectionError> {
         self.connection.check_timeout(now)?;
         if !self.is_up() || now < self.next_timeout() {

@@ -1,11 +1,11 @@
-//! The witness's event loop: one thread, one poll, no allocation that a client decides.
+//! The witness's event loop: one thread, one poll, and no allocation whose size a client chooses.
 //!
 //! ```text
 //!   tokens   0 signal │ 1 listener │ 2.. metrics server │ CLIENTS_FIRST.. one for each connection
 //! ```
 //!
-//! A client that sends without reading is not read from until it does; one that says no hello is closed after
-//! a while; one that connects again replaces its former connection.
+//! A client that sends without reading replies is not read from until it does. A client that sends no hello is closed
+//! after a while. A client that connects again replaces its earlier connection.
 
 mod health;
 mod places;
@@ -34,10 +34,10 @@ use understudy_link::{Event, Identity, Lane, LinkError, LinkFrame, RefuseReason,
 use understudy_session::witness::{GUESTS_MAX, GUESTS_OF_ONE_MAX, Input, Output, Witness};
 use understudy_session::{NodeName, Time, WitnessRequest};
 
-/// A client with more than this to read is not read from.
+/// A client with more unread replies than this is not read from.
 const UNREAD_BYTES_MAX: usize = 64 << 10;
 
-/// Steps that one client gets before the others have their turn.
+/// How many steps one client gets before the others have their turn.
 const STEPS_MAX: usize = 64;
 
 const SIGNAL: Token = Token(0);
@@ -45,20 +45,20 @@ pub(super) const LISTENER: Token = Token(1);
 const METRICS_FIRST: usize = 2;
 const CLIENTS_FIRST: usize = METRICS_FIRST + SERVER_TOKENS;
 
-/// What a witness is told.
+/// A witness's settings.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where nodes connect to.
+    /// The address that nodes connect to.
     pub listen: SocketAddr,
-    /// Directory of the records.
+    /// The directory of the records.
     pub state: PathBuf,
-    /// Where to serve metrics.
+    /// The address to serve metrics at.
     pub metrics: Option<SocketAddr>,
-    /// What connections are allowed; `listen` passed it.
+    /// How connections are secured; `listen` was checked against it.
     pub transport: Transport,
 }
 
-/// Why a witness does not run.
+/// Why a witness cannot run.
 #[derive(thiserror::Error, Debug)]
 pub enum DaemonError {
     /// The directory cannot be used.
@@ -69,12 +69,7 @@ pub enum DaemonError {
     Credentials(#[from] CredentialsError),
     /// An address cannot be listened on.
     #[error("Cannot listen on {address}: {source}")]
-    Listen {
-        /// The address.
-        address: SocketAddr,
-        /// What the system said.
-        source: io::Error,
-    },
+    Listen { address: SocketAddr, source: io::Error },
     /// The event loop failed.
     #[error("The event loop failed: {0}")]
     Loop(#[from] io::Error),
@@ -84,7 +79,7 @@ pub(super) struct Client {
     pub(super) connection: Connection,
     /// After its hello.
     pub(super) node: Option<Identity>,
-    /// When anything came from it last.
+    /// When it last sent anything.
     pub(super) heard_at: Time,
 }
 
@@ -96,7 +91,7 @@ pub struct Daemon {
     metrics_server: Option<RequestServer<TcpListener>>,
     transport: Transport,
     pub(super) security: Security,
-    /// By a signal, or by somebody who joined by an invitation.
+    /// Set by a signal, or when a node has joined by an invitation.
     reload_wanted: bool,
     pub(super) this: Identity,
     began: Instant,
@@ -104,18 +99,18 @@ pub struct Daemon {
     pub(super) session: Witness,
     pub(super) ranks: Ranks,
     pub(super) clients: BTreeMap<usize, Client>,
-    /// Clients that had more to say when their turn ended.
+    /// Clients that may have more to read when their turn ended.
     unfinished: BTreeSet<usize>,
     pub(super) twins: Twins,
     pub(super) next_client: usize,
     pub(super) metrics: Metrics,
     pub(super) health: Health,
-    /// The disk cannot be trusted any more: nobody is told anything after this.
+    /// The disk cannot be trusted any more: no request is answered after this.
     pub(super) broken: Option<StoreError>,
 }
 
 impl Daemon {
-    /// Reads the records and listens. To be called before any thread is started: signals are blocked here.
+    /// Reads the records and listens. Call it before starting any thread, because it blocks signals.
     pub fn open(config: Config) -> Result<Self, DaemonError> {
         let signal = ShutdownSignal::install(Hangup::Reloads)?;
         let this = NodeName(WITNESS.into());
@@ -159,7 +154,7 @@ impl Daemon {
         Ok(daemon)
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     pub fn address(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }
@@ -274,7 +269,7 @@ impl Daemon {
         self.nodes().find(|(_, known)| *known == node).map(|(id, _)| id)
     }
 
-    /// When anything came last from the process that is connected as `node`.
+    /// When the process that is connected as `node` last sent anything.
     pub(super) fn heard_of(&self, node: &NodeName) -> Option<Time> {
         Some(self.clients[&self.client_of(node)?].heard_at)
     }
@@ -346,7 +341,7 @@ impl Daemon {
                 }
                 self.metrics.witness_answered(outcome_label(reply.outcome));
                 let Some(to) = self.clients.get_mut(&(client as usize)) else { return };
-                // The reply leaves, and an error shows, at the client's next step.
+                // The client's next step sends the reply, and shows an error if there is one.
                 let pushed = encode(&WitnessFrame::Reply { guest: &guest, reply }.into())
                     .map_err(ConnectionError::from)
                     .and_then(|frame| to.connection.push(frame));
@@ -377,8 +372,8 @@ impl Daemon {
         }
     }
 
-    /// Reads the certificates anew. Who is trusted no more loses its connection; if the files cannot be used, everything
-    /// stays as it is.
+    /// Reads the certificates again. A node that is no longer trusted loses its connection. If the files are unusable,
+    /// nothing changes.
     fn reload(&mut self) {
         match Security::open(&self.transport, &self.this.node) {
             Err(error) => return tracing::warn!(%error, "The certificates are used as they were"),
@@ -419,10 +414,10 @@ impl Daemon {
 }
 
 enum Step {
-    /// There may be more.
+    /// There may be more to read.
     Again,
-    /// An event will say when there is more.
+    /// An event will tell when there is more.
     Wait,
-    /// It is over.
+    /// The connection is over.
     Done,
 }

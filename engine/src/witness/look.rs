@@ -1,4 +1,5 @@
-//! One record read by a command, which has no event loop: connects, asks, waits, and goes. Of whatever serves as a witness.
+//! Reads one record for a command, which has no event loop: connects, asks, waits and disconnects. It works with any
+//! kind of witness.
 
 use super::client::{News, WitnessLink};
 use crate::config::{NAME_BYTES_MAX, WitnessConfig};
@@ -13,34 +14,34 @@ use understudy_link::Identity;
 use understudy_link::handshake::READER_PREFIX;
 use understudy_session::{NodeName, Record, RequestId, Time, WitnessRequest};
 
-/// Why a record is not known.
+/// Why a record could not be read.
 #[derive(thiserror::Error, Debug)]
 pub enum LookError {
-    /// Nobody answers there.
+    /// Nobody answers at the address.
     #[error("it cannot be reached ({0}); is it running, and is this its address?")]
     Unreachable(#[from] ConnectionError),
-    /// It hung up.
+    /// The witness closed the connection.
     #[error("it ended the connection; its log says why")]
     Ended,
-    /// It says nothing.
+    /// The witness does not answer in time.
     #[error("it does not answer within {} s; is it running?", .0.as_secs())]
     Silent(Duration),
-    /// This host's certificates.
+    /// This host's certificates are unusable.
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
-    /// etcd.
+    /// etcd failed.
     #[error(transparent)]
     Etcd(#[from] EtcdError),
-    /// This host.
+    /// Something on this host failed.
     #[error("this host cannot wait for it: {0}")]
     System(#[from] io::Error),
 }
 
-/// How long our own witness may take. It answers in milliseconds; etcd has its own limits.
+/// How long our own witness may take. It usually answers in milliseconds; etcd has its own limits.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 
-/// The witness's record of `guest`, `None` if it has none, as `node` is told it; by its certificate, where
-/// its witness is reached over TLS.
+/// Reads the witness's record of `guest` on behalf of `node`, whose certificate is used where the witness requires TLS.
+/// `None` if there is no record.
 pub fn read_record(
     witness: &WitnessConfig,
     node: &NodeName,
@@ -68,7 +69,7 @@ fn read_own(
 ) -> Result<Option<Record>, LookError> {
     let begun = Instant::now();
     let now = || Time(begun.elapsed().as_nanos() as u64);
-    // A name of its own: a node of this host may be connected.
+    // A name of its own, since this host's node may be connected as well.
     let mut name = format!("{READER_PREFIX}{}.{node}", std::process::id());
     name.truncate(NAME_BYTES_MAX);
     let this = Identity { node: NodeName(name), instance: 0 };

@@ -17,10 +17,10 @@ use xxhash_rust::xxh3::xxh3_64;
 
 const HEAD: &str = "understudy witness record 1";
 
-/// Most bytes of a file: three names and the words around them. A longer file is not read at all.
+/// The longest file: three names and the words around them. A longer file is not read at all.
 pub const FILE_BYTES_MAX: u64 = 1 << 10;
 
-/// Encodes a file's content.
+/// Encodes the content of a file.
 pub fn write(guest: &str, record: &Record) -> String {
     let Record { revision, generation, owner, copy } = record;
     let copy = match copy {
@@ -49,7 +49,7 @@ pub fn read(content: &str) -> Option<(String, Record)> {
         Some((_, holder)) => Copy::Fresh { holder: NodeName(name(holder)?) },
     };
     let record = Record { revision, generation, owner, copy };
-    // Head, words and checksum are compared by writing it again: there is one form only.
+    // Encoding the record again and comparing checks head, words and checksum at once: a record has only one form.
     (write(&guest, &record) == content).then_some((guest, record))
 }
 

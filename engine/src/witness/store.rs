@@ -29,7 +29,7 @@ use understudy_session::Record;
 /// Why the directory cannot be used.
 #[derive(thiserror::Error, Debug)]
 pub enum StoreError {
-    /// Another witness uses it.
+    /// Another witness uses the directory.
     #[error("{0} is in use by another witness; give each witness its own --state")]
     InUse(PathBuf),
     /// A record is damaged.
@@ -41,29 +41,17 @@ pub enum StoreError {
     Damaged(PathBuf),
     /// There is no record of this guest.
     #[error("{path} has no record of {guest}; `understudy witness show` lists them")]
-    Unknown {
-        /// The directory.
-        path: PathBuf,
-        /// The guest.
-        guest: String,
-    },
-    /// The system refused.
+    Unknown { path: PathBuf, guest: String },
+    /// An operation of the system failed.
     #[error("Cannot {attempt} {path}: {source}")]
-    Io {
-        /// The failed operation.
-        attempt: &'static str,
-        /// The path.
-        path: PathBuf,
-        /// The system's error.
-        source: io::Error,
-    },
+    Io { attempt: &'static str, path: PathBuf, source: io::Error },
 }
 
 /// The name of a flush in errors.
 const MAKE_STABLE: &str = "make stable";
 
 impl StoreError {
-    /// Whether it is unknown what the disk holds; not so after a write that a full disk refused.
+    /// Whether it is now unknown what the disk holds. A write that a full disk refused does not cause that.
     pub fn is_unreliable(&self) -> bool {
         let Self::Io { attempt, source, .. } = self else { return false };
         let is_full = matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
@@ -152,12 +140,12 @@ impl Store {
         Ok(records)
     }
 
-    /// Finds out whether a record could be written now, by writing as much.
+    /// Checks whether a record could be written now, by writing a file of that size.
     pub fn probe(&self) -> Result<(), StoreError> {
         self.check_place()?;
         let path = self.path.join("probe.new");
         let written = write_new(&path, &[b'.'; FILE_BYTES_MAX as usize]);
-        // After an error there may be none.
+        // After an error there may be no such file.
         let removed = fs::remove_file(&path).map_err(failed("remove", &path));
         written.and(removed)
     }
@@ -203,10 +191,10 @@ impl Store {
     }
 }
 
-/// Opening must not follow a link, because somebody else's file would be written to.
+/// Opening must not follow a link, or it would write to somebody else's file.
 const NOT_THROUGH_A_LINK: i32 = OFlag::O_NOFOLLOW.bits();
 
-/// Writes a file of ours, replacing what a failed write may have left.
+/// Writes one of our files, replacing what a failed write may have left.
 fn write_new(path: &Path, content: &[u8]) -> Result<(), StoreError> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed("remove", path)(error)),

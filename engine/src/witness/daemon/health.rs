@@ -7,10 +7,10 @@ use super::Daemon;
 use crate::witness::StoreError;
 use understudy_session::{Span, Time};
 
-/// How often it is probed whether records can be written.
+/// How often to probe whether records can be written.
 const PROBE_EVERY: Span = Span::from_ms(10_000);
 
-/// What is known of the disk.
+/// What is known about the disk.
 #[derive(Debug)]
 pub(in crate::witness) struct Health {
     is_good: bool,
@@ -18,19 +18,19 @@ pub(in crate::witness) struct Health {
 }
 
 impl Health {
-    /// Good until found otherwise; probed at once.
+    /// Assumed good until a probe fails; the first probe is due at once.
     pub(in crate::witness) fn new() -> Self {
         Self { is_good: true, probe_at: Time(0) }
     }
 
-    /// The time of the next probe.
+    /// When the next probe is due.
     pub(in crate::witness) fn probe_at(&self) -> Time {
         self.probe_at
     }
 }
 
 impl Daemon {
-    /// Probes the disk, so that a full disk is found in time and not at the takeover.
+    /// Probes the disk, so that a full disk is noticed before a takeover needs it.
     pub(in crate::witness) fn probe(&mut self) {
         if self.health.probe_at <= self.now() {
             let found = self.store.probe();

@@ -1,15 +1,15 @@
-//! Who is let in, and who may stay connected where there is not room for all.
+//! Which connections are accepted, and which stay when there is no room for all.
 //!
 //! ```text
 //!   256 connections │ 64 have not said hello: one more sends the oldest away
 //!                   │ 192 are nodes:          one more sends away whom records name last, or not at all
 //! ```
 //!
-//! On a plain port, whoever connects may call itself anything, so the names of a stranger can be many. A node that records name keeps its
-//! place, or has it back, before one that they name since later: those that were here first are the least likely to be
-//! made up.
+//! On a plain port anybody may claim any name, so a stranger can use many. A node named by older records takes
+//! precedence over one named only by newer records: the oldest names are the least likely to be made up.
 //!
-//! Not here: authentication. On a plain port a stranger may still say a known node's name (see [`twins`](super::twins)).
+//! Not here: authentication. On a plain port a stranger may still claim a known node's name (see
+//! [`twins`](super::twins)).
 
 use super::{Client, Daemon, LISTENER};
 use crate::config::check_name;
@@ -20,19 +20,19 @@ use std::collections::BTreeMap;
 use understudy_link::{Hello, Identity, RefuseReason, Service};
 use understudy_session::NodeName;
 
-/// Connections at a time that have not said hello. One more sends one of them away: nodes keep room.
+/// The most connections without a hello. One more closes one of them, so that nodes keep room.
 pub(in crate::witness) const STRANGERS_MAX: usize = 64;
 
-/// Connections that are taken in one turn of the loop: so few that each has its turn before it could be sent away for others.
+/// Connections accepted in one iteration of the loop: so few that each is read from before others could push it out.
 const ACCEPTS_MAX: usize = STRANGERS_MAX / 4;
 
-/// Connections of nodes at a time, at most.
+/// The most connections of nodes.
 pub(in crate::witness) const NODES_MAX: usize = 192;
 
 /// The rank of a node that no record names.
 const UNKNOWN: u64 = u64::MAX;
 
-/// Since when records name each node. Made anew when it is needed and a record has changed.
+/// When records first named each node. Computed again when needed after a record has changed.
 #[derive(Default, Debug)]
 pub(in crate::witness) struct Ranks(Option<BTreeMap<NodeName, u64>>);
 
@@ -43,8 +43,8 @@ impl Ranks {
     }
 }
 
-/// Who has to go for a newcomer: of those that are known since later than it, or not at all, the one that is known for
-/// the shortest time, and of several the one that was connected first. `connected` is in the order of connecting.
+/// The connection that is closed for a newcomer: among nodes that records named later than it, or never, the one named
+/// last; among equals, the one connected first. `connected` is in the order of connecting.
 fn who_goes<'a>(
     ranks: &BTreeMap<NodeName, u64>,
     connected: impl Iterator<Item = (usize, &'a NodeName)>,
@@ -58,7 +58,7 @@ fn who_goes<'a>(
 }
 
 impl Daemon {
-    /// Takes connections.
+    /// Accepts connections.
     pub(in crate::witness) fn let_in(&mut self) {
         // An error ends this round: the next connection is an event of its own.
         for _ in 0..ACCEPTS_MAX {
@@ -86,11 +86,12 @@ impl Daemon {
             self.next_client += 1;
             self.clients.insert(token, Client { connection, node: None, heard_at: self.now() });
         }
-        // There may be more, and no new event would say so.
+        // There may be more, and no new event would tell.
         let _ = self.poll.registry().reregister(&mut self.listener, LISTENER, Interest::READABLE);
     }
 
-    /// Who says hello at once is long known when its turn comes. `false` if there is none.
+    /// Closes the oldest connection without a hello; one that sends its hello at once is not among them. `false` if
+    /// there is none.
     fn send_a_stranger_away(&mut self) -> bool {
         let strangers = self.clients.iter().filter(|(_, client)| client.node.is_none());
         let one = which_stranger_goes(strangers.map(|(id, client)| client.connection.as_stranger(*id)));
@@ -112,7 +113,7 @@ impl Daemon {
         self.agree(id, hello.from)
     }
 
-    /// Agrees to a node's hello. Its former connection, if there is one, ends.
+    /// Agrees to a node's hello. Its earlier connection, if any, ends.
     pub(in crate::witness) fn agree(&mut self, id: usize, from: Identity) -> Result<(), ConnectionError> {
         if let Some(former) = self.client_of(&from.node) {
             tracing::info!(node = %from.node, "Node connects again");
@@ -133,7 +134,7 @@ impl Daemon {
         Ok(())
     }
 
-    /// Makes room for a node that has said hello; `false` if all that are connected come before it.
+    /// Makes room for a node that has said hello; `false` if all connected nodes take precedence over it.
     fn make_room(&mut self, newcomer: &NodeName) -> bool {
         if self.nodes().count() < NODES_MAX {
             return true;

@@ -1,11 +1,11 @@
-//! Two processes with one node name: the second would act for guests in the name of the first.
+//! Two processes with the same node name: the second would act for guests in the name of the first.
 //!
 //! ```text
 //!   hello of another process of that name ─► waits ─┬─ the first sends anything ─► refused
 //!                                                   └─ 1 s of silence ───────────► takes its place: it was restarted
 //! ```
 //!
-//! A node asks a silent witness for a sign of life after half a second, so a living first process is heard in time.
+//! A node asks a silent witness for a sign of life after half a second, so a first process that lives is heard in time.
 
 use super::Daemon;
 use crate::connection::ConnectionError;
@@ -15,19 +15,18 @@ use understudy_session::{NodeName, Span, Time};
 /// How long to wait for the first process.
 const TWIN_WAIT: Span = Span::from_ms(1_000);
 
-/// How often the second process of a name is logged at most, because it comes again and again.
+/// The least time between two log lines about a second process, because it connects again and again.
 const LOG_EVERY: Span = Span::from_ms(60_000);
 
-/// A process that waits until the first process of its name is known to live or not.
+/// A process that waits until it is known whether the first process of its name lives.
 #[derive(Debug)]
 pub(in crate::witness) struct Contender {
-    /// Its connection.
     client: usize,
     hello: Hello,
     since: Time,
 }
 
-/// All processes that wait.
+/// All waiting processes.
 #[derive(Default, Debug)]
 pub(in crate::witness) struct Twins {
     waiting: Vec<Contender>,
@@ -57,7 +56,7 @@ impl Twins {
 }
 
 impl Daemon {
-    /// Decides about those that wait, as far as possible.
+    /// Decides about waiting processes, as far as possible.
     pub(in crate::witness) fn decide_twins(&mut self) {
         let now = self.now();
         for contender in std::mem::take(&mut self.twins.waiting) {
