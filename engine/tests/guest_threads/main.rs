@@ -464,3 +464,21 @@ fn epochs_that_a_lost_link_swallowed_come_again_with_the_resync() {
     rig.acked(after);
     rig.assert_same();
 }
+
+/// They are made anew after a panic, and do not know what the guest wrote since the copy's epoch.
+#[test]
+fn new_threads_build_on_no_copy_before_a_full_sync() {
+    let mut rig = Rig::new();
+    for capture in [Capture::Resync { base: Epoch(0) }, Capture::Delta] {
+        let refused = rig.order(capture, false);
+        rig.await_report(|report| match report {
+            Report::CaptureFailed { epoch, guest_gone: false, needs_seed: true, .. } => {
+                (*epoch == refused).then_some(())
+            }
+            _ => None,
+        });
+    }
+    let seed = rig.order(Capture::Seed, false);
+    rig.acked(seed);
+    rig.assert_same();
+}

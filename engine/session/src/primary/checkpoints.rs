@@ -125,7 +125,7 @@ impl Primary {
             }
             _ => false,
         };
-        wanted && self.can_capture && self.peer() == Some(Peer::Following)
+        wanted && self.can_capture && self.flow.has_account() && self.peer() == Some(Peer::Following)
     }
 
     /// When to give the copy up, however often the link comes and goes. Without a witness a person does that.

@@ -39,6 +39,8 @@ pub(super) struct Flow {
     acked: Option<Epoch>,
     in_flight: VecDeque<Flight>,
     capturing: Option<Capturing>,
+    /// Whether what makes captures still knows every page written since the acked epoch. New threads do not, until a full sync.
+    has_account: bool,
     /// The first epoch of the last full sync or resync. Epochs sent before it are lost or void.
     begins: Epoch,
     /// The next capture has to build on this epoch instead of on the capture before it.
@@ -67,6 +69,7 @@ impl Flow {
             acked: None,
             in_flight: VecDeque::new(),
             capturing: None,
+            has_account: false,
             begins: next_epoch,
             resync: None,
             encoding: None,
@@ -167,8 +170,9 @@ impl Flow {
         self.is_failing
     }
 
-    /// The outstanding capture will not be answered.
+    /// The outstanding capture will not be answered, and nobody knows any more what the guest wrote since the acked epoch.
     pub(super) fn lose_capture(&mut self) {
+        self.has_account = false;
         if let Some(Capturing { capture: Capture::Resync { base }, .. }) = self.capturing.take() {
             self.resync.get_or_insert(base);
         }
@@ -177,6 +181,7 @@ impl Flow {
     /// Numbers a capture of the whole guest.
     pub(super) fn begin_seed(&mut self) -> Epoch {
         self.forget();
+        self.has_account = true;
         self.begins = self.next_epoch;
         self.begin(Capture::Seed, false)
     }
@@ -260,7 +265,13 @@ impl Flow {
 
     /// Whether a checkpoint can be made for a copy that stands at `epoch`.
     pub(super) fn can_build_on(&self, epoch: Epoch) -> bool {
-        self.acked == Some(epoch) || self.in_flight.iter().any(|flight| flight.epoch == epoch)
+        let is_known = self.acked == Some(epoch) || self.in_flight.iter().any(|flight| flight.epoch == epoch);
+        is_known && self.has_account
+    }
+
+    /// Whether a checkpoint can say what changed. Otherwise only a full sync is right.
+    pub(super) fn has_account(&self) -> bool {
+        self.has_account
     }
 
     /// From here on checkpoints are for a copy that stands at `base`.

@@ -210,6 +210,23 @@ fn what_captures_breaks_while_the_copy_is_fresh_and_the_guest_runs_on_unprotecte
     assert_eq!(story.session.state(), State::Protected);
 }
 
+/// New threads do not know what the guest wrote since the copy's epoch, whatever the copy is given up for.
+#[test]
+fn no_checkpoint_builds_on_the_copy_after_what_captures_broke_also_if_a_person_wishes_no_protection() {
+    let mut story = Story::protected();
+    let acked = story.session.flow.acked().expect("an ack");
+    story.hear(Input::LinkDown);
+    story.hear(Input::WitnessDown);
+    story.hear(Input::CaptureBroke);
+    story.hear(Input::CaptureMended);
+    story.hear(Input::Operator(Wish::Unprotect));
+    story.wanted.clear();
+    story.connect(Standing::Complete { generation: G, epoch: acked });
+    story.wait(10_000);
+    let captures = |output: &Output| matches!(output, Output::Capture { .. });
+    assert!(!story.wanted.iter().any(captures), "{:?}", story.wanted);
+}
+
 #[test]
 fn what_captures_breaks_with_the_witness_away_and_the_guest_is_paused_kept_and_silent() {
     let mut story = Story::protected();

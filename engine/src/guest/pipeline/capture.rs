@@ -215,6 +215,8 @@ impl Capturer {
                 let base = self.last.ok_or(Failure::NoBase)?;
                 self.pieces.begin(Job::begin(order, EpochKind::Delta, Some(base)));
             }
+            // New threads for a guest that has a copy elsewhere do not know what it wrote since that copy.
+            Capture::Resync { .. } if !self.unacked.has_begun() => return Err(Failure::NoBase),
             Capture::Resync { base } => {
                 self.unacked.rewind_to(base);
                 self.last = Some(base);

@@ -19,6 +19,7 @@ pub(in crate::guest) struct UnackedDirty {
     pending: DirtyBitmap,
     unacked: VecDeque<(Epoch, DirtyBitmap)>,
     spare: Vec<DirtyBitmap>,
+    has_begun: bool,
 }
 
 impl UnackedDirty {
@@ -29,7 +30,14 @@ impl UnackedDirty {
             pending: DirtyBitmap::try_new(page_count)?,
             unacked: VecDeque::with_capacity(in_flight + 1),
             spare: spare.collect::<Result<_, _>>()?,
+            has_begun: false,
         })
+    }
+
+    /// Whether a full sync has begun with this account. Before that it knows of nothing that the guest wrote, and no
+    /// checkpoint may build on what the peer holds.
+    pub(in crate::guest) fn has_begun(&self) -> bool {
+        self.has_begun
     }
 
     /// The same for a guest whose number of pfns has changed: all of them are pending.
@@ -78,6 +86,7 @@ impl UnackedDirty {
     pub(in crate::guest) fn everything(&mut self) {
         self.forget_through(Epoch(u64::MAX));
         self.pending.set_all();
+        self.has_begun = true;
     }
 }
 
@@ -137,7 +146,9 @@ mod tests {
         let mut account = UnackedDirty::new(70, 1).unwrap();
         account.pending_mut().set(Pfn(3));
         account.staged(Epoch(0));
+        assert!(!account.has_begun());
         account.everything();
+        assert!(account.has_begun());
         assert_eq!(account.pending().count(), 70);
         account.staged(Epoch(1));
         account.rewind_to(Epoch(1));
