@@ -41,12 +41,13 @@ impl Guests {
         cx: &mut dyn Context,
     ) {
         let key = (name.clone(), peer);
-        let (refusal, look_at, wait) = (None, cx.now(), LOOK_FIRST);
-        let offer = PeerOffer { generation, description, is_over: false, refusal, look_at, wait };
-        let earlier = self.offers.insert(key.clone(), offer);
-        if let (Some(earlier), Some(offer)) = (earlier, self.offers.get_mut(&key)) {
-            offer.wait = earlier.wait;
-        }
+        // A refusal may still be on its way to the peer when it offers again. Whoever reads it last believes it, so an offer
+        // that is taken after one is answered by `HoldReady`.
+        let earlier = self.offers.remove(&key);
+        let (refusal, wait) = earlier.map_or((None, LOOK_FIRST), |earlier| (earlier.refusal, earlier.wait));
+        let (is_over, is_refusal_told, look_at) = (false, false, cx.now());
+        let offer = PeerOffer { generation, description, is_over, refusal, is_refusal_told, look_at, wait };
+        self.offers.insert(key.clone(), offer);
         self.consider(&key, cx);
     }
 
@@ -145,13 +146,17 @@ impl Guests {
         let Some(offer) = self.offers.get_mut(key) else { return };
         offer.look_at = cx.now() + offer.wait;
         offer.wait = Span((2 * offer.wait.0).min(LOOK_LONGEST.0));
-        if offer.refusal.as_ref() != Some(&refusal) {
+        let is_news = offer.refusal.as_ref() != Some(&refusal);
+        if is_news {
             let (reason, why) = (refusal.reason.label(), &refusal.detail);
             tracing::warn!(guest = %name, %peer, reason, why, "A peer's guest is not held here");
             offer.refusal = Some(refusal.clone());
-            if let Some(guest) = cx.number_of(peer, name) {
-                cx.send(peer, &GuestFrame::HoldDeclined(refusal).of(guest));
-            }
+        }
+        if (is_news || !offer.is_refusal_told)
+            && let Some(guest) = cx.number_of(peer, name)
+        {
+            cx.send(peer, &GuestFrame::HoldDeclined(refusal).of(guest));
+            offer.is_refusal_told = true;
         }
     }
 

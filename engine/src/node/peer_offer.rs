@@ -16,7 +16,10 @@ pub(super) struct PeerOffer {
     pub(super) description: Description,
     /// Its primary has said that the guest is over, and nothing after that.
     pub(super) is_over: bool,
+    /// Why nothing of it is held here; of the offer before this one until this one is considered.
     pub(super) refusal: Option<HoldRefusal>,
+    /// The peer has been told so since it made this offer.
+    pub(super) is_refusal_told: bool,
     pub(super) look_at: Time,
     pub(super) wait: Span,
 }

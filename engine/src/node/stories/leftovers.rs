@@ -69,6 +69,28 @@ fn what_a_dead_engine_left_makes_way_also_if_its_peer_was_told_that_no_copy_can_
     assert_eq!(story.outside.said.last(), Some(&Said::Ready));
 }
 
+/// The peer offered again before it read that no copy can be held any more, and reads that last.
+#[test]
+fn an_offer_that_crosses_a_refusal_is_answered_by_ready() {
+    let mut story = with_a_newer_primary();
+    story.report(1, Report::Panicked { worker: "receive", message: "as the story says".into() });
+    let told = |story: &Story| {
+        story
+            .outside
+            .said
+            .iter()
+            .filter(|said| matches!(said, Said::Declined(_) | Said::Ready))
+            .cloned()
+            .collect()
+    };
+    assert_eq!(told(&story), [Said::Declined(HoldReason::Internal)], "not before it looks again");
+    story.outside.said.clear();
+    story.offer(Generation(2));
+    assert_eq!(story.secondary(), Some(secondary::State::Empty));
+    let told: Vec<Said> = told(&story);
+    assert_eq!(told, [Said::Ready]);
+}
+
 /// The peer's guest is over, by its own word: it is no rival of what is left here.
 #[test]
 fn what_a_dead_engine_left_does_not_make_way_for_an_offer_whose_guest_has_ended() {
