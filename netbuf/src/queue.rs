@@ -241,6 +241,11 @@ impl EpochQueue {
         self.held.next_id()
     }
 
+    /// Whether everything may leave.
+    pub fn is_passing(&self) -> bool {
+        self.mode == Mode::Passing
+    }
+
     /// Releases everything, now and from here on: the witness has recorded that the guest is unprotected.
     pub fn pass(&mut self) {
         if self.mode == Mode::Fenced {

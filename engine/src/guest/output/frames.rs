@@ -82,7 +82,10 @@ impl Participant for Frames {
 
 impl Hold for Frames {
     fn breach(&self) {
-        self.breached.store(true, Ordering::Release);
+        // What goes another way while everything may leave is no leak; the next cut holds from a clean start.
+        if !self.queue.lock().is_passing() {
+            self.breached.store(true, Ordering::Release);
+        }
         self.waker.wake();
     }
 
@@ -158,5 +161,24 @@ impl Compared for Frames {
 
     fn add(&self, frame: Vec<u8>) {
         self.queue.lock().add_leaving(frame);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of an unprotected guest nothing can leak, and its next full sync holds from its cut on.
+    #[test]
+    fn what_goes_another_way_while_everything_may_leave_fails_no_cut() {
+        let frames = Frames::holding(Epoch(1), Limits::default(), LoopWaker::silent());
+        frames.breach();
+        assert!(frames.leaks() && frames.cut(Epoch(1)).is_err());
+        frames.pass();
+        frames.breach();
+        assert!(!frames.leaks());
+        frames.cut(Epoch(2)).unwrap();
+        frames.breach();
+        assert!(frames.cut(Epoch(3)).is_err());
     }
 }
