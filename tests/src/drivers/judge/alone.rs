@@ -22,6 +22,11 @@ pub(super) struct Alone {
     move_wished: bool,
     /// A person has said since then that this host may.
     allowed: [bool; 2],
+    /// Where the generation begun last runs.
+    begun_on: Option<HostId>,
+    /// Generations that a person let go where they run, and that have had no copy since. A person who then also takes over on
+    /// the other host has two guests; neither host can hear of it in time.
+    let_go: BTreeSet<Generation>,
 }
 
 impl Alone {
@@ -30,9 +35,12 @@ impl Alone {
             Fact::AckSent { generation, epoch, .. } => {
                 let newest = self.acked.entry(*generation).or_default();
                 *newest = (*newest).max(*epoch);
+                self.let_go.remove(generation);
             }
             Fact::Followed { generation } => self.followed |= *generation == self.begun,
-            Fact::Began { generation, .. } | Fact::Adopted { generation, .. } => self.begins(*generation),
+            Fact::Began { host, generation } | Fact::Adopted { host, generation } => {
+                self.begins(*host, *generation);
+            }
             Fact::MoveWished => self.move_wished = true,
             Fact::Activated { host, .. } if !self.move_wished && !self.allowed[*host] => {
                 return Err((Invariant::Alone, format!("host {host} took over, and no person wished it")));
@@ -41,7 +49,7 @@ impl Alone {
                 if !self.followed {
                     self.unaware.insert(self.begun);
                 }
-                self.begins(*generation);
+                self.begins(*host, *generation);
                 self.move_wished = false;
                 self.activated = Some(*host);
                 self.allowed = [false; 2];
@@ -50,12 +58,18 @@ impl Alone {
             Fact::Crashed { host, took_guest: true } if self.activated == Some(*host) => {
                 self.activated = None
             }
-            Fact::Person { host, .. } => self.allowed[*host] = true,
+            Fact::Person { host, moves } => {
+                self.allowed[*host] = true;
+                if !moves && self.begun_on == Some(*host) {
+                    self.let_go.insert(self.begun);
+                }
+            }
             Fact::Left(frame) => {
                 let acked = self.acked.get(&frame.generation).is_some_and(|newest| frame.epoch <= *newest);
                 let other = self.activated.is_some_and(|host| host != frame.host);
                 let knows = !self.unaware.contains(&frame.generation);
-                if other && knows && !acked && !self.allowed[frame.host] {
+                let is_let_go = self.let_go.contains(&frame.generation);
+                if other && knows && !acked && !is_let_go && !self.allowed[frame.host] {
                     return Err((Invariant::Alone, format!("{frame:?} left; the other host was activated")));
                 }
             }
@@ -64,7 +78,7 @@ impl Alone {
         Ok(())
     }
 
-    fn begins(&mut self, generation: Generation) {
-        (self.begun, self.followed) = (generation, false);
+    fn begins(&mut self, host: HostId, generation: Generation) {
+        (self.begun, self.begun_on, self.followed) = (generation, Some(host), false);
     }
 }
