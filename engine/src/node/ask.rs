@@ -1,4 +1,4 @@
-//! What is asked of the guests from outside: an operator's wishes, how they stand, what they cost.
+//! Requests about guests from outside: an operator's orders, their status, their costs.
 
 use super::context::Context;
 use super::guests::Guests;
@@ -11,7 +11,7 @@ use understudy_checkpoint::domain::Description;
 use understudy_session::{Mode, Time};
 
 impl Guests {
-    /// Begins what an operator wishes; the error says why not.
+    /// Begins what an operator requests; the error says why not.
     pub fn wish(&mut self, name: &str, wish: Wish, cx: &mut dyn Context) -> Result<(), String> {
         let has_witness = self.config.witness.is_some();
         match self.guests.get_mut(name) {
@@ -36,18 +36,18 @@ impl Guests {
         self.guests.get_mut(name).map_or(Ok(()), |guest| guest.set_mode(mode, cx))
     }
 
-    /// Whether the changes of a guest are found in this way.
+    /// Whether a guest's changes are found in this way.
     pub(super) fn finds_changes(&self, name: &str, how: FindChanges) -> bool {
         self.guests.get(name).is_some_and(|guest| guest.finds_changes(how))
     }
 
-    /// How each guest stands.
+    /// The status of each guest.
     pub(super) fn status(&mut self, now: Time) -> Vec<GuestStatus> {
         let has_witness = self.config.witness.is_some();
         self.guests.values_mut().map(|guest| guest.status(now, has_witness)).collect()
     }
 
-    /// Brings counters that are read, not counted, into the metrics.
+    /// Copies counters that are kept elsewhere into the metrics.
     pub(super) fn measure(&mut self) {
         self.guests.values_mut().for_each(|guest| guest.measure());
     }
@@ -57,12 +57,12 @@ impl Guests {
         self.guests.get(name)?.replay_stats()
     }
 
-    /// Asks for a copy of what is committed here of a guest; `false` if it is not held here.
+    /// Requests a copy of a guest's committed image; `false` if it is not held here.
     pub(super) fn copy(&self, name: &str, to: Sender<Option<Committed>>) -> bool {
         self.guests.get(name).is_some_and(|guest| guest.copy(to))
     }
 
-    /// What a guest is whose image is held here.
+    /// The description of a guest whose image is held here.
     pub(super) fn held_description(&self, name: &str) -> Option<&Description> {
         Some(self.guests.get(name)?.held()?.description)
     }

@@ -1,11 +1,12 @@
-//! How guests come to a node: one that runs here is taken in, one that runs elsewhere is held, one that was held runs here.
+//! How guests come to a node: a guest that runs here is protected, one that runs elsewhere is held, and one that was
+//! held is run after a takeover.
 //!
 //! ```text
 //!   added, found ─► begin ─► Primary
 //!   offered      ─► hold  ─► Secondary ── RunningGuest ─► begin ─► Primary
 //! ```
 //!
-//! Not here: whether a peer's offer is taken ([`offers`](super::offers)), and what becomes of guests afterwards.
+//! Not here: whether a peer's offer is accepted ([`offers`](super::offers)), and what happens to guests afterwards.
 
 use super::context::Context;
 use super::driver::MadeWay;
@@ -26,7 +27,7 @@ use understudy_session::primary::{self, Origin, Primary};
 use understudy_session::secondary::{self, Secondary};
 
 impl Guests {
-    /// Takes in a guest that runs here, to be protected.
+    /// Adds a guest that runs here, to be protected.
     pub fn add(&mut self, beginning: NewPrimary, cx: &mut dyn Context) -> Result<(), AddError> {
         if self.guests.contains_key(&beginning.name) {
             return Err(AddError::Exists(beginning.name.to_string()));
@@ -36,10 +37,10 @@ impl Guests {
         Ok(())
     }
 
-    /// Takes in a Xen guest that was found running. One of this name that has ended here makes way.
+    /// Adds a Xen guest that was found running. A guest of this name that has ended here makes way.
     pub fn found(&mut self, guest: XenGuestConfig, found: RunningGuest, cx: &mut dyn Context) {
         let XenGuestConfig { name, peer, mode, pacing, find_changes: _ } = guest;
-        // A guest that no engine ran before is nobody else's: if it is not taken in, it keeps its network.
+        // A guest that no engine ran before belongs to nobody else: if it is not added, it keeps its network.
         let loose = found.past.is_none().then(|| found.output.clone());
         let let_go = |output: Option<HeldOutput>| output.into_iter().for_each(HeldOutput::let_go_soon);
         let offered = self.offered_in(&name);
@@ -47,7 +48,7 @@ impl Guests {
             None => Some(MadeWay { is_wished: true, rival: offered }),
             Some(here) => here.make_way(found.past, offered),
         };
-        // It is run or held here meanwhile.
+        // A guest of this name is run or held here.
         let Some(MadeWay { is_wished, rival }) = made_way else { return let_go(loose) };
         let name: GuestName = name.into();
         self.guests.remove(&name);
@@ -84,7 +85,7 @@ impl Guests {
             compared_bytes,
         } = beginning;
         let description = source.0.describe()?;
-        // A guest that an engine ran before goes on whatever its size: it says why it is not protected.
+        // A guest that an engine ran before is added whatever its size: its status says why it is not protected.
         let is_new = matches!(origin, Origin::Started);
         if is_new {
             check_size(&name, &description)?;
@@ -104,7 +105,7 @@ impl Guests {
             self.workers.protect(source.0, description.page_count, config, participants.clone(), &reporter);
         let (protector, broken) = match started.map_err(AddError::from) {
             Ok(protector) => (Some(protector), None),
-            // Nor does it end for want of threads: they are made once they can be.
+            // It is added even if its threads cannot be started: they are started once that is possible.
             Err(error) if !is_new && machine.is_some() => (None, Some(error.to_string())),
             Err(error) => return Err(error),
         };
@@ -159,7 +160,7 @@ impl Guests {
         Ok(guest)
     }
 
-    /// Holds a guest that `peer` says it runs.
+    /// Holds a copy of a guest that `peer` offers.
     pub(super) fn hold(
         &mut self,
         name: &GuestName,
@@ -206,7 +207,7 @@ impl Guests {
         Ok(())
     }
 
-    /// A guest goes on in another role: the driver of before is over.
+    /// A guest goes on in another role: the earlier driver is over.
     pub(super) fn succeed(&mut self, name: &GuestName, successor: NewPrimary, cx: &mut dyn Context) {
         self.guests.remove(name);
         let machine = successor.machine.clone();
@@ -220,7 +221,7 @@ impl Guests {
     }
 }
 
-/// What is cut in each pause: what the guest sends, and what it has heard.
+/// What is cut in each pause: the guest's output, and its input.
 fn participants_of(output: &HeldOutput, heard: Option<Arc<Heard>>) -> Participants {
     let heard = heard.map(|heard| heard as Arc<dyn Participant>);
     Participants::new(std::iter::once(output.participant()).chain(heard).collect())

@@ -44,7 +44,7 @@ impl Clock {
         self.start_ns
     }
 
-    /// Wakes the loop at `at`. One that is due wakes it at once.
+    /// Wakes the loop at `at`; at once if that time has passed.
     pub(super) fn wake_at(&mut self, at: Option<Time>) -> io::Result<()> {
         let Some(at) = at.filter(|at| self.armed.is_none_or(|armed| *at < armed)) else {
             return Ok(());

@@ -1,5 +1,5 @@
-//! What a guest reaches in one turn of the loop: the links, the witness, the time. The node has sockets and a clock for
-//! that, the simulator has models of them.
+//! What a guest's driver can use in one iteration of the loop: the links, the witness, the time. The node implements it
+//! with sockets and a clock, the simulator with models of them.
 
 use super::epoch_sender::SendQueue;
 use super::inbound::GuestName;
@@ -8,25 +8,25 @@ use understudy_checkpoint::domain::Description;
 use understudy_link::{Frame, GuestId};
 use understudy_session::{NodeName, Time, WitnessRequest};
 
-/// What became of a link on which one guest was silent.
+/// What happened to a link on which one guest was silent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Silence {
-    /// Nobody else spoke on it: it is closed.
+    /// It was closed, since nobody else spoke on it.
     Closed,
-    /// The peer spoke on it, for another guest or for itself: the link stays.
+    /// It stays, since the peer spoke on it for another guest or for itself.
     Kept,
 }
 
-/// What guests reach beyond their own threads.
+/// What drivers can use beyond their own threads.
 pub trait Context {
-    /// The time of this turn.
+    /// The time of this iteration.
     fn now(&self) -> Time;
     /// A point in time on `CLOCK_MONOTONIC`, in nanoseconds: comparable between processes of a host.
     fn monotonic_ns(&self, time: Time) -> u64;
     /// Whether the link to `peer` is up.
     fn is_link_up(&self, peer: &NodeName) -> bool;
-    /// Gives a guest its number on the link to `peer`, and a queue for its epochs; `None` without a link. The guest is
-    /// run in `generation` (0: not yet), and was found to fit.
+    /// Gives a guest its number on the link to `peer`, and a queue for its epochs; `None` without a link. The guest
+    /// runs in `generation` (0: not yet), and was checked to fit the link.
     fn offer(
         &mut self,
         peer: &NodeName,
@@ -38,19 +38,19 @@ pub trait Context {
     fn number_of(&self, peer: &NodeName, guest: &GuestName) -> Option<GuestId>;
     /// Sends a frame to `peer`. Without a link it goes nowhere.
     fn send(&mut self, peer: &NodeName, frame: &Frame<'_>);
-    /// Ends the link to `peer`; the guests hear of it later in this turn.
+    /// Ends the link to `peer`; the guests are told later in this iteration.
     fn close_link(&mut self, peer: &NodeName, why: &str);
-    /// One guest's session has heard nothing for too long: the link to `peer` ends unless others speak on it.
+    /// The peer was silent for too long for one guest's session: the link ends, unless the peer speaks for others.
     fn end_silent_link(&mut self, peer: &NodeName) -> Silence;
-    /// Takes in nothing more from peers without windows of which `is_full` says that a guest of theirs has enough to do.
+    /// Stops reading from peers without windows for which `is_full` says that one of their guests here has enough to
+    /// do.
     fn hold_back(&mut self, is_full: &dyn Fn(&NodeName) -> bool);
     /// Whether bytes from `peer` wait because one of its guests here has enough to do.
     fn is_held_back(&self, peer: &NodeName) -> bool;
     /// Whether the witness can be asked.
     fn is_witness_up(&self) -> bool;
-    /// Asks the witness; without a connection the question goes nowhere, and the session repeats it.
+    /// Asks the witness. Without a connection the request is dropped, and the session repeats it.
     fn ask_witness(&mut self, guest: &str, request: WitnessRequest);
-    /// A guest's session has panicked with these words, and is told nothing more. Where that is what is looked for, the run
-    /// ends here.
+    /// A guest's session has panicked with this message, and gets no more inputs. A simulator ends the run here.
     fn session_failed(&mut self, _guest: &str, _why: &str) {}
 }

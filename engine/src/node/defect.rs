@@ -1,8 +1,8 @@
-//! A session that panics: what it believes of itself does not hold, or it has another defect. Its guest alone is concerned.
+//! Contains the panic of a session: an invariant does not hold, or it has another defect. Only its guest is affected.
 //!
-//! A panic that went through the loop would end the node: every guest of this host would stand still, or lose its
-//! protection, for the defect of one (`docs/DESIGN.md#s1`). So it is caught where a session is called. What the session
-//! still had to say is not performed, it is told nothing more, and a person decides:
+//! A panic that went through the loop would end the node, and every guest of this host would be paused or lose its
+//! protection for one defect (`docs/DESIGN.md#s1`). So it is caught where a session is called. The session's remaining
+//! outputs are not performed, it gets no more inputs, and a person decides:
 //!
 //! ```text
 //!   runs here    unprotected for sure: it runs on. Else: nothing leaves any more, and it is paused and kept
@@ -10,7 +10,7 @@
 //!                Without one it is kept as it is: it may be all that is left of the guest
 //! ```
 //!
-//! An engine that is started anew begins from the witness's record.
+//! A restarted engine begins from the witness's record.
 
 use super::context::Context;
 use super::primary::PrimaryGuest;
@@ -20,13 +20,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use understudy_session::primary::{Primary, State};
 use understudy_session::secondary::{self, Secondary};
 
-/// Calls a session; the error has the words of its panic.
+/// Calls a session; the error has the message of its panic.
 fn guarded<S>(session: &mut S, call: impl FnOnce(&mut S)) -> Result<(), String> {
     catch_unwind(AssertUnwindSafe(|| call(session))).map_err(|panic| panic_words(&*panic))
 }
 
 impl PrimaryGuest {
-    /// Calls the session, unless it is lost. Returns whether it has something to say.
+    /// Calls the session, unless it is lost. Returns whether it has outputs.
     pub(super) fn call(&mut self, call: impl FnOnce(&mut Primary), cx: &mut dyn Context) -> bool {
         if self.defect.is_some() {
             return false;
@@ -68,7 +68,7 @@ impl PrimaryGuest {
 }
 
 impl SecondaryGuest {
-    /// Calls the session, unless it is lost. Returns whether it has something to say.
+    /// Calls the session, unless it is lost. Returns whether it has outputs.
     pub(super) fn call(&mut self, call: impl FnOnce(&mut Secondary), cx: &mut dyn Context) -> bool {
         if self.defect.is_some() {
             return false;

@@ -1,5 +1,5 @@
-//! Looks for Xen guests that are to be protected here: at the start, and again when one of them is created, rebooted,
-//! or asked for. Looking takes xl a while, so a thread does it.
+//! Looks for Xen guests that should be protected here: at the start, and again when one of them is created, rebooted,
+//! or requested. A thread does it, because xl takes a while.
 //!
 //! ```text
 //!   loop ──name──► discovery thread ──► Host: a domain of that name? ──Found──► loop (by the waker)
@@ -14,22 +14,22 @@ use std::io;
 use std::thread::Builder;
 use understudy_session::{Span, Time};
 
-/// Between two looks for guests that are not there.
+/// The time between two looks for absent guests.
 const LOOK_EVERY: Span = Span::from_ms(2_000);
 
-/// Guests that are looked for at once.
+/// How many guests are looked for at the same time.
 const ASKED_MAX: usize = 64;
 
-/// What came of a look.
+/// The result of a look.
 type Answer = (XenGuestConfig, Result<RunningGuest, NotFound>);
 
 /// Guests that should be protected here once they run.
 pub(super) struct Discovery {
-    /// Nothing on a node of the lab, whose guests live and end with it.
+    /// `None` on a node of the lab, whose guests begin and end with it.
     thread: Option<(Sender<XenGuestConfig>, Receiver<Answer>)>,
     wanted: BTreeMap<String, Wanted>,
     look_at: Time,
-    /// The last look could not be: nobody could claim what it finds.
+    /// The last look was skipped, because guests that it found could not be claimed.
     had_to_wait: bool,
 }
 
@@ -42,12 +42,12 @@ struct Wanted {
 }
 
 impl Discovery {
-    /// Of a node whose guests live and end with it.
+    /// For a node whose guests begin and end with it.
     pub(super) fn none() -> Self {
         Self { thread: None, wanted: BTreeMap::new(), look_at: Time(0), had_to_wait: false }
     }
 
-    /// Starts the thread. It ends when this is dropped.
+    /// Starts the thread, which ends when this is dropped.
     pub(super) fn start(host: XenHost, waker: LoopWaker) -> io::Result<Self> {
         let (ask, asked) = bounded::<XenGuestConfig>(ASKED_MAX);
         let (tell, told) = bounded(ASKED_MAX);
@@ -63,7 +63,7 @@ impl Discovery {
         Ok(Self { thread: Some((ask, told)), ..Self::none() })
     }
 
-    /// A guest to look for from now on; an error where there are none.
+    /// Adds a guest to look for; an error on a node that looks for none.
     pub(super) fn want(&mut self, guest: XenGuestConfig) -> Result<(), String> {
         if self.thread.is_none() {
             return Err(format!(
@@ -77,17 +77,17 @@ impl Discovery {
         Ok(())
     }
 
-    /// A guest that need not be looked for any more; `false` if it was not.
+    /// Removes a guest to look for; `false` if there was none of this name.
     pub(super) fn forget(&mut self, name: &str) -> bool {
         self.wanted.remove(name).is_some()
     }
 
-    /// The next look is due.
+    /// When the next look is due.
     pub(super) fn look_now(&mut self) {
         self.look_at = Time(0);
     }
 
-    /// Those that are not here, and why.
+    /// Guests that were not found, and why.
     pub(super) fn waiting(&self, is_here: impl Fn(&str) -> bool) -> Vec<WaitingStatus> {
         let absent = self.wanted.values().filter(|wanted| !is_here(&wanted.guest.name));
         let status = |wanted: &Wanted| WaitingStatus {
@@ -101,8 +101,8 @@ impl Discovery {
         (!self.wanted.is_empty()).then_some(self.look_at)
     }
 
-    /// Asks for those that are not here, when it is time and they can be claimed: from being found on, what a guest
-    /// sends waits for the witness's word.
+    /// Starts the next look if it is due and found guests can be claimed: once found, a guest's output waits for the
+    /// witness's answer.
     pub(super) fn run(&mut self, now: Time, may_claim: bool, is_here: impl Fn(&str) -> bool) {
         let Some((ask, _)) = &self.thread else { return };
         if self.look_at > now {
@@ -110,7 +110,7 @@ impl Discovery {
         }
         self.look_at = now + LOOK_EVERY;
         if !may_claim && !std::mem::replace(&mut self.had_to_wait, true) {
-            // A node that has just begun has not reached its witness yet.
+            // A node that has just started has not reached its witness yet.
             return;
         }
         self.had_to_wait = !may_claim;
@@ -124,8 +124,8 @@ impl Discovery {
         }
     }
 
-    /// What the next look has shown: a guest that runs here, or `None` where none of that name does. Looks that show neither
-    /// are noted for `status`, and repeated.
+    /// The next result: a guest that runs here, or `None` if no guest of that name does. Looks that failed are noted
+    /// for `status`, and repeated.
     pub(super) fn next_seen(&mut self) -> Option<(XenGuestConfig, Option<RunningGuest>)> {
         let (_, told) = self.thread.as_ref()?;
         while let Ok((guest, answer)) = told.try_recv() {
@@ -151,7 +151,7 @@ impl Discovery {
     }
 }
 
-/// Nobody wants it any more. What no engine ran before keeps its network.
+/// Nobody wants the guest any more. If no engine ran it before, it keeps its network.
 fn let_go(answer: Result<RunningGuest, NotFound>) {
     if let Ok(RunningGuest { output, past: None, .. }) = answer {
         output.let_go_soon();
@@ -159,7 +159,7 @@ fn let_go(answer: Result<RunningGuest, NotFound>) {
 }
 
 impl Wanted {
-    /// Once for each reason: the look is repeated for ever.
+    /// Logged once for each reason, since the look is repeated for ever.
     fn say(&mut self, why: &NotFound) {
         let text = why.to_string();
         if self.said.as_ref() == Some(&text) {

@@ -1,4 +1,4 @@
-//! Limits that the documents name are those of the code.
+//! Compares limits in the documents with those in the code.
 
 use super::greet::STRANGERS_MAX;
 use super::links::CONNECTIONS_MAX;
@@ -34,7 +34,7 @@ fn mib(bytes: usize) -> String {
     format!("{} MiB", bytes >> 20)
 }
 
-/// The second cell of the row that begins so begins so.
+/// Whether the row with this first cell has a second cell that begins like this.
 fn says(document: &str, row: &str, limit: &str) {
     let begin = format!("| {row} | {limit}");
     assert!(document.contains(&begin), "there is no row that begins {begin:?}");

@@ -1,19 +1,19 @@
-//! The control socket is looked after: whoever sweeps its directory takes away the only way to see and to steer a node
-//! whose guests must not be ended to get it back.
+//! Makes the control socket again when its file is gone. Without it a node could not be seen or controlled, and ending
+//! the node to get it back would cost its guests.
 
 use super::{CONTROL_FIRST, Node};
 use crate::control::{self, SocketFile};
 use understudy_session::{Span, Time};
 
-/// How often it is looked whether the socket's file is there.
+/// How often to check that the socket's file is there.
 const LOOK_EVERY: Span = Span::from_ms(2_000);
 
-/// What is known of the socket's file.
+/// What is known about the socket's file.
 #[derive(Debug)]
 pub(super) struct Doorplate {
     file: SocketFile,
     look_at: Time,
-    /// It is gone, and that was told.
+    /// It is gone, and that was logged.
     is_missed: bool,
 }
 
@@ -28,7 +28,7 @@ impl Doorplate {
 }
 
 impl Node {
-    /// Makes the socket anew where nothing is in its place. What took its place is somebody else's.
+    /// Makes the socket again if nothing is in its place. A file in its place belongs to somebody else.
     pub(super) fn look_after_control(&mut self) {
         let now = self.cx.now;
         if self.doorplate.look_at > now {

@@ -1,5 +1,5 @@
-//! What a node does with one guest, whatever the guest's role here. A role is one [`GuestDriver`] in a room of its own
-//! ([`primary`](super::primary), [`secondary`](super::secondary)); what serves all guests knows no role.
+//! What a node does with one guest, whatever the guest's role here. Each role is a [`GuestDriver`] in a folder of its
+//! own ([`primary`](super::primary), [`secondary`](super::secondary)); code that serves all guests knows no role.
 //!
 //! ```text
 //!                      ┌── hear · attach · detach ──── links
@@ -10,7 +10,7 @@
 //!        └─► Context: links, witness, the time
 //! ```
 //!
-//! Not here: how guests come to a node ([`beginning`](super::beginning)), and what of their own drivers do.
+//! Not here: how guests come to a node ([`beginning`](super::beginning)), and what each driver does.
 
 use super::context::Context;
 use super::glance::Glance;
@@ -29,74 +29,73 @@ use understudy_link::HoldRefusal;
 use understudy_session::primary::Pacing;
 use understudy_session::{Mode, NodeName, Time, WitnessReply};
 
-/// What a guest hears of the witness.
+/// News from the witness for a guest.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum WitnessWord {
-    /// It can be asked.
+    /// The witness can be asked.
     Up,
-    /// It cannot be asked any more.
+    /// The witness cannot be asked any more.
     Down,
-    /// It answers.
+    /// The witness answers.
     Reply(WitnessReply),
 }
 
-/// What becomes of a peer's offer of a guest whose name is in use here.
+/// What to do with a peer's offer of a guest whose name is in use here.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Verdict {
-    /// What is here makes way: a copy is held anew.
+    /// What is here makes way, and a new copy is held.
     Anew,
-    /// A copy of that guest is held, and stays.
+    /// A copy of that guest is held already, and stays.
     Kept,
-    /// A copy is held, of another guest than is offered now or of one with other devices.
+    /// A copy is held of another guest, or of this one with other devices.
     Renew,
-    /// The name is taken, and why.
+    /// The name is taken, for this reason.
     Taken(String),
 }
 
-/// What is known of a guest that makes way for one that was found running here.
+/// What is known about a guest that makes way for one that was found running here.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct MadeWay {
-    /// Whether a person wishes guests of this name protected.
+    /// Whether a person wants the guest of this name protected.
     pub(super) is_wished: bool,
-    /// A primary of this generation was heard: a rival of the guest that is here.
+    /// The generation of a primary that has spoken: a rival of the guest that is here.
     pub(super) rival: Option<Generation>,
 }
 
 /// A copy that is held here.
 #[derive(Debug)]
 pub(super) struct HeldCopy<'a> {
-    /// What the guest is.
     pub(super) description: &'a Description,
-    /// Whether the image is there, with the memory it takes.
+    /// Whether the image is there and its memory is in use.
     pub(super) is_whole: bool,
 }
 
-/// What became of a guest that was being started when the node ended.
+/// The outcome for a guest that was being started when the node ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Started {
-    /// It is not decided.
+    /// It is not known yet.
     NotYet,
-    /// It runs, and is kept for the next engine.
+    /// The guest runs, and is kept for the next engine.
     Kept,
-    /// It could not be started; what is held of it is to be closed.
+    /// The guest could not be started; its replica has to be closed.
     Failed,
 }
 
-/// New threads that capture a guest from `source`: what they are known by, and themselves.
+/// Starts new threads that capture a guest from `source`; returns them with their number.
 pub(super) type MakeThreads<'a> =
     dyn FnMut(BoxedSource, u64, Participants) -> io::Result<(RuntimeId, Box<dyn Checkpointer>)> + 'a;
 
-/// One guest in one role. Nothing in here blocks or waits.
+/// One guest in one role. Nothing in here blocks.
 pub(super) trait GuestDriver: Send {
     // ── who it is ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     /// The other host of the pair.
     fn peer(&self) -> &NodeName;
 
-    /// What its workers' reports are known by.
+    /// The number on its workers' reports.
     fn runtime(&self) -> RuntimeId;
 
-    /// Whether nothing of the guest is here: it has ended, or nothing of it is held yet.
+    /// Whether nothing of the guest is here: it has ended, or no part of it is held yet.
     fn is_vacant(&self) -> bool;
 
     /// The copy that is held here; `None` for a guest that runs here.
@@ -104,7 +103,7 @@ pub(super) trait GuestDriver: Send {
         None
     }
 
-    /// How it stands, for a judge.
+    /// Its state, for a simulator's judges.
     fn glance(&self) -> Glance;
 
     // ── what happens to it ───────────────────────────────────────────────────────────────────────────────────────────
@@ -115,31 +114,31 @@ pub(super) trait GuestDriver: Send {
     /// The link to the peer is gone.
     fn detach(&mut self, cx: &mut dyn Context);
 
-    /// A frame about the guest, from whichever peer. An offer never comes this way: [`consider`](Self::consider).
+    /// A frame about the guest, from any peer. Offers come by [`consider`](Self::consider) instead.
     fn hear(&mut self, from: &NodeName, what: Inbound, cx: &mut dyn Context);
 
-    /// Of the witness.
+    /// News from the witness.
     fn witness(&mut self, word: WitnessWord, cx: &mut dyn Context);
 
-    /// Of its workers.
+    /// A report of its workers.
     fn report(&mut self, report: Report, cx: &mut dyn Context);
 
-    /// Once in each iteration of the loop: timers that are due, and what waits.
+    /// Called in each iteration of the loop: runs due timers, and does what waits.
     fn run(&mut self, cx: &mut dyn Context);
 
     /// When [`run`](Self::run) has something to do.
     fn next_timeout(&self) -> Option<Time>;
 
-    /// Makes threads anew that have failed, if it is time to.
+    /// Replaces threads that have failed, if that is due.
     fn mend(&mut self, _make: &mut MakeThreads<'_>, _wires: &mut dyn Context) {}
 
-    /// Its session panics, as a test has it.
+    /// Makes its session panic, for a test.
     #[cfg(test)]
     fn fail(&mut self, cx: &mut dyn Context);
 
     // ── what becomes of it ───────────────────────────────────────────────────────────────────────────────────────────
 
-    /// The guest changes its role: what the driver that goes on with it is made from. This one is over then.
+    /// The driver that goes on with the guest in another role; `None` if the role stays. This driver is over then.
     fn successor(&mut self, _wires: &mut dyn Context) -> Option<NewPrimary> {
         None
     }
@@ -147,7 +146,7 @@ pub(super) trait GuestDriver: Send {
     /// Whether it is over here.
     fn is_over(&self) -> bool;
 
-    /// It is over: says so and lets go of it. The answer is why the node cannot hold a copy of the guest for now, if so.
+    /// Ends the driver and logs that. Returns a reason if the node cannot hold a copy of the guest for now.
     fn end(self: Box<Self>) -> Option<HoldRefusal>;
 
     // ── peers' offers, and guests that are found ─────────────────────────────────────────────────────────────────────
@@ -161,24 +160,24 @@ pub(super) trait GuestDriver: Send {
         cx: &mut dyn Context,
     ) -> Verdict;
 
-    /// What is held is to become a copy of this guest.
+    /// Makes the copy that is held one of this other guest.
     fn renew(&mut self, _description: Description) {}
 
-    /// Whether what is here is of no use once `peer` speaks in `generation`.
+    /// Whether what is here is useless once `peer` speaks in `generation`.
     fn is_outrun(&self, _peer: &NodeName, _generation: Generation) -> bool {
         false
     }
 
-    /// A guest of this name was found running here, left by an engine that ran it in `past` if one did; a peer may have
-    /// `offered` it in another generation. `None`: it is run or held here, and what was found is not taken in.
+    /// A guest of this name was found running here. An earlier engine may have run it in `past`; a peer may have
+    /// `offered` it in another generation. `None`: the guest is run or held here, and what was found is left alone.
     fn make_way(&self, past: Option<PreviousRun>, offered: Option<Generation>) -> Option<MadeWay>;
 
-    /// Whether there is nothing to remember of it while its host is away and offers nothing.
+    /// Whether this driver may be forgotten while the guest's host is away and offers nothing.
     fn is_forgettable(&self) -> bool {
         false
     }
 
-    /// Whether a link without windows should not be read on for now.
+    /// Whether to stop reading a link without windows for now.
     fn is_full(&self) -> bool {
         false
     }
@@ -188,15 +187,15 @@ pub(super) trait GuestDriver: Send {
     /// Frames that may leave now.
     fn take_output(&mut self, _into: &mut Vec<Vec<u8>>) {}
 
-    /// A frame from the network, for whichever guest.
+    /// A frame from the network; it may be for another guest.
     fn deliver(&self, _frame: &[u8]) {}
 
     // ── operators ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    /// Begins what an operator wishes; the error says why not.
+    /// Begins what an operator requests; the error says why not.
     fn wish(&mut self, wish: Wish, has_witness: bool, cx: &mut dyn Context) -> Result<(), String>;
 
-    /// Changes what decides when checkpoints begin; what is not said stays, or is as in `of_node`.
+    /// Changes what decides when checkpoints begin. What the change leaves out stays, or is as in `of_node`.
     fn set_pacing(
         &mut self,
         _wished: PacingSettings,
@@ -206,38 +205,38 @@ pub(super) trait GuestDriver: Send {
         Ok(())
     }
 
-    /// Changes how it is protected; the error says why that cannot be.
+    /// Changes how the guest is protected; the error says why not.
     fn set_mode(&mut self, _mode: Mode, _wires: &mut dyn Context) -> Result<(), String> {
         Ok(())
     }
 
-    /// Whether its changes are found in this way.
+    /// Whether the guest's changes are found in this way.
     fn finds_changes(&self, _how: FindChanges) -> bool {
         false
     }
 
-    /// How it stands, in words.
+    /// Its status, in words.
     fn status(&mut self, now: Time, has_witness: bool) -> GuestStatus;
 
-    /// Brings counters that are read, not counted, into the metrics.
+    /// Copies counters that are kept elsewhere into the metrics.
     fn measure(&mut self);
 
-    /// What protecting it has cost so far.
+    /// What protecting the guest has cost so far.
     fn replay_stats(&self) -> Option<ReplayStats> {
         None
     }
 
-    /// Asks for a copy of what is committed here; `false` if nothing is held.
+    /// Requests a copy of the committed image; `false` if nothing is held.
     fn copy(&self, _to: Sender<Option<Committed>>) -> bool {
         false
     }
 
     // ── the node's end ───────────────────────────────────────────────────────────────────────────────────────────────
 
-    /// The node ends: nothing of the guest is let out from here on.
+    /// The node ends: from here on no output of the guest leaves.
     fn leave(&mut self);
 
-    /// Whether the guest is being started at this moment: what came of it will be reported.
+    /// Whether the guest is being started at this moment; a report will tell the outcome.
     fn is_being_started(&self) -> bool {
         false
     }
@@ -247,7 +246,7 @@ pub(super) trait GuestDriver: Send {
         Started::NotYet
     }
 
-    /// Lets go of what is held, `time_max` at most; `false` if some of it may be left.
+    /// Gives up the replica within `time_max`; `false` if some of it may be left.
     fn close(self: Box<Self>, _time_max: Duration) -> bool {
         true
     }

@@ -1,4 +1,4 @@
-//! An encode thread's way into a connection that belongs to the loop.
+//! Hands epochs from an encode thread to a connection that belongs to the loop.
 //!
 //! ```text
 //!   encode thread ─► EpochSender ─ whole epochs or 64 KiB ─► SendQueue (bounded) ─► loop ─► lane of the connection
@@ -13,11 +13,11 @@ use understudy_checkpoint::epoch::{EpochEnd, EpochHead, EpochPart};
 use understudy_link::{Encoded, Frame, GuestFrame, GuestId, STATE_BYTES_MAX, encode};
 use understudy_session::ToSecondary;
 
-/// Above this a queue is full. The connection's lane behind it holds as much as a link needs to stay busy.
+/// Above this a queue is full. The connection's lane behind it holds enough to keep a link busy.
 const QUEUE_BYTES_MAX: usize = 1 << 20;
 
-/// Frames are handed over in lots of this many bytes, or at the end of an epoch: a small epoch wakes the loop
-/// once.
+/// Frames are handed over in lots of this many bytes, or at the end of an epoch, so that a small epoch wakes the loop
+/// only once.
 const LOT_BYTES: usize = 64 << 10;
 
 /// Frames of one guest that wait for the loop.
@@ -36,12 +36,12 @@ struct Queue {
     frames: VecDeque<Encoded>,
     bytes: usize,
     closed: bool,
-    /// How often epochs were given up: those begun before go nowhere.
+    /// How often epochs were given up: epochs begun before that are dropped.
     round: u64,
 }
 
 impl SendQueue {
-    /// An empty one; `waker` wakes the loop when it has something.
+    /// An empty queue; `waker` wakes the loop when the queue has something.
     pub fn new(waker: LoopWaker) -> Self {
         Self(Arc::new(Shared { queue: Mutex::default(), room: Condvar::new(), waker }))
     }
@@ -57,7 +57,7 @@ impl SendQueue {
         Some(frame)
     }
 
-    /// The connection has ended: nothing is taken any more, and whoever waits goes on.
+    /// The connection has ended: nothing more is accepted, and waiting threads go on.
     pub fn close(&self) {
         let mut queue = self.0.queue.lock();
         queue.closed = true;
@@ -66,8 +66,8 @@ impl SendQueue {
         self.0.room.notify_all();
     }
 
-    /// Nobody needs the epochs begun so far: the rest of them goes nowhere, and whoever waits to hand it over goes on.
-    /// A slow link would keep its encode thread, and behind it the guest's capture thread, for as long as it takes.
+    /// Nobody needs the epochs begun so far: the rest of them is dropped, and a waiting thread goes on. Otherwise a
+    /// slow link would keep the encode thread, and behind it the guest's capture thread, waiting.
     pub fn give_up(&self) {
         let mut queue = self.0.queue.lock();
         queue.round += 1;
@@ -80,7 +80,7 @@ impl SendQueue {
         self.0.queue.lock().round
     }
 
-    /// Hands over a lot of an epoch of this round; waits while the queue is full.
+    /// Hands over one lot of an epoch; waits while the queue is full.
     fn push(&self, round: u64, lot: &mut Vec<Encoded>) -> Result<(), OutletClosed> {
         let mut queue = self.0.queue.lock();
         while !queue.closed && queue.round == round && queue.bytes >= QUEUE_BYTES_MAX {
@@ -98,7 +98,7 @@ impl SendQueue {
     }
 }
 
-/// Makes frames of an epoch's parts.
+/// Makes frames of the parts of an epoch.
 #[derive(Debug)]
 pub(super) struct EpochSender {
     guest: GuestId,
@@ -162,7 +162,7 @@ impl Outlet for EpochSender {
     }
 }
 
-/// The outlet of a guest whose link is down: takes nothing.
+/// The outlet of a guest whose link is down: it accepts nothing.
 #[derive(Debug)]
 pub(super) struct NoOutlet;
 
@@ -190,7 +190,7 @@ mod tests {
         outlet
     }
 
-    /// Sends pages until they go nowhere, which nobody but the queue can bring about.
+    /// Sends pages until they are dropped, which only the queue can cause.
     fn send_until_closed(mut outlet: EpochSender) {
         let batch = vec![0; LOT_BYTES];
         while outlet.send(EpochPart::Pages(&batch)).is_ok() {}

@@ -1,4 +1,4 @@
-//! One iteration of the loop: wait, take in what happened, let sessions decide, send what they want sent.
+//! One iteration of the loop: wait, take in what happened, let sessions decide, send what they order.
 
 use super::export;
 use super::handle::Command;
@@ -120,7 +120,7 @@ impl Node {
         }
     }
 
-    /// Who asked may have left meanwhile: an answer that nobody takes is dropped.
+    /// The client may have left meanwhile: an answer that nobody reads is dropped.
     fn perform(&mut self, command: Command) {
         match command {
             Command::Status(to) => {
@@ -226,7 +226,7 @@ impl Node {
         self.switch.flush(self.cx.now);
     }
 
-    /// Links may end while they are flushed or by a session's wish: guests hear of it in this turn.
+    /// Links may end while they are flushed, or by a session's order: guests are told in this iteration.
     fn flush(&mut self) {
         self.cx.links.flush(self.cx.now);
         self.take_link_events();
@@ -245,7 +245,7 @@ impl Node {
         self.control_server.answer(question.client, control::line_of(&response));
     }
 
-    /// Begins what an operator wishes. A guest that is not here yet need not be looked for.
+    /// Begins what an operator requests. `Unprotect` also ends the search for a guest that is not here yet.
     fn wish(&mut self, name: &str, wish: control::Wish) -> Result<(), String> {
         if wish == control::Wish::Unprotect && !self.guests.sees_to(name) && self.discovery.forget(name) {
             self.guests.looked_for(name, &mut self.cx);
@@ -263,7 +263,7 @@ impl Node {
         let clock = PacingSettings { interval, budgets: None };
         let pacing = pacing
             .map_or(clock, |pacing| PacingSettings { interval: pacing.interval.or(interval), ..pacing });
-        // What cannot be is refused before anything begins.
+        // Invalid requests are refused before anything begins.
         pacing.decide(self.config.timing.pacing).map_err(|error| error.to_string())?;
         let held_by = self.guests.peer_of(name);
         if let (Some(peer), Some(to)) = (held_by, &to)
@@ -340,7 +340,7 @@ impl Node {
     }
 }
 
-/// What the configuration names, and what becomes of questions to it.
+/// The witness in the configuration, and the state of requests to it.
 impl Node {
     fn witness_status(&self) -> WitnessStatus {
         let Some(config) = &self.config.witness else { return WitnessStatus::none() };

@@ -1,4 +1,4 @@
-//! Writes the committed image of a guest held here to a file that `xl restore` takes, beside the loop.
+//! Writes the committed image of a guest held here to a file that `xl restore` takes, on a thread of its own.
 
 use super::guests::Guests;
 use crate::guest::Committed;
@@ -10,11 +10,11 @@ use std::thread::Builder;
 use understudy_checkpoint::domain::Description;
 use understudy_checkpoint::stream::write_restore_file;
 
-/// How a log says that an image could not be written.
+/// The log message for an image that could not be written.
 pub const NOT_EXPORTED: &str = "Not exported";
 
-/// Asks the guest's thread for a copy and starts a thread that writes it. The error says why there is nothing
-/// to write. What goes wrong later is in the log, and the file does not appear.
+/// Asks the guest's thread for a copy of the image and starts a thread that writes it. The error says why there is
+/// nothing to write. A later failure is logged, and the file does not appear.
 pub(super) fn begin(guests: &Guests, guest: &str, path: PathBuf) -> Result<(), String> {
     if !path.is_absolute() {
         return Err(format!("{} is not an absolute path", path.display()));

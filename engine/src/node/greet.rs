@@ -1,5 +1,5 @@
-//! Whom a node has links with: connections let in, peers dialled, hellos agreed to or refused, and two processes of one
-//! name.
+//! Sets up links: accepts connections, dials peers, agrees to hellos or refuses them, and decides between two processes
+//! of one name.
 //!
 //! ```text
 //!   accepted ─► Stranger ── hello ─┬─► refused: unknown, our own name, a link there already
@@ -23,13 +23,14 @@ use understudy_link::handshake::{Choice, Standing, choose};
 use understudy_link::{GUEST_REFUSALS_SINCE, Hello, Identity, RefuseReason, Service};
 use understudy_session::{NodeName, Span, Time};
 
-/// Connections at a time of whom nothing is known. One more sends one of them away: peers and dialled ones keep room.
+/// The most connections without a hello. One more closes one of them, so that peers and dialled connections keep room.
 pub(super) const STRANGERS_MAX: usize = 64;
 
-/// Connections that are taken in one turn of the loop: so few that each has its turn before it could be sent away for others.
+/// Connections accepted in one iteration of the loop: so few that each is read from before others could push it out.
 const ACCEPTS_MAX: usize = STRANGERS_MAX / 4;
 
-/// A stranger that is sent away is logged this seldom: whoever reaches the port could fill the log.
+/// The least time between two log lines about closed strangers: anybody who reaches the port could fill the log
+/// otherwise.
 const STRANGER_LOG_EVERY: Span = Span::from_ms(60_000);
 
 impl Links {
@@ -55,18 +56,19 @@ impl Links {
                 self.sent_away(&remote, &error, now);
             }
         }
-        // There may be more, and no new event would say so.
+        // There may be more, and no new event would tell.
         let _ = self.registry.reregister(&mut self.listener, self.listener_token, Interest::READABLE);
     }
 
-    /// Connections of whom nothing is known.
+    /// Connections without a hello.
     fn strangers(&self) -> impl Iterator<Item = Stranger<Token>> {
         let is_one = |link: &PeerConnection| !matches!(link.whose, Whose::Dialed(_) | Whose::Open(_));
         let strangers = self.connections.iter().filter(move |(_, link)| is_one(link));
         strangers.map(|(token, link)| link.connection.as_stranger(*token))
     }
 
-    /// Who says hello at once is long known when its turn comes. `false` if there is none.
+    /// Closes the oldest connection without a hello; one that sends its hello at once is not among them. `false` if
+    /// there is none.
     fn send_a_stranger_away(&mut self) -> bool {
         let Some(one) = which_stranger_goes(self.strangers()) else { return false };
         self.unread.remove(&one);
@@ -77,7 +79,7 @@ impl Links {
         true
     }
 
-    /// A stranger was not let in. Said seldom: it may come again at once.
+    /// Logs that a stranger was not let in; seldom, since it may come again at once.
     pub(super) fn sent_away(&mut self, remote: &SocketAddr, why: &dyn std::fmt::Display, now: Time) {
         if self.stranger_logged_at.is_none_or(|at| now - at >= STRANGER_LOG_EVERY) {
             self.stranger_logged_at = Some(now);
@@ -110,7 +112,7 @@ impl Links {
         }
     }
 
-    /// A stranger says who it is.
+    /// A stranger has sent its hello.
     pub(super) fn hello(&mut self, token: Token, hello: Hello, now: Time) {
         let name = hello.from.node.clone();
         if let Some(why) = self.objection(&name) {
@@ -132,7 +134,7 @@ impl Links {
         self.take(token, hello.from, now);
     }
 
-    /// Why a node that says hello has no link here.
+    /// Why a node that sent a hello gets no link here.
     fn objection(&self, name: &NodeName) -> Option<String> {
         let this = &self.this.node;
         if name == this {
@@ -145,7 +147,7 @@ impl Links {
         is_unknown.then(|| format!("Node {this} has no peer {name}; name it there with --peer"))
     }
 
-    /// Another process than the one that has the link says that it is the peer: the one that is here is asked first.
+    /// A second process claims to be the peer: the one that has the link is asked first.
     fn contend(&mut self, token: Token, older: Token, hello: Hello, now: Time) {
         if let Some(link) = self.connections.get_mut(&older) {
             link.ping(now);
@@ -155,7 +157,7 @@ impl Links {
         }
     }
 
-    /// Decides between two processes of one name once the first has answered, or had its time to.
+    /// Decides between two processes of one name, once the first has answered or its time is over.
     pub(super) fn decide_contentions(&mut self, now: Time) {
         let contending: Vec<_> = self
             .connections
@@ -195,7 +197,7 @@ impl Links {
         self.refuse(token, reason, &why, now);
     }
 
-    /// Agrees to a hello; whatever else there is towards this peer ends.
+    /// Agrees to a hello; any other connection to this peer ends.
     fn take(&mut self, token: Token, identity: Identity, now: Time) {
         let peer = self.peers.get(&identity.node).expect("the caller made sure");
         let others = [peer.open.as_ref().map(|open| open.token), peer.dialing];
@@ -221,7 +223,7 @@ impl Links {
         }
     }
 
-    /// A peer that was dialled agrees.
+    /// A dialled peer has agreed.
     pub(super) fn agreed(&mut self, token: Token, identity: Identity, now: Time) {
         let Some(link) = self.connections.get_mut(&token) else { return };
         let Whose::Dialed(name) = link.whose.clone() else { return };

@@ -35,15 +35,15 @@ pub struct Guests {
     pub(super) outputs: OutputMaker,
     pub(super) guests: BTreeMap<GuestName, Box<dyn GuestDriver>>,
     runtimes: u64,
-    /// What peers said they run, on their present links.
+    /// What peers have offered on their present links.
     pub(super) offers: BTreeMap<OfferKey, PeerOffer>,
-    /// Guests that may run here: whether they do was not seen yet.
+    /// Guests that may run here, for which no look has shown yet whether they do.
     pub(super) unseen: BTreeSet<GuestName>,
-    /// What says how much memory can still be had; a simulated host's is its own.
+    /// Tells how much memory is available; a simulated host has its own.
     pub(super) available_bytes: fn() -> Option<u64>,
-    /// What copies that run here may take, beside images.
+    /// The memory that live copies here may use, besides images.
     pub(super) copy_room: CopyRoom,
-    /// Threads that copy pages in a pause. Counting processors reads files: not in each turn of the loop.
+    /// How many threads copy pages in a pause. It is kept because counting processors reads files.
     copiers: usize,
 }
 
@@ -54,7 +54,7 @@ impl fmt::Debug for Guests {
 }
 
 impl Guests {
-    /// No guest yet; `workers` do what takes time for those to come, and say so to `reports`.
+    /// No guests yet. `workers` will do for them what takes time, and answer by `reports`.
     pub fn new(
         config: NodeConfig,
         metrics: Metrics,
@@ -81,12 +81,12 @@ impl Guests {
         }
     }
 
-    /// Asks `available_bytes` for the memory of this host, where the kernel is not to be asked.
+    /// Uses `available_bytes` instead of asking the kernel for this host's memory.
     pub fn set_available_bytes(&mut self, available_bytes: fn() -> Option<u64>) {
         self.available_bytes = available_bytes;
     }
 
-    /// How a guest stands; `None` if it is neither run nor held here.
+    /// A guest's state; `None` if it is neither run nor held here.
     pub fn glance(&self, name: &str) -> Option<Glance> {
         Some(self.guests.get(name)?.glance())
     }
@@ -96,21 +96,21 @@ impl Guests {
         self.guests.get(name).filter(|guest| !guest.is_vacant()).map(|guest| guest.peer())
     }
 
-    /// Whether a guest of this name need not be looked for: it is run here, or something of it is held. Of one that a peer
-    /// only offers, nothing is, and one that runs here is to be found.
+    /// Whether a guest of this name need not be looked for: it is run here, or something of it is held. If a peer only
+    /// offers the guest, nothing of it is held, and one that runs here must be found.
     pub(super) fn sees_to(&self, name: &str) -> bool {
         self.guests.get(name).is_some_and(|guest| !guest.is_vacant())
     }
 
-    /// A guest that is looked for from now on. Without a witness nobody else can say whether it runs here: until that was
-    /// seen, no peer is told that nothing of it is held (`docs/DESIGN.md#s4`).
+    /// A guest is looked for from now on. Without a witness only a look can tell whether it runs here, and until then
+    /// no peer is told that nothing of it is held (`docs/DESIGN.md#s4`).
     pub(super) fn look_for(&mut self, name: &str) {
         if self.config.witness.is_none() && !self.guests.contains_key(name) {
             self.unseen.insert(name.into());
         }
     }
 
-    /// It was seen whether a guest runs here: what a peer offered is answered.
+    /// A look has shown whether a guest runs here: answers peers' offers of it.
     pub(super) fn looked_for(&mut self, name: &str, cx: &mut dyn Context) {
         if self.unseen.remove(name) {
             self.reconsider(&name.into(), cx);
@@ -169,7 +169,7 @@ impl Guests {
         }
     }
 
-    /// A worker's report. One of a runtime that is gone means nothing.
+    /// A worker's report. It is ignored if its runtime is gone.
     pub fn report(&mut self, runtime: RuntimeId, report: Report, cx: &mut dyn Context) {
         let found = self.guests.iter_mut().find(|(_, guest)| guest.runtime() == runtime);
         match (found, report) {
@@ -185,7 +185,7 @@ impl Guests {
         }
     }
 
-    /// Runs timers that are due, goes through inboxes, and ends what is over.
+    /// Runs due timers, works through inboxes, and ends drivers that are over.
     pub fn run(&mut self, cx: &mut dyn Context) {
         self.guests.values_mut().for_each(|guest| guest.run(cx));
         self.mend_what_broke(cx);
@@ -196,7 +196,7 @@ impl Guests {
         self.copy_room.images_take(self.image_bytes());
     }
 
-    /// Makes the threads of guests anew whose threads have failed.
+    /// Replaces failed threads of guests.
     fn mend_what_broke(&mut self, cx: &mut dyn Context) {
         let (config, waker) = (self.protector_config(), self.outputs.waker.clone());
         let Self { guests, runtimes, reports, workers, .. } = self;
@@ -215,7 +215,7 @@ impl Guests {
             shadow_bytes: self.config.limits.shadow_bytes,
             copiers: self.copiers,
             in_flight_max: self.config.limits.in_flight_max,
-            // As long as output waits for an ack at most.
+            // The longest that output waits for an ack.
             pause_wait_max: match self.config.timing.slow_policy {
                 SlowPolicy::Stretch => self.config.timing.slow_max.max(self.config.timing.hold_max),
                 SlowPolicy::Unprotect => self.config.timing.slow_max,
@@ -235,22 +235,22 @@ impl Guests {
         }
     }
 
-    /// Links whose guests have enough to do are not read on.
+    /// Stops reading links whose guests have enough to do.
     fn hold_back_links(&self, cx: &mut dyn Context) {
         cx.hold_back(&|peer| self.guests.values().any(|guest| guest.peer() == peer && guest.is_full()));
     }
 
-    /// When a session has something to do.
+    /// When the first session has something to do.
     pub fn next_timeout(&self) -> Option<Time> {
         self.guests.values().filter_map(|guest| guest.next_timeout()).chain(self.next_look()).min()
     }
 
-    /// Frames that may leave now, of all guests.
+    /// The frames of all guests that may leave now.
     pub fn take_output(&mut self, into: &mut Vec<Vec<u8>>) {
         self.guests.values_mut().for_each(|guest| guest.take_output(into));
     }
 
-    /// A frame from the network: to every guest here; each knows what is meant for it.
+    /// A frame from the network, offered to every guest here; each takes what is addressed to it.
     pub(super) fn deliver(&self, frame: &[u8]) {
         self.guests.values().for_each(|guest| guest.deliver(frame));
     }

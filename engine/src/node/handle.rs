@@ -1,4 +1,4 @@
-//! A node in this process, from outside its loop.
+//! Controls a node in this process from outside its loop.
 
 use super::{AddError, Node, NodeError, ReplayStats};
 use crate::control::{Status, Wish};
@@ -9,7 +9,7 @@ use std::thread::{Builder, JoinHandle};
 use understudy_checkpoint::domain::Source;
 use understudy_session::NodeName;
 
-/// What a handle asks of the loop.
+/// A request of a handle to the loop.
 pub(super) enum Command {
     Status(Sender<Status>),
     Wish { guest: String, wish: Wish, to: Sender<Result<(), String>> },
@@ -20,7 +20,8 @@ pub(super) enum Command {
     Stop,
 }
 
-/// Asks a running node; each question waits for its answer, and is `None` or an error once the node has ended.
+/// A handle to a running node. Each call waits for the loop's answer, and returns `None` or an error once the node has
+/// ended.
 #[derive(Debug)]
 pub struct NodeHandle {
     commands: Sender<Command>,
@@ -34,17 +35,17 @@ impl NodeHandle {
         Self { commands, waker, address, thread: None }
     }
 
-    /// Where peers connect to.
+    /// The address that peers connect to.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// How everything stands.
+    /// The node's status.
     pub fn status(&self) -> Option<Status> {
         self.ask(Command::Status)
     }
 
-    /// Begins what an operator wishes; the error says why not.
+    /// Begins what an operator requests; the error says why not.
     pub fn wish(&self, guest: &str, wish: Wish) -> Result<(), String> {
         let guest = guest.to_owned();
         self.ask(|to| Command::Wish { guest, wish, to }).unwrap_or(Err("The node has ended".into()))
@@ -73,12 +74,12 @@ impl NodeHandle {
         self.ask(|to| Command::Copy { guest, to }).flatten()
     }
 
-    /// Ends the link to a peer, as a network does. It is connected again.
+    /// Ends the link to a peer, as a network failure does. It is dialled again.
     pub fn cut_link(&self, peer: NodeName) {
         self.tell(Command::CutLink { peer });
     }
 
-    /// Ends the node and waits for that.
+    /// Ends the node and waits until it has ended.
     pub fn stop(mut self) -> Result<(), NodeError> {
         self.end()
     }

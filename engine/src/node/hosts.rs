@@ -1,4 +1,4 @@
-//! Which host the guests of a node run on, as it is configured: nothing else in the node names one.
+//! Chooses the host that a node's guests run on, by its configuration: nothing else in the node names a host.
 //!
 //! Not here: what a host is (`guest/host.rs`), and looking for guests again and again ([`discovery`](super::discovery)).
 
@@ -10,7 +10,7 @@ use crate::config::{FindChanges, GuestConfigs, NodeConfig};
 use crate::guest::{Compare, Host, LabCards, LabHost, OutputMaker, XenHost};
 use std::sync::Arc;
 
-/// What runs guests here, and what finds those that are to be protected.
+/// The host that runs guests, and the discovery of guests to protect.
 pub(super) fn configured(
     config: &NodeConfig,
     outputs: OutputMaker,
@@ -32,7 +32,7 @@ pub(super) fn configured(
     Ok((Arc::new(host), discovery))
 }
 
-/// Guests that begin with the node: those of the lab.
+/// The guests that begin with the node: those of the lab.
 pub(super) fn first_guests(config: &NodeConfig, outputs: &OutputMaker) -> Result<Vec<NewPrimary>, NodeError> {
     let guests = config.guests.lab();
     if !guests.is_empty() && config.uplink.is_none() && config.taps.is_none() {

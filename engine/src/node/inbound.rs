@@ -1,4 +1,4 @@
-//! What a link brought for one guest, in the loop's own memory.
+//! A frame that a link brought for one guest, in the loop's own memory.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +14,7 @@ pub type GuestName = Arc<str>;
 /// One frame about a guest.
 #[derive(Debug)]
 pub enum Inbound {
-    /// The peer runs this guest, in this generation; `None` from a peer that does not say.
+    /// The peer runs this guest, in this generation; `None` from a peer whose version does not tell.
     Offer(Option<Generation>, Box<Description>),
     /// The peer does not hold this guest.
     Declined(HoldRefusal),
@@ -24,62 +24,52 @@ pub enum Inbound {
     ToSecondary(ToSecondary),
     /// From the guest's secondary session.
     ToPrimary(ToPrimary),
-    /// A part of the epoch begun last. That it begins is a message to the session, which lets it in or not.
+    /// A part of the epoch begun last. The epoch's beginning is a message to the session, which accepts it or not.
     Part(EpochPart<Parcel>),
-    /// Packets of the guest or of its copy, or what became of them.
+    /// Packets of the guest or of its copy, or news about them.
     Packets(GuestPackets),
 }
 
 /// A [`PacketFrame`] in the loop's own memory.
 #[derive(Debug)]
 pub enum GuestPackets {
-    /// What the guest has heard.
+    /// Input that the guest has received.
     Input {
-        /// The sender's.
         generation: Generation,
-        /// The number of the first one.
+        /// The number of the first packet.
         first: u64,
-        /// They.
         packets: PacketList,
     },
     /// An epoch was cut.
     Cut {
-        /// The sender's.
         generation: Generation,
-        /// The epoch.
         epoch: Epoch,
-        /// The number of the first packet that its image does not contain.
+        /// The number of the first packet that the epoch's image does not contain.
         next: u64,
         /// Connections whose numbers the sender rewrites.
         carried: Vec<u8>,
     },
-    /// How the guest began a TCP connection.
+    /// The guest's first packet of a TCP connection.
     Handshake {
-        /// The sender's.
         generation: Generation,
-        /// The newest epoch that was cut before.
+        /// The newest epoch that was cut before the guest sent it.
         epoch: Epoch,
         /// The SYN.
         packet: Vec<u8>,
     },
-    /// What the copy sent up to this has left.
+    /// The copy's output up to this packet has left.
     Released {
-        /// The sender's.
         generation: Generation,
-        /// What the copy was set to.
         base: Epoch,
-        /// The number of the last one.
+        /// The number of the last packet.
         through: u64,
     },
-    /// What the copy has sent.
+    /// Output of the copy.
     Output {
-        /// That of the epoch.
         generation: Generation,
-        /// What the copy was set to.
         base: Epoch,
-        /// The number of the first one.
+        /// The number of the first packet.
         first: u64,
-        /// They.
         packets: PacketList,
     },
 }
@@ -117,29 +107,28 @@ impl GuestPackets {
     }
 }
 
-/// Bytes of an epoch, and what they take of their guest's window.
+/// Bytes of an epoch, and the part of their guest's window that they use.
 #[derive(Debug)]
 pub struct Parcel {
-    /// The bytes.
     pub bytes: Vec<u8>,
     _credit: Credit,
 }
 
 impl Parcel {
-    /// `bytes`, which give `credit` back once they are dealt with.
+    /// Bytes that return `credit` once they are processed.
     pub fn new(bytes: Vec<u8>, credit: Credit) -> Self {
         Self { bytes, _credit: credit }
     }
 }
 
-/// Bytes of a guest's window. However they go, taken in or thrown away, the sender may send as many again.
+/// Bytes of a guest's window. When this is dropped, the sender may send as many again.
 #[derive(Debug)]
 pub struct Credit {
     taken: Taken,
     bytes: u64,
 }
 
-/// Bytes of one guest's epochs that were taken in or thrown away, on one connection.
+/// The bytes of one guest's epochs that were processed or dropped on one connection.
 #[derive(Clone, Default, Debug)]
 pub(super) struct Taken(Arc<AtomicU64>);
 
@@ -160,7 +149,7 @@ impl Drop for Credit {
 }
 
 impl Inbound {
-    /// Memory it takes, for bounds.
+    /// The memory it uses, for bounds.
     pub fn len_bytes(&self) -> usize {
         let data = match self {
             Self::Part(part) => part.bytes().map_or(0, |parcel| parcel.bytes.len()),

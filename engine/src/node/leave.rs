@@ -1,4 +1,4 @@
-//! The end of a node: what becomes of the guests that it runs, holds, or is just about to start.
+//! How a node ends: what it does with the guests that it runs, holds, or is starting.
 //!
 //! ```text
 //!   runs here          unprotected: goes on by itself · else: paused, nothing leaves, the copy takes over
@@ -8,7 +8,7 @@
 //!   held here          what stands by goes, which is waited for, `END_MAX` at most
 //! ```
 //!
-//! The end is bounded: whoever ends a node would kill it otherwise, at a moment of their own.
+//! The end takes a bounded time. Otherwise an operator or the system would kill the node at an arbitrary moment.
 
 use super::driver::{GuestDriver, Started};
 use super::guests::Guests;
@@ -19,26 +19,26 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 use understudy_checkpoint::Generation;
 
-/// How long a guest that is being started is waited for.
+/// How long to wait for a guest that is being started.
 pub(super) const START_MAX: Duration = Duration::from_secs(30);
 
-/// How long it is waited until nothing is left of what is held here, all guests together.
+/// How long to wait until nothing is left of the guests held here, all of them together.
 const END_MAX: Duration = Duration::from_secs(15);
 
-/// How long a mark of a guest that was just started is waited for, and how often that is looked at.
+/// How long to wait for the mark of a guest that was just started, and how often to look.
 const MARK_MAX: Duration = Duration::from_secs(2);
 const MARK_LOOK: Duration = Duration::from_millis(5);
 
 type Named = (GuestName, Box<dyn GuestDriver>);
 
 impl Guests {
-    /// The node ends: nothing of any guest is let out from here on. What workers still say comes by `reports`.
+    /// Ends the node: from here on no output of any guest leaves. Workers still send `reports`.
     pub(super) fn leave(&mut self, reports: &Receiver<(RuntimeId, Report)>, start_max: Duration) {
         self.guests.values_mut().for_each(|guest| guest.leave());
         self.host.leave();
         let (mut starting, others): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.guests).into_iter().partition(|(_, guest)| guest.is_being_started());
-        // What is whole of their images is saved.
+        // Images that are complete are saved.
         let failed = await_started(&mut starting, reports, start_max);
         for (name, _) in &starting {
             let rescued = self.host.rescue(name).unwrap_or_else(|| "nothing of it can be saved here".into());
@@ -57,8 +57,7 @@ impl Guests {
     }
 }
 
-/// Waits for guests that are being started; those that are not by then stay in `starting`. Those that cannot be are
-/// answered.
+/// Waits for guests that are being started. Those that are still starting afterwards stay in `starting`.
 fn await_started(
     starting: &mut Vec<Named>,
     reports: &Receiver<(RuntimeId, Report)>,
@@ -83,7 +82,7 @@ fn await_started(
     failed
 }
 
-/// A guest that was started while its node ends stands still until an engine here goes on with it.
+/// A guest that was started while its node ends stays paused until an engine here goes on with it.
 pub(super) fn hold_still(name: &str, generation: Option<Generation>, guest: &RunningGuest) {
     let RunningGuest { machine, output, .. } = guest;
     output.fence();

@@ -1,9 +1,9 @@
-//! What the links have to tell the loop.
+//! What the links report to the loop.
 
 use super::inbound::{GuestName, Inbound};
 use understudy_session::NodeName;
 
-/// What the links have to say.
+/// An event of a link.
 #[derive(Debug)]
 pub(super) enum LinkEvent {
     Up { peer: NodeName },

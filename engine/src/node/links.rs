@@ -1,4 +1,4 @@
-//! The links of a node: at most one to each peer, whoever connected it.
+//! The links of a node: at most one to each peer, whichever end dialled.
 //!
 //! ```text
 //!   peer:   Down ── retry_at ──► dialing ── Up ──────────► open ── end, error, silence ──► Down
@@ -6,8 +6,8 @@
 //!                    of another process of that name: the open link is asked first, and stays if it answers
 //! ```
 //!
-//! A link that goes up or down, and each frame about a guest, is a [`LinkEvent`] for the loop, in the order in
-//! which it happened. What frames mean to a guest is not decided here.
+//! Each link that goes up or down, and each frame about a guest, becomes a [`LinkEvent`] for the loop, in the order in
+//! which it happened. Not here: what frames mean to a guest.
 
 use super::context::Silence;
 use super::epoch_sender::SendQueue;
@@ -28,7 +28,7 @@ use understudy_checkpoint::domain::Description;
 use understudy_link::{Frame, GUEST_REFUSALS_SINCE, GuestFrame, GuestId, Identity, LinkError};
 use understudy_session::{NodeName, Span, Time};
 
-/// Connections at a time, peers and those that have not said who they are.
+/// The most connections, of peers and without a hello together.
 pub(super) const CONNECTIONS_MAX: usize = 256;
 
 /// All links.
@@ -39,24 +39,24 @@ pub(super) struct Links {
     pub(super) registry: Registry,
     pub(super) listener: TcpListener,
     pub(super) listener_token: Token,
-    /// Whether only peers of the configuration are let in.
+    /// Whether only peers in the configuration may connect.
     pub(super) strict: bool,
     pub(super) peers: BTreeMap<NodeName, Peer>,
     pub(super) connections: BTreeMap<Token, PeerConnection>,
     pub(super) next_token: usize,
-    /// Connections whose socket may hold more.
+    /// Connections whose socket may have more to read.
     pub(super) unread: BTreeSet<Token>,
     pub(super) events: VecDeque<LinkEvent>,
-    /// As sessions are told: a peer not heard for this long is lost.
+    /// As in the sessions' settings: a peer counts as lost after a silence this long.
     silence_max: Span,
     pub(super) stranger_logged_at: Option<Time>,
-    /// Somebody has joined by an invitation, and stands among the certificates.
+    /// A node has joined by an invitation, and its certificate is now among the trusted ones.
     joined: bool,
     pub(super) waker: LoopWaker,
 }
 
 impl Links {
-    /// Listens where `config` says; tokens from `first_token` on are the links'.
+    /// Listens where `config` says; tokens from `first_token` on belong to the links.
     pub(super) fn open(
         config: &NodeConfig,
         this: Identity,
@@ -92,12 +92,12 @@ impl Links {
         })
     }
 
-    /// Where this node listens.
+    /// The address that this node listens on.
     pub(super) fn address(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }
 
-    /// Peers by name, and how the link to each stands.
+    /// Peers by name, with the state of each link.
     pub(super) fn peers(&self, now: Time) -> impl Iterator<Item = (&NodeName, PeerHealth)> {
         self.peers.iter().map(move |(name, peer)| (name, peer.health(now)))
     }
@@ -115,7 +115,7 @@ impl Links {
         }
     }
 
-    /// Dials who is due, asks peers whether they are there, and closes what takes too long.
+    /// Dials peers that are due, pings peers, and closes connections that take too long.
     pub(super) fn run_timers(&mut self, now: Time) {
         self.peers.values_mut().for_each(|peer| peer.settle(now));
         let due: Vec<NodeName> = self
@@ -143,12 +143,12 @@ impl Links {
         peers.chain(connections).min()
     }
 
-    /// Whether there is something to read that a guest has room for.
+    /// Whether there is something to read for which its guest has room.
     pub(super) fn has_unread(&self) -> bool {
         self.unread.iter().any(|token| self.connections.get(token).is_some_and(|link| !link.blocked))
     }
 
-    /// Reads from each link that has something and is not blocked, a bounded lot.
+    /// Reads from each link that has something and is not blocked, up to a bound.
     pub(super) fn read(&mut self, now: Time) {
         for token in self.unread.iter().copied().collect::<Vec<_>>() {
             let Some(link) = self.connections.get_mut(&token).filter(|link| !link.blocked) else { continue };
@@ -178,17 +178,17 @@ impl Links {
         }
     }
 
-    /// Whether somebody has joined since this was asked last.
+    /// Whether a node has joined since the last call.
     pub(super) fn take_joined(&mut self) -> bool {
         std::mem::take(&mut self.joined)
     }
 
-    /// What happened, in order.
+    /// The next event.
     pub(super) fn next_event(&mut self) -> Option<LinkEvent> {
         self.events.pop_front()
     }
 
-    /// Takes in nothing more from peers of version 1 of which `is_full` says that a guest of theirs has enough to do.
+    /// Stops reading from peers of version 1 for which `is_full` says that one of their guests here has enough to do.
     /// Later versions have windows.
     pub(super) fn hold_back(&mut self, is_full: impl Fn(&NodeName) -> bool) {
         for link in self.connections.values_mut() {
@@ -198,7 +198,7 @@ impl Links {
         }
     }
 
-    /// Whether bytes from `peer` wait because a guest has enough to do.
+    /// Whether bytes from `peer` wait because a guest here has enough to do.
     pub(super) fn is_held_back(&self, peer: &NodeName) -> bool {
         let open = self.peers.get(peer).and_then(|peer| peer.open.as_ref());
         open.is_some_and(|open| {
@@ -208,7 +208,7 @@ impl Links {
     }
 
     /// Gives a guest its number on the link to `peer`, and a queue for its epochs. `None` without a link. The guest was
-    /// found to fit.
+    /// checked to fit the link.
     pub(super) fn offer(
         &mut self,
         peer: &NodeName,
@@ -230,7 +230,7 @@ impl Links {
         self.link(peer)?.numbers.number_of(guest)
     }
 
-    /// Puts a frame in its lane; flushed at the end of the turn. Without a link it goes nowhere.
+    /// Puts a frame in its lane, to be sent at the end of the iteration. Without a link it is dropped.
     pub(super) fn send(&mut self, peer: &NodeName, frame: &Frame<'_>) {
         if let Some(link) = self.link_mut(peer) {
             link.send(frame);
@@ -244,8 +244,8 @@ impl Links {
         }
     }
 
-    /// A guest's session has heard nothing for too long. The link ends, unless the peer spoke on it meanwhile: then
-    /// it is that guest's trouble alone.
+    /// The peer was silent for too long for one guest's session. The link ends, unless the peer has spoken on it for
+    /// others: then only that guest is affected.
     pub(super) fn silent(&mut self, peer: &NodeName, now: Time) -> Silence {
         let silence_max = self.silence_max;
         let Some(link) = self.link(peer) else { return Silence::Closed };
@@ -268,12 +268,12 @@ impl Links {
     /// Says goodbye on every link.
     pub(super) fn say_goodbye(&mut self) {
         for link in self.connections.values_mut() {
-            // The peer learns of the end by the socket's if not by this.
+            // If this does not arrive, the peer sees the socket close.
             let _ = link.connection.say_goodbye();
         }
     }
 
-    /// Sends what waits, as far as sockets take it.
+    /// Sends what waits, as much as sockets take.
     pub(super) fn flush(&mut self, now: Time) {
         let mut failed = Vec::new();
         for (token, link) in &mut self.connections {

@@ -1,4 +1,4 @@
-//! A node: one event loop that owns everything between hosts, and the threads of its guests.
+//! A node: one event loop that owns all connections and decisions, and the threads of its guests.
 //!
 //! ```text
 //!   listener ─┐                                      ┌─► capture ─► encode ─┐   guests that run here
@@ -9,9 +9,9 @@
 //!   switch ───┘
 //! ```
 //!
-//! One iteration of the loop is on one screen: `Node::iterate`. The loop never blocks: what could wait runs on
-//! a guest's thread behind a bounded channel. When the loop ends, for whatever reason, nothing leaves any more:
-//! frames of guests go out by its hand alone.
+//! One iteration of the loop is on one screen: `Node::iterate`. The loop never blocks: what could wait runs on another
+//! thread behind a bounded channel. When the loop ends, for whatever reason, no output leaves any more, because only
+//! the loop sends the guests' frames.
 
 mod ask;
 mod beginning;
@@ -101,61 +101,54 @@ const CONTROL_FIRST: usize = 16;
 const METRICS_FIRST: usize = CONTROL_FIRST + crate::request_server::SERVER_TOKENS;
 const LINKS_FIRST: usize = METRICS_FIRST + crate::request_server::SERVER_TOKENS;
 
-/// Reports that wait for the loop. Workers that find it full wait; the loop never waits for them.
+/// The most reports that wait for the loop. A worker waits while there is no room; the loop never waits for workers.
 const REPORTS_MAX: usize = 1024;
 
-/// Commands of a [`NodeHandle`] that wait for the loop.
+/// The most commands of a [`NodeHandle`] that wait for the loop.
 const COMMANDS_MAX: usize = 16;
 
 /// Why a node cannot start, or ended.
 #[derive(thiserror::Error, Debug)]
 pub enum NodeError {
-    /// The system refuses something the node needs.
+    /// The system refused something that the node needs.
     #[error("{what}: {source}")]
     System {
-        /// What was attempted, as the beginning of the message.
+        /// What was attempted: the beginning of the message.
         what: String,
-        /// What the system said.
         source: io::Error,
     },
-    /// Something that the configuration names cannot be had: another may do.
+    /// Something that the configuration names is not available; another one may be.
     #[error("{what}: {source}")]
     Unusable {
-        /// What was attempted, as the beginning of the message.
+        /// What was attempted: the beginning of the message.
         what: String,
-        /// What the system said.
         source: io::Error,
     },
-    /// What the configuration has for etcd cannot be used.
+    /// The configuration of etcd cannot be used.
     #[error("The witness cannot be asked: {0}")]
     Etcd(#[source] CredentialError),
     /// Its certificates cannot be used.
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
-    /// There is no control socket.
+    /// The control socket cannot be made.
     #[error(transparent)]
     Control(#[from] control::SocketError),
     /// A guest of the configuration cannot be started.
     #[error("Guest {name} cannot be protected: {reason}")]
-    Guest {
-        /// Its name.
-        name: String,
-        /// Why.
-        reason: String,
-    },
+    Guest { name: String, reason: String },
     /// The hypervisor cannot be used.
     #[error("Xen cannot be used on this host: {0}")]
     Hypervisor(HostError),
-    /// The node's thread panicked; nothing of its guests leaves any more.
+    /// The node's thread panicked; no output of its guests leaves any more.
     #[error("The node's loop has ended by a panic; its log says why")]
     Panicked,
 }
 
-/// How long an address is waited for that another process has: one that was killed a moment ago keeps its addresses until
-/// its memory is free, which takes as long as it has guests.
+/// How long to wait for an address that another process has. A process that was just killed keeps its addresses until
+/// its memory is freed, which takes longer the more guests it has.
 const DYING_MAX: Duration = Duration::from_secs(1);
 
-/// Opens what needs an address.
+/// Opens something that listens at an address.
 fn patiently<T>(mut open: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     let began = Instant::now();
     loop {
@@ -182,7 +175,7 @@ fn unusable(what: impl Into<String>) -> impl FnOnce(io::Error) -> NodeError {
     move |source| NodeError::Unusable { what, source }
 }
 
-/// Begins to ask etcd, with what the configuration has for it.
+/// Starts the client for etcd, as configured.
 fn open_etcd(etcd: &EtcdConfig, node: &NodeName, waker: &LoopWaker) -> Result<EtcdWitness, NodeError> {
     let cluster = Cluster::new(etcd.clone()).map_err(NodeError::Etcd)?;
     EtcdWitness::new(Records::new(cluster, node.clone()), waker)
@@ -204,12 +197,12 @@ pub struct Node {
     switch: SwitchPort,
     metrics: Metrics,
     control_server: RequestServer<UnixListener>,
-    /// The control socket's file, gone with the node.
+    /// The control socket's file, deleted when the node ends.
     doorplate: door::Doorplate,
     metrics_server: Option<RequestServer<TcpListener>>,
     shutdown: Option<ShutdownSignal>,
     stalls: stall::Stalls,
-    /// Frames on their way from guests to the switch; kept for its memory.
+    /// Frames from guests to the switch; kept to reuse the memory.
     leaving: Vec<Vec<u8>>,
     stopping: bool,
 }
@@ -221,8 +214,8 @@ impl Node {
         Self::open_with(config, hosts::configured)
     }
 
-    /// As [`open`](Self::open), with what starts guests from images given by the caller; it holds their output by what it
-    /// is handed.
+    /// As [`open`](Self::open), with the [`Host`](crate::guest::Host) that the caller makes from the waker that it is
+    /// given.
     pub fn open_on(
         config: NodeConfig,
         host: impl FnOnce(OutputMaker) -> Arc<dyn Host>,
@@ -316,7 +309,7 @@ impl Node {
         Ok(())
     }
 
-    /// Runs on this thread until it is told to end, by its handle or by `shutdown`.
+    /// Runs on this thread until its handle or `shutdown` ends it.
     pub fn run(mut self, shutdown: Option<ShutdownSignal>) -> Result<(), NodeError> {
         self.shutdown = shutdown;
         if let Some(signal) = &mut self.shutdown {
@@ -333,13 +326,13 @@ impl Node {
         Ok(())
     }
 
-    /// Where peers connect to.
+    /// The address that peers connect to.
     pub fn address(&self) -> io::Result<SocketAddr> {
         self.cx.links.address()
     }
 }
 
-/// However a node ends, nothing of its guests is let out after that, and peers are told if they can be.
+/// However a node ends, no output of its guests leaves after that, and peers are told if possible.
 impl Drop for Node {
     fn drop(&mut self) {
         self.guests.leave(&self.reports, leave::START_MAX);

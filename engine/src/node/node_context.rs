@@ -1,4 +1,4 @@
-//! What the drivers of a node's guests reach: its links and its witness, at the time of this iteration.
+//! The [`Context`] of a node: its links and its witness, at the time of this iteration.
 
 use super::context::{Context, Silence};
 use super::epoch_sender::SendQueue;
@@ -10,12 +10,11 @@ use understudy_checkpoint::domain::Description;
 use understudy_link::{Frame, GuestId};
 use understudy_session::{NodeName, Time, WitnessRequest};
 
-/// Of a node.
 #[derive(Debug)]
 pub(super) struct NodeContext {
     pub(super) links: Links,
     pub(super) witness: Witness,
-    /// The time of this turn.
+    /// The time of this iteration.
     pub(super) now: Time,
     /// What `CLOCK_MONOTONIC` said at the node's start, in nanoseconds.
     pub(super) start_ns: u64,

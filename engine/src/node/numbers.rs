@@ -1,5 +1,5 @@
-//! The numbers of guests on one link, as each end gives them to those it runs; what a frame is about by them; and how
-//! much may be under way for each.
+//! The numbers of guests on one link. Each end numbers the guests that it runs. The numbers tell which guest a frame is
+//! about, and windows limit the bytes under way for each.
 //!
 //! ```text
 //!   ours     queue ── while sent < window ──► lane ──► socket        window ◄── Window frames
@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use understudy_checkpoint::epoch::{EpochEnd, EpochPart};
 use understudy_link::{Encoded, GuestFrame, GuestId, LinkError, WINDOW_BYTES};
 
-/// Guests that one end may offer on a link: far more than a host runs.
+/// The most guests that one end may offer on a link: far more than a host runs.
 pub(super) const GUESTS_MAX: usize = 1024;
 
 /// A guest that runs here.
@@ -23,16 +23,16 @@ pub struct Ours {
     name: GuestName,
     queue: SendQueue,
     sent_bytes: u64,
-    /// Frames are sent while `sent_bytes` is below.
+    /// Frames are sent while `sent_bytes` is below this.
     through_bytes: u64,
 }
 
-/// A guest that runs there.
+/// A guest that runs at the other end.
 #[derive(Debug)]
 struct Theirs {
     name: GuestName,
     received_bytes: u64,
-    /// Announced: frames are taken while `received_bytes` is below.
+    /// The announced window: frames are accepted while `received_bytes` is below this.
     through_bytes: u64,
     taken: Taken,
 }
@@ -51,7 +51,7 @@ impl Theirs {
         Self { name, received_bytes: 0, through_bytes: WINDOW_BYTES, taken: Taken::default() }
     }
 
-    /// The window to announce, once half of the one before is used up.
+    /// The window to announce, once half of the previous one is used up.
     fn next_window(&mut self) -> Option<u64> {
         let through = self.taken.bytes() + WINDOW_BYTES;
         if through < self.through_bytes + WINDOW_BYTES / 2 {
@@ -62,7 +62,7 @@ impl Theirs {
     }
 }
 
-/// Who is who on one link.
+/// The numbers of all guests on one link.
 #[derive(Debug, Default)]
 pub struct Numbers {
     has_windows: bool,
@@ -71,16 +71,16 @@ pub struct Numbers {
 }
 
 impl Numbers {
-    /// Whether the link's version has windows. Said before anything else.
+    /// Sets whether the link's version has windows. Call this first.
     pub fn use_windows(&mut self, has_windows: bool) {
         self.has_windows = has_windows;
     }
 
-    /// Gives a guest that runs here its number, the same whenever it is offered on this link, and takes the queue of its
-    /// epochs.
+    /// Numbers a guest that runs here, and takes the queue of its epochs. The number is the same whenever the guest is
+    /// offered on this link.
     pub fn offer(&mut self, guest: GuestName, queue: SendQueue) -> GuestId {
         if let Some((number, ours)) = self.ours.iter_mut().find(|(_, ours)| ours.name == guest) {
-            // What an encode thread still has for an earlier offer of this guest goes nowhere.
+            // The encode thread's frames for an earlier offer of this guest are dropped.
             ours.queue.close();
             ours.queue = queue;
             return *number;
@@ -94,7 +94,7 @@ impl Numbers {
 
     /// The number that the other end gave a guest.
     pub fn number_of(&self, guest: &GuestName) -> Option<GuestId> {
-        // A guest that was offered under two numbers has its newest.
+        // A guest that was offered under two numbers has the newest.
         self.theirs.iter().rev().find(|(_, theirs)| theirs.name == *guest).map(|(number, _)| *number)
     }
 
@@ -103,12 +103,11 @@ impl Numbers {
         self.theirs.get(&number).map(|theirs| &theirs.name)
     }
 
-    /// The guests that run here.
     pub fn ours_mut(&mut self) -> impl Iterator<Item = (GuestId, &mut Ours)> {
         self.ours.iter_mut().map(|(number, ours)| (*number, ours))
     }
 
-    /// Windows to announce to the other end.
+    /// The windows to announce to the other end.
     pub fn next_windows(&mut self) -> Vec<(GuestId, u64)> {
         if !self.has_windows {
             return Vec::new();
@@ -116,7 +115,8 @@ impl Numbers {
         self.theirs.iter_mut().filter_map(|(number, theirs)| Some((*number, theirs.next_window()?))).collect()
     }
 
-    /// Finds the guest that a frame is about, and makes the frame the loop's own. `None`: it was for the sender of an epoch.
+    /// Finds the guest that a frame is about, and copies the frame into the loop's own memory. `None`: the frame was
+    /// for the sender of an epoch.
     pub fn sort(
         &mut self,
         number: GuestId,
@@ -177,11 +177,11 @@ impl Numbers {
             }
             _ => return Err(unknown()),
         };
-        // The one copy on this host's way from the socket to the decoder: the connection's buffer is free again at once.
+        // The only copy on the way from the socket to the decoder: it frees the connection's buffer at once.
         Ok((name, Inbound::Part(part.map(|bytes| Parcel::new(bytes.to_vec(), credit)))))
     }
 
-    /// Takes down the number that the other end gives a guest: a number stays with its name.
+    /// Records the number that the other end gives a guest. A number stays with its name.
     fn offered(&mut self, number: GuestId, name: &str) -> Result<GuestName, LinkError> {
         let unexpected = |expected| LinkError::Unexpected { expected, found: "a guest's offer" };
         match self.theirs.get(&number) {
@@ -196,7 +196,7 @@ impl Numbers {
     }
 }
 
-/// Encode threads that wait for this link go on.
+/// Lets encode threads go on that wait for this link.
 impl Drop for Numbers {
     fn drop(&mut self) {
         self.ours.values().for_each(|ours| ours.queue.close());
@@ -248,9 +248,9 @@ mod tests {
         assert_eq!(kept.len() as u64, WINDOW_BYTES >> 20);
         assert!(matches!(refused, LinkError::Unexpected { .. }));
         assert!(numbers.next_windows().is_empty(), "nothing was taken in");
-        // The other one's window is its own.
+        // The other guest has a window of its own.
         drop(numbers.sort(number(2), GuestFrame::PageBatch(&pages)).unwrap());
-        // What is taken in, or thrown away, may be sent again, announced in few frames.
+        // Bytes that are processed or dropped free the window, which is announced in few frames.
         kept.truncate(kept.len() / 2 + 1);
         assert!(numbers.next_windows().is_empty(), "less than half");
         kept.truncate(kept.len() / 2 - 1);

@@ -1,4 +1,4 @@
-//! What is made of guests that peers offer.
+//! Handles the offers of peers.
 //!
 //! ```text
 //!   a peer's offer ─► consider ─┬─► held here
@@ -8,7 +8,7 @@
 //!
 //! Not here: offers of guests that run here (`primary/offer.rs`).
 //!
-//! A refusal is of one guest: the link and the other guests on it go on.
+//! A refusal is about one guest: the link and the other guests on it go on.
 
 use super::context::Context;
 use super::driver::{HeldCopy, Verdict};
@@ -23,15 +23,15 @@ use understudy_checkpoint::domain::Description;
 use understudy_link::{GuestFrame, HoldReason, HoldRefusal};
 use understudy_session::{NodeName, Span, Time, ToSecondary};
 
-/// Guests that one node holds, at most: each has a thread.
+/// The most guests that one node holds: each has a thread.
 pub(super) const HELD_MAX: usize = 256;
 
-/// When a refused offer is looked at again, first and at most.
+/// When a refused offer is considered again: the first wait and the longest.
 const LOOK_FIRST: Span = Span::from_ms(1_000);
 const LOOK_LONGEST: Span = Span::from_ms(30_000);
 
 impl Guests {
-    /// A peer says that it runs a guest.
+    /// A peer offers a guest.
     pub(super) fn offered(
         &mut self,
         name: &GuestName,
@@ -58,16 +58,16 @@ impl Guests {
         }
     }
 
-    /// The newest generation that a peer runs a guest in, by its present offer. Where nothing of the guest is held, that is
-    /// all that is known of it: a primary says nothing more once its offer is declined.
+    /// The newest generation in which a peer runs a guest, by its present offer. If nothing of the guest is held here,
+    /// nothing else is known: a primary sends nothing more once its offer is declined.
     pub(super) fn offered_in(&self, name: &str) -> Option<Generation> {
         let of_it = |((of, _), offer): &(&OfferKey, &PeerOffer)| &**of == name && !offer.is_over;
         let generations = self.offers.iter().filter(of_it).filter_map(|(_, offer)| offer.generation);
         generations.filter(|generation| *generation > Generation(0)).max()
     }
 
-    /// A later generation of a guest that is of no use here any more runs on the host that it came from, for instance one
-    /// that could not be started here. A copy is held anew, at once.
+    /// What is held here is useless, because its host runs the guest in a later generation; for instance, it could not
+    /// be started here. A new copy is held at once.
     pub(super) fn outrun(
         &mut self,
         name: &GuestName,
@@ -90,12 +90,12 @@ impl Guests {
             && !matches!(message, ToSecondary::Offer { .. })
             && let Some(guest) = cx.number_of(peer, name)
         {
-            // Its offer came while the guest was being started here, and nobody has answered it.
+            // The offer came while the guest was being started here, and was not answered.
             cx.send(peer, &GuestFrame::HoldReady.of(guest));
         }
     }
 
-    /// Holds what a peer offered, or says why not.
+    /// Holds a guest that a peer offered, or refuses it.
     fn consider(&mut self, key: &OfferKey, cx: &mut dyn Context) {
         let (name, peer) = key;
         let Some(offer) = self.offers.get(key) else { return };
@@ -130,8 +130,8 @@ impl Guests {
         }
     }
 
-    /// The same host runs another guest of that name, or the same with other devices. What is held stays until the first
-    /// full sync of the other one begins.
+    /// The same host runs another guest of that name, or the same one with other devices. The present copy stays until
+    /// the first full sync of the other guest begins.
     fn renew(&mut self, name: &GuestName, description: Description) -> Result<(), HoldRefusal> {
         self.admit(name, &description)?;
         if let Some(held) = self.guests.get_mut(name) {
@@ -140,7 +140,7 @@ impl Guests {
         Ok(())
     }
 
-    /// Says to a peer, and once for each reason in the log, why its guest is not held here.
+    /// Tells a peer why its guest is not held here, and logs it once for each reason.
     fn refuse(&mut self, key: &OfferKey, refusal: HoldRefusal, cx: &mut dyn Context) {
         let (name, peer) = key;
         let Some(offer) = self.offers.get_mut(key) else { return };
@@ -160,7 +160,7 @@ impl Guests {
         }
     }
 
-    /// Looks again at offers that were refused, those that are due; at once if it was for a guest that has ended here since.
+    /// Considers refused offers again when they are due, or at once if the guest in their way has ended here.
     pub(super) fn look_at_offers(&mut self, cx: &mut dyn Context) {
         let now = cx.now();
         let is_vacant = |name: &GuestName| self.guests.get(name).is_some_and(|guest| guest.is_vacant());
@@ -178,7 +178,7 @@ impl Guests {
         self.offers.values().filter(|offer| offer.refusal.is_some()).map(|offer| offer.look_at).min()
     }
 
-    /// A guest is gone from here: what was refused for it may be held now.
+    /// A guest is gone from here: an offer that was refused because of it may be accepted now.
     pub(super) fn guest_went(
         &mut self,
         name: &GuestName,
@@ -191,12 +191,12 @@ impl Guests {
             }
             None => self.reconsider(name, cx),
         }
-        // Memory and places are freed for all.
+        // Memory and places are free for all offers.
         let now = cx.now();
         self.offers.values_mut().for_each(|offer| offer.look_at = offer.look_at.min(now + LOOK_FIRST));
     }
 
-    /// Offers of this name are answered anew: something else of that name is here now, or nothing is.
+    /// Answers offers of this name anew, because what is here under that name has changed.
     pub(super) fn reconsider(&mut self, name: &GuestName, cx: &mut dyn Context) {
         self.offers_of(name).iter().for_each(|key| self.consider(key, cx));
     }
@@ -205,14 +205,14 @@ impl Guests {
         self.offers.keys().filter(|(of, _)| of == name).cloned().collect()
     }
 
-    /// The peer's link is down: what it offered is offered again on the next one. Guests of which nothing is held, and
-    /// nothing is to be said at the witness, are forgotten.
+    /// The peer's link is down; it offers its guests again on the next one. Guests of which nothing is held, and for
+    /// which the witness need not be told anything, are forgotten.
     pub(super) fn peer_went(&mut self, peer: &NodeName) {
         self.offers.retain(|(_, from), _| from != peer);
         self.forget_empty();
     }
 
-    /// Forgets guests of which there is nothing here, and whose host is not there either.
+    /// Forgets guests of which nothing is here, and whose host is away.
     pub(super) fn forget_empty(&mut self) {
         let offers = &self.offers;
         self.guests.retain(|name, guest| {
@@ -225,9 +225,9 @@ impl Guests {
         });
     }
 
-    /// Whether a guest can be held here, everything counted before any of it is taken.
+    /// Whether a guest can be held here. Everything is counted before anything is allocated.
     pub(super) fn admit(&self, name: &GuestName, description: &Description) -> Result<(), HoldRefusal> {
-        // A name from the link becomes a metric's label, an argument of xl, part of a file's name.
+        // A name from the link becomes a label in metrics, an argument of xl, and part of a file's name.
         check_name(name).map_err(|error| HoldRefusal::new(HoldReason::Name, error.to_string()))?;
         check_size(name, description)
             .map_err(|error| HoldRefusal::new(HoldReason::TooLarge, error.to_string()))?;
@@ -240,13 +240,13 @@ impl Guests {
         self.has_memory(name, description)
     }
 
-    /// What the images of all guests held here take.
+    /// The memory of the images of all guests held here.
     pub(super) fn image_bytes(&self) -> u64 {
         let held = self.guests.values().filter_map(|guest| guest.held());
         held.map(|held| self.host.image_bytes(held.description)).sum()
     }
 
-    /// Whether there is memory for the image, beside what is promised to guests whose images are still to come.
+    /// Whether there is memory for the image, besides what is promised to guests whose images are still to come.
     fn has_memory(&self, name: &GuestName, description: &Description) -> Result<(), HoldRefusal> {
         let mib = |bytes: u64| bytes.div_ceil(1 << 20);
         let needed = self.host.image_bytes(description);

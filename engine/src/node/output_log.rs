@@ -1,5 +1,5 @@
-//! What happened to output, and when, for those who compare it with a capture of the network. Off unless the filter of
-//! the log says `understudy::output=debug`.
+//! Logs what happened to output, and when, to compare with a capture of the network. Off unless the log filter has
+//! `understudy::output=debug`.
 //!
 //! ```text
 //!   cut guest=web epoch=7 at_ns=…      what is sent from then on needs the ack of an epoch after 7

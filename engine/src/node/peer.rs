@@ -1,4 +1,4 @@
-//! What a node knows of one peer: whether there is a link, why not, and when to try again.
+//! What a node knows about one peer: whether there is a link, why not, and when to try again.
 //!
 //! ```text
 //!   Down ── retry_at ──► dialing ── agreed ──► open ── end ──► Down
@@ -14,13 +14,13 @@ use std::net::SocketAddr;
 use understudy_link::{Backoff, Identity, LinkError, RefuseReason};
 use understudy_session::{NodeName, Span, Time};
 
-/// A link that ends sooner than this is one of a row that does not hold.
+/// A link that ends sooner than this counts as short-lived.
 const LASTING: Span = Span::from_ms(2_000);
 
-/// Links in a row that did not last, after which that is said, and single ones are not logged any more.
+/// After this many short-lived links in a row that is logged once, and single ones are not logged any more.
 const SHORT_LINKS_MAX: u32 = 3;
 
-/// Another process of the peer's name is shown for this long after it was refused last.
+/// How long another process of the peer's name is shown in `status` after it was last refused.
 const TWIN_SHOWN: Span = Span::from_ms(30_000);
 
 /// The open link to a peer.
@@ -28,7 +28,7 @@ const TWIN_SHOWN: Span = Span::from_ms(30_000);
 pub(super) struct OpenLink {
     pub(super) token: Token,
     pub(super) identity: Identity,
-    /// Whether this node had connected it.
+    /// Whether this node dialled it.
     pub(super) dialed: bool,
     since: Time,
 }
@@ -36,7 +36,7 @@ pub(super) struct OpenLink {
 #[derive(Debug)]
 pub(super) struct Peer {
     name: NodeName,
-    /// Where it listens; `None` for one that only ever connects to us.
+    /// The address it listens on; `None` for a peer that only connects to us.
     pub(super) address: Option<SocketAddr>,
     pub(super) open: Option<OpenLink>,
     pub(super) dialing: Option<Token>,
@@ -46,15 +46,15 @@ pub(super) struct Peer {
     trouble: Option<String>,
     twin_until: Time,
     short_links: u32,
-    /// The round trip measured last, on this link or one before it.
+    /// The last measured round trip, on this link or an earlier one.
     round_trip: Option<Span>,
 }
 
-/// How a peer's link stands, for `status`.
+/// The state of a peer's link, for `status`.
 #[derive(Clone, PartialEq, Debug)]
 pub(super) struct PeerHealth {
     pub(super) connected: bool,
-    /// Why there is no link, or what is wrong with it; empty if nothing is.
+    /// Why there is no link, or what is wrong with it; empty if all is well.
     pub(super) reason: String,
     pub(super) round_trip: Option<Span>,
 }
@@ -101,12 +101,12 @@ impl Peer {
         if self.short_links >= SHORT_LINKS_MAX {
             self.troubled(format!("links end soon after they are up: {why}"));
         } else {
-            // What the log has just said needs no warning; status shows it.
+            // This was just logged and needs no warning; `status` shows it.
             self.trouble = Some(format!("the link ended: {why}"));
         }
     }
 
-    /// A link has lasted: what was wrong is over.
+    /// A link has lasted: earlier trouble is over.
     pub(super) fn settle(&mut self, now: Time) {
         if self.open.as_ref().is_some_and(|link| now - link.since >= LASTING) {
             self.trouble = None;
@@ -120,11 +120,11 @@ impl Peer {
         (self.trouble.is_some() || self.short_links > 0).then(|| link.since + LASTING)
     }
 
-    /// Connecting came to nothing.
+    /// An attempt to connect failed.
     pub(super) fn dial_failed(&mut self, error: &ConnectionError, now: Time) {
         self.dialing = None;
         self.retry_at = if needs_a_person(error) { now + Backoff::REFUSED } else { self.backoff.failed(now) };
-        // The same node's other connection is just being made.
+        // Another connection of the same node is being made.
         if !matches!(
             error,
             ConnectionError::Protocol(LinkError::Refused { reason: RefuseReason::Duplicate, .. })
@@ -148,7 +148,7 @@ impl Peer {
         }
     }
 
-    /// A process of the peer's name was refused, as another one is connected and answers.
+    /// A process of the peer's name was refused because another one is connected and answers.
     pub(super) fn has_twin(&mut self, remote: SocketAddr, now: Time) {
         if self.twin_until <= now {
             tracing::warn!(
@@ -182,7 +182,7 @@ impl Peer {
     }
 }
 
-/// Whether what was refused will be refused again until somebody changes a configuration.
+/// Whether the refusal will be repeated until somebody changes a configuration.
 pub(super) fn needs_a_person(error: &ConnectionError) -> bool {
     match error {
         ConnectionError::Protocol(LinkError::Refused { reason, .. }) => match reason {
@@ -230,7 +230,7 @@ mod tests {
         peer.dial_failed(&refused, Time(0));
         assert_eq!(peer.dial_at(), Some(Time(0) + Backoff::REFUSED));
         assert!(peer.health(Time(0)).reason.contains("no such peer"), "{:?}", peer.health(Time(0)));
-        // Nobody there at all: tried again at once, as a restarted host is to be found soon.
+        // Nobody is there at all: try again soon, to find a restarted host quickly.
         peer.dial_failed(&io::Error::from(io::ErrorKind::ConnectionRefused).into(), Time(0));
         assert!(peer.dial_at().unwrap() < Time(100 * MS));
         assert!(peer.health(Time(0)).reason.contains("refused"), "{:?}", peer.health(Time(0)));

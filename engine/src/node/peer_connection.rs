@@ -1,6 +1,6 @@
-//! One connection with what belongs to it: whose it is, whether its other end answers, and the guests on it.
+//! One connection: who is at the other end, whether that end answers, and the guests on it.
 //!
-//! A link of version 2 is always read: a guest whose thread is busy stops its own sender only
+//! A link of version 2 is always read: a guest whose thread is busy blocks only its own sender
 //! ([`numbers`](super::numbers)).
 
 use super::link_event::LinkEvent;
@@ -13,51 +13,52 @@ use understudy_link::{
 };
 use understudy_session::{NodeName, Span, Time};
 
-/// Bytes read from one link before others, timers and guests have their turn.
+/// How many bytes are read from one link before others, timers and guests have their turn.
 const READ_BYTES: usize = 1 << 20;
 
-/// Frames read from one link before others, timers and guests have their turn: small ones cost time as well.
+/// How many frames are read from one link before others, timers and guests have their turn: small ones cost time as
+/// well.
 const READ_FRAMES: usize = 4096;
 
-/// A lane is filled from its queue up to this: enough to keep the socket busy from one turn to the next, little
-/// enough that the last pages of a full sync, for whose ack output waits, are not long under way.
+/// How far a lane is filled from its queue: enough to keep the socket busy until the next iteration, and little enough
+/// that the last pages of a full sync, for whose ack output waits, arrive soon.
 const LANE_FILL_BYTES: usize = 512 << 10;
 
-/// A peer is asked this often whether it is there, which measures the round trip.
+/// How often a peer is pinged, which also measures the round trip.
 const PING_EVERY: Span = Span::from_ms(1_000);
 
-/// A peer that was asked, and of which nothing was heard for this long, is gone. Guests notice much earlier; this is
-/// for links on which no guest speaks.
+/// A peer that has been pinged and silent for this long is gone. Guests notice much earlier; this is for links on which
+/// no guest speaks.
 const SILENCE_MAX: Span = Span::from_ms(10_000);
 
-/// How long a peer's process that has a link is given to answer before another one of its name takes its place.
+/// How long a peer's process that has a link may take to answer before another process of its name takes its place.
 pub(super) const TWIN_WAIT: Span = Span::from_ms(1_000);
 
-/// Whose connection it is.
+/// Who is at the other end.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Whose {
-    /// It has not said.
+    /// Not known: no hello yet.
     Stranger,
-    /// It was told that it is not wanted.
+    /// A node that was refused.
     Refused,
-    /// It has the name of a peer to which there is a link already, and waits until that one was asked.
+    /// Another process of a peer to which there is a link already. It waits until the first one was asked.
     Contending { hello: Hello, since: Time },
-    /// This node connected to a peer that has not agreed yet.
+    /// A peer that this node dialled and that has not agreed yet.
     Dialed(NodeName),
-    /// The link to this peer.
+    /// A peer with an open link.
     Open(NodeName),
 }
 
-/// What came of reading.
+/// The result of reading.
 #[derive(Debug)]
 pub(super) enum Read {
     /// Nothing more for now.
     Drained,
-    /// There may be more: it is others' turn.
+    /// There may be more, but it is others' turn.
     More,
-    /// A stranger says hello.
+    /// A stranger has sent its hello.
     Hello(Hello),
-    /// The dialled peer agreed.
+    /// The dialled peer has agreed.
     Agreed(Identity),
     /// The peer has closed, or said goodbye.
     Ended,
@@ -67,20 +68,20 @@ pub(super) enum Read {
 pub(super) struct PeerConnection {
     pub(super) connection: Connection,
     pub(super) whose: Whose,
-    /// Only on a link of version 1, which has no windows.
+    /// Whether reading is stopped; only on a link of version 1, which has no windows.
     pub(super) blocked: bool,
-    /// When anything was heard last.
+    /// When anything last arrived.
     pub(super) heard_at: Time,
     /// When the socket was connected, if it is.
     connected_at: Option<Time>,
     pinged_at: Option<Time>,
-    /// When the answer to a ping was heard last.
+    /// When a ping was last answered.
     pub(super) ponged_at: Option<Time>,
     next_ping_at: Time,
-    /// Measured, and not yet taken.
+    /// The round trip, once measured, until it is taken.
     round_trip: Option<Span>,
     pub(super) numbers: Numbers,
-    /// What ended it while no result could be given.
+    /// An error that ended it at a moment when no result could be returned.
     broken: Option<ConnectionError>,
 }
 
@@ -126,7 +127,7 @@ impl PeerConnection {
         }
     }
 
-    /// Asks the peer whether it is there.
+    /// Pings the peer.
     pub(super) fn ping(&mut self, now: Time) {
         if self.connection.is_open() && self.has_windows() && self.pinged_at.is_none() {
             self.pinged_at = Some(now);
@@ -144,7 +145,7 @@ impl PeerConnection {
         self.has_windows().then(|| asked.unwrap_or(self.next_ping_at))
     }
 
-    /// Asks a peer again, and ends what takes too long: a hello, or any word of a peer that was asked.
+    /// Pings a peer again if that is due. An error if a hello, or the answer of a pinged peer, takes too long.
     pub(super) fn run_timers(&mut self, now: Time) -> Result<(), ConnectionError> {
         self.connection.check_timeout(now)?;
         if self.pinged_at.is_some() && self.heard_at + SILENCE_MAX <= now {
@@ -156,13 +157,13 @@ impl PeerConnection {
         Ok(())
     }
 
-    /// The round trip, if it was measured since this was asked last.
+    /// The round trip, if it was measured since the last call.
     pub(super) fn take_round_trip(&mut self) -> Option<Span> {
         self.round_trip.take()
     }
 
-    /// Reads frames about guests into `events` until nothing more came, enough came, or something else has to
-    /// be decided first.
+    /// Reads frames about guests into `events`, until nothing is left, the turn is over, or something else has to be
+    /// decided first.
     pub(super) fn read(
         &mut self,
         events: &mut VecDeque<LinkEvent>,
@@ -175,7 +176,7 @@ impl PeerConnection {
                 let (number, frame) = match event {
                     Event::Hello(hello) => return Ok(Read::Hello(hello)),
                     Event::Up(identity) => {
-                        // A peer that is asked answers at once: nothing but the way takes time.
+                        // A pinged peer answers at once, so this is the time of the way.
                         self.round_trip = self.connected_at.map(|at| now - at);
                         return Ok(Read::Agreed(identity));
                     }

@@ -1,4 +1,4 @@
-//! What a peer said it runs, on its present link.
+//! What a peer has offered on its present link.
 
 use super::inbound::GuestName;
 use understudy_checkpoint::Generation;
@@ -6,15 +6,15 @@ use understudy_checkpoint::domain::Description;
 use understudy_link::HoldRefusal;
 use understudy_session::{NodeName, Span, Time};
 
-/// A guest that a peer runs, by its name and the peer's.
+/// A guest's name, and the peer that runs it.
 pub(super) type OfferKey = (GuestName, NodeName);
 
-/// What a peer said it runs, on its present link.
+/// What a peer has offered on its present link.
 #[derive(Debug)]
 pub(super) struct PeerOffer {
     pub(super) generation: Option<Generation>,
     pub(super) description: Description,
-    /// Its primary has said that the guest is over, and nothing after that.
+    /// Whether its primary has said that the guest has ended, and nothing since.
     pub(super) is_over: bool,
     /// Why nothing of it is held here; of the offer before this one until this one is considered.
     pub(super) refusal: Option<HoldRefusal>,

@@ -1,4 +1,4 @@
-//! A guest that runs here: its session's outputs performed, its workers' reports told to the session.
+//! A guest that runs here: performs its session's outputs, and tells the session what its workers report.
 
 mod copy;
 mod driver;
@@ -35,7 +35,7 @@ use understudy_session::{NodeName, Span, Time, ToSecondary};
 const _: () =
     assert!(primary::BARE_MANY == understudy_netbuf::BARE_MANY, "a queue tells of what the pacer waits for");
 
-/// A pause that is logged with its parts: nobody plans for one this long.
+/// A pause this long is logged with its parts: nobody plans for it.
 const LONG_PAUSE: Duration = Duration::from_secs(1);
 
 /// Why a guest does not run here any more.
@@ -44,10 +44,10 @@ pub(super) enum Over {
     /// A newer generation runs on another host.
     #[error("the peer runs it in generation {0}, which is newer")]
     Superseded(Generation),
-    /// A person says so.
+    /// A person ordered it.
     #[error("a person said so")]
     Discarded,
-    /// A recording, which nothing plays any more.
+    /// It is a recording that is not played any more.
     #[error("{0}")]
     Broken(String),
 }
@@ -59,42 +59,42 @@ pub(super) struct PrimaryGuest {
     pub(super) runtime: RuntimeId,
     pub(super) session: Primary,
     pub(super) output: HeldOutput,
-    /// What is cut in each pause and let go after its ack: the output, and whatever else the guest has.
+    /// What is cut in each pause and released after its ack: the output, and whatever else the guest has.
     pub(super) participants: Participants,
     /// `None` for a recording.
     pub(super) machine: Option<Arc<dyn Machine>>,
-    /// `None` once the guest has ended: its memory is not held on to.
+    /// `None` once the guest has ended, so that its memory is free.
     pub(super) protector: Option<Box<dyn Checkpointer>>,
     pub(super) description: Description,
-    /// Its number on the present link, and the way there.
+    /// Its number and queue on the present link.
     pub(super) place: Option<(GuestId, SendQueue)>,
     pub(super) capturing: Option<Epoch>,
     /// The generation that the machine was told.
     pub(super) marked: Generation,
-    /// Memory that comparing it takes; 0 where Xen logs.
+    /// The memory used to compare its pages; 0 if Xen logs its writes.
     pub(super) compared_bytes: u64,
     pub(super) meter: GuestMeter,
     pub(super) replay_stats: ReplayStats,
-    /// The newest epoch that is encoded and counted: an ack may be faster than the report.
+    /// The newest epoch that is encoded and counted. An ack may come before that report.
     pub(super) encoded: Option<Epoch>,
     pub(super) takeover: Option<Takeover>,
     pub(super) last_commit: Option<Time>,
-    /// The capture that found the recording at its end; told to the session once everything is acked.
+    /// The capture that found the recording at its end. The session is told once everything is acked.
     pub(super) recording_ended: Option<Epoch>,
-    /// What the peer makes of the guest that is offered to it.
+    /// The peer's answer to the guest's offer.
     pub(super) offer: OwnOffer,
     pub(super) gate: Gate,
     pub(super) copy: CopyElsewhere,
-    /// Its end was logged.
+    /// Whether its end was logged.
     pub(super) end_seen: bool,
     pub(super) broken: Option<Broken>,
     pub(super) over: Option<Over>,
-    /// Its session is lost: see [`defect`](super::defect).
+    /// Set if its session is lost: see [`defect`](super::defect).
     pub(super) defect: Option<String>,
 }
 
 impl PrimaryGuest {
-    /// Tells the session, and performs what it wants.
+    /// Tells the session an input, and performs its outputs.
     pub(super) fn handle(&mut self, input: Input, cx: &mut dyn Context) {
         let (mut next, mut inputs) = (Some(input), VecDeque::new());
         while let Some(input) = next {
@@ -141,7 +141,7 @@ impl PrimaryGuest {
         self.offer_again(cx);
     }
 
-    /// A guest ends whether checkpoints are made of it or not.
+    /// A guest may end whether or not checkpoints are made of it.
     fn look_for_end(&mut self, cx: &mut dyn Context) {
         if !self.has_ended() && self.machine.as_ref().is_some_and(|machine| machine.has_ended()) {
             if !std::mem::replace(&mut self.end_seen, true) {
@@ -151,10 +151,10 @@ impl PrimaryGuest {
         }
     }
 
-    /// Tells the session what waits for a checkpoint, as far as that changes anything.
+    /// Tells the session how many frames wait for a checkpoint, if that changes anything.
     fn pace(&mut self, cx: &mut dyn Context) {
         if self.defect.is_some() {
-            // It takes nothing in: what waits would be news for ever.
+            // A session that is over ignores inputs: the number would stay new for ever.
             return self.output.tell_at(None);
         }
         self.output.tell_at(self.session.tell_at());
@@ -164,7 +164,7 @@ impl PrimaryGuest {
         }
     }
 
-    /// The link to the peer is up: gives the guest its number there.
+    /// The link to the peer is up: gets the guest's number on it.
     pub(super) fn attach(&mut self, cx: &mut dyn Context) {
         if self.has_ended() || self.defect.is_some() {
             return;
@@ -178,7 +178,7 @@ impl PrimaryGuest {
         self.handle(Input::LinkUp, cx);
     }
 
-    /// The guest has other devices. A copy is of a guest with the devices it was offered with, so a new one is made.
+    /// The guest's devices have changed. A copy has the devices that the guest was offered with, so a new copy is made.
     fn reconfigured(&mut self, config: Vec<u8>, cx: &mut dyn Context) {
         tracing::info!(guest = %self.name, "The guest's network cards have changed; a new copy is made");
         self.redescribed(Description { config, ..self.description.clone() }, cx);
@@ -199,7 +199,7 @@ impl PrimaryGuest {
         self.handle(Input::LinkDown, cx);
     }
 
-    /// What a worker of this guest says.
+    /// A report of this guest's workers.
     pub(super) fn report(&mut self, report: Report, cx: &mut dyn Context) {
         match report {
             Report::Captured { epoch, pause, dirty_pages } => {
@@ -227,7 +227,7 @@ impl PrimaryGuest {
                 self.meter.capture_failed();
                 self.handle(Input::CaptureFailed { epoch, guest_gone, needs_seed }, cx);
                 if let Some(now) = described {
-                    // Its cards are as this node has heard last.
+                    // The guest's cards are those that this node has last seen.
                     let config = self.description.config.clone();
                     self.redescribed(Description { config, ..*now }, cx);
                 }
@@ -253,7 +253,7 @@ impl PrimaryGuest {
         }
     }
 
-    /// A recording that is over, and all of it acked and counted, is a guest that ended.
+    /// A recording that has ended, and is acked and counted as a whole, is a guest that ended.
     fn end_recording(&mut self, cx: &mut dyn Context) {
         let is_through = self.session.in_flight() == 0 && self.encoded >= self.session.newest_captured();
         let Some(epoch) = self.recording_ended.filter(|_| is_through) else { return };
@@ -263,7 +263,7 @@ impl PrimaryGuest {
         self.handle(Input::CaptureFailed { epoch, guest_gone: true, needs_seed: false }, cx);
     }
 
-    /// What comes of it at once is `inputs`, for after all of it.
+    /// Performs the session's outputs. Results that come at once are added to `inputs`, to be told afterwards.
     fn perform_all(&mut self, inputs: &mut VecDeque<Input>, cx: &mut dyn Context) {
         while let Some(output) = self.session.poll_output() {
             match output {
@@ -292,7 +292,7 @@ impl PrimaryGuest {
                 Output::MatchFrom { base } => self.match_from(base, cx.now()),
                 Output::StopMatch => self.stop_match(),
                 Output::PassOutput => {
-                    // An engine after this one has to know in which generation the guest was let out.
+                    // The next engine has to know the generation in which the guest's output left.
                     self.mark();
                     output_log::passing(&self.name);
                     self.pass_output();
@@ -368,12 +368,12 @@ impl PrimaryGuest {
         }
     }
 
-    /// Whether the guest is gone: another one of its name may begin here.
+    /// Whether the guest is gone, so that another one of its name may begin here.
     pub(super) fn has_ended(&self) -> bool {
         self.session.state() == State::Ended
     }
 
-    /// Notes with the guest itself which generation it is.
+    /// Marks the guest itself with its generation.
     pub(super) fn mark(&mut self) {
         let generation = self.session.generation();
         if let Some(machine) = &self.machine

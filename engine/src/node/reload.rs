@@ -1,7 +1,7 @@
-//! Certificates read anew, while guests go on: who is trusted no more loses its connection at once, and new connections go by
-//! the new files. If they cannot be used, everything stays as it is.
+//! Reads certificates again while guests go on. A peer that is no longer trusted loses its connection at once, and new
+//! connections use the new files. If the files are unusable, nothing changes.
 //!
-//! Not here: other settings, which are read at the start only.
+//! Not here: other settings, which are only read at the start.
 
 use super::Node;
 use super::links::Links;
@@ -9,7 +9,7 @@ use crate::connection::{Security, Transport};
 use understudy_session::Time;
 
 impl Node {
-    /// Reads them, for an operator or a signal. The error says why nothing has changed.
+    /// Reads the certificates, for an operator or a signal. The error says why nothing has changed.
     pub(super) fn reload(&mut self) -> Result<(), String> {
         if self.config.transport == Transport::PlainLoopback {
             return Err("This node has no --tls, so there are no certificates to read anew; other settings are read at the \
@@ -33,7 +33,7 @@ impl Node {
 }
 
 impl Links {
-    /// Goes by these certificates from now on.
+    /// Uses these certificates from now on.
     fn use_security(&mut self, security: Security, now: Time) {
         self.security = security;
         let gone: Vec<_> = self

@@ -1,4 +1,4 @@
-//! What a protected guest has cost, apart for the first full syncs and for the checkpoints after them.
+//! What protecting a guest has cost: full syncs and later checkpoints are counted apart.
 
 use crate::guest::Encoded;
 use std::time::Duration;
@@ -45,7 +45,7 @@ pub struct ReplayStats {
     pub acks: u64,
     /// The longest time from a pause's end to its ack.
     pub commit_max: Span,
-    /// The guest is a recording; it is over and all of it is acked.
+    /// Whether the guest is a recording that has ended and is acked as a whole.
     pub finished: bool,
 }
 

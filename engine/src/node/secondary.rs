@@ -1,13 +1,13 @@
-//! A guest held here: what its primary sends goes through the session to the receive thread, in order.
+//! A guest held here: its primary's frames go through the session to the receive thread, in order.
 //!
 //! ```text
 //!   link ─► inbox ─► session (messages) ─► Receive, Commit, Drop… ─┐
 //!              └───► parts of the epoch being received ────────────┴─► ReplicaHandle (bounded)
 //! ```
 //!
-//! The inbox stands still while an epoch's verdict is awaited (the session learns of it before the next begin)
-//! and while the thread has enough to do; then the primary's window stays shut (a link of version 1
-//! is not read on), and its epochs get longer. A heartbeat does not wait in it.
+//! The inbox waits while the verdict on an epoch is due, which the session must learn before the next epoch begins, and
+//! while the thread is busy. Then the primary's window stays closed (a link of version 1 is not read), and its epochs
+//! get longer. Heartbeats do not wait in the inbox.
 
 mod copy;
 mod driver;
@@ -29,7 +29,7 @@ use understudy_link::{GuestFrame, HoldRefusal};
 use understudy_session::secondary::{Input, Output, Secondary, Start, State};
 use understudy_session::{Decline, EpochKind, NodeName, Record, Standing, Time, ToPrimary};
 
-/// Above this a link without windows is not read on until the thread has caught up.
+/// Above this, a link without windows is not read until the thread has caught up.
 const INBOX_BYTES_MAX: usize = 1 << 20;
 
 /// A takeover that is decided: the guest is being started.
@@ -38,19 +38,19 @@ pub(super) struct Activation {
     pub(super) record: Record,
     pub(super) epoch: Epoch,
     pub(super) authority_at: Time,
-    /// The other host has spoken as primary of a later generation since.
+    /// The later generation for which the other host has spoken as primary since.
     pub(super) is_outdated: bool,
 }
 
 #[derive(Debug)]
 pub(super) struct SecondaryGuest {
     pub(super) name: GuestName,
-    /// The host that runs it.
+    /// The host that runs the guest.
     pub(super) peer: NodeName,
     pub(super) runtime: RuntimeId,
     pub(super) session: Secondary,
     pub(super) replica_thread: Box<dyn ReplicaThread>,
-    /// Of a copy that may run here.
+    /// The live copy that may run here.
     copy: Option<CopyHere>,
     pub(super) description: Description,
     pub(super) meter: GuestMeter,
@@ -58,35 +58,35 @@ pub(super) struct SecondaryGuest {
     inbox_bytes: usize,
     /// Work that the thread had no room for.
     waiting: VecDeque<Work>,
-    /// The epoch that parts belong to.
+    /// The epoch that arriving parts belong to.
     receiving: Option<(Generation, Epoch)>,
-    /// Base of the epoch begun last.
+    /// The base of the epoch begun last.
     base: Option<Epoch>,
-    /// All of the epoch was handed over, the thread has not said whether it is whole.
+    /// Whether the whole epoch was handed over and the thread's verdict is due.
     verdict_due: bool,
-    /// Epochs begun and not committed, and when they began.
+    /// Epochs that have begun and are not committed, and when they began.
     begun: VecDeque<(Epoch, Time)>,
     last_commit: Option<Time>,
     /// When and how the primary was found lost.
     pub(super) lost: Option<(Time, &'static str)>,
     pub(super) activation: Option<Activation>,
-    /// The guest runs here, and no primary has gone on with it yet.
+    /// The guest runs here, and no primary driver has taken it yet.
     started: Option<RunningGuest>,
-    /// The receive thread is starting the guest.
+    /// Set while the receive thread starts the guest.
     is_being_started: bool,
     /// Why the guest could not be started yet.
     delay: Option<String>,
     pub(super) broken: Option<String>,
-    /// Its session is lost: see [`defect`](super::defect).
+    /// Set if its session is lost: see [`defect`](super::defect).
     pub(super) defect: Option<String>,
     /// Why the receive thread cannot hold the guest any more.
     pub(super) given_up: Option<HoldRefusal>,
-    /// What the guest is from its next full sync on, if that is something else than what is held.
+    /// The guest's description from its next full sync on, if it differs from what is held.
     renewal: Option<Description>,
-    /// What is left here of generations before this one was told to stand still.
+    /// The generation up to which leftovers here were told to halt.
     paused_before: Generation,
     is_attached: bool,
-    /// Whether anything came from the primary since it was attached.
+    /// Whether anything has come from the primary since it was attached.
     has_spoken: bool,
 }
 
@@ -139,33 +139,33 @@ impl SecondaryGuest {
         }
     }
 
-    /// Whether there is neither a copy here nor a guest being started from one.
+    /// Whether there is neither an image here nor a guest that is being started from one.
     pub(super) fn holds_nothing(&self) -> bool {
         self.activation.is_none() && self.session.state() == State::Empty
     }
 
-    /// Whether a primary has spoken, or its node has offered the guest, in a later generation than that of a guest which a
-    /// dead engine left here: a copy of that one's is about to come, and what is left makes way for it.
+    /// Whether a later generation has been seen, from a primary or in an offer, than that of a guest which a dead
+    /// engine left here. A copy of that generation is about to come, and the leftover makes way for it.
     pub(super) fn is_newer_than(&self, left: Option<PreviousRun>, offered: Option<Generation>) -> bool {
         left.is_some_and(|left| self.session.heard_from().max(offered) > Some(left.generation))
     }
 
-    /// Whether the guest is being started at this moment: what came of it will be reported.
+    /// Whether the guest is being started at this moment; a report will tell the outcome.
     pub(super) fn is_being_started(&self) -> bool {
         self.is_being_started && self.session.state() == State::Activating
     }
 
-    /// Whether the guest was to run here before `generation`, and could not be started.
+    /// Whether the guest should have run here before `generation` and could not be started.
     pub(super) fn has_failed_before(&self, generation: Option<Generation>) -> bool {
         self.session.state() == State::ActivationFailed && generation > Some(self.session.generation())
     }
 
-    /// Whether a link without windows should not be read on for now.
+    /// Whether to stop reading a link without windows for now.
     pub(super) fn is_full(&self) -> bool {
         self.inbox_bytes > INBOX_BYTES_MAX || !self.waiting.is_empty()
     }
 
-    /// Tells the session, and performs what it wants.
+    /// Tells the session an input, and performs its outputs.
     pub(super) fn handle(&mut self, input: Input, cx: &mut dyn Context) {
         let now = cx.now();
         if self.call(|session| session.handle(now, input), cx) {
@@ -174,8 +174,8 @@ impl SecondaryGuest {
         }
     }
 
-    /// What an engine that is gone left of the guest here stands still as soon as a later generation is known of. It is
-    /// kept until that one's full sync begins.
+    /// Halts what an earlier engine left of the guest here, as soon as a later generation is known. It is kept until
+    /// that generation's full sync begins.
     fn pause_older(&mut self) {
         let newest = self.session.generation();
         if newest > self.paused_before && self.activation.is_none() {
@@ -210,7 +210,7 @@ impl SecondaryGuest {
         }
     }
 
-    /// The link to the primary is gone, or the primary is: nothing of it is looked at any more.
+    /// The link to the primary or the primary itself is gone: nothing more of it is handled.
     pub(super) fn detach(&mut self, cx: &mut dyn Context) {
         self.forget_link();
         self.handle(Input::LinkDown, cx);
@@ -224,21 +224,21 @@ impl SecondaryGuest {
         self.copy.iter().for_each(CopyHere::link_lost);
     }
 
-    /// The primary runs something else than what is held. The image stays what it is, and may be activated, until a full
-    /// copy of the other begins, which the witness has let through; but it is nothing that could be built upon.
+    /// The primary runs another guest than the one that is held. The image may still be activated until a full sync of
+    /// the other guest begins, which the witness has allowed; but no epoch can build on it.
     pub(super) fn renew(&mut self, description: Description) {
         tracing::info!(guest = %self.name, peer = %self.peer, "The guest is another one than before, or has other devices");
         self.renewal = Some(description);
     }
 
-    /// What the receive thread says.
+    /// A report of the receive thread.
     pub(super) fn report(&mut self, report: Report, cx: &mut dyn Context) {
         match report {
             Report::Complete { generation, epoch } => {
                 if self.receiving == Some((generation, epoch)) {
                     self.stop_receiving();
                     self.handle(Input::Complete { generation, epoch }, cx);
-                    // A seed is in the image when it is complete; its time says nothing of checkpoints.
+                    // A full sync is in the image when it is complete; its duration says nothing about checkpoints.
                     if self.session.committed() == Some(epoch) {
                         self.begun.clear();
                     }
@@ -293,8 +293,8 @@ impl SecondaryGuest {
         self.pump(cx);
     }
 
-    /// The guest could not be started, and its image is whole. It is tried again, unless a person was faster elsewhere or it
-    /// has lasted too long.
+    /// The guest could not be started, and its image is whole. The start is tried again, unless a person has started
+    /// the guest elsewhere meanwhile, or trying has lasted too long.
     fn delayed(&mut self, error: String, cx: &mut dyn Context) {
         self.is_being_started = false;
         let is_outdated = self.activation.as_ref().is_some_and(|activation| activation.is_outdated);
@@ -370,7 +370,8 @@ impl SecondaryGuest {
                         is_outdated: false,
                     });
                 }
-                // If the peer speaks for others, the link is theirs. What still waits is of a link that is over.
+                // If the peer speaks for other guests, the link stays for them. Frames that still wait here are of a
+                // link that is over.
                 Output::CloseLink => {
                     cx.end_silent_link(&self.peer);
                     self.forget_link();
@@ -380,11 +381,11 @@ impl SecondaryGuest {
         }
     }
 
-    /// What is held of another guest than the primary's is no base for its changes.
+    /// An image of another guest is not a base for this primary's changes.
     fn not_built_upon(&self, message: ToPrimary) -> ToPrimary {
         match message {
             ToPrimary::Stand { generation, standing: Standing::Complete { .. } }
-                // A question is answered as it is: a copy of whatever guest of this name is not to be overwritten.
+                // A question is answered with what is held: the copy of any guest of this name must not be overwritten.
                 if self.renewal.is_some() && generation.0 > 0 =>
             {
                 ToPrimary::Stand { generation, standing: Standing::Nothing }

@@ -1,14 +1,14 @@
-//! How long the loop's turns take. While a turn lasts nothing is heard, sent or decided for any guest, so a long one is
-//! somebody's false alarm.
+//! Measures how long the loop's iterations take. During one, nothing is received, sent or decided for any guest, so a
+//! long one can make a peer raise a false alarm.
 
 use understudy_session::{Span, Time};
 
-/// Longest turns are kept for this long, and up to twice as long.
+/// The longest iteration is remembered for this long at least, and up to twice as long.
 const WINDOW: Span = Span::from_ms(60_000);
-/// A turn that is logged: a third of the silence after which a peer is taken for lost by default.
+/// An iteration this long is logged: a third of the silence after which, by default, a peer counts as lost.
 const LONG: Span = Span::from_ms(100);
 
-/// The longest turn of this window and of the one before.
+/// The longest iteration of this window and of the previous one.
 #[derive(Debug, Default)]
 pub(super) struct Stalls {
     window_began: Time,
@@ -17,7 +17,7 @@ pub(super) struct Stalls {
 }
 
 impl Stalls {
-    /// A turn is over.
+    /// An iteration is over.
     pub(super) fn turned(&mut self, began: Time, ended: Time) {
         if ended - self.window_began >= WINDOW {
             let is_next = ended < self.window_began + WINDOW + WINDOW;
@@ -34,7 +34,7 @@ impl Stalls {
         }
     }
 
-    /// The longest turn of late.
+    /// The longest recent iteration.
     pub(super) fn longest(&self) -> Span {
         self.longest.max(self.longest_before)
     }

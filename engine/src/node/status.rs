@@ -5,7 +5,7 @@ use crate::control::{GuestRole, GuestState};
 use crate::guest::UnheldCard;
 use understudy_session::{Copy, Decline, NodeName, Record, Time, primary, secondary};
 
-/// The status of a guest of which nothing is known yet.
+/// The status of a guest about which nothing is known yet.
 pub(super) fn blank(name: &str, role: GuestRole, peer: &NodeName, state: GuestState) -> GuestStatus {
     GuestStatus {
         name: name.to_owned(),
@@ -77,7 +77,7 @@ impl From<secondary::State> for GuestState {
     }
 }
 
-/// How the other end was lost: in the log, and for the metric of takeovers.
+/// How the other end was lost, for the log and the metric of takeovers.
 pub(super) fn loss_name(why: primary::Loss) -> &'static str {
     match why {
         primary::Loss::LinkEnded => "link_ended",
@@ -96,7 +96,7 @@ pub(super) fn record_words(record: &Record) -> String {
     }
 }
 
-/// Why a secondary takes no checkpoint.
+/// Why a secondary declines a checkpoint.
 pub(super) fn decline_words(why: Decline) -> String {
     match why {
         Decline::Fenced { generation } => format!("it knows of generation {generation}"),
@@ -109,7 +109,7 @@ pub(super) fn decline_words(why: Decline) -> String {
     }
 }
 
-/// Why a guest that runs here is not protected, or what is noteworthy.
+/// Why a guest that runs here is not protected, or what else an operator should know.
 pub(super) fn primary_reason(session: &primary::Primary, peer: &NodeName) -> String {
     use primary::State;
     let wished = session.is_protection_wished();
@@ -195,7 +195,7 @@ pub(super) fn rest_reason(why: primary::Rest, peer: &NodeName) -> String {
     }
 }
 
-/// Why output does not leave by a match; empty if it does, or is not to.
+/// Why output does not leave by a match; empty if it does, or should not.
 pub(super) fn copy_reason(standing: primary::CopyStanding, peer: &NodeName, now: Time) -> String {
     use primary::CopyStanding;
     match standing {
@@ -210,14 +210,14 @@ pub(super) fn copy_reason(standing: primary::CopyStanding, peer: &NodeName, now:
     }
 }
 
-/// What is wrong with a card.
+/// What is wrong with a network card.
 pub(super) fn unheld_reason(card: &UnheldCard) -> String {
     let UnheldCard { interface, why, is_cut_off } = card;
     let so = if *is_cut_off { "it is cut off" } else { "what is sent by it leaves" };
     format!("the card {interface} cannot be held, {so}: {why}")
 }
 
-/// Why a guest held here could not be taken over, or what is noteworthy.
+/// Why a guest held here could not be taken over, or what else an operator should know.
 pub(super) fn secondary_reason(state: secondary::State, peer: &NodeName, has_witness: bool) -> String {
     use secondary::State;
     match state {

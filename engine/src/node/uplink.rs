@@ -1,5 +1,5 @@
-//! The node's port of the lab's switch: frames to and from all guests that run here. Kept up; without it frames
-//! are lost, as on a network without a cable.
+//! The node's port of the lab's switch, for frames to and from all guests that run here. It is reconnected when it
+//! fails; meanwhile frames are lost, as with a cable pulled out.
 
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
@@ -8,10 +8,10 @@ use std::path::PathBuf;
 use understudy_lab::{Uplink, UplinkError};
 use understudy_session::{Span, Time};
 
-/// Waits between two attempts to plug in.
+/// The wait between two attempts to connect.
 const RETRY: Span = Span::from_ms(100);
 
-/// Frames taken from the switch before others have their turn.
+/// How many frames are read from the switch before others have their turn.
 const FRAMES_PER_TURN: usize = 512;
 
 #[derive(Debug)]
@@ -29,7 +29,7 @@ pub(super) struct SwitchPort {
     token: Token,
     state: State,
     unread: bool,
-    /// Why the guests have no network, once that was told.
+    /// Why the guests have no network, once that was logged.
     trouble: Option<String>,
 }
 
@@ -43,7 +43,7 @@ impl SwitchPort {
         self.unread |= token == self.token;
     }
 
-    /// Whether frames may wait in the socket.
+    /// Whether the socket may hold more frames.
     pub(super) fn has_unread(&self) -> bool {
         self.unread
     }
@@ -75,7 +75,7 @@ impl SwitchPort {
             }
             Err(error) => {
                 let trouble = error.to_string();
-                // Once for each reason: it is tried ten times a second.
+                // Logged once for each reason, since it is tried ten times a second.
                 if self.trouble.as_ref() != Some(&trouble) {
                     tracing::warn!(
                         uplink = %path.display(), why = trouble,
@@ -88,7 +88,7 @@ impl SwitchPort {
         };
     }
 
-    /// Hands each frame that has arrived to `deliver`, a bounded number of them.
+    /// Hands arrived frames to `deliver`, up to a bound.
     pub(super) fn read(&mut self, now: Time, mut deliver: impl FnMut(&[u8])) {
         let State::In(uplink) = &mut self.state else { return };
         if !self.unread {
@@ -113,7 +113,7 @@ impl SwitchPort {
         }
     }
 
-    /// Sends what the socket takes.
+    /// Sends as much as the socket takes.
     pub(super) fn flush(&mut self, now: Time) {
         if let State::In(uplink) = &mut self.state
             && let Err(error) = uplink.flush()

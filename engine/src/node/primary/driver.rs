@@ -1,4 +1,4 @@
-//! What a node does with a guest that runs here.
+//! The [`GuestDriver`] of a guest that runs here.
 
 use super::super::driver::{GuestDriver, MadeWay, MakeThreads, Verdict, WitnessWord};
 use super::super::glance::Glance;
@@ -48,7 +48,7 @@ impl GuestDriver for PrimaryGuest {
 
     fn hear(&mut self, from: &NodeName, what: Inbound, cx: &mut dyn Context) {
         match what {
-            // Whoever speaks as the primary of this guest is a rival.
+            // A peer that speaks as the primary of this guest is a rival.
             Inbound::ToSecondary(message) => {
                 self.handle(Input::Rival { generation: message.generation() }, cx);
             }
@@ -176,7 +176,7 @@ impl GuestDriver for PrimaryGuest {
         if wished.is_empty() {
             return Ok(());
         }
-        // A budget that is not said stays.
+        // A budget that is left out stays.
         let below = match self.session.pacing() {
             Pacing::Output(budgets) => Pacing::Output(budgets),
             Pacing::Clock { .. } => of_node,

@@ -1,26 +1,26 @@
-//! What a guest sends does not leave before the guest is marked with its generation: an engine after this one would take a
-//! guest without that mark for one that nobody ever ran.
+//! Holds a guest's output until the guest is marked with its generation. Without that mark, the next engine would take
+//! it for a guest that no engine ever ran.
 //!
 //! ```text
 //!   session: PassOutput, Release ──► marked? ── yes ──► Participants
 //!                                      └─ no: waits ── the mark is there, or a person says `unprotect` ──┘
 //! ```
 //!
-//! Xenstored answers in microseconds; where it hangs, `status` says what the output waits for.
+//! Xenstored usually answers in microseconds. If it hangs, `status` says what the output waits for.
 
 use super::PrimaryGuest;
 use crate::guest::Participants;
 use understudy_checkpoint::{Epoch, Generation};
 
-/// What waits.
+/// What waits for the mark.
 #[derive(Default, Debug)]
 pub(in crate::node) struct Gate {
     waits: Option<Waiting>,
-    /// A person lets out what this generation sends, marked or not.
+    /// Whether a person has let this generation's output out, marked or not.
     waived: Generation,
 }
 
-/// The newest that the session wanted: all of it, or what is acked.
+/// The session's newest order: let out everything, or what is acked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Waiting {
     Pass,
@@ -37,17 +37,17 @@ impl Waiting {
 }
 
 impl Gate {
-    /// Nothing of what waits is to leave.
+    /// Drops what waits: it must not leave.
     pub(in crate::node) fn close(&mut self) {
         self.waits = None;
     }
 
-    /// A full sync begins: from its cut on nothing passes any more, and what came before leaves with its ack.
+    /// A full sync begins: from its cut on nothing passes, and earlier output leaves with its ack.
     pub(in crate::node) fn seeds(&mut self) {
         self.waits.take_if(|waits| *waits == Waiting::Pass);
     }
 
-    /// Whether something waits.
+    /// Whether output waits for the mark.
     pub(in crate::node) fn is_waiting(&self) -> bool {
         self.waits.is_some()
     }
@@ -69,13 +69,13 @@ impl PrimaryGuest {
             self.gate.close();
             return what.let_out(&self.participants);
         }
-        // What passes passes with everything acked.
+        // Letting everything pass includes what is acked.
         if self.gate.waits != Some(Waiting::Pass) {
             self.gate.waits = Some(what);
         }
     }
 
-    /// Lets out what waits, if the guest is marked by now.
+    /// Lets waiting output out, if the guest is marked by now.
     pub(in crate::node) fn look_at_gate(&mut self) {
         if self.gate.is_waiting() {
             self.mark();
@@ -87,7 +87,7 @@ impl PrimaryGuest {
         }
     }
 
-    /// By a person's word the mark is not waited for.
+    /// A person orders not to wait for the mark.
     pub(in crate::node) fn waive_mark(&mut self) {
         self.gate.waived = self.session.generation();
         if let Some(what) = self.gate.waits.take() {
@@ -105,7 +105,7 @@ impl PrimaryGuest {
         self.gate.waived >= generation || self.machine.as_ref().is_none_or(is_noted)
     }
 
-    /// What the output waits for, if it waits for the mark.
+    /// Why output waits for the mark; `None` if it does not.
     pub(in crate::node) fn gate_reason(&self) -> Option<String> {
         let generation = self.session.generation();
         self.gate.is_waiting().then(|| {

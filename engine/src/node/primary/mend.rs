@@ -1,5 +1,5 @@
-//! A guest whose capture threads have failed, by a panic or otherwise: it is not ended for that. Its session decides whether
-//! it runs on; here the threads are made anew.
+//! Replaces the capture threads of a guest after they have failed, by a panic or otherwise. The guest is not ended for
+//! that: its session decides whether it runs on.
 //!
 //! ```text
 //!   panic, channel gone ─► CaptureBroke ─► the session gives the copy up, the guest runs on
@@ -13,20 +13,20 @@ use crate::node::context::Context;
 use understudy_session::primary::Input;
 use understudy_session::{Span, Time};
 
-/// What makes a guest's captures has failed. The guest has not.
+/// A guest's capture threads have failed. The guest has not.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(in crate::node) struct Broken {
-    /// For the operator.
+    /// The reason, for the operator.
     pub(in crate::node) why: String,
-    /// When to try to make it anew; `None` if that cannot be done in this process.
+    /// When to try to replace the threads; `None` if that is impossible in this process.
     pub(in crate::node) mend_at: Option<Time>,
 }
 
-/// How long to wait after an attempt to make a guest's threads anew has failed.
+/// How long to wait after a failed attempt.
 const MEND_RETRY: Span = Span::from_ms(5_000);
 
 impl PrimaryGuest {
-    /// What makes captures has failed. A guest goes on without, as far as its session lets it.
+    /// The capture threads have failed. The guest goes on without them, as far as its session lets it.
     pub(in crate::node) fn broke(&mut self, why: String, now: Time) {
         self.capturing = None;
         self.protector = None;
@@ -38,7 +38,7 @@ impl PrimaryGuest {
         }
     }
 
-    /// The source for new threads, if it is time for them.
+    /// The source for new threads, if they are due.
     pub(in crate::node) fn source_to_mend_with(&mut self, now: Time) -> Option<BoxedSource> {
         let broken = self.broken.as_mut().filter(|broken| broken.mend_at.is_some_and(|at| at <= now))?;
         match self.machine.as_ref()?.reopen() {
@@ -55,7 +55,7 @@ impl PrimaryGuest {
         }
     }
 
-    /// An attempt came to nothing.
+    /// An attempt failed.
     pub(in crate::node) fn mend_later(&mut self, error: &str, now: Time) {
         if let Some(broken) = &mut self.broken {
             broken.mend_at = Some(now + MEND_RETRY);
@@ -63,7 +63,7 @@ impl PrimaryGuest {
         tracing::warn!(guest = %self.name, error, "The guest cannot be copied yet");
     }
 
-    /// New threads capture the guest. One that stood still in the midst of a pause runs again, if it may.
+    /// New threads capture the guest. If it was left suspended in the midst of a pause, it runs again if it may.
     pub(in crate::node) fn mended(
         &mut self,
         runtime: RuntimeId,
@@ -73,7 +73,7 @@ impl PrimaryGuest {
         tracing::warn!(guest = %self.name, "The guest can be copied again");
         self.runtime = runtime;
         self.broken = None;
-        // What a pause had begun is ended; what the session or a person holds stays held by the machine.
+        // This ends the pause that had begun. A guest that the session or a person has paused stays paused.
         if let Err(error) = protector.settle().and_then(|()| protector.resume()) {
             tracing::error!(guest = %self.name, %error, "The guest may stand still");
         }

@@ -1,4 +1,4 @@
-//! The offer of a guest that runs here to its peer.
+//! Offers a guest that runs here to its peer.
 //!
 //! ```text
 //!   offered ─► declined: nothing of it is sent, `status` says why ── ready ─► offered again
@@ -12,18 +12,18 @@ use understudy_link::HoldRefusal;
 use understudy_session::primary::Input;
 use understudy_session::{Span, Time};
 
-/// When a guest of ours to which nothing is said is offered again, first and at most.
+/// When a guest that got no answer is offered again: the first wait and the longest.
 const AGAIN_FIRST: Span = Span::from_ms(500);
 const AGAIN_LONGEST: Span = Span::from_ms(8_000);
 
-/// What the peer makes of a guest that is offered to it.
+/// The peer's answer to the offer of a guest.
 #[derive(Debug)]
 pub(in crate::node) struct OwnOffer {
     /// Why it holds no copy, if it said so.
     pub(in crate::node) refusal: Option<HoldRefusal>,
-    /// The generation that it was offered in when the peer said so.
+    /// The generation of the offer that the peer declined.
     refused_in: Generation,
-    /// What the log said last: the same after another connection is not said again.
+    /// What was logged last, so that the same is not logged after every connection.
     logged: Option<HoldRefusal>,
     again_at: Option<Time>,
     wait: Span,
@@ -43,7 +43,8 @@ impl OwnOffer {
 }
 
 impl PrimaryGuest {
-    /// The peer does not hold this guest: for its session there is no link, as nobody is at its other end.
+    /// The peer does not hold this guest. For the guest's session there is no link then, since nobody is at the other
+    /// end.
     pub(in crate::node) fn declined(&mut self, refusal: HoldRefusal, cx: &mut dyn Context) {
         if self.offer.logged.as_ref() != Some(&refusal) {
             let (reason, why) = (refusal.reason.label(), &refusal.detail);
@@ -60,7 +61,8 @@ impl PrimaryGuest {
         self.handle(Input::LinkDown, cx);
     }
 
-    /// A peer that has a guest of this name gives way to a newer generation only, and hears of one only by an offer.
+    /// Offers the guest again in a newer generation: a peer that has a guest of this name only makes way for a newer
+    /// generation, which it only learns by an offer.
     pub(in crate::node) fn offer_newer_generation(&mut self, now: Time) {
         if self.offer.refusal.is_some() && self.session.generation() > self.offer.refused_in {
             self.offer.again_at = Some(now);
@@ -74,14 +76,14 @@ impl PrimaryGuest {
         self.meter.copy_refused(None);
     }
 
-    /// The peer is there and says nothing for this guest: it is offered again, less and less often.
+    /// The peer is there and does not answer for this guest: it is offered again, less and less often.
     pub(in crate::node) fn offer_later(&mut self, now: Time) {
         self.place = None;
         self.offer.again_at = Some(now + self.offer.wait);
         self.offer.wait = Span((2 * self.offer.wait.0).min(AGAIN_LONGEST.0));
     }
 
-    /// Offers the guest again if it is time to.
+    /// Offers the guest again if that is due.
     pub(in crate::node) fn offer_again(&mut self, cx: &mut dyn Context) {
         if self.offer.again_at.is_some_and(|at| at <= cx.now()) {
             self.offer.again_at = None;

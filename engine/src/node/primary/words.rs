@@ -1,4 +1,4 @@
-//! What a guest that runs here says of itself: to the log and the metrics when something happens, to `status` when asked.
+//! Reports about a guest that runs here: to the log and the metrics when something happens, to `status` on request.
 
 use super::PrimaryGuest;
 use crate::config::PacingSettings;
@@ -111,14 +111,14 @@ impl PrimaryGuest {
         }
     }
 
-    /// Why the guest is not protected, or what is noteworthy.
+    /// Why the guest is not protected, or what else an operator should know.
     pub(in crate::node) fn reason(&self) -> String {
         let said = status::primary_reason(&self.session, &self.peer);
         let broken = self.broken.as_ref().map(|broken| format!("nothing can copy it: {}", broken.why));
         let refusal = self.offer.refusal.as_ref();
         let said = match refusal {
             None => said,
-            // It has not said whether it runs the guest, or knows of a newer one.
+            // The peer has not said whether it runs the guest, or knows of a newer generation.
             Some(why) if self.session.state() == State::Asking => {
                 format!("{} does not hold a copy: {why}. And {said}", self.peer)
             }
@@ -135,7 +135,7 @@ impl PrimaryGuest {
         words.join("; ")
     }
 
-    /// Enters what only this role knows.
+    /// Adds what only this role knows.
     pub(in crate::node) fn fill(&self, status: &mut GuestStatus, now: Time) {
         status.protected = self.session.state() == State::Protected && self.defect.is_none();
         status.wished = self.session.is_protection_wished();
@@ -167,7 +167,7 @@ impl PrimaryGuest {
         }
     }
 
-    /// Brings the output's counters into the meter.
+    /// Copies the output's counters into the meter.
     pub(in crate::node) fn measure(&mut self) {
         self.meter.set_role(self.session.state(), self.session.generation().0);
         let stats = self.output.stats();

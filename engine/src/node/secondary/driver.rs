@@ -1,4 +1,4 @@
-//! What a node does with a guest that is held here, until it is started.
+//! The [`GuestDriver`] of a guest that is held here, until it is started.
 
 use super::super::driver::{GuestDriver, HeldCopy, MadeWay, Started, Verdict, WitnessWord};
 use super::super::glance::Glance;
@@ -67,8 +67,8 @@ impl GuestDriver for SecondaryGuest {
     }
 
     fn run(&mut self, cx: &mut dyn Context) {
-        // While a link without windows has more than its guests can take in, heartbeats wait among the pages of all of
-        // them: that bytes wait is then the sign of life, of guests of which anything was heard.
+        // On a link without windows that its guests cannot keep up with, heartbeats wait among pages. For a guest that
+        // has received anything, waiting bytes then count as the sign of life.
         if self.has_spoken && cx.is_held_back(&self.peer) {
             self.handle(Input::SignOfLife, cx);
         }
@@ -99,7 +99,7 @@ impl GuestDriver for SecondaryGuest {
         };
         tracing::warn!(guest = %name, %epoch, generation = %record.generation, reason, "Took over");
         let origin = if is_outdated {
-            // A person had the guest back elsewhere meanwhile: nothing leaves before the witness has said whose it is.
+            // A person has given the guest to another host meanwhile: nothing leaves before the witness has decided.
             tracing::error!(guest = %name, %peer, "The other host speaks of a later generation than the one begun here");
             Origin::Outdated { generation: record.generation, next_epoch: epoch.next() }
         } else {
@@ -141,7 +141,7 @@ impl GuestDriver for SecondaryGuest {
         cx: &mut dyn Context,
     ) -> Verdict {
         if self.peer != *peer {
-            // An image is never given up for the word of a host that it is not from.
+            // An image is never given up because of a message from a host that it is not from.
             return match self.holds_nothing() {
                 true => Verdict::Anew,
                 false => Verdict::Taken(format!(
@@ -169,9 +169,9 @@ impl GuestDriver for SecondaryGuest {
     }
 
     fn make_way(&self, past: Option<PreviousRun>, offered: Option<Generation>) -> Option<MadeWay> {
-        // Of a guest that a peer offers nothing is held, so one that runs is not that one's copy. If the witness has a
-        // copy here, whoever claims the guest takes that back. A primary that was heard says nothing more once its offer
-        // is declined.
+        // Nothing is held of a guest that a peer only offers, so the guest that runs here is not its copy. If the
+        // record names a copy here, whoever claims the guest corrects that. A primary that has spoken sends nothing
+        // more once its offer is declined.
         let is_vacant = self.holds_nothing() && !self.is_newer_than(past, offered);
         is_vacant.then(|| MadeWay { is_wished: true, rival: self.session.heard_from() })
     }

@@ -1,7 +1,7 @@
-//! What comes from a primary for one guest, in its order: messages to the session, parts of epochs to the receive thread. A
-//! heartbeat does not wait behind pages.
+//! Handles a primary's frames for one guest in order: messages go to the session, parts of epochs to the receive
+//! thread. A heartbeat does not wait behind pages.
 //!
-//! Not here: what the session decides, and what the thread answers.
+//! Not here: the session's decisions, and the thread's answers.
 
 use super::SecondaryGuest;
 use crate::guest::Work;
@@ -12,7 +12,7 @@ use understudy_checkpoint::{Epoch, Generation};
 use understudy_session::secondary::{Input, State};
 use understudy_session::{Decline, ToSecondary};
 
-/// Frames that wait, at most: far more than a window holds of an honest primary's.
+/// The most frames that wait: far more than an honest primary's window holds.
 const INBOX_FRAMES_MAX: usize = 1 << 18;
 
 impl SecondaryGuest {
@@ -26,10 +26,10 @@ impl SecondaryGuest {
         if self.session.state() == State::ActivationFailed {
             return;
         }
-        // One that was silent speaks again.
+        // A primary that was silent speaks again.
         self.attach(cx);
         self.has_spoken = true;
-        // Somebody waits for each packet: they do not wait behind pages.
+        // Packets do not wait behind pages, since somebody waits for each of them.
         let what = match what {
             Inbound::Packets(packets) => return self.copy_hears(packets, cx),
             what => what,
@@ -38,7 +38,7 @@ impl SecondaryGuest {
             && *generation == self.session.generation()
             && !self.inbox.is_empty()
         {
-            // It says nothing but that the primary lives, which is not to wait behind pages.
+            // A heartbeat only says that the primary lives, and does not wait behind pages.
             return self.handle(Input::SignOfLife, cx);
         }
         self.inbox_bytes += what.len_bytes();
@@ -49,7 +49,7 @@ impl SecondaryGuest {
         self.pump(cx);
     }
 
-    /// Goes through the inbox as far as it may.
+    /// Handles as many frames of the inbox as possible.
     pub(in crate::node) fn pump(&mut self, cx: &mut dyn Context) {
         self.give_waiting();
         let mut heard = false;
@@ -67,7 +67,7 @@ impl SecondaryGuest {
         }
     }
 
-    /// An epoch does not begin while one that is whole waits for the copy to stand still.
+    /// An epoch does not begin while a complete one waits for the copy to halt.
     fn waits_for_copy(&self) -> bool {
         let is_begin =
             || matches!(self.inbox.front(), Some(Inbound::ToSecondary(ToSecondary::EpochBegin { .. })));
@@ -102,7 +102,7 @@ impl SecondaryGuest {
         self.give(Work::Part(part.map(|parcel| parcel.bytes)));
     }
 
-    /// An end that is not of the epoch begun last: what came between belongs to neither.
+    /// The end of another epoch than the one begun last: the parts in between belong to neither.
     fn wrong_end(&mut self, generation: Generation, epoch: Epoch, cx: &mut dyn Context) {
         let Some((begun_in, begun)) = self.receiving else { return };
         tracing::error!(

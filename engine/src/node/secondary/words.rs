@@ -1,4 +1,4 @@
-//! What a guest held here says of itself: to the log and the metrics when something changes, to `status` when asked.
+//! Reports about a guest held here: to the log and the metrics when something changes, to `status` on request.
 
 use super::SecondaryGuest;
 use crate::control::status::GuestStatus;
@@ -44,12 +44,12 @@ impl SecondaryGuest {
         }
     }
 
-    /// Brings what is read, not counted, into the meter: a newer generation is heard of in any state.
+    /// Copies values that are kept elsewhere into the meter: a newer generation may appear in any state.
     pub(in crate::node) fn measure(&mut self) {
         self.meter.set_role(GuestRole::Secondary, self.session.generation().0);
     }
 
-    /// Enters what only this role knows.
+    /// Adds what only this role knows.
     pub(in crate::node) fn fill(&self, status: &mut GuestStatus, now: Time, has_witness: bool) {
         let state = self.session.state();
         status.reason = secondary_reason(state, &self.peer, has_witness);

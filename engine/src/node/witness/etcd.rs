@@ -1,14 +1,15 @@
-//! The way to etcd as the witness. etcd is asked by threads, as its client waits for answers; the loop never does.
+//! The client of etcd as the witness. Threads send the requests, because they have to wait for answers, and the loop
+//! never waits.
 //!
 //! ```text
 //!   loop: ask ──► questions, bounded ──► etcd-0 … etcd-3: one question each at a time ──► the cluster
 //!         read ◄─ answers, bounded ◄──────────┘ wakes the loop
 //! ```
 //!
-//! There is no connection whose end would tell anything: it is up as long as it answers, and is asked for a sign of life each
-//! half second. What gets no answer is dropped here, and the session asks again.
+//! There is no connection whose end would be seen: etcd counts as up while it answers, and is asked for a sign of life
+//! every half second. A request without an answer is dropped, and the session repeats it.
 //!
-//! Not here: what is said to etcd, and what an answer is worth ([`crate::etcd`]).
+//! Not here: the messages to etcd, and which answers to trust ([`crate::etcd`]).
 
 use super::{WitnessClient, WitnessEvent};
 use crate::etcd::{EtcdError, Records};
@@ -21,19 +22,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use understudy_session::{Span, Time, WitnessReply, WitnessRequest};
 
-/// Questions under way at once. A takeover of many guests is as many questions.
+/// How many requests are under way at once. A takeover of many guests needs as many requests.
 const THREADS: usize = 4;
 
-/// Questions that wait. More are dropped, as sessions repeat them.
+/// The most requests that wait. Further ones are dropped; sessions repeat them.
 const QUESTIONS_MAX: usize = 1_024;
 
-/// How often a sign of life is asked for.
+/// How often to ask for a sign of life.
 const PING_EVERY: Span = Span::from_ms(500);
 
-/// An etcd that has answered nothing for this long is taken for unreachable.
+/// etcd counts as unreachable when it has answered nothing for this long.
 const SILENCE_MAX: Span = Span::from_ms(2_000);
 
-/// A question that has waited for a thread this long has been asked anew, or is not wanted any more.
+/// A request that has waited this long for a thread has been repeated, or is not wanted any more.
 const WAITING_MAX: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
@@ -50,7 +51,7 @@ enum Ask {
 
 #[derive(Debug)]
 enum Answer {
-    /// It is there.
+    /// etcd is there.
     Pong,
     Reply {
         guest: String,
@@ -65,7 +66,7 @@ enum Answer {
 
 #[derive(Debug)]
 enum Failure {
-    /// Nobody had time for it.
+    /// No thread was free in time.
     Late,
     Etcd(EtcdError),
 }
@@ -77,27 +78,27 @@ enum State {
     Up {
         heard_at: Time,
     },
-    /// It went back in time: nothing that it says counts any more.
+    /// Whether it went back in time: none of its answers counts any more.
     Distrusted,
 }
 
-/// The way.
+/// The client.
 #[derive(Debug)]
 pub(in crate::node) struct EtcdWitness {
     questions: Sender<Question>,
     answers: Receiver<Answer>,
     state: State,
-    /// What is asked and not answered, by guest: a question that is repeated meanwhile is not asked twice.
+    /// Unanswered requests by guest, so that a repeated request is not sent twice.
     open: BTreeMap<String, Vec<WitnessRequest>>,
     ping_at: Time,
     ping_open: bool,
-    /// What failed last, if nothing has succeeded since.
+    /// The last failure, if nothing has succeeded since.
     trouble: Option<String>,
     events: Vec<WitnessEvent>,
 }
 
 impl EtcdWitness {
-    /// Starts the threads; they end with it. The first sign of life is asked for at the first turn of the loop.
+    /// Starts the threads, which end with the client. The first iteration of the loop asks for the first sign of life.
     pub(in crate::node) fn new(records: Records, waker: &LoopWaker) -> io::Result<Self> {
         let (records, (questions, to_ask)) = (Arc::new(records), bounded(QUESTIONS_MAX));
         let (to_tell, answers) = bounded(QUESTIONS_MAX);
@@ -113,7 +114,7 @@ impl EtcdWitness {
         Ok(Self { questions, answers, state, open, ping_at, ping_open, trouble, events })
     }
 
-    /// Whether a thread will have it.
+    /// Hands a request to a thread; `false` if too many wait.
     fn put(&self, what: Ask) -> bool {
         match self.questions.try_send(Question { asked: Instant::now(), what }) {
             Ok(()) => true,
@@ -173,7 +174,7 @@ impl EtcdWitness {
             Answer::Pong => {
                 self.ping_open = false;
                 self.heard(now);
-                // A change that failed is trouble until a change succeeds.
+                // A failed change counts as trouble until a change succeeds.
                 if self.open.is_empty() && self.is_up() {
                     self.trouble = None;
                 }
@@ -199,7 +200,7 @@ impl EtcdWitness {
     }
 }
 
-/// One thread: asks what comes until nobody wants to know any more.
+/// One thread: sends requests until the client ends.
 fn serve(records: &Records, questions: &Receiver<Question>, answers: &Sender<Answer>, waker: &LoopWaker) {
     for Question { asked, what } in questions {
         let answer = if asked.elapsed() > WAITING_MAX {

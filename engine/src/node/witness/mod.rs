@@ -1,13 +1,12 @@
-//! What a node has to do with the witness, whatever serves as one: questions of all sessions, answers, and whether it can
-//! be relied on.
+//! A node's witness, of whatever kind: all sessions' requests, the answers, and whether the witness can be relied on.
 //!
 //! ```text
 //!   sessions ── ask ──► Witness ──► WitnessClient ──► the witness      own: our server, over a link
 //!            ◄─events──    └ what is not confirmed yet                 etcd: a cluster, asked by threads
 //! ```
 //!
-//! The rules of who may change a record are the session crate's. A client whose server does not know them, as etcd does not,
-//! holds them itself.
+//! The session crate has the rules for changing a record. A client whose server does not know these rules, such as
+//! etcd, applies them itself.
 
 mod etcd;
 mod own;
@@ -21,32 +20,32 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use understudy_session::{RequestId, Span, Time, WitnessOutcome, WitnessReply, WitnessRequest};
 
-/// A change that the witness has not answered for this long is more than a slow disk.
+/// A change without an answer for this long is more than a slow disk.
 const CONFIRM_MAX: Span = Span::from_ms(2_000);
 
-/// What a client of the witness has to say.
+/// News from a client of the witness.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum WitnessEvent {
-    /// It can be asked.
+    /// The witness can be asked.
     Up,
-    /// It cannot be asked any more. What was asked and not answered may have been done.
+    /// The witness cannot be asked any more. Unanswered requests may have been carried out.
     Down,
-    /// It answers.
+    /// The witness answers.
     Reply { guest: String, reply: WitnessReply },
 }
 
-/// A node's way to a witness. Nothing in here blocks.
+/// A node's client of a witness. Nothing in here blocks.
 pub(super) trait WitnessClient: Send + Debug {
-    /// Whether it can be asked.
+    /// Whether the witness can be asked.
     fn is_up(&self) -> bool;
 
-    /// Asks; where it cannot be asked the question goes nowhere, and the session repeats it once it can.
+    /// Sends a request. If the witness cannot be asked, the request is dropped, and the session repeats it later.
     fn ask(&mut self, guest: &str, request: WitnessRequest, now: Time);
 
-    /// Something happened to the socket of this token.
+    /// The socket with this token has an event.
     fn ready(&mut self, token: Token);
 
-    /// Reads what came.
+    /// Reads what has arrived.
     fn read(&mut self, now: Time);
 
     /// Keeps the connection up.
@@ -55,21 +54,21 @@ pub(super) trait WitnessClient: Send + Debug {
     /// When [`run_timers`](Self::run_timers) has something to do.
     fn next_timeout(&self) -> Option<Time>;
 
-    /// What happened since this was asked last, in its order.
+    /// What happened since the last call, in order.
     fn take_events(&mut self) -> Vec<WitnessEvent>;
 
-    /// Goes by these certificates of the links from now on. A client that has others of its own goes on with those.
+    /// Uses these certificates of the links from now on. A client that has certificates of its own keeps those.
     fn use_security(&mut self, _: &Security, _: Time) {}
 
-    /// Why it cannot be asked, if it cannot; for the operator.
+    /// Why the witness cannot be asked, for the operator; `None` if it can.
     fn trouble(&self) -> Option<&str>;
 }
 
-/// The node's witness; nothing, of a node without one.
+/// The node's witness; it does nothing on a node without one.
 #[derive(Debug)]
 pub(super) struct Witness {
     client: Option<Box<dyn WitnessClient>>,
-    /// Since when each guest's newest change waits for an answer.
+    /// When each guest's newest unanswered change was requested.
     unconfirmed: BTreeMap<String, (RequestId, Time)>,
 }
 
@@ -95,7 +94,7 @@ impl Witness {
         }
     }
 
-    /// Whether it answers what it is asked to record. One whose disk is full is connected, and of no use.
+    /// Whether it answers changes. A witness whose disk is full is connected, but useless.
     pub(super) fn confirms(&self, now: Time) -> bool {
         self.unconfirmed.values().all(|(_, since)| now - *since < CONFIRM_MAX)
     }
@@ -116,12 +115,12 @@ impl Witness {
         self.client.iter_mut().for_each(|client| client.read(now));
     }
 
-    /// Goes by these certificates from now on.
+    /// Uses these certificates from now on.
     pub(super) fn use_security(&mut self, security: &Security, now: Time) {
         self.client.iter_mut().for_each(|client| client.use_security(security, now));
     }
 
-    /// What happened, in its order.
+    /// What happened, in order.
     pub(super) fn take_events(&mut self) -> Vec<WitnessEvent> {
         let events = self.client.as_mut().map(|client| client.take_events()).unwrap_or_default();
         for event in &events {
@@ -135,11 +134,11 @@ impl Witness {
         events
     }
 
-    /// Asks; without a connection the question goes nowhere, and the session repeats it when there is one.
+    /// Sends a request. Without a connection it is dropped, and the session repeats it later.
     pub(super) fn ask(&mut self, guest: &str, request: WitnessRequest, now: Time) {
         let Some(client) = self.client.as_mut().filter(|client| client.is_up()) else { return };
         if let WitnessRequest::Swap { id, .. } = &request {
-            // A repeated question goes on waiting since it was asked first.
+            // A repeated request counts as waiting since the first time.
             self.unconfirmed.entry(guest.to_owned()).or_insert((*id, now)).0 = *id;
         }
         client.ask(guest, request, now);

@@ -1,4 +1,4 @@
-//! The way to our own witness: a link, dialled again whenever it ends.
+//! The client of our own witness: a link that is dialled again whenever it ends.
 
 use super::{WitnessClient, WitnessEvent};
 use crate::connection::{ConnectionError, Security};
@@ -14,11 +14,10 @@ enum State {
     Down {
         retry_at: Time,
     },
-    /// Dialled, and perhaps up.
+    /// A connection that is being dialled or is up.
     There(Box<WitnessLink>),
 }
 
-/// The connection.
 #[derive(Debug)]
 pub(in crate::node) struct OwnWitness {
     address: SocketAddr,
@@ -30,13 +29,13 @@ pub(in crate::node) struct OwnWitness {
     backoff: Backoff,
     /// Why there is no connection, if there is none.
     trouble: Option<String>,
-    /// The socket may hold more.
+    /// Whether the socket may have more to read.
     unread: bool,
     events: Vec<WitnessEvent>,
 }
 
 impl OwnWitness {
-    /// The witness at `address`; it is dialled at the first turn of the loop.
+    /// A client of the witness at `address`, which is dialled in the first iteration of the loop.
     pub(in crate::node) fn new(
         address: SocketAddr,
         this: Identity,

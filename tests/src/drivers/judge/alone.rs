@@ -1,6 +1,6 @@
-//! A7: without a witness a host lets out what is not acked only by a person's wish there, or if no other host was ever
-//! activated for the guest; and nobody takes over but by a person's wish. A primary that has never heard of a copy lets
-//! its guest go on as before: whoever starts one from a copy that is complete and unacknowledged has both.
+//! A7: without a witness a host lets unacked output out only on a person's order there, or if the guest was never
+//! activated on another host; and a host takes over only on a person's order. A primary that does not know of any copy
+//! lets its guest go on. So a person who starts the guest from a complete but unacknowledged copy gets two guests.
 
 use super::super::HostId;
 use super::super::facts::Fact;
@@ -11,16 +11,16 @@ use understudy_checkpoint::{Epoch, Generation};
 #[derive(Debug, Default)]
 pub(super) struct Alone {
     acked: BTreeMap<Generation, Epoch>,
-    /// The generation begun last, and whether its primary has heard of a copy.
+    /// The generation begun last, and whether its primary knows of a copy.
     begun: Generation,
     followed: bool,
-    /// Generations that were taken over from without their primary's having heard of a copy.
+    /// Generations that ended by a takeover without their primary knowing of a copy.
     unaware: BTreeSet<Generation>,
-    /// The host that was activated last.
+    /// The host on which the guest was activated last.
     activated: Option<HostId>,
-    /// A person has wished since then that the guest moves.
+    /// Whether a person has since ordered the guest to move.
     move_wished: bool,
-    /// A person has said since then that this host may.
+    /// The host that a person has since allowed to let output out.
     allowed: [bool; 2],
     /// Where the generation begun last runs.
     begun_on: Option<HostId>,
@@ -54,7 +54,7 @@ impl Alone {
                 self.activated = Some(*host);
                 self.allowed = [false; 2];
             }
-            // The other host has none of it any more, and says so.
+            // The other host has no copy any more, and has said so.
             Fact::Crashed { host, took_guest: true } if self.activated == Some(*host) => {
                 self.activated = None
             }

@@ -1,5 +1,5 @@
-//! I3: at every moment an image is exactly what one capture took, word for word. Where the dirty log has lost something
-//! that cannot be; then S6 holds: the scrub finds it soon, however many epochs are captured meanwhile.
+//! I3: at every moment an image is exactly what one capture took, word for word. If the dirty log has lost bits this
+//! cannot hold; then S6 must: the scrub finds the difference soon, however many epochs are captured meanwhile.
 
 use super::super::facts::{Fact, HostView, Image};
 use super::super::guest::State;
@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 use understudy_checkpoint::{Epoch, Generation};
 use understudy_session::{Span, Time};
 
-/// Wrong epochs in a row, where epochs are few: what was lost is seen after one cut, and compared with the next.
+/// How many epochs in a row may be wrong, if epochs are rare: a loss is seen after one cut, and compared with the next.
 const WRONG_MAX: u32 = 2;
-/// The last but one of wrong epochs in a row is ordered within this after the first, where they are many. The whole guest is
-/// looked at each 25 ms, after the first cut that was ordered then, and what is seen is compared with the next epoch. The
-/// last one itself may be of any time: its host may have hung, or all epochs that may be in flight were, since the cut
-/// before. What was seen before a capture that fails does not count.
+/// If epochs are frequent: the last wrong epoch but one must be ordered within this time after the first. Every 25 ms
+/// the whole guest is examined after the next cut, and the result is compared with the next epoch. The last wrong epoch
+/// may come at any time, because its host may have hung, or the limit of epochs in flight was reached. An examination
+/// before a capture that fails does not count.
 const FOUND_WITHIN: Span = Span::from_ms(60);
 
 #[derive(Debug, Default)]
@@ -21,16 +21,16 @@ pub(super) struct Atomicity {
     captured: BTreeMap<(Generation, Epoch), State>,
     /// When each capture was made, and when it was ordered.
     times: BTreeMap<(Generation, Epoch), (Time, Time)>,
-    /// Of lives of the guest before this one: where nobody remembers a generation, it may be used again.
+    /// Captures of earlier lives of the guest: a generation that no host remembers may be used again.
     earlier: BTreeMap<(Generation, Epoch), State>,
-    /// When bits were lost last, of which no image is free: that of an epoch captured since is right in every word only if
-    /// what they were of was written once more. Until then each may be wrong, however long its host hung, or nothing
-    /// was captured or committed.
+    /// When dirty bits were last lost, if every image may still be wrong because of it. An image of a later epoch is
+    /// right only if the pages were written once more. Until then every image may be wrong, however long its host hung,
+    /// or nothing was captured or committed.
     lost_at: Option<Time>,
-    /// Images that are wrong for that reason.
+    /// The last image of each host that was wrong for that reason.
     wrong: [Option<Image>; 2],
     wrong_in_a_row: [u32; 2],
-    /// When the first of these was ordered, and the last.
+    /// When the first and the last of these were ordered.
     wrong_from: [Time; 2],
     wrong_to: [Time; 2],
 }

@@ -32,7 +32,7 @@ impl Authority {
     pub(super) fn look(&mut self, views: &[HostView; 2]) -> Verdict {
         for (host, view) in views.iter().enumerate() {
             // A guest that is not claimed yet has generation 0, and one that a dead engine left behind reaches nobody;
-            // what they send is judged as output.
+            // their frames are judged as output.
             let is_run = |generation: &Generation| {
                 generation.0 > 0 && (view.is_primary || self.fenced[host] >= Some(*generation))
             };

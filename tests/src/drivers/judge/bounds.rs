@@ -1,10 +1,10 @@
-//! I7: nothing grows beyond its limit, nothing is dropped unseen, and no session asks for the same moment again
-//! and again.
+//! I7: nothing grows beyond its limit, nothing is dropped without a trace, and no session asks for the same timeout
+//! again and again.
 
 use super::super::facts::HostView;
 use super::{Invariant, Verdict};
 
-/// Timeouts that one moment may bring: each of a session's timers once, and what follows from it.
+/// How many timeouts one moment may have: each of a session's timers once, and what follows from them.
 const TIMEOUTS_IN_A_ROW_MAX: usize = 8;
 
 pub(super) fn look(views: &[HostView; 2]) -> Verdict {

@@ -1,5 +1,5 @@
-//! A guest whose protection was fresh, or that runs unprotected, ends only by its own end, by a person, or by at least two
-//! faults. A single fault may take it along with the host or process it runs in, while no copy of it is fresh.
+//! A guest whose protection was fresh, or that runs unprotected, ends only by its own end, by a person, or by at least
+//! two faults. While no copy of it is fresh, a single fault may end it together with the host or process it runs in.
 
 use super::super::facts::Fact;
 use super::{Invariant, Verdict};
@@ -9,7 +9,7 @@ use understudy_session::Copy;
 pub(super) struct Durability {
     /// It runs, or ran.
     begun: bool,
-    /// A person or the guest itself has ended it, or a crash took it along while nothing else was fresh.
+    /// A person or the guest itself has ended it, or a crash while no copy was fresh.
     may_end: bool,
     faults: u32,
     fresh: bool,
@@ -18,7 +18,7 @@ pub(super) struct Durability {
 impl Durability {
     pub(super) fn see(&mut self, fact: &Fact) -> Verdict {
         match fact {
-            // A guest may have ended before its claim was confirmed: that is the same life.
+            // A guest may have ended before its claim was confirmed: that is still the same life.
             Fact::Began { .. } if self.begun && !self.may_end && self.faults < 2 => {
                 let what = format!("the guest begins anew, and was not lost; {} faults", self.faults);
                 return Err((Invariant::Durability, what));

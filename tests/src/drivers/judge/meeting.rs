@@ -1,10 +1,10 @@
-//! S7, S8: of two hosts that can hear each other at most one runs the guest, whatever the witness knows or forgot.
+//! S7, S8: of two hosts that can reach each other, at most one runs the guest, whatever the witness knows or has lost.
 
 use super::super::facts::HostView;
 use super::{Invariant, Verdict};
 use understudy_session::{Span, Time};
 
-/// Two that meet settle it within this.
+/// How long two hosts may take to settle it.
 const SETTLED: Span = Span::from_ms(500);
 
 #[derive(Debug, Default)]

@@ -1,4 +1,4 @@
-//! The judges: one small file per invariant of the design. They see facts and views, never a session.
+//! The judges: one small file for each invariant of the design. They see facts and views, never a session.
 
 mod alone;
 mod atomicity;
@@ -32,28 +32,25 @@ pub enum Invariant {
     Liveness,
     /// I7: no buffer passes its limit.
     Bounds,
-    /// S1: what protects a guest does not lose it.
+    /// S1: protecting a guest must not lose it.
     Durability,
-    /// S2: what is said of protection is true now.
+    /// S2: a statement about protection is true now.
     Progress,
-    /// A7: without a witness a person decides.
+    /// A7: without a witness only a person decides.
     Alone,
-    /// S3: what is acked could be activated.
+    /// S3: an acked epoch could be activated.
     Readiness,
     /// S6: a divergence of guest and image is found.
     Divergence,
-    /// S7, S8: two that meet do not both go on.
+    /// S7, S8: of two primaries that meet, one stops.
     Meeting,
 }
 
-/// An invariant does not hold.
+/// A violation of an invariant.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Violation {
-    /// Which one.
     pub invariant: Invariant,
-    /// When.
     pub at: Time,
-    /// What was seen.
     pub what: String,
 }
 
@@ -64,7 +61,7 @@ impl fmt::Display for Violation {
     }
 }
 
-/// What a judge says.
+/// A judge's verdict.
 pub(super) type Verdict = Result<(), (Invariant, String)>;
 
 /// All judges of one run.
@@ -78,19 +75,19 @@ pub struct Judges {
     lonely: alone::Alone,
     meeting: meeting::Meeting,
     has_witness: bool,
-    /// Without a witness a person has forced a takeover, or has let a guest go on that was handed over: two guests are that
-    /// person's doing.
+    /// Whether, without a witness, a person has forced a takeover, or has let a guest go on that was handed over: two
+    /// guests are then that person's decision.
     forced: bool,
-    /// A person has wished the guest to move, and its primary has not gone on since.
+    /// Whether a person has ordered the guest to move, and its primary has not gone on since.
     hands_over: bool,
-    /// The witness has forgotten something: what it decides is worth nothing any more.
+    /// Whether the witness has lost records: its decisions count for nothing any more.
     forgot: bool,
     hears_all: bool,
     alone: Option<Invariant>,
 }
 
 impl Judges {
-    /// Judges of which only one is heard, to show what it catches by itself.
+    /// Judges of which only one counts, to show what it catches by itself. With `None` all count.
     pub fn only(alone: Option<Invariant>, has_witness: bool, hears_all: bool) -> Self {
         Self { alone, has_witness, hears_all, world: world::World::new(has_witness), ..Self::default() }
     }
@@ -111,8 +108,8 @@ impl Judges {
         self.first_heard(at, &verdicts)
     }
 
-    /// Whether a person's word may have two guests run. The peer may be starting one that was handed over: `unprotect` lets
-    /// the other one go on all the same, as it does one whose copy is taken over by force.
+    /// Whether a person's order may cause two guests. The peer may be starting a guest that was handed over, or taking
+    /// over by force, while `unprotect` lets the other one go on.
     fn may_make_two(&mut self, fact: &Fact) -> bool {
         match fact {
             Fact::MoveWished => self.hands_over = true,
@@ -123,7 +120,7 @@ impl Judges {
         false
     }
 
-    /// Looks at how the hosts stand after an event.
+    /// Looks at the state of the hosts after an event.
     pub fn after_event(&mut self, at: Time, views: &[HostView; 2]) -> Result<(), Violation> {
         let verdicts = [
             self.atomicity.look(views),
@@ -135,7 +132,7 @@ impl Judges {
         self.first_heard(at, &verdicts)
     }
 
-    /// Whether a violation of this invariant is to be heard.
+    /// Whether a violation of this invariant counts.
     pub fn hears(&self, invariant: Invariant) -> bool {
         self.alone.is_none_or(|alone| alone == invariant) && !self.is_excused(invariant)
     }
@@ -148,9 +145,9 @@ impl Judges {
         })
     }
 
-    /// Where there is no witness, what may leave without an ack is for the judge of A7 alone, and what follows from a
-    /// forced takeover is for nobody. A witness that forgets breaks its promise (A1), and what stands on that: what two
-    /// hosts do that meet is judged nevertheless.
+    /// Without a witness, only the judge of A7 decides which output may leave without an ack, and nobody judges what
+    /// follows from a forced takeover. A witness that loses records breaks its promise (A1), and all that depends on
+    /// it; what two hosts do that meet is judged nevertheless.
     fn is_excused(&self, invariant: Invariant) -> bool {
         let of_authority =
             matches!(invariant, Invariant::Authority | Invariant::Monotonicity | Invariant::NoResurrection);
@@ -160,7 +157,7 @@ impl Judges {
         !self.has_witness && without || self.forgot && forgotten
     }
 
-    /// Frames that have left so far.
+    /// How many frames have left so far.
     pub fn frames_seen(&self) -> u64 {
         self.world.frames_seen()
     }

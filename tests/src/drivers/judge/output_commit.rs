@@ -1,9 +1,10 @@
 //! I1: a frame leaves only if its epoch is acked in its generation, or if the witness's disk says that no copy
 //! of that generation may be activated.
 //!
-//! A generation that was stale when a person gave the guest to another host stays so: its copy cannot be activated any more,
-//! and its primary lets output out until it hears of that person's word, which the witness believes (`docs/SESSIONS.md`,
-//! "What is not covered"). Whoever has learnt of it runs no guest of before: that is the judge of authority's.
+//! A generation that was stale when a person gave the guest to another host stays stale: its copy cannot be activated
+//! any more, and its primary lets output out until it learns of that person's order, which the witness believes
+//! (`docs/SESSIONS.md`, "What is not covered"). A host that has learnt of it must not run the older guest: the judge of
+//! authority checks that.
 
 use super::super::facts::{Breach, Fact};
 use super::super::frame::Frame;
@@ -12,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use understudy_checkpoint::{Epoch, Generation};
 use understudy_session::{Copy, Record};
 
-/// Frames that go another way before the guest is paused for it.
+/// How many frames may leave past the engine before the guest must be paused.
 const LEAKS_MAX: u64 = 8;
 
 #[derive(Debug, Default)]
@@ -21,7 +22,7 @@ pub(super) struct OutputCommit {
     record: Option<Record>,
     /// Generations whose copies were stale when a person gave the guest to another host.
     stale_for_good: BTreeSet<Generation>,
-    /// Frames that have gone another way through the present breach, and might not.
+    /// Frames that have left past the engine in the present breach, without being allowed to.
     leaked: (Breach, u64),
 }
 
@@ -33,7 +34,7 @@ impl OutputCommit {
                 *newest = (*newest).max(*epoch);
             }
             Fact::Recorded(record) => {
-                // Nobody takes over from a stale copy, and its owner begins anew for itself.
+                // Nobody takes over from a stale copy, and its owner may start the guest anew.
                 if let Some(before) = self.record.replace(record.clone())
                     && before.copy == Copy::Stale
                     && before.owner != record.owner
@@ -45,8 +46,8 @@ impl OutputCommit {
                 let record = &self.record;
                 return Err((Invariant::OutputCommit, format!("{frame:?} left without ack; {record:?}")));
             }
-            // Those before the engine hears of it nobody can hold. An engine that begins has not heard of it, and where
-            // the copy was stale nobody was to do anything.
+            // Nobody can hold frames before the engine notices the breach. An engine that has just begun has not
+            // noticed it, and with a stale copy nothing had to be held.
             Fact::Leaked { frame, breach: Some(breach) } if !self.may_leave(frame) => {
                 if self.leaked.0 != *breach {
                     self.leaked = (*breach, 0);

@@ -1,16 +1,16 @@
-//! `Protected` is a statement about now (S2): where hosts, link and witness have been well for a while, it is only said
-//! with a commit that is younger than the time at which an epoch is slow, and a guest that is said to run does run.
+//! `Protected` is a statement about now (S2). While hosts, link and witness have been well for some time, a guest may
+//! only be called protected if its newest commit is younger than `slow_max`, and a guest that is said to run must run.
 
 use super::super::facts::HostView;
 use super::super::settings::Settings;
 use super::{Invariant, Verdict};
 use understudy_session::{Span, Time};
 
-/// All has been well for this long before anything is asked for: what was slow may have to be sent again.
+/// How long all must have been well before anything is required: what was slow may have to be sent again.
 const WELL: Span = Span::from_ms(300);
-/// A guest that is to run runs within this.
+/// How long it may take until a guest that should run does run.
 const STILL: Span = Span::from_ms(150);
-/// Capture, link, ack and the interval of a commit that is in time.
+/// The time for capture, link, ack and interval of a commit that is not late.
 const SLACK: Span = Span::from_ms(60);
 
 pub(super) fn look(now: Time, views: &[HostView; 2]) -> Verdict {

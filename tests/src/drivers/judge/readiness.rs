@@ -1,4 +1,4 @@
-//! S3: what is acked could be activated at that moment.
+//! S3: an epoch that is acked could be activated at that moment.
 
 use super::super::facts::Fact;
 use super::{Invariant, Verdict};

@@ -1,5 +1,5 @@
-//! The outside world: it sees frames, and remembers how far each told it that the guest had come. I2 and I4 on
-//! frames, not on intentions: nothing it has ever seen may be unknown to whoever continues.
+//! The outside world: it sees frames, and remembers how far the guest had come by each of them. It judges I2 and I4 by
+//! frames, not by intentions: whoever continues the guest must know everything that the world has seen.
 
 use super::super::HostId;
 use super::super::facts::Fact;
@@ -11,23 +11,23 @@ use understudy_checkpoint::Generation;
 #[derive(Debug, Default)]
 pub(super) struct World {
     newest: Generation,
-    /// Where that was begun, and whose engines have died since.
+    /// The host where that generation began, and the hosts whose engines have died since.
     begun_on: HostId,
     crashed: [bool; 2],
     /// Hosts without an engine.
     down: [bool; 2],
-    /// The guest of that generation went with its host.
+    /// Whether the guest of that generation was lost with its host.
     guest_went: bool,
-    /// How far each generation that is over was continued by the next: to the counter taken over, or not at all
-    /// if the guest was started anew. What it said up to there may still be on its way, and leave late.
+    /// For each generation that is over, the counter from which the next one continued; none if the guest was started
+    /// anew. Frames up to that counter may still be in transit, and leave late.
     continued_to: BTreeMap<Generation, u64>,
     /// The generation in which the guest was last started anew.
     life_began: Generation,
-    /// The furthest the world has seen this life of the guest come.
+    /// The newest frame that the world has seen from this life of the guest.
     newest_seen: Option<Frame>,
     frames_seen: u64,
-    /// A guest that is begun from nothing may have a generation that was used before: there is no witness, and nobody
-    /// is left who remembers.
+    /// A guest that begins from nothing may get a generation that was used before: there is no witness, and no host
+    /// remembers it.
     may_count_anew: bool,
     /// A person has decided where the guest runs.
     person_moved: bool,
@@ -53,7 +53,7 @@ impl World {
                 self.life_began = *generation;
                 self.newest_seen = None;
             }
-            // A takeover that was slow: meanwhile a person gave the guest to the other host, in a later generation.
+            // The takeover was slow: meanwhile a person gave the guest to the other host, in a later generation.
             Fact::Activated { generation, .. } if *generation < self.newest && self.person_moved => {}
             Fact::Person { moves: true, .. } => self.person_moved = true,
             Fact::Activated { host, generation, state } => {
@@ -82,7 +82,7 @@ impl World {
                     let what = format!("generation {generation} begins anew, {newest} was begun before");
                     return Err((Invariant::Authority, what));
                 }
-                // What its engine let out before is what the guest had said; it remembers all of it.
+                // The guest remembers everything that its earlier engine let out.
                 self.continued_to.insert(self.newest, u64::MAX);
                 self.is_begun(*generation, *host);
             }
@@ -92,8 +92,8 @@ impl World {
         Ok(())
     }
 
-    /// Whether a host may know nothing of the newest generation. Without a witness it is marked at its guest alone: that went
-    /// with its host, or its engine died before it had marked it, and so before anything left.
+    /// Whether all hosts may be ignorant of the newest generation. Without a witness only its guest is marked with it.
+    /// That guest was lost with its host, or its engine died before marking it, and so before anything left.
     fn is_forgotten_by(&self, host: HostId) -> bool {
         let is_seen = self.newest_seen.is_some_and(|seen| seen.generation >= self.newest);
         let is_unmarked = self.crashed[self.begun_on] && !is_seen;
@@ -102,7 +102,7 @@ impl World {
 
     fn is_begun(&mut self, generation: Generation, host: HostId) {
         (self.newest, self.begun_on) = (generation, host);
-        // An engine that begins later has heard as little of it as one that has died since.
+        // An engine that begins later knows as little of it as one that has died since.
         (self.crashed, self.guest_went) = (self.down, false);
     }
 
