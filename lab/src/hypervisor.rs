@@ -11,10 +11,11 @@
 
 use crate::conditions::{Conditions, Draws};
 use crate::config::{ConfigError, GuestConfig};
+use crate::disk::{Disk, DiskAnswer};
 use crate::guest::{Guest, RestoreError};
 use crate::nic::Port;
-use crate::registers::Counters;
-use crate::vcpu::{Holds, Inside, OffWhenDone, Power, Shared};
+use crate::registers::{Counters, DiskCounters};
+use crate::vcpu::{Holds, Inside, OffWhenDone, Plugged, Power, Shared};
 use parking_lot::MutexGuard;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
@@ -33,6 +34,21 @@ struct Handle {
     vcpu: Thread,
 }
 
+/// What a host plugs into a guest.
+#[derive(Clone)]
+pub struct Devices {
+    /// Where its network card sends.
+    pub port: Arc<dyn Port>,
+    /// Its disk, if it has one.
+    pub disk: Option<Arc<dyn Disk>>,
+}
+
+impl From<Arc<dyn Port>> for Devices {
+    fn from(port: Arc<dyn Port>) -> Self {
+        Self { port, disk: None }
+    }
+}
+
 impl LabGuest {
     /// Starts a new guest that sends to `port`.
     pub fn start(config: &GuestConfig, port: Arc<dyn Port>) -> Result<Self, ConfigError> {
@@ -43,11 +59,15 @@ impl LabGuest {
     pub fn start_under(
         conditions: Conditions,
         config: &GuestConfig,
-        port: Arc<dyn Port>,
+        devices: impl Into<Devices>,
     ) -> Result<Self, ConfigError> {
         config.check()?;
+        let devices = devices.into();
+        if let (Some(bytes), None) = (config.disk_bytes, &devices.disk) {
+            return Err(ConfigError::NoDisk(bytes));
+        }
         let guest = Guest::boot(config).map_err(|_| ConfigError::OutOfMemory(config.memory_bytes))?;
-        Self::run(guest, Holds::NONE, conditions, port)
+        Self::run(guest, Holds::NONE, conditions, devices)
             .map_err(|error| ConfigError::Thread(error.to_string()))
     }
 
@@ -61,11 +81,13 @@ impl LabGuest {
     pub fn restore_under(
         conditions: Conditions,
         image: Image,
-        port: Arc<dyn Port>,
+        devices: impl Into<Devices>,
     ) -> Result<Self, RestoreError> {
+        let devices = devices.into();
         let mut guest = Guest::from_image(image)?;
+        guest.check_disk(devices.disk.is_some())?;
         guest.announce_soon();
-        Self::run(guest, Holds::NONE, conditions, port)
+        Self::run(guest, Holds::NONE, conditions, devices)
             .map_err(|error| RestoreError::Thread(error.to_string()))
     }
 
@@ -76,18 +98,21 @@ impl LabGuest {
         port: Arc<dyn Port>,
     ) -> Result<Self, RestoreError> {
         let mut guest = Guest::from_image(image)?;
+        guest.check_disk(false).map_err(|_| RestoreError::CopyWithDisk)?;
         guest.ram_mut().begin_log_dirty();
         let holds = Holds { suspended: true, ..Holds::NONE };
-        Self::run(guest, holds, conditions, port).map_err(|error| RestoreError::Thread(error.to_string()))
+        Self::run(guest, holds, conditions, port.into())
+            .map_err(|error| RestoreError::Thread(error.to_string()))
     }
 
-    fn run(guest: Guest, holds: Holds, conditions: Conditions, port: Arc<dyn Port>) -> std::io::Result<Self> {
+    fn run(guest: Guest, holds: Holds, conditions: Conditions, devices: Devices) -> std::io::Result<Self> {
         let name = format!("vcpu {}", guest.registers().name);
         let shared = Arc::new(Shared::new(guest, holds, Draws::new(conditions)));
         let of_vcpu = shared.clone();
         let vcpu = thread::Builder::new().name(name).spawn(move || {
             let _off_when_done = OffWhenDone(&of_vcpu);
-            of_vcpu.run_vcpu(&*port);
+            let inlet = Inlet { shared: Arc::downgrade(&of_vcpu), vcpu: thread::current() };
+            of_vcpu.run_vcpu(&Plugged { port: devices.port, disk: devices.disk, inlet });
         })?;
         Ok(Self { handle: Arc::new(Handle { shared, vcpu: vcpu.thread().clone() }) })
     }
@@ -141,6 +166,16 @@ impl LabGuest {
     /// The guest's counters. Interrupts the guest's slice.
     pub fn counters(&self) -> Counters {
         self.visit().guest.registers().counters
+    }
+
+    /// The counters of the guest's disk; `None` if it has none. Interrupts the guest's slice.
+    pub fn disk_counters(&self) -> Option<DiskCounters> {
+        self.visit().guest.registers().disk.as_ref().map(|disk| disk.counters)
+    }
+
+    /// Whether the guest's disk has been compared with its memory since it was restored here.
+    pub fn is_compared(&self) -> bool {
+        self.visit().guest.is_compared()
     }
 
     /// Frames that the network card dropped.
@@ -200,7 +235,7 @@ impl LabGuest {
     }
 }
 
-/// A handle to a guest's network card, which does not keep the guest alive.
+/// A handle to a guest's network card and disk, which does not keep the guest alive.
 #[derive(Clone)]
 pub struct Inlet {
     shared: Weak<Shared>,
@@ -218,6 +253,15 @@ impl Inlet {
         let number = self.shared.upgrade().and_then(|shared| shared.ring.push(frame));
         self.vcpu.unpark();
         number
+    }
+
+    /// Answers a request of the guest's disk. Each is answered once; what a guest that has ended wanted goes nowhere. Never blocks.
+    pub fn answer(&self, answer: DiskAnswer) {
+        if let Some(shared) = self.shared.upgrade() {
+            // There is room for all that it has under way.
+            let _ = shared.answers.push(answer);
+        }
+        self.vcpu.unpark();
     }
 
     /// The number of the next frame that is injected, if nobody else injects any; `None` if the guest has ended.

@@ -1,8 +1,8 @@
 //! A software hypervisor for machines without Xen, with Xen's semantics where they matter.
 //!
 //! A lab guest has memory in page frames with log-dirty, one vCPU, and a network card that speaks Ethernet. It answers
-//! ARP and ping, serves a key-value store over UDP, and dirties its memory according to its [`Load`]. All of this is in
-//! memory and registers, so a restored copy continues exactly. It is not an emulator: the program is Rust, not machine
+//! ARP and ping, serves a key-value store over UDP, which is on its [`Disk`] if it has one, and dirties its memory according
+//! to its [`Load`]. All of this is in memory and registers, so a restored copy continues exactly. It is not an emulator: the program is Rust, not machine
 //! code.
 //!
 //! ```text
@@ -27,6 +27,7 @@ mod conditions;
 mod config;
 mod copy;
 mod description;
+mod disk;
 mod framing;
 mod guest;
 mod hypervisor;
@@ -47,18 +48,24 @@ mod vcpu;
 pub mod wire;
 
 pub use conditions::{Conditions, Divergence, DivergenceError, Moment, What};
-pub use config::{ConfigError, GuestConfig, MEMORY_BYTES_DEFAULT, MEMORY_BYTES_MAX, MEMORY_BYTES_MIN};
+pub use config::{
+    ConfigError, DISK_BYTES_MAX, DISK_BYTES_MIN, GuestConfig, MEMORY_BYTES_DEFAULT, MEMORY_BYTES_MAX,
+    MEMORY_BYTES_MIN,
+};
 pub use copy::LabCopy;
+pub use disk::{
+    DISK_REQUEST_BYTES_MAX, DISK_REQUESTS_MAX, Disk, DiskAnswer, DiskFailed, DiskRequest, DiskWish,
+};
 pub use framing::FramingError;
 pub use guest::{Guest, RestoreError};
-pub use hypervisor::{Inlet, LabGuest};
+pub use hypervisor::{Devices, Inlet, LabGuest};
 pub use load::{Content, Load, LoadError, RATE_MAX, Rate};
 pub use mac::{Mac, MacError};
 pub use nic::{Port, RING_FRAMES};
 pub use ram::{Ram, RamError};
 pub use random::Random;
 pub use recorded::Recorded;
-pub use registers::{Counters, Registers};
+pub use registers::{Client, Counters, DiskCounters, DiskRegisters, Registers, Said, Step, Waiting};
 pub use source::LabSource;
 pub use state::{NAME_BYTES_MAX, StateError};
 pub use station::{Answer, Outcome, Patience, Pong, Station};

@@ -6,9 +6,12 @@
 //!   X86_TSC_INFO │ mode 0, khz, guest time in ns, incarnation 0
 //!   HVM_CONTEXT  │ HEADER (typecode 1)
 //!                │ LAB    (typecode 0x4C42): the registers, as `LabEntry` lays them out
+//!                │ DISK   (typecode 0x4C44): of a guest with a disk, what it knows of it ([`disk`](self::disk))
 //!                │ END    (typecode 0)
 //!   HVM_PARAMS   │ store and console frames: the last two of memory
 //! ```
+
+mod disk;
 
 use crate::load::{Content, Load, RATE_MAX, Rate};
 use crate::mac::Mac;
@@ -133,6 +136,9 @@ impl Registers {
         );
         write_entry(&mut blob, CONTEXT_HEADER, header.as_bytes());
         write_entry(&mut blob, CONTEXT_LAB, self.entry().as_bytes());
+        if let Some(disk) = &self.disk {
+            write_entry(&mut blob, disk::CONTEXT_DISK, &disk::write(disk));
+        }
         write_entry(&mut blob, CONTEXT_END, &[]);
         Record::HvmContext(HvmContext { blob: &blob }).write(out);
 
@@ -158,13 +164,17 @@ impl Registers {
     }
 
     fn read_context(context: HvmContext<'_>) -> Result<Self, StateError> {
+        let (mut registers, mut of_disk) = (None, None);
         for entry in context.entries() {
             let entry = entry?;
-            if entry.typecode == CONTEXT_LAB {
-                return Self::read_entry(entry.data);
+            match entry.typecode {
+                CONTEXT_LAB => registers = Some(Self::read_entry(entry.data)?),
+                disk::CONTEXT_DISK => of_disk = Some(disk::read(entry.data)?),
+                _ => (),
             }
         }
-        Err(StateError::NotLab)
+        let registers = registers.ok_or(StateError::NotLab)?;
+        Ok(Self { disk: of_disk, ..registers })
     }
 
     fn entry(&self) -> LabEntry {
@@ -231,6 +241,7 @@ impl Registers {
                 requests: count(entry.requests, "requests")?,
                 load_pages: count(entry.load_pages, "load_pages")?,
             },
+            disk: None,
         })
     }
 }
@@ -290,6 +301,7 @@ mod tests {
                 requests: 4,
                 load_pages: 5,
             },
+            disk: (words[0] % 2 == 0).then(|| disk::tests::registers(words)),
         }
     }
 

@@ -10,9 +10,13 @@
 //! ([`hypervisor`](crate::hypervisor)).
 
 use crate::conditions::{Draw, Draws, Moment};
+use crate::disk::{DISK_REQUESTS_MAX, Disk, DiskAnswer};
 use crate::guest::Guest;
+use crate::hypervisor::Inlet;
 use crate::nic::{Port, Ring};
+use crossbeam::queue::ArrayQueue;
 use parking_lot::{Mutex, MutexGuard};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -32,6 +36,8 @@ pub(crate) struct Shared {
     /// The number of visitors that want the lock now.
     hands: AtomicU32,
     pub(crate) ring: Ring,
+    /// Answers of the disk that the guest has not seen. One for each request under way, and for a read.
+    pub(crate) answers: ArrayQueue<DiskAnswer>,
     /// The vCPU's thread has ended, for whatever reason.
     pub(crate) has_ended: AtomicBool,
 }
@@ -43,6 +49,14 @@ pub(crate) struct Inside {
     /// Guest time has been counted up to here.
     counted_to: Instant,
     pub(crate) draws: Draws,
+}
+
+/// What a guest's vCPU sends to.
+pub(crate) struct Plugged {
+    pub(crate) port: Arc<dyn Port>,
+    pub(crate) disk: Option<Arc<dyn Disk>>,
+    /// Where the disk answers.
+    pub(crate) inlet: Inlet,
 }
 
 /// Whether a guest runs.
@@ -93,6 +107,7 @@ impl Shared {
             inside: Mutex::new(inside),
             hands: AtomicU32::new(0),
             ring: Ring::new(),
+            answers: ArrayQueue::new(DISK_REQUESTS_MAX + 1),
             has_ended: AtomicBool::new(false),
         }
     }
@@ -116,7 +131,7 @@ impl Shared {
         }
     }
 
-    pub(crate) fn run_vcpu(&self, port: &dyn Port) {
+    pub(crate) fn run_vcpu(&self, devices: &Plugged) {
         loop {
             while self.hand_is_raised() {
                 thread::yield_now();
@@ -124,7 +139,7 @@ impl Shared {
             let mut inside = self.inside.lock();
             let rest = match inside.power {
                 Power::Off => return,
-                Power::On(Holds::NONE) => self.run_slice(&mut inside, port),
+                Power::On(Holds::NONE) => self.run_slice(&mut inside, devices),
                 Power::On(_) => Rest::UntilWoken,
             };
             MutexGuard::unlock_fair(inside);
@@ -136,12 +151,33 @@ impl Shared {
         }
     }
 
-    fn run_slice(&self, inside: &mut Inside, port: &dyn Port) -> Rest {
+    /// Something arrived that the guest takes.
+    fn has_input(&self, guest: &Guest) -> bool {
+        !self.answers.is_empty() || (!self.ring.is_empty() && guest.takes_frames())
+    }
+
+    /// What the disk answered goes to the guest, and what the guest wants of it to the disk.
+    fn run_disk(&self, guest: &mut Guest, devices: &Plugged) {
+        let Some(disk) = &devices.disk else { return };
+        while let Some(answer) = self.answers.pop() {
+            guest.disk_answered(answer, &*devices.port);
+        }
+        while let Some(request) = guest.next_disk_request() {
+            disk.submit(request, &devices.inlet);
+        }
+    }
+
+    fn run_slice(&self, inside: &mut Inside, devices: &Plugged) -> Rest {
+        let port = &*devices.port;
         inside.count_time();
         inside.guest.run_timers(port);
         for _ in 0..FRAMES_PER_SLICE {
             if self.hand_is_raised() {
                 return Rest::Nothing;
+            }
+            self.run_disk(&mut inside.guest, devices);
+            if !inside.guest.takes_frames() {
+                break;
             }
             let Some(frame) = self.ring.pop() else { break };
             let mut moment = Moment::default();
@@ -156,6 +192,7 @@ impl Shared {
             }
             inside.guest.deliver_at(moment, &frame, port);
         }
+        self.run_disk(&mut inside.guest, devices);
         let guest = &mut inside.guest;
         let slice_end = Instant::now() + SLICE;
         loop {
@@ -165,15 +202,15 @@ impl Shared {
                     return Rest::Nothing;
                 }
                 if !guest.load_is_due() {
-                    return if self.ring.is_empty() {
-                        Rest::after(guest.next_due_ns())
-                    } else {
+                    return if self.has_input(guest) {
                         Rest::Nothing
+                    } else {
+                        Rest::after(guest.next_due_ns())
                     };
                 }
                 guest.write_load_page();
             }
-            if !self.ring.is_empty() || Instant::now() >= slice_end {
+            if self.has_input(guest) || Instant::now() >= slice_end {
                 return Rest::Nothing;
             }
         }

@@ -6,9 +6,11 @@
 //!            └ 1/8 of memory                                └ special frames of a PVH guest, unused
 //! ```
 //!
-//! [`network`](self::network) answers ARP, ping and key-value requests; the load dirties the free frames.
+//! [`network`](self::network) answers ARP, ping and key-value requests; the load dirties the free frames. Where the guest has a
+//! disk, the table is on it as well ([`store`](self::store)).
 
 mod network;
+mod store;
 mod table;
 
 use crate::conditions::Moment;
@@ -18,13 +20,14 @@ use crate::mac::Mac;
 use crate::nic::Port;
 use crate::ram::{Ram, RamError, pages_for};
 use crate::random::Random;
-use crate::registers::{Counters, Registers};
+use crate::registers::{Counters, DiskRegisters, Registers};
 use crate::state::StateError;
 use crate::wire::{Arp, ArpOp, Body, Frame};
+use store::Store;
 use table::Table;
 use understudy_checkpoint::domain::DomainState;
 use understudy_checkpoint::epoch::Image;
-use understudy_checkpoint::{OutOfMemory, Pfn};
+use understudy_checkpoint::{OutOfMemory, PAGE_SIZE, Pfn};
 
 /// The frames of the store and console rings.
 const SPECIAL_FRAMES: u64 = 2;
@@ -61,6 +64,12 @@ pub enum RestoreError {
     /// The vCPU's thread could not be started.
     #[error("The host starts no thread for the guest's vCPU: {0}")]
     Thread(String),
+    /// It has a disk, and there is none for it.
+    #[error("The guest has a disk of {0} bytes, and this host has none for it")]
+    NoDisk(u64),
+    /// A copy would need a disk of its own.
+    #[error("A guest with a disk is not run beside its image: both would write to the disk")]
+    CopyWithDisk,
 }
 
 /// Memory and registers of a guest, and its program.
@@ -70,6 +79,7 @@ pub struct Guest {
     registers: Registers,
     /// A buffer for outgoing frames; empty between calls.
     outgoing: Vec<u8>,
+    store: Store,
 }
 
 impl Guest {
@@ -89,8 +99,9 @@ impl Guest {
             announcements_due: ANNOUNCEMENTS,
             announce_at_ns: 0,
             counters: Counters::default(),
+            disk: config.disk_bytes.map(DiskRegisters::new),
         };
-        Ok(Self { ram: Ram::new(page_count)?, registers, outgoing: Vec::new() })
+        Ok(Self { ram: Ram::new(page_count)?, registers, outgoing: Vec::new(), store: Store::default() })
     }
 
     /// The guest of an image with its state, exactly as it was captured.
@@ -100,7 +111,21 @@ impl Guest {
         if state != frames || frames < pages_for(MEMORY_BYTES_MIN) {
             return Err(RestoreError::Size { state, image: frames });
         }
-        Ok(Self { ram: Ram::from_image(image)?, registers, outgoing: Vec::new() })
+        if registers.disk.as_ref().is_some_and(|disk| !disk.fits(table(&registers).frames)) {
+            return Err(StateError::Value("disk").into());
+        }
+        let mut guest =
+            Self { ram: Ram::from_image(image)?, registers, outgoing: Vec::new(), store: Store::default() };
+        guest.store = Store::again(&guest);
+        Ok(guest)
+    }
+
+    /// An error if it has a disk, and there is none.
+    pub(crate) fn check_disk(&self, has_disk: bool) -> Result<(), RestoreError> {
+        match &self.registers.disk {
+            Some(disk) if !has_disk => Err(RestoreError::NoDisk(disk.size_bytes)),
+            _ => Ok(()),
+        }
     }
 
     /// Memory.
@@ -130,6 +155,9 @@ impl Guest {
         let (state, frames) = (registers.page_count, self.ram.page_count());
         if state != frames {
             return Err(RestoreError::Size { state, image: frames });
+        }
+        if registers.disk.is_some() {
+            return Err(RestoreError::CopyWithDisk);
         }
         self.registers = registers;
         Ok(())
@@ -218,5 +246,7 @@ impl Guest {
 }
 
 fn table(registers: &Registers) -> Table {
-    Table { frames: registers.page_count / 8 }
+    let frames = registers.page_count / 8;
+    let on_disk = registers.disk.as_ref().map_or(u64::MAX, |disk| disk.size_bytes / PAGE_SIZE as u64);
+    Table { frames: frames.min(on_disk) }
 }

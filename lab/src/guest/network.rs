@@ -6,7 +6,19 @@ use crate::conditions::Moment;
 use crate::mac::Mac;
 use crate::memcached::{self, PORT, Reply, Request};
 use crate::nic::Port;
+use crate::registers::{Client, Said};
 use crate::wire::{Arp, ArpOp, Body, Echo, Flow, Frame, Udp};
+use understudy_checkpoint::Pfn;
+
+/// What becomes of a request's reply.
+enum Outcome {
+    /// It is written.
+    Reply,
+    /// The client wants none.
+    Silence,
+    /// The table has changed in a frame. The reply follows once that is on the disk, unless the client wants none.
+    Changed { frame: Pfn, said: Said, noreply: bool },
+}
 
 /// Longest echo request that the guest answers: a frame of usual size.
 const ECHO_BYTES_MAX: usize = 1472;
@@ -58,7 +70,20 @@ impl Guest {
             }
             Some(Ok((id, text))) => {
                 memcached::write_header(id, &mut datagram);
-                self.execute(text, &mut datagram)
+                match self.execute(text, &mut datagram) {
+                    Outcome::Reply => true,
+                    Outcome::Silence => false,
+                    Outcome::Changed { frame, said, noreply } if self.registers.disk.is_some() => {
+                        let (mac, ip, port, mark) = (client.0, flow.src, udp.src_port, moment.mark);
+                        let client = Client { mac, ip, port, request: id, mark };
+                        self.store(frame, (!noreply).then_some(client), said);
+                        false
+                    }
+                    Outcome::Changed { said, noreply, .. } => {
+                        said.reply().write(&mut datagram);
+                        !noreply
+                    }
+                }
             }
         };
         self.registers.counters.requests += 1;
@@ -70,8 +95,8 @@ impl Guest {
         }
     }
 
-    /// Executes a request and appends the reply to `out`; `false` if the client wants none.
-    fn execute(&mut self, text: &[u8], out: &mut Vec<u8>) -> bool {
+    /// Executes a request and appends the reply to `out`, if there is one yet.
+    fn execute(&mut self, text: &[u8], out: &mut Vec<u8>) -> Outcome {
         let table = table(&self.registers);
         match Request::parse(text) {
             Err(reply) => reply.write(out),
@@ -85,29 +110,39 @@ impl Guest {
             },
             Ok(Request::Set { key, flags, value, noreply }) => {
                 match table.set(&mut self.ram, key, Entry { flags, value }) {
-                    Ok(()) => Reply::Stored.write(out),
+                    Ok(frame) => return Outcome::Changed { frame, said: Said::Stored, noreply },
+                    Err(Full) if noreply => return Outcome::Silence,
                     Err(Full) => Reply::ServerError("out of memory storing object").write(out),
                 }
-                return !noreply;
             }
-            Ok(Request::Incr { key, by, noreply }) => {
-                self.increment(key, by).write(out);
-                return !noreply;
-            }
+            Ok(Request::Incr { key, by, noreply }) => match self.increment(key, by) {
+                Ok((frame, sum)) => return Outcome::Changed { frame, said: Said::Number(sum), noreply },
+                Err(_) if noreply => return Outcome::Silence,
+                Err(reply) => reply.write(out),
+            },
         }
-        true
+        Outcome::Reply
     }
 
-    fn increment(&mut self, key: &[u8], by: u64) -> Reply<'static> {
+    /// The frame that changed, and the sum.
+    fn increment(&mut self, key: &[u8], by: u64) -> Result<(Pfn, u64), Reply<'static>> {
         let table = table(&self.registers);
-        let Some(Entry { flags, value }) = table.get(&self.ram, key) else { return Reply::NotFound };
-        let Some(number) = memcached::number(value) else {
-            return Reply::ClientError("cannot increment or decrement non-numeric value");
-        };
+        let Entry { flags, value } = table.get(&self.ram, key).ok_or(Reply::NotFound)?;
+        let number = memcached::number(value)
+            .ok_or(Reply::ClientError("cannot increment or decrement non-numeric value"))?;
         let sum = number.wrapping_add(by);
         match table.set(&mut self.ram, key, Entry { flags, value: sum.to_string().as_bytes() }) {
-            Ok(()) => Reply::Number(sum),
-            Err(Full) => Reply::ServerError("out of memory incrementing value"),
+            Ok(frame) => Ok((frame, sum)),
+            Err(Full) => Err(Reply::ServerError("out of memory incrementing value")),
+        }
+    }
+}
+
+impl Said {
+    pub(super) fn reply(self) -> Reply<'static> {
+        match self {
+            Self::Stored => Reply::Stored,
+            Self::Number(number) => Reply::Number(number),
         }
     }
 }

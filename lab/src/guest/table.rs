@@ -56,8 +56,8 @@ impl Table {
         Some(Entry { flags, value: &slot[VALUE_AT..VALUE_AT + value_bytes] })
     }
 
-    /// Sets a key. Key and value must be within their limits, which the protocol's parser ensures.
-    pub(crate) fn set(&self, ram: &mut Ram, key: &[u8], entry: Entry<'_>) -> Result<(), Full> {
+    /// Sets a key, and says which frame changed. Key and value must be within their limits, which the protocol's parser ensures.
+    pub(crate) fn set(&self, ram: &mut Ram, key: &[u8], entry: Entry<'_>) -> Result<Pfn, Full> {
         let (pfn, at) = match self.find(ram, key) {
             Place::Found(pfn, at) | Place::Free(pfn, at) => (pfn, at),
             Place::Nowhere => return Err(Full),
@@ -69,7 +69,7 @@ impl Table {
         slot[4..8].copy_from_slice(&entry.flags.to_le_bytes());
         slot[KEY_AT..KEY_AT + key.len()].copy_from_slice(key);
         slot[VALUE_AT..VALUE_AT + entry.value.len()].copy_from_slice(entry.value);
-        Ok(())
+        Ok(pfn)
     }
 
     fn find(&self, ram: &Ram, key: &[u8]) -> Place {
@@ -125,14 +125,14 @@ mod tests {
         let (last, fitting) = keys.split_last().unwrap();
         for key in fitting {
             let entry = Entry { flags: 7, value: key.as_bytes() };
-            assert_eq!(table.set(&mut ram, key.as_bytes(), entry), Ok(()));
+            assert_eq!(table.set(&mut ram, key.as_bytes(), entry).map(|_| ()), Ok(()));
         }
         assert_eq!(table.set(&mut ram, last.as_bytes(), Entry { flags: 0, value: b"" }), Err(Full));
         for key in fitting {
             assert_eq!(table.get(&ram, key.as_bytes()), Some(Entry { flags: 7, value: key.as_bytes() }));
         }
         let shorter = Entry { flags: 1, value: b"k" };
-        assert_eq!(table.set(&mut ram, fitting[0].as_bytes(), shorter), Ok(()));
+        assert_eq!(table.set(&mut ram, fitting[0].as_bytes(), shorter).map(|_| ()), Ok(()));
         assert_eq!(table.get(&ram, fitting[0].as_bytes()), Some(shorter));
     }
 }
