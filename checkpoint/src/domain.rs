@@ -50,6 +50,8 @@ pub struct Description {
     /// The libxc records that come once, verbatim: X86_PV_INFO, X86_CPUID_POLICY, X86_MSR_POLICY, STATIC_DATA_END,
     /// X86_PV_P2M_FRAMES.
     pub static_records: Vec<u8>,
+    /// The sizes of the disks that are replicated with it, in the order of their numbers.
+    pub disks_bytes: Vec<u64>,
 }
 
 /// The part of a checkpoint besides pages: records, verbatim and padded, ready for a v2 stream.

@@ -16,6 +16,7 @@
 use crate::words::{DiskNumber, Extent};
 use lz4_flex::block::{compress_into, decompress_into, get_maximum_output_size};
 use thiserror::Error;
+use understudy_checkpoint::epoch::WritesSummary;
 use xxhash_rust::xxh3::Xxh3;
 
 /// The longest content of one write in a batch.
@@ -56,32 +57,6 @@ pub struct BadBatch {
     pub what: &'static str,
 }
 
-/// How many writes, how much, and what: both ends compute it, and an epoch counts only if they agree.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Summary {
-    /// Pieces.
-    pub writes: u64,
-    /// What they cover.
-    pub bytes: u64,
-    /// Of places and contents, in their order.
-    pub digest: u128,
-}
-
-impl Summary {
-    /// Of writes that come after those of `self`, as one.
-    #[must_use]
-    pub fn then(self, next: Self) -> Self {
-        let mut hash = Xxh3::new();
-        hash.update(&self.digest.to_le_bytes());
-        hash.update(&next.digest.to_le_bytes());
-        Self {
-            writes: self.writes.saturating_add(next.writes),
-            bytes: self.bytes.saturating_add(next.bytes),
-            digest: hash.digest128(),
-        }
-    }
-}
-
 /// A summary that grows.
 #[derive(Clone, Default)]
 pub struct Summing {
@@ -114,8 +89,8 @@ impl Summing {
     }
 
     /// Of all that was added.
-    pub fn summary(&self) -> Summary {
-        Summary { writes: self.writes, bytes: self.bytes, digest: self.hash.digest128() }
+    pub fn summary(&self) -> WritesSummary {
+        WritesSummary { writes: self.writes, bytes: self.bytes, digest: self.hash.digest128() }
     }
 }
 

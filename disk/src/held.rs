@@ -12,10 +12,11 @@
 //!
 //! Not here: when an epoch is acked (the session's word), and memory pages of the same epoch.
 
-use crate::batch::{self, BadBatch, Summary, Summing};
+use crate::batch::{self, BadBatch, Summing};
 use crate::words::DiskNumber;
 use std::collections::VecDeque;
 use thiserror::Error;
+use understudy_checkpoint::epoch::WritesSummary;
 use understudy_checkpoint::{Epoch, OutOfMemory, room};
 
 /// What a batch costs beside its bytes.
@@ -156,12 +157,12 @@ impl Held {
 
     /// The primary's summary of an epoch: all tags up to its own, each without a batch left out. After a mismatch nothing of
     /// them is held.
-    pub fn end(&mut self, epoch: Epoch, summary: Summary) -> Result<(), HeldError> {
+    pub fn end(&mut self, epoch: Epoch, summary: WritesSummary) -> Result<(), HeldError> {
         if epoch <= self.last {
             return Err(HeldError::Order { tag: epoch, after: self.last });
         }
         self.last = epoch;
-        let mut seen = Summary::default();
+        let mut seen = WritesSummary::default();
         let mut batches = Vec::new();
         while let Some(tagged) = self.open.pop_front_if(|tagged| tagged.tag <= epoch) {
             seen = seen.then(tagged.summing.summary());

@@ -11,10 +11,11 @@
 //!
 //! Not here: which chunks the peer lacks then, and threads.
 
-use crate::batch::{Content, Encoder, Summary, Summing, Write, pieces};
+use crate::batch::{Content, Encoder, Summing, Write, pieces};
 use std::collections::VecDeque;
 use thiserror::Error;
 use understudy_checkpoint::Epoch;
+use understudy_checkpoint::epoch::WritesSummary;
 
 /// The record has no room, or had none before.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
@@ -42,7 +43,7 @@ pub struct Record {
     summing: Summing,
     ready: VecDeque<Tagged>,
     /// Of tags that were cut and are in no epoch yet.
-    cut: VecDeque<(Epoch, Summary)>,
+    cut: VecDeque<(Epoch, WritesSummary)>,
     is_overrun: bool,
 }
 
@@ -109,12 +110,12 @@ impl Record {
 
     /// What an epoch's end says of its disks: of all tags that were cut, up to its own, and in no epoch before. None after an
     /// overrun, since that epoch has a gap.
-    pub fn end(&mut self, epoch: Epoch) -> Result<Summary, Overrun> {
+    pub fn end(&mut self, epoch: Epoch) -> Result<WritesSummary, Overrun> {
         if self.is_overrun {
             return Err(Overrun);
         }
         assert!(epoch < self.tag, "an epoch ends after its cut");
-        let mut summary = Summary::default();
+        let mut summary = WritesSummary::default();
         while let Some((_, of_tag)) = self.cut.pop_front_if(|(tag, _)| *tag <= epoch) {
             summary = summary.then(of_tag);
         }

@@ -175,6 +175,7 @@ fn plain(state: &[u8]) -> Vec<u8> {
         xen_version: (4, 13),
         config: Vec::new(),
         static_records: Vec::new(),
+        disks_bytes: Vec::new(),
     };
     let mut file = Vec::new();
     write_restore_file(&mut file, &what, &image).unwrap();

@@ -35,5 +35,6 @@ pub(crate) fn describe(registers: &Registers) -> Description {
         xen_version: XEN_VERSION,
         config: config.into_bytes(),
         static_records,
+        disks_bytes: registers.disk.iter().map(|disk| disk.size_bytes).collect(),
     }
 }

@@ -301,7 +301,7 @@ mod tests {
                 requests: 4,
                 load_pages: 5,
             },
-            disk: (words[0] % 2 == 0).then(|| disk::tests::registers(words)),
+            disk: words[0].is_multiple_of(2).then(|| disk::tests::registers(words)),
         }
     }
 

@@ -12,9 +12,11 @@ mod refusal;
 #[cfg(test)]
 mod refusals;
 mod store;
+mod writes;
 
 pub use crate::staging::Staging;
 pub use image::Image;
-pub use part::{EpochEnd, EpochHead, EpochPart};
+pub use part::{EpochEnd, EpochHead, EpochPart, WritesEnd};
 pub use receiver::{Limits, Receiver};
 pub use refusal::ReceiveError;
+pub use writes::WritesSummary;

@@ -2,13 +2,14 @@
 //!
 //! ```text
 //!   encoder ─► Outlet ─► frames of the link ─► the loop's inbox ─► receive thread ─► Receiver
-//!              EpochHead, then EpochPart<B>: Pages* LibxcState* LibxlState* End
+//!              EpochHead, then EpochPart<B>: Pages* LibxcState* LibxlState* Writes* WritesEnd? End
+//!              (of a full copy, Writes also before Pages: the content of disks)
 //!              B: &[u8] where bytes are borrowed from a batch, owned where they cross a thread
 //! ```
 //!
 //! Not here: the bytes of a batch (`pages::batch`), and those of a frame (the link's).
 
-use super::{ReceiveError, Receiver};
+use super::{ReceiveError, Receiver, WritesSummary};
 use crate::domain::Sink;
 use crate::pages::EpochSummary;
 use crate::{Epoch, EpochKind, Generation};
@@ -37,6 +38,17 @@ pub struct EpochEnd {
     pub summary: EpochSummary,
 }
 
+/// The end of an epoch's writes to disks. Each epoch of a guest with disks has one, and of another guest none has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct WritesEnd {
+    /// As in the head.
+    pub generation: Generation,
+    /// As in the head.
+    pub epoch: Epoch,
+    /// What must have arrived.
+    pub summary: WritesSummary,
+}
+
 /// What follows the head of an epoch, in this order. A `B` holds the bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum EpochPart<B> {
@@ -46,6 +58,17 @@ pub enum EpochPart<B> {
     LibxcState(B),
     /// libxl records.
     LibxlState(B),
+    /// Writes to the guest's disks, in the order in which the guest made them.
+    Writes {
+        /// As in the head.
+        generation: Generation,
+        /// The epoch that was open when they were made: the head's, or one before it that failed.
+        tag: Epoch,
+        /// A batch of them.
+        batch: B,
+    },
+    /// The end of what the epoch has for disks.
+    WritesEnd(WritesEnd),
     /// The end.
     End(EpochEnd),
 }
@@ -57,6 +80,10 @@ impl<B> EpochPart<B> {
             Self::Pages(batch) => EpochPart::Pages(hold(batch)),
             Self::LibxcState(records) => EpochPart::LibxcState(hold(records)),
             Self::LibxlState(records) => EpochPart::LibxlState(hold(records)),
+            Self::Writes { generation, tag, batch } => {
+                EpochPart::Writes { generation, tag, batch: hold(batch) }
+            }
+            Self::WritesEnd(end) => EpochPart::WritesEnd(end),
             Self::End(end) => EpochPart::End(end),
         }
     }
@@ -64,19 +91,26 @@ impl<B> EpochPart<B> {
     /// The bytes, if the part has any.
     pub fn bytes(&self) -> Option<&B> {
         match self {
-            Self::Pages(bytes) | Self::LibxcState(bytes) | Self::LibxlState(bytes) => Some(bytes),
-            Self::End(_) => None,
+            Self::Pages(bytes)
+            | Self::LibxcState(bytes)
+            | Self::LibxlState(bytes)
+            | Self::Writes { batch: bytes, .. } => Some(bytes),
+            Self::WritesEnd(_) | Self::End(_) => None,
         }
     }
 }
 
 impl<S: Sink> Receiver<S> {
-    /// Processes a part of the epoch that was begun last. After an error the epoch is dropped.
+    /// Processes a part of the epoch that was begun last. After an error the epoch is dropped. Writes to disks are for who has
+    /// the disks: here they are an error.
     pub fn part<B: AsRef<[u8]>>(&mut self, part: &EpochPart<B>) -> Result<(), ReceiveError> {
         match part {
             EpochPart::Pages(batch) => self.pages(batch.as_ref()),
             EpochPart::LibxcState(records) => self.libxc_state(records.as_ref()),
             EpochPart::LibxlState(records) => self.libxl_state(records.as_ref()),
+            EpochPart::Writes { .. } | EpochPart::WritesEnd(_) => {
+                self.refuse_disks("this guest has none here".into())
+            }
             EpochPart::End(end) => self.finish(end.summary),
         }
     }

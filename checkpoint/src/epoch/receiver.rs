@@ -157,6 +157,15 @@ impl<S: Sink> Receiver<S> {
         self.take_state(bytes, |state| &mut state.libxl)
     }
 
+    /// Refuses the epoch for what it has for disks.
+    pub fn refuse_disks(&mut self, why: String) -> Result<(), ReceiveError> {
+        if self.open.is_none() {
+            return Err(ReceiveError::NoEpoch);
+        }
+        self.drop_incomplete();
+        Err(ReceiveError::Disks(why))
+    }
+
     /// Ends the epoch. If everything has arrived and is right, the epoch is complete and may be acknowledged; a full
     /// sync is then also committed. After an error the epoch is dropped.
     pub fn finish(&mut self, sent: EpochSummary) -> Result<(), ReceiveError> {

@@ -52,6 +52,9 @@ pub enum ReceiveError {
     /// The sink could not apply the epoch.
     #[error("The image cannot be kept here: {0}")]
     Sink(String),
+    /// What it has for the guest's disks cannot be taken.
+    #[error("The writes to the guest's disks cannot be taken: {0}")]
+    Disks(String),
     /// A page that the sender did not change differs here.
     #[error(
         "Frames {first} to {last} did not change in epoch {epoch}, but are others here than where the guest runs \

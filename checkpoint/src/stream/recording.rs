@@ -326,6 +326,7 @@ impl Intake {
             xen_version: header.xen_version,
             config: self.config.clone(),
             static_records: self.static_records.clone(),
+            disks_bytes: Vec::new(),
         }
     }
 }

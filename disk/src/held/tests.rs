@@ -2,14 +2,14 @@ use super::*;
 use crate::batch::{Content, Encoder, Write};
 use crate::words::Extent;
 
-fn batch(disk: u16, offset: u64, fill: u8) -> (Vec<u8>, Summary) {
+fn batch(disk: u16, offset: u64, fill: u8) -> (Vec<u8>, WritesSummary) {
     let data = vec![fill; 4096];
     let extent = Extent::new(offset, 4096).unwrap();
     let write = Write { disk: DiskNumber(disk), extent, content: Content::Data(&data) };
     let (mut encoder, mut summing) = (Encoder::default(), Summing::default());
     encoder.add(write);
     summing.add(write);
-    (encoder.finish().unwrap(), Summary::default().then(summing.summary()))
+    (encoder.finish().unwrap(), WritesSummary::default().then(summing.summary()))
 }
 
 fn held(bytes_max: usize) -> Held {

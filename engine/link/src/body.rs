@@ -42,6 +42,10 @@ impl<'a> Body<'a> {
         self.array().map(u64::from_le_bytes)
     }
 
+    pub(super) fn u128(&mut self) -> Result<u128, LinkError> {
+        self.array().map(u128::from_le_bytes)
+    }
+
     pub(super) fn epoch(&mut self) -> Result<Epoch, LinkError> {
         self.u64().map(Epoch)
     }

@@ -2,7 +2,7 @@
 
 use super::LinkError;
 use super::body::Body;
-use super::frame::{Frame, GuestFrame, GuestId, LinkFrame, WitnessFrame};
+use super::frame::{DISKS_MAX, Frame, GuestFrame, GuestId, LinkFrame, WitnessFrame};
 use super::hello::{Hello, HelloAnswer, Identity};
 use super::kind::{Conversation, Kind};
 use super::packets::PacketFrame;
@@ -11,7 +11,9 @@ use super::service::{RefuseReason, Service};
 use super::values::{CopyTag, DeclineTag, StandingTag, Value};
 use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 use understudy_checkpoint::domain::{Description, GuestKind};
+use understudy_checkpoint::epoch::WritesSummary;
 use understudy_checkpoint::pages::EpochSummary;
 use understudy_checkpoint::{Epoch, Generation};
 use understudy_session::{
@@ -78,6 +80,20 @@ fn guest_frame<'a>(kind: Kind, body: &mut Body<'a>) -> Result<GuestFrame<'a>, Li
             name: body.name()?,
             description: Box::new(description(body)?),
         },
+        Kind::GuestOfferDisks => {
+            let (generation, name) = (Some(body.generation()?), body.name()?);
+            let mut description = Box::new(description(body)?);
+            description.disks_bytes = disks_bytes(body)?;
+            GuestFrame::Offer { generation, name, description }
+        }
+        Kind::DiskWrites => {
+            GuestFrame::DiskWrites { generation: body.generation()?, tag: body.epoch()?, batch: rest(body) }
+        }
+        Kind::DiskEnd => GuestFrame::DiskEnd {
+            generation: body.generation()?,
+            epoch: body.epoch()?,
+            summary: WritesSummary { writes: body.u64()?, bytes: body.u64()?, digest: body.u128()? },
+        },
         Kind::HoldDeclined => GuestFrame::HoldDeclined(HoldRefusal {
             reason: HoldReason::read(body)?,
             detail: body.text()?.to_owned(),
@@ -120,7 +136,20 @@ fn description(body: &mut Body<'_>) -> Result<Description, LinkError> {
         xen_version: (body.u32()?, body.u32()?),
         config: body.blob()?.to_vec(),
         static_records: body.blob()?.to_vec(),
+        disks_bytes: Vec::new(),
     })
+}
+
+/// Sizes to the body's end, at least one.
+fn disks_bytes(body: &mut Body<'_>) -> Result<Vec<u64>, LinkError> {
+    let mut sizes = Vec::new();
+    while sizes.is_empty() || !body.0.is_empty() {
+        if sizes.len() == DISKS_MAX {
+            return Err(LinkError::BodyTooLong(body.0.len()));
+        }
+        sizes.push(body.u64()?);
+    }
+    Ok(sizes)
 }
 
 fn to_secondary(kind: Kind, body: &mut Body<'_>) -> Result<ToSecondary, LinkError> {

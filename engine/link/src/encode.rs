@@ -2,7 +2,7 @@
 
 use super::body::TEXT_BYTES_MAX;
 use super::body::{put_blob, put_optional_u64, put_text, put_u16, put_u32, put_u64};
-use super::frame::{Frame, GuestFrame, GuestId, LinkFrame, WitnessFrame};
+use super::frame::{DISKS_MAX, Frame, GuestFrame, GuestId, LinkFrame, WitnessFrame};
 use super::hello::{Hello, HelloAnswer, Identity};
 use super::kind::Kind;
 use super::lane::{Class, Lane};
@@ -29,6 +29,9 @@ pub enum EncodeError {
     /// The body would be longer than a frame may be.
     #[error("{what} takes {bytes} bytes on a link, and a frame carries at most {BODY_BYTES_MAX}")]
     TooLong { what: &'static str, bytes: usize },
+    /// More disks than a guest may have.
+    #[error("The guest has {disks} disks, and at most {DISKS_MAX} are replicated")]
+    Disks { disks: usize },
     /// A name is empty or too long.
     #[error("A name in {what} has {bytes} bytes; use 1 to {TEXT_BYTES_MAX}")]
     Name { what: &'static str, bytes: usize },
@@ -77,9 +80,13 @@ pub fn encode(frame: &Frame<'_>) -> Result<Encoded, EncodeError> {
 fn check(frame: &Frame<'_>) -> Result<(), EncodeError> {
     let what = frame.kind_name();
     let long_bytes = match frame {
-        Frame::Guest(_, GuestFrame::Offer { name, description, .. }) => offer_bytes(name, description),
+        Frame::Guest(_, GuestFrame::Offer { name, description, .. }) => {
+            check_offer(name, description)?;
+            0
+        }
         Frame::Guest(_, GuestFrame::Packets(packets)) => packets.packet_bytes(),
         // All others have a few numbers, names and at most one reason.
+        Frame::Guest(_, GuestFrame::DiskWrites { batch, .. }) => 16 + batch.len(),
         frame => verbatim(frame).map_or(0, <[u8]>::len),
     };
     if long_bytes > BODY_BYTES_MAX {
@@ -92,12 +99,15 @@ fn check(frame: &Frame<'_>) -> Result<(), EncodeError> {
     }
 }
 
-/// The bytes of a body that consists of bytes alone.
+/// The bytes of a body that consists of bytes alone, or of a few numbers before them.
 fn verbatim<'a>(frame: &Frame<'a>) -> Option<&'a [u8]> {
     match frame {
         Frame::Guest(
             _,
-            GuestFrame::PageBatch(bytes) | GuestFrame::LibxcState(bytes) | GuestFrame::LibxlState(bytes),
+            GuestFrame::PageBatch(bytes)
+            | GuestFrame::LibxcState(bytes)
+            | GuestFrame::LibxlState(bytes)
+            | GuestFrame::DiskWrites { batch: bytes, .. },
         ) => Some(bytes),
         _ => None,
     }
@@ -106,11 +116,17 @@ fn verbatim<'a>(frame: &Frame<'a>) -> Option<&'a [u8]> {
 /// Whether a guest can be offered on a link at all.
 pub fn check_offer(name: &str, description: &Description) -> Result<(), EncodeError> {
     let (what, bytes) = (Kind::GuestOffer.words(), offer_bytes(name, description));
+    let disks = description.disks_bytes.len();
+    if disks > DISKS_MAX {
+        return Err(EncodeError::Disks { disks });
+    }
     if bytes > BODY_BYTES_MAX { Err(EncodeError::TooLong { what, bytes }) } else { Ok(()) }
 }
 
 fn offer_bytes(name: &str, description: &Description) -> usize {
-    let long = description.config.len().saturating_add(description.static_records.len());
+    let disks = 8 * description.disks_bytes.len();
+    let long =
+        description.config.len().saturating_add(description.static_records.len()).saturating_add(disks);
     long.saturating_add(OFFER_FIXED_BYTES + name.len())
 }
 
@@ -181,13 +197,29 @@ fn put_link(out: &mut Vec<u8>, frame: &LinkFrame) {
 fn put_guest(out: &mut Vec<u8>, frame: &GuestFrame<'_>) {
     match frame {
         GuestFrame::Offer { generation, name, description } => {
-            generation.iter().for_each(|generation| put_u64(out, generation.0));
+            match generation {
+                Some(generation) => put_u64(out, generation.0),
+                // Only a guest without disks is offered on a link of version 1.
+                None if description.disks_bytes.is_empty() => {}
+                None => put_u64(out, 0),
+            }
             put_text(out, name);
             put_description(out, description);
+            description.disks_bytes.iter().for_each(|bytes| put_u64(out, *bytes));
         }
         GuestFrame::ToSecondary(message) => put_to_secondary(out, message),
         GuestFrame::PageBatch(bytes) | GuestFrame::LibxcState(bytes) | GuestFrame::LibxlState(bytes) => {
             out.extend_from_slice(bytes);
+        }
+        GuestFrame::DiskWrites { generation, tag, batch } => {
+            put_u64(out, generation.0);
+            put_u64(out, tag.0);
+            out.extend_from_slice(batch);
+        }
+        GuestFrame::DiskEnd { generation, epoch, summary } => {
+            let words = [generation.0, epoch.0, summary.writes, summary.bytes];
+            words.into_iter().for_each(|word| put_u64(out, word));
+            out.extend_from_slice(&summary.digest.to_le_bytes());
         }
         GuestFrame::EpochEnd { generation, epoch, summary } => {
             let words = [generation.0, epoch.0, summary.entries, summary.data_pages, summary.digest];

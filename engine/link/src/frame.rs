@@ -5,6 +5,7 @@
 //!   GuestFrame    Offer ─►                               ◄─ HoldDeclined, and HoldReady once the cause is gone
 //!                 then, in this order for each epoch, as far as the peer's Window reaches:
 //!                 ToSecondary(EpochBegin) ─► PageBatch* ─► LibxcState* ─► LibxlState* ─► EpochEnd ─►
+//!                                            └ of a guest with disks, anywhere between: DiskWrites* ─► DiskEnd ─►
 //!                 ToSecondary(other) ─►                                       ◄─ ToPrimary, Window
 //!                 Packets ─►                                                  ◄─ Packets
 //!   WitnessFrame  Request ─► ◄─ Reply
@@ -27,6 +28,7 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use core::fmt;
 use understudy_checkpoint::domain::Description;
+use understudy_checkpoint::epoch::WritesSummary;
 use understudy_checkpoint::pages::{EpochSummary, FORM_CHECKS, FORM_STATE};
 use understudy_checkpoint::{Epoch, Generation};
 use understudy_session::{ToPrimary, ToSecondary, WitnessReply, WitnessRequest};
@@ -44,6 +46,9 @@ pub const BODY_BYTES_MAX: usize = 4 << 20;
 /// The longest body before the hello is done, and always on a link to the witness: a stranger can make us allocate no
 /// more.
 pub const SMALL_BODY_BYTES_MAX: usize = 2 << 10;
+
+/// The most disks that a guest may have.
+pub const DISKS_MAX: usize = 64;
 
 /// The most that a state frame carries; longer state is split and joined again.
 pub const STATE_BYTES_MAX: usize = 1 << 20;
@@ -119,6 +124,24 @@ pub enum GuestFrame<'a> {
     LibxcState(&'a [u8]),
     /// libxl records of the epoch begun last, verbatim. Several such frames are joined.
     LibxlState(&'a [u8]),
+    /// Writes to the guest's disks, as `docs/DISKS.md` draws a batch. From version 4 on.
+    DiskWrites {
+        /// Of the epoch begun last.
+        generation: Generation,
+        /// The epoch that was open when they were made.
+        tag: Epoch,
+        /// The batch.
+        batch: &'a [u8],
+    },
+    /// The epoch begun last has all its writes to disks. From version 4 on.
+    DiskEnd {
+        /// As in `EpochBegin`.
+        generation: Generation,
+        /// As in `EpochBegin`.
+        epoch: Epoch,
+        /// What must have arrived.
+        summary: WritesSummary,
+    },
     /// The epoch begun last is complete.
     EpochEnd {
         generation: Generation,
@@ -169,6 +192,7 @@ impl<'a> GuestFrame<'a> {
 
     fn kind(&self) -> Kind {
         match self {
+            Self::Offer { description, .. } if !description.disks_bytes.is_empty() => Kind::GuestOfferDisks,
             Self::Offer { generation: None, .. } => Kind::GuestOffer,
             Self::Offer { generation: Some(_), .. } => Kind::GuestOfferGeneration,
             Self::ToSecondary(message) => match message {
@@ -182,6 +206,8 @@ impl<'a> GuestFrame<'a> {
             Self::PageBatch(_) => Kind::PageBatch,
             Self::LibxcState(_) => Kind::LibxcState,
             Self::LibxlState(_) => Kind::LibxlState,
+            Self::DiskWrites { .. } => Kind::DiskWrites,
+            Self::DiskEnd { .. } => Kind::DiskEnd,
             Self::EpochEnd { .. } => Kind::EpochEnd,
             Self::ToPrimary(message) => match message {
                 ToPrimary::Stand { .. } => Kind::Stand,
@@ -209,6 +235,8 @@ impl<'a> GuestFrame<'a> {
             Self::ToSecondary(ToSecondary::EpochBegin { .. }) => EPOCH_BEGIN_BYTES,
             Self::EpochEnd { .. } => EPOCH_END_BYTES,
             Self::PageBatch(bytes) | Self::LibxcState(bytes) | Self::LibxlState(bytes) => bytes.len(),
+            Self::DiskWrites { batch, .. } => DISK_WRITES_HEAD_BYTES + batch.len(),
+            Self::DiskEnd { .. } => DISK_END_BYTES,
             _ => return None,
         };
         Some((super::HEADER_BYTES + body) as u64)
@@ -282,6 +310,12 @@ impl Frame<'_> {
 
 /// Generation, epoch, kind, base.
 const EPOCH_BEGIN_BYTES: usize = 8 + 8 + 1 + 9;
+
+/// Generation, tag.
+const DISK_WRITES_HEAD_BYTES: usize = 2 * 8;
+
+/// Generation, epoch, writes, bytes, digest.
+const DISK_END_BYTES: usize = 4 * 8 + 16;
 
 /// Generation, epoch, entries, pages with data, digest.
 const EPOCH_END_BYTES: usize = 5 * 8;

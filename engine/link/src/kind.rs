@@ -93,6 +93,10 @@ kinds! {
     0x28 Halted               3 Guest   "Halted"         "a copy's end";
     0x29 Output               3 Guest   "Output"         "a copy's output";
 
+    0x40 GuestOfferDisks      4 Guest   "GuestOffer"     "a guest's offer";
+    0x41 DiskWrites           4 Guest   "DiskWrites"     "a batch of disk writes";
+    0x42 DiskEnd              4 Guest   "DiskEnd"        "an end of an epoch's disk writes";
+
     0x30 WitnessRead          1 Witness "WitnessRead"    "a witness request";
     0x31 WitnessSwap          1 Witness "WitnessSwap"    "a witness request";
     0x32 WitnessReply         1 Witness "WitnessReply"   "a witness reply";

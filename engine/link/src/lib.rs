@@ -49,7 +49,7 @@ pub use decoder::Decoder;
 pub use encode::{EncodeError, Encoded, check_offer, encode};
 pub use error::LinkError;
 pub use frame::{
-    BODY_BYTES_MAX, Frame, GUEST_PAGES_MAX, GuestFrame, GuestId, LinkFrame, SMALL_BODY_BYTES_MAX,
+    BODY_BYTES_MAX, DISKS_MAX, Frame, GUEST_PAGES_MAX, GuestFrame, GuestId, LinkFrame, SMALL_BODY_BYTES_MAX,
     STATE_BYTES_MAX, WINDOW_BYTES, WitnessFrame,
 };
 pub use header::HEADER_BYTES;
@@ -60,4 +60,4 @@ pub use outbox::{Backlog, LANE_BYTES_HARD_MAX, LANE_BYTES_MAX, Outbox};
 pub use packets::{NotPacked, PACKET_BYTES_MAX, PACKETS_BYTES_MAX, PacketFrame, PacketList, Packets};
 pub use refusal::{HoldReason, HoldRefusal};
 pub use service::{RefuseReason, Service};
-pub use version::{GUEST_REFUSALS_SINCE, VERSIONS};
+pub use version::{DISKS_SINCE, GUEST_REFUSALS_SINCE, VERSIONS};

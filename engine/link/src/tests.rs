@@ -9,6 +9,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use proptest::prelude::*;
 use understudy_checkpoint::domain::{Description, GuestKind};
+use understudy_checkpoint::epoch::WritesSummary;
 use understudy_checkpoint::pages::EpochSummary;
 use understudy_checkpoint::{Epoch, Generation};
 use understudy_session::{
@@ -16,7 +17,7 @@ use understudy_session::{
     WitnessOutcome, WitnessReply, WitnessRequest,
 };
 
-const KINDS: usize = 51;
+const KINDS: usize = 54;
 
 /// What frames are made of, so that each kind can be made with any content.
 #[derive(Clone, Debug)]
@@ -55,9 +56,9 @@ impl Parts {
             2 => LinkFrame::HelloAnswer(HelloAnswer { version: b as u16, from }).into(),
             3 => LinkFrame::Refuse { reason: self.reason(), detail: self.names[0].clone() }.into(),
             4 => LinkFrame::Bye.into(),
-            5 | 33 => GuestFrame::Offer {
+            5 | 33 | 51 => GuestFrame::Offer {
                 name: &self.names[0],
-                generation: (self.kind == 33).then_some(Generation(e)),
+                generation: (self.kind != 5).then_some(Generation(e)),
                 description: Box::new(Description {
                     kind: [GuestKind::Pv, GuestKind::Hvm, GuestKind::Pvh][a as usize % 3],
                     page_count: b,
@@ -65,6 +66,11 @@ impl Parts {
                     xen_version: (d as u32, e as u32),
                     config: self.bytes.clone(),
                     static_records: self.names[1].clone().into_bytes(),
+                    disks_bytes: if self.kind == 51 {
+                        vec![c; 1 + a as usize % DISKS_MAX]
+                    } else {
+                        Vec::new()
+                    },
                 }),
             }
             .of(guest),
@@ -114,6 +120,11 @@ impl Parts {
             39 => wanted(Mode::Remus),
             49 => wanted(Mode::Colo),
             50 => wanted(Mode::Auto),
+            52 => GuestFrame::DiskWrites { generation, tag: epoch, batch: &self.bytes }.of(guest),
+            53 => {
+                let summary = WritesSummary { writes: c, bytes: d, digest: u128::from(e) << 64 | 9 };
+                GuestFrame::DiskEnd { generation, epoch, summary }.of(guest)
+            }
             40 => to_primary(ToPrimary::Live { generation, base: epoch }),
             41 => halted(CopyEnd::Crashed),
             42 => halted(CopyEnd::NoRoom),
@@ -302,6 +313,29 @@ fn each_kind_has_the_bytes_that_the_document_draws() {
         (0x1F, "0100000000000000".to_owned() + "0200000000000000" + "0300000000000000" + "ababab"),
         (0x1B, "0100000000000000".to_owned() + "02" + "01" + "0300000000000000"),
         (0x1B, "0100000000000000".to_owned() + "03" + "01" + "0300000000000000"),
+        (
+            0x40,
+            "0500000000000000".to_owned()
+                + "05616c706861"
+                + "02"
+                + "0200000000000000"
+                + "03000000"
+                + "04000000"
+                + "05000000"
+                + "03000000ababab"
+                + "0400000062657461"
+                + "0300000000000000"
+                + "0300000000000000",
+        ),
+        (0x41, "0100000000000000".to_owned() + "0200000000000000" + "ababab"),
+        (
+            0x42,
+            "0100000000000000".to_owned()
+                + "0200000000000000"
+                + "0300000000000000"
+                + "0400000000000000"
+                + "09000000000000000500000000000000",
+        ),
     ];
     const PACKETS: &str = concat!("03000000ababab", "03000000ababab");
     const RECORD: &str = concat!("0200000000000000", "0100000000000000", "0462657461", "01", "0567616d6d61");
@@ -309,7 +343,7 @@ fn each_kind_has_the_bytes_that_the_document_draws() {
     for (index, (kind, body)) in golden.into_iter().enumerate() {
         let wire = on_the_wire(&[known(index)]);
         assert_eq!(hex(&wire[24..]), body, "body of {:?}", known(index).frame());
-        let guest = if (0x10..0x30).contains(&kind) { "07" } else { "00" };
+        let guest = if (0x10..0x30).contains(&kind) || kind >= 0x40 { "07" } else { "00" };
         let head = format!("7553{kind:02x}00{guest}000000{:02x}00000000000000", body.len() / 2);
         assert_eq!(hex(&wire[..16]), head, "head of {:?}", known(index).frame());
     }
@@ -352,6 +386,7 @@ fn offer_of<'a>(name: &'a str, config: Vec<u8>) -> Frame<'a> {
         xen_version: (4, 17),
         config,
         static_records: Vec::new(),
+        disks_bytes: Vec::new(),
     };
     GuestFrame::Offer { name, generation: Some(Generation(1)), description: Box::new(description) }
         .of(GuestId::new(1).unwrap())
@@ -404,7 +439,7 @@ fn what_windows_count_is_what_is_sent() {
             counted.inspect(|counted| assert_eq!(*counted, bytes, "{frame:?}")).is_some()
         })
         .collect();
-    assert_eq!(counted, [7, 8, 9, 10, 11, 12]);
+    assert_eq!(counted, [7, 8, 9, 10, 11, 12, 52, 53]);
 }
 
 #[test]
@@ -435,8 +470,9 @@ fn kinds_and_addresses_that_do_not_exist_are_refused() {
 fn a_version_is_common_or_there_is_none() {
     assert_eq!(common_version((1, 1)), Some(1));
     assert_eq!(common_version((1, 2)), Some(2));
-    assert_eq!(common_version((0, 9)), Some(3));
-    assert_eq!(common_version((4, 9)), None);
+    assert_eq!(common_version((1, 3)), Some(3));
+    assert_eq!(common_version((0, 9)), Some(4));
+    assert_eq!(common_version((5, 9)), None);
     assert_eq!(common_version((0, 0)), None);
     assert_eq!(common_version((9, 2)), None);
 }
@@ -506,13 +542,35 @@ proptest! {
     /// Bodies behind a valid seal: the decoder takes exactly what the encoder writes.
     #[test]
     fn a_body_that_decodes_encodes_to_the_same_bytes(
-        kind in 0u16..0x40, guest in 0u32..3, body in proptest::collection::vec(0u8..4, 0..64),
+        kind in 0u16..0x50, guest in 0u32..3, body in proptest::collection::vec(0u8..4, 0..64),
     ) {
         if let Ok(frame) = super::decode::decode(kind, guest, &body) {
             let again = encode(&frame).unwrap().seal(0);
             prop_assert_eq!(&again[HEADER_BYTES..], &body[..]);
         }
     }
+}
+
+#[test]
+fn an_offer_with_more_disks_than_guests_have_is_neither_sent_nor_read() {
+    let Frame::Guest(guest, GuestFrame::Offer { name, generation, mut description }) =
+        offer_of("g", Vec::new())
+    else {
+        unreachable!("an offer")
+    };
+    description.disks_bytes = vec![512; DISKS_MAX];
+    let most = GuestFrame::Offer { name, generation, description: description.clone() }.of(guest);
+    assert_eq!(most.since(), DISKS_SINCE);
+    let wire = encode(&most).unwrap().seal(0);
+    let body = &wire[HEADER_BYTES..];
+    assert_eq!(super::decode::decode(0x40, 1, body), Ok(most));
+    let more = [body, &[0; 8]].concat();
+    assert_eq!(super::decode::decode(0x40, 1, &more), Err(LinkError::BodyTooLong(8)));
+    let none = &body[..body.len() - 8 * DISKS_MAX];
+    assert_eq!(super::decode::decode(0x40, 1, none), Err(LinkError::BodyTooShort), "that is another kind");
+    description.disks_bytes.push(512);
+    assert_eq!(check_offer(name, &description), Err(EncodeError::Disks { disks: DISKS_MAX + 1 }));
+    assert!(encode(&GuestFrame::Offer { name, generation, description }.of(guest)).is_err());
 }
 
 #[test]

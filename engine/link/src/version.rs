@@ -3,10 +3,13 @@
 use core::ops::RangeInclusive;
 
 /// Versions of the protocol that this engine speaks: the current one and those before it that a host may still have.
-pub const VERSIONS: RangeInclusive<u16> = 1..=3;
+pub const VERSIONS: RangeInclusive<u16> = 1..=4;
 
 /// The first version with refusals for single guests, windows, and pings between nodes.
 pub const GUEST_REFUSALS_SINCE: u16 = 2;
+
+/// The first version with disks.
+pub const DISKS_SINCE: u16 = 4;
 
 /// The first version whose epochs carry checks of unchanged pages and the digest of their state.
 pub(crate) const CHECKS_SINCE: u16 = 2;

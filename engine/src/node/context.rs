@@ -25,6 +25,8 @@ pub trait Context {
     fn monotonic_ns(&self, time: Time) -> u64;
     /// Whether the link to `peer` is up.
     fn is_link_up(&self, peer: &NodeName) -> bool;
+    /// The version of the protocol that the link to `peer` has; `None` without a link.
+    fn link_version(&self, peer: &NodeName) -> Option<u16>;
     /// Gives a guest its number on the link to `peer`, and a queue for its epochs; `None` without a link. The guest
     /// runs in `generation` (0: not yet), and was checked to fit the link.
     fn offer(

@@ -9,7 +9,7 @@ use crate::guest::{LoopWaker, Outlet, OutletClosed};
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use understudy_checkpoint::epoch::{EpochEnd, EpochHead, EpochPart};
+use understudy_checkpoint::epoch::{EpochEnd, EpochHead, EpochPart, WritesEnd};
 use understudy_link::{Encoded, Frame, GuestFrame, GuestId, STATE_BYTES_MAX, encode};
 use understudy_session::ToSecondary;
 
@@ -137,6 +137,12 @@ impl EpochSender {
                 .chunks(STATE_BYTES_MAX)
                 .map(|records| self.put(&GuestFrame::LibxlState(records).of(guest)))
                 .sum(),
+            EpochPart::Writes { generation, tag, batch } => {
+                self.put(&GuestFrame::DiskWrites { generation, tag, batch }.of(guest))
+            }
+            EpochPart::WritesEnd(WritesEnd { generation, epoch, summary }) => {
+                self.put(&GuestFrame::DiskEnd { generation, epoch, summary }.of(guest))
+            }
             EpochPart::End(EpochEnd { generation, epoch, summary }) => {
                 self.put(&GuestFrame::EpochEnd { generation, epoch, summary }.of(guest))
             }

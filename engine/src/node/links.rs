@@ -106,6 +106,11 @@ impl Links {
         self.link(peer).is_some()
     }
 
+    /// The version of the link to `peer`.
+    pub(super) fn version(&self, peer: &NodeName) -> Option<u16> {
+        self.link(peer).map(|link| link.connection.version())
+    }
+
     /// A readiness event for one of the links.
     pub(super) fn ready(&mut self, token: Token, now: Time) {
         if token == self.listener_token {

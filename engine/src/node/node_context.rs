@@ -33,6 +33,10 @@ impl Context for NodeContext {
         self.links.is_up(peer)
     }
 
+    fn link_version(&self, peer: &NodeName) -> Option<u16> {
+        self.links.version(peer)
+    }
+
     fn offer(
         &mut self,
         peer: &NodeName,

@@ -11,7 +11,7 @@
 use super::epoch_sender::SendQueue;
 use super::inbound::{GuestName, Inbound, Parcel, Taken};
 use std::collections::BTreeMap;
-use understudy_checkpoint::epoch::{EpochEnd, EpochPart};
+use understudy_checkpoint::epoch::{EpochEnd, EpochPart, WritesEnd};
 use understudy_link::{Encoded, GuestFrame, GuestId, LinkError, WINDOW_BYTES};
 
 /// The most guests that one end may offer on a link: far more than a host runs.
@@ -172,6 +172,10 @@ impl Numbers {
             GuestFrame::PageBatch(batch) => EpochPart::Pages(batch),
             GuestFrame::LibxcState(records) => EpochPart::LibxcState(records),
             GuestFrame::LibxlState(records) => EpochPart::LibxlState(records),
+            GuestFrame::DiskWrites { generation, tag, batch } => EpochPart::Writes { generation, tag, batch },
+            GuestFrame::DiskEnd { generation, epoch, summary } => {
+                EpochPart::WritesEnd(WritesEnd { generation, epoch, summary })
+            }
             GuestFrame::EpochEnd { generation, epoch, summary } => {
                 EpochPart::End(EpochEnd { generation, epoch, summary })
             }
@@ -223,6 +227,7 @@ mod tests {
             xen_version: (4, 17),
             config: Vec::new(),
             static_records: Vec::new(),
+            disks_bytes: Vec::new(),
         };
         GuestFrame::Offer { name, generation: None, description: Box::new(description) }
     }

@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use understudy_checkpoint::domain::Description;
 use understudy_checkpoint::{Epoch, Generation};
-use understudy_link::{GuestFrame, GuestId, HoldReason, HoldRefusal};
+use understudy_link::{DISKS_SINCE, GuestFrame, GuestId, HoldReason, HoldRefusal};
 use understudy_netbuf::Waiting;
 use understudy_session::primary::{self, Capture, End, Input, Output, Primary, State};
 use understudy_session::{NodeName, Span, Time, ToSecondary};
@@ -172,6 +172,11 @@ impl PrimaryGuest {
         self.forget_refusal();
         if let Err(error) = check_size(&self.name, &self.description) {
             return self.declined(HoldRefusal::new(HoldReason::TooLarge, error.to_string()), cx);
+        }
+        let is_old = cx.link_version(&self.peer).is_some_and(|version| version < DISKS_SINCE);
+        if is_old && !self.description.disks_bytes.is_empty() {
+            let why = "it has disks, and the understudy there is too old for them; install the same version on both hosts";
+            return self.declined(HoldRefusal::new(HoldReason::Unfit, why), cx);
         }
         let generation = self.session.generation();
         self.place = cx.offer(&self.peer, &self.name, generation, &self.description);

@@ -85,6 +85,7 @@ mod tests {
             xen_version: (4, 17),
             config: Vec::new(),
             static_records: Vec::new(),
+            disks_bytes: Vec::new(),
         };
         let mut file = Vec::new();
         write_restore_file(&mut file, &what, &image).unwrap();

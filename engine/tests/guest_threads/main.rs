@@ -186,6 +186,7 @@ fn description() -> Description {
         xen_version: (4, 17),
         config: Vec::new(),
         static_records: Vec::new(),
+        disks_bytes: Vec::new(),
     }
 }
 

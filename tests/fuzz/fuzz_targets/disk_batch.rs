@@ -7,7 +7,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use understudy_checkpoint::Epoch;
-use understudy_disk::batch::{BadBatch, Content, Encoder, Summary, Summing, decode};
+use understudy_checkpoint::epoch::WritesSummary;
+use understudy_disk::batch::{BadBatch, Content, Encoder, Summing, decode};
 use understudy_disk::held::Held;
 
 const BYTES_MAX: usize = 8192;
@@ -28,7 +29,7 @@ fuzz_target!(|input: &[u8]| {
         assert!(held.bytes() <= BYTES_MAX);
         match what % 4 {
             0 => tag += 1,
-            1 => drop(held.end(Epoch(tag), Summary::default())),
+            1 => drop(held.end(Epoch(tag), WritesSummary::default())),
             2 => held.drop_after(Epoch(u64::from(*what))),
             _ => drop(held.commit(Epoch(tag))),
         }

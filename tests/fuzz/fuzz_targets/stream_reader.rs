@@ -67,6 +67,7 @@ fn sound() -> (Vec<u8>, usize) {
         xen_version: (4, 17),
         config: b"{\"c_info\": {\"type\": \"pvh\"}}\0".to_vec(),
         static_records: Vec::new(),
+        disks_bytes: Vec::new(),
     };
     write_head(&mut stream, &what);
     let page_at = stream.len() + 24;

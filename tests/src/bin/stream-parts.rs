@@ -137,6 +137,7 @@ fn sample(to: impl AsRef<Path>) -> Result<()> {
         xen_version: (4, 17),
         config: b"{\"c_info\": {\"type\": \"hvm\"}}\0".to_vec(),
         static_records: statics.bytes,
+        disks_bytes: Vec::new(),
     };
     let mut file = Vec::new();
     write_restore_file(&mut file, &what, &image)?;

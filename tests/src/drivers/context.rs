@@ -171,6 +171,10 @@ impl Context for SimContext {
         self.link.is_some()
     }
 
+    fn link_version(&self, _peer: &NodeName) -> Option<u16> {
+        self.link.as_ref().map(|_| *understudy_link::VERSIONS.end())
+    }
+
     fn offer(
         &mut self,
         peer: &NodeName,

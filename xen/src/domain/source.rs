@@ -197,6 +197,7 @@ impl<T: Toolstack> Source for XenSource<T> {
             xen_version: self.xen.version(),
             config,
             static_records: self.static_records()?,
+            disks_bytes: Vec::new(),
         })
     }
 

@@ -262,6 +262,7 @@ mod tests {
             xen_version: (4, 17),
             config: Vec::new(),
             static_records: Vec::new(),
+            disks_bytes: Vec::new(),
         };
         (hypervisor, given, StandbyPages::new(&xen, DOMAIN, &what).unwrap())
     }
@@ -280,6 +281,7 @@ mod tests {
             xen_version: (4, 17),
             config: Vec::new(),
             static_records: Vec::new(),
+            disks_bytes: Vec::new(),
         };
         assert!(matches!(StandbyPages::new(&xen, DOMAIN, &what), Err(MemoryError::NoRoom(_))));
     }

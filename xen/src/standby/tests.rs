@@ -37,6 +37,7 @@ fn standby() -> (Arc<Simulated>, Said, ManuallyDrop<Standby>) {
         xen_version: (4, 17),
         config: Vec::new(),
         static_records: Vec::new(),
+        disks_bytes: Vec::new(),
     };
     let end = RingEnd { port: 1, backend: DomId(0) };
     let mut state = DomainState::default();

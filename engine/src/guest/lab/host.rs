@@ -62,8 +62,9 @@ impl LabHost {
         // It sends as soon as it is there.
         traffic.idle();
         traffic.begin(Epoch(start.open.0.saturating_sub(1)), card.port());
-        let guest = LabGuest::restore_under(self.conditions, image, traffic.clone())
-            .map_err(|error| error.to_string())?;
+        let port: Arc<dyn Port> = traffic.clone();
+        let guest =
+            LabGuest::restore_under(self.conditions, image, port).map_err(|error| error.to_string())?;
         traffic.connect(card_of(&guest));
         running_through(guest, traffic, card).map_err(|error| error.to_string().into())
     }
@@ -82,7 +83,10 @@ impl LabHost {
 }
 
 impl Host for LabHost {
-    fn admits(&self, name: &str, _what: &Description) -> Result<(), HoldRefusal> {
+    fn admits(&self, name: &str, what: &Description) -> Result<(), HoldRefusal> {
+        if !what.disks_bytes.is_empty() {
+            return Err(HoldRefusal::new(HoldReason::Unfit, "it has disks, and this host has none for it"));
+        }
         self.cards.check(name).map_err(|error| HoldRefusal::new(HoldReason::Network, error.to_string()))
     }
 

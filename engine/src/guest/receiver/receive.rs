@@ -154,7 +154,10 @@ impl ReceiveThread {
                     self.reporter.tell(Report::Complete { generation, epoch });
                 }
             }
-            EpochPart::LibxcState(_) | EpochPart::LibxlState(_) => {}
+            EpochPart::LibxcState(_)
+            | EpochPart::LibxlState(_)
+            | EpochPart::Writes { .. }
+            | EpochPart::WritesEnd(_) => {}
         }
     }
 

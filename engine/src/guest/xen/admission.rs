@@ -70,6 +70,7 @@ mod tests {
             xen_version: (4, 17),
             config: config.as_bytes().to_vec(),
             static_records: Vec::new(),
+            disks_bytes: Vec::new(),
         }
     }
 

@@ -107,9 +107,7 @@ impl LateSource {
 /// Whether a copy that was offered under one description can be made from the other. Configurations are compared
 /// elsewhere.
 fn is_same(one: &Description, other: &Description) -> bool {
-    let Description { kind, page_count, libxc_version, xen_version, config: _, static_records } = one;
-    (kind, page_count, libxc_version, xen_version, static_records)
-        == (&other.kind, &other.page_count, &other.libxc_version, &other.xen_version, &other.static_records)
+    *one == Description { config: one.config.clone(), ..other.clone() }
 }
 
 impl Source for LateSource {
@@ -230,6 +228,7 @@ mod tests {
             xen_version: (4, 17),
             config: b"as it was configured there".to_vec(),
             static_records: Vec::new(),
+            disks_bytes: Vec::new(),
         }
     }
 

@@ -45,7 +45,7 @@ use std::time::Duration;
 use understudy_checkpoint::domain::{Description, GuestKind};
 use understudy_checkpoint::epoch::Image;
 use understudy_checkpoint::{Epoch, Generation, PAGE_SIZE};
-use understudy_link::HoldRefusal;
+use understudy_link::{HoldReason, HoldRefusal};
 use understudy_xen::domain::continue_device_model;
 use understudy_xen::domain_labels::Labels;
 use understudy_xen::process::Process;
@@ -297,6 +297,10 @@ fn check(guest: &XlGuest) -> Result<(), XenGuestError> {
 
 impl Host for XenHost {
     fn admits(&self, name: &str, what: &Description) -> Result<(), HoldRefusal> {
+        if !what.disks_bytes.is_empty() {
+            let why = "it has disks, which this host does not replicate for guests of Xen";
+            return Err(HoldRefusal::new(HoldReason::Unfit, why));
+        }
         let path = std::env::var_os("PATH").unwrap_or_default();
         admission::of_xen(name, what, self.xen.version(), Path::new("/"), &path)
     }

@@ -45,6 +45,9 @@ impl Context for Outside {
     fn is_link_up(&self, _peer: &NodeName) -> bool {
         true
     }
+    fn link_version(&self, _peer: &NodeName) -> Option<u16> {
+        Some(*understudy_link::VERSIONS.end())
+    }
     fn offer(
         &mut self,
         _peer: &NodeName,
@@ -114,6 +117,7 @@ fn description(config: &[u8]) -> Description {
         xen_version: (4, 17),
         config: config.to_vec(),
         static_records: Vec::new(),
+        disks_bytes: Vec::new(),
     }
 }
 

@@ -20,7 +20,7 @@ use understudy_checkpoint::domain::{Description, GuestKind, Source};
 use understudy_checkpoint::epoch::{self, Image};
 use understudy_checkpoint::{Epoch, Generation};
 use understudy_lab::Conditions;
-use understudy_link::{Frame, GuestFrame, GuestId, HoldReason, HoldRefusal};
+use understudy_link::{DISKS_SINCE, Frame, GuestFrame, GuestId, HoldReason, HoldRefusal};
 use understudy_session::primary::{self, Pacing, SlowPolicy};
 use understudy_session::{NodeName, Span, Time, ToPrimary, ToSecondary, WitnessRequest};
 
@@ -40,6 +40,8 @@ pub(super) enum Said {
 pub(super) struct Outside {
     pub(super) now: u64,
     pub(super) is_link_up: bool,
+    /// The peer speaks no version with disks.
+    pub(super) is_peer_old: bool,
     pub(super) is_witness_up: bool,
     pub(super) said: Vec<Said>,
     pub(super) asked: Vec<WitnessRequest>,
@@ -54,6 +56,10 @@ impl Context for Outside {
     }
     fn is_link_up(&self, _peer: &NodeName) -> bool {
         self.is_link_up
+    }
+    fn link_version(&self, _peer: &NodeName) -> Option<u16> {
+        let newest = *understudy_link::VERSIONS.end();
+        self.is_link_up.then_some(if self.is_peer_old { DISKS_SINCE - 1 } else { newest })
     }
     fn offer(
         &mut self,
@@ -250,6 +256,7 @@ pub(super) fn description() -> Description {
         xen_version: (4, 17),
         config: b"web".to_vec(),
         static_records: Vec::new(),
+        disks_bytes: Vec::new(),
     }
 }
 

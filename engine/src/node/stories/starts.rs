@@ -1,6 +1,8 @@
 //! Stories of guests that are started here, or could not be: what follows for them, and for what was held of them.
 
 use super::*;
+use crate::guest::{BoxedSource, Still};
+use understudy_checkpoint::domain::Description;
 
 /// What is to make its checkpoints cannot be had at the moment of its takeover. It runs here and nowhere else.
 #[test]
@@ -30,6 +32,28 @@ fn a_guest_that_runs_and_cannot_be_copied_yet_is_an_unprotected_primary_and_is_p
         story.pass(Span::from_ms(100));
     }
     assert_eq!(*story.bench.orders.lock(), [primary::Capture::Seed]);
+}
+
+/// Hosts are upgraded one after the other: what the other one cannot hold is not sent to it.
+#[test]
+fn a_guest_with_disks_is_not_offered_to_a_peer_that_knows_none_and_is_once_it_does() {
+    let mut story = Story::new();
+    story.outside.is_peer_old = true;
+    let with_disk = Description { disks_bytes: vec![1 << 20], ..description() };
+    let found = RunningGuest {
+        machine: Arc::new(Fake::default()),
+        source: BoxedSource(Box::new(Still::described(with_disk))),
+        output: story.outputs.frames(Epoch(0)),
+        past: None,
+        compared_bytes: 0,
+    };
+    story.guests.add(NewPrimary::of("web", found, node("a")), &mut story.outside).unwrap();
+    let offers = |story: &Story| story.outside.said.iter().any(|said| matches!(said, Said::Offered(_)));
+    let reason = story.status().reason;
+    assert!(reason.contains("too old") && !offers(&story), "{reason}");
+    story.outside.is_peer_old = false;
+    story.hear(Inbound::Ready);
+    assert!(offers(&story));
 }
 
 /// Nobody waits for it any more, as after a panic of what kept its copy: it may be the only one.

@@ -15,6 +15,7 @@ impl Source for SharedDomain {
             xen_version: (4, 19),
             config: super::super::host::guest_name(self.get().guest).as_bytes().to_vec(),
             static_records: Vec::new(),
+            disks_bytes: Vec::new(),
         })
     }
 

@@ -86,6 +86,7 @@ fn description() -> Description {
         xen_version: (4, 17),
         config: Vec::new(),
         static_records,
+        disks_bytes: Vec::new(),
     }
 }
 
