@@ -49,6 +49,12 @@ pub struct HostFacts {
     /// Whether there is a save helper where libxl looks for it.
     #[serde(default)]
     pub has_save_helper: bool,
+    /// Names of guests that are started with the host (`/etc/xen/auto`).
+    #[serde(default)]
+    pub autostarted: Vec<String>,
+    /// Names of guests that Pacemaker's own agent for Xen looks after.
+    #[serde(default)]
+    pub in_pacemaker: Vec<String>,
     /// The witness of this host's node; `None` if no node is configured, or the node has no witness.
     #[serde(default)]
     pub witness: Option<WitnessFacts>,
@@ -235,6 +241,8 @@ mod tests {
             modules: [("tun".into(), Presence::Present), ("cls_bpf".into(), Presence::Missing)].into(),
             has_xl: true,
             has_save_helper: false,
+            autostarted: vec!["web".into()],
+            in_pacemaker: vec!["web".into()],
             witness: None,
             unlearnt: vec!["why".into()],
         }

@@ -80,6 +80,18 @@ pub enum Finding {
          `xl save -c {guest} FILE` first"
     )]
     SuspendUnannounced { guest: String },
+    /// The host starts the guest at boot, even if another host runs it after a takeover.
+    #[error(
+        "{host} starts {guest} whenever it boots (/etc/xen/auto), even while another host runs it; take it out of there, and \
+         start it by hand or by what knows where it runs"
+    )]
+    Autostarted { host: HostName, guest: String },
+    /// Pacemaker starts and stops the guest by an agent that knows of no takeover.
+    #[error(
+        "Pacemaker on {host} starts and stops {guest} by its own agent (ocf:heartbeat:Xen), which does not know of takeovers; \
+         remove that resource"
+    )]
+    InPacemaker { host: HostName, guest: String },
     /// A `remus -b` makes checkpoints of the guest: two readers of one dirty log take writes from each other.
     #[error("`understudy remus -b` (process {pid}) makes checkpoints of {guest}; end that first")]
     TakenByRemus { guest: String, pid: u32 },
@@ -224,6 +236,8 @@ impl Finding {
             Self::Ended { .. } => (Refuse, "ended"),
             Self::NoSuspend { .. } => (Refuse, "no_suspend"),
             Self::SuspendUnannounced { .. } => (Warn, "suspend_unannounced"),
+            Self::Autostarted { .. } => (Warn, "autostarted"),
+            Self::InPacemaker { .. } => (Warn, "in_pacemaker"),
             Self::TakenByRemus { .. } => (Refuse, "taken_by_remus"),
             Self::MappingsTooFew { .. } => (Refuse, "mappings_too_few"),
             Self::NoLogDirty { .. } => (Refuse, "no_log_dirty"),

@@ -8,6 +8,7 @@ use super::facts::{
     Capacity, FORMAT, GuestFacts, HostFacts, Leaf, Presence, State, Suspends, WitnessFacts, XenFacts,
 };
 use super::judge::Sought;
+use super::starters;
 use crate::config::{CONFIG_PATH, ConfigError, Settings, WitnessConfig};
 use crate::guest::XenGuestError;
 use crate::guest::obstacle::Obstacle;
@@ -86,6 +87,8 @@ pub fn host() -> HostFacts {
         modules: modules(Path::new("/")),
         has_xl: is_in_path("xl"),
         has_save_helper: has_save_helper(),
+        autostarted: learn(&mut unlearnt, starters::autostarted(Path::new("/"))).unwrap_or_default(),
+        in_pacemaker: learn(&mut unlearnt, starters::in_pacemaker(Path::new("/"))).unwrap_or_default(),
         witness: learn(&mut unlearnt, witness(Path::new(CONFIG_PATH))).flatten(),
         unlearnt,
     }

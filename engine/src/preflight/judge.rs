@@ -113,6 +113,7 @@ fn itself(guest: &GuestFacts, here: &HostFacts, findings: &mut Vec<Finding>) {
         findings.push(Finding::TakenByRemus { guest: name(), pid });
     }
     mappings(guest, &HostName::This, here, findings);
+    starters(guest, &HostName::This, here, findings);
     if guest.kind == GuestKind::Pv && capacity(here).is_some_and(|host| !host.has_shadow_paging) {
         findings.push(Finding::NoLogDirty { guest: name() });
     }
@@ -130,6 +131,16 @@ fn mappings(guest: &GuestFacts, at: &HostName, facts: &HostFacts, findings: &mut
     let needed = (guest.memory_bytes / MAPPED_PIECE_BYTES).saturating_add(MAPPINGS_BESIDE);
     if let Some(max) = facts.mappings_max.filter(|max| *max < needed) {
         findings.push(Finding::MappingsTooFew { host: at.clone(), guest: guest.name.clone(), max, needed });
+    }
+}
+
+/// Who else starts the guest on a host.
+fn starters(guest: &GuestFacts, at: &HostName, facts: &HostFacts, findings: &mut Vec<Finding>) {
+    if facts.autostarted.contains(&guest.name) {
+        findings.push(Finding::Autostarted { host: at.clone(), guest: guest.name.clone() });
+    }
+    if facts.in_pacemaker.contains(&guest.name) {
+        findings.push(Finding::InPacemaker { host: at.clone(), guest: guest.name.clone() });
     }
 }
 
@@ -198,6 +209,7 @@ fn surroundings(guest: &GuestFacts, at: &HostName, there: &HostFacts, findings: 
         guest: name(),
     }));
     output(guest, at, there, findings);
+    starters(guest, at, there, findings);
 }
 
 /// Whether the other processor has what the guest sees of this one.

@@ -27,6 +27,7 @@ pub mod finding;
 pub mod gather;
 pub mod judge;
 pub mod remote;
+mod starters;
 #[cfg(test)]
 mod tests;
 

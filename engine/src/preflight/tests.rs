@@ -52,6 +52,8 @@ fn host() -> HostFacts {
         modules: [("tun".into(), Presence::Present), ("cls_bpf".into(), Presence::Loadable)].into(),
         has_xl: true,
         has_save_helper: true,
+        autostarted: vec!["other".into()],
+        in_pacemaker: vec!["another".into()],
         witness: None,
         unlearnt: Vec::new(),
     }
@@ -322,6 +324,8 @@ fn every_finding() -> Vec<Finding> {
         Finding::GuestNotFound { guest: guest() },
         Finding::GuestUnreadable { guest: guest(), why: text() },
         Finding::Narrow { guest: guest() },
+        Finding::Autostarted { host: host(), guest: guest() },
+        Finding::InPacemaker { host: host(), guest: guest() },
         Finding::Paused { guest: guest() },
         Finding::Ended { guest: guest(), how: "it crashed" },
         Finding::NoSuspend { guest: guest() },
@@ -360,6 +364,16 @@ fn a_guest_that_cannot_be_mapped_whole_is_refused_on_either_host() {
     assert_eq!(of_other(guest(), few), ["mappings_too_few"]);
     let unknown = |host: &mut HostFacts| host.mappings_max = None;
     assert!(of_other(guest(), unknown).is_empty(), "another host may not tell it");
+}
+
+#[test]
+fn who_else_starts_a_guest_is_told_of_either_host() {
+    let web = || vec!["web".to_owned()];
+    let starts = |host: &mut HostFacts| (host.autostarted, host.in_pacemaker) = (web(), web());
+    let mut here = host();
+    starts(&mut here);
+    assert_eq!(codes(&judged(guest(), &here, &host())), ["autostarted", "in_pacemaker"]);
+    assert_eq!(of_other(guest(), starts), ["autostarted", "in_pacemaker"]);
 }
 
 #[test]
