@@ -49,5 +49,6 @@ pub mod preflight;
 pub mod replay;
 pub mod request_server;
 pub mod signals;
+pub mod supervisor;
 pub mod trust;
 pub mod witness;

@@ -9,6 +9,7 @@ use crate::config::{GuestConfigs, NodeConfig, Settings};
 use crate::descriptors::raise_limit;
 use crate::node::{Node, NodeError};
 use crate::signals::{Hangup, ShutdownSignal};
+use crate::supervisor::Supervisor;
 use std::path::PathBuf;
 
 /// Arguments of `node`.
@@ -46,7 +47,7 @@ fn run_decided(config: NodeConfig) -> Result<Exit, CliError> {
     // Before any thread: threads inherit that signals go to the loop.
     let shutdown = ShutdownSignal::install(Hangup::Reloads).map_err(attempt)?;
     let (node, _handle) = Node::open(config)?;
-    node.run(Some(shutdown))?;
+    node.run(Some(shutdown), Supervisor::of_this_process())?;
     Ok(Exit::Ok)
 }
 

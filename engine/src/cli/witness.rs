@@ -6,6 +6,7 @@ use crate::config::human::parse_address;
 use crate::connection::Transport;
 use crate::console;
 use crate::descriptors::raise_limit;
+use crate::supervisor::Supervisor;
 use crate::witness::daemon::{Config, Daemon, DaemonError};
 use crate::witness::{Store, StoreError};
 use std::net::SocketAddr;
@@ -85,7 +86,7 @@ pub(super) fn run(args: Args) -> Result<Exit, CliError> {
     let mut daemon = Daemon::open(Config { listen, state, metrics: args.metrics, transport })?;
     let address = daemon.address().map_err(|error| CliError::Internal(error.to_string()))?;
     console::say(format_args!("witness listening on {address}"));
-    daemon.run()?;
+    daemon.run(Supervisor::of_this_process())?;
     Ok(Exit::Ok)
 }
 

@@ -2,6 +2,7 @@
 
 use super::export;
 use super::handle::Command;
+use super::headline::headline;
 use super::link_event::LinkEvent;
 use super::new_primary::NewPrimary;
 use super::witness::WitnessEvent;
@@ -34,6 +35,8 @@ impl Node {
         self.let_out();
         self.flush();
         self.stalls.turned(self.cx.now, self.clock.now());
+        let (guests, now) = (&mut self.guests, self.cx.now);
+        self.supervisor.turned(now, || headline(&guests.status(now)));
         Ok(())
     }
 
@@ -60,6 +63,7 @@ impl Node {
             self.switch.next_timeout(),
             self.control_server.next_timeout(),
             Some(self.doorplate.look_at()),
+            self.supervisor.next_timeout(),
             self.metrics_server.as_ref().and_then(|server| server.next_timeout()),
         ];
         times.into_iter().flatten().min()

@@ -3,6 +3,7 @@
 use super::{AddError, Node, NodeError, ReplayStats};
 use crate::control::{Status, Wish};
 use crate::guest::{Committed, LoopWaker};
+use crate::supervisor::Supervisor;
 use crossbeam::channel::{Sender, bounded};
 use std::net::SocketAddr;
 use std::thread::{Builder, JoinHandle};
@@ -119,7 +120,8 @@ impl Drop for NodeHandle {
 impl Node {
     /// Runs on a thread of its own until the handle ends it or is dropped.
     pub fn spawn(self, mut handle: NodeHandle) -> std::io::Result<NodeHandle> {
-        handle.thread = Some(Builder::new().name("node".into()).spawn(move || self.run(None))?);
+        handle.thread =
+            Some(Builder::new().name("node".into()).spawn(move || self.run(None, Supervisor::default()))?);
         Ok(handle)
     }
 }

@@ -30,6 +30,7 @@ mod glance;
 mod greet;
 mod guests;
 mod handle;
+mod headline;
 mod hosts;
 mod inbound;
 mod leave;
@@ -73,6 +74,7 @@ use crate::guest::{Host, HostError, LoopWaker, OutputMaker, Report, RuntimeId, T
 use crate::metrics::{Metrics, http};
 use crate::request_server::RequestServer;
 use crate::signals::ShutdownSignal;
+use crate::supervisor::Supervisor;
 use crate::trust::CredentialsError;
 use clock::Clock;
 use crossbeam::channel::{Receiver, bounded};
@@ -201,6 +203,7 @@ pub struct Node {
     doorplate: door::Doorplate,
     metrics_server: Option<RequestServer<TcpListener>>,
     shutdown: Option<ShutdownSignal>,
+    supervisor: Supervisor,
     stalls: stall::Stalls,
     /// Frames from guests to the switch; kept to reuse the memory.
     leaving: Vec<Vec<u8>>,
@@ -280,6 +283,7 @@ impl Node {
             stalls: stall::Stalls::default(),
             stopping: false,
             shutdown: None,
+            supervisor: Supervisor::default(),
             config,
             poll,
             clock,
@@ -309,9 +313,9 @@ impl Node {
         Ok(())
     }
 
-    /// Runs on this thread until its handle or `shutdown` ends it.
-    pub fn run(mut self, shutdown: Option<ShutdownSignal>) -> Result<(), NodeError> {
-        self.shutdown = shutdown;
+    /// Runs on this thread until its handle or `shutdown` ends it. `supervisor` hears how it goes.
+    pub fn run(mut self, shutdown: Option<ShutdownSignal>, supervisor: Supervisor) -> Result<(), NodeError> {
+        (self.shutdown, self.supervisor) = (shutdown, supervisor);
         if let Some(signal) = &mut self.shutdown {
             self.poll
                 .registry()
@@ -320,9 +324,11 @@ impl Node {
         }
         let listen = self.cx.links.address().unwrap_or(self.config.listen);
         tracing::info!(node = %self.config.node, %listen, "Node runs");
+        self.supervisor.ready();
         while !self.stopping {
             self.iterate().map_err(system("The event loop failed"))?;
         }
+        self.supervisor.stopping();
         Ok(())
     }
 

@@ -29,6 +29,7 @@ impl Node {
         if let Err(why) = self.reload() {
             tracing::warn!("{why}");
         }
+        self.supervisor.reloaded();
     }
 }
 

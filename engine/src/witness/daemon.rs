@@ -18,6 +18,7 @@ use crate::connection::{Connection, ConnectionError, Fill, Security, TlsError, T
 use crate::metrics::{Metrics, http};
 use crate::request_server::{RequestServer, SERVER_TOKENS};
 use crate::signals::{Hangup, ShutdownSignal};
+use crate::supervisor::Supervisor;
 use crate::trust::{CredentialsError, WITNESS};
 use health::Health;
 use mio::net::TcpListener;
@@ -159,11 +160,12 @@ impl Daemon {
         self.listener.local_addr()
     }
 
-    /// Serves until SIGINT or SIGTERM.
-    pub fn run(&mut self) -> Result<(), DaemonError> {
+    /// Serves until SIGINT or SIGTERM. `supervisor` hears how it goes.
+    pub fn run(&mut self, mut supervisor: Supervisor) -> Result<(), DaemonError> {
         let mut events = Events::with_capacity(NODES_MAX + STRANGERS_MAX);
+        supervisor.ready();
         loop {
-            match self.poll.poll(&mut events, self.wait_max()) {
+            match self.poll.poll(&mut events, self.wait_max(supervisor.next_timeout())) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error.into()),
                 _ => {}
             }
@@ -173,6 +175,7 @@ impl Daemon {
                     SIGNAL => {
                         if let Some(signal) = self.signal.arrived()? {
                             tracing::info!(signal, "Ending");
+                            supervisor.stopping();
                             return Ok(());
                         }
                         self.reload_wanted |= self.signal.take_reload();
@@ -185,6 +188,7 @@ impl Daemon {
             due.into_iter().for_each(|client| self.serve(client));
             if std::mem::take(&mut self.reload_wanted) {
                 self.reload();
+                supervisor.reloaded();
             }
             self.decide_twins();
             self.expire();
@@ -192,6 +196,7 @@ impl Daemon {
             if let Some(error) = self.broken.take() {
                 return Err(error.into());
             }
+            supervisor.turned(self.now(), || format!("{} nodes are connected", self.nodes().count()));
         }
     }
 
@@ -199,14 +204,18 @@ impl Daemon {
         Time(self.began.elapsed().as_nanos() as u64)
     }
 
-    fn wait_max(&self) -> Option<Duration> {
+    fn wait_max(&self, supervisor: Option<Time>) -> Option<Duration> {
         if !self.unfinished.is_empty() {
             return Some(Duration::ZERO);
         }
         let hellos = self.clients.values().filter_map(|client| client.connection.deadline());
         let visits = self.metrics_server.iter().filter_map(RequestServer::next_timeout);
-        let next =
-            hellos.chain(visits).chain(self.twins.next_timeout()).chain([self.health.probe_at()]).min()?;
+        let next = hellos
+            .chain(visits)
+            .chain(self.twins.next_timeout())
+            .chain(supervisor)
+            .chain([self.health.probe_at()])
+            .min()?;
         Some((next - self.now()).into())
     }
 
