@@ -49,6 +49,7 @@ fn page() -> String {
     metrics.set_witness(true);
     metrics.set_certificate_expiry(Some(1_924_905_600));
     metrics.set_loop_stall(0.0);
+    metrics.set_maintenance(true);
     metrics.begin_witness();
     metrics.text()
 }

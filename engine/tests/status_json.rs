@@ -5,8 +5,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use understudy::control::status::{
-    CertificateStatus, ColoStatus, FORMAT, GuestStatus, PageCounts, PauseParts, PeerStatus, Quantiles,
-    Takeover, WaitingStatus, WitnessKind, WitnessStatus,
+    CertificateStatus, ColoStatus, FORMAT, GuestStatus, MaintenanceStatus, PageCounts, PauseParts,
+    PeerStatus, Quantiles, Takeover, WaitingStatus, WitnessKind, WitnessStatus,
 };
 use understudy::control::{GuestRole, GuestState, Status};
 
@@ -75,6 +75,7 @@ fn whole() -> Status {
         format: FORMAT,
         node: "a".into(),
         pid: 4711,
+        maintenance: MaintenanceStatus { on: true, since: Some(1_924_900_000) },
         witness: WitnessStatus {
             configured: true,
             kind: Some(WitnessKind::Own),

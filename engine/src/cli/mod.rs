@@ -8,7 +8,7 @@
 //!   trust     reload                         who is known here
 //!   preflight                                why a guest cannot be protected, before anybody tries
 //!   status    protect   unprotect            asked of a running node over its control socket
-//!   switchover   takeover   evacuate   remus
+//!   switchover   takeover   evacuate   maintenance   remus
 //!   replay    stream                         recorded guests and their streams
 //!   colo                                     captures of two guests
 //! ```
@@ -25,6 +25,7 @@ mod evacuate;
 mod exit;
 mod keygen;
 mod log;
+mod maintenance;
 mod node;
 mod preflight;
 mod remus;
@@ -73,6 +74,8 @@ enum Command {
     Join(trust::JoinArgs),
     /// Make the certificate by which other hosts know this one
     Keygen(keygen::Args),
+    /// Have a node take no new copies while a person works on its host, or take them again
+    Maintenance(maintenance::Args),
     /// Say why a guest of real Xen cannot be protected towards another host, and what to do
     Preflight(preflight::Args),
     /// Run this host's engine: it protects guests, holds copies of its peers' guests, and takes over
@@ -226,6 +229,7 @@ fn run(command: Command) -> Result<Exit, CliError> {
         Command::Invite(args) => trust::run_invite(&args),
         Command::Join(args) => trust::run_join(&args),
         Command::Keygen(args) => keygen::run(&args),
+        Command::Maintenance(args) => maintenance::run(args),
         Command::Preflight(args) => preflight::run(args),
         Command::Node(args) => node::run(args),
         Command::Primary(args) => node::run_former(node::Former::Primary, args),

@@ -216,6 +216,9 @@ fn head(status: &Status) -> String {
         let _ = write!(text, "; peer {} {}", peer.node, link(peer.connected));
     }
     text.push('\n');
+    if status.maintenance.on {
+        text.push_str("  └ in maintenance: takes no new copies; `understudy maintenance off` ends it\n");
+    }
     let witness = ("witness", &status.witness.reason);
     let peers = status.peers.iter().map(|peer| (&*peer.node, &peer.reason));
     for (name, reason) in std::iter::once(witness).chain(peers).filter(|(_, reason)| !reason.is_empty()) {
@@ -295,7 +298,8 @@ fn put_line(text: &mut String, cells: &[String; 9], widths: &[usize; 9]) {
 pub(super) mod tests {
     use super::*;
     use crate::control::status::{
-        ColoStatus, FORMAT, PageCounts, PauseParts, PeerStatus, WaitingStatus, WitnessKind, WitnessStatus,
+        ColoStatus, FORMAT, MaintenanceStatus, PageCounts, PauseParts, PeerStatus, WaitingStatus,
+        WitnessKind, WitnessStatus,
     };
 
     pub(in crate::cli) fn guest(name: &str) -> GuestStatus {
@@ -395,6 +399,7 @@ pub(super) mod tests {
             format: FORMAT,
             node: "a".into(),
             pid: 4711,
+            maintenance: MaintenanceStatus { on: true, since: Some(1) },
             witness: WitnessStatus {
                 configured: true,
                 kind: Some(WitnessKind::Own),
@@ -415,6 +420,7 @@ pub(super) mod tests {
         };
         let expected = "\
 node a, process 4711; witness connected; peer b NOT connected
+  └ in maintenance: takes no new copies; `understudy maintenance off` ends it
   └ b: nobody listens there
 
 GUEST  ROLE     PROTECTED        EPOCH  COMMIT AGE  PAUSE p50 / p99  COMMIT p50 / p99  LINK               GENERATION

@@ -29,7 +29,7 @@ pub use lab::LabSettings;
 pub use named::{Hypervisor, Peer};
 pub use pacing::{BUDGETS, BudgetSettings, PacingSettings};
 pub use pairs::PairError;
-pub use settings::{CONFIG_PATH, CONTROL_PATH, Settings};
+pub use settings::{CONFIG_PATH, CONTROL_PATH, STATE_PATH, Settings};
 pub use tables::{LimitSettings, SlowChoice, TimingSettings};
 pub use witness::{EtcdSettings, WitnessAddress, WitnessConfig};
 
@@ -180,6 +180,8 @@ pub struct NodeConfig {
     pub witness: Option<WitnessConfig>,
     /// Path of the control socket.
     pub control: PathBuf,
+    /// Directory of what outlives the node.
+    pub state: PathBuf,
     /// Where to serve metrics.
     pub metrics: Option<SocketAddr>,
     /// Socket of the switch that lab guests are plugged into.

@@ -23,6 +23,9 @@ use understudy_session::NodeName;
 /// Where a node is reached unless it is told otherwise.
 pub const CONTROL_PATH: &str = "/run/understudy/control.sock";
 
+/// Where a node keeps what outlives it unless it is told otherwise.
+pub const STATE_PATH: &str = "/var/lib/understudy-node";
+
 /// The configuration of a host's node that nobody has named.
 pub const CONFIG_PATH: &str = "/etc/understudy/node.toml";
 
@@ -56,6 +59,9 @@ pub struct Settings {
     /// [default: /run/understudy/control.sock].
     #[arg(long, value_name = "PATH")]
     pub control: Option<PathBuf>,
+    /// Directory of what this node keeps over restarts: whether it is in maintenance [default: /var/lib/understudy-node].
+    #[arg(long, value_name = "DIR")]
+    pub state: Option<PathBuf>,
     /// Where to serve Prometheus metrics (HTTP, /metrics).
     #[arg(long, value_name = "ADDR", value_parser = parse_address)]
     #[serde(deserialize_with = "address_from_text")]
@@ -122,6 +128,7 @@ impl Settings {
             witness: self.witness.or(below.witness),
             tls: self.tls.or(below.tls),
             control: self.control.or(below.control),
+            state: self.state.or(below.state),
             metrics: self.metrics.or(below.metrics),
             uplink: self.uplink.or(below.uplink),
             taps: self.taps.or(below.taps),
@@ -178,6 +185,7 @@ impl Settings {
             listen,
             witness,
             control: self.control.unwrap_or_else(|| CONTROL_PATH.into()),
+            state: self.state.unwrap_or_else(|| STATE_PATH.into()),
             metrics: self.metrics,
             uplink: self.uplink,
             taps: self.taps,

@@ -113,6 +113,11 @@ impl Client {
         self.begin(&Request::Reload)
     }
 
+    /// Has the node take no new copies, or take them again.
+    pub fn maintenance(&self, on: bool) -> Result<(), ClientError> {
+        self.begin(&Request::Maintenance { on })
+    }
+
     /// Begins to write the committed image of a guest held there to `path`, an absolute one. The file appears
     /// when it is whole.
     pub fn export(&self, guest: &str, path: &Path) -> Result<(), ClientError> {
@@ -165,7 +170,7 @@ fn exchange(stream: &mut UnixStream, question: &[u8]) -> io::Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::status::WitnessStatus;
+    use crate::control::status::{MaintenanceStatus, WitnessStatus};
     use std::os::unix::net::UnixListener;
 
     #[test]
@@ -176,8 +181,9 @@ mod tests {
         for (format, is_read) in [(FORMAT, true), (FORMAT + 1, false)] {
             let witness = WitnessStatus::none();
             let (certificate, peers, guests, waiting) = (None, Vec::new(), Vec::new(), Vec::new());
+            let (node, pid, maintenance) = ("a".into(), 1, MaintenanceStatus::default());
             let status =
-                Status { format, node: "a".into(), pid: 1, witness, certificate, peers, guests, waiting };
+                Status { format, node, pid, maintenance, witness, certificate, peers, guests, waiting };
             let answer = line_of(&Response::Status { status: Box::new(status) });
             let said = std::thread::scope(|scope| {
                 scope.spawn(|| {

@@ -8,6 +8,7 @@
 //!   {"ask":"wish","guest":"g1","wish":"switchover"}       {"answer":"accepted"} | {"answer":"refused","reason":"…"}
 //!   {"ask":"protect","guest":"g1","to":"b"}               the same; with "interval_ms":200 if wished
 //!   {"ask":"reload"}                                      the same
+//!   {"ask":"maintenance","on":true}                       the same, once it is durable
 //!   {"ask":"export","guest":"g1","path":"/tmp/g1.save"}   {"answer":"accepted"} | {"answer":"refused","reason":"…"}
 //! ```
 //!
@@ -69,6 +70,11 @@ pub enum Request {
     Protect(Protection),
     /// Read the certificates anew.
     Reload,
+    /// Take no new copies from now on, or take them again; answered once that is durable.
+    Maintenance {
+        /// Which of them.
+        on: bool,
+    },
     /// Write the committed image of a guest held here as a file that `xl restore` takes.
     Export {
         /// Name of the guest.

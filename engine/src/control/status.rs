@@ -18,6 +18,9 @@ pub struct Status {
     pub node: String,
     /// Its process.
     pub pid: u32,
+    /// Whether a person works on its host.
+    #[serde(default)]
+    pub maintenance: MaintenanceStatus,
     /// Its witness.
     pub witness: WitnessStatus,
     /// What it shows to others; nothing where its links have no TLS.
@@ -30,6 +33,16 @@ pub struct Status {
     /// Xen guests that it is to protect and cannot at present.
     #[serde(default)]
     pub waiting: Vec<WaitingStatus>,
+}
+
+/// Whether the node takes new copies.
+#[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct MaintenanceStatus {
+    /// It takes none.
+    pub on: bool,
+    /// Since when, in seconds since 1970.
+    #[serde(default)]
+    pub since: Option<u64>,
 }
 
 /// A guest that is to be protected and is not.

@@ -221,6 +221,9 @@ impl World {
             &self.control_path(host).display().to_string(),
             "--uplink",
             &self.switch.path().display().to_string(),
+            // Not that of a node of this machine.
+            "--state",
+            &self.directory.display().to_string(),
         ]
         .into_iter()
         .map(str::to_owned)

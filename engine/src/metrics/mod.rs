@@ -29,6 +29,7 @@ pub struct Metrics {
     witness_up: IntGaugeVec,
     certificate_expiry: IntGaugeVec,
     loop_stall: prometheus::GaugeVec,
+    maintenance: IntGaugeVec,
     witness_requests: IntCounterVec,
     witness_writable: IntGaugeVec,
     log_lost: IntCounterVec,
@@ -61,6 +62,11 @@ impl Metrics {
             "Longest turn of the event loop in the last minute or two: so long nothing was heard, sent or decided.",
             &[],
         );
+        let maintenance = make.gauges(
+            "maintenance",
+            "Whether this node is in maintenance, and takes no new copies of guests.",
+            &[],
+        );
         let witness_requests = make.counters(
             "witness_requests_total",
             "Requests that this witness answered, by what became of them.",
@@ -86,6 +92,7 @@ impl Metrics {
             witness_up,
             certificate_expiry,
             loop_stall,
+            maintenance,
             witness_requests,
             witness_writable,
             log_lost,
@@ -114,6 +121,11 @@ impl Metrics {
             Some(seconds) => self.certificate_expiry.with_label_values::<&str>(&[]).set(seconds),
             None => self.certificate_expiry.reset(),
         }
+    }
+
+    /// Says whether this node is in maintenance. Not called by a witness.
+    pub fn set_maintenance(&self, on: bool) {
+        self.maintenance.with_label_values::<&str>(&[]).set(i64::from(on));
     }
 
     /// How long the loop's longest turn took, of late.

@@ -164,6 +164,10 @@ impl Node {
             Command::CutLink { peer } => {
                 self.cx.links.close_peer(&peer, "Cut by hand", self.cx.now);
             }
+            Command::Maintained { asker, kept } => {
+                let response = answer_to(self.maintained(kept));
+                self.control_server.answer(asker, control::line_of(&response));
+            }
             Command::Stop => self.stopping = true,
         }
     }
@@ -243,6 +247,11 @@ impl Node {
             Ok(Request::Wish { guest, wish }) => answer_to(self.wish(&guest, wish)),
             Ok(Request::Protect(protection)) => answer_to(self.protect(protection)),
             Ok(Request::Reload) => answer_to(self.reload()),
+            Ok(Request::Maintenance { on }) => match self.begin_maintenance(on, question.client) {
+                // Answered when it is done.
+                Ok(()) => return,
+                refused => answer_to(refused),
+            },
             Ok(Request::Export { guest, path }) => answer_to(export::begin(&self.guests, &guest, path)),
             Err(refusal) => refusal,
         };
@@ -312,6 +321,7 @@ impl Node {
         let Some(question) = server.ready(token, now) else { return };
         self.guests.measure();
         self.metrics.set_loop_stall(self.stalls.longest().0 as f64 / 1e9);
+        self.metrics.set_maintenance(self.maintenance.is_on());
         self.metrics.set_certificate_expiry(self.cx.links.security.expires_at());
         let witness = &self.cx.witness;
         if witness.is_configured() {
@@ -332,6 +342,7 @@ impl Node {
             format: FORMAT,
             node: self.config.node.0.clone(),
             pid: std::process::id(),
+            maintenance: self.maintenance.status(),
             witness: self.witness_status(),
             certificate: self.cx.links.security.credentials().map(|own| CertificateStatus {
                 fingerprint: format!("{:#}", own.fingerprint()),

@@ -39,6 +39,8 @@ pub struct Guests {
     pub(super) offers: BTreeMap<OfferKey, PeerOffer>,
     /// Guests that may run here, for which no look has shown yet whether they do.
     pub(super) unseen: BTreeSet<GuestName>,
+    /// No copy is taken that is not held already.
+    pub(super) in_maintenance: bool,
     /// Tells how much memory is available; a simulated host has its own.
     pub(super) available_bytes: fn() -> Option<u64>,
     /// The memory that live copies here may use, besides images.
@@ -76,6 +78,7 @@ impl Guests {
             runtimes: 0,
             offers: BTreeMap::new(),
             unseen: BTreeSet::new(),
+            in_maintenance: false,
             available_bytes: memory::available_bytes,
             copiers: std::thread::available_parallelism().map_or(1, usize::from),
         }

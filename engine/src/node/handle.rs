@@ -3,21 +3,45 @@
 use super::{AddError, Node, NodeError, ReplayStats};
 use crate::control::{Status, Wish};
 use crate::guest::{Committed, LoopWaker};
+use crate::request_server::ClientId;
 use crate::supervisor::Supervisor;
 use crossbeam::channel::{Sender, bounded};
 use std::net::SocketAddr;
 use std::thread::{Builder, JoinHandle};
+use std::time::SystemTime;
 use understudy_checkpoint::domain::Source;
 use understudy_session::NodeName;
 
 /// A request of a handle to the loop.
 pub(super) enum Command {
     Status(Sender<Status>),
-    Wish { guest: String, wish: Wish, to: Sender<Result<(), String>> },
-    Add { guest: String, peer: NodeName, source: Box<dyn Source>, to: Sender<Result<(), AddError>> },
-    ReplayStats { guest: String, to: Sender<Option<ReplayStats>> },
-    Copy { guest: String, to: Sender<Option<Committed>> },
-    CutLink { peer: NodeName },
+    Wish {
+        guest: String,
+        wish: Wish,
+        to: Sender<Result<(), String>>,
+    },
+    Add {
+        guest: String,
+        peer: NodeName,
+        source: Box<dyn Source>,
+        to: Sender<Result<(), AddError>>,
+    },
+    ReplayStats {
+        guest: String,
+        to: Sender<Option<ReplayStats>>,
+    },
+    Copy {
+        guest: String,
+        to: Sender<Option<Committed>>,
+    },
+    CutLink {
+        peer: NodeName,
+    },
+    /// The word of a thread: maintenance was switched, and since when it is on.
+    Maintained {
+        asker: ClientId,
+        kept: Result<Option<SystemTime>, String>,
+    },
     Stop,
 }
 

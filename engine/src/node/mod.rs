@@ -36,6 +36,7 @@ mod inbound;
 mod leave;
 mod link_event;
 mod links;
+mod maintenance;
 mod new_primary;
 mod node_context;
 mod numbers;
@@ -77,10 +78,11 @@ use crate::signals::ShutdownSignal;
 use crate::supervisor::Supervisor;
 use crate::trust::CredentialsError;
 use clock::Clock;
-use crossbeam::channel::{Receiver, bounded};
+use crossbeam::channel::{Receiver, Sender, bounded};
 use discovery::Discovery;
 use handle::Command;
 use links::Links;
+use maintenance::Maintenance;
 use mio::net::{TcpListener, UnixListener};
 use mio::{Events, Interest, Poll, Token, Waker};
 use node_context::NodeContext;
@@ -193,6 +195,8 @@ pub struct Node {
     waker: LoopWaker,
     reports: Receiver<(RuntimeId, Report)>,
     commands: Receiver<Command>,
+    to_commands: Sender<Command>,
+    maintenance: Maintenance,
     cx: NodeContext,
     guests: Guests,
     discovery: Discovery,
@@ -255,6 +259,10 @@ impl Node {
             .transpose()?;
         let (to_reports, reports) = bounded(REPORTS_MAX);
         let (to_commands, commands) = bounded(COMMANDS_MAX);
+        let maintenance = Maintenance::open(&config).map_err(unusable(format!(
+            "Whether this node is in maintenance cannot be read in {}; give --state another directory",
+            config.state.display()
+        )))?;
         let metrics = Metrics::new();
         let witness = match &config.witness {
             None => None,
@@ -265,7 +273,7 @@ impl Node {
             Some(WitnessConfig::Etcd(etcd)) => Some(Box::new(open_etcd(etcd, &config.node, &waker)?) as _),
         };
         let witness = Witness::new(witness);
-        let cx = NodeContext { links, witness, now: clock.now(), start_ns: clock.start_ns() };
+        let mut cx = NodeContext { links, witness, now: clock.now(), start_ns: clock.start_ns() };
         let switch = SwitchPort::new(config.uplink.clone(), config.node.0.clone(), registry()?, SWITCH);
         let limits = understudy_netbuf::Limits {
             bytes_max: config.limits.held_output_bytes as usize,
@@ -276,7 +284,8 @@ impl Node {
         let mut guests =
             Guests::new(config.clone(), metrics.clone(), host, Arc::new(Threads), to_reports, outputs);
         config.guests.xen().iter().for_each(|guest| guests.look_for(&guest.name));
-        let handle = NodeHandle::new(to_commands, waker.clone(), address);
+        guests.set_maintenance(maintenance.is_on(), &mut cx);
+        let handle = NodeHandle::new(to_commands.clone(), waker.clone(), address);
         let mut node = Self {
             events: Events::with_capacity(256),
             leaving: Vec::new(),
@@ -290,6 +299,8 @@ impl Node {
             waker,
             reports,
             commands,
+            to_commands,
+            maintenance,
             cx,
             guests,
             discovery,

@@ -96,7 +96,7 @@ impl Guests {
     }
 
     /// Holds a guest that a peer offered, or refuses it.
-    fn consider(&mut self, key: &OfferKey, cx: &mut dyn Context) {
+    pub(super) fn consider(&mut self, key: &OfferKey, cx: &mut dyn Context) {
         let (name, peer) = key;
         let Some(offer) = self.offers.get(key) else { return };
         let (generation, description) = (offer.generation, offer.description.clone());
@@ -115,7 +115,13 @@ impl Guests {
                 self.guests.remove(name);
                 self.hold(name, peer, description, cx)
             }
-            Verdict::Kept => Ok(()),
+            Verdict::Kept => match self.maintenance_refusal(name) {
+                None => Ok(()),
+                Some(refusal) => {
+                    self.guests.remove(name);
+                    Err(refusal)
+                }
+            },
             Verdict::Renew => self.renew(name, description),
             Verdict::Taken(why) => Err(HoldRefusal::new(HoldReason::NameTaken, format!("{node} {why}"))),
         };
@@ -141,7 +147,7 @@ impl Guests {
     }
 
     /// Tells a peer why its guest is not held here, and logs it once for each reason.
-    fn refuse(&mut self, key: &OfferKey, refusal: HoldRefusal, cx: &mut dyn Context) {
+    pub(super) fn refuse(&mut self, key: &OfferKey, refusal: HoldRefusal, cx: &mut dyn Context) {
         let (name, peer) = key;
         let Some(offer) = self.offers.get_mut(key) else { return };
         offer.look_at = cx.now() + offer.wait;
@@ -231,6 +237,9 @@ impl Guests {
         check_name(name).map_err(|error| HoldRefusal::new(HoldReason::Name, error.to_string()))?;
         check_size(name, description)
             .map_err(|error| HoldRefusal::new(HoldReason::TooLarge, error.to_string()))?;
+        if let Some(refusal) = self.maintenance_refusal(name) {
+            return Err(refusal);
+        }
         let held = self.guests.values().filter(|guest| guest.held().is_some()).count();
         if held >= HELD_MAX && !self.guests.contains_key(name) {
             let why = format!("{} holds {held} guests, and no more than that can be held", self.config.node);

@@ -53,6 +53,7 @@ impl Settings {
             peers: BTreeMap::from([(name(1 - host), nowhere)]),
             witness: self.has_witness.then_some(WitnessConfig::Own(nowhere)),
             control: PathBuf::new(),
+            state: PathBuf::new(),
             metrics: None,
             uplink: None,
             taps: None,

@@ -57,6 +57,7 @@ mod tests {
             format: FORMAT,
             node: "a".into(),
             pid: 1,
+            maintenance: Default::default(),
             witness,
             certificate: None,
             peers: Vec::new(),

@@ -273,6 +273,7 @@ pub(super) fn node_config() -> NodeConfig {
         peers: BTreeMap::from([(node("a"), nowhere)]),
         witness: None,
         control: std::path::PathBuf::new(),
+        state: std::path::PathBuf::new(),
         metrics: None,
         uplink: None,
         taps: None,

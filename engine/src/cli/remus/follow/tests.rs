@@ -31,6 +31,7 @@ fn status(guest: Option<(&str, bool)>, waiting: Option<&str>) -> Status {
         format: FORMAT,
         node: "a".into(),
         pid: 1,
+        maintenance: Default::default(),
         witness: WitnessStatus {
             configured: true,
             kind: Some(WitnessKind::Own),

@@ -1,11 +1,13 @@
-//! `understudy evacuate` asks real nodes: what moves, what is let go, what stays, and that it ends by itself.
+//! What operators do with a host of a real pair. `evacuate`: what moves, what is let go, what stays, and that it ends by itself.
+//! `maintenance`: what a host takes no more, what it keeps, and that it lasts.
 
 mod support;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Command, Output};
 use std::thread;
@@ -18,6 +20,11 @@ struct Hosts {
     a: Running,
     b: Running,
     _witness: Running,
+    at_witness: SocketAddr,
+    at_a: SocketAddr,
+    at_b: SocketAddr,
+    /// Of b.
+    metrics: SocketAddr,
     directory: tempfile::TempDir,
 }
 
@@ -25,21 +32,26 @@ fn guest(number: usize) -> String {
     format!("name=g{number},memory=8M,mac=52:54:00:00:00:0{number},ip=10.77.0.1{number},load=mixed,set=1M")
 }
 
+fn start(root: &Path, name: &str, at: SocketAddr, more: &[(&str, String)]) -> (Running, SocketAddr) {
+    let mut flags = vec!["--state", root.to_str().unwrap()];
+    more.iter().for_each(|(flag, value)| flags.extend([flag, &**value]));
+    node(name, root, at, &flags)
+}
+
 fn hosts(guests: usize) -> Hosts {
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path();
     let (witness, at_witness, _) = witness(root, "127.0.0.1:0", &[]);
     let (at_a, at_b) = (free_address(), free_address());
-    let start = |name: &str, at: SocketAddr, peer: &str, guests: usize| {
-        let at_witness = at_witness.to_string();
-        let mut more = vec!["--witness".into(), at_witness, "--peer".into(), peer.to_owned()];
-        (0..guests).for_each(|number| more.extend(["--guest".into(), guest(number)]));
-        let more: Vec<&str> = more.iter().map(String::as_str).collect();
-        node(name, root, at, &more).0
-    };
-    let b = start("b", at_b, &format!("a={at_a}"), 0);
-    let a = start("a", at_a, &format!("b={at_b}"), guests);
-    Hosts { a, b, _witness: witness, directory }
+    let (b, metrics) = start_b(root, at_witness, at_a, at_b);
+    let mut of_a = vec![("--witness", at_witness.to_string()), ("--peer", format!("b={at_b}"))];
+    of_a.extend((0..guests).map(|number| ("--guest", guest(number))));
+    let (a, _) = start(root, "a", at_a, &of_a);
+    Hosts { a, b, _witness: witness, at_witness, at_a, at_b, metrics, directory }
+}
+
+fn start_b(root: &Path, at_witness: SocketAddr, at_a: SocketAddr, at_b: SocketAddr) -> (Running, SocketAddr) {
+    start(root, "b", at_b, &[("--witness", at_witness.to_string()), ("--peer", format!("a={at_a}"))])
 }
 
 impl Hosts {
@@ -63,6 +75,20 @@ impl Hosts {
             assert!(began.elapsed() < HANG_GUARD, "{name} on {node}: {status:#?}");
             thread::sleep(Duration::from_millis(10));
         }
+    }
+
+    fn maintenance(&self, node: &str, wanted: &str) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_understudy"));
+        command.args(["maintenance", wanted, "--control"]).arg(self.control(node));
+        command.output().unwrap()
+    }
+
+    fn metric(&self, line: &str) -> bool {
+        let mut stream = TcpStream::connect(self.metrics).unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
+        let mut page = String::new();
+        stream.read_to_string(&mut page).unwrap();
+        page.lines().any(|it| it == line)
     }
 
     fn evacuate(&self, node: &str, time_max: &str) -> Output {
@@ -140,4 +166,55 @@ fn an_engine_that_is_dead_or_stopped_is_not_waited_for() {
     hosts.a.0.wait().unwrap();
     let dead = hosts.evacuate("a", "600s");
     assert_eq!(dead.status.code(), Some(5), "{dead:?}");
+}
+
+/// Why the guest has no copy.
+fn is_refused_for_maintenance(guest: &GuestStatus) -> bool {
+    guest.state == GuestState::Unprotected && guest.reason.contains("b is in maintenance")
+}
+
+#[test]
+fn a_host_in_maintenance_keeps_a_whole_copy_and_takes_no_other_until_a_person_ends_it() {
+    let mut hosts = hosts(2);
+    hosts.wait("a", "g0", |guest| guest.protected);
+    hosts.client("a").wish("g1", Wish::Unprotect).unwrap();
+    hosts.wait("a", "g1", |guest| guest.state == GuestState::Unprotected && !guest.wished);
+    assert!(hosts.metric("understudy_maintenance 0"));
+
+    for _ in 0..2 {
+        let on = hosts.maintenance("b", "on");
+        assert_eq!(on.status.code(), Some(0), "{on:?}");
+    }
+    let status = hosts.client("b").status().unwrap();
+    assert!(status.maintenance.on && status.maintenance.since.is_some());
+    assert!(hosts.metric("understudy_maintenance 1"));
+    hosts.wait("a", "g0", |guest| guest.protected && guest.commit_age_ms.is_some_and(|age| age < 1_000));
+
+    // Its engine begins anew, and has no copy any more. It takes none, and the other host says why.
+    hosts.b.0.kill().unwrap();
+    hosts.b.0.wait().unwrap();
+    let (root, at_witness) = (hosts.directory.path(), hosts.at_witness);
+    (hosts.b, hosts.metrics) = start_b(root, at_witness, hosts.at_a, hosts.at_b);
+    hosts.wait("a", "g0", is_refused_for_maintenance);
+    assert!(hosts.client("b").status().unwrap().maintenance.on, "it lasts");
+
+    let off = hosts.maintenance("b", "off");
+    assert_eq!(off.status.code(), Some(0), "{off:?}");
+    hosts.wait("a", "g0", |guest| guest.protected);
+    assert!(hosts.metric("understudy_maintenance 0"));
+}
+
+#[test]
+fn an_evacuated_host_in_maintenance_stays_empty() {
+    let hosts = hosts(1);
+    hosts.wait("a", "g0", |guest| guest.protected);
+    assert_eq!(hosts.maintenance("a", "on").status.code(), Some(0));
+    let moved = hosts.evacuate("a", "60s");
+    assert_eq!((outcomes(&moved), moved.status.code()), (each(&[("g0", "moved")]), Some(0)));
+    hosts.wait("b", "g0", |guest| {
+        guest.state == GuestState::Unprotected && guest.reason.contains("a is in maintenance")
+    });
+    assert_eq!(hosts.client("a").status().unwrap().guests, [], "nothing of it is held");
+    hosts.maintenance("a", "off");
+    hosts.wait("b", "g0", |guest| guest.protected);
 }
