@@ -16,6 +16,7 @@
 //!
 //! A copy that runs here beside the image is in `live_copy`.
 
+mod copy;
 mod epochs;
 mod live_copy;
 mod machine;

@@ -1,4 +1,4 @@
-//! When output may leave because a live copy has sent the same, and when that ends. Not here: the comparison itself.
+//! What a primary knows about the copy of its guest, and about output that leaves because a live copy has sent the same.
 //!
 //! ```text
 //!            protected, worth a try: CopyWanted              Live(n), n acked: MatchFrom(n)
@@ -13,13 +13,12 @@
 //! Only frames of the epoch after n match a copy of base n: the effects of any later frame would be in no surviving
 //! state once n+1 is acked. A divergence demands a checkpoint at once, or `gap_min` after the last one; without a
 //! divergence, one is made every `period`.
+//!
+//! Not here: the steps that follow (`copy`), and the comparison itself.
 
-use super::super::colo::{Colo, CopyEnd, Divergence, Mode};
-use super::super::{Span, Time, ToSecondary};
-use super::machine::Primary;
-use super::pacer::PacedBy;
-use super::phase::{Peer, Phase};
-use super::{Capture, Event, Output};
+use super::super::colo::{Colo, CopyEnd, Mode};
+use super::super::{Span, Time};
+use super::Capture;
 use understudy_checkpoint::Epoch;
 
 /// Why a guest in mode `Colo` or `Auto` is protected by checkpoints alone for a while.
@@ -56,7 +55,7 @@ pub enum CopyStanding {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Stage {
+pub(super) enum Stage {
     /// No copy is asked for.
     Off,
     /// A copy is asked for; meanwhile output follows acks.
@@ -77,41 +76,41 @@ enum Stage {
 
 /// A time without a copy, which doubles each time it is used.
 #[derive(Debug)]
-struct Doubling(Span);
+pub(super) struct Doubling(pub(super) Span);
 
 /// How many frames left by a match, and how many by an ack.
 #[derive(Debug)]
-struct Window {
-    since: Time,
-    by_match: u64,
-    by_ack: u64,
+pub(super) struct Window {
+    pub(super) since: Time,
+    pub(super) by_match: u64,
+    pub(super) by_ack: u64,
     /// A copy was live all the time, apart from checkpoints.
-    is_live: bool,
+    pub(super) is_live: bool,
 }
 
 #[derive(Debug)]
 pub(super) struct Matching {
-    config: Colo,
-    stage: Stage,
+    pub(super) config: Colo,
+    pub(super) stage: Stage,
     /// A checkpoint is due before the period is over.
-    demanded: bool,
+    pub(super) demanded: bool,
     /// No copy is asked for before this.
-    try_at: Time,
-    rest: Doubling,
+    pub(super) try_at: Time,
+    pub(super) rest: Doubling,
     /// No checkpoint waits for a copy before this.
-    wait_at: Time,
-    wait_rest: Doubling,
-    window: Window,
+    pub(super) wait_at: Time,
+    pub(super) wait_rest: Doubling,
+    pub(super) window: Window,
     /// Enough output waited for acks in the last window for a copy to pay.
-    is_busy: bool,
+    pub(super) is_busy: bool,
     /// Why no copy is asked for before `try_at`.
-    rests: Option<Rest>,
+    pub(super) rests: Option<Rest>,
     /// The mode last sent to the peer on this link.
-    told_mode: Option<Mode>,
+    pub(super) told_mode: Option<Mode>,
 }
 
 impl Doubling {
-    fn take(&mut self, max: Span) -> Span {
+    pub(super) fn take(&mut self, max: Span) -> Span {
         let taken = self.0.min(max);
         self.0 = Span(taken.0.saturating_mul(2));
         taken
@@ -119,15 +118,15 @@ impl Doubling {
 }
 
 impl Window {
-    fn new(now: Time, is_live: bool) -> Self {
+    pub(super) fn new(now: Time, is_live: bool) -> Self {
         Self { since: now, by_match: 0, by_ack: 0, is_live }
     }
 
-    fn total(&self) -> u64 {
+    pub(super) fn total(&self) -> u64 {
         self.by_match.saturating_add(self.by_ack)
     }
 
-    fn percent(&self) -> u8 {
+    pub(super) fn percent(&self) -> u8 {
         let percent = u128::from(self.by_match) * 100 / u128::from(self.total().max(1));
         u8::try_from(percent).unwrap_or(100)
     }
@@ -150,7 +149,7 @@ impl Matching {
         }
     }
 
-    fn base(&self) -> Option<Epoch> {
+    pub(super) fn base(&self) -> Option<Epoch> {
         match self.stage {
             Stage::Live { base, .. } => Some(base),
             Stage::Off | Stage::Asked { .. } => None,
@@ -170,244 +169,12 @@ impl Matching {
         }
     }
 
-    fn wants_copy(&self, now: Time) -> bool {
+    pub(super) fn wants_copy(&self, now: Time) -> bool {
         let pays = match self.config.mode {
             Mode::Remus => false,
             Mode::Colo => true,
             Mode::Auto => self.is_busy,
         };
         pays && self.try_at <= now
-    }
-}
-
-impl Primary {
-    /// The mode that the guest should be protected in.
-    pub fn mode(&self) -> Mode {
-        self.matching.config.mode
-    }
-
-    /// The base of the live copy that lets frames out; `None` while output follows acks alone.
-    pub fn live_base(&self) -> Option<Epoch> {
-        self.matching.base()
-    }
-
-    /// What is known about the copy.
-    pub fn copy_standing(&self) -> CopyStanding {
-        let matching = &self.matching;
-        match matching.stage {
-            Stage::Live { base, .. } => CopyStanding::Live { base },
-            Stage::Asked { .. } => CopyStanding::Asked,
-            Stage::Off if matching.config.mode == Mode::Remus => CopyStanding::Unwanted,
-            Stage::Off if !self.may_ask() => CopyStanding::NotProtected,
-            Stage::Off => match matching.rests {
-                Some(why) if self.now < matching.try_at => {
-                    CopyStanding::Rests { why, until: matching.try_at }
-                }
-                _ => CopyStanding::Idle,
-            },
-        }
-    }
-
-    pub(super) fn set_mode(&mut self, mode: Mode) {
-        self.matching.config.mode = mode;
-        (self.matching.try_at, self.matching.rest) = (self.now, Doubling(self.matching.config.rest));
-        self.matching.rests = None;
-        if mode == Mode::Remus {
-            self.ask_for_no_copy();
-        }
-    }
-
-    /// Tells the peer the mode, so that it goes on in it after a takeover.
-    fn tell_mode(&mut self) {
-        let mode = self.matching.config.mode;
-        let known = self.matching.told_mode.unwrap_or_default();
-        if self.may_ask() && known != mode {
-            let from = match self.matching.stage {
-                Stage::Off => None,
-                Stage::Asked { from, .. } | Stage::Live { from, .. } => Some(from),
-            };
-            self.ask_for_copy(from);
-        }
-    }
-
-    /// When something is due here.
-    pub(super) fn matching_at(&self) -> Option<Time> {
-        match self.matching.stage {
-            Stage::Off if self.may_ask() => {
-                Some(self.matching.try_at).filter(|at| self.matching.wants_copy(*at))
-            }
-            Stage::Asked { wait_until, .. } => wait_until,
-            Stage::Off | Stage::Live { .. } => None,
-        }
-    }
-
-    fn may_ask(&self) -> bool {
-        matches!(self.phase, Phase::Protected) && self.peer() == Some(Peer::Following) && self.can_capture
-    }
-
-    /// Takes the step that is due.
-    pub(super) fn step_matching(&mut self) {
-        self.tell_mode();
-        match self.matching.stage {
-            Stage::Off if self.may_ask() && self.matching.wants_copy(self.now) => {
-                let from = self.flow.next_epoch();
-                self.matching.stage = Stage::Asked { from, wait_until: None };
-                self.out.push(Output::MirrorInput { from: Some(from) });
-                self.ask_for_copy(Some(from));
-            }
-            Stage::Asked { from, wait_until: Some(at) } if at <= self.now => {
-                let wait_rest = self.matching.wait_rest.take(self.matching.config.rest_max);
-                self.matching.wait_at = self.now + wait_rest;
-                self.matching.stage = Stage::Asked { from, wait_until: None };
-                // The peer may have dropped the request.
-                self.ask_for_copy(Some(from));
-            }
-            _ => {}
-        }
-    }
-
-    fn ask_for_copy(&mut self, from: Option<Epoch>) {
-        let mode = self.matching.config.mode;
-        self.matching.told_mode = Some(mode);
-        self.send(ToSecondary::CopyWanted { generation: self.generation, mode, from });
-    }
-
-    /// The secondary's copy runs from `base`.
-    pub(super) fn copy_lives(&mut self, base: Epoch) {
-        let Stage::Asked { from, .. } = self.matching.stage else { return };
-        let is_newest = self.flow.acked() == Some(base) && base >= from;
-        if !is_newest || !matches!(self.phase, Phase::Protected) || self.output_fenced {
-            return;
-        }
-        self.matching.stage = Stage::Live { from, base };
-        self.matching.wait_rest = Doubling(self.matching.config.rest);
-        if !self.matching.window.is_live {
-            self.matching.window = Window::new(self.now, true);
-        }
-        self.out.push(Output::MatchFrom { base });
-    }
-
-    /// The secondary's copy of `base` has stopped, or could not be set.
-    pub(super) fn copy_ended(&mut self, base: Epoch, why: CopyEnd) {
-        if matches!(self.matching.stage, Stage::Off) {
-            return;
-        }
-        if self.matching.base() == Some(base) {
-            // The effects of what the copy let out are left in this guest alone: a checkpoint mends that.
-            self.diverged(base, Divergence::CopyEnded);
-            self.stop_match();
-        }
-        if why != CopyEnd::Crashed {
-            self.rest_from_matching(Rest::NoCopy { why });
-        }
-    }
-
-    /// The comparer found that frames will not match the copy of `base`.
-    pub(super) fn diverged(&mut self, base: Epoch, why: Divergence) {
-        if self.matching.base() == Some(base) {
-            self.matching.demanded = true;
-            self.out.push(Output::Report(Event::OutputDiverged { why }));
-        }
-    }
-
-    /// Adds the frames that left since the last report.
-    pub(super) fn left(&mut self, by_match: u64, by_ack: u64) {
-        let (config, window) = (&self.matching.config, &mut self.matching.window);
-        window.by_match = window.by_match.saturating_add(by_match);
-        window.by_ack = window.by_ack.saturating_add(by_ack);
-        if self.now < window.since + config.window {
-            return;
-        }
-        let says_something = window.total() >= config.frames_min;
-        let (percent, share_min, is_live) = (window.percent(), config.share_min_percent, window.is_live);
-        let is_off = matches!(self.matching.stage, Stage::Off);
-        self.matching.is_busy = is_off && window.by_ack >= config.frames_min;
-        self.matching.window = Window::new(self.now, is_live && !is_off);
-        if !says_something || !is_live || is_off {
-            return;
-        }
-        if percent >= share_min {
-            self.matching.rest = Doubling(self.matching.config.rest);
-        } else if self.matching.config.mode == Mode::Auto {
-            self.rest_from_matching(Rest::FewMatches { percent });
-        }
-    }
-
-    fn rest_from_matching(&mut self, why: Rest) {
-        let rest = self.matching.rest.take(self.matching.config.rest_max);
-        self.ask_for_no_copy();
-        (self.matching.try_at, self.matching.rests) = (self.now + rest, Some(why));
-        self.out.push(Output::Report(Event::CopyRests { why, rest }));
-    }
-
-    /// `epoch` is acked: from here on no copy of an older base lets anything out.
-    pub(super) fn matching_acked(&mut self, epoch: Epoch) {
-        self.stop_match();
-        let wait_until =
-            (self.matching.wait_at <= self.now).then_some(self.now + self.matching.config.live_max);
-        if let Stage::Asked { from, .. } = self.matching.stage
-            && epoch >= from
-        {
-            self.matching.stage = Stage::Asked { from, wait_until };
-        }
-    }
-
-    /// Output follows acks alone, until a copy is live again.
-    fn stop_match(&mut self) {
-        if let Stage::Live { from, .. } = self.matching.stage {
-            self.matching.stage = Stage::Asked { from, wait_until: None };
-            self.out.push(Output::StopMatch);
-            self.flow.excuse(self.now);
-        }
-    }
-
-    fn ask_for_no_copy(&mut self) {
-        if self.end_matching() {
-            self.ask_for_copy(None);
-        }
-    }
-
-    /// Forgets the copy, which is of no more use, and returns whether one was asked for. The secondary need not be
-    /// told: it sees the link end, a takeover, or the next full sync.
-    pub(super) fn end_matching(&mut self) -> bool {
-        self.stop_match();
-        let was_asked = core::mem::replace(&mut self.matching.stage, Stage::Off) != Stage::Off;
-        if !self.link.is_up() {
-            self.matching.told_mode = None;
-        }
-        if was_asked {
-            self.matching.demanded = false;
-            self.matching.window = Window::new(self.now, false);
-            self.out.push(Output::MirrorInput { from: None });
-        }
-        was_asked
-    }
-
-    /// Whether the invariants of the copy hold.
-    pub(super) fn is_matching_rightly(&self) -> bool {
-        let is_protected = matches!(self.phase, Phase::Protected) && self.link.is_up() && !self.output_fenced;
-        match self.matching.stage {
-            Stage::Off => true,
-            Stage::Asked { .. } => is_protected,
-            Stage::Live { base, .. } => is_protected && self.flow.acked() == Some(base),
-        }
-    }
-
-    /// When a checkpoint is made that would be due at `due` if there were no copy.
-    pub(super) fn paced_by_copy(&self, due: Time) -> (Time, Option<PacedBy>) {
-        let Matching { config, stage, demanded, .. } = &self.matching;
-        let resumed_at = self.flow.pacer().resumed_at();
-        match stage {
-            Stage::Off => (due, None),
-            // These wait for no copy.
-            _ if due == Time(0) => (due, None),
-            Stage::Asked { wait_until: None, .. } if *demanded && due > resumed_at + config.gap_min => {
-                (resumed_at + config.gap_min, Some(PacedBy::Divergence))
-            }
-            Stage::Asked { wait_until: None, .. } => (due, None),
-            _ if *demanded => (resumed_at + config.gap_min, Some(PacedBy::Divergence)),
-            Stage::Asked { wait_until: Some(at), .. } => (due.max(*at), None),
-            Stage::Live { .. } => (resumed_at + config.period, Some(PacedBy::Period)),
-        }
     }
 }
