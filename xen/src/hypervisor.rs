@@ -66,11 +66,12 @@ pub trait ForeignMemory: Send + Sync {
     /// As for [`replace`](Self::replace), but `at` lies anywhere in one range that was given to it.
     unsafe fn fill(&self, at: NonNull<Page>, frames: &[GfnSlot], errors: &mut [u8]) -> Result<(), Errno>;
 
-    /// Maps the first frame of the domain's grant table at the address `at`, writable.
+    /// Maps the first `frames` frames of the domain's grant table at the address `at`, writable. The table grows if it has
+    /// fewer.
     ///
     /// # Safety
-    /// As for [`replace`](Self::replace), of one page.
-    unsafe fn grant_table(&self, at: NonNull<Page>) -> Result<(), Errno>;
+    /// As for [`replace`](Self::replace), of that many pages.
+    unsafe fn grant_table(&self, at: NonNull<Page>, frames: usize) -> Result<(), Errno>;
 }
 
 /// One argument register of a hypercall.

@@ -2,7 +2,7 @@
 //! restoring domains.
 //!
 //! ```text
-//!        helper/   standby/   convert/                whole operations
+//!        helper/   standby/   twin/   convert/        whole operations
 //!        domain/   restore/                           sequences: what to ask in which order
 //!      ─────────┬────────────────────────────────────────────────
 //!        control/ Xen    mapping    evtchn    xenstore/   qmp/   xl
@@ -32,6 +32,7 @@
 //! | [`domain`] | a running domain as a Source of checkpoints |
 //! | [`restore`] | rebuilding a domain from records |
 //! | [`standby`] | a domain that is ready for a takeover |
+//! | [`twin`] | a domain that is overwritten with a guest and goes on as the guest |
 //! | [`helper`] | a replacement for `libxl-save-helper` |
 //! | [`convert`] | a replacement for `convert-legacy-stream` |
 //! | [`domain_labels`] | labels in xenstore: a guest's generation and engine |
@@ -67,6 +68,7 @@ pub mod restore;
 #[cfg(test)]
 mod simulated;
 pub mod standby;
+pub mod twin;
 pub mod vifs;
 mod window;
 mod words;
@@ -74,7 +76,8 @@ pub mod xenstore;
 pub mod xl;
 
 pub use control::{
-    CpuPolicy, CpuidLeaf, DirtyStats, DomainInfo, HostInfo, PinLevel, PolicyLimit, TscInfo, VcpuInfo, Xen,
+    CpuPolicy, CpuidLeaf, DirtyStats, DomainInfo, HostInfo, PinLevel, PolicyLimit, PortState, TscInfo,
+    VcpuInfo, Xen,
 };
 pub use error::{PolicyPosition, XenError};
 pub use evtchn::Evtchn;

@@ -95,11 +95,15 @@ impl Mapping {
         Ok(mapping)
     }
 
-    /// Maps the first frame of the domain's grant table, writable.
-    pub(crate) fn grant_table(memory: Arc<dyn ForeignMemory>, domain: DomId) -> Result<Self, XenError> {
-        let mapping = Self::reserve(memory, domain, &[GfnSlot::EMPTY], Access::ReadWrite)?;
-        // SAFETY: one page, reserved just now and known to nobody else.
-        let mapped = unsafe { mapping.memory.grant_table(mapping.start) };
+    /// Maps the first `frames` frames of the domain's grant table, writable.
+    pub(crate) fn grant_table(
+        memory: Arc<dyn ForeignMemory>,
+        domain: DomId,
+        frames: usize,
+    ) -> Result<Self, XenError> {
+        let mapping = Self::reserve(memory, domain, &vec![GfnSlot::EMPTY; frames], Access::ReadWrite)?;
+        // SAFETY: that many pages, reserved just now and known to nobody else.
+        let mapped = unsafe { mapping.memory.grant_table(mapping.start, frames) };
         mapped.map_err(|errno| XenError::Hypercall {
             what: "Mapping the grant table",
             domain: Some(domain),

@@ -189,23 +189,24 @@ impl ForeignMemory for PrivcmdFd {
         unsafe { self.batch(at, frames, errors) }
     }
 
-    unsafe fn grant_table(&self, at: NonNull<Page>) -> Result<(), Errno> {
+    unsafe fn grant_table(&self, at: NonNull<Page>, frames: usize) -> Result<(), Errno> {
         let request = privcmd::MmapResource {
             domain: self.domain.0,
             kind: memory::RESOURCE_GRANT_TABLE,
             id: memory::RESOURCE_GRANT_TABLE_SHARED,
             index: 0,
-            num: 1,
+            num: frames as u64,
             address: at.addr().get() as u64,
         };
-        // SAFETY: the caller's promises are those asked for; the kernel changes only the page table entry of `at`.
+        // SAFETY: the caller's promises are those asked for; the kernel changes only the page table entries
+        // of `at`.
         let mapped = unsafe {
-            self.map_at(at, 1, Access::ReadWrite)
+            self.map_at(at, frames, Access::ReadWrite)
                 .and_then(|()| ioctl::mmap_resource(self.device.as_raw_fd(), &request).map(drop))
         };
         if mapped.is_err() {
             // SAFETY: the caller's promises are those asked for.
-            unsafe { Self::clear(at, 1) };
+            unsafe { Self::clear(at, frames) };
         }
         mapped
     }
@@ -244,7 +245,7 @@ mod tests {
             Access::Read,
         );
         assert!(matches!(mapped, Err(XenError::Map { errno: Errno::ENOTTY, .. })));
-        let granted = Mapping::grant_table(hypervisor.foreign_memory(DomId(3)).unwrap(), DomId(3));
+        let granted = Mapping::grant_table(hypervisor.foreign_memory(DomId(3)).unwrap(), DomId(3), 1);
         assert!(matches!(granted, Err(XenError::Hypercall { errno: Errno::ENOTTY, .. })));
     }
 

@@ -39,6 +39,8 @@ pub(crate) enum Asked {
     Sched(u64),
     /// `EVTCHNOP_*`
     Evtchn(u64),
+    /// `GNTTABOP_*`
+    Grant(u64),
     /// Page table operations.
     Mmu,
     /// Writes to page tables and to the machine-to-physical table.
@@ -148,6 +150,7 @@ fn asked(call: &mut Call<'_>) -> Asked {
         hypercall::HVM_OP => Asked::Hvm(sub),
         hypercall::SCHED_OP => Asked::Sched(sub),
         hypercall::EVENT_CHANNEL_OP => Asked::Evtchn(sub),
+        hypercall::GRANT_TABLE_OP => Asked::Grant(sub),
         hypercall::MMUEXT_OP => Asked::Mmu,
         hypercall::MMU_UPDATE => Asked::MmuUpdate,
         hypercall::DM_OP => Asked::DeviceModel,
@@ -212,8 +215,8 @@ struct GuestState {
     replaced: usize,
 }
 
-/// The grant table's page in the file, beyond any test's frames.
-const GRANT_FRAME: u64 = FRAMES - 1;
+/// The grant table's first page in the file, beyond any test's frames.
+const GRANT_FRAME: u64 = FRAMES - 16;
 const FRAMES: u64 = 1 << 20;
 
 impl Guest {
@@ -305,15 +308,19 @@ impl ForeignMemory for Guest {
         Ok(())
     }
 
-    unsafe fn grant_table(&self, at: NonNull<Page>) -> Result<(), Errno> {
+    unsafe fn grant_table(&self, at: NonNull<Page>, frames: usize) -> Result<(), Errno> {
+        let table: Vec<GfnSlot> = (GRANT_FRAME..).take(frames).map(|frame| Gfn(frame).into()).collect();
         // SAFETY: the caller's promises are those asked for.
-        unsafe { self.map(at, &[Gfn(GRANT_FRAME).into()], Access::ReadWrite, &mut [0]) };
+        unsafe { self.map(at, &table, Access::ReadWrite, &mut vec![0; frames]) };
         Ok(())
     }
 }
 
 /// The guest's side of its memory.
 impl Simulated {
+    /// Where the grant table's first frame can be found ([`move_frame`](Self::move_frame)).
+    pub(crate) const GRANT_FRAME: u64 = GRANT_FRAME;
+
     /// The content of a frame.
     pub(crate) fn read_frame(&self, frame: u64) -> Page {
         let mut page = [0; PAGE_SIZE];
@@ -329,6 +336,11 @@ impl Simulated {
     /// The content of the grant table's first frame.
     pub(crate) fn read_grant_table(&self) -> Page {
         self.read_frame(GRANT_FRAME)
+    }
+
+    /// Writes the grant table's first frame, as guest and Xen would.
+    pub(crate) fn write_grant_table(&self, page: &Page) {
+        self.write_frame(GRANT_FRAME, page);
     }
 
     /// Makes a frame fail to map.

@@ -9,7 +9,7 @@ use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
-use understudy_xen::abi::{self, dm, domctl, evtchn, grant, hvm, memory, mmu, privcmd, sched, sysctl};
+use understudy_xen::abi::{self, dm, domctl, evtchn, grant, hvm, memory, mmu, privcmd, save, sched, sysctl};
 
 /// One thing to compare: a C expression and what `abi/` says.
 struct Check {
@@ -193,6 +193,16 @@ fn other_headers(checks: &mut Vec<Check>) {
     structure!(checks, evtchn::AllocUnbound, "struct evtchn_alloc_unbound", whole {
         domain = "dom", remote_domain = "remote_dom", port = "port",
     });
+    structure!(checks, evtchn::Status, "struct evtchn_status", whole {
+        domain = "dom", port = "port", status = "status", vcpu = "vcpu", what = "u",
+    });
+    structure!(checks, grant::QuerySize, "struct gnttab_query_size", whole {
+        domain = "dom", nr_frames = "nr_frames", max_nr_frames = "max_nr_frames", status = "status",
+    });
+    structure!(checks, grant::GetVersion, "struct gnttab_get_version", whole { domain = "dom", version = "version" });
+    structure!(checks, save::Descriptor, "struct hvm_save_descriptor", whole {
+        typecode = "typecode", instance = "instance", length = "length",
+    });
     structure!(checks, mmu::Update, "struct mmu_update", whole { address = "ptr", value = "val" });
     structure!(checks, dm::Buffer, "struct xen_dm_op_buf", whole { handle = "h", size = "size" });
     structure!(checks, dm::ModifiedMemory, "struct xen_dm_op", head {
@@ -223,6 +233,27 @@ fn other_headers(checks: &mut Vec<Check>) {
         abi::hypercall::DM_OP => "__HYPERVISOR_dm_op",
         abi::hypercall::MEMORY_OP => "__HYPERVISOR_memory_op",
         abi::hypercall::XEN_VERSION => "__HYPERVISOR_xen_version",
+        abi::hypercall::GRANT_TABLE_OP => "__HYPERVISOR_grant_table_op",
+        abi::SHARED_INFO_WALLCLOCK => "offsetof(struct shared_info, wc_version)",
+        abi::SHARED_INFO_WALLCLOCK_BYTES =>
+            "offsetof(struct shared_info, wc_sec_hi) + 4 - offsetof(struct shared_info, wc_version)",
+        save::CODE_END => "HVM_SAVE_CODE(END)",
+        save::CODE_HEADER => "HVM_SAVE_CODE(HEADER)",
+        save::CODE_CPU => "HVM_SAVE_CODE(CPU)",
+        save::CPU_RAX => "offsetof(struct hvm_hw_cpu, rax)",
+        evtchn::STATUS => "EVTCHNOP_status",
+        evtchn::STATUS_CLOSED => "EVTCHNSTAT_closed",
+        evtchn::STATUS_UNBOUND => "EVTCHNSTAT_unbound",
+        evtchn::STATUS_INTERDOMAIN => "EVTCHNSTAT_interdomain",
+        evtchn::STATUS_PIRQ => "EVTCHNSTAT_pirq",
+        evtchn::STATUS_VIRQ => "EVTCHNSTAT_virq",
+        evtchn::STATUS_IPI => "EVTCHNSTAT_ipi",
+        evtchn::FIFO_MASKED => "EVTCHN_FIFO_MASKED",
+        evtchn::FIFO_LINKED => "EVTCHN_FIFO_LINKED",
+        grant::QUERY_SIZE => "GNTTABOP_query_size",
+        grant::GET_VERSION => "GNTTABOP_get_version",
+        grant::READING => "GTF_reading",
+        grant::WRITING => "GTF_writing",
         abi::hypercall::MMUEXT_OP => "__HYPERVISOR_mmuext_op",
         abi::hypercall::SCHED_OP => "__HYPERVISOR_sched_op",
         abi::hypercall::EVENT_CHANNEL_OP => "__HYPERVISOR_event_channel_op",
@@ -265,7 +296,7 @@ fn program(checks: &[Check]) -> String {
     let mut program = String::from(
         "#define __XEN_TOOLS__ 1\n#include <stddef.h>\n#include <stdint.h>\n#include <stdio.h>\n#include <sys/ioctl.h>\n\
          #include <xenctrl.h>\n#include <xen/xen.h>\n#include <xen/domctl.h>\n#include <xen/sysctl.h>\n\
-         #include <xen/memory.h>\n#include <xen/sched.h>\n#include <xen/version.h>\n#include <xen/grant_table.h>\n#include <xen/hvm/hvm_op.h>\n#include <xen/hvm/dm_op.h>\n\
+         #include <xen/memory.h>\n#include <xen/sched.h>\n#include <xen/version.h>\n#include <xen/grant_table.h>\n#include <xen/event_channel.h>\n#include <xen/hvm/save.h>\n#include <xen/hvm/hvm_op.h>\n#include <xen/hvm/dm_op.h>\n\
          #include <xen/sys/privcmd.h>\n#include <xen/sys/evtchn.h>\nint main(void) {\n",
     );
     // The versions come first: what is compared is of those versions.

@@ -52,3 +52,44 @@ pub struct AllocUnbound {
 }
 
 const _: () = assert!(size_of::<AllocUnbound>() == 8);
+
+/// `EVTCHNOP_status`
+pub const STATUS: u64 = 5;
+
+/// `struct evtchn_status`
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Status {
+    /// The domain that has the port.
+    pub domain: u16,
+    /// Zero.
+    pub pad: u16,
+    /// The port.
+    pub port: u32,
+    /// Out: `STATUS_*`
+    pub status: u32,
+    /// Out: the vCPU that is interrupted.
+    pub vcpu: u32,
+    /// Out, by status: the domain at the other end and its port; the virtual interrupt; the physical one.
+    pub what: [u32; 2],
+}
+
+const _: () = assert!(size_of::<Status>() == 24);
+
+/// `EVTCHNSTAT_closed`
+pub const STATUS_CLOSED: u32 = 0;
+/// `EVTCHNSTAT_unbound`
+pub const STATUS_UNBOUND: u32 = 1;
+/// `EVTCHNSTAT_interdomain`
+pub const STATUS_INTERDOMAIN: u32 = 2;
+/// `EVTCHNSTAT_pirq`
+pub const STATUS_PIRQ: u32 = 3;
+/// `EVTCHNSTAT_virq`
+pub const STATUS_VIRQ: u32 = 4;
+/// `EVTCHNSTAT_ipi`
+pub const STATUS_IPI: u32 = 5;
+
+/// `EVTCHN_FIFO_MASKED`: the bit of an event word.
+pub const FIFO_MASKED: u32 = 30;
+/// `EVTCHN_FIFO_LINKED`: the bit of an event word.
+pub const FIFO_LINKED: u32 = 29;

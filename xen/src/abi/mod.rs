@@ -12,6 +12,7 @@ pub mod hvm;
 pub mod memory;
 pub mod mmu;
 pub mod privcmd;
+pub mod save;
 pub mod sched;
 pub mod sysctl;
 
@@ -25,6 +26,8 @@ pub mod hypercall {
     pub const MEMORY_OP: u64 = 12;
     /// `__HYPERVISOR_xen_version`
     pub const XEN_VERSION: u64 = 17;
+    /// `__HYPERVISOR_grant_table_op`
+    pub const GRANT_TABLE_OP: u64 = 20;
     /// `__HYPERVISOR_mmuext_op`
     pub const MMUEXT_OP: u64 = 26;
     /// `__HYPERVISOR_sched_op`
@@ -50,6 +53,12 @@ const fn ioc(kind: u8, number: u8, bytes: usize) -> u64 {
     assert!(bytes < 1 << 14, "the size has 14 bits");
     (bytes as u64) << 16 | (kind as u64) << 8 | number as u64
 }
+
+/// Where in the page `struct shared_info` the wall clock is (`wc_version`, `wc_sec`, `wc_nsec`, `wc_sec_hi`), and its bytes
+/// (`xen/xen.h`).
+pub const SHARED_INFO_WALLCLOCK: usize = 0xC00;
+/// Bytes from `wc_version` to the end of `wc_sec_hi`.
+pub const SHARED_INFO_WALLCLOCK_BYTES: usize = 16;
 
 /// `XENVER_version` (`xen/version.h`): answers `major << 16 | minor`.
 pub const XENVER_VERSION: u64 = 0;

@@ -34,12 +34,19 @@ impl Xen {
         assert!(index < grant::RESERVED_ENTRIES, "an entry of the toolstack");
         let unnameable = XenError::Map { domain, frame: gfn.into(), errno: Errno::E2BIG };
         let frame = u32::try_from(gfn.0).map_err(|_| unnameable)?;
-        let table = Mapping::grant_table(self.foreign_memory(domain, gfn.into())?, domain)?;
+        let table = Mapping::grant_table(self.foreign_memory(domain, gfn.into())?, domain, 1)?;
         let entry = EntryV1 { flags: grant::PERMIT_ACCESS, domain: backend.0, frame };
         // Only this entry: others may be in use by backends that were told of them already.
         let written = table.write(0, index as usize * size_of::<EntryV1>(), entry.as_bytes());
         assert!(written, "the table is mapped for writing");
         Ok(())
+    }
+
+    /// Maps the whole grant table of a domain, writable.
+    pub fn grant_table(&self, domain: DomId) -> Result<Mapping, XenError> {
+        // One more than there are would make Xen add to the table.
+        let frames = self.grant_frames(domain)? as usize;
+        Mapping::grant_table(self.foreign_memory(domain, GfnSlot::EMPTY)?, domain, frames)
     }
 
     fn foreign_memory(&self, domain: DomId, first: GfnSlot) -> Result<Arc<dyn ForeignMemory>, XenError> {

@@ -6,6 +6,8 @@
 //!        ├─ mark_dirty.rs marks frames as written
 //!        ├─ memory.rs     frames: types, populating, page tables, machine-to-physical table
 //!        ├─ vcpu.rs       vCPUs of PV guests
+//!        ├─ grants.rs     the grant table's size and layout
+//!        ├─ ports.rs      event channel ports of a domain
 //!        ├─ hvm.rs        context and parameters of HVM and PVH guests
 //!        ├─ policy.rs     CPUID and MSR policy
 //!        ├─ host.rs       the host's memory and capabilities
@@ -18,6 +20,7 @@
 //! Not here: sequences of calls ([`domain`](crate::domain), [`restore`](crate::restore)).
 
 mod domain;
+mod grants;
 mod host;
 mod hvm;
 mod log_dirty;
@@ -26,6 +29,7 @@ mod mark_dirty;
 mod memory;
 mod policy;
 mod pool;
+mod ports;
 mod vcpu;
 mod version;
 
@@ -34,6 +38,7 @@ pub use host::HostInfo;
 pub use log_dirty::DirtyStats;
 pub use memory::PinLevel;
 pub use policy::{CpuPolicy, CpuidLeaf, PolicyLimit};
+pub use ports::PortState;
 pub use vcpu::VcpuInfo;
 
 use crate::abi::{domctl, hypercall};

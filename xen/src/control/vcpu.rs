@@ -66,6 +66,14 @@ impl Xen {
         self.or_no_such_vcpu(domain, answer)
     }
 
+    /// Makes a vCPU as it was when the domain was made: down, and without state (`vcpu_reset`). It runs again only after
+    /// a new [HVM context](Self::set_hvm_context).
+    pub fn reset_vcpu(&self, domain: DomId, vcpu: u32) -> Result<(), XenError> {
+        let mut payload = VcpuContext { vcpu, ..VcpuContext::default() };
+        let answer = self.domctl("Resetting a vCPU", domctl::SET_VCPU_CONTEXT, domain, &mut payload, None);
+        self.or_no_such_vcpu(domain, answer)
+    }
+
     /// Reads what is not in the registers: `xen_domctl_ext_vcpucontext`, as many bytes as it is long.
     pub fn ext_vcpu_context(&self, domain: DomId, vcpu: u32) -> Result<Vec<u8>, XenError> {
         let what = "Reading a vCPU's extended context";

@@ -20,6 +20,7 @@ mod tsc;
 
 pub use compare::CompareError;
 pub use device_model::continue_device_model;
+pub(crate) use notice::suspend_port;
 pub use source::XenSource;
 pub use suspender::{Suspender, settle, takes_part};
 pub use toolstack::{Settled, Toolstack};

@@ -13,7 +13,7 @@
 //! number is kept in the domain's xenstore for the next engine. The subscription must end with this process: stock `xl
 //! save` would wait for an event that never comes.
 
-use crate::xenstore::Xenstore;
+use crate::xenstore::{StoreError, Xenstore};
 use crate::{DomId, Evtchn, Xen, XenError};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -34,11 +34,16 @@ fn path(domain: DomId) -> String {
     format!("/local/domain/{domain}/understudy/suspend-port")
 }
 
+/// The guest's port for its suspends, of which the guest does not know; `None` if it has none.
+pub(crate) fn suspend_port(store: &mut Xenstore, domain: DomId) -> Result<Option<u32>, StoreError> {
+    Ok(store.read(&path(domain))?.and_then(|port| port.parse().ok()))
+}
+
 impl Notice {
     /// Subscribes to the suspends of `domain`.
     pub(super) fn subscribe(xen: Xen, store: &mut Xenstore, domain: DomId) -> Result<Self, XenError> {
         let evtchn = Evtchn::open()?;
-        let kept = store.read(&path(domain)).ok().flatten().and_then(|port| port.parse().ok());
+        let kept = suspend_port(store, domain).ok().flatten();
         let port = match kept.filter(|port| evtchn.bind_interdomain(domain, *port).is_ok()) {
             Some(port) => port,
             None => {
