@@ -10,6 +10,7 @@ use understudy_checkpoint::stream::{
 use understudy_checkpoint::{Pfn, domain::Sink};
 use understudy_lab::Recorded;
 use understudy_tests::golden;
+use understudy_xen::twin::cancel_suspend;
 
 /// Writes an item from its typed form.
 fn rewrite(item: &Item<'_>, out: &mut Vec<u8>) {
@@ -73,6 +74,36 @@ fn recorded_back_channels_hold_what_xl_says() {
         }
         assert_eq!(answers, expected, "{file}");
         assert!(rest.is_empty());
+    }
+}
+
+/// The context in each of a stream's HVM records.
+fn hvm_contexts(stream: &[u8]) -> Vec<Vec<u8>> {
+    let mut contexts = Vec::new();
+    let (mut reader, mut rest) = (Reader::new(), stream);
+    while let Step::Item(item) = reader.next(rest).unwrap() {
+        if let Some(Ok(libxc::Record::HvmContext(context))) = item.libxc() {
+            contexts.push(context.blob.to_vec());
+        }
+        rest = &rest[item.bytes.len()..];
+    }
+    contexts
+}
+
+#[test]
+fn in_a_recorded_context_one_register_says_that_the_suspend_was_cancelled() {
+    // The CPU record of vCPU 0 is the second, behind a header of 24 bytes.
+    let rax = (8 + 24) + 8 + 512;
+    for name in ["tpvh.remus-fwd", "tpvh-4.20.remus-fwd"] {
+        let contexts = hvm_contexts(&golden::stream(name));
+        assert_eq!(contexts.len() as u64, golden::CHECKPOINTS, "{name}");
+        for recorded in contexts {
+            let mut context = recorded.clone();
+            cancel_suspend(&mut context).unwrap();
+            assert_eq!(context[rax..rax + 8], 1u64.to_le_bytes(), "{name}");
+            context[rax..rax + 8].copy_from_slice(&recorded[rax..rax + 8]);
+            assert!(context == recorded, "{name}: all else is as it was");
+        }
     }
 }
 
