@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 use understudy::control::GuestRole;
+use understudy::drill::record;
 use understudy::metrics::Metrics;
 use understudy_link::HoldReason;
 
@@ -36,7 +37,7 @@ fn quoted(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
 }
 
-/// The page of a process that has had everything happen to it.
+/// The page of a process that has had everything happen to it, and what a drill leaves beside it.
 fn page() -> String {
     let metrics = Metrics::new();
     let mut meter = metrics.guest("g1");
@@ -45,13 +46,16 @@ fn page() -> String {
     meter.paused(Duration::from_micros(900), [Duration::ZERO; 7], 1);
     meter.committed(Duration::from_millis(3));
     meter.copy_refused(Some(HoldReason::Memory));
+    meter.full_sync(Some(0.5));
+    meter.took_over("silent");
     metrics.set_link("b", true);
     metrics.set_witness(true);
     metrics.set_certificate_expiry(Some(1_924_905_600));
     metrics.set_loop_stall(0.0);
     metrics.set_maintenance(true);
     metrics.begin_witness();
-    metrics.text()
+    metrics.begin_witness_answers();
+    metrics.text() + &record::text(0, true, 1)
 }
 
 /// Names of all metrics, without `understudy_`.

@@ -84,6 +84,14 @@ pub struct QueueStats {
     pub dropped_fenced: u64,
 }
 
+impl QueueStats {
+    /// How much of these limits is taken by what is held, of 1: the nearer one of bytes and frames.
+    pub fn share_of(&self, limits: &Limits) -> f64 {
+        let share = |held: usize, max: usize| held as f64 / max.max(1) as f64;
+        share(self.held_bytes, limits.bytes_max).max(share(self.held_frames, limits.frames_max))
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Mode {
     Passing,
@@ -293,6 +301,11 @@ impl EpochQueue {
     /// Counters.
     pub fn stats(&self) -> QueueStats {
         self.stats
+    }
+
+    /// How much of the limits is taken by what is held: [`QueueStats::share_of`].
+    pub fn held_share(&self) -> f64 {
+        self.stats.share_of(&self.limits)
     }
 
     fn leaves(&mut self, frame: Vec<u8>) {

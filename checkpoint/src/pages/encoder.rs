@@ -73,6 +73,11 @@ impl Encoder {
         self.contents.as_ref()
     }
 
+    /// Memory that the shadow takes.
+    pub fn shadow_bytes(&self) -> u64 {
+        self.shadow.bytes()
+    }
+
     /// Starts an epoch. A full sync empties the shadow.
     pub fn begin_epoch(&mut self, epoch: Epoch, kind: EpochKind) {
         if kind == EpochKind::Seed {

@@ -66,6 +66,11 @@ impl Shadow {
         }
     }
 
+    /// Memory for pages; it is kept when pages are dropped.
+    pub(super) fn bytes(&self) -> u64 {
+        (self.chunks.len() * CHUNK_PAGES * PAGE_SIZE) as u64
+    }
+
     /// Drops all pages and keeps the memory.
     pub(super) fn clear(&mut self) {
         for slot in 0..self.slots.len() as u32 {

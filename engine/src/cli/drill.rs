@@ -11,9 +11,11 @@ use crate::console;
 use crate::drill::DrillError;
 use crate::drill::network::{guest_address, guest_name};
 use crate::drill::plan::{Cut, Failure, Plan};
+use crate::drill::record;
 use crate::drill::run::{Finished, run as run_drill};
 use crate::drill::table;
 use crate::etcd::EtcdConfig;
+use std::path::PathBuf;
 use understudy_lab::{Divergence, GuestConfig, LoadError};
 use understudy_session::Span;
 use understudy_session::primary::Pacing;
@@ -76,6 +78,9 @@ pub(super) struct Args {
     /// Links and witness without TLS, to compare
     #[arg(long)]
     plain: bool,
+    /// Write when it was and whether every check held to this file, for node_exporter's textfile collector (*.prom)
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
     /// Keep the processes' logs even if every check held
     #[arg(long)]
     keep_logs: bool,
@@ -204,7 +209,7 @@ fn failures_of(choices: &[Choice], etcd: Option<&EtcdConfig>) -> Result<Vec<Fail
 
 /// Runs the drill and prints its report; the exit code says whether every check held.
 pub(super) fn run(args: Args) -> Result<Exit, CliError> {
-    let output = args.output;
+    let (output, record_at) = (args.output, args.record.clone());
     let plan = args.plan()?;
     let program = std::env::current_exe().map_err(|source| CliError::System {
         attempt: "Cannot find this program's own file".into(),
@@ -221,6 +226,9 @@ pub(super) fn run(args: Args) -> Result<Exit, CliError> {
     })
     .map_err(cannot_go_on)?;
     print_end(&finished, output)?;
+    if let Some(path) = record_at {
+        record::write(&path, finished.report.held, finished.report.rounds.len())?;
+    }
     Ok(if finished.report.held { Exit::Ok } else { Exit::CheckFailed })
 }
 

@@ -21,6 +21,7 @@ pub mod history;
 pub mod network;
 pub mod plan;
 pub mod progress;
+pub mod record;
 pub mod relay;
 pub mod report;
 pub mod round;

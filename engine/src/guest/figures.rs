@@ -66,4 +66,8 @@ pub struct Encoded {
     pub link_bytes: u64,
     /// Time spent encoding, without waits for the link.
     pub busy: Duration,
+    /// Memory of the shadow at its end.
+    pub shadow_bytes: u64,
+    /// Memory of staging.
+    pub staging_bytes: u64,
 }

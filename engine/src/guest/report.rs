@@ -38,6 +38,11 @@ pub enum Report {
         /// The reason, for the log.
         why: String,
     },
+    /// A full sync goes on: this many pages of it are encoded so far, those of later passes included.
+    Seeding {
+        /// How many.
+        pages: u64,
+    },
     /// An epoch is encoded and in the link's queue (or the connection has ended).
     Encoded {
         /// The epoch.
@@ -131,6 +136,7 @@ impl Report {
         match self {
             Self::Captured { .. } => "captured",
             Self::CaptureFailed { .. } => "capture failed",
+            Self::Seeding { .. } => "seeding",
             Self::Encoded { .. } => "encoded",
             Self::Complete { .. } => "complete",
             Self::Broken { .. } => "broken",

@@ -2,6 +2,7 @@
 //!
 //! Not here: when they change ([`GuestMeter`](super::GuestMeter)).
 
+use super::sizes::SizeFamilies;
 use prometheus::{GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry};
 
 /// Pauses and commits, in seconds: from far below what a checkpoint takes to where it is an outage.
@@ -26,6 +27,7 @@ pub(super) struct GuestFamilies {
     pub(super) output: OutputFamilies,
     pub(super) standing: StandingFamilies,
     pub(super) matching: MatchFamilies,
+    pub(super) sizes: SizeFamilies,
 }
 
 impl GuestFamilies {
@@ -36,6 +38,7 @@ impl GuestFamilies {
             output: OutputFamilies::new(make),
             standing: StandingFamilies::new(make),
             matching: MatchFamilies::new(make),
+            sizes: SizeFamilies::new(make),
         }
     }
 }
@@ -91,7 +94,7 @@ impl CheckpointFamilies {
                  the budget that delayed them.",
                 &["guest", "by"],
             ),
-            last_commit: make.time_gauges(
+            last_commit: make.float_gauges(
                 "last_commit_timestamp_seconds",
                 "When the newest checkpoint was acked (primary) or committed (secondary).",
                 guest,
@@ -139,6 +142,8 @@ impl PageFamilies {
 #[derive(Clone, Debug)]
 pub(super) struct OutputFamilies {
     pub(super) held_bytes: IntGaugeVec,
+    pub(super) held_frames: IntGaugeVec,
+    pub(super) held_share: GaugeVec,
     pub(super) dropped_frames: IntCounterVec,
     pub(super) hold_faults: IntCounterVec,
     pub(super) unheld_cards: IntGaugeVec,
@@ -149,6 +154,12 @@ impl OutputFamilies {
         let guest = &["guest"][..];
         Self {
             held_bytes: make.gauges("netbuf_held_bytes", "Bytes of output that wait for an ack.", guest),
+            held_frames: make.gauges("netbuf_held_frames", "Frames of output that wait for an ack.", guest),
+            held_share: make.float_gauges(
+                "netbuf_held_ratio",
+                "How much of the room for output that waits is taken, of 1; of the fullest card.",
+                guest,
+            ),
             dropped_frames: make.counters(
                 "netbuf_dropped_frames_total",
                 "Frames of output dropped because a limit was reached.",
@@ -175,6 +186,7 @@ pub(super) struct StandingFamilies {
     pub(super) role: IntGaugeVec,
     pub(super) copy_refused: IntGaugeVec,
     pub(super) failovers: IntCounterVec,
+    pub(super) last_takeover: GaugeVec,
     pub(super) policy: IntCounterVec,
 }
 
@@ -201,6 +213,11 @@ impl StandingFamilies {
                 "failovers_total",
                 "Takeovers by this node, by what led to them.",
                 &["guest", "reason"],
+            ),
+            last_takeover: make.float_gauges(
+                "last_takeover_timestamp_seconds",
+                "When this node took the guest over last, for whatever reason; none before the first time.",
+                guest,
             ),
             policy: make.counters(
                 "policy_actions_total",
@@ -270,7 +287,7 @@ impl Maker {
         family
     }
 
-    pub(super) fn time_gauges(&self, name: &str, help: &str, labels: &[&str]) -> GaugeVec {
+    pub(super) fn float_gauges(&self, name: &str, help: &str, labels: &[&str]) -> GaugeVec {
         let family = GaugeVec::new(Self::opts(name, help), labels).expect("a valid name");
         self.0.register(Box::new(family.clone())).expect("a name used once");
         family

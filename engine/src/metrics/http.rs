@@ -88,6 +88,7 @@ fn path_of(target: &str) -> &str {
 mod tests {
     use super::*;
     use crate::control::GuestRole;
+    use crate::guest::OutputStats;
     use std::time::Duration;
     use understudy_checkpoint::pages::EncodeStats;
 
@@ -134,8 +135,13 @@ mod tests {
         meter.committed(Duration::from_millis(3));
         meter.encoded(&EncodeStats { delta: 600, unchanged: 400, ..EncodeStats::default() });
         meter.sent(12_345);
-        meter.output(100, 3);
-        meter.output(0, 5);
+        meter.output(&OutputStats {
+            held_bytes: 100,
+            held_frames: 2,
+            dropped_frames: 3,
+            ..OutputStats::default()
+        });
+        meter.output(&OutputStats { held_share: 0.25, dropped_frames: 5, ..OutputStats::default() });
         let text = metrics.text();
         for line in [
             "understudy_checkpoint_pause_seconds_bucket{guest=\"g1\",le=\"0.001\"} 1",
@@ -158,6 +164,70 @@ mod tests {
         let text = metrics.text();
         assert!(!text.contains("understudy_protected{"), "a guest that left is neither protected nor not");
         assert!(text.contains("understudy_checkpoints_total{guest=\"g1\""), "what was counted stays");
+    }
+
+    #[test]
+    fn sizes_are_those_of_now_and_go_with_the_guest() {
+        let metrics = Metrics::new();
+        let mut meter = metrics.guest("g1");
+        assert!(!metrics.text().contains("understudy_full_sync_ratio{"), "there is no full sync");
+        meter.full_sync(Some(1.5));
+        meter.in_flight(2, 3000);
+        meter.encoder_takes(4096, 8192);
+        meter.holds(1 << 20, 7);
+        meter.output(&OutputStats {
+            held_bytes: 9,
+            held_frames: 2,
+            held_share: 0.5,
+            ..OutputStats::default()
+        });
+        meter.took_over("silent");
+        let text = metrics.text();
+        for line in [
+            "full_sync_ratio{guest=\"g1\"} 1\n",
+            "epochs_in_flight{guest=\"g1\"} 2",
+            "in_flight_bytes{guest=\"g1\"} 3000",
+            "shadow_bytes{guest=\"g1\"} 4096",
+            "staging_bytes{guest=\"g1\"} 8192",
+            "image_bytes{guest=\"g1\"} 1048576",
+            "inbox_bytes{guest=\"g1\"} 7",
+            "netbuf_held_frames{guest=\"g1\"} 2",
+            "netbuf_held_ratio{guest=\"g1\"} 0.5",
+            "last_takeover_timestamp_seconds{guest=\"g1\"} ",
+        ] {
+            assert!(text.contains(&format!("understudy_{line}")), "{line} is not in\n{text}");
+        }
+        meter.full_sync(None);
+        assert!(!metrics.text().contains("understudy_full_sync_ratio{"), "it is over");
+        meter.full_sync(Some(0.1));
+        drop(meter);
+        let text = metrics.text();
+        for gone in [
+            "full_sync_ratio{",
+            "epochs_in_flight{",
+            "in_flight_bytes{",
+            "image_bytes{",
+            "netbuf_held_ratio{",
+        ] {
+            assert!(!text.contains(&format!("understudy_{gone}")), "{gone} is still in\n{text}");
+        }
+        assert!(text.contains("understudy_last_takeover_timestamp_seconds{"), "what happened stays");
+    }
+
+    #[test]
+    fn every_counter_of_a_guest_is_there_before_its_first_event() {
+        let metrics = Metrics::new();
+        metrics.begin_witness();
+        metrics.begin_witness_answers();
+        let _meter = metrics.guest("g1");
+        let text = metrics.text();
+        let sources = [include_str!("families.rs"), include_str!("mod.rs")].concat();
+        let mut counters = 0;
+        for name in sources.split('"').filter(|word| word.ends_with("_total")) {
+            assert!(text.contains(&format!("\nunderstudy_{name}{{")), "{name} is not there at first");
+            counters += 1;
+        }
+        assert!(counters >= 10, "the names of counters are not found any more: {counters}");
     }
 
     #[test]

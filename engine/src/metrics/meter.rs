@@ -3,8 +3,10 @@
 use super::Role;
 use super::families::GuestFamilies;
 use super::matching::{MatchMeter, Waits};
+use super::sizes::SizeMeter;
 use crate::control::status::PageCounts;
 use crate::control::status::{GuestStatus, PauseParts, Quantiles};
+use crate::guest::OutputStats;
 use hdrhistogram::Histogram;
 use prometheus::{IntCounter, IntGauge};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -53,6 +55,8 @@ pub struct GuestMeter {
     raw: IntCounter,
     protected: IntGauge,
     held_bytes: IntGauge,
+    held_frames: IntGauge,
+    held_share: prometheus::Gauge,
     compared_bytes: IntGauge,
     dropped_frames: IntCounter,
     hold_faults: IntCounter,
@@ -66,6 +70,7 @@ pub struct GuestMeter {
     dropped_frames_before: u64,
     hold_faults_before: u64,
     matching: MatchMeter,
+    sizes: SizeMeter,
 }
 
 impl GuestMeter {
@@ -86,6 +91,8 @@ impl GuestMeter {
             raw: families.page.raw_bytes.with_label_values(labels),
             protected: families.standing.protected.with_label_values(labels),
             held_bytes: families.output.held_bytes.with_label_values(labels),
+            held_frames: families.output.held_frames.with_label_values(labels),
+            held_share: families.output.held_share.with_label_values(labels),
             compared_bytes: families.page.compared_bytes.with_label_values(labels),
             dropped_frames: families.output.dropped_frames.with_label_values(labels),
             hold_faults: families.output.hold_faults.with_label_values(labels),
@@ -99,6 +106,7 @@ impl GuestMeter {
             dropped_frames_before: 0,
             hold_faults_before: 0,
             matching: MatchMeter::new(&families.matching, guest),
+            sizes: SizeMeter::new(&families.sizes, guest),
             guest: guest.to_owned(),
             families,
         }
@@ -142,12 +150,11 @@ impl GuestMeter {
 
     /// A checkpoint is acked (primary) or committed (secondary), this long after its pause or its begin.
     pub fn committed(&mut self, took: Duration) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let (families, guest) = (&self.families, &self.guest);
         let last_commit = self
             .last_commit
             .get_or_insert_with(|| families.checkpoint.last_commit.with_label_values(&[guest]));
-        last_commit.set(now.as_secs_f64());
+        last_commit.set(now_seconds());
         // A full sync takes as long as the link takes for it: no output waits for that.
         if std::mem::take(&mut self.is_full_copy) {
             self.checkpoint_unless_secondary();
@@ -237,17 +244,37 @@ impl GuestMeter {
         self.sent.inc_by(bytes);
     }
 
-    /// What the output queue holds now, and has dropped at its limits since it began.
-    pub fn output(&mut self, held_bytes: u64, dropped_frames: u64) {
-        self.held_bytes.set(held_bytes.cast_signed());
-        self.dropped_frames.inc_by(dropped_frames.saturating_sub(self.dropped_frames_before));
-        self.dropped_frames_before = dropped_frames;
+    /// What the output queue holds now; what was dropped at its limits, and wrong with what holds, since it began; and what
+    /// has left by a match and by an ack.
+    pub fn output(&mut self, stats: &OutputStats) {
+        self.held_bytes.set(stats.held_bytes.cast_signed());
+        self.held_frames.set(stats.held_frames.cast_signed());
+        self.held_share.set(stats.held_share);
+        self.dropped_frames.inc_by(stats.dropped_frames.saturating_sub(self.dropped_frames_before));
+        self.dropped_frames_before = stats.dropped_frames;
+        self.hold_faults.inc_by(stats.hold_faults.saturating_sub(self.hold_faults_before));
+        self.hold_faults_before = stats.hold_faults;
+        self.matching.left(stats.matched_frames, stats.acked_frames);
     }
 
-    /// How often something was wrong with what holds since this output began.
-    pub fn hold_faults(&mut self, count: u64) {
-        self.hold_faults.inc_by(count.saturating_sub(self.hold_faults_before));
-        self.hold_faults_before = count;
+    /// Memory of the encoder.
+    pub fn encoder_takes(&self, shadow_bytes: u64, staging_bytes: u64) {
+        self.sizes.encoder(shadow_bytes, staging_bytes);
+    }
+
+    /// What is on its way to the peer and not acked.
+    pub fn in_flight(&self, epochs: usize, bytes: u64) {
+        self.sizes.in_flight(epochs, bytes);
+    }
+
+    /// What is held of a guest whose copy is here: the image, and what waits to become part of it.
+    pub fn holds(&self, image_bytes: u64, inbox_bytes: u64) {
+        self.sizes.held(image_bytes, inbox_bytes);
+    }
+
+    /// How much of a full sync is encoded; `None` while there is none.
+    pub fn full_sync(&mut self, share: Option<f64>) {
+        self.sizes.full_sync(share);
     }
 
     /// Cards whose output cannot be held.
@@ -285,11 +312,6 @@ impl GuestMeter {
         self.matching.waited(before, now);
     }
 
-    /// What has left of this output so far, by a match and by an ack.
-    pub fn left(&mut self, by_match: u64, by_ack: u64) {
-        self.matching.left(by_match, by_ack);
-    }
-
     /// What the copy sends is not what the guest sends.
     pub fn output_diverged(&mut self, why: Divergence) {
         self.matching.diverged(why);
@@ -306,7 +328,9 @@ impl GuestMeter {
 
     /// This node took the guest over: `reason` is one of few words, such as `link_ended`, `silent`, `switchover`.
     pub fn took_over(&mut self, reason: &'static str) {
-        self.families.standing.failovers.with_label_values(&[self.guest.as_str(), reason]).inc();
+        let standing = &self.families.standing;
+        standing.failovers.with_label_values(&[self.guest.as_str(), reason]).inc();
+        standing.last_takeover.with_label_values(&[self.guest.as_str()]).set(now_seconds());
     }
 
     /// Enters the measured part of a guest's status.
@@ -364,10 +388,17 @@ impl Drop for GuestMeter {
         let _ = self.families.standing.protected.remove_label_values(guest);
         let _ = self.families.page.compared_bytes.remove_label_values(guest);
         let _ = self.families.output.held_bytes.remove_label_values(guest);
+        let _ = self.families.output.held_frames.remove_label_values(guest);
+        let _ = self.families.output.held_share.remove_label_values(guest);
         let _ = self.families.output.unheld_cards.remove_label_values(guest);
         let _ = self.families.checkpoint.last_commit.remove_label_values(guest);
         let _ = self.families.matching.live.remove_label_values(guest);
     }
+}
+
+/// The time of day, as Prometheus has it.
+fn now_seconds() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
 
 fn record(times: &mut Histogram<u64>, time: Duration) {

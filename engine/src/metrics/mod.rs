@@ -11,6 +11,7 @@ mod matching;
 mod meter;
 mod process;
 mod role;
+mod sizes;
 
 pub use matching::Waits;
 pub use meter::GuestMeter;
@@ -27,6 +28,7 @@ pub struct Metrics {
     guests: GuestFamilies,
     link_up: IntGaugeVec,
     witness_up: IntGaugeVec,
+    witness_answer: prometheus::HistogramVec,
     certificate_expiry: IntGaugeVec,
     loop_stall: prometheus::GaugeVec,
     maintenance: IntGaugeVec,
@@ -35,6 +37,10 @@ pub struct Metrics {
     log_lost: IntCounterVec,
     process: process::Process,
 }
+
+/// Answers of a witness: from one on the same machine to where it is given up.
+const ANSWER_SECONDS_BUCKETS: &[f64] =
+    &[0.5e-3, 1e-3, 2e-3, 5e-3, 10e-3, 20e-3, 50e-3, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0];
 
 /// What becomes of a request to a witness; `failed`: its disk did not take the record; `no_room`: it keeps as many as it may.
 const OUTCOMES: [&str; 6] = ["told", "swapped", "conflict", "illegal", "failed", "no_room"];
@@ -57,7 +63,13 @@ impl Metrics {
             &[],
         );
         let witness_up = make.gauges("witness_up", "Whether this node is connected to its witness.", &[]);
-        let loop_stall = make.time_gauges(
+        let witness_answer = make.histograms(
+            "witness_answer_seconds",
+            "From a question to the witness, own or etcd, to its answer; questions without an answer are not in it.",
+            &[],
+            ANSWER_SECONDS_BUCKETS,
+        );
+        let loop_stall = make.float_gauges(
             "loop_stall_seconds",
             "Longest turn of the event loop in the last minute or two: so long nothing was heard, sent or decided.",
             &[],
@@ -90,6 +102,7 @@ impl Metrics {
             guests,
             link_up,
             witness_up,
+            witness_answer,
             certificate_expiry,
             loop_stall,
             maintenance,
@@ -113,6 +126,16 @@ impl Metrics {
     /// Says whether the witness is connected. Not called by a node without a witness.
     pub fn set_witness(&self, up: bool) {
         self.witness_up.with_label_values::<&str>(&[]).set(i64::from(up));
+    }
+
+    /// This node has a witness: how long that takes to answer is there from the beginning.
+    pub fn begin_witness_answers(&self) {
+        self.witness_answer.with_label_values::<&str>(&[]);
+    }
+
+    /// The witness took this long to answer.
+    pub fn witness_took(&self, seconds: f64) {
+        self.witness_answer.with_label_values::<&str>(&[]).observe(seconds);
     }
 
     /// Says until when this end's certificate is good; nothing, where it has no date.

@@ -13,7 +13,7 @@ use super::driver::MadeWay;
 use super::guests::Guests;
 use super::inbound::GuestName;
 use super::new_primary::{AddError, NewPrimary, check_size};
-use super::primary::{CopyElsewhere, Gate, OwnOffer, PrimaryGuest};
+use super::primary::{CopyElsewhere, Gate, OwnOffer, PrimaryGuest, Unacked};
 use super::replay_stats::ReplayStats;
 use super::secondary::{Parts, SecondaryGuest};
 use crate::config::XenGuestConfig;
@@ -120,6 +120,7 @@ impl Guests {
         meter.compares_with(compared_bytes);
         let mut guest = Box::new(PrimaryGuest {
             meter,
+            unacked: Unacked::default(),
             name,
             peer,
             runtime,

@@ -174,7 +174,7 @@ impl Node {
 
     fn read_witness(&mut self) {
         self.cx.witness.read(self.cx.now);
-        for event in self.cx.witness.take_events() {
+        for event in self.cx.witness.take_events(self.cx.now) {
             match event {
                 WitnessEvent::Up => {
                     self.guests.witness_up(&mut self.cx);

@@ -272,7 +272,7 @@ impl Node {
             }
             Some(WitnessConfig::Etcd(etcd)) => Some(Box::new(open_etcd(etcd, &config.node, &waker)?) as _),
         };
-        let witness = Witness::new(witness);
+        let witness = Witness::new(witness, metrics.clone());
         let mut cx = NodeContext { links, witness, now: clock.now(), start_ns: clock.start_ns() };
         let switch = SwitchPort::new(config.uplink.clone(), config.node.0.clone(), registry()?, SWITCH);
         let limits = understudy_netbuf::Limits {

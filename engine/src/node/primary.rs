@@ -6,6 +6,7 @@ mod ending;
 mod gate;
 mod mend;
 mod offer;
+mod unacked;
 mod words;
 
 use super::context::{Context, Silence};
@@ -25,6 +26,7 @@ pub(super) use offer::OwnOffer;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
+pub(super) use unacked::Unacked;
 use understudy_checkpoint::domain::Description;
 use understudy_checkpoint::{Epoch, Generation};
 use understudy_link::{DISKS_SINCE, GuestFrame, GuestId, HoldReason, HoldRefusal};
@@ -74,6 +76,7 @@ pub(super) struct PrimaryGuest {
     /// The memory used to compare its pages; 0 if Xen logs its writes.
     pub(super) compared_bytes: u64,
     pub(super) meter: GuestMeter,
+    pub(super) unacked: Unacked,
     pub(super) replay_stats: ReplayStats,
     /// The newest epoch that is encoded and counted. An ack may come before that report.
     pub(super) encoded: Option<Epoch>,
@@ -237,7 +240,10 @@ impl PrimaryGuest {
                     self.redescribed(Description { config, ..*now }, cx);
                 }
             }
+            Report::Seeding { pages } => self.seeding(pages),
             Report::Encoded { epoch, kind, encoded } => {
+                self.meter.encoder_takes(encoded.shadow_bytes, encoded.staging_bytes);
+                self.unacked.push(epoch, encoded.link_bytes);
                 self.meter.encoded(&encoded.stats);
                 self.meter.unmarked(encoded.unmarked_pages);
                 self.meter.sent(encoded.link_bytes);

@@ -108,9 +108,14 @@ impl Hold for Frames {
     }
 
     fn stats(&self) -> OutputStats {
-        let stats = self.queue.lock().stats();
+        let (stats, held_share) = {
+            let queue = self.queue.lock();
+            (queue.stats(), queue.held_share())
+        };
         OutputStats {
             held_bytes: stats.held_bytes as u64,
+            held_frames: stats.held_frames as u64,
+            held_share,
             dropped_frames: stats.dropped_at_limit,
             hold_faults: 0,
             matched_frames: stats.matched_frames,

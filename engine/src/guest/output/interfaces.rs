@@ -401,6 +401,8 @@ impl Hold for Interfaces {
             // Of one that is gone nothing is held any more.
             if let Ok(stats) = queue.stats() {
                 sum.held_bytes += stats.queue.held_bytes as u64;
+                sum.held_frames += stats.queue.held_frames as u64;
+                sum.held_share = sum.held_share.max(stats.queue.share_of(&self.limits));
                 sum.dropped_frames += stats.dropped();
             }
         }

@@ -86,10 +86,14 @@ pub trait Compared: Send + Sync {
 }
 
 /// What is held and what was lost.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, Copy, PartialEq, Default, Debug)]
 pub struct OutputStats {
     /// Bytes that wait for their acks.
     pub held_bytes: u64,
+    /// Frames that wait for their acks.
+    pub held_frames: u64,
+    /// How much of the room for them is taken, of 1; of the fullest card.
+    pub held_share: f64,
     /// Frames lost because a limit was reached or the kernel refused them.
     pub dropped_frames: u64,
     /// How often something was wrong with what holds.

@@ -22,6 +22,7 @@ use understudy_checkpoint::Epoch;
 use understudy_checkpoint::domain::DomainState;
 use understudy_checkpoint::epoch::{EpochEnd, EpochHead, EpochPart, Staging};
 use understudy_checkpoint::pages::{Batches, Check, Encoder, put_checks, put_state_digest};
+use understudy_session::EpochKind;
 
 /// An epoch that is being encoded.
 pub(in crate::guest) struct Open {
@@ -63,6 +64,8 @@ pub(in crate::guest) struct EncodeThread {
     /// Frames that changed without a mark.
     pub(in crate::guest) found: Found,
     pub(in crate::guest) reporter: Reporter,
+    /// For the metrics.
+    pub(in crate::guest) staging_bytes: u64,
 }
 
 impl EncodeThread {
@@ -116,6 +119,10 @@ impl EncodeThread {
             open.encoded.busy += started.elapsed();
             self.put_back(staging);
             self.batches.iter().for_each(|batch| open.send(EpochPart::Pages(batch)));
+            if open.head.kind == EpochKind::Seed {
+                let pages = open.encoded.stats.data_pages() + open.encoded.stats.no_data;
+                self.reporter.note(Report::Seeding { pages });
+            }
         } else {
             self.put_back(staging);
         }
@@ -130,6 +137,8 @@ impl EncodeThread {
         put_state_digest(state, &mut self.batches);
         open.encoded.busy += started.elapsed();
         open.encoded.checked_pages = checks.len() as u64;
+        open.encoded.shadow_bytes = self.encoder.shadow_bytes();
+        open.encoded.staging_bytes = self.staging_bytes;
         self.batches.iter().for_each(|batch| open.send(EpochPart::Pages(batch)));
         let EpochHead { generation, epoch, kind, .. } = open.head;
         let end = EpochEnd { generation, epoch, summary: self.encoder.end_epoch() };

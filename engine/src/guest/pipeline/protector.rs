@@ -102,6 +102,7 @@ impl Parts {
             empty: to_pool,
             states: to_states,
             reporter: reporter.clone(),
+            staging_bytes: PIECES * piece_pages * PAGE_SIZE as u64,
         };
         Ok(Self { capturer, encoder, jobs, pieces, abort, acked })
     }

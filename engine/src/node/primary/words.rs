@@ -33,6 +33,9 @@ impl PrimaryGuest {
                 self.mark();
                 self.meter.set_role(state, self.session.generation().0);
                 self.meter.set_protected(state == State::Protected);
+                if !matches!(state, State::Seeding | State::Arming) {
+                    self.meter.full_sync(None);
+                }
                 self.offer_newer_generation(now);
             }
             Event::Committed { epoch, after } => {
@@ -81,6 +84,7 @@ impl PrimaryGuest {
             Event::Seed => {
                 tracing::info!(guest, kind = "seed", "Synchronising");
                 self.meter.full_copy_begun();
+                self.meter.full_sync(Some(0.0));
                 self.replay_stats.seeds += 1;
             }
             Event::Resync { base } => {
@@ -167,14 +171,20 @@ impl PrimaryGuest {
         }
     }
 
+    /// A full sync goes on. The report may be late: then it is over.
+    pub(super) fn seeding(&mut self, pages: u64) {
+        if self.session.state() == State::Seeding {
+            self.meter.full_sync(Some(pages as f64 / self.description.page_count.max(1) as f64));
+        }
+    }
+
     /// Copies the output's counters into the meter.
     pub(in crate::node) fn measure(&mut self) {
         self.meter.set_role(self.session.state(), self.session.generation().0);
-        let stats = self.output.stats();
-        self.meter.output(stats.held_bytes, stats.dropped_frames);
-        self.meter.hold_faults(stats.hold_faults);
+        self.meter.output(&self.output.stats());
+        let in_flight = self.session.in_flight();
+        self.meter.in_flight(in_flight, self.unacked.bytes(self.session.acked(), in_flight));
         self.meter.unheld_cards(self.output.unheld().len());
-        self.meter.left(stats.matched_frames, stats.acked_frames);
         self.meter.set_live(self.session.live_base().is_some());
     }
 }

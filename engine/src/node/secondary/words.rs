@@ -5,6 +5,7 @@ use crate::control::status::GuestStatus;
 use crate::control::{GuestRole, GuestState};
 use crate::guest::Work;
 use crate::node::status::{loss_name, record_words, secondary_reason};
+use understudy_checkpoint::PAGE_SIZE;
 use understudy_session::Time;
 use understudy_session::secondary::{Event, State};
 
@@ -47,6 +48,11 @@ impl SecondaryGuest {
     /// Copies values that are kept elsewhere into the meter: a newer generation may appear in any state.
     pub(in crate::node) fn measure(&mut self) {
         self.meter.set_role(GuestRole::Secondary, self.session.generation().0);
+        let image_bytes = match self.holds_nothing() {
+            true => 0,
+            false => self.description.page_count * PAGE_SIZE as u64,
+        };
+        self.meter.holds(image_bytes, self.inbox_bytes as u64);
     }
 
     /// Adds what only this role knows.

@@ -15,6 +15,7 @@ pub(super) use etcd::EtcdWitness;
 pub(super) use own::OwnWitness;
 
 use crate::connection::Security;
+use crate::metrics::Metrics;
 use mio::Token;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -70,11 +71,17 @@ pub(super) struct Witness {
     client: Option<Box<dyn WitnessClient>>,
     /// When each guest's newest unanswered change was requested.
     unconfirmed: BTreeMap<String, (RequestId, Time)>,
+    /// Each guest's newest question, and when it was asked first.
+    asked: BTreeMap<String, (RequestId, Time)>,
+    metrics: Metrics,
 }
 
 impl Witness {
-    pub(super) fn new(client: Option<Box<dyn WitnessClient>>) -> Self {
-        Self { client, unconfirmed: BTreeMap::new() }
+    pub(super) fn new(client: Option<Box<dyn WitnessClient>>, metrics: Metrics) -> Self {
+        if client.is_some() {
+            metrics.begin_witness_answers();
+        }
+        Self { client, unconfirmed: BTreeMap::new(), asked: BTreeMap::new(), metrics }
     }
 
     pub(super) fn is_configured(&self) -> bool {
@@ -121,9 +128,10 @@ impl Witness {
     }
 
     /// What happened, in order.
-    pub(super) fn take_events(&mut self) -> Vec<WitnessEvent> {
+    pub(super) fn take_events(&mut self, now: Time) -> Vec<WitnessEvent> {
         let events = self.client.as_mut().map(|client| client.take_events()).unwrap_or_default();
         for event in &events {
+            self.time(event, now);
             match event {
                 WitnessEvent::Up => {}
                 WitnessEvent::Down => self.unconfirmed.clear(),
@@ -134,12 +142,29 @@ impl Witness {
         events
     }
 
+    /// Measures how long an answer took.
+    fn time(&mut self, event: &WitnessEvent, now: Time) {
+        match event {
+            WitnessEvent::Up => {}
+            WitnessEvent::Down => self.asked.clear(),
+            WitnessEvent::Reply { guest, reply } => {
+                if let Some((_, since)) = self.asked.get(guest).filter(|(id, _)| *id == reply.id) {
+                    self.metrics.witness_took((now - *since).0 as f64 / 1e9);
+                    self.asked.remove(guest);
+                }
+            }
+        }
+    }
+
     /// Sends a request. Without a connection it is dropped, and the session repeats it later.
     pub(super) fn ask(&mut self, guest: &str, request: WitnessRequest, now: Time) {
         let Some(client) = self.client.as_mut().filter(|client| client.is_up()) else { return };
         if let WitnessRequest::Swap { id, .. } = &request {
             // A repeated request counts as waiting since the first time.
             self.unconfirmed.entry(guest.to_owned()).or_insert((*id, now)).0 = *id;
+        }
+        if self.asked.get(guest).is_none_or(|(id, _)| *id != request.id()) {
+            self.asked.insert(guest.to_owned(), (request.id(), now));
         }
         client.ask(guest, request, now);
     }
