@@ -72,6 +72,8 @@ pub struct Mirror {
     memory_bytes: usize,
     next: u64,
     marks: VecDeque<Mark>,
+    /// The first frame after the newest mark that was forgotten.
+    forgotten: u64,
     /// The last frame that had no room.
     lost: Option<u64>,
 }
@@ -105,6 +107,7 @@ impl Mirror {
             memory_bytes: 0,
             next: 0,
             marks: VecDeque::new(),
+            forgotten: 0,
             lost: None,
         }
     }
@@ -167,9 +170,11 @@ impl Mirror {
 
     /// No copy will be set to an epoch before this one.
     pub fn forget(&mut self, before: Epoch) {
-        while self.marks.pop_front_if(|mark| mark.epoch < before).is_some() {}
-        // Without a mark, the next one is yet to come, and behind all that is here.
-        let keep = self.marks.front().map_or(self.next, |mark| mark.next);
+        while let Some(mark) = self.marks.pop_front_if(|mark| mark.epoch < before) {
+            self.forgotten = self.forgotten.max(mark.next);
+        }
+        // Without a mark, the next one is yet to come: not before the last one, but maybe before what has come since.
+        let keep = self.marks.front().map_or(self.forgotten, |mark| mark.next);
         while self.frames.pop_front_if(|entry| entry.number < keep).is_some() {}
         let first = self.frames.front().map(|entry| entry.chunk);
         while !self.chunks.is_empty() && first.is_none_or(|first| self.first_chunk < first) {

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use understudy_checkpoint::Epoch;
-use understudy_colo::mirror::{Full, Limits, Mirror, Missing};
+use understudy_colo::mirror::{Full, Limits, Mirror, Missing, Number};
 use understudy_colo::packet::{Card, Frame, Offload};
 
 const OFFLOAD: Offload = Offload { is_checksum_partial: true, segment_bytes: 1448 };
@@ -37,7 +37,25 @@ fn after_a_mark_and_no_frame_more() {
     assert_eq!(after(&mirror, 7), Err(Missing::Mark(Epoch(7))));
     assert_eq!(after(&mirror, 8).unwrap(), [4]);
     mirror.forget(Epoch(9));
-    assert_eq!(mirror.load().0, 0);
+    assert_eq!(mirror.load().0, 1, "it may be in no image of epoch 9");
+}
+
+/// A guest takes in what has come for it when it likes: a cut may leave some of what was logged long before.
+#[test]
+fn what_comes_before_its_cut_is_told_is_kept_whatever_is_forgotten_meanwhile() {
+    let mut mirror = Mirror::beginning_at(Number(7), Limits::default());
+    push(&mut mirror, 1).unwrap();
+    push(&mut mirror, 2).unwrap();
+    // The first epoch that a copy is set to is cut, and one before it is committed, before anybody hears of that.
+    mirror.forget(Epoch(1));
+    mirror.mark_at(Epoch(2), Number(7)).unwrap();
+    assert_eq!(after(&mirror, 2).unwrap(), [1, 2]);
+    push(&mut mirror, 3).unwrap();
+    mirror.forget(Epoch(3));
+    mirror.mark_at(Epoch(3), Number(8)).unwrap();
+    assert_eq!(after(&mirror, 3).unwrap(), [2, 3]);
+    mirror.forget(Epoch(3));
+    assert_eq!(mirror.load().0, 2);
 }
 
 #[test]
@@ -102,7 +120,8 @@ fn memory_is_bounded_and_used_again() {
 #[derive(Clone, Debug)]
 enum Step {
     Push(usize),
-    Mark,
+    /// With so many of the frames before it not in the image.
+    Mark(usize),
     Forget(u64),
 }
 
@@ -114,7 +133,7 @@ proptest! {
     fn a_log_is_right_or_says_that_it_is_not(
         steps in prop::collection::vec(prop_oneof![
             6 => prop_oneof![1_usize..2000, 100_000_usize..300_000].prop_map(Step::Push),
-            1 => Just(Step::Mark),
+            1 => (0_usize..5).prop_map(Step::Mark),
             1 => (0_u64..3).prop_map(Step::Forget),
         ], 0..120),
     ) {
@@ -129,9 +148,10 @@ proptest! {
                     prop_assert!(pushed.is_err() || pushed.unwrap().0 == all.len() as u64);
                     all.push((bytes, pushed.is_ok()));
                 }
-                Step::Mark => {
-                    if mirror.mark(Epoch(marks.len() as u64)).is_ok() {
-                        marks.push(all.len());
+                Step::Mark(back) => {
+                    let next = all.len().saturating_sub(back).max(marks.last().copied().unwrap_or(0));
+                    if mirror.mark_at(Epoch(marks.len() as u64), Number(next as u64)).is_ok() {
+                        marks.push(next);
                     }
                 }
                 Step::Forget(back) => {

@@ -67,8 +67,8 @@ impl Input {
         &mut self.log.get_or_insert_with(begin).1
     }
 
-    /// Packets come, `first` the number of the first.
-    pub(super) fn begin(&mut self, generation: Generation, first: u64) -> Result<(), OutOfStep> {
+    /// Packets come, `first` the number of the first. Returns whether some before it are missing.
+    pub(super) fn begin(&mut self, generation: Generation, first: u64) -> Result<bool, OutOfStep> {
         let log = self.log_of(generation, first);
         let Number(expected) = log.next();
         if first < expected {
@@ -76,7 +76,7 @@ impl Input {
         }
         // The sender had no room for those in between, or told nobody of them.
         log.skip_to(Number(first));
-        Ok(())
+        Ok(first > expected)
     }
 
     /// One of those packets.
@@ -154,7 +154,7 @@ mod tests {
     }
 
     fn hear(input: &mut Input, first: u64, packets: &[u8]) {
-        input.begin(G, first).unwrap();
+        let _ = input.begin(G, first).unwrap();
         packets.iter().for_each(|byte| input.push(&[*byte; 20]));
     }
 
@@ -219,7 +219,7 @@ mod tests {
         let mut input = input(100);
         hear(&mut input, 7, &[1]);
         assert_eq!(input.begin(G, 7), Err(OutOfStep::Number { found: 7, expected: 8 }));
-        assert_eq!(input.begin(Generation(2), 0), Ok(()));
+        assert_eq!(input.begin(Generation(2), 0), Ok(false));
         input.cut(Generation(2), Epoch(1), 0, Vec::new()).unwrap();
         assert!(after(&input, 1).unwrap().is_empty());
     }

@@ -112,11 +112,15 @@ impl Traffic {
 
     // ── the loop, about what comes by the link ───────────────────────────────────────────────────────────────────────
 
-    /// What the guest has heard, `first` the number of the first packet. A copy that runs was given all that came before.
+    /// What the guest has heard, `first` the number of the first packet. A copy that runs was given all that came before; where
+    /// some of that is missing it hears nothing more and nothing of it is told, which asks for a checkpoint.
     pub fn input(&self, generation: Generation, first: u64, packets: Packets<'_>) -> Result<(), OutOfStep> {
         let mut inside = self.inside.lock();
-        inside.input.begin(generation, first)?;
-        let hears = matches!(inside.stage, Stage::Told { generation: of, .. } if of == generation);
+        let is_missing = inside.input.begin(generation, first)?;
+        let mut hears = matches!(inside.stage, Stage::Told { generation: of, .. } if of == generation);
+        if hears && is_missing {
+            (hears, inside.stage) = (false, Stage::Muted);
+        }
         if hears {
             inside.with_way(Way::tick);
         }

@@ -189,3 +189,22 @@ fn a_connection_that_is_carried_is_one_that_the_comparer_would_know() {
 fn frame_of(bytes: &[u8]) -> understudy_colo::packet::Frame<'_> {
     super::frame(bytes)
 }
+
+#[test]
+fn a_copy_that_lacks_what_the_guest_has_heard_hears_nothing_more_and_nothing_more_of_it_is_told() {
+    let (traffic, card) = traffic();
+    // What waited in the guest's card when input was told first is told to nobody, and is in no image of that cut.
+    traffic.cut(G, Epoch(3), 9, Vec::new()).unwrap();
+    assert_eq!(traffic.reaches(Epoch(3)), Ok(()), "nothing tells yet that something is missing");
+    traffic.run(G, Epoch(3));
+    traffic.transmit(&of_guest(Flags::Ack, 1, 1, b"before"));
+    assert!(traffic.take_untold().is_some());
+    hear(&traffic, 12, &of_client(Flags::Ack, 1, 1));
+    traffic.transmit(&of_guest(Flags::Ack, 7, 1, b"after"));
+    assert!(card.take().is_empty(), "it is not given what comes behind a gap");
+    assert!(traffic.take_untold().is_none());
+    // It is as good for a takeover as one whose link was lost.
+    let out = Frames::default();
+    traffic.begin(Epoch(3), Arc::new(out.clone()));
+    assert_eq!(out.take().len(), 2);
+}
