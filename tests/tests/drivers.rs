@@ -181,7 +181,8 @@ fn every_moment() -> Vec<Moment> {
         S::Activating => Some(S::ActivationFailed),
         S::ActivationFailed => None,
     });
-    primary.map(Moment::Primary).chain(secondary.map(Moment::Secondary)).collect()
+    let copies = [Moment::Matches, Moment::CopyLives, Moment::CopyHalts];
+    primary.map(Moment::Primary).chain(secondary.map(Moment::Secondary)).chain(copies).collect()
 }
 
 #[test]

@@ -135,6 +135,16 @@ impl SteppedReplica {
         Some(self)
     }
 
+    /// Whether a copy is being set, which takes steps of its own.
+    pub fn is_setting(&self) -> bool {
+        self.0.is_setting()
+    }
+
+    /// Sets some more of the copy, and reports once it is set.
+    pub fn set_on(&mut self) {
+        self.0.set_on();
+    }
+
     /// The receiver, for tests that damage it.
     pub fn receiver_mut(&mut self) -> &mut Receiver<Box<dyn Replica>> {
         &mut self.0.receiver

@@ -32,7 +32,7 @@ impl Guests {
     }
 
     /// Changes how a guest that runs here is protected.
-    pub(super) fn set_mode(&mut self, name: &str, mode: Mode, cx: &mut dyn Context) -> Result<(), String> {
+    pub fn set_mode(&mut self, name: &str, mode: Mode, cx: &mut dyn Context) -> Result<(), String> {
         self.guests.get_mut(name).map_or(Ok(()), |guest| guest.set_mode(mode, cx))
     }
 

@@ -1,7 +1,7 @@
 //! A guest's state for the simulator's judges, who see a node from outside. Operators get more, and in words, from
 //! [`status`](super::status).
 
-use understudy_checkpoint::Generation;
+use understudy_checkpoint::{Epoch, Generation};
 use understudy_session::{Time, primary, secondary};
 
 /// The state of one guest.
@@ -19,6 +19,8 @@ pub enum Glance {
         wished: bool,
         /// When the newest checkpoint was acked.
         committed_at: Option<Time>,
+        /// What leaves does so by a match with the copy that was set to this epoch.
+        live_base: Option<Epoch>,
     },
     /// It is held here.
     Secondary {
@@ -26,5 +28,9 @@ pub enum Glance {
         state: secondary::State,
         /// The newest generation that its session knows of.
         generation: Generation,
+        /// A copy that was set to this epoch runs here, and its primary is told what it sends.
+        live_base: Option<Epoch>,
+        /// An epoch is whole, and is acked once the copy stands still.
+        is_halting: bool,
     },
 }

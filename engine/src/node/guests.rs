@@ -87,6 +87,7 @@ impl Guests {
     /// Uses `available_bytes` instead of asking the kernel for this host's memory.
     pub fn set_available_bytes(&mut self, available_bytes: fn() -> Option<u64>) {
         self.available_bytes = available_bytes;
+        self.copy_room.ask(available_bytes);
     }
 
     /// A guest's state; `None` if it is neither run nor held here.
@@ -254,7 +255,7 @@ impl Guests {
     }
 
     /// A frame from the network, offered to every guest here; each takes what is addressed to it.
-    pub(super) fn deliver(&self, frame: &[u8]) {
+    pub fn deliver(&self, frame: &[u8]) {
         self.guests.values().for_each(|guest| guest.deliver(frame));
     }
 }

@@ -46,6 +46,9 @@ struct Arguments {
     /// Hear every judge also after the witness has forgotten something, to see what follows from that.
     #[arg(long)]
     hear_all: bool,
+    /// Guests may run twice in all seeds or in none; otherwise they may in one of four.
+    #[arg(long)]
+    copies: Option<bool>,
     /// Hear this judge alone.
     #[arg(long)]
     judge: Option<String>,
@@ -65,8 +68,8 @@ fn main() -> ExitCode {
     let mutant = arguments.mutant.map(|name| find(mutants, &name));
     let judges = Mutant::ALL.into_iter().flat_map(|(_, invariants)| invariants.iter().copied());
     let alone = arguments.judge.map(|name| find(judges, &name));
-    let options = Options { mutant, alone, hears_all: arguments.hear_all, ..Options::default() };
-    let options = Options { traced: arguments.trace, ..options };
+    let (hears_all, copies, traced) = (arguments.hear_all, arguments.copies, arguments.trace);
+    let options = Options { mutant, alone, hears_all, copies, traced, ..Options::default() };
     match (arguments.seed, arguments.seeds) {
         (Some(seed), _) => tell(&run_seed(seed, options)),
         (None, Some(seeds)) if arguments.all => tell_all(seeds, options),

@@ -49,6 +49,8 @@ pub(super) struct Holding {
     pub(super) work: Option<SteppedReplica>,
     pub(super) waiting: VecDeque<Work>,
     pub(super) scheduled: bool,
+    /// An event for setting its copy is on the agenda.
+    pub(super) sets_scheduled: bool,
     pub(super) reporter: Reporter,
     /// The generation that sent each epoch.
     pub(super) sent_in: BTreeMap<Epoch, Generation>,
@@ -146,6 +148,7 @@ impl Workers for SimWorkers {
             work: Some(work),
             waiting: VecDeque::new(),
             scheduled: false,
+            sets_scheduled: false,
             reporter,
             sent_in: BTreeMap::new(),
             image: None,

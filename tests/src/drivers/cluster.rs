@@ -13,6 +13,7 @@ use super::settings::Settings;
 use super::witness_node::WitnessNode;
 use super::{GUESTS, GuestId, HostId, Options, trace};
 use understudy::control::Wish;
+use understudy_session::colo::AfterCrash;
 use understudy_session::{Span, Time};
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -42,6 +43,8 @@ pub struct Cluster {
     pub(super) judges: [Judges; GUESTS],
     pub(super) violation: Option<Violation>,
     pub(super) events_handled: u64,
+    /// How often clients have asked each guest.
+    pub(super) asked: [u64; GUESTS],
     /// The time at which a frame of each guest last left.
     pub(super) left_at: [Time; GUESTS],
     /// Since when hosts, link and witness have been without fault.
@@ -59,6 +62,7 @@ impl Cluster {
     /// Two hosts and a witness at time 0. The first guest is started on the first host, the second on the second.
     pub fn new(rng: Rng, settings: Settings, options: Options) -> Self {
         let has_witness = settings.has_witness;
+        let takes_the_image = settings.colo.after_crash == AfterCrash::FromCommit;
         let mut cluster = Self {
             now: Time(0),
             rng,
@@ -69,9 +73,11 @@ impl Cluster {
             witness: WitnessNode::new(),
             settings,
             mutant: options.mutant,
-            judges: [0, 1].map(|_| Judges::only(options.alone, has_witness, options.hears_all)),
+            judges: [0, 1]
+                .map(|_| Judges::only(options.alone, has_witness, options.hears_all, takes_the_image)),
             violation: None,
             events_handled: 0,
+            asked: [0; GUESTS],
             left_at: [Time(0); GUESTS],
             well_since: None,
             healed: false,
@@ -84,6 +90,9 @@ impl Cluster {
         }
         for guest in 0..cluster.settings.guests {
             cluster.start_here(guest, guest);
+            if cluster.settings.answers.is_some() {
+                cluster.asks_later(guest);
+            }
         }
         for channel in 0..ENDS.len() {
             if channel == LINK || cluster.settings.has_witness {
@@ -120,7 +129,10 @@ impl Cluster {
             host.look_whether_it_stands_still(guest, self.now, node.there_since == self.now);
         }
         let mut views = [0, 1].map(|host: HostId| self.hosts[host].view(guest, in_flight_max));
-        views.iter_mut().for_each(|view| view.well_since = self.well_since);
+        for view in &mut views {
+            view.well_since = self.well_since;
+            view.period = self.settings.answers.map_or(Span(0), |_| self.settings.colo.session.period);
+        }
         if let Err(violation) = self.judges[guest].after_event(self.now, &views) {
             self.violation.get_or_insert(violation);
         }
@@ -185,6 +197,9 @@ impl Cluster {
             Event::Dial { channel } => self.dial(channel),
             Event::Straggler { host, guest, request } => self.witness_hears(None, host, guest, request),
             Event::Step { host, guest, id } => self.step(host, guest, id),
+            Event::Asks { guest } => self.client_asks(guest),
+            Event::CopySteps { host, guest, id } => self.copy_steps(host, guest, id),
+            Event::Sets { host, life, slot } if life == self.hosts[host].life => self.sets(host, slot),
             Event::Settles { host, guest, id } => self.settles(host, guest, id),
             Event::Captures { host, life, slot } if life == self.hosts[host].life => {
                 self.captures(host, slot)
@@ -192,7 +207,11 @@ impl Cluster {
             Event::Encodes { host, life, slot } if life == self.hosts[host].life => self.encodes(host, slot),
             Event::Works { host, life, slot } if life == self.hosts[host].life => self.works(host, slot),
             Event::Finds { host, life } if life == self.hosts[host].life => self.finds(host),
-            Event::Captures { .. } | Event::Encodes { .. } | Event::Works { .. } | Event::Finds { .. } => {}
+            Event::Captures { .. }
+            | Event::Encodes { .. }
+            | Event::Works { .. }
+            | Event::Sets { .. }
+            | Event::Finds { .. } => {}
             Event::PersistEnds { life, ticket } => self.persist_ends(life, ticket),
             Event::Strikes(fault) => self.strikes(fault),
             Event::StallEnds { channel } => self.stall_ends(channel),
@@ -257,10 +276,13 @@ fn node_of(event: &Event) -> Option<usize> {
         | Event::Captures { host, .. }
         | Event::Encodes { host, .. }
         | Event::Works { host, .. }
+        | Event::Sets { host, .. }
+        | Event::CopySteps { host, .. }
         | Event::BreachIsSeen { host, .. }
         | Event::Finds { host, .. } => Some(*host),
         Event::Straggler { .. } | Event::PersistEnds { .. } => Some(WITNESS),
         Event::Dial { .. }
+        | Event::Asks { .. }
         | Event::Strikes(_)
         | Event::StallEnds { .. }
         | Event::SlownessEnds { .. }

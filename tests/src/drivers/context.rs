@@ -2,6 +2,7 @@
 //! engine's own code. What the engine sends in an iteration is collected and delivered at its end, in order.
 
 use super::GuestId;
+use super::frame::Frame as GuestsFrame;
 use super::host::{guest_name, name};
 use super::mutant::Mutant;
 use super::settings::Settings;
@@ -10,7 +11,7 @@ use understudy::guest::LoopWaker;
 use understudy::node::{Context, GuestName, Inbound, Numbers, SendQueue, Silence};
 use understudy_checkpoint::domain::Description;
 use understudy_checkpoint::{Epoch, Generation};
-use understudy_link::{Decoder, Encoded, Frame, GuestFrame, GuestId as Number, encode};
+use understudy_link::{Decoder, Encoded, Frame, GuestFrame, GuestId as Number, PacketFrame, encode};
 use understudy_session::{Decline, NodeName, Time, ToPrimary, WitnessRequest};
 
 /// A message that the engine sent in an iteration.
@@ -22,6 +23,8 @@ pub(super) enum Said {
     CloseLink,
     /// A request to the witness.
     Ask(GuestId, WitnessRequest),
+    /// Records that the frames before tell that a copy has sent these.
+    Told(GuestId, Generation, Epoch, Vec<GuestsFrame>),
     /// Records that the frames before contain this ack.
     Ack(GuestId, Generation, Epoch),
 }
@@ -205,6 +208,13 @@ impl Context for SimContext {
                 self.said.push(Said::Ack(guest_of(name), generation, epoch));
             }
             return self.put_frame(&GuestFrame::ToPrimary(message).of(*guest));
+        }
+        if let Frame::Guest(guest, GuestFrame::Packets(PacketFrame::Output { generation, base, packets, .. })) =
+            frame
+            && let Some(name) = self.link.as_ref().and_then(|line| line.numbers.name_of(*guest))
+        {
+            let frames = packets.iter().map(GuestsFrame::from_bytes).collect();
+            self.said.push(Said::Told(guest_of(name), *generation, *base, frames));
         }
         self.put_frame(frame);
     }

@@ -26,6 +26,12 @@ pub enum Event {
     Straggler { host: HostId, guest: GuestId, request: WitnessRequest },
     /// The guest takes a step.
     Step { host: HostId, guest: GuestId, id: u64 },
+    /// A client asks the guest, if it answers.
+    Asks { guest: GuestId },
+    /// A copy takes a step.
+    CopySteps { host: HostId, guest: GuestId, id: u64 },
+    /// A receive thread sets some more of a copy.
+    Sets { host: HostId, life: u64, slot: usize },
     /// A guest that was taken over uses its devices again.
     Settles { host: HostId, guest: GuestId, id: u64 },
     /// A capture thread carries out its next order.

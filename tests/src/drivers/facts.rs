@@ -2,9 +2,9 @@
 
 use super::HostId;
 use super::frame::Frame;
-use super::guest::State;
+use super::guest::{State, Step};
 use understudy_checkpoint::{Epoch, Generation};
-use understudy_session::{Record, Time};
+use understudy_session::{Record, Span, Time};
 
 /// An image: generation, epoch and content.
 pub type Image = (Generation, Epoch, State);
@@ -27,6 +27,21 @@ pub enum Fact {
         /// When it was ordered. The guest may have hung since.
         ordered_at: Time,
     },
+    /// A guest, or a copy of it, has taken a step.
+    Stepped { host: HostId, generation: Generation, by_copy: bool, step: Step },
+    /// A copy is set to `epoch`, and is this; `image` is what it was set to.
+    CopySet {
+        host: HostId,
+        generation: Generation,
+        epoch: Epoch,
+        state: State,
+        image: Option<State>,
+        runs: bool,
+    },
+    /// The primary is told that the copy of `base` has sent this.
+    Told { generation: Generation, base: Epoch, frame: Frame },
+    /// A copy has crashed by itself.
+    CopyCrashed { host: HostId },
     /// The secondary acknowledged `epoch`.
     AckSent {
         generation: Generation,
@@ -106,6 +121,8 @@ pub struct HostView {
     pub protected: Option<Option<Time>>,
     /// Since when hosts, link and witness have been without fault.
     pub well_since: Option<Time>,
+    /// Of a guest with a live copy, so long may pass between two commits.
+    pub period: Span,
     /// Epochs that are captured and not acked, and their limit.
     pub in_flight: (usize, usize),
     /// Pieces of work that wait for a receive thread, and their limit.

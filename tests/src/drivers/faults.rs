@@ -8,7 +8,7 @@ use super::weights::Weights;
 use super::{GuestId, HostId};
 use understudy::control::Wish;
 use understudy_session::primary;
-use understudy_session::{Span, Time, secondary};
+use understudy_session::{Mode, Span, Time, secondary};
 
 /// One thing that goes wrong, or that an operator does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -155,6 +155,18 @@ pub enum Fault {
         /// What.
         wish: Wish,
     },
+    /// A copy's vCPU stops for good.
+    CopyCrashes {
+        /// Of which guest.
+        guest: GuestId,
+    },
+    /// An operator changes how a guest is protected.
+    Mode {
+        /// Which guest.
+        guest: GuestId,
+        /// How.
+        mode: Mode,
+    },
     /// The operator forces a takeover on this host.
     ForceTakeover {
         /// Host.
@@ -189,7 +201,10 @@ pub enum Thread {
 impl Fault {
     /// Whether it is a person's or the guest's own doing.
     pub fn is_wished(self) -> bool {
-        matches!(self, Self::GuestEnds { .. } | Self::Wish { .. } | Self::ForceTakeover { .. })
+        matches!(
+            self,
+            Self::GuestEnds { .. } | Self::Wish { .. } | Self::Mode { .. } | Self::ForceTakeover { .. }
+        )
     }
 }
 
@@ -200,6 +215,12 @@ pub enum Moment {
     Primary(primary::State),
     /// Of a secondary.
     Secondary(secondary::State),
+    /// Output of a primary leaves by a match from now on.
+    Matches,
+    /// A copy runs from now on, and its primary is told what it sends.
+    CopyLives,
+    /// An epoch is whole, and a copy is to stand still for it.
+    CopyHalts,
 }
 
 /// A fault that waits for its moment.
@@ -233,6 +254,26 @@ pub fn plan(rng: &mut Rng, weights: &Weights) -> Vec<(Time, Fault)> {
     }
     plan.retain(|(at, _)| *at < FAULTS_END);
     plan
+}
+
+/// What else befalls guests that may run twice: changes of mode, copies that crash, and anything at all at moments that there
+/// are with a copy alone.
+pub fn of_copies(rng: &mut Rng, weights: &Weights) -> (Vec<(Time, Fault)>, Vec<Aimed>) {
+    let one = |rng: &mut Rng| {
+        let guest = usize::from(rng.chance(25));
+        let mode = [Mode::Remus, Mode::Colo, Mode::Auto, Mode::Colo][rng.below(4) as usize];
+        if rng.chance(25) { Fault::CopyCrashes { guest } } else { Fault::Mode { guest, mode } }
+    };
+    let count = if rng.chance(50) { 1 + rng.below(3) } else { 0 };
+    let plan = (0..count).map(|_| (Time(rng.below(FAULTS_END.0 / 1000) * 1000), one(rng))).collect();
+    let count = if rng.chance(60) { 1 + rng.below(3) } else { 0 };
+    let aimed = (0..count).map(|_| {
+        let moment =
+            [Moment::Matches, Moment::CopyLives, Moment::CopyHalts, Moment::CopyHalts][rng.below(4) as usize];
+        let fault = if rng.chance(20) { one(rng) } else { weights.any(rng) };
+        Aimed { moment, after: rng.span_us(0, 10_000), fault }
+    });
+    (plan, aimed.collect())
 }
 
 /// Faults of a seed that strike at moments of decision, which chance alone would seldom hit.

@@ -5,14 +5,21 @@
 //!   step: counter + 1, one page written, sometimes a frame ─► HeldOutput
 //!   Source: suspend, drain, copy, state, resume                Machine: pause, unpause, stop, leave, mark
 //! ```
+//!
+//! A guest that answers takes a step for each request in its [card](super::card), and what it becomes follows from that and from
+//! what it was, but for a draw now and then: so it may run twice. Any other takes steps as it likes.
 
 mod source;
 
+use super::card::Card;
+use super::copy::SharedPort;
 use super::frame::Frame;
 use super::{GuestId, HostId};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use understudy::guest::{BoxedSource, HeldOutput, HostError, Machine, Replica};
+use understudy::guest::{BoxedSource, Heard, HeldOutput, HostError, Machine, Replica};
+use understudy_checkpoint::domain::DomainState;
 use understudy_checkpoint::epoch::Image;
+use understudy_checkpoint::pages::DirtyBitmap;
 use understudy_checkpoint::{Epoch, Generation, Pfn};
 use understudy_lab::Port;
 
@@ -37,12 +44,39 @@ impl State {
     /// The state in an image; `None` if it is not such a guest's.
     pub fn of(image: &Image) -> Option<Self> {
         let word = |bytes: &[u8]| Some(u64::from_le_bytes(*bytes.first_chunk()?));
-        let mut state = Self { counter: word(&image.state().libxc)?, words: [0; WORDS] };
+        let mut state = Self { counter: Self::counter_of(image.state())?, words: [0; WORDS] };
         for (pfn, held) in state.words.iter_mut().enumerate() {
             *held = word(&image.page(Pfn(pfn as u64))?[..])?;
         }
         Some(state)
     }
+
+    /// The counter in a guest's state records.
+    pub fn counter_of(state: &DomainState) -> Option<u64> {
+        Some(u64::from_le_bytes(*state.libxc.first_chunk()?))
+    }
+
+    /// All that it is, in short.
+    pub fn digest(&self) -> u64 {
+        self.words.iter().fold(mix(self.counter), |digest, word| mix(digest ^ word))
+    }
+}
+
+fn mix(value: u64) -> u64 {
+    let value = (value ^ (value >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let value = (value ^ (value >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    value ^ (value >> 31)
+}
+
+/// One step of a guest, for the judges.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Step {
+    /// All that it was, in short.
+    pub from: u64,
+    /// All that it was then.
+    pub to: u64,
+    /// The request that it took from its card.
+    pub request: Option<u64>,
 }
 
 /// A fault of captures.
@@ -126,8 +160,22 @@ pub struct Domain {
     pub captured: Option<State>,
     /// The fault of its captures.
     pub trouble: Trouble,
-    /// Its network card.
+    /// What it sends is held here.
     pub output: HeldOutput,
+    /// What it sends goes here first: it is a copy, or was one.
+    pub port: Option<SharedPort>,
+    /// What comes for it, if it answers.
+    pub card: Option<Card>,
+    /// What comes for it is told to whoever wants to know.
+    pub heard: Option<Arc<Heard>>,
+    /// It runs beside its image, and is not the guest.
+    pub is_copy: bool,
+    /// An event for its next step is on the agenda.
+    pub is_stepping: bool,
+    /// Of a hundred answers, those that depend on a draw.
+    pub knob: u64,
+    /// Its steps since they were stated last.
+    pub steps: Vec<Step>,
     /// Every write to it is logged, so that unchanged pages may be compared.
     pub logs_all_writes: bool,
     /// For a mutant: a step between capturing the state and cutting the output.
@@ -168,6 +216,13 @@ impl SharedDomain {
             captured: None,
             trouble: Trouble::None,
             output,
+            port: None,
+            card: None,
+            heard: None,
+            is_copy: false,
+            is_stepping: false,
+            knob: 0,
+            steps: Vec::new(),
             logs_all_writes: true,
             late_step: None,
         })))
@@ -190,9 +245,31 @@ impl Domain {
         self.paused && self.mark == Generation(0)
     }
 
-    /// Takes a step. `chance` is the only difference between two runs from the same state. Returns whether its write
-    /// was not logged.
+    /// Takes a step, if there is one to take. `chance` is the only difference between two runs from the same state. Returns
+    /// whether its write was not logged.
     pub fn step(&mut self, chance: u64) -> bool {
+        match self.card.as_ref().map(Card::take) {
+            None => self.steps_with(chance, None),
+            Some(Some(request)) => {
+                let draw = if chance % 100 < self.knob { chance | 1 } else { 0 };
+                self.steps_with(mix(self.state.digest() ^ request ^ draw), Some(request))
+            }
+            Some(None) => self.follows_request(),
+        }
+    }
+
+    /// Some steps after a request to suspend it follows it.
+    fn follows_request(&mut self) -> bool {
+        match &mut self.suspends_in {
+            Some(0) => (self.suspended, self.suspends_in) = (true, None),
+            Some(steps) => *steps -= 1,
+            None => {}
+        }
+        false
+    }
+
+    fn steps_with(&mut self, chance: u64, request: Option<u64>) -> bool {
+        let from = self.state.digest();
         self.state.counter += 1;
         let word = ((chance >> 8) % WORDS as u64) as usize;
         self.state.words[word] = self.state.counter ^ (chance << 20);
@@ -202,6 +279,8 @@ impl Domain {
         } else if self.logs {
             self.dirty |= 1 << word;
         }
+        let says = self.state.digest();
+        self.steps.push(Step { from, to: says, request });
         if !chance.is_multiple_of(4) {
             let frame = Frame {
                 guest: self.guest,
@@ -209,19 +288,22 @@ impl Domain {
                 generation: self.stamp,
                 epoch: self.open,
                 counter: self.state.counter,
+                says,
+                by_copy: self.is_copy,
             };
-            if self.is_loose {
-                self.leaked.push(frame);
-            } else {
-                self.output.transmit(&frame.to_bytes());
+            match &self.port {
+                _ if self.is_loose && !self.is_copy => self.leaked.push(frame),
+                Some(SharedPort(port)) => port.transmit(&frame.to_bytes()),
+                None => self.output.transmit(&frame.to_bytes()),
             }
         }
-        match &mut self.suspends_in {
-            Some(0) => (self.suspended, self.suspends_in) = (true, None),
-            Some(steps) => *steps -= 1,
-            None => {}
-        }
+        self.follows_request();
         is_unlogged
+    }
+
+    /// It answers what comes for it: its card, and what tells of that.
+    pub fn answers(&mut self, card: Card, heard: Arc<Heard>) {
+        (self.card, self.heard) = (Some(card), Some(heard));
     }
 
     /// An engine opens it, and sees whether it is suspended.
@@ -234,6 +316,17 @@ impl Domain {
         if !matches!(self.trouble, Trouble::LogLost | Trouble::ForEver) {
             self.trouble = Trouble::None;
         }
+    }
+
+    /// Reads and clears the log.
+    pub fn drain(&mut self, into: &mut DirtyBitmap) {
+        let dirty = std::mem::take(&mut self.dirty);
+        (0..WORDS as u64).filter(|word| dirty & (1 << word) != 0).for_each(|word| into.set(Pfn(word)));
+    }
+
+    /// Switches its log on, with nothing in it.
+    pub fn logs_from_here(&mut self) {
+        (self.logs, self.dirty) = (true, 0);
     }
 
     /// Switches its log off.
@@ -291,5 +384,16 @@ impl Machine for SharedDomain {
         self.get().is_opened();
         Some(Ok(BoxedSource(Box::new(self.clone()))))
     }
-    fn deliver(&self, _frame: &[u8]) {}
+    fn deliver(&self, frame: &[u8]) {
+        let (heard, card) = {
+            let domain = self.get();
+            (domain.heard.clone(), domain.card.clone())
+        };
+        if let (Some(heard), Some(card)) = (heard, card) {
+            heard.hear(frame, |frame| card.put(frame));
+        }
+    }
+    fn heard(&self) -> Option<Arc<Heard>> {
+        self.get().heard.clone()
+    }
 }

@@ -6,6 +6,7 @@ use super::events::Event;
 use super::facts::Fact;
 use super::faults::{Amnesia, Fault};
 use super::guest::Trouble;
+use super::host::Item;
 use super::network::{ENDS, LINK, NODES, WITNESS};
 use understudy::control::Wish;
 use understudy_session::{Span, Time};
@@ -65,6 +66,8 @@ impl Cluster {
             Fault::WitnessLingers { lasts } => {
                 self.witness.lingers_until = self.witness.lingers_until.max(self.now + lasts);
             }
+            Fault::CopyCrashes { guest } => self.copy_crashes(guest),
+            Fault::Mode { guest, mode } => (0..2).for_each(|at| self.turn(at, Item::Mode(guest, mode))),
             Fault::Wish { guest, wish } => (0..2).for_each(|at| self.wished(at, guest, wish)),
             Fault::ForceTakeover { host, guest } => self.wished(host, guest, Wish::ForceTakeover),
         }

@@ -26,7 +26,7 @@ use understudy::guest::{Encoded, LoopWaker, OutputMaker, PauseTimes, Report, Run
 use understudy::node::{Glance, Guests, Inbound};
 use understudy_checkpoint::epoch::EpochPart;
 use understudy_session::primary::Pacing;
-use understudy_session::{NodeName, Record, Time, WitnessReply};
+use understudy_session::{Mode, NodeName, Record, Time, WitnessReply};
 
 /// Most frames that a host's queue holds.
 pub const FRAMES_MAX: usize = 512;
@@ -48,6 +48,7 @@ pub(super) enum Item {
     Frame(Vec<u8>),
     Found(GuestId, Box<RunningGuest>),
     Wish(GuestId, Wish),
+    Mode(GuestId, Mode),
 }
 
 /// A process.
@@ -61,6 +62,7 @@ pub(super) struct Engine {
     /// Reports that the loop has not handled.
     pub(super) reports: VecDeque<(RuntimeId, Report)>,
     pacing: Pacing,
+    modes: [Mode; GUESTS],
 }
 
 /// One host.
@@ -133,8 +135,8 @@ impl Engine {
         );
         guests.set_available_bytes(|| None);
         let (cx, reports) = (SimContext::new(host, mutant), VecDeque::new());
-        let pacing = settings.pacing;
-        Self { guests, cx, bench, mutant, from_workers, reports, pacing }
+        let (pacing, modes) = (settings.pacing, settings.modes);
+        Self { guests, cx, bench, mutant, from_workers, reports, pacing, modes }
     }
 
     /// Collects the workers' reports without passing them to the loop yet.
@@ -163,7 +165,7 @@ impl Engine {
 
     fn take(&mut self, item: Item, host: HostId) {
         let peer = name(1 - host);
-        let Self { guests, cx, .. } = self;
+        let Self { guests, cx, modes, .. } = self;
         match item {
             Item::Nothing => {}
             Item::LinkUp => {
@@ -193,10 +195,14 @@ impl Engine {
                 let (name, pacing, find_changes) =
                     (guest_name(guest).to_owned(), self.pacing, FindChanges::Log);
                 guests.found(
-                    XenGuestConfig { name, peer, mode: Default::default(), pacing, find_changes },
+                    XenGuestConfig { name, peer, mode: modes[guest], pacing, find_changes },
                     *found,
                     cx,
                 );
+            }
+            Item::Mode(guest, mode) => {
+                modes[guest] = mode;
+                let _ = guests.set_mode(guest_name(guest), mode, cx);
             }
             Item::Wish(guest, wish) => {
                 // What cannot be granted now is refused, as it is to a person.
@@ -210,6 +216,7 @@ impl Engine {
             && let Some((name, what)) = self.cx.next_arrived()
         {
             let what = if self.mutant == Some(Mutant::DamageUnnoticed) { what } else { harmed(what, harm) };
+            let what = self.twinned(&name, what);
             if self.lets_in(&name, &what) {
                 self.guests.arrived(super::host::name(1 - host), name, what, &mut self.cx);
             }

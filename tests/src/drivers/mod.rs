@@ -17,9 +17,12 @@
 //! Seeds do not reach live passes of a first copy (the guest is too small), sockets and the hello, and Xen.
 
 mod bench;
+mod card;
+mod client;
 pub mod cluster;
 mod connections;
 mod context;
+mod copy;
 pub mod events;
 pub mod exhaustive;
 pub mod facts;

@@ -9,7 +9,7 @@ use super::settings::Settings;
 use super::weights::Kind;
 use understudy::control::Wish;
 use understudy_session::primary::State;
-use understudy_session::{Span, secondary};
+use understudy_session::{Mode, Span, secondary};
 
 /// A way to be wrong.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -86,11 +86,27 @@ pub enum Mutant {
     BreachUnnoticed,
     /// Nobody checks whether a guest stays suspended.
     LateSuspendStays,
+    /// What a copy sends is on the wire.
+    CopyOnBridge,
+    /// A copy hears everything twice.
+    InputTwice,
+    /// A copy that is set anew takes first what it had not taken before.
+    InputKept,
+    /// A copy is set while it runs.
+    SetWhileRunning,
+    /// A copy that is set anew keeps its pages.
+    PagesNotSet,
+    /// A frame leaves if the copy has sent anything at its place.
+    AnyTwin,
+    /// An epoch is acked when it is whole, and the copy halted later.
+    AckBeforeHalt,
+    /// A takeover goes on from the image, although the copy is the guest.
+    ImageForCopy,
 }
 
 impl Mutant {
     /// All mutants, each with the invariants that catch it, each of these by itself.
-    pub const ALL: [(Self, &'static [Invariant]); 36] = [
+    pub const ALL: [(Self, &'static [Invariant]); 44] = [
         (Self::ReleaseBeforeAck, &[Invariant::OutputCommit, Invariant::Monotonicity]),
         (Self::PassBeforeStale, &[Invariant::OutputCommit]),
         (Self::TrustRead, &[Invariant::OutputCommit]),
@@ -127,6 +143,14 @@ impl Mutant {
         (Self::LinkStopsForOne, &[Invariant::Liveness]),
         (Self::BreachUnnoticed, &[Invariant::OutputCommit]),
         (Self::LateSuspendStays, &[Invariant::Progress]),
+        (Self::CopyOnBridge, &[Invariant::Mute]),
+        (Self::InputTwice, &[Invariant::Exact]),
+        (Self::InputKept, &[Invariant::Exact]),
+        (Self::SetWhileRunning, &[Invariant::Exact]),
+        (Self::PagesNotSet, &[Invariant::Exact]),
+        (Self::AnyTwin, &[Invariant::OutputCommit, Invariant::Monotonicity]),
+        (Self::AckBeforeHalt, &[Invariant::Monotonicity]),
+        (Self::ImageForCopy, &[Invariant::Monotonicity]),
     ];
 
     /// Faults that a mutant needs to do harm. In its seeds they strike more often.
@@ -152,6 +176,21 @@ impl Mutant {
         }
     }
 
+    /// Whether it does harm only where guests may run twice. The others are caught without.
+    pub fn needs_copies(self) -> bool {
+        matches!(
+            self,
+            Self::CopyOnBridge
+                | Self::InputTwice
+                | Self::InputKept
+                | Self::SetWhileRunning
+                | Self::PagesNotSet
+                | Self::AnyTwin
+                | Self::AckBeforeHalt
+                | Self::ImageForCopy
+        )
+    }
+
     /// Further preparation of a seed, if the harm would be rare otherwise.
     pub fn prepare(self, settings: &mut Settings, rng: &mut Rng, aimed: &mut Vec<Aimed>) {
         match self {
@@ -169,6 +208,21 @@ impl Mutant {
                 aimed.push(Aimed { moment: Moment::Primary(State::Protected), after, fault: force });
                 let moment = Moment::Secondary(secondary::State::TakingOver);
                 aimed.push(Aimed { moment, after: Span(0), fault: slow });
+            }
+            // The guest's host dies while its copy is the guest in clients' eyes.
+            Self::ImageForCopy | Self::AnyTwin => {
+                let fault = Fault::Crash { node: 0, silent: true, back_after: None };
+                aimed.push(Aimed { moment: Moment::Matches, after: rng.span_us(500, 15_000), fault });
+            }
+            // It dies while its copy, which differs from it, is slow to stand still.
+            Self::AckBeforeHalt => {
+                (settings.answers, settings.modes) = (Some(50), [Mode::Colo; 2]);
+                let lasts = Some(Span::from_ms(150));
+                let slow = Fault::ReceiverHangs { host: 1, guest: 0, lasts };
+                let dies = Fault::Crash { node: 0, silent: true, back_after: None };
+                let mut aim = |after, fault| aimed.push(Aimed { moment: Moment::CopyHalts, after, fault });
+                aim(Span(0), slow);
+                aim(rng.span_us(1_000, 3_000), dies);
             }
             // The guest that its engine left behind is found when the other host has been put in charge.
             Self::AdoptedPassesAtOnce => {

@@ -13,9 +13,12 @@ use super::trace::Trace;
 use super::weights::Weights;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
+use understudy::config::ColoConfig;
 use understudy::metrics::Metrics;
+use understudy_colo::comparer;
+use understudy_session::colo::{AfterCrash, Colo};
 use understudy_session::primary::{Budgets, Pacing, SlowPolicy};
-use understudy_session::{Span, Time};
+use understudy_session::{Mode, Span, Time};
 
 /// How a seed is run.
 #[derive(Clone, Copy, Debug, Default)]
@@ -30,6 +33,8 @@ pub struct Options {
     pub hears_all: bool,
     /// Compare unchanged pages or not, whatever the seed says.
     pub scrubs: Option<bool>,
+    /// Guests may run twice, or may not, whatever the seed says.
+    pub copies: Option<bool>,
 }
 
 /// The result of a run.
@@ -64,8 +69,50 @@ pub fn settings(rng: &mut Rng) -> Settings {
         stands_by: rng.chance(40),
         autostarts: rng.chance(20),
         witness_forgets: rng.chance(10),
+        answers: None,
+        modes: Default::default(),
+        colo: ColoConfig::default(),
         metrics: metrics(),
     }
+}
+
+/// What sets the chain for copies apart from that of all else.
+const COPIES: u64 = 0xC010_C010_C010_C010;
+
+/// In one seed of four guests may run twice. All that this needs is drawn from a chain of its own, so that the other seeds are
+/// as they would be without.
+fn draw_copies(rng: &mut Rng, settings: &mut Settings, wanted: Option<bool>) {
+    let by_seed = rng.chance(25);
+    if !wanted.unwrap_or(by_seed) {
+        return;
+    }
+    settings.answers = Some([0, 0, 2, 10, 50][rng.below(5) as usize]);
+    let mut mode = || match rng.below(20) {
+        0..=12 => Mode::Colo,
+        13..=17 => Mode::Auto,
+        _ => Mode::Remus,
+    };
+    settings.modes = [mode(), mode()];
+    settings.colo = ColoConfig {
+        session: Colo {
+            gap_min: Span::from_ms(2),
+            period: rng.span_us(20_000, 120_000),
+            live_max: Span::from_ms(15),
+            window: Span::from_ms(100),
+            frames_min: 5,
+            rest: Span::from_ms(40),
+            rest_max: Span::from_ms(320),
+            ..Colo::default()
+        },
+        comparer: comparer::Limits {
+            match_min: Span::from_ms(2),
+            match_max: rng.span_us(8_000, 30_000),
+            silence_max: Span::from_ms(60),
+            frames_max: if rng.chance(30) { 6 } else { 64 },
+            ..comparer::Limits::default()
+        },
+        after_crash: if rng.chance(70) { AfterCrash::Refuse } else { AfterCrash::FromCommit },
+    };
 }
 
 /// Half of the guests are paced by a clock, half by their output.
@@ -95,10 +142,18 @@ pub fn run_seed(seed: u64, options: Options) -> Outcome {
     let mut settings = settings(&mut rng);
     settings.scrubs = options.scrubs.unwrap_or(settings.scrubs);
     let weights = Weights::draw(&mut rng, options.mutant.map_or(&[], Mutant::rife));
-    let plan = faults::plan(&mut rng, &weights);
+    let mut plan = faults::plan(&mut rng, &weights);
     let mut aimed = faults::aimed(&mut rng, &weights);
+    let mut of_copies = Rng::new(seed ^ COPIES);
+    let wanted = options.copies.or(options.mutant.map(Mutant::needs_copies));
+    draw_copies(&mut of_copies, &mut settings, wanted);
     if let Some(mutant) = options.mutant {
         mutant.prepare(&mut settings, &mut rng, &mut aimed);
+    }
+    if settings.answers.is_some() {
+        let (more, more_aimed) = faults::of_copies(&mut of_copies, &weights);
+        plan.extend(more);
+        aimed.extend(more_aimed);
     }
     let faults = describe(&plan, &aimed);
     let mut cluster = Cluster::new(rng, settings, options);
@@ -228,6 +283,9 @@ pub fn plain_settings() -> Settings {
         stands_by: true,
         autostarts: false,
         witness_forgets: false,
+        answers: None,
+        modes: Default::default(),
+        colo: ColoConfig::default(),
         metrics: metrics(),
     }
 }

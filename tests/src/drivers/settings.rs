@@ -1,15 +1,15 @@
 //! What a run is set to: times and bounds of the sessions, what surrounds them, some of it from the seed.
 
-use super::HostId;
 use super::host::{BUFFER_BYTES_MAX, name};
+use super::{GUESTS, HostId};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use understudy::config::{GuestConfigs, Limits, NodeConfig, Timing, WitnessConfig};
+use understudy::config::{ColoConfig, GuestConfigs, Limits, NodeConfig, Timing, WitnessConfig};
 use understudy::connection::Transport;
 use understudy::metrics::Metrics;
 use understudy_lab::Conditions;
-use understudy_session::Span;
 use understudy_session::primary::{Pacing, SlowPolicy};
+use understudy_session::{Mode, Span};
 
 /// The sessions' times and bounds, some of them from the seed.
 #[derive(Clone, Debug)]
@@ -32,6 +32,12 @@ pub struct Settings {
     pub stands_by: bool,
     /// A host that comes back from a loss of power starts its guests anew.
     pub autostarts: bool,
+    /// Guests answer what they are asked, and may run twice; of a hundred answers so many depend on a draw.
+    pub answers: Option<u64>,
+    /// How each guest is protected at first.
+    pub modes: [Mode; GUESTS],
+    /// How copies are used.
+    pub colo: ColoConfig,
     /// The witness may forget.
     pub witness_forgets: bool,
     /// What engines count into: nobody looks at it.
@@ -58,7 +64,7 @@ impl Settings {
             uplink: None,
             taps: None,
             lab: Conditions::NONE,
-            colo: understudy::config::ColoConfig::default(),
+            colo: self.colo.clone(),
             timing: Timing {
                 pacing: self.pacing,
                 heartbeat: ms(20),

@@ -8,6 +8,7 @@
 
 use super::GuestId;
 use super::facts::Fact;
+use super::guest::Step;
 use super::host::Host;
 use super::network::NODES;
 use understudy::node::Glance;
@@ -29,7 +30,12 @@ impl Trace {
 
     pub(super) fn fact(&mut self, at: Time, guest: GuestId, fact: &Fact) {
         match fact {
-            Fact::Learnt { .. } | Fact::AckSent { .. } => {}
+            Fact::Learnt { .. } | Fact::AckSent { .. } | Fact::Told { .. } => {}
+            Fact::Stepped { step: Step { request: None, .. }, .. } => {}
+            Fact::Stepped { host, by_copy, step: Step { request: Some(request), .. }, .. } => {
+                let (name, who) = (super::host::guest_name(guest), if *by_copy { "copy" } else { "guest" });
+                self.line(at, *host, name, &format!("the {who} takes request {request}"));
+            }
             Fact::Left(frame) => {
                 let (generation, epoch, counter) = (frame.generation, frame.epoch, frame.counter);
                 let text = format!("frame {counter} of generation {generation}, epoch {epoch}");

@@ -11,6 +11,7 @@ use super::host::{self, Item};
 use super::mutant::Mutant;
 use super::network::{LINK, Wire, witness_channel};
 use super::{GuestId, HostId};
+use understudy::guest::SteppedReplica;
 use understudy::node::Glance;
 use understudy_checkpoint::Generation;
 use understudy_session::primary::State;
@@ -56,8 +57,12 @@ impl Cluster {
             return;
         }
         match glance {
-            Some(Glance::Primary { state, generation, .. }) => {
+            Some(Glance::Primary { state, generation, live_base, .. }) => {
                 self.moment(Moment::Primary(state));
+                let was_live = matches!(before, Some(Glance::Primary { live_base: Some(_), .. }));
+                if live_base.is_some() && !was_live {
+                    self.moment(Moment::Matches);
+                }
                 if matches!(state, State::Arming | State::Protected) {
                     self.state_fact(guest, &Fact::Followed { generation });
                 }
@@ -66,8 +71,20 @@ impl Cluster {
                     self.is_run_as(at, guest, generation);
                 }
             }
-            Some(Glance::Secondary { state, .. }) => {
+            Some(Glance::Secondary { state, live_base, is_halting, .. }) => {
                 self.moment(Moment::Secondary(state));
+                let (was_live, was_halting) = match before {
+                    Some(Glance::Secondary { live_base, is_halting, .. }) => {
+                        (live_base.is_some(), is_halting)
+                    }
+                    _ => (false, false),
+                };
+                if live_base.is_some() && !was_live {
+                    self.moment(Moment::CopyLives);
+                }
+                if is_halting && !was_halting {
+                    self.moment(Moment::CopyHalts);
+                }
                 if state == secondary::State::Alone && self.mutant == Some(Mutant::TakeoverWithoutPerson) {
                     self.agenda.add(self.now, Event::TakesOverAlone { host: at, guest });
                 }
@@ -148,6 +165,11 @@ impl Cluster {
                     let could_start = self.hosts[at].could_start(guest);
                     self.state_fact(guest, &Fact::AckSent { generation, epoch, could_start });
                 }
+                Said::Told(guest, generation, base, frames) => {
+                    for frame in frames {
+                        self.state_fact(guest, &Fact::Told { generation, base, frame });
+                    }
+                }
                 Said::Ask(guest, request) => self.asks(at, guest, request),
             }
         }
@@ -223,12 +245,14 @@ impl Cluster {
         }
         let loses_bits = it.runs() && it.step(chance);
         let leaked = std::mem::take(&mut it.leaked);
+        let answers = it.card.is_some();
         drop(it);
+        let steps = self.state_steps(at, guest, &domain);
         if loses_bits {
             self.state_fact(guest, &Fact::BitsLost);
         }
         leaked.into_iter().for_each(|frame| self.leaks(at, frame));
-        if self.hosts[at].engine.is_some() {
+        if self.hosts[at].engine.is_some() && (steps > 0 || !answers) {
             self.turn(at, Item::Nothing);
         }
         self.step_later(at, guest, id);
@@ -292,6 +316,14 @@ impl Cluster {
             self.agenda.add(self.now + pause, Event::Captures { host: at, life, slot });
         }
         for (slot, holding) in bench.replicas.iter_mut().enumerate() {
+            if let Some(holding) = holding
+                && holding.work.as_ref().is_some_and(SteppedReplica::is_setting)
+                && !std::mem::replace(&mut holding.sets_scheduled, true)
+            {
+                let takes = self.rng.span_us(100, 8_000);
+                let from = self.now.max(self.hosts[at].receives_from[holding.guest]);
+                self.agenda.add(from + takes, Event::Sets { host: at, life, slot });
+            }
             let Some(holding) = holding.as_mut().filter(|it| !it.scheduled && !it.waiting.is_empty()) else {
                 continue;
             };

@@ -4,6 +4,7 @@
 
 use super::GuestId;
 use super::facts::{HostView, Image};
+use super::frame::Frame;
 use super::host::{BUFFER_BYTES_MAX, FRAMES_MAX, Host};
 use super::standing::{Fate, Stand};
 use understudy::node::Glance;
@@ -80,7 +81,7 @@ impl Host {
             // Without an engine nobody lets its output out.
             view.runs = domain.runs().then_some(domain.generation);
             let stats = domain.output.stats();
-            view.held_bytes = (stats.held_bytes as usize, FRAMES_MAX * 26);
+            view.held_bytes = (stats.held_bytes as usize, FRAMES_MAX * Frame::BYTES);
             // Without an engine nobody takes what the guest sends.
             let is_seen_to = matches!(glance, Some(Glance::Primary { .. })) && !domain.gone;
             view.dropped_frames = if is_seen_to { stats.dropped_frames } else { 0 };

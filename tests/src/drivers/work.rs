@@ -8,7 +8,7 @@ use super::host::Item;
 use super::mutant::Mutant;
 use super::rng::Rng;
 use super::{GuestId, HostId};
-use understudy::guest::{Report, Work};
+use understudy::guest::{CopyOrder, Report, Work};
 use understudy_checkpoint::{Epoch, Generation};
 use understudy_session::primary::Capture;
 use understudy_session::{Span, Time};
@@ -25,9 +25,13 @@ pub(super) fn pause_of(order: &Order, rng: &mut Rng) -> Span {
 /// The time that a receive thread takes for a piece of work.
 pub(super) fn time_of(work: &Work, rng: &mut Rng, slow: &mut bool) -> Span {
     match work {
-        Work::Activate { .. } if std::mem::take(slow) => rng.span_us(100_000, 400_000),
+        Work::Activate { .. } | Work::ActivateCopy { .. } if std::mem::take(slow) => {
+            rng.span_us(100_000, 400_000)
+        }
         Work::Commit(_) => rng.span_us(50, 1_500),
         Work::Activate { .. } => rng.span_us(500, 20_000),
+        Work::ActivateCopy { .. } => rng.span_us(100, 2_000),
+        Work::LiveCopy(CopyOrder::Halt) => rng.span_us(50, 1_500),
         _ => rng.span_us(5, 60),
     }
 }
@@ -59,6 +63,7 @@ impl Cluster {
                 }
                 work.capture(order);
                 domain.get().late_step = None;
+                self.state_steps(at, guest, &domain);
                 Some((generation, epoch, capture, ordered_at))
             }
             Order::Resume => {
@@ -169,7 +174,11 @@ impl Cluster {
                 if hangs_until(&self.hosts[at], holding.guest) > self.now {
                     break;
                 }
-                let slow = |work: &Work| matches!(work, Work::Commit(_) | Work::Activate { .. });
+                let slow = |work: &Work| {
+                    let waits = matches!(work, Work::LiveCopy(CopyOrder::Halt));
+                    waits
+                        || matches!(work, Work::Commit(_) | Work::Activate { .. } | Work::ActivateCopy { .. })
+                };
                 let next = holding.waiting.front().is_some_and(|work| first || !slow(work));
                 let Some(replica) = next.then(|| holding.work.take()).flatten() else { break };
                 let Some(work) = holding.waiting.pop_front() else { break };
@@ -178,7 +187,9 @@ impl Cluster {
             first = false;
             let changes = !matches!(&work, Work::Part(part) if part.bytes().is_some());
             let activates = match &work {
-                Work::Activate { generation, .. } => Some(*generation),
+                Work::Activate { generation, .. } | Work::ActivateCopy { generation, .. } => {
+                    Some(*generation)
+                }
                 _ => None,
             };
             self.wrong_work(at, guest, &work, &mut replica);
@@ -192,6 +203,9 @@ impl Cluster {
                     reporter.tell(Report::Committed { epoch });
                     Some(replica)
                 }
+                Work::ActivateCopy { generation, open } if self.mutant == Some(Mutant::ImageForCopy) => {
+                    replica.take(Work::Activate { generation, open, through: None })
+                }
                 work => replica.take(work),
             };
             if let Some(Some(holding)) = bench.get().replicas.get_mut(slot) {
@@ -199,6 +213,11 @@ impl Cluster {
                 if changes {
                     holding.look();
                 }
+            }
+            self.copy_was_set(at, guest, slot);
+            self.copy_steps_later(at, guest);
+            if let Some(engine) = &mut self.hosts[at].engine {
+                engine.acks_early(guest);
             }
             if let Some(generation) = activates {
                 self.was_activated(at, guest, generation);
@@ -209,6 +228,53 @@ impl Cluster {
             }
         }
         self.turn(at, Item::Nothing);
+    }
+
+    /// A receive thread sets some more of a copy.
+    pub(super) fn sets(&mut self, at: HostId, slot: usize) {
+        let Some(engine) = &self.hosts[at].engine else { return };
+        let bench = engine.bench.clone();
+        let taken = {
+            let mut bench = bench.get();
+            let Some(Some(holding)) = bench.replicas.get_mut(slot) else { return };
+            holding.sets_scheduled = false;
+            let guest = holding.guest;
+            holding.work.take().map(|work| (guest, work))
+        };
+        let Some((guest, mut work)) = taken else { return };
+        work.set_on();
+        if let Some(Some(holding)) = bench.get().replicas.get_mut(slot) {
+            holding.work = Some(work);
+            holding.look();
+        }
+        self.copy_was_set(at, guest, slot);
+        self.turn(at, Item::Nothing);
+    }
+
+    /// After work of a receive thread, states whether it has set the copy.
+    fn copy_was_set(&mut self, at: HostId, guest: GuestId, slot: usize) {
+        let Some(engine) = &mut self.hosts[at].engine else { return };
+        let known = engine.reports.len();
+        engine.collect();
+        let set = engine.reports.iter().skip(known).find_map(|(_, report)| match report {
+            Report::CopySet { epoch } => Some(*epoch),
+            _ => None,
+        });
+        let Some(epoch) = set else { return };
+        let bench = engine.bench.clone();
+        let (generation, image) = match bench.get().replicas.get(slot) {
+            Some(Some(holding)) => (
+                holding.sent_in.get(&epoch).copied().unwrap_or_default(),
+                holding.image.filter(|(_, at, _)| *at == epoch).map(|(.., state)| state),
+            ),
+            _ => return,
+        };
+        let Some(copy) = self.hosts[at].yard.get().copies[guest].clone() else { return };
+        let (state, runs) = {
+            let copy = copy.get();
+            (copy.state, copy.runs())
+        };
+        self.state_fact(guest, &Fact::CopySet { host: at, generation, epoch, state, image, runs });
     }
 
     /// The engine dies after the guest has been built.

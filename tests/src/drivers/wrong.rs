@@ -4,14 +4,19 @@
 
 use super::HostId;
 use super::cluster::Cluster;
+use super::facts::Fact;
+use super::frame::Frame;
+use super::guest::SharedDomain;
 use super::host::{Engine, guest_name, name};
 use super::mutant::Mutant;
-use understudy::guest::{SteppedReplica, Work};
-use understudy::node::{Glance, Inbound};
+use understudy::guest::{HeldOutput, Report, SteppedReplica, Work};
+use understudy::node::{Context, Glance, GuestPackets, Inbound};
 use understudy_checkpoint::domain::Sink;
 use understudy_checkpoint::epoch::EpochPart;
 use understudy_checkpoint::{PAGE_SIZE, PageEntry, PageType, Pfn};
-use understudy_session::ToSecondary;
+use understudy_link::{GuestFrame, PacketList};
+use understudy_netbuf::HeldId;
+use understudy_session::{ToPrimary, ToSecondary};
 
 /// Enough work for the mutant that stops a link for one guest.
 const ENOUGH: usize = 3;
@@ -42,6 +47,52 @@ impl Engine {
         }
     }
 
+    /// For a mutant: what a copy sends is heard as what the guest holds at the same place.
+    pub(super) fn twinned(&self, name: &str, what: Inbound) -> Inbound {
+        let Inbound::Packets(GuestPackets::Output { generation, base, first, packets }) = &what else {
+            return what;
+        };
+        if self.mutant != Some(Mutant::AnyTwin) {
+            return what;
+        }
+        let guest = super::host::guest_named(name);
+        let bench = self.bench.get();
+        let capturing = bench.captures.iter().flatten().rfind(|it| it.guest == guest);
+        let output = capturing.map(|capturing| capturing.domain.get().output.clone());
+        let mut held = Vec::new();
+        if let Some(compared) = output.as_ref().and_then(HeldOutput::compared) {
+            compared.look(HeldId(0), &mut |_, _, bytes| held.push(bytes.to_vec()));
+        }
+        let mut list = PacketList::default();
+        for packet in packets.packets().iter().flat_map(|packets| packets.iter()) {
+            let counter = |bytes: &[u8]| Frame::from_bytes(bytes).counter;
+            let own = held.iter().find(|own| counter(own) == counter(packet));
+            let _ = list.push(own.map_or(packet, |own| own));
+        }
+        let (generation, base, first) = (*generation, *base, *first);
+        Inbound::Packets(GuestPackets::Output { generation, base, first, packets: list })
+    }
+
+    /// For a mutant: an epoch that is whole is acked at once.
+    pub(super) fn acks_early(&mut self, guest: usize) {
+        if self.mutant != Some(Mutant::AckBeforeHalt) {
+            return;
+        }
+        let whole = self.reports.iter().rev().find_map(|(_, report)| match report {
+            Report::Complete { generation, epoch } => Some((*generation, *epoch)),
+            _ => None,
+        });
+        let live = matches!(
+            self.guests.glance(guest_name(guest)),
+            Some(Glance::Secondary { live_base: Some(_), .. })
+        );
+        let number = self.cx.number_of(&name(0), &guest_name(guest).into());
+        if let (Some((generation, epoch)), true, Some(number)) = (whole, live, number) {
+            let ack = ToPrimary::Ack { generation, epoch };
+            self.cx.send(&name(0), &GuestFrame::ToPrimary(ack).of(number));
+        }
+    }
+
     /// For a mutant: heartbeats keep coming from a connection that has ended.
     pub(super) fn hear_the_dead(&mut self, host: HostId) {
         if self.mutant != Some(Mutant::DeadPeerSpeaks) {
@@ -57,6 +108,26 @@ impl Engine {
 }
 
 impl Cluster {
+    /// For a mutant: what a copy sends leaves its host.
+    pub(super) fn on_the_bridge(&mut self, at: HostId, copy: &SharedDomain) {
+        if self.mutant != Some(Mutant::CopyOnBridge) {
+            return;
+        }
+        let frame = {
+            let copy = copy.get();
+            Frame {
+                guest: copy.guest,
+                host: at,
+                generation: copy.stamp,
+                epoch: copy.open,
+                counter: copy.state.counter,
+                says: copy.state.digest(),
+                by_copy: true,
+            }
+        };
+        self.state_fact(frame.guest, &Fact::Left(frame));
+    }
+
     /// Mutants of a receive thread's work.
     pub(super) fn wrong_work(&mut self, at: HostId, guest: usize, work: &Work, replica: &mut SteppedReplica) {
         if replica.receiver().committed().is_none() {

@@ -1,6 +1,8 @@
 //! The domains of one host. They belong to the host and not to the engine: an engine that dies leaves them behind.
 
+use super::card::Card;
 use super::context::guest_of;
+use super::copy::{SharedPort, SimCopy};
 use super::guest::{SharedDomain, State, Wrongs};
 use super::mutant::Mutant;
 use super::settings::Settings;
@@ -8,11 +10,13 @@ use super::standing::{SimStanding, Stand};
 use super::{GuestId, HostId};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use understudy::guest::{
-    BoxedSource, Host, HostError, NotBuilt, OutputMaker, PreviousRun, Replica, RunningGuest, Start,
+    BoxedSource, Heard, HeldOutput, Host, HostCopy, HostError, LoopWaker, NotBuilt, NotCopied, OutputMaker,
+    PreviousRun, Replica, RunningGuest, Start,
 };
 use understudy_checkpoint::domain::Description;
 use understudy_checkpoint::epoch::Image;
 use understudy_checkpoint::{Epoch, Generation};
+use understudy_lab::Port;
 use understudy_link::HoldRefusal;
 
 /// Domains of a host, by guest.
@@ -27,6 +31,10 @@ pub struct Yard {
     pub outlives: bool,
     /// Every write of a guest is logged, so its unchanged pages may be compared with the secondary's.
     logs_all_writes: bool,
+    /// Guests answer, and may run twice; of a hundred answers so many depend on a draw.
+    answers: Option<u64>,
+    /// The newest copy of each guest.
+    pub copies: [Option<SharedDomain>; 2],
     /// Images are held by standby domains.
     stands_by: bool,
     /// The newest standby domain of each guest.
@@ -54,6 +62,8 @@ impl SharedYard {
             made: 0,
             outlives: settings.outlives,
             logs_all_writes: settings.scrubs,
+            answers: settings.answers,
+            copies: [None, None],
             stands_by: settings.stands_by,
             standing: [None, None],
             activation_fails: false,
@@ -79,12 +89,9 @@ impl Yard {
         let domain = SharedDomain::new(id, guest, self.host, state, output.clone());
         domain.get().outlives = self.outlives;
         domain.get().logs_all_writes = self.logs_all_writes && self.mutant != Some(Mutant::ScrubOff);
-        domain.get().wrongs = Wrongs {
-            is_not_looked_after: self.mutant == Some(Mutant::LateSuspendStays),
-            passes_instead_of_pausing: self.mutant == Some(Mutant::PassInsteadOfPause),
-            unmapped_is_empty: self.mutant == Some(Mutant::UnmappedIsEmpty),
-        };
+        domain.get().wrongs = self.wrongs();
         domain.get().open = open;
+        self.gets_card(&domain);
         self.domains[guest] = Some(domain.clone());
         RunningGuest {
             machine: Arc::new(domain.clone()),
@@ -93,6 +100,51 @@ impl Yard {
             past: None,
             compared_bytes: 0,
         }
+    }
+
+    fn wrongs(&self) -> Wrongs {
+        Wrongs {
+            is_not_looked_after: self.mutant == Some(Mutant::LateSuspendStays),
+            passes_instead_of_pausing: self.mutant == Some(Mutant::PassInsteadOfPause),
+            unmapped_is_empty: self.mutant == Some(Mutant::UnmappedIsEmpty),
+        }
+    }
+
+    /// A guest that answers gets a card, and what tells of what comes by it.
+    fn gets_card(&self, domain: &SharedDomain) {
+        let Some(knob) = self.answers else { return };
+        let mut domain = domain.get();
+        let card = Card::new(domain.guest);
+        let taken = card.clone();
+        domain.knob = knob;
+        domain.port = None;
+        domain.answers(card, Heard::new(move || taken.taken(), LoopWaker::silent()));
+    }
+
+    /// The next takeover fails, if that was wanted.
+    pub(super) fn fails_to_start(&mut self) -> bool {
+        std::mem::take(&mut self.activation_fails)
+    }
+
+    /// A copy is the guest from now on. The answer is what holds its output.
+    pub(super) fn copy_is_guest(
+        &mut self,
+        guest: GuestId,
+        copy: &SharedDomain,
+        start: &Start<'_>,
+    ) -> HeldOutput {
+        let output = self.outputs.frames(start.open);
+        let mut domain = copy.get();
+        (domain.is_copy, domain.output) = (false, output.clone());
+        (domain.settled, domain.mark) = (false, start.generation);
+        (domain.stamp, domain.open) = (start.generation, start.open);
+        (domain.outlives, domain.wrongs) = (self.outlives, self.wrongs());
+        domain.stops_logging();
+        self.activated.push((guest, domain.state));
+        drop(domain);
+        self.copies[guest] = None;
+        self.domains[guest] = Some(copy.clone());
+        output
     }
 
     /// Finds a guest here without an engine, if it lives. A guest that no engine has run and that is paused waits for a
@@ -111,6 +163,7 @@ impl Yard {
         found.open = Epoch(0);
         found.stamp = Generation(0);
         drop(found);
+        self.gets_card(&domain);
         Some(RunningGuest {
             machine: Arc::new(domain.clone()),
             source: BoxedSource(Box::new(domain)),
@@ -135,7 +188,7 @@ impl SharedYard {
     ) -> Result<RunningGuest, &'static str> {
         let mut yard = self.get();
         let state = state.ok_or("no image is left")?;
-        if std::mem::take(&mut yard.activation_fails) {
+        if yard.fails_to_start() {
             return Err("the hypervisor refuses a record");
         }
         let guest = guest_of(start.name);
@@ -167,6 +220,35 @@ impl Host for SharedYard {
 
     fn build(&self, start: &Start<'_>, image: Image) -> Result<RunningGuest, NotBuilt> {
         self.start(start, State::of(&image)).map_err(NotBuilt::from)
+    }
+
+    fn runs_copies(&self) -> bool {
+        self.get().answers.is_some()
+    }
+
+    fn copy(
+        &self,
+        name: &str,
+        _what: &Description,
+        image: Image,
+        port: Arc<dyn Port>,
+    ) -> Result<Box<dyn HostCopy>, NotCopied> {
+        let mut yard = self.get();
+        yard.made += 1;
+        let (guest, id) = (guest_of(name), (yard.made << 1) | yard.host as u64);
+        let domain =
+            SharedDomain::new(id, guest, yard.host, State::of(&image), yard.outputs.frames(Epoch(0)));
+        let card = Card::taking(guest, if yard.mutant == Some(Mutant::InputTwice) { 2 } else { 1 });
+        {
+            let mut domain = domain.get();
+            (domain.is_copy, domain.paused, domain.run_by) = (true, true, 0);
+            (domain.port, domain.card) = (Some(SharedPort(port)), Some(card.clone()));
+            domain.knob = yard.answers.unwrap_or(0);
+            domain.logs_all_writes = yard.logs_all_writes;
+            domain.logs_from_here();
+        }
+        yard.copies[guest] = Some(domain.clone());
+        Ok(Box::new(SimCopy::new(domain, card, self.clone(), yard.mutant)))
     }
 
     fn pause_older(&self, name: &str, newest: Generation) -> Result<(), HostError> {

@@ -190,7 +190,7 @@ impl Beside {
 fn take_room(held: &Held) -> Result<Taken, Why> {
     let bytes = held.host.copy_bytes(&held.description);
     let needed = bytes.saturating_add(memory::RESERVE_BYTES);
-    match memory::available_bytes() {
+    match held.room.available_bytes() {
         Some(available) if available < needed => Err(format!(
             "a copy that runs takes as much memory as the image, {} MiB with the host's reserve, and {} MiB are available",
             needed >> 20,

@@ -2,12 +2,17 @@
 //!
 //! Not here: what a copy takes (`Host::copy_bytes`), and what images take (`node/offers`).
 
+use crate::memory;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Shared by all guests that are held here.
 #[derive(Clone, Debug)]
-pub struct CopyRoom(Arc<Bytes>);
+pub struct CopyRoom {
+    bytes: Arc<Bytes>,
+    /// What says how much memory of the host can still be had.
+    available_bytes: fn() -> Option<u64>,
+}
 
 #[derive(Debug)]
 struct Bytes {
@@ -26,24 +31,35 @@ pub struct Taken {
 impl CopyRoom {
     /// Images and copies take `max` bytes together at most.
     pub fn new(max: u64) -> Self {
-        Self(Arc::new(Bytes { max, images: AtomicU64::new(0), copies: AtomicU64::new(0) }))
+        let bytes = Bytes { max, images: AtomicU64::new(0), copies: AtomicU64::new(0) };
+        Self { bytes: Arc::new(bytes), available_bytes: memory::available_bytes }
+    }
+
+    /// Asks `available_bytes` for the memory of this host, where the kernel is not to be asked.
+    pub fn ask(&mut self, available_bytes: fn() -> Option<u64>) {
+        self.available_bytes = available_bytes;
+    }
+
+    /// How much memory of the host can still be had, where that is known.
+    pub fn available_bytes(&self) -> Option<u64> {
+        (self.available_bytes)()
     }
 
     /// Images take so much.
     pub fn images_take(&self, bytes: u64) {
-        self.0.images.store(bytes, Ordering::Relaxed);
+        self.bytes.images.store(bytes, Ordering::Relaxed);
     }
 
     /// Copies take so much.
     pub fn of_copies(&self) -> u64 {
-        self.0.copies.load(Ordering::Relaxed)
+        self.bytes.copies.load(Ordering::Relaxed)
     }
 
     /// Room for a copy of so many bytes; the error is how many there are.
     pub fn take(&self, bytes: u64) -> Result<Taken, u64> {
-        let room = self.0.max.saturating_sub(self.0.images.load(Ordering::Relaxed));
+        let room = self.bytes.max.saturating_sub(self.bytes.images.load(Ordering::Relaxed));
         let take = |taken: u64| taken.checked_add(bytes).filter(|sum| *sum <= room);
-        match self.0.copies.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take) {
+        match self.bytes.copies.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take) {
             Ok(_) => Ok(Taken { room: self.clone(), bytes }),
             Err(taken) => Err(room.saturating_sub(taken)),
         }
@@ -52,7 +68,7 @@ impl CopyRoom {
 
 impl Drop for Taken {
     fn drop(&mut self) {
-        self.room.0.copies.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.room.bytes.copies.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 

@@ -326,8 +326,12 @@ impl ReceiveThread {
         }
     }
 
+    pub(in crate::guest) fn is_setting(&self) -> bool {
+        self.copy.is_setting()
+    }
+
     /// Sets some more frames of the copy. Once it is set, does the commits that waited.
-    fn set_on(&mut self) {
+    pub(in crate::guest) fn set_on(&mut self) {
         if let Some(report) = self.copy.step(&self.receiver, &self.held) {
             self.reporter.tell(report);
             self.commit_put_off();

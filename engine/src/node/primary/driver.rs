@@ -35,6 +35,7 @@ impl GuestDriver for PrimaryGuest {
             in_flight: self.session.in_flight(),
             wished: self.session.is_protection_wished(),
             committed_at: self.last_commit,
+            live_base: self.session.live_base(),
         }
     }
 

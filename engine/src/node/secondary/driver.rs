@@ -36,7 +36,12 @@ impl GuestDriver for SecondaryGuest {
     }
 
     fn glance(&self) -> Glance {
-        Glance::Secondary { state: self.session.state(), generation: self.session.generation() }
+        Glance::Secondary {
+            state: self.session.state(),
+            generation: self.session.generation(),
+            live_base: self.session.live_base(),
+            is_halting: self.session.is_halting(),
+        }
     }
 
     fn attach(&mut self, cx: &mut dyn Context) {

@@ -21,7 +21,7 @@ impl Source for SharedDomain {
 
     fn begin_log_dirty(&mut self) -> Result<(), DomainError> {
         let mut domain = self.get();
-        (domain.logs, domain.dirty) = (true, 0);
+        domain.logs_from_here();
         if domain.trouble == Trouble::LogLost {
             domain.trouble = Trouble::None;
         }
@@ -87,8 +87,7 @@ impl Source for SharedDomain {
         if domain.trouble == Trouble::LogLost || !domain.logs {
             return Err(DomainError::LogLost("it is off".to_owned()));
         }
-        let dirty = std::mem::take(&mut domain.dirty);
-        (0..WORDS as u64).filter(|word| dirty & (1 << word) != 0).for_each(|word| into.set(Pfn(word)));
+        domain.drain(into);
         Ok(())
     }
 

@@ -5,12 +5,14 @@
 use super::super::HostId;
 use super::super::facts::Fact;
 use super::{Invariant, Verdict};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use understudy_checkpoint::{Epoch, Generation};
 
 #[derive(Debug, Default)]
 pub(super) struct Alone {
     acked: BTreeMap<Generation, Epoch>,
+    /// What copies have told: generation, epoch after the base, and what the frame says.
+    told: HashSet<(Generation, Epoch, u64, u64)>,
     /// The generation begun last, and whether its primary knows of a copy.
     begun: Generation,
     followed: bool,
@@ -36,6 +38,9 @@ impl Alone {
                 let newest = self.acked.entry(*generation).or_default();
                 *newest = (*newest).max(*epoch);
                 self.let_go.remove(generation);
+            }
+            Fact::Told { generation, base, frame } => {
+                _ = self.told.insert((*generation, base.next(), frame.counter, frame.says));
             }
             Fact::Followed { generation } => self.followed |= *generation == self.begun,
             Fact::Began { host, generation } | Fact::Adopted { host, generation } => {
@@ -66,6 +71,8 @@ impl Alone {
             }
             Fact::Left(frame) => {
                 let acked = self.acked.get(&frame.generation).is_some_and(|newest| frame.epoch <= *newest);
+                let twin = (frame.generation, frame.epoch, frame.counter, frame.says);
+                let acked = acked || self.told.contains(&twin);
                 let other = self.activated.is_some_and(|host| host != frame.host);
                 let knows = !self.unaware.contains(&frame.generation);
                 let is_let_go = self.let_go.contains(&frame.generation);

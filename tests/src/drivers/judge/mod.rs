@@ -4,6 +4,7 @@ mod alone;
 mod atomicity;
 mod authority;
 mod bounds;
+mod copies;
 mod durability;
 mod meeting;
 mod output_commit;
@@ -40,6 +41,10 @@ pub enum Invariant {
     Alone,
     /// S3: an acked epoch could be activated.
     Readiness,
+    /// A copy is exactly its image when it is set, and then takes what the guest takes, once and in order.
+    Exact,
+    /// What a copy sends is on no wire before it is the guest.
+    Mute,
     /// S6: a divergence of guest and image is found.
     Divergence,
     /// S7, S8: of two primaries that meet, one stops.
@@ -72,6 +77,7 @@ pub struct Judges {
     atomicity: atomicity::Atomicity,
     world: world::World,
     durability: durability::Durability,
+    copies: copies::Copies,
     lonely: alone::Alone,
     meeting: meeting::Meeting,
     has_witness: bool,
@@ -83,25 +89,34 @@ pub struct Judges {
     /// Whether the witness has lost records: its decisions count for nothing any more.
     forgot: bool,
     hears_all: bool,
+    /// A copy has crashed, after which clients may have seen what no other host has.
+    copy_crashed: bool,
+    /// A takeover takes the image then, and does not wait for a person.
+    takes_the_image: bool,
     alone: Option<Invariant>,
 }
 
 impl Judges {
     /// Judges of which only one counts, to show what it catches by itself. With `None` all count.
-    pub fn only(alone: Option<Invariant>, has_witness: bool, hears_all: bool) -> Self {
-        Self { alone, has_witness, hears_all, world: world::World::new(has_witness), ..Self::default() }
+    pub fn only(alone: Option<Invariant>, has_witness: bool, hears_all: bool, takes_the_image: bool) -> Self {
+        let world = world::World::new(has_witness);
+        Self { alone, has_witness, hears_all, takes_the_image, world, ..Self::default() }
     }
 
     /// Looks at one fact.
     pub fn see(&mut self, at: Time, fact: &Fact) -> Result<(), Violation> {
         self.atomicity.see(at, fact);
         self.forgot |= matches!(fact, Fact::WitnessForgot) && !self.hears_all;
+        self.copy_crashed |= matches!(fact, Fact::CopyCrashed { .. });
+        // A person's takeover takes the image.
+        self.takes_the_image |= matches!(fact, Fact::Person { moves: true, .. });
         self.forced |= !self.has_witness && self.may_make_two(fact);
         let verdicts = [
             self.output_commit.see(fact),
             self.authority.see(fact),
             self.world.see(fact),
             self.durability.see(fact),
+            self.copies.see(fact),
             readiness::see(fact),
             if self.has_witness { Ok(()) } else { self.lonely.see(fact) },
         ];
@@ -148,13 +163,20 @@ impl Judges {
     /// Without a witness, only the judge of A7 decides which output may leave without an ack, and nobody judges what
     /// follows from a forced takeover. A witness that loses records breaks its promise (A1), and all that depends on
     /// it; what two hosts do that meet is judged nevertheless.
+    /// Where a copy has crashed that clients took for the guest, a person decides, or the operator wants the image to be taken.
     fn is_excused(&self, invariant: Invariant) -> bool {
         let of_authority =
             matches!(invariant, Invariant::Authority | Invariant::Monotonicity | Invariant::NoResurrection);
         let without = invariant == Invariant::OutputCommit || of_authority && self.forced;
         let forgotten =
             invariant == Invariant::OutputCommit || of_authority || invariant == Invariant::Liveness;
-        !self.has_witness && without || self.forgot && forgotten
+        let is_lost = self.copy_crashed
+            && match invariant {
+                Invariant::Monotonicity | Invariant::Authority => self.takes_the_image,
+                Invariant::Liveness => !self.takes_the_image,
+                _ => false,
+            };
+        !self.has_witness && without || self.forgot && forgotten || is_lost
     }
 
     /// How many frames have left so far.

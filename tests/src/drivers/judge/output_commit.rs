@@ -1,5 +1,5 @@
 //! I1: a frame leaves only if its epoch is acked in its generation, or if the witness's disk says that no copy
-//! of that generation may be activated.
+//! of that generation may be activated, or if a copy of the epoch before, in that generation, has told that it sent the same.
 //!
 //! A generation that was stale when a person gave the guest to another host stays stale: its copy cannot be activated
 //! any more, and its primary lets output out until it learns of that person's order, which the witness believes
@@ -9,7 +9,7 @@
 use super::super::facts::{Breach, Fact};
 use super::super::frame::Frame;
 use super::{Invariant, Verdict};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use understudy_checkpoint::{Epoch, Generation};
 use understudy_session::{Copy, Record};
 
@@ -19,6 +19,8 @@ const LEAKS_MAX: u64 = 8;
 #[derive(Debug, Default)]
 pub(super) struct OutputCommit {
     acked: BTreeMap<Generation, Epoch>,
+    /// What copies have told: generation, epoch after the base, and what the frame says.
+    told: HashSet<(Generation, Epoch, u64, u64)>,
     record: Option<Record>,
     /// Generations whose copies were stale when a person gave the guest to another host.
     stale_for_good: BTreeSet<Generation>,
@@ -32,6 +34,9 @@ impl OutputCommit {
             Fact::AckSent { generation, epoch, .. } => {
                 let newest = self.acked.entry(*generation).or_default();
                 *newest = (*newest).max(*epoch);
+            }
+            Fact::Told { generation, base, frame } => {
+                _ = self.told.insert((*generation, base.next(), frame.counter, frame.says));
             }
             Fact::Recorded(record) => {
                 // Nobody takes over from a stale copy, and its owner may start the guest anew.
@@ -64,12 +69,16 @@ impl OutputCommit {
         Ok(())
     }
 
+    fn has_twin(&self, frame: &Frame) -> bool {
+        self.told.contains(&(frame.generation, frame.epoch, frame.counter, frame.says))
+    }
+
     fn may_leave(&self, frame: &Frame) -> bool {
         let acked = self.acked.get(&frame.generation).is_some_and(|newest| frame.epoch <= *newest);
         let stale = self
             .record
             .as_ref()
             .is_some_and(|record| record.generation == frame.generation && record.copy == Copy::Stale);
-        acked || stale || self.stale_for_good.contains(&frame.generation)
+        acked || stale || self.has_twin(frame) || self.stale_for_good.contains(&frame.generation)
     }
 }

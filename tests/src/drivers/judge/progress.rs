@@ -21,7 +21,8 @@ pub(super) fn look(now: Time, views: &[HostView; 2]) -> Verdict {
         }
         let (Some(committed_at), Some(since)) = (view.protected, view.well_since) else { continue };
         let due_from = committed_at.unwrap_or_default().max(since + WELL);
-        if due_from + Settings::SLOW_MAX + SLACK < now {
+        let slow = Settings::SLOW_MAX.max(Span(2 * view.period.0));
+        if due_from + slow + SLACK < now {
             let us = committed_at.unwrap_or_default().0 / 1000;
             let what = format!("host {host} says protected, and its last commit was at {us} us");
             return Err((Invariant::Progress, what));

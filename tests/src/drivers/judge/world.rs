@@ -1,11 +1,14 @@
-//! The outside world: it sees frames, and remembers how far the guest had come by each of them. It judges I2 and I4 by
+//! The outside world: it sees frames, and remembers how far the guest had come by each of them, and what each said. It judges I2 and I4 by
 //! frames, not by intentions: whoever continues the guest must know everything that the world has seen.
+//!
+//! What a guest was before each of its states is known from its steps. A state that no step led to, as of an image that lacks
+//! something, has no past that could be compared.
 
 use super::super::HostId;
 use super::super::facts::Fact;
 use super::super::frame::Frame;
 use super::{Invariant, Verdict};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use understudy_checkpoint::Generation;
 
 #[derive(Debug, Default)]
@@ -25,6 +28,12 @@ pub(super) struct World {
     life_began: Generation,
     /// The newest frame that the world has seen from this life of the guest.
     newest_seen: Option<Frame>,
+    /// What the world has seen in this life of the guest: at which counter, and what it said.
+    seen: BTreeMap<u64, u64>,
+    /// What was before each state, in short.
+    before: HashMap<u64, u64>,
+    /// What the guest that goes on was at each counter, up to where it was taken over.
+    past: BTreeMap<u64, u64>,
     frames_seen: u64,
     /// A guest that begins from nothing may get a generation that was used before: there is no witness, and no host
     /// remembers it.
@@ -52,7 +61,9 @@ impl World {
                 self.begins(*generation, *host, 0)?;
                 self.life_began = *generation;
                 self.newest_seen = None;
+                (self.seen, self.past) = Default::default();
             }
+            Fact::Stepped { step, .. } => _ = self.before.insert(step.to, step.from),
             // The takeover was slow: meanwhile a person gave the guest to the other host, in a later generation.
             Fact::Activated { generation, .. } if *generation < self.newest && self.person_moved => {}
             Fact::Person { moves: true, .. } => self.person_moved = true,
@@ -62,6 +73,15 @@ impl World {
                     let counter = state.counter;
                     let what =
                         format!("generation {generation} goes on from {counter}, the world saw {seen:?}");
+                    return Err((Invariant::Monotonicity, what));
+                }
+                self.past = self.past_of(state.counter, state.digest());
+                let differs =
+                    |(counter, says): &(&u64, &u64)| self.past.get(counter).is_some_and(|said| said != *says);
+                if let Some((counter, _)) = self.seen.iter().find(differs) {
+                    let what = format!(
+                        "generation {generation} goes on, and has not sent what the world saw at {counter}"
+                    );
                     return Err((Invariant::Monotonicity, what));
                 }
             }
@@ -90,6 +110,12 @@ impl World {
             _ => {}
         }
         Ok(())
+    }
+
+    /// What a guest was before it was this, as far as that is known.
+    fn past_of(&self, counter: u64, digest: u64) -> BTreeMap<u64, u64> {
+        let before = std::iter::successors(Some(digest), |digest| self.before.get(digest).copied());
+        (0..=counter).rev().zip(before).collect()
     }
 
     /// Whether all hosts may be ignorant of the newest generation. Without a witness only its guest is marked with it.
@@ -121,6 +147,17 @@ impl World {
         if let Some(counter) = self.continued_to.get(&frame.generation).filter(|to| frame.counter > **to) {
             let what = format!("{frame:?} left, but its generation was continued from {counter}");
             return Err((Invariant::Authority, what));
+        }
+        if (self.life_began..self.newest).contains(&frame.generation)
+            && self.past.get(&frame.counter).is_some_and(|said| *said != frame.says)
+        {
+            let what = format!("{frame:?} left, and the guest that goes on has sent something else");
+            return Err((Invariant::Authority, what));
+        }
+        if frame.generation >= self.life_began
+            && self.seen.insert(frame.counter, frame.says).is_some_and(|seen| seen != frame.says)
+        {
+            return Err((Invariant::Authority, format!("{frame:?} left, and was something else before")));
         }
         let further = self.newest_seen.is_none_or(|seen| seen.counter < frame.counter);
         if frame.generation >= self.life_began && further {
