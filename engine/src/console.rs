@@ -81,6 +81,24 @@ pub fn report(text: &str) -> io::Result<()> {
     }
 }
 
+/// Prints a part of what a command goes on to say, to standard output. `false`: its reader has closed its end.
+pub fn stream(text: &str) -> io::Result<bool> {
+    write_through(&plain(text))
+}
+
+/// As [`stream`], in place of what the terminal shows.
+pub fn redraw(text: &str) -> io::Result<bool> {
+    write_through(&format!("\x1b[H\x1b[J{}", plain(text)))
+}
+
+fn write_through(text: &str) -> io::Result<bool> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        result => result.map(|()| true),
+    }
+}
+
 /// Text without control characters: names and reasons come from other hosts, and a terminal would obey such characters.
 fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());

@@ -18,7 +18,7 @@ use std::os::fd::AsFd;
 use understudy_session::{Span, Time};
 
 /// Clients at a time, at most; one more sends the longest waiting away.
-const CLIENTS_MAX: usize = 16;
+pub const CLIENTS_MAX: usize = 16;
 
 /// Connections that are taken in one turn of the loop: so few that each is read from before it could be the longest waiting.
 const ACCEPTS_MAX: usize = CLIENTS_MAX / 2;

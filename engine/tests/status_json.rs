@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use understudy::control::events::{Event, Subject};
 use understudy::control::status::{
     CertificateStatus, ColoStatus, FORMAT, GuestStatus, MaintenanceStatus, PageCounts, PauseParts,
     PeerStatus, Quantiles, Takeover, WaitingStatus, WitnessKind, WitnessStatus,
@@ -145,11 +146,39 @@ fn each_key_is_documented_and_no_other() {
 fn each_state_is_documented_by_the_name_that_it_has() {
     let document = document();
     let (_, table) = document.split_once("\n## States").unwrap();
+    let (table, _) = table.split_once("\n## ").unwrap();
     let states: BTreeSet<String> = GuestState::ALL.iter().map(ToString::to_string).collect();
     assert_eq!(states.len(), GuestState::ALL.len());
     assert_eq!(first_cells(table), states, "left: docs/STATUS.md, right: the states");
     for role in [GuestRole::Primary, GuestRole::Secondary] {
         let name = serde_json::to_value(role).unwrap();
         assert!(document.contains(&format!("`{}`", name.as_str().unwrap())), "{name}");
+    }
+}
+
+#[test]
+fn an_event_is_this_line_and_each_of_its_keys_is_documented() {
+    let document = document();
+    let (_, chapter) = document.split_once("\n## Events").unwrap();
+    let event = Event {
+        number: 7,
+        at_ms: 1_796_066_558_960,
+        subject: Subject::Guest,
+        name: "g1".into(),
+        state: "link_lost".into(),
+        was: "protected".into(),
+        role: Some(GuestRole::Primary),
+        generation: Some(2),
+        reason: "the link to b is down and may come back".into(),
+    };
+    let (_, golden) = chapter.split_once("```json\n").unwrap();
+    let (golden, table) = golden.split_once("\n```").unwrap();
+    assert_eq!(serde_json::to_string(&event).unwrap(), golden, "right: docs/STATUS.md");
+    let mut found = BTreeSet::new();
+    keys(&serde_json::to_value(event).unwrap(), "", &mut found);
+    assert_eq!(first_cells(table), found);
+    for subject in [Subject::Node, Subject::Guest, Subject::Link, Subject::Witness, Subject::Maintenance] {
+        let name = serde_json::to_value(subject).unwrap();
+        assert!(table.contains(&format!("`{}`", name.as_str().unwrap())), "{name}");
     }
 }

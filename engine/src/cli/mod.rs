@@ -7,7 +7,8 @@
 //!   keygen    invite    join                 by which certificate other hosts know this one
 //!   trust     reload                         who is known here
 //!   preflight                                why a guest cannot be protected, before anybody tries
-//!   status    protect   unprotect            asked of a running node over its control socket
+//!   status    events    wait                 asked of a running node over its control socket
+//!   protect   unprotect
 //!   switchover   takeover   evacuate   maintenance   remus
 //!   replay    stream                         recorded guests and their streams
 //!   colo                                     captures of two guests
@@ -22,6 +23,7 @@ mod doctor;
 mod documented;
 mod drill;
 mod evacuate;
+mod events;
 mod exit;
 mod keygen;
 mod log;
@@ -33,6 +35,7 @@ mod replay;
 mod status;
 mod stream;
 mod trust;
+mod wait;
 mod wish;
 mod witness;
 
@@ -68,6 +71,8 @@ enum Command {
     Drill(drill::Args),
     /// Move every guest that runs here to the host that holds its copy, or say which stay
     Evacuate(evacuate::Args),
+    /// Show what has changed on a running node, and what changes from now on
+    Events(events::Args),
     /// Let a node or witness join this one, once: prints the line to run there
     Invite(trust::InviteArgs),
     /// Join a node or witness by its invitation: each trusts the other's certificate from then on
@@ -114,6 +119,8 @@ enum Command {
     /// Show whom this host trusts by its certificate, or end that
     #[command(subcommand)]
     Trust(trust::TrustCommand),
+    /// Wait until a guest of a running node is protected, or stands otherwise as it should
+    Wait(wait::Args),
 }
 
 /// How a result is written to standard output.
@@ -128,10 +135,11 @@ pub enum OutputFormat {
 
 /// Prints the result of a command.
 fn print(text: &str) -> Result<(), CliError> {
-    console::report(text).map_err(|source| CliError::System {
-        attempt: "The result cannot be written to standard output".into(),
-        source,
-    })
+    console::report(text).map_err(not_written)
+}
+
+fn not_written(source: std::io::Error) -> CliError {
+    CliError::System { attempt: "The result cannot be written to standard output".into(), source }
 }
 
 /// Prints the result of a command as a JSON document.
@@ -226,6 +234,7 @@ fn run(command: Command) -> Result<Exit, CliError> {
         Command::Doctor(args) => doctor::run(args),
         Command::Drill(args) => drill::run(args),
         Command::Evacuate(args) => evacuate::run(args),
+        Command::Events(args) => events::run(args),
         Command::Invite(args) => trust::run_invite(&args),
         Command::Join(args) => trust::run_join(&args),
         Command::Keygen(args) => keygen::run(&args),
@@ -247,6 +256,7 @@ fn run(command: Command) -> Result<Exit, CliError> {
         Command::Reload(args) => trust::run_reload(&args),
         Command::Trust(command) => trust::run_trust(command),
         Command::Stream(command) => stream::run(command),
+        Command::Wait(args) => wait::run(args),
     }
 }
 

@@ -10,6 +10,7 @@
 //! ```
 
 mod verdict;
+mod watch;
 
 use super::{CliError, ControlArgs, Exit, OutputFormat, print, print_json};
 use crate::config::human::{show_bytes, show_us};
@@ -27,6 +28,9 @@ pub(super) struct Args {
     /// Say by the exit code how the guests stand: 0 all are safe, 3 one is not or there is none, 5 the node does not answer
     #[arg(long)]
     exit_code: bool,
+    /// Show it anew whenever something changes, and every second; with --output json an object a line
+    #[arg(long, conflicts_with = "exit_code")]
+    watch: bool,
     /// With --exit-code: judge these guests, of which each has to be here [default: all that the node knows]
     #[arg(value_name = "GUEST", requires = "exit_code")]
     guests: Vec<String>,
@@ -34,6 +38,9 @@ pub(super) struct Args {
 
 /// Asks the node and prints its answer.
 pub(super) fn run(args: Args) -> Result<Exit, CliError> {
+    if args.watch {
+        return watch::run(&args.control);
+    }
     let status = Client::new(&args.control.control).status()?;
     match args.control.output {
         OutputFormat::Text => print(&render(&status))?,
@@ -330,6 +337,22 @@ pub(super) mod tests {
             dropped_frames: 0,
             takeover: None,
             colo: ColoStatus::default(),
+        }
+    }
+
+    /// A node with these guests and nothing else.
+    pub(in crate::cli) fn of(guests: Vec<GuestStatus>) -> Status {
+        let witness = WitnessStatus::none();
+        Status {
+            format: FORMAT,
+            node: "a".into(),
+            pid: 1,
+            maintenance: Default::default(),
+            witness,
+            certificate: None,
+            peers: Vec::new(),
+            guests,
+            waiting: Vec::new(),
         }
     }
 

@@ -1,5 +1,6 @@
 //! Asks a node over its control socket, and waits for the answer.
 
+use super::events::Events;
 use super::socket::connect;
 use super::status::FORMAT;
 use super::{Protection, Request, Response, Status, Wish, line_of};
@@ -95,6 +96,18 @@ impl Client {
             ))),
             Response::Refused { reason } => Err(ClientError::Refused(reason)),
             Response::Accepted => Err(self.bad("it accepts a question")),
+            Response::Events { .. } => Err(self.bad("it answers a question that was not asked")),
+        }
+    }
+
+    /// What has changed since the event of a number; waited for, if there is nothing yet.
+    pub fn events(&self, after: u64, wait_ms: u64) -> Result<Events, ClientError> {
+        match self.ask(&Request::Events { after, wait_ms })? {
+            Response::Events { events } => Ok(events),
+            Response::Refused { reason } => Err(ClientError::Refused(reason)),
+            Response::Status { .. } | Response::Accepted => {
+                Err(self.bad("it answers a question that was not asked"))
+            }
         }
     }
 
@@ -128,7 +141,9 @@ impl Client {
         match self.ask(request)? {
             Response::Accepted => Ok(()),
             Response::Refused { reason } => Err(ClientError::Refused(reason)),
-            Response::Status { .. } => Err(self.bad("it answers a question that was not asked")),
+            Response::Status { .. } | Response::Events { .. } => {
+                Err(self.bad("it answers a question that was not asked"))
+            }
         }
     }
 

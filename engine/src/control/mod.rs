@@ -8,16 +8,19 @@
 //!   {"ask":"wish","guest":"g1","wish":"switchover"}       {"answer":"accepted"} | {"answer":"refused","reason":"…"}
 //!   {"ask":"protect","guest":"g1","to":"b"}               the same; with "interval_ms":200 if wished
 //!   {"ask":"reload"}                                      the same
+//!   {"ask":"events","after":7,"wait_ms":1000}             {"answer":"events","events":{…}}, at once or when there is one
 //!   {"ask":"maintenance","on":true}                       the same, once it is durable
 //!   {"ask":"export","guest":"g1","path":"/tmp/g1.save"}   {"answer":"accepted"} | {"answer":"refused","reason":"…"}
 //! ```
 //!
 //! * [`status`] what a node says about itself, with [`GuestState`]
+//! * [`events`] what it has seen change
 //! * [`Client`] asks; it blocks
 //! * [`socket`] the socket as a file
 //! * [`open_server`] answers, in the node's event loop
 
 mod client;
+pub mod events;
 pub mod socket;
 mod state;
 pub mod status;
@@ -30,6 +33,7 @@ pub use status::{GuestRole, GuestStatus, Status};
 pub use crate::config::CONTROL_PATH as DEFAULT_PATH;
 use crate::config::{FindChanges, ModeChoice};
 use crate::request_server::RequestServer;
+use events::Events;
 use mio::Registry;
 use mio::net::UnixListener;
 use serde::{Deserialize, Serialize};
@@ -70,6 +74,13 @@ pub enum Request {
     Protect(Protection),
     /// Read the certificates anew.
     Reload,
+    /// What has changed?
+    Events {
+        /// Since the event of this number; 0 for all that are kept.
+        after: u64,
+        /// How long to wait if there is nothing yet.
+        wait_ms: u64,
+    },
     /// Take no new copies from now on, or take them again; answered once that is durable.
     Maintenance {
         /// Which of them.
@@ -114,6 +125,11 @@ pub enum Response {
     Status {
         /// All of it.
         status: Box<Status>,
+    },
+    /// To [`Request::Events`].
+    Events {
+        /// What there is.
+        events: Events,
     },
     /// The wish is begun; `status` shows how it goes on. The export is begun; its file appears when it is whole.
     Accepted,

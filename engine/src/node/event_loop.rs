@@ -34,6 +34,7 @@ impl Node {
         self.run_timers();
         self.let_out();
         self.flush();
+        self.note_changes();
         self.stalls.turned(self.cx.now, self.clock.now());
         let (guests, now) = (&mut self.guests, self.cx.now);
         self.supervisor.turned(now, || headline(&guests.status(now)));
@@ -62,6 +63,7 @@ impl Node {
             self.cx.witness.next_timeout(),
             self.switch.next_timeout(),
             self.control_server.next_timeout(),
+            self.journal.next_timeout(),
             Some(self.doorplate.look_at()),
             self.supervisor.next_timeout(),
             self.metrics_server.as_ref().and_then(|server| server.next_timeout()),
@@ -247,6 +249,9 @@ impl Node {
             Ok(Request::Wish { guest, wish }) => answer_to(self.wish(&guest, wish)),
             Ok(Request::Protect(protection)) => answer_to(self.protect(protection)),
             Ok(Request::Reload) => answer_to(self.reload()),
+            Ok(Request::Events { after, wait_ms }) => {
+                return self.answer_events(question.client, after, wait_ms);
+            }
             Ok(Request::Maintenance { on }) => match self.begin_maintenance(on, question.client) {
                 // Answered when it is done.
                 Ok(()) => return,

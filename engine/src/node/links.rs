@@ -102,6 +102,11 @@ impl Links {
         self.peers.iter().map(move |(name, peer)| (name, peer.health(now)))
     }
 
+    /// Whether the link to each peer is up.
+    pub(super) fn ups(&self) -> impl Iterator<Item = (&NodeName, bool)> {
+        self.peers.iter().map(|(name, peer)| (name, peer.open.is_some()))
+    }
+
     pub(super) fn is_up(&self, peer: &NodeName) -> bool {
         self.link(peer).is_some()
     }

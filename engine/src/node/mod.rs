@@ -33,6 +33,7 @@ mod handle;
 mod headline;
 mod hosts;
 mod inbound;
+mod journal;
 mod leave;
 mod link_event;
 mod links;
@@ -81,6 +82,7 @@ use clock::Clock;
 use crossbeam::channel::{Receiver, Sender, bounded};
 use discovery::Discovery;
 use handle::Command;
+use journal::Journal;
 use links::Links;
 use maintenance::Maintenance;
 use mio::net::{TcpListener, UnixListener};
@@ -197,6 +199,7 @@ pub struct Node {
     commands: Receiver<Command>,
     to_commands: Sender<Command>,
     maintenance: Maintenance,
+    journal: Journal,
     cx: NodeContext,
     guests: Guests,
     discovery: Discovery,
@@ -285,6 +288,7 @@ impl Node {
             Guests::new(config.clone(), metrics.clone(), host, Arc::new(Threads), to_reports, outputs);
         config.guests.xen().iter().for_each(|guest| guests.look_for(&guest.name));
         guests.set_maintenance(maintenance.is_on(), &mut cx);
+        let journal = Journal::new(&config.node);
         let handle = NodeHandle::new(to_commands.clone(), waker.clone(), address);
         let mut node = Self {
             events: Events::with_capacity(256),
@@ -301,6 +305,7 @@ impl Node {
             commands,
             to_commands,
             maintenance,
+            journal,
             cx,
             guests,
             discovery,

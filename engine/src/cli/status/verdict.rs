@@ -47,24 +47,9 @@ fn with_reason(said: String, reason: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::guest;
+    use super::super::tests::{guest, of};
     use super::*;
-    use crate::control::status::{FORMAT, WaitingStatus, WitnessStatus};
-
-    fn status(guests: Vec<GuestStatus>) -> Status {
-        let witness = WitnessStatus::none();
-        Status {
-            format: FORMAT,
-            node: "a".into(),
-            pid: 1,
-            maintenance: Default::default(),
-            witness,
-            certificate: None,
-            peers: Vec::new(),
-            guests,
-            waiting: Vec::new(),
-        }
-    }
+    use crate::control::status::WaitingStatus;
 
     fn copy(name: &str, state: GuestState) -> GuestStatus {
         GuestStatus { role: GuestRole::Secondary, protected: false, state, ..guest(name) }
@@ -76,7 +61,7 @@ mod tests {
 
     #[test]
     fn protected_guests_and_whole_copies_are_safe() {
-        let both = status(vec![guest("g1"), copy("g2", GuestState::Standing)]);
+        let both = of(vec![guest("g1"), copy("g2", GuestState::Standing)]);
         assert!(unsafe_guests(&both, &[]).is_empty());
         assert!(unsafe_guests(&both, &named(&["g2", "g1"])).is_empty());
     }
@@ -89,7 +74,7 @@ mod tests {
             reason: "b is gone".into(),
             ..guest("g1")
         };
-        let mut several = status(vec![bare, copy("g2", GuestState::Empty), guest("g3")]);
+        let mut several = of(vec![bare, copy("g2", GuestState::Empty), guest("g3")]);
         several.waiting.push(WaitingStatus { name: "g4".into(), reason: String::new() });
         assert_eq!(
             unsafe_guests(&several, &[]),
@@ -104,8 +89,8 @@ mod tests {
 
     #[test]
     fn a_guest_that_is_not_there_is_not_safe() {
-        let one = status(vec![guest("g1")]);
+        let one = of(vec![guest("g1")]);
         assert_eq!(unsafe_guests(&one, &named(&["g1", "g9"])), ["node a knows no guest g9"]);
-        assert_eq!(unsafe_guests(&status(Vec::new()), &[]), ["node a has no guest, so none is protected"]);
+        assert_eq!(unsafe_guests(&of(Vec::new()), &[]), ["node a has no guest, so none is protected"]);
     }
 }

@@ -1,0 +1,94 @@
+//! Operators who wait for a real pair, and watch it: `wait`, `events`, `status --watch`.
+
+#[path = "support/hosts.rs"]
+mod hosts;
+mod support;
+
+use hosts::Hosts;
+use serde_json::Value;
+use std::io::{BufRead, BufReader, Lines};
+use std::process::{ChildStdout, Stdio};
+use support::Running;
+use understudy::control::{GuestState, Wish};
+
+fn exit_code(hosts: &Hosts, node: &str, words: &[&str]) -> Option<i32> {
+    hosts.ask(node, words).output().unwrap().status.code()
+}
+
+/// A command that goes on, and its lines.
+fn begin(hosts: &Hosts, node: &str, words: &[&str]) -> (Running, Lines<BufReader<ChildStdout>>) {
+    let mut process = hosts.ask(node, words).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let lines = BufReader::new(process.stdout.take().unwrap()).lines();
+    (Running(process), lines)
+}
+
+fn json(line: &str) -> Value {
+    serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"))
+}
+
+#[test]
+fn who_waits_is_told_when_it_is_so_and_when_it_is_too_late() {
+    let mut hosts = Hosts::with_guests(1);
+    assert_eq!(exit_code(&hosts, "a", &["wait", "g0", "--for", "protected"]), Some(0));
+    assert_eq!(exit_code(&hosts, "b", &["wait", "g0", "--for", "standing"]), Some(0));
+    let never = ["wait", "g0", "--for", "gone", "--timeout", "300ms"];
+    assert_eq!(exit_code(&hosts, "a", &never), Some(3));
+
+    // Begun before it is so.
+    let (mut waiting, _lines) = begin(&hosts, "a", &["wait", "g0", "--for", "unprotected"]);
+    hosts.client("a").wish("g0", Wish::Unprotect).unwrap();
+    assert_eq!(waiting.0.wait().unwrap().code(), Some(0));
+
+    hosts.kill_b();
+    assert_eq!(exit_code(&hosts, "b", &["wait", "g0", "--for", "gone", "--timeout", "300ms"]), Some(5));
+    // A node that begins is waited for.
+    let (mut waiting, _lines) = begin(&hosts, "b", &["wait", "g0", "--for", "standing"]);
+    hosts.start_b();
+    hosts.client("a").wish("g0", Wish::Protect).unwrap();
+    assert_eq!(waiting.0.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn events_are_told_in_order_and_as_they_happen_until_the_node_ends() {
+    let mut hosts = Hosts::with_guests(1);
+    hosts.wait("a", "g0", |guest| guest.protected);
+    let kept = hosts.ask("a", &["events", "--output", "json"]).output().unwrap();
+    assert_eq!(kept.status.code(), Some(0));
+    let kept: Vec<Value> = String::from_utf8(kept.stdout).unwrap().lines().map(json).collect();
+    let numbers: Vec<u64> = kept.iter().map(|event| event["number"].as_u64().unwrap()).collect();
+    assert_eq!(numbers, (1..=kept.len() as u64).collect::<Vec<_>>());
+    for (subject, name, state) in [
+        ("node", "a", "started"),
+        ("link", "b", "up"),
+        ("witness", "witness", "up"),
+        ("guest", "g0", "protected"),
+    ] {
+        let is_this =
+            |event: &Value| event["subject"] == subject && event["name"] == name && event["state"] == state;
+        assert!(kept.iter().any(is_this), "{subject} {name} {state}: {kept:#?}");
+    }
+    let recent = hosts.ask("a", &["events", "--since", "1ns"]).output().unwrap();
+    assert_eq!((recent.status.code(), recent.stdout), (Some(0), Vec::new()));
+
+    let (mut follower, mut lines) = begin(&hosts, "a", &["events", "--follow", "--output", "json"]);
+    hosts.client("a").wish("g0", Wish::Unprotect).unwrap();
+    let told = lines.by_ref().map(|line| json(&line.unwrap())).find(|event| {
+        event["state"] == "unprotected"
+            && event["was"] != "claiming"
+            && event["number"].as_u64() > numbers.last().copied()
+    });
+    assert_eq!(told.unwrap()["reason"], "an operator wished it; `understudy protect` makes a new copy");
+    hosts.a.0.kill().unwrap();
+    assert_eq!(follower.0.wait().unwrap().code(), Some(5));
+}
+
+#[test]
+fn a_watched_status_goes_on_until_nobody_reads() {
+    let hosts = Hosts::with_guests(1);
+    hosts.wait("a", "g0", |_| true);
+    let (mut watcher, mut lines) = begin(&hosts, "a", &["status", "--watch", "--output", "json"]);
+    let protected = |status: &Value| status["guests"][0]["state"] == GuestState::Protected.to_string();
+    assert!(lines.by_ref().map(|line| json(&line.unwrap())).any(|status| protected(&status)));
+    drop(lines);
+    assert_eq!(watcher.0.wait().unwrap().code(), Some(0));
+}
