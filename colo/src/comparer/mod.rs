@@ -34,6 +34,7 @@
 mod acknowledge;
 mod core;
 mod datagrams;
+mod head;
 mod limits;
 mod mutant;
 mod output;
@@ -42,6 +43,7 @@ mod streams;
 mod table;
 mod tcp;
 mod timeouts;
+mod use_up;
 mod uses;
 mod waiting;
 
@@ -137,13 +139,13 @@ impl Comparer {
             }
             Compared::Bytes(datagram) => datagrams::copy(core, slot, at, number, datagram),
         }
-        uses::use_up(&mut self.core, &mut self.table);
+        use_up::use_up(&mut self.core, &mut self.table);
     }
 
     /// Up to which number the frames of the live copy are used up: what they say has left in frames of the primary's guest. It
     /// is exact or late, never early. `None`: none of them is.
     pub fn used_through(&mut self) -> Option<CopyNumber> {
-        uses::use_up(&mut self.core, &mut self.table);
+        use_up::use_up(&mut self.core, &mut self.table);
         self.core.pool.uses.through()
     }
 

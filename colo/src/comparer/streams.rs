@@ -2,8 +2,9 @@
 //!
 //! Not here: how streams are compared and what a frame may promise (`tcp`).
 
-use super::acknowledge::{self, Head};
+use super::acknowledge;
 use super::core::Core;
+use super::head::Head;
 use super::output::{FrameId, Full, Output, Why};
 use super::table::{Kind, Slot};
 use super::tcp::{Arriving, Difference, Side, Stream, Stretch, Verdict};

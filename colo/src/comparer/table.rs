@@ -6,7 +6,7 @@
 //! Not here: what is compared in a flow (`tcp`, `datagram`).
 
 use super::Number;
-use super::acknowledge::Head;
+use super::head::Head;
 use super::output::Full;
 use super::tcp::{Offer, Stream};
 use super::waiting::Queues;

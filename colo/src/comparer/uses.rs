@@ -17,10 +17,10 @@
 //!   base.
 //!
 //! Not counted: windows. A frame that said no more than that there is more room is used up.
+//!
+//! Not here: looking whether a frame is used up (`use_up`).
 
-use super::table::{Kind, Table};
-use super::waiting::{Pool, Queue};
-use super::{Core, Number};
+use super::Number;
 use std::collections::VecDeque;
 
 /// A frame of the copy, by its place in what the copy sent since it was set to its base; the first is 0.
@@ -28,16 +28,16 @@ use std::collections::VecDeque;
 pub struct CopyNumber(pub u64);
 
 /// It waits for its counterpart.
-const WAITS: u64 = u64::MAX;
+pub(super) const WAITS: u64 = u64::MAX;
 
 /// A frame of the copy that may not be used up.
-struct Use {
-    flow: u32,
+pub(super) struct Use {
+    pub(super) flow: u32,
     /// Whose place in the table that was.
-    tenant: u64,
+    pub(super) tenant: u64,
     /// Frames of the primary's guest up to this order may contain its bytes.
-    through: u64,
-    ack: Option<CopyAck>,
+    pub(super) through: u64,
+    pub(super) ack: Option<CopyAck>,
 }
 
 /// What a frame of the copy acknowledges.
@@ -113,35 +113,21 @@ impl Uses {
         self.get(number).into_iter().for_each(|one| one.through = order);
     }
 
+    /// The oldest frame that may not be used up.
+    #[inline]
+    pub(super) fn oldest(&self) -> Option<&Use> {
+        self.frames.front()
+    }
+
+    /// The oldest frame is used up.
+    #[inline]
+    pub(super) fn advance(&mut self) {
+        self.frames.pop_front();
+        self.first += 1;
+    }
+
     /// Up to which number all are used up.
     pub(super) fn through(&self) -> Option<CopyNumber> {
         self.first.checked_sub(1).map(CopyNumber)
     }
-}
-
-/// Forgets what is used up.
-#[inline]
-pub(super) fn use_up(core: &mut Core, table: &mut Table) {
-    while core.pool.uses.frames.front().is_some_and(|one| is_used(core, table, one)) {
-        core.pool.uses.frames.pop_front();
-        core.pool.uses.first += 1;
-    }
-}
-
-#[inline]
-fn is_used(core: &Core, table: &Table, one: &Use) -> bool {
-    let slot = table.slot_of(one.flow);
-    if slot.tenant != one.tenant {
-        return true;
-    }
-    if slot.lost.is_some() || one.through == WAITS {
-        return false;
-    }
-    let Kind::Tcp(stream) = &slot.kind else { return true };
-    let is_later = |pool: &Pool, first| {
-        let entry = pool.entry(first);
-        entry.order > one.through || Some(entry.epoch) != core.comparable()
-    };
-    let has_left = core.pool.first(&slot.queues, Queue::Data).is_none_or(|first| is_later(&core.pool, first));
-    has_left && one.ack.is_none_or(|ack| stream.has_told(ack))
 }
