@@ -21,6 +21,7 @@ pub mod epoch;
 pub mod legacy;
 pub mod pages;
 pub mod room;
+mod rules;
 mod staging;
 pub mod stream;
 pub mod time;

@@ -9,7 +9,7 @@
 //! page keep theirs.
 
 use super::fault::{Defect, Rule};
-use super::head::WordSize;
+use super::word_size::WordSize;
 use crate::{PAGE_SIZE, PageEntry, PageType, Pfn};
 
 /// An entry whose pfn is lost.

@@ -1,11 +1,11 @@
 //! What a body and its tail bring beside pages, and the records that they become.
 
 use super::chunk::Chunk;
-use super::convert::Layer;
 use super::fault::Defect;
-use super::head::WordSize;
-use super::reader::Item;
+use super::item::Item;
+use super::options::Layer;
 use super::toolstack;
+use super::word_size::WordSize;
 use crate::stream::libxc::{DomainType, HvmContext, HvmParam, Record, Vcpu};
 use crate::stream::libxl::{self, EmulatorHeader, XenstoreData};
 use zerocopy::FromZeros;

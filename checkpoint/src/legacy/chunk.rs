@@ -16,8 +16,8 @@
 
 use super::bytes::{i32_at, u32_at, u64_at};
 use super::fault::{Defect, Rule};
-use super::head::WordSize;
 use super::limits::{BATCH_ENTRIES_MAX, COMPRESSED_BYTES_MAX, TOOLSTACK_BYTES_MAX, VCPUS_MAX};
+use super::word_size::WordSize;
 use crate::stream::libxc::{HvmParam, TscInfo};
 
 pub(super) const END: i32 = 0;

@@ -27,12 +27,11 @@ use super::chunk::Chunk;
 use super::delta;
 use super::envelope::Envelope;
 use super::fault::{Defect, Fault, Rule};
-use super::head::{Head, WordSize, guest_name};
-use super::limits::CHECKPOINT_BYTES_MAX;
-use super::reader::{Expect, Item, Reader, Run, Step};
-use super::remembered::Remembered;
-use crate::PageEntry;
-use crate::room::reserve;
+use super::head::{Head, guest_name};
+use super::held::Held;
+use super::item::{Expect, Item, Run, Step};
+use super::options::{After, Layer, Options, Report};
+use super::reader::Reader;
 use crate::stream::libxc::{DomainType, LibxcHeader, P2mFrames, Record, write_page_data_head};
 use crate::stream::libxl::{self, LibxlHeader};
 use std::collections::VecDeque;
@@ -44,63 +43,6 @@ const LIBXC_VERSION: u32 = 3;
 
 /// Asked for at once, where it matters little.
 const PIECE_BYTES: u64 = 1 << 20;
-
-/// What the result begins with.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Layer {
-    /// The envelope, if there is one, and libxl's stream.
-    Whole,
-    /// libxl's stream; there is no envelope.
-    Libxl,
-    /// libxc's stream, the device model's record behind it as it was.
-    Libxc {
-        /// The record stays where it is.
-        skip_emulator: bool,
-    },
-}
-
-/// What to do after a tail, if the stream does not say whether it was the last.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum After {
-    /// Look whether the input goes on: it is a file.
-    Look,
-    /// Stop: a sender may be waiting for an answer.
-    Stop,
-    /// A person says that it is a stream of Remus.
-    Remus,
-    /// A person says that it is not.
-    Plain,
-}
-
-/// What is asked of a conversion.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Options {
-    /// What the result begins with.
-    pub layer: Layer,
-    /// What a person says of the sender's word.
-    pub word: Option<WordSize>,
-    /// What a person says of the guest.
-    pub guest: Option<DomainType>,
-    /// Whether there may be another body.
-    pub after: After,
-}
-
-/// What was converted.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Report {
-    /// What stood around the stream.
-    pub envelope: Envelope,
-    /// What the stream was.
-    pub head: Head,
-    /// Complete checkpoints: 1 for a plain stream.
-    pub checkpoints: u64,
-    /// Another checkpoint began, and was not complete.
-    pub dropped: bool,
-    /// Another checkpoint may follow; nobody looked.
-    pub not_looked: bool,
-    /// Bytes of the input that were the stream's.
-    pub bytes: u64,
-}
 
 /// What the converter wants next. Before each, [`output`](Converter::output) is to be written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -148,35 +90,6 @@ pub struct Converter {
     checkpoints: u64,
     dropped: bool,
     not_looked: bool,
-}
-
-/// What waits for its tail.
-#[derive(Debug, Default)]
-struct Held {
-    records: Vec<u8>,
-    entries: Vec<PageEntry>,
-    packed: Vec<u8>,
-    remembered: Remembered,
-}
-
-impl Held {
-    fn check(&self, more: usize) -> Result<(), Defect> {
-        let bytes =
-            self.records.len() + self.packed.len() + self.entries.len() * size_of::<PageEntry>() + more;
-        if bytes <= CHECKPOINT_BYTES_MAX {
-            return Ok(());
-        }
-        let detail = format!(
-            "A checkpoint of more than {CHECKPOINT_BYTES_MAX} bytes, none of which can be passed on yet"
-        );
-        Err(Defect::new(Rule::Checkpoint, detail))
-    }
-
-    fn append(into: &mut Vec<u8>, bytes: &[u8]) -> Result<(), Defect> {
-        reserve(into, bytes.len()).map_err(|error| Defect::new(Rule::Checkpoint, error.to_string()))?;
-        into.extend_from_slice(bytes);
-        Ok(())
-    }
 }
 
 impl Converter {

@@ -19,43 +19,12 @@ use super::bytes::{i32_at, u32_at};
 use super::chunk;
 use super::fault::{Defect, Rule};
 use super::limits::{BATCH_ENTRIES_MAX, FRAMES_MAX};
+use super::word_size::WordSize;
 use crate::stream::libxc::DomainType;
 use std::fmt;
 
 /// Bytes that tell a legacy stream. Every stream has more.
 pub const HEAD_BYTES: usize = 20;
-
-/// Bytes of the sender's word: that of its toolstack, whatever the guest's is.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum WordSize {
-    /// A 32-bit toolstack.
-    Four,
-    /// A 64-bit toolstack.
-    Eight,
-}
-
-impl WordSize {
-    /// How many bytes.
-    pub fn bytes(self) -> usize {
-        match self {
-            Self::Four => 4,
-            Self::Eight => 8,
-        }
-    }
-
-    /// How many bits.
-    pub fn bits(self) -> u32 {
-        self.bytes() as u32 * 8
-    }
-
-    /// The word at `offset`.
-    pub(super) fn at(self, bytes: &[u8], offset: usize) -> u64 {
-        match self {
-            Self::Four => u32_at(bytes, offset).into(),
-            Self::Eight => super::bytes::u64_at(bytes, offset),
-        }
-    }
-}
 
 /// What the first bytes of a legacy stream say.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

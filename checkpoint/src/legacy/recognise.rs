@@ -2,7 +2,8 @@
 
 use super::envelope::Envelope;
 use super::head::Head;
-use super::reader::{Expect, Item, Reader, Step};
+use super::item::{Expect, Item, Step};
+use super::reader::Reader;
 use std::io::{self, Read};
 
 /// What an input is.

@@ -8,7 +8,7 @@
 
 use super::bytes::{u32_at, u64_at};
 use super::fault::{Defect, Rule};
-use super::head::WordSize;
+use super::word_size::WordSize;
 use std::io::Write;
 
 const HEADER_BYTES: usize = 8;

@@ -7,8 +7,9 @@
 //!
 //! It reads what the stream has and not a byte more, and writes all it has before it waits for more.
 
-use super::convert::{Action, Converter, Options, Report};
+use super::convert::{Action, Converter};
 use super::fault::Fault;
+use super::options::{Options, Report};
 use crate::room::lengthen;
 use std::io::{self, Read, Write};
 
@@ -62,6 +63,16 @@ pub trait Channel {
     fn pass(&mut self, bytes: u64) -> Result<u64, Side>;
 }
 
+/// Reads as [`Read::read`] does, again if a signal interrupted it.
+pub fn read_through_signals(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match input.read(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
+}
+
 /// A channel between any two.
 #[derive(Debug)]
 pub struct Copying<R, W> {
@@ -79,12 +90,7 @@ impl<R: Read, W: Write> Copying<R, W> {
 
 impl<R: Read, W: Write> Channel for Copying<R, W> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            match self.input.read(buffer) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                done => return done,
-            }
-        }
+        read_through_signals(&mut self.input, buffer)
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {

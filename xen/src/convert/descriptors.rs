@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, RawFd};
 use std::os::unix::fs::FileTypeExt;
-use understudy_checkpoint::legacy::{Channel, Side};
+use understudy_checkpoint::legacy::{Channel, Side, read_through_signals};
 
 /// A pipe takes this much where the system allows; the default is 64 KiB, a system call for each 16 pages.
 const PIPE_BYTES: i32 = 1 << 20;
@@ -66,12 +66,7 @@ impl<'a> Descriptors<'a> {
 
 impl Channel for Descriptors<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            match self.input.read(buffer) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                done => return done,
-            }
-        }
+        read_through_signals(&mut self.input, buffer)
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
