@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn a_descriptor_is_gone_on_with_where_it_stands() {
+    fn an_open_descriptor_is_written_from_its_present_position() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("log");
         let mut open = File::options().create(true).append(true).read(true).open(&path).unwrap();

@@ -178,7 +178,7 @@ fn a_recording_from_standard_input_is_refused_in_words() {
 }
 
 #[test]
-fn a_place_where_no_record_can_be_is_wrong_usage() {
+fn a_directory_that_cannot_hold_records_is_wrong_usage() {
     let directory = tempfile::tempdir().unwrap();
     let theirs = written(directory.path(), "theirs");
     let dangling = directory.path().join("dangling");

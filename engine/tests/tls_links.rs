@@ -239,7 +239,7 @@ fn record(listener: TcpListener, to: SocketAddr) -> thread::JoinHandle<Vec<u8>> 
 }
 
 #[test]
-fn a_recorded_conversation_says_nothing_when_it_is_played_again() {
+fn a_recorded_conversation_delivers_nothing_when_it_is_replayed() {
     let root = tempfile::tempdir().unwrap();
     let root = root.path();
     three(root);

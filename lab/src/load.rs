@@ -292,7 +292,7 @@ mod tests {
         }
 
         #[test]
-        fn a_pick_is_within_the_set(load in any_load(), set_pages in 1u64..100_000, cursor: u64, seed: u64) {
+        fn a_picked_page_is_within_the_set(load in any_load(), set_pages in 1u64..100_000, cursor: u64, seed: u64) {
             prop_assert!(load.pick(set_pages, cursor, &mut Random(seed)) < set_pages);
         }
 

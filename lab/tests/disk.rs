@@ -239,7 +239,7 @@ fn a_running_guest_is_served_by_its_disk_and_without_one_it_does_not_start() {
 }
 
 #[test]
-fn a_disk_that_is_none_is_refused() {
+fn something_that_is_not_a_disk_is_refused() {
     for bytes in [0, 4096, DISK_BYTES + 512, 2 << 40] {
         let config = GuestConfig { disk_bytes: Some(bytes), ..with_disk() };
         assert!(config.check().is_err(), "{bytes}");

@@ -19,7 +19,7 @@ fn a_connection_of_a_client() {
 }
 
 #[test]
-fn either_of_both_guests_may_answer_first() {
+fn either_guest_may_answer_first() {
     let mut bench = Bench::new();
     bench.pass(syn());
     bench.wait(copy_syn_ack());

@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_that_cannot_be_is_not_learnt() {
+    fn an_impossible_record_is_ignored() {
         let mut register = Register::new(Span::from_ms(10), Known::Unknown);
         let read = register.connect(Time(0));
         register.learn(&told(&read, WitnessOutcome::Told, u64::MAX, Copy::Stale));
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_witness_that_went_back_in_time_teaches_nothing_and_is_asked_again() {
+    fn an_older_record_of_a_witness_is_ignored_and_the_request_repeated() {
         let mut register = Register::new(Span::from_ms(10), Known::Unknown);
         let read = register.connect(Time(0));
         register.learn(&told(&read, WitnessOutcome::Told, 5, Copy::Stale));

@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn the_question_and_the_answer() {
+    fn the_other_host_is_asked_by_command_and_its_facts_are_read() {
         let script = r#"[ "$*" = "b understudy preflight --facts" ] || exit 9
             echo '{"format":1,"understudy":"9.9","link":[1,2]}'"#;
         let facts = ask(script, SOON).unwrap();

@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rest_of_the_host_does_what_it_likes() {
+    fn changes_that_do_not_affect_the_hold_are_ignored() {
         let up = Link { index: 5, up: true, name: "vif1.0".into(), ..Link::default() };
         let shaped = Qdisc { index: 5, parent: 0xffff_ffff, ..Qdisc::default() };
         let carrier = Link { index: 6, up: true, mtu_bytes: 9000, ..Link::default() };

@@ -55,7 +55,7 @@ fn diverge(pair: &mut Pair) {
 }
 
 #[test]
-fn without_a_wish_for_a_copy_nothing_is_said_of_one() {
+fn without_a_request_no_message_is_about_a_copy() {
     let mut pair = Pair::protected(Mode::Remus);
     pair.tell_primary(primary::Input::FramesLeft { by_match: 0, by_ack: 1_000 });
     pair.wait(PERIOD_MS);
@@ -108,7 +108,7 @@ fn wanted(pair: &Pair, from: Epoch) -> Output {
 }
 
 #[test]
-fn an_epoch_is_never_acked_before_the_copy_stands_still() {
+fn an_epoch_is_never_acked_before_the_copy_is_halted() {
     let mut pair = Pair::live();
     pair.hold(Held::Halt);
     diverge(&mut pair);
@@ -251,7 +251,7 @@ fn a_divergence_has_a_checkpoint_made_at_once_but_not_within_the_gap() {
 }
 
 #[test]
-fn while_a_copy_is_live_checkpoints_are_rare_and_the_guest_is_protected_all_the_same() {
+fn while_a_copy_is_live_checkpoints_are_rare_and_the_guest_stays_protected() {
     let mut pair = Pair::live();
     pair.wait(PERIOD_MS - 100);
     assert_eq!((captures(&pair).len(), pair.primary.state()), (0, State::Protected));
@@ -274,7 +274,7 @@ fn held_output_near_its_limit_waits_for_no_copy() {
 }
 
 #[test]
-fn a_checkpoint_waits_for_a_copy_that_is_being_set_but_not_for_ever_and_not_each_time() {
+fn a_checkpoint_waits_a_bounded_time_for_a_copy_to_be_set_and_not_every_time() {
     let mut pair = Pair::protected(Mode::Colo);
     pair.hold(Held::Set);
     pair.wait(INTERVAL_MS + 1);
@@ -382,7 +382,7 @@ fn a_copy_that_was_being_set_when_the_link_was_lost_is_not_run() {
 }
 
 #[test]
-fn a_copy_that_lacks_input_stands_still_until_it_is_set_to_a_later_epoch() {
+fn a_copy_that_lacks_input_stays_halted_until_it_is_set_to_a_later_epoch() {
     let mut pair = Pair::protected(Mode::Colo);
     pair.hold(Held::Set);
     pair.wait(INTERVAL_MS + 1);
@@ -397,7 +397,7 @@ fn a_copy_that_lacks_input_stands_still_until_it_is_set_to_a_later_epoch() {
 }
 
 #[test]
-fn the_peer_knows_the_mode_that_the_guest_is_to_be_protected_in() {
+fn the_peer_is_told_the_guests_mode() {
     let mut pair = Pair::protected(Mode::Auto);
     assert_eq!(pair.secondary.mode(), Mode::Auto, "also while no copy is asked for");
     assert_eq!(pair.primary.copy_standing(), CopyStanding::Idle);

@@ -197,7 +197,7 @@ impl Story {
 }
 
 #[test]
-fn what_captures_breaks_while_the_copy_is_fresh_and_the_guest_runs_on_unprotected_until_it_is_mended() {
+fn if_capture_threads_fail_the_guest_runs_on_unprotected_until_they_are_replaced() {
     let mut story = Story::protected();
     story.hear(Input::CaptureBroke);
     assert_eq!(story.session.state(), State::Unprotected);
@@ -212,7 +212,7 @@ fn what_captures_breaks_while_the_copy_is_fresh_and_the_guest_runs_on_unprotecte
 
 /// New threads do not know what the guest wrote since the copy's epoch, whatever the copy is given up for.
 #[test]
-fn no_checkpoint_builds_on_the_copy_after_what_captures_broke_also_if_a_person_wishes_no_protection() {
+fn after_capture_threads_failed_no_checkpoint_builds_on_the_copy_even_if_a_person_unprotects() {
     let mut story = Story::protected();
     let acked = story.session.flow.acked().expect("an ack");
     story.hear(Input::LinkDown);
@@ -228,7 +228,7 @@ fn no_checkpoint_builds_on_the_copy_after_what_captures_broke_also_if_a_person_w
 }
 
 #[test]
-fn what_captures_breaks_with_the_witness_away_and_the_guest_is_paused_kept_and_silent() {
+fn if_capture_threads_fail_without_the_witness_the_guest_is_paused_and_sends_no_sign_of_life() {
     let mut story = Story::protected();
     story.hear(Input::WitnessDown);
     story.hear(Input::CaptureBroke);
@@ -275,7 +275,7 @@ fn a_person_gets_a_fenced_guest_back_in_a_newer_generation() {
 }
 
 #[test]
-fn a_persons_word_about_a_record_that_has_changed_since_is_about_something_else() {
+fn a_persons_order_does_not_apply_to_a_record_that_has_changed_since() {
     let mut story = Story::protected();
     story.b_takes_over();
     story.say(ToPrimary::Heartbeat { generation: G.next() });
@@ -300,7 +300,7 @@ fn a_person_discards_a_fenced_guest() {
 }
 
 #[test]
-fn what_a_peer_says_of_a_newer_generation_is_asked_of_the_witness_first() {
+fn a_newer_generation_that_a_peer_mentions_is_checked_with_the_witness_first() {
     let mut story = Story::protected();
     let why = Decline::Fenced { generation: Generation(99) };
     story.say(ToPrimary::Declined { generation: G, epoch: None, why });
@@ -313,7 +313,7 @@ fn what_a_peer_says_of_a_newer_generation_is_asked_of_the_witness_first() {
 }
 
 #[test]
-fn a_newer_primary_that_the_witness_does_not_know_makes_the_guest_hold_still_and_ends_nothing() {
+fn a_newer_primary_that_the_witness_does_not_know_gets_the_guest_paused_and_not_ended() {
     let mut story = Story::protected();
     story.hear(Input::Rival { generation: Generation(99) });
     assert_eq!(story.session.state(), State::Contested);
@@ -322,7 +322,7 @@ fn a_newer_primary_that_the_witness_does_not_know_makes_the_guest_hold_still_and
 }
 
 #[test]
-fn two_primaries_of_one_generation_both_hold_still() {
+fn two_primaries_of_one_generation_both_pause_their_guest() {
     for has_witness in [true, false] {
         let mut story =
             if has_witness { Story::protected() } else { unwitnessed::answered(None, Standing::Nothing) };
@@ -334,7 +334,7 @@ fn two_primaries_of_one_generation_both_hold_still() {
 }
 
 #[test]
-fn a_number_that_no_generation_has_is_not_believed() {
+fn a_generation_number_that_is_too_large_is_ignored() {
     let mut story = Story::protected();
     story.say(ToPrimary::Heartbeat { generation: Generation(u64::MAX) });
     story.hear(Input::Rival { generation: Generation(u64::MAX) });
@@ -345,7 +345,7 @@ fn a_number_that_no_generation_has_is_not_believed() {
 /// While nobody makes the record stale, the link comes back, and the peer says where its copy stands: an ack of what is built
 /// on that would let out what no takeover goes on from.
 #[test]
-fn nothing_is_built_on_a_copy_that_has_diverged_though_its_record_cannot_be_made_stale() {
+fn no_epoch_builds_on_a_diverged_copy_even_if_its_record_cannot_be_made_stale() {
     let mut story = Story::protected();
     story.hear(Input::WitnessDown);
     story.world = World::Mute;

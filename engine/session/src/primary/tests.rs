@@ -91,7 +91,7 @@ fn a_restarted_engine_goes_on_with_its_guest_in_a_new_generation() {
 }
 
 #[test]
-fn a_guest_that_was_left_standing_still_runs_once_it_is_claimed() {
+fn a_guest_that_was_left_paused_runs_once_it_is_claimed() {
     let (_, wanted, _) = begin(adopted(3, true), record(3, "a", fresh()));
     let at = |wish: &Output| wanted.iter().position(|output| output == wish);
     assert!(
@@ -101,7 +101,7 @@ fn a_guest_that_was_left_standing_still_runs_once_it_is_claimed() {
 }
 
 #[test]
-fn a_guest_that_another_host_took_over_is_not_gone_on_with() {
+fn a_guest_that_another_host_took_over_does_not_go_on_here() {
     for held in [record(4, "b", Copy::Stale), record(4, "b", fresh())] {
         let (session, wanted, after) = begin(adopted(3, true), held.clone());
         assert_eq!(session.state(), State::ClaimRefused);
@@ -114,7 +114,7 @@ fn a_guest_that_another_host_took_over_is_not_gone_on_with() {
 }
 
 #[test]
-fn a_guest_of_an_earlier_generation_or_a_new_one_is_not_taken_for_the_one_that_ran_last() {
+fn a_guest_of_an_earlier_generation_or_a_new_guest_is_not_mistaken_for_the_last_one() {
     for origin in [adopted(2, false), Origin::Started] {
         let (session, wanted, after) = begin(origin, record(3, "a", fresh()));
         assert_eq!((session.state(), after), (State::ClaimRefused, record(3, "a", fresh())));
@@ -123,7 +123,7 @@ fn a_guest_of_an_earlier_generation_or_a_new_one_is_not_taken_for_the_one_that_r
 }
 
 #[test]
-fn a_guest_that_was_taken_over_is_copied_once_it_uses_its_devices_again() {
+fn after_a_takeover_no_full_sync_begins_before_the_guest_uses_its_devices_again() {
     let stale = record(3, "a", Copy::Stale);
     let took_over = Origin::TookOver { record: stale.clone(), next_epoch: Epoch(8) };
     let (mut session, wanted, _) = begin(took_over, stale);
@@ -151,7 +151,7 @@ fn told_of_a_leak(phase: phase::Phase) -> (Primary, Vec<Output>) {
 }
 
 #[test]
-fn a_protected_guest_whose_output_leaks_stands_still_until_its_copy_is_stale() {
+fn a_protected_guest_whose_output_leaks_is_paused_until_its_copy_is_stale() {
     // The witness holds it stale still: nothing has armed it.
     let (session, wanted) = told_of_a_leak(phase::Phase::Protected);
     let at = |wish: &Output| wanted.iter().position(|output| output == wish);
@@ -162,7 +162,7 @@ fn a_protected_guest_whose_output_leaks_stands_still_until_its_copy_is_stale() {
 }
 
 #[test]
-fn a_guest_that_is_to_suspend_runs_again_once_its_copy_is_stale_though_its_capture_has_not_ended() {
+fn a_guest_runs_again_once_its_copy_is_stale_even_if_its_capture_has_not_ended() {
     let stale = record(3, "a", Copy::Stale);
     let took_over = Origin::TookOver { record: stale.clone(), next_epoch: Epoch(8) };
     let (mut session, _, _) = begin(took_over, stale);
@@ -190,7 +190,7 @@ fn a_guest_that_is_to_suspend_runs_again_once_its_copy_is_stale_though_its_captu
 }
 
 #[test]
-fn what_an_unprotected_guest_sends_may_leave_anyway() {
+fn leaks_of_an_unprotected_guest_do_not_matter() {
     let (session, wanted) = told_of_a_leak(phase::Phase::Unprotected { seed_at: Time(0) });
     assert_eq!((session.state(), wanted), (State::Unprotected, vec![]));
 }

@@ -114,7 +114,7 @@ fn a_link_that_comes_back_without_a_primary_does_not_end_the_grace() {
 }
 
 #[test]
-fn a_stale_record_is_looked_at_again_and_again_and_the_image_kept() {
+fn a_stale_record_is_read_again_and_the_image_is_kept() {
     let mut story = Story::standing();
     story.hear(Input::LinkDown);
     story.wait(Span::from_ms(61));
@@ -142,7 +142,7 @@ fn commits_are_finished_before_the_witness_is_asked_and_one_that_fails_costs_no_
 }
 
 #[test]
-fn an_epoch_dropped_for_a_takeover_is_declined_because_the_takeover_may_come_to_nothing() {
+fn an_epoch_dropped_for_a_takeover_is_declined_because_the_takeover_may_fail() {
     let mut story = Story::standing();
     story.hear(delta(1));
     let out = story.hear(Input::ForceTakeover);
@@ -163,7 +163,7 @@ fn nothing_of_an_older_generation_is_acked() {
 }
 
 #[test]
-fn a_primary_whose_guest_is_over_may_be_silent() {
+fn a_primary_whose_guest_has_ended_may_be_silent() {
     let mut story = Story::standing();
     story.hear(Input::Message(ToSecondary::Farewell { generation: G }));
     let out = story.wait(Span::from_ms(500));
@@ -176,7 +176,7 @@ fn a_primary_whose_guest_is_over_may_be_silent() {
 }
 
 #[test]
-fn what_is_handed_over_after_the_session_closed_the_link_does_not_end_the_grace_for_ever() {
+fn a_message_after_the_session_closed_the_link_does_not_end_the_grace() {
     let mut story = Story::standing();
     story.hear(Input::Message(ToSecondary::Heartbeat { generation: G }));
     // The primary's host dies. A heartbeat of it waits in the driver while the silence runs out.
@@ -231,7 +231,7 @@ fn bytes_of_other_guests_do_not_make_a_primary_of_this_one() {
 }
 
 #[test]
-fn a_link_that_comes_and_goes_and_brings_nothing_whole_ends_in_a_takeover() {
+fn a_link_that_flaps_without_a_complete_epoch_leads_to_a_takeover() {
     let mut story = Story::standing();
     let mut asked = false;
     for revision in 2..20 {
@@ -281,7 +281,7 @@ fn a_takeover_whose_image_stays_whole_is_tried_again_within_a_bound() {
 }
 
 #[test]
-fn a_takeover_that_cannot_be_activated_is_said_and_waits() {
+fn a_guest_that_cannot_be_started_is_reported_and_waits_for_a_person() {
     let (mut story, _) = activating();
     let out = story.hear(Input::ActivationFailed);
     assert!(out.contains(&Output::Report(Event::ActivationFailed { generation: G.next() })), "{out:?}");
@@ -289,7 +289,7 @@ fn a_takeover_that_cannot_be_activated_is_said_and_waits() {
 }
 
 #[test]
-fn a_number_that_no_generation_has_is_not_believed() {
+fn a_generation_number_that_is_too_large_is_ignored() {
     let mut story = Story::standing();
     story.hear(Input::Message(ToSecondary::Heartbeat { generation: Generation(u64::MAX) }));
     assert_eq!((story.session.state(), story.session.generation()), (State::Standing, G));

@@ -177,7 +177,7 @@ fn a_persons_word_gives_the_guest_to_its_host_in_a_later_generation() {
 }
 
 #[test]
-fn nothing_is_told_about_a_guest_while_its_record_is_on_its_way_to_the_disk() {
+fn no_request_about_a_guest_is_answered_while_its_record_is_being_written() {
     let mut witness = Witness::new([]);
     let mut out = Vec::new();
     let ask = |request| Input::Request { client: 1, from: node("a"), guest: "g".to_owned(), request };

@@ -223,7 +223,7 @@ fn what_speaks_no_tls_is_told_from_what_is_not_trusted() {
 }
 
 #[test]
-fn a_conversation_that_is_played_again_says_nothing() {
+fn a_replayed_conversation_delivers_nothing() {
     let (mut a, mut b) = ends("a", "b");
     let mut recorded = Vec::new();
     a.to_send.extend(b"give me the guest");

@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_is_one_at_a_time_and_the_other_is_told_who() {
+    fn one_engine_holds_the_lock_and_a_second_learns_who() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("run/host.lock");
         let first = HostLock::take_at(&path, Duration::ZERO).unwrap();

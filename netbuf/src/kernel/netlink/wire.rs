@@ -228,7 +228,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn a_request_in_bytes() {
+    fn a_request_is_these_bytes() {
         let mut request = Request::new(0x24, ACK | CREATE, &[9; 4], "nothing");
         request.nested(2, |inner| {
             inner.attribute(1, &[7]);

@@ -18,7 +18,7 @@ fn sets(pair: &Pair) -> Vec<Epoch> {
 }
 
 #[test]
-fn a_copy_whose_link_was_lost_while_it_was_set_does_not_run_whoever_wishes_it() {
+fn a_copy_does_not_run_if_the_link_was_lost_while_it_was_set() {
     let mut pair = Pair::protected(Mode::Colo);
     pair.hold(Held::Set);
     pair.wait(INTERVAL_MS + 1);
@@ -35,7 +35,7 @@ fn a_copy_whose_link_was_lost_while_it_was_set_does_not_run_whoever_wishes_it() 
 }
 
 #[test]
-fn what_was_wished_on_a_link_is_not_wished_on_the_next() {
+fn a_request_for_a_copy_ends_with_its_link() {
     let mut pair = Pair::live();
     pair.link(false);
     // Nobody is there to hear of it.
@@ -49,7 +49,7 @@ fn what_was_wished_on_a_link_is_not_wished_on_the_next() {
 }
 
 #[test]
-fn a_copy_of_an_epoch_from_before_the_wish_is_not_believed() {
+fn a_copy_of_an_epoch_before_the_request_is_ignored() {
     let mut pair = Pair::protected(Mode::Remus);
     pair.wait(INTERVAL_MS + 1);
     let acked = pair.primary.acked().expect("an acked epoch");
@@ -66,7 +66,7 @@ fn a_copy_of_an_epoch_from_before_the_wish_is_not_believed() {
 }
 
 #[test]
-fn that_nothing_was_acked_while_a_copy_was_live_is_not_the_peers_fault_once_it_is_not() {
+fn a_peer_is_not_blamed_for_the_time_without_acks_while_a_copy_was_live() {
     let mut pair = Pair::live();
     pair.wait(PERIOD_MS - 500);
     let (generation, base) = (pair.primary.generation(), pair.base());

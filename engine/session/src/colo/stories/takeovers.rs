@@ -93,7 +93,7 @@ fn a_copy_that_cannot_be_set_leaves_the_image() {
 }
 
 #[test]
-fn without_a_copy_it_is_the_image() {
+fn without_a_copy_a_takeover_starts_from_the_image() {
     let mut pair = Pair::protected(Mode::Remus);
     pair.wait(INTERVAL_MS + 1);
     let acked = pair.secondary.acked().expect("an image");
@@ -124,7 +124,7 @@ fn a_copy_that_crashed_after_clients_may_have_seen_it_leaves_the_decision_to_a_p
 }
 
 #[test]
-fn a_copy_that_crashed_costs_nothing_where_nothing_of_it_was_told_or_the_image_is_to_do() {
+fn a_crashed_copy_does_not_stop_a_takeover_if_nothing_was_reported_or_the_image_may_be_used() {
     for (after_crash, has_forwarded) in
         [(AfterCrash::Refuse, false), (AfterCrash::FromCommit, true), (AfterCrash::FromCommit, false)]
     {
@@ -136,7 +136,7 @@ fn a_copy_that_crashed_costs_nothing_where_nothing_of_it_was_told_or_the_image_i
 }
 
 #[test]
-fn a_crash_before_the_next_ack_is_mended_by_it() {
+fn a_crash_of_the_copy_is_repaired_by_the_next_ack() {
     let mut pair = Pair::live();
     pair.tell_secondary(secondary::Input::CopyCrashed { has_forwarded: true });
     pair.wait(INTERVAL_MS);
@@ -163,7 +163,7 @@ fn a_live_copy_that_crashes_while_it_is_started_leaves_the_decision_to_a_person(
 }
 
 #[test]
-fn a_live_copy_that_crashes_while_it_is_started_is_followed_by_the_image_if_that_is_to_do() {
+fn a_live_copy_that_crashes_while_it_is_started_is_replaced_by_the_image_if_that_may_be_used() {
     let mut pair = Pair::live_with(AfterCrash::FromCommit);
     let base = pair.base();
     pair.lose_a();
@@ -178,7 +178,7 @@ fn a_live_copy_that_crashes_while_it_is_started_is_followed_by_the_image_if_that
 }
 
 #[test]
-fn a_takeover_by_a_person_stops_what_the_copy_tells_and_one_that_is_refused_leaves_it_mute() {
+fn a_persons_takeover_ends_the_copys_reports_for_good_even_if_it_is_refused() {
     let mut pair = Pair::live();
     pair.hold(Held::Reply);
     pair.tell_secondary(secondary::Input::ForceTakeover);
@@ -203,7 +203,7 @@ fn a_switchover_goes_on_from_its_last_epoch() {
 }
 
 #[test]
-fn what_ends_the_image_ends_the_copy() {
+fn whatever_drops_the_image_drops_the_copy() {
     for lose in [
         |pair: &mut Pair| {
             let generation = pair.primary.generation();

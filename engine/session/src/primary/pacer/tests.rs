@@ -241,7 +241,7 @@ fn an_idle_guest_costs_no_more_checkpoints_than_its_longest_interval_says() {
 }
 
 #[test]
-fn an_answer_that_is_alone_waits_for_nothing_but_its_own_checkpoint() {
+fn a_single_answer_waits_only_for_its_own_checkpoint() {
     let clients = Clients { count: 1, service: Span::from_us(5), round_trip: Span::from_us(50) };
     let seen = paced(LIGHT).with_clients(clients).run(SECOND);
     let least = LIGHT.pause.0 + LIGHT.encode.0 + LIGHT.ack.0;
@@ -270,7 +270,7 @@ fn a_few_clients_share_a_checkpoint_as_well() {
 }
 
 #[test]
-fn a_clock_is_a_clock_whatever_waits() {
+fn pacing_by_a_clock_ignores_waiting_output() {
     let clock = Pacing::Clock { interval: Span::from_ms(25) };
     let clients = Clients { count: 8, service: Span::from_us(4), round_trip: Span::from_us(30) };
     let seen = World::new(clock, LIGHT).with_clients(clients).run(SECOND);

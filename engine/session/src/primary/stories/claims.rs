@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_witness_that_knows_less_than_the_guest_is_no_authority_over_it() {
+fn a_witness_that_knows_less_than_the_guests_host_has_no_authority_over_the_guest() {
     let adopted = Origin::Adopted { generation: Generation(3), is_halted: false };
     for held in [None, Some(record(1, 1, "a", Copy::Stale))] {
         let mut story = Story::begin(adopted.clone(), held, true);
@@ -17,7 +17,7 @@ fn a_witness_that_knows_less_than_the_guest_is_no_authority_over_it() {
 }
 
 #[test]
-fn a_generation_that_was_heard_of_while_claiming_is_not_begun_again() {
+fn a_generation_that_a_peer_mentioned_while_claiming_is_not_used_again() {
     let mut story = Story::begin(Origin::Started, None, true);
     assert_eq!(story.session.generation(), Generation(1));
     let mut story = {
@@ -50,7 +50,7 @@ fn a_refused_claim_is_tried_again_until_the_record_allows_it() {
 /// Both hosts lost power: this one, which held the copy, has booted a guest of that name from its disk, and the owner has
 /// lost the guest as well. Whoever waited for the other would wait for ever.
 #[test]
-fn a_copy_that_the_record_has_here_is_renounced_by_the_claim_that_is_refused_for_it() {
+fn a_refused_claim_renounces_the_copy_that_the_record_wrongly_has_here() {
     let held_here = || Copy::Fresh { holder: node("a") };
     let mut story = Story::begin(Origin::Started, Some(record(5, 3, "b", held_here())), true);
     assert_eq!(story.session.state(), State::ClaimRefused);

@@ -5,7 +5,7 @@ use super::*;
 /// The guest is suspended by the capture before the handover. Another capture of it would let it run again when it ends,
 /// whatever the session thinks of that: what it sent then was held by nothing but its queue.
 #[test]
-fn a_guest_that_was_handed_over_stands_still_until_it_is_decided() {
+fn a_guest_that_was_handed_over_stays_paused_until_the_witness_decides() {
     let mut story = Story::protected();
     story.hear(Input::WitnessDown);
     story.hear(Input::Operator(Wish::Switchover));
@@ -28,7 +28,7 @@ fn a_guest_that_was_handed_over_stands_still_until_it_is_decided() {
 
 /// It was not late as long as it was switching over.
 #[test]
-fn a_switchover_that_is_called_off_after_long_is_followed_by_late_not_by_protected() {
+fn a_switchover_called_off_after_a_long_time_leads_to_late_and_not_to_protected() {
     let mut story = Story::protected();
     story.world = World::Mute;
     story.hear(Input::Operator(Wish::Switchover));

@@ -31,7 +31,7 @@ fn without_a_witness_a_restarted_engine_waits_for_its_peer_and_begins_a_later_ge
 }
 
 #[test]
-fn without_a_witness_a_peer_that_only_held_a_newer_generation_is_outgrown_and_ends_nothing() {
+fn without_a_witness_a_later_generation_begins_if_the_peer_only_held_a_newer_one() {
     let mut story = answered(Some(3), Standing::Nothing);
     story.say(ToPrimary::Heartbeat { generation: Generation(6) });
     assert_eq!(story.session.generation(), Generation(7));
@@ -39,7 +39,7 @@ fn without_a_witness_a_peer_that_only_held_a_newer_generation_is_outgrown_and_en
 }
 
 #[test]
-fn without_a_witness_a_peer_that_runs_a_newer_generation_makes_the_old_guest_hold_still() {
+fn without_a_witness_a_peer_that_runs_a_newer_generation_gets_the_old_guest_paused() {
     let mut story =
         Story::begin(Origin::Adopted { generation: Generation(3), is_halted: false }, None, false);
     story.hear(Input::LinkUp);
@@ -163,7 +163,7 @@ fn without_a_witness_a_fresh_guest_leaves_a_standing_copy_alone() {
 
 /// What it sends is held until then, and would fill every memory.
 #[test]
-fn a_guest_for_which_nobody_answers_stands_still_after_the_hold_and_runs_once_somebody_has() {
+fn a_guest_without_an_answer_is_paused_after_hold_max_and_runs_once_there_is_one() {
     let adopted = || Origin::Adopted { generation: Generation(3), is_halted: false };
     let mut story = Story::begin(adopted(), None, false);
     story.wait(4_900);
@@ -195,7 +195,7 @@ fn protected_and_mute() -> Story {
 
 /// A person may have said at the peer that this host is dead: what was not acked is unknown to the guest that runs there.
 #[test]
-fn without_a_witness_what_a_guest_said_last_leaves_once_its_peer_holds_no_copy() {
+fn without_a_witness_a_guests_last_output_leaves_once_its_peer_holds_no_copy() {
     let mut story = protected_and_mute();
     let generation = story.session.generation();
     story.hear(Input::GuestGone);
@@ -211,7 +211,7 @@ fn without_a_witness_what_a_guest_said_last_leaves_once_its_peer_holds_no_copy()
 }
 
 #[test]
-fn without_a_witness_what_a_guest_said_last_goes_with_it_if_its_peer_says_nothing_or_takes_over() {
+fn without_a_witness_a_guests_last_output_is_dropped_if_its_peer_is_silent_or_takes_over() {
     let generation = Generation(1);
     let takes_over = ToPrimary::Declined { generation, epoch: None, why: Decline::TakingOver };
     let standing = Standing::Complete { generation, epoch: Epoch(1) };

@@ -18,7 +18,7 @@ fn captures_that_fail_for_ever_are_given_up() {
 }
 
 #[test]
-fn a_lost_log_is_given_up_at_once() {
+fn a_lost_dirty_log_gives_the_copy_up_at_once() {
     let mut story = Story::protected();
     story.world = World::Mute;
     story.wait(30);
@@ -36,7 +36,7 @@ fn a_lost_log_is_given_up_at_once() {
 }
 
 #[test]
-fn protected_is_not_said_while_commits_are_late_and_output_does_not_wait_without_bound() {
+fn while_commits_are_late_the_state_is_not_protected_and_the_wait_of_output_is_bounded() {
     let mut story = Story::protected();
     story.world = World::Mute;
     story.wait(2_100);
@@ -48,7 +48,7 @@ fn protected_is_not_said_while_commits_are_late_and_output_does_not_wait_without
 }
 
 #[test]
-fn late_commits_that_come_all_the_same_end_in_protected_again() {
+fn late_commits_that_still_come_lead_back_to_protected() {
     let mut story = Story::protected();
     story.world = World::Mute;
     story.wait(2_100);
@@ -59,7 +59,7 @@ fn late_commits_that_come_all_the_same_end_in_protected_again() {
 }
 
 #[test]
-fn waits_do_not_begin_anew_with_each_link() {
+fn a_new_link_does_not_restart_a_wait() {
     let mut story = Story::protected();
     story.world = World::Mute;
     story.wait(60);
@@ -75,7 +75,7 @@ fn waits_do_not_begin_anew_with_each_link() {
 }
 
 #[test]
-fn full_copies_that_come_to_nothing_are_tried_less_and_less_often() {
+fn failed_full_syncs_are_repeated_less_and_less_often() {
     let mut story = Story::protected();
     story.world = World::Fails;
     story.wait(100_000);
@@ -108,7 +108,7 @@ fn what_waited_for_a_longer_interval_is_not_late_in_a_shorter_one() {
 }
 
 #[test]
-fn a_session_that_is_over_asks_to_be_told_of_no_output() {
+fn a_session_that_is_over_asks_for_no_reports_of_output() {
     let mut story = Story::protected();
     let budgets = Budgets {
         interval_min: Span::from_us(100),
