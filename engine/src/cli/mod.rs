@@ -29,6 +29,7 @@ mod keygen;
 mod log;
 mod maintenance;
 mod node;
+mod packaging;
 mod preflight;
 mod remus;
 mod replay;
@@ -81,6 +82,9 @@ enum Command {
     Keygen(keygen::Args),
     /// Have a node take no new copies while a person works on its host, or take them again
     Maintenance(maintenance::Args),
+    /// What a package's build and its scripts ask
+    #[command(subcommand, hide = true)]
+    Packaging(packaging::Question),
     /// Say why a guest of real Xen cannot be protected towards another host, and what to do
     Preflight(preflight::Args),
     /// Run this host's engine: it protects guests, holds copies of its peers' guests, and takes over
@@ -239,6 +243,7 @@ fn run(command: Command) -> Result<Exit, CliError> {
         Command::Join(args) => trust::run_join(&args),
         Command::Keygen(args) => keygen::run(&args),
         Command::Maintenance(args) => maintenance::run(args),
+        Command::Packaging(question) => packaging::run(question),
         Command::Preflight(args) => preflight::run(args),
         Command::Node(args) => node::run(args),
         Command::Primary(args) => node::run_former(node::Former::Primary, args),
