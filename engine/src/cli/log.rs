@@ -2,7 +2,11 @@
 
 use super::CliError;
 use crate::console::{LogWriter, limit::Limit};
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use tracing::{Level, Metadata};
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, fmt};
@@ -29,12 +33,17 @@ impl Args {
         let filter = self.log.as_deref().unwrap_or(if daemon { "info" } else { "warn" });
         let filter = EnvFilter::try_new(filter)
             .map_err(|error| CliError::Usage(format!("{filter:?} is not a log filter: {error}")))?;
+        let to_journal = is_journal();
         let lines = fmt::layer()
-            .with_writer(|| LogWriter)
+            .with_writer(Lines { to_journal })
             .with_ansi(is_coloured())
             // An event that cannot be formatted would be told by a print that panics.
             .log_internal_errors(false);
-        let lines = if self.log_json { lines.json().boxed() } else { lines.boxed() };
+        let lines = match (self.log_json, to_journal) {
+            (true, _) => lines.json().boxed(),
+            (false, true) => lines.without_time().boxed(),
+            (false, false) => lines.boxed(),
+        };
         tracing_subscriber::registry().with(filter).with(lines).with(Limit::default()).init();
         Ok(())
     }
@@ -44,4 +53,60 @@ impl Args {
 fn is_coloured() -> bool {
     let is_unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     std::io::stderr().is_terminal() && !is_unwanted
+}
+
+/// Whether standard error is systemd's journal, which has its own time for each line: `$JOURNAL_STREAM` names the stream.
+fn is_journal() -> bool {
+    let stderr = io::stderr().as_fd().try_clone_to_owned().map(std::fs::File::from);
+    let (Some(said), Ok(stderr)) = (std::env::var_os("JOURNAL_STREAM"), stderr.and_then(|it| it.metadata()))
+    else {
+        return false;
+    };
+    said.to_str() == Some(&format!("{}:{}", stderr.dev(), stderr.ino()))
+}
+
+/// Makes a writer for each line.
+struct Lines {
+    to_journal: bool,
+}
+
+impl<'a> MakeWriter<'a> for Lines {
+    type Writer = Line;
+
+    fn make_writer(&'a self) -> Line {
+        Line { priority: None }
+    }
+
+    fn make_writer_for(&'a self, about: &Metadata<'_>) -> Line {
+        Line { priority: self.to_journal.then(|| priority(*about.level())) }
+    }
+}
+
+/// Writes one line, for the journal with its priority in front.
+struct Line {
+    priority: Option<u8>,
+}
+
+impl Write for Line {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        match self.priority {
+            Some(priority) => LogWriter.write_all(&[format!("<{priority}>").as_bytes(), line].concat())?,
+            None => LogWriter.write_all(line)?,
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// As `syslog(3)` counts.
+fn priority(level: Level) -> u8 {
+    match level {
+        Level::ERROR => 3,
+        Level::WARN => 4,
+        Level::INFO => 6,
+        Level::DEBUG | Level::TRACE => 7,
+    }
 }
