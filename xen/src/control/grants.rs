@@ -7,16 +7,18 @@ use crate::{DomId, XenError};
 use nix::errno::Errno;
 
 impl Xen {
-    /// How many frames the grant table of a domain has.
+    /// How many frames the grant table of a domain has: one at least.
     pub fn grant_frames(&self, domain: DomId) -> Result<u32, XenError> {
         let what = "Asking the size of the grant table";
         let asked = grant::QuerySize { domain: domain.0, ..grant::QuerySize::default() };
         let answer = self.grant_operation(what, domain, grant::QUERY_SIZE, asked)?;
-        if answer.status < 0 {
-            let answer = format!("GNTST {}", answer.status);
-            return Err(XenError::Nonsense { what, domain: Some(domain), answer });
+        let nonsense = |answer| Err(XenError::Nonsense { what, domain: Some(domain), answer });
+        match (answer.status, answer.nr_frames) {
+            (status, _) if status < 0 => nonsense(format!("GNTST {status}")),
+            // Xen gives every domain one when it is made.
+            (_, 0) => nonsense("no frames".into()),
+            (_, frames) => Ok(frames),
         }
-        Ok(answer.nr_frames)
     }
 
     /// How the entries of a domain's grant table are laid out: 1 or 2.
@@ -71,6 +73,8 @@ mod tests {
         assert_eq!(xen.grant_version(DomId(9)).unwrap(), 1);
         hypervisor.fail(Asked::Grant(grant::GET_VERSION), &[Errno::ESRCH]);
         assert!(matches!(xen.grant_version(DomId(9)), Err(XenError::Gone { .. })));
+        hypervisor.answer(Asked::Grant(grant::QUERY_SIZE), |_| Ok(0));
+        assert!(matches!(xen.grant_frames(DomId(9)), Err(XenError::Nonsense { .. })));
         // GNTST_bad_domain.
         hypervisor.answer(Asked::Grant(grant::QUERY_SIZE), |call| {
             call.argument()[12..14].copy_from_slice(&(-2i16).to_ne_bytes());

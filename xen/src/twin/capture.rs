@@ -30,6 +30,7 @@ impl Capture {
         if !info.is_suspended() {
             return Err(TwinError::NotSuspended { domain });
         }
+        layout.still_counts(&info)?;
         let mut context = Vec::new();
         xen.hvm_context(domain, &mut context)?;
         cancel_suspend(&mut context)?;

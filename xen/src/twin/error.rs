@@ -79,6 +79,16 @@ pub enum TwinError {
         #[source]
         why: Unlike,
     },
+    /// It has given or taken memory since its layout was looked at.
+    #[error("domain {domain} has {now} pages, and had {before} when it was looked where; it balloons")]
+    Ballooned {
+        /// The domain.
+        domain: DomId,
+        /// Pages then.
+        before: u64,
+        /// Pages now.
+        now: u64,
+    },
     /// The guest must be suspended, by its own doing.
     #[error("domain {domain} is not suspended")]
     NotSuspended {

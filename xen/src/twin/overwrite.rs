@@ -6,7 +6,7 @@ use super::{TwinError, cards, grants};
 use crate::abi::{SHARED_INFO_WALLCLOCK, SHARED_INFO_WALLCLOCK_BYTES, sched};
 use crate::vifs::Vif;
 use crate::xenstore::Xenstore;
-use crate::{Access, DomId, Mapping, Xen};
+use crate::{Access, DomId, DomainInfo, Mapping, Xen};
 use std::hash::{BuildHasher, RandomState};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -60,8 +60,7 @@ impl Twin {
         self.xen.shutdown(self.domain, sched::SHUTDOWN_SUSPEND)?;
         let begun = Instant::now();
         loop {
-            let info = self.xen.domain_info(self.domain)?.ok_or(TwinError::Absent { domain: self.domain })?;
-            if info.is_suspended() {
+            if self.info()?.is_suspended() {
                 break;
             }
             if begun.elapsed() > STOP_MAX {
@@ -73,8 +72,13 @@ impl Twin {
         cards::detach(self.domain, &self.cards)
     }
 
+    fn info(&self) -> Result<DomainInfo, TwinError> {
+        self.xen.domain_info(self.domain)?.ok_or(TwinError::Absent { domain: self.domain })
+    }
+
     /// Gives the stopped domain the guest's memory, grants and registers.
     pub fn overwrite(&self, guest: &Capture) -> Result<Overwritten, TwinError> {
+        self.layout.still_counts(&self.info()?)?;
         let grants = self.xen.grant_table(self.domain)?;
         let before = table(&grants);
         let after = grants::merged(&guest.grants, &before)

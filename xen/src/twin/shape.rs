@@ -11,7 +11,7 @@ use super::{TwinError, events, ports};
 use crate::domain::suspend_port;
 use crate::restore::hvm::{CONSOLE_EVTCHN, STORE_EVTCHN};
 use crate::xenstore::Xenstore;
-use crate::{DomId, Gfn, PortState, Xen};
+use crate::{DomId, DomainInfo, Gfn, PortState, Xen};
 use std::ops::Range;
 use understudy_checkpoint::stream::libxc::HvmParam;
 use understudy_checkpoint::{PageType, Pfn};
@@ -174,13 +174,19 @@ impl Shape {
     }
 }
 
-/// Where a domain has memory: runs of pfns that hold a page, ascending, with gaps between them.
+/// Where a domain has memory.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Layout(Vec<Range<u64>>);
+pub struct Layout {
+    /// Runs of pfns that hold a page, ascending, with gaps between them.
+    runs: Vec<Range<u64>>,
+    /// How many pages Xen counted before it was asked for each.
+    tot_pages: u64,
+}
 
 impl Layout {
     /// Asks for every pfn of an HVM or PVH domain whether it holds a page.
     pub fn of(xen: &Xen, domain: DomId) -> Result<Self, TwinError> {
+        let tot_pages = xen.domain_info(domain)?.ok_or(TwinError::Absent { domain })?.tot_pages;
         let end = xen.maximum_gpfn(domain)?.0 + 1;
         let mut runs: Vec<Range<u64>> = Vec::new();
         for first in (0..end).step_by(SURVEY_PFNS as usize) {
@@ -196,18 +202,29 @@ impl Layout {
                 }
             }
         }
-        Ok(Self(runs))
+        Ok(Self { runs, tot_pages })
     }
 
-    /// The runs.
+    /// The runs of pfns that hold a page.
     pub fn runs(&self) -> &[Range<u64>] {
-        &self.0
+        &self.runs
+    }
+
+    /// Fails if the domain has another number of pages by now. If it has not, and every page of the layout is still there,
+    /// then it has no other: what it took elsewhere it must have given back here.
+    pub(super) fn still_counts(&self, info: &DomainInfo) -> Result<(), TwinError> {
+        let DomainInfo { domain, tot_pages: now, .. } = *info;
+        if now == self.tot_pages {
+            Ok(())
+        } else {
+            Err(TwinError::Ballooned { domain, before: self.tot_pages, now })
+        }
     }
 
     /// Fails with the first pfn at which only one of guest and `twin` has a page.
     pub fn compare(&self, twin: &Self) -> Result<(), Unlike> {
         let edges =
-            |layout: &Self| -> Vec<u64> { layout.0.iter().flat_map(|run| [run.start, run.end]).collect() };
+            |layout: &Self| -> Vec<u64> { layout.runs.iter().flat_map(|run| [run.start, run.end]).collect() };
         let (of_guest, of_twin) = (edges(self), edges(twin));
         let alike = of_guest.iter().zip(&of_twin).take_while(|(one, other)| one == other).count();
         let frame = match (of_guest.get(alike), of_twin.get(alike)) {
@@ -219,7 +236,7 @@ impl Layout {
     }
 
     fn contains(&self, pfn: u64) -> bool {
-        self.0.iter().any(|run| run.contains(&pfn))
+        self.runs.iter().any(|run| run.contains(&pfn))
     }
 }
 
@@ -229,7 +246,7 @@ fn holds_page(kind: u8) -> bool {
 
 #[cfg(test)]
 pub(super) fn layout(runs: &[Range<u64>]) -> Layout {
-    Layout(runs.to_vec())
+    Layout { runs: runs.to_vec(), tot_pages: 0 }
 }
 
 #[cfg(test)]
@@ -240,6 +257,8 @@ pub(super) fn shape(shared_info: u64) -> Shape {
 #[cfg(test)]
 mod tests {
     use super::{layout, *};
+    use crate::abi::domctl;
+    use zerocopy::FromZeros;
 
     fn shape() -> Shape {
         Shape {
@@ -272,6 +291,17 @@ mod tests {
             let error = guest.compare(&twin).unwrap_err().to_string();
             assert!(error.contains(text), "{error}");
         }
+    }
+
+    #[test]
+    fn a_domain_that_has_given_or_taken_memory_since_is_told() {
+        let mut info = domctl::DomainInfo::new_zeroed();
+        (info.domain, info.tot_pages) = (4, 7);
+        let layout = Layout { tot_pages: 7, ..layout(&[0..3, 9..13]) };
+        layout.still_counts(&DomainInfo::of(&info)).unwrap();
+        info.tot_pages = 8;
+        let error = layout.still_counts(&DomainInfo::of(&info)).unwrap_err();
+        assert!(error.to_string().contains("domain 4 has 8 pages, and had 7"), "{error}");
     }
 
     #[test]

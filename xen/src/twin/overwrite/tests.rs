@@ -24,6 +24,10 @@ fn twin() -> (Arc<Simulated>, Twin) {
         call.argument()[4] = 1;
         Ok(0)
     });
+    hypervisor.answer(Asked::Domctl(domctl::GET_DOMAIN_INFO), |call| {
+        set_payload(call, &domctl::DomainInfo { domain: 4, ..domctl::DomainInfo::new_zeroed() });
+        Ok(0)
+    });
     hypervisor.move_frame(GRANTS, Simulated::GRANT_FRAME);
     let xen = Xen::over(hypervisor.clone()).unwrap();
     hypervisor.asked();
@@ -102,7 +106,22 @@ fn a_page_that_the_copy_lacks_is_told() {
     let guest = Capture { pages: Image::new(7), ..guest() };
     let error = twin.overwrite(&guest).unwrap_err();
     assert!(matches!(error, TwinError::NoPage { pfn: 0, .. }), "{error}");
-    assert_eq!(hypervisor.asked().iter().filter(|asked| matches!(asked, Asked::Domctl(_))).count(), 0);
+    assert!(!hypervisor.asked().contains(&Asked::Domctl(domctl::SET_HVM_CONTEXT)), "it does not run");
+}
+
+#[test]
+fn a_twin_that_took_memory_is_not_overwritten() {
+    let (hypervisor, twin) = twin();
+    hypervisor.write_frame(0, &[0xEE; PAGE_SIZE]);
+    hypervisor.answer(Asked::Domctl(domctl::GET_DOMAIN_INFO), |call| {
+        set_payload(
+            call,
+            &domctl::DomainInfo { domain: 4, tot_pages: 1, ..domctl::DomainInfo::new_zeroed() },
+        );
+        Ok(0)
+    });
+    assert!(matches!(twin.overwrite(&guest()), Err(TwinError::Ballooned { before: 0, now: 1, .. })));
+    assert_eq!(hypervisor.read_frame(0), [0xEE; PAGE_SIZE]);
 }
 
 #[test]
