@@ -10,6 +10,7 @@ use understudy_tests::drivers::judge::Invariant;
 use understudy_tests::drivers::mutant::Mutant;
 use understudy_tests::drivers::network::{LINK, WITNESS, witness_channel};
 use understudy_tests::drivers::pair::{A, B, Pair};
+use understudy_tests::drivers::run::{plain_settings, settings_with_copies};
 use understudy_tests::drivers::standing::Fate;
 use understudy_tests::drivers::{Options, run_seed, run_seeds};
 
@@ -42,10 +43,11 @@ fn a_seed_is_the_same_run_every_time() {
 #[test]
 fn every_node_may_crash_and_every_connection_break_after_each_event_of_the_first_three_epochs() {
     let seed = 1;
-    let events = events_until(Epoch(3), seed);
+    let settings = plain_settings();
+    let events = events_until(Epoch(3), seed, &settings);
     for fault in faults() {
         for event in 1..=events {
-            if let Some(violation) = strike_after(seed, event, fault, None) {
+            if let Some(violation) = strike_after(seed, &settings, event, fault, None) {
                 panic!("{fault:?} after event {event}: {violation}");
             }
         }
@@ -55,14 +57,15 @@ fn every_node_may_crash_and_every_connection_break_after_each_event_of_the_first
 #[test]
 fn a_second_fault_may_follow_the_first_at_any_distance() {
     let seed = 2;
-    let events = events_until(Epoch(3), seed);
+    let settings = plain_settings();
+    let events = events_until(Epoch(3), seed, &settings);
     let mut tried = 0;
     for (i, first) in faults_of_pairs().into_iter().enumerate() {
         for (j, second) in faults_of_pairs().into_iter().enumerate() {
             // Every pair of faults, each at another event and another distance.
             let event = 1 + (i * 31 + j * 17) as u64 % events;
             let after = Span::from_ms([0, 1, 5, 20, 60, 90, 130][(i + j) % 7]);
-            if let Some(violation) = strike_after(seed, event, first, Some((after, second))) {
+            if let Some(violation) = strike_after(seed, &settings, event, first, Some((after, second))) {
                 panic!("{first:?} after event {event}, then {second:?} after {after:?}: {violation}");
             }
             tried += 1;
@@ -75,7 +78,8 @@ fn a_second_fault_may_follow_the_first_at_any_distance() {
 #[test]
 fn faults_that_found_something_find_nothing_any_more() {
     let seed = 3;
-    let events = events_until(Epoch(3), seed);
+    let settings = plain_settings();
+    let events = events_until(Epoch(3), seed, &settings);
     let ms = Span::from_ms;
     let stories = [
         // The host that restarted kept its link up, and with it the secondary's patience: nobody took over.
@@ -96,7 +100,7 @@ fn faults_that_found_something_find_nothing_any_more() {
     ];
     for (first, second) in stories {
         for event in events.saturating_sub(40)..events {
-            if let Some(violation) = strike_after(seed, event, first, second) {
+            if let Some(violation) = strike_after(seed, &settings, event, first, second) {
                 panic!("{first:?} after event {event}, then {second:?}: {violation}");
             }
         }
@@ -451,4 +455,22 @@ fn without_a_witness_what_a_guest_said_before_its_end_is_dropped_while_its_peer_
         assert_eq!(pair.state(A), None, "{has_link}");
         pair.ends_well();
     }
+}
+
+/// The host of the guest dies, and so does that of the copy which went on, once it has one of its own. What clients saw is in the
+/// guest all the way: its judges look at every word.
+#[test]
+fn a_copy_goes_on_as_the_guest_and_so_does_a_copy_of_it() {
+    let mut pair = Pair::protected_with(|settings| *settings = settings_with_copies());
+    pair.matches(A);
+    pair.pass(Span::from_ms(15));
+    pair.lose_host(A, Some(Span::from_ms(90)));
+    pair.takeover();
+    assert!(pair.was_copy(B), "it goes on as it is");
+    pair.matches(B);
+    pair.pass(Span::from_ms(15));
+    pair.lose_host(B, Some(Span::from_ms(400)));
+    pair.until("a takeover back", |pair| pair.state(A).is_some());
+    assert!(pair.was_copy(A), "it goes on as it is");
+    pair.ends_well();
 }

@@ -1,15 +1,16 @@
 //! Every node crashed, every connection cut, after every single event of the first epochs.
 
 use super::cluster::Cluster;
-use super::faults::{Fault, Thread};
+use super::faults::{Fault, Moment, Thread};
 use super::guest::Trouble;
 use super::judge::Violation;
 use super::network::{LINK, NODES, witness_channel};
 use super::rng::Rng;
-use super::run::{Options, finish, plain_settings};
+use super::run::{Options, finish};
+use super::settings::Settings;
 use super::standing::Fate;
 use understudy_checkpoint::Epoch;
-use understudy_session::{Span, Time};
+use understudy_session::{Mode, Span, Time};
 
 /// The faults tried after each event.
 pub fn faults() -> Vec<Fault> {
@@ -55,12 +56,27 @@ pub fn faults_of_pairs() -> Vec<Fault> {
     faults().into_iter().chain(takeovers).collect()
 }
 
+/// Those that are tried where the guest runs twice.
+pub fn faults_with_copies() -> Vec<Fault> {
+    let modes = [Mode::Remus, Mode::Auto].map(|mode| Fault::Mode { guest: 0, mode });
+    faults_of_pairs().into_iter().chain(modes).chain([Fault::CopyCrashes { guest: 0 }]).collect()
+}
+
 /// How many events a run without faults takes until the secondary has committed `epoch`.
-pub fn events_until(epoch: Epoch, seed: u64) -> u64 {
-    let mut cluster = Cluster::new(Rng::new(seed), plain_settings(), Options::default());
-    let reached = |cluster: &Cluster| {
-        cluster.hosts.iter().any(|host| host.image(0).is_some_and(|(_, committed, _)| committed >= epoch))
-    };
+pub fn events_until(epoch: Epoch, seed: u64, settings: &Settings) -> u64 {
+    events_before(seed, settings, |cluster| {
+        let committed = |host: &super::host::Host| host.image(0).is_some_and(|(_, at, _)| at >= epoch);
+        cluster.hosts.iter().any(committed)
+    })
+}
+
+/// How many events a run without faults takes until output leaves by matches.
+pub fn events_until_live(seed: u64, settings: &Settings) -> u64 {
+    events_before(seed, settings, |cluster| cluster.moments.contains(&Moment::Matches))
+}
+
+fn events_before(seed: u64, settings: &Settings, reached: impl Fn(&Cluster) -> bool) -> u64 {
+    let mut cluster = Cluster::new(Rng::new(seed), settings.clone(), Options::default());
     let mut events = 0;
     while !reached(&cluster) {
         events += 1;
@@ -73,11 +89,12 @@ pub fn events_until(epoch: Epoch, seed: u64) -> u64 {
 /// Runs to the given event, lets `first` strike, and (if there is one) `second` a little later; then heals.
 pub fn strike_after(
     seed: u64,
+    settings: &Settings,
     events: u64,
     first: Fault,
     second: Option<(Span, Fault)>,
 ) -> Option<Violation> {
-    let mut cluster = Cluster::new(Rng::new(seed), plain_settings(), Options::default());
+    let mut cluster = Cluster::new(Rng::new(seed), settings.clone(), Options::default());
     cluster.run(Time(u64::MAX), events);
     cluster.inject(first);
     if let Some((after, fault)) = second {

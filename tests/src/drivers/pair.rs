@@ -125,6 +125,20 @@ impl Pair {
         self.until("a takeover", |pair| matches!(pair.0.hosts[B].glance(0), Some(Glance::Primary { .. })));
     }
 
+    /// Output of the guest leaves by matches with a copy.
+    pub fn matches(&mut self, at: HostId) {
+        let is_live = |pair: &Self| {
+            matches!(pair.0.hosts[at].glance(0), Some(Glance::Primary { live_base: Some(_), .. }))
+        };
+        self.until("its copy is live", is_live);
+    }
+
+    /// Whether the guest on this host was a copy before.
+    pub fn was_copy(&self, at: HostId) -> bool {
+        let domain = self.0.hosts[at].yard.get().domains[0].clone();
+        domain.is_some_and(|domain| domain.get().port.is_some())
+    }
+
     /// Whether B has a domain of the guest, whether its engine lives or not.
     pub fn is_activated(&self) -> bool {
         self.0.hosts[B].keeps(0)

@@ -86,6 +86,8 @@ fn draw_copies(rng: &mut Rng, settings: &mut Settings, wanted: Option<bool>) {
     if !wanted.unwrap_or(by_seed) {
         return;
     }
+    // No host has both copies and domains that stand by.
+    settings.stands_by = false;
     settings.answers = Some([0, 0, 2, 10, 50][rng.below(5) as usize]);
     let mut mode = || match rng.below(20) {
         0..=12 => Mode::Colo,
@@ -93,10 +95,20 @@ fn draw_copies(rng: &mut Rng, settings: &mut Settings, wanted: Option<bool>) {
         _ => Mode::Remus,
     };
     settings.modes = [mode(), mode()];
-    settings.colo = ColoConfig {
+    settings.colo = colo_of(
+        rng.span_us(20_000, 120_000),
+        rng.span_us(8_000, 30_000),
+        if rng.chance(30) { 6 } else { 64 },
+        if rng.chance(70) { AfterCrash::Refuse } else { AfterCrash::FromCommit },
+    );
+}
+
+/// How copies are used: the times are in the proportion of those of sessions.
+fn colo_of(period: Span, match_max: Span, frames_max: usize, after_crash: AfterCrash) -> ColoConfig {
+    ColoConfig {
         session: Colo {
             gap_min: Span::from_ms(2),
-            period: rng.span_us(20_000, 120_000),
+            period,
             live_max: Span::from_ms(15),
             window: Span::from_ms(100),
             frames_min: 5,
@@ -106,13 +118,13 @@ fn draw_copies(rng: &mut Rng, settings: &mut Settings, wanted: Option<bool>) {
         },
         comparer: comparer::Limits {
             match_min: Span::from_ms(2),
-            match_max: rng.span_us(8_000, 30_000),
+            match_max,
             silence_max: Span::from_ms(60),
-            frames_max: if rng.chance(30) { 6 } else { 64 },
+            frames_max,
             ..comparer::Limits::default()
         },
-        after_crash: if rng.chance(70) { AfterCrash::Refuse } else { AfterCrash::FromCommit },
-    };
+        after_crash,
+    }
 }
 
 /// Half of the guests are paced by a clock, half by their output.
@@ -288,4 +300,10 @@ pub fn plain_settings() -> Settings {
         colo: ColoConfig::default(),
         metrics: metrics(),
     }
+}
+
+/// The same of a guest that runs twice, of whose answers some differ.
+pub fn settings_with_copies() -> Settings {
+    let colo = colo_of(Span::from_ms(40), Span::from_ms(15), 64, AfterCrash::Refuse);
+    Settings { answers: Some(5), modes: [Mode::Colo; 2], colo, stands_by: false, ..plain_settings() }
 }

@@ -54,8 +54,11 @@ pub enum Invariant {
 /// A violation of an invariant.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Violation {
+    /// Which one.
     pub invariant: Invariant,
+    /// When it was seen.
     pub at: Time,
+    /// What was seen.
     pub what: String,
 }
 
