@@ -92,11 +92,7 @@ impl Guests {
         }
         let (runtime, reporter) = self.runtime();
         let config = self.protector_config();
-        let marked = match origin {
-            // It was started from a copy, and marked before it was begun.
-            Origin::Adopted { generation, .. } | Origin::Outdated { generation, .. } => generation,
-            Origin::Started | Origin::TookOver { .. } => Generation(0),
-        };
+        let marked = mark_of(&origin);
         let heard = machine.as_ref().and_then(|machine| machine.heard());
         let can_compare = output.compared().is_some();
         let copy = CopyElsewhere::new(heard.clone(), can_compare, mode, self.config.colo.comparer);
@@ -151,13 +147,7 @@ impl Guests {
             guest.broke(why, cx.now());
             guest.handle(primary::Input::CaptureBroke, cx);
         }
-        guest.run_timers(cx);
-        if cx.is_link_up(&guest.peer) {
-            guest.attach(cx);
-        }
-        if cx.is_witness_up() {
-            guest.handle(primary::Input::WitnessUp, cx);
-        }
+        begin_session(&mut guest, cx);
         Ok(guest)
     }
 
@@ -219,6 +209,26 @@ impl Guests {
                 machine.iter().for_each(|machine| machine.leave());
             }
         }
+    }
+}
+
+/// The generation that the guest is marked with already.
+fn mark_of(origin: &Origin) -> Generation {
+    match origin {
+        // It was started from a copy, and marked before it was begun.
+        Origin::Adopted { generation, .. } | Origin::Outdated { generation, .. } => *generation,
+        Origin::Started | Origin::TookOver { .. } => Generation(0),
+    }
+}
+
+/// Runs a new session's first timeout, and tells it of connections that are up already.
+fn begin_session(guest: &mut PrimaryGuest, cx: &mut dyn Context) {
+    guest.run_timers(cx);
+    if cx.is_link_up(&guest.peer) {
+        guest.attach(cx);
+    }
+    if cx.is_witness_up() {
+        guest.handle(primary::Input::WitnessUp, cx);
     }
 }
 
