@@ -63,7 +63,7 @@ impl Credentials {
         check(&ring, &chain, to_check).map_err(|why| CredentialError::Unusable {
             certificate: certificate.clone(),
             key: key.clone(),
-            why,
+            why: why.to_string(),
         })?;
         let config = TlsConfig::builder()
             .root_certs(RootCerts::new_with_certs(&authorities))
@@ -120,7 +120,7 @@ fn check(
     ring: &rustls::crypto::CryptoProvider,
     chain: &[ureq::tls::Certificate<'static>],
     key: PrivateKeyDer<'static>,
-) -> Result<(), String> {
+) -> Result<(), rustls::Error> {
     let chain = chain.iter().map(|it| CertificateDer::from(it.der().to_vec())).collect();
-    rustls::sign::CertifiedKey::from_der(chain, key, ring).map(drop).map_err(|error| error.to_string())
+    rustls::sign::CertifiedKey::from_der(chain, key, ring).map(drop)
 }

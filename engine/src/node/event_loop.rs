@@ -374,9 +374,9 @@ impl Node {
     }
 }
 
-fn answer_to(result: Result<(), String>) -> Response {
+fn answer_to(result: Result<(), impl ToString>) -> Response {
     match result {
         Ok(()) => Response::Accepted,
-        Err(reason) => Response::Refused { reason },
+        Err(why) => Response::Refused { reason: why.to_string() },
     }
 }

@@ -13,24 +13,37 @@ use understudy_checkpoint::stream::write_restore_file;
 /// The log message for an image that could not be written.
 pub const NOT_EXPORTED: &str = "Not exported";
 
+/// Why an image cannot be exported.
+#[derive(thiserror::Error, Debug)]
+pub(super) enum ExportError {
+    #[error("{} is not an absolute path", .0.display())]
+    RelativePath(PathBuf),
+    #[error("No image of {0} is held here; ask the host that holds its copy")]
+    NotHeld(String),
+    #[error("The image of {0} cannot be copied now; ask again")]
+    Busy(String),
+    #[error("The thread that writes the image cannot be started: {0}")]
+    Thread(#[source] io::Error),
+}
+
 /// Asks the guest's thread for a copy of the image and starts a thread that writes it. The error says why there is
 /// nothing to write. A later failure is logged, and the file does not appear.
-pub(super) fn begin(guests: &Guests, guest: &str, path: PathBuf) -> Result<(), String> {
+pub(super) fn begin(guests: &Guests, guest: &str, path: PathBuf) -> Result<(), ExportError> {
     if !path.is_absolute() {
-        return Err(format!("{} is not an absolute path", path.display()));
+        return Err(ExportError::RelativePath(path));
     }
-    let held = || format!("No image of {guest} is held here");
-    let description = guests.held_description(guest).ok_or_else(held)?.clone();
+    let not_held = || ExportError::NotHeld(guest.to_owned());
+    let description = guests.held_description(guest).ok_or_else(not_held)?.clone();
     let (to, copy) = bounded(1);
     if !guests.copy(guest, to) {
-        return Err(format!("The image of {guest} cannot be copied now; ask again"));
+        return Err(ExportError::Busy(guest.to_owned()));
     }
     let guest = guest.to_owned();
     let work = move || match write(&path, &description, &copy) {
         Ok(()) => tracing::info!(guest, path = %path.display(), "Exported"),
         Err(error) => tracing::error!(guest, %error, "{NOT_EXPORTED}"),
     };
-    Builder::new().name("export".into()).spawn(work).map(drop).map_err(|error| error.to_string())
+    Builder::new().name("export".into()).spawn(work).map(drop).map_err(ExportError::Thread)
 }
 
 fn write(

@@ -7,8 +7,8 @@ use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, ServerName, UnixTime};
-use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{CertificateError, Error, RootCertStore};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +16,17 @@ use understudy_session::NodeName;
 
 /// What stands behind a node's name in its certificate. It is no name of the Internet: nobody else hands it out.
 const SUFFIX: &str = ".node.understudy";
+
+/// Why an authority's files cannot be used.
+#[derive(thiserror::Error, Debug)]
+pub(super) enum AuthorityError {
+    /// A certificate of the authority.
+    #[error(transparent)]
+    Certificate(#[from] Error),
+    /// The certificates and the list of revoked ones together.
+    #[error(transparent)]
+    Verifier(#[from] VerifierBuilderError),
+}
 
 /// The authority's certificates, ready to judge others.
 #[derive(Debug)]
@@ -30,10 +41,10 @@ impl Authority {
         roots: Vec<CertificateDer<'static>>,
         revoked: Vec<CertificateRevocationListDer<'static>>,
         provider: &Arc<CryptoProvider>,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, AuthorityError> {
         let mut store = RootCertStore::empty();
         for root in roots {
-            store.add(root).map_err(|error| error.to_string())?;
+            store.add(root)?;
         }
         let store = Arc::new(store);
         let is_listed = !revoked.is_empty();
@@ -46,8 +57,7 @@ impl Authority {
             clients = clients.allow_unknown_revocation_status();
             servers = servers.allow_unknown_revocation_status();
         }
-        let words = |error: rustls::server::VerifierBuilderError| error.to_string();
-        Ok(Self { clients: clients.build().map_err(words)?, servers: servers.build().map_err(words)? })
+        Ok(Self { clients: clients.build()?, servers: servers.build()? })
     }
 
     /// Whose certificate this is by the authority's word.

@@ -185,7 +185,10 @@ fn read_trusted(directory: &Path, provider: &Arc<CryptoProvider>) -> Result<Trus
         true => {
             let roots = files::certificates(&path)?;
             let revoked = files::revocations(&directory.join(files::REVOKED))?;
-            Some(Authority::new(roots, revoked, provider).map_err(|why| files::not_usable(&path, why))?)
+            Some(
+                Authority::new(roots, revoked, provider)
+                    .map_err(|why| files::not_usable(&path, why.to_string()))?,
+            )
         }
     };
     Ok(Trusted { pins, authority })

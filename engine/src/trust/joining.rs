@@ -16,7 +16,7 @@ use super::files::{self, CredentialsError};
 use super::fingerprint::{Fingerprint, from_hex, hex};
 use super::invitation::{self, CHANNEL_BYTES, CHANNEL_LABEL, NotInvited, Token};
 use super::tls_error::TlsError;
-use crate::config::check_new_name;
+use crate::config::{ConfigError, check_new_name};
 use rustls::pki_types::CertificateDer;
 use rustls::{AlertDescription, ClientConnection, Stream};
 use serde::{Deserialize, Serialize};
@@ -84,7 +84,10 @@ impl Inviter {
                 let answer = Answer::TakenBy(credentials.this().0.clone());
                 (line(&answer), Verdict::Taken { name, fingerprint })
             }
-            Err(why) => (line(&Answer::Refused(why.clone())), Verdict::Refused(why)),
+            Err(why) => {
+                let why = why.to_string();
+                (line(&Answer::Refused(why.clone())), Verdict::Refused(why))
+            }
         })
     }
 
@@ -92,34 +95,56 @@ impl Inviter {
         &self,
         session: &rustls::Connection,
         credentials: &Credentials,
-    ) -> Result<(NodeName, Fingerprint), String> {
-        let words = |error: &dyn std::fmt::Display| error.to_string();
+    ) -> Result<(NodeName, Fingerprint), JoinRefusal> {
         if self.heard.len() > LINE_BYTES_MAX {
-            return Err("the request is too long".into());
+            return Err(JoinRefusal::TooLong);
         }
-        let request: Request = serde_json::from_slice(&self.heard)
-            .map_err(|error| format!("this is no request to join, of this version: {error}"))?;
-        check_new_name(&request.name).map_err(|error| words(&error))?;
+        let request: Request = serde_json::from_slice(&self.heard)?;
+        check_new_name(&request.name)?;
         let name = NodeName(request.name);
         if name == *credentials.this() {
-            return Err(format!("{name} is the name of this end; each has its own"));
+            return Err(JoinRefusal::OwnName(name));
         }
-        let proof: [u8; 32] = from_hex(&request.proof).ok_or("the proof is none")?;
+        let proof: [u8; 32] = from_hex(&request.proof).ok_or(JoinRefusal::Proof)?;
         let leaf = session.peer_certificates().and_then(|chain| chain.first());
-        let leaf = leaf.ok_or("there is no certificate to trust")?;
-        let channel = channel_of(session).map_err(|error| words(&error))?;
+        let leaf = leaf.ok_or(JoinRefusal::NoCertificate)?;
+        let channel = channel_of(session)?;
         let directory = credentials.directory();
         // Whether its certificate has a place comes before the invitation is used up.
-        credentials.may_pin(&name, leaf).map_err(|error| words(&error))?;
-        invitation::use_up(directory, &name, &channel, &proof, SystemTime::now())
-            .map_err(|error: NotInvited| words(&error))?;
-        files::pin(directory, &name, leaf).map_err(|error| words(&error))?;
+        credentials.may_pin(&name, leaf)?;
+        invitation::use_up(directory, &name, &channel, &proof, SystemTime::now())?;
+        files::pin(directory, &name, leaf)?;
         Ok((name, Fingerprint::of(leaf)))
     }
 }
 
 fn channel_of(session: &rustls::Connection) -> Result<[u8; CHANNEL_BYTES], rustls::Error> {
     session.export_keying_material([0; CHANNEL_BYTES], CHANNEL_LABEL, None)
+}
+
+/// Why the inviter refuses a node; sent to it in words.
+#[derive(thiserror::Error, Debug)]
+enum JoinRefusal {
+    #[error("the request is too long")]
+    TooLong,
+    #[error(
+        "this is not a request to join in the form of this version ({0}); use the same understudy on both ends"
+    )]
+    NotARequest(#[from] serde_json::Error),
+    #[error(transparent)]
+    Name(#[from] ConfigError),
+    #[error("{0} is the name of this end; choose another one, since each node needs its own")]
+    OwnName(NodeName),
+    #[error("the proof of the invitation cannot be read")]
+    Proof,
+    #[error("the joining end shows no certificate")]
+    NoCertificate,
+    #[error(transparent)]
+    Channel(#[from] rustls::Error),
+    #[error(transparent)]
+    NotInvited(#[from] NotInvited),
+    #[error(transparent)]
+    Files(#[from] CredentialsError),
 }
 
 /// Why a node has not joined.
