@@ -144,3 +144,22 @@ fn an_evacuated_host_in_maintenance_stays_empty() {
     maintenance(&hosts, "a", "off");
     hosts.wait("b", "g0", |guest| guest.protected);
 }
+
+#[test]
+fn what_was_let_go_is_protected_again_all_at_once() {
+    let hosts = Hosts::with_guests(3);
+    (0..3).for_each(|number| hosts.wait("a", &format!("g{number}"), |guest| guest.protected));
+    for name in ["g0", "g2"] {
+        hosts.client("a").wish(name, Wish::Unprotect).unwrap();
+        hosts.wait("a", name, |guest| guest.state == GuestState::Unprotected && !guest.wished);
+    }
+    let all = ["protect", "--all", "--output", "json"];
+    let done = hosts.ask("a", &all).output().unwrap();
+    assert_eq!(done.status.code(), Some(0), "{done:?}");
+    let said: Value = serde_json::from_slice(&done.stdout).unwrap();
+    let names: Vec<&str> = said.as_array().unwrap().iter().map(|it| it["guest"].as_str().unwrap()).collect();
+    assert_eq!(names, ["g0", "g2"]);
+    (0..3).for_each(|number| hosts.wait("a", &format!("g{number}"), |guest| guest.protected));
+    let none = hosts.ask("a", &all).output().unwrap();
+    assert_eq!((none.status.code(), &*none.stdout), (Some(0), &b"[]\n"[..]));
+}

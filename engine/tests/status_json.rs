@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use understudy::control::events::{Event, Subject};
 use understudy::control::status::{
-    CertificateStatus, ColoStatus, FORMAT, GuestStatus, MaintenanceStatus, PageCounts, PauseParts,
-    PeerStatus, Quantiles, Takeover, WaitingStatus, WitnessKind, WitnessStatus,
+    CertificateStatus, ColoStatus, FORMAT, FullSyncStatus, GuestStatus, MaintenanceStatus, PageCounts,
+    PauseParts, PeerStatus, Quantiles, Takeover, WaitingStatus, WitnessKind, WitnessStatus,
 };
 use understudy::control::{GuestRole, GuestState, Status};
 
@@ -57,6 +57,14 @@ fn whole() -> Status {
             authority_at_ns: 81_012_000_000,
             activated_at_ns: 81_030_000_000,
             from_epoch: 77,
+        }),
+        full_sync: Some(FullSyncStatus {
+            share: 0.25,
+            pages: 16_384,
+            of_pages: 65_536,
+            link_bytes: 33_554_432,
+            bytes_per_s: 16_777_216,
+            left_ms: Some(6_000),
         }),
         colo: ColoStatus {
             mode: "auto".into(),

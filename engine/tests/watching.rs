@@ -8,7 +8,8 @@ use hosts::Hosts;
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Lines};
 use std::process::{ChildStdout, Stdio};
-use support::Running;
+use std::time::Instant;
+use support::{HANG_GUARD, Running};
 use understudy::control::{GuestState, Wish};
 
 fn exit_code(hosts: &Hosts, node: &str, words: &[&str]) -> Option<i32> {
@@ -91,4 +92,30 @@ fn a_watched_status_goes_on_until_nobody_reads() {
     assert!(lines.by_ref().map(|line| json(&line.unwrap())).any(|status| protected(&status)));
     drop(lines);
     assert_eq!(watcher.0.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_full_sync_says_how_far_it_is() {
+    let hosts = Hosts::of(["name=g0,memory=256M,mac=52:54:00:00:00:01,ip=10.77.0.11,load=idle".into()]);
+    hosts.wait("a", "g0", |guest| guest.protected);
+    let client = hosts.client("a");
+    client.wish("g0", Wish::Unprotect).unwrap();
+    hosts.wait("a", "g0", |guest| guest.state == GuestState::Unprotected);
+    client.wish("g0", Wish::Protect).unwrap();
+    let (began, mut seen) = (Instant::now(), Vec::new());
+    loop {
+        let guest = client.status().unwrap().guests.remove(0);
+        seen.extend(guest.full_sync);
+        if guest.protected {
+            assert_eq!(guest.full_sync, None, "it is over");
+            break;
+        }
+        assert!(began.elapsed() < HANG_GUARD, "{guest:#?}");
+    }
+    assert!(seen.iter().all(|sync| sync.of_pages == 65_536 && sync.share <= 1.0), "{seen:?}");
+    assert!(
+        seen.iter().any(|sync| sync.share > 0.0 && sync.link_bytes > 0 && sync.left_ms.is_some()),
+        "{seen:?}"
+    );
+    assert!(seen.is_sorted_by_key(|sync| sync.pages), "{seen:?}");
 }

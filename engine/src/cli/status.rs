@@ -15,7 +15,7 @@ mod watch;
 use super::{CliError, ControlArgs, Exit, OutputFormat, print, print_json};
 use crate::config::human::{show_bytes, show_us};
 use crate::console;
-use crate::control::status::{Quantiles, WitnessKind};
+use crate::control::status::{FullSyncStatus, Quantiles, WitnessKind};
 use crate::control::{Client, ClientError, GuestRole, GuestState, GuestStatus, Status};
 use std::fmt::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -117,6 +117,9 @@ fn put_guests(text: &mut String, status: &Status) {
                 width = widths[0]
             );
         }
+        if let Some(sync) = guest.full_sync {
+            let _ = writeln!(text, "{:width$}  └ full sync: {}", "", progress(&sync), width = widths[0]);
+        }
         if let Some(pace) = pace(guest) {
             let _ = writeln!(text, "{:width$}  └ {pace}", "", width = widths[0]);
         }
@@ -136,6 +139,14 @@ fn put_guests(text: &mut String, status: &Status) {
             let _ = writeln!(text, "{:width$}  └ {}", "", guest.reason, width = widths[0]);
         }
     }
+}
+
+/// How far a full sync is.
+pub(super) fn progress(sync: &FullSyncStatus) -> String {
+    let left = sync.left_ms.map_or("the time left is not known yet".into(), |ms| {
+        format!("{} left", show_us(ms.saturating_mul(1_000)))
+    });
+    format!("{:.0} %, {}/s on the link, {left}", sync.share * 100.0, show_bytes(sync.bytes_per_s))
 }
 
 /// How output leaves before its ack; `None` where it is not to.
@@ -336,6 +347,7 @@ pub(super) mod tests {
             held_bytes: 0,
             dropped_frames: 0,
             takeover: None,
+            full_sync: None,
             colo: ColoStatus::default(),
         }
     }
@@ -388,6 +400,14 @@ pub(super) mod tests {
             ..ColoStatus::default()
         };
         assert_eq!(said(off).as_deref(), Some("colo, mode colo: not live: the guest is not protected"));
+    }
+
+    #[test]
+    fn a_full_sync_says_how_far_it_is() {
+        let begun = FullSyncStatus::default();
+        assert_eq!(progress(&begun), "0 %, 0 B/s on the link, the time left is not known yet");
+        let sync = FullSyncStatus { share: 0.42, bytes_per_s: 31 << 20, left_ms: Some(12_300), ..begun };
+        assert_eq!(progress(&sync), "42 %, 31.0 MiB/s on the link, 12.3 s left");
     }
 
     #[test]

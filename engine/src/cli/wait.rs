@@ -6,10 +6,11 @@
 //!     └──────────────────────────────────────────────────────────────── time is over ─► 3
 //! ```
 
+use super::status::progress;
 use super::{CliError, ControlArgs, Exit, OutputFormat, print};
 use crate::config::human::parse_span;
-use crate::control::events::WAIT_MS_MAX;
-use crate::control::{Client, ClientError, GuestRole, GuestState, Status};
+use crate::control::{Client, ClientError, GuestRole, GuestState, GuestStatus, Status};
+use crate::drill::progress::Progress;
 use std::thread;
 use std::time::{Duration, Instant};
 use understudy_session::Span;
@@ -43,6 +44,9 @@ enum Wanted {
     Gone,
 }
 
+/// A full sync goes on without events: how far it is is shown so often on a terminal.
+const SHOW_EVERY_MS: u64 = 1_000;
+
 /// Between two questions to a node that does not answer, or that has no events.
 const ASK_EVERY: Duration = Duration::from_millis(200);
 
@@ -52,22 +56,27 @@ pub(super) fn run(args: Args) -> Result<Exit, CliError> {
     let ends_at = Instant::now() + Duration::from(args.timeout);
     // Before the first status, so that nothing falls in between.
     let mut newest = client.events(u64::MAX, 0).map(|page| page.newest).ok();
+    let mut line = Progress::new();
     loop {
         let status = client.status();
         if let Ok(status) = &status
             && stands(status, &args.guest, args.wanted)
         {
+            line.clear();
             report(&args, status)?;
             return Ok(Exit::Ok);
         }
         let left = ends_at.saturating_duration_since(Instant::now());
         if left.is_zero() {
+            line.clear();
             return Err(too_late(&args, status));
         }
+        line.show(format_args!("{}", standing(&status, &args.guest)));
         newest = match newest {
-            Some(after) => {
-                client.events(after, (left.as_millis() as u64).min(WAIT_MS_MAX)).map(|page| page.newest).ok()
-            }
+            Some(after) => client
+                .events(after, (left.as_millis() as u64).min(SHOW_EVERY_MS))
+                .map(|page| page.newest)
+                .ok(),
             None => client.events(u64::MAX, 0).map(|page| page.newest).ok(),
         };
         if newest.is_none() {
@@ -103,6 +112,18 @@ fn report(args: &Args, status: &Status) -> Result<(), CliError> {
     }
 }
 
+/// How it stands meanwhile, for the line on a terminal.
+fn standing(status: &Result<Status, ClientError>, guest: &str) -> String {
+    let Ok(status) = status else { return "the node does not answer".into() };
+    match status.guests.iter().find(|here| here.name == guest) {
+        None => "not here".into(),
+        Some(GuestStatus { state, full_sync: Some(sync), .. }) => {
+            format!("{}: {}", state.words(), progress(sync))
+        }
+        Some(here) => here.state.words(),
+    }
+}
+
 /// How it stands instead.
 fn too_late(args: &Args, status: Result<Status, ClientError>) -> CliError {
     let status = match status {
@@ -121,7 +142,6 @@ fn too_late(args: &Args, status: Result<Status, ClientError>) -> CliError {
 mod tests {
     use super::super::status::tests::{guest, of};
     use super::*;
-    use crate::control::GuestStatus;
 
     #[test]
     fn what_is_waited_for_is_told_by_the_guests_state_here() {

@@ -3,7 +3,7 @@
 use super::{CliError, ControlArgs, Exit, OutputFormat, print};
 use crate::config::human::parse_span;
 use crate::config::{BudgetSettings, FindChanges, ModeChoice, PacingSettings};
-use crate::control::{Client, GuestRole, GuestState, Protection, Wish};
+use crate::control::{Client, ClientError, GuestRole, GuestState, GuestStatus, Protection, Wish};
 use std::thread;
 use std::time::{Duration, Instant};
 use understudy_session::Span;
@@ -20,8 +20,14 @@ pub(super) struct Args {
 /// Arguments of `protect`.
 #[derive(clap::Args, Debug)]
 pub(super) struct ProtectArgs {
+    /// Name of the guest
+    #[arg(required_unless_present = "all")]
+    guest: Option<String>,
+    /// Each guest that runs here and was unprotected
+    #[arg(long, conflicts_with_all = ["guest", "to", "find_changes"])]
+    all: bool,
     #[command(flatten)]
-    wish: Args,
+    control: ControlArgs,
     /// The peer that is to hold its copy; needed only if the node has several
     #[arg(long, value_name = "PEER")]
     to: Option<String>,
@@ -108,37 +114,45 @@ pub(super) fn run(wish: Wish, args: Args) -> Result<Exit, CliError> {
         Wish::Reclaim => "accepted: `understudy status` shows when the guest runs here",
         Wish::Discard => "accepted: the guest is ended here",
     };
-    report(&args, outcome)?;
+    report(&args.guest, &args.control, outcome)?;
     Ok(Exit::Ok)
 }
 
-fn report(args: &Args, outcome: &str) -> Result<(), CliError> {
-    match args.control.output {
-        OutputFormat::Text => print(&format!("{}: {outcome}", args.guest)),
-        OutputFormat::Json => {
-            print(&serde_json::json!({ "guest": args.guest, "outcome": outcome }).to_string())
-        }
+fn report(guest: &str, control: &ControlArgs, outcome: &str) -> Result<(), CliError> {
+    match control.output {
+        OutputFormat::Text => print(&format!("{guest}: {outcome}")),
+        OutputFormat::Json => print(&serde_json::json!({ "guest": guest, "outcome": outcome }).to_string()),
     }
 }
 
-/// Asks the node to protect a guest, and waits until it does or says why it cannot.
+/// Asks the node to protect a guest, and waits until it does or says why it cannot; or all of them.
 pub(super) fn run_protect(args: ProtectArgs) -> Result<Exit, CliError> {
-    let client = Client::new(&args.wish.control.control);
-    let guest = &args.wish.guest;
+    let client = Client::new(&args.control.control);
+    match &args.guest {
+        Some(guest) => protect_one(&client, &args, guest),
+        None => protect_all(&client, &args),
+    }
+}
+
+fn protection(args: &ProtectArgs, guest: &str) -> Protection {
     let pacing = PacingSettings { interval: args.interval, budgets: args.pacing };
-    client.protect(Protection {
-        guest: guest.clone(),
+    Protection {
+        guest: guest.to_owned(),
         to: args.to.clone(),
         interval_ms: None,
         pacing: Some(pacing).filter(|it| !it.is_empty()).map(|it| it.to_string()),
         find_changes: args.find_changes,
         mode: args.mode,
-    })?;
+    }
+}
+
+fn protect_one(client: &Client, args: &ProtectArgs, guest: &str) -> Result<Exit, CliError> {
+    client.protect(protection(args, guest))?;
     let began = Instant::now();
     loop {
         let status = client.status()?;
         if status.guests.iter().any(|here| here.name == *guest && here.state != GuestState::Ended) {
-            report(&args.wish, PROTECT_ACCEPTED)?;
+            report(guest, &args.control, PROTECT_ACCEPTED)?;
             return Ok(Exit::Ok);
         }
         let waiting = status.waiting.into_iter().find(|waiting| waiting.name == *guest);
@@ -154,6 +168,42 @@ pub(super) fn run_protect(args: ProtectArgs) -> Result<Exit, CliError> {
         }
         thread::sleep(ASK_EVERY);
     }
+}
+
+/// Those that run here and are not wished protected. One that is refused keeps none of the others from it.
+fn protect_all(client: &Client, args: &ProtectArgs) -> Result<Exit, CliError> {
+    let status = client.status()?;
+    let is_meant = |guest: &&GuestStatus| {
+        guest.role == GuestRole::Primary && !guest.wished && guest.state != GuestState::Ended
+    };
+    let mut exit = Exit::Ok;
+    let mut outcomes = Vec::new();
+    for guest in status.guests.iter().filter(is_meant) {
+        let outcome = match client.protect(protection(args, &guest.name)) {
+            Ok(()) => PROTECT_ACCEPTED.to_owned(),
+            Err(ClientError::Refused(reason)) => {
+                exit = Exit::Refused;
+                format!("refused: {reason}")
+            }
+            Err(error) => return Err(error.into()),
+        };
+        outcomes.push((&guest.name, outcome));
+    }
+    match args.control.output {
+        OutputFormat::Json => {
+            let each = outcomes
+                .iter()
+                .map(|(guest, outcome)| serde_json::json!({ "guest": guest, "outcome": outcome }));
+            print(&serde_json::Value::from_iter(each).to_string())?;
+        }
+        OutputFormat::Text if outcomes.is_empty() => {
+            print(&format!("no guest that runs on {} is without the wish to be protected", status.node))?;
+        }
+        OutputFormat::Text => {
+            outcomes.iter().try_for_each(|(guest, outcome)| print(&format!("{guest}: {outcome}")))?;
+        }
+    }
+    Ok(exit)
 }
 
 /// Waits until this node is no longer the guest's primary.

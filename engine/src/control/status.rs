@@ -188,9 +188,29 @@ pub struct GuestStatus {
     pub dropped_frames: u64,
     /// The takeover that made this node the guest's primary, if one did.
     pub takeover: Option<Takeover>,
+    /// How far its full sync is, while one is on its way from here.
+    #[serde(default)]
+    pub full_sync: Option<FullSyncStatus>,
     /// How output leaves before its ack.
     #[serde(default)]
     pub colo: ColoStatus,
+}
+
+/// How far a full sync is. Pages that change meanwhile are sent again: an estimate.
+#[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Default, Debug)]
+pub struct FullSyncStatus {
+    /// The share that has gone to the link, from 0 to 1.
+    pub share: f64,
+    /// Pages that have.
+    pub pages: u64,
+    /// Pages that the guest has.
+    pub of_pages: u64,
+    /// Bytes on the link for them.
+    pub link_bytes: u64,
+    /// In a second.
+    pub bytes_per_s: u64,
+    /// What the rest takes at the rate so far; nothing before the first page.
+    pub left_ms: Option<u64>,
 }
 
 /// How a guest's output leaves because a copy of it, which runs on the peer, has sent the same.

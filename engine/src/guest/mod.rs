@@ -45,6 +45,7 @@ pub use output::{Compared, HeldOutput, OutputError, OutputMaker, OutputStats, Un
 pub use participant::{Health, Participant, ParticipantError, Participants};
 pub use pipeline::order::CaptureOrder;
 pub use pipeline::outlet::{Outlet, OutletClosed};
+pub use pipeline::passed::Passed;
 pub use pipeline::protector::{Protector, ProtectorConfig, Stuck};
 pub use receiver::handle::ReplicaHandle;
 pub use receiver::in_memory::InMemory;

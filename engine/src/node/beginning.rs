@@ -136,6 +136,7 @@ impl Guests {
             last_commit: None,
             recording_ended: None,
             offer: OwnOffer::default(),
+            full_sync: None,
             gate: Gate::default(),
             copy,
             end_seen: false,

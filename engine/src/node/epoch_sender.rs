@@ -5,7 +5,7 @@
 //!                                                            full: waits here
 //! ```
 
-use crate::guest::{LoopWaker, Outlet, OutletClosed};
+use crate::guest::{LoopWaker, Outlet, OutletClosed, Passed};
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -106,12 +106,14 @@ pub(super) struct EpochSender {
     round: u64,
     lot: Vec<Encoded>,
     lot_bytes: usize,
+    passed: Passed,
 }
 
 impl EpochSender {
-    pub(super) fn new(guest: GuestId, queue: SendQueue) -> Self {
+    /// Sends one epoch for `guest`; how much of it has gone is counted in `passed`.
+    pub(super) fn new(guest: GuestId, queue: SendQueue, passed: Passed) -> Self {
         let round = queue.round();
-        Self { guest, queue, round, lot: Vec::new(), lot_bytes: 0 }
+        Self { guest, queue, round, lot: Vec::new(), lot_bytes: 0, passed }
     }
 
     fn put(&mut self, frame: &Frame<'_>) -> Result<u64, OutletClosed> {
@@ -166,6 +168,10 @@ impl Outlet for EpochSender {
         }
         Ok(bytes)
     }
+
+    fn passed(&mut self, pages: u64, link_bytes: u64) {
+        self.passed.add(pages, link_bytes);
+    }
 }
 
 /// The outlet of a guest whose link is down: it accepts nothing.
@@ -189,7 +195,7 @@ mod tests {
     use understudy_session::EpochKind;
 
     fn outlet(queue: &SendQueue, epoch: u64) -> EpochSender {
-        let mut outlet = EpochSender::new(GuestId::new(1).unwrap(), queue.clone());
+        let mut outlet = EpochSender::new(GuestId::new(1).unwrap(), queue.clone(), Passed::default());
         let head =
             EpochHead { generation: Generation(1), epoch: Epoch(epoch), kind: EpochKind::Seed, base: None };
         outlet.begin(head).unwrap();

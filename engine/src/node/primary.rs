@@ -3,6 +3,7 @@
 mod copy;
 mod driver;
 mod ending;
+mod full_sync;
 mod gate;
 mod mend;
 mod offer;
@@ -16,10 +17,11 @@ use super::new_primary::check_size;
 use super::output_log;
 use super::replay_stats::ReplayStats;
 use crate::control::status::Takeover;
-use crate::guest::{CaptureOrder, Checkpointer, Health, HeldOutput, Machine, Outlet, Participants};
+use crate::guest::{CaptureOrder, Checkpointer, Health, HeldOutput, Machine, Outlet, Participants, Passed};
 use crate::guest::{Report, RuntimeId, Stuck};
 use crate::metrics::GuestMeter;
 pub(super) use copy::CopyElsewhere;
+use full_sync::FullSync;
 pub(super) use gate::Gate;
 use mend::Broken;
 pub(super) use offer::OwnOffer;
@@ -86,6 +88,8 @@ pub(super) struct PrimaryGuest {
     pub(super) recording_ended: Option<Epoch>,
     /// The peer's answer to the guest's offer.
     pub(super) offer: OwnOffer,
+    /// The full sync that was begun last.
+    pub(super) full_sync: Option<FullSync>,
     pub(super) gate: Gate,
     pub(super) copy: CopyElsewhere,
     /// Whether its end was logged.
@@ -353,12 +357,14 @@ impl PrimaryGuest {
         inputs: &mut VecDeque<Input>,
         now: Time,
     ) {
+        let passed = Passed::default();
         let outlet: Box<dyn Outlet> = match &self.place {
-            Some((guest, queue)) => Box::new(EpochSender::new(*guest, queue.clone())),
+            Some((guest, queue)) => Box::new(EpochSender::new(*guest, queue.clone(), passed.clone())),
             None => Box::new(NoOutlet),
         };
         if capture == Capture::Seed {
             self.gate.seeds();
+            self.full_sync = Some(FullSync::new(now, passed));
         }
         self.capturing = Some(epoch);
         let order = CaptureOrder { generation, epoch, capture, stay_paused, now, outlet };

@@ -33,6 +33,7 @@ pub(super) fn blank(name: &str, role: GuestRole, peer: &NodeName, state: GuestSt
         held_bytes: 0,
         dropped_frames: 0,
         takeover: None,
+        full_sync: None,
         colo: ColoStatus::default(),
     }
 }

@@ -38,13 +38,18 @@ fn start_b(root: &Path, at_witness: SocketAddr, at_a: SocketAddr, at_b: SocketAd
 impl Hosts {
     /// Guests g0, g1 … on a.
     pub(crate) fn with_guests(count: usize) -> Self {
+        Self::of((0..count).map(guest))
+    }
+
+    /// These guests on a.
+    pub(crate) fn of(guests: impl IntoIterator<Item = String>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path();
         let (witness, at_witness, _) = witness(root, "127.0.0.1:0", &[]);
         let (at_a, at_b) = (free_address(), free_address());
         let (b, metrics) = start_b(root, at_witness, at_a, at_b);
         let mut of_a = vec![("--witness", at_witness.to_string()), ("--peer", format!("b={at_b}"))];
-        of_a.extend((0..count).map(|number| ("--guest", guest(number))));
+        of_a.extend(guests.into_iter().map(|guest| ("--guest", guest)));
         let (a, _) = start(root, "a", at_a, &of_a);
         Self { a, b, _witness: witness, at_witness, at_a, at_b, metrics, directory }
     }

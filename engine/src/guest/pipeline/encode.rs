@@ -115,10 +115,16 @@ impl EncodeThread {
         if let Some(open) = open {
             let started = Instant::now();
             self.batches.clear();
-            open.encoded.stats += self.encoder.encode(&staging, &mut self.batches);
+            let stats = self.encoder.encode(&staging, &mut self.batches);
             open.encoded.busy += started.elapsed();
             self.put_back(staging);
+            let before = open.encoded.link_bytes;
             self.batches.iter().for_each(|batch| open.send(EpochPart::Pages(batch)));
+            let link_bytes = open.encoded.link_bytes - before;
+            open.encoded.stats += stats;
+            open.outlet
+                .iter_mut()
+                .for_each(|outlet| outlet.passed(stats.data_pages() + stats.no_data, link_bytes));
             if open.head.kind == EpochKind::Seed {
                 let pages = open.encoded.stats.data_pages() + open.encoded.stats.no_data;
                 self.reporter.note(Report::Seeding { pages });

@@ -14,6 +14,7 @@ mod failure;
 pub(in crate::guest) mod job;
 pub(in crate::guest) mod order;
 pub(in crate::guest) mod outlet;
+pub(in crate::guest) mod passed;
 mod pause;
 pub(in crate::guest) mod pool;
 pub(in crate::guest) mod protector;

@@ -15,4 +15,6 @@ pub trait Outlet: Send {
     fn begin(&mut self, head: EpochHead) -> Result<u64, OutletClosed>;
     /// Sends a part of the epoch begun last.
     fn send(&mut self, part: EpochPart<&[u8]>) -> Result<u64, OutletClosed>;
+    /// All parts of these pages were sent.
+    fn passed(&mut self, _pages: u64, _link_bytes: u64) {}
 }

@@ -155,6 +155,9 @@ impl PrimaryGuest {
         status.committed = status.acked;
         status.commit_age_ms = self.last_commit.map(|at| (now - at).0 / 1_000_000);
         status.takeover = self.takeover;
+        let is_on_its_way = self.session.state() == State::Seeding;
+        let full_sync = self.full_sync.as_ref().filter(|_| is_on_its_way);
+        status.full_sync = full_sync.map(|sync| sync.status(self.description.page_count, now));
         self.fill_colo(status, now);
     }
 
