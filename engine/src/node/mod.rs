@@ -224,7 +224,7 @@ impl Node {
         Self::open_with(config, hosts::configured)
     }
 
-    /// As [`open`](Self::open), with the [`Host`](crate::guest::Host) that the caller makes from the waker that it is
+    /// As [`open`](Self::open), with the [`Host`] that the caller makes from the waker that it is
     /// given.
     pub fn open_on(
         config: NodeConfig,
