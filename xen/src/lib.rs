@@ -38,6 +38,7 @@
 //! | [`domain_labels`] | labels in xenstore: a guest's generation and engine |
 //! | [`process`] | a process, named so that no other can be mistaken for it |
 //! | [`vifs`] | a domain's network interfaces on this host |
+//! | [`watchdog`] | a timer that resets this host unless it is set anew; the engine does not use it yet |
 //!
 //! Works on Xen 4.17 to 4.22 without any of Xen's libraries: their interface changes with each release, the hypervisor's
 //! hardly ever. [`abi`] says how that is checked.
@@ -70,6 +71,7 @@ mod simulated;
 pub mod standby;
 pub mod twin;
 pub mod vifs;
+pub mod watchdog;
 mod window;
 mod words;
 pub mod xenstore;

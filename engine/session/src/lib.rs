@@ -64,6 +64,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod colo;
+pub mod lease;
 mod liveness;
 pub mod message;
 mod outputs;

@@ -1,4 +1,4 @@
-//! `xen/sched.h`: shutting a domain down.
+//! `xen/sched.h`: shutting a domain down, and the timer that does so unless it is set anew.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -6,6 +6,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub const SHUTDOWN_SUSPEND: u32 = 2;
 /// `SCHEDOP_remote_shutdown`
 pub const REMOTE_SHUTDOWN: u64 = 4;
+
+/// `SCHEDOP_watchdog`
+pub const WATCHDOG: u64 = 6;
 
 /// `struct sched_remote_shutdown`
 #[repr(C)]
@@ -20,3 +23,15 @@ pub struct RemoteShutdown {
 }
 
 const _: () = assert!(size_of::<RemoteShutdown>() == 8);
+
+/// `struct sched_watchdog`
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Watchdog {
+    /// 0: a new timer, whose number is the answer.
+    pub id: u32,
+    /// Seconds from now; 0: none any more.
+    pub timeout: u32,
+}
+
+const _: () = assert!(size_of::<Watchdog>() == 8);

@@ -10,6 +10,7 @@
 //!        ├─ ports.rs      event channel ports of a domain
 //!        ├─ hvm.rs        context and parameters of HVM and PVH guests
 //!        ├─ policy.rs     CPUID and MSR policy
+//!        ├─ watchdog.rs  a timer that resets the host
 //!        ├─ host.rs       the host's memory and capabilities
 //!        └─ map.rs        foreign memory, grant table
 //! ```
@@ -32,6 +33,7 @@ mod pool;
 mod ports;
 mod vcpu;
 mod version;
+mod watchdog;
 
 pub use domain::{DomainInfo, TscInfo};
 pub use host::HostInfo;

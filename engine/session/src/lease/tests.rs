@@ -1,0 +1,337 @@
+//! A host that hangs, is cut off, or dies, and another one that wants its guests: in virtual time, with clocks that drift, an
+//! arbiter that swaps, and messages that are late or lost. The judge knows real time, which nobody in the world does.
+
+use super::*;
+use crate::Time;
+use core::ops::Range;
+use std::collections::BTreeMap;
+use std::vec::Vec;
+
+const SECOND: u64 = 1_000_000_000;
+const END: u64 = 90 * SECOND;
+/// How often the machines are asked whether their time has come: late is only late.
+const TICK: u64 = SECOND / 4;
+
+/// Rules that a world breaks, each in one way; the judge has to notice.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Mutant {
+    None,
+    /// The watchdog is set for its whole time from the answer on.
+    CountsFromTheAnswer,
+    /// A taker does not wait for as long as the terms say.
+    WaitsForTheWatchdogOnly,
+    /// A lease is taken away without a look at its number.
+    TakesWithoutComparing,
+    /// The watchdog is set by a renewal that was never confirmed.
+    ArmsUnconfirmed,
+}
+
+/// Numbers from a seed.
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % limit
+    }
+}
+
+/// A clock that shows other times than the real one.
+struct Clock {
+    ppm: i64,
+    begun_at: u64,
+}
+
+impl Clock {
+    fn new(chance: &mut Chance) -> Self {
+        // The worst are the likeliest.
+        let ppm = [-(DRIFT_PPM_MAX as i64), 0, DRIFT_PPM_MAX as i64][chance.below(3) as usize];
+        Self { ppm, begun_at: chance.below(1 << 40) }
+    }
+
+    fn shows(&self, real: u64) -> Time {
+        let drifted = i128::from(real) * i128::from(1_000_000 + self.ppm) / 1_000_000;
+        Time(self.begun_at + drifted as u64)
+    }
+
+    /// How long something really takes that takes this long by this clock.
+    fn real(&self, span: u64) -> u64 {
+        (i128::from(span) * 1_000_000 / i128::from(1_000_000 + self.ppm)) as u64 + 1
+    }
+}
+
+#[derive(Debug)]
+enum Event {
+    Tick,
+    RenewAt { number: u64 },
+    Renewed { number: u64 },
+    HolderTold,
+    LookAt,
+    TakeAt { number: u64 },
+    Told(Standing),
+}
+
+/// What came of one world.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Seen {
+    fenced_at: Option<u64>,
+    /// Nothing of the holder runs from here on.
+    dead_at: Option<u64>,
+    was_reset: bool,
+    armed: u64,
+}
+
+impl Seen {
+    /// The judge: no guest is started elsewhere while the holder may run it. A holder that was never confirmed never ran one.
+    fn holds(&self) -> bool {
+        self.armed == 0 || self.fenced_at.is_none_or(|fenced| self.dead_at.is_some_and(|dead| dead <= fenced))
+    }
+}
+
+struct World {
+    chance: Chance,
+    mutant: Mutant,
+    terms: Terms,
+    events: BTreeMap<(u64, u64), Event>,
+    count: u64,
+    /// When the holder hangs, and from when on nothing gets through to the arbiter from it.
+    hangs_at: Option<u64>,
+    cut_at: Option<u64>,
+    /// Meanwhile no look of the taker's reaches the arbiter, while the holder goes on.
+    blind: Range<u64>,
+    losses_percent: u64,
+    delay_max: u64,
+}
+
+impl World {
+    fn new(seed: u64, mutant: Mutant, fails: bool) -> Self {
+        let mut chance = Chance(seed);
+        let watchdog = Span::from_ms(4_000 + chance.below(4_000));
+        // The shortest wait that is allowed is the most dangerous one.
+        let terms = Terms::new(watchdog, Terms::wait_min(watchdog)).unwrap();
+        let at = 20 * SECOND + chance.below(10 * SECOND);
+        let (hangs_at, cut_at, blind) = match (fails, chance.below(3)) {
+            (false, _) => (None, None, 0..0),
+            (true, 0) => (Some(at), None, 0..0),
+            (true, 1) => (None, Some(at), 0..0),
+            (true, _) => (Some(55 * SECOND), None, 36 * SECOND..50 * SECOND),
+        };
+        let losses_percent = if fails { chance.below(3) * 20 } else { 0 };
+        // An arbiter that takes a second to answer is no healthy one.
+        let delays = [SECOND / 1_000, SECOND / 10, SECOND];
+        let delay_max = delays[chance.below(if fails { 3 } else { 2 }) as usize];
+        let (events, count) = (BTreeMap::new(), 0);
+        Self { chance, mutant, terms, events, count, hangs_at, cut_at, blind, losses_percent, delay_max }
+    }
+
+    fn at(&mut self, when: u64, event: Event) {
+        self.count += 1;
+        self.events.insert((when, self.count), event);
+    }
+
+    fn send(&mut self, now: u64, event: Event) {
+        if self.chance.below(100) >= self.losses_percent {
+            let late = self.chance.below(self.delay_max) + 1;
+            self.at(now + late, event);
+        }
+    }
+
+    fn run(mut self) -> Seen {
+        let clocks: [Clock; 3] = std::array::from_fn(|_| Clock::new(&mut self.chance));
+        let [own, xen, others] = &clocks;
+        let mut holder = Holder::new(self.terms, 0, own.shows(0));
+        let mut taker_terms = self.terms;
+        if self.mutant == Mutant::WaitsForTheWatchdogOnly {
+            taker_terms.wait = taker_terms.watchdog;
+        }
+        let begins_at = 15 * SECOND + self.chance.below(20 * SECOND);
+        let mut taker = Taker::new(taker_terms, others.shows(begins_at));
+        let mut lease = Standing::Held { number: 0 };
+        let mut runs_out: Option<u64> = None;
+        let mut seen = Seen::default();
+        for tick in 0..END / TICK {
+            self.at(tick * TICK, Event::Tick);
+        }
+        while let Some(((now, _), event)) = self.events.pop_first() {
+            if now > END || seen.fenced_at.is_some() {
+                break;
+            }
+            if seen.dead_at.is_none() && runs_out.is_some_and(|at| at <= now) {
+                // Until the reset is through, guests may write.
+                seen.was_reset = true;
+                seen.dead_at = Some(runs_out.unwrap() + self.chance.below(RESET_MAX.0));
+            }
+            let lives = seen.dead_at.is_none() && self.hangs_at.is_none_or(|at| now < at);
+            let is_cut = self.cut_at.is_some_and(|at| now >= at);
+            match event {
+                Event::Tick => {
+                    if lives && holder.next_timeout().is_some_and(|at| at <= own.shows(now)) {
+                        holder.handle_timeout(own.shows(now));
+                    }
+                    if now >= begins_at && taker.next_timeout().is_some_and(|at| at <= others.shows(now)) {
+                        taker.handle_timeout(others.shows(now));
+                    }
+                }
+                Event::RenewAt { number } => {
+                    match lease {
+                        Standing::Held { number: stands } if stands + 1 == number => {
+                            lease = Standing::Held { number }
+                        }
+                        _ => {}
+                    }
+                    match lease {
+                        Standing::Held { number: stands } if stands == number && !is_cut => {
+                            self.send(now, Event::Renewed { number });
+                        }
+                        Standing::Taken if !is_cut => self.send(now, Event::HolderTold),
+                        _ => {}
+                    }
+                }
+                Event::Renewed { number } if lives => holder.renewed(own.shows(now), number),
+                Event::HolderTold if lives => holder.taken(),
+                Event::Renewed { .. } | Event::HolderTold => {}
+                Event::LookAt => self.send(now, Event::Told(lease)),
+                Event::TakeAt { number } => {
+                    let agrees = lease == Standing::Held { number };
+                    if agrees || self.mutant == Mutant::TakesWithoutComparing {
+                        lease = Standing::Taken;
+                    }
+                    self.send(now, Event::Told(lease));
+                }
+                Event::Told(standing) => taker.told(others.shows(now), standing),
+            }
+            while let Some(output) = holder.poll_output() {
+                match output {
+                    HolderOutput::Renew { number } => {
+                        if self.mutant == Mutant::ArmsUnconfirmed {
+                            runs_out = Some(now + xen.real(self.terms.watchdog.0));
+                        }
+                        if !is_cut {
+                            self.send(now, Event::RenewAt { number });
+                        }
+                    }
+                    HolderOutput::Arm { seconds } => {
+                        let span = match self.mutant {
+                            Mutant::CountsFromTheAnswer => self.terms.watchdog.0,
+                            _ => seconds * SECOND,
+                        };
+                        runs_out = Some(now + xen.real(span));
+                        seen.armed += 1;
+                    }
+                    HolderOutput::Stop | HolderOutput::Go | HolderOutput::Lost => {}
+                }
+            }
+            while let Some(output) = taker.poll_output() {
+                match output {
+                    TakerOutput::Look if self.blind.contains(&now) => {}
+                    TakerOutput::Look => self.send(now, Event::LookAt),
+                    TakerOutput::TakeAway { number } => self.send(now, Event::TakeAt { number }),
+                    TakerOutput::Fenced => seen.fenced_at = Some(now),
+                }
+            }
+        }
+        seen
+    }
+}
+
+fn worlds(mutant: Mutant, fails: bool) -> Vec<Seen> {
+    (0..600).map(|seed| World::new(seed, mutant, fails).run()).collect()
+}
+
+#[test]
+fn a_guest_starts_elsewhere_only_after_its_host_was_reset_and_then_it_does() {
+    let seen = worlds(Mutant::None, true);
+    for (seed, seen) in seen.iter().enumerate() {
+        assert!(seen.holds(), "seed {seed}: {seen:?}");
+        assert!(seen.fenced_at.is_some(), "seed {seed}: nobody may ever start the guest: {seen:?}");
+    }
+}
+
+#[test]
+fn a_host_that_renews_is_neither_reset_nor_fenced() {
+    for (seed, seen) in worlds(Mutant::None, false).iter().enumerate() {
+        assert_eq!((seen.fenced_at, seen.was_reset), (None, false), "seed {seed}: {seen:?}");
+        assert!(seen.armed > 30, "seed {seed}: {seen:?}");
+    }
+}
+
+#[test]
+fn the_judge_notices_each_rule_that_is_broken() {
+    for mutant in [
+        Mutant::CountsFromTheAnswer,
+        Mutant::WaitsForTheWatchdogOnly,
+        Mutant::TakesWithoutComparing,
+        Mutant::ArmsUnconfirmed,
+    ] {
+        let caught = worlds(mutant, true).iter().filter(|seen| !seen.holds()).count();
+        assert!(caught > 0, "{mutant:?} was not noticed");
+    }
+}
+
+#[test]
+fn times_that_do_not_fit_are_no_terms() {
+    let watchdog = Span::from_ms(5_000);
+    let least = match Terms::new(watchdog, Span::from_ms(7_000)) {
+        Err(TermsError::Wait { least, .. }) => least,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(least, Span::from_ms(7_017));
+    assert!(Terms::new(watchdog, least).is_ok());
+    assert!(matches!(Terms::new(Span::from_ms(3_999), Span::from_ms(60_000)), Err(TermsError::Watchdog(_))));
+    assert!(Terms::new(Span(u64::MAX), Span(u64::MAX)).is_ok_and(|terms| terms.wait() == Span(u64::MAX)));
+}
+
+#[test]
+fn guests_are_stopped_before_the_watchdog_and_go_on_if_the_lease_is_confirmed_after_all() {
+    let terms = Terms::new(Span::from_ms(8_000), Span::from_ms(11_000)).unwrap();
+    let at = |ms: u64| Time(ms * 1_000_000);
+    let mut holder = Holder::new(terms, 7, at(0));
+    let told =
+        |holder: &mut Holder| -> Vec<HolderOutput> { std::iter::from_fn(|| holder.poll_output()).collect() };
+    holder.handle_timeout(at(0));
+    assert_eq!(told(&mut holder), [HolderOutput::Renew { number: 8 }]);
+    holder.renewed(at(500), 7);
+    assert!(told(&mut holder).is_empty(), "an old answer confirms nothing");
+    holder.renewed(at(1_100), 8);
+    assert_eq!(
+        told(&mut holder),
+        [HolderOutput::Arm { seconds: 6 }],
+        "6.9 s are left, and Xen counts whole ones"
+    );
+    assert!(holder.is_held());
+    for ms in [2_000, 4_000] {
+        holder.handle_timeout(at(ms));
+        assert_eq!(told(&mut holder), [HolderOutput::Renew { number: 9 }], "again, as it may be lost");
+    }
+    holder.handle_timeout(at(6_000));
+    assert_eq!(told(&mut holder), [HolderOutput::Renew { number: 9 }, HolderOutput::Stop]);
+    assert!(!holder.is_held());
+    holder.renewed(at(6_500), 9);
+    assert_eq!(
+        told(&mut holder),
+        [HolderOutput::Arm { seconds: 3 }, HolderOutput::Go],
+        "counted from the first question"
+    );
+    holder.taken();
+    assert_eq!(told(&mut holder), [HolderOutput::Lost]);
+    holder.renewed(at(7_000), 10);
+    assert_eq!((told(&mut holder), holder.next_timeout()), (Vec::new(), None), "it is over");
+}
+
+#[test]
+fn a_record_that_is_absent_is_no_standing_and_late_answers_do_not_count() {
+    let terms = Terms::new(Span::from_ms(4_000), Span::from_ms(8_000)).unwrap();
+    let at = |ms: u64| Time(ms * 1_000_000);
+    let mut taker = Taker::new(terms, at(0));
+    taker.told(at(1_000), Standing::Held { number: 5 });
+    taker.told(at(5_000), Standing::Held { number: 6 });
+    taker.told(at(6_000), Standing::Held { number: 5 });
+    let told =
+        |taker: &mut Taker| -> Vec<TakerOutput> { std::iter::from_fn(|| taker.poll_output()).collect() };
+    taker.handle_timeout(at(12_999));
+    assert_eq!(told(&mut taker), [TakerOutput::Look], "the wait began with 6");
+    taker.handle_timeout(at(13_999));
+    assert_eq!(told(&mut taker), [TakerOutput::TakeAway { number: 6 }]);
+    taker.told(at(14_000), Standing::Taken);
+    assert_eq!((told(&mut taker), taker.next_timeout()), (std::vec![TakerOutput::Fenced], None));
+}
