@@ -5,6 +5,7 @@ use super::Number;
 use super::limits::Limits;
 use super::mutant::{Mutant, Rules};
 use super::output::{Divergence, FrameId, Output, Stats, Why};
+use super::patience::Patience;
 use super::table::{Kind, Lost, Slot};
 use super::tcp::{Offer, Stretch, newer};
 use super::waiting::{Pool, Queue, Queues, Said};
@@ -37,8 +38,7 @@ pub(super) struct Core {
     pub(super) current: Epoch,
     /// Frames of this epoch and before have left.
     pub(super) acked: Option<Epoch>,
-    /// How long a match takes usually, in nanoseconds.
-    usual: u64,
+    pub(super) patience: Patience,
     /// In which round it was told that there is no room for a flow.
     told_no_flows: Option<u32>,
 }
@@ -58,7 +58,7 @@ impl Core {
             round: 0,
             current: Epoch(0),
             acked: None,
-            usual: 0,
+            patience: Patience::new(),
             told_no_flows: None,
         }
     }
@@ -79,6 +79,7 @@ impl Core {
         self.live = Some(Live { base, since: self.now });
         self.base = Some(base);
         self.has_matched = false;
+        self.patience.begin();
         self.round = self.round.wrapping_add(1);
     }
 
@@ -103,8 +104,7 @@ impl Core {
 
     /// How long a frame of the primary's guest waits before a checkpoint is asked for.
     pub(super) fn patience(&self) -> Span {
-        let Limits { match_min, match_max, .. } = self.limits;
-        Span((2 * self.usual).clamp(match_min.0, match_max.0.max(match_min.0)))
+        self.patience.span(&self.limits)
     }
 
     /// Since when a frame waits for the live copy.
@@ -117,7 +117,7 @@ impl Core {
     pub(super) fn release(&mut self, id: FrameId, arrived: Time, patch: Patch) {
         let patch = if self.rules.lack(Mutant::OldClocks) { Patch { clock: None, ..patch } } else { patch };
         let waited = self.now - self.waits_since(arrived);
-        self.usual = self.usual - self.usual / 16 + waited.0.min(1 << 40) / 16;
+        self.patience.seen(self.now, waited);
         self.stats.waited(waited);
         self.stats.released += 1;
         self.has_matched = true;

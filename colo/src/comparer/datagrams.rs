@@ -84,7 +84,7 @@ fn find(core: &Core, slot: &Slot, queue: Queue, datagram: Datagram<'_>, print: u
 }
 
 /// What tells most datagrams of a flow apart without looking at all of their bytes.
-fn print(datagram: Datagram<'_>) -> u64 {
+pub(super) fn print(datagram: Datagram<'_>) -> u64 {
     const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
     let body = datagram.body;
     let word = |at: usize| {

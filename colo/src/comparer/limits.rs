@@ -15,7 +15,7 @@ pub struct Limits {
     pub bytes_max: usize,
     /// A frame of the primary's guest waits for the copy's at least so long, …
     pub match_min: Span,
-    /// … and at most so long; in between twice what is usual. Then a checkpoint is asked for.
+    /// … and at most so long; in between twice as long as others have waited lately. Then a checkpoint is asked for.
     pub match_max: Span,
     /// A bare acknowledgement waits so long: a guest delays its own by up to 40 ms where nothing else is to be sent.
     pub ack_max: Span,

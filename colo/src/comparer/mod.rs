@@ -38,6 +38,7 @@ mod head;
 mod limits;
 mod mutant;
 mod output;
+mod patience;
 mod store;
 mod streams;
 mod table;
@@ -55,9 +56,11 @@ pub use output::{Acknowledge, Divergence, FrameId, Full, Output, Stats, WAIT_BUC
 pub use uses::CopyNumber;
 
 use self::core::Core;
+use self::datagrams::print;
 use self::streams::Sent;
 use self::table::{Kind, Table};
-use self::waiting::Age;
+use self::tcp::Stretch;
+use self::waiting::{Age, Said};
 use crate::packet::{Content, Datagram, Frame, Options, Packet, Segment, Side};
 use mutant::{Mutant as Wrong, Rules};
 use understudy_checkpoint::Epoch;
@@ -130,6 +133,7 @@ impl Comparer {
         core.pool.uses.begin(number, at, slot.tenant);
         if slot.lost.is_some() {
             core.stats.unneeded += 1;
+            core.patience.comes(now, slot.tenant, content.said(frame.bytes));
             return;
         }
         match content {
@@ -290,6 +294,15 @@ impl<'p, 'a> Compared<'p, 'a> {
             }
             Content::Tcp(segment) => Self::Stream(segment),
             Content::Datagram(datagram) => Self::Bytes(*datagram),
+        }
+    }
+}
+
+impl Compared<'_, '_> {
+    fn said(&self, frame: &[u8]) -> Said {
+        match self {
+            Self::Stream(segment) => Said::Segment(Stretch::of(segment, frame).0),
+            Self::Bytes(datagram) => Said::Datagram { head: datagram.head, print: print(*datagram) },
         }
     }
 }

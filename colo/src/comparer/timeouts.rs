@@ -33,11 +33,23 @@ impl Comparer {
                     Age::Copies => copy_expired(&self.core, slot, oldest),
                 };
                 match why {
-                    Some(why) => self.core.diverge(slot, why, epoch),
+                    Some(why) => {
+                        give_up(&mut self.core, slot, why, oldest);
+                        self.core.diverge(slot, why, epoch);
+                    }
                     None => drop_one(&mut self.core, slot, oldest),
                 }
             }
         }
+    }
+}
+
+/// If the copy sends the same all the same, it was late, and not different.
+fn give_up(core: &mut Core, slot: &Slot, why: Why, at: Index) {
+    let (said, since) = (core.pool.entry(at).said, core.pool.entry(at).since);
+    if why == Why::Timeout {
+        let since = core.waits_since(since);
+        core.patience.give_up(slot.tenant, said, since);
     }
 }
 

@@ -6,6 +6,7 @@ mod epochs;
 mod history;
 mod judges;
 mod others;
+mod patience;
 mod properties;
 mod rows;
 mod stuck;
