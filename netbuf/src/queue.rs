@@ -78,6 +78,8 @@ pub struct QueueStats {
     pub acked_frames: u64,
     /// Those that left individually, before their epoch was released.
     pub matched_frames: u64,
+    /// Frames that others had made needless.
+    pub outdated_frames: u64,
     /// Frames dropped because a limit was reached.
     pub dropped_at_limit: u64,
     /// Frames dropped because the queue was fenced.
@@ -228,6 +230,19 @@ impl EpochQueue {
         edit(&mut frame);
         self.stats.matched_frames += 1;
         self.leaves(frame);
+        true
+    }
+
+    /// Throws away one held frame: others have left that say as much, and this one must not follow them. Returns whether the
+    /// frame was still held.
+    pub fn discard(&mut self, id: HeldId) -> bool {
+        let Some((epoch, frame)) = self.held.take(id) else { return false };
+        if epoch == self.open {
+            self.count_off(&frame);
+        }
+        self.stats.outdated_frames += 1;
+        self.stats.held_bytes -= frame.len();
+        self.stats.held_frames = self.held.len();
         true
     }
 

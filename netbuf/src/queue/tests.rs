@@ -164,6 +164,20 @@ fn one_frame_leaves_alone_and_is_waited_for_no_more() {
 }
 
 #[test]
+fn a_frame_that_is_needless_is_thrown_away_and_no_other() {
+    let mut queue = EpochQueue::holding(Epoch(0), Limits::default());
+    (1..4).for_each(|byte| _ = queue.push(&[byte]));
+    assert!(queue.discard(HeldId(1)));
+    assert!(!queue.discard(HeldId(1)), "it is gone");
+    assert_eq!(queue.waiting(), Waiting { answers: 2, bare: 0 });
+    assert_eq!((queue.stats().held_frames, queue.stats().held_bytes), (2, 2));
+    queue.cut(Epoch(0));
+    queue.release(Epoch(0));
+    assert_eq!(drain(&mut queue), [1, 3]);
+    assert_eq!((queue.stats().outdated_frames, queue.stats().acked_frames), (1, 2));
+}
+
+#[test]
 fn news_of_a_frame_that_has_left_is_none() {
     let mut queue = EpochQueue::holding(Epoch(0), Limits::default());
     queue.push(&[1]);
