@@ -10,6 +10,15 @@
 //! What was delivered before a cut is in its image. A frame that has no room is lost for every base before it, and only for
 //! those: the copy gets there again with the next cut. So full is not an error of the log, but a reason for a checkpoint.
 //!
+//! A copy that runs is given each frame as it comes, and is never set to its base again. So, while it runs, what no later image
+//! can lack is of no use: a log has no more than what the guest has not taken from its card, however long the copy runs.
+//!
+//! ```text
+//!            mark 7: has run           taken            now
+//!   … 41 42 43 │ 44 45 46 47 48 49 50 51 │ 52 53 54 55 56 │
+//!   └────────────────── forgotten ───────┴ any later mark ┘
+//! ```
+//!
 //! Not here: rewriting (a frame is logged as the world sent it), and who delivers.
 
 use crate::packet::{Card, Frame, Offload};
@@ -72,10 +81,10 @@ pub struct Mirror {
     memory_bytes: usize,
     next: u64,
     marks: VecDeque<Mark>,
-    /// The first frame after the newest mark that was forgotten.
-    forgotten: u64,
-    /// The last frame that had no room.
+    /// The last frame that had no room, or was forgotten without a mark behind it.
     lost: Option<u64>,
+    /// No mark that is yet to come is before this frame.
+    taken: u64,
 }
 
 #[derive(Debug)]
@@ -107,8 +116,8 @@ impl Mirror {
             memory_bytes: 0,
             next: 0,
             marks: VecDeque::new(),
-            forgotten: 0,
             lost: None,
+            taken: 0,
         }
     }
 
@@ -170,12 +179,33 @@ impl Mirror {
 
     /// No copy will be set to an epoch before this one.
     pub fn forget(&mut self, before: Epoch) {
-        while let Some(mark) = self.marks.pop_front_if(|mark| mark.epoch < before) {
-            self.forgotten = self.forgotten.max(mark.next);
+        self.forget_marks(|epoch| epoch < before);
+    }
+
+    /// A copy runs from the image of `base`, and was given all that is here: it will not be set to that epoch again.
+    pub fn has_run(&mut self, base: Epoch) {
+        self.forget_marks(|epoch| epoch <= base);
+    }
+
+    /// The guest has taken all before `next`: they are in each image that is cut from now on.
+    pub fn taken(&mut self, next: Number) {
+        self.taken = self.taken.max(next.0);
+        self.forget_frames();
+    }
+
+    fn forget_marks(&mut self, is_over: impl Fn(Epoch) -> bool) {
+        while let Some(mark) = self.marks.pop_front_if(|mark| is_over(mark.epoch)) {
+            self.taken = self.taken.max(mark.next);
         }
-        // Without a mark, the next one is yet to come: not before the last one, but maybe before what has come since.
-        let keep = self.marks.front().map_or(self.forgotten, |mark| mark.next);
-        while self.frames.pop_front_if(|entry| entry.number < keep).is_some() {}
+        self.forget_frames();
+    }
+
+    /// Without a mark, the next one is yet to come: not before what is taken, but maybe before what has come since.
+    fn forget_frames(&mut self) {
+        let keep = self.marks.front().map_or(self.taken, |mark| mark.next);
+        while let Some(forgotten) = self.frames.pop_front_if(|entry| entry.number < keep) {
+            self.lost = self.lost.max(Some(forgotten.number));
+        }
         let first = self.frames.front().map(|entry| entry.chunk);
         while !self.chunks.is_empty() && first.is_none_or(|first| self.first_chunk < first) {
             self.first_chunk += 1;

@@ -28,7 +28,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { frames_max: 1 << 15, bytes_max: 4 << 20 }
+        Self { frames_max: 1 << 16, bytes_max: 16 << 20 }
     }
 }
 

@@ -59,6 +59,41 @@ fn what_comes_before_its_cut_is_told_is_kept_whatever_is_forgotten_meanwhile() {
 }
 
 #[test]
+fn while_a_copy_runs_what_the_guest_has_taken_is_forgotten_however_much_that_is() {
+    let mut mirror = Mirror::new(Limits { frames_max: 10, ..Limits::default() });
+    mirror.mark(Epoch(7)).unwrap();
+    push(&mut mirror, 0).unwrap();
+    mirror.taken(Number(1));
+    assert_eq!(after(&mirror, 7).unwrap(), [0], "a copy of 7 has not run, and lacks it");
+    mirror.has_run(Epoch(7));
+    for number in 1..1_000_u64 {
+        assert_eq!(push(&mut mirror, number as u8), Ok(number));
+        mirror.taken(Number(number.saturating_sub(2)));
+    }
+    assert_eq!(after(&mirror, 7), Err(Missing::Mark(Epoch(7))), "it is not set to that again");
+    mirror.mark_at(Epoch(8), Number(998)).unwrap();
+    // Epoch 8 is on its way: a copy may be set to it.
+    mirror.taken(Number(999));
+    push(&mut mirror, 1).unwrap();
+    assert_eq!(after(&mirror, 8).unwrap(), [998_u64 as u8, 999_u64 as u8, 1]);
+    mirror.has_run(Epoch(8));
+    assert_eq!(mirror.load().0, 2, "what is not taken may be missing from the next image");
+}
+
+#[test]
+fn a_mark_before_what_was_forgotten_is_no_mark_to_begin_from() {
+    let mut mirror = Mirror::new(Limits::default());
+    mirror.mark(Epoch(7)).unwrap();
+    mirror.has_run(Epoch(7));
+    (0..10).for_each(|byte| _ = push(&mut mirror, byte).unwrap());
+    mirror.taken(Number(8));
+    mirror.mark_at(Epoch(8), Number(7)).unwrap();
+    assert_eq!(after(&mirror, 8), Err(Missing::Input(Epoch(8))));
+    mirror.mark_at(Epoch(9), Number(8)).unwrap();
+    assert_eq!(after(&mirror, 9).unwrap(), [8, 9]);
+}
+
+#[test]
 fn a_loss_is_told_until_the_next_cut() {
     let mut mirror = Mirror::new(Limits { frames_max: 2, ..Limits::default() });
     mirror.mark(Epoch(1)).unwrap();
@@ -123,6 +158,9 @@ enum Step {
     /// With so many of the frames before it not in the image.
     Mark(usize),
     Forget(u64),
+    HasRun(u64),
+    /// So many frames are not taken.
+    Taken(usize),
 }
 
 proptest! {
@@ -133,13 +171,16 @@ proptest! {
     fn a_log_is_right_or_says_that_it_is_not(
         steps in prop::collection::vec(prop_oneof![
             6 => prop_oneof![1_usize..2000, 100_000_usize..300_000].prop_map(Step::Push),
-            1 => (0_usize..5).prop_map(Step::Mark),
+            2 => (0_usize..5).prop_map(Step::Mark),
             1 => (0_u64..3).prop_map(Step::Forget),
+            1 => (0_u64..3).prop_map(Step::HasRun),
+            2 => (0_usize..4).prop_map(Step::Taken),
         ], 0..120),
     ) {
         let limits = Limits { frames_max: 40, bytes_max: 1 << 20 };
         let mut mirror = Mirror::new(limits);
-        let (mut all, mut marks, mut forgotten) = (Vec::<(Vec<u8>, bool)>::new(), Vec::new(), 0);
+        let (mut all, mut marks, mut forgotten) = (Vec::<(Vec<u8>, bool)>::new(), Vec::<usize>::new(), 0);
+        let mut taken = 0;
         for step in steps {
             match step {
                 Step::Push(bytes) => {
@@ -149,9 +190,21 @@ proptest! {
                     all.push((bytes, pushed.is_ok()));
                 }
                 Step::Mark(back) => {
-                    let next = all.len().saturating_sub(back).max(marks.last().copied().unwrap_or(0));
+                    let last = marks.last().copied().unwrap_or(0);
+                    let next = all.len().saturating_sub(back).max(taken).max(last);
                     if mirror.mark_at(Epoch(marks.len() as u64), Number(next as u64)).is_ok() {
                         marks.push(next);
+                    }
+                }
+                Step::Taken(back) => {
+                    taken = all.len().saturating_sub(back).max(taken);
+                    mirror.taken(Number(taken as u64));
+                }
+                Step::HasRun(back) => {
+                    let base = (marks.len() as u64).saturating_sub(back + 1);
+                    if base < marks.len() as u64 {
+                        forgotten = forgotten.max(base + 1);
+                        mirror.has_run(Epoch(base));
                     }
                 }
                 Step::Forget(back) => {

@@ -99,7 +99,7 @@ fn guest_frame<'a>(kind: Kind, body: &mut Body<'a>) -> Result<GuestFrame<'a>, Li
             detail: body.text()?.to_owned(),
         }),
         Kind::HoldReady => GuestFrame::HoldReady,
-        Kind::Input | Kind::Cut | Kind::Handshake | Kind::Released | Kind::Output => {
+        Kind::Input | Kind::Taken | Kind::Cut | Kind::Handshake | Kind::Released | Kind::Output => {
             GuestFrame::Packets(PacketFrame::read(kind, body)?)
         }
         Kind::Window => GuestFrame::Window { through_bytes: body.u64()? },

@@ -96,6 +96,7 @@ kinds! {
     0x40 GuestOfferDisks      4 Guest   "GuestOffer"     "a guest's offer";
     0x41 DiskWrites           4 Guest   "DiskWrites"     "a batch of disk writes";
     0x42 DiskEnd              4 Guest   "DiskEnd"        "an end of an epoch's disk writes";
+    0x43 Taken                4 Guest   "Taken"          "what a guest has taken of its input";
 
     0x30 WitnessRead          1 Witness "WitnessRead"    "a witness request";
     0x31 WitnessSwap          1 Witness "WitnessSwap"    "a witness request";

@@ -1,8 +1,8 @@
 //! Network packets of a guest with a live copy: the guest's input, the copy's output, and which of that was released.
 //!
 //! ```text
-//!   primary ── Input, Cut, Handshake, Released ──► secondary     in lanes of their own, before pages: somebody
-//!           ◄─ Output ────────────────────────────               waits for each packet
+//!   primary ── Input, Taken, Cut, Handshake, Released ──► secondary     in lanes of their own, before pages: somebody
+//!           ◄─ Output ───────────────────────────────────               waits for each packet
 //!
 //!   a list of packets   length u32 │ that many bytes │ length u32 │ …      at least one, numbered one by one from `first`
 //! ```
@@ -30,6 +30,12 @@ pub enum PacketFrame<'a> {
         /// The number of the first packet. Numbers only grow in a generation; a gap means lost packets.
         first: u64,
         packets: Packets<'a>,
+    },
+    /// The guest has taken all before this packet: every epoch that is not acked, or is cut later, contains that.
+    Taken {
+        generation: Generation,
+        /// The number of the next packet.
+        next: u64,
     },
     /// An epoch was cut. Input received before the cut is sent before this.
     Cut {
@@ -158,6 +164,7 @@ impl<'a> PacketFrame<'a> {
     pub(super) fn kind(&self) -> Kind {
         match self {
             Self::Input { .. } => Kind::Input,
+            Self::Taken { .. } => Kind::Taken,
             Self::Cut { .. } => Kind::Cut,
             Self::Handshake { .. } => Kind::Handshake,
             Self::Released { .. } => Kind::Released,
@@ -176,7 +183,7 @@ impl<'a> PacketFrame<'a> {
             Self::Input { packets, .. } | Self::Output { packets, .. } => packets.0.len(),
             Self::Handshake { packet, .. } => packet.len(),
             Self::Cut { carried, .. } => carried.len(),
-            Self::Released { .. } => 0,
+            Self::Released { .. } | Self::Taken { .. } => 0,
         }
     }
 
@@ -187,6 +194,7 @@ impl<'a> PacketFrame<'a> {
                 put([generation.0, *first]);
                 out.extend_from_slice(packets.0);
             }
+            Self::Taken { generation, next } => put([generation.0, *next]),
             Self::Cut { generation, epoch, next, carried } => {
                 put([generation.0, epoch.0]);
                 put_u64(out, *next);
@@ -212,6 +220,9 @@ impl<'a> PacketFrame<'a> {
         let generation = body.generation()?;
         if kind == Kind::Input {
             return Ok(Self::Input { generation, first: body.u64()?, packets: Packets::read(body)? });
+        }
+        if kind == Kind::Taken {
+            return Ok(Self::Taken { generation, next: body.u64()? });
         }
         let epoch = body.epoch()?;
         Ok(match kind {

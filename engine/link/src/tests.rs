@@ -17,7 +17,7 @@ use understudy_session::{
     WitnessOutcome, WitnessReply, WitnessRequest,
 };
 
-const KINDS: usize = 54;
+const KINDS: usize = 55;
 
 /// What frames are made of, so that each kind can be made with any content.
 #[derive(Clone, Debug)]
@@ -121,6 +121,7 @@ impl Parts {
             49 => wanted(Mode::Colo),
             50 => wanted(Mode::Auto),
             52 => GuestFrame::DiskWrites { generation, tag: epoch, batch: &self.bytes }.of(guest),
+            54 => packets(PacketFrame::Taken { generation, next: c }),
             53 => {
                 let summary = WritesSummary { writes: c, bytes: d, digest: u128::from(e) << 64 | 9 };
                 GuestFrame::DiskEnd { generation, epoch, summary }.of(guest)
@@ -336,6 +337,7 @@ fn each_kind_has_the_bytes_that_the_document_draws() {
                 + "0400000000000000"
                 + "09000000000000000500000000000000",
         ),
+        (0x43, "0100000000000000".to_owned() + "0300000000000000"),
     ];
     const PACKETS: &str = concat!("03000000ababab", "03000000ababab");
     const RECORD: &str = concat!("0200000000000000", "0100000000000000", "0462657461", "01", "0567616d6d61");

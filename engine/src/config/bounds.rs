@@ -33,6 +33,12 @@ pub(super) const SUSPEND_TAKES: RangeInclusive<Span> = ms(0)..=ms(10_000);
 pub(super) const MATCH_MAX: RangeInclusive<Span> = ms(1)..=ms(10_000);
 pub(super) const COLO_SPAN: RangeInclusive<Span> = ms(100)..=ms(3_600_000);
 pub(super) const SHARE_PERCENT: RangeInclusive<u32> = 0..=100;
+pub(super) const FRAMES_MIN: RangeInclusive<u32> = 1..=1_000_000;
+/// No more connections than a rewriter has room for, and the link carries.
+pub(super) const FLOWS: RangeInclusive<u32> = 64..=65_536;
+/// A card holds a thousand frames.
+pub(super) const FRAMES: RangeInclusive<u32> = 1_024..=1_048_576;
+pub(super) const INPUT_BYTES: RangeInclusive<u64> = 1 << 20..=1 << 30;
 
 /// Each may take a staging buffer's pages and a slot at the secondary.
 pub(super) const IN_FLIGHT_MAX: RangeInclusive<u32> = 1..=256;
@@ -180,6 +186,7 @@ mod tests {
         let bytes = |bounds: RangeInclusive<u64>| (show_bytes(*bounds.start()), show_bytes(*bounds.end()));
         let percent =
             |bounds: RangeInclusive<u32>| (format!("{}%", bounds.start()), format!("{}%", bounds.end()));
+        let count = |bounds: RangeInclusive<u32>| (bounds.start().to_string(), bounds.end().to_string());
         let rows = [
             ("`interval`, `interval-min`, `interval-max`", span(INTERVAL)),
             ("`pause-share`", percent(PAUSE_PERCENT)),
@@ -196,7 +203,11 @@ mod tests {
             ("`colo-match-max`, `colo-gap-min`", span(MATCH_MAX)),
             ("`colo-period`, `colo-window`, `colo-rest`", span(COLO_SPAN)),
             ("`colo-share-min`", percent(SHARE_PERCENT)),
-            ("`in-flight-max`", (IN_FLIGHT_MAX.start().to_string(), IN_FLIGHT_MAX.end().to_string())),
+            ("`colo-frames-min`", count(FRAMES_MIN)),
+            ("`colo-flows-max`", count(FLOWS)),
+            ("`colo-frames-max`, `colo-input-frames-max`", count(FRAMES)),
+            ("`colo-input-max`", bytes(INPUT_BYTES)),
+            ("`in-flight-max`", count(IN_FLIGHT_MAX)),
             ("`staging`, `epoch-buffer`, `held-output`", bytes(BUFFER_BYTES)),
             ("`shadow`, `compare-max`", bytes(CACHE_BYTES)),
         ];

@@ -33,8 +33,8 @@ mod workers;
 mod xen;
 
 pub use copy::{
-    Batch, CARD, CopyCard, CopyOrder, CopyRoom, Cut, Delivery, Heard, HostCopy, INPUT_BYTES_MAX,
-    INPUT_FRAMES_MAX, NotBegun, OutOfStep, Through, Traffic, TrafficStats, Untold,
+    Batch, CARD, CopyCard, CopyLimits, CopyOrder, CopyRoom, Cut, Delivery, Heard, HostCopy, NotBegun,
+    OutOfStep, Through, Traffic, TrafficStats, Untold,
 };
 pub use figures::{Encoded, PauseTimes};
 pub use host::{Host, NotBuilt, NotCopied};

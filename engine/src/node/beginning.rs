@@ -95,7 +95,7 @@ impl Guests {
         let marked = mark_of(&origin);
         let heard = machine.as_ref().and_then(|machine| machine.heard());
         let can_compare = output.compared().is_some();
-        let copy = CopyElsewhere::new(heard.clone(), can_compare, mode, self.config.colo.comparer);
+        let copy = CopyElsewhere::new(heard.clone(), can_compare, mode, self.config.colo.limits);
         let participants = participants_of(&output, heard);
         let started =
             self.workers.protect(source.0, description.page_count, config, participants.clone(), &reporter);
@@ -162,7 +162,10 @@ impl Guests {
     ) -> Result<(), HoldRefusal> {
         self.admit(name, &description)?;
         let (runtime, reporter) = self.runtime();
-        let traffic = self.host.runs_copies().then(|| Arc::new(Traffic::new(reporter.clone())));
+        let traffic = self
+            .host
+            .runs_copies()
+            .then(|| Arc::new(Traffic::new(reporter.clone(), self.config.colo.limits)));
         let session = secondary::Config { runs_copies: traffic.is_some(), ..self.config.secondary_session() };
         let limits = epoch::Limits {
             buffer_bytes_max: self.config.limits.epoch_buffer_bytes as usize,

@@ -5,7 +5,7 @@ use super::epoch_sender::SendQueue;
 use super::inbound::GuestName;
 use understudy_checkpoint::Generation;
 use understudy_checkpoint::domain::Description;
-use understudy_link::{Frame, GuestId};
+use understudy_link::{Frame, GuestId, Lane};
 use understudy_session::{NodeName, Time, WitnessRequest};
 
 /// What happened to a link on which one guest was silent.
@@ -40,6 +40,8 @@ pub trait Context {
     fn number_of(&self, peer: &NodeName, guest: &GuestName) -> Option<GuestId>;
     /// Sends a frame to `peer`. Without a link it goes nowhere.
     fn send(&mut self, peer: &NodeName, frame: &Frame<'_>);
+    /// Whether what is sent to `peer` in this lane leaves before long. To send more where too much waits ends the link.
+    fn has_room(&self, peer: &NodeName, lane: Lane) -> bool;
     /// Ends the link to `peer`; the guests are told later in this iteration.
     fn close_link(&mut self, peer: &NodeName, why: &str);
     /// The peer was silent for too long for one guest's session: the link ends, unless the peer speaks for others.

@@ -40,6 +40,13 @@ pub enum GuestPackets {
         first: u64,
         packets: PacketList,
     },
+    /// The guest has taken some of that.
+    Taken {
+        /// The sender's.
+        generation: Generation,
+        /// No image that is not acked, or is cut later, lacks any before this one.
+        next: u64,
+    },
     /// An epoch was cut.
     Cut {
         generation: Generation,
@@ -80,6 +87,7 @@ impl From<PacketFrame<'_>> for GuestPackets {
             PacketFrame::Input { generation, first, packets } => {
                 Self::Input { generation, first, packets: packets.into() }
             }
+            PacketFrame::Taken { generation, next } => Self::Taken { generation, next },
             PacketFrame::Cut { generation, epoch, next, carried } => {
                 Self::Cut { generation, epoch, next, carried: carried.to_vec() }
             }
@@ -102,7 +110,7 @@ impl GuestPackets {
             Self::Input { packets, .. } | Self::Output { packets, .. } => packets.len_bytes(),
             Self::Handshake { packet, .. } => packet.len(),
             Self::Cut { carried, .. } => carried.len(),
-            Self::Released { .. } => 0,
+            Self::Released { .. } | Self::Taken { .. } => 0,
         }
     }
 }

@@ -25,7 +25,7 @@ use std::io;
 use std::net::SocketAddr;
 use understudy_checkpoint::Generation;
 use understudy_checkpoint::domain::Description;
-use understudy_link::{Frame, GUEST_REFUSALS_SINCE, GuestFrame, GuestId, Identity, LinkError};
+use understudy_link::{Frame, GUEST_REFUSALS_SINCE, GuestFrame, GuestId, Identity, Lane, LinkError};
 use understudy_session::{NodeName, Span, Time};
 
 /// The most connections, of peers and without a hello together.
@@ -245,6 +245,11 @@ impl Links {
         if let Some(link) = self.link_mut(peer) {
             link.send(frame);
         }
+    }
+
+    /// Whether what is put into a lane leaves before long. Without a link it goes nowhere.
+    pub(super) fn has_room(&self, peer: &NodeName, lane: Lane) -> bool {
+        self.link(peer).is_none_or(|link| link.connection.has_room(lane))
     }
 
     /// Ends the link to `peer`; [`LinkEvent::Down`] follows.

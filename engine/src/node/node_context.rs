@@ -7,7 +7,7 @@ use super::links::Links;
 use super::witness::Witness;
 use understudy_checkpoint::Generation;
 use understudy_checkpoint::domain::Description;
-use understudy_link::{Frame, GuestId};
+use understudy_link::{Frame, GuestId, Lane};
 use understudy_session::{NodeName, Time, WitnessRequest};
 
 #[derive(Debug)]
@@ -53,6 +53,10 @@ impl Context for NodeContext {
 
     fn send(&mut self, peer: &NodeName, frame: &Frame<'_>) {
         self.links.send(peer, frame);
+    }
+
+    fn has_room(&self, peer: &NodeName, lane: Lane) -> bool {
+        self.links.has_room(peer, lane)
     }
 
     fn close_link(&mut self, peer: &NodeName, why: &str) {

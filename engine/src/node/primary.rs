@@ -5,6 +5,7 @@ mod driver;
 mod ending;
 mod full_sync;
 mod gate;
+mod input_load;
 mod mend;
 mod offer;
 mod unacked;

@@ -11,7 +11,7 @@ use understudy::guest::LoopWaker;
 use understudy::node::{Context, GuestName, Inbound, Numbers, SendQueue, Silence};
 use understudy_checkpoint::domain::Description;
 use understudy_checkpoint::{Epoch, Generation};
-use understudy_link::{Decoder, Encoded, Frame, GuestFrame, GuestId as Number, PacketFrame, encode};
+use understudy_link::{Decoder, Encoded, Frame, GuestFrame, GuestId as Number, Lane, PacketFrame, encode};
 use understudy_session::{Decline, NodeName, Time, ToPrimary, WitnessRequest};
 
 /// A message that the engine sent in an iteration.
@@ -217,6 +217,10 @@ impl Context for SimContext {
             self.said.push(Said::Told(guest_of(name), *generation, *base, frames));
         }
         self.put_frame(frame);
+    }
+
+    fn has_room(&self, _peer: &NodeName, _lane: Lane) -> bool {
+        true
     }
 
     fn close_link(&mut self, _peer: &NodeName, _why: &str) {

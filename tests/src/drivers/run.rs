@@ -14,6 +14,7 @@ use super::weights::Weights;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use understudy::config::ColoConfig;
+use understudy::guest::CopyLimits;
 use understudy::metrics::Metrics;
 use understudy_colo::comparer;
 use understudy_session::colo::{AfterCrash, Colo};
@@ -116,12 +117,15 @@ fn colo_of(period: Span, match_max: Span, frames_max: usize, after_crash: AfterC
             rest_max: Span::from_ms(320),
             ..Colo::default()
         },
-        comparer: comparer::Limits {
-            match_min: Span::from_ms(2),
-            match_max,
-            silence_max: Span::from_ms(60),
-            frames_max,
-            ..comparer::Limits::default()
+        limits: CopyLimits {
+            comparer: comparer::Limits {
+                match_min: Span::from_ms(2),
+                match_max,
+                silence_max: Span::from_ms(60),
+                frames_max,
+                ..comparer::Limits::default()
+            },
+            ..CopyLimits::default()
         },
         after_crash,
     }

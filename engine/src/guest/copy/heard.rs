@@ -128,6 +128,12 @@ impl Heard {
         Some(batch)
     }
 
+    /// The first packet that an image may lack which is not acked, or is cut from now on.
+    pub fn first_needed(&self) -> u64 {
+        let inside = self.inside.lock();
+        inside.cuts.iter().map(|cut| cut.next).chain([(self.taken)()]).min().unwrap_or(0)
+    }
+
     /// What is to be known of `epoch`, if that was cut and is not acked.
     pub fn cut_of(&self, epoch: Epoch) -> Option<Cut> {
         self.inside.lock().cuts.iter().find(|cut| cut.epoch == epoch).cloned()

@@ -131,6 +131,20 @@ impl Input {
         Ok(log.after(base)?.map(|(_, frame)| frame.bytes))
     }
 
+    /// The guest has taken all before `next`: no image that is not here yet lacks any of that.
+    pub(super) fn taken(&mut self, generation: Generation, next: u64) {
+        if let Some((_, log)) = self.log.as_mut().filter(|(of, _)| *of == generation) {
+            log.taken(Number(next));
+        }
+    }
+
+    /// A copy of `base` runs, which was given all that is here.
+    pub(super) fn has_run(&mut self, base: Epoch) {
+        if let Some((_, log)) = &mut self.log {
+            log.has_run(base);
+        }
+    }
+
     /// No copy will be set to an epoch before this one.
     pub(super) fn forget(&mut self, before: Epoch) {
         self.carried.1.retain(|(epoch, _)| *epoch >= before);

@@ -16,6 +16,7 @@
 pub(in crate::guest) mod beside;
 mod heard;
 mod input;
+mod limits;
 mod room;
 mod running;
 mod through;
@@ -24,10 +25,11 @@ mod way;
 
 pub use heard::{Batch, Cut, Heard};
 pub use input::{CARD, OutOfStep};
+pub use limits::CopyLimits;
 pub use room::CopyRoom;
 pub use running::{CopyCard, Delivery, HostCopy, NotBegun};
 pub use through::Through;
-pub use traffic::{INPUT_BYTES_MAX, INPUT_FRAMES_MAX, Traffic, TrafficStats, Untold};
+pub use traffic::{Traffic, TrafficStats, Untold};
 
 use std::sync::Arc;
 use understudy_checkpoint::Epoch;

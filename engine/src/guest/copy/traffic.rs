@@ -13,22 +13,18 @@
 //! Locks: the copy's thread comes here with its guest locked. Who is here takes no lock of the guest.
 
 use super::input::{Input, OutOfStep};
+use super::limits::CopyLimits;
 use super::running::CopyCard;
 use super::way::{Way, frame};
 use crate::guest::report::Reporter;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use understudy_checkpoint::{Epoch, Generation};
-use understudy_colo::mirror::{self, Missing};
+use understudy_colo::mirror::Missing;
 use understudy_colo::rewriter::Carried;
-use understudy_colo::unreleased::{self, Unreleased};
+use understudy_colo::unreleased::Unreleased;
 use understudy_lab::Port;
 use understudy_link::{PacketList, Packets};
-
-/// Input of each guest that is kept for a copy that is set later.
-pub const INPUT_BYTES_MAX: usize = 16 << 20;
-/// Packets of it.
-pub const INPUT_FRAMES_MAX: usize = 1 << 16;
 
 /// What passes between one copy and the world.
 #[derive(Debug)]
@@ -97,13 +93,12 @@ pub struct TrafficStats {
 
 impl Traffic {
     /// Of a copy that is not there yet; the loop is woken by `reporter` when there is something to tell.
-    pub fn new(reporter: Reporter) -> Self {
-        let limits = mirror::Limits { frames_max: INPUT_FRAMES_MAX, bytes_max: INPUT_BYTES_MAX };
+    pub fn new(reporter: Reporter, limits: CopyLimits) -> Self {
         let inside = Inside {
             stage: Stage::Idle,
-            input: Input::new(limits),
+            input: Input::new(limits.input),
             way: Way::new(),
-            sent: Unreleased::new(unreleased::Limits::default()),
+            sent: Unreleased::new(limits.sent),
             next_told: 0,
             unkept: 0,
         };
@@ -133,6 +128,11 @@ impl Traffic {
         drop(inside);
         self.reporter.wake();
         Ok(())
+    }
+
+    /// The guest has taken all before `next` of what it has heard.
+    pub fn taken(&self, generation: Generation, next: u64) {
+        self.inside.lock().input.taken(generation, next);
     }
 
     /// `epoch` was cut: its image contains all before the packet `next`, and has other numbers for `carried` connections than the
@@ -218,6 +218,7 @@ impl Traffic {
                 way.input(packet, &mut |bytes| *unkept += u64::from(sent.push(frame(bytes)).is_err()));
             }
         }
+        input.has_run(base);
     }
 
     /// Nothing more of the copy is told, and it hears nothing more.

@@ -164,6 +164,16 @@ impl Compared for Frames {
         self.queue.lock().let_out(id, edit);
     }
 
+    fn show(&self, id: HeldId, see: &mut dyn FnMut(&[u8])) {
+        let queue = self.queue.lock();
+        let held = queue.held_from(id).next().filter(|(first, ..)| *first == id);
+        held.into_iter().for_each(|(_, _, frame)| see(frame));
+    }
+
+    fn discard(&self, id: HeldId) {
+        self.queue.lock().discard(id);
+    }
+
     fn add(&self, frame: Vec<u8>) {
         self.queue.lock().add_leaving(frame);
     }

@@ -81,6 +81,10 @@ pub trait Compared: Send + Sync {
     fn look(&self, from: HeldId, see: &mut dyn FnMut(HeldId, Epoch, &[u8])) -> HeldId;
     /// Lets out one frame, changed by `edit`, unless it is not held any more.
     fn let_out(&self, id: HeldId, edit: &mut dyn FnMut(&mut [u8]));
+    /// Shows one frame, if it is still held. It must not come back here meanwhile.
+    fn show(&self, id: HeldId, see: &mut dyn FnMut(&[u8]));
+    /// Throws one frame away, unless it is not held any more.
+    fn discard(&self, id: HeldId);
     /// A frame of this host's making leaves after those that may.
     fn add(&self, frame: Vec<u8>);
 }

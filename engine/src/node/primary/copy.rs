@@ -13,18 +13,18 @@
 //! Not here: when a copy is wanted (the session), and what two frames have to have in common (`colo`).
 
 use super::PrimaryGuest;
-use crate::guest::{Batch, CARD, Compared, Cut, Heard, INPUT_BYTES_MAX, INPUT_FRAMES_MAX};
+use super::input_load::InputLoad;
+use crate::guest::{Batch, CARD, Compared, CopyLimits, Cut, Heard};
 use crate::node::context::Context;
 use crate::node::inbound::GuestPackets;
-use std::collections::VecDeque;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use understudy_checkpoint::{Epoch, Generation};
 use understudy_colo::comparer::{self, CopyNumber, Output, Why};
 use understudy_colo::packet::{Frame, Offload};
 use understudy_colo::rewriter::carried;
-use understudy_colo::{Comparer, FrameId, Patch};
-use understudy_link::{GuestFrame, PacketFrame, PacketList};
+use understudy_colo::{Comparer, FrameId, Part, Patch};
+use understudy_link::{GuestFrame, Lane, PacketFrame, PacketList};
 use understudy_netbuf::HeldId;
 use understudy_session::primary::Input;
 use understudy_session::{Divergence, Mode, Span, Time};
@@ -41,7 +41,7 @@ pub(in crate::node) struct CopyElsewhere {
     can_compare: bool,
     /// What the operator wants.
     wished: Mode,
-    limits: comparer::Limits,
+    limits: CopyLimits,
     /// While the copy is told what the guest hears.
     comparing: Option<Comparing>,
     /// What left by a match and by an ack when it was told last, and when that was.
@@ -59,6 +59,8 @@ struct Comparing {
     /// The copy's host knows that frames up to this are used up.
     used: Option<CopyNumber>,
     input: InputLoad,
+    /// Of the frames that the copy was not told, so many were said.
+    lost_said: u64,
     todo: Todo,
     /// Counted when it was looked at last.
     stats: comparer::Stats,
@@ -76,46 +78,11 @@ struct Todo {
 #[derive(Debug)]
 enum Leaving {
     Held(HeldId, Patch),
+    /// Some of a frame that stays.
+    Part(HeldId, Part),
     Made(Vec<u8>),
-}
-
-/// How much the copy's host may have to keep of what the guest hears: all since the cut of the newest acked epoch.
-#[derive(Debug, Default)]
-struct InputLoad {
-    bytes: u64,
-    frames: u64,
-    /// How much it was at each cut that is not acked.
-    cuts: VecDeque<(Epoch, u64, u64)>,
-    forgotten: (u64, u64),
-    is_full_told: bool,
-    /// Frames that had no room, and those of them that were said.
-    lost: u64,
-    lost_said: u64,
-}
-
-impl InputLoad {
-    fn waits(&self) -> (u64, u64) {
-        (self.bytes - self.forgotten.0, self.frames - self.forgotten.1)
-    }
-
-    /// Whether there is room for another batch.
-    fn has_room(&self) -> bool {
-        let (bytes, frames) = self.waits();
-        bytes < INPUT_BYTES_MAX as u64 * 3 / 4 && frames < INPUT_FRAMES_MAX as u64 * 3 / 4
-    }
-
-    /// Whether a checkpoint is worth it for this alone.
-    fn is_near_full(&self) -> bool {
-        let (bytes, frames) = self.waits();
-        bytes > INPUT_BYTES_MAX as u64 / 2 || frames > INPUT_FRAMES_MAX as u64 / 2
-    }
-
-    fn acked(&mut self, through: Epoch) {
-        while let Some((_, bytes, frames)) = self.cuts.pop_front_if(|(epoch, ..)| *epoch <= through) {
-            self.forgotten = (bytes, frames);
-            self.is_full_told = false;
-        }
-    }
+    /// This must not leave after those before it.
+    Outdated(HeldId),
 }
 
 impl std::fmt::Debug for Comparing {
@@ -128,16 +95,17 @@ impl std::fmt::Debug for Comparing {
 }
 
 impl Comparing {
-    fn new(generation: Generation, next: HeldId, limits: comparer::Limits) -> Self {
+    fn new(generation: Generation, next: HeldId, limits: CopyLimits) -> Self {
         // Who knows it could make the table of flows slow.
         let seed = RandomState::new().build_hasher().finish();
         Self {
             generation,
-            comparer: Comparer::new(limits, seed),
+            comparer: Comparer::new(limits.comparer, seed),
             next,
             base: None,
             used: None,
-            input: InputLoad::default(),
+            input: InputLoad::new(limits.input),
+            lost_said: 0,
             todo: Todo::default(),
             stats: comparer::Stats::default(),
         }
@@ -181,10 +149,10 @@ impl Todo {
                         self.leaving.push(Leaving::Made(frame));
                     }
                 }
-                // It leaves by its epoch's ack, and says nothing new.
-                Output::Outdated(_) => {}
-                // The checkpoint comes first: a frame waits for less time than any guest waits before it sends again.
-                Output::ReleasePart(..) => {}
+                Output::Outdated(FrameId(id)) => self.leaving.push(Leaving::Outdated(HeldId(id))),
+                Output::ReleasePart(FrameId(id), part) => {
+                    self.leaving.push(Leaving::Part(HeldId(id), part));
+                }
             }
         }
     }
@@ -193,6 +161,20 @@ impl Todo {
         for leaving in self.leaving.drain(..) {
             match leaving {
                 Leaving::Made(frame) => held.add(frame),
+                Leaving::Outdated(id) => held.discard(id),
+                Leaving::Part(id, part) => {
+                    let mut cut = Vec::new();
+                    let mut is_cut = Ok(());
+                    held.show(id, &mut |bytes| is_cut = part.cut(frame(bytes), &mut cut));
+                    match is_cut {
+                        // One that is not held any more has left whole.
+                        Ok(()) if cut.is_empty() => {}
+                        Ok(()) => held.add(cut),
+                        Err(error) => {
+                            tracing::error!(guest, %error, "Some of a frame waits with the rest of it")
+                        }
+                    }
+                }
                 Leaving::Held(id, patch) => held.let_out(id, &mut |frame| {
                     if !patch.is_empty()
                         && let Err(error) = patch.apply(frame, Offload::default())
@@ -211,7 +193,7 @@ impl CopyElsewhere {
         heard: Option<Arc<Heard>>,
         can_compare: bool,
         wished: Mode,
-        limits: comparer::Limits,
+        limits: CopyLimits,
     ) -> Self {
         Self { heard, can_compare, wished, limits, comparing: None, told: (0, 0), tell_at: None }
     }
@@ -256,7 +238,7 @@ impl PrimaryGuest {
         let (generation, limits) = (self.session.generation(), self.copy.limits);
         self.copy.comparing = from.map(|_| Comparing::new(generation, held.next_id(), limits));
         if let Some(comparing) = &mut self.copy.comparing {
-            comparing.input.lost_said = heard.lost();
+            comparing.lost_said = heard.lost();
         }
     }
 
@@ -270,6 +252,7 @@ impl PrimaryGuest {
         };
         comparing.look(held, now);
         (comparing.base, comparing.used) = (Some(base), None);
+        comparing.input.copy_runs();
         comparing.comparer.live(now, base);
         comparing.todo.note(&mut comparing.comparer, None);
     }
@@ -305,7 +288,7 @@ impl PrimaryGuest {
         match &mut self.copy.comparing {
             Some(comparing) => {
                 comparing.comparer.cut(epoch);
-                comparing.input.cuts.push_back((epoch, comparing.input.bytes, comparing.input.frames));
+                comparing.input.cut(epoch, next);
             }
             None if carried.is_empty() => return,
             None => {}
@@ -321,26 +304,33 @@ impl PrimaryGuest {
         let (Some(heard), Some(comparing)) = (&self.copy.heard, &mut self.copy.comparing) else { return };
         while let Some(Batch { first, count, list }) = heard.take() {
             let Some((guest, _)) = self.place else { continue };
-            if !comparing.input.has_room() {
-                // Their numbers tell that they are missing, and a checkpoint was asked for.
-                comparing.input.lost += count;
+            if !cx.has_room(&self.peer, Lane::OfferedPackets(guest))
+                || !comparing.input.send(first, count, list.len_bytes())
+            {
+                // Their numbers tell that they are missing, and a checkpoint is asked for.
+                comparing.input.lose(count);
                 continue;
             }
-            comparing.input.bytes += list.len_bytes() as u64;
-            comparing.input.frames += count;
             if let Some(packets) = list.packets() {
                 let input = PacketFrame::Input { generation: comparing.generation, first, packets };
                 cx.send(&self.peer, &GuestFrame::Packets(input).of(guest));
             }
+        }
+        let next = heard.first_needed();
+        if let Some((guest, _)) = self.place
+            && comparing.input.tells_taken(next)
+        {
+            let taken = PacketFrame::Taken { generation: comparing.generation, next };
+            cx.send(&self.peer, &GuestFrame::Packets(taken).of(guest));
         }
     }
 
     /// What the copy was not told, and nobody will tell it before it is set anew.
     fn say_lost_input(&mut self) {
         let (Some(heard), Some(comparing)) = (&self.copy.heard, &mut self.copy.comparing) else { return };
-        let lost = comparing.input.lost + heard.lost();
-        if lost > comparing.input.lost_said {
-            comparing.input.lost_said = lost;
+        let lost = comparing.input.lost() + heard.lost();
+        if lost > comparing.lost_said {
+            comparing.lost_said = lost;
             tracing::warn!(
                 guest = %self.name, frames = lost,
                 "The copy lacks frames that the guest has heard, since there was no room for them; a checkpoint sets it anew"
@@ -419,7 +409,7 @@ impl PrimaryGuest {
         for divergence in &diverged {
             tracing::debug!(guest = %self.name, %divergence, "What the copy sends is not what the guest sends");
         }
-        if comparing.input.is_near_full() && !std::mem::replace(&mut comparing.input.is_full_told, true) {
+        if comparing.input.becomes_full() {
             whys.push(Divergence::Full);
         }
         whys.into_iter().for_each(|why| self.handle(Input::Diverged { base, why }, cx));
@@ -465,3 +455,6 @@ fn kind(why: Why) -> Divergence {
 fn frame(bytes: &[u8]) -> Frame<'_> {
     Frame { card: CARD, offload: Offload::default(), bytes }
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use understudy_checkpoint::Epoch;
 use understudy_colo::mirror::Missing;
 use understudy_colo::rewriter::carried;
-use understudy_link::{GuestFrame, PacketFrame};
+use understudy_link::{GuestFrame, Lane, PacketFrame};
 use understudy_session::secondary::{Input, Output};
 use understudy_session::{Span, Time};
 
@@ -145,6 +145,7 @@ impl SecondaryGuest {
                     cx.close_link(&self.peer, &why.to_string());
                 }
             }
+            GuestPackets::Taken { generation, next } => traffic.taken(generation, next),
             GuestPackets::Cut { generation, epoch, next, carried } => {
                 let cut = carried::read(&carried).map_err(|error| error.to_string()).and_then(|carried| {
                     traffic.cut(generation, epoch, next, carried).map_err(|error| error.to_string())
@@ -168,7 +169,10 @@ impl SecondaryGuest {
         self.copy_is_set(cx);
         let Some(CopyHere { traffic, look_at: Some(look_at), said, .. }) = &mut self.copy else { return };
         if let Some(number) = cx.number_of(&self.peer, &self.name) {
-            while let Some(Untold { generation, base, first, list }) = traffic.take_untold() {
+            // What has no room in the lane is told in a later turn.
+            while cx.has_room(&self.peer, Lane::HeldPackets(number))
+                && let Some(Untold { generation, base, first, list }) = traffic.take_untold()
+            {
                 if let Some(packets) = list.packets() {
                     let output = PacketFrame::Output { generation, base, first, packets };
                     cx.send(&self.peer, &GuestFrame::Packets(output).of(number));

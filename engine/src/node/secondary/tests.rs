@@ -12,7 +12,7 @@ use std::sync::Arc;
 use understudy_checkpoint::domain::GuestKind;
 use understudy_checkpoint::epoch::{EpochEnd, EpochPart};
 use understudy_checkpoint::pages::EpochSummary;
-use understudy_link::{Frame, GuestId, PacketFrame};
+use understudy_link::{Frame, GuestId, Lane, PacketFrame};
 use understudy_session::{Span, ToSecondary, WitnessRequest, secondary};
 
 const MS: u64 = 1_000_000;
@@ -69,6 +69,9 @@ impl Context for Outside {
             let frames = (*first..).zip(packets.iter());
             self.told.extend(frames.map(|(number, frame)| (*base, number, frame.to_vec())));
         }
+    }
+    fn has_room(&self, _peer: &NodeName, _lane: Lane) -> bool {
+        true
     }
     fn close_link(&mut self, _peer: &NodeName, why: &str) {
         panic!("the link ends: {why}");

@@ -20,7 +20,7 @@ use understudy_checkpoint::domain::{Description, GuestKind, Source};
 use understudy_checkpoint::epoch::{self, Image};
 use understudy_checkpoint::{Epoch, Generation};
 use understudy_lab::Conditions;
-use understudy_link::{DISKS_SINCE, Frame, GuestFrame, GuestId, HoldReason, HoldRefusal};
+use understudy_link::{DISKS_SINCE, Frame, GuestFrame, GuestId, HoldReason, HoldRefusal, Lane};
 use understudy_session::primary::{self, Pacing, SlowPolicy};
 use understudy_session::{NodeName, Span, Time, ToPrimary, ToSecondary, WitnessRequest};
 
@@ -82,6 +82,9 @@ impl Context for Outside {
             Frame::Guest(_, GuestFrame::HoldReady) => Said::Ready,
             other => panic!("no guest says {other:?}"),
         });
+    }
+    fn has_room(&self, _peer: &NodeName, _lane: Lane) -> bool {
+        true
     }
     fn close_link(&mut self, _peer: &NodeName, why: &str) {
         panic!("the link ends: {why}");

@@ -45,7 +45,10 @@ impl CopyCard for Frames {
 
 fn traffic() -> (Arc<Traffic>, Frames) {
     let (reports, _) = unbounded();
-    let traffic = Arc::new(Traffic::new(Reporter::new(RuntimeId(1), reports, LoopWaker::silent())));
+    let traffic = Arc::new(Traffic::new(
+        Reporter::new(RuntimeId(1), reports, LoopWaker::silent()),
+        CopyLimits::default(),
+    ));
     let card = Frames::default();
     traffic.connect(Box::new(card.clone()));
     (traffic, card)

@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::guest::{
-    CaptureOrder, CopyRoom, Held, HeldOutput, LabCards, LabHost, LoopWaker, Outlet, OutletClosed,
+    CaptureOrder, CopyLimits, CopyRoom, Held, HeldOutput, LabCards, LabHost, LoopWaker, Outlet, OutletClosed,
     OutputMaker, Participants, Protector, ProtectorConfig, ReplicaHandle, Reporter,
 };
 use crate::node::driver::GuestDriver;
@@ -139,7 +139,7 @@ impl Rig {
                 Time(0),
             ),
             replica_thread: Box::new(ReplicaHandle::start(held, limits, reporter.clone()).unwrap()),
-            traffic: Some(Arc::new(Traffic::new(reporter))),
+            traffic: Some(Arc::new(Traffic::new(reporter, CopyLimits::default()))),
             description,
             meter: Metrics::new().guest("g"),
         };
