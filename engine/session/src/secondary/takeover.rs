@@ -183,7 +183,7 @@ impl Secondary {
             }
             // The copy was to become the guest. The order is still answered; a further attempt starts from the image,
             // or there is none.
-            Input::CopyCrashed { has_forwarded } if starting.start == Start::LiveCopy => {
+            Input::CopyCrashed { has_forwarded } if starting.start != Start::Image => {
                 let is_refused = *has_forwarded && self.config.after_crash == AfterCrash::Refuse;
                 starting.start = Start::Image;
                 match (is_refused, starting.again_at) {

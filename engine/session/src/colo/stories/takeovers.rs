@@ -177,6 +177,19 @@ fn a_live_copy_that_crashes_while_it_is_started_is_replaced_by_the_image_if_that
     assert_eq!(started(&pair), Some((Start::Image, base)));
 }
 
+/// Nobody has heard of it.
+#[test]
+fn a_copy_that_was_set_for_a_takeover_and_crashes_while_it_is_started_leaves_the_image() {
+    let (mut pair, next) = lost_while_setting();
+    pair.let_go(Held::Set);
+    assert_eq!(started(&pair), Some((Start::SetCopy, next)));
+    pair.tell_secondary(secondary::Input::CopyCrashed { has_forwarded: false });
+    pair.tell_secondary(secondary::Input::ActivationDelayed);
+    pair.forget();
+    (0..4).for_each(|_| pair.lose_a());
+    assert_eq!(started(&pair), Some((Start::Image, next)));
+}
+
 #[test]
 fn a_persons_takeover_ends_the_copys_reports_for_good_even_if_it_is_refused() {
     let mut pair = Pair::live();
