@@ -103,7 +103,12 @@ impl Record {
 
     /// The next batch for the link.
     pub fn next_batch(&mut self) -> Option<Tagged> {
-        let tagged = self.ready.pop_front()?;
+        self.next_batch_through(Epoch(u64::MAX))
+    }
+
+    /// The next batch, if it is of an epoch up to this one.
+    pub fn next_batch_through(&mut self, epoch: Epoch) -> Option<Tagged> {
+        let tagged = self.ready.pop_front_if(|tagged| tagged.tag <= epoch)?;
         self.bytes -= tagged.batch.len();
         Some(tagged)
     }
@@ -111,15 +116,17 @@ impl Record {
     /// What an epoch's end says of its disks: of all tags that were cut, up to its own, and in no epoch before. None after an
     /// overrun, since that epoch has a gap.
     pub fn end(&mut self, epoch: Epoch) -> Result<WritesSummary, Overrun> {
+        let tags = self.end_tags(epoch)?;
+        Ok(tags.iter().fold(WritesSummary::default(), |all, (_, of_tag)| all.then(*of_tag)))
+    }
+
+    /// The same, tag by tag: who sends an epoch again together with later ones sums up all their tags.
+    pub fn end_tags(&mut self, epoch: Epoch) -> Result<Vec<(Epoch, WritesSummary)>, Overrun> {
         if self.is_overrun {
             return Err(Overrun);
         }
         assert!(epoch < self.tag, "an epoch ends after its cut");
-        let mut summary = WritesSummary::default();
-        while let Some((_, of_tag)) = self.cut.pop_front_if(|(tag, _)| *tag <= epoch) {
-            summary = summary.then(of_tag);
-        }
-        Ok(summary)
+        Ok(std::iter::from_fn(|| self.cut.pop_front_if(|(tag, _)| *tag <= epoch)).collect())
     }
 
     /// Begins anew after an overrun or a lost link, with an empty record.

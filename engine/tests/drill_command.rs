@@ -73,6 +73,18 @@ fn every_failure_ends_as_it_must_and_the_report_says_so() {
     assert!(times.is_sorted(), "detection, authority, activation and first reply in this order: {times:?}");
 }
 
+/// A guest compares its disk with its memory wherever it goes on, and answers nothing any more if they differ.
+#[test]
+fn disks_go_with_their_guests_through_every_failure() {
+    let output = drill("--disk 1M --fail all --memory 8M --output json --seed 3").output().unwrap();
+    let report = report(&output);
+    for round in report["rounds"].as_array().unwrap() {
+        assert_eq!(round["held"], true, "{round:#}");
+        assert!(round["replies"].as_u64().unwrap() > 0, "{round:#}");
+    }
+    assert_eq!(report["held"], true);
+}
+
 #[test]
 fn several_guests_fail_over_together() {
     let output = drill("--guests 4 --memory 8M --fail kill,hang --output json").output().unwrap();

@@ -45,7 +45,7 @@ pub struct DiskRegisters {
     pub next_id: u64,
     /// Frames of the table that have been read from it since the guest's first start.
     pub loaded_frames: u64,
-    /// Writes that are not answered, in the order of the table's changes.
+    /// What is not answered, in the order of the requests.
     pub waiting: Vec<Waiting>,
     /// Counters of the disk.
     pub counters: DiskCounters,
@@ -64,12 +64,12 @@ impl DiskRegisters {
     }
 }
 
-/// A change of the table that is on its way to the disk.
+/// A change of the table that is on its way to the disk, or a request that came after one.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Waiting {
     /// Of the request.
     pub id: u64,
-    /// Which frame changed.
+    /// Which frame changed, or is asked for.
     pub frame: u64,
     /// How far it is.
     pub step: Step,
@@ -88,6 +88,10 @@ pub enum Step {
     WritingForced,
     /// The flush.
     Flushing,
+    /// On the media, or never meant for it. Its reply follows those before it.
+    Done,
+    /// The disk failed. Its reply follows those before it.
+    Failed,
 }
 
 /// What a client is told.
@@ -97,6 +101,10 @@ pub enum Said {
     Stored,
     /// The sum.
     Number(u64),
+    /// What is in this slot of the frame when its turn comes.
+    Value(u8),
+    /// There was no such key.
+    Miss,
 }
 
 /// Who waits for a reply.

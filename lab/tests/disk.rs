@@ -74,6 +74,26 @@ fn a_client_hears_of_a_set_once_it_is_on_the_media_and_of_a_sum_once_it_was_flus
 }
 
 #[test]
+fn nobody_is_told_what_is_not_on_the_disk_yet_and_replies_keep_their_order() {
+    let (mut content, port) = (vec![0; DISK_BYTES as usize], Collector::default());
+    let mut guest = booted(&mut content);
+    guest.deliver(&set(b"a", b"1"), &port);
+    guest.deliver(&set(b"b", b"2"), &port);
+    guest.deliver(&request_frame(7, &Request::Get { key: b"b" }), &port);
+    guest.deliver(&request_frame(8, &Request::Get { key: b"none" }), &port);
+    let requests: Vec<_> = std::iter::from_fn(|| guest.next_disk_request()).collect();
+    assert_eq!(requests.len(), 2);
+    for request in requests.into_iter().rev() {
+        assert!(port.take().is_empty(), "the second is done, the first is not");
+        guest.disk_answered(perform(&mut content, request), &port);
+    }
+    let said: Vec<_> = port.take().iter().map(|frame| answer(frame).unwrap()).collect();
+    let stored = (1, b"STORED\r\n".to_vec());
+    let value = (7, b"VALUE b 0 1\r\n2\r\nEND\r\n".to_vec());
+    assert_eq!(said, [stored.clone(), stored, value, (8, b"END\r\n".to_vec())]);
+}
+
+#[test]
 fn a_guest_that_boots_anew_serves_what_its_disk_has() {
     let (mut content, port) = (vec![0; DISK_BYTES as usize], Collector::default());
     let mut first = booted(&mut content);

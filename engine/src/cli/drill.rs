@@ -17,8 +17,8 @@ use crate::drill::table;
 use crate::etcd::EtcdConfig;
 use std::path::PathBuf;
 use understudy_lab::{Divergence, GuestConfig, LoadError};
-use understudy_session::Span;
 use understudy_session::primary::Pacing;
+use understudy_session::{Mode, Span};
 
 /// More guests than this have no place on one machine.
 const GUESTS_MAX: u16 = 64;
@@ -49,6 +49,9 @@ pub(super) struct Args {
     /// Memory of each guest
     #[arg(long, value_name = "SIZE", value_parser = parse_size, default_value = "256M")]
     memory: u64,
+    /// Give each guest a disk of this size, on which its data are as well; both hosts keep one in the drill's directory
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    disk: Option<u64>,
     /// How the guests use their memory: a name or a description that the lab knows
     #[arg(long, default_value = "mixed")]
     load: String,
@@ -150,6 +153,7 @@ impl Args {
             seed: self.seed,
             pacing,
             memory_bytes: self.memory,
+            disk_bytes: self.disk,
             load: self.load,
             mode: self.mode.into(),
             diverge: self.diverge,
@@ -172,6 +176,12 @@ impl Args {
         let mut guest = GuestConfig::new(guest_name(0), address.mac, address.ip);
         guest.load = self.load.parse().map_err(|error: LoadError| usage(&error))?;
         guest.memory_bytes = self.memory;
+        guest.disk_bytes = self.disk;
+        if self.disk.is_some() && Mode::from(self.mode) != Mode::Remus {
+            return Err(CliError::Usage(
+                "Guests with disks are not run beside their images; give --mode remus".into(),
+            ));
+        }
         guest.check().map_err(|error| usage(&error))
     }
 }

@@ -47,6 +47,8 @@ pub struct GuestSettings {
     pub ip: Option<Ipv4Addr>,
     /// Lab: how it uses its memory; the lab knows the names.
     pub load: Option<String>,
+    /// Lab: the size of its disk; no disk if it is not said.
+    pub disk: Option<String>,
     /// Xen: from the end of one pause to the beginning of the next; else as the node.
     #[serde(deserialize_with = "span_from_text")]
     pub interval: Option<Span>,
@@ -125,6 +127,7 @@ impl GuestSettings {
             "memory" => &mut self.memory,
             "mac" => &mut self.mac,
             "load" => &mut self.load,
+            "disk" => &mut self.disk,
             "ip" => {
                 let ip = value.parse().map_err(|_| PairError::Ip(value.to_owned()))?;
                 return Ok(self.ip.replace(ip).is_some());
@@ -152,7 +155,7 @@ impl GuestSettings {
             }
             _ => {
                 let keys = format!(
-                    "name, peer, mode; of a lab guest: memory, mac, ip, load; of a Xen guest: find-changes, interval, \
+                    "name, peer, mode; of a lab guest: memory, mac, ip, disk, load; of a Xen guest: find-changes, interval, \
                      pacing=output, {}",
                     BudgetSettings::KEYS.join(", ")
                 );
@@ -300,6 +303,7 @@ mod tests {
             ("mac", "mac=52:54:00:00:00:01"),
             ("ip", "ip=10.0.0.1"),
             ("load", "load=idle"),
+            ("disk", "disk=1M"),
         ] {
             let error = decide(&format!("name=g,{setting}"), Hypervisor::Xen).unwrap_err().to_string();
             assert!(error.contains(&format!("{key} is for guests of the lab")), "{error}");

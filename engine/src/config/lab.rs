@@ -3,6 +3,7 @@
 //! ```text
 //!   --lab-diverge chance=0.01,what=value     diverge = "chance=0.01,what=value"
 //!   --lab-suspend-takes 100ms                suspend_takes = "100ms"
+//!   --lab-disks DIRECTORY                    disks = "DIRECTORY"
 //! ```
 //!
 //! Not here: what it means (`understudy_lab::Conditions`), and the guests themselves (`guest/lab.rs`).
@@ -11,12 +12,13 @@ use super::human::parse_span;
 use super::text::{divergence_from_text, span_from_text};
 use super::{ConfigError, Hypervisor, bounds};
 use serde::Deserialize;
+use std::path::PathBuf;
 use std::time::Duration;
 use understudy_lab::{Conditions, Divergence};
 use understudy_session::{NodeName, Span};
 
 /// Conditions as they may be given.
-#[derive(clap::Args, Deserialize, Clone, Copy, Default, Debug)]
+#[derive(clap::Args, Deserialize, Clone, Default, Debug)]
 #[serde(deny_unknown_fields, default)]
 pub struct LabSettings {
     /// Lab guests that run here differ from what they would do on another host: chance (from 0 to 1, for each frame that
@@ -29,6 +31,10 @@ pub struct LabSettings {
     #[arg(long = "lab-suspend-takes", value_name = "TIME", value_parser = parse_span)]
     #[serde(deserialize_with = "span_from_text")]
     pub suspend_takes: Option<Span>,
+    /// Directory for the disks of lab guests, of those that run here and of those that are held here [default: none, and no
+    /// guest with a disk].
+    #[arg(long = "lab-disks", value_name = "DIRECTORY")]
+    pub disks: Option<PathBuf>,
 }
 
 impl LabSettings {
@@ -36,13 +42,15 @@ impl LabSettings {
         Self {
             diverge: self.diverge.or(below.diverge),
             suspend_takes: self.suspend_takes.or(below.suspend_takes),
+            disks: self.disks.or(below.disks),
         }
     }
 
     pub(super) fn decide(self, node: &NodeName, hypervisor: Hypervisor) -> Result<Conditions, ConfigError> {
-        if hypervisor == Hypervisor::Xen && (self.diverge.is_some() || self.suspend_takes.is_some()) {
+        let is_of_lab = self.diverge.is_some() || self.suspend_takes.is_some() || self.disks.is_some();
+        if hypervisor == Hypervisor::Xen && is_of_lab {
             return Err(ConfigError::Conflict(
-                "lab-diverge and lab-suspend-takes are for guests of the lab, and this node's are Xen's \
+                "lab-diverge, lab-suspend-takes and lab-disks are for guests of the lab, and this node's are Xen's \
                  (--hypervisor xen)"
                     .into(),
             ));

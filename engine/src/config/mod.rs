@@ -188,6 +188,8 @@ pub struct NodeConfig {
     pub uplink: Option<PathBuf>,
     /// What begins the name of a lab guest's tap, if its card is one.
     pub taps: Option<String>,
+    /// Where disks of lab guests are.
+    pub lab_disks: Option<PathBuf>,
     /// What the lab does to guests that run here.
     pub lab: Conditions,
     /// How copies that run are used.

@@ -91,7 +91,7 @@ pub struct Settings {
     #[arg(long, value_name = "WHAT")]
     pub hypervisor: Option<Hypervisor>,
     /// A guest to protect; repeatable. In the file: tables `guest`. Keys: name, peer, mode (remus, colo, auto); of a lab guest,
-    /// which the node starts: memory, mac, ip, load; of a Xen guest, whenever it runs here: interval, pacing=output and budgets,
+    /// which the node starts: memory, mac, ip, disk, load; of a Xen guest, whenever it runs here: interval, pacing=output and budgets,
     /// find-changes.
     #[arg(long = "guest", alias = "domain", value_name = "KEY=VALUE,…")]
     #[serde(rename = "guest", alias = "domain")]
@@ -180,6 +180,7 @@ impl Settings {
         let timing = self.timing.decide()?;
         let node = NodeName(node);
         Ok(NodeConfig {
+            lab_disks: self.lab.disks.clone(),
             lab: self.lab.decide(&node, hypervisor)?,
             colo: self.colo.decide()?,
             listen,

@@ -75,6 +75,8 @@ pub struct Plan {
     pub pacing: Pacing,
     /// Memory of each guest.
     pub memory_bytes: u64,
+    /// The size of each guest's disk, if they have any.
+    pub disk_bytes: Option<u64>,
     /// How the guests use it, in the lab's words.
     pub load: String,
     /// How the guests are protected.

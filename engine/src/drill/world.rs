@@ -76,9 +76,10 @@ impl Look {
 fn guest_tables(plan: &Plan) -> String {
     let table = |number: u16| {
         let address = guest_address(number);
+        let disk = plan.disk_bytes.map(|bytes| format!("disk = \"{bytes}\"\n")).unwrap_or_default();
         // A string in TOML is written as in JSON, as long as it is printable.
         format!(
-            "[[guest]]\nname = {:?}\nmode = {:?}\nmemory = \"{}\"\nmac = \"{}\"\nip = \"{}\"\nload = {:?}\n",
+            "[[guest]]\nname = {:?}\nmode = {:?}\nmemory = \"{}\"\nmac = \"{}\"\nip = \"{}\"\nload = {:?}\n{disk}",
             guest_name(number),
             plan.mode.name(),
             plan.memory_bytes,
@@ -229,8 +230,15 @@ impl World {
         .map(str::to_owned)
         .chain(self.witness_flags(host))
         .chain(self.plan.host_flags())
+        .chain(self.disk_flags(host))
         .chain(self.tls_flags(&host.to_string()))
         .collect()
+    }
+
+    /// Each host has the guests' disks in a directory of its own.
+    fn disk_flags(&self, host: HostId) -> Vec<String> {
+        let directory = self.directory.join(format!("{host}.disks")).display().to_string();
+        self.plan.disk_bytes.map(|_| vec!["--lab-disks".into(), directory]).unwrap_or_default()
     }
 
     fn witness_flags(&self, host: HostId) -> Vec<String> {

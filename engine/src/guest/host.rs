@@ -2,6 +2,8 @@
 //! [`Machine`](super::Machine) and its source from an image in memory.
 
 use crate::guest::copy::HostCopy;
+use crate::guest::disks::HeldDisks;
+use crate::guest::disks::held::DisksError;
 use crate::guest::machine::{HostError, RunningGuest};
 use crate::guest::replica::{NotSaved, Replica, Start};
 use std::fmt::Debug;
@@ -72,6 +74,11 @@ pub trait Host: Send + Sync + Debug {
     /// take a while.
     fn replica(&self, _name: &str, _what: &Description) -> Option<Box<dyn Replica>> {
         None
+    }
+
+    /// Opens the disks that hold the copy of the guest `name`, described by `what`. Asked once for a guest that has any.
+    fn disks(&self, _name: &str, _what: &Description) -> Result<HeldDisks, DisksError> {
+        Err(DisksError::Unsupported)
     }
 
     /// Starts a guest from an image in memory, like [`Replica::activate`].

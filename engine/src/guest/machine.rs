@@ -3,6 +3,7 @@
 
 use crate::guest::copy::Heard;
 use crate::guest::output::HeldOutput;
+use crate::guest::participant::DiskParticipant;
 use std::fmt::Debug;
 use std::sync::Arc;
 use understudy_checkpoint::Generation;
@@ -40,6 +41,10 @@ pub trait Machine: Send + Sync + Debug {
     }
     /// Passes a frame to the guest's network card, if the loop serves its network.
     fn deliver(&self, frame: &[u8]);
+    /// The guest's disk, if it is replicated.
+    fn disk(&self) -> Option<Arc<dyn DiskParticipant>> {
+        None
+    }
     /// What the guest hears, if a copy of it could hear the same.
     fn heard(&self) -> Option<Arc<Heard>> {
         None

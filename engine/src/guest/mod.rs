@@ -14,6 +14,7 @@
 //! ```
 
 mod copy;
+mod disks;
 mod figures;
 mod host;
 mod lab;
@@ -36,13 +37,14 @@ pub use copy::{
     Batch, CARD, CopyCard, CopyLimits, CopyOrder, CopyRoom, Cut, Delivery, Heard, HostCopy, NotBegun,
     OutOfStep, Through, Traffic, TrafficStats, Untold,
 };
+pub use disks::{DiskPlace, HeldDisks, LocalDisk};
 pub use figures::{Encoded, PauseTimes};
 pub use host::{Host, NotBuilt, NotCopied};
 pub use lab::{LabCard, LabCards, LabHost, LabStartError, activated};
 pub use machine::{BoxedSource, HostError, Machine, PreviousRun, RunningGuest};
 pub use output::interfaces::Card;
 pub use output::{Compared, HeldOutput, OutputError, OutputMaker, OutputStats, UnheldCard};
-pub use participant::{Health, Participant, ParticipantError, Participants};
+pub use participant::{DiskParticipant, Health, Participant, ParticipantError, Participants};
 pub use pipeline::order::CaptureOrder;
 pub use pipeline::outlet::{Outlet, OutletClosed};
 pub use pipeline::passed::Passed;

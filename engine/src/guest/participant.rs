@@ -8,12 +8,16 @@
 //!           ◄─ take_health ──────────  pressure, leaks, faults
 //! ```
 //!
-//! Not here: how frames leave ([`output`](crate::guest::output)).
+//! One of them may be the guest's disk ([`DiskParticipant`]): what was written to it is a part of each epoch.
+//!
+//! Not here: how frames leave ([`output`](crate::guest::output)), and what is kept of writes ([`disks`](crate::guest::disks)).
 
+use crate::guest::disks::recording::{CopyError, WritesOf};
 use std::error::Error;
 use std::fmt::Debug;
 use std::sync::Arc;
 use understudy_checkpoint::Epoch;
+use understudy_disk::record::{Overrun, Tagged};
 
 /// Why an epoch could not be closed.
 #[derive(thiserror::Error, Debug)]
@@ -66,25 +70,58 @@ pub trait Participant: Send + Sync + Debug {
     fn last_fault(&self) -> Option<String>;
 }
 
+/// The guest's disk: its writes are sent as parts of their epochs.
+pub trait DiskParticipant: Participant {
+    /// A full copy begins, which `epoch` ends: from here on writes are recorded.
+    fn begin_copy(&self, epoch: Epoch);
+
+    /// Reads some more of the disk for the full copy, and gives what can be sent; `None` once all was read.
+    fn copy_on(&self) -> Result<Option<Vec<Arc<Tagged>>>, CopyError>;
+
+    /// What the guest wrote since, and what can be sent of it before the full copy's end.
+    fn take_ready(&self) -> Vec<Arc<Tagged>>;
+
+    /// What an epoch has that was cut.
+    fn end(&self, epoch: Epoch) -> Result<WritesOf, Overrun>;
+
+    /// The next epoch is to have all after `base`.
+    fn go_back_to(&self, base: Epoch) -> Result<(), Overrun>;
+}
+
 /// All participants of one guest, shared by its threads and the loop.
 #[derive(Clone, Debug)]
-pub struct Participants(Arc<[Arc<dyn Participant>]>);
+pub struct Participants {
+    all: Arc<[Arc<dyn Participant>]>,
+    disk: Option<Arc<dyn DiskParticipant>>,
+}
 
 impl Participants {
     /// The participants, in the order in which they are cut.
     pub fn new(all: Vec<Arc<dyn Participant>>) -> Self {
-        Self(all.into())
+        Self { all: all.into(), disk: None }
+    }
+
+    /// The same and the guest's disk, which is cut last.
+    #[must_use]
+    pub fn with_disk(self, disk: Arc<dyn DiskParticipant>) -> Self {
+        let cut: Arc<dyn Participant> = disk.clone();
+        Self { all: self.all.iter().cloned().chain([cut]).collect(), disk: Some(disk) }
+    }
+
+    /// The guest's disk.
+    pub fn disk(&self) -> Option<&dyn DiskParticipant> {
+        self.disk.as_deref()
     }
 
     /// Fails unless everything can be held.
     pub fn check(&self) -> Result<(), ParticipantError> {
-        self.0.iter().try_for_each(|one| one.check())
+        self.all.iter().try_for_each(|one| one.check())
     }
 
     /// Closes `epoch` in all of them, even if one fails, so that what is held stays in its epoch.
     pub fn cut(&self, epoch: Epoch) -> Result<(), ParticipantError> {
         let mut result = Ok(());
-        for one in self.0.iter() {
+        for one in self.all.iter() {
             result = result.and(one.cut(epoch));
         }
         result
@@ -92,32 +129,32 @@ impl Participants {
 
     /// Allows epochs up to `through` to leave.
     pub fn release(&self, through: Epoch) {
-        self.0.iter().for_each(|one| one.release(through));
+        self.all.iter().for_each(|one| one.release(through));
     }
 
     /// Allows everything to leave.
     pub fn pass(&self) {
-        self.0.iter().for_each(|one| one.pass());
+        self.all.iter().for_each(|one| one.pass());
     }
 
     /// Lets nothing leave from here on.
     pub fn fence(&self) {
-        self.0.iter().for_each(|one| one.fence());
+        self.all.iter().for_each(|one| one.fence());
     }
 
     /// Makes all of them hold again.
     pub fn revive(&self) {
-        self.0.iter().for_each(|one| one.revive());
+        self.all.iter().for_each(|one| one.revive());
     }
 
     /// Lets what passes continue without this process.
     pub fn detach(&self) {
-        self.0.iter().for_each(|one| one.detach());
+        self.all.iter().for_each(|one| one.detach());
     }
 
     /// The worst health of all. Every participant is asked, because asking resets it.
     pub fn take_health(&self) -> Health {
-        self.0.iter().map(|one| one.take_health()).fold(Health::default(), |all, one| Health {
+        self.all.iter().map(|one| one.take_health()).fold(Health::default(), |all, one| Health {
             pressure: all.pressure | one.pressure,
             leaks: all.leaks | one.leaks,
             fault: all.fault.or(one.fault),
@@ -126,7 +163,7 @@ impl Participants {
 
     /// The last fault, in words.
     pub fn last_fault(&self) -> Option<String> {
-        self.0.iter().find_map(|one| one.last_fault())
+        self.all.iter().find_map(|one| one.last_fault())
     }
 }
 

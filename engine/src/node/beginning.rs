@@ -17,7 +17,9 @@ use super::primary::{CopyElsewhere, Gate, OwnOffer, PrimaryGuest, Unacked};
 use super::replay_stats::ReplayStats;
 use super::secondary::{Parts, SecondaryGuest};
 use crate::config::XenGuestConfig;
-use crate::guest::{Heard, Held, HeldOutput, Participant, Participants, RunningGuest, Traffic};
+use crate::guest::{
+    DiskParticipant, Heard, Held, HeldOutput, Participant, Participants, RunningGuest, Traffic,
+};
 use std::sync::Arc;
 use understudy_checkpoint::domain::Description;
 use understudy_checkpoint::{Generation, epoch};
@@ -96,7 +98,8 @@ impl Guests {
         let heard = machine.as_ref().and_then(|machine| machine.heard());
         let can_compare = output.compared().is_some();
         let copy = CopyElsewhere::new(heard.clone(), can_compare, mode, self.config.colo.limits);
-        let participants = participants_of(&output, heard);
+        let disk = machine.as_ref().and_then(|machine| machine.disk());
+        let participants = participants_of(&output, heard, disk);
         let started =
             self.workers.protect(source.0, description.page_count, config, participants.clone(), &reporter);
         let (protector, broken) = match started.map_err(AddError::from) {
@@ -236,8 +239,16 @@ fn begin_session(guest: &mut PrimaryGuest, cx: &mut dyn Context) {
     }
 }
 
-/// What is cut in each pause: the guest's output, and its input.
-fn participants_of(output: &HeldOutput, heard: Option<Arc<Heard>>) -> Participants {
+/// What is cut in each pause: the guest's output, its input, and its disk.
+fn participants_of(
+    output: &HeldOutput,
+    heard: Option<Arc<Heard>>,
+    disk: Option<Arc<dyn DiskParticipant>>,
+) -> Participants {
     let heard = heard.map(|heard| heard as Arc<dyn Participant>);
-    Participants::new(std::iter::once(output.participant()).chain(heard).collect())
+    let all = Participants::new(std::iter::once(output.participant()).chain(heard).collect());
+    match disk {
+        Some(disk) => all.with_disk(disk),
+        None => all,
+    }
 }

@@ -50,5 +50,7 @@ pub(super) fn first_guests(config: &NodeConfig, outputs: &OutputMaker) -> Result
 }
 
 fn lab(config: &NodeConfig, outputs: &OutputMaker) -> LabHost {
-    LabHost::new(LabCards::new(outputs.clone(), config.taps.clone())).under(config.lab)
+    LabHost::new(LabCards::new(outputs.clone(), config.taps.clone()))
+        .under(config.lab)
+        .with_disks(config.lab_disks.clone())
 }

@@ -16,7 +16,8 @@ enum Outcome {
     Reply,
     /// The client wants none.
     Silence,
-    /// The table has changed in a frame. The reply follows once that is on the disk, unless the client wants none.
+    /// The table has changed in a frame, or was asked while changes are on their way to the disk. The reply follows once all
+    /// that is there, unless the client wants none.
     Changed { frame: Pfn, said: Said, noreply: bool },
 }
 
@@ -80,7 +81,7 @@ impl Guest {
                         false
                     }
                     Outcome::Changed { said, noreply, .. } => {
-                        said.reply().write(&mut datagram);
+                        said.write(&mut datagram);
                         !noreply
                     }
                 }
@@ -97,12 +98,24 @@ impl Guest {
 
     /// Executes a request and appends the reply to `out`, if there is one yet.
     fn execute(&mut self, text: &[u8], out: &mut Vec<u8>) -> Outcome {
+        if self.registers.disk.as_ref().is_some_and(|disk| disk.counters.differing > 0) {
+            // Every client is told: whatever is answered from here on may be wrong.
+            Reply::ServerError("memory and disk are of different times").write(out);
+            return Outcome::Reply;
+        }
         let table = table(&self.registers);
         match Request::parse(text) {
             Err(reply) => reply.write(out),
             Ok(Request::Stats) => {
                 let counters = self.registers.counters;
                 Reply::Stats { requests: counters.requests, load_pages: counters.load_pages }.write(out);
+            }
+            Ok(Request::Get { key }) if self.has_unanswered() => {
+                // Behind what is on its way to the disk: what is read is there as well when it is told.
+                let place = table.place(&self.ram, key);
+                let (frame, said) =
+                    place.map_or((Pfn(0), Said::Miss), |(frame, slot)| (frame, Said::Value(slot)));
+                return Outcome::Changed { frame, said, noreply: false };
             }
             Ok(Request::Get { key }) => match table.get(&self.ram, key) {
                 Some(Entry { flags, value }) => Reply::Value { key, flags, value }.write(out),
@@ -139,10 +152,12 @@ impl Guest {
 }
 
 impl Said {
-    pub(super) fn reply(self) -> Reply<'static> {
+    /// What a client is told that waits for no disk.
+    fn write(self, out: &mut Vec<u8>) {
         match self {
-            Self::Stored => Reply::Stored,
-            Self::Number(number) => Reply::Number(number),
+            Self::Number(number) => Reply::Number(number).write(out),
+            Self::Stored => Reply::Stored.write(out),
+            Self::Value(_) | Self::Miss => Reply::Miss.write(out),
         }
     }
 }

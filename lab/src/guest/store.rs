@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   set   table in memory ─► write, forced ────────────► STORED
-//!   incr  table in memory ─► write ─► flush ───────────► NUMBER
+//!   incr  table in memory ─► write ─► flush ───────────► NUMBER        replies leave in the order of the requests,
+//!   get   ──────────────────────────────────────────────► VALUE         so nobody is told what the disk may lack
 //!
 //!   boot     the table is read from the disk before the first frame is taken
 //!   restore  what was unanswered is written again; then the disk is read and compared with the table
@@ -13,6 +14,7 @@
 
 use super::Guest;
 use super::table;
+use super::table::Entry;
 use crate::disk::{DISK_REQUESTS_MAX, DiskAnswer, DiskRequest, DiskWish};
 use crate::mac::Mac;
 use crate::memcached::{self, PORT, Reply};
@@ -53,8 +55,10 @@ impl Store {
     pub(super) fn again(guest: &Guest) -> Self {
         let mut store = Self::default();
         if let Some(disk) = &guest.registers.disk {
-            let again =
-                disk.waiting.iter().map(|waiting| request(guest, waiting.id, waiting.frame, waiting.step));
+            let again = disk
+                .waiting
+                .iter()
+                .filter_map(|waiting| request(guest, waiting.id, waiting.frame, waiting.step));
             store.outbox.extend(again);
             store.uncompared = 0..disk.loaded_frames;
         }
@@ -62,7 +66,7 @@ impl Store {
     }
 }
 
-fn request(guest: &Guest, id: u64, frame: u64, step: Step) -> DiskRequest {
+fn request(guest: &Guest, id: u64, frame: u64, step: Step) -> Option<DiskRequest> {
     let write = |is_forced| DiskWish::Write {
         offset: frame * PAGE_SIZE as u64,
         data: guest.ram.page(Pfn(frame)).to_vec(),
@@ -72,8 +76,9 @@ fn request(guest: &Guest, id: u64, frame: u64, step: Step) -> DiskRequest {
         Step::Writing => write(false),
         Step::WritingForced => write(true),
         Step::Flushing => DiskWish::Flush,
+        Step::Done | Step::Failed => return None,
     };
-    DiskRequest { id, wish }
+    Some(DiskRequest { id, wish })
 }
 
 impl Guest {
@@ -95,17 +100,23 @@ impl Guest {
         self.store.uncompared.is_empty() && self.store.reading.is_none() && !self.store.cannot_read
     }
 
-    /// Writes a frame of the table. The client hears of it afterwards.
+    /// Whether replies wait for the disk.
+    pub(super) fn has_unanswered(&self) -> bool {
+        self.registers.disk.as_ref().is_some_and(|disk| !disk.waiting.is_empty())
+    }
+
+    /// Writes a frame of the table, or waits for those that are being written. The client hears of it in its turn.
     pub(super) fn store(&mut self, frame: Pfn, client: Option<Client>, said: Said) {
         let step = match said {
             Said::Stored => Step::WritingForced,
             Said::Number(_) => Step::Writing,
+            Said::Value(_) | Said::Miss => Step::Done,
         };
         let Some(disk) = &mut self.registers.disk else { return };
         let id = disk.take_id();
         disk.waiting.push(Waiting { id, frame: frame.0, step, client, said });
         let request = request(self, id, frame.0, step);
-        self.store.outbox.push_back(request);
+        self.store.outbox.extend(request);
     }
 
     /// Takes an answer of the disk. One that nothing waits for is that of an earlier life, and is ignored.
@@ -114,26 +125,49 @@ impl Guest {
             return self.has_read(reading, answer);
         }
         let Some(disk) = &mut self.registers.disk else { return };
-        let Some(at) = disk.waiting.iter().position(|waiting| waiting.id == answer.id) else { return };
-        if answer.result.is_err() {
-            disk.counters.failed += 1;
-        } else if disk.waiting[at].step == Step::Writing {
-            disk.waiting[at].step = Step::Flushing;
-            self.store.outbox.push_back(DiskRequest { id: answer.id, wish: DiskWish::Flush });
-            return;
+        let asked = |waiting: &&mut Waiting| waiting.id == answer.id && waiting.step.is_asked();
+        let Some(waiting) = disk.waiting.iter_mut().find(asked) else { return };
+        waiting.step = match (waiting.step, &answer.result) {
+            (_, Err(_)) => Step::Failed,
+            (Step::Writing, Ok(_)) => Step::Flushing,
+            (_, Ok(_)) => Step::Done,
+        };
+        match waiting.step {
+            Step::Flushing => {
+                self.store.outbox.push_back(DiskRequest { id: answer.id, wish: DiskWish::Flush });
+            }
+            Step::Failed => disk.counters.failed += 1,
+            _ => disk.counters.stored += 1,
         }
-        let waiting = disk.waiting.remove(at);
-        disk.counters.stored += 1;
-        if let Some(client) = waiting.client {
-            let failed = |_| Reply::ServerError("the disk failed");
-            let reply = answer.result.map_or_else(failed, |_| waiting.said.reply());
-            self.reply(&client, &reply, port);
+        self.reply_in_turn(port);
+    }
+
+    /// Replies leave in the order of the requests.
+    fn reply_in_turn(&mut self, port: &dyn Port) {
+        while let Some(disk) = &mut self.registers.disk
+            && disk.waiting.first().is_some_and(|waiting| !waiting.step.is_asked())
+        {
+            let waiting = disk.waiting.remove(0);
+            if let Some(client) = waiting.client {
+                self.reply(&client, &waiting, port);
+            }
         }
     }
 
-    fn reply(&mut self, client: &Client, reply: &Reply<'_>, port: &dyn Port) {
+    fn reply(&mut self, client: &Client, waiting: &Waiting, port: &dyn Port) {
         let mut datagram = Vec::with_capacity(memcached::DATAGRAM_BYTES_MAX);
         memcached::write_header(client.request, &mut datagram);
+        let found = match waiting.said {
+            Said::Value(slot) => table(&self.registers).slot(&self.ram, Pfn(waiting.frame), slot),
+            _ => None,
+        };
+        let reply = match (waiting.step, waiting.said, found) {
+            (Step::Failed, ..) => Reply::ServerError("the disk failed"),
+            (_, Said::Stored, _) => Reply::Stored,
+            (_, Said::Number(number), _) => Reply::Number(number),
+            (_, _, Some((key, Entry { flags, value }))) => Reply::Value { key, flags, value },
+            (_, Said::Value(_) | Said::Miss, None) => Reply::Miss,
+        };
         reply.write(&mut datagram);
         memcached::mark(client.mark, &mut datagram);
         let udp = Udp { src_port: PORT, dst_port: client.port, payload: &datagram };
@@ -154,7 +188,8 @@ impl Guest {
         let from = if loads { disk.loaded_frames } else { self.store.uncompared.start };
         let end = if loads { frames_all } else { self.store.uncompared.end };
         let frames = from..(from + CHUNK_FRAMES).min(end);
-        let is_open = disk.waiting.iter().any(|waiting| frames.contains(&waiting.frame));
+        let is_open =
+            disk.waiting.iter().any(|waiting| waiting.step.is_asked() && frames.contains(&waiting.frame));
         if frames.is_empty() || is_open {
             return None;
         }
@@ -193,6 +228,13 @@ impl Guest {
                 }
             }
         }
+    }
+}
+
+impl Step {
+    /// The disk has not answered yet.
+    fn is_asked(self) -> bool {
+        matches!(self, Self::Writing | Self::WritingForced | Self::Flushing)
     }
 }
 

@@ -50,10 +50,20 @@ enum Place {
 impl Table {
     pub(crate) fn get<'a>(&self, ram: &'a Ram, key: &[u8]) -> Option<Entry<'a>> {
         let Place::Found(pfn, at) = self.find(ram, key) else { return None };
-        let slot = &ram.page(pfn)[at..at + SLOT_BYTES];
-        let value_bytes = usize::from(u16::from_le_bytes([slot[2], slot[3]])).min(VALUE_BYTES_MAX);
-        let flags = u32::from_le_bytes([slot[4], slot[5], slot[6], slot[7]]);
-        Some(Entry { flags, value: &slot[VALUE_AT..VALUE_AT + value_bytes] })
+        Some(entry_of(&ram.page(pfn)[at..at + SLOT_BYTES]))
+    }
+
+    /// Where a key is.
+    pub(crate) fn place(&self, ram: &Ram, key: &[u8]) -> Option<(Pfn, u8)> {
+        let Place::Found(pfn, at) = self.find(ram, key) else { return None };
+        Some((pfn, (at / SLOT_BYTES) as u8))
+    }
+
+    /// What is in a slot, with its key. A key never leaves its slot.
+    pub(crate) fn slot<'a>(&self, ram: &'a Ram, pfn: Pfn, slot: u8) -> Option<(&'a [u8], Entry<'a>)> {
+        let at = usize::from(slot) * SLOT_BYTES;
+        let slot = ram.page(pfn).get(at..at + SLOT_BYTES).filter(|slot| slot[0] != 0)?;
+        Some((&slot[KEY_AT..][..usize::from(slot[1])], entry_of(slot)))
     }
 
     /// Sets a key, and says which frame changed. Key and value must be within their limits, which the protocol's parser ensures.
@@ -89,6 +99,12 @@ impl Table {
         }
         Place::Nowhere
     }
+}
+
+fn entry_of(slot: &[u8]) -> Entry<'_> {
+    let value_bytes = usize::from(u16::from_le_bytes([slot[2], slot[3]])).min(VALUE_BYTES_MAX);
+    let flags = u32::from_le_bytes([slot[4], slot[5], slot[6], slot[7]]);
+    Entry { flags, value: &slot[VALUE_AT..VALUE_AT + value_bytes] }
 }
 
 /// FNV-1a, 64 bits.

@@ -8,7 +8,7 @@
 //!   | id | frame | number | ip | mac | port | request | mark | step | told |
 //! ```
 //!
-//! All little-endian but ip and mac. Step: 1 writing, 2 writing forced, 3 flushing. Told: 1 stored, 2 the number; with 0x80 if the client wants no reply.
+//! All little-endian but ip and mac. Step: 1 writing, 2 writing forced, 3 flushing, 4 done, 5 failed. Told: 1 stored, 2 the number, 3 the value in slot *number*, 4 a miss; with 0x80 if the client wants no reply.
 
 use super::{StateError, count};
 use crate::disk::DISK_REQUESTS_MAX;
@@ -50,6 +50,8 @@ struct Entry {
 
 const STORED: u8 = 1;
 const NUMBER: u8 = 2;
+const VALUE: u8 = 3;
+const MISS: u8 = 4;
 /// Nobody is told.
 const UNTOLD: u8 = 0x80;
 
@@ -75,6 +77,8 @@ fn entry(waiting: &Waiting) -> Entry {
     let (said, number) = match waiting.said {
         Said::Stored => (STORED, 0),
         Said::Number(number) => (NUMBER, number),
+        Said::Value(slot) => (VALUE, slot.into()),
+        Said::Miss => (MISS, 0),
     };
     let nobody = Client { mac: [0; 6], ip: [0; 4].into(), port: 0, request: 0, mark: 0 };
     let Client { mac, ip, port, request, mark } = waiting.client.unwrap_or(nobody);
@@ -91,6 +95,8 @@ fn entry(waiting: &Waiting) -> Entry {
             Step::Writing => 1,
             Step::WritingForced => 2,
             Step::Flushing => 3,
+            Step::Done => 4,
+            Step::Failed => 5,
         },
         said: if waiting.client.is_some() { said } else { said | UNTOLD },
     }
@@ -124,12 +130,16 @@ fn read_entry(entry: &Entry) -> Result<Waiting, StateError> {
     let said = match entry.said & !UNTOLD {
         STORED => Said::Stored,
         NUMBER => Said::Number(entry.number.get()),
+        VALUE => Said::Value(u8::try_from(entry.number.get()).map_err(|_| StateError::Value("disk slot"))?),
+        MISS => Said::Miss,
         _ => return Err(StateError::Value("disk reply")),
     };
     let step = match entry.step {
         1 => Step::Writing,
         2 => Step::WritingForced,
         3 => Step::Flushing,
+        4 => Step::Done,
+        5 => Step::Failed,
         _ => return Err(StateError::Value("disk step")),
     };
     let client = Client {
@@ -170,6 +180,8 @@ pub(super) mod tests {
                 waiting(words[1], 7, Step::WritingForced, Some(client), Said::Stored),
                 waiting(3, words[4], Step::Writing, None, Said::Number(words[3])),
                 waiting(4, 1, Step::Flushing, Some(client), Said::Number(8)),
+                waiting(5, 2, Step::Done, Some(client), Said::Value(2)),
+                waiting(6, 3, Step::Failed, Some(client), Said::Miss),
             ],
             counters: DiskCounters { stored: 1, compared: 2, differing: 3, failed: 4 },
         }
@@ -179,8 +191,8 @@ pub(super) mod tests {
     fn an_entry_has_these_bytes() {
         let disk = registers([0x0102, 2, 3, 4, 5]);
         let bytes = write(&disk);
-        assert_eq!(bytes.len(), 64 + 3 * 42);
-        assert_eq!(bytes[..24], [1, 0, 0, 0, 3, 0, 0, 0, 2, 1, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(bytes.len(), 64 + 5 * 42);
+        assert_eq!(bytes[..24], [1, 0, 0, 0, 5, 0, 0, 0, 2, 1, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0]);
         let second = &bytes[64 + 42..][..42];
         assert_eq!(second[..24], [3, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0]);
         assert_eq!(second[40..], [1, NUMBER | UNTOLD]);

@@ -63,6 +63,7 @@ impl Settings {
             metrics: None,
             uplink: None,
             taps: None,
+            lab_disks: None,
             lab: Conditions::NONE,
             colo: self.colo.clone(),
             timing: Timing {

@@ -4,6 +4,7 @@ use super::{ConfigError, GuestSettings};
 use crate::config::human::parse_size;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
+use understudy_lab::{DISK_BYTES_MAX, DISK_BYTES_MIN};
 use understudy_session::{Mode, NodeName};
 
 /// Memory of a guest that says nothing.
@@ -27,6 +28,8 @@ pub struct LabGuestConfig {
     pub mac: [u8; 6],
     /// Its IPv4 address.
     pub ip: Ipv4Addr,
+    /// The size of its disk, if it has one.
+    pub disk_bytes: Option<u64>,
     /// How it uses its memory.
     pub load: String,
     /// Which peer holds its copy.
@@ -81,8 +84,18 @@ impl GuestSettings {
         {
             return Err(missing("a memory of whole pages, from 1M to 1024G"));
         }
+        let disk_bytes = self.disk.map(|text| parse_size(&text)).transpose();
+        let disk_bytes = disk_bytes.map_err(|error| ConfigError::Conflict(error.to_string()))?;
+        if disk_bytes
+            .is_some_and(|bytes| !(DISK_BYTES_MIN..=DISK_BYTES_MAX).contains(&bytes) || bytes % 4096 != 0)
+        {
+            return Err(missing("a disk of whole blocks of 4096, from 64K to 1024G"));
+        }
+        if disk_bytes.is_some() && mode != Mode::Remus {
+            return Err(missing("mode=remus: a guest with a disk is not run beside its image"));
+        }
         let load = self.load.unwrap_or_else(|| "mixed".into());
-        Ok(LabGuestConfig { name, memory_bytes, mac, ip, load, peer, mode })
+        Ok(LabGuestConfig { name, memory_bytes, mac, ip, disk_bytes, load, peer, mode })
     }
 
     fn check_no_xen(&self, name: &str) -> Result<(), ConfigError> {

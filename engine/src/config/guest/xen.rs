@@ -56,6 +56,7 @@ impl GuestSettings {
             ("mac", self.mac.is_some()),
             ("ip", self.ip.is_some()),
             ("load", self.load.is_some()),
+            ("disk", self.disk.is_some()),
         ];
         match given.into_iter().find(|(_, is_given)| *is_given) {
             None => Ok(()),

@@ -61,7 +61,7 @@ pub(super) fn running_through(
     guest.announce();
     let source = BoxedSource(Box::new(guest.source()));
     let unheard = Heard::new(|| 0, LoopWaker::silent());
-    let machine = Arc::new(LabMachine { guest, heard: unheard });
+    let machine = Arc::new(LabMachine { guest, heard: unheard, disk: None });
     let machine = Arc::new(Through::new(machine, traffic.clone(), heard));
     Ok(RunningGuest { source, machine, output, past: None, compared_bytes: 0 })
 }

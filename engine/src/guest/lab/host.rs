@@ -4,15 +4,22 @@ use super::copy::{HostedCopy, card_of, running_through};
 use super::tap::{LabCard, LabCards};
 use crate::config::LabGuestConfig;
 use crate::guest::copy::{Heard, HostCopy, Traffic};
+use crate::guest::disks::held::DisksError;
+use crate::guest::disks::local::LocalError;
+use crate::guest::disks::{DiskPlace, HeldDisks, LocalDisk};
 use crate::guest::host::{Host, NotBuilt, NotCopied};
 use crate::guest::machine::{BoxedSource, HostError, Machine, RunningGuest};
+use crate::guest::participant::DiskParticipant;
 use crate::guest::replica::Start;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use understudy_checkpoint::domain::Description;
 use understudy_checkpoint::epoch::Image;
 use understudy_checkpoint::{Epoch, Generation};
-use understudy_lab::{Conditions, ConfigError, GuestConfig, LabCopy, LabGuest, LoadError, Mac, Port};
+use understudy_lab::{
+    Conditions, ConfigError, Devices, Disk, GuestConfig, LabCopy, LabGuest, LoadError, Mac, Port,
+};
 use understudy_link::{HoldReason, HoldRefusal};
 use understudy_netbuf::kernel::KernelError;
 
@@ -21,6 +28,8 @@ use understudy_netbuf::kernel::KernelError;
 pub struct LabHost {
     cards: LabCards,
     conditions: Conditions,
+    /// Where disks are.
+    disks: Option<PathBuf>,
 }
 
 /// Why a guest of the lab did not begin.
@@ -35,6 +44,9 @@ pub enum LabStartError {
     /// It cannot be what it is configured to be.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// It gets no disk.
+    #[error(transparent)]
+    Disk(#[from] LocalError),
     /// It gets no thread for its tap.
     #[error("The guest's network card gets no thread: {0}")]
     Thread(#[from] io::Error),
@@ -43,7 +55,17 @@ pub enum LabStartError {
 impl LabHost {
     /// Whose guests get their network cards from `cards`.
     pub fn new(cards: LabCards) -> Self {
-        Self { cards, conditions: Conditions::NONE }
+        Self { cards, conditions: Conditions::NONE, disks: None }
+    }
+
+    /// The same, with disks of guests in this directory.
+    pub fn with_disks(self, directory: Option<PathBuf>) -> Self {
+        Self { disks: directory, ..self }
+    }
+
+    fn place(&self, name: &str, size_bytes: u64) -> Result<DiskPlace, LocalError> {
+        let directory = self.disks.as_ref().ok_or(LocalError::NoDirectory)?;
+        Ok(DiskPlace::new(directory, name, size_bytes))
     }
 
     /// The same, which does this to its guests and copies.
@@ -74,18 +96,26 @@ impl LabHost {
         let config = GuestConfig {
             memory_bytes: guest.memory_bytes,
             load: guest.load.parse()?,
+            disk_bytes: guest.disk_bytes,
             ..GuestConfig::new(guest.name.clone(), Mac(guest.mac), guest.ip)
         };
+        config.check()?;
+        let disk = match guest.disk_bytes {
+            Some(bytes) => Some(Arc::new(LocalDisk::start(&self.place(&guest.name, bytes)?)?)),
+            None => None,
+        };
         let card = self.cards.make(&guest.name, Epoch(0))?;
-        let machine = LabGuest::start_under(self.conditions, &config, card.port())?;
-        Ok(activated(machine, card)?)
+        let machine = LabGuest::start_under(self.conditions, &config, devices(&card, &disk))?;
+        Ok(plugged(machine, card, disk)?)
     }
 }
 
 impl Host for LabHost {
     fn admits(&self, name: &str, what: &Description) -> Result<(), HoldRefusal> {
-        if !what.disks_bytes.is_empty() {
-            return Err(HoldRefusal::new(HoldReason::Unfit, "it has disks, and this host has none for it"));
+        if what.disks_bytes.len() > 1 || (what.disks_bytes.len() == 1 && self.disks.is_none()) {
+            let why =
+                "it has disks, and this host has no room for them; give the node there --lab-disks DIRECTORY";
+            return Err(HoldRefusal::new(HoldReason::Unfit, why));
         }
         self.cards.check(name).map_err(|error| HoldRefusal::new(HoldReason::Network, error.to_string()))
     }
@@ -98,9 +128,22 @@ impl Host for LabHost {
         if let Some(traffic) = start.through {
             return self.build_through(start, image, card, traffic);
         }
-        let guest = LabGuest::restore_under(self.conditions, image, card.port())
+        let disk = match start.what.disks_bytes.first() {
+            Some(bytes) => match self.place(start.name, *bytes).and_then(|place| LocalDisk::go_on(&place)) {
+                Ok(disk) => Some(Arc::new(disk)),
+                Err(error) => return Err(NotBuilt::with(error, image)),
+            },
+            None => None,
+        };
+        let guest = LabGuest::restore_under(self.conditions, image, devices(&card, &disk))
             .map_err(|error| error.to_string())?;
-        activated(guest, card).map_err(|error| error.to_string().into())
+        plugged(guest, card, disk).map_err(|error| error.to_string().into())
+    }
+
+    fn disks(&self, name: &str, what: &Description) -> Result<HeldDisks, DisksError> {
+        let bytes = what.disks_bytes.first().ok_or(DisksError::Unsupported)?;
+        let place = self.place(name, *bytes).map_err(|_| DisksError::Unsupported)?;
+        HeldDisks::open(&place)
     }
 
     fn runs_copies(&self) -> bool {
@@ -129,13 +172,22 @@ impl Host for LabHost {
     }
 }
 
+fn devices(card: &LabCard, disk: &Option<Arc<LocalDisk>>) -> Devices {
+    let disk = disk.clone().map(|disk| disk as Arc<dyn Disk>);
+    Devices { port: card.port(), disk }
+}
+
 /// A lab guest that sends by `card`.
 pub fn activated(guest: LabGuest, card: LabCard) -> std::io::Result<RunningGuest> {
+    plugged(guest, card, None)
+}
+
+fn plugged(guest: LabGuest, card: LabCard, disk: Option<Arc<LocalDisk>>) -> std::io::Result<RunningGuest> {
     let taken = guest.inlet();
     let heard = Heard::new(move || taken.frames_taken(), card.waker());
     let output = card.plug(&guest, &heard)?;
     let source = BoxedSource(Box::new(guest.source()));
-    let machine = Arc::new(LabMachine { guest, heard });
+    let machine = Arc::new(LabMachine { guest, heard, disk });
     Ok(RunningGuest { source, machine, output, past: None, compared_bytes: 0 })
 }
 
@@ -144,6 +196,7 @@ pub fn activated(guest: LabGuest, card: LabCard) -> std::io::Result<RunningGuest
 pub(super) struct LabMachine {
     pub(super) guest: LabGuest,
     pub(super) heard: Arc<Heard>,
+    pub(super) disk: Option<Arc<LocalDisk>>,
 }
 
 impl Machine for LabMachine {
@@ -186,6 +239,9 @@ impl Machine for LabMachine {
     fn deliver(&self, frame: &[u8]) {
         // A full ring drops it, as a network card does.
         self.heard.hear(frame, |frame| self.guest.inject_numbered(frame));
+    }
+    fn disk(&self) -> Option<Arc<dyn DiskParticipant>> {
+        self.disk.clone().map(|disk| disk as Arc<dyn DiskParticipant>)
     }
     fn heard(&self) -> Option<Arc<Heard>> {
         Some(self.heard.clone())

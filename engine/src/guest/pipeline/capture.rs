@@ -17,6 +17,7 @@ use super::pool::{Abort, EmptyPieces, Pieces};
 use super::scrub::Scrub;
 use super::unacked_dirty::UnackedDirty;
 use super::unmarked::Unmarked;
+use crate::guest::disks::recording::CopyError;
 use crate::guest::figures::PauseTimes;
 use crate::guest::participant::Participants;
 use crate::guest::report::{Report, Reporter};
@@ -26,6 +27,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use understudy_checkpoint::domain::{Description, DomainError, DomainState, Source};
 use understudy_checkpoint::{Epoch, Pfn};
+use understudy_disk::record::Tagged;
 use understudy_session::EpochKind;
 use understudy_session::primary::Capture;
 
@@ -209,6 +211,7 @@ impl Capturer {
         match order.capture {
             Capture::Seed => {
                 self.begin_seed(order)?;
+                self.copy_disk(epoch)?;
                 self.live_passes(epoch)?;
             }
             Capture::Delta => {
@@ -219,6 +222,9 @@ impl Capturer {
             Capture::Resync { .. } if !self.unacked.has_begun() => return Err(Failure::NoBase),
             Capture::Resync { base } => {
                 self.unacked.rewind_to(base);
+                if let Some(disk) = self.participants.disk() {
+                    disk.go_back_to(base).map_err(CopyError::from)?;
+                }
                 self.last = Some(base);
                 self.job(Job::Forget { after: base })?;
                 self.pieces.begin(Job::begin(order, EpochKind::Delta, Some(base)));
@@ -234,6 +240,9 @@ impl Capturer {
     fn begin_seed(&mut self, order: CaptureOrder) -> Result<(), Failure> {
         // Its cut would fail: a copy for nothing.
         self.participants.check()?;
+        if let Some(disk) = self.participants.disk() {
+            disk.begin_copy(order.epoch);
+        }
         self.last = None;
         self.scrub.forget();
         self.unmarked.begin_anew();
@@ -242,6 +251,23 @@ impl Capturer {
         self.unacked.everything();
         self.pieces.begin(Job::begin(order, EpochKind::Seed, None));
         Ok(())
+    }
+
+    /// Sends all of the guest's disk, and what the guest writes meanwhile behind it: together that is the disk of the cut.
+    fn copy_disk(&mut self, epoch: Epoch) -> Result<(), Failure> {
+        let participants = self.participants.clone();
+        let Some(disk) = participants.disk() else { return Ok(()) };
+        // The epoch's begin goes first.
+        self.pieces.hand_over()?;
+        while let Some(ready) = disk.copy_on()? {
+            self.abort.check(epoch)?;
+            self.send_writes(ready)?;
+        }
+        Ok(())
+    }
+
+    fn send_writes(&self, batches: Vec<Arc<Tagged>>) -> Result<(), Failure> {
+        if batches.is_empty() { Ok(()) } else { self.job(Job::Writes(batches)) }
     }
 
     /// Copies everything while the guest runs, then what it dirtied meanwhile, until little is left or a pass gains
@@ -280,6 +306,8 @@ impl Capturer {
             let staging = self.pieces.with_room(epoch)?;
             next = self.source.copy_pages(self.unacked.pending(), from, staging, self.copiers)?;
             self.pieces.hand_over()?;
+            let ready = self.participants.disk().map(|disk| disk.take_ready());
+            self.send_writes(ready.unwrap_or_default())?;
         }
         Ok(())
     }
@@ -306,8 +334,15 @@ impl Capturer {
             }
         };
         self.pieces.hand_over()?;
+        let writes = match self.participants.disk().map(|disk| disk.end(epoch)).transpose() {
+            Ok(writes) => writes,
+            Err(overrun) => {
+                self.job(Job::PutBackState(state))?;
+                return Err(CopyError::from(overrun).into());
+            }
+        };
         let checks = self.scrub.clean(self.unacked.pending());
-        self.job(Job::End { state, checks })?;
+        self.job(Job::End { state, checks, writes })?;
         let dirty_pages = self.unacked.pending().count();
         self.unacked.staged(epoch);
         self.last = Some(epoch);

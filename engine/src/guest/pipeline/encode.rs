@@ -14,14 +14,17 @@
 use super::job::Job;
 use super::outlet::{Outlet, OutletClosed};
 use super::unmarked::Found;
+use crate::guest::disks::recording::WritesOf;
 use crate::guest::figures::Encoded;
 use crate::guest::report::{Report, Reporter};
 use crossbeam::channel::{Receiver, Sender};
+use std::sync::Arc;
 use std::time::Instant;
 use understudy_checkpoint::Epoch;
 use understudy_checkpoint::domain::DomainState;
-use understudy_checkpoint::epoch::{EpochEnd, EpochHead, EpochPart, Staging};
+use understudy_checkpoint::epoch::{EpochEnd, EpochHead, EpochPart, Staging, WritesEnd};
 use understudy_checkpoint::pages::{Batches, Check, Encoder, put_checks, put_state_digest};
+use understudy_disk::record::Tagged;
 use understudy_session::EpochKind;
 
 /// An epoch that is being encoded.
@@ -44,6 +47,13 @@ impl Open {
         if let Some(outlet) = &mut self.outlet {
             let sent = outlet.send(part);
             self.count(sent);
+        }
+    }
+
+    fn writes(&mut self, batches: &[Arc<Tagged>]) {
+        let generation = self.head.generation;
+        for tagged in batches {
+            self.send(EpochPart::Writes { generation, tag: tagged.tag, batch: &tagged.batch });
         }
     }
 
@@ -84,8 +94,13 @@ impl EncodeThread {
                 return Some(Open::begin(head, outlet));
             }
             Job::Pages(staging) => self.pages(staging, open.as_mut()),
-            Job::End { state, checks } => {
-                self.end(&state, checks, open.take());
+            Job::Writes(batches) => {
+                if let Some(open) = &mut open {
+                    open.writes(&batches);
+                }
+            }
+            Job::End { state, checks, writes } => {
+                self.end(&state, checks, writes, open.take());
                 self.put_back_state(state);
             }
             Job::Abandon { stand } => {
@@ -134,7 +149,13 @@ impl EncodeThread {
         }
     }
 
-    fn end(&mut self, state: &DomainState, mut checks: Vec<Check>, open: Option<Open>) {
+    fn end(
+        &mut self,
+        state: &DomainState,
+        mut checks: Vec<Check>,
+        writes: Option<WritesOf>,
+        open: Option<Open>,
+    ) {
         let Some(mut open) = open else { return };
         let started = Instant::now();
         self.batches.clear();
@@ -150,6 +171,10 @@ impl EncodeThread {
         let end = EpochEnd { generation, epoch, summary: self.encoder.end_epoch() };
         open.send(EpochPart::LibxcState(&state.libxc));
         open.send(EpochPart::LibxlState(&state.libxl));
+        if let Some(WritesOf { batches, summary }) = writes {
+            open.writes(&batches);
+            open.send(EpochPart::WritesEnd(WritesEnd { generation, epoch, summary }));
+        }
         open.send(EpochPart::End(end));
         self.reporter.note(Report::Encoded { epoch, kind, encoded: open.encoded });
     }

@@ -1,5 +1,6 @@
 //! Why a capture fails. Not here: what the session does about it.
 
+use crate::guest::disks::recording::CopyError;
 use crate::guest::participant::ParticipantError;
 use understudy_checkpoint::domain::DomainError;
 
@@ -18,6 +19,8 @@ pub(in crate::guest) enum Failure {
     #[error("There is no checkpoint to build upon; a full sync is needed first")]
     NoBase,
     #[error(transparent)]
+    Disk(#[from] CopyError),
+    #[error(transparent)]
     Domain(#[from] DomainError),
     #[error(transparent)]
     Participant(#[from] ParticipantError),
@@ -26,7 +29,10 @@ pub(in crate::guest) enum Failure {
 impl Failure {
     /// Whether no later delta can build on what the peer holds, so that a full sync is needed.
     pub(in crate::guest) fn needs_seed(&self) -> bool {
-        matches!(self, Self::NoBase | Self::Domain(DomainError::LogLost(_) | DomainError::Outgrown(_)))
+        matches!(
+            self,
+            Self::NoBase | Self::Disk(_) | Self::Domain(DomainError::LogLost(_) | DomainError::Outgrown(_))
+        )
     }
 
     /// Whether the guest is gone.

@@ -2,11 +2,14 @@
 
 use super::order::CaptureOrder;
 use super::outlet::Outlet;
+use crate::guest::disks::recording::WritesOf;
 use crossbeam::channel::Sender;
+use std::sync::Arc;
 use understudy_checkpoint::Epoch;
 use understudy_checkpoint::domain::DomainState;
 use understudy_checkpoint::epoch::{EpochHead, Staging};
 use understudy_checkpoint::pages::Check;
+use understudy_disk::record::Tagged;
 use understudy_session::EpochKind;
 
 /// A job for the encode thread.
@@ -16,10 +19,14 @@ pub(in crate::guest) enum Job {
         outlet: Box<dyn Outlet>,
     },
     Pages(Staging),
+    /// Of the guest's disk.
+    Writes(Vec<Arc<Tagged>>),
     End {
         state: DomainState,
         /// Pages that did not change.
         checks: Vec<Check>,
+        /// Of a guest with a disk.
+        writes: Option<WritesOf>,
     },
     /// The epoch begun last is dropped; the peer will be at this epoch.
     Abandon {

@@ -13,6 +13,8 @@ use super::in_memory::InMemory;
 use super::keeping::{Keeping, NotTheGuest};
 use super::work::{Committed, Held, Work};
 use crate::guest::copy::{CopyOrder, Traffic};
+use crate::guest::disks::HeldDisks;
+use crate::guest::disks::held::DisksError;
 use crate::guest::host::Host;
 use crate::guest::replica::{NotStarted, Replica, Start};
 use crate::guest::report::{Report, Reporter};
@@ -38,6 +40,10 @@ pub(in crate::guest) struct ReceiveThread {
     pub(in crate::guest) receiver: Receiver<Box<dyn Replica>>,
     /// The copy that runs beside the image.
     copy: Keeping,
+    /// The guest's disks, from its first full copy on.
+    disks: Option<HeldDisks>,
+    /// In which acked epochs were received.
+    generation: Generation,
     /// The host was asked what is to hold the image.
     is_prepared: bool,
     /// The epoch that parts belong to; `None` while parts are to be skipped.
@@ -58,6 +64,8 @@ impl ReceiveThread {
             held,
             receiver,
             copy: Keeping::default(),
+            disks: None,
+            generation: Generation(0),
             is_prepared: false,
             open: None,
             limits,
@@ -114,11 +122,13 @@ impl ReceiveThread {
                 self.set_to_end();
                 self.open = None;
                 self.receiver.drop_uncommitted();
+                self.drop_writes();
             }
             Work::DropImage => {
                 self.copy.drop_copy();
                 self.open = None;
                 self.drop_image();
+                self.drop_writes();
             }
             Work::Renew(description) => {
                 self.copy.drop_copy();
@@ -138,15 +148,22 @@ impl ReceiveThread {
     fn begin(&mut self, head: EpochHead) {
         let EpochHead { generation, epoch, kind, base } = head;
         self.open = Some((generation, epoch));
+        self.generation = generation;
         if kind == EpochKind::Seed {
             self.copy.drop_copy();
             self.prepare();
         }
         self.take_in(|receiver| receiver.begin(epoch, kind, base));
+        self.begin_writes(&head);
     }
 
     fn part(&mut self, part: &EpochPart<Vec<u8>>) {
-        self.take_in(|receiver| receiver.part(part));
+        self.take_in_writes(part);
+        match part {
+            EpochPart::Writes { .. } | EpochPart::WritesEnd(_) if self.disks.is_some() => {}
+            part => self.take_in(|receiver| receiver.part(part)),
+        }
+        self.complete_writes(part);
         match part {
             EpochPart::Pages(_) => self.watch_memory(),
             EpochPart::End(_) => {
@@ -158,6 +175,75 @@ impl ReceiveThread {
             | EpochPart::LibxlState(_)
             | EpochPart::Writes { .. }
             | EpochPart::WritesEnd(_) => {}
+        }
+    }
+
+    /// The disks are there from the first full copy on.
+    fn begin_writes(&mut self, head: &EpochHead) {
+        let Held { name, description, host, .. } = &self.held;
+        if description.disks_bytes.is_empty() || self.open.is_none() {
+            return;
+        }
+        if self.disks.is_none() {
+            match host.disks(name, description) {
+                Ok(disks) => self.disks = Some(disks),
+                Err(error) => return self.take_in(|receiver| receiver.refuse_disks(error.to_string())),
+            }
+        }
+        self.with_disks(|disks| disks.begin(head));
+    }
+
+    fn take_in_writes(&mut self, part: &EpochPart<Vec<u8>>) {
+        if self.open.is_none() {
+            return;
+        }
+        match part {
+            EpochPart::Writes { generation, tag, batch } => {
+                self.with_disks(|disks| disks.writes(*generation, *tag, batch));
+            }
+            EpochPart::WritesEnd(end) => self.with_disks(|disks| disks.end(*end)),
+            EpochPart::End(_) => self.with_disks(|disks| disks.check_whole()),
+            _ => {}
+        }
+    }
+
+    /// Memory is whole, and so were the writes. After a full copy the disks are at its epoch before it is acked.
+    fn complete_writes(&mut self, part: &EpochPart<Vec<u8>>) {
+        if !matches!(part, EpochPart::End(_)) || self.open.is_none() {
+            return;
+        }
+        if let Some(disks) = &mut self.disks
+            && let Err(error) = disks.complete()
+        {
+            self.lose_disks(&error);
+        }
+    }
+
+    /// An error ends the epoch.
+    fn with_disks(&mut self, act: impl FnOnce(&mut HeldDisks) -> Result<(), DisksError>) {
+        let Some(disks) = &mut self.disks else { return };
+        if let Err(error) = act(disks) {
+            self.take_in(|receiver| receiver.refuse_disks(error.to_string()));
+        }
+    }
+
+    /// What is acked stays.
+    fn drop_writes(&mut self) {
+        let whole = self.receiver.newest_complete();
+        if let Some(disks) = &mut self.disks {
+            disks.drop_after(whole);
+        }
+    }
+
+    /// The disks can follow no more: neither does the image.
+    fn lose_disks(&mut self, error: &DisksError) {
+        let guest = &self.held.name;
+        tracing::error!(guest, %error, "The guest's disks cannot be kept here; its copy is given up");
+        self.disks = None;
+        self.drop_image();
+        if let Some((generation, epoch)) = self.open.take() {
+            let (why, error) = (Decline::ImageLost, error.to_string());
+            self.reporter.tell(Report::Broken { generation, epoch, why, error });
         }
     }
 
@@ -241,6 +327,7 @@ impl ReceiveThread {
         if let Err(error) = take(&mut self.receiver) {
             self.open = None;
             let error = self.receiver.explain(error);
+            self.drop_writes();
             let why = match error {
                 ReceiveError::TooLarge(_) | ReceiveError::OutOfMemory(_) => Decline::TooLarge,
                 ReceiveError::WrongBase { .. } => Decline::WrongBase,
@@ -253,6 +340,12 @@ impl ReceiveThread {
     }
 
     fn commit(&mut self, epoch: Epoch) {
+        if let Some(disks) = &mut self.disks
+            && let Err(error) = disks.commit(self.generation, epoch)
+        {
+            self.lose_disks(&error);
+            return self.reporter.tell(Report::CommitFailed { epoch, error: error.to_string() });
+        }
         self.receiver.commit_telling(epoch, |pfn| self.copy.changed(pfn));
         if let Some((why, image)) = self.receiver.sink_mut().fall_back() {
             *self.receiver.sink_mut() = Box::new(InMemory::new(image, self.held.host.clone()));
@@ -299,6 +392,13 @@ impl ReceiveThread {
         through: Option<&Arc<Traffic>>,
     ) -> Option<Self> {
         self.end_older(generation);
+        if let Some(mut disks) = self.disks.take()
+            && let Err(error) = disks.hand_over(generation)
+        {
+            // What failed fails again in this life; the disk is whole, and the next one may have it.
+            self.reporter.tell(Report::ActivationFailed { error: error.to_string() });
+            return None;
+        }
         let replica = self.take_replica();
         let Held { name, description: what, .. } = &self.held;
         let (report, replica) = match replica.activate(&Start { name, what, generation, open, through }) {

@@ -280,6 +280,7 @@ pub(super) fn node_config() -> NodeConfig {
         metrics: None,
         uplink: None,
         taps: None,
+        lab_disks: None,
         lab: Conditions::NONE,
         colo: ColoConfig::default(),
         timing: Timing {

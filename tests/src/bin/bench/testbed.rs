@@ -122,6 +122,7 @@ impl House {
             seed: 1,
             pacing: wanted.pacing,
             memory_bytes: wanted.memory_bytes,
+            disk_bytes: None,
             load: wanted.load.clone(),
             mode: wanted.mode,
             diverge: wanted.diverge,

@@ -1,0 +1,185 @@
+//! [`DiskPlace`]: the files of a guest's disk on a host.
+//!
+//! ```text
+//!   DIRECTORY/GUEST/   disk0   disk0.label   journal
+//! ```
+//!
+//! All three are there, or none. What is in use by this process still (the guest that ran on it is on its way out) is waited
+//! for. Not here: what is in the files (`understudy_disk`).
+
+use ring::rand::{SecureRandom, SystemRandom};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+use understudy_checkpoint::{Epoch, Generation};
+use understudy_disk::apply::{Applier, ApplyError, Mode, Trust, Volume};
+use understudy_disk::journal::{Journal, JournalError, Recovered};
+use understudy_disk::label::{LABEL_BYTES, Label, LabelError, LabelFile, Standing};
+use understudy_disk::storage::file::{Caching, FileStorage, OpenError};
+use understudy_disk::storage::{Storage, StorageError};
+use understudy_disk::words::Point;
+
+/// Bytes of the journal: some epochs of a guest that writes as much as a gigabit link carries.
+const JOURNAL_BYTES: u64 = 64 << 20;
+
+/// How long files may still be in use by what ran here before.
+const LET_GO_MAX: Duration = Duration::from_secs(2);
+
+/// The files of a disk cannot be had.
+#[derive(thiserror::Error, Debug)]
+pub enum PlaceError {
+    /// Some are there and some are not.
+    #[error(
+        "{path} is missing beside other files of the disk; put it back, or remove the directory to have the disk made anew"
+    )]
+    Missing {
+        /// Which one.
+        path: PathBuf,
+    },
+    /// The directory cannot be made or read.
+    #[error("{path}: {source}")]
+    Directory {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// It is a disk of another guest, or of another size.
+    #[error(
+        "{path} is of guest {guest} with a disk of {size_bytes} bytes; another directory is needed for this one"
+    )]
+    Other {
+        /// Of the label.
+        path: PathBuf,
+        /// Whose.
+        guest: String,
+        /// Of that disk.
+        size_bytes: u64,
+    },
+    /// A file cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// A file failed.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The label cannot be read.
+    #[error(transparent)]
+    Label(#[from] LabelError),
+    /// The journal cannot be made or read.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The system has no random bytes.
+    #[error("the system gives no random bytes for a disk's history")]
+    NoRandom,
+    /// They do not belong together, or cannot be recovered.
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+}
+
+/// A disk with what is known of it.
+#[derive(Debug)]
+pub struct Opened {
+    /// What brings epochs onto it.
+    pub applier: Applier<FileStorage>,
+    /// What it is worth.
+    pub trust: Trust,
+    /// What its label said.
+    pub standing: Standing,
+}
+
+/// Where a guest's disk is on this host.
+#[derive(Clone, Debug)]
+pub struct DiskPlace {
+    directory: PathBuf,
+    guest: String,
+    size_bytes: u64,
+}
+
+impl DiskPlace {
+    /// The disk of `guest` in the node's directory.
+    pub fn new(directory: &Path, guest: &str, size_bytes: u64) -> Self {
+        Self { directory: directory.join(guest), guest: guest.into(), size_bytes }
+    }
+
+    /// Its size.
+    pub fn size_bytes(&self) -> u64 {
+        self.size_bytes
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    /// The disk itself, for a guest that runs here.
+    pub fn open_disk(&self) -> Result<FileStorage, PlaceError> {
+        Ok(open(&self.file("disk0"))?)
+    }
+
+    /// The disk with its label and its journal, recovered, or made where there is nothing.
+    pub fn open(&self) -> Result<Opened, PlaceError> {
+        let directory = |source| PlaceError::Directory { path: self.directory.clone(), source };
+        let is_there = |name| self.file(name).try_exists().map_err(directory);
+        let files = ["disk0", "disk0.label", "journal"];
+        let found = files.iter().map(|name| is_there(name)).collect::<Result<Vec<_>, _>>()?;
+        match found.iter().position(|is_there| !is_there) {
+            Some(0) if found == [false; 3] => self.make(),
+            Some(at) => Err(PlaceError::Missing { path: self.file(files[at]) }),
+            None => self.recover(),
+        }
+    }
+
+    fn make(&self) -> Result<Opened, PlaceError> {
+        let directory = |source| PlaceError::Directory { path: self.directory.clone(), source };
+        std::fs::create_dir_all(&self.directory).map_err(directory)?;
+        let create = |name, bytes| FileStorage::create(&self.file(name), bytes, Caching::PageCache);
+        let history = random()?;
+        let zero = Point { generation: Generation(0), epoch: Epoch(0) };
+        let label = Label {
+            guest: self.guest.clone(),
+            vdev: "disk0".into(),
+            size_bytes: self.size_bytes,
+            standing: Standing::Blank,
+            generation: zero.generation,
+            applied: zero.epoch,
+            is_clean: true,
+        };
+        let journal = Journal::create(create("journal", JOURNAL_BYTES)?, history, random()?, zero)?;
+        let label = LabelFile::create(create("disk0.label", LABEL_BYTES)?, history, label)?;
+        // Last: without it nothing of the disk is there.
+        let disk = create("disk0", self.size_bytes)?;
+        let applier = Applier::create(vec![Volume::new(disk, label)], journal, Mode::Ordered)?;
+        Ok(Opened { applier, trust: Trust::Nothing, standing: Standing::Blank })
+    }
+
+    fn recover(&self) -> Result<Opened, PlaceError> {
+        let path = self.file("disk0.label");
+        let label = LabelFile::open(open(&path)?)?;
+        let disk = self.open_disk()?;
+        let (guest, size_bytes) = (label.label().guest.clone(), label.label().size_bytes);
+        let standing = label.label().standing;
+        if guest != self.guest || size_bytes != self.size_bytes || disk.size_bytes() != size_bytes {
+            return Err(PlaceError::Other { path, guest, size_bytes });
+        }
+        let journal = Recovered::open(open(&self.file("journal"))?)?;
+        let (applier, trust) = Applier::recover(vec![Volume::new(disk, label)], journal, Mode::Ordered)?;
+        Ok(Opened { applier, trust, standing })
+    }
+}
+
+fn random() -> Result<[u8; 16], PlaceError> {
+    let mut bytes = [0; 16];
+    SystemRandom::new().fill(&mut bytes).map_err(|_| PlaceError::NoRandom)?;
+    Ok(bytes)
+}
+
+/// Opens a file; what this process still has of it is given up soon.
+fn open(path: &Path) -> Result<FileStorage, OpenError> {
+    let begun = Instant::now();
+    loop {
+        match FileStorage::open(path, Caching::PageCache) {
+            Err(OpenError::InUse(_)) if begun.elapsed() < LET_GO_MAX => sleep(Duration::from_millis(20)),
+            opened => return opened,
+        }
+    }
+}

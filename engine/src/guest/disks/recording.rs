@@ -1,0 +1,314 @@
+//! [`Recording`]: a guest's writes, from the begin of a full copy until they are acked.
+//!
+//! ```text
+//!   Passing ──begin(N)──► Recording: tag N ▓▓▓ │cut│ tag N+1 ▓▓ …      end(N): batches and summary, for the link
+//!      ▲                     │                                         kept until acked: a resync sends them again
+//!      └─────── stop ────────┘
+//! ```
+//!
+//! What has no room is a gap, and a gap is told when its epoch ends: the copy has to be made anew (rule R3: no write waits). Not
+//! here: what a batch is (`understudy_disk::record`), and who reads the disk for a full copy ([`local`](super::local)).
+
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use understudy_checkpoint::Epoch;
+use understudy_checkpoint::epoch::WritesSummary;
+use understudy_disk::record::{Overrun, Record, Tagged};
+use understudy_disk::server::Book;
+
+/// Writes that wait for the encode thread.
+const RECORD_BYTES_MAX: usize = 32 << 20;
+
+/// Writes that were handed over and are not acked.
+const KEPT_BYTES_MAX: usize = 64 << 20;
+
+/// Why a copy of a disk ends, or cannot go on from where it was.
+#[derive(thiserror::Error, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CopyError {
+    /// The disk could not be read.
+    #[error("The guest's disk cannot be read; the log says why")]
+    Unread,
+    /// The guest writes more than is taken away, or what is needed again is not kept.
+    #[error("The guest's disk has to be copied anew: {0}")]
+    Overrun(#[from] Overrun),
+}
+
+/// What an epoch has for disks.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct WritesOf {
+    /// In the order of the writes.
+    pub batches: Vec<Arc<Tagged>>,
+    /// Of all of them, and of those of a full copy that were taken before.
+    pub summary: WritesSummary,
+}
+
+/// An epoch that was handed over.
+#[derive(Debug)]
+struct Kept {
+    epoch: Epoch,
+    tags: Vec<(Epoch, WritesSummary)>,
+    batches: Vec<Arc<Tagged>>,
+}
+
+impl Kept {
+    fn bytes(&self) -> usize {
+        self.batches.iter().map(|tagged| tagged.batch.len()).sum()
+    }
+}
+
+#[derive(Debug)]
+enum State {
+    /// Nobody holds a copy; the open epoch.
+    Passing(Epoch),
+    Recording(Box<Recorded>),
+}
+
+#[derive(Debug)]
+struct Recorded {
+    record: Record,
+    /// The full copy has not ended.
+    is_full: bool,
+    kept: VecDeque<Kept>,
+    /// What is kept begins after this epoch.
+    kept_after: Epoch,
+    /// The next epoch has all that is kept once more.
+    goes_back: bool,
+}
+
+/// Shared by who serves the guest, who captures it, and the loop.
+#[derive(Debug)]
+pub(super) struct Recording(Mutex<State>);
+
+impl Default for Recording {
+    fn default() -> Self {
+        Self(Mutex::new(State::Passing(Epoch(0))))
+    }
+}
+
+impl Recording {
+    /// Runs `act` with where a write is to be noted. Nothing that waits belongs into it: the pause takes the same lock.
+    pub(super) fn with_book<T>(&self, act: impl FnOnce(&mut Book<'_>) -> T) -> T {
+        match &mut *self.0.lock() {
+            State::Passing(tag) => act(&mut Book::Marks(*tag)),
+            State::Recording(recorded) => act(&mut Book::Record(&mut recorded.record)),
+        }
+    }
+
+    /// A full copy begins, which `epoch` ends: each write from here on is recorded.
+    pub(super) fn begin(&self, epoch: Epoch) {
+        *self.0.lock() = State::Recording(Box::new(Recorded {
+            record: Record::new(epoch, RECORD_BYTES_MAX),
+            is_full: true,
+            kept: VecDeque::new(),
+            kept_after: epoch,
+            goes_back: false,
+        }));
+    }
+
+    /// Nobody wants to know any more.
+    pub(super) fn stop(&self) {
+        let mut state = self.0.lock();
+        if let State::Recording(recorded) = &*state {
+            *state = State::Passing(recorded.record.tag());
+        }
+    }
+
+    /// What follows belongs to the epoch after this one.
+    pub(super) fn cut(&self, epoch: Epoch) {
+        match &mut *self.0.lock() {
+            State::Passing(tag) => *tag = epoch.next(),
+            State::Recording(recorded) => recorded.record.cut(epoch.next()),
+        }
+    }
+
+    /// Whole batches of a full copy that has not ended, which nobody needs again.
+    pub(super) fn take_ready(&self) -> Vec<Arc<Tagged>> {
+        match &mut *self.0.lock() {
+            State::Recording(recorded) if recorded.is_full => recorded.take_batches(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// What an epoch has that was cut. After a gap there is none.
+    pub(super) fn end(&self, epoch: Epoch) -> Result<WritesOf, Overrun> {
+        match &mut *self.0.lock() {
+            State::Recording(recorded) => recorded.end(epoch),
+            State::Passing(_) => Err(Overrun),
+        }
+    }
+
+    /// All up to this epoch is safe on the other host.
+    pub(super) fn acked(&self, through: Epoch) {
+        if let State::Recording(recorded) = &mut *self.0.lock() {
+            recorded.forget(through);
+        }
+    }
+
+    /// The other host is at `base`: the next epoch is to have all that came after. An error if that is not kept.
+    pub(super) fn go_back_to(&self, base: Epoch) -> Result<(), Overrun> {
+        match &mut *self.0.lock() {
+            State::Recording(recorded) if !recorded.is_full && base >= recorded.kept_after => {
+                recorded.forget(base);
+                recorded.goes_back = true;
+                Ok(())
+            }
+            _ => Err(Overrun),
+        }
+    }
+}
+
+impl Recorded {
+    fn take_batches(&mut self) -> Vec<Arc<Tagged>> {
+        std::iter::from_fn(|| self.record.next_batch()).map(Arc::new).collect()
+    }
+
+    fn end(&mut self, epoch: Epoch) -> Result<WritesOf, Overrun> {
+        let mut ended = Kept { epoch, tags: self.record.end_tags(epoch)?, batches: self.take_up_to(epoch) };
+        if std::mem::take(&mut self.is_full) {
+            self.kept_after = epoch;
+            let Kept { tags, batches, .. } = ended;
+            return Ok(WritesOf { batches, summary: summary(&tags) });
+        }
+        if std::mem::take(&mut self.goes_back) {
+            let before: Vec<Kept> = self.kept.drain(..).collect();
+            let (mut tags, mut batches) = (Vec::new(), Vec::new());
+            for kept in before.into_iter().chain([ended]) {
+                tags.extend(kept.tags);
+                batches.extend(kept.batches);
+            }
+            ended = Kept { epoch, tags, batches };
+        }
+        let writes = WritesOf { batches: ended.batches.clone(), summary: summary(&ended.tags) };
+        self.kept.push_back(ended);
+        while self.kept.iter().map(Kept::bytes).sum::<usize>() > KEPT_BYTES_MAX {
+            let Some(oldest) = self.kept.pop_front() else { break };
+            self.kept_after = oldest.epoch;
+        }
+        Ok(writes)
+    }
+
+    /// Batches of this epoch; what the guest has written since its cut stays.
+    fn take_up_to(&mut self, epoch: Epoch) -> Vec<Arc<Tagged>> {
+        std::iter::from_fn(|| self.record.next_batch_through(epoch)).map(Arc::new).collect()
+    }
+
+    fn forget(&mut self, through: Epoch) {
+        while self.kept.pop_front_if(|kept| kept.epoch <= through).is_some() {}
+        self.kept_after = self.kept_after.max(through);
+    }
+}
+
+fn summary(tags: &[(Epoch, WritesSummary)]) -> WritesSummary {
+    tags.iter().fold(WritesSummary::default(), |all, (_, of_tag)| all.then(*of_tag))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use understudy_disk::batch::{Content, Write};
+    use understudy_disk::held::Held;
+    use understudy_disk::words::{DiskNumber, Extent};
+
+    fn write(recording: &Recording, sector: u64, byte: u8, bytes: usize) {
+        let extent = Extent::new(sector * 512, bytes as u32).unwrap();
+        let data = vec![byte; bytes];
+        let write = Write { disk: DiskNumber(0), extent, content: Content::Data(&data) };
+        recording.with_book(|book| {
+            if let Book::Record(record) = book {
+                let _ = record.write(write);
+            }
+        });
+    }
+
+    fn epoch(recording: &Recording, number: u64) -> WritesOf {
+        recording.cut(Epoch(number));
+        recording.end(Epoch(number)).unwrap()
+    }
+
+    fn arrive(held: &mut Held, number: u64, writes: &WritesOf) {
+        writes.batches.iter().for_each(|tagged| held.batch(tagged.tag, &tagged.batch).unwrap());
+        held.end(Epoch(number), writes.summary).unwrap();
+    }
+
+    #[test]
+    fn what_was_not_acked_goes_again_and_what_was_does_not() {
+        let recording = Recording::default();
+        write(&recording, 0, 9, 512);
+        recording.begin(Epoch(3));
+        write(&recording, 1, 1, 512);
+        assert_eq!(epoch(&recording, 3).summary.writes, 1, "what came before the copy is in what is read");
+        let mut held = Held::new(Epoch(3), vec![1 << 20], 1 << 20);
+        for number in 4..7 {
+            write(&recording, number, number as u8, 512);
+            let writes = epoch(&recording, number);
+            if number == 4 {
+                arrive(&mut held, number, &writes);
+            }
+        }
+        recording.acked(Epoch(4));
+        assert!(recording.go_back_to(Epoch(3)).is_err(), "that was forgotten");
+        recording.go_back_to(Epoch(4)).unwrap();
+        write(&recording, 7, 7, 512);
+        let again = epoch(&recording, 7);
+        assert_eq!(again.batches.iter().map(|tagged| tagged.tag.0).collect::<Vec<_>>(), [5, 6, 7]);
+        arrive(&mut held, 7, &again);
+        // The link is lost once more, before it arrived.
+        held.drop_after(Epoch(4));
+        recording.go_back_to(Epoch(4)).unwrap();
+        let again = epoch(&recording, 8);
+        arrive(&mut held, 8, &again);
+        assert_eq!(again.summary.writes, 3);
+        assert_eq!(held.commit(Epoch(8)).iter().map(|held| held.batches.len()).collect::<Vec<_>>(), [1, 3]);
+    }
+
+    /// So many writes of 64 KiB that do not compress.
+    fn write_noise(recording: &Recording, writes: usize) {
+        let mut word = 88_172_645_463_325_252_u64;
+        let mut data = vec![0; 64 << 10];
+        for chunk in data.chunks_exact_mut(8) {
+            word ^= word << 13;
+            word ^= word >> 7;
+            word ^= word << 17;
+            chunk.copy_from_slice(&word.to_le_bytes());
+        }
+        for at in 0..writes {
+            recording.with_book(|book| {
+                let Book::Record(record) = book else { return };
+                let extent = Extent::new((at * data.len()) as u64, data.len() as u32).unwrap();
+                let _ = record.write(Write { disk: DiskNumber(0), extent, content: Content::Data(&data) });
+            });
+        }
+    }
+
+    #[test]
+    fn no_copy_goes_on_with_a_gap() {
+        let recording = Recording::default();
+        assert!(recording.end(Epoch(1)).is_err(), "nobody records");
+        recording.begin(Epoch(1));
+        assert!(recording.go_back_to(Epoch(1)).is_err(), "the full copy has not ended");
+        epoch(&recording, 1);
+        write_noise(&recording, RECORD_BYTES_MAX / (64 << 10) + 1);
+        write(&recording, 0, 1, 512);
+        recording.cut(Epoch(2));
+        assert!(recording.end(Epoch(2)).is_err(), "a write had no room");
+        recording.begin(Epoch(3));
+        write(&recording, 0, 1, 512);
+        assert_eq!(epoch(&recording, 3).summary.writes, 1, "another copy is whole");
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded_and_what_is_not_kept_is_told() {
+        let recording = Recording::default();
+        recording.begin(Epoch(1));
+        epoch(&recording, 1);
+        for number in 2..5 {
+            write_noise(&recording, KEPT_BYTES_MAX / (64 << 10) * 3 / 8);
+            epoch(&recording, number);
+        }
+        assert!(recording.go_back_to(Epoch(1)).is_err(), "epoch 2 is not kept any more");
+        recording.go_back_to(Epoch(2)).unwrap();
+        let tags: Vec<_> = epoch(&recording, 5).batches.iter().map(|tagged| tagged.tag).collect();
+        assert_eq!((tags.first(), tags.last()), (Some(&Epoch(3)), Some(&Epoch(4))));
+    }
+}
