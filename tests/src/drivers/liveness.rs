@@ -13,13 +13,21 @@ use understudy_session::{Copy, Span, Time};
 pub const SETTLE: Span = Span::from_ms(200);
 /// Within this time frames leave again. It is the sum of what may happen in sequence: silence, grace, retries of both
 /// hosts, a pause at the witness, the operator's look, a full sync.
-pub const BOUND: Span = Span::from_ms(1_000);
+const BOUND: Span = Span::from_ms(1_000);
+/// After this time a session tries again to make a guest of a copy that could not be one.
+const ACTIVATION_RETRY: Span = Span::from_ms(1_000);
 /// A run in which all is well for this long may end. It is longer than the judges of reported protection wait.
 pub const WELL: Span = Span::from_ms(300);
 /// How often that is checked.
 pub const LOOK_EVERY: Span = Span::from_ms(50);
 /// A guest that runs and may send sends something at least this often.
 const RECENT: Span = Span::from_ms(250);
+
+/// The bound of this run.
+pub fn bound(cluster: &Cluster) -> Span {
+    let has_copies = cluster.settings.answers.is_some();
+    if has_copies { Span(BOUND.0 + ACTIVATION_RETRY.0) } else { BOUND }
+}
 
 /// Whether somebody who may run the guest is able to do so.
 pub fn can_resume(cluster: &Cluster, guest: GuestId) -> bool {

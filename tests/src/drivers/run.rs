@@ -211,7 +211,7 @@ pub fn finish(cluster: &mut Cluster) {
         .filter(|guest| has_witness && liveness::can_resume(cluster, *guest))
         .filter(|guest| cluster.judges[*guest].hears(Invariant::Liveness))
         .collect();
-    let end = cluster.now + liveness::BOUND;
+    let end = cluster.now + liveness::bound(cluster);
     let mut well_since = None;
     let mut verdict = Ok(());
     while cluster.now < end && cluster.violation.is_none() {
