@@ -6,7 +6,7 @@
 //!   Source: suspend, drain, copy, state, resume                Machine: pause, unpause, stop, leave, mark
 //! ```
 //!
-//! A guest that answers takes a step for each request in its [card](super::card), and what it becomes follows from that and from
+//! A guest that answers takes a step for each request in its card, and what it becomes follows from that and from
 //! what it was, but for a draw now and then: so it may run twice. Any other takes steps as it likes.
 
 mod source;
