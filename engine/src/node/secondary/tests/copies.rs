@@ -197,6 +197,8 @@ impl Rig {
     }
 
     fn capture(&mut self, capture: Capture) -> Epoch {
+        // The cut says that the guest has taken all that it was asked, so it has to.
+        self.original_answers(usize::from(self.id));
         let epoch = self.next.0;
         self.next.0 = epoch.next();
         let order = CaptureOrder {
@@ -208,7 +210,6 @@ impl Rig {
             outlet: Box::new(Wire(self.to_holder.clone())),
         };
         self.protector.capture(order).unwrap();
-        // The guest has taken all that it was asked.
         let cut = GuestPackets::Cut { generation: G, epoch, next: self.next.1, carried: Vec::new() };
         self.holder.arrived(Inbound::Packets(cut), &mut self.outside);
         epoch
@@ -324,10 +325,10 @@ fn what_was_heard_while_the_copy_was_set_is_heard_once_it_runs() {
     rig.ask(5);
     rig.told(Epoch(0), 5);
     let epoch = rig.capture(Capture::Delta);
-    // The cut is made once the guest has been captured; what it hears from here on is told as of that epoch.
+    // All of the epoch is here, so its cut is made: what the guest hears from here on is told as of that epoch.
     rig.until("the epoch", |rig| {
-        let is_here = rig.holder.receiving.is_some() || rig.holder.session.is_halting();
-        (is_here || rig.outside.sent.contains(&ToPrimary::Ack { generation: G, epoch })).then_some(())
+        let is_whole = rig.holder.session.is_halting();
+        (is_whole || rig.outside.sent.contains(&ToPrimary::Ack { generation: G, epoch })).then_some(())
     });
     rig.ask(5);
     rig.await_said(ToPrimary::Ack { generation: G, epoch });
