@@ -190,6 +190,9 @@ fn other_headers(checks: &mut Vec<Check>) {
     structure!(checks, sched::RemoteShutdown, "struct sched_remote_shutdown", whole {
         domain = "domain_id", reason = "reason",
     });
+    structure!(checks, sched::Watchdog, "struct sched_watchdog", whole {
+        id = "id", timeout = "timeout",
+    });
     structure!(checks, evtchn::AllocUnbound, "struct evtchn_alloc_unbound", whole {
         domain = "dom", remote_domain = "remote_dom", port = "port",
     });
@@ -273,6 +276,7 @@ fn other_headers(checks: &mut Vec<Check>) {
         evtchn::ALLOC_UNBOUND => "EVTCHNOP_alloc_unbound",
         u64::from(sched::SHUTDOWN_SUSPEND) => "SHUTDOWN_suspend",
         sched::REMOTE_SHUTDOWN => "SCHEDOP_remote_shutdown",
+        sched::WATCHDOG => "SCHEDOP_watchdog",
         dm::MODIFIED_MEMORY => "XEN_DMOP_modified_memory",
         mmu::MACHPHYS_UPDATE => "MMU_MACHPHYS_UPDATE",
         mmu::PIN_L1_TABLE => "MMUEXT_PIN_L1_TABLE",
