@@ -42,7 +42,8 @@ pub enum Event {
     },
     /// The guest may not run here for now. It is paused and kept; the claim is tried again.
     ClaimRefused { why: Refusal },
-    /// Another host speaks as primary of this guest, and no witness has decided between them.
+    /// Another host speaks as primary of this guest: in an older generation, which gives way once it hears of this one, or
+    /// in one between which and this no witness has decided.
     Rivalled {
         /// The generation that it claims.
         generation: Generation,

@@ -94,6 +94,13 @@ impl PrimaryGuest {
             Event::ClaimRefused { why } => {
                 tracing::warn!(guest, %why, "The guest may not run here now; it is paused and kept, and asked for again");
             }
+            // In a switchover it speaks until it hears of the new generation.
+            Event::Rivalled { generation } if generation < self.session.generation() => {
+                tracing::warn!(
+                    guest, peer = %self.peer, %generation,
+                    "The peer still speaks for an older generation of the guest; it gives way when it hears of this one"
+                );
+            }
             Event::Rivalled { generation } => {
                 tracing::error!(guest, peer = %self.peer, %generation, "Another host runs this guest as well");
             }
