@@ -1,7 +1,7 @@
 //! Every node crashed, every connection cut, after every single event of the first epochs.
 
 use super::cluster::Cluster;
-use super::faults::{Fault, Moment, Thread};
+use super::faults::{Fault, Thread};
 use super::guest::Trouble;
 use super::judge::Violation;
 use super::network::{LINK, NODES, witness_channel};
@@ -10,7 +10,7 @@ use super::run::{Options, finish};
 use super::settings::Settings;
 use super::standing::Fate;
 use understudy_checkpoint::Epoch;
-use understudy_session::{Mode, Span, Time};
+use understudy_session::{Span, Time};
 
 /// The faults tried after each event.
 pub fn faults() -> Vec<Fault> {
@@ -56,23 +56,12 @@ pub fn faults_of_pairs() -> Vec<Fault> {
     faults().into_iter().chain(takeovers).collect()
 }
 
-/// Those that are tried where the guest runs twice.
-pub fn faults_with_copies() -> Vec<Fault> {
-    let modes = [Mode::Remus, Mode::Auto].map(|mode| Fault::Mode { guest: 0, mode });
-    faults_of_pairs().into_iter().chain(modes).chain([Fault::CopyCrashes { guest: 0 }]).collect()
-}
-
 /// How many events a run without faults takes until the secondary has committed `epoch`.
 pub fn events_until(epoch: Epoch, seed: u64, settings: &Settings) -> u64 {
     events_before(seed, settings, |cluster| {
         let committed = |host: &super::host::Host| host.image(0).is_some_and(|(_, at, _)| at >= epoch);
         cluster.hosts.iter().any(committed)
     })
-}
-
-/// How many events a run without faults takes until output leaves by matches.
-pub fn events_until_live(seed: u64, settings: &Settings) -> u64 {
-    events_before(seed, settings, |cluster| cluster.moments.contains(&Moment::Matches))
 }
 
 fn events_before(seed: u64, settings: &Settings, reached: impl Fn(&Cluster) -> bool) -> u64 {
