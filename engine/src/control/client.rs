@@ -179,7 +179,9 @@ fn exchange(stream: &mut UnixStream, question: &[u8]) -> io::Result<Vec<u8>> {
             Err(error) => return Err(error),
         }
     }
-    Ok(answer)
+    // A node that is killed between question and answer closes the connection: that is no answer, not a bad one.
+    let is_cut_off = answer.len() < ANSWER_BYTES_MAX && answer.last() != Some(&b'\n');
+    if is_cut_off { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(answer) }
 }
 
 #[cfg(test)]
@@ -211,6 +213,30 @@ mod tests {
             match said {
                 Ok(status) => assert!(is_read && status.format == FORMAT),
                 Err(error) => assert!(!is_read && error.to_string().contains("restart the node"), "{error}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_node_that_ends_before_its_answer_is_whole_is_gone_and_not_mistaken() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        let question = line_of(&Request::Events { after: 0, wait_ms: 1 });
+        for (said, is_gone) in [(&b""[..], true), (b"{\"status\":", true), (b"no answer of a node\n", false)]
+        {
+            let answer = std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    let (mut asking, _) = listener.accept().unwrap();
+                    asking.read_exact(&mut vec![0; question.len()]).unwrap();
+                    asking.write_all(said).unwrap();
+                });
+                Client::new(&path).events(0, 1)
+            });
+            match answer.unwrap_err() {
+                ClientError::Unreachable { .. } => assert!(is_gone),
+                ClientError::BadAnswer { .. } => assert!(!is_gone),
+                error => panic!("{error}"),
             }
         }
     }
