@@ -13,6 +13,7 @@
 //! * [`memory`] how much memory this process can still get
 //! * [`descriptors`] keeps some descriptors free for known peers
 //! * [`metrics`] what is measured, for Prometheus and for `status`
+//! * [`names`] names of nodes and guests, checked
 //! * [`node`] the event loop that performs what sessions decide
 //! * [`output_file`] writes results to files, and overwrites no file but its own
 //! * [`preflight`] obstacles to protecting a Xen guest
@@ -43,6 +44,7 @@ pub mod etcd;
 pub mod guest;
 pub mod memory;
 pub mod metrics;
+pub mod names;
 pub mod node;
 pub mod output_file;
 pub mod preflight;

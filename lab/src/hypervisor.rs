@@ -11,14 +11,15 @@
 
 use crate::conditions::{Conditions, Draws};
 use crate::config::{ConfigError, GuestConfig};
-use crate::disk::{Disk, DiskAnswer};
+use crate::disk::Disk;
 use crate::guest::{Guest, RestoreError};
+use crate::inlet::Inlet;
 use crate::nic::Port;
 use crate::registers::{Counters, DiskCounters};
 use crate::vcpu::{Holds, Inside, OffWhenDone, Plugged, Power, Shared};
 use parking_lot::MutexGuard;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Weak};
 use std::thread::{self, Thread};
 use understudy_checkpoint::epoch::Image;
 
@@ -111,7 +112,7 @@ impl LabGuest {
         let of_vcpu = shared.clone();
         let vcpu = thread::Builder::new().name(name).spawn(move || {
             let _off_when_done = OffWhenDone(&of_vcpu);
-            let inlet = Inlet { shared: Arc::downgrade(&of_vcpu), vcpu: thread::current() };
+            let inlet = Inlet::new(&of_vcpu.arrivals, thread::current());
             of_vcpu.run_vcpu(&Plugged { port: devices.port, disk: devices.disk, inlet });
         })?;
         Ok(Self { handle: Arc::new(Handle { shared, vcpu: vcpu.thread().clone() }) })
@@ -125,14 +126,14 @@ impl LabGuest {
     /// The same, with the frame's place in the order in which the guest takes frames, if nobody else injects any: it is taken
     /// once [`frames_taken`](Self::frames_taken) is more.
     pub fn inject_numbered(&self, frame: &[u8]) -> Option<u64> {
-        let number = self.handle.shared.ring.push(frame);
+        let number = self.handle.shared.arrivals.ring.push(frame);
         self.handle.vcpu.unpark();
         number
     }
 
     /// A handle to the network card, which does not keep the guest alive.
     pub fn inlet(&self) -> Inlet {
-        Inlet { shared: Arc::downgrade(&self.handle.shared), vcpu: self.handle.vcpu.clone() }
+        Inlet::new(&self.handle.shared.arrivals, self.handle.vcpu.clone())
     }
 
     /// Stops the guest until [`unpause`](Self::unpause), whatever checkpoints do meanwhile. When this returns, the
@@ -160,7 +161,7 @@ impl LabGuest {
     /// Whether the vCPU's thread has ended, for whatever reason. Does not disturb the guest, and may become true a
     /// moment after [`is_stopped`](Self::is_stopped).
     pub fn has_ended(&self) -> bool {
-        self.handle.shared.has_ended.load(Ordering::Acquire)
+        self.handle.shared.arrivals.has_ended.load(Ordering::Acquire)
     }
 
     /// The guest's counters. Interrupts the guest's slice.
@@ -180,13 +181,13 @@ impl LabGuest {
 
     /// Frames that the network card dropped.
     pub fn frames_dropped(&self) -> u64 {
-        self.handle.shared.ring.dropped()
+        self.handle.shared.arrivals.ring.dropped()
     }
 
     /// Frames that have left its card, of those that [`inject`](Self::inject) took, in their order: the guest has taken them, or
     /// they were dropped when it was set. Exact while it is suspended.
     pub fn frames_taken(&self) -> u64 {
-        self.handle.shared.ring.popped()
+        self.handle.shared.arrivals.ring.popped()
     }
 
     /// Makes the guest announce its address, as after a move.
@@ -214,7 +215,7 @@ impl LabGuest {
 
     /// Drops the frames that the card holds and the guest has not taken.
     pub(crate) fn clear_ring(&self) {
-        while self.handle.shared.ring.pop().is_some() {}
+        while self.handle.shared.arrivals.ring.pop().is_some() {}
     }
 
     /// Lets a suspended guest continue; `false` if it has ended.
@@ -232,62 +233,6 @@ impl LabGuest {
     /// Takes the lock between two slices of the vCPU. Release it with [`MutexGuard::unlock_fair`].
     pub(crate) fn take_turn(&self) -> MutexGuard<'_, Inside> {
         self.handle.shared.inside.lock()
-    }
-}
-
-/// A handle to a guest's network card and disk, which does not keep the guest alive.
-#[derive(Clone)]
-pub struct Inlet {
-    shared: Weak<Shared>,
-    vcpu: Thread,
-}
-
-impl Inlet {
-    /// Passes a frame to the card; `false` if it was dropped, or the guest has ended. Never blocks.
-    pub fn inject(&self, frame: &[u8]) -> bool {
-        self.inject_numbered(frame).is_some()
-    }
-
-    /// As [`LabGuest::inject_numbered`].
-    pub fn inject_numbered(&self, frame: &[u8]) -> Option<u64> {
-        let number = self.shared.upgrade().and_then(|shared| shared.ring.push(frame));
-        self.vcpu.unpark();
-        number
-    }
-
-    /// Answers a request of the guest's disk. Each is answered once; what a guest that has ended wanted goes nowhere. Never blocks.
-    pub fn answer(&self, answer: DiskAnswer) {
-        if let Some(shared) = self.shared.upgrade() {
-            // There is room for all that it has under way.
-            let _ = shared.answers.push(answer);
-        }
-        self.vcpu.unpark();
-    }
-
-    /// The number of the next frame that is injected, if nobody else injects any; `None` if the guest has ended.
-    pub fn next_number(&self) -> Option<u64> {
-        self.shared.upgrade().map(|shared| shared.ring.pushed())
-    }
-
-    /// As [`LabGuest::frames_taken`]; 0 if the guest is gone.
-    pub fn frames_taken(&self) -> u64 {
-        self.shared.upgrade().map_or(0, |shared| shared.ring.popped())
-    }
-
-    /// Whether the vCPU's thread has ended. Never waits.
-    pub fn has_ended(&self) -> bool {
-        self.shared.upgrade().is_none_or(|shared| shared.has_ended.load(Ordering::Acquire))
-    }
-
-    /// Whether the guest has not ended.
-    pub fn is_open(&self) -> bool {
-        self.shared.upgrade().is_some_and(|shared| !shared.visit().is_off())
-    }
-}
-
-impl std::fmt::Debug for Inlet {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Inlet")
     }
 }
 

@@ -28,9 +28,11 @@ mod config;
 mod copy;
 mod description;
 mod disk;
+mod disk_request;
 mod framing;
 mod guest;
 mod hypervisor;
+mod inlet;
 mod load;
 mod mac;
 pub mod memcached;
@@ -53,12 +55,14 @@ pub use config::{
     MEMORY_BYTES_MIN,
 };
 pub use copy::LabCopy;
-pub use disk::{
-    DISK_REQUEST_BYTES_MAX, DISK_REQUESTS_MAX, Disk, DiskAnswer, DiskFailed, DiskRequest, DiskWish,
+pub use disk::Disk;
+pub use disk_request::{
+    DISK_REQUEST_BYTES_MAX, DISK_REQUESTS_MAX, DiskAnswer, DiskFailed, DiskRequest, DiskWish,
 };
 pub use framing::FramingError;
 pub use guest::{Guest, RestoreError};
-pub use hypervisor::{Devices, Inlet, LabGuest};
+pub use hypervisor::{Devices, LabGuest};
+pub use inlet::Inlet;
 pub use load::{Content, Load, LoadError, RATE_MAX, Rate};
 pub use mac::{Mac, MacError};
 pub use nic::{Port, RING_FRAMES};

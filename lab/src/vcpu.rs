@@ -10,14 +10,13 @@
 //! ([`hypervisor`](crate::hypervisor)).
 
 use crate::conditions::{Draw, Draws, Moment};
-use crate::disk::{DISK_REQUESTS_MAX, Disk, DiskAnswer};
+use crate::disk::Disk;
 use crate::guest::Guest;
-use crate::hypervisor::Inlet;
-use crate::nic::{Port, Ring};
-use crossbeam::queue::ArrayQueue;
+use crate::inlet::{Arrivals, Inlet};
+use crate::nic::Port;
 use parking_lot::{Mutex, MutexGuard};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -35,11 +34,7 @@ pub(crate) struct Shared {
     pub(crate) inside: Mutex<Inside>,
     /// The number of visitors that want the lock now.
     hands: AtomicU32,
-    pub(crate) ring: Ring,
-    /// Answers of the disk that the guest has not seen. One for each request under way, and for a read.
-    pub(crate) answers: ArrayQueue<DiskAnswer>,
-    /// The vCPU's thread has ended, for whatever reason.
-    pub(crate) has_ended: AtomicBool,
+    pub(crate) arrivals: Arc<Arrivals>,
 }
 
 /// The guest, and whether it runs.
@@ -95,7 +90,7 @@ pub(crate) struct OffWhenDone<'a>(pub(crate) &'a Shared);
 impl Drop for OffWhenDone<'_> {
     fn drop(&mut self) {
         self.0.visit().power = Power::Off;
-        self.0.has_ended.store(true, Ordering::Release);
+        self.0.arrivals.has_ended.store(true, Ordering::Release);
     }
 }
 
@@ -103,13 +98,7 @@ impl Shared {
     pub(crate) fn new(guest: Guest, holds: Holds, draws: Draws) -> Self {
         let power = Power::On(holds);
         let inside = Inside { guest, power, counted_to: Instant::now(), draws };
-        Self {
-            inside: Mutex::new(inside),
-            hands: AtomicU32::new(0),
-            ring: Ring::new(),
-            answers: ArrayQueue::new(DISK_REQUESTS_MAX + 1),
-            has_ended: AtomicBool::new(false),
-        }
+        Self { inside: Mutex::new(inside), hands: AtomicU32::new(0), arrivals: Arc::new(Arrivals::new()) }
     }
 
     pub(crate) fn visit(&self) -> MutexGuard<'_, Inside> {
@@ -153,13 +142,13 @@ impl Shared {
 
     /// Something arrived that the guest takes.
     fn has_input(&self, guest: &Guest) -> bool {
-        !self.answers.is_empty() || (!self.ring.is_empty() && guest.takes_frames())
+        !self.arrivals.answers.is_empty() || (!self.arrivals.ring.is_empty() && guest.takes_frames())
     }
 
     /// What the disk answered goes to the guest, and what the guest wants of it to the disk.
     fn run_disk(&self, guest: &mut Guest, devices: &Plugged) {
         let Some(disk) = &devices.disk else { return };
-        while let Some(answer) = self.answers.pop() {
+        while let Some(answer) = self.arrivals.answers.pop() {
             guest.disk_answered(answer, &*devices.port);
         }
         while let Some(request) = guest.next_disk_request() {
@@ -179,13 +168,13 @@ impl Shared {
             if !inside.guest.takes_frames() {
                 break;
             }
-            let Some(frame) = self.ring.pop() else { break };
+            let Some(frame) = self.arrivals.ring.pop() else { break };
             let mut moment = Moment::default();
             match inside.draws.next() {
                 Draw::Now(drawn) => moment = drawn,
                 Draw::After(time) => self.stall(time),
                 Draw::Overtaken => {
-                    if let Some(later) = self.ring.pop() {
+                    if let Some(later) = self.arrivals.ring.pop() {
                         inside.guest.deliver(&later, port);
                     }
                 }

@@ -1,7 +1,9 @@
 //! How a command ends: exit codes, and the errors that lead to them.
 
+use super::remus::RemusError;
 use crate::config::ConfigError;
 use crate::console;
+use crate::names::NameError;
 use crate::output_file::OutputError;
 use std::error::Error;
 use std::process::ExitCode;
@@ -52,9 +54,12 @@ pub enum CliError {
     /// The configuration cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// A name cannot be used.
+    #[error(transparent)]
+    Name(#[from] NameError),
     /// An option of `xl remus` that understudy does not support.
     #[error(transparent)]
-    Remus(#[from] super::remus::RemusError),
+    Remus(#[from] RemusError),
     /// An input cannot be read or is damaged.
     #[error("{0}")]
     BadInput(String),
@@ -88,8 +93,9 @@ impl CliError {
     /// The exit code this error leads to.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Usage(_) | Self::Config(_) => Exit::Usage,
-            Self::Remus(error) => error.exit(),
+            Self::Usage(_) | Self::Config(_) | Self::Name(_) => Exit::Usage,
+            Self::Remus(RemusError::Colo) => Exit::Refused,
+            Self::Remus(_) => Exit::Usage,
             Self::Output(error) if error.is_usage() => Exit::Usage,
             Self::Output(_) => Exit::Internal,
             Self::BadInput(_) => Exit::BadInput,
@@ -114,6 +120,15 @@ pub(super) fn complain(error: &CliError) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_remus_refuses_ends_as_it_is_documented() {
+        use RemusError::*;
+        for error in [NeedsUnsafe('b'), ProxyWithoutColo, ColoConflict] {
+            assert_eq!(CliError::from(error).exit(), Exit::Usage);
+        }
+        assert_eq!(CliError::from(Colo).exit(), Exit::Refused);
+    }
 
     #[test]
     fn help_lists_every_exit_code() {

@@ -1,7 +1,7 @@
 //! `understudy keygen`: makes the certificate by which other hosts know this one.
 
 use super::{CliError, Exit, print};
-use crate::config::check_new_name;
+use crate::names::check_new_name;
 use crate::trust::keygen::{KeygenError, keygen};
 use std::path::PathBuf;
 use understudy_session::NodeName;

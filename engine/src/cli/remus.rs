@@ -10,7 +10,10 @@
 //! documents it. Not here: watching until the end ([`follow`]).
 
 mod blackhole;
+mod error;
 mod follow;
+
+pub use error::RemusError;
 
 use super::{CliError, Exit};
 use crate::config::FindChanges;
@@ -66,36 +69,6 @@ pub(super) struct Args {
     /// The peer of the node that is to hold its copy, or the address of one
     #[arg(value_name = "HOST")]
     host: String,
-}
-
-/// Why `remus` does not do what `xl remus` would. The text says what to do instead.
-#[derive(thiserror::Error, Clone, Copy, PartialEq, Eq, Debug)]
-pub enum RemusError {
-    /// Stock `xl remus` requires the same.
-    #[error("-{0} makes the guest less safe; xl remus and understudy do it only with -F")]
-    NeedsUnsafe(char),
-    /// Stock `xl remus` requires the same.
-    #[error("-p is about COLO's proxy; give -c with it")]
-    ProxyWithoutColo,
-    /// Stock `xl remus` requires the same.
-    #[error("COLO makes a checkpoint when outputs differ, so -c goes with none of -i, -b, -n and -d")]
-    ColoConflict,
-    /// It is not built.
-    #[error(
-        "COLO (-c) is not there yet: understudy reads and writes its streams, and runs no guest by it. Leave -c and -p \
-         out to have the guest protected by checkpoints"
-    )]
-    Colo,
-}
-
-impl RemusError {
-    /// The exit code this error leads to.
-    pub fn exit(self) -> Exit {
-        match self {
-            Self::NeedsUnsafe(_) | Self::ProxyWithoutColo | Self::ColoConflict => Exit::Usage,
-            Self::Colo => Exit::Refused,
-        }
-    }
 }
 
 /// What to do.
@@ -246,15 +219,6 @@ mod tests {
         for line in ["-c -i 5 web b", "-c -Fb web b", "-c -n web b", "-c -Fd web b"] {
             assert_eq!(decide(line), Err(RemusError::ColoConflict), "{line}");
         }
-    }
-
-    #[test]
-    fn errors_end_as_they_are_documented() {
-        use RemusError::*;
-        for error in [NeedsUnsafe('b'), ProxyWithoutColo, ColoConflict] {
-            assert_eq!(error.exit(), Exit::Usage);
-        }
-        assert_eq!(Colo.exit(), Exit::Refused);
     }
 
     #[test]

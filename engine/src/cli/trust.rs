@@ -8,9 +8,9 @@
 use super::keygen::TLS_DEFAULT;
 use super::status::days_until;
 use super::{CliError, Exit, OutputFormat, print, print_json};
-use crate::config::check_new_name;
 use crate::config::human::parse_remote;
 use crate::control::{Client, DEFAULT_PATH};
+use crate::names::check_new_name;
 use crate::trust::invitation::{GOOD_FOR, Token, invite};
 use crate::trust::keygen::keygen;
 use crate::trust::{self, Credentials, CredentialsError, Fingerprint, JoinError, join};

@@ -15,12 +15,13 @@ pub use lab::LabGuestConfig;
 pub use mode::ModeChoice;
 pub use xen::{FindChanges, XenGuestConfig};
 
+use super::ConfigError;
 use super::human::parse_span;
 use super::named::Hypervisor;
 use super::pacing::{BudgetSettings, budgets_from_text};
 use super::pairs::PairError;
 use super::text::span_from_text;
-use super::{ConfigError, check_new_name};
+use crate::names::check_new_name;
 use clap::ValueEnum;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};

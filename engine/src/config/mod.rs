@@ -34,15 +34,13 @@ pub use tables::{LimitSettings, SlowChoice, TimingSettings};
 pub use witness::{EtcdSettings, WitnessAddress, WitnessConfig};
 
 use crate::connection::{Transport, TransportError};
+use crate::names::NameError;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use understudy_lab::Conditions;
 use understudy_session::primary::{Pacing, SlowPolicy};
 use understudy_session::{NodeName, Span, primary, secondary};
-
-/// A name travels in frames, metrics labels and file names, so it is short and plain.
-pub const NAME_BYTES_MAX: usize = 64;
 
 /// Why a node cannot be configured as asked.
 #[derive(thiserror::Error, Debug)]
@@ -71,11 +69,8 @@ pub enum ConfigError {
     #[error("{0} is missing; give the flag --{0} or the key in the configuration file")]
     Missing(&'static str),
     /// A name that cannot be used.
-    #[error(
-        "{0:?} is not a usable name; use 1 to {NAME_BYTES_MAX} letters, digits, '-', '_' or '.', and no '-' or '.' at the \
-         beginning"
-    )]
-    Name(String),
+    #[error(transparent)]
+    Name(#[from] NameError),
     /// An address that may not be used.
     #[error(transparent)]
     Transport(#[from] TransportError),
@@ -94,21 +89,6 @@ pub enum ConfigError {
     /// Values that contradict each other.
     #[error("{0}")]
     Conflict(String),
-}
-
-/// Checks a node's or guest's name that is to be used from now on: one that begins with '-' would be taken for a flag by
-/// the commands that it is given to.
-pub fn check_new_name(name: &str) -> Result<(), ConfigError> {
-    check_name(name)?;
-    if name.starts_with('-') { Err(ConfigError::Name(name.to_owned())) } else { Ok(()) }
-}
-
-/// Checks a node's or guest's name that is in use somewhere.
-pub fn check_name(name: &str) -> Result<(), ConfigError> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    let usable =
-        (1..=NAME_BYTES_MAX).contains(&name.len()) && name.chars().all(plain) && !name.starts_with('.');
-    if usable { Ok(()) } else { Err(ConfigError::Name(name.to_owned())) }
 }
 
 /// Times, decided.

@@ -2,10 +2,10 @@
 //!
 //! Not here: the units and forms themselves (`human`), and whether values fit each other (`settings`).
 
-use super::check_new_name;
 use super::human::{HumanError, parse_address, parse_remote, parse_size, parse_span};
 use super::named::Peer;
 use super::witness::WitnessAddress;
+use crate::names::{NameError, check_new_name};
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ use understudy_session::{NodeName, Span};
 /// Reads `NAME=ADDR`.
 pub(super) fn parse_peer(text: &str) -> Result<Peer, PeerError> {
     let (name, address) = text.split_once('=').ok_or_else(|| PeerError::Form(text.to_owned()))?;
-    check_new_name(name).map_err(|error| PeerError::Name(error.to_string()))?;
+    check_new_name(name)?;
     Ok(Peer { name: NodeName(name.to_owned()), address: parse_remote(address)? })
 }
 
@@ -26,8 +26,8 @@ pub(super) fn parse_peer(text: &str) -> Result<Peer, PeerError> {
 pub(super) enum PeerError {
     #[error("{0:?} is not NAME=ADDR, such as b=127.0.0.1:7002")]
     Form(String),
-    #[error("{0}")]
-    Name(String),
+    #[error(transparent)]
+    Name(#[from] NameError),
     #[error(transparent)]
     Address(#[from] HumanError),
 }

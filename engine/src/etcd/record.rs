@@ -6,7 +6,7 @@
 //!
 //! What is not exactly this is no record, and no answer either: who finds it decides nothing.
 
-use crate::config::check_name;
+use crate::names::check_name;
 use serde::{Deserialize, Serialize};
 use understudy_checkpoint::Generation;
 use understudy_session::{Copy, NodeName, Record};
@@ -105,8 +105,8 @@ mod tests {
 
     #[test]
     fn the_longest_names_fit() {
-        let name = || NodeName("n".repeat(crate::config::NAME_BYTES_MAX));
-        let copy = Copy::Fresh { holder: NodeName("m".repeat(crate::config::NAME_BYTES_MAX)) };
+        let name = || NodeName("n".repeat(crate::names::NAME_BYTES_MAX));
+        let copy = Copy::Fresh { holder: NodeName("m".repeat(crate::names::NAME_BYTES_MAX)) };
         let record = Record { revision: u64::MAX, generation: Generation(u64::MAX), owner: name(), copy };
         assert_eq!(decode_record(&encode_record(&record)), Ok(record));
     }

@@ -1,9 +1,10 @@
-//! The metrics that are kept for each guest, with their names and what they tell; and how a family comes to be.
+//! The metrics that are kept for each guest, with their names and what they tell.
 //!
 //! Not here: when they change ([`GuestMeter`](super::GuestMeter)).
 
+use super::maker::Maker;
 use super::sizes::SizeFamilies;
-use prometheus::{GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry};
+use prometheus::{GaugeVec, HistogramVec, IntCounterVec, IntGaugeVec};
 
 /// Pauses and commits, in seconds: from far below what a checkpoint takes to where it is an outage.
 const SECONDS_BUCKETS: &[f64] = &[
@@ -264,45 +265,5 @@ impl MatchFamilies {
                 &["guest", "why"],
             ),
         }
-    }
-}
-
-/// Creates families and registers them; names and labels are constants of this file, so neither can fail.
-pub(super) struct Maker(pub(super) Registry);
-
-impl Maker {
-    fn opts(name: &str, help: &str) -> Opts {
-        Opts::new(name, help).namespace("understudy")
-    }
-
-    pub(super) fn counters(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
-        let family = IntCounterVec::new(Self::opts(name, help), labels).expect("a valid name");
-        self.0.register(Box::new(family.clone())).expect("a name used once");
-        family
-    }
-
-    pub(super) fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
-        let family = IntGaugeVec::new(Self::opts(name, help), labels).expect("a valid name");
-        self.0.register(Box::new(family.clone())).expect("a name used once");
-        family
-    }
-
-    pub(super) fn float_gauges(&self, name: &str, help: &str, labels: &[&str]) -> GaugeVec {
-        let family = GaugeVec::new(Self::opts(name, help), labels).expect("a valid name");
-        self.0.register(Box::new(family.clone())).expect("a name used once");
-        family
-    }
-
-    pub(super) fn histograms(
-        &self,
-        name: &str,
-        help: &str,
-        labels: &[&str],
-        buckets: &[f64],
-    ) -> HistogramVec {
-        let opts = HistogramOpts { common_opts: Self::opts(name, help), buckets: buckets.to_vec() };
-        let family = HistogramVec::new(opts, labels).expect("a valid name");
-        self.0.register(Box::new(family.clone())).expect("a name used once");
-        family
     }
 }

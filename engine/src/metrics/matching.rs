@@ -1,7 +1,7 @@
 //! What left because a copy had sent the same, what did not, and how long it took: for Prometheus, and for `status`.
 
 use super::families::MatchFamilies;
-use super::meter::{quantiles, record_n, times};
+use super::times::{quantiles, record_n, times};
 use crate::control::status::ColoStatus;
 use hdrhistogram::Histogram;
 use prometheus::IntGauge;

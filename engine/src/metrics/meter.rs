@@ -4,8 +4,8 @@ use super::Role;
 use super::families::GuestFamilies;
 use super::matching::{MatchMeter, Waits};
 use super::sizes::SizeMeter;
-use crate::control::status::PageCounts;
-use crate::control::status::{GuestStatus, PauseParts, Quantiles};
+use super::times::{quantiles, record, times};
+use crate::control::status::{GuestStatus, PageCounts, PauseParts};
 use crate::guest::OutputStats;
 use hdrhistogram::Histogram;
 use prometheus::{IntCounter, IntGauge};
@@ -27,14 +27,6 @@ const POLICIES: [&str; 4] = ["stretch", "output_pressure", "staging_overflow", "
 
 /// What may lead to a takeover.
 const TAKEOVER_REASONS: [&str; 4] = ["link_ended", "silent", "switchover", "operator"];
-
-/// Longest time that is told apart, in microseconds: a minute.
-const TIME_US_MAX: u64 = 60_000_000;
-
-/// A time's distribution to two digits: 1 % off at most, some ten kilobytes.
-pub(super) fn times() -> Histogram<u64> {
-    Histogram::new_with_max(TIME_US_MAX, 2).expect("constant bounds are valid")
-}
 
 /// Measures one guest on this node, in one role. Its series vanish from the metrics when it is dropped.
 #[derive(Debug)]
@@ -399,22 +391,4 @@ impl Drop for GuestMeter {
 /// The time of day, as Prometheus has it.
 fn now_seconds() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
-}
-
-fn record(times: &mut Histogram<u64>, time: Duration) {
-    times.saturating_record(time.as_micros().min(u128::from(TIME_US_MAX)) as u64);
-}
-
-/// The same time for many.
-pub(super) fn record_n(times: &mut Histogram<u64>, us: u64, count: u64) {
-    times.saturating_record_n(us.min(TIME_US_MAX), count);
-}
-
-pub(super) fn quantiles(times: &Histogram<u64>) -> Quantiles {
-    Quantiles {
-        count: times.len(),
-        p50: times.value_at_quantile(0.5),
-        p99: times.value_at_quantile(0.99),
-        max: times.max(),
-    }
 }

@@ -7,18 +7,21 @@
 
 mod families;
 pub mod http;
+mod maker;
 mod matching;
 mod meter;
 mod process;
 mod role;
 mod sizes;
+mod times;
 
 pub use matching::Waits;
 pub use meter::GuestMeter;
 pub use role::Role;
 
 use crate::console;
-use families::{GuestFamilies, Maker};
+use families::GuestFamilies;
+use maker::Maker;
 use prometheus::{Encoder, IntCounterVec, IntGaugeVec, Registry, TextEncoder};
 
 /// All metrics of one process.

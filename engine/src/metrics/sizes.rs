@@ -5,7 +5,7 @@
 //!   primary:    staging ─► shadow ─► in flight (encoded, not acked) ──► inbox (not decoded) ─► image    :secondary
 //! ```
 
-use super::families::Maker;
+use super::maker::Maker;
 use prometheus::{Gauge, GaugeVec, IntGauge, IntGaugeVec};
 
 /// The families.

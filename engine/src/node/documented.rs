@@ -93,7 +93,7 @@ fn the_limits_that_operators_are_told_are_those_of_the_code() {
         format!("together they have to fit in {}", mib(BODY_BYTES_MAX)),
         format!("up to {CONNECTIONS_MAX} connections"),
         format!("Up to {STRANGERS_MAX} of them may be from strangers"),
-        format!("Names have 1 to {} letters", crate::config::NAME_BYTES_MAX),
+        format!("Names have 1 to {} letters", crate::names::NAME_BYTES_MAX),
     ] {
         assert!(document.contains(&words), "docs/OPERATIONS.md does not say {words:?}");
     }

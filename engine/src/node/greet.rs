@@ -13,9 +13,9 @@
 use super::links::{CONNECTIONS_MAX, Links};
 use super::peer::Peer;
 use super::peer_connection::{PeerConnection, TWIN_WAIT, Whose};
-use crate::config::check_name;
 use crate::connection::{Connection, ConnectionError, Dialing, Stranger, which_stranger_goes};
 use crate::descriptors::{is_exhausted, is_scarce};
+use crate::names::check_name;
 use mio::{Interest, Token};
 use std::io;
 use std::net::SocketAddr;

@@ -1,8 +1,8 @@
 //! An authority (CA): it vouches for names by signing certificates that have dates, and takes them back by a list.
 
 use super::fingerprint::Fingerprint;
-use super::trusted::{Side, TrustError};
-use crate::config::check_name;
+use super::shown::{Side, TrustError};
+use crate::names::check_name;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::CryptoProvider;

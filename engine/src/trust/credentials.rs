@@ -3,7 +3,8 @@
 use super::authority::Authority;
 use super::files::{self, CredentialsError};
 use super::fingerprint::Fingerprint;
-use super::trusted::{Shown, Side, Trusted};
+use super::shown::{Shown, Side};
+use super::trusted::Trusted;
 use super::verifier::{Rule, Verifier};
 use super::{ALPN, JOIN_ALPN, invitation};
 use rustls::client::Resumption;

@@ -1,7 +1,7 @@
 //! The files of a trust directory: read with bounds, a key only if it is its user's alone.
 
 use super::fingerprint::Fingerprint;
-use crate::config::check_name;
+use crate::names::check_name;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use std::collections::BTreeMap;

@@ -16,7 +16,7 @@ use super::files::{self, CredentialsError};
 use super::fingerprint::{Fingerprint, from_hex, hex};
 use super::invitation::{self, CHANNEL_BYTES, CHANNEL_LABEL, NotInvited, Token};
 use super::tls_error::TlsError;
-use crate::config::{ConfigError, check_new_name};
+use crate::names::{NameError, check_new_name};
 use rustls::pki_types::CertificateDer;
 use rustls::{AlertDescription, ClientConnection, Stream};
 use serde::{Deserialize, Serialize};
@@ -132,7 +132,7 @@ enum JoinRefusal {
     )]
     NotARequest(#[from] serde_json::Error),
     #[error(transparent)]
-    Name(#[from] ConfigError),
+    Name(#[from] NameError),
     #[error("{0} is the name of this end; choose another one, since each node needs its own")]
     OwnName(NodeName),
     #[error("the proof of the invitation cannot be read")]

@@ -26,6 +26,7 @@ mod fingerprint;
 pub mod invitation;
 mod joining;
 pub mod keygen;
+mod shown;
 mod tls_error;
 mod trusted;
 mod verifier;
@@ -36,8 +37,9 @@ pub use files::CredentialsError;
 pub use fingerprint::{Fingerprint, NoFingerprint};
 pub(crate) use joining::{Inviter, Verdict};
 pub use joining::{JoinError, Joined, join};
+pub use shown::{Shown, TrustError};
 pub use tls_error::TlsError;
-pub use trusted::{Shown, TrustError, Trusted};
+pub use trusted::Trusted;
 
 /// Name of the witness, as nodes know it: in the name of the file that has its certificate, and in its hello.
 pub const WITNESS: &str = "witness";

@@ -1,7 +1,7 @@
 //! Why TLS ends a connection, in words for operators.
 
 use super::fingerprint::Fingerprint;
-use super::trusted::TrustError;
+use super::shown::TrustError;
 use rustls::{AlertDescription, CertificateError, Error, InvalidMessage};
 use understudy_session::NodeName;
 

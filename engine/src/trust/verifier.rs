@@ -1,7 +1,8 @@
 //! [`Trusted`] in the form in which TLS asks: once for the certificate, once for the proof that the peer has its key.
 
 use super::fingerprint::Fingerprint;
-use super::trusted::{Side, TrustError, Trusted};
+use super::shown::{Side, TrustError};
+use super::trusted::Trusted;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};

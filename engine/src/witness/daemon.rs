@@ -13,9 +13,9 @@ mod twins;
 
 use super::words::{copy_words, outcome_label};
 use super::{Store, StoreError};
-use crate::config::check_name;
 use crate::connection::{Connection, ConnectionError, Fill, Security, TlsError, Transport};
 use crate::metrics::{Metrics, http};
+use crate::names::check_name;
 use crate::request_server::{RequestServer, SERVER_TOKENS};
 use crate::signals::{Hangup, ShutdownSignal};
 use crate::supervisor::Supervisor;

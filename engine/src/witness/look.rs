@@ -2,9 +2,10 @@
 //! kind of witness.
 
 use super::client::{News, WitnessLink};
-use crate::config::{NAME_BYTES_MAX, WitnessConfig};
+use crate::config::WitnessConfig;
 use crate::connection::{ConnectionError, Security, Transport};
 use crate::etcd::{Cluster, EtcdError, Records};
+use crate::names::NAME_BYTES_MAX;
 use crate::trust::CredentialsError;
 use mio::{Events, Interest, Poll, Token};
 use std::io;

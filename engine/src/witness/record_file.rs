@@ -10,7 +10,7 @@
 //!   xxh3 8f0a4f6d0f3f7c11        of all bytes above, as 16 hex digits
 //! ```
 
-use crate::config::check_name;
+use crate::names::check_name;
 use understudy_checkpoint::Generation;
 use understudy_session::{Copy, NodeName, Record};
 use xxhash_rust::xxh3::xxh3_64;

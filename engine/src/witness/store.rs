@@ -18,7 +18,7 @@
 //! of file and directory makes both durable.
 
 use super::record_file::{self, FILE_BYTES_MAX};
-use crate::config::check_name;
+use crate::names::check_name;
 use nix::fcntl::OFlag;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Write};

@@ -15,7 +15,7 @@
 use super::Guest;
 use super::table;
 use super::table::Entry;
-use crate::disk::{DISK_REQUESTS_MAX, DiskAnswer, DiskRequest, DiskWish};
+use crate::disk_request::{DISK_REQUESTS_MAX, DiskAnswer, DiskRequest, DiskWish};
 use crate::mac::Mac;
 use crate::memcached::{self, PORT, Reply};
 use crate::nic::Port;

@@ -11,7 +11,7 @@
 //! All little-endian but ip and mac. Step: 1 writing, 2 writing forced, 3 flushing, 4 done, 5 failed. Told: 1 stored, 2 the number, 3 the value in slot *number*, 4 a miss; with 0x80 if the client wants no reply.
 
 use super::{StateError, count};
-use crate::disk::DISK_REQUESTS_MAX;
+use crate::disk_request::DISK_REQUESTS_MAX;
 use crate::registers::{Client, DiskCounters, DiskRegisters, Said, Step, Waiting};
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};

@@ -28,6 +28,7 @@ mod grants;
 mod overwrite;
 mod ports;
 mod shape;
+mod unlike;
 
 pub use capture::Capture;
 pub use cards::{RingKeys, unplug_cards};
@@ -35,4 +36,5 @@ pub use context::{BadContext, cancel_suspend};
 pub use error::TwinError;
 pub use grants::GrantInUse;
 pub use overwrite::{Overwritten, Twin};
-pub use shape::{Layout, Shape, Unlike};
+pub use shape::{Layout, Shape};
+pub use unlike::Unlike;

@@ -14,6 +14,7 @@
 //! Not here: when a copy is set, runs or is the guest (the session), and who compares what it sends (the primary's host).
 
 pub(in crate::guest) mod beside;
+mod card;
 mod heard;
 mod input;
 mod limits;
@@ -23,11 +24,12 @@ mod through;
 mod traffic;
 mod way;
 
+pub use card::{CopyCard, Delivery};
 pub use heard::{Batch, Cut, Heard};
 pub use input::{CARD, OutOfStep};
 pub use limits::CopyLimits;
 pub use room::CopyRoom;
-pub use running::{CopyCard, Delivery, HostCopy, NotBegun};
+pub use running::{HostCopy, NotBegun};
 pub use through::Through;
 pub use traffic::{Traffic, TrafficStats, Untold};
 

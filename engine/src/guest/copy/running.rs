@@ -1,32 +1,12 @@
-//! A copy as its host makes it: the guest beside its image, the way to its card, and how it becomes the guest.
+//! A copy as its host makes it: the guest beside its image, and how it becomes the guest.
 
-use super::Traffic;
+use super::card::CopyCard;
+use super::traffic::Traffic;
 use crate::guest::machine::RunningGuest;
 use crate::guest::replica::Start;
 use std::fmt::Debug;
 use std::sync::Arc;
 use understudy_checkpoint::domain::LiveCopy;
-
-/// The way to a copy's card. It does not keep the copy.
-pub trait CopyCard: Send + Debug {
-    /// Hands it a frame. Never waits.
-    fn deliver(&self, frame: &[u8]) -> Delivery;
-    /// The number of the next frame that it takes, in the order in which the guest takes them.
-    fn next_number(&self) -> u64;
-    /// Whether the copy is no more, for whatever reason. Never waits.
-    fn has_ended(&self) -> bool;
-}
-
-/// What became of a frame for a copy's card.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Delivery {
-    /// The card has it, under this number.
-    Taken(u64),
-    /// There is no room now.
-    NoRoom,
-    /// No card takes it, or there is no guest any more.
-    Lost,
-}
 
 /// Why a copy did not become the guest. Nobody has seen that it should.
 #[derive(thiserror::Error, Debug)]

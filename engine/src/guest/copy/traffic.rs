@@ -12,9 +12,9 @@
 //!
 //! Locks: the copy's thread comes here with its guest locked. Who is here takes no lock of the guest.
 
+use super::card::CopyCard;
 use super::input::{Input, OutOfStep};
 use super::limits::CopyLimits;
-use super::running::CopyCard;
 use super::way::{Way, frame};
 use crate::guest::report::Reporter;
 use parking_lot::Mutex;

@@ -10,8 +10,8 @@
 //!
 //! Not here: what of the output is told or kept ([`traffic`](super::traffic)).
 
+use super::card::{CopyCard, Delivery};
 use super::input::CARD;
-use super::running::{CopyCard, Delivery};
 use std::collections::VecDeque;
 use std::time::Instant;
 use understudy_checkpoint::Epoch;

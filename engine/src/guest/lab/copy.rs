@@ -1,6 +1,6 @@
 //! A copy of a lab guest, as the engine runs it: beside its image, and, once the session says so, as the guest.
 
-use super::host::LabMachine;
+use super::machine::LabMachine;
 use super::tap::{LabCard, LabCards};
 use crate::guest::copy::{CopyCard, Delivery, Heard, HostCopy, NotBegun, Through, Traffic};
 use crate::guest::machine::{BoxedSource, RunningGuest};

@@ -1,6 +1,7 @@
 //! The lab as a host: guests in this process, which begin and end with it.
 
 use super::copy::{HostedCopy, card_of, running_through};
+use super::machine::LabMachine;
 use super::tap::{LabCard, LabCards};
 use crate::config::LabGuestConfig;
 use crate::guest::copy::{Heard, HostCopy, Traffic};
@@ -8,8 +9,7 @@ use crate::guest::disks::held::DisksError;
 use crate::guest::disks::local::LocalError;
 use crate::guest::disks::{DiskPlace, HeldDisks, LocalDisk};
 use crate::guest::host::{Host, NotBuilt, NotCopied};
-use crate::guest::machine::{BoxedSource, HostError, Machine, RunningGuest};
-use crate::guest::participant::DiskParticipant;
+use crate::guest::machine::{BoxedSource, HostError, RunningGuest};
 use crate::guest::replica::Start;
 use std::io;
 use std::path::PathBuf;
@@ -189,61 +189,4 @@ fn plugged(guest: LabGuest, card: LabCard, disk: Option<Arc<LocalDisk>>) -> std:
     let source = BoxedSource(Box::new(guest.source()));
     let machine = Arc::new(LabMachine { guest, heard, disk });
     Ok(RunningGuest { source, machine, output, past: None, compared_bytes: 0 })
-}
-
-/// A lab guest, and what it hears.
-#[derive(Debug)]
-pub(super) struct LabMachine {
-    pub(super) guest: LabGuest,
-    pub(super) heard: Arc<Heard>,
-    pub(super) disk: Option<Arc<LocalDisk>>,
-}
-
-impl Machine for LabMachine {
-    fn reopen(&self) -> Option<Result<BoxedSource, HostError>> {
-        Some(Ok(BoxedSource(Box::new(self.guest.source()))))
-    }
-    fn pause(&self) {
-        self.guest.pause();
-    }
-    fn unpause(&self) {
-        self.guest.unpause();
-    }
-    fn stop(&self) {
-        self.guest.stop();
-    }
-    fn outlives_us(&self) -> bool {
-        false
-    }
-    fn leave(&self) {
-        // It lives in this process.
-        self.guest.stop();
-    }
-    fn has_ended(&self) -> bool {
-        self.guest.has_ended()
-    }
-    fn mark(&self, _generation: Generation) {
-        // It ends with this process: nobody will find it.
-    }
-    fn is_marked(&self, _generation: Generation) -> bool {
-        true
-    }
-    fn has_settled(&self) -> bool {
-        true
-    }
-
-    fn take_renewed(&self) -> Option<Vec<u8>> {
-        // Its devices never change.
-        None
-    }
-    fn deliver(&self, frame: &[u8]) {
-        // A full ring drops it, as a network card does.
-        self.heard.hear(frame, |frame| self.guest.inject_numbered(frame));
-    }
-    fn disk(&self) -> Option<Arc<dyn DiskParticipant>> {
-        self.disk.clone().map(|disk| disk as Arc<dyn DiskParticipant>)
-    }
-    fn heard(&self) -> Option<Arc<Heard>> {
-        Some(self.heard.clone())
-    }
 }

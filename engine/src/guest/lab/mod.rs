@@ -2,6 +2,7 @@
 
 mod copy;
 mod host;
+mod machine;
 mod tap;
 
 pub use host::{LabHost, LabStartError, activated};

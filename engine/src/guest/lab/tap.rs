@@ -141,7 +141,7 @@ impl Port for TapPort {
 /// Until the guest has ended, or its tap is gone.
 fn receive(tap: &GuestTap, inlet: &Inlet, deliver: impl Fn(&[u8])) {
     let mut frame = vec![0; FRAME_BYTES_MAX];
-    while inlet.is_open() {
+    while !inlet.has_ended() {
         let mut ready = [PollFd::new(tap.as_fd(), PollFlags::POLLIN)];
         // Whatever it says, the read finds out.
         let _ = poll(&mut ready, PollTimeout::from(LOOK_EVERY_MS));

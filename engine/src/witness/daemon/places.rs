@@ -12,9 +12,9 @@
 //! [`twins`](super::twins)).
 
 use super::{Client, Daemon, LISTENER};
-use crate::config::check_name;
 use crate::connection::{Connection, ConnectionError, which_stranger_goes};
 use crate::descriptors::{is_exhausted, is_scarce};
+use crate::names::check_name;
 use mio::{Interest, Token};
 use std::collections::BTreeMap;
 use understudy_link::{Hello, Identity, RefuseReason, Service};
