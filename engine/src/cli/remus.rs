@@ -13,7 +13,7 @@ mod blackhole;
 mod error;
 mod follow;
 
-pub use error::RemusError;
+pub(super) use error::RemusError;
 
 use super::{CliError, Exit};
 use crate::config::FindChanges;

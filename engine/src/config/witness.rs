@@ -6,10 +6,10 @@
 //! ```
 
 use super::ConfigError;
-use super::human::parse_remote;
+use super::human::{HumanError, parse_remote};
 use crate::connection::{Transport, TransportError};
 use crate::control::status::WitnessKind;
-use crate::etcd::{Certificates, EtcdAddress, EtcdConfig, User};
+use crate::etcd::{Certificates, EtcdAddress, EtcdAddressError, EtcdConfig, User};
 use serde::Deserialize;
 use std::fmt;
 use std::net::SocketAddr;
@@ -26,15 +26,25 @@ pub enum WitnessAddress {
 }
 
 impl FromStr for WitnessAddress {
-    type Err = String;
+    type Err = WitnessAddressError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, WitnessAddressError> {
         if EtcdAddress::is_meant_by(text) {
-            return text.parse().map(Self::Etcd).map_err(|error| format!("{error}"));
+            return Ok(Self::Etcd(text.parse()?));
         }
-        let told = |error| format!("{error}; or etcd's members, such as etcd://10.0.0.1:2379,10.0.0.2:2379");
-        parse_remote(text).map(Self::Own).map_err(told)
+        Ok(Self::Own(parse_remote(text)?))
     }
+}
+
+/// Why a text names no witness.
+#[derive(thiserror::Error, Clone, PartialEq, Eq, Debug)]
+pub enum WitnessAddressError {
+    /// It begins as etcd's do.
+    #[error(transparent)]
+    Etcd(#[from] EtcdAddressError),
+    /// It could be either.
+    #[error("{0}; or etcd's members, such as etcd://10.0.0.1:2379,10.0.0.2:2379")]
+    Own(#[from] HumanError),
 }
 
 /// What etcd asks of its clients, as it may be given.

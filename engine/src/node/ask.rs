@@ -2,6 +2,7 @@
 
 use super::context::Context;
 use super::guests::Guests;
+use super::order_error::OrderError;
 use super::replay_stats::ReplayStats;
 use crate::config::{ConfigError, FindChanges, PacingSettings};
 use crate::control::{GuestStatus, Wish};
@@ -11,12 +12,12 @@ use understudy_checkpoint::domain::Description;
 use understudy_session::{Mode, Time};
 
 impl Guests {
-    /// Begins what an operator requests; the error says why not.
-    pub fn wish(&mut self, name: &str, wish: Wish, cx: &mut dyn Context) -> Result<(), String> {
+    /// Begins what an operator requests.
+    pub fn wish(&mut self, name: &str, wish: Wish, cx: &mut dyn Context) -> Result<(), OrderError> {
         let has_witness = self.config.witness.is_some();
         match self.guests.get_mut(name) {
             Some(guest) => guest.wish(wish, has_witness, cx),
-            None => Err(format!("There is no guest {name} on this node; `status` lists them")),
+            None => Err(OrderError::NoGuest(name.to_owned())),
         }
     }
 
@@ -32,7 +33,7 @@ impl Guests {
     }
 
     /// Changes how a guest that runs here is protected.
-    pub fn set_mode(&mut self, name: &str, mode: Mode, cx: &mut dyn Context) -> Result<(), String> {
+    pub fn set_mode(&mut self, name: &str, mode: Mode, cx: &mut dyn Context) -> Result<(), OrderError> {
         self.guests.get_mut(name).map_or(Ok(()), |guest| guest.set_mode(mode, cx))
     }
 

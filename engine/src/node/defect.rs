@@ -20,9 +20,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use understudy_session::primary::{Primary, State};
 use understudy_session::secondary::{self, Secondary};
 
-/// Calls a session; the error has the message of its panic.
-fn guarded<S>(session: &mut S, call: impl FnOnce(&mut S)) -> Result<(), String> {
-    catch_unwind(AssertUnwindSafe(|| call(session))).map_err(|panic| panic_words(&*panic))
+/// Calls a session, and returns the message of its panic if it panics.
+fn panic_of<S>(session: &mut S, call: impl FnOnce(&mut S)) -> Option<String> {
+    catch_unwind(AssertUnwindSafe(|| call(session))).err().map(|panic| panic_words(&*panic))
 }
 
 impl PrimaryGuest {
@@ -31,13 +31,9 @@ impl PrimaryGuest {
         if self.defect.is_some() {
             return false;
         }
-        match guarded(&mut self.session, call) {
-            Ok(()) => true,
-            Err(why) => {
-                self.session_is_lost(why, cx);
-                false
-            }
-        }
+        let Some(why) = panic_of(&mut self.session, call) else { return true };
+        self.session_is_lost(why, cx);
+        false
     }
 
     fn session_is_lost(&mut self, why: String, cx: &mut dyn Context) {
@@ -73,13 +69,9 @@ impl SecondaryGuest {
         if self.defect.is_some() {
             return false;
         }
-        match guarded(&mut self.session, call) {
-            Ok(()) => true,
-            Err(why) => {
-                self.session_is_lost(why, cx);
-                false
-            }
-        }
+        let Some(why) = panic_of(&mut self.session, call) else { return true };
+        self.session_is_lost(why, cx);
+        false
     }
 
     fn session_is_lost(&mut self, why: String, cx: &mut dyn Context) {

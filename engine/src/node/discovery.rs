@@ -5,6 +5,7 @@
 //!   loop ──name──► discovery thread ──► Host: a domain of that name? ──Found──► loop (by the waker)
 //! ```
 
+use super::order_error::OrderError;
 use crate::config::XenGuestConfig;
 use crate::control::status::WaitingStatus;
 use crate::guest::{LoopWaker, NotFound, RunningGuest, XenHost};
@@ -64,13 +65,9 @@ impl Discovery {
     }
 
     /// Adds a guest to look for; an error on a node that looks for none.
-    pub(super) fn want(&mut self, guest: XenGuestConfig) -> Result<(), String> {
+    pub(super) fn want(&mut self, guest: XenGuestConfig) -> Result<(), OrderError> {
         if self.thread.is_none() {
-            return Err(format!(
-                "There is no guest {} on this node; `status` lists those of the lab, which begin with the node. For a guest \
-                 of Xen the node needs --hypervisor xen",
-                guest.name
-            ));
+            return Err(OrderError::NoGuestOfLab(guest.name));
         }
         self.look_now();
         self.wanted.insert(guest.name.clone(), Wanted { guest, asked: false, said: None });

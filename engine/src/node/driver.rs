@@ -16,6 +16,7 @@ use super::context::Context;
 use super::glance::Glance;
 use super::inbound::Inbound;
 use super::new_primary::NewPrimary;
+use super::order_error::OrderError;
 use super::replay_stats::ReplayStats;
 use crate::config::{ConfigError, FindChanges, PacingSettings};
 use crate::control::{GuestStatus, Wish};
@@ -192,8 +193,8 @@ pub(super) trait GuestDriver: Send {
 
     // ── operators ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    /// Begins what an operator requests; the error says why not.
-    fn wish(&mut self, wish: Wish, has_witness: bool, cx: &mut dyn Context) -> Result<(), String>;
+    /// Begins what an operator requests.
+    fn wish(&mut self, wish: Wish, has_witness: bool, cx: &mut dyn Context) -> Result<(), OrderError>;
 
     /// Changes what decides when checkpoints begin. What the change leaves out stays, or is as in `of_node`.
     fn set_pacing(
@@ -205,8 +206,8 @@ pub(super) trait GuestDriver: Send {
         Ok(())
     }
 
-    /// Changes how the guest is protected; the error says why not.
-    fn set_mode(&mut self, _mode: Mode, _wires: &mut dyn Context) -> Result<(), String> {
+    /// Changes how the guest is protected.
+    fn set_mode(&mut self, _mode: Mode, _wires: &mut dyn Context) -> Result<(), OrderError> {
         Ok(())
     }
 

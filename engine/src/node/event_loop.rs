@@ -5,6 +5,7 @@ use super::handle::Command;
 use super::headline::headline;
 use super::link_event::LinkEvent;
 use super::new_primary::NewPrimary;
+use super::order_error::OrderError;
 use super::witness::WitnessEvent;
 use super::{Node, SIGNAL, TIMER, WAKER};
 use crate::config::{GuestSettings, PacingSettings};
@@ -264,7 +265,7 @@ impl Node {
     }
 
     /// Begins what an operator requests. `Unprotect` also ends the search for a guest that is not here yet.
-    fn wish(&mut self, name: &str, wish: control::Wish) -> Result<(), String> {
+    fn wish(&mut self, name: &str, wish: control::Wish) -> Result<(), OrderError> {
         if wish == control::Wish::Unprotect && !self.guests.sees_to(name) && self.discovery.forget(name) {
             self.guests.looked_for(name, &mut self.cx);
             return Ok(());
@@ -273,34 +274,31 @@ impl Node {
     }
 
     /// Protects a guest: again, or from now on.
-    fn protect(&mut self, protection: Protection) -> Result<(), String> {
+    fn protect(&mut self, protection: Protection) -> Result<(), OrderError> {
         let Protection { guest, to, interval_ms, pacing, find_changes, mode } = protection;
-        let pacing = pacing.map(|text| text.parse::<PacingSettings>()).transpose();
-        let (name, pacing) = (&*guest, pacing.map_err(|error| error.to_string())?);
+        let pacing = pacing.map(|text| text.parse::<PacingSettings>()).transpose()?;
+        let name = &*guest;
         let interval = interval_ms.map(|ms| Span::from_ms(u64::from(ms)));
         let clock = PacingSettings { interval, budgets: None };
         let pacing = pacing
             .map_or(clock, |pacing| PacingSettings { interval: pacing.interval.or(interval), ..pacing });
         // Invalid requests are refused before anything begins.
-        pacing.decide(self.config.timing.pacing).map_err(|error| error.to_string())?;
+        pacing.decide(self.config.timing.pacing)?;
         let held_by = self.guests.peer_of(name);
         if let (Some(peer), Some(to)) = (held_by, &to)
             && peer.0 != *to
         {
-            return Err(format!("The copy of {name} is held by {peer}, not by {to}"));
+            return Err(OrderError::HeldBy { peer: peer.clone(), guest, named: to.clone() });
         }
         if held_by.is_some() {
             if find_changes.is_some_and(|how| !self.guests.finds_changes(name, how)) {
-                return Err(format!(
-                    "How the changes of {name} are found is decided when the node takes it in; give find-changes with \
-                     --guest, or restart the node and protect it then"
-                ));
+                return Err(OrderError::FindsChangesAlready(guest));
             }
             self.guests.wish(name, control::Wish::Protect, &mut self.cx)?;
             if let Some(mode) = mode {
                 self.guests.set_mode(name, mode.into(), &mut self.cx)?;
             }
-            return self.guests.set_pacing(name, pacing, &mut self.cx).map_err(|error| error.to_string());
+            return Ok(self.guests.set_pacing(name, pacing, &mut self.cx)?);
         }
         let PacingSettings { interval, budgets } = pacing;
         let guest = GuestSettings {
@@ -312,9 +310,7 @@ impl Node {
             mode,
             ..GuestSettings::default()
         };
-        let guest = guest
-            .decide_xen(&self.config.peers, self.config.timing.pacing)
-            .map_err(|error| error.to_string())?;
+        let guest = guest.decide_xen(&self.config.peers, self.config.timing.pacing)?;
         self.discovery.want(guest)?;
         self.guests.look_for(name);
         Ok(())

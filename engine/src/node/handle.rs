@@ -1,6 +1,6 @@
 //! Controls a node in this process from outside its loop.
 
-use super::{AddError, Node, NodeError, ReplayStats};
+use super::{AddError, Node, NodeError, OrderError, ReplayStats};
 use crate::control::{Status, Wish};
 use crate::guest::{Committed, LoopWaker};
 use crate::request_server::ClientId;
@@ -18,7 +18,7 @@ pub(super) enum Command {
     Wish {
         guest: String,
         wish: Wish,
-        to: Sender<Result<(), String>>,
+        to: Sender<Result<(), OrderError>>,
     },
     Add {
         guest: String,
@@ -40,7 +40,7 @@ pub(super) enum Command {
     /// The word of a thread: maintenance was switched, and since when it is on.
     Maintained {
         asker: ClientId,
-        kept: Result<Option<SystemTime>, String>,
+        kept: Result<Option<SystemTime>, OrderError>,
     },
     Stop,
 }
@@ -70,10 +70,10 @@ impl NodeHandle {
         self.ask(Command::Status)
     }
 
-    /// Begins what an operator requests; the error says why not.
-    pub fn wish(&self, guest: &str, wish: Wish) -> Result<(), String> {
+    /// Begins what an operator requests.
+    pub fn wish(&self, guest: &str, wish: Wish) -> Result<(), OrderError> {
         let guest = guest.to_owned();
-        self.ask(|to| Command::Wish { guest, wish, to }).unwrap_or(Err("The node has ended".into()))
+        self.ask(|to| Command::Wish { guest, wish, to }).unwrap_or(Err(OrderError::Ended))
     }
 
     /// Protects a guest that has no network card here, such as a recording, towards `peer`.

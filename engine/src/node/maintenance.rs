@@ -13,6 +13,7 @@ use super::Node;
 use super::context::Context;
 use super::guests::Guests;
 use super::handle::Command;
+use super::order_error::OrderError;
 use super::peer_offer::OfferKey;
 use crate::config::NodeConfig;
 use crate::control::status::MaintenanceStatus;
@@ -85,20 +86,14 @@ fn keep(path: &Path, on: bool) -> io::Result<Option<SystemTime>> {
 }
 
 impl Node {
-    /// Begins to switch it; the asker is answered once that lasts. The error says why not.
-    pub(super) fn begin_maintenance(&mut self, on: bool, asker: ClientId) -> Result<(), String> {
+    /// Begins to switch it; the asker is answered once that lasts.
+    pub(super) fn begin_maintenance(&mut self, on: bool, asker: ClientId) -> Result<(), OrderError> {
         if std::mem::replace(&mut self.maintenance.is_changing, true) {
-            return Err("It is being switched at this moment; ask again".into());
+            return Err(OrderError::MaintenanceChanges);
         }
         let (path, to, waker) = (self.maintenance.path.clone(), self.to_commands.clone(), self.waker.clone());
         let work = move || {
-            let kept = keep(&path, on).map_err(|error| {
-                format!(
-                    "{} cannot be {}: {error}; nothing has changed",
-                    path.display(),
-                    if on { "made" } else { "removed" }
-                )
-            });
+            let kept = keep(&path, on).map_err(|source| OrderError::MaintenanceFile { path, on, source });
             // A node that has ended needs no answer.
             if to.send(Command::Maintained { asker, kept }).is_ok() {
                 waker.wake();
@@ -107,12 +102,15 @@ impl Node {
         let started = Builder::new().name("maintenance".into()).spawn(work);
         started.map(drop).map_err(|error| {
             self.maintenance.is_changing = false;
-            format!("No thread can be had for it: {error}")
+            OrderError::Thread(error)
         })
     }
 
     /// The thread has done so, or could not.
-    pub(super) fn maintained(&mut self, kept: Result<Option<SystemTime>, String>) -> Result<(), String> {
+    pub(super) fn maintained(
+        &mut self,
+        kept: Result<Option<SystemTime>, OrderError>,
+    ) -> Result<(), OrderError> {
         self.maintenance.is_changing = false;
         let was_on = self.maintenance.is_on();
         self.maintenance.since = kept?;

@@ -42,6 +42,7 @@ mod new_primary;
 mod node_context;
 mod numbers;
 mod offers;
+mod order_error;
 mod output_log;
 mod peer;
 mod peer_connection;
@@ -66,6 +67,7 @@ pub use handle::NodeHandle;
 pub use inbound::{Credit, GuestName, GuestPackets, Inbound, Parcel};
 pub use new_primary::{AddError, NewPrimary};
 pub use numbers::{Numbers, Ours};
+pub use order_error::OrderError;
 pub use replay_stats::{ReplayStats, Totals};
 
 use crate::config::{NodeConfig, WitnessConfig};

@@ -5,19 +5,17 @@
 
 use super::Node;
 use super::links::Links;
+use super::order_error::OrderError;
 use crate::connection::{Security, Transport};
 use understudy_session::Time;
 
 impl Node {
-    /// Reads the certificates, for an operator or a signal. The error says why nothing has changed.
-    pub(super) fn reload(&mut self) -> Result<(), String> {
+    /// Reads the certificates, for an operator or a signal. After an error nothing has changed.
+    pub(super) fn reload(&mut self) -> Result<(), OrderError> {
         if self.config.transport == Transport::PlainLoopback {
-            return Err("This node has no --tls, so there are no certificates to read anew; other settings are read at the \
-                        start only"
-                .into());
+            return Err(OrderError::NoTls);
         }
-        let read = Security::open(&self.config.transport, &self.config.node);
-        let security = read.map_err(|error| format!("Nothing has changed: {error}"))?;
+        let security = Security::open(&self.config.transport, &self.config.node)?;
         self.cx.links.use_security(security.clone(), self.cx.now);
         self.cx.witness.use_security(&security, self.cx.now);
         tracing::info!("Certificates read anew");

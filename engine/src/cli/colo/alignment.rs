@@ -84,15 +84,19 @@ fn digest(frame: &Captured) -> u64 {
     hasher.finish()
 }
 
+/// A text that `--offset` does not take.
+#[derive(thiserror::Error, Clone, Copy, PartialEq, Eq, Debug)]
+#[error("not a number of seconds, such as 0.25 or -3")]
+pub(super) struct NoOffset;
+
 /// Parses `--offset`: seconds that the secondary's clock is behind the primary's.
-pub(super) fn parse_offset(text: &str) -> Result<Nanoseconds, String> {
+pub(super) fn parse_offset(text: &str) -> Result<Nanoseconds, NoOffset> {
     let (is_negative, size) = match text.strip_prefix('-') {
         Some(size) => (true, size),
         None => (false, text),
     };
-    let wrong = || "not a number of seconds, such as 0.25 or -3".to_string();
-    let seconds: f64 = size.parse().map_err(|_| wrong())?;
-    let size = Duration::try_from_secs_f64(seconds).map_err(|_| wrong())?;
-    let ns = Nanoseconds::try_from(size.as_nanos()).map_err(|_| wrong())?;
+    let seconds: f64 = size.parse().map_err(|_| NoOffset)?;
+    let size = Duration::try_from_secs_f64(seconds).map_err(|_| NoOffset)?;
+    let ns = Nanoseconds::try_from(size.as_nanos()).map_err(|_| NoOffset)?;
     Ok(if is_negative { -ns } else { ns })
 }

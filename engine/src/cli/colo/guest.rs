@@ -81,8 +81,13 @@ impl fmt::Display for Guest {
     }
 }
 
+/// A text that `--guest` does not take.
+#[derive(thiserror::Error, Clone, Copy, PartialEq, Eq, Debug)]
+#[error("neither a MAC nor an IP address")]
+pub(super) struct NoAddress;
+
 /// Parses `--guest`.
-pub(super) fn parse(text: &str) -> Result<Guest, String> {
+pub(super) fn parse(text: &str) -> Result<Guest, NoAddress> {
     if let Ok(address) = text.parse::<IpAddr>() {
         return Ok(Guest::Ip(mapped(address)));
     }
@@ -90,11 +95,9 @@ pub(super) fn parse(text: &str) -> Result<Guest, String> {
     let mut parts = text.split(':');
     for byte in &mut mac {
         let part = parts.next().filter(|part| (1..=2).contains(&part.len()) && !part.starts_with('+'));
-        *byte = part
-            .and_then(|part| u8::from_str_radix(part, 16).ok())
-            .ok_or("neither a MAC nor an IP address")?;
+        *byte = part.and_then(|part| u8::from_str_radix(part, 16).ok()).ok_or(NoAddress)?;
     }
-    parts.next().is_none().then_some(Guest::Mac(mac)).ok_or_else(|| "neither a MAC nor an IP address".into())
+    parts.next().is_none().then_some(Guest::Mac(mac)).ok_or(NoAddress)
 }
 
 /// Looks for who answers connections.

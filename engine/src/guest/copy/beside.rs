@@ -12,6 +12,7 @@
 //!
 //! Not here: when it is set, and what it hears and says ([`traffic`](super::traffic)).
 
+use super::fault::CopyFault;
 use super::room::Taken;
 use super::running::{HostCopy, NotBegun};
 use super::traffic::Traffic;
@@ -55,9 +56,6 @@ struct Setting {
     made: Option<(Image, Taken)>,
 }
 
-/// Why a copy cannot be set: there is none any more.
-type Why = String;
-
 impl Beside {
     pub(in crate::guest) fn new(traffic: Arc<Traffic>) -> Self {
         Self { traffic, copy: None, setting: None }
@@ -75,12 +73,12 @@ impl Beside {
     }
 
     /// Begins to set it to `epoch`, at which the image stands.
-    pub(in crate::guest) fn set(&mut self, epoch: Epoch, held: &Held) -> Result<(), Why> {
+    pub(in crate::guest) fn set(&mut self, epoch: Epoch, held: &Held) -> Result<(), CopyFault> {
         self.traffic.idle();
         let made = match &mut self.copy {
             Some(Placed { copy, differs, .. }) => {
                 let halted = copy.halt().and_then(|()| copy.drain_dirty(differs));
-                halted.map_err(|error| self.fail(&error))?;
+                halted.map_err(|error| self.fail(error))?;
                 None
             }
             None => {
@@ -97,15 +95,15 @@ impl Beside {
         &mut self,
         image: &Image,
         held: &Held,
-    ) -> Result<Option<Epoch>, (Epoch, Why)> {
+    ) -> Result<Option<Epoch>, (Epoch, CopyFault)> {
         let Some(Setting { epoch, next, made }) = &mut self.setting else { return Ok(None) };
         let (epoch, from) = (*epoch, *next);
         let until = Pfn(from.0.saturating_add(STEP_FRAMES).min(image.page_count()));
         *next = until;
         let done = match (made, &mut self.copy) {
             (Some((made, _)), _) => make(made, image, from, until),
-            (None, Some(placed)) => change(placed, image, from, until).map_err(|error| error.to_string()),
-            (None, None) => Err("the copy is gone".into()),
+            (None, Some(placed)) => change(placed, image, from, until).map_err(CopyFault::from),
+            (None, None) => Err(CopyFault::Gone),
         };
         let done = match done {
             Ok(()) if until.0 < image.page_count() => return Ok(None),
@@ -120,49 +118,49 @@ impl Beside {
     }
 
     /// There is nothing to set it from.
-    pub(in crate::guest) fn give_up(&mut self, why: &str) -> Result<Option<Epoch>, (Epoch, Why)> {
+    pub(in crate::guest) fn give_up(&mut self, why: CopyFault) -> Result<Option<Epoch>, (Epoch, CopyFault)> {
         let setting = self.setting.take();
         self.drop_copy();
-        setting.map_or(Ok(None), |setting| Err((setting.epoch, why.to_owned())))
+        setting.map_or(Ok(None), |setting| Err((setting.epoch, why)))
     }
 
     /// All pages are in place.
-    fn finish(&mut self, image: &Image, held: &Held) -> Result<(), Why> {
+    fn finish(&mut self, image: &Image, held: &Held) -> Result<(), CopyFault> {
         if let Some(Setting { made: Some((mut made, room)), .. }) = self.setting.take() {
             made.apply_state(image.state());
-            let differs = DirtyBitmap::try_new(image.page_count()).map_err(|error| error.to_string())?;
+            let differs = DirtyBitmap::try_new(image.page_count())?;
             let port = self.traffic.clone();
-            let copy = held.host.copy(&held.name, &held.description, made, port);
-            let copy = copy.map_err(|error| error.to_string())?;
+            let copy = held.host.copy(&held.name, &held.description, made, port)?;
             self.traffic.connect(copy.card());
             self.copy = Some(Placed { copy, _room: room, differs });
             return Ok(());
         }
-        let Some(Placed { copy, differs, .. }) = &mut self.copy else {
-            return Err("the copy is gone".into());
-        };
+        let Some(Placed { copy, differs, .. }) = &mut self.copy else { return Err(CopyFault::Gone) };
         differs.clear();
-        copy.put_state(image.state()).map_err(|error| error.to_string())
+        Ok(copy.put_state(image.state())?)
     }
 
-    pub(in crate::guest) fn run(&mut self) -> Result<(), Why> {
+    pub(in crate::guest) fn run(&mut self) -> Result<(), CopyFault> {
         self.with(|copy| copy.run())
     }
 
-    pub(in crate::guest) fn halt(&mut self) -> Result<(), Why> {
+    pub(in crate::guest) fn halt(&mut self) -> Result<(), CopyFault> {
         self.with(|copy| copy.halt())?;
         self.traffic.stands_still();
         Ok(())
     }
 
-    fn with(&mut self, act: impl FnOnce(&mut dyn HostCopy) -> Result<(), DomainError>) -> Result<(), Why> {
-        let Some(placed) = &mut self.copy else { return Err("there is no copy".into()) };
-        act(&mut *placed.copy).map_err(|error| self.fail(&error))
+    fn with(
+        &mut self,
+        act: impl FnOnce(&mut dyn HostCopy) -> Result<(), DomainError>,
+    ) -> Result<(), CopyFault> {
+        let Some(placed) = &mut self.copy else { return Err(CopyFault::Absent) };
+        act(&mut *placed.copy).map_err(|error| self.fail(error))
     }
 
-    fn fail(&mut self, error: &DomainError) -> Why {
+    fn fail(&mut self, error: DomainError) -> CopyFault {
         self.drop_copy();
-        error.to_string()
+        error.into()
     }
 
     /// Nothing is left of it here.
@@ -171,13 +169,13 @@ impl Beside {
     }
 
     /// The copy is the guest from now on. After an error it is still there only if it may be tried again.
-    pub(in crate::guest) fn begin(&mut self, start: &Start<'_>) -> Result<RunningGuest, Why> {
+    pub(in crate::guest) fn begin(&mut self, start: &Start<'_>) -> Result<RunningGuest, CopyFault> {
         let Some(Placed { copy, _room, differs }) = self.copy.take() else {
-            return Err("there is no copy".into());
+            return Err(CopyFault::Absent);
         };
         copy.begin(start, &self.traffic).map_err(|NotBegun { why, copy }| {
             self.copy = copy.map(|copy| Placed { copy, _room, differs });
-            why
+            CopyFault::NotBegun(why)
         })
     }
 
@@ -187,33 +185,28 @@ impl Beside {
 }
 
 /// A copy takes as much memory as an image: the kernel would end the whole process if it took what is not there.
-fn take_room(held: &Held) -> Result<Taken, Why> {
+fn take_room(held: &Held) -> Result<Taken, CopyFault> {
     let bytes = held.host.copy_bytes(&held.description);
     let needed = bytes.saturating_add(memory::RESERVE_BYTES);
     match held.room.available_bytes() {
-        Some(available) if available < needed => Err(format!(
-            "a copy that runs takes as much memory as the image, {} MiB with the host's reserve, and {} MiB are available",
-            needed >> 20,
-            available >> 20
-        )),
-        _ => held.room.take(bytes).map_err(|room| {
-            format!(
-                "a copy that runs takes as much memory as the image, {} MiB, and of image-max {} MiB are left",
-                bytes >> 20,
-                room >> 20
-            )
-        }),
+        Some(available) if available < needed => {
+            Err(CopyFault::NoMemory { needed_mib: needed >> 20, available_mib: available >> 20 })
+        }
+        _ => {
+            let full = |left: u64| CopyFault::NoRoom { needed_mib: bytes >> 20, left_mib: left >> 20 };
+            held.room.take(bytes).map_err(full)
+        }
     }
 }
 
-fn make(made: &mut Image, image: &Image, from: Pfn, until: Pfn) -> Result<(), Why> {
+fn make(made: &mut Image, image: &Image, from: Pfn, until: Pfn) -> Result<(), CopyFault> {
     for pfn in (from.0..until.0).map(Pfn) {
         let page_type = image.page_type(pfn);
         if page_type != PageType::Absent {
             made.apply_page(PageEntry::new(pfn, page_type), image.page(pfn));
         }
     }
-    made.fault().map_or(Ok(()), Err)
+    made.fault().map_or(Ok(()), |why| Err(CopyFault::Image(why)))
 }
 
 fn change(placed: &mut Placed, image: &Image, from: Pfn, until: Pfn) -> Result<(), DomainError> {

@@ -15,6 +15,7 @@
 
 pub(in crate::guest) mod beside;
 mod card;
+mod fault;
 mod heard;
 mod input;
 mod limits;
@@ -25,6 +26,7 @@ mod traffic;
 mod way;
 
 pub use card::{CopyCard, Delivery};
+pub(in crate::guest) use fault::CopyFault;
 pub use heard::{Batch, Cut, Heard};
 pub use input::{CARD, OutOfStep};
 pub use limits::CopyLimits;

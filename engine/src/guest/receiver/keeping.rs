@@ -8,8 +8,8 @@
 //! ([`receive`](super::receive)).
 
 use super::work::Held;
-use crate::guest::copy::CopyOrder;
 use crate::guest::copy::beside::Beside;
+use crate::guest::copy::{CopyFault, CopyOrder};
 use crate::guest::machine::RunningGuest;
 use crate::guest::replica::{Replica, Start};
 use crate::guest::report::Report;
@@ -74,14 +74,14 @@ impl Keeping {
                 let beside = self.beside.get_or_insert_with(|| Beside::new(traffic));
                 let begun = match receiver.committed() {
                     Some(committed) if committed == epoch => beside.set(epoch, held),
-                    _ => Err("the image is not at that epoch".into()),
+                    _ => Err(CopyFault::OtherEpoch),
                 };
-                begun.err().map(|error| Report::CopySetFailed { epoch, error })
+                begun.err().map(|fault| Report::CopySetFailed { epoch, error: fault.to_string() })
             }
-            CopyOrder::Run => self.act(Beside::run).err().map(|error| Report::CopyEnded { error }),
+            CopyOrder::Run => self.act(Beside::run).err().map(ended),
             CopyOrder::Halt => Some(match self.act(Beside::halt) {
                 Ok(()) => Report::CopyHalted,
-                Err(error) => Report::CopyEnded { error },
+                Err(fault) => ended(fault),
             }),
             CopyOrder::Drop => {
                 self.beside = None;
@@ -90,8 +90,8 @@ impl Keeping {
         }
     }
 
-    fn act(&mut self, act: impl FnOnce(&mut Beside) -> Result<(), String>) -> Result<(), String> {
-        self.beside.as_mut().map_or_else(|| Err("there is no copy".into()), act)
+    fn act(&mut self, act: impl FnOnce(&mut Beside) -> Result<(), CopyFault>) -> Result<(), CopyFault> {
+        self.beside.as_mut().map_or(Err(CopyFault::Absent), act)
     }
 
     /// Sets some more frames of the copy. `None` if it is not being set, or is not done yet; otherwise the caller does
@@ -100,12 +100,12 @@ impl Keeping {
         let beside = self.beside.as_mut().filter(|beside| beside.is_setting())?;
         let step = match receiver.sink().image() {
             Some(image) => beside.step(image, held),
-            None => beside.give_up("the image is not in memory of this process"),
+            None => beside.give_up(CopyFault::ImageElsewhere),
         };
         match step {
             Ok(None) => None,
             Ok(Some(epoch)) => Some(Report::CopySet { epoch }),
-            Err((epoch, error)) => Some(Report::CopySetFailed { epoch, error }),
+            Err((epoch, fault)) => Some(Report::CopySetFailed { epoch, error: fault.to_string() }),
         }
     }
 
@@ -113,9 +113,13 @@ impl Keeping {
     pub(super) fn begin(&mut self, start: &Start<'_>) -> Result<RunningGuest, NotTheGuest> {
         let begun = match &mut self.beside {
             Some(beside) => beside.begin(start),
-            None => Err("there is no copy".into()),
+            None => Err(CopyFault::Absent),
         };
         let is_gone = !self.beside.as_ref().is_some_and(Beside::is_there);
-        begun.map_err(|why| NotTheGuest { why, is_gone })
+        begun.map_err(|fault| NotTheGuest { why: fault.to_string(), is_gone })
     }
+}
+
+fn ended(fault: CopyFault) -> Report {
+    Report::CopyEnded { error: fault.to_string() }
 }

@@ -2,6 +2,7 @@
 
 use super::super::driver::{GuestDriver, MadeWay, MakeThreads, Verdict, WitnessWord};
 use super::super::glance::Glance;
+use super::super::order_error::OrderError;
 use super::super::replay_stats::ReplayStats;
 use super::super::{inbound::Inbound, status};
 use super::{Over, PrimaryGuest};
@@ -136,30 +137,25 @@ impl GuestDriver for PrimaryGuest {
         }
     }
 
-    fn wish(&mut self, wish: Wish, has_witness: bool, cx: &mut dyn Context) -> Result<(), String> {
-        let (name, state) = (&self.name, self.session.state());
+    fn wish(&mut self, wish: Wish, has_witness: bool, cx: &mut dyn Context) -> Result<(), OrderError> {
+        let (guest, state) = (self.name.to_string(), self.session.state());
         if let Some(why) = self.defect_reason() {
-            return Err(format!("{name}: {why}"));
+            return Err(OrderError::Defect { guest, why });
         }
         let wished = match wish {
             Wish::Protect => primary::Wish::Protect,
             Wish::Unprotect => primary::Wish::Unprotect,
             Wish::Switchover if state != State::Protected => {
-                return Err(format!("{name} is not protected: {}", self.reason()));
+                return Err(OrderError::NotProtected { guest, why: self.reason() });
             }
             Wish::Switchover => primary::Wish::Switchover,
             Wish::Reclaim | Wish::Discard if !self.session.awaits_person() => {
-                return Err(format!(
-                    "{name} is not held here for a person's word; it is {}",
-                    GuestState::from(state).words()
-                ));
+                return Err(OrderError::NotAwaited { guest, state: GuestState::from(state).words() });
             }
-            Wish::Reclaim if has_witness && !cx.is_witness_up() => {
-                return Err("The witness does not answer; without it nobody can be given a guest".into());
-            }
+            Wish::Reclaim if has_witness && !cx.is_witness_up() => return Err(OrderError::NoWitness),
             Wish::Reclaim => primary::Wish::Reclaim,
             Wish::Discard => primary::Wish::Discard,
-            Wish::ForceTakeover => return Err(format!("{name} runs here already")),
+            Wish::ForceTakeover => return Err(OrderError::RunsHere(guest)),
         };
         self.handle(Input::Operator(wished), cx);
         if wish == Wish::Unprotect {
@@ -186,9 +182,9 @@ impl GuestDriver for PrimaryGuest {
         Ok(())
     }
 
-    fn set_mode(&mut self, mode: Mode, cx: &mut dyn Context) -> Result<(), String> {
+    fn set_mode(&mut self, mode: Mode, cx: &mut dyn Context) -> Result<(), OrderError> {
         if let Some(obstacle) = self.copy.obstacle().filter(|_| mode == Mode::Colo) {
-            return Err(format!("{} cannot be protected by a copy that runs: {obstacle}", self.name));
+            return Err(OrderError::NoLiveCopy { guest: self.name.to_string(), obstacle });
         }
         PrimaryGuest::set_mode(self, mode, cx);
         Ok(())

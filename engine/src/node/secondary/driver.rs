@@ -3,6 +3,7 @@
 use super::super::driver::{GuestDriver, HeldCopy, MadeWay, Started, Verdict, WitnessWord};
 use super::super::glance::Glance;
 use super::super::new_primary::{self, NewPrimary};
+use super::super::order_error::OrderError;
 use super::super::{inbound::Inbound, leave, status};
 use super::{Activation, SecondaryGuest};
 use crate::control::status::Takeover;
@@ -189,16 +190,16 @@ impl GuestDriver for SecondaryGuest {
         SecondaryGuest::is_full(self)
     }
 
-    fn wish(&mut self, wish: Wish, _has_witness: bool, cx: &mut dyn Context) -> Result<(), String> {
-        let name = &self.name;
+    fn wish(&mut self, wish: Wish, _has_witness: bool, cx: &mut dyn Context) -> Result<(), OrderError> {
+        let guest = self.name.to_string();
         if wish != Wish::ForceTakeover {
-            return Err(format!("{name} runs on {}; ask there (here only its copy is held)", self.peer));
+            return Err(OrderError::RunsElsewhere { guest, peer: self.peer.clone() });
         }
         if let Some(why) = self.defect_reason() {
-            return Err(format!("{name}: {why}"));
+            return Err(OrderError::Defect { guest, why });
         }
         if self.session.committed().is_none() {
-            return Err(format!("There is no complete copy of {name} here"));
+            return Err(OrderError::NoCopy(guest));
         }
         self.lost = Some((cx.now(), "operator"));
         self.handle(Input::ForceTakeover, cx);

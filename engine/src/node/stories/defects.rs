@@ -33,7 +33,7 @@ fn a_guest_whose_session_fails_while_output_is_held_is_paused_and_kept() {
     assert_eq!((story.state(), leaves(&output)), (Some(primary::State::Asking), 0));
     let status = story.status();
     assert!(status.reason.contains("as the test says") && !status.protected, "{}", status.reason);
-    let refused = story.guests.wish("web", Wish::Unprotect, &mut story.outside).unwrap_err();
+    let refused = story.guests.wish("web", Wish::Unprotect, &mut story.outside).unwrap_err().to_string();
     assert!(refused.contains("restart the node"), "{refused}");
 }
 
@@ -87,7 +87,7 @@ fn a_copy_whose_session_fails_is_held_anew_if_a_primary_is_there_and_kept_if_non
     story.fail();
     story.pass(Span::from_ms(60_000));
     assert_eq!(story.secondary(), Some(secondary::State::Alone), "it is kept");
-    let refused = story.guests.wish("web", Wish::ForceTakeover, &mut story.outside).unwrap_err();
+    let refused = story.guests.wish("web", Wish::ForceTakeover, &mut story.outside).unwrap_err().to_string();
     assert!(refused.contains("as the test says"), "{refused}");
     assert!(!story.bench.work.lock().contains(&"activate"), "a lost session decides nothing");
 }
