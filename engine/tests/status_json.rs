@@ -65,6 +65,7 @@ fn whole() -> Status {
             link_bytes: 33_554_432,
             bytes_per_s: 16_777_216,
             left_ms: Some(6_000),
+            limit_bytes_per_s: Some(33_554_432),
         }),
         colo: ColoStatus {
             mode: "auto".into(),

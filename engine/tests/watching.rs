@@ -8,9 +8,10 @@ use hosts::Hosts;
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Lines};
 use std::process::{ChildStdout, Stdio};
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 use support::{HANG_GUARD, Running};
-use understudy::control::{GuestState, Wish};
+use understudy::control::{GuestState, GuestStatus, Wish};
 
 fn exit_code(hosts: &Hosts, node: &str, words: &[&str]) -> Option<i32> {
     hosts.ask(node, words).output().unwrap().status.code()
@@ -94,9 +95,21 @@ fn a_watched_status_goes_on_until_nobody_reads() {
     assert_eq!(watcher.0.wait().unwrap().code(), Some(0));
 }
 
+/// For nodes whose machine may be busy: that nobody is lost meanwhile.
+fn patient() -> Vec<(&'static str, String)> {
+    let flags = [
+        ("--silence-max", "10s"),
+        ("--link-grace", "10s"),
+        ("--takeover-grace", "30s"),
+        ("--slow-max", "30s"),
+    ];
+    flags.map(|(flag, time)| (flag, time.to_owned())).to_vec()
+}
+
 #[test]
 fn a_full_sync_says_how_far_it_is() {
-    let hosts = Hosts::of(["name=g0,memory=256M,mac=52:54:00:00:00:01,ip=10.77.0.11,load=idle".into()]);
+    let guest = "name=g0,memory=256M,mac=52:54:00:00:00:01,ip=10.77.0.11,load=idle";
+    let hosts = Hosts::told([guest.into()], &patient());
     hosts.wait("a", "g0", |guest| guest.protected);
     let client = hosts.client("a");
     client.wish("g0", Wish::Unprotect).unwrap();
@@ -118,4 +131,44 @@ fn a_full_sync_says_how_far_it_is() {
         "{seen:?}"
     );
     assert!(seen.is_sorted_by_key(|sync| sync.pages), "{seen:?}");
+}
+
+/// A limit is for all full syncs together, and for nothing else: a protected guest beside goes on as before.
+#[test]
+fn a_full_sync_keeps_to_its_limit_and_disturbs_no_other_guest() {
+    const LIMIT: u64 = 4 << 20;
+    let guests = [
+        "name=g0,memory=8M,mac=52:54:00:00:00:01,ip=10.77.0.11,load=rate=100,set=1M",
+        "name=g1,memory=64M,mac=52:54:00:00:00:02,ip=10.77.0.12,load=rate=2000,set=24M,skew=0,content=random",
+    ];
+    let mut told = patient();
+    told.push(("--full-sync-rate", LIMIT.to_string()));
+    let hosts = Hosts::told(guests.map(String::from), &told);
+    for name in ["g0", "g1"] {
+        hosts.wait("a", name, |guest| guest.protected);
+    }
+    // By now g1 has something to copy.
+    hosts.wait("a", "g1", |guest| guest.raw_bytes > 24 << 20);
+    let client = hosts.client("a");
+    client.wish("g1", Wish::Unprotect).unwrap();
+    hosts.wait("a", "g1", |guest| guest.state == GuestState::Unprotected);
+    client.wish("g1", Wish::Protect).unwrap();
+    let (began, mut seen) = (Instant::now(), Vec::new());
+    let committed = |guests: &[GuestStatus]| guests[0].committed.unwrap();
+    let before = committed(&client.status().unwrap().guests);
+    loop {
+        let guests = client.status().unwrap().guests;
+        assert!(guests[0].protected, "{:#?}", guests[0]);
+        seen.extend(guests[1].full_sync.map(|sync| (sync, committed(&guests))));
+        if guests[1].protected {
+            break;
+        }
+        assert!(began.elapsed() < HANG_GUARD, "{guests:#?}");
+        thread::sleep(Duration::from_millis(20));
+    }
+    let live: Vec<_> = seen.iter().filter(|(sync, _)| sync.share < 0.9).collect();
+    let (last, through) = live.last().expect("it takes seconds");
+    assert_eq!(last.limit_bytes_per_s, Some(LIMIT));
+    assert!(last.link_bytes > LIMIT && last.bytes_per_s <= LIMIT * 5 / 4, "{last:?}");
+    assert!(*through > before + 3, "checkpoints of the other guest from {before} to {through}");
 }

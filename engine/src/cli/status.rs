@@ -146,7 +146,9 @@ pub(super) fn progress(sync: &FullSyncStatus) -> String {
     let left = sync.left_ms.map_or("the time left is not known yet".into(), |ms| {
         format!("{} left", show_us(ms.saturating_mul(1_000)))
     });
-    format!("{:.0} %, {}/s on the link, {left}", sync.share * 100.0, show_bytes(sync.bytes_per_s))
+    let limit =
+        sync.limit_bytes_per_s.map_or(String::new(), |limit| format!(" (limit {}/s)", show_bytes(limit)));
+    format!("{:.0} %, {}/s on the link{limit}, {left}", sync.share * 100.0, show_bytes(sync.bytes_per_s))
 }
 
 /// How output leaves before its ack; `None` where it is not to.
@@ -408,6 +410,8 @@ pub(super) mod tests {
         assert_eq!(progress(&begun), "0 %, 0 B/s on the link, the time left is not known yet");
         let sync = FullSyncStatus { share: 0.42, bytes_per_s: 31 << 20, left_ms: Some(12_300), ..begun };
         assert_eq!(progress(&sync), "42 %, 31.0 MiB/s on the link, 12.3 s left");
+        let limited = FullSyncStatus { limit_bytes_per_s: Some(32 << 20), ..sync };
+        assert_eq!(progress(&limited), "42 %, 31.0 MiB/s on the link (limit 32.0 MiB/s), 12.3 s left");
     }
 
     #[test]

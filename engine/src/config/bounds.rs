@@ -44,6 +44,8 @@ pub(super) const INPUT_BYTES: RangeInclusive<u64> = 1 << 20..=1 << 30;
 pub(super) const IN_FLIGHT_MAX: RangeInclusive<u32> = 1..=256;
 
 const TIB: u64 = 1 << 40;
+/// Less would never end: a guest changes faster.
+pub(super) const FULL_SYNC_BYTES_PER_S: RangeInclusive<u64> = 64 << 10..=TIB;
 pub(super) const BUFFER_BYTES: RangeInclusive<u64> = 1 << 20..=TIB;
 pub(super) const CACHE_BYTES: RangeInclusive<u64> = 0..=TIB;
 
@@ -210,6 +212,7 @@ mod tests {
             ("`in-flight-max`", count(IN_FLIGHT_MAX)),
             ("`staging`, `epoch-buffer`, `held-output`", bytes(BUFFER_BYTES)),
             ("`shadow`, `compare-max`", bytes(CACHE_BYTES)),
+            ("`full-sync-rate`", bytes(FULL_SYNC_BYTES_PER_S)),
         ];
         rows.iter().map(|(setting, (least, most))| format!("| {setting} | {least} | {most} |\n")).collect()
     }

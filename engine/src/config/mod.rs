@@ -37,6 +37,7 @@ use crate::connection::{Transport, TransportError};
 use crate::names::NameError;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use understudy_lab::Conditions;
 use understudy_session::primary::{Pacing, SlowPolicy};
@@ -131,6 +132,8 @@ pub struct Limits {
     pub compare_bytes_max: u64,
     /// What the images of all guests held here may take together; never more than the host has available.
     pub image_bytes_max: u64,
+    /// What all full syncs together may put on the links in a second; `None`: as much as they take.
+    pub full_sync_bytes_per_s: Option<NonZeroU64>,
 }
 
 impl Default for Limits {
@@ -143,6 +146,7 @@ impl Default for Limits {
             held_output_bytes: 32 << 20,
             compare_bytes_max: 1 << 30,
             image_bytes_max: u64::MAX,
+            full_sync_bytes_per_s: None,
         }
     }
 }

@@ -9,6 +9,7 @@ use super::pacing::{BUDGETS, BudgetSettings, PacingSettings, budgets_from_text};
 use super::text::{size_from_text, span_from_text};
 use super::{ConfigError, Limits, Timing};
 use serde::Deserialize;
+use std::num::NonZeroU64;
 use understudy_session::Span;
 use understudy_session::primary::{Pacing, SlowPolicy};
 
@@ -101,6 +102,10 @@ pub struct LimitSettings {
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     #[serde(deserialize_with = "size_from_text")]
     pub image_max: Option<u64>,
+    /// What all full syncs of this node together put on its links in a second, at most [default: no limit].
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    #[serde(deserialize_with = "size_from_text")]
+    pub full_sync_rate: Option<u64>,
 }
 
 impl TimingSettings {
@@ -173,6 +178,7 @@ impl LimitSettings {
             held_output: self.held_output.or(below.held_output),
             compare_max: self.compare_max.or(below.compare_max),
             image_max: self.image_max.or(below.image_max),
+            full_sync_rate: self.full_sync_rate.or(below.full_sync_rate),
         }
     }
 
@@ -186,6 +192,7 @@ impl LimitSettings {
             held_output_bytes: self.held_output.unwrap_or(default.held_output_bytes),
             compare_bytes_max: self.compare_max.unwrap_or(default.compare_bytes_max),
             image_bytes_max: self.image_max.unwrap_or(default.image_bytes_max),
+            full_sync_bytes_per_s: self.full_sync_rate.and_then(NonZeroU64::new),
         };
         check_count("in-flight-max", limits.in_flight_max, bounds::IN_FLIGHT_MAX)?;
         check_bytes("staging", limits.staging_bytes, bounds::BUFFER_BYTES)?;
@@ -193,6 +200,9 @@ impl LimitSettings {
         check_bytes("held-output", limits.held_output_bytes, bounds::BUFFER_BYTES)?;
         check_bytes("shadow", limits.shadow_bytes, bounds::CACHE_BYTES)?;
         check_bytes("compare-max", limits.compare_bytes_max, bounds::CACHE_BYTES)?;
+        if let Some(rate) = self.full_sync_rate {
+            check_bytes("full-sync-rate", rate, bounds::FULL_SYNC_BYTES_PER_S)?;
+        }
         Ok(limits)
     }
 }

@@ -211,6 +211,9 @@ pub struct FullSyncStatus {
     pub bytes_per_s: u64,
     /// What the rest takes at the rate so far; nothing before the first page.
     pub left_ms: Option<u64>,
+    /// What all full syncs of the node may put on its links in a second; nothing without a limit.
+    #[serde(default)]
+    pub limit_bytes_per_s: Option<u64>,
 }
 
 /// How a guest's output leaves because a copy of it, which runs on the peer, has sent the same.

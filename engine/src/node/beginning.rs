@@ -140,6 +140,7 @@ impl Guests {
             recording_ended: None,
             offer: OwnOffer::default(),
             full_sync: None,
+            sync_rate: self.sync_rate.clone(),
             gate: Gate::default(),
             copy,
             end_seen: false,

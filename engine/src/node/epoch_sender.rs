@@ -3,12 +3,15 @@
 //! ```text
 //!   encode thread ─► EpochSender ─ whole epochs or 64 KiB ─► SendQueue (bounded) ─► loop ─► lane of the connection
 //!                                                            full: waits here
+//!                                  of a full sync: waits for its turn there as well, until output waits for it
 //! ```
 
+use super::sync_rate::SyncRate;
 use crate::guest::{LoopWaker, Outlet, OutletClosed, Passed};
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use understudy_checkpoint::epoch::{EpochEnd, EpochHead, EpochPart, WritesEnd};
 use understudy_link::{Encoded, Frame, GuestFrame, GuestId, STATE_BYTES_MAX, encode};
 use understudy_session::ToSecondary;
@@ -80,6 +83,14 @@ impl SendQueue {
         self.0.queue.lock().round
     }
 
+    /// Waits until `at`, or until the epoch is given up.
+    fn wait_until(&self, round: u64, at: Instant) {
+        let mut queue = self.0.queue.lock();
+        while !queue.closed && queue.round == round && Instant::now() < at {
+            self.0.room.wait_until(&mut queue, at);
+        }
+    }
+
     /// Hands over one lot of an epoch; waits while the queue is full.
     fn push(&self, round: u64, lot: &mut Vec<Encoded>) -> Result<(), OutletClosed> {
         let mut queue = self.0.queue.lock();
@@ -107,13 +118,27 @@ pub(super) struct EpochSender {
     lot: Vec<Encoded>,
     lot_bytes: usize,
     passed: Passed,
+    /// Of a full sync, while no output waits for it.
+    rate: Option<SyncRate>,
+    waited: Duration,
 }
 
 impl EpochSender {
-    /// Sends one epoch for `guest`; how much of it has gone is counted in `passed`.
-    pub(super) fn new(guest: GuestId, queue: SendQueue, passed: Passed) -> Self {
+    /// Sends one epoch for `guest`; how much of it has gone is counted in `passed`. A full sync has the node's `rate`.
+    pub(super) fn new(guest: GuestId, queue: SendQueue, passed: Passed, rate: Option<SyncRate>) -> Self {
         let round = queue.round();
-        Self { guest, queue, round, lot: Vec::new(), lot_bytes: 0, passed }
+        Self { guest, queue, round, lot: Vec::new(), lot_bytes: 0, passed, rate, waited: Duration::ZERO }
+    }
+
+    /// Hands over the lot, once it is its turn.
+    fn hand_over(&mut self) -> Result<(), OutletClosed> {
+        let bytes = std::mem::take(&mut self.lot_bytes);
+        if let Some(rate) = &self.rate {
+            let now = Instant::now();
+            self.queue.wait_until(self.round, rate.turn(bytes as u64, now));
+            self.waited += now.elapsed();
+        }
+        self.queue.push(self.round, &mut self.lot)
     }
 
     fn put(&mut self, frame: &Frame<'_>) -> Result<u64, OutletClosed> {
@@ -163,14 +188,21 @@ impl Outlet for EpochSender {
         let ends = matches!(part, EpochPart::End(_));
         let bytes = self.put_part(part)?;
         if ends || self.lot_bytes >= LOT_BYTES {
-            self.lot_bytes = 0;
-            self.queue.push(self.round, &mut self.lot)?;
+            self.hand_over()?;
         }
         Ok(bytes)
     }
 
     fn passed(&mut self, pages: u64, link_bytes: u64) {
         self.passed.add(pages, link_bytes);
+    }
+
+    fn hurry(&mut self) {
+        self.rate = None;
+    }
+
+    fn take_waited(&mut self) -> Duration {
+        std::mem::take(&mut self.waited)
     }
 }
 
@@ -190,12 +222,13 @@ impl Outlet for NoOutlet {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::num::NonZeroU64;
     use std::thread;
     use understudy_checkpoint::{Epoch, Generation};
     use understudy_session::EpochKind;
 
-    fn outlet(queue: &SendQueue, epoch: u64) -> EpochSender {
-        let mut outlet = EpochSender::new(GuestId::new(1).unwrap(), queue.clone(), Passed::default());
+    fn outlet(queue: &SendQueue, epoch: u64, rate: Option<SyncRate>) -> EpochSender {
+        let mut outlet = EpochSender::new(GuestId::new(1).unwrap(), queue.clone(), Passed::default(), rate);
         let head =
             EpochHead { generation: Generation(1), epoch: Epoch(epoch), kind: EpochKind::Seed, base: None };
         outlet.begin(head).unwrap();
@@ -211,7 +244,7 @@ mod tests {
     #[test]
     fn an_epoch_that_is_given_up_is_not_waited_for_and_the_next_one_goes() {
         let queue = SendQueue::new(LoopWaker::silent());
-        let old = outlet(&queue, 1);
+        let old = outlet(&queue, 1, None);
         let waits = thread::spawn(move || send_until_closed(old));
         while queue.0.queue.lock().bytes < QUEUE_BYTES_MAX {
             thread::yield_now();
@@ -220,10 +253,40 @@ mod tests {
         waits.join().unwrap();
         assert!(queue.pop().is_none(), "nothing of it is left");
 
-        let mut new = outlet(&queue, 2);
+        let mut new = outlet(&queue, 2, None);
         new.send(EpochPart::Pages(&vec![0; LOT_BYTES])).unwrap();
         assert!(queue.pop().is_some() && queue.pop().is_some(), "its begin and its pages");
         queue.close();
         assert!(new.send(EpochPart::Pages(&vec![0; LOT_BYTES])).is_err());
+    }
+
+    /// A rate at which no second lot would ever get its turn while this test runs.
+    fn never() -> SyncRate {
+        SyncRate::new(NonZeroU64::new(1).unwrap())
+    }
+
+    #[test]
+    fn a_full_sync_that_waits_for_its_turn_holds_up_no_other_epoch_and_ends_when_it_is_given_up() {
+        let (queue, others, rate) =
+            (SendQueue::new(LoopWaker::silent()), SendQueue::new(LoopWaker::silent()), never());
+        let full_sync = outlet(&queue, 1, Some(rate.clone()));
+        let waits = thread::spawn(move || send_until_closed(full_sync));
+        while queue.pop().is_none() {
+            thread::yield_now();
+        }
+        outlet(&others, 1, None).send(EpochPart::Pages(&vec![0; LOT_BYTES])).unwrap();
+        assert!(others.pop().is_some(), "an ordinary epoch of another guest goes at once");
+        queue.give_up();
+        waits.join().unwrap();
+    }
+
+    #[test]
+    fn the_pause_at_the_end_of_a_full_sync_waits_for_no_turn() {
+        let (queue, rate) = (SendQueue::new(LoopWaker::silent()), never());
+        rate.turn(1 << 20, Instant::now());
+        let mut full_sync = outlet(&queue, 1, Some(rate));
+        full_sync.hurry();
+        full_sync.send(EpochPart::Pages(&vec![0; LOT_BYTES])).unwrap();
+        assert_eq!(full_sync.take_waited(), Duration::ZERO);
     }
 }

@@ -12,6 +12,7 @@ use super::glance::Glance;
 use super::inbound::{GuestName, Inbound};
 use super::new_primary::unexpected;
 use super::peer_offer::{OfferKey, PeerOffer};
+use super::sync_rate::SyncRate;
 use crate::config::NodeConfig;
 use crate::guest::{
     BoxedSource, CopyRoom, Host, OutputMaker, ProtectorConfig, Report, Reporter, RuntimeId, Workers,
@@ -45,6 +46,8 @@ pub struct Guests {
     pub(super) available_bytes: fn() -> Option<u64>,
     /// The memory that live copies here may use, besides images.
     pub(super) copy_room: CopyRoom,
+    /// What the full syncs of all guests share, if they are limited.
+    pub(super) sync_rate: Option<SyncRate>,
     /// How many threads copy pages in a pause. It is kept because counting processors reads files.
     copiers: usize,
 }
@@ -66,8 +69,10 @@ impl Guests {
         outputs: OutputMaker,
     ) -> Self {
         let copy_room = CopyRoom::new(config.limits.image_bytes_max);
+        let sync_rate = config.limits.full_sync_bytes_per_s.map(SyncRate::new);
         Self {
             copy_room,
+            sync_rate,
             config,
             metrics,
             host,

@@ -55,6 +55,7 @@ mod stall;
 mod status;
 #[cfg(test)]
 mod stories;
+mod sync_rate;
 mod uplink;
 mod witness;
 

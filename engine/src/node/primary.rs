@@ -17,6 +17,7 @@ use super::inbound::GuestName;
 use super::new_primary::check_size;
 use super::output_log;
 use super::replay_stats::ReplayStats;
+use super::sync_rate::SyncRate;
 use crate::control::status::Takeover;
 use crate::guest::{CaptureOrder, Checkpointer, Health, HeldOutput, Machine, Outlet, Participants, Passed};
 use crate::guest::{Report, RuntimeId, Stuck};
@@ -91,6 +92,8 @@ pub(super) struct PrimaryGuest {
     pub(super) offer: OwnOffer,
     /// The full sync that was begun last.
     pub(super) full_sync: Option<FullSync>,
+    /// What full syncs of this node share.
+    pub(super) sync_rate: Option<SyncRate>,
     pub(super) gate: Gate,
     pub(super) copy: CopyElsewhere,
     /// Whether its end was logged.
@@ -359,8 +362,9 @@ impl PrimaryGuest {
         now: Time,
     ) {
         let passed = Passed::default();
+        let rate = self.sync_rate.as_ref().filter(|_| capture == Capture::Seed).cloned();
         let outlet: Box<dyn Outlet> = match &self.place {
-            Some((guest, queue)) => Box::new(EpochSender::new(*guest, queue.clone(), passed.clone())),
+            Some((guest, queue)) => Box::new(EpochSender::new(*guest, queue.clone(), passed.clone(), rate)),
             None => Box::new(NoOutlet),
         };
         if capture == Capture::Seed {

@@ -31,8 +31,8 @@ fn start(root: &Path, name: &str, at: SocketAddr, more: &[(&str, String)]) -> (R
     node(name, root, at, &flags)
 }
 
-fn start_b(root: &Path, at_witness: SocketAddr, at_a: SocketAddr, at_b: SocketAddr) -> (Running, SocketAddr) {
-    start(root, "b", at_b, &[("--witness", at_witness.to_string()), ("--peer", format!("a={at_a}"))])
+fn of_b(at_witness: SocketAddr, at_a: SocketAddr) -> Vec<(&'static str, String)> {
+    vec![("--witness", at_witness.to_string()), ("--peer", format!("a={at_a}"))]
 }
 
 impl Hosts {
@@ -43,13 +43,19 @@ impl Hosts {
 
     /// These guests on a.
     pub(crate) fn of(guests: impl IntoIterator<Item = String>) -> Self {
+        Self::told(guests, &[])
+    }
+
+    /// These guests on a; both nodes are told this as well.
+    pub(crate) fn told(guests: impl IntoIterator<Item = String>, more: &[(&'static str, String)]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path();
         let (witness, at_witness, _) = witness(root, "127.0.0.1:0", &[]);
         let (at_a, at_b) = (free_address(), free_address());
-        let (b, metrics) = start_b(root, at_witness, at_a, at_b);
+        let (b, metrics) = start(root, "b", at_b, &[&of_b(at_witness, at_a), more].concat());
         let mut of_a = vec![("--witness", at_witness.to_string()), ("--peer", format!("b={at_b}"))];
         of_a.extend(guests.into_iter().map(|guest| ("--guest", guest)));
+        of_a.extend_from_slice(more);
         let (a, _) = start(root, "a", at_a, &of_a);
         Self { a, b, _witness: witness, at_witness, at_a, at_b, metrics, directory }
     }
@@ -60,7 +66,8 @@ impl Hosts {
     }
 
     pub(crate) fn start_b(&mut self) {
-        (self.b, self.metrics) = start_b(self.directory.path(), self.at_witness, self.at_a, self.at_b);
+        (self.b, self.metrics) =
+            start(self.directory.path(), "b", self.at_b, &of_b(self.at_witness, self.at_a));
     }
 
     pub(crate) fn client(&self, node: &str) -> Client {

@@ -85,6 +85,7 @@ impl Settings {
                 held_output_bytes: 1 << 20,
                 compare_bytes_max: 0,
                 image_bytes_max: u64::MAX,
+                full_sync_bytes_per_s: None,
             },
             transport: Transport::PlainLoopback,
             guests: GuestConfigs::Lab(Vec::new()),

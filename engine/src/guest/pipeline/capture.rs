@@ -2,7 +2,6 @@
 //!
 //! ```text
 //!   event loop ──order──► capture thread ──jobs──► encode thread ──frames──► link
-//!        ▲                    │ seed: live passes while the guest runs, then a pause for the rest
 //!        ▲                    │ full sync: live passes while the guest runs, then a pause for the rest
 //! ```
 //!
@@ -36,7 +35,6 @@ use understudy_session::primary::Capture;
 const LIVE_PASSES_MAX: u32 = 8;
 
 /// A live pass that leaves at most this many dirty pages is the last: a pause copies them in a fraction of a
-/// millisecond.
 /// millisecond.
 const LIVE_STOP_PAGES: u64 = 256;
 
@@ -213,6 +211,7 @@ impl Capturer {
                 self.begin_seed(order)?;
                 self.copy_disk(epoch)?;
                 self.live_passes(epoch)?;
+                self.job(Job::Hurry)?;
             }
             Capture::Delta => {
                 let base = self.last.ok_or(Failure::NoBase)?;
@@ -283,8 +282,9 @@ impl Capturer {
             copied = wanted;
             let began = Instant::now();
             self.copy_live(epoch)?;
-            self.pieces.wait_until_encoded(epoch)?;
-            took = began.elapsed();
+            let waited = self.pieces.wait_until_encoded(epoch)?;
+            // In the pause no limit applies.
+            took = began.elapsed().saturating_sub(waited);
             self.unacked.pending_mut().clear();
             self.source.drain_dirty(self.unacked.pending_mut())?;
         }

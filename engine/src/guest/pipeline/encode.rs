@@ -19,7 +19,7 @@ use crate::guest::figures::Encoded;
 use crate::guest::report::{Report, Reporter};
 use crossbeam::channel::{Receiver, Sender};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use understudy_checkpoint::Epoch;
 use understudy_checkpoint::domain::DomainState;
 use understudy_checkpoint::epoch::{EpochEnd, EpochHead, EpochPart, Staging, WritesEnd};
@@ -110,8 +110,12 @@ impl EncodeThread {
             }
             Job::Forget { after } => self.encoder.forget_after(after),
             Job::Answer(to) => {
+                let outlet = open.as_mut().and_then(|open| open.outlet.as_mut());
                 // Whoever asked may have given up.
-                let _ = to.send(());
+                let _ = to.send(outlet.map_or(Duration::ZERO, |outlet| outlet.take_waited()));
+            }
+            Job::Hurry => {
+                open.iter_mut().filter_map(|open| open.outlet.as_mut()).for_each(|outlet| outlet.hurry());
             }
             Job::PutBack(staging) => self.put_back(staging),
             Job::PutBackState(state) => self.put_back_state(state),

@@ -5,6 +5,7 @@ use super::outlet::Outlet;
 use crate::guest::disks::recording::WritesOf;
 use crossbeam::channel::Sender;
 use std::sync::Arc;
+use std::time::Duration;
 use understudy_checkpoint::Epoch;
 use understudy_checkpoint::domain::DomainState;
 use understudy_checkpoint::epoch::{EpochHead, Staging};
@@ -36,8 +37,11 @@ pub(in crate::guest) enum Job {
     Forget {
         after: Epoch,
     },
-    /// Answered once everything before it is encoded and in the link's queue.
-    Answer(Sender<()>),
+    /// Answered once everything before it is encoded and in the link's queue, with how long a limit for full syncs has
+    /// made it wait.
+    Answer(Sender<Duration>),
+    /// Output waits for what comes from here on.
+    Hurry,
     PutBack(Staging),
     PutBackState(DomainState),
 }

@@ -138,8 +138,9 @@ impl Pieces {
         Ok(())
     }
 
-    /// Waits until everything passed on is encoded and in the link's queue.
-    pub(in crate::guest) fn wait_until_encoded(&self, epoch: Epoch) -> Result<(), Failure> {
+    /// Waits until everything passed on is encoded and in the link's queue. Returns how long a limit for full syncs has
+    /// made it wait.
+    pub(in crate::guest) fn wait_until_encoded(&self, epoch: Epoch) -> Result<Duration, Failure> {
         let (to, answer) = bounded(1);
         self.jobs.send(Job::Answer(to)).map_err(|_| Failure::EncoderGone)?;
         self.wait_for(&answer, epoch)

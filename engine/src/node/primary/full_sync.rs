@@ -24,7 +24,7 @@ impl FullSync {
         let share = if of_pages == 0 { 0.0 } else { (pages as f64 / of_pages as f64).min(1.0) };
         let left_ms = (share > 0.0).then(|| (seconds * (1.0 - share) / share * 1e3) as u64);
         let bytes_per_s = if seconds > 0.0 { (link_bytes as f64 / seconds) as u64 } else { 0 };
-        FullSyncStatus { share, pages, of_pages, link_bytes, bytes_per_s, left_ms }
+        FullSyncStatus { share, pages, of_pages, link_bytes, bytes_per_s, left_ms, limit_bytes_per_s: None }
     }
 }
 

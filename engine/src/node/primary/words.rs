@@ -3,8 +3,9 @@
 use super::PrimaryGuest;
 use crate::config::PacingSettings;
 use crate::control::GuestState;
-use crate::control::status::GuestStatus;
+use crate::control::status::{FullSyncStatus, GuestStatus};
 use crate::node::status::{self, decline_words, loss_name};
+use crate::node::sync_rate::SyncRate;
 use understudy_checkpoint::Generation;
 use understudy_session::primary::{CopyStanding, Event, State};
 use understudy_session::{Decline, Mode, Time};
@@ -164,7 +165,10 @@ impl PrimaryGuest {
         status.takeover = self.takeover;
         let is_on_its_way = self.session.state() == State::Seeding;
         let full_sync = self.full_sync.as_ref().filter(|_| is_on_its_way);
-        status.full_sync = full_sync.map(|sync| sync.status(self.description.page_count, now));
+        status.full_sync = full_sync.map(|sync| FullSyncStatus {
+            limit_bytes_per_s: self.sync_rate.as_ref().map(SyncRate::bytes_per_s),
+            ..sync.status(self.description.page_count, now)
+        });
         self.fill_colo(status, now);
     }
 
