@@ -191,7 +191,7 @@ impl<S: Sink> Receiver<S> {
 
     /// Checks that the image could be activated now, because an acknowledgement promises that. If it could not, the
     /// image is given up.
-    fn check_sink(&mut self) -> Result<(), ReceiveError> {
+    pub fn check_sink(&mut self) -> Result<(), ReceiveError> {
         let Some(fault) = self.sink.check() else { return Ok(()) };
         self.drop_image();
         Err(ReceiveError::Sink(fault))

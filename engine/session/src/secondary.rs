@@ -121,6 +121,9 @@ pub enum Output {
         /// A full sync is applied as it arrives, a delta is buffered.
         kind: EpochKind,
     },
+    /// The epoch received last was complete, and then waited for the copy to halt: look whether the image could still be
+    /// activated. Answered like `Receive`, by `Complete` or `Broken`, before the next `EpochBegin` is handed over.
+    LookAgain { generation: Generation, epoch: Epoch },
     /// Make this complete (acked) epoch the image. Ordered once for each delta, right after its ack; never for a full
     /// sync, which is in the image when it is complete. Acks do not wait for commits, so it is the driver that bounds
     /// its buffer: while that is full it does not read the link. Answered by `Committed` or `CommitFailed`. Commits are

@@ -336,6 +336,10 @@ impl SecondaryGuest {
                     self.begun.push_back((epoch, cx.now()));
                     self.give(Work::Begin(EpochHead { generation, epoch, kind, base: self.base }));
                 }
+                Output::LookAgain { generation, epoch } => {
+                    (self.receiving, self.verdict_due) = (Some((generation, epoch)), true);
+                    self.give(Work::LookAgain { generation, epoch });
+                }
                 Output::Commit { epoch } => self.give(Work::Commit(epoch)),
                 Output::DropIncomplete => {
                     self.stop_receiving();

@@ -6,6 +6,7 @@ use super::judge::Invariant;
 use super::network::{LINK, witness_channel};
 use super::rng::Rng;
 use super::settings::Settings;
+use super::standing::Fate;
 use super::weights::Kind;
 use understudy::control::Wish;
 use understudy_session::primary::State;
@@ -100,13 +101,15 @@ pub enum Mutant {
     AnyTwin,
     /// An epoch is acked when it is whole, and the copy halted later.
     AckBeforeHalt,
+    /// The standby domain is not looked at again once the copy is halted.
+    LooksOnce,
     /// A takeover goes on from the image, although the copy is the guest.
     ImageForCopy,
 }
 
 impl Mutant {
     /// All mutants, each with the invariants that catch it, each of these by itself.
-    pub const ALL: [(Self, &'static [Invariant]); 44] = [
+    pub const ALL: [(Self, &'static [Invariant]); 45] = [
         (Self::ReleaseBeforeAck, &[Invariant::OutputCommit, Invariant::Monotonicity]),
         (Self::PassBeforeStale, &[Invariant::OutputCommit]),
         (Self::TrustRead, &[Invariant::OutputCommit]),
@@ -150,6 +153,7 @@ impl Mutant {
         (Self::PagesNotSet, &[Invariant::Exact]),
         (Self::AnyTwin, &[Invariant::OutputCommit, Invariant::Monotonicity]),
         (Self::AckBeforeHalt, &[Invariant::Monotonicity]),
+        (Self::LooksOnce, &[Invariant::Readiness]),
         (Self::ImageForCopy, &[Invariant::Monotonicity]),
     ];
 
@@ -187,6 +191,7 @@ impl Mutant {
                 | Self::PagesNotSet
                 | Self::AnyTwin
                 | Self::AckBeforeHalt
+                | Self::LooksOnce
                 | Self::ImageForCopy
         )
     }
@@ -223,6 +228,17 @@ impl Mutant {
                 let mut aim = |after, fault| aimed.push(Aimed { moment: Moment::CopyHalts, after, fault });
                 aim(Span(0), slow);
                 aim(rng.span_us(1_000, 3_000), dies);
+            }
+            // The domain that stands by goes while the copy beside it is slow to stand still.
+            Self::LooksOnce => {
+                (settings.answers, settings.modes, settings.stands_by) =
+                    (Some(50), [Mode::Colo; 2], true);
+                let lasts = Some(Span::from_ms(10));
+                let slow = Fault::ReceiverHangs { host: 1, guest: 0, lasts };
+                let goes = Fault::StandingSuffers { host: 1, guest: 0, fate: Fate::Destroyed };
+                for (after, fault) in [(Span(0), slow), (rng.span_us(500, 5_000), goes)] {
+                    aimed.push(Aimed { moment: Moment::CopyHalts, after, fault });
+                }
             }
             // The guest that its engine left behind is found when the other host has been put in charge.
             Self::AdoptedPassesAtOnce => {

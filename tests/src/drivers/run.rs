@@ -87,8 +87,6 @@ fn draw_copies(rng: &mut Rng, settings: &mut Settings, wanted: Option<bool>) {
     if !wanted.unwrap_or(by_seed) {
         return;
     }
-    // No host has both copies and domains that stand by.
-    settings.stands_by = false;
     settings.answers = Some([0, 0, 2, 10, 50][rng.below(5) as usize]);
     let mut mode = || match rng.below(20) {
         0..=12 => Mode::Colo,

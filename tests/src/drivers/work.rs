@@ -203,6 +203,10 @@ impl Cluster {
                     reporter.tell(Report::Committed { epoch });
                     Some(replica)
                 }
+                Work::LookAgain { generation, epoch } if self.mutant == Some(Mutant::LooksOnce) => {
+                    reporter.tell(Report::Complete { generation, epoch });
+                    Some(replica)
+                }
                 Work::ActivateCopy { generation, open } if self.mutant == Some(Mutant::ImageForCopy) => {
                     replica.take(Work::Activate { generation, open, through: None })
                 }

@@ -20,6 +20,8 @@ pub(super) enum Held {
     Set,
     /// The copy stands still.
     Halt,
+    /// The image was looked at once more.
+    Look,
     /// What the witness says to the secondary.
     Reply,
 }
@@ -259,6 +261,10 @@ impl Pair {
                     self.answer(Held::Set, secondary::Input::CopySet { epoch: *epoch, hears_all: true });
                 }
                 secondary::Output::HaltCopy => self.answer(Held::Halt, secondary::Input::CopyHalted),
+                secondary::Output::LookAgain { generation, epoch } => {
+                    let (generation, epoch) = (*generation, *epoch);
+                    self.answer(Held::Look, secondary::Input::Complete { generation, epoch });
+                }
                 _ => {}
             }
             self.of_secondary.push(output);

@@ -7,7 +7,7 @@ use super::pair::{GAP, Held, INTERVAL, LIVE_MAX, PERIOD, Pair};
 use super::{AfterCrash, CopyEnd, Divergence, Mode};
 use crate::primary::{self, CopyStanding, Output, Rest, State, Wish};
 use crate::secondary::{self, Output as Order};
-use crate::{ToPrimary, ToSecondary, WitnessRequest};
+use crate::{Decline, ToPrimary, ToSecondary, WitnessRequest};
 use alloc::vec::Vec;
 use understudy_checkpoint::{Epoch, Generation};
 
@@ -120,6 +120,32 @@ fn an_epoch_is_never_acked_before_the_copy_is_halted() {
     pair.let_go(Held::Halt);
     assert!(is_acked(&pair, next) && !pair.secondary.is_halting());
     assert_eq!(matches_from(&pair), [next], "set anew, and live again");
+}
+
+/// The domain that stands by may have gone while the copy was halted ([S3](docs/DESIGN.md#s3)).
+#[test]
+fn the_image_is_looked_at_again_once_the_copy_is_halted_and_before_the_ack() {
+    for crashes in [false, true] {
+        let mut pair = Pair::live();
+        pair.hold(Held::Halt);
+        pair.hold(Held::Look);
+        diverge(&mut pair);
+        pair.wait(INTERVAL_MS);
+        let (generation, next) = (pair.primary.generation(), captures(&pair)[0]);
+        let look = Order::LookAgain { generation, epoch: next };
+        assert_eq!(place(&pair.of_secondary, &look), None, "the copy still runs");
+        // No driver hands the next epoch over before the verdict on this one.
+        pair.is_linked = false;
+        pair.tell_secondary(match crashes {
+            false => secondary::Input::CopyHalted,
+            true => secondary::Input::CopyCrashed { has_forwarded: true },
+        });
+        assert!(place(&pair.of_secondary, &look).is_some() && !is_acked(&pair, next));
+        let why = Decline::ImageLost;
+        pair.tell_secondary(secondary::Input::Broken { generation, epoch: next, why });
+        assert!(!is_acked(&pair, next), "nothing could be activated");
+        assert!(place(&pair.of_secondary, &Order::DropImage).is_some());
+    }
 }
 
 #[test]

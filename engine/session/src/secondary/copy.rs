@@ -62,15 +62,17 @@ impl Secondary {
     pub(super) fn copy_halted(&mut self) {
         if let LiveCopy::Halting { base, whole } = self.copy {
             self.copy = LiveCopy::Halted { base, has_run: true };
-            self.ack_whole(whole);
+            self.look_again_at(whole);
         }
     }
 
-    fn ack_whole(&mut self, whole: Option<Epoch>) {
-        if let Phase::Standing { receiving, .. } = &self.phase
+    /// An ack promises that the image can be activated now; it was looked at when `whole` arrived, before the copy had
+    /// to halt.
+    fn look_again_at(&mut self, whole: Option<Epoch>) {
+        if let Phase::Standing { image, receiving } = &self.phase
             && let Some(epoch) = whole.filter(|whole| *receiving == Some(*whole))
         {
-            self.take_in(epoch);
+            self.out.push(Output::LookAgain { generation: image.generation, epoch });
         }
     }
 
@@ -116,7 +118,7 @@ impl Secondary {
         };
         self.copy = LiveCopy::Crashed { base, has_forwarded };
         self.copy_ended(base, CopyEnd::Crashed);
-        self.ack_whole(whole);
+        self.look_again_at(whole);
     }
 
     fn copy_ended(&mut self, base: Epoch, why: CopyEnd) {

@@ -5,7 +5,7 @@
 //!   Off ───────────────► Setting ───────────────────────► Running ──────────────────────► Halting
 //!    ▲                     ▲   │ n+1 was acked, or                │ crash                   │ CopyHalted
 //!    │ no copy is wanted   │   ▼ the link was lost                ▼                         ▼
-//!    └─────────────────────┴─ Halted ◄──────────────────────── Crashed          Ack(n+1), Commit(n+1): Halted
+//!    └─────────────────────┴─ Halted ◄──────────────────────── Crashed     LookAgain, Ack(n+1), Commit(n+1): Halted
 //!                    n+1 is committed: SetCopy(n+1)
 //! ```
 //!

@@ -29,6 +29,10 @@ impl World {
                     }
                 }
                 Output::Receive { generation, epoch, .. } => holds.receiving = Some((generation.0, epoch.0)),
+                Output::LookAgain { generation, epoch } => {
+                    (holds.receiving, holds.verdict_due) = (Some((generation.0, epoch.0)), true);
+                    self.after(50 * US, host, Event::Looked { generation: generation.0, epoch: epoch.0 });
+                }
                 Output::Commit { epoch } => self.after(200 * US, host, Event::Commit(epoch.0)),
                 Output::DropIncomplete => holds.receiving = None,
                 Output::DropImage => {
@@ -123,6 +127,7 @@ impl World {
                 self.capture(host, generation.0, epoch, capture, stay_paused);
             }
             Event::Whole { generation, epoch, guest } => self.whole(host, generation, epoch, guest),
+            Event::Looked { generation, epoch } => self.looked(host, generation, epoch),
             Event::Commit(epoch) => self.commit(host, epoch),
             Event::Set(epoch) => self.set(host, epoch),
             Event::Halt => self.halt(host),
@@ -149,6 +154,17 @@ impl World {
                 self.send(host, Mail::ToPrimary(ToPrimary::Ack { generation: of, epoch }));
             }
             self.tell_secondary(host, Input::Complete { generation: of, epoch });
+        }
+        self.pump(host);
+    }
+
+    /// The image can still be activated.
+    fn looked(&mut self, host: usize, generation: u64, epoch: u64) {
+        let Some(holds) = self.holds(host) else { return };
+        if holds.receiving == Some((generation, epoch)) {
+            (holds.receiving, holds.verdict_due) = (None, false);
+            let (generation, epoch) = (Generation(generation), Epoch(epoch));
+            self.tell_secondary(host, Input::Complete { generation, epoch });
         }
         self.pump(host);
     }

@@ -34,6 +34,7 @@ pub(crate) enum Event {
     Secondary(secondary::Input),
     Capture { generation: Generation, epoch: Epoch, capture: Capture, stay_paused: bool },
     Whole { generation: u64, epoch: u64, guest: Guest },
+    Looked { generation: u64, epoch: u64 },
     Commit(u64),
     Set(u64),
     Halt,

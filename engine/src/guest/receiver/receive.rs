@@ -115,6 +115,7 @@ impl ReceiveThread {
         match work {
             Work::Begin(head) => self.begin(head),
             Work::Part(part) => self.part(&part),
+            Work::LookAgain { generation, epoch } => self.look_again(generation, epoch),
             Work::Commit(epoch) if self.copy.is_setting() => self.copy.put_off(epoch),
             Work::Commit(epoch) => self.commit(epoch),
             Work::DropIncomplete => {
@@ -176,6 +177,18 @@ impl ReceiveThread {
             | EpochPart::Writes { .. }
             | EpochPart::WritesEnd(_) => {}
         }
+    }
+
+    /// A complete epoch is acked only if the image could be activated at that moment.
+    fn look_again(&mut self, generation: Generation, epoch: Epoch) {
+        let error = match self.receiver.check_sink() {
+            Ok(()) if self.receiver.newest_complete() == Some(epoch) => {
+                return self.reporter.tell(Report::Complete { generation, epoch });
+            }
+            Ok(()) => "the epoch was dropped before its ack".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        self.reporter.tell(Report::Broken { generation, epoch, why: Decline::ImageLost, error });
     }
 
     /// The disks are there from the first full copy on.

@@ -15,6 +15,13 @@ pub enum Work {
     Begin(EpochHead),
     /// A part of the epoch begun last; the end is answered by `Complete` or `Broken`.
     Part(EpochPart<Vec<u8>>),
+    /// The epoch was complete, and was not acked at once: look whether the image could be activated now. Answered as an end is.
+    LookAgain {
+        /// That of the epoch.
+        generation: Generation,
+        /// The epoch that was complete.
+        epoch: Epoch,
+    },
     /// Make the epoch the image; answered by `Committed` or `CommitFailed`.
     Commit(Epoch),
     /// Drop what no commit was said for.
