@@ -91,6 +91,11 @@ impl Comparer {
         Self { table: Table::new(limits.flows_max, seed), core: Core::new(limits, rules), flows: Vec::new() }
     }
 
+    /// The copy's host keeps so many of the copy's frames: no more wait here either.
+    pub fn limit_frames(&mut self, frames_max: usize) {
+        self.core.pool.limit(frames_max);
+    }
+
     /// The primary's guest sent a frame, which the output queue holds under `id`.
     pub fn primary(&mut self, now: Time, id: FrameId, frame: Frame<'_>, epoch: Epoch) {
         self.core.now = now;

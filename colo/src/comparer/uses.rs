@@ -62,6 +62,10 @@ impl Uses {
         Self { frames: VecDeque::new(), first: 0, frames_max, is_broken: false }
     }
 
+    pub(super) fn limit(&mut self, frames_max: usize) {
+        self.frames_max = self.frames_max.min(frames_max);
+    }
+
     /// Another base is live, or none.
     pub(super) fn clear(&mut self) {
         self.frames.clear();

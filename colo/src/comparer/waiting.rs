@@ -160,6 +160,12 @@ impl Pool {
         self.frames
     }
 
+    /// No more frames than this wait from here on.
+    pub(super) fn limit(&mut self, frames_max: usize) {
+        self.frames_max = self.frames_max.min(frames_max);
+        self.uses.limit(frames_max);
+    }
+
     pub(super) fn bytes(&self) -> usize {
         self.store.used_bytes()
     }

@@ -99,9 +99,13 @@ fn guest_frame<'a>(kind: Kind, body: &mut Body<'a>) -> Result<GuestFrame<'a>, Li
             detail: body.text()?.to_owned(),
         }),
         Kind::HoldReady => GuestFrame::HoldReady,
-        Kind::Input | Kind::Taken | Kind::Cut | Kind::Handshake | Kind::Released | Kind::Output => {
-            GuestFrame::Packets(PacketFrame::read(kind, body)?)
-        }
+        Kind::Input
+        | Kind::Taken
+        | Kind::Cut
+        | Kind::Handshake
+        | Kind::Released
+        | Kind::Room
+        | Kind::Output => GuestFrame::Packets(PacketFrame::read(kind, body)?),
         Kind::Window => GuestFrame::Window { through_bytes: body.u64()? },
         Kind::PageBatch => GuestFrame::PageBatch(rest(body)),
         Kind::LibxcState => GuestFrame::LibxcState(rest(body)),

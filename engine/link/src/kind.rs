@@ -97,6 +97,7 @@ kinds! {
     0x41 DiskWrites           4 Guest   "DiskWrites"     "a batch of disk writes";
     0x42 DiskEnd              4 Guest   "DiskEnd"        "an end of an epoch's disk writes";
     0x43 Taken                4 Guest   "Taken"          "what a guest has taken of its input";
+    0x44 Room                 4 Guest   "Room"           "the room for a copy's packets";
 
     0x30 WitnessRead          1 Witness "WitnessRead"    "a witness request";
     0x31 WitnessSwap          1 Witness "WitnessSwap"    "a witness request";

@@ -60,4 +60,4 @@ pub use outbox::{Backlog, LANE_BYTES_HARD_MAX, LANE_BYTES_MAX, Outbox};
 pub use packets::{NotPacked, PACKET_BYTES_MAX, PACKETS_BYTES_MAX, PacketFrame, PacketList, Packets};
 pub use refusal::{HoldReason, HoldRefusal};
 pub use service::{RefuseReason, Service};
-pub use version::{DISKS_SINCE, GUEST_REFUSALS_SINCE, VERSIONS};
+pub use version::{DISKS_SINCE, GUEST_REFUSALS_SINCE, INPUT_TAKEN_SINCE, VERSIONS};

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   primary ── Input, Taken, Cut, Handshake, Released ──► secondary     in lanes of their own, before pages: somebody
-//!           ◄─ Output ───────────────────────────────────               waits for each packet
+//!           ◄─ Room, Output ─────────────────────────────               waits for each packet
 //!
 //!   a list of packets   length u32 │ that many bytes │ length u32 │ …      at least one, numbered one by one from `first`
 //! ```
@@ -60,6 +60,16 @@ pub enum PacketFrame<'a> {
         base: Epoch,
         /// The number of the last packet.
         through: u64,
+    },
+    /// What the copy's host keeps at most: the answer to a wish for a copy.
+    Room {
+        generation: Generation,
+        /// Packets of input.
+        input_packets: u64,
+        /// Their bytes.
+        input_bytes: u64,
+        /// Packets of the copy that are not released.
+        output_packets: u64,
     },
     /// Output of the copy.
     Output {
@@ -168,13 +178,14 @@ impl<'a> PacketFrame<'a> {
             Self::Cut { .. } => Kind::Cut,
             Self::Handshake { .. } => Kind::Handshake,
             Self::Released { .. } => Kind::Released,
+            Self::Room { .. } => Kind::Room,
             Self::Output { .. } => Kind::Output,
         }
     }
 
     /// Whether the guest's primary sends it.
     pub fn is_of_holder(&self) -> bool {
-        matches!(self, Self::Output { .. })
+        matches!(self, Self::Room { .. } | Self::Output { .. })
     }
 
     /// The bytes of its packets.
@@ -183,7 +194,7 @@ impl<'a> PacketFrame<'a> {
             Self::Input { packets, .. } | Self::Output { packets, .. } => packets.0.len(),
             Self::Handshake { packet, .. } => packet.len(),
             Self::Cut { carried, .. } => carried.len(),
-            Self::Released { .. } | Self::Taken { .. } => 0,
+            Self::Released { .. } | Self::Taken { .. } | Self::Room { .. } => 0,
         }
     }
 
@@ -199,6 +210,10 @@ impl<'a> PacketFrame<'a> {
                 put([generation.0, epoch.0]);
                 put_u64(out, *next);
                 out.extend_from_slice(carried);
+            }
+            Self::Room { generation, input_packets, input_bytes, output_packets } => {
+                put([generation.0, *input_packets]);
+                put([*input_bytes, *output_packets]);
             }
             Self::Output { generation, base, first, packets } => {
                 put([generation.0, base.0]);
@@ -223,6 +238,10 @@ impl<'a> PacketFrame<'a> {
         }
         if kind == Kind::Taken {
             return Ok(Self::Taken { generation, next: body.u64()? });
+        }
+        if kind == Kind::Room {
+            let (input_packets, input_bytes) = (body.u64()?, body.u64()?);
+            return Ok(Self::Room { generation, input_packets, input_bytes, output_packets: body.u64()? });
         }
         let epoch = body.epoch()?;
         Ok(match kind {

@@ -17,7 +17,7 @@ use understudy_session::{
     WitnessOutcome, WitnessReply, WitnessRequest,
 };
 
-const KINDS: usize = 55;
+const KINDS: usize = 56;
 
 /// What frames are made of, so that each kind can be made with any content.
 #[derive(Clone, Debug)]
@@ -122,6 +122,9 @@ impl Parts {
             50 => wanted(Mode::Auto),
             52 => GuestFrame::DiskWrites { generation, tag: epoch, batch: &self.bytes }.of(guest),
             54 => packets(PacketFrame::Taken { generation, next: c }),
+            55 => {
+                packets(PacketFrame::Room { generation, input_packets: c, input_bytes: d, output_packets: e })
+            }
             53 => {
                 let summary = WritesSummary { writes: c, bytes: d, digest: u128::from(e) << 64 | 9 };
                 GuestFrame::DiskEnd { generation, epoch, summary }.of(guest)
@@ -338,6 +341,7 @@ fn each_kind_has_the_bytes_that_the_document_draws() {
                 + "09000000000000000500000000000000",
         ),
         (0x43, "0100000000000000".to_owned() + "0300000000000000"),
+        (0x44, "0100000000000000".to_owned() + "0300000000000000" + "0400000000000000" + "0500000000000000"),
     ];
     const PACKETS: &str = concat!("03000000ababab", "03000000ababab");
     const RECORD: &str = concat!("0200000000000000", "0100000000000000", "0462657461", "01", "0567616d6d61");

@@ -8,6 +8,10 @@ pub const VERSIONS: RangeInclusive<u16> = 1..=4;
 /// The first version with refusals for single guests, windows, and pings between nodes.
 pub const GUEST_REFUSALS_SINCE: u16 = 2;
 
+/// The first version in which a guest's host tells what the guest has taken of its input, and a copy's host what it
+/// keeps.
+pub const INPUT_TAKEN_SINCE: u16 = 4;
+
 /// The first version with disks.
 pub const DISKS_SINCE: u16 = 4;
 

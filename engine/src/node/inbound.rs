@@ -71,6 +71,16 @@ pub enum GuestPackets {
         /// The number of the last packet.
         through: u64,
     },
+    /// What the copy's host keeps at most.
+    Room {
+        generation: Generation,
+        /// Packets of input.
+        input_packets: u64,
+        /// Their bytes.
+        input_bytes: u64,
+        /// Packets of the copy that are not released.
+        output_packets: u64,
+    },
     /// Output of the copy.
     Output {
         generation: Generation,
@@ -97,6 +107,9 @@ impl From<PacketFrame<'_>> for GuestPackets {
             PacketFrame::Released { generation, base, through } => {
                 Self::Released { generation, base, through }
             }
+            PacketFrame::Room { generation, input_packets, input_bytes, output_packets } => {
+                Self::Room { generation, input_packets, input_bytes, output_packets }
+            }
             PacketFrame::Output { generation, base, first, packets } => {
                 Self::Output { generation, base, first, packets: packets.into() }
             }
@@ -110,7 +123,7 @@ impl GuestPackets {
             Self::Input { packets, .. } | Self::Output { packets, .. } => packets.len_bytes(),
             Self::Handshake { packet, .. } => packet.len(),
             Self::Cut { carried, .. } => carried.len(),
-            Self::Released { .. } | Self::Taken { .. } => 0,
+            Self::Released { .. } | Self::Taken { .. } | Self::Room { .. } => 0,
         }
     }
 }

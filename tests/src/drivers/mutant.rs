@@ -231,8 +231,7 @@ impl Mutant {
             }
             // The domain that stands by goes while the copy beside it is slow to stand still.
             Self::LooksOnce => {
-                (settings.answers, settings.modes, settings.stands_by) =
-                    (Some(50), [Mode::Colo; 2], true);
+                (settings.answers, settings.modes, settings.stands_by) = (Some(50), [Mode::Colo; 2], true);
                 let lasts = Some(Span::from_ms(10));
                 let slow = Fault::ReceiverHangs { host: 1, guest: 0, lasts };
                 let goes = Fault::StandingSuffers { host: 1, guest: 0, fate: Fate::Destroyed };

@@ -10,16 +10,12 @@
 //!
 //! Not here: how much is kept, and in what (`colo::Mirror`).
 
-use std::collections::VecDeque;
+use super::carried::CarriedLog;
 use thiserror::Error;
 use understudy_checkpoint::{Epoch, Generation};
 use understudy_colo::mirror::{Limits, Mirror, Missing, Number};
 use understudy_colo::packet::{Card, Frame, Offload};
 use understudy_colo::rewriter::Carried;
-use understudy_colo::rewriter::carried::CARRIED_MAX;
-
-/// Connections of all epochs that are not committed, together.
-const CARRIED_SUM_MAX: usize = 4 * CARRIED_MAX;
 
 /// The link has said something twice: what is sent from here on is of no use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
@@ -44,14 +40,14 @@ pub(super) struct Input {
     /// Of packets of this generation.
     log: Option<(Generation, Mirror)>,
     /// Of the images of epochs of that generation: connections with other numbers than the world knows. They outlive the link.
-    carried: (Generation, VecDeque<(Epoch, Vec<Carried>)>),
+    carried: (Generation, CarriedLog),
     /// Packets that had no room here.
     pub(super) lost: u64,
 }
 
 impl Input {
     pub(super) fn new(limits: Limits) -> Self {
-        Self { limits, log: None, carried: (Generation(0), VecDeque::new()), lost: 0 }
+        Self { limits, log: None, carried: (Generation(0), CarriedLog::new()), lost: 0 }
     }
 
     /// The link is another one: what is told on it has a beginning of its own.
@@ -90,34 +86,25 @@ impl Input {
     }
 
     /// `epoch` was cut: its image contains all before the packet `next`, and has other numbers for `carried` connections than the
-    /// world knows.
+    /// world knows. The answer is how many of those have no room.
     pub(super) fn cut(
         &mut self,
         generation: Generation,
         epoch: Epoch,
         next: u64,
         carried: Vec<Carried>,
-    ) -> Result<(), OutOfStep> {
+    ) -> Result<usize, OutOfStep> {
         if self.carried.0 != generation {
-            self.carried = (generation, VecDeque::new());
+            self.carried = (generation, CarriedLog::new());
         }
-        let all = &mut self.carried.1;
-        all.retain(|(cut, _)| *cut < epoch);
-        if !carried.is_empty() {
-            let sum: usize = all.iter().map(|(_, carried)| carried.len()).sum();
-            if sum + carried.len() > CARRIED_SUM_MAX {
-                return Err(OutOfStep::Epochs);
-            }
-            all.push_back((epoch, carried));
-        }
+        let lost = self.carried.1.cut(epoch, carried);
         let log = self.log_of(generation, next);
-        log.mark_at(epoch, Number(next)).map_err(|_| OutOfStep::Epochs)
+        log.mark_at(epoch, Number(next)).map(|()| lost).map_err(|_| OutOfStep::Epochs)
     }
 
     /// Connections with other numbers in the image of `epoch` than the world knows.
-    pub(super) fn carried(&self, epoch: Epoch) -> &[Carried] {
-        let (_, all) = &self.carried;
-        all.iter().find(|(cut, _)| *cut == epoch).map_or(&[], |(_, carried)| carried)
+    pub(super) fn carried(&self, epoch: Epoch) -> impl Iterator<Item = Carried> {
+        self.carried.1.of(epoch)
     }
 
     /// Whether a copy can run from `base`: its cut was told, and all that was heard since is here.
@@ -147,7 +134,7 @@ impl Input {
 
     /// No copy will be set to an epoch before this one.
     pub(super) fn forget(&mut self, before: Epoch) {
-        self.carried.1.retain(|(epoch, _)| *epoch >= before);
+        self.carried.1.forget(before);
         if let Some((_, log)) = &mut self.log {
             log.forget(before);
         }

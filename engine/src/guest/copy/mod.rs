@@ -15,6 +15,7 @@
 
 pub(in crate::guest) mod beside;
 mod card;
+mod carried;
 mod fault;
 mod heard;
 mod input;

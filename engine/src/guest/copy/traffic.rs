@@ -30,6 +30,7 @@ use understudy_link::{PacketList, Packets};
 #[derive(Debug)]
 pub struct Traffic {
     inside: Mutex<Inside>,
+    limits: CopyLimits,
     reporter: Reporter,
 }
 
@@ -102,7 +103,12 @@ impl Traffic {
             next_told: 0,
             unkept: 0,
         };
-        Self { inside: Mutex::new(inside), reporter }
+        Self { inside: Mutex::new(inside), limits, reporter }
+    }
+
+    /// How much is kept here.
+    pub fn limits(&self) -> CopyLimits {
+        self.limits
     }
 
     // ── the loop, about what comes by the link ───────────────────────────────────────────────────────────────────────
@@ -136,20 +142,20 @@ impl Traffic {
     }
 
     /// `epoch` was cut: its image contains all before the packet `next`, and has other numbers for `carried` connections than the
-    /// world knows.
+    /// world knows. The answer is how many of those have no room.
     pub fn cut(
         &self,
         generation: Generation,
         epoch: Epoch,
         next: u64,
         carried: Vec<Carried>,
-    ) -> Result<(), OutOfStep> {
+    ) -> Result<usize, OutOfStep> {
         self.inside.lock().input.cut(generation, epoch, next, carried)
     }
 
     /// Whether a guest that is started from the image of `epoch` has other numbers than the world knows.
     pub fn carries(&self, epoch: Epoch) -> bool {
-        !self.inside.lock().input.carried(epoch).is_empty()
+        self.inside.lock().input.carried(epoch).next().is_some()
     }
 
     /// Connections whose numbers are rewritten here, of a copy that is the guest.

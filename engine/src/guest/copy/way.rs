@@ -58,10 +58,10 @@ impl Way {
     }
 
     /// The copy was set to `base`, whose image has other numbers for `carried` connections than the world knows.
-    pub(super) fn set(&mut self, base: Epoch, carried: &[Carried]) {
+    pub(super) fn set(&mut self, base: Epoch, carried: impl Iterator<Item = Carried>) {
         self.forget_pending();
         let now = self.now();
-        if self.rewriter.set_base(now, base, carried.iter().copied()).is_err() {
+        if self.rewriter.set_base(now, base, carried).is_err() {
             self.lost += 1;
         }
     }

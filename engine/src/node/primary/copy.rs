@@ -23,8 +23,8 @@ use understudy_checkpoint::{Epoch, Generation};
 use understudy_colo::comparer::{self, CopyNumber, Output, Why};
 use understudy_colo::packet::{Frame, Offload};
 use understudy_colo::rewriter::carried;
-use understudy_colo::{Comparer, FrameId, Part, Patch};
-use understudy_link::{GuestFrame, Lane, PacketFrame, PacketList};
+use understudy_colo::{Comparer, FrameId, Part, Patch, mirror};
+use understudy_link::{GuestFrame, INPUT_TAKEN_SINCE, Lane, PacketFrame, PacketList};
 use understudy_netbuf::HeldId;
 use understudy_session::primary::Input;
 use understudy_session::{Divergence, Mode, Span, Time};
@@ -42,6 +42,8 @@ pub(in crate::node) struct CopyElsewhere {
     /// What the operator wants.
     wished: Mode,
     limits: CopyLimits,
+    /// It was said that the copy's host keeps less than that.
+    says_less: bool,
     /// While the copy is told what the guest hears.
     comparing: Option<Comparing>,
     /// What left by a match and by an ack when it was told last, and when that was.
@@ -64,6 +66,7 @@ struct Comparing {
     todo: Todo,
     /// Counted when it was looked at last.
     stats: comparer::Stats,
+    limits: CopyLimits,
 }
 
 /// What the comparer wants done, in its order.
@@ -108,7 +111,18 @@ impl Comparing {
             lost_said: 0,
             todo: Todo::default(),
             stats: comparer::Stats::default(),
+            limits,
         }
+    }
+
+    /// The copy's host keeps this much. The answer is whether that is less than this host's settings say.
+    fn limit(&mut self, input: mirror::Limits, output_frames: usize) -> bool {
+        self.input.limit(input);
+        self.comparer.limit_frames(output_frames);
+        let CopyLimits { comparer, input: own, .. } = self.limits;
+        input.frames_max < own.frames_max
+            || input.bytes_max < own.bytes_max
+            || output_frames < comparer.frames_max
     }
 
     /// What the guest has sent since this was asked last.
@@ -195,7 +209,16 @@ impl CopyElsewhere {
         wished: Mode,
         limits: CopyLimits,
     ) -> Self {
-        Self { heard, can_compare, wished, limits, comparing: None, told: (0, 0), tell_at: None }
+        Self {
+            heard,
+            can_compare,
+            wished,
+            limits,
+            says_less: false,
+            comparing: None,
+            told: (0, 0),
+            tell_at: None,
+        }
     }
 
     /// What the operator wants.
@@ -317,7 +340,9 @@ impl PrimaryGuest {
             }
         }
         let next = heard.first_needed();
+        // A peer that is not told keeps it.
         if let Some((guest, _)) = self.place
+            && cx.link_version(&self.peer) >= Some(INPUT_TAKEN_SINCE)
             && comparing.input.tells_taken(next)
         {
             let taken = PacketFrame::Taken { generation: comparing.generation, next };
@@ -338,9 +363,45 @@ impl PrimaryGuest {
         }
     }
 
+    /// What the copy's host says.
+    pub(super) fn copy_says(&mut self, packets: GuestPackets, cx: &mut dyn Context) {
+        match packets {
+            GuestPackets::Output { generation, base, first, packets } => {
+                self.copy_sent(generation, base, first, &packets, cx);
+            }
+            GuestPackets::Room { generation, input_packets, input_bytes, output_packets } => {
+                let count = |number| usize::try_from(number).unwrap_or(usize::MAX);
+                let input =
+                    mirror::Limits { frames_max: count(input_packets), bytes_max: count(input_bytes) };
+                self.copy_has_room(generation, input, count(output_packets));
+            }
+            _ => {}
+        }
+    }
+
+    fn copy_has_room(&mut self, generation: Generation, input: mirror::Limits, output_frames: usize) {
+        let Some(comparing) = self.copy.comparing.as_mut().filter(|it| it.generation == generation) else {
+            return;
+        };
+        if comparing.limit(input, output_frames) && !std::mem::replace(&mut self.copy.says_less, true) {
+            tracing::warn!(
+                guest = %self.name, peer = %self.peer, input_frames = input.frames_max, input_bytes = input.bytes_max,
+                output_frames,
+                "The copy's host keeps less than this host's settings say, and what it keeps counts: give both the same \
+                 colo-frames-max, colo-input-frames-max and colo-input-max"
+            );
+        }
+    }
+
     /// What the copy has sent.
-    pub(super) fn copy_sent(&mut self, packets: GuestPackets, cx: &mut dyn Context) {
-        let GuestPackets::Output { generation, base, first, packets } = packets else { return };
+    fn copy_sent(
+        &mut self,
+        generation: Generation,
+        base: Epoch,
+        first: u64,
+        packets: &PacketList,
+        cx: &mut dyn Context,
+    ) {
         let (Some(held), Some(comparing)) = (self.output.compared(), &mut self.copy.comparing) else {
             return;
         };
@@ -350,7 +411,7 @@ impl PrimaryGuest {
         let now = cx.now();
         // What the guest sent first is compared first.
         comparing.look(held, now);
-        comparing.copy_sent(base, first, &packets, now);
+        comparing.copy_sent(base, first, packets, now);
         self.settle_matching(cx);
     }
 

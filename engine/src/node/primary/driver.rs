@@ -56,7 +56,7 @@ impl GuestDriver for PrimaryGuest {
             }
             _ if *from != self.peer => {}
             Inbound::ToPrimary(message) => self.handle(Input::Message(message), cx),
-            Inbound::Packets(packets) => self.copy_sent(packets, cx),
+            Inbound::Packets(packets) => self.copy_says(packets, cx),
             Inbound::Declined(refusal) => self.declined(refusal, cx),
             Inbound::Ready => self.attach(cx),
             _ => {}

@@ -55,6 +55,13 @@ impl InputLoad {
         Self { limits, batches, bytes: 0, frames: 0, cuts, copy_runs, taken: 0, is_full_told, lacks, lost: 0 }
     }
 
+    /// The copy's host keeps no more than this.
+    pub(super) fn limit(&mut self, room: Limits) {
+        let Limits { frames_max, bytes_max } = self.limits;
+        self.limits =
+            Limits { frames_max: frames_max.min(room.frames_max), bytes_max: bytes_max.min(room.bytes_max) };
+    }
+
     /// `count` packets are to be sent, the first of them number `first`. The answer is whether there is room for them.
     pub(super) fn send(&mut self, first: u64, count: u64, bytes: usize) -> bool {
         let frames = usize::try_from(count).unwrap_or(usize::MAX);
@@ -209,6 +216,14 @@ mod tests {
         assert_eq!(batches(&load), 21, "the copy that ran is none of epoch 2");
         load.copy_runs();
         assert_eq!(batches(&load), 1);
+    }
+
+    #[test]
+    fn what_the_copys_host_has_no_room_for_is_not_sent() {
+        let mut load = load(1_000 * BATCH as usize);
+        load.limit(Limits { frames_max: 12 * BATCH as usize, bytes_max: 1 << 30 });
+        assert_eq!(send(&mut load, 0..100), 9);
+        assert!(load.becomes_full(), "a checkpoint is asked for before frames are lost there");
     }
 
     #[test]

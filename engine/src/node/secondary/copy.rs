@@ -5,16 +5,17 @@
 //!           ─ RunCopy, HaltCopy, CutCopy ───────────► Traffic: told, or not any more, at once
 //!   link    ─ Input, Handshake, Released ───────────► Traffic
 //!           ◄─ Output ─────────────────────────────── Traffic, in each turn of the loop
+//!           ◄─ Room ───────────────────────────────── Traffic, when a copy is asked for
 //! ```
 //!
 //! Not here: what a copy is (`guest/copy`), and what is decided of it (the session).
 
 use super::SecondaryGuest;
-use crate::guest::{CopyOrder, Report, Traffic, TrafficStats, Untold, Work};
+use crate::guest::{CopyLimits, CopyOrder, Report, Traffic, TrafficStats, Untold, Work};
 use crate::node::context::Context;
 use crate::node::inbound::GuestPackets;
 use std::sync::Arc;
-use understudy_checkpoint::Epoch;
+use understudy_checkpoint::{Epoch, Generation};
 use understudy_colo::mirror::Missing;
 use understudy_colo::rewriter::carried;
 use understudy_link::{GuestFrame, Lane, PacketFrame};
@@ -38,11 +39,19 @@ pub(super) struct CopyHere {
     awaits_cut: Option<(Epoch, Time)>,
     /// What was lost when it was said last.
     said: TrafficStats,
+    /// It was said that connections of the guest have no room here.
+    lacks_connections: bool,
 }
 
 impl CopyHere {
     pub(super) fn new(traffic: Arc<Traffic>) -> Self {
-        Self { traffic, look_at: None, awaits_cut: None, said: TrafficStats::default() }
+        Self {
+            traffic,
+            look_at: None,
+            awaits_cut: None,
+            said: TrafficStats::default(),
+            lacks_connections: false,
+        }
     }
 
     pub(super) fn next_look(&self) -> Option<Time> {
@@ -136,7 +145,7 @@ impl SecondaryGuest {
 
     /// Packets of the primary.
     pub(super) fn copy_hears(&mut self, packets: GuestPackets, cx: &mut dyn Context) {
-        let Some(CopyHere { traffic, .. }) = &self.copy else { return };
+        let Some(CopyHere { traffic, lacks_connections, .. }) = &mut self.copy else { return };
         match packets {
             GuestPackets::Input { generation, first, packets } => {
                 if let Some(packets) = packets.packets()
@@ -151,7 +160,17 @@ impl SecondaryGuest {
                     traffic.cut(generation, epoch, next, carried).map_err(|error| error.to_string())
                 });
                 match cut {
-                    Ok(()) => self.copy_is_set(cx),
+                    Ok(lost) => {
+                        if lost > 0 && !*lacks_connections {
+                            tracing::warn!(
+                                guest = %self.name, connections = lost,
+                                "More connections of the guest have other numbers than their clients know than are kept here: \
+                                 these would end if the guest were started from a checkpoint"
+                            );
+                        }
+                        *lacks_connections = lost > 0;
+                        self.copy_is_set(cx);
+                    }
                     Err(why) => cx.close_link(&self.peer, &why),
                 }
             }
@@ -159,7 +178,23 @@ impl SecondaryGuest {
             GuestPackets::Released { generation, base, through } => {
                 traffic.released(generation, base, through)
             }
-            GuestPackets::Output { .. } => {}
+            GuestPackets::Room { .. } | GuestPackets::Output { .. } => {}
+        }
+    }
+
+    /// A copy is asked for: the guest's host is told how much is kept here.
+    pub(super) fn tell_room(&self, generation: Generation, cx: &mut dyn Context) {
+        if let Some(CopyHere { traffic, .. }) = &self.copy
+            && let Some(number) = cx.number_of(&self.peer, &self.name)
+        {
+            let CopyLimits { input, sent, .. } = traffic.limits();
+            let room = PacketFrame::Room {
+                generation,
+                input_packets: input.frames_max as u64,
+                input_bytes: input.bytes_max as u64,
+                output_packets: sent.frames_max as u64,
+            };
+            cx.send(&self.peer, &GuestFrame::Packets(room).of(number));
         }
     }
 

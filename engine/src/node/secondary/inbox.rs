@@ -80,6 +80,9 @@ impl SecondaryGuest {
                 match &message {
                     ToSecondary::EpochBegin { base, .. } => self.base = *base,
                     ToSecondary::Switchover { .. } => self.lost = Some((cx.now(), "switchover")),
+                    ToSecondary::CopyWanted { generation, from: Some(_), .. } => {
+                        self.tell_room(*generation, cx);
+                    }
                     _ => {}
                 }
                 return self.handle(Input::Message(message), cx);

@@ -24,6 +24,8 @@ struct Outside {
     sent: Vec<ToPrimary>,
     /// Frames of a copy: its base, their number, and they.
     told: Vec<(Epoch, u64, Vec<u8>)>,
+    /// What is kept for a copy: packets of input, their bytes, packets of output.
+    rooms: Vec<[u64; 3]>,
     /// Whether the peer speaks for others.
     others_speak: bool,
     silences: usize,
@@ -31,7 +33,14 @@ struct Outside {
 
 impl Outside {
     fn new() -> Self {
-        Self { now: Time(0), sent: Vec::new(), told: Vec::new(), others_speak: false, silences: 0 }
+        Self {
+            now: Time(0),
+            sent: Vec::new(),
+            told: Vec::new(),
+            rooms: Vec::new(),
+            others_speak: false,
+            silences: 0,
+        }
     }
 }
 
@@ -68,6 +77,13 @@ impl Context for Outside {
         {
             let frames = (*first..).zip(packets.iter());
             self.told.extend(frames.map(|(number, frame)| (*base, number, frame.to_vec())));
+        }
+        if let Frame::Guest(
+            _,
+            GuestFrame::Packets(PacketFrame::Room { input_packets, input_bytes, output_packets, .. }),
+        ) = frame
+        {
+            self.rooms.push([*input_packets, *input_bytes, *output_packets]);
         }
     }
     fn has_room(&self, _peer: &NodeName, _lane: Lane) -> bool {

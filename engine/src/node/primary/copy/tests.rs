@@ -87,3 +87,14 @@ fn an_acknowledgement_that_waited_does_not_leave_by_its_ack_after_a_later_frame(
     pair.output.release(Epoch(1));
     assert_eq!(pair.leaves(), [], "its clock would be older than what the world has seen");
 }
+
+#[test]
+fn the_smaller_of_both_hosts_limits_counts() {
+    let own = CopyLimits::default();
+    let mut comparing = Comparing::new(Generation(1), HeldId(0), own);
+    assert!(!comparing.limit(own.input, own.sent.frames_max), "they are the same");
+    let less = mirror::Limits { frames_max: 8, ..own.input };
+    assert!(comparing.limit(less, own.sent.frames_max));
+    assert!(comparing.input.send(0, 6, 600));
+    assert!(!comparing.input.send(6, 1, 100), "a quarter is left for what is on its way");
+}

@@ -292,6 +292,14 @@ fn ask_again(guest: &RunningGuest) -> String {
 }
 
 #[test]
+fn who_asks_for_a_copy_is_told_what_is_kept_for_it() {
+    let rig = Rig::live();
+    let CopyLimits { input, sent, .. } = CopyLimits::default();
+    let room = [input.frames_max as u64, input.bytes_max as u64, sent.frames_max as u64];
+    assert_eq!(rig.outside.rooms, [room]);
+}
+
+#[test]
 fn a_copy_hears_what_the_guest_hears_and_the_primary_is_told_what_it_sends() {
     let mut rig = Rig::live();
     rig.ask(20);
