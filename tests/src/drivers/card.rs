@@ -78,10 +78,14 @@ impl Card {
 }
 
 impl CopyCard for Card {
+    fn takes(&self, frame: &[u8]) -> bool {
+        requested(frame, self.lock().guest).is_some()
+    }
+
     fn deliver(&self, frame: &[u8]) -> Delivery {
         match self.put(frame) {
             Some(number) => Delivery::Taken(number),
-            None if self.has_ended() || requested(frame, self.lock().guest).is_none() => Delivery::Lost,
+            None if self.has_ended() || !self.takes(frame) => Delivery::Lost,
             None => Delivery::NoRoom,
         }
     }

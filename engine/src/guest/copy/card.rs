@@ -4,6 +4,8 @@ use std::fmt::Debug;
 
 /// The way to a copy's card. It does not keep the copy.
 pub trait CopyCard: Send + Debug {
+    /// Whether this is a frame for the card at all, be there room or not. A frame that is not gets no number.
+    fn takes(&self, frame: &[u8]) -> bool;
     /// Hands it a frame. Never waits.
     fn deliver(&self, frame: &[u8]) -> Delivery;
     /// The number of the next frame that it takes, in the order in which the guest takes them.

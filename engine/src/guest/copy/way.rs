@@ -172,6 +172,10 @@ impl Way {
 
     fn deliver(&mut self, frame: &[u8]) -> Option<u64> {
         let card = self.card.as_ref()?;
+        if !card.takes(frame) {
+            // With a number it would be given again to the frame behind it, which the copy's host takes for a breach.
+            return None;
+        }
         if self.pending.is_empty() {
             match card.deliver(frame) {
                 Delivery::Taken(number) => return Some(number),

@@ -76,12 +76,15 @@ pub(super) fn card_of(guest: &LabGuest) -> Box<dyn CopyCard> {
 struct Card(Inlet);
 
 impl CopyCard for Card {
-    fn deliver(&self, frame: &[u8]) -> Delivery {
+    fn takes(&self, frame: &[u8]) -> bool {
         // What is longer no card takes, however often it is tried; what is shorter is no frame.
-        let fits = (ETHERNET_BYTES..=FRAME_BYTES_MAX).contains(&frame.len());
+        (ETHERNET_BYTES..=FRAME_BYTES_MAX).contains(&frame.len())
+    }
+
+    fn deliver(&self, frame: &[u8]) -> Delivery {
         match self.0.inject_numbered(frame) {
             Some(number) => Delivery::Taken(number),
-            None if !fits || self.0.has_ended() => Delivery::Lost,
+            None if !self.takes(frame) || self.0.has_ended() => Delivery::Lost,
             None => Delivery::NoRoom,
         }
     }

@@ -30,6 +30,9 @@ impl Port for Frames {
 }
 
 impl CopyCard for Frames {
+    fn takes(&self, _frame: &[u8]) -> bool {
+        true
+    }
     fn deliver(&self, frame: &[u8]) -> Delivery {
         let mut frames = self.0.lock();
         frames.push(frame.to_vec());
@@ -210,4 +213,60 @@ fn a_copy_that_lacks_what_the_guest_has_heard_hears_nothing_more_and_nothing_mor
     let out = Frames::default();
     traffic.begin(Epoch(3), Arc::new(out.clone()));
     assert_eq!(out.take().len(), 2);
+}
+
+/// A card with room for two frames until its guest takes some; it is nobody's who sends less than a header.
+#[derive(Clone, Default, Debug)]
+struct Small(Arc<Mutex<(u64, u64)>>);
+
+impl Small {
+    /// The guest takes the next frame.
+    fn guest_takes(&self) {
+        let (taken, waiting) = &mut *self.0.lock();
+        (*taken, *waiting) = (*taken + 1, *waiting - 1);
+    }
+}
+
+impl CopyCard for Small {
+    fn takes(&self, frame: &[u8]) -> bool {
+        frame.len() >= 14
+    }
+    fn deliver(&self, frame: &[u8]) -> Delivery {
+        let (taken, waiting) = &mut *self.0.lock();
+        match (frame.len() >= 14, *waiting < 2) {
+            (false, _) => Delivery::Lost,
+            (true, false) => Delivery::NoRoom,
+            (true, true) => {
+                *waiting += 1;
+                Delivery::Taken(*taken + *waiting - 1)
+            }
+        }
+    }
+    fn next_number(&self) -> u64 {
+        let (taken, waiting) = &*self.0.lock();
+        taken + waiting
+    }
+    fn has_ended(&self) -> bool {
+        false
+    }
+}
+
+#[test]
+fn frames_that_wait_for_room_have_numbers_one_by_one_whatever_else_comes_between_them() {
+    let (reports, _) = unbounded();
+    let reporter = Reporter::new(RuntimeId(1), reports, LoopWaker::silent());
+    let traffic = Traffic::new(reporter, CopyLimits::default());
+    let card = Small::default();
+    traffic.connect(Box::new(card.clone()));
+    traffic.begin(Epoch(1), Arc::new(Frames::default()));
+    let mut numbers = Vec::new();
+    for _ in 0..40 {
+        for _ in 0..3 {
+            numbers.extend(traffic.deliver(&[0; 60]));
+            numbers.extend(traffic.deliver(&[0; 4])); // of somebody else: no card takes it
+        }
+        card.guest_takes();
+        card.guest_takes();
+    }
+    assert_eq!(numbers, (0..120).collect::<Vec<_>>());
 }
