@@ -11,6 +11,7 @@ use understudy::node::Glance;
 use understudy_checkpoint::Generation;
 use understudy_session::Time;
 use understudy_session::primary::State;
+use understudy_session::secondary;
 
 impl Host {
     /// The image of a guest from which it could take over.
@@ -22,6 +23,14 @@ impl Host {
     /// Whether a guest could be started from its image, as far as the host is concerned.
     pub(super) fn could_start(&self, guest: GuestId) -> bool {
         self.stand(guest).is_none_or(|fate| fate == Fate::Stands)
+    }
+
+    /// Whether the guest was given to this host, which could not start it.
+    pub(super) fn could_not_start_it(&self, guest: GuestId) -> bool {
+        matches!(
+            self.glance(guest),
+            Some(Glance::Secondary { state: secondary::State::ActivationFailed, .. })
+        )
     }
 
     /// The state of a guest's standby domain, if its image is in one.

@@ -54,8 +54,9 @@ impl WitnessNode {
             Some(_) => return None,
             None => host::name(guest),
         };
-        let has_nothing =
-            |host: &Host| host.engine.is_some() && host.image(guest).is_none() && !host.has_begun(guest);
+        // What is left of an image from which no guest could be made helps nobody.
+        let is_of_use = |host: &Host| host.image(guest).is_some() && !host.could_not_start_it(guest);
+        let has_nothing = |host: &Host| host.engine.is_some() && !is_of_use(host) && !host.has_begun(guest);
         (0..2).find(|at| host::name(*at) == owner && has_nothing(&hosts[*at]))
     }
 }

@@ -39,8 +39,12 @@ impl Copies {
             | Fact::Activated { generation, .. } => {
                 (self.taken, self.generation) = (Vec::new(), *generation);
             }
-            // What a guest takes without an engine, or from a card that the next engine gives it, is told to no copy of before.
-            Fact::Crashed { .. } => self.copies = [None, None],
+            // What a guest takes without an engine, or from a card that the next engine gives it, is told to no copy of a cut
+            // before, also if such a copy is set only now.
+            Fact::Crashed { .. } => {
+                self.copies = [None, None];
+                self.cuts.clear();
+            }
             Fact::CopySet { host, generation, epoch, state, image, runs } => {
                 if *runs || image.is_some_and(|image| image != *state) {
                     let what = format!("the copy is set to epoch {epoch}, and is {state:?}, not {image:?}");
