@@ -11,8 +11,10 @@ use nix::unistd::Pid;
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::process::Output;
-use understudy::control::{GuestRole, GuestState, GuestStatus, Wish};
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+use support::HANG_GUARD;
+use understudy::control::{GuestRole, GuestState, GuestStatus, Said, Wish};
 
 fn evacuate(hosts: &Hosts, node: &str, time_max: &str) -> Output {
     hosts.ask(node, &["evacuate", "--output", "json", "--timeout", time_max]).output().unwrap()
@@ -162,4 +164,84 @@ fn what_was_let_go_is_protected_again_all_at_once() {
     (0..3).for_each(|number| hosts.wait("a", &format!("g{number}"), |guest| guest.protected));
     let none = hosts.ask("a", &all).output().unwrap();
     assert_eq!((none.status.code(), &*none.stdout), (Some(0), &b"[]\n"[..]));
+}
+
+/// What `node` shows of its only peer.
+fn said(hosts: &Hosts, node: &str) -> Option<Said> {
+    hosts.client(node).status().unwrap().peers.remove(0).said
+}
+
+fn wait_said(hosts: &Hosts, node: &str, what: &str, is_so: impl Fn(&Said) -> bool) {
+    let began = Instant::now();
+    while !said(hosts, node).is_some_and(|said| is_so(&said)) {
+        assert!(began.elapsed() < HANG_GUARD, "{node} has not heard {what}: {:#?}", said(hosts, node));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn either_host_shows_the_pair_and_a_peer_that_is_gone_as_it_was() {
+    let mut hosts = Hosts::with_guests(1);
+    hosts.wait("a", "g0", |guest| guest.protected);
+    wait_said(&hosts, "a", "of the copy", |said| {
+        let guest = said.bulletin.guests.first();
+        guest
+            .is_some_and(|it| it.role == GuestRole::Secondary && it.state == "standing" && it.epoch.is_some())
+    });
+    wait_said(&hosts, "b", "of the guest", |said| said.bulletin.guests.iter().any(|it| it.protected));
+    let shown = hosts.ask("b", &["status"]).output().unwrap();
+    let text = String::from_utf8(shown.stdout).unwrap();
+    assert!(text.contains("\npeer a, as it said ") && text.contains("g0     primary  yes"), "{text}");
+
+    hosts.kill_b();
+    hosts.wait("a", "g0", |guest| guest.state == GuestState::Unprotected);
+    let first = said(&hosts, "a").unwrap();
+    std::thread::sleep(Duration::from_millis(30));
+    let later = said(&hosts, "a").unwrap();
+    assert!(later.age_ms > first.age_ms, "{first:?} {later:?}");
+    assert_eq!(later.bulletin, first.bulletin, "as it was");
+    let text = String::from_utf8(hosts.ask("a", &["status"]).output().unwrap().stdout).unwrap();
+    assert!(text.contains("peer b, NOT connected, as it was ") && text.contains("copy: standing"), "{text}");
+}
+
+#[test]
+fn no_guest_is_moved_to_a_host_in_maintenance_unless_a_word_says_so() {
+    let hosts = Hosts::with_guests(1);
+    hosts.wait("a", "g0", |guest| guest.protected);
+    assert_eq!(maintenance(&hosts, "b", "on").status.code(), Some(0));
+    wait_said(&hosts, "a", "of maintenance", |said| said.bulletin.maintenance.on);
+
+    let refused = hosts.ask("a", &["switchover", "g0"]).output().unwrap();
+    let why = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(6), "{refused:?}");
+    assert!(why.contains("b is in maintenance") && why.contains("--even-in-maintenance"), "{why}");
+    let left = evacuate(&hosts, "a", "60s");
+    assert_eq!((outcomes(&left), left.status.code()), (each(&[("g0", "left")]), Some(3)));
+    hosts.wait("a", "g0", |guest| guest.protected && guest.generation == 1);
+
+    let moved = hosts.ask("a", &["switchover", "g0", "--even-in-maintenance"]).output().unwrap();
+    assert_eq!(moved.status.code(), Some(0), "{moved:?}");
+    hosts.wait("b", "g0", |guest| guest.role == GuestRole::Primary && guest.takeover.is_some());
+}
+
+#[test]
+fn a_node_is_found_by_its_configuration() {
+    let hosts = Hosts::with_guests(0);
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("node.toml");
+    std::fs::write(&config, format!("control = {:?}\n", hosts.control("a"))).unwrap();
+    let ask = |words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_understudy"));
+        command.args(words).env("UNDERSTUDY_CONTROL", "/nowhere/control.sock").output().unwrap()
+    };
+    let config = config.to_str().unwrap();
+    for words in [&["status", "--config", config][..], &["evacuate", "--config", config, "--timeout", "1s"]] {
+        let found = ask(words);
+        assert_eq!(found.status.code(), Some(0), "{found:?}");
+    }
+    // It has no certificates, and says so itself.
+    let reload = ask(&["reload", "--config", config]);
+    assert_eq!(reload.status.code(), Some(6), "{reload:?}");
+    assert_eq!(ask(&["status"]).status.code(), Some(5));
+    assert_eq!(ask(&["status", "--config", "/nowhere/node.toml"]).status.code(), Some(2));
 }

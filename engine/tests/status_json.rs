@@ -9,7 +9,7 @@ use understudy::control::status::{
     CertificateStatus, ColoStatus, FORMAT, FullSyncStatus, GuestStatus, MaintenanceStatus, PageCounts,
     PauseParts, PeerStatus, Quantiles, Takeover, WaitingStatus, WitnessKind, WitnessStatus,
 };
-use understudy::control::{GuestRole, GuestState, Status};
+use understudy::control::{Bulletin, GuestBulletin, GuestRole, GuestState, Said, Status, WitnessBulletin};
 
 fn document() -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/STATUS.md");
@@ -103,6 +103,27 @@ fn whole() -> Status {
             connected: true,
             reason: String::new(),
             round_trip_us: Some(180),
+            said: Some(Said {
+                age_ms: 400,
+                bulletin: Bulletin {
+                    version: "0.1.0".into(),
+                    maintenance: MaintenanceStatus { on: true, since: Some(1_924_900_000) },
+                    witness: WitnessBulletin { configured: true, connected: true },
+                    guests: vec![GuestBulletin {
+                        name: "g1".into(),
+                        role: GuestRole::Secondary,
+                        peer: "a".into(),
+                        state: "standing".into(),
+                        protected: false,
+                        reason: String::new(),
+                        generation: 2,
+                        epoch: Some(1204),
+                        committed: Some(1203),
+                        commit_age_ms: Some(14),
+                    }],
+                    left_out: 0,
+                },
+            }),
         }],
         guests: vec![guest],
         waiting: vec![WaitingStatus { name: "g2".into(), reason: "it does not run here".into() }],

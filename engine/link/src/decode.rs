@@ -2,7 +2,7 @@
 
 use super::LinkError;
 use super::body::Body;
-use super::frame::{DISKS_MAX, Frame, GuestFrame, GuestId, LinkFrame, WitnessFrame};
+use super::frame::{BULLETIN_BYTES_MAX, DISKS_MAX, Frame, GuestFrame, GuestId, LinkFrame, WitnessFrame};
 use super::hello::{Hello, HelloAnswer, Identity};
 use super::kind::{Conversation, Kind};
 use super::packets::PacketFrame;
@@ -51,6 +51,10 @@ fn link_frame(kind: Kind, body: &mut Body<'_>) -> Result<LinkFrame, LinkError> {
         Kind::Bye => LinkFrame::Bye,
         Kind::Ping => LinkFrame::Ping,
         Kind::Pong => LinkFrame::Pong,
+        Kind::Bulletin if body.0.len() > BULLETIN_BYTES_MAX => {
+            return Err(LinkError::FrameTooLong { bytes: body.0.len(), limit: BULLETIN_BYTES_MAX });
+        }
+        Kind::Bulletin => LinkFrame::Bulletin(core::mem::take(&mut body.0).to_vec()),
         _ => return Err(LinkError::UnknownKind(kind.number())),
     })
 }

@@ -2,7 +2,7 @@
 
 use super::body::TEXT_BYTES_MAX;
 use super::body::{put_blob, put_optional_u64, put_text, put_u16, put_u32, put_u64};
-use super::frame::{DISKS_MAX, Frame, GuestFrame, GuestId, LinkFrame, WitnessFrame};
+use super::frame::{BULLETIN_BYTES_MAX, DISKS_MAX, Frame, GuestFrame, GuestId, LinkFrame, WitnessFrame};
 use super::hello::{Hello, HelloAnswer, Identity};
 use super::kind::Kind;
 use super::lane::{Class, Lane};
@@ -32,6 +32,9 @@ pub enum EncodeError {
     /// More disks than a guest may have.
     #[error("The guest has {disks} disks, and at most {DISKS_MAX} are replicated")]
     Disks { disks: usize },
+    /// A bulletin that nobody takes.
+    #[error("A bulletin of {bytes} bytes is longer than the {BULLETIN_BYTES_MAX} that a peer takes")]
+    Bulletin { bytes: usize },
     /// A name is empty or too long.
     #[error("A name in {what} has {bytes} bytes; use 1 to {TEXT_BYTES_MAX}")]
     Name { what: &'static str, bytes: usize },
@@ -85,6 +88,9 @@ fn check(frame: &Frame<'_>) -> Result<(), EncodeError> {
             0
         }
         Frame::Guest(_, GuestFrame::Packets(packets)) => packets.packet_bytes(),
+        Frame::Link(LinkFrame::Bulletin(said)) if said.len() > BULLETIN_BYTES_MAX => {
+            return Err(EncodeError::Bulletin { bytes: said.len() });
+        }
         // All others have a few numbers, names and at most one reason.
         Frame::Guest(_, GuestFrame::DiskWrites { batch, .. }) => 16 + batch.len(),
         frame => verbatim(frame).map_or(0, <[u8]>::len),
@@ -161,6 +167,7 @@ fn names_in<'a>(frame: &'a Frame<'_>) -> [Option<&'a str>; 3] {
 fn body_bytes_hint(frame: &Frame<'_>) -> usize {
     match frame {
         Frame::Guest(_, GuestFrame::Packets(packets)) => 24 + packets.packet_bytes(),
+        Frame::Link(LinkFrame::Bulletin(said)) => said.len(),
         frame => verbatim(frame).map_or(64, <[u8]>::len),
     }
 }
@@ -190,6 +197,7 @@ fn put_link(out: &mut Vec<u8>, frame: &LinkFrame) {
             reason.put(out);
             put_text(out, detail);
         }
+        LinkFrame::Bulletin(said) => out.extend_from_slice(said),
         LinkFrame::Bye | LinkFrame::Ping | LinkFrame::Pong => {}
     }
 }

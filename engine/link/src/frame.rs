@@ -1,7 +1,7 @@
 //! The frames of a link. `docs/LINK.md` draws each body byte by byte.
 //!
 //! ```text
-//!   LinkFrame     Hello ─► ◄─ HelloAnswer | Refuse          Bye, Ping, Pong
+//!   LinkFrame     Hello ─► ◄─ HelloAnswer | Refuse          Bye, Ping, Pong, Bulletin
 //!   GuestFrame    Offer ─►                               ◄─ HoldDeclined, and HoldReady once the cause is gone
 //!                 then, in this order for each epoch, as far as the peer's Window reaches:
 //!                 ToSecondary(EpochBegin) ─► PageBatch* ─► LibxcState* ─► LibxlState* ─► EpochEnd ─►
@@ -26,6 +26,7 @@ use super::values::{DeclineTag, Value};
 use super::version::CHECKS_SINCE;
 use alloc::boxed::Box;
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::fmt;
 use understudy_checkpoint::domain::Description;
 use understudy_checkpoint::epoch::WritesSummary;
@@ -46,6 +47,9 @@ pub const BODY_BYTES_MAX: usize = 4 << 20;
 /// The longest body before the hello is done, and always on a link to the witness: a stranger can make us allocate no
 /// more.
 pub const SMALL_BODY_BYTES_MAX: usize = 2 << 10;
+
+/// The longest bulletin: a few words about each guest that a node may have.
+pub const BULLETIN_BYTES_MAX: usize = 64 << 10;
 
 /// The most disks that a guest may have.
 pub const DISKS_MAX: usize = 64;
@@ -104,6 +108,8 @@ pub enum LinkFrame {
     Ping,
     /// The answer to a ping.
     Pong,
+    /// How the sender and its guests stand, for people, as JSON. Between nodes from version 5 on.
+    Bulletin(Vec<u8>),
 }
 
 /// Frames between two nodes about a guest.
@@ -180,6 +186,7 @@ impl LinkFrame {
             Self::Bye => Kind::Bye,
             Self::Ping => Kind::Ping,
             Self::Pong => Kind::Pong,
+            Self::Bulletin(_) => Kind::Bulletin,
         }
     }
 }

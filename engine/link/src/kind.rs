@@ -63,6 +63,7 @@ kinds! {
     0x04 Bye                  1 Link    "Bye"            "a goodbye";
     0x05 Ping                 1 Link    "Ping"           "a ping";
     0x06 Pong                 1 Link    "Pong"           "a pong";
+    0x07 Bulletin             5 Link    "Bulletin"       "a bulletin";
 
     0x10 GuestOffer           1 Guest   "GuestOffer"     "a guest's offer";
     0x11 Offer                1 Guest   "Offer"          "a primary's offer";

@@ -49,8 +49,8 @@ pub use decoder::Decoder;
 pub use encode::{EncodeError, Encoded, check_offer, encode};
 pub use error::LinkError;
 pub use frame::{
-    BODY_BYTES_MAX, DISKS_MAX, Frame, GUEST_PAGES_MAX, GuestFrame, GuestId, LinkFrame, SMALL_BODY_BYTES_MAX,
-    STATE_BYTES_MAX, WINDOW_BYTES, WitnessFrame,
+    BODY_BYTES_MAX, BULLETIN_BYTES_MAX, DISKS_MAX, Frame, GUEST_PAGES_MAX, GuestFrame, GuestId, LinkFrame,
+    SMALL_BODY_BYTES_MAX, STATE_BYTES_MAX, WINDOW_BYTES, WitnessFrame,
 };
 pub use header::HEADER_BYTES;
 pub use hello::{Hello, HelloAnswer, Identity, common_version};
@@ -60,4 +60,4 @@ pub use outbox::{Backlog, LANE_BYTES_HARD_MAX, LANE_BYTES_MAX, Outbox};
 pub use packets::{NotPacked, PACKET_BYTES_MAX, PACKETS_BYTES_MAX, PacketFrame, PacketList, Packets};
 pub use refusal::{HoldReason, HoldRefusal};
 pub use service::{RefuseReason, Service};
-pub use version::{DISKS_SINCE, GUEST_REFUSALS_SINCE, INPUT_TAKEN_SINCE, VERSIONS};
+pub use version::{BULLETINS_SINCE, DISKS_SINCE, GUEST_REFUSALS_SINCE, INPUT_TAKEN_SINCE, VERSIONS};

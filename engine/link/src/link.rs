@@ -20,6 +20,7 @@ use crate::{
     Identity, LinkError, LinkFrame, Outbox, RefuseReason, Service, VERSIONS, WitnessFrame, encode,
 };
 use alloc::borrow::ToOwned;
+use alloc::vec::Vec;
 use understudy_checkpoint::OutOfMemory;
 use understudy_session::{NodeName, Time};
 
@@ -52,6 +53,8 @@ pub enum Event<'a> {
     Ping,
     /// The peer's answer to a ping.
     Pong,
+    /// How the peer and its guests stand.
+    Bulletin(Vec<u8>),
     /// The peer said goodbye.
     Bye,
 }
@@ -66,6 +69,7 @@ impl Event<'_> {
             Self::Witness(frame) => frame.kind_name(),
             Self::Ping => Kind::Ping.words(),
             Self::Pong => Kind::Pong.words(),
+            Self::Bulletin(_) => Kind::Bulletin.words(),
             Self::Bye => Kind::Bye.words(),
         }
     }
@@ -281,6 +285,7 @@ impl Link {
             }
             (Frame::Link(LinkFrame::Ping), _) if has_pings => Ok(Event::Ping),
             (Frame::Link(LinkFrame::Pong), _) if has_pings => Ok(Event::Pong),
+            (Frame::Link(LinkFrame::Bulletin(said)), Service::Node) => Ok(Event::Bulletin(said)),
             (Frame::Guest(guest, frame), Service::Node) => Ok(Event::Guest(guest, frame)),
             (Frame::Witness(frame), Service::Witness) => Ok(Event::Witness(frame)),
             (frame, Service::Node) => Err(handshake::unexpected("a frame about a guest", &frame).into()),

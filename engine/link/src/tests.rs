@@ -17,7 +17,7 @@ use understudy_session::{
     WitnessOutcome, WitnessReply, WitnessRequest,
 };
 
-const KINDS: usize = 56;
+const KINDS: usize = 57;
 
 /// What frames are made of, so that each kind can be made with any content.
 #[derive(Clone, Debug)]
@@ -121,6 +121,7 @@ impl Parts {
             49 => wanted(Mode::Colo),
             50 => wanted(Mode::Auto),
             52 => GuestFrame::DiskWrites { generation, tag: epoch, batch: &self.bytes }.of(guest),
+            56 => LinkFrame::Bulletin(self.bytes.clone()).into(),
             54 => packets(PacketFrame::Taken { generation, next: c }),
             55 => {
                 packets(PacketFrame::Room { generation, input_packets: c, input_bytes: d, output_packets: e })
@@ -342,6 +343,7 @@ fn each_kind_has_the_bytes_that_the_document_draws() {
         ),
         (0x43, "0100000000000000".to_owned() + "0300000000000000"),
         (0x44, "0100000000000000".to_owned() + "0300000000000000" + "0400000000000000" + "0500000000000000"),
+        (0x07, "ababab".to_owned()),
     ];
     const PACKETS: &str = concat!("03000000ababab", "03000000ababab");
     const RECORD: &str = concat!("0200000000000000", "0100000000000000", "0462657461", "01", "0567616d6d61");
@@ -430,6 +432,26 @@ fn a_frame_that_does_not_fit_is_an_error_and_never_a_panic() {
     assert_eq!(encode(&long.into()).unwrap().len_bytes(), HEADER_BYTES + 1 + 1 + 254);
 }
 
+/// A bulletin is for people: nobody keeps much for one, and none keeps an ack waiting for long.
+#[test]
+fn a_bulletin_is_short_at_both_ends() {
+    let longest = LinkFrame::Bulletin(vec![b' '; BULLETIN_BYTES_MAX]);
+    let wire = encode(&longest.into()).unwrap().seal(0);
+    let mut seen = 0;
+    feed(&mut ready_decoder(), &wire, &mut |_| seen += 1).unwrap();
+    assert_eq!(seen, 1);
+    let longer = vec![b' '; BULLETIN_BYTES_MAX + 1];
+    let error = encode(&LinkFrame::Bulletin(longer.clone()).into()).unwrap_err();
+    assert_eq!(error, EncodeError::Bulletin { bytes: BULLETIN_BYTES_MAX + 1 });
+    let mut bytes = Vec::new();
+    header::open(&mut bytes, 0x07, 0);
+    bytes.extend(longer);
+    header::close(&mut bytes);
+    header::seal(&mut bytes, 0);
+    let error = feed(&mut ready_decoder(), &bytes, &mut |_| {}).unwrap_err();
+    assert!(matches!(error, LinkError::FrameTooLong { limit: BULLETIN_BYTES_MAX, .. }), "{error:?}");
+}
+
 /// Both ends count a window's bytes; they must count the same.
 #[test]
 fn what_windows_count_is_what_is_sent() {
@@ -464,7 +486,7 @@ fn kinds_and_addresses_that_do_not_exist_are_refused() {
         header::seal(&mut bytes, 0);
         feed(&mut Decoder::new(), &bytes, &mut |_| {})
     };
-    for kind in [0, 0x07, 0x34, 0xFFFF] {
+    for kind in [0, 0x08, 0x34, 0xFFFF] {
         assert_eq!(craft(kind, 0), Err(LinkError::UnknownKind(kind)));
     }
     assert_eq!(craft(0x2F, 1), Err(LinkError::UnknownKind(0x2F)));
@@ -477,8 +499,8 @@ fn a_version_is_common_or_there_is_none() {
     assert_eq!(common_version((1, 1)), Some(1));
     assert_eq!(common_version((1, 2)), Some(2));
     assert_eq!(common_version((1, 3)), Some(3));
-    assert_eq!(common_version((0, 9)), Some(4));
-    assert_eq!(common_version((5, 9)), None);
+    assert_eq!(common_version((0, 9)), Some(5));
+    assert_eq!(common_version((6, 9)), None);
     assert_eq!(common_version((0, 0)), None);
     assert_eq!(common_version((9, 2)), None);
 }

@@ -29,6 +29,9 @@ pub(super) struct Args {
     /// How long it may take. Guests that have not moved by then are let go if they have no whole copy, else left
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_span)]
     timeout: Span,
+    /// Move guests also to a host in maintenance; without this they are left
+    #[arg(long)]
+    even_in_maintenance: bool,
     #[command(flatten)]
     control: ControlArgs,
 }
@@ -47,7 +50,7 @@ const ASK_EVERY: Duration = Duration::from_millis(50);
 
 /// Moves what can be moved, and says what became of each guest.
 pub(super) fn run(args: Args) -> Result<Exit, CliError> {
-    let client = Client::new(&args.control.control);
+    let client = args.control.client()?;
     let time_max = Duration::from(args.timeout);
     let began = Instant::now();
     let mut status = client.status()?;
@@ -61,7 +64,7 @@ pub(super) fn run(args: Args) -> Result<Exit, CliError> {
             _ => Moment::Beginning,
         };
         for at in 0..courses.len() {
-            advance(&client, &status, &mut courses, at, moment)?;
+            advance(&client, &status, &mut courses, at, moment, args.even_in_maintenance)?;
             if is_text && let Some(said) = courses[at].say_once() {
                 print(&said)?;
             }
@@ -88,16 +91,28 @@ fn advance(
     courses: &mut [Course],
     at: usize,
     moment: Moment,
+    even_in_maintenance: bool,
 ) -> Result<(), ClientError> {
     let has_room = courses.iter().filter(|course| course.is_moving()).count() < MOVING_MAX;
     let course = &mut courses[at];
     let seen = status.guests.iter().find(|guest| guest.name == course.name());
-    let is_peer_there = status.peers.iter().any(|peer| peer.node == course.to() && peer.connected);
+    let peer = status.peers.iter().find(|peer| peer.node == course.to() && peer.connected);
+    let is_peer_there = peer.is_some();
+    let is_closed = peer.and_then(|peer| peer.said.as_ref()).is_some_and(|said| said.bulletin.maintenance.on);
+    if is_closed && !even_in_maintenance && seen.is_some_and(|guest| guest.protected) {
+        course
+            .leave(seen, &format!("{} is in maintenance; --even-in-maintenance moves it there", course.to()));
+        return Ok(());
+    }
     let Some(wish) = course.next(seen, is_peer_there, moment) else { return Ok(()) };
     if wish == Wish::Switchover && !has_room {
         return Ok(());
     }
-    match client.wish(course.name(), wish) {
+    let begun = match wish {
+        Wish::Switchover => client.switch_over(course.name(), even_in_maintenance),
+        wish => client.wish(course.name(), wish),
+    };
+    match begun {
         Ok(()) => course.began(wish),
         // It stands otherwise by now: the next look says how.
         Err(ClientError::Refused(_)) => {}

@@ -10,8 +10,8 @@
 use super::{CliError, ControlArgs, Exit, OutputFormat, not_written};
 use crate::config::human::{parse_span, show_time};
 use crate::console;
+use crate::control::GuestRole;
 use crate::control::events::{Event, Events, Subject, WAIT_MS_MAX};
-use crate::control::{Client, GuestRole};
 use std::time::{SystemTime, UNIX_EPOCH};
 use understudy_session::Span;
 
@@ -30,7 +30,7 @@ pub(super) struct Args {
 
 /// Prints what the node has kept, and follows.
 pub(super) fn run(args: Args) -> Result<Exit, CliError> {
-    let client = Client::new(&args.control.control);
+    let client = args.control.client()?;
     let not_before = args.since.map_or(0, |since| now_ms().saturating_sub(since.0 / 1_000_000));
     let (mut after, mut pid) = (0, None);
     loop {

@@ -3,7 +3,6 @@
 //! Not here: moving what runs there ([`evacuate`](super::evacuate)).
 
 use super::{CliError, ControlArgs, Exit, OutputFormat, print};
-use crate::control::Client;
 
 /// Arguments of `maintenance`.
 #[derive(clap::Args, Debug)]
@@ -23,7 +22,7 @@ enum Wanted {
 
 /// Has the node switch it, and says how it is.
 pub(super) fn run(args: Args) -> Result<Exit, CliError> {
-    let client = Client::new(&args.control.control);
+    let client = args.control.client()?;
     client.maintenance(args.wanted == Wanted::On)?;
     let status = client.status()?;
     let node = &status.node;

@@ -42,9 +42,9 @@ mod witness;
 
 pub use exit::{CliError, Exit};
 
-use crate::config::deprecated;
+use crate::config::{Settings, deprecated};
 use crate::console;
-use crate::control::DEFAULT_PATH;
+use crate::control::{Client, DEFAULT_PATH};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -104,7 +104,7 @@ enum Command {
     /// Show how the guests of a running node stand
     Status(status::Args),
     /// Move a guest to the host that holds its copy, with nothing lost
-    Switchover(wish::Args),
+    Switchover(wish::SwitchoverArgs),
     /// Take over a guest whose host is dead, where no witness can decide it
     Takeover(wish::TakeoverArgs),
     /// Run a guest that is paused and kept here, where the host in charge does not have it
@@ -153,15 +153,40 @@ fn print_json(value: &impl serde::Serialize) -> Result<(), CliError> {
     print(&json)
 }
 
-/// Where a running node is reached.
+/// Which running node is asked.
 #[derive(clap::Args, Clone, Debug)]
-pub struct ControlArgs {
+pub struct NodeArgs {
     /// Control socket of the node
     #[arg(long, value_name = "PATH", env = "UNDERSTUDY_CONTROL", default_value = DEFAULT_PATH)]
-    pub control: PathBuf,
+    control: PathBuf,
+    /// The node's configuration, which says where its control socket is; it goes before --control
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl NodeArgs {
+    /// Asks that node.
+    pub fn client(&self) -> Result<Client, CliError> {
+        let Some(config) = &self.config else { return Ok(Client::new(&self.control)) };
+        Ok(Client::new(Settings::read(config)?.control.unwrap_or_else(|| DEFAULT_PATH.into())))
+    }
+}
+
+/// Which running node is asked, and how the answer is written.
+#[derive(clap::Args, Clone, Debug)]
+pub struct ControlArgs {
+    #[command(flatten)]
+    node: NodeArgs,
     /// Form of the answer
     #[arg(long, value_name = "FORM", value_enum, default_value_t)]
     pub output: OutputFormat,
+}
+
+impl ControlArgs {
+    /// Asks that node.
+    pub fn client(&self) -> Result<Client, CliError> {
+        self.node.client()
+    }
 }
 
 /// Says which flags of a node's settings were given by a former name.
@@ -252,7 +277,7 @@ fn run(command: Command) -> Result<Exit, CliError> {
         Command::Secondary(args) => node::run_former(node::Former::Secondary, args),
         Command::Witness(args) => witness::run(args),
         Command::Status(args) => status::run(args),
-        Command::Switchover(args) => wish::run(Wish::Switchover, args),
+        Command::Switchover(args) => wish::run_switchover(args),
         Command::Takeover(args) => wish::run_takeover(args),
         Command::Reclaim(args) => wish::run_reclaim(args),
         Command::Discard(args) => wish::run_discard(args),

@@ -9,6 +9,7 @@
 //!          └ Peer b does not answer
 //! ```
 
+mod peers;
 mod verdict;
 mod watch;
 
@@ -16,7 +17,7 @@ use super::{CliError, ControlArgs, Exit, OutputFormat, print, print_json};
 use crate::config::human::{show_bytes, show_us};
 use crate::console;
 use crate::control::status::{FullSyncStatus, Quantiles, WitnessKind};
-use crate::control::{Client, ClientError, GuestRole, GuestState, GuestStatus, Status};
+use crate::control::{ClientError, GuestRole, GuestStatus, Status};
 use std::fmt::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -41,7 +42,7 @@ pub(super) fn run(args: Args) -> Result<Exit, CliError> {
     if args.watch {
         return watch::run(&args.control);
     }
-    let status = Client::new(&args.control.control).status()?;
+    let status = args.control.client()?.status()?;
     match args.control.output {
         OutputFormat::Text => print(&render(&status))?,
         OutputFormat::Json => print_json(&status)?,
@@ -93,17 +94,23 @@ fn render(status: &Status) -> String {
         let reason = if waiting.reason.is_empty() { "it is being looked for" } else { &waiting.reason };
         let _ = writeln!(text, "{}: to be protected: {reason}", waiting.name);
     }
+    peers::put(&mut text, status);
     text
+}
+
+/// How wide each column has to be.
+fn widths<const N: usize>(columns: &[&str; N], rows: &[[String; N]]) -> [usize; N] {
+    std::array::from_fn(|column| {
+        let cells = rows.iter().map(|row| row[column].chars().count());
+        cells.chain([columns[column].len()]).max().unwrap_or(0)
+    })
 }
 
 fn put_guests(text: &mut String, status: &Status) {
     let mut guests: Vec<&GuestStatus> = status.guests.iter().collect();
     guests.sort_by_cached_key(|guest| natural(&guest.name));
     let rows: Vec<_> = guests.iter().map(|guest| row(guest)).collect();
-    let widths: [usize; 9] = std::array::from_fn(|column| {
-        let cells = rows.iter().map(|row| row[column].chars().count());
-        cells.chain([COLUMNS[column].len()]).max().unwrap_or(0)
-    });
+    let widths = widths(&COLUMNS, &rows);
     text.push('\n');
     put_line(text, &COLUMNS.map(String::from), &widths);
     for (guest, row) in guests.into_iter().zip(&rows) {
@@ -260,24 +267,35 @@ pub(super) fn days_until(seconds: u64) -> u64 {
     seconds.saturating_sub(now) / (24 * 60 * 60)
 }
 
-fn row(guest: &GuestStatus) -> [String; 9] {
-    let role = match guest.role {
+fn role_words(role: GuestRole) -> &'static str {
+    match role {
         GuestRole::Primary => "primary",
         GuestRole::Secondary => "secondary",
-    };
-    let state = guest.state.words();
-    let protected = match (guest.role, guest.protected) {
-        (GuestRole::Secondary, _) => format!("copy: {state}"),
-        (GuestRole::Primary, true) if guest.state == GuestState::Protected => "yes".to_owned(),
-        (GuestRole::Primary, true) => format!("yes: {state}"),
-        (GuestRole::Primary, false) => format!("no: {state}"),
-    };
+    }
+}
+
+/// The column that says whether a guest is protected; `state` is one of [`GuestState`], or of a later version.
+fn protected_words(role: GuestRole, is_protected: bool, state: &str) -> String {
+    let words = state.replace('_', " ");
+    match (role, is_protected) {
+        (GuestRole::Secondary, _) => format!("copy: {words}"),
+        (GuestRole::Primary, true) if words == "protected" => "yes".to_owned(),
+        (GuestRole::Primary, true) => format!("yes: {words}"),
+        (GuestRole::Primary, false) => format!("no: {words}"),
+    }
+}
+
+fn age(ms: Option<u64>) -> String {
+    or_dash(ms.map(|ms| show_us(ms.saturating_mul(1_000))))
+}
+
+fn row(guest: &GuestStatus) -> [String; 9] {
     [
         guest.name.clone(),
-        role.to_owned(),
-        protected,
+        role_words(guest.role).to_owned(),
+        protected_words(guest.role, guest.protected, &guest.state.to_string()),
         or_dash(guest.epoch.map(|epoch| epoch.to_string())),
-        or_dash(guest.commit_age_ms.map(|ms| show_us(ms.saturating_mul(1_000)))),
+        age(guest.commit_age_ms),
         times(guest.pause_us),
         times(guest.commit_us),
         saved(guest),
@@ -305,7 +323,7 @@ fn saved(guest: &GuestStatus) -> String {
     format!("{} ({ratio:.1}:1)", show_bytes(guest.link_bytes))
 }
 
-fn put_line(text: &mut String, cells: &[String; 9], widths: &[usize; 9]) {
+fn put_line<const N: usize>(text: &mut String, cells: &[String; N], widths: &[usize; N]) {
     let mut line = String::new();
     for (cell, width) in cells.iter().zip(widths) {
         let _ = write!(line, "{cell:width$}  ");
@@ -317,6 +335,7 @@ fn put_line(text: &mut String, cells: &[String; 9], widths: &[usize; 9]) {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::control::GuestState;
     use crate::control::status::{
         ColoStatus, FORMAT, MaintenanceStatus, PageCounts, PauseParts, PeerStatus, WaitingStatus,
         WitnessKind, WitnessStatus,
@@ -461,6 +480,7 @@ pub(super) mod tests {
                 connected: false,
                 reason: "nobody listens there".into(),
                 round_trip_us: None,
+                said: None,
             }],
             guests: vec![guest("g1"), unprotected, compared],
             waiting: vec![WaitingStatus { name: "g3".into(), reason: "it does not run here".into() }],

@@ -7,9 +7,8 @@
 
 use super::keygen::TLS_DEFAULT;
 use super::status::days_until;
-use super::{CliError, Exit, OutputFormat, print, print_json};
+use super::{CliError, Exit, NodeArgs, OutputFormat, print, print_json};
 use crate::config::human::parse_remote;
-use crate::control::{Client, DEFAULT_PATH};
 use crate::names::check_new_name;
 use crate::trust::invitation::{GOOD_FOR, Token, invite};
 use crate::trust::keygen::keygen;
@@ -87,15 +86,14 @@ pub(super) struct RemoveArgs {
     #[command(flatten)]
     directory: Directory,
     #[command(flatten)]
-    node: ReloadArgs,
+    node: NodeArgs,
 }
 
 /// Arguments of `reload`.
 #[derive(clap::Args, Debug)]
 pub(super) struct ReloadArgs {
-    /// Control socket of the node
-    #[arg(long, value_name = "PATH", env = "UNDERSTUDY_CONTROL", default_value = DEFAULT_PATH)]
-    control: PathBuf,
+    #[command(flatten)]
+    node: NodeArgs,
 }
 
 /// Makes an invitation and prints the line that takes it.
@@ -189,7 +187,7 @@ fn remove(args: &RemoveArgs) -> Result<Exit, CliError> {
             args.directory.tls.display()
         )));
     }
-    match Client::new(&args.node.control).reload() {
+    match args.node.client()?.reload() {
         Ok(()) => print(&format!("{name} is trusted no more; its link has ended, if it had one"))?,
         Err(error) => print(&format!(
             "{name} is trusted no more by what starts from now on. What runs with this directory has to read it anew by \
@@ -201,7 +199,7 @@ fn remove(args: &RemoveArgs) -> Result<Exit, CliError> {
 
 /// Has the node read its certificates anew.
 pub(super) fn run_reload(args: &ReloadArgs) -> Result<Exit, CliError> {
-    Client::new(&args.control).reload()?;
+    args.node.client()?.reload()?;
     print("certificates read anew")?;
     Ok(Exit::Ok)
 }

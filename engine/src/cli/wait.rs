@@ -9,7 +9,7 @@
 use super::status::progress;
 use super::{CliError, ControlArgs, Exit, OutputFormat, print};
 use crate::config::human::parse_span;
-use crate::control::{Client, ClientError, GuestRole, GuestState, GuestStatus, Status};
+use crate::control::{ClientError, GuestRole, GuestState, GuestStatus, Status};
 use crate::drill::progress::Progress;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -52,7 +52,7 @@ const ASK_EVERY: Duration = Duration::from_millis(200);
 
 /// Waits.
 pub(super) fn run(args: Args) -> Result<Exit, CliError> {
-    let client = Client::new(&args.control.control);
+    let client = args.control.client()?;
     let ends_at = Instant::now() + Duration::from(args.timeout);
     // Before the first status, so that nothing falls in between.
     let mut newest = client.events(u64::MAX, 0).map(|page| page.newest).ok();

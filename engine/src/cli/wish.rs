@@ -8,13 +8,23 @@ use std::thread;
 use std::time::{Duration, Instant};
 use understudy_session::Span;
 
-/// Arguments of `unprotect` and `switchover`.
+/// Arguments of `unprotect`.
 #[derive(clap::Args, Debug)]
 pub(super) struct Args {
     /// Name of the guest
     guest: String,
     #[command(flatten)]
     control: ControlArgs,
+}
+
+/// Arguments of `switchover`.
+#[derive(clap::Args, Debug)]
+pub(super) struct SwitchoverArgs {
+    #[command(flatten)]
+    wish: Args,
+    /// Move it also to a host in maintenance; without this that is refused
+    #[arg(long)]
+    even_in_maintenance: bool,
 }
 
 /// Arguments of `protect`.
@@ -104,7 +114,7 @@ const ASK_EVERY: Duration = Duration::from_millis(20);
 
 /// Asks the node, waits for a switchover to finish, and prints the result.
 pub(super) fn run(wish: Wish, args: Args) -> Result<Exit, CliError> {
-    let client = Client::new(&args.control.control);
+    let client = args.control.client()?;
     client.wish(&args.guest, wish)?;
     let outcome = match wish {
         Wish::Switchover => wait_until_moved(&client, &args.guest)?,
@@ -118,6 +128,15 @@ pub(super) fn run(wish: Wish, args: Args) -> Result<Exit, CliError> {
     Ok(Exit::Ok)
 }
 
+/// Has a guest moved, waits until it has, and prints so.
+pub(super) fn run_switchover(args: SwitchoverArgs) -> Result<Exit, CliError> {
+    let SwitchoverArgs { wish: Args { guest, control }, even_in_maintenance } = args;
+    let client = control.client()?;
+    client.switch_over(&guest, even_in_maintenance)?;
+    report(&guest, &control, wait_until_moved(&client, &guest)?)?;
+    Ok(Exit::Ok)
+}
+
 fn report(guest: &str, control: &ControlArgs, outcome: &str) -> Result<(), CliError> {
     match control.output {
         OutputFormat::Text => print(&format!("{guest}: {outcome}")),
@@ -127,7 +146,7 @@ fn report(guest: &str, control: &ControlArgs, outcome: &str) -> Result<(), CliEr
 
 /// Asks the node to protect a guest, and waits until it does or says why it cannot; or all of them.
 pub(super) fn run_protect(args: ProtectArgs) -> Result<Exit, CliError> {
-    let client = Client::new(&args.control.control);
+    let client = args.control.client()?;
     match &args.guest {
         Some(guest) => protect_one(&client, &args, guest),
         None => protect_all(&client, &args),

@@ -113,7 +113,12 @@ impl Client {
 
     /// Begins what the operator wishes for `guest`; [`status`](Self::status) shows how it goes on.
     pub fn wish(&self, guest: &str, wish: Wish) -> Result<(), ClientError> {
-        self.begin(&Request::Wish { guest: guest.to_owned(), wish })
+        self.begin(&Request::Wish { guest: guest.to_owned(), wish, even_in_maintenance: false })
+    }
+
+    /// Begins to move a guest; to a host in maintenance only if that is said.
+    pub fn switch_over(&self, guest: &str, even_in_maintenance: bool) -> Result<(), ClientError> {
+        self.begin(&Request::Wish { guest: guest.to_owned(), wish: Wish::Switchover, even_in_maintenance })
     }
 
     /// Has a guest protected: one of the node's again, or a Xen guest of its host from now on.

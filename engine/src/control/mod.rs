@@ -6,6 +6,7 @@
 //! ```text
 //!   {"ask":"status"}                                      {"answer":"status","status":{…}}
 //!   {"ask":"wish","guest":"g1","wish":"switchover"}       {"answer":"accepted"} | {"answer":"refused","reason":"…"}
+//!                                                         with "even_in_maintenance":true also to a host in maintenance
 //!   {"ask":"protect","guest":"g1","to":"b"}               the same; with "interval_ms":200 if wished
 //!   {"ask":"reload"}                                      the same
 //!   {"ask":"events","after":7,"wait_ms":1000}             {"answer":"events","events":{…}}, at once or when there is one
@@ -19,12 +20,14 @@
 //! * [`socket`] the socket as a file
 //! * [`open_server`] answers, in the node's event loop
 
+mod bulletin;
 mod client;
 pub mod events;
 pub mod socket;
 mod state;
 pub mod status;
 
+pub use bulletin::{Bulletin, GuestBulletin, Said, WitnessBulletin};
 pub use client::{Client, ClientError};
 pub use socket::{SocketError, SocketFile};
 pub use state::GuestState;
@@ -69,6 +72,9 @@ pub enum Request {
         guest: String,
         /// What to do.
         wish: Wish,
+        /// A switchover may go to a host in maintenance.
+        #[serde(default, skip_serializing_if = "is_no")]
+        even_in_maintenance: bool,
     },
     /// Protect a guest: one of the node's again, or a Xen guest of this host from now on.
     Protect(Protection),
@@ -93,6 +99,11 @@ pub enum Request {
         /// Where; an absolute path. The file appears there when it is whole.
         path: PathBuf,
     },
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+fn is_no(flag: &bool) -> bool {
+    !flag
 }
 
 /// Which guest to protect, and how.
@@ -177,7 +188,8 @@ mod tests {
     #[test]
     fn requests_are_these_lines() {
         assert_eq!(line_of(&Request::Reload), b"{\"ask\":\"reload\"}\n");
-        let wish = Request::Wish { guest: "g1".into(), wish: Wish::ForceTakeover };
+        let wish =
+            Request::Wish { guest: "g1".into(), wish: Wish::ForceTakeover, even_in_maintenance: false };
         assert_eq!(line_of(&Request::Status), b"{\"ask\":\"status\"}\n");
         assert_eq!(line_of(&wish), b"{\"ask\":\"wish\",\"guest\":\"g1\",\"wish\":\"force_takeover\"}\n");
         assert_eq!(parse_request(&line_of(&wish)), Ok(wish));

@@ -1,7 +1,8 @@
 //! What a node says about itself: the JSON of `status --output json`, documented in docs/STATUS.md. Keys and states are
 //! added; what would change or remove one raises [`FORMAT`].
 
-use super::GuestState;
+pub use super::bulletin::{GuestRole, MaintenanceStatus};
+use super::{GuestBulletin, GuestState, Said};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -33,16 +34,6 @@ pub struct Status {
     /// Xen guests that it is to protect and cannot at present.
     #[serde(default)]
     pub waiting: Vec<WaitingStatus>,
-}
-
-/// Whether the node takes new copies.
-#[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct MaintenanceStatus {
-    /// It takes none.
-    pub on: bool,
-    /// Since when, in seconds since 1970.
-    #[serde(default)]
-    pub since: Option<u64>,
 }
 
 /// A guest that is to be protected and is not.
@@ -116,16 +107,9 @@ pub struct PeerStatus {
     /// The round trip measured last.
     #[serde(default)]
     pub round_trip_us: Option<u64>,
-}
-
-/// What a node is to a guest.
-#[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
-#[serde(rename_all = "snake_case")]
-pub enum GuestRole {
-    /// It runs the guest.
-    Primary,
-    /// It holds the copy.
-    Secondary,
+    /// What it said last of itself; nothing before it has, and of one of an earlier version.
+    #[serde(default)]
+    pub said: Option<Said>,
 }
 
 /// A guest on this node. Counts and times are since this node took its role.
@@ -237,6 +221,26 @@ pub struct ColoStatus {
     pub diverged: BTreeMap<String, u64>,
     /// How long frames that left by a match waited for the copy's, in microseconds, each to a power of two.
     pub match_us: Quantiles,
+}
+
+/// The longest reason in a bulletin; the node itself has the rest.
+const REASON_CHARS_MAX: usize = 200;
+
+impl From<&GuestStatus> for GuestBulletin {
+    fn from(guest: &GuestStatus) -> Self {
+        Self {
+            name: guest.name.clone(),
+            role: guest.role,
+            peer: guest.peer.clone(),
+            state: guest.state.to_string(),
+            protected: guest.protected,
+            reason: guest.reason.chars().take(REASON_CHARS_MAX).collect(),
+            generation: guest.generation,
+            epoch: guest.epoch,
+            committed: guest.committed,
+            commit_age_ms: guest.commit_age_ms,
+        }
+    }
 }
 
 /// What a node of an earlier version does not say.

@@ -134,7 +134,7 @@ impl Node {
                 let _ = to.send(self.status());
             }
             Command::Wish { guest, wish, to } => {
-                let _ = to.send(self.wish(&guest, wish));
+                let _ = to.send(self.wish(&guest, wish, false));
             }
             Command::Add { guest, peer, source, to } => {
                 let output = self.guests.outputs.frames(Epoch(0));
@@ -204,6 +204,9 @@ impl Node {
             match event {
                 LinkEvent::Up { peer } => self.guests.link_up(&peer, &mut self.cx),
                 LinkEvent::Down { peer } => self.guests.link_down(&peer, &mut self.cx),
+                LinkEvent::Bulletin { peer, said } => {
+                    self.cx.links.heard_bulletin(&peer, &said, self.cx.now);
+                }
                 LinkEvent::Arrived { peer, guest, what } => {
                     self.guests.arrived(peer, guest, what, &mut self.cx);
                 }
@@ -223,6 +226,7 @@ impl Node {
         self.discovery.run(now, may_claim, |name| guests.sees_to(name));
         self.guests.run(&mut self.cx);
         self.cx.links.run_timers(now);
+        self.tell_peers();
         self.cx.witness.run_timers(now);
         self.switch.run_timers(now);
         self.look_after_control();
@@ -247,7 +251,9 @@ impl Node {
         let Some(question) = self.control_server.ready(token, self.cx.now) else { return };
         let response = match control::parse_request(&question.bytes) {
             Ok(Request::Status) => Response::Status { status: Box::new(self.status()) },
-            Ok(Request::Wish { guest, wish }) => answer_to(self.wish(&guest, wish)),
+            Ok(Request::Wish { guest, wish, even_in_maintenance }) => {
+                answer_to(self.wish(&guest, wish, even_in_maintenance))
+            }
             Ok(Request::Protect(protection)) => answer_to(self.protect(protection)),
             Ok(Request::Reload) => answer_to(self.reload()),
             Ok(Request::Events { after, wait_ms }) => {
@@ -265,10 +271,13 @@ impl Node {
     }
 
     /// Begins what an operator requests. `Unprotect` also ends the search for a guest that is not here yet.
-    fn wish(&mut self, name: &str, wish: control::Wish) -> Result<(), OrderError> {
+    fn wish(&mut self, name: &str, wish: control::Wish, even_in_maintenance: bool) -> Result<(), OrderError> {
         if wish == control::Wish::Unprotect && !self.guests.sees_to(name) && self.discovery.forget(name) {
             self.guests.looked_for(name, &mut self.cx);
             return Ok(());
+        }
+        if wish == control::Wish::Switchover && !even_in_maintenance {
+            self.check_destination(name)?;
         }
         self.guests.wish(name, wish, &mut self.cx)
     }
@@ -338,6 +347,7 @@ impl Node {
             connected: health.connected,
             reason: health.reason,
             round_trip_us: health.round_trip.map(|span| span.0 / 1_000),
+            said: self.said_by(node),
         };
         Status {
             format: FORMAT,

@@ -6,7 +6,20 @@ use understudy_session::NodeName;
 /// An event of a link.
 #[derive(Debug)]
 pub(super) enum LinkEvent {
-    Up { peer: NodeName },
-    Down { peer: NodeName },
-    Arrived { peer: NodeName, guest: GuestName, what: Inbound },
+    Up {
+        peer: NodeName,
+    },
+    Down {
+        peer: NodeName,
+    },
+    /// A peer says how it and its guests stand.
+    Bulletin {
+        peer: NodeName,
+        said: Vec<u8>,
+    },
+    Arrived {
+        peer: NodeName,
+        guest: GuestName,
+        what: Inbound,
+    },
 }

@@ -17,6 +17,7 @@ use super::peer::{Peer, PeerHealth, needs_a_person};
 use super::peer_connection::{PeerConnection, Read, TWIN_WAIT, Whose};
 use crate::config::NodeConfig;
 use crate::connection::{ConnectionError, Security, TlsError};
+use crate::control::Bulletin;
 use crate::guest::LoopWaker;
 use mio::net::TcpListener;
 use mio::{Interest, Registry, Token};
@@ -25,7 +26,9 @@ use std::io;
 use std::net::SocketAddr;
 use understudy_checkpoint::Generation;
 use understudy_checkpoint::domain::Description;
-use understudy_link::{Frame, GUEST_REFUSALS_SINCE, GuestFrame, GuestId, Identity, Lane, LinkError};
+use understudy_link::{
+    Frame, GUEST_REFUSALS_SINCE, GuestFrame, GuestId, Identity, Lane, LinkError, LinkFrame,
+};
 use understudy_session::{NodeName, Span, Time};
 
 /// The most connections, of peers and without a hello together.
@@ -278,6 +281,37 @@ impl Links {
         };
         self.close_peer(peer, &why, now);
         Silence::Closed
+    }
+
+    /// Whether a peer is to be told how this node stands.
+    pub(super) fn is_bulletin_owed(&self) -> bool {
+        self.connections.values().any(PeerConnection::is_bulletin_owed)
+    }
+
+    /// Has every peer be told how this node stands, since that has changed.
+    pub(super) fn owe_bulletins(&mut self) {
+        self.connections.values_mut().for_each(PeerConnection::owe_bulletin);
+    }
+
+    /// Tells those peers that are to be told.
+    pub(super) fn send_bulletin(&mut self, said: &[u8]) {
+        for link in self.connections.values_mut() {
+            if link.take_owed_bulletin() {
+                link.send(&LinkFrame::Bulletin(said.to_vec()).into());
+            }
+        }
+    }
+
+    /// A peer has said how it stands.
+    pub(super) fn heard_bulletin(&mut self, peer: &NodeName, said: &[u8], now: Time) {
+        if let Some(peer) = self.peers.get_mut(peer) {
+            peer.heard_bulletin(said, now);
+        }
+    }
+
+    /// What a peer said last of itself, and when.
+    pub(super) fn said_by(&self, peer: &NodeName) -> Option<&(Time, Bulletin)> {
+        self.peers.get(peer)?.said.as_ref()
     }
 
     /// Says goodbye on every link.

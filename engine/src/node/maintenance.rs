@@ -118,6 +118,7 @@ impl Node {
         if is_on != was_on {
             tracing::warn!(on = is_on, "Maintenance: a person has said so");
             self.guests.set_maintenance(is_on, &mut self.cx);
+            self.cx.links.owe_bulletins();
         }
         Ok(())
     }

@@ -15,6 +15,7 @@
 
 mod ask;
 mod beginning;
+mod bulletin;
 mod clock;
 mod context;
 mod defect;

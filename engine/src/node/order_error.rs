@@ -32,6 +32,12 @@ pub enum OrderError {
         /// As `status` has it.
         why: String,
     },
+    /// A switchover to a host on which a person works.
+    #[error(
+        "{peer} is in maintenance, and {guest} would run there. End that by `understudy maintenance off` on {peer}, or \
+         repeat with --even-in-maintenance"
+    )]
+    InMaintenance { guest: String, peer: NodeName },
     /// Nothing is to be decided about the guest.
     #[error("{guest} is not held here for a person's word; it is {state}")]
     NotAwaited {

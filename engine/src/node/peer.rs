@@ -9,6 +9,7 @@
 //! Not here: sockets and frames (`links`, `peer_connection`).
 
 use crate::connection::ConnectionError;
+use crate::control::Bulletin;
 use mio::Token;
 use std::net::SocketAddr;
 use understudy_link::{Backoff, Identity, LinkError, RefuseReason};
@@ -48,6 +49,8 @@ pub(super) struct Peer {
     short_links: u32,
     /// The last measured round trip, on this link or an earlier one.
     round_trip: Option<Span>,
+    /// What it said last of itself, on this link or an earlier one, and when.
+    pub(super) said: Option<(Time, Bulletin)>,
 }
 
 /// The state of a peer's link, for `status`.
@@ -72,6 +75,7 @@ impl Peer {
             twin_until: Time(0),
             short_links: 0,
             round_trip: None,
+            said: None,
         }
     }
 
@@ -163,6 +167,16 @@ impl Peer {
 
     pub(super) fn measured(&mut self, round_trip: Span) {
         self.round_trip = Some(round_trip);
+    }
+
+    /// It has said how it stands. What cannot be read is for people, and no reason to end a link.
+    pub(super) fn heard_bulletin(&mut self, said: &[u8], now: Time) {
+        match Bulletin::read(said) {
+            Ok(bulletin) => self.said = Some((now, bulletin)),
+            Err(error) => {
+                tracing::debug!(peer = %self.name, %error, "What it says of itself cannot be read");
+            }
+        }
     }
 
     pub(super) fn round_trip(&self) -> Option<Span> {

@@ -9,7 +9,8 @@ use crate::connection::{Connection, ConnectionError, Fill};
 use std::collections::VecDeque;
 use understudy_link::Event;
 use understudy_link::{
-    Encoded, Frame, GUEST_REFUSALS_SINCE, GuestFrame, Hello, Identity, Lane, LinkError, LinkFrame, encode,
+    BULLETINS_SINCE, Encoded, Frame, GUEST_REFUSALS_SINCE, GuestFrame, Hello, Identity, Lane, LinkError,
+    LinkFrame, encode,
 };
 use understudy_session::{NodeName, Span, Time};
 
@@ -80,6 +81,8 @@ pub(super) struct PeerConnection {
     next_ping_at: Time,
     /// The round trip, once measured, until it is taken.
     round_trip: Option<Span>,
+    /// The peer is to be told how this node stands.
+    owes_bulletin: bool,
     pub(super) numbers: Numbers,
     /// An error that ended it at a moment when no result could be returned.
     broken: Option<ConnectionError>,
@@ -97,6 +100,7 @@ impl PeerConnection {
             ponged_at: None,
             next_ping_at: now,
             round_trip: None,
+            owes_bulletin: false,
             numbers: Numbers::default(),
             broken: None,
         }
@@ -133,7 +137,22 @@ impl PeerConnection {
             self.pinged_at = Some(now);
             self.next_ping_at = now + PING_EVERY;
             self.send(&LinkFrame::Ping.into());
+            self.owe_bulletin();
         }
+    }
+
+    /// Has the peer be told how this node stands, if it hears that.
+    pub(super) fn owe_bulletin(&mut self) {
+        self.owes_bulletin = self.connection.is_open() && self.connection.version() >= BULLETINS_SINCE;
+    }
+
+    /// Whether the peer is to be told; from now on it is not.
+    pub(super) fn take_owed_bulletin(&mut self) -> bool {
+        std::mem::take(&mut self.owes_bulletin)
+    }
+
+    pub(super) fn is_bulletin_owed(&self) -> bool {
+        self.owes_bulletin
     }
 
     /// When [`run_timers`](Self::run_timers) has something to do.
@@ -188,6 +207,16 @@ impl PeerConnection {
                     Event::Pong => {
                         self.round_trip = self.pinged_at.take().map(|at| now - at);
                         self.ponged_at = Some(now);
+                        continue;
+                    }
+                    Event::Bulletin(said) => {
+                        if let Whose::Open(peer) = &self.whose {
+                            bytes += said.len();
+                            events.push_back(LinkEvent::Bulletin { peer: peer.clone(), said });
+                        }
+                        if bytes >= READ_BYTES {
+                            return Ok(Read::More);
+                        }
                         continue;
                     }
                     Event::Guest(number, frame) => (number, frame),

@@ -88,7 +88,9 @@ impl WitnessLink {
                 }
                 Some(Event::Bye) => return Ok(Some(News::Ended)),
                 Some(Event::Pong) => continue,
-                Some(Event::Hello(_) | Event::Witness(_) | Event::Guest(..) | Event::Ping) => {
+                Some(
+                    Event::Hello(_) | Event::Witness(_) | Event::Guest(..) | Event::Ping | Event::Bulletin(_),
+                ) => {
                     return Ok(Some(News::Ended));
                 }
                 None => {}

@@ -256,7 +256,12 @@ impl Daemon {
             }
             Some(Event::Ping) => client.connection.push(encode(&LinkFrame::Pong.into())?)?,
             Some(Event::Bye) => return Ok(Step::Done),
-            Some(event @ (Event::Witness(WitnessFrame::Reply { .. }) | Event::Guest(..) | Event::Pong)) => {
+            Some(
+                event @ (Event::Witness(WitnessFrame::Reply { .. })
+                | Event::Guest(..)
+                | Event::Pong
+                | Event::Bulletin(_)),
+            ) => {
                 let found = event.kind_name();
                 return Err(LinkError::Unexpected { expected: "a witness request", found }.into());
             }

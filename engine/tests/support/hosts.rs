@@ -74,7 +74,8 @@ impl Hosts {
         Client::new(self.control(node))
     }
 
-    fn control(&self, node: &str) -> PathBuf {
+    /// Where the control socket of a node is.
+    pub(crate) fn control(&self, node: &str) -> PathBuf {
         self.directory.path().join(format!("{node}.sock"))
     }
 

@@ -88,6 +88,15 @@ impl Course {
         self.outcome.is_none() && self.is_still && self.is_begun
     }
 
+    /// It is not to be moved.
+    pub(super) fn leave(&mut self, seen: Option<&GuestStatus>, why: &str) {
+        if self.outcome.is_none() {
+            self.outcome = Some(Outcome::Left);
+            self.state = seen.map(|guest| guest.state);
+            why.clone_into(&mut self.reason);
+        }
+    }
+
     /// The node has taken a wish.
     pub(super) fn began(&mut self, wish: Wish) {
         self.is_begun |= wish == Wish::Switchover;

@@ -8,7 +8,6 @@
 use super::render;
 use crate::cli::{CliError, ControlArgs, Exit, OutputFormat, not_written};
 use crate::console;
-use crate::control::Client;
 use std::io::{self, IsTerminal};
 use std::thread;
 use std::time::Duration;
@@ -21,7 +20,7 @@ const REST: Duration = Duration::from_millis(100);
 
 /// Shows it until nobody reads any more, or a signal ends this.
 pub(super) fn run(control: &ControlArgs) -> Result<Exit, CliError> {
-    let client = Client::new(&control.control);
+    let client = control.client()?;
     let in_place = control.output == OutputFormat::Text && io::stdout().is_terminal();
     loop {
         // Before the status, so that nothing falls in between.

@@ -10,6 +10,7 @@ fn peer(node: &str, address: &str) -> PeerStatus {
         connected: true,
         reason: String::new(),
         round_trip_us: None,
+        said: None,
     }
 }
 
