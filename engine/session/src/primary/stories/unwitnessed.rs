@@ -85,6 +85,34 @@ fn without_a_witness_a_guest_that_a_person_moves_makes_way_where_it_arrives() {
     assert!(story.wants(&Output::Destroy { why: End::Superseded { generation } }));
 }
 
+/// Only the engine that handed the guest over knows that a person did it, and would end the guest by itself.
+#[test]
+fn without_a_witness_an_engine_after_the_one_that_handed_the_guest_over_keeps_it_for_a_person() {
+    let handed_over = || {
+        let left = Origin::Adopted { generation: Generation(3), is_halted: true };
+        let mut story = Story::begin(left, None, false);
+        story.world = World::Mute;
+        story.hear(Input::LinkUp);
+        story.wait(60_000);
+        assert_eq!(story.session.state(), State::Asking, "a peer that starts the guest does not answer");
+        assert!(!story.wants(&Output::ResumeGuest) && !story.wants(&Output::PassOutput));
+        story
+    };
+    let mut story = handed_over();
+    story.hear(Input::Rival { generation: G });
+    story.wait(60_000);
+    assert_eq!(story.session.state(), State::Contested);
+    assert!(!story.is_destroyed() && !story.wants(&Output::PassOutput));
+    story.hear(Input::Operator(Wish::Discard));
+    assert!(story.is_destroyed());
+
+    // The peer could not start it: a person has it back.
+    let mut story = handed_over();
+    story.hear(Input::Operator(Wish::Reclaim));
+    assert!(story.wants(&Output::ResumeGuest));
+    assert!(story.session.generation() > Generation(3));
+}
+
 /// A secondary on `a` that holds epoch 9 of generation 2, which b ran.
 fn holder() -> crate::Secondary {
     use crate::secondary::{Config, Input};
