@@ -5,7 +5,8 @@
 //!   begin      xl restore -p ──► empty domain NAME--incoming ──► our save helper waits for its rings ([`build`])
 //!   full sync  pages ──► the domain's memory; state ──► where the rings are ──► libxl plugs in devices, xl ends
 //!   an epoch   pages ──► memory, those of the rings ──► kept here; state ──► kept here
-//!   activate   state ──► domain, PV: page tables name machine frames; named NAME; the caller unpauses it
+//!   activate   state ──► domain, PV: page tables name machine frames; the caller labels it
+//!   take_name  named NAME; the caller unpauses it
 //!   drop       destroyed
 //! ```
 //!
@@ -123,8 +124,8 @@ impl Standby {
         self.domain
     }
 
-    /// Gives the domain the guest's state and name. The domain stays paused. After an error
-    /// [`to_image`](Self::to_image) may still have the guest.
+    /// Gives the domain the guest's state. The domain stays paused, and has its former name until
+    /// [`take_name`](Self::take_name). After an error [`to_image`](Self::to_image) may still have the guest.
     pub fn activate(&mut self) -> Result<DomId, StandbyError> {
         if let Some(fault) = &self.fault {
             return Err(StandbyError::Build(fault.clone()));
@@ -149,13 +150,18 @@ impl Standby {
         if let Err(error) = (self.mark)(self.domain, Activation::Whole) {
             tracing::warn!(guest = self.name, %error, "An engine after this one would not know that the guest is whole");
         }
+        Ok(self.domain)
+    }
+
+    /// Gives the domain, which is the guest now, the guest's name. To be called once it is labelled with its generation:
+    /// an engine after this one, if this one dies now, takes in a paused domain of that name only if it knows its past.
+    pub fn take_name(&self) {
         if let Err(error) = retry(|| rename(self.domain, &self.name)) {
             tracing::error!(
                 guest = self.name, domain = %self.domain, %error,
                 "The guest is taken over under the name of the domain that stood by; use xl rename"
             );
         }
-        Ok(self.domain)
     }
 
     /// The domain's state, from Xen.

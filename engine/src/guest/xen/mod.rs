@@ -237,7 +237,7 @@ impl XenHost {
         Ok(())
     }
 
-    /// Lets a domain run that was made from a guest's image.
+    /// Lets a domain run that was made from a guest's image, and is labelled.
     pub(in crate::guest) fn begin(
         &self,
         start: &Start<'_>,
@@ -246,13 +246,7 @@ impl XenHost {
         output: HeldOutput,
     ) -> RunningGuest {
         let Start { name, what, .. } = *start;
-        // From here on nothing may fail: the guest is nowhere else any more.
-        let marked = domain_labels::write(domain, start.generation)
-            .and_then(|()| Process::this().map_err(StoreError::Io))
-            .and_then(|this| domain_labels::write_engine(domain, this));
-        if let Err(error) = marked {
-            tracing::warn!(guest = name, %error, "The guest is not marked as this engine's yet");
-        }
+        // Nothing may fail: the guest is nowhere else any more.
         let held = self.hold_all(domain, &what.config, &machine, &output);
         if let Err(error) = &held {
             tracing::error!(guest = name, %error, "Nothing holds what the guest sends; it runs all the same");
@@ -272,6 +266,16 @@ impl XenHost {
     /// Whether changes of the guest `name` are found by comparing once it is taken over here.
     pub(in crate::guest) fn compares(&self, name: &str) -> bool {
         self.compare.names.contains(name)
+    }
+}
+
+/// Labels the domain that a guest was given, for an engine after this one. The guest runs, whether that succeeds or not.
+fn label(start: &Start<'_>, domain: DomId) {
+    let marked = domain_labels::write(domain, start.generation)
+        .and_then(|()| Process::this().map_err(StoreError::Io))
+        .and_then(|this| domain_labels::write_engine(domain, this));
+    if let Err(error) = marked {
+        tracing::warn!(guest = start.name, %error, "The guest is not marked as this engine's yet");
     }
 }
 
@@ -334,6 +338,7 @@ impl Host for XenHost {
 
     fn build(&self, start: &Start<'_>, image: Image) -> Result<RunningGuest, NotBuilt> {
         let domain = self.building.restore(start.name, start.what, image)?;
+        label(start, domain);
         let (domain, machine, output) = self.built(domain, start.name, start.open);
         Ok(self.begin(start, domain, machine, output))
     }

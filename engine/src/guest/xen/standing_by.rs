@@ -14,9 +14,9 @@
 //!
 //! Not here: how the domain is built (`understudy_xen::standby`), and how cards are found ([`cards`](super::cards)).
 
-use super::XenHost;
 use super::build::{Building, has_room, rescue};
 use super::machine::XenMachine;
+use super::{XenHost, label};
 use crate::guest::host::{Host, NotBuilt};
 use crate::guest::machine::RunningGuest;
 use crate::guest::output::HeldOutput;
@@ -145,9 +145,14 @@ impl Replica for StandingBy {
         let (domain, machine, output) = match stood {
             Stood::Itself(StandingBy { standing, machine, output, .. }) => {
                 output.begin(start.open);
+                label(start, standing.domain());
+                standing.take_name();
                 (standing.domain(), machine, output)
             }
-            Stood::Built(domain) => host.built(domain, start.name, start.open),
+            Stood::Built(domain) => {
+                label(start, domain);
+                host.built(domain, start.name, start.open)
+            }
         };
         Ok(host.begin(start, domain, machine, output))
     }
