@@ -20,10 +20,14 @@ pub(in crate::node) struct Broken {
     pub(in crate::node) why: String,
     /// When to try to replace the threads; `None` if that is impossible in this process.
     pub(in crate::node) mend_at: Option<Time>,
+    /// How long to wait after the next attempt that fails.
+    wait: Span,
 }
 
-/// How long to wait after a failed attempt.
-const MEND_RETRY: Span = Span::from_ms(5_000);
+/// How long to wait after the first attempt that fails, and at most: twice as long after each. The guest may have been left
+/// suspended, and only new threads let it run; what they need, such as its memory, is often found within a second.
+const MEND_RETRY_MIN: Span = Span::from_ms(250);
+const MEND_RETRY_MAX: Span = Span::from_ms(5_000);
 
 impl PrimaryGuest {
     /// The capture threads have failed. The guest goes on without them, as far as its session lets it.
@@ -34,7 +38,7 @@ impl PrimaryGuest {
             self.over.get_or_insert(Over::Broken(why));
         } else if self.broken.is_none() {
             tracing::error!(guest = %self.name, why, "The guest runs on, and nothing can copy it for now");
-            self.broken = Some(Broken { why, mend_at: Some(now) });
+            self.broken = Some(Broken { why, mend_at: Some(now), wait: MEND_RETRY_MIN });
         }
     }
 
@@ -58,7 +62,8 @@ impl PrimaryGuest {
     /// An attempt failed.
     pub(in crate::node) fn mend_later(&mut self, error: &str, now: Time) {
         if let Some(broken) = &mut self.broken {
-            broken.mend_at = Some(now + MEND_RETRY);
+            broken.mend_at = Some(now + broken.wait);
+            broken.wait = Span(broken.wait.0 * 2).min(MEND_RETRY_MAX);
         }
         tracing::warn!(guest = %self.name, error, "The guest cannot be copied yet");
     }

@@ -54,6 +54,25 @@ fn a_guest_whose_session_fails_while_its_record_is_stale_runs_on() {
     assert!(story.guests.next_timeout().is_none_or(|at| at > now), "a lost session has no timers");
 }
 
+/// What captures it died in a pause, and nothing else lets it run again. Its memory takes a moment to be found anew.
+#[test]
+fn a_guest_whose_capture_thread_died_has_another_within_a_second_if_the_first_attempts_fail() {
+    let machine = Arc::new(Fake { takes_marks: true.into(), can_reopen: true.into(), ..Fake::default() });
+    let (mut story, _output) = Story::adopted(&machine);
+    story.hear(Inbound::ToPrimary(ToPrimary::Stand {
+        generation: Generation(0),
+        standing: Standing::Nothing,
+    }));
+    assert_eq!(story.state(), Some(primary::State::Unprotected));
+    story.bench.threads_missing.store(2, Ordering::Relaxed);
+    story.report(1, Report::Panicked { worker: "capture", message: "as the story says".into() });
+    assert!(story.status().reason.contains("nothing can copy it"), "{}", story.status().reason);
+    for _ in 0..10 {
+        story.pass(Span::from_ms(100));
+    }
+    assert!(!story.status().reason.contains("nothing can copy it"), "{}", story.status().reason);
+}
+
 /// Its node tells as long as there is news, and a lost session takes nothing in.
 #[test]
 fn a_lost_session_is_not_told_of_output_for_ever() {
