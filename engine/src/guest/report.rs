@@ -121,6 +121,11 @@ pub enum Report {
         /// The error, for the log.
         error: String,
     },
+    /// What has become of the image of a guest that could not be started.
+    ImageSaved {
+        /// Where it is, and what a person can do with it.
+        advice: String,
+    },
     /// A thread of this guest panicked. Its other threads end, too.
     Panicked {
         /// The thread.
@@ -150,6 +155,7 @@ impl Report {
             Self::GivenUp { .. } => "given up",
             Self::ActivationDelayed { .. } => "activation delayed",
             Self::ActivationFailed { .. } => "activation failed",
+            Self::ImageSaved { .. } => "image saved",
             Self::Panicked { .. } => "panicked",
         }
     }

@@ -74,8 +74,10 @@ pub(super) struct SecondaryGuest {
     started: Option<RunningGuest>,
     /// Set while the receive thread starts the guest.
     is_being_started: bool,
-    /// Why the guest could not be started yet.
+    /// Why the guest could not be started, or not yet.
     delay: Option<String>,
+    /// What has become of its image then.
+    saved: Option<String>,
     pub(super) broken: Option<String>,
     /// Set if its session is lost: see [`defect`](super::defect).
     pub(super) defect: Option<String>,
@@ -129,6 +131,7 @@ impl SecondaryGuest {
             started: None,
             is_being_started: false,
             delay: None,
+            saved: None,
             broken: None,
             defect: None,
             given_up: None,
@@ -280,8 +283,10 @@ impl SecondaryGuest {
             Report::ActivationDelayed { error } => self.delayed(error, cx),
             Report::ActivationFailed { error } => {
                 self.cannot_start(&error);
+                self.delay = Some(error);
                 self.handle(Input::ActivationFailed, cx);
             }
+            Report::ImageSaved { advice } => self.saved = Some(advice),
             Report::GivenUp { refusal } => self.given_up = Some(refusal),
             Report::Panicked { worker, message } => {
                 self.broken = Some(format!("its {worker} thread panicked: {message}"));
@@ -304,6 +309,7 @@ impl SecondaryGuest {
             self.delay = Some(error);
         } else {
             self.cannot_start(&error);
+            self.delay = Some(error);
             self.give(Work::Save);
         }
     }

@@ -495,22 +495,22 @@ impl ReceiveThread {
             return;
         }
         let Held { name, description, .. } = &self.held;
-        match self.receiver.sink().save(name, description) {
+        let advice = match self.receiver.sink().save(name, description) {
             Ok(file) => {
                 let file = file.display();
-                tracing::error!(
-                    guest = name, %file,
-                    "The guest's last commit is in a file: make room and run `xl restore` with it, unless it runs elsewhere"
-                );
                 self.is_last_copy = false;
-                self.take_replica();
+                format!(
+                    "the last commit is in {file}: make room and run `xl restore {file}`, unless the guest runs elsewhere"
+                )
             }
-            Err(why) => {
-                tracing::error!(
-                    guest = name, %why,
-                    "The guest's last commit is in this process alone: make room and end the node (SIGTERM), which saves it"
-                );
-            }
+            Err(why) => format!(
+                "the last commit is in this process alone ({why}): make room and end the node (SIGTERM), which saves it"
+            ),
+        };
+        tracing::error!(guest = name, advice, "Nobody tries any more to start the guest here");
+        self.reporter.tell(Report::ImageSaved { advice });
+        if !self.is_last_copy {
+            self.take_replica();
         }
     }
 }

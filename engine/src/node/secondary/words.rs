@@ -62,6 +62,10 @@ impl SecondaryGuest {
         if let (State::Activating, Some(why)) = (state, &self.delay) {
             status.reason = format!("the guest cannot be started here yet, and is tried again: {why}");
         }
+        if state == State::ActivationFailed {
+            let why = self.delay.iter().map(|why| format!("; it failed: {why}"));
+            status.reason.extend(why.chain(self.saved.iter().map(|advice| format!("; {advice}"))));
+        }
         if let Some(why) = self.defect_reason() {
             status.reason = why;
         }

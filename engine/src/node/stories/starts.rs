@@ -90,6 +90,10 @@ fn a_guest_that_cannot_be_started_for_a_moment_is_tried_again_and_says_so() {
     story.report(1, Report::ActivationDelayed { error: "too many open files".into() });
     assert_eq!(story.secondary(), Some(secondary::State::ActivationFailed));
     assert_eq!(story.bench.work.lock().last(), Some(&"save"), "it is for a person now");
+    let advice = "the last commit is in this process alone".to_owned();
+    story.report(1, Report::ImageSaved { advice });
+    let reason = story.status().reason;
+    assert!(reason.contains("too many open files") && reason.contains("in this process alone"), "{reason}");
 }
 
 /// A person had it back elsewhere: it is not started a second time.
