@@ -296,6 +296,18 @@ fn a_takeover_that_takes_long_is_waited_for() {
     pair.ends_well();
 }
 
+/// Nothing of the guest has run, and its image is whole.
+#[test]
+fn a_takeover_that_meets_a_shortage_is_carried_out_when_that_has_passed() {
+    for stands_by in [true, false] {
+        let mut pair = Pair::protected_with(|settings| settings.stands_by = stands_by);
+        pair.strike(Fault::ActivationShort { host: B });
+        pair.switch_over();
+        pair.takeover();
+        pair.ends_well();
+    }
+}
+
 /// The witness has put B in charge, which cannot start the guest; A has it, paused, and a person has it back.
 #[test]
 fn a_guest_whose_takeover_comes_to_nothing_is_kept_and_can_be_had_back() {

@@ -50,6 +50,7 @@ pub fn faults() -> Vec<Fault> {
 pub fn faults_of_pairs() -> Vec<Fault> {
     let takeovers = [
         Fault::ActivationFails { host: 1 },
+        Fault::ActivationShort { host: 1 },
         Fault::ActivationSlow { host: 1 },
         Fault::DiesActivating { host: 1 },
     ];

@@ -81,6 +81,11 @@ pub enum Fault {
         /// Host.
         host: HostId,
     },
+    /// The next takeover on this host meets a shortage, and has to be tried again.
+    ActivationShort {
+        /// Host.
+        host: HostId,
+    },
     /// The next takeover on this host takes long.
     ActivationSlow {
         /// Host.

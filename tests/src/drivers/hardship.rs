@@ -60,6 +60,7 @@ impl Cluster {
                 *hangs = (*hangs).max(until);
             }
             Fault::WitnessForgets(how) => self.witness_forgets(how),
+            Fault::ActivationShort { host } => self.hosts[host].yard.get().activation_is_short = true,
             Fault::ActivationFails { host } => self.hosts[host].yard.get().activation_fails = true,
             Fault::GuestEnds { guest } => self.guest_ends(guest),
             Fault::PersistFails => self.witness.persist_fails = true,
@@ -213,7 +214,7 @@ impl Cluster {
             (host.commit_fails, host.harm) = (false, None);
             host.activation_slow = false;
             let mut yard = host.yard.get();
-            (yard.activation_fails, yard.dies_activating) = (false, false);
+            (yard.activation_fails, yard.activation_is_short, yard.dies_activating) = (false, false, false);
         }
         self.witness.persist_fails = false;
         self.witness.lingers_until = self.now;

@@ -7,6 +7,7 @@ use super::host;
 use super::judge::{Invariant, Violation};
 use understudy::node::Glance;
 use understudy_session::primary::State;
+use understudy_session::secondary;
 use understudy_session::{Copy, Span, Time};
 
 /// Time for what is under way to arrive: late requests at the witness, keepalives.
@@ -14,7 +15,7 @@ pub const SETTLE: Span = Span::from_ms(200);
 /// Within this time frames leave again. It is the sum of what may happen in sequence: silence, grace, retries of both
 /// hosts, a pause at the witness, the operator's look, a full sync.
 const BOUND: Span = Span::from_ms(1_000);
-/// After this time a session tries again to make a guest of a copy that could not be one.
+/// After this time a session tries again to start a guest that could not be started.
 const ACTIVATION_RETRY: Span = Span::from_ms(1_000);
 /// A run in which all is well for this long may end. It is longer than the judges of reported protection wait.
 pub const WELL: Span = Span::from_ms(300);
@@ -25,8 +26,13 @@ const RECENT: Span = Span::from_ms(250);
 
 /// The bound of this run.
 pub fn bound(cluster: &Cluster) -> Span {
-    let has_copies = cluster.settings.answers.is_some();
-    if has_copies { Span(BOUND.0 + ACTIVATION_RETRY.0) } else { BOUND }
+    let starts = |host: &host::Host| (0..2).any(|guest| is_being_started(host, guest));
+    let may_try_again = cluster.settings.answers.is_some() || cluster.hosts.iter().any(starts);
+    if may_try_again { Span(BOUND.0 + ACTIVATION_RETRY.0) } else { BOUND }
+}
+
+fn is_being_started(host: &host::Host, guest: GuestId) -> bool {
+    matches!(host.glance(guest), Some(Glance::Secondary { state: secondary::State::Activating, .. }))
 }
 
 /// Whether somebody who may run the guest is able to do so.

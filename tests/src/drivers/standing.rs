@@ -1,7 +1,7 @@
 //! A standby domain on a host of the simulator, which holds the image of a guest. Others may destroy it or let it run.
 
 use super::guest::State;
-use super::yard::SharedYard;
+use super::yard::{SHORT, SharedYard};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -94,6 +94,9 @@ impl Replica for SimStanding {
     }
 
     fn activate(self: Box<Self>, start: &Start<'_>) -> Result<RunningGuest, NotStarted> {
+        if self.yard.get().is_short() {
+            return Err(NotStarted::with(SHORT, self));
+        }
         self.yard.start(start, State::kept(&*self)).map_err(NotStarted::from)
     }
 

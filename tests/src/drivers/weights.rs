@@ -161,6 +161,7 @@ impl Weights {
                 let thread = [Thread::Capture, Thread::Encode, Thread::Receive][choice as usize % 3];
                 Fault::ThreadDies { guest, thread }
             }
+            Kind::Activation if choice == 9 => Fault::ActivationShort { host },
             Kind::Activation => match choice % 3 {
                 0 => Fault::ActivationFails { host },
                 1 => Fault::ActivationSlow { host },

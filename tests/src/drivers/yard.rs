@@ -19,6 +19,9 @@ use understudy_checkpoint::{Epoch, Generation};
 use understudy_lab::Port;
 use understudy_link::HoldRefusal;
 
+/// Why a takeover is to be tried again.
+pub(super) const SHORT: &str = "the host has no memory for it at the moment";
+
 /// Domains of a host, by guest.
 #[derive(Debug)]
 pub struct Yard {
@@ -41,6 +44,8 @@ pub struct Yard {
     pub standing: [Option<Stand>; 2],
     /// The next takeover fails to start its guest.
     pub activation_fails: bool,
+    /// The next takeover meets a shortage: nothing of the guest has run, and its image is given back.
+    pub activation_is_short: bool,
     /// The engine dies during the next takeover, when the guest is built and nobody knows of it yet.
     pub dies_activating: bool,
     /// Takeovers that succeeded, to be stated as facts.
@@ -67,6 +72,7 @@ impl SharedYard {
             stands_by: settings.stands_by,
             standing: [None, None],
             activation_fails: false,
+            activation_is_short: false,
             dies_activating: false,
             activated: Vec::new(),
             outputs,
@@ -124,6 +130,11 @@ impl Yard {
     /// The next takeover fails, if that was wanted.
     pub(super) fn fails_to_start(&mut self) -> bool {
         std::mem::take(&mut self.activation_fails)
+    }
+
+    /// The next takeover meets a shortage, if that was wanted.
+    pub(super) fn is_short(&mut self) -> bool {
+        std::mem::take(&mut self.activation_is_short)
     }
 
     /// A copy is the guest from now on. The answer is what holds its output.
@@ -219,6 +230,9 @@ impl Host for SharedYard {
     }
 
     fn build(&self, start: &Start<'_>, image: Image) -> Result<RunningGuest, NotBuilt> {
+        if self.get().is_short() {
+            return Err(NotBuilt::with(SHORT, image));
+        }
         self.start(start, State::of(&image)).map_err(NotBuilt::from)
     }
 
