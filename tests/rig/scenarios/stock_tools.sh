@@ -2,7 +2,7 @@
 # refused. The guest runs on, and its copy is made anew before it is called protected. Then power fails on a under load:
 # what b starts is whole. `migrate_broken` has `xl migrate`, `stock_ends` what ends the guest here.
 guests=(tpvh tpv)
-limit_s=1200
+limit_s=1800
 
 scenario() {
     local boot checksum count before said
@@ -10,7 +10,7 @@ scenario() {
     pair_remember
     before=$(protections a)
     say "$(T=300 on a "xl save -c $guest /var/tmp/image 2>&1 | tail -n 2" </dev/null)"
-    await_protected_anew a "$before" 300
+    await_protected_anew a "$before" 600
     said=$(on a "understudy remus -Fb $guest nobody 2>&1; echo \"exit \$?\"" </dev/null)
     [[ "$said" == *"exit 6" ]] || fail "remus -b of a protected guest is not refused: $said"
     expect "whether the guest is protected" "$(pair_field a protected)" true
