@@ -88,6 +88,18 @@ impl DirtyBitmap {
         }
     }
 
+    /// Moves the marks from `from` on into `into`.
+    pub fn split_off(&mut self, from: Pfn, into: &mut Self) {
+        assert_eq!(self.page_count, into.page_count, "bitmaps of one guest have one size");
+        let mut moved = u64::MAX << (from.0 % 64);
+        let words = self.words.iter_mut().zip(&mut into.words);
+        for (word, into) in words.skip((from.0 / 64) as usize) {
+            *into |= *word & moved;
+            *word &= !moved;
+            moved = u64::MAX;
+        }
+    }
+
     /// The words of the bitmap in Xen's layout: bit i of word w is pfn 64·w + i.
     pub fn words(&self) -> &[u64] {
         &self.words
@@ -156,6 +168,10 @@ mod tests {
             let expected: Vec<u64> = marks.iter().copied().filter(|pfn| *pfn >= from).collect();
             prop_assert_eq!(seen, expected);
             prop_assert!(runs.windows(2).all(|pair| pair[0].end < pair[1].start), "runs are maximal");
+            let mut rest = DirtyBitmap::new(page_count);
+            bitmap.split_off(Pfn(from), &mut rest);
+            prop_assert!(bitmap.runs(Pfn(0)).flatten().eq(marks.range(..from).copied()));
+            prop_assert!(rest.runs(Pfn(0)).flatten().eq(marks.range(from..).copied()));
         }
     }
 

@@ -115,6 +115,28 @@ impl From<OutOfMemory> for DomainError {
     }
 }
 
+/// What a source has asked of its host, for a profile: each of these takes a while, and some of them other processes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Calls {
+    /// Hypercalls.
+    pub hypercalls: u64,
+    /// Requests to xenstored, each a round trip.
+    pub store_requests: u64,
+    /// Waits for an event of the guest's.
+    pub waits: u64,
+}
+
+impl Calls {
+    /// What was asked since `before`.
+    pub fn since(self, before: Self) -> Self {
+        Self {
+            hypercalls: self.hypercalls.wrapping_sub(before.hypercalls),
+            store_requests: self.store_requests.wrapping_sub(before.store_requests),
+            waits: self.waits.wrapping_sub(before.waits),
+        }
+    }
+}
+
 /// A guest that can be checkpointed. Calls come from one thread in the order drawn above.
 pub trait Source: Send {
     /// Describes the guest. Called first, and again after [`DomainError::Outgrown`].
@@ -132,6 +154,10 @@ pub trait Source: Send {
 
     /// Lets the guest continue. Idempotent.
     fn resume(&mut self) -> Result<(), DomainError>;
+
+    /// Does what resuming the guest left to do, outside of the pause. Call it when nothing waits any more. What is left
+    /// out is done with the next suspend.
+    fn after_resume(&mut self) {}
 
     /// Ends a suspend that this or another process began and did not finish. Afterwards the guest runs, and no request
     /// to suspend is on its way to it. Returns `false` if the guest is paused, so that this must wait.
@@ -181,6 +207,11 @@ pub trait Source: Send {
         staging: &mut Staging,
     ) -> Result<Option<Pfn>, DomainError> {
         self.copy_pages(wanted, from, staging, 1)
+    }
+
+    /// What the calling thread has asked of the host so far.
+    fn calls(&self) -> Calls {
+        Calls::default()
     }
 
     /// Captures everything but pages and the device model. Only while suspended.

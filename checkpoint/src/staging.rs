@@ -1,6 +1,13 @@
 //! [`Staging`]: the buffer that receives pages during the pause. It is allocated once, and encoding reads from it after
 //! the guest has resumed.
+//!
+//! ```text
+//!   entries   │ 3 │ 7 │ 8 absent │ 9 │        as they were staged
+//!   pages     │ 3 │ 7 │            9 │        one for each entry with data
+//!   left out  │   │ x │          │   │        staged again elsewhere: not read any more
+//! ```
 
+use crate::bitmap::DirtyBitmap;
 use crate::{PAGE_SIZE, Page, PageEntry};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -20,6 +27,8 @@ pub struct Staging {
     entries: Vec<PageEntry>,
     pages: Vec<AlignedPage>,
     data_pages: usize,
+    /// For each of the first entries, whether it is left out. Those behind are not.
+    left_out: Vec<bool>,
 }
 
 impl Staging {
@@ -27,7 +36,8 @@ impl Staging {
     pub fn new(capacity: usize) -> Self {
         assert!(capacity > 0, "staging without room would never drain");
         let pages = (0..capacity).map(|_| AlignedPage([1; PAGE_SIZE])).collect();
-        Self { entries: Vec::with_capacity(capacity), pages, data_pages: 0 }
+        let (entries, left_out) = (Vec::with_capacity(capacity), Vec::with_capacity(capacity));
+        Self { entries, pages, data_pages: 0, left_out }
     }
 
     /// Entries that it can hold.
@@ -43,6 +53,7 @@ impl Staging {
     /// Empties it and keeps the memory.
     pub fn clear(&mut self) {
         self.entries.clear();
+        self.left_out.clear();
         self.data_pages = 0;
     }
 
@@ -54,6 +65,29 @@ impl Staging {
     /// The data of the entries that carry any, in order.
     pub fn pages(&self) -> &[Page] {
         plain(&self.pages[..self.data_pages])
+    }
+
+    /// Leaves out what is staged of the frames that `again` marks: they are staged again elsewhere, newer. Their room is
+    /// not free before [`clear`](Self::clear). Returns how many entries that are. Never allocates.
+    pub fn leave_out(&mut self, again: &DirtyBitmap) -> usize {
+        self.left_out.resize(self.entries.len(), false);
+        let mut count = 0;
+        for (entry, left_out) in self.entries.iter().zip(&mut self.left_out) {
+            if again.get(entry.pfn()) && !std::mem::replace(left_out, true) {
+                count += 1;
+            }
+        }
+        count
+    }
+
+    /// What is staged and not [left out](Self::leave_out): each entry, with its page if it carries data.
+    pub fn iter(&self) -> impl Iterator<Item = (PageEntry, Option<&Page>)> {
+        let mut pages = self.pages().iter();
+        self.entries.iter().enumerate().filter_map(move |(index, entry)| {
+            let page = if entry.page_type().has_data() { pages.next() } else { None };
+            let is_left_out = self.left_out.get(index).copied().unwrap_or(false);
+            (!is_left_out).then_some((*entry, page))
+        })
     }
 
     /// Appends entries, and returns room for the data of those that carry any, one page each, in order. The caller
@@ -97,5 +131,29 @@ mod tests {
         assert_eq!(staging.pages()[1][0], 7);
         staging.clear();
         assert_eq!((staging.room(), staging.pages().len()), (4, 0));
+    }
+
+    #[test]
+    fn what_is_left_out_is_not_read_and_each_entry_keeps_its_page() {
+        let mut staging = Staging::new(5);
+        let pages = staging.extend([
+            PageEntry::new(Pfn(1), PageType::Normal),
+            PageEntry::new(Pfn(2), PageType::Absent),
+            PageEntry::new(Pfn(3), PageType::Normal),
+            PageEntry::new(Pfn(4), PageType::Normal),
+        ]);
+        (0..3).for_each(|index| pages[index] = [index as u8; PAGE_SIZE]);
+        let mut again = DirtyBitmap::new(8);
+        [1, 2, 7].into_iter().for_each(|pfn| again.set(Pfn(pfn)));
+        assert_eq!(staging.leave_out(&again), 2);
+        // What comes again is not left out with the old.
+        staging.extend([PageEntry::new(Pfn(1), PageType::Normal)])[0] = [9; PAGE_SIZE];
+        let read = |staging: &Staging| -> Vec<(u64, Option<u8>)> {
+            staging.iter().map(|(entry, page)| (entry.pfn().0, page.map(|page| page[0]))).collect()
+        };
+        assert_eq!(read(&staging), [(3, Some(1)), (4, Some(2)), (1, Some(9))]);
+        staging.clear();
+        staging.extend([PageEntry::new(Pfn(5), PageType::Normal)])[0] = [5; PAGE_SIZE];
+        assert_eq!(read(&staging), [(5, Some(5))]);
     }
 }

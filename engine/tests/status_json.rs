@@ -6,8 +6,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use understudy::control::events::{Event, Subject};
 use understudy::control::status::{
-    CertificateStatus, ColoStatus, FORMAT, FullSyncStatus, GuestStatus, MaintenanceStatus, PageCounts,
-    PauseParts, PeerStatus, Quantiles, Takeover, WaitingStatus, WitnessKind, WitnessStatus,
+    CertificateStatus, ColoStatus, CopiedAhead, FORMAT, FullSyncStatus, GuestStatus, MaintenanceStatus,
+    PageCounts, PauseCalls, PauseParts, PeerStatus, Quantiles, Takeover, WaitingStatus, WitnessKind,
+    WitnessStatus,
 };
 use understudy::control::{Bulletin, GuestBulletin, GuestRole, GuestState, Said, Status, WitnessBulletin};
 
@@ -45,8 +46,22 @@ fn whole() -> Status {
             cut: 2,
             resume: 50,
         },
+        pause_calls: PauseCalls {
+            hypercalls: PauseParts {
+                suspend: 8,
+                drain: 4,
+                copy: 0,
+                state: 3,
+                device_model: 0,
+                cut: 0,
+                resume: 5,
+            },
+            store_requests: 1,
+            waits: 3,
+        },
         commit_us: Quantiles { count: 1203, p50: 2100, p99: 4000, max: 9000 },
         pages: PageCounts { zero: 10, unchanged: 400, delta: 90_000, lz4: 8000, raw: 300 },
+        copied_ahead: CopiedAhead { kept: 51_200, again: 1900 },
         raw_bytes: 404_316_160,
         link_bytes: 9_626_575,
         compared_bytes: 0,

@@ -9,8 +9,8 @@ use understudy_checkpoint::epoch::{Image, Staging};
 use understudy_checkpoint::pages::DirtyBitmap;
 use understudy_checkpoint::{PageEntry, Pfn};
 
-/// Pages copied from a running guest before it gets its turn: 256 KiB, some tens of microseconds.
-const LIVE_COPY_PAGES: usize = 64;
+/// Pages copied from a running guest before it gets its turn: 1 MiB, about as long as the guest's turn.
+const LIVE_COPY_PAGES: usize = 256;
 
 /// The source. It keeps its guest alive.
 #[derive(Debug)]

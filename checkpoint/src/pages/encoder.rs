@@ -93,19 +93,17 @@ impl Encoder {
     pub fn encode(&mut self, staging: &Staging, out: &mut Batches) -> EncodeStats {
         let mut stats = EncodeStats::default();
         let before = out.byte_count();
-        let mut pages = staging.pages().iter();
-        for entry in staging.entries() {
-            if self.body.is_full() || !self.body.can_take(*entry) {
+        for (entry, page) in staging.iter() {
+            if self.body.is_full() || !self.body.can_take(entry) {
                 self.body.flush(out, &mut stats);
             }
-            if entry.page_type().has_data() {
-                let page = pages.next().expect("staging holds a page for each entry with data");
-                self.encode_page(*entry, page, &mut stats);
+            if let Some(page) = page {
+                self.encode_page(entry, page, &mut stats);
             } else {
                 self.shadow.remove(entry.pfn());
-                let hash = self.digest.no_data(*entry);
-                self.note(*entry, hash);
-                self.body.push(Kind::NoData, *entry);
+                let hash = self.digest.no_data(entry);
+                self.note(entry, hash);
+                self.body.push(Kind::NoData, entry);
                 stats.no_data += 1;
             }
         }

@@ -337,8 +337,8 @@ pub(super) mod tests {
     use super::*;
     use crate::control::GuestState;
     use crate::control::status::{
-        ColoStatus, FORMAT, MaintenanceStatus, PageCounts, PauseParts, PeerStatus, WaitingStatus,
-        WitnessKind, WitnessStatus,
+        ColoStatus, CopiedAhead, FORMAT, MaintenanceStatus, PageCounts, PauseCalls, PauseParts, PeerStatus,
+        WaitingStatus, WitnessKind, WitnessStatus,
     };
 
     pub(in crate::cli) fn guest(name: &str) -> GuestStatus {
@@ -360,8 +360,10 @@ pub(super) mod tests {
             paced_by: Some("clock".into()),
             pause_us: Quantiles { count: 1204, p50: 310, p99: 900, max: 1500 },
             pause_parts_us: PauseParts::default(),
+            pause_calls: PauseCalls::default(),
             commit_us: Quantiles { count: 1203, p50: 2_100, p99: 4_000, max: 9_000 },
             pages: PageCounts::default(),
+            copied_ahead: CopiedAhead::default(),
             raw_bytes: 1_302 << 20,
             link_bytes: 31 << 20,
             compared_bytes: 0,
@@ -459,6 +461,7 @@ pub(super) mod tests {
         let compared = GuestStatus {
             compared_bytes: 64 << 20,
             pause_parts_us: PauseParts { drain: 21_000, ..PauseParts::default() },
+            pause_calls: PauseCalls::default(),
             ..guest("g4")
         };
         let status = Status {

@@ -155,10 +155,16 @@ pub struct GuestStatus {
     pub pause_us: Quantiles,
     /// The parts of the pause.
     pub pause_parts_us: PauseParts,
+    /// What the newest pause asked of Xen and xenstored.
+    #[serde(default)]
+    pub pause_calls: PauseCalls,
     /// From the end of the pause to the ack, in microseconds.
     pub commit_us: Quantiles,
     /// Pages by how they were sent.
     pub pages: PageCounts,
+    /// Pages that were copied ahead of pauses.
+    #[serde(default)]
+    pub copied_ahead: CopiedAhead,
     /// Bytes of all dirty pages.
     pub raw_bytes: u64,
     /// Bytes on the link for this guest, everything included.
@@ -261,7 +267,27 @@ pub struct Quantiles {
     pub max: u64,
 }
 
-/// Medians of a pause's parts, in microseconds.
+/// Pages that were copied ahead of pauses, while the guest ran.
+#[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct CopiedAhead {
+    /// Not written since: the pause did not copy them.
+    pub kept: u64,
+    /// Written meanwhile, and copied again in the pause.
+    pub again: u64,
+}
+
+/// What a pause asked of Xen and xenstored; 0 for a guest of the lab.
+#[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct PauseCalls {
+    /// Hypercalls in each part.
+    pub hypercalls: PauseParts,
+    /// Requests to xenstored.
+    pub store_requests: u64,
+    /// Waits for an event of the guest's.
+    pub waits: u64,
+}
+
+/// A number for each part of a pause; times are medians, in microseconds.
 #[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct PauseParts {
     /// Asking the guest to suspend, until it has.

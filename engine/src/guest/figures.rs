@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
+use understudy_checkpoint::domain::Calls;
 use understudy_checkpoint::pages::EncodeStats;
 
 /// The time of each part of one pause.
@@ -21,6 +22,12 @@ pub struct PauseTimes {
     pub cut: Duration,
     /// Until the guest ran again.
     pub resume: Duration,
+    /// Pages copied ahead of the pause, while the guest ran.
+    pub ahead_pages: u64,
+    /// Those of them that the guest wrote meanwhile, so that the pause copied them again.
+    pub again_pages: u64,
+    /// What each part asked of the host, in order.
+    pub calls: [Calls; 7],
     /// How often staging was full, so that the guest waited for the encoder.
     pub overflows: u32,
     /// The time when everything had been cut; `None` without a pause.
@@ -45,10 +52,12 @@ impl fmt::Display for PauseTimes {
             self.parts().map(|part| part.as_millis());
         write!(
             f,
-            "{} ms: suspend {suspend}, drain {drain}, copy {copy} (staging overflowed {} times), state {state}, device \
-             model {device_model}, cut {cut}, resume {resume}",
+            "{} ms: suspend {suspend}, drain {drain}, copy {copy} (staging overflowed {} times; {} pages were copied ahead, \
+             {} of them again), state {state}, device model {device_model}, cut {cut}, resume {resume}",
             self.total().as_millis(),
-            self.overflows
+            self.overflows,
+            self.ahead_pages,
+            self.again_pages
         )
     }
 }

@@ -110,6 +110,7 @@ pub(super) struct PageFamilies {
     pub(super) encoded: IntCounterVec,
     pub(super) sent_bytes: IntCounterVec,
     pub(super) raw_bytes: IntCounterVec,
+    pub(super) ahead: IntCounterVec,
     pub(super) unmarked: IntCounterVec,
     pub(super) compared_bytes: IntGaugeVec,
 }
@@ -125,6 +126,12 @@ impl PageFamilies {
             ),
             sent_bytes: make.counters("stream_sent_bytes_total", "Bytes put on the link for a guest.", guest),
             raw_bytes: make.counters("stream_raw_bytes_total", "Bytes of all dirty pages of a guest.", guest),
+            ahead: make.counters(
+                "pages_copied_ahead_total",
+                "Pages copied ahead of a pause, while the guest ran: kept, or copied again in the pause, because the guest wrote \
+                 them meanwhile.",
+                &["guest", "result"],
+            ),
             unmarked: make.counters(
                 "pages_unmarked_total",
                 "Pages that changed without a mark in the dirty log, and were sent again.",

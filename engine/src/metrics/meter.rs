@@ -5,11 +5,12 @@ use super::families::GuestFamilies;
 use super::matching::{MatchMeter, Waits};
 use super::sizes::SizeMeter;
 use super::times::{quantiles, record, times};
-use crate::control::status::{GuestStatus, PageCounts, PauseParts};
+use crate::control::status::{CopiedAhead, GuestStatus, PageCounts, PauseCalls, PauseParts};
 use crate::guest::OutputStats;
 use hdrhistogram::Histogram;
 use prometheus::{IntCounter, IntGauge};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use understudy_checkpoint::domain::Calls;
 use understudy_checkpoint::pages::EncodeStats;
 use understudy_link::HoldReason;
 use understudy_session::Divergence;
@@ -55,6 +56,9 @@ pub struct GuestMeter {
     unheld_cards: IntGauge,
     pause_us: Histogram<u64>,
     part_us: [Histogram<u64>; 7],
+    /// Of the newest pause.
+    calls: [Calls; 7],
+    copied_ahead: CopiedAhead,
     commit_us: Histogram<u64>,
     pages: PageCounts,
     link_bytes: u64,
@@ -91,6 +95,8 @@ impl GuestMeter {
             unheld_cards: families.output.unheld_cards.with_label_values(labels),
             pause_us: times(),
             part_us: std::array::from_fn(|_| times()),
+            calls: Default::default(),
+            copied_ahead: CopiedAhead::default(),
             commit_us: times(),
             pages: PageCounts::default(),
             link_bytes: 0,
@@ -138,6 +144,21 @@ impl GuestMeter {
             record(times, part);
         }
         self.dirty_pages.observe(dirty_pages as f64);
+    }
+
+    /// What the parts of the newest pause asked of the host.
+    pub fn asked(&mut self, calls: [Calls; 7]) {
+        self.calls = calls;
+    }
+
+    /// Of the pages that were copied ahead of a pause, so many were copied again in it.
+    pub fn copied_ahead(&mut self, pages: u64, again: u64) {
+        let kept = pages.saturating_sub(again);
+        self.copied_ahead.kept += kept;
+        self.copied_ahead.again += again;
+        for (result, count) in [("kept", kept), ("again", again)] {
+            self.families.page.ahead.with_label_values(&[&*self.guest, result]).inc_by(count);
+        }
     }
 
     /// A checkpoint is acked (primary) or committed (secondary), this long after its pause or its begin.
@@ -327,12 +348,25 @@ impl GuestMeter {
 
     /// Enters the measured part of a guest's status.
     pub fn fill(&self, status: &mut GuestStatus) {
-        let medians = self.part_us.each_ref().map(|times| times.value_at_quantile(0.5));
-        let [suspend, drain, copy, state, device_model, cut, resume] = medians;
+        let parts = |[suspend, drain, copy, state, device_model, cut, resume]: [u64; 7]| PauseParts {
+            suspend,
+            drain,
+            copy,
+            state,
+            device_model,
+            cut,
+            resume,
+        };
         status.pause_us = quantiles(&self.pause_us);
-        status.pause_parts_us = PauseParts { suspend, drain, copy, state, device_model, cut, resume };
+        status.pause_parts_us = parts(self.part_us.each_ref().map(|times| times.value_at_quantile(0.5)));
+        status.pause_calls = PauseCalls {
+            hypercalls: parts(self.calls.map(|calls| calls.hypercalls)),
+            store_requests: self.calls.iter().map(|calls| calls.store_requests).sum(),
+            waits: self.calls.iter().map(|calls| calls.waits).sum(),
+        };
         status.commit_us = quantiles(&self.commit_us);
         status.pages = self.pages;
+        status.copied_ahead = self.copied_ahead;
         status.raw_bytes = self.raw_bytes;
         status.link_bytes = self.link_bytes;
         status.held_bytes = self.held_bytes.get().cast_unsigned();
@@ -356,6 +390,9 @@ impl GuestFamilies {
             self.checkpoint.checkpoints.with_label_values(&[guest, result]);
         }
         self.page.unmarked.with_label_values(&[guest]);
+        for result in ["kept", "again"] {
+            self.page.ahead.with_label_values(&[guest, result]);
+        }
         for policy in POLICIES {
             self.standing.policy.with_label_values(&[guest, policy]);
         }

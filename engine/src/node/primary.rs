@@ -225,6 +225,8 @@ impl PrimaryGuest {
                     self.meter.paced(by.name());
                 }
                 self.meter.paused(pause.total(), pause.parts(), dirty_pages);
+                self.meter.asked(pause.calls);
+                self.meter.copied_ahead(pause.ahead_pages, pause.again_pages);
                 if pause.total() > LONG_PAUSE {
                     tracing::warn!(guest = %self.name, %epoch, dirty_pages, %pause, "The guest stood still for long");
                 }

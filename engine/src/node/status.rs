@@ -1,6 +1,8 @@
 //! States in words, for `status`.
 
-use crate::control::status::{ColoStatus, GuestStatus, PageCounts, PauseParts, Quantiles};
+use crate::control::status::{
+    ColoStatus, CopiedAhead, GuestStatus, PageCounts, PauseCalls, PauseParts, Quantiles,
+};
 use crate::control::{GuestRole, GuestState};
 use crate::guest::UnheldCard;
 use understudy_session::{Copy, Decline, NodeName, Record, Time, primary, secondary};
@@ -25,8 +27,10 @@ pub(super) fn blank(name: &str, role: GuestRole, peer: &NodeName, state: GuestSt
         paced_by: None,
         pause_us: Quantiles::default(),
         pause_parts_us: PauseParts::default(),
+        pause_calls: PauseCalls::default(),
         commit_us: Quantiles::default(),
         pages: PageCounts::default(),
+        copied_ahead: CopiedAhead::default(),
         raw_bytes: 0,
         link_bytes: 0,
         compared_bytes: 0,

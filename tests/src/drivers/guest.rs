@@ -62,7 +62,8 @@ impl State {
     }
 }
 
-fn mix(value: u64) -> u64 {
+/// Mixes bits: no draw, but as good as one.
+pub(super) fn mix(value: u64) -> u64 {
     let value = (value ^ (value >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     let value = (value ^ (value >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     value ^ (value >> 31)
@@ -104,6 +105,8 @@ pub struct Wrongs {
     pub is_not_looked_after: bool,
     /// A page that cannot be mapped counts as empty.
     pub unmapped_is_empty: bool,
+    /// What it writes while its pages are copied is not logged.
+    pub unlogged_while_copied: bool,
     /// Instead of being paused, its output passes.
     pub passes_instead_of_pausing: bool,
 }
@@ -180,6 +183,8 @@ pub struct Domain {
     pub logs_all_writes: bool,
     /// For a mutant: a step between capturing the state and cutting the output.
     pub late_step: Option<u64>,
+    /// A step while its pages are copied ahead of a pause, if they are.
+    pub step_ahead: Option<u64>,
 }
 
 /// A domain, shared by all that use it.
@@ -225,6 +230,7 @@ impl SharedDomain {
             steps: Vec::new(),
             logs_all_writes: true,
             late_step: None,
+            step_ahead: None,
         })))
     }
 
@@ -266,6 +272,19 @@ impl Domain {
             None => {}
         }
         false
+    }
+
+    /// Takes a step, if it runs and is to take one while its pages are copied.
+    pub fn steps_while_copied(&mut self) {
+        if !self.runs() {
+            return;
+        }
+        let Some(chance) = self.step_ahead.take() else { return };
+        let logged = self.dirty;
+        self.step(chance);
+        if self.wrongs.unlogged_while_copied {
+            self.dirty = logged;
+        }
     }
 
     fn steps_with(&mut self, chance: u64, request: Option<u64>) -> bool {

@@ -63,6 +63,8 @@ pub enum Mutant {
     DamageUnnoticed,
     /// A page that cannot be mapped counts as empty.
     UnmappedIsEmpty,
+    /// A page that was written while it was copied ahead of a pause is not copied again.
+    StagedOld,
     /// An epoch is acked when it has arrived, before it is decoded.
     AckBeforeDecode,
     /// Unchanged pages are not compared.
@@ -109,7 +111,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All mutants, each with the invariants that catch it, each of these by itself.
-    pub const ALL: [(Self, &'static [Invariant]); 45] = [
+    pub const ALL: [(Self, &'static [Invariant]); 46] = [
         (Self::ReleaseBeforeAck, &[Invariant::OutputCommit, Invariant::Monotonicity]),
         (Self::PassBeforeStale, &[Invariant::OutputCommit]),
         (Self::TrustRead, &[Invariant::OutputCommit]),
@@ -134,6 +136,7 @@ impl Mutant {
         (Self::CommitPartial, &[Invariant::Atomicity]),
         (Self::DamageUnnoticed, &[Invariant::Atomicity]),
         (Self::UnmappedIsEmpty, &[Invariant::Atomicity]),
+        (Self::StagedOld, &[Invariant::Atomicity]),
         (Self::AckBeforeDecode, &[Invariant::Monotonicity]),
         (Self::ScrubOff, &[Invariant::Divergence]),
         (Self::AcksWithoutDomain, &[Invariant::Readiness]),

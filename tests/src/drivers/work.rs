@@ -4,6 +4,7 @@ use super::bench::{Order, dies};
 use super::cluster::Cluster;
 use super::events::Event;
 use super::facts::Fact;
+use super::guest::mix;
 use super::host::Item;
 use super::mutant::Mutant;
 use super::rng::Rng;
@@ -58,11 +59,15 @@ impl Cluster {
                 let ordered_at = order.now;
                 domain.get().captured = None;
                 domain.get().late_step = (self.mutant == Some(Mutant::CutAfterStep)).then(|| self.rng.bits());
+                // Drawn from what is there, so that no other draw changes.
+                let chance = mix(epoch.0 ^ domain.get().state.digest());
+                domain.get().step_ahead = Some(chance).filter(|chance| chance % 3 == 0);
                 if self.wrong_capture(&mut order, &work) && self.settings.scrubs {
                     self.state_fact(guest, &Fact::BitsLost);
                 }
                 work.capture(order);
                 domain.get().late_step = None;
+                domain.get().step_ahead = None;
                 self.state_steps(at, guest, &domain);
                 Some((generation, epoch, capture, ordered_at))
             }

@@ -113,6 +113,7 @@ impl Yard {
             is_not_looked_after: self.mutant == Some(Mutant::LateSuspendStays),
             passes_instead_of_pausing: self.mutant == Some(Mutant::PassInsteadOfPause),
             unmapped_is_empty: self.mutant == Some(Mutant::UnmappedIsEmpty),
+            unlogged_while_copied: self.mutant == Some(Mutant::StagedOld),
         }
     }
 

@@ -3,11 +3,13 @@
 //! ```text
 //!   event loop ──order──► capture thread ──jobs──► encode thread ──frames──► link
 //!        ▲                    │ full sync: live passes while the guest runs, then a pause for the rest
+//!        │                    │ others: what is dirty, while the guest runs; then a pause for what is written meanwhile
 //! ```
 //!
 //! The thread owns the guest as a [`Source`], and the [`UnackedDirty`] frames that the peer lacks.
 //! [`pause`](super::pause) has what it does while the guest is suspended.
 
+use super::ahead::Ahead;
 use super::failure::Failure;
 use super::job::Job;
 use super::order::{CaptureOrder, Order};
@@ -69,6 +71,7 @@ pub(in crate::guest) struct Capturer {
     pub(in crate::guest) pause_wait_max: Duration,
     /// Pages that one pause copies without waiting for the link.
     pub(in crate::guest) staging_pages: u64,
+    pub(in crate::guest) ahead: Ahead,
     pub(in crate::guest) scrub: Scrub,
     pub(in crate::guest) unmarked: Unmarked,
     /// The newest captured epoch, on which the next delta builds.
@@ -111,6 +114,7 @@ impl Capturer {
                 tracing::error!(%error, "The guest cannot be resumed; it is tried again each second")
             }
         }
+        self.source.after_resume();
     }
 
     pub(in crate::guest) fn begin_settling(&mut self) {
@@ -139,6 +143,7 @@ impl Capturer {
         {
             tracing::error!(%error, "Whether the guest runs is not known; it is looked after again");
         }
+        self.source.after_resume();
         self.settle();
     }
 
@@ -161,6 +166,7 @@ impl Capturer {
             },
         };
         self.reporter.tell(report);
+        self.source.after_resume();
         if is_captured && self.scrub.look(&mut *self.source, now) {
             self.unmarked.begin_round();
         }
@@ -171,6 +177,7 @@ impl Capturer {
     /// description, if that is the reason.
     fn after_failure(&mut self, failure: &Failure) -> Option<Box<Description>> {
         self.scrub.forget();
+        self.ahead.give_back(self.unacked.pending_mut());
         if failure.needs_seed() {
             self.unacked.pending_mut().set_all();
         }
@@ -193,8 +200,9 @@ impl Capturer {
     fn describe_anew(&mut self) -> Result<Description, DomainError> {
         let description = self.source.describe()?;
         let unacked = self.unacked.resized(description.page_count)?;
+        let ahead = self.ahead.resized(description.page_count)?;
         self.scrub = Scrub::new(description.page_count)?;
-        self.unacked = unacked;
+        (self.unacked, self.ahead) = (unacked, ahead);
         Ok(description)
     }
 
@@ -216,6 +224,7 @@ impl Capturer {
             Capture::Delta => {
                 let base = self.last.ok_or(Failure::NoBase)?;
                 self.pieces.begin(Job::begin(order, EpochKind::Delta, Some(base)));
+                self.copy_ahead(epoch)?;
             }
             // New threads for a guest that has a copy elsewhere do not know what it wrote since that copy.
             Capture::Resync { .. } if !self.unacked.has_begun() => return Err(Failure::NoBase),
@@ -227,9 +236,15 @@ impl Capturer {
                 self.last = Some(base);
                 self.job(Job::Forget { after: base })?;
                 self.pieces.begin(Job::begin(order, EpochKind::Delta, Some(base)));
+                self.copy_ahead(epoch)?;
             }
         }
         self.pause(epoch, stay_paused)
+    }
+
+    fn copy_ahead(&mut self, epoch: Epoch) -> Result<(), Failure> {
+        let Self { ahead, abort, source, copiers, pieces, unacked, .. } = self;
+        ahead.copy(epoch, abort, (&mut **source, *copiers), pieces, unacked.pending_mut())
     }
 
     fn job(&self, job: Job) -> Result<(), Failure> {
@@ -327,7 +342,7 @@ impl Capturer {
         }
         .run(epoch, stay_paused);
         let times = match times {
-            Ok(times) => times,
+            Ok(times) => PauseTimes { ahead_pages: self.ahead.count(), ..times },
             Err(failure) => {
                 self.job(Job::PutBackState(state))?;
                 return Err(failure);
@@ -341,6 +356,7 @@ impl Capturer {
                 return Err(CopyError::from(overrun).into());
             }
         };
+        self.ahead.join(times.again_pages, self.unacked.pending_mut());
         let checks = self.scrub.clean(self.unacked.pending());
         self.job(Job::End { state, checks, writes })?;
         let dirty_pages = self.unacked.pending().count();

@@ -2,12 +2,14 @@
 //!
 //! ```text
 //!   orders ─► capture ─ pause: suspend, drain, copy, state, cut, resume ─ pieces of staging ─► encode ─► Outlet
-//!               │ unacked_dirty: frames the peer lacks   scrub, unmarked: frames that changed without a mark
+//!               │ ahead: what is copied before the pause  unacked_dirty: frames the peer lacks
+//!               │ scrub, unmarked: frames that changed without a mark
 //!               └─ failure: the guest continues, and the session decides
 //! ```
 //!
 //! Not here: when a checkpoint is due (the session), and the connection behind the outlet (`node`).
 
+mod ahead;
 pub(in crate::guest) mod capture;
 pub(in crate::guest) mod encode;
 mod failure;

@@ -13,7 +13,7 @@ use super::pool::Pieces;
 use crate::guest::figures::PauseTimes;
 use crate::guest::participant::Participants;
 use std::time::{Duration, Instant, SystemTime};
-use understudy_checkpoint::domain::{DomainState, Source};
+use understudy_checkpoint::domain::{Calls, DomainState, Source};
 use understudy_checkpoint::pages::DirtyBitmap;
 use understudy_checkpoint::{Epoch, Pfn};
 
@@ -46,25 +46,27 @@ impl Pause<'_> {
     }
 
     fn run_parts(&mut self, epoch: Epoch, stay_paused: bool) -> Result<PauseTimes, Failure> {
-        let mut watch = Watch(Instant::now());
+        let mut watch = Watch { at: Instant::now(), calls: self.source.calls() };
         let mut times = PauseTimes::default();
         self.source.suspend()?;
-        times.suspend = watch.lap();
+        (times.suspend, times.calls[0]) = watch.lap(self.source);
         self.source.drain_dirty(self.pending)?;
-        times.drain = watch.lap();
+        // What was copied ahead of the pause and written since.
+        times.again_pages = self.pieces.leave_out(self.pending);
+        (times.drain, times.calls[1]) = watch.lap(self.source);
         times.overflows = self.copy(epoch)?;
-        times.copy = watch.lap();
+        (times.copy, times.calls[2]) = watch.lap(self.source);
         self.source.capture_state(self.state)?;
-        times.state = watch.lap();
+        (times.state, times.calls[3]) = watch.lap(self.source);
         self.source.capture_device_model(self.state)?;
-        times.device_model = watch.lap();
+        (times.device_model, times.calls[4]) = watch.lap(self.source);
         self.participants.cut(epoch)?;
-        times.cut = watch.lap();
+        (times.cut, times.calls[5]) = watch.lap(self.source);
         times.cut_at = Some(SystemTime::now());
         if !stay_paused {
             self.source.resume()?;
         }
-        times.resume = watch.lap();
+        (times.resume, times.calls[6]) = watch.lap(self.source);
         Ok(times)
     }
 
@@ -87,12 +89,15 @@ impl Pause<'_> {
     }
 }
 
-/// Measures laps.
-struct Watch(Instant);
+/// Measures laps: how long, and what was asked.
+struct Watch {
+    at: Instant,
+    calls: Calls,
+}
 
 impl Watch {
-    fn lap(&mut self) -> Duration {
-        let now = Instant::now();
-        now.duration_since(std::mem::replace(&mut self.0, now))
+    fn lap(&mut self, source: &dyn Source) -> (Duration, Calls) {
+        let before = std::mem::replace(self, Self { at: Instant::now(), calls: source.calls() });
+        (self.at.duration_since(before.at), self.calls.since(before.calls))
     }
 }

@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use understudy_checkpoint::Epoch;
 use understudy_checkpoint::epoch::Staging;
+use understudy_checkpoint::pages::DirtyBitmap;
 
 /// How often to check whether the capture was given up, while waiting for an empty piece.
 const ABORT_CHECK: Duration = Duration::from_millis(5);
@@ -101,6 +102,21 @@ impl Pieces {
             self.filled.push(piece);
         }
         Ok(self.filled.last_mut().expect("a piece was just put there"))
+    }
+
+    /// A piece with room for pages that are copied while the guest runs; `None` if there is none but the last empty one,
+    /// which is for the pause. Waits for nothing.
+    pub(in crate::guest) fn room_ahead(&mut self) -> Option<&mut Staging> {
+        let is_full = self.filled.last().is_none_or(|piece| piece.room() == 0);
+        if is_full && self.empty.len() > 1 {
+            self.filled.push(self.empty.try_recv().ok()?);
+        }
+        self.filled.last_mut().filter(|piece| piece.room() > 0)
+    }
+
+    /// Leaves out what is filled in of the frames that `again` marks. Returns how many there are.
+    pub(in crate::guest) fn leave_out(&mut self, again: &DirtyBitmap) -> u64 {
+        self.filled.iter_mut().map(|piece| piece.leave_out(again) as u64).sum()
     }
 
     /// Waits for an empty piece, so that a pause that begins now has room.

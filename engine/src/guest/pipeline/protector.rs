@@ -1,5 +1,6 @@
 //! [`Protector`]: the loop's handle to a guest that runs here. Starts its threads, orders captures, passes on acks.
 
+use super::ahead::Ahead;
 use super::capture::{Acked, Capturer};
 use super::encode::EncodeThread;
 use super::job::Job;
@@ -86,6 +87,7 @@ impl Parts {
             copiers: config.copiers,
             pause_wait_max: config.pause_wait_max,
             staging_pages: PIECES * piece_pages,
+            ahead: Ahead::new(page_count, PIECES * piece_pages)?,
             scrub: Scrub::new(page_count)?,
             unmarked: Unmarked::new(tells, found.clone()),
             last: None,

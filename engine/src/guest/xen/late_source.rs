@@ -17,7 +17,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 use understudy_checkpoint::Pfn;
-use understudy_checkpoint::domain::{Description, DomainError, DomainState, LogTells, Source};
+use understudy_checkpoint::domain::{Calls, Description, DomainError, DomainState, LogTells, Source};
 use understudy_checkpoint::epoch::Staging;
 use understudy_checkpoint::pages::DirtyBitmap;
 
@@ -152,6 +152,12 @@ impl Source for LateSource {
         }
     }
 
+    fn after_resume(&mut self) {
+        if let State::Open { source, .. } = &mut self.state {
+            source.after_resume();
+        }
+    }
+
     fn settle(&mut self) -> Result<bool, DomainError> {
         match &mut self.state {
             State::Awaited { .. } => Ok(true),
@@ -178,6 +184,13 @@ impl Source for LateSource {
         copiers: usize,
     ) -> Result<Option<Pfn>, DomainError> {
         self.source()?.copy_pages(wanted, from, staging, copiers)
+    }
+
+    fn calls(&self) -> Calls {
+        match &self.state {
+            State::Awaited { .. } => Calls::default(),
+            State::Open { source, .. } => source.calls(),
+        }
     }
 
     fn log_tells(&self) -> LogTells {

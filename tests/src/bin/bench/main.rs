@@ -5,7 +5,7 @@
 //!
 //! ```text
 //!   bench            all parts
-//!   bench PART…      rates, slowdown, colo, pause, memory, tls
+//!   bench PART…      rates, slowdown, colo, pause, ahead, memory, tls
 //! ```
 //!
 //! The bench hosts a drill's world (switch, witness, two hosts); the processes are this same program, which
@@ -13,6 +13,7 @@
 
 #![forbid(unsafe_code)]
 
+mod ahead;
 mod colo;
 mod measure;
 mod memory;
@@ -28,11 +29,12 @@ use understudy::drill::DrillError;
 
 type Part = fn(&mut House) -> Result<(), DrillError>;
 
-const PARTS: [(&str, Part); 6] = [
+const PARTS: [(&str, Part); 7] = [
     ("rates", rates::run),
     ("slowdown", slowdown::run),
     ("colo", colo::run),
     ("pause", pause::run),
+    ("ahead", ahead::run),
     ("memory", memory::run),
     ("tls", tls::run),
 ];

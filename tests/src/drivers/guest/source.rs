@@ -117,7 +117,19 @@ impl Source for SharedDomain {
                 page[..8].copy_from_slice(&domain.state.words[pfn as usize].to_le_bytes());
             }
         }
+        domain.steps_while_copied();
         Ok(None)
+    }
+
+    /// For the scrub, after a pause.
+    fn look_at_pages(
+        &mut self,
+        wanted: &DirtyBitmap,
+        from: Pfn,
+        staging: &mut Staging,
+    ) -> Result<Option<Pfn>, DomainError> {
+        self.get().step_ahead = None;
+        self.copy_pages(wanted, from, staging, 1)
     }
 
     fn log_tells(&self) -> LogTells {
