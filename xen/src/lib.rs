@@ -23,6 +23,7 @@
 //! | `mapping` | [`Mapping`]: frames of a domain, mapped into this process |
 //! | `evtchn` | [`Evtchn`]: event channels |
 //! | `frame_number` | [`Gfn`], [`Mfn`] and [`GfnSlot`]; the third frame number, `Pfn`, comes with the stream |
+//! | `calls` | counts what a thread asks |
 //! | `window` | the grouping of pfns that are mapped together |
 //! | `words` | [`DomId`] |
 //! | `error` | [`XenError`], with advice for operators |
@@ -52,6 +53,7 @@
 #![deny(unsafe_code)]
 
 pub mod abi;
+mod calls;
 mod control;
 pub mod convert;
 pub mod domain;

@@ -47,6 +47,8 @@ pub(crate) enum Asked {
     MmuUpdate,
     /// Operations of a device model.
     DeviceModel,
+    /// Several calls in one. Their entries are the argument.
+    Multicall,
     /// `XENVER_*`
     Version(u64),
 }
@@ -148,6 +150,7 @@ fn asked(call: &mut Call<'_>) -> Asked {
         hypercall::SYSCTL => Asked::Sysctl(sysctl_head(call).command),
         hypercall::MEMORY_OP => Asked::Memory(sub),
         hypercall::HVM_OP => Asked::Hvm(sub),
+        hypercall::MULTICALL => Asked::Multicall,
         hypercall::SCHED_OP => Asked::Sched(sub),
         hypercall::EVENT_CHANNEL_OP => Asked::Evtchn(sub),
         hypercall::GRANT_TABLE_OP => Asked::Grant(sub),

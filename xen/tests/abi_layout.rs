@@ -184,6 +184,9 @@ fn other_headers(checks: &mut Vec<Check>) {
     structure!(checks, memory::MachphysList, "struct xen_machphys_mfn_list", whole {
         max_extents = "max_extents", extent_start = "extent_start", nr_extents = "nr_extents",
     });
+    structure!(checks, abi::MulticallEntry, "struct multicall_entry", whole {
+        op = "op", result = "result", args = "args",
+    });
     structure!(checks, hvm::Param, "struct xen_hvm_param", whole {
         domain = "domid", index = "index", value = "value",
     });

@@ -24,6 +24,8 @@ pub mod hypercall {
     pub const MMU_UPDATE: u64 = 1;
     /// `__HYPERVISOR_memory_op`
     pub const MEMORY_OP: u64 = 12;
+    /// `__HYPERVISOR_multicall`
+    pub const MULTICALL: u64 = 13;
     /// `__HYPERVISOR_xen_version`
     pub const XEN_VERSION: u64 = 17;
     /// `__HYPERVISOR_grant_table_op`
@@ -42,6 +44,18 @@ pub mod hypercall {
     pub const DOMCTL: u64 = 36;
     /// `__HYPERVISOR_dm_op`
     pub const DM_OP: u64 = 41;
+}
+
+/// One of the calls of a multicall: `struct multicall_entry` (`xen/xen.h`).
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct MulticallEntry {
+    /// `__HYPERVISOR_*`
+    pub op: u64,
+    /// Xen's answer: negative, an errno.
+    pub result: i64,
+    /// Its registers.
+    pub args: [u64; 6],
 }
 
 /// Number of an ioctl of Xen's drivers: the kernel's `_IOC(_IOC_NONE, kind, number, size)` (`linux/ioctl.h`).

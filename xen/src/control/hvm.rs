@@ -1,13 +1,19 @@
 //! HVM context and parameters of HVM and PVH guests.
 
-use super::{Data, Xen, payload_pointer};
+use super::{Data, Xen, failure, payload_pointer};
 use crate::abi::domctl::{self, HvmContext};
-use crate::abi::{hvm, hypercall};
+use crate::abi::{MulticallEntry, hvm, hypercall};
+use crate::hypervisor::{Pointer, Register};
 use crate::{DomId, XenError};
 use nix::errno::Errno;
+use std::mem::offset_of;
+use zerocopy::{FromBytes, IntoBytes};
 
 /// How often a context may outgrow the size that Xen has just answered. It grows when a vCPU comes online, so seldom.
 const GROWTHS_MAX: usize = 8;
+
+/// Most calls in one: their entries fit in an argument, which is a page.
+const CALLS_MAX: usize = 32;
 
 /// Room beyond the size that Xen answers, because a context's size varies with the state of the vCPUs.
 const SPARE_BYTES: usize = 4096;
@@ -75,6 +81,50 @@ impl Xen {
         let call = (hypercall::HVM_OP, hvm::GET_PARAM);
         self.subcommand("Reading an HVM parameter", Some(domain), call, &mut argument, None)?;
         Ok(argument.value)
+    }
+
+    /// Several parameters, in one hypercall: `values` receives one for each of `indices`.
+    ///
+    /// Panics if there are more than fit in a page.
+    pub fn hvm_params(&self, domain: DomId, indices: &[u32], values: &mut [u64]) -> Result<(), XenError> {
+        const ENTRY_BYTES: usize = size_of::<MulticallEntry>();
+        const PARAM_BYTES: usize = size_of::<hvm::Param>();
+        assert!(indices.len() <= CALLS_MAX.min(values.len()), "at most {CALLS_MAX}, and a place for each");
+        let what = "Reading HVM parameters";
+        let mut data = self.data(indices.len() * PARAM_BYTES)?;
+        for (place, index) in data.as_bytes_mut().chunks_exact_mut(PARAM_BYTES).zip(indices) {
+            let param = hvm::Param { domain: domain.0, index: *index, ..hvm::Param::default() };
+            place.copy_from_slice(param.as_bytes());
+        }
+        let args = [hvm::GET_PARAM, 0, 0, 0, 0, 0];
+        let entry = MulticallEntry { op: hypercall::HVM_OP, args, ..MulticallEntry::default() };
+        let mut argument = self.argument()?;
+        for place in argument.as_bytes_mut().chunks_exact_mut(ENTRY_BYTES).take(indices.len()) {
+            place.copy_from_slice(entry.as_bytes());
+        }
+        // The second register of each call is the address of its parameter.
+        let at = offset_of!(MulticallEntry, args) + size_of::<u64>();
+        let pointers: [Pointer; CALLS_MAX] = std::array::from_fn(|call| Pointer {
+            at: call * ENTRY_BYTES + at,
+            to: call * PARAM_BYTES,
+            bytes: PARAM_BYTES,
+        });
+        let word = Register::Word;
+        let registers = [Register::Argument, word(indices.len() as u64), word(0), word(0), word(0)];
+        let given = Data { buffer: &mut data, pointers: &pointers[..indices.len()] };
+        let answer = self.hypercall(hypercall::MULTICALL, registers, &mut argument, Some(given));
+        answer.map_err(|errno| failure(what, domain, errno))?;
+        let params = data.as_bytes().chunks_exact(PARAM_BYTES);
+        let entries = argument.as_bytes().chunks_exact(ENTRY_BYTES);
+        for ((value, param), entry) in values.iter_mut().zip(params).zip(entries).take(indices.len()) {
+            let entry = MulticallEntry::read_from_bytes(entry).expect("a whole entry");
+            if entry.result < 0 {
+                let errno = i32::try_from(-entry.result).map_or(Errno::EINVAL, Errno::from_raw);
+                return Err(failure(what, domain, errno));
+            }
+            *value = hvm::Param::read_from_bytes(param).expect("a whole parameter").value;
+        }
+        Ok(())
     }
 
     /// Sets a parameter of an HVM or PVH guest.
@@ -189,5 +239,49 @@ mod tests {
         xen.set_hvm_param(DOMAIN, 2, 9).unwrap();
         hypervisor.fail(Asked::Hvm(hvm::GET_PARAM), &[Errno::ESRCH]);
         assert!(matches!(xen.hvm_param(DOMAIN, 14), Err(XenError::Gone { .. })));
+    }
+
+    #[test]
+    fn several_parameters_are_one_hypercall_and_one_that_fails_fails_all() {
+        let hypervisor = Simulated::new();
+        let xen = Xen::over(hypervisor.clone()).unwrap();
+        hypervisor.asked();
+        let result = Arc::new(std::sync::atomic::AtomicI64::new(0));
+        let last = result.clone();
+        hypervisor.answer(Asked::Multicall, move |call| {
+            assert_eq!(call.word(1), Some(3));
+            let (entries, _) = <[MulticallEntry; 3]>::mut_from_prefix(call.argument()).unwrap();
+            assert!(
+                entries.iter().all(|entry| (entry.op, entry.args[0]) == (hypercall::HVM_OP, hvm::GET_PARAM))
+            );
+            entries[2].result = last.load(Ordering::Relaxed);
+            let (params, _) = <[hvm::Param; 3]>::mut_from_prefix(call.data().unwrap()).unwrap();
+            for param in params {
+                assert_eq!(param.domain, DOMAIN.0);
+                param.value = u64::from(param.index) * 10;
+            }
+            Ok(0)
+        });
+        let mut values = [0; 3];
+        xen.hvm_params(DOMAIN, &[1, 27, 9], &mut values).unwrap();
+        assert_eq!(values, [10, 270, 90]);
+        assert_eq!(hypervisor.asked(), [Asked::Multicall]);
+        result.store(-(Errno::ESRCH as i64), Ordering::Relaxed);
+        assert!(matches!(xen.hvm_params(DOMAIN, &[1, 27, 9], &mut values), Err(XenError::Gone { .. })));
+    }
+
+    #[test]
+    fn each_call_of_several_is_given_the_address_of_its_own_parameter() {
+        let hypervisor = Simulated::new();
+        let xen = Xen::over(hypervisor.clone()).unwrap();
+        hypervisor.answer(Asked::Multicall, |call| {
+            let registers = call.registers();
+            assert_eq!(registers[1], 2);
+            let data = call.data().unwrap().as_ptr().addr() as u64;
+            let (entries, _) = <[MulticallEntry; 2]>::read_from_prefix(call.argument()).unwrap();
+            assert_eq!(entries.map(|entry| entry.args[1] - data), [0, 16]);
+            Ok(0)
+        });
+        xen.hvm_params(DOMAIN, &[1, 5], &mut [0; 2]).unwrap();
     }
 }

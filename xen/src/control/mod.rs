@@ -46,7 +46,7 @@ pub use vcpu::VcpuInfo;
 use crate::abi::{domctl, hypercall};
 use crate::hypervisor::{Call, Pointer, Register};
 use crate::privcmd::Privcmd;
-use crate::{DomId, HypercallBuffer, Hypervisor, XenError};
+use crate::{DomId, HypercallBuffer, Hypervisor, XenError, calls};
 use nix::errno::Errno;
 use pool::{Lease, Pool};
 use std::sync::Arc;
@@ -208,6 +208,7 @@ impl Xen {
             Some(Data { buffer, pointers }) => (Some(buffer), pointers),
             None => (None, &[]),
         };
+        calls::hypercall();
         self.shared.hypervisor.hypercall(&mut Call::new(op, registers, argument, buffer, pointers))
     }
 

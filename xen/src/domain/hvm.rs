@@ -22,12 +22,10 @@ impl HvmState {
         xen.hvm_context(domain, &mut self.context)?;
         Record::HvmContext(HvmContext { blob: &self.context }).write(out);
         self.params.clear();
-        for index in SAVED_PARAMS {
-            let value = xen.hvm_param(domain, index)?;
-            if value != 0 {
-                self.params.push(HvmParam::new(index.into(), value));
-            }
-        }
+        let mut values = [0; SAVED_PARAMS.len()];
+        xen.hvm_params(domain, &SAVED_PARAMS, &mut values)?;
+        let set = SAVED_PARAMS.iter().zip(values).filter(|(_, value)| *value != 0);
+        self.params.extend(set.map(|(index, value)| HvmParam::new((*index).into(), value)));
         Record::HvmParams(&self.params).write(out);
         Ok(())
     }

@@ -14,7 +14,7 @@
 //! save` would wait for an event that never comes.
 
 use crate::xenstore::{StoreError, Xenstore};
-use crate::{DomId, Evtchn, Xen, XenError};
+use crate::{DomId, Evtchn, Xen, XenError, calls};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::os::fd::AsFd;
@@ -60,6 +60,7 @@ impl Notice {
 
     /// Waits for an event, at most `timeout`. The event may be of an earlier suspend, so ask Xen about the domain.
     pub(super) fn wait(&self, timeout: Duration) -> Result<(), XenError> {
+        calls::wait();
         let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
         let mut wait = [PollFd::new(self.evtchn.as_fd(), PollFlags::POLLIN)];
         match poll(&mut wait, timeout) {

@@ -3,7 +3,7 @@
 //! ```text
 //!   suspend ──► drain_dirty ──────────────► copy_pages ─────────────► capture_state ──► resume
 //!   toolstack   CLEAN|FINAL into a buffer   from kept mappings, by    few hypercalls    toolstack
-//!               that is never allocated,    several threads                             then: survey
+//!               that is never allocated,    several threads                             later: survey
 //!               or all is compared
 //!               is the log still on?
 //! ```
@@ -25,11 +25,13 @@ use super::compare::{CompareError, Reference};
 use super::frames::Frames;
 use super::toolstack::{Settled, Toolstack};
 use super::{error, gone};
-use crate::{DomId, DomainInfo, HypercallBuffer, Xen};
+use crate::{DomId, DomainInfo, HypercallBuffer, Xen, calls};
 use kind::{Kind, kind_of};
 use tripwire::Tripwire;
 use understudy_checkpoint::Pfn;
-use understudy_checkpoint::domain::{Description, DomainError, DomainState, GuestKind, LogTells, Source};
+use understudy_checkpoint::domain::{
+    Calls, Description, DomainError, DomainState, GuestKind, LogTells, Source,
+};
 use understudy_checkpoint::epoch::Staging;
 use understudy_checkpoint::pages::DirtyBitmap;
 
@@ -68,6 +70,8 @@ pub struct XenSource<T> {
     unsure: Vec<Pfn>,
     /// The guest has run since the log was last read.
     has_run: bool,
+    /// Resuming the guest left something to do.
+    is_behind: bool,
     /// The guest has more pfns, or other tables, than [`describe`](Source::describe) returned.
     is_outgrown: bool,
     /// How many frames others than the guest may write; see `unmarked`.
@@ -99,6 +103,7 @@ impl<T: Toolstack> XenSource<T> {
             all_dirty: false,
             unsure: Vec::new(),
             has_run: true,
+            is_behind: false,
             is_outgrown: false,
             others_frames_max: unmarked::frames_max(&info),
             tripwire: Tripwire::default(),
@@ -223,6 +228,7 @@ impl<T: Toolstack> Source for XenSource<T> {
     }
 
     fn suspend(&mut self) -> Result<(), DomainError> {
+        self.after_resume();
         if let Err(error) = self.toolstack.suspend() {
             // It may have suspended itself all the same, and is to be resumed then.
             self.look_whether_suspended();
@@ -253,13 +259,20 @@ impl<T: Toolstack> Source for XenSource<T> {
             self.look_whether_suspended();
             return Err(error);
         }
-        self.is_suspended = false;
+        (self.is_suspended, self.is_behind) = (false, true);
+        Ok(())
+    }
+
+    fn after_resume(&mut self) {
+        if self.is_suspended || !std::mem::take(&mut self.is_behind) {
+            return;
+        }
+        self.toolstack.after_resume();
         let Self { kind, frames, deferred, .. } = self;
-        // The guest runs. What is not found now is found in the next round.
+        // What is not found now is found in the next round.
         if let Err(error) = frames.survey(&|pfn| kind.frame(pfn), |pfn| deferred.set(pfn)) {
             tracing::warn!(domain = %self.domain, %error, "Pages that the guest gave back are not looked for");
         }
-        Ok(())
     }
 
     fn log_tells(&self) -> LogTells {
@@ -286,7 +299,9 @@ impl<T: Toolstack> Source for XenSource<T> {
             return Ok(());
         }
         tracing::warn!(domain = %self.domain, "The guest followed a request to suspend that nobody waited for; it goes on");
-        self.resume()
+        self.resume()?;
+        self.after_resume();
+        Ok(())
     }
 
     fn drain_dirty(&mut self, into: &mut DirtyBitmap) -> Result<(), DomainError> {
@@ -333,6 +348,10 @@ impl<T: Toolstack> Source for XenSource<T> {
         staging: &mut Staging,
     ) -> Result<Option<Pfn>, DomainError> {
         self.look_at(wanted, from, staging)
+    }
+
+    fn calls(&self) -> Calls {
+        calls::of_this_thread()
     }
 
     fn capture_state(&mut self, into: &mut DomainState) -> Result<(), DomainError> {

@@ -13,14 +13,15 @@
 //! (`device_model`).
 //!
 //! A vCPU's registers are written only while Xen says that the guest is suspended. Once Xen has resumed the guest, it
-//! runs, whatever fails afterwards: if xenstored missed a resume, it is informed before the next suspend.
+//! runs, whatever fails afterwards. Xenstored is informed when there is time for it, and before the next suspend at the
+//! latest.
 
 use super::device_model::DeviceModel;
 use super::notice::Notice;
 use super::toolstack::{Settled, Toolstack};
 use crate::abi::sched;
 use crate::xenstore::{Reopening, StoreError};
-use crate::{DomId, DomainInfo, Xen};
+use crate::{DomId, DomainInfo, Xen, calls};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 use understudy_checkpoint::domain::DomainError;
@@ -57,8 +58,9 @@ enum Waited {
 }
 
 /// Time between two looks at the domain: `POLL` without an event channel; `LOOK` beside one, in case the guest crashes.
+/// Each look takes the processor from a guest that shares it, and a guest takes some 100 ms in emulation.
 const POLL: Duration = Duration::from_micros(100);
-const LOOK: Duration = Duration::from_millis(20);
+const LOOK: Duration = Duration::from_millis(50);
 
 /// HVM parameters (`xen/include/public/hvm/params.h`): set by a guest with PV drivers; and not 0 while the guest
 /// sleeps.
@@ -152,14 +154,20 @@ impl Suspender {
         takes_part(&self.xen, self.domain, self.is_hvm)
     }
 
+    /// Asks the guest to suspend, and waits until it has.
     fn ask(&mut self) -> Result<(), DomainError> {
         let control = self.control.clone();
         // Also where the answer does not arrive.
         self.is_asked = true;
         self.store.retry(|store| store.write(&control, "suspend")).map_err(failed)?;
+        // It has hardly heard of it yet.
+        self.wait()?;
         match self.await_stop(self.patience.answer)? {
             Waited::Stopped => Ok(()),
-            Waited::TooLong => self.take_back(),
+            Waited::TooLong => {
+                self.take_back()?;
+                self.await_shutdown()
+            }
             Waited::Paused => {
                 self.is_asked = !self.withdraw()?;
                 Err(paused())
@@ -192,6 +200,7 @@ impl Suspender {
         match &self.notice {
             Some(notice) => notice.wait(LOOK).map_err(super::error),
             None => {
+                calls::wait();
                 sleep(POLL);
                 Ok(())
             }
@@ -263,8 +272,8 @@ impl Suspender {
             self.ask()?;
         } else {
             self.xen.shutdown(self.domain, sched::SHUTDOWN_SUSPEND).map_err(super::error)?;
+            self.await_shutdown()?;
         }
-        self.await_shutdown()?;
         self.took_part = takes_part;
         Ok(())
     }
@@ -287,7 +296,7 @@ impl Suspender {
         if !self.is_suspended()? {
             return Ok(());
         }
-        if self.takes_part()? {
+        if self.took_part || self.takes_part()? {
             let bytes = GuestWidth::Bits64.vcpu_basic_bytes();
             let mut context = self.xen.vcpu_context(self.domain, 0, bytes).map_err(super::error)?;
             context[RAX..RAX + 8].copy_from_slice(&CANCELLED.to_le_bytes());
@@ -295,9 +304,8 @@ impl Suspender {
         }
         self.xen.resume(self.domain).map_err(super::error)?;
         // The request that it followed is used up.
-        self.is_asked = false;
+        (self.is_asked, self.took_part) = (false, false);
         self.is_untold = true;
-        self.tell_resumed();
         Ok(())
     }
 
@@ -337,6 +345,10 @@ impl Toolstack for Suspender {
         self.resume_guest()
     }
 
+    fn after_resume(&mut self) {
+        self.tell_resumed();
+    }
+
     fn guest_took_part(&self) -> bool {
         self.took_part
     }
@@ -363,6 +375,7 @@ impl Toolstack for Suspender {
                     .map_err(|error| DomainError::Failed(error.to_string()))?;
             }
             self.resume_guest()?;
+            self.tell_resumed();
         }
         Ok(if was_suspended { Settled::WasSuspended } else { Settled::Ran })
     }

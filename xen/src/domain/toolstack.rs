@@ -24,6 +24,9 @@ pub trait Toolstack: Send {
     /// Lets a suspended guest continue where it stopped.
     fn resume(&mut self) -> Result<(), DomainError>;
 
+    /// Does what resuming the guest left to do and nothing waits for. What is left out is done with the next suspend.
+    fn after_resume(&mut self) {}
+
     /// Ends a suspend that some process began and did not finish. Afterwards the guest runs, and no request to suspend
     /// is on its way to it.
     fn settle(&mut self) -> Result<Settled, DomainError> {

@@ -187,6 +187,7 @@ impl<'a, W: Write> Save<'a, W> {
         }
         self.capture_state()?;
         self.source.resume()?;
+        self.source.after_resume();
         let (pages, stood_still) = (self.pending.count(), suspended.elapsed());
         self.pending.clear();
         self.write_staged()?;

@@ -13,6 +13,7 @@
 use super::connection::Connection;
 use super::wire::{self, Kind, Message};
 use super::{StoreError, WatchEvent};
+use crate::calls;
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
@@ -124,6 +125,7 @@ impl Xenstore {
         if self.broken {
             return Err(StoreError::Closed);
         }
+        calls::store_request();
         self.request = self.request.wrapping_add(1);
         wire::encode(kind, self.request, transaction, parts, &mut self.outgoing)?;
         let reply = match self.exchange(kind) {

@@ -51,7 +51,8 @@ impl<T: Toolstack> XenSource<T> {
             return Err(read_by_others(self.domain));
         }
         if !self.is_suspended {
-            return Ok(());
+            // The marks were just taken. Those of a PV guest can be set only while it is suspended.
+            return if let Kind::Hvm(_) = self.kind { self.set_tripwire(into) } else { Ok(()) };
         }
         self.set_tripwire(into)?;
         self.xen.check_log_dirty(self.domain).map_err(error)?;

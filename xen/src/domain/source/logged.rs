@@ -2,6 +2,7 @@
 
 use super::scripted::{Guest, PFNS};
 use super::*;
+use crate::abi::domctl;
 use crate::simulated::Asked;
 use nix::errno::Errno;
 use understudy_checkpoint::{PAGE_SIZE, PageType};
@@ -66,6 +67,32 @@ fn a_log_that_another_tool_has_read_is_lost() {
 }
 
 #[test]
+fn a_log_that_another_tool_has_read_between_a_copy_ahead_and_the_pause_is_lost() {
+    let mut guest = with_a_mark();
+    guest.writes(4, 4);
+    let mut ahead = DirtyBitmap::new(PFNS);
+    guest.source.drain_dirty(&mut ahead).unwrap();
+    assert_eq!(guest.copy_all(&ahead).unwrap().iter().filter(|page| **page == (4, 4)).count(), 1);
+    guest.writes(6, 6);
+    guest.world().dirty.clear();
+    guest.writes(5, 5);
+    assert!(matches!(guest.pause(), Err(DomainError::LogLost(_))));
+}
+
+#[test]
+fn what_is_written_behind_a_copy_ahead_is_in_the_log_of_the_pause() {
+    let mut guest = with_a_mark();
+    [4, 5].into_iter().for_each(|pfn| guest.writes(pfn, 1));
+    let mut ahead = DirtyBitmap::new(PFNS);
+    guest.source.drain_dirty(&mut ahead).unwrap();
+    let copied = guest.copy_all(&ahead).unwrap();
+    assert!(copied.contains(&(4, 1)) && copied.contains(&(5, 1)), "{copied:?}");
+    guest.writes(5, 2);
+    let copied = guest.pause().unwrap();
+    assert!(copied.contains(&(5, 2)) && !copied.iter().any(|(pfn, _)| *pfn == 4), "{copied:?}");
+}
+
+#[test]
 fn a_log_that_nobody_else_has_read_is_whole_however_often_it_is_read() {
     let mut guest = with_a_mark();
     for value in 10..13 {
@@ -95,6 +122,35 @@ fn a_xen_that_makes_no_marks_is_asked_once() {
     }
     let asked = guest.hypervisor.asked().into_iter().filter(|asked| *asked == Asked::DeviceModel).count();
     assert_eq!(asked, 1);
+}
+
+#[test]
+fn a_pause_makes_few_hypercalls_and_looks_for_moved_pages_when_it_is_over() {
+    use crate::abi::memory::MAXIMUM_GPFN;
+    const INFO: Asked = Asked::Domctl(domctl::GET_DOMAIN_INFO);
+    const LOG: Asked = Asked::Domctl(domctl::SHADOW_OP);
+    const TYPES: Asked = Asked::Domctl(domctl::GET_PAGE_FRAME_INFO);
+    let mut guest = with_a_mark();
+    guest.source.after_resume();
+    guest.writes(4, 4);
+    guest.hypervisor.asked();
+    let before = guest.source.calls();
+    guest.copy().unwrap();
+    let asked = guest.hypervisor.asked();
+    assert_eq!(guest.source.calls().since(before).hypercalls, asked.len() as u64);
+    assert_eq!(asked, [INFO, Asked::Memory(MAXIMUM_GPFN), LOG, TYPES, Asked::DeviceModel, LOG]);
+    guest.source.resume().unwrap();
+    assert_eq!(guest.hypervisor.asked(), [INFO]);
+    for looks in [1, 0] {
+        guest.source.after_resume();
+        assert_eq!(guest.hypervisor.asked(), vec![TYPES; looks]);
+    }
+    // What nobody did by then is done with the next pause.
+    guest.writes(4, 5);
+    guest.pause().unwrap();
+    guest.hypervisor.asked();
+    guest.source.suspend().unwrap();
+    assert_eq!(guest.hypervisor.asked()[0], TYPES);
 }
 
 #[test]

@@ -13,9 +13,12 @@
 //! The guest may write a marked page itself after somebody took its mark (seen with the page it writes most). So there
 //! are several marks, at other pages each time, and at pages that were not written last.
 //!
-//! Marks are made while the guest is suspended, at pages that it has. It cannot give them back meanwhile, and a page
-//! that is given back later keeps its mark. Reading the log while the guest runs takes the marks, so what others take
-//! between such a reading and the next pause goes unnoticed.
+//! Marks are made at pages that the guest has. A page that is given back later keeps its mark. One that is given back
+//! in the moment between the look and the mark gets none, and the log counts as lost; that can happen only while the guest
+//! runs, and costs a full sync.
+//!
+//! Reading the log takes the marks, and new ones are made at once. Those of a PV guest are made only while it is suspended,
+//! so what others take between a reading while it runs and the next pause goes unnoticed.
 //!
 //! Not here: what follows from a lost log.
 
@@ -79,7 +82,7 @@ pub(super) fn read_by_others(domain: DomId) -> DomainError {
 }
 
 impl<T: Toolstack> XenSource<T> {
-    /// Sets the next marks, at pages that were not `written`. The guest is suspended.
+    /// Sets the next marks, at pages that were not `written`. A PV guest is suspended.
     pub(super) fn set_tripwire(&mut self, written: &DirtyBitmap) -> Result<(), DomainError> {
         if self.tripwire.is_refused {
             return Ok(());

@@ -16,6 +16,7 @@ struct Guest {
     is_paused: Arc<AtomicBool>,
     vcpu_writes: Arc<AtomicU32>,
     suspender: Suspender,
+    hypervisor: Arc<Simulated>,
 }
 
 impl Guest {
@@ -49,11 +50,11 @@ impl Guest {
             suspended.store(false, Ordering::SeqCst);
             Ok(0)
         });
-        let xen = Xen::over(hypervisor).unwrap();
+        let xen = Xen::over(hypervisor.clone()).unwrap();
         let mut suspender = Suspender::over(xen, store.reopening(), DomId(1), false, None);
         let soon = Duration::from_millis(50);
         suspender.patience = Patience { answer: soon, freeze: soon, paused: soon };
-        Self { store, is_suspended, is_paused, vcpu_writes, suspender }
+        Self { store, is_suspended, is_paused, vcpu_writes, suspender, hypervisor }
     }
 
     /// Makes the guest follow each request at once.
@@ -65,6 +66,11 @@ impl Guest {
                 nodes.insert(CONTROL.into(), String::new());
             }
         });
+    }
+
+    fn resume(&mut self) {
+        self.suspender.resume().unwrap();
+        self.suspender.after_resume();
     }
 
     fn runs(&self) -> bool {
@@ -80,7 +86,7 @@ fn a_guest_runs_on_whatever_becomes_of_xenstored() {
     assert!(guest.suspender.guest_took_part());
     // Both tries meet a xenstored that is being restarted.
     guest.store.tree().hang_ups = 2;
-    guest.suspender.resume().unwrap();
+    guest.resume();
     assert!(guest.runs());
     // Told once more, it touches nothing: the guest runs.
     guest.suspender.resume().unwrap();
@@ -89,8 +95,29 @@ fn a_guest_runs_on_whatever_becomes_of_xenstored() {
     // Xenstored hears of it before the next suspend.
     guest.suspender.suspend().unwrap();
     assert_eq!(guest.store.tree().resumed, ["1"]);
-    guest.suspender.resume().unwrap();
+    guest.resume();
     assert_eq!(guest.store.tree().resumed, ["1", "1"]);
+}
+
+#[test]
+fn a_checkpoint_asks_for_no_more_than_it_needs_and_xenstored_only_once_while_the_guest_stands() {
+    const INFO: Asked = Asked::Domctl(domctl::GET_DOMAIN_INFO);
+    let mut guest = Guest::new();
+    guest.follows();
+    guest.hypervisor.asked();
+    let before = calls::of_this_thread();
+    guest.suspender.suspend().unwrap();
+    let asked = calls::of_this_thread().since(before);
+    assert_eq!((asked.hypercalls, asked.store_requests, asked.waits), (2, 1, 1));
+    assert_eq!(guest.hypervisor.asked(), [INFO; 2], "whether it runs, and whether it has stopped");
+    guest.suspender.resume().unwrap();
+    let resume = [domctl::GET_VCPU_CONTEXT, domctl::SET_VCPU_CONTEXT, domctl::RESUME_DOMAIN];
+    assert_eq!(guest.hypervisor.asked()[1..], resume.map(Asked::Domctl));
+    assert!(guest.runs() && guest.store.tree().resumed.is_empty(), "xenstored is told when nothing waits");
+    guest.suspender.after_resume();
+    guest.suspender.after_resume();
+    assert_eq!(guest.store.tree().resumed, ["1"]);
+    assert!(guest.hypervisor.asked().is_empty());
 }
 
 #[test]
@@ -99,7 +126,7 @@ fn a_restarted_xenstored_costs_nothing() {
     guest.follows();
     guest.suspender.suspend().unwrap();
     guest.store.tree().hang_ups = 1;
-    guest.suspender.resume().unwrap();
+    guest.resume();
     assert_eq!(guest.store.tree().resumed, ["1"], "it was asked once more, over a new connection");
 }
 
